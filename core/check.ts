@@ -1,0 +1,73 @@
+/**
+ * Errors in one voice: `Cannot <action>: <requirement>: current value is <value>`.
+ *
+ * @module
+ */
+
+/** An adapter, compile, out-of-memory or device-lost failure; `cause` holds the original. */
+export class GpuError extends Error {
+  /** Always `GpuError`. */
+  override readonly name = "GpuError";
+}
+
+/** A file or folder that is missing, damaged or not what it should be. */
+export class DataError extends Error {
+  /** Always `DataError`. */
+  override readonly name = "DataError";
+}
+
+/** A command line that cannot be understood; the process exits with code 2. */
+export class UsageError extends Error {
+  /** Always `UsageError`. */
+  override readonly name = "UsageError";
+}
+
+/** Bounds of an integer argument. */
+export interface IntegerBounds {
+  /** The value to check. */
+  readonly value: number;
+  /** Smallest allowed; -2^53 + 1 if left out. */
+  readonly min?: number;
+  /** Largest allowed; 2^53 - 1 if left out. */
+  readonly max?: number;
+}
+
+/**
+ * Throws unless a value is an integer within bounds.
+ *
+ * @param action What could not be done, as in "match heads".
+ * @param name Name of the argument.
+ * @param bounds The value and its bounds.
+ * @throws {RangeError} If the value is no such integer.
+ */
+export function checkInteger(action: string, name: string, bounds: IntegerBounds): void {
+  const { value, min = Number.MIN_SAFE_INTEGER, max = Number.MAX_SAFE_INTEGER } = bounds;
+  if (Number.isSafeInteger(value) && value >= min && value <= max) return;
+  const range = max === Number.MAX_SAFE_INTEGER
+    ? `at least ${min}`
+    : min === Number.MIN_SAFE_INTEGER
+    ? `at most ${max}`
+    : `from ${min} to ${max}`;
+  throw new RangeError(
+    `Cannot ${action}: ${name} must be an integer ${range}: current value is ${value}`,
+  );
+}
+
+/**
+ * Throws unless two lengths are equal.
+ *
+ * @param action What could not be done.
+ * @param name What has the length.
+ * @param lengths The required and the current length.
+ * @throws {TypeError} If they differ.
+ */
+export function checkLength(
+  action: string,
+  name: string,
+  lengths: { readonly required: number; readonly current: number },
+): void {
+  if (lengths.required === lengths.current) return;
+  throw new TypeError(
+    `Cannot ${action}: ${name} must have length ${lengths.required}: current length is ${lengths.current}`,
+  );
+}

@@ -1,0 +1,141 @@
+/**
+ * The one interface that everything above `gpu/` uses to store numbers and run kernels.
+ *
+ * @module
+ */
+
+import type { Kernel, KernelContract } from "./kernel.ts";
+
+/** Back ends that `openDevice` knows. */
+export type Backend = "webgpu" | "reference";
+
+/** What a device says about itself; goes into every result. */
+export interface DeviceInfo {
+  /** Back end that runs the kernels. */
+  readonly backend: Backend;
+  /** Adapter name as the driver prints it. */
+  readonly description: string;
+  /** Whether the adapter computes on the CPU. */
+  readonly isSoftware: boolean;
+  /** Lanes of a subgroup, 0 where subgroup functions are not available. */
+  readonly subgroupSize: number;
+  /** Largest binding of a storage buffer, in bytes. */
+  readonly maxBindingBytes: number;
+  /** Largest buffer, in bytes. */
+  readonly maxBufferBytes: number;
+  /** Most workgroups along one axis of a grid. */
+  readonly maxGridSize: number;
+}
+
+/** Counters of a device, for memory reports and for tests that forbid hidden allocation. */
+export interface DeviceUsage {
+  /** Bytes of the buffers that exist now. */
+  readonly liveBytes: number;
+  /** Largest `liveBytes` so far. */
+  readonly peakBytes: number;
+  /** Buffers that exist now. */
+  readonly liveBuffers: number;
+  /** Buffers made so far. */
+  readonly buffersCreated: number;
+  /** Bind groups made so far. */
+  readonly bindGroupsCreated: number;
+  /** Submissions so far. */
+  readonly submits: number;
+  /** Awaited readbacks so far. */
+  readonly reads: number;
+}
+
+/** A block of device memory; starts as zeros. */
+export interface DeviceBuffer extends Disposable {
+  /** What it holds; appears in errors. */
+  readonly label: string;
+  /** Size, a multiple of 4. */
+  readonly byteLength: number;
+}
+
+/** Part of a buffer; `byteOffset` is a multiple of 256. */
+export interface BufferWindow {
+  /** The buffer looked into. */
+  readonly buffer: DeviceBuffer;
+  /** First byte. */
+  readonly byteOffset: number;
+  /** Bytes from there on. */
+  readonly byteLength: number;
+}
+
+/** Runs a kernel once. */
+export interface Dispatch<C extends KernelContract = KernelContract> {
+  /** Kernel to run. */
+  readonly kernel: Kernel<C>;
+  /** A buffer or window for every binding. */
+  readonly buffers: { readonly [Name in keyof C["bindings"]]: DeviceBuffer | BufferWindow };
+  /** Override constants that differ from their defaults. */
+  readonly constants?: { readonly [Name in keyof C["constants"]]?: number };
+  /** Every field of `Params`. */
+  readonly params: { readonly [Name in keyof C["params"]]: number };
+  /** Workgroups along x, y and z. */
+  readonly grid: readonly [number, number, number];
+}
+
+/** Copies bytes between two buffers; offsets and length are multiples of 4. */
+export interface BufferCopy {
+  /** Where from. */
+  readonly source: DeviceBuffer;
+  /** First byte read. */
+  readonly sourceOffset: number;
+  /** Where to; another buffer than `source`. */
+  readonly target: DeviceBuffer;
+  /** First byte written. */
+  readonly targetOffset: number;
+  /** Bytes copied. */
+  readonly byteLength: number;
+}
+
+/** One entry of a recording. */
+export type Command = Dispatch | BufferCopy;
+
+/** Commands with pipelines, parameters and bind groups made ready; may be submitted many times. */
+export interface Recording extends Disposable {
+  /** What it computes; appears in errors and traces. */
+  readonly label: string;
+}
+
+/** Stores buffers and runs recordings, in order. */
+export interface Device extends Disposable {
+  /** What it is. */
+  readonly info: DeviceInfo;
+  /** What it has allocated and done so far. */
+  readonly usage: DeviceUsage;
+  /**
+   * Makes a buffer of zeros.
+   *
+   * @param label What it holds.
+   * @param byteLength Size, rounded up to a multiple of 4.
+   * @throws {GpuError} If the device has too little memory, naming what was needed.
+   */
+  createBuffer(label: string, byteLength: number): DeviceBuffer;
+  /** Writes `data` from `byteOffset` on, ordered with submissions; both are multiples of 4 bytes. */
+  write(buffer: DeviceBuffer, byteOffset: number, data: ArrayBufferView<ArrayBuffer>): void;
+  /** Reads bytes once all earlier submissions have finished. */
+  read(buffer: DeviceBuffer, byteOffset?: number, byteLength?: number): Promise<ArrayBuffer>;
+  /**
+   * Compiles and binds commands.
+   *
+   * @throws {GpuError} If a kernel does not compile (`kernels/x.wgsl:LINE:COL: text`) or a limit is exceeded.
+   */
+  record(label: string, commands: readonly Command[]): Promise<Recording>;
+  /** Runs recordings one after the other in one submission. */
+  submit(...recordings: readonly Recording[]): void;
+  /** Waits for everything submitted so far; rejects with the first error of the device. */
+  finished(): Promise<void>;
+}
+
+/**
+ * Checks the names and sizes of a dispatch while hiding its kernel's type, so that lists of them can be built.
+ *
+ * @param dispatch A dispatch of a certain kernel.
+ * @returns The same, as a command.
+ */
+export function dispatch<C extends KernelContract>(dispatch: Dispatch<C>): Command {
+  return dispatch as unknown as Command;
+}
