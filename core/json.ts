@@ -1,0 +1,39 @@
+/**
+ * Values that survive a round trip through JSON, and one text per value.
+ *
+ * @module
+ */
+
+/** What a result file may hold: finite numbers, no `undefined`, no typed arrays. */
+export type JsonValue =
+  | null
+  | boolean
+  | number
+  | string
+  | readonly JsonValue[]
+  | { readonly [key: string]: JsonValue };
+
+/**
+ * Writes a value as JSON with sorted keys and no spaces, so that equal values give equal texts.
+ *
+ * @param value The value; keys whose value is `undefined` are not accepted by its type.
+ * @returns One line of JSON.
+ * @throws {RangeError} If a number is not finite, since JSON would turn it into `null`.
+ */
+export function canonicalJson(value: JsonValue): string {
+  if (typeof value === "number" && !Number.isFinite(value)) {
+    throw new RangeError(
+      `Cannot write JSON: numbers must be finite: current value is ${value}`,
+    );
+  }
+  if (value === null || typeof value !== "object") return JSON.stringify(value);
+  if (isList(value)) return `[${value.map(canonicalJson).join(",")}]`;
+  const entries = Object.keys(value).sort().map((key) =>
+    `${JSON.stringify(key)}:${canonicalJson(value[key]!)}`
+  );
+  return `{${entries.join(",")}}`;
+}
+
+function isList(value: JsonValue): value is readonly JsonValue[] {
+  return Array.isArray(value);
+}

@@ -1,0 +1,200 @@
+/**
+ * What an experiment is: a question, the claims it can answer, resumable units of work, and a
+ * pure summary of what the units measured.
+ *
+ * @module
+ */
+
+import type { JsonValue } from "../core/json.ts";
+import type { Claim, ExperimentResult } from "./result.ts";
+
+export type * from "./result.ts";
+
+/** How much is measured: seconds, an hour on two cores, or the counts of the paper. */
+export type Scale = "smoke" | "small" | "paper";
+
+/** Which model of a run: the compressed one, its helper, or one of another family. */
+export type ModelRole = "large" | "small" | "other";
+
+/** Shape of a model, as far as experiments need it. */
+export interface ModelShape {
+  /** Transformer layers. */
+  readonly layers: number;
+  /** Query heads per layer. */
+  readonly queryHeads: number;
+  /** KV heads per layer. */
+  readonly kvHeads: number;
+  /** Elements of one head. */
+  readonly headDim: number;
+  /** Width of the residual stream. */
+  readonly hidden: number;
+  /** Width of the MLP. */
+  readonly mlp: number;
+  /** Rows of the embedding. */
+  readonly vocabulary: number;
+  /** Longest sequence the model was made for. */
+  readonly contextLength: number;
+}
+
+/** What a traced run captures. */
+export interface TraceOptions {
+  /**
+   * Prefix lengths, ascending, at which the sums are wanted; the full length is always the last
+   * one. Experiments that share a text use equal checkpoints so that one run serves them all.
+   */
+  readonly checkpoints?: readonly number[];
+  /** Stops the work between chunks. */
+  readonly signal?: AbortSignal;
+}
+
+/** Accumulated attention of every query head at one or more prefix lengths. */
+export interface Trace {
+  /** Query heads of all layers; flat head = layer * queryHeads + head. */
+  readonly heads: number;
+  /** Prefix lengths, ascending; the last one is the number of tokens. */
+  readonly checkpoints: readonly number[];
+  /** Column sums of the rows before each checkpoint, one [heads, checkpoint] array each. */
+  readonly accumulated: readonly Float32Array[];
+}
+
+/** Which tokens later rows may see after a first compression. */
+export interface RealDropOptions {
+  /** Tokens before the compression; rows from here on see only `kept` and each other. */
+  readonly firstTokens: number;
+  /** Per flat query head, the kept positions below `firstTokens`, ascending. */
+  readonly kept: readonly Uint32Array[];
+  /** Stops the work between chunks. */
+  readonly signal?: AbortSignal;
+}
+
+/** A model as experiments see it. */
+export interface ExperimentModel extends ModelShape {
+  /** Name for people, for example "Qwen2.5-Coder 1.5B Instruct". */
+  readonly name: string;
+  /** Identity of the weights, part of every cache key. */
+  readonly hash: string;
+  /** Turns text into token ids, the way a prompt of this model starts (special first token included if it has one). */
+  encode(text: string): readonly number[];
+  /**
+   * Text of each token id, in order, so that the texts together are the decoded sequence; a special
+   * token is the empty string, a character spread over several tokens belongs to its last one.
+   */
+  tokenTexts(tokens: readonly number[]): readonly string[];
+  /** Runs the tokens and captures accumulated attention. Not memoised; see `ExperimentContext.trace`. */
+  trace(tokens: readonly number[], options?: TraceOptions): Promise<Trace>;
+  /**
+   * Continues after a real drop (method: Fig. 1b): rows from `firstTokens` on attend only to the kept
+   * tokens of their head and to each other, and hidden states change accordingly. Calls for one text
+   * come in a row, so an implementation does well to keep the state after the first half.
+   *
+   * @returns Column sums over the rows from `firstTokens` on, [heads, tokens]; 0 where nothing is seen.
+   */
+  realDrop(tokens: readonly number[], options: RealDropOptions): Promise<Float32Array>;
+}
+
+/** One text of a dataset. */
+export interface ExperimentText {
+  /** Unique within its dataset and stable, for example "boolean_expressions/3". */
+  readonly id: string;
+  /** Task, subject or category. */
+  readonly group: string;
+  /** The whole text; of a dialogue, all turns together. */
+  readonly text: string;
+  /** Of a dialogue, the text that each turn adds, in order. */
+  readonly turns?: readonly string[];
+}
+
+/**
+ * Datasets by name. `microworld`: prompts of the default pair's world (group = task).
+ * `wikitext2`: lines of the raw test split in file order, without blank lines and headings.
+ * `bbh`: three-shot chain-of-thought prompts, tasks taking turns. `gsm8k`: eight-shot prompts whose
+ * exemplars start at another one each time. `mmlu`: five-shot prompts, subjects taking turns.
+ * `mt_bench`: questions with their reference answers, both in `turns`.
+ */
+export type DatasetName = "microworld" | "wikitext2" | "bbh" | "gsm8k" | "mmlu" | "mt_bench";
+
+/** Everything an experiment may use. */
+export interface ExperimentContext {
+  /** Model that is compressed. */
+  readonly large: ExperimentModel;
+  /** Helper model with the same tokenizer. */
+  readonly small: ExperimentModel;
+  /** Model of another family, if one was given. */
+  readonly other?: ExperimentModel;
+  /** Whether the pair is the embedded one, which only knows `microworld`. */
+  readonly isDefaultPair: boolean;
+  /** How much to measure. */
+  readonly scale: Scale;
+  /** Seed of everything random. */
+  readonly seed: number;
+  /** Ends the run. */
+  readonly signal: AbortSignal;
+  /**
+   * Texts of a dataset in their order, at most `limit`.
+   *
+   * @throws {DataError} If the dataset's files are missing or damaged.
+   */
+  texts(name: DatasetName, limit: number): Promise<readonly ExperimentText[]>;
+  /** Like `ExperimentModel.trace`, kept on disk by model, tokens and checkpoints. */
+  trace(role: ModelRole, tokens: readonly number[], options?: TraceOptions): Promise<Trace>;
+}
+
+/** One resumable piece of an experiment. */
+export interface Unit {
+  /** Unique within the experiment, file-name safe after escaping, stable from run to run. */
+  readonly key: string;
+  /** Tokens this unit pushes through each model, for the estimate of the time left. */
+  readonly work: Readonly<Partial<Record<ModelRole, number>>>;
+  /** Whatever besides models, scale and seed decides the value: token ids, options. Part of the cache key. */
+  readonly inputs: JsonValue;
+  /** Measures. */
+  run(context: ExperimentContext): Promise<JsonValue>;
+}
+
+/** A finished unit. */
+export interface UnitResult {
+  /** Key of the unit. */
+  readonly key: string;
+  /** What its `run` returned. */
+  readonly value: JsonValue;
+}
+
+/** Finished units and where they were measured: all a summary may look at. */
+export interface SummaryInput {
+  /** Finished units in plan order. */
+  readonly units: readonly UnitResult[];
+  /** Scale of the run. */
+  readonly scale: Scale;
+  /** Seed of the bootstrap. */
+  readonly seed: number;
+  /** Shape and name of the large model. */
+  readonly large: ModelShape & { readonly name: string };
+  /** Shape and name of the small model. */
+  readonly small: ModelShape & { readonly name: string };
+  /** Name of the third model, if any. */
+  readonly other?: ModelShape & { readonly name: string };
+  /** Whether the pair is the embedded one. */
+  readonly isDefaultPair: boolean;
+}
+
+/** A question of the paper and the code that answers it. */
+export interface Experiment<Key extends string = string> {
+  /** File stem, result file name and command-line name. */
+  readonly name: string;
+  /** Heading of its section in the report. */
+  readonly title: string;
+  /** The question, one sentence. */
+  readonly question: string;
+  /** Figure or table of the paper. */
+  readonly source: string;
+  /** Raised whenever the measurement changes, so that stored units are measured again. */
+  readonly version: number;
+  /** Models and datasets it reads. */
+  readonly inputs: readonly (ModelRole | DatasetName)[];
+  /** What each measured number is compared with. */
+  readonly claims: Readonly<Record<Key, Claim>>;
+  /** Lists the units; reads texts and counts tokens, runs no model. */
+  plan(context: ExperimentContext): Promise<readonly Unit[]>;
+  /** Turns unit values into numbers, tables and pictures; pure and fast. */
+  summarise(input: SummaryInput): ExperimentResult<Key>;
+}

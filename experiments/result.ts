@@ -1,0 +1,128 @@
+/**
+ * What an experiment reports: claims, measured numbers, tables and pictures, all plain data.
+ *
+ * @module
+ */
+
+/** Models of the paper for which an absolute value is comparable, as lower-case name parts. */
+export interface PaperPair {
+  /** Large model, for example "qwen2-7b". */
+  readonly large: string;
+  /** Small model, for example "qwen2-0.5b". */
+  readonly small: string;
+}
+
+/** A number of the paper and how to compare with it. */
+export interface Claim {
+  /** Number in the claims list, for example "C02". */
+  readonly id: string;
+  /** Where the paper states it. */
+  readonly source: string;
+  /** What is compared, one short phrase. */
+  readonly statement: string;
+  /** The paper's value as a number, or in words if it has no number. */
+  readonly paper?: number | string;
+  /** Unit of the value; "" for plain ratios and counts. */
+  readonly unit: string;
+  /**
+   * How the comparison works.
+   * `arithmetic`: follows from printed numbers, so it is comparable with any models.
+   * `trend`: holds if the measured value lies in `expected`; comparable with any pair of one family.
+   * `absolute`: within `tolerance` of `paper`; comparable only for the pairs in `pairs`.
+   */
+  readonly kind: "arithmetic" | "trend" | "absolute";
+  /** Largest difference that still counts as reproduced, in the claim's unit; unused by trends. */
+  readonly tolerance: number;
+  /** Open interval a trend must lie in. */
+  readonly expected?: { readonly above?: number; readonly below?: number };
+  /** The paper's own models. */
+  readonly pairs?: readonly PaperPair[];
+  /** A known reason for a difference, with the place that explains it. */
+  readonly note?: string;
+}
+
+/** A measured number with its 95 % interval. */
+export interface Measured {
+  /** Point estimate. */
+  readonly value: number;
+  /** Lower end of the interval; equal to `value` where nothing is random. */
+  readonly low: number;
+  /** Upper end of the interval. */
+  readonly high: number;
+  /** Contexts (or other independent pieces) behind it. */
+  readonly n: number;
+}
+
+/** A table for the report. */
+export interface ResultTable {
+  /** File stem. */
+  readonly name: string;
+  /** One line above the table. */
+  readonly title: string;
+  /** Column headings with units. */
+  readonly columns: readonly string[];
+  /** Cells; numbers are formatted by the report. */
+  readonly rows: readonly (readonly (string | number | null)[])[];
+}
+
+/** One line, bar group, cloud or map of a figure. */
+export interface Series {
+  /** Name in the legend. */
+  readonly label: string;
+  /** Horizontal values, or categories; of a histogram, the left edges of the bins. */
+  readonly x: readonly (number | string)[];
+  /** Vertical values; of a heat map, the values of the rows. */
+  readonly y: readonly (number | string)[];
+  /** Lower ends of the 95 % intervals of `y`. */
+  readonly low?: readonly number[];
+  /** Upper ends of the 95 % intervals of `y`. */
+  readonly high?: readonly number[];
+  /** Of a heat map, one row per `y`, one column per `x`. */
+  readonly z?: readonly (readonly number[])[];
+}
+
+/** What the paper shows in the same picture. */
+export interface PaperMark {
+  /** Text beside the mark. */
+  readonly label: string;
+  /** Vertical line here; left out, the mark is not tied to an x. */
+  readonly x?: number;
+  /** Horizontal line here, or the lower edge of a band. */
+  readonly y?: number;
+  /** Upper edge of a band. */
+  readonly yHigh?: number;
+}
+
+/** A picture, as data. */
+export interface Figure {
+  /** File stem. */
+  readonly name: string;
+  /** Heading. */
+  readonly title: string;
+  /** How the series are drawn. */
+  readonly kind: "line" | "heatmap" | "bar" | "histogram" | "scatter";
+  /** Title of the horizontal axis, with unit. */
+  readonly xTitle: string;
+  /** Title of the vertical axis, with unit. */
+  readonly yTitle: string;
+  /** Title of the colour scale of a heat map. */
+  readonly zTitle?: string;
+  /** Whether the vertical axis is logarithmic. */
+  readonly isLog?: boolean;
+  /** What is drawn. */
+  readonly series: readonly Series[];
+  /** The paper's values. */
+  readonly paper: readonly PaperMark[];
+}
+
+/** What an experiment found. */
+export interface ExperimentResult<Key extends string = string> {
+  /** Measured numbers by claim key; a key that could not be measured is absent. */
+  readonly values: Readonly<Partial<Record<Key, Measured>>>;
+  /** Tables for the report. */
+  readonly tables: readonly ResultTable[];
+  /** Pictures for the report. */
+  readonly figures: readonly Figure[];
+  /** Sentences a reader needs to judge the numbers. */
+  readonly notes: readonly string[];
+}
