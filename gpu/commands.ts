@@ -1,0 +1,266 @@
+/**
+ * Checks of commands that every back end makes before it records them, in our own words.
+ *
+ * @module
+ */
+
+import { checkInteger, GpuError } from "../core/check.ts";
+import type {
+  BufferCopy,
+  BufferWindow,
+  Command,
+  DeviceBuffer,
+  DeviceInfo,
+  Dispatch,
+} from "./device.ts";
+import type { KernelContract } from "./kernel.ts";
+
+/** Bytes that the first byte of a window must be a multiple of. */
+export const WINDOW_ALIGNMENT = 256;
+
+/** A bound window with its place in the contract. */
+export interface BoundWindow extends BufferWindow {
+  /** Name of the binding. */
+  readonly name: string;
+  /** Whether the kernel writes it. */
+  readonly isWritten: boolean;
+  /** Whether its elements are `f32`; else `u32`. */
+  readonly isFloat: boolean;
+}
+
+/**
+ * Tells copies from dispatches.
+ *
+ * @param command Any command.
+ * @returns Whether it is a copy.
+ */
+export function isCopy(command: Command): command is BufferCopy {
+  return "source" in command;
+}
+
+/**
+ * Lists the windows a dispatch binds, in the order of the contract.
+ *
+ * @param dispatch A dispatch that names a buffer for every binding.
+ * @returns One window per binding; a whole buffer is a window at 0.
+ */
+export function boundWindows(dispatch: Dispatch): BoundWindow[] {
+  return Object.entries(dispatch.kernel.bindings).map(([name, binding]) => {
+    const given = dispatch.buffers[name]!;
+    const window = "buffer" in given
+      ? given
+      : { buffer: given, byteOffset: 0, byteLength: given.byteLength };
+    const { buffer, byteOffset, byteLength } = window;
+    const isWritten = binding.startsWith("write");
+    return { name, isWritten, isFloat: binding.endsWith("f32"), buffer, byteOffset, byteLength };
+  });
+}
+
+/**
+ * Completes the constants of a kernel.
+ *
+ * @param kernel The kernel.
+ * @param given Values that differ from the defaults.
+ * @returns Every constant, in the order of the contract.
+ * @throws {TypeError} If a name is not a constant of the kernel.
+ */
+export function completeConstants(
+  kernel: KernelContract,
+  given: Readonly<Record<string, number | undefined>> = {},
+): Record<string, number> {
+  checkNames(kernel.name, "constants", {
+    required: Object.keys(kernel.constants),
+    current: Object.keys(given).filter((name) => !(name in kernel.constants)),
+    isPartial: true,
+  });
+  const complete: Record<string, number> = {};
+  for (const [name, value] of Object.entries(kernel.constants)) {
+    complete[name] = given[name] ?? value;
+    if (!Number.isFinite(complete[name])) {
+      throw new RangeError(
+        `Cannot use ${kernel.name}: constant ${name} must be finite: current value is ${
+          complete[name]
+        }`,
+      );
+    }
+  }
+  return complete;
+}
+
+/**
+ * Packs the fields of `Params` into the words a uniform buffer holds.
+ *
+ * @param kernel The kernel.
+ * @param params A value for every field.
+ * @returns One word per field, in the order of the contract.
+ * @throws {TypeError} If a field is missing or unknown.
+ * @throws {RangeError} If a `u32` is no integer from 0 to 2^32 - 1 or an `f32` is not a number.
+ */
+export function packParams(
+  kernel: KernelContract,
+  params: Readonly<Record<string, number>>,
+): Uint32Array<ArrayBuffer> {
+  const names = Object.keys(kernel.params);
+  checkNames(kernel.name, "params", {
+    required: names,
+    current: Object.keys(params),
+    isPartial: false,
+  });
+  const words = new Uint32Array(names.length);
+  const floats = new Float32Array(words.buffer);
+  for (const [index, name] of names.entries()) {
+    const value = params[name]!;
+    if (kernel.params[name] === "u32") {
+      checkInteger(`use ${kernel.name}`, name, { value, min: 0, max: 2 ** 32 - 1 });
+      words[index] = value;
+    } else if (Number.isNaN(value) || typeof value !== "number") {
+      throw new RangeError(
+        `Cannot use ${kernel.name}: ${name} must be a number: current value is ${value}`,
+      );
+    } else floats[index] = value;
+  }
+  return words;
+}
+
+/**
+ * Checks everything about commands that needs no back end.
+ *
+ * @param label What the recording computes.
+ * @param commands The commands.
+ * @param info Limits of the device.
+ * @throws {TypeError} If a binding lacks a buffer, or a written buffer is bound twice.
+ * @throws {RangeError} If a window or copy lies outside its buffer or is not aligned.
+ * @throws {GpuError} If a binding or a grid is larger than the device allows.
+ */
+export function checkCommands(
+  label: string,
+  commands: readonly Command[],
+  info: DeviceInfo,
+): void {
+  for (const command of commands) {
+    if (isCopy(command)) checkCopy(label, command);
+    else checkDispatch(label, command, info);
+  }
+}
+
+function checkDispatch(label: string, dispatch: Dispatch, info: DeviceInfo): void {
+  const { kernel, grid } = dispatch;
+  checkNames(kernel.name, "buffers", {
+    required: Object.keys(kernel.bindings),
+    current: Object.keys(dispatch.buffers),
+    isPartial: false,
+  });
+  const windows = boundWindows(dispatch);
+  for (const window of windows) {
+    checkWindow(`record ${label}`, `${window.name} of ${kernel.name}`, window);
+    if (window.byteLength > info.maxBindingBytes) {
+      throw new GpuError(
+        `Cannot record ${label}: ${window.name} of ${kernel.name} (${window.buffer.label}) must have at most ${info.maxBindingBytes} bytes: current value is ${window.byteLength}`,
+      );
+    }
+  }
+  checkAliases(`record ${label}`, kernel.name, windows);
+  for (const [axis, size] of grid.entries()) {
+    checkInteger(`record ${label}`, `grid[${axis}] of ${kernel.name}`, { value: size, min: 0 });
+    if (size > info.maxGridSize) {
+      throw new GpuError(
+        `Cannot record ${label}: grid[${axis}] of ${kernel.name} must be at most ${info.maxGridSize}: current value is ${size}`,
+      );
+    }
+  }
+  if (kernel.subgroupSize !== undefined && kernel.subgroupSize !== info.subgroupSize) {
+    throw new GpuError(
+      `Cannot record ${label}: ${kernel.name} must have subgroups of ${kernel.subgroupSize}: current value is ${info.subgroupSize}`,
+    );
+  }
+}
+
+function checkCopy(label: string, copy: BufferCopy): void {
+  const { source, sourceOffset, target, targetOffset, byteLength } = copy;
+  if (source === target) {
+    throw new TypeError(
+      `Cannot record ${label}: source and target of a copy must be two buffers: both are ${source.label}`,
+    );
+  }
+  checkRange(`record ${label}`, source, { byteOffset: sourceOffset, byteLength });
+  checkRange(`record ${label}`, target, { byteOffset: targetOffset, byteLength });
+}
+
+function checkWindow(action: string, name: string, window: BufferWindow): void {
+  const { buffer, byteOffset, byteLength } = window;
+  checkRange(action, buffer, window);
+  if (byteOffset % WINDOW_ALIGNMENT !== 0) {
+    throw new RangeError(
+      `Cannot ${action}: the offset of ${name} must be a multiple of ${WINDOW_ALIGNMENT}: current value is ${byteOffset}`,
+    );
+  }
+  if (byteLength === 0) {
+    throw new RangeError(
+      `Cannot ${action}: the window of ${name} must hold bytes: current value is 0`,
+    );
+  }
+}
+
+/**
+ * Checks that bytes lie within a buffer and are whole words.
+ *
+ * @param action What could not be done.
+ * @param buffer The buffer.
+ * @param range First byte and number of bytes.
+ * @throws {RangeError} If they do not.
+ */
+export function checkRange(
+  action: string,
+  buffer: DeviceBuffer,
+  range: { readonly byteOffset: number; readonly byteLength: number },
+): void {
+  const { byteOffset, byteLength } = range;
+  checkInteger(action, `byteOffset in ${buffer.label}`, {
+    value: byteOffset,
+    min: 0,
+    max: buffer.byteLength,
+  });
+  checkInteger(action, `byteLength in ${buffer.label}`, {
+    value: byteLength,
+    min: 0,
+    max: buffer.byteLength - byteOffset,
+  });
+  if (byteOffset % 4 === 0 && byteLength % 4 === 0) return;
+  throw new RangeError(
+    `Cannot ${action}: offset and length in ${buffer.label} must be multiples of 4: current values are ${byteOffset} and ${byteLength}`,
+  );
+}
+
+function checkAliases(action: string, kernel: string, windows: readonly BoundWindow[]): void {
+  for (const written of windows) {
+    if (!written.isWritten) continue;
+    for (const other of windows) {
+      if (other === written || other.buffer !== written.buffer) continue;
+      const isApart = other.byteOffset >= written.byteOffset + written.byteLength ||
+        written.byteOffset >= other.byteOffset + other.byteLength;
+      if (other.isWritten && isApart) continue;
+      throw new TypeError(
+        `Cannot ${action}: ${kernel} must not see a buffer it writes through a second binding: ${written.name} and ${other.name} are both ${written.buffer.label}`,
+      );
+    }
+  }
+}
+
+function checkNames(
+  kernel: string,
+  what: string,
+  names: {
+    readonly required: readonly string[];
+    readonly current: readonly string[];
+    readonly isPartial: boolean;
+  },
+): void {
+  const { required, current, isPartial } = names;
+  const isComplete = isPartial || required.every((name) => current.includes(name));
+  if (isComplete && current.every((name) => required.includes(name))) return;
+  throw new TypeError(
+    `Cannot use ${kernel}: its ${what} must be ${required.join(", ") || "none"}: current value is ${
+      current.join(", ") || "none"
+    }`,
+  );
+}

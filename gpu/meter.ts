@@ -1,0 +1,76 @@
+/**
+ * Counts what a device has allocated and done, and refuses what would pass its cap.
+ *
+ * @module
+ */
+
+import { GpuError } from "../core/check.ts";
+import type { DeviceUsage } from "./device.ts";
+
+/** Counters of one device; every buffer it makes, its own included, passes through here. */
+export class Meter {
+  readonly #maxBytes: number;
+  readonly #counts = {
+    liveBytes: 0,
+    peakBytes: 0,
+    liveBuffers: 0,
+    buffersCreated: 0,
+    bindGroupsCreated: 0,
+    submits: 0,
+    reads: 0,
+  };
+
+  /**
+   * Starts at zero.
+   *
+   * @param maxBytes Most bytes that may be allocated at a time; no cap if left out.
+   */
+  constructor(maxBytes: number = Number.POSITIVE_INFINITY) {
+    this.#maxBytes = maxBytes;
+  }
+
+  /** The counters as they are now. */
+  get usage(): DeviceUsage {
+    return { ...this.#counts };
+  }
+
+  /**
+   * Counts a buffer about to be made.
+   *
+   * @param label What the buffer holds.
+   * @param byteLength Its size.
+   * @throws {GpuError} If the cap leaves too little; nothing is counted then.
+   */
+  allocate(label: string, byteLength: number): void {
+    const counts = this.#counts;
+    const free = this.#maxBytes - counts.liveBytes;
+    if (byteLength > free) {
+      throw new GpuError(
+        `Cannot allocate ${label}: the device must have ${byteLength} bytes free: current value is ${free} of ${this.#maxBytes}`,
+      );
+    }
+    counts.liveBytes += byteLength;
+    counts.peakBytes = Math.max(counts.peakBytes, counts.liveBytes);
+    counts.liveBuffers += 1;
+    counts.buffersCreated += 1;
+  }
+
+  /**
+   * Counts a buffer that was destroyed.
+   *
+   * @param byteLength Its size.
+   */
+  release(byteLength: number): void {
+    this.#counts.liveBytes -= byteLength;
+    this.#counts.liveBuffers -= 1;
+  }
+
+  /**
+   * Counts one more of something.
+   *
+   * @param what Counter to raise.
+   */
+  count(what: "bindGroupsCreated" | "submits" | "reads"): void {
+    this.#counts[what] += 1;
+  }
+}

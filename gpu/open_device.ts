@@ -1,0 +1,112 @@
+/**
+ * Opens the device that everything else runs on.
+ *
+ * @module
+ */
+
+import { checkInteger, GpuError } from "../core/check.ts";
+import type { Backend, Device } from "./device.ts";
+import { ReferenceDevice } from "./reference_device.ts";
+import { adapterName, isSoftwareAdapter, openGpu, requestAdapter } from "./webgpu_adapter.ts";
+import { WebgpuDevice } from "./webgpu_device.ts";
+
+/** Caps of a device. */
+export interface DeviceOptions {
+  /** Most bytes its buffers may take together; no cap if left out. */
+  readonly maxBytes?: number;
+  /** Lowers the largest binding, in bytes; for tests of what happens when a tensor exceeds it. */
+  readonly maxBindingBytes?: number;
+}
+
+/** Which device to open. */
+export interface OpenDeviceOptions extends DeviceOptions {
+  /** Back end; `auto` (the default) takes WebGPU if there is an adapter, else the reference. */
+  readonly backend?: "auto" | Backend;
+}
+
+/** What an adapter says about itself before a device is opened. */
+export interface AdapterSummary {
+  /** Adapter name as the driver prints it. */
+  readonly description: string;
+  /** Whether it computes on the CPU. */
+  readonly isSoftware: boolean;
+  /** Features it lists, sorted. */
+  readonly features: readonly string[];
+  /** Largest binding of a storage buffer, in bytes. */
+  readonly maxBindingBytes: number;
+  /** Largest buffer, in bytes. */
+  readonly maxBufferBytes: number;
+  /** Workgroup memory, in bytes. */
+  readonly maxWorkgroupBytes: number;
+}
+
+/** Opens a back end; nothing if this machine cannot run it. */
+type Opener = (options: DeviceOptions) => Promise<Device | undefined>;
+
+const OPENERS: Readonly<Record<Backend, Opener>> = {
+  webgpu: openWebgpu,
+  reference: (options) => Promise.resolve(new ReferenceDevice(options)),
+};
+
+/** Back ends in the order in which `auto` tries them. */
+const AUTO: readonly Backend[] = ["webgpu", "reference"];
+
+/**
+ * Opens a device.
+ *
+ * @param options Back end and caps.
+ * @returns The device; dispose of it to free its memory.
+ * @throws {GpuError} If the back end asked for has no adapter here.
+ */
+export async function openDevice(options: OpenDeviceOptions = {}): Promise<Device> {
+  const { backend = "auto", maxBytes } = options;
+  if (maxBytes !== undefined) {
+    checkInteger("open a device", "maxBytes", { value: maxBytes, min: 0 });
+  }
+  for (const name of backend === "auto" ? AUTO : [backend]) {
+    const opener = OPENERS[name];
+    if (opener === undefined) {
+      throw new RangeError(
+        `Cannot open a device: backend must be one of auto, ${
+          Object.keys(OPENERS).join(", ")
+        }: current value is ${name}`,
+      );
+    }
+    const device = await opener(options);
+    if (device !== undefined) return device;
+  }
+  throw new GpuError(
+    "Cannot use a GPU: no WebGPU adapter was found: install a Vulkan driver, or Mesa's software driver (Debian package mesa-vulkan-drivers)",
+  );
+}
+
+/**
+ * Looks at the adapter that `openDevice` would use, without opening it.
+ *
+ * @returns What it says about itself, or nothing if there is none.
+ */
+export async function adapterSummary(): Promise<AdapterSummary | undefined> {
+  const gpu = webgpu();
+  const adapter = gpu && await requestAdapter(gpu);
+  if (adapter === undefined) return undefined;
+  const { info, features, limits } = adapter;
+  return {
+    description: adapterName(info),
+    isSoftware: isSoftwareAdapter(info),
+    features: [...features].sort(),
+    maxBindingBytes: limits.maxStorageBufferBindingSize,
+    maxBufferBytes: limits.maxBufferSize,
+    maxWorkgroupBytes: limits.maxComputeWorkgroupStorageSize,
+  };
+}
+
+async function openWebgpu(options: DeviceOptions): Promise<Device | undefined> {
+  const gpu = webgpu();
+  const open = gpu && await openGpu(gpu);
+  return open && new WebgpuDevice(open, options);
+}
+
+/** The entry point of WebGPU; older browsers and other runtimes have none. */
+function webgpu(): GPU | undefined {
+  return (globalThis.navigator as { readonly gpu?: GPU } | undefined)?.gpu;
+}

@@ -1,0 +1,237 @@
+/**
+ * A device without a GPU: buffers are arrays, kernels are their float64 twins.
+ *
+ * @module
+ */
+
+import { checkInteger, GpuError } from "../core/check.ts";
+import {
+  boundWindows,
+  checkCommands,
+  checkRange,
+  completeConstants,
+  isCopy,
+  packParams,
+} from "./commands.ts";
+import type {
+  BufferCopy,
+  Command,
+  Device,
+  DeviceBuffer,
+  DeviceInfo,
+  DeviceUsage,
+  Dispatch,
+  Recording,
+} from "./device.ts";
+import type { KernelContract, KernelRun } from "./kernel.ts";
+import { Meter } from "./meter.ts";
+import type { DeviceOptions } from "./open_device.ts";
+
+class ReferenceBuffer implements DeviceBuffer {
+  bytes: ArrayBuffer;
+  isDestroyed = false;
+  readonly byteLength: number;
+
+  constructor(readonly label: string, byteLength: number, readonly meter: Meter) {
+    this.bytes = new ArrayBuffer(byteLength);
+    this.byteLength = byteLength;
+  }
+
+  [Symbol.dispose](): void {
+    if (this.isDestroyed) return;
+    this.isDestroyed = true;
+    this.bytes = new ArrayBuffer(0);
+    this.meter.release(this.byteLength);
+  }
+}
+
+interface Step {
+  readonly buffers: readonly ReferenceBuffer[];
+  run(): void;
+}
+
+class ReferenceRecording implements Recording {
+  isDestroyed = false;
+
+  constructor(readonly label: string, readonly steps: readonly Step[]) {}
+
+  [Symbol.dispose](): void {
+    this.isDestroyed = true;
+  }
+}
+
+/** Runs kernels by calling their twins; `submit` returns when they are done. */
+export class ReferenceDevice implements Device {
+  /** What it is. */
+  readonly info: DeviceInfo;
+  readonly #meter: Meter;
+  readonly #buffers = new Set<ReferenceBuffer>();
+
+  /**
+   * Makes an empty device.
+   *
+   * @param options Caps.
+   */
+  constructor(options: DeviceOptions = {}) {
+    this.#meter = new Meter(options.maxBytes);
+    this.info = {
+      backend: "reference",
+      description: "float64 reference on the CPU",
+      isSoftware: true,
+      subgroupSize: 0,
+      maxBindingBytes: Math.min(options.maxBindingBytes ?? 2 ** 30, 2 ** 30),
+      maxBufferBytes: 2 ** 32,
+      maxGridSize: 65535,
+    };
+  }
+
+  /** What it has allocated and done so far. */
+  get usage(): DeviceUsage {
+    return this.#meter.usage;
+  }
+
+  /** Makes a buffer of zeros; see {@linkcode Device.createBuffer}. */
+  createBuffer(label: string, byteLength: number): DeviceBuffer {
+    const max = this.info.maxBufferBytes;
+    checkInteger(`allocate ${label}`, "byteLength", { value: byteLength, min: 1, max });
+    const rounded = Math.ceil(byteLength / 4) * 4;
+    this.#meter.allocate(label, rounded);
+    try {
+      const buffer = new ReferenceBuffer(label, rounded, this.#meter);
+      this.#buffers.add(buffer);
+      return buffer;
+    } catch (cause) {
+      this.#meter.release(rounded);
+      throw new GpuError(
+        `Cannot allocate ${label}: the device must have ${rounded} bytes free: ${cause}`,
+        { cause },
+      );
+    }
+  }
+
+  /** Writes at once; see {@linkcode Device.write}. */
+  write(buffer: DeviceBuffer, byteOffset: number, data: ArrayBufferView<ArrayBuffer>): void {
+    const target = this.#own(`write ${buffer.label}`, buffer);
+    checkRange(`write ${buffer.label}`, buffer, { byteOffset, byteLength: data.byteLength });
+    new Uint8Array(target.bytes, byteOffset).set(
+      new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
+    );
+  }
+
+  /** Copies the bytes out; see {@linkcode Device.read}. */
+  // deno-lint-ignore require-await -- errors must reject, as on other devices
+  async read(
+    buffer: DeviceBuffer,
+    byteOffset = 0,
+    byteLength: number = buffer.byteLength - byteOffset,
+  ): Promise<ArrayBuffer> {
+    const source = this.#own(`read ${buffer.label}`, buffer);
+    checkRange(`read ${buffer.label}`, buffer, { byteOffset, byteLength });
+    this.#meter.count("reads");
+    return source.bytes.slice(byteOffset, byteOffset + byteLength);
+  }
+
+  /** Checks commands and binds them to their arrays; see {@linkcode Device.record}. */
+  // deno-lint-ignore require-await -- errors must reject, as on other devices
+  async record(label: string, commands: readonly Command[]): Promise<Recording> {
+    checkCommands(label, commands, this.info);
+    const steps = commands.map((command) =>
+      isCopy(command) ? this.#copyStep(label, command) : this.#dispatchStep(label, command)
+    );
+    return new ReferenceRecording(label, steps);
+  }
+
+  /** Runs recordings before it returns; see {@linkcode Device.submit}. */
+  submit(...recordings: readonly Recording[]): void {
+    for (const recording of recordings) {
+      if (!(recording instanceof ReferenceRecording) || recording.isDestroyed) {
+        throw new GpuError(
+          `Cannot submit ${recording.label}: the recording must be alive and of this device: it was disposed or made elsewhere`,
+        );
+      }
+      for (const step of recording.steps) {
+        for (const buffer of step.buffers) this.#own(`submit ${recording.label}`, buffer);
+      }
+    }
+    this.#meter.count("submits");
+    for (const recording of recordings as readonly ReferenceRecording[]) {
+      for (const step of recording.steps) step.run();
+    }
+  }
+
+  /** Lets other tasks run once; see {@linkcode Device.finished}. */
+  finished(): Promise<void> {
+    return new Promise((resolve) => setTimeout(resolve, 0));
+  }
+
+  /** Frees every buffer. */
+  [Symbol.dispose](): void {
+    for (const buffer of this.#buffers) buffer[Symbol.dispose]();
+    this.#buffers.clear();
+  }
+
+  #own(action: string, buffer: DeviceBuffer): ReferenceBuffer {
+    if (!(buffer instanceof ReferenceBuffer) || buffer.meter !== this.#meter) {
+      throw new TypeError(
+        `Cannot ${action}: ${buffer.label} must belong to this device: it was made by another`,
+      );
+    }
+    if (!buffer.isDestroyed) return buffer;
+    this.#buffers.delete(buffer);
+    throw new GpuError(`Cannot ${action}: ${buffer.label} must be alive: it was disposed`);
+  }
+
+  #copyStep(label: string, copy: BufferCopy): Step {
+    const source = this.#own(`record ${label}`, copy.source);
+    const target = this.#own(`record ${label}`, copy.target);
+    const { sourceOffset, targetOffset, byteLength } = copy;
+    return {
+      buffers: [source, target],
+      run: () =>
+        new Uint8Array(target.bytes).set(
+          new Uint8Array(source.bytes, sourceOffset, byteLength),
+          targetOffset,
+        ),
+    };
+  }
+
+  #dispatchStep(label: string, dispatch: Dispatch): Step {
+    const { kernel, grid } = dispatch;
+    const buffers: ReferenceBuffer[] = [];
+    const arrays: Record<string, Float32Array | Uint32Array> = {};
+    for (const { name, isFloat, buffer, byteOffset, byteLength } of boundWindows(dispatch)) {
+      const own = this.#own(`record ${label}`, buffer);
+      buffers.push(own);
+      const ArrayType = isFloat ? Float32Array : Uint32Array;
+      arrays[name] = new ArrayType(own.bytes, byteOffset, byteLength / 4);
+    }
+    const constants = completeConstants(kernel, dispatch.constants);
+    const params = roundedParams(kernel, dispatch.params);
+    const run = { buffers: arrays, constants, params, grid } as KernelRun<KernelContract>;
+    return { buffers, run: () => runTwin(label, dispatch, run) };
+  }
+}
+
+/** Params as a shader sees them: `f32` fields rounded to 24 bits. */
+function roundedParams(
+  kernel: KernelContract,
+  params: Readonly<Record<string, number>>,
+): Record<string, number> {
+  const words = packParams(kernel, params);
+  const floats = new Float32Array(words.buffer);
+  const fields = Object.entries(kernel.params);
+  return Object.fromEntries(
+    fields.map(([name, type], index) => [name, type === "u32" ? words[index]! : floats[index]!]),
+  );
+}
+
+function runTwin(label: string, dispatch: Dispatch, run: KernelRun<KernelContract>): void {
+  try {
+    dispatch.kernel.reference(run);
+  } catch (cause) {
+    throw new GpuError(
+      `Cannot run ${label}: the twin of ${dispatch.kernel.name} must return: ${cause}`,
+      { cause },
+    );
+  }
+}

@@ -1,0 +1,129 @@
+/**
+ * Finds an adapter and gets from it all that the kernels can use.
+ *
+ * @module
+ */
+
+import type { DeviceInfo } from "./device.ts";
+
+/** A device as WebGPU gave it, with what was found out about it. */
+export interface OpenGpu {
+  /** The device. */
+  readonly device: GPUDevice;
+  /** What it is. */
+  readonly info: DeviceInfo;
+  /** Text to put before a shader that calls subgroup functions; empty if its compiler wants none. */
+  readonly subgroupDirective: string;
+}
+
+/** Features worth having, most useful first; listed or not, requestDevice decides. */
+const FEATURES = ["subgroups", "timestamp-query"] as const;
+
+/** Limits to raise to what the adapter offers. */
+const LIMITS = [
+  "maxBufferSize",
+  "maxStorageBufferBindingSize",
+  "maxStorageBuffersPerShaderStage",
+  "maxComputeWorkgroupStorageSize",
+  "maxComputeInvocationsPerWorkgroup",
+  "maxComputeWorkgroupSizeX",
+  "maxComputeWorkgroupSizeY",
+  "maxComputeWorkgroupSizeZ",
+  "maxComputeWorkgroupsPerDimension",
+] as const;
+
+/**
+ * Asks for the fastest adapter.
+ *
+ * @param gpu Entry point of WebGPU.
+ * @returns The adapter, or nothing if there is none.
+ */
+export async function requestAdapter(gpu: GPU): Promise<GPUAdapter | undefined> {
+  return await gpu.requestAdapter({ powerPreference: "high-performance" }) ?? undefined;
+}
+
+/**
+ * Opens a device with the largest limits and as many features as it grants.
+ *
+ * @param gpu Entry point of WebGPU.
+ * @returns The device, or nothing if there is no adapter.
+ */
+export async function openGpu(gpu: GPU): Promise<OpenGpu | undefined> {
+  for (const requiredFeatures of [[...FEATURES], ...FEATURES.map((name) => [name]), []]) {
+    // An adapter may be used for one request only.
+    const adapter = await requestAdapter(gpu);
+    if (adapter === undefined) return undefined;
+    const device = await tryDevice(adapter, requiredFeatures);
+    if (device === undefined) continue;
+    const hasSubgroups = requiredFeatures.includes("subgroups");
+    return {
+      device,
+      info: describe(adapter, device, hasSubgroups),
+      subgroupDirective: hasSubgroups && await wantsDirective(device) ? "enable subgroups; " : "",
+    };
+  }
+  return undefined;
+}
+
+/**
+ * Tells whether an adapter computes on the CPU.
+ *
+ * @param info What the adapter says about itself.
+ * @returns Whether it is software.
+ */
+export function isSoftwareAdapter(info: GPUAdapterInfo): boolean {
+  const text = `${info.vendor} ${info.architecture} ${info.device} ${info.description}`;
+  return info.isFallbackAdapter || /llvmpipe|lavapipe|swiftshader|basic render/i.test(text);
+}
+
+/**
+ * Names an adapter.
+ *
+ * @param info What the adapter says about itself.
+ * @returns Its description, or what else it tells.
+ */
+export function adapterName(info: GPUAdapterInfo): string {
+  const parts = [info.vendor, info.architecture, info.device];
+  return info.description || parts.filter((part) => part !== "").join(" ") || "unnamed adapter";
+}
+
+async function tryDevice(
+  adapter: GPUAdapter,
+  requiredFeatures: GPUFeatureName[],
+): Promise<GPUDevice | undefined> {
+  const requiredLimits: Record<string, number> = {};
+  for (const name of LIMITS) requiredLimits[name] = adapter.limits[name];
+  try {
+    return await adapter.requestDevice({ label: "smallkv", requiredFeatures, requiredLimits });
+  } catch {
+    return undefined;
+  }
+}
+
+function describe(adapter: GPUAdapter, device: GPUDevice, hasSubgroups: boolean): DeviceInfo {
+  const { subgroupMinSize, subgroupMaxSize } = adapter.info;
+  const { limits } = device;
+  return {
+    backend: "webgpu",
+    description: adapterName(adapter.info),
+    isSoftware: isSoftwareAdapter(adapter.info),
+    subgroupSize: hasSubgroups && subgroupMinSize === subgroupMaxSize ? subgroupMinSize : 0,
+    maxBindingBytes: wholeWords(limits.maxStorageBufferBindingSize),
+    maxBufferBytes: wholeWords(limits.maxBufferSize),
+    maxGridSize: limits.maxComputeWorkgroupsPerDimension,
+  };
+}
+
+function wholeWords(byteLength: number): number {
+  return byteLength - byteLength % 4;
+}
+
+/** Deno's compiler refuses the directive, Chrome's demands it. */
+async function wantsDirective(device: GPUDevice): Promise<boolean> {
+  device.pushErrorScope("validation");
+  device.createShaderModule({
+    label: "subgroup probe",
+    code: "enable subgroups; @compute @workgroup_size(1) fn probe() {}",
+  });
+  return await device.popErrorScope() === null;
+}

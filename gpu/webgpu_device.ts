@@ -1,0 +1,300 @@
+/**
+ * The device on WebGPU: Deno's own, or a browser's.
+ *
+ * @module
+ */
+
+import { checkInteger, GpuError } from "../core/check.ts";
+import {
+  boundWindows,
+  checkCommands,
+  checkRange,
+  completeConstants,
+  isCopy,
+  packParams,
+} from "./commands.ts";
+import type {
+  Command,
+  Device,
+  DeviceBuffer,
+  DeviceInfo,
+  DeviceUsage,
+  Dispatch,
+  Recording,
+} from "./device.ts";
+import { Meter } from "./meter.ts";
+import type { DeviceOptions } from "./open_device.ts";
+import type { OpenGpu } from "./webgpu_adapter.ts";
+import { ErrorLog, failure } from "./webgpu_errors.ts";
+import { WebgpuBuffer, WebgpuMemory } from "./webgpu_memory.ts";
+import { PARAMS_BYTES, type Pipeline, PipelineCache } from "./webgpu_pipelines.ts";
+import {
+  type DispatchStep,
+  encode,
+  type RecordingParts,
+  WebgpuRecording,
+} from "./webgpu_recording.ts";
+
+/** Larger writes are cut into pieces, so that the copies WebGPU makes of them stay small. */
+const WRITE_BYTES = 4 * 2 ** 20;
+
+/** Runs kernels on a GPU, or on a software adapter. */
+export class WebgpuDevice implements Device {
+  /** What it is. */
+  readonly info: DeviceInfo;
+  readonly #device: GPUDevice;
+  readonly #meter: Meter;
+  readonly #errors: ErrorLog;
+  readonly #memory: WebgpuMemory;
+  readonly #pipelines: PipelineCache;
+
+  /**
+   * Takes over an open device.
+   *
+   * @param gpu The device and what is known about it.
+   * @param options Caps.
+   */
+  constructor(gpu: OpenGpu, options: DeviceOptions = {}) {
+    const { maxBytes, maxBindingBytes = Number.POSITIVE_INFINITY } = options;
+    this.info = {
+      ...gpu.info,
+      maxBindingBytes: Math.min(gpu.info.maxBindingBytes, maxBindingBytes),
+    };
+    this.#device = gpu.device;
+    this.#meter = new Meter(maxBytes);
+    this.#errors = new ErrorLog(gpu.device);
+    this.#memory = new WebgpuMemory(gpu.device, this.#errors, this.#meter);
+    this.#pipelines = new PipelineCache(gpu.device, this.#errors, gpu);
+  }
+
+  /** What it has allocated and done so far. */
+  get usage(): DeviceUsage {
+    return this.#meter.usage;
+  }
+
+  /** Makes a buffer of zeros; see {@linkcode Device.createBuffer}. */
+  createBuffer(label: string, byteLength: number): DeviceBuffer {
+    this.#errors.begin(`allocate ${label}`);
+    checkInteger(`allocate ${label}`, "byteLength", { value: byteLength, min: 1 });
+    const size = Math.ceil(byteLength / 4) * 4;
+    if (size > this.info.maxBufferBytes) {
+      throw new GpuError(
+        `Cannot allocate ${label}: a buffer must have at most ${this.info.maxBufferBytes} bytes: current value is ${size}`,
+      );
+    }
+    const { STORAGE, COPY_SRC, COPY_DST } = GPUBufferUsage;
+    return this.#memory.create(label, size, STORAGE | COPY_SRC | COPY_DST);
+  }
+
+  /** Writes in pieces; see {@linkcode Device.write}. */
+  write(buffer: DeviceBuffer, byteOffset: number, data: ArrayBufferView<ArrayBuffer>): void {
+    const action = `write ${buffer.label}`;
+    this.#errors.begin(action);
+    const target = this.#own(action, buffer);
+    const { byteLength } = data;
+    checkRange(action, buffer, { byteOffset, byteLength });
+    const { queue } = this.#device;
+    const writePieces = () => {
+      for (let start = 0; start < byteLength; start += WRITE_BYTES) {
+        const size = Math.min(WRITE_BYTES, byteLength - start);
+        const first = data.byteOffset + start;
+        queue.writeBuffer(target.gpuBuffer, byteOffset + start, data.buffer, first, size);
+        if (byteLength > WRITE_BYTES) queue.submit([]);
+      }
+    };
+    this.#errors.watch(writePieces, (error) => failure(action, "WebGPU must accept it", error));
+  }
+
+  /** Copies to a readback buffer at once, then waits; see {@linkcode Device.read}. */
+  async read(
+    buffer: DeviceBuffer,
+    byteOffset = 0,
+    byteLength: number = buffer.byteLength - byteOffset,
+  ): Promise<ArrayBuffer> {
+    const action = `read ${buffer.label}`;
+    this.#errors.begin(action);
+    const source = this.#own(action, buffer);
+    checkRange(action, buffer, { byteOffset, byteLength });
+    this.#meter.count("reads");
+    const staging = this.#memory.staging(byteLength);
+    const encoder = this.#device.createCommandEncoder({ label: action });
+    const submitCopy = () => {
+      encoder.copyBufferToBuffer(source.gpuBuffer, byteOffset, staging.gpuBuffer, 0, byteLength);
+      this.#device.queue.submit([encoder.finish()]);
+    };
+    this.#errors.watch(submitCopy, (error) => failure(action, "WebGPU must accept it", error));
+    try {
+      return await this.#map(action, staging, byteLength);
+    } finally {
+      this.#memory.recycle(staging);
+    }
+  }
+
+  /** Compiles, packs parameters, makes bind groups; see {@linkcode Device.record}. */
+  async record(label: string, commands: readonly Command[]): Promise<Recording> {
+    const action = `record ${label}`;
+    this.#errors.begin(action);
+    checkCommands(label, commands, this.info);
+    const buffers = this.#buffersOf(action, commands);
+    const dispatches = commands.filter((command): command is Dispatch => !isCopy(command));
+    const words = dispatches.map(({ kernel, params }) => packParams(kernel, params));
+    const pipelines = await Promise.all(
+      dispatches.map(({ kernel, constants }) =>
+        this.#pipelines.get(kernel, completeConstants(kernel, constants))
+      ),
+    );
+    await this.#errors.settle();
+    this.#errors.begin(action);
+    const params = this.#writeParams(label, words);
+    const ready = new Map(dispatches.map((dispatch, index) => [dispatch, pipelines[index]!]));
+    try {
+      const steps = await this.#errors.check(
+        () => this.#makeSteps(commands, ready, params),
+        (error) => failure(action, "WebGPU must accept its bindings", error),
+      );
+      return new WebgpuRecording(label, { steps, buffers, params });
+    } catch (error) {
+      params?.[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /** Encodes recordings into one submission; see {@linkcode Device.submit}. */
+  submit(...recordings: readonly Recording[]): void {
+    const action = `run ${recordings.map(({ label }) => label).join(", ")}`;
+    this.#errors.begin(action);
+    const own = recordings.map((recording) => this.#ownRecording(action, recording));
+    const submitAll = () => {
+      const encoder = this.#device.createCommandEncoder({ label: action });
+      encode(encoder, own);
+      this.#device.queue.submit([encoder.finish()]);
+    };
+    this.#meter.count("submits");
+    this.#errors.watch(submitAll, (error) => failure(action, "WebGPU must accept it", error));
+  }
+
+  /** Waits for the queue; see {@linkcode Device.finished}. */
+  async finished(): Promise<void> {
+    this.#errors.begin("finish");
+    await this.#errors.settle();
+    await this.#device.queue.onSubmittedWorkDone();
+    await this.#errors.settle();
+  }
+
+  /** Frees every buffer and the device. */
+  [Symbol.dispose](): void {
+    this.#errors.dispose();
+    this.#memory.destroyAll();
+    this.#device.destroy();
+  }
+
+  #own(action: string, buffer: DeviceBuffer): WebgpuBuffer {
+    if (!(buffer instanceof WebgpuBuffer) || buffer.memory !== this.#memory) {
+      throw new TypeError(
+        `Cannot ${action}: ${buffer.label} must belong to this device: it was made by another`,
+      );
+    }
+    if (buffer.failure !== undefined) throw buffer.failure;
+    if (!buffer.isDestroyed) return buffer;
+    throw new GpuError(`Cannot ${action}: ${buffer.label} must be alive: it was disposed`);
+  }
+
+  #ownRecording(action: string, recording: Recording): WebgpuRecording {
+    if (!(recording instanceof WebgpuRecording) || recording.isDestroyed) {
+      throw new GpuError(
+        `Cannot ${action}: ${recording.label} must be alive and of this device: it was disposed or made elsewhere`,
+      );
+    }
+    for (const buffer of recording.parts.buffers) this.#own(action, buffer);
+    return recording;
+  }
+
+  #buffersOf(action: string, commands: readonly Command[]): Set<WebgpuBuffer> {
+    const buffers = new Set<WebgpuBuffer>();
+    for (const command of commands) {
+      const used = isCopy(command)
+        ? [command.source, command.target]
+        : boundWindows(command).map(({ buffer }) => buffer);
+      for (const buffer of used) buffers.add(this.#own(action, buffer));
+    }
+    return buffers;
+  }
+
+  #writeParams(
+    label: string,
+    words: readonly Uint32Array<ArrayBuffer>[],
+  ): WebgpuBuffer | undefined {
+    if (words.every(({ length }) => length === 0)) return undefined;
+    const packed = new Uint32Array(words.length * PARAMS_BYTES / 4);
+    for (const [index, fields] of words.entries()) packed.set(fields, index * PARAMS_BYTES / 4);
+    const usage = GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST;
+    const buffer = this.#memory.create(`params of ${label}`, packed.byteLength, usage);
+    this.#device.queue.writeBuffer(buffer.gpuBuffer, 0, packed);
+    return buffer;
+  }
+
+  #makeSteps(
+    commands: readonly Command[],
+    pipelines: ReadonlyMap<Dispatch, Pipeline>,
+    params: WebgpuBuffer | undefined,
+  ): RecordingParts["steps"] {
+    let dispatches = 0;
+    const paramsGroup = this.#paramsGroup(params);
+    return commands.map((command) => {
+      if (isCopy(command)) {
+        const source = (command.source as WebgpuBuffer).gpuBuffer;
+        return { ...command, source, target: (command.target as WebgpuBuffer).gpuBuffer };
+      }
+      const pipeline = pipelines.get(command)!;
+      const paramsOffset = [PARAMS_BYTES * dispatches++] as const;
+      return {
+        pipeline: pipeline.gpuPipeline,
+        storageGroup: this.#storageGroup(command, pipeline),
+        paramsGroup: pipeline.hasParams ? paramsGroup : undefined,
+        paramsOffset,
+        grid: command.grid,
+      } satisfies DispatchStep;
+    });
+  }
+
+  #storageGroup(dispatch: Dispatch, pipeline: Pipeline): GPUBindGroup {
+    this.#meter.count("bindGroupsCreated");
+    return this.#device.createBindGroup({
+      label: dispatch.kernel.name,
+      layout: pipeline.storageLayout,
+      entries: boundWindows(dispatch).map(({ buffer, byteOffset, byteLength }, binding) => ({
+        binding,
+        resource: {
+          buffer: (buffer as WebgpuBuffer).gpuBuffer,
+          offset: byteOffset,
+          size: byteLength,
+        },
+      })),
+    });
+  }
+
+  #paramsGroup(params: WebgpuBuffer | undefined): GPUBindGroup | undefined {
+    if (params === undefined) return undefined;
+    this.#meter.count("bindGroupsCreated");
+    return this.#device.createBindGroup({
+      label: params.label,
+      layout: this.#pipelines.paramsLayout,
+      entries: [{ binding: 0, resource: { buffer: params.gpuBuffer, size: PARAMS_BYTES } }],
+    });
+  }
+
+  async #map(action: string, staging: WebgpuBuffer, byteLength: number): Promise<ArrayBuffer> {
+    try {
+      await staging.gpuBuffer.mapAsync(GPUMapMode.READ, 0, byteLength);
+    } catch (cause) {
+      await this.#errors.settle();
+      this.#errors.begin(action);
+      throw failure(action, "the device must be able to hand it over", cause as Error);
+    }
+    this.#errors.begin(action);
+    const bytes = staging.gpuBuffer.getMappedRange(0, byteLength).slice(0);
+    staging.gpuBuffer.unmap();
+    await this.#errors.settle();
+    return bytes;
+  }
+}
