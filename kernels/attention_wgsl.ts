@@ -1,0 +1,207 @@
+/**
+ * Pieces of WGSL that the generated attention kernels share.
+ *
+ * Their inner loops keep whole vectors in registers, so the loops over a head's elements must be written out for
+ * each head size; no `.wgsl` file can do that.
+ *
+ * @module
+ */
+
+/** How the vectors that all lanes need reach them. */
+export interface HandOut {
+  /** Lanes of a workgroup; also those of a subgroup if `isSubgroup`. */
+  readonly lanes: number;
+  /** Whether a lane loads a piece and broadcasts it, or all lanes fill workgroup memory. */
+  readonly isSubgroup: boolean;
+}
+
+/** Lanes of a workgroup where subgroup functions are not available. */
+const PORTABLE_LANES = 32;
+
+/**
+ * Chooses how vectors are handed out.
+ *
+ * @param subgroupSize Lanes of a subgroup, 0 where there are none.
+ * @returns Broadcasts where possible, otherwise workgroup memory.
+ */
+export function handOut(subgroupSize: number): HandOut {
+  return subgroupSize >= 4
+    ? { lanes: subgroupSize, isSubgroup: true }
+    : { lanes: PORTABLE_LANES, isSubgroup: false };
+}
+
+/**
+ * Names the variant of a kernel, as in `flash_attention_subgroup_64`.
+ *
+ * @param stem Name of the kernel family.
+ * @param headDim Elements of a head.
+ * @param lanes How vectors are handed out.
+ * @returns Entry point and label.
+ */
+export function variantName(
+  stem: string,
+  options: { readonly headDim: number; readonly handOut: HandOut },
+): string {
+  const { headDim, handOut } = options;
+  return `${stem}${handOut.isSubgroup ? `_subgroup${handOut.lanes}` : ""}_${headDim}`;
+}
+
+/** Repeats a line of WGSL. */
+export function repeat(count: number, line: (index: number) => string): string {
+  return Array.from({ length: count }, (_, index) => line(index)).join("\n");
+}
+
+/**
+ * Writes the `Params` struct and its binding.
+ *
+ * @param fields Names and types, in order.
+ * @returns WGSL text.
+ */
+export function paramsText(fields: Readonly<Record<string, string>>): string {
+  const lines = Object.entries(fields).map(([name, type]) => `  ${name}: ${type},`);
+  return `struct Params {\n${
+    lines.join("\n")
+  }\n}\n@group(1) @binding(0) var<uniform> params: Params;\n`;
+}
+
+/** Element types of the bindings of attention kernels, where not `f32` or `u32`. */
+const VECTOR_BINDINGS: Readonly<Record<string, string>> = {
+  qkv: "vec4f",
+  keys: "vec4u",
+  values: "vec4u",
+  output: "vec4f",
+  partial: "vec4f",
+};
+
+/**
+ * Writes the storage bindings.
+ *
+ * @param bindings Names and uses, in order, as in a kernel's contract.
+ * @returns WGSL text.
+ */
+export function bindingsText(bindings: Readonly<Record<string, string>>): string {
+  return Object.entries(bindings).map(([name, binding], index) => {
+    const [use, type] = binding.split(" ");
+    const access = use === "read" ? "read" : "read_write";
+    const element = VECTOR_BINDINGS[name] ?? type;
+    return `@group(0) @binding(${index}) var<storage, ${access}> ${name}: array<${element}>;\n`;
+  }).join("");
+}
+
+/** WGSL functions that unpack the two halves of a vector of eight. */
+export const UNPACK_TEXT = `
+fn low_half(packed: vec4u) -> vec4f {
+  return vec4f(unpack2x16float(packed.x), unpack2x16float(packed.y));
+}
+
+fn high_half(packed: vec4u) -> vec4f {
+  return vec4f(unpack2x16float(packed.z), unpack2x16float(packed.w));
+}
+`;
+
+/** WGSL function that reads 32 bits of `visible`, all ones if there is no mask. */
+export const VISIBLE_TEXT = `
+fn visible_bits(head: u32, word: u32) -> u32 {
+  var bits = 0xffffffffu;
+  if (params.is_masked == 1u) {
+    bits = visible[head * params.visible_words + min(word, params.visible_words - 1u)];
+  }
+  return bits;
+}
+`;
+
+/** Vectors of a tile that every lane needs. */
+export interface TileVectors {
+  /** Prefix of the names of the registers or of the workgroup array. */
+  readonly name: string;
+  /** Vectors handed out together. */
+  readonly count: number;
+  /** Pieces per vector: 8 halves, or 4 floats. */
+  readonly pieces: number;
+  /** Whether a piece holds 8 halves. */
+  readonly isHalves: boolean;
+  /** WGSL expression that loads piece `part` of vector `vector`; both are WGSL names. */
+  readonly load: string;
+}
+
+/**
+ * Writes the statements with which each lane loads its pieces and keeps them.
+ *
+ * @param tile What to load.
+ * @param lanes How it will be handed out.
+ * @returns WGSL text; for workgroup memory it needs a barrier after it.
+ */
+export function loadText(tile: TileVectors, lanes: HandOut): string {
+  const { name, pieces, isHalves, load } = tile;
+  const total = tile.count * pieces;
+  const rounds = Math.ceil(total / lanes.lanes);
+  return repeat(rounds, (round) => {
+    const index = `${name}_index${round}`;
+    const register = `${name}_piece${round}`;
+    const first = round * lanes.lanes;
+    const isWhole = first + lanes.lanes <= total;
+    const bounded = isWhole ? `lane + ${first}u` : `min(lane + ${first}u, ${total - 1}u)`;
+    const text = `let ${index} = ${bounded};
+let ${register} = ${
+      load.replaceAll("VECTOR", `(${index} / ${pieces}u)`)
+        .replaceAll("PART", `(${index} % ${pieces}u)`)
+    };`;
+    if (!isHalves) {
+      return lanes.isSubgroup ? text : `${text}\n${name}_tile[${index}] = ${register};`;
+    }
+    return lanes.isSubgroup
+      ? `${text}
+let ${register}_low = low_half(${register});
+let ${register}_high = high_half(${register});`
+      : `${text}
+${name}_tile[2u * ${index}] = low_half(${register});
+${name}_tile[2u * ${index} + 1u] = high_half(${register});`;
+  });
+}
+
+/**
+ * Writes the expression for four elements of a vector that all lanes share.
+ *
+ * @param tile What was loaded.
+ * @param lanes How it is handed out.
+ * @param at Vector of the tile, index of the group of four, and for workgroup memory a WGSL offset in vectors.
+ * @returns A WGSL expression of type `vec4f`.
+ */
+export function sharedVector(
+  tile: TileVectors,
+  lanes: HandOut,
+  at: { readonly vector: number; readonly four: number; readonly offset?: string },
+): string {
+  const perPiece = tile.isHalves ? 2 : 1;
+  if (!lanes.isSubgroup) {
+    const fours = tile.pieces * perPiece;
+    const base = at.offset ? `${at.offset} * ${fours}u + ` : "";
+    return `${tile.name}_tile[${base}${at.vector * fours + at.four}u]`;
+  }
+  const index = at.vector * tile.pieces + Math.floor(at.four / perPiece);
+  const round = Math.floor(index / lanes.lanes);
+  const half = tile.isHalves ? (at.four % 2 === 0 ? "_low" : "_high") : "";
+  return `subgroupBroadcast(${tile.name}_piece${round}${half}, ${index % lanes.lanes}u)`;
+}
+
+/**
+ * Writes the declaration of a tile in workgroup memory.
+ *
+ * @param tile What it will hold.
+ * @param lanes How it is handed out.
+ * @returns WGSL text, empty if lanes broadcast.
+ */
+export function tileText(tile: TileVectors, lanes: HandOut): string {
+  if (lanes.isSubgroup) return "";
+  return `var<workgroup> ${tile.name}_tile: array<vec4f, ${tileBytes(tile) / 16}>;\n`;
+}
+
+/**
+ * Counts the bytes of a tile in workgroup memory.
+ *
+ * @param tile What it holds.
+ * @returns Bytes.
+ */
+export function tileBytes(tile: TileVectors): number {
+  return tile.count * tile.pieces * (tile.isHalves ? 32 : 16);
+}
