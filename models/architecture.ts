@@ -1,0 +1,41 @@
+/**
+ * What a model family has to say for its files to be understood; the forward pass is shared.
+ *
+ * @module
+ */
+
+/** A family of models: names in files, the few switches, and defaults of fields that files may leave out. */
+export interface Architecture {
+  /** File stem, and the value of `ModelConfig.architecture`. */
+  readonly name: string;
+  /** Name in messages. */
+  readonly label: string;
+  /** Values of `model_type` in `config.json`. */
+  readonly modelTypes: readonly string[];
+  /** Values of `general.architecture` in GGUF files. */
+  readonly ggufNames: readonly string[];
+  /** Whether GGUF files hold the rotated pairs of query and key heads side by side. */
+  readonly isGgufInterleaved: boolean;
+  /** Whether query, key and value projections have biases: always, never, or as `attention_bias` says. */
+  readonly qkvBias: "always" | "never" | "announced";
+  /** Whether each query and key head is normalized. */
+  readonly hasQkNorm: boolean;
+  /** When layers attend to a window only: if `use_sliding_window` is set, unless `sliding_window` is null, or never. */
+  readonly slidingWindow: "flagged" | "unlessNull" | "never";
+  /** Values of fields that `config.json` leaves out because they are the family's own. */
+  readonly defaults: ArchitectureDefaults;
+}
+
+/** Values that transformers assumes for fields missing from `config.json`. */
+export interface ArchitectureDefaults {
+  /** Elements of a head; hidden size / query heads if left out. */
+  readonly headDim?: number;
+  /** KV heads; as many as query heads if left out. */
+  readonly kvHeads?: number;
+  /** `max_position_embeddings`. */
+  readonly contextLength: number;
+  /** `rms_norm_eps`. */
+  readonly normEpsilon: number;
+  /** `rope_theta`. */
+  readonly ropeBase: number;
+}

@@ -1,0 +1,21 @@
+/**
+ * Llama 2, 3.x and models of the same form, as SmolLM2.
+ *
+ * @see {@link https://arxiv.org/abs/2407.21783 | Llama 3}
+ * @module
+ */
+
+import type { Architecture } from "../architecture.ts";
+
+/** The Llama family; GGUF files of Mistral carry its name too. */
+export const llama: Architecture = {
+  name: "llama",
+  label: "Llama",
+  modelTypes: ["llama"],
+  ggufNames: ["llama"],
+  isGgufInterleaved: true,
+  qkvBias: "announced",
+  hasQkNorm: false,
+  slidingWindow: "never",
+  defaults: { contextLength: 2048, normEpsilon: 1e-6, ropeBase: 10000 },
+};

@@ -1,0 +1,154 @@
+/**
+ * Model sizes from the `config.json` of Hugging Face, as transformers 4 and 5 write it.
+ *
+ * @module
+ */
+
+import type { Architecture } from "./architecture.ts";
+import { architectures } from "./architectures/mod.ts";
+import type { ModelConfig, RopeScaling } from "./config.ts";
+import {
+  checkSizes,
+  countField,
+  fieldError,
+  type Fields,
+  flagField,
+  positiveField,
+  tokenIdsField,
+} from "./config_fields.ts";
+
+const MAX_LAYERS = 1024;
+const MAX_HEADS = 4096;
+
+/**
+ * Finds the family of a model.
+ *
+ * @param config Content of `config.json`.
+ * @returns The family.
+ * @throws {DataError} If it is none of those in `architectures/`; the message lists them.
+ */
+export function architectureOfJson(config: Fields): Architecture {
+  const type = config.values.model_type;
+  const found = architectures.find(({ modelTypes }) => modelTypes.includes(String(type)));
+  if (found !== undefined) return found;
+  const known = architectures.flatMap(({ modelTypes }) => modelTypes).join(", ");
+  throw fieldError(config, `model_type must be one of ${known}`, type);
+}
+
+/**
+ * Reads sizes and switches.
+ *
+ * @param config Content of `config.json`.
+ * @param generation Content of `generation_config.json`, whose end tokens come first.
+ * @returns Sizes and switches.
+ * @throws {DataError} If a field is missing or malformed, or asks for what the forward pass does not do.
+ */
+export function configFromJson(config: Fields, generation?: Fields): ModelConfig {
+  const architecture = architectureOfJson(config);
+  const { defaults } = architecture;
+  checkForward(config);
+  const hidden = countField(config, "hidden_size");
+  const queryHeads = countField(config, "num_attention_heads", { max: MAX_HEADS });
+  const layers = countField(config, "num_hidden_layers", { max: MAX_LAYERS });
+  const hasKvHeads = config.values.num_key_value_heads !== null;
+  const bos = tokenIdsField(config, "bos_token_id");
+  const ends = [generation, config].flatMap((fields) =>
+    fields === undefined ? [] : tokenIdsField(fields, "eos_token_id")
+  );
+  return checkSizes({
+    architecture: architecture.name,
+    layers,
+    hidden,
+    mlp: countField(config, "intermediate_size"),
+    queryHeads,
+    kvHeads: countField(config, "num_key_value_heads", {
+      max: queryHeads,
+      missing: (hasKvHeads ? defaults.kvHeads : undefined) ?? queryHeads,
+    }),
+    headDim: countField(config, "head_dim", {
+      missing: defaults.headDim ?? Math.floor(hidden / queryHeads),
+    }),
+    vocabulary: countField(config, "vocab_size"),
+    contextLength: contextLength(config, architecture, layers),
+    normEpsilon: positiveField(config, "rms_norm_eps", defaults.normEpsilon),
+    ...ropeFields(config, defaults.ropeBase),
+    hasQkvBias: architecture.qkvBias === "always" ||
+      architecture.qkvBias === "announced" && flagField(config, "attention_bias"),
+    hasQkNorm: architecture.hasQkNorm,
+    isTied: flagField(config, "tie_word_embeddings"),
+    ...(bos[0] !== undefined && { bosTokenId: bos[0] }),
+    eosTokenIds: [...new Set(ends)],
+  }, config.location);
+}
+
+/** Refuses what would change the result and is not computed. */
+function checkForward(config: Fields): void {
+  const { hidden_act: activation, quantization_config: quantization } = config.values;
+  if ((activation ?? "silu") !== "silu") {
+    throw fieldError(config, `hidden_act must be "silu"`, activation);
+  }
+  if ((quantization ?? null) !== null) {
+    const requirement = "the weights must be F32, F16 or BF16, without quantization_config";
+    throw fieldError(
+      config,
+      requirement,
+      (quantization as { quant_method?: unknown }).quant_method,
+    );
+  }
+  const { partial_rotary_factor: share } = config.values;
+  if ((share ?? 1) !== 1) throw fieldError(config, "partial_rotary_factor must be 1", share);
+}
+
+function contextLength(config: Fields, architecture: Architecture, layers: number): number {
+  const context = countField(config, "max_position_embeddings", {
+    missing: architecture.defaults.contextLength,
+  });
+  if (!hasWindow(config, architecture, layers)) return context;
+  return Math.min(context, countField(config, "sliding_window", { missing: 4096 }));
+}
+
+function hasWindow(config: Fields, { slidingWindow }: Architecture, layers: number): boolean {
+  const { sliding_window: window, layer_types: types } = config.values;
+  if (slidingWindow === "never" || window === null) return false;
+  if (slidingWindow === "unlessNull") return true;
+  if (!flagField(config, "use_sliding_window")) return false;
+  if (Array.isArray(types)) return types.includes("sliding_attention");
+  return countField(config, "max_window_layers", { missing: 28, min: 0 }) < layers;
+}
+
+/** Base and scaling, from `rope_parameters` (transformers 5) or `rope_theta` and `rope_scaling` (4). */
+function ropeFields(
+  config: Fields,
+  defaultBase: number,
+): Pick<ModelConfig, "ropeBase" | "ropeScaling"> {
+  const { rope_parameters: parameters, rope_scaling: old } = config.values;
+  const values = parameters ?? old ?? {};
+  if (typeof values !== "object" || Array.isArray(values)) {
+    throw fieldError(config, "rope_parameters and rope_scaling must be objects", values);
+  }
+  const rope: Fields = { location: config.location, values: values as Record<string, unknown> };
+  const outer = positiveField(config, "rope_theta", defaultBase);
+  const scaling = ropeScaling(rope, config);
+  return {
+    ropeBase: positiveField(rope, "rope_theta", outer),
+    ...(scaling !== undefined && { ropeScaling: scaling }),
+  };
+}
+
+function ropeScaling(rope: Fields, config: Fields): RopeScaling | undefined {
+  const kind = rope.values.rope_type ?? rope.values.type ?? "default";
+  if (kind === "default") return undefined;
+  if (kind === "linear") return { kind, factor: positiveField(rope, "factor") };
+  if (kind !== "llama3") {
+    throw fieldError(rope, "rope_type must be default, linear or llama3", kind);
+  }
+  return {
+    kind,
+    factor: positiveField(rope, "factor"),
+    lowFrequencyFactor: positiveField(rope, "low_freq_factor"),
+    highFrequencyFactor: positiveField(rope, "high_freq_factor"),
+    originalContextLength: countField(rope, "original_max_position_embeddings", {
+      missing: config.values.original_max_position_embeddings as number | undefined,
+    }),
+  };
+}
