@@ -1,0 +1,73 @@
+/**
+ * Rewrites of `tokenizer.json` that make the tokenizer library cut text as the original does.
+ *
+ * The library's own classes use JavaScript's `\s` and `\d`. The original tokenizers mean Unicode
+ * white space (with U+0085, without U+FEFF) and every kind of number. A `Split` pattern goes through
+ * the library's translation, which has these right, so the other components are written as one.
+ *
+ * @module
+ */
+
+/** Any component: a normalizer, pre-tokenizer, decoder or post-processor. */
+type Component = Readonly<Record<string, unknown>>;
+
+/** Deepest nesting of sequences that is followed. */
+const MAX_DEPTH = 8;
+
+const GPT2_PATTERN =
+  "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+
+/** Contractions without case: the original folds all of Unicode, where U+017F is an s. */
+const CONTRACTION = "(?i:'s|";
+const FOLDED_CONTRACTION = "(?i:'s|'\u017f|";
+
+/**
+ * Prepares the content of `tokenizer.json` for the tokenizer library.
+ *
+ * @param json Content of the file; not changed.
+ * @returns The same with all top-level parts present and the pre-tokenizer rewritten.
+ */
+export function repairTokenizerJson(json: object): Record<string, unknown> {
+  const parts = json as Component;
+  return {
+    ...parts,
+    added_tokens: parts.added_tokens ?? [],
+    normalizer: parts.normalizer ?? null,
+    pre_tokenizer: repair(parts.pre_tokenizer ?? null, 0),
+    post_processor: parts.post_processor ?? null,
+    decoder: parts.decoder ?? null,
+  };
+}
+
+function repair(value: unknown, depth: number): unknown {
+  if (typeof value !== "object" || value === null || depth > MAX_DEPTH) return value;
+  const component = value as Component;
+  if (component.type === "Sequence" && Array.isArray(component.pretokenizers)) {
+    const pretokenizers = component.pretokenizers.map((part) => repair(part, depth + 1));
+    return { ...component, pretokenizers };
+  }
+  if (component.type === "Digits") {
+    return split(component.individual_digits === true ? "\\p{N}" : "\\p{N}+");
+  }
+  if (component.type === "ByteLevel") return repairByteLevel(component);
+  if (component.type === "Split") return repairSplit(component);
+  return component;
+}
+
+/** With a prefix space the order of the two steps matters, so that case is left to the library. */
+function repairByteLevel(component: Component): Component {
+  if (component.use_regex === false || component.add_prefix_space === true) return component;
+  const bytes = { ...component, use_regex: false };
+  return { type: "Sequence", pretokenizers: [split(GPT2_PATTERN), bytes] };
+}
+
+function repairSplit(component: Component): Component {
+  const pattern = component.pattern as Component | null | undefined;
+  if (typeof pattern?.Regex !== "string") return component;
+  const regex = pattern.Regex.replaceAll(CONTRACTION, FOLDED_CONTRACTION);
+  return { ...component, pattern: { Regex: regex } };
+}
+
+function split(regex: string): Component {
+  return { type: "Split", pattern: { Regex: regex }, behavior: "Isolated", invert: false };
+}
