@@ -1,0 +1,178 @@
+/**
+ * Attention maps of single heads and the attention that tokens accumulate in them.
+ *
+ * @module
+ */
+
+import { checkInteger, checkLength } from "../core/check.ts";
+
+/** Attention of one head: row = query, column = key; every row sums to one over the keys it may see. */
+export interface AttentionMap {
+  /** Layer, from 0. */
+  readonly layer: number;
+  /** Query head within the layer, from 0. */
+  readonly head: number;
+  /** Rows. */
+  readonly queries: number;
+  /** Columns; the last row belongs to the last key, so row q sees keys 0 to keys - queries + q. */
+  readonly keys: number;
+  /** Probabilities, [queries, keys]. */
+  readonly values: Float32Array;
+}
+
+/** Which part of a map is summed and how. */
+export interface AccumulateOptions {
+  /** `sum` (D-1, the paper) or `mean`: each column divided by the number of summed rows that may see it. */
+  readonly normalisation?: "sum" | "mean";
+  /** Sum only the last so many rows (D-2); all rows if left out. */
+  readonly lastRows?: number;
+}
+
+/** Which square or stripe of a map is used for matching (D-3). */
+export interface WindowOptions {
+  /** Width of the window; the whole map if it is narrower. */
+  readonly size?: number;
+  /**
+   * `head`: the first rows and columns. `tail`: the last rows and columns, not normalised again.
+   * `lastQueries`: the last rows, all columns.
+   */
+  readonly side?: "head" | "tail" | "lastQueries";
+}
+
+/** Largest difference of a row sum from one that rounding to f32 or f16 explains. */
+const ROW_SUM_TOLERANCE = 1e-2;
+
+/**
+ * Throws unless a map is one of causal attention.
+ *
+ * @param map The map.
+ * @throws {TypeError} If `values` does not have `queries * keys` entries.
+ * @throws {RangeError} If there are more queries than keys, or an entry is negative, NaN, or in the
+ *   future of its row, or a row does not sum to one.
+ */
+export function checkAttentionMap(map: AttentionMap): void {
+  checkShape("use an attention map", map);
+  const { queries, keys, values } = map;
+  for (let query = 0; query < queries; query++) {
+    const row = values.subarray(query * keys, (query + 1) * keys);
+    const visible = keys - queries + query + 1;
+    let sum = 0;
+    for (let key = 0; key < keys; key++) {
+      const isAllowed = key < visible ? row[key]! >= 0 : row[key] === 0;
+      if (!isAllowed) throw entryError(map, query, key);
+      sum += row[key]!;
+    }
+    if (!(Math.abs(sum - 1) <= ROW_SUM_TOLERANCE)) {
+      throw new RangeError(
+        `Cannot use an attention map: row ${query} must sum to 1: current value is ${sum}`,
+      );
+    }
+  }
+}
+
+/**
+ * Sums the attention that each token receives, equation (1) of the paper.
+ *
+ * @param map The map.
+ * @param options Normalisation (D-1) and rows (D-2).
+ * @returns Accumulated attention, [keys], summed in float64.
+ * @throws {RangeError} If an entry is NaN or `lastRows` is no positive integer.
+ */
+export function accumulateAttention(
+  map: AttentionMap,
+  options: AccumulateOptions = {},
+): Float32Array {
+  const { queries, keys } = map;
+  const { normalisation = "sum", lastRows = queries } = options;
+  checkInteger("accumulate attention", "lastRows", { value: lastRows, min: 1 });
+  const first = Math.max(0, queries - lastRows);
+  const sums = sumBlock(map, { first, last: queries, left: 0, right: keys });
+  if (normalisation === "mean") {
+    for (let key = 0; key < keys; key++) {
+      const firstSeeing = Math.max(first, key - (keys - queries));
+      sums[key]! /= Math.max(1, queries - firstSeeing);
+    }
+  }
+  return Float32Array.from(sums);
+}
+
+/**
+ * Sums the attention inside a matching window (D-3).
+ *
+ * @param map The map.
+ * @param options Size and side; by default the first 200 rows and columns.
+ * @returns Accumulated attention; as long as the window, or for `lastQueries` as there are keys.
+ */
+export function windowAttention(map: AttentionMap, options: WindowOptions = {}): Float32Array {
+  const { queries, keys } = map;
+  const { size = 200, side = "head" } = options;
+  checkInteger("accumulate attention", "size", { value: size, min: 1 });
+  const rows = Math.min(size, queries);
+  const columns = Math.min(size, keys);
+  const block = {
+    head: { first: 0, last: rows, left: 0, right: columns },
+    tail: { first: queries - rows, last: queries, left: keys - columns, right: keys },
+    lastQueries: { first: queries - rows, last: queries, left: 0, right: keys },
+  }[side];
+  return Float32Array.from(sumBlock(map, block));
+}
+
+/**
+ * Divides accumulated attention by the number of rows that may see each token (D-1, `mean`).
+ *
+ * @param accumulated Column sums over all rows of a causal map, [heads, tokens].
+ * @param tokens Tokens per head.
+ * @returns A new array of the same shape.
+ * @throws {TypeError} If the length is no multiple of `tokens`.
+ */
+export function meanAttention(accumulated: Float32Array, tokens: number): Float32Array {
+  checkInteger("average attention", "tokens", { value: tokens, min: 1 });
+  checkLength("average attention", "accumulated", {
+    required: Math.round(accumulated.length / tokens) * tokens,
+    current: accumulated.length,
+  });
+  return accumulated.map((value, index) => value / (tokens - index % tokens));
+}
+
+interface Block {
+  readonly first: number;
+  readonly last: number;
+  readonly left: number;
+  readonly right: number;
+}
+
+function sumBlock(map: AttentionMap, block: Block): Float64Array {
+  checkShape("accumulate attention", map);
+  const { first, last, left, right } = block;
+  const sums = new Float64Array(right - left);
+  for (let query = first; query < last; query++) {
+    const start = query * map.keys + left;
+    for (let key = 0; key < sums.length; key++) sums[key]! += map.values[start + key]!;
+  }
+  const bad = sums.findIndex(Number.isNaN);
+  if (bad >= 0) {
+    throw new RangeError(
+      `Cannot accumulate attention: entries must be numbers: current value is NaN in column ${
+        left + bad
+      } of layer ${map.layer}, head ${map.head}`,
+    );
+  }
+  return sums;
+}
+
+function checkShape(action: string, map: AttentionMap): void {
+  checkInteger(action, "keys", { value: map.keys, min: 1 });
+  checkInteger(action, "queries", { value: map.queries, min: 1, max: map.keys });
+  checkLength(action, "values", {
+    required: map.queries * map.keys,
+    current: map.values.length,
+  });
+}
+
+function entryError(map: AttentionMap, query: number, key: number): RangeError {
+  const value = map.values[query * map.keys + key];
+  return new RangeError(
+    `Cannot use an attention map: entries must be at least 0, and 0 in the future: ` +
+      `current value is ${value} at row ${query}, column ${key}`,
+  );
+}

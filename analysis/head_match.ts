@@ -1,0 +1,265 @@
+/**
+ * Head matching: for every query head of the large model the most similar one of the small model,
+ * equations (2) and (3) of the paper with the decisions D-3 to D-8 and D-28.
+ *
+ * @module
+ */
+
+import { checkInteger, checkLength } from "../core/check.ts";
+import {
+  checkHeadSaliency,
+  cosineOfPair,
+  type HeadSaliency,
+  overlapOfPair,
+  type PreparedHeads,
+  prepareHeads,
+  relativeDepth,
+} from "./head_saliency.ts";
+
+/** Choices of the matching. */
+export interface MatchOptions {
+  /** Widest window (D-3); 200 if left out. */
+  readonly window?: number;
+  /** Narrowest window (D-4); 100 if left out, 1 for none. */
+  readonly minimumTokens?: number;
+  /** Share of the window's tokens in each salient set (D-5); 0.2 if left out, and never under 8 tokens. */
+  readonly topShare?: number;
+  /** Size of the salient sets; overrides `topShare`. */
+  readonly topTokens?: number;
+  /** First tokens left out of sets and cosines (D-8); 0 if left out. */
+  readonly ignoredTokens?: number;
+  /** What is maximised: the paper's Jaccard of salient sets, or the cosine. */
+  readonly by?: "jaccard" | "cosine";
+  /** Flat small heads that may be chosen; all if left out. Stopping after layer e is heads 0 to e * queryHeads (D-28). */
+  readonly allowedHeads?: ArrayLike<number>;
+}
+
+/** For each large head one small head; all arrays are [heads of the large model]. */
+export interface HeadMatch {
+  /** Width of the window. */
+  readonly window: number;
+  /** Size of the salient sets. */
+  readonly topTokens: number;
+  /** Flat small head of each flat large head. */
+  readonly match: Uint32Array;
+  /** Jaccard similarity of the two salient sets. */
+  readonly similarity: Float64Array;
+  /** Cosine similarity of the two saliency vectors. */
+  readonly cosine: Float64Array;
+}
+
+/**
+ * Gives the width of the matching window for a prompt (D-3, D-4).
+ *
+ * @param tokens Tokens of the prompt.
+ * @param options Widest and narrowest window.
+ * @returns The smaller of `tokens` and `window`.
+ * @throws {RangeError} If the prompt is shorter than the narrowest window.
+ */
+export function matchingWindow(
+  tokens: number,
+  options: Pick<MatchOptions, "window" | "minimumTokens"> = {},
+): number {
+  const { window = 200, minimumTokens = 100 } = options;
+  checkInteger("match heads", "minimumTokens", { value: minimumTokens, min: 1 });
+  checkInteger("match heads", "window", { value: window, min: minimumTokens });
+  checkInteger("match heads", "prompt tokens", { value: tokens, min: minimumTokens });
+  return Math.min(tokens, window);
+}
+
+/**
+ * Gives the size of the salient sets (D-5).
+ *
+ * @param window Width of the window.
+ * @param options Share or count of the tokens.
+ * @returns `topTokens`, or max(8, round(topShare * window)), never more than the compared tokens.
+ */
+export function salientCount(
+  window: number,
+  options: Pick<MatchOptions, "topShare" | "topTokens" | "ignoredTokens"> = {},
+): number {
+  const { topShare = 0.2, ignoredTokens = 0 } = options;
+  checkInteger("match heads", "ignoredTokens", { value: ignoredTokens, min: 0, max: window - 1 });
+  const compared = window - ignoredTokens;
+  if (options.topTokens !== undefined) {
+    checkInteger("match heads", "topTokens", { value: options.topTokens, min: 1, max: compared });
+    return options.topTokens;
+  }
+  if (!(topShare > 0 && topShare <= 1)) {
+    throw new RangeError(
+      `Cannot match heads: topShare must lie in (0, 1]: current value is ${topShare}`,
+    );
+  }
+  return Math.min(compared, Math.max(8, Math.round(topShare * window)));
+}
+
+/**
+ * Matches every large head with a small head.
+ *
+ * Ties go to the larger cosine, then to the smaller difference of relative depth
+ * (layer / (layers - 1)), then to the smaller small head (D-6); when matching by cosine, the Jaccard
+ * takes the place of the cosine.
+ *
+ * @param large Large model, over the window.
+ * @param small Small model with the same vocabulary, over the same tokens.
+ * @param options See {@link MatchOptions}.
+ * @returns The match and both similarities of each pair.
+ * @throws {TypeError} If array lengths do not fit the shapes, or the models saw different numbers of tokens.
+ * @throws {RangeError} If there are under 100 tokens or more than the window, or saliency is NaN.
+ */
+export function matchHeads(
+  large: HeadSaliency,
+  small: HeadSaliency,
+  options: MatchOptions = {},
+): HeadMatch {
+  checkPair("match heads", large, small);
+  checkWindow(large.tokens, options);
+  const topTokens = salientCount(large.tokens, options);
+  const choice = { ...options, topTokens };
+  const candidates = allowedHeads(small, options);
+  const rows = prepareHeads(large, choice);
+  const columns = prepareHeads(small, choice);
+  const choose = options.by === "cosine" ? bestByCosine : bestByJaccard;
+  const match = Uint32Array.from({ length: rows.heads }, (_, head) => {
+    const depth = relativeDepth(large, head);
+    const distance = (other: number) => Math.abs(relativeDepth(small, other) - depth);
+    return choose({ rows, columns, head, candidates, distance });
+  });
+  return describePairs({ rows, columns, match, topTokens, window: large.tokens });
+}
+
+/**
+ * Compares given pairs of heads, whatever they were chosen by.
+ *
+ * @param large Large model, any number of tokens.
+ * @param small Small model, as many tokens.
+ * @param options The pairs (flat small head of each large head) and which tokens count.
+ * @returns The same pairs with their similarities on these tokens.
+ */
+export function compareHeads(
+  large: HeadSaliency,
+  small: HeadSaliency,
+  options:
+    & { readonly match: ArrayLike<number> }
+    & Pick<MatchOptions, "topShare" | "topTokens" | "ignoredTokens">,
+): HeadMatch {
+  checkPair("compare heads", large, small);
+  const topTokens = salientCount(large.tokens, options);
+  const rows = prepareHeads(large, { ...options, topTokens });
+  const columns = prepareHeads(small, { ...options, topTokens });
+  checkLength("compare heads", "match", { required: rows.heads, current: options.match.length });
+  const match = Uint32Array.from(options.match);
+  for (const other of match) {
+    checkInteger("compare heads", "match", { value: other, min: 0, max: columns.heads - 1 });
+  }
+  return describePairs({ rows, columns, match, topTokens, window: large.tokens });
+}
+
+interface Pairs {
+  readonly rows: PreparedHeads;
+  readonly columns: PreparedHeads;
+  readonly match: Uint32Array;
+  readonly topTokens: number;
+  readonly window: number;
+}
+
+function describePairs(pairs: Pairs): HeadMatch {
+  const { rows, columns, match, topTokens, window } = pairs;
+  const similarity = Float64Array.from(match, (other, head) => {
+    const shared = overlapOfPair(rows, columns, { head, other });
+    return shared / (2 * topTokens - shared);
+  });
+  const cosine = Float64Array.from(
+    match,
+    (other, head) => cosineOfPair(rows, columns, { head, other }),
+  );
+  return { window, topTokens, match, similarity, cosine };
+}
+
+interface Search {
+  readonly rows: PreparedHeads;
+  readonly columns: PreparedHeads;
+  readonly head: number;
+  readonly candidates: Uint32Array;
+  readonly distance: (other: number) => number;
+}
+
+/** Both salient sets have the same size, so the largest overlap has the largest Jaccard. */
+function bestByJaccard(search: Search): number {
+  let best = search.candidates[0]!;
+  let bestShared = -1;
+  let bestCosine = NaN;
+  for (const other of search.candidates) {
+    const shared = sharedTokens(search, other);
+    if (shared < bestShared) continue;
+    if (shared > bestShared) {
+      [best, bestShared, bestCosine] = [other, shared, NaN];
+      continue;
+    }
+    // cosines are only worth computing for ties
+    if (Number.isNaN(bestCosine)) bestCosine = cosineOf(search, best);
+    const cosine = cosineOf(search, other);
+    if (cosine > bestCosine || (cosine === bestCosine && isNearer(search, other, best))) {
+      [best, bestCosine] = [other, cosine];
+    }
+  }
+  return best;
+}
+
+function bestByCosine(search: Search): number {
+  let best = search.candidates[0]!;
+  let bestCosine = cosineOf(search, best);
+  for (const other of search.candidates) {
+    const cosine = cosineOf(search, other);
+    if (cosine > bestCosine || (cosine === bestCosine && isPreferred(search, other, best))) {
+      [best, bestCosine] = [other, cosine];
+    }
+  }
+  return best;
+}
+
+function isPreferred(search: Search, other: number, best: number): boolean {
+  const gain = sharedTokens(search, other) - sharedTokens(search, best);
+  return gain > 0 || (gain === 0 && isNearer(search, other, best));
+}
+
+/** Candidates come in ascending order, so on equal distance the smaller head stays. */
+function isNearer(search: Search, other: number, best: number): boolean {
+  return search.distance(other) < search.distance(best);
+}
+
+function sharedTokens(search: Search, other: number): number {
+  return overlapOfPair(search.rows, search.columns, { head: search.head, other });
+}
+
+function cosineOf(search: Search, other: number): number {
+  return cosineOfPair(search.rows, search.columns, { head: search.head, other });
+}
+
+function allowedHeads(small: HeadSaliency, options: MatchOptions): Uint32Array {
+  const heads = small.layers * small.queryHeads;
+  const allowed = options.allowedHeads ?? Array.from({ length: heads }, (_, head) => head);
+  checkInteger("match heads", "allowedHeads.length", { value: allowed.length, min: 1 });
+  for (const value of Array.from(allowed)) {
+    checkInteger("match heads", "allowedHeads", { value, min: 0, max: heads - 1 });
+  }
+  return Uint32Array.from(allowed).sort();
+}
+
+function checkWindow(tokens: number, options: MatchOptions): void {
+  const window = matchingWindow(tokens, options);
+  if (window === tokens) return;
+  throw new RangeError(
+    `Cannot match heads: accumulated attention must cover at most ${window} tokens, ` +
+      `summed over the rows of the window only: current value is ${tokens}`,
+  );
+}
+
+function checkPair(action: string, large: HeadSaliency, small: HeadSaliency): void {
+  checkHeadSaliency(action, large);
+  checkHeadSaliency(action, small);
+  checkLength(action, "the small model's tokens", {
+    required: large.tokens,
+    current: small.tokens,
+  });
+}

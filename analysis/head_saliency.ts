@@ -1,0 +1,171 @@
+/**
+ * Accumulated attention of all heads of a model, prepared for comparing many pairs.
+ *
+ * @module
+ */
+
+import { checkInteger, checkLength } from "../core/check.ts";
+import { salientTokens } from "./similarity.ts";
+
+/** Accumulated attention of all heads of one model over the matching window. */
+export interface HeadSaliency {
+  /** Layers of the model. */
+  readonly layers: number;
+  /** Query heads per layer. */
+  readonly queryHeads: number;
+  /** Width of the window: tokens per head. */
+  readonly tokens: number;
+  /** Column sums of the window's rows, [layers * queryHeads, tokens]; flat head = layer * queryHeads + head. */
+  readonly accumulated: Float32Array;
+}
+
+/** Saliency of all heads prepared for comparing: vectors of length one and bit sets. */
+export interface PreparedHeads {
+  /** Number of heads. */
+  readonly heads: number;
+  /** Compared tokens per head. */
+  readonly tokens: number;
+  /** Vectors of length one, [heads, tokens]; all zeros stay so. */
+  readonly unit: Float64Array;
+  /** Salient sets, one bit per token, [heads, words]. */
+  readonly sets: Uint32Array;
+  /** 32-bit words per set. */
+  readonly words: number;
+}
+
+/**
+ * Prepares heads for fast comparison: unit vectors and bit sets.
+ *
+ * @param saliency The heads.
+ * @param options Size of the salient sets and the first tokens left out.
+ * @returns Unit vectors and sets over the compared tokens.
+ */
+export function prepareHeads(
+  saliency: HeadSaliency,
+  options: { readonly topTokens: number; readonly ignoredTokens?: number },
+): PreparedHeads {
+  const { ignoredTokens = 0, topTokens } = options;
+  const heads = saliency.layers * saliency.queryHeads;
+  const tokens = saliency.tokens - ignoredTokens;
+  const words = Math.ceil(tokens / 32);
+  const unit = new Float64Array(heads * tokens);
+  const sets = new Uint32Array(heads * words);
+  for (let head = 0; head < heads; head++) {
+    const end = (head + 1) * saliency.tokens;
+    const vector = saliency.accumulated.subarray(end - tokens, end);
+    let squares = 0;
+    for (const value of vector) squares += value * value;
+    const scale = squares === 0 ? 0 : 1 / Math.sqrt(squares);
+    for (let token = 0; token < tokens; token++) {
+      unit[head * tokens + token] = vector[token]! * scale;
+    }
+    for (const token of salientTokens(vector, topTokens)) {
+      sets[head * words + (token >>> 5)]! |= 1 << (token & 31);
+    }
+  }
+  return { heads, tokens, unit, sets, words };
+}
+
+/**
+ * Throws unless a model's saliency has the length its shape implies and no NaN in it.
+ *
+ * @param action What could not be done.
+ * @param saliency The heads.
+ * @throws {TypeError} If the length does not fit.
+ * @throws {RangeError} If a size is not positive or an entry is not finite.
+ */
+export function checkHeadSaliency(action: string, saliency: HeadSaliency): void {
+  const { layers, queryHeads, tokens, accumulated } = saliency;
+  checkInteger(action, "layers", { value: layers, min: 1 });
+  checkInteger(action, "queryHeads", { value: queryHeads, min: 1 });
+  checkInteger(action, "tokens", { value: tokens, min: 1 });
+  checkLength(action, "accumulated", {
+    required: layers * queryHeads * tokens,
+    current: accumulated.length,
+  });
+  const bad = accumulated.findIndex((value) => !Number.isFinite(value));
+  if (bad < 0) return;
+  const head = Math.floor(bad / tokens);
+  throw new RangeError(
+    `Cannot ${action}: accumulated attention must be finite: current value is ${
+      accumulated[bad]
+    } at layer ${Math.floor(head / queryHeads)}, head ${head % queryHeads}, token ${bad % tokens}`,
+  );
+}
+
+/**
+ * Selects one head's vector.
+ *
+ * @param saliency The heads.
+ * @param head Flat head.
+ * @returns A view, [tokens].
+ */
+export function saliencyOfHead(saliency: HeadSaliency, head: number): Float32Array {
+  return saliency.accumulated.subarray(head * saliency.tokens, (head + 1) * saliency.tokens);
+}
+
+/**
+ * Counts the tokens that two salient sets share.
+ *
+ * @param rows Heads of the large model.
+ * @param columns Heads of the small model, with as many compared tokens.
+ * @param pair Flat large head and flat small head.
+ * @returns The size of the intersection.
+ */
+export function overlapOfPair(rows: PreparedHeads, columns: PreparedHeads, pair: Pair): number {
+  const { words } = rows;
+  const first = pair.head * words;
+  const second = pair.other * words;
+  let count = 0;
+  for (let word = 0; word < words; word++) {
+    count += countBits(rows.sets[first + word]! & columns.sets[second + word]!);
+  }
+  return count;
+}
+
+/**
+ * Computes the cosine of two heads.
+ *
+ * @param rows Heads of the large model.
+ * @param columns Heads of the small model, with as many compared tokens.
+ * @param pair Flat large head and flat small head.
+ * @returns A number in [-1, 1]; 0 if either vector is all zeros.
+ */
+export function cosineOfPair(rows: PreparedHeads, columns: PreparedHeads, pair: Pair): number {
+  const { tokens } = rows;
+  const first = pair.head * tokens;
+  const second = pair.other * tokens;
+  let sum = 0;
+  for (let token = 0; token < tokens; token++) {
+    sum += rows.unit[first + token]! * columns.unit[second + token]!;
+  }
+  return Math.max(-1, Math.min(1, sum));
+}
+
+/**
+ * Places a head between the first and the last layer.
+ *
+ * @param model Layers and query heads per layer.
+ * @param head Flat head.
+ * @returns layer / (layers - 1), in [0, 1]; 0 for a model of one layer.
+ */
+export function relativeDepth(
+  model: Pick<HeadSaliency, "layers" | "queryHeads">,
+  head: number,
+): number {
+  return model.layers === 1 ? 0 : Math.floor(head / model.queryHeads) / (model.layers - 1);
+}
+
+/** One head of each model. */
+export interface Pair {
+  /** Flat head of the large model. */
+  readonly head: number;
+  /** Flat head of the small model. */
+  readonly other: number;
+}
+
+function countBits(word: number): number {
+  const pairs = word - ((word >>> 1) & 0x55555555);
+  const fours = (pairs & 0x33333333) + ((pairs >>> 2) & 0x33333333);
+  return Math.imul((fours + (fours >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;
+}

@@ -1,0 +1,170 @@
+/**
+ * Saliency shift: how far the salient tokens of a model whose cache was compressed once drift from
+ * those of the same model with its full cache (Fig. 1b).
+ *
+ * @module
+ */
+
+import { checkInteger, checkLength } from "../core/check.ts";
+import { accumulateAttention, type AttentionMap, windowAttention } from "./attention_map.ts";
+import { jaccardSimilarity, salientTokens, shareOfTokens } from "./similarity.ts";
+
+/** What was dropped and when. */
+export interface DropOptions {
+  /** Tokens before the compression. */
+  readonly firstTokens: number;
+  /** Kept positions below `firstTokens`, ascending; the others are gone for later rows. */
+  readonly kept: ArrayLike<number>;
+}
+
+/** Salient sets under both views. */
+export interface SaliencyShift {
+  /** 1 - `jaccard`; 0 is no shift. */
+  readonly shift: number;
+  /** Similarity of the two sets, as the paper prints it. */
+  readonly jaccard: number;
+  /** Salient tokens of the full cache, ascending. */
+  readonly fullView: Uint32Array;
+  /** Salient tokens after the real drop, ascending; all of them still exist. */
+  readonly droppedView: Uint32Array;
+}
+
+/**
+ * Measures the saliency shift of one head from its full attention map (the offline variant): columns
+ * of dropped tokens are removed and the rows that follow are normalised again. Hidden states do not
+ * change; for that, run the model again with the dropped tokens hidden.
+ *
+ * @param map Full causal map, queries = keys.
+ * @param options Share of tokens to keep, and the tokens before the compression (half if left out).
+ * @returns Both salient sets and their similarity.
+ * @throws {RangeError} If the budget lies outside (0, 1] or leaves no token.
+ */
+export function saliencyShift(
+  map: AttentionMap,
+  options: { readonly budgetRatio: number; readonly firstTokens?: number },
+): SaliencyShift {
+  const { budgetRatio, firstTokens = Math.floor(map.keys / 2) } = options;
+  const full = accumulateAttention(map);
+  const kept = firstKeptTokens(windowAttention(map, { size: firstTokens }), budgetRatio);
+  const dropped = accumulateAfterDrop(map, { firstTokens, kept });
+  return compareViews(full, dropped, { budgetRatio });
+}
+
+/**
+ * Chooses what the first compression keeps: the top floor(tau * h) of the first h tokens.
+ *
+ * @param saliency Accumulated attention of the first tokens over their own rows.
+ * @param budgetRatio Share of tokens to keep, in (0, 1].
+ * @returns Kept positions, ascending.
+ * @throws {RangeError} If the budget lies outside (0, 1] or leaves no token.
+ */
+export function firstKeptTokens(saliency: ArrayLike<number>, budgetRatio: number): Uint32Array {
+  return salientTokens(saliency, salientBudget(saliency.length, budgetRatio));
+}
+
+/**
+ * Sums what each token received when later rows saw only the kept tokens and each other.
+ *
+ * @param map Full causal map, queries = keys.
+ * @param options What was dropped and when.
+ * @returns F^r of the method's section 16, [keys]; -1 for dropped tokens, so that none is ever salient.
+ */
+export function accumulateAfterDrop(map: AttentionMap, options: DropOptions): Float32Array {
+  const { firstTokens } = options;
+  const { keys, values } = map;
+  checkLength("measure saliency shift", "queries", { required: keys, current: map.queries });
+  checkInteger("measure saliency shift", "firstTokens", { value: firstTokens, min: 1, max: keys });
+  const isVisible = visibleTokens(keys, options);
+  const first = windowAttention(map, { size: firstTokens });
+  const sums = Float64Array.from(isVisible, (visible, key) => visible ? first[key] ?? 0 : -1);
+  for (let query = firstTokens; query < keys; query++) {
+    const row = values.subarray(query * keys, (query + 1) * keys);
+    let mass = 0;
+    for (let key = 0; key <= query; key++) if (isVisible[key]) mass += row[key]!;
+    if (mass === 0) continue;
+    for (let key = 0; key <= query; key++) if (isVisible[key]) sums[key]! += row[key]! / mass;
+  }
+  return Float32Array.from(sums);
+}
+
+/**
+ * Adds what a continued forward pass measured to what the first half had measured.
+ *
+ * @param firstHalf Accumulated attention of the first tokens over their own rows, [firstTokens].
+ * @param secondHalf Column sums over the later rows, [tokens].
+ * @param options What was dropped and when.
+ * @returns F^r, [tokens]; -1 for dropped tokens.
+ */
+export function mergeDropSaliency(
+  firstHalf: ArrayLike<number>,
+  secondHalf: ArrayLike<number>,
+  options: DropOptions,
+): Float32Array {
+  const isVisible = visibleTokens(secondHalf.length, options);
+  checkLength("measure saliency shift", "firstHalf", {
+    required: options.firstTokens,
+    current: firstHalf.length,
+  });
+  return Float32Array.from(
+    isVisible,
+    (visible, key) => visible ? secondHalf[key]! + (firstHalf[key] ?? 0) : -1,
+  );
+}
+
+/**
+ * Compares the salient sets of two views of the same tokens.
+ *
+ * @param full Accumulated attention with the full cache, [tokens].
+ * @param dropped Accumulated attention after the drop, [tokens], -1 for dropped tokens.
+ * @param options Share of tokens in each set, in (0, 1].
+ * @returns Both sets and their similarity.
+ * @throws {TypeError} If the views have different lengths.
+ */
+export function compareViews(
+  full: ArrayLike<number>,
+  dropped: ArrayLike<number>,
+  options: { readonly budgetRatio: number },
+): SaliencyShift {
+  checkLength("measure saliency shift", "the dropped view", {
+    required: full.length,
+    current: dropped.length,
+  });
+  const count = salientBudget(full.length, options.budgetRatio);
+  const fullView = salientTokens(full, count);
+  const droppedView = salientTokens(dropped, count);
+  const jaccard = jaccardSimilarity(fullView, droppedView);
+  return { shift: 1 - jaccard, jaccard, fullView, droppedView };
+}
+
+/**
+ * Gives the Jaccard similarity that random sets of this size would have, for many tokens.
+ *
+ * @param budgetRatio Share of tokens in each set, in (0, 1].
+ * @returns tau / (2 - tau).
+ */
+export function randomJaccard(budgetRatio: number): number {
+  salientBudget(Number.MAX_SAFE_INTEGER, budgetRatio);
+  return budgetRatio / (2 - budgetRatio);
+}
+
+function salientBudget(tokens: number, budgetRatio: number): number {
+  if (!(budgetRatio > 0 && budgetRatio <= 1)) {
+    throw new RangeError(
+      `Cannot measure saliency shift: budgetRatio must lie in (0, 1]: current value is ${budgetRatio}`,
+    );
+  }
+  const count = shareOfTokens(budgetRatio, tokens);
+  checkInteger("measure saliency shift", "salient tokens", { value: count, min: 1 });
+  return count;
+}
+
+function visibleTokens(tokens: number, options: DropOptions): Uint8Array {
+  const { firstTokens, kept } = options;
+  const isVisible = new Uint8Array(tokens).fill(1, firstTokens);
+  for (let index = 0; index < kept.length; index++) {
+    const value = kept[index]!;
+    checkInteger("measure saliency shift", "kept", { value, min: 0, max: firstTokens - 1 });
+    isVisible[value] = 1;
+  }
+  return isVisible;
+}

@@ -1,0 +1,125 @@
+/**
+ * Means, quantiles, the normal distribution and the exact McNemar test.
+ *
+ * @module
+ */
+
+import { mean as simpleMean, quantileSorted } from "simple-statistics";
+import { checkInteger } from "./check.ts";
+
+/**
+ * Averages numbers.
+ *
+ * @param values At least one number.
+ * @returns Their arithmetic mean.
+ * @throws {RangeError} If there are none.
+ */
+export function mean(values: ArrayLike<number>): number {
+  checkInteger("average", "values.length", { value: values.length, min: 1 });
+  return simpleMean(Array.from(values));
+}
+
+/**
+ * Finds the middle value.
+ *
+ * @param values At least one number, in any order.
+ * @returns The median; of an even count the mean of the two middle values.
+ */
+export function median(values: ArrayLike<number>): number {
+  return quantile(values, 0.5);
+}
+
+/**
+ * Finds a quantile, with linear interpolation between order statistics (type 7, NumPy's default).
+ *
+ * @param values At least one number, in any order.
+ * @param fraction Share of the values at or below the result, in [0, 1].
+ * @returns The quantile.
+ * @throws {RangeError} If there are no values or the fraction lies outside [0, 1].
+ */
+export function quantile(values: ArrayLike<number>, fraction: number): number {
+  return sortedQuantile(Float64Array.from(values).sort(), fraction);
+}
+
+/**
+ * Finds a quantile of values that are already in ascending order.
+ *
+ * @param sorted At least one number, ascending.
+ * @param fraction Share of the values at or below the result, in [0, 1].
+ * @returns The quantile (type 7).
+ * @throws {RangeError} If there are no values or the fraction lies outside [0, 1].
+ */
+export function sortedQuantile(sorted: ArrayLike<number>, fraction: number): number {
+  checkInteger("find a quantile", "values.length", { value: sorted.length, min: 1 });
+  if (!(fraction >= 0 && fraction <= 1)) {
+    throw new RangeError(
+      `Cannot find a quantile: fraction must lie in [0, 1]: current value is ${fraction}`,
+    );
+  }
+  return quantileSorted(sorted as number[], fraction);
+}
+
+/**
+ * Computes the probability that a standard normal variable lies below a value.
+ *
+ * @param value Any number.
+ * @returns The probability, with an absolute error below 1e-14.
+ */
+export function normalCdf(value: number): number {
+  if (value < -9) return 0;
+  if (value > 9) return 1;
+  // Marsaglia's series: 1/2 + density * (x + x^3/3 + x^5/15 + ...)
+  let term = value;
+  let sum = value;
+  for (let odd = 3; Math.abs(term) > 1e-17 * Math.abs(sum); odd += 2) {
+    term *= value * value / odd;
+    sum += term;
+  }
+  return 0.5 + sum * normalDensity(value);
+}
+
+/**
+ * Inverts `normalCdf`.
+ *
+ * @param probability A number in (0, 1).
+ * @returns The value below which a standard normal variable lies with this probability.
+ * @throws {RangeError} If the probability lies outside (0, 1).
+ */
+export function normalQuantile(probability: number): number {
+  if (!(probability > 0 && probability < 1)) {
+    throw new RangeError(
+      `Cannot find a normal quantile: probability must lie in (0, 1): current value is ${probability}`,
+    );
+  }
+  let [low, high] = [-9, 9];
+  while (high - low > 1e-13) {
+    const middle = (low + high) / 2;
+    if (normalCdf(middle) < probability) low = middle;
+    else high = middle;
+  }
+  return (low + high) / 2;
+}
+
+/**
+ * Tests whether two methods solve equally many of the same items (exact, two-sided McNemar test).
+ *
+ * @param onlyFirst Items that only the first method solves.
+ * @param onlySecond Items that only the second method solves.
+ * @returns Probability of a split at least this uneven if both were equally good.
+ */
+export function mcNemarExact(onlyFirst: number, onlySecond: number): number {
+  checkInteger("run the McNemar test", "onlyFirst", { value: onlyFirst, min: 0 });
+  checkInteger("run the McNemar test", "onlySecond", { value: onlySecond, min: 0 });
+  const count = onlyFirst + onlySecond;
+  let logTerm = -count * Math.LN2;
+  let tail = 0;
+  for (let k = 0; k <= Math.min(onlyFirst, onlySecond); k++) {
+    tail += Math.exp(logTerm);
+    logTerm += Math.log((count - k) / (k + 1));
+  }
+  return Math.min(1, 2 * tail);
+}
+
+function normalDensity(value: number): number {
+  return Math.exp(-value * value / 2) / Math.sqrt(2 * Math.PI);
+}

@@ -1,0 +1,105 @@
+import assert from "node:assert/strict";
+import {
+  accumulateAttention,
+  type AttentionMap,
+  checkAttentionMap,
+  meanAttention,
+  windowAttention,
+} from "../../analysis/attention_map.ts";
+import { seededRandom } from "../../core/random.ts";
+import { randomMap } from "./support.ts";
+
+const map: AttentionMap = {
+  layer: 1,
+  head: 2,
+  queries: 3,
+  keys: 3,
+  // rows 1; .25 .75; .5 .25 .25
+  values: Float32Array.of(1, 0, 0, 0.25, 0.75, 0, 0.5, 0.25, 0.25),
+};
+
+Deno.test("accumulateAttention() sums columns by hand", () => {
+  assert.deepEqual([...accumulateAttention(map)], [1.75, 1, 0.25]);
+  assert.deepEqual([...accumulateAttention(map, { lastRows: 1 })], [0.5, 0.25, 0.25]);
+  assert.deepEqual(
+    [...accumulateAttention(map, { normalisation: "mean" })],
+    [Math.fround(1.75 / 3), 0.5, 0.25],
+  );
+});
+
+Deno.test("accumulateAttention() gives as much as there are rows (invariant 2)", () => {
+  for (const tokens of [1, 2, 31, 32, 33, 97]) {
+    const random = seededRandom(tokens);
+    const whole = randomMap(random, tokens);
+    const sum = accumulateAttention(whole).reduce((total, value) => total + value, 0);
+    assert.ok(Math.abs(sum - tokens) < 1e-4 * tokens, `${sum} for ${tokens} tokens`);
+    const last = Math.ceil(tokens / 2);
+    const part = accumulateAttention(whole, { lastRows: last });
+    assert.ok(Math.abs(part.reduce((total, value) => total + value, 0) - last) < 1e-4 * tokens);
+  }
+});
+
+Deno.test("meanAttention() equals the mean of the maps' columns", () => {
+  const whole = randomMap(seededRandom(3), 20);
+  const direct = accumulateAttention(whole, { normalisation: "mean" });
+  const later = meanAttention(accumulateAttention(whole), 20);
+  later.forEach((value, key) => assert.ok(Math.abs(value - direct[key]!) < 1e-6));
+});
+
+Deno.test("accumulateAttention() divides by the rows that see a key when rows are few", () => {
+  const decode: AttentionMap = {
+    layer: 0,
+    head: 0,
+    queries: 2,
+    keys: 4,
+    values: Float32Array.of(0.5, 0.25, 0.25, 0, 0.25, 0.25, 0.25, 0.25),
+  };
+  assert.deepEqual(
+    [...accumulateAttention(decode, { normalisation: "mean" })],
+    [0.375, 0.25, 0.25, 0.25],
+  );
+});
+
+Deno.test("windowAttention() takes each side by hand (D-3)", () => {
+  assert.deepEqual([...windowAttention(map, { size: 2 })], [1.25, 0.75]);
+  assert.deepEqual([...windowAttention(map, { size: 2, side: "tail" })], [1, 0.25]);
+  assert.deepEqual([...windowAttention(map, { size: 2, side: "lastQueries" })], [0.75, 1, 0.25]);
+  assert.deepEqual([...windowAttention(map, { size: 200 })], [1.75, 1, 0.25]);
+});
+
+Deno.test("windowAttention() of the head side ignores what comes later", () => {
+  const long = randomMap(seededRandom(8), 60);
+  const short = { ...long, queries: 25, keys: 25, values: new Float32Array(25 * 25) };
+  for (let query = 0; query < 25; query++) {
+    short.values.set(long.values.subarray(query * 60, query * 60 + 25), query * 25);
+  }
+  assert.deepEqual(windowAttention(long, { size: 25 }), accumulateAttention(short));
+});
+
+Deno.test("checkAttentionMap() accepts a causal map and names what is wrong with others", () => {
+  checkAttentionMap(map);
+  checkAttentionMap(randomMap(seededRandom(1), 33));
+  const broken = (change: (values: Float32Array) => void) => {
+    const values = map.values.slice();
+    change(values);
+    return { ...map, values };
+  };
+  assert.throws(
+    () => checkAttentionMap(broken((values) => values[1] = 0.5)),
+    new RangeError(
+      "Cannot use an attention map: entries must be at least 0, and 0 in the future: " +
+        "current value is 0.5 at row 0, column 1",
+    ),
+  );
+  assert.throws(() => checkAttentionMap(broken((values) => values[4] = NaN)), RangeError);
+  assert.throws(
+    () => checkAttentionMap(broken((values) => values[8] = 0.5)),
+    /row 2 must sum to 1/,
+  );
+  assert.throws(() => checkAttentionMap({ ...map, keys: 4 }), TypeError);
+  assert.throws(() => checkAttentionMap({ ...map, queries: 4 }), RangeError);
+  assert.throws(
+    () => accumulateAttention(broken((values) => values[4] = NaN)),
+    /NaN in column 1 of layer 1, head 2/,
+  );
+});

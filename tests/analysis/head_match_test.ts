@@ -1,0 +1,209 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import {
+  compareHeads,
+  matchHeads,
+  matchingWindow,
+  type MatchOptions,
+  salientCount,
+} from "../../analysis/head_match.ts";
+import { type HeadSaliency, saliencyOfHead } from "../../analysis/head_saliency.ts";
+import { cosineSimilarity, jaccardSimilarity, salientTokens } from "../../analysis/similarity.ts";
+import { seededRandom, shuffle } from "../../core/random.ts";
+import { randomHeads, tiedHeads } from "./support.ts";
+
+const free: MatchOptions = { minimumTokens: 1 };
+
+/** Equations (2) and (3) written out, with D-6. */
+function slowMatch(large: HeadSaliency, small: HeadSaliency, options: MatchOptions): number[] {
+  const ignored = options.ignoredTokens ?? 0;
+  const count = salientCount(large.tokens, options);
+  const vector = (model: HeadSaliency, head: number) => saliencyOfHead(model, head).slice(ignored);
+  const heads = (model: HeadSaliency) =>
+    Array.from({ length: model.layers * model.queryHeads }, (_, i) => i);
+  const depth = (model: HeadSaliency, head: number) =>
+    model.layers === 1 ? 0 : Math.floor(head / model.queryHeads) / (model.layers - 1);
+  return heads(large).map((head) => {
+    const own = vector(large, head);
+    const ranked = heads(small).map((other) => {
+      const theirs = vector(small, other);
+      return {
+        other,
+        jaccard: jaccardSimilarity(salientTokens(own, count), salientTokens(theirs, count)),
+        cosine: Math.round(cosineSimilarity(own, theirs) * 1e13),
+        distance: Math.abs(depth(large, head) - depth(small, other)),
+      };
+    });
+    ranked.sort((a, b) =>
+      b.jaccard - a.jaccard || b.cosine - a.cosine || a.distance - b.distance || a.other - b.other
+    );
+    return ranked[0]!.other;
+  });
+}
+
+Deno.test("matchHeads() equals the definition, also where ties abound", () => {
+  const shapes = fc.record({
+    layers: fc.integer({ min: 1, max: 4 }),
+    queryHeads: fc.integer({ min: 1, max: 4 }),
+    seed: fc.integer(),
+    tokens: fc.constantFrom(9, 31, 32, 33, 64, 65),
+    ignoredTokens: fc.constantFrom(0, 4),
+  });
+  fc.assert(
+    fc.property(shapes, ({ layers, queryHeads, seed, tokens, ignoredTokens }) => {
+      const random = seededRandom(seed);
+      for (const make of [randomHeads, tiedHeads]) {
+        const large = make(random, { layers, queryHeads, tokens });
+        const small = make(random, { layers: 3, queryHeads: 2, tokens });
+        const options = { ...free, topTokens: Math.min(5, tokens - ignoredTokens), ignoredTokens };
+        const { match } = matchHeads(large, small, options);
+        assert.deepEqual([...match], slowMatch(large, small, options));
+      }
+    }),
+    { numRuns: 60 },
+  );
+});
+
+Deno.test("matchHeads() of a model with itself is the identity with similarity 1 (invariant 4)", () => {
+  const model = randomHeads(seededRandom(5), { layers: 4, queryHeads: 3, tokens: 120 });
+  for (const by of ["jaccard", "cosine"] as const) {
+    const { match, similarity, cosine } = matchHeads(model, model, { by });
+    assert.deepEqual([...match], Array.from({ length: 12 }, (_, head) => head));
+    assert.ok(similarity.every((value) => value === 1));
+    assert.ok(cosine.every((value) => Math.abs(value - 1) < 1e-12));
+  }
+});
+
+Deno.test("matchHeads() follows a permutation of small heads (invariant 9)", () => {
+  fc.assert(
+    fc.property(fc.integer(), (seed) => {
+      const random = seededRandom(seed);
+      const large = randomHeads(random, { layers: 2, queryHeads: 3, tokens: 40 });
+      // one layer, so that relative depth stays the same under relabelling
+      const small = randomHeads(random, { layers: 1, queryHeads: 6, tokens: 40 });
+      const order = shuffle(random, [0, 1, 2, 3, 4, 5]);
+      const accumulated = Float32Array.from(
+        order.flatMap((head) => [...saliencyOfHead(small, head)]),
+      );
+      const before = matchHeads(large, small, free);
+      const after = matchHeads(large, { ...small, accumulated }, free);
+      assert.deepEqual([...after.match].map((head) => order[head]), [...before.match]);
+      assert.deepEqual(after.similarity, before.similarity);
+      assert.deepEqual(after.cosine, before.cosine);
+    }),
+    { numRuns: 50 },
+  );
+});
+
+Deno.test("matchHeads() breaks ties by cosine, then depth, then the smaller head (D-6)", () => {
+  const head = (...values: number[]) => values;
+  const model = (layers: number, queryHeads: number, heads: number[][]): HeadSaliency => ({
+    layers,
+    queryHeads,
+    tokens: 4,
+    accumulated: Float32Array.from(heads.flat()),
+  });
+  const options = { ...free, topTokens: 2 };
+  const large = model(3, 1, [head(9, 5, 1, 0), head(9, 5, 1, 0), head(9, 5, 1, 0)]);
+  const byCosine = model(1, 2, [head(5, 9, 0, 1), head(9, 6, 1, 0)]);
+  assert.deepEqual([...matchHeads(large, byCosine, options).match], [1, 1, 1]);
+  const same = head(8, 6, 0, 0);
+  const byDepth = model(3, 2, [same, same, same, same, same, same]);
+  assert.deepEqual([...matchHeads(large, byDepth, options).match], [0, 2, 4]);
+});
+
+Deno.test("matchHeads() restricts itself to allowed heads (D-28)", () => {
+  const random = seededRandom(9);
+  const large = randomHeads(random, { layers: 2, queryHeads: 2, tokens: 100 });
+  const small = randomHeads(random, { layers: 3, queryHeads: 2, tokens: 100 });
+  const { match } = matchHeads(large, small, { allowedHeads: [3, 1] });
+  assert.ok(match.every((head) => head === 1 || head === 3));
+  assert.throws(() => matchHeads(large, small, { allowedHeads: [6] }), RangeError);
+  assert.throws(() => matchHeads(large, small, { allowedHeads: [] }), RangeError);
+});
+
+Deno.test("matchHeads() by cosine reaches at least the cosine of the Jaccard match", () => {
+  const random = seededRandom(12);
+  const large = randomHeads(random, { layers: 3, queryHeads: 4, tokens: 100 });
+  const small = randomHeads(random, { layers: 3, queryHeads: 4, tokens: 100 });
+  const jaccard = matchHeads(large, small);
+  const cosine = matchHeads(large, small, { by: "cosine" });
+  for (let head = 0; head < 12; head++) {
+    assert.ok(cosine.cosine[head]! >= jaccard.cosine[head]!);
+    assert.ok(cosine.similarity[head]! <= jaccard.similarity[head]!);
+  }
+});
+
+Deno.test("matchHeads() rejects short prompts, long windows, uneven lengths and NaN", () => {
+  const heads = (tokens: number) =>
+    randomHeads(seededRandom(1), { layers: 1, queryHeads: 1, tokens });
+  assert.throws(
+    () => matchHeads(heads(99), heads(99)),
+    new RangeError(
+      "Cannot match heads: prompt tokens must be an integer at least 100: current value is 99",
+    ),
+  );
+  assert.throws(
+    () => matchHeads(heads(201), heads(201)),
+    new RangeError(
+      "Cannot match heads: accumulated attention must cover at most 200 tokens, " +
+        "summed over the rows of the window only: current value is 201",
+    ),
+  );
+  assert.throws(
+    () => matchHeads(heads(120), heads(121)),
+    new TypeError(
+      "Cannot match heads: the small model's tokens must have length 120: current length is 121",
+    ),
+  );
+  const broken = heads(120);
+  broken.accumulated[7] = NaN;
+  assert.throws(
+    () => matchHeads(heads(120), broken),
+    new RangeError(
+      "Cannot match heads: accumulated attention must be finite: current value is NaN " +
+        "at layer 0, head 0, token 7",
+    ),
+  );
+  assert.throws(() => matchHeads({ ...heads(120), layers: 2 }, heads(120)), TypeError);
+});
+
+Deno.test("matchingWindow() and salientCount() follow D-3 to D-5", () => {
+  assert.equal(matchingWindow(100), 100);
+  assert.equal(matchingWindow(150), 150);
+  assert.equal(matchingWindow(5000), 200);
+  assert.equal(salientCount(200), 40);
+  assert.equal(salientCount(100), 20);
+  assert.equal(salientCount(30), 8);
+  assert.equal(salientCount(100, { topTokens: 5 }), 5);
+  assert.throws(() => salientCount(100, { topShare: 0 }), RangeError);
+  assert.throws(() => matchingWindow(40), RangeError);
+});
+
+Deno.test("compareHeads() describes given pairs on any number of tokens", () => {
+  const random = seededRandom(3);
+  const large = randomHeads(random, { layers: 1, queryHeads: 2, tokens: 30 });
+  const small = randomHeads(random, { layers: 1, queryHeads: 3, tokens: 30 });
+  const { similarity, cosine } = compareHeads(large, small, { match: [2, 0], ignoredTokens: 4 });
+  const own = saliencyOfHead(large, 0).slice(4);
+  const theirs = saliencyOfHead(small, 2).slice(4);
+  assert.ok(Math.abs(cosine[0]! - cosineSimilarity(own, theirs)) < 1e-12);
+  const expected = jaccardSimilarity(salientTokens(own, 8), salientTokens(theirs, 8));
+  assert.equal(similarity[0], expected);
+  assert.throws(() => compareHeads(large, small, { match: [2] }), TypeError);
+  assert.throws(() => compareHeads(large, small, { match: [2, 3] }), RangeError);
+});
+
+Deno.test("matchHeads() of 336 by 336 heads over 200 tokens stays below 50 ms", () => {
+  const random = seededRandom(4);
+  const shape = { layers: 28, queryHeads: 12, tokens: 200 };
+  const large = tiedHeads(random, shape);
+  const small = tiedHeads(random, { ...shape, layers: 24, queryHeads: 14 });
+  const times = [0, 1, 2, 3, 4].map(() => {
+    const start = performance.now();
+    matchHeads(large, small);
+    return performance.now() - start;
+  });
+  // the fastest run: the machine may be busy with other things
+  assert.ok(Math.min(...times) < 50, `${Math.min(...times)} ms`);
+});

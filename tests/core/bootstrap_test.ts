@@ -1,0 +1,84 @@
+import assert from "node:assert/strict";
+import {
+  bootstrapInterval,
+  clusterMeanInterval,
+  differenceInterval,
+  intervalEnds,
+  meanInterval,
+  ratioInterval,
+} from "../../core/bootstrap.ts";
+import { seededRandom } from "../../core/random.ts";
+import golden from "./statistics_golden.json" with { type: "json" };
+
+Deno.test("intervalEnds() equals SciPy's on the same resamples", () => {
+  for (const { value, estimates, jackknife, method, low, high } of golden.bootstrap) {
+    const name = method === "BCa" ? "bca" : "percentile";
+    const ends = intervalEnds({ value, estimates, jackknife }, { method: name });
+    assert.ok(Math.abs(ends.low - low) < 1e-9, `${method}: ${ends.low} against ${low}`);
+    assert.ok(Math.abs(ends.high - high) < 1e-9, `${method}: ${ends.high} against ${high}`);
+  }
+});
+
+Deno.test("bootstrapInterval() repeats for a seed and moves with it", () => {
+  const values = [1, 5, 2, 8, 3, 9];
+  assert.deepEqual(meanInterval(values, { seed: 4 }), meanInterval(values, { seed: 4 }));
+  assert.notDeepEqual(meanInterval(values, { seed: 4 }), meanInterval(values, { seed: 5 }));
+});
+
+Deno.test("meanInterval() covers the true mean about as often as it says", () => {
+  const random = seededRandom(11);
+  let covered = 0;
+  for (let round = 0; round < 300; round++) {
+    const values = Array.from({ length: 30 }, () => random() + random() + random());
+    const { low, high } = meanInterval(values, { seed: round, resamples: 400 });
+    if (low <= 1.5 && 1.5 <= high) covered++;
+  }
+  assert.ok(covered >= 270 && covered <= 297, `${covered} of 300`);
+});
+
+Deno.test("clusterMeanInterval() is wider than pretending that pieces are independent", () => {
+  const random = seededRandom(2);
+  const clusters = Array.from({ length: 12 }, () => {
+    const center = random();
+    return Array.from({ length: 40 }, () => center + 0.01 * random());
+  });
+  const honest = clusterMeanInterval(clusters);
+  const naive = meanInterval(clusters.flat());
+  assert.ok(Math.abs(honest.value - naive.value) < 1e-12);
+  assert.equal(honest.n, 12);
+  assert.ok(honest.high - honest.low > 3 * (naive.high - naive.low));
+});
+
+Deno.test("clusterMeanInterval() weighs contexts by their pieces", () => {
+  assert.equal(clusterMeanInterval([[1, 1, 1], [5]]).value, 2);
+});
+
+Deno.test("differenceInterval() uses the pairing", () => {
+  const first = [10, 200, 3000, 40, 5, 600];
+  const second = first.map((value, index) => value - 1 - 0.1 * index);
+  const { value, low, high } = differenceInterval(first, second);
+  assert.ok(Math.abs(value - 1.25) < 1e-9);
+  assert.ok(low > 1 && high < 1.5);
+  assert.throws(() => differenceInterval([1], [1, 2]), TypeError);
+});
+
+Deno.test("ratioInterval() is the ratio of sums, not the mean of ratios", () => {
+  assert.equal(ratioInterval([1, 9], [1, 3]).value, 2.5);
+});
+
+Deno.test("bootstrapInterval() gives a point for one context and for equal contexts", () => {
+  assert.deepEqual(meanInterval([3]), { value: 3, low: 3, high: 3, n: 1 });
+  assert.deepEqual(meanInterval([2, 2, 2]), { value: 2, low: 2, high: 2, n: 3 });
+});
+
+Deno.test("bootstrapInterval() rejects no contexts, NaN and a bad level", () => {
+  assert.throws(
+    () => meanInterval([]),
+    new RangeError(
+      "Cannot compute an interval: count must be an integer at least 1: current value is 0",
+    ),
+  );
+  assert.throws(() => meanInterval([1, NaN]), RangeError);
+  assert.throws(() => meanInterval([1, 2], { level: 1 }), RangeError);
+  assert.throws(() => bootstrapInterval(2, () => 1, { resamples: 0 }), RangeError);
+});
