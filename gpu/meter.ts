@@ -35,6 +35,16 @@ export class Meter {
   }
 
   /**
+   * Tells whether the cap leaves room.
+   *
+   * @param byteLength Size of a buffer.
+   * @returns Whether it could be allocated now.
+   */
+  fits(byteLength: number): boolean {
+    return byteLength <= this.#maxBytes - this.#counts.liveBytes;
+  }
+
+  /**
    * Counts a buffer about to be made.
    *
    * @param label What the buffer holds.
@@ -43,8 +53,8 @@ export class Meter {
    */
   allocate(label: string, byteLength: number): void {
     const counts = this.#counts;
-    const free = this.#maxBytes - counts.liveBytes;
-    if (byteLength > free) {
+    if (!this.fits(byteLength)) {
+      const free = this.#maxBytes - counts.liveBytes;
       throw new GpuError(
         `Cannot allocate ${label}: the device must have ${byteLength} bytes free: current value is ${free} of ${this.#maxBytes}`,
       );

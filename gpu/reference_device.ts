@@ -25,6 +25,7 @@ import type {
 } from "./device.ts";
 import type { KernelContract, KernelRun } from "./kernel.ts";
 import { Meter } from "./meter.ts";
+import { checkAlive, checkBuffer, checkRecording } from "./ownership.ts";
 import type { DeviceOptions } from "./open_device.ts";
 
 class ReferenceBuffer implements DeviceBuffer {
@@ -32,15 +33,22 @@ class ReferenceBuffer implements DeviceBuffer {
   isDestroyed = false;
   readonly byteLength: number;
 
-  constructor(readonly label: string, byteLength: number, readonly meter: Meter) {
+  constructor(
+    readonly label: string,
+    byteLength: number,
+    readonly meter: Meter,
+    readonly siblings: Set<ReferenceBuffer>,
+  ) {
     this.bytes = new ArrayBuffer(byteLength);
     this.byteLength = byteLength;
+    siblings.add(this);
   }
 
   [Symbol.dispose](): void {
     if (this.isDestroyed) return;
     this.isDestroyed = true;
     this.bytes = new ArrayBuffer(0);
+    this.siblings.delete(this);
     this.meter.release(this.byteLength);
   }
 }
@@ -53,7 +61,11 @@ interface Step {
 class ReferenceRecording implements Recording {
   isDestroyed = false;
 
-  constructor(readonly label: string, readonly steps: readonly Step[]) {}
+  constructor(
+    readonly label: string,
+    readonly steps: readonly Step[],
+    readonly meter: Meter,
+  ) {}
 
   [Symbol.dispose](): void {
     this.isDestroyed = true;
@@ -66,6 +78,7 @@ export class ReferenceDevice implements Device {
   readonly info: DeviceInfo;
   readonly #meter: Meter;
   readonly #buffers = new Set<ReferenceBuffer>();
+  #isDisposed = false;
 
   /**
    * Makes an empty device.
@@ -92,14 +105,13 @@ export class ReferenceDevice implements Device {
 
   /** Makes a buffer of zeros; see {@linkcode Device.createBuffer}. */
   createBuffer(label: string, byteLength: number): DeviceBuffer {
+    checkAlive(`allocate ${label}`, this.#isDisposed);
     const max = this.info.maxBufferBytes;
     checkInteger(`allocate ${label}`, "byteLength", { value: byteLength, min: 1, max });
     const rounded = Math.ceil(byteLength / 4) * 4;
     this.#meter.allocate(label, rounded);
     try {
-      const buffer = new ReferenceBuffer(label, rounded, this.#meter);
-      this.#buffers.add(buffer);
-      return buffer;
+      return new ReferenceBuffer(label, rounded, this.#meter, this.#buffers);
     } catch (cause) {
       this.#meter.release(rounded);
       throw new GpuError(
@@ -111,6 +123,7 @@ export class ReferenceDevice implements Device {
 
   /** Writes at once; see {@linkcode Device.write}. */
   write(buffer: DeviceBuffer, byteOffset: number, data: ArrayBufferView<ArrayBuffer>): void {
+    checkAlive(`write ${buffer.label}`, this.#isDisposed);
     const target = this.#own(`write ${buffer.label}`, buffer);
     checkRange(`write ${buffer.label}`, buffer, { byteOffset, byteLength: data.byteLength });
     new Uint8Array(target.bytes, byteOffset).set(
@@ -125,6 +138,7 @@ export class ReferenceDevice implements Device {
     byteOffset = 0,
     byteLength: number = buffer.byteLength - byteOffset,
   ): Promise<ArrayBuffer> {
+    checkAlive(`read ${buffer.label}`, this.#isDisposed);
     const source = this.#own(`read ${buffer.label}`, buffer);
     checkRange(`read ${buffer.label}`, buffer, { byteOffset, byteLength });
     this.#meter.count("reads");
@@ -134,51 +148,54 @@ export class ReferenceDevice implements Device {
   /** Checks commands and binds them to their arrays; see {@linkcode Device.record}. */
   // deno-lint-ignore require-await -- errors must reject, as on other devices
   async record(label: string, commands: readonly Command[]): Promise<Recording> {
+    checkAlive(`record ${label}`, this.#isDisposed);
     checkCommands(label, commands, this.info);
     const steps = commands.map((command) =>
       isCopy(command) ? this.#copyStep(label, command) : this.#dispatchStep(label, command)
     );
-    return new ReferenceRecording(label, steps);
+    return new ReferenceRecording(label, steps, this.#meter);
   }
 
   /** Runs recordings before it returns; see {@linkcode Device.submit}. */
   submit(...recordings: readonly Recording[]): void {
-    for (const recording of recordings) {
-      if (!(recording instanceof ReferenceRecording) || recording.isDestroyed) {
-        throw new GpuError(
-          `Cannot submit ${recording.label}: the recording must be alive and of this device: it was disposed or made elsewhere`,
-        );
-      }
-      for (const step of recording.steps) {
-        for (const buffer of step.buffers) this.#own(`submit ${recording.label}`, buffer);
-      }
-    }
+    const action = `run ${recordings.map(({ label }) => label).join(", ")}`;
+    checkAlive(action, this.#isDisposed);
+    const own = recordings.map((recording) => this.#ownRecording(action, recording));
     this.#meter.count("submits");
-    for (const recording of recordings as readonly ReferenceRecording[]) {
-      for (const step of recording.steps) step.run();
+    for (const { steps } of own) {
+      for (const step of steps) step.run();
     }
   }
 
   /** Lets other tasks run once; see {@linkcode Device.finished}. */
-  finished(): Promise<void> {
-    return new Promise((resolve) => setTimeout(resolve, 0));
+  async finished(): Promise<void> {
+    checkAlive("finish", this.#isDisposed);
+    await new Promise((resolve) => setTimeout(resolve, 0));
   }
 
   /** Frees every buffer. */
   [Symbol.dispose](): void {
-    for (const buffer of this.#buffers) buffer[Symbol.dispose]();
-    this.#buffers.clear();
+    this.#isDisposed = true;
+    for (const buffer of [...this.#buffers]) buffer[Symbol.dispose]();
   }
 
   #own(action: string, buffer: DeviceBuffer): ReferenceBuffer {
-    if (!(buffer instanceof ReferenceBuffer) || buffer.meter !== this.#meter) {
-      throw new TypeError(
-        `Cannot ${action}: ${buffer.label} must belong to this device: it was made by another`,
-      );
+    const own = buffer instanceof ReferenceBuffer && buffer.meter === this.#meter
+      ? buffer
+      : undefined;
+    const isDestroyed = own?.isDestroyed ?? false;
+    checkBuffer(action, buffer.label, { isOwn: own !== undefined, isDestroyed });
+    return own!;
+  }
+
+  #ownRecording(action: string, recording: Recording): ReferenceRecording {
+    const made = recording instanceof ReferenceRecording ? recording : undefined;
+    const isOwn = made?.meter === this.#meter;
+    checkRecording(action, { isOwn, isDestroyed: made?.isDestroyed ?? false });
+    for (const { buffers } of made!.steps) {
+      for (const buffer of buffers) this.#own(action, buffer);
     }
-    if (!buffer.isDestroyed) return buffer;
-    this.#buffers.delete(buffer);
-    throw new GpuError(`Cannot ${action}: ${buffer.label} must be alive: it was disposed`);
+    return made!;
   }
 
   #copyStep(label: string, copy: BufferCopy): Step {

@@ -26,11 +26,12 @@ import { Meter } from "./meter.ts";
 import type { DeviceOptions } from "./open_device.ts";
 import type { OpenGpu } from "./webgpu_adapter.ts";
 import { ErrorLog, failure } from "./webgpu_errors.ts";
-import { WebgpuBuffer, WebgpuMemory } from "./webgpu_memory.ts";
+import { type WebgpuBuffer, WebgpuMemory } from "./webgpu_memory.ts";
 import { PARAMS_BYTES, type Pipeline, PipelineCache } from "./webgpu_pipelines.ts";
 import {
   type DispatchStep,
   encode,
+  ownRecording,
   type RecordingParts,
   WebgpuRecording,
 } from "./webgpu_recording.ts";
@@ -90,7 +91,7 @@ export class WebgpuDevice implements Device {
   write(buffer: DeviceBuffer, byteOffset: number, data: ArrayBufferView<ArrayBuffer>): void {
     const action = `write ${buffer.label}`;
     this.#errors.begin(action);
-    const target = this.#own(action, buffer);
+    const target = this.#memory.own(action, buffer);
     const { byteLength } = data;
     checkRange(action, buffer, { byteOffset, byteLength });
     const { queue } = this.#device;
@@ -113,7 +114,7 @@ export class WebgpuDevice implements Device {
   ): Promise<ArrayBuffer> {
     const action = `read ${buffer.label}`;
     this.#errors.begin(action);
-    const source = this.#own(action, buffer);
+    const source = this.#memory.own(action, buffer);
     checkRange(action, buffer, { byteOffset, byteLength });
     this.#meter.count("reads");
     const staging = this.#memory.staging(byteLength);
@@ -152,7 +153,7 @@ export class WebgpuDevice implements Device {
         () => this.#makeSteps(commands, ready, params),
         (error) => failure(action, "WebGPU must accept its bindings", error),
       );
-      return new WebgpuRecording(label, { steps, buffers, params });
+      return new WebgpuRecording(label, { memory: this.#memory, steps, buffers, params });
     } catch (error) {
       params?.[Symbol.dispose]();
       throw error;
@@ -163,7 +164,7 @@ export class WebgpuDevice implements Device {
   submit(...recordings: readonly Recording[]): void {
     const action = `run ${recordings.map(({ label }) => label).join(", ")}`;
     this.#errors.begin(action);
-    const own = recordings.map((recording) => this.#ownRecording(action, recording));
+    const own = recordings.map((recording) => ownRecording(action, recording, this.#memory));
     const submitAll = () => {
       const encoder = this.#device.createCommandEncoder({ label: action });
       encode(encoder, own);
@@ -188,34 +189,13 @@ export class WebgpuDevice implements Device {
     this.#device.destroy();
   }
 
-  #own(action: string, buffer: DeviceBuffer): WebgpuBuffer {
-    if (!(buffer instanceof WebgpuBuffer) || buffer.memory !== this.#memory) {
-      throw new TypeError(
-        `Cannot ${action}: ${buffer.label} must belong to this device: it was made by another`,
-      );
-    }
-    if (buffer.failure !== undefined) throw buffer.failure;
-    if (!buffer.isDestroyed) return buffer;
-    throw new GpuError(`Cannot ${action}: ${buffer.label} must be alive: it was disposed`);
-  }
-
-  #ownRecording(action: string, recording: Recording): WebgpuRecording {
-    if (!(recording instanceof WebgpuRecording) || recording.isDestroyed) {
-      throw new GpuError(
-        `Cannot ${action}: ${recording.label} must be alive and of this device: it was disposed or made elsewhere`,
-      );
-    }
-    for (const buffer of recording.parts.buffers) this.#own(action, buffer);
-    return recording;
-  }
-
   #buffersOf(action: string, commands: readonly Command[]): Set<WebgpuBuffer> {
     const buffers = new Set<WebgpuBuffer>();
     for (const command of commands) {
       const used = isCopy(command)
         ? [command.source, command.target]
         : boundWindows(command).map(({ buffer }) => buffer);
-      for (const buffer of used) buffers.add(this.#own(action, buffer));
+      for (const buffer of used) buffers.add(this.#memory.own(action, buffer));
     }
     return buffers;
   }

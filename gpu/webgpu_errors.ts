@@ -5,6 +5,7 @@
  */
 
 import { GpuError } from "../core/check.ts";
+import { checkAlive } from "./ownership.ts";
 
 /** Scopes around every call that may fail, outermost first. */
 const FILTERS: readonly GPUErrorFilter[] = ["validation", "out-of-memory", "internal"];
@@ -56,9 +57,7 @@ export class ErrorLog {
    */
   begin(action: string): void {
     if (this.#lost !== undefined) throw this.#lost;
-    if (this.#isDisposed) {
-      throw new GpuError(`Cannot ${action}: the device must be alive: it was disposed`);
-    }
+    checkAlive(action, this.#isDisposed);
     this.#activity = action;
   }
 

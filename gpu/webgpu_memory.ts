@@ -7,6 +7,7 @@
 import { GpuError } from "../core/check.ts";
 import type { DeviceBuffer } from "./device.ts";
 import type { Meter } from "./meter.ts";
+import { checkBuffer } from "./ownership.ts";
 import { type ErrorLog, oneLine } from "./webgpu_errors.ts";
 
 /** Most bytes kept in unused readback buffers. */
@@ -77,6 +78,7 @@ export class WebgpuMemory {
    * @throws {GpuError} If the cap leaves too little, or the device says at once that it does.
    */
   create(label: string, size: number, usage: number): WebgpuBuffer {
+    if (!this.#meter.fits(size)) this.#dropIdle();
     this.#meter.allocate(label, size);
     const onError = (cause: { readonly message: string }) => {
       const text = `the device must have ${size} bytes free: ${oneLine(cause.message)}`;
@@ -102,6 +104,23 @@ export class WebgpuMemory {
     }
     this.#live.add(made.buffer);
     return made.buffer;
+  }
+
+  /**
+   * Checks that a buffer of this device still exists.
+   *
+   * @param action What could not be done.
+   * @param buffer Any buffer.
+   * @returns The buffer as this device made it.
+   * @throws {GpuError} If it was disposed, or the device had too little memory for it.
+   * @throws {TypeError} If another device made it.
+   */
+  own(action: string, buffer: DeviceBuffer): WebgpuBuffer {
+    const own = buffer instanceof WebgpuBuffer && buffer.memory === this ? buffer : undefined;
+    if (own?.failure !== undefined) throw own.failure;
+    const isDestroyed = own?.isDestroyed ?? false;
+    checkBuffer(action, buffer.label, { isOwn: own !== undefined, isDestroyed });
+    return own!;
   }
 
   /** Frees a buffer; does nothing the second time. */
@@ -131,9 +150,9 @@ export class WebgpuMemory {
     const index = this.#idle.findIndex(fits);
     if (index >= 0) return this.#idle.splice(index, 1)[0]!;
     const size = Math.max(MIN_STAGING_BYTES, 2 ** Math.ceil(Math.log2(byteLength)));
-    const isSmall = size <= MAX_IDLE_BYTES;
+    const isKept = size <= MAX_IDLE_BYTES && this.#meter.fits(size);
     const usage = GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST;
-    return this.create("readback", isSmall ? size : byteLength, usage);
+    return this.create("readback", isKept ? size : byteLength, usage);
   }
 
   /** Keeps a readback buffer for later, or frees it if enough are kept. */
@@ -142,5 +161,9 @@ export class WebgpuMemory {
     if (buffer.isDestroyed) return;
     if (idleBytes + buffer.byteLength > MAX_IDLE_BYTES) this.destroy(buffer);
     else this.#idle.push(buffer);
+  }
+
+  #dropIdle(): void {
+    for (const buffer of this.#idle.splice(0)) this.destroy(buffer);
   }
 }

@@ -65,9 +65,11 @@ export class PipelineCache {
    * @throws {GpuError} If the WGSL does not compile or needs more than the device has.
    */
   get(kernel: KernelContract, constants: Readonly<Record<string, number>>): Promise<Pipeline> {
+    this.#checkLimits(kernel);
     const variants = this.#pipelines.get(kernel.wgsl) ?? new Map<string, Promise<Pipeline>>();
     this.#pipelines.set(kernel.wgsl, variants);
-    const key = `${kernel.name} ${JSON.stringify(constants)}`;
+    const { name, bindings, params } = kernel;
+    const key = JSON.stringify([name, bindings, params, constants]);
     const known = variants.get(key);
     if (known !== undefined) return known;
     const made = this.#make(kernel, constants);
@@ -80,7 +82,6 @@ export class PipelineCache {
     kernel: KernelContract,
     constants: Readonly<Record<string, number>>,
   ): Promise<Pipeline> {
-    this.#checkLimits(kernel);
     const { code, overrides } = specialize(kernel, constants);
     const module = await this.#compile(kernel, code);
     const storageLayout = this.#storageLayout(kernel);

@@ -5,7 +5,8 @@
  */
 
 import type { Recording } from "./device.ts";
-import type { WebgpuBuffer } from "./webgpu_memory.ts";
+import { checkRecording } from "./ownership.ts";
+import type { WebgpuBuffer, WebgpuMemory } from "./webgpu_memory.ts";
 
 /** A dispatch made ready. */
 export interface DispatchStep {
@@ -37,6 +38,8 @@ export interface CopyStep {
 
 /** What a recording of a WebGPU device holds. */
 export interface RecordingParts {
+  /** Memory of the device that the recording belongs to. */
+  readonly memory: WebgpuMemory;
   /** The commands. */
   readonly steps: readonly (DispatchStep | CopyStep)[];
   /** Every buffer the commands touch. */
@@ -63,6 +66,27 @@ export class WebgpuRecording implements Recording {
     this.isDestroyed = true;
     this.parts.params?.[Symbol.dispose]();
   }
+}
+
+/**
+ * Checks that a recording and its buffers can be used.
+ *
+ * @param action What could not be done.
+ * @param recording Any recording.
+ * @param memory Memory of the device that is asked.
+ * @returns The recording as the device made it.
+ * @throws {GpuError} If it or a buffer was disposed, or it belongs to another device.
+ */
+export function ownRecording(
+  action: string,
+  recording: Recording,
+  memory: WebgpuMemory,
+): WebgpuRecording {
+  const made = recording instanceof WebgpuRecording ? recording : undefined;
+  const isOwn = made?.parts.memory === memory;
+  checkRecording(action, { isOwn, isDestroyed: made?.isDestroyed ?? false });
+  for (const buffer of made!.parts.buffers) memory.own(action, buffer);
+  return made!;
 }
 
 /**
