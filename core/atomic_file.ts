@@ -1,0 +1,185 @@
+/**
+ * Files that appear whole or not at all: written beside their place, flushed, then renamed.
+ *
+ * @module
+ */
+
+import { type FileHandle, mkdir, open, readdir, rename, rm } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import process from "node:process";
+import { DataError } from "./check.ts";
+
+/** A file under construction; disposing it before `commit` leaves no trace. */
+export interface AtomicFile extends AsyncDisposable {
+  /** Appends bytes. */
+  write(bytes: Uint8Array): Promise<void>;
+  /** Flushes to the disk and moves the file to its place. */
+  commit(): Promise<void>;
+}
+
+/** Options of {@linkcode createAtomicFile}. */
+export interface AtomicFileOptions {
+  /** Folder of the unfinished file, on the same disk; the folder of `path` if left out. */
+  readonly temporaryFolder?: string;
+  /** Opens the unfinished file; tests pass one that fails. */
+  readonly open?: (path: string) => Promise<Pick<FileHandle, "write" | "sync" | "close">>;
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  EACCES: "the folder must be writable",
+  EPERM: "the folder must be writable",
+  EROFS: "the disk must not be read-only",
+  ENOSPC: "the disk must have free space",
+  EDQUOT: "the disk quota must have free space",
+  EFBIG: "the file must not exceed the size limit of the disk or process",
+  ENOTDIR: "every part of the path but the last must be a folder",
+  EISDIR: "the path must not be a folder",
+  EEXIST: "every part of the path but the last must be a folder",
+  ENAMETOOLONG: "the name must be shorter",
+  EMFILE: "fewer files must be open",
+};
+
+/**
+ * Turns a failure of the file system into an error that says what to mend.
+ *
+ * @param action What could not be done, as in "write".
+ * @param path The file or folder.
+ * @param cause The original failure.
+ * @returns The error to throw.
+ */
+export function fileError(action: string, path: string, cause: unknown): DataError {
+  if (cause instanceof DataError) return cause;
+  const code = (cause as { code?: string } | null)?.code ?? "";
+  const reason = REASONS[code] ?? "the file system must allow it";
+  const detail = code === "" ? String(cause) : code;
+  return new DataError(`Cannot ${action} ${path}: ${reason}: current error is ${detail}`, {
+    cause,
+  });
+}
+
+/**
+ * Makes a folder and those above it.
+ *
+ * @param folder Path of the folder; may exist.
+ * @throws {DataError} If it cannot be made.
+ */
+export async function ensureFolder(folder: string): Promise<void> {
+  try {
+    await mkdir(folder, { recursive: true });
+  } catch (cause) {
+    throw fileError("make folder", folder, cause);
+  }
+}
+
+/**
+ * Removes unfinished files that ended processes left in a folder.
+ *
+ * @param folder The folder; need not exist.
+ * @param name Only files on their way to this name; any if left out.
+ */
+export async function removeUnfinished(folder: string, name?: string): Promise<void> {
+  const names = await readdir(folder).catch(() => [] as string[]);
+  for (const file of names) {
+    const parts = /^\.(.+)\.(\d+)-\d+\.unfinished$/.exec(file);
+    if (parts === null || (name !== undefined && parts[1] !== name)) continue;
+    if (!isRunning(Number(parts[2]))) await rm(join(folder, file), { force: true });
+  }
+}
+
+function isRunning(id: number): boolean {
+  try {
+    process.kill(id, 0);
+    return true;
+  } catch (error) {
+    return (error as { code?: string }).code === "EPERM";
+  }
+}
+
+/**
+ * Starts a file that reaches its place only by `commit`.
+ *
+ * @param path Where the file will lie; an existing one is replaced.
+ * @param options Where the unfinished file lies.
+ * @throws {DataError} If the folder cannot be written; `write` and `commit` throw it too.
+ */
+export async function createAtomicFile(
+  path: string,
+  options: AtomicFileOptions = {},
+): Promise<AtomicFile> {
+  const folder = options.temporaryFolder ?? dirname(path);
+  await ensureFolder(dirname(path));
+  await ensureFolder(folder);
+  await removeUnfinished(folder, basename(path));
+  const serial = Math.floor(Math.random() * 1e9);
+  const unfinished = join(folder, `.${basename(path)}.${process.pid}-${serial}.unfinished`);
+  const openFile = options.open ?? ((file: string) => open(file, "wx"));
+  const handle = await attempt(path, () => openFile(unfinished));
+  let isOpen = true;
+  const discard = async () => {
+    if (!isOpen) return;
+    isOpen = false;
+    await handle.close().catch(() => {});
+    await rm(unfinished, { force: true }).catch(() => {});
+  };
+  const guarded = async (work: () => Promise<void>) => {
+    try {
+      await attempt(path, work);
+    } catch (error) {
+      await discard();
+      throw error;
+    }
+  };
+  return {
+    write: (bytes) => guarded(() => writeAll(handle, bytes)),
+    commit: () =>
+      guarded(async () => {
+        await handle.sync();
+        await handle.close();
+        await rename(unfinished, path);
+        isOpen = false;
+        await syncFolder(dirname(path));
+      }),
+    [Symbol.asyncDispose]: discard,
+  };
+}
+
+async function attempt<T>(path: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (cause) {
+    throw fileError("write", path, cause);
+  }
+}
+
+async function writeAll(handle: Pick<FileHandle, "write">, bytes: Uint8Array): Promise<void> {
+  let offset = 0;
+  while (offset < bytes.length) {
+    const { bytesWritten } = await handle.write(bytes, offset, bytes.length - offset);
+    offset += bytesWritten;
+  }
+}
+
+/** Makes the rename itself outlive a power cut; not every system can flush a folder. */
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, "r").catch(() => undefined);
+  await handle?.sync().catch(() => {});
+  await handle?.close().catch(() => {});
+}
+
+/**
+ * Writes a whole file atomically.
+ *
+ * @param path Where the file will lie; an existing one is replaced.
+ * @param content Text, as UTF-8, or bytes.
+ * @param options Where the unfinished file lies.
+ * @throws {DataError} If it cannot be written; the old file is then untouched.
+ */
+export async function writeFileAtomic(
+  path: string,
+  content: string | Uint8Array,
+  options: AtomicFileOptions = {},
+): Promise<void> {
+  await using file = await createAtomicFile(path, options);
+  await file.write(typeof content === "string" ? new TextEncoder().encode(content) : content);
+  await file.commit();
+}

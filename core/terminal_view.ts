@@ -1,0 +1,97 @@
+/**
+ * Progress as text: one line that is overwritten, or one line per stage.
+ *
+ * @module
+ */
+
+import type { ProgressState, ProgressView } from "./progress.ts";
+
+/**
+ * Words for a duration, for people.
+ *
+ * @param milliseconds The duration.
+ * @returns For example `0.4 s`, `42 s`, `3 min 05 s`, `2 h 10 min`.
+ */
+export function formatDuration(milliseconds: number): string {
+  const seconds = Math.max(0, milliseconds) / 1000;
+  if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${pad(whole % 60)} s`;
+  const minutes = Math.round(whole / 60);
+  return `${Math.floor(minutes / 60)} h ${pad(minutes % 60)} min`;
+}
+
+function pad(value: number): string {
+  return String(value).padStart(2, "0");
+}
+
+/** Where {@linkcode terminalView} writes. */
+export interface Terminal {
+  /** Writes text, without a line end of its own. */
+  readonly write: (text: string) => void;
+  /** Whether lines can be overwritten; if not, one line per stage is written. */
+  readonly isInteractive: boolean;
+  /** Width in characters. */
+  readonly columns: () => number;
+}
+
+/**
+ * Shows progress as one line that is overwritten or, where that is not possible, as one line per
+ * stage and one at the end.
+ *
+ * @param terminal Where to write.
+ * @returns The view.
+ */
+export function terminalView(terminal: Terminal): ProgressView {
+  if (!terminal.isInteractive) return plainView(terminal.write);
+  return (state) => {
+    const line = fitLine(state, Math.max(20, terminal.columns() - 1));
+    terminal.write(`\r\x1b[2K${line}${state.isFinal ? "\n" : ""}`);
+  };
+}
+
+function plainView(write: (text: string) => void): ProgressView {
+  let last = "";
+  return (state) => {
+    const name = `${state.label}: ${state.stage}`;
+    if (state.isFinal) {
+      last = "";
+      write(`${state.label}: done in ${formatDuration(state.elapsedMs)}\n`);
+    } else if (state.stage !== "" && name !== last) {
+      last = name;
+      write(`${[name, shareText(state), remainingText(state)].filter(Boolean).join(", ")}\n`);
+    }
+  };
+}
+
+/**
+ * One line that fits a width.
+ *
+ * @param state What to show.
+ * @param width Characters there are.
+ * @returns Label, bar, share, time left and what is being done, as far as they fit.
+ */
+export function fitLine(state: ProgressState, width: number): string {
+  const share = state.total > 0 ? Math.min(1, state.done / state.total) : 0;
+  const bar = state.total > 0 ? drawBar(share, width < 60 ? 10 : 24) : "";
+  const time = state.isFinal ? formatDuration(state.elapsedMs) : remainingText(state);
+  const work = state.isFinal ? [] : [state.stage, state.detail];
+  const parts = [state.label, bar, shareText(state), time, ...work];
+  const line = parts.filter((part) => part !== "").join(" ");
+  return line.length <= width ? line : `${line.slice(0, width - 1)}…`;
+}
+
+function shareText({ done, total }: ProgressState): string {
+  // Shares of measured work do not add up to exactly one.
+  return total > 0 ? `${Math.floor(Math.min(1, done / total) * 100 + 1e-6)}%` : "";
+}
+
+function remainingText({ remainingMs }: ProgressState): string {
+  return remainingMs === undefined ? "" : `${formatDuration(remainingMs)} left`;
+}
+
+function drawBar(share: number, cells: number): string {
+  const full = Math.floor(share * cells + 1e-6);
+  return `[${"#".repeat(full)}${"-".repeat(cells - full)}]`;
+}

@@ -1,0 +1,122 @@
+import assert from "node:assert/strict";
+import { mkdir, mkdtemp, open, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import {
+  createAtomicFile,
+  ensureFolder,
+  removeUnfinished,
+  writeFileAtomic,
+} from "../../core/atomic_file.ts";
+import { DataError } from "../../core/check.ts";
+
+async function withFolder(test: (folder: string) => Promise<void>): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), "atomic-"));
+  try {
+    await test(folder);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
+/** Opens files that take `limit` bytes, then fail like a full disk. */
+function fullDisk(limit: number) {
+  return async (path: string) => {
+    const file = await open(path, "wx");
+    let left = limit;
+    return {
+      async write(bytes: Uint8Array, offset = 0, length = bytes.length) {
+        if (left === 0) throw Object.assign(new Error("no space"), { code: "ENOSPC" });
+        const part = Math.min(left, length, 7);
+        left -= part;
+        return await file.write(bytes, offset, part);
+      },
+      sync: () => file.sync(),
+      close: () => file.close(),
+      // deno-lint-ignore no-explicit-any
+    } as any;
+  };
+}
+
+Deno.test("writeFileAtomic() makes folders and replaces a file", () =>
+  withFolder(async (folder) => {
+    const path = join(folder, "a", "b", "file.json");
+    await writeFileAtomic(path, "first");
+    await writeFileAtomic(path, new Uint8Array([50, 51]));
+    assert.equal(await readFile(path, "utf8"), "23");
+    assert.deepEqual(await readdir(join(folder, "a", "b")), ["file.json"]);
+  }));
+
+Deno.test("createAtomicFile() shows nothing before commit and nothing after disposal", () =>
+  withFolder(async (folder) => {
+    const path = join(folder, "file");
+    {
+      await using file = await createAtomicFile(path);
+      await file.write(new Uint8Array(10));
+      assert.equal((await readdir(folder)).includes("file"), false);
+    }
+    assert.deepEqual(await readdir(folder), []);
+  }));
+
+Deno.test("writeFileAtomic() keeps the old file and leaves no trace when the disk is full", () =>
+  withFolder(async (folder) => {
+    const path = join(folder, "file");
+    await writeFileAtomic(path, "old");
+    await assert.rejects(
+      writeFileAtomic(path, "x".repeat(100), { open: fullDisk(20) }),
+      (error) =>
+        error instanceof DataError &&
+        error.message ===
+          `Cannot write ${path}: the disk must have free space: current error is ENOSPC`,
+    );
+    assert.equal(await readFile(path, "utf8"), "old");
+    assert.deepEqual(await readdir(folder), ["file"]);
+  }));
+
+Deno.test("writeFileAtomic() writes on after short writes", () =>
+  withFolder(async (folder) => {
+    const path = join(folder, "file");
+    await writeFileAtomic(path, "a longer text", { open: fullDisk(100) });
+    assert.equal(await readFile(path, "utf8"), "a longer text");
+  }));
+
+Deno.test("writeFileAtomic() names the path and what is wrong with it", () =>
+  withFolder(async (folder) => {
+    await writeFile(join(folder, "file"), "");
+    await mkdir(join(folder, "taken"));
+    await assert.rejects(
+      writeFileAtomic(join(folder, "file", "inner"), ""),
+      /^DataError: Cannot make folder .*file: every part of the path but the last must be a folder/,
+    );
+    await assert.rejects(
+      writeFileAtomic(join(folder, "taken"), ""),
+      /^DataError: Cannot write .*taken: the path must not be a folder: current error is EISDIR/,
+    );
+    assert.deepEqual((await readdir(folder)).sort(), ["file", "taken"]);
+  }));
+
+Deno.test("ensureFolder() says that a folder must be writable", async () => {
+  // Not even root may make folders there.
+  if (Deno.build.os !== "linux") return;
+  await assert.rejects(ensureFolder("/proc/nowhere/inner"), /^DataError: Cannot make folder/);
+});
+
+Deno.test("removeUnfinished() removes what ended processes left and nothing else", () =>
+  withFolder(async (folder) => {
+    const ended = new Deno.Command(Deno.execPath(), { args: ["--version"], stdout: "null" })
+      .spawn();
+    await ended.status;
+    const names = [
+      `.a.json.${ended.pid}-1.unfinished`,
+      `.b.json.${ended.pid}-22.unfinished`,
+      `.a.json.${Deno.pid}-3.unfinished`,
+      ".a.json.unfinished",
+      "a.json",
+    ];
+    for (const name of names) await writeFile(join(folder, name), "");
+    await removeUnfinished(folder, "a.json");
+    assert.deepEqual((await readdir(folder)).sort(), names.slice(1).sort());
+    await removeUnfinished(folder);
+    assert.deepEqual((await readdir(folder)).sort(), names.slice(2).sort());
+    await removeUnfinished(join(folder, "missing"));
+  }));
