@@ -1,0 +1,229 @@
+/**
+ * Sub-commands: a table of options each, from which parsing, messages and help follow.
+ *
+ * @module
+ */
+
+import { parseArgs } from "node:util";
+import { UsageError } from "../../core/check.ts";
+
+/** An option of a command. */
+export interface OptionSpec {
+  /** Whether it takes a value. */
+  readonly type: "string" | "boolean";
+  /** Stands for the value in the help. */
+  readonly placeholder?: string;
+  /** Values it may have. */
+  readonly choices?: readonly string[];
+  /** Its value if left out. */
+  readonly default?: string;
+  /** What it does, one line. */
+  readonly text: string;
+}
+
+/** Where a command writes and what ends it. */
+export interface CommandIo {
+  /** Writes results. */
+  readonly out: (text: string) => void;
+  /** Writes progress and messages. */
+  readonly error: (text: string) => void;
+  /** Whether messages go to a screen whose lines can be overwritten. */
+  readonly isInteractive: boolean;
+  /** Width of the screen in characters. */
+  readonly columns: () => number;
+  /** Aborted by the first Ctrl-C. */
+  readonly signal: AbortSignal;
+}
+
+/** A command of the command line. */
+export interface Command {
+  /** First word of the command line. */
+  readonly name: string;
+  /** What it does, one sentence without a full stop. */
+  readonly summary: string;
+  /** What may follow without a dash, as shown in the help; nothing may if left out. */
+  readonly operands?: string;
+  /** Options by name. */
+  readonly options: Readonly<Record<string, OptionSpec>>;
+  /** Whole command lines. */
+  readonly examples: readonly string[];
+  /** More to know, whole lines. */
+  readonly notes?: readonly string[];
+  /** Runs it; returns the exit code. */
+  run(call: CommandCall, io: CommandIo): Promise<number>;
+}
+
+/** A parsed command line. */
+export class CommandCall {
+  /** What was given without a dash. */
+  readonly operands: readonly string[];
+  readonly #command: Command;
+  readonly #values: ReadonlyMap<string, string | true>;
+
+  /**
+   * Parses the words after a command.
+   *
+   * @param command The command.
+   * @param words The words.
+   * @throws {UsageError} If they do not fit its options.
+   */
+  constructor(command: Command, words: readonly string[]) {
+    this.#command = command;
+    const { values, operands } = parseWords(command, words);
+    this.#values = values;
+    this.operands = operands;
+  }
+
+  /**
+   * Whether an option was given.
+   *
+   * @param name Its name.
+   */
+  has(name: string): boolean {
+    return this.#values.has(name);
+  }
+
+  /**
+   * Value of an option.
+   *
+   * @param name Its name.
+   * @returns The value, else its default, else nothing.
+   */
+  value(name: string): string | undefined {
+    const value = this.#values.get(name);
+    return typeof value === "string" ? value : this.#command.options[name]?.default;
+  }
+
+  /**
+   * Value of an option that must be there.
+   *
+   * @param name Its name.
+   * @throws {UsageError} If it is not.
+   */
+  required(name: string): string {
+    return this.value(name) ?? this.fail(`--${name} must be given: current value is none`);
+  }
+
+  /**
+   * Value of an option as a number.
+   *
+   * @param name Its name.
+   * @param bounds Smallest and largest value, and whether it must be whole.
+   * @throws {UsageError} If it is no such number.
+   */
+  number(
+    name: string,
+    bounds: { readonly min: number; readonly max: number; readonly isInteger?: boolean },
+  ): number {
+    const text = this.required(name);
+    const value = text.trim() === "" ? NaN : Number(text);
+    const isFit = value >= bounds.min && value <= bounds.max &&
+      (bounds.isInteger !== true || Number.isSafeInteger(value));
+    if (isFit) return value;
+    const kind = bounds.isInteger === true ? "an integer" : "a number";
+    return this.fail(
+      `--${name} must be ${kind} from ${bounds.min} to ${bounds.max}: current value is ${text}`,
+    );
+  }
+
+  /**
+   * Ends the command with a usage error.
+   *
+   * @param reason Requirement and current value.
+   * @throws {UsageError} Always.
+   */
+  fail(reason: string): never {
+    throw new UsageError(`Cannot run ${this.#command.name}: ${reason}`);
+  }
+}
+
+function parseWords(
+  command: Command,
+  words: readonly string[],
+): { values: Map<string, string | true>; operands: string[] } {
+  const options = Object.fromEntries(
+    Object.entries(command.options).map(([name, { type }]) => [name, { type }]),
+  );
+  const { tokens } = parseArgs({
+    args: [...words],
+    options,
+    strict: false,
+    tokens: true,
+    allowPositionals: true,
+  });
+  const values = new Map<string, string | true>();
+  const operands: string[] = [];
+  for (const token of tokens) {
+    if (token.kind === "positional") operands.push(token.value);
+    if (token.kind !== "option") continue;
+    values.set(token.name, checkOption(command, token));
+  }
+  if (operands.length > 0 && command.operands === undefined) {
+    throw new UsageError(
+      `Cannot run ${command.name}: every value must follow an option: current value is ${
+        operands[0]
+      }`,
+    );
+  }
+  return { values, operands };
+}
+
+function checkOption(
+  command: Command,
+  token: { readonly name: string; readonly rawName: string; readonly value?: string | undefined },
+): string | true {
+  const fail = (reason: string): never => {
+    throw new UsageError(`Cannot run ${command.name}: ${reason}`);
+  };
+  const spec = Object.hasOwn(command.options, token.name) ? command.options[token.name] : undefined;
+  if (spec === undefined || !token.rawName.startsWith("--")) {
+    const allowed = [...Object.keys(command.options), "help"].map((name) => `--${name}`);
+    return fail(`options must be among ${allowed.join(", ")}: current value is ${token.rawName}`);
+  }
+  const { value } = token;
+  if (spec.type === "boolean") {
+    if (value !== undefined) fail(`--${token.name} must have no value: current value is ${value}`);
+    return true;
+  }
+  if (value === undefined || value === "") {
+    return fail(`--${token.name} must have a value: current value is none`);
+  }
+  if (spec.choices !== undefined && !spec.choices.includes(value)) {
+    fail(`--${token.name} must be one of ${spec.choices.join(", ")}: current value is ${value}`);
+  }
+  return value;
+}
+
+/**
+ * Help of a command.
+ *
+ * @param command The command.
+ * @returns Lines, the last one ended.
+ */
+export function commandHelp(command: Command): string {
+  const operands = command.operands === undefined ? "" : ` ${command.operands}`;
+  const rows = Object.entries(command.options).map(([name, spec]) => {
+    const value = spec.choices?.join("|") ?? spec.placeholder;
+    const text = spec.default === undefined ? spec.text : `${spec.text} (default ${spec.default})`;
+    return [value === undefined ? `--${name}` : `--${name} ${value}`, text] as const;
+  });
+  rows.push(["--help", "shows this"]);
+  const width = Math.min(34, Math.max(...rows.map(([left]) => left.length)));
+  const lines = rows.map(([left, text]) =>
+    left.length > width
+      ? `  ${left}\n  ${"".padEnd(width)}  ${text}`
+      : `  ${left.padEnd(width)}  ${text}`
+  );
+  return [
+    `${command.summary}.`,
+    "",
+    `Usage: deno task ${command.name}${operands} [options]`,
+    "",
+    ...lines,
+    ...(command.notes === undefined ? [] : ["", ...command.notes]),
+    "",
+    "Examples:",
+    ...command.examples.map((example) => `  ${example}`),
+    "",
+  ].join("\n");
+}

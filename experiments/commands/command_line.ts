@@ -1,0 +1,87 @@
+/**
+ * Finds the command, runs it, and turns errors into messages and exit codes.
+ *
+ * @module
+ */
+
+import { UsageError } from "../../core/check.ts";
+import { type Command, CommandCall, commandHelp, type CommandIo } from "./command.ts";
+
+/** Exit codes of every command. */
+export const EXIT = {
+  /** All went well. */
+  ok: 0,
+  /** Something failed. */
+  failed: 1,
+  /** The command line could not be understood. */
+  usage: 2,
+  /** With `--strict`: a comparable claim differs. */
+  differs: 3,
+  /** Stopped by Ctrl-C. */
+  stopped: 130,
+} as const;
+
+/**
+ * Runs a command line. Nothing is thrown; errors go to `io.error`.
+ *
+ * @param commands The commands there are.
+ * @param words The words after the program's name.
+ * @param io Where to write.
+ * @returns The exit code.
+ */
+export async function runCommandLine(
+  commands: readonly Command[],
+  words: readonly string[],
+  io: CommandIo,
+): Promise<number> {
+  try {
+    const [name, ...rest] = words;
+    if (name === undefined || name === "--help" || name === "-h" || name === "help") {
+      io.out(overview(commands));
+      return name === undefined ? EXIT.usage : EXIT.ok;
+    }
+    const command = commands.find((candidate) => candidate.name === name);
+    if (command === undefined) {
+      const names = commands.map((candidate) => candidate.name).join(", ");
+      throw new UsageError(
+        `Cannot run a command: its name must be one of ${names}: current value is ${name}`,
+      );
+    }
+    if (rest.some((word) => word === "--help" || word === "-h")) {
+      io.out(commandHelp(command));
+      return EXIT.ok;
+    }
+    return await command.run(new CommandCall(command, rest), io);
+  } catch (error) {
+    return reportError(error, io);
+  }
+}
+
+function reportError(error: unknown, io: CommandIo): number {
+  if (io.signal.aborted) {
+    io.error("Stopped.\n");
+    return EXIT.stopped;
+  }
+  io.error(`${errorText(error)}\n`);
+  if (!(error instanceof UsageError)) return EXIT.failed;
+  io.error("Add --help for the options.\n");
+  return EXIT.usage;
+}
+
+/**
+ * Message of an error for people; an error that is not ours also says where it arose.
+ *
+ * @param error What was thrown.
+ */
+export function errorText(error: unknown): string {
+  if (!(error instanceof Error)) return `Cannot go on: ${String(error)}`;
+  if (error.message.startsWith("Cannot ")) return error.message;
+  return error.stack ?? `${error.name}: ${error.message}`;
+}
+
+function overview(commands: readonly Command[]): string {
+  const width = Math.max(...commands.map(({ name }) => name.length));
+  const lines = commands.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}`);
+  return `Usage: deno task COMMAND [options]\n\n${lines.join("\n")}\n\n` +
+    "deno task COMMAND --help explains one.\n";
+}

@@ -1,0 +1,58 @@
+/**
+ * `info`: device, versions and models.
+ *
+ * @module
+ */
+
+import type { Command, CommandCall, CommandIo } from "./command.ts";
+import { EXIT } from "./command_line.ts";
+import type { EngineModel, OpenEngine } from "./engine.ts";
+import { DEVICE_OPTION, openSilently } from "./open.ts";
+
+/**
+ * Makes the `info` command.
+ *
+ * @param parts `openEngine` opens models.
+ * @returns The command.
+ */
+export function infoCommand(parts: { readonly openEngine: OpenEngine }): Command {
+  return {
+    name: "info",
+    summary: "Shows the device, versions and what a model is made of",
+    operands: "[MODEL...]",
+    options: { device: DEVICE_OPTION },
+    notes: ["MODEL is a .gguf or .safetensors file, a folder, or hf:ORG/NAME."],
+    examples: ["deno task info", "deno task info model.gguf --device reference"],
+    run: (call, io) => info(parts.openEngine, call, io),
+  };
+}
+
+async function info(openEngine: OpenEngine, call: CommandCall, io: CommandIo): Promise<number> {
+  await using engine = await openSilently(openEngine, call);
+  const { device, adapter, isSoftware, versions, system } = engine.environment;
+  io.out(`device      ${device}${isSoftware ? " (computes on the CPU)" : ""}\n`);
+  io.out(`adapter     ${adapter}\nsystem      ${system}\n`);
+  for (const [name, version] of Object.entries(versions)) {
+    io.out(`${name.padEnd(12)}${version}\n`);
+  }
+  const models = call.operands.length > 0
+    ? call.operands.map((reference) => () => engine.openModel("large", reference))
+    : [() => engine.openModel("large"), () => engine.openModel("small")];
+  for (const open of models) io.out(`\n${modelSummary(await open())}`);
+  return EXIT.ok;
+}
+
+function modelSummary(model: EngineModel): string {
+  const { layers, queryHeads, kvHeads, headDim, hidden, mlp, vocabulary, contextLength } = model;
+  return [
+    `${model.name}`,
+    `  hash        ${model.hash}`,
+    `  layers      ${layers}`,
+    `  heads       ${queryHeads} query, ${kvHeads} KV, ${headDim} elements each`,
+    `  widths      ${hidden} hidden, ${mlp} MLP`,
+    `  vocabulary  ${vocabulary}`,
+    `  context     ${contextLength} tokens`,
+    `  tokenizer   ${model.tokenizerHash ?? "none"}`,
+    "",
+  ].join("\n");
+}

@@ -1,0 +1,184 @@
+/**
+ * What `reproduce` does: lock, open, measure, write, print.
+ *
+ * @module
+ */
+
+import { join } from "node:path";
+import { removeUnfinished } from "../../core/atomic_file.ts";
+import { Progress, type ProgressView } from "../../core/progress.ts";
+import { terminalView } from "../../core/terminal_view.ts";
+import type { Experiment, ExperimentContext, Scale } from "../experiment.ts";
+import { writeOutputs } from "../report/outputs.ts";
+import { cleanBlobStore, openBlobStore } from "../runner/blob_store.ts";
+import { codeHash } from "../runner/code_hash.ts";
+import { lockFolder } from "../runner/folder_lock.ts";
+import { contentHash } from "../runner/hash.ts";
+import { pairFolder } from "../runner/record.ts";
+import { type Outcome, runExperiments } from "../runner/run_experiments.ts";
+import { cachedTrace } from "../runner/trace_cache.ts";
+import { summaryLine } from "../runner/summary_line.ts";
+import { verdictTable } from "../runner/verdict_table.ts";
+import type { CommandCall, CommandIo } from "./command.ts";
+import { errorText, EXIT } from "./command_line.ts";
+import type { Engine, EngineModel, OpenEngine } from "./engine.ts";
+
+/** Values of `--scale`. */
+export const SCALES = ["smoke", "small", "paper"] as const satisfies readonly Scale[];
+
+/** What the command works with. */
+export interface ReproduceParts {
+  /** Opens models. */
+  readonly openEngine: OpenEngine;
+  /** Every experiment, in the order of the report. */
+  readonly experiments: readonly Experiment[];
+  /** Address of an experiment's module. */
+  readonly moduleOf: (experiment: Experiment) => URL;
+}
+
+/**
+ * Runs the command.
+ *
+ * @param parts Engine and experiments.
+ * @param call Its options.
+ * @param io Where to write.
+ * @returns The exit code.
+ */
+export async function reproduce(
+  parts: ReproduceParts,
+  call: CommandCall,
+  io: CommandIo,
+): Promise<number> {
+  const experiments = chooseExperiments(parts.experiments, call);
+  const scale = call.required("scale") as Scale;
+  const seed = call.number("seed", { min: 0, max: 0xffffffff, isInteger: true });
+  if (call.has("large") !== call.has("small")) {
+    call.fail("--large and --small must be given together: current value is only one of them");
+  }
+  const out = call.required("out");
+  const cache = join(out, ".cache");
+  const view = terminalView({ ...io, write: io.error });
+  await using _lock = await lockFolder(cache);
+  await cleanBlobStore(cache);
+  await using engine = await openWithProgress(parts.openEngine, call, view);
+  const store = openBlobStore(cache, { isFresh: call.has("force") });
+  const { device, adapter } = engine.environment;
+  const code = contentHash([await codeHash(engine.modules), device, adapter]);
+  const models = await openModels(engine, call);
+  const context: ExperimentContext = {
+    ...models,
+    isDefaultPair: !call.has("large"),
+    scale,
+    seed,
+    signal: io.signal,
+    texts: (name, limit) => engine.texts(name, limit),
+    trace(role, tokens, options = {}) {
+      const model = models[role];
+      if (model === undefined) call.fail(`--${role} must be given: current value is none`);
+      return cachedTrace(model, tokens, {
+        signal: io.signal,
+        ...options,
+        cache: { store, code },
+      });
+    },
+  };
+  const folder = pairFolder(join(out, scale), context);
+  await removeUnfinished(folder);
+  const outcomes = await runExperiments(experiments, {
+    context,
+    folder,
+    store,
+    engineCode: code,
+    experimentCode: (experiment) => codeHash([parts.moduleOf(experiment)]),
+    environment: () => engine.environment,
+    command: (experiment) => repeatCommand(call, experiment.name),
+    isForced: call.has("force"),
+    view,
+  });
+  return await finish(outcomes, { call, io, folder, view });
+}
+
+function chooseExperiments(
+  experiments: readonly Experiment[],
+  call: CommandCall,
+): readonly Experiment[] {
+  for (const name of call.operands) {
+    if (experiments.some((experiment) => experiment.name === name)) continue;
+    const names = experiments.map((experiment) => experiment.name).join(", ");
+    call.fail(`names must be among ${names}: current value is ${name}`);
+  }
+  if (call.operands.length === 0) return experiments;
+  return experiments.filter(({ name }) => call.operands.includes(name));
+}
+
+async function openWithProgress(
+  openEngine: OpenEngine,
+  call: CommandCall,
+  view: ProgressView,
+): Promise<Engine> {
+  const dataFolder = call.value("data");
+  const progress = new Progress("Open", view);
+  try {
+    return await openEngine({
+      device: call.required("device"),
+      ...(dataFolder === undefined ? {} : { dataFolder }),
+    });
+  } finally {
+    progress.finish();
+  }
+}
+
+/** Models by role. */
+interface Models {
+  readonly large: EngineModel;
+  readonly small: EngineModel;
+  readonly other?: EngineModel;
+}
+
+async function openModels(engine: Engine, call: CommandCall): Promise<Models> {
+  const large = await engine.openModel("large", call.value("large"));
+  const small = await engine.openModel("small", call.value("small"));
+  if (!call.has("other")) return { large, small };
+  return { large, small, other: await engine.openModel("other", call.value("other")) };
+}
+
+/** The command line that repeats one experiment of this run. */
+function repeatCommand(call: CommandCall, name: string): string {
+  const words = ["large", "small", "other", "data", "scale", "seed", "out"].flatMap((option) => {
+    const value = call.has(option) ? call.value(option) : undefined;
+    return value === undefined ? [] : [`--${option}`, shellWord(value)];
+  });
+  return ["deno task reproduce", name, ...words].join(" ");
+}
+
+function shellWord(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}
+
+async function finish(
+  outcomes: readonly Outcome[],
+  run: {
+    readonly call: CommandCall;
+    readonly io: CommandIo;
+    readonly folder: string;
+    readonly view: ProgressView;
+  },
+): Promise<number> {
+  const { call, io, folder, view } = run;
+  for (const { experiment, error } of outcomes) {
+    if (error !== undefined) io.error(`${experiment.name}: ${errorText(error)}\n`);
+  }
+  if (io.signal.aborted) {
+    io.error("Stopped; the same command goes on where it was.\n");
+    return EXIT.stopped;
+  }
+  const records = outcomes.flatMap(({ record }) => record === undefined ? [] : [record]);
+  const notes = await writeOutputs(folder, records, { view });
+  for (const note of notes) io.error(`${note}\n`);
+  const hasFailed = outcomes.some(({ status }) => status === "failed");
+  const differs = records.some(({ claims }) => claims.some((claim) => claim.verdict === "differs"));
+  const code = hasFailed ? EXIT.failed : call.has("strict") && differs ? EXIT.differs : EXIT.ok;
+  io.out(`${verdictTable(records, { columns: io.columns() })}\n\n`);
+  io.out(`${summaryLine(outcomes, { folder, exitCode: code })}\n`);
+  return code;
+}

@@ -1,0 +1,48 @@
+/**
+ * One run per folder.
+ *
+ * @module
+ */
+
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { ensureFolder, fileError } from "../../core/atomic_file.ts";
+import { DataError } from "../../core/check.ts";
+
+/**
+ * Locks a folder until disposal or the end of the process, however it ends.
+ *
+ * @param folder The folder; made if missing.
+ * @returns What holds the lock.
+ * @throws {DataError} If another process holds it or the folder cannot be written.
+ */
+export async function lockFolder(folder: string): Promise<AsyncDisposable> {
+  await ensureFolder(folder);
+  const path = join(folder, "lock");
+  const file = await openLock(path);
+  if (!await file.tryLock(true)) {
+    file.close();
+    const holder = (await readFile(path, "utf8").catch(() => "")).trim();
+    throw new DataError(
+      `Cannot use ${folder}: no other run may be using it: current user is process ${
+        holder === "" ? "(unknown)" : holder
+      }`,
+    );
+  }
+  await file.truncate();
+  await file.write(new TextEncoder().encode(`${Deno.pid}\n`));
+  return {
+    async [Symbol.asyncDispose]() {
+      await file.unlock();
+      file.close();
+    },
+  };
+}
+
+async function openLock(path: string): Promise<Deno.FsFile> {
+  try {
+    return await Deno.open(path, { read: true, write: true, create: true });
+  } catch (cause) {
+    throw fileError("write", path, cause);
+  }
+}

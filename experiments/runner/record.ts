@@ -1,0 +1,159 @@
+/**
+ * A result file: what was found, and everything needed to judge or repeat it.
+ *
+ * @module
+ */
+
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { writeFileAtomic } from "../../core/atomic_file.ts";
+import type {
+  Claim,
+  ExperimentContext,
+  Figure,
+  Measured,
+  ResultTable,
+  Scale,
+} from "../experiment.ts";
+import { contentHash } from "./hash.ts";
+import type { Verdict } from "./verdict.ts";
+
+/** A model behind a result. */
+export interface ModelRecord {
+  /** Name for people. */
+  readonly name: string;
+  /** Identity of the weights. */
+  readonly hash: string;
+}
+
+/** Where something was measured. */
+export interface Environment {
+  /** Back end: `webgpu`, `reference` or another one. */
+  readonly device: string;
+  /** What the back end runs on, in the driver's words. */
+  readonly adapter: string;
+  /** Whether the adapter is a processor that plays one. */
+  readonly isSoftware: boolean;
+  /** Versions of this package and of what runs it. */
+  readonly versions: Readonly<Record<string, string>>;
+  /** Operating system and processor type. */
+  readonly system: string;
+}
+
+/** A claim, what was measured, and the verdict. */
+export interface ClaimRecord extends Claim {
+  /** Name of the number within the experiment. */
+  readonly key: string;
+  /** The number; absent if it was not measured. */
+  readonly ours?: Measured;
+  /** Outcome of the comparison. */
+  readonly verdict: Verdict;
+}
+
+/** Content of `results/<scale>/<name>.json`. */
+export interface ResultRecord {
+  /** Version of this layout. */
+  readonly schema: 1;
+  /** Name of the experiment. */
+  readonly name: string;
+  /** Heading. */
+  readonly title: string;
+  /** The question, one sentence. */
+  readonly question: string;
+  /** Figure or table of the paper. */
+  readonly source: string;
+  /** Scale of the run. */
+  readonly scale: Scale;
+  /** Seed of everything random. */
+  readonly seed: number;
+  /** Hash of code, models, texts, scale and seed; an equal hash means nothing to do. */
+  readonly hash: string;
+  /** Models by role. */
+  readonly models: Readonly<Record<string, ModelRecord>>;
+  /** Device and versions. */
+  readonly environment: Environment;
+  /** Start of the run that finished it, ISO 8601. */
+  readonly startedAt: string;
+  /** Time spent on measuring, over all runs that took part. */
+  readonly seconds: number;
+  /** Units measured. */
+  readonly units: number;
+  /** Command that repeats it. */
+  readonly command: string;
+  /** Claims with numbers and verdicts. */
+  readonly claims: readonly ClaimRecord[];
+  /** Tables for the report. */
+  readonly tables: readonly ResultTable[];
+  /** Pictures for the report. */
+  readonly figures: readonly Figure[];
+  /** Sentences a reader needs to judge the numbers. */
+  readonly notes: readonly string[];
+}
+
+/**
+ * Folder of the results of a pair: the given one for the embedded pair, one inside for any other,
+ * named after the models and a hash of their weights, so that no pair overwrites another.
+ *
+ * @param folder Folder of the scale.
+ * @param context The models.
+ * @returns The folder.
+ */
+export function pairFolder(
+  folder: string,
+  context: Pick<ExperimentContext, "large" | "small" | "other" | "isDefaultPair">,
+): string {
+  const { large, small, other } = context;
+  if (context.isDefaultPair && other === undefined) return folder;
+  const models = [large, small, ...(other === undefined ? [] : [other])];
+  const word = (name: string) =>
+    name.toLowerCase().replaceAll(/[^a-z0-9.]+/g, "-").replaceAll(/^[-.]+|[-.]+$/g, "").slice(
+      0,
+      40,
+    );
+  const identity = contentHash(models.map(({ hash }) => hash)).slice(0, 8);
+  return join(folder, [...models.map(({ name }) => word(name)), identity].join("_"));
+}
+
+/**
+ * Path of a result file.
+ *
+ * @param folder Folder of the results of one pair and scale.
+ * @param name Name of the experiment.
+ * @returns The path.
+ */
+export function recordPath(folder: string, name: string): string {
+  return join(folder, `${name}.json`);
+}
+
+/**
+ * Reads a result file.
+ *
+ * @param folder Folder of the results.
+ * @param name Name of the experiment.
+ * @returns The record, or nothing where it is missing, damaged or of another layout.
+ */
+export async function readRecord(folder: string, name: string): Promise<ResultRecord | undefined> {
+  try {
+    const value = JSON.parse(await readFile(recordPath(folder, name), "utf8"));
+    return isRecord(value) && value.name === name ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function isRecord(value: unknown): value is ResultRecord {
+  const record = value as Partial<ResultRecord> | null;
+  return record?.schema === 1 && typeof record.hash === "string" &&
+    [record.claims, record.tables, record.figures, record.notes].every(Array.isArray);
+}
+
+/**
+ * Writes a result file at once.
+ *
+ * @param folder Folder of the results.
+ * @param record The result.
+ * @throws {DataError} If it cannot be written.
+ */
+export async function writeRecord(folder: string, record: ResultRecord): Promise<void> {
+  await writeFileAtomic(recordPath(folder, record.name), `${JSON.stringify(record, null, 2)}\n`);
+}

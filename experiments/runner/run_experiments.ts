@@ -1,0 +1,189 @@
+/**
+ * Runs experiments unit by unit, keeps every finished unit, and skips what is finished.
+ *
+ * @module
+ */
+
+import type { JsonValue } from "../../core/json.ts";
+import { Progress, type ProgressView } from "../../core/progress.ts";
+import type { Experiment, ExperimentContext, ModelRole, Unit, UnitResult } from "../experiment.ts";
+import type { BlobStore } from "./blob_store.ts";
+import { unitCost } from "./estimate.ts";
+import { contentHash } from "./hash.ts";
+import { type Environment, readRecord, type ResultRecord, writeRecord } from "./record.ts";
+import { summariseExperiment } from "./summary.ts";
+
+/** What a run works with. */
+export interface RunOptions {
+  /** Models, texts, scale and seed. */
+  readonly context: ExperimentContext;
+  /** Where result files go. */
+  readonly folder: string;
+  /** Finished units of this and earlier runs. */
+  readonly store: BlobStore;
+  /** Hash of the code that runs models; part of the key of every unit. */
+  readonly engineCode: string;
+  /** Hash of the code of an experiment and all below it; part of the hash of its result. */
+  readonly experimentCode: (experiment: Experiment) => Promise<string>;
+  /** Device and versions, for the result files; asked for after measuring. */
+  readonly environment: () => Environment;
+  /** Command that repeats an experiment. */
+  readonly command: (experiment: Experiment) => string;
+  /** Whether result files of earlier runs are ignored. */
+  readonly isForced?: boolean;
+  /** Shows progress. */
+  readonly view: ProgressView;
+}
+
+/** What became of one experiment. */
+export interface Outcome {
+  /** The experiment. */
+  readonly experiment: Experiment;
+  /** `kept`: an earlier result still holds. */
+  readonly status: "finished" | "kept" | "failed" | "stopped";
+  /** The result, unless it failed or was stopped. */
+  readonly record?: ResultRecord;
+  /** Why it failed. */
+  readonly error?: unknown;
+}
+
+/** A planned experiment. */
+interface Job {
+  readonly experiment: Experiment;
+  readonly units: readonly { readonly unit: Unit; readonly hash: string; readonly cost: number }[];
+  readonly hash: string;
+}
+
+/** A finished unit with its cost. */
+interface TimedResult extends UnitResult {
+  readonly milliseconds: number;
+}
+
+/**
+ * Runs experiments one after the other.
+ *
+ * An experiment that fails does not stop the others; an aborted signal stops all.
+ *
+ * @param experiments What to run.
+ * @param options Models, folders and views.
+ * @returns One outcome each, in order.
+ */
+export async function runExperiments(
+  experiments: readonly Experiment[],
+  options: RunOptions,
+): Promise<readonly Outcome[]> {
+  const progress = new Progress("Reproduce", options.view, { refreshMs: 1000 });
+  const outcomes: Outcome[] = [];
+  const jobs: (Job | Outcome)[] = [];
+  try {
+    for (const experiment of experiments) {
+      progress.describe("planning", experiment.name);
+      const job = await guard(experiment, options, () => planJob(experiment, options));
+      jobs.push(job);
+      if ("units" in job) progress.extend(job.units.reduce((sum, { cost }) => sum + cost, 0));
+    }
+    for (const job of jobs) {
+      const outcome = "status" in job
+        ? job
+        : await guard(job.experiment, options, () => runJob(job, { ...options, progress }));
+      outcomes.push(outcome);
+    }
+    return outcomes;
+  } finally {
+    progress.finish();
+  }
+}
+
+async function guard<T>(
+  experiment: Experiment,
+  options: RunOptions,
+  work: () => Promise<T>,
+): Promise<T | Outcome> {
+  const { signal } = options.context;
+  if (signal.aborted) return { experiment, status: "stopped" };
+  try {
+    return await work();
+  } catch (error) {
+    return signal.aborted ? { experiment, status: "stopped" } : {
+      experiment,
+      status: "failed",
+      error,
+    };
+  }
+}
+
+async function planJob(experiment: Experiment, options: RunOptions): Promise<Job> {
+  const { context } = options;
+  const models: Record<string, string> = {};
+  for (const role of ["large", "small", "other"] satisfies ModelRole[]) {
+    const model = context[role];
+    if (model !== undefined && experiment.inputs.includes(role)) models[role] = model.hash;
+  }
+  const { name, version } = experiment;
+  const { scale, seed } = context;
+  const base = { name, version, engine: options.engineCode, models, scale, seed };
+  const units = (await experiment.plan(context)).map((unit) => ({
+    unit,
+    hash: contentHash({ ...base, unit: unit.key, inputs: unit.inputs }),
+    cost: unitCost(unit, context),
+  }));
+  const hash = contentHash({
+    ...base,
+    code: await options.experimentCode(experiment),
+    claims: JSON.parse(JSON.stringify(experiment.claims)),
+    units: units.map((unit) => unit.hash),
+  });
+  return { experiment, units, hash };
+}
+
+async function runJob(
+  job: Job,
+  options: RunOptions & { readonly progress: Progress },
+): Promise<Outcome> {
+  const { experiment, hash } = job;
+  const { context, folder, progress } = options;
+  const isKept = options.isForced !== true;
+  const earlier = isKept ? await readRecord(folder, experiment.name) : undefined;
+  if (earlier?.hash === hash) {
+    const items = job.units.reduce((sum, { cost }) => sum + cost, 0);
+    progress.describe(experiment.name, "kept");
+    progress.advance({ items, isFree: true });
+    return { experiment, status: "kept", record: earlier };
+  }
+  const startedAt = new Date().toISOString();
+  const results: TimedResult[] = [];
+  for (const [index, { unit, hash: key, cost }] of job.units.entries()) {
+    context.signal.throwIfAborted();
+    progress.describe(experiment.name, `${index + 1}/${job.units.length}`);
+    const stored = await readUnit(options.store, key);
+    const result = stored ?? await runUnit(unit, context);
+    if (stored === undefined) await writeUnit(options.store, key, result);
+    results.push({ key: unit.key, ...result });
+    progress.advance({ items: cost, isFree: stored !== undefined });
+  }
+  const record = summariseExperiment(experiment, results, { ...options, hash, startedAt });
+  await writeRecord(folder, record);
+  return { experiment, status: "finished", record };
+}
+
+/** Value of a unit and the time it took. */
+interface UnitValue {
+  readonly value: JsonValue;
+  readonly milliseconds: number;
+}
+
+async function runUnit(unit: Unit, context: ExperimentContext): Promise<UnitValue> {
+  const startedAt = performance.now();
+  const value = await unit.run(context);
+  return { value, milliseconds: Math.round(performance.now() - startedAt) };
+}
+
+async function readUnit(store: BlobStore, key: string): Promise<UnitValue | undefined> {
+  const blob = await store.read(key);
+  return blob === undefined ? undefined : blob.meta as unknown as UnitValue;
+}
+
+async function writeUnit(store: BlobStore, key: string, result: UnitValue): Promise<void> {
+  contentHash(result.value); // refuses NaN, which JSON would store as null
+  await store.write(key, { meta: { ...result }, bytes: new Uint8Array() });
+}

@@ -1,0 +1,80 @@
+/**
+ * Compares measured numbers with the paper's.
+ *
+ * @module
+ */
+
+import type { Claim, Measured, PaperPair, Scale } from "../experiment.ts";
+
+/** Outcome of a comparison. */
+export type Verdict = "reproduced" | "differs" | "not comparable at this scale" | "not run";
+
+/** What a comparison depends on besides the claim. */
+export interface ComparisonSetting {
+  /** Scale of the run. */
+  readonly scale: Scale;
+  /** Name of the large model. */
+  readonly large: string;
+  /** Name of the small model. */
+  readonly small: string;
+}
+
+/**
+ * Judges one claim.
+ *
+ * A number differs only if its whole 95 % interval lies outside what the claim allows; where just
+ * the point estimate does, the run was too small to tell.
+ *
+ * @param claim The claim.
+ * @param measured Its number; absent if it was not measured.
+ * @param setting Scale and models.
+ * @returns The verdict.
+ */
+export function judgeClaim(
+  claim: Claim,
+  measured: Measured | undefined,
+  setting: ComparisonSetting,
+): Verdict {
+  if (measured === undefined) return "not run";
+  const range = allowedRange(claim);
+  if (range === undefined || !isComparable(claim, setting)) return "not comparable at this scale";
+  const { above, below } = range;
+  const isOpen = claim.kind === "trend";
+  const isInside = (value: number) =>
+    isOpen ? value > above && value < below : value >= above && value <= below;
+  if (isInside(measured.value)) return "reproduced";
+  const isOutside = isOpen
+    ? measured.high <= above || measured.low >= below
+    : measured.high < above || measured.low > below;
+  return isOutside ? "differs" : "not comparable at this scale";
+}
+
+function allowedRange(claim: Claim): { above: number; below: number } | undefined {
+  if (claim.kind === "trend") {
+    const { above = -Infinity, below = Infinity } = claim.expected ?? {};
+    return { above, below };
+  }
+  if (typeof claim.paper !== "number") return undefined;
+  // Printed decimals such as 1.34 are not exact in binary.
+  const slack = 1e-9 * Math.max(1, Math.abs(claim.paper));
+  const reach = claim.tolerance + slack;
+  return { above: claim.paper - reach, below: claim.paper + reach };
+}
+
+function isComparable(claim: Claim, setting: ComparisonSetting): boolean {
+  if (claim.kind !== "absolute") return true;
+  if (setting.scale === "smoke") return false;
+  return (claim.pairs ?? []).some((pair) => isPair(pair, setting));
+}
+
+function isPair(pair: PaperPair, setting: ComparisonSetting): boolean {
+  return hasName(setting.large, pair.large) && hasName(setting.small, pair.small);
+}
+
+/** Whether a model's name holds a part as whole words: `qwen2-7b` is not in `qwen2-72b`. */
+function hasName(name: string, part: string): boolean {
+  const words = (text: string) => text.toLowerCase().split(/[^a-z0-9.]+/).filter(Boolean);
+  const wanted = words(part);
+  const given = words(name);
+  return given.some((_, start) => wanted.every((word, index) => given[start + index] === word));
+}

@@ -1,0 +1,243 @@
+import assert from "node:assert/strict";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import fc from "fast-check";
+import type { CommandIo } from "../../experiments/commands/command.ts";
+import { runCommandLine } from "../../experiments/commands/command_line.ts";
+import { extractCommand } from "../../experiments/commands/extract.ts";
+import { infoCommand } from "../../experiments/commands/info.ts";
+import { matchCommand } from "../../experiments/commands/match.ts";
+import { reproduceCommand } from "../../experiments/commands/reproduce.ts";
+import { fakeEngine, fakeExperiment } from "./fake_engine.ts";
+
+const openEngine = fakeEngine();
+const COMMANDS = [
+  extractCommand({ openEngine }),
+  matchCommand({ openEngine }),
+  infoCommand({ openEngine }),
+  reproduceCommand({
+    openEngine,
+    experiments: [fakeExperiment("first", { count: 1 })],
+    moduleOf: () => new URL(import.meta.url),
+  }),
+];
+
+async function run(
+  words: readonly string[],
+): Promise<{ code: number; out: string; error: string }> {
+  let out = "";
+  let error = "";
+  const io: CommandIo = {
+    out: (text) => out += text,
+    error: (text) => error += text,
+    isInteractive: false,
+    columns: () => 100,
+    signal: new AbortController().signal,
+  };
+  const code = await runCommandLine(COMMANDS, words, io);
+  return { code, out, error };
+}
+
+/** Runs a test in a folder with `ids.json` (120 ids) and `text.txt` (120 letters). */
+async function withFolder(
+  test: (place: (name: string) => string, folder: string) => Promise<void>,
+): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), "extract-"));
+  const place = (name: string) => join(folder, name);
+  const ids = Array.from({ length: 120 }, (_, index) => index * 5 % 32);
+  await writeFile(place("ids.json"), JSON.stringify(ids));
+  await writeFile(place("text.txt"), "ab".repeat(60));
+  try {
+    await test(place, folder);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
+interface Tensor {
+  readonly shape: readonly number[];
+  readonly values: Float32Array;
+}
+
+async function readTensors(path: string): Promise<Record<string, Tensor>> {
+  const bytes = new Uint8Array(await readFile(path));
+  const length = Number(new DataView(bytes.buffer).getBigUint64(0, true));
+  const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + length)));
+  const tensors: Record<string, Tensor> = {};
+  for (const [name, entry] of Object.entries(header)) {
+    if (name === "__metadata__") continue;
+    const { shape, data_offsets: [start, end] } = entry as {
+      shape: number[];
+      data_offsets: [number, number];
+    };
+    const values = new Float32Array(bytes.slice(8 + length + start, 8 + length + end).buffer);
+    tensors[name] = { shape, values };
+  }
+  return tensors;
+}
+
+Deno.test("extract writes logits, accumulated attention and named heads", () =>
+  withFolder(async (place) => {
+    const out = place("a.safetensors");
+    const words = ["--logits", "all", "--attention", "1:0,0:1,1:0", "--accumulated", "--out", out];
+    const { code } = await run(["extract", "--tokens", place("ids.json"), ...words]);
+    assert.equal(code, 0);
+    const tensors = await readTensors(out);
+    assert.deepEqual(
+      Object.entries(tensors).map(([name, { shape }]) => [name, shape]),
+      [
+        ["logits", [120, 32]],
+        ["accumulated", [2, 2, 120]],
+        ["attention.1.0", [120, 120]],
+        ["attention.0.1", [120, 120]],
+      ],
+    );
+    assert.equal(tensors["attention.1.0"]!.values[0], 100);
+    assert.equal(tensors["logits"]!.values[33], 33);
+  }));
+
+Deno.test("extract writes all maps as one tensor and the last logits as one row", () =>
+  withFolder(async (place) => {
+    const out = place("a.safetensors");
+    const words = ["--attention", "all", "--logits=last", "--out", out];
+    const { code } = await run(["extract", "--text", place("text.txt"), ...words]);
+    assert.equal(code, 0);
+    const { attention, logits } = await readTensors(out);
+    assert.deepEqual(attention!.shape, [2, 2, 120, 120]);
+    const firsts = [0, 1, 2, 3].map((head) => attention!.values[head * 120 * 120]);
+    assert.deepEqual(firsts, [0, 10, 100, 110]);
+    assert.deepEqual(logits!.shape, [1, 32]);
+  }));
+
+Deno.test("extract refuses a file above the limit and says how large it would be", () =>
+  withFolder(async (place, folder) => {
+    const words = ["--attention", "all", "--max-bytes", "230399", "--out", place("a")];
+    const { code, error } = await run(["extract", "--tokens", place("ids.json"), ...words]);
+    assert.equal(code, 1);
+    assert.match(error, /at most 230399 bytes, see --max-bytes: current estimate is 230400/);
+    assert.deepEqual((await readdir(folder)).sort(), ["ids.json", "text.txt"]);
+  }));
+
+Deno.test("match writes window, sets, matches and similarities", () =>
+  withFolder(async (place) => {
+    const out = place("match.json");
+    const words = ["--window", "110", "--top", "0.1", "--out", out];
+    const { code } = await run(["match", "--tokens", place("ids.json"), ...words]);
+    assert.equal(code, 0);
+    const content = JSON.parse(await readFile(out, "utf8"));
+    assert.deepEqual(Object.keys(content), [
+      "window",
+      "topTokens",
+      "match",
+      "similarity",
+      "cosine",
+    ]);
+    assert.equal(content.window, 110);
+    assert.equal(content.topTokens, 11);
+    assert.deepEqual(content.match, [0, 1, 2, 3]);
+    assert.deepEqual(content.similarity, [1, 1, 1, 1]);
+  }));
+
+Deno.test("commands refuse input that does not fit, with exit code 1 and no file", () =>
+  withFolder(async (place, folder) => {
+    await writeFile(place("short.json"), "[1,2,3]");
+    const files: [string, string | Uint8Array, RegExp][] = [
+      ["object.json", "{}", /must hold a JSON array of token ids: current type is object/],
+      ["broken.json", "[1,", /must hold a JSON array of token ids: current error is/],
+      ["empty.json", "[]", /tokens must not be empty: current count is 0/],
+      ["large.json", "[0,32]", /token 1 must be an integer from 0 to 31.*: current value is 32/],
+      ["half.json", "[0.5]", /current value is 0\.5/],
+      ["text.json", '["a"]', /current value is "a"/],
+      ["long.json", JSON.stringify(Array(513).fill(1)), /512: current count is 513/],
+      ["bytes.json", new Uint8Array([0xff, 0xfe, 0x00]), /the text must be UTF-8/],
+    ];
+    for (const [name, content, message] of files) {
+      await writeFile(place(name), content);
+      for (const words of [["extract", "--accumulated"], ["match"]]) {
+        const input = ["--tokens", place(name), "--out", place("out")];
+        const { code, error } = await run([...words, ...input]);
+        assert.equal(code, 1, name);
+        assert.match(error, /^Cannot /m);
+        assert.match(error, message);
+      }
+    }
+    const short = await run(["match", "--tokens", place("short.json"), "--out", place("out")]);
+    assert.match(short.error, /at least 100 tokens: current count is 3/);
+    assert.equal(short.code, 1);
+    assert.equal((await readdir(folder)).includes("out"), false);
+  }));
+
+Deno.test("commands say what is wrong with their options and end with 2", () =>
+  withFolder(async (place) => {
+    const tokens = ["--tokens", place("ids.json")];
+    const cases: [string[], RegExp][] = [
+      [[], /^Usage/],
+      [["fly"], /its name must be one of extract, match, info, reproduce: current value is fly/],
+      [["extract", "--out", "x", "--accumulated"], /one of --text and --tokens/],
+      [["extract", ...tokens, "--text", "a", "--out", "x"], /current value is both/],
+      [["extract", ...tokens, "--accumulated"], /--out must be given/],
+      [["extract", ...tokens, "--out", "x"], /one of --logits, --attention and --accumulated/],
+      [["extract", ...tokens, "--out", "x", "--attention", "1"], /must be all or LAYER:HEAD/],
+      [["extract", ...tokens, "--out", "x", "--logits", "some"], /one of last, all/],
+      [["extract", "loose", ...tokens], /every value must follow an option/],
+      [["match", ...tokens, "--out", "x", "--top", "0"], /over 0/],
+      [["match", ...tokens, "--out", "x", "--window", "50"], /from 100 to/],
+    ];
+    for (const [words, message] of cases) {
+      const { code, error, out } = await run(words);
+      assert.equal(code, 2, words.join(" "));
+      assert.match(error + out, message);
+    }
+  }));
+
+Deno.test("extract names a head that the model lacks", () =>
+  withFolder(async (place) => {
+    const words = ["--tokens", place("ids.json"), "--attention", "2:0", "--out", place("x")];
+    const { code, error } = await run(["extract", ...words]);
+    assert.equal(code, 1);
+    assert.match(error, /must be from 0:0 to 1:1: current value is 2:0/);
+  }));
+
+Deno.test("info shows device, versions and models", async () => {
+  const { code, out } = await run(["info"]);
+  assert.equal(code, 0);
+  for (const word of ["reference", "made up", "fake large", "fake small", "vocabulary  32"]) {
+    assert.ok(out.includes(word), word);
+  }
+});
+
+Deno.test("every command has help with examples", async () => {
+  for (const { name } of COMMANDS) {
+    const { code, out } = await run([name, "--help"]);
+    assert.equal(code, 0);
+    assert.match(out, new RegExp(`Usage: deno task ${name}`));
+    assert.match(out, new RegExp(`Examples:\\n  deno task ${name}`));
+    assert.ok(out.split("\n").every((line) => line.length <= 110), name);
+  }
+});
+
+Deno.test("no command line makes the program crash", () =>
+  withFolder(async (place, folder) => {
+    const known = COMMANDS.flatMap(({ name, options }) => [
+      name,
+      ...Object.keys(options).map((option) => `--${option}`),
+    ]);
+    const values = [place("ids.json"), "all", "0:0", "last", "0.2", "200", "-1", "smoke", ""];
+    const word = fc.oneof(fc.constantFrom(...known, ...values, "--", "-", "-h"), fc.string());
+    // Whatever the words say, files may only appear here.
+    const line = fc.tuple(fc.constantFrom(...COMMANDS.map(({ name }) => name)), fc.array(word))
+      .map((
+        [name, words],
+      ) => [name, ...words, ...(name === "info" ? [] : ["--out", place("out")])]);
+    await fc.assert(
+      fc.asyncProperty(line, async (words) => {
+        const { code, error } = await run(words);
+        assert.ok([0, 1, 2].includes(code), `${code}`);
+        if (code !== 0) assert.match(error, /^(?:Cannot |.*: Cannot )/m);
+        await rm(place("out"), { recursive: true, force: true });
+      }),
+      { seed: 14, numRuns: 300 },
+    );
+    assert.deepEqual((await readdir(folder)).sort(), ["ids.json", "text.txt"]);
+  }));

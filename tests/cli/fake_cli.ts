@@ -1,0 +1,33 @@
+/**
+ * The command line with fake models, for tests that stop or kill it. `FAKE_DELAY_MS` slows traces.
+ *
+ * @module
+ */
+
+import { runCommandLine } from "../../experiments/commands/command_line.ts";
+import { extractCommand } from "../../experiments/commands/extract.ts";
+import { infoCommand } from "../../experiments/commands/info.ts";
+import { matchCommand } from "../../experiments/commands/match.ts";
+import { openProcessIo } from "../../experiments/commands/process_io.ts";
+import { reproduceCommand } from "../../experiments/commands/reproduce.ts";
+import { fakeEngine, fakeExperiment } from "./fake_engine.ts";
+
+if (import.meta.main) {
+  using process = openProcessIo();
+  const delayMs = Number(Deno.env.get("FAKE_DELAY_MS") ?? 0);
+  const openEngine = fakeEngine({
+    delayMs,
+    onTrace: (name) => process.io.error(`\ntracing ${name}\n`),
+  });
+  const commands = [
+    reproduceCommand({
+      openEngine,
+      experiments: [fakeExperiment("first", { count: 6 }), fakeExperiment("second")],
+      moduleOf: () => new URL(import.meta.url),
+    }),
+    extractCommand({ openEngine }),
+    matchCommand({ openEngine }),
+    infoCommand({ openEngine }),
+  ];
+  Deno.exitCode = await runCommandLine(commands, Deno.args, process.io);
+}

@@ -1,0 +1,178 @@
+/**
+ * Models whose attention is made up from token ids, and experiments on them.
+ *
+ * @module
+ */
+
+import { DataError } from "../../core/check.ts";
+import type { Engine, EngineModel, OpenEngine } from "../../experiments/commands/engine.ts";
+import type { Claim, Experiment, Trace } from "../../experiments/experiment.ts";
+
+/** Settings of the fake. */
+export interface FakeOptions {
+  /** Time each trace takes. */
+  readonly delayMs?: number;
+  /** Called with the model's name before each trace. */
+  readonly onTrace?: (name: string) => void;
+}
+
+/** A model of two layers with two heads and 32 tokens. */
+export function fakeModel(name: string, options: FakeOptions = {}): EngineModel {
+  const layers = 2;
+  const queryHeads = 2;
+  const heads = layers * queryHeads;
+  const vocabulary = 32;
+  const weight = (head: number, id: number) => 1 + ((id * 7 + head * 3 + name.length) % 11);
+  const sums = (tokens: readonly number[], length: number) =>
+    Float32Array.from(
+      { length: heads * length },
+      (_, index) => weight(Math.floor(index / length), tokens[index % length]!),
+    );
+  return {
+    name,
+    hash: `hash-of-${name}`,
+    tokenizerHash: "letters",
+    layers,
+    queryHeads,
+    kvHeads: 1,
+    headDim: 8,
+    hidden: 16,
+    mlp: 32,
+    vocabulary,
+    contextLength: 512,
+    encode: (text) => [...text].map((letter) => letter.charCodeAt(0) % vocabulary),
+    tokenTexts: (tokens) => tokens.map((id) => String.fromCharCode(96 + id)),
+    async trace(tokens, traceOptions = {}): Promise<Trace> {
+      options.onTrace?.(name);
+      await new Promise((resolve) => setTimeout(resolve, options.delayMs ?? 0));
+      traceOptions.signal?.throwIfAborted();
+      const checkpoints = [...(traceOptions.checkpoints ?? []), tokens.length];
+      return { heads, checkpoints, accumulated: checkpoints.map((end) => sums(tokens, end)) };
+    },
+    realDrop: (tokens) => Promise.resolve(sums(tokens, tokens.length)),
+    capture(tokens, { heads: wanted = [], accumulated, logits }) {
+      const size = tokens.length;
+      const rows = logits === "all" ? size : 1;
+      return Promise.resolve({
+        maps: wanted.map(([layer, head]) => ({
+          layer,
+          head,
+          queries: size,
+          keys: size,
+          values: Float32Array.from(
+            { length: size * size },
+            (_, index) => layer * 100 + head * 10 + index / (size * size),
+          ),
+        })),
+        ...(accumulated === true ? { accumulated: sums(tokens, size) } : {}),
+        ...(logits === undefined ? {} : {
+          logits: Float32Array.from({ length: rows * vocabulary }, (_, index) => index),
+        }),
+      });
+    },
+  };
+}
+
+/** An engine with fake models; references that start with `missing` do not open. */
+export function fakeEngine(options: FakeOptions = {}): OpenEngine {
+  return () =>
+    Promise.resolve<Engine>({
+      environment: {
+        device: "reference",
+        adapter: "made up",
+        isSoftware: true,
+        versions: { smallkv: "0.0.0", deno: Deno.version.deno },
+        system: "test",
+      },
+      modules: [],
+      openModel(role, reference) {
+        if (reference?.startsWith("missing") === true) {
+          throw new DataError(
+            `Cannot open ${reference}: the file must exist: current file is missing`,
+          );
+        }
+        return Promise.resolve(fakeModel(reference ?? `fake ${role}`, options));
+      },
+      texts: (_, limit) =>
+        Promise.resolve(
+          Array.from({ length: limit }, (_, index) => ({
+            id: `text/${index}`,
+            group: "all",
+            text: `text number ${index}`,
+          })),
+        ),
+      [Symbol.asyncDispose]: () => Promise.resolve(),
+    });
+}
+
+const CLAIM: Claim = {
+  id: "C00",
+  source: "Fig. 0",
+  statement: "mean of made-up numbers",
+  paper: 6,
+  unit: "",
+  kind: "arithmetic",
+  tolerance: 4,
+};
+
+/** An experiment of `count` units that traces one text each. */
+export function fakeExperiment(
+  name: string,
+  options: { readonly count?: number; readonly claim?: Partial<Claim>; readonly fails?: boolean } =
+    {},
+): Experiment {
+  return {
+    name,
+    title: `Experiment ${name}`,
+    question: `What does ${name} show?`,
+    source: "Fig. 0",
+    version: 1,
+    inputs: ["large", "microworld"],
+    claims: { mean: { ...CLAIM, ...options.claim } },
+    async plan(context) {
+      const texts = await context.texts("microworld", options.count ?? 4);
+      return texts.map(({ id, text }) => {
+        const tokens = context.large.encode(`${name} ${text}`);
+        return {
+          key: id,
+          work: { large: tokens.length },
+          inputs: { tokens },
+          async run() {
+            if (options.fails === true) throw new DataError("Cannot measure: it must work");
+            const { accumulated } = await context.trace("large", tokens);
+            return accumulated[0]!.reduce((sum, value) => sum + value, 0) / accumulated[0]!.length;
+          },
+        };
+      });
+    },
+    summarise({ units }) {
+      const numbers = units.map(({ value }) => value as number);
+      const value = numbers.reduce((sum, number) => sum + number, 0) / numbers.length;
+      return {
+        values: { mean: { value, low: value - 0.5, high: value + 0.5, n: numbers.length } },
+        tables: [{
+          name: "units",
+          title: "Units",
+          columns: ["text", "mean"],
+          rows: [["a", value]],
+        }],
+        figures: [{
+          name: "means",
+          title: "Means of made-up numbers",
+          kind: "line",
+          xTitle: "text",
+          yTitle: "mean",
+          series: [{
+            label: "ours",
+            x: numbers.map((_, index) => index),
+            y: numbers,
+            low: numbers.map((number) => number - 0.1),
+            high: numbers.map((number) => number + 0.1),
+          }],
+          paper: [{ label: "paper", y: 6 }],
+        }],
+        notes: ["Everything here is made up."],
+      };
+    },
+  };
+}

@@ -1,0 +1,210 @@
+import assert from "node:assert/strict";
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { CommandIo } from "../../experiments/commands/command.ts";
+import { runCommandLine } from "../../experiments/commands/command_line.ts";
+import { reproduceCommand } from "../../experiments/commands/reproduce.ts";
+import type { Experiment } from "../../experiments/experiment.ts";
+import { fakeEngine, fakeExperiment } from "./fake_engine.ts";
+
+async function withFolder(test: (folder: string) => Promise<void>): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), "reproduce-"));
+  try {
+    await test(folder);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
+interface RunResult {
+  readonly code: number;
+  readonly out: string;
+  readonly error: string;
+  readonly traces: number;
+}
+
+/** Runs the command in this process. */
+async function run(
+  words: readonly string[],
+  experiments: readonly Experiment[] = [fakeExperiment("first"), fakeExperiment("second")],
+): Promise<RunResult> {
+  let out = "";
+  let error = "";
+  let traces = 0;
+  const io: CommandIo = {
+    out: (text) => out += text,
+    error: (text) => error += text,
+    isInteractive: false,
+    columns: () => 100,
+    signal: new AbortController().signal,
+  };
+  const command = reproduceCommand({
+    openEngine: fakeEngine({ onTrace: () => traces++ }),
+    experiments,
+    moduleOf: () => new URL(import.meta.url),
+  });
+  const code = await runCommandLine([command], ["reproduce", ...words], io);
+  return { code, out, error, traces };
+}
+
+/** Every file below a folder. */
+async function files(folder: string): Promise<string[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  return entries.filter((entry) => entry.isFile()).map((entry) =>
+    join(entry.parentPath, entry.name)
+  );
+}
+
+Deno.test("reproduce writes results, prints the table and ends with one line of JSON", () =>
+  withFolder(async (folder) => {
+    const { code, out } = await run(["--out", folder, "--seed", "7"]);
+    assert.equal(code, 0);
+    const lines = out.trimEnd().split("\n");
+    assert.match(lines[0]!, /^claim +paper +ours \(95 % interval\) +verdict +seconds$/);
+    assert.match(lines[2]!, /^C00 mean of made-up numbers .* 6 .*\[.*\] +reproduced +\d/);
+    const last = JSON.parse(lines.at(-1)!);
+    assert.equal(last.counts.reproduced, 2);
+    assert.equal(last.exitCode, 0);
+    const record = JSON.parse(await readFile(join(folder, "smoke", "first.json"), "utf8"));
+    assert.equal(record.seed, 7);
+    assert.equal(record.environment.adapter, "made up");
+    assert.deepEqual(record.models.large, { name: "fake large", hash: "hash-of-fake large" });
+    assert.equal(record.environment.versions.deno, Deno.version.deno);
+    assert.equal(record.claims[0].ours.n, 4);
+    assert.equal(record.command, `deno task reproduce first --seed 7 --out ${folder}`);
+  }));
+
+Deno.test("reproduce skips what is finished, and --force does not", () =>
+  withFolder(async (folder) => {
+    assert.equal((await run(["--out", folder])).traces, 8);
+    const path = join(folder, "smoke", "first.json");
+    const before = (await stat(path)).mtimeMs;
+    const again = await run(["--out", folder]);
+    assert.equal(again.traces, 0);
+    assert.equal((await stat(path)).mtimeMs, before);
+    assert.equal(JSON.parse(again.out.trimEnd().split("\n").at(-1)!).experiments[0].status, "kept");
+    await rm(join(folder, ".cache"), { recursive: true });
+    assert.equal((await run(["--out", folder])).traces, 0);
+    assert.equal((await run(["--out", folder, "--force"])).traces, 8);
+  }));
+
+Deno.test("reproduce measures again for another seed, scale, pair or version", () =>
+  withFolder(async (folder) => {
+    await run(["--out", folder, "first"]);
+    const pair = ["--large", "a", "--small", "b"];
+    assert.equal((await run(["--out", folder, "first", ...pair])).traces, 4);
+    assert.equal((await run(["--out", folder, "first", ...pair])).traces, 0);
+    assert.equal((await run(["--out", folder, "first"])).traces, 0);
+    const names = await readdir(join(folder, "smoke"));
+    assert.equal(names.filter((name) => name.startsWith("a_b_")).length, 1);
+    // Texts are the same, so traces are found; units and results are not.
+    const changed = [{ ...fakeExperiment("first"), version: 2 }];
+    const result = await run(["--out", folder, "first"], changed);
+    assert.match(result.out, /"status":"finished"/);
+    assert.match((await run(["--out", folder, "first", "--seed", "2"])).out, /"status":"finished"/);
+    await run(["--out", folder, "first", "--scale", "small"]);
+    assert.ok((await files(join(folder, "small"))).some((path) => path.endsWith("first.json")));
+  }));
+
+Deno.test("reproduce computes damaged cache files and results again", () =>
+  withFolder(async (folder) => {
+    const whole = await run(["--out", folder]);
+    for (const path of await files(folder)) {
+      if (!path.endsWith("lock")) await writeFile(path, "damaged");
+    }
+    const again = await run(["--out", folder]);
+    assert.equal(again.code, 0);
+    assert.equal(again.traces, 8);
+    const table = (text: string) => text.split("\n").slice(0, 4).map((line) => line.slice(0, 80));
+    assert.deepEqual(table(again.out), table(whole.out));
+  }));
+
+Deno.test("reproduce --strict ends with 3 when a comparable claim differs", () =>
+  withFolder(async (folder) => {
+    const experiments = [fakeExperiment("first", { claim: { paper: 100 } })];
+    assert.equal((await run(["--out", folder], experiments)).code, 0);
+    const strict = await run(["--out", folder, "--strict"], experiments);
+    assert.equal(strict.code, 3);
+    assert.match(strict.out, / differs /);
+    const absolute = [fakeExperiment("first", { claim: { paper: 100, kind: "absolute" } })];
+    assert.equal((await run(["--out", folder, "--strict"], absolute)).code, 0);
+  }));
+
+Deno.test("reproduce goes on after a failed experiment and ends with 1", () =>
+  withFolder(async (folder) => {
+    const experiments = [fakeExperiment("first", { fails: true }), fakeExperiment("second")];
+    const { code, out, error } = await run(["--out", folder], experiments);
+    assert.equal(code, 1);
+    assert.match(error, /^first: Cannot measure: it must work$/m);
+    const { experiments: outcomes } = JSON.parse(out.trimEnd().split("\n").at(-1)!);
+    assert.deepEqual(outcomes.map(({ status }: { status: string }) => status), [
+      "failed",
+      "finished",
+    ]);
+  }));
+
+Deno.test("reproduce refuses a measured NaN", () =>
+  withFolder(async (folder) => {
+    const experiment = fakeExperiment("first", { count: 1 });
+    const broken: Experiment = {
+      ...experiment,
+      plan: async (context) =>
+        (await experiment.plan(context)).map((unit) => ({
+          ...unit,
+          run: () => Promise.resolve(NaN),
+        })),
+    };
+    const { code, error } = await run(["--out", folder], [broken]);
+    assert.equal(code, 1);
+    assert.match(error, /numbers must be finite: current value is NaN/);
+    assert.deepEqual((await files(folder)).map((path) => path.slice(folder.length)), [
+      "/.cache/lock",
+    ]);
+  }));
+
+Deno.test("reproduce says what is wrong with the command line and ends with 2", async () => {
+  const cases: [string[], RegExp][] = [
+    [["--scale", "huge"], /--scale must be one of smoke, small, paper: current value is huge/],
+    [["--seed", "-1"], /--seed must be an integer from 0 to 4294967295: current value is -1/],
+    [["--seed", "1.5"], /--seed must be an integer/],
+    [["--seed"], /--seed must have a value/],
+    [["--force=yes"], /--force must have no value: current value is yes/],
+    [["--fast"], /options must be among --large, .*--help: current value is --fast/],
+    [["-x"], /options must be among .*: current value is -x/],
+    [["third"], /names must be among first, second: current value is third/],
+    [["--large", "a"], /--large and --small must be given together/],
+  ];
+  for (const [words, message] of cases) {
+    const { code, error } = await run(words);
+    assert.equal(code, 2, words.join(" "));
+    assert.match(error, message);
+  }
+});
+
+Deno.test("reproduce ends with 1 where it cannot write", () =>
+  withFolder(async (folder) => {
+    await writeFile(join(folder, "file"), "");
+    await mkdir(join(folder, "r", ".cache", "lock"), { recursive: true });
+    for (const out of [join(folder, "file"), join(folder, "file", "inner"), join(folder, "r")]) {
+      const { code, error, traces } = await run(["--out", out]);
+      assert.equal(code, 1);
+      assert.match(error, /^Cannot (make folder|write) .*: current error is E[A-Z]+$/m);
+      assert.equal(traces, 0);
+    }
+  }));
+
+Deno.test("reproduce ends with 1 where a model is missing", () =>
+  withFolder(async (folder) => {
+    const { code, error } = await run(["--out", folder, "--large", "missing", "--small", "b"]);
+    assert.equal(code, 1);
+    assert.match(error, /^Cannot open missing: the file must exist/m);
+  }));
+
+Deno.test("reproduce --help names options, experiments and examples", async () => {
+  const { code, out } = await run(["--scale", "huge", "--help"]);
+  assert.equal(code, 0);
+  for (const word of ["--large MODEL", "smoke|small|paper", "first", "Examples:"]) {
+    assert.ok(out.includes(word), word);
+  }
+});

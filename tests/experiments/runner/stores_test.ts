@@ -1,0 +1,161 @@
+import assert from "node:assert/strict";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import fc from "fast-check";
+import { openBlobStore } from "../../../experiments/runner/blob_store.ts";
+import { codeHash } from "../../../experiments/runner/code_hash.ts";
+import { lockFolder } from "../../../experiments/runner/folder_lock.ts";
+import { contentHash } from "../../../experiments/runner/hash.ts";
+import { pairFolder, readRecord, recordPath } from "../../../experiments/runner/record.ts";
+import { cachedTrace } from "../../../experiments/runner/trace_cache.ts";
+import { fakeModel } from "../../cli/fake_engine.ts";
+
+async function withFolder(test: (folder: string) => Promise<void>): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), "stores-"));
+  try {
+    await test(folder);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
+const KEY = contentHash("key");
+
+Deno.test("openBlobStore() gives back what was written", () =>
+  withFolder(async (folder) => {
+    const store = openBlobStore(folder);
+    assert.equal(await store.read(KEY), undefined);
+    await store.write(KEY, { meta: { a: [1, "é"] }, bytes: new Uint8Array([1, 2, 3]) });
+    assert.deepEqual(await store.read(KEY), {
+      meta: { a: [1, "é"] },
+      bytes: new Uint8Array([1, 2, 3]),
+    });
+  }));
+
+Deno.test("openBlobStore() takes a damaged piece for a missing one", () =>
+  withFolder(async (folder) => {
+    const store = openBlobStore(folder);
+    const path = join(folder, KEY.slice(0, 2), KEY);
+    await store.write(KEY, { meta: 1, bytes: new Uint8Array(40) });
+    const whole = await readFile(path);
+    const damages = fc.oneof(
+      fc.nat(whole.length - 1).map((length) => whole.subarray(0, length)),
+      fc.tuple(fc.nat(whole.length - 1), fc.integer({ min: 1, max: 255 })).map(([at, flip]) => {
+        const copy = Uint8Array.from(whole);
+        copy[at]! ^= flip;
+        return copy;
+      }),
+      fc.uint8Array({ maxLength: 100 }),
+    );
+    await fc.assert(
+      fc.asyncProperty(damages, async (content) => {
+        await writeFile(path, content);
+        assert.equal(await store.read(KEY), undefined);
+      }),
+      { seed: 13 },
+    );
+  }));
+
+Deno.test("openBlobStore() does not see earlier pieces when it is fresh", () =>
+  withFolder(async (folder) => {
+    await openBlobStore(folder).write(KEY, { meta: 1, bytes: new Uint8Array() });
+    const fresh = openBlobStore(folder, { isFresh: true });
+    assert.equal(await fresh.read(KEY), undefined);
+    await fresh.write(KEY, { meta: 2, bytes: new Uint8Array() });
+    assert.equal((await fresh.read(KEY))!.meta, 2);
+  }));
+
+Deno.test("cachedTrace() runs a model once for the same tokens and checkpoints", () =>
+  withFolder(async (folder) => {
+    let runs = 0;
+    const model = fakeModel("large", { onTrace: () => runs++ });
+    const cache = { store: openBlobStore(folder), code: "1" };
+    const tokens = [3, 1, 4, 1, 5];
+    const first = await cachedTrace(model, tokens, { checkpoints: [2], cache });
+    const second = await cachedTrace(model, tokens, { checkpoints: [2], cache });
+    assert.deepEqual(second, first);
+    assert.equal(first.accumulated[1]!.length, 20);
+    assert.equal(runs, 1);
+    await cachedTrace(model, tokens, { cache });
+    await cachedTrace(model, tokens, { checkpoints: [2], cache: { ...cache, code: "2" } });
+    await cachedTrace({ ...model, hash: "other" }, tokens, { checkpoints: [2], cache });
+    assert.equal(runs, 4);
+  }));
+
+Deno.test("lockFolder() lets one run in at a time", () =>
+  withFolder(async (folder) => {
+    const inner = join(folder, "new");
+    {
+      await using _lock = await lockFolder(inner);
+      await assert.rejects(
+        lockFolder(inner),
+        new RegExp(`^DataError: Cannot use .*: current user is process ${Deno.pid}$`),
+      );
+    }
+    await using _again = await lockFolder(inner);
+  }));
+
+Deno.test("lockFolder() says when the folder cannot be used", () =>
+  withFolder(async (folder) => {
+    await writeFile(join(folder, "file"), "");
+    await assert.rejects(lockFolder(join(folder, "file")), /^DataError: Cannot make folder/);
+    await mkdir(join(folder, "taken", "lock"), { recursive: true });
+    await assert.rejects(lockFolder(join(folder, "taken")), /^DataError: Cannot write .*lock/);
+  }));
+
+Deno.test("codeHash() follows imports and ignores comments", () =>
+  withFolder(async (folder) => {
+    const write = (name: string, text: string) => writeFile(join(folder, name), text);
+    const hash = () => codeHash([pathToFileURL(join(folder, "a.ts"))]);
+    await write("a.ts", 'import { b } from "./b.ts";\nexport const a = b;\n');
+    await write(
+      "b.ts",
+      'import text from "./c.wgsl" with { type: "text" };\nexport const b = text;',
+    );
+    await write("c.wgsl", "fn main() {}");
+    const first = await hash();
+    await write(
+      "a.ts",
+      '// why\nimport { b } from "./b.ts";\n/** More\n * words. */\n  export const a = b;\n',
+    );
+    assert.equal(await hash(), first);
+    await write("c.wgsl", "fn main() { }");
+    const second = await hash();
+    assert.notEqual(second, first);
+    await write("b.ts", 'import text from "./c.wgsl" with { type: "text" };\nexport const b = 1;');
+    assert.notEqual(await hash(), second);
+    await rm(join(folder, "c.wgsl"));
+    await hash();
+  }));
+
+Deno.test("pairFolder() keeps pairs apart and the embedded pair's results in the plain place", () => {
+  const [large, small, other] = ["A b/7B", "A b/1B", "C"].map((name) => fakeModel(name)) as [
+    ReturnType<typeof fakeModel>,
+    ReturnType<typeof fakeModel>,
+    ReturnType<typeof fakeModel>,
+  ];
+  const isDefaultPair = false;
+  assert.equal(pairFolder("r", { large, small, isDefaultPair: true }), "r");
+  const folders = [
+    pairFolder("r", { large, small, isDefaultPair }),
+    pairFolder("r", { large: small, small: large, isDefaultPair }),
+    pairFolder("r", { large, small, other, isDefaultPair }),
+    pairFolder("r", { large: { ...large, hash: "changed" }, small, isDefaultPair }),
+    pairFolder("r", { large, small, other, isDefaultPair: true }),
+  ];
+  assert.match(folders[0]!, /^r\/a-b-7b_a-b-1b_[0-9a-f]{8}$/);
+  assert.equal(new Set(folders).size, folders.length - 1);
+  for (const folder of folders) assert.equal(folder.includes(".."), false);
+});
+
+Deno.test("readRecord() takes a damaged result for a missing one", () =>
+  withFolder(async (folder) => {
+    assert.equal(await readRecord(folder, "x"), undefined);
+    for (const text of ["", "{", "null", '{"schema":2}', '{"schema":1,"name":"x"}', "[]"]) {
+      await writeFile(recordPath(folder, "x"), text);
+      assert.equal(await readRecord(folder, "x"), undefined, text);
+    }
+    assert.deepEqual(await readdir(folder), ["x.json"]);
+  }));
