@@ -1,0 +1,64 @@
+import { assertEquals } from "@std/assert";
+import { type AdapterHost, ensureAdapter } from "../../tools/adapter.ts";
+
+/** A machine without an adapter until a driver is installed, which remembers what happened. */
+function machine(host: Partial<AdapterHost>): { host: AdapterHost; events: string[] } {
+  const events: string[] = [];
+  let adapter: string | undefined;
+  const all: AdapterHost = {
+    isRoot: true,
+    hasApt: true,
+    mayInstall: true,
+    findAdapter: () => Promise.resolve(adapter),
+    install() {
+      events.push("install");
+      adapter = "software";
+      return Promise.resolve(undefined);
+    },
+    say: (line) => void events.push(line),
+    ...host,
+  };
+  return { host: all, events };
+}
+
+const MISSING = "No WebGPU adapter was found: ";
+const PACKAGES = "mesa-vulkan-drivers libvulkan1";
+const GOING_ON = "going on with the reference device";
+
+Deno.test("ensureAdapter() is silent where an adapter exists", async () => {
+  const { host, events } = machine({ findAdapter: () => Promise.resolve("a GPU") });
+  assertEquals(await ensureAdapter(host), "a GPU");
+  assertEquals(events, []);
+});
+
+Deno.test("ensureAdapter() says in one line that it installs a driver, and uses it", async () => {
+  const { host, events } = machine({});
+  assertEquals(await ensureAdapter(host), "software");
+  assertEquals(events, [
+    `${MISSING}installing Mesa's software driver (${PACKAGES})`,
+    "install",
+  ]);
+});
+
+Deno.test("ensureAdapter() installs nothing where that is forbidden or not possible", async () => {
+  const cases: [Partial<AdapterHost>, string][] = [
+    [{ mayInstall: false }, `SMALLKV_INSTALL=0 forbids apt-get install ${PACKAGES}`],
+    [{ isRoot: false }, `install one with sudo apt-get install ${PACKAGES}`],
+    [
+      { hasApt: false },
+      "install a Vulkan driver (Debian: mesa-vulkan-drivers, Fedora: mesa-vulkan-drivers, " +
+      "Arch: vulkan-swrast)",
+    ],
+  ];
+  for (const [limits, advice] of cases) {
+    const { host, events } = machine(limits);
+    assertEquals(await ensureAdapter(host), undefined);
+    assertEquals(events, [`${MISSING}${advice}; ${GOING_ON}`]);
+  }
+});
+
+Deno.test("ensureAdapter() goes on when the installation fails", async () => {
+  const { host, events } = machine({ install: () => Promise.resolve("apt-get update failed (x)") });
+  assertEquals(await ensureAdapter(host), undefined);
+  assertEquals(events[1], `Cannot install ${PACKAGES}: apt-get update failed (x): ${GOING_ON}`);
+});

@@ -1,0 +1,62 @@
+import { assertEquals, assertMatch } from "@std/assert";
+import { supervise } from "../../tools/supervise.ts";
+
+const preload = new URL("../../tools/supervised.ts", import.meta.url).pathname;
+
+/** Supervises a script; the script finds a file at `Deno.args[0]` that survives restarts. */
+async function run(
+  source: string,
+  restarts = 2,
+): Promise<{ code: number; lines: string[]; notes: string }> {
+  const folder = await Deno.makeTempDir();
+  try {
+    const script = `${folder}/script.ts`;
+    const notes = `${folder}/notes`;
+    await Deno.writeTextFile(notes, "");
+    await Deno.writeTextFile(
+      script,
+      `const note = (text: string) => Deno.writeTextFileSync(Deno.args[0]!, text, { append: true });
+       const abort = (signal: Deno.Signal) => {
+         Deno.kill(Deno.pid, signal);
+         Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+       };
+       ${source}`,
+    );
+    const lines: string[] = [];
+    const args = ["run", "-A", "--no-config", "--preload", preload, script, notes];
+    const say = (line: string) => void lines.push(line);
+    const code = await supervise({ args, restarts, folder, say, env: { NO_COLOR: "1" } });
+    return { code, lines, notes: await Deno.readTextFile(notes) };
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+Deno.test("supervise() passes the exit code on and does not restart an error of ours", async () => {
+  assertEquals(await run('note("x"); Deno.exit(3);'), { code: 3, lines: [], notes: "x" });
+  assertEquals((await run('note("x"); throw new Error("ours");')).notes, "x");
+  assertEquals((await run('note("x"); await Promise.reject(new Error("ours"));')).code, 1);
+  assertEquals((await run('note("x"); const broken: number = ;')).code, 1);
+});
+
+Deno.test("supervise() restarts after a driver abort, so often and no more", async () => {
+  const once = await run(
+    'note("x"); if (Deno.readTextFileSync(Deno.args[0]!) === "x") abort("SIGABRT"); Deno.exit(0);',
+  );
+  assertEquals({ code: once.code, notes: once.notes }, { code: 0, notes: "xx" });
+  assertMatch(once.lines.join("\n"), /SIGABRT\); going on, restart 1 of 2$/);
+  const always = await run('note("x"); abort("SIGILL");');
+  assertEquals({ code: always.code, notes: always.notes }, { code: 132, notes: "xxx" });
+});
+
+Deno.test("supervise() does not restart what the user killed", async () => {
+  const killed = await run('note("x"); abort("SIGKILL");');
+  assertEquals(killed, { code: 137, lines: [], notes: "x" });
+});
+
+Deno.test("supervise() trusts a recorded exit code over a crash while the process ends", async () => {
+  const late = await run(
+    'note("x"); addEventListener("unload", () => abort("SIGILL")); Deno.exit(0);',
+  );
+  assertEquals(late, { code: 0, lines: [], notes: "x" });
+});

@@ -1,0 +1,166 @@
+/**
+ * Writes the `mod.ts` of every folder that has one from the files that lie in it.
+ *
+ *     deno run -A tools/index.ts [--check]
+ *
+ * A topic's index re-exports all of its files; the index of a plug-in folder also lists the plug-ins.
+ *
+ * @module
+ */
+
+/** A folder whose index is generated. */
+interface IndexedFolder {
+  /** Path from the root. */
+  readonly path: string;
+  /** What it holds, for the index's module doc. */
+  readonly summary: string;
+  /** Plug-ins of the folder, if it has any. */
+  readonly plugins?: {
+    /** Type that each plug-in file exports one annotated constant of. */
+    readonly type: string;
+    /** Name of the list of all of them. */
+    readonly list: string;
+    /** Whether files without such a constant are helpers, to be re-exported, rather than errors. */
+    readonly allowHelpers: boolean;
+  };
+}
+
+const FOLDERS: readonly IndexedFolder[] = [
+  { path: "core", summary: "Checks, errors, numbers and files that everything else builds on." },
+  {
+    path: "data",
+    summary: "Datasets and the folders that models and data come from.",
+    plugins: { type: "Dataset", list: "DATASETS", allowHelpers: true },
+  },
+  { path: "gpu", summary: "Devices that store numbers and run kernels." },
+  { path: "kernels", summary: "Kernels: WGSL, typed contracts and float64 twins." },
+  { path: "analysis", summary: "Pure functions over attention maps and accumulated attention." },
+  { path: "cache", summary: "What is kept of a sequence, and the rules that decide it." },
+  {
+    path: "cache/policies",
+    summary: "Cache policies.",
+    plugins: { type: "Policy", list: "POLICIES", allowHelpers: false },
+  },
+  { path: "models", summary: "Model files, tokenizers, weights and the forward pass." },
+  {
+    path: "models/architectures",
+    summary: "Model families that can be loaded.",
+    plugins: { type: "Architecture", list: "ARCHITECTURES", allowHelpers: false },
+  },
+  { path: "decoding", summary: "Sessions that run a model, and traces of its attention." },
+  {
+    path: "experiments",
+    summary: "Experiments of the paper and the runner that reproduces them.",
+    plugins: { type: "Experiment", list: "EXPERIMENTS", allowHelpers: true },
+  },
+];
+
+/** A plug-in file and the constant it exports. */
+interface Plugin {
+  readonly file: string;
+  readonly constant: string;
+  /** Module that the file imports the plug-in type from. */
+  readonly typeModule: string;
+}
+
+/** Text of an index file, formatted; undefined for a folder without files. */
+async function indexText(root: URL, folder: IndexedFolder): Promise<string | undefined> {
+  const files = await moduleFiles(new URL(`${folder.path}/`, root));
+  if (files.length === 0) return undefined;
+  const plugins: Plugin[] = [];
+  for (const file of folder.plugins ? files : []) {
+    const plugin = await findPlugin(root, folder, file);
+    if (plugin !== undefined) plugins.push(plugin);
+  }
+  const lines = [`/**\n * ${folder.summary}\n *\n * Written by \`deno task index\`.\n *`];
+  lines.push(" * @module\n */\n");
+  if (plugins.length > 0) {
+    lines.push(`import type { ${folder.plugins!.type} } from "${plugins[0]!.typeModule}";`);
+    for (const { file, constant } of plugins) {
+      lines.push(`import { ${constant} } from "./${file}";`);
+    }
+    lines.push("");
+  }
+  for (const file of files) lines.push(`export * from "./${file}";`);
+  if (plugins.length > 0) {
+    const { type, list } = folder.plugins!;
+    lines.push("", `/** All of them, in the order of their file names. */`);
+    const names = plugins.map(({ constant }) => constant).join(", ");
+    lines.push(`export const ${list}: readonly ${type}[] = [${names}];`);
+  }
+  return await format(lines.join("\n"));
+}
+
+async function moduleFiles(folder: URL): Promise<string[]> {
+  const files: string[] = [];
+  try {
+    for await (const { name, isFile } of Deno.readDir(folder)) {
+      if (isFile && name.endsWith(".ts") && name !== "mod.ts") files.push(name);
+    }
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  return files.sort();
+}
+
+async function findPlugin(
+  root: URL,
+  folder: IndexedFolder,
+  file: string,
+): Promise<Plugin | undefined> {
+  const { type, allowHelpers } = folder.plugins!;
+  const source = await Deno.readTextFile(new URL(`${folder.path}/${file}`, root));
+  const constants = [...source.matchAll(new RegExp(`^export const (\\w+): ${type}\\b`, "gm"))];
+  const typeImport = new RegExp(`import [^;]*\\b${type}\\b[^;]*from "([^"]+)"`).exec(source);
+  if (constants.length === 1 && typeImport) {
+    return { file, constant: constants[0]![1]!, typeModule: typeImport[1]! };
+  }
+  if (constants.length === 0 && allowHelpers) return undefined;
+  throw new Error(
+    `Cannot index ${folder.path}/${file}: it must export one constant annotated with ${type}: ` +
+      `current number is ${constants.length}`,
+  );
+}
+
+async function format(text: string): Promise<string> {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["fmt", "--ext", "ts", "-"],
+    stdin: "piped",
+    stdout: "piped",
+  }).spawn();
+  const writer = child.stdin.getWriter();
+  await writer.write(new TextEncoder().encode(text));
+  await writer.close();
+  return new TextDecoder().decode((await child.output()).stdout);
+}
+
+/**
+ * Finds the index files that differ from what the folders hold.
+ *
+ * @param root Root of the project.
+ * @returns Paths from the root, and the text each of them should have; undefined if it should not exist.
+ */
+export async function staleIndexes(root: URL): Promise<Map<string, string | undefined>> {
+  const stale = new Map<string, string | undefined>();
+  for (const folder of FOLDERS) {
+    const path = `${folder.path}/mod.ts`;
+    const wanted = await indexText(root, folder);
+    const current = await Deno.readTextFile(new URL(path, root)).catch(() => undefined);
+    if (wanted !== current) stale.set(path, wanted);
+  }
+  return stale;
+}
+
+async function main(isCheck: boolean): Promise<number> {
+  const root = new URL("../", import.meta.url);
+  const stale = await staleIndexes(root);
+  for (const [path, text] of stale) {
+    console.log(isCheck ? `Out of date: ${path} (run deno task index)` : `Wrote ${path}`);
+    if (isCheck) continue;
+    if (text === undefined) await Deno.remove(new URL(path, root));
+    else await Deno.writeTextFile(new URL(path, root), text);
+  }
+  return isCheck && stale.size > 0 ? 1 : 0;
+}
+
+if (import.meta.main) Deno.exit(await main(Deno.args.includes("--check")));

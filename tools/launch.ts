@@ -1,0 +1,69 @@
+/**
+ * First step of the tasks that compute: sees to an adapter, then runs the real command supervised.
+ *
+ *     deno run -A tools/launch.ts COMMAND [ARGUMENT...]
+ *
+ * @module
+ */
+
+import { ensureAdapter, localHost } from "./adapter.ts";
+import { supervise } from "./supervise.ts";
+
+/** Restarts of a command that goes on where it was. */
+const RESTARTS = 3;
+
+/** Commands that go on where they were when started again. */
+const RESUMABLE = ["reproduce"];
+
+/** Paths without test modules or examples. */
+const UNTESTED = ["results", "node_modules", "tools/stand_ins"];
+
+function say(line: string): void {
+  console.error(line);
+}
+
+/** Arguments of `deno` for a command. */
+function denoArguments(command: string, rest: readonly string[]): string[] {
+  if (command === "test") {
+    return ["test", "-A", "--doc", `--ignore=${UNTESTED.join(",")}`, ...rest];
+  }
+  const folder = import.meta.dirname;
+  const main = command === "bench" ? ["../bench/run.ts"] : ["../cli.ts", command];
+  return ["run", "-A", "--preload", `${folder}/supervised.ts`, `${folder}/${main[0]}`]
+    .concat(main.slice(1), rest);
+}
+
+/** Says which tests will run, since skipped ones are easy to miss in a long list. */
+function describeTiers(adapter: string | undefined): void {
+  const models = Deno.env.get("SMALLKV_MODELS");
+  say(`unit tests: run`);
+  say(`gpu tests: ${adapter === undefined ? "skipped, no adapter" : `run on ${adapter}`}`);
+  say(
+    models === undefined
+      ? "model tests: skipped, SMALLKV_MODELS names no folder with model files (see README)"
+      : `model tests: run on the files in ${models}`,
+  );
+}
+
+/** A private folder for the run, which also serves as XDG_RUNTIME_DIR where that is missing. */
+async function main(args: readonly string[]): Promise<number> {
+  const [command, ...rest] = args;
+  if (command === undefined) {
+    say("Usage: deno run -A tools/launch.ts COMMAND [ARGUMENT...]");
+    return 2;
+  }
+  const folder = await Deno.makeTempDir({ prefix: "smallkv-" });
+  try {
+    const env: Record<string, string> = {};
+    if (!Deno.env.get("XDG_RUNTIME_DIR")) env.XDG_RUNTIME_DIR = folder;
+    const isHelp = rest.includes("--help") || rest.includes("-h");
+    const adapter = isHelp ? undefined : await ensureAdapter(await localHost(env, say));
+    if (command === "test" && !isHelp) describeTiers(adapter);
+    const restarts = RESUMABLE.includes(command) ? RESTARTS : 0;
+    return await supervise({ args: denoArguments(command, rest), env, restarts, folder, say });
+  } finally {
+    await Deno.remove(folder, { recursive: true }).catch(() => {});
+  }
+}
+
+if (import.meta.main) Deno.exit(await main(Deno.args));
