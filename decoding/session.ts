@@ -1,0 +1,296 @@
+/**
+ * A model with its cache: prefill, greedy decoding, accumulated attention, chosen attention maps.
+ *
+ * @module
+ */
+
+import { createFullCache } from "../cache/full_cache.ts";
+import { checkInteger, GpuError } from "../core/check.ts";
+import type { Model } from "../models/load.ts";
+import { rotationTable } from "../models/rotation.ts";
+import { createTaps } from "../models/taps.ts";
+import type { ForwardState } from "../models/transformer.ts";
+import { createWorkspace } from "../models/workspace.ts";
+import { checkFinite, checkTokens } from "./checks.ts";
+import { type HeadSelection, type MapBlock, MapReader } from "./map_reader.ts";
+import { StepRunner } from "./step_runner.ts";
+import { clearSums, readSums, writeVisible } from "./tap_access.ts";
+
+/** Sizes and extras of a session. */
+export interface SessionOptions {
+  /** Tokens that fit per sequence; at most the model's context length. */
+  readonly capacity: number;
+  /** Sequences held side by side; 1 if left out. */
+  readonly sequences?: number;
+  /** Rows of one prefill step; 128 if left out. */
+  readonly chunk?: number;
+  /** Whether attention that tokens receive is summed; costs one more product of queries and keys. */
+  readonly accumulate?: boolean;
+  /** Whether each head sees only what `setVisible` names. */
+  readonly masked?: boolean;
+}
+
+/** What one prefill should yield. */
+export interface PrefillOptions {
+  /** Which sequence grows; 0 if left out. */
+  readonly sequence?: number;
+  /** Rows whose logits are computed; all but `none` also choose the next token. `last` if left out. */
+  readonly logits?: "none" | "last" | "all";
+  /** Receives logits, [rows, vocabulary], in order. */
+  readonly onLogits?: (logits: Float32Array) => void;
+  /** Heads whose attention maps are wanted. */
+  readonly heads?: HeadSelection;
+  /** Receives each wanted map, some rows at a time. */
+  readonly onMap?: (block: MapBlock) => void;
+  /** Called after each chunk with the tokens done so far. */
+  readonly onProgress?: (tokens: number) => void;
+  /** Stops between chunks with the signal's reason. */
+  readonly signal?: AbortSignal;
+}
+
+/** Rows whose logits are computed and read at once. */
+const LOGIT_ROWS = 16;
+/** Decode steps of one submission: enough to hide a readback, few enough to stay interruptible. */
+const STEPS_PER_SUBMIT = 16;
+
+/** A running model, for one conversation or batch. Disposing it frees cache and activations. */
+export class Session implements Disposable {
+  /** Model that runs. */
+  readonly model: Model;
+  readonly #state: ForwardState;
+  readonly #runner: StepRunner;
+  readonly #maps: MapReader;
+  readonly #lengths: number[];
+  readonly #chunk: number;
+  readonly #owned: DisposableStack;
+
+  /**
+   * Allocates cache and activations.
+   *
+   * @param model Model to run.
+   * @param options Sizes and extras.
+   * @throws {RangeError} If the capacity exceeds the model's context length.
+   * @throws {GpuError} If the device has too little memory.
+   */
+  constructor(model: Model, options: SessionOptions) {
+    const { config, device } = model;
+    const { capacity, sequences = 1, accumulate = false, masked = false } = options;
+    const tokens = { value: capacity, min: 1, max: config.contextLength };
+    checkInteger("start a session", "capacity in tokens", tokens);
+    using stack = new DisposableStack();
+    this.model = model;
+    this.#chunk = Math.min(options.chunk ?? 128, capacity);
+    this.#lengths = new Array<number>(sequences).fill(0);
+    const table = rotationTable(config, capacity);
+    this.#state = {
+      device,
+      config,
+      weights: model.weights,
+      cache: stack.use(createFullCache(device, { ...config, capacity, sequences })),
+      workspace: stack.use(createWorkspace(device, config, {
+        rows: Math.max(this.#chunk, sequences),
+        logitRows: Math.max(LOGIT_ROWS, sequences),
+        sequences,
+        capacity,
+      })),
+      taps: stack.use(createTaps(device, config, { capacity, sequences, accumulate, masked })),
+      rotation: stack.use(device.createBuffer("rotation table", table.byteLength)),
+    };
+    device.write(this.#state.rotation, 0, table);
+    this.#runner = stack.use(new StepRunner(this.#state, this.#chunk));
+    this.#maps = stack.use(new MapReader(device));
+    this.#owned = stack.move();
+  }
+
+  /** Tokens of each sequence in the cache. */
+  get lengths(): readonly number[] {
+    return this.#lengths;
+  }
+
+  /** Bytes of keys and values. */
+  get cacheBytes(): number {
+    return this.#state.cache.byteLength;
+  }
+
+  /**
+   * Runs tokens through the model and appends them to a sequence.
+   *
+   * @param tokens Token ids.
+   * @param options What to compute and to watch.
+   * @throws {RangeError} If the tokens do not fit or are not in the vocabulary.
+   * @throws {GpuError} If logits that were asked for are not finite.
+   */
+  async prefill(tokens: readonly number[], options: PrefillOptions = {}): Promise<void> {
+    const { sequence = 0, logits = "last" } = options;
+    const { capacity } = this.#state.workspace.shape;
+    const start = this.#lengths[sequence]!;
+    checkTokens(tokens, { vocabulary: this.model.config.vocabulary, room: capacity - start });
+    const place = 4 * (sequence * capacity + start);
+    this.#state.device.write(this.#state.workspace.tokens, place, Uint32Array.from(tokens));
+    for (let done = 0; done < tokens.length; done += this.#chunk) {
+      options.signal?.throwIfAborted();
+      const rows = Math.min(this.#chunk, tokens.length - done);
+      const isLast = done + rows === tokens.length;
+      this.#writeState(sequence, start + done);
+      await this.#runLayers({ sequence, start: start + done, rows }, options);
+      if (logits === "all") await this.#readLogits({ first: 0, rows }, options);
+      if (isLast && logits === "last") {
+        await this.#readLogits({ first: rows - 1, rows: 1 }, options);
+      }
+      if (isLast && logits !== "none") {
+        await this.#runner.choose({ sequences: 1, rowsPerSequence: rows });
+      }
+      await this.#state.device.finished();
+      this.#lengths[sequence] = start + done + rows;
+      options.onProgress?.(done + rows);
+    }
+  }
+
+  /**
+   * Decodes greedily, all sequences together; every sequence must have been prefilled with logits.
+   *
+   * @param steps Tokens to append to the cache of each sequence.
+   * @returns The tokens chosen after each step, [sequences][steps]; `nextTokens` before it gives the first one.
+   * @throws {RangeError} If the steps do not fit.
+   * @throws {GpuError} If the logits are not finite.
+   */
+  async decode(steps: number): Promise<number[][]> {
+    const { capacity } = this.#state.workspace.shape;
+    const longest = Math.max(...this.#lengths);
+    checkInteger("decode", "steps", { value: steps, min: 1, max: capacity - longest - 1 });
+    const before = [...this.#lengths];
+    this.#writeAllStates();
+    for (let done = 0; done < steps; done += STEPS_PER_SUBMIT) {
+      await this.#runner.decode(Math.min(STEPS_PER_SUBMIT, steps - done));
+    }
+    const chosen = await this.#readTokens();
+    this.#lengths.forEach((length, sequence) => this.#lengths[sequence] = length + steps);
+    return before.map((length, sequence) => {
+      const first = sequence * capacity + length + 1;
+      return checkChosen(chosen.subarray(first, first + steps));
+    });
+  }
+
+  /**
+   * Reads the token that each sequence continues with.
+   *
+   * @returns Token ids, one per sequence.
+   * @throws {GpuError} If the logits it was chosen from are not finite.
+   */
+  async nextTokens(): Promise<number[]> {
+    const { capacity } = this.#state.workspace.shape;
+    const tokens = await this.#readTokens();
+    const next = this.#lengths.map((length, sequence) => tokens[sequence * capacity + length]!);
+    return checkChosen(Uint32Array.from(next));
+  }
+
+  /**
+   * Forgets the end of a sequence; accumulated attention stays as it is.
+   *
+   * @param length Tokens that remain.
+   * @param sequence Which sequence; 0 if left out.
+   */
+  rewind(length: number, sequence = 0): void {
+    checkInteger("rewind", "length", { value: length, min: 0, max: this.#lengths[sequence]! });
+    this.#lengths[sequence] = length;
+  }
+
+  /**
+   * Reads the attention that each token has received so far.
+   *
+   * @param sequence Which sequence; 0 if left out.
+   * @returns Column sums, [layers * queryHeads, tokens].
+   * @throws {TypeError} If the session does not accumulate.
+   */
+  async accumulated(sequence = 0): Promise<Float32Array> {
+    return await readSums(this.#state, { sequence, length: this.#lengths[sequence]! });
+  }
+
+  /** Sets all accumulated attention to zero. */
+  clearAccumulated(): void {
+    clearSums(this.#state);
+  }
+
+  /**
+   * Narrows what each query head sees; a row always needs its own position.
+   *
+   * @param isVisible Tells whether a flat query head may see a key position.
+   * @throws {TypeError} If the session is not masked.
+   */
+  setVisible(isVisible: (head: number, position: number) => boolean): void {
+    writeVisible(this.#state, isVisible);
+  }
+
+  /** Frees cache and activations. */
+  [Symbol.dispose](): void {
+    this.#owned.dispose();
+  }
+
+  async #runLayers(chunk: Chunk, { heads, onMap }: PrefillOptions): Promise<void> {
+    const step = { sequences: 1, rowsPerSequence: chunk.rows };
+    if (!heads) return await this.#runner.layers(step);
+    const rows = { firstQuery: chunk.start, queries: chunk.rows };
+    await this.#runner.embedding(step);
+    for (let layer = 0; layer < this.model.config.layers; layer++) {
+      const size = { rows: chunk.rows, keys: chunk.start + chunk.rows };
+      const maps = this.#maps.target(heads(layer), size);
+      await this.#runner.layer(step, { layer, ...(maps && { maps }) });
+      if (!maps) continue;
+      const blocks = await this.#maps.read(maps, { layer, ...rows });
+      for (const block of blocks) onMap?.(block);
+    }
+  }
+
+  /** Computes logits of some rows of the last chunk; the final one stays on the device for `choose`. */
+  async #readLogits(
+    { first, rows }: { readonly first: number; readonly rows: number },
+    { onLogits }: PrefillOptions,
+  ): Promise<void> {
+    const { vocabulary } = this.model.config;
+    const { workspace: { strides, logits }, device } = this.#state;
+    let done = 0;
+    while (done < rows) {
+      // The last row comes alone, as row 0, which is where `choose` looks for it.
+      const count = Math.min(LOGIT_ROWS, Math.max(1, rows - 1 - done));
+      await this.#runner.logits({ rows: count, rowStep: 1, rowOffset: first + done });
+      done += count;
+      if (!onLogits) continue;
+      const padded = new Float32Array(await device.read(logits, 0, 4 * count * strides.logits));
+      const values = new Float32Array(count * vocabulary);
+      for (let row = 0; row < count; row++) {
+        const from = row * strides.logits;
+        values.set(padded.subarray(from, from + vocabulary), row * vocabulary);
+      }
+      checkFinite("logits", values);
+      onLogits(values);
+    }
+  }
+
+  #writeState(sequence: number, length: number): void {
+    const { device, workspace: { state } } = this.#state;
+    device.write(state, 0, Uint32Array.of(sequence));
+    device.write(state, 4 * (1 + sequence), Uint32Array.of(length));
+  }
+
+  #writeAllStates(): void {
+    const { device, workspace: { state } } = this.#state;
+    device.write(state, 0, Uint32Array.of(0, ...this.#lengths));
+  }
+
+  async #readTokens(): Promise<Uint32Array> {
+    return new Uint32Array(await this.#state.device.read(this.#state.workspace.tokens));
+  }
+}
+
+interface Chunk {
+  readonly sequence: number;
+  readonly start: number;
+  readonly rows: number;
+}
+
+function checkChosen(tokens: Uint32Array): number[] {
+  if (!tokens.includes(0xffffffff)) return [...tokens];
+  throw new GpuError(
+    "Cannot choose a token: logits must be finite: current logits hold NaN, damaged weights or a faulty driver can cause it",
+  );
+}

@@ -1,0 +1,99 @@
+/**
+ * Loads a model: files, weights on a device, tokenizer.
+ *
+ * @module
+ */
+
+import { GpuError } from "../core/check.ts";
+import type { Device } from "../gpu/device.ts";
+import { openDevice } from "../gpu/open_device.ts";
+import type { ModelConfig } from "./config.ts";
+import type { DownloadOptions } from "./hub.ts";
+import { type ModelFiles, openModelFiles } from "./model_files.ts";
+import { createTokenizer, type Tokenizer } from "./tokenizer.ts";
+import { loadWeights, type ModelWeights } from "./weights.ts";
+
+/** How to load a model. */
+export interface LoadOptions extends DownloadOptions {
+  /** Where it runs; a WebGPU adapter if there is one, else the reference device, if left out. */
+  readonly device?: Device;
+  /** Called with the layers done and their number. */
+  readonly onLayer?: (done: number, layers: number) => void;
+}
+
+/** A model ready to run; disposing it frees its weights, and its device if it opened one. */
+export interface Model extends Disposable {
+  /** Name for people. */
+  readonly name: string;
+  /** Cheap identity of the files, part of every cache key. */
+  readonly hash: string;
+  /** Sizes and switches. */
+  readonly config: ModelConfig;
+  /** Where it runs. */
+  readonly device: Device;
+  /** Weights on the device. */
+  readonly weights: ModelWeights;
+  /** Bytes of the tensors in the files. */
+  readonly fileTensorBytes: number;
+  /** Text to ids and back; absent if the files have no tokenizer. */
+  readonly tokenizer?: Tokenizer;
+  /** Jinja text of the chat template, if the files have one. */
+  readonly chatTemplate?: string;
+}
+
+/** Most weight bytes that the reference device takes on; beyond, a single token takes minutes. */
+const REFERENCE_BYTES = 64e6;
+
+/**
+ * Loads a model from a GGUF file, a safetensors file, a folder, or the Hugging Face hub.
+ *
+ * @example
+ * ```ts ignore
+ * using model = await loadModel("hf:Qwen/Qwen2.5-0.5B");
+ * ```
+ * @param reference Path of a file or folder, a URL, or `hf:ORG/NAME[@REVISION][/FILE]`.
+ * @param options Device, progress, hub settings.
+ * @returns The model.
+ * @throws {DataError} If a file is missing, damaged or of an unknown architecture.
+ * @throws {GpuError} If the device cannot hold the weights.
+ */
+export async function loadModel(reference: string, options: LoadOptions = {}): Promise<Model> {
+  using stack = new DisposableStack();
+  await using files = await openModelFiles(reference, options);
+  const device = options.device ?? stack.use(await openDevice());
+  const fileTensorBytes = tensorBytes(files);
+  checkSize(files, device, fileTensorBytes);
+  const { config, source } = files;
+  const weights = stack.use(
+    await loadWeights(
+      { source, config, device },
+      (done) => options.onLayer?.(done, config.layers),
+    ),
+  );
+  const tokenizer = files.tokenizer && createTokenizer(files.tokenizer);
+  const owned = stack.move();
+  return {
+    name: files.name,
+    hash: files.hash,
+    config,
+    device,
+    weights,
+    fileTensorBytes,
+    ...(tokenizer && { tokenizer }),
+    ...(files.chatTemplate !== undefined && { chatTemplate: files.chatTemplate }),
+    [Symbol.dispose]: () => owned.dispose(),
+  };
+}
+
+function tensorBytes({ source }: ModelFiles): number {
+  let bytes = 0;
+  for (const tensor of source.tensors.values()) bytes += tensor.byteLength;
+  return bytes;
+}
+
+function checkSize(files: ModelFiles, device: Device, bytes: number): void {
+  if (device.info.backend !== "reference" || bytes <= REFERENCE_BYTES) return;
+  throw new GpuError(
+    `Cannot load ${files.name}: the reference device must have at most ${REFERENCE_BYTES} bytes of weights, larger models need a WebGPU adapter: current value is ${bytes}`,
+  );
+}
