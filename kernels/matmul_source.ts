@@ -1,0 +1,243 @@
+/**
+ * Generates the WGSL of matrix products with packed weights.
+ *
+ * Every thread owns the same row of several neighboring panels, keeps one sum per activation row and weight row
+ * in registers, and turns weights into numbers right after loading them. The variants differ in
+ * how activations reach a thread, because that is what costs most.
+ *
+ * @module
+ */
+
+import { VALUE_VECTORS, type WeightFormat } from "./weight_format.ts";
+import {
+  type BlockNames,
+  planeTypes,
+  quadExpression,
+  quadVector,
+  weightHelpers,
+} from "./weight_source.ts";
+
+/** How a matrix product is cut up. */
+export interface MatmulTile {
+  /**
+   * How activations reach a thread.
+   *
+   * - `subgroup`: each lane loads a part, the others get it by broadcast; a workgroup is one subgroup
+   * - `workgroup`: loaded once per workgroup into its memory
+   * - `split`: each thread takes every n-th block of columns; sums meet in workgroup memory at the end
+   */
+  readonly variant: "subgroup" | "workgroup" | "split";
+  /** Activation rows per workgroup. */
+  readonly rows: number;
+  /** Weight rows per thread; each lies in another panel. */
+  readonly panels: number;
+  /** Threads of a workgroup, a multiple of 8; for `subgroup` the lanes of a subgroup. */
+  readonly threads: number;
+}
+
+const range = (count: number) => Array.from({ length: count }, (_, i) => i);
+
+/**
+ * Name of the kernel of a format and tile: its stem, entry point and label.
+ *
+ * @param format Weight format.
+ * @param tile How the product is cut up.
+ */
+export function matmulName(format: WeightFormat, tile: MatmulTile): string {
+  return `matmul_${format}_${tile.variant}_${tile.rows}x${tile.panels}x${tile.threads}`;
+}
+
+/** Uniform parameters of every matrix product, in order. */
+export const MATMUL_PARAMS = {
+  rows: "u32",
+  columns: "u32",
+  input_stride: "u32",
+  output_stride: "u32",
+  output_offset: "u32",
+  weight_rows: "u32",
+  bias_offset: "u32",
+  has_bias: "u32",
+  accumulate: "u32",
+} as const;
+
+/**
+ * WGSL of a matrix product.
+ *
+ * @param format Weight format.
+ * @param tile How the product is cut up.
+ * @returns A module that compiles alone.
+ */
+export function matmulSource(format: WeightFormat, tile: MatmulTile): string {
+  return [
+    header(format, tile),
+    weightHelpers(format),
+    finishFunction,
+    entryPoint(format, tile),
+  ].filter((part) => part !== "").join("\n\n") + "\n";
+}
+
+function header(format: WeightFormat, tile: MatmulTile): string {
+  const bindings = {
+    "read> input": "vec4f",
+    ...Object.fromEntries(
+      Object.entries(planeTypes(format)).map(([name, type]) => [`read> ${name}`, type]),
+    ),
+    "read> bias": "f32",
+    "read_write> output": "f32",
+  };
+  const params = Object.entries(MATMUL_PARAMS).map(([name, type]) => `  ${name}: ${type},`);
+  return [
+    `// ${matmulName(format, tile)}: activations times the rows of a ${format} matrix.`,
+    "",
+    `struct Params {\n${params.join("\n")}\n}`,
+    "",
+    ...Object.entries(bindings).map(([name, type], i) =>
+      `@group(0) @binding(${i}) var<storage, ${name}: array<${type}>;`
+    ),
+    "@group(1) @binding(0) var<uniform> params: Params;",
+    ...workgroupMemory(tile),
+  ].join("\n");
+}
+
+function workgroupMemory(tile: MatmulTile): readonly string[] {
+  if (tile.variant === "subgroup") return [];
+  const declaration = tile.variant === "workgroup"
+    ? `activations: array<vec4f, ${tile.rows * 8}>`
+    : `sums: array<f32, ${tile.threads}>`;
+  return ["", `var<workgroup> ${declaration};`];
+}
+
+/** Bytes of workgroup memory that a tile needs. */
+export function workgroupBytes(tile: MatmulTile): number {
+  if (tile.variant === "subgroup") return 0;
+  return tile.variant === "workgroup" ? tile.rows * 8 * 16 : tile.threads * 4;
+}
+
+const finishFunction = `fn finish(row: u32, weight_row: u32, sum: f32) {
+  if (row >= params.rows || weight_row >= params.weight_rows) { return; }
+  let index = row * params.output_stride + params.output_offset + weight_row;
+  var result = sum;
+  if (params.has_bias != 0u) { result += bias[params.bias_offset + weight_row]; }
+  if (params.accumulate != 0u) { result += output[index]; }
+  output[index] = result;
+}`;
+
+function entryPoint(format: WeightFormat, tile: MatmulTile): string {
+  const isSplit = tile.variant === "split";
+  const groupPanels = isSplit ? 1 : tile.threads / 8;
+  const slices = isSplit ? tile.threads / 8 : 1;
+  return [
+    `@compute @workgroup_size(${tile.threads})`,
+    `fn ${matmulName(format, tile)}(`,
+    "  @builtin(workgroup_id) group: vec3u,",
+    "  @builtin(local_invocation_index) thread: u32,",
+    ") {",
+    "  let lane = thread % 8u;",
+    "  let blocks = params.columns / 32u;",
+    "  let stride = params.input_stride / 4u;",
+    `  let first_row = group.y * ${tile.rows}u;`,
+    "  let last_panel = (params.weight_rows - 1u) / 8u;",
+    `  let first_panel = group.x * ${groupPanels * tile.panels}u${
+      isSplit ? "" : " + thread / 8u"
+    };`,
+    ...range(tile.panels).map((p) =>
+      `  let panel${p} = min(first_panel + ${p * groupPanels}u, last_panel) * blocks;`
+    ),
+    ...range(tile.rows).flatMap((m) => range(tile.panels).map((p) => `  var sum${m}_${p} = 0.0;`)),
+    `  for (var block = ${isSplit ? "thread / 8u" : "0u"}; block < blocks; block += ${slices}u) {`,
+    ...loadActivations(tile).map((line) => `    ${line}`),
+    ...loadScales(format, tile).map((line) => `    ${line}`),
+    ...range(8).flatMap((quad) => multiplyQuad(format, tile, quad)).map((line) => `    ${line}`),
+    ...(tile.variant === "workgroup" ? ["    workgroupBarrier();  // before the next block"] : []),
+    "  }",
+    ...(isSplit ? reduceSlices(tile) : finishAll(tile, groupPanels)),
+    "}",
+  ].join("\n");
+}
+
+function loadActivations(tile: MatmulTile): readonly string[] {
+  const { rows, threads } = tile;
+  switch (tile.variant) {
+    case "subgroup":
+      return range(rows).map((m) =>
+        `let a${m} = input[(first_row + ${m}u) * stride + block * 8u + lane];`
+      );
+    case "workgroup":
+      return [
+        `for (var i = thread; i < ${rows * 8}u; i += ${threads}u) {`,
+        "  activations[i] = input[(first_row + i / 8u) * stride + block * 8u + i % 8u];",
+        "}",
+        "workgroupBarrier();",
+      ];
+    case "split":
+      return [];
+  }
+}
+
+function activation(tile: MatmulTile, row: number, quad: number): string {
+  switch (tile.variant) {
+    case "subgroup":
+      return `subgroupBroadcast(a${row}, ${quad}u)`;
+    case "workgroup":
+      return `activations[${row * 8 + quad}]`;
+    case "split":
+      return `input[(first_row + ${row}u) * stride + block * 8u + ${quad}u]`;
+  }
+}
+
+function loadScales(format: WeightFormat, tile: MatmulTile): readonly string[] {
+  const types = planeTypes(format);
+  return range(tile.panels).flatMap((p) => [
+    ...("scales" in types
+      ? [`let s${p} = unpack2x16float(scales[(panel${p} + block) * 8u + lane]);`]
+      : []),
+    ...("high" in types ? [`let h${p} = high[(panel${p} + block) * 8u + lane];`] : []),
+  ]);
+}
+
+function multiplyQuad(format: WeightFormat, tile: MatmulTile, quad: number): readonly string[] {
+  const vectors = VALUE_VECTORS[format];
+  const vector = quadVector(format, quad);
+  const isNewVector = quad === 0 || vector !== quadVector(format, quad - 1);
+  const names = (p: number): BlockNames => ({
+    values: `v${p}_${vector}`,
+    scale: `s${p}`,
+    high: `h${p}`,
+  });
+  const panels = range(tile.panels);
+  return [
+    ...(isNewVector
+      ? panels.map((p) =>
+        `let v${p}_${vector} = values[((panel${p} + block) * ${vectors}u + ${vector}u) * 8u + lane];`
+      )
+      : []),
+    ...panels.map((p) => `let w${quad}_${p} = ${quadExpression(format, quad, names(p))};`),
+    ...range(tile.rows).flatMap((m) => [
+      `let b${quad}_${m} = ${activation(tile, m, quad)};`,
+      ...panels.map((p) => `sum${m}_${p} += dot(b${quad}_${m}, w${quad}_${p});`),
+    ]),
+  ];
+}
+
+function finishAll(tile: MatmulTile, groupPanels: number): readonly string[] {
+  return range(tile.rows).flatMap((m) =>
+    range(tile.panels).map((p) =>
+      `  finish(first_row + ${m}u, (first_panel + ${p * groupPanels}u) * 8u + lane, sum${m}_${p});`
+    )
+  );
+}
+
+function reduceSlices(tile: MatmulTile): readonly string[] {
+  return range(tile.rows).flatMap((m) =>
+    range(tile.panels).flatMap((p) => [
+      `  sums[thread] = sum${m}_${p};`,
+      "  workgroupBarrier();",
+      `  for (var half = ${tile.threads / 2}u; half >= 8u; half /= 2u) {`,
+      "    if (thread < half) { sums[thread] += sums[thread + half]; }",
+      "    workgroupBarrier();",
+      "  }",
+      `  if (thread < 8u) { finish(first_row + ${m}u, (first_panel + ${p}u) * 8u + lane, sums[lane]); }`,
+      "  workgroupBarrier();  // before the sums are used again",
+    ])
+  );
+}

@@ -1,0 +1,140 @@
+/**
+ * Reads rows of packed matrices as numbers; what the twins of kernels with weights are made of.
+ *
+ * @module
+ */
+
+import {
+  BLOCK_COLUMNS,
+  paddedColumns,
+  PANEL_ROWS,
+  VALUE_VECTORS,
+  type WeightFormat,
+} from "./weight_format.ts";
+
+/** Planes as a kernel's twin gets them; `values` of an f32 matrix may be floats or their bits. */
+export interface PlaneArrays {
+  /** The weights or their low bits. */
+  readonly values: Uint32Array | Float32Array;
+  /** Scales and minima. */
+  readonly scales?: Uint32Array;
+  /** Bits above the fourth. */
+  readonly high?: Uint32Array;
+}
+
+/** Reads one row of a matrix as numbers into `target`, [padded columns]. */
+export type RowReader = (row: number, target: Float64Array) => void;
+
+/**
+ * Makes a function that reads rows of a packed matrix as numbers.
+ *
+ * @param format Format of the planes.
+ * @param planes The planes; `f32` values may also be a Float32Array.
+ * @param columns Columns of the matrix; padded up.
+ * @returns The reader; it fills as many elements as there are padded columns.
+ */
+export function rowReader(
+  format: WeightFormat,
+  planes: PlaneArrays,
+  columns: number,
+): RowReader {
+  const blocks = paddedColumns(columns) / BLOCK_COLUMNS;
+  const vectors = VALUE_VECTORS[format];
+  const readBlock = blockReader(format, planes);
+  return (row, target) => {
+    const lane = row % PANEL_ROWS;
+    const panel = (row - lane) / PANEL_ROWS;
+    for (let block = 0; block < blocks; block++) {
+      const index = panel * blocks + block;
+      readBlock(target, {
+        first: block * BLOCK_COLUMNS,
+        values: (index * vectors * PANEL_ROWS + lane) * 4,
+        scale: index * PANEL_ROWS + lane,
+      });
+    }
+  };
+}
+
+/** Where a block of one row begins: its first column, its first word of `values`, its word of `scales`. */
+interface BlockPlace {
+  readonly first: number;
+  readonly values: number;
+  readonly scale: number;
+}
+
+type BlockReader = (target: Float64Array, place: BlockPlace) => void;
+
+function blockReader(
+  format: WeightFormat,
+  planes: PlaneArrays,
+): BlockReader {
+  const { values } = planes;
+  const bytes = [values.buffer, values.byteOffset] as const;
+  if (format === "f32") return floatReader(new Float32Array(...bytes, values.length), 4);
+  if (format === "f16") return floatReader(new Float16Array(...bytes, values.length * 2), 8);
+  const words = values as Uint32Array;
+  if (format === "bf16") return bfloatReader(words);
+  const scaleWords = planes.scales!;
+  const halves = new Float16Array(
+    scaleWords.buffer,
+    scaleWords.byteOffset,
+    scaleWords.length * 2,
+  );
+  if (format === "q8") {
+    return byteReader(new Int8Array(...bytes, values.length * 4), halves);
+  }
+  return nibbleReader(format, { words, halves, high: planes.high ?? words });
+}
+
+/** Reads vectors of 16 bytes that hold `perVector` floats; those of a row are 8 vectors apart. */
+function floatReader(floats: Float32Array | Float16Array, perVector: number): BlockReader {
+  return (target, place) => {
+    const start = place.values / 4 * perVector;
+    for (let i = 0; i < BLOCK_COLUMNS; i++) {
+      const vector = Math.floor(i / perVector) * PANEL_ROWS;
+      target[place.first + i] = floats[start + vector * perVector + i % perVector]!;
+    }
+  };
+}
+
+function bfloatReader(words: Uint32Array): BlockReader {
+  const bits = new Uint32Array(1);
+  const float = new Float32Array(bits.buffer);
+  return (target, place) => {
+    for (let i = 0; i < BLOCK_COLUMNS; i++) {
+      const word = words[place.values + (i >> 3) * PANEL_ROWS * 4 + (i >> 1 & 3)]!;
+      bits[0] = i % 2 === 0 ? word << 16 : word & 0xffff0000;
+      target[place.first + i] = float[0]!;
+    }
+  };
+}
+
+function byteReader(bytes: Int8Array, halves: Float16Array): BlockReader {
+  return (target, place) => {
+    const scale = halves[place.scale * 2]!;
+    for (let i = 0; i < BLOCK_COLUMNS; i++) {
+      const byte = place.values * 4 + (i >> 4) * PANEL_ROWS * 16 + (i & 15);
+      target[place.first + i] = scale * bytes[byte]!;
+    }
+  };
+}
+
+function nibbleReader(
+  format: "q4" | "q5" | "q6",
+  planes: { words: Uint32Array; halves: Float16Array; high: Uint32Array },
+): BlockReader {
+  const { words, halves, high } = planes;
+  return (target, place) => {
+    const first = halves[place.scale * 2]!;
+    const second = halves[place.scale * 2 + 1]!;
+    for (let i = 0; i < BLOCK_COLUMNS; i++) {
+      const shift = 8 * (i & 3) + (i < 16 ? 0 : 4);
+      let q = words[place.values + (i >> 2 & 3)]! >>> shift & 15;
+      if (format === "q5") q |= (high[place.scale]! >>> i & 1) << 4;
+      if (format === "q6") q |= (high[place.scale * 2 + (i >> 4)]! >>> 2 * (i & 15) & 3) << 4;
+      target[place.first + i] = format === "q6"
+        ? (i < 16 ? first : second) * (q - 32)
+        : first * q + second;
+    }
+  };
+}

@@ -1,0 +1,135 @@
+/**
+ * Pieces of WGSL that turn packed weights into numbers, for kernels generated per format.
+ *
+ * A block of 32 columns is taken in 8 quads of 4 columns. `quad` q of a row is weights 4q to 4q + 3.
+ *
+ * @module
+ */
+
+import { HIGH_WORDS, SCALE_WORDS, VALUE_VECTORS, type WeightFormat } from "./weight_format.ts";
+
+/** Type of the elements of each plane's binding; planes a format lacks are left out. */
+export function planeTypes(format: WeightFormat): Readonly<Record<string, string>> {
+  return {
+    values: format === "f32" ? "vec4f" : "vec4u",
+    ...(SCALE_WORDS[format] > 0 && { scales: "u32" }),
+    ...(HIGH_WORDS[format] > 0 && { high: HIGH_WORDS[format] === 2 ? "vec2u" : "u32" }),
+  };
+}
+
+/** Bindings of the planes, for a kernel's contract. */
+export function planeBindings(
+  format: WeightFormat,
+): Readonly<Record<string, "read f32" | "read u32">> {
+  return {
+    values: format === "f32" ? "read f32" : "read u32",
+    ...(SCALE_WORDS[format] > 0 && { scales: "read u32" as const }),
+    ...(HIGH_WORDS[format] > 0 && { high: "read u32" as const }),
+  };
+}
+
+/**
+ * WGSL functions that the expressions of `quadExpression` call.
+ *
+ * @param format Weight format.
+ * @returns Declarations, or an empty string.
+ */
+export function weightHelpers(format: WeightFormat): string {
+  const lines: Partial<Record<WeightFormat, string>> = {
+    f16: `fn halves(words: vec2u) -> vec4f {
+  return vec4f(unpack2x16float(words.x), unpack2x16float(words.y));
+}`,
+    bf16: `fn halves(words: vec2u) -> vec4f {
+  return bitcast<vec4f>(vec4u(words.x << 16u, words.x & 0xffff0000u, words.y << 16u, words.y & 0xffff0000u));
+}`,
+    q8: `fn bytes(word: u32) -> vec4f {
+  return vec4f(vec4i(vec4u(word) << vec4u(24u, 16u, 8u, 0u)) >> vec4u(24u));
+}`,
+    q4: `fn low(word: u32) -> vec4f {
+  return vec4f(vec4i((vec4u(word) >> vec4u(0u, 8u, 16u, 24u)) & vec4u(15u)));
+}
+fn upper(word: u32) -> vec4f {
+  return vec4f(vec4i((vec4u(word) >> vec4u(4u, 12u, 20u, 28u)) & vec4u(15u)));
+}`,
+  };
+  const joined = `fn low(word: u32, high: vec4u) -> vec4f {
+  return vec4f(vec4i(((vec4u(word) >> vec4u(0u, 8u, 16u, 24u)) & vec4u(15u)) | high));
+}
+fn upper(word: u32, high: vec4u) -> vec4f {
+  return vec4f(vec4i(((vec4u(word) >> vec4u(4u, 12u, 20u, 28u)) & vec4u(15u)) | high));
+}`;
+  return lines[format] ?? (format === "f32" ? "" : joined);
+}
+
+/** Names of the WGSL variables that hold what was loaded for one row and block. */
+export interface BlockNames {
+  /** Vector of the values plane that holds the quad. */
+  readonly values: string;
+  /** `vec2f` of scale and minimum, or of the two scales of q6. */
+  readonly scale: string;
+  /** Words of the high plane. */
+  readonly high: string;
+}
+
+/** Which vector of a block's values holds a quad. */
+export function quadVector(format: WeightFormat, quad: number): number {
+  return VALUE_VECTORS[format] === 1 ? 0 : Math.floor(quad * VALUE_VECTORS[format] / 8);
+}
+
+/**
+ * WGSL expression for four neighboring weights.
+ *
+ * @param format Weight format.
+ * @param quad Which four of the block's 32, from 0 to 7.
+ * @param names Variables to read.
+ * @returns An expression of type `vec4f`.
+ */
+export function quadExpression(format: WeightFormat, quad: number, names: BlockNames): string {
+  const { values, scale, high } = names;
+  const word = `${values}.${"xyzw"[quad % 4]}`;
+  const half = quad < 4 ? "low" : "upper";
+  switch (format) {
+    case "f32":
+      return values;
+    case "f16":
+    case "bf16":
+      return `halves(${values}.${quad % 2 === 0 ? "xy" : "zw"})`;
+    case "q8":
+      return `bytes(${word}) * ${scale}.x`;
+    case "q4":
+      return `${half}(${word}) * ${scale}.x + ${scale}.y`;
+    case "q5":
+      return `${half}(${word}, ${fifthBits(high, quad)}) * ${scale}.x + ${scale}.y`;
+    case "q6": {
+      const own = `${scale}.${quad < 4 ? "x" : "y"}`;
+      return `${half}(${word}, ${sixthBits(high, quad)}) * ${own} - 32.0 * ${own}`;
+    }
+  }
+}
+
+/** Bits 4q to 4q + 3 of a word, each moved to bit 4 of its component. */
+function fifthBits(high: string, quad: number): string {
+  return movedBits(high, { first: 4 * quad, step: 1, mask: 16 });
+}
+
+/** Bit pairs 4q to 4q + 3 of two words, each moved to bits 4 and 5 of its component. */
+function sixthBits(high: string, quad: number): string {
+  return movedBits(`${high}.${quad < 4 ? "x" : "y"}`, {
+    first: 8 * (quad % 4),
+    step: 2,
+    mask: 48,
+  });
+}
+
+function movedBits(
+  word: string,
+  bits: { readonly first: number; readonly step: number; readonly mask: number },
+): string {
+  const shifts = [0, 1, 2, 3].map((i) => bits.first + i * bits.step - 4);
+  const isLeft = shifts[0]! < 0;
+  // One vector shift goes one way only; the first quad moves up before it moves down.
+  const moved = isLeft
+    ? `((vec4u(${word}) << vec4u(4u)) >> vec4u(${shifts.map((shift) => `${shift + 4}u`)}))`
+    : `(vec4u(${word}) >> vec4u(${shifts.map((shift) => `${shift}u`)}))`;
+  return `(${moved} & vec4u(${bits.mask}u))`;
+}
