@@ -9,7 +9,14 @@ import { DataError } from "../core/check.ts";
 import { replaceWordCache } from "./tokenizer_cache.ts";
 import { type TokenSpans, tokenSpans } from "./tokenizer_offsets.ts";
 import type { TokenizerFiles } from "./tokenizer_gguf.ts";
-import { hasPrefixSpace, pieceBytes, pieceEncoding, unicodeForm } from "./tokenizer_pieces.ts";
+import {
+  hasPrefixSpace,
+  pieceBytes,
+  type PieceEncoding,
+  pieceEncoding,
+  type UnicodeForm,
+  unicodeForm,
+} from "./tokenizer_pieces.ts";
 import { repairTokenizerJson } from "./tokenizer_repair.ts";
 
 export { type TokenizerFiles, tokenizerFromGguf } from "./tokenizer_gguf.ts";
@@ -77,10 +84,12 @@ class FileTokenizer implements Tokenizer {
   readonly #ids = new Map<string, number>();
   readonly #added = new Set<number>();
   readonly #special = new Set<number>();
-  readonly #json: object;
+  readonly #encoding: PieceEncoding;
+  readonly #form: UnicodeForm | undefined;
 
   constructor(json: Record<string, unknown>, config: object) {
-    this.#json = json;
+    this.#encoding = pieceEncoding(json);
+    this.#form = unicodeForm(json);
     this.hasPrefixSpace = hasPrefixSpace(json);
     const { model, added_tokens } = json as unknown as TokenizerJson;
     for (const [piece, id] of modelEntries(model.vocab)) this.#define(piece, id);
@@ -95,20 +104,18 @@ class FileTokenizer implements Tokenizer {
   }
 
   encode(text: string, options: { readonly addSpecialTokens?: boolean } = {}): number[] {
-    // A lone surrogate has no UTF-8; the original tokenizers never see one.
-    const { ids } = this.#library.encode(text.toWellFormed(), {
-      add_special_tokens: options.addSpecialTokens ?? true,
-    });
-    if (!ids.includes(undefined as unknown as number)) return ids;
+    const addSpecial = options.addSpecialTokens ?? true;
+    const ids = this.#libraryIds(text, addSpecial) as (number | undefined)[];
+    if (!ids.includes(undefined)) return ids as number[];
     throw new DataError(
-      "Cannot encode a text: the vocabulary must cover every byte of it: current value has a token without an id",
+      "Cannot encode a text: the vocabulary must cover every part of it: current value is a token without an id",
     );
   }
 
   encodeWithOffsets(text: string): TokenSpans {
     const ids = this.encode(text, { addSpecialTokens: false });
     const bytes = ids.map((id) => this.tokenBytes(id));
-    const form = unicodeForm(this.#json);
+    const form = this.#form;
     return tokenSpans(text, {
       ids,
       bytes,
@@ -131,7 +138,7 @@ class FileTokenizer implements Tokenizer {
   tokenBytes(id: number): Uint8Array {
     const known = this.#bytes[id];
     if (known !== undefined) return known;
-    const encoding = this.#added.has(id) ? "plain" : pieceEncoding(this.#json);
+    const encoding = this.#added.has(id) ? "plain" : this.#encoding;
     return this.#bytes[id] = pieceBytes(this.piece(id) ?? "", encoding);
   }
 
@@ -148,6 +155,19 @@ class FileTokenizer implements Tokenizer {
 
   isSpecial(id: number): boolean {
     return this.#special.has(id);
+  }
+
+  #libraryIds(text: string, addSpecial: boolean): number[] {
+    try {
+      // A lone surrogate has no UTF-8; the original tokenizers never see one.
+      return this.#library.encode(text.toWellFormed(), { add_special_tokens: addSpecial }).ids;
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      throw new DataError(
+        `Cannot encode a text: tokenizer.json must describe a working tokenizer: current value is ${reason}`,
+        { cause },
+      );
+    }
   }
 
   #define(piece: string, id: number): void {

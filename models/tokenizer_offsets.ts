@@ -5,6 +5,7 @@
  */
 
 import { DataError } from "../core/check.ts";
+import type { UnicodeForm } from "./tokenizer_pieces.ts";
 
 /** Tokens with their places in a text. */
 export interface TokenSpans {
@@ -23,7 +24,7 @@ export interface SpelledTokens {
   /** Bytes of each token, [tokens]. */
   readonly bytes: readonly Uint8Array[];
   /** Unicode form that the text was put into. */
-  readonly form?: "NFC" | "NFD" | "NFKC" | "NFKD";
+  readonly form?: UnicodeForm;
   /** Whether a space was put before the text. */
   readonly hasPrefixSpace: boolean;
 }

@@ -7,6 +7,9 @@
 /** How a vocabulary writes bytes as text. */
 export type PieceEncoding = "byteLevel" | "metaspace" | "plain";
 
+/** Unicode forms that a tokenizer may put text into. */
+export type UnicodeForm = "NFC" | "NFD" | "NFKC" | "NFKD";
+
 /** Code point of the first stand-in for a byte that is not printable. */
 const FIRST_STAND_IN = 0x100;
 const BYTE_PIECE = /^<0x([0-9A-Fa-f]{2})>$/;
@@ -50,7 +53,7 @@ export function hasPrefixSpace(json: object): boolean {
  * @param json Content of `tokenizer.json`.
  * @returns The form; undefined if there is none.
  */
-export function unicodeForm(json: object): "NFC" | "NFD" | "NFKC" | "NFKD" | undefined {
+export function unicodeForm(json: object): UnicodeForm | undefined {
   const { normalizer } = json as { normalizer?: unknown };
   const types = componentTypes(normalizer);
   return (["NFC", "NFD", "NFKC", "NFKD"] as const).find((form) => types.includes(form));

@@ -8,6 +8,8 @@
  * @module
  */
 
+import { DataError } from "../core/check.ts";
+
 /** Any component: a normalizer, pre-tokenizer, decoder or post-processor. */
 type Component = Readonly<Record<string, unknown>>;
 
@@ -26,9 +28,11 @@ const FOLDED_CONTRACTION = "(?i:'s|'\u017f|";
  *
  * @param json Content of the file; not changed.
  * @returns The same with all top-level parts present and the pre-tokenizer rewritten.
+ * @throws {DataError} If a pattern is neither a string nor a regular expression.
  */
 export function repairTokenizerJson(json: object): Record<string, unknown> {
   const parts = json as Component;
+  checkPatterns([parts.normalizer, parts.pre_tokenizer, parts.decoder], 0);
   return {
     ...parts,
     added_tokens: parts.added_tokens ?? [],
@@ -52,6 +56,24 @@ function repair(value: unknown, depth: number): unknown {
   if (component.type === "ByteLevel") return repairByteLevel(component);
   if (component.type === "Split") return repairSplit(component);
   return component;
+}
+
+/** The library prints a warning and goes on without a pattern that it cannot read. */
+function checkPatterns(components: readonly unknown[], depth: number): void {
+  for (const value of components) {
+    if (typeof value !== "object" || value === null) continue;
+    const { pattern, pretokenizers, normalizers, decoders } = value as Component;
+    const { Regex, String } = (pattern ?? {}) as Component;
+    if (pattern !== undefined && typeof Regex !== "string" && typeof String !== "string") {
+      throw new DataError(
+        `Cannot build a tokenizer: a pattern must have a Regex or a String: current value is ${
+          JSON.stringify(pattern)
+        }`,
+      );
+    }
+    const parts = [pretokenizers, normalizers, decoders].filter(Array.isArray).flat();
+    if (depth < MAX_DEPTH) checkPatterns(parts, depth + 1);
+  }
 }
 
 /** With a prefix space the order of the two steps matters, so that case is left to the library. */

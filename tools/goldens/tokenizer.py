@@ -7,7 +7,8 @@ takes the tokenizer that transformers builds from GGUF metadata, puts back what 
 out of the published tokenizer, and encodes
 
 * lines written for this purpose (lines.json): stored as ids;
-* 1,000 lines of the evaluation data: stored as file, line number and a hash of the ids, no text.
+* 1,000 lines of the evaluation data: stored as file, line number and a hash of the ids, no text;
+* the conversations of conversations.json, with the template of each model and with those beside them.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import hashlib
 import json
 import pathlib
 
+import jinja2
 import tokenizers
 import transformers
 from tokenizers import Tokenizer, normalizers, pre_tokenizers
@@ -28,9 +30,8 @@ LINES = 1000
 LONGEST_LINE = 8000  # characters
 
 
-def published(kind, path):
+def published(kind, loaded):
     """The tokenizer of a GGUF file, as the model was published."""
-    loaded = transformers.AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
     backend = loaded.backend_tokenizer
     if kind == "qwen2":
         # The published file normalizes to NFC; the conversion has no normalizer.
@@ -57,6 +58,28 @@ def data_lines(folder):
     return [chosen[int(i * step)] for i in range(LINES)] if step >= 1 else chosen
 
 
+def render(loaded, template, conversation, prompt):
+    """One conversation, or None where the template refuses it."""
+    try:
+        return loaded.apply_chat_template(
+            conversation, tokenize=False, add_generation_prompt=prompt, **({"chat_template": template} if template else {})
+        )
+    except jinja2.TemplateError:
+        return None
+
+
+def chats(loaded):
+    """Every conversation under every template, without and with the start of an answer."""
+    given = json.loads((FIXTURES / "conversations.json").read_text())
+    templates = {**{kind: (tokenizer, None) for kind, tokenizer in loaded.items()}}
+    plain = loaded["smollm"]
+    templates |= {name: (plain, template) for name, template in given["templates"].items()}
+    return {
+        name: [[render(tokenizer, template, c, prompt) for prompt in (False, True)] for c in given["conversations"]]
+        for name, (tokenizer, template) in templates.items()
+    }
+
+
 def hash_ids(ids):
     """First 16 hexadecimal digits of the SHA-256 of the ids in decimal, joined by commas."""
     return hashlib.sha256(",".join(map(str, ids)).encode()).hexdigest()[:16]
@@ -74,13 +97,17 @@ def main():
     arguments = parser.parse_args()
     own = json.loads((FIXTURES / "lines.json").read_text())
     from_data = data_lines(arguments.data)
-    backends = {kind: published(kind, arguments.models / file) for kind, file in MODELS.items()}
+    load = transformers.AutoTokenizer.from_pretrained
+    loaded = {kind: load(str(arguments.models), gguf_file=file) for kind, file in MODELS.items()}
+    backends = {kind: published(kind, tokenizer) for kind, tokenizer in loaded.items()}
     embedded = pathlib.Path(__file__).resolve().parents[2] / "data" / "embedded" / "large" / "tokenizer.json"
     backends["embedded"] = Tokenizer.from_file(str(embedded))
     versions = {"transformers": transformers.__version__, "tokenizers": tokenizers.__version__}
     encode = {kind: (lambda text, b=backend: b.encode(text).ids) for kind, backend in backends.items()}
     write("own_lines.json", {"made_with": versions, "ids": {kind: [f(text) for text in own] for kind, f in encode.items()}})
     rows = [[name, number, *(hash_ids(f(text)) for f in encode.values())] for name, number, text in from_data]
+    special = {kind: [tokenizer.bos_token, tokenizer.eos_token] for kind, tokenizer in loaded.items()}
+    write("chats.json", {"made_with": versions, "special": special, "rendered": chats(loaded)})
     write("data_lines.json", {"made_with": versions, "columns": ["file", "line", *encode], "rows": rows})
 
 
