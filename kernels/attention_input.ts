@@ -152,7 +152,10 @@ export function unpackHalves(words: Uint32Array): Float16Array {
  * @returns The sequence in the cache and the position of the row's token.
  */
 export function rowPlace(
-  run: Pick<AttentionRun, "params"> & { readonly buffers: { readonly state: Uint32Array } },
+  run: {
+    readonly buffers: { readonly state: Uint32Array };
+    readonly params: { readonly rows_per_sequence: number };
+  },
   row: number,
 ): { sequence: number; position: number } {
   const { state } = run.buffers;

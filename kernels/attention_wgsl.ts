@@ -65,11 +65,10 @@ export function paramsText(fields: Readonly<Record<string, string>>): string {
 }
 
 /** Element types of the bindings of attention kernels, where not `f32` or `u32`. */
-const VECTOR_BINDINGS: Readonly<Record<string, string>> = {
+export const VECTOR_BINDINGS: Readonly<Record<string, string>> = {
   qkv: "vec4f",
   keys: "vec4u",
   values: "vec4u",
-  output: "vec4f",
   partial: "vec4f",
 };
 
@@ -77,15 +76,65 @@ const VECTOR_BINDINGS: Readonly<Record<string, string>> = {
  * Writes the storage bindings.
  *
  * @param bindings Names and uses, in order, as in a kernel's contract.
+ * @param vectors Element types by name, where not `f32` or `u32`.
  * @returns WGSL text.
  */
-export function bindingsText(bindings: Readonly<Record<string, string>>): string {
+export function bindingsText(
+  bindings: Readonly<Record<string, string>>,
+  vectors: Readonly<Record<string, string>> = VECTOR_BINDINGS,
+): string {
   return Object.entries(bindings).map(([name, binding], index) => {
     const [use, type] = binding.split(" ");
     const access = use === "read" ? "read" : "read_write";
-    const element = VECTOR_BINDINGS[name] ?? type;
+    const element = vectors[name] ?? type;
     return `@group(0) @binding(${index}) var<storage, ${access}> ${name}: array<${element}>;\n`;
   }).join("");
+}
+
+/** What the buffers hold, for the headers of generated kernels. */
+const BUFFER_NOTES: Readonly<Record<string, string>> = {
+  state: "u32: first sequence of the step, then the cached tokens of each sequence",
+  qkv: "f32[rows, stride], query heads first, after RoPE",
+  keys: "f16x2[sequences, kv_heads, capacity, head size / 2], after RoPE",
+  values: "f16x2, same shape as keys",
+  visible: "bits[query_heads, visible_words], one per position; read if is_masked is 1",
+  log_sum: "f32[query_heads, rows], log-sum-exp of each row's scores",
+};
+
+/** What the header of a generated kernel says. */
+export interface HeaderOptions {
+  /** Entry point. */
+  readonly name: string;
+  /** What it computes. */
+  readonly summary: string;
+  /** What the workgroups along each axis are. */
+  readonly grid: string;
+  /** Storage bindings. */
+  readonly bindings: Readonly<Record<string, string>>;
+  /** What its own buffers hold, by name. */
+  readonly notes: Readonly<Record<string, string>>;
+  /** File of the twin. */
+  readonly twin: string;
+}
+
+/**
+ * Writes the comment that starts a kernel.
+ *
+ * @param options What it says.
+ * @returns WGSL text.
+ */
+export function headerText(options: HeaderOptions): string {
+  const notes = { ...BUFFER_NOTES, ...options.notes };
+  const buffers = (use: string, label: string) =>
+    Object.entries(options.bindings).filter(([, binding]) => binding.startsWith(use))
+      .map(([name], index) => `// ${index === 0 ? label : "      "}  ${name}: ${notes[name]}\n`)
+      .join("");
+  return `// ${options.name}: ${options.summary}
+//
+// grid    ${options.grid}
+${buffers("read", "reads ")}${buffers("write", "writes")}// twin    ${options.twin}
+
+`;
 }
 
 /** WGSL functions that unpack the two halves of a vector of eight. */

@@ -64,34 +64,69 @@ export interface FlashAttentionBuffers extends AttentionInputBuffers {
   readonly log_sum: DeviceBuffer | BufferWindow;
 }
 
-/** Query rows of one workgroup. */
-interface FlashTile {
+/**
+ * Picks the buffers that every attention kernel reads, so that callers may pass more.
+ *
+ * @param buffers Buffers of a step.
+ * @returns A buffer for each binding; where nothing is masked any buffer does for `visible`.
+ */
+export function inputBuffers(buffers: AttentionInputBuffers): Required<AttentionInputBuffers> {
+  const { state, qkv, keys, visible = state } = buffers;
+  return { state, qkv, keys, visible };
+}
+
+/** How much one workgroup does at a time. */
+export interface FlashTile {
+  /** Query rows of each lane. */
   readonly laneRows: number;
+  /** Keys between two rescalings. */
   readonly keys: number;
+  /** Keys loaded together. */
   readonly tileKeys: number;
 }
 
-function flashTile(headDim: number, lanes: HandOut): FlashTile {
-  if (lanes.isSubgroup) return { laneRows: 1, keys: 4, tileKeys: 4 };
-  return { laneRows: 1, keys: 4, tileKeys: headDim > 128 ? 8 : 16 };
+/**
+ * Chooses the tile that was fastest on the software adapter.
+ *
+ * @param headDim Elements of a head.
+ * @param options How vectors are handed out, and the rows of a KV head.
+ * @returns The tile.
+ */
+export function flashTile(
+  headDim: number,
+  options: { readonly lanes: HandOut; readonly rows: number },
+): FlashTile {
+  const { lanes, rows } = options;
+  if (!lanes.isSubgroup) return { laneRows: 1, keys: 4, tileKeys: headDim > 128 ? 8 : 16 };
+  if (rows <= lanes.lanes) return { laneRows: 1, keys: 4, tileKeys: 4 };
+  const keys = headDim > 80 ? 2 : 4;
+  return { laneRows: 2, keys, tileKeys: keys };
+}
+
+/** What a variant is made for. */
+export interface FlashVariant {
+  /** Elements of a head. */
+  readonly headDim: number;
+  /** Lanes of a subgroup, 0 where there are none. */
+  readonly subgroupSize: number;
+  /** Rows of a KV head: new tokens times query heads of the group. */
+  readonly rows: number;
 }
 
 /**
- * Makes the variant of a kernel for a head size and a device.
+ * Makes a variant of the kernel.
  *
- * @param headDim Elements of a head.
- * @param subgroupSize Lanes of a subgroup, 0 where there are none.
+ * @param variant What it is made for.
  * @returns The kernel.
  * @throws {RangeError} If there is no variant for the head size.
  */
-export function flashAttention(
-  headDim: number,
-  subgroupSize: number,
-): Kernel<FlashAttentionContract> {
+export function flashAttention(variant: FlashVariant): Kernel<FlashAttentionContract> {
+  const { headDim, subgroupSize, rows } = variant;
   checkHeadDim(headDim);
   const lanes = handOut(subgroupSize);
-  const name = variantName("flash_attention", { headDim, handOut: lanes });
-  const tile = flashTile(headDim, lanes);
+  const tile = flashTile(headDim, { lanes, rows });
+  const stem = tile.laneRows > 1 ? "flash_attention_rows" : "flash_attention";
+  const name = variantName(stem, { headDim, handOut: lanes });
   const contract: FlashAttentionContract = {
     name,
     wgsl: flashText({
@@ -157,37 +192,61 @@ function flashAttentionReference(run: KernelRun<FlashAttentionContract>, headDim
  * @throws {RangeError} If the sizes do not fit together.
  */
 export function flashAttentionCommand(
-  info: DeviceInfo,
+  info: Pick<DeviceInfo, "subgroupSize">,
   options: { readonly shape: AttentionShape; readonly buffers: FlashAttentionBuffers },
 ): Command {
   const { shape, buffers } = options;
-  const kernel = flashAttention(shape.headDim, info.subgroupSize);
+  const params = attentionParams(shape);
+  const variant = flashVariant(info, shape);
   return dispatch({
-    kernel,
-    buffers: { ...buffers, visible: buffers.visible ?? buffers.state },
-    params: attentionParams(shape),
-    grid: flashAttentionGrid(shape, info.subgroupSize),
+    kernel: flashAttention(variant),
+    buffers: {
+      ...inputBuffers(buffers),
+      values: buffers.values,
+      output: buffers.output,
+      log_sum: buffers.log_sum,
+    },
+    params,
+    grid: flashAttentionGrid(shape, variant),
   });
+}
+
+/**
+ * Says which variant a step takes.
+ *
+ * @param info The device.
+ * @param shape Sizes of the step.
+ * @returns The variant.
+ */
+export function flashVariant(
+  info: Pick<DeviceInfo, "subgroupSize">,
+  shape: AttentionShape,
+): FlashVariant {
+  const rows = shape.rowsPerSequence * shape.queryHeads / shape.kvHeads;
+  return { headDim: shape.headDim, subgroupSize: info.subgroupSize, rows };
 }
 
 /**
  * Counts the workgroups of `flash_attention`.
  *
  * @param shape Sizes of the step.
- * @param subgroupSize Lanes of a subgroup, 0 where there are none.
+ * @param variant The variant it takes.
  * @returns Tiles of rows, KV heads, sequences.
  */
 export function flashAttentionGrid(
   shape: AttentionShape,
-  subgroupSize: number,
+  variant: FlashVariant,
 ): [number, number, number] {
-  const lanes = handOut(subgroupSize);
-  const rows = shape.rowsPerSequence * shape.queryHeads / shape.kvHeads;
-  const tileRows = lanes.lanes * flashTile(shape.headDim, lanes).laneRows;
-  return [Math.ceil(rows / tileRows), shape.kvHeads, shape.sequences];
+  const lanes = handOut(variant.subgroupSize);
+  const { laneRows } = flashTile(variant.headDim, { lanes, rows: variant.rows });
+  return [Math.ceil(variant.rows / (lanes.lanes * laneRows)), shape.kvHeads, shape.sequences];
 }
 
 /** Variants for the tests that compare contracts with WGSL. */
 export function contractSamples(): Kernel<FlashAttentionContract>[] {
-  return [flashAttention(64, 8), flashAttention(64, 0), flashAttention(128, 8)];
+  return [
+    flashAttention({ headDim: 64, subgroupSize: 8, rows: 7 }),
+    flashAttention({ headDim: 128, subgroupSize: 8, rows: 896 }),
+    flashAttention({ headDim: 64, subgroupSize: 0, rows: 7 }),
+  ];
 }

@@ -11,6 +11,7 @@
 import {
   bindingsText,
   type HandOut,
+  headerText,
   loadText,
   paramsText,
   repeat,
@@ -18,6 +19,7 @@ import {
   tileText,
   type TileVectors,
   UNPACK_TEXT,
+  VECTOR_BINDINGS,
   VISIBLE_TEXT,
 } from "./attention_wgsl.ts";
 
@@ -52,7 +54,9 @@ export interface FlashOptions {
 export function flashText(options: FlashOptions): string {
   const { name, handOut: lanes } = options;
   const tiles = tilesOf(options);
-  return `${bindingsText(options.bindings)}${paramsText(options.params)}
+  return `${flashHeader(options)}${
+    bindingsText(options.bindings, { ...VECTOR_BINDINGS, output: "vec4f" })
+  }${paramsText(options.params)}
 const LANES = ${lanes.lanes}u;
 const LANE_ROWS = ${options.laneRows}u;
 const TILE_KEYS = ${options.tileKeys}u;
@@ -73,6 +77,27 @@ ${lanes.isSubgroup ? subgroupTileText(options, tiles) : workgroupTileText(option
 ${repeat(options.laneRows, (row) => resultText(options, row))}
 }
 `;
+}
+
+function flashHeader(options: FlashOptions): string {
+  const { name, bindings, isSplit } = options;
+  return headerText({
+    name,
+    bindings,
+    summary: isSplit
+      ? "attention of each row to a part of the keys it may see"
+      : "attention of each row to the keys up to its own position",
+    grid: isSplit
+      ? "(splits of the keys, tiles of rows * kv_heads, sequences)"
+      : "(tiles of rows, kv_heads, sequences)",
+    notes: {
+      output: "f32[rows, output_stride], heads side by side",
+      partial:
+        "f32[splits, rows, query_heads, 4 + head size]: largest score in base 2, sum of the\n" +
+        "//         exponentials, two unused, weighted sum of the values",
+    },
+    twin: isSplit ? "decode_attention.ts" : "flash_attention.ts",
+  });
 }
 
 function tilesOf(options: FlashOptions): [TileVectors, TileVectors] {

@@ -1,0 +1,275 @@
+/**
+ * Attention of few rows to many keys: splits of the keys go to different workgroups, then their parts are merged.
+ *
+ * @see {@link https://pytorch.org/blog/flash-decoding | Flash-Decoding}
+ * @module
+ */
+
+import {
+  type BufferWindow,
+  type Command,
+  type DeviceBuffer,
+  type DeviceInfo,
+  dispatch,
+} from "../gpu/device.ts";
+import { defineKernel, type Kernel, type KernelContract, type KernelRun } from "../gpu/kernel.ts";
+import {
+  ATTENTION_PARAMS,
+  attentionParams,
+  type AttentionShape,
+  checkHeadDim,
+  headStart,
+  rowPlace,
+  rowScores,
+  unpackHalves,
+} from "./attention_input.ts";
+import { handOut, variantName } from "./attention_wgsl.ts";
+import { decodeAttentionMerge } from "./decode_attention_merge.ts";
+import {
+  type FlashAttentionBuffers,
+  flashAttentionCommand,
+  type FlashTile,
+  inputBuffers,
+  keyValueMemory,
+} from "./flash_attention.ts";
+import { flashText } from "./flash_attention_wgsl.ts";
+
+const BINDINGS = {
+  state: "read u32",
+  qkv: "read f32",
+  keys: "read u32",
+  values: "read u32",
+  visible: "read u32",
+  partial: "write f32",
+} as const;
+
+const PARAMS = { ...ATTENTION_PARAMS, splits: "u32" } as const;
+
+/** Keys of the shortest split; fewer do not pay for the merge. */
+const SPLIT_KEYS = 64;
+
+/** Most splits of a sequence's keys. */
+const MAX_SPLITS = 32;
+
+/** Contract of every variant of `decode_attention`. */
+export interface DecodeAttentionContract extends KernelContract {
+  /** Storage buffers. */
+  readonly bindings: typeof BINDINGS;
+  /** There are none: sizes that matter are written into the text. */
+  readonly constants: Record<never, number>;
+  /** Sizes, flags and the number of splits. */
+  readonly params: typeof PARAMS;
+}
+
+function decodeTile(headDim: number, isSubgroup: boolean): FlashTile {
+  return { laneRows: 1, keys: 4, tileKeys: isSubgroup ? 4 : headDim > 128 ? 8 : 16 };
+}
+
+/**
+ * Makes the variant of the kernel for a head size and a device.
+ *
+ * @param headDim Elements of a head.
+ * @param subgroupSize Lanes of a subgroup, 0 where there are none.
+ * @returns The kernel.
+ * @throws {RangeError} If there is no variant for the head size.
+ */
+export function decodeAttention(
+  headDim: number,
+  subgroupSize: number,
+): Kernel<DecodeAttentionContract> {
+  checkHeadDim(headDim);
+  const lanes = handOut(subgroupSize);
+  const name = variantName("decode_attention", { headDim, handOut: lanes });
+  const tile = decodeTile(headDim, lanes.isSubgroup);
+  const contract: DecodeAttentionContract = {
+    name,
+    wgsl: flashText({
+      name,
+      headDim,
+      handOut: lanes,
+      ...tile,
+      bindings: BINDINGS,
+      params: PARAMS,
+      isSplit: true,
+    }),
+    bindings: BINDINGS,
+    constants: {},
+    params: PARAMS,
+    ...keyValueMemory({ headDim, tileKeys: tile.tileKeys, lanes }),
+  };
+  const tileRows = lanes.lanes * tile.laneRows;
+  return defineKernel(
+    contract,
+    (run) => decodeAttentionReference(run, { headDim, tileRows, tileKeys: tile.tileKeys }),
+  );
+}
+
+/** Sizes that decide which keys belong to a split. */
+interface SplitSizes {
+  readonly headDim: number;
+  readonly tileRows: number;
+  readonly tileKeys: number;
+}
+
+function decodeAttentionReference(
+  run: KernelRun<DecodeAttentionContract>,
+  sizes: SplitSizes,
+): void {
+  const { buffers, params } = run;
+  const { headDim } = sizes;
+  const values = unpackHalves(buffers.values);
+  for (let row = 0; row < params.rows; row++) {
+    const { sequence } = rowPlace(run, row);
+    for (let head = 0; head < params.query_heads; head++) {
+      const scores = rowScores(run, { row, head, headDim });
+      const first = headStart(run, { sequence, head, headDim });
+      const length = splitLength(run, { row, head, sizes });
+      for (let split = 0; split < params.splits; split++) {
+        const part = new Float64Array(headDim + 4);
+        part[0] = -3.4e38;
+        const range = scores.subarray(split * length, (split + 1) * length);
+        for (const score of range) part[0] = Math.max(part[0], score * Math.LOG2E);
+        range.forEach((score, index) => {
+          const weight = 2 ** (score * Math.LOG2E - part[0]!);
+          const value = first + (split * length + index) * headDim;
+          part[1]! += weight;
+          for (let i = 0; i < headDim; i++) part[4 + i]! += weight * values[value + i]!;
+        });
+        const index = (split * params.rows + row) * params.query_heads + head;
+        buffers.partial.set(part, index * (headDim + 4));
+      }
+    }
+  }
+}
+
+/** All rows of a workgroup cut their keys at the same places, those of the last row. */
+function splitLength(
+  run: KernelRun<DecodeAttentionContract>,
+  at: { readonly row: number; readonly head: number; readonly sizes: SplitSizes },
+): number {
+  const { params } = run;
+  const { tileRows, tileKeys } = at.sizes;
+  const groupSize = params.query_heads / params.kv_heads;
+  const token = at.row % params.rows_per_sequence;
+  const own = token * groupSize + at.head % groupSize;
+  const tileEnd = Math.floor(own / tileRows) * tileRows + tileRows;
+  const lastRow = Math.min(tileEnd, params.rows_per_sequence * groupSize) - 1;
+  const start = rowPlace(run, at.row).position - token;
+  const seen = Math.min(start + Math.floor(lastRow / groupSize) + 1, params.capacity);
+  return Math.ceil(seen / (params.splits * tileKeys)) * tileKeys;
+}
+
+/** Buffers of the two kernels of decode attention. */
+export interface DecodeAttentionBuffers extends FlashAttentionBuffers {
+  /** Scratch of `decodePartialBytes` bytes; not needed where keys are not split. */
+  readonly partial?: DeviceBuffer | BufferWindow;
+}
+
+/**
+ * Chooses into how many parts the keys are split.
+ *
+ * A software adapter has few cores, which the KV heads keep busy; a split would only add a dispatch.
+ *
+ * @param info The device.
+ * @param capacity Positions that the cache has room for.
+ * @returns The number of splits, 1 for none.
+ */
+export function decodeSplits(info: Pick<DeviceInfo, "isSoftware">, capacity: number): number {
+  if (info.isSoftware) return 1;
+  return Math.min(MAX_SPLITS, Math.ceil(capacity / SPLIT_KEYS));
+}
+
+/**
+ * Counts the bytes of the scratch buffer of decode attention.
+ *
+ * @param info The device.
+ * @param shape Sizes of the step.
+ * @returns Bytes, 0 where keys are not split.
+ */
+export function decodePartialBytes(
+  info: Pick<DeviceInfo, "isSoftware">,
+  shape: AttentionShape,
+): number {
+  const splits = decodeSplits(info, shape.capacity);
+  return splits === 1 ? 0 : partialBytes(shape, splits);
+}
+
+/** Bytes of the parts of a step. */
+function partialBytes(shape: AttentionShape, splits: number): number {
+  const rows = shape.sequences * shape.rowsPerSequence;
+  return 4 * splits * rows * shape.queryHeads * (shape.headDim + 4);
+}
+
+/**
+ * Prepares attention of a decode step.
+ *
+ * @param info The device, for the choice of the variant.
+ * @param options Buffers and sizes; `splits` overrides the choice of `decodeSplits`.
+ * @returns One command, or two where keys are split.
+ * @throws {RangeError} If the sizes do not fit together.
+ * @throws {TypeError} If keys are split and `partial` is missing.
+ */
+export function decodeAttentionCommands(
+  info: Pick<DeviceInfo, "isSoftware" | "subgroupSize">,
+  options: {
+    readonly shape: AttentionShape;
+    readonly buffers: DecodeAttentionBuffers;
+    readonly splits?: number;
+  },
+): Command[] {
+  const { shape, buffers } = options;
+  const splits = options.splits ?? decodeSplits(info, shape.capacity);
+  const { partial, output, log_sum, values } = buffers;
+  if (splits === 1) {
+    return [flashAttentionCommand(info, { shape, buffers })];
+  }
+  if (partial === undefined) {
+    throw new TypeError(
+      `Cannot compute attention: "partial" must have ${
+        partialBytes(shape, splits)
+      } bytes: current value is undefined`,
+    );
+  }
+  const rows = shape.sequences * shape.rowsPerSequence;
+  return [
+    dispatch({
+      kernel: decodeAttention(shape.headDim, info.subgroupSize),
+      buffers: { ...inputBuffers(buffers), values, partial },
+      params: { ...attentionParams(shape), splits },
+      grid: decodeAttentionGrid(shape, { splits, subgroupSize: info.subgroupSize }),
+    }),
+    dispatch({
+      kernel: decodeAttentionMerge,
+      buffers: { partial, output, log_sum },
+      constants: { HEAD_DIM: shape.headDim },
+      params: {
+        rows,
+        query_heads: shape.queryHeads,
+        output_stride: shape.outputStride,
+        splits,
+      },
+      grid: [rows, shape.queryHeads, 1],
+    }),
+  ];
+}
+
+/**
+ * Counts the workgroups of `decode_attention`.
+ *
+ * @param shape Sizes of the step.
+ * @param options Splits, and lanes of a subgroup (0 where there are none).
+ * @returns Splits; tiles of rows times KV heads; sequences.
+ */
+export function decodeAttentionGrid(
+  shape: AttentionShape,
+  options: { readonly splits: number; readonly subgroupSize: number },
+): [number, number, number] {
+  const { lanes } = handOut(options.subgroupSize);
+  const rows = shape.rowsPerSequence * shape.queryHeads / shape.kvHeads;
+  return [options.splits, Math.ceil(rows / lanes) * shape.kvHeads, shape.sequences];
+}
+
+/** Variants for the tests that compare contracts with WGSL. */
+export function contractSamples(): Kernel<DecodeAttentionContract>[] {
+  return [decodeAttention(64, 8), decodeAttention(128, 0)];
+}

@@ -1,0 +1,194 @@
+/**
+ * Rotary position embedding of queries and keys, and the write to the cache: contract and twin.
+ *
+ * @see {@link https://arxiv.org/abs/2104.09864 | RoFormer}; pairs are half a head apart, as in the Llama family.
+ * @module
+ */
+
+import { checkInteger } from "../core/check.ts";
+import { type BufferWindow, type Command, type DeviceBuffer, dispatch } from "../gpu/device.ts";
+import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
+import { rowPlace, unpackHalves } from "./attention_input.ts";
+import wgsl from "./rope_cache.wgsl" with { type: "text" };
+
+const WORKGROUP_SIZE = 64;
+
+const CONTRACT = {
+  name: "rope_cache",
+  wgsl,
+  bindings: {
+    state: "read u32",
+    rotation: "read f32",
+    q_norm: "read f32",
+    k_norm: "read f32",
+    qkv: "write f32",
+    keys: "write u32",
+    values: "write u32",
+  },
+  constants: { WORKGROUP_SIZE, HEAD_DIM: 64 },
+  params: {
+    rows: "u32",
+    rows_per_sequence: "u32",
+    capacity: "u32",
+    stride: "u32",
+    query_heads: "u32",
+    kv_heads: "u32",
+    has_norm: "u32",
+    epsilon: "f32",
+  },
+  workgroupBytes: 4 * WORKGROUP_SIZE,
+} as const;
+
+/** Contract and twin of `rope_cache.wgsl`. */
+export const ropeCache: Kernel<typeof CONTRACT> = defineKernel(CONTRACT, rotateAndStore);
+
+function rotateAndStore(run: KernelRun<typeof CONTRACT>): void {
+  const { buffers, constants: { HEAD_DIM: headDim }, params } = run;
+  const { query_heads, kv_heads, capacity } = params;
+  const keys = unpackHalves(buffers.keys);
+  const values = unpackHalves(buffers.values);
+  for (let row = 0; row < params.rows; row++) {
+    const { sequence, position } = rowPlace({ buffers, params }, row);
+    if (position >= capacity) continue;
+    for (let head = 0; head < query_heads + 2 * kv_heads; head++) {
+      const first = row * params.stride + head * headDim;
+      const input = buffers.qkv.subarray(first, first + headDim);
+      const isQuery = head < query_heads;
+      if (isQuery) {
+        input.set(rotate(normalizeHead(input, buffers.q_norm, params), position, buffers.rotation));
+        continue;
+      }
+      const kvHead = (head - query_heads) % kv_heads;
+      const slot = ((sequence * kv_heads + kvHead) * capacity + position) * headDim;
+      if (head >= query_heads + kv_heads) values.set(input, slot);
+      else {
+        const normal = normalizeHead(input, buffers.k_norm, params);
+        keys.set(rotate(normal, position, buffers.rotation), slot);
+      }
+    }
+  }
+}
+
+function normalizeHead(
+  input: Float32Array,
+  weight: Float32Array,
+  params: { readonly has_norm: number; readonly epsilon: number },
+): Float64Array {
+  const values = Float64Array.from(input);
+  if (params.has_norm !== 1) return values;
+  const squares = values.reduce((sum, value) => sum + value * value, 0);
+  const factor = 1 / Math.sqrt(squares / values.length + params.epsilon);
+  return values.map((value, i) => value * factor * weight[i]!);
+}
+
+function rotate(input: Float64Array, position: number, rotation: Float32Array): Float64Array {
+  const half = input.length / 2;
+  return input.map((value, i) => {
+    const cosine = rotation[position * input.length + i % half]!;
+    const sine = rotation[position * input.length + half + i % half]!;
+    return i < half ? value * cosine - input[i + half]! * sine : value * cosine +
+      input[i - half]! * sine;
+  });
+}
+
+/** Sizes of a step. */
+export interface RopeCacheShape {
+  /** Sequences in the step. */
+  readonly sequences: number;
+  /** New tokens of each sequence. */
+  readonly rowsPerSequence: number;
+  /** Positions that the cache has room for. */
+  readonly capacity: number;
+  /** Elements from one row of `qkv` to the next. */
+  readonly stride: number;
+  /** Query heads. */
+  readonly queryHeads: number;
+  /** KV heads. */
+  readonly kvHeads: number;
+  /** Elements of a head; a multiple of 4 up to 256. */
+  readonly headDim: number;
+  /** Added to the mean square of a head; needed with norm weights. */
+  readonly epsilon?: number;
+}
+
+/** Buffers of `rope_cache`. */
+export interface RopeCacheBuffers {
+  /** First sequence of the step, then the cached tokens of each sequence, u32. */
+  readonly state: DeviceBuffer | BufferWindow;
+  /** Cosines and sines of each position, f32 [capacity, headDim]. */
+  readonly rotation: DeviceBuffer | BufferWindow;
+  /** Weights of the norm of query heads (Qwen3), f32 [headDim]; left out without such a norm. */
+  readonly q_norm?: DeviceBuffer | BufferWindow;
+  /** Weights of the norm of key heads, f32 [headDim]. */
+  readonly k_norm?: DeviceBuffer | BufferWindow;
+  /** Rows of query, key and value heads, f32 [rows, stride]; queries are rotated in place. */
+  readonly qkv: DeviceBuffer | BufferWindow;
+  /** Packed halves [sequences, kvHeads, capacity, headDim / 2]. */
+  readonly keys: DeviceBuffer | BufferWindow;
+  /** Packed halves, as `keys`. */
+  readonly values: DeviceBuffer | BufferWindow;
+}
+
+/**
+ * Prepares the rotation and cache write of a step.
+ *
+ * @param buffers What it reads and writes; with both norm weights or none.
+ * @param shape Sizes.
+ * @returns The command.
+ * @throws {RangeError} If the head size is not supported or rows are shorter than their heads.
+ * @throws {TypeError} If only one of the norm weights is given.
+ */
+export function ropeCacheCommand(buffers: RopeCacheBuffers, shape: RopeCacheShape): Command {
+  const action = "rotate heads";
+  const { headDim, queryHeads, kvHeads, stride, sequences, rowsPerSequence } = shape;
+  const heads = queryHeads + 2 * kvHeads;
+  const { state, rotation, q_norm, k_norm, qkv, keys, values } = buffers;
+  checkInteger(action, "headDim / 4", { value: headDim / 4, min: 1, max: WORKGROUP_SIZE });
+  checkInteger(action, "stride", { value: stride, min: heads * headDim });
+  if ((q_norm === undefined) !== (k_norm === undefined)) {
+    throw new TypeError(
+      `Cannot ${action}: q_norm and k_norm must be given together: current value is one of them`,
+    );
+  }
+  return dispatch({
+    kernel: ropeCache,
+    buffers: {
+      state,
+      rotation,
+      q_norm: q_norm ?? rotation,
+      k_norm: k_norm ?? rotation,
+      qkv,
+      keys,
+      values,
+    },
+    constants: { HEAD_DIM: headDim },
+    params: {
+      rows: sequences * rowsPerSequence,
+      rows_per_sequence: rowsPerSequence,
+      capacity: shape.capacity,
+      stride,
+      query_heads: queryHeads,
+      kv_heads: kvHeads,
+      has_norm: q_norm === undefined ? 0 : 1,
+      epsilon: shape.epsilon ?? 0,
+    },
+    grid: ropeCacheGrid(shape),
+  });
+}
+
+/**
+ * Counts the workgroups of `rope_cache`.
+ *
+ * @param shape Sizes of the step.
+ * @returns Groups of heads, rows, 1.
+ */
+export function ropeCacheGrid(
+  shape: Pick<
+    RopeCacheShape,
+    "headDim" | "kvHeads" | "queryHeads" | "rowsPerSequence" | "sequences"
+  >,
+): [number, number, number] {
+  const groupHeads = Math.floor(WORKGROUP_SIZE / (shape.headDim / 4));
+  const heads = shape.queryHeads + 2 * shape.kvHeads;
+  return [Math.ceil(heads / groupHeads), shape.sequences * shape.rowsPerSequence, 1];
+}
