@@ -1,0 +1,191 @@
+/**
+ * Tests of `kernels/rope_cache.*`.
+ *
+ * @module
+ */
+
+import { assertEquals, assertThrows } from "@std/assert";
+import { unpackFloat16 } from "../../core/float16.ts";
+import { seededRandom } from "../../core/random.ts";
+import { ropeCache, ropeCacheCommand, ropeCacheGrid } from "../../kernels/rope_cache.ts";
+import { assertClose } from "../support/assert_close.ts";
+import { hasGpu } from "../support/gpu.ts";
+import { type ArrayRun, runKernel, runReference } from "../support/run_kernel.ts";
+
+interface Case {
+  readonly queryHeads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly rowsPerSequence: number;
+  readonly cached: readonly number[];
+  readonly firstSequence?: number;
+  readonly hasNorm?: boolean;
+}
+
+const cases: Case[] = [
+  { queryHeads: 1, kvHeads: 1, headDim: 4, rowsPerSequence: 1, cached: [0] },
+  { queryHeads: 4, kvHeads: 2, headDim: 8, rowsPerSequence: 3, cached: [5, 0], firstSequence: 1 },
+  { queryHeads: 14, kvHeads: 2, headDim: 64, rowsPerSequence: 7, cached: [11] },
+  { queryHeads: 5, kvHeads: 5, headDim: 80, rowsPerSequence: 2, cached: [3, 4] },
+  { queryHeads: 12, kvHeads: 2, headDim: 128, rowsPerSequence: 1, cached: [31] },
+  { queryHeads: 16, kvHeads: 8, headDim: 128, rowsPerSequence: 3, cached: [2], hasNorm: true },
+  { queryHeads: 3, kvHeads: 1, headDim: 24, rowsPerSequence: 5, cached: [1, 9], hasNorm: true },
+];
+
+/** Cosines and sines of the usual frequencies. */
+function rotationTable(capacity: number, headDim: number): Float32Array {
+  const half = headDim / 2;
+  return Float32Array.from({ length: capacity * headDim }, (_, index) => {
+    const i = index % half;
+    const angle = Math.floor(index / headDim) * 10000 ** (-i / half);
+    return index % headDim < half ? Math.cos(angle) : Math.sin(angle);
+  });
+}
+
+type RopeRun = ArrayRun<typeof ropeCache>;
+
+function ropeRun(sizes: Case): RopeRun {
+  const { queryHeads, kvHeads, headDim, rowsPerSequence, cached, firstSequence = 0 } = sizes;
+  const random = seededRandom(6);
+  const uniform = () => 2 * random() - 1;
+  const sequences = firstSequence + cached.length;
+  const rows = cached.length * rowsPerSequence;
+  const capacity = Math.max(...cached) + rowsPerSequence + 2;
+  const stride = (queryHeads + 2 * kvHeads) * headDim + 32;
+  const words = sequences * kvHeads * capacity * headDim / 2;
+  return {
+    buffers: {
+      state: Uint32Array.of(firstSequence, ...new Array(firstSequence).fill(0), ...cached),
+      rotation: rotationTable(capacity, headDim),
+      q_norm: Float32Array.from({ length: headDim }, uniform),
+      k_norm: Float32Array.from({ length: headDim }, uniform),
+      qkv: Float32Array.from({ length: rows * stride }, uniform),
+      keys: new Uint32Array(words).fill(0x7bff7bff),
+      values: new Uint32Array(words).fill(0x7bff7bff),
+    },
+    constants: { HEAD_DIM: headDim },
+    params: {
+      rows,
+      rows_per_sequence: rowsPerSequence,
+      capacity,
+      stride,
+      query_heads: queryHeads,
+      kv_heads: kvHeads,
+      has_norm: sizes.hasNorm ? 1 : 0,
+      epsilon: 1e-6,
+    },
+    grid: ropeCacheGrid({ ...sizes, sequences: cached.length }),
+  };
+}
+
+/** Halves differ by at most one step of their own where the two roundings of f32 fall on different sides. */
+function assertHalvesClose(actual: Uint32Array, expected: Uint32Array): void {
+  const expectedHalves = unpackFloat16(expected);
+  const differences = unpackFloat16(actual).map((value, i) =>
+    Math.abs(value - expectedHalves[i]!) / Math.max(Math.abs(expectedHalves[i]!), 2 ** -14)
+  );
+  assertEquals(differences.every((difference) => difference <= 2 ** -10), true);
+}
+
+for (const sizes of cases) {
+  Deno.test({
+    name: `ropeCache matches its twin for ${JSON.stringify(sizes)}`,
+    ignore: !hasGpu,
+    async fn() {
+      const run = ropeRun(sizes);
+      const actual = await runKernel(ropeCache, run);
+      const expected = await runReference(ropeCache, run);
+      assertClose(actual.qkv, expected.qkv, { terms: sizes.headDim + 4, magnitude: 2 });
+      assertHalvesClose(actual.keys, expected.keys);
+      assertHalvesClose(actual.values, expected.values);
+    },
+  });
+}
+
+Deno.test({
+  name: "ropeCache keeps the norm of every query pair and leaves what is not a query",
+  ignore: !hasGpu,
+  async fn() {
+    const sizes = cases[2]!;
+    const run = ropeRun(sizes);
+    const { qkv } = await runKernel(ropeCache, run);
+    const { headDim, queryHeads } = sizes;
+    const pairNorms = (values: Float32Array) =>
+      values.map((value, i) =>
+        i % run.params.stride < queryHeads * headDim &&
+          i % run.params.stride % headDim < headDim / 2
+          ? Math.hypot(value, values[i + headDim / 2]!)
+          : 0
+      );
+    assertClose(pairNorms(qkv), pairNorms(run.buffers.qkv), { terms: 4, magnitude: 2 });
+    const isOther = (_: number, i: number) => i % run.params.stride >= queryHeads * headDim;
+    assertEquals(qkv.filter(isOther), run.buffers.qkv.filter(isOther));
+  },
+});
+
+Deno.test({
+  name: "ropeCache gives scores that depend on the difference of positions only",
+  ignore: !hasGpu,
+  async fn() {
+    const headDim = 32;
+    const sizes = { queryHeads: 1, kvHeads: 1, headDim, rowsPerSequence: 40, cached: [0] };
+    const run = ropeRun(sizes);
+    const { stride } = run.params;
+    const row = run.buffers.qkv.slice(0, stride);
+    for (let i = 0; i < 40; i++) run.buffers.qkv.set(row, i * stride);
+    const { qkv, keys } = await runKernel(ropeCache, run);
+    const halves = unpackFloat16(keys);
+    const score = (query: number, key: number) => {
+      let sum = 0;
+      for (let i = 0; i < headDim; i++) {
+        sum += qkv[query * stride + i]! * halves[key * headDim + i]!;
+      }
+      return sum;
+    };
+    for (const distance of [0, 1, 7, 20]) {
+      const scores = [20, 25, 39].map((query) => score(query, query - distance));
+      const spread = Math.max(...scores) - Math.min(...scores);
+      assertEquals(spread < headDim * 2 ** -10, true, `spread ${spread} at distance ${distance}`);
+    }
+    assertEquals(Math.abs(score(20, 20) - score(20, 5)) > 0.01, true);
+  },
+});
+
+Deno.test({
+  name: "ropeCache writes nothing past the capacity and nothing of other sequences",
+  ignore: !hasGpu,
+  async fn() {
+    const run = ropeRun({ ...cases[1]!, cached: [5, 0] });
+    const { capacity } = run.params;
+    run.buffers.state[2] = capacity - 1;
+    const { keys, values } = await runKernel(ropeCache, run);
+    const expected = await runReference(ropeCache, run);
+    assertHalvesClose(keys, expected.keys);
+    const untouched = (words: Uint32Array) => words.filter((word) => word === 0x7bff7bff).length;
+    const written = (1 + 3) * 2 * 4; // one row of the first, three of the second; heads; words
+    assertEquals([untouched(keys), untouched(values)], [
+      keys.length - written,
+      keys.length - written,
+    ]);
+  },
+});
+
+Deno.test("ropeCacheCommand() wants both norm weights or none", () => {
+  const [buffer] = [{ label: "q_norm", byteLength: 4, [Symbol.dispose]() {} }];
+  const shape = {
+    sequences: 1,
+    rowsPerSequence: 1,
+    capacity: 8,
+    stride: 64,
+    queryHeads: 2,
+    kvHeads: 1,
+    headDim: 8,
+  };
+  const buffers = { q_norm: buffer } as unknown as Parameters<typeof ropeCacheCommand>[0];
+  assertThrows(() => ropeCacheCommand(buffers, shape), TypeError, "must be given together");
+  assertThrows(
+    () => ropeCacheCommand(buffers, { ...shape, headDim: 10 }),
+    RangeError,
+    "headDim / 4 must be an integer from 1 to 64: current value is 2.5",
+  );
+});
