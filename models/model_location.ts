@@ -70,11 +70,11 @@ async function locateFolder(folder: string): Promise<ModelLocation> {
     );
   }
   const names = await list(folder);
-  if (names.includes(INDEX)) {
-    return { format: "safetensors", weights: folder + INDEX, folder, name };
-  }
   if (names.includes(SINGLE)) {
     return { format: "safetensors", weights: folder + SINGLE, folder, name };
+  }
+  if (names.includes(INDEX)) {
+    return { format: "safetensors", weights: folder + INDEX, folder, name };
   }
   const choices = names.filter((file) => /\.(gguf|safetensors)$/i.test(file));
   if (choices.length === 1) {

@@ -58,6 +58,17 @@ export async function openSafetensors(location: string): Promise<SafetensorsFile
   return makeSource(location, { shards, owners, owned: opened.move() });
 }
 
+/**
+ * Files that an index names.
+ *
+ * @param location Path or address of a `.safetensors.index.json`.
+ * @returns Names of files beside it, each once.
+ * @throws {DataError} If it is missing or malformed.
+ */
+export async function readShardNames(location: string): Promise<readonly string[]> {
+  return [...new Set((await readIndex(location)).values())];
+}
+
 async function readIndex(location: string): Promise<ReadonlyMap<string, string>> {
   const text = await readTextIfThere(location, MAX_HEADER_BYTES);
   if (text === undefined) throw new DataError(`Cannot read ${location}: the file must exist`);
