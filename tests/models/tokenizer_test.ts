@@ -30,6 +30,9 @@ const GGUF_FILES: Readonly<Record<string, string>> = {
   smollm: "SmolLM2-135M-Instruct.Q4_1.gguf",
 };
 const embedded = createTokenizer({ json: embeddedJson, config: {} });
+/** Ids without the begin token. */
+const plainIds = (tokenizer: Tokenizer, text: string): number[] =>
+  tokenizer.encode(text, { addSpecialTokens: false });
 
 async function realTokenizer(kind: string): Promise<Tokenizer> {
   if (kind === "embedded") return embedded;
@@ -118,7 +121,7 @@ for (const kind of ["embedded", "qwen2", "smollm"]) {
         const ids = tokenizer.encode(line);
         const hash = createHash("sha256").update(ids.join()).digest("hex").slice(0, 16);
         assert.equal(hash, row[column], `${file}, line ${number}`);
-        assert.equal(tokenizer.decode(ids), line);
+        assert.equal(tokenizer.decode(ids, { skipSpecialTokens: true }), line);
       }
     },
   });
@@ -130,7 +133,7 @@ Deno.test("decode() returns what was encoded, whatever the text", () => {
       fc.property(fc.string({ unit: "binary", maxLength: 60 }), (text) => {
         fc.pre(tokenizer.hasPrefixSpace === false || text !== "");
         fc.pre(!text.includes("\u2581")); // a space to SentencePiece
-        assert.equal(tokenizer.decode(tokenizer.encode(text)), text.toWellFormed());
+        assert.equal(tokenizer.decode(plainIds(tokenizer, text)), text.toWellFormed());
       }),
       { seed: 11, numRuns: 300 },
     );
@@ -138,7 +141,7 @@ Deno.test("decode() returns what was encoded, whatever the text", () => {
 });
 
 Deno.test("createTextStream() holds back bytes until they form a character", () => {
-  const ids = embedded.encode("\u4e2d\u{1f600}");
+  const ids = plainIds(embedded, "\u4e2d\u{1f600}");
   assert.equal(ids.length, 7);
   const stream = createTextStream(embedded);
   const parts = ids.map((id) => stream.push(id));
@@ -152,7 +155,7 @@ Deno.test("encodeWithOffsets() gives every token the whole characters that its b
   const covered = ids.map((_, i) => text.slice(starts[i], ends[i]));
   const han = "\u4e2d";
   const face = "\u{1f600}";
-  const kim = embedded.encode("Kim").length;
+  const kim = plainIds(embedded, "Kim").length;
   assert.deepEqual(covered.slice(kim), [" ", han, han, han, face, face, face, face, "x"]);
   assert.equal(covered.slice(0, kim).join(""), "Kim");
 });
@@ -228,8 +231,10 @@ Deno.test("encode() takes under 2 s for 100 kB of any one character", () => {
   const tokenizers = [embedded, smallByteLevel("qwen2"), smallSentencePiece()];
   for (const tokenizer of tokenizers) {
     for (const part of ["a", " ", "7", "\n", "!?", "\u4e2d", "ab "]) {
+      const bytes = new TextEncoder().encode(part).length;
+      const text = part.repeat(Math.ceil(100_000 / bytes));
       const started = performance.now();
-      tokenizer.encode(part.repeat(Math.ceil(100_000 / part.length)));
+      tokenizer.encode(text);
       const seconds = (performance.now() - started) / 1000;
       assert.ok(seconds < 2, `${JSON.stringify(part)}: ${seconds} s`);
     }
