@@ -10,6 +10,7 @@ import { openDevice } from "../gpu/open_device.ts";
 import type { ModelConfig } from "./config.ts";
 import type { DownloadOptions } from "./hub.ts";
 import { type ModelFiles, openModelFiles } from "./model_files.ts";
+import { padHeads } from "./padded_heads.ts";
 import { createTokenizer, type Tokenizer } from "./tokenizer.ts";
 import { loadWeights, type ModelWeights } from "./weights.ts";
 
@@ -63,7 +64,7 @@ export async function loadModel(reference: string, options: LoadOptions = {}): P
   const device = options.device ?? stack.use(await openDevice());
   const fileTensorBytes = tensorBytes(files);
   checkSize(files, device, fileTensorBytes);
-  const { config, source } = files;
+  const { config, source } = padHeads(files);
   const weights = stack.use(
     await loadWeights(
       { source, config, device },

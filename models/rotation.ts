@@ -10,11 +10,12 @@ import type { ModelConfig } from "./config.ts";
  * Inverse frequencies of the rotation, after scaling.
  *
  * @param config Model whose base, head size and scaling are used.
- * @returns Radians per position for each pair of elements, [headDim / 2].
+ * @returns Radians per position for each pair of elements, [headDim / 2], without pairs of zeros in widened heads.
  * @see {@link https://arxiv.org/abs/2104.09864 | RoFormer}, equation 15; the Llama 3 rule follows transformers' `rope_utils`
  */
 export function inverseFrequencies(config: ModelConfig): Float64Array {
-  const { headDim, ropeBase, ropeScaling, ropeFactors } = config;
+  const { ropeBase, ropeScaling, ropeFactors } = config;
+  const headDim = config.fileHeadDim ?? config.headDim;
   return Float64Array.from({ length: headDim / 2 }, (_, pair) => {
     const frequency = ropeBase ** (-2 * pair / headDim);
     if (ropeFactors !== undefined) return frequency / ropeFactors[pair]!;
@@ -47,11 +48,11 @@ function llama3Frequency(
  */
 export function rotationTable(config: ModelConfig, capacity: number): Float32Array<ArrayBuffer> {
   const frequencies = inverseFrequencies(config);
-  const half = frequencies.length;
+  const half = config.headDim / 2;
   const table = new Float32Array(capacity * 2 * half);
   for (let position = 0; position < capacity; position++) {
     for (let pair = 0; pair < half; pair++) {
-      const angle = position * frequencies[pair]!;
+      const angle = position * (frequencies[pair] ?? 0);
       table[position * 2 * half + pair] = Math.cos(angle);
       table[position * 2 * half + half + pair] = Math.sin(angle);
     }

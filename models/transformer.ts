@@ -181,7 +181,7 @@ function attentionInputStep(state: ForwardState, step: StepShape, layer: number)
       ...(weights.keyNorm && { k_norm: weights.keyNorm }),
       qkv: workspace.queryKeyValue,
       ...state.cache.layers[layer]!,
-    }, { ...attentionShape(state, step), epsilon: config.normEpsilon }),
+    }, { ...attentionShape(state, step), epsilon: config.normEpsilon * usedShare(config) }),
   ];
 }
 
@@ -257,7 +257,19 @@ function attentionShape(state: ForwardState, step: StepShape): AttentionShape {
     kvHeads: config.kvHeads,
     headDim: config.headDim,
     isMasked: taps.visible !== undefined,
+    scale: attentionScale(config),
   };
+}
+
+/** Share of a head's elements that are not zeros added to widen it. */
+function usedShare({ headDim, fileHeadDim = headDim }: ModelConfig): number {
+  return fileHeadDim / headDim;
+}
+
+/** A norm over a widened head divides by too large a root, in queries and in keys; the scale takes it back. */
+function attentionScale(config: ModelConfig): number {
+  const { headDim, fileHeadDim = headDim } = config;
+  return fileHeadDim ** -0.5 * (config.hasQkNorm ? usedShare(config) : 1);
 }
 
 function normStep(state: ForwardState, weight: DeviceBuffer, rows: number): Command {
