@@ -34,6 +34,8 @@ export interface ModelConfig {
   readonly kvHeads: number;
   /** Elements of a head; even. */
   readonly headDim: number;
+  /** Elements of a head in the files, where heads were widened with zeros for the kernels. */
+  readonly fileHeadDim?: number;
   /** Rows of the embedding, which may exceed the tokens of the tokenizer. */
   readonly vocabulary: number;
   /** Most tokens that all attention layers see at once: a sliding window shortens it. */
