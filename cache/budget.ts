@@ -1,0 +1,148 @@
+/**
+ * How many tokens of each tier a budget pays for: integer arithmetic in half-entries, so that tokens whose key is
+ * dropped cost exactly half.
+ *
+ * @see method section 5: counts critical : recent : marginal of 2 : 1 : 2, exceptions below 10 % and above 80 %
+ * @module
+ */
+
+import { checkInteger } from "../core/check.ts";
+
+/** Tokens of each tier that one selection keeps. */
+export interface TierCounts {
+  /** First tokens of the sequence, always with key and value. */
+  readonly sink: number;
+  /** Newest tokens, always with key and value. */
+  readonly recent: number;
+  /** Most salient of the others, with key and value. */
+  readonly critical: number;
+  /** Next most salient, value only; each costs half a token. */
+  readonly marginal: number;
+}
+
+/** A share of the full cache in (0, 1], or a number of tokens. */
+export type CacheBudget = { readonly ratio: number } | { readonly tokens: number };
+
+/** What a split needs to know. */
+export interface SplitOptions {
+  /** `demand` (D-18) serves a critical demand of 5 % of the tokens first, `plain` scales 2 : 1 : 2 at any budget. */
+  readonly split?: "demand" | "plain";
+  /** Whether marginal tokens are kept; if not, what they cost goes to critical and recent tokens 2 : 1 (D-24). */
+  readonly marginal?: boolean;
+  /** First tokens kept as critical ones whatever their rank (D-10). */
+  readonly sink?: number;
+}
+
+/** Share of the tokens whose keys a small budget serves first. */
+const CRITICAL_DEMAND = 0.05;
+/** Recent tokens that a small budget keeps. */
+const RECENT_FLOOR = 4;
+
+/**
+ * Half-entries that a budget pays for.
+ *
+ * @param budget Share of the full cache, or tokens.
+ * @param tokens Tokens of the sequence.
+ * @returns floor(2 * ratio * tokens), free of binary rounding.
+ * @throws {RangeError} If the ratio is outside (0, 1] or the count is not a positive integer.
+ */
+export function halfEntries(budget: CacheBudget, tokens: number): number {
+  if ("tokens" in budget) {
+    checkInteger("set a cache budget", "tokens", { value: budget.tokens, min: 1 });
+    return 2 * Math.min(budget.tokens, tokens);
+  }
+  const { ratio } = budget;
+  if (!(ratio > 0 && ratio <= 1)) {
+    throw new RangeError(
+      `Cannot set a cache budget: ratio must be above 0 and at most 1: current value is ${ratio}`,
+    );
+  }
+  return Math.floor(2 * ratio * tokens + 1e-9);
+}
+
+/**
+ * Whole entries that a budget pays for, as policies without marginal tokens use it.
+ *
+ * @param budget Share of the full cache, or tokens.
+ * @param tokens Tokens of the sequence.
+ * @returns floor(ratio * tokens), at least 1.
+ */
+export function wholeEntries(budget: CacheBudget, tokens: number): number {
+  return Math.max(1, Math.floor(halfEntries(budget, tokens) / 2));
+}
+
+/**
+ * Splits a budget into critical, recent and marginal tokens.
+ *
+ * @param budget Share of the full cache, or tokens.
+ * @param tokens Tokens of the sequence, the newest one included.
+ * @param options Exceptions and ablations.
+ * @returns Counts with 2 * (critical + recent) + marginal at most the budget's half-entries; the newest token is
+ *   always kept.
+ */
+export function splitBudget(
+  budget: CacheBudget,
+  tokens: number,
+  options: SplitOptions = {},
+): TierCounts {
+  const half = halfEntries(budget, tokens);
+  const counts = options.split === "plain" ? plainSplit(half, tokens) : demandSplit(half, tokens);
+  const kept = options.marginal === false ? withoutMarginal(counts) : counts;
+  const sink = Math.min(options.sink ?? 0, kept.critical);
+  return { ...kept, sink, critical: kept.critical - sink };
+}
+
+type Split = Omit<TierCounts, "sink">;
+
+function demandSplit(half: number, tokens: number): Split {
+  if (half < 4) return { critical: 0, recent: 1, marginal: 0 };
+  if (half >= 2 * tokens) return everything(tokens);
+  let { critical, recent, marginal } = ratioSplit(half);
+  const demand = Math.ceil(CRITICAL_DEMAND * tokens - 1e-9);
+  if (critical < demand) {
+    const floor = Math.min(RECENT_FLOOR, Math.max(1, Math.floor(half / 4)));
+    critical = Math.min(demand, Math.floor(half / 2) - floor);
+    const rest = half - 2 * critical;
+    recent = Math.max(floor, Math.floor(rest / 4));
+    marginal = rest - 2 * recent;
+  }
+  return withRecent(covered({ critical, recent, marginal }, half, tokens));
+}
+
+function plainSplit(half: number, tokens: number): Split {
+  if (half < 4) return { critical: 0, recent: 1, marginal: 0 };
+  if (half >= 2 * tokens) return everything(tokens);
+  return withRecent(covered(ratioSplit(half), half, tokens));
+}
+
+function everything(tokens: number): Split {
+  const critical = Math.round(2 * tokens / 3);
+  return { critical, recent: tokens - critical, marginal: 0 };
+}
+
+function ratioSplit(half: number): Split {
+  const critical = Math.floor(half / 4);
+  const recent = Math.floor(half / 8);
+  return { critical, recent, marginal: half - 2 * critical - 2 * recent };
+}
+
+/** Where the tiers would cover more tokens than there are (D-19), marginal ones shrink. */
+function covered(counts: Split, half: number, tokens: number): Split {
+  if (counts.critical + counts.recent + counts.marginal <= tokens) return counts;
+  const critical = Math.round(2 * (half - tokens) / 3);
+  return { critical, recent: half - tokens - critical, marginal: 2 * tokens - half };
+}
+
+/** A query always sees itself (D-20). */
+function withRecent({ critical, recent, marginal }: Split): Split {
+  if (recent > 0) return { critical, recent, marginal };
+  return marginal >= 2
+    ? { critical, recent: 1, marginal: marginal - 2 }
+    : { critical: critical - 1, recent: 1, marginal };
+}
+
+function withoutMarginal({ critical, recent, marginal }: Split): Split {
+  const freed = Math.floor(marginal / 2);
+  const toCritical = Math.round(2 * freed / 3);
+  return { critical: critical + toCritical, recent: recent + freed - toCritical, marginal: 0 };
+}

@@ -1,0 +1,98 @@
+import { deepStrictEqual, ok, throws } from "node:assert/strict";
+import fc from "fast-check";
+import { halfEntries, splitBudget, wholeEntries } from "../../cache/budget.ts";
+
+/** Rows of method section 5: tokens, ratio, half-entries, critical, recent, marginal. */
+const GOLDEN = [
+  [200, 0.05, 20, 6, 4, 0],
+  [200, 0.10, 40, 10, 5, 10],
+  [200, 0.20, 80, 20, 10, 20],
+  [200, 0.40, 160, 40, 20, 40],
+  [200, 0.80, 320, 80, 40, 80],
+  [200, 0.90, 360, 107, 53, 40],
+  [1000, 0.05, 100, 46, 4, 0],
+  [1000, 0.075, 150, 50, 12, 26],
+  [1000, 0.10, 200, 50, 25, 50],
+  [1000, 0.15, 300, 75, 37, 76],
+  [1000, 0.20, 400, 100, 50, 100],
+  [1000, 0.30, 600, 150, 75, 150],
+  [1000, 0.50, 1000, 250, 125, 250],
+  [1000, 0.80, 1600, 400, 200, 400],
+  [1000, 0.90, 1800, 533, 267, 200],
+  [1000, 1.00, 2000, 667, 333, 0],
+  [2048, 0.10, 409, 103, 50, 103],
+  [2048, 0.20, 819, 204, 102, 207],
+] as const;
+
+Deno.test("splitBudget() gives the golden counts", () => {
+  for (const [tokens, ratio, half, critical, recent, marginal] of GOLDEN) {
+    deepStrictEqual(halfEntries({ ratio }, tokens), half);
+    const counts = splitBudget({ ratio }, tokens);
+    deepStrictEqual(counts, { sink: 0, critical, recent, marginal }, `${tokens} at ${ratio}`);
+  }
+});
+
+Deno.test("splitBudget() spends the whole budget and keeps the newest token, whatever the length", () => {
+  for (let tokens = 4; tokens < 600; tokens++) {
+    for (let percent = 1; percent <= 100; percent++) {
+      const half = Math.floor(2 * percent * tokens / 100);
+      const { critical, recent, marginal } = splitBudget({ ratio: percent / 100 }, tokens);
+      const at = `${tokens} tokens at ${percent} %: ${critical}, ${recent}, ${marginal}`;
+      ok(recent >= 1 && critical >= 0 && marginal >= 0, at);
+      ok(critical + recent + marginal <= tokens, at);
+      if (half >= 4) deepStrictEqual(2 * critical + 2 * recent + marginal, half, at);
+    }
+  }
+});
+
+Deno.test("halfEntries() is exact where binary floating point is not", () => {
+  deepStrictEqual(halfEntries({ ratio: 0.58 }, 25), 29);
+  deepStrictEqual(wholeEntries({ ratio: 0.29 }, 100), 29);
+  deepStrictEqual(wholeEntries({ ratio: 0.001 }, 100), 1);
+  deepStrictEqual(wholeEntries({ tokens: 64 }, 1000), 64);
+  deepStrictEqual(wholeEntries({ tokens: 64 }, 10), 10);
+});
+
+Deno.test("splitBudget() gives the bytes of marginal tokens back when there are none", () => {
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 4, max: 5000 }),
+      fc.integer({ min: 1, max: 100 }),
+      (tokens, percent) => {
+        const ratio = percent / 100;
+        const { critical, recent, marginal } = splitBudget({ ratio }, tokens, { marginal: false });
+        const half = halfEntries({ ratio }, tokens);
+        deepStrictEqual(marginal, 0);
+        if (half >= 4) deepStrictEqual(critical + recent, Math.floor(half / 2));
+      },
+    ),
+  );
+});
+
+Deno.test("splitBudget() takes sinks out of the critical tokens", () => {
+  deepStrictEqual(splitBudget({ ratio: 0.2 }, 1000, { sink: 4 }), {
+    sink: 4,
+    critical: 96,
+    recent: 50,
+    marginal: 100,
+  });
+});
+
+Deno.test("splitBudget() scales 2 : 1 : 2 below 10 % if asked to", () => {
+  deepStrictEqual(splitBudget({ ratio: 0.05 }, 1000, { split: "plain" }), {
+    sink: 0,
+    critical: 25,
+    recent: 12,
+    marginal: 26,
+  });
+});
+
+Deno.test("splitBudget() refuses ratios outside (0, 1]", () => {
+  for (const ratio of [0, -0.1, 1.01, NaN]) {
+    throws(() => splitBudget({ ratio }, 100), {
+      name: "RangeError",
+      message:
+        `Cannot set a cache budget: ratio must be above 0 and at most 1: current value is ${ratio}`,
+    });
+  }
+});
