@@ -43,7 +43,7 @@ for (const shape of shapes) {
           columns,
           input_stride,
           output_stride,
-          epsilon: 1e-6,
+          epsilon: 0.25,
           row_step: rowStep,
           row_offset: rowOffset,
         },
