@@ -1,0 +1,228 @@
+/**
+ * Fig. 2: how attention is spread over tokens ranked by what they receive.
+ *
+ * @module
+ */
+
+import { meanInterval, ratioInterval } from "../core/bootstrap.ts";
+import { mean } from "../core/stats.ts";
+import { binRatio, saliencyBins, topSaliencyShare } from "../analysis/bins.ts";
+import { type HeadSaliency, saliencyOfHead } from "../analysis/head_saliency.ts";
+import { totalSaliency } from "../analysis/null_match.ts";
+import { claimOf } from "./claims.ts";
+import { benchmarkContexts, saliencyAt, traceRole, WINDOW_TOKENS } from "./contexts.ts";
+import type {
+  Experiment,
+  ExperimentContext,
+  ExperimentResult,
+  Figure,
+  PaperPair,
+  SummaryInput,
+  Unit,
+} from "./experiment.ts";
+import { rounded, seeded, SINK_TOKENS } from "./similarity.ts";
+
+type Key = "firstOverSecond" | "secondOverThird" | "steepStart" | "topShare";
+
+/** What is stored of one prompt. */
+type SpreadCell = {
+  /** Task of the prompt. */
+  readonly group: string;
+  /** Tokens of the prompt. */
+  readonly tokens: number;
+  /** Percent of all attention in each 5 % of the tokens, most salient first. */
+  readonly bins: readonly number[];
+  /** The same without the first four tokens. */
+  readonly binsWithoutFirst: readonly number[];
+  /** Percent of each layer's attention on its top 5 % of tokens. */
+  readonly layers: readonly number[];
+  /** Percent of a head's attention on its own top 5 %, mean over heads. */
+  readonly heads: number;
+};
+
+/** Any helper: only the large model is looked at. */
+const LARGE_14B: readonly PaperPair[] = [{ large: "qwen2.5-14b", small: "" }];
+
+/** Fig. 2. */
+export const fig2: Experiment<Key> = {
+  name: "fig2",
+  title: "Attention over ranked tokens",
+  question: "How steeply does attention fall from the most salient tokens to the next ones?",
+  source: "Fig. 2",
+  version: 1,
+  inputs: ["large", "bbh", "microworld"],
+  claims: {
+    firstOverSecond: claimOf("C04", { kind: "absolute", tolerance: 1, pairs: LARGE_14B }),
+    secondOverThird: claimOf("C05", { kind: "absolute", tolerance: 0.1, pairs: LARGE_14B }),
+    steepStart: claimOf("C04", {
+      kind: "trend",
+      paper: null,
+      statement: "first ratio minus second ratio: the curve is steep only at its start",
+      expected: { above: 0 },
+    }),
+    topShare: claimOf("C60", {
+      kind: "trend",
+      unit: "%",
+      statement: "attention on the top 5 % of the tokens, mean over layers, is most of it",
+      expected: { above: 50 },
+    }),
+  },
+  async plan(context) {
+    const dataset = context.isDefaultPair ? "microworld" : "bbh";
+    const prompts = await benchmarkContexts(context, dataset);
+    return prompts.map(({ id, group, tokens }): Unit => ({
+      key: id,
+      work: { large: tokens.length },
+      inputs: { tokens },
+      run: (context) => measurePrompt(context, tokens, { group }),
+    }));
+  },
+  summarise,
+};
+
+async function measurePrompt(
+  context: ExperimentContext,
+  tokens: readonly number[],
+  options: { readonly group: string },
+): Promise<SpreadCell> {
+  // The checkpoint serves Tables 7 and 8, which read the same trace.
+  const trace = await traceRole(context, "large", { tokens, checkpoints: [WINDOW_TOKENS] });
+  const saliency = saliencyAt(trace, context.large);
+  const total = totalSaliency(saliency);
+  return {
+    group: options.group,
+    tokens: tokens.length,
+    bins: binShares(total),
+    binsWithoutFirst: binShares(total.subarray(SINK_TOKENS)),
+    layers: layerShares(saliency),
+    heads: rounded([headShare(saliency)])[0]!,
+  };
+}
+
+function binShares(saliency: Float32Array): number[] {
+  const bins = saliencyBins(saliency);
+  const total = bins.reduce((sum, value) => sum + value, 0);
+  return rounded(bins.map((value) => 100 * value / total));
+}
+
+function layerShares(saliency: HeadSaliency): number[] {
+  const { layers, queryHeads, tokens, accumulated } = saliency;
+  const size = queryHeads * tokens;
+  return rounded(Array.from({ length: layers }, (_, layer) => {
+    const own = accumulated.subarray(layer * size, (layer + 1) * size);
+    const total = totalSaliency({ layers: 1, queryHeads, tokens, accumulated: own });
+    return 100 * topSaliencyShare(total);
+  }));
+}
+
+function headShare(saliency: HeadSaliency): number {
+  const heads = saliency.layers * saliency.queryHeads;
+  const shares = Array.from(
+    { length: heads },
+    (_, head) => 100 * topSaliencyShare(saliencyOfHead(saliency, head)),
+  );
+  return mean(shares);
+}
+
+function summarise(input: SummaryInput): ExperimentResult<Key> {
+  const cells = input.units.map(({ value }) => value as unknown as SpreadCell);
+  const options = (label: string) => seeded({ seed: input.seed, label: `fig2 ${label}` });
+  const ratio = (read: (cell: SpreadCell) => readonly number[], above: number) =>
+    ratioInterval(
+      cells.map((cell) => read(cell)[above]!),
+      cells.map((cell) => read(cell)[above + 1]!),
+      options(`ratio ${above}`),
+    );
+  const all = (cell: SpreadCell) => cell.bins;
+  const rest = (cell: SpreadCell) => cell.binsWithoutFirst;
+  const steps = cells.map(({ bins }) => bins[0]! / bins[1]! - bins[1]! / bins[2]!);
+  const rows = [["all", all] as const, [`without the first ${SINK_TOKENS}`, rest] as const]
+    .flatMap(([label, read]) =>
+      [0, 1].map((above) => {
+        const { value, low, high } = ratio(read, above);
+        const { meanOfRatios } = binRatio(cells.map(read), { above, below: above + 1 });
+        const name = above === 0 ? "0-5 % over 5-10 %" : "5-10 % over 10-15 %";
+        return [name, label, above === 0 ? 7 : 1.34, value, low, high, meanOfRatios];
+      })
+    );
+  return {
+    values: {
+      firstOverSecond: ratio(all, 0),
+      secondOverThird: ratio(all, 1),
+      steepStart: meanInterval(steps, options("steps")),
+      topShare: meanInterval(cells.map(({ layers }) => mean(layers)), options("layers")),
+    },
+    tables: [{
+      name: "fig2_ratios",
+      title: "Attention of one group of ranked tokens over that of the next",
+      columns: ["groups", "tokens", "paper", "ratio of sums", "low", "high", "mean of ratios"],
+      rows,
+    }],
+    figures: [binFigure(cells, input), layerFigure(cells, input)],
+    notes: [
+      `Prompts of ${Math.min(...cells.map(({ tokens }) => tokens))} to ` +
+      `${Math.max(...cells.map(({ tokens }) => tokens))} tokens; heads are summed before ranking.`,
+      `A single head holds ${
+        mean(cells.map(({ heads }) => heads)).toFixed(1)
+      } % of its attention ` +
+      `on its own top 5 % of the tokens.`,
+    ],
+  };
+}
+
+function binFigure(cells: readonly SpreadCell[], input: SummaryInput): Figure {
+  const x = cells[0]!.bins.map((_, bin) => `${5 * bin}-${5 * bin + 5} %`);
+  const series = (label: string, read: (cell: SpreadCell) => readonly number[]) => {
+    const intervals = x.map((_, bin) =>
+      meanInterval(
+        cells.map((cell) => read(cell)[bin]!),
+        seeded({ seed: input.seed, label: `fig2 bin ${bin}` }),
+      )
+    );
+    return {
+      label,
+      x,
+      y: intervals.map(({ value }) => value),
+      low: intervals.map(({ low }) => low),
+      high: intervals.map(({ high }) => high),
+    };
+  };
+  return {
+    name: "fig2_bins",
+    title: "Attention by rank of the token",
+    kind: "bar",
+    xTitle: "rank of the tokens (% of the prompt)",
+    yTitle: "share of all attention (%)",
+    isLog: true,
+    series: [
+      series("all tokens", ({ bins }) => bins),
+      series(`without the first ${SINK_TOKENS}`, ({ binsWithoutFirst }) => binsWithoutFirst),
+    ],
+    paper: [],
+  };
+}
+
+function layerFigure(cells: readonly SpreadCell[], input: SummaryInput): Figure {
+  const x = cells[0]!.layers.map((_, layer) => layer);
+  const intervals = x.map((layer) =>
+    meanInterval(
+      cells.map(({ layers }) => layers[layer]!),
+      seeded({ seed: input.seed, label: `fig2 layer ${layer}` }),
+    )
+  );
+  return {
+    name: "fig2_layers",
+    title: "Attention on the top 5 % of the tokens, by layer",
+    kind: "line",
+    xTitle: "layer",
+    yTitle: "share of the layer's attention (%)",
+    series: [{
+      label: "large model",
+      x,
+      y: intervals.map(({ value }) => value),
+      low: intervals.map(({ low }) => low),
+      high: intervals.map(({ high }) => high),
+    }],
+    paper: [],
+  };
+}

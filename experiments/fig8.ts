@@ -1,0 +1,192 @@
+/**
+ * Fig. 8: cosine of every large head with its match, on many contexts.
+ *
+ * @module
+ */
+
+import { type Interval, ratioInterval } from "../core/bootstrap.ts";
+import { mean } from "../core/stats.ts";
+import { claimOf, MAIN_PAIR } from "./claims.ts";
+import { similarityContexts, tracePair } from "./contexts.ts";
+import type { Experiment, ExperimentResult, Figure, SummaryInput, Unit } from "./experiment.ts";
+import {
+  asSimilarityCell,
+  measuredMean,
+  measureSimilarity,
+  seeded,
+  type SimilarityCell,
+} from "./similarity.ts";
+
+type Key = "above90" | "above80" | "below50" | "laterLayers";
+
+/** Width of a bar of the histogram. */
+const BIN = 0.05;
+
+/** Fig. 8. */
+export const fig8: Experiment<Key> = {
+  name: "fig8",
+  title: "Similarity of every head on every context",
+  question: "Which share of the heads has a close match, and in which layers?",
+  source: "Fig. 8",
+  version: 1,
+  inputs: ["large", "small", "wikitext2", "microworld"],
+  claims: {
+    above90: claimOf("C48", { kind: "absolute", tolerance: 5, pairs: MAIN_PAIR }),
+    above80: claimOf("C49", { kind: "absolute", tolerance: 2, pairs: MAIN_PAIR }),
+    below50: claimOf("C50", { kind: "absolute", tolerance: 0.5, pairs: MAIN_PAIR }),
+    laterLayers: claimOf("C48", {
+      kind: "trend",
+      paper: null,
+      statement: "mean cosine of the later half of the layers minus that of the earlier half",
+      expected: { above: 0 },
+    }),
+  },
+  async plan(context) {
+    const contexts = await similarityContexts(context);
+    return contexts.map(({ id, group, tokens }): Unit => ({
+      key: id,
+      work: { large: tokens.length, small: tokens.length },
+      inputs: { tokens },
+      run: async (context) =>
+        measureSimilarity((await tracePair(context, tokens))(), { id, group, seed: context.seed }),
+    }));
+  },
+  summarise,
+};
+
+function summarise(input: SummaryInput): ExperimentResult<Key> {
+  const cells = input.units.map(({ value }) => asSimilarityCell(value));
+  const share = (label: string, read: Reading, isCounted: (cosine: number) => boolean) =>
+    shareInterval(cells.map(read), isCounted, seeded({ seed: input.seed, label: `fig8 ${label}` }));
+  const rules = [
+    { label: "above 0.9", isCounted: (cosine: number) => cosine > 0.9, paper: 78.22 },
+    { label: "above 0.8", isCounted: (cosine: number) => cosine > 0.8, paper: 96.21 },
+    { label: "below 0.5", isCounted: (cosine: number) => cosine < 0.5, paper: 0.02 },
+  ];
+  const [above90, above80, below50] = rules.map(({ label, isCounted }) =>
+    share(label, ({ heads }) => heads, isCounted)
+  );
+  const rows = rules.map(({ label, isCounted, paper }) => {
+    const all = share(label, ({ heads }) => heads, isCounted);
+    const rest = share(`${label} rest`, ({ headsWithoutFirst }) => headsWithoutFirst, isCounted);
+    return [label, paper, all.value, all.low, all.high, rest.value, rest.low, rest.high];
+  });
+  const layers = cells.map(({ heads }) => layerMeans(heads, input.large.queryHeads));
+  return {
+    values: {
+      above90: above90!,
+      above80: above80!,
+      below50: below50!,
+      laterLayers: measuredMean(layers.map(laterMinusEarlier), {
+        seed: input.seed,
+        label: "fig8 layers",
+      })!,
+    },
+    tables: [{
+      name: "fig8_shares",
+      title: "Share of head cosines, percent of all heads and contexts",
+      columns: [
+        "cosine",
+        "paper",
+        "all tokens",
+        "low",
+        "high",
+        "without the first 4",
+        "low",
+        "high",
+      ],
+      rows,
+    }],
+    figures: [heatMap(cells), histogram(cells), layerFigure(layers)],
+    notes: ["Intervals resample contexts; the heads of one context stay together."],
+  };
+}
+
+type Reading = (cell: SimilarityCell) => readonly number[];
+
+function shareInterval(
+  contexts: readonly (readonly number[])[],
+  isCounted: (cosine: number) => boolean,
+  options: ReturnType<typeof seeded>,
+): Interval {
+  const counts = contexts.map((heads) => 100 * heads.filter(isCounted).length);
+  return ratioInterval(counts, contexts.map((heads) => heads.length), options);
+}
+
+function layerMeans(heads: readonly number[], queryHeads: number): number[] {
+  const layers = heads.length / queryHeads;
+  return Array.from(
+    { length: layers },
+    (_, layer) => mean(heads.slice(layer * queryHeads, (layer + 1) * queryHeads)),
+  );
+}
+
+function laterMinusEarlier(layers: readonly number[]): number {
+  const half = layers.length >> 1;
+  return half === 0 ? 0 : mean(layers.slice(layers.length - half)) - mean(layers.slice(0, half));
+}
+
+function heatMap(cells: readonly SimilarityCell[]): Figure {
+  const heads = cells[0]!.heads.map((_, head) => head);
+  return {
+    name: "fig8_map",
+    title: "Cosine of each large head with its match",
+    kind: "heatmap",
+    xTitle: "context",
+    yTitle: "large head (layer * query heads + head)",
+    zTitle: "cosine",
+    series: [{
+      label: "cosine",
+      x: cells.map((_, index) => index),
+      y: heads,
+      z: heads.map((head) => cells.map((cell) => cell.heads[head]!)),
+    }],
+    paper: [],
+  };
+}
+
+function histogram(cells: readonly SimilarityCell[]): Figure {
+  const bins = Math.round(1 / BIN);
+  const share = (lists: readonly (readonly number[])[]) => {
+    const counts = new Array<number>(bins).fill(0);
+    const all = lists.flat();
+    for (const cosine of all) {
+      counts[Math.max(0, Math.min(bins - 1, Math.floor(cosine / BIN + 1e-9)))]!++;
+    }
+    return counts.map((count) => 100 * count / all.length);
+  };
+  const x = Array.from({ length: bins }, (_, bin) => +(bin * BIN).toFixed(2));
+  return {
+    name: "fig8_histogram",
+    title: "Distribution of head cosines",
+    kind: "histogram",
+    xTitle: "cosine",
+    yTitle: "heads and contexts (%)",
+    series: [
+      { label: "all tokens", x, y: share(cells.map(({ heads }) => heads)) },
+      {
+        label: "without the first 4",
+        x,
+        y: share(cells.map(({ headsWithoutFirst }) => headsWithoutFirst)),
+      },
+    ],
+    paper: [{ label: "paper: 78.22 % above", x: 0.9 }, { label: "paper: 96.21 % above", x: 0.8 }],
+  };
+}
+
+function layerFigure(contexts: readonly (readonly number[])[]): Figure {
+  const x = contexts[0]!.map((_, layer) => layer);
+  return {
+    name: "fig8_layers",
+    title: "Similarity by layer of the large model",
+    kind: "line",
+    xTitle: "layer",
+    yTitle: "mean cosine",
+    series: [{
+      label: "matched by Jaccard",
+      x,
+      y: x.map((layer) => mean(contexts.map((layers) => layers[layer]!))),
+    }],
+    paper: [],
+  };
+}

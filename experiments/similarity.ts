@@ -1,0 +1,233 @@
+/**
+ * Similarity of the two models on one context, in every way it is reported: matched by Jaccard and by
+ * cosine, beside two null models, with and without the first tokens.
+ *
+ * @module
+ */
+
+import { type BootstrapOptions, meanInterval } from "../core/bootstrap.ts";
+import type { JsonValue } from "../core/json.ts";
+import { derivedSeed } from "../core/random.ts";
+import { mean } from "../core/stats.ts";
+import { compareHeads, type HeadMatch, matchHeads } from "../analysis/head_match.ts";
+import type { HeadSaliency } from "../analysis/head_saliency.ts";
+import { meanHeadMatch, randomHeadMatch } from "../analysis/null_match.ts";
+import type { Measured, ResultTable } from "./experiment.ts";
+
+/** How small heads are chosen; the last two are null models. */
+export const CHOICES = ["jaccard", "cosine", "random", "mean"] as const;
+
+/** One of {@link CHOICES}. */
+export type Choice = typeof CHOICES[number];
+
+/** Words for tables. */
+export const CHOICE_LABELS: Readonly<Record<Choice, string>> = {
+  jaccard: "matched by Jaccard (the paper)",
+  cosine: "matched by cosine",
+  random: "null: random small head",
+  mean: "null: mean of all small heads",
+};
+
+/** First tokens left out of the second set of numbers (D-9). */
+export const SINK_TOKENS = 4;
+
+/** Means over the large model's heads. */
+export type HeadMeans = {
+  /** Cosine of accumulated attention. */
+  readonly cosine: number;
+  /** Jaccard of salient sets. */
+  readonly jaccard: number;
+};
+
+/** Similarity on one context, small enough to be stored. */
+export type SimilarityCell = {
+  /** Context. */
+  readonly id: string;
+  /** Task, subject or category of the context. */
+  readonly group: string;
+  /** Compared tokens. */
+  readonly tokens: number;
+  /** All tokens count. */
+  readonly all: Readonly<Record<Choice, HeadMeans>>;
+  /** The first four tokens do not count; the matches are those on all tokens. */
+  readonly withoutFirst: Readonly<Record<Choice, HeadMeans>>;
+  /** Cosine per large head, matched by Jaccard, all tokens. */
+  readonly heads: readonly number[];
+  /** The same without the first four tokens. */
+  readonly headsWithoutFirst: readonly number[];
+  /** Flat small head per large head, matched by Jaccard. */
+  readonly match: readonly number[];
+};
+
+/** Saliency of both models over the same tokens. */
+export interface SaliencyPair {
+  /** Large model. */
+  readonly large: HeadSaliency;
+  /** Small model. */
+  readonly small: HeadSaliency;
+}
+
+/** Where a cell is measured. */
+export interface CellOptions {
+  /** Name of the context. */
+  readonly id: string;
+  /** Task, subject or category. */
+  readonly group: string;
+  /** Seed of the run, for the random heads. */
+  readonly seed: number;
+  /** Pairs by choice that were matched elsewhere (on a window, at an earlier turn); matched here if left out. */
+  readonly matches?: Readonly<Record<"jaccard" | "cosine", ArrayLike<number>>>;
+}
+
+/**
+ * Measures one context.
+ *
+ * @param pair Saliency of both models.
+ * @param options Names, seed, and matches found elsewhere.
+ * @returns Rounded numbers.
+ */
+export function measureSimilarity(pair: SaliencyPair, options: CellOptions): SimilarityCell {
+  const { large, small } = pair;
+  const { id, group } = options;
+  const { jaccard, cosine } = options.matches ?? matchBothWays(pair);
+  const seed = derivedSeed(options.seed, `random heads ${id}`);
+  const compare = (ignoredTokens: number): Record<Choice, HeadMatch> => ({
+    jaccard: compareHeads(large, small, { match: jaccard, ignoredTokens }),
+    cosine: compareHeads(large, small, { match: cosine, ignoredTokens }),
+    random: randomHeadMatch(large, small, { seed, ignoredTokens }),
+    mean: meanHeadMatch(large, small, { ignoredTokens }),
+  });
+  const all = compare(0);
+  const withoutFirst = compare(SINK_TOKENS);
+  return {
+    id,
+    group,
+    tokens: large.tokens,
+    all: headMeans(all),
+    withoutFirst: headMeans(withoutFirst),
+    heads: rounded(all.jaccard.cosine),
+    headsWithoutFirst: rounded(withoutFirst.jaccard.cosine),
+    match: Array.from(jaccard),
+  };
+}
+
+/**
+ * Matches by Jaccard and by cosine.
+ *
+ * @param pair Saliency of both models over a window of at most 200 tokens.
+ * @returns Flat small head per large head, both ways.
+ */
+export function matchBothWays(
+  pair: SaliencyPair,
+): Record<"jaccard" | "cosine", Uint32Array> {
+  const { large, small } = pair;
+  const options = { minimumTokens: 1, window: large.tokens };
+  return {
+    jaccard: matchHeads(large, small, options).match,
+    cosine: matchHeads(large, small, { ...options, by: "cosine" }).match,
+  };
+}
+
+/**
+ * Reads a stored cell.
+ *
+ * @param value What {@link measureSimilarity} returned.
+ * @returns The cell.
+ */
+export function asSimilarityCell(value: JsonValue): SimilarityCell {
+  return value as unknown as SimilarityCell;
+}
+
+/**
+ * Averages a number over contexts.
+ *
+ * @param values One number per context.
+ * @param options Seed of the run and a label of its own.
+ * @returns Mean with its 95 % interval; absent without contexts.
+ */
+export function measuredMean(
+  values: readonly number[],
+  options: { readonly seed: number; readonly label: string },
+): Measured | undefined {
+  if (values.length === 0) return undefined;
+  return meanInterval(values, seeded(options));
+}
+
+/**
+ * Derives bootstrap options.
+ *
+ * @param options Seed of the run and a label.
+ * @returns Options with a seed of their own.
+ */
+export function seeded(
+  options: { readonly seed: number; readonly label: string },
+): BootstrapOptions {
+  return { seed: derivedSeed(options.seed, options.label) };
+}
+
+/**
+ * Tabulates cells: every choice, with and without the first tokens, with intervals.
+ *
+ * @param cells At least one cell.
+ * @param options File stem, heading and seed.
+ * @returns A table of eight rows.
+ */
+export function similarityTable(
+  cells: readonly SimilarityCell[],
+  options: { readonly name: string; readonly title: string; readonly seed: number },
+): ResultTable {
+  const { name, title, seed } = options;
+  const rows = (["all", "withoutFirst"] as const).flatMap((set) =>
+    CHOICES.map((choice) => {
+      const interval = (measure: "cosine" | "jaccard") => {
+        const values = cells.map((cell) => cell[set][choice][measure]);
+        const { value, low, high } = meanInterval(values, seeded({ seed, label: name }));
+        return [value, low, high];
+      };
+      const tokens = set === "all" ? "all" : `without the first ${SINK_TOKENS}`;
+      return [CHOICE_LABELS[choice], tokens, ...interval("cosine"), ...interval("jaccard")];
+    })
+  );
+  const columns = ["small head", "tokens", "cosine", "low", "high", "Jaccard", "low", "high"];
+  return { name, title, columns, rows };
+}
+
+function headMeans(matches: Record<Choice, HeadMatch>): Record<Choice, HeadMeans> {
+  const means = ({ cosine, similarity }: HeadMatch) => ({
+    cosine: round(mean(cosine)),
+    jaccard: round(mean(similarity)),
+  });
+  return {
+    jaccard: means(matches.jaccard),
+    cosine: means(matches.cosine),
+    random: means(matches.random),
+    mean: means(matches.mean),
+  };
+}
+
+/**
+ * Rounds numbers for storage.
+ *
+ * @param values Any numbers.
+ * @returns The numbers to six decimals.
+ */
+export function rounded(values: ArrayLike<number>): number[] {
+  return Array.from(values, round);
+}
+
+function round(value: number): number {
+  return Math.round(value * 1e6) / 1e6;
+}
+
+/**
+ * Drops the numbers that could not be measured.
+ *
+ * @param values Measured numbers by key, some of them missing.
+ * @returns The others.
+ */
+export function defined<Key extends string>(
+  values: Readonly<Partial<Record<Key, Measured | undefined>>>,
+): Partial<Record<Key, Measured>> {
+  const entries = Object.entries(values).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(entries) as Partial<Record<Key, Measured>>;
+}

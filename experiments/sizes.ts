@@ -1,0 +1,69 @@
+/**
+ * How much each scale measures. `smoke` fits the embedded pair on a software adapter, `small` a
+ * 0.5B / 1.5B pair on two cores in well under an hour, `paper` has the counts of the paper.
+ *
+ * @module
+ */
+
+import type { Scale } from "./experiment.ts";
+
+/** Counts of one scale; tokens are per context. */
+export interface ScaleSizes {
+  /** Contexts of 200 tokens for Fig. 1c, 8, 9 and the matching window. */
+  readonly similarityContexts: number;
+  /** Blocks for Fig. 1b and the matching window. */
+  readonly shiftBlocks: number;
+  /** Tokens of a block; the embedded pair gets at most 256. */
+  readonly shiftTokens: number;
+  /** Budgets of Fig. 1b. */
+  readonly shiftBudgets: readonly number[];
+  /** Prompts per benchmark of Fig. 2 and Tables 7 and 8. */
+  readonly benchmarkContexts: number;
+  /** Longest prompt for Fig. 2. */
+  readonly promptTokens: number;
+  /** Dialogues of Table 9. */
+  readonly dialogues: number;
+  /** Longest turn of Table 9. */
+  readonly turnTokens: number;
+}
+
+const TENTHS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9];
+const FIFTHS = [0.1, 0.3, 0.5, 0.7, 0.9];
+
+/**
+ * Counts by scale. The large model's tokens at `small`, at most: similarity 20 x 200, shift
+ * 3 x (512 + 5 x 256), Fig. 2 with Tables 7 and 8 on BBH 6 x 400, GSM8K and MMLU 12 x 200, Table 9
+ * 3 x 600; about 16,000 in all, as experiments on the same text share its trace.
+ */
+export const SCALE_SIZES: Readonly<Record<Scale, ScaleSizes>> = {
+  smoke: {
+    similarityContexts: 8,
+    shiftBlocks: 4,
+    shiftTokens: 256,
+    shiftBudgets: FIFTHS,
+    benchmarkContexts: 7,
+    promptTokens: 400,
+    dialogues: 4,
+    turnTokens: 120,
+  },
+  small: {
+    similarityContexts: 20,
+    shiftBlocks: 3,
+    shiftTokens: 512,
+    shiftBudgets: FIFTHS,
+    benchmarkContexts: 6,
+    promptTokens: 400,
+    dialogues: 3,
+    turnTokens: 120,
+  },
+  paper: {
+    similarityContexts: 200,
+    shiftBlocks: 64,
+    shiftTokens: 512,
+    shiftBudgets: TENTHS,
+    benchmarkContexts: 200,
+    promptTokens: 2048,
+    dialogues: 40,
+    turnTokens: 400,
+  },
+};

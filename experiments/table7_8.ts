@@ -1,0 +1,214 @@
+/**
+ * Tables 7 and 8: similarity by benchmark, the first tokens removed.
+ *
+ * @module
+ */
+
+import { mean } from "../core/stats.ts";
+import { claimOf } from "./claims.ts";
+import { benchmarkContexts, tracePair, WINDOW_TOKENS } from "./contexts.ts";
+import type {
+  Claim,
+  DatasetName,
+  Experiment,
+  ExperimentContext,
+  ExperimentResult,
+  Figure,
+  Measured,
+  SummaryInput,
+  Unit,
+} from "./experiment.ts";
+import {
+  asSimilarityCell,
+  CHOICE_LABELS,
+  CHOICES,
+  measuredMean,
+  measureSimilarity,
+  type SimilarityCell,
+  similarityTable,
+} from "./similarity.ts";
+
+/** Rows of the paper: key, id, benchmark, small model, large model, value. */
+const PRINTED = [
+  ["bbhQwen2", "C53", "bbh", "qwen2-0.5b", "qwen2-7b", 0.85],
+  ["gsm8kQwen2", "C53", "gsm8k", "qwen2-0.5b", "qwen2-7b", 0.85],
+  ["mmluQwen2", "C53", "mmlu", "qwen2-0.5b", "qwen2-7b", 0.98],
+  ["bbhQwen3", "C53", "bbh", "qwen3-0.6b", "qwen3-8b", 0.83],
+  ["bbhHalfOf14", "C53", "bbh", "qwen2.5-0.5b", "qwen2.5-14b", 0.83],
+  ["bbhOneAndHalfOf14", "C53", "bbh", "qwen2.5-1.5b", "qwen2.5-14b", 0.83],
+  ["bbhThreeOf14", "C54", "bbh", "qwen2.5-3b", "qwen2.5-14b", 0.85],
+  ["bbhSevenOf72", "C54", "bbh", "qwen2-7b", "qwen2-72b", 0.81],
+  ["bbhSevenOf14", "C54", "bbh", "qwen2.5-7b", "qwen2.5-14b", 0.86],
+  ["bbhCrossFamily", "C54", "bbh", "llama-3.2-1b", "qwen2-7b", 0.56],
+  ["bbhLlama", "C54", "bbh", "llama-3.2-1b", "llama-3.1-8b", 0.98],
+] as const;
+
+type PrintedKey = typeof PRINTED[number][0];
+type Key = PrintedKey | "gainOverRandom" | "gainOverMean" | "sinkGain";
+
+/** Benchmarks of the tables. */
+const BENCHMARKS: readonly DatasetName[] = ["bbh", "gsm8k", "mmlu"];
+
+/** Tables 7 and 8. */
+export const table7And8: Experiment<Key> = {
+  name: "table7_8",
+  title: "Similarity by benchmark",
+  question:
+    "How similar are matched heads on benchmark prompts, once the first tokens are removed?",
+  source: "Tables 7 and 8",
+  version: 1,
+  inputs: ["large", "small", "bbh", "gsm8k", "mmlu", "microworld"],
+  claims: {
+    ...printedClaims(),
+    gainOverRandom: gainClaim("that of random small heads"),
+    gainOverMean: gainClaim("that with the mean of all small heads"),
+    sinkGain: claimOf("C58", {
+      kind: "trend",
+      paper: null,
+      statement: "cosine with all tokens minus cosine without the first 4",
+      expected: { above: 0 },
+    }),
+  },
+  async plan(context) {
+    const datasets = context.isDefaultPair ? ["microworld" as const] : BENCHMARKS;
+    const plans = await Promise.all(datasets.map((dataset) => planDataset(context, dataset)));
+    return plans.flat();
+  },
+  summarise,
+};
+
+function printedClaims(): Record<PrintedKey, Claim> {
+  const entries = PRINTED.map(([key, id, benchmark, small, large, paper]) => {
+    const detail = {
+      kind: "absolute",
+      paper,
+      tolerance: 0.02,
+      statement: `cosine without the first 4 tokens, ${benchmark}, ${small} for ${large}`,
+      source: id === "C53" ? "Table 7" : "Table 8",
+      pairs: [{ small, large }],
+    } as const;
+    return [key, claimOf(id, detail)] as const;
+  });
+  return Object.fromEntries(entries) as Record<PrintedKey, Claim>;
+}
+
+function gainClaim(baseline: string): Claim {
+  return claimOf("C53", {
+    kind: "trend",
+    paper: null,
+    statement: `cosine of matched heads without the first 4 tokens minus ${baseline}`,
+    expected: { above: 0 },
+  });
+}
+
+async function planDataset(context: ExperimentContext, dataset: DatasetName): Promise<Unit[]> {
+  const prompts = await benchmarkContexts(context, dataset);
+  return prompts.map(({ id, group, tokens }) => ({
+    key: `${dataset}/${id}`,
+    work: { large: tokens.length, small: tokens.length },
+    inputs: { tokens },
+    async run(context) {
+      const saliency = await tracePair(context, tokens, { checkpoints: [WINDOW_TOKENS] });
+      const pair = saliency(Math.min(WINDOW_TOKENS, tokens.length));
+      return measureSimilarity(pair, { id: `${dataset}/${id}`, group, seed: context.seed });
+    },
+  }));
+}
+
+function summarise(input: SummaryInput): ExperimentResult<Key> {
+  const cells = input.units.map(({ value }) => asSimilarityCell(value));
+  const names = [...new Set(cells.map(({ id }) => datasetOf(id)))];
+  const average = (label: string, from: readonly SimilarityCell[], read: Reading) =>
+    measuredMean(from.map(read), { seed: input.seed, label: `table7_8 ${label}` });
+  const byDataset = new Map(names.map((name) => {
+    const own = cells.filter(({ id }) => datasetOf(id) === name);
+    return [name, average(name, own, ({ withoutFirst }) => withoutFirst.jaccard.cosine)!];
+  }));
+  const gains = {
+    gainOverRandom: average(
+      "random",
+      cells,
+      ({ withoutFirst: { jaccard, random } }) => jaccard.cosine - random.cosine,
+    )!,
+    gainOverMean: average(
+      "mean",
+      cells,
+      ({ withoutFirst: { jaccard, mean } }) => jaccard.cosine - mean.cosine,
+    )!,
+    sinkGain: average(
+      "sinks",
+      cells,
+      ({ all, withoutFirst }) => all.jaccard.cosine - withoutFirst.jaccard.cosine,
+    )!,
+  };
+  return {
+    values: { ...printedValues(byDataset, input), ...gains },
+    tables: names.map((name) =>
+      similarityTable(cells.filter(({ id }) => datasetOf(id) === name), {
+        name: `table7_8_${name}`,
+        title: `Similarity of heads on ${name}, mean over heads and prompts`,
+        seed: input.seed,
+      })
+    ),
+    figures: [choiceFigure(cells)],
+    notes: [
+      "Matched on the first 200 tokens of each prompt; prompts are those of few-shot practice, " +
+      "as the paper names none.",
+      input.isDefaultPair
+        ? "The embedded pair knows only its own world, so its tasks stand in for the benchmarks."
+        : "Rows of pairs that were not run stay open.",
+    ],
+  };
+}
+
+type Reading = (cell: SimilarityCell) => number;
+
+/** Values for the rows of this pair; for a pair the paper does not have, its main rows show ours. */
+function printedValues(
+  byDataset: ReadonlyMap<string, Measured>,
+  input: SummaryInput,
+): Partial<Record<PrintedKey, Measured>> {
+  const name = (model: { readonly name: string }) =>
+    model.name.toLowerCase().replaceAll(/[^a-z0-9.]+/g, "-");
+  const isPair = (row: typeof PRINTED[number]) =>
+    name(input.small).includes(row[3]) && name(input.large).includes(row[4]);
+  const own = PRINTED.filter(isPair);
+  const shown = own.length > 0 ? own : PRINTED.slice(0, 3);
+  const entries = shown.flatMap(([key, , benchmark]) => {
+    const measured = byDataset.get(benchmark);
+    return measured === undefined ? [] : [[key, measured] as const];
+  });
+  return Object.fromEntries(entries);
+}
+
+function datasetOf(id: string): string {
+  return id.slice(0, id.indexOf("/"));
+}
+
+function choiceFigure(cells: readonly SimilarityCell[]): Figure {
+  const groups = [...new Set(cells.map(({ id, group }) => groupOf(id, group)))];
+  const valueOf = (name: string, choice: typeof CHOICES[number]) =>
+    mean(
+      cells.filter(({ id, group }) => groupOf(id, group) === name)
+        .map(({ withoutFirst }) => withoutFirst[choice].cosine),
+    );
+  return {
+    name: "table7_8_choices",
+    title: "Similarity by benchmark, beside its null models",
+    kind: "bar",
+    xTitle: "benchmark",
+    yTitle: "mean cosine without the first 4 tokens",
+    series: CHOICES.map((choice) => ({
+      label: CHOICE_LABELS[choice],
+      x: groups,
+      y: groups.map((name) => valueOf(name, choice)),
+    })),
+    paper: [{ label: "paper: BBH, GSM8K", y: 0.85 }, { label: "paper: MMLU", y: 0.98 }],
+  };
+}
+
+/** Tasks of the embedded world are shown one by one, benchmarks as a whole. */
+function groupOf(id: string, group: string): string {
+  const dataset = datasetOf(id);
+  return dataset === "microworld" ? group : dataset;
+}

@@ -1,0 +1,255 @@
+/**
+ * Table 9: similarity over five turns of a dialogue, heads matched once at its start.
+ *
+ * @module
+ */
+
+import { matchingWindow } from "../analysis/head_match.ts";
+import { DataError } from "../core/check.ts";
+import { claimOf, MAIN_PAIR } from "./claims.ts";
+import { cutTexts, limitTokens, tracePair } from "./contexts.ts";
+import type {
+  Claim,
+  Experiment,
+  ExperimentContext,
+  ExperimentResult,
+  Measured,
+  Series,
+  SummaryInput,
+  Unit,
+} from "./experiment.ts";
+import {
+  matchBothWays,
+  measuredMean,
+  measureSimilarity,
+  type SimilarityCell,
+} from "./similarity.ts";
+import { SCALE_SIZES } from "./sizes.ts";
+
+/** The paper's values. */
+const PRINTED = [0.822, 0.812, 0.799, 0.796, 0.782];
+
+const TURNS = PRINTED.length;
+
+/** Shortest turn: the first one must do for matching. */
+const SHORTEST_TURN = 100;
+
+type Key = "turn1" | "turn2" | "turn3" | "turn4" | "turn5" | "decline" | "remaining";
+
+/** A dialogue as tokens. */
+interface Dialogue {
+  readonly id: string;
+  readonly tokens: readonly number[];
+  /** Length after each turn. */
+  readonly ends: readonly number[];
+}
+
+/** What is stored of one dialogue: similarity at each turn. */
+type DialogueCell = {
+  /** Heads matched at the first turn. */
+  readonly fixed: readonly SimilarityCell[];
+  /** Heads matched again after each turn, on the whole history (D-22). */
+  readonly again: readonly SimilarityCell[];
+};
+
+/** Table 9. */
+export const table9: Experiment<Key> = {
+  name: "table9",
+  title: "Similarity over the turns of a dialogue",
+  question: "Does a match made at the first turn still hold after five?",
+  source: "Table 9",
+  version: 1,
+  inputs: ["large", "small", "mt_bench", "microworld"],
+  claims: {
+    turn1: turnClaim(1),
+    turn2: turnClaim(2),
+    turn3: turnClaim(3),
+    turn4: turnClaim(4),
+    turn5: turnClaim(5),
+    decline: claimOf("C55", {
+      kind: "trend",
+      paper: null,
+      statement: "similarity after turn 1 minus that after turn 5",
+      expected: { above: 0 },
+    }),
+    remaining: claimOf("C55", {
+      kind: "trend",
+      paper: 0.951,
+      statement: "similarity after turn 5 over that after turn 1: the decay is slow",
+      expected: { above: 0.9 },
+    }),
+  },
+  async plan(context) {
+    const dialogues = context.isDefaultPair
+      ? await splitPrompts(context)
+      : await joinTurns(context);
+    return dialogues.map(({ id, tokens, ends }): Unit => ({
+      key: id,
+      work: { large: tokens.length, small: tokens.length },
+      inputs: { tokens, ends },
+      run: (context) => measureDialogue(context, { id, tokens, ends }),
+    }));
+  },
+  summarise,
+};
+
+function turnClaim(turn: number): Claim {
+  return claimOf("C55", {
+    kind: "absolute",
+    paper: PRINTED[turn - 1]!,
+    tolerance: 0.03,
+    statement: `cosine after turn ${turn}, heads matched at turn 1`,
+    pairs: MAIN_PAIR,
+    note: "The paper names neither the pair nor the dialogues.",
+  });
+}
+
+/** The embedded pair knows no dialogues: one prompt, read in five pieces. */
+async function splitPrompts(context: ExperimentContext): Promise<Dialogue[]> {
+  const { dialogues: count } = SCALE_SIZES[context.scale];
+  const options = { count, tokens: 400, minimum: 240 };
+  const prompts = await cutTexts(context, "microworld", options);
+  return prompts.map(({ id, tokens }) => {
+    const step = (tokens.length - SHORTEST_TURN) / (TURNS - 1);
+    const ends = Array.from(
+      { length: TURNS },
+      (_, turn) => Math.round(SHORTEST_TURN + turn * step),
+    );
+    return { id, tokens, ends };
+  });
+}
+
+/** Turns of consecutive dialogues, each cut to the scale's length, joined five by five. */
+async function joinTurns(context: ExperimentContext): Promise<Dialogue[]> {
+  const { dialogues: count, turnTokens } = SCALE_SIZES[context.scale];
+  const begin = context.large.encode("");
+  const longest = Math.min(turnTokens, Math.floor(limitTokens(context, Infinity) / TURNS) - 1);
+  const dialogues: Dialogue[] = [];
+  let tokens = [...begin];
+  let ends: number[] = [];
+  for (const { id, text, turns = [text] } of await context.texts("mt_bench", count * TURNS * 2)) {
+    for (const turn of turns) {
+      const own = context.large.encode(turn).slice(begin.length, begin.length + longest);
+      if (own.length < SHORTEST_TURN || dialogues.length === count) continue;
+      tokens.push(...own);
+      ends.push(tokens.length);
+      if (ends.length < TURNS) continue;
+      dialogues.push({ id: `until-${id}`, tokens, ends });
+      tokens = [...begin];
+      ends = [];
+    }
+  }
+  if (dialogues.length > 0) return dialogues;
+  throw new DataError(
+    `Cannot build dialogues: dataset "mt_bench" must have ${TURNS} turns of at least ` +
+      `${SHORTEST_TURN} tokens: current number is ${ends.length}`,
+  );
+}
+
+async function measureDialogue(
+  context: ExperimentContext,
+  dialogue: Dialogue,
+): Promise<DialogueCell> {
+  const { id, tokens, ends } = dialogue;
+  const window = matchingWindow(ends[0]!);
+  const checkpoints = [...new Set([window, ...ends])].sort((a, b) => a - b);
+  const saliency = await tracePair(context, tokens, { checkpoints });
+  const first = matchBothWays(saliency(window));
+  const cells = (matchesAt: (end: number) => typeof first) =>
+    ends.map((end, turn) =>
+      measureSimilarity(saliency(end), {
+        id: `${id}/${turn + 1}`,
+        group: `turn ${turn + 1}`,
+        seed: context.seed,
+        matches: matchesAt(end),
+      })
+    );
+  return {
+    fixed: cells(() => first),
+    again: cells((end) => matchBothWays(saliency(end))),
+  };
+}
+
+function summarise(input: SummaryInput): ExperimentResult<Key> {
+  const cells = input.units.map(({ value }) => value as unknown as DialogueCell);
+  const rows: (string | number | null)[][] = [];
+  const turns = PRINTED.map((_, turn) => turn);
+  const series = LINES.map(({ label, kind, read }): Series => {
+    const intervals = turns.map((turn) =>
+      measuredMean(cells.map((cell) => read(cell[kind][turn]!)), {
+        seed: input.seed,
+        label: `table9 turn ${turn}`,
+      })!
+    );
+    intervals.forEach(({ value, low, high }, turn) =>
+      rows.push([label, turn + 1, PRINTED[turn]!, value, low, high])
+    );
+    return {
+      label,
+      x: turns.map((turn) => turn + 1),
+      y: intervals.map(({ value }) => value),
+      low: intervals.map(({ low }) => low),
+      high: intervals.map(({ high }) => high),
+    };
+  });
+  return {
+    values: measuredTurns(cells, input),
+    tables: [{
+      name: "table9_turns",
+      title: "Similarity after each turn, mean over heads and dialogues",
+      columns: ["heads and tokens", "turn", "paper", "cosine", "low", "high"],
+      rows,
+    }],
+    figures: [{
+      name: "table9_turns",
+      title: "Similarity over the turns of a dialogue",
+      kind: "line",
+      xTitle: "turn",
+      yTitle: "mean cosine",
+      series,
+      paper: PRINTED.map((y, turn) => ({ label: `paper, turn ${turn + 1}`, y })),
+    }],
+    notes: [
+      input.isDefaultPair
+        ? "The embedded world has no dialogues: a prompt is read in five pieces instead."
+        : "Turns are MT-Bench questions with their reference answers, five in a row.",
+    ],
+  };
+}
+
+const LINES: readonly {
+  readonly label: string;
+  readonly kind: "fixed" | "again";
+  readonly read: (cell: SimilarityCell) => number;
+}[] = [
+  { label: "matched at turn 1", kind: "fixed", read: ({ all }) => all.jaccard.cosine },
+  {
+    label: "matched at turn 1, without the first 4 tokens",
+    kind: "fixed",
+    read: ({ withoutFirst }) => withoutFirst.jaccard.cosine,
+  },
+  { label: "matched at every turn", kind: "again", read: ({ all }) => all.jaccard.cosine },
+  { label: "matched at turn 1 by cosine", kind: "fixed", read: ({ all }) => all.cosine.cosine },
+  { label: "null: random small head", kind: "fixed", read: ({ all }) => all.random.cosine },
+  { label: "null: mean of all small heads", kind: "fixed", read: ({ all }) => all.mean.cosine },
+];
+
+function measuredTurns(
+  cells: readonly DialogueCell[],
+  input: SummaryInput,
+): Partial<Record<Key, Measured>> {
+  const cosine = (cell: DialogueCell, turn: number) => cell.fixed[turn - 1]!.all.jaccard.cosine;
+  const average = (label: Key, read: (cell: DialogueCell) => number) =>
+    measuredMean(cells.map(read), { seed: input.seed, label: `table9 ${label}` })!;
+  const turn = (number: 1 | 2 | 3 | 4 | 5) =>
+    average(`turn${number}`, (cell) => cosine(cell, number));
+  return {
+    turn1: turn(1),
+    turn2: turn(2),
+    turn3: turn(3),
+    turn4: turn(4),
+    turn5: turn(5),
+    decline: average("decline", (cell) => cosine(cell, 1) - cosine(cell, TURNS)),
+    remaining: average("remaining", (cell) => cosine(cell, TURNS) / cosine(cell, 1)),
+  };
+}
