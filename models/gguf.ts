@@ -61,9 +61,9 @@ function makeSource(file: RangedFile, header: GgufHeader): GgufFile {
     metadata,
     headerBytes: dataOffset,
     file,
-    readRows(name, first, count) {
+    async readRows(name, first, count) {
       const range = rowRange(source, name, { first, count });
-      return file.read(dataOffset + offsets.get(name)! + range.byteOffset, range.byteLength);
+      return await file.read(dataOffset + offsets.get(name)! + range.byteOffset, range.byteLength);
     },
     [Symbol.asyncDispose]: () => file[Symbol.asyncDispose](),
   };

@@ -144,11 +144,11 @@ function makeSource(
   return {
     ...source,
     shards,
-    readRows(name, first, count) {
+    async readRows(name, first, count) {
       const range = rowRange(source, name, { first, count });
       const { file, headerBytes, tensors: stored } = owners.get(name)!;
       const offset = headerBytes + stored.get(name)!.byteOffset + range.byteOffset;
-      return file.read(offset, range.byteLength);
+      return await file.read(offset, range.byteLength);
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };

@@ -1,0 +1,236 @@
+/**
+ * Tests of `models/config_json.ts`.
+ *
+ * @module
+ */
+
+import assert from "node:assert/strict";
+import type { ModelConfig } from "../../models/config.ts";
+import { architectures } from "../../models/architectures/mod.ts";
+import { configFromJson } from "../../models/config_json.ts";
+import { configJson, TINY } from "../support/model_writer.ts";
+
+type Values = Readonly<Record<string, unknown>>;
+
+function read(values: Values, generation?: Values): ModelConfig {
+  const location = "config.json";
+  return configFromJson({ location, values }, generation && { location, values: generation });
+}
+
+function withTiny(values: Values): ModelConfig {
+  return read({ ...configJson(TINY), ...values });
+}
+
+const qwen25 = {
+  architectures: ["Qwen2ForCausalLM"],
+  bos_token_id: 151643,
+  eos_token_id: 151645,
+  hidden_act: "silu",
+  hidden_size: 896,
+  intermediate_size: 4864,
+  max_position_embeddings: 32768,
+  max_window_layers: 21,
+  model_type: "qwen2",
+  num_attention_heads: 14,
+  num_hidden_layers: 24,
+  num_key_value_heads: 2,
+  rms_norm_eps: 1e-6,
+  rope_theta: 1000000.0,
+  sliding_window: 32768,
+  tie_word_embeddings: true,
+  use_sliding_window: false,
+  vocab_size: 151936,
+};
+
+Deno.test("configFromJson() reads Qwen2.5 as transformers 4 wrote it", () => {
+  const generation = { eos_token_id: [151645, 151643] };
+  assert.deepEqual(read(qwen25, generation), {
+    architecture: "qwen2",
+    layers: 24,
+    hidden: 896,
+    mlp: 4864,
+    queryHeads: 14,
+    kvHeads: 2,
+    headDim: 64,
+    vocabulary: 151936,
+    contextLength: 32768,
+    normEpsilon: 1e-6,
+    ropeBase: 1e6,
+    hasQkvBias: true,
+    hasQkNorm: false,
+    isTied: true,
+    bosTokenId: 151643,
+    eosTokenIds: [151645, 151643],
+  });
+});
+
+Deno.test("configFromJson() reads Llama 3.2 with its scaling, old and new", () => {
+  const scaling = {
+    factor: 32.0,
+    high_freq_factor: 4.0,
+    low_freq_factor: 1.0,
+    original_max_position_embeddings: 8192,
+    rope_type: "llama3",
+  };
+  const llama = {
+    model_type: "llama",
+    attention_bias: false,
+    mlp_bias: false,
+    bos_token_id: 128000,
+    eos_token_id: [128001, 128008, 128009],
+    head_dim: 64,
+    hidden_act: "silu",
+    hidden_size: 2048,
+    intermediate_size: 8192,
+    max_position_embeddings: 131072,
+    num_attention_heads: 32,
+    num_hidden_layers: 16,
+    num_key_value_heads: 8,
+    rms_norm_eps: 1e-5,
+    tie_word_embeddings: true,
+    vocab_size: 128256,
+  };
+  const old = read({ ...llama, rope_theta: 500000.0, rope_scaling: scaling });
+  const parameters = { ...scaling, rope_theta: 500000.0 };
+  assert.deepEqual(old, read({ ...llama, rope_parameters: parameters }));
+  assert.equal(old.ropeBase, 500000);
+  assert.deepEqual(old.ropeScaling, {
+    kind: "llama3",
+    factor: 32,
+    lowFrequencyFactor: 1,
+    highFrequencyFactor: 4,
+    originalContextLength: 8192,
+  });
+  assert.deepEqual(old.eosTokenIds, [128001, 128008, 128009]);
+  assert.equal(old.hasQkvBias, false);
+});
+
+Deno.test("configFromJson() reads Qwen3's head size and norms", () => {
+  const config = read({
+    model_type: "qwen3",
+    attention_bias: false,
+    hidden_size: 1024,
+    head_dim: 128,
+    intermediate_size: 3072,
+    num_attention_heads: 16,
+    num_hidden_layers: 28,
+    num_key_value_heads: 8,
+    vocab_size: 151936,
+    rope_theta: 1000000,
+    tie_word_embeddings: true,
+    eos_token_id: 151645,
+  });
+  assert.equal(config.headDim, 128);
+  assert.equal(config.hasQkNorm, true);
+  assert.equal(config.hasQkvBias, false);
+  assert.equal(config.contextLength, 32768);
+});
+
+Deno.test("configFromJson() shortens Mistral's context to its window", () => {
+  const mistral = {
+    model_type: "mistral",
+    hidden_size: 4096,
+    intermediate_size: 14336,
+    max_position_embeddings: 32768,
+    num_attention_heads: 32,
+    num_hidden_layers: 32,
+    num_key_value_heads: 8,
+    rms_norm_eps: 1e-5,
+    rope_theta: 10000.0,
+    vocab_size: 32000,
+    bos_token_id: 1,
+    eos_token_id: 2,
+  };
+  assert.equal(read({ ...mistral, sliding_window: 4096 }).contextLength, 4096);
+  assert.equal(read(mistral).contextLength, 4096);
+  assert.equal(read({ ...mistral, sliding_window: null }).contextLength, 32768);
+  assert.equal(read(mistral).headDim, 128);
+});
+
+Deno.test("configFromJson() heeds a window only where layers use it", () => {
+  const window = { ...qwen25, sliding_window: 4096, use_sliding_window: true };
+  assert.equal(read({ ...window, max_window_layers: 24 }).contextLength, 32768);
+  assert.equal(read({ ...window, max_window_layers: 21 }).contextLength, 4096);
+  assert.equal(read({ ...window, use_sliding_window: false }).contextLength, 32768);
+  const full = { ...window, layer_types: Array(24).fill("full_attention") };
+  assert.equal(read(full).contextLength, 32768);
+  const mixed = { ...window, layer_types: ["sliding_attention", ...full.layer_types.slice(1)] };
+  assert.equal(read(mixed).contextLength, 4096);
+});
+
+Deno.test("configFromJson() fills in what a family leaves out", () => {
+  const { model_type, hidden_size, intermediate_size, vocab_size } = configJson(TINY);
+  const least = {
+    model_type,
+    hidden_size,
+    intermediate_size,
+    vocab_size,
+    num_hidden_layers: 2,
+    num_attention_heads: 4,
+    num_key_value_heads: null,
+  };
+  const config = read(least);
+  assert.equal(config.kvHeads, 4);
+  assert.equal(config.headDim, 6);
+  assert.equal(config.ropeBase, 10000);
+  assert.equal(config.isTied, false);
+  assert.deepEqual(config.eosTokenIds, []);
+  assert.equal("bosTokenId" in config, false);
+  assert.equal(read({ ...least, model_type: "qwen3" }).headDim, 128);
+});
+
+Deno.test("configFromJson() refuses what the forward pass does not compute", () => {
+  const cases: [Values, RegExp][] = [
+    [
+      { model_type: "gpt2" },
+      /model_type must be one of llama, mistral, qwen2, qwen3: current value is "gpt2"/,
+    ],
+    [{ model_type: undefined }, /model_type must be one of .*: current value is missing/],
+    [{ hidden_act: "gelu" }, /hidden_act must be "silu": current value is "gelu"/],
+    [
+      { quantization_config: { quant_method: "gptq" } },
+      /without quantization_config: current value is "gptq"/,
+    ],
+    [{ partial_rotary_factor: 0.5 }, /partial_rotary_factor must be 1: current value is 0.5/],
+    [
+      { rope_scaling: { type: "yarn", factor: 4 } },
+      /rope_type must be default, linear or llama3: current value is "yarn"/,
+    ],
+    [
+      { rope_scaling: { type: "linear" } },
+      /factor must be a number above 0: current value is missing/,
+    ],
+    [{ rope_scaling: 3 }, /rope_parameters and rope_scaling must be objects/],
+    [
+      { hidden_size: "24" },
+      /hidden_size must be an integer from 1 to 2147483647: current value is "24"/,
+    ],
+    [{ num_hidden_layers: 1e9 }, /num_hidden_layers must be an integer from 1 to 1024/],
+    [{ num_hidden_layers: 0 }, /num_hidden_layers must be an integer/],
+    [{ num_key_value_heads: 3 }, /KV heads must divide the 4 query heads: current value is 3/],
+    [{ num_key_value_heads: 8 }, /num_key_value_heads must be an integer from 1 to 4/],
+    [{ head_dim: 7 }, /the head size must be even: current value is 7/],
+    [{ rms_norm_eps: 0 }, /rms_norm_eps must be a number above 0/],
+    [{ eos_token_id: "x" }, /eos_token_id must be token ids of at least 0/],
+    [{ tie_word_embeddings: 1 }, /tie_word_embeddings must be true or false/],
+  ];
+  for (const [values, message] of cases) assert.throws(() => withTiny(values), message);
+});
+
+Deno.test("configFromJson() accepts linear scaling and both spellings of its kind", () => {
+  const expected = { kind: "linear", factor: 4 };
+  for (const key of ["type", "rope_type"]) {
+    const config = withTiny({ rope_scaling: { [key]: "linear", factor: 4.0 } });
+    assert.deepEqual(config.ropeScaling, expected);
+  }
+  const parameters = { rope_type: "default", rope_theta: 5.0 };
+  assert.equal(withTiny({ rope_parameters: parameters }).ropeScaling, undefined);
+  assert.equal(withTiny({ rope_parameters: parameters }).ropeBase, 5);
+});
+
+Deno.test("architectures lists every file of its folder", async () => {
+  const folder = new URL("../../models/architectures/", import.meta.url);
+  const stems = await Array.fromAsync(Deno.readDir(folder), ({ name }) => name.replace(".ts", ""));
+  const names = architectures.map(({ name }) => name);
+  assert.deepEqual(names, stems.filter((stem) => stem !== "mod").sort());
+});
