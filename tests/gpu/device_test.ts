@@ -7,6 +7,7 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { GpuError } from "../../core/check.ts";
 import { type Command, type Device, type DeviceBuffer, dispatch } from "../../gpu/device.ts";
+import { defineKernel } from "../../gpu/kernel.ts";
 import { openDevice } from "../../gpu/open_device.ts";
 import { hasGpu, testBackends } from "../support/gpu.ts";
 import { increment, multiplyAdd, scale } from "../support/small_kernels.ts";
@@ -52,7 +53,9 @@ eachDevice("large writes arrive whole", async (device) => {
   const values = Uint32Array.from({ length: 2.6 * 2 ** 20 }, (_, index) => index * 2654435761);
   using buffer = device.createBuffer("large", values.byteLength + 4);
   device.write(buffer, 4, values);
-  assertEquals(new Uint32Array(await device.read(buffer, 4)), values);
+  const read = new Uint32Array(await device.read(buffer, 4));
+  const firstWrong = values.findIndex((value, index) => value !== read[index]);
+  assertEquals([read.length, firstWrong], [values.length, -1]);
 });
 
 eachDevice("a kernel sees its constants and parameters", async (device) => {
@@ -169,6 +172,46 @@ eachDevice("a long chain of copies and dispatches keeps its order", async (devic
   const sum = 3 * (33 * 34) / 2;
   assertEquals(await words(device, buffers.at(-1)!), [5 + sum, 6 + sum]);
   assertEquals(device.usage.submits, 1);
+});
+
+eachDevice("a kernel may write two windows of one buffer that lie apart", async (device) => {
+  using counters = device.createBuffer("counters", 512);
+  const windows = [0, 256].map((byteOffset) => ({ buffer: counters, byteOffset, byteLength: 256 }));
+  const twice = defineKernel(
+    {
+      name: "increment_two",
+      wgsl: `@group(0) @binding(0) var<storage, read_write> first: array<u32>;
+        @group(0) @binding(1) var<storage, read_write> second: array<u32>;
+        @compute @workgroup_size(1) fn increment_two() { first[0] += 1u; second[0] += 2u; }`,
+      bindings: { first: "write u32", second: "write u32" },
+      constants: {},
+      params: {},
+    },
+    ({ buffers }) => {
+      buffers.first[0]! += 1;
+      buffers.second[0]! += 2;
+    },
+  );
+  const command = dispatch({
+    kernel: twice,
+    buffers: { first: windows[0]!, second: windows[1]! },
+    params: {},
+    grid: [1, 1, 1],
+  });
+  using recording = await device.record("step", [command]);
+  device.submit(recording, recording);
+  const after = await words(device, counters);
+  assertEquals([after[0], after[64]], [2, 4]);
+});
+
+eachDevice("a recording frees its parameters when it is disposed", async (device) => {
+  using input = device.createBuffer("input", 64);
+  using output = device.createBuffer("output", 64);
+  const before = device.usage.liveBytes;
+  const recording = await device.record("step", [add(input, output, 1)]);
+  recording[Symbol.dispose]();
+  recording[Symbol.dispose]();
+  assertEquals(device.usage.liveBytes, before);
 });
 
 eachDevice(

@@ -148,6 +148,36 @@ gpuTest(
   },
 );
 
+gpuTest(
+  "a recording whose bindings WebGPU refuses names itself and frees what it made",
+  async () => {
+    const { device, gpuDevice } = await openBoth();
+    using _ = device;
+    const wgsl = `struct Params { amount: u32 }
+    @group(0) @binding(0) var<storage, read_write> counter: array<u32>;
+    @group(1) @binding(0) var<uniform> params: Params;
+    @compute @workgroup_size(1) fn increment() { counter[0] += params.amount; }`;
+    using counter = device.createBuffer("counter", 4);
+    const command = {
+      ...changed(device, { wgsl, params: { amount: "u32" } }, counter),
+      params: { amount: 2 },
+    } as Command;
+    const create = gpuDevice.createBindGroup.bind(gpuDevice);
+    gpuDevice.createBindGroup = (descriptor) => create({ ...descriptor, entries: [] });
+    const before = device.usage.liveBytes;
+    await assertRejects(
+      () => device.record("decode step", [command]),
+      GpuError,
+      "Cannot record decode step: WebGPU must accept its bindings: ",
+    );
+    assertEquals(device.usage.liveBytes, before);
+    gpuDevice.createBindGroup = create;
+    using recording = await device.record("decode step", [command]);
+    device.submit(recording, recording);
+    assertEquals(new Uint32Array(await device.read(counter))[0], 4);
+  },
+);
+
 gpuTest("a lack of memory that shows late makes the buffer unusable and nothing else", async () => {
   const { device, gpuDevice } = await openBoth();
   using _ = device;
