@@ -27,7 +27,15 @@ export interface DeviceInfo {
   readonly maxGridSize: number;
 }
 
-/** Counters of a device, for memory reports and for tests that forbid hidden allocation. */
+/** Caps of a device. */
+export interface DeviceOptions {
+  /** Most bytes its buffers may take together; no cap if left out. */
+  readonly maxBytes?: number;
+  /** Lowers the largest binding, in bytes; for tests of what happens when a tensor exceeds it. */
+  readonly maxBindingBytes?: number;
+}
+
+/** Counters of a device at one moment, for memory reports and for tests that forbid hidden allocation. */
 export interface DeviceUsage {
   /** Bytes of the buffers that exist now. */
   readonly liveBytes: number;
@@ -39,7 +47,7 @@ export interface DeviceUsage {
   readonly buffersCreated: number;
   /** Bind groups made so far. */
   readonly bindGroupsCreated: number;
-  /** Submissions so far. */
+  /** Calls of `submit` so far. */
   readonly submits: number;
   /** Awaited readbacks so far. */
   readonly reads: number;
@@ -116,7 +124,7 @@ export interface Device extends Disposable {
   createBuffer(label: string, byteLength: number): DeviceBuffer;
   /** Writes `data` from `byteOffset` on, ordered with submissions; both are multiples of 4 bytes. */
   write(buffer: DeviceBuffer, byteOffset: number, data: ArrayBufferView<ArrayBuffer>): void;
-  /** Reads bytes once all earlier submissions have finished. */
+  /** Reads bytes once all earlier submissions have finished; rejects with the first error of the device. */
   read(buffer: DeviceBuffer, byteOffset?: number, byteLength?: number): Promise<ArrayBuffer>;
   /**
    * Compiles and binds commands.
@@ -124,7 +132,12 @@ export interface Device extends Disposable {
    * @throws {GpuError} If a kernel does not compile (`kernels/x.wgsl:LINE:COL: text`) or a limit is exceeded.
    */
   record(label: string, commands: readonly Command[]): Promise<Recording>;
-  /** Runs recordings one after the other in one submission. */
+  /**
+   * Runs recordings one after the other in one submission.
+   *
+   * @throws {GpuError} If a recording or a buffer it uses was disposed, or the device was lost; what WebGPU finds later reaches
+   *   the next `record`, `read` or `finished`.
+   */
   submit(...recordings: readonly Recording[]): void;
   /** Waits for everything submitted so far; rejects with the first error of the device. */
   finished(): Promise<void>;

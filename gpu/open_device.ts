@@ -5,18 +5,10 @@
  */
 
 import { checkInteger, GpuError } from "../core/check.ts";
-import type { Backend, Device } from "./device.ts";
+import type { Backend, Device, DeviceOptions } from "./device.ts";
 import { ReferenceDevice } from "./reference_device.ts";
 import { adapterName, isSoftwareAdapter, openGpu, requestAdapter } from "./webgpu_adapter.ts";
 import { WebgpuDevice } from "./webgpu_device.ts";
-
-/** Caps of a device. */
-export interface DeviceOptions {
-  /** Most bytes its buffers may take together; no cap if left out. */
-  readonly maxBytes?: number;
-  /** Lowers the largest binding, in bytes; for tests of what happens when a tensor exceeds it. */
-  readonly maxBindingBytes?: number;
-}
 
 /** Which device to open. */
 export interface OpenDeviceOptions extends DeviceOptions {

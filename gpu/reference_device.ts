@@ -19,6 +19,7 @@ import type {
   Device,
   DeviceBuffer,
   DeviceInfo,
+  DeviceOptions,
   DeviceUsage,
   Dispatch,
   Recording,
@@ -26,7 +27,6 @@ import type {
 import type { KernelContract, KernelRun } from "./kernel.ts";
 import { Meter } from "./meter.ts";
 import { checkAlive, checkBuffer, checkRecording } from "./ownership.ts";
-import type { DeviceOptions } from "./open_device.ts";
 
 class ReferenceBuffer implements DeviceBuffer {
   bytes: ArrayBuffer;

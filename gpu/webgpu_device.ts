@@ -18,12 +18,12 @@ import type {
   Device,
   DeviceBuffer,
   DeviceInfo,
+  DeviceOptions,
   DeviceUsage,
   Dispatch,
   Recording,
 } from "./device.ts";
 import { Meter } from "./meter.ts";
-import type { DeviceOptions } from "./open_device.ts";
 import type { OpenGpu } from "./webgpu_adapter.ts";
 import { ErrorLog, failure } from "./webgpu_errors.ts";
 import { type WebgpuBuffer, WebgpuMemory } from "./webgpu_memory.ts";
