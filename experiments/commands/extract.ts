@@ -20,7 +20,7 @@ import {
 import type { Command, CommandCall, CommandIo } from "./command.ts";
 import { EXIT } from "./command_line.ts";
 import type { EngineModel, OpenEngine } from "./engine.ts";
-import { DEVICE_OPTION, openSilently } from "./open.ts";
+import { DEVICE_OPTION, openEngineFor } from "./open.ts";
 import { checkInput, INPUT_OPTIONS, readTokens } from "./token_input.ts";
 
 const MOST_BYTES = 8 * 2 ** 30;
@@ -85,7 +85,8 @@ async function extract(openEngine: OpenEngine, call: CommandCall, io: CommandIo)
     );
   }
   const limit = call.number("max-bytes", { min: 1, max: Number.MAX_SAFE_INTEGER, isInteger: true });
-  await using engine = await openSilently(openEngine, call);
+  using progress = new Progress("Extract", terminalView({ ...io, write: io.error }));
+  await using engine = await openEngineFor(openEngine, call, { progress });
   const model = await engine.openModel("large", call.value("model"));
   const tokens = await readTokens(call, [model]);
   const plan: ExtractPlan = { tokens: tokens.length, logits, accumulated, attention };
@@ -99,8 +100,9 @@ async function extract(openEngine: OpenEngine, call: CommandCall, io: CommandIo)
   }
   const metadata = { model: model.name, hash: model.hash, device: engine.environment.adapter };
   await using file = await createSafetensors(out, tensors, { metadata });
-  await writeTensors(file, { model, tokens, plan, heads, io });
+  await writeTensors(file, { model, tokens, plan, heads, progress, signal: io.signal });
   await file.commit();
+  progress.finish();
   const names = tensors.length > 8 ? `${tensors.length} tensors` : tensors
     .map(({ name, shape }) => `${name} [${shape.join(", ")}]`).join(", ");
   io.out(`${out}: ${names}, ${bytes} bytes\n`);
@@ -114,35 +116,30 @@ async function writeTensors(
     readonly tokens: readonly number[];
     readonly plan: ExtractPlan;
     readonly heads: readonly (readonly [number, number])[];
-    readonly io: CommandIo;
+    readonly progress: Progress;
+    readonly signal: AbortSignal;
   },
 ): Promise<void> {
-  const { model, tokens, plan, heads, io } = work;
-  const { signal } = io;
+  const { model, tokens, plan, heads, progress, signal } = work;
   const atOnce = Math.max(1, Math.floor(MAP_BYTES_AT_ONCE / (4 * tokens.length ** 2)));
-  const runs = Math.ceil(heads.length / atOnce);
-  const total = Math.max(1, runs);
-  const progress = new Progress("Extract", terminalView({ ...io, write: io.error }), { total });
-  try {
-    for (let run = 0; run < total; run++) {
-      signal.throwIfAborted();
-      const part = heads.slice(run * atOnce, (run + 1) * atOnce);
-      const isFirst = run === 0;
-      const capture = await model.capture(tokens, {
-        heads: part,
-        accumulated: isFirst && plan.accumulated,
-        ...(isFirst && plan.logits !== undefined ? { logits: plan.logits } : {}),
-        signal,
-      });
-      if (isFirst && plan.logits !== undefined) await file.append("logits", capture.logits!);
-      if (isFirst && plan.accumulated) await file.append("accumulated", capture.accumulated!);
-      for (const map of capture.maps) {
-        const name = plan.attention === "all" ? "attention" : `attention.${map.layer}.${map.head}`;
-        await file.append(name, map.values);
-      }
-      progress.advance();
+  const runs = Math.max(1, Math.ceil(heads.length / atOnce));
+  progress.extend(runs);
+  for (let run = 0; run < runs; run++) {
+    signal.throwIfAborted();
+    const isFirst = run === 0;
+    const logits = isFirst ? plan.logits : undefined;
+    const capture = await model.capture(tokens, {
+      heads: heads.slice(run * atOnce, (run + 1) * atOnce),
+      accumulated: isFirst && plan.accumulated,
+      ...(logits === undefined ? {} : { logits }),
+      signal,
+    });
+    if (logits !== undefined) await file.append("logits", capture.logits!);
+    if (isFirst && plan.accumulated) await file.append("accumulated", capture.accumulated!);
+    for (const map of capture.maps) {
+      const name = plan.attention === "all" ? "attention" : `attention.${map.layer}.${map.head}`;
+      await file.append(name, map.values);
     }
-  } finally {
-    progress.finish();
+    progress.advance();
   }
 }

@@ -7,7 +7,7 @@
 import type { Command, CommandCall, CommandIo } from "./command.ts";
 import { EXIT } from "./command_line.ts";
 import type { EngineModel, OpenEngine } from "./engine.ts";
-import { DEVICE_OPTION, openSilently } from "./open.ts";
+import { DEVICE_OPTION, openEngineFor } from "./open.ts";
 
 /**
  * Makes the `info` command.
@@ -28,7 +28,7 @@ export function infoCommand(parts: { readonly openEngine: OpenEngine }): Command
 }
 
 async function info(openEngine: OpenEngine, call: CommandCall, io: CommandIo): Promise<number> {
-  await using engine = await openSilently(openEngine, call);
+  await using engine = await openEngineFor(openEngine, call);
   const { device, adapter, isSoftware, versions, system } = engine.environment;
   io.out(`device      ${device}${isSoftware ? " (computes on the CPU)" : ""}\n`);
   io.out(`adapter     ${adapter}\nsystem      ${system}\n`);

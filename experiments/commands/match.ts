@@ -7,10 +7,12 @@
 import { matchHeads } from "../../analysis/head_match.ts";
 import { writeFileAtomic } from "../../core/atomic_file.ts";
 import { DataError } from "../../core/check.ts";
+import { Progress } from "../../core/progress.ts";
+import { terminalView } from "../../core/terminal_view.ts";
 import type { Command, CommandCall, CommandIo } from "./command.ts";
 import { EXIT } from "./command_line.ts";
 import type { EngineModel, OpenEngine } from "./engine.ts";
-import { DEVICE_OPTION, openSilently } from "./open.ts";
+import { DEVICE_OPTION, openEngineFor } from "./open.ts";
 import { checkInput, INPUT_OPTIONS, readTokens } from "./token_input.ts";
 
 const LEAST_TOKENS = 100;
@@ -64,7 +66,8 @@ async function match(openEngine: OpenEngine, call: CommandCall, io: CommandIo): 
   if (call.has("large") !== call.has("small")) {
     call.fail("--large and --small must be given together: current value is only one of them");
   }
-  await using engine = await openSilently(openEngine, call);
+  using progress = new Progress("Match", terminalView({ ...io, write: io.error }));
+  await using engine = await openEngineFor(openEngine, call, { progress });
   const large = await engine.openModel("large", call.value("large"));
   const small = await engine.openModel("small", call.value("small"));
   checkTokenizers(large, small);
@@ -75,11 +78,10 @@ async function match(openEngine: OpenEngine, call: CommandCall, io: CommandIo): 
     );
   }
   const compared = tokens.slice(0, window);
-  const found = matchHeads(
-    await saliencyOf(large, compared, io),
-    await saliencyOf(small, compared, io),
-    { window, topShare },
-  );
+  progress.describe("large model");
+  const rows = await saliencyOf(large, compared, io);
+  progress.describe("small model");
+  const found = matchHeads(rows, await saliencyOf(small, compared, io), { window, topShare });
   const content = {
     window: found.window,
     topTokens: found.topTokens,
@@ -88,6 +90,7 @@ async function match(openEngine: OpenEngine, call: CommandCall, io: CommandIo): 
     cosine: [...found.cosine],
   };
   await writeFileAtomic(out, `${JSON.stringify(content)}\n`);
+  progress.finish();
   const mean = found.cosine.reduce((sum, value) => sum + value, 0) / found.cosine.length;
   io.out(`${out}: ${found.match.length} heads, mean cosine ${mean.toFixed(4)}\n`);
   return EXIT.ok;

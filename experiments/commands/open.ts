@@ -1,9 +1,10 @@
 /**
- * Opens the engine of a command that runs a model once or twice.
+ * Opens the engine of a command.
  *
  * @module
  */
 
+import type { Progress } from "../../core/progress.ts";
 import type { CommandCall, OptionSpec } from "./command.ts";
 import type { Engine, OpenEngine } from "./engine.ts";
 
@@ -16,12 +17,24 @@ export const DEVICE_OPTION: OptionSpec = {
 };
 
 /**
- * Opens the engine on the device of `--device`.
+ * Opens the engine on the device of `--device`, with the datasets of `--data`.
  *
  * @param openEngine Opens it.
  * @param call The command line.
+ * @param options `progress` shows what is loaded.
  * @returns The engine.
  */
-export async function openSilently(openEngine: OpenEngine, call: CommandCall): Promise<Engine> {
-  return await openEngine({ device: call.required("device") });
+export async function openEngineFor(
+  openEngine: OpenEngine,
+  call: CommandCall,
+  options: { readonly progress?: Progress } = {},
+): Promise<Engine> {
+  const dataFolder = call.value("data");
+  options.progress?.describe("opening");
+  return await openEngine({
+    device: call.required("device"),
+    ...(dataFolder === undefined ? {} : { dataFolder }),
+    onProgress: (detail, share) =>
+      options.progress?.describe(detail, `${Math.floor(100 * share)}%`),
+  });
 }

@@ -22,6 +22,7 @@ import { verdictTable } from "../runner/verdict_table.ts";
 import type { CommandCall, CommandIo } from "./command.ts";
 import { errorText, EXIT } from "./command_line.ts";
 import type { Engine, EngineModel, OpenEngine } from "./engine.ts";
+import { openEngineFor } from "./open.ts";
 
 /** Values of `--scale`. */
 export const SCALES = ["smoke", "small", "paper"] as const satisfies readonly Scale[];
@@ -60,7 +61,8 @@ export async function reproduce(
   const view = terminalView({ ...io, write: io.error });
   await using _lock = await lockFolder(cache);
   await cleanBlobStore(cache);
-  await using engine = await openWithProgress(parts.openEngine, call, view);
+  using progress = new Progress("Reproduce", view, { refreshMs: 1000 });
+  await using engine = await openEngineFor(parts.openEngine, call, { progress });
   const store = openBlobStore(cache, { isFresh: call.has("force") });
   const { device, adapter } = engine.environment;
   const code = contentHash([await codeHash(engine.modules), device, adapter]);
@@ -93,9 +95,10 @@ export async function reproduce(
     environment: () => engine.environment,
     command: (experiment) => repeatCommand(call, experiment.name),
     isForced: call.has("force"),
-    view,
+    progress,
   });
-  return await finish(outcomes, { call, io, folder, view });
+  progress.finish();
+  return await finish(outcomes, { call, io, folder, view, experiments: parts.experiments });
 }
 
 function chooseExperiments(
@@ -109,23 +112,6 @@ function chooseExperiments(
   }
   if (call.operands.length === 0) return experiments;
   return experiments.filter(({ name }) => call.operands.includes(name));
-}
-
-async function openWithProgress(
-  openEngine: OpenEngine,
-  call: CommandCall,
-  view: ProgressView,
-): Promise<Engine> {
-  const dataFolder = call.value("data");
-  const progress = new Progress("Open", view);
-  try {
-    return await openEngine({
-      device: call.required("device"),
-      ...(dataFolder === undefined ? {} : { dataFolder }),
-    });
-  } finally {
-    progress.finish();
-  }
 }
 
 /** Models by role. */
@@ -162,6 +148,7 @@ async function finish(
     readonly io: CommandIo;
     readonly folder: string;
     readonly view: ProgressView;
+    readonly experiments: readonly Experiment[];
   },
 ): Promise<number> {
   const { call, io, folder, view } = run;
@@ -173,7 +160,8 @@ async function finish(
     return EXIT.stopped;
   }
   const records = outcomes.flatMap(({ record }) => record === undefined ? [] : [record]);
-  const notes = await writeOutputs(folder, records, { view });
+  const order = run.experiments.map(({ name }) => name);
+  const notes = await writeOutputs(folder, records, { view, order });
   for (const note of notes) io.error(`${note}\n`);
   const hasFailed = outcomes.some(({ status }) => status === "failed");
   const differs = records.some(({ claims }) => claims.some((claim) => claim.verdict === "differs"));

@@ -4,21 +4,136 @@
  * @module
  */
 
-import type { ProgressView } from "../../core/progress.ts";
-import type { ResultRecord } from "../runner/record.ts";
+import { access, readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { removeUnfinished, writeFileAtomic } from "../../core/atomic_file.ts";
+import { Progress, type ProgressView } from "../../core/progress.ts";
+import type { Figure } from "../experiment.ts";
+import { figureCaption } from "../figures/caption.ts";
+import { findChromium, startChromium } from "../figures/chromium.ts";
+import { type PlotlyFigure, plotlyFigure } from "../figures/plotly_figure.ts";
+import { drawFigures } from "../figures/static_images.ts";
+import { readRecord, type ResultRecord } from "../runner/record.ts";
+import { buildReport } from "./report.ts";
+
+/** Where progress is shown and in which order results stand in the report. */
+export interface OutputOptions {
+  /** Shows progress. */
+  readonly view: ProgressView;
+  /** Names of all experiments, in the order of the report. */
+  readonly order: readonly string[];
+}
+
+/** A figure on its way to the disk. */
+interface FigureFile {
+  /** Path without extension. */
+  readonly stem: string;
+  readonly plot: PlotlyFigure;
+  /** The plot as it is stored. */
+  readonly json: string;
+}
 
 /**
- * Writes figures and the report.
+ * Writes `figures/EXPERIMENT.FIGURE.{json,svg,png}` and `report.html`.
+ *
+ * The report holds the results of earlier runs in the same folder too.
  *
  * @param folder Folder of the results.
  * @param records Results of this run.
- * @param options Where progress is shown.
+ * @param options Progress and order.
  * @returns Sentences for people, such as where the report lies.
  */
-export function writeOutputs(
-  _folder: string,
-  _records: readonly ResultRecord[],
-  _options: { readonly view: ProgressView },
+export async function writeOutputs(
+  folder: string,
+  records: readonly ResultRecord[],
+  options: OutputOptions,
 ): Promise<readonly string[]> {
-  return Promise.resolve([]);
+  using progress = new Progress("Report", options.view, { refreshMs: 1000 });
+  const figures = records.flatMap((record) =>
+    record.figures.map((figure) => figureFile(folder, record, figure))
+  );
+  progress.describe("figures");
+  await removeUnfinished(join(folder, "figures"));
+  const notes = await writeFigures(figures, progress);
+  progress.describe("page");
+  const path = join(folder, "report.html");
+  const all = await allRecords(folder, records, options.order);
+  if (all.length === 0) return notes;
+  await writeFileAtomic(path, await buildReport(all));
+  return [...notes, `Report: ${path}`];
+}
+
+function figureFile(folder: string, record: ResultRecord, figure: Figure): FigureFile {
+  const plot = plotlyFigure(figure, { caption: figureCaption(figure, record) });
+  const stem = join(folder, "figures", `${record.name}.${figure.name}`);
+  return { stem, plot, json: `${JSON.stringify(plot)}\n` };
+}
+
+/** Draws what changed; the JSON is written last, so that it vouches for the pictures beside it. */
+async function writeFigures(
+  figures: readonly FigureFile[],
+  progress: Progress,
+): Promise<readonly string[]> {
+  const chromium = await findChromium();
+  const isFresh = await Promise.all(
+    figures.map((file) => isUpToDate(file, chromium !== undefined)),
+  );
+  const changed = figures.filter((_, index) => !isFresh[index]);
+  if (changed.length === 0) return [];
+  progress.extend(changed.length);
+  if (chromium !== undefined) {
+    try {
+      await writeImages(changed, chromium, progress);
+      return [];
+    } catch (error) {
+      await writePlotsOnly(changed);
+      const reason = error instanceof Error ? error.message.split("\n")[0] : String(error);
+      return [`No SVG and PNG: ${chromium} failed: ${reason}`];
+    }
+  }
+  await writePlotsOnly(changed);
+  return ["No SVG and PNG: no Chromium was found; CHROMIUM_PATH may name one."];
+}
+
+async function isUpToDate(file: FigureFile, hasImages: boolean): Promise<boolean> {
+  const json = await readFile(`${file.stem}.json`, "utf8").catch(() => "");
+  if (json !== file.json) return false;
+  if (!hasImages) return true;
+  const images = [".svg", ".png"].map((extension) => access(file.stem + extension));
+  return await Promise.all(images).then(() => true, () => false);
+}
+
+async function writeImages(
+  files: readonly FigureFile[],
+  chromium: string,
+  progress: Progress,
+): Promise<void> {
+  await using browser = await startChromium(chromium);
+  const images = await drawFigures(browser, files.map(({ plot }) => plot), {
+    onFigure: () => progress.advance(),
+  });
+  for (const [index, { stem, json }] of files.entries()) {
+    await writeFileAtomic(`${stem}.svg`, images[index]!.svg);
+    await writeFileAtomic(`${stem}.png`, images[index]!.png);
+    await writeFileAtomic(`${stem}.json`, json);
+  }
+}
+
+async function writePlotsOnly(files: readonly FigureFile[]): Promise<void> {
+  for (const { stem, json } of files) {
+    await rm(`${stem}.svg`, { force: true });
+    await rm(`${stem}.png`, { force: true });
+    await writeFileAtomic(`${stem}.json`, json);
+  }
+}
+
+async function allRecords(
+  folder: string,
+  records: readonly ResultRecord[],
+  order: readonly string[],
+): Promise<readonly ResultRecord[]> {
+  const found = await Promise.all(
+    order.map((name) => records.find((record) => record.name === name) ?? readRecord(folder, name)),
+  );
+  return found.filter((record) => record !== undefined);
 }

@@ -5,7 +5,7 @@
  */
 
 import type { JsonValue } from "../../core/json.ts";
-import { Progress, type ProgressView } from "../../core/progress.ts";
+import type { Progress } from "../../core/progress.ts";
 import type { Experiment, ExperimentContext, ModelRole, Unit, UnitResult } from "../experiment.ts";
 import type { BlobStore } from "./blob_store.ts";
 import { unitCost } from "./estimate.ts";
@@ -31,8 +31,8 @@ export interface RunOptions {
   readonly command: (experiment: Experiment) => string;
   /** Whether result files of earlier runs are ignored. */
   readonly isForced?: boolean;
-  /** Shows progress. */
-  readonly view: ProgressView;
+  /** Told of every unit. */
+  readonly progress: Progress;
 }
 
 /** What became of one experiment. */
@@ -72,26 +72,22 @@ export async function runExperiments(
   experiments: readonly Experiment[],
   options: RunOptions,
 ): Promise<readonly Outcome[]> {
-  const progress = new Progress("Reproduce", options.view, { refreshMs: 1000 });
-  const outcomes: Outcome[] = [];
+  const { progress } = options;
   const jobs: (Job | Outcome)[] = [];
-  try {
-    for (const experiment of experiments) {
-      progress.describe("planning", experiment.name);
-      const job = await guard(experiment, options, () => planJob(experiment, options));
-      jobs.push(job);
-      if ("units" in job) progress.extend(job.units.reduce((sum, { cost }) => sum + cost, 0));
-    }
-    for (const job of jobs) {
-      const outcome = "status" in job
-        ? job
-        : await guard(job.experiment, options, () => runJob(job, { ...options, progress }));
-      outcomes.push(outcome);
-    }
-    return outcomes;
-  } finally {
-    progress.finish();
+  for (const experiment of experiments) {
+    progress.describe("planning", experiment.name);
+    const job = await guard(experiment, options, () => planJob(experiment, options));
+    jobs.push(job);
+    if ("units" in job) progress.extend(job.units.reduce((sum, { cost }) => sum + cost, 0));
   }
+  const outcomes: Outcome[] = [];
+  for (const job of jobs) {
+    const outcome = "status" in job
+      ? job
+      : await guard(job.experiment, options, () => runJob(job, options));
+    outcomes.push(outcome);
+  }
+  return outcomes;
 }
 
 async function guard<T>(
@@ -136,10 +132,7 @@ async function planJob(experiment: Experiment, options: RunOptions): Promise<Job
   return { experiment, units, hash };
 }
 
-async function runJob(
-  job: Job,
-  options: RunOptions & { readonly progress: Progress },
-): Promise<Outcome> {
+async function runJob(job: Job, options: RunOptions): Promise<Outcome> {
   const { experiment, hash } = job;
   const { context, folder, progress } = options;
   const isKept = options.isForced !== true;

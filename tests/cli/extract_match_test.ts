@@ -9,6 +9,7 @@ import { extractCommand } from "../../experiments/commands/extract.ts";
 import { infoCommand } from "../../experiments/commands/info.ts";
 import { matchCommand } from "../../experiments/commands/match.ts";
 import { reproduceCommand } from "../../experiments/commands/reproduce.ts";
+import { useChromium } from "../support/chromium.ts";
 import { fakeEngine, fakeExperiment } from "./fake_engine.ts";
 
 const openEngine = fakeEngine();
@@ -35,6 +36,7 @@ async function run(
     columns: () => 100,
     signal: new AbortController().signal,
   };
+  using _ = useChromium("none");
   const code = await runCommandLine(COMMANDS, words, io);
   return { code, out, error };
 }

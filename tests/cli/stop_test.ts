@@ -17,7 +17,7 @@ async function withFolder(test: (folder: string) => Promise<void>): Promise<void
 function start(folder: string, delayMs: number, words: readonly string[] = []): Deno.ChildProcess {
   return new Deno.Command(Deno.execPath(), {
     args: ["run", "-A", "--no-check", CLI, "reproduce", "--out", folder, ...words],
-    env: { FAKE_DELAY_MS: String(delayMs) },
+    env: { FAKE_DELAY_MS: String(delayMs), CHROMIUM_PATH: "none" },
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
@@ -41,13 +41,13 @@ async function waitForTraces(child: Deno.ChildProcess, count: number) {
 
 async function finish(
   child: Deno.ChildProcess,
-): Promise<{ code: number; out: string; traces: number }> {
+): Promise<{ code: number; out: string; error: string; traces: number }> {
   const [status, out, error] = await Promise.all([
     child.status,
     new Response(child.stdout).text(),
     new Response(child.stderr).text(),
   ]);
-  return { code: status.code, out, traces: error.split("tracing ").length - 1 };
+  return { code: status.code, out, error, traces: error.split("tracing ").length - 1 };
 }
 
 async function assertWhole(folder: string): Promise<void> {
@@ -113,14 +113,10 @@ Deno.test("reproduce refuses a folder in which another run is at work", () =>
   withFolder(async (folder) => {
     const child = start(folder, 300);
     const rest = await waitForTraces(child, 1);
-    const other = new Deno.Command(Deno.execPath(), {
-      args: ["run", "-A", "--no-check", CLI, "reproduce", "--out", folder],
-      stdout: "null",
-    });
-    const { code, stderr } = await other.output();
-    assert.equal(code, 1);
+    const other = await finish(start(folder, 0));
+    assert.equal(other.code, 1);
     assert.match(
-      new TextDecoder().decode(stderr),
+      other.error,
       new RegExp(
         `Cannot use .*: no other run may be using it: current user is process ${child.pid}`,
       ),

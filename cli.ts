@@ -1,0 +1,15 @@
+/**
+ * The command line: `deno run -A cli.ts COMMAND [options]`.
+ *
+ * @module
+ */
+
+import { runCommandLine } from "./experiments/commands/command_line.ts";
+import { labCommands } from "./experiments/commands/commands.ts";
+import { openProcessIo } from "./experiments/commands/process_io.ts";
+import { EXPERIMENTS } from "./experiments/mod.ts";
+
+if (import.meta.main) {
+  const { io } = openProcessIo();
+  Deno.exit(await runCommandLine(labCommands(EXPERIMENTS), Deno.args, io));
+}

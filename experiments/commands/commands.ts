@@ -1,0 +1,33 @@
+/**
+ * Every command of the toolkit.
+ *
+ * @module
+ */
+
+import type { Experiment } from "../experiment.ts";
+import type { Command } from "./command.ts";
+import { extractCommand } from "./extract.ts";
+import { infoCommand } from "./info.ts";
+import { openLabEngine } from "./lab_engine.ts";
+import { matchCommand } from "./match.ts";
+import { reproduceCommand } from "./reproduce.ts";
+
+/**
+ * Lists the commands.
+ *
+ * @param experiments What `reproduce` runs, in the order of its report.
+ * @returns Commands on the real devices and models.
+ */
+export function labCommands(experiments: readonly Experiment[]): readonly Command[] {
+  const openEngine = openLabEngine;
+  return [
+    reproduceCommand({ openEngine, experiments, moduleOf }),
+    extractCommand({ openEngine }),
+    matchCommand({ openEngine }),
+    infoCommand({ openEngine }),
+  ];
+}
+
+function moduleOf({ name }: Experiment): URL {
+  return new URL(`../${name}.ts`, import.meta.url);
+}

@@ -1,0 +1,49 @@
+/**
+ * Colours, dashes and symbols that stay apart for colour-blind readers and in print.
+ *
+ * @see {@link https://jfly.uni-koeln.de/color/ | Okabe and Ito's palette}
+ * @module
+ */
+
+/** Look of one series. */
+export interface SeriesStyle {
+  /** Hexadecimal colour. */
+  readonly color: string;
+  /** Plotly dash. */
+  readonly dash: string;
+  /** Plotly marker. */
+  readonly symbol: string;
+}
+
+const COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7f6000"];
+const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "cross", "x", "star"];
+
+/** Plotly dashes, the solid one first. */
+export const DASHES: readonly string[] = ["solid", "dash", "dot", "dashdot", "longdash"];
+
+/** Colour of everything the paper states. */
+export const PAPER_COLOR = "#333333";
+
+/**
+ * Look of a series; colour and symbol repeat after seven, the dash then changes.
+ *
+ * @param index Place of the series in its figure.
+ */
+export function seriesStyle(index: number): SeriesStyle {
+  return {
+    color: COLORS[index % COLORS.length]!,
+    dash: DASHES[Math.floor(index / COLORS.length) % DASHES.length]!,
+    symbol: SYMBOLS[index % SYMBOLS.length]!,
+  };
+}
+
+/**
+ * The same colour, to be seen through.
+ *
+ * @param color Hexadecimal colour.
+ * @returns `rgba(...)`.
+ */
+export function transparent(color: string): string {
+  const channels = [1, 3, 5].map((start) => parseInt(color.slice(start, start + 2), 16));
+  return `rgba(${channels.join(",")},0.16)`;
+}

@@ -1,0 +1,46 @@
+/**
+ * Text and data inside HTML.
+ *
+ * @module
+ */
+
+/**
+ * Makes a text safe between tags and in quoted attributes.
+ *
+ * @param text Any text.
+ */
+export function escapeHtml(text: string): string {
+  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;")
+    .replaceAll('"', "&quot;");
+}
+
+/**
+ * Makes JSON safe inside a script element.
+ *
+ * @param json JSON text.
+ */
+export function escapeJson(json: string): string {
+  return json.replaceAll("<", "\\u003c").replaceAll("\u2028", "\\u2028")
+    .replaceAll("\u2029", "\\u2029");
+}
+
+/**
+ * Makes a script safe inside a script element, where a closing tag within a string would end it.
+ *
+ * @param source JavaScript.
+ */
+export function escapeScript(source: string): string {
+  return source.replaceAll(/<(\/script|!--)/gi, "\\x3c$1");
+}
+
+/**
+ * A table cell.
+ *
+ * @param value Text or number; nothing shows as a dash.
+ * @param format Words for a number.
+ */
+export function cell(value: string | number | null, format: (value: number) => string): string {
+  if (value === null) return "<td>–</td>";
+  if (typeof value === "string") return `<td>${escapeHtml(value)}</td>`;
+  return `<td class="number">${escapeHtml(format(value))}</td>`;
+}

@@ -1,0 +1,65 @@
+// Draws the figures and sorts the verdict table of the report.
+(() => {
+  "use strict";
+
+  const isNarrow = matchMedia("(max-width: 46rem)").matches;
+
+  function layoutFor(layout) {
+    if (!isNarrow) return layout;
+    return {
+      ...layout,
+      font: { ...layout.font, size: 11 },
+      margin: { ...layout.margin, l: 48, r: 8 },
+    };
+  }
+
+  async function drawFigures() {
+    const figures = JSON.parse(document.getElementById("figures").textContent);
+    for (const { id, data, layout } of figures) {
+      await Plotly.newPlot(document.getElementById(id), data, layoutFor(layout), {
+        responsive: true,
+        displaylogo: false,
+        displayModeBar: isNarrow ? false : "hover",
+      });
+    }
+    document.body.dataset.drawn = String(figures.length);
+  }
+
+  function keyOf(row, column) {
+    const text = row.cells[column].dataset.sort;
+    return text === "" ? null : Number.isNaN(Number(text)) ? text : Number(text);
+  }
+
+  function compare(first, second) {
+    if (typeof first === "number" && typeof second === "number") return first - second;
+    return String(first).localeCompare(String(second), "en", { numeric: true });
+  }
+
+  function sortBy(table, column, direction) {
+    const body = table.tBodies[0];
+    const rows = [...body.rows].map((row) => ({ row, key: keyOf(row, column) }));
+    rows.sort((first, second) => {
+      // Rows without a value stay at the end, whatever the direction.
+      if (first.key === null || second.key === null) {
+        return (first.key === null) - (second.key === null);
+      }
+      return direction * compare(first.key, second.key);
+    });
+    body.append(...rows.map(({ row }) => row));
+  }
+
+  function makeSortable(table) {
+    const headings = [...table.tHead.rows[0].cells];
+    headings.forEach((heading, column) => {
+      heading.querySelector("button").addEventListener("click", () => {
+        const isAscending = heading.getAttribute("aria-sort") === "ascending";
+        for (const other of headings) other.removeAttribute("aria-sort");
+        heading.setAttribute("aria-sort", isAscending ? "descending" : "ascending");
+        sortBy(table, column, isAscending ? -1 : 1);
+      });
+    });
+  }
+
+  makeSortable(document.getElementById("verdicts"));
+  drawFigures();
+})();

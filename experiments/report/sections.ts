@@ -1,0 +1,171 @@
+/**
+ * Parts of the report.
+ *
+ * @module
+ */
+
+import { figureCaption } from "../figures/caption.ts";
+import type { ClaimRecord, ResultRecord } from "../runner/record.ts";
+import { formatNumber, formatOurs, formatPaper } from "../runner/verdict_table.ts";
+import type { Verdict } from "../runner/verdict.ts";
+import type { ResultTable } from "../experiment.ts";
+import { cell, escapeHtml } from "./html.ts";
+
+const VERDICTS: readonly Verdict[] = [
+  "reproduced",
+  "differs",
+  "not comparable at this scale",
+  "not run",
+];
+
+/** Rows a table shows before it has to be opened. */
+const MOST_ROWS = 12;
+
+/**
+ * How many claims have which verdict.
+ *
+ * @param records All results.
+ */
+export function verdictCounts(records: readonly ResultRecord[]): string {
+  const claims = records.flatMap((record) => record.claims);
+  const items = VERDICTS.map((verdict) => {
+    const count = claims.filter((claim) => claim.verdict === verdict).length;
+    return `<li><strong>${count}</strong> ${verdictLabel(verdict)}</li>`;
+  });
+  return `<ul class="counts">${items.join("")}</ul>`;
+}
+
+function verdictLabel(verdict: Verdict): string {
+  const name = verdict === "reproduced" || verdict === "differs" ? verdict : "other";
+  return `<span class="verdict ${name}">${verdict}</span>`;
+}
+
+/**
+ * The table of all claims.
+ *
+ * @param records All results.
+ */
+export function verdictSection(records: readonly ResultRecord[]): string {
+  const columns = [
+    "Claim",
+    "Paper",
+    "Ours [95 % interval]",
+    "n",
+    "Verdict",
+    "Seconds",
+    "Run again",
+  ];
+  const headings = columns.map((title) =>
+    `<th scope="col"><button type="button">${escapeHtml(title)}</button></th>`
+  );
+  const rows = records.flatMap((record) => record.claims.map((claim) => verdictRow(record, claim)));
+  return `<div class="scroll"><table id="verdicts"><thead><tr>${headings.join("")}</tr></thead>` +
+    `<tbody>${rows.join("\n")}</tbody></table></div>`;
+}
+
+function verdictRow(record: ResultRecord, claim: ClaimRecord): string {
+  const { ours, note } = claim;
+  const paper = typeof claim.paper === "number" ? String(claim.paper) : "";
+  const link = `<a href="#${escapeHtml(record.name)}">${escapeHtml(claim.id)}</a>`;
+  const why = note === undefined ? "" : `<br><span class="soft">${escapeHtml(note)}</span>`;
+  const source = `<br><span class="soft">${escapeHtml(claim.source)}</span>`;
+  const again = `<details><summary>${escapeHtml(record.name)}</summary>` +
+    `<code>${escapeHtml(record.command)}</code></details>`;
+  const cells: [label: string, key: string, html: string, name?: string][] = [
+    ["Claim", claim.id, `${link} ${escapeHtml(claim.statement)}${source}${why}`, "claim"],
+    ["Paper", paper, escapeHtml(formatPaper(claim))],
+    ["Ours", ours === undefined ? "" : String(ours.value), escapeHtml(formatOurs(claim))],
+    ["n", ours === undefined ? "" : String(ours.n), ours === undefined ? "–" : String(ours.n)],
+    ["Verdict", String(VERDICTS.indexOf(claim.verdict)), verdictLabel(claim.verdict)],
+    ["Seconds", String(record.seconds), record.seconds.toFixed(1)],
+    ["Run again", record.name, again],
+  ];
+  const html = cells.map(([label, key, content, name]) =>
+    `<td data-label="${label}" data-sort="${escapeHtml(key)}"${
+      name === undefined ? "" : ` class="${name}"`
+    }>${content}</td>`
+  );
+  return `<tr>${html.join("")}</tr>`;
+}
+
+/**
+ * Name of a figure's element.
+ *
+ * @param record The result.
+ * @param name Name of the figure.
+ */
+export function figureId(record: ResultRecord, name: string): string {
+  return `figure-${record.name}-${name}`;
+}
+
+/**
+ * Question, figures, tables and notes of one experiment.
+ *
+ * @param record The result.
+ */
+export function experimentSection(record: ResultRecord): string {
+  const figures = record.figures.map((figure) =>
+    `<figure><h3>${escapeHtml(figure.title)}</h3>` +
+    `<div class="plot" id="${escapeHtml(figureId(record, figure.name))}"></div>` +
+    `<figcaption>${escapeHtml(figureCaption(figure, record))}</figcaption></figure>`
+  );
+  const notes = record.notes.map((note) => `<li>${escapeHtml(note)}</li>`);
+  return [
+    `<section id="${escapeHtml(record.name)}"><h2>${escapeHtml(record.title)}</h2>`,
+    `<p>${escapeHtml(record.question)} <span class="soft">${escapeHtml(record.source)}</span></p>`,
+    ...figures,
+    ...record.tables.map(tableSection),
+    notes.length === 0 ? "" : `<ul>${notes.join("")}</ul>`,
+    `<p class="soft">${record.units} units in ${record.seconds.toFixed(1)} s, begun ${
+      escapeHtml(record.startedAt)
+    }, on ${escapeHtml(record.environment.adapter)}. Run again: <code>${
+      escapeHtml(record.command)
+    }</code></p></section>`,
+  ].join("\n");
+}
+
+function tableSection(table: ResultTable): string {
+  const headings = table.columns.map((title, column) => {
+    const isNumber = table.rows.length > 0 &&
+      table.rows.every((row) => typeof (row[column] ?? 0) === "number");
+    return `<th scope="col"${isNumber ? ' class="number"' : ""}>${escapeHtml(title)}</th>`;
+  });
+  const rows = table.rows.map((row) =>
+    `<tr>${row.map((value) => cell(value, formatNumber)).join("")}</tr>`
+  );
+  const content = `<div class="scroll"><table class="cells"><thead><tr>${headings.join("")}</tr>` +
+    `</thead><tbody>${rows.join("")}</tbody></table></div>`;
+  const title = escapeHtml(table.title);
+  if (rows.length <= MOST_ROWS) return `<h3>${title}</h3>${content}`;
+  return `<details><summary>${title} (${rows.length} rows)</summary>${content}</details>`;
+}
+
+/**
+ * Devices, versions and models behind the results.
+ *
+ * @param records All results.
+ */
+export function environmentSection(records: readonly ResultRecord[]): string {
+  const rows = new Map<string, Set<string>>();
+  const add = (name: string, value: string) => {
+    rows.set(name, (rows.get(name) ?? new Set()).add(value));
+  };
+  for (const { models, environment, scale, seed } of records) {
+    for (const [role, { name, hash }] of Object.entries(models)) {
+      add(`${role} model`, `${name} (${hash.slice(0, 16)})`);
+    }
+    const { device, adapter, isSoftware, system, versions } = environment;
+    add("device", isSoftware ? `${device}, computing on the CPU` : device);
+    add("adapter", adapter);
+    add("system", system);
+    for (const [name, version] of Object.entries(versions)) add(name, version);
+    add("scale", scale);
+    add("seed", String(seed));
+  }
+  const lines = [...rows].map(([name, values]) =>
+    `<tr><th scope="row">${escapeHtml(name)}</th><td>${
+      escapeHtml([...values].join("; "))
+    }</td></tr>`
+  );
+  return `<section id="environment"><h2>Environment</h2><table>${lines.join("")}</table></section>`;
+}

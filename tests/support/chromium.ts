@@ -1,0 +1,21 @@
+/**
+ * Decides which Chromium tests see.
+ *
+ * @module
+ */
+
+/**
+ * Sets where Chromium is looked for, until disposal.
+ *
+ * @param path Path of a program; `none` hides Chromium, whose start takes most of a test's time.
+ */
+export function useChromium(path: string): Disposable {
+  const before = Deno.env.get("CHROMIUM_PATH");
+  Deno.env.set("CHROMIUM_PATH", path);
+  return {
+    [Symbol.dispose]() {
+      if (before === undefined) Deno.env.delete("CHROMIUM_PATH");
+      else Deno.env.set("CHROMIUM_PATH", before);
+    },
+  };
+}
