@@ -15,7 +15,7 @@ import type {
   ModelShape,
   Trace,
 } from "./experiment.ts";
-import { SCALE_SIZES } from "./sizes.ts";
+import { sizesOf } from "./sizes.ts";
 
 /** Tokens to measure on. */
 export interface TokenContext {
@@ -121,7 +121,7 @@ export async function cutBlocks(
  * @returns Contexts of 100 to 200 tokens.
  */
 export async function similarityContexts(context: ExperimentContext): Promise<TokenContext[]> {
-  const count = SCALE_SIZES[context.scale].similarityContexts;
+  const count = sizesOf(context).similarityContexts;
   return await cutTexts(context, textDataset(context), { count, tokens: WINDOW_TOKENS });
 }
 
@@ -132,7 +132,7 @@ export async function similarityContexts(context: ExperimentContext): Promise<To
  * @returns Blocks of one even length.
  */
 export async function shiftBlocks(context: ExperimentContext): Promise<TokenContext[]> {
-  const { shiftBlocks: count, shiftTokens: tokens } = SCALE_SIZES[context.scale];
+  const { shiftBlocks: count, shiftTokens: tokens } = sizesOf(context);
   return await cutBlocks(context, { count, tokens });
 }
 
@@ -147,7 +147,7 @@ export async function benchmarkContexts(
   context: ExperimentContext,
   name: DatasetName,
 ): Promise<TokenContext[]> {
-  const { benchmarkContexts: count, promptTokens } = SCALE_SIZES[context.scale];
+  const { benchmarkContexts: count, promptTokens } = sizesOf(context);
   const isLong = name === "bbh" || name === "microworld";
   const tokens = isLong ? promptTokens : WINDOW_TOKENS;
   return await cutTexts(context, name, { count, tokens, minimum: WINDOW_TOKENS });

@@ -22,7 +22,7 @@ import {
 import type { Experiment, ExperimentContext, PaperPair, Unit } from "./experiment.ts";
 import { type DropCell, type Guide, type GuidedCell, summariseShift } from "./fig1b_summary.ts";
 import { matchBothWays, rounded, type SaliencyPair } from "./similarity.ts";
-import { SCALE_SIZES } from "./sizes.ts";
+import { sizesOf } from "./sizes.ts";
 
 type Key = "lowestBudget" | "highestBudget" | "rise" | "aboveRandom" | "guidedGain";
 
@@ -90,7 +90,7 @@ interface Block {
 
 function planBlock(context: ExperimentContext, block: Block): Unit[] {
   const { id, tokens } = block;
-  const budgets = SCALE_SIZES[context.scale].shiftBudgets;
+  const budgets = sizesOf(context).shiftBudgets;
   const half = Math.floor(tokens.length / 2);
   const guided: Unit = {
     key: `guided/${id}`,

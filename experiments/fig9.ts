@@ -102,7 +102,7 @@ async function measureContext(
   const ours = wordSaliency(large, texts);
   return {
     ...cell,
-    words: wordCosines(ours, wordSaliency(small, context.small.tokenTexts(tokens))),
+    words: wordCosines(ours, wordSaliency(small, texts)),
     other: wordCosines(ours, wordSaliency(third, other.tokenTexts(otherTokens))),
   };
 }
@@ -115,9 +115,9 @@ function uniformSaliency(tokens: number): Float32Array {
   return sums;
 }
 
-function wordCosines(a: WordSaliency, b: WordSaliency): Cosines {
-  const { first, second } = alignWords(a, b);
-  return cosines(first, second);
+function wordCosines(a: WordSaliency, b: WordSaliency): Cosines | null {
+  const { words, first, second } = alignWords(a, b);
+  return words.length <= SINK_TOKENS ? null : cosines(first, second);
 }
 
 function cosines(a: ArrayLike<number>, b: ArrayLike<number>): Cosines {

@@ -1,11 +1,11 @@
 /**
- * How much each scale measures. `smoke` fits the embedded pair on a software adapter, `small` a
- * 0.5B / 1.5B pair on two cores in well under an hour, `paper` has the counts of the paper.
+ * How much each scale measures. `smoke` takes minutes, `small` well under an hour with a 0.5B / 1.5B
+ * pair on two cores, `paper` has the counts of the paper.
  *
  * @module
  */
 
-import type { Scale } from "./experiment.ts";
+import type { ExperimentContext, Scale } from "./experiment.ts";
 
 /** Counts of one scale; tokens are per context. */
 export interface ScaleSizes {
@@ -28,29 +28,28 @@ export interface ScaleSizes {
 }
 
 const TENTHS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9];
-const FIFTHS = [0.1, 0.3, 0.5, 0.7, 0.9];
 
 /**
  * Counts by scale. The large model's tokens at `small`, at most: similarity 20 x 200, shift
  * 3 x (512 + 5 x 256), Fig. 2 with Tables 7 and 8 on BBH 6 x 400, GSM8K and MMLU 12 x 200, Table 9
  * 3 x 600; about 16,000 in all, as experiments on the same text share its trace.
  */
-export const SCALE_SIZES: Readonly<Record<Scale, ScaleSizes>> = {
+const SCALE_SIZES: Readonly<Record<Scale, ScaleSizes>> = {
   smoke: {
-    similarityContexts: 8,
-    shiftBlocks: 4,
+    similarityContexts: 4,
+    shiftBlocks: 2,
     shiftTokens: 256,
-    shiftBudgets: FIFTHS,
-    benchmarkContexts: 7,
-    promptTokens: 400,
-    dialogues: 4,
+    shiftBudgets: [0.1, 0.5, 0.9],
+    benchmarkContexts: 2,
+    promptTokens: 300,
+    dialogues: 2,
     turnTokens: 120,
   },
   small: {
     similarityContexts: 20,
     shiftBlocks: 3,
     shiftTokens: 512,
-    shiftBudgets: FIFTHS,
+    shiftBudgets: [0.1, 0.3, 0.5, 0.7, 0.9],
     benchmarkContexts: 6,
     promptTokens: 400,
     dialogues: 3,
@@ -67,3 +66,26 @@ export const SCALE_SIZES: Readonly<Record<Scale, ScaleSizes>> = {
     turnTokens: 400,
   },
 };
+
+/** The embedded pair is so small that more contexts fit into the same minutes. */
+const EMBEDDED_SMOKE: ScaleSizes = {
+  similarityContexts: 16,
+  shiftBlocks: 6,
+  shiftTokens: 256,
+  shiftBudgets: TENTHS,
+  benchmarkContexts: 14,
+  promptTokens: 400,
+  dialogues: 6,
+  turnTokens: 120,
+};
+
+/**
+ * Chooses the counts of a run.
+ *
+ * @param context Scale and models.
+ * @returns Counts.
+ */
+export function sizesOf(context: Pick<ExperimentContext, "scale" | "isDefaultPair">): ScaleSizes {
+  const isEmbedded = context.isDefaultPair && context.scale === "smoke";
+  return isEmbedded ? EMBEDDED_SMOKE : SCALE_SIZES[context.scale];
+}

@@ -24,7 +24,7 @@ import {
   measureSimilarity,
   type SimilarityCell,
 } from "./similarity.ts";
-import { SCALE_SIZES } from "./sizes.ts";
+import { sizesOf } from "./sizes.ts";
 
 /** The paper's values. */
 const PRINTED = [0.822, 0.812, 0.799, 0.796, 0.782];
@@ -106,7 +106,7 @@ function turnClaim(turn: number): Claim {
 
 /** The embedded pair knows no dialogues: one prompt, read in five pieces. */
 async function splitPrompts(context: ExperimentContext): Promise<Dialogue[]> {
-  const { dialogues: count } = SCALE_SIZES[context.scale];
+  const { dialogues: count } = sizesOf(context);
   const options = { count, tokens: 400, minimum: 240 };
   const prompts = await cutTexts(context, "microworld", options);
   return prompts.map(({ id, tokens }) => {
@@ -121,7 +121,7 @@ async function splitPrompts(context: ExperimentContext): Promise<Dialogue[]> {
 
 /** Turns of consecutive dialogues, each cut to the scale's length, joined five by five. */
 async function joinTurns(context: ExperimentContext): Promise<Dialogue[]> {
-  const { dialogues: count, turnTokens } = SCALE_SIZES[context.scale];
+  const { dialogues: count, turnTokens } = sizesOf(context);
   const begin = context.large.encode("");
   const longest = Math.min(turnTokens, Math.floor(limitTokens(context, Infinity) / TURNS) - 1);
   const dialogues: Dialogue[] = [];

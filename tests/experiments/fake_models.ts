@@ -1,0 +1,201 @@
+/**
+ * Models with made-up causal attention, and a context around them, for testing experiments without
+ * weights.
+ *
+ * @module
+ */
+
+import { accumulateAttention, type AttentionMap } from "../../analysis/attention_map.ts";
+import { accumulateAfterDrop } from "../../analysis/saliency_shift.ts";
+import { derivedSeed, pick, seededRandom } from "../../core/random.ts";
+import type {
+  DatasetName,
+  ExperimentContext,
+  ExperimentModel,
+  ExperimentText,
+  ModelShape,
+  RealDropOptions,
+  Scale,
+  Trace,
+  TraceOptions,
+} from "../../experiments/experiment.ts";
+
+/** What a fake model is made from. */
+export interface FakeOptions {
+  /** Layers. */
+  readonly layers: number;
+  /** Query heads per layer. */
+  readonly queryHeads: number;
+  /** KV heads per layer; as many as query heads if left out. */
+  readonly kvHeads?: number;
+  /** Models with equal seeds and shapes attend alike. */
+  readonly seed: number;
+  /** Characters per token: 0 for whole words. */
+  readonly tokenLength?: number;
+  /** Whether traces hold only the causal profile, for counting tokens quickly. */
+  readonly isCheap?: boolean;
+}
+
+/** A fake model that counts the tokens pushed through it. */
+export interface FakeModel extends ExperimentModel {
+  /** Tokens traced or continued so far. */
+  readonly work: { tokens: number };
+  /** Attention of one head, hidden states ignored. */
+  map(tokens: readonly number[], head: number): AttentionMap;
+}
+
+/** Makes a model. */
+export function fakeModel(name: string, options: FakeOptions): FakeModel {
+  const { layers, queryHeads, kvHeads = queryHeads, tokenLength = 0 } = options;
+  const texts = new Map<number, string>();
+  const work = { tokens: 0 };
+  const heads = layers * queryHeads;
+  const shape: ModelShape = {
+    layers,
+    queryHeads,
+    kvHeads,
+    headDim: 8,
+    hidden: 8 * queryHeads,
+    mlp: 32,
+    vocabulary: 1 << 20,
+    contextLength: 4096,
+  };
+  const map = (tokens: readonly number[], head: number) => fakeMap(tokens, options, head);
+  return {
+    ...shape,
+    name,
+    hash: `${name} ${options.seed}`,
+    work,
+    map,
+    encode: (text) => split(text, tokenLength).map((piece) => remember(texts, piece)),
+    tokenTexts: (tokens) => tokens.map((id) => texts.get(id) ?? `w${id} `),
+    trace(tokens, traceOptions = {}) {
+      work.tokens += tokens.length;
+      return Promise.resolve(
+        fakeTrace(tokens, { ...options, heads, checkpoints: traceOptions.checkpoints }),
+      );
+    },
+    realDrop(tokens, dropOptions) {
+      work.tokens += tokens.length - dropOptions.firstTokens;
+      return Promise.resolve(fakeDrop(tokens, { ...dropOptions, heads, options }));
+    },
+  };
+}
+
+/** Makes a context of two or three models with random words as texts. */
+export function fakeContext(
+  models: { large: FakeModel; small: FakeModel; other?: FakeModel },
+  options: { readonly scale?: Scale; readonly isDefaultPair?: boolean; readonly words?: number } =
+    {},
+): ExperimentContext {
+  const { scale = "smoke", isDefaultPair = false, words = 420 } = options;
+  const traces = new Map<string, Promise<Trace>>();
+  return {
+    ...models,
+    isDefaultPair,
+    scale,
+    seed: 7,
+    signal: new AbortController().signal,
+    texts: (name, limit) =>
+      Promise.resolve(fakeTexts(name, { limit: Math.min(limit, 300), words })),
+    trace(role, tokens, traceOptions: TraceOptions = {}) {
+      const key = JSON.stringify([role, tokens, traceOptions.checkpoints]);
+      const known = traces.get(key) ?? models[role]!.trace(tokens, traceOptions);
+      traces.set(key, known);
+      return known;
+    },
+  };
+}
+
+function fakeTexts(
+  name: DatasetName,
+  options: { readonly limit: number; readonly words: number },
+): ExperimentText[] {
+  return Array.from({ length: options.limit }, (_, index) => {
+    const random = seededRandom(derivedSeed(index, name));
+    const words = (count: number) =>
+      Array.from({ length: count }, () => pick(random, ["sun", "moon", "river", "stone", "a"]))
+        .join(" ");
+    const turns = [words(130), words(130)];
+    const isDialogue = name === "mt_bench";
+    return {
+      id: `${name}-${index}`,
+      group: `group-${index % 3}`,
+      text: isDialogue ? turns.join("") : words(options.words),
+      ...(isDialogue ? { turns } : {}),
+    };
+  });
+}
+
+function split(text: string, length: number): string[] {
+  if (length === 0) return text.match(/\s*\S+/gu) ?? [];
+  return text.match(new RegExp(`.{1,${length}}`, "gsu")) ?? [];
+}
+
+function remember(texts: Map<number, string>, piece: string): number {
+  const id = derivedSeed(1, piece) >>> 12;
+  texts.set(id, piece);
+  return id;
+}
+
+/** Attention by token and distance; every head has its own taste, the first token is a sink. */
+function fakeMap(tokens: readonly number[], options: FakeOptions, head: number): AttentionMap {
+  const count = tokens.length;
+  const random = seededRandom(derivedSeed(options.seed, `head ${head}`));
+  const [decay, sink, phase] = [random() / 40, 3 * random(), 10 * random()];
+  const values = new Float32Array(count * count);
+  for (let query = 0; query < count; query++) {
+    let mass = 0;
+    for (let key = 0; key <= query; key++) {
+      const taste = 2 * Math.sin(phase + tokens[key]! % 97 + key / 7);
+      const score = taste - decay * (query - key) + (key === 0 ? sink : 0);
+      mass += values[query * count + key] = Math.exp(score);
+    }
+    for (let key = 0; key <= query; key++) values[query * count + key]! /= mass;
+  }
+  return {
+    layer: Math.floor(head / options.queryHeads),
+    head: head % options.queryHeads,
+    queries: count,
+    keys: count,
+    values,
+  };
+}
+
+function fakeTrace(
+  tokens: readonly number[],
+  options: FakeOptions & {
+    readonly heads: number;
+    readonly checkpoints?: readonly number[] | undefined;
+  },
+): Trace {
+  const checkpoints = [...new Set([...options.checkpoints ?? [], tokens.length])];
+  const accumulated = checkpoints.map((length) => {
+    const sums = new Float32Array(options.heads * length);
+    if (options.isCheap) return sums.map((_, index) => 1 + index % length % 13 + index % 5);
+    for (let head = 0; head < options.heads; head++) {
+      sums.set(accumulateAttention(fakeMap(tokens.slice(0, length), options, head)), head * length);
+    }
+    return sums;
+  });
+  return { heads: options.heads, checkpoints, accumulated };
+}
+
+function fakeDrop(
+  tokens: readonly number[],
+  given: RealDropOptions & { readonly heads: number; readonly options: FakeOptions },
+): Float32Array {
+  const { firstTokens, kept, heads, options } = given;
+  const sums = new Float32Array(heads * tokens.length);
+  if (options.isCheap) return sums.fill(1);
+  for (let head = 0; head < heads; head++) {
+    const map = fakeMap(tokens, options, head);
+    const first = accumulateAttention(fakeMap(tokens.slice(0, firstTokens), options, head));
+    const dropped = accumulateAfterDrop(map, { firstTokens, kept: kept[head]! });
+    sums.set(
+      dropped.map((value, key) => value < 0 ? 0 : value - (first[key] ?? 0)),
+      head * tokens.length,
+    );
+  }
+  return sums;
+}
