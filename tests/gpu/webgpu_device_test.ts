@@ -124,6 +124,8 @@ gpuTest("a pipeline is compiled once for all recordings that use it", async () =
   assertEquals(compiled, 1);
   await device.record("third", [changed(device, { wgsl: `${increment.wgsl}\n` })]);
   assertEquals(compiled, 2);
+  const readOnly = changed(device, { bindings: { counter: "read u32" } });
+  await assertRejects(() => device.record("fourth", [readOnly]), GpuError, "fit its contract");
 });
 
 gpuTest(
