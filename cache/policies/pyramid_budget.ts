@@ -1,0 +1,38 @@
+/**
+ * PyramidInfer with per-layer budgets whose mean is the one asked for.
+ *
+ * @module
+ */
+
+import type { TierCounts } from "../budget.ts";
+import { wholeEntries } from "../budget.ts";
+import type { CountRequest, Policy } from "../policy.ts";
+import { pyramidEntries } from "../pyramid.ts";
+
+/** First tokens always kept, as in the official presets. */
+const SINKS = 4;
+
+function counts(request: CountRequest): TierCounts {
+  const mean = wholeEntries(request.budget, request.tokens) / request.tokens;
+  const ratio = "ratio" in request.budget ? request.budget.ratio : mean;
+  const entries = Math.max(1, pyramidEntries({ ...request, ratio }));
+  const recent = Math.max(1, Math.floor(entries / 3));
+  const sink = Math.min(SINKS, entries - recent);
+  return { sink, recent, critical: entries - recent - sink, marginal: 0 };
+}
+
+/** Deeper layers keep fewer tokens; layers shrink every 16 tokens, so the real cost lies a little above the budget. */
+export const pyramidBudget: Policy = {
+  name: "pyramid_budget",
+  summary: "PyramidInfer's ranking and shrinking depth profile at a given mean budget",
+  source: "https://arxiv.org/abs/2405.12532",
+  scores: "own",
+  memory: "window",
+  candidates: "kept",
+  timing: "after",
+  granularity: "layer",
+  interval: 16,
+  ties: "earlier",
+  promptRows: (request) => counts(request).recent,
+  counts,
+};

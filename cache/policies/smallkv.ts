@@ -1,0 +1,23 @@
+/**
+ * SmallKV: the matched heads of a small model with its whole cache decide, at every step.
+ *
+ * @module
+ */
+
+import { splitBudget } from "../budget.ts";
+import type { Policy } from "../policy.ts";
+
+/** Critical and recent tokens with key and value, marginal ones with value only; dropped tokens may return. */
+export const smallkv: Policy = {
+  name: "smallkv",
+  summary:
+    "critical, recent and marginal tokens, 2 : 1 : 2, by the attention of matched small heads",
+  source: "https://arxiv.org/abs/2508.02751",
+  scores: "helper",
+  candidates: "all",
+  timing: "before",
+  granularity: "kv_head",
+  interval: 1,
+  ties: "earlier",
+  counts: ({ budget, tokens }) => splitBudget(budget, tokens),
+};

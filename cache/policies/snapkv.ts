@@ -1,0 +1,32 @@
+/**
+ * SnapKV: the prompt tokens that the end of the prompt attends to; generated tokens all stay.
+ *
+ * @module
+ */
+
+import { wholeEntries } from "../budget.ts";
+import type { Policy } from "../policy.ts";
+
+/** Prompt rows that vote, as in the official settings. */
+const WINDOW = 32;
+
+/** Compresses the prompt once; its real cost grows with every generated token, and is reported. */
+export const snapkv: Policy = {
+  name: "snapkv",
+  summary: "prompt tokens chosen once by the prompt's last rows, and everything generated",
+  source: "https://arxiv.org/abs/2404.14469",
+  scores: "own",
+  memory: "prefill",
+  candidates: "kept",
+  timing: "after",
+  granularity: "kv_head",
+  interval: 1,
+  ties: "earlier",
+  promptRows: ({ promptTokens }) => Math.min(WINDOW, promptTokens),
+  counts({ budget, tokens, promptTokens }) {
+    const entries = wholeEntries(budget, promptTokens);
+    const window = Math.min(WINDOW, entries);
+    const recent = window + tokens - promptTokens;
+    return { sink: 0, recent, critical: entries - window, marginal: 0 };
+  },
+};

@@ -1,0 +1,113 @@
+/**
+ * What a KV cache policy is: data and one small function. Policies hold no state and never see a device.
+ *
+ * @module
+ */
+
+import type { CacheBudget, TierCounts } from "./budget.ts";
+
+/**
+ * Which heads share one selection of tokens (D-15). `kv_head`: the query heads of a KV head. `query_head`: each alone,
+ * a mask simulation under grouped queries. `layer`: all heads of a layer. `kv_match`: as `kv_head`, with one matched
+ * helper head for the whole group.
+ */
+export type Granularity = "kv_head" | "query_head" | "layer" | "kv_match";
+
+/**
+ * How a policy that looks at the large model's own attention remembers it. `sum`: all rows so far. `last`: the newest
+ * row. `prefill`: the last rows of the prompt, never updated. `window`: the newest rows, later ones counting more.
+ */
+export type OwnMemory = "sum" | "last" | "prefill" | "window";
+
+/** What the counts of a selection may depend on. */
+export interface CountRequest {
+  /** What may be kept. */
+  readonly budget: CacheBudget;
+  /** Tokens of the sequence so far, the newest one included. */
+  readonly tokens: number;
+  /** Tokens of the prompt. */
+  readonly promptTokens: number;
+  /** Layer, from 0. */
+  readonly layer: number;
+  /** Layers of the model. */
+  readonly layers: number;
+}
+
+/** A rule that decides which tokens the device cache holds. */
+export interface Policy {
+  /** Name used in results and on the command line. */
+  readonly name: string;
+  /** One sentence on what it keeps. */
+  readonly summary: string;
+  /** Address of the paper or code it follows; absent for one's own. */
+  readonly source?: string;
+  /** Whose attention ranks tokens: nobody's, the matched small heads', or the large model's own. */
+  readonly scores: "none" | "helper" | "own";
+  /** How own attention is remembered; needed with `scores: "own"`. */
+  readonly memory?: OwnMemory;
+  /** Whether dropped tokens may return from the host, or only kept ones stay. */
+  readonly candidates: "all" | "kept";
+  /** Whether tokens are chosen before a step's attention or after it. */
+  readonly timing: "before" | "after";
+  /** Heads that share a selection, unless an option says otherwise. */
+  readonly granularity: Granularity;
+  /** Decode steps from one selection to the next. */
+  readonly interval: number;
+  /** Which of two equally salient tokens is kept. */
+  readonly ties: "earlier" | "later";
+  /** Rows at the end of the prompt that `last`, `prefill` and `window` look at, for a number of kept tokens. */
+  readonly promptRows?: (request: CountRequest) => number;
+  /** Tokens of each tier. */
+  readonly counts: (request: CountRequest) => TierCounts;
+}
+
+/** Kept tokens of one selection. */
+export interface Selection {
+  /** Positions with key and value, ascending. */
+  readonly kept: Uint32Array;
+  /** Positions with value only, ascending. */
+  readonly marginal: Uint32Array;
+}
+
+/** What a planner ranks. */
+export interface RankingView {
+  /** Tokens of the sequence so far, the newest one included. */
+  readonly tokens: number;
+  /** Score of each token, >= 0, [tokens]; unused ranks may be left out by an empty array. */
+  readonly saliency: Float32Array;
+  /** Which tokens may be chosen; all if left out. Recent tokens and sinks are chosen in any case. */
+  readonly isOpen?: (token: number) => boolean;
+  /** Which of two equally salient tokens is kept; the earlier one if left out (D-7). */
+  readonly ties?: "earlier" | "later";
+}
+
+/**
+ * Chooses the tokens of one selection.
+ *
+ * Sinks and the newest tokens are set aside (D-11), the others ranked by saliency. Twin of the kernel
+ * `plan_by_saliency`.
+ *
+ * @param view Tokens and their scores.
+ * @param counts Tokens of each tier.
+ * @returns Kept and marginal positions.
+ */
+export function planBySaliency(view: RankingView, counts: TierCounts): Selection {
+  const { tokens, saliency } = view;
+  const sink = Math.min(counts.sink, tokens);
+  const firstRecent = Math.max(sink, tokens - counts.recent);
+  const open: number[] = [];
+  for (let token = sink; token < firstRecent; token++) {
+    if (view.isOpen?.(token) ?? true) open.push(token);
+  }
+  const direction = view.ties === "later" ? -1 : 1;
+  const score = (token: number) => saliency[token] ?? 0;
+  open.sort((a, b) => score(b) - score(a) || direction * (a - b));
+  const critical = open.slice(0, counts.critical);
+  const marginal = open.slice(counts.critical, counts.critical + counts.marginal);
+  const always = Array.from({ length: tokens }, (_, token) => token)
+    .filter((token) => token < sink || token >= firstRecent);
+  return {
+    kept: Uint32Array.from([...always, ...critical]).sort(),
+    marginal: Uint32Array.from(marginal).sort(),
+  };
+}
