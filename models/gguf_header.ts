@@ -61,7 +61,7 @@ export interface GgufHeader {
 const MAGIC = 0x46554747;
 const SWAPPED_VERSIONS: readonly number[] = [0x01000000, 0x02000000, 0x03000000];
 const MAX_ENTRIES = 2 ** 16;
-const MAX_LIST_STRINGS = 2 ** 21;
+const MAX_LIST_STRINGS = 2 ** 20;
 const MAX_AXES = 4;
 const DEFAULT_ALIGNMENT = 32;
 const MAX_ALIGNMENT = 2 ** 20;

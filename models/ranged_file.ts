@@ -46,13 +46,13 @@ export async function openRangedFile(location: string): Promise<RangedFile> {
  * Reads a small file as text, if it exists.
  *
  * @param location Path or address.
- * @param maxBytes Largest size; 64 MiB if left out.
+ * @param maxBytes Largest size; 32 MiB if left out.
  * @returns The text, or undefined where there is no such file.
  * @throws {DataError} If it is larger or cannot be read.
  */
 export async function readTextIfThere(
   location: string,
-  maxBytes: number = 64 * 2 ** 20,
+  maxBytes: number = 32 * 2 ** 20,
 ): Promise<string | undefined> {
   if (isAddress(location)) return await fetchText(location, maxBytes);
   const found = await statPath(location);

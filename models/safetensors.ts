@@ -30,6 +30,7 @@ interface OpenShard extends SafetensorsShard {
 
 /** Largest header: reference code allows 100 MB, whose parsing could take over 256 MB of memory. */
 const MAX_HEADER_BYTES = 16 * 2 ** 20;
+const MAX_INDEX_BYTES = 4 * 2 ** 20;
 
 /**
  * Opens one safetensors file, or the shards that an index names.
@@ -70,7 +71,7 @@ export async function readShardNames(location: string): Promise<readonly string[
 }
 
 async function readIndex(location: string): Promise<ReadonlyMap<string, string>> {
-  const text = await readTextIfThere(location, MAX_HEADER_BYTES);
+  const text = await readTextIfThere(location, MAX_INDEX_BYTES);
   if (text === undefined) throw new DataError(`Cannot read ${location}: the file must exist`);
   let map: unknown;
   try {

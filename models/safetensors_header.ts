@@ -24,7 +24,10 @@ export interface SafetensorsFacts {
 }
 
 const TYPES: readonly string[] = ["F32", "F16", "BF16"] satisfies TensorType[];
-const MAX_BRACKETS = 2 ** 20;
+const MAX_TENSORS = 2 ** 16;
+/** A tensor takes five texts and three brackets, and each costs far more memory than its bytes. */
+const MAX_TEXTS = 8 * MAX_TENSORS;
+const MAX_BRACKETS = 4 * MAX_TENSORS;
 const MAX_AXES = 8;
 const QUOTE = 0x22;
 const COLON = 0x3a;
@@ -72,30 +75,30 @@ function parseObject(text: string, facts: SafetensorsFacts): Record<string, unkn
   throw failure(facts, "the header must be a JSON object", text.slice(0, 20));
 }
 
-/**
- * Lists the keys of the outer object, since `JSON.parse` keeps the last of equal ones without a word, and counts the
- * brackets, since each costs far more memory than its byte.
- */
+/** Lists the keys of the outer object, since `JSON.parse` keeps the last of equal ones without a word. */
 function outerNames(bytes: Uint8Array, facts: SafetensorsFacts): readonly string[] {
   const names: string[] = [];
   const decoder = new TextDecoder();
   let depth = 0;
   let brackets = 0;
+  let texts = 0;
   for (let at = 0; at < bytes.length; at++) {
     const byte = bytes[at]!;
     if (byte === OPEN_BRACE || byte === OPEN_BRACKET) {
       depth++;
-      if (++brackets > MAX_BRACKETS) {
-        throw failure(facts, `the header must have at most ${MAX_BRACKETS} brackets`, "more");
-      }
+      brackets++;
     } else if (byte === OPEN_BRACE + 2 || byte === OPEN_BRACKET + 2) {
       depth--;
     } else if (byte === QUOTE) {
       const end = closingQuote(bytes, at);
+      texts++;
       if (depth === 1 && isFollowedByColon(bytes, end)) {
         names.push(decoder.decode(bytes.subarray(at, end + 1)));
       }
       at = end;
+    }
+    if (brackets > MAX_BRACKETS || texts > MAX_TEXTS || names.length > MAX_TENSORS) {
+      throw failure(facts, `the header must describe at most ${MAX_TENSORS} tensors`, "more");
     }
   }
   return names;
