@@ -8,7 +8,9 @@ import { writeSync } from "node:fs";
 import type { CommandIo } from "./command.ts";
 import { EXIT } from "./command_line.ts";
 
-const SIGNALS = ["SIGINT", "SIGTERM"] as const;
+const SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
+  ? ["SIGINT"]
+  : ["SIGINT", "SIGTERM"];
 
 /** Streams of this process; disposing gives Ctrl-C its usual meaning back. */
 export interface ProcessIo extends Disposable {
@@ -62,6 +64,6 @@ function screenColumns(): number {
   try {
     return Deno.consoleSize().columns;
   } catch {
-    return 120;
+    return 160;
   }
 }

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { removeUnfinished } from "../../core/atomic_file.ts";
 import { Progress, type ProgressView } from "../../core/progress.ts";
 import { terminalView } from "../../core/terminal_view.ts";
-import type { Experiment, ExperimentContext, Scale } from "../experiment.ts";
+import type { Experiment, ExperimentContext, ModelRole, Scale } from "../experiment.ts";
 import { writeOutputs } from "../report/outputs.ts";
 import { cleanBlobStore, openBlobStore } from "../runner/blob_store.ts";
 import { codeHash } from "../runner/code_hash.ts";
@@ -16,7 +16,7 @@ import { lockFolder } from "../runner/folder_lock.ts";
 import { contentHash } from "../runner/hash.ts";
 import { pairFolder } from "../runner/record.ts";
 import { type Outcome, runExperiments } from "../runner/run_experiments.ts";
-import { cachedTrace } from "../runner/trace_cache.ts";
+import { cachedTrace, type TraceCache } from "../runner/trace_cache.ts";
 import { summaryLine } from "../runner/summary_line.ts";
 import { verdictTable } from "../runner/verdict_table.ts";
 import type { CommandCall, CommandIo } from "./command.ts";
@@ -66,24 +66,8 @@ export async function reproduce(
   const store = openBlobStore(cache, { isFresh: call.has("force") });
   const { device, adapter } = engine.environment;
   const code = contentHash([await codeHash(engine.modules), device, adapter]);
-  const models = await openModels(engine, call);
-  const context: ExperimentContext = {
-    ...models,
-    isDefaultPair: !call.has("large"),
-    scale,
-    seed,
-    signal: io.signal,
-    texts: (name, limit) => engine.texts(name, limit),
-    trace(role, tokens, options = {}) {
-      const model = models[role];
-      if (model === undefined) call.fail(`--${role} must be given: current value is none`);
-      return cachedTrace(model, tokens, {
-        signal: io.signal,
-        ...options,
-        cache: { store, code },
-      });
-    },
-  };
+  const setting = { scale, seed, signal: io.signal, traces: { store, code } };
+  const context = await openContext(engine, call, setting);
   const folder = pairFolder(join(out, scale), context);
   await removeUnfinished(folder);
   const outcomes = await runExperiments(experiments, {
@@ -114,18 +98,30 @@ function chooseExperiments(
   return experiments.filter(({ name }) => call.operands.includes(name));
 }
 
-/** Models by role. */
-interface Models {
-  readonly large: EngineModel;
-  readonly small: EngineModel;
-  readonly other?: EngineModel;
-}
-
-async function openModels(engine: Engine, call: CommandCall): Promise<Models> {
-  const large = await engine.openModel("large", call.value("large"));
-  const small = await engine.openModel("small", call.value("small"));
-  if (!call.has("other")) return { large, small };
-  return { large, small, other: await engine.openModel("other", call.value("other")) };
+async function openContext(
+  engine: Engine,
+  call: CommandCall,
+  setting: Pick<ExperimentContext, "scale" | "seed" | "signal"> & { readonly traces: TraceCache },
+): Promise<ExperimentContext> {
+  const { scale, seed, signal, traces } = setting;
+  const open = (role: ModelRole) => engine.openModel(role, call.value(role));
+  const pair = { large: await open("large"), small: await open("small") };
+  const models: typeof pair & { readonly other?: EngineModel } = call.has("other")
+    ? { ...pair, other: await open("other") }
+    : pair;
+  return {
+    ...models,
+    isDefaultPair: !call.has("large"),
+    scale,
+    seed,
+    signal,
+    texts: (name, limit) => engine.texts(name, limit),
+    async trace(role, tokens, options = {}) {
+      const model = models[role];
+      if (model === undefined) return call.fail(`--${role} must be given: current value is none`);
+      return await cachedTrace(model, tokens, { signal, ...options, cache: traces });
+    },
+  };
 }
 
 /** The command line that repeats one experiment of this run. */

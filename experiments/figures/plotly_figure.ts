@@ -189,12 +189,7 @@ function figureLayout(figure: Figure, options: PlotlyOptions): Trace {
     plot_bgcolor: "#ffffff",
     margin: { t: top, r: 24, b: 64 + 15 * caption.length, l: 68 },
     showlegend: hasLegend,
-    legend: {
-      orientation: "h",
-      traceorder: "normal",
-      x: 0,
-      ...(isTop ? { y: 1.02, yanchor: "bottom" } : { y: -0.24, yanchor: "top" }),
-    },
+    ...(hasLegend ? { legend: legendOf(isTop) } : {}),
     xaxis: {
       ...axis(figure.xTitle),
       ...(isCategory ? { type: "category" } : {}),
@@ -208,6 +203,11 @@ function figureLayout(figure: Figure, options: PlotlyOptions): Trace {
     shapes: paperShapes(figure),
     annotations: caption.length === 0 ? [] : [captionOf(caption)],
   };
+}
+
+function legendOf(isTop: boolean): Trace {
+  const place = isTop ? { y: 1.02, yanchor: "bottom" } : { y: -0.24, yanchor: "top" };
+  return { orientation: "h", traceorder: "normal", x: 0, ...place };
 }
 
 function axis(title: string): Trace {

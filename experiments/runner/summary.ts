@@ -8,6 +8,7 @@ import type {
   Experiment,
   ExperimentContext,
   ExperimentModel,
+  Measured,
   ModelShape,
   UnitResult,
 } from "../experiment.ts";
@@ -51,16 +52,6 @@ export function summariseExperiment(
     ...(context.other === undefined ? {} : { other: namedShape(context.other) }),
     isDefaultPair: context.isDefaultPair,
   });
-  const setting = {
-    scale: context.scale,
-    large: context.large.name,
-    small: context.small.name,
-  };
-  const claims = Object.entries(experiment.claims).map(([key, claim]): ClaimRecord => {
-    const ours = values[key];
-    const verdict = judgeClaim(claim, ours, setting);
-    return { key, ...claim, ...(ours === undefined ? {} : { ours }), verdict };
-  });
   const milliseconds = results.reduce((sum, result) => sum + result.milliseconds, 0);
   return {
     schema: 1,
@@ -77,11 +68,25 @@ export function summariseExperiment(
     seconds: milliseconds / 1000,
     units: results.length,
     command: options.command(experiment),
-    claims,
+    claims: judgeClaims(experiment, values, context),
     tables,
     figures,
     notes,
   };
+}
+
+function judgeClaims(
+  experiment: Experiment,
+  values: Readonly<Partial<Record<string, Measured>>>,
+  context: ExperimentContext,
+): ClaimRecord[] {
+  const { scale, large, small } = context;
+  const setting = { scale, large: large.name, small: small.name };
+  return Object.entries(experiment.claims).map(([key, claim]): ClaimRecord => {
+    const ours = values[key];
+    const verdict = judgeClaim(claim, ours, setting);
+    return { key, ...claim, ...(ours === undefined ? {} : { ours }), verdict };
+  });
 }
 
 function namedShape(model: ExperimentModel): ModelShape & { readonly name: string } {
