@@ -82,8 +82,8 @@ export interface ColumnsTile {
  * @returns The tile.
  */
 export function columnsTile(variant: ColumnsVariant, lanes: HandOut): ColumnsTile {
-  const tileRows = variant.rowsPerSequence < 4 ? 1 : 4;
-  return { laneKeys: lanes.isSubgroup ? 2 : 1, tileRows };
+  if (!lanes.isSubgroup) return { laneKeys: 1, tileRows: variant.rowsPerSequence < 4 ? 1 : 4 };
+  return variant.rowsPerSequence < 4 ? { laneKeys: 2, tileRows: 1 } : { laneKeys: 4, tileRows: 2 };
 }
 
 /**

@@ -15,19 +15,22 @@ export interface HandOut {
   readonly isSubgroup: boolean;
 }
 
-/** Lanes of a workgroup where subgroup functions are not available. */
-const PORTABLE_LANES = 32;
+/** Lanes of a workgroup that hands vectors out through workgroup memory. */
+const MEMORY_LANES = 32;
 
 /**
  * Chooses how vectors are handed out.
  *
+ * Software adapters have narrow subgroups and broadcast for nothing. Where subgroups are wide, a broadcast takes the
+ * time of several multiply-adds, while all lanes may read one word of workgroup memory at once.
+ *
  * @param subgroupSize Lanes of a subgroup, 0 where there are none.
- * @returns Broadcasts where possible, otherwise workgroup memory.
+ * @returns Broadcasts in narrow subgroups, otherwise workgroup memory.
  */
 export function handOut(subgroupSize: number): HandOut {
-  return subgroupSize >= 4
+  return subgroupSize >= 4 && subgroupSize <= 8
     ? { lanes: subgroupSize, isSubgroup: true }
-    : { lanes: PORTABLE_LANES, isSubgroup: false };
+    : { lanes: MEMORY_LANES, isSubgroup: false };
 }
 
 /**

@@ -62,7 +62,9 @@ export interface DecodeAttentionContract extends KernelContract {
 }
 
 function decodeTile(headDim: number, isSubgroup: boolean): FlashTile {
-  return { laneRows: 1, keys: 4, tileKeys: isSubgroup ? 4 : headDim > 128 ? 8 : 16 };
+  return isSubgroup
+    ? { laneRows: 1, keys: 4, tileKeys: 4 }
+    : { laneRows: 1, keys: 2, tileKeys: headDim > 128 ? 8 : 16 };
 }
 
 /**

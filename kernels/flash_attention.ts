@@ -97,7 +97,7 @@ export function flashTile(
   options: { readonly lanes: HandOut; readonly rows: number },
 ): FlashTile {
   const { lanes, rows } = options;
-  if (!lanes.isSubgroup) return { laneRows: 1, keys: 4, tileKeys: headDim > 128 ? 8 : 16 };
+  if (!lanes.isSubgroup) return { laneRows: 1, keys: 2, tileKeys: headDim > 128 ? 8 : 16 };
   if (rows <= lanes.lanes) return { laneRows: 1, keys: 4, tileKeys: 4 };
   const keys = headDim > 80 ? 2 : 4;
   return { laneRows: 2, keys, tileKeys: keys };
