@@ -5,13 +5,13 @@
  */
 
 import type { Architecture } from "./architecture.ts";
-import { architectures } from "./architectures/mod.ts";
+import { ARCHITECTURES } from "./architectures/mod.ts";
 import type { ModelConfig, RopeScaling } from "./config.ts";
 import {
   checkSizes,
+  type ConfigFields,
   countField,
   fieldError,
-  type Fields,
   flagField,
   positiveField,
   tokenIdsField,
@@ -27,11 +27,11 @@ const MAX_HEADS = 4096;
  * @returns The family.
  * @throws {DataError} If it is none of those in `architectures/`; the message lists them.
  */
-export function architectureOfJson(config: Fields): Architecture {
+export function architectureOfJson(config: ConfigFields): Architecture {
   const type = config.values.model_type;
-  const found = architectures.find(({ modelTypes }) => modelTypes.includes(String(type)));
+  const found = ARCHITECTURES.find(({ modelTypes }) => modelTypes.includes(String(type)));
   if (found !== undefined) return found;
-  const known = architectures.flatMap(({ modelTypes }) => modelTypes).join(", ");
+  const known = ARCHITECTURES.flatMap(({ modelTypes }) => modelTypes).join(", ");
   throw fieldError(config, `model_type must be one of ${known}`, type);
 }
 
@@ -43,7 +43,7 @@ export function architectureOfJson(config: Fields): Architecture {
  * @returns Sizes and switches.
  * @throws {DataError} If a field is missing or malformed, or asks for what the forward pass does not do.
  */
-export function configFromJson(config: Fields, generation?: Fields): ModelConfig {
+export function configFromJson(config: ConfigFields, generation?: ConfigFields): ModelConfig {
   const architecture = architectureOfJson(config);
   const { defaults } = architecture;
   checkForward(config);
@@ -82,7 +82,7 @@ export function configFromJson(config: Fields, generation?: Fields): ModelConfig
 }
 
 /** Refuses what would change the result and is not computed. */
-function checkForward(config: Fields): void {
+function checkForward(config: ConfigFields): void {
   const { hidden_act: activation, quantization_config: quantization } = config.values;
   if ((activation ?? "silu") !== "silu") {
     throw fieldError(config, `hidden_act must be "silu"`, activation);
@@ -99,7 +99,7 @@ function checkForward(config: Fields): void {
   if ((share ?? 1) !== 1) throw fieldError(config, "partial_rotary_factor must be 1", share);
 }
 
-function contextLength(config: Fields, architecture: Architecture, layers: number): number {
+function contextLength(config: ConfigFields, architecture: Architecture, layers: number): number {
   const context = countField(config, "max_position_embeddings", {
     missing: architecture.defaults.contextLength,
   });
@@ -107,7 +107,7 @@ function contextLength(config: Fields, architecture: Architecture, layers: numbe
   return Math.min(context, countField(config, "sliding_window", { missing: 4096 }));
 }
 
-function hasWindow(config: Fields, { slidingWindow }: Architecture, layers: number): boolean {
+function hasWindow(config: ConfigFields, { slidingWindow }: Architecture, layers: number): boolean {
   const { sliding_window: window, layer_types: types } = config.values;
   if (slidingWindow === "never" || window === null) return false;
   if (slidingWindow === "unlessNull") return true;
@@ -118,7 +118,7 @@ function hasWindow(config: Fields, { slidingWindow }: Architecture, layers: numb
 
 /** Base and scaling, from `rope_parameters` (transformers 5) or `rope_theta` and `rope_scaling` (4). */
 function ropeFields(
-  config: Fields,
+  config: ConfigFields,
   defaultBase: number,
 ): Pick<ModelConfig, "ropeBase" | "ropeScaling"> {
   const { rope_parameters: parameters, rope_scaling: old } = config.values;
@@ -126,7 +126,10 @@ function ropeFields(
   if (typeof values !== "object" || Array.isArray(values)) {
     throw fieldError(config, "rope_parameters and rope_scaling must be objects", values);
   }
-  const rope: Fields = { location: config.location, values: values as Record<string, unknown> };
+  const rope: ConfigFields = {
+    location: config.location,
+    values: values as Record<string, unknown>,
+  };
   const outer = positiveField(config, "rope_theta", defaultBase);
   const scaling = ropeScaling(rope, config);
   return {
@@ -135,7 +138,7 @@ function ropeFields(
   };
 }
 
-function ropeScaling(rope: Fields, config: Fields): RopeScaling | undefined {
+function ropeScaling(rope: ConfigFields, config: ConfigFields): RopeScaling | undefined {
   const kind = rope.values.rope_type ?? rope.values.type ?? "default";
   if (kind === "default") return undefined;
   if (kind === "linear") return { kind, factor: positiveField(rope, "factor") };

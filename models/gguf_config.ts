@@ -6,13 +6,13 @@
  */
 
 import type { Architecture } from "./architecture.ts";
-import { architectures } from "./architectures/mod.ts";
+import { ARCHITECTURES } from "./architectures/mod.ts";
 import type { ModelConfig, RopeScaling } from "./config.ts";
 import {
   checkSizes,
+  type ConfigFields,
   countField,
   fieldError,
-  type Fields,
   positiveField,
   tokenIdsField,
 } from "./config_fields.ts";
@@ -42,9 +42,9 @@ const END_TEXTS: ReadonlySet<string> = new Set([
  */
 export function architectureOfGguf(file: GgufFile): Architecture {
   const name = file.metadata["general.architecture"];
-  const found = architectures.find(({ ggufNames }) => ggufNames.includes(String(name)));
+  const found = ARCHITECTURES.find(({ ggufNames }) => ggufNames.includes(String(name)));
   if (found !== undefined) return found;
-  const known = architectures.flatMap(({ ggufNames }) => ggufNames).join(", ");
+  const known = ARCHITECTURES.flatMap(({ ggufNames }) => ggufNames).join(", ");
   const fields = { location: file.description };
   throw fieldError(fields, `general.architecture must be one of ${known}`, name);
 }
@@ -96,7 +96,7 @@ export async function configFromGguf(file: GgufFile): Promise<ModelConfig> {
 }
 
 /** Keys that begin with the family's name, without it; lists of equal numbers count as one number. */
-function familyFields(file: GgufFile): Fields {
+function familyFields(file: GgufFile): ConfigFields {
   const prefix = `${file.metadata["general.architecture"]}.`;
   const values = Object.entries(file.metadata)
     .filter(([key]) => key.startsWith(prefix))
@@ -110,7 +110,7 @@ function single(value: GgufMetadata[string]): unknown {
   return numbers.every((number) => number === numbers[0]) ? numbers[0] : numbers;
 }
 
-function tokenizerFields(file: GgufFile): Fields {
+function tokenizerFields(file: GgufFile): ConfigFields {
   const prefix = "tokenizer.ggml.";
   const names = ["bos_token_id", "eos_token_id", "eot_token_id", "eom_token_id"];
   const values = Object.fromEntries(names.map((name) => [name, file.metadata[prefix + name]]));
@@ -118,7 +118,7 @@ function tokenizerFields(file: GgufFile): Fields {
 }
 
 /** Refuses what would change the result and is not computed. */
-function checkForward(fields: Fields, headDim: number): void {
+function checkForward(fields: ConfigFields, headDim: number): void {
   const { values } = fields;
   for (const name of ["attention.value_length", "rope.dimension_count"]) {
     const size = values[name] ?? headDim;
@@ -141,19 +141,19 @@ function checkForward(fields: Fields, headDim: number): void {
   if (scale !== 0) throw fieldError(fields, "attention.scale must be left out", scale);
 }
 
-function vocabulary(file: GgufFile, fields: Fields): number {
+function vocabulary(file: GgufFile, fields: ConfigFields): number {
   const rows = file.tensors.get("model.embed_tokens.weight")?.shape[0];
   return rows ?? countField(fields, "vocab_size");
 }
 
-function contextLength(fields: Fields): number {
+function contextLength(fields: ConfigFields): number {
   const context = countField(fields, "context_length");
   const window = fields.values["attention.sliding_window"] ?? 0;
   if (window === 0) return context;
   return Math.min(context, countField(fields, "attention.sliding_window"));
 }
 
-function ropeScaling(fields: Fields): { readonly ropeScaling?: RopeScaling } {
+function ropeScaling(fields: ConfigFields): { readonly ropeScaling?: RopeScaling } {
   const kind = fields.values["rope.scaling.type"] ??
     (fields.values["rope.scale_linear"] === undefined ? "none" : "linear");
   if (kind === "none") return {};

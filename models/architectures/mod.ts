@@ -1,5 +1,7 @@
 /**
- * All model families, from the listing of this folder.
+ * Model families that can be loaded.
+ *
+ * Written by `deno task index`.
  *
  * @module
  */
@@ -10,10 +12,10 @@ import { mistral } from "./mistral.ts";
 import { qwen2 } from "./qwen2.ts";
 import { qwen3 } from "./qwen3.ts";
 
-export { llama } from "./llama.ts";
-export { mistral } from "./mistral.ts";
-export { qwen2 } from "./qwen2.ts";
-export { qwen3 } from "./qwen3.ts";
+export * from "./llama.ts";
+export * from "./mistral.ts";
+export * from "./qwen2.ts";
+export * from "./qwen3.ts";
 
-/** All model families, by file name. */
-export const architectures: readonly Architecture[] = [llama, mistral, qwen2, qwen3];
+/** All of them, in the order of their file names. */
+export const ARCHITECTURES: readonly Architecture[] = [llama, mistral, qwen2, qwen3];

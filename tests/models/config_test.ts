@@ -6,7 +6,7 @@
 
 import assert from "node:assert/strict";
 import type { ModelConfig } from "../../models/config.ts";
-import { architectures } from "../../models/architectures/mod.ts";
+import { ARCHITECTURES } from "../../models/architectures/mod.ts";
 import { configFromJson } from "../../models/config_json.ts";
 import { configJson, TINY } from "../support/model_writer.ts";
 
@@ -228,9 +228,9 @@ Deno.test("configFromJson() accepts linear scaling and both spellings of its kin
   assert.equal(withTiny({ rope_parameters: parameters }).ropeBase, 5);
 });
 
-Deno.test("architectures lists every file of its folder", async () => {
+Deno.test("ARCHITECTURES lists every file of its folder", async () => {
   const folder = new URL("../../models/architectures/", import.meta.url);
   const stems = await Array.fromAsync(Deno.readDir(folder), ({ name }) => name.replace(".ts", ""));
-  const names = architectures.map(({ name }) => name);
+  const names = ARCHITECTURES.map(({ name }) => name);
   assert.deepEqual(names, stems.filter((stem) => stem !== "mod").sort());
 });

@@ -1,0 +1,35 @@
+/**
+ * Cache policies.
+ *
+ * Written by `deno task index`.
+ *
+ * @module
+ */
+
+import type { Policy } from "../policy.ts";
+import { full } from "./full.ts";
+import { h2o } from "./h2o.ts";
+import { pyramidBudget } from "./pyramid_budget.ts";
+import { smallkv } from "./smallkv.ts";
+import { snapkv } from "./snapkv.ts";
+import { streaming } from "./streaming.ts";
+import { tova } from "./tova.ts";
+
+export * from "./full.ts";
+export * from "./h2o.ts";
+export * from "./pyramid_budget.ts";
+export * from "./smallkv.ts";
+export * from "./snapkv.ts";
+export * from "./streaming.ts";
+export * from "./tova.ts";
+
+/** All of them, in the order of their file names. */
+export const POLICIES: readonly Policy[] = [
+  full,
+  h2o,
+  pyramidBudget,
+  smallkv,
+  snapkv,
+  streaming,
+  tova,
+];
