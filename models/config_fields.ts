@@ -7,8 +7,8 @@
 import { DataError } from "../core/check.ts";
 import type { ModelConfig } from "./config.ts";
 
-/** Fields of one object, with the file they came from. */
-export interface Fields {
+/** ConfigFields of one object, with the file they came from. */
+export interface ConfigFields {
   /** File, for messages. */
   readonly location: string;
   /** Values by name. */
@@ -24,7 +24,7 @@ export interface Fields {
  * @returns The error to throw.
  */
 export function fieldError(
-  fields: Pick<Fields, "location">,
+  fields: Pick<ConfigFields, "location">,
   requirement: string,
   current: unknown,
 ): DataError {
@@ -46,7 +46,7 @@ export function fieldError(
  * @throws {DataError} If the field is something else, or missing without a fallback.
  */
 export function countField(
-  fields: Fields,
+  fields: ConfigFields,
   name: string,
   bounds: {
     readonly min?: number;
@@ -71,7 +71,7 @@ export function countField(
  * @returns A finite number above 0.
  * @throws {DataError} If the field is something else, or missing without a fallback.
  */
-export function positiveField(fields: Fields, name: string, missing?: number): number {
+export function positiveField(fields: ConfigFields, name: string, missing?: number): number {
   const value = fields.values[name] ?? missing;
   if (typeof value === "number" && Number.isFinite(value) && value > 0) return value;
   throw fieldError(fields, `${name} must be a number above 0`, value);
@@ -85,7 +85,7 @@ export function positiveField(fields: Fields, name: string, missing?: number): n
  * @returns The value; false for a missing or null field.
  * @throws {DataError} If the field is something else.
  */
-export function flagField(fields: Fields, name: string): boolean {
+export function flagField(fields: ConfigFields, name: string): boolean {
   const value = fields.values[name] ?? false;
   if (typeof value === "boolean") return value;
   throw fieldError(fields, `${name} must be true or false`, value);
@@ -99,7 +99,7 @@ export function flagField(fields: Fields, name: string): boolean {
  * @returns The ids in their order; empty for a missing or null field.
  * @throws {DataError} If the field is something else.
  */
-export function tokenIdsField(fields: Fields, name: string): number[] {
+export function tokenIdsField(fields: ConfigFields, name: string): number[] {
   const value = fields.values[name] ?? [];
   const ids: unknown[] = Array.isArray(value) ? value : [value];
   const isId = (id: unknown): id is number => Number.isInteger(id) && Number(id) >= 0;

@@ -6,7 +6,7 @@
 
 import { dirname } from "node:path";
 import { DataError } from "../core/check.ts";
-import { ConnectionError } from "./hub_api.ts";
+import { HubConnectionError } from "./hub_api.ts";
 import {
   cachedCommit,
   isCached,
@@ -16,7 +16,14 @@ import {
   snapshotPath,
 } from "./hub_cache.ts";
 import { parseHubReference } from "./hub_reference.ts";
-import { CONFIG, download, INDEX, type Repository, SINGLE, TEXTS } from "./hub_repository.ts";
+import {
+  CONFIG_FILE,
+  downloadModel,
+  type HubRepository,
+  SHARD_INDEX,
+  SINGLE_FILE,
+  TEXT_FILES,
+} from "./hub_repository.ts";
 import { type DownloadOptions, hubSettings } from "./hub_settings.ts";
 import { readShardNames } from "./safetensors.ts";
 
@@ -57,9 +64,9 @@ export async function fetchModel(
   if (whole) return { path: whole, name };
   if (settings.isOffline) throw offlineError(text, cache);
   try {
-    return { path: await download(repository, options.onProgress), name };
+    return { path: await downloadModel(repository, options.onProgress), name };
   } catch (error) {
-    const isUsable = error instanceof ConnectionError && commit !== undefined;
+    const isUsable = error instanceof HubConnectionError && commit !== undefined;
     const partial = isUsable && await cachedModel(repository, commit, { isStrict: false });
     if (partial) return { path: partial, name };
     throw error;
@@ -74,7 +81,7 @@ function offlineError(text: string, cache: RepositoryCache): DataError {
 
 /** Path of a model whose files are all in the cache; strict means that no file of use may be unknown. */
 async function cachedModel(
-  { cache, reference }: Repository,
+  { cache, reference }: HubRepository,
   commit: string,
   { isStrict }: { readonly isStrict: boolean },
 ): Promise<string | undefined> {
@@ -82,17 +89,21 @@ async function cachedModel(
   const path = (file: string) => snapshotPath(cache, { commit, path: file });
   const { file } = reference;
   if (file?.toLowerCase().endsWith(".gguf")) return await has(file) ? path(file) : undefined;
-  if (!await has(CONFIG)) return isStrict ? undefined : await onlyGguf(dirname(path(CONFIG)));
-  for (const text of isStrict ? TEXTS : []) {
+  if (!await has(CONFIG_FILE)) {
+    return isStrict ? undefined : await onlyGguf(dirname(path(CONFIG_FILE)));
+  }
+  for (const text of isStrict ? TEXT_FILES : []) {
     if (!await has(text) && !await isKnownAbsent(cache, { commit, path: text })) return undefined;
   }
   if (file !== undefined) return await has(file) ? path(file) : undefined;
-  if (await has(SINGLE)) return dirname(path(CONFIG));
-  if (!await has(INDEX)) return isStrict ? undefined : await onlyGguf(dirname(path(CONFIG)));
-  for (const shard of await readShardNames(path(INDEX))) {
+  if (await has(SINGLE_FILE)) return dirname(path(CONFIG_FILE));
+  if (!await has(SHARD_INDEX)) {
+    return isStrict ? undefined : await onlyGguf(dirname(path(CONFIG_FILE)));
+  }
+  for (const shard of await readShardNames(path(SHARD_INDEX))) {
     if (!await has(shard)) return undefined;
   }
-  return dirname(path(CONFIG));
+  return dirname(path(CONFIG_FILE));
 }
 
 async function onlyGguf(folder: string): Promise<string | undefined> {

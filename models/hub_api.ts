@@ -31,7 +31,7 @@ export interface RemoteFile {
 }
 
 /** The hub could not be reached at all; a cached copy may serve. */
-export class ConnectionError extends DataError {}
+export class HubConnectionError extends DataError {}
 
 const MAX_REDIRECTS = 5;
 const NO_HEAD: readonly number[] = [405, 501];
@@ -42,7 +42,7 @@ const NO_HEAD: readonly number[] = [405, 501];
  * @param settings Where the hub is.
  * @param reference Repository and revision.
  * @returns Commit and files, or undefined where the hub does not know the repository or has no such question.
- * @throws {ConnectionError} If the hub cannot be reached.
+ * @throws {HubConnectionError} If the hub cannot be reached.
  * @throws {DataError} If it refuses.
  */
 export async function repositoryInfo(
@@ -63,7 +63,7 @@ export async function repositoryInfo(
   } catch (error) {
     if (!(error instanceof HubApiError)) throw error;
     if (error.statusCode === 404) return undefined;
-    throw refusal(reference.repository, error.statusCode);
+    throw hubRefusal(reference.repository, error.statusCode);
   }
 }
 
@@ -74,7 +74,7 @@ export async function repositoryInfo(
  * @param reference Repository and revision or commit.
  * @param path Path within the repository.
  * @returns The file, or undefined where there is none.
- * @throws {ConnectionError} If the hub cannot be reached.
+ * @throws {HubConnectionError} If the hub cannot be reached.
  * @throws {DataError} If it refuses.
  */
 export async function remoteFile(
@@ -88,7 +88,7 @@ export async function remoteFile(
   }/${file}`;
   const response = await askFile(settings, address);
   if (response.status === 404) return undefined;
-  if (response.status >= 400) throw refusal(`${repository}/${path}`, response.status);
+  if (response.status >= 400) throw hubRefusal(`${repository}/${path}`, response.status);
   const { headers } = response;
   const etag = (headers.get("x-linked-etag") ?? headers.get("etag") ?? "")
     .replace(/^W\//, "").replaceAll('"', "");
@@ -158,7 +158,7 @@ function sizeOf({ status, headers }: Answer): number | undefined {
  * @param address Where to.
  * @param init The request.
  * @returns The answer, whatever its status.
- * @throws {ConnectionError} If there is none.
+ * @throws {HubConnectionError} If there is none.
  */
 export async function hubFetch(
   settings: HubSettings,
@@ -173,9 +173,12 @@ export async function hubFetch(
     return await fetch(address, { ...init, headers, ...(signal && { signal }) });
   } catch (cause) {
     signal?.throwIfAborted();
-    throw new ConnectionError(`Cannot reach ${new URL(address).origin}: it must answer: ${cause}`, {
-      cause,
-    });
+    throw new HubConnectionError(
+      `Cannot reach ${new URL(address).origin}: it must answer: ${cause}`,
+      {
+        cause,
+      },
+    );
   }
 }
 
@@ -186,7 +189,7 @@ export async function hubFetch(
  * @param status Status of the answer.
  * @returns The error to throw.
  */
-export function refusal(what: string, status: number): DataError {
+export function hubRefusal(what: string, status: number): DataError {
   const requirement = status === 401 || status === 403
     ? "HF_TOKEN must be a token with access to it"
     : "the hub must answer with status 200";

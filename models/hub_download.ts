@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { ensureFolder, fileError } from "../core/atomic_file.ts";
 import { DataError } from "../core/check.ts";
 import { sha256 } from "./file_hash.ts";
-import { ConnectionError, hubFetch, refusal, type RemoteFile } from "./hub_api.ts";
+import { HubConnectionError, hubFetch, hubRefusal, type RemoteFile } from "./hub_api.ts";
 import { linkBlob, type RepositoryCache, withLock } from "./hub_cache.ts";
 import type { HubSettings } from "./hub_settings.ts";
 import { openRangedFile, statPath } from "./ranged_file.ts";
@@ -67,7 +67,7 @@ async function fetchBlob(
       await fetchRest(remote, incomplete, { ...context, before });
       break;
     } catch (error) {
-      const isPassing = error instanceof InterruptedError || error instanceof ConnectionError;
+      const isPassing = error instanceof InterruptedError || error instanceof HubConnectionError;
       const gained = ((await statPath(incomplete))?.size ?? 0) - before;
       failures = gained > 0 ? 0 : failures + 1;
       if (!isPassing || failures >= MAX_FAILURES) throw error;
@@ -98,7 +98,7 @@ async function fetchRest(
     await response.body?.cancel();
     if (status === 416) await Deno.truncate(incomplete, 0);
     const isPassing = status === 416 || status === 429 || status >= 500;
-    const error = refusal(remote.path, status);
+    const error = hubRefusal(remote.path, status);
     throw isPassing ? new InterruptedError(error.message) : error;
   }
   const isResumed = status === 206 &&

@@ -20,7 +20,7 @@ import type { DownloadOptions, HubSettings } from "./hub_settings.ts";
 import { readShardNames } from "./safetensors.ts";
 
 /** A repository, its part of the cache, and how to reach it. */
-export interface Repository {
+export interface HubRepository {
   /** Repository, revision and file. */
   readonly reference: HubReference;
   /** Where the hub is. */
@@ -30,14 +30,14 @@ export interface Repository {
 }
 
 /** Weights in one file. */
-export const SINGLE = "model.safetensors";
+export const SINGLE_FILE = "model.safetensors";
 /** List of weights in several files. */
-export const INDEX = "model.safetensors.index.json";
+export const SHARD_INDEX = "model.safetensors.index.json";
 /** Sizes of the model. */
-export const CONFIG = "config.json";
+export const CONFIG_FILE = "config.json";
 /** Files of use beside safetensors; all but the first may be missing. */
-export const TEXTS: readonly string[] = [
-  CONFIG,
+export const TEXT_FILES: readonly string[] = [
+  CONFIG_FILE,
   "generation_config.json",
   "tokenizer.json",
   "tokenizer_config.json",
@@ -45,7 +45,7 @@ export const TEXTS: readonly string[] = [
 ];
 
 /** A repository at a commit, with the list of its files where the hub gave one. */
-interface Snapshot extends Repository {
+interface Snapshot extends HubRepository {
   readonly commit: string;
   readonly files?: readonly string[];
   readonly onProgress: DownloadOptions["onProgress"];
@@ -59,8 +59,8 @@ interface Snapshot extends Repository {
  * @returns Path of the model in the cache: a folder, or the file that was asked for or is the only one.
  * @throws {DataError} If the model cannot be had, or the repository offers a choice that was not made.
  */
-export async function download(
-  repository: Repository,
+export async function downloadModel(
+  repository: HubRepository,
   onProgress: DownloadOptions["onProgress"],
 ): Promise<string> {
   const { reference, settings, cache } = repository;
@@ -76,20 +76,21 @@ export async function download(
     await fetchFiles(snapshot, [weights], [weights]);
     return path;
   }
-  if (weights !== INDEX) await fetchFiles(snapshot, [...TEXTS, weights], [CONFIG, weights]);
-  else await fetchShards(snapshot, path);
+  if (weights !== SHARD_INDEX) {
+    await fetchFiles(snapshot, [...TEXT_FILES, weights], [CONFIG_FILE, weights]);
+  } else await fetchShards(snapshot, path);
   return reference.file === undefined ? dirname(path) : path;
 }
 
 async function fetchShards(snapshot: Snapshot, index: string): Promise<void> {
-  await fetchFiles(snapshot, [INDEX], [INDEX]);
+  await fetchFiles(snapshot, [SHARD_INDEX], [SHARD_INDEX]);
   const shards = await readShardNames(index);
-  await fetchFiles(snapshot, [...TEXTS, INDEX, ...shards], [CONFIG, ...shards]);
+  await fetchFiles(snapshot, [...TEXT_FILES, SHARD_INDEX, ...shards], [CONFIG_FILE, ...shards]);
 }
 
 /** Hubs without a list of files still say the commit with every file. */
-async function commitOf({ reference, settings }: Repository): Promise<string> {
-  for (const path of [reference.file ?? CONFIG, SINGLE, INDEX]) {
+async function commitOf({ reference, settings }: HubRepository): Promise<string> {
+  for (const path of [reference.file ?? CONFIG_FILE, SINGLE_FILE, SHARD_INDEX]) {
     const commit = (await remoteFile(settings, reference, path))?.commit;
     if (commit !== undefined) return commit;
   }
@@ -102,7 +103,7 @@ async function chooseWeights(
   { settings, reference }: Snapshot,
   info: RepositoryInfo | undefined,
 ): Promise<string> {
-  for (const name of [SINGLE, INDEX]) {
+  for (const name of [SINGLE_FILE, SHARD_INDEX]) {
     const isThere = info?.files.includes(name) ??
       await remoteFile(settings, reference, name) !== undefined;
     if (isThere) return name;
@@ -110,7 +111,7 @@ async function chooseWeights(
   const choices = (info?.files ?? []).filter((path) => /\.gguf$/i.test(path));
   if (choices.length === 1) return choices[0]!;
   const requirement = choices.length === 0
-    ? `the repository must hold ${SINGLE}, ${INDEX} or a .gguf file`
+    ? `the repository must hold ${SINGLE_FILE}, ${SHARD_INDEX} or a .gguf file`
     : `one of its .gguf files must be named, as hf:${reference.repository}/${choices[0]}`;
   const shown = choices.length === 0 ? info?.files.slice(0, 20) : choices;
   throw new DataError(

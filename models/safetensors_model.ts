@@ -6,7 +6,7 @@
 
 import { DataError } from "../core/check.ts";
 import { architectureOfJson, configFromJson } from "./config_json.ts";
-import type { Fields } from "./config_fields.ts";
+import type { ConfigFields } from "./config_fields.ts";
 import { modelHash } from "./file_hash.ts";
 import type { OpenModel } from "./model_files.ts";
 import type { ModelLocation } from "./model_location.ts";
@@ -51,7 +51,7 @@ export async function openSafetensorsModel(location: ModelLocation): Promise<Ope
   }
 }
 
-function parse(location: string, text: string): Fields {
+function parse(location: string, text: string): ConfigFields {
   try {
     const values: unknown = JSON.parse(text);
     if (typeof values === "object" && values !== null && !Array.isArray(values)) {
@@ -63,7 +63,7 @@ function parse(location: string, text: string): Fields {
   throw new DataError(`Cannot read ${location}: it must be a JSON object`);
 }
 
-async function readJson(location: string, maxBytes?: number): Promise<Fields | undefined> {
+async function readJson(location: string, maxBytes?: number): Promise<ConfigFields | undefined> {
   const text = await readTextIfThere(location, maxBytes);
   return text === undefined ? undefined : parse(location, text);
 }
