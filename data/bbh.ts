@@ -1,0 +1,173 @@
+/**
+ * BIG-Bench Hard: 27 tasks, three-shot chain of thought.
+ *
+ * @see {@link https://arxiv.org/abs/2210.09261 | Challenging BIG-Bench Tasks}
+ * @module
+ */
+
+import { DataError } from "../core/check.ts";
+import {
+  type Dataset,
+  datasetFiles,
+  malformed,
+  parseJson,
+  readDataFile,
+  takeTurns,
+} from "./dataset.ts";
+
+/** A question with its answer. */
+export interface BbhItem {
+  /** The question. */
+  readonly input: string;
+  /** The answer: "(B)", a word, or several. */
+  readonly target: string;
+}
+
+/** A task with everything needed to ask it. */
+export interface BbhTask {
+  /** Name, as "word_sorting". */
+  readonly name: string;
+  /** Description and three worked examples. */
+  readonly exemplars: string;
+  /** 146 to 250 questions. */
+  readonly items: readonly BbhItem[];
+}
+
+/** Text at which generation stops. */
+export const BBH_STOP = "\n\nQ:";
+/** Most tokens of an answer. */
+export const BBH_MAX_TOKENS = 512;
+
+const TASK_FOLDER = "bbh/tasks/";
+const CANARY_END = /^-{5}\r?\n/m;
+
+/**
+ * Lists the tasks.
+ *
+ * @returns Names in alphabetic order.
+ */
+export function bbhTasks(): string[] {
+  return datasetFiles("bbh").map(({ path }) => path)
+    .filter((path) => path.startsWith(TASK_FOLDER))
+    .map((path) => path.slice(TASK_FOLDER.length, -".json".length))
+    .sort();
+}
+
+/**
+ * Takes the worked examples out of a prompt file: all that follows the canary and its dashes.
+ *
+ * @param text Content of the file.
+ * @param place File name, for messages.
+ * @returns Description and exemplars, without blank ends.
+ * @throws {DataError} If there is no line of dashes after a canary.
+ */
+export function bbhExemplars(text: string, place: string): string {
+  const line = CANARY_END.exec(text);
+  if (line === null) {
+    throw malformed(place, "a canary, a line of five dashes and exemplars", "another form");
+  }
+  return text.slice(line.index + line[0].length).trim();
+}
+
+/**
+ * Parses a task file.
+ *
+ * @param text Content of the file.
+ * @param place File name, for messages.
+ * @returns The questions.
+ * @throws {DataError} If it is no list of questions with targets.
+ */
+export function parseBbh(text: string, place: string): BbhItem[] {
+  const examples = parseJson<{ examples?: unknown } | null>(text, place)?.examples;
+  const isItem = (item: Partial<BbhItem> | null) =>
+    typeof item?.input === "string" && typeof item.target === "string";
+  if (Array.isArray(examples) && examples.every(isItem)) return examples;
+  throw malformed(place, "an object with examples of input and target", "another form");
+}
+
+/**
+ * Reads a task.
+ *
+ * @param folder Data folder.
+ * @param name Name of the task.
+ * @returns Its exemplars and questions.
+ * @throws {DataError} If a file is missing or damaged, or there is no such task.
+ */
+export async function readBbhTask(folder: string, name: string): Promise<BbhTask> {
+  if (!bbhTasks().includes(name)) {
+    throw new DataError(
+      `Cannot read BBH: the task must be one of ${bbhTasks().join(", ")}: current value is ${name}`,
+    );
+  }
+  const [tasks, prompts] = [`${TASK_FOLDER}${name}.json`, `bbh/cot-prompts/${name}.txt`];
+  const items = parseBbh(await readDataFile(folder, tasks), tasks);
+  return { name, items, exemplars: bbhExemplars(await readDataFile(folder, prompts), prompts) };
+}
+
+/**
+ * Writes the prompt of a question.
+ *
+ * @param exemplars Description and worked examples.
+ * @param input The question.
+ * @returns The prompt, up to the first words of the reasoning.
+ */
+export function bbhPrompt(exemplars: string, input: string): string {
+  return `${exemplars}\n\nQ: ${input}\nA: Let's think step by step.`;
+}
+
+/**
+ * Finds the answer in what a model wrote.
+ *
+ * @param output The text; what follows a next question does not count.
+ * @returns The rest of the line after the last "the answer is", without its full stop; undefined without one.
+ */
+export function bbhAnswer(output: string): string | undefined {
+  const own = output.split(/(?:^|\n)Q:/)[0]!;
+  const parts = own.split(/the answer is:?/i);
+  return parts.length === 1
+    ? undefined
+    : parts.at(-1)!.split("\n")[0]!.trim().replace(/\.$/, "").trim();
+}
+
+/**
+ * Grades an answer: the letter for multiple choice, else the whole answer in either case.
+ *
+ * @param output What the model wrote.
+ * @param target The right answer.
+ * @returns Whether it is right.
+ */
+export function gradeBbh(output: string, target: string): boolean {
+  const answer = bbhAnswer(output);
+  if (answer === undefined) return false;
+  const letter = /^\(([A-Z])\)$/.exec(target.trim())?.[1];
+  if (letter !== undefined) return chosenLetter(answer) === letter;
+  return normalize(answer) === normalize(target);
+}
+
+/** The first "(X)", or a letter alone, with or without more after it. */
+function chosenLetter(answer: string): string | undefined {
+  const bracketed = /\(([A-Za-z])\)/.exec(answer)?.[1];
+  return (bracketed ?? /^([A-Za-z])(?:[).:\s]|$)/.exec(answer)?.[1])?.toUpperCase();
+}
+
+function normalize(text: string): string {
+  return text.trim().replace(/\s+/g, " ").toLowerCase();
+}
+
+/** Three-shot prompts, tasks taking turns. */
+export const bbh: Dataset = {
+  name: "bbh",
+  files: datasetFiles("bbh").map(({ path }) => path),
+  async texts(folder, limit) {
+    const tasks: BbhTask[] = [];
+    for (const name of bbhTasks().slice(0, limit)) tasks.push(await readBbhTask(folder, name));
+    const lists = tasks.map(({ name, exemplars, items }) =>
+      items.map(({ input }, index) => ({
+        id: `${name}/${index}`,
+        group: name,
+        text: bbhPrompt(exemplars, input),
+      }))
+    );
+    return takeTurns(lists, limit);
+  },
+};

@@ -1,0 +1,208 @@
+/**
+ * What all datasets share: the manifest, verified reading, and small parsers.
+ *
+ * @module
+ */
+
+import { DataError, UsageError } from "../core/check.ts";
+import manifest from "./manifest.json" with { type: "json" };
+
+/** One text of a dataset. */
+export interface DatasetText {
+  /** Unique within its dataset and stable, for example "boolean_expressions/3". */
+  readonly id: string;
+  /** Task, subject or category. */
+  readonly group: string;
+  /** The whole text; of a dialogue, all turns together. */
+  readonly text: string;
+  /** Of a dialogue, the text that each turn adds, in order. */
+  readonly turns?: readonly string[];
+}
+
+/** A dataset as experiments on attention use it: a series of texts. */
+export interface Dataset {
+  /** Name on the command line and in results. */
+  readonly name: string;
+  /** Files it reads, as named in the manifest; none if it is generated. */
+  readonly files: readonly string[];
+  /**
+   * Reads texts in a fixed order.
+   *
+   * @param folder Folder that holds the files.
+   * @param limit Most texts to return.
+   * @throws {DataError} If a file is missing or damaged.
+   */
+  texts(folder: string, limit: number): Promise<DatasetText[]>;
+}
+
+/** What the manifest says of a file. */
+export interface DataFile {
+  /** Path inside the data folder, with forward slashes. */
+  readonly path: string;
+  /** SHA-256 of the content, hexadecimal. */
+  readonly sha256: string;
+  /** Size in bytes. */
+  readonly bytes: number;
+  /** Licence of the content. */
+  readonly licence: string;
+}
+
+/** Name of the environment variable with the data folder. */
+export const DATA_VARIABLE = "SMALLKV_DATA";
+
+/**
+ * Finds the data folder.
+ *
+ * @param flag Folder from the command line; the environment decides if left out.
+ * @returns The folder.
+ * @throws {UsageError} If neither names one.
+ */
+export function dataFolder(flag?: string): string {
+  const folder = flag ?? Deno.env.get(DATA_VARIABLE);
+  if (folder !== undefined && folder !== "") return folder;
+  throw new UsageError(
+    `Cannot find datasets: --data or ${DATA_VARIABLE} must name their folder: current value is empty`,
+  );
+}
+
+/**
+ * Lists the files of a dataset.
+ *
+ * @param dataset Name of the dataset.
+ * @returns Its entries in the manifest, by path.
+ * @throws {RangeError} If the manifest has no such dataset.
+ */
+export function datasetFiles(dataset: string): DataFile[] {
+  const entries = new Map<string, ManifestEntry>(Object.entries(manifest));
+  const entry = entries.get(dataset);
+  if (entry === undefined) {
+    throw new RangeError(
+      `Cannot list data files: the dataset must be one of ${
+        [...entries.keys()].join(", ")
+      }: current value is ${dataset}`,
+    );
+  }
+  const { licence, files } = entry;
+  return Object.entries(files).map(([path, file]) => ({ path, licence, ...file }));
+}
+
+/**
+ * Reads a file of the manifest and verifies it.
+ *
+ * @param folder Data folder.
+ * @param path Path of the file in the manifest.
+ * @returns Its text.
+ * @throws {DataError} If it is missing, or its size or hash differs.
+ */
+export async function readDataFile(folder: string, path: string): Promise<string> {
+  const dataset = path.split("/")[0]!;
+  const file = datasetFiles(dataset).find((entry) => entry.path === path);
+  if (file === undefined) {
+    throw new RangeError(
+      `Cannot read data: the manifest must list the file: current value is ${path}`,
+    );
+  }
+  const place = `${folder.replace(/[/\\]+$/, "")}/${path}`;
+  const bytes = await readBytes(place, file);
+  const found = bytes.length === file.bytes ? await sha256(bytes) : undefined;
+  if (found !== file.sha256) {
+    const state = found === undefined ? `${bytes.length} bytes` : `SHA-256 ${found}`;
+    throw expected(place, file, state);
+  }
+  return new TextDecoder().decode(bytes);
+}
+
+/** An entry of the manifest. */
+interface ManifestEntry {
+  readonly licence: string;
+  readonly files: Readonly<Record<string, { readonly sha256: string; readonly bytes: number }>>;
+}
+
+async function readBytes(place: string, file: DataFile): Promise<Uint8Array<ArrayBuffer>> {
+  try {
+    // A wrong file may be huge; its size is reason enough to refuse it.
+    const { size, isFile } = await Deno.stat(place);
+    if (isFile && size !== file.bytes) throw expected(place, file, `${size} bytes`);
+    return await Deno.readFile(place);
+  } catch (cause) {
+    if (cause instanceof DataError) throw cause;
+    const isMissing = cause instanceof Deno.errors.NotFound;
+    throw expected(place, file, isMissing ? "no such file" : String(cause), cause);
+  }
+}
+
+async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
+}
+
+function expected(place: string, file: DataFile, state: string, cause?: unknown): DataError {
+  return new DataError(
+    `Cannot read data: ${place} must have ${file.bytes} bytes and SHA-256 ${file.sha256}: current value is ${state}`,
+    { cause },
+  );
+}
+
+/**
+ * Parses JSON lines.
+ *
+ * @param text One JSON value a line; empty lines are skipped.
+ * @param path Name of the file, for messages.
+ * @returns The values, unchecked.
+ * @throws {DataError} If a line is no JSON.
+ */
+export function parseJsonLines<T>(text: string, path: string): T[] {
+  const values: T[] = [];
+  text.split("\n").forEach((line, index) => {
+    if (line.trim() !== "") values.push(parseJson<T>(line, `${path}, line ${index + 1}`));
+  });
+  return values;
+}
+
+/**
+ * Parses one JSON value.
+ *
+ * @param text The value.
+ * @param place Where it stands, for messages.
+ * @returns The value, unchecked.
+ * @throws {DataError} If it is no JSON.
+ */
+export function parseJson<T>(text: string, place: string): T {
+  try {
+    return JSON.parse(text) as T;
+  } catch (cause) {
+    throw malformed(place, "JSON", cause);
+  }
+}
+
+/**
+ * Makes the error for content of the wrong form.
+ *
+ * @param place File and, where known, line.
+ * @param form What it must be.
+ * @param cause Original error, or a description of what is there.
+ * @returns The error, to be thrown.
+ */
+export function malformed(place: string, form: string, cause: unknown): DataError {
+  const state = cause instanceof Error ? cause.message : String(cause);
+  return new DataError(`Cannot parse ${place}: it must be ${form}: current value is ${state}`, {
+    cause,
+  });
+}
+
+/**
+ * Deals lists out in turns: the first of each, then the second of each, and so on.
+ *
+ * @param lists Lists of any lengths.
+ * @param limit Most items to deal.
+ * @returns The items.
+ */
+export function takeTurns<T>(lists: readonly (readonly T[])[], limit: number): T[] {
+  const longest = Math.max(0, ...lists.map(({ length }) => length));
+  const dealt: T[] = [];
+  for (let round = 0; round < longest && dealt.length < limit; round++) {
+    for (const list of lists) {
+      if (round < list.length && dealt.length < limit) dealt.push(list[round]!);
+    }
+  }
+  return dealt;
+}

@@ -1,0 +1,138 @@
+/**
+ * MMLU: multiple-choice questions on 57 subjects, five-shot.
+ *
+ * @see {@link https://arxiv.org/abs/2009.03300 | Measuring Massive Multitask Language Understanding}
+ * @module
+ */
+
+import { DataError } from "../core/check.ts";
+import { parseCsv } from "./csv.ts";
+import { type Dataset, datasetFiles, malformed, readDataFile, takeTurns } from "./dataset.ts";
+
+/** A question with four choices. */
+export interface MmluItem {
+  /** The question. */
+  readonly question: string;
+  /** Choices A to D. */
+  readonly choices: readonly [string, string, string, string];
+  /** Letter of the right choice. */
+  readonly answer: "A" | "B" | "C" | "D";
+}
+
+/** A subject with everything needed to ask it. */
+export interface MmluSubject {
+  /** Name, as "high_school_biology". */
+  readonly name: string;
+  /** Five answered questions. */
+  readonly exemplars: readonly MmluItem[];
+  /** Questions to be asked. */
+  readonly items: readonly MmluItem[];
+}
+
+const LETTERS = ["A", "B", "C", "D"] as const;
+const TEST_FILE = /^mmlu\/test\/(\w+)_test\.csv$/;
+
+/**
+ * Lists the subjects.
+ *
+ * @returns Names in alphabetic order.
+ */
+export function mmluSubjects(): string[] {
+  return datasetFiles("mmlu").flatMap(({ path }) => TEST_FILE.exec(path)?.[1] ?? []).sort();
+}
+
+/**
+ * Parses a file of questions.
+ *
+ * @param text Comma-separated: question, four choices, letter; no header.
+ * @param place File name, for messages.
+ * @returns The questions.
+ * @throws {DataError} If a row has another form.
+ */
+export function parseMmlu(text: string, place: string): MmluItem[] {
+  return parseCsv(text).map((row, index) => {
+    const [question, a, b, c, d, letter] = row as [string, string, string, string, string, string];
+    const answer = LETTERS.find((known) => known === letter?.trim());
+    if (row.length === 6 && answer !== undefined) {
+      return { question, choices: [a, b, c, d], answer };
+    }
+    throw malformed(
+      `${place}, row ${index}`,
+      "a question, four choices and a letter",
+      `${row.length} fields`,
+    );
+  });
+}
+
+/**
+ * Reads a subject.
+ *
+ * @param folder Data folder.
+ * @param name Name of the subject.
+ * @returns Its questions.
+ * @throws {DataError} If a file is missing or damaged, or there is no such subject.
+ */
+export async function readMmluSubject(folder: string, name: string): Promise<MmluSubject> {
+  if (!mmluSubjects().includes(name)) {
+    throw new DataError(
+      `Cannot read MMLU: the subject must be one of the 57: current value is ${name}`,
+    );
+  }
+  const [dev, test] = [`mmlu/dev/${name}_dev.csv`, `mmlu/test/${name}_test.csv`];
+  const exemplars = parseMmlu(await readDataFile(folder, dev), dev);
+  return { name, exemplars, items: parseMmlu(await readDataFile(folder, test), test) };
+}
+
+/**
+ * Writes the few-shot prompt of a question.
+ *
+ * @param subject Name of the subject and its answered questions.
+ * @param item The question.
+ * @returns The prompt, up to "Answer:".
+ */
+export function mmluPrompt(
+  subject: Pick<MmluSubject, "name" | "exemplars">,
+  item: Pick<MmluItem, "question" | "choices">,
+): string {
+  const topic = subject.name.replaceAll("_", " ");
+  const shots = subject.exemplars.map((shot) => `${asked(shot)} ${shot.answer}\n\n`);
+  return `The following are multiple choice questions (with answers) about ${topic}.\n\n${
+    shots.join("")
+  }${asked(item)}`;
+}
+
+function asked({ question, choices }: Pick<MmluItem, "question" | "choices">): string {
+  const lines = choices.map((choice, index) => `${LETTERS[index]}. ${choice}`);
+  return `${question.trim()}\n${lines.join("\n")}\nAnswer:`;
+}
+
+/**
+ * Grades an answer by the letter it begins with.
+ *
+ * @param output What the model wrote.
+ * @param item The question.
+ * @returns Whether the letter is right.
+ */
+export function gradeMmlu(output: string, item: Pick<MmluItem, "answer">): boolean {
+  return /^\s*\(?([A-D])(?![A-Za-z])/.exec(output)?.[1] === item.answer;
+}
+
+/** Five-shot prompts, subjects taking turns. */
+export const mmlu: Dataset = {
+  name: "mmlu",
+  files: datasetFiles("mmlu").map(({ path }) => path),
+  async texts(folder, limit) {
+    const subjects: MmluSubject[] = [];
+    for (const name of mmluSubjects().slice(0, limit)) {
+      subjects.push(await readMmluSubject(folder, name));
+    }
+    const lists = subjects.map((subject) =>
+      subject.items.map((item, index) => ({
+        id: `${subject.name}/${index}`,
+        group: subject.name,
+        text: mmluPrompt(subject, item),
+      }))
+    );
+    return takeTurns(lists, limit);
+  },
+};

@@ -1,0 +1,138 @@
+/**
+ * WikiText-2, raw: encyclopedia paragraphs, one a line.
+ *
+ * @see {@link https://arxiv.org/abs/1609.07843 | Pointer Sentinel Mixture Models}
+ * @module
+ */
+
+import { checkInteger, DataError } from "../core/check.ts";
+import { type Dataset, readDataFile } from "./dataset.ts";
+
+/** Splits that are used; training text is not needed. */
+export type WikitextSplit = "test" | "valid";
+
+/** Turns text into token ids; data files know no tokenizer. */
+export type Encode = (text: string) => readonly number[];
+
+/** A line of the corpus. */
+export interface WikitextLine {
+  /** Number of the line in its file, from 0. */
+  readonly line: number;
+  /** The paragraph, without the spaces around it. */
+  readonly text: string;
+}
+
+/** A heading: one to six equals signs, spaced, on both sides. */
+const HEADING = /^ ?(= )+.* (= ?)+$/;
+
+/**
+ * Lists the paragraphs of a split.
+ *
+ * @param content Text of the file.
+ * @returns Lines that are neither blank nor headings, in file order.
+ */
+export function wikitextParagraphs(content: string): WikitextLine[] {
+  const found: WikitextLine[] = [];
+  content.split("\n").forEach((raw, line) => {
+    const text = raw.trim();
+    if (text !== "" && !HEADING.test(raw.trimEnd())) found.push({ line, text });
+  });
+  return found;
+}
+
+/** How contexts are cut. */
+export interface ContextOptions {
+  /** Most contexts. */
+  readonly count: number;
+  /** Shortest line that is used, in tokens (default 100). */
+  readonly minTokens?: number;
+  /** Where lines are cut, in tokens (default 200). */
+  readonly maxTokens?: number;
+}
+
+/**
+ * Cuts the contexts of the similarity figures: the first lines that are long enough.
+ *
+ * @param content Text of the file.
+ * @param encode Tokenizer; special tokens it adds count as tokens.
+ * @param options Count and lengths.
+ * @returns Token ids of each context, in file order.
+ * @throws {DataError} If no line is long enough.
+ */
+export function wikitextContexts(
+  content: string,
+  encode: Encode,
+  options: ContextOptions,
+): { line: number; tokens: number[] }[] {
+  const { count, minTokens = 100, maxTokens = 200 } = options;
+  checkInteger("cut contexts", "count", { value: count, min: 1 });
+  const contexts: { line: number; tokens: number[] }[] = [];
+  for (const { line, text } of wikitextParagraphs(content)) {
+    if (contexts.length === count) break;
+    // No token is longer than the text, so short lines need not be encoded.
+    const ids = text.length < minTokens ? [] : encode(text);
+    if (ids.length >= minTokens) contexts.push({ line, tokens: ids.slice(0, maxTokens) });
+  }
+  if (contexts.length > 0) return contexts;
+  throw new DataError(
+    `Cannot cut contexts: a line must have at least ${minTokens} tokens: current value is none in the file`,
+  );
+}
+
+/**
+ * Cuts consecutive blocks out of the running text, as for the saliency shift.
+ *
+ * @param content Text of the file.
+ * @param encode Tokenizer that adds no special tokens.
+ * @param options Most blocks, and tokens of each (default 512).
+ * @returns Token ids, [blocks][tokens].
+ * @throws {DataError} If the text is shorter than one block.
+ */
+export function wikitextBlocks(
+  content: string,
+  encode: Encode,
+  options: { readonly count: number; readonly tokens?: number },
+): number[][] {
+  const { count, tokens = 512 } = options;
+  checkInteger("cut blocks", "tokens", { value: tokens, min: 1 });
+  const blocks: number[][] = [];
+  let pending: number[] = [];
+  for (const { text } of wikitextParagraphs(content)) {
+    pending.push(...encode(`${text}\n`));
+    while (pending.length >= tokens && blocks.length < count) {
+      blocks.push(pending.slice(0, tokens));
+      pending = pending.slice(tokens);
+    }
+    if (blocks.length === count) return blocks;
+  }
+  if (blocks.length > 0) return blocks;
+  throw new DataError(
+    `Cannot cut blocks: the text must have at least ${tokens} tokens: current value is ${pending.length}`,
+  );
+}
+
+/**
+ * Reads a split.
+ *
+ * @param folder Data folder.
+ * @param split Which one (default `test`).
+ * @returns Text of the file.
+ * @throws {DataError} If the file is missing or damaged.
+ */
+export async function readWikitext(folder: string, split: WikitextSplit = "test"): Promise<string> {
+  return await readDataFile(folder, `wikitext2/wiki.${split}.raw`);
+}
+
+/** Paragraphs of the test split in file order. */
+export const wikitext2: Dataset = {
+  name: "wikitext2",
+  files: ["wikitext2/wiki.test.raw"],
+  async texts(folder, limit) {
+    const content = await readWikitext(folder);
+    return wikitextParagraphs(content).slice(0, limit).map(({ line, text }) => ({
+      id: `line-${line}`,
+      group: "wikitext2",
+      text,
+    }));
+  },
+};

@@ -1,0 +1,258 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { DataError } from "../../core/check.ts";
+import {
+  bbh,
+  bbhAnswer,
+  bbhExemplars,
+  bbhPrompt,
+  bbhTasks,
+  gradeBbh,
+  parseBbh,
+  readBbhTask,
+} from "../../data/bbh.ts";
+import { parseCsv } from "../../data/csv.ts";
+import type { Dataset } from "../../data/dataset.ts";
+import {
+  gradeGsm8k,
+  gsm8k,
+  gsm8kPrompt,
+  parseGsm8k,
+  parseGsm8kExemplars,
+  readGsm8k,
+} from "../../data/gsm8k.ts";
+import { longBench } from "../../data/longbench.ts";
+import { microworld } from "../../data/microworld.ts";
+import {
+  gradeMmlu,
+  mmlu,
+  mmluPrompt,
+  mmluSubjects,
+  parseMmlu,
+  readMmluSubject,
+} from "../../data/mmlu.ts";
+import { mtBench, parseMtBench, readMtBench } from "../../data/mt_bench.ts";
+import {
+  wikitext2,
+  wikitextBlocks,
+  wikitextContexts,
+  wikitextParagraphs,
+} from "../../data/wikitext2.ts";
+import { dataFolderOfTests } from "./data_folder.ts";
+
+const folder = dataFolderOfTests!;
+const ignore = dataFolderOfTests === undefined;
+const words = (text: string) => text.split(" ").map((word) => word.length);
+
+Deno.test("wikitextParagraphs() drops blank lines and headings of every depth", () => {
+  const text =
+    " \n = Title = \n \n One paragraph = of text . \n = = Part = = \n = = = Sub = = = \n Two . \n";
+  assert.deepEqual(wikitextParagraphs(text), [
+    { line: 3, text: "One paragraph = of text ." },
+    { line: 6, text: "Two ." },
+  ]);
+});
+
+Deno.test("wikitextContexts() takes lines that are long enough and cuts them", () => {
+  const line = (count: number) => ` ${"word ".repeat(count)}\n`;
+  const text = line(99) + line(100) + line(300);
+  const contexts = wikitextContexts(text, words, { count: 5 });
+  assert.deepEqual(contexts.map(({ line, tokens }) => [line, tokens.length]), [[1, 100], [2, 200]]);
+  assert.equal(wikitextContexts(text, words, { count: 1 }).length, 1);
+  assert.throws(() => wikitextContexts(line(5), words, { count: 1 }), DataError);
+});
+
+Deno.test("wikitextBlocks() cuts running text without gaps", () => {
+  const encode = (text: string) => [...text].map((character) => character.charCodeAt(0));
+  const blocks = wikitextBlocks(" abc\n = H = \n defg\n", encode, { count: 9, tokens: 3 });
+  assert.equal(blocks.flat().map((code) => String.fromCharCode(code)).join(""), "abc\ndefg\n");
+  assert.equal(wikitextBlocks(" abcdef\n", encode, { count: 1, tokens: 3 }).length, 1);
+  assert.throws(() => wikitextBlocks(" a\n", encode, { count: 1 }), DataError);
+});
+
+Deno.test("gradeGsm8k() finds stated and last numbers in any notation", () => {
+  const item = { answer: "x\n#### 1,234" };
+  const grade = (output: string) => Object.values(gradeGsm8k(output, item));
+  assert.deepEqual(grade(" So 2. The answer is $1,234.\n\nQ: next 5"), [true, true]);
+  assert.deepEqual(grade("The answer is 1234.00"), [true, true]);
+  assert.deepEqual(grade("We get 1234 in the end."), [false, true]);
+  assert.deepEqual(grade("The answer is 7. Check: 1234"), [false, true]);
+  assert.deepEqual(grade("The answer is 1234. Not 7."), [true, false]);
+  assert.deepEqual(grade("nothing"), [false, false]);
+  assert.deepEqual(Object.values(gradeGsm8k("The answer is -5.", { answer: "#### -5" })), [
+    true,
+    true,
+  ]);
+});
+
+Deno.test("gsm8kPrompt() puts exemplars before the question", () => {
+  const prompt = gsm8kPrompt("Why?", [{ question: "Q1", target: "T1" }]);
+  assert.equal(prompt, "Q: Q1\nA: T1\n\nQ: Why?\nA:");
+});
+
+Deno.test("gradeBbh() compares letters for choices and whole answers otherwise", () => {
+  assert.equal(gradeBbh("So the answer is (B).", "(B)"), true);
+  assert.equal(gradeBbh("the answer is (A). No, the answer is (b) blue.", "(B)"), true);
+  assert.equal(gradeBbh("So the answer is B.", "(B)"), true);
+  assert.equal(gradeBbh("So the answer is (A) or (B).", "(B)"), false);
+  assert.equal(gradeBbh("So the answer is Bad.", "(B)"), false);
+  assert.equal(gradeBbh("The answer is true.", "True"), true);
+  assert.equal(gradeBbh("So the answer is  ] ] > .", "] ] >"), true);
+  assert.equal(
+    gradeBbh("So the answer is ant bee.\n\nQ: x\nA: the answer is cow.", "ant bee"),
+    true,
+  );
+  assert.equal(gradeBbh("ant bee", "ant bee"), false);
+  assert.equal(bbhAnswer("no conclusion"), undefined);
+});
+
+Deno.test("bbhExemplars() drops the canary", () => {
+  assert.equal(
+    bbhExemplars("BENCHMARK canary\n-----\nSort.\n\nQ: a\nA: b\n", "f"),
+    "Sort.\n\nQ: a\nA: b",
+  );
+  assert.throws(() => bbhExemplars("no dashes", "f"), DataError);
+  assert.equal(bbhPrompt("D", "x"), "D\n\nQ: x\nA: Let's think step by step.");
+});
+
+Deno.test("parseCsv() reads quotes, commas and line breaks inside fields", () => {
+  assert.deepEqual(parseCsv('a,"b ""c"", d","e\nf"\r\ng,,\n\n"h"'), [
+    ["a", 'b "c", d', "e\nf"],
+    ["g", "", ""],
+    ["h"],
+  ]);
+});
+
+Deno.test("parseCsv() gives back any fields that were quoted", () => {
+  const field = fc.string({ unit: fc.constantFrom("a", '"', ",", "\n", "\r", " ") });
+  const rows = fc.array(fc.array(field, { minLength: 2, maxLength: 4 }), { maxLength: 4 });
+  fc.assert(
+    fc.property(rows, (given) => {
+      const quoted = (text: string) => `"${text.replaceAll('"', '""')}"`;
+      const text = given.map((row) => row.map(quoted).join(",")).join("\n");
+      assert.deepEqual(parseCsv(text), given);
+    }),
+    { seed: 51, numRuns: 500 },
+  );
+});
+
+Deno.test("mmluPrompt() and gradeMmlu() use letters", () => {
+  const item = { question: "2 + 2?", choices: ["3", "4", "5", "6"], answer: "B" } as const;
+  const prompt = mmluPrompt({ name: "high_school_math", exemplars: [item] }, item);
+  const asked = "2 + 2?\nA. 3\nB. 4\nC. 5\nD. 6\nAnswer:";
+  assert.equal(
+    prompt,
+    `The following are multiple choice questions (with answers) about high school math.\n\n${asked} B\n\n${asked}`,
+  );
+  assert.deepEqual(
+    [" B", "(B) 4", "B.", "A", "Because", "b"].map((text) => gradeMmlu(text, item)),
+    [
+      true,
+      true,
+      true,
+      false,
+      false,
+      false,
+    ],
+  );
+});
+
+Deno.test("parsers fail with an error of ours on any text", () => {
+  const parsers = [
+    (text: string) => parseGsm8k(text),
+    (text: string) => parseGsm8kExemplars(text),
+    (text: string) => parseBbh(text, "f"),
+    (text: string) => bbhExemplars(text, "f"),
+    (text: string) => parseMmlu(text, "f"),
+    (text: string) => parseMtBench(text, ""),
+    (text: string) => parseMtBench("", text),
+    (text: string) => wikitextContexts(text, words, { count: 3 }),
+    (text: string) => [gradeBbh(text, "(A)"), gradeGsm8k(text, { answer: text })],
+  ];
+  const line = fc.json().map((text) => text.replaceAll("\n", " "));
+  const text = fc.oneof(
+    fc.string({ unit: "binary" }),
+    fc.json(),
+    fc.array(line).map((l) => l.join("\n")),
+  );
+  fc.assert(
+    fc.property(fc.constantFrom(...parsers), text, (parse, given) => {
+      try {
+        parse(given);
+      } catch (error) {
+        assert.ok(error instanceof DataError, String(error));
+        assert.match(error.message, /^Cannot .*: current value/s);
+      }
+    }),
+    { seed: 52, numRuns: 1500 },
+  );
+});
+
+Deno.test({
+  name: "readers find as many items as the datasets have",
+  ignore,
+  async fn() {
+    const { items, exemplars } = await readGsm8k(folder);
+    assert.deepEqual([items.length, exemplars.length], [1319, 8]);
+    let questions = 0;
+    for (const name of bbhTasks()) {
+      const task = await readBbhTask(folder, name);
+      questions += task.items.length;
+      assert.ok(!task.exemplars.includes("canary"));
+      assert.equal(task.exemplars.match(/^Q: /gm)?.length, 3, name);
+    }
+    assert.deepEqual([bbhTasks().length, questions], [27, 6511]);
+    let tests = 0;
+    for (const name of mmluSubjects()) {
+      const subject = await readMmluSubject(folder, name);
+      assert.equal(subject.exemplars.length, 5, name);
+      tests += subject.items.length;
+    }
+    assert.deepEqual([mmluSubjects().length, tests], [57, 14042]);
+    const dialogues = await readMtBench(folder);
+    assert.equal(dialogues.length, 80);
+    assert.equal(dialogues.filter(({ answers }) => answers?.length === 2).length, 30);
+  },
+});
+
+Deno.test({
+  name: "graders accept the exemplars' own reasoning",
+  ignore,
+  async fn() {
+    const { exemplars } = await readGsm8k(folder);
+    for (const { target } of exemplars) {
+      const number = /The answer is ([\d.]+)\./.exec(target)![1];
+      const grade = gradeGsm8k(` ${target}`, { answer: `#### ${number}` });
+      assert.deepEqual(grade, { strict: true, lenient: true });
+    }
+    for (const name of bbhTasks()) {
+      const task = await readBbhTask(folder, name);
+      const shots = task.exemplars.split(/^A: /m).slice(1).map((part) => part.split("\n\nQ:")[0]!);
+      const form = (text: string) => text.replace(/\w/g, "x").length;
+      for (const shot of shots) {
+        const answer = bbhAnswer(shot)!;
+        assert.ok(gradeBbh(shot, answer), `${name}: ${answer}`);
+        assert.ok(form(answer) > 0 && !answer.endsWith("."), name);
+      }
+    }
+  },
+});
+
+const datasets: readonly Dataset[] = [microworld, wikitext2, gsm8k, bbh, mmlu, mtBench, longBench];
+for (const dataset of datasets) {
+  Deno.test({
+    name: `${dataset.name} gives distinct texts in a fixed order, no more than asked for`,
+    ignore: ignore && dataset.files.length > 0,
+    async fn() {
+      const texts = await dataset.texts(folder, 30);
+      assert.equal(texts.length, 30);
+      assert.equal(new Set(texts.map(({ id }) => id)).size, 30);
+      assert.equal(new Set(texts.map(({ text }) => text)).size, 30);
+      assert.deepEqual(await dataset.texts(folder, 3), texts.slice(0, 3));
+      for (const { text, turns } of texts) {
+        assert.ok(text.length > 10);
+        if (turns !== undefined) assert.equal(turns.join(""), text);
+      }
+    },
+  });
+}

@@ -1,0 +1,194 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { seededRandom } from "../../core/random.ts";
+import {
+  answerIds,
+  countTokens,
+  evaluationItems,
+  GRADED_TASKS,
+  isExactAnswer,
+  microworld,
+  MICROWORLD_TASKS,
+  type MicroworldItem,
+  microworldItem,
+  microworldSplit,
+  promptIds,
+  trainingItems,
+  trainingLine,
+} from "../../data/microworld.ts";
+import * as words from "../../data/microworld/words.ts";
+import { createTokenizer } from "../../models/tokenizer.ts";
+import embeddedJson from "../../data/embedded/large/tokenizer.json" with { type: "json" };
+
+const tokenizer = createTokenizer({ json: embeddedJson, config: {} });
+const encode = (text: string) => tokenizer.encode(text);
+
+/** Works out the answer from the prompt alone, by reading it as a person would. */
+function solve({ task, prompt }: MicroworldItem): string {
+  const from = / from (\w+)/.exec(prompt.slice(prompt.lastIndexOf("\n")))?.[1];
+  const people = words.PEOPLE.slice(words.PEOPLE.indexOf(from ?? "Ann"));
+  const one = (pattern: RegExp) => pattern.exec(prompt)![1]!;
+  const value = (name: string) =>
+    one(new RegExp(` ${name} (?:has|lives|saw) (?:the |in )?(\\w+)\\.`));
+  if (task === "roll") return people.map((name) => ` ${name} ${value(name)}.`).join("");
+  if (task === "ask") {
+    const name = one(/\nAsk (\w+):/);
+    return ` ${name} ${value(name)}.`;
+  }
+  if (task === "qa") {
+    return people.map((name) => {
+      const town = one(new RegExp(` ${name} is in (\\w+)\\.`));
+      return ` Where is ${name}? In ${town}. What has ${name}? The ${value(name)}.`;
+    }).join("");
+  }
+  if (task === "sums") {
+    const got = Number(one(/got (\d):/));
+    return people.map((name) => {
+      const had = Number(one(new RegExp(` ${name} had (\\d) nuts`)));
+      return ` ${name} ${had} and ${got}, so ${had + got}.`;
+    }).join("");
+  }
+  if (task === "route") {
+    let town = one(/Trip from (\w+):/);
+    let answer = "";
+    while (town !== "home") answer += ` ${town = one(new RegExp(` From ${town} go to (\\w+)\\.`))}`;
+    return `${answer}.`;
+  }
+  const listed = one(/ List: ([^.]+)\./).split(" ");
+  return ` ${(task === "sort" ? listed.sort() : listed).join(" ")}.`;
+}
+
+Deno.test("the embedded tokenizer has one token for every word of the world", () => {
+  const { PEOPLE, OBJECTS, TOWNS, PLACES, ANIMALS, COLORS } = words;
+  for (const word of [...PEOPLE, ...OBJECTS, ...TOWNS, ...PLACES, ...ANIMALS, ...COLORS]) {
+    assert.equal(tokenizer.encode(` ${word}`, { addSpecialTokens: false }).length, 1, word);
+  }
+});
+
+for (const task of GRADED_TASKS) {
+  Deno.test(`evaluationItems() draws solvable ${task} items within the bounds`, () => {
+    const items = evaluationItems(task, { count: 40 });
+    assert.equal(items.length, 40);
+    assert.equal(new Set(items.map(({ content }) => content)).size, 40);
+    for (const item of items) {
+      assert.equal(solve(item), item.answer, item.prompt);
+      assert.equal(microworldSplit(item), "evaluation");
+      const ids = promptIds(item, encode);
+      assert.ok(ids.length - 1 >= 250 && ids.length - 1 <= 420);
+      assert.equal(ids.length - 1, countTokens(item.prompt));
+      assert.equal(ids.lastIndexOf(0), 0);
+      assert.equal(
+        tokenizer.decode(answerIds(item, encode), { skipSpecialTokens: true }),
+        item.answer,
+      );
+      assert.ok(ids.length + answerIds(item, encode).length <= 512);
+    }
+  });
+}
+
+Deno.test("evaluationItems() gives the same items for the same seed, fewer being a start of more", () => {
+  const ten = evaluationItems("route", { count: 10 });
+  assert.deepEqual(evaluationItems("route", { count: 4 }), ten.slice(0, 4));
+  assert.notDeepEqual(evaluationItems("route", { count: 4, seed: 1 }), ten.slice(0, 4));
+  assert.equal(
+    evaluationItems("route", { count: 1, factShare: 0.5 })[0]!.content.split("From").length,
+    5,
+  );
+});
+
+Deno.test("microworldItem() makes solvable items of any size", () => {
+  const task = fc.constantFrom(...GRADED_TASKS);
+  fc.assert(
+    fc.property(task, fc.integer(), fc.integer({ min: 24, max: 450 }), (name, seed, tokens) => {
+      const item = microworldItem(name, seededRandom(seed), { tokens });
+      assert.equal(solve(item), item.answer);
+      assert.equal(item.segments.map(({ text }) => text).join(""), item.prompt + item.answer);
+    }),
+    { seed: 41, numRuns: 300 },
+  );
+});
+
+Deno.test("segments join to the tokens of the whole text, so that loss weights are well defined", () => {
+  for (const task of MICROWORLD_TASKS) {
+    const item = microworldItem(task, seededRandom(3), { tokens: 200 });
+    const plain = (text: string) => tokenizer.encode(text, { addSpecialTokens: false });
+    assert.deepEqual(
+      item.segments.flatMap(({ text }) => plain(text)),
+      plain(item.prompt + item.answer),
+    );
+    assert.ok(item.segments.every(({ weight }) => weight > 0 && weight <= 1));
+  }
+});
+
+Deno.test("trainingItems() never yields a problem of the evaluation split", () => {
+  const held = new Set(
+    GRADED_TASKS.flatMap((task) => evaluationItems(task, { count: 30 }))
+      .map(({ content }) => content),
+  );
+  let count = 0;
+  for (const item of trainingItems({ seed: 5, tokens: [32, 420] })) {
+    assert.equal(microworldSplit(item), "training");
+    assert.ok(!held.has(item.content));
+    if (++count === 400) break;
+  }
+});
+
+Deno.test("microworldSplit() looks at facts and question, not at filler or order", () => {
+  const shares = Array.from(
+    { length: 800 },
+    (_, seed) => microworldSplit(microworldItem("roll", seededRandom(seed), { tokens: 100 })),
+  );
+  const evaluation = shares.filter((split) => split === "evaluation").length;
+  assert.ok(evaluation > 60 && evaluation < 140, `${evaluation} of 800`);
+  const item = microworldItem("route", seededRandom(1), { tokens: 60, facts: 3 });
+  assert.match(item.content, /^route: From \w+ go to \w+\. From .*\nTrip from \w+:$/s);
+});
+
+Deno.test("trainingItems() follows the mix and repeats with the seed", () => {
+  const take = (seed: number) => {
+    const items: MicroworldItem[] = [];
+    for (const item of trainingItems({ seed, tokens: [40, 80], mix: { list: 3, story: 1 } })) {
+      if (items.push(item) === 200) return items;
+    }
+    return items;
+  };
+  const items = take(8);
+  assert.deepEqual(take(8), items);
+  const lists = items.filter(({ task }) => task === "list").length;
+  assert.ok(lists > 125 && lists < 175, `${lists} of 200`);
+  assert.equal(items.every(({ task }) => task === "list" || task === "story"), true);
+  assert.throws(() => trainingItems({ seed: 1, tokens: [40, 80], mix: {} }).next(), RangeError);
+});
+
+Deno.test("trainingLine() keeps texts, weights and who writes them", () => {
+  const item = microworldItem("ask", seededRandom(2), { tokens: 60 });
+  const line = JSON.parse(trainingLine(item));
+  assert.equal(line.segments.map(([text]: [string]) => text).join(""), item.prompt + item.answer);
+  assert.equal(trainingLine(item).includes("\n"), false);
+  const answers = line.segments.filter(([, , isAnswer]: [string, number, number]) =>
+    isAnswer === 1
+  );
+  assert.equal(answers.map(([text]: [string]) => text).join(""), item.answer);
+});
+
+Deno.test("isExactAnswer() wants the whole answer and its end", () => {
+  const item = { answer: " Gus leaf." };
+  assert.equal(isExactAnswer(item, " Gus leaf.", true), true);
+  assert.equal(isExactAnswer(item, " Gus leaf.", false), false);
+  assert.equal(isExactAnswer(item, " Gus leaf. Hal", true), false);
+  assert.equal(isExactAnswer(item, " Gus nut.", true), false);
+});
+
+Deno.test("evaluationItems() refuses tasks without answers and bounds that nothing meets", () => {
+  assert.throws(() => evaluationItems("story", { count: 1 }), RangeError);
+  assert.throws(
+    () => evaluationItems("ask", { count: 1, promptTokens: [5, 6] }),
+    /^DataError: Cannot draw evaluation items: ask prompts must/,
+  );
+});
+
+Deno.test("microworld lists prompts of the graded tasks in turns", async () => {
+  const texts = await microworld.texts("", 9);
+  assert.deepEqual(texts.map(({ group }) => group), [...GRADED_TASKS, "roll", "route"]);
+  assert.equal(new Set(texts.map(({ id }) => id)).size, 9);
+});

@@ -1,0 +1,54 @@
+"""Writes tests/fixtures/text_scores.json: token F1, ROUGE-L and edit similarity of made-up texts.
+
+    python -P tools/goldens/text_scores.py
+
+Needs rouge 1.0.1 and rapidfuzz. Token F1 is counted here with collections.Counter.
+"""
+
+import collections
+import json
+import pathlib
+import random
+import re
+import string
+
+import rapidfuzz.fuzz
+import rouge
+
+WORDS = "the a an cat dog sat ran on under mat Mat, tree. Tree and then; it's 12 3.5 x_y (so) end. . zoo".split()
+FIXTURE = pathlib.Path(__file__).resolve().parents[2] / "tests" / "fixtures" / "text_scores.json"
+
+
+def words(text):
+    text = "".join(c for c in text.lower() if c not in string.punctuation)
+    return re.sub(r"\b(a|an|the)\b", " ", text).split()
+
+
+def token_f1(output, reference):
+    common = sum((collections.Counter(words(output)) & collections.Counter(words(reference))).values())
+    if common == 0:
+        return 0.0
+    precision, recall = common / len(words(output)), common / len(words(reference))
+    return 2 * precision * recall / (precision + recall)
+
+
+def rouge_l(output, reference):
+    try:
+        return rouge.Rouge(metrics=["rouge-l"]).get_scores([output], [reference], avg=True)["rouge-l"]["f"]
+    except ValueError:
+        return 0.0
+
+
+def main():
+    draw = random.Random(7)
+    rows = []
+    for case in range(60):
+        pair = [draw.choice([" ", " ", " ", "\n"]).join(draw.choices(WORDS, k=draw.randint(1, 25))) for _ in range(2)]
+        if case % 5 == 0:
+            pair[1] = pair[0] + " " + pair[1]
+        rows.append([*pair, token_f1(*pair), rouge_l(*pair), rapidfuzz.fuzz.ratio(*pair) / 100])
+    FIXTURE.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")
+
+
+if __name__ == "__main__":
+    main()
