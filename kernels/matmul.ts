@@ -25,8 +25,7 @@ export type { MatmulTile } from "./matmul_source.ts";
 /**
  * The kernel of a format and tile.
  *
- * Bindings: `input` f32 [rows up to a multiple of `tile.rows`, input_stride] with zeros from the last used column to the
- * next multiple of 32; the planes of the matrix; `bias` f32, read only if `has_bias`; `output` f32 [rows, output_stride].
+ * Bindings: `input` f32 [rows, input_stride] with zeros from the last used column to the next multiple of 32; the planes of the matrix; `bias` f32, read only if `has_bias`; `output` f32 [rows, output_stride].
  * The strides are in f32; `input_stride` is a multiple of 4 and `columns` of 32.
  *
  * @param format Format of the weights.
@@ -66,7 +65,7 @@ const BROADCAST_LANES = 8;
 export const MATMUL_TILES: readonly MatmulTile[] = [
   { variant: "subgroup", rows: 1, panels: 4, threads: 8 },
   { variant: "subgroup", rows: 4, panels: 4, threads: 8 },
-  { variant: "subgroup", rows: 16, panels: 4, threads: 8 },
+  { variant: "subgroup", rows: 8, panels: 4, threads: 8 },
   { variant: "split", rows: 1, panels: 1, threads: 128 },
   { variant: "split", rows: 4, panels: 1, threads: 128 },
   { variant: "workgroup", rows: 16, panels: 4, threads: 32 },

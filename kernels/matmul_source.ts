@@ -143,7 +143,12 @@ function entryPoint(format: WeightFormat, tile: MatmulTile): string {
     ...range(tile.panels).map((p) =>
       `  let panel${p} = min(first_panel + ${p * groupPanels}u, last_panel) * blocks;`
     ),
-    ...range(tile.rows).flatMap((m) => range(tile.panels).map((p) => `  var sum${m}_${p} = 0.0;`)),
+    ...range(tile.variant === "workgroup" ? 0 : tile.rows).map((m) =>
+      `  let row${m} = min(first_row + ${m}u, params.rows - 1u) * stride;`
+    ),
+    ...range(tile.rows).map((m) =>
+      `  ${range(tile.panels).map((p) => `var c${m}_${p} = 0.0;`).join(" ")}`
+    ),
     `  for (var block = ${isSplit ? "thread / 8u" : "0u"}; block < blocks; block += ${slices}u) {`,
     ...loadActivations(tile).map((line) => `    ${line}`),
     ...loadScales(format, tile).map((line) => `    ${line}`),
@@ -159,13 +164,12 @@ function loadActivations(tile: MatmulTile): readonly string[] {
   const { rows, threads } = tile;
   switch (tile.variant) {
     case "subgroup":
-      return range(rows).map((m) =>
-        `let a${m} = input[(first_row + ${m}u) * stride + block * 8u + lane];`
-      );
+      return range(rows).map((m) => `let a${m} = input[row${m} + block * 8u + lane];`);
     case "workgroup":
       return [
         `for (var i = thread; i < ${rows * 8}u; i += ${threads}u) {`,
-        "  activations[i] = input[(first_row + i / 8u) * stride + block * 8u + i % 8u];",
+        "  let row = min(first_row + i / 8u, params.rows - 1u);",
+        "  activations[i] = input[row * stride + block * 8u + i % 8u];",
         "}",
         "workgroupBarrier();",
       ];
@@ -181,7 +185,7 @@ function activation(tile: MatmulTile, row: number, quad: number): string {
     case "workgroup":
       return `activations[${row * 8 + quad}]`;
     case "split":
-      return `input[(first_row + ${row}u) * stride + block * 8u + ${quad}u]`;
+      return `input[row${row} + block * 8u + ${quad}u]`;
   }
 }
 
@@ -195,8 +199,8 @@ function loadScales(format: WeightFormat, tile: MatmulTile): readonly string[] {
   ]);
 }
 
+/** Multiplies four columns: weights of every panel first, then one activation row after the other. */
 function multiplyQuad(format: WeightFormat, tile: MatmulTile, quad: number): readonly string[] {
-  const vectors = VALUE_VECTORS[format];
   const vector = quadVector(format, quad);
   const isNewVector = quad === 0 || vector !== quadVector(format, quad - 1);
   const names = (p: number): BlockNames => ({
@@ -206,23 +210,26 @@ function multiplyQuad(format: WeightFormat, tile: MatmulTile, quad: number): rea
   });
   const panels = range(tile.panels);
   return [
-    ...(isNewVector
-      ? panels.map((p) =>
-        `let v${p}_${vector} = values[((panel${p} + block) * ${vectors}u + ${vector}u) * 8u + lane];`
-      )
-      : []),
-    ...panels.map((p) => `let w${quad}_${p} = ${quadExpression(format, quad, names(p))};`),
-    ...range(tile.rows).flatMap((m) => [
-      `let b${quad}_${m} = ${activation(tile, m, quad)};`,
-      ...panels.map((p) => `sum${m}_${p} += dot(b${quad}_${m}, w${quad}_${p});`),
-    ]),
+    ...(isNewVector ? panels.map((p) => loadVector(format, p, vector)) : []),
+    "{",
+    ...panels.map((p) => `  let w${p} = ${quadExpression(format, quad, names(p))};`),
+    ...range(tile.rows).map((m) => {
+      const sums = panels.map((p) => `c${m}_${p} += dot(a, w${p});`);
+      return `  { let a = ${activation(tile, m, quad)}; ${sums.join(" ")} }`;
+    }),
+    "}",
   ];
+}
+
+function loadVector(format: WeightFormat, panel: number, vector: number): string {
+  const index = `((panel${panel} + block) * ${VALUE_VECTORS[format]}u + ${vector}u) * 8u + lane`;
+  return `let v${panel}_${vector} = values[${index}];`;
 }
 
 function finishAll(tile: MatmulTile, groupPanels: number): readonly string[] {
   return range(tile.rows).flatMap((m) =>
     range(tile.panels).map((p) =>
-      `  finish(first_row + ${m}u, (first_panel + ${p * groupPanels}u) * 8u + lane, sum${m}_${p});`
+      `  finish(first_row + ${m}u, (first_panel + ${p * groupPanels}u) * 8u + lane, c${m}_${p});`
     )
   );
 }
@@ -230,7 +237,7 @@ function finishAll(tile: MatmulTile, groupPanels: number): readonly string[] {
 function reduceSlices(tile: MatmulTile): readonly string[] {
   return range(tile.rows).flatMap((m) =>
     range(tile.panels).flatMap((p) => [
-      `  sums[thread] = sum${m}_${p};`,
+      `  sums[thread] = c${m}_${p};`,
       "  workgroupBarrier();",
       `  for (var half = ${tile.threads / 2}u; half >= 8u; half /= 2u) {`,
       "    if (thread < half) { sums[thread] += sums[thread + half]; }",

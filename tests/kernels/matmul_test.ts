@@ -148,7 +148,7 @@ Deno.test("chooseMatmul() takes subgroups where there are 8 lanes, and the small
     for (const rows of [1, 2, 4, 5, 16, 17, 1000]) {
       const tile = chooseMatmul({ subgroupSize: size }, "q4", rows);
       assertEquals(tile.variant === "subgroup", size === 8, `${size} lanes, ${rows} rows`);
-      assert(tile.rows >= Math.min(rows, 16));
+      assert(tile.rows >= Math.min(rows, 8));
       if (rows === 1) assertEquals(tile.rows, 1);
     }
   }
