@@ -70,7 +70,9 @@ async function runOnce(command: SupervisedCommand): Promise<Ending> {
   const recorded = await Deno.readTextFile(record).catch(() => "");
   const durationMs = performance.now() - start;
   if (signals.received || isUserSignal(status.signal)) return { code: status.code, durationMs };
-  if (status.signal === null && recorded !== "running") return { code: status.code, durationMs };
+  if (status.signal === null && recorded !== "driver in use") {
+    return { code: status.code, durationMs };
+  }
   const ownCode = Number.parseInt(recorded);
   if (Number.isInteger(ownCode)) return { code: ownCode, durationMs };
   return { code: status.code, crash: status.signal ?? `exit code ${status.code}`, durationMs };

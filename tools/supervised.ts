@@ -1,13 +1,23 @@
 /**
  * Preloaded into a supervised process: records how it ends and ends it with its supervisor.
  *
- * A driver that aborts leaves no record, which is how `supervise.ts` tells it from an error of ours.
- * Only meant for `deno run --preload`, hence the side effects on import.
+ * A driver that aborts leaves the record that it was in use, which is how `supervise.ts` tells it from
+ * an error of ours. Only meant for `deno run --preload`, hence the side effects on import.
  *
  * @module
  */
 
 import { onOrphaned } from "./orphan.ts";
+
+/** Records the first use of WebGPU, before which no driver can end the process. */
+function onFirstUse(gpu: GPU, callback: () => void): void {
+  const requestAdapter = gpu.requestAdapter.bind(gpu);
+  const value: typeof requestAdapter = (options) => {
+    callback();
+    return requestAdapter(options);
+  };
+  Object.defineProperty(gpu, "requestAdapter", { value, configurable: true });
+}
 
 const file = Deno.env.get("SMALLKV_EXIT_FILE");
 if (file !== undefined) {
@@ -18,7 +28,7 @@ if (file !== undefined) {
       // The supervisor is gone and took its folder along; nobody reads the record.
     }
   };
-  record("running");
+  if (navigator.gpu) onFirstUse(navigator.gpu, () => record("driver in use"));
   addEventListener("unload", () => record(String(Deno.exitCode)));
   addEventListener("error", () => record("1"));
   addEventListener("unhandledrejection", () => record("1"));

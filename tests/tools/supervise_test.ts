@@ -37,6 +37,8 @@ Deno.test("supervise() passes the exit code on and does not restart an error of 
   assertEquals((await run('note("x"); throw new Error("ours");')).notes, "x");
   assertEquals((await run('note("x"); await Promise.reject(new Error("ours"));')).code, 1);
   assertEquals((await run('note("x"); const broken: number = ;')).code, 1);
+  const missing = await run('import { absent } from "data:text/javascript,"; absent;');
+  assertEquals({ code: missing.code, lines: missing.lines }, { code: 1, lines: [] });
 });
 
 Deno.test("supervise() restarts after a driver abort, so often and no more", async () => {
@@ -47,6 +49,27 @@ Deno.test("supervise() restarts after a driver abort, so often and no more", asy
   assertMatch(once.lines.join("\n"), /SIGABRT\); going on, restart 1 of 2$/);
   const always = await run('note("x"); abort("SIGILL");');
   assertEquals({ code: always.code, notes: always.notes }, { code: 132, notes: "xxx" });
+});
+
+Deno.test("supervise() restarts a runtime that gave up without a signal while the driver was used", async () => {
+  const silent = await run(
+    `note("x");
+     const record = Deno.env.get("SMALLKV_EXIT_FILE")!;
+     addEventListener("unload", () => Deno.writeTextFileSync(record, "driver in use"));
+     Deno.exit(1);`,
+    1,
+  );
+  assertEquals({ code: silent.code, notes: silent.notes }, { code: 1, notes: "xx" });
+});
+
+Deno.test("supervise() passes a signal on and does not restart after it", async () => {
+  const ended = await run(
+    `Deno.addSignalListener("SIGTERM", () => { note("t"); Deno.exit(7); });
+     setInterval(() => {}, 1000);
+     note("x");
+     Deno.kill(Deno.ppid, "SIGTERM");`,
+  );
+  assertEquals(ended, { code: 7, lines: [], notes: "xt" });
 });
 
 Deno.test("supervise() does not restart what the user killed", async () => {

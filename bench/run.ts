@@ -1,0 +1,179 @@
+/**
+ * Times this engine beside llama.cpp on one model file, in one run.
+ *
+ *     deno task bench [--model FILE] [--prompt 256] [--tokens 32] [--repetitions 3] [--no-peers]
+ *
+ * FILE is a path or `0.5b` (default) or `1.5b`, which stand for the files in the folder that
+ * SMALLKV_MODELS names. The last line is JSON.
+ *
+ * @module
+ */
+
+import { parseArgs } from "node:util";
+import { UsageError } from "../core/check.ts";
+import { loadModel } from "../models/load.ts";
+import { median, promptTokens, quantile, type SpeedFigures, type SpeedShape } from "./figures.ts";
+import { benchForward } from "./forward_bench.ts";
+import { benchPeer, type PeerDevice } from "./peers.ts";
+
+const KNOWN: Readonly<Record<string, string>> = {
+  "0.5b": "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+  "1.5b": "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
+};
+
+const USAGE = "Usage: deno task bench [--model FILE|0.5b|1.5b] [--prompt COUNT] [--tokens COUNT] " +
+  "[--repetitions COUNT] [--no-peers]";
+
+interface Options {
+  readonly shape: SpeedShape;
+  readonly hasPeers: boolean;
+}
+
+function readOptions(args: string[]): Options {
+  const { values } = parseArgs({
+    args,
+    options: {
+      model: { type: "string", default: "0.5b" },
+      prompt: { type: "string", default: "256" },
+      tokens: { type: "string", default: "32" },
+      repetitions: { type: "string", default: "3" },
+      "no-peers": { type: "boolean", default: false },
+    },
+  });
+  const count = (name: "prompt" | "tokens" | "repetitions") => {
+    const value = Number(values[name]);
+    if (Number.isSafeInteger(value) && value > 0) return value;
+    throw new UsageError(
+      `Cannot run the benchmark: --${name} must be a positive integer: current value is ${
+        values[name]
+      }`,
+    );
+  };
+  return {
+    shape: {
+      path: modelPath(values.model),
+      prompt: promptTokens(count("prompt")),
+      newTokens: count("tokens"),
+      repetitions: count("repetitions"),
+    },
+    hasPeers: !values["no-peers"],
+  };
+}
+
+function modelPath(model: string): string {
+  const file = KNOWN[model];
+  if (file === undefined) return model;
+  const folder = Deno.env.get("SMALLKV_MODELS");
+  if (folder !== undefined) return `${folder}/${file}`;
+  throw new UsageError(
+    `Cannot run the benchmark: SMALLKV_MODELS must name the folder of ${file}: current value is none`,
+  );
+}
+
+/** Our figures, and what the run depends on. */
+async function benchOurs(
+  shape: SpeedShape,
+): Promise<{ figures: SpeedFigures; facts: Record<string, unknown> }> {
+  using model = await loadModel(shape.path);
+  const figures = await benchForward(model, shape);
+  const { device, name, hash, fileTensorBytes } = model;
+  return {
+    figures,
+    facts: {
+      model: name,
+      hash,
+      fileTensorBytes,
+      deviceBytes: device.usage.peakBytes,
+      adapter: device.info.description,
+      isSoftware: device.info.isSoftware,
+    },
+  };
+}
+
+/** Peers that ran; one that cannot run is named with its reason. */
+async function benchPeers(shape: SpeedShape): Promise<SpeedFigures[]> {
+  const figures: SpeedFigures[] = [];
+  for (const device of ["vulkan", "cpu"] satisfies PeerDevice[]) {
+    console.error(`Timing llama.cpp on ${device}`);
+    try {
+      // A software adapter takes minutes for one prompt.
+      const repetitions = device === "vulkan" ? 1 : shape.repetitions;
+      figures.push(await benchPeer(device, { ...shape, repetitions }));
+    } catch (error) {
+      console.log(`Not timed: llama.cpp on ${device}: ${(error as Error).message}`);
+    }
+  }
+  return figures;
+}
+
+function prefillRate(figures: SpeedFigures, shape: SpeedShape): number {
+  return 1000 * shape.prompt.length / median(figures.ttftMs);
+}
+
+function equalTokens(ours: SpeedFigures, theirs: SpeedFigures): number {
+  const differs = ours.tokens.findIndex((token, index) => token !== theirs.tokens[index]);
+  return differs < 0 ? ours.tokens.length : differs;
+}
+
+function range(values: readonly number[]): string {
+  return [0.5, 0.1, 0.9].map((share) => quantile(values, share).toFixed(1)).join(" / ");
+}
+
+function report(ours: SpeedFigures, peers: readonly SpeedFigures[], shape: SpeedShape): void {
+  for (const figures of [ours, ...peers]) {
+    console.log(figures.engine);
+    console.log(`  prefill ${prefillRate(figures, shape).toFixed(1)} tokens/s`);
+    console.log(`  time to first token, ms, median / 10 % / 90 %: ${range(figures.ttftMs)}`);
+    console.log(`  time per token, ms, median / 10 % / 90 %: ${range(figures.tpotMs)}`);
+    console.log(`  n = ${figures.ttftMs.length}`);
+    if (figures === ours) continue;
+    const prefill = prefillRate(ours, shape) / prefillRate(figures, shape);
+    const decode = median(figures.tpotMs) / median(ours.tpotMs);
+    console.log(`  ours is ${prefill.toFixed(2)} x in prefill, ${decode.toFixed(2)} x in decode`);
+    console.log(`  first ${equalTokens(ours, figures)} of ${ours.tokens.length} tokens are equal`);
+  }
+}
+
+async function commit(): Promise<string> {
+  try {
+    const { stdout } = await new Deno.Command("git", { args: ["rev-parse", "HEAD"] }).output();
+    return new TextDecoder().decode(stdout).trim();
+  } catch {
+    return "";
+  }
+}
+
+async function main(args: string[]): Promise<void> {
+  const { shape, hasPeers } = readOptions(args);
+  console.error("Timing this engine");
+  const { figures: ours, facts } = await benchOurs(shape);
+  const peers = hasPeers ? await benchPeers(shape) : [];
+  report(ours, peers, shape);
+  const { prompt, newTokens } = shape;
+  console.log(JSON.stringify({
+    commit: await commit(),
+    deno: Deno.version.deno,
+    ...facts,
+    promptTokens: prompt.length,
+    newTokens,
+    ours,
+    peers,
+    ratios: peers.map((figures) => ({
+      engine: figures.engine,
+      prefill: prefillRate(ours, shape) / prefillRate(figures, shape),
+      decode: median(figures.tpotMs) / median(ours.tpotMs),
+    })),
+  }));
+}
+
+if (import.meta.main) {
+  try {
+    if (Deno.args.includes("--help")) console.log(USAGE);
+    else await main(Deno.args);
+  } catch (error) {
+    const isUsage = error instanceof UsageError || error instanceof TypeError;
+    console.error((error as Error).message);
+    if (isUsage) console.error(USAGE);
+    Deno.exit(isUsage ? 2 : 1);
+  }
+}
