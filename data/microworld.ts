@@ -26,16 +26,22 @@ import {
 } from "./microworld/tasks.ts";
 import { countTokens } from "./microworld/text.ts";
 
-export type { Segment } from "./microworld/parts.ts";
+export type { DraftSize, Segment } from "./microworld/parts.ts";
 export * from "./microworld/text.ts";
 
-const MAKERS = { roll, route, list, sums, qa, sort, ask, story } as const satisfies Record<
-  string,
-  DraftMaker
->;
-
 /** A task of the micro-world. */
-export type MicroworldTask = keyof typeof MAKERS;
+export type MicroworldTask = "roll" | "route" | "list" | "sums" | "qa" | "sort" | "ask" | "story";
+
+const MAKERS: Readonly<Record<MicroworldTask, DraftMaker>> = {
+  roll,
+  route,
+  list,
+  sums,
+  qa,
+  sort,
+  ask,
+  story,
+};
 
 /** Tasks with an answer, in the order of reports. */
 export const GRADED_TASKS: readonly MicroworldTask[] = [

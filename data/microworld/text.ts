@@ -9,11 +9,15 @@ import type { Segment } from "./parts.ts";
 /** Token that starts every prompt and ends every answer of the embedded pair. */
 export const DOCUMENT_TOKEN = 0;
 
-/** What an item is made of. */
-interface ItemTexts {
+/** An item as text. */
+export interface ItemTexts {
+  /** Name of its task. */
   readonly task: string;
+  /** Prompt and answer in pieces with their loss weights. */
   readonly segments: readonly Segment[];
+  /** Text that the model is given. */
   readonly prompt: string;
+  /** Text that the model has to write. */
   readonly answer: string;
 }
 
