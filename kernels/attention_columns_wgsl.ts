@@ -56,8 +56,8 @@ export function queryTile(options: {
     count: options.tileRows,
     pieces: options.headDim / 4,
     isHalves: false,
-    load: "qkv[(first_row + min(token + VECTOR, last_token)) * (params.stride / 4u) + " +
-      "head * FOURS + PART]",
+    load: (row, part) =>
+      `qkv[(first_row + min(token + ${row}, last_token)) * (params.stride / 4u) + head * FOURS + ${part}]`,
   };
 }
 

@@ -172,8 +172,8 @@ export interface TileVectors {
   readonly pieces: number;
   /** Whether a piece holds 8 halves. */
   readonly isHalves: boolean;
-  /** WGSL expression that loads piece `part` of vector `vector`; both are WGSL names. */
-  readonly load: string;
+  /** Writes the expression that loads a piece; both arguments are WGSL expressions. */
+  readonly load: (vector: string, part: string) => string;
 }
 
 /**
@@ -193,11 +193,8 @@ export function loadText(tile: TileVectors, lanes: HandOut): string {
     const first = round * lanes.lanes;
     const isWhole = first + lanes.lanes <= total;
     const bounded = isWhole ? `lane + ${first}u` : `min(lane + ${first}u, ${total - 1}u)`;
-    const text = `let ${index} = ${bounded};
-let ${register} = ${
-      load.replaceAll("VECTOR", `(${index} / ${pieces}u)`)
-        .replaceAll("PART", `(${index} % ${pieces}u)`)
-    };`;
+    const piece = load(`(${index} / ${pieces}u)`, `(${index} % ${pieces}u)`);
+    const text = `let ${index} = ${bounded};\nlet ${register} = ${piece};`;
     if (!isHalves) {
       return lanes.isSubgroup ? text : `${text}\n${name}_tile[${index}] = ${register};`;
     }
@@ -254,6 +251,8 @@ export function tileText(tile: TileVectors, lanes: HandOut): string {
  * @param tile What it holds.
  * @returns Bytes.
  */
-export function tileBytes(tile: TileVectors): number {
+export function tileBytes(
+  tile: Pick<TileVectors, "count" | "pieces" | "isHalves">,
+): number {
   return tile.count * tile.pieces * (tile.isHalves ? 32 : 16);
 }

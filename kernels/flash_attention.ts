@@ -157,8 +157,9 @@ export function keyValueMemory(
 ): Pick<KernelContract, "subgroupSize" | "workgroupBytes"> {
   const { headDim, tileKeys, lanes } = options;
   if (lanes.isSubgroup) return { subgroupSize: lanes.lanes };
-  const tile = { name: "", count: tileKeys, pieces: headDim / 8, isHalves: true, load: "" };
-  return { workgroupBytes: 2 * tileBytes(tile) };
+  return {
+    workgroupBytes: 2 * tileBytes({ count: tileKeys, pieces: headDim / 8, isHalves: true }),
+  };
 }
 
 function flashAttentionReference(run: KernelRun<FlashAttentionContract>, headDim: number): void {

@@ -101,13 +101,15 @@ function flashHeader(options: FlashOptions): string {
 }
 
 function tilesOf(options: FlashOptions): [TileVectors, TileVectors] {
-  const load = (name: string) =>
-    `${name}[(first_key + min(tile_key + VECTOR, end - 1u)) * (FOURS / 2u) + PART]`;
-  const tile = { count: options.tileKeys, pieces: options.headDim / 8, isHalves: true };
-  return [
-    { ...tile, name: "key", load: load("keys") },
-    { ...tile, name: "value", load: load("values") },
-  ];
+  const tile = (name: string, buffer: string): TileVectors => ({
+    name,
+    count: options.tileKeys,
+    pieces: options.headDim / 8,
+    isHalves: true,
+    load: (key, part) =>
+      `${buffer}[(first_key + min(tile_key + ${key}, end - 1u)) * (FOURS / 2u) + ${part}]`,
+  });
+  return [tile("key", "keys"), tile("value", "values")];
 }
 
 function placeText(options: FlashOptions): string {
@@ -195,15 +197,16 @@ function softmaxText(options: FlashOptions, row: number): string {
     const score = `score${row}_${key}`;
     const isSeen = `key_index + ${key}u < end && key_index + ${key}u <= position${row} &&
     ((bits${row} >> ${key}u) & 1u) == 1u`;
-    return `let s${row}_${key} = select(LOWEST,
-  (${score}.x + ${score}.y) + (${score}.z + ${score}.w), ${isSeen});`;
+    return `let is_seen${row}_${key} = ${isSeen};
+let s${row}_${key} = select(LOWEST,
+  (${score}.x + ${score}.y) + (${score}.z + ${score}.w), is_seen${row}_${key});`;
   });
   const maxima = Array.from({ length: keys }, (_, key) => `s${row}_${key}`)
     .reduce((text, score) => `max(${text}, ${score})`, `largest${row}`);
   const weights = repeat(
     keys,
     (key) =>
-      `let p${row}_${key} = select(0.0, exp2(s${row}_${key} - next${row}), s${row}_${key} > LOWEST);`,
+      `let p${row}_${key} = select(0.0, exp2(s${row}_${key} - next${row}), is_seen${row}_${key});`,
   );
   const sum = Array.from({ length: keys }, (_, key) => `p${row}_${key}`).join(" + ");
   return `let bits${row} = visible_bits(head${row}, key_index / 32u) >> (key_index % 32u);

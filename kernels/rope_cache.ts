@@ -99,7 +99,7 @@ export interface RopeCacheShape {
   readonly rowsPerSequence: number;
   /** Positions that the cache has room for. */
   readonly capacity: number;
-  /** Elements from one row of `qkv` to the next. */
+  /** Elements from one row of `qkv` to the next; even. */
   readonly stride: number;
   /** Query heads. */
   readonly queryHeads: number;
@@ -144,7 +144,7 @@ export function ropeCacheCommand(buffers: RopeCacheBuffers, shape: RopeCacheShap
   const heads = queryHeads + 2 * kvHeads;
   const { state, rotation, q_norm, k_norm, qkv, keys, values } = buffers;
   checkInteger(action, "headDim / 4", { value: headDim / 4, min: 1, max: WORKGROUP_SIZE });
-  checkInteger(action, "stride", { value: stride, min: heads * headDim });
+  checkInteger(action, "stride / 2", { value: stride / 2, min: heads * headDim / 2 });
   if ((q_norm === undefined) !== (k_norm === undefined)) {
     throw new TypeError(
       `Cannot ${action}: q_norm and k_norm must be given together: current value is one of them`,

@@ -1,11 +1,11 @@
-// rope_cache: rotary position embedding of queries and keys, and the write of keys and values to the cache.
+// rope_cache: rotates queries and keys by position, and writes keys and values to the cache.
 //
-// grid    (ceil((query_heads + 2 * kv_heads) / heads per workgroup), rows, 1): several heads of one row
+// grid    (ceil((query_heads + 2 * kv_heads) / heads of a workgroup), rows, 1)
 // reads   state     u32: first sequence of the step, then the cached tokens of each sequence
 //         rotation  f32[capacity, HEAD_DIM]: per position HEAD_DIM / 2 cosines, then as many sines
 //         q_norm    f32[HEAD_DIM], weights of the norm of query heads; read if has_norm is 1
 //         k_norm    f32[HEAD_DIM], the same of key heads
-// writes  qkv       f32[rows, stride]: query heads, key heads, value heads; queries are rotated in place
+// writes  qkv       f32[rows, stride]: query, key and value heads; queries are rotated in place
 //         keys      f16x2[sequences, kv_heads, capacity, HEAD_DIM / 2], after rotation
 //         values    same shape as keys
 // twin    rope_cache.ts
@@ -25,21 +25,20 @@ struct Params {
 }
 
 @group(0) @binding(0) var<storage, read> state: array<u32>;
-@group(0) @binding(1) var<storage, read> rotation: array<f32>;
-@group(0) @binding(2) var<storage, read> q_norm: array<f32>;
-@group(0) @binding(3) var<storage, read> k_norm: array<f32>;
-@group(0) @binding(4) var<storage, read_write> qkv: array<f32>;
+@group(0) @binding(1) var<storage, read> rotation: array<vec2f>;
+@group(0) @binding(2) var<storage, read> q_norm: array<vec2f>;
+@group(0) @binding(3) var<storage, read> k_norm: array<vec2f>;
+@group(0) @binding(4) var<storage, read_write> qkv: array<vec2f>;
 @group(0) @binding(5) var<storage, read_write> keys: array<u32>;
 @group(0) @binding(6) var<storage, read_write> values: array<u32>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 var<workgroup> partial: array<f32, WORKGROUP_SIZE>;
 
-// Weights of the norm for elements i, i + 1 and their partners half a head further.
+// Weights of the norm for pair i of elements and the pair half a head further.
 fn norm_weights(is_query: bool, i: u32) -> vec4f {
-  let j = i + HEAD_DIM / 2u;
-  if (is_query) { return vec4f(q_norm[i], q_norm[i + 1u], q_norm[j], q_norm[j + 1u]); }
-  return vec4f(k_norm[i], k_norm[i + 1u], k_norm[j], k_norm[j + 1u]);
+  if (is_query) { return vec4f(q_norm[i], q_norm[i + HEAD_DIM / 4u]); }
+  return vec4f(k_norm[i], k_norm[i + HEAD_DIM / 4u]);
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -47,17 +46,17 @@ fn rope_cache(
   @builtin(workgroup_id) group: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let quads = HEAD_DIM / 4u;  // threads of a head; each has two elements and their partners
-  let group_heads = WORKGROUP_SIZE / quads;
-  let own_head = lane / quads;
+  let head_pairs = HEAD_DIM / 2u;
+  let head_lanes = HEAD_DIM / 4u;  // threads of a head; each has two pairs, half a head apart
+  let group_heads = WORKGROUP_SIZE / head_lanes;
+  let own_head = lane / head_lanes;
   let head = group.x * group_heads + own_head;
   let is_active = own_head < group_heads && head < params.query_heads + 2u * params.kv_heads;
-  let i = 2u * (lane % quads);
-  let j = i + HEAD_DIM / 2u;
+  let pair = lane % head_lanes;
   let row = group.y;
-  let first = row * params.stride + head * HEAD_DIM;
+  let first = row * (params.stride / 2u) + head * head_pairs + pair;
   var x = vec4f();
-  if (is_active) { x = vec4f(qkv[first + i], qkv[first + i + 1u], qkv[first + j], qkv[first + j + 1u]); }
+  if (is_active) { x = vec4f(qkv[first], qkv[first + head_lanes]); }
 
   let is_query = head < params.query_heads;
   let is_value = head >= params.query_heads + params.kv_heads;
@@ -65,34 +64,33 @@ fn rope_cache(
   workgroupBarrier();
   if (is_active && params.has_norm == 1u && !is_value) {
     var squares = 0.0;
-    for (var other = 0u; other < quads; other++) { squares += partial[own_head * quads + other]; }
-    x *= inverseSqrt(squares / f32(HEAD_DIM) + params.epsilon) * norm_weights(is_query, i);
+    for (var other = 0u; other < head_lanes; other++) {
+      squares += partial[own_head * head_lanes + other];
+    }
+    x *= inverseSqrt(squares / f32(HEAD_DIM) + params.epsilon) * norm_weights(is_query, pair);
   }
 
   let sequence = state[0] + row / params.rows_per_sequence;
   let position = state[1u + sequence] + row % params.rows_per_sequence;
   if (is_active && position < params.capacity) {
     if (!is_value) {
-      let angle = position * HEAD_DIM;
-      let cosine = vec2f(rotation[angle + i], rotation[angle + i + 1u]);
-      let sine = vec2f(rotation[angle + j], rotation[angle + j + 1u]);
+      let cosine = rotation[position * head_pairs + pair];
+      let sine = rotation[position * head_pairs + pair + head_lanes];
       x = vec4f(x.xy * cosine - x.zw * sine, x.zw * cosine + x.xy * sine);
     }
     if (is_query) {
-      qkv[first + i] = x.x;
-      qkv[first + i + 1u] = x.y;
-      qkv[first + j] = x.z;
-      qkv[first + j + 1u] = x.w;
+      qkv[first] = x.xy;
+      qkv[first + head_lanes] = x.zw;
     } else {
       let kv_head = (head - params.query_heads) % params.kv_heads;
       let slot = (sequence * params.kv_heads + kv_head) * params.capacity + position;
-      let word = slot * (HEAD_DIM / 2u) + i / 2u;
+      let word = slot * head_pairs + pair;
       if (is_value) {
         values[word] = pack2x16float(x.xy);
-        values[word + quads] = pack2x16float(x.zw);
+        values[word + head_lanes] = pack2x16float(x.zw);
       } else {
         keys[word] = pack2x16float(x.xy);
-        keys[word + quads] = pack2x16float(x.zw);
+        keys[word + head_lanes] = pack2x16float(x.zw);
       }
     }
   }
