@@ -20,8 +20,10 @@ export interface TierCounts {
   readonly marginal: number;
 }
 
-/** A share of the full cache in (0, 1], or a number of tokens. */
-export type CacheBudget = { readonly ratio: number } | { readonly tokens: number };
+/** A share of the full cache in (0, 1] (of so many tokens, if not of all there are), or a number of tokens. */
+export type CacheBudget = { readonly ratio: number; readonly of?: number } | {
+  readonly tokens: number;
+};
 
 /** What a split needs to know. */
 export interface SplitOptions {
@@ -51,13 +53,13 @@ export function halfEntries(budget: CacheBudget, tokens: number): number {
     checkInteger("set a cache budget", "tokens", { value: budget.tokens, min: 1 });
     return 2 * Math.min(budget.tokens, tokens);
   }
-  const { ratio } = budget;
+  const { ratio, of = tokens } = budget;
   if (!(ratio > 0 && ratio <= 1)) {
     throw new RangeError(
       `Cannot set a cache budget: ratio must be above 0 and at most 1: current value is ${ratio}`,
     );
   }
-  return Math.floor(2 * ratio * tokens + 1e-9);
+  return Math.min(2 * tokens, Math.floor(2 * ratio * of + 1e-9));
 }
 
 /**

@@ -5,6 +5,7 @@
  */
 
 import type { CacheBudget, TierCounts } from "./budget.ts";
+import type { PolicyOptions } from "./policy_options.ts";
 
 /**
  * Which heads share one selection of tokens (D-15). `kv_head`: the query heads of a KV head. `query_head`: each alone,
@@ -19,8 +20,20 @@ export type Granularity = "kv_head" | "query_head" | "layer" | "kv_match";
  */
 export type OwnMemory = "sum" | "last" | "prefill" | "window";
 
+/** Choices of a run that change counts. */
+export interface CountOptions {
+  /** D-24: whether there are marginal tokens; what they cost goes to the other tiers otherwise. */
+  readonly marginal?: boolean;
+  /** D-18: how budgets below 10 % are split. */
+  readonly split?: "demand" | "plain";
+  /** D-10: first tokens that are always kept. */
+  readonly sink?: number;
+  /** Heavy to recent tokens of H2O: 1 or 2 to 1. */
+  readonly heavyRatio?: 1 | 2;
+}
+
 /** What the counts of a selection may depend on. */
-export interface CountRequest {
+export interface CountRequest extends CountOptions {
   /** What may be kept. */
   readonly budget: CacheBudget;
   /** Tokens of the sequence so far, the newest one included. */
@@ -57,6 +70,8 @@ export interface Policy {
   readonly ties: "earlier" | "later";
   /** Rows at the end of the prompt that `last`, `prefill` and `window` look at, for a number of kept tokens. */
   readonly promptRows?: (request: CountRequest) => number;
+  /** Choices that differ from the recommended ones, such as those of a preset. */
+  readonly defaults?: PolicyOptions;
   /** Tokens of each tier. */
   readonly counts: (request: CountRequest) => TierCounts;
 }

@@ -20,9 +20,9 @@ export const h2o: Policy = {
   granularity: "kv_head",
   interval: 1,
   ties: "later",
-  counts({ budget, tokens }) {
+  counts({ budget, tokens, heavyRatio = 1 }) {
     const entries = wholeEntries(budget, tokens);
-    const critical = Math.floor(entries / 2);
+    const critical = Math.floor(entries * heavyRatio / (heavyRatio + 1));
     return { sink: 0, recent: entries - critical, critical, marginal: 0 };
   },
 };

@@ -11,17 +11,21 @@ import { full } from "./full.ts";
 import { h2o } from "./h2o.ts";
 import { pyramidBudget } from "./pyramid_budget.ts";
 import { smallkv } from "./smallkv.ts";
+import { smallkvQueryAware } from "./smallkv_query_aware.ts";
 import { snapkv } from "./snapkv.ts";
 import { streaming } from "./streaming.ts";
 import { tova } from "./tova.ts";
+import { withoutHelper } from "./without_helper.ts";
 
 export * from "./full.ts";
 export * from "./h2o.ts";
 export * from "./pyramid_budget.ts";
 export * from "./smallkv.ts";
+export * from "./smallkv_query_aware.ts";
 export * from "./snapkv.ts";
 export * from "./streaming.ts";
 export * from "./tova.ts";
+export * from "./without_helper.ts";
 
 /** All of them, in the order of their file names. */
 export const POLICIES: readonly Policy[] = [
@@ -29,7 +33,9 @@ export const POLICIES: readonly Policy[] = [
   h2o,
   pyramidBudget,
   smallkv,
+  smallkvQueryAware,
   snapkv,
   streaming,
   tova,
+  withoutHelper,
 ];

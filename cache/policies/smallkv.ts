@@ -19,5 +19,5 @@ export const smallkv: Policy = {
   granularity: "kv_head",
   interval: 1,
   ties: "earlier",
-  counts: ({ budget, tokens }) => splitBudget(budget, tokens),
+  counts: (request) => splitBudget(request.budget, request.tokens, request),
 };

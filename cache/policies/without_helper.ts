@@ -1,0 +1,23 @@
+/**
+ * The ablation without either compensation: SmallKV's sizes, the large model's own scores.
+ *
+ * @module
+ */
+
+import { splitBudget } from "../budget.ts";
+import type { Policy } from "../policy.ts";
+
+/** Critical and recent tokens in the sizes that SmallKV without marginal tokens has (D-25); drops for good. */
+export const withoutHelper: Policy = {
+  name: "without_helper",
+  summary: "SmallKV's sizes without marginal tokens, ranked by the large model's own attention",
+  source: "https://arxiv.org/abs/2508.02751",
+  scores: "own",
+  memory: "sum",
+  candidates: "kept",
+  timing: "after",
+  granularity: "kv_head",
+  interval: 1,
+  ties: "later",
+  counts: (request) => splitBudget(request.budget, request.tokens, { ...request, marginal: false }),
+};
