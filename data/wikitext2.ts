@@ -22,8 +22,8 @@ export interface WikitextLine {
   readonly text: string;
 }
 
-/** A heading: one to six equals signs, spaced, on both sides. */
-const HEADING = /^ ?(= )+.* (= ?)+$/;
+/** A heading of any depth: " = Title =", " = = Part = =". */
+const HEADING = /^ = .* =$/;
 
 /**
  * Lists the paragraphs of a split.

@@ -74,6 +74,21 @@ for (const [pre, expected] of Object.entries(small.byteLevel.ids)) {
   });
 }
 
+for (const [kind, parts] of Object.entries(small.byteLevel.files)) {
+  Deno.test(`createTokenizer() reads a tokenizer.json of kind ${kind} as the original library does`, () => {
+    const { tokens, merges, ids } = small.byteLevel;
+    const model = {
+      type: "BPE",
+      vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
+      merges,
+      ignore_merges: kind === "llama-bpe" || kind === "tekken",
+    };
+    const tokenizer = createTokenizer({ json: { ...parts, model }, config: {} });
+    const expected = ids[kind as keyof typeof ids];
+    small.lines.forEach((line, i) => assert.deepEqual(tokenizer.encode(line), expected[i], line));
+  });
+}
+
 Deno.test("tokenizerFromGguf() merges by scores as SentencePiece does", () => {
   const tokenizer = smallSentencePiece();
   const { lines, ids, decoded } = small.sentencePiece;

@@ -52,7 +52,7 @@ def byte_level(lines):
     model = json.loads(learner.to_str())["model"]
     tokens = sorted(model["vocab"], key=model["vocab"].get)
     merges = [tuple(pair) for pair in model["merges"]]
-    ids = {}
+    ids, parts = {}, {}
     for kind, (pre, normalizer, ignore) in KINDS.items():
         tokenizer = Tokenizer(models.BPE(model["vocab"], merges, ignore_merges=ignore))
         tokenizer.add_special_tokens(["<|end|>"])
@@ -60,7 +60,9 @@ def byte_level(lines):
         if normalizer:
             tokenizer.normalizer = normalizer
         ids[kind] = [tokenizer.encode(line).ids for line in lines]
-    return {"tokens": tokens, "merges": [" ".join(pair) for pair in merges], "ids": ids}
+        written = json.loads(tokenizer.to_str())
+        parts[kind] = {name: written[name] for name in ("added_tokens", "normalizer", "pre_tokenizer", "decoder")}
+    return {"tokens": tokens, "merges": [" ".join(pair) for pair in merges], "ids": ids, "files": parts}
 
 
 def sentence_piece(lines):
