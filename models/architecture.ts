@@ -16,8 +16,11 @@ export interface Architecture {
   readonly ggufNames: readonly string[];
   /** Whether GGUF files hold the rotated pairs of query and key heads side by side. */
   readonly isGgufInterleaved: boolean;
-  /** Whether query, key and value projections have biases: always, never, or as `attention_bias` says. */
-  readonly qkvBias: "always" | "never" | "announced";
+  /**
+   * Which projections have biases: always query, key and value; none; or, as `attention_bias` and `mlp_bias` say, all of
+   * attention and all of the MLP.
+   */
+  readonly biases: "qkv" | "none" | "announced";
   /** Whether each query and key head is normalized. */
   readonly hasQkNorm: boolean;
   /** When layers attend to a window only: if `use_sliding_window` is set, unless `sliding_window` is null, or never. */

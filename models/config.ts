@@ -50,6 +50,10 @@ export interface ModelConfig {
   readonly ropeFactors?: readonly number[];
   /** Whether query, key and value projections have biases. */
   readonly hasQkvBias: boolean;
+  /** Whether the projection of the heads' outputs has a bias; no if left out. */
+  readonly hasOutputBias?: boolean;
+  /** Whether the three projections of the MLP have biases; no if left out. */
+  readonly hasMlpBias?: boolean;
   /** Whether each query and key head is normalized. */
   readonly hasQkNorm: boolean;
   /** Whether the embedding is also the projection to logits. */

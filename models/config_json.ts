@@ -72,13 +72,25 @@ export function configFromJson(config: ConfigFields, generation?: ConfigFields):
     contextLength: contextLength(config, architecture, layers),
     normEpsilon: positiveField(config, "rms_norm_eps", defaults.normEpsilon),
     ...ropeFields(config, defaults.ropeBase),
-    hasQkvBias: architecture.qkvBias === "always" ||
-      architecture.qkvBias === "announced" && flagField(config, "attention_bias"),
+    ...biases(config, architecture),
     hasQkNorm: architecture.hasQkNorm,
     isTied: flagField(config, "tie_word_embeddings"),
     ...(bos[0] !== undefined && { bosTokenId: bos[0] }),
     eosTokenIds: [...new Set(ends)],
   }, config.location);
+}
+
+function biases(
+  config: ConfigFields,
+  { biases }: Architecture,
+): Pick<ModelConfig, "hasQkvBias" | "hasOutputBias" | "hasMlpBias"> {
+  if (biases !== "announced") return { hasQkvBias: biases === "qkv" };
+  const hasAttentionBias = flagField(config, "attention_bias");
+  return {
+    hasQkvBias: hasAttentionBias,
+    ...(hasAttentionBias && { hasOutputBias: true }),
+    ...(flagField(config, "mlp_bias") && { hasMlpBias: true }),
+  };
 }
 
 /** Refuses what would change the result and is not computed. */

@@ -86,8 +86,7 @@ export async function configFromGguf(file: GgufFile): Promise<ModelConfig> {
     ropeBase: positiveField(fields, "rope.freq_base", 10000),
     ...ropeScaling(fields),
     ...(factors !== undefined && { ropeFactors: factors }),
-    hasQkvBias: architecture.qkvBias === "always" ||
-      file.tensors.has("model.layers.0.self_attn.q_proj.bias"),
+    ...biases(file, architecture),
     hasQkNorm: architecture.hasQkNorm,
     isTied: !file.tensors.has("lm_head.weight"),
     ...(bos !== undefined && { bosTokenId: bos }),
@@ -115,6 +114,20 @@ function tokenizerFields(file: GgufFile): ConfigFields {
   const names = ["bos_token_id", "eos_token_id", "eot_token_id", "eom_token_id"];
   const values = Object.fromEntries(names.map((name) => [name, file.metadata[prefix + name]]));
   return { location: file.description, values };
+}
+
+/** Metadata do not speak of biases; the first layer does. */
+function biases(
+  file: GgufFile,
+  { biases }: Architecture,
+): Pick<ModelConfig, "hasQkvBias" | "hasOutputBias" | "hasMlpBias"> {
+  if (biases !== "announced") return { hasQkvBias: biases === "qkv" };
+  const has = (name: string) => file.tensors.has(`model.layers.0.${name}.bias`);
+  return {
+    hasQkvBias: has("self_attn.q_proj"),
+    ...(has("self_attn.o_proj") && { hasOutputBias: true }),
+    ...(has("mlp.down_proj") && { hasMlpBias: true }),
+  };
 }
 
 /** Refuses what would change the result and is not computed. */

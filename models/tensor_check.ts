@@ -31,31 +31,38 @@ export function weightShapes(config: ModelConfig): ReadonlyMap<string, readonly 
   return shapes;
 }
 
-function layerShapes(config: ModelConfig): readonly (readonly [string, readonly number[]])[] {
-  const { hidden, mlp, queryHeads, kvHeads, headDim, hasQkvBias, hasQkNorm } = config;
+type NamedShape = readonly [string, readonly number[]];
+
+function layerShapes(config: ModelConfig): readonly NamedShape[] {
+  const { hidden, mlp, queryHeads, kvHeads, headDim } = config;
   const query = queryHeads * headDim;
   const kv = kvHeads * headDim;
+  const { hasQkvBias, hasOutputBias = false, hasMlpBias = false } = config;
+  const norms: readonly NamedShape[] = [
+    ["self_attn.q_norm.weight", [headDim]],
+    ["self_attn.k_norm.weight", [headDim]],
+  ];
   return [
     ["input_layernorm.weight", [hidden]],
-    ["self_attn.q_proj.weight", [query, hidden]],
-    ["self_attn.k_proj.weight", [kv, hidden]],
-    ["self_attn.v_proj.weight", [kv, hidden]],
-    ...(hasQkvBias
-      ? [
-        ["self_attn.q_proj.bias", [query]],
-        ["self_attn.k_proj.bias", [kv]],
-        ["self_attn.v_proj.bias", [kv]],
-      ] as const
-      : []),
-    ...(hasQkNorm
-      ? [["self_attn.q_norm.weight", [headDim]], ["self_attn.k_norm.weight", [headDim]]] as const
-      : []),
-    ["self_attn.o_proj.weight", [hidden, query]],
+    ...projection("self_attn.q_proj", [query, hidden], hasQkvBias),
+    ...projection("self_attn.k_proj", [kv, hidden], hasQkvBias),
+    ...projection("self_attn.v_proj", [kv, hidden], hasQkvBias),
+    ...(config.hasQkNorm ? norms : []),
+    ...projection("self_attn.o_proj", [hidden, query], hasOutputBias),
     ["post_attention_layernorm.weight", [hidden]],
-    ["mlp.gate_proj.weight", [mlp, hidden]],
-    ["mlp.up_proj.weight", [mlp, hidden]],
-    ["mlp.down_proj.weight", [hidden, mlp]],
+    ...projection("mlp.gate_proj", [mlp, hidden], hasMlpBias),
+    ...projection("mlp.up_proj", [mlp, hidden], hasMlpBias),
+    ...projection("mlp.down_proj", [hidden, mlp], hasMlpBias),
   ];
+}
+
+function projection(
+  name: string,
+  shape: readonly [number, number],
+  hasBias: boolean,
+): readonly NamedShape[] {
+  const weight: NamedShape = [`${name}.weight`, shape];
+  return hasBias ? [weight, [`${name}.bias`, [shape[0]]]] : [weight];
 }
 
 /**

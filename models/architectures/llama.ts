@@ -14,7 +14,7 @@ export const llama: Architecture = {
   modelTypes: ["llama"],
   ggufNames: ["llama"],
   isGgufInterleaved: true,
-  qkvBias: "announced",
+  biases: "announced",
   hasQkNorm: false,
   slidingWindow: "never",
   defaults: { contextLength: 2048, normEpsilon: 1e-6, ropeBase: 10000 },

@@ -14,7 +14,7 @@ export const mistral: Architecture = {
   modelTypes: ["mistral"],
   ggufNames: [],
   isGgufInterleaved: true,
-  qkvBias: "never",
+  biases: "none",
   hasQkNorm: false,
   slidingWindow: "unlessNull",
   defaults: { kvHeads: 8, contextLength: 131072, normEpsilon: 1e-6, ropeBase: 10000 },

@@ -14,7 +14,7 @@ export const qwen2: Architecture = {
   modelTypes: ["qwen2"],
   ggufNames: ["qwen2"],
   isGgufInterleaved: false,
-  qkvBias: "always",
+  biases: "qkv",
   hasQkNorm: false,
   slidingWindow: "flagged",
   defaults: { kvHeads: 32, contextLength: 32768, normEpsilon: 1e-6, ropeBase: 10000 },

@@ -14,7 +14,7 @@ export const qwen3: Architecture = {
   modelTypes: ["qwen3"],
   ggufNames: ["qwen3"],
   isGgufInterleaved: false,
-  qkvBias: "announced",
+  biases: "announced",
   hasQkNorm: true,
   slidingWindow: "flagged",
   defaults: { headDim: 128, kvHeads: 32, contextLength: 32768, normEpsilon: 1e-6, ropeBase: 10000 },

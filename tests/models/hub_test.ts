@@ -254,6 +254,17 @@ Deno.test("fetchModel() takes the only GGUF file", async () => {
   });
 });
 
+Deno.test("fetchModel() says that it may not write", async () => {
+  await withHub({ "org/tiny": single }, async ({ endpoint }, folder) => {
+    await Deno.writeTextFile(`${folder}/file`, "");
+    const cacheFolder = `${folder}/file`;
+    await assert.rejects(
+      fetchModel("hf:org/tiny", { endpoint, cacheFolder, isOffline }),
+      /^DataError: Cannot make folder .*: every part of the path but the last must be a folder/,
+    );
+  });
+});
+
 Deno.test("fetchModel() says what an unknown repository lacks", async () => {
   await withHub({}, async ({ endpoint }, cacheFolder) => {
     await assert.rejects(

@@ -24,6 +24,7 @@ const families: readonly ModelConfig[] = [
   TINY,
   { ...TINY, architecture: "qwen3", hasQkvBias: false, hasQkNorm: true, isTied: true },
   { ...TINY, architecture: "llama", hasQkvBias: false },
+  { ...TINY, architecture: "llama", hasOutputBias: true, hasMlpBias: true },
   { ...TINY, architecture: "mistral", hasQkvBias: false },
 ];
 
@@ -37,7 +38,8 @@ async function allRows(model: ModelFiles): Promise<Record<string, string>> {
 
 for (const config of families) {
   const { architecture, headDim } = config;
-  Deno.test(`openModelFiles() reads the same ${architecture} from safetensors and GGUF`, async () => {
+  const biases = config.hasMlpBias === true ? " with all biases" : "";
+  Deno.test(`openModelFiles() reads the same ${architecture}${biases} from safetensors and GGUF`, async () => {
     await using folder = await temporaryFolder();
     const weights = tinyWeights(config);
     const isPaired = architecture === "llama" || architecture === "mistral";

@@ -199,6 +199,8 @@ export function configJson(config: ModelConfig): Record<string, unknown> {
     tie_word_embeddings: config.isTied,
     eos_token_id: config.eosTokenIds,
     hidden_act: "silu",
+    ...(config.hasOutputBias && { attention_bias: true }),
+    ...(config.hasMlpBias && { mlp_bias: true }),
   };
 }
 
