@@ -26,8 +26,30 @@ import { groupsAhead, leaderTable, printedAverageErrors, relativeToFull } from "
 
 const HELPER_NOTE = "Text and Table 5 disagree: 0.462 is the table's value at 60 %.";
 
-/** How each claim is compared and computed. */
-const CLAIMS = {
+/** Numbers of this experiment. */
+export type ArithmeticKey =
+  | "kv72Over7"
+  | "helperShare"
+  | "compute72Over7"
+  | "shapes"
+  | "kvMain"
+  | "kvHalfOf14"
+  | "kvSevenOf72"
+  | "kvLlama"
+  | "helperText"
+  | "totalCache"
+  | "combinedHelper"
+  | "critical"
+  | "recent"
+  | "marginal"
+  | "groupsAhead"
+  | "averages"
+  | "multiDocument"
+  | "fewShot"
+  | "code";
+
+/** How each claim is compared. */
+const CLAIMS: Readonly<Record<ArithmeticKey, Claim>> = {
   kv72Over7: arithmetic("C36", { paper: 5.71, tolerance: 0.005 }),
   helperShare: arithmetic("C37", { paper: 21.9, tolerance: 0.05 }),
   compute72Over7: arithmetic("C38", {
@@ -64,12 +86,10 @@ const CLAIMS = {
   multiDocument: shortfallClaim("multi-document"),
   fewShot: shortfallClaim("few-shot"),
   code: shortfallClaim("code"),
-} as const;
-
-type Key = keyof typeof CLAIMS;
+};
 
 /** Arithmetic of the paper. */
-export const arithmeticClaims: Experiment<Key> = {
+export const arithmeticClaims: Experiment<ArithmeticKey> = {
   name: "arithmetic",
   title: "Numbers that follow from other numbers",
   question: "Do the paper's ratios and averages follow from its shapes and tables?",
@@ -110,12 +130,12 @@ function shortfallClaim(group: string): Claim {
   });
 }
 
-function summarise(input: SummaryInput): ExperimentResult<Key> {
+function summarise(input: SummaryInput): ExperimentResult<ArithmeticKey> {
   const { qwen2Half, qwen2Seven, qwen2SeventyTwo, qwen25Half, qwen25Fourteen } = MODEL_SHAPES;
   const { llamaOne, llamaEight } = MODEL_SHAPES;
   const shares = budgetShares(0.2);
   const main = kvRatio(qwen2Seven, qwen2Half);
-  const numbers: Record<Key, number> = {
+  const numbers: Record<ArithmeticKey, number> = {
     kv72Over7: kvRatio(qwen2SeventyTwo, qwen2Seven),
     helperShare: 100 * helperShareOfSaving(qwen2SeventyTwo, qwen2Seven, { budgetRatio: 0.2 }),
     compute72Over7: leadingComputeRatio(qwen2SeventyTwo, qwen2Seven),
@@ -138,7 +158,7 @@ function summarise(input: SummaryInput): ExperimentResult<Key> {
   };
   const values = Object.fromEntries(
     Object.entries(numbers).map(([key, value]) => [key, exact(value)]),
-  ) as Record<Key, Measured>;
+  ) as Record<ArithmeticKey, Measured>;
   return {
     values,
     tables: [pairTable(input), computeTable(), leaderTable()],

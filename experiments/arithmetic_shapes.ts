@@ -12,8 +12,18 @@ export type ArithmeticShape = Pick<
   "layers" | "queryHeads" | "kvHeads" | "headDim" | "hidden" | "mlp" | "vocabulary"
 >;
 
+/** Models of the paper, by family and size. */
+export type PaperModel =
+  | "qwen2Half"
+  | "qwen2Seven"
+  | "qwen2SeventyTwo"
+  | "qwen25Half"
+  | "qwen25Fourteen"
+  | "llamaOne"
+  | "llamaEight";
+
 /** Public configurations. */
-export const MODEL_SHAPES = {
+export const MODEL_SHAPES: Readonly<Record<PaperModel, ArithmeticShape>> = {
   qwen2Half: shape([24, 14, 2, 64, 896, 4864, 151936]),
   qwen2Seven: shape([28, 28, 4, 128, 3584, 18944, 152064]),
   qwen2SeventyTwo: shape([80, 64, 8, 128, 8192, 29568, 152064]),
@@ -21,7 +31,7 @@ export const MODEL_SHAPES = {
   qwen25Fourteen: shape([48, 40, 8, 128, 5120, 13824, 152064]),
   llamaOne: shape([16, 32, 8, 64, 2048, 8192, 128256]),
   llamaEight: shape([32, 32, 8, 128, 4096, 14336, 128256]),
-} as const;
+};
 
 function shape(row: readonly [number, number, number, number, number, number, number]) {
   const [layers, queryHeads, kvHeads, headDim, hidden, mlp, vocabulary] = row;

@@ -57,7 +57,8 @@ export function textDataset(context: Pick<ExperimentContext, "isDefaultPair">): 
 }
 
 /**
- * Cuts the start of the first texts that are long enough.
+ * Cuts the start of the first texts that are long enough. Texts that begin alike, as few-shot prompts
+ * of one task do, count once: they would pass for independent contexts and narrow the intervals.
  *
  * @param context Models and datasets.
  * @param name Dataset.
@@ -74,11 +75,15 @@ export async function cutTexts(
   const { count, minimum = 100 } = options;
   const longest = limitTokens(context, options.tokens);
   const contexts: TokenContext[] = [];
+  const starts = new Set<string>();
   for (const { id, group, text } of await context.texts(name, count * TEXTS_PER_CONTEXT + 20)) {
     if (contexts.length === count) break;
     const tokens = context.large.encode(text).slice(0, longest);
-    if (tokens.length >= Math.min(minimum, longest)) contexts.push({ id, group, tokens });
-    if (contexts.length === 1) checkOneTokenizer(context, text);
+    const start = tokens.slice(0, WINDOW_TOKENS).join();
+    if (tokens.length < Math.min(minimum, longest) || starts.has(start)) continue;
+    if (contexts.length === 0) checkOneTokenizer(context, text);
+    contexts.push({ id, group, tokens });
+    starts.add(start);
   }
   return checkAny(contexts, name, minimum);
 }

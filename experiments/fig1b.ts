@@ -20,17 +20,21 @@ import {
   WINDOW_TOKENS,
 } from "./contexts.ts";
 import type { Experiment, ExperimentContext, PaperPair, Unit } from "./experiment.ts";
-import { type DropCell, type Guide, type GuidedCell, summariseShift } from "./fig1b_summary.ts";
+import {
+  type DropCell,
+  type Fig1bKey,
+  type Guide,
+  type GuidedCell,
+  summariseShift,
+} from "./fig1b_summary.ts";
 import { matchBothWays, rounded, type SaliencyPair } from "./similarity.ts";
 import { sizesOf } from "./sizes.ts";
-
-type Key = "lowestBudget" | "highestBudget" | "rise" | "aboveRandom" | "guidedGain";
 
 /** Any helper: the drop concerns the large model alone. */
 const LARGE_7B: readonly PaperPair[] = [{ large: "qwen2-7b", small: "" }];
 
 /** Fig. 1b. */
-export const fig1b: Experiment<Key> = {
+export const fig1b: Experiment<Fig1bKey> = {
   name: "fig1b",
   title: "Saliency shift",
   question: "Do the salient tokens of a compressed cache drift from those of the full cache?",

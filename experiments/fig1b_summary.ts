@@ -46,7 +46,8 @@ export type GuidedCell = {
   readonly overlaps: Readonly<Record<Guide, readonly number[]>>;
 };
 
-type Key = "lowestBudget" | "highestBudget" | "rise" | "aboveRandom" | "guidedGain";
+/** Numbers of Fig. 1b. */
+export type Fig1bKey = "lowestBudget" | "highestBudget" | "rise" | "aboveRandom" | "guidedGain";
 
 const GUIDE_LABELS: Readonly<Record<Guide, string>> = {
   jaccard: "helper-guided, matched by Jaccard (SmallKV)",
@@ -68,7 +69,7 @@ interface BlockCurves {
  * @param input Finished units.
  * @returns Numbers with intervals over blocks, a table and two pictures.
  */
-export function summariseShift(input: SummaryInput): ExperimentResult<Key> {
+export function summariseShift(input: SummaryInput): ExperimentResult<Fig1bKey> {
   const cells = input.units.map(({ value }) => value as unknown as DropCell | GuidedCell);
   const guided = cells.filter((cell) => cell.kind === "guided");
   const drops = cells.filter((cell) => cell.kind === "drop");
@@ -100,12 +101,12 @@ interface CurveOptions {
 function measuredValues(
   blocks: readonly BlockCurves[],
   options: CurveOptions,
-): Partial<Record<Key, Measured>> {
+): Partial<Record<Fig1bKey, Measured>> {
   const { budgets, seed } = options;
-  const average = (label: Key, read: (block: BlockCurves) => number) =>
+  const average = (label: Fig1bKey, read: (block: BlockCurves) => number) =>
     measuredMean(blocks.map(read), { seed, label: `fig1b ${label}` });
   const chance = mean(budgets.map(randomJaccard));
-  return defined<Key>({
+  return defined<Fig1bKey>({
     lowestBudget: average("lowestBudget", ({ drop }) => drop[0]!),
     highestBudget: average("highestBudget", ({ drop }) => drop.at(-1)!),
     rise: average("rise", ({ drop }) => drop.at(-1)! - drop[0]!),

@@ -20,7 +20,8 @@ import {
   similarityTable,
 } from "./similarity.ts";
 
-type Key = "meanCosine" | "gainOverRandom" | "gainOverMean" | "gainWithoutFirst";
+/** Numbers of this experiment. */
+export type Fig1cKey = "meanCosine" | "gainOverRandom" | "gainOverMean" | "gainWithoutFirst";
 
 /** One pair of heads, for the picture. */
 type HeadPairExample = {
@@ -30,7 +31,7 @@ type HeadPairExample = {
 };
 
 /** Fig. 1c. */
-export const fig1c: Experiment<Key> = {
+export const fig1c: Experiment<Fig1cKey> = {
   name: "fig1c",
   title: "Matched heads attend to the same tokens",
   question: "How similar is each large head's accumulated attention to its matched small head's?",
@@ -74,10 +75,10 @@ export const fig1c: Experiment<Key> = {
   summarise,
 };
 
-function summarise(input: SummaryInput): ExperimentResult<Key> {
+function summarise(input: SummaryInput): ExperimentResult<Fig1cKey> {
   const values = input.units.map(({ value }) => value as { [key: string]: JsonValue });
   const cells = values.map(({ cell }) => asSimilarityCell(cell!));
-  const average = (label: Key, read: (cell: SimilarityCell) => number) =>
+  const average = (label: Fig1cKey, read: (cell: SimilarityCell) => number) =>
     measuredMean(cells.map(read), { seed: input.seed, label: `fig1c ${label}` })!;
   const example = values.find((value) => value.example !== null)?.example;
   return {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { meanInterval, ratioInterval } from "../core/bootstrap.ts";
+import { type Interval, meanInterval, ratioInterval } from "../core/bootstrap.ts";
 import { mean } from "../core/stats.ts";
 import { binRatio, saliencyBins, topSaliencyShare } from "../analysis/bins.ts";
 import { type HeadSaliency, saliencyOfHead } from "../analysis/head_saliency.ts";
@@ -17,12 +17,14 @@ import type {
   ExperimentResult,
   Figure,
   PaperPair,
+  ResultTable,
   SummaryInput,
   Unit,
 } from "./experiment.ts";
 import { rounded, seeded, SINK_TOKENS } from "./similarity.ts";
 
-type Key = "firstOverSecond" | "secondOverThird" | "steepStart" | "topShare";
+/** Numbers of this experiment. */
+export type Fig2Key = "firstOverSecond" | "secondOverThird" | "steepStart" | "topShare";
 
 /** What is stored of one prompt. */
 type SpreadCell = {
@@ -44,7 +46,7 @@ type SpreadCell = {
 const LARGE_14B: readonly PaperPair[] = [{ large: "qwen2.5-14b", small: "" }];
 
 /** Fig. 2. */
-export const fig2: Experiment<Key> = {
+export const fig2: Experiment<Fig2Key> = {
   name: "fig2",
   title: "Attention over ranked tokens",
   question: "How steeply does attention fall from the most salient tokens to the next ones?",
@@ -124,40 +126,19 @@ function headShare(saliency: HeadSaliency): number {
   return mean(shares);
 }
 
-function summarise(input: SummaryInput): ExperimentResult<Key> {
+function summarise(input: SummaryInput): ExperimentResult<Fig2Key> {
   const cells = input.units.map(({ value }) => value as unknown as SpreadCell);
   const options = (label: string) => seeded({ seed: input.seed, label: `fig2 ${label}` });
-  const ratio = (read: (cell: SpreadCell) => readonly number[], above: number) =>
-    ratioInterval(
-      cells.map((cell) => read(cell)[above]!),
-      cells.map((cell) => read(cell)[above + 1]!),
-      options(`ratio ${above}`),
-    );
-  const all = (cell: SpreadCell) => cell.bins;
-  const rest = (cell: SpreadCell) => cell.binsWithoutFirst;
+  const bins = cells.map((cell) => cell.bins);
   const steps = cells.map(({ bins }) => bins[0]! / bins[1]! - bins[1]! / bins[2]!);
-  const rows = [["all", all] as const, [`without the first ${SINK_TOKENS}`, rest] as const]
-    .flatMap(([label, read]) =>
-      [0, 1].map((above) => {
-        const { value, low, high } = ratio(read, above);
-        const { meanOfRatios } = binRatio(cells.map(read), { above, below: above + 1 });
-        const name = above === 0 ? "0-5 % over 5-10 %" : "5-10 % over 10-15 %";
-        return [name, label, above === 0 ? 7 : 1.34, value, low, high, meanOfRatios];
-      })
-    );
   return {
     values: {
-      firstOverSecond: ratio(all, 0),
-      secondOverThird: ratio(all, 1),
+      firstOverSecond: ratio(bins, 0, input),
+      secondOverThird: ratio(bins, 1, input),
       steepStart: meanInterval(steps, options("steps")),
       topShare: meanInterval(cells.map(({ layers }) => mean(layers)), options("layers")),
     },
-    tables: [{
-      name: "fig2_ratios",
-      title: "Attention of one group of ranked tokens over that of the next",
-      columns: ["groups", "tokens", "paper", "ratio of sums", "low", "high", "mean of ratios"],
-      rows,
-    }],
+    tables: [ratioTable(cells, input)],
     figures: [binFigure(cells, input), layerFigure(cells, input)],
     notes: [
       `Prompts of ${Math.min(...cells.map(({ tokens }) => tokens))} to ` +
@@ -167,6 +148,45 @@ function summarise(input: SummaryInput): ExperimentResult<Key> {
       } % of its attention ` +
       `on its own top 5 % of the tokens.`,
     ],
+  };
+}
+
+/** Ratio of sums of one bin and the next, over all prompts. */
+function ratio(
+  bins: readonly (readonly number[])[],
+  above: number,
+  input: SummaryInput,
+): Interval {
+  return ratioInterval(
+    bins.map((own) => own[above]!),
+    bins.map((own) => own[above + 1]!),
+    seeded({ seed: input.seed, label: `fig2 ratio ${above}` }),
+  );
+}
+
+function ratioTable(cells: readonly SpreadCell[], input: SummaryInput): ResultTable {
+  const sets = [
+    { tokens: "all", bins: cells.map((cell) => cell.bins) },
+    {
+      tokens: `without the first ${SINK_TOKENS}`,
+      bins: cells.map((cell) => cell.binsWithoutFirst),
+    },
+  ];
+  const groups = [
+    { name: "0-5 % over 5-10 %", paper: 7 },
+    { name: "5-10 % over 10-15 %", paper: 1.34 },
+  ];
+  return {
+    name: "fig2_ratios",
+    title: "Attention of one group of ranked tokens over that of the next",
+    columns: ["groups", "tokens", "paper", "ratio of sums", "low", "high", "mean of ratios"],
+    rows: sets.flatMap(({ tokens, bins }) =>
+      groups.map(({ name, paper }, above) => {
+        const { value, low, high } = ratio(bins, above, input);
+        const { meanOfRatios } = binRatio(bins, { above, below: above + 1 });
+        return [name, tokens, paper, value, low, high, meanOfRatios];
+      })
+    ),
   };
 }
 

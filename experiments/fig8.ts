@@ -17,13 +17,14 @@ import {
   type SimilarityCell,
 } from "./similarity.ts";
 
-type Key = "above90" | "above80" | "below50" | "laterLayers";
+/** Numbers of this experiment. */
+export type Fig8Key = "above90" | "above80" | "below50" | "laterLayers";
 
 /** Width of a bar of the histogram. */
 const BIN = 0.05;
 
 /** Fig. 8. */
-export const fig8: Experiment<Key> = {
+export const fig8: Experiment<Fig8Key> = {
   name: "fig8",
   title: "Similarity of every head on every context",
   question: "Which share of the heads has a close match, and in which layers?",
@@ -54,29 +55,31 @@ export const fig8: Experiment<Key> = {
   summarise,
 };
 
-function summarise(input: SummaryInput): ExperimentResult<Key> {
+/** Shares that the paper prints, in percent. */
+const RULES: readonly {
+  readonly label: string;
+  readonly isCounted: (cosine: number) => boolean;
+  readonly paper: number;
+}[] = [
+  { label: "above 0.9", isCounted: (cosine) => cosine > 0.9, paper: 78.22 },
+  { label: "above 0.8", isCounted: (cosine) => cosine > 0.8, paper: 96.21 },
+  { label: "below 0.5", isCounted: (cosine) => cosine < 0.5, paper: 0.02 },
+];
+
+function summarise(input: SummaryInput): ExperimentResult<Fig8Key> {
   const cells = input.units.map(({ value }) => asSimilarityCell(value));
-  const share = (label: string, read: Reading, isCounted: (cosine: number) => boolean) =>
-    shareInterval(cells.map(read), isCounted, seeded({ seed: input.seed, label: `fig8 ${label}` }));
-  const rules = [
-    { label: "above 0.9", isCounted: (cosine: number) => cosine > 0.9, paper: 78.22 },
-    { label: "above 0.8", isCounted: (cosine: number) => cosine > 0.8, paper: 96.21 },
-    { label: "below 0.5", isCounted: (cosine: number) => cosine < 0.5, paper: 0.02 },
-  ];
-  const [above90, above80, below50] = rules.map(({ label, isCounted }) =>
-    share(label, ({ heads }) => heads, isCounted)
-  );
-  const rows = rules.map(({ label, isCounted, paper }) => {
-    const all = share(label, ({ heads }) => heads, isCounted);
-    const rest = share(`${label} rest`, ({ headsWithoutFirst }) => headsWithoutFirst, isCounted);
-    return [label, paper, all.value, all.low, all.high, rest.value, rest.low, rest.high];
-  });
+  const shares = RULES.map((rule) => ({
+    ...rule,
+    all: share(cells.map(({ heads }) => heads), rule.isCounted, input),
+    rest: share(cells.map(({ headsWithoutFirst }) => headsWithoutFirst), rule.isCounted, input),
+  }));
   const layers = cells.map(({ heads }) => layerMeans(heads, input.large.queryHeads));
+  const [above90, above80, below50] = shares;
   return {
     values: {
-      above90: above90!,
-      above80: above80!,
-      below50: below50!,
+      above90: above90!.all,
+      above80: above80!.all,
+      below50: below50!.all,
       laterLayers: measuredMean(layers.map(laterMinusEarlier), {
         seed: input.seed,
         label: "fig8 layers",
@@ -88,28 +91,28 @@ function summarise(input: SummaryInput): ExperimentResult<Key> {
       columns: [
         "cosine",
         "paper",
-        "all tokens",
-        "low",
-        "high",
-        "without the first 4",
-        "low",
-        "high",
+        ...["all tokens", "low", "high"],
+        ...["without the first 4", "low", "high"],
       ],
-      rows,
+      rows: shares.map(({ label, paper, all, rest }) => [
+        label,
+        paper,
+        ...[all.value, all.low, all.high],
+        ...[rest.value, rest.low, rest.high],
+      ]),
     }],
     figures: [heatMap(cells), histogram(cells), layerFigure(layers)],
     notes: ["Intervals resample contexts; the heads of one context stay together."],
   };
 }
 
-type Reading = (cell: SimilarityCell) => readonly number[];
-
-function shareInterval(
+function share(
   contexts: readonly (readonly number[])[],
   isCounted: (cosine: number) => boolean,
-  options: ReturnType<typeof seeded>,
+  input: SummaryInput,
 ): Interval {
   const counts = contexts.map((heads) => 100 * heads.filter(isCounted).length);
+  const options = seeded({ seed: input.seed, label: "fig8 shares" });
   return ratioInterval(counts, contexts.map((heads) => heads.length), options);
 }
 
@@ -147,7 +150,7 @@ function heatMap(cells: readonly SimilarityCell[]): Figure {
 
 function histogram(cells: readonly SimilarityCell[]): Figure {
   const bins = Math.round(1 / BIN);
-  const share = (lists: readonly (readonly number[])[]) => {
+  const percent = (lists: readonly (readonly number[])[]) => {
     const counts = new Array<number>(bins).fill(0);
     const all = lists.flat();
     for (const cosine of all) {
@@ -163,11 +166,11 @@ function histogram(cells: readonly SimilarityCell[]): Figure {
     xTitle: "cosine",
     yTitle: "heads and contexts (%)",
     series: [
-      { label: "all tokens", x, y: share(cells.map(({ heads }) => heads)) },
+      { label: "all tokens", x, y: percent(cells.map(({ heads }) => heads)) },
       {
         label: "without the first 4",
         x,
-        y: share(cells.map(({ headsWithoutFirst }) => headsWithoutFirst)),
+        y: percent(cells.map(({ headsWithoutFirst }) => headsWithoutFirst)),
       },
     ],
     paper: [{ label: "paper: 78.22 % above", x: 0.9 }, { label: "paper: 96.21 % above", x: 0.8 }],

@@ -20,7 +20,8 @@ import type {
 } from "./experiment.ts";
 import { measuredMean, rounded, SINK_TOKENS } from "./similarity.ts";
 
-type Key = "sameFamily" | "crossFamily" | "familyGap";
+/** Numbers of this experiment. */
+export type Fig9Key = "sameFamily" | "crossFamily" | "familyGap";
 
 /** Cosines of one comparison, with all tokens (or words) and without the first four. */
 type Cosines = { readonly all: number; readonly withoutFirst: number };
@@ -40,7 +41,7 @@ type FamilyCell = {
 };
 
 /** Fig. 9. */
-export const fig9: Experiment<Key> = {
+export const fig9: Experiment<Fig9Key> = {
   name: "fig9",
   title: "Summed attention within and across model families",
   question: "Does attention summed over all heads agree within a family, and less across families?",
@@ -126,7 +127,7 @@ function cosines(a: ArrayLike<number>, b: ArrayLike<number>): Cosines {
   return { all: all!, withoutFirst: withoutFirst! };
 }
 
-function summarise(input: SummaryInput): ExperimentResult<Key> {
+function summarise(input: SummaryInput): ExperimentResult<Fig9Key> {
   const cells = input.units.map(({ value }) => value as unknown as FamilyCell);
   const rows: (string | number | null)[][] = [];
   const tabulate = (label: string, read: (cell: FamilyCell) => Cosines | null) => {

@@ -23,7 +23,8 @@ import type {
 } from "./experiment.ts";
 import { defined, matchBothWays, measuredMean, measureSimilarity, rounded } from "./similarity.ts";
 
-type Key = "windowChange" | "longerWindowGain" | "withSinks" | "sinkGain";
+/** Numbers of this experiment. */
+export type MatchingWindowKey = "windowChange" | "longerWindowGain" | "withSinks" | "sinkGain";
 
 /** A match made on a window, judged on the window and on the whole block. */
 type WindowCell = {
@@ -65,7 +66,7 @@ type StoredCell =
   | { readonly kind: "transfer"; readonly transfer: TransferCell };
 
 /** Matching window, sinks, and transfer of matches. */
-export const matchingWindowStudy: Experiment<Key> = {
+export const matchingWindowStudy: Experiment<MatchingWindowKey> = {
   name: "matching_window",
   title: "How much text matching needs",
   question: "Is a match made on 100 to 200 tokens as good as one made on more, or on another text?",
@@ -182,7 +183,7 @@ function agreement(a: ArrayLike<number>, b: ArrayLike<number>): number {
   return rounded([100 * same / a.length])[0]!;
 }
 
-function summarise(input: SummaryInput): ExperimentResult<Key> {
+function summarise(input: SummaryInput): ExperimentResult<MatchingWindowKey> {
   const cells = input.units.map(({ value }) => value as unknown as StoredCell);
   const blocks = cells.flatMap((cell) => cell.kind === "windows" ? [cell.windows] : []);
   const transfers = cells.flatMap((cell) => cell.kind === "transfer" ? [cell.transfer] : []);
@@ -198,7 +199,7 @@ function summarise(input: SummaryInput): ExperimentResult<Key> {
   const usual = onBlock(WINDOW_TOKENS);
   const withoutFirst = at(WINDOW_TOKENS, (cell) => cell.onBlockWithoutFirst);
   return {
-    values: defined<Key>({
+    values: defined<MatchingWindowKey>({
       windowChange: average("change", minus(usual, onBlock(100))),
       longerWindowGain: average("gain", minus(onBlock(Infinity), usual)),
       withSinks: average("sinks", usual),

@@ -8,10 +8,10 @@ import { mean } from "../core/stats.ts";
 import type { ResultTable } from "./experiment.ts";
 
 /** Groups of tasks, in the order of the table. */
-const GROUPS = ["single", "multi", "summary", "fewShot", "code"] as const;
+const GROUPS: readonly TaskGroup[] = ["single", "multi", "summary", "fewShot", "code"];
 
 /** One of the five groups of tasks. */
-export type TaskGroup = typeof GROUPS[number];
+export type TaskGroup = "single" | "multi" | "summary" | "fewShot" | "code";
 
 /** A printed row: scores of each group's tasks, and the printed averages. */
 interface PrintedRow {

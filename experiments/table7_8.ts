@@ -28,8 +28,22 @@ import {
   similarityTable,
 } from "./similarity.ts";
 
-/** Rows of the paper: key, id, benchmark, small model, large model, value. */
-const PRINTED = [
+/** Rows of the two tables, by benchmark and pair. */
+export type PrintedSimilarity =
+  | "bbhQwen2"
+  | "gsm8kQwen2"
+  | "mmluQwen2"
+  | "bbhQwen3"
+  | "bbhHalfOf14"
+  | "bbhOneAndHalfOf14"
+  | "bbhThreeOf14"
+  | "bbhSevenOf72"
+  | "bbhSevenOf14"
+  | "bbhCrossFamily"
+  | "bbhLlama";
+
+/** Key, id, benchmark, small model, large model, value. */
+const PRINTED: readonly PrintedRow[] = [
   ["bbhQwen2", "C53", "bbh", "qwen2-0.5b", "qwen2-7b", 0.85],
   ["gsm8kQwen2", "C53", "gsm8k", "qwen2-0.5b", "qwen2-7b", 0.85],
   ["mmluQwen2", "C53", "mmlu", "qwen2-0.5b", "qwen2-7b", 0.98],
@@ -41,16 +55,18 @@ const PRINTED = [
   ["bbhSevenOf14", "C54", "bbh", "qwen2.5-7b", "qwen2.5-14b", 0.86],
   ["bbhCrossFamily", "C54", "bbh", "llama-3.2-1b", "qwen2-7b", 0.56],
   ["bbhLlama", "C54", "bbh", "llama-3.2-1b", "llama-3.1-8b", 0.98],
-] as const;
+];
 
-type PrintedKey = typeof PRINTED[number][0];
-type Key = PrintedKey | "gainOverRandom" | "gainOverMean" | "sinkGain";
+type PrintedRow = readonly [PrintedSimilarity, "C53" | "C54", DatasetName, string, string, number];
+
+/** Numbers of this experiment. */
+export type Table7And8Key = PrintedSimilarity | "gainOverRandom" | "gainOverMean" | "sinkGain";
 
 /** Benchmarks of the tables. */
 const BENCHMARKS: readonly DatasetName[] = ["bbh", "gsm8k", "mmlu"];
 
 /** Tables 7 and 8. */
-export const table7And8: Experiment<Key> = {
+export const table7And8: Experiment<Table7And8Key> = {
   name: "table7_8",
   title: "Similarity by benchmark",
   question:
@@ -77,7 +93,7 @@ export const table7And8: Experiment<Key> = {
   summarise,
 };
 
-function printedClaims(): Record<PrintedKey, Claim> {
+function printedClaims(): Record<PrintedSimilarity, Claim> {
   const entries = PRINTED.map(([key, id, benchmark, small, large, paper]) => {
     const detail = {
       kind: "absolute",
@@ -89,7 +105,7 @@ function printedClaims(): Record<PrintedKey, Claim> {
     } as const;
     return [key, claimOf(id, detail)] as const;
   });
-  return Object.fromEntries(entries) as Record<PrintedKey, Claim>;
+  return Object.fromEntries(entries) as Record<PrintedSimilarity, Claim>;
 }
 
 function gainClaim(baseline: string): Claim {
@@ -115,7 +131,7 @@ async function planDataset(context: ExperimentContext, dataset: DatasetName): Pr
   }));
 }
 
-function summarise(input: SummaryInput): ExperimentResult<Key> {
+function summarise(input: SummaryInput): ExperimentResult<Table7And8Key> {
   const cells = input.units.map(({ value }) => asSimilarityCell(value));
   const names = [...new Set(cells.map(({ id }) => datasetOf(id)))];
   const average = (label: string, from: readonly SimilarityCell[], read: Reading) =>
@@ -167,10 +183,10 @@ type Reading = (cell: SimilarityCell) => number;
 function printedValues(
   byDataset: ReadonlyMap<string, Measured>,
   input: SummaryInput,
-): Partial<Record<PrintedKey, Measured>> {
+): Partial<Record<PrintedSimilarity, Measured>> {
   const name = (model: { readonly name: string }) =>
     model.name.toLowerCase().replaceAll(/[^a-z0-9.]+/g, "-");
-  const isPair = (row: typeof PRINTED[number]) =>
+  const isPair = (row: PrintedRow) =>
     name(input.small).includes(row[3]) && name(input.large).includes(row[4]);
   const own = PRINTED.filter(isPair);
   const shown = own.length > 0 ? own : PRINTED.slice(0, 3);

@@ -13,8 +13,8 @@ import type {
   Experiment,
   ExperimentContext,
   ExperimentResult,
+  Figure,
   Measured,
-  Series,
   SummaryInput,
   Unit,
 } from "./experiment.ts";
@@ -34,7 +34,8 @@ const TURNS = PRINTED.length;
 /** Shortest turn: the first one must do for matching. */
 const SHORTEST_TURN = 100;
 
-type Key = "turn1" | "turn2" | "turn3" | "turn4" | "turn5" | "decline" | "remaining";
+/** Numbers of this experiment. */
+export type Table9Key = "turn1" | "turn2" | "turn3" | "turn4" | "turn5" | "decline" | "remaining";
 
 /** A dialogue as tokens. */
 interface Dialogue {
@@ -53,7 +54,7 @@ type DialogueCell = {
 };
 
 /** Table 9. */
-export const table9: Experiment<Key> = {
+export const table9: Experiment<Table9Key> = {
   name: "table9",
   title: "Similarity over the turns of a dialogue",
   question: "Does a match made at the first turn still hold after five?",
@@ -170,50 +171,58 @@ async function measureDialogue(
   };
 }
 
-function summarise(input: SummaryInput): ExperimentResult<Key> {
+function summarise(input: SummaryInput): ExperimentResult<Table9Key> {
   const cells = input.units.map(({ value }) => value as unknown as DialogueCell);
-  const rows: (string | number | null)[][] = [];
-  const turns = PRINTED.map((_, turn) => turn);
-  const series = LINES.map(({ label, kind, read }): Series => {
-    const intervals = turns.map((turn) =>
+  const curves = LINES.map(({ label, kind, read }) => ({
+    label,
+    points: PRINTED.map((_, turn) =>
       measuredMean(cells.map((cell) => read(cell[kind][turn]!)), {
         seed: input.seed,
         label: `table9 turn ${turn}`,
       })!
-    );
-    intervals.forEach(({ value, low, high }, turn) =>
-      rows.push([label, turn + 1, PRINTED[turn]!, value, low, high])
-    );
-    return {
-      label,
-      x: turns.map((turn) => turn + 1),
-      y: intervals.map(({ value }) => value),
-      low: intervals.map(({ low }) => low),
-      high: intervals.map(({ high }) => high),
-    };
-  });
+    ),
+  }));
   return {
     values: measuredTurns(cells, input),
     tables: [{
       name: "table9_turns",
       title: "Similarity after each turn, mean over heads and dialogues",
       columns: ["heads and tokens", "turn", "paper", "cosine", "low", "high"],
-      rows,
+      rows: curves.flatMap(({ label, points }) =>
+        points.map(({ value, low, high }, turn) => [
+          label,
+          turn + 1,
+          PRINTED[turn]!,
+          ...[value, low, high],
+        ])
+      ),
     }],
-    figures: [{
-      name: "table9_turns",
-      title: "Similarity over the turns of a dialogue",
-      kind: "line",
-      xTitle: "turn",
-      yTitle: "mean cosine",
-      series,
-      paper: PRINTED.map((y, turn) => ({ label: `paper, turn ${turn + 1}`, y })),
-    }],
+    figures: [turnFigure(curves)],
     notes: [
       input.isDefaultPair
         ? "The embedded world has no dialogues: a prompt is read in five pieces instead."
         : "Turns are MT-Bench questions with their reference answers, five in a row.",
     ],
+  };
+}
+
+function turnFigure(
+  curves: readonly { readonly label: string; readonly points: readonly Measured[] }[],
+): Figure {
+  return {
+    name: "table9_turns",
+    title: "Similarity over the turns of a dialogue",
+    kind: "line",
+    xTitle: "turn",
+    yTitle: "mean cosine",
+    series: curves.map(({ label, points }) => ({
+      label,
+      x: points.map((_, turn) => turn + 1),
+      y: points.map(({ value }) => value),
+      low: points.map(({ low }) => low),
+      high: points.map(({ high }) => high),
+    })),
+    paper: PRINTED.map((y, turn) => ({ label: `paper, turn ${turn + 1}`, y })),
   };
 }
 
@@ -237,9 +246,9 @@ const LINES: readonly {
 function measuredTurns(
   cells: readonly DialogueCell[],
   input: SummaryInput,
-): Partial<Record<Key, Measured>> {
+): Partial<Record<Table9Key, Measured>> {
   const cosine = (cell: DialogueCell, turn: number) => cell.fixed[turn - 1]!.all.jaccard.cosine;
-  const average = (label: Key, read: (cell: DialogueCell) => number) =>
+  const average = (label: Table9Key, read: (cell: DialogueCell) => number) =>
     measuredMean(cells.map(read), { seed: input.seed, label: `table9 ${label}` })!;
   const turn = (number: 1 | 2 | 3 | 4 | 5) =>
     average(`turn${number}`, (cell) => cosine(cell, number));

@@ -190,6 +190,18 @@ Deno.test("plans reject texts that are too short and pairs of two tokenizers", a
   );
 });
 
+Deno.test("contexts that begin alike count once", async () => {
+  const context = fakeContext(models());
+  const texts = await context.texts("bbh", 3);
+  const twice = [
+    texts[0]!,
+    { ...texts[0]!, id: "again", text: `${texts[0]!.text} more` },
+    texts[1]!,
+  ];
+  const units = await fig2.plan({ ...context, texts: () => Promise.resolve(twice) });
+  assert.deepEqual(units.map(({ key }) => key), ["bbh-0", "bbh-1"]);
+});
+
 for (
   const [scale, isDefaultPair, limit] of [
     ["smoke", true, 20_000],
