@@ -7,19 +7,84 @@
  * @module
  */
 
+import type { KernelContract } from "../gpu/kernel.ts";
 import {
   bindingsText,
   type HandOut,
+  handOut,
   headerText,
   loadText,
   paramsText,
   repeat,
   sharedVector,
+  tileBytes,
   tileText,
   type TileVectors,
   UNPACK_TEXT,
   VISIBLE_TEXT,
 } from "./attention_wgsl.ts";
+
+/** Most workgroups along x; each takes every so many blocks of keys, so that an empty cache costs little. */
+const MAX_STRIPES = 32;
+
+/** What a variant is made for. */
+export interface ColumnsVariant {
+  /** Elements of a head. */
+  readonly headDim: number;
+  /** Lanes of a subgroup, 0 where there are none. */
+  readonly subgroupSize: number;
+  /** New tokens of each sequence. */
+  readonly rowsPerSequence: number;
+}
+
+/** How much one workgroup of a kernel whose lanes own keys does at a time. */
+export interface ColumnsTile {
+  /** Keys of each lane. */
+  readonly laneKeys: number;
+  /** Queries loaded together. */
+  readonly tileRows: number;
+}
+
+/**
+ * Chooses the tile that was fastest on the software adapter.
+ *
+ * @param variant What a kernel is made for.
+ * @param lanes How queries are handed out.
+ * @returns The tile.
+ */
+export function columnsTile(variant: ColumnsVariant, lanes: HandOut): ColumnsTile {
+  if (!lanes.isSubgroup) return { laneKeys: 1, tileRows: variant.rowsPerSequence < 4 ? 1 : 4 };
+  return variant.rowsPerSequence < 4 ? { laneKeys: 2, tileRows: 1 } : { laneKeys: 4, tileRows: 2 };
+}
+
+/**
+ * States what a kernel with a tile of queries needs of a device.
+ *
+ * @param variant What the kernel is made for.
+ * @param lanes How queries are handed out.
+ * @returns Fields of a contract.
+ */
+export function queryMemory(
+  variant: ColumnsVariant,
+  lanes: HandOut,
+): Pick<KernelContract, "subgroupSize" | "workgroupBytes"> {
+  if (lanes.isSubgroup) return { subgroupSize: lanes.lanes };
+  const { tileRows } = columnsTile(variant, lanes);
+  return { workgroupBytes: tileBytes(queryTile({ ...variant, tileRows })) + 4 * tileRows };
+}
+
+/**
+ * Counts the workgroups that share the keys.
+ *
+ * @param variant What the kernel is made for.
+ * @param columns Keys at most.
+ * @returns Workgroups along x.
+ */
+export function columnsStripes(variant: ColumnsVariant, columns: number): number {
+  const lanes = handOut(variant.subgroupSize);
+  const blockKeys = lanes.lanes * columnsTile(variant, lanes).laneKeys;
+  return Math.min(MAX_STRIPES, Math.ceil(columns / blockKeys));
+}
 
 /** What distinguishes one generated kernel from another. */
 export interface ColumnsOptions {

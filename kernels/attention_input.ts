@@ -8,6 +8,7 @@
  */
 
 import { checkInteger } from "../core/check.ts";
+import type { BufferWindow, DeviceBuffer } from "../gpu/device.ts";
 
 /** Sizes of one attention step. */
 export interface AttentionShape {
@@ -109,6 +110,29 @@ export function checkHeadDim(headDim: number): void {
   throw new RangeError(
     `Cannot compute attention: headDim must be a multiple of 8 from 8 to 256: current value is ${headDim}`,
   );
+}
+
+/** Buffers that an attention kernel reads. */
+export interface AttentionInputBuffers {
+  /** First sequence of the step, then the cached tokens of each sequence, u32. */
+  readonly state: DeviceBuffer | BufferWindow;
+  /** Rows of query, key and value heads, f32 [rows, stride]. */
+  readonly qkv: DeviceBuffer | BufferWindow;
+  /** Packed halves [sequences, kvHeads, capacity, headDim / 2]. */
+  readonly keys: DeviceBuffer | BufferWindow;
+  /** Bit set of visible positions, u32 [queryHeads, ceil(capacity / 32)]; read only with `isMasked`. */
+  readonly visible?: DeviceBuffer | BufferWindow;
+}
+
+/**
+ * Picks the buffers that every attention kernel reads, so that callers may pass more.
+ *
+ * @param buffers Buffers of a step.
+ * @returns A buffer for each binding; where nothing is masked any buffer does for `visible`.
+ */
+export function inputBuffers(buffers: AttentionInputBuffers): Required<AttentionInputBuffers> {
+  const { state, qkv, keys, visible = state } = buffers;
+  return { state, qkv, keys, visible };
 }
 
 /** What a twin reads of an attention step. */

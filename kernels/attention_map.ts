@@ -15,17 +15,23 @@ import {
 } from "../gpu/device.ts";
 import { checkInteger } from "../core/check.ts";
 import { defineKernel, type Kernel, type KernelContract, type KernelRun } from "../gpu/kernel.ts";
-import { columnsText } from "./attention_columns_wgsl.ts";
+import {
+  columnsStripes,
+  columnsText,
+  columnsTile,
+  type ColumnsVariant,
+  queryMemory,
+} from "./attention_columns_wgsl.ts";
 import {
   ATTENTION_PARAMS,
+  type AttentionInputBuffers,
   attentionParams,
   type AttentionShape,
   checkHeadDim,
+  inputBuffers,
   rowScores,
 } from "./attention_input.ts";
-import { columnsStripes, columnsTile, type ColumnsVariant, queryMemory } from "./attention_sums.ts";
 import { handOut, variantName } from "./attention_wgsl.ts";
-import { type AttentionInputBuffers, inputBuffers } from "./flash_attention.ts";
 
 const BINDINGS = {
   state: "read u32",

@@ -14,17 +14,24 @@ import {
   dispatch,
 } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelContract, type KernelRun } from "../gpu/kernel.ts";
-import { columnsText, queryTile } from "./attention_columns_wgsl.ts";
+import {
+  columnsStripes,
+  columnsText,
+  columnsTile,
+  type ColumnsVariant,
+  queryMemory,
+} from "./attention_columns_wgsl.ts";
 import {
   ATTENTION_PARAMS,
+  type AttentionInputBuffers,
   attentionParams,
   type AttentionShape,
   checkHeadDim,
+  inputBuffers,
   rowPlace,
   rowScores,
 } from "./attention_input.ts";
-import { type HandOut, handOut, tileBytes, variantName } from "./attention_wgsl.ts";
-import { type AttentionInputBuffers, inputBuffers } from "./flash_attention.ts";
+import { handOut, variantName } from "./attention_wgsl.ts";
 
 const BINDINGS = {
   state: "read u32",
@@ -34,9 +41,6 @@ const BINDINGS = {
   visible: "read u32",
   sums: "write f32",
 } as const;
-
-/** Most workgroups along x; each takes every so many blocks of keys, so that an empty cache costs little. */
-const MAX_STRIPES = 32;
 
 /** Contract of every variant of `attention_sums`. */
 export interface AttentionSumsContract extends KernelContract {
@@ -54,52 +58,6 @@ export interface AttentionSumsBuffers extends AttentionInputBuffers {
   readonly log_sum: DeviceBuffer | BufferWindow;
   /** Attention received so far, f32 [sequences, queryHeads, capacity]. */
   readonly sums: DeviceBuffer | BufferWindow;
-}
-
-/** What a variant is made for. */
-export interface ColumnsVariant {
-  /** Elements of a head. */
-  readonly headDim: number;
-  /** Lanes of a subgroup, 0 where there are none. */
-  readonly subgroupSize: number;
-  /** New tokens of each sequence. */
-  readonly rowsPerSequence: number;
-}
-
-/** How much one workgroup of a kernel whose lanes own keys does at a time. */
-export interface ColumnsTile {
-  /** Keys of each lane. */
-  readonly laneKeys: number;
-  /** Queries loaded together. */
-  readonly tileRows: number;
-}
-
-/**
- * Chooses the tile that was fastest on the software adapter.
- *
- * @param variant What a kernel is made for.
- * @param lanes How queries are handed out.
- * @returns The tile.
- */
-export function columnsTile(variant: ColumnsVariant, lanes: HandOut): ColumnsTile {
-  if (!lanes.isSubgroup) return { laneKeys: 1, tileRows: variant.rowsPerSequence < 4 ? 1 : 4 };
-  return variant.rowsPerSequence < 4 ? { laneKeys: 2, tileRows: 1 } : { laneKeys: 4, tileRows: 2 };
-}
-
-/**
- * States what a kernel with a tile of queries needs of a device.
- *
- * @param variant What the kernel is made for.
- * @param lanes How queries are handed out.
- * @returns Fields of a contract.
- */
-export function queryMemory(
-  variant: ColumnsVariant,
-  lanes: HandOut,
-): Pick<KernelContract, "subgroupSize" | "workgroupBytes"> {
-  if (lanes.isSubgroup) return { subgroupSize: lanes.lanes };
-  const { tileRows } = columnsTile(variant, lanes);
-  return { workgroupBytes: tileBytes(queryTile({ ...variant, tileRows })) + 4 * tileRows };
 }
 
 /**
@@ -175,19 +133,6 @@ export function attentionSumsCommand(
     params,
     grid: [columnsStripes(variant, shape.capacity), shape.kvHeads, shape.sequences],
   });
-}
-
-/**
- * Counts the workgroups that share the keys.
- *
- * @param variant What the kernel is made for.
- * @param columns Keys at most.
- * @returns Workgroups along x.
- */
-export function columnsStripes(variant: ColumnsVariant, columns: number): number {
-  const lanes = handOut(variant.subgroupSize);
-  const blockKeys = lanes.lanes * columnsTile(variant, lanes).laneKeys;
-  return Math.min(MAX_STRIPES, Math.ceil(columns / blockKeys));
 }
 
 /** Variants for the tests that compare contracts with WGSL. */

@@ -19,6 +19,7 @@ import {
   type AttentionShape,
   checkHeadDim,
   headStart,
+  inputBuffers,
   rowPlace,
   rowScores,
   unpackHalves,
@@ -29,7 +30,6 @@ import {
   type FlashAttentionBuffers,
   flashAttentionCommand,
   type FlashTile,
-  inputBuffers,
   keyValueMemory,
 } from "./flash_attention.ts";
 import { flashText } from "./flash_attention_wgsl.ts";

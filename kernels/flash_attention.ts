@@ -10,10 +10,12 @@ import type { BufferWindow } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelContract, type KernelRun } from "../gpu/kernel.ts";
 import {
   ATTENTION_PARAMS,
+  type AttentionInputBuffers,
   attentionParams,
   type AttentionShape,
   checkHeadDim,
   headStart,
+  inputBuffers,
   logSumExp,
   rowPlace,
   rowScores,
@@ -42,18 +44,6 @@ export interface FlashAttentionContract extends KernelContract {
   readonly params: typeof ATTENTION_PARAMS;
 }
 
-/** Buffers that an attention kernel reads. */
-export interface AttentionInputBuffers {
-  /** First sequence of the step, then the cached tokens of each sequence, u32. */
-  readonly state: DeviceBuffer | BufferWindow;
-  /** Rows of query, key and value heads, f32 [rows, stride]. */
-  readonly qkv: DeviceBuffer | BufferWindow;
-  /** Packed halves [sequences, kvHeads, capacity, headDim / 2]. */
-  readonly keys: DeviceBuffer | BufferWindow;
-  /** Bit set of visible positions, u32 [queryHeads, ceil(capacity / 32)]; read only with `isMasked`. */
-  readonly visible?: DeviceBuffer | BufferWindow;
-}
-
 /** Buffers of `flash_attention`. */
 export interface FlashAttentionBuffers extends AttentionInputBuffers {
   /** Packed halves, as `keys`. */
@@ -62,17 +52,6 @@ export interface FlashAttentionBuffers extends AttentionInputBuffers {
   readonly output: DeviceBuffer | BufferWindow;
   /** Log-sum-exp of each row's scores, f32 [queryHeads, rows]. */
   readonly log_sum: DeviceBuffer | BufferWindow;
-}
-
-/**
- * Picks the buffers that every attention kernel reads, so that callers may pass more.
- *
- * @param buffers Buffers of a step.
- * @returns A buffer for each binding; where nothing is masked any buffer does for `visible`.
- */
-export function inputBuffers(buffers: AttentionInputBuffers): Required<AttentionInputBuffers> {
-  const { state, qkv, keys, visible = state } = buffers;
-  return { state, qkv, keys, visible };
 }
 
 /** How much one workgroup does at a time. */

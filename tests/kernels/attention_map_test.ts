@@ -7,7 +7,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { attentionParams } from "../../kernels/attention_input.ts";
 import { attentionMap, attentionMapCommand } from "../../kernels/attention_map.ts";
-import { columnsStripes } from "../../kernels/attention_sums.ts";
+import { columnsStripes } from "../../kernels/attention_columns_wgsl.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { hasGpu } from "../support/gpu.ts";
 import { runKernel } from "../support/run_kernel.ts";
