@@ -114,9 +114,7 @@ interface Answer {
   readonly address: string;
 }
 
-/**
- * Follows redirects within the hub only: the one that leads away carries the file's hash, what lies behind it does not.
- */
+/** Follows redirects within the hub up to the answer that carries the file's hash; what lies behind that has none. */
 async function askFile(settings: HubSettings, first: string): Promise<Answer> {
   let address = first;
   let method = "HEAD";
@@ -128,20 +126,23 @@ async function askFile(settings: HubSettings, first: string): Promise<Answer> {
     });
     await response.body?.cancel();
     const { status, headers } = response;
-    const location = headers.get("location");
     if (method === "HEAD" && NO_HEAD.includes(status)) {
       method = "GET";
-    } else if (status >= 300 && status < 400 && location !== null && isRelative(location)) {
-      address = new URL(location, address).href;
-    } else {
-      return { status, headers, address };
+      continue;
     }
+    const next = redirectWithin(response, address);
+    if (next === undefined) return { status, headers, address };
+    address = next;
   }
   throw new DataError(`Cannot download ${first}: there must be at most ${MAX_REDIRECTS} redirects`);
 }
 
-function isRelative(location: string): boolean {
-  return !/^([a-z][a-z0-9+.-]*:)?\/\//i.test(location);
+function redirectWithin({ status, headers }: Response, address: string): string | undefined {
+  const location = headers.get("location");
+  if (status < 300 || status >= 400 || location === null) return undefined;
+  if (headers.has("x-linked-etag")) return undefined;
+  const next = new URL(location, address);
+  return next.origin === new URL(address).origin ? next.href : undefined;
 }
 
 function sizeOf({ status, headers }: Answer): number | undefined {

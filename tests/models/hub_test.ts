@@ -6,6 +6,7 @@
 
 import assert from "node:assert/strict";
 import { fetchModel } from "../../models/hub.ts";
+import { hubFetch } from "../../models/hub_api.ts";
 import { parseHubReference } from "../../models/hub_reference.ts";
 import { hubSettings } from "../../models/hub_settings.ts";
 import { openModelFiles } from "../../models/model_files.ts";
@@ -129,8 +130,7 @@ Deno.test("fetchModel() goes on after cut connections, by range", async () => {
 
 Deno.test("fetchModel() resumes what an ended process left", async () => {
   await withHub({ "org/tiny": single }, async ({ endpoint, requests }, cacheFolder) => {
-    const hash = [...new Uint8Array(await crypto.subtle.digest("SHA-256", model))]
-      .map((byte) => byte.toString(16).padStart(2, "0")).join("");
+    const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", model)).toHex();
     const blobs = `${cacheFolder}/models--org--tiny/blobs`;
     await Deno.mkdir(blobs, { recursive: true });
     await Deno.writeFile(`${blobs}/${hash}.incomplete`, model.subarray(0, 4321));
@@ -188,6 +188,35 @@ Deno.test("fetchModel() downloads once for two callers at a time", async () => {
     await Promise.all([fetchModel("hf:org/tiny", options), fetchModel("hf:org/tiny", options)]);
     const fetched = requests.filter((request) => request.startsWith("GET /storage/"));
     assert.equal(fetched.length, 1);
+  });
+});
+
+Deno.test("fetchModel() starts again where too much was left", async () => {
+  await withHub({ "org/tiny": single }, async ({ endpoint }, cacheFolder) => {
+    const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", model)).toHex();
+    const blobs = `${cacheFolder}/models--org--tiny/blobs`;
+    await Deno.mkdir(blobs, { recursive: true });
+    await Deno.writeFile(`${blobs}/${hash}.incomplete`, new Uint8Array(model.length + 5));
+    const { path } = await fetchModel("hf:org/tiny", { endpoint, cacheFolder, isOffline });
+    assert.deepEqual(await Deno.readFile(`${path}/model.safetensors`), model);
+  });
+});
+
+Deno.test("fetchModel() follows a renamed repository", async () => {
+  const both = { "org/tiny": single, "new/tiny": single };
+  await withHub(both, async ({ endpoint, faults }, cacheFolder) => {
+    faults.isRenamed = true;
+    const { path } = await fetchModel("hf:org/tiny", { endpoint, cacheFolder, isOffline });
+    assert.deepEqual(await Deno.readFile(`${path}/model.safetensors`), model);
+  });
+});
+
+Deno.test("hubFetch() keeps the token from other servers", async () => {
+  await withHub({ "org/tiny": single }, async ({ endpoint }, cacheFolder) => {
+    const settings = { endpoint: "https://huggingface.co", cacheFolder, token: "t", isOffline };
+    const answer = await hubFetch(settings, `${endpoint}/storage/org/tiny/model.safetensors`);
+    await answer.body?.cancel();
+    assert.equal(answer.status, 200);
   });
 });
 

@@ -24,6 +24,8 @@ export interface HubFaults {
   ignoresRanges: boolean;
   /** Whether the list of files is unknown. */
   hasNoList: boolean;
+  /** Whether the first request for each file is sent on within the hub, as for renamed repositories. */
+  isRenamed: boolean;
   /** Milliseconds before each piece of a large file. */
   delayMs: number;
 }
@@ -57,6 +59,7 @@ export function startHub(
     hasWrongHash: false,
     ignoresRanges: false,
     hasNoList: false,
+    isRenamed: false,
     delayMs: 0,
   };
   const requests: string[] = [];
@@ -94,6 +97,12 @@ function answer(request: Request, hub: Hub): Response {
   }
   const list = /^\/api\/models\/([^/]+\/[^/]+)\/revision\/(.+)$/.exec(path);
   if (list !== null) return listing(hub, list[1]!, list[2]!);
+  if (hub.faults.isRenamed && !path.startsWith("/new/")) {
+    return new Response(null, {
+      status: 307,
+      headers: { location: path.replace(/^\/[^/]+/, "/new") },
+    });
+  }
   const file = /^\/([^/]+\/[^/]+)\/resolve\/([^/]+)\/(.+)$/.exec(path);
   return file === null
     ? notFound()
