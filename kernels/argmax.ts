@@ -16,7 +16,8 @@ export const INVALID_TOKEN = 0xffffffff;
 /** Blocks that the vocabulary is divided into. */
 const BLOCKS = 64;
 
-const CONTRACT = {
+/** Contract of `argmax.wgsl`. */
+export const ARGMAX_CONTRACT = {
   name: "argmax",
   wgsl,
   bindings: { partial: "read u32", tokens: "write u32", state: "write u32" },
@@ -26,9 +27,9 @@ const CONTRACT = {
 } as const;
 
 /** Contract and twin of `argmax.wgsl`; the grid is sequences. */
-export const argmax: Kernel<typeof CONTRACT> = defineKernel(CONTRACT, chooseTokens);
+export const argmax: Kernel<typeof ARGMAX_CONTRACT> = defineKernel(ARGMAX_CONTRACT, chooseTokens);
 
-function chooseTokens({ buffers, params, grid }: KernelRun<typeof CONTRACT>): void {
+function chooseTokens({ buffers, params, grid }: KernelRun<typeof ARGMAX_CONTRACT>): void {
   const { partial, tokens, state } = buffers;
   for (let index = 0; index < grid[0]; index++) {
     let best = { rank: 0, column: 0 };

@@ -10,7 +10,8 @@ import wgsl from "./argmax_partial.wgsl" with { type: "text" };
 /** Rank of a logit that is not a number. */
 export const NAN_RANK = 0xffffffff;
 
-const CONTRACT = {
+/** Contract of `argmax_partial.wgsl`. */
+export const ARGMAX_PARTIAL_CONTRACT = {
   name: "argmax_partial",
   wgsl,
   bindings: { logits: "read f32", partial: "write u32" },
@@ -20,9 +21,12 @@ const CONTRACT = {
 } as const;
 
 /** Contract and twin of `argmax_partial.wgsl`; the grid is blocks by sequences. */
-export const argmaxPartial: Kernel<typeof CONTRACT> = defineKernel(CONTRACT, findInBlocks);
+export const argmaxPartial: Kernel<typeof ARGMAX_PARTIAL_CONTRACT> = defineKernel(
+  ARGMAX_PARTIAL_CONTRACT,
+  findInBlocks,
+);
 
-function findInBlocks({ buffers, params, grid }: KernelRun<typeof CONTRACT>): void {
+function findInBlocks({ buffers, params, grid }: KernelRun<typeof ARGMAX_PARTIAL_CONTRACT>): void {
   const { columns, stride, blocks } = params;
   const blockColumns = 4 * Math.ceil(Math.ceil(columns / 4) / blocks);
   for (let sequence = 0; sequence < grid[1]; sequence++) {

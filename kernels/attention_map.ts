@@ -33,7 +33,8 @@ import {
 } from "./attention_input.ts";
 import { handOut, variantName } from "./attention_wgsl.ts";
 
-const BINDINGS = {
+/** Storage buffers of `attention_map`. */
+export const ATTENTION_MAP_BINDINGS = {
   state: "read u32",
   qkv: "read f32",
   keys: "read u32",
@@ -42,16 +43,22 @@ const BINDINGS = {
   output: "write f32",
 } as const;
 
-const PARAMS = { ...ATTENTION_PARAMS, head: "u32", map_stride: "u32", map_offset: "u32" } as const;
+/** Fields of `Params` of `attention_map`. */
+export const ATTENTION_MAP_PARAMS = {
+  ...ATTENTION_PARAMS,
+  head: "u32",
+  map_stride: "u32",
+  map_offset: "u32",
+} as const;
 
 /** Contract of every variant of `attention_map`. */
 export interface AttentionMapContract extends KernelContract {
   /** Storage buffers. */
-  readonly bindings: typeof BINDINGS;
+  readonly bindings: typeof ATTENTION_MAP_BINDINGS;
   /** There are none: sizes that matter are written into the text. */
   readonly constants: Record<never, number>;
   /** Sizes, flags, the query head, and where its map goes. */
-  readonly params: typeof PARAMS;
+  readonly params: typeof ATTENTION_MAP_PARAMS;
 }
 
 /** Buffers of `attention_map`. */
@@ -93,13 +100,13 @@ export function attentionMap(variant: ColumnsVariant): Kernel<AttentionMapContra
       headDim,
       handOut: lanes,
       ...tile,
-      bindings: BINDINGS,
-      params: PARAMS,
+      bindings: ATTENTION_MAP_BINDINGS,
+      params: ATTENTION_MAP_PARAMS,
       isMap: true,
     }),
-    bindings: BINDINGS,
+    bindings: ATTENTION_MAP_BINDINGS,
     constants: {},
-    params: PARAMS,
+    params: ATTENTION_MAP_PARAMS,
     ...queryMemory(variant, lanes),
   };
   return defineKernel(contract, (run) => attentionMapReference(run, headDim));

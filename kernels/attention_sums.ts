@@ -33,7 +33,8 @@ import {
 } from "./attention_input.ts";
 import { handOut, variantName } from "./attention_wgsl.ts";
 
-const BINDINGS = {
+/** Storage buffers of `attention_sums`. */
+export const ATTENTION_SUMS_BINDINGS = {
   state: "read u32",
   qkv: "read f32",
   keys: "read u32",
@@ -45,7 +46,7 @@ const BINDINGS = {
 /** Contract of every variant of `attention_sums`. */
 export interface AttentionSumsContract extends KernelContract {
   /** Storage buffers. */
-  readonly bindings: typeof BINDINGS;
+  readonly bindings: typeof ATTENTION_SUMS_BINDINGS;
   /** There are none: sizes that matter are written into the text. */
   readonly constants: Record<never, number>;
   /** Sizes and flags. */
@@ -81,11 +82,11 @@ export function attentionSums(variant: ColumnsVariant): Kernel<AttentionSumsCont
       headDim,
       handOut: lanes,
       ...tile,
-      bindings: BINDINGS,
+      bindings: ATTENTION_SUMS_BINDINGS,
       params: ATTENTION_PARAMS,
       isMap: false,
     }),
-    bindings: BINDINGS,
+    bindings: ATTENTION_SUMS_BINDINGS,
     constants: {},
     params: ATTENTION_PARAMS,
     ...queryMemory(variant, lanes),

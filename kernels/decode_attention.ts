@@ -34,7 +34,8 @@ import {
 } from "./flash_attention.ts";
 import { flashText } from "./flash_attention_wgsl.ts";
 
-const BINDINGS = {
+/** Storage buffers of `decode_attention`. */
+export const DECODE_ATTENTION_BINDINGS = {
   state: "read u32",
   qkv: "read f32",
   keys: "read u32",
@@ -43,7 +44,8 @@ const BINDINGS = {
   partial: "write f32",
 } as const;
 
-const PARAMS = { ...ATTENTION_PARAMS, splits: "u32" } as const;
+/** Fields of `Params` of `decode_attention`. */
+export const DECODE_ATTENTION_PARAMS = { ...ATTENTION_PARAMS, splits: "u32" } as const;
 
 /** Keys of the shortest split; fewer do not pay for the merge. */
 const SPLIT_KEYS = 64;
@@ -54,11 +56,11 @@ const MAX_SPLITS = 32;
 /** Contract of every variant of `decode_attention`. */
 export interface DecodeAttentionContract extends KernelContract {
   /** Storage buffers. */
-  readonly bindings: typeof BINDINGS;
+  readonly bindings: typeof DECODE_ATTENTION_BINDINGS;
   /** There are none: sizes that matter are written into the text. */
   readonly constants: Record<never, number>;
   /** Sizes, flags and the number of splits. */
-  readonly params: typeof PARAMS;
+  readonly params: typeof DECODE_ATTENTION_PARAMS;
 }
 
 function decodeTile(headDim: number, isSubgroup: boolean): FlashTile {
@@ -90,13 +92,13 @@ export function decodeAttention(
       headDim,
       handOut: lanes,
       ...tile,
-      bindings: BINDINGS,
-      params: PARAMS,
+      bindings: DECODE_ATTENTION_BINDINGS,
+      params: DECODE_ATTENTION_PARAMS,
       isSplit: true,
     }),
-    bindings: BINDINGS,
+    bindings: DECODE_ATTENTION_BINDINGS,
     constants: {},
-    params: PARAMS,
+    params: DECODE_ATTENTION_PARAMS,
     ...keyValueMemory({ headDim, tileKeys: tile.tileKeys, lanes }),
   };
   const tileRows = lanes.lanes * tile.laneRows;

@@ -7,7 +7,8 @@
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
 import wgsl from "./decode_attention_merge.wgsl" with { type: "text" };
 
-const CONTRACT = {
+/** Contract of `decode_attention_merge.wgsl`. */
+export const DECODE_ATTENTION_MERGE_CONTRACT = {
   name: "decode_attention_merge",
   wgsl,
   bindings: { partial: "read f32", output: "write f32", log_sum: "write f32" },
@@ -16,9 +17,14 @@ const CONTRACT = {
 } as const;
 
 /** Contract and twin of `decode_attention_merge.wgsl`; the grid is rows by query heads. */
-export const decodeAttentionMerge: Kernel<typeof CONTRACT> = defineKernel(CONTRACT, merge);
+export const decodeAttentionMerge: Kernel<typeof DECODE_ATTENTION_MERGE_CONTRACT> = defineKernel(
+  DECODE_ATTENTION_MERGE_CONTRACT,
+  merge,
+);
 
-function merge({ buffers, constants, params }: KernelRun<typeof CONTRACT>): void {
+function merge(
+  { buffers, constants, params }: KernelRun<typeof DECODE_ATTENTION_MERGE_CONTRACT>,
+): void {
   const size = 4 + constants.HEAD_DIM;
   for (let row = 0; row < params.rows; row++) {
     for (let head = 0; head < params.query_heads; head++) {

@@ -24,7 +24,8 @@ import {
 import { type HandOut, handOut, tileBytes, variantName } from "./attention_wgsl.ts";
 import { flashText } from "./flash_attention_wgsl.ts";
 
-const BINDINGS = {
+/** Storage buffers of `flash_attention`. */
+export const FLASH_ATTENTION_BINDINGS = {
   state: "read u32",
   qkv: "read f32",
   keys: "read u32",
@@ -37,7 +38,7 @@ const BINDINGS = {
 /** Contract of every variant of `flash_attention`. */
 export interface FlashAttentionContract extends KernelContract {
   /** Storage buffers. */
-  readonly bindings: typeof BINDINGS;
+  readonly bindings: typeof FLASH_ATTENTION_BINDINGS;
   /** There are none: sizes that matter are written into the text. */
   readonly constants: Record<never, number>;
   /** Sizes and flags. */
@@ -113,11 +114,11 @@ export function flashAttention(variant: FlashVariant): Kernel<FlashAttentionCont
       headDim,
       handOut: lanes,
       ...tile,
-      bindings: BINDINGS,
+      bindings: FLASH_ATTENTION_BINDINGS,
       params: ATTENTION_PARAMS,
       isSplit: false,
     }),
-    bindings: BINDINGS,
+    bindings: FLASH_ATTENTION_BINDINGS,
     constants: {},
     params: ATTENTION_PARAMS,
     ...keyValueMemory({ headDim, tileKeys: tile.tileKeys, lanes }),

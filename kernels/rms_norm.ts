@@ -10,7 +10,8 @@ import { type BufferWindow, type Command, type DeviceBuffer, dispatch } from "..
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
 import wgsl from "./rms_norm.wgsl" with { type: "text" };
 
-const CONTRACT = {
+/** Contract of `rms_norm.wgsl`. */
+export const RMS_NORM_CONTRACT = {
   name: "rms_norm",
   wgsl,
   bindings: { input: "read f32", weight: "read f32", output: "write f32" },
@@ -28,9 +29,9 @@ const CONTRACT = {
 } as const;
 
 /** Contract and twin of `rms_norm.wgsl`. */
-export const rmsNorm: Kernel<typeof CONTRACT> = defineKernel(CONTRACT, normalize);
+export const rmsNorm: Kernel<typeof RMS_NORM_CONTRACT> = defineKernel(RMS_NORM_CONTRACT, normalize);
 
-function normalize({ buffers, params }: KernelRun<typeof CONTRACT>): void {
+function normalize({ buffers, params }: KernelRun<typeof RMS_NORM_CONTRACT>): void {
   const { columns, input_stride, output_stride, row_step, row_offset } = params;
   for (let row = 0; row < params.rows; row++) {
     const source = (row * row_step + row_offset) * input_stride;

@@ -13,7 +13,8 @@ import wgsl from "./rope_cache.wgsl" with { type: "text" };
 
 const WORKGROUP_SIZE = 64;
 
-const CONTRACT = {
+/** Contract of `rope_cache.wgsl`. */
+export const ROPE_CACHE_CONTRACT = {
   name: "rope_cache",
   wgsl,
   bindings: {
@@ -40,9 +41,12 @@ const CONTRACT = {
 } as const;
 
 /** Contract and twin of `rope_cache.wgsl`. */
-export const ropeCache: Kernel<typeof CONTRACT> = defineKernel(CONTRACT, rotateAndStore);
+export const ropeCache: Kernel<typeof ROPE_CACHE_CONTRACT> = defineKernel(
+  ROPE_CACHE_CONTRACT,
+  rotateAndStore,
+);
 
-function rotateAndStore(run: KernelRun<typeof CONTRACT>): void {
+function rotateAndStore(run: KernelRun<typeof ROPE_CACHE_CONTRACT>): void {
   const { buffers, constants: { HEAD_DIM: headDim }, params } = run;
   const { query_heads, kv_heads, capacity } = params;
   const keys = unpackHalves(buffers.keys);

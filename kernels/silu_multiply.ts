@@ -12,7 +12,8 @@ import wgsl from "./silu_multiply.wgsl" with { type: "text" };
 
 const WORKGROUP_SIZE = 64;
 
-const CONTRACT = {
+/** Contract of `silu_multiply.wgsl`. */
+export const SILU_MULTIPLY_CONTRACT = {
   name: "silu_multiply",
   wgsl,
   bindings: { input: "read f32", output: "write f32" },
@@ -27,9 +28,12 @@ const CONTRACT = {
 } as const;
 
 /** Contract and twin of `silu_multiply.wgsl`. */
-export const siluMultiply: Kernel<typeof CONTRACT> = defineKernel(CONTRACT, multiply);
+export const siluMultiply: Kernel<typeof SILU_MULTIPLY_CONTRACT> = defineKernel(
+  SILU_MULTIPLY_CONTRACT,
+  multiply,
+);
 
-function multiply({ buffers, params }: KernelRun<typeof CONTRACT>): void {
+function multiply({ buffers, params }: KernelRun<typeof SILU_MULTIPLY_CONTRACT>): void {
   const columns = 4 * Math.ceil(params.columns / 4);
   for (let row = 0; row < params.rows; row++) {
     for (let column = 0; column < columns; column++) {
