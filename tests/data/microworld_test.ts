@@ -16,6 +16,7 @@ import {
   trainingItems,
   trainingLine,
 } from "../../data/microworld.ts";
+import { factsContent } from "../../data/microworld/parts.ts";
 import * as words from "../../data/microworld/words.ts";
 import { createTokenizer } from "../../models/tokenizer.ts";
 import embeddedJson from "../../data/embedded/large/tokenizer.json" with { type: "json" };
@@ -140,6 +141,8 @@ Deno.test("microworldSplit() looks at facts and question, not at filler or order
   );
   const evaluation = shares.filter((split) => split === "evaluation").length;
   assert.ok(evaluation > 60 && evaluation < 140, `${evaluation} of 800`);
+  const facts = [{ lead: " Kim has the", tail: " harp." }, { lead: " Ann saw the", tail: " owl." }];
+  assert.equal(factsContent(facts, "?"), factsContent(facts.toReversed(), "?"));
   const item = microworldItem("route", seededRandom(1), { tokens: 60, facts: 3 });
   assert.match(item.content, /^route: From \w+ go to \w+\. From .*\nTrip from \w+:$/s);
 });
