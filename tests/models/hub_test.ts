@@ -211,6 +211,17 @@ Deno.test("fetchModel() follows a renamed repository", async () => {
   });
 });
 
+Deno.test("fetchModel() checks files that lie on the hub itself", async () => {
+  await withHub({ "org/tiny": single }, async ({ endpoint, faults }, cacheFolder) => {
+    faults.hasOwnStorage = true;
+    faults.hasWrongHash = true;
+    const options = { endpoint, cacheFolder, isOffline };
+    await assert.rejects(fetchModel("hf:org/tiny", options), /SHA-256 must be/);
+    faults.hasWrongHash = false;
+    await fetchModel("hf:org/tiny", options);
+  });
+});
+
 Deno.test("hubFetch() keeps the token from other servers", async () => {
   await withHub({ "org/tiny": single }, async ({ endpoint }, cacheFolder) => {
     const settings = { endpoint: "https://huggingface.co", cacheFolder, token: "t", isOffline };

@@ -26,6 +26,8 @@ export interface HubFaults {
   hasNoList: boolean;
   /** Whether the first request for each file is sent on within the hub, as for renamed repositories. */
   isRenamed: boolean;
+  /** Whether large files lie on the hub itself rather than on another server. */
+  hasOwnStorage: boolean;
   /** Milliseconds before each piece of a large file. */
   delayMs: number;
 }
@@ -59,6 +61,7 @@ export function startHub(
     hasWrongHash: false,
     ignoresRanges: false,
     hasNoList: false,
+    hasOwnStorage: false,
     isRenamed: false,
     delayMs: 0,
   };
@@ -136,7 +139,9 @@ function resolve(
   }
   const hashed = hub.faults.hasWrongHash ? Uint8Array.of(1) : bytes;
   const hash = createHash("sha256").update(hashed).digest("hex");
-  const storage = `http://localhost:${new URL(request.url).port}/storage/${name}/${path}`;
+  const { host, port } = new URL(request.url);
+  const server = hub.faults.hasOwnStorage ? host : `localhost:${port}`;
+  const storage = `http://${server}/storage/${name}/${path}`;
   return new Response(null, {
     status: 302,
     headers: {
