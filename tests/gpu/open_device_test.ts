@@ -1,0 +1,42 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { GpuError } from "../../core/check.ts";
+import { adapterSummary, openDevice } from "../../gpu/open_device.ts";
+import { hasGpu } from "../support/gpu.ts";
+
+Deno.test("openDevice takes WebGPU if there is an adapter, else the reference", async () => {
+  using device = await openDevice();
+  assertEquals(device.info.backend, hasGpu ? "webgpu" : "reference");
+});
+
+Deno.test("openDevice refuses a back end it does not know", async () => {
+  const backend = "cuda" as "webgpu";
+  await assertRejects(() => openDevice({ backend }), RangeError, "current value is cuda");
+});
+
+Deno.test("without an adapter auto takes the reference, and webgpu says what to install", async () => {
+  Object.defineProperty(navigator, "gpu", { value: undefined, configurable: true });
+  try {
+    assertEquals(await adapterSummary(), undefined);
+    using device = await openDevice();
+    assertEquals(device.info.backend, "reference");
+    await assertRejects(
+      () => openDevice({ backend: "webgpu" }),
+      GpuError,
+      "Cannot use a GPU: no WebGPU adapter was found: install a Vulkan driver, or Mesa's",
+    );
+  } finally {
+    delete (navigator as { gpu?: GPU }).gpu;
+  }
+});
+
+Deno.test({
+  name: "adapterSummary tells what openDevice then finds",
+  ignore: !hasGpu,
+  async fn() {
+    const summary = (await adapterSummary())!;
+    using device = await openDevice({ backend: "webgpu" });
+    assertEquals(summary.description, device.info.description);
+    assertEquals(summary.isSoftware, device.info.isSoftware);
+    assertEquals(summary.maxBindingBytes, device.info.maxBindingBytes);
+  },
+});
