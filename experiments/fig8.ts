@@ -38,6 +38,7 @@ export const fig8: Experiment<Fig8Key> = {
     laterLayers: claimOf("C48", {
       kind: "trend",
       paper: null,
+      unit: "",
       statement: "mean cosine of the later half of the layers minus that of the earlier half",
       expected: { above: 0 },
     }),
