@@ -28,7 +28,7 @@ export function figureCaption(figure: Figure, record: ResultRecord): string {
   const hasIntervals = figure.series.some(({ low, high }) =>
     low !== undefined && high !== undefined
   );
-  const intervals = hasIntervals ? "Bars and bands: 95 % bootstrap intervals. " : "";
+  const intervals = hasIntervals ? "Whiskers or bands: 95 % bootstrap intervals. " : "";
   const loose = figure.paper.filter(({ x, y }) => x === undefined && y === undefined);
   const paper = loose.map(({ label }) => `Stated: ${label}. `).join("");
   return `${

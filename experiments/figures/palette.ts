@@ -41,9 +41,10 @@ export function seriesStyle(index: number): SeriesStyle {
  * The same colour, to be seen through.
  *
  * @param color Hexadecimal colour.
+ * @param opacity From 0 to 1.
  * @returns `rgba(...)`.
  */
-export function transparent(color: string): string {
+export function transparent(color: string, opacity = 0.16): string {
   const channels = [1, 3, 5].map((start) => parseInt(color.slice(start, start + 2), 16));
-  return `rgba(${channels.join(",")},0.16)`;
+  return `rgba(${channels.join(",")},${opacity})`;
 }

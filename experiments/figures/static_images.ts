@@ -5,7 +5,8 @@
  */
 
 import type { Browser } from "playwright-core";
-import { FIGURE_WIDTH, figureHeight, type PlotlyFigure } from "./plotly_figure.ts";
+import { FIGURE_WIDTH } from "./layout.ts";
+import { figureHeight, type PlotlyFigure } from "./plotly_figure.ts";
 
 /** A figure as pictures. */
 export interface FigureImages {

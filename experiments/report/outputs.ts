@@ -34,7 +34,7 @@ interface FigureFile {
 }
 
 /**
- * Writes `figures/EXPERIMENT.FIGURE.{json,svg,png}` and `report.html`.
+ * Writes `figures/EXPERIMENT_FIGURE.{json,svg,png}` and `report.html`.
  *
  * The report holds the results of earlier runs in the same folder too.
  *
@@ -65,7 +65,9 @@ export async function writeOutputs(
 
 function figureFile(folder: string, record: ResultRecord, figure: Figure): FigureFile {
   const plot = plotlyFigure(figure, { caption: figureCaption(figure, record) });
-  const stem = join(folder, "figures", `${record.name}.${figure.name}`);
+  const isNamed = figure.name.startsWith(record.name);
+  const name = isNamed ? figure.name : `${record.name}_${figure.name}`;
+  const stem = join(folder, "figures", name);
   return { stem, plot, json: `${JSON.stringify(plot)}\n` };
 }
 

@@ -48,8 +48,9 @@ ${style}</style>
 <body>
 <h1>What the SmallKV paper claims, and what was measured</h1>
 <p>${escapeHtml(pair)}</p>
-<p class="soft">Paper: SmallKV, arXiv 2508.02751. A claim differs only where its whole 95 % interval
-lies outside the tolerance; absolute values are compared only with the paper's own models.</p>
+<p class="soft">Paper: SmallKV, arXiv 2508.02751. A claim differs only where the whole 95 % interval
+lies outside what it allows, and a trend is reproduced only where all of it lies inside. Absolute
+values are compared only with the paper's own models.</p>
 ${verdictCounts(records)}
 ${verdictSection(records)}
 <noscript><p>Figures and sorting need JavaScript; nothing is loaded from elsewhere.</p></noscript>

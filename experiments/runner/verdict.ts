@@ -22,8 +22,9 @@ export interface ComparisonSetting {
 /**
  * Judges one claim.
  *
- * A number differs only if its whole 95 % interval lies outside what the claim allows; where just
- * the point estimate does, the run was too small to tell.
+ * A trend is reproduced only if the whole 95 % interval lies where the claim wants it, a number if
+ * its point estimate does. Both differ only if the whole interval lies outside. In between, the run
+ * was too small to tell.
  *
  * @param claim The claim.
  * @param measured Its number; absent if it was not measured.
@@ -38,15 +39,14 @@ export function judgeClaim(
   if (measured === undefined) return "not run";
   const range = allowedRange(claim);
   if (range === undefined || !isComparable(claim, setting)) return "not comparable at this scale";
+  const { value, low, high } = measured;
   const { above, below } = range;
-  const isOpen = claim.kind === "trend";
-  const isInside = (value: number) =>
-    isOpen ? value > above && value < below : value >= above && value <= below;
-  if (isInside(measured.value)) return "reproduced";
-  const isOutside = isOpen
-    ? measured.high <= above || measured.low >= below
-    : measured.high < above || measured.low > below;
-  return isOutside ? "differs" : "not comparable at this scale";
+  if (claim.kind === "trend") {
+    if (low > above && high < below) return "reproduced";
+    return high <= above || low >= below ? "differs" : "not comparable at this scale";
+  }
+  if (value >= above && value <= below) return "reproduced";
+  return high < above || low > below ? "differs" : "not comparable at this scale";
 }
 
 function allowedRange(claim: Claim): { above: number; below: number } | undefined {

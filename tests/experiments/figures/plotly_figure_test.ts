@@ -3,11 +3,8 @@ import type { Figure } from "../../../experiments/experiment.ts";
 import { figureCaption } from "../../../experiments/figures/caption.ts";
 import { findChromium, startChromium } from "../../../experiments/figures/chromium.ts";
 import { seriesStyle } from "../../../experiments/figures/palette.ts";
-import {
-  FIGURE_WIDTH,
-  figureHeight,
-  plotlyFigure,
-} from "../../../experiments/figures/plotly_figure.ts";
+import { FIGURE_WIDTH } from "../../../experiments/figures/layout.ts";
+import { figureHeight, plotlyFigure } from "../../../experiments/figures/plotly_figure.ts";
 import { drawFigures, plotlySource } from "../../../experiments/figures/static_images.ts";
 import { SAMPLE_FIGURES, SAMPLE_RECORDS } from "../../support/sample_records.ts";
 

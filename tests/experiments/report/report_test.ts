@@ -75,7 +75,7 @@ Deno.test("writeOutputs() writes Plotly JSON and says why there are no pictures"
     const names = await readdir(join(folder, "figures"));
     assert.equal(names.length, 6);
     const plot = JSON.parse(
-      await readFile(join(folder, "figures", "saliency_shift.bins.json"), "utf8"),
+      await readFile(join(folder, "figures", "saliency_shift_bins.json"), "utf8"),
     );
     assert.equal(plot.data[0].type, "bar");
   }));
@@ -147,16 +147,16 @@ Deno.test({
       const record = { ...SAMPLE_RECORDS[0]!, figures: SAMPLE_FIGURES.slice(2, 3) };
       const order = [record.name];
       await writeOutputs(folder, [record], { view: () => {}, order });
-      const image = join(folder, "figures", "saliency_shift.bins.png");
+      const image = join(folder, "figures", "saliency_shift_bins.png");
       const before = (await stat(image)).mtimeMs;
       await writeOutputs(folder, [record], { view: () => {}, order });
       assert.equal((await stat(image)).mtimeMs, before);
       await writeOutputs(folder, [{ ...record, seed: 2 }], { view: () => {}, order });
       assert.notEqual((await stat(image)).mtimeMs, before);
       assert.deepEqual((await readdir(join(folder, "figures"))).sort(), [
-        "saliency_shift.bins.json",
-        "saliency_shift.bins.png",
-        "saliency_shift.bins.svg",
+        "saliency_shift_bins.json",
+        "saliency_shift_bins.png",
+        "saliency_shift_bins.svg",
       ]);
     }),
 });

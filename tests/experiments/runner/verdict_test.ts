@@ -58,7 +58,10 @@ Deno.test("judgeClaim() wants trends strictly inside their interval", () => {
   const claim: Claim = { ...CLAIM, kind: "trend", paper: "falls", expected: { below: 0 } };
   assert.equal(judgeClaim(claim, measured(-0.1), SETTING), "reproduced");
   assert.equal(judgeClaim(claim, measured(0), SETTING), "differs");
-  assert.equal(judgeClaim(claim, measured(0.1, 0.2), SETTING), "not comparable at this scale");
+  for (const value of [-0.1, 0.1]) {
+    assert.equal(judgeClaim(claim, measured(value, 0.2), SETTING), "not comparable at this scale");
+  }
+  assert.equal(judgeClaim(claim, measured(-0.1, 0.05), SETTING), "reproduced");
 });
 
 Deno.test("judgeClaim() cannot compare with words", () => {

@@ -1,0 +1,191 @@
+/**
+ * Everything around the data of a figure: axes, legend, heading, caption, the paper's lines.
+ *
+ * @module
+ */
+
+import type { JsonValue } from "../../core/json.ts";
+import type { Figure, PaperMark } from "../experiment.ts";
+import { DASHES, PAPER_COLOR, transparent } from "./palette.ts";
+
+/** Width of static pictures in pixels. */
+export const FIGURE_WIDTH = 720;
+
+/** Part of a figure as Plotly takes it. */
+export type Trace = Record<string, JsonValue>;
+
+/** Choices of a figure's surroundings. */
+export interface LayoutOptions {
+  /** Sentences below the picture; none if left out. */
+  readonly caption?: string;
+  /** Where the legend goes; `bottom` leaves the heading to the page. `top` if left out. */
+  readonly legend?: "top" | "bottom";
+}
+
+/** Width of a letter of tick and legend labels, in pixels. */
+const LETTER = 7;
+
+/**
+ * Whether a mark is a point rather than a line or band.
+ *
+ * @param mark What the paper states.
+ */
+export function isPoint({ x, y, yHigh }: PaperMark): boolean {
+  return x !== undefined && y !== undefined && yHigh === undefined;
+}
+
+/**
+ * Lays a figure out.
+ *
+ * @param figure The figure.
+ * @param options Caption and place of the legend.
+ * @returns Plotly's layout.
+ */
+export function figureLayout(figure: Figure, options: LayoutOptions): Trace {
+  const labels = legendLabels(figure);
+  const hasLegend = labels.length > 1 || figure.paper.length > 0;
+  const isTop = options.legend !== "bottom";
+  const title = wrapText(figure.title, 80);
+  const caption = options.caption === undefined ? [] : wrapText(options.caption, 116);
+  const legendHeight = hasLegend ? 19 * legendRows(labels) + 6 : 0;
+  const slant = isTop ? slantHeight(figure) : 0;
+  return {
+    ...(isTop ? { title: headingOf(title, legendHeight) } : {}),
+    font: { family: "system-ui, sans-serif", size: 13, color: "#222222" },
+    paper_bgcolor: "#ffffff",
+    plot_bgcolor: "#ffffff",
+    margin: {
+      t: isTop ? 18 + 20 * title.length + legendHeight : 12,
+      r: 24,
+      b: 64 + slant + 15 * caption.length,
+      l: 68,
+    },
+    showlegend: hasLegend,
+    ...(hasLegend ? { legend: legendOf(isTop) } : {}),
+    xaxis: { ...axis(figure.xTitle), ...categoryAxis(figure, slant) },
+    yaxis: {
+      ...axis(figure.yTitle),
+      ...(figure.isLog === true ? { type: "log", dtick: "D2" } : {}),
+    },
+    ...(figure.kind === "histogram" ? { bargap: 0, barmode: "overlay" } : {}),
+    ...(figure.kind === "bar" ? { barmode: "group" } : {}),
+    shapes: paperShapes(figure),
+    annotations: caption.length === 0 ? [] : [captionOf(caption, slant)],
+  };
+}
+
+function legendLabels(figure: Figure): string[] {
+  const series = figure.kind === "heatmap" ? [] : figure.series.map(({ label }) => label);
+  return [...new Set([...series, ...figure.paper.map(({ label }) => label)])];
+}
+
+/** Extra height of slanted tick labels, 0 where the labels fit side by side. */
+function slantHeight(figure: Figure): number {
+  const labels = figure.series[0]?.x ?? [];
+  if (typeof labels[0] !== "string") return 0;
+  const widest = Math.max(...labels.map((label) => String(label).length)) * LETTER;
+  if (labels.length * (widest + 10) <= FIGURE_WIDTH - 92) return 0;
+  return Math.round(widest * Math.SQRT1_2);
+}
+
+function categoryAxis(figure: Figure, slant: number): Trace {
+  const isCategory = figure.series.some(({ x }) => typeof x[0] === "string");
+  if (!isCategory) return {};
+  return { type: "category", ...(slant > 0 ? { tickangle: -45 } : {}) };
+}
+
+function legendOf(isTop: boolean): Trace {
+  const place = isTop ? { y: 1.01, yanchor: "bottom" } : { y: -0.24, yanchor: "top" };
+  return { orientation: "h", traceorder: "normal", x: 0, font: { size: 12 }, ...place };
+}
+
+function axis(title: string): Trace {
+  return {
+    title: { text: title, standoff: 8 },
+    automargin: true,
+    gridcolor: "#e4e4e4",
+    linecolor: "#666666",
+    zeroline: false,
+    ticks: "outside",
+  };
+}
+
+function headingOf(lines: readonly string[], legendHeight: number): Trace {
+  return {
+    text: lines.map(escapeText).join("<br>"),
+    xref: "paper",
+    yref: "paper",
+    x: 0,
+    xanchor: "left",
+    y: 1,
+    yanchor: "bottom",
+    pad: { b: legendHeight + 8 + 20 * (lines.length - 1), l: -58 },
+    font: { size: 15 },
+  };
+}
+
+function captionOf(lines: readonly string[], slant: number): Trace {
+  return {
+    ...note(lines),
+    y: 0,
+    yanchor: "top",
+    yshift: -52 - slant,
+    font: { size: 11, color: "#555555" },
+  };
+}
+
+function note(lines: readonly string[]): Trace {
+  return {
+    text: lines.map(escapeText).join("<br>"),
+    xref: "paper",
+    yref: "paper",
+    x: 0,
+    xanchor: "left",
+    xshift: -58,
+    align: "left",
+    showarrow: false,
+  };
+}
+
+/** Plotly reads a few tags in its texts. */
+function escapeText(text: string): string {
+  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
+}
+
+/** Rows the legend will need above the plot, by the usual width of a letter. */
+function legendRows(labels: readonly string[]): number {
+  const widest = Math.max(0, ...labels.map((label) => label.length)) * (LETTER - 0.5) + 44;
+  const perRow = Math.max(1, Math.floor((FIGURE_WIDTH - 92) / widest));
+  return Math.ceil(labels.length / perRow);
+}
+
+function wrapText(text: string, width: number): string[] {
+  const lines: string[] = [];
+  for (const word of text.split(" ")) {
+    const last = lines.at(-1);
+    if (last === undefined || last.length + 1 + word.length > width) lines.push(word);
+    else lines[lines.length - 1] = `${last} ${word}`;
+  }
+  return lines;
+}
+
+/** Lines and bands of the paper, named in the legend so that no text lies on the data. */
+function paperShapes(figure: Figure): Trace[] {
+  const marks = figure.paper.filter((mark) =>
+    !isPoint(mark) && (mark.x !== undefined || mark.y !== undefined)
+  );
+  return marks.map((mark, index) => {
+    const { label, x, y, yHigh } = mark;
+    const line = { color: PAPER_COLOR, width: 1.8, dash: DASHES[1 + index % (DASHES.length - 1)]! };
+    const named = { name: label, showlegend: true, line };
+    if (y === undefined) {
+      return { ...named, type: "line", xref: "x", yref: "paper", x0: x!, x1: x!, y0: 0, y1: 1 };
+    }
+    const across = x === undefined ? { xref: "paper", x0: 0, x1: 1 } : { xref: "x", x0: x, x1: x };
+    if (yHigh === undefined || x !== undefined) {
+      return { ...named, ...across, type: "line", yref: "y", y0: y, y1: yHigh ?? y };
+    }
+    const fill = { fillcolor: transparent(PAPER_COLOR), line: { width: 0 }, layer: "below" };
+    return { ...named, ...fill, ...across, type: "rect", yref: "y", y0: y, y1: yHigh };
+  });
+}
