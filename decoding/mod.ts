@@ -1,0 +1,15 @@
+/**
+ * Sessions that run a model, and traces of its attention.
+ *
+ * Written by `deno task index`.
+ *
+ * @module
+ */
+
+export * from "./checks.ts";
+export * from "./map_reader.ts";
+export * from "./real_drop.ts";
+export * from "./session.ts";
+export * from "./step_runner.ts";
+export * from "./tap_access.ts";
+export * from "./trace.ts";

@@ -1,0 +1,28 @@
+/**
+ * Kernels: WGSL, typed contracts and float64 twins.
+ *
+ * Written by `deno task index`.
+ *
+ * @module
+ */
+
+export * from "./argmax.ts";
+export * from "./argmax_partial.ts";
+export * from "./attention_columns_wgsl.ts";
+export * from "./attention_input.ts";
+export * from "./attention_map.ts";
+export * from "./attention_sums.ts";
+export * from "./attention_wgsl.ts";
+export * from "./decode_attention.ts";
+export * from "./decode_attention_merge.ts";
+export * from "./embedding.ts";
+export * from "./flash_attention.ts";
+export * from "./flash_attention_wgsl.ts";
+export * from "./matmul.ts";
+export * from "./matmul_source.ts";
+export * from "./rms_norm.ts";
+export * from "./rope_cache.ts";
+export * from "./silu_multiply.ts";
+export * from "./weight_format.ts";
+export * from "./weight_reader.ts";
+export * from "./weight_source.ts";
