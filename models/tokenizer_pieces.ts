@@ -17,6 +17,9 @@ const BYTE_PIECE = /^<0x([0-9A-Fa-f]{2})>$/;
 const encoder = new TextEncoder();
 const byteOfCharacter: ReadonlyMap<string, number> = new Map(byteLevelAlphabet());
 
+/** Characters that stand for the bytes 0 to 255 in a byte-level vocabulary. */
+export const BYTE_CHARACTERS: readonly string[] = [...byteOfCharacter.keys()];
+
 /**
  * Finds how a tokenizer writes bytes, from the `decoder` and `pre_tokenizer` of its file.
  *
@@ -93,7 +96,13 @@ function components(value: unknown, depth: number = 0): Component[] {
   return Array.isArray(parts) ? parts.flatMap((part) => components(part, depth + 1)) : [component];
 }
 
-function componentTypes(value: unknown): string[] {
+/**
+ * Lists the kinds of components in a part of `tokenizer.json`.
+ *
+ * @param value A component, a sequence of them, or nothing.
+ * @returns Values of `type`, in order.
+ */
+export function componentTypes(value: unknown): string[] {
   return components(value).map(({ type }) => String(type));
 }
 

@@ -9,6 +9,7 @@
  */
 
 import { DataError } from "../core/check.ts";
+import { BYTE_CHARACTERS, componentTypes } from "./tokenizer_pieces.ts";
 
 /** Any component: a normalizer, pre-tokenizer, decoder or post-processor. */
 type Component = Readonly<Record<string, unknown>>;
@@ -37,7 +38,7 @@ export function repairTokenizerJson(json: object): Record<string, unknown> {
     ...parts,
     added_tokens: parts.added_tokens ?? [],
     normalizer: parts.normalizer ?? null,
-    pre_tokenizer: repair(parts.pre_tokenizer ?? null, 0),
+    pre_tokenizer: dropUnknownBytes(parts, repair(parts.pre_tokenizer ?? null, 0)),
     post_processor: parts.post_processor ?? null,
     decoder: parts.decoder ?? null,
   };
@@ -56,6 +57,25 @@ function repair(value: unknown, depth: number): unknown {
   if (component.type === "ByteLevel") return repairByteLevel(component);
   if (component.type === "Split") return repairSplit(component);
   return component;
+}
+
+/**
+ * Removes bytes that the vocabulary lacks before merging, so that their neighbors merge as in the
+ * original; the library removes them afterwards.
+ */
+function dropUnknownBytes({ model }: Component, preTokenizer: unknown): unknown {
+  const { type, vocab, unk_token, byte_fallback } = (model ?? {}) as Component;
+  const hasSubstitute = typeof unk_token === "string" || byte_fallback === true;
+  if (type !== "BPE" || hasSubstitute || !componentTypes(preTokenizer).includes("ByteLevel")) {
+    return preTokenizer;
+  }
+  const unknown = BYTE_CHARACTERS.filter((character) => !Object.hasOwn(vocab as object, character));
+  if (unknown.length === 0) return preTokenizer;
+  const codes = unknown.map((character) =>
+    `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`
+  );
+  const drop = { type: "Replace", pattern: { Regex: `[${codes.join("")}]` }, content: "" };
+  return { type: "Sequence", pretokenizers: [preTokenizer, drop] };
 }
 
 /** The library prints a warning and goes on without a pattern that it cannot read. */
