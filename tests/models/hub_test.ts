@@ -1,61 +1,23 @@
 /**
- * Tests of `models/hub.ts` against a small hub on this machine.
+ * Tests of `models/hub.ts`: which files it takes, and from where.
  *
  * @module
  */
 
 import assert from "node:assert/strict";
 import { fetchModel } from "../../models/hub.ts";
-import { hubFetch } from "../../models/hub_api.ts";
 import { openModelFiles } from "../../models/model_files.ts";
-import { type HubServer, startHub } from "../support/hub_server.ts";
+import { configJson, encodeSafetensors, TINY } from "../support/model_writer.ts";
 import {
-  configJson,
-  encodeGguf,
-  encodeSafetensors,
-  ggufMetadata,
-  ggufTensors,
-  temporaryFolder,
-  TINY,
-  tinyWeights,
-} from "../support/model_writer.ts";
-
-const COMMIT = "0123456789abcdef0123456789abcdef01234567";
-/** Whatever the environment says, except where it is tested. */
-const isOffline = false;
-const encode = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
-const weights = tinyWeights(TINY);
-const model = encodeSafetensors(weights);
-const gguf = encodeGguf({ metadata: ggufMetadata(TINY), tensors: ggufTensors(weights) });
-const single = {
-  commit: COMMIT,
-  files: {
-    "config.json": encode(configJson(TINY)),
-    "tokenizer.json": encode({ model: {} }),
-    "README.md": encode("not needed"),
-    "model.safetensors": model,
-  },
-};
-
-async function withHub(
-  files: Record<string, { commit: string; files: Record<string, Uint8Array<ArrayBuffer>> }>,
-  work: (hub: HubServer, cacheFolder: string) => Promise<void>,
-  token?: string,
-): Promise<void> {
-  await using hub = startHub(files, token === undefined ? {} : { token });
-  await using folder = await temporaryFolder();
-  await work(hub, folder.path);
-}
-
-async function list(folder: string): Promise<string[]> {
-  const names: string[] = [];
-  for await (const { name, isDirectory } of Deno.readDir(folder)) {
-    if (isDirectory) {
-      names.push(...(await list(`${folder}/${name}`)).map((inner) => `${name}/${inner}`));
-    } else names.push(name);
-  }
-  return names.sort();
-}
+  COMMIT,
+  encode,
+  gguf,
+  isOffline,
+  list,
+  single,
+  weights,
+  withHub,
+} from "../support/tiny_hub.ts";
 
 Deno.test("openModelFiles() downloads a repository into the cache layout of Python", async () => {
   await withHub({ "org/tiny": single }, async ({ endpoint, requests }, cacheFolder) => {
@@ -116,130 +78,6 @@ Deno.test("fetchModel() refuses requests when offline", async () => {
   });
 });
 
-Deno.test("fetchModel() goes on after cut connections, by range", async () => {
-  await withHub({ "org/tiny": single }, async ({ endpoint, requests, faults }, cacheFolder) => {
-    faults.cuts = [3000, 2000];
-    const { path } = await fetchModel("hf:org/tiny", { endpoint, cacheFolder, isOffline });
-    assert.deepEqual(await Deno.readFile(`${path}/model.safetensors`), model);
-    const ranges = requests.filter((request) => / bytes=[1-9]\d*-$/.test(request));
-    assert.ok(ranges.length >= 2, requests.join("\n"));
-  });
-});
-
-Deno.test("fetchModel() resumes what an ended process left", async () => {
-  await withHub({ "org/tiny": single }, async ({ endpoint, requests }, cacheFolder) => {
-    const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", model)).toHex();
-    const blobs = `${cacheFolder}/models--org--tiny/blobs`;
-    await Deno.mkdir(blobs, { recursive: true });
-    await Deno.writeFile(`${blobs}/${hash}.incomplete`, model.subarray(0, 4321));
-    const { path } = await fetchModel("hf:org/tiny", { endpoint, cacheFolder, isOffline });
-    assert.deepEqual(await Deno.readFile(`${path}/model.safetensors`), model);
-    assert.ok(requests.some((request) => request.endsWith("bytes=4321-")));
-  });
-});
-
-Deno.test("fetchModel() starts again where the server ignores ranges", async () => {
-  await withHub({ "org/tiny": single }, async ({ endpoint, faults }, cacheFolder) => {
-    faults.cuts = [3000];
-    faults.ignoresRanges = true;
-    const { path } = await fetchModel("hf:org/tiny", { endpoint, cacheFolder, isOffline });
-    assert.deepEqual(await Deno.readFile(`${path}/model.safetensors`), model);
-  });
-});
-
-Deno.test("fetchModel() rejects a file with another hash and leaves none behind", async () => {
-  await withHub({ "org/tiny": single }, async ({ endpoint, faults }, cacheFolder) => {
-    faults.hasWrongHash = true;
-    await assert.rejects(
-      fetchModel("hf:org/tiny", { endpoint, cacheFolder, isOffline }),
-      /Cannot download model.safetensors: SHA-256 must be [0-9a-f]{64}: current hash is [0-9a-f]{64}/,
-    );
-    const left = await list(`${cacheFolder}/models--org--tiny`);
-    assert.equal(left.some((name) => /safetensors$|incomplete$/.test(name)), false, left.join());
-    faults.hasWrongHash = false;
-    await fetchModel("hf:org/tiny", { endpoint, cacheFolder, isOffline });
-  });
-});
-
-Deno.test("fetchModel() keeps what has come when it is stopped", async () => {
-  await withHub({ "org/tiny": single }, async ({ endpoint, faults }, cacheFolder) => {
-    faults.delayMs = 5;
-    const controller = new AbortController();
-    await assert.rejects(fetchModel("hf:org/tiny", {
-      endpoint,
-      cacheFolder,
-      isOffline,
-      signal: controller.signal,
-      onProgress: ({ file, doneBytes }) => {
-        if (file === "model.safetensors" && doneBytes > 5000) controller.abort();
-      },
-    }));
-    const left = await list(`${cacheFolder}/models--org--tiny/blobs`);
-    assert.equal(left.filter((name) => name.endsWith(".incomplete")).length, 1);
-  });
-});
-
-Deno.test("fetchModel() downloads once for two callers at a time", async () => {
-  await withHub({ "org/tiny": single }, async ({ endpoint, requests, faults }, cacheFolder) => {
-    faults.delayMs = 2;
-    const options = { endpoint, cacheFolder, isOffline };
-    await Promise.all([fetchModel("hf:org/tiny", options), fetchModel("hf:org/tiny", options)]);
-    const fetched = requests.filter((request) => request.startsWith("GET /storage/"));
-    assert.equal(fetched.length, 1);
-  });
-});
-
-Deno.test("fetchModel() starts again where too much was left", async () => {
-  await withHub({ "org/tiny": single }, async ({ endpoint }, cacheFolder) => {
-    const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", model)).toHex();
-    const blobs = `${cacheFolder}/models--org--tiny/blobs`;
-    await Deno.mkdir(blobs, { recursive: true });
-    await Deno.writeFile(`${blobs}/${hash}.incomplete`, new Uint8Array(model.length + 5));
-    const { path } = await fetchModel("hf:org/tiny", { endpoint, cacheFolder, isOffline });
-    assert.deepEqual(await Deno.readFile(`${path}/model.safetensors`), model);
-  });
-});
-
-Deno.test("fetchModel() follows a renamed repository", async () => {
-  const both = { "org/tiny": single, "new/tiny": single };
-  await withHub(both, async ({ endpoint, faults }, cacheFolder) => {
-    faults.isRenamed = true;
-    const { path } = await fetchModel("hf:org/tiny", { endpoint, cacheFolder, isOffline });
-    assert.deepEqual(await Deno.readFile(`${path}/model.safetensors`), model);
-  });
-});
-
-Deno.test("fetchModel() checks files that lie on the hub itself", async () => {
-  await withHub({ "org/tiny": single }, async ({ endpoint, faults }, cacheFolder) => {
-    faults.hasOwnStorage = true;
-    faults.hasWrongHash = true;
-    const options = { endpoint, cacheFolder, isOffline };
-    await assert.rejects(fetchModel("hf:org/tiny", options), /SHA-256 must be/);
-    faults.hasWrongHash = false;
-    await fetchModel("hf:org/tiny", options);
-  });
-});
-
-Deno.test("hubFetch() keeps the token from other servers", async () => {
-  await withHub({ "org/tiny": single }, async ({ endpoint }, cacheFolder) => {
-    const settings = { endpoint: "https://huggingface.co", cacheFolder, token: "t", isOffline };
-    const answer = await hubFetch(settings, `${endpoint}/storage/org/tiny/model.safetensors`);
-    await answer.body?.cancel();
-    assert.equal(answer.status, 200);
-  });
-});
-
-Deno.test("fetchModel() sends the token to the hub and not to the storage", async () => {
-  await withHub({ "org/tiny": single }, async ({ endpoint }, cacheFolder) => {
-    const options = { endpoint, cacheFolder, isOffline };
-    await assert.rejects(
-      fetchModel("hf:org/tiny", { ...options, token: "wrong" }),
-      /HF_TOKEN must be a token with access to it: current status is 401/,
-    );
-    await fetchModel("hf:org/tiny", { ...options, token: "secret" });
-  }, "secret");
-});
-
 Deno.test("fetchModel() takes shards from the index", async () => {
   const index = {
     weight_map: Object.fromEntries(
@@ -289,17 +127,6 @@ Deno.test("fetchModel() takes the only GGUF file", async () => {
     assert.match(path, /sub\/a\.gguf$/);
     const offline = { endpoint, cacheFolder, isOffline: true };
     assert.equal((await fetchModel("hf:org/tiny/sub/a.gguf", offline)).path, path);
-  });
-});
-
-Deno.test("fetchModel() says that it may not write", async () => {
-  await withHub({ "org/tiny": single }, async ({ endpoint }, folder) => {
-    await Deno.writeTextFile(`${folder}/file`, "");
-    const cacheFolder = `${folder}/file`;
-    await assert.rejects(
-      fetchModel("hf:org/tiny", { endpoint, cacheFolder, isOffline }),
-      /^DataError: Cannot make folder .*: every part of the path but the last must be a folder/,
-    );
   });
 });
 

@@ -26,6 +26,8 @@ export interface HubFaults {
   hasNoList: boolean;
   /** Whether the first request for each file is sent on within the hub, as for renamed repositories. */
   isRenamed: boolean;
+  /** Whether questions about files must be asked with GET. */
+  hasNoHead: boolean;
   /** Whether large files lie on the hub itself rather than on another server. */
   hasOwnStorage: boolean;
   /** Milliseconds before each piece of a large file. */
@@ -61,6 +63,7 @@ export function startHub(
     hasWrongHash: false,
     ignoresRanges: false,
     hasNoList: false,
+    hasNoHead: false,
     hasOwnStorage: false,
     isRenamed: false,
     delayMs: 0,
@@ -72,6 +75,7 @@ export function startHub(
     requests.push(`${request.method} ${pathname}${range === null ? "" : ` ${range}`}`);
     const isStorage = pathname.startsWith("/storage/");
     const authorization = request.headers.get("authorization");
+    if (faults.hasNoHead && request.method === "HEAD") return new Response(null, { status: 405 });
     if (isStorage && authorization !== null) return new Response("", { status: 400 });
     if (options.token !== undefined && !isStorage && authorization !== `Bearer ${options.token}`) {
       return new Response("", { status: 401, headers: { "x-error-code": "GatedRepo" } });
