@@ -22,7 +22,10 @@ if (import.meta.main) {
   const commands = [
     reproduceCommand({
       openEngine,
-      experiments: [fakeExperiment("first", { count: 6 }), fakeExperiment("second")],
+      experiments: [
+        fakeExperiment("first", { count: 6, isUntraced: true }),
+        fakeExperiment("second"),
+      ],
       moduleOf: () => new URL(import.meta.url),
     }),
     extractCommand({ openEngine }),

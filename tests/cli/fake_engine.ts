@@ -115,12 +115,20 @@ const CLAIM: Claim = {
   tolerance: 4,
 };
 
-/** An experiment of `count` units that traces one text each. */
-export function fakeExperiment(
-  name: string,
-  options: { readonly count?: number; readonly claim?: Partial<Claim>; readonly fails?: boolean } =
-    {},
-): Experiment {
+/** Settings of a fake experiment. */
+export interface FakeExperimentOptions {
+  /** Units; 4 if left out. */
+  readonly count?: number;
+  /** Parts of its claim that differ. */
+  readonly claim?: Partial<Claim>;
+  /** Whether its units throw. */
+  readonly fails?: boolean;
+  /** Whether its units run the model themselves, past the kept traces. */
+  readonly isUntraced?: boolean;
+}
+
+/** An experiment of `count` units that run the large model on one text each. */
+export function fakeExperiment(name: string, options: FakeExperimentOptions = {}): Experiment {
   return {
     name,
     title: `Experiment ${name}`,
@@ -139,7 +147,9 @@ export function fakeExperiment(
           inputs: { tokens },
           async run() {
             if (options.fails === true) throw new DataError("Cannot measure: it must work");
-            const { accumulated } = await context.trace("large", tokens);
+            const { accumulated } = options.isUntraced === true
+              ? await context.large.trace(tokens, { signal: context.signal })
+              : await context.trace("large", tokens);
             return accumulated[0]!.reduce((sum, value) => sum + value, 0) / accumulated[0]!.length;
           },
         };
