@@ -89,9 +89,10 @@ export function matmulGrid(
   size: { readonly rows: number; readonly weightRows: number },
 ): readonly [number, number, number] {
   const threadRows = tile.variant === "split" ? PANEL_ROWS : tile.threads;
+  // Neighboring workgroups share weights, which are many, rather than activations.
   return [
-    Math.ceil(size.weightRows / (threadRows * tile.panels)),
     Math.ceil(size.rows / tile.rows),
+    Math.ceil(size.weightRows / (threadRows * tile.panels)),
     1,
   ];
 }

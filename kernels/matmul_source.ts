@@ -135,9 +135,9 @@ function entryPoint(format: WeightFormat, tile: MatmulTile): string {
     "  let lane = thread % 8u;",
     "  let blocks = params.columns / 32u;",
     "  let stride = params.input_stride / 4u;",
-    `  let first_row = group.y * ${tile.rows}u;`,
+    `  let first_row = group.x * ${tile.rows}u;`,
     "  let last_panel = (params.weight_rows - 1u) / 8u;",
-    `  let first_panel = group.x * ${groupPanels * tile.panels}u${
+    `  let first_panel = group.y * ${groupPanels * tile.panels}u${
       isSplit ? "" : " + thread / 8u"
     };`,
     ...range(tile.panels).map((p) =>

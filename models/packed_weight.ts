@@ -47,7 +47,7 @@ export interface PackedWeight extends Disposable {
 }
 
 /** Most bytes of a file in host memory at once, unless 8 rows take more. */
-const PIECE_BYTES = 4 * 2 ** 20;
+const PIECE_BYTES = 2 ** 20;
 
 /**
  * Loads a matrix, or several joined row by row, without ever holding more than a piece of it in host memory.
