@@ -143,6 +143,11 @@ export class Progress implements Disposable {
     this.#request();
   }
 
+  /** Leaves the time since the last item out of the time left, as after loading a model. */
+  exclude(): void {
+    this.#countedAt = this.#now();
+  }
+
   /**
    * Says what is being done now.
    *

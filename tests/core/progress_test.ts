@@ -60,6 +60,11 @@ Deno.test("Progress estimates the time left from items that cost time", () => {
   assert.equal(progress.state.remainingMs, 4400);
   progress.extend(2);
   assert.equal(progress.state.remainingMs, 6400);
+  progress.exclude();
+  assert.equal(progress.state.remainingMs, 7000);
+  wait(1000);
+  progress.advance();
+  assert.equal(progress.state.remainingMs, 6000);
   progress.finish();
 });
 
