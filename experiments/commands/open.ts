@@ -34,7 +34,9 @@ export async function openEngineFor(
   return await openEngine({
     device: call.required("device"),
     ...(dataFolder === undefined ? {} : { dataFolder }),
-    onProgress: (detail, share) =>
-      options.progress?.describe(detail, `${Math.floor(100 * share)}%`),
+    onProgress(detail, share) {
+      options.progress?.describe(detail, `${Math.floor(100 * share)}%`);
+      options.progress?.exclude();
+    },
   });
 }
