@@ -10,8 +10,8 @@
  * | f16, bf16 | 4 vectors of 8 halves | | |
  * | q8 | 2 vectors; byte b of word j is weight 4j + b, signed | f16 scale | |
  * | q4, q5, q6 | 1 vector; byte b of word j: low nibble weight 4j + b, high nibble weight 16 + 4j + b | f16 scale, f16 minimum; q6: a scale for each 16 weights | |
- * | q5 | | | bit i is the fifth bit of weight i; 1 word |
- * | q6 | | | bits 5 and 6 of weights 0 to 15, then of 16 to 31, lowest weight first; 2 words |
+ * | q5 | | | 1 word; bit q of byte b is the fifth bit of weight 4q + b |
+ * | q6 | | | 2 words, one for each 16 weights; bits 2q and 2q + 1 of byte b are the upper bits of weight 4q + b |
  *
  * A weight is `scale * q + minimum` in q4 and q5, `scale * q` in q8, `scale * (q - 32)` in q6.
  *

@@ -128,10 +128,12 @@ function nibbleReader(
     const first = halves[place.scale * 2]!;
     const second = halves[place.scale * 2 + 1]!;
     for (let i = 0; i < BLOCK_COLUMNS; i++) {
-      const shift = 8 * (i & 3) + (i < 16 ? 0 : 4);
-      let q = words[place.values + (i >> 2 & 3)]! >>> shift & 15;
-      if (format === "q5") q |= (high[place.scale]! >>> i & 1) << 4;
-      if (format === "q6") q |= (high[place.scale * 2 + (i >> 4)]! >>> 2 * (i & 15) & 3) << 4;
+      const byte = 8 * (i & 3);
+      let q = words[place.values + (i >> 2 & 3)]! >>> byte + (i < 16 ? 0 : 4) & 15;
+      if (format === "q5") q |= (high[place.scale]! >>> byte + (i >> 2) & 1) << 4;
+      if (format === "q6") {
+        q |= (high[place.scale * 2 + (i >> 4)]! >>> byte + 2 * (i >> 2 & 3) & 3) << 4;
+      }
       target[place.first + i] = format === "q6"
         ? (i < 16 ? first : second) * (q - 32)
         : first * q + second;

@@ -52,11 +52,14 @@ fn upper(word: u32) -> vec4f {
   return vec4f(vec4i((vec4u(word) >> vec4u(4u, 12u, 20u, 28u)) & vec4u(15u)));
 }`,
   };
-  const joined = `fn low(word: u32, high: vec4u) -> vec4f {
-  return vec4f(vec4i(((vec4u(word) >> vec4u(0u, 8u, 16u, 24u)) & vec4u(15u)) | high));
+  const joined = `fn low(word: u32, high: u32) -> vec4f {
+  return bytes((word & 0x0f0f0f0fu) | high);
 }
-fn upper(word: u32, high: vec4u) -> vec4f {
-  return vec4f(vec4i(((vec4u(word) >> vec4u(4u, 12u, 20u, 28u)) & vec4u(15u)) | high));
+fn upper(word: u32, high: u32) -> vec4f {
+  return bytes(((word >> 4u) & 0x0f0f0f0fu) | high);
+}
+fn bytes(word: u32) -> vec4f {
+  return vec4f(vec4i((vec4u(word) >> vec4u(0u, 8u, 16u, 24u)) & vec4u(255u)));
 }`;
   return lines[format] ?? (format === "f32" ? "" : joined);
 }
@@ -98,38 +101,20 @@ export function quadExpression(format: WeightFormat, quad: number, names: BlockN
       return `bytes(${word}) * ${scale}.x`;
     case "q4":
       return `${half}(${word}) * ${scale}.x + ${scale}.y`;
-    case "q5":
-      return `${half}(${word}, ${fifthBits(high, quad)}) * ${scale}.x + ${scale}.y`;
+    case "q5": {
+      const bits = movedBits(high, 4 - quad, "0x10101010u");
+      return `${half}(${word}, ${bits}) * ${scale}.x + ${scale}.y`;
+    }
     case "q6": {
       const own = `${scale}.${quad < 4 ? "x" : "y"}`;
-      return `${half}(${word}, ${sixthBits(high, quad)}) * ${own} - 32.0 * ${own}`;
+      const bits = movedBits(`${high}.${quad < 4 ? "x" : "y"}`, 4 - 2 * (quad % 4), "0x30303030u");
+      return `${half}(${word}, ${bits}) * ${own} - 32.0 * ${own}`;
     }
   }
 }
 
-/** Bits 4q to 4q + 3 of a word, each moved to bit 4 of its component. */
-function fifthBits(high: string, quad: number): string {
-  return movedBits(high, { first: 4 * quad, step: 1, mask: 16 });
-}
-
-/** Bit pairs 4q to 4q + 3 of two words, each moved to bits 4 and 5 of its component. */
-function sixthBits(high: string, quad: number): string {
-  return movedBits(`${high}.${quad < 4 ? "x" : "y"}`, {
-    first: 8 * (quad % 4),
-    step: 2,
-    mask: 48,
-  });
-}
-
-function movedBits(
-  word: string,
-  bits: { readonly first: number; readonly step: number; readonly mask: number },
-): string {
-  const shifts = [0, 1, 2, 3].map((i) => bits.first + i * bits.step - 4);
-  const isLeft = shifts[0]! < 0;
-  // One vector shift goes one way only; the first quad moves up before it moves down.
-  const moved = isLeft
-    ? `((vec4u(${word}) << vec4u(4u)) >> vec4u(${shifts.map((shift) => `${shift + 4}u`)}))`
-    : `(vec4u(${word}) >> vec4u(${shifts.map((shift) => `${shift}u`)}))`;
-  return `(${moved} & vec4u(${bits.mask}u))`;
+/** Moves the bits of a word up, or down if `places` is negative, and keeps those of a mask. */
+function movedBits(word: string, places: number, mask: string): string {
+  const moved = places < 0 ? `(${word} >> ${-places}u)` : `(${word} << ${places}u)`;
+  return `${places === 0 ? word : moved} & ${mask}`;
 }

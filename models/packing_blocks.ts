@@ -1,8 +1,8 @@
 /**
  * Packers for ggml's blocks of 32 weights: Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0.
  *
- * Their low bits already lie in the order of the device; what changes is where they go, and that a weight
- * becomes `scale * q + minimum` with an unsigned `q`. All scales stay exact.
+ * Their low bits already lie in the order of the device; what changes is where they go, the order of the fifth
+ * bits, and that a weight becomes `scale * q + minimum` with an unsigned `q`. All scales stay exact.
  *
  * @see {@link https://github.com/ggml-org/ggml/blob/master/src/ggml-common.h | ggml-common.h} for the blocks.
  * @module
@@ -52,7 +52,7 @@ export const packQ5Zero: RowPacker = (source, target, { start, row }) => {
   for (let block = 0; block < target.blocks; block++) {
     target.halves[2 * scale] = halves[word]!;
     target.halves[2 * scale + 1] = -16 * halves[word]!;
-    high[scale] = words16[word + 1]! | words16[word + 2]! << 16;
+    high[scale] = interleave(words16[word + 1]! | words16[word + 2]! << 16);
     copyWords(words16, word + 3, { values, first: value });
     word += 11;
     scale += 8;
@@ -69,7 +69,7 @@ export const packQ5One: RowPacker = (source, target, { start, row }) => {
   let value = firstValue(target, row);
   for (let block = 0; block < target.blocks; block++) {
     scales[scale] = words32[word]!;
-    high[scale] = words32[word + 1]!;
+    high[scale] = interleave(words32[word + 1]!);
     for (let j = 0; j < 4; j++) values[value + j] = words32[word + 2 + j]!;
     word += 6;
     scale += 8;
@@ -93,6 +93,16 @@ export const packQ8Zero: RowPacker = (source, target, { start, row }) => {
     value += 2 * VECTOR_STEP;
   }
 };
+
+/** Moves bit 4q + b to bit q of byte b, for all 32 bits. */
+function interleave(bits: number): number {
+  let moved = 0;
+  for (let q = 0; q < 8; q++) {
+    // The product puts the four lowest bits where the lowest bit of each byte is.
+    moved |= (Math.imul(bits >>> 4 * q & 15, 0x00204081) & 0x01010101) << q;
+  }
+  return moved;
+}
 
 /** Copies 16 bytes that need not begin at a whole 32-bit word. */
 function copyWords(

@@ -45,11 +45,7 @@ export const packQ5K: RowPacker = (source, target, { start, row }) => {
     packScales(words32, word, { target, scale, common: halves });
     for (let b = 0; b < BLOCKS; b++) {
       let bits = 0;
-      for (let j = 0; j < 8; j++) {
-        // The product moves the lowest bit of each byte next to the others, into bits 28 to 31.
-        const spread = words32[word + 4 + j]! >>> b & 0x01010101;
-        bits |= Math.imul(spread, 0x10204080) >>> 28 << 4 * j;
-      }
+      for (let j = 0; j < 8; j++) bits |= (words32[word + 4 + j]! >>> b & 0x01010101) << j;
       target.high[scale + 8 * b] = bits;
     }
     packNibbles(words32, word + 12, { target, value });
@@ -150,8 +146,7 @@ function packSixBits(
   for (let side = 0; side < 2; side++) {
     let bits = 0;
     for (let j = 0; j < 4; j++) {
-      const spread = words[pairs + 4 * side + j]! >>> 2 * part & 0x03030303;
-      bits |= ((spread | spread >>> 6 | spread >>> 12 | spread >>> 18) & 0xff) << 8 * j;
+      bits |= (words[pairs + 4 * side + j]! >>> 2 * part & 0x03030303) << 2 * j;
     }
     high[2 * place.scale + side] = bits;
   }

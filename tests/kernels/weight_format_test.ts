@@ -79,13 +79,13 @@ Deno.test("rowReader() finds bits where the format says they are", () => {
   assertEquals([target[32 + 9], target[32 + 26], target[32]], [0.5 * 11 - 3, 0.5 * 7 - 3, -3]);
 
   const q5 = createPlanes("q5", shape);
-  q5.high![index] = 1 << 26;
+  q5.high![index] = 1 << 8 * 2 + 6; // bit 6 of byte 2: weight 4 * 6 + 2
   q5.scales![index] = half(2);
   rowReader("q5", q5, 64)(row, target);
   assertEquals([target[32 + 26], target[32 + 25]], [32, 0]);
 
   const q6 = createPlanes("q6", shape);
-  q6.high![index * 2 + 1] = 3 << 10; // second word: weights 16 + 5
+  q6.high![index * 2 + 1] = 3 << 8 * 1 + 2 * 1; // second word, byte 1, pair 1: weight 16 + 4 + 1
   q6.scales![index] = half(1) | half(0.25) << 16;
   rowReader("q6", q6, 64)(row, target);
   assertEquals([target[32 + 21], target[32 + 22], target[32 + 5]], [0.25 * 16, -8, -32]);
