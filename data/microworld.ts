@@ -26,6 +26,7 @@ import {
 } from "./microworld/tasks.ts";
 import { countTokens } from "./microworld/text.ts";
 
+export type { Random } from "../core/random.ts";
 export type { DraftSize, Segment } from "./microworld/parts.ts";
 export * from "./microworld/text.ts";
 
