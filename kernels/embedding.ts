@@ -62,7 +62,7 @@ export function embeddingKernel(format: WeightFormat): Kernel {
 }
 
 /** The kernel of every format, for the test that compares WGSL with contracts. */
-export function contractSamples(): readonly Kernel[] {
+export function embeddingSamples(): readonly Kernel[] {
   return WEIGHT_FORMATS.map(embeddingKernel);
 }
 

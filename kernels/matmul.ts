@@ -72,7 +72,7 @@ export const MATMUL_TILES: readonly MatmulTile[] = [
 ];
 
 /** Every kernel that may be chosen, for the test that compares WGSL with contracts. */
-export function contractSamples(): readonly Kernel[] {
+export function matmulSamples(): readonly Kernel[] {
   return WEIGHT_FORMATS.flatMap((format) => MATMUL_TILES.map((tile) => matmulKernel(format, tile)));
 }
 

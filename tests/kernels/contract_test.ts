@@ -1,7 +1,7 @@
 /**
  * Compares every kernel's WGSL with the contract beside it.
  *
- * A module whose kernels have no file exports `contractSamples`, a list of them or a function that makes it.
+ * A module `some_kernel.ts` whose kernels have no file exports `someKernelSamples`, a list of them or a function that makes it.
  *
  * @module
  */
@@ -12,9 +12,8 @@ import { parseWgsl } from "../support/parse_wgsl.ts";
 
 const folder = new URL("../../kernels/", import.meta.url);
 
-interface KernelModule {
-  readonly contractSamples?: readonly Kernel[] | (() => readonly Kernel[]);
-}
+/** Kernels that a module without a file generates, or a function that makes them. */
+type Samples = readonly Kernel[] | (() => readonly Kernel[]);
 
 function isKernel(value: unknown): value is Kernel {
   const kernel = value as Partial<Kernel> | null;
@@ -28,7 +27,7 @@ function stems(extension: string): string[] {
     .map((name) => name.slice(0, -extension.length)).sort();
 }
 
-async function importModule(stem: string): Promise<KernelModule & Record<string, unknown>> {
+async function importModule(stem: string): Promise<Record<string, unknown>> {
   return await import(new URL(`${stem}.ts`, folder).href);
 }
 
@@ -88,9 +87,9 @@ for (const stem of stems(".wgsl")) {
 
 Deno.test("kernels made by functions agree with their contracts", async (test) => {
   for (const stem of stems(".ts")) {
-    const { contractSamples = [] } = await importModule(stem);
-    const samples = typeof contractSamples === "function" ? contractSamples() : contractSamples;
-    for (const kernel of samples) {
+    const name = `${stem.replace(/_(.)/g, (_, letter) => letter.toUpperCase())}Samples`;
+    const samples = ((await importModule(stem))[name] ?? []) as Samples;
+    for (const kernel of typeof samples === "function" ? samples() : samples) {
       await test.step(`${kernel.name} of ${stem}.ts`, () => checkContract(kernel));
     }
   }
