@@ -54,11 +54,15 @@ export const DATA_VARIABLE = "SMALLKV_DATA";
  * Finds the data folder.
  *
  * @param flag Folder from the command line; the environment decides if left out.
+ * @param environment Where variables are looked up (default: those of the process).
  * @returns The folder.
  * @throws {UsageError} If neither names one.
  */
-export function dataFolder(flag?: string): string {
-  const folder = flag ?? Deno.env.get(DATA_VARIABLE);
+export function dataFolder(
+  flag?: string,
+  environment: { get(name: string): string | undefined } = Deno.env,
+): string {
+  const folder = flag ?? environment.get(DATA_VARIABLE);
   if (folder !== undefined && folder !== "") return folder;
   throw new UsageError(
     `Cannot find datasets: --data or ${DATA_VARIABLE} must name their folder: current value is empty`,

@@ -56,17 +56,11 @@ Deno.test("readDataFile() says file, size and hash when it is missing, too short
 });
 
 Deno.test("dataFolder() prefers the flag and complains without any folder", () => {
-  const before = Deno.env.get(DATA_VARIABLE);
-  try {
-    Deno.env.set(DATA_VARIABLE, "from-variable");
-    assert.equal(dataFolder("from-flag"), "from-flag");
-    assert.equal(dataFolder(), "from-variable");
-    Deno.env.delete(DATA_VARIABLE);
-    assert.throws(() => dataFolder(), UsageError);
-    assert.throws(() => dataFolder(""), UsageError);
-  } finally {
-    if (before !== undefined) Deno.env.set(DATA_VARIABLE, before);
-  }
+  const environment = new Map([[DATA_VARIABLE, "from-variable"]]);
+  assert.equal(dataFolder("from-flag", environment), "from-flag");
+  assert.equal(dataFolder(undefined, environment), "from-variable");
+  assert.throws(() => dataFolder(undefined, new Map()), UsageError);
+  assert.throws(() => dataFolder("", environment), UsageError);
 });
 
 Deno.test("takeTurns() deals lists out evenly until the limit", () => {
