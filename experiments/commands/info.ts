@@ -30,11 +30,14 @@ export function infoCommand(parts: { readonly openEngine: OpenEngine }): Command
 async function info(openEngine: OpenEngine, call: CommandCall, io: CommandIo): Promise<number> {
   await using engine = await openEngineFor(openEngine, call);
   const { device, adapter, isSoftware, versions, system } = engine.environment;
-  io.out(`device      ${device}${isSoftware ? " (computes on the CPU)" : ""}\n`);
-  io.out(`adapter     ${adapter}\nsystem      ${system}\n`);
-  for (const [name, version] of Object.entries(versions)) {
-    io.out(`${name.padEnd(12)}${version}\n`);
-  }
+  const facts = {
+    device: isSoftware ? `${device} (computes on the CPU)` : device,
+    adapter,
+    system,
+    ...versions,
+  };
+  const width = Math.max(...Object.keys(facts).map((name) => name.length));
+  for (const [name, fact] of Object.entries(facts)) io.out(`${name.padEnd(width)}  ${fact}\n`);
   const models = call.operands.length > 0
     ? call.operands.map((reference) => () => engine.openModel("large", reference))
     : [() => engine.openModel("large"), () => engine.openModel("small")];
