@@ -96,7 +96,7 @@ interface GgufVocabulary {
  */
 export function tokenizerFromGguf(metadata: Readonly<Record<string, unknown>>): TokenizerFiles {
   const tokens = stringList(metadata, "tokens");
-  const types = numberList(metadata, "token_type", tokens.length) ?? new Uint8Array(tokens.length);
+  const types = numberList({ tokens, metadata }, "token_type") ?? new Uint8Array(tokens.length);
   const vocabulary: GgufVocabulary = { tokens, types, metadata };
   const model = metadata["tokenizer.ggml.model"];
   if (model === "gpt2") return byteLevelFiles(vocabulary);
@@ -141,13 +141,13 @@ function byteLevelFiles(vocabulary: GgufVocabulary): TokenizerFiles {
 
 function sentencePieceFiles(vocabulary: GgufVocabulary): TokenizerFiles {
   const { tokens, metadata } = vocabulary;
-  const scores = numberList(metadata, "scores", tokens.length);
+  const scores = numberList(vocabulary, "scores");
   if (scores === undefined) throw failure("tokenizer.ggml.scores must be there", undefined);
   const hasPrefix = metadata["tokenizer.ggml.add_space_prefix"] !== false;
   const spaces = { type: "Replace", pattern: { String: " " }, content: "\u2581" };
   const normalizers = hasPrefix ? [{ type: "Prepend", prepend: "\u2581" }, spaces] : [spaces];
   const strip = hasPrefix ? [{ type: "Strip", content: " ", start: 1, stop: 0 }] : [];
-  const unknown = tokens[tokenId(metadata, "unknown_token_id", tokens.length) ?? 0];
+  const unknown = tokens[tokenId(vocabulary, "unknown_token_id") ?? 0];
   return files(vocabulary, {
     addsBos: true,
     normalizer: { type: "Sequence", normalizers },
@@ -183,8 +183,8 @@ interface Parts {
 
 function files(vocabulary: GgufVocabulary, { addsBos, ...parts }: Parts): TokenizerFiles {
   const { tokens, metadata } = vocabulary;
-  const bos = tokenId(metadata, "bos_token_id", tokens.length);
-  const eos = tokenId(metadata, "eos_token_id", tokens.length);
+  const bos = tokenId(vocabulary, "bos_token_id");
+  const eos = tokenId(vocabulary, "eos_token_id");
   const wantsBos = flag(metadata, "add_bos_token") ?? addsBos;
   const wantsEos = flag(metadata, "add_eos_token") ?? false;
   const template = [
@@ -228,30 +228,28 @@ function stringList(metadata: Readonly<Record<string, unknown>>, key: string): s
   throw failure(`tokenizer.ggml.${key} must be a list of strings`, describe(value));
 }
 
-function numberList(
-  metadata: Readonly<Record<string, unknown>>,
-  key: string,
-  length: number,
-): Float64Array | undefined {
+/** Tokens and the metadata that is read beside them. */
+type Fields = Pick<GgufVocabulary, "tokens" | "metadata">;
+
+function numberList({ tokens, metadata }: Fields, key: string): Float64Array | undefined {
   const value = metadata[`tokenizer.ggml.${key}`];
   if (value === undefined || value === null) return undefined;
   if (Array.isArray(value) || ArrayBuffer.isView(value)) {
     const numbers = Float64Array.from(value as ArrayLike<number | bigint>, Number);
-    if (numbers.length === length && !numbers.includes(NaN)) return numbers;
+    if (numbers.length === tokens.length && !numbers.includes(NaN)) return numbers;
   }
-  throw failure(`tokenizer.ggml.${key} must be a list of ${length} numbers`, describe(value));
+  throw failure(
+    `tokenizer.ggml.${key} must be a list of ${tokens.length} numbers`,
+    describe(value),
+  );
 }
 
-function tokenId(
-  metadata: Readonly<Record<string, unknown>>,
-  key: string,
-  tokens: number,
-): number | undefined {
+function tokenId({ tokens, metadata }: Fields, key: string): number | undefined {
   const value = metadata[`tokenizer.ggml.${key}`];
   if (value === undefined || value === null) return undefined;
   const id = typeof value === "bigint" ? Number(value) : value;
-  if (Number.isInteger(id) && Number(id) >= 0 && Number(id) < tokens) return Number(id);
-  throw failure(`tokenizer.ggml.${key} must be a token id below ${tokens}`, describe(value));
+  if (Number.isInteger(id) && Number(id) >= 0 && Number(id) < tokens.length) return Number(id);
+  throw failure(`tokenizer.ggml.${key} must be a token id below ${tokens.length}`, describe(value));
 }
 
 function flag(metadata: Readonly<Record<string, unknown>>, key: string): boolean | undefined {
