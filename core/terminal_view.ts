@@ -57,7 +57,7 @@ function plainView(write: (text: string) => void): ProgressView {
     const name = `${state.label}: ${state.stage}`;
     if (state.isFinal) {
       last = "";
-      write(`${state.label}: done in ${formatDuration(state.elapsedMs)}\n`);
+      write(`${state.label}: ended after ${formatDuration(state.elapsedMs)}\n`);
     } else if (state.stage !== "" && name !== last) {
       last = name;
       write(`${[name, shareText(state), remainingText(state)].filter(Boolean).join(", ")}\n`);

@@ -157,9 +157,14 @@ async function finish(
   }
   const records = outcomes.flatMap(({ record }) => record === undefined ? [] : [record]);
   const order = run.experiments.map(({ name }) => name);
-  const notes = await writeOutputs(folder, records, { view, order });
-  for (const note of notes) io.error(`${note}\n`);
-  const hasFailed = outcomes.some(({ status }) => status === "failed");
+  let hasFailed = outcomes.some(({ status }) => status === "failed");
+  try {
+    const notes = await writeOutputs(folder, records, { view, order });
+    for (const note of notes) io.error(`${note}\n`);
+  } catch (error) {
+    hasFailed = true; // the table is worth printing all the same
+    io.error(`${errorText(error)}\n`);
+  }
   const differs = records.some(({ claims }) => claims.some((claim) => claim.verdict === "differs"));
   const code = hasFailed ? EXIT.failed : call.has("strict") && differs ? EXIT.differs : EXIT.ok;
   io.out(`${verdictTable(records, { columns: io.columns() })}\n\n`);

@@ -196,6 +196,16 @@ Deno.test("reproduce ends with 1 where it cannot write", () =>
     }
   }));
 
+Deno.test("reproduce prints its table although the report cannot be written", () =>
+  withFolder(async (folder) => {
+    await mkdir(join(folder, "smoke", "report.html"), { recursive: true });
+    const { code, out, error } = await run(["--out", folder]);
+    assert.equal(code, 1);
+    assert.match(error, /^Cannot write .*report\.html: the path must not be a folder/m);
+    assert.match(out, / reproduced /);
+    assert.match(out, /"exitCode":1/);
+  }));
+
 Deno.test("reproduce ends with 1 where a model is missing", () =>
   withFolder(async (folder) => {
     const { code, error } = await run(["--out", folder, "--large", "missing", "--small", "b"]);

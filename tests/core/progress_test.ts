@@ -133,6 +133,6 @@ Deno.test("terminalView() writes a line per stage where lines cannot be overwrit
   assert.deepEqual(lines, [
     "Reproduce: fig_2, 30%, 4.0 s left\n",
     "Reproduce: fig_8, 30%, 4.0 s left\n",
-    "Reproduce: done in 2.0 s\n",
+    "Reproduce: ended after 2.0 s\n",
   ]);
 });
