@@ -18,9 +18,19 @@ export type Trace = Record<string, JsonValue>;
 export interface LayoutOptions {
   /** Sentences below the picture; none if left out. */
   readonly caption?: string;
-  /** Where the legend goes; `bottom` leaves the heading to the page. `top` if left out. */
-  readonly legend?: "top" | "bottom";
+  /** Whether the heading and the room for it are left to the page. */
+  readonly isBare?: boolean;
 }
+
+/** Above the plot, where no tick label or axis title can meet it. */
+const LEGEND: Trace = {
+  orientation: "h",
+  traceorder: "normal",
+  x: 0,
+  y: 1.01,
+  yanchor: "bottom",
+  font: { size: 12 },
+};
 
 /** Width of a letter of tick and legend labels, in pixels. */
 const LETTER = 7;
@@ -38,30 +48,30 @@ export function isPoint({ x, y, yHigh }: PaperMark): boolean {
  * Lays a figure out.
  *
  * @param figure The figure.
- * @param options Caption and place of the legend.
+ * @param options Caption and heading.
  * @returns Plotly's layout.
  */
 export function figureLayout(figure: Figure, options: LayoutOptions): Trace {
   const labels = legendLabels(figure);
   const hasLegend = labels.length > 1 || figure.paper.length > 0;
-  const isTop = options.legend !== "bottom";
+  const isBare = options.isBare === true;
   const title = wrapText(figure.title, 80);
   const caption = options.caption === undefined ? [] : wrapText(options.caption, 116);
   const legendHeight = hasLegend ? 19 * legendRows(labels) + 6 : 0;
-  const slant = isTop ? slantHeight(figure) : 0;
+  const slant = isBare ? 0 : slantHeight(figure);
   return {
-    ...(isTop ? { title: headingOf(title, legendHeight) } : {}),
+    ...(isBare ? {} : { title: headingOf(title, legendHeight) }),
     font: { family: "system-ui, sans-serif", size: 13, color: "#222222" },
     paper_bgcolor: "#ffffff",
     plot_bgcolor: "#ffffff",
     margin: {
-      t: isTop ? 18 + 20 * title.length + legendHeight : 12,
+      t: isBare ? 8 : 18 + 20 * title.length + legendHeight,
       r: 24,
       b: 64 + slant + 15 * caption.length,
       l: 68,
     },
     showlegend: hasLegend,
-    ...(hasLegend ? { legend: legendOf(isTop) } : {}),
+    ...(hasLegend ? { legend: LEGEND } : {}),
     xaxis: { ...axis(figure.xTitle), ...categoryAxis(figure, slant) },
     yaxis: {
       ...axis(figure.yTitle),
@@ -92,11 +102,6 @@ function categoryAxis(figure: Figure, slant: number): Trace {
   const isCategory = figure.series.some(({ x }) => typeof x[0] === "string");
   if (!isCategory) return {};
   return { type: "category", ...(slant > 0 ? { tickangle: -45 } : {}) };
-}
-
-function legendOf(isTop: boolean): Trace {
-  const place = isTop ? { y: 1.01, yanchor: "bottom" } : { y: -0.24, yanchor: "top" };
-  return { orientation: "h", traceorder: "normal", x: 0, font: { size: 12 }, ...place };
 }
 
 function axis(title: string): Trace {

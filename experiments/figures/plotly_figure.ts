@@ -26,7 +26,7 @@ const MOST_ERROR_BARS = 24;
  * Draws a figure.
  *
  * @param figure What to draw.
- * @param options Caption and place of the legend.
+ * @param options Caption and heading.
  * @returns Data and layout.
  */
 export function plotlyFigure(figure: Figure, options: LayoutOptions = {}): PlotlyFigure {

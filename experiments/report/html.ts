@@ -4,13 +4,17 @@
  * @module
  */
 
+/** Characters from which on the text of a cell may take several lines. */
+const LONG_TEXT = 48;
+
 /**
- * Makes a text safe between tags and in quoted attributes.
+ * Makes a text safe between tags and in quoted attributes; a number keeps its % on its line.
  *
  * @param text Any text.
  */
 export function escapeHtml(text: string): string {
-  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;")
+  return text.replaceAll(/(\d) %/g, "$1\u00a0%").replaceAll("&", "&amp;").replaceAll("<", "&lt;")
+    .replaceAll(">", "&gt;")
     .replaceAll('"', "&quot;");
 }
 
@@ -41,6 +45,9 @@ export function escapeScript(source: string): string {
  */
 export function cell(value: string | number | null, format: (value: number) => string): string {
   if (value === null) return "<td>–</td>";
-  if (typeof value === "string") return `<td>${escapeHtml(value)}</td>`;
+  if (typeof value === "string") {
+    const name = value.length > LONG_TEXT ? ' class="long"' : "";
+    return `<td${name}>${escapeHtml(value)}</td>`;
+  }
   return `<td class="number">${escapeHtml(format(value))}</td>`;
 }

@@ -13,10 +13,20 @@
     };
   }
 
+  /** Room for the legend's rows, beside what the plot itself takes. */
+  function heightFor(data, layout) {
+    if (!layout.showlegend) return isNarrow ? 320 : 400;
+    const named = data.filter((trace) => trace.showlegend !== false).length;
+    const entries = named + layout.shapes.filter((shape) => shape.showlegend).length;
+    return isNarrow ? 300 + 19 * entries : 390 + 20 * Math.ceil(entries / 3);
+  }
+
   async function drawFigures() {
     const figures = JSON.parse(document.getElementById("figures").textContent);
     for (const { id, data, layout } of figures) {
-      await Plotly.newPlot(document.getElementById(id), data, layoutFor(layout), {
+      const place = document.getElementById(id);
+      place.style.height = `${heightFor(data, layout)}px`;
+      await Plotly.newPlot(place, data, layoutFor(layout), {
         responsive: true,
         displaylogo: false,
         displayModeBar: isNarrow ? false : "hover",

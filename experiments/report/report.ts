@@ -69,7 +69,7 @@ function figureData(records: readonly ResultRecord[]): string {
   const figures = records.flatMap((record) =>
     record.figures.map((figure) => ({ id: figureId(record, figure.name), figure }))
   );
-  const draw = (figure: Figure): PlotlyFigure => plotlyFigure(figure, { legend: "bottom" });
+  const draw = (figure: Figure): PlotlyFigure => plotlyFigure(figure, { isBare: true });
   const share = FIGURE_BYTES / Math.max(1, figures.length);
   return JSON.stringify(
     figures.map(({ id, figure }) => ({ id, ...draw(slimFigure(figure, share)) })),

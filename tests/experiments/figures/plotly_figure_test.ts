@@ -33,7 +33,7 @@ Deno.test({
     const { plotly, close } = await loadPlotly();
     try {
       for (const figure of SAMPLE_FIGURES) {
-        for (const options of [{ caption: "n = 3." }, { legend: "bottom" } as const]) {
+        for (const options of [{ caption: "n = 3." }, { isBare: true }]) {
           const { data, layout } = plotlyFigure(figure, options);
           const faults = plotly.validate(data, layout);
           assert.equal(faults, undefined, `${figure.name}: ${JSON.stringify(faults)}`);
