@@ -9,13 +9,7 @@
  */
 
 import { VALUE_VECTORS, type WeightFormat } from "./weight_format.ts";
-import {
-  type BlockNames,
-  planeTypes,
-  quadExpression,
-  quadVector,
-  weightHelpers,
-} from "./weight_source.ts";
+import { planeTypes, quadExpression, quadVector, weightHelpers } from "./weight_source.ts";
 
 /** How a matrix product is cut up. */
 export interface MatmulTile {
@@ -150,32 +144,54 @@ function entryPoint(format: WeightFormat, tile: MatmulTile): string {
       `  ${range(tile.panels).map((p) => `var c${m}_${p} = 0.0;`).join(" ")}`
     ),
     `  for (var block = ${isSplit ? "thread / 8u" : "0u"}; block < blocks; block += ${slices}u) {`,
-    ...loadActivations(tile).map((line) => `    ${line}`),
-    ...loadScales(format, tile).map((line) => `    ${line}`),
-    ...range(8).flatMap((quad) => multiplyQuad(format, tile, quad)).map((line) => `    ${line}`),
-    ...(tile.variant === "workgroup" ? ["    workgroupBarrier();  // before the next block"] : []),
+    ...multiplyBlock(format, tile).map((line) => `    ${line}`),
     "  }",
     ...(isSplit ? reduceSlices(tile) : finishAll(tile, groupPanels)),
     "}",
   ].join("\n");
 }
 
-function loadActivations(tile: MatmulTile): readonly string[] {
-  const { rows, threads } = tile;
-  switch (tile.variant) {
-    case "subgroup":
-      return range(rows).map((m) => `let a${m} = input[row${m} + block * 8u + lane];`);
-    case "workgroup":
-      return [
-        `for (var i = thread; i < ${rows * 8}u; i += ${threads}u) {`,
-        "  let row = min(first_row + i / 8u, params.rows - 1u);",
-        "  activations[i] = input[row * stride + block * 8u + i % 8u];",
-        "}",
-        "workgroupBarrier();",
-      ];
-    case "split":
-      return [];
+/** Multiplies 32 columns: `w` are weights, four at a time, `c` the sums. */
+function multiplyBlock(format: WeightFormat, tile: MatmulTile): readonly string[] {
+  const rows = range(tile.rows);
+  const quads = range(8);
+  const scales = loadScales(format, tile);
+  if (tile.variant === "subgroup") {
+    // A software adapter loads lane by lane: fetching one row ahead hides that behind the row before.
+    const weights = quads.flatMap((quad) => quadWeights(format, tile, quad));
+    const ahead = (m: number) => m < tile.rows ? [loadRow(m)] : [];
+    return [
+      ...scales,
+      ...weights,
+      ...ahead(0),
+      ...rows.flatMap((m) => [...ahead(m + 1), ...quads.map((quad) => addProducts(tile, m, quad))]),
+    ];
   }
+  const products = quads.flatMap((quad) => [
+    ...quadWeights(format, tile, quad),
+    ...rows.map((m) => addProducts(tile, m, quad)),
+  ]);
+  if (tile.variant === "split") return [...scales, ...products];
+  return [
+    ...fillActivations(tile),
+    ...scales,
+    ...products,
+    "workgroupBarrier();  // before the activations are replaced",
+  ];
+}
+
+function loadRow(row: number): string {
+  return `let a${row} = input[row${row} + block * 8u + lane];`;
+}
+
+function fillActivations({ rows, threads }: MatmulTile): readonly string[] {
+  return [
+    `for (var i = thread; i < ${rows * 8}u; i += ${threads}u) {`,
+    "  let row = min(first_row + i / 8u, params.rows - 1u);",
+    "  activations[i] = input[row * stride + block * 8u + i % 8u];",
+    "}",
+    "workgroupBarrier();",
+  ];
 }
 
 function activation(tile: MatmulTile, row: number, quad: number): string {
@@ -199,26 +215,24 @@ function loadScales(format: WeightFormat, tile: MatmulTile): readonly string[] {
   ]);
 }
 
-/** Multiplies four columns: weights of every panel first, then one activation row after the other. */
-function multiplyQuad(format: WeightFormat, tile: MatmulTile, quad: number): readonly string[] {
+/** Declares the weights of four columns of every panel. */
+function quadWeights(format: WeightFormat, tile: MatmulTile, quad: number): readonly string[] {
   const vector = quadVector(format, quad);
   const isNewVector = quad === 0 || vector !== quadVector(format, quad - 1);
-  const names = (p: number): BlockNames => ({
-    values: `v${p}_${vector}`,
-    scale: `s${p}`,
-    high: `h${p}`,
-  });
   const panels = range(tile.panels);
   return [
     ...(isNewVector ? panels.map((p) => loadVector(format, p, vector)) : []),
-    "{",
-    ...panels.map((p) => `  let w${p} = ${quadExpression(format, quad, names(p))};`),
-    ...range(tile.rows).map((m) => {
-      const sums = panels.map((p) => `c${m}_${p} += dot(a, w${p});`);
-      return `  { let a = ${activation(tile, m, quad)}; ${sums.join(" ")} }`;
+    ...panels.map((p) => {
+      const names = { values: `v${p}_${vector}`, scale: `s${p}`, high: `h${p}` };
+      return `let w${quad}_${p} = ${quadExpression(format, quad, names)};`;
     }),
-    "}",
   ];
+}
+
+/** Adds the products of four columns of one activation row with every panel. */
+function addProducts(tile: MatmulTile, row: number, quad: number): string {
+  const sums = range(tile.panels).map((p) => `c${row}_${p} += dot(a, w${quad}_${p});`);
+  return `{ let a = ${activation(tile, row, quad)}; ${sums.join(" ")} }`;
 }
 
 function loadVector(format: WeightFormat, panel: number, vector: number): string {
