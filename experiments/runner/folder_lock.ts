@@ -20,7 +20,11 @@ export async function lockFolder(folder: string): Promise<AsyncDisposable> {
   await ensureFolder(folder);
   const path = join(folder, "lock");
   const file = await openLock(path);
-  if (!await file.tryLock(true)) {
+  const isFree = await file.tryLock(true).catch((cause) => {
+    file.close();
+    throw fileError("lock", path, cause);
+  });
+  if (!isFree) {
     file.close();
     const holder = (await readFile(path, "utf8").catch(() => "")).trim();
     throw new DataError(
