@@ -6,6 +6,7 @@
 
 import { checkInteger } from "../core/check.ts";
 import type { Device, DeviceBuffer } from "../gpu/device.ts";
+import type { KeyFormat } from "../kernels/attention_input.ts";
 
 /** Sizes of a cache. */
 export interface CacheShape {
@@ -19,11 +20,13 @@ export interface CacheShape {
   readonly capacity: number;
   /** Sequences held side by side. */
   readonly sequences: number;
+  /** How keys are stored; `f16` if left out. Values are always halves. */
+  readonly keyFormat?: KeyFormat;
 }
 
-/** Keys (after RoPE) and values of one layer, halves packed in pairs, [sequences, kvHeads, capacity, headDim / 2]. */
+/** Keys and values of one layer, [sequences, kvHeads, capacity, headDim]; halves are packed in pairs. */
 export interface LayerCache {
-  /** Keys. */
+  /** Keys, after RoPE. */
   readonly keys: DeviceBuffer;
   /** Values. */
   readonly values: DeviceBuffer;
@@ -35,18 +38,20 @@ export interface FullCache extends Disposable {
   readonly shape: CacheShape;
   /** One entry per layer. */
   readonly layers: readonly LayerCache[];
-  /** Bytes of all its buffers. */
+  /** Bytes of all its buffers that exist. */
   readonly byteLength: number;
+  /** Frees the buffers of one layer; they must not be used any more. */
+  releaseLayer(layer: number): void;
 }
 
 /**
- * Bytes of a complete cache in 16-bit storage: 2 * layers * kvHeads * headDim * capacity * sequences * 2.
+ * Bytes of a complete cache: layers * kvHeads * headDim * capacity * sequences, times 2 for values and 2 or 4 for keys.
  *
  * @param shape Sizes of the cache.
  * @returns Bytes, keys and values together.
  */
 export function fullCacheBytes(shape: CacheShape): number {
-  return 4 * shape.layers * shape.kvHeads * shape.headDim * shape.capacity * shape.sequences;
+  return shape.layers * layerElements(shape) * (2 + keyBytes(shape));
 }
 
 /**
@@ -58,25 +63,40 @@ export function fullCacheBytes(shape: CacheShape): number {
  * @throws {RangeError} If a layer does not fit one binding of the device.
  */
 export function createFullCache(device: Device, shape: CacheShape): FullCache {
-  const layerBytes = fullCacheBytes({ ...shape, layers: 1 }) / 2;
+  const elements = layerElements(shape);
+  const layerKeyBytes = elements * keyBytes(shape);
   checkInteger("create a KV cache", "bytes of one layer's keys", {
-    value: layerBytes,
+    value: layerKeyBytes,
     min: 4,
     max: device.info.maxBindingBytes,
   });
   const layers = Array.from({ length: shape.layers }, (_, layer) => ({
-    keys: device.createBuffer(`keys of layer ${layer}`, layerBytes),
-    values: device.createBuffer(`values of layer ${layer}`, layerBytes),
+    keys: device.createBuffer(`keys of layer ${layer}`, layerKeyBytes),
+    values: device.createBuffer(`values of layer ${layer}`, 2 * elements),
   }));
+  const held = new Set(layers.keys());
+  const releaseLayer = (layer: number) => {
+    held.delete(layer);
+    layers[layer]?.keys[Symbol.dispose]();
+    layers[layer]?.values[Symbol.dispose]();
+  };
   return {
     shape,
     layers,
-    byteLength: 2 * layerBytes * shape.layers,
+    get byteLength() {
+      return held.size * fullCacheBytes({ ...shape, layers: 1 });
+    },
+    releaseLayer,
     [Symbol.dispose]() {
-      for (const { keys, values } of layers) {
-        keys[Symbol.dispose]();
-        values[Symbol.dispose]();
-      }
+      for (const layer of layers.keys()) releaseLayer(layer);
     },
   };
+}
+
+function layerElements(shape: CacheShape): number {
+  return shape.kvHeads * shape.headDim * shape.capacity * shape.sequences;
+}
+
+function keyBytes(shape: CacheShape): number {
+  return shape.keyFormat === "f32" ? 4 : 2;
 }

@@ -28,6 +28,8 @@ export interface SessionOptions {
   readonly accumulate?: boolean;
   /** Whether each head sees only what `setVisible` names. */
   readonly masked?: boolean;
+  /** Whether keys are cached in 32 bits, for attention that is close to the original's; in 16 if left out. */
+  readonly exactKeys?: boolean;
 }
 
 /** What one prefill should yield. */
@@ -82,11 +84,12 @@ export class Session implements Disposable {
     this.#chunk = Math.min(options.chunk ?? 128, capacity);
     this.#lengths = new Array<number>(sequences).fill(0);
     const table = rotationTable(config, capacity);
+    const keyFormat = options.exactKeys ? "f32" : "f16";
     this.#state = {
       device,
       config,
       weights: model.weights,
-      cache: stack.use(createFullCache(device, { ...config, capacity, sequences })),
+      cache: stack.use(createFullCache(device, { ...config, capacity, sequences, keyFormat })),
       workspace: stack.use(createWorkspace(device, config, {
         rows: Math.max(this.#chunk, sequences),
         logitRows: Math.max(LOGIT_ROWS, sequences),

@@ -72,7 +72,11 @@ export async function traceAttention(
   const heads = chosenHeads(model, options.heads ?? "none");
   checkBytes(model, tokens.length, { ...options, heads: heads.length });
   const capture = new Capture(heads, tokens.length);
-  using session = new Session(model, { capacity: tokens.length, accumulate });
+  using session = new Session(model, {
+    capacity: tokens.length,
+    accumulate,
+    exactKeys: true,
+  });
   const checkpoints: Float32Array[] = [];
   const parts = partsOf(tokens.length, accumulate ? options.checkpoints ?? [] : []);
   for (const [start, end] of parts) {

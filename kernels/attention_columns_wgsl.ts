@@ -8,6 +8,7 @@
  */
 
 import type { KernelContract } from "../gpu/kernel.ts";
+import type { KeyFormat } from "./attention_input.ts";
 import {
   bindingsText,
   type HandOut,
@@ -35,6 +36,8 @@ export interface ColumnsVariant {
   readonly subgroupSize: number;
   /** New tokens of each sequence. */
   readonly rowsPerSequence: number;
+  /** How keys are stored; `f16` if left out. */
+  readonly keyFormat?: KeyFormat | undefined;
 }
 
 /** How much one workgroup of a kernel whose lanes own keys does at a time. */
@@ -98,6 +101,8 @@ export interface ColumnsOptions {
   readonly laneKeys: number;
   /** Queries loaded together; at most the lanes. */
   readonly tileRows: number;
+  /** How keys are stored; `f16` if left out. */
+  readonly keyFormat?: KeyFormat | undefined;
   /** Storage bindings. */
   readonly bindings: Readonly<Record<string, string>>;
   /** Fields of `Params`. */
@@ -168,10 +173,11 @@ ${isMap ? mapText(options) : sumsText(options)}
 }
 
 function columnsHeader(options: ColumnsOptions): string {
-  const { name, bindings, isMap } = options;
+  const { name, bindings, isMap, keyFormat } = options;
   return headerText({
     name,
     bindings,
+    keyFormat,
     summary: isMap
       ? "attention of one query head, row by row"
       : "attention that each key receives from the rows of a step, added to what is there",
@@ -188,15 +194,17 @@ function columnsHeader(options: ColumnsOptions): string {
 
 /** The scale and the change to base 2 go into the key, once. */
 function keyText(options: ColumnsOptions, column: number): string {
-  const pieces = options.headDim / 8;
-  return `let key${column} = block + ${column}u * LANES + lane;
-let key_start${column} = (first_key + min(key${column}, seen - 1u)) * (FOURS / 2u);
-${
-    repeat(pieces, (piece) =>
-      `let packed${column}_${piece} = keys[key_start${column} + ${piece}u];
+  const fours = options.headDim / 4;
+  const halves = (piece: number) =>
+    `let packed${column}_${piece} = keys[key_start${column} / 2u + ${piece}u];
 let k${column}_${2 * piece} = low_half(packed${column}_${piece}) * (params.scale * LOG2_E);
-let k${column}_${2 * piece + 1} = high_half(packed${column}_${piece}) * (params.scale * LOG2_E);`)
-  }`;
+let k${column}_${2 * piece + 1} = high_half(packed${column}_${piece}) * (params.scale * LOG2_E);`;
+  const exact = (four: number) =>
+    `let k${column}_${four} =
+  bitcast<vec4f>(keys[key_start${column} + ${four}u]) * (params.scale * LOG2_E);`;
+  return `let key${column} = block + ${column}u * LANES + lane;
+let key_start${column} = (first_key + min(key${column}, seen - 1u)) * FOURS;
+${options.keyFormat === "f32" ? repeat(fours, exact) : repeat(fours / 2, halves)}`;
 }
 
 function sumsText(options: ColumnsOptions): string {

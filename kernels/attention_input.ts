@@ -10,6 +10,12 @@
 import { checkInteger } from "../core/check.ts";
 import type { BufferWindow, DeviceBuffer } from "../gpu/device.ts";
 
+/**
+ * How a cache stores keys. Keys of some models are so large that rounding them to halves moves scores by a tenth; where
+ * attention itself is the result they stay as they are.
+ */
+export type KeyFormat = "f16" | "f32";
+
 /** Sizes of one attention step. */
 export interface AttentionShape {
   /** Sequences in the step. */
@@ -28,6 +34,8 @@ export interface AttentionShape {
   readonly kvHeads: number;
   /** Elements of a head; a multiple of 8. */
   readonly headDim: number;
+  /** How keys are stored; `f16` if left out. Values are always halves. */
+  readonly keyFormat?: KeyFormat;
   /** Whether `visible` is looked at; false if left out. */
   readonly isMasked?: boolean;
   /** Factor before the softmax; `1 / sqrt(headDim)` if left out. */
@@ -118,7 +126,7 @@ export interface AttentionInputBuffers {
   readonly state: DeviceBuffer | BufferWindow;
   /** Rows of query, key and value heads, f32 [rows, stride]. */
   readonly qkv: DeviceBuffer | BufferWindow;
-  /** Packed halves [sequences, kvHeads, capacity, headDim / 2]. */
+  /** Packed halves [sequences, kvHeads, capacity, headDim / 2], or the bits of as many f32 as there are halves. */
   readonly keys: DeviceBuffer | BufferWindow;
   /** Bit set of visible positions, u32 [queryHeads, ceil(capacity / 32)]; read only with `isMasked`. */
   readonly visible?: DeviceBuffer | BufferWindow;
@@ -156,6 +164,8 @@ export interface AttentionRow {
   readonly head: number;
   /** Elements of a head. */
   readonly headDim: number;
+  /** How keys are stored; `f16` if left out. */
+  readonly keyFormat?: KeyFormat | undefined;
 }
 
 /**
@@ -166,6 +176,18 @@ export interface AttentionRow {
  */
 export function unpackHalves(words: Uint32Array): Float16Array {
   return new Float16Array(words.buffer as ArrayBuffer, words.byteOffset, 2 * words.length);
+}
+
+/**
+ * Views stored keys as numbers.
+ *
+ * @param words Contents of the buffer of keys.
+ * @param format How they are stored; `f16` if left out.
+ * @returns The elements.
+ */
+export function unpackKeys(words: Uint32Array, format?: KeyFormat): Float16Array | Float32Array {
+  if (format !== "f32") return unpackHalves(words);
+  return new Float32Array(words.buffer as ArrayBuffer, words.byteOffset, words.length);
 }
 
 /**
@@ -192,7 +214,7 @@ export function rowPlace(
  *
  * @param run The step.
  * @param at Sequence in the cache, query head and head size.
- * @returns Index of the first half.
+ * @returns Index of the first element.
  */
 export function headStart(
   run: Pick<AttentionRun, "params">,
@@ -207,14 +229,14 @@ export function headStart(
  * Computes the scores of one row against the keys it may see.
  *
  * @param run The step.
- * @param at Row, head and head size.
+ * @param at Row, head, head size, and how keys are stored.
  * @returns Scores of positions 0 to the row's own; minus infinity where `visible` hides a key.
  */
 export function rowScores(run: AttentionRun, at: AttentionRow): Float64Array {
   const { buffers: { qkv, visible }, params } = run;
   const { row, head, headDim } = at;
   const { sequence, position } = rowPlace(run, row);
-  const keys = unpackHalves(run.buffers.keys);
+  const keys = unpackKeys(run.buffers.keys, at.keyFormat);
   const first = headStart(run, { sequence, head, headDim });
   const query = qkv.subarray(row * params.stride + head * headDim);
   const scores = new Float64Array(position + 1);

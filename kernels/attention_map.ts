@@ -87,18 +87,19 @@ export interface MapPlace {
  * @throws {RangeError} If there is no variant for the head size.
  */
 export function attentionMap(variant: ColumnsVariant): Kernel<AttentionMapContract> {
-  const { headDim } = variant;
+  const { headDim, keyFormat } = variant;
   checkHeadDim(headDim);
   const lanes = handOut(variant.subgroupSize);
   const tile = columnsTile(variant, lanes);
   const stem = tile.tileRows > 1 ? "attention_map_rows" : "attention_map";
-  const name = variantName(stem, { headDim, handOut: lanes });
+  const name = variantName(stem, { headDim, handOut: lanes, keyFormat });
   const contract: AttentionMapContract = {
     name,
     wgsl: columnsText({
       name,
       headDim,
       handOut: lanes,
+      keyFormat,
       ...tile,
       bindings: ATTENTION_MAP_BINDINGS,
       params: ATTENTION_MAP_PARAMS,
@@ -109,14 +110,17 @@ export function attentionMap(variant: ColumnsVariant): Kernel<AttentionMapContra
     params: ATTENTION_MAP_PARAMS,
     ...queryMemory(variant, lanes),
   };
-  return defineKernel(contract, (run) => attentionMapReference(run, headDim));
+  return defineKernel(contract, (run) => attentionMapReference(run, { headDim, keyFormat }));
 }
 
-function attentionMapReference(run: KernelRun<AttentionMapContract>, headDim: number): void {
+function attentionMapReference(
+  run: KernelRun<AttentionMapContract>,
+  variant: Pick<ColumnsVariant, "headDim" | "keyFormat">,
+): void {
   const { buffers: { log_sum, output }, params: { rows, head, map_stride, map_offset } } = run;
   for (let row = 0; row < rows; row++) {
     const attention = new Float64Array(map_stride);
-    const scores = rowScores(run, { row, head, headDim }).subarray(0, map_stride);
+    const scores = rowScores(run, { row, head, ...variant }).subarray(0, map_stride);
     scores.forEach((score, key) => {
       attention[key] = Math.exp(score - log_sum[head * rows + row]!);
     });
@@ -153,9 +157,10 @@ export function attentionMapCommand(
 }
 
 /** Variants for the tests that compare contracts with WGSL. */
-export function contractSamples(): Kernel<AttentionMapContract>[] {
+export function attentionMapSamples(): Kernel<AttentionMapContract>[] {
   return [
     attentionMap({ headDim: 64, subgroupSize: 8, rowsPerSequence: 1 }),
     attentionMap({ headDim: 128, subgroupSize: 0, rowsPerSequence: 128 }),
+    attentionMap({ headDim: 64, subgroupSize: 0, rowsPerSequence: 128, keyFormat: "f32" }),
   ];
 }

@@ -69,18 +69,19 @@ export interface AttentionSumsBuffers extends AttentionInputBuffers {
  * @throws {RangeError} If there is no variant for the head size.
  */
 export function attentionSums(variant: ColumnsVariant): Kernel<AttentionSumsContract> {
-  const { headDim } = variant;
+  const { headDim, keyFormat } = variant;
   checkHeadDim(headDim);
   const lanes = handOut(variant.subgroupSize);
   const tile = columnsTile(variant, lanes);
   const stem = tile.tileRows > 1 ? "attention_sums_rows" : "attention_sums";
-  const name = variantName(stem, { headDim, handOut: lanes });
+  const name = variantName(stem, { headDim, handOut: lanes, keyFormat });
   const contract: AttentionSumsContract = {
     name,
     wgsl: columnsText({
       name,
       headDim,
       handOut: lanes,
+      keyFormat,
       ...tile,
       bindings: ATTENTION_SUMS_BINDINGS,
       params: ATTENTION_PARAMS,
@@ -91,10 +92,13 @@ export function attentionSums(variant: ColumnsVariant): Kernel<AttentionSumsCont
     params: ATTENTION_PARAMS,
     ...queryMemory(variant, lanes),
   };
-  return defineKernel(contract, (run) => attentionSumsReference(run, headDim));
+  return defineKernel(contract, (run) => attentionSumsReference(run, { headDim, keyFormat }));
 }
 
-function attentionSumsReference(run: KernelRun<AttentionSumsContract>, headDim: number): void {
+function attentionSumsReference(
+  run: KernelRun<AttentionSumsContract>,
+  variant: Pick<ColumnsVariant, "headDim" | "keyFormat">,
+): void {
   const { buffers: { log_sum, sums }, params } = run;
   const { rows, rows_per_sequence, query_heads, capacity } = params;
   for (let head = 0; head < query_heads; head++) {
@@ -103,7 +107,7 @@ function attentionSumsReference(run: KernelRun<AttentionSumsContract>, headDim: 
       const received = new Float64Array(capacity);
       for (let row = first; row < first + rows_per_sequence; row++) {
         const logSum = log_sum[head * rows + row]!;
-        rowScores(run, { row, head, headDim }).forEach((score, key) => {
+        rowScores(run, { row, head, ...variant }).forEach((score, key) => {
           received[key]! += Math.exp(score - logSum);
         });
       }
@@ -137,10 +141,11 @@ export function attentionSumsCommand(
 }
 
 /** Variants for the tests that compare contracts with WGSL. */
-export function contractSamples(): Kernel<AttentionSumsContract>[] {
+export function attentionSumsSamples(): Kernel<AttentionSumsContract>[] {
   return [
     attentionSums({ headDim: 64, subgroupSize: 8, rowsPerSequence: 1 }),
     attentionSums({ headDim: 128, subgroupSize: 8, rowsPerSequence: 128 }),
     attentionSums({ headDim: 64, subgroupSize: 0, rowsPerSequence: 128 }),
+    attentionSums({ headDim: 64, subgroupSize: 8, rowsPerSequence: 128, keyFormat: "f32" }),
   ];
 }

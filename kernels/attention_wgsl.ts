@@ -7,6 +7,8 @@
  * @module
  */
 
+import type { KeyFormat } from "./attention_input.ts";
+
 /** How the vectors that all lanes need reach them. */
 export interface HandOut {
   /** Lanes of a workgroup; also those of a subgroup if `isSubgroup`. */
@@ -34,19 +36,23 @@ export function handOut(subgroupSize: number): HandOut {
 }
 
 /**
- * Names the variant of a kernel, as in `flash_attention_subgroup_64`.
+ * Names the variant of a kernel, as in `flash_attention_subgroup8_64` or `flash_attention_f32_keys_64`.
  *
  * @param stem Name of the kernel family.
- * @param headDim Elements of a head.
- * @param lanes How vectors are handed out.
+ * @param options Elements of a head, how vectors are handed out, and how keys are stored.
  * @returns Entry point and label.
  */
 export function variantName(
   stem: string,
-  options: { readonly headDim: number; readonly handOut: HandOut },
+  options: {
+    readonly headDim: number;
+    readonly handOut: HandOut;
+    readonly keyFormat?: KeyFormat | undefined;
+  },
 ): string {
-  const { headDim, handOut } = options;
-  return `${stem}${handOut.isSubgroup ? `_subgroup${handOut.lanes}` : ""}_${headDim}`;
+  const { headDim, handOut, keyFormat } = options;
+  const keys = keyFormat === "f32" ? "_f32_keys" : "";
+  return `${stem}${keys}${handOut.isSubgroup ? `_subgroup${handOut.lanes}` : ""}_${headDim}`;
 }
 
 /** Repeats a line of WGSL. */
@@ -94,12 +100,14 @@ export function bindingsText(
   }).join("");
 }
 
+const EXACT_KEYS_NOTE = "bits of f32[sequences, kv_heads, capacity, head size], after RoPE";
+
 /** What the buffers hold, for the headers of generated kernels. */
 const BUFFER_NOTES: Readonly<Record<string, string>> = {
   state: "u32: first sequence of the step, then the cached tokens of each sequence",
   qkv: "f32[rows, stride], query heads first, after RoPE",
   keys: "f16x2[sequences, kv_heads, capacity, head size / 2], after RoPE",
-  values: "f16x2, same shape as keys",
+  values: "f16x2[sequences, kv_heads, capacity, head size / 2]",
   visible: "bits[query_heads, visible_words], one per position; read if is_masked is 1",
   log_sum: "f32[query_heads, rows], log-sum-exp of each row's scores",
 };
@@ -116,6 +124,8 @@ export interface HeaderOptions {
   readonly bindings: Readonly<Record<string, string>>;
   /** What its own buffers hold, by name. */
   readonly notes: Readonly<Record<string, string>>;
+  /** How keys are stored; `f16` if left out. */
+  readonly keyFormat?: KeyFormat | undefined;
   /** File of the twin. */
   readonly twin: string;
 }
@@ -127,7 +137,8 @@ export interface HeaderOptions {
  * @returns WGSL text.
  */
 export function headerText(options: HeaderOptions): string {
-  const notes = { ...BUFFER_NOTES, ...options.notes };
+  const notes: Record<string, string> = { ...BUFFER_NOTES, ...options.notes };
+  if (options.keyFormat === "f32") notes.keys = EXACT_KEYS_NOTE;
   const buffers = (use: string, label: string) =>
     Object.entries(options.bindings).filter(([, binding]) => binding.startsWith(use))
       .map(([name], index) => `// ${index === 0 ? label : "      "}  ${name}: ${notes[name]}\n`)

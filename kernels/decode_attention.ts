@@ -20,6 +20,7 @@ import {
   checkHeadDim,
   headStart,
   inputBuffers,
+  type KeyFormat,
   rowPlace,
   rowScores,
   unpackHalves,
@@ -69,21 +70,28 @@ function decodeTile(headDim: number, isSubgroup: boolean): FlashTile {
     : { laneRows: 1, keys: 2, tileKeys: headDim > 128 ? 8 : 16 };
 }
 
+/** What a variant is made for. */
+export interface DecodeVariant {
+  /** Elements of a head. */
+  readonly headDim: number;
+  /** Lanes of a subgroup, 0 where there are none. */
+  readonly subgroupSize: number;
+  /** How keys are stored; `f16` if left out. */
+  readonly keyFormat?: KeyFormat | undefined;
+}
+
 /**
- * Makes the variant of the kernel for a head size and a device.
+ * Makes a variant of the kernel.
  *
- * @param headDim Elements of a head.
- * @param subgroupSize Lanes of a subgroup, 0 where there are none.
+ * @param variant What it is made for.
  * @returns The kernel.
  * @throws {RangeError} If there is no variant for the head size.
  */
-export function decodeAttention(
-  headDim: number,
-  subgroupSize: number,
-): Kernel<DecodeAttentionContract> {
+export function decodeAttention(variant: DecodeVariant): Kernel<DecodeAttentionContract> {
+  const { headDim, subgroupSize, keyFormat } = variant;
   checkHeadDim(headDim);
   const lanes = handOut(subgroupSize);
-  const name = variantName("decode_attention", { headDim, handOut: lanes });
+  const name = variantName("decode_attention", { headDim, handOut: lanes, keyFormat });
   const tile = decodeTile(headDim, lanes.isSubgroup);
   const contract: DecodeAttentionContract = {
     name,
@@ -91,6 +99,7 @@ export function decodeAttention(
       name,
       headDim,
       handOut: lanes,
+      keyFormat,
       ...tile,
       bindings: DECODE_ATTENTION_BINDINGS,
       params: DECODE_ATTENTION_PARAMS,
@@ -104,13 +113,15 @@ export function decodeAttention(
   const tileRows = lanes.lanes * tile.laneRows;
   return defineKernel(
     contract,
-    (run) => decodeAttentionReference(run, { headDim, tileRows, tileKeys: tile.tileKeys }),
+    (run) =>
+      decodeAttentionReference(run, { headDim, keyFormat, tileRows, tileKeys: tile.tileKeys }),
   );
 }
 
 /** Sizes that decide which keys belong to a split. */
 interface SplitSizes {
   readonly headDim: number;
+  readonly keyFormat: KeyFormat | undefined;
   readonly tileRows: number;
   readonly tileKeys: number;
 }
@@ -120,12 +131,12 @@ function decodeAttentionReference(
   sizes: SplitSizes,
 ): void {
   const { buffers, params } = run;
-  const { headDim } = sizes;
+  const { headDim, keyFormat } = sizes;
   const values = unpackHalves(buffers.values);
   for (let row = 0; row < params.rows; row++) {
     const { sequence } = rowPlace(run, row);
     for (let head = 0; head < params.query_heads; head++) {
-      const scores = rowScores(run, { row, head, headDim });
+      const scores = rowScores(run, { row, head, headDim, keyFormat });
       const first = headStart(run, { sequence, head, headDim });
       const length = splitLength(run, { row, head, sizes });
       for (let split = 0; split < params.splits; split++) {
@@ -237,7 +248,7 @@ export function decodeAttentionCommands(
   const rows = shape.sequences * shape.rowsPerSequence;
   return [
     dispatch({
-      kernel: decodeAttention(shape.headDim, info.subgroupSize),
+      kernel: decodeAttention({ ...shape, subgroupSize: info.subgroupSize }),
       buffers: { ...inputBuffers(buffers), values, partial },
       params: { ...attentionParams(shape), splits },
       grid: decodeAttentionGrid(shape, { splits, subgroupSize: info.subgroupSize }),
@@ -274,6 +285,10 @@ export function decodeAttentionGrid(
 }
 
 /** Variants for the tests that compare contracts with WGSL. */
-export function contractSamples(): Kernel<DecodeAttentionContract>[] {
-  return [decodeAttention(64, 8), decodeAttention(128, 0)];
+export function decodeAttentionSamples(): Kernel<DecodeAttentionContract>[] {
+  return [
+    decodeAttention({ headDim: 64, subgroupSize: 8 }),
+    decodeAttention({ headDim: 128, subgroupSize: 0 }),
+    decodeAttention({ headDim: 64, subgroupSize: 0, keyFormat: "f32" }),
+  ];
 }

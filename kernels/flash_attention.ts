@@ -16,6 +16,7 @@ import {
   checkHeadDim,
   headStart,
   inputBuffers,
+  type KeyFormat,
   logSumExp,
   rowPlace,
   rowScores,
@@ -47,7 +48,7 @@ export interface FlashAttentionContract extends KernelContract {
 
 /** Buffers of `flash_attention`. */
 export interface FlashAttentionBuffers extends AttentionInputBuffers {
-  /** Packed halves, as `keys`. */
+  /** Packed halves [sequences, kvHeads, capacity, headDim / 2]. */
   readonly values: DeviceBuffer | BufferWindow;
   /** Attention output, f32 [rows, outputStride], heads side by side. */
   readonly output: DeviceBuffer | BufferWindow;
@@ -91,6 +92,8 @@ export interface FlashVariant {
   readonly subgroupSize: number;
   /** Rows of a KV head: new tokens times query heads of the group. */
   readonly rows: number;
+  /** How keys are stored; `f16` if left out. */
+  readonly keyFormat?: KeyFormat | undefined;
 }
 
 /**
@@ -101,18 +104,19 @@ export interface FlashVariant {
  * @throws {RangeError} If there is no variant for the head size.
  */
 export function flashAttention(variant: FlashVariant): Kernel<FlashAttentionContract> {
-  const { headDim, subgroupSize, rows } = variant;
+  const { headDim, subgroupSize, rows, keyFormat } = variant;
   checkHeadDim(headDim);
   const lanes = handOut(subgroupSize);
   const tile = flashTile(headDim, { lanes, rows });
   const stem = tile.laneRows > 1 ? "flash_attention_rows" : "flash_attention";
-  const name = variantName(stem, { headDim, handOut: lanes });
+  const name = variantName(stem, { headDim, handOut: lanes, keyFormat });
   const contract: FlashAttentionContract = {
     name,
     wgsl: flashText({
       name,
       headDim,
       handOut: lanes,
+      keyFormat,
       ...tile,
       bindings: FLASH_ATTENTION_BINDINGS,
       params: ATTENTION_PARAMS,
@@ -123,7 +127,7 @@ export function flashAttention(variant: FlashVariant): Kernel<FlashAttentionCont
     params: ATTENTION_PARAMS,
     ...keyValueMemory({ headDim, tileKeys: tile.tileKeys, lanes }),
   };
-  return defineKernel(contract, (run) => flashAttentionReference(run, headDim));
+  return defineKernel(contract, (run) => flashAttentionReference(run, { headDim, keyFormat }));
 }
 
 /**
@@ -142,13 +146,17 @@ export function keyValueMemory(
   };
 }
 
-function flashAttentionReference(run: KernelRun<FlashAttentionContract>, headDim: number): void {
+function flashAttentionReference(
+  run: KernelRun<FlashAttentionContract>,
+  variant: Pick<FlashVariant, "headDim" | "keyFormat">,
+): void {
   const { buffers, params } = run;
+  const { headDim } = variant;
   const values = unpackHalves(buffers.values);
   for (let row = 0; row < params.rows; row++) {
     const { sequence } = rowPlace(run, row);
     for (let head = 0; head < params.query_heads; head++) {
-      const scores = rowScores(run, { row, head, headDim });
+      const scores = rowScores(run, { row, head, ...variant });
       const logSum = logSumExp(scores);
       const first = headStart(run, { sequence, head, headDim });
       const output = new Float64Array(headDim);
@@ -204,7 +212,8 @@ export function flashVariant(
   shape: AttentionShape,
 ): FlashVariant {
   const rows = shape.rowsPerSequence * shape.queryHeads / shape.kvHeads;
-  return { headDim: shape.headDim, subgroupSize: info.subgroupSize, rows };
+  const { headDim, keyFormat } = shape;
+  return { headDim, subgroupSize: info.subgroupSize, rows, keyFormat };
 }
 
 /**
@@ -224,10 +233,12 @@ export function flashAttentionGrid(
 }
 
 /** Variants for the tests that compare contracts with WGSL. */
-export function contractSamples(): Kernel<FlashAttentionContract>[] {
+export function flashAttentionSamples(): Kernel<FlashAttentionContract>[] {
   return [
     flashAttention({ headDim: 64, subgroupSize: 8, rows: 7 }),
     flashAttention({ headDim: 128, subgroupSize: 8, rows: 896 }),
     flashAttention({ headDim: 64, subgroupSize: 0, rows: 7 }),
+    flashAttention({ headDim: 64, subgroupSize: 8, rows: 896, keyFormat: "f32" }),
+    flashAttention({ headDim: 64, subgroupSize: 0, rows: 7, keyFormat: "f32" }),
   ];
 }

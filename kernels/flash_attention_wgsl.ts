@@ -8,6 +8,7 @@
  * @module
  */
 
+import type { KeyFormat } from "./attention_input.ts";
 import {
   bindingsText,
   type HandOut,
@@ -31,6 +32,8 @@ export interface FlashOptions {
   readonly headDim: number;
   /** How keys and values reach all lanes. */
   readonly handOut: HandOut;
+  /** How keys are stored; `f16` if left out. */
+  readonly keyFormat?: KeyFormat | undefined;
   /** Query rows of each lane. */
   readonly laneRows: number;
   /** Keys between two rescalings of the output; a power of two up to 32. */
@@ -80,10 +83,11 @@ ${repeat(options.laneRows, (row) => resultText(options, row))}
 }
 
 function flashHeader(options: FlashOptions): string {
-  const { name, bindings, isSplit } = options;
+  const { name, bindings, isSplit, keyFormat } = options;
   return headerText({
     name,
     bindings,
+    keyFormat,
     summary: isSplit
       ? "attention of each row to a part of the keys it may see"
       : "attention of each row to the keys up to its own position",
@@ -101,15 +105,24 @@ function flashHeader(options: FlashOptions): string {
 }
 
 function tilesOf(options: FlashOptions): [TileVectors, TileVectors] {
-  const tile = (name: string, buffer: string): TileVectors => ({
+  const { tileKeys: count, headDim } = options;
+  const row = (key: string) => `(first_key + min(tile_key + ${key}, end - 1u))`;
+  const halves = (name: string, buffer: string): TileVectors => ({
     name,
-    count: options.tileKeys,
-    pieces: options.headDim / 8,
+    count,
+    pieces: headDim / 8,
     isHalves: true,
-    load: (key, part) =>
-      `${buffer}[(first_key + min(tile_key + ${key}, end - 1u)) * (FOURS / 2u) + ${part}]`,
+    load: (key, part) => `${buffer}[${row(key)} * (FOURS / 2u) + ${part}]`,
   });
-  return [tile("key", "keys"), tile("value", "values")];
+  const exactKeys: TileVectors = {
+    name: "key",
+    count,
+    pieces: headDim / 4,
+    isHalves: false,
+    load: (key, part) => `bitcast<vec4f>(keys[${row(key)} * FOURS + ${part}])`,
+  };
+  const keys = options.keyFormat === "f32" ? exactKeys : halves("key", "keys");
+  return [keys, halves("value", "values")];
 }
 
 function placeText(options: FlashOptions): string {

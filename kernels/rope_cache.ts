@@ -8,7 +8,7 @@
 import { checkInteger } from "../core/check.ts";
 import { type BufferWindow, type Command, type DeviceBuffer, dispatch } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
-import { rowPlace, unpackHalves } from "./attention_input.ts";
+import { type KeyFormat, rowPlace, unpackHalves, unpackKeys } from "./attention_input.ts";
 import wgsl from "./rope_cache.wgsl" with { type: "text" };
 
 const WORKGROUP_SIZE = 64;
@@ -26,7 +26,7 @@ export const ROPE_CACHE_CONTRACT = {
     keys: "write u32",
     values: "write u32",
   },
-  constants: { WORKGROUP_SIZE, HEAD_DIM: 64 },
+  constants: { WORKGROUP_SIZE, HEAD_DIM: 64, HAS_F32_KEYS: 0 },
   params: {
     rows: "u32",
     rows_per_sequence: "u32",
@@ -47,9 +47,9 @@ export const ropeCache: Kernel<typeof ROPE_CACHE_CONTRACT> = defineKernel(
 );
 
 function rotateAndStore(run: KernelRun<typeof ROPE_CACHE_CONTRACT>): void {
-  const { buffers, constants: { HEAD_DIM: headDim }, params } = run;
+  const { buffers, constants: { HEAD_DIM: headDim, HAS_F32_KEYS }, params } = run;
   const { query_heads, kv_heads, capacity } = params;
-  const keys = unpackHalves(buffers.keys);
+  const keys = unpackKeys(buffers.keys, HAS_F32_KEYS === 1 ? "f32" : "f16");
   const values = unpackHalves(buffers.values);
   for (let row = 0; row < params.rows; row++) {
     const { sequence, position } = rowPlace({ buffers, params }, row);
@@ -111,6 +111,8 @@ export interface RopeCacheShape {
   readonly kvHeads: number;
   /** Elements of a head; a multiple of 4 up to 256. */
   readonly headDim: number;
+  /** How keys are stored; `f16` if left out. */
+  readonly keyFormat?: KeyFormat;
   /** Added to the mean square of a head; needed with norm weights. */
   readonly epsilon?: number;
 }
@@ -127,9 +129,9 @@ export interface RopeCacheBuffers {
   readonly k_norm?: DeviceBuffer | BufferWindow;
   /** Rows of query, key and value heads, f32 [rows, stride]; queries are rotated in place. */
   readonly qkv: DeviceBuffer | BufferWindow;
-  /** Packed halves [sequences, kvHeads, capacity, headDim / 2]. */
+  /** Packed halves [sequences, kvHeads, capacity, headDim / 2], or the bits of as many f32 as there are halves. */
   readonly keys: DeviceBuffer | BufferWindow;
-  /** Packed halves, as `keys`. */
+  /** Packed halves [sequences, kvHeads, capacity, headDim / 2]. */
   readonly values: DeviceBuffer | BufferWindow;
 }
 
@@ -165,7 +167,7 @@ export function ropeCacheCommand(buffers: RopeCacheBuffers, shape: RopeCacheShap
       keys,
       values,
     },
-    constants: { HEAD_DIM: headDim },
+    constants: { HEAD_DIM: headDim, HAS_F32_KEYS: shape.keyFormat === "f32" ? 1 : 0 },
     params: {
       rows: sequences * rowsPerSequence,
       rows_per_sequence: rowsPerSequence,

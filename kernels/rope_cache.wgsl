@@ -6,12 +6,14 @@
 //         q_norm    f32[HEAD_DIM], weights of the norm of query heads; read if has_norm is 1
 //         k_norm    f32[HEAD_DIM], the same of key heads
 // writes  qkv       f32[rows, stride]: query, key and value heads; queries are rotated in place
-//         keys      f16x2[sequences, kv_heads, capacity, HEAD_DIM / 2], after rotation
-//         values    same shape as keys
+//         keys      f16x2[sequences, kv_heads, capacity, HEAD_DIM / 2], after rotation; the bits of
+//                   f32[sequences, kv_heads, capacity, HEAD_DIM] if HAS_F32_KEYS is 1
+//         values    f16x2[sequences, kv_heads, capacity, HEAD_DIM / 2]
 // twin    rope_cache.ts
 
 override WORKGROUP_SIZE: u32 = 64;  // threads; at least HEAD_DIM / 4
 override HEAD_DIM: u32 = 64;        // elements; a multiple of 4
+override HAS_F32_KEYS: u32 = 0;     // whether keys are stored as they are
 
 struct Params {
   rows: u32,
@@ -88,6 +90,12 @@ fn rope_cache(
       if (is_value) {
         values[word] = pack2x16float(x.xy);
         values[word + head_lanes] = pack2x16float(x.zw);
+      } else if (HAS_F32_KEYS == 1u) {
+        let bits = bitcast<vec4u>(x);
+        keys[2u * word] = bits.x;
+        keys[2u * word + 1u] = bits.y;
+        keys[2u * (word + head_lanes)] = bits.z;
+        keys[2u * (word + head_lanes) + 1u] = bits.w;
       } else {
         keys[word] = pack2x16float(x.xy);
         keys[word + head_lanes] = pack2x16float(x.zw);

@@ -256,6 +256,7 @@ function attentionShape(state: ForwardState, step: StepShape): AttentionShape {
     queryHeads: config.queryHeads,
     kvHeads: config.kvHeads,
     headDim: config.headDim,
+    ...(cache.shape.keyFormat && { keyFormat: cache.shape.keyFormat }),
     isMasked: taps.visible !== undefined,
     scale: attentionScale(config),
   };

@@ -9,6 +9,7 @@ import { seededRandom } from "../../core/random.ts";
 import {
   attentionParams,
   type AttentionShape,
+  type KeyFormat,
   logSumExp,
   rowScores,
 } from "../../kernels/attention_input.ts";
@@ -34,6 +35,8 @@ export interface AttentionCase {
   readonly spare?: number;
   /** Whether a random half of the positions is hidden. */
   readonly isMasked?: boolean;
+  /** How keys are stored; `f16` if left out. */
+  readonly keyFormat?: KeyFormat;
 }
 
 /** Shapes that every attention kernel is tested with: 1, primes, around a workgroup, real models. */
@@ -47,6 +50,8 @@ export const ATTENTION_CASES: readonly AttentionCase[] = [
   { queryHeads: 14, kvHeads: 2, headDim: 64, rowsPerSequence: 1, cached: [127, 0], isMasked: true },
   { queryHeads: 12, kvHeads: 2, headDim: 128, rowsPerSequence: 32, cached: [40] },
   { queryHeads: 32, kvHeads: 8, headDim: 128, rowsPerSequence: 1, cached: [300], isMasked: true },
+  { queryHeads: 14, kvHeads: 2, headDim: 64, rowsPerSequence: 33, cached: [9], keyFormat: "f32" },
+  { queryHeads: 3, kvHeads: 1, headDim: 24, rowsPerSequence: 1, cached: [70, 2], keyFormat: "f32" },
 ];
 
 /** Arrays of a case. */
@@ -76,11 +81,12 @@ export function shapeOf(sizes: AttentionCase): AttentionShape {
     stride: (queryHeads + 2 * kvHeads) * headDim + 32,
     outputStride: queryHeads * headDim + 32,
     isMasked: sizes.isMasked ?? false,
+    ...(sizes.keyFormat && { keyFormat: sizes.keyFormat }),
   };
 }
 
 /**
- * Makes random inputs; keys and values are multiples of 1/64, which halves hold exactly.
+ * Makes random inputs; halves are multiples of 1/64, which they hold exactly.
  *
  * @param sizes The case.
  * @param seed Seed.
@@ -107,7 +113,11 @@ export function attentionArrays(sizes: AttentionCase, seed = 1): AttentionArrays
   return {
     state: Uint32Array.of(firstSequence, ...new Array(firstSequence).fill(0), ...cached),
     qkv: Float32Array.from({ length: rows * shape.stride }, () => 4 * random() - 2),
-    keys: halves(cacheLength),
+    keys: sizes.keyFormat === "f32"
+      ? new Uint32Array(
+        Float32Array.from({ length: cacheLength }, () => 2 * random() - 1).buffer,
+      )
+      : halves(cacheLength),
     values: halves(cacheLength),
     visible,
   };
@@ -166,7 +176,8 @@ export function logSums(sizes: AttentionCase, arrays: AttentionArrays): Float32A
   const run = { buffers: arrays, params: attentionParams(shape) };
   return Float32Array.from({ length: shape.queryHeads * rows }, (_, index) => {
     const head = Math.floor(index / rows);
-    return logSumExp(rowScores(run, { row: index % rows, head, headDim: shape.headDim }));
+    const { headDim, keyFormat } = shape;
+    return logSumExp(rowScores(run, { row: index % rows, head, headDim, keyFormat }));
   });
 }
 

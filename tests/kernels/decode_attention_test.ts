@@ -39,7 +39,7 @@ for (const subgroupSize of SUBGROUP_SIZES) {
       async fn() {
         const shape = shapeOf(sizes);
         const rows = shape.sequences * shape.rowsPerSequence;
-        const kernel = decodeAttention(shape.headDim, subgroupSize);
+        const kernel = decodeAttention({ ...shape, subgroupSize });
         const run = {
           buffers: {
             ...attentionArrays(sizes),
@@ -100,7 +100,7 @@ async function decodeOn(
 }
 
 for (const backend of testBackends) {
-  for (const index of [2, 6, 8]) {
+  for (const index of [2, 6, 8, 10]) {
     Deno.test(`decodeAttentionCommands() give the same whole and in parts, case ${index}, ${backend}`, async () => {
       const [whole, wholeSum, shape] = await decodeOn(backend, { index, splits: 1 });
       const [parts, partsSum] = await decodeOn(backend, { index, splits: 5 });

@@ -20,6 +20,7 @@ interface Case {
   readonly cached: readonly number[];
   readonly firstSequence?: number;
   readonly hasNorm?: boolean;
+  readonly hasF32Keys?: boolean;
 }
 
 const cases: Case[] = [
@@ -30,6 +31,7 @@ const cases: Case[] = [
   { queryHeads: 12, kvHeads: 2, headDim: 128, rowsPerSequence: 1, cached: [31] },
   { queryHeads: 16, kvHeads: 8, headDim: 128, rowsPerSequence: 3, cached: [2], hasNorm: true },
   { queryHeads: 3, kvHeads: 1, headDim: 24, rowsPerSequence: 5, cached: [1, 9], hasNorm: true },
+  { queryHeads: 4, kvHeads: 2, headDim: 24, rowsPerSequence: 3, cached: [6, 0], hasF32Keys: true },
 ];
 
 /** Cosines and sines of the usual frequencies. */
@@ -60,10 +62,10 @@ function ropeRun(sizes: Case): RopeRun {
       q_norm: Float32Array.from({ length: headDim }, uniform),
       k_norm: Float32Array.from({ length: headDim }, uniform),
       qkv: Float32Array.from({ length: rows * stride }, uniform),
-      keys: new Uint32Array(words).fill(0x7bff7bff),
+      keys: new Uint32Array(sizes.hasF32Keys ? 2 * words : words).fill(0x7bff7bff),
       values: new Uint32Array(words).fill(0x7bff7bff),
     },
-    constants: { HEAD_DIM: headDim },
+    constants: { HEAD_DIM: headDim, HAS_F32_KEYS: sizes.hasF32Keys ? 1 : 0 },
     params: {
       rows,
       rows_per_sequence: rowsPerSequence,
@@ -76,6 +78,11 @@ function ropeRun(sizes: Case): RopeRun {
     },
     grid: ropeCacheGrid({ ...sizes, sequences: cached.length }),
   };
+}
+
+/** Views words as f32; the filling of what is not written becomes one large number. */
+function floatsOf(words: Uint32Array): Float32Array {
+  return new Float32Array(words.buffer as ArrayBuffer, words.byteOffset, words.length);
 }
 
 /** Halves differ by at most one step of their own where the two roundings of f32 fall on different sides. */
@@ -96,7 +103,10 @@ for (const sizes of cases) {
       const actual = await runKernel(ropeCache, run);
       const expected = await runReference(ropeCache, run);
       assertClose(actual.qkv, expected.qkv, { terms: sizes.headDim + 4, magnitude: 2 });
-      assertHalvesClose(actual.keys, expected.keys);
+      if (sizes.hasF32Keys) {
+        const [keys, twinKeys] = [actual, expected].map((arrays) => floatsOf(arrays.keys));
+        assertClose(keys!, twinKeys!, { terms: sizes.headDim + 4, magnitude: 2 });
+      } else assertHalvesClose(actual.keys, expected.keys);
       assertHalvesClose(actual.values, expected.values);
     },
   });
