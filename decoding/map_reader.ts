@@ -31,7 +31,11 @@ export class MapReader implements Disposable {
   readonly #device: Device;
   #buffer: DeviceBuffer | undefined;
 
-  /** @param device Where maps are computed. */
+  /**
+   * Starts with no memory.
+   *
+   * @param device Where maps are computed.
+   */
   constructor(device: Device) {
     this.#device = device;
   }

@@ -25,6 +25,8 @@ export class StepRunner implements Disposable {
   #decodeRecording: Promise<Recording> | undefined;
 
   /**
+   * Records nothing yet; what a step needs is recorded when it first runs.
+   *
    * @param state Model and buffers.
    * @param chunk Rows of the steps whose recordings are kept.
    */

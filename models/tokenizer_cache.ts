@@ -23,6 +23,7 @@ interface WordCache {
  * Replaces the word cache of a tokenizer.
  *
  * @param tokenizer Tokenizer of the library; those without merges are left as they are.
+ * @internal
  */
 export function replaceWordCache(tokenizer: Tokenizer): void {
   const { model } = tokenizer;
