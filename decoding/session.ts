@@ -11,9 +11,11 @@ import { rotationTable } from "../models/rotation.ts";
 import { createTaps } from "../models/taps.ts";
 import type { ForwardState } from "../models/transformer.ts";
 import { createWorkspace } from "../models/workspace.ts";
-import { checkFinite, checkTokens } from "./checks.ts";
+import { checkTokens } from "./checks.ts";
+import { readLogits } from "./logits.ts";
 import { type HeadSelection, type MapBlock, MapReader } from "./map_reader.ts";
 import { StepRunner } from "./step_runner.ts";
+import { readTokens, writeLengths } from "./step_tokens.ts";
 import { clearSums, readSums, writeVisible } from "./tap_access.ts";
 
 /** Sizes and extras of a session. */
@@ -44,6 +46,8 @@ export interface PrefillOptions {
   readonly heads?: HeadSelection;
   /** Receives each wanted map, some rows at a time. */
   readonly onMap?: (block: MapBlock) => void;
+  /** Factor on the attention of each row relative to the next one's where it is summed; 1 if left out. */
+  readonly rowDecay?: number;
   /** Called after each chunk with the tokens done so far. */
   readonly onProgress?: (tokens: number) => void;
   /** Stops between chunks with the signal's reason. */
@@ -110,6 +114,16 @@ export class Session implements Disposable {
     return this.#lengths;
   }
 
+  /** Model and buffers, for drivers that run steps of their own; see `step_tokens.ts`. */
+  get forward(): ForwardState {
+    return this.#state;
+  }
+
+  /** Counts one token of every sequence that a driver has run. */
+  advance(): void {
+    this.#lengths.forEach((length, sequence) => this.#lengths[sequence] = length + 1);
+  }
+
   /** Bytes of keys and values. */
   get cacheBytes(): number {
     return this.#state.cache.byteLength;
@@ -136,9 +150,9 @@ export class Session implements Disposable {
       const isLast = done + rows === tokens.length;
       this.#writeState(sequence, start + done);
       await this.#runLayers({ sequence, start: start + done, rows }, options);
-      if (logits === "all") await this.#readLogits({ first: 0, rows }, options);
+      if (logits === "all") await this.#computeLogits({ first: 0, rows }, options);
       if (isLast && logits === "last") {
-        await this.#readLogits({ first: rows - 1, rows: 1 }, options);
+        await this.#computeLogits({ first: rows - 1, rows: 1 }, options);
       }
       if (isLast && logits !== "none") {
         await this.#runner.choose({ sequences: 1, rowsPerSequence: rows });
@@ -162,11 +176,11 @@ export class Session implements Disposable {
     const longest = Math.max(...this.#lengths);
     checkInteger("decode", "steps", { value: steps, min: 1, max: capacity - longest - 1 });
     const before = [...this.#lengths];
-    this.#writeAllStates();
+    writeLengths(this);
     for (let done = 0; done < steps; done += STEPS_PER_SUBMIT) {
       await this.#runner.decode(Math.min(STEPS_PER_SUBMIT, steps - done));
     }
-    const chosen = await this.#readTokens();
+    const chosen = await readTokens(this);
     this.#lengths.forEach((length, sequence) => this.#lengths[sequence] = length + steps);
     return before.map((length, sequence) => {
       const first = sequence * capacity + length + 1;
@@ -182,7 +196,7 @@ export class Session implements Disposable {
    */
   async nextTokens(): Promise<number[]> {
     const { capacity } = this.#state.workspace.shape;
-    const tokens = await this.#readTokens();
+    const tokens = await readTokens(this);
     const next = this.#lengths.map((length, sequence) => tokens[sequence * capacity + length]!);
     return checkChosen(Uint32Array.from(next));
   }
@@ -229,9 +243,9 @@ export class Session implements Disposable {
     this.#owned.dispose();
   }
 
-  async #runLayers(chunk: Chunk, { heads, onMap }: PrefillOptions): Promise<void> {
+  async #runLayers(chunk: Chunk, { heads, onMap, rowDecay = 1 }: PrefillOptions): Promise<void> {
     const step = { sequences: 1, rowsPerSequence: chunk.rows };
-    if (!heads) return await this.#runner.layers(step);
+    if (!heads) return await this.#runner.layers(step, rowDecay);
     const rows = { firstQuery: chunk.start, queries: chunk.rows };
     await this.#runner.embedding(step);
     for (let layer = 0; layer < this.model.config.layers; layer++) {
@@ -245,27 +259,17 @@ export class Session implements Disposable {
   }
 
   /** Computes logits of some rows of the last chunk; the final one stays on the device for `choose`. */
-  async #readLogits(
+  async #computeLogits(
     { first, rows }: { readonly first: number; readonly rows: number },
     { onLogits }: PrefillOptions,
   ): Promise<void> {
-    const { vocabulary } = this.model.config;
-    const { workspace: { strides, logits }, device } = this.#state;
     let done = 0;
     while (done < rows) {
       // The last row comes alone, as row 0, which is where `choose` looks for it.
       const count = Math.min(LOGIT_ROWS, Math.max(1, rows - 1 - done));
       await this.#runner.logits({ rows: count, rowStep: 1, rowOffset: first + done });
       done += count;
-      if (!onLogits) continue;
-      const padded = new Float32Array(await device.read(logits, 0, 4 * count * strides.logits));
-      const values = new Float32Array(count * vocabulary);
-      for (let row = 0; row < count; row++) {
-        const from = row * strides.logits;
-        values.set(padded.subarray(from, from + vocabulary), row * vocabulary);
-      }
-      checkFinite("logits", values);
-      onLogits(values);
+      if (onLogits) onLogits(await readLogits(this.#state, count));
     }
   }
 
@@ -273,15 +277,6 @@ export class Session implements Disposable {
     const { device, workspace: { state } } = this.#state;
     device.write(state, 0, Uint32Array.of(sequence));
     device.write(state, 4 * (1 + sequence), Uint32Array.of(length));
-  }
-
-  #writeAllStates(): void {
-    const { device, workspace: { state } } = this.#state;
-    device.write(state, 0, Uint32Array.of(0, ...this.#lengths));
-  }
-
-  async #readTokens(): Promise<Uint32Array> {
-    return new Uint32Array(await this.#state.device.read(this.#state.workspace.tokens));
   }
 }
 

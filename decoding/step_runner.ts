@@ -10,9 +10,9 @@ import {
   embeddingStep,
   type ForwardState,
   type HeadRows,
+  type LayerOptions,
   layerStep,
   logitsStep,
-  type MapTarget,
   type StepShape,
 } from "../models/transformer.ts";
 
@@ -35,15 +35,15 @@ export class StepRunner implements Disposable {
     this.#chunk = chunk;
   }
 
-  /** Runs embedding and all layers. */
-  async layers(step: StepShape): Promise<void> {
-    const isKept = step.sequences === 1 && step.rowsPerSequence === this.#chunk;
-    if (isKept) {
-      this.#chunkRecordings ??= this.#recordLayers(step, this.#kept);
+  /** Runs embedding and all layers; `rowDecay` as in `LayerOptions`. */
+  async layers(step: StepShape, rowDecay = 1): Promise<void> {
+    const isChunk = step.sequences === 1 && step.rowsPerSequence === this.#chunk;
+    if (isChunk && rowDecay === 1) {
+      this.#chunkRecordings ??= this.#recordLayers(step, { owner: this.#kept, rowDecay });
       return this.#submitEach(await this.#chunkRecordings);
     }
-    using stack = new DisposableStack();
-    this.#submitEach(await this.#recordLayers(step, stack));
+    using owner = new DisposableStack();
+    this.#submitEach(await this.#recordLayers(step, { owner, rowDecay }));
   }
 
   /** Looks the step's tokens up. */
@@ -52,10 +52,7 @@ export class StepRunner implements Disposable {
   }
 
   /** Runs one layer, with the attention maps wanted of it. */
-  async layer(
-    step: StepShape,
-    options: { readonly layer: number; readonly maps?: MapTarget },
-  ): Promise<void> {
+  async layer(step: StepShape, options: LayerOptions): Promise<void> {
     await this.#once(`layer ${options.layer}`, layerStep(this.#state, step, options));
   }
 
@@ -81,13 +78,16 @@ export class StepRunner implements Disposable {
     this.#kept.dispose();
   }
 
-  async #recordLayers(step: StepShape, owner: DisposableStack): Promise<Recording[]> {
+  async #recordLayers(
+    step: StepShape,
+    { owner, rowDecay }: { readonly owner: DisposableStack; readonly rowDecay: number },
+  ): Promise<Recording[]> {
     const { device, config } = this.#state;
     const recordings = [
       owner.use(await device.record("embedding", embeddingStep(this.#state, step))),
     ];
     for (let layer = 0; layer < config.layers; layer++) {
-      const commands = layerStep(this.#state, step, { layer });
+      const commands = layerStep(this.#state, step, { layer, rowDecay });
       recordings.push(owner.use(await device.record(`layer ${layer}`, commands)));
     }
     return recordings;

@@ -59,6 +59,20 @@ export interface MapTarget {
   readonly stride: number;
 }
 
+/** What a layer's step does beyond, or instead of, causal attention to its whole cache. */
+export interface LayerOptions {
+  /** Index of the layer. */
+  readonly layer: number;
+  /** Attention maps wanted of it. */
+  readonly maps?: MapTarget;
+  /** Commands that take the place of attention. */
+  readonly attention?: readonly Command[];
+  /** Commands that look at the layer's queries, keys and log-sum-exp right after attention. */
+  readonly watch?: readonly Command[];
+  /** Factor on the attention of each row relative to the next one's where it is summed; 1 if left out. */
+  readonly rowDecay?: number;
+}
+
 /** Which rows of a step get logits. */
 export interface HeadRows {
   /** How many. */
@@ -95,20 +109,21 @@ export function embeddingStep(state: ForwardState, step: StepShape): Command[] {
  *
  * @param state Model and buffers.
  * @param step Rows of the step.
- * @param options Index of the layer, and the attention maps wanted of it.
+ * @param options Index of the layer, and what differs from plain causal attention.
  * @returns Commands in order.
  */
 export function layerStep(
   state: ForwardState,
   step: StepShape,
-  options: { readonly layer: number; readonly maps?: MapTarget },
+  options: LayerOptions,
 ): Command[] {
   const { workspace } = state;
   const weights = state.weights.layers[options.layer]!;
   const rows = step.sequences * step.rowsPerSequence;
   return [
     ...attentionInputStep(state, step, options.layer),
-    ...attentionStep(state, step, options),
+    ...(options.attention ?? attentionStep(state, step, options)),
+    ...(options.watch ?? []),
     ...linearStep(state, {
       projections: weights.output,
       input: [workspace.heads, workspace.strides.heads],
@@ -188,7 +203,7 @@ function attentionInputStep(state: ForwardState, step: StepShape, layer: number)
 function attentionStep(
   state: ForwardState,
   step: StepShape,
-  { layer, maps }: { readonly layer: number; readonly maps?: MapTarget },
+  { layer, maps, rowDecay = 1 }: LayerOptions,
 ): Command[] {
   const { device: { info }, workspace, taps } = state;
   const { keys, values } = state.cache.layers[layer]!;
@@ -205,7 +220,10 @@ function attentionStep(
       buffers: { ...attention, ...(workspace.partial && { partial: workspace.partial }) },
     });
   if (sums) {
-    commands.push(attentionSumsCommand(info, { shape, buffers: { ...read, log_sum, sums } }));
+    const buffers = { ...read, log_sum, sums };
+    commands.push(
+      attentionSumsCommand(info, { shape, buffers, ...(rowDecay !== 1 && { rowDecay }) }),
+    );
   }
   maps?.heads.forEach((head, index) =>
     commands.push(attentionMapCommand(info, {
@@ -246,7 +264,14 @@ function mlpStep(state: ForwardState, layer: number, rows: number): Command[] {
   ];
 }
 
-function attentionShape(state: ForwardState, step: StepShape): AttentionShape {
+/**
+ * Sizes of a step's attention.
+ *
+ * @param state Model and buffers.
+ * @param step Rows of the step.
+ * @returns What attention kernels are told.
+ */
+export function attentionShape(state: ForwardState, step: StepShape): AttentionShape {
   const { config, workspace, cache, taps } = state;
   return {
     ...step,
