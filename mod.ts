@@ -14,7 +14,7 @@ export * from "./gpu/mod.ts";
 export * from "./analysis/mod.ts";
 export * from "./cache/mod.ts";
 export { POLICIES } from "./cache/policies/mod.ts";
-export { type LoadOptions, loadModel, type Model } from "./models/load.ts";
+export { loadModel, type LoadOptions, type Model } from "./models/load.ts";
 export type { ModelConfig, RopeScaling } from "./models/config.ts";
 export * from "./models/tokenizer.ts";
 export * from "./decoding/session.ts";

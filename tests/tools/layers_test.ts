@@ -53,3 +53,15 @@ Deno.test("layers rule leaves the files above the layers alone", () => {
   assertEquals(problems("tools/x.ts", 'import "../experiments/x.ts";'), []);
   assertEquals(problems("mod.ts", 'export * from "./core/x.ts";'), []);
 });
+
+Deno.test("layers rule keeps plug-in files apart and lets them use helpers", () => {
+  const source = 'import { x } from "./fig1c.ts"; import type { Y } from "./experiment.ts";';
+  assertEquals(problems("experiments/fig1b.ts", source), [
+    "layers/plugins-apart: Cannot import ./fig1c.ts: plug-in files of experiments do not import each other",
+  ]);
+  assertEquals(problems("experiments/experiment.ts", source), []);
+  assertEquals(
+    problems("models/architectures/llama.ts", 'export * from "./qwen2.ts";').length,
+    1,
+  );
+});
