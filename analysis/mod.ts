@@ -12,6 +12,8 @@ export * from "./error_bound.ts";
 export * from "./head_match.ts";
 export * from "./head_saliency.ts";
 export * from "./null_match.ts";
+export * from "./quality.ts";
+export * from "./quality_text.ts";
 export * from "./saliency_shift.ts";
 export * from "./similarity.ts";
 export * from "./words.ts";
