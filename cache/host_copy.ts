@@ -1,0 +1,187 @@
+/**
+ * Keys and values of every token on the host: what the device gives up can be loaded again from here.
+ *
+ * @module
+ */
+
+import type { CacheShape } from "./full_cache.ts";
+import type { HeadPlace } from "./kv_store.ts";
+
+/** Tokens of a block; storage grows by one block of all heads at a time. */
+const BLOCK_TOKENS = 256;
+
+/** Packed halves of some tokens of a layer, [sequences, kvHeads, BLOCK_TOKENS, headDim / 2]. */
+interface Block {
+  readonly keys: Uint32Array;
+  readonly values: Uint32Array;
+}
+
+/** Keys and values of one layer as a full cache holds them, [sequences, kvHeads, capacity, headDim / 2]. */
+export interface LayerWords {
+  /** Keys, packed halves. */
+  readonly keys: Uint32Array<ArrayBuffer>;
+  /** Values, packed halves. */
+  readonly values: Uint32Array<ArrayBuffer>;
+}
+
+/** Where one head vector lies. */
+export interface HostRow {
+  /** Array that holds it. */
+  readonly words: Uint32Array;
+  /** Its first word. */
+  readonly start: number;
+}
+
+/** Complete copy of a cache, per layer [sequences, kvHeads, tokens, headDim / 2] words. */
+export class HostCopy {
+  readonly #shape: CacheShape;
+  readonly #rowWords: number;
+  readonly #lengths: number[];
+  /** Blocks of each layer; forgotten ones are absent. */
+  readonly #layers: (Block | undefined)[][];
+  #forgotten = 0;
+
+  /**
+   * Starts empty.
+   *
+   * @param shape Sizes of the cache.
+   * @param lengths Tokens of each sequence that `setLayer` will bring.
+   */
+  constructor(shape: CacheShape, lengths: readonly number[]) {
+    this.#shape = shape;
+    this.#rowWords = shape.headDim / 2;
+    this.#lengths = [...lengths];
+    this.#layers = Array.from({ length: shape.layers }, () => []);
+  }
+
+  /** Tokens of each sequence. */
+  get lengths(): readonly number[] {
+    return this.#lengths;
+  }
+
+  /** Bytes of the blocks that exist. */
+  get byteLength(): number {
+    const blocks = this.#layers.flat().filter((block) => block !== undefined);
+    return blocks.reduce((sum, { keys, values }) => sum + keys.byteLength + values.byteLength, 0);
+  }
+
+  /**
+   * Copies a layer of a full cache.
+   *
+   * @param layer Layer, from 0.
+   * @param words Its keys and values.
+   */
+  setLayer(layer: number, words: LayerWords): void {
+    const { sequences, kvHeads, capacity } = this.#shape;
+    const rowWords = this.#rowWords;
+    for (let sequence = 0; sequence < sequences; sequence++) {
+      const length = this.#lengths[sequence]!;
+      for (let first = 0; first < length; first += BLOCK_TOKENS) {
+        const block = this.#block(layer, first);
+        const count = Math.min(BLOCK_TOKENS, length - first) * rowWords;
+        for (let kvHead = 0; kvHead < kvHeads; kvHead++) {
+          const head = sequence * kvHeads + kvHead;
+          const from = (head * capacity + first) * rowWords;
+          const to = head * BLOCK_TOKENS * rowWords;
+          block.keys.set(words.keys.subarray(from, from + count), to);
+          block.values.set(words.values.subarray(from, from + count), to);
+        }
+      }
+    }
+  }
+
+  /**
+   * Appends one token to every sequence.
+   *
+   * @param words Packed halves [layers, keys and values, sequences, kvHeads, headDim / 2].
+   */
+  append(words: Uint32Array): void {
+    const { layers, sequences, kvHeads } = this.#shape;
+    const rowWords = this.#rowWords;
+    let from = 0;
+    for (let layer = 0; layer < layers; layer++) {
+      for (const kind of ["keys", "values"] as const) {
+        for (let head = 0; head < sequences * kvHeads; head++) {
+          const token = this.#lengths[Math.floor(head / kvHeads)]!;
+          const row = head * BLOCK_TOKENS + token % BLOCK_TOKENS;
+          const vector = words.subarray(from, from += rowWords);
+          this.#block(layer, token)[kind].set(vector, row * rowWords);
+        }
+      }
+    }
+    this.#lengths.forEach((length, sequence) => this.#lengths[sequence] = length + 1);
+  }
+
+  /**
+   * Finds a head vector.
+   *
+   * @param kind Keys or values.
+   * @param place KV head.
+   * @param token Position.
+   * @returns Where it lies; read it at once.
+   * @throws {RangeError} If the token was never there or was forgotten.
+   */
+  row(kind: "keys" | "values", place: HeadPlace, token: number): HostRow {
+    const block = this.#layers[place.layer]?.[Math.floor(token / BLOCK_TOKENS)];
+    const isHeld = token >= this.#forgotten && token < this.#lengths[place.sequence]!;
+    if (block === undefined || !isHeld) {
+      throw new RangeError(
+        `Cannot load ${kind} of layer ${place.layer}, KV head ${place.kvHead}, sequence ${place.sequence}: token ${token} must be on the host: current tokens are ${this.#forgotten} to ${
+          this.#lengths[place.sequence]! - 1
+        }`,
+      );
+    }
+    const head = place.sequence * this.#shape.kvHeads + place.kvHead;
+    const start = (head * BLOCK_TOKENS + token % BLOCK_TOKENS) * this.#rowWords;
+    return { words: block[kind], start };
+  }
+
+  /**
+   * Lays a layer out as a full cache holds it.
+   *
+   * @param layer Layer, from 0.
+   * @returns Its keys and values; zeros behind the end of each sequence.
+   * @throws {RangeError} If tokens were forgotten.
+   */
+  layer(layer: number): LayerWords {
+    const { sequences, kvHeads, capacity } = this.#shape;
+    const words = sequences * kvHeads * capacity * this.#rowWords;
+    const whole = { keys: new Uint32Array(words), values: new Uint32Array(words) };
+    for (let head = 0; head < sequences * kvHeads; head++) {
+      const place = { sequence: Math.floor(head / kvHeads), layer, kvHead: head % kvHeads };
+      for (let token = 0; token < this.#lengths[place.sequence]!; token++) {
+        for (const kind of ["keys", "values"] as const) {
+          const { words, start } = this.row(kind, place, token);
+          const vector = words.subarray(start, start + this.#rowWords);
+          whole[kind].set(vector, (head * capacity + token) * this.#rowWords);
+        }
+      }
+    }
+    return whole;
+  }
+
+  /** Forgets every token so far, for policies that drop for good and have on the device what they keep. */
+  forget(): void {
+    this.#forgotten = Math.min(...this.#lengths);
+    const blocks = Math.floor(this.#forgotten / BLOCK_TOKENS);
+    for (const layer of this.#layers) layer.fill(undefined, 0, Math.min(blocks, layer.length));
+  }
+
+  /**
+   * Forgets the end of a sequence.
+   *
+   * @param sequence Which one.
+   * @param length Tokens that remain.
+   */
+  rewind(sequence: number, length: number): void {
+    this.#lengths[sequence] = Math.min(length, this.#lengths[sequence]!);
+  }
+
+  #block(layer: number, token: number): Block {
+    const { sequences, kvHeads } = this.#shape;
+    const index = Math.floor(token / BLOCK_TOKENS);
+    const words = sequences * kvHeads * BLOCK_TOKENS * this.#rowWords;
+    const make = () => ({ keys: new Uint32Array(words), values: new Uint32Array(words) });
+    return this.#layers[layer]![index] ??= make();
+  }
+}

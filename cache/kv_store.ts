@@ -1,0 +1,168 @@
+/**
+ * What a decoder sees of the place where keys and values are kept under a policy.
+ *
+ * @module
+ */
+
+import type { CacheShape, LayerCache } from "./full_cache.ts";
+import type { Selection } from "./policy.ts";
+import type { SlotCounts } from "./slot_change.ts";
+
+/** Which KV head of a store. */
+export interface HeadPlace {
+  /** Sequence, from 0. */
+  readonly sequence: number;
+  /** Layer, from 0. */
+  readonly layer: number;
+  /** KV head of the layer, from 0. */
+  readonly kvHead: number;
+}
+
+/** Where the tokens of a selection lie, as rows of one head vector each. */
+export interface SelectionRows {
+  /** Row of each kept token in `keys` and in `values`, in list order. */
+  readonly kept: Uint32Array;
+  /** Row of each marginal token in `values`, in list order. */
+  readonly marginal: Uint32Array;
+}
+
+/** How a layer's buffers are divided. */
+export interface LayerSlots {
+  /** Rows of a KV head in `keys`; head h of sequence s starts at row (s * kvHeads + h) * fullSlots. */
+  readonly fullSlots: number;
+  /** Rows of a KV head in `values` behind those of all full slots. */
+  readonly valueSlots: number;
+  /** Slot that takes the newest token; absent where slot and position are the same. */
+  readonly writeSlot?: number;
+}
+
+/** What applying one plan to all KV heads changed; the newest token is not a load. */
+export interface Migration {
+  /** Tokens of the plan, over all KV heads. */
+  readonly planned: number;
+  /** Tokens of the plan that were not in the one before, the newest one included. */
+  readonly entered: number;
+  /** Share of the plan's tokens that were not in the one before. */
+  readonly churn: number;
+  /** Tokens that had a key or value before and now have none. */
+  readonly freed: number;
+  /** Tokens that had only their value and gained their key. */
+  readonly promoted: number;
+  /** Tokens that kept their value and gave up their key. */
+  readonly demoted: number;
+  /** Tokens of which something was loaded from the host because the device did not have it. */
+  readonly loadedTokens: number;
+  /** Bytes of keys loaded because the device did not have them. */
+  readonly keyBytes: number;
+  /** Bytes of values loaded because the device did not have them. */
+  readonly valueBytes: number;
+  /** Bytes of values that changed pools. */
+  readonly poolMoveBytes: number;
+  /** Bytes of keys and values that left the landing slot. */
+  readonly landingBytes: number;
+}
+
+/** Outcome of a plan. */
+export interface StepRows {
+  /** Rows of each selection, [sequences, layers, kvHeads]. */
+  readonly rows: readonly SelectionRows[];
+  /** What was moved. */
+  readonly migration: Migration;
+}
+
+/** Keys and values of a model under a policy. */
+export interface KvStore extends Disposable {
+  /** Sizes of the model and most tokens per sequence. */
+  readonly shape: CacheShape;
+  /** Buffers to bind, one entry per layer. */
+  readonly layers: readonly LayerCache[];
+  /** Bytes of keys and values on the device. */
+  readonly byteLength: number;
+  /** Bytes of keys and values on the host. */
+  readonly hostBytes: number;
+  /** Whether every step's selections must pass through `apply` before the step's attention. */
+  readonly needsPlan: boolean;
+  /** Tells how a layer's buffers are divided. */
+  slots(layer: number): LayerSlots;
+  /**
+   * Makes the device hold what a step needs.
+   *
+   * @param selections What each KV head keeps, [sequences, layers, kvHeads], or one for all heads of a layer,
+   *   [sequences, layers]; the newest token is the last kept one.
+   * @throws {RangeError} If a plan exceeds the pools or asks for what was dropped for good; nothing has changed then.
+   */
+  apply(selections: readonly Selection[]): StepRows;
+  /**
+   * Finds a token.
+   *
+   * @param place KV head.
+   * @param token Position.
+   * @returns Its row in `values`, and in `keys` if its key is held; undefined if the device does not hold it.
+   */
+  rowOf(place: HeadPlace, token: number): number | undefined;
+  /** Takes the newest token's key and value over once the step has been submitted. */
+  takeNewest(): Promise<void>;
+}
+
+/**
+ * Numbers the KV heads of a store.
+ *
+ * @param shape Sizes of the store.
+ * @param place A KV head.
+ * @returns Index in [sequences, layers, kvHeads].
+ */
+export function headIndex(
+  shape: Pick<CacheShape, "layers" | "kvHeads">,
+  place: HeadPlace,
+): number {
+  return (place.sequence * shape.layers + place.layer) * shape.kvHeads + place.kvHead;
+}
+
+/**
+ * Gives each KV head its selection.
+ *
+ * @param shape Sizes of the store.
+ * @param selections [sequences, layers, kvHeads] or [sequences, layers].
+ * @returns [sequences, layers, kvHeads].
+ * @throws {TypeError} If there are as many selections as for neither.
+ */
+export function selectionsPerHead(
+  shape: CacheShape,
+  selections: readonly Selection[],
+): readonly Selection[] {
+  const { sequences, layers, kvHeads } = shape;
+  const places = sequences * layers;
+  if (selections.length === places * kvHeads) return selections;
+  if (selections.length === places) {
+    return selections.flatMap((selection) => new Array<Selection>(kvHeads).fill(selection));
+  }
+  throw new TypeError(
+    `Cannot apply a plan: it must have a selection per KV head (${
+      places * kvHeads
+    }) or per layer (${places}): current value is ${selections.length}, and one per query head is a simulation for stores that hold every token`,
+  );
+}
+
+/**
+ * Sums a plan up.
+ *
+ * @param counts Counts over all KV heads.
+ * @param rowBytes Bytes of one head vector.
+ * @returns What was moved.
+ */
+export function migrationOf(counts: SlotCounts, rowBytes: number): Migration {
+  const { planned, entered, freed, promoted, demoted, loadedTokens } = counts;
+  return {
+    planned,
+    entered,
+    churn: planned === 0 ? 0 : entered / planned,
+    freed,
+    promoted,
+    demoted,
+    loadedTokens,
+    keyBytes: counts.loadedKeys * rowBytes,
+    valueBytes: counts.loadedValues * rowBytes,
+    poolMoveBytes: counts.poolMoves * rowBytes,
+    landingBytes: counts.landing * rowBytes,
+  };
+}

@@ -1,0 +1,115 @@
+/**
+ * A cache that holds every token on the device: a plan chooses what attention sees and is only accounted for.
+ *
+ * @see method section 9: the mode for software GPUs and for quality runs
+ * @module
+ */
+
+import type { CacheShape, FullCache, LayerCache } from "./full_cache.ts";
+import {
+  type HeadPlace,
+  type KvStore,
+  type LayerSlots,
+  migrationOf,
+  selectionsPerHead,
+  type StepRows,
+} from "./kv_store.ts";
+import type { Selection } from "./policy.ts";
+import { addCounts, noCounts, type PoolSize } from "./slot_change.ts";
+import { headTables, type SlotTable } from "./slots.ts";
+
+/** What a resident store accounts for. */
+export interface ResidentStoreOptions {
+  /** Whether what leaves a plan is gone (policies with candidates "kept"). */
+  readonly isPermanent?: boolean;
+  /** Most tokens that a plan may hold at a length; all if left out. */
+  readonly limit?: (layer: number, tokens: number) => PoolSize;
+}
+
+/** Wraps a full cache; a token's row is (sequence * kvHeads + kvHead) * capacity + token. */
+export class ResidentStore implements KvStore {
+  /** Sizes of the model and most tokens per sequence. */
+  readonly shape: CacheShape;
+  /** Buffers of the full cache. */
+  readonly layers: readonly LayerCache[];
+  /** Plans may stay on the device. */
+  readonly needsPlan = false;
+  /** Nothing lies on the host. */
+  readonly hostBytes = 0;
+  readonly #cache: FullCache;
+  readonly #options: ResidentStoreOptions;
+  #tables: readonly SlotTable[] | undefined;
+
+  /**
+   * Takes a cache over.
+   *
+   * @param cache Complete cache; disposed with the store.
+   * @param options Rules that plans are checked against.
+   */
+  constructor(cache: FullCache, options: ResidentStoreOptions = {}) {
+    this.shape = cache.shape;
+    this.layers = cache.layers;
+    this.#cache = cache;
+    this.#options = options;
+  }
+
+  /** Bytes of the full cache. */
+  get byteLength(): number {
+    return this.#cache.byteLength;
+  }
+
+  /** Every position has its slot. */
+  slots(): LayerSlots {
+    return { fullSlots: this.shape.capacity, valueSlots: 0 };
+  }
+
+  /** Finds the rows of a plan and counts what a tiered store would move; see {@linkcode KvStore.apply}. */
+  apply(selections: readonly Selection[]): StepRows {
+    const { layers, kvHeads, capacity, headDim } = this.shape;
+    const heads = selectionsPerHead(this.shape, selections);
+    const tables = this.#tables ??= this.#makeTables();
+    const layerOf = (index: number) => Math.floor(index / kvHeads) % layers;
+    heads.forEach((selection, index) => {
+      const tokens = (selection.kept.at(-1) ?? 0) + 1;
+      tables[index]!.check(selection, this.#options.limit?.(layerOf(index), tokens));
+    });
+    const counts = noCounts();
+    const rows = heads.map(({ kept, marginal }, index) => {
+      addCounts(counts, tables[index]!.apply({ kept, marginal }).counts);
+      const sequence = Math.floor(index / kvHeads / layers);
+      const first = (sequence * kvHeads + index % kvHeads) * capacity;
+      const toRow = (token: number) => first + token;
+      return { kept: kept.map(toRow), marginal: marginal.map(toRow) };
+    });
+    const logical = { ...counts, poolMoves: 0, landing: 0 };
+    return { rows, migration: migrationOf(logical, 2 * headDim) };
+  }
+
+  /**
+   * Finds a token.
+   *
+   * @param place KV head.
+   * @param token Position.
+   * @returns Its row in `keys` and `values`.
+   */
+  rowOf({ sequence, kvHead }: HeadPlace, token: number): number {
+    return (sequence * this.shape.kvHeads + kvHead) * this.shape.capacity + token;
+  }
+
+  /** Nothing to take over. */
+  takeNewest(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  /** Frees the full cache. */
+  [Symbol.dispose](): void {
+    this.#cache[Symbol.dispose]();
+  }
+
+  #makeTables(): SlotTable[] {
+    const { layers, capacity } = this.shape;
+    const pool = { full: capacity, valueOnly: capacity };
+    const pools = new Array<PoolSize>(layers).fill(pool);
+    return headTables(this.shape, { pools, isPermanent: this.#options.isPermanent ?? false });
+  }
+}

@@ -1,0 +1,108 @@
+/**
+ * What a slot table is made for, what a new selection asks of it, and what it answers.
+ *
+ * @module
+ */
+
+import type { Selection } from "./policy.ts";
+
+/** Slots of one KV head. */
+export interface PoolSize {
+  /** Slots with key and value, the landing slot included. */
+  readonly full: number;
+  /** Slots with value only. */
+  readonly valueOnly: number;
+}
+
+/** What a slot table is made for. */
+export interface SlotTableOptions {
+  /** Names the KV head in errors, as in "layer 3, KV head 1, sequence 0". */
+  readonly label: string;
+  /** Its slots. */
+  readonly pool: PoolSize;
+  /** Positions that tokens may have. */
+  readonly capacity: number;
+  /** Whether tokens that left, and keys that were given up, never return. */
+  readonly isPermanent: boolean;
+}
+
+/** What a new selection needs, and what it changed. */
+export interface SlotChange {
+  /** Slot of each kept token, in list order; below `full`. */
+  readonly keptSlots: Uint32Array;
+  /** Slot of each marginal token, in list order; value slots are numbered from `full` on. */
+  readonly marginalSlots: Uint32Array;
+  /** Keys to write: token, slot, token, slot and so on. */
+  readonly keyLoads: readonly number[];
+  /** Values to write, as `keyLoads`. */
+  readonly valueLoads: readonly number[];
+  /** Counts of tokens. */
+  readonly counts: SlotCounts;
+}
+
+/** Names of the counts of a change. */
+export const SLOT_COUNTS = [
+  "planned",
+  "entered",
+  "freed",
+  "promoted",
+  "demoted",
+  "loadedTokens",
+  "loadedKeys",
+  "loadedValues",
+  "poolMoves",
+  "landing",
+] as const;
+
+/**
+ * Counts of one change. `planned`: tokens of the selection. `entered`: those that had no slot before, the newest one
+ * included. `freed`: tokens that lost theirs. `promoted`: tokens with a value that gained their key. `demoted`: tokens
+ * that gave up their key. `loadedTokens`, `loadedKeys`, `loadedValues`: what the device did not have. `poolMoves`:
+ * values that change from one pool to the other. `landing`: keys and values that leave the landing slot.
+ */
+export type SlotCounts = Record<typeof SLOT_COUNTS[number], number>;
+
+/**
+ * Tells whether a selection lists each token once and ascending, the newest one as the last kept one.
+ *
+ * @param selection Kept and marginal tokens.
+ * @param capacity Positions that tokens may have.
+ * @returns Whether it does.
+ */
+export function isOrdered({ kept, marginal }: Selection, capacity: number): boolean {
+  const newest = kept.at(-1) ?? capacity;
+  if (newest >= capacity || (marginal.at(-1) ?? -1) >= newest) return false;
+  if (!isAscending(kept) || !isAscending(marginal)) return false;
+  let index = 0;
+  for (const token of marginal) {
+    while (kept[index]! < token) index++;
+    if (kept[index] === token) return false;
+  }
+  return true;
+}
+
+function isAscending(tokens: Uint32Array): boolean {
+  for (let index = 1; index < tokens.length; index++) {
+    if (tokens[index]! <= tokens[index - 1]!) return false;
+  }
+  return true;
+}
+
+/**
+ * Starts counting.
+ *
+ * @returns Zeros.
+ */
+export function noCounts(): SlotCounts {
+  return Object.fromEntries(SLOT_COUNTS.map((name) => [name, 0])) as SlotCounts;
+}
+
+/**
+ * Adds the counts of one KV head to a sum.
+ *
+ * @param sum Grows.
+ * @param counts What is added.
+ */
+export function addCounts(sum: SlotCounts, counts: Readonly<SlotCounts>): void {
+  for (const name of SLOT_COUNTS) sum[name] += counts[name];
+}

@@ -1,0 +1,275 @@
+/**
+ * Which token of one KV head lies in which slot, and what a new selection must load.
+ *
+ * A full slot holds key and value, a value slot only a value. Slot 0 is the landing slot: the newest token's. A token
+ * that gives up its key stays in its full slot as a guest until the slot is needed, so that its value need not move.
+ *
+ * @see method section 9
+ * @module
+ */
+
+import type { CacheShape } from "./full_cache.ts";
+import type { Selection } from "./policy.ts";
+import {
+  isOrdered,
+  noCounts,
+  type PoolSize,
+  type SlotChange,
+  type SlotTableOptions,
+} from "./slot_change.ts";
+
+const NONE = -1;
+/** Roles of tokens in a plan. */
+const UNPLANNED = 0;
+const MARGINAL = 1;
+const KEPT = 2;
+
+/** Bookkeeping of one KV head. */
+export class SlotTable {
+  readonly #options: SlotTableOptions;
+  /** Slot of each token. */
+  readonly #slotOf: Int32Array;
+  /** Token of each slot. */
+  readonly #tokenOf: Int32Array;
+  /** Whether the key of a full slot is its token's. */
+  readonly #hasKey: Uint8Array;
+  /** Role of each token in the plan at hand. */
+  readonly #roles: Uint8Array;
+  readonly #freeFull: number[] = [];
+  readonly #freeValue: number[] = [];
+  #isStarted = false;
+
+  /**
+   * Starts with empty slots.
+   *
+   * @param options Sizes and rules.
+   */
+  constructor(options: SlotTableOptions) {
+    const { pool: { full, valueOnly }, capacity } = options;
+    this.#options = options;
+    this.#slotOf = new Int32Array(capacity).fill(NONE);
+    this.#tokenOf = new Int32Array(full + valueOnly).fill(NONE);
+    this.#hasKey = new Uint8Array(full);
+    this.#roles = new Uint8Array(capacity);
+    for (let slot = full - 1; slot > 0; slot--) this.#freeFull.push(slot);
+    for (let slot = full + valueOnly - 1; slot >= full; slot--) this.#freeValue.push(slot);
+  }
+
+  /**
+   * Finds a token of the present selection.
+   *
+   * @param token Its position.
+   * @returns Its slot, or -1 if it has none.
+   */
+  slotOf(token: number): number {
+    return this.#slotOf[token] ?? NONE;
+  }
+
+  /**
+   * Throws unless a selection can be had.
+   *
+   * @param selection Kept and marginal tokens.
+   * @param limit Most tokens of either kind; the pools if left out.
+   * @throws {RangeError} If it exceeds the limit, is not ascending with the newest token as the last kept one, or asks
+   *   for what was dropped for good.
+   */
+  check(selection: Selection, limit: PoolSize = this.#options.pool): void {
+    const { label, pool, capacity, isPermanent } = this.#options;
+    const { kept, marginal } = selection;
+    const full = Math.min(limit.full, pool.full);
+    const valueOnly = Math.min(limit.valueOnly, pool.valueOnly);
+    if (kept.length > full || marginal.length > valueOnly) {
+      throw new RangeError(
+        `Cannot apply a plan: ${label} must keep at most ${full} tokens with keys and ${valueOnly} with values only: current counts are ${kept.length} and ${marginal.length}`,
+      );
+    }
+    if (!isOrdered(selection, capacity)) {
+      throw new RangeError(
+        `Cannot apply a plan: ${label} must list each token once and ascending, the newest one, below ${capacity}, as the last kept one: current last kept token is ${
+          kept.at(-1)
+        }`,
+      );
+    }
+    if (isPermanent && this.#isStarted) this.#checkHeld(selection);
+  }
+
+  /**
+   * Gives the tokens of a selection their slots; `check` it first.
+   *
+   * @param selection Kept and marginal tokens.
+   * @returns Slots, and what must be written into them.
+   */
+  apply({ kept, marginal }: Selection): SlotChange {
+    const newest = kept.at(-1)!;
+    const change = new Change();
+    this.#isStarted = true;
+    this.#setRoles(kept, KEPT);
+    this.#setRoles(marginal, MARGINAL);
+    const landed = this.#land(newest, change);
+    this.#freeUnplanned(change);
+    this.#makeRoom(kept, change);
+    for (const token of kept) if (token !== newest) this.#placeKept(token, landed, change);
+    for (const token of marginal) this.#placeMarginal(token, landed, change);
+    this.#setRoles(kept, UNPLANNED);
+    this.#setRoles(marginal, UNPLANNED);
+    change.counts.planned = kept.length + marginal.length;
+    const slots = (tokens: Uint32Array) => tokens.map((token) => this.#slotOf[token]!);
+    return { ...change, keptSlots: slots(kept), marginalSlots: slots(marginal) };
+  }
+
+  /** Dropped tokens have no way back if the policy drops for good. */
+  #checkHeld({ kept, marginal }: Selection): void {
+    const hasKey = (slot: number) => slot < this.#options.pool.full && this.#hasKey[slot] === 1;
+    const newest = kept.at(-1)!;
+    for (const token of kept) {
+      const slot = this.#slotOf[token]!;
+      if (token !== newest && (slot === NONE || !hasKey(slot))) throw this.#gone(token, "key");
+    }
+    for (const token of marginal) {
+      if (this.#slotOf[token] === NONE) throw this.#gone(token, "value");
+    }
+  }
+
+  #gone(token: number, what: string): RangeError {
+    return new RangeError(
+      `Cannot load a ${what}: ${this.#options.label} must still hold token ${token}: its ${what} was dropped for good`,
+    );
+  }
+
+  #setRoles(tokens: Uint32Array, role: number): void {
+    for (const token of tokens) this.#roles[token] = role;
+  }
+
+  /** Puts the newest token into the landing slot; returns the token that has to leave it. */
+  #land(newest: number, { counts }: Change): number {
+    const landed = this.#tokenOf[0]!;
+    if (landed === newest) return NONE;
+    if (landed !== NONE) {
+      this.#slotOf[landed] = NONE;
+      if (this.#roles[landed] === UNPLANNED) counts.freed++;
+    }
+    counts.entered++;
+    if (this.#slotOf[newest] !== NONE) this.#free(this.#slotOf[newest]!);
+    this.#occupy(0, newest);
+    this.#hasKey[0] = 1;
+    return landed;
+  }
+
+  /** Frees the slots of tokens that left; those that only give up their key stay as guests. */
+  #freeUnplanned({ counts }: Change): void {
+    const { full } = this.#options.pool;
+    for (let slot = 1; slot < this.#tokenOf.length; slot++) {
+      const token = this.#tokenOf[slot]!;
+      if (token === NONE) continue;
+      const role = this.#roles[token];
+      if (role === UNPLANNED) {
+        counts.freed++;
+        this.#free(slot);
+      } else if (role === MARGINAL && slot < full && this.#hasKey[slot] === 1) {
+        counts.demoted++;
+        this.#hasKey[slot] = 0;
+      }
+    }
+  }
+
+  /** Sends guests to value slots until every kept token finds a full one. */
+  #makeRoom(kept: Uint32Array, change: Change): void {
+    const { full } = this.#options.pool;
+    let missing = -this.#freeFull.length;
+    for (const token of kept) {
+      const slot = this.#slotOf[token]!;
+      if (slot >= full) this.#freeValue.push(slot);
+      if (slot >= full || slot === NONE) missing++;
+    }
+    for (let slot = 1; slot < full && missing > 0; slot++) {
+      const token = this.#tokenOf[slot]!;
+      if (token === NONE || this.#roles[token] !== MARGINAL) continue;
+      this.#free(slot);
+      change.valueLoads.push(token, this.#take(this.#freeValue, token));
+      change.counts.poolMoves++;
+      missing--;
+    }
+  }
+
+  #placeKept(token: number, landed: number, { counts, keyLoads, valueLoads }: Change): void {
+    const { full } = this.#options.pool;
+    const old = this.#slotOf[token]!;
+    const isInPlace = old !== NONE && old < full;
+    if (isInPlace && this.#hasKey[old] === 1) return;
+    if (!isInPlace && old !== NONE && this.#tokenOf[old] === token) this.#tokenOf[old] = NONE;
+    const slot = isInPlace ? old : this.#take(this.#freeFull, token);
+    this.#hasKey[slot] = 1;
+    keyLoads.push(token, slot);
+    if (!isInPlace) valueLoads.push(token, slot);
+    if (token === landed) {
+      counts.landing += 2;
+      return;
+    }
+    counts.loadedKeys++;
+    counts.loadedTokens++;
+    if (old === NONE) {
+      counts.entered++;
+      counts.loadedValues++;
+    } else {
+      counts.promoted++;
+      if (!isInPlace) counts.poolMoves++;
+    }
+  }
+
+  #placeMarginal(token: number, landed: number, { counts, valueLoads }: Change): void {
+    if (this.#slotOf[token] !== NONE) return;
+    valueLoads.push(token, this.#take(this.#freeValue, token));
+    if (token === landed) {
+      counts.landing++;
+      return;
+    }
+    counts.entered++;
+    counts.loadedValues++;
+    counts.loadedTokens++;
+  }
+
+  #occupy(slot: number, token: number): void {
+    this.#slotOf[token] = slot;
+    this.#tokenOf[slot] = token;
+  }
+
+  #take(free: number[], token: number): number {
+    const slot = free.pop()!;
+    this.#occupy(slot, token);
+    return slot;
+  }
+
+  #free(slot: number): void {
+    this.#slotOf[this.#tokenOf[slot]!] = NONE;
+    this.#tokenOf[slot] = NONE;
+    (slot < this.#options.pool.full ? this.#freeFull : this.#freeValue).push(slot);
+  }
+}
+
+/** A change while it is worked out. */
+class Change {
+  readonly keyLoads: number[] = [];
+  readonly valueLoads: number[] = [];
+  readonly counts = noCounts();
+}
+
+/**
+ * Makes the tables of all KV heads of a store.
+ *
+ * @param shape Sizes of the store.
+ * @param options Slots of each layer's KV heads, and whether what is dropped is gone.
+ * @returns Tables, [sequences, layers, kvHeads].
+ */
+export function headTables(
+  shape: CacheShape,
+  options: { readonly pools: readonly PoolSize[]; readonly isPermanent: boolean },
+): SlotTable[] {
+  const { sequences, layers, kvHeads, capacity } = shape;
+  const { pools, isPermanent } = options;
+  return Array.from({ length: sequences * layers * kvHeads }, (_, index) => {
+    const sequence = Math.floor(index / kvHeads / layers);
+    const layer = Math.floor(index / kvHeads) % layers;
+    const label = `layer ${layer}, KV head ${index % kvHeads}, sequence ${sequence}`;
+    return new SlotTable({ label, pool: pools[layer]!, capacity, isPermanent });
+  });
+}

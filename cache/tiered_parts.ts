@@ -1,0 +1,154 @@
+/**
+ * Moves a prefilled cache to the host and makes the pools that take its place.
+ *
+ * @module
+ */
+
+import { checkInteger, checkLength } from "../core/check.ts";
+import type { BufferCopy, Device, DeviceBuffer, Recording } from "../gpu/device.ts";
+import { type CacheShape, type FullCache, fullCacheBytes, type LayerCache } from "./full_cache.ts";
+import { HostCopy } from "./host_copy.ts";
+import type { Granularity } from "./policy.ts";
+import type { PoolSize } from "./slot_change.ts";
+import { minUploadBytes, RowUploader } from "./tiered_upload.ts";
+
+/** What a tiered store starts from. */
+export interface TieredStoreOptions {
+  /** Cache after the prefill; its layers are freed one by one. */
+  readonly fullCache: FullCache;
+  /** Tokens of each sequence in it. */
+  readonly lengths: readonly number[];
+  /** Slots per KV head of a layer. */
+  readonly pools: (layer: number) => PoolSize;
+  /** Whether what leaves the device is forgotten (policies with candidates "kept"). */
+  readonly isPermanent: boolean;
+  /** Heads that share a selection; `query_head` is refused. */
+  readonly granularity?: Granularity;
+  /** Most tokens that a plan may hold at a length; the pools if left out. */
+  readonly limit?: (layer: number, tokens: number) => PoolSize;
+  /** Bytes of the buffer that carries loads; a quarter of a layer, at most 4 MiB, if left out. */
+  readonly uploadBytes?: number;
+}
+
+/** Largest upload buffer made without being asked. */
+const MAX_UPLOAD_BYTES = 4 * 2 ** 20;
+
+/** Buffers and recordings of a store. */
+export interface TieredParts {
+  /** Pools, one entry per layer. */
+  readonly layers: readonly LayerCache[];
+  /** Slots per KV head, one entry per layer. */
+  readonly pools: readonly PoolSize[];
+  /** Every token. */
+  readonly host: HostCopy;
+  /** Carries loads. */
+  readonly uploader: RowUploader;
+  /** Content of the landing slots, packed halves [layers, keys and values, sequences, kvHeads, headDim / 2]. */
+  readonly landing: DeviceBuffer;
+  /** Copies the landing slots into `landing`. */
+  readonly collect: Recording;
+  /** Frees all of it. */
+  readonly owned: DisposableStack;
+}
+
+/**
+ * Moves a cache layer by layer, so that the device never holds more than the full cache and one layer.
+ *
+ * @param device Where the cache lives.
+ * @param options Cache, lengths, pools.
+ * @returns Host copy, pools, and what moves tokens between them; the full cache is gone.
+ * @throws {RangeError} If the pools or the granularity cannot be had.
+ * @throws {GpuError} If there is too little memory for the buffers that carry tokens; the full cache is whole then.
+ */
+export async function createParts(
+  device: Device,
+  options: TieredStoreOptions,
+): Promise<TieredParts> {
+  const { fullCache, lengths } = options;
+  const { shape } = fullCache;
+  const pools = checkOptions(device, options);
+  using stack = new DisposableStack();
+  const landingBytes = 4 * shape.layers * shape.sequences * shape.kvHeads * shape.headDim;
+  const buffer = stack.use(device.createBuffer("loads of a step", uploadSize(options)));
+  const landing = stack.use(device.createBuffer("newest keys and values", landingBytes));
+  const host = new HostCopy(shape, lengths);
+  const layers: LayerCache[] = [];
+  for (const [layer, { keys, values }] of fullCache.layers.entries()) {
+    host.setLayer(layer, {
+      keys: new Uint32Array(await device.read(keys)),
+      values: new Uint32Array(await device.read(values)),
+    });
+    fullCache.releaseLayer(layer);
+    const rows = poolBytes(shape, pools[layer]!);
+    layers.push({
+      keys: stack.use(device.createBuffer(`key slots of layer ${layer}`, rows.keys)),
+      values: stack.use(device.createBuffer(`value slots of layer ${layer}`, rows.values)),
+    });
+  }
+  const { headDim } = shape;
+  const uploader = stack.use(await RowUploader.create(device, { layers, headDim, buffer }));
+  const copies = landingCopies(shape, { layers, pools, landing });
+  const collect = stack.use(await device.record("newest keys and values", copies));
+  return { layers, pools, host, uploader, landing, collect, owned: stack.move() };
+}
+
+/** Copies of every landing slot, in the order of `TieredParts.landing`. */
+function landingCopies(
+  { sequences, kvHeads, headDim }: CacheShape,
+  { layers, pools, landing }: Pick<TieredParts, "layers" | "pools" | "landing">,
+): BufferCopy[] {
+  const byteLength = 2 * headDim;
+  const heads = Array.from({ length: sequences * kvHeads }, (_, head) => head);
+  return layers.flatMap(({ keys, values }, layer) =>
+    [keys, values].flatMap((source, kind) =>
+      heads.map((head) => ({
+        source,
+        sourceOffset: byteLength * head * pools[layer]!.full,
+        target: landing,
+        targetOffset: byteLength * ((2 * layer + kind) * heads.length + head),
+        byteLength,
+      }))
+    )
+  );
+}
+
+function uploadSize({ fullCache: { shape }, uploadBytes }: TieredStoreOptions): number {
+  const smallest = minUploadBytes(shape.layers, shape.headDim);
+  if (uploadBytes !== undefined) {
+    checkInteger("create a tiered store", "uploadBytes", { value: uploadBytes, min: smallest });
+    return uploadBytes;
+  }
+  const quarter = Math.floor(fullCacheBytes({ ...shape, layers: 1 }) / 4);
+  return Math.max(smallest, Math.min(MAX_UPLOAD_BYTES, quarter));
+}
+
+function checkOptions(device: Device, options: TieredStoreOptions): PoolSize[] {
+  const { fullCache: { shape }, lengths, granularity, pools } = options;
+  const action = "create a tiered store";
+  checkLength(action, "lengths", { required: shape.sequences, current: lengths.length });
+  if (granularity === "query_head" || shape.keyFormat === "f32") {
+    throw new RangeError(
+      granularity === "query_head"
+        ? `Cannot ${action}: granularity must be kv_head, kv_match or layer: current value is query_head, a simulation for stores that hold every token`
+        : `Cannot ${action}: keys must be stored as f16: current value is f32`,
+    );
+  }
+  return Array.from({ length: shape.layers }, (_, layer) => {
+    const { full, valueOnly } = pools(layer);
+    const name = `slots of layer ${layer}`;
+    checkInteger(action, `full ${name}`, { value: full, min: 1, max: shape.capacity });
+    const max = shape.capacity;
+    checkInteger(action, `value-only ${name}`, { value: valueOnly, min: 0, max });
+    const value = poolBytes(shape, { full, valueOnly }).values;
+    checkInteger(action, `bytes of ${name}`, { value, max: device.info.maxBindingBytes });
+    return { full, valueOnly };
+  });
+}
+
+function poolBytes(
+  { sequences, kvHeads, headDim }: CacheShape,
+  { full, valueOnly }: PoolSize,
+): { readonly keys: number; readonly values: number } {
+  const slotBytes = 2 * headDim * sequences * kvHeads;
+  return { keys: slotBytes * full, values: slotBytes * (full + valueOnly) };
+}

@@ -1,0 +1,102 @@
+/**
+ * How many slots a policy needs.
+ *
+ * @module
+ */
+
+import type { CacheBudget } from "./budget.ts";
+import type { ResolvedPolicy } from "./policy_options.ts";
+import type { PoolSize } from "./slot_change.ts";
+
+/** What slots depend on. */
+export interface PoolRequest {
+  /** What may be kept. */
+  readonly budget: CacheBudget;
+  /** Tokens of the prompt; the shortest one of a batch. */
+  readonly promptTokens: number;
+  /** Most tokens of a sequence. */
+  readonly capacity: number;
+  /** Layers of the model. */
+  readonly layers: number;
+}
+
+/**
+ * Tells how many tokens a KV head may hold while a step's attention runs.
+ *
+ * Between two selections, and where a policy selects after the attention, newer tokens come on top.
+ *
+ * @param policy The rule.
+ * @param request Budget and sizes.
+ * @param place Layer, and tokens of the sequence, the newest one included.
+ * @returns Most tokens with key and value, and with value only.
+ */
+export function tierLimit(
+  policy: ResolvedPolicy,
+  request: PoolRequest,
+  { layer, tokens }: { readonly layer: number; readonly tokens: number },
+): PoolSize {
+  const planned = (count: number) => plannedPool(policy, request, { layer, tokens: count });
+  return limitOf(planned, { policy, tokens, promptTokens: request.promptTokens });
+}
+
+/**
+ * Sizes the pools of every layer so that all plans from the prompt to the capacity fit.
+ *
+ * @param policy The rule.
+ * @param request Budget and sizes.
+ * @returns Slots per KV head, [layers].
+ */
+export function poolSizes(policy: ResolvedPolicy, request: PoolRequest): PoolSize[] {
+  return Array.from({ length: request.layers }, (_, layer) => {
+    let full = 1;
+    let valueOnly = 0;
+    const known = new Map<number, PoolSize>();
+    const planned = (tokens: number) => {
+      const pool = known.get(tokens) ?? plannedPool(policy, request, { layer, tokens });
+      known.set(tokens, pool);
+      return pool;
+    };
+    const { promptTokens, capacity } = request;
+    for (let tokens = promptTokens; tokens <= capacity; tokens++) {
+      const limit = limitOf(planned, { policy, tokens, promptTokens });
+      full = Math.max(full, limit.full);
+      valueOnly = Math.max(valueOnly, limit.valueOnly);
+    }
+    return { full, valueOnly };
+  });
+}
+
+function limitOf(
+  plannedAt: (tokens: number) => PoolSize,
+  at: {
+    readonly policy: ResolvedPolicy;
+    readonly tokens: number;
+    readonly promptTokens: number;
+  },
+): PoolSize {
+  const { policy, tokens, promptTokens } = at;
+  const fewest = (policy.timing === "after" ? 1 : 0) + (policy.stale ? 1 : 0);
+  let full = 0;
+  let valueOnly = 0;
+  for (let newer = fewest; newer < fewest + policy.interval; newer++) {
+    const planned = tokens - newer;
+    const isFirst = newer === fewest;
+    if (!isFirst && planned < Math.max(policy.minimumTokens, promptTokens)) break;
+    const pool = plannedAt(Math.max(1, planned));
+    full = Math.max(full, Math.min(tokens, pool.full + newer));
+    valueOnly = Math.max(valueOnly, pool.valueOnly);
+  }
+  return { full, valueOnly };
+}
+
+function plannedPool(
+  policy: ResolvedPolicy,
+  request: PoolRequest,
+  { layer, tokens }: { readonly layer: number; readonly tokens: number },
+): PoolSize {
+  if (tokens < policy.minimumTokens) return { full: tokens, valueOnly: 0 };
+  const { budget, promptTokens, layers } = request;
+  const counts = policy.counts({ budget, tokens, promptTokens, layer, layers });
+  const full = Math.min(tokens, counts.sink + counts.recent + counts.critical);
+  return { full, valueOnly: Math.min(counts.marginal, tokens - full) };
+}

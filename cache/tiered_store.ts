@@ -1,0 +1,210 @@
+/**
+ * A cache whose device part holds only what the plan names; everything else waits on the host.
+ *
+ * @see method section 9
+ * @module
+ */
+
+import { checkInteger } from "../core/check.ts";
+import type { Device } from "../gpu/device.ts";
+import { type CacheShape, createFullCache, type FullCache, type LayerCache } from "./full_cache.ts";
+import {
+  headIndex,
+  type HeadPlace,
+  type KvStore,
+  type LayerSlots,
+  migrationOf,
+  type SelectionRows,
+  selectionsPerHead,
+  type StepRows,
+} from "./kv_store.ts";
+import type { Selection } from "./policy.ts";
+import { addCounts, noCounts, type SlotChange } from "./slot_change.ts";
+import { headTables, type SlotTable } from "./slots.ts";
+import { createParts, type TieredParts, type TieredStoreOptions } from "./tiered_parts.ts";
+import type { LayerLoads } from "./tiered_upload.ts";
+
+/** Complete copy on the host, pools of slots on the device. */
+export class TieredStore implements KvStore {
+  /** Sizes of the model and most tokens per sequence. */
+  readonly shape: CacheShape;
+  /** Pools to bind. */
+  readonly layers: readonly LayerCache[];
+  /** Every step's selections pass through `apply`. */
+  readonly needsPlan = true;
+  readonly #device: Device;
+  readonly #options: TieredStoreOptions;
+  readonly #parts: TieredParts;
+  readonly #tables: readonly SlotTable[];
+  #isApplied = false;
+
+  private constructor(device: Device, options: TieredStoreOptions, parts: TieredParts) {
+    this.shape = options.fullCache.shape;
+    this.layers = parts.layers;
+    this.#device = device;
+    this.#options = options;
+    this.#parts = parts;
+    const { isPermanent } = options;
+    this.#tables = headTables(this.shape, { pools: parts.pools, isPermanent });
+  }
+
+  /**
+   * Moves a prefilled cache to the host and makes the pools, layer by layer, so that the device never holds more than
+   * the full cache and one layer.
+   *
+   * @param device Where the cache lives.
+   * @param options Cache, lengths, pools.
+   * @returns The store; the full cache is gone.
+   * @throws {RangeError} If the pools are larger than the cache, or each query head would have a selection of its own.
+   * @throws {GpuError} If the device has too little memory for the upload buffer; the full cache is whole then.
+   */
+  static async create(device: Device, options: TieredStoreOptions): Promise<TieredStore> {
+    return new TieredStore(device, options, await createParts(device, options));
+  }
+
+  /** Tokens of each sequence on the host; the newest one of a running step is not counted. */
+  get lengths(): readonly number[] {
+    return this.#parts.host.lengths;
+  }
+
+  /** Bytes of the pools: 2 * headDim * (2 * full + valueOnly), over layers, KV heads and sequences. */
+  get byteLength(): number {
+    return this.layers.reduce(
+      (sum, { keys, values }) => sum + keys.byteLength + values.byteLength,
+      0,
+    );
+  }
+
+  /** Bytes of the complete copy. */
+  get hostBytes(): number {
+    return this.#parts.host.byteLength;
+  }
+
+  /** Tells how a layer's pools are divided. */
+  slots(layer: number): LayerSlots {
+    const { full, valueOnly } = this.#parts.pools[layer]!;
+    return { fullSlots: full, valueSlots: valueOnly, writeSlot: 0 };
+  }
+
+  /** Loads what a plan lacks; see {@linkcode KvStore.apply}. */
+  apply(selections: readonly Selection[]): StepRows {
+    const heads = selectionsPerHead(this.shape, selections);
+    heads.forEach((selection, index) => this.#check(selection, index));
+    const { sequences, layers, kvHeads } = this.shape;
+    const counts = noCounts();
+    const rows = new Array<SelectionRows>(heads.length);
+    for (let layer = 0; layer < layers; layer++) {
+      const loads: LayerLoads = { keys: [], values: [] };
+      for (let sequence = 0; sequence < sequences; sequence++) {
+        for (let kvHead = 0; kvHead < kvHeads; kvHead++) {
+          const place = { sequence, layer, kvHead };
+          const index = headIndex(this.shape, place);
+          const change = this.#tables[index]!.apply(heads[index]!);
+          addCounts(counts, change.counts);
+          rows[index] = this.#rows(place, change, loads);
+        }
+      }
+      this.#parts.uploader.add(layer, loads);
+    }
+    this.#parts.uploader.flush();
+    this.#isApplied = true;
+    if (this.#options.isPermanent && this.#parts.pools.every(({ valueOnly }) => valueOnly === 0)) {
+      this.#parts.host.forget();
+    }
+    return { rows, migration: migrationOf(counts, 2 * this.shape.headDim) };
+  }
+
+  /**
+   * Finds a token of the present plan.
+   *
+   * @param place KV head.
+   * @param token Position.
+   * @returns Its row in `values`, and in `keys` if it is kept; undefined if it is not on the device.
+   */
+  rowOf(place: HeadPlace, token: number): number | undefined {
+    const slot = this.#tables[headIndex(this.shape, place)]!.slotOf(token);
+    return slot < 0 ? undefined : this.#row(place, slot);
+  }
+
+  /** Copies the landing slots to the host; call it once after each step's submission. */
+  async takeNewest(): Promise<void> {
+    if (!this.#isApplied) {
+      throw new TypeError(
+        "Cannot take the newest token over: a plan must have been applied for it: current plan is that of the step before",
+      );
+    }
+    this.#isApplied = false;
+    this.#device.submit(this.#parts.collect);
+    this.#parts.host.append(new Uint32Array(await this.#device.read(this.#parts.landing)));
+  }
+
+  /**
+   * Forgets the end of a sequence; the next plan frees its slots.
+   *
+   * @param length Tokens that remain.
+   * @param sequence Which sequence; 0 if left out.
+   */
+  rewind(length: number, sequence = 0): void {
+    const max = this.lengths[sequence]!;
+    checkInteger("rewind", "length", { value: length, min: 0, max });
+    this.#parts.host.rewind(sequence, length);
+  }
+
+  /**
+   * Frees the pools and gives the complete cache back, as a further prefill needs it.
+   *
+   * @returns A cache with every token of the host.
+   * @throws {RangeError} If the policy has dropped tokens for good; the store stays as it is then.
+   */
+  restore(): FullCache {
+    const first = this.#parts.host.layer(0);
+    this[Symbol.dispose]();
+    const cache = createFullCache(this.#device, this.shape);
+    for (const [layer, { keys, values }] of cache.layers.entries()) {
+      const words = layer === 0 ? first : this.#parts.host.layer(layer);
+      this.#device.write(keys, 0, words.keys);
+      this.#device.write(values, 0, words.values);
+    }
+    return cache;
+  }
+
+  /** Frees pools, buffers and recordings. */
+  [Symbol.dispose](): void {
+    this.#parts.owned.dispose();
+  }
+
+  #check(selection: Selection, index: number): void {
+    const { layers, kvHeads } = this.shape;
+    const layer = Math.floor(index / kvHeads) % layers;
+    const newest = this.lengths[Math.floor(index / kvHeads / layers)]!;
+    this.#tables[index]!.check(selection, this.#options.limit?.(layer, newest + 1));
+    if (selection.kept.at(-1) === newest) return;
+    throw new RangeError(
+      `Cannot apply a plan: the last kept token of layer ${layer}, KV head ${
+        index % kvHeads
+      } must be the newest one, ${newest}: current value is ${selection.kept.at(-1)}`,
+    );
+  }
+
+  /** Turns slots into rows and adds what must be loaded. */
+  #rows(place: HeadPlace, change: SlotChange, loads: LayerLoads): SelectionRows {
+    const collect = (kind: keyof LayerLoads, pairs: readonly number[]) => {
+      for (let index = 0; index < pairs.length; index += 2) {
+        const source = this.#parts.host.row(kind, place, pairs[index]!);
+        loads[kind].push({ row: this.#row(place, pairs[index + 1]!), source });
+      }
+    };
+    collect("keys", change.keyLoads);
+    collect("values", change.valueLoads);
+    const toRow = (slot: number) => this.#row(place, slot);
+    return { kept: change.keptSlots.map(toRow), marginal: change.marginalSlots.map(toRow) };
+  }
+
+  #row({ sequence, layer, kvHead }: HeadPlace, slot: number): number {
+    const { sequences, kvHeads } = this.shape;
+    const { full, valueOnly } = this.#parts.pools[layer]!;
+    const head = sequence * kvHeads + kvHead;
+    if (slot < full) return head * full + slot;
+    return sequences * kvHeads * full + head * valueOnly + slot - full;
+  }
+}

@@ -1,0 +1,111 @@
+/**
+ * Tests of `cache/host_copy.ts`.
+ *
+ * @module
+ */
+
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { HostCopy } from "../../cache/host_copy.ts";
+
+const SHAPE = { layers: 2, kvHeads: 3, headDim: 8, capacity: 700, sequences: 2 };
+const ROW_WORDS = SHAPE.headDim / 2;
+
+/** A word for every element of a layer, [sequences, kvHeads, capacity, ROW_WORDS]. */
+function layerWords(layer: number, kind: number): Uint32Array<ArrayBuffer> {
+  const words = SHAPE.sequences * SHAPE.kvHeads * SHAPE.capacity * ROW_WORDS;
+  return Uint32Array.from({ length: words }, (_, place) => (2 * layer + kind) * words + place + 1);
+}
+
+function filled(lengths: readonly number[]): HostCopy {
+  const host = new HostCopy(SHAPE, lengths);
+  for (let layer = 0; layer < SHAPE.layers; layer++) {
+    host.setLayer(layer, { keys: layerWords(layer, 0), values: layerWords(layer, 1) });
+  }
+  return host;
+}
+
+function row(host: HostCopy, kind: "keys" | "values", at: readonly number[]): Uint32Array {
+  const [sequence, layer, kvHead, token] = at as [number, number, number, number];
+  const { words, start } = host.row(kind, { sequence, layer, kvHead }, token);
+  return words.slice(start, start + ROW_WORDS);
+}
+
+/** The same row in the full cache. */
+function cached(kind: "keys" | "values", at: readonly number[]): Uint32Array {
+  const [sequence, layer, kvHead, token] = at as [number, number, number, number];
+  const first = ((sequence * SHAPE.kvHeads + kvHead) * SHAPE.capacity + token) * ROW_WORDS;
+  return layerWords(layer, kind === "keys" ? 0 : 1).subarray(first, first + ROW_WORDS);
+}
+
+Deno.test("HostCopy gives back every row of a full cache, across blocks", () => {
+  const host = filled([600, 256]);
+  for (const kind of ["keys", "values"] as const) {
+    for (const [sequence, token] of [[0, 0], [0, 255], [0, 256], [0, 599], [1, 0], [1, 255]]) {
+      for (let layer = 0; layer < SHAPE.layers; layer++) {
+        for (let kvHead = 0; kvHead < SHAPE.kvHeads; kvHead++) {
+          const at = [sequence!, layer, kvHead, token!];
+          assertEquals(row(host, kind, at), cached(kind, at), `${kind} at ${at}`);
+        }
+      }
+    }
+  }
+  const bytes = SHAPE.layers * 2 * SHAPE.sequences * SHAPE.kvHeads * 768 * ROW_WORDS * 4;
+  assertEquals(host.byteLength, bytes, "three blocks of 256 tokens");
+});
+
+Deno.test("HostCopy.append() adds a token to every sequence, into a new block too", () => {
+  const host = filled([255, 256]);
+  const heads = SHAPE.layers * 2 * SHAPE.sequences * SHAPE.kvHeads;
+  const words = Uint32Array.from({ length: heads * ROW_WORDS }, (_, word) => word);
+  host.append(words);
+  host.append(words.map((word) => word + 1000));
+  assertEquals(host.lengths, [257, 258]);
+  const rowAt = (layer: number, kind: number, head: number) =>
+    ((2 * layer + kind) * SHAPE.sequences * SHAPE.kvHeads + head) * ROW_WORDS;
+  for (const [sequence, token] of [[0, 255], [1, 256]] as const) {
+    const first = rowAt(1, 1, sequence * SHAPE.kvHeads + 2);
+    const wanted = words.subarray(first, first + ROW_WORDS);
+    assertEquals(row(host, "values", [sequence, 1, 2, token]), wanted);
+    const later = row(host, "values", [sequence, 1, 2, token + 1]);
+    assertEquals(later, wanted.map((word) => word + 1000));
+  }
+  assertEquals(row(host, "keys", [1, 0, 1, 255]), cached("keys", [1, 0, 1, 255]), "as before");
+});
+
+Deno.test("HostCopy.layer() lays a layer out as the cache had it", () => {
+  const host = filled([600, 3]);
+  const { keys, values } = host.layer(1);
+  const length = (place: number) => place < SHAPE.kvHeads * SHAPE.capacity * ROW_WORDS ? 600 : 3;
+  const wanted = (kind: number) =>
+    layerWords(1, kind).map((word, place) =>
+      Math.floor(place / ROW_WORDS) % SHAPE.capacity < length(place) ? word : 0
+    );
+  assertEquals(keys, wanted(0));
+  assertEquals(values, wanted(1));
+});
+
+Deno.test("HostCopy.row() names layer, head and token of what is not there", () => {
+  const host = filled([600, 3]);
+  const at = { sequence: 1, layer: 1, kvHead: 2 };
+  assertThrows(
+    () => host.row("keys", at, 3),
+    RangeError,
+    "Cannot load keys of layer 1, KV head 2, sequence 1: token 3 must be on the host",
+  );
+  host.rewind(1, 2);
+  assertThrows(() => host.row("values", at, 2), RangeError, "token 2 must be on the host");
+  assertEquals(host.lengths, [600, 2]);
+});
+
+Deno.test("HostCopy.forget() frees whole blocks and refuses their tokens", () => {
+  const host = filled([600, 520]);
+  const before = host.byteLength;
+  host.forget();
+  assert(host.byteLength < before / 2);
+  assertThrows(
+    () => host.row("keys", { sequence: 0, layer: 0, kvHead: 0 }, 519),
+    RangeError,
+    "current tokens are 520 to 599",
+  );
+  assertEquals(row(host, "keys", [0, 0, 0, 520]), cached("keys", [0, 0, 0, 520]));
+});

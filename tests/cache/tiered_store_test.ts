@@ -1,0 +1,348 @@
+/**
+ * Tests of `cache/tiered_store.ts` and `cache/resident_store.ts`: what a row holds is the original, bit for bit.
+ *
+ * @module
+ */
+
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import {
+  type CacheShape,
+  createFullCache,
+  type FullCache,
+  fullCacheBytes,
+} from "../../cache/full_cache.ts";
+import { headIndex, type KvStore, type StepRows } from "../../cache/kv_store.ts";
+import type { Selection } from "../../cache/policy.ts";
+import { ResidentStore } from "../../cache/resident_store.ts";
+import type { PoolSize } from "../../cache/slot_change.ts";
+import { TieredStore } from "../../cache/tiered_store.ts";
+import { GpuError } from "../../core/check.ts";
+import type { Device } from "../../gpu/device.ts";
+import { openDevice } from "../../gpu/open_device.ts";
+import { testBackends, testDevice } from "../support/gpu.ts";
+import { planMaker } from "./random_plans.ts";
+
+const SHAPE: CacheShape = { layers: 3, kvHeads: 2, headDim: 16, capacity: 260, sequences: 2 };
+const POOLS: readonly PoolSize[] = [
+  { full: 8, valueOnly: 6 },
+  { full: 5, valueOnly: 3 },
+  { full: 12, valueOnly: 0 },
+];
+const pools = (layer: number) => POOLS[layer]!;
+
+/** The word that every word of a token's key (0) or value (1) is derived from. */
+function original(
+  place: { readonly sequence: number; readonly layer: number; readonly kvHead: number },
+  kind: number,
+  token: number,
+): number {
+  const head = headIndex({ layers: 97, kvHeads: 89 }, place);
+  return (Math.imul(head * 2 + kind, 0x9e3779b1) ^ Math.imul(token + 1, 0x85ebca6b)) >>> 0;
+}
+
+function vector(words: number, seed: number): Uint32Array<ArrayBuffer> {
+  return Uint32Array.from({ length: words }, (_, word) => Math.imul(seed + word, 0xc2b2ae35));
+}
+
+/** A cache with known content behind the prompt of each sequence. */
+function filledCache(device: Device, shape: CacheShape, lengths: readonly number[]): FullCache {
+  const cache = createFullCache(device, shape);
+  const rowWords = shape.headDim / 2;
+  for (const [layer, { keys, values }] of cache.layers.entries()) {
+    for (const [kind, buffer] of [keys, values].entries()) {
+      const words = new Uint32Array(buffer.byteLength / 4);
+      lengths.forEach((length, sequence) => {
+        for (let kvHead = 0; kvHead < shape.kvHeads; kvHead++) {
+          for (let token = 0; token < length; token++) {
+            const row = (sequence * shape.kvHeads + kvHead) * shape.capacity + token;
+            const seed = original({ sequence, layer, kvHead }, kind, token);
+            words.set(vector(rowWords, seed), row * rowWords);
+          }
+        }
+      });
+      device.write(buffer, 0, words);
+    }
+  }
+  return cache;
+}
+
+/** Plays the part of `rope_cache`: writes the newest token of every sequence where the store wants it. */
+function writeNewest(device: Device, store: KvStore, newest: readonly number[]): void {
+  const { kvHeads, headDim } = store.shape;
+  const rowWords = headDim / 2;
+  for (const [layer, { keys, values }] of store.layers.entries()) {
+    const { fullSlots, writeSlot } = store.slots(layer);
+    newest.forEach((token, sequence) => {
+      for (let kvHead = 0; kvHead < kvHeads; kvHead++) {
+        const row = (sequence * kvHeads + kvHead) * fullSlots + (writeSlot ?? token);
+        for (const [kind, buffer] of [keys, values].entries()) {
+          const seed = original({ sequence, layer, kvHead }, kind, token);
+          device.write(buffer, 4 * row * rowWords, vector(rowWords, seed));
+        }
+      }
+    });
+  }
+}
+
+/** Compares every row that a plan names with the original. */
+async function checkRows(
+  device: Device,
+  store: KvStore,
+  plan: { readonly selections: readonly Selection[]; readonly rows: StepRows["rows"] },
+): Promise<void> {
+  const { sequences, layers, kvHeads, headDim } = store.shape;
+  const rowWords = headDim / 2;
+  for (let layer = 0; layer < layers; layer++) {
+    const keys = new Uint32Array(await device.read(store.layers[layer]!.keys));
+    const values = new Uint32Array(await device.read(store.layers[layer]!.values));
+    for (let head = 0; head < sequences * kvHeads; head++) {
+      const place = { sequence: Math.floor(head / kvHeads), layer, kvHead: head % kvHeads };
+      const index = headIndex(store.shape, place);
+      const { kept, marginal } = plan.selections[index]!;
+      const rows = plan.rows[index]!;
+      const same = (words: Uint32Array, row: number, seed: number) =>
+        assertEquals(
+          words.subarray(row * rowWords, (row + 1) * rowWords),
+          vector(rowWords, seed),
+          `row ${row} of ${JSON.stringify(place)}`,
+        );
+      kept.forEach((token, i) => {
+        same(keys, rows.kept[i]!, original(place, 0, token));
+        same(values, rows.kept[i]!, original(place, 1, token));
+        assertEquals(store.rowOf(place, token), rows.kept[i]);
+      });
+      marginal.forEach((token, i) => same(values, rows.marginal[i]!, original(place, 1, token)));
+    }
+  }
+}
+
+/** One plan maker per KV head, from the newest token of each sequence to all selections. */
+function planAll(
+  shape: CacheShape,
+  options: { readonly seed: number; readonly isPermanent: boolean },
+): (newest: readonly number[]) => Selection[] {
+  const heads = shape.sequences * shape.layers * shape.kvHeads;
+  const makers = Array.from({ length: heads }, (_, head) => {
+    const layer = Math.floor(head / shape.kvHeads) % shape.layers;
+    const { isPermanent } = options;
+    return planMaker(options.seed + head, { ...pools(layer), isPermanent });
+  });
+  const perSequence = shape.layers * shape.kvHeads;
+  return (newest) => makers.map((make, head) => make(newest[Math.floor(head / perSequence)]!));
+}
+
+function poolBytes(shape: CacheShape, of: (layer: number) => PoolSize): number {
+  let rows = 0;
+  for (let layer = 0; layer < shape.layers; layer++) {
+    rows += 2 * of(layer).full + of(layer).valueOnly;
+  }
+  return rows * shape.sequences * shape.kvHeads * shape.headDim * 2;
+}
+
+for (const backend of testBackends) {
+  for (const isPermanent of [false, true]) {
+    const kind = isPermanent ? "permanent" : "returning";
+    Deno.test(`TieredStore.apply() holds the originals of hundreds of random plans, ${kind}, ${backend}`, async () => {
+      const device = await testDevice(backend);
+      const lengths = [30, 41];
+      const options = { lengths, pools, isPermanent, uploadBytes: 4000 };
+      const fullCache = filledCache(device, SHAPE, lengths);
+      using store = await TieredStore.create(device, { ...options, fullCache });
+      const plan = planAll(SHAPE, { seed: 11, isPermanent });
+      let buffers = 0;
+      for (let step = 0; step < 200; step++) {
+        if (step === 20) buffers = device.usage.buffersCreated;
+        const newest = lengths.map((length) => length + step);
+        assertEquals(store.lengths, newest);
+        const selections = plan(newest);
+        const { rows, migration } = store.apply(selections);
+        writeNewest(device, store, newest);
+        if (step % 10 < 2) await checkRows(device, store, { selections, rows });
+        await store.takeNewest();
+        assert(migration.churn > 0 && migration.churn <= 1);
+        assertEquals(store.byteLength, poolBytes(SHAPE, pools));
+      }
+      assertEquals(device.usage.buffersCreated, buffers, "steps make no buffers");
+    });
+  }
+
+  Deno.test(`TieredStore and ResidentStore count the same loads, ${backend}`, async () => {
+    const device = await testDevice(backend);
+    const lengths = [30, 41];
+    using resident = new ResidentStore(filledCache(device, SHAPE, lengths));
+    const fullCache = filledCache(device, SHAPE, lengths);
+    using store = await TieredStore.create(device, {
+      fullCache,
+      lengths,
+      pools,
+      isPermanent: false,
+    });
+    const plan = planAll(SHAPE, { seed: 5, isPermanent: false });
+    for (let step = 0; step < 20; step++) {
+      const newest = lengths.map((length) => length + step);
+      const selections = plan(newest);
+      const tiered = store.apply(selections);
+      const logical = resident.apply(selections);
+      writeNewest(device, store, newest);
+      writeNewest(device, resident, newest);
+      if (step % 5 === 0) await checkRows(device, resident, { selections, rows: logical.rows });
+      assertEquals(logical.migration, { ...tiered.migration, poolMoveBytes: 0, landingBytes: 0 });
+      assert(tiered.migration.landingBytes > 0 || step === 0);
+      await store.takeNewest();
+      await resident.takeNewest();
+    }
+  });
+
+  Deno.test(`TieredStore.create() stays below the full cache and one layer, ${backend}`, async () => {
+    for (const capacity of [128, 1024, 8192]) {
+      using device = await openDevice({ backend });
+      const shape = { layers: 4, kvHeads: 2, headDim: 16, capacity, sequences: 1 };
+      const size = { full: Math.ceil(0.15 * capacity), valueOnly: Math.ceil(0.1 * capacity) };
+      const fullCache = createFullCache(device, shape);
+      const full = fullCacheBytes(shape);
+      assertEquals(device.usage.liveBytes, full);
+      const options = { fullCache, lengths: [capacity - 1], pools: () => size, isPermanent: false };
+      const store = await TieredStore.create(device, options);
+      const { peakBytes } = device.usage;
+      assert(peakBytes <= full + full / shape.layers, `${peakBytes} of ${full}`);
+      const formula = 4 * 2 * 16 * 2 * (2 * size.full + size.valueOnly);
+      assertEquals(store.byteLength, formula);
+      assertEquals(fullCache.byteLength, 0);
+      assertEquals(store.hostBytes >= full * (capacity - 1) / capacity, true);
+      const withStore = device.usage.liveBytes;
+      store[Symbol.dispose]();
+      const pools = store.layers.flatMap(({ keys, values }) => [keys, values]);
+      assertEquals(pools.reduce((sum, { byteLength }) => sum + byteLength, 0), formula);
+      assert(withStore - device.usage.liveBytes - formula < full / shape.layers);
+    }
+  });
+
+  Deno.test(`TieredStore brings back a dropped token bit by bit, ${backend}`, async () => {
+    const device = await testDevice(backend);
+    const shape = { ...SHAPE, sequences: 1 };
+    const fullCache = filledCache(device, shape, [20]);
+    using store = await TieredStore.create(device, {
+      fullCache,
+      lengths: [20],
+      pools,
+      isPermanent: false,
+      granularity: "layer",
+    });
+    const keptOf = [[3, 5], [5, 7], [7, 20], [3, 20, 21]];
+    for (const [step, tokens] of keptOf.entries()) {
+      const selection = { kept: Uint32Array.of(...tokens, 20 + step), marginal: new Uint32Array() };
+      const selections = new Array<Selection>(shape.layers).fill(selection);
+      const { rows } = store.apply(selections);
+      writeNewest(device, store, [20 + step]);
+      const perHead = selections.flatMap((one) => [one, one]);
+      await checkRows(device, store, { selections: perHead, rows });
+      await store.takeNewest();
+    }
+    const restored = store.restore();
+    const wanted = filledCache(device, shape, [24]);
+    for (const [layer, { keys, values }] of restored.layers.entries()) {
+      assertEquals(await device.read(keys), await device.read(wanted.layers[layer]!.keys));
+      assertEquals(await device.read(values), await device.read(wanted.layers[layer]!.values));
+    }
+    restored[Symbol.dispose]();
+    wanted[Symbol.dispose]();
+  });
+}
+
+const plain = { ...SHAPE, sequences: 1 };
+
+function allHeads(kept: readonly number[], marginal: readonly number[] = []): Selection[] {
+  const selection = { kept: Uint32Array.from(kept), marginal: Uint32Array.from(marginal) };
+  return new Array<Selection>(plain.layers * plain.kvHeads).fill(selection);
+}
+
+Deno.test("TieredStore.apply() names layer and head of a plan that is too large, and changes nothing", async () => {
+  const device = await testDevice("reference");
+  using store = await TieredStore.create(device, {
+    fullCache: filledCache(device, plain, [20]),
+    lengths: [20],
+    pools,
+    isPermanent: false,
+    limit: (layer, tokens) => ({ full: layer === 2 ? tokens - 18 : 99, valueOnly: 1 }),
+  });
+  assertThrows(
+    () => store.apply(allHeads([1, 2, 3, 4, 20], [5, 6])),
+    RangeError,
+    "layer 0, KV head 0, sequence 0 must keep at most 8 tokens with keys and 1 with values only: current counts are 5 and 2",
+  );
+  assertThrows(
+    () => store.apply(allHeads([1, 2, 3, 20])),
+    RangeError,
+    "layer 2, KV head 0, sequence 0 must keep at most 3 tokens",
+  );
+  assertEquals(store.rowOf({ sequence: 0, layer: 0, kvHead: 0 }, 1), undefined);
+  const message = "KV head 0 must be the newest one, 20: current value is 19";
+  assertThrows(() => store.apply(allHeads([1, 19])), RangeError, message);
+  assertThrows(() => store.apply(allHeads([1, 20]).slice(1)), TypeError, "a selection per KV head");
+  await assertRejects(() => store.takeNewest(), TypeError, "a plan must have been applied");
+  store.apply(allHeads([1, 20]));
+});
+
+Deno.test("TieredStore of a permanent policy forgets what it drops, on the host too", async () => {
+  const device = await testDevice("reference");
+  using store = await TieredStore.create(device, {
+    fullCache: filledCache(device, { ...plain, capacity: 600 }, [550]),
+    lengths: [550],
+    pools: () => ({ full: 4, valueOnly: 0 }),
+    isPermanent: true,
+  });
+  const before = store.hostBytes;
+  store.apply(allHeads([3, 4, 550]));
+  assert(store.hostBytes < before / 2, "blocks were freed");
+  await store.takeNewest();
+  store.apply(allHeads([3, 4, 550, 551]));
+  await store.takeNewest();
+  assertThrows(
+    () => store.apply(allHeads([2, 4, 552])),
+    RangeError,
+    "Cannot load a key: layer 0, KV head 0, sequence 0 must still hold token 2: its key was dropped for good",
+  );
+  store.apply(allHeads([4, 551, 552]));
+  assertThrows(() => store.restore(), RangeError, "token 0 must be on the host");
+});
+
+Deno.test("TieredStore.create() refuses what it cannot hold", async () => {
+  const device = await testDevice("reference");
+  using fullCache = filledCache(device, plain, [20]);
+  const options = { fullCache, lengths: [20], pools, isPermanent: false } as const;
+  const create = (changes: object) => TieredStore.create(device, { ...options, ...changes });
+  await assertRejects(() => create({ granularity: "query_head" }), RangeError, "a simulation");
+  await assertRejects(() => create({ lengths: [1, 2] }), TypeError, "lengths must have length 1");
+  const huge = () => ({ full: 261, valueOnly: 0 });
+  await assertRejects(() => create({ pools: huge }), RangeError, "full slots of layer 0");
+  await assertRejects(() => create({ uploadBytes: 8 }), RangeError, "uploadBytes");
+  assertEquals(fullCache.byteLength, fullCacheBytes(plain), "the cache is whole");
+});
+
+Deno.test("TieredStore.create() leaves the cache whole if its buffers do not fit", async () => {
+  using device = await openDevice({ backend: "reference", maxBytes: fullCacheBytes(plain) + 100 });
+  using fullCache = filledCache(device, plain, [20]);
+  const options = { fullCache, lengths: [20], pools, isPermanent: false };
+  await assertRejects(() => TieredStore.create(device, options), GpuError, "Cannot allocate");
+  assertEquals(device.usage.liveBytes, fullCacheBytes(plain));
+});
+
+Deno.test("TieredStore.rewind() forgets the end of a sequence", async () => {
+  const device = await testDevice("reference");
+  using store = await TieredStore.create(device, {
+    fullCache: filledCache(device, plain, [20]),
+    lengths: [20],
+    pools,
+    isPermanent: false,
+  });
+  for (let newest = 20; newest < 24; newest++) {
+    store.apply(allHeads([1, 19, newest]));
+    writeNewest(device, store, [newest]);
+    await store.takeNewest();
+  }
+  store.rewind(21);
+  const selections = allHeads([1, 20, 21]);
+  const { rows } = store.apply(selections);
+  writeNewest(device, store, [21]);
+  await checkRows(device, store, { selections, rows });
+});
