@@ -100,6 +100,17 @@ export function salientCount(
  * (layer / (layers - 1)), then to the smaller small head (D-6); when matching by cosine, the Jaccard
  * takes the place of the cosine.
  *
+ * Windows other than the first tokens (D-3) come as such: sum their rows with `windowAttention` and, where
+ * they are wider than 200 tokens, raise `window`.
+ *
+ * @example
+ * ```ts
+ * import { matchHeads } from "./head_match.ts";
+ *
+ * const accumulated = Float32Array.from({ length: 2 * 100 }, (_, index) => index % 37);
+ * const model = { layers: 1, queryHeads: 2, tokens: 100, accumulated };
+ * console.log(matchHeads(model, model).match); // Uint32Array [0, 1]
+ * ```
  * @param large Large model, over the window.
  * @param small Small model with the same vocabulary, over the same tokens.
  * @param options See {@link MatchOptions}.

@@ -55,6 +55,14 @@ export function jaccardSimilarity(a: Iterable<number>, b: Iterable<number>): num
 /**
  * Finds the tokens with the largest saliency; ties go to the earlier token (D-7).
  *
+ * @example
+ * ```ts
+ * import { jaccardSimilarity, salientTokens } from "./similarity.ts";
+ *
+ * const first = salientTokens([5, 1, 3, 3], 2); // 0, 2
+ * const second = salientTokens([4, 4, 0, 1], 2); // 0, 1
+ * console.log(jaccardSimilarity(first, second)); // 1 of 3
+ * ```
  * @param saliency Saliency of each token.
  * @param count How many tokens to take.
  * @returns Their positions, ascending.
