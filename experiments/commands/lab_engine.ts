@@ -35,6 +35,7 @@ export async function openLabEngine(options: EngineOptions): Promise<Engine> {
     async openModel(role: ModelRole, reference?: string): Promise<EngineModel> {
       const model = await LabModel.open({
         reference: reference ?? embeddedReference(role),
+        ...(reference === undefined && { name: `micro-world ${role}` }),
         device,
         ...(options.onProgress && { onProgress: options.onProgress }),
       });

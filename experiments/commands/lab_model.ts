@@ -25,6 +25,8 @@ import type { Capture, CaptureOptions, EngineModel } from "./engine.ts";
 export interface LabModelOptions {
   /** File, folder, address or `hf:` name. */
   readonly reference: string;
+  /** Name for people; that of the files if left out. */
+  readonly name?: string;
   /** Where it runs. */
   readonly device: Device;
   /** Told what is loaded, with the share that is done. */
@@ -78,7 +80,7 @@ export class LabModel implements EngineModel, Disposable {
   static async open(options: LabModelOptions): Promise<LabModel> {
     await using files = await openModelFiles(options.reference);
     return new LabModel(options, {
-      name: files.name,
+      name: options.name ?? files.name,
       hash: files.hash,
       config: files.config,
       ...(files.tokenizer && { tokenizer: files.tokenizer }),
