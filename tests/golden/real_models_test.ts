@@ -3,7 +3,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { traceAttention } from "../../decoding/trace.ts";
 import { loadModel } from "../../models/load.ts";
-import { type Golden, largestDifference, readGolden } from "../support/golden.ts";
+import { type Golden, largestDifference, largestHeadError, readGolden } from "../support/golden.ts";
 import { hasGpu, testDevice } from "../support/gpu.ts";
 import { realModel } from "../support/real_models.ts";
 
@@ -94,7 +94,7 @@ for (const [name, file] of Object.entries(FILES)) {
         mapError = Math.max(mapError, largestDifference(maps, prompt("maps").values));
         const sums = prompt("accumulated").values;
         const tokens = prompt("tokens").values.length;
-        sumError = Math.max(sumError, largestDifference(trace.accumulated, sums) / tokens);
+        sumError = Math.max(sumError, largestHeadError(trace.accumulated, sums, tokens));
       }
       const { divergences, compared, same } = agreement;
       const divergence = divergences.reduce((sum, one) => sum + one, 0) / divergences.length;

@@ -3,7 +3,13 @@
 import { assert, assertEquals } from "@std/assert";
 import { traceAttention } from "../../decoding/trace.ts";
 import { loadModel } from "../../models/load.ts";
-import { fixture, largest, largestDifference, readGolden } from "../support/golden.ts";
+import {
+  fixture,
+  largest,
+  largestDifference,
+  largestHeadError,
+  readGolden,
+} from "../support/golden.ts";
 import { testBackends, testDevice } from "../support/gpu.ts";
 
 /** Bar for the logits, relative to the largest one, by how the file stores weights. */
@@ -43,7 +49,7 @@ for (const { path, golden, logitBar } of cases) {
       const maps = Float32Array.from(trace.maps.flatMap(({ values }) => [...values]));
       const mapError = largestDifference(maps, expected("attention").values);
       const sums = expected("accumulated").values;
-      const sumError = largestDifference(trace.accumulated, sums) / largest(sums);
+      const sumError = largestHeadError(trace.accumulated, sums, tokens!);
       const errors = `logits ${logitError}, maps ${mapError}, sums ${sumError}`;
       assert(logitError <= logitBar && mapError <= 2e-3 && sumError <= 1e-3, errors);
       const columns = new Float32Array(heads! * tokens!);

@@ -68,3 +68,26 @@ export function largestDifference(actual: ArrayLike<number>, expected: ArrayLike
 export function largest(values: ArrayLike<number>): number {
   return Array.from(values).reduce((most, value) => Math.max(most, Math.abs(value)), 0);
 }
+
+/**
+ * Largest error of column sums, relative to the largest sum of the same head.
+ *
+ * @param actual Sums, [heads, tokens].
+ * @param expected What they should be.
+ * @param tokens Tokens per head.
+ * @returns The error of the worst head.
+ */
+export function largestHeadError(
+  actual: Float32Array,
+  expected: ArrayLike<number>,
+  tokens: number,
+): number {
+  const sums = Float32Array.from(expected);
+  let worst = actual.length === sums.length ? 0 : Infinity;
+  for (let start = 0; start < sums.length; start += tokens) {
+    const head = sums.subarray(start, start + tokens);
+    const error = largestDifference(actual.subarray(start, start + tokens), head) / largest(head);
+    worst = Math.max(worst, error);
+  }
+  return worst;
+}
