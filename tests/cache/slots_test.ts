@@ -66,6 +66,16 @@ function checkCounts(change: SlotChange, before: Selection, now: Selection): voi
   assertEquals(counts.demoted, demoted.length, "demoted");
 }
 
+/** Values leave a full slot only if no full slot is free. */
+function checkEvictions(change: SlotChange, oldSlots: Uint32Array, full: number): void {
+  const { keptSlots, marginalSlots } = change;
+  const hasLeft = (slot: number, i: number) =>
+    slot >= full && oldSlots[i]! > 0 && oldSlots[i]! < full;
+  if (!marginalSlots.some(hasLeft)) return;
+  const guests = marginalSlots.filter((slot) => slot < full);
+  assertEquals(keptSlots.length + guests.length, full, "every full slot is taken");
+}
+
 for (const isPermanent of [false, true]) {
   Deno.test(`SlotTable holds what each of many random plans names, ${isPermanent ? "permanent" : "returning"}`, () => {
     fc.assert(
@@ -78,9 +88,11 @@ for (const isPermanent of [false, true]) {
         for (let newest = 20; newest < 300; newest++) {
           const now = plan(newest);
           table.check(now);
+          const oldSlots = now.marginal.map((token) => table.slotOf(token));
           const change = table.apply(now);
           device.run(change, now);
           checkCounts(change, before, now);
+          checkEvictions(change, oldSlots, full);
           before = now;
         }
       }),

@@ -1,0 +1,165 @@
+/**
+ * Tests of `cache/policy_options.ts`.
+ *
+ * @module
+ */
+
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { POLICIES } from "../../cache/policies/mod.ts";
+import { smallkv } from "../../cache/policies/smallkv.ts";
+import {
+  BASES,
+  COMBINES,
+  createPolicy,
+  DEFAULT_DECAY,
+  GRANULARITIES,
+  type PolicyOptions,
+  REDUCTIONS,
+  resolvePolicy,
+  SCORES,
+} from "../../cache/policy_options.ts";
+
+/** Tries options of any shape, as a command line may bring them. */
+function create(name: string, options: Record<string, unknown> = {}): unknown {
+  return createPolicy(name, options as PolicyOptions);
+}
+
+const CHOICES: Readonly<Record<string, readonly unknown[]>> = {
+  score: SCORES,
+  combine: COMBINES,
+  granularity: GRANULARITIES,
+  reduction: REDUCTIONS,
+  split: ["demand", "plain"],
+  base: BASES,
+  heavyRatio: [1, 2],
+  marginal: [true, false],
+  stale: [true, false],
+};
+
+Deno.test("createPolicy() lists the policies if there is no such one", () => {
+  const names = POLICIES.map(({ name }) => name).join(", ");
+  assertThrows(
+    () => create("h20"),
+    RangeError,
+    `Cannot set up a cache policy: policy must be one of ${names}: current value is h20`,
+  );
+});
+
+Deno.test("createPolicy() lists the options if there is no such one", () => {
+  for (const name of [...Object.keys(CHOICES), "decay", "sink", "interval", "minimumTokens"]) {
+    assertThrows(() => create("smallkv", { budget: 3 }), RangeError, name);
+  }
+  assertThrows(() => create("smallkv", { budget: 3 }), RangeError, "current value is budget");
+});
+
+for (const [name, allowed] of Object.entries(CHOICES)) {
+  Deno.test(`createPolicy() takes every value of ${name} and lists them for any other`, () => {
+    for (const value of allowed) {
+      const policy = createPolicy("smallkv", { [name]: value });
+      assertEquals(policy[name as keyof PolicyOptions], value);
+    }
+    for (const value of ["other", 3, null]) {
+      assertThrows(
+        () => create("smallkv", { [name]: value }),
+        RangeError,
+        `Cannot set up a cache policy: ${name} must be one of ${
+          allowed.join(", ")
+        }: current value is ${value}`,
+      );
+    }
+  });
+}
+
+Deno.test("createPolicy() checks numbers", () => {
+  for (const decay of [0, 1, -0.5, 2, NaN]) {
+    const message = `decay must lie between 0 and 1, both excluded: current value is ${decay}`;
+    assertThrows(() => create("smallkv", { decay }), RangeError, message);
+  }
+  for (
+    const [name, value, least] of [["sink", -1, 0], ["interval", 0, 1], ["interval", 1.5, 1], [
+      "minimumTokens",
+      0,
+      1,
+    ]] as const
+  ) {
+    assertThrows(
+      () => create("h2o", { [name]: value }),
+      RangeError,
+      `Cannot set up policy h2o: ${name} must be an integer at least ${least}: current value is ${value}`,
+    );
+  }
+});
+
+Deno.test("createPolicy() refuses options of a helper for policies without one", () => {
+  const misused = { score: "row", decay: 0.5, combine: "joint", split: "plain", marginal: false };
+  for (const policy of POLICIES.filter(({ scores }) => scores !== "helper")) {
+    for (const [name, value] of Object.entries({ ...misused, stale: true })) {
+      assertThrows(
+        () => create(policy.name, { [name]: value }),
+        RangeError,
+        `Cannot set up policy ${policy.name}: ${name} must go with a policy that has a helper`,
+      );
+    }
+    const granularity = "kv_match";
+    assertThrows(() => create(policy.name, { granularity }), RangeError, "granularity kv_match");
+    createPolicy(policy.name, { granularity: "query_head", interval: 2, base: "prompt" });
+  }
+});
+
+Deno.test("createPolicy() fills in the recommended choices", () => {
+  const { counts: _, ...resolved } = createPolicy("smallkv");
+  const { counts: __, ...policy } = smallkv;
+  assertEquals(resolved, {
+    ...policy,
+    score: "accumulated",
+    decay: DEFAULT_DECAY,
+    combine: "joint",
+    granularity: "kv_head",
+    reduction: "mean",
+    marginal: true,
+    split: "demand",
+    sink: 0,
+    base: "current",
+    interval: 1,
+    stale: false,
+    heavyRatio: 1,
+    minimumTokens: 100,
+  });
+});
+
+Deno.test("createPolicy() lets a preset choose, and options win over it", () => {
+  assertEquals(createPolicy("smallkv_query_aware").score, "decayed");
+  assertEquals(createPolicy("smallkv_query_aware", { score: "row" }).score, "row");
+  assertEquals(createPolicy("pyramid_budget").interval, 16);
+  assertEquals(createPolicy("pyramid_budget", { interval: 1 }).interval, 1);
+});
+
+const REQUEST = {
+  budget: { ratio: 0.2 },
+  tokens: 2000,
+  promptTokens: 1000,
+  layer: 0,
+  layers: 4,
+} as const;
+
+Deno.test("createPolicy() hands options on to the counts", () => {
+  const counts = (name: string, options: PolicyOptions) =>
+    createPolicy(name, options).counts(REQUEST);
+  const current = { sink: 0, critical: 200, recent: 100, marginal: 200 };
+  assertEquals(counts("smallkv", {}), current);
+  const atPrompt = { sink: 0, critical: 100, recent: 50, marginal: 100 };
+  assertEquals(counts("smallkv", { base: "prompt", split: "plain" }), atPrompt);
+  assertEquals(counts("smallkv", { sink: 4 }), { ...current, sink: 4, critical: 196 });
+  const bare = { sink: 0, critical: 267, recent: 133, marginal: 0 };
+  assertEquals(counts("smallkv", { marginal: false }), bare);
+  assertEquals(counts("without_helper", {}), bare, "D-25 has the sizes of D-24");
+  assertEquals(counts("h2o", {}).critical, 200);
+  assertEquals(counts("h2o", { heavyRatio: 2 }).critical, 266);
+  assertEquals(counts("h2o", { base: "prompt" }).critical, 100);
+});
+
+Deno.test("resolvePolicy() takes policies that are in no index", () => {
+  const own = resolvePolicy({ ...smallkv, name: "own" }, { interval: 4 });
+  assertEquals([own.name, own.interval], ["own", 4]);
+  assert(own.counts(REQUEST).critical > 0);
+});

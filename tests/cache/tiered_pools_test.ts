@@ -1,0 +1,108 @@
+/**
+ * Tests of `cache/tiered_pools.ts`.
+ *
+ * @module
+ */
+
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { POLICIES } from "../../cache/policies/mod.ts";
+import { planBySaliency, type Selection } from "../../cache/policy.ts";
+import { createPolicy, type ResolvedPolicy } from "../../cache/policy_options.ts";
+import { SlotTable } from "../../cache/slots.ts";
+import { poolSizes, tierLimit } from "../../cache/tiered_pools.ts";
+import { seededRandom } from "../../core/random.ts";
+
+const NOTHING: Selection = { kept: new Uint32Array(), marginal: new Uint32Array() };
+
+/** Selections that the attention of each decode step sees, as a driver makes them. */
+function* selections(
+  policy: ResolvedPolicy,
+  request: { budget: { ratio: number }; promptTokens: number; capacity: number; layers: number },
+): Generator<Selection> {
+  const { budget, promptTokens, capacity, layers } = request;
+  const random = seededRandom(2);
+  let selection = NOTHING;
+  let planned = 0;
+  const plan = (tokens: number) => {
+    const isDue = planned === 0 || tokens - planned >= policy.interval;
+    if (tokens < policy.minimumTokens || !isDue) return;
+    const held = new Set([...selection.kept, ...selection.marginal]);
+    const isOpen = (token: number) => policy.candidates === "all" || held.has(token);
+    const saliency = Float32Array.from({ length: tokens }, random);
+    const counts = policy.counts({ budget, tokens, promptTokens, layer: 1, layers });
+    selection = planBySaliency({ tokens, saliency, ties: policy.ties, isOpen }, counts);
+    planned = tokens;
+  };
+  selection = { ...NOTHING, kept: Uint32Array.from({ length: promptTokens }, (_, token) => token) };
+  if (policy.timing === "after") plan(promptTokens);
+  for (let tokens = promptTokens + 1; tokens <= capacity; tokens++) {
+    selection = { ...selection, kept: Uint32Array.of(...selection.kept, tokens - 1) };
+    if (policy.timing === "before") plan(tokens);
+    yield selection;
+    if (policy.timing === "after") plan(tokens);
+  }
+}
+
+const VARIANTS = [
+  ...POLICIES.map(({ name }) => createPolicy(name)),
+  createPolicy("smallkv", { interval: 7 }),
+  createPolicy("h2o", { interval: 5, base: "prompt" }),
+];
+
+for (const policy of VARIANTS) {
+  for (const promptTokens of [60, 300]) {
+    Deno.test(`poolSizes() hold every plan of ${policy.name}, interval ${policy.interval}, prompt ${promptTokens}`, () => {
+      const request = { budget: { ratio: 0.2 }, promptTokens, capacity: 420, layers: 4 };
+      const pools = poolSizes(policy, request);
+      assertEquals(pools.length, 4);
+      const pool = pools[1]!;
+      const table = new SlotTable({
+        label: "layer 1",
+        pool,
+        capacity: 420,
+        isPermanent: policy.candidates === "kept",
+      });
+      let full = 0;
+      let valueOnly = 0;
+      for (const selection of selections(policy, request)) {
+        const tokens = selection.kept.at(-1)! + 1;
+        table.check(selection, tierLimit(policy, request, { layer: 1, tokens }));
+        table.apply(selection);
+        full = Math.max(full, selection.kept.length);
+        valueOnly = Math.max(valueOnly, selection.marginal.length);
+      }
+      const slack = policy.interval; // plans may fall on other lengths
+      assert(pool.full - full <= slack, `${pool.full} slots for ${full} tokens`);
+      assert(pool.valueOnly - valueOnly < slack, `${pool.valueOnly} slots for ${valueOnly} values`);
+    });
+  }
+}
+
+Deno.test("poolSizes() cost what method section 9 says, for any length up to 8,192", () => {
+  const policy = createPolicy("smallkv");
+  for (const capacity of [512, 2048, 8192]) {
+    const request = { budget: { ratio: 0.2 }, promptTokens: capacity - 64, capacity, layers: 2 };
+    for (const { full, valueOnly } of poolSizes(policy, request)) {
+      const { recent, critical, marginal } = policy.counts({
+        ...request,
+        tokens: capacity,
+        layer: 0,
+      });
+      assert(2 * full + valueOnly - (2 * (critical + recent) + marginal) <= 2);
+      assert(2 * full + valueOnly <= 0.21 * 2 * capacity);
+    }
+  }
+});
+
+Deno.test("tierLimit() makes a plan that breaks the budget an error", () => {
+  const policy = createPolicy("h2o");
+  const request = { budget: { ratio: 0.2 }, promptTokens: 200, capacity: 420, layers: 4 };
+  const pool = poolSizes(policy, request)[0]!;
+  assertEquals(pool, { full: 84, valueOnly: 0 });
+  const limit = tierLimit(policy, request, { layer: 0, tokens: 201 });
+  assertEquals(limit, { full: 41, valueOnly: 0 });
+  const table = new SlotTable({ label: "layer 0", pool, capacity: 420, isPermanent: true });
+  const kept = Uint32Array.from({ length: 42 }, (_, index) => index + 159);
+  assertThrows(() => table.check({ ...NOTHING, kept }, limit), RangeError, "at most 41 tokens");
+  table.check({ ...NOTHING, kept: kept.subarray(1) }, limit);
+});
