@@ -8,6 +8,15 @@
 
 export * from "./budget.ts";
 export * from "./full_cache.ts";
+export * from "./host_copy.ts";
+export * from "./kv_store.ts";
 export * from "./policy.ts";
 export * from "./policy_options.ts";
 export * from "./pyramid.ts";
+export * from "./resident_store.ts";
+export * from "./slot_change.ts";
+export * from "./slots.ts";
+export * from "./tiered_parts.ts";
+export * from "./tiered_pools.ts";
+export * from "./tiered_store.ts";
+export * from "./tiered_upload.ts";

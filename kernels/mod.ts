@@ -18,6 +18,7 @@ export * from "./decode_attention_merge.ts";
 export * from "./embedding.ts";
 export * from "./flash_attention.ts";
 export * from "./flash_attention_wgsl.ts";
+export * from "./load_rows.ts";
 export * from "./matmul.ts";
 export * from "./matmul_source.ts";
 export * from "./rms_norm.ts";
