@@ -103,7 +103,7 @@ export function attentionMap(variant: ColumnsVariant): Kernel<AttentionMapContra
       ...tile,
       bindings: ATTENTION_MAP_BINDINGS,
       params: ATTENTION_MAP_PARAMS,
-      isMap: true,
+      kind: "map",
     }),
     bindings: ATTENTION_MAP_BINDINGS,
     constants: {},

@@ -43,14 +43,17 @@ export const ATTENTION_SUMS_BINDINGS = {
   sums: "write f32",
 } as const;
 
+/** Fields of `Params` of `attention_sums`. */
+export const ATTENTION_SUMS_PARAMS = { ...ATTENTION_PARAMS, row_decay: "f32" } as const;
+
 /** Contract of every variant of `attention_sums`. */
 export interface AttentionSumsContract extends KernelContract {
   /** Storage buffers. */
   readonly bindings: typeof ATTENTION_SUMS_BINDINGS;
   /** There are none: sizes that matter are written into the text. */
   readonly constants: Record<never, number>;
-  /** Sizes and flags. */
-  readonly params: typeof ATTENTION_PARAMS;
+  /** Sizes, flags, and the factor from one row's weight to that of the row before. */
+  readonly params: typeof ATTENTION_SUMS_PARAMS;
 }
 
 /** Buffers of `attention_sums`. */
@@ -84,12 +87,12 @@ export function attentionSums(variant: ColumnsVariant): Kernel<AttentionSumsCont
       keyFormat,
       ...tile,
       bindings: ATTENTION_SUMS_BINDINGS,
-      params: ATTENTION_PARAMS,
-      isMap: false,
+      params: ATTENTION_SUMS_PARAMS,
+      kind: "sums",
     }),
     bindings: ATTENTION_SUMS_BINDINGS,
     constants: {},
-    params: ATTENTION_PARAMS,
+    params: ATTENTION_SUMS_PARAMS,
     ...queryMemory(variant, lanes),
   };
   return defineKernel(contract, (run) => attentionSumsReference(run, { headDim, keyFormat }));
@@ -100,15 +103,16 @@ function attentionSumsReference(
   variant: Pick<ColumnsVariant, "headDim" | "keyFormat">,
 ): void {
   const { buffers: { log_sum, sums }, params } = run;
-  const { rows, rows_per_sequence, query_heads, capacity } = params;
+  const { rows, rows_per_sequence, query_heads, capacity, row_decay } = params;
   for (let head = 0; head < query_heads; head++) {
     for (let first = 0; first < rows; first += rows_per_sequence) {
       const { sequence } = rowPlace(run, first);
       const received = new Float64Array(capacity);
       for (let row = first; row < first + rows_per_sequence; row++) {
         const logSum = log_sum[head * rows + row]!;
+        const weight = row_decay ** (first + rows_per_sequence - 1 - row);
         rowScores(run, { row, head, ...variant }).forEach((score, key) => {
-          received[key]! += Math.exp(score - logSum);
+          received[key]! += weight * Math.exp(score - logSum);
         });
       }
       const place = (sequence * query_heads + head) * capacity;
@@ -121,21 +125,26 @@ function attentionSumsReference(
  * Prepares the second pass of a step.
  *
  * @param info The device, for the choice of the variant.
- * @param options Buffers and sizes.
+ * @param options Buffers, sizes, and the factor from one row's weight to that of the row before, from 0 (only a
+ *   sequence's last row counts) to 1 (all rows count the same, if left out).
  * @returns The command.
  * @throws {RangeError} If the sizes do not fit together.
  */
 export function attentionSumsCommand(
   info: Pick<DeviceInfo, "subgroupSize">,
-  options: { readonly shape: AttentionShape; readonly buffers: AttentionSumsBuffers },
+  options: {
+    readonly shape: AttentionShape;
+    readonly buffers: AttentionSumsBuffers;
+    readonly rowDecay?: number;
+  },
 ): Command {
-  const { shape, buffers } = options;
+  const { shape, buffers, rowDecay = 1 } = options;
   const params = attentionParams(shape);
   const variant = { ...shape, subgroupSize: info.subgroupSize };
   return dispatch({
     kernel: attentionSums(variant),
     buffers: { ...inputBuffers(buffers), log_sum: buffers.log_sum, sums: buffers.sums },
-    params,
+    params: { ...params, row_decay: rowDecay },
     grid: [columnsStripes(variant, shape.capacity), shape.kvHeads, shape.sequences],
   });
 }

@@ -12,6 +12,8 @@ import { type KeyFormat, rowPlace, unpackHalves, unpackKeys } from "./attention_
 import wgsl from "./rope_cache.wgsl" with { type: "text" };
 
 const WORKGROUP_SIZE = 64;
+/** Slot of a token that is written at its own position. */
+const NOT_FIXED = 0xffffffff;
 
 /** Contract of `rope_cache.wgsl`. */
 export const ROPE_CACHE_CONTRACT = {
@@ -36,6 +38,8 @@ export const ROPE_CACHE_CONTRACT = {
     kv_heads: "u32",
     has_norm: "u32",
     epsilon: "f32",
+    write_capacity: "u32",
+    write_slot: "u32",
   },
   workgroupBytes: 4 * WORKGROUP_SIZE,
 } as const;
@@ -48,7 +52,7 @@ export const ropeCache: Kernel<typeof ROPE_CACHE_CONTRACT> = defineKernel(
 
 function rotateAndStore(run: KernelRun<typeof ROPE_CACHE_CONTRACT>): void {
   const { buffers, constants: { HEAD_DIM: headDim, HAS_F32_KEYS }, params } = run;
-  const { query_heads, kv_heads, capacity } = params;
+  const { query_heads, kv_heads, capacity, write_capacity, write_slot } = params;
   const keys = unpackKeys(buffers.keys, HAS_F32_KEYS === 1 ? "f32" : "f16");
   const values = unpackHalves(buffers.values);
   for (let row = 0; row < params.rows; row++) {
@@ -63,7 +67,8 @@ function rotateAndStore(run: KernelRun<typeof ROPE_CACHE_CONTRACT>): void {
         continue;
       }
       const kvHead = (head - query_heads) % kv_heads;
-      const slot = ((sequence * kv_heads + kvHead) * capacity + position) * headDim;
+      const own = write_slot === NOT_FIXED ? position : write_slot;
+      const slot = ((sequence * kv_heads + kvHead) * write_capacity + own) * headDim;
       if (head >= query_heads + kv_heads) values.set(input, slot);
       else {
         const normal = normalizeHead(input, buffers.k_norm, params);
@@ -95,6 +100,14 @@ function rotate(input: Float64Array, position: number, rotation: Float32Array): 
   });
 }
 
+/** Where keys and values go if not to the places of their positions. */
+export interface WritePlace {
+  /** Head vectors that `keys` and `values` have room for per KV head. */
+  readonly capacity: number;
+  /** Which of them is written. */
+  readonly slot: number;
+}
+
 /** Sizes of a step. */
 export interface RopeCacheShape {
   /** Sequences in the step. */
@@ -115,6 +128,19 @@ export interface RopeCacheShape {
   readonly keyFormat?: KeyFormat;
   /** Added to the mean square of a head; needed with norm weights. */
   readonly epsilon?: number;
+  /** One place for the only new token of each sequence; that of its position if left out. */
+  readonly write?: WritePlace;
+}
+
+/** Parameters of where keys and values go. */
+function writeParams(
+  { write, capacity, rowsPerSequence }: RopeCacheShape,
+): { readonly write_capacity: number; readonly write_slot: number } {
+  if (!write) return { write_capacity: capacity, write_slot: NOT_FIXED };
+  const action = "write to one slot";
+  checkInteger(action, "rowsPerSequence", { value: rowsPerSequence, min: 1, max: 1 });
+  checkInteger(action, "slot", { value: write.slot, min: 0, max: write.capacity - 1 });
+  return { write_capacity: write.capacity, write_slot: write.slot };
 }
 
 /** Buffers of `rope_cache`. */
@@ -129,9 +155,9 @@ export interface RopeCacheBuffers {
   readonly k_norm?: DeviceBuffer | BufferWindow;
   /** Rows of query, key and value heads, f32 [rows, stride]; queries are rotated in place. */
   readonly qkv: DeviceBuffer | BufferWindow;
-  /** Packed halves [sequences, kvHeads, capacity, headDim / 2], or the bits of as many f32 as there are halves. */
+  /** Packed halves [sequences, kvHeads, slots, headDim / 2], or the bits of as many f32 as there are halves. */
   readonly keys: DeviceBuffer | BufferWindow;
-  /** Packed halves [sequences, kvHeads, capacity, headDim / 2]. */
+  /** Packed halves [sequences, kvHeads, slots, headDim / 2]. */
   readonly values: DeviceBuffer | BufferWindow;
 }
 
@@ -141,7 +167,8 @@ export interface RopeCacheBuffers {
  * @param buffers What it reads and writes; with both norm weights or none.
  * @param shape Sizes.
  * @returns The command.
- * @throws {RangeError} If the head size is not supported or rows are shorter than their heads.
+ * @throws {RangeError} If the head size is not supported, rows are shorter than their heads, or several new tokens of
+ *   a sequence would go to one slot.
  * @throws {TypeError} If only one of the norm weights is given.
  */
 export function ropeCacheCommand(buffers: RopeCacheBuffers, shape: RopeCacheShape): Command {
@@ -177,6 +204,7 @@ export function ropeCacheCommand(buffers: RopeCacheBuffers, shape: RopeCacheShap
       kv_heads: kvHeads,
       has_norm: q_norm === undefined ? 0 : 1,
       epsilon: shape.epsilon ?? 0,
+      ...writeParams(shape),
     },
     grid: ropeCacheGrid(shape),
   });

@@ -6,14 +6,16 @@
 //         q_norm    f32[HEAD_DIM], weights of the norm of query heads; read if has_norm is 1
 //         k_norm    f32[HEAD_DIM], the same of key heads
 // writes  qkv       f32[rows, stride]: query, key and value heads; queries are rotated in place
-//         keys      f16x2[sequences, kv_heads, capacity, HEAD_DIM / 2], after rotation; the bits of
-//                   f32[sequences, kv_heads, capacity, HEAD_DIM] if HAS_F32_KEYS is 1
-//         values    f16x2[sequences, kv_heads, capacity, HEAD_DIM / 2]
+//         keys      f16x2[sequences, kv_heads, write_capacity, HEAD_DIM / 2], after rotation; the bits of
+//                   f32[sequences, kv_heads, write_capacity, HEAD_DIM] if HAS_F32_KEYS is 1
+//         values    f16x2[sequences, kv_heads, write_capacity, HEAD_DIM / 2]
 // twin    rope_cache.ts
 
 override WORKGROUP_SIZE: u32 = 64;  // threads; at least HEAD_DIM / 4
 override HEAD_DIM: u32 = 64;        // elements; a multiple of 4
 override HAS_F32_KEYS: u32 = 0;     // whether keys are stored as they are
+
+const NOT_FIXED: u32 = 4294967295u;
 
 struct Params {
   rows: u32,
@@ -24,6 +26,8 @@ struct Params {
   kv_heads: u32,
   has_norm: u32,
   epsilon: f32,
+  write_capacity: u32,  // head vectors of a KV head in keys and values
+  write_slot: u32,      // which of them is written; its position's where this is NOT_FIXED
 }
 
 @group(0) @binding(0) var<storage, read> state: array<u32>;
@@ -85,7 +89,8 @@ fn rope_cache(
       qkv[first + head_lanes] = x.zw;
     } else {
       let kv_head = (head - params.query_heads) % params.kv_heads;
-      let slot = (sequence * params.kv_heads + kv_head) * params.capacity + position;
+      let own_slot = select(params.write_slot, position, params.write_slot == NOT_FIXED);
+      let slot = (sequence * params.kv_heads + kv_head) * params.write_capacity + own_slot;
       let word = slot * head_pairs + pair;
       if (is_value) {
         values[word] = pack2x16float(x.xy);

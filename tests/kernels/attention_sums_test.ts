@@ -30,6 +30,7 @@ interface SumsOptions {
   readonly arrays?: AttentionArrays;
   readonly subgroupSize: number;
   readonly before?: Float32Array;
+  readonly rowDecay?: number;
 }
 
 function sumsLength(sizes: AttentionCase): number {
@@ -50,7 +51,7 @@ async function sumAttention(
       log_sum: logSums(sizes, arrays),
       sums: options.before ?? new Float32Array(sumsLength(sizes)),
     },
-    params: attentionParams(shape),
+    params: { ...attentionParams(shape), row_decay: options.rowDecay ?? 1 },
     grid: [columnsStripes(variant, shape.capacity), shape.kvHeads, shape.sequences] as const,
   };
   const kernel = attentionSums(variant);
@@ -71,6 +72,26 @@ for (const subgroupSize of SUBGROUP_SIZES) {
         const { actual, expected } = await sumAttention(sizes, { subgroupSize, before });
         const { terms } = attentionAllowance(shapeOf(sizes));
         assertClose(actual, expected, { terms, magnitude: 8 });
+      },
+    });
+  }
+
+  for (const rowDecay of [0, 0.5, 0.8]) {
+    Deno.test({
+      name: `attentionSums ${variant} weights rows by powers of ${rowDecay}`,
+      ignore: !hasGpu,
+      async fn() {
+        for (const index of [3, 5, 6]) {
+          const sizes = ATTENTION_CASES[index]!;
+          const { actual, expected } = await sumAttention(sizes, { subgroupSize, rowDecay });
+          assertClose(actual, expected, { ...attentionAllowance(shapeOf(sizes)), magnitude: 4 });
+          const total = (1 - rowDecay ** sizes.rowsPerSequence) / (1 - rowDecay);
+          const { capacity, queryHeads } = shapeOf(sizes);
+          const sum = actual.subarray(0, queryHeads * capacity)
+            .reduce((left, right) => left + right, 0);
+          const magnitude = 2 * queryHeads;
+          assertClose([sum], [total * queryHeads], { terms: capacity, magnitude });
+        }
       },
     });
   }

@@ -7,7 +7,12 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { unpackFloat16 } from "../../core/float16.ts";
 import { seededRandom } from "../../core/random.ts";
-import { ropeCache, ropeCacheCommand, ropeCacheGrid } from "../../kernels/rope_cache.ts";
+import {
+  ropeCache,
+  ropeCacheCommand,
+  ropeCacheGrid,
+  type WritePlace,
+} from "../../kernels/rope_cache.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { hasGpu } from "../support/gpu.ts";
 import { type ArrayRun, runKernel, runReference } from "../support/run_kernel.ts";
@@ -21,6 +26,7 @@ interface Case {
   readonly firstSequence?: number;
   readonly hasNorm?: boolean;
   readonly hasF32Keys?: boolean;
+  readonly write?: WritePlace;
 }
 
 const cases: Case[] = [
@@ -32,6 +38,14 @@ const cases: Case[] = [
   { queryHeads: 16, kvHeads: 8, headDim: 128, rowsPerSequence: 3, cached: [2], hasNorm: true },
   { queryHeads: 3, kvHeads: 1, headDim: 24, rowsPerSequence: 5, cached: [1, 9], hasNorm: true },
   { queryHeads: 4, kvHeads: 2, headDim: 24, rowsPerSequence: 3, cached: [6, 0], hasF32Keys: true },
+  {
+    queryHeads: 14,
+    kvHeads: 2,
+    headDim: 64,
+    rowsPerSequence: 1,
+    cached: [40, 3],
+    write: { capacity: 5, slot: 3 },
+  },
 ];
 
 /** Cosines and sines of the usual frequencies. */
@@ -54,7 +68,7 @@ function ropeRun(sizes: Case): RopeRun {
   const rows = cached.length * rowsPerSequence;
   const capacity = Math.max(...cached) + rowsPerSequence + 2;
   const stride = (queryHeads + 2 * kvHeads) * headDim + 32;
-  const words = sequences * kvHeads * capacity * headDim / 2;
+  const words = sequences * kvHeads * (sizes.write?.capacity ?? capacity) * headDim / 2;
   return {
     buffers: {
       state: Uint32Array.of(firstSequence, ...new Array(firstSequence).fill(0), ...cached),
@@ -75,6 +89,8 @@ function ropeRun(sizes: Case): RopeRun {
       kv_heads: kvHeads,
       has_norm: sizes.hasNorm ? 1 : 0,
       epsilon: 1e-6,
+      write_capacity: sizes.write?.capacity ?? capacity,
+      write_slot: sizes.write?.slot ?? 0xffffffff,
     },
     grid: ropeCacheGrid({ ...sizes, sequences: cached.length }),
   };
@@ -180,6 +196,31 @@ Deno.test({
   },
 });
 
+Deno.test({
+  name: "ropeCache writes to one slot what it would write to the position's place",
+  ignore: !hasGpu,
+  async fn() {
+    const sizes = cases.find(({ write }) => write !== undefined)!;
+    const { write: _, ...plain } = sizes;
+    const { keys, values } = await runKernel(ropeCache, ropeRun(sizes));
+    const whole = ropeRun(plain);
+    const expected = await runKernel(ropeCache, whole);
+    const rowWords = sizes.headDim / 2;
+    for (let head = 0; head < sizes.cached.length * sizes.kvHeads; head++) {
+      const position = sizes.cached[Math.floor(head / sizes.kvHeads)]!;
+      const from = (head * whole.params.capacity + position) * rowWords;
+      const to = (head * sizes.write!.capacity + sizes.write!.slot) * rowWords;
+      assertEquals(keys.subarray(to, to + rowWords), expected.keys.subarray(from, from + rowWords));
+      assertEquals(
+        values.subarray(to, to + rowWords),
+        expected.values.subarray(from, from + rowWords),
+      );
+    }
+    const untouched = keys.filter((word) => word === 0x7bff7bff).length;
+    assertEquals(untouched, keys.length - 4 * rowWords);
+  },
+});
+
 Deno.test("ropeCacheCommand() wants both norm weights or none", () => {
   const [buffer] = [{ label: "q_norm", byteLength: 4, [Symbol.dispose]() {} }];
   const shape = {
@@ -197,5 +238,17 @@ Deno.test("ropeCacheCommand() wants both norm weights or none", () => {
     () => ropeCacheCommand(buffers, { ...shape, headDim: 10 }),
     RangeError,
     "headDim / 4 must be an integer from 1 to 64: current value is 2.5",
+  );
+  const plain = {} as typeof buffers;
+  const write = { capacity: 4, slot: 4 };
+  assertThrows(
+    () => ropeCacheCommand(plain, { ...shape, write }),
+    RangeError,
+    "slot must be an integer from 0 to 3: current value is 4",
+  );
+  assertThrows(
+    () => ropeCacheCommand(plain, { ...shape, rowsPerSequence: 2, write }),
+    RangeError,
+    "Cannot write to one slot: rowsPerSequence",
   );
 });

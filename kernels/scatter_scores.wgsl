@@ -1,0 +1,49 @@
+// scatter_scores: what one layer's own attention says of the kept tokens of each selection.
+//
+// grid    (blocks of BLOCK list entries, units_per_layer, sequences)
+// reads   lists    u32[sequences, units, list_words]: kept count, 3 words, unit_heads words, then token and row of
+//                  each kept token
+//         weights  f32[sequences, units_per_layer * unit_heads, weight_stride]: softmax over the list
+// writes  own      f32[sequences, units, capacity]: decay * what was there + mean softmax of the unit's heads; tokens
+//                  that are not listed stay as they were
+// twin    scatter_scores.ts
+
+override WORKGROUP_SIZE: u32 = 64;  // threads
+override BLOCK: u32 = 512;          // list entries of a workgroup
+
+struct Params {
+  units_per_layer: u32,
+  unit_offset: u32,  // first unit of the layer
+  units: u32,        // units of all layers
+  unit_heads: u32,   // query heads of a unit
+  list_words: u32,
+  capacity: u32,
+  weight_stride: u32,
+  decay: f32,
+}
+
+@group(0) @binding(0) var<storage, read> lists: array<u32>;
+@group(0) @binding(1) var<storage, read> weights: array<f32>;
+@group(0) @binding(2) var<storage, read_write> own: array<f32>;
+@group(1) @binding(0) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn scatter_scores(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let unit = group.z * params.units + params.unit_offset + group.y;
+  let list = unit * params.list_words;
+  let room = (params.list_words - 4u - params.unit_heads) / 2u;
+  let begin = group.x * BLOCK;
+  let end = min(begin + BLOCK, select(lists[list], 0u, lists[list] > room));
+  let head = (group.z * params.units_per_layer + group.y) * params.unit_heads;
+  for (var entry = begin + lane; entry < end; entry += WORKGROUP_SIZE) {
+    var sum = 0.0;
+    for (var member = 0u; member < params.unit_heads; member++) {
+      sum += weights[(head + member) * params.weight_stride + entry];
+    }
+    let place = unit * params.capacity + lists[list + 4u + params.unit_heads + 2u * entry];
+    own[place] = params.decay * own[place] + sum / f32(params.unit_heads);
+  }
+}
