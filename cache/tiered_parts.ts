@@ -126,6 +126,9 @@ function checkOptions(device: Device, options: TieredStoreOptions): PoolSize[] {
   const { fullCache: { shape }, lengths, granularity, pools } = options;
   const action = "create a tiered store";
   checkLength(action, "lengths", { required: shape.sequences, current: lengths.length });
+  for (const length of lengths) {
+    checkInteger(action, "length of a sequence", { value: length, min: 0, max: shape.capacity });
+  }
   if (granularity === "query_head" || shape.keyFormat === "f32") {
     throw new RangeError(
       granularity === "query_head"

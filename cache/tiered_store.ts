@@ -148,6 +148,7 @@ export class TieredStore implements KvStore {
     const max = this.lengths[sequence]!;
     checkInteger("rewind", "length", { value: length, min: 0, max });
     this.#parts.host.rewind(sequence, length);
+    this.#isApplied = false;
   }
 
   /**

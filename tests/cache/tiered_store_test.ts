@@ -313,6 +313,7 @@ Deno.test("TieredStore.create() refuses what it cannot hold", async () => {
   const create = (changes: object) => TieredStore.create(device, { ...options, ...changes });
   await assertRejects(() => create({ granularity: "query_head" }), RangeError, "a simulation");
   await assertRejects(() => create({ lengths: [1, 2] }), TypeError, "lengths must have length 1");
+  await assertRejects(() => create({ lengths: [261] }), RangeError, "length of a sequence");
   const huge = () => ({ full: 261, valueOnly: 0 });
   await assertRejects(() => create({ pools: huge }), RangeError, "full slots of layer 0");
   await assertRejects(() => create({ uploadBytes: 8 }), RangeError, "uploadBytes");
@@ -341,6 +342,7 @@ Deno.test("TieredStore.rewind() forgets the end of a sequence", async () => {
     await store.takeNewest();
   }
   store.rewind(21);
+  await assertRejects(() => store.takeNewest(), TypeError, "a plan must have been applied");
   const selections = allHeads([1, 20, 21]);
   const { rows } = store.apply(selections);
   writeNewest(device, store, [21]);
