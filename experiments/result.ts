@@ -27,8 +27,11 @@ export interface Claim {
   /**
    * How the comparison works.
    * `arithmetic`: follows from printed numbers, so it is comparable with any models.
-   * `trend`: holds if the measured value lies in `expected`; comparable with any pair of one family.
-   * `absolute`: within `tolerance` of `paper`; comparable only for the pairs in `pairs`.
+   * `trend`: holds if the whole 95 % interval lies in `expected`, and fails if all of it lies outside;
+   * comparable with any pair of one family, from two contexts on.
+   * `absolute`: the point estimate lies within `tolerance` of `paper`, and fails if the whole interval
+   * does not; comparable only for the pairs in `pairs`, and not at scale `smoke`.
+   * In between, the run was too small to tell.
    */
   readonly kind: "arithmetic" | "trend" | "absolute";
   /** Largest difference that still counts as reproduced, in the claim's unit; unused by trends. */

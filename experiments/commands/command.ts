@@ -31,6 +31,8 @@ export interface CommandIo {
   readonly isInteractive: boolean;
   /** Width of the screen in characters. */
   readonly columns: () => number;
+  /** Width of what results are written to; Infinity unless it is a screen. */
+  readonly outColumns: () => number;
   /** Aborted by the first Ctrl-C. */
   readonly signal: AbortSignal;
 }

@@ -39,6 +39,7 @@ export function openProcessIo(): ProcessIo {
       error: (text) => writeText(2, text),
       isInteractive: Deno.stderr.isTerminal() && Deno.env.get("CI") === undefined,
       columns: screenColumns,
+      outColumns: () => Deno.stdout.isTerminal() ? screenColumns() : Infinity,
       signal: controller.signal,
     },
     [Symbol.dispose]() {

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { removeUnfinished } from "../../core/atomic_file.ts";
 import { Progress, type ProgressView } from "../../core/progress.ts";
 import { terminalView } from "../../core/terminal_view.ts";
+import { untouchedClaims } from "../claims.ts";
 import type { Experiment, ExperimentContext, ModelRole, Scale } from "../experiment.ts";
 import { writeOutputs } from "../report/outputs.ts";
 import { cleanBlobStore, openBlobStore } from "../runner/blob_store.ts";
@@ -26,6 +27,9 @@ import { openEngineFor } from "./open.ts";
 
 /** Values of `--scale`. */
 export const SCALES = ["smoke", "small", "paper"] as const satisfies readonly Scale[];
+
+/** Address of the module that judges claims: kept results are judged again when it changes. */
+const SUMMARY = new URL("../runner/summary.ts", import.meta.url);
 
 /** What the command works with. */
 export interface ReproduceParts {
@@ -75,7 +79,7 @@ export async function reproduce(
     folder,
     store,
     engineCode: code,
-    experimentCode: (experiment) => codeHash([parts.moduleOf(experiment)]),
+    experimentCode: (experiment) => codeHash([parts.moduleOf(experiment), SUMMARY]),
     environment: () => engine.environment,
     command: (experiment) => repeatCommand(call, experiment.name),
     isForced: call.has("force"),
@@ -157,9 +161,10 @@ async function finish(
   }
   const records = outcomes.flatMap(({ record }) => record === undefined ? [] : [record]);
   const order = run.experiments.map(({ name }) => name);
+  const untouched = untouchedClaims(run.experiments);
   let hasFailed = outcomes.some(({ status }) => status === "failed");
   try {
-    const notes = await writeOutputs(folder, records, { view, order });
+    const notes = await writeOutputs(folder, records, { view, order, untouched });
     for (const note of notes) io.error(`${note}\n`);
   } catch (error) {
     hasFailed = true; // the table is worth printing all the same
@@ -167,7 +172,7 @@ async function finish(
   }
   const differs = records.some(({ claims }) => claims.some((claim) => claim.verdict === "differs"));
   const code = hasFailed ? EXIT.failed : call.has("strict") && differs ? EXIT.differs : EXIT.ok;
-  io.out(`${verdictTable(records, { columns: io.columns() })}\n\n`);
-  io.out(`${summaryLine(outcomes, { folder, exitCode: code })}\n`);
+  io.out(`${verdictTable(records, { columns: io.outColumns(), untouched })}\n\n`);
+  io.out(`${summaryLine(outcomes, { folder, exitCode: code, untouched })}\n`);
   return code;
 }

@@ -8,6 +8,7 @@ import { access, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { removeUnfinished, writeFileAtomic } from "../../core/atomic_file.ts";
 import { Progress, type ProgressView } from "../../core/progress.ts";
+import type { PaperClaim } from "../claims.ts";
 import type { Figure } from "../experiment.ts";
 import { figureCaption } from "../figures/caption.ts";
 import { findChromium, startChromium } from "../figures/chromium.ts";
@@ -22,6 +23,8 @@ export interface OutputOptions {
   readonly view: ProgressView;
   /** Names of all experiments, in the order of the report. */
   readonly order: readonly string[];
+  /** Claims that no experiment measures, shown as "not run". */
+  readonly untouched?: readonly PaperClaim[];
 }
 
 /** A figure on its way to the disk. */
@@ -59,7 +62,7 @@ export async function writeOutputs(
   const path = join(folder, "report.html");
   const all = await allRecords(folder, records, options.order);
   if (all.length === 0) return notes;
-  await writeFileAtomic(path, await buildReport(all));
+  await writeFileAtomic(path, await buildReport(all, options.untouched));
   return [...notes, `Report: ${path}`];
 }
 

@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { PaperClaim } from "../claims.ts";
 import type { Figure } from "../experiment.ts";
 import { type PlotlyFigure, plotlyFigure } from "../figures/plotly_figure.ts";
 import { plotlySource } from "../figures/static_images.ts";
@@ -27,9 +28,13 @@ const FIGURE_BYTES = 700_000;
  * Builds the report.
  *
  * @param records Results, in the order of the report.
+ * @param untouched Claims that no experiment measures; they are shown as "not run".
  * @returns HTML.
  */
-export async function buildReport(records: readonly ResultRecord[]): Promise<string> {
+export async function buildReport(
+  records: readonly ResultRecord[],
+  untouched: readonly PaperClaim[] = [],
+): Promise<string> {
   const { large, small } = records[0]?.models ?? {};
   const pair = large === undefined || small === undefined ? "" : `${large.name} and ${small.name}`;
   const policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; " +
@@ -49,10 +54,10 @@ ${style}</style>
 <h1>What the SmallKV paper claims, and what was measured</h1>
 <p>${escapeHtml(pair)}</p>
 <p class="soft">Paper: SmallKV, arXiv 2508.02751. A claim differs only where the whole 95 % interval
-lies outside what it allows, and a trend is reproduced only where all of it lies inside. Absolute
-values are compared only with the paper's own models.</p>
-${verdictCounts(records)}
-${verdictSection(records)}
+lies outside what it allows, and a trend is reproduced only where all of it lies inside; one context
+alone shows no trend. Absolute values are compared only with the paper's own models.</p>
+${verdictCounts(records, untouched)}
+${verdictSection(records, untouched)}
 <noscript><p>Figures and sorting need JavaScript; nothing is loaded from elsewhere.</p></noscript>
 ${records.map(experimentSection).join("\n")}
 ${environmentSection(records)}

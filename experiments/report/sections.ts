@@ -9,6 +9,7 @@ import type { ClaimRecord, ResultRecord } from "../runner/record.ts";
 import { formatNumber, formatOurs, formatPaper } from "../runner/verdict_table.ts";
 import type { Verdict } from "../runner/verdict.ts";
 import type { ResultTable } from "../experiment.ts";
+import type { PaperClaim } from "../claims.ts";
 import { cell, escapeHtml } from "./html.ts";
 
 const VERDICTS: readonly Verdict[] = [
@@ -25,9 +26,14 @@ const MOST_ROWS = 12;
  * How many claims have which verdict.
  *
  * @param records All results.
+ * @param untouched Claims that no experiment measures.
  */
-export function verdictCounts(records: readonly ResultRecord[]): string {
-  const claims = records.flatMap((record) => record.claims);
+export function verdictCounts(
+  records: readonly ResultRecord[],
+  untouched: readonly PaperClaim[],
+): string {
+  const open = untouched.map(() => ({ verdict: "not run" as const }));
+  const claims = [...records.flatMap((record) => record.claims), ...open];
   const items = VERDICTS.map((verdict) => {
     const count = claims.filter((claim) => claim.verdict === verdict).length;
     return `<li><strong>${count}</strong> ${verdictLabel(verdict)}</li>`;
@@ -44,8 +50,12 @@ function verdictLabel(verdict: Verdict): string {
  * The table of all claims.
  *
  * @param records All results.
+ * @param untouched Claims that no experiment measures, listed after all others.
  */
-export function verdictSection(records: readonly ResultRecord[]): string {
+export function verdictSection(
+  records: readonly ResultRecord[],
+  untouched: readonly PaperClaim[],
+): string {
   const columns = [
     "Claim",
     "Paper",
@@ -58,28 +68,56 @@ export function verdictSection(records: readonly ResultRecord[]): string {
   const headings = columns.map((title) =>
     `<th scope="col"><button type="button">${escapeHtml(title)}</button></th>`
   );
-  const rows = records.flatMap((record) => record.claims.map((claim) => verdictRow(record, claim)));
+  const rows = [
+    ...records.flatMap((record) => record.claims.map((claim) => verdictRow(record, claim))),
+    ...untouched.map(untouchedRow),
+  ];
   return `<div class="scroll"><table id="verdicts"><thead><tr>${headings.join("")}</tr></thead>` +
     `<tbody>${rows.join("\n")}</tbody></table></div>`;
 }
 
 function verdictRow(record: ResultRecord, claim: ClaimRecord): string {
   const { ours, note } = claim;
-  const paper = typeof claim.paper === "number" ? String(claim.paper) : "";
   const link = `<a href="#${escapeHtml(record.name)}">${escapeHtml(claim.id)}</a>`;
   const why = note === undefined ? "" : `<br><span class="soft">${escapeHtml(note)}</span>`;
-  const source = `<br><span class="soft">${escapeHtml(claim.source)}</span>`;
   const again = `<details><summary>${escapeHtml(record.name)}</summary>` +
     `<code>${escapeHtml(record.command)}</code></details>`;
-  const cells: [label: string, key: string, html: string, name?: string][] = [
-    ["Claim", claim.id, `${link} ${escapeHtml(claim.statement)}${source}${why}`, "claim"],
-    ["Paper", paper, escapeHtml(formatPaper(claim))],
+  return tableRow([
+    ["Claim", claim.id, `${link} ${claimWords(claim)}${why}`, "claim"],
+    ["Paper", paperKey(claim), escapeHtml(formatPaper(claim))],
     ["Ours", ours === undefined ? "" : String(ours.value), escapeHtml(formatOurs(claim))],
     ["n", ours === undefined ? "" : String(ours.n), ours === undefined ? "–" : String(ours.n)],
     ["Verdict", String(VERDICTS.indexOf(claim.verdict)), verdictLabel(claim.verdict)],
     ["Seconds", String(record.seconds), record.seconds.toFixed(1)],
     ["Run again", record.name, again],
-  ];
+  ]);
+}
+
+function untouchedRow(claim: PaperClaim): string {
+  return tableRow([
+    ["Claim", claim.id, `${escapeHtml(claim.id)} ${claimWords(claim)}`, "claim"],
+    ["Paper", paperKey(claim), escapeHtml(formatPaper(claim))],
+    ["Ours", "", "–"],
+    ["n", "", "–"],
+    ["Verdict", String(VERDICTS.indexOf("not run")), verdictLabel("not run")],
+    ["Seconds", "", "–"],
+    ["Run again", "", "–"],
+  ]);
+}
+
+function claimWords({ statement, source }: Pick<PaperClaim, "statement" | "source">): string {
+  return `${escapeHtml(statement)}<br><span class="soft">${escapeHtml(source)}</span>`;
+}
+
+/** What the paper's column is sorted by. */
+function paperKey({ paper }: Pick<ClaimRecord, "paper">): string {
+  return typeof paper === "number" ? String(paper) : "";
+}
+
+/** A cell: the label small screens show, the key it is sorted by, its content, its class. */
+type Cell = readonly [label: string, key: string, html: string, name?: string];
+
+function tableRow(cells: readonly Cell[]): string {
   const html = cells.map(([label, key, content, name]) =>
     `<td data-label="${label}" data-sort="${escapeHtml(key)}"${
       name === undefined ? "" : ` class="${name}"`

@@ -68,7 +68,7 @@ export function summariseExperiment(
     seconds: milliseconds / 1000,
     units: results.length,
     command: options.command(experiment),
-    claims: judgeClaims(experiment, values, context),
+    claims: judgeClaims(experiment, values, { context, units: results.length }),
     tables,
     figures,
     notes,
@@ -78,10 +78,10 @@ export function summariseExperiment(
 function judgeClaims(
   experiment: Experiment,
   values: Readonly<Partial<Record<string, Measured>>>,
-  context: ExperimentContext,
+  run: { readonly context: ExperimentContext; readonly units: number },
 ): ClaimRecord[] {
-  const { scale, large, small } = context;
-  const setting = { scale, large: large.name, small: small.name };
+  const { scale, large, small } = run.context;
+  const setting = { scale, large: large.name, small: small.name, units: run.units };
   return Object.entries(experiment.claims).map(([key, claim]): ClaimRecord => {
     const ours = values[key];
     const verdict = judgeClaim(claim, ours, setting);

@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { PaperClaim } from "../claims.ts";
 import type { Outcome } from "./run_experiments.ts";
 import type { Verdict } from "./verdict.ts";
 
@@ -11,18 +12,24 @@ import type { Verdict } from "./verdict.ts";
  * Writes outcomes and verdicts as one line of JSON.
  *
  * @param outcomes What became of the experiments.
- * @param options Where the results lie and how the process will end.
+ * @param options Where the results lie, how the process will end, and the claims that no experiment
+ * measures, which count as "not run".
  * @returns JSON without line breaks.
  */
 export function summaryLine(
   outcomes: readonly Outcome[],
-  options: { readonly folder: string; readonly exitCode: number },
+  options: {
+    readonly folder: string;
+    readonly exitCode: number;
+    readonly untouched?: readonly PaperClaim[];
+  },
 ): string {
+  const { folder, exitCode, untouched = [] } = options;
   const counts: Record<Verdict, number> = {
     "reproduced": 0,
     "differs": 0,
     "not comparable at this scale": 0,
-    "not run": 0,
+    "not run": untouched.length,
   };
   const experiments = outcomes.map(({ experiment, status, record }) => ({
     name: experiment.name,
@@ -36,12 +43,13 @@ export function summaryLine(
   const first = outcomes.find(({ record }) => record !== undefined)?.record;
   return JSON.stringify({
     command: "reproduce",
-    folder: options.folder,
+    folder,
     scale: first?.scale ?? null,
     seed: first?.seed ?? null,
     adapter: first?.environment.adapter ?? null,
     counts,
     experiments,
-    exitCode: options.exitCode,
+    untouched: untouched.map(({ id, paper }) => ({ id, paper, ours: null, verdict: "not run" })),
+    exitCode,
   });
 }

@@ -17,6 +17,8 @@ export interface ComparisonSetting {
   readonly large: string;
   /** Name of the small model. */
   readonly small: string;
+  /** Units behind the numbers; 0, the default, where they follow from what is printed. */
+  readonly units?: number;
 }
 
 /**
@@ -24,7 +26,7 @@ export interface ComparisonSetting {
  *
  * A trend is reproduced only if the whole 95 % interval lies where the claim wants it, a number if
  * its point estimate does. Both differ only if the whole interval lies outside. In between, the run
- * was too small to tell.
+ * was too small to tell, as it is for a trend seen in a single context, which has no interval.
  *
  * @param claim The claim.
  * @param measured Its number; absent if it was not measured.
@@ -42,11 +44,17 @@ export function judgeClaim(
   const { value, low, high } = measured;
   const { above, below } = range;
   if (claim.kind === "trend") {
+    if (isSingle(measured, setting)) return "not comparable at this scale";
     if (low > above && high < below) return "reproduced";
     return high <= above || low >= below ? "differs" : "not comparable at this scale";
   }
   if (value >= above && value <= below) return "reproduced";
   return high < above || low > below ? "differs" : "not comparable at this scale";
+}
+
+/** Whether one context was measured, so that equal ends do not mean certainty. */
+function isSingle({ low, high, n }: Measured, { units = 0 }: ComparisonSetting): boolean {
+  return units > 0 && n <= 1 && low === high;
 }
 
 function allowedRange(claim: Claim): { above: number; below: number } | undefined {

@@ -4,8 +4,10 @@
  * @module
  */
 
-import type { Measured } from "../experiment.ts";
+import type { PaperClaim } from "../claims.ts";
+import type { Claim, Measured } from "../experiment.ts";
 import type { ClaimRecord, ResultRecord } from "./record.ts";
+import type { Verdict } from "./verdict.ts";
 
 /**
  * A number with about four digits.
@@ -26,7 +28,7 @@ export function formatNumber(value: number): string {
  * @param claim The claim.
  * @returns Number with unit, or words.
  */
-export function formatPaper(claim: ClaimRecord): string {
+export function formatPaper(claim: Pick<Claim, "paper" | "unit">): string {
   if (claim.paper === undefined) return "–";
   if (typeof claim.paper === "string") return claim.paper;
   return `${formatNumber(claim.paper)}${unitSuffix(claim)}`;
@@ -48,23 +50,45 @@ function formatMeasured({ value, low, high }: Measured): string {
   return `${formatNumber(value)} [${formatNumber(low)}, ${formatNumber(high)}]`;
 }
 
-function unitSuffix(claim: ClaimRecord): string {
+function unitSuffix(claim: Pick<Claim, "unit">): string {
   return claim.unit === "" ? "" : ` ${claim.unit}`;
+}
+
+/** What the table needs besides the results. */
+export interface VerdictTableOptions {
+  /** Width of the screen; long claims take several lines to fit it. Infinity: one line each. */
+  readonly columns: number;
+  /** Claims that no experiment measures; they stand at the end as "not run". */
+  readonly untouched?: readonly PaperClaim[];
 }
 
 /**
  * Lays out claims, paper, ours, verdict and seconds.
  *
  * @param records Results in the order of their rows.
- * @param options `columns`: width of the screen; long claims are cut to fit it.
+ * @param options Width of the screen and the claims without an experiment.
  * @returns Lines, the first two a heading.
  */
 export function verdictTable(
   records: readonly ResultRecord[],
-  options: { readonly columns: number },
+  options: VerdictTableOptions,
 ): string {
   const heading = ["claim", "paper", "ours (95 % interval)", "verdict", "seconds"];
-  const rows = records.flatMap((record) =>
+  const rows = [...measuredRows(records), ...(options.untouched ?? []).map(untouchedRow)];
+  const widths = heading.map((title, column) =>
+    Math.max(title.length, ...rows.map((row) => row[column]!.length))
+  );
+  const total = () => widths.reduce((sum, width) => sum + width + 2, -2);
+  for (const [column, least] of [[0, 36], [1, 16], [0, 24]] as const) {
+    const spare = Math.max(0, total() - options.columns);
+    widths[column] = Math.max(Math.min(least, widths[column]!), widths[column]! - spare);
+  }
+  const rule = widths.map((width) => "-".repeat(width)).join("  ");
+  return [layRow(heading, widths), rule, ...rows.map((row) => layRow(row, widths))].join("\n");
+}
+
+function measuredRows(records: readonly ResultRecord[]): string[][] {
+  return records.flatMap((record) =>
     record.claims.map((claim, index) => [
       `${claim.id} ${claim.statement} (${claim.source})`,
       formatPaper(claim),
@@ -73,17 +97,37 @@ export function verdictTable(
       index === 0 ? record.seconds.toFixed(1) : "",
     ])
   );
-  const widths = heading.map((title, column) =>
-    Math.max(title.length, ...rows.map((row) => row[column]!.length))
-  );
-  const others = widths.slice(1).reduce((sum, width) => sum + width + 2, 0);
-  widths[0] = Math.min(widths[0]!, Math.max(24, options.columns - others));
-  const line = (cells: readonly string[]) =>
-    cells.map((cell, column) => fit(cell, widths[column]!)).join("  ").trimEnd();
-  const rule = widths.map((width) => "-".repeat(width)).join("  ");
-  return [line(heading), rule, ...rows.map(line)].join("\n");
 }
 
-function fit(text: string, width: number): string {
-  return text.length > width ? `${text.slice(0, width - 1)}…` : text.padEnd(width);
+function untouchedRow(claim: PaperClaim): string[] {
+  const name = `${claim.id} ${claim.statement} (${claim.source})`;
+  return [name, formatPaper(claim), "–", "not run" satisfies Verdict, ""];
+}
+
+/** One row, on as many lines as its longest cell takes. */
+function layRow(cells: readonly string[], widths: readonly number[]): string {
+  const wrapped = cells.map((cell, column) => wrapWords(cell, widths[column]!));
+  const height = Math.max(...wrapped.map((lines) => lines.length));
+  return Array.from(
+    { length: height },
+    (_, line) =>
+      wrapped.map((lines, column) => (lines[line] ?? "").padEnd(widths[column]!)).join("  ")
+        .trimEnd(),
+  ).join("\n");
+}
+
+/** Breaks a text between words; lines after the first one are indented. */
+function wrapWords(text: string, width: number): string[] {
+  const lines: string[] = [];
+  let line = "";
+  for (const word of text.split(" ")) {
+    const longer = line === "" ? word : `${line} ${word}`;
+    if (longer.length <= width || line.trim() === "") {
+      line = longer;
+      continue;
+    }
+    lines.push(line);
+    line = `  ${word}`;
+  }
+  return [...lines, line];
 }

@@ -34,6 +34,7 @@ async function run(
     error: (text) => error += text,
     isInteractive: false,
     columns: () => 100,
+    outColumns: () => Infinity,
     signal: new AbortController().signal,
   };
   using _ = useChromium("none");

@@ -38,6 +38,7 @@ async function run(
     error: (text) => error += text,
     isInteractive: false,
     columns: () => 100,
+    outColumns: () => Infinity,
     signal: new AbortController().signal,
   };
   const command = reproduceCommand({
@@ -68,6 +69,17 @@ Deno.test("reproduce writes results, prints the table and ends with one line of 
     const last = JSON.parse(lines.at(-1)!);
     assert.equal(last.counts.reproduced, 2);
     assert.equal(last.exitCode, 0);
+    assert.equal(last.counts["not run"], 64); // the made-up claim is none of the paper's
+    assert.deepEqual(last.untouched[1], {
+      id: "C02",
+      paper: 0.947,
+      ours: null,
+      verdict: "not run",
+    });
+    assert.match(out, /^C02 mean cosine of matched heads \(Fig\. 1c\) +0\.947 +– +not run$/m);
+    const report = await readFile(join(folder, "smoke", "report.html"), "utf8");
+    assert.match(report, /<strong>64<\/strong> <span class="verdict other">not run/);
+    assert.match(report, /C64 SmallKV ahead on nearly all pairs/);
     const record = JSON.parse(await readFile(join(folder, "smoke", "first.json"), "utf8"));
     assert.equal(record.seed, 7);
     assert.equal(record.environment.adapter, "made up");

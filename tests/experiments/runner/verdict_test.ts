@@ -64,6 +64,23 @@ Deno.test("judgeClaim() wants trends strictly inside their interval", () => {
   assert.equal(judgeClaim(claim, measured(-0.1, 0.05), SETTING), "reproduced");
 });
 
+Deno.test("judgeClaim() sees no trend in a single context, but trusts what is only computed", () => {
+  const claim: Claim = { ...CLAIM, kind: "trend", paper: "falls", expected: { below: 0 } };
+  const single = { ...measured(-0.1), n: 1 };
+  const contexts = { ...SETTING, units: 1 };
+  assert.equal(judgeClaim(claim, single, contexts), "not comparable at this scale");
+  assert.equal(
+    judgeClaim(claim, { ...single, value: 1, low: 1, high: 1 }, contexts),
+    judgeClaim(claim, single, contexts),
+  );
+  assert.equal(judgeClaim(claim, { ...measured(-0.1), n: 2 }, contexts), "reproduced");
+  assert.equal(judgeClaim(claim, single, { ...SETTING, units: 0 }), "reproduced");
+  assert.equal(
+    judgeClaim({ ...claim, kind: "arithmetic", paper: -0.1 }, single, contexts),
+    "reproduced",
+  );
+});
+
 Deno.test("judgeClaim() cannot compare with words", () => {
   const claim: Claim = { ...CLAIM, kind: "arithmetic", paper: "higher" };
   assert.equal(judgeClaim(claim, measured(1), SETTING), "not comparable at this scale");
