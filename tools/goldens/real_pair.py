@@ -1,6 +1,6 @@
 """Writes what real models answer: tests/fixtures/real/NAME.safetensors.gz.
 
-    python -P tools/goldens/real_pair.py --models FOLDER [NAME ...]
+    python tools/goldens/real_pair.py --models FOLDER [NAME ...]
 
 Loads each GGUF file with transformers in float32 with eager attention, runs it on the prompts of
 prompts.json, and stores for every prompt P:

@@ -1,6 +1,6 @@
 """Writes small tokenizers of every GGUF kind and the ids they must give: tests/fixtures/tokenizer/small.json.
 
-    python -P tools/goldens/small_tokenizers.py
+    python tools/goldens/small_tokenizers.py
 
 Needs tokenizers and sentencepiece. The byte-level vocabulary is learnt from the lines of lines.json
 without cutting them first, so that merges cross every border that a pre-tokenizer may set; each kind then

@@ -1,6 +1,6 @@
 """Writes tests/fixtures/text_scores.json: token F1, ROUGE-L and edit similarity of made-up texts.
 
-    python -P tools/goldens/text_scores.py
+    python tools/goldens/text_scores.py
 
 Needs rouge 1.0.1 and rapidfuzz. Token F1 is counted here with collections.Counter.
 """

@@ -1,6 +1,6 @@
 """Writes random tiny GGUF models and what transformers answers: tests/fixtures/tiny_gguf/NAME.*.
 
-    python -P tools/goldens/tiny_gguf.py
+    python tools/goldens/tiny_gguf.py
 
 Blocks come from gguf.quants; K-quant blocks, which that package only reads, are random. The answers are
 those of transformers in float32 after loading the same file; NAME.safetensors.gz holds the tensors

@@ -1,6 +1,6 @@
 """Writes random tiny models and what transformers answers: tests/fixtures/tiny/NAME/.
 
-    python -P tools/goldens/tiny_models.py
+    python tools/goldens/tiny_models.py
 
 Each folder holds a model in the Hugging Face layout and golden.safetensors.gz, computed in float32 with
 eager attention from the weights as stored:

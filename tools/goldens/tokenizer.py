@@ -1,6 +1,6 @@
 """Writes the expected token ids of tests/models/tokenizer_test.ts.
 
-    python -P tools/goldens/tokenizer.py --models FOLDER --data FOLDER
+    python tools/goldens/tokenizer.py --models FOLDER --data FOLDER
 
 Needs transformers, tokenizers and gguf (versions are recorded in the output). For each model file it
 takes the tokenizer that transformers builds from GGUF metadata, puts back what that conversion leaves

@@ -2,7 +2,7 @@
 bootstrap intervals as NumPy and SciPy compute them.
 
 Needs Python 3 with numpy and scipy (the versions used are stored).
-Run from the root of the repository: python3 tools/goldens/statistics.py
+Run from the root of the repository: python3 tools/goldens/statistics_goldens.py
 """
 
 import json
