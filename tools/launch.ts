@@ -56,6 +56,9 @@ async function main(args: readonly string[]): Promise<number> {
   try {
     const env: Record<string, string> = {};
     if (!Deno.env.get("XDG_RUNTIME_DIR")) env.XDG_RUNTIME_DIR = folder;
+    // Looking for OpenGL beside Vulkan loads a library that aborts some processes at exit.
+    const isChosen = Deno.env.get("DENO_WEBGPU_BACKEND") !== undefined;
+    if (Deno.build.os === "linux" && !isChosen) env.DENO_WEBGPU_BACKEND = "vulkan";
     const isHelp = rest.includes("--help") || rest.includes("-h");
     const adapter = isHelp ? undefined : await ensureAdapter(await localHost(env, say));
     if (command === "test" && !isHelp) describeTiers(adapter);
