@@ -4,7 +4,6 @@
  * @module
  */
 
-import { createHash } from "node:crypto";
 import { DataError } from "../../core/check.ts";
 import { RealDrop } from "../../decoding/real_drop.ts";
 import { traceAttention } from "../../decoding/trace.ts";
@@ -17,6 +16,7 @@ import {
   createTokenizer,
   type Tokenizer,
   type TokenizerFiles,
+  vocabularyHash,
 } from "../../models/tokenizer.ts";
 import type { RealDropOptions, Trace, TraceOptions } from "../experiment.ts";
 import type { Capture, CaptureOptions, EngineModel } from "./engine.ts";
@@ -70,9 +70,7 @@ export class LabModel implements EngineModel, Disposable {
     this.contextLength = config.contextLength;
     if (tokenizer) {
       this.#tokenizer = createTokenizer(tokenizer);
-      this.tokenizerHash = createHash("sha256").update(JSON.stringify(tokenizer.json)).digest(
-        "hex",
-      );
+      this.tokenizerHash = vocabularyHash(this.#tokenizer);
     }
   }
 

@@ -8,6 +8,7 @@ import {
   sameVocabulary,
   type Tokenizer,
   tokenizerFromGguf,
+  vocabularyHash,
 } from "../../models/tokenizer.ts";
 import writtenLines from "../fixtures/tokenizer/lines.json" with { type: "json" };
 import ownLines from "../fixtures/tokenizer/own_lines.json" with { type: "json" };
@@ -151,6 +152,10 @@ Deno.test("sameVocabulary() ignores padding and nothing else", () => {
   assert.equal(sameVocabulary(tokenizer, build([...tokens, "[PAD1]", "[PAD2]"])), true);
   assert.equal(sameVocabulary(tokenizer, build([...tokens, "more"])), false);
   assert.equal(sameVocabulary(tokenizer, embedded), false);
+  const hash = vocabularyHash(tokenizer);
+  assert.equal(vocabularyHash(build([...tokens, "[PAD1]", "[PAD2]"])), hash);
+  assert.notEqual(vocabularyHash(build([...tokens, "more"])), hash);
+  assert.notEqual(vocabularyHash(embedded), hash);
 });
 
 Deno.test("encode() takes under 2 s for 100 kB of any one character", () => {
