@@ -204,7 +204,9 @@ export function loadText(tile: TileVectors, lanes: HandOut): string {
     const first = round * lanes.lanes;
     const isWhole = first + lanes.lanes <= total;
     const bounded = isWhole ? `lane + ${first}u` : `min(lane + ${first}u, ${total - 1}u)`;
-    const piece = load(`(${index} / ${pieces}u)`, `(${index} % ${pieces}u)`);
+    const piece = pieces % lanes.lanes === 0
+      ? load(`${Math.floor(first / pieces)}u`, `(lane + ${first % pieces}u)`)
+      : load(`(${index} / ${pieces}u)`, `(${index} % ${pieces}u)`);
     const text = `let ${index} = ${bounded};\nlet ${register} = ${piece};`;
     if (!isHalves) {
       return lanes.isSubgroup ? text : `${text}\n${name}_tile[${index}] = ${register};`;

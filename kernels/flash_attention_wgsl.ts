@@ -48,6 +48,26 @@ export interface FlashOptions {
   readonly isSplit: boolean;
 }
 
+/** What scores and output of a tile are written for. */
+export type TileOptions = Pick<FlashOptions, "handOut" | "headDim" | "keys" | "laneRows">;
+
+/** Which keys of a tile a row sees. */
+export interface SeenKeys {
+  /** Writes what the test of a row needs. */
+  readonly setUp: (row: number) => string;
+  /** Writes a WGSL condition for a key of the tile. */
+  readonly test: (row: number, key: number) => string;
+}
+
+/** Keys that lie in the workgroup's range, not after the row, and are not masked. */
+const CAUSAL: SeenKeys = {
+  setUp: (row) =>
+    `let bits${row} = visible_bits(head${row}, key_index / 32u) >> (key_index % 32u);\n`,
+  test: (row, key) =>
+    `key_index + ${key}u < end && key_index + ${key}u <= position${row} &&
+    ((bits${row} >> ${key}u) & 1u) == 1u`,
+};
+
 /**
  * Writes a kernel.
  *
@@ -170,7 +190,7 @@ function subgroupTileText(options: FlashOptions, tiles: [TileVectors, TileVector
   const [keys, values] = tiles;
   return `let key_index = tile_key;
 ${loadText(keys, options.handOut)}
-${scoresText(options, keys)}
+${scoresText(options, keys, CAUSAL)}
 ${loadText(values, options.handOut)}
 ${outputText(options, values)}`;
 }
@@ -182,13 +202,22 @@ ${loadText(values, options.handOut)}
 workgroupBarrier();
 for (var inner = 0u; inner < TILE_KEYS; inner += ${options.keys}u) {
 let key_index = tile_key + inner;
-${scoresText(options, keys)}
+${scoresText(options, keys, CAUSAL)}
 ${outputText(options, values)}
 }
 workgroupBarrier();  // the next round overwrites the tiles`;
 }
 
-function scoresText(options: FlashOptions, tile: TileVectors): string {
+/**
+ * Writes the scores of a tile's keys and a step of the online softmax over them: `s0_1` is the score of row 0 and key 1
+ * in base 2, `p0_1` its exponential; `largest0`, `sum0` and `factor0` are brought up to date.
+ *
+ * @param options What to generate.
+ * @param tile Keys, loaded.
+ * @param seen Which of them count.
+ * @returns WGSL text.
+ */
+export function scoresText(options: TileOptions, tile: TileVectors, seen: SeenKeys): string {
   const { laneRows, keys, headDim, handOut: lanes } = options;
   const offset = lanes.isSubgroup ? {} : { offset: "inner" };
   const products = repeat(keys, (key) =>
@@ -200,17 +229,14 @@ function scoresText(options: FlashOptions, tile: TileVectors): string {
           : `score${row}_${key} += q${row}_${four} * k${key}_${four};`);
       return `let k${key}_${four} = ${shared};\n${terms}`;
     }));
-  return `${products}\n${repeat(laneRows, (row) => softmaxText(options, row))}`;
+  return `${products}\n${repeat(laneRows, (row) => softmaxText(options, row, seen))}`;
 }
 
 /** One step of the online softmax: the new largest score, the factor for what was summed before, the exponentials. */
-function softmaxText(options: FlashOptions, row: number): string {
-  const { keys } = options;
+function softmaxText({ keys }: TileOptions, row: number, seen: SeenKeys): string {
   const scores = repeat(keys, (key) => {
     const score = `score${row}_${key}`;
-    const isSeen = `key_index + ${key}u < end && key_index + ${key}u <= position${row} &&
-    ((bits${row} >> ${key}u) & 1u) == 1u`;
-    return `let is_seen${row}_${key} = ${isSeen};
+    return `let is_seen${row}_${key} = ${seen.test(row, key)};
 let s${row}_${key} = select(LOWEST,
   (${score}.x + ${score}.y) + (${score}.z + ${score}.w), is_seen${row}_${key});`;
   });
@@ -222,8 +248,7 @@ let s${row}_${key} = select(LOWEST,
       `let p${row}_${key} = select(0.0, exp2(s${row}_${key} - next${row}), is_seen${row}_${key});`,
   );
   const sum = Array.from({ length: keys }, (_, key) => `p${row}_${key}`).join(" + ");
-  return `let bits${row} = visible_bits(head${row}, key_index / 32u) >> (key_index % 32u);
-${scores}
+  return `${seen.setUp(row)}${scores}
 let next${row} = ${maxima};
 let factor${row} = exp2(largest${row} - next${row});
 largest${row} = next${row};
@@ -231,7 +256,14 @@ ${weights}
 sum${row} = sum${row} * factor${row} + (${sum});`;
 }
 
-function outputText(options: FlashOptions, tile: TileVectors): string {
+/**
+ * Writes the sum of a tile's values into the output registers `o0_0` and so on.
+ *
+ * @param options What to generate.
+ * @param tile Values, loaded.
+ * @returns WGSL text.
+ */
+export function outputText(options: TileOptions, tile: TileVectors): string {
   const { laneRows, keys, headDim, handOut: lanes } = options;
   const offset = lanes.isSubgroup ? {} : { offset: "inner" };
   return repeat(headDim / 4, (four) => {

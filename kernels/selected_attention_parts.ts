@@ -1,0 +1,115 @@
+/**
+ * The straight parts of `selected_attention`'s WGSL: where a workgroup and its lanes are, and what follows each loop.
+ *
+ * @module
+ */
+
+import { repeat } from "./attention_wgsl.ts";
+
+/** Which list, and which of its query rows the lane has; heads of a unit, and of a KV head, are consecutive. */
+export const PLACE_TEXT: string = `let parts = max(params.units_per_layer, params.kv_heads);
+let part_heads = params.query_heads / parts;
+let unit_heads = params.query_heads / params.units_per_layer;
+let kv_head = group.y / (parts / params.kv_heads);
+let unit = params.unit_offset + group.y / (parts / params.units_per_layer);
+let sequence = state[0] + group.z;
+let list = (sequence * params.units + unit) * params.list_words;
+let room = (params.list_words - HEADER_WORDS - unit_heads) / 2u;
+let is_broken = lists[list] > room || lists[list + 1u] > room - min(lists[list], room);
+let kept = select(lists[list], 0u, is_broken);
+let marginal = select(lists[list + 1u], 0u, is_broken);
+let kept_sinks = select(0u, lists[list + 2u], params.combine == JOINT_NOSINK);
+let has_masses = marginal > 0u;
+let first_head_row = kv_head * params.row_stride;
+let row_count = params.rows_per_sequence * part_heads;
+let index = group.x * LANES + lane;
+let own = min(index, row_count - 1u);
+let offset = own / part_heads;
+let head = group.y * part_heads + own % part_heads;
+let row = group.z * params.rows_per_sequence + offset;
+let position0 = state[1u + sequence] + offset;
+let helper_head = lists[list + HEADER_WORDS + head % unit_heads];
+let helper_row = ((sequence * params.rows_per_sequence + offset) * params.helper_heads + helper_head)
+  * params.capacity;
+let weight_row = (row * params.query_heads + head) * params.weight_stride;
+var kept_mass = 0.0;
+var marginal_mass = 0.0;
+var sink_mass = 0.0;
+var sink_sum = 0.0;`;
+
+/**
+ * Writes the load of the lane's query, with the scale and the change to base 2 in it.
+ *
+ * @param headDim Elements of a head.
+ * @returns WGSL text.
+ */
+export function queryText(headDim: number): string {
+  return `let query_start = row * (params.stride / 4u) + head * FOURS;
+${
+    repeat(headDim / 4, (four) =>
+      `let q0_${four} = qkv[query_start + ${four}u] * (params.scale * LOG2_E);
+var o0_${four} = vec4f();`)
+  }
+var largest0 = LOWEST;
+var sum0 = 0.0;`;
+}
+
+/** Scores become a softmax; a lane reads only what it wrote itself. */
+export const WEIGHTS_TEXT: string = `if (params.has_weights == 1u && index < row_count) {
+for (var entry = 0u; entry < kept; entry++) {
+weights[weight_row + entry] = exp2(weights[weight_row + entry] - largest0) / sum0;
+}
+}`;
+
+/**
+ * Writes the factors of both parts, once the masses of marginal tokens are summed, and brings the output to its own.
+ *
+ * @param headDim Elements of a head.
+ * @returns WGSL text.
+ */
+export function factorsText(headDim: number): string {
+  return `for (var entry = 0u; entry < entries; entry++) {
+let token = lists[first_entry + 2u * entry];
+if (token <= position0) { marginal_mass += helper[helper_row + token]; }
+}
+var kept_factor = 1.0;
+var marginal_factor = 0.0;
+if (kept_mass + marginal_mass >= LEAST_MASS) {
+marginal_factor = 1.0;
+if (params.combine == JOINT) {
+kept_factor = kept_mass / (kept_mass + marginal_mass);
+marginal_factor = 1.0 / (kept_mass + marginal_mass);
+} else if (params.combine == MASS_SPLIT) {
+kept_factor = 1.0 - marginal_mass;
+} else if (params.combine == EQ6_EST) {
+kept_factor = kept_mass;
+} else if (params.combine == JOINT_NOSINK) {
+let others = kept_mass - sink_mass;
+let own_others = 1.0 - sink_sum / sum0;
+let total = others + own_others * marginal_mass;
+kept_factor = select(1.0, others / total, others >= LEAST_MASS);
+marginal_factor = select(0.0, own_others / total, others >= LEAST_MASS);
+}
+}
+${repeat(headDim / 4, (four) => `o0_${four} = (o0_${four} / sum0) * kept_factor;`)}`;
+}
+
+/**
+ * Writes the store of the output. A broken list must not look like a result: its kept count becomes the bits of no number.
+ *
+ * @param headDim Elements of a head.
+ * @returns WGSL text.
+ */
+export function resultText(headDim: number): string {
+  return `if (index < row_count) {
+let output_start = row * (params.output_stride / 4u) + head * FOURS;
+let no_number = bitcast<f32>(lists[list] | 0x7fc00000u);
+${
+    repeat(
+      headDim / 4,
+      (four) =>
+        `output[output_start + ${four}u] = select(o0_${four}, vec4f(no_number), is_broken);`,
+    )
+  }
+}`;
+}
