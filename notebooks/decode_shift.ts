@@ -1,0 +1,193 @@
+/**
+ * The saliency shift during decoding: what H2O dropped and a later step needed, head by head.
+ *
+ * @see {@link https://arxiv.org/abs/2508.02751 | SmallKV}, figure 1(b)
+ * @module
+ */
+
+import type { AttentionMap } from "../analysis/attention_map.ts";
+import { matchHeads } from "../analysis/head_match.ts";
+import { meanInterval } from "../core/bootstrap.ts";
+import { h2o } from "../cache/policies/h2o.ts";
+import type { Policy } from "../cache/policy.ts";
+import { type AttentionTrace, traceAttention } from "../decoding/trace.ts";
+import type { Figure, Series } from "../experiments/result.ts";
+import { type DropStep, dropTimeline } from "./drop_timeline.ts";
+import { continueGreedily } from "./greedy.ts";
+import type { Lab } from "./lab.ts";
+import { withProgress } from "./progress_bar.ts";
+import { tokenLabels } from "./views/labels.ts";
+
+/** How decoding is followed. */
+export interface DecodeShiftOptions {
+  /** Share of the tokens that is kept; 0.3 if left out. */
+  readonly budgetRatio?: number;
+  /** Most decode steps; 40 if left out. */
+  readonly steps?: number;
+  /** Ends the cell between two pieces of work. */
+  readonly signal?: AbortSignal;
+}
+
+/** Who chooses the tokens that are kept. */
+export type Chooser = "h2o" | "helperSum" | "helperRow";
+
+/** Names for legends. */
+export const CHOOSERS: Readonly<Record<Chooser, string>> = {
+  h2o: "H2O: own sums, dropped for good",
+  helperSum: "matched small head: sums (the paper)",
+  helperRow: "matched small head: newest row",
+};
+
+/** What every head lacked at every step, by who chose. */
+export interface DecodeShift {
+  /** Label of each token of prompt and answer. */
+  readonly labels: readonly string[];
+  /** Tokens of the prompt. */
+  readonly promptTokens: number;
+  /** What the model wrote with its full cache. */
+  readonly answer: string;
+  /** Share of the tokens that was kept. */
+  readonly budgetRatio: number;
+  /** Steps of each flat head. */
+  readonly heads: Readonly<Record<Chooser, readonly (readonly DropStep[])[]>>;
+  /** The flat head in which the newest row of the helper gains most over H2O. */
+  readonly example: number;
+  /** Layer and head of the example. */
+  readonly exampleName: string;
+}
+
+/** Tokens of the matching window (D-3). */
+const WINDOW = 200;
+
+/**
+ * Lets the large model answer with its full cache, then follows all heads as if tokens had been dropped.
+ *
+ * @param lab The pair.
+ * @param options Budget, steps, signal.
+ * @returns What was kept and missed.
+ */
+export async function decodeShift(
+  lab: Lab,
+  options: DecodeShiftOptions = {},
+): Promise<DecodeShift> {
+  const { budgetRatio = 0.3, steps = 40 } = options;
+  const prompt = lab.tokenizer.encode(lab.text);
+  const promptTokens = prompt.length;
+  return await withProgress("Follow decoding", async (progress) => {
+    progress.describe("answer");
+    const tokens = await continueGreedily(lab.large, prompt, steps);
+    progress.describe("attention of the large model");
+    const large = await traceHeads(lab, "large", { tokens, ...options });
+    progress.describe("attention of the small model");
+    const small = await traceHeads(lab, "small", { tokens, ...options });
+    progress.describe("dropping tokens");
+    const guides = matchedMaps(large, small, Math.min(WINDOW, promptTokens));
+    const follow = (chooser: Chooser) =>
+      large.maps.map((map, head) =>
+        dropTimeline(map, {
+          policy: POLICIES[chooser],
+          budgetRatio,
+          promptTokens,
+          ...(chooser === "h2o" ? {} : { guide: guides[head]! }),
+          memory: chooser === "helperRow" ? "last" : "sum",
+        })
+      );
+    const heads = {
+      h2o: follow("h2o"),
+      helperSum: follow("helperSum"),
+      helperRow: follow("helperRow"),
+    };
+    const example = largestGain(heads);
+    const { queryHeads } = lab.large.config;
+    return {
+      labels: tokenLabels(lab.models.large, tokens),
+      promptTokens,
+      answer: lab.tokenizer.decode(tokens.slice(promptTokens), { skipSpecialTokens: true }).trim(),
+      budgetRatio,
+      heads,
+      example,
+      exampleName: `layer ${Math.floor(example / queryHeads)}, head ${example % queryHeads}`,
+    };
+  });
+}
+
+/** Equal counts for all, so that only the choice differs. */
+const GUIDED: Policy = { ...h2o, candidates: "all", timing: "before" };
+const POLICIES: Readonly<Record<Chooser, Policy>> = { h2o, helperSum: GUIDED, helperRow: GUIDED };
+
+async function traceHeads(
+  lab: Lab,
+  role: "large" | "small",
+  options: { readonly tokens: readonly number[]; readonly signal?: AbortSignal },
+): Promise<AttentionTrace> {
+  const { tokens, signal } = options;
+  return await traceAttention(lab[role], tokens, {
+    heads: "all",
+    checkpoints: [Math.min(WINDOW, tokens.length)],
+    ...(signal && { signal }),
+  });
+}
+
+/** For each large head the map of its matched small head. */
+function matchedMaps(large: AttentionTrace, small: AttentionTrace, window: number): AttentionMap[] {
+  const at = ({ layers, queryHeads, checkpoints }: AttentionTrace) => ({
+    layers,
+    queryHeads,
+    tokens: window,
+    accumulated: checkpoints[0]!,
+  });
+  const { match } = matchHeads(at(large), at(small));
+  return Array.from(match, (head) => small.maps[head]!);
+}
+
+function largestGain(heads: DecodeShift["heads"]): number {
+  const total = (steps: readonly DropStep[]) => steps.reduce((sum, step) => sum + step.missed, 0);
+  const gains = heads.h2o.map((steps, head) => total(steps) - total(heads.helperRow[head]!));
+  return gains.indexOf(Math.max(...gains));
+}
+
+/**
+ * Averages what was missed over all heads and steps.
+ *
+ * @param shift The followed decoding.
+ * @param chooser Who chose.
+ * @returns Share of the attention on dropped tokens, from 0 to 1.
+ */
+export function meanMissed(shift: DecodeShift, chooser: Chooser): number {
+  const missed = shift.heads[chooser].flatMap((steps) => steps.map((step) => step.missed));
+  return missed.reduce((sum, value) => sum + value, 0) / missed.length;
+}
+
+/**
+ * Draws the share of attention that lies on dropped tokens, step by step, as the mean over heads.
+ *
+ * @param shift The followed decoding.
+ * @returns The figure, for `show`.
+ */
+export function missedFigure(shift: DecodeShift): Figure {
+  const steps = shift.heads.h2o[0]!;
+  const series = Object.entries(CHOOSERS).map(([chooser, label]): Series => {
+    const intervals = steps.map((_, step) =>
+      meanInterval(
+        shift.heads[chooser as Chooser].map((own) => 100 * own[step]!.missed),
+        { seed: step },
+      )
+    );
+    return {
+      label,
+      x: steps.map((_, step) => step),
+      y: intervals.map(({ value }) => value),
+      low: intervals.map(({ low }) => low),
+      high: intervals.map(({ high }) => high),
+    };
+  });
+  return {
+    name: "shift_missed",
+    title: `Attention on tokens that a cache of ${100 * shift.budgetRatio} % had dropped`,
+    kind: "line",
+    xTitle: "decode step",
+    yTitle: "share of the row on dropped tokens (%)",
+    series,
+    paper: [],
+  };
+}

@@ -1,0 +1,162 @@
+/**
+ * The pair of models that a notebook works with.
+ *
+ * @module
+ */
+
+import { UsageError } from "../core/check.ts";
+import { embeddedPair } from "../data/embedded.ts";
+import { evaluationItems } from "../data/microworld.ts";
+import { LabModel } from "../experiments/commands/lab_model.ts";
+import { datasetTexts } from "../experiments/commands/lab_texts.ts";
+import type { DatasetName, ExperimentText } from "../experiments/experiment.ts";
+import type { Environment } from "../experiments/runner/record.ts";
+import type { Device } from "../gpu/device.ts";
+import { openDevice } from "../gpu/open_device.ts";
+import type { Model } from "../models/load.ts";
+import type { Tokenizer } from "../models/tokenizer.ts";
+import { PASSAGE } from "./passage.ts";
+import { withProgress } from "./progress_bar.ts";
+import { showTable } from "./table.ts";
+
+/** Which models a notebook works with. */
+export interface LabOptions {
+  /** Large model: file, folder or `hf:` name; the embedded one if left out. */
+  readonly large?: string;
+  /** Small model with the same tokenizer; needed together with `large`. */
+  readonly small?: string;
+  /** Model of another family, which only Fig. 9 uses. */
+  readonly other?: string;
+  /** Folder of the datasets, for real models; that of `SMALLKV_DATA` if left out. */
+  readonly data?: string;
+  /** Where everything runs; a WebGPU adapter, if there is one, if left out. */
+  readonly device?: Device;
+}
+
+/** A device with a loaded pair. */
+export interface Lab extends AsyncDisposable {
+  /** Where everything runs. */
+  readonly device: Device;
+  /** Device and versions, for results. */
+  readonly environment: Environment;
+  /** The model that is compressed. */
+  readonly large: Model;
+  /** Its helper. */
+  readonly small: Model;
+  /** Tokenizer of both. */
+  readonly tokenizer: Tokenizer;
+  /** Whether the pair is the embedded one. */
+  readonly isDefaultPair: boolean;
+  /** A text of over 200 tokens that the pair makes sense of. */
+  readonly text: string;
+  /** The models as experiments see them. */
+  readonly models: LabModels;
+  /** Texts of a dataset, at most `limit`. */
+  texts(name: DatasetName, limit: number): Promise<readonly ExperimentText[]>;
+  /** Frees models and device. */
+  close(): Promise<void>;
+}
+
+/** The models of a lab by role. */
+export interface LabModels {
+  /** The model that is compressed. */
+  readonly large: LabModel;
+  /** Its helper. */
+  readonly small: LabModel;
+  /** Model of another family, if one was given. */
+  readonly other?: LabModel;
+}
+
+/**
+ * Opens a device and loads a pair, with a progress bar.
+ *
+ * @example
+ * ```ts ignore
+ * const lab = await openLab();
+ * const own = await openLab({ large: "models/large.gguf", small: "models/small.gguf" });
+ * ```
+ * @param options Models, data and device; the embedded pair if left out.
+ * @returns The lab; close it to free its memory.
+ * @throws {UsageError} If only one of the two models is named.
+ * @throws {DataError} If a model is missing, damaged or has no tokenizer.
+ */
+export async function openLab(options: LabOptions = {}): Promise<Lab> {
+  const { large, small } = pairOf(options);
+  await using stack = new AsyncDisposableStack();
+  const device = options.device ?? stack.use(await openDevice());
+  const open = async (reference: string) => stack.use(await LabModel.open({ reference, device }));
+  const models: LabModels = {
+    large: await open(large),
+    small: await open(small),
+    ...(options.other !== undefined && { other: await open(options.other) }),
+  };
+  const loaded = await loadAll(models);
+  const isDefaultPair = options.large === undefined;
+  const owned = stack.move();
+  return {
+    device,
+    environment: environmentOf(device),
+    ...loaded,
+    tokenizer: models.large.tokenizer,
+    isDefaultPair,
+    text: isDefaultPair ? evaluationItems("roll", { count: 1 })[0]!.prompt : PASSAGE,
+    models,
+    texts: (name, limit) => datasetTexts(name, limit, options.data),
+    close: () => owned.disposeAsync(),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+/**
+ * Shows which models a lab holds and what it runs on.
+ *
+ * @param lab The lab.
+ */
+export async function showLab(lab: Lab): Promise<void> {
+  const { backend, isSoftware } = lab.device.info;
+  const kind = backend === "webgpu" ? isSoftware ? "a software adapter" : "a GPU" : "no adapter";
+  const row = (role: string, { name, config }: Model) => [
+    role,
+    name,
+    config.layers,
+    config.queryHeads,
+    config.kvHeads,
+    config.headDim,
+    config.vocabulary,
+  ];
+  await showTable({
+    title: `The pair, on ${kind} (device "${backend}")`,
+    columns: ["role", "model", "layers", "query heads", "KV heads", "head size", "vocabulary"],
+    rows: [row("large", lab.large), row("small", lab.small)],
+  });
+}
+
+function pairOf({ large, small }: LabOptions): { large: string; small: string } {
+  if (large === undefined && small === undefined) return embeddedPair();
+  if (large !== undefined && small !== undefined) return { large, small };
+  throw new UsageError(
+    "Cannot open a lab: large and small must be given together: current value is only one of them",
+  );
+}
+
+async function loadAll(models: LabModels): Promise<{ large: Model; small: Model }> {
+  const names = `${models.large.name}, ${models.small.name}`;
+  return await withProgress(`Load ${names}`, async (progress) => {
+    const large = await models.large.load();
+    progress.advance();
+    const small = await models.small.load();
+    progress.advance();
+    return { large, small };
+  }, { total: 2 });
+}
+
+function environmentOf({ info }: Device): Environment {
+  const { os, arch } = Deno.build;
+  return {
+    device: info.backend,
+    adapter: info.description,
+    isSoftware: info.isSoftware,
+    versions: { ...Deno.version },
+    system: `${os} ${arch}`,
+  };
+}

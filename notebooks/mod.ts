@@ -1,0 +1,38 @@
+/**
+ * What notebooks need: figures, tables and progress in cells, the pair they work with, and views of
+ * attention.
+ *
+ * Everything also works outside of notebooks, where it writes text.
+ *
+ * @example
+ * ```ts ignore
+ * import { fig1c } from "@smallkv/lab/experiments";
+ * import { measure, openLab, showClaims, showFigures } from "@smallkv/lab/notebook";
+ *
+ * const lab = await openLab();
+ * const result = await measure(lab, fig1c);
+ * await showFigures(result);
+ * await showClaims(result);
+ * ```
+ * @module
+ */
+
+export * from "./conclude.ts";
+export * from "./cost.ts";
+export * from "./decode_shift.ts";
+export * from "./drop_timeline.ts";
+export * from "./greedy.ts";
+export * from "./lab.ts";
+export * from "./measure.ts";
+export * from "./output.ts";
+export * from "./passage.ts";
+export * from "./pictures.ts";
+export * from "./progress_bar.ts";
+export * from "./show.ts";
+export * from "./stop_after.ts";
+export * from "./table.ts";
+export * from "./views/attention_view.ts";
+export * from "./views/labels.ts";
+export * from "./views/slider_view.ts";
+export * from "./views/tier_view.ts";
+export * from "./views/tiers.ts";

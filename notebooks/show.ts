@@ -1,0 +1,104 @@
+/**
+ * Figures in cells.
+ *
+ * @module
+ */
+
+import type { Figure } from "../experiments/result.ts";
+import { figureCaption } from "../experiments/figures/caption.ts";
+import {
+  figureHeight,
+  type PlotlyFigure,
+  plotlyFigure,
+} from "../experiments/figures/plotly_figure.ts";
+import type { FigureImages } from "../experiments/figures/static_images.ts";
+import type { ResultRecord } from "../experiments/runner/record.ts";
+import { type Bundle, flush, publish } from "./output.ts";
+import { drawPictures, writePicture } from "./pictures.ts";
+
+/** A drawn figure with a name for its file. */
+export interface NamedPlot {
+  /** File stem. */
+  readonly name: string;
+  /** One line for whoever cannot see it. */
+  readonly text: string;
+  /** Data and layout, and the frames of a slider. */
+  readonly plot: PlotlyFigure & { readonly frames?: readonly PlotFrame[] };
+}
+
+/** One position of a slider. */
+export interface PlotFrame {
+  /** Name that the slider refers to. */
+  readonly name: string;
+  /** What changes in each trace. */
+  readonly data: PlotlyFigure["data"];
+}
+
+/** How a figure is shown. */
+export interface ShowOptions {
+  /** Sentences below it: models, n, what intervals are. */
+  readonly caption?: string;
+}
+
+/**
+ * Shows a figure: interactive where the front end has Plotly, else as a picture. An SVG of it goes to
+ * `figures/` of the working folder.
+ *
+ * @param figure A figure of an experiment, or one of the views.
+ * @param options Caption.
+ */
+export async function show(figure: Figure | NamedPlot, options: ShowOptions = {}): Promise<void> {
+  await showAll([named(figure, options)]);
+}
+
+/**
+ * Shows all figures of a result, with captions.
+ *
+ * @param record The result.
+ * @param names Which figures, by name; all if left out.
+ */
+export async function showFigures(record: ResultRecord, names?: readonly string[]): Promise<void> {
+  const chosen = record.figures.filter(({ name }) => names?.includes(name) ?? true);
+  await showAll(
+    chosen.map((figure) => named(figure, { caption: figureCaption(figure, record) })),
+  );
+}
+
+async function showAll(plots: readonly NamedPlot[]): Promise<void> {
+  const sized = plots.map(({ plot, ...rest }) => ({ ...rest, plot: withHeight(plot) }));
+  const pictures = await drawPictures(sized.map(({ plot }) => plot));
+  for (const [index, plot] of sized.entries()) {
+    const picture = pictures?.[index];
+    await publish(figureBundle(plot, picture));
+    if (picture !== undefined) await writePicture(plot.name, picture.svg);
+  }
+  await flush();
+}
+
+/**
+ * Puts a figure into the forms that front ends draw.
+ *
+ * @param plot The figure.
+ * @param picture Its picture, if there is one.
+ * @returns Plotly's JSON, a PNG in base 64 and a line of text.
+ */
+export function figureBundle(plot: NamedPlot, picture?: FigureImages): Bundle {
+  return {
+    "application/vnd.plotly.v1+json": plot.plot,
+    ...(picture && { "image/png": picture.png.toBase64() }),
+    "text/plain": plot.text,
+  };
+}
+
+function named(figure: Figure | NamedPlot, options: ShowOptions): NamedPlot {
+  if ("plot" in figure) return figure;
+  const { name, title } = figure;
+  const { caption } = options;
+  const plot = plotlyFigure(figure, caption === undefined ? {} : { caption });
+  return { name, text: `Figure: ${[title, caption].filter(Boolean).join(". ")}`, plot };
+}
+
+/** Front ends choose a height of their own otherwise, which long captions do not fit. */
+function withHeight(plot: NamedPlot["plot"]): NamedPlot["plot"] {
+  return { ...plot, layout: { ...plot.layout, height: figureHeight(plot) } };
+}

@@ -1,0 +1,31 @@
+/**
+ * Words for tokens on axes and in hover texts.
+ *
+ * @module
+ */
+
+import type { LabModel } from "../../experiments/commands/lab_model.ts";
+
+/** Longest text of a label; longer tokens are cut. */
+const LONGEST = 14;
+
+/**
+ * Gives every token a label of its own: its position and its text.
+ *
+ * @param model Model whose tokenizer made the tokens.
+ * @param tokens Token ids.
+ * @returns For example `17 harp`; spaces and line breaks are made visible.
+ */
+export function tokenLabels(
+  model: Pick<LabModel, "tokenTexts">,
+  tokens: readonly number[],
+): string[] {
+  return model.tokenTexts(tokens).map((text, position) => `${position} ${visible(text)}`);
+}
+
+function visible(text: string): string {
+  if (text === "") return "(special)";
+  const shown = text.replace(/^ /, "").replaceAll("\n", "⏎").replaceAll(" ", "␣");
+  if (shown === "") return "␣";
+  return shown.length > LONGEST ? `${shown.slice(0, LONGEST - 1)}…` : shown;
+}

@@ -1,0 +1,42 @@
+/**
+ * What a cache holds of each token, as numbers, names and colours.
+ *
+ * @module
+ */
+
+import type { Selection } from "../../cache/policy.ts";
+
+/** Treatment of a token, in the order of what it costs; `later` tokens do not exist yet. */
+export const TIERS = ["dropped", "marginal (value only)", "kept", "newest", "later"] as const;
+
+/** Numbers of the tiers in views. */
+export const TIER = { dropped: 0, marginal: 1, kept: 2, newest: 3, later: 4 } as const;
+
+/** Colours that stay apart for colour-blind readers and in grey. */
+export const TIER_COLORS: readonly string[] = [
+  "#dcdcdc",
+  "#e69f00",
+  "#0072b2",
+  "#56b4e9",
+  "#ffffff",
+];
+
+/**
+ * Numbers the tokens of a step by tier.
+ *
+ * @param selection Kept and marginal tokens.
+ * @param options Tokens there are at this step, how many of the newest are kept anyway, and tokens at the end.
+ * @returns Tier of each token, [length].
+ */
+export function tiersOf(
+  selection: Selection,
+  options: { readonly tokens: number; readonly recent: number; readonly length: number },
+): Uint8Array {
+  const { tokens, recent, length } = options;
+  const tiers = new Uint8Array(length).fill(TIER.later, tokens);
+  for (const position of selection.marginal) tiers[position] = TIER.marginal;
+  for (const position of selection.kept) {
+    tiers[position] = position >= tokens - recent ? TIER.newest : TIER.kept;
+  }
+  return tiers;
+}

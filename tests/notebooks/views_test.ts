@@ -1,0 +1,105 @@
+import assert from "node:assert/strict";
+import type { AttentionMap } from "../../analysis/attention_map.ts";
+import { h2o } from "../../cache/policies/h2o.ts";
+import { plotlySource } from "../../experiments/figures/static_images.ts";
+import { dropTimeline } from "../../notebooks/drop_timeline.ts";
+import type { NamedPlot } from "../../notebooks/show.ts";
+import { attentionView, saliencyView } from "../../notebooks/views/attention_view.ts";
+import { tokenLabels } from "../../notebooks/views/labels.ts";
+import { sliderView } from "../../notebooks/views/slider_view.ts";
+import { tierView } from "../../notebooks/views/tier_view.ts";
+import { TIER, tiersOf } from "../../notebooks/views/tiers.ts";
+
+const TOKENS = 6;
+const LABELS = Array.from({ length: TOKENS }, (_, position) => `${position} t`);
+const MAP: AttentionMap = {
+  layer: 1,
+  head: 2,
+  queries: TOKENS,
+  keys: TOKENS,
+  values: Float32Array.from(
+    { length: TOKENS * TOKENS },
+    (_, index) => index % TOKENS <= index / TOKENS ? 1 / (1 + Math.floor(index / TOKENS)) : 0,
+  ),
+};
+const STEPS = dropTimeline(MAP, { policy: h2o, budgetRatio: 0.5, promptTokens: 3 });
+const NAMES = { name: "n", title: "T", labels: LABELS, caption: "n = 1." };
+const VIEWS: readonly NamedPlot[] = [
+  attentionView(MAP, { labels: LABELS, caption: "n = 1." }),
+  attentionView(MAP, { labels: LABELS, range: [2, 5] }),
+  saliencyView([{ label: "a", values: [1, 2, 3, 4, 5, 6] }], NAMES),
+  tierView(STEPS.map(({ tiers, position }) => ({ tiers, label: LABELS[position]! })), NAMES),
+  sliderView(STEPS, NAMES),
+];
+
+Deno.test({
+  name: "views are figures that Plotly's schema accepts, with axis titles",
+  sanitizeOps: false,
+  sanitizeResources: false,
+  async fn() {
+    const { JSDOM, VirtualConsole } = await import("jsdom");
+    const { window } = new JSDOM("<!DOCTYPE html><body></body>", {
+      runScripts: "outside-only",
+      pretendToBeVisual: true,
+      virtualConsole: new VirtualConsole(),
+    });
+    window.URL.createObjectURL = () => "";
+    window.eval(await plotlySource());
+    try {
+      for (const { text, plot: { data, layout, frames } } of VIEWS) {
+        const faults: { astr: string; code: string }[] = window.Plotly.validate(data, layout) ?? [];
+        // Arguments of sliders are free, which Plotly reports as a change.
+        const real = faults.filter(({ astr, code }) => code !== "dynamic" || !/args/.test(astr));
+        assert.equal(real.length, 0, `${text}: ${JSON.stringify(real)}`);
+        for (const name of ["xaxis", "yaxis"]) {
+          const axis = layout[name] as unknown as { title: { text: string } };
+          assert.ok(axis.title.text.length > 0);
+        }
+        assert.ok((frames ?? []).every((frame) => frame.data.length === data.length));
+      }
+    } finally {
+      window.close();
+    }
+  },
+});
+
+Deno.test("attentionView() leaves the future empty and names tokens", () => {
+  const [trace] = VIEWS[1]!.plot.data;
+  assert.deepEqual(trace!["x"], ["2 t", "3 t", "4 t"]);
+  const z = trace!["z"] as (number | null)[][];
+  assert.deepEqual(z[0]!.slice(1), [null, null]);
+  assert.equal(z[1]![0], 0.25);
+  assert.match(String(trace!["hovertemplate"]), /query %\{y\}/);
+  assert.throws(() => attentionView(MAP, { labels: ["a"] }), TypeError);
+});
+
+Deno.test("tierView() says in words what it colors", () => {
+  const [trace] = VIEWS[3]!.plot.data;
+  const texts = trace!["text"] as string[][];
+  assert.equal(texts.length, STEPS.length);
+  assert.match(texts[0]!.join(), /dropped.*newest/);
+  assert.match(texts[0]!.at(-1)!, /later/);
+});
+
+Deno.test("sliderView() starts at the step that misses most and has a frame per step", () => {
+  const { layout, frames, data } = VIEWS[4]!.plot;
+  const [slider] = layout["sliders"] as unknown as { active: number; steps: unknown[] }[];
+  const missed = STEPS.map((step) => step.missed);
+  assert.equal(slider!.active, missed.indexOf(Math.max(...missed)));
+  assert.equal(slider!.steps.length, STEPS.length);
+  assert.equal(frames!.length, STEPS.length);
+  assert.equal(data.length, 4);
+});
+
+Deno.test("tiersOf() numbers kept, newest, marginal, dropped and later tokens", () => {
+  const selection = { kept: Uint32Array.of(0, 4), marginal: Uint32Array.of(2) };
+  const tiers = tiersOf(selection, { tokens: 5, recent: 1, length: 6 });
+  const { kept, dropped, marginal, newest, later } = TIER;
+  assert.deepEqual([...tiers], [kept, dropped, marginal, dropped, newest, later]);
+});
+
+Deno.test("tokenLabels() makes every label different and every token visible", () => {
+  const texts = ["", " harp", "\n", " ", "a very long token text"];
+  const labels = tokenLabels({ tokenTexts: () => texts }, [0, 1, 2, 3, 4]);
+  assert.deepEqual(labels, ["0 (special)", "1 harp", "2 ⏎", "3 ␣", "4 a␣very␣long␣t…"]);
+});
