@@ -14,8 +14,10 @@ import { type Device, type DeviceBuffer, dispatch } from "../gpu/device.ts";
 import { openDevice } from "../gpu/open_device.ts";
 import { chooseMatmul, matmulGrid, matmulKernel, type MatmulTile } from "../kernels/matmul.ts";
 import {
+  hasSupers,
   type MatrixShape,
   planeWords,
+  SUPER_COLUMNS,
   WEIGHT_FORMATS,
   type WeightFormat,
 } from "../kernels/weight_format.ts";
@@ -95,13 +97,14 @@ class Product implements Disposable {
     const planes = {
       values: noise(words.values, format, false),
       ...(words.scales > 0 && { scales: noise(words.scales, format, true) }),
+      ...(words.supers > 0 && { supers: noise(words.supers, format, true) }),
       ...(words.high > 0 && { high: noise(words.high, format, false) }),
     };
     const input = new Float32Array(noise(size.inputRows * size.columns, "f32", false).buffer);
     const output = new Float32Array(size.inputRows * size.rows);
     this.#arrays = { input, ...planes, output };
     const shared = { ...this.#upload({ input, output }) };
-    const bytes = 4 * (words.values + words.scales + words.high);
+    const bytes = 4 * (words.values + words.scales + words.supers + words.high);
     for (let copy = 0; copy * bytes < MIN_BYTES; copy++) {
       this.#copies.push({ ...shared, bias: shared.input!, ...this.#upload(planes) });
     }
@@ -205,11 +208,11 @@ class Product implements Disposable {
 function print(timing: Timing): void {
   const { format, rows, columns, inputRows, wallMs, busyMs } = timing;
   const weights = rows * columns;
-  const { values, scales, high } = planeWords(format, timing);
+  const { values, scales, supers, high } = planeWords(format, timing);
   const rate = (ms: number) =>
     inputRows === 1
       ? `${(weights / ms / 1e6).toFixed(2)} G weights/s ${
-        (4 * (values + scales + high) / ms / 1e6).toFixed(2)
+        (4 * (values + scales + supers + high) / ms / 1e6).toFixed(2)
       } GB/s`
       : `${(2 * inputRows * weights / ms / 1e6).toFixed(1)} GFLOP/s`;
   const shape = `${rows} x ${columns}`.padEnd(14);
@@ -239,6 +242,7 @@ for (const model of options.models.split(",")) {
       const total = { wall: 0, busy: 0 };
       for (const shape of MODELS[model]!) {
         if (inputRows > 1 && shape.count === 1) continue; // only the last row meets the vocabulary
+        if (hasSupers(format) && shape.columns % SUPER_COLUMNS !== 0) continue; // files use others
         // A whole row block at most: larger matrices run as several of them.
         const rows = rowBlocks(device.info, format, shape)[0]!.rows;
         using product = new Product(device, format, { ...shape, rows, inputRows });

@@ -16,6 +16,7 @@ import {
 } from "./weight_format.ts";
 import { type PlaneArrays, rowReader } from "./weight_reader.ts";
 import {
+  blockScale,
   planeBindings,
   planeTypes,
   quadExpression,
@@ -132,7 +133,7 @@ function blockCopy(format: WeightFormat): readonly string[] {
       { length: vectors },
       (_, i) => `let values${i} = values[(place * ${vectors}u + ${i}u) * 8u + lane];`,
     ),
-    ...("scales" in types ? ["let scale = unpack2x16float(scales[place * 8u + lane]);"] : []),
+    ...("scales" in types ? [`let scale = ${blockScale(format, "place")};`] : []),
     ...("high" in types ? ["let high_bits = high[place * 8u + lane];"] : []),
     "let first = row * (params.stride / 4u) + block * 8u;",
     ...Array.from({ length: 8 }, (_, quad) => {

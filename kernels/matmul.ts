@@ -9,18 +9,13 @@
 import { checkInteger } from "../core/check.ts";
 import type { DeviceInfo } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelContract, type KernelRun } from "../gpu/kernel.ts";
-import {
-  MATMUL_PARAMS,
-  matmulName,
-  matmulSource,
-  type MatmulTile,
-  workgroupBytes,
-} from "./matmul_source.ts";
+import type { MatmulTile } from "./matmul_block.ts";
+import { MATMUL_PARAMS, matmulName, matmulSource, workgroupBytes } from "./matmul_source.ts";
 import { BLOCK_COLUMNS, PANEL_ROWS, WEIGHT_FORMATS, type WeightFormat } from "./weight_format.ts";
 import { type PlaneArrays, rowReader } from "./weight_reader.ts";
 import { planeBindings } from "./weight_source.ts";
 
-export type { MatmulTile } from "./matmul_source.ts";
+export type { MatmulTile } from "./matmul_block.ts";
 
 /**
  * The kernel of a format and tile.

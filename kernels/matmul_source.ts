@@ -8,28 +8,9 @@
  * @module
  */
 
-import { VALUE_VECTORS, type WeightFormat } from "./weight_format.ts";
-import { planeTypes, quadExpression, quadVector, weightHelpers } from "./weight_source.ts";
-
-/** How a matrix product is cut up. */
-export interface MatmulTile {
-  /**
-   * How activations reach a thread.
-   *
-   * - `subgroup`: each lane loads a part, the others get it by broadcast; a workgroup is one subgroup
-   * - `workgroup`: loaded once per workgroup into its memory
-   * - `split`: each thread takes every n-th block of columns; sums meet in workgroup memory at the end
-   */
-  readonly variant: "subgroup" | "workgroup" | "split";
-  /** Activation rows per workgroup. */
-  readonly rows: number;
-  /** Weight rows per thread; each lies in another panel. */
-  readonly panels: number;
-  /** Threads of a workgroup, a multiple of 8; for `subgroup` the lanes of a subgroup. */
-  readonly threads: number;
-}
-
-const range = (count: number) => Array.from({ length: count }, (_, i) => i);
+import { type MatmulTile, multiplyBlock, range } from "./matmul_block.ts";
+import type { WeightFormat } from "./weight_format.ts";
+import { planeTypes, weightHelpers } from "./weight_source.ts";
 
 /**
  * Name of the kernel of a format and tile: its stem, entry point and label.
@@ -149,95 +130,6 @@ function entryPoint(format: WeightFormat, tile: MatmulTile): string {
     ...(isSplit ? reduceSlices(tile) : finishAll(tile, groupPanels)),
     "}",
   ].join("\n");
-}
-
-/** Multiplies 32 columns: `w` are weights, four at a time, `c` the sums. */
-function multiplyBlock(format: WeightFormat, tile: MatmulTile): readonly string[] {
-  const rows = range(tile.rows);
-  const quads = range(8);
-  const scales = loadScales(format, tile);
-  if (tile.variant === "subgroup") {
-    // A software adapter loads lane by lane: fetching one row ahead hides that behind the row before.
-    const weights = quads.flatMap((quad) => quadWeights(format, tile, quad));
-    const ahead = (m: number) => m < tile.rows ? [loadRow(m)] : [];
-    return [
-      ...scales,
-      ...weights,
-      ...ahead(0),
-      ...rows.flatMap((m) => [...ahead(m + 1), ...quads.map((quad) => addProducts(tile, m, quad))]),
-    ];
-  }
-  const products = quads.flatMap((quad) => [
-    ...quadWeights(format, tile, quad),
-    ...rows.map((m) => addProducts(tile, m, quad)),
-  ]);
-  if (tile.variant === "split") return [...scales, ...products];
-  return [
-    ...fillActivations(tile),
-    ...scales,
-    ...products,
-    "workgroupBarrier();  // before the activations are replaced",
-  ];
-}
-
-function loadRow(row: number): string {
-  return `let a${row} = input[row${row} + block * 8u + lane];`;
-}
-
-function fillActivations({ rows, threads }: MatmulTile): readonly string[] {
-  return [
-    `for (var i = thread; i < ${rows * 8}u; i += ${threads}u) {`,
-    "  let row = min(first_row + i / 8u, params.rows - 1u);",
-    "  activations[i] = input[row * stride + block * 8u + i % 8u];",
-    "}",
-    "workgroupBarrier();",
-  ];
-}
-
-function activation(tile: MatmulTile, row: number, quad: number): string {
-  switch (tile.variant) {
-    case "subgroup":
-      return `subgroupBroadcast(a${row}, ${quad}u)`;
-    case "workgroup":
-      return `activations[${row * 8 + quad}]`;
-    case "split":
-      return `input[row${row} + block * 8u + ${quad}u]`;
-  }
-}
-
-function loadScales(format: WeightFormat, tile: MatmulTile): readonly string[] {
-  const types = planeTypes(format);
-  return range(tile.panels).flatMap((p) => [
-    ...("scales" in types
-      ? [`let s${p} = unpack2x16float(scales[(panel${p} + block) * 8u + lane]);`]
-      : []),
-    ...("high" in types ? [`let h${p} = high[(panel${p} + block) * 8u + lane];`] : []),
-  ]);
-}
-
-/** Declares the weights of four columns of every panel. */
-function quadWeights(format: WeightFormat, tile: MatmulTile, quad: number): readonly string[] {
-  const vector = quadVector(format, quad);
-  const isNewVector = quad === 0 || vector !== quadVector(format, quad - 1);
-  const panels = range(tile.panels);
-  return [
-    ...(isNewVector ? panels.map((p) => loadVector(format, p, vector)) : []),
-    ...panels.map((p) => {
-      const names = { values: `v${p}_${vector}`, scale: `s${p}`, high: `h${p}` };
-      return `let w${quad}_${p} = ${quadExpression(format, quad, names)};`;
-    }),
-  ];
-}
-
-/** Adds the products of four columns of one activation row with every panel. */
-function addProducts(tile: MatmulTile, row: number, quad: number): string {
-  const sums = range(tile.panels).map((p) => `c${row}_${p} += dot(a, w${quad}_${p});`);
-  return `{ let a = ${activation(tile, row, quad)}; ${sums.join(" ")} }`;
-}
-
-function loadVector(format: WeightFormat, panel: number, vector: number): string {
-  const index = `((panel${panel} + block) * ${VALUE_VECTORS[format]}u + ${vector}u) * 8u + lane`;
-  return `let v${panel}_${vector} = values[${index}];`;
 }
 
 function finishAll(tile: MatmulTile, groupPanels: number): readonly string[] {

@@ -20,6 +20,7 @@ export * from "./flash_attention.ts";
 export * from "./flash_attention_wgsl.ts";
 export * from "./load_rows.ts";
 export * from "./matmul.ts";
+export * from "./matmul_block.ts";
 export * from "./matmul_source.ts";
 export * from "./rms_norm.ts";
 export * from "./rope_cache.ts";

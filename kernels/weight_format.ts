@@ -9,11 +9,15 @@
  * | f32 | 8 vectors of 4 floats | | |
  * | f16, bf16 | 4 vectors of 8 halves | | |
  * | q8 | 2 vectors; byte b of word j is weight 4j + b, signed | f16 scale | |
- * | q4, q5, q6 | 1 vector; byte b of word j: low nibble weight 4j + b, high nibble weight 16 + 4j + b | f16 scale, f16 minimum; q6: a scale for each 16 weights | |
- * | q5 | | | 1 word; bit q of byte b is the fifth bit of weight 4q + b |
- * | q6 | | | 2 words, one for each 16 weights; bits 2q and 2q + 1 of byte b are the upper bits of weight 4q + b |
+ * | q4, q5, q4k, q5k, q6k | 1 vector; byte b of word j: low nibble weight 4j + b, high nibble weight 16 + 4j + b | f16 scale, f16 minimum; q6k: a scale for each 16 weights | |
+ * | q5, q5k | | | 1 word; bit q of byte b is the fifth bit of weight 4q + b |
+ * | q6k | | | 2 words, one for each 16 weights; bits 2q and 2q + 1 of byte b are the upper bits of weight 4q + b |
  *
- * A weight is `scale * q + minimum` in q4 and q5, `scale * q` in q8, `scale * (q - 32)` in q6.
+ * A weight is `scale * q + minimum` in q4, q5, q4k and q5k, `scale * q` in q8, `scale * (q - 32)` in q6k.
+ *
+ * The formats that end in k keep the two factors of a scale and of a minimum, because their product does not fit a
+ * half: scales holds a small integer for each block, and a plane `supers: [rows / 8][columns / 256][8]` words
+ * two halves that the two halves of scales are multiplied with. Their columns are a multiple of 256.
  *
  * @module
  */
@@ -21,7 +25,16 @@
 import { checkLength } from "../core/check.ts";
 
 /** Formats a matrix may have on the device. */
-export type WeightFormat = "f32" | "f16" | "bf16" | "q4" | "q5" | "q6" | "q8";
+export type WeightFormat =
+  | "f32"
+  | "f16"
+  | "bf16"
+  | "q8"
+  | "q6k"
+  | "q5k"
+  | "q5"
+  | "q4k"
+  | "q4";
 
 /** Every format, in the order of the bits they hold. */
 export const WEIGHT_FORMATS: readonly WeightFormat[] = [
@@ -29,8 +42,10 @@ export const WEIGHT_FORMATS: readonly WeightFormat[] = [
   "f16",
   "bf16",
   "q8",
-  "q6",
+  "q6k",
+  "q5k",
   "q5",
+  "q4k",
   "q4",
 ];
 
@@ -40,14 +55,22 @@ export const PANEL_ROWS = 8;
 /** Columns of a block; a quantized block has its own scale. */
 export const BLOCK_COLUMNS = 32;
 
+/** Columns that share a word of the supers plane. */
+export const SUPER_COLUMNS = 256;
+
+/** Blocks that share a word of the supers plane. */
+export const SUPER_BLOCKS: number = SUPER_COLUMNS / BLOCK_COLUMNS;
+
 /** 16-byte vectors of the values plane per row and block. */
 export const VALUE_VECTORS: Readonly<Record<WeightFormat, number>> = {
   f32: 8,
   f16: 4,
   bf16: 4,
   q8: 2,
-  q6: 1,
+  q6k: 1,
+  q5k: 1,
   q5: 1,
+  q4k: 1,
   q4: 1,
 };
 
@@ -57,8 +80,10 @@ export const SCALE_WORDS: Readonly<Record<WeightFormat, number>> = {
   f16: 0,
   bf16: 0,
   q8: 1,
-  q6: 1,
+  q6k: 1,
+  q5k: 1,
   q5: 1,
+  q4k: 1,
   q4: 1,
 };
 
@@ -68,10 +93,17 @@ export const HIGH_WORDS: Readonly<Record<WeightFormat, number>> = {
   f16: 0,
   bf16: 0,
   q8: 0,
-  q6: 2,
+  q6k: 2,
+  q5k: 1,
   q5: 1,
+  q4k: 0,
   q4: 0,
 };
+
+/** Whether the scales of a format are multiplied with those of the supers plane. */
+export function hasSupers(format: WeightFormat): boolean {
+  return format.endsWith("k");
+}
 
 /** Size of a matrix before padding. */
 export interface MatrixShape {
@@ -87,6 +119,8 @@ export interface WeightPlanes {
   readonly values: Uint32Array<ArrayBuffer>;
   /** Scales and minima; absent if the format has none. */
   readonly scales?: Uint32Array<ArrayBuffer>;
+  /** What scales are multiplied with; absent if the format has none. */
+  readonly supers?: Uint32Array<ArrayBuffer>;
   /** Bits above the fourth; absent if the format has none. */
   readonly high?: Uint32Array<ArrayBuffer>;
 }
@@ -97,6 +131,8 @@ export interface PlaneWords {
   readonly values: number;
   /** Words of `scales`, 0 if there is none. */
   readonly scales: number;
+  /** Words of `supers`, 0 if there is none. */
+  readonly supers: number;
   /** Words of `high`, 0 if there is none. */
   readonly high: number;
 }
@@ -111,12 +147,25 @@ export function paddedColumns(columns: number): number {
   return Math.ceil(columns / BLOCK_COLUMNS) * BLOCK_COLUMNS;
 }
 
-/** Counts the words of each plane of a matrix, padding included. */
+/**
+ * Counts the words of each plane of a matrix, padding included.
+ *
+ * @param format Format of the matrix.
+ * @param shape Its size.
+ * @returns Words per plane.
+ * @throws {RangeError} If the format has super-blocks and the columns are not a multiple of 256.
+ */
 export function planeWords(format: WeightFormat, shape: MatrixShape): PlaneWords {
+  if (hasSupers(format) && shape.columns % SUPER_COLUMNS !== 0) {
+    throw new RangeError(
+      `Cannot lay out ${format} weights: columns must be a multiple of ${SUPER_COLUMNS}: current value is ${shape.columns}`,
+    );
+  }
   const blocks = paddedRows(shape.rows) * paddedColumns(shape.columns) / BLOCK_COLUMNS;
   return {
     values: blocks * VALUE_VECTORS[format] * 4,
     scales: blocks * SCALE_WORDS[format],
+    supers: hasSupers(format) ? blocks / SUPER_BLOCKS : 0,
     high: blocks * HIGH_WORDS[format],
   };
 }
@@ -127,6 +176,7 @@ export function createPlanes(format: WeightFormat, shape: MatrixShape): WeightPl
   return {
     values: new Uint32Array(words.values),
     ...(words.scales > 0 && { scales: new Uint32Array(words.scales) }),
+    ...(words.supers > 0 && { supers: new Uint32Array(words.supers) }),
     ...(words.high > 0 && { high: new Uint32Array(words.high) }),
   };
 }

@@ -6,8 +6,10 @@
 
 import {
   BLOCK_COLUMNS,
+  HIGH_WORDS,
   paddedColumns,
   PANEL_ROWS,
+  SUPER_BLOCKS,
   VALUE_VECTORS,
   type WeightFormat,
 } from "./weight_format.ts";
@@ -18,6 +20,8 @@ export interface PlaneArrays {
   readonly values: Uint32Array | Float32Array;
   /** Scales and minima. */
   readonly scales?: Uint32Array;
+  /** What scales are multiplied with. */
+  readonly supers?: Uint32Array;
   /** Bits above the fourth. */
   readonly high?: Uint32Array;
 }
@@ -50,16 +54,18 @@ export function rowReader(
         first: block * BLOCK_COLUMNS,
         values: (index * vectors * PANEL_ROWS + lane) * 4,
         scale: index * PANEL_ROWS + lane,
+        unit: Math.floor(index / SUPER_BLOCKS) * PANEL_ROWS + lane,
       });
     }
   };
 }
 
-/** Where a block of one row begins: its first column, its first word of `values`, its word of `scales`. */
+/** Where a block of one row begins: its first column, its first word of `values`, its words of `scales` and `supers`. */
 interface BlockPlace {
   readonly first: number;
   readonly values: number;
   readonly scale: number;
+  readonly unit: number;
 }
 
 type BlockReader = (target: Float64Array, place: BlockPlace) => void;
@@ -74,16 +80,16 @@ function blockReader(
   if (format === "f16") return floatReader(new Float16Array(...bytes, values.length * 2), 8);
   const words = values as Uint32Array;
   if (format === "bf16") return bfloatReader(words);
-  const scaleWords = planes.scales!;
-  const halves = new Float16Array(
-    scaleWords.buffer,
-    scaleWords.byteOffset,
-    scaleWords.length * 2,
-  );
+  const halves = halvesOf(planes.scales!);
   if (format === "q8") {
     return byteReader(new Int8Array(...bytes, values.length * 4), halves);
   }
-  return nibbleReader(format, { words, halves, high: planes.high ?? words });
+  const units = planes.supers && halvesOf(planes.supers);
+  return nibbleReader(format, { words, halves, units, high: planes.high ?? words });
+}
+
+function halvesOf({ buffer, byteOffset, length }: Uint32Array): Float16Array {
+  return new Float16Array(buffer, byteOffset, 2 * length);
 }
 
 /** Reads vectors of 16 bytes that hold `perVector` floats; those of a row are 8 vectors apart. */
@@ -120,21 +126,26 @@ function byteReader(bytes: Int8Array, halves: Float16Array): BlockReader {
 }
 
 function nibbleReader(
-  format: "q4" | "q5" | "q6",
-  planes: { words: Uint32Array; halves: Float16Array; high: Uint32Array },
+  format: "q4" | "q4k" | "q5" | "q5k" | "q6k",
+  planes: {
+    words: Uint32Array;
+    halves: Float16Array;
+    units: Float16Array | undefined;
+    high: Uint32Array;
+  },
 ): BlockReader {
-  const { words, halves, high } = planes;
+  const { words, halves, high, units } = planes;
   return (target, place) => {
-    const first = halves[place.scale * 2]!;
-    const second = halves[place.scale * 2 + 1]!;
+    const first = halves[place.scale * 2]! * (units?.[place.unit * 2] ?? 1);
+    const second = halves[place.scale * 2 + 1]! * (units?.[place.unit * 2 + 1] ?? 1);
     for (let i = 0; i < BLOCK_COLUMNS; i++) {
       const byte = 8 * (i & 3);
       let q = words[place.values + (i >> 2 & 3)]! >>> byte + (i < 16 ? 0 : 4) & 15;
-      if (format === "q5") q |= (high[place.scale]! >>> byte + (i >> 2) & 1) << 4;
-      if (format === "q6") {
+      if (HIGH_WORDS[format] === 1) q |= (high[place.scale]! >>> byte + (i >> 2) & 1) << 4;
+      if (format === "q6k") {
         q |= (high[place.scale * 2 + (i >> 4)]! >>> byte + 2 * (i >> 2 & 3) & 3) << 4;
       }
-      target[place.first + i] = format === "q6"
+      target[place.first + i] = format === "q6k"
         ? (i < 16 ? first : second) * (q - 32)
         : first * q + second;
     }

@@ -6,13 +6,20 @@
  * @module
  */
 
-import { HIGH_WORDS, SCALE_WORDS, VALUE_VECTORS, type WeightFormat } from "./weight_format.ts";
+import {
+  hasSupers,
+  HIGH_WORDS,
+  SCALE_WORDS,
+  VALUE_VECTORS,
+  type WeightFormat,
+} from "./weight_format.ts";
 
 /** Type of the elements of each plane's binding; planes a format lacks are left out. */
 export function planeTypes(format: WeightFormat): Readonly<Record<string, string>> {
   return {
     values: format === "f32" ? "vec4f" : "vec4u",
     ...(SCALE_WORDS[format] > 0 && { scales: "u32" }),
+    ...(hasSupers(format) && { supers: "u32" }),
     ...(HIGH_WORDS[format] > 0 && { high: HIGH_WORDS[format] === 2 ? "vec2u" : "u32" }),
   };
 }
@@ -24,6 +31,7 @@ export function planeBindings(
   return {
     values: format === "f32" ? "read f32" : "read u32",
     ...(SCALE_WORDS[format] > 0 && { scales: "read u32" as const }),
+    ...(hasSupers(format) && { supers: "read u32" as const }),
     ...(HIGH_WORDS[format] > 0 && { high: "read u32" as const }),
   };
 }
@@ -35,24 +43,31 @@ export function planeBindings(
  * @returns Declarations, or an empty string.
  */
 export function weightHelpers(format: WeightFormat): string {
-  const lines: Partial<Record<WeightFormat, string>> = {
-    f16: `fn halves(words: vec2u) -> vec4f {
+  switch (format) {
+    case "f32":
+      return "";
+    case "f16":
+      return `fn halves(words: vec2u) -> vec4f {
   return vec4f(unpack2x16float(words.x), unpack2x16float(words.y));
-}`,
-    bf16: `fn halves(words: vec2u) -> vec4f {
+}`;
+    case "bf16":
+      return `fn halves(words: vec2u) -> vec4f {
   return bitcast<vec4f>(vec4u(words.x << 16u, words.x & 0xffff0000u, words.y << 16u, words.y & 0xffff0000u));
-}`,
-    q8: `fn bytes(word: u32) -> vec4f {
+}`;
+    case "q8":
+      return `fn bytes(word: u32) -> vec4f {
   return vec4f(vec4i(vec4u(word) << vec4u(24u, 16u, 8u, 0u)) >> vec4u(24u));
-}`,
-    q4: `fn low(word: u32) -> vec4f {
+}`;
+    case "q4":
+    case "q4k":
+      return `fn low(word: u32) -> vec4f {
   return vec4f(vec4i((vec4u(word) >> vec4u(0u, 8u, 16u, 24u)) & vec4u(15u)));
 }
 fn upper(word: u32) -> vec4f {
   return vec4f(vec4i((vec4u(word) >> vec4u(4u, 12u, 20u, 28u)) & vec4u(15u)));
-}`,
-  };
-  const joined = `fn low(word: u32, high: u32) -> vec4f {
+}`;
+    default:
+      return `fn low(word: u32, high: u32) -> vec4f {
   return bytes((word & 0x0f0f0f0fu) | high);
 }
 fn upper(word: u32, high: u32) -> vec4f {
@@ -61,14 +76,27 @@ fn upper(word: u32, high: u32) -> vec4f {
 fn bytes(word: u32) -> vec4f {
   return vec4f(vec4i((vec4u(word) >> vec4u(0u, 8u, 16u, 24u)) & vec4u(255u)));
 }`;
-  return lines[format] ?? (format === "f32" ? "" : joined);
+  }
+}
+
+/**
+ * WGSL expression for the scale and minimum of a block, or the two scales of q6k.
+ *
+ * @param format Weight format with scales.
+ * @param place Expression for the block of all panels; the row of the panel is `lane`.
+ * @returns An expression of type `vec2f`.
+ */
+export function blockScale(format: WeightFormat, place: string): string {
+  const scale = `unpack2x16float(scales[${place} * 8u + lane])`;
+  if (!hasSupers(format)) return scale;
+  return `${scale} * unpack2x16float(supers[${place} / 8u * 8u + lane])`;
 }
 
 /** Names of the WGSL variables that hold what was loaded for one row and block. */
 export interface BlockNames {
   /** Vector of the values plane that holds the quad. */
   readonly values: string;
-  /** `vec2f` of scale and minimum, or of the two scales of q6. */
+  /** `vec2f` of scale and minimum, or of the two scales of q6k. */
   readonly scale: string;
   /** Words of the high plane. */
   readonly high: string;
@@ -88,7 +116,25 @@ export function quadVector(format: WeightFormat, quad: number): number {
  * @returns An expression of type `vec4f`.
  */
 export function quadExpression(format: WeightFormat, quad: number, names: BlockNames): string {
-  const { values, scale, high } = names;
+  const numbers = quadNumbers(format, quad, names);
+  if (SCALE_WORDS[format] === 0) return numbers;
+  const { x, y } = { x: `${names.scale}.x`, y: `${names.scale}.y` };
+  if (format === "q8") return `${numbers} * ${x}`;
+  if (format !== "q6k") return `${numbers} * ${x} + ${y}`;
+  const own = quad < 4 ? x : y;
+  return `${numbers} * ${own} - 32.0 * ${own}`;
+}
+
+/**
+ * WGSL expression for four neighboring weights before their scale and minimum: small integers.
+ *
+ * @param format Weight format; one without scales gives the weights themselves.
+ * @param quad Which four of the block's 32, from 0 to 7.
+ * @param names Variables to read.
+ * @returns An expression of type `vec4f`.
+ */
+export function quadNumbers(format: WeightFormat, quad: number, names: BlockNames): string {
+  const { values, high } = names;
   const word = `${values}.${"xyzw"[quad % 4]}`;
   const half = quad < 4 ? "low" : "upper";
   switch (format) {
@@ -98,19 +144,37 @@ export function quadExpression(format: WeightFormat, quad: number, names: BlockN
     case "bf16":
       return `halves(${values}.${quad % 2 === 0 ? "xy" : "zw"})`;
     case "q8":
-      return `bytes(${word}) * ${scale}.x`;
+      return `bytes(${word})`;
     case "q4":
-      return `${half}(${word}) * ${scale}.x + ${scale}.y`;
-    case "q5": {
-      const bits = movedBits(high, 4 - quad, "0x10101010u");
-      return `${half}(${word}, ${bits}) * ${scale}.x + ${scale}.y`;
-    }
-    case "q6": {
-      const own = `${scale}.${quad < 4 ? "x" : "y"}`;
-      const bits = movedBits(`${high}.${quad < 4 ? "x" : "y"}`, 4 - 2 * (quad % 4), "0x30303030u");
-      return `${half}(${word}, ${bits}) * ${own} - 32.0 * ${own}`;
+    case "q4k":
+      return `${half}(${word})`;
+    case "q5":
+    case "q5k":
+      return `${half}(${word}, ${movedBits(high, 4 - quad, "0x10101010u")})`;
+    case "q6k": {
+      const own = `${high}.${quad < 4 ? "x" : "y"}`;
+      return `${half}(${word}, ${movedBits(own, 4 - 2 * (quad % 4), "0x30303030u")})`;
     }
   }
+}
+
+/**
+ * WGSL expression for the sum over weights times activations of quads that share a scale.
+ *
+ * @param format Weight format with scales.
+ * @param firstQuad First of the quads; q6k has a scale for each four of them, other formats one for all eight.
+ * @param names Variables: the scale, the sum of `quadNumbers` times activations, the sum of activations.
+ * @returns An expression of type `f32`.
+ */
+export function scaledSum(
+  format: WeightFormat,
+  firstQuad: number,
+  names: { readonly scale: string; readonly products: string; readonly activations: string },
+): string {
+  const { scale, products, activations } = names;
+  if (format === "q8") return `${scale}.x * ${products}`;
+  if (format !== "q6k") return `${scale}.x * ${products} + ${scale}.y * ${activations}`;
+  return `${scale}.${firstQuad < 4 ? "x" : "y"} * (${products} - 32.0 * ${activations})`;
 }
 
 /** Moves the bits of a word up, or down if `places` is negative, and keeps those of a mask. */

@@ -123,6 +123,6 @@ export function embeddingCommands(_info: DeviceInfo, step: EmbeddingStep): Comma
   );
 }
 
-function planes({ values, scales, high }: WeightBlock): Dispatch["buffers"] {
-  return { values, ...(scales && { scales }), ...(high && { high }) };
+function planes({ values, scales, supers, high }: WeightBlock): Dispatch["buffers"] {
+  return { values, ...(scales && { scales }), ...(supers && { supers }), ...(high && { high }) };
 }

@@ -28,6 +28,8 @@ export interface WeightBlock {
   readonly values: DeviceBuffer;
   /** Scales and minima; absent if the format has none. */
   readonly scales?: DeviceBuffer;
+  /** What scales are multiplied with; absent if the format has none. */
+  readonly supers?: DeviceBuffer;
   /** Bits above the fourth; absent if the format has none. */
   readonly high?: DeviceBuffer;
 }
@@ -187,12 +189,13 @@ function createBlock(
     rows,
     values: plane("values"),
     ...(words.scales > 0 && { scales: plane("scales") }),
+    ...(words.supers > 0 && { supers: plane("supers") }),
     ...(words.high > 0 && { high: plane("high") }),
   };
 }
 
-function planesOf({ values, scales, high }: WeightBlock): DeviceBuffer[] {
-  return [values, scales, high].filter((plane) => plane !== undefined);
+function planesOf({ values, scales, supers, high }: WeightBlock): DeviceBuffer[] {
+  return [values, scales, supers, high].filter((plane) => plane !== undefined);
 }
 
 interface Loading {
@@ -218,7 +221,7 @@ async function fillBlock(
     const rows = Math.min(step, block.rows - row);
     if (rows < step || planes === undefined) planes = createPlanes(format, { rows, columns });
     await packPiece(loading, planes, { first: block.firstRow + row, count: rows });
-    for (const name of ["values", "scales", "high"] as const) {
+    for (const name of ["values", "scales", "supers", "high"] as const) {
       const target = block[name];
       if (target === undefined) continue;
       loading.device.write(target, 4 * panel[name] * row / PANEL_ROWS, planes[name]!);

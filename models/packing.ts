@@ -38,9 +38,9 @@ const PACKINGS: Readonly<Record<TensorType, TypePacking>> = {
   Q5_0: { format: "q5", pack: packQ5Zero },
   Q5_1: { format: "q5", pack: packQ5One },
   Q8_0: { format: "q8", pack: packQ8Zero },
-  Q4_K: { format: "q4", pack: packQ4K },
-  Q5_K: { format: "q5", pack: packQ5K },
-  Q6_K: { format: "q6", pack: packQ6K },
+  Q4_K: { format: "q4k", pack: packQ4K },
+  Q5_K: { format: "q5k", pack: packQ5K },
+  Q6_K: { format: "q6k", pack: packQ6K },
 };
 
 /**

@@ -5,7 +5,7 @@
  */
 
 import { DataError } from "../core/check.ts";
-import { PANEL_ROWS, VALUE_VECTORS } from "../kernels/weight_format.ts";
+import { PANEL_ROWS, SUPER_BLOCKS, VALUE_VECTORS } from "../kernels/weight_format.ts";
 import { firstValue, type PackTarget, type RowPacker } from "./packing_target.ts";
 
 /** 32-bit floats as they are. */
@@ -69,11 +69,11 @@ export function checkFinite(
   target: PackTarget,
   rows: { readonly action: string; readonly firstRow: number; readonly rows: number },
 ): void {
+  const { words, perBlock } = floatWords(target);
   const { format, blocks } = target;
-  const isFloat = target.scales.length === 0;
-  const words = isFloat ? target.values : target.scales;
+  const isFloat = words === target.values;
   const { mask, one, carry } = EXPONENTS[isFloat ? format as keyof typeof EXPONENTS : "f16"];
-  const panelWords = PANEL_ROWS * blocks * (isFloat ? 4 * VALUE_VECTORS[format] : 1);
+  const panelWords = PANEL_ROWS * blocks * perBlock;
   const firstPanel = Math.floor(rows.firstRow / PANEL_ROWS);
   const end = panelWords * Math.ceil((rows.firstRow + rows.rows) / PANEL_ROWS);
   let carries = 0;
@@ -82,6 +82,15 @@ export function checkFinite(
   throw new DataError(
     `Cannot ${rows.action}: weights must be finite: current value is NaN or infinite, or too large for ${format}`,
   );
+}
+
+/** The plane that may hold floats that are not finite, and its words per row and block. */
+function floatWords(
+  { format, values, scales, supers }: PackTarget,
+): { readonly words: Uint32Array; readonly perBlock: number } {
+  if (supers.length > 0) return { words: supers, perBlock: 1 / SUPER_BLOCKS };
+  if (scales.length > 0) return { words: scales, perBlock: 1 };
+  return { words: values, perBlock: 4 * VALUE_VECTORS[format] };
 }
 
 /** Adding `one` to an exponent of all ones, which only NaN and infinity have, carries into the sign's bit. */

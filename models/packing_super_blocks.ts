@@ -1,15 +1,17 @@
 /**
  * Packers for ggml's super-blocks of 256 weights: Q4_K, Q5_K and Q6_K.
  *
- * A super-block holds 8 blocks of 32 whose scales are small integers times a common half; the products are rounded
- * to halves once. The bits are moved by whole words.
+ * A super-block holds 8 blocks of 32 whose scales and minima are small integers times a common half. Both factors are
+ * kept, so that no weight changes. The bits are moved by whole words.
  *
  * @see {@link https://github.com/ggml-org/ggml/blob/master/src/ggml-common.h | ggml-common.h} for the blocks.
  * @module
  */
 
+import { SUPER_BLOCKS as BLOCKS } from "../kernels/weight_format.ts";
 import {
   firstScale,
+  firstSuper,
   firstValue,
   type PackTarget,
   type RowPacker,
@@ -18,18 +20,22 @@ import {
 
 const LOW_NIBBLES = 0x0f0f0f0f;
 const UPPER_NIBBLES = 0xf0f0f0f0;
-const BLOCKS = 8;
+/** Flips the sign of the second half of a word. */
+const MINUS_SECOND = 0x80000000;
 
 /** Super-blocks of two halves, 12 bytes of scales and minima, 128 bytes of nibbles. */
 export const packQ4K: RowPacker = (source, target, { start, row }) => {
-  const { words32, halves } = source;
+  const { words32 } = source;
   let word = start >> 2;
+  let unit = firstSuper(target, row);
   let scale = firstScale(target, row);
   let value = firstValue(target, row);
   for (let block = 0; block < target.blocks; block += BLOCKS) {
-    packScales(words32, word, { target, scale, common: halves });
+    target.supers[unit] = words32[word]! ^ MINUS_SECOND;
+    packScales(words32, word + 1, { target, scale });
     packNibbles(words32, word + 4, { target, value });
     word += 36;
+    unit += 8;
     scale += 8 * BLOCKS;
     value += VECTOR_STEP * BLOCKS;
   }
@@ -37,12 +43,14 @@ export const packQ4K: RowPacker = (source, target, { start, row }) => {
 
 /** The same with 32 bytes of fifth bits before the nibbles: bit b of byte i belongs to weight i of block b. */
 export const packQ5K: RowPacker = (source, target, { start, row }) => {
-  const { words32, halves } = source;
+  const { words32 } = source;
   let word = start >> 2;
+  let unit = firstSuper(target, row);
   let scale = firstScale(target, row);
   let value = firstValue(target, row);
   for (let block = 0; block < target.blocks; block += BLOCKS) {
-    packScales(words32, word, { target, scale, common: halves });
+    target.supers[unit] = words32[word]! ^ MINUS_SECOND;
+    packScales(words32, word + 1, { target, scale });
     for (let b = 0; b < BLOCKS; b++) {
       let bits = 0;
       for (let j = 0; j < 8; j++) bits |= (words32[word + 4 + j]! >>> b & 0x01010101) << j;
@@ -50,32 +58,31 @@ export const packQ5K: RowPacker = (source, target, { start, row }) => {
     }
     packNibbles(words32, word + 12, { target, value });
     word += 44;
+    unit += 8;
     scale += 8 * BLOCKS;
     value += VECTOR_STEP * BLOCKS;
   }
 };
 
-/** Scales and minima of 6 bits each in 12 bytes, after the two halves that they are multiplied with. */
+/** Scales and minima of 6 bits each in 12 bytes. */
 function packScales(
   words32: Uint32Array,
   word: number,
-  place: { readonly target: PackTarget; readonly scale: number; readonly common: Float16Array },
+  place: { readonly target: PackTarget; readonly scale: number },
 ): void {
-  const { target, scale, common } = place;
-  const [first, second, third] = [words32[word + 1]!, words32[word + 2]!, words32[word + 3]!];
-  const scaleUnit = common[2 * word]!;
-  const minimumUnit = -common[2 * word + 1]!;
+  const { halves } = place.target;
+  const [first, second, third] = [words32[word]!, words32[word + 1]!, words32[word + 2]!];
   const lowScales = first & 0x3f3f3f3f;
   const lowMinima = second & 0x3f3f3f3f;
   const highScales = third & LOW_NIBBLES | first >>> 2 & 0x30303030;
   const highMinima = third >>> 4 & LOW_NIBBLES | second >>> 2 & 0x30303030;
   for (let b = 0; b < 4; b++) {
-    const near = 2 * (scale + 8 * b);
+    const near = 2 * (place.scale + 8 * b);
     const far = near + 64;
-    target.halves[near] = scaleUnit * (lowScales >>> 8 * b & 63);
-    target.halves[near + 1] = minimumUnit * (lowMinima >>> 8 * b & 63);
-    target.halves[far] = scaleUnit * (highScales >>> 8 * b & 63);
-    target.halves[far + 1] = minimumUnit * (highMinima >>> 8 * b & 63);
+    halves[near] = lowScales >>> 8 * b & 63;
+    halves[near + 1] = lowMinima >>> 8 * b & 63;
+    halves[far] = highScales >>> 8 * b & 63;
+    halves[far + 1] = highMinima >>> 8 * b & 63;
   }
 }
 
@@ -101,23 +108,25 @@ function packNibbles(
 
 /** Super-blocks of 128 bytes of nibbles, 64 bytes of upper bit pairs, 16 signed scales, one half. */
 export const packQ6K: RowPacker = (source, target, { start, row }) => {
-  const { bytes, words16, halves } = source;
+  const { bytes, words16 } = source;
   const scratch = new Uint32Array(48);
   let word = start >> 1;
+  let unit = firstSuper(target, row);
   let scale = firstScale(target, row);
   let value = firstValue(target, row);
   for (let block = 0; block < target.blocks; block += BLOCKS) {
     for (let i = 0; i < 48; i++) {
       scratch[i] = words16[word + 2 * i]! | words16[word + 2 * i + 1]! << 16;
     }
-    const unit = halves[word + 104]!;
+    target.supers[unit] = words16[word + 104]! * 0x10001; // one half for both scales of a block
     for (let b = 0; b < BLOCKS; b++) {
       const first = 2 * word + 192 + 2 * b;
-      target.halves[2 * (scale + 8 * b)] = unit * bytes[first]!;
-      target.halves[2 * (scale + 8 * b) + 1] = unit * bytes[first + 1]!;
+      target.halves[2 * (scale + 8 * b)] = bytes[first]!;
+      target.halves[2 * (scale + 8 * b) + 1] = bytes[first + 1]!;
       packSixBits(scratch, b, { target, scale: scale + 8 * b, value: value + VECTOR_STEP * b });
     }
     word += 105;
+    unit += 8;
     scale += 8 * BLOCKS;
     value += VECTOR_STEP * BLOCKS;
   }

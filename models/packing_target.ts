@@ -8,6 +8,7 @@ import {
   BLOCK_COLUMNS,
   paddedColumns,
   PANEL_ROWS,
+  SUPER_BLOCKS,
   VALUE_VECTORS,
   type WeightFormat,
   type WeightPlanes,
@@ -30,6 +31,8 @@ export interface PackTarget {
   readonly scales: Uint32Array<ArrayBuffer>;
   /** The same memory as numbers, scale first. */
   readonly halves: Float16Array<ArrayBuffer>;
+  /** What scales are multiplied with, as bits; empty if the format has none. */
+  readonly supers: Uint32Array<ArrayBuffer>;
   /** Bits above the fourth; empty if the format has none. */
   readonly high: Uint32Array<ArrayBuffer>;
 }
@@ -66,10 +69,11 @@ export function packTarget(
   planes: WeightPlanes,
   columns: number,
 ): PackTarget {
-  const { values, scales = new Uint32Array(0), high = new Uint32Array(0) } = planes;
+  const none = new Uint32Array(0);
+  const { values, scales = none, supers = none, high = none } = planes;
   const blocks = paddedColumns(columns) / BLOCK_COLUMNS;
   const halves = new Float16Array(scales.buffer, scales.byteOffset, 2 * scales.length);
-  return { format, columns, blocks, values, scales, halves, high };
+  return { format, columns, blocks, values, scales, halves, supers, high };
 }
 
 /**
@@ -99,6 +103,18 @@ export function packSource(data: Uint8Array<ArrayBuffer>): PackSource {
 export function firstScale(target: PackTarget, row: number): number {
   const lane = row % PANEL_ROWS;
   return (row - lane) * target.blocks + lane;
+}
+
+/**
+ * Supers word of the first super-block of a row; those of the following super-blocks are 8 words apart.
+ *
+ * @param target Planes.
+ * @param row Row of the matrix.
+ * @returns Index into `supers`.
+ */
+export function firstSuper(target: PackTarget, row: number): number {
+  const lane = row % PANEL_ROWS;
+  return (row - lane) * target.blocks / SUPER_BLOCKS + lane;
 }
 
 /**

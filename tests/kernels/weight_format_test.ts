@@ -9,12 +9,21 @@ import {
 import { rowReader } from "../../kernels/weight_reader.ts";
 import { uniform } from "../support/weights.ts";
 
-Deno.test("planeWords() counts 5, 6, 7, 9, 16 and 32 bits per weight", () => {
+Deno.test("planeWords() counts 5 to 9, 16 and 32 bits per weight, and an eighth for super-blocks", () => {
   const bits = Object.fromEntries(WEIGHT_FORMATS.map((format) => {
-    const { values, scales, high } = planeWords(format, { rows: 16, columns: 96 });
-    return [format, 32 * (values + scales + high) / (16 * 96)];
+    const { values, scales, supers, high } = planeWords(format, { rows: 16, columns: 512 });
+    return [format, 32 * (values + scales + supers + high) / (16 * 512)];
   }));
-  assertEquals(bits, { f32: 32, f16: 16, bf16: 16, q8: 9, q6: 7, q5: 6, q4: 5 });
+  const supers = { q6k: 7.125, q5k: 6.125, q4k: 5.125 };
+  assertEquals(bits, { f32: 32, f16: 16, bf16: 16, q8: 9, q5: 6, q4: 5, ...supers });
+});
+
+Deno.test("planeWords() refuses broken super-blocks", () => {
+  assertThrows(
+    () => planeWords("q5k", { rows: 8, columns: 288 }),
+    RangeError,
+    "Cannot lay out q5k weights: columns must be a multiple of 256: current value is 288",
+  );
 });
 
 Deno.test("planeWords() pads to panels of 8 rows and blocks of 32 columns", () => {
@@ -84,15 +93,45 @@ Deno.test("rowReader() finds bits where the format says they are", () => {
   rowReader("q5", q5, 64)(row, target);
   assertEquals([target[32 + 26], target[32 + 25]], [32, 0]);
 
-  const q6 = createPlanes("q6", shape);
-  q6.high![index * 2 + 1] = 3 << 8 * 1 + 2 * 1; // second word, byte 1, pair 1: weight 16 + 4 + 1
-  q6.scales![index] = half(1) | half(0.25) << 16;
-  rowReader("q6", q6, 64)(row, target);
-  assertEquals([target[32 + 21], target[32 + 22], target[32 + 5]], [0.25 * 16, -8, -32]);
-
   const q8 = createPlanes("q8", shape);
   q8.values[((1 * 2 + block) * 2 + 1) * 32 + 4 + 3] = 0xfe << 16; // second vector, word 3, byte 2
   q8.scales![index] = half(0.5);
   rowReader("q8", q8, 64)(row, target);
   assertEquals([target[32 + 30], target[32 + 29]], [-1, 0]);
+});
+
+/** Two super-blocks per row, so that a mistaken unit is another number. */
+Deno.test("rowReader() multiplies scales with those of the super-block", () => {
+  const row = 9; // panel 1, lane 1
+  const block = 11; // of 16, in super-block 1 of 2
+  const index = (1 * 16 + block) * 8 + 1;
+  const unit = (1 * 2 + 1) * 8 + 1;
+  const halves = (low: number, high: number) =>
+    new Uint32Array(Float16Array.of(low, high).buffer)[0]!;
+  const shape = { rows: 16, columns: 512 };
+  const target = new Float64Array(512);
+  const first = 32 * block;
+
+  const q4k = createPlanes("q4k", shape);
+  q4k.values[index * 4 + 2] = 0xb << 8; // byte 1 of word 2: weight 9
+  q4k.scales![index] = halves(63, 61);
+  q4k.supers![unit] = halves(1 + 2 ** -10, -(2 ** -24)); // products that are no halves
+  rowReader("q4k", q4k, 512)(row, target);
+  assertEquals(target[first + 9], 63 * (1 + 2 ** -10) * 11 - 61 * 2 ** -24);
+  assertEquals([target[first], target[first - 1]], [-61 * 2 ** -24, 0]);
+
+  const q5k = createPlanes("q5k", shape);
+  q5k.high![index] = 1 << 8 * 2 + 6; // bit 6 of byte 2: weight 4 * 6 + 2
+  q5k.scales![index] = halves(3, 0);
+  q5k.supers![unit] = halves(0.5, 0);
+  rowReader("q5k", q5k, 512)(row, target);
+  assertEquals([target[first + 26], target[first + 25]], [24, 0]);
+
+  const q6k = createPlanes("q6k", shape);
+  q6k.high![index * 2 + 1] = 3 << 8 * 1 + 2 * 1; // second word, byte 1, pair 1: weight 16 + 4 + 1
+  q6k.scales![index] = halves(-128, 127);
+  q6k.supers![unit] = halves(0.25, 0.25);
+  rowReader("q6k", q6k, 512)(row, target);
+  const around = [target[first + 21], target[first + 22], target[first + 5]];
+  assertEquals(around, [127 * 4, -127 * 8, 128 * 8]);
 });

@@ -65,6 +65,7 @@ async function readBack(device: Device, weight: PackedWeight): Promise<Float64Ar
     const planes = {
       values: await words(block.values),
       ...(block.scales && { scales: await words(block.scales) }),
+      ...(block.supers && { supers: await words(block.supers) }),
       ...(block.high && { high: await words(block.high) }),
     };
     const readRow = rowReader(format, planes, columns);

@@ -6,7 +6,9 @@
 
 import {
   createPlanes,
+  hasSupers,
   type MatrixShape,
+  SUPER_COLUMNS,
   type WeightFormat,
   type WeightPlanes,
 } from "../../kernels/weight_format.ts";
@@ -58,6 +60,11 @@ export function randomRows(
   return data;
 }
 
+/** The least columns from `columns` on that a matrix of a format may have. */
+export function allowedColumns(format: WeightFormat, columns: number): number {
+  return hasSupers(format) ? Math.ceil(columns / SUPER_COLUMNS) * SUPER_COLUMNS : columns;
+}
+
 /** Makes planes of a device format with random bits everywhere, also in the padding of rows. */
 export function randomPlanes(
   format: WeightFormat,
@@ -65,14 +72,16 @@ export function randomPlanes(
 ): WeightPlanes {
   const random = uniform(seed);
   const planes = createPlanes(format, { rows, columns });
-  const { values, scales = new Uint32Array(0), high = new Uint32Array(0) } = planes;
+  const none = new Uint32Array(0);
+  const { values, scales = none, supers = none, high = none } = planes;
   for (const words of [values, high]) {
     for (let i = 0; i < words.length; i++) words[i] = 2 ** 32 * random();
   }
   const fill = (numbers: Float32Array | Float16Array, size: number) => {
     for (let i = 0; i < numbers.length; i++) numbers[i] = size * (2 * random() - 1);
   };
-  fill(new Float16Array(scales.buffer), 1 / 64);
+  fill(new Float16Array(scales.buffer), hasSupers(format) ? 1 : 1 / 64);
+  fill(new Float16Array(supers.buffer), 1 / 64);
   if (format === "f32") fill(new Float32Array(values.buffer), 1);
   if (format === "f16") fill(new Float16Array(values.buffer), 1);
   if (format === "bf16") {

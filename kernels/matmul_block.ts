@@ -1,0 +1,179 @@
+/**
+ * Generates the WGSL that multiplies one block of 32 columns, the inside of matrix products' loops.
+ *
+ * @module
+ */
+
+import { SCALE_WORDS, VALUE_VECTORS, type WeightFormat } from "./weight_format.ts";
+import {
+  type BlockNames,
+  blockScale,
+  planeTypes,
+  quadExpression,
+  quadNumbers,
+  quadVector,
+  scaledSum,
+} from "./weight_source.ts";
+
+/** How a matrix product is cut up. */
+export interface MatmulTile {
+  /**
+   * How activations reach a thread.
+   *
+   * - `subgroup`: each lane loads a part, the others get it by broadcast; a workgroup is one subgroup
+   * - `workgroup`: loaded once per workgroup into its memory
+   * - `split`: each thread takes every n-th block of columns; sums meet in workgroup memory at the end
+   */
+  readonly variant: "subgroup" | "workgroup" | "split";
+  /** Activation rows per workgroup. */
+  readonly rows: number;
+  /** Weight rows per thread; each lies in another panel. */
+  readonly panels: number;
+  /** Threads of a workgroup, a multiple of 8; for `subgroup` the lanes of a subgroup. */
+  readonly threads: number;
+}
+
+/** Numbers from 0 to `count - 1`. */
+export function range(count: number): number[] {
+  return Array.from({ length: count }, (_, i) => i);
+}
+
+/**
+ * Multiplies 32 columns of activations and weights and adds the products to the sums.
+ *
+ * @param format Weight format.
+ * @param tile How the product is cut up.
+ * @returns Lines of WGSL: `a` are activations, `w` weights of four columns, `c` the sums.
+ */
+export function multiplyBlock(format: WeightFormat, tile: MatmulTile): readonly string[] {
+  const rows = range(tile.rows);
+  const quads = range(8);
+  const scales = loadScales(format, tile);
+  if (tile.rows === 1 && tile.variant !== "workgroup" && SCALE_WORDS[format] > 0) {
+    const row = tile.variant === "subgroup" ? [loadRow(0)] : [];
+    const groups = format === "q6k" ? [quads.slice(0, 4), quads.slice(4)] : [quads];
+    return [...scales, ...row, ...groups.flatMap((group) => scaleLast(format, tile, group))];
+  }
+  if (tile.variant === "subgroup") {
+    // A software adapter loads lane by lane: fetching one row ahead hides that behind the row before.
+    const weights = quads.flatMap((quad) => quadWeights(format, tile, quad));
+    const ahead = (m: number) => m < tile.rows ? [loadRow(m)] : [];
+    return [
+      ...scales,
+      ...weights,
+      ...ahead(0),
+      ...rows.flatMap((m) => [...ahead(m + 1), ...quads.map((quad) => addProducts(tile, m, quad))]),
+    ];
+  }
+  const products = quads.flatMap((quad) => [
+    ...quadWeights(format, tile, quad),
+    ...rows.map((m) => addProducts(tile, m, quad)),
+  ]);
+  if (tile.variant === "split") return [...scales, ...products];
+  return [
+    ...fillActivations(tile),
+    ...scales,
+    ...products,
+    "workgroupBarrier();  // before the activations are replaced",
+  ];
+}
+
+/** With a single row, scaling the products of quads that share a scale takes less than scaling every weight. */
+function scaleLast(
+  format: WeightFormat,
+  tile: MatmulTile,
+  quads: readonly number[],
+): readonly string[] {
+  const panels = range(tile.panels);
+  return [
+    "{",
+    "  var total = vec4f();",
+    ...panels.map((p) => `  var q${p} = 0.0;`),
+    ...quads.flatMap((quad) => [
+      ...loadVectors(format, tile, quad, quad === quads[0]).map((line) => `  ${line}`),
+      `  { let a = ${activation(tile, 0, quad)}; total += a; ${
+        panels.map((p) =>
+          `q${p} += dot(a, ${quadNumbers(format, quad, blockNames(format, p, quad))});`
+        ).join(" ")
+      } }`,
+    ]),
+    "  let activations = dot(total, vec4f(1.0));",
+    ...panels.map((p) => {
+      const names = { scale: `s${p}`, products: `q${p}`, activations: "activations" };
+      return `  c0_${p} += ${scaledSum(format, quads[0]!, names)};`;
+    }),
+    "}",
+  ];
+}
+
+function loadRow(row: number): string {
+  return `let a${row} = input[row${row} + block * 8u + lane];`;
+}
+
+function fillActivations({ rows, threads }: MatmulTile): readonly string[] {
+  return [
+    `for (var i = thread; i < ${rows * 8}u; i += ${threads}u) {`,
+    "  let row = min(first_row + i / 8u, params.rows - 1u);",
+    "  activations[i] = input[row * stride + block * 8u + i % 8u];",
+    "}",
+    "workgroupBarrier();",
+  ];
+}
+
+function activation(tile: MatmulTile, row: number, quad: number): string {
+  switch (tile.variant) {
+    case "subgroup":
+      return `subgroupBroadcast(a${row}, ${quad}u)`;
+    case "workgroup":
+      return `activations[${row * 8 + quad}]`;
+    case "split":
+      return `input[row${row} + block * 8u + ${quad}u]`;
+  }
+}
+
+function loadScales(format: WeightFormat, tile: MatmulTile): readonly string[] {
+  const types = planeTypes(format);
+  return range(tile.panels).flatMap((p) => {
+    const place = `(panel${p} + block)`;
+    return [
+      ...("scales" in types ? [`let s${p} = ${blockScale(format, place)};`] : []),
+      ...("high" in types ? [`let h${p} = high[${place} * 8u + lane];`] : []),
+    ];
+  });
+}
+
+/** Declares the weights of four columns of every panel. */
+function quadWeights(format: WeightFormat, tile: MatmulTile, quad: number): readonly string[] {
+  return [
+    ...loadVectors(format, tile, quad, quad === 0),
+    ...range(tile.panels).map((p) =>
+      `let w${quad}_${p} = ${quadExpression(format, quad, blockNames(format, p, quad))};`
+    ),
+  ];
+}
+
+function blockNames(format: WeightFormat, panel: number, quad: number): BlockNames {
+  const values = `v${panel}_${quadVector(format, quad)}`;
+  return { values, scale: `s${panel}`, high: `h${panel}` };
+}
+
+/** Loads the vectors that hold a quad unless the quad before has loaded them. */
+function loadVectors(
+  format: WeightFormat,
+  tile: MatmulTile,
+  quad: number,
+  isFirst: boolean,
+): readonly string[] {
+  const vector = quadVector(format, quad);
+  if (!isFirst && vector === quadVector(format, quad - 1)) return [];
+  return range(tile.panels).map((p) => {
+    const index = `((panel${p} + block) * ${VALUE_VECTORS[format]}u + ${vector}u) * 8u + lane`;
+    return `let v${p}_${vector} = values[${index}];`;
+  });
+}
+
+/** Adds the products of four columns of one activation row with every panel. */
+function addProducts(tile: MatmulTile, row: number, quad: number): string {
+  const sums = range(tile.panels).map((p) => `c${row}_${p} += dot(a, w${quad}_${p});`);
+  return `{ let a = ${activation(tile, row, quad)}; ${sums.join(" ")} }`;
+}
