@@ -32,6 +32,9 @@ export function checkInput(call: CommandCall): void {
   );
 }
 
+/** What ids must fit. */
+export type TokenReader = Pick<EngineModel, "name" | "contextLength" | "vocabulary">;
+
 /**
  * Reads the tokens that every given model can take.
  *
@@ -44,7 +47,39 @@ export async function readTokens(
   call: CommandCall,
   models: readonly [EngineModel, ...EngineModel[]],
 ): Promise<readonly number[]> {
-  const path = call.value("tokens") ?? call.required("text");
+  const path = call.value("tokens");
+  if (path !== undefined) return await readTokenFile(path, models);
+  const textPath = call.required("text");
+  const tokens = encodeText(textPath, await readTextFile(textPath), models[0]);
+  for (const model of models) checkTokens(textPath, tokens, model);
+  return tokens;
+}
+
+/**
+ * Reads token ids that every given model can take.
+ *
+ * @param path JSON file with an array of ids, or with an object that has one under `tokens`.
+ * @param models The models.
+ * @returns Token ids.
+ * @throws {DataError} If the file cannot be read or its content does not fit a model.
+ */
+export async function readTokenFile(
+  path: string,
+  models: readonly TokenReader[],
+): Promise<readonly number[]> {
+  const tokens = parseTokens(path, await readTextFile(path));
+  for (const model of models) checkTokens(path, tokens, model);
+  return tokens;
+}
+
+/**
+ * Reads a text.
+ *
+ * @param path File in UTF-8.
+ * @returns The text.
+ * @throws {DataError} If the file cannot be read or is not UTF-8.
+ */
+export async function readTextFile(path: string): Promise<string> {
   const content = await readFile(path).catch((cause) => {
     throw cause?.code === "ENOENT"
       ? new DataError(`Cannot read ${path}: the file must exist: current file is missing`, {
@@ -52,11 +87,7 @@ export async function readTokens(
       })
       : fileError("read", path, cause);
   });
-  const tokens = call.has("tokens")
-    ? parseTokens(path, decodeText(path, content))
-    : encodeText(path, decodeText(path, content), models[0]);
-  for (const model of models) checkTokens(path, tokens, model);
-  return tokens;
+  return decodeText(path, content);
 }
 
 function decodeText(path: string, content: Uint8Array): string {
@@ -90,16 +121,17 @@ function parseTokens(path: string, text: string): readonly number[] {
       { cause },
     );
   }
-  if (!Array.isArray(value)) {
+  const list = (value as { tokens?: unknown } | null)?.tokens ?? value;
+  if (!Array.isArray(list)) {
     const kind = value === null ? "null" : typeof value;
     throw new DataError(
       `Cannot read ${path}: the file must hold a JSON array of token ids: current type is ${kind}`,
     );
   }
-  return value;
+  return list;
 }
 
-function checkTokens(path: string, tokens: readonly unknown[], model: EngineModel): void {
+function checkTokens(path: string, tokens: readonly unknown[], model: TokenReader): void {
   if (tokens.length === 0) {
     throw new DataError(`Cannot use ${path}: tokens must not be empty: current count is 0`);
   }

@@ -1,0 +1,93 @@
+/**
+ * The prompt of `generate`: a text, a file, token ids, or what the embedded pair knows.
+ *
+ * @module
+ */
+
+import { stat } from "node:fs/promises";
+import { DataError } from "../../core/check.ts";
+import { evaluationItems } from "../../data/microworld.ts";
+import type { Prompt } from "../../decoding/prompt_tokens.ts";
+import type { ChatMessage } from "../../models/chat_template.ts";
+import type { Model } from "../../models/load.ts";
+import type { CommandCall, OptionSpec } from "./command.ts";
+import { readTextFile, readTokenFile, type TokenReader } from "./token_input.ts";
+
+/** Options that name the prompt. */
+export const PROMPT_FLAGS: Readonly<Record<string, OptionSpec>> = {
+  prompt: { type: "string", placeholder: "FILE|TEXT", text: "prompt, or a file that holds it" },
+  tokens: { type: "string", placeholder: "FILE.json", text: "token ids instead of a prompt" },
+  chat: { type: "boolean", text: "the prompt is what a user says, or a JSON file of messages" },
+};
+
+/**
+ * Refuses options of the prompt that exclude each other.
+ *
+ * @param call The command line.
+ * @throws {UsageError} If two are given.
+ */
+export function checkPromptFlags(call: CommandCall): void {
+  if (!call.has("tokens")) return;
+  for (const other of ["prompt", "chat"]) {
+    if (call.has(other)) {
+      call.fail(`--tokens and --${other} exclude each other: current value is both`);
+    }
+  }
+}
+
+/**
+ * Reads the prompt.
+ *
+ * @param call The command line.
+ * @param models Models that must be able to read it.
+ * @returns The prompt; without one an item of the micro-world.
+ * @throws {DataError} If a file is missing or damaged.
+ */
+export async function readPrompt(call: CommandCall, models: readonly Model[]): Promise<Prompt> {
+  const tokens = call.value("tokens");
+  if (tokens !== undefined) return await readTokenFile(tokens, models.map(tokenReader));
+  const given = call.value("prompt");
+  const text = given === undefined ? defaultPrompt() : await promptText(given);
+  return call.has("chat") ? chatPrompt(text, given) : text;
+}
+
+/**
+ * Names of a model what token files are checked against.
+ *
+ * @param model The model.
+ * @returns Name, context, vocabulary.
+ */
+export function tokenReader({ name, config }: Model): TokenReader {
+  return { name, contextLength: config.contextLength, vocabulary: config.vocabulary };
+}
+
+function defaultPrompt(): string {
+  return evaluationItems("qa", { count: 1 })[0]!.prompt;
+}
+
+/** A name that can only be meant as a file must be one. */
+async function promptText(given: string): Promise<string> {
+  const isFile = await stat(given).then((found) => found.isFile(), () => false);
+  if (isFile || /^\S*(?:[/\\]\S+|\.(?:txt|md|json))$/.test(given)) return await readTextFile(given);
+  return given;
+}
+
+function chatPrompt(text: string, place: string | undefined): readonly ChatMessage[] {
+  if (!/^\s*\[/.test(text)) return [{ role: "user", content: text }];
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return [{ role: "user", content: text }];
+  }
+  const isMessage = (entry: unknown) => {
+    const { role, content } = (entry ?? {}) as Partial<ChatMessage>;
+    return typeof role === "string" && typeof content === "string";
+  };
+  if (Array.isArray(value) && value.length > 0 && value.every(isMessage)) return value;
+  throw new DataError(
+    `Cannot use ${place}: a conversation must be an array of objects with role and content: current value is ${
+      JSON.stringify(value)?.slice(0, 60)
+    }`,
+  );
+}

@@ -1,0 +1,191 @@
+/**
+ * What `generate` prints about a run.
+ *
+ * @module
+ */
+
+import { type StepQuality, summarizeQuality } from "../../analysis/quality.ts";
+import { compareTexts, type TextQuality } from "../../analysis/quality_text.ts";
+import type { GenerationStatistics } from "../../decoding/generation_statistics.ts";
+import type { CacheBudget } from "../../cache/budget.ts";
+import type { ResolvedPolicy } from "../../cache/policy_options.ts";
+import type { ModelPair } from "../../decoding/policy_session.ts";
+import type { TraceEntry } from "./generate_trace.ts";
+
+/** Outcome of one policy. */
+export interface PolicyRun {
+  /** Name of the policy. */
+  readonly policy: string;
+  /** New token ids. */
+  readonly tokens: readonly number[];
+  /** New text. */
+  readonly text: string;
+  /** Times, bytes, tiers. */
+  readonly stats: GenerationStatistics;
+  /** Selections of the steps asked for. */
+  readonly trace: readonly TraceEntry[];
+  /** With forced tokens: each step compared with the full cache. */
+  readonly quality?: readonly StepQuality[];
+  /** With forced tokens: the token that the policy would have chosen after each step. */
+  readonly chosen?: readonly number[];
+}
+
+/**
+ * Writes statistics for people.
+ *
+ * @param stats The statistics.
+ * @returns Lines, the last one ended.
+ */
+export function statisticsText(stats: GenerationStatistics): string {
+  const { memory: { large, small, hostBytes }, tiers } = stats;
+  const ms = (value: number) => `${value.toFixed(1)} ms`;
+  const sum = (counts: readonly number[]) => counts.reduce((total, count) => total + count, 0);
+  const rows = [
+    ["prompt and new tokens", `${sum(stats.promptTokens)} + ${sum(stats.newTokens)}`],
+    ["time to first token", ms(stats.ttftMs)],
+    ["time per new token", `${ms(stats.tpotMs)}, median step ${ms(stats.stepMedianMs)}`],
+    ["new tokens per second", stats.tokensPerSecond.toFixed(1)],
+    [
+      "large model",
+      `weights ${bytesText(large.weightBytes)}, cache ${bytesText(large.cacheBytes)}, ` +
+      `by its selections ${bytesText(large.cacheBytesIdeal)}`,
+    ],
+    ...(small
+      ? [[
+        "small model",
+        `weights ${bytesText(small.weightBytes)}, cache ${bytesText(small.cacheBytes)}`,
+      ]]
+      : []),
+    ["host store", bytesText(hostBytes)],
+    ...(tiers
+      ? [[
+        "tokens per tier",
+        `critical ${tiers.critical.toFixed(1)}, recent ${tiers.recent.toFixed(1)}, ` +
+        `marginal ${tiers.marginal.toFixed(1)}, none ${tiers.none.toFixed(1)}`,
+      ]]
+      : []),
+    ["migrated per step", bytesText(stats.migratedBytesPerStep)],
+    ["churn per step", `${(100 * stats.churn).toFixed(1)} % of the selected tokens`],
+  ];
+  return rows.map(([name, value]) => `${name!.padEnd(23)}${value}\n`).join("");
+}
+
+/**
+ * Makes the object that other programs read.
+ *
+ * @param run Outcome of a policy.
+ * @param setting What it ran on.
+ * @returns Tokens, text, statistics with the setting, trace; with forced tokens also kl and chosen, one per step.
+ */
+export function runObject(
+  run: PolicyRun,
+  setting: {
+    readonly models: ModelPair;
+    readonly policy: ResolvedPolicy;
+    readonly budget: CacheBudget;
+    readonly store: string;
+  },
+): Record<string, unknown> {
+  const { tokens, text, stats, trace, quality, chosen } = run;
+  const { models: { large, small }, budget, store, policy } = setting;
+  const { description, backend } = large.device.info;
+  const { counts: _, promptRows: __, ...choices } = policy;
+  return {
+    tokens,
+    text,
+    stats: {
+      ...stats,
+      large: large.name,
+      ...(small && { small: small.name }),
+      device: `${backend}: ${description}`,
+      policy: choices,
+      budget,
+      store,
+    },
+    trace,
+    ...(quality && { kl: quality.map(({ kl }) => kl), chosen }),
+  };
+}
+
+/**
+ * Writes how far a forced run strays.
+ *
+ * @param quality Its steps.
+ * @returns Lines, the last one ended.
+ */
+export function qualityText(quality: readonly StepQuality[]): string {
+  const { steps, meanKl, medianKl, sameChoiceShare } = summarizeQuality(quality);
+  return `${steps} forced steps against the full cache: mean KL ${meanKl.toFixed(4)} nats, ` +
+    `median ${medianKl.toFixed(4)}, same choice ${(100 * sameChoiceShare).toFixed(1)} %\n`;
+}
+
+/**
+ * Compares each policy's text with that of the full cache.
+ *
+ * @param runs The runs, one of them of the policy `full`.
+ * @param prompt Text of the prompt.
+ * @returns One entry per run, in order.
+ */
+export function compareRuns(runs: readonly PolicyRun[], prompt: string): readonly TextQuality[] {
+  const full = runs.find(({ policy }) => policy === "full")!;
+  return runs.map((run) => compareTexts(full, run, { prompt }));
+}
+
+/**
+ * Writes a comparison for people.
+ *
+ * @param runs The runs.
+ * @param quality Each compared with the full cache.
+ * @param tokenText Text of some tokens.
+ * @returns Lines, the last one ended.
+ */
+export function comparisonText(
+  runs: readonly PolicyRun[],
+  quality: readonly TextQuality[],
+  tokenText: (tokens: readonly number[]) => string,
+): string {
+  const full = runs.find(({ policy }) => policy === "full")!;
+  const header = ["policy", "departs", "agreement", "ROUGE-L", "repeated", "new words", "cache"];
+  const rows = runs.map((run, index) => {
+    const { firstDivergence: place, ...measures } = quality[index]!;
+    return [
+      run.policy,
+      place === undefined ? "never" : `at ${place}`,
+      measures.tokenAgreement.toFixed(3),
+      measures.rougeL.toFixed(3),
+      measures.repeatedShare.toFixed(3),
+      String(measures.newWords.length),
+      bytesText(run.stats.memory.large.cacheBytesIdeal),
+    ];
+  });
+  const departures = runs.flatMap((run, index) => {
+    const place = quality[index]!.firstDivergence;
+    if (place === undefined) return [];
+    const [wanted, written] = [full, run].map(({ tokens }) =>
+      place < tokens.length
+        ? JSON.stringify(tokenText(tokens.slice(0, place + 1)).slice(-24))
+        : "its end"
+    );
+    return `${run.policy}: new token ${place} makes ${written}, with the full cache ${wanted}\n`;
+  });
+  return table([header, ...rows]) + departures.join("");
+}
+
+/** Bytes in the largest unit that leaves a number of at least one. */
+function bytesText(bytes: number): string {
+  if (bytes < 1024) return `${bytes.toFixed(bytes % 1 === 0 ? 0 : 1)} B`;
+  if (bytes < 2 ** 20) return `${(bytes / 1024).toFixed(1)} KiB`;
+  return bytes < 2 ** 30
+    ? `${(bytes / 2 ** 20).toFixed(1)} MiB`
+    : `${(bytes / 2 ** 30).toFixed(2)} GiB`;
+}
+
+function table(rows: readonly (readonly string[])[]): string {
+  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
+  return rows.map((row) => {
+    const cells = row.map((cell, column) =>
+      column === 0 ? cell.padEnd(widths[0]!) : cell.padStart(widths[column]!)
+    );
+    return `${cells.join("  ")}\n`;
+  }).join("");
+}

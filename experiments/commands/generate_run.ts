@@ -1,0 +1,121 @@
+/**
+ * Runs one policy for `generate`: freely, or with the tokens of another text forced.
+ *
+ * @module
+ */
+
+import type { MatchOptions } from "../../analysis/head_match.ts";
+import type { CacheBudget } from "../../cache/budget.ts";
+import type { ResolvedPolicy } from "../../cache/policy_options.ts";
+import { forceTokens } from "../../decoding/force_tokens.ts";
+import { generateAll } from "../../decoding/generate.ts";
+import type { GenerationStep } from "../../decoding/generation_loop.ts";
+import type { ModelPair } from "../../decoding/policy_session.ts";
+import type { PolicyRun } from "./generate_report.ts";
+import { traceEntries, type TraceEntry } from "./generate_trace.ts";
+
+/** What all runs of a command line share. */
+export interface RunSettings {
+  /** Models. */
+  readonly models: ModelPair;
+  /** Token ids that are continued. */
+  readonly prompt: readonly number[];
+  /** What may be kept. */
+  readonly budget: CacheBudget;
+  /** Where it is kept. */
+  readonly store: "resident" | "tiered";
+  /** How heads are matched. */
+  readonly match: MatchOptions;
+  /** Most new tokens. */
+  readonly newTokens: number;
+  /** Steps whose selections are wanted, ascending. */
+  readonly tracedSteps: readonly number[];
+  /** Whether tokens that end a text are tokens like others. */
+  readonly ignoresEnd: boolean;
+  /** Tokens forced behind the prompt. */
+  readonly forced?: readonly number[];
+  /** Ends the run. */
+  readonly signal: AbortSignal;
+  /** Receives text as it comes; not with forced tokens. */
+  readonly onText?: (text: string) => void;
+  /** Told what is done, with the share that is done. */
+  readonly onProgress?: (stage: string, share: number) => void;
+}
+
+/**
+ * Runs a policy.
+ *
+ * @param policy The policy.
+ * @param settings What is shared.
+ * @returns Tokens, text, statistics, trace.
+ * @throws The signal's reason if it aborts.
+ */
+export async function runPolicy(
+  policy: ResolvedPolicy,
+  settings: RunSettings,
+): Promise<PolicyRun> {
+  const trace: TraceEntry[] = [];
+  const { models, budget, prompt, tracedSteps } = settings;
+  const setup = { policy, budget, pair: models, promptTokens: prompt.length };
+  const total = settings.forced?.length ?? settings.newTokens;
+  const onStep = (step: GenerationStep) => {
+    settings.onProgress?.(policy.name, step.step / total);
+    if (tracedSteps.includes(step.step)) trace.push(...traceEntries(step, setup));
+  };
+  const common = {
+    policy,
+    budget,
+    store: settings.store,
+    match: settings.match,
+    signal: settings.signal,
+    onStep,
+    onPrefill: (share: number) => settings.onProgress?.(`${policy.name}, prompt`, share),
+  };
+  const { forced } = settings;
+  const run = forced ? runForced({ ...settings, forced }, common) : runFreely(settings, common);
+  return { policy: policy.name, ...await run, trace };
+}
+
+type Common = Parameters<typeof generateAll>[2] & object;
+
+async function runFreely(
+  settings: RunSettings,
+  common: Common,
+): Promise<Omit<PolicyRun, "policy" | "trace">> {
+  const { models, prompt, newTokens, onText } = settings;
+  // The step that a last token would be run in is only run to be traced.
+  const steps = settings.tracedSteps.at(-1) ?? 0;
+  const { sequences: [sequence], statistics } = await generateAll(models, prompt, {
+    ...common,
+    maxNewTokens: Math.max(newTokens, steps + 1),
+    ...(settings.ignoresEnd && { stopTokens: [] }),
+    onToken: ({ index, text }) => index < newTokens && onText?.(text),
+  });
+  settings.signal.throwIfAborted();
+  const tokens = sequence!.tokens.slice(0, newTokens);
+  const isCut = tokens.length < sequence!.tokens.length;
+  const text = isCut ? textOf(settings, tokens) : sequence!.text;
+  return { tokens, text, stats: statistics };
+}
+
+async function runForced(
+  settings: RunSettings & { readonly forced: readonly number[] },
+  common: Common,
+): Promise<Omit<PolicyRun, "policy" | "trace">> {
+  const { models, prompt, forced } = settings;
+  const { quality, chosen, statistics } = await forceTokens(models, prompt, {
+    ...common,
+    tokens: forced,
+  });
+  return {
+    tokens: forced,
+    text: textOf(settings, forced),
+    stats: statistics,
+    quality,
+    chosen,
+  };
+}
+
+function textOf({ models: { large } }: RunSettings, tokens: readonly number[]): string {
+  return large.tokenizer?.decode(tokens, { skipSpecialTokens: true }) ?? "";
+}

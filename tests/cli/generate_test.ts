@@ -1,0 +1,252 @@
+import assert from "node:assert/strict";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { CommandIo } from "../../experiments/commands/command.ts";
+import { runCommandLine } from "../../experiments/commands/command_line.ts";
+import { generateCommand } from "../../experiments/commands/generate.ts";
+import type { OpenPair } from "../../experiments/commands/lab_pair.ts";
+import { embeddedModel } from "../support/embedded_model.ts";
+import { testBackends } from "../support/gpu.ts";
+
+const openPair: OpenPair = async ({ hasSmall }) => {
+  const backend = testBackends[0]!;
+  const large = await embeddedModel("large", backend);
+  const models = hasSmall ? { large, small: await embeddedModel("small", backend) } : { large };
+  return { models, [Symbol.asyncDispose]: () => Promise.resolve() };
+};
+
+async function run(
+  words: readonly string[],
+  signal: AbortSignal = new AbortController().signal,
+): Promise<{ code: number; out: string; error: string }> {
+  let [out, error] = ["", ""];
+  const io: CommandIo = {
+    out: (text) => out += text,
+    error: (text) => error += text,
+    isInteractive: false,
+    columns: () => 100,
+    outColumns: () => 100,
+    signal,
+  };
+  const code = await runCommandLine([generateCommand({ openPair })], ["generate", ...words], io);
+  return { code, out, error };
+}
+
+/** Runs a test in a folder with 120 ids of a prompt. */
+async function withFolder(test: (place: (name: string) => string) => Promise<void>): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), "generate-"));
+  const place = (name: string) => join(folder, name);
+  const { tokenizer } = await embeddedModel("large", testBackends[0]!);
+  const text = " The moon was full. Uma is in Holt. A red newt ran by.".repeat(20);
+  await writeFile(place("ids.json"), JSON.stringify(tokenizer!.encode(text).slice(0, 120)));
+  await writeFile(place("prompt.txt"), text.slice(0, 400));
+  try {
+    await test(place);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
+interface Trace {
+  readonly step: number;
+  readonly layer: number;
+  readonly kvHead: number;
+  readonly queryHead?: number;
+  readonly critical: number[];
+  readonly recent: number[];
+  readonly marginal: number[];
+  readonly after?: number[];
+}
+
+const isAscending = (positions: readonly number[]) =>
+  positions.every((position, index) => index === 0 || position > positions[index - 1]!);
+
+Deno.test("generate without arguments answers a question of the micro-world", async () => {
+  const { code, out } = await run(["--policy", "full", "--max-new", "12", "--stats"]);
+  assert.equal(code, 0);
+  assert.match(out, /^ Where is Uma\? In [A-Z][a-z]+\./);
+  for (const line of ["time to first token", "time per new token", "new tokens per second"]) {
+    assert.match(out, new RegExp(`^${line} +\\d`, "m"));
+  }
+  for (const line of ["large model", "host store", "tokens per tier", "migrated", "churn"]) {
+    assert.match(out, new RegExp(`^${line}`, "m"));
+  }
+});
+
+Deno.test("generate --json prints tokens, text, statistics and the steps to be traced", () =>
+  withFolder(async (place) => {
+    const words = ["--tokens", place("ids.json"), "--max-new", "4", "--ignore-end", "--json"];
+    const { code, out } = await run([...words, "--trace", "1,4"]);
+    assert.equal(code, 0);
+    const { tokens, text, stats, trace } = JSON.parse(out);
+    assert.equal(tokens.length, 4);
+    const { tokenizer, config } = await embeddedModel("large", testBackends[0]!);
+    assert.equal(text, tokenizer!.decode(tokens, { skipSpecialTokens: true }));
+    assert.deepEqual(stats.promptTokens, [120]);
+    assert.equal(stats.policy.name, "smallkv");
+    assert.deepEqual(stats.budget, { ratio: 0.2 });
+    const { layers, kvHeads } = config;
+    const places = trace.map((entry: Trace) => [entry.step, entry.layer, entry.kvHead]);
+    const expected = [1, 4].flatMap((step) =>
+      Array.from({ length: layers * kvHeads }, (_, unit) => [
+        step,
+        Math.floor(unit / kvHeads),
+        unit % kvHeads,
+      ])
+    );
+    assert.deepEqual(places, expected);
+    for (const { step, critical, recent, marginal } of trace as Trace[]) {
+      // n = 121, H = 48 and n = 124, H = 49: c = 12, r = 6, m = 12 or 13
+      assert.deepEqual([critical.length, recent.length, marginal.length], [
+        12,
+        6,
+        step === 1 ? 12 : 13,
+      ]);
+      const newest = 120 + step - 1;
+      assert.deepEqual(recent, Array.from({ length: 6 }, (_, age) => newest - 5 + age));
+      assert.ok(isAscending(critical) && isAscending(marginal));
+      assert.equal(new Set([...critical, ...recent, ...marginal]).size, 18 + marginal.length);
+    }
+  }));
+
+Deno.test("generate --trace tells what remains where a policy drops tokens after a step", () =>
+  withFolder(async (place) => {
+    const words = ["--tokens", place("ids.json"), "--max-new", "2", "--ignore-end", "--json"];
+    const { out } = await run([...words, "--policy", "h2o", "--trace", "1"]);
+    for (const { critical, recent, after } of JSON.parse(out).trace as Trace[]) {
+      // floor(0.2 * 120) = 24 were left by the prompt; attention also sees the newest one
+      assert.equal(critical.length + recent.length, 25);
+      assert.equal(after!.length, 24);
+      assert.ok(recent.includes(120));
+    }
+  }));
+
+Deno.test("generate --trace names query heads where each selects alone, and repeats a layer's selection", () =>
+  withFolder(async (place) => {
+    const words = ["--tokens", place("ids.json"), "--max-new", "2", "--ignore-end", "--json"];
+    const { config } = await embeddedModel("large", testBackends[0]!);
+    const layer = await run([...words, "--trace", "1", "--granularity", "layer"]);
+    const trace = JSON.parse(layer.out).trace as Trace[];
+    assert.equal(trace.length, config.layers * config.kvHeads);
+    assert.deepEqual(trace[0]!.critical, trace[config.kvHeads - 1]!.critical);
+    const heads = await run([...words, "--trace", "1", "--granularity", "query_head"]);
+    assert.equal(JSON.parse(heads.out).trace.length, config.layers * config.queryHeads);
+  }));
+
+Deno.test("generate --reference-tokens adds the divergence of each step", () =>
+  withFolder(async (place) => {
+    const input = ["--tokens", place("ids.json"), "--ignore-end", "--json"];
+    const reference = await run([...input, "--policy", "full", "--max-new", "5"]);
+    await writeFile(place("reference.json"), reference.out);
+    const forced = ["--reference-tokens", place("reference.json")];
+    const full = JSON.parse((await run([...input, ...forced, "--policy", "full"])).out);
+    assert.equal(full.kl.length, 5);
+    assert.ok(full.kl.every((kl: number) => kl < 1e-6));
+    assert.deepEqual(full.tokens, JSON.parse(reference.out).tokens);
+    assert.deepEqual(full.chosen.slice(0, 4), full.tokens.slice(1));
+    const words = [...input, ...forced, "--max-new", "3", "--budget", "8t", "--trace", "3"];
+    const { kl, trace } = JSON.parse((await run(words)).out);
+    assert.equal(kl.length, 3);
+    assert.ok(kl.some((value: number) => value > 1e-5));
+    assert.equal(trace[0].step, 3);
+    const text = await run([...input.slice(0, 3), ...forced]);
+    assert.match(text.out, /5 forced steps against the full cache: mean KL \d/);
+  }));
+
+Deno.test("generate --compare shows where each policy departs from the full cache", () =>
+  withFolder(async (place) => {
+    const words = ["--tokens", place("ids.json"), "--max-new", "8", "--ignore-end"];
+    const list = ["--compare", "streaming,full,smallkv", "--budget", "6t", "--score", "row"];
+    const { code, out } = await run([...words, ...list]);
+    assert.equal(code, 0);
+    assert.match(out, /^full:/m);
+    assert.match(out, /^policy +departs +agreement +ROUGE-L/m);
+    assert.match(out, /^full +never +1\.000 +1\.000/m);
+    assert.match(out, /^streaming +(?:never|at \d)/m);
+    const { policies } = JSON.parse((await run([...words, ...list, "--json"])).out);
+    assert.deepEqual(
+      policies.map((entry: { stats: { policy: { name: string } } }) => entry.stats.policy.name),
+      ["full", "streaming", "smallkv"],
+    );
+    assert.equal(policies[2].stats.policy.score, "row");
+    assert.equal(policies[0].quality.tokenAgreement, 1);
+  }));
+
+Deno.test("generate reads prompts from files and tells a missing file from a text", () =>
+  withFolder(async (place) => {
+    const words = ["--policy", "full", "--max-new", "2"];
+    assert.equal((await run([...words, "--prompt", place("prompt.txt")])).code, 0);
+    assert.equal((await run([...words, "--prompt", "The moon was full."])).code, 0);
+    const missing = await run([...words, "--prompt", place("missing.txt")]);
+    assert.equal(missing.code, 1);
+    assert.match(missing.error, /Cannot read .*missing\.txt: the file must exist/);
+    const chat = await run([...words, "--chat", "--prompt", "hello"]);
+    assert.equal(chat.code, 1);
+    assert.match(chat.error, /must come with a chat template, or be given plain text/);
+  }));
+
+Deno.test("generate says what is wrong with its options and ends with 2", async () => {
+  const cases: [string[], RegExp][] = [
+    [["--policy", "best"], /--policy must be one of full, h2o, .*: current value is best/],
+    [["--compare", "full,best"], /--compare must list some of full, .*: current value is best/],
+    [["--compare", "full", "--policy", "h2o"], /exclude each other/],
+    [["--compare", "full,h2o", "--score", "row"], /score must go with a policy that has a helper/],
+    [["--score", "best"], /--score must be one of accumulated, decayed, row/],
+    [["--policy", "h2o", "--score", "row"], /score must go with a policy that has a helper/],
+    [["--policy", "h2o", "--no-marginal"], /must go with a policy that has a helper/],
+    [["--decay", "1"], /decay must lie between 0 and 1, both excluded: current value is 1/],
+    [["--combine", "oracle_eq6"], /--combine must be one of joint, /],
+    [["--budget", "0"], /--budget must be a share above 0.*: current value is 0/],
+    [["--budget", "1.5"], /current value is 1\.5/],
+    [["--budget", "much"], /current value is much/],
+    [["--budget=-0.2"], /current value is -0\.2/],
+    [["--max-new", "0"], /--max-new must be an integer from 1 to/],
+    [["--trace", "1"], /--trace must come with --json/],
+    [["--json", "--trace", "0"], /--trace must list steps from 1 on/],
+    [["--tokens", "a.json", "--prompt", "b"], /exclude each other/],
+    [["--large", "l.gguf"], /--small must be given with --large for a policy with a helper/],
+    [["--small", "s.gguf"], /--large must be given with --small/],
+    [["--match-top", "0"], /--match-top must be above 0/],
+    [["--match-window", "50"], /--match-window must be an integer from 100 to/],
+    [["--wings"], /options must be among --large, --small, /],
+  ];
+  for (const [words, message] of cases) {
+    const { code, error } = await run(words);
+    assert.match(error, message);
+    assert.equal(code, 2, words.join(" "));
+  }
+});
+
+Deno.test("generate refuses input that does not fit with 1", () =>
+  withFolder(async (place) => {
+    await writeFile(place("large.json"), "[0,768]");
+    await writeFile(place("long.json"), JSON.stringify(Array(500).fill(1)));
+    const cases: [string[], RegExp][] = [
+      [["--tokens", place("large.json")], /token 1 must be an integer from 0 to 767/],
+      [["--tokens", place("long.json"), "--max-new", "64"], /512: current value is 500 \+ 64/],
+      [["--tokens", place("none.json")], /the file must exist/],
+      [["--reference-tokens", place("large.json")], /token 1 must be an integer/],
+    ];
+    for (const [words, message] of cases) {
+      const { code, error } = await run(words);
+      assert.match(error, message);
+      assert.equal(code, 1, words.join(" "));
+    }
+  }));
+
+Deno.test("generate stopped by Ctrl-C ends with 130", async () => {
+  const controller = new AbortController();
+  controller.abort(new DOMException("Stopped by a signal", "AbortError"));
+  const { code, error } = await run(["--policy", "full"], controller.signal);
+  assert.equal(code, 130);
+  assert.match(error, /Stopped\.$/m);
+});
+
+Deno.test("generate has help whose lines fit a screen", async () => {
+  const { code, out } = await run(["--help"]);
+  assert.equal(code, 0);
+  assert.match(out, /Usage: deno task generate/);
+  const long = out.split("\n").filter((line) => line.length > 110);
+  assert.deepEqual(long, []);
+});
