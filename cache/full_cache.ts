@@ -6,6 +6,7 @@
 
 import { checkInteger } from "../core/check.ts";
 import type { Device, DeviceBuffer } from "../gpu/device.ts";
+import type { WritePlace } from "../kernels/rope_cache.ts";
 import type { KeyFormat } from "../kernels/attention_input.ts";
 
 /** Sizes of a cache. */
@@ -30,6 +31,8 @@ export interface LayerCache {
   readonly keys: DeviceBuffer;
   /** Values. */
   readonly values: DeviceBuffer;
+  /** Place that takes the newest token; that of its position if left out. */
+  readonly write?: WritePlace;
 }
 
 /** Device buffers of a complete cache. */

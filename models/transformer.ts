@@ -180,6 +180,7 @@ export function argmaxStep({ workspace, config }: ForwardState, step: StepShape)
 function attentionInputStep(state: ForwardState, step: StepShape, layer: number): Command[] {
   const { config, workspace } = state;
   const weights = state.weights.layers[layer]!;
+  const { keys, values, write } = state.cache.layers[layer]!;
   const rows = step.sequences * step.rowsPerSequence;
   return [
     normStep(state, weights.attentionNorm, rows),
@@ -195,8 +196,13 @@ function attentionInputStep(state: ForwardState, step: StepShape, layer: number)
       ...(weights.queryNorm && { q_norm: weights.queryNorm }),
       ...(weights.keyNorm && { k_norm: weights.keyNorm }),
       qkv: workspace.queryKeyValue,
-      ...state.cache.layers[layer]!,
-    }, { ...attentionShape(state, step), epsilon: config.normEpsilon * usedShare(config) }),
+      keys,
+      values,
+    }, {
+      ...attentionShape(state, step),
+      epsilon: config.normEpsilon * usedShare(config),
+      ...(write && { write }),
+    }),
   ];
 }
 

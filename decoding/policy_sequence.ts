@@ -1,0 +1,102 @@
+/**
+ * One sequence under a policy: what it keeps, what it remembers of its attention, its match.
+ *
+ * @module
+ */
+
+import type { CacheBudget } from "../cache/budget.ts";
+import type { Selection } from "../cache/policy.ts";
+import type { ResolvedPolicy } from "../cache/policy_options.ts";
+import type { ModelConfig } from "../models/config.ts";
+import { OwnScores } from "./own_scores.ts";
+import { SelectionPlanner } from "./selection_planner.ts";
+import { joinHeads, listUnits, type UnitShape, unitShape } from "./units.ts";
+
+/** What a sequence is made for. */
+export interface PolicySequenceOptions {
+  /** The rule. */
+  readonly policy: ResolvedPolicy;
+  /** What may be kept. */
+  readonly budget: CacheBudget;
+  /** Sizes of the large model. */
+  readonly config: ModelConfig;
+  /** Tokens that fit. */
+  readonly capacity: number;
+  /** Tokens of the prompt. */
+  readonly promptTokens: number;
+}
+
+/** State of one sequence. */
+export class PolicySequence {
+  /** Own attention; only with a policy that ranks by it. */
+  readonly own: OwnScores | undefined;
+  /** Flat small head of each flat large head; zeros until there is a match. */
+  readonly match: Uint32Array<ArrayBuffer>;
+  /** Whether tokens may be dropped; with a helper not before it has been matched. */
+  isReady = false;
+  readonly #options: PolicySequenceOptions;
+  readonly #planner: SelectionPlanner;
+  readonly #units: UnitShape;
+
+  /** @param options What it is made for. */
+  constructor(options: PolicySequenceOptions) {
+    const { policy, config, capacity } = options;
+    this.#options = options;
+    this.#units = unitShape(config, policy.granularity);
+    this.#planner = new SelectionPlanner({ ...options, units: this.#units });
+    this.#planner.keepAll(options.promptTokens);
+    const sizes = { units: this.#units, queryHeads: config.queryHeads, capacity };
+    this.own = policy.scores === "own" ? new OwnScores(policy.memory ?? "sum", sizes) : undefined;
+    this.match = new Uint32Array(config.layers * config.queryHeads);
+  }
+
+  /** Tokens kept now, one selection per unit. */
+  get selections(): readonly Selection[] {
+    return this.#planner.selections;
+  }
+
+  /** Share of the newest plan that was not in the plan before, mean over units. */
+  get churn(): number {
+    return this.#planner.churn;
+  }
+
+  /** Adds the newest token to every selection. */
+  append(token: number): void {
+    this.#planner.append(token);
+  }
+
+  /** Whether tokens are to be chosen anew at a length. */
+  isDue(tokens: number): boolean {
+    return this.isReady && this.#planner.isDue(tokens);
+  }
+
+  /**
+   * Chooses tokens anew.
+   *
+   * @param tokens Tokens of the sequence, the newest one included.
+   * @param saliency Scores by the helper, [list units, capacity]; not needed otherwise.
+   */
+  plan(tokens: number, saliency?: Float32Array): void {
+    const { perLayer } = this.#units;
+    this.own?.settle((unit) => this.#planner.counts(tokens, Math.floor(unit / perLayer)).recent);
+    const values = this.own?.values ?? (saliency ? this.#join(saliency) : new Float32Array(0));
+    this.#planner.plan(tokens, { values, stride: this.#options.capacity });
+  }
+
+  /**
+   * Remembers the large model's newest attention.
+   *
+   * @param row Softmax over kept tokens, mean over the heads of each list unit, [list units, capacity].
+   */
+  remember(row: Float32Array): void {
+    this.own?.update(this.#join(row));
+  }
+
+  /** Joins list units that share a selection. */
+  #join(values: Float32Array): Float32Array<ArrayBuffer> {
+    const { policy, config } = this.#options;
+    const heads = listUnits(config, policy.granularity).total / this.#units.total;
+    const reduction = policy.scores === "helper" ? policy.reduction : "mean";
+    return joinHeads(values, { total: this.#units.total, heads }, reduction);
+  }
+}

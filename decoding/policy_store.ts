@@ -1,0 +1,171 @@
+/**
+ * Where a policy's kept tokens lie, and the lists that tell attention.
+ *
+ * @module
+ */
+
+import type { CacheBudget } from "../cache/budget.ts";
+import type { KvStore, Migration, SelectionRows } from "../cache/kv_store.ts";
+import type { Selection } from "../cache/policy.ts";
+import type { ResolvedPolicy } from "../cache/policy_options.ts";
+import { ResidentStore } from "../cache/resident_store.ts";
+import { poolSizes, tierLimit } from "../cache/tiered_pools.ts";
+import { TieredStore } from "../cache/tiered_store.ts";
+import type { ForwardState } from "../models/transformer.ts";
+import type { PolicyBuffers, PolicyShape } from "./policy_steps.ts";
+import { packLists } from "./selection_lists.ts";
+
+/** Where tokens are kept: all on the device, or what the plan names there and everything on the host. */
+export type StoreKind = "resident" | "tiered";
+
+/** What a store is made from. */
+export interface PolicyStoreOptions {
+  /** Large model after the prompts, with its complete cache. */
+  readonly forward: ForwardState;
+  /** Tokens of each sequence. */
+  readonly lengths: readonly number[];
+  /** Which store. */
+  readonly kind: StoreKind;
+  /** The rule. */
+  readonly policy: ResolvedPolicy;
+  /** What may be kept. */
+  readonly budget: CacheBudget;
+  /** Sizes of the policy's buffers. */
+  readonly shape: PolicyShape;
+  /** Buffers of the policy. */
+  readonly buffers: PolicyBuffers;
+}
+
+/** Kept tokens of all sequences, and the large model's buffers to run them with. */
+export class PolicyStore implements Disposable {
+  /** Large model on this store's keys and values. */
+  readonly forward: ForwardState;
+  readonly #store: KvStore;
+  readonly #options: PolicyStoreOptions;
+
+  private constructor(store: KvStore, options: PolicyStoreOptions) {
+    this.#store = store;
+    this.#options = options;
+    const { forward } = options;
+    const layers = store.layers.map((buffers, layer) => {
+      const { fullSlots, writeSlot } = store.slots(layer);
+      const write = writeSlot === undefined
+        ? {}
+        : { write: { capacity: fullSlots, slot: writeSlot } };
+      return { ...buffers, ...write };
+    });
+    this.forward = {
+      ...forward,
+      cache: { ...forward.cache, layers },
+      taps: { visibleWords: 0, [Symbol.dispose]: () => {} },
+    };
+  }
+
+  /**
+   * Takes a complete cache over; a tiered store frees it.
+   *
+   * @param options Cache, policy, sizes.
+   * @returns The store.
+   */
+  static async create(options: PolicyStoreOptions): Promise<PolicyStore> {
+    const { forward: { cache, device }, kind, policy } = options;
+    const isPermanent = policy.candidates === "kept";
+    if (kind === "resident") {
+      return new PolicyStore(new ResidentStore(cache, { isPermanent }), options);
+    }
+    const request = poolRequest(options);
+    const pools = poolSizes(policy, request);
+    const store = await TieredStore.create(device, {
+      fullCache: cache,
+      lengths: options.lengths,
+      pools: (layer) => pools[layer]!,
+      isPermanent,
+      granularity: policy.granularity,
+      limit: (layer, tokens) => tierLimit(policy, request, { layer, tokens }),
+    });
+    return new PolicyStore(store, options);
+  }
+
+  /** Bytes of keys and values on the device. */
+  get deviceBytes(): number {
+    return this.#store.byteLength;
+  }
+
+  /** Bytes of keys and values on the host. */
+  get hostBytes(): number {
+    return this.#store.hostBytes;
+  }
+
+  /**
+   * Makes the device hold what the coming step needs, and writes its lists.
+   *
+   * @param selections Tokens of each unit, [sequence][unit].
+   * @param matches Flat small head of each flat large head, per sequence.
+   * @returns What was moved; nothing where each query head selects alone, which is a simulation.
+   */
+  apply(
+    selections: readonly (readonly Selection[])[],
+    matches: readonly Uint32Array[],
+  ): Migration | undefined {
+    const { policy, forward: { config: { layers, kvHeads } } } = this.#options;
+    if (policy.granularity === "query_head") {
+      selections.forEach((chosen, sequence) => {
+        const rows = chosen.map((selection, unit) =>
+          this.#positions(selection, { sequence, unit })
+        );
+        this.#write(sequence, { selections: chosen, rows, match: matches[sequence]! });
+      });
+      return undefined;
+    }
+    const { rows, migration } = this.#store.apply(selections.flat());
+    selections.forEach((chosen, sequence) => {
+      const heads = layers * kvHeads;
+      const first = sequence * heads;
+      this.#write(sequence, {
+        selections: Array.from({ length: heads }, (_, k) => chosen[k * chosen.length / heads | 0]!),
+        rows: rows.slice(first, first + heads),
+        match: matches[sequence]!,
+      });
+    });
+    return migration;
+  }
+
+  /** Takes the newest token's key and value over once the step has been submitted. */
+  async takeNewest(): Promise<void> {
+    if (this.#store.needsPlan) await this.#store.takeNewest();
+  }
+
+  /** Frees the store. */
+  [Symbol.dispose](): void {
+    this.#store[Symbol.dispose]();
+  }
+
+  /** Rows of tokens whose slot is their position. */
+  #positions(
+    { kept, marginal }: Selection,
+    { sequence, unit }: { readonly sequence: number; readonly unit: number },
+  ): SelectionRows {
+    const { shape: { units, capacity }, forward: { config } } = this.#options;
+    const kvHead = Math.floor(unit % units.perLayer * config.kvHeads / units.perLayer);
+    const first = (sequence * config.kvHeads + kvHead) * capacity;
+    return {
+      kept: kept.map((token) => first + token),
+      marginal: marginal.map((token) => first + token),
+    };
+  }
+
+  #write(sequence: number, source: Parameters<typeof packLists>[1]): void {
+    const { shape, buffers, forward: { device } } = this.#options;
+    const lists = packLists(shape, source);
+    device.write(buffers.lists, lists.byteLength * sequence, lists);
+  }
+}
+
+function poolRequest({ budget, lengths, shape, forward }: PolicyStoreOptions) {
+  return {
+    budget,
+    promptTokens: Math.min(...lengths),
+    capacity: shape.capacity,
+    layers: forward.config.layers,
+  };
+}
