@@ -17,6 +17,8 @@ export { POLICIES } from "./cache/policies/mod.ts";
 export { loadModel, type LoadOptions, type Model } from "./models/load.ts";
 export type { ModelConfig, RopeScaling } from "./models/config.ts";
 export * from "./models/tokenizer.ts";
+export * from "./decoding/force_tokens.ts";
+export * from "./decoding/generate.ts";
 export * from "./decoding/session.ts";
 export * from "./decoding/trace.ts";
 export { EXPERIMENTS } from "./experiments/mod.ts";

@@ -83,8 +83,8 @@ export async function* generate(
   const setup = setUpGeneration(pair, prompt, { ...options, newTokens: maxNewTokens });
   const { tokenizer } = pair.large;
   const stopTokens = new Set(options.stopTokens ?? endTokensOf(pair.large));
-  using session = openSession(setup, options);
   try {
+    using session = openSession(setup, options);
     return yield* generationLoop(session, setup.prompts, {
       writers: setup.prompts.map((tokens, sequence) =>
         new SequenceWriter({

@@ -82,36 +82,20 @@ export function setUpGeneration(
  * @param setup What is generated.
  * @param options Store, matching, chunk.
  * @returns A session without tokens.
- * @throws {GpuError} If the device has too little memory; the message says what to lower.
+ * @throws {GpuError} If the device has too little memory; `memoryAdvice` adds what to lower.
  */
 export function openSession(setup: GenerationSetup, options: CompressionOptions): PolicySession {
   const { pair, policy, budget, capacity, prompts } = setup;
   const { match, store, chunk } = options;
-  return adviseOnMemory(() =>
-    new PolicySession(pair, {
-      policy,
-      budget,
-      capacity,
-      sequences: prompts.length,
-      ...(match && { match }),
-      ...(store && { store }),
-      ...(chunk !== undefined && { chunk }),
-    })
-  );
-}
-
-/**
- * Adds to an error of a full device what can be lowered.
- *
- * @param action What may run out of memory.
- * @returns Its result.
- */
-export function adviseOnMemory<T>(action: () => T): T {
-  try {
-    return action();
-  } catch (error) {
-    throw memoryAdvice(error);
-  }
+  return new PolicySession(pair, {
+    policy,
+    budget,
+    capacity,
+    sequences: prompts.length,
+    ...(match && { match }),
+    ...(store && { store }),
+    ...(chunk !== undefined && { chunk }),
+  });
 }
 
 /**

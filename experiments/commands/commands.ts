@@ -7,8 +7,10 @@
 import type { Experiment } from "../experiment.ts";
 import type { Command } from "./command.ts";
 import { extractCommand } from "./extract.ts";
+import { generateCommand } from "./generate.ts";
 import { infoCommand } from "./info.ts";
 import { openLabEngine } from "./lab_engine.ts";
+import { openLabPair } from "./lab_pair.ts";
 import { matchCommand } from "./match.ts";
 import { reproduceCommand } from "./reproduce.ts";
 
@@ -22,6 +24,7 @@ export function labCommands(experiments: readonly Experiment[]): readonly Comman
   const openEngine = openLabEngine;
   return [
     reproduceCommand({ openEngine, experiments, moduleOf }),
+    generateCommand({ openPair: openLabPair }),
     extractCommand({ openEngine }),
     matchCommand({ openEngine }),
     infoCommand({ openEngine }),

@@ -261,7 +261,7 @@ async function printComparison(
     const run = await runPolicy(policy, settings);
     runs.push(run);
     if (isJson) continue;
-    io.out(`${policy.name}:${run.text}\n${hasStats ? statisticsText(run.stats) : ""}\n`);
+    io.out(`${policy.name}:\n${run.text.trim()}\n${hasStats ? statisticsText(run.stats) : ""}\n`);
   }
   progress.finish();
   const quality = compareRuns(runs, decode(settings.prompt));

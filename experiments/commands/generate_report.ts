@@ -89,7 +89,6 @@ export function runObject(
   const { tokens, text, stats, trace, quality, chosen } = run;
   const { models: { large, small }, budget, store, policy } = setting;
   const { description, backend } = large.device.info;
-  const { counts: _, promptRows: __, ...choices } = policy;
   return {
     tokens,
     text,
@@ -98,7 +97,7 @@ export function runObject(
       large: large.name,
       ...(small && { small: small.name }),
       device: `${backend}: ${description}`,
-      policy: choices,
+      policy,
       budget,
       store,
     },

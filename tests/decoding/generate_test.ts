@@ -203,6 +203,12 @@ Deno.test("generate() on a full device says what to lower and leaves the device 
     message: /^Cannot allocate .*; shorter or fewer prompts, or fewer new tokens, need less$/,
   });
   assert.equal(device.usage.liveBytes, before);
+  const forced = { ...wide, tokens: Array(400).fill(1) };
+  await assert.rejects(() => forceTokens({ large }, prompt, forced), {
+    name: "GpuError",
+    message: /^Cannot allocate [^;]*; shorter [^;]*$/,
+  });
+  assert.equal(device.usage.liveBytes, before);
   const narrow = { policy: "full", maxNewTokens: 2, chunk: 32 };
   assert.equal((await generateAll({ large }, prompt, narrow)).sequences[0]!.tokens.length, 2);
 });
