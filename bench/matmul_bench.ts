@@ -68,8 +68,11 @@ function noise(words: number, format: WeightFormat, isScale: boolean): Uint32Arr
     plane[i] = state;
   }
   // Exponents that keep every float small and finite.
-  if (isScale) { for (let i = 0; i < words; i++) plane[i] = plane[i]! & 0x83ff83ff | 0x24002400; }
-  else if (format === "f32") {
+  if (isScale) {
+    // The low half of q6 is two bytes.
+    const [keep, exponent] = format === "q6" ? [0x83ffffff, 0x08000000] : [0x83ff83ff, 0x24002400];
+    for (let i = 0; i < words; i++) plane[i] = plane[i]! & keep | exponent;
+  } else if (format === "f32") {
     for (let i = 0; i < words; i++) plane[i] = plane[i]! & 0x807fffff | 0x3d000000;
   } else if (format === "f16") {
     for (let i = 0; i < words; i++) plane[i] = plane[i]! & 0x83ff83ff | 0x28002800;

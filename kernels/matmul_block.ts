@@ -51,7 +51,7 @@ export function multiplyBlock(format: WeightFormat, tile: MatmulTile): readonly 
   const scales = loadScales(format, tile);
   if (tile.rows === 1 && tile.variant !== "workgroup" && SCALE_WORDS[format] > 0) {
     const row = tile.variant === "subgroup" ? [loadRow(0)] : [];
-    const groups = format === "q6k" ? [quads.slice(0, 4), quads.slice(4)] : [quads];
+    const groups = format === "q6" ? [quads.slice(0, 4), quads.slice(4)] : [quads];
     return [...scales, ...row, ...groups.flatMap((group) => scaleLast(format, tile, group))];
   }
   if (tile.variant === "subgroup") {

@@ -9,14 +9,14 @@
  * | f32 | 8 vectors of 4 floats | | |
  * | f16, bf16 | 4 vectors of 8 halves | | |
  * | q8 | 2 vectors; byte b of word j is weight 4j + b, signed | f16 scale | |
- * | q4, q5, q4k, q5k, q6k | 1 vector; byte b of word j: low nibble weight 4j + b, high nibble weight 16 + 4j + b | f16 scale, f16 minimum; q6k: a scale for each 16 weights | |
+ * | q4, q5, q4k, q5k, q6 | 1 vector; byte b of word j: low nibble weight 4j + b, high nibble weight 16 + 4j + b | f16 scale, f16 minimum; q6: int8 scale of each 16 weights, f16 they are multiplied with | |
  * | q5, q5k | | | 1 word; bit q of byte b is the fifth bit of weight 4q + b |
- * | q6k | | | 2 words, one for each 16 weights; bits 2q and 2q + 1 of byte b are the upper bits of weight 4q + b |
+ * | q6 | | | 2 words, one for each 16 weights; bits 2q and 2q + 1 of byte b are the upper bits of weight 4q + b |
  *
- * A weight is `scale * q + minimum` in q4, q5, q4k and q5k, `scale * q` in q8, `scale * (q - 32)` in q6k.
+ * A weight is `scale * q + minimum` in q4, q5, q4k and q5k, `scale * q` in q8, `scale * (q - 32)` in q6.
  *
  * The formats that end in k keep the two factors of a scale and of a minimum, because their product does not fit a
- * half: scales holds a small integer for each block, and a plane `supers: [rows / 8][columns / 256][8]` words
+ * half: `scales` holds a small integer for each block, and a plane `supers: [rows / 8][columns / 256][8]` words
  * two halves that the two halves of scales are multiplied with. Their columns are a multiple of 256.
  *
  * @module
@@ -30,7 +30,7 @@ export type WeightFormat =
   | "f16"
   | "bf16"
   | "q8"
-  | "q6k"
+  | "q6"
   | "q5k"
   | "q5"
   | "q4k"
@@ -42,7 +42,7 @@ export const WEIGHT_FORMATS: readonly WeightFormat[] = [
   "f16",
   "bf16",
   "q8",
-  "q6k",
+  "q6",
   "q5k",
   "q5",
   "q4k",
@@ -67,7 +67,7 @@ export const VALUE_VECTORS: Readonly<Record<WeightFormat, number>> = {
   f16: 4,
   bf16: 4,
   q8: 2,
-  q6k: 1,
+  q6: 1,
   q5k: 1,
   q5: 1,
   q4k: 1,
@@ -80,7 +80,7 @@ export const SCALE_WORDS: Readonly<Record<WeightFormat, number>> = {
   f16: 0,
   bf16: 0,
   q8: 1,
-  q6k: 1,
+  q6: 1,
   q5k: 1,
   q5: 1,
   q4k: 1,
@@ -93,7 +93,7 @@ export const HIGH_WORDS: Readonly<Record<WeightFormat, number>> = {
   f16: 0,
   bf16: 0,
   q8: 0,
-  q6k: 2,
+  q6: 2,
   q5k: 1,
   q5: 1,
   q4k: 0,

@@ -80,12 +80,31 @@ function blockReader(
   if (format === "f16") return floatReader(new Float16Array(...bytes, values.length * 2), 8);
   const words = values as Uint32Array;
   if (format === "bf16") return bfloatReader(words);
-  const halves = halvesOf(planes.scales!);
   if (format === "q8") {
-    return byteReader(new Int8Array(...bytes, values.length * 4), halves);
+    return byteReader(new Int8Array(...bytes, values.length * 4), halvesOf(planes.scales!));
+  }
+  const scaleOf = scaleReader(format, planes);
+  return nibbleReader(format, { words, scaleOf, high: planes.high ?? words });
+}
+
+/** Gives the scale and minimum of a block, or the two scales of q6. */
+type ScaleReader = (place: BlockPlace) => readonly [number, number];
+
+function scaleReader(format: WeightFormat, planes: PlaneArrays): ScaleReader {
+  const scales = planes.scales!;
+  const halves = halvesOf(scales);
+  if (format === "q6") {
+    const bytes = new Int8Array(scales.buffer, scales.byteOffset, 4 * scales.length);
+    return ({ scale }) => {
+      const unit = halves[2 * scale + 1]!;
+      return [unit * bytes[4 * scale]!, unit * bytes[4 * scale + 1]!];
+    };
   }
   const units = planes.supers && halvesOf(planes.supers);
-  return nibbleReader(format, { words, halves, units, high: planes.high ?? words });
+  return ({ scale, unit }) => [
+    halves[2 * scale]! * (units?.[2 * unit] ?? 1),
+    halves[2 * scale + 1]! * (units?.[2 * unit + 1] ?? 1),
+  ];
 }
 
 function halvesOf({ buffer, byteOffset, length }: Uint32Array): Float16Array {
@@ -126,26 +145,24 @@ function byteReader(bytes: Int8Array, halves: Float16Array): BlockReader {
 }
 
 function nibbleReader(
-  format: "q4" | "q4k" | "q5" | "q5k" | "q6k",
+  format: "q4" | "q4k" | "q5" | "q5k" | "q6",
   planes: {
     words: Uint32Array;
-    halves: Float16Array;
-    units: Float16Array | undefined;
+    scaleOf: ScaleReader;
     high: Uint32Array;
   },
 ): BlockReader {
-  const { words, halves, high, units } = planes;
+  const { words, scaleOf, high } = planes;
   return (target, place) => {
-    const first = halves[place.scale * 2]! * (units?.[place.unit * 2] ?? 1);
-    const second = halves[place.scale * 2 + 1]! * (units?.[place.unit * 2 + 1] ?? 1);
+    const [first, second] = scaleOf(place);
     for (let i = 0; i < BLOCK_COLUMNS; i++) {
       const byte = 8 * (i & 3);
       let q = words[place.values + (i >> 2 & 3)]! >>> byte + (i < 16 ? 0 : 4) & 15;
       if (HIGH_WORDS[format] === 1) q |= (high[place.scale]! >>> byte + (i >> 2) & 1) << 4;
-      if (format === "q6k") {
+      if (format === "q6") {
         q |= (high[place.scale * 2 + (i >> 4)]! >>> byte + 2 * (i >> 2 & 3) & 3) << 4;
       }
-      target[place.first + i] = format === "q6k"
+      target[place.first + i] = format === "q6"
         ? (i < 16 ? first : second) * (q - 32)
         : first * q + second;
     }

@@ -66,8 +66,18 @@ export function weightHelpers(format: WeightFormat): string {
 fn upper(word: u32) -> vec4f {
   return vec4f(vec4i((vec4u(word) >> vec4u(4u, 12u, 20u, 28u)) & vec4u(15u)));
 }`;
-    default:
-      return `fn low(word: u32, high: u32) -> vec4f {
+    case "q5":
+    case "q5k":
+      return highHelpers;
+    case "q6":
+      return `${highHelpers}
+fn bothScales(word: u32) -> vec2f {
+  return vec2f(vec2i(vec2u(word) << vec2u(24u, 16u)) >> vec2u(24u)) * unpack2x16float(word).y;
+}`;
+  }
+}
+
+const highHelpers = `fn low(word: u32, high: u32) -> vec4f {
   return bytes((word & 0x0f0f0f0fu) | high);
 }
 fn upper(word: u32, high: u32) -> vec4f {
@@ -76,18 +86,18 @@ fn upper(word: u32, high: u32) -> vec4f {
 fn bytes(word: u32) -> vec4f {
   return vec4f(vec4i((vec4u(word) >> vec4u(0u, 8u, 16u, 24u)) & vec4u(255u)));
 }`;
-  }
-}
 
 /**
- * WGSL expression for the scale and minimum of a block, or the two scales of q6k.
+ * WGSL expression for the scale and minimum of a block, or the two scales of q6.
  *
  * @param format Weight format with scales.
  * @param place Expression for the block of all panels; the row of the panel is `lane`.
  * @returns An expression of type `vec2f`.
  */
 export function blockScale(format: WeightFormat, place: string): string {
-  const scale = `unpack2x16float(scales[${place} * 8u + lane])`;
+  const word = `scales[${place} * 8u + lane]`;
+  if (format === "q6") return `bothScales(${word})`;
+  const scale = `unpack2x16float(${word})`;
   if (!hasSupers(format)) return scale;
   return `${scale} * unpack2x16float(supers[${place} / 8u * 8u + lane])`;
 }
@@ -96,7 +106,7 @@ export function blockScale(format: WeightFormat, place: string): string {
 export interface BlockNames {
   /** Vector of the values plane that holds the quad. */
   readonly values: string;
-  /** `vec2f` of scale and minimum, or of the two scales of q6k. */
+  /** `vec2f` of scale and minimum, or of the two scales of q6. */
   readonly scale: string;
   /** Words of the high plane. */
   readonly high: string;
@@ -120,7 +130,7 @@ export function quadExpression(format: WeightFormat, quad: number, names: BlockN
   if (SCALE_WORDS[format] === 0) return numbers;
   const { x, y } = { x: `${names.scale}.x`, y: `${names.scale}.y` };
   if (format === "q8") return `${numbers} * ${x}`;
-  if (format !== "q6k") return `${numbers} * ${x} + ${y}`;
+  if (format !== "q6") return `${numbers} * ${x} + ${y}`;
   const own = quad < 4 ? x : y;
   return `${numbers} * ${own} - 32.0 * ${own}`;
 }
@@ -151,7 +161,7 @@ export function quadNumbers(format: WeightFormat, quad: number, names: BlockName
     case "q5":
     case "q5k":
       return `${half}(${word}, ${movedBits(high, 4 - quad, "0x10101010u")})`;
-    case "q6k": {
+    case "q6": {
       const own = `${high}.${quad < 4 ? "x" : "y"}`;
       return `${half}(${word}, ${movedBits(own, 4 - 2 * (quad % 4), "0x30303030u")})`;
     }
@@ -162,7 +172,7 @@ export function quadNumbers(format: WeightFormat, quad: number, names: BlockName
  * WGSL expression for the sum over weights times activations of quads that share a scale.
  *
  * @param format Weight format with scales.
- * @param firstQuad First of the quads; q6k has a scale for each four of them, other formats one for all eight.
+ * @param firstQuad First of the quads; q6 has a scale for each four of them, other formats one for all eight.
  * @param names Variables: the scale, the sum of `quadNumbers` times activations, the sum of activations.
  * @returns An expression of type `f32`.
  */
@@ -173,7 +183,7 @@ export function scaledSum(
 ): string {
   const { scale, products, activations } = names;
   if (format === "q8") return `${scale}.x * ${products}`;
-  if (format !== "q6k") return `${scale}.x * ${products} + ${scale}.y * ${activations}`;
+  if (format !== "q6") return `${scale}.x * ${products} + ${scale}.y * ${activations}`;
   return `${scale}.${firstQuad < 4 ? "x" : "y"} * (${products} - 32.0 * ${activations})`;
 }
 

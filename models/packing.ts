@@ -40,7 +40,7 @@ const PACKINGS: Readonly<Record<TensorType, TypePacking>> = {
   Q8_0: { format: "q8", pack: packQ8Zero },
   Q4_K: { format: "q4k", pack: packQ4K },
   Q5_K: { format: "q5k", pack: packQ5K },
-  Q6_K: { format: "q6k", pack: packQ6K },
+  Q6_K: { format: "q6", pack: packQ6K },
 };
 
 /**

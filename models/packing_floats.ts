@@ -71,8 +71,8 @@ export function checkFinite(
 ): void {
   const { words, perBlock } = floatWords(target);
   const { format, blocks } = target;
-  const isFloat = words === target.values;
-  const { mask, one, carry } = EXPONENTS[isFloat ? format as keyof typeof EXPONENTS : "f16"];
+  const kind = format in EXPONENTS ? format as keyof typeof EXPONENTS : "f16";
+  const { mask, one, carry } = EXPONENTS[kind];
   const panelWords = PANEL_ROWS * blocks * perBlock;
   const firstPanel = Math.floor(rows.firstRow / PANEL_ROWS);
   const end = panelWords * Math.ceil((rows.firstRow + rows.rows) / PANEL_ROWS);
@@ -97,5 +97,6 @@ function floatWords(
 const EXPONENTS = {
   f32: { mask: 0x7f800000, one: 0x00800000, carry: 0x80000000 },
   f16: { mask: 0x7c007c00, one: 0x04000400, carry: 0x80008000 },
+  q6: { mask: 0x7c000000, one: 0x04000000, carry: 0x80000000 },
   bf16: { mask: 0x7f807f80, one: 0x00800080, carry: 0x80008000 },
 } as const;

@@ -108,25 +108,21 @@ function packNibbles(
 
 /** Super-blocks of 128 bytes of nibbles, 64 bytes of upper bit pairs, 16 signed scales, one half. */
 export const packQ6K: RowPacker = (source, target, { start, row }) => {
-  const { bytes, words16 } = source;
+  const { words16 } = source;
   const scratch = new Uint32Array(48);
   let word = start >> 1;
-  let unit = firstSuper(target, row);
   let scale = firstScale(target, row);
   let value = firstValue(target, row);
   for (let block = 0; block < target.blocks; block += BLOCKS) {
     for (let i = 0; i < 48; i++) {
       scratch[i] = words16[word + 2 * i]! | words16[word + 2 * i + 1]! << 16;
     }
-    target.supers[unit] = words16[word + 104]! * 0x10001; // one half for both scales of a block
+    const unit = words16[word + 104]! << 16;
     for (let b = 0; b < BLOCKS; b++) {
-      const first = 2 * word + 192 + 2 * b;
-      target.halves[2 * (scale + 8 * b)] = bytes[first]!;
-      target.halves[2 * (scale + 8 * b) + 1] = bytes[first + 1]!;
+      target.scales[scale + 8 * b] = unit | words16[word + 96 + b]!;
       packSixBits(scratch, b, { target, scale: scale + 8 * b, value: value + VECTOR_STEP * b });
     }
     word += 105;
-    unit += 8;
     scale += 8 * BLOCKS;
     value += VECTOR_STEP * BLOCKS;
   }

@@ -39,9 +39,7 @@ export interface PackTarget {
 
 /** Rows of one tensor in the bytes of a file, seen as words of each size. */
 export interface PackSource {
-  /** The bytes as signed numbers. */
-  readonly bytes: Int8Array<ArrayBuffer>;
-  /** The same memory as 16-bit words. */
+  /** The bytes as 16-bit words. */
   readonly words16: Uint16Array<ArrayBuffer>;
   /** The same memory as halves. */
   readonly halves: Float16Array<ArrayBuffer>;
@@ -86,7 +84,6 @@ export function packSource(data: Uint8Array<ArrayBuffer>): PackSource {
   const aligned = data.byteOffset % 4 === 0 ? data : data.slice();
   const { buffer, byteOffset, byteLength } = aligned;
   return {
-    bytes: new Int8Array(buffer, byteOffset, byteLength),
     words16: new Uint16Array(buffer, byteOffset, byteLength >> 1),
     halves: new Float16Array(buffer, byteOffset, byteLength >> 1),
     words32: new Uint32Array(buffer, byteOffset, byteLength >> 2),
