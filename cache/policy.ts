@@ -110,19 +110,54 @@ export function planBySaliency(view: RankingView, counts: TierCounts): Selection
   const { tokens, saliency } = view;
   const sink = Math.min(counts.sink, tokens);
   const firstRecent = Math.max(sink, tokens - counts.recent);
+  const tiers = new Uint8Array(tokens).fill(KEPT, 0, sink).fill(KEPT, firstRecent);
   const open: number[] = [];
   for (let token = sink; token < firstRecent; token++) {
     if (view.isOpen?.(token) ?? true) open.push(token);
   }
-  const direction = view.ties === "later" ? -1 : 1;
-  const score = (token: number) => saliency[token] ?? 0;
-  open.sort((a, b) => score(b) - score(a) || direction * (a - b));
-  const critical = open.slice(0, counts.critical);
-  const marginal = open.slice(counts.critical, counts.critical + counts.marginal);
-  const always = Array.from({ length: tokens }, (_, token) => token)
-    .filter((token) => token < sink || token >= firstRecent);
-  return {
-    kept: Uint32Array.from([...always, ...critical]).sort(),
-    marginal: Uint32Array.from(marginal).sort(),
-  };
+  const scores = Float32Array.from(open, (token) => saliency[token] ?? 0);
+  const ranking = { scores, sorted: scores.toSorted(), ties: view.ties ?? "earlier" };
+  for (const index of highest(ranking, counts.critical + counts.marginal)) {
+    tiers[open[index]!] = MARGINAL;
+  }
+  for (const index of highest(ranking, counts.critical)) tiers[open[index]!] = KEPT;
+  return { kept: positionsOf(tiers, KEPT), marginal: positionsOf(tiers, MARGINAL) };
+}
+
+const KEPT = 2;
+const MARGINAL = 1;
+
+interface Ranking {
+  readonly scores: Float32Array;
+  /** The scores, ascending. */
+  readonly sorted: Float32Array;
+  readonly ties: "earlier" | "later";
+}
+
+/** Indices of the largest scores; of equal ones the first or the last are taken. */
+function highest({ scores, sorted, ties }: Ranking, count: number): number[] {
+  const length = scores.length;
+  if (count <= 0 || length === 0) return [];
+  if (Number.isNaN(sorted[length - 1])) {
+    throw new RangeError("Cannot rank tokens: saliency must be a number: current value is NaN");
+  }
+  const least = count >= length ? -Infinity : sorted[length - count]!;
+  let above = 0;
+  for (const score of scores) if (score > least) above += 1;
+  let equals = Math.min(count, length) - above;
+  const chosen: number[] = [];
+  for (let step = 0; step < length; step++) {
+    const index = ties === "earlier" ? step : length - 1 - step;
+    const score = scores[index]!;
+    if (score > least || (score === least && equals-- > 0)) chosen.push(index);
+  }
+  return chosen;
+}
+
+function positionsOf(tiers: Uint8Array, tier: number): Uint32Array {
+  const positions: number[] = [];
+  for (let token = 0; token < tiers.length; token++) {
+    if (tiers[token] === tier) positions.push(token);
+  }
+  return Uint32Array.from(positions);
 }

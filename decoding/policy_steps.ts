@@ -181,7 +181,7 @@ export function decayOf({ score, decay }: ResolvedPolicy): number {
 
 /** Attention of one layer to the listed tokens; an own-attention policy also keeps its softmax. */
 function selectedStep({ forward, buffers, shape, policy }: StepModel, layer: number): Command[] {
-  const { device, workspace, config, cache } = forward;
+  const { device, workspace, cache } = forward;
   const rowShape = { sequences: shape.sequences, rowsPerSequence: 1 };
   const hasWeights = shape.weightHeads > 0;
   const commands = [selectedAttentionCommand(device.info, {

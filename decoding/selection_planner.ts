@@ -94,12 +94,12 @@ export class SelectionPlanner {
     const before = this.#selections;
     this.#selections = Array.from({ length: units.total }, (_, unit) => {
       const first = unit * scores.stride;
-      const held = policy.candidates === "kept" ? new Set(before[unit]?.kept) : undefined;
+      const held = policy.candidates === "kept" ? heldTokens(before[unit], tokens) : undefined;
       return planBySaliency({
         tokens,
         saliency: scores.values.subarray(first, first + tokens),
         ties: policy.ties,
-        ...(held && { isOpen: (token: number) => held.has(token) }),
+        ...(held && { isOpen: (token: number) => held[token] === 1 }),
       }, this.counts(tokens, Math.floor(unit / units.perLayer)));
     });
     this.#plannedTokens = tokens;
@@ -107,12 +107,24 @@ export class SelectionPlanner {
   }
 }
 
+function heldTokens(selection: Selection | undefined, tokens: number): Uint8Array {
+  const held = new Uint8Array(tokens);
+  for (const token of selection?.kept ?? []) held[token] = 1;
+  return held;
+}
+
 function meanChurn(before: readonly Selection[], after: readonly Selection[]): number {
   if (before.length === 0) return 0;
-  const shares = after.map(({ kept, marginal }, unit) => {
-    const held = new Set([...before[unit]!.kept, ...before[unit]!.marginal]);
-    const all = [...kept, ...marginal];
-    return all.filter((token) => !held.has(token)).length / all.length;
+  let sum = 0;
+  after.forEach(({ kept, marginal }, unit) => {
+    const last = Math.max(kept.at(-1) ?? 0, before[unit]!.kept.at(-1) ?? 0);
+    const held = new Uint8Array(last + 1);
+    for (const token of before[unit]!.kept) held[token] = 1;
+    for (const token of before[unit]!.marginal) held[token] = 1;
+    let entered = 0;
+    for (const token of kept) entered += 1 - held[token]!;
+    for (const token of marginal) entered += 1 - held[token]!;
+    sum += entered / (kept.length + marginal.length);
   });
-  return shares.reduce((sum, share) => sum + share, 0) / shares.length;
+  return sum / after.length;
 }
