@@ -17,6 +17,8 @@ export interface DatasetText {
   readonly text: string;
   /** Of a dialogue, the text that each turn adds, in order. */
   readonly turns?: readonly string[];
+  /** Of an item with one right answer, the text that a model has to write after it. */
+  readonly answer?: string;
 }
 
 /** A dataset as experiments on attention use it: a series of texts. */

@@ -222,10 +222,11 @@ export const microworld: Dataset = {
   texts(_folder, limit) {
     const count = Math.ceil(limit / GRADED_TASKS.length);
     const lists = GRADED_TASKS.map((task) =>
-      evaluationItems(task, { count }).map(({ prompt }, index) => ({
+      evaluationItems(task, { count }).map(({ prompt, answer }, index) => ({
         id: `${task}/${index}`,
         group: task,
         text: prompt,
+        answer,
       }))
     );
     return Promise.resolve(takeTurns(lists, limit));

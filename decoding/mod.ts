@@ -6,8 +6,11 @@
  * @module
  */
 
+export * from "./attention_rows.ts";
 export * from "./checks.ts";
 export * from "./force_tokens.ts";
+export * from "./forced_run.ts";
+export * from "./free_run.ts";
 export * from "./generate.ts";
 export * from "./generation_loop.ts";
 export * from "./generation_setup.ts";
@@ -18,11 +21,13 @@ export * from "./own_scores.ts";
 export * from "./policy_prompt.ts";
 export * from "./policy_sequence.ts";
 export * from "./policy_session.ts";
+export * from "./policy_setting.ts";
 export * from "./policy_steps.ts";
 export * from "./policy_store.ts";
 export * from "./policy_types.ts";
 export * from "./prompt_tokens.ts";
 export * from "./real_drop.ts";
+export * from "./selection_cost.ts";
 export * from "./selection_lists.ts";
 export * from "./selection_planner.ts";
 export * from "./sequence_writer.ts";

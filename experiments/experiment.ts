@@ -6,9 +6,13 @@
  */
 
 import type { JsonValue } from "../core/json.ts";
+import type { Selection } from "../cache/policy.ts";
+import type { ForcedRun, ForcedText } from "../decoding/forced_run.ts";
+import type { PolicySetting } from "../decoding/policy_setting.ts";
 import type { Claim, ExperimentResult } from "./result.ts";
 
 export type * from "./result.ts";
+export type { ForcedRun, ForcedText, PolicySetting };
 
 /** How much is measured: seconds, an hour on two cores, or the counts of the paper. */
 export type Scale = "smoke" | "small" | "paper";
@@ -34,6 +38,8 @@ export interface ModelShape {
   readonly vocabulary: number;
   /** Longest sequence the model was made for. */
   readonly contextLength: number;
+  /** Bytes of the weights in their files. */
+  readonly weightBytes: number;
 }
 
 /** What a traced run captures. */
@@ -67,12 +73,22 @@ export interface RealDropOptions {
   readonly signal?: AbortSignal;
 }
 
+/** Rows of attention. */
+export interface RowOptions {
+  /** Position of the first row that is wanted. */
+  readonly first: number;
+  /** Stops the work between chunks. */
+  readonly signal?: AbortSignal;
+}
+
 /** A model as experiments see it. */
 export interface ExperimentModel extends ModelShape {
   /** Name for people, for example "Qwen2.5-Coder 1.5B Instruct". */
   readonly name: string;
   /** Identity of the weights, part of every cache key. */
   readonly hash: string;
+  /** Tokens that end a text; empty if the model has none. */
+  readonly endTokens: readonly number[];
   /** Turns text into token ids, the way a prompt of this model starts (special first token included if it has one). */
   encode(text: string): readonly number[];
   /**
@@ -82,6 +98,12 @@ export interface ExperimentModel extends ModelShape {
   tokenTexts(tokens: readonly number[]): readonly string[];
   /** Runs the tokens and captures accumulated attention. Not memoised; see `ExperimentContext.trace`. */
   trace(tokens: readonly number[], options?: TraceOptions): Promise<Trace>;
+  /**
+   * Runs the tokens and captures the last rows of every head's attention map.
+   *
+   * @returns Attention, [heads, tokens - first, tokens]; 0 where a row sees nothing.
+   */
+  attentionRows(tokens: readonly number[], options: RowOptions): Promise<Float32Array>;
   /**
    * Continues after a real drop (method: Fig. 1b): rows from `firstTokens` on attend only to the kept
    * tokens of their head and to each other, and hidden states change accordingly. Calls for one text
@@ -102,6 +124,28 @@ export interface ExperimentText {
   readonly text: string;
   /** Of a dialogue, the text that each turn adds, in order. */
   readonly turns?: readonly string[];
+  /** Of an item with one right answer, the text that a model has to write after it. */
+  readonly answer?: string;
+}
+
+/** Texts that are decoded side by side under one setting. */
+export interface ForcedBatch {
+  /** The texts. */
+  readonly texts: readonly ForcedText[];
+  /** Policy, choices, budget. */
+  readonly setting: PolicySetting;
+  /** Which model helps; the small one if left out. */
+  readonly helper?: ModelRole;
+}
+
+/** Prompts that are continued side by side under one setting. */
+export interface GeneratedBatch {
+  /** Prompts, as token ids. */
+  readonly prompts: readonly (readonly number[])[];
+  /** Policy, choices, budget. */
+  readonly setting: PolicySetting;
+  /** Most tokens that are written. */
+  readonly maxNew: number;
 }
 
 /**
@@ -137,6 +181,12 @@ export interface ExperimentContext {
   texts(name: DatasetName, limit: number): Promise<readonly ExperimentText[]>;
   /** Like `ExperimentModel.trace`, kept on disk by model, tokens and checkpoints. */
   trace(role: ModelRole, tokens: readonly number[], options?: TraceOptions): Promise<Trace>;
+  /** Decodes given texts under a policy and compares each step with the full cache; kept on disk. */
+  forced(batch: ForcedBatch): Promise<readonly ForcedRun[]>;
+  /** Continues prompts greedily under a policy, up to and without an end token; kept on disk. */
+  generated(batch: GeneratedBatch): Promise<readonly (readonly number[])[]>;
+  /** What a policy's attention sees at each step of given texts, [text][step][unit]; not kept. */
+  selections(batch: ForcedBatch): Promise<readonly (readonly (readonly Selection[])[])[]>;
 }
 
 /** One resumable piece of an experiment. */
@@ -189,6 +239,8 @@ export interface Experiment<Key extends string = string> {
   readonly source: string;
   /** Raised whenever the measurement changes, so that stored units are measured again. */
   readonly version: number;
+  /** Whether it decodes under policies, so that its units also depend on their code. */
+  readonly usesPolicies?: boolean;
   /** Models and datasets it reads. */
   readonly inputs: readonly (ModelRole | DatasetName)[];
   /** What each measured number is compared with. */

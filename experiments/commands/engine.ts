@@ -5,7 +5,16 @@
  */
 
 import type { AttentionMap } from "../../analysis/attention_map.ts";
-import type { DatasetName, ExperimentModel, ExperimentText, ModelRole } from "../experiment.ts";
+import type { Selection } from "../../cache/policy.ts";
+import type {
+  DatasetName,
+  ExperimentModel,
+  ExperimentText,
+  ForcedBatch,
+  ForcedRun,
+  GeneratedBatch,
+  ModelRole,
+} from "../experiment.ts";
 import type { Environment } from "../runner/record.ts";
 
 /** What one run over a text captures. */
@@ -48,6 +57,36 @@ export interface EngineOptions {
   readonly onProgress?: (detail: string, share: number) => void;
 }
 
+/** A model and its helper. */
+export interface EnginePair {
+  /** Model whose cache is compressed. */
+  readonly large: EngineModel;
+  /** Its helper. */
+  readonly small: EngineModel;
+}
+
+/** Decoding under policies. */
+export interface EnginePolicies {
+  /** Compares given texts with the full cache, step by step. */
+  forced(
+    pair: EnginePair,
+    batch: ForcedBatch,
+    options: { readonly signal: AbortSignal },
+  ): Promise<readonly ForcedRun[]>;
+  /** Continues prompts greedily. */
+  generated(
+    pair: EnginePair,
+    batch: GeneratedBatch,
+    options: { readonly signal: AbortSignal },
+  ): Promise<readonly (readonly number[])[]>;
+  /** What each step of given texts sees, [text][step][unit]. */
+  selections(
+    pair: EnginePair,
+    batch: ForcedBatch,
+    options: { readonly signal: AbortSignal },
+  ): Promise<readonly (readonly (readonly Selection[])[])[]>;
+}
+
 /** A device with models. */
 export interface Engine extends AsyncDisposable {
   /** Device and versions. */
@@ -63,6 +102,10 @@ export interface Engine extends AsyncDisposable {
   texts(name: DatasetName, limit: number): Promise<readonly ExperimentText[]>;
   /** Modules whose code decides what a trace is. */
   readonly modules: readonly URL[];
+  /** Runs pairs under policies. */
+  readonly policies: EnginePolicies;
+  /** Modules whose code decides what such a run gives. */
+  readonly policyModules: readonly URL[];
 }
 
 /** Opens an engine. */

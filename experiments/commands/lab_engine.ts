@@ -13,6 +13,7 @@ import type { DatasetName, ExperimentText, ModelRole } from "../experiment.ts";
 import type { Environment } from "../runner/record.ts";
 import type { Engine, EngineModel, EngineOptions } from "./engine.ts";
 import { LabModel } from "./lab_model.ts";
+import { LabPolicies } from "./lab_policies.ts";
 import { datasetTexts } from "./lab_texts.ts";
 
 /**
@@ -29,9 +30,9 @@ export async function openLabEngine(options: EngineOptions): Promise<Engine> {
   const owned = stack.move();
   return {
     environment: environmentOf(device.info),
-    modules: ["trace.ts", "real_drop.ts"].map((file) =>
-      new URL(`../../decoding/${file}`, import.meta.url)
-    ),
+    modules: decodingModules("trace.ts", "real_drop.ts"),
+    policies: new LabPolicies(),
+    policyModules: decodingModules("forced_run.ts", "free_run.ts", "attention_rows.ts"),
     async openModel(role: ModelRole, reference?: string): Promise<EngineModel> {
       const model = await LabModel.open({
         reference: reference ?? embeddedReference(role),
@@ -45,6 +46,10 @@ export async function openLabEngine(options: EngineOptions): Promise<Engine> {
       datasetTexts(name, limit, options.dataFolder),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+}
+
+function decodingModules(...files: string[]): URL[] {
+  return files.map((file) => new URL(`../../decoding/${file}`, import.meta.url));
 }
 
 function embeddedReference(role: ModelRole): string {

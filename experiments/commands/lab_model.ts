@@ -5,6 +5,7 @@
  */
 
 import { DataError } from "../../core/check.ts";
+import { attentionRows } from "../../decoding/attention_rows.ts";
 import { RealDrop } from "../../decoding/real_drop.ts";
 import { traceAttention } from "../../decoding/trace.ts";
 import type { Device } from "../../gpu/device.ts";
@@ -18,7 +19,7 @@ import {
   type TokenizerFiles,
   vocabularyHash,
 } from "../../models/tokenizer.ts";
-import type { RealDropOptions, Trace, TraceOptions } from "../experiment.ts";
+import type { RealDropOptions, RowOptions, Trace, TraceOptions } from "../experiment.ts";
 import type { Capture, CaptureOptions, EngineModel } from "./engine.ts";
 
 /** Where a model comes from and where it runs. */
@@ -45,6 +46,8 @@ export class LabModel implements EngineModel, Disposable {
   readonly mlp: number;
   readonly vocabulary: number;
   readonly contextLength: number;
+  readonly endTokens: readonly number[];
+  readonly weightBytes: number;
   readonly tokenizerHash?: string;
   readonly #options: LabModelOptions;
   readonly #tokenizer: Tokenizer | undefined;
@@ -54,7 +57,13 @@ export class LabModel implements EngineModel, Disposable {
 
   private constructor(
     options: LabModelOptions,
-    facts: { name: string; hash: string; config: ModelConfig; tokenizer?: TokenizerFiles },
+    facts: {
+      readonly name: string;
+      readonly hash: string;
+      readonly config: ModelConfig;
+      readonly weightBytes: number;
+      readonly tokenizer?: TokenizerFiles;
+    },
   ) {
     const { config, tokenizer } = facts;
     this.#options = options;
@@ -68,6 +77,8 @@ export class LabModel implements EngineModel, Disposable {
     this.mlp = config.mlp;
     this.vocabulary = config.vocabulary;
     this.contextLength = config.contextLength;
+    this.endTokens = config.eosTokenIds;
+    this.weightBytes = facts.weightBytes;
     if (tokenizer) {
       this.#tokenizer = createTokenizer(tokenizer);
       this.tokenizerHash = vocabularyHash(this.#tokenizer);
@@ -81,6 +92,8 @@ export class LabModel implements EngineModel, Disposable {
       name: options.name ?? files.name,
       hash: files.hash,
       config: files.config,
+      weightBytes: [...files.source.tensors.values()]
+        .reduce((sum, { byteLength }) => sum + byteLength, 0),
       ...(files.tokenizer && { tokenizer: files.tokenizer }),
     });
   }
@@ -124,6 +137,10 @@ export class LabModel implements EngineModel, Disposable {
       checkpoints: lengths,
       accumulated: trace.checkpoints,
     };
+  }
+
+  async attentionRows(tokens: readonly number[], options: RowOptions): Promise<Float32Array> {
+    return await attentionRows(await this.load(), tokens, options);
   }
 
   async capture(tokens: readonly number[], options: CaptureOptions): Promise<Capture> {

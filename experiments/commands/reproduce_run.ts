@@ -24,6 +24,7 @@ import type { CommandCall, CommandIo } from "./command.ts";
 import { errorText, EXIT } from "./command_line.ts";
 import type { Engine, EngineModel, OpenEngine } from "./engine.ts";
 import { openEngineFor } from "./open.ts";
+import { policyContext } from "./policy_context.ts";
 
 /** Values of `--scale`. */
 export const SCALES = ["smoke", "small", "paper"] as const satisfies readonly Scale[];
@@ -70,7 +71,9 @@ export async function reproduce(
   const store = openBlobStore(cache, { isFresh: call.has("force") });
   const { device, adapter } = engine.environment;
   const code = contentHash([await codeHash(engine.modules), device, adapter]);
-  const setting = { scale, seed, signal: io.signal, traces: { store, code } };
+  const policyCode = contentHash([code, await codeHash(engine.policyModules)]);
+  const policies = { store, code: policyCode };
+  const setting = { scale, seed, signal: io.signal, traces: { store, code }, policies };
   const context = await openContext(engine, call, setting);
   const folder = pairFolder(join(out, scale), context);
   await removeUnfinished(folder);
@@ -78,7 +81,7 @@ export async function reproduce(
     context,
     folder,
     store,
-    engineCode: code,
+    engineCode: ({ usesPolicies }) => usesPolicies === true ? policyCode : code,
     experimentCode: (experiment) => codeHash([parts.moduleOf(experiment), SUMMARY]),
     environment: () => engine.environment,
     command: (experiment) => repeatCommand(call, experiment.name),
@@ -105,14 +108,19 @@ function chooseExperiments(
 async function openContext(
   engine: Engine,
   call: CommandCall,
-  setting: Pick<ExperimentContext, "scale" | "seed" | "signal"> & { readonly traces: TraceCache },
+  setting: Pick<ExperimentContext, "scale" | "seed" | "signal"> & {
+    readonly traces: TraceCache;
+    readonly policies: TraceCache;
+  },
 ): Promise<ExperimentContext> {
-  const { scale, seed, signal, traces } = setting;
+  const { scale, seed, signal, traces, policies } = setting;
   const open = (role: ModelRole) => engine.openModel(role, call.value(role));
   const pair = { large: await open("large"), small: await open("small") };
   const models: typeof pair & { readonly other?: EngineModel } = call.has("other")
     ? { ...pair, other: await open("other") }
     : pair;
+  const modelOf = (role: ModelRole) =>
+    models[role] ?? call.fail(`--${role} must be given: current value is none`);
   return {
     ...models,
     isDefaultPair: !call.has("large"),
@@ -121,10 +129,9 @@ async function openContext(
     signal,
     texts: (name, limit) => engine.texts(name, limit),
     async trace(role, tokens, options = {}) {
-      const model = models[role];
-      if (model === undefined) return call.fail(`--${role} must be given: current value is none`);
-      return await cachedTrace(model, tokens, { signal, ...options, cache: traces });
+      return await cachedTrace(modelOf(role), tokens, { signal, ...options, cache: traces });
     },
+    ...policyContext({ engine, modelOf, cache: policies, signal }),
   };
 }
 

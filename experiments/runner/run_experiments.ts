@@ -21,8 +21,8 @@ export interface RunOptions {
   readonly folder: string;
   /** Finished units of this and earlier runs. */
   readonly store: BlobStore;
-  /** Hash of the code that runs models; part of the key of every unit. */
-  readonly engineCode: string;
+  /** Hash of the code that runs models for an experiment; part of the key of its units. */
+  readonly engineCode: (experiment: Experiment) => string;
   /** Hash of the code of an experiment and all below it; part of the hash of its result. */
   readonly experimentCode: (experiment: Experiment) => Promise<string>;
   /** Device and versions, for the result files; asked for after measuring. */
@@ -117,7 +117,7 @@ async function planJob(experiment: Experiment, options: RunOptions): Promise<Job
   }
   const { name, version } = experiment;
   const { scale, seed } = context;
-  const base = { name, version, engine: options.engineCode, models, scale, seed };
+  const base = { name, version, engine: options.engineCode(experiment), models, scale, seed };
   const units = (await experiment.plan(context)).map((unit) => ({
     unit,
     hash: contentHash({ ...base, unit: unit.key, inputs: unit.inputs }),

@@ -90,9 +90,10 @@ function judgeClaims(
 }
 
 function namedShape(model: ExperimentModel): ModelShape & { readonly name: string } {
-  const { name, layers, queryHeads, kvHeads, headDim, hidden, mlp, vocabulary, contextLength } =
-    model;
-  return { name, layers, queryHeads, kvHeads, headDim, hidden, mlp, vocabulary, contextLength };
+  const { name, layers, queryHeads, kvHeads, headDim, hidden, mlp } = model;
+  const { vocabulary, contextLength, weightBytes } = model;
+  const attention = { layers, queryHeads, kvHeads, headDim };
+  return { name, ...attention, hidden, mlp, vocabulary, contextLength, weightBytes };
 }
 
 function modelRecords(context: ExperimentContext): Record<string, ModelRecord> {

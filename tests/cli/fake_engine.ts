@@ -31,6 +31,8 @@ export function fakeModel(name: string, options: FakeOptions = {}): EngineModel 
   return {
     name,
     hash: `hash-of-${name}`,
+    endTokens: [0],
+    weightBytes: 100,
     tokenizerHash: "letters",
     layers,
     queryHeads,
@@ -49,6 +51,8 @@ export function fakeModel(name: string, options: FakeOptions = {}): EngineModel 
       const checkpoints = [...(traceOptions.checkpoints ?? []), tokens.length];
       return { heads, checkpoints, accumulated: checkpoints.map((end) => sums(tokens, end)) };
     },
+    attentionRows: (tokens, { first }) =>
+      Promise.resolve(new Float32Array(heads * (tokens.length - first) * tokens.length)),
     realDrop: (tokens) => Promise.resolve(sums(tokens, tokens.length)),
     capture(tokens, { heads: wanted = [], accumulated, logits }) {
       const size = tokens.length;
@@ -85,6 +89,12 @@ export function fakeEngine(options: FakeOptions = {}): OpenEngine {
         system: "test",
       },
       modules: [],
+      policies: {
+        forced: () => Promise.resolve([]),
+        generated: () => Promise.resolve([]),
+        selections: () => Promise.resolve([]),
+      },
+      policyModules: [],
       openModel(role, reference) {
         if (reference?.startsWith("missing") === true) {
           throw new DataError(

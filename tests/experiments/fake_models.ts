@@ -19,6 +19,7 @@ import type {
   Trace,
   TraceOptions,
 } from "../../experiments/experiment.ts";
+import { fakePolicies } from "./fake_policies.ts";
 
 /** What a fake model is made from. */
 export interface FakeOptions {
@@ -59,12 +60,14 @@ export function fakeModel(name: string, options: FakeOptions): FakeModel {
     mlp: 32,
     vocabulary: 1 << 20,
     contextLength: 4096,
+    weightBytes: 1000 * layers,
   };
   const map = (tokens: readonly number[], head: number) => fakeMap(tokens, options, head);
   return {
     ...shape,
     name,
     hash: `${name} ${options.seed}`,
+    endTokens: [0],
     work,
     map,
     encode: (text) => split(text, tokenLength).map((piece) => remember(texts, piece)),
@@ -74,6 +77,13 @@ export function fakeModel(name: string, options: FakeOptions): FakeModel {
       return Promise.resolve(
         fakeTrace(tokens, { ...options, heads, checkpoints: traceOptions.checkpoints }),
       );
+    },
+    attentionRows(tokens, { first }) {
+      work.tokens += tokens.length;
+      const rows = Array.from({ length: heads }, (_, head) => [
+        ...map(tokens, head).values.subarray(first * tokens.length),
+      ]);
+      return Promise.resolve(Float32Array.from(rows.flat()));
     },
     realDrop(tokens, dropOptions) {
       work.tokens += tokens.length - dropOptions.firstTokens;
@@ -104,6 +114,7 @@ export function fakeContext(
       traces.set(key, known);
       return known;
     },
+    ...fakePolicies(models.large),
   };
 }
 

@@ -1,0 +1,57 @@
+/**
+ * The part of an experiment's context that decodes under policies.
+ *
+ * @module
+ */
+
+import type { ExperimentContext, ModelRole } from "../experiment.ts";
+import type { TraceCache } from "../runner/trace_cache.ts";
+import { cachedValue } from "../runner/value_cache.ts";
+import type { Engine, EngineModel } from "./engine.ts";
+
+/** What decodes, and where results are kept. */
+export interface PolicyContextOptions {
+  /** Decodes. */
+  readonly engine: Pick<Engine, "policies">;
+  /** Finds a model; fails if it was not given. */
+  readonly modelOf: (role: ModelRole) => EngineModel;
+  /** Finished runs. */
+  readonly cache: TraceCache;
+  /** Ends the run. */
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Makes the methods.
+ *
+ * @param options Engine, models, cache, signal.
+ * @returns Methods of an experiment's context.
+ */
+export function policyContext(
+  options: PolicyContextOptions,
+): Pick<ExperimentContext, "forced" | "generated" | "selections"> {
+  const { engine: { policies }, modelOf, cache, signal } = options;
+  const pairOf = (helper: ModelRole = "small") => ({
+    large: modelOf("large"),
+    small: modelOf(helper),
+  });
+  const identity = (pair: ReturnType<typeof pairOf>) => ({
+    large: pair.large.hash,
+    small: pair.small.hash,
+  });
+  return {
+    async forced(batch) {
+      const pair = pairOf(batch.helper);
+      const { texts, setting } = batch;
+      const inputs = { kind: "forced", ...identity(pair), texts, setting };
+      return await cachedValue(cache, inputs, () => policies.forced(pair, batch, { signal }));
+    },
+    async generated(batch) {
+      const pair = pairOf();
+      const { prompts, setting, maxNew } = batch;
+      const inputs = { kind: "generated", ...identity(pair), prompts, setting, maxNew };
+      return await cachedValue(cache, inputs, () => policies.generated(pair, batch, { signal }));
+    },
+    selections: (batch) => policies.selections(pairOf(batch.helper), batch, { signal }),
+  };
+}

@@ -1,0 +1,228 @@
+/**
+ * Fig. 10: what each policy writes for word-sorting items, beside what the full cache writes.
+ *
+ * @module
+ */
+
+import { meanInterval } from "../core/bootstrap.ts";
+import { mean } from "../core/stats.ts";
+import { compareTexts } from "../analysis/quality_text.ts";
+import { claimOf } from "./claims.ts";
+import type {
+  Experiment,
+  ExperimentContext,
+  ExperimentResult,
+  ExperimentText,
+  ResultTable,
+  SummaryInput,
+  Unit,
+} from "./experiment.ts";
+import { policySizes } from "./policy_texts.ts";
+import { settingOf, type VariantKey, VARIANTS } from "./policy_variants.ts";
+import { defined, rounded, seeded } from "./similarity.ts";
+
+/** Numbers of this experiment. */
+export type Fig10Key = "agreementGain" | "agreement" | "divergence" | "repetition";
+
+/** What a policy wrote for one item. */
+type WrittenCell = {
+  readonly id: string;
+  readonly text: string;
+  /** Share of the full cache's text before the first difference. */
+  readonly before: number;
+  /** Share of equal tokens. */
+  readonly agreement: number;
+  readonly rougeL: number;
+  readonly repeated: number;
+  readonly newWords: readonly string[];
+  readonly tokens: number;
+};
+
+const NAME = "fig10";
+const BUDGET = 0.1;
+const KEYS = [
+  "full",
+  "h2o",
+  "pyramid",
+  "smallkv",
+  "queryAware",
+] as const satisfies readonly VariantKey[];
+/** Word sorting among BBH's 27 tasks, and among the embedded pair's 7. */
+const SORTING = {
+  bbh: { task: "word_sorting", tasks: 27 },
+  microworld: { task: "sort", tasks: 7 },
+};
+
+/** Fig. 10. */
+export const fig10: Experiment<Fig10Key> = {
+  name: NAME,
+  title: "Word sorting at 10 %",
+  question: "How do the texts that each policy writes differ from the full cache's?",
+  source: "Fig. 10",
+  version: 1,
+  usesPolicies: true,
+  inputs: ["large", "small", "bbh", "microworld"],
+  claims: {
+    agreement: claimOf("C59", {
+      kind: "trend",
+      paper: null,
+      statement: "tokens of SmallKV's text that equal the full cache's",
+      unit: "%",
+      expected: { above: 90 },
+    }),
+    agreementGain: claimOf("C59", {
+      kind: "trend",
+      paper: null,
+      statement: "equal tokens, SmallKV minus H2O",
+      unit: "%",
+      expected: { above: 0 },
+    }),
+    divergence: claimOf("C59", {
+      kind: "trend",
+      paper: null,
+      statement: "share of the full cache's text before the first difference, SmallKV minus H2O",
+      unit: "%",
+      expected: { above: 0 },
+    }),
+    repetition: claimOf("C59", {
+      kind: "trend",
+      paper: null,
+      statement: "repeated 4-grams, H2O minus SmallKV",
+      unit: "%",
+      expected: { above: 0 },
+    }),
+  },
+  async plan(context) {
+    const texts = await sortingTexts(context);
+    const { promptTokens } = policySizes(context);
+    const longest = context.isDefaultPair ? Infinity : 4 * promptTokens;
+    const prompts = texts.map(({ text }) => context.large.encode(text))
+      .filter(({ length }) => length <= longest);
+    if (prompts.length === 0) return [];
+    const maxNew = context.isDefaultPair ? 24 : 2 * policySizes(context).newTokens;
+    const tokens = prompts.reduce((sum, { length }) => sum + length + maxNew, 0);
+    return KEYS.map((key): Unit => ({
+      key,
+      work: { large: tokens, ...(VARIANTS[key].hasHelper && { small: tokens }) },
+      inputs: JSON.parse(JSON.stringify({ prompts, maxNew, setting: settingOf(key, BUDGET) })),
+      run: (context) => writeTexts(context, { key, texts, prompts, maxNew }),
+    }));
+  },
+  summarise,
+};
+
+async function sortingTexts(context: ExperimentContext): Promise<readonly ExperimentText[]> {
+  const name = context.isDefaultPair ? "microworld" : "bbh";
+  const { task, tasks } = SORTING[name];
+  const { items } = policySizes(context);
+  const texts = await context.texts(name, tasks * items);
+  return texts.filter(({ group }) => group === task).slice(0, items);
+}
+
+async function writeTexts(
+  context: ExperimentContext,
+  { key, texts, prompts, maxNew }: {
+    readonly key: VariantKey;
+    readonly texts: readonly ExperimentText[];
+    readonly prompts: readonly (readonly number[])[];
+    readonly maxNew: number;
+  },
+): Promise<WrittenCell[]> {
+  const write = (of: VariantKey) =>
+    context.generated({ prompts, setting: settingOf(of, BUDGET), maxNew });
+  const reference = await write("full");
+  const written = key === "full" ? reference : await write(key);
+  const asText = (tokens: readonly number[]) => ({
+    tokens,
+    text: context.large.tokenTexts(tokens).join(""),
+  });
+  return written.map((tokens, index) => {
+    const [right, own] = [asText(reference[index]!), asText(tokens)];
+    const prompt = texts[index]!.text;
+    const quality = compareTexts(right, own, { prompt });
+    const { firstDivergence = right.tokens.length, newWords } = quality;
+    const before = Math.min(1, firstDivergence / Math.max(1, right.tokens.length));
+    const numbers = [before, quality.tokenAgreement, quality.rougeL, quality.repeatedShare];
+    const [start, agreement, rougeL, repeated] = rounded(numbers);
+    return {
+      id: texts[index]!.id,
+      text: own.text,
+      before: start!,
+      agreement: agreement!,
+      rougeL: rougeL!,
+      repeated: repeated!,
+      newWords,
+      tokens: tokens.length,
+    };
+  });
+}
+
+function summarise(input: SummaryInput): ExperimentResult<Fig10Key> {
+  const written = new Map(
+    input.units.map(({ key, value }) => [key, value as unknown as readonly WrittenCell[]]),
+  );
+  const options = seeded({ seed: input.seed, label: NAME });
+  const [ours, rival] = [written.get("smallkv") ?? [], written.get("h2o") ?? []];
+  if (ours.length === 0) return { values: {}, tables: [], figures: [], notes: ["No items."] };
+  const gain = (read: (cell: WrittenCell) => number) =>
+    meanInterval(ours.map((cell, index) => 100 * (read(cell) - read(rival[index]!))), options);
+  return {
+    values: defined({
+      agreement: meanInterval(ours.map((cell) => 100 * cell.agreement), options),
+      agreementGain: gain(({ agreement }) => agreement),
+      divergence: gain(({ before }) => before),
+      repetition: gain(({ repeated }) => -repeated),
+    }),
+    tables: [measureTable(written), exampleTable(written)],
+    figures: [],
+    notes: [
+      "New words are words of a text that its prompt does not have; worked examples belong to the prompt.",
+    ],
+  };
+}
+
+function measureTable(written: ReadonlyMap<string, readonly WrittenCell[]>): ResultTable {
+  const rows = [...written].map(([key, cells]) => {
+    const average = (read: (cell: WrittenCell) => number) => mean(cells.map(read));
+    return [
+      VARIANTS[key as VariantKey].label,
+      100 * average(({ before }) => before),
+      100 * average(({ agreement }) => agreement),
+      average(({ rougeL }) => rougeL),
+      100 * average(({ repeated }) => repeated),
+      average(({ newWords }) => newWords.length),
+      average(({ tokens }) => tokens),
+      cells.length,
+    ];
+  });
+  return {
+    name: "fig10_measures",
+    title: "Texts at 10 % against those of the full cache, means over items",
+    columns: [
+      "policy",
+      "same start (%)",
+      "equal tokens (%)",
+      "ROUGE-L",
+      "repeated 4-grams (%)",
+      "new words",
+      "tokens",
+      "items",
+    ],
+    rows,
+  };
+}
+
+/** The first item, as every policy writes it. */
+function exampleTable(written: ReadonlyMap<string, readonly WrittenCell[]>): ResultTable {
+  const rows = [...written].map(([key, [first]]) => [
+    VARIANTS[key as VariantKey].label,
+    first!.text.trim(),
+    first!.newWords.join(" "),
+  ]);
+  return {
+    name: "fig10_example",
+    title: "One item",
+    columns: ["policy", "text", "new words"],
+    rows,
+  };
+}

@@ -1,0 +1,240 @@
+/**
+ * What to ask the helper: how much of the large model's true attention lies on the tokens that each score keeps.
+ *
+ * @module
+ */
+
+import { DEFAULT_DECAY } from "../cache/policy_options.ts";
+import { meanInterval } from "../core/bootstrap.ts";
+import { mean } from "../core/stats.ts";
+import { claimOf } from "./claims.ts";
+import type {
+  Experiment,
+  ExperimentContext,
+  ExperimentResult,
+  Figure,
+  ForcedText,
+  ResultTable,
+  SummaryInput,
+  Unit,
+} from "./experiment.ts";
+import { entryBytes } from "./policy_stats.ts";
+import { completeTexts, policyBatches, type TextBatch } from "./policy_texts.ts";
+import { settingOf } from "./policy_variants.ts";
+import {
+  keepBySource,
+  type KeptTokens,
+  type SelectionShare,
+  shareOfAttention,
+  type ShareShape,
+} from "./selection_shares.ts";
+import { scoreSources } from "./selection_sources.ts";
+import { defined, rounded, seeded } from "./similarity.ts";
+
+/** Numbers of this experiment. */
+export type SelectionQualityKey = "accumulatedGain" | "rowGain" | "decayedGain" | "churn";
+
+const NAME = "selection_quality";
+const RATIOS = [0.05, 0.1, 0.2, 0.4];
+/** Names of the ways to keep tokens. */
+const SOURCES = {
+  accumulated: "helper, accumulated (SmallKV)",
+  decayed: `helper, decayed (${DEFAULT_DECAY})`,
+  row: "helper, current row",
+  h2o: "H2O, dropped for good",
+  global: "large model, accumulated over the full cache",
+  bound: "large model, current row (upper bound)",
+} as const;
+
+type SourceKey = keyof typeof SOURCES;
+
+/** Shares of one text by "source/budget". */
+type ShareCell = { readonly group: string; readonly shares: Record<string, SelectionShare> };
+
+/** Score sources compared. */
+export const selectionQuality: Experiment<SelectionQualityKey> = {
+  name: NAME,
+  title: "What to ask the helper",
+  question: "How much of the large model's attention lies on the tokens that each score keeps?",
+  source: "no counterpart",
+  version: 1,
+  usesPolicies: true,
+  inputs: ["large", "small", "gsm8k", "bbh", "wikitext2", "microworld"],
+  claims: {
+    accumulatedGain: claimOf("C03", {
+      kind: "trend",
+      paper: null,
+      statement: "true attention on kept tokens at 10 %, helper's accumulated score minus H2O",
+      unit: "%",
+      expected: { above: 0 },
+    }),
+    rowGain: claimOf("C03", {
+      kind: "trend",
+      paper: null,
+      statement: "the same, helper's current row minus its accumulated score",
+      unit: "%",
+      expected: { above: 0 },
+      note: "Ranking by the current row is not in the paper.",
+    }),
+    decayedGain: claimOf("C03", {
+      kind: "trend",
+      paper: null,
+      statement: "the same, helper's decayed score minus its accumulated score",
+      unit: "%",
+      expected: { above: 0 },
+      note: "Ranking by a decayed sum is not in the paper.",
+    }),
+    churn: claimOf("C62", {
+      kind: "absolute",
+      statement: "kept tokens that the accumulated score exchanges per step at 10 %",
+      unit: "%",
+      note: "Asserted without a number, so ours is shown and not judged.",
+    }),
+  },
+  async plan(context) {
+    const isQuick = context.isDefaultPair && context.scale === "smoke";
+    const batches = await policyBatches(context, isQuick ? { items: 1 } : {});
+    return batches.flatMap((batch) =>
+      batch.texts.map((text) => textUnit({ ...batch, texts: [text] }))
+    );
+  },
+  summarise,
+};
+
+function textUnit(batch: TextBatch): Unit {
+  const [text] = batch.texts;
+  const tokens = text!.prompt.length + (text!.continuation?.length ?? batch.newTokens);
+  return {
+    key: text!.id,
+    work: { large: 6 * tokens, small: 2 * tokens },
+    inputs: JSON.parse(JSON.stringify({ batch, ratios: RATIOS, decay: DEFAULT_DECAY })),
+    async run(context) {
+      const [complete] = await completeTexts(context, batch);
+      if (complete!.continuation.length < 2) return null;
+      const shares = await measureText(context, complete!);
+      return { group: batch.group, shares: JSON.parse(JSON.stringify(shares)) };
+    },
+  };
+}
+
+async function measureText(
+  context: ExperimentContext,
+  text: ForcedText,
+): Promise<Record<string, SelectionShare>> {
+  const { large } = context;
+  const shape: ShareShape = {
+    heads: large.layers * large.queryHeads,
+    groupSize: large.queryHeads / large.kvHeads,
+    promptTokens: text.prompt.length,
+    steps: text.continuation.length - 1,
+  };
+  const { sources, truth } = await scoreSources(context, text, shape);
+  const shares: Record<string, SelectionShare> = {};
+  const judge = (key: SourceKey, ratio: number, kept: KeptTokens) => {
+    const { all, withoutFirst, churn, loaded } = shareOfAttention(kept, shape, truth);
+    const numbers = rounded([all, withoutFirst, churn, loaded]);
+    const [first, second, third, fourth] = numbers as [number, number, number, number];
+    shares[`${key}/${ratio}`] = { all: first, withoutFirst: second, churn: third, loaded: fourth };
+  };
+  for (const [key, source] of Object.entries(sources)) {
+    keepBySource(source, shape, RATIOS).forEach((kept, index) =>
+      judge(key as SourceKey, RATIOS[index]!, kept)
+    );
+  }
+  for (const ratio of RATIOS) {
+    const [own] = await context.selections({ texts: [text], setting: settingOf("h2o", ratio) });
+    judge("h2o", ratio, own!.map((units) => units.map(({ kept }) => kept)));
+  }
+  return shares;
+}
+
+function summarise(input: SummaryInput): ExperimentResult<SelectionQualityKey> {
+  const cells = input.units.flatMap(({ value }) => value ? [value as unknown as ShareCell] : []);
+  if (cells.length === 0) return { values: {}, tables: [], figures: [], notes: ["No steps."] };
+  const options = seeded({ seed: input.seed, label: NAME });
+  const at = (key: SourceKey) => cells.map(({ shares }) => shares[`${key}/0.1`]!);
+  const gain = (first: SourceKey, second: SourceKey) => {
+    const [ours, other] = [at(first), at(second)];
+    return meanInterval(ours.map(({ all }, text) => 100 * (all - other[text]!.all)), options);
+  };
+  return {
+    values: defined({
+      accumulatedGain: gain("accumulated", "h2o"),
+      rowGain: gain("row", "accumulated"),
+      decayedGain: gain("decayed", "accumulated"),
+      churn: meanInterval(at("accumulated").map(({ churn }) => 100 * churn), options),
+    }),
+    tables: [shareTable(cells, input)],
+    figures: [shareFigure(cells, input)],
+    notes: [
+      "Equal entries and no marginal tokens; true attention is that of the full cache at the same step.",
+      "H2O really drops: its later choices follow from attention to what it has kept; it sees one token more than it keeps.",
+    ],
+  };
+}
+
+function shareTable(cells: readonly ShareCell[], input: SummaryInput): ResultTable {
+  const unitBytes = entryBytes(input.large) / 1024;
+  const rows = RATIOS.flatMap((ratio) =>
+    (Object.keys(SOURCES) as SourceKey[]).map((key) => {
+      const own = cells.map(({ shares }) => shares[`${key}/${ratio}`]!);
+      const interval = (read: (share: SelectionShare) => number) => {
+        const options = seeded({ seed: input.seed, label: NAME });
+        const { value, low, high } = meanInterval(own.map((share) => 100 * read(share)), options);
+        return [value, low, high];
+      };
+      return [
+        100 * ratio,
+        SOURCES[key],
+        ...interval(({ all }) => all),
+        ...interval(({ withoutFirst }) => withoutFirst),
+        100 * mean(own.map(({ churn }) => churn)),
+        mean(own.map(({ loaded }) => loaded)) * unitBytes,
+      ];
+    })
+  );
+  return {
+    name: NAME,
+    title: "True attention of the large model on kept tokens, by what ranks them",
+    columns: [
+      "budget (%)",
+      "score",
+      "all tokens (%)",
+      "low",
+      "high",
+      "without the first 4 (%)",
+      "low",
+      "high",
+      "churn (%)",
+      "loaded per step (KiB)",
+    ],
+    rows,
+  };
+}
+
+function shareFigure(cells: readonly ShareCell[], input: SummaryInput): Figure {
+  const series = (Object.keys(SOURCES) as SourceKey[]).map((key) => {
+    const intervals = RATIOS.map((ratio) =>
+      meanInterval(
+        cells.map(({ shares }) => 100 * shares[`${key}/${ratio}`]!.all),
+        seeded({ seed: input.seed, label: NAME }),
+      )
+    );
+    return {
+      label: SOURCES[key],
+      x: RATIOS.map((ratio) => 100 * ratio),
+      y: intervals.map(({ value }) => value),
+      low: intervals.map(({ low }) => low),
+      high: intervals.map(({ high }) => high),
+    };
+  });
+  return {
+    name: "selection_shares",
+    title: "True attention on kept tokens",
+    kind: "line",
+    xTitle: "budget (% of the full cache)",
+    yTitle: "attention on kept tokens (%)",
+    series,
+    paper: [],
+  };
+}

@@ -1,0 +1,69 @@
+/**
+ * Made-up runs under policies: better with more budget and with helpers, best with the newest row.
+ *
+ * @module
+ */
+
+import { derivedSeed, randomInteger, seededRandom } from "../../core/random.ts";
+import type {
+  ExperimentContext,
+  ForcedBatch,
+  ForcedRun,
+  ForcedText,
+  ModelShape,
+} from "../../experiments/experiment.ts";
+
+/** Divergence of a policy at a vanishing budget, in nats. */
+const STRAY: Readonly<Record<string, number>> = { full: 0, smallkv: 1, smallkv_query_aware: 0.2 };
+
+/** The methods of a context that decode. */
+export function fakePolicies(
+  large: ModelShape,
+): Pick<ExperimentContext, "forced" | "generated" | "selections"> {
+  return {
+    forced: (batch) => Promise.resolve(batch.texts.map((text) => fakeRun(batch, text))),
+    generated({ prompts, setting, maxNew }) {
+      const isGood = (STRAY[setting.policy] ?? 2) < 1;
+      return Promise.resolve(prompts.map((prompt) => {
+        const random = seededRandom(derivedSeed(prompt.length, isGood ? "good" : setting.policy));
+        return Array.from(
+          { length: Math.min(maxNew, 6) },
+          () => prompt[randomInteger(random, prompt.length)]!,
+        );
+      }));
+    },
+    selections({ texts, setting }) {
+      const units = large.layers * large.kvHeads;
+      return Promise.resolve(
+        texts.map(({ prompt, continuation }) =>
+          continuation.slice(1).map((_, step) => {
+            const tokens = prompt.length + step + 1;
+            const count = Math.ceil(
+              tokens * ("ratio" in setting.budget ? setting.budget.ratio : 1),
+            );
+            const kept = Uint32Array.from({ length: count }, (_, index) => tokens - count + index);
+            return new Array(units).fill({ kept, marginal: new Uint32Array(0) });
+          })
+        ),
+      );
+    },
+  };
+}
+
+function fakeRun({ setting }: ForcedBatch, { prompt, continuation }: ForcedText): ForcedRun {
+  const ratio = "ratio" in setting.budget ? setting.budget.ratio : 1;
+  const stray = (STRAY[setting.policy] ?? 2) * (1 - ratio) *
+    (setting.options?.marginal === false ? 1.5 : 1) * (setting.options?.score === "row" ? 0.1 : 1);
+  const random = seededRandom(derivedSeed(prompt.length, prompt.slice(-8).join()));
+  const kl = continuation.map((_, step) => step === 0 ? 0 : stray * (0.5 + random()));
+  const chosen = continuation.map((token, step) => kl[step]! > 0.8 ? token + 1 : token);
+  const flat = (value: number) => continuation.map((_, step) => step === 0 ? 0 : value);
+  return {
+    kl,
+    chosen,
+    reference: [...continuation],
+    cost: flat(ratio),
+    churn: flat(stray / 10),
+    loaded: flat(3 * stray),
+  };
+}

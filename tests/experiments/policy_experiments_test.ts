@@ -1,0 +1,179 @@
+import assert from "node:assert/strict";
+import { canonicalJson } from "../../core/json.ts";
+import { decayChoice } from "../../experiments/decay_choice.ts";
+import type {
+  Experiment,
+  ExperimentContext,
+  ExperimentResult,
+  ExperimentText,
+  UnitResult,
+} from "../../experiments/experiment.ts";
+import { fig10 } from "../../experiments/fig10.ts";
+import { fig1d } from "../../experiments/fig1d.ts";
+import { fig5 } from "../../experiments/fig5.ts";
+import { fig6 } from "../../experiments/fig6.ts";
+import { fig7 } from "../../experiments/fig7.ts";
+import { klByPolicy } from "../../experiments/kl_by_policy.ts";
+import { microworldTasks } from "../../experiments/microworld_tasks.ts";
+import { completeTexts, policyBatches } from "../../experiments/policy_texts.ts";
+import { selectionQuality } from "../../experiments/selection_quality.ts";
+import { fakeContext, fakeModel, type FakeOptions } from "./fake_models.ts";
+
+const LARGE: FakeOptions = { layers: 2, queryHeads: 4, kvHeads: 2, seed: 1 };
+const SMALL: FakeOptions = { layers: 2, queryHeads: 2, kvHeads: 1, seed: 2 };
+const TASKS = ["roll", "route", "list", "sums", "qa", "sort", "ask"];
+const ALL = [fig1d, fig5, fig6, fig10, klByPolicy, selectionQuality, decayChoice];
+
+function context(isDefaultPair: boolean, hasOther = false): ExperimentContext {
+  const large = fakeModel("Large", LARGE);
+  const other = hasOther ? { other: fakeModel("Other", { ...LARGE, seed: 3 }) } : {};
+  const models = { large, small: fakeModel("Small", SMALL), ...other };
+  const base = fakeContext(models, { isDefaultPair, words: 120 });
+  return {
+    ...base,
+    async texts(name, limit) {
+      if (name === "wikitext2") return await base.texts(name, limit);
+      const known = await base.texts(name, Math.min(limit, 21));
+      const texts = Array.from({ length: limit }, (_, index) => known[index % known.length]!);
+      const groups = name === "bbh" ? ["word_sorting"] : TASKS;
+      return texts.map((text, index): ExperimentText => ({
+        ...text,
+        id: `${groups[index % groups.length]}/${index}`,
+        group: groups[index % groups.length]!,
+        ...(name === "microworld" && { answer: " sun moon river stone." }),
+      }));
+    },
+  };
+}
+
+/** A context with enough running text. */
+function withLines(isDefaultPair: boolean): ExperimentContext {
+  const given = context(isDefaultPair);
+  return { ...given, texts: (name, limit) => manyLines(given, name, limit) };
+}
+
+async function runAll(
+  experiment: Experiment,
+  given: ExperimentContext,
+): Promise<{ units: UnitResult[]; result: ExperimentResult }> {
+  const units: UnitResult[] = [];
+  for (const unit of await experiment.plan(given)) {
+    canonicalJson(unit.inputs);
+    const value = JSON.parse(canonicalJson(await unit.run(given)));
+    units.push({ key: unit.key, value });
+  }
+  const { large, small, other, scale, seed, isDefaultPair } = given;
+  const models = { large, small, ...(other && { other }) };
+  return { units, result: experiment.summarise({ units, scale, seed, isDefaultPair, ...models }) };
+}
+
+function checkResult(experiment: Experiment, { values, tables, figures }: ExperimentResult): void {
+  for (const [key, measured] of Object.entries(values)) {
+    assert.ok(key in experiment.claims, key);
+    const { value, low, high } = measured!;
+    assert.ok(low - 1e-9 <= value && value <= high + 1e-9, `${key}: ${low} ${value} ${high}`);
+  }
+  for (const { name, columns, rows } of tables) {
+    assert.ok(rows.length > 0, name);
+    for (const row of rows) {
+      assert.equal(row.length, columns.length, name);
+      for (const cell of row) if (typeof cell === "number") assert.ok(Number.isFinite(cell), name);
+    }
+  }
+  for (const { name, series } of figures) {
+    assert.ok(series.length > 0, name);
+    for (const { x, y, low, high } of series) {
+      for (const list of [y, low!, high!]) assert.equal(list.length, x.length, name);
+      for (const value of y) assert.ok(Number.isFinite(value), name);
+    }
+  }
+}
+
+for (const isDefaultPair of [true, false]) {
+  const pair = isDefaultPair ? "the embedded pair" : "another pair";
+  for (const experiment of ALL) {
+    Deno.test(`${experiment.name} runs and summarises with ${pair}`, async () => {
+      const { units, result } = await runAll(experiment, withLines(isDefaultPair));
+      assert.equal(new Set(units.map(({ key }) => key)).size, units.length);
+      assert.ok(Object.keys(result.values).length > 0);
+      checkResult(experiment, result);
+    });
+  }
+}
+
+Deno.test("fig7 needs a second helper that reads the same tokens", async () => {
+  const none = await runAll(fig7, context(true));
+  assert.deepEqual(none.result.values, {});
+  const { units, result } = await runAll(fig7, context(true, true));
+  assert.equal(units.length, 2 * TASKS.length);
+  checkResult(fig7, result);
+  assert.equal(result.values.meanGain!.value, 0);
+});
+
+Deno.test("microworld_tasks shows every task, budget and policy", async () => {
+  const { result } = await runAll(microworldTasks, context(true));
+  const table = result.tables.find(({ name }) => name === "microworld_tasks")!;
+  assert.equal(table.rows.length, TASKS.length * (1 + 5 * 5));
+  checkResult(microworldTasks, result);
+  const full = result.tables[0]!.rows.find(([name]) => name === "full cache")!;
+  assert.equal(full[9], 100);
+  assert.equal((await microworldTasks.plan(context(false))).length, 0);
+});
+
+Deno.test("answers of the embedded pair end with its end token, other texts are completed", async () => {
+  const given = context(true);
+  const [batch] = await policyBatches(given);
+  const [text] = await completeTexts(given, batch!);
+  assert.equal(text!.continuation.at(-1), 0);
+  assert.equal(
+    given.large.tokenTexts(text!.continuation.slice(0, -1)).join(""),
+    " sun moon river stone.",
+  );
+  const batches = await policyBatches(context(false));
+  assert.deepEqual(batches.map(({ group }) => group), ["gsm8k", "bbh", "wikitext2"]);
+  const [open, , running] = batches;
+  assert.equal(open!.texts[0]!.continuation, undefined);
+  assert.equal(running!.texts[0]!.continuation!.length, 12);
+  const [completed] = await completeTexts(context(false), open!);
+  assert.ok(completed!.continuation.length > 0);
+});
+
+Deno.test("choices are made on texts that no result uses", async () => {
+  for (const isDefaultPair of [true, false]) {
+    const given = context(isDefaultPair);
+    const prompts = async (isTuning: boolean) =>
+      (await policyBatches({ ...given, texts: (name, limit) => manyLines(given, name, limit) }, {
+        isTuning,
+      })).flatMap(({ texts }) => texts.map(({ id }) => id));
+    const reported = new Set(await prompts(false));
+    const tuning = await prompts(true);
+    assert.ok(tuning.length > 0);
+    assert.ok(tuning.every((id) => !reported.has(id)));
+  }
+});
+
+/** More running text than the fakes have by themselves. */
+async function manyLines(
+  given: ExperimentContext,
+  name: Parameters<ExperimentContext["texts"]>[0],
+  limit: number,
+): Promise<readonly ExperimentText[]> {
+  const texts = await given.texts(name, limit);
+  if (name !== "wikitext2") return texts;
+  return Array.from({ length: limit }, (_, index) => texts[index % texts.length]!);
+}
+
+Deno.test("selection_quality: the bound is above every other score, and a twin's row equals it", async () => {
+  const twin = () => fakeModel("Twin", LARGE);
+  const base = context(false);
+  const given = { ...fakeContext({ large: twin(), small: twin() }), texts: base.texts };
+  const { units } = await runAll(selectionQuality, given);
+  for (const { value } of units) {
+    const { shares } = value as { shares: Record<string, { all: number }> };
+    for (const ratio of [0.05, 0.1, 0.2, 0.4]) {
+      const at = (key: string) => shares[`${key}/${ratio}`]!.all;
+      assert.ok(Math.abs(at("row") - at("bound")) < 1e-6);
+      assert.ok(Math.abs(at("accumulated") - at("global")) < 1e-6);
+    }
+  }
+});

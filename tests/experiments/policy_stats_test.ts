@@ -1,0 +1,64 @@
+import assert from "node:assert/strict";
+import type { ModelShape } from "../../experiments/experiment.ts";
+import type { PolicyCell } from "../../experiments/policy_runs.ts";
+import {
+  meanDifference,
+  medianKl,
+  memoryShares,
+  wilsonInterval,
+} from "../../experiments/policy_stats.ts";
+
+const OPTIONS = { seed: 1, label: "test" };
+
+function cell(id: string, kl: readonly number[], others: Partial<PolicyCell> = {}): PolicyCell {
+  const rest = { tokens: 100, exact: 0, cost: 0.2, churn: 0, loaded: 0, group: "all" };
+  return { id, kl, same: kl.map(() => 1), ...rest, ...others };
+}
+
+Deno.test("Wilson's interval agrees with published values", () => {
+  const { value, low, high } = wilsonInterval(10, 20);
+  assert.equal(value, 0.5);
+  assert.ok(Math.abs(low - 0.29929) < 1e-4 && Math.abs(high - 0.70071) < 1e-4);
+  const none = wilsonInterval(0, 10);
+  assert.ok(none.low === 0 && Math.abs(none.high - 0.27753) < 1e-4);
+  assert.ok(wilsonInterval(10, 10).high === 1);
+  assert.throws(() => wilsonInterval(3, 2), RangeError);
+});
+
+Deno.test("differences pair texts, several budgets of one text counting once", () => {
+  const first = [cell("a", [1]), cell("a", [3]), cell("b", [5])];
+  const second = [cell("b", [1]), cell("a", [1]), cell("c", [9])];
+  const { value, n } = meanDifference(first, second, { ...OPTIONS, measure: "kl" })!;
+  assert.equal(value, (1 + 4) / 2);
+  assert.equal(n, 2);
+  assert.equal(meanDifference([], second, { ...OPTIONS, measure: "kl" }), undefined);
+});
+
+Deno.test("the median is taken over steps, texts without a step do not count", () => {
+  const cells = [cell("a", [0, 0, 0]), cell("b", [1, 9]), cell("c", [])];
+  assert.equal(medianKl(cells, OPTIONS)!.value, 0);
+  assert.equal(medianKl([cell("c", [])], OPTIONS), undefined);
+});
+
+Deno.test("memory counts the helper's cache and weights", () => {
+  const shape: ModelShape = {
+    layers: 2,
+    queryHeads: 4,
+    kvHeads: 4,
+    headDim: 8,
+    hidden: 32,
+    mlp: 64,
+    vocabulary: 100,
+    contextLength: 512,
+    weightBytes: 1000,
+  };
+  const helper = { ...shape, layers: 1, weightBytes: 500 };
+  const cells = [cell("a", [0, 0])];
+  const alone = memoryShares(cells, { large: shape });
+  assert.equal(alone.withHelper, 0.2);
+  const full = 101 * 2 * 2 * 2 * 4 * 8;
+  assert.ok(Math.abs(alone.withWeights - (0.2 * full + 1000) / (full + 1000)) < 1e-12);
+  const both = memoryShares(cells, { large: shape, helper });
+  assert.ok(Math.abs(both.withHelper - 0.7) < 1e-12);
+  assert.ok(Math.abs(both.withWeights - (0.7 * full + 1500) / (full + 1000)) < 1e-12);
+});
