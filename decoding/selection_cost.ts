@@ -32,14 +32,18 @@ export function stepCost(
 ): StepCost {
   let [held, churn, loaded] = [0, 0, 0];
   now.forEach((selection, unit) => {
-    held += heldHalves(selection) / (2 * tokens);
+    held += heldHalves(selection);
     const earlier = before?.[unit];
     if (!earlier || earlier === selection) return;
     const coming = comingTokens(earlier, selection, tokens - 1);
     loaded += coming.keys + coming.values;
     churn += coming.values / Math.max(1, selection.kept.length + selection.marginal.length - 1);
   });
-  return { held: held / now.length, churn: churn / now.length, loaded: loaded / now.length };
+  return {
+    held: held / (2 * tokens * now.length),
+    churn: churn / now.length,
+    loaded: loaded / now.length,
+  };
 }
 
 /**
