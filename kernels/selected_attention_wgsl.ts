@@ -142,14 +142,13 @@ function tileLoopText(
   tile: { readonly loads: readonly TileVectors[]; readonly body: string },
 ): string {
   const { handOut: lanes, keys } = options;
-  const tokens = repeat(
-    keys,
-    (key) =>
-      `let entry${key} = first_entry + 2u * min(key_index + ${key}u, entries - 1u);
-let token${key} = lists[entry${key}];`,
-  );
   const loads = tile.loads.map((vectors) => loadText(vectors, lanes)).join("\n");
   if (!lanes.isSubgroup) {
+    const tokens = repeat(
+      keys,
+      (key) =>
+        `let token${key} = lists[first_entry + 2u * min(key_index + ${key}u, entries - 1u)];`,
+    );
     return `${loads}
 workgroupBarrier();
 for (var inner = 0u; inner < TILE_KEYS; inner += ${keys}u) {
@@ -159,9 +158,18 @@ ${tile.body}
 }
 workgroupBarrier();  // the next round overwrites the tiles`;
   }
-  const rows = Array.from({ length: keys }, (_, key) => `lists[entry${key} + 1u]`).join(", ");
+  const words = repeat(
+    Math.ceil(2 * keys / lanes.lanes),
+    (round) =>
+      `let words${round} =
+  lists[first_entry + min(2u * tile_key + lane + ${round * lanes.lanes}u, 2u * entries - 1u)];`,
+  );
+  const word = (index: number) =>
+    `subgroupBroadcast(words${Math.floor(index / lanes.lanes)}, ${index % lanes.lanes}u)`;
+  const rows = Array.from({ length: keys }, (_, key) => word(2 * key + 1)).join(", ");
   return `let key_index = tile_key;
-${tokens}
+${words}
+${repeat(keys, (key) => `let token${key} = ${word(2 * key)};`)}
 let tile_rows = vec4u(${rows}) + first_head_row;
 ${loads}
 ${tile.body}`;
