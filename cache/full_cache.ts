@@ -21,8 +21,10 @@ export interface CacheShape {
   readonly capacity: number;
   /** Sequences held side by side. */
   readonly sequences: number;
-  /** How keys are stored; `f16` if left out. Values are always halves. */
+  /** How keys are stored; `f16` if left out. */
   readonly keyFormat?: KeyFormat;
+  /** How values are stored; `f16` if left out. */
+  readonly valueFormat?: KeyFormat;
 }
 
 /** Keys and values of one layer, [sequences, kvHeads, capacity, headDim]; halves are packed in pairs. */
@@ -48,13 +50,14 @@ export interface FullCache extends Disposable {
 }
 
 /**
- * Bytes of a complete cache: layers * kvHeads * headDim * capacity * sequences, times 2 for values and 2 or 4 for keys.
+ * Bytes of a complete cache: layers * kvHeads * headDim * capacity * sequences, times 2 or 4 each for keys and values.
  *
  * @param shape Sizes of the cache.
  * @returns Bytes, keys and values together.
  */
 export function fullCacheBytes(shape: CacheShape): number {
-  return shape.layers * layerElements(shape) * (2 + keyBytes(shape));
+  return shape.layers * layerElements(shape) *
+    (formatBytes(shape.keyFormat) + formatBytes(shape.valueFormat));
 }
 
 /**
@@ -67,16 +70,19 @@ export function fullCacheBytes(shape: CacheShape): number {
  */
 export function createFullCache(device: Device, shape: CacheShape): FullCache {
   const elements = layerElements(shape);
-  const layerKeyBytes = elements * keyBytes(shape);
-  checkInteger("create a KV cache", "bytes of one layer's keys", {
-    value: layerKeyBytes,
+  const keyBytes = elements * formatBytes(shape.keyFormat);
+  const valueBytes = elements * formatBytes(shape.valueFormat);
+  checkInteger("create a KV cache", "bytes of one layer's keys or values", {
+    value: Math.max(keyBytes, valueBytes),
     min: 4,
     max: device.info.maxBindingBytes,
   });
+  using stack = new DisposableStack();
   const layers = Array.from({ length: shape.layers }, (_, layer) => ({
-    keys: device.createBuffer(`keys of layer ${layer}`, layerKeyBytes),
-    values: device.createBuffer(`values of layer ${layer}`, 2 * elements),
+    keys: stack.use(device.createBuffer(`keys of layer ${layer}`, keyBytes)),
+    values: stack.use(device.createBuffer(`values of layer ${layer}`, valueBytes)),
   }));
+  stack.move(); // from here on `releaseLayer` frees them
   const held = new Set(layers.keys());
   const releaseLayer = (layer: number) => {
     held.delete(layer);
@@ -100,6 +106,6 @@ function layerElements(shape: CacheShape): number {
   return shape.kvHeads * shape.headDim * shape.capacity * shape.sequences;
 }
 
-function keyBytes(shape: CacheShape): number {
-  return shape.keyFormat === "f32" ? 4 : 2;
+function formatBytes(format: KeyFormat | undefined): number {
+  return format === "f32" ? 4 : 2;
 }

@@ -129,7 +129,7 @@ function checkOptions(device: Device, options: TieredStoreOptions): PoolSize[] {
   for (const length of lengths) {
     checkInteger(action, "length of a sequence", { value: length, min: 0, max: shape.capacity });
   }
-  if (granularity === "query_head" || shape.keyFormat === "f32") {
+  if (granularity === "query_head" || shape.keyFormat === "f32" || shape.valueFormat === "f32") {
     throw new RangeError(
       granularity === "query_head"
         ? `Cannot ${action}: granularity must be kv_head, kv_match or layer: current value is query_head, a simulation for stores that hold every token`

@@ -41,7 +41,7 @@ export class RealDrop implements Disposable {
       capacity: tokens.length,
       accumulate: true,
       masked: true,
-      exactKeys: true,
+      isExact: true,
     });
     session.setVisible(() => true);
     const first = tokens.slice(0, firstTokens);

@@ -30,8 +30,8 @@ export interface SessionOptions {
   readonly accumulate?: boolean;
   /** Whether each head sees only what `setVisible` names. */
   readonly masked?: boolean;
-  /** Whether keys are cached in 32 bits, for attention that is close to the original's; in 16 if left out. */
-  readonly exactKeys?: boolean;
+  /** Whether keys and values are cached in 32 bits, so that attention is the original's; in 16 if left out. */
+  readonly isExact?: boolean;
 }
 
 /** What one prefill should yield. */
@@ -88,12 +88,12 @@ export class Session implements Disposable {
     this.#chunk = Math.min(options.chunk ?? 128, capacity);
     this.#lengths = new Array<number>(sequences).fill(0);
     const table = rotationTable(config, capacity);
-    const keyFormat = options.exactKeys ? "f32" : "f16";
+    const format = options.isExact ? "f32" : "f16";
     this.#state = {
       device,
       config,
       weights: model.weights,
-      cache: stack.use(createFullCache(device, { ...config, capacity, sequences, keyFormat })),
+      cache: stack.use(createFullCache(device, { ...config, capacity, sequences, keyFormat: format, valueFormat: format })),
       workspace: stack.use(createWorkspace(device, config, {
         rows: Math.max(this.#chunk, sequences),
         logitRows: Math.max(LOGIT_ROWS, sequences),

@@ -75,7 +75,7 @@ export async function traceAttention(
   using session = new Session(model, {
     capacity: tokens.length,
     accumulate,
-    exactKeys: true,
+    isExact: true,
   });
   const checkpoints: Float32Array[] = [];
   const parts = partsOf(tokens.length, accumulate ? options.checkpoints ?? [] : []);

@@ -11,8 +11,8 @@ import { checkInteger } from "../core/check.ts";
 import type { BufferWindow, DeviceBuffer } from "../gpu/device.ts";
 
 /**
- * How a cache stores keys. Keys of some models are so large that rounding them to halves moves scores by a tenth; where
- * attention itself is the result they stay as they are.
+ * How a cache stores keys or values. Keys of some models are so large that rounding them to halves moves scores by a
+ * tenth; where attention itself is the result, keys and values stay as they are.
  */
 export type KeyFormat = "f16" | "f32";
 
@@ -34,8 +34,10 @@ export interface AttentionShape {
   readonly kvHeads: number;
   /** Elements of a head; a multiple of 8. */
   readonly headDim: number;
-  /** How keys are stored; `f16` if left out. Values are always halves. */
+  /** How keys are stored; `f16` if left out. */
   readonly keyFormat?: KeyFormat;
+  /** How values are stored; `f16` if left out. */
+  readonly valueFormat?: KeyFormat;
   /** Whether `visible` is looked at; false if left out. */
   readonly isMasked?: boolean;
   /** Factor before the softmax; `1 / sqrt(headDim)` if left out. */
@@ -179,9 +181,9 @@ export function unpackHalves(words: Uint32Array): Float16Array {
 }
 
 /**
- * Views stored keys as numbers.
+ * Views stored keys or values as numbers.
  *
- * @param words Contents of the buffer of keys.
+ * @param words Contents of the buffer.
  * @param format How they are stored; `f16` if left out.
  * @returns The elements.
  */

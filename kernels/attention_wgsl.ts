@@ -48,11 +48,15 @@ export function variantName(
     readonly headDim: number;
     readonly handOut: HandOut;
     readonly keyFormat?: KeyFormat | undefined;
+    readonly valueFormat?: KeyFormat | undefined;
   },
 ): string {
-  const { headDim, handOut, keyFormat } = options;
+  const { headDim, handOut, keyFormat, valueFormat } = options;
   const keys = keyFormat === "f32" ? "_f32_keys" : "";
-  return `${stem}${keys}${handOut.isSubgroup ? `_subgroup${handOut.lanes}` : ""}_${headDim}`;
+  const values = valueFormat === "f32" ? "_f32_values" : "";
+  return `${stem}${keys}${values}${
+    handOut.isSubgroup ? `_subgroup${handOut.lanes}` : ""
+  }_${headDim}`;
 }
 
 /** Repeats a line of WGSL. */
@@ -100,7 +104,8 @@ export function bindingsText(
   }).join("");
 }
 
-const EXACT_KEYS_NOTE = "bits of f32[sequences, kv_heads, capacity, head size], after RoPE";
+const EXACT_VALUES_NOTE = "bits of f32[sequences, kv_heads, capacity, head size]";
+const EXACT_KEYS_NOTE = `${EXACT_VALUES_NOTE}, after RoPE`;
 
 /** What the buffers hold, for the headers of generated kernels. */
 const BUFFER_NOTES: Readonly<Record<string, string>> = {
@@ -126,6 +131,8 @@ export interface HeaderOptions {
   readonly notes: Readonly<Record<string, string>>;
   /** How keys are stored; `f16` if left out. */
   readonly keyFormat?: KeyFormat | undefined;
+  /** How values are stored; `f16` if left out. */
+  readonly valueFormat?: KeyFormat | undefined;
   /** File of the twin. */
   readonly twin: string;
 }
@@ -139,6 +146,7 @@ export interface HeaderOptions {
 export function headerText(options: HeaderOptions): string {
   const notes: Record<string, string> = { ...BUFFER_NOTES, ...options.notes };
   if (options.keyFormat === "f32") notes.keys = EXACT_KEYS_NOTE;
+  if (options.valueFormat === "f32") notes.values = EXACT_VALUES_NOTE;
   const buffers = (use: string, label: string) =>
     Object.entries(options.bindings).filter(([, binding]) => binding.startsWith(use))
       .map(([name], index) => `// ${index === 0 ? label : "      "}  ${name}: ${notes[name]}\n`)

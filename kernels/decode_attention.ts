@@ -23,7 +23,7 @@ import {
   type KeyFormat,
   rowPlace,
   rowScores,
-  unpackHalves,
+  unpackKeys,
 } from "./attention_input.ts";
 import { handOut, variantName } from "./attention_wgsl.ts";
 import { decodeAttentionMerge } from "./decode_attention_merge.ts";
@@ -78,6 +78,8 @@ export interface DecodeVariant {
   readonly subgroupSize: number;
   /** How keys are stored; `f16` if left out. */
   readonly keyFormat?: KeyFormat | undefined;
+  /** How values are stored; `f16` if left out. */
+  readonly valueFormat?: KeyFormat | undefined;
 }
 
 /**
@@ -88,10 +90,10 @@ export interface DecodeVariant {
  * @throws {RangeError} If there is no variant for the head size.
  */
 export function decodeAttention(variant: DecodeVariant): Kernel<DecodeAttentionContract> {
-  const { headDim, subgroupSize, keyFormat } = variant;
+  const { headDim, subgroupSize, keyFormat, valueFormat } = variant;
   checkHeadDim(headDim);
   const lanes = handOut(subgroupSize);
-  const name = variantName("decode_attention", { headDim, handOut: lanes, keyFormat });
+  const name = variantName("decode_attention", { headDim, handOut: lanes, keyFormat, valueFormat });
   const tile = decodeTile(headDim, lanes.isSubgroup);
   const contract: DecodeAttentionContract = {
     name,
@@ -100,6 +102,7 @@ export function decodeAttention(variant: DecodeVariant): Kernel<DecodeAttentionC
       headDim,
       handOut: lanes,
       keyFormat,
+      valueFormat,
       ...tile,
       bindings: DECODE_ATTENTION_BINDINGS,
       params: DECODE_ATTENTION_PARAMS,
@@ -113,15 +116,12 @@ export function decodeAttention(variant: DecodeVariant): Kernel<DecodeAttentionC
   const tileRows = lanes.lanes * tile.laneRows;
   return defineKernel(
     contract,
-    (run) =>
-      decodeAttentionReference(run, { headDim, keyFormat, tileRows, tileKeys: tile.tileKeys }),
+    (run) => decodeAttentionReference(run, { ...variant, tileRows, tileKeys: tile.tileKeys }),
   );
 }
 
 /** Sizes that decide which keys belong to a split. */
-interface SplitSizes {
-  readonly headDim: number;
-  readonly keyFormat: KeyFormat | undefined;
+interface SplitSizes extends Pick<DecodeVariant, "headDim" | "keyFormat" | "valueFormat"> {
   readonly tileRows: number;
   readonly tileKeys: number;
 }
@@ -132,7 +132,7 @@ function decodeAttentionReference(
 ): void {
   const { buffers, params } = run;
   const { headDim, keyFormat } = sizes;
-  const values = unpackHalves(buffers.values);
+  const values = unpackKeys(buffers.values, sizes.valueFormat);
   for (let row = 0; row < params.rows; row++) {
     const { sequence } = rowPlace(run, row);
     for (let head = 0; head < params.query_heads; head++) {

@@ -20,7 +20,7 @@ import {
   logSumExp,
   rowPlace,
   rowScores,
-  unpackHalves,
+  unpackKeys,
 } from "./attention_input.ts";
 import { type HandOut, handOut, tileBytes, variantName } from "./attention_wgsl.ts";
 import { flashText } from "./flash_attention_wgsl.ts";
@@ -94,6 +94,8 @@ export interface FlashVariant {
   readonly rows: number;
   /** How keys are stored; `f16` if left out. */
   readonly keyFormat?: KeyFormat | undefined;
+  /** How values are stored; `f16` if left out. */
+  readonly valueFormat?: KeyFormat | undefined;
 }
 
 /**
@@ -104,12 +106,12 @@ export interface FlashVariant {
  * @throws {RangeError} If there is no variant for the head size.
  */
 export function flashAttention(variant: FlashVariant): Kernel<FlashAttentionContract> {
-  const { headDim, subgroupSize, rows, keyFormat } = variant;
+  const { headDim, subgroupSize, rows, keyFormat, valueFormat } = variant;
   checkHeadDim(headDim);
   const lanes = handOut(subgroupSize);
   const tile = flashTile(headDim, { lanes, rows });
   const stem = tile.laneRows > 1 ? "flash_attention_rows" : "flash_attention";
-  const name = variantName(stem, { headDim, handOut: lanes, keyFormat });
+  const name = variantName(stem, { headDim, handOut: lanes, keyFormat, valueFormat });
   const contract: FlashAttentionContract = {
     name,
     wgsl: flashText({
@@ -117,6 +119,7 @@ export function flashAttention(variant: FlashVariant): Kernel<FlashAttentionCont
       headDim,
       handOut: lanes,
       keyFormat,
+      valueFormat,
       ...tile,
       bindings: FLASH_ATTENTION_BINDINGS,
       params: ATTENTION_PARAMS,
@@ -127,7 +130,7 @@ export function flashAttention(variant: FlashVariant): Kernel<FlashAttentionCont
     params: ATTENTION_PARAMS,
     ...keyValueMemory({ headDim, tileKeys: tile.tileKeys, lanes }),
   };
-  return defineKernel(contract, (run) => flashAttentionReference(run, { headDim, keyFormat }));
+  return defineKernel(contract, (run) => flashAttentionReference(run, variant));
 }
 
 /**
@@ -148,11 +151,11 @@ export function keyValueMemory(
 
 function flashAttentionReference(
   run: KernelRun<FlashAttentionContract>,
-  variant: Pick<FlashVariant, "headDim" | "keyFormat">,
+  variant: Pick<FlashVariant, "headDim" | "keyFormat" | "valueFormat">,
 ): void {
   const { buffers, params } = run;
   const { headDim } = variant;
-  const values = unpackHalves(buffers.values);
+  const values = unpackKeys(buffers.values, variant.valueFormat);
   for (let row = 0; row < params.rows; row++) {
     const { sequence } = rowPlace(run, row);
     for (let head = 0; head < params.query_heads; head++) {
@@ -212,8 +215,8 @@ export function flashVariant(
   shape: AttentionShape,
 ): FlashVariant {
   const rows = shape.rowsPerSequence * shape.queryHeads / shape.kvHeads;
-  const { headDim, keyFormat } = shape;
-  return { headDim, subgroupSize: info.subgroupSize, rows, keyFormat };
+  const { headDim, keyFormat, valueFormat } = shape;
+  return { headDim, subgroupSize: info.subgroupSize, rows, keyFormat, valueFormat };
 }
 
 /**
@@ -240,5 +243,13 @@ export function flashAttentionSamples(): Kernel<FlashAttentionContract>[] {
     flashAttention({ headDim: 64, subgroupSize: 0, rows: 7 }),
     flashAttention({ headDim: 64, subgroupSize: 8, rows: 896, keyFormat: "f32" }),
     flashAttention({ headDim: 64, subgroupSize: 0, rows: 7, keyFormat: "f32" }),
+    flashAttention({ headDim: 64, subgroupSize: 0, rows: 7, valueFormat: "f32" }),
+    flashAttention({
+      headDim: 64,
+      subgroupSize: 8,
+      rows: 896,
+      keyFormat: "f32",
+      valueFormat: "f32",
+    }),
   ];
 }

@@ -34,6 +34,8 @@ export interface FlashOptions {
   readonly handOut: HandOut;
   /** How keys are stored; `f16` if left out. */
   readonly keyFormat?: KeyFormat | undefined;
+  /** How values are stored; `f16` if left out. */
+  readonly valueFormat?: KeyFormat | undefined;
   /** Query rows of each lane. */
   readonly laneRows: number;
   /** Keys between two rescalings of the output; a power of two up to 32. */
@@ -103,11 +105,12 @@ ${repeat(options.laneRows, (row) => resultText(options, row))}
 }
 
 function flashHeader(options: FlashOptions): string {
-  const { name, bindings, isSplit, keyFormat } = options;
+  const { name, bindings, isSplit, keyFormat, valueFormat } = options;
   return headerText({
     name,
     bindings,
     keyFormat,
+    valueFormat,
     summary: isSplit
       ? "attention of each row to a part of the keys it may see"
       : "attention of each row to the keys up to its own position",
@@ -134,15 +137,16 @@ function tilesOf(options: FlashOptions): [TileVectors, TileVectors] {
     isHalves: true,
     load: (key, part) => `${buffer}[${row(key)} * (FOURS / 2u) + ${part}]`,
   });
-  const exactKeys: TileVectors = {
-    name: "key",
+  const whole = (name: string, buffer: string): TileVectors => ({
+    name,
     count,
     pieces: headDim / 4,
     isHalves: false,
-    load: (key, part) => `bitcast<vec4f>(keys[${row(key)} * FOURS + ${part}])`,
-  };
-  const keys = options.keyFormat === "f32" ? exactKeys : halves("key", "keys");
-  return [keys, halves("value", "values")];
+    load: (key, part) => `bitcast<vec4f>(${buffer}[${row(key)} * FOURS + ${part}])`,
+  });
+  const vectors = (format: KeyFormat | undefined) => format === "f32" ? whole : halves;
+  const { keyFormat, valueFormat } = options;
+  return [vectors(keyFormat)("key", "keys"), vectors(valueFormat)("value", "values")];
 }
 
 function placeText(options: FlashOptions): string {

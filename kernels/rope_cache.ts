@@ -8,7 +8,7 @@
 import { checkInteger } from "../core/check.ts";
 import { type BufferWindow, type Command, type DeviceBuffer, dispatch } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
-import { type KeyFormat, rowPlace, unpackHalves, unpackKeys } from "./attention_input.ts";
+import { type KeyFormat, rowPlace, unpackKeys } from "./attention_input.ts";
 import wgsl from "./rope_cache.wgsl" with { type: "text" };
 
 const WORKGROUP_SIZE = 64;
@@ -28,7 +28,7 @@ export const ROPE_CACHE_CONTRACT = {
     keys: "write u32",
     values: "write u32",
   },
-  constants: { WORKGROUP_SIZE, HEAD_DIM: 64, HAS_F32_KEYS: 0 },
+  constants: { WORKGROUP_SIZE, HEAD_DIM: 64, HAS_F32_KEYS: 0, HAS_F32_VALUES: 0 },
   params: {
     rows: "u32",
     rows_per_sequence: "u32",
@@ -51,10 +51,11 @@ export const ropeCache: Kernel<typeof ROPE_CACHE_CONTRACT> = defineKernel(
 );
 
 function rotateAndStore(run: KernelRun<typeof ROPE_CACHE_CONTRACT>): void {
-  const { buffers, constants: { HEAD_DIM: headDim, HAS_F32_KEYS }, params } = run;
+  const { buffers, constants, params } = run;
   const { query_heads, kv_heads, capacity, write_capacity, write_slot } = params;
-  const keys = unpackKeys(buffers.keys, HAS_F32_KEYS === 1 ? "f32" : "f16");
-  const values = unpackHalves(buffers.values);
+  const { HEAD_DIM: headDim } = constants;
+  const keys = unpackKeys(buffers.keys, constants.HAS_F32_KEYS === 1 ? "f32" : "f16");
+  const values = unpackKeys(buffers.values, constants.HAS_F32_VALUES === 1 ? "f32" : "f16");
   for (let row = 0; row < params.rows; row++) {
     const { sequence, position } = rowPlace({ buffers, params }, row);
     if (position >= capacity) continue;
@@ -126,6 +127,8 @@ export interface RopeCacheShape {
   readonly headDim: number;
   /** How keys are stored; `f16` if left out. */
   readonly keyFormat?: KeyFormat;
+  /** How values are stored; `f16` if left out. */
+  readonly valueFormat?: KeyFormat;
   /** Added to the mean square of a head; needed with norm weights. */
   readonly epsilon?: number;
   /** One place for the only new token of each sequence; that of its position if left out. */
@@ -194,7 +197,11 @@ export function ropeCacheCommand(buffers: RopeCacheBuffers, shape: RopeCacheShap
       keys,
       values,
     },
-    constants: { HEAD_DIM: headDim, HAS_F32_KEYS: shape.keyFormat === "f32" ? 1 : 0 },
+    constants: {
+      HEAD_DIM: headDim,
+      HAS_F32_KEYS: shape.keyFormat === "f32" ? 1 : 0,
+      HAS_F32_VALUES: shape.valueFormat === "f32" ? 1 : 0,
+    },
     params: {
       rows: sequences * rowsPerSequence,
       rows_per_sequence: rowsPerSequence,

@@ -8,12 +8,13 @@
 // writes  qkv       f32[rows, stride]: query, key and value heads; queries are rotated in place
 //         keys      f16x2[sequences, kv_heads, write_capacity, HEAD_DIM / 2], after rotation; the bits of
 //                   f32[sequences, kv_heads, write_capacity, HEAD_DIM] if HAS_F32_KEYS is 1
-//         values    f16x2[sequences, kv_heads, write_capacity, HEAD_DIM / 2]
+//         values    f16x2[sequences, kv_heads, write_capacity, HEAD_DIM / 2]; f32 if HAS_F32_VALUES is 1
 // twin    rope_cache.ts
 
 override WORKGROUP_SIZE: u32 = 64;  // threads; at least HEAD_DIM / 4
 override HEAD_DIM: u32 = 64;        // elements; a multiple of 4
 override HAS_F32_KEYS: u32 = 0;     // whether keys are stored as they are
+override HAS_F32_VALUES: u32 = 0;   // whether values are stored as they are
 
 const NOT_FIXED: u32 = 4294967295u;
 
@@ -92,7 +93,13 @@ fn rope_cache(
       let own_slot = select(params.write_slot, position, params.write_slot == NOT_FIXED);
       let slot = (sequence * params.kv_heads + kv_head) * params.write_capacity + own_slot;
       let word = slot * head_pairs + pair;
-      if (is_value) {
+      if (is_value && HAS_F32_VALUES == 1u) {
+        let bits = bitcast<vec4u>(x);
+        values[2u * word] = bits.x;
+        values[2u * word + 1u] = bits.y;
+        values[2u * (word + head_lanes)] = bits.z;
+        values[2u * (word + head_lanes) + 1u] = bits.w;
+      } else if (is_value) {
         values[word] = pack2x16float(x.xy);
         values[word + head_lanes] = pack2x16float(x.zw);
       } else if (HAS_F32_KEYS == 1u) {

@@ -288,6 +288,7 @@ export function attentionShape(state: ForwardState, step: StepShape): AttentionS
     kvHeads: config.kvHeads,
     headDim: config.headDim,
     ...(cache.shape.keyFormat && { keyFormat: cache.shape.keyFormat }),
+    ...(cache.shape.valueFormat && { valueFormat: cache.shape.valueFormat }),
     isMasked: taps.visible !== undefined,
     scale: attentionScale(config),
   };

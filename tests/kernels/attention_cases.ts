@@ -37,6 +37,8 @@ export interface AttentionCase {
   readonly isMasked?: boolean;
   /** How keys are stored; `f16` if left out. */
   readonly keyFormat?: KeyFormat;
+  /** How values are stored; `f16` if left out. */
+  readonly valueFormat?: KeyFormat;
 }
 
 /** Shapes that every attention kernel is tested with: 1, primes, around a workgroup, real models. */
@@ -52,6 +54,16 @@ export const ATTENTION_CASES: readonly AttentionCase[] = [
   { queryHeads: 32, kvHeads: 8, headDim: 128, rowsPerSequence: 1, cached: [300], isMasked: true },
   { queryHeads: 14, kvHeads: 2, headDim: 64, rowsPerSequence: 33, cached: [9], keyFormat: "f32" },
   { queryHeads: 3, kvHeads: 1, headDim: 24, rowsPerSequence: 1, cached: [70, 2], keyFormat: "f32" },
+  { queryHeads: 4, kvHeads: 1, headDim: 64, rowsPerSequence: 1, cached: [33], valueFormat: "f32" },
+  {
+    queryHeads: 14,
+    kvHeads: 2,
+    headDim: 64,
+    rowsPerSequence: 33,
+    cached: [9, 40],
+    keyFormat: "f32",
+    valueFormat: "f32",
+  },
 ];
 
 /** Arrays of a case. */
@@ -82,6 +94,7 @@ export function shapeOf(sizes: AttentionCase): AttentionShape {
     outputStride: queryHeads * headDim + 32,
     isMasked: sizes.isMasked ?? false,
     ...(sizes.keyFormat && { keyFormat: sizes.keyFormat }),
+    ...(sizes.valueFormat && { valueFormat: sizes.valueFormat }),
   };
 }
 
@@ -100,6 +113,12 @@ export function attentionArrays(sizes: AttentionCase, seed = 1): AttentionArrays
     packFloat16(Float32Array.from({ length }, () => Math.round(128 * random() - 64) / 64));
   const sequences = firstSequence + cached.length;
   const cacheLength = sequences * sizes.kvHeads * shape.capacity * sizes.headDim;
+  const stored = (format: KeyFormat | undefined) =>
+    format === "f32"
+      ? new Uint32Array(
+        Float32Array.from({ length: cacheLength }, () => 2 * random() - 1).buffer,
+      )
+      : halves(cacheLength);
   const rows = cached.length * rowsPerSequence;
   const words = Math.ceil(shape.capacity / 32);
   const visible = Uint32Array.from({ length: queryHeads * words }, () => random() * 2 ** 32);
@@ -113,12 +132,8 @@ export function attentionArrays(sizes: AttentionCase, seed = 1): AttentionArrays
   return {
     state: Uint32Array.of(firstSequence, ...new Array(firstSequence).fill(0), ...cached),
     qkv: Float32Array.from({ length: rows * shape.stride }, () => 4 * random() - 2),
-    keys: sizes.keyFormat === "f32"
-      ? new Uint32Array(
-        Float32Array.from({ length: cacheLength }, () => 2 * random() - 1).buffer,
-      )
-      : halves(cacheLength),
-    values: halves(cacheLength),
+    keys: stored(sizes.keyFormat),
+    values: stored(sizes.valueFormat),
     visible,
   };
 }

@@ -25,7 +25,7 @@ interface Case {
   readonly cached: readonly number[];
   readonly firstSequence?: number;
   readonly hasNorm?: boolean;
-  readonly hasF32Keys?: boolean;
+  readonly isExact?: boolean;
   readonly write?: WritePlace;
 }
 
@@ -37,7 +37,7 @@ const cases: Case[] = [
   { queryHeads: 12, kvHeads: 2, headDim: 128, rowsPerSequence: 1, cached: [31] },
   { queryHeads: 16, kvHeads: 8, headDim: 128, rowsPerSequence: 3, cached: [2], hasNorm: true },
   { queryHeads: 3, kvHeads: 1, headDim: 24, rowsPerSequence: 5, cached: [1, 9], hasNorm: true },
-  { queryHeads: 4, kvHeads: 2, headDim: 24, rowsPerSequence: 3, cached: [6, 0], hasF32Keys: true },
+  { queryHeads: 4, kvHeads: 2, headDim: 24, rowsPerSequence: 3, cached: [6, 0], isExact: true },
   {
     queryHeads: 14,
     kvHeads: 2,
@@ -76,10 +76,14 @@ function ropeRun(sizes: Case): RopeRun {
       q_norm: Float32Array.from({ length: headDim }, uniform),
       k_norm: Float32Array.from({ length: headDim }, uniform),
       qkv: Float32Array.from({ length: rows * stride }, uniform),
-      keys: new Uint32Array(sizes.hasF32Keys ? 2 * words : words).fill(0x7bff7bff),
-      values: new Uint32Array(words).fill(0x7bff7bff),
+      keys: new Uint32Array(sizes.isExact ? 2 * words : words).fill(0x7bff7bff),
+      values: new Uint32Array(sizes.isExact ? 2 * words : words).fill(0x7bff7bff),
     },
-    constants: { HEAD_DIM: headDim, HAS_F32_KEYS: sizes.hasF32Keys ? 1 : 0 },
+    constants: {
+      HEAD_DIM: headDim,
+      HAS_F32_KEYS: sizes.isExact ? 1 : 0,
+      HAS_F32_VALUES: sizes.isExact ? 1 : 0,
+    },
     params: {
       rows,
       rows_per_sequence: rowsPerSequence,
@@ -119,11 +123,13 @@ for (const sizes of cases) {
       const actual = await runKernel(ropeCache, run);
       const expected = await runReference(ropeCache, run);
       assertClose(actual.qkv, expected.qkv, { terms: sizes.headDim + 4, magnitude: 2 });
-      if (sizes.hasF32Keys) {
-        const [keys, twinKeys] = [actual, expected].map((arrays) => floatsOf(arrays.keys));
-        assertClose(keys!, twinKeys!, { terms: sizes.headDim + 4, magnitude: 2 });
-      } else assertHalvesClose(actual.keys, expected.keys);
-      assertHalvesClose(actual.values, expected.values);
+      for (const name of ["keys", "values"] as const) {
+        if (!sizes.isExact) assertHalvesClose(actual[name], expected[name]);
+        else {
+          const allowance = { terms: sizes.headDim + 4, magnitude: 2 };
+          assertClose(floatsOf(actual[name]), floatsOf(expected[name]), allowance);
+        }
+      }
     },
   });
 }
