@@ -59,7 +59,7 @@ const SIZES: Readonly<Record<Scale, PolicySizes>> = {
 };
 
 /** Items of each task of the embedded pair's world. */
-const EMBEDDED_ITEMS: Readonly<Record<Scale, number>> = { smoke: 4, small: 25, paper: 100 };
+const EMBEDDED_ITEMS: Readonly<Record<Scale, number>> = { smoke: 3, small: 25, paper: 100 };
 
 /** Texts at the start of each dataset that results are reported on, at any scale; choices are made on later ones. */
 const REPORTED_TEXTS = 100;
