@@ -73,25 +73,26 @@ export interface SelectedAttentionContract extends KernelContract {
 /**
  * Makes a variant of the kernel.
  *
- * @param variant Head size, subgroup size, storage of keys.
+ * @param variant Head size, subgroup size, storage of keys and values.
  * @returns The kernel.
  * @throws {RangeError} If there is no variant for the head size.
  */
 export function selectedAttention(
   variant: Omit<FlashVariant, "rows">,
 ): Kernel<SelectedAttentionContract> {
-  const { headDim, subgroupSize, keyFormat } = variant;
+  const { headDim, subgroupSize, keyFormat, valueFormat } = variant;
   checkHeadDim(headDim);
   const lanes = handOut(subgroupSize);
   const { keys, tileKeys } = flashTile(headDim, { lanes, rows: 1 });
-  const name = variantName("selected_attention", { headDim, handOut: lanes, keyFormat });
+  const formats = { keyFormat, valueFormat };
+  const name = variantName("selected_attention", { headDim, handOut: lanes, ...formats });
   const contract: SelectedAttentionContract = {
     name,
     wgsl: selectedText({
       name,
       headDim,
       handOut: lanes,
-      keyFormat,
+      ...formats,
       keys,
       tileKeys,
       bindings: SELECTED_ATTENTION_BINDINGS,
@@ -104,7 +105,7 @@ export function selectedAttention(
   };
   return defineKernel(
     contract,
-    (run) => selectedAttentionReference(run, { headDim, keyFormat }),
+    (run) => selectedAttentionReference(run, { headDim, ...formats }),
   );
 }
 
@@ -138,7 +139,7 @@ export interface SelectedAttentionBuffers {
   readonly qkv: DeviceBuffer | BufferWindow;
   /** Head vectors, packed halves [_, headDim / 2], or the bits of as many f32 as there are halves. */
   readonly keys: DeviceBuffer | BufferWindow;
-  /** Head vectors, packed halves [_, headDim / 2]. */
+  /** Head vectors, as `keys`. */
   readonly values: DeviceBuffer | BufferWindow;
   /** Tokens of each selection, u32 [sequences, units, listWords]; see `selection_list.ts`. */
   readonly lists: DeviceBuffer | BufferWindow;
@@ -248,5 +249,6 @@ export function selectedAttentionSamples(): Kernel<SelectedAttentionContract>[] 
     selectedAttention({ headDim: 64, subgroupSize: 8 }),
     selectedAttention({ headDim: 128, subgroupSize: 0 }),
     selectedAttention({ headDim: 24, subgroupSize: 8, keyFormat: "f32" }),
+    selectedAttention({ headDim: 64, subgroupSize: 0, valueFormat: "f32" }),
   ];
 }

@@ -5,24 +5,23 @@
  */
 
 import type { KernelRun } from "../gpu/kernel.ts";
-import {
-  type KeyFormat,
-  logSumExp,
-  rowPlace,
-  unpackHalves,
-  unpackKeys,
-} from "./attention_input.ts";
+import { type KeyFormat, logSumExp, rowPlace, unpackKeys } from "./attention_input.ts";
 import { combineMarginal, MARGINAL_MODES } from "./marginal.ts";
 import type { SelectedAttentionContract } from "./selected_attention.ts";
 import { readList, type SelectionEntries } from "./selection_list.ts";
 
-/** Sizes that the contract does not state. */
-interface Variant {
+/** What the contract does not state. */
+export interface SelectedVariant {
+  /** Elements of a head. */
   readonly headDim: number;
+  /** How keys are stored; `f16` if left out. */
   readonly keyFormat?: KeyFormat | undefined;
+  /** How values are stored; `f16` if left out. */
+  readonly valueFormat?: KeyFormat | undefined;
 }
 
-type Run = KernelRun<SelectedAttentionContract>;
+/** Arrays and parameters of one run. */
+export type SelectedRun = KernelRun<SelectedAttentionContract>;
 
 /** One query row of one head and the tokens it attends to. */
 interface Place extends SelectionEntries {
@@ -42,7 +41,7 @@ interface Place extends SelectionEntries {
  * @param run Arrays and parameters.
  * @param variant Head size and storage of keys.
  */
-export function selectedAttentionReference(run: Run, variant: Variant): void {
+export function selectedAttentionReference(run: SelectedRun, variant: SelectedVariant): void {
   const { buffers, params } = run;
   const { rows, query_heads, output_stride } = params;
   for (let row = 0; row < rows; row++) {
@@ -56,7 +55,7 @@ export function selectedAttentionReference(run: Run, variant: Variant): void {
 }
 
 /** Undefined for a broken list. */
-function placeOf(run: Run, row: number, head: number): Place | undefined {
+function placeOf(run: SelectedRun, row: number, head: number): Place | undefined {
   const { buffers, params } = run;
   const { query_heads, kv_heads, units_per_layer, list_words, capacity } = params;
   const { sequence, position } = rowPlace(run, row);
@@ -77,7 +76,7 @@ function placeOf(run: Run, row: number, head: number): Place | undefined {
   };
 }
 
-function attend(run: Run, place: Place, variant: Variant): Float64Array {
+function attend(run: SelectedRun, place: Place, variant: SelectedVariant): Float64Array {
   const { buffers, params } = run;
   const { position, helper } = place;
   const mode = MARGINAL_MODES[params.combine]!;
@@ -94,7 +93,7 @@ function attend(run: Run, place: Place, variant: Variant): Float64Array {
   const sinks = mode === "joint_nosink" ? place.keptSinks : 0;
   const sumRows = (rows: Uint32Array, factors: Float64Array) => {
     const sum = new Float64Array(variant.headDim);
-    const values = unpackHalves(buffers.values);
+    const values = unpackKeys(buffers.values, variant.valueFormat);
     rows.forEach((listed, entry) => {
       const start = (place.firstRow + listed) * variant.headDim;
       for (let i = 0; i < sum.length; i++) sum[i]! += factors[entry]! * values[start + i]!;
@@ -115,7 +114,11 @@ function attend(run: Run, place: Place, variant: Variant): Float64Array {
 }
 
 /** Softmax over the kept tokens up to the row's own position. */
-function keptWeights({ buffers, params }: Run, place: Place, variant: Variant): Float64Array {
+function keptWeights(
+  { buffers, params }: SelectedRun,
+  place: Place,
+  variant: SelectedVariant,
+): Float64Array {
   const { headDim } = variant;
   const keys = unpackKeys(buffers.keys, variant.keyFormat);
   const query = buffers.qkv.subarray(place.row * params.stride + place.head * headDim);

@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { KeyFormat } from "./attention_input.ts";
 import {
   bindingsText,
   headerText,
@@ -88,18 +89,20 @@ ${resultText(headDim)}
 `;
 }
 
-function selectedHeader({ name, bindings, keyFormat }: SelectedOptions): string {
+function selectedHeader(options: SelectedOptions): string {
+  const { name, bindings, keyFormat, valueFormat } = options;
+  const vectors = (format?: KeyFormat) =>
+    format === "f32"
+      ? "bits of f32[head vectors, head size]"
+      : "f16x2[head vectors, head size / 2]";
   return headerText({
     name,
     bindings,
-    keyFormat,
     summary: "attention of each row to the listed tokens, marginal ones by a helper's attention",
     grid: "(tiles of rows, the larger of units_per_layer and kv_heads, sequences)",
     notes: {
-      keys: keyFormat === "f32"
-        ? "bits of f32[head vectors, head size], after RoPE"
-        : "f16x2[head vectors, head size / 2], after RoPE",
-      values: "f16x2[head vectors, head size / 2]",
+      keys: `${vectors(keyFormat)}, after RoPE`,
+      values: vectors(valueFormat),
       lists: "u32[sequences, units, list_words], see selection_list.ts",
       helper: "f32[sequences * rows_per_sequence, helper_heads, capacity], attention of the rows",
       output: "f32[rows, output_stride], heads side by side",
@@ -113,18 +116,19 @@ function selectedHeader({ name, bindings, keyFormat }: SelectedOptions): string 
 
 /** Keys or values of a tile of list entries. */
 function listedTile(options: SelectedOptions, name: "key" | "value"): TileVectors {
-  const { handOut: lanes, tileKeys: count, headDim, keyFormat } = options;
+  const { handOut: lanes, tileKeys: count, headDim } = options;
   const row = (token: string) =>
     lanes.isSubgroup
       ? `tile_rows[${token}]`
       : `(first_head_row + lists[first_entry + 2u * min(tile_key + ${token}, entries - 1u) + 1u])`;
-  if (name === "key" && keyFormat === "f32") {
+  const format = name === "key" ? options.keyFormat : options.valueFormat;
+  if (format === "f32") {
     return {
       name,
       count,
       pieces: headDim / 4,
       isHalves: false,
-      load: (token, part) => `bitcast<vec4f>(keys[${row(token)} * FOURS + ${part}])`,
+      load: (token, part) => `bitcast<vec4f>(${name}s[${row(token)} * FOURS + ${part}])`,
     };
   }
   return {

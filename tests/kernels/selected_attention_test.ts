@@ -50,6 +50,7 @@ const CASES: SelectedCase[] = [
   { ...BASE, rowsPerSequence: 5, tokens: [60, 50], combine: 4, hasWeights: true },
   { ...BASE, rowsPerSequence: 3, tokens: [60], unitsPerLayer: 1, keyFormat: "f32" },
   { ...BASE, keptShare: 1, tokens: [129], keyFormat: "f32", hasWeights: true },
+  { ...BASE, tokens: [129], keyFormat: "f32", valueFormat: "f32" },
 ];
 
 async function check(sizes: SelectedCase, subgroupSize: number, seed?: number): Promise<void> {
@@ -188,6 +189,7 @@ function randomCase(): fc.Arbitrary<SelectedCase> {
     hasWeights: fc.boolean(),
     units: fc.constantFrom("layer", "kv", "query"),
     keyFormat: fc.constantFrom<KeyFormat>("f16", "f32"),
+    valueFormat: fc.constantFrom<KeyFormat>("f16", "f32"),
   }).map(({ group, units, ...sizes }) => {
     const queryHeads = group * sizes.kvHeads;
     const unitsPerLayer = units === "layer" ? 1 : units === "kv" ? sizes.kvHeads : queryHeads;

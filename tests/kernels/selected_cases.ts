@@ -42,6 +42,8 @@ export interface SelectedCase {
   readonly hasWeights?: boolean;
   /** How keys are stored. */
   readonly keyFormat?: KeyFormat;
+  /** How values are stored. */
+  readonly valueFormat?: KeyFormat;
 }
 
 /** One run of the kernel. */
@@ -67,6 +69,7 @@ export function selectedShape(sizes: SelectedCase): AttentionShape {
     stride: (queryHeads + 2 * kvHeads) * headDim + 32,
     outputStride: queryHeads * headDim + 32,
     ...(keyFormat && { keyFormat }),
+    ...(sizes.valueFormat && { valueFormat: sizes.valueFormat }),
   };
 }
 
@@ -136,10 +139,8 @@ export function selectedRun(
     buffers: {
       state,
       qkv: uniform(rows * shape.stride).map((value) => 2 * value),
-      keys: sizes.keyFormat === "f32"
-        ? new Uint32Array(keys.buffer as ArrayBuffer)
-        : packFloat16(keys),
-      values: packFloat16(values),
+      keys: stored(keys, sizes.keyFormat),
+      values: stored(values, sizes.valueFormat),
       lists: listsOf(sizes, { state, places, seed, ...selection }),
       helper: helperOf(sizes, random),
       output: unwritten(rows * shape.outputStride),
@@ -149,6 +150,10 @@ export function selectedRun(
     params: selectedAttentionParams(shape, selection),
     grid: selectedAttentionGrid(shape, { unitsPerLayer, subgroupSize }),
   };
+}
+
+function stored(numbers: Float32Array, format?: KeyFormat): Uint32Array {
+  return format === "f32" ? new Uint32Array(numbers.buffer as ArrayBuffer) : packFloat16(numbers);
 }
 
 /** Rows that sum to at most one. */
