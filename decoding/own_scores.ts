@@ -33,6 +33,8 @@ export class OwnScores {
   readonly #rows: Float32Array[][];
 
   /**
+   * Starts with zeros.
+   *
    * @param memory How rows are remembered.
    * @param shape Sizes.
    */

@@ -38,7 +38,11 @@ export class PolicySequence {
   readonly #planner: SelectionPlanner;
   readonly #units: UnitShape;
 
-  /** @param options What it is made for. */
+  /**
+   * Starts with every prompt token kept.
+   *
+   * @param options What it is made for.
+   */
   constructor(options: PolicySequenceOptions) {
     const { policy, config, capacity } = options;
     this.#options = options;

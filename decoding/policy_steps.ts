@@ -77,7 +77,7 @@ export function createPolicyBuffers(device: Device, shape: PolicyShape): PolicyB
 }
 
 /** A model in a policy's step. */
-interface StepModel {
+export interface PolicyStep {
   /** Model and buffers. */
   readonly forward: ForwardState;
   /** Buffers of the policy. */
@@ -97,7 +97,7 @@ interface StepModel {
  * @param large Model whose tokens it reads and whose selections it scores.
  * @returns The recording; its last commands write `saliency`.
  */
-export async function recordSmallStep(step: StepModel, large: ForwardState): Promise<Recording> {
+export async function recordSmallStep(step: PolicyStep, large: ForwardState): Promise<Recording> {
   const { forward, buffers, shape, policy } = step;
   const { device, config, workspace } = forward;
   const rowShape = { sequences: shape.sequences, rowsPerSequence: 1 };
@@ -153,7 +153,7 @@ export async function recordSmallStep(step: StepModel, large: ForwardState): Pro
  * @param step Large model and buffers.
  * @returns The recording.
  */
-export async function recordLargeStep(step: StepModel): Promise<Recording> {
+export async function recordLargeStep(step: PolicyStep): Promise<Recording> {
   const { forward, shape } = step;
   const { device, config } = forward;
   const rowShape = { sequences: shape.sequences, rowsPerSequence: 1 };
@@ -180,7 +180,7 @@ export function decayOf({ score, decay }: ResolvedPolicy): number {
 }
 
 /** Attention of one layer to the listed tokens; an own-attention policy also keeps its softmax. */
-function selectedStep({ forward, buffers, shape, policy }: StepModel, layer: number): Command[] {
+function selectedStep({ forward, buffers, shape, policy }: PolicyStep, layer: number): Command[] {
   const { device, workspace, cache } = forward;
   const rowShape = { sequences: shape.sequences, rowsPerSequence: 1 };
   const hasWeights = shape.weightHeads > 0;

@@ -37,7 +37,11 @@ export class SelectionPlanner {
   #plannedTokens = 0;
   #churn = 0;
 
-  /** @param options What is planned. */
+  /**
+   * Starts with nothing kept.
+   *
+   * @param options What is planned.
+   */
   constructor(options: PlannerOptions) {
     this.#options = options;
     this.#layers = options.units.total / options.units.perLayer;
