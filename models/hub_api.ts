@@ -166,14 +166,18 @@ export async function hubFetch(
   address: string,
   init: RequestInit = {},
 ): Promise<Response> {
-  const { endpoint, token, signal } = settings;
+  const { endpoint, token, signal, silenceMs } = settings;
   const headers = new Headers(init.headers);
   const isHub = new URL(address).origin === new URL(endpoint).origin;
   if (token !== undefined && isHub) headers.set("authorization", `Bearer ${token}`);
+  const lost = new AbortController();
+  const signals = [lost.signal, ...(signal ? [signal] : [])];
   try {
-    return await fetch(address, { ...init, headers, ...(signal && { signal }) });
+    const answer = fetch(address, { ...init, headers, signal: AbortSignal.any(signals) });
+    return await withoutSilence(answer, silenceMs);
   } catch (cause) {
     signal?.throwIfAborted();
+    lost.abort();
     throw new HubConnectionError(
       `Cannot reach ${new URL(address).origin}: it must answer: ${cause}`,
       {
@@ -195,4 +199,23 @@ export function hubRefusal(what: string, status: number): DataError {
     ? "HF_TOKEN must be a token with access to it"
     : "the hub must answer with status 200";
   return new DataError(`Cannot download ${what}: ${requirement}: current status is ${status}`);
+}
+
+/**
+ * Waits for a connection that may have been lost without a word.
+ *
+ * @param answer What is waited for.
+ * @param silenceMs Longest wait in milliseconds.
+ * @returns The answer.
+ * @throws {DOMException} "TimeoutError" if nothing came.
+ */
+export async function withoutSilence<T>(answer: Promise<T>, silenceMs: number): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const error = new DOMException(`nothing came for ${silenceMs / 1000} s`, "TimeoutError");
+  const timer = setTimeout(() => reject(error), silenceMs);
+  try {
+    return await Promise.race([answer, promise]);
+  } finally {
+    clearTimeout(timer);
+  }
 }

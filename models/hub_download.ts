@@ -8,7 +8,13 @@ import { join } from "node:path";
 import { ensureFolder, fileError } from "../core/atomic_file.ts";
 import { DataError } from "../core/check.ts";
 import { sha256 } from "./file_hash.ts";
-import { HubConnectionError, hubFetch, hubRefusal, type RemoteFile } from "./hub_api.ts";
+import {
+  HubConnectionError,
+  hubFetch,
+  hubRefusal,
+  type RemoteFile,
+  withoutSilence,
+} from "./hub_api.ts";
 import { linkBlob, type RepositoryCache, withLock } from "./hub_cache.ts";
 import type { HubSettings } from "./hub_settings.ts";
 import { openRangedFile, statPath } from "./ranged_file.ts";
@@ -106,6 +112,7 @@ async function fetchRest(
   const size = await append(response.body, incomplete, {
     begin: isResumed ? begin : 0,
     onBytes: context.onBytes,
+    silenceMs: context.settings.silenceMs,
   });
   if (remote.byteLength !== undefined && size < remote.byteLength) {
     throw new InterruptedError(shortMessage(remote, size));
@@ -115,8 +122,11 @@ async function fetchRest(
 async function append(
   body: ReadableStream<Uint8Array>,
   path: string,
-  { begin, onBytes }: Pick<DownloadContext, "onBytes"> & { readonly begin: number },
+  options: Pick<DownloadContext, "onBytes"> & Pick<HubSettings, "silenceMs"> & {
+    readonly begin: number;
+  },
 ): Promise<number> {
+  const { begin, onBytes, silenceMs } = options;
   using file = await Deno.open(path, { create: true, write: true }).catch((cause) => {
     throw fileError("write", path, cause);
   });
@@ -126,7 +136,7 @@ async function append(
   const reader = body.getReader();
   try {
     while (true) {
-      const { value, done } = await reader.read().catch((cause) => {
+      const { value, done } = await withoutSilence(reader.read(), silenceMs).catch((cause) => {
         throw new InterruptedError(`Cannot download ${path}: the connection must last: ${cause}`);
       });
       if (done) break;

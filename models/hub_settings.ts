@@ -29,6 +29,8 @@ export interface DownloadOptions {
   readonly isOffline?: boolean;
   /** Called whenever bytes have come. */
   readonly onProgress?: (progress: DownloadProgress) => void;
+  /** Longest silence of the hub in milliseconds; else `HF_HUB_DOWNLOAD_TIMEOUT` seconds, else 10. */
+  readonly silenceMs?: number;
   /** Stops the download; what has come stays for the next attempt. */
   readonly signal?: AbortSignal;
 }
@@ -43,6 +45,8 @@ export interface HubSettings {
   readonly token?: string;
   /** Whether requests are forbidden. */
   readonly isOffline: boolean;
+  /** Silence in milliseconds after which a connection counts as lost. */
+  readonly silenceMs: number;
   /** Stops requests. */
   readonly signal?: AbortSignal;
 }
@@ -67,6 +71,7 @@ export async function hubSettings(options: DownloadOptions): Promise<HubSettings
     ...(token !== undefined && { token }),
     isOffline: options.isOffline ??
       TRUE_VALUES.includes((variable("HF_HUB_OFFLINE") ?? "").toUpperCase()),
+    silenceMs: options.silenceMs ?? 1000 * seconds("HF_HUB_DOWNLOAD_TIMEOUT", 10),
     ...(options.signal !== undefined && { signal: options.signal }),
   };
 }
@@ -74,6 +79,12 @@ export async function hubSettings(options: DownloadOptions): Promise<HubSettings
 function variable(name: string): string | undefined {
   const value = Deno.env.get(name)?.trim();
   return value === "" ? undefined : value;
+}
+
+/** A positive number of seconds; anything else counts as not set, as in Python's client. */
+function seconds(name: string, otherwise: number): number {
+  const value = Number(variable(name) ?? NaN);
+  return value > 0 && Number.isFinite(value) ? value : otherwise;
 }
 
 function fromHome(path: string): string {

@@ -5,6 +5,7 @@
  */
 
 import assert from "node:assert/strict";
+import { downloadFile } from "../../models/hub_download.ts";
 import { fetchModel } from "../../models/hub.ts";
 import { hubFetch } from "../../models/hub_api.ts";
 import { isOffline, list, model, single, withHub } from "../support/tiny_hub.ts";
@@ -115,7 +116,7 @@ Deno.test("fetchModel() checks files that lie on the hub itself", async () => {
   await withHub({ "org/tiny": single }, async ({ endpoint, faults }, cacheFolder) => {
     faults.hasOwnStorage = true;
     faults.hasWrongHash = true;
-    const options = { endpoint, cacheFolder, isOffline };
+    const options = { endpoint, cacheFolder, isOffline, silenceMs: 10_000 };
     await assert.rejects(fetchModel("hf:org/tiny", options), /SHA-256 must be/);
     faults.hasWrongHash = false;
     await fetchModel("hf:org/tiny", options);
@@ -124,7 +125,13 @@ Deno.test("fetchModel() checks files that lie on the hub itself", async () => {
 
 Deno.test("hubFetch() keeps the token from other servers", async () => {
   await withHub({ "org/tiny": single }, async ({ endpoint }, cacheFolder) => {
-    const settings = { endpoint: "https://huggingface.co", cacheFolder, token: "t", isOffline };
+    const settings = {
+      endpoint: "https://huggingface.co",
+      cacheFolder,
+      token: "t",
+      isOffline,
+      silenceMs: 10_000,
+    };
     const answer = await hubFetch(settings, `${endpoint}/storage/org/tiny/model.safetensors`);
     await answer.body?.cancel();
     assert.equal(answer.status, 200);
@@ -151,4 +158,44 @@ Deno.test("fetchModel() says that it may not write", async () => {
       /^DataError: Cannot make folder .*: every part of the path but the last must be a folder/,
     );
   });
+});
+
+Deno.test("downloadFile() goes on after a connection that fell silent", async () => {
+  const content = new Uint8Array(5000).map((_, index) => index);
+  const begun: (string | null)[] = [];
+  await using server = Deno.serve({ port: 0, onListen: () => {} }, (request) => {
+    const range = request.headers.get("range");
+    const from = Number(/\d+/.exec(range ?? "0")![0]);
+    const silent = begun.push(range) === 1;
+    const body = new ReadableStream({
+      start(controller) {
+        controller.enqueue(content.slice(from, silent ? from + 1000 : undefined));
+        if (!silent) controller.close();
+      },
+    });
+    const headers = { "content-range": `bytes ${from}-4999/5000` };
+    return new Response(body, range === null ? {} : { status: 206, headers });
+  });
+  const folder = await Deno.makeTempDir();
+  const endpoint = `http://localhost:${server.addr.port}`;
+  const settings = { endpoint, cacheFolder: folder, isOffline: false, silenceMs: 200 };
+  const context = { settings, cache: { folder, locks: folder }, commit: "c", onBytes: () => {} };
+  try {
+    await downloadFile(
+      { path: "m.bin", address: endpoint, etag: "one", byteLength: 5000 },
+      context,
+    );
+    assert.deepEqual(await Deno.readFile(`${folder}/blobs/one`), content);
+    assert.deepEqual(begun, [null, "bytes=1000-"]);
+    const never = Promise.withResolvers<Response>();
+    await using deaf = Deno.serve({ port: 0, onListen: () => {} }, () => never.promise);
+    const address = `http://localhost:${deaf.addr.port}`;
+    await assert.rejects(
+      hubFetch(settings, address),
+      /Cannot reach http:\/\/localhost:\d+: it must answer: .*nothing came for 0\.2 s$/,
+    );
+    never.resolve(new Response());
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
 });

@@ -48,13 +48,21 @@ Deno.test("hubSettings() reads what Python's client reads", async () => {
     cacheFolder: `${folder.path}/hub`,
     token: "saved",
     isOffline: false,
+    silenceMs: 10_000,
   });
-  const env = { HF_HUB_CACHE: "/x", HF_TOKEN: "t", HF_HUB_OFFLINE: "1", HF_ENDPOINT: "http://h/" };
+  const env = {
+    HF_HUB_CACHE: "/x",
+    HF_TOKEN: "t",
+    HF_HUB_OFFLINE: "1",
+    HF_ENDPOINT: "http://h/",
+    HF_HUB_DOWNLOAD_TIMEOUT: "3",
+  };
   assert.deepEqual(await settings(env), {
     endpoint: "http://h",
     cacheFolder: "/x",
     token: "t",
     isOffline: true,
+    silenceMs: 3000,
   });
   assert.equal((await hubSettings({ token: "own", endpoint: "http://e" })).token, "own");
 });
