@@ -185,7 +185,8 @@ export class PolicySession implements Disposable {
     const { headDim, kvHeads } = this.#pair.large.config;
     const { layers } = this.#pair.large.config;
     let rows = 0;
-    for (const sequence of this.#all) {
+    for (const sequence of this.#sequences) {
+      if (!sequence) continue;
       const heads = layers * kvHeads / sequence.selections.length;
       for (const { kept, marginal } of sequence.selections) {
         rows += heads * (2 * kept.length + marginal.length);

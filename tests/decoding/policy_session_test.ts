@@ -161,7 +161,8 @@ Deno.test("PolicySession refuses a helper of another vocabulary, and none where 
   const { large, small } = await pairOn("reference");
   const options = { policy: createPolicy("smallkv"), budget: { ratio: 0.2 }, capacity: 64 };
   throws(() => new PolicySession({ large }, options), /a small model must be given/);
-  const other = { ...small!, config: { ...small!.config, vocabulary: 700 } };
+  const { tokenizer: _, ...bare } = small!;
+  const other = { ...bare, config: { ...small!.config, vocabulary: 700 } };
   throws(
     () => new PolicySession({ large, small: other }, options),
     /must have the vocabulary of the large one, 768 tokens: current value is 700/,
