@@ -36,7 +36,7 @@ export async function attentionRows(
   const [rows, keys] = [tokens.length - first, tokens.length];
   const result = new Float32Array(layers * queryHeads * rows * keys);
   const all = Array.from({ length: queryHeads }, (_, head) => head);
-  using session = new Session(model, { capacity: tokens.length, exactKeys: true });
+  using session = new Session(model, { capacity: tokens.length, isExact: true });
   const quiet = { logits: "none", ...(signal && { signal }) } as const;
   if (first > 0) await session.prefill(tokens.slice(0, first), quiet);
   await session.prefill(tokens.slice(first), {

@@ -93,7 +93,15 @@ export class Session implements Disposable {
       device,
       config,
       weights: model.weights,
-      cache: stack.use(createFullCache(device, { ...config, capacity, sequences, keyFormat: format, valueFormat: format })),
+      cache: stack.use(
+        createFullCache(device, {
+          ...config,
+          capacity,
+          sequences,
+          keyFormat: format,
+          valueFormat: format,
+        }),
+      ),
       workspace: stack.use(createWorkspace(device, config, {
         rows: Math.max(this.#chunk, sequences),
         logitRows: Math.max(LOGIT_ROWS, sequences),
