@@ -11,6 +11,7 @@ export * from "./bins.ts";
 export * from "./error_bound.ts";
 export * from "./head_match.ts";
 export * from "./head_saliency.ts";
+export * from "./marginal.ts";
 export * from "./null_match.ts";
 export * from "./quality.ts";
 export * from "./quality_text.ts";
