@@ -247,6 +247,7 @@ async function packPiece(
       const columns = shape.at(-1)!;
       const firstRow = first - piece.first;
       packRowsInto(planes, data, { ...storage, type, name, rows, columns, firstRow });
+      data.buffer.transfer(0); // frees it now: pieces come faster than the collector runs
     }
     start = end;
   }
