@@ -110,7 +110,9 @@ function summarise(input: SummaryInput): ExperimentResult<DecayChoiceKey> {
     figures: [tradeFigure(points, options)],
     notes: [
       `By the rule "the slowest decay whose divergence is at most ${PATIENCE} times the smallest, mean over budgets", ` +
-      `this run would choose ${chosenDecay(points)}; the preset has ${DEFAULT_DECAY}.`,
+      `this run would choose ${
+        chosenDecay(points)
+      } (0 is the current row); the preset has ${DEFAULT_DECAY}.`,
     ],
   };
 }

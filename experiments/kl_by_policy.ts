@@ -123,6 +123,7 @@ function summarise(input: SummaryInput): ExperimentResult<KlByPolicyKey> {
     ],
     notes: [
       "Means are means of prompt means; a few steps carry them, so the median over steps stands beside.",
+      "Exact: greedy decoding would write the whole forced text, which nobody expects of running text.",
       "H2O and the other policies that drop after a step see one token more than they keep.",
       "PyramidInfer shrinks every 16 tokens only: compare by the cache seen, not by the budget.",
     ],
