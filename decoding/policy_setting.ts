@@ -45,17 +45,25 @@ export interface BatchSizes {
  * @param setting Policy, choices, budget.
  * @param sizes Sizes of the batch.
  * @returns The session.
- * @throws {RangeError} If the policy or a choice is not allowed.
+ * @throws {RangeError} If the policy or a choice is not allowed, or the helper cannot be cut as asked.
  */
 export function openSetting(
   pair: ModelPair,
   setting: PolicySetting,
   sizes: BatchSizes,
 ): PolicySession {
-  const options: PolicySessionOptions = {
-    policy: createPolicy(setting.policy, setting.options),
-    budget: setting.budget,
+  const { policy, options, budget, helperBudget, helperLayers } = setting;
+  if (!HAS_HELPER_CUTS && (helperBudget ?? helperLayers) !== undefined) {
+    throw new RangeError(
+      `Cannot decode under ${policy}: the helper must run whole: current setting cuts its cache or its layers`,
+    );
+  }
+  const session: PolicySessionOptions = {
+    policy: createPolicy(policy, options),
+    budget,
     ...sizes,
+    ...(helperBudget && { helperBudget }),
+    ...(helperLayers !== undefined && { helperLayers }),
   };
-  return new PolicySession(pair, options);
+  return new PolicySession(pair, session);
 }

@@ -3,7 +3,7 @@ import type { Selection } from "../../cache/policy.ts";
 import { attentionRows } from "../../decoding/attention_rows.ts";
 import { type ForcedText, ForcedTexts } from "../../decoding/forced_run.ts";
 import { freeRun } from "../../decoding/free_run.ts";
-import type { PolicySetting } from "../../decoding/policy_setting.ts";
+import { HAS_HELPER_CUTS, type PolicySetting } from "../../decoding/policy_setting.ts";
 import { heldHalves, stepCost } from "../../decoding/selection_cost.ts";
 import { traceAttention } from "../../decoding/trace.ts";
 import { embeddedModel, someTokens } from "../support/embedded_model.ts";
@@ -114,6 +114,15 @@ Deno.test("attentionRows() are the last rows of whole maps", async () => {
     );
   });
   await assert.rejects(() => attentionRows(small, tokens, { first: 50 }), /first row/);
+});
+
+Deno.test("settings that cannot be run are refused", async () => {
+  const forced = await ForcedTexts.open(await pair(), TEXTS.slice(0, 1));
+  const smallkv = { policy: "smallkv", budget: { ratio: 0.2 } };
+  await assert.rejects(() => forced.run({ ...smallkv, policy: "none" }), /policy must be one of/);
+  if (HAS_HELPER_CUTS) return;
+  const cut = { ...smallkv, helperLayers: 2 };
+  await assert.rejects(() => forced.run(cut), /the helper must run whole/);
 });
 
 Deno.test("texts need a prompt and a continuation", async () => {
