@@ -4,6 +4,9 @@
  * @module
  */
 
+import { DataError } from "../core/check.ts";
+import manifest from "./embedded/manifest.json" with { type: "json" };
+
 /** Where the two models of a pair lie: file or web addresses of folders, with a slash at the end. */
 export interface ModelPair {
   /** The model that is compressed. */
@@ -29,3 +32,35 @@ export function embeddedPair(): ModelPair {
 
 /** Longest sequence that the embedded pair was trained on, in tokens. */
 export const EMBEDDED_MAX_TOKENS = 430;
+
+/**
+ * Checks the files of an embedded model against the manifest that came with them.
+ *
+ * @param role Which of the two.
+ * @throws {DataError} If a file is missing or is not the one that was published.
+ */
+export async function verifyEmbedded(role: keyof ModelPair): Promise<void> {
+  for (const [path, expected] of Object.entries(manifest.files)) {
+    if (!path.startsWith(`${role}/`)) continue;
+    const bytes = await readFile(new URL(`./embedded/${path}`, import.meta.url));
+    const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
+    if (hash === expected.sha256) continue;
+    throw new DataError(
+      `Cannot use the embedded pair: ${path} must have ${expected.bytes} bytes and SHA-256 ${expected.sha256}: current file has ${bytes.length} bytes and ${hash}`,
+    );
+  }
+}
+
+async function readFile(address: URL): Promise<Uint8Array<ArrayBuffer>> {
+  try {
+    if (address.protocol === "file:") return await Deno.readFile(address);
+    const response = await fetch(address);
+    if (response.ok) return await response.bytes();
+    throw new Error(`the server answered ${response.status}`);
+  } catch (cause) {
+    throw new DataError(
+      `Cannot use the embedded pair: ${address} must be readable: ${(cause as Error).message}`,
+      { cause },
+    );
+  }
+}

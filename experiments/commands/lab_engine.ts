@@ -4,7 +4,7 @@
  * @module
  */
 
-import { embeddedPair } from "../../data/embedded.ts";
+import { embeddedPair, verifyEmbedded } from "../../data/embedded.ts";
 import { UsageError } from "../../core/check.ts";
 import type { Backend, DeviceInfo } from "../../gpu/device.ts";
 import { openDevice } from "../../gpu/open_device.ts";
@@ -34,6 +34,7 @@ export async function openLabEngine(options: EngineOptions): Promise<Engine> {
     policies: new LabPolicies(),
     policyModules: decodingModules("forced_run.ts", "free_run.ts", "attention_rows.ts"),
     async openModel(role: ModelRole, reference?: string): Promise<EngineModel> {
+      if (reference === undefined && role !== "other") await verifyEmbedded(role);
       const model = await LabModel.open({
         reference: reference ?? embeddedReference(role),
         ...(reference === undefined && { name: `micro-world ${role}` }),

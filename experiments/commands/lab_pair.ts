@@ -4,7 +4,7 @@
  * @module
  */
 
-import { embeddedPair } from "../../data/embedded.ts";
+import { embeddedPair, verifyEmbedded } from "../../data/embedded.ts";
 import type { ModelPair } from "../../decoding/policy_session.ts";
 import type { Backend } from "../../gpu/device.ts";
 import { openDevice } from "../../gpu/open_device.ts";
@@ -46,6 +46,7 @@ export async function openLabPair(options: PairOptions): Promise<OpenedPair> {
   const device = stack.use(await openDevice({ backend: options.device as Backend | "auto" }));
   const load = async (role: "large" | "small"): Promise<Model> => {
     const reference = options[role];
+    if (reference === undefined) await verifyEmbedded(role);
     const model = stack.use(
       await loadModel(reference ?? embeddedPair()[role], {
         device,
