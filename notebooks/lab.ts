@@ -6,7 +6,8 @@
 
 import { UsageError } from "../core/check.ts";
 import { embeddedPair } from "../data/embedded.ts";
-import { evaluationItems } from "../data/microworld.ts";
+import { evaluationItems, type MicroworldTask } from "../data/microworld.ts";
+import type { EngineModel } from "../experiments/commands/engine.ts";
 import { LabModel } from "../experiments/commands/lab_model.ts";
 import { datasetTexts } from "../experiments/commands/lab_texts.ts";
 import type { DatasetName, ExperimentText } from "../experiments/experiment.ts";
@@ -18,6 +19,9 @@ import type { Tokenizer } from "../models/tokenizer.ts";
 import { PASSAGE } from "./passage.ts";
 import { withProgress } from "./progress_bar.ts";
 import { showTable } from "./table.ts";
+
+/** Tasks that `prompts` has an item of. */
+const PROMPT_TASKS: readonly MicroworldTask[] = ["roll", "route", "list", "qa"];
 
 /** Which models a notebook works with. */
 export interface LabOptions {
@@ -49,6 +53,8 @@ export interface Lab extends AsyncDisposable {
   readonly isDefaultPair: boolean;
   /** A text of over 200 tokens that the pair makes sense of. */
   readonly text: string;
+  /** Texts to continue: one item of several tasks, or one passage for real models. */
+  readonly prompts: readonly string[];
   /** The models as experiments see them. */
   readonly models: LabModels;
   /** Texts of a dataset, at most `limit`. */
@@ -60,11 +66,11 @@ export interface Lab extends AsyncDisposable {
 /** The models of a lab by role. */
 export interface LabModels {
   /** The model that is compressed. */
-  readonly large: LabModel;
+  readonly large: EngineModel;
   /** Its helper. */
-  readonly small: LabModel;
+  readonly small: EngineModel;
   /** Model of another family, if one was given. */
-  readonly other?: LabModel;
+  readonly other?: EngineModel;
 }
 
 /**
@@ -85,7 +91,7 @@ export async function openLab(options: LabOptions = {}): Promise<Lab> {
   await using stack = new AsyncDisposableStack();
   const device = options.device ?? stack.use(await openDevice());
   const open = async (reference: string) => stack.use(await LabModel.open({ reference, device }));
-  const models: LabModels = {
+  const models = {
     large: await open(large),
     small: await open(small),
     ...(options.other !== undefined && { other: await open(options.other) }),
@@ -99,7 +105,8 @@ export async function openLab(options: LabOptions = {}): Promise<Lab> {
     ...loaded,
     tokenizer: models.large.tokenizer,
     isDefaultPair,
-    text: isDefaultPair ? evaluationItems("roll", { count: 1 })[0]!.prompt : PASSAGE,
+    text: isDefaultPair ? itemsOf("roll")[0]! : PASSAGE,
+    prompts: isDefaultPair ? PROMPT_TASKS.flatMap(itemsOf) : [PASSAGE],
     models,
     texts: (name, limit) => datasetTexts(name, limit, options.data),
     close: () => owned.disposeAsync(),
@@ -131,6 +138,10 @@ export async function showLab(lab: Lab): Promise<void> {
   });
 }
 
+function itemsOf(task: MicroworldTask): string[] {
+  return evaluationItems(task, { count: 1 }).map(({ prompt }) => prompt);
+}
+
 function pairOf({ large, small }: LabOptions): { large: string; small: string } {
   if (large === undefined && small === undefined) return embeddedPair();
   if (large !== undefined && small !== undefined) return { large, small };
@@ -139,7 +150,9 @@ function pairOf({ large, small }: LabOptions): { large: string; small: string } 
   );
 }
 
-async function loadAll(models: LabModels): Promise<{ large: Model; small: Model }> {
+async function loadAll(
+  models: Readonly<Record<"large" | "small", LabModel>>,
+): Promise<{ large: Model; small: Model }> {
   const names = `${models.large.name}, ${models.small.name}`;
   return await withProgress(`Load ${names}`, async (progress) => {
     const large = await models.large.load();

@@ -10,10 +10,14 @@ import type {
   Measured,
   ModelRole,
   Scale,
-  Trace,
-  TraceOptions,
   Unit,
 } from "../experiments/experiment.ts";
+import { UsageError } from "../core/check.ts";
+import type { EnginePolicies } from "../experiments/commands/engine.ts";
+import { LabPolicies } from "../experiments/commands/lab_policies.ts";
+import { policyContext } from "../experiments/commands/policy_context.ts";
+import type { Blob, BlobStore } from "../experiments/runner/blob_store.ts";
+import { cachedTrace, type TraceCache } from "../experiments/runner/trace_cache.ts";
 import type { ResultRecord } from "../experiments/runner/record.ts";
 import { summariseExperiment } from "../experiments/runner/summary.ts";
 import type { Lab } from "./lab.ts";
@@ -25,12 +29,17 @@ export interface MeasureOptions {
   readonly scale?: Scale;
   /** Seed of everything random; 1 if left out. */
   readonly seed?: number;
+  /** Only units whose keys match are measured, where a part of an experiment is enough; all if left out. */
+  readonly only?: RegExp;
   /** Ends the cell between two pieces of work; see `stopAfter`. */
   readonly signal?: AbortSignal;
 }
 
-/** Traces of earlier experiments on the same lab, so that a text is run once. */
-const traces = new WeakMap<Lab, Map<string, Promise<Trace>>>();
+/** What earlier experiments on the same lab found, so that nothing is measured twice. */
+const found = new WeakMap<
+  Lab,
+  { readonly traces: TraceCache; readonly policies: EnginePolicies }
+>();
 
 /**
  * Measures one experiment of the paper on the pair of a lab, with a progress bar.
@@ -54,7 +63,8 @@ export async function measure(
   const context = contextOf(lab, options);
   const startedAt = new Date().toISOString();
   return await withProgress(`Measure ${experiment.name}`, async (progress) => {
-    const units = await experiment.plan(context);
+    const planned = await experiment.plan(context);
+    const units = planned.filter(({ key }) => options.only?.test(key) ?? true);
     progress.extend(units.length);
     const results = [];
     for (const unit of units) {
@@ -81,6 +91,17 @@ async function runUnit(unit: Unit, context: ExperimentContext) {
 
 function contextOf(lab: Lab, options: MeasureOptions): ExperimentContext {
   const { scale = "smoke", seed = 1, signal = new AbortController().signal } = options;
+  const known = found.get(lab) ??
+    { traces: { store: memoryStore(), code: "" }, policies: new LabPolicies() };
+  found.set(lab, known);
+  const modelOf = (role: ModelRole) => {
+    const model = lab.models[role];
+    if (model !== undefined) return model;
+    throw new UsageError(
+      `Cannot measure: the lab must be opened with a model "${role}": current value is none`,
+    );
+  };
+  const { traces, policies } = known;
   return {
     ...lab.models,
     isDefaultPair: lab.isDefaultPair,
@@ -89,28 +110,20 @@ function contextOf(lab: Lab, options: MeasureOptions): ExperimentContext {
     signal,
     texts: (name, limit) => lab.texts(name, limit),
     trace: (role, tokens, options = {}) =>
-      rememberedTrace(lab, role, { signal, ...options, tokens }),
+      cachedTrace(modelOf(role), tokens, { signal, ...options, cache: traces }),
+    ...policyContext({ engine: { policies }, modelOf, cache: traces, signal }),
   };
 }
 
-async function rememberedTrace(
-  lab: Lab,
-  role: ModelRole,
-  options: TraceOptions & { readonly tokens: readonly number[] },
-): Promise<Trace> {
-  const { tokens, ...rest } = options;
-  const known = traces.get(lab) ?? new Map<string, Promise<Trace>>();
-  traces.set(lab, known);
-  const key = [role, rest.checkpoints?.join(), tokens.join()].join(" ");
-  const trace = known.get(key) ?? lab.models[role]!.trace(tokens, rest);
-  known.set(key, trace);
-  try {
-    return await trace;
-  } catch (error) {
-    // A trace that was stopped must not stop later ones.
-    known.delete(key);
-    throw error;
-  }
+function memoryStore(): BlobStore {
+  const blobs = new Map<string, Blob>();
+  return {
+    read: (key) => Promise.resolve(blobs.get(key)),
+    write(key, blob) {
+      blobs.set(key, blob);
+      return Promise.resolve();
+    },
+  };
 }
 
 /**

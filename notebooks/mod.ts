@@ -17,6 +17,7 @@
  * @module
  */
 
+export * from "./compare_policies.ts";
 export * from "./conclude.ts";
 export * from "./cost.ts";
 export * from "./decode_shift.ts";
@@ -26,7 +27,6 @@ export * from "./lab.ts";
 export * from "./measure.ts";
 export * from "./output.ts";
 export * from "./passage.ts";
-export * from "./pictures.ts";
 export * from "./progress_bar.ts";
 export * from "./show.ts";
 export * from "./stop_after.ts";
@@ -36,3 +36,14 @@ export * from "./views/labels.ts";
 export * from "./views/slider_view.ts";
 export * from "./views/tier_view.ts";
 export * from "./views/tiers.ts";
+
+export type { Capture, CaptureOptions, EngineModel } from "../experiments/commands/engine.ts";
+export type { PlotlyFigure } from "../experiments/figures/plotly_figure.ts";
+export type { FigureImages } from "../experiments/figures/static_images.ts";
+export type {
+  ClaimRecord,
+  Environment,
+  ModelRecord,
+  ResultRecord,
+} from "../experiments/runner/record.ts";
+export type { Verdict } from "../experiments/runner/verdict.ts";

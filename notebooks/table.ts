@@ -14,6 +14,8 @@ import { type Bundle, flush, publish } from "./output.ts";
 export interface TableOptions {
   /** Whether its numbers were measured on this machine, as times are. */
   readonly isVolatile?: boolean;
+  /** Headings of the columns that are shown, where a table is wider than a page; all if left out. */
+  readonly columns?: readonly string[];
 }
 
 /** A table without the file name that results need. */
@@ -23,11 +25,26 @@ export type Table = Pick<ResultTable, "title" | "columns" | "rows">;
  * Shows a table.
  *
  * @param table Title, columns with units, cells.
- * @param options Whether its numbers belong to this machine.
+ * @param options Whether its numbers belong to this machine, and which columns are shown.
+ * @throws {RangeError} If there is no such column.
  */
 export async function showTable(table: Table, options: TableOptions = {}): Promise<void> {
-  await publish(tableBundle(table), options);
+  await publish(tableBundle(withColumns(table, options.columns)), options);
   await flush();
+}
+
+function withColumns(table: Table, wanted: readonly string[] | undefined): Table {
+  if (wanted === undefined) return table;
+  const places = wanted.map((heading) => table.columns.indexOf(heading));
+  if (places.includes(-1)) {
+    throw new RangeError(
+      `Cannot show a table: columns must be among ${table.columns.join(", ")}: current value is ${
+        wanted[places.indexOf(-1)]
+      }`,
+    );
+  }
+  const pick = <T>(cells: readonly T[]) => places.map((place) => cells[place]!);
+  return { ...table, columns: pick(table.columns), rows: table.rows.map(pick) };
 }
 
 /**

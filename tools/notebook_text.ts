@@ -17,6 +17,9 @@ const DATES = /\d{4}-\d{2}-\d{2}(?:T[\d:.]+Z?)?/g;
 // deno-lint-ignore no-control-regex
 const COLORS = /\u001b\[[\d;]*m/g;
 
+/** Durations of two units once their numbers are gone: whether a run took over a minute is noise too. */
+const LONG_TIMES = /… ?h … ?min|… ?min … ?s\b/g;
+
 /** Stands for a duration's number. */
 const ANY_TIME = "…";
 
@@ -28,7 +31,8 @@ const ANY_TIME = "…";
  * @returns Text that another run on another machine would write too.
  */
 export function stripText(text: string, names: readonly MachineName[] = []): string {
-  let stripped = text.replace(COLORS, "").replace(DATES, ANY_TIME).replace(TIMES, ANY_TIME);
+  let stripped = text.replace(COLORS, "").replace(DATES, ANY_TIME).replace(TIMES, ANY_TIME)
+    .replace(LONG_TIMES, `${ANY_TIME} s`);
   for (const { name, placeholder } of names) stripped = stripped.replaceAll(name, placeholder);
   return stripped;
 }

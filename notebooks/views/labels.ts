@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { LabModel } from "../../experiments/commands/lab_model.ts";
+import type { ExperimentModel } from "../../experiments/experiment.ts";
 
 /** Longest text of a label; longer tokens are cut. */
 const LONGEST = 14;
@@ -17,7 +17,7 @@ const LONGEST = 14;
  * @returns For example `17 harp`; spaces and line breaks are made visible.
  */
 export function tokenLabels(
-  model: Pick<LabModel, "tokenTexts">,
+  model: Pick<ExperimentModel, "tokenTexts">,
   tokens: readonly number[],
 ): string[] {
   return model.tokenTexts(tokens).map((text, position) => `${position} ${visible(text)}`);

@@ -4,7 +4,7 @@ import { isNotebook } from "../../notebooks/output.ts";
 import { progressBundle, withProgress } from "../../notebooks/progress_bar.ts";
 import { figureBundle, type NamedPlot } from "../../notebooks/show.ts";
 import { stopAfter } from "../../notebooks/stop_after.ts";
-import { showClaims, tableBundle } from "../../notebooks/table.ts";
+import { showClaims, showTable, tableBundle } from "../../notebooks/table.ts";
 import type { ProgressState } from "../../core/progress.ts";
 import { SAMPLE_RECORDS } from "../support/sample_records.ts";
 
@@ -62,6 +62,20 @@ Deno.test("tableBundle() aligns numbers and escapes text", () => {
   const html = String(bundle["text/html"]);
   assert.ok(html.includes("A &lt;table&gt;") && html.includes("a &amp; b"));
   assert.match(html, /<td style="text-align:right">1.5<\/td>/);
+});
+
+Deno.test("showTable() shows chosen columns only", async () => {
+  const lines: string[] = [];
+  const original = console.log;
+  console.log = (text: string) => lines.push(text);
+  const table = { title: "t", columns: ["a", "b", "c"], rows: [[1, 2, 3]] };
+  try {
+    await showTable(table, { columns: ["c", "a"] });
+    await assert.rejects(showTable(table, { columns: ["d"] }), /among a, b, c: current value is d/);
+  } finally {
+    console.log = original;
+  }
+  assert.deepEqual(lines, ["t\nc  a\n-  -\n3  1"]);
 });
 
 Deno.test("showClaims() shows every claim of its records", async () => {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import {
   codeCells,
+  formatNotebook,
   type Notebook,
   notebookText,
   readNotebook,
@@ -64,7 +65,9 @@ for (const { name, notebook } of notebooks) {
   });
 
   Deno.test(`${name} is written as --update writes it`, async () => {
-    assert.ok(await Deno.readTextFile(new URL(name, folder)) === notebookText(notebook));
+    const text = await Deno.readTextFile(new URL(name, folder));
+    assert.ok(text === notebookText(notebook), "run deno task notebooks --update");
+    assert.ok(text === await formatNotebook(text), "run deno task notebooks --update");
   });
 }
 

@@ -4,7 +4,8 @@ import { isSameNumber, isSameText, machineNames, stripText } from "../../tools/n
 Deno.test("stripText() takes out times and colors, and leaves other numbers", () => {
   const cases = [
     ["Load: done after 4.2 s", "Load: done after … s"],
-    ["took 3 min 05 s", "took … min … s"],
+    ["took 3 min 05 s", "took … s"],
+    ["took 2 h 10 min", "took … s"],
     ["35 tokens/s at 12 tokens", "… tokens/s at 12 tokens"],
     ["\u001b[33m7\u001b[39m heads", "7 heads"],
     ["started 2026-03-01T10:20:30.5Z", "started …"],
