@@ -1,0 +1,66 @@
+/**
+ * Compiles every kernel with Tint, the WGSL compiler of Chromium, on Dawn's device that runs nothing; prints one JSON
+ * object: kernels by name, each with its errors and warnings.
+ *
+ * Runs as a process of its own, since Dawn keeps one alive. Exits with 3 where Dawn cannot be loaded.
+ *
+ * @module
+ */
+
+import type { Kernel } from "../../gpu/kernel.ts";
+
+const folder = new URL("../../kernels/", import.meta.url);
+/** Dawn aborts the process once its entry object has been collected. */
+const held: unknown[] = [];
+
+function isKernel(value: unknown): value is Kernel {
+  const kernel = value as Partial<Kernel> | null;
+  return typeof kernel === "object" && typeof kernel?.wgsl === "string";
+}
+
+async function allKernels(): Promise<Kernel[]> {
+  const kernels: Kernel[] = [];
+  for (const { name } of Deno.readDirSync(folder)) {
+    if (!name.endsWith(".ts") || name === "mod.ts") continue;
+    const module: Record<string, unknown> = await import(new URL(name, folder).href);
+    for (const [key, value] of Object.entries(module)) {
+      if (isKernel(value)) kernels.push(value);
+      if (!key.endsWith("Samples")) continue;
+      kernels.push(...(typeof value === "function" ? value() : value));
+    }
+  }
+  return kernels;
+}
+
+/** Undefined where its library cannot be loaded. */
+async function loadDawn(): Promise<typeof import("webgpu") | undefined> {
+  try {
+    return await import("webgpu");
+  } catch (error) {
+    console.error(`Tint is not available: ${error}`);
+    return undefined;
+  }
+}
+
+async function main(): Promise<number> {
+  const dawn = await loadDawn();
+  if (!dawn) return 3;
+  Object.assign(globalThis, dawn.globals);
+  const gpu = dawn.create(["backend=null"]);
+  held.push(gpu);
+  const adapter = await gpu.requestAdapter();
+  const device = await adapter!.requestDevice({ requiredFeatures: ["subgroups"] });
+  const problems: Record<string, string[]> = {};
+  for (const { name, wgsl, subgroupSize } of await allKernels()) {
+    device.pushErrorScope("validation");
+    const code = subgroupSize === undefined ? wgsl : `enable subgroups;\n${wgsl}`;
+    const { messages } = await device.createShaderModule({ code }).getCompilationInfo();
+    await device.popErrorScope();
+    problems[name] = messages.filter(({ type }) => type !== "info")
+      .map(({ lineNum, linePos, message }) => `${lineNum}:${linePos}: ${message}`);
+  }
+  console.log(JSON.stringify(problems));
+  return 0;
+}
+
+if (import.meta.main) Deno.exit(await main());
