@@ -4,7 +4,7 @@
  * @module
  */
 
-/** About 300 tokens of prose that returns to its names and things, so that attention has somewhere to go. */
+/** About 250 tokens of prose that returns to its names and things, so that attention has somewhere to go. */
 export const PASSAGE: string =
   `The ferry to the island leaves twice a day, in the morning at seven and in the evening at six. ` +
   `Martha, who runs the bakery on the quay, sends her bread with the first one, and Oskar, the ` +
