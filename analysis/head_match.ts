@@ -243,8 +243,12 @@ function sharedTokens(search: Search, other: number): number {
   return overlapOfPair(search.rows, search.columns, { head: search.head, other });
 }
 
+/** Steps in which cosines are compared, so that equal ones tie whatever the order of their sums. */
+const COSINE_STEPS = 1e12;
+
 function cosineOf(search: Search, other: number): number {
-  return cosineOfPair(search.rows, search.columns, { head: search.head, other });
+  const cosine = cosineOfPair(search.rows, search.columns, { head: search.head, other });
+  return Math.round(COSINE_STEPS * cosine);
 }
 
 function allowedHeads(small: HeadSaliency, options: MatchOptions): Uint32Array {

@@ -30,7 +30,7 @@ function slowMatch(large: HeadSaliency, small: HeadSaliency, options: MatchOptio
       return {
         other,
         jaccard: jaccardSimilarity(salientTokens(own, count), salientTokens(theirs, count)),
-        cosine: Math.round(cosineSimilarity(own, theirs) * 1e13),
+        cosine: Math.round(cosineSimilarity(own, theirs) * 1e12),
         distance: Math.abs(depth(large, head) - depth(small, other)),
       };
     });
