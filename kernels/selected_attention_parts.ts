@@ -18,7 +18,7 @@ let room = (params.list_words - HEADER_WORDS - unit_heads) / 2u;
 let is_broken = lists[list] > room || lists[list + 1u] > room - min(lists[list], room);
 let kept = select(lists[list], 0u, is_broken);
 let marginal = select(lists[list + 1u], 0u, is_broken);
-let kept_sinks = select(0u, lists[list + 2u], params.combine == JOINT_NOSINK);
+let kept_sinks = lists[list + 2u];
 let has_masses = marginal > 0u;
 let first_head_row = kv_head * params.row_stride;
 let row_count = params.rows_per_sequence * part_heads;
@@ -34,8 +34,8 @@ let helper_row = ((sequence * params.rows_per_sequence + offset) * params.helper
 let weight_row = (row * params.query_heads + head) * params.weight_stride;
 var kept_mass = 0.0;
 var marginal_mass = 0.0;
-var sink_mass = 0.0;
-var sink_sum = 0.0;`;
+var other_mass = 0.0;
+var other_sum = 0.0;`;
 
 /**
  * Writes the load of the lane's query, with the scale and the change to base 2 in it.
@@ -84,11 +84,10 @@ kept_factor = 1.0 - marginal_mass;
 } else if (params.combine == EQ6_EST) {
 kept_factor = kept_mass;
 } else if (params.combine == JOINT_NOSINK) {
-let others = kept_mass - sink_mass;
-let own_others = 1.0 - sink_sum / sum0;
-let total = others + own_others * marginal_mass;
-kept_factor = select(1.0, others / total, others >= LEAST_MASS);
-marginal_factor = select(0.0, own_others / total, others >= LEAST_MASS);
+let own_others = other_sum / sum0;
+let total = other_mass + own_others * marginal_mass;
+kept_factor = select(1.0, other_mass / total, other_mass >= LEAST_MASS);
+marginal_factor = select(0.0, own_others / total, other_mass >= LEAST_MASS);
 }
 }
 ${repeat(headDim / 4, (four) => `o0_${four} = (o0_${four} / sum0) * kept_factor;`)}`;

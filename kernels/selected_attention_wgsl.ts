@@ -186,9 +186,14 @@ function keptText(options: SelectedOptions, keys: TileVectors, values: TileVecto
     Array.from({ length: options.keys }, (_, key) => `${prefix}${key}`).join(" + ");
   return `${scoresText(tile, keys, LISTED)}
 ${outputText(tile, values)}
-if (kept_sinks > 0u) {
-sink_sum = sink_sum * factor0;
-${repeat(options.keys, (key) => `if (key_index + ${key}u < kept_sinks) { sink_sum += p0_${key}; }`)}
+if (params.combine == JOINT_NOSINK) {
+other_sum *= factor0;
+${
+    repeat(
+      options.keys,
+      (key) => `if (key_index + ${key}u >= kept_sinks) { other_sum += p0_${key}; }`,
+    )
+  }
 }
 if (has_masses) {
 ${helperText(options, "is_seen0_")}
@@ -196,7 +201,7 @@ kept_mass += ${sum("mass")};
 ${
     repeat(
       options.keys,
-      (key) => `if (key_index + ${key}u < kept_sinks) { sink_mass += mass${key}; }`,
+      (key) => `if (key_index + ${key}u >= kept_sinks) { other_mass += mass${key}; }`,
     )
   }
 }

@@ -6,11 +6,17 @@
 
 import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
+import { packFloat16, unpackFloat16 } from "../../core/float16.ts";
 import { attentionParams, type KeyFormat } from "../../kernels/attention_input.ts";
 import { flashAttention, flashAttentionGrid, flashVariant } from "../../kernels/flash_attention.ts";
 import { MARGINAL_MODES } from "../../kernels/marginal.ts";
 import { selectedAttention, selectedAttentionCommand } from "../../kernels/selected_attention.ts";
-import { BROKEN_LIST } from "../../kernels/selection_list.ts";
+import {
+  BROKEN_LIST,
+  CALIBRATION_SINKS,
+  LIST_HEADER_WORDS,
+  readList,
+} from "../../kernels/selection_list.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { hasGpu } from "../support/gpu.ts";
 import { runKernel, runReference } from "../support/run_kernel.ts";
@@ -18,6 +24,7 @@ import { runTwin, SUBGROUP_SIZES, unwritten } from "./attention_cases.ts";
 import {
   relist,
   type SelectedCase,
+  type SelectedRun,
   selectedRun,
   selectedShape,
   usedOutput,
@@ -218,3 +225,54 @@ Deno.test("selectedAttentionCommand() refuses sizes that do not fit together", (
   assertThrows(command({ listWords: 9 }), RangeError, "listWords must be an integer at least 13");
   assertThrows(command({ combine: 5 }), RangeError, "combine must be an integer from 0 to 4");
 });
+
+Deno.test({
+  name:
+    "selectedAttention with joint_nosink keeps its precision where sinks take nearly all attention",
+  ignore: !hasGpu,
+  async fn() {
+    const combine = MARGINAL_MODES.indexOf("joint_nosink");
+    const sizes: SelectedCase = { ...BASE, tokens: [60], combine, keptShare: 0.3 };
+    for (const subgroupSize of SUBGROUP_SIZES) {
+      const run = sinkRun(sizes, subgroupSize);
+      const kernel = selectedAttention({ ...selectedShape(sizes), subgroupSize });
+      const actual = await runKernel(kernel, run);
+      const expected = await runTwin(kernel, run);
+      assertClose(usedOutput(sizes, actual.output), usedOutput(sizes, expected.output), {
+        terms: 60,
+        magnitude: 2,
+      });
+    }
+  },
+});
+
+/** Token 0 is kept everywhere and takes nearly all attention; the helper sees only marginal tokens beside it. */
+function sinkRun(sizes: SelectedCase, subgroupSize: number): SelectedRun {
+  const run = selectedRun(sizes, { subgroupSize, isPlaced: true });
+  const { headDim, capacity, kvHeads } = selectedShape(sizes);
+  const keys = unpackFloat16(run.buffers.keys);
+  const { qkv, lists, helper } = run.buffers;
+  for (let kvHead = 0; kvHead < kvHeads; kvHead++) {
+    for (let i = 0; i < headDim; i++) {
+      keys[kvHead * capacity * headDim + i] = 1;
+      for (let head = 0; head < 7; head++) qkv[(7 * kvHead + head) * headDim + i] = 2 + i / 64;
+    }
+  }
+  const { list_words, units } = run.params;
+  const first = readList(lists.subarray(0, list_words), 7)!;
+  const kept = [...new Set([0, ...first.kept])];
+  const marginal = [...first.marginal].filter((token) => token > 0);
+  const sinks = kept.filter((token) => token < CALIBRATION_SINKS).length;
+  for (let unit = 0; unit < units; unit++) {
+    const row = (token: number) => (unit % kvHeads) * capacity + token;
+    const entries = [...kept, ...marginal].flatMap((token) => [token, row(token)]);
+    const start = unit * list_words;
+    lists.set([kept.length, marginal.length, sinks, 0], start);
+    lists.set(entries, start + LIST_HEADER_WORDS + 7);
+  }
+  for (const i of helper.keys()) {
+    const token = i % capacity;
+    helper[i] = token === 0 ? 0.5 : marginal.includes(token) ? 0.05 : 1e-6;
+  }
+  return { ...run, buffers: { ...run.buffers, keys: packFloat16(keys) } };
+}
