@@ -101,8 +101,12 @@ function chooseExperiments(
     const names = experiments.map((experiment) => experiment.name).join(", ");
     call.fail(`names must be among ${names}: current value is ${name}`);
   }
-  if (call.operands.length === 0) return experiments;
-  return experiments.filter(({ name }) => call.operands.includes(name));
+  if (call.operands.length > 0) {
+    return experiments.filter(({ name }) => call.operands.includes(name));
+  }
+  // Decoding a pair of one's own under every policy takes hours where observing it takes minutes.
+  const isObserved = call.has("large") && !call.has("policies");
+  return isObserved ? experiments.filter(({ usesPolicies }) => usesPolicies !== true) : experiments;
 }
 
 async function openContext(

@@ -51,6 +51,27 @@ async function run(
   return { code, out, error, traces };
 }
 
+Deno.test("reproduce decodes a pair of one's own under policies only if asked to", async () => {
+  const experiments = [fakeExperiment("first"), {
+    ...fakeExperiment("second"),
+    usesPolicies: true,
+  }];
+  const pair = ["--large", "a", "--small", "b"];
+  const ran = async (...words: string[]) => {
+    let names: string[] = [];
+    await withFolder(async (folder) => {
+      const { out } = await run([...words, "--out", folder], experiments);
+      const { experiments: listed } = JSON.parse(out.trim().split("\n").at(-1)!);
+      names = listed.map(({ name }: { name: string }) => name);
+    });
+    return names;
+  };
+  assert.deepEqual(await ran(), ["first", "second"]);
+  assert.deepEqual(await ran(...pair), ["first"]);
+  assert.deepEqual(await ran(...pair, "--policies"), ["first", "second"]);
+  assert.deepEqual(await ran("second", ...pair), ["second"]);
+});
+
 /** Every file below a folder. */
 async function files(folder: string): Promise<string[]> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true });
