@@ -12,14 +12,8 @@ import { helperSaliencyCommand } from "../kernels/helper_saliency.ts";
 import { scatterScoresCommand } from "../kernels/scatter_scores.ts";
 import { selectedAttentionCommand } from "../kernels/selected_attention.ts";
 import { updateScoresCommand } from "../kernels/update_scores.ts";
-import {
-  argmaxStep,
-  attentionShape,
-  embeddingStep,
-  type ForwardState,
-  layerStep,
-  logitsStep,
-} from "../models/transformer.ts";
+import { attentionShape, type ForwardState } from "../models/forward.ts";
+import { argmaxStep, embeddingStep, layerStep, logitsStep } from "../models/transformer.ts";
 import type { ListShape } from "./selection_lists.ts";
 
 /** Buffers that a policy adds to those of its two models. */

@@ -11,7 +11,7 @@ import type { ResolvedPolicy } from "../cache/policy_options.ts";
 import { ResidentStore } from "../cache/resident_store.ts";
 import { poolSizes, tierLimit } from "../cache/tiered_pools.ts";
 import { TieredStore } from "../cache/tiered_store.ts";
-import type { ForwardState } from "../models/transformer.ts";
+import type { ForwardState } from "../models/forward.ts";
 import type { PolicyBuffers, PolicyShape } from "./policy_steps.ts";
 import { packLists } from "./selection_lists.ts";
 

@@ -9,7 +9,7 @@ import { checkInteger, GpuError } from "../core/check.ts";
 import type { Model } from "../models/load.ts";
 import { rotationTable } from "../models/rotation.ts";
 import { createTaps } from "../models/taps.ts";
-import type { ForwardState } from "../models/transformer.ts";
+import type { ForwardState } from "../models/forward.ts";
 import { createWorkspace } from "../models/workspace.ts";
 import { checkTokens } from "./checks.ts";
 import { readLogits } from "./logits.ts";
@@ -89,19 +89,12 @@ export class Session implements Disposable {
     this.#lengths = new Array<number>(sequences).fill(0);
     const table = rotationTable(config, capacity);
     const format = options.isExact ? "f32" : "f16";
+    const formats = { keyFormat: format, valueFormat: format } as const;
     this.#state = {
       device,
       config,
       weights: model.weights,
-      cache: stack.use(
-        createFullCache(device, {
-          ...config,
-          capacity,
-          sequences,
-          keyFormat: format,
-          valueFormat: format,
-        }),
-      ),
+      cache: stack.use(createFullCache(device, { ...config, capacity, sequences, ...formats })),
       workspace: stack.use(createWorkspace(device, config, {
         rows: Math.max(this.#chunk, sequences),
         logitRows: Math.max(LOGIT_ROWS, sequences),

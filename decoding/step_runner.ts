@@ -5,16 +5,8 @@
  */
 
 import type { Command, Recording } from "../gpu/device.ts";
-import {
-  argmaxStep,
-  embeddingStep,
-  type ForwardState,
-  type HeadRows,
-  type LayerOptions,
-  layerStep,
-  logitsStep,
-  type StepShape,
-} from "../models/transformer.ts";
+import type { ForwardState, HeadRows, LayerOptions, StepShape } from "../models/forward.ts";
+import { argmaxStep, embeddingStep, layerStep, logitsStep } from "../models/transformer.ts";
 
 /** Runs steps of one session. */
 export class StepRunner implements Disposable {

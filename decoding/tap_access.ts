@@ -5,7 +5,7 @@
  */
 
 import type { LayerArrays } from "../models/taps.ts";
-import type { ForwardState } from "../models/transformer.ts";
+import type { ForwardState } from "../models/forward.ts";
 import { checkFinite } from "./checks.ts";
 
 /** A sequence and the tokens it has. */
