@@ -164,11 +164,15 @@ export class PolicySession implements Disposable {
     this.#device.submit(large);
     this.#large.advance();
     this.#small?.advance();
-    const [chosen] = await Promise.all([this.nextTokens(), store.takeNewest()]);
-    const logits = options.logits
-      ? await readLogits(this.#large.forward, this.lengths.length)
-      : undefined;
-    await this.#selectAfter();
+    // Read together: each awaited read alone costs as much as all of them.
+    const { forward } = this.#large;
+    const [chosen, logits, saliency] = await Promise.all([
+      this.nextTokens(),
+      options.logits ? readLogits(forward, this.lengths.length) : undefined,
+      this.#plansBefore ? [] : this.#readSaliency(),
+      store.takeNewest(),
+    ]);
+    if (!this.#plansBefore) this.#selectAfter(saliency);
     return {
       chosen,
       selections,
@@ -257,9 +261,7 @@ export class PolicySession implements Disposable {
   }
 
   /** Remembers the step's own attention, and drops tokens where the policy drops them after a step. */
-  async #selectAfter(): Promise<void> {
-    if (this.#plansBefore) return;
-    const saliency = await this.#readSaliency();
+  #selectAfter(saliency: readonly Float32Array[]): void {
     this.#all.forEach((sequence, index) => {
       if (this.#shape.weightHeads > 0) sequence.remember(saliency[index]!);
       this.#planIfDue(index, this.lengths[index]!, saliency[index]);
