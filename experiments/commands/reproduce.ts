@@ -25,10 +25,7 @@ export function reproduceCommand(parts: ReproduceParts): Command {
       other: { type: "string", placeholder: "MODEL", text: "model of another family" },
       data: { type: "string", placeholder: "FOLDER", text: "datasets" },
       scale: { type: "string", choices: SCALES, default: "smoke", text: "how much to measure" },
-      policies: {
-        type: "boolean",
-        text: "with --large: also decodes under cache policies, which takes hours without a GPU",
-      },
+      policies: { type: "boolean", text: "with --large: also decodes under policies (hours)" },
       seed: { type: "string", placeholder: "N", default: "1", text: "seed of everything random" },
       force: { type: "boolean", text: "measures again what is finished" },
       strict: { type: "boolean", text: "ends with 3 if a comparable claim differs" },
