@@ -132,7 +132,13 @@ function logSumExp(logits: ArrayLike<number>): number {
   return largest + Math.log(sum);
 }
 
-function largestIndex(values: ArrayLike<number>): number {
+/**
+ * Finds the most likely token.
+ *
+ * @param values Logits, or anything that grows with them.
+ * @returns Index of the largest value; of equal ones the first.
+ */
+export function largestIndex(values: ArrayLike<number>): number {
   let largest = 0;
   for (let index = 1; index < values.length; index++) {
     if (values[index]! > values[largest]!) largest = index;

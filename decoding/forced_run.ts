@@ -4,7 +4,7 @@
  * @module
  */
 
-import { klDivergence } from "../analysis/quality.ts";
+import { klDivergence, largestIndex } from "../analysis/quality.ts";
 import type { Selection } from "../cache/policy.ts";
 import { checkInteger } from "../core/check.ts";
 import { openSetting, type PolicySetting } from "./policy_setting.ts";
@@ -211,13 +211,4 @@ class Recorder {
       loaded: costs.map(({ loaded }) => loaded),
     };
   }
-}
-
-/** Index of the largest value; ties go to the smaller index. */
-function largestIndex(values: Float32Array): number {
-  let largest = 0;
-  for (let index = 1; index < values.length; index++) {
-    if (values[index]! > values[largest]!) largest = index;
-  }
-  return largest;
 }

@@ -187,7 +187,6 @@ function selectedStep({ forward, buffers, shape, policy }: PolicyStep, layer: nu
       listWords: shape.listWords,
       helperHeads: Math.max(1, shape.helperHeads),
       combine: COMBINES.indexOf(policy.combine),
-      rowStride: 0,
       hasWeights,
       weightStride: shape.capacity,
     },

@@ -67,10 +67,12 @@ export class SelectionPlanner {
 
   /** Adds the newest token to every selection. */
   append(token: number): void {
-    this.#selections = this.#selections.map(({ kept, marginal }) => ({
-      kept: Uint32Array.of(...kept, token),
-      marginal,
-    }));
+    this.#selections = this.#selections.map(({ kept, marginal }) => {
+      const longer = new Uint32Array(kept.length + 1);
+      longer.set(kept);
+      longer[kept.length] = token;
+      return { kept: longer, marginal };
+    });
   }
 
   /** Whether the policy chooses anew at a length, or only adds the newest token. */
