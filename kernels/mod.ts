@@ -21,6 +21,7 @@ export * from "./embedding.ts";
 export * from "./flash_attention.ts";
 export * from "./flash_attention_wgsl.ts";
 export * from "./helper_saliency.ts";
+export * from "./listed_rows.ts";
 export * from "./load_rows.ts";
 export * from "./marginal.ts";
 export * from "./matmul.ts";
