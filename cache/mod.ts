@@ -14,6 +14,7 @@ export * from "./policy.ts";
 export * from "./policy_options.ts";
 export * from "./pyramid.ts";
 export * from "./resident_store.ts";
+export * from "./salient_cut.ts";
 export * from "./slot_change.ts";
 export * from "./slots.ts";
 export * from "./tiered_parts.ts";

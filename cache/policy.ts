@@ -6,6 +6,7 @@
 
 import type { CacheBudget, TierCounts } from "./budget.ts";
 import type { PolicyOptions } from "./policy_options.ts";
+import { salientCuts, sortableBits, type TieRule } from "./salient_cut.ts";
 
 /**
  * Which heads share one selection of tokens (D-15). `kv_head`: the query heads of a KV head. `query_head`: each alone,
@@ -93,7 +94,7 @@ export interface RankingView {
   /** Which tokens may be chosen; all if left out. Recent tokens and sinks are chosen in any case. */
   readonly isOpen?: (token: number) => boolean;
   /** Which of two equally salient tokens is kept; the earlier one if left out (D-7). */
-  readonly ties?: "earlier" | "later";
+  readonly ties?: TieRule;
 }
 
 /**
@@ -107,57 +108,37 @@ export interface RankingView {
  * @returns Kept and marginal positions.
  */
 export function planBySaliency(view: RankingView, counts: TierCounts): Selection {
-  const { tokens, saliency } = view;
+  const { tokens } = view;
   const sink = Math.min(counts.sink, tokens);
   const firstRecent = Math.max(sink, tokens - counts.recent);
-  const tiers = new Uint8Array(tokens).fill(KEPT, 0, sink).fill(KEPT, firstRecent);
-  const open: number[] = [];
-  for (let token = sink; token < firstRecent; token++) {
-    if (view.isOpen?.(token) ?? true) open.push(token);
+  const open = openTokens(view, sink, firstRecent);
+  const critical = Math.min(Math.max(0, counts.critical), open.scores.length);
+  const chosen = Math.min(critical + Math.max(0, counts.marginal), open.scores.length);
+  const ranks = [critical, chosen];
+  const [criticalCut, chosenCut] = salientCuts(open.scores, ranks, view.ties ?? "earlier");
+  const kept = new Uint32Array(sink + critical + tokens - firstRecent);
+  const marginal = new Uint32Array(chosen - critical);
+  let [keptCount, marginalCount] = [0, 0];
+  for (let token = 0; token < sink; token++) kept[keptCount++] = token;
+  for (let index = 0; index < open.scores.length; index++) {
+    const score = open.scores[index]!;
+    const isChosen = chosenCut!.takes(score);
+    if (criticalCut!.takes(score)) kept[keptCount++] = open.tokens[index]!;
+    else if (isChosen) marginal[marginalCount++] = open.tokens[index]!;
   }
-  const scores = Float32Array.from(open, (token) => saliency[token] ?? 0);
-  const ranking = { scores, sorted: scores.toSorted(), ties: view.ties ?? "earlier" };
-  for (const index of highest(ranking, counts.critical + counts.marginal)) {
-    tiers[open[index]!] = MARGINAL;
-  }
-  for (const index of highest(ranking, counts.critical)) tiers[open[index]!] = KEPT;
-  return { kept: positionsOf(tiers, KEPT), marginal: positionsOf(tiers, MARGINAL) };
+  for (let token = firstRecent; token < tokens; token++) kept[keptCount++] = token;
+  return { kept, marginal };
 }
 
-const KEPT = 2;
-const MARGINAL = 1;
-
-interface Ranking {
-  readonly scores: Float32Array;
-  /** The scores, ascending. */
-  readonly sorted: Float32Array;
-  readonly ties: "earlier" | "later";
-}
-
-/** Indices of the largest scores; of equal ones the first or the last are taken. */
-function highest({ scores, sorted, ties }: Ranking, count: number): number[] {
-  const length = scores.length;
-  if (count <= 0 || length === 0) return [];
-  if (Number.isNaN(sorted[length - 1])) {
-    throw new RangeError("Cannot rank tokens: saliency must be a number: current value is NaN");
+/** Tokens of a stretch that may be chosen, with their scores as integers. */
+function openTokens({ saliency, isOpen }: RankingView, first: number, end: number) {
+  const tokens = new Uint32Array(end - first);
+  const scores = new Float32Array(end - first);
+  let count = 0;
+  for (let token = first; token < end; token++) {
+    if (isOpen && !isOpen(token)) continue;
+    tokens[count] = token;
+    scores[count++] = token < saliency.length ? saliency[token]! : 0;
   }
-  const least = count >= length ? -Infinity : sorted[length - count]!;
-  let above = 0;
-  for (const score of scores) if (score > least) above += 1;
-  let equals = Math.min(count, length) - above;
-  const chosen: number[] = [];
-  for (let step = 0; step < length; step++) {
-    const index = ties === "earlier" ? step : length - 1 - step;
-    const score = scores[index]!;
-    if (score > least || (score === least && equals-- > 0)) chosen.push(index);
-  }
-  return chosen;
-}
-
-function positionsOf(tiers: Uint8Array, tier: number): Uint32Array {
-  const positions: number[] = [];
-  for (let token = 0; token < tiers.length; token++) {
-    if (tiers[token] === tier) positions.push(token);
-  }
-  return Uint32Array.from(positions);
+  return { tokens, scores: sortableBits(scores.subarray(0, count)) };
 }

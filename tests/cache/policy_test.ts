@@ -4,7 +4,7 @@
  * @module
  */
 
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import type { TierCounts } from "../../cache/budget.ts";
 import { POLICIES } from "../../cache/policies/mod.ts";
@@ -166,6 +166,33 @@ Deno.test("planBySaliency() follows the specification on every tie", () => {
       assertEquals({ kept: [...kept], marginal: [...marginal] }, slowPlan(view, counts));
     }),
     { numRuns: 500, seed: 3 },
+  );
+});
+
+Deno.test("planBySaliency() ranks thousands of scores of any size as a sort does", () => {
+  const random = seededRandom(9);
+  for (const tokens of [1000, 2049, 5000]) {
+    const saliency = Float32Array.from({ length: tokens }, () => {
+      const size = Math.fround(10 ** (80 * random() - 40));
+      return random() < 0.1 ? -size : random() < 0.1 ? -0 : size;
+    });
+    const counts = { sink: 2, recent: 50, critical: 0.1 * tokens | 0, marginal: 0.7 * tokens | 0 };
+    const { kept, marginal } = planBySaliency({ tokens, saliency }, counts);
+    const ranked = Array.from({ length: tokens - 52 }, (_, index) => index + 2)
+      .sort((a, b) => saliency[b]! > saliency[a]! ? 1 : saliency[b]! < saliency[a]! ? -1 : a - b);
+    const ascending = (list: number[]) => list.sort((a, b) => a - b);
+    assertEquals([...kept].slice(2, -50), ascending(ranked.slice(0, counts.critical)));
+    const end = counts.critical + counts.marginal;
+    assertEquals([...marginal], ascending(ranked.slice(counts.critical, end)));
+  }
+});
+
+Deno.test("planBySaliency() refuses scores that are no numbers", () => {
+  const counts = { sink: 0, recent: 1, critical: 1, marginal: 1 };
+  assertThrows(
+    () => planBySaliency({ tokens: 4, saliency: Float32Array.of(1, NaN, 2, 3) }, counts),
+    RangeError,
+    "saliency must be a number: current value is NaN",
   );
 });
 
