@@ -9,8 +9,10 @@ import { salientTokens } from "./similarity.ts";
 
 /** Accumulated attention of all heads of one model over the matching window. */
 export interface HeadSaliency {
-  /** Layers of the model. */
+  /** Layers of the model, or those of them that ran (D-28). */
   readonly layers: number;
+  /** Layers of the whole model, which depths are relative to (D-6); `layers` if left out. */
+  readonly modelLayers?: number;
   /** Query heads per layer. */
   readonly queryHeads: number;
   /** Width of the window: tokens per head. */
@@ -154,13 +156,14 @@ export function cosineOfPair(rows: PreparedHeads, columns: PreparedHeads, pair: 
  *
  * @param model Layers and query heads per layer.
  * @param head Flat head.
- * @returns layer / (layers - 1), in [0, 1]; 0 for a model of one layer.
+ * @returns layer / (layers - 1) of the whole model, in [0, 1]; 0 for a model of one layer.
  */
 export function relativeDepth(
-  model: Pick<HeadSaliency, "layers" | "queryHeads">,
+  model: Pick<HeadSaliency, "layers" | "modelLayers" | "queryHeads">,
   head: number,
 ): number {
-  return model.layers === 1 ? 0 : Math.floor(head / model.queryHeads) / (model.layers - 1);
+  const { layers, modelLayers = layers } = model;
+  return modelLayers === 1 ? 0 : Math.floor(head / model.queryHeads) / (modelLayers - 1);
 }
 
 /** One head of each model. */

@@ -24,6 +24,8 @@ export interface ModelConfig {
   readonly architecture: string;
   /** Number of layers. */
   readonly layers: number;
+  /** Layers of the whole model where `layers` are only its first ones. */
+  readonly modelLayers?: number;
   /** Width of the residual stream, in elements. */
   readonly hidden: number;
   /** Width inside the MLP, in elements. */

@@ -13,6 +13,7 @@ export * from "./config_fields.ts";
 export * from "./config_json.ts";
 export * from "./dequantize.ts";
 export * from "./file_hash.ts";
+export * from "./first_layers.ts";
 export * from "./forward.ts";
 export * from "./gguf.ts";
 export * from "./gguf_config.ts";

@@ -122,6 +122,17 @@ Deno.test("matchHeads() restricts itself to allowed heads (D-28)", () => {
   assert.throws(() => matchHeads(large, small, { allowedHeads: [] }), RangeError);
 });
 
+Deno.test("matchHeads() with the first layers alone finds what it finds among them in the whole model", () => {
+  const few = { layers: 3, queryHeads: 2, tokens: 4, accumulated: new Float32Array(24).fill(1) };
+  const first = { ...few, layers: 2, accumulated: few.accumulated.slice(0, 16) };
+  const options = { ...free, topTokens: 2 };
+  const whole = matchHeads(few, few, { ...options, allowedHeads: [0, 1, 2, 3] });
+  // all heads are alike, so depth alone decides
+  assert.deepEqual(matchHeads(few, { ...first, modelLayers: 3 }, options), whole);
+  assert.deepEqual([...whole.match], [0, 0, 2, 2, 2, 2]);
+  assert.deepEqual([...matchHeads(few, first, options).match], [0, 0, 0, 0, 2, 2]);
+});
+
 Deno.test("matchHeads() by cosine reaches at least the cosine of the Jaccard match", () => {
   const random = seededRandom(12);
   const large = randomHeads(random, { layers: 3, queryHeads: 4, tokens: 100 });
