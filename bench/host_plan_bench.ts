@@ -66,6 +66,7 @@ function run(device: Device, policyName: string, tokens: number): Times {
   });
   planner.keepAll(tokens);
   const shape = listShape(UNITS, capacity);
+  const lists = new Uint32Array(UNITS.total * shape.listWords);
   const match = new Uint32Array(CONFIG.layers * CONFIG.queryHeads);
   const scores = new Scores(capacity, tokens);
   const times: Times = { plan: [], account: [], lists: [] };
@@ -76,7 +77,7 @@ function run(device: Device, policyName: string, tokens: number): Times {
     const planned = performance.now();
     const { rows } = store.apply(planner.selections);
     const accounted = performance.now();
-    packLists(shape, { selections: planner.selections, rows, match });
+    packLists(lists, shape, { selections: planner.selections, rows, match });
     times.plan.push(planned - start);
     times.account.push(accounted - planned);
     times.lists.push(performance.now() - accounted);

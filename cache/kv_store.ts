@@ -119,6 +119,23 @@ export function headIndex(
 }
 
 /**
+ * Names a KV head in errors.
+ *
+ * @param shape Sizes of the store.
+ * @param index Index in [sequences, layers, kvHeads].
+ * @returns As in "layer 3, KV head 1, sequence 0".
+ */
+export function headLabel(
+  { layers, kvHeads }: Pick<CacheShape, "layers" | "kvHeads">,
+  index: number,
+): string {
+  const sequence = Math.floor(index / kvHeads / layers);
+  return `layer ${Math.floor(index / kvHeads) % layers}, KV head ${
+    index % kvHeads
+  }, sequence ${sequence}`;
+}
+
+/**
  * Gives each KV head its selection.
  *
  * @param shape Sizes of the store.

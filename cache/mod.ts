@@ -13,6 +13,7 @@ export * from "./kv_store.ts";
 export * from "./policy.ts";
 export * from "./policy_options.ts";
 export * from "./pyramid.ts";
+export * from "./residency.ts";
 export * from "./resident_store.ts";
 export * from "./salient_cut.ts";
 export * from "./slot_change.ts";

@@ -7,6 +7,7 @@
 
 import type { CacheShape, FullCache, LayerCache } from "./full_cache.ts";
 import {
+  headLabel,
   type HeadPlace,
   type KvStore,
   type LayerSlots,
@@ -15,8 +16,8 @@ import {
   type StepRows,
 } from "./kv_store.ts";
 import type { Selection } from "./policy.ts";
+import { ResidencyTable } from "./residency.ts";
 import { addCounts, noCounts, type PoolSize } from "./slot_change.ts";
-import { headTables, type SlotTable } from "./slots.ts";
 
 /** What a resident store accounts for. */
 export interface ResidentStoreOptions {
@@ -38,7 +39,7 @@ export class ResidentStore implements KvStore {
   readonly hostBytes = 0;
   readonly #cache: FullCache;
   readonly #options: ResidentStoreOptions;
-  #tables: readonly SlotTable[] | undefined;
+  #tables: readonly ResidencyTable[] | undefined;
 
   /**
    * Takes a cache over.
@@ -68,21 +69,19 @@ export class ResidentStore implements KvStore {
     const { layers, kvHeads, capacity, headDim } = this.shape;
     const heads = selectionsPerHead(this.shape, selections);
     const tables = this.#tables ??= this.#makeTables();
-    const layerOf = (index: number) => Math.floor(index / kvHeads) % layers;
     heads.forEach((selection, index) => {
       const tokens = (selection.kept.at(-1) ?? 0) + 1;
-      tables[index]!.check(selection, this.#options.limit?.(layerOf(index), tokens));
+      const layer = Math.floor(index / kvHeads) % layers;
+      tables[index]!.check(selection, this.#options.limit?.(layer, tokens));
     });
     const counts = noCounts();
-    const rows = heads.map(({ kept, marginal }, index) => {
-      addCounts(counts, tables[index]!.apply({ kept, marginal }).counts);
+    const rows = heads.map((selection, index) => {
+      addCounts(counts, tables[index]!.apply(selection));
       const sequence = Math.floor(index / kvHeads / layers);
       const first = (sequence * kvHeads + index % kvHeads) * capacity;
-      const toRow = (token: number) => first + token;
-      return { kept: kept.map(toRow), marginal: marginal.map(toRow) };
+      return { kept: plus(selection.kept, first), marginal: plus(selection.marginal, first) };
     });
-    const logical = { ...counts, poolMoves: 0, landing: 0 };
-    return { rows, migration: migrationOf(logical, 2 * headDim) };
+    return { rows, migration: migrationOf(counts, 2 * headDim) };
   }
 
   /**
@@ -106,10 +105,18 @@ export class ResidentStore implements KvStore {
     this.#cache[Symbol.dispose]();
   }
 
-  #makeTables(): SlotTable[] {
-    const { layers, capacity } = this.shape;
-    const pool = { full: capacity, valueOnly: capacity };
-    const pools = new Array<PoolSize>(layers).fill(pool);
-    return headTables(this.shape, { pools, isPermanent: this.#options.isPermanent ?? false });
+  #makeTables(): ResidencyTable[] {
+    const { sequences, layers, kvHeads, capacity } = this.shape;
+    const { isPermanent = false } = this.#options;
+    return Array.from({ length: sequences * layers * kvHeads }, (_, index) => {
+      const label = headLabel(this.shape, index);
+      return new ResidencyTable({ label, capacity, isPermanent });
+    });
   }
+}
+
+function plus(tokens: Uint32Array, first: number): Uint32Array {
+  const rows = new Uint32Array(tokens.length);
+  for (let index = 0; index < rows.length; index++) rows[index] = first + tokens[index]!;
+  return rows;
 }

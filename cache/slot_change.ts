@@ -63,13 +63,47 @@ export const SLOT_COUNTS = [
 export type SlotCounts = Record<typeof SLOT_COUNTS[number], number>;
 
 /**
- * Tells whether a selection lists each token once and ascending, the newest one as the last kept one.
+ * Throws unless a selection is within its limits and lists each token once and ascending, the newest one as the last
+ * kept one.
  *
  * @param selection Kept and marginal tokens.
- * @param capacity Positions that tokens may have.
- * @returns Whether it does.
+ * @param limits Name of the KV head, most tokens of either kind, positions that tokens may have.
+ * @throws {RangeError} If it does not.
  */
-export function isOrdered({ kept, marginal }: Selection, capacity: number): boolean {
+export function checkSelection(
+  selection: Selection,
+  limits: PoolSize & { readonly label: string; readonly capacity: number },
+): void {
+  const { kept, marginal } = selection;
+  const { label, full, valueOnly, capacity } = limits;
+  if (kept.length > full || marginal.length > valueOnly) {
+    throw new RangeError(
+      `Cannot apply a plan: ${label} must keep at most ${full} tokens with keys and ${valueOnly} with values only: current counts are ${kept.length} and ${marginal.length}`,
+    );
+  }
+  if (isOrdered(selection, capacity)) return;
+  throw new RangeError(
+    `Cannot apply a plan: ${label} must list each token once and ascending, the newest one, below ${capacity}, as the last kept one: current last kept token is ${
+      kept.at(-1)
+    }`,
+  );
+}
+
+/**
+ * Says that a plan asks for what was dropped for good.
+ *
+ * @param label Name of the KV head.
+ * @param token Position.
+ * @param what Key or value.
+ * @returns The error to throw.
+ */
+export function goneError(label: string, token: number, what: "key" | "value"): RangeError {
+  return new RangeError(
+    `Cannot load a ${what}: ${label} must still hold token ${token}: its ${what} was dropped for good`,
+  );
+}
+
+function isOrdered({ kept, marginal }: Selection, capacity: number): boolean {
   const newest = kept.at(-1) ?? capacity;
   if (newest >= capacity || (marginal.at(-1) ?? -1) >= newest) return false;
   if (!isAscending(kept) || !isAscending(marginal)) return false;

@@ -9,9 +9,11 @@
  */
 
 import type { CacheShape } from "./full_cache.ts";
+import { headLabel } from "./kv_store.ts";
 import type { Selection } from "./policy.ts";
 import {
-  isOrdered,
+  checkSelection,
+  goneError,
   noCounts,
   type PoolSize,
   type SlotChange,
@@ -75,21 +77,9 @@ export class SlotTable {
    */
   check(selection: Selection, limit: PoolSize = this.#options.pool): void {
     const { label, pool, capacity, isPermanent } = this.#options;
-    const { kept, marginal } = selection;
     const full = Math.min(limit.full, pool.full);
     const valueOnly = Math.min(limit.valueOnly, pool.valueOnly);
-    if (kept.length > full || marginal.length > valueOnly) {
-      throw new RangeError(
-        `Cannot apply a plan: ${label} must keep at most ${full} tokens with keys and ${valueOnly} with values only: current counts are ${kept.length} and ${marginal.length}`,
-      );
-    }
-    if (!isOrdered(selection, capacity)) {
-      throw new RangeError(
-        `Cannot apply a plan: ${label} must list each token once and ascending, the newest one, below ${capacity}, as the last kept one: current last kept token is ${
-          kept.at(-1)
-        }`,
-      );
-    }
+    checkSelection(selection, { label, full, valueOnly, capacity });
     if (isPermanent && this.#isStarted) this.#checkHeld(selection);
   }
 
@@ -119,21 +109,18 @@ export class SlotTable {
 
   /** Dropped tokens have no way back if the policy drops for good. */
   #checkHeld({ kept, marginal }: Selection): void {
+    const { label } = this.#options;
     const hasKey = (slot: number) => slot < this.#options.pool.full && this.#hasKey[slot] === 1;
     const newest = kept.at(-1)!;
     for (const token of kept) {
       const slot = this.#slotOf[token]!;
-      if (token !== newest && (slot === NONE || !hasKey(slot))) throw this.#gone(token, "key");
+      if (token !== newest && (slot === NONE || !hasKey(slot))) {
+        throw goneError(label, token, "key");
+      }
     }
     for (const token of marginal) {
-      if (this.#slotOf[token] === NONE) throw this.#gone(token, "value");
+      if (this.#slotOf[token] === NONE) throw goneError(label, token, "value");
     }
-  }
-
-  #gone(token: number, what: string): RangeError {
-    return new RangeError(
-      `Cannot load a ${what}: ${this.#options.label} must still hold token ${token}: its ${what} was dropped for good`,
-    );
   }
 
   #setRoles(tokens: Uint32Array, role: number): void {
@@ -267,9 +254,12 @@ export function headTables(
   const { sequences, layers, kvHeads, capacity } = shape;
   const { pools, isPermanent } = options;
   return Array.from({ length: sequences * layers * kvHeads }, (_, index) => {
-    const sequence = Math.floor(index / kvHeads / layers);
     const layer = Math.floor(index / kvHeads) % layers;
-    const label = `layer ${layer}, KV head ${index % kvHeads}, sequence ${sequence}`;
-    return new SlotTable({ label, pool: pools[layer]!, capacity, isPermanent });
+    return new SlotTable({
+      label: headLabel(shape, index),
+      pool: pools[layer]!,
+      capacity,
+      isPermanent,
+    });
   });
 }

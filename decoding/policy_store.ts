@@ -13,7 +13,7 @@ import { poolSizes, tierLimit } from "../cache/tiered_pools.ts";
 import { TieredStore } from "../cache/tiered_store.ts";
 import type { ForwardState } from "../models/forward.ts";
 import type { PolicyBuffers, PolicyShape } from "./policy_steps.ts";
-import { packLists } from "./selection_lists.ts";
+import { type ListSource, packLists } from "./selection_lists.ts";
 
 /** Where tokens are kept: all on the device, or what the plan names there and everything on the host. */
 export type StoreKind = "resident" | "tiered";
@@ -42,11 +42,14 @@ export class PolicyStore implements Disposable {
   readonly forward: ForwardState;
   readonly #store: KvStore;
   readonly #options: PolicyStoreOptions;
+  /** Lists of one sequence on their way to the device. */
+  readonly #lists: Uint32Array<ArrayBuffer>;
 
   private constructor(store: KvStore, options: PolicyStoreOptions) {
     this.#store = store;
     this.#options = options;
-    const { forward } = options;
+    const { forward, shape } = options;
+    this.#lists = new Uint32Array(shape.units.total * shape.listWords);
     const layers = store.layers.map((buffers, layer) => {
       const { fullSlots, writeSlot } = store.slots(layer);
       const write = writeSlot === undefined
@@ -154,10 +157,10 @@ export class PolicyStore implements Disposable {
     };
   }
 
-  #write(sequence: number, source: Parameters<typeof packLists>[1]): void {
+  #write(sequence: number, source: ListSource): void {
     const { shape, buffers, forward: { device } } = this.#options;
-    const lists = packLists(shape, source);
-    device.write(buffers.lists, lists.byteLength * sequence, lists);
+    packLists(this.#lists, shape, source);
+    device.write(buffers.lists, this.#lists.byteLength * sequence, this.#lists);
   }
 }
 

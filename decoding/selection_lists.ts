@@ -42,16 +42,16 @@ export interface ListSource {
 /**
  * Writes the lists of one sequence.
  *
+ * @param lists Where they go, u32 [units, listWords]; what lies behind the end of a list stays as it was.
  * @param shape Sizes.
  * @param source Tokens, rows, matched heads.
- * @returns u32 [units, listWords].
  * @throws {RangeError} If a selection does not fit its list.
  */
 export function packLists(
+  lists: Uint32Array,
   { units, listWords }: ListShape,
   { selections, rows, match }: ListSource,
-): Uint32Array<ArrayBuffer> {
-  const lists = new Uint32Array(units.total * listWords);
+): void {
   const room = listRoom({ listWords, unitHeads: units.heads });
   selections.forEach(({ kept, marginal }, unit) => {
     const entries = { value: kept.length + marginal.length, min: 1, max: room };
@@ -59,13 +59,15 @@ export function packLists(
     const list = lists.subarray(unit * listWords, (unit + 1) * listWords);
     list[0] = kept.length;
     list[1] = marginal.length;
-    list[2] = kept.filter((token) => token < CALIBRATION_SINKS).length;
+    // Ascending, so that sinks come first.
+    list[2] = kept.subarray(0, CALIBRATION_SINKS).filter((token) =>
+      token < CALIBRATION_SINKS
+    ).length;
     list.set(match.subarray(unit * units.heads, (unit + 1) * units.heads), LIST_HEADER_WORDS);
     const start = LIST_HEADER_WORDS + units.heads;
     writePairs(list.subarray(start), kept, rows[unit]!.kept);
     writePairs(list.subarray(start + 2 * kept.length), marginal, rows[unit]!.marginal);
   });
-  return lists;
 }
 
 function writePairs(list: Uint32Array, tokens: Uint32Array, rows: Uint32Array): void {

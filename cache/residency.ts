@@ -1,0 +1,125 @@
+/**
+ * What one KV head holds of each token, and what a new selection would have to load, where no slots are handed out.
+ *
+ * @see method section 9
+ * @module
+ */
+
+import type { Selection } from "./policy.ts";
+import {
+  checkSelection,
+  goneError,
+  noCounts,
+  type PoolSize,
+  type SlotCounts,
+} from "./slot_change.ts";
+
+const NONE = 0;
+const VALUE_ONLY = 1;
+const FULL = 2;
+
+/** What a table is made for. */
+export interface ResidencyOptions {
+  /** Names the KV head in errors, as in "layer 3, KV head 1, sequence 0". */
+  readonly label: string;
+  /** Positions that tokens may have. */
+  readonly capacity: number;
+  /** Whether tokens that left, and keys that were given up, never return. */
+  readonly isPermanent: boolean;
+}
+
+/** Bookkeeping of one KV head whose tokens all stay where they are; counts as `SlotTable` does. */
+export class ResidencyTable {
+  readonly #options: ResidencyOptions;
+  readonly #residency: Uint8Array;
+  #held: Selection | undefined;
+
+  /**
+   * Starts with nothing held.
+   *
+   * @param options Sizes and rules.
+   */
+  constructor(options: ResidencyOptions) {
+    this.#options = options;
+    this.#residency = new Uint8Array(options.capacity);
+  }
+
+  /**
+   * Throws unless a selection can be had.
+   *
+   * @param selection Kept and marginal tokens.
+   * @param limit Most tokens of either kind; all if left out.
+   * @throws {RangeError} If it exceeds the limit, is not ascending with the newest token as the last kept one, or asks
+   *   for what was dropped for good.
+   */
+  check(selection: Selection, limit?: PoolSize): void {
+    const { capacity, isPermanent, label } = this.#options;
+    const { full = capacity, valueOnly = capacity } = limit ?? {};
+    checkSelection(selection, { label, capacity, full, valueOnly });
+    if (!isPermanent || !this.#held) return;
+    const newest = selection.kept.at(-1)!;
+    for (const token of selection.kept) {
+      if (this.#residency[token] !== FULL && token !== newest) throw goneError(label, token, "key");
+    }
+    for (const token of selection.marginal) {
+      if (this.#residency[token] === NONE) throw goneError(label, token, "value");
+    }
+  }
+
+  /**
+   * Takes a selection in place of the one before; `check` it first.
+   *
+   * @param selection Kept and marginal tokens.
+   * @returns Counts of tokens; nothing ever changes pools or leaves a landing slot.
+   */
+  apply(selection: Selection): SlotCounts {
+    const { kept, marginal } = selection;
+    const counts = noCounts();
+    counts.planned = kept.length + marginal.length;
+    this.#countKept(kept, counts);
+    this.#countMarginal(marginal, counts);
+    const before = this.#held;
+    const stayed = counts.planned - counts.entered;
+    counts.freed = before ? before.kept.length + before.marginal.length - stayed : 0;
+    if (before) {
+      this.#set(before.kept, NONE);
+      this.#set(before.marginal, NONE);
+    }
+    this.#set(kept, FULL);
+    this.#set(marginal, VALUE_ONLY);
+    this.#held = selection;
+    return counts;
+  }
+
+  /** Counts keys, and values with them, that were not held; the newest token's are computed. */
+  #countKept(kept: Uint32Array, counts: SlotCounts): void {
+    const newest = kept.length - 1;
+    for (let index = 0; index < kept.length; index++) {
+      const residency = this.#residency[kept[index]!]!;
+      if (residency === FULL) continue;
+      if (residency === NONE) counts.entered++;
+      if (index === newest) continue;
+      counts.loadedKeys++;
+      counts.loadedTokens++;
+      if (residency === NONE) counts.loadedValues++;
+      else counts.promoted++;
+    }
+  }
+
+  /** Counts values that were not held, and keys that are given up; the last step's newest token just moves on. */
+  #countMarginal(marginal: Uint32Array, counts: SlotCounts): void {
+    const landed = this.#held?.kept.at(-1);
+    for (let index = 0; index < marginal.length; index++) {
+      const residency = this.#residency[marginal[index]!]!;
+      if (residency === FULL && marginal[index] !== landed) counts.demoted++;
+      if (residency !== NONE) continue;
+      counts.entered++;
+      counts.loadedValues++;
+      counts.loadedTokens++;
+    }
+  }
+
+  #set(tokens: Uint32Array, residency: number): void {
+    for (let index = 0; index < tokens.length; index++) this.#residency[tokens[index]!] = residency;
+  }
+}
