@@ -1,66 +1,59 @@
 /**
- * Pictures of figures for cells and for the disk, drawn by a Chromium where there is one.
+ * Pictures of figures for cells and for the disk.
  *
  * @module
  */
 
-import type { Browser } from "playwright-core";
 import { writeFileAtomic } from "../core/atomic_file.ts";
-import { findChromium, startChromium } from "../experiments/figures/chromium.ts";
+import { openPainter, type Painter } from "../experiments/figures/painter.ts";
 import type { PlotlyFigure } from "../experiments/figures/plotly_figure.ts";
-import { drawFigures, type FigureImages } from "../experiments/figures/static_images.ts";
+import type { FigureImages } from "../experiments/figures/static_images.ts";
 
-/** Time after the last picture in which the browser waits for more. */
+/** Time after the last picture in which the painter waits for more. */
 const IDLE_MS = 5000;
 
-/** A browser that is started when it is needed and ends when it is not. */
-class PictureBrowser {
-  #browser: Promise<Browser | undefined> | undefined;
+/** A painter that is started when it is needed and ends when it is not. */
+class SharedPainter {
+  #painter: Promise<Painter> | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  /** Draws figures; nothing where there is no browser. */
-  async draw(figures: readonly PlotlyFigure[]): Promise<readonly FigureImages[] | undefined> {
+  /** Draws figures. */
+  async draw(figures: readonly PlotlyFigure[]): Promise<readonly FigureImages[]> {
     clearTimeout(this.#timer);
-    this.#browser ??= launch();
-    const browser = await this.#browser;
-    if (browser === undefined) return undefined;
+    this.#painter ??= openPainter();
     try {
-      return await drawFigures(browser, figures, { scale: 1 });
+      return await (await this.#painter).draw(figures, { scale: 1 });
     } finally {
       this.#timer = setTimeout(() => this.close(), IDLE_MS);
       Deno.unrefTimer(this.#timer);
     }
   }
 
-  /** Ends the browser. */
+  /** Ends the painter. */
   async close(): Promise<void> {
     clearTimeout(this.#timer);
-    const browser = await this.#browser;
-    this.#browser = undefined;
-    await browser?.close();
+    const painter = this.#painter;
+    this.#painter = undefined;
+    await (await painter)?.[Symbol.asyncDispose]();
   }
 }
 
-async function launch(): Promise<Browser | undefined> {
-  const path = await findChromium();
-  return path === undefined ? undefined : await startChromium(path);
-}
-
-const shared = new PictureBrowser();
+const shared = new SharedPainter();
 
 /**
- * Draws figures as SVG and PNG of natural size.
+ * Draws figures as SVG and PNG of natural size, with a Chromium or without.
  *
  * @param figures The figures.
- * @returns Pictures in the same order; nothing where no Chromium was found.
+ * @returns Pictures in the same order.
+ * @throws {RangeError} If there is no Chromium, and a figure holds what cannot be drawn without one.
  */
 export async function drawPictures(
   figures: readonly PlotlyFigure[],
-): Promise<readonly FigureImages[] | undefined> {
+): Promise<readonly FigureImages[]> {
   return await shared.draw(figures);
 }
 
-/** Ends the browser, if one was started; it also ends by itself. */
+/** Ends the painter, if one was started; it also ends by itself. */
 export async function closePictures(): Promise<void> {
   await shared.close();
 }

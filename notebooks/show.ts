@@ -68,9 +68,9 @@ async function showAll(plots: readonly NamedPlot[]): Promise<void> {
   const sized = plots.map(({ plot, ...rest }) => ({ ...rest, plot: withHeight(plot) }));
   const pictures = await drawPictures(sized.map(({ plot }) => plot));
   for (const [index, plot] of sized.entries()) {
-    const picture = pictures?.[index];
+    const picture = pictures[index]!;
     await publish(figureBundle(plot, picture));
-    if (picture !== undefined) await writePicture(plot.name, picture.svg);
+    await writePicture(plot.name, picture.svg);
   }
   await flush();
 }
@@ -79,13 +79,13 @@ async function showAll(plots: readonly NamedPlot[]): Promise<void> {
  * Puts a figure into the forms that front ends draw.
  *
  * @param plot The figure.
- * @param picture Its picture, if there is one.
+ * @param picture Its picture.
  * @returns Plotly's JSON, a PNG in base 64 and a line of text.
  */
-export function figureBundle(plot: NamedPlot, picture?: FigureImages): Bundle {
+export function figureBundle(plot: NamedPlot, picture: FigureImages): Bundle {
   return {
     "application/vnd.plotly.v1+json": plot.plot,
-    ...(picture && { "image/png": picture.png.toBase64() }),
+    "image/png": picture.png.toBase64(),
     "text/plain": plot.text,
   };
 }

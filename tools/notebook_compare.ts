@@ -51,20 +51,18 @@ export function stripNotebook(notebook: Notebook, root: string): void {
  *
  * @param stored What is stored.
  * @param current What a new run gave, stripped like the stored one.
- * @param options `hasPictures`: whether this machine can draw pictures; if not, they may be missing.
  * @returns Differences; none if all that differs is noise.
  */
 export function compareNotebooks(
   stored: Notebook,
   current: Notebook,
-  options: { readonly hasPictures: boolean },
 ): NotebookDifference[] {
   const after = codeCells(current);
   return codeCells(stored).flatMap(({ index, cell }, place) => {
     const other = after[place]?.cell;
     const text = other === undefined
       ? "the cell was not run"
-      : differenceOf(cell.outputs, other.outputs, options.hasPictures);
+      : differenceOf(cell.outputs, other.outputs);
     return text === undefined ? [] : [{ cell: index, text }];
   });
 }
@@ -72,19 +70,18 @@ export function compareNotebooks(
 function differenceOf(
   stored: readonly CellOutput[],
   current: readonly CellOutput[],
-  hasPictures: boolean,
 ): string | undefined {
   if (stored.length !== current.length) {
     return `${stored.length} outputs are stored, the run gave ${current.length}`;
   }
   for (const [index, output] of stored.entries()) {
-    const fault = outputDifference(output, current[index]!, hasPictures);
+    const fault = outputDifference(output, current[index]!);
     if (fault !== undefined) return `output ${index}: ${fault}`;
   }
   return undefined;
 }
 
-function outputDifference(a: CellOutput, b: CellOutput, hasPictures: boolean): string | undefined {
+function outputDifference(a: CellOutput, b: CellOutput): string | undefined {
   if (a.output_type !== b.output_type) return `${a.output_type} became ${b.output_type}`;
   if (a.output_type === "stream" && b.output_type === "stream") {
     return textDifference(wholeText(a.text), wholeText(b.text));
@@ -92,7 +89,7 @@ function outputDifference(a: CellOutput, b: CellOutput, hasPictures: boolean): s
   if (a.output_type === "error" && b.output_type === "error") {
     return a.ename === b.ename ? textDifference(a.evalue, b.evalue) : `${a.ename}, now ${b.ename}`;
   }
-  return "data" in a && "data" in b ? bundleDifference(a, b, hasPictures) : undefined;
+  return "data" in a && "data" in b ? bundleDifference(a, b) : undefined;
 }
 
 type DisplayOutput = Extract<CellOutput, { data: unknown }>;
@@ -100,14 +97,12 @@ type DisplayOutput = Extract<CellOutput, { data: unknown }>;
 function bundleDifference(
   a: DisplayOutput,
   b: DisplayOutput,
-  hasPictures: boolean,
 ): string | undefined {
   const types = new Set([...Object.keys(a.data), ...Object.keys(b.data)]);
   const isVolatile = a.metadata[VOLATILE] === true;
   for (const type of types) {
     const [before, after] = [a.data[type], b.data[type]];
     const isPicture = type.startsWith("image/");
-    if (isPicture && !hasPictures) continue;
     if (before === undefined) return `${type} is new`;
     if (after === undefined) return `${type} is missing`;
     if (isPicture) {

@@ -11,7 +11,6 @@
 
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { findChromium } from "../experiments/figures/chromium.ts";
 import { ensureAdapter, localHost } from "./adapter.ts";
 import { compareNotebooks, stripNotebook } from "./notebook_compare.ts";
 import { readNotebook, writeNotebook } from "./notebook_file.ts";
@@ -26,7 +25,6 @@ interface Choice {
   readonly names: readonly string[];
   readonly isUpdate: boolean;
   readonly timeoutMs: number;
-  readonly hasPictures: boolean;
 }
 
 function say(line: string): void {
@@ -61,9 +59,8 @@ async function parse(args: string[]): Promise<Choice> {
       `Cannot run notebooks: --timeout must be above 0: current value is ${values.timeout}`,
     );
   }
-  const hasPictures = await findChromium() !== undefined;
   const isUpdate = values.update === true;
-  return { names: asked.length > 0 ? asked : known, isUpdate, timeoutMs, hasPictures };
+  return { names: asked.length > 0 ? asked : known, isUpdate, timeoutMs };
 }
 
 /** Runs one notebook; the faults found. */
@@ -75,7 +72,7 @@ async function runOne(
   const file = new URL(`${name}.ipynb`, folder);
   const stored = await readNotebook(file);
   const current = structuredClone(stored);
-  const { timeoutMs, hasPictures } = choice;
+  const { timeoutMs } = choice;
   const failures = await runNotebook(current, { folder: fileURLToPath(folder), timeoutMs, env });
   stripNotebook(current, fileURLToPath(root));
   if (failures.length > 0) return failures;
@@ -83,7 +80,7 @@ async function runOne(
     await writeNotebook(file, current);
     return [];
   }
-  const differences = compareNotebooks(stored, current, { hasPictures });
+  const differences = compareNotebooks(stored, current);
   return differences.map(({ cell, text }) => `cell ${cell}: ${text}`);
 }
 
@@ -92,7 +89,6 @@ async function runAll(choice: Choice): Promise<number> {
   try {
     const env = driverEnvironment(runtime);
     await ensureAdapter(await localHost(env, say));
-    if (!choice.hasPictures) say("No Chromium was found: pictures are not compared");
     let failed = 0;
     for (const name of choice.names) {
       const startedAt = performance.now();
@@ -116,10 +112,6 @@ async function main(args: string[]): Promise<number> {
   } catch (error) {
     say(error instanceof Error ? error.message : String(error));
     return 2;
-  }
-  if (choice.isUpdate && !choice.hasPictures) {
-    say("Cannot store outputs: pictures need a Chromium, which CHROMIUM_PATH may name");
-    return 1;
   }
   return await runAll(choice);
 }

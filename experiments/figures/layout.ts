@@ -106,7 +106,7 @@ function categoryAxis(figure: Figure, slant: number): Trace {
 
 function axis(title: string): Trace {
   return {
-    title: { text: title, standoff: 8 },
+    title: { text: escapeText(title), standoff: 8 },
     automargin: true,
     gridcolor: "#e4e4e4",
     linecolor: "#666666",
@@ -152,8 +152,13 @@ function note(lines: readonly string[]): Trace {
   };
 }
 
-/** Plotly reads a few tags in its texts. */
-function escapeText(text: string): string {
+/**
+ * Makes a text one that Plotly shows as it is; it reads a few tags.
+ *
+ * @param text Any text.
+ * @returns The same with `&` and `<` as entities.
+ */
+export function escapeText(text: string): string {
   return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 }
 

@@ -6,7 +6,7 @@
 
 import type { JsonValue } from "../../core/json.ts";
 import type { Figure, Series } from "../experiment.ts";
-import { figureLayout, isPoint, type LayoutOptions, type Trace } from "./layout.ts";
+import { escapeText, figureLayout, isPoint, type LayoutOptions, type Trace } from "./layout.ts";
 import { PAPER_COLOR, seriesStyle, transparent } from "./palette.ts";
 
 /** A figure as Plotly takes it. */
@@ -30,8 +30,13 @@ const MOST_ERROR_BARS = 24;
  * @returns Data and layout.
  */
 export function plotlyFigure(figure: Figure, options: LayoutOptions = {}): PlotlyFigure {
-  const data = figure.series.flatMap((series, index) => seriesTraces(figure, series, index));
-  return { data: [...data, ...pointTraces(figure)], layout: figureLayout(figure, options) };
+  const named = {
+    ...figure,
+    series: figure.series.map((series) => ({ ...series, label: escapeText(series.label) })),
+    paper: figure.paper.map((mark) => ({ ...mark, label: escapeText(mark.label) })),
+  };
+  const data = named.series.flatMap((series, index) => seriesTraces(named, series, index));
+  return { data: [...data, ...pointTraces(named)], layout: figureLayout(named, options) };
 }
 
 /**
@@ -74,7 +79,7 @@ function heatmapTrace(figure: Figure, series: Series): Trace {
     y: series.y,
     z: series.z ?? [],
     colorscale: "Viridis",
-    colorbar: { title: { text: figure.zTitle ?? "", side: "right" }, thickness: 14 },
+    colorbar: { title: { text: escapeText(figure.zTitle ?? ""), side: "right" }, thickness: 14 },
   };
 }
 

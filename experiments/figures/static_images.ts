@@ -16,6 +16,14 @@ export interface FigureImages {
   readonly png: Uint8Array;
 }
 
+/** How figures are drawn. */
+export interface DrawOptions {
+  /** Pixels of the PNG per unit; 2 if left out. */
+  readonly scale?: number;
+  /** Called after each figure. */
+  readonly onFigure?: () => void;
+}
+
 /** What the page hands back: the SVG as text, the PNG as base 64. */
 interface PageImages {
   readonly svg: string;
@@ -39,13 +47,13 @@ export async function plotlySource(): Promise<string> {
  *
  * @param browser A running browser.
  * @param figures The figures.
- * @param options `scale`: pixels per unit of the PNG, 2 if left out; `onFigure`: called after each.
+ * @param options Scale, and a function that is told of each figure.
  * @returns Pictures in the same order.
  */
 export async function drawFigures(
   browser: Browser,
   figures: readonly PlotlyFigure[],
-  options: { readonly scale?: number; readonly onFigure?: () => void } = {},
+  options: DrawOptions = {},
 ): Promise<readonly FigureImages[]> {
   const page = await browser.newPage();
   try {

@@ -11,9 +11,8 @@ import { Progress, type ProgressView } from "../../core/progress.ts";
 import type { PaperClaim } from "../claims.ts";
 import type { Figure } from "../experiment.ts";
 import { figureCaption } from "../figures/caption.ts";
-import { findChromium, startChromium } from "../figures/chromium.ts";
+import { openPainter } from "../figures/painter.ts";
 import { type PlotlyFigure, plotlyFigure } from "../figures/plotly_figure.ts";
-import { drawFigures } from "../figures/static_images.ts";
 import { readRecord, type ResultRecord } from "../runner/record.ts";
 import { buildReport } from "./report.ts";
 
@@ -79,42 +78,32 @@ async function writeFigures(
   figures: readonly FigureFile[],
   progress: Progress,
 ): Promise<readonly string[]> {
-  const chromium = await findChromium();
-  const isFresh = await Promise.all(
-    figures.map((file) => isUpToDate(file, chromium !== undefined)),
-  );
+  const isFresh = await Promise.all(figures.map(isUpToDate));
   const changed = figures.filter((_, index) => !isFresh[index]);
   if (changed.length === 0) return [];
   progress.extend(changed.length);
-  if (chromium !== undefined) {
-    try {
-      await writeImages(changed, chromium, progress);
-      return [];
-    } catch (error) {
-      await writePlotsOnly(changed);
-      const reason = error instanceof Error ? error.message.split("\n")[0] : String(error);
-      return [`No SVG and PNG: ${chromium} failed: ${reason}`];
-    }
+  try {
+    return await writeImages(changed, progress);
+  } catch (error) {
+    await writePlotsOnly(changed);
+    const reason = error instanceof Error ? error.message.split("\n")[0] : String(error);
+    return [`No SVG and PNG: ${reason}`];
   }
-  await writePlotsOnly(changed);
-  return ["No SVG and PNG: no Chromium was found; CHROMIUM_PATH may name one."];
 }
 
-async function isUpToDate(file: FigureFile, hasImages: boolean): Promise<boolean> {
+async function isUpToDate(file: FigureFile): Promise<boolean> {
   const json = await readFile(`${file.stem}.json`, "utf8").catch(() => "");
   if (json !== file.json) return false;
-  if (!hasImages) return true;
   const images = [".svg", ".png"].map((extension) => access(file.stem + extension));
   return await Promise.all(images).then(() => true, () => false);
 }
 
 async function writeImages(
   files: readonly FigureFile[],
-  chromium: string,
   progress: Progress,
-): Promise<void> {
-  await using browser = await startChromium(chromium);
-  const images = await drawFigures(browser, files.map(({ plot }) => plot), {
+): Promise<readonly string[]> {
+  await using painter = await openPainter();
+  const images = await painter.draw(files.map(({ plot }) => plot), {
     onFigure: () => progress.advance(),
   });
   for (const [index, { stem, json }] of files.entries()) {
@@ -122,6 +111,7 @@ async function writeImages(
     await writeFileAtomic(`${stem}.png`, images[index]!.png);
     await writeFileAtomic(`${stem}.json`, json);
   }
+  return painter.note === undefined ? [] : [painter.note];
 }
 
 async function writePlotsOnly(files: readonly FigureFile[]): Promise<void> {
