@@ -9,6 +9,7 @@
 export * from "./attention_map.ts";
 export * from "./bins.ts";
 export * from "./error_bound.ts";
+export * from "./group_match.ts";
 export * from "./head_match.ts";
 export * from "./head_saliency.ts";
 export * from "./marginal.ts";

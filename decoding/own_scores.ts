@@ -31,6 +31,7 @@ export class OwnScores {
   readonly #memory: OwnMemory;
   /** Newest rows of each unit, oldest first; `window` only. */
   readonly #rows: Float32Array[][];
+  #promptTokens = 0;
 
   /**
    * Starts with zeros.
@@ -60,6 +61,7 @@ export class OwnScores {
     const { units, queryHeads, capacity } = this.#shape;
     const unit = Math.floor((block.layer * queryHeads + block.head) / units.heads);
     const rows = this.#rows[unit]!;
+    this.#promptTokens = Math.max(this.#promptTokens, block.keys);
     const isFirstHead = block.head % units.heads === 0;
     const start = isFirstHead ? rows.length : rows.length - block.queries;
     for (let query = 0; query < block.queries; query++) {
@@ -77,7 +79,9 @@ export class OwnScores {
     this.#rows.forEach((rows, unit) => {
       const scores = this.#row(unit);
       for (const row of rows) row.forEach((value, key) => scores[key]! += value);
-      if (this.#memory === "prefill") scores.set(maxPool(scores));
+      // The rows that vote are kept anyway; what they think of each other must not spread to their neighbors.
+      const before = this.#promptTokens - rows.length;
+      if (this.#memory === "prefill") scores.set(maxPool(scores.subarray(0, before)));
       rows.length = 0;
     });
   }

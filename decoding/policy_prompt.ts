@@ -4,7 +4,9 @@
  * @module
  */
 
+import { matchHeadGroups } from "../analysis/group_match.ts";
 import { type HeadMatch, matchHeads, type MatchOptions } from "../analysis/head_match.ts";
+import type { HeadSaliency } from "../analysis/head_saliency.ts";
 import type { ResolvedPolicy } from "../cache/policy_options.ts";
 import type { Model } from "../models/load.ts";
 import type { OwnScores } from "./own_scores.ts";
@@ -63,12 +65,22 @@ export async function runHelperPrompt(
   const window = Math.min(tokens.length, prompt.match.window ?? 200);
   const large = await runInParts(prompt.large, tokens, { ...options, window, isFirst: true });
   const small = await runInParts(prompt.small, tokens, { ...options, window, isFirst: false });
-  const match = matchHeads(
-    { ...prompt.large.model.config, tokens: window, accumulated: large },
-    { ...prompt.small.model.config, tokens: window, accumulated: small },
-    prompt.match,
-  );
+  const match = matchPrompt(prompt, {
+    large: { ...prompt.large.model.config, tokens: window, accumulated: large },
+    small: { ...prompt.small.model.config, tokens: window, accumulated: small },
+  });
   return { match, scores: await helperScores(prompt, tokens, sequence) };
+}
+
+/** Matches heads, or groups of them where the policy has one match for each group. */
+function matchPrompt(
+  { large, policy, match }: HelperPrompt,
+  saliency: { readonly large: HeadSaliency; readonly small: HeadSaliency },
+): HeadMatch {
+  const { queryHeads, kvHeads } = large.model.config;
+  return policy.granularity === "kv_match"
+    ? matchHeadGroups(saliency.large, saliency.small, { ...match, groupSize: queryHeads / kvHeads })
+    : matchHeads(saliency.large, saliency.small, match);
 }
 
 /**

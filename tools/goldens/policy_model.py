@@ -1,0 +1,89 @@
+"""A plain forward pass on the weights of a transformers model, whose attention is a function.
+
+Norms, projections, rotation and MLP follow the Llama family (biases and query-key norms as the model
+has them); `check` compares the full-cache logits with transformers' own.
+"""
+
+import torch
+import transformers
+
+
+def rms_norm(norm, x):
+    return norm.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + norm.variance_epsilon))
+
+
+def rotate(x, positions, frequencies):
+    """Half-split rotation of x [..., positions, heads, head_dim] by absolute positions."""
+    angles = positions.to(x.dtype)[..., None] * frequencies.to(x.dtype)
+    cosine, sine = (torch.cat([f(angles)] * 2, -1).unsqueeze(-2) for f in (torch.cos, torch.sin))
+    first, second = x.chunk(2, -1)
+    return x * cosine + torch.cat([-second, first], -1) * sine
+
+
+class Model:
+    """A transformers model whose layers are run one by one."""
+
+    def __init__(self, inner):
+        self.inner, self.config = inner, inner.config
+        self.layers = list(inner.model.layers)
+        self.query_heads = self.config.num_attention_heads
+        self.kv_heads = self.config.num_key_value_heads
+        self.group = self.query_heads // self.kv_heads
+        attention = self.layers[0].self_attn
+        self.head_dim = attention.head_dim
+        self.frequencies = inner.model.rotary_emb.inv_freq
+
+    def forward(self, tokens, positions, attend):
+        """Logits [..., vocabulary] of tokens [...] at positions [...].
+
+        attend(layer, queries, keys, values) gets [..., heads, head_dim] and returns what each
+        query head saw, [..., query heads, head_dim].
+        """
+        x = self.inner.model.embed_tokens(tokens)
+        for index, layer in enumerate(self.layers):
+            block, normed = layer.self_attn, rms_norm(layer.input_layernorm, x)
+            heads = lambda y: y.unflatten(-1, (-1, self.head_dim))
+            q, k, v = (heads(p(normed)) for p in (block.q_proj, block.k_proj, block.v_proj))
+            if hasattr(block, "q_norm"):
+                q, k = rms_norm(block.q_norm, q), rms_norm(block.k_norm, k)
+            q, k = (rotate(y, positions, self.frequencies) for y in (q, k))
+            k, v = (y.to(torch.float16).to(q.dtype) for y in (k, v))  # two bytes a cached number
+            x = x + block.o_proj(attend(index, q, k, v).flatten(-2))
+            x = x + layer.mlp(rms_norm(layer.post_attention_layernorm, x))
+        return self.inner.lm_head(rms_norm(self.inner.model.norm, x))
+
+    def prefill(self, tokens):
+        """Exact attention over a prompt: (last logits, per layer keys, values, maps).
+
+        Keys and values are [positions, kv heads, head_dim], maps [query heads, positions, positions].
+        """
+        keys, values, maps = [], [], []
+        future = torch.ones(len(tokens), len(tokens), dtype=torch.bool).triu(1)
+
+        def attend(_, q, k, v):
+            keys.append(k), values.append(v)
+            wide_k, wide_v = (y.repeat_interleave(self.group, 1) for y in (k, v))
+            scores = torch.einsum("qhd,khd->hqk", q, wide_k) / self.head_dim**0.5
+            maps.append(torch.softmax(scores.masked_fill(future, -torch.inf), -1))
+            return torch.einsum("hqk,khd->qhd", maps[-1], wide_v)
+
+        positions = torch.arange(len(tokens))
+        logits = self.forward(torch.tensor(tokens), positions, attend)
+        return logits[-1], keys, values, maps
+
+
+def load(folder, dtype=torch.float64, **options):
+    """A model in inference mode."""
+    inner = transformers.AutoModelForCausalLM.from_pretrained(
+        folder, dtype=dtype, attn_implementation="eager", **options
+    )
+    return Model(inner.eval().requires_grad_(False))
+
+
+def check(model, tokens):
+    """Raises where the own pass and transformers' differ by more than halves in the cache explain."""
+    logits = model.prefill(tokens)[0]
+    theirs = model.inner(torch.tensor([tokens])).logits[0, -1]
+    error = (logits - theirs).abs().max().item() / theirs.abs().max().item()
+    if error > 5e-3:
+        raise ValueError(f"The passes differ by {error}")
