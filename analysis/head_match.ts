@@ -15,6 +15,7 @@ import {
   prepareHeads,
   relativeDepth,
 } from "./head_saliency.ts";
+import { meanSaliency, type Normalisation } from "./row_means.ts";
 
 /** Choices of the matching. */
 export interface MatchOptions {
@@ -30,6 +31,10 @@ export interface MatchOptions {
   readonly ignoredTokens?: number;
   /** What is maximised: the paper's Jaccard of salient sets, or the cosine. */
   readonly by?: "jaccard" | "cosine";
+  /** What settles equal Jaccard (D-6): the cosine and then depth, or the smaller head at once; `cosine` if left out. */
+  readonly ties?: "cosine" | "first";
+  /** D-1: whether sums are divided by the rows that could see each token before heads are compared. */
+  readonly normalise?: Normalisation;
   /** Flat small heads that may be chosen; all if left out. Stopping after layer e is heads 0 to e * queryHeads (D-28). */
   readonly allowedHeads?: ArrayLike<number>;
 }
@@ -128,13 +133,16 @@ export function matchHeads(
   const topTokens = salientCount(large.tokens, options);
   const choice = { ...options, topTokens };
   const candidates = allowedHeads(small, options);
-  const rows = prepareHeads(large, choice);
-  const columns = prepareHeads(small, choice);
+  const compared = (model: HeadSaliency) =>
+    prepareHeads(options.normalise === "rows" ? meanSaliency(model) : model, choice);
+  const rows = compared(large);
+  const columns = compared(small);
+  const { ties = "cosine" } = options;
   const choose = options.by === "cosine" ? bestByCosine : bestByJaccard;
   const match = Uint32Array.from({ length: rows.heads }, (_, head) => {
     const depth = relativeDepth(large, head);
     const distance = (other: number) => Math.abs(relativeDepth(small, other) - depth);
-    return choose({ rows, columns, head, candidates, distance });
+    return choose({ rows, columns, head, candidates, distance, ties });
   });
   return describePairs({ rows, columns, match, topTokens, window: large.tokens });
 }
@@ -193,6 +201,7 @@ interface Search {
   readonly head: number;
   readonly candidates: Uint32Array;
   readonly distance: (other: number) => number;
+  readonly ties: "cosine" | "first";
 }
 
 /** Both salient sets have the same size, so the largest overlap has the largest Jaccard. */
@@ -207,6 +216,7 @@ function bestByJaccard(search: Search): number {
       [best, bestShared, bestCosine] = [other, shared, NaN];
       continue;
     }
+    if (search.ties === "first") continue;
     // cosines are only worth computing for ties
     if (Number.isNaN(bestCosine)) bestCosine = cosineOf(search, best);
     const cosine = cosineOf(search, other);

@@ -16,6 +16,7 @@ export * from "./marginal.ts";
 export * from "./null_match.ts";
 export * from "./quality.ts";
 export * from "./quality_text.ts";
+export * from "./row_means.ts";
 export * from "./saliency_shift.ts";
 export * from "./similarity.ts";
 export * from "./words.ts";

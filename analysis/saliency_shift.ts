@@ -7,6 +7,7 @@
 
 import { checkInteger, checkLength } from "../core/check.ts";
 import { accumulateAttention, type AttentionMap, windowAttention } from "./attention_map.ts";
+import { type Normalisation, perRow } from "./row_means.ts";
 import { jaccardSimilarity, salientTokens, shareOfTokens } from "./similarity.ts";
 
 /** What was dropped and when. */
@@ -15,6 +16,14 @@ export interface DropOptions {
   readonly firstTokens: number;
   /** Kept positions below `firstTokens`, ascending; the others are gone for later rows. */
   readonly kept: ArrayLike<number>;
+}
+
+/** How salient tokens are chosen. */
+export interface SalientOptions {
+  /** Share of tokens in each set, in (0, 1]. */
+  readonly budgetRatio: number;
+  /** D-1: whether sums are divided by the rows that could see each token. */
+  readonly normalise?: Normalisation;
 }
 
 /** Salient sets under both views. */
@@ -41,13 +50,14 @@ export interface SaliencyShift {
  */
 export function saliencyShift(
   map: AttentionMap,
-  options: { readonly budgetRatio: number; readonly firstTokens?: number },
+  options: SalientOptions & { readonly firstTokens?: number },
 ): SaliencyShift {
-  const { budgetRatio, firstTokens = Math.floor(map.keys / 2) } = options;
+  const { budgetRatio, normalise, firstTokens = Math.floor(map.keys / 2) } = options;
   const full = accumulateAttention(map);
-  const kept = firstKeptTokens(windowAttention(map, { size: firstTokens }), budgetRatio);
+  const first = windowAttention(map, { size: firstTokens });
+  const kept = firstKeptTokens(normalise === "rows" ? perRow(first) : first, budgetRatio);
   const dropped = accumulateAfterDrop(map, { firstTokens, kept });
-  return compareViews(full, dropped, { budgetRatio });
+  return compareViews(full, dropped, options);
 }
 
 /**
@@ -116,22 +126,24 @@ export function mergeDropSaliency(
  *
  * @param full Accumulated attention with the full cache, [tokens].
  * @param dropped Accumulated attention after the drop, [tokens], -1 for dropped tokens.
- * @param options Share of tokens in each set, in (0, 1].
+ * @param options Size of the sets.
  * @returns Both sets and their similarity.
  * @throws {TypeError} If the views have different lengths.
  */
 export function compareViews(
   full: ArrayLike<number>,
   dropped: ArrayLike<number>,
-  options: { readonly budgetRatio: number },
+  options: SalientOptions,
 ): SaliencyShift {
   checkLength("measure saliency shift", "the dropped view", {
     required: full.length,
     current: dropped.length,
   });
   const count = salientBudget(full.length, options.budgetRatio);
-  const fullView = salientTokens(full, count);
-  const droppedView = salientTokens(dropped, count);
+  const view = (sums: ArrayLike<number>) =>
+    salientTokens(options.normalise === "rows" ? perRow(sums) : sums, count);
+  const fullView = view(full);
+  const droppedView = view(dropped);
   const jaccard = jaccardSimilarity(fullView, droppedView);
   return { shift: 1 - jaccard, jaccard, fullView, droppedView };
 }

@@ -29,11 +29,24 @@ export type CacheBudget = { readonly ratio: number; readonly of?: number } | {
 export interface SplitOptions {
   /** `demand` (D-18) serves a critical demand of 5 % of the tokens first, `plain` scales 2 : 1 : 2 at any budget. */
   readonly split?: "demand" | "plain";
-  /** Whether marginal tokens are kept; if not, what they cost goes to critical and recent tokens 2 : 1 (D-24). */
-  readonly marginal?: boolean;
+  /** D-24: whether marginal tokens are kept; if not, what they cost goes to critical and recent tokens 2 : 1, or is saved. */
+  readonly marginal?: boolean | "dropped";
+  /** D-19: whether tiers that cover more than all tokens are cut at equal cost, or overlap at a lower one. */
+  readonly coverage?: "clip" | "overlap";
   /** First tokens kept as critical ones whatever their rank (D-10). */
   readonly sink?: number;
 }
+
+/** Choices of policies that split their budget in this way. */
+export const SPLIT_OPTIONS = [
+  "base",
+  "coverage",
+  "interval",
+  "marginal",
+  "minimumTokens",
+  "sink",
+  "split",
+] as const;
 
 /** Share of the tokens whose keys a small budget serves first. */
 const CRITICAL_DEMAND = 0.05;
@@ -74,6 +87,19 @@ export function wholeEntries(budget: CacheBudget, tokens: number): number {
 }
 
 /**
+ * Share of the tokens that a budget pays for.
+ *
+ * @param budget Share of the full cache, or tokens.
+ * @param tokens Tokens of the sequence.
+ * @returns A number in (0, 1].
+ */
+export function budgetShare(budget: CacheBudget, tokens: number): number {
+  halfEntries(budget, tokens); // refuses budgets that are none
+  const entries = "tokens" in budget ? budget.tokens : budget.ratio * (budget.of ?? tokens);
+  return Math.min(1, entries / tokens);
+}
+
+/**
  * Splits a budget into critical, recent and marginal tokens.
  *
  * @param budget Share of the full cache, or tokens.
@@ -88,33 +114,39 @@ export function splitBudget(
   options: SplitOptions = {},
 ): TierCounts {
   const half = halfEntries(budget, tokens);
-  const counts = options.split === "plain" ? plainSplit(half, tokens) : demandSplit(half, tokens);
-  const kept = options.marginal === false ? withoutMarginal(counts) : counts;
+  const counts = tierSplit(half, tokens, options);
+  const kept = options.marginal === false
+    ? withoutMarginal(counts)
+    : options.marginal === "dropped"
+    ? { ...counts, marginal: 0 }
+    : counts;
   const sink = Math.min(options.sink ?? 0, kept.critical);
   return { ...kept, sink, critical: kept.critical - sink };
 }
 
 type Split = Omit<TierCounts, "sink">;
 
-function demandSplit(half: number, tokens: number): Split {
+function tierSplit(half: number, tokens: number, { split, coverage }: SplitOptions): Split {
   if (half < 4) return { critical: 0, recent: 1, marginal: 0 };
   if (half >= 2 * tokens) return everything(tokens);
-  let { critical, recent, marginal } = ratioSplit(half);
-  const demand = Math.ceil(CRITICAL_DEMAND * tokens - 1e-9);
-  if (critical < demand) {
-    const floor = Math.min(RECENT_FLOOR, Math.max(1, Math.floor(half / 4)));
-    critical = Math.min(demand, Math.floor(half / 2) - floor);
-    const rest = half - 2 * critical;
-    recent = Math.max(floor, Math.floor(rest / 4));
-    marginal = rest - 2 * recent;
-  }
-  return withRecent(covered({ critical, recent, marginal }, half, tokens));
+  const counts = split === "plain" ? ratioSplit(half) : demandSplit(half, tokens);
+  const { critical, recent, marginal } = counts;
+  const excess = critical + recent + marginal - tokens;
+  if (excess <= 0) return withRecent(counts);
+  return withRecent(
+    coverage === "overlap" ? { ...counts, marginal: marginal - excess } : covered(half, tokens),
+  );
 }
 
-function plainSplit(half: number, tokens: number): Split {
-  if (half < 4) return { critical: 0, recent: 1, marginal: 0 };
-  if (half >= 2 * tokens) return everything(tokens);
-  return withRecent(covered(ratioSplit(half), half, tokens));
+function demandSplit(half: number, tokens: number): Split {
+  const plain = ratioSplit(half);
+  const demand = Math.ceil(CRITICAL_DEMAND * tokens - 1e-9);
+  if (plain.critical >= demand) return plain;
+  const floor = Math.min(RECENT_FLOOR, Math.max(1, Math.floor(half / 4)));
+  const critical = Math.min(demand, Math.floor(half / 2) - floor);
+  const rest = half - 2 * critical;
+  const recent = Math.max(floor, Math.floor(rest / 4));
+  return { critical, recent, marginal: rest - 2 * recent };
 }
 
 function everything(tokens: number): Split {
@@ -128,9 +160,8 @@ function ratioSplit(half: number): Split {
   return { critical, recent, marginal: half - 2 * critical - 2 * recent };
 }
 
-/** Where the tiers would cover more tokens than there are (D-19), marginal ones shrink. */
-function covered(counts: Split, half: number, tokens: number): Split {
-  if (counts.critical + counts.recent + counts.marginal <= tokens) return counts;
+/** All tokens in some tier at the cost of the budget (D-19): marginal ones shrink. */
+function covered(half: number, tokens: number): Split {
   const critical = Math.round(2 * (half - tokens) / 3);
   return { critical, recent: half - tokens - critical, marginal: 2 * tokens - half };
 }

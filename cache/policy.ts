@@ -5,7 +5,8 @@
  */
 
 import type { CacheBudget, TierCounts } from "./budget.ts";
-import type { PolicyOptions } from "./policy_options.ts";
+import type { OptionName } from "./policy_rules.ts";
+import type { PolicyOptions } from "./policy_choices.ts";
 import { salientCuts, sortableBits, type TieRule } from "./salient_cut.ts";
 
 /**
@@ -23,13 +24,15 @@ export type OwnMemory = "sum" | "last" | "prefill" | "window";
 
 /** Choices of a run that change counts. */
 export interface CountOptions {
-  /** D-24: whether there are marginal tokens; what they cost goes to the other tiers otherwise. */
-  readonly marginal?: boolean;
+  /** D-24: whether there are marginal tokens; what they cost goes to the other tiers otherwise, or is saved if `dropped`. */
+  readonly marginal?: boolean | "dropped";
   /** D-18: how budgets below 10 % are split. */
   readonly split?: "demand" | "plain";
+  /** D-19: whether tiers that cover more than all tokens are cut at equal cost, or overlap at a lower one. */
+  readonly coverage?: "clip" | "overlap";
   /** D-10: first tokens that are always kept. */
   readonly sink?: number;
-  /** Heavy to recent tokens of H2O: 1 or 2 to 1. */
+  /** Heavy to recent tokens of H2O and PyramidInfer: 1 or 2 to 1. */
   readonly heavyRatio?: 1 | 2;
 }
 
@@ -73,8 +76,16 @@ export interface Policy {
   readonly promptRows?: (request: CountRequest) => number;
   /** Choices that differ from the recommended ones, such as those of a preset. */
   readonly defaults?: PolicyOptions;
+  /** Choices that its counts and its rhythm answer to; `base`, `interval` and `minimumTokens` if left out. */
+  readonly accepts?: readonly OptionName[];
+  /** Whether its cost may lie above the budget, which is reported then; a plan over the budget is an error otherwise. */
+  readonly isUnbounded?: boolean;
   /** Tokens of each tier. */
   readonly counts: (request: CountRequest) => TierCounts;
+  /** Chooses the tokens of a selection in another way than `planBySaliency`, at no more cost than the counts have. */
+  readonly plan?: (view: PlanView, counts: TierCounts) => Selection;
+  /** Chooses what of the prompt goes on from each layer to the next; the prompt is run whole if left out. */
+  readonly prune?: (view: PruneView) => PrunedLayer;
 }
 
 /** Kept tokens of one selection. */
@@ -95,6 +106,44 @@ export interface RankingView {
   readonly isOpen?: (token: number) => boolean;
   /** Which of two equally salient tokens is kept; the earlier one if left out (D-7). */
   readonly ties?: TieRule;
+}
+
+/** What a policy's own plan sees of one selection. */
+export interface PlanView extends RankingView {
+  /** Which tokens are held now, ascending; all of the prompt at first. */
+  readonly held: Uint32Array;
+  /** What may be kept. */
+  readonly budget: CacheBudget;
+  /** Tokens of the prompt. */
+  readonly promptTokens: number;
+  /** Layer, from 0. */
+  readonly layer: number;
+  /** Layers of the model. */
+  readonly layers: number;
+}
+
+/** What a policy that prunes the prompt sees of one layer. */
+export interface PruneView {
+  /** What may be kept. */
+  readonly budget: CacheBudget;
+  /** Tokens of the prompt. */
+  readonly promptTokens: number;
+  /** Layer, from 0. */
+  readonly layer: number;
+  /** Layers of the model. */
+  readonly layers: number;
+  /** Positions that have reached the layer, ascending. */
+  readonly reached: Uint32Array;
+  /** Attention of the last `promptRows` prompt rows in this layer, mean over heads, oldest row first, [rows][promptTokens]. */
+  readonly rows: readonly Float32Array[];
+}
+
+/** What a layer does with the prompt. */
+export interface PrunedLayer {
+  /** Positions that the layer's cache keeps, ascending; among those that have reached it. */
+  readonly kept: Uint32Array;
+  /** Positions that go on to the next layer, ascending; among the kept ones, the first and the last one of the prompt always. */
+  readonly next: Uint32Array;
 }
 
 /**
@@ -128,6 +177,24 @@ export function planBySaliency(view: RankingView, counts: TierCounts): Selection
   }
   for (let token = firstRecent; token < tokens; token++) kept[keptCount++] = token;
   return { kept, marginal };
+}
+
+/**
+ * Chooses the tokens of one selection by ranks over all tokens, and adds the newest ones after (D-11).
+ *
+ * @param view Tokens and their scores.
+ * @param counts Tokens of each tier; where tiers overlap, fewer tokens are taken than there are counts.
+ * @returns Kept and marginal positions.
+ */
+export function planOverAll(view: RankingView, counts: TierCounts): Selection {
+  const { kept, marginal } = planBySaliency(view, { ...counts, recent: 0 });
+  const firstRecent = Math.max(0, view.tokens - counts.recent);
+  const isOlder = (token: number) => token < firstRecent;
+  const recent = Array.from({ length: view.tokens - firstRecent }, (_, k) => firstRecent + k);
+  return {
+    kept: Uint32Array.of(...kept.filter(isOlder), ...recent),
+    marginal: marginal.filter(isOlder),
+  };
 }
 
 /** Tokens of a stretch that may be chosen, with their scores as integers. */

@@ -1,5 +1,5 @@
 /**
- * Depth profiles of PyramidInfer.
+ * Depth profiles of PyramidInfer at a given mean budget.
  *
  * @module
  */
@@ -29,21 +29,11 @@ const AMPLITUDE = 0.43;
  * @returns Shares in (0, 1], [layers].
  */
 export function pyramidShares(ratio: number, layers: number): Float64Array {
-  if (ratio >= 1) return new Float64Array(layers).fill(1);
-  const shares = Float64Array.from(
+  const scale = profileScale(ratio, layers);
+  return Float64Array.from(
     { length: layers },
-    (_, layer) => ratio * (1 + AMPLITUDE * Math.cos(Math.PI * layer / Math.max(1, layers - 1))),
+    (_, layer) => Math.min(1, scale * profile(layer, layers)),
   );
-  for (let round = 0; round < 100; round++) {
-    const open = shares.filter((share) => share < 1);
-    const excess = ratio * layers - shares.reduce((sum, share) => sum + Math.min(1, share), 0);
-    if (Math.abs(excess) < 1e-12 && shares.every((share) => share <= 1)) break;
-    if (open.length === 0) return shares.fill(1);
-    const openSum = open.reduce((sum, share) => sum + share, 0);
-    const factor = (openSum + excess) / openSum;
-    shares.forEach((share, layer) => shares[layer] = share < 1 ? share * factor : 1);
-  }
-  return shares.map((share) => Math.min(1, share));
 }
 
 /**
@@ -52,7 +42,23 @@ export function pyramidShares(ratio: number, layers: number): Float64Array {
  * @param request Mean share, tokens, layer.
  * @returns floor(share * tokens).
  */
-export function pyramidEntries(request: PyramidRequest): number {
-  const share = pyramidShares(request.ratio, request.layers)[request.layer]!;
-  return Math.min(request.tokens, Math.floor(share * request.tokens + 1e-6));
+export function pyramidEntries({ ratio, tokens, layer, layers }: PyramidRequest): number {
+  const share = Math.min(1, profileScale(ratio, layers) * profile(layer, layers));
+  return Math.min(tokens, Math.floor(share * tokens + 1e-6));
+}
+
+/** A cosine over depth of mean 1. */
+function profile(layer: number, layers: number): number {
+  return layers === 1 ? 1 : 1 + AMPLITUDE * Math.cos(Math.PI * layer / (layers - 1));
+}
+
+/** Factor on the profile that makes the mean right; the profile falls, so that full layers are the first ones. */
+function profileScale(ratio: number, layers: number): number {
+  let rest = layers;
+  for (let full = 0; full < layers; full++) {
+    const scale = (ratio * layers - full) / rest;
+    if (scale * profile(full, layers) <= 1) return scale;
+    rest -= profile(full, layers);
+  }
+  return Infinity;
 }

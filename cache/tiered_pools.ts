@@ -47,23 +47,26 @@ export function tierLimit(
  * @returns Slots per KV head, [layers].
  */
 export function poolSizes(policy: ResolvedPolicy, request: PoolRequest): PoolSize[] {
-  return Array.from({ length: request.layers }, (_, layer) => {
+  const { promptTokens, capacity, layers } = request;
+  const fewest = newestTokens(policy);
+  return Array.from({ length: layers }, (_, layer) => {
     let full = 1;
     let valueOnly = 0;
-    const known = new Map<number, PoolSize>();
-    const planned = (tokens: number) => {
-      const pool = known.get(tokens) ?? plannedPool(policy, request, { layer, tokens });
-      known.set(tokens, pool);
-      return pool;
-    };
-    const { promptTokens, capacity } = request;
-    for (let tokens = promptTokens; tokens <= capacity; tokens++) {
-      const limit = limitOf(planned, { policy, tokens, promptTokens });
-      full = Math.max(full, limit.full);
-      valueOnly = Math.max(valueOnly, limit.valueOnly);
+    for (let planned = promptTokens - fewest; planned <= capacity - fewest; planned++) {
+      const pool = plannedPool(policy, request, { layer, tokens: Math.max(1, planned) });
+      const isFirst = planned < Math.max(policy.minimumTokens, promptTokens);
+      const longest = fewest + (isFirst ? 0 : policy.interval - 1);
+      const newer = Math.min(longest, capacity - planned);
+      full = Math.max(full, Math.min(planned, pool.full) + newer);
+      valueOnly = Math.max(valueOnly, pool.valueOnly);
     }
     return { full, valueOnly };
   });
+}
+
+/** Tokens that every plan lacks when a step's attention runs. */
+function newestTokens({ timing, stale }: ResolvedPolicy): number {
+  return (timing === "after" ? 1 : 0) + (stale ? 1 : 0);
 }
 
 function limitOf(
@@ -75,7 +78,7 @@ function limitOf(
   },
 ): PoolSize {
   const { policy, tokens, promptTokens } = at;
-  const fewest = (policy.timing === "after" ? 1 : 0) + (policy.stale ? 1 : 0);
+  const fewest = newestTokens(policy);
   let full = 0;
   let valueOnly = 0;
   for (let newer = fewest; newer < fewest + policy.interval; newer++) {

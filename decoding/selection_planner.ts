@@ -5,8 +5,10 @@
  */
 
 import type { CacheBudget, TierCounts } from "../cache/budget.ts";
-import { planBySaliency, type Selection } from "../cache/policy.ts";
-import type { ResolvedPolicy } from "../cache/policy_options.ts";
+import { checkCounts, checkPlan } from "../cache/plan_check.ts";
+import { planBySaliency, planOverAll, type Selection } from "../cache/policy.ts";
+import { basedOn, type ResolvedPolicy } from "../cache/policy_options.ts";
+import { perRow } from "../analysis/row_means.ts";
 import type { UnitShape } from "./units.ts";
 
 /** What a sequence is planned for. */
@@ -27,6 +29,8 @@ export interface UnitScores {
   readonly values: Float32Array;
   /** Length of a row. */
   readonly stride: number;
+  /** First query whose attention is in the scores; 0 if left out. */
+  readonly firstRow?: number;
 }
 
 /** Remembers what is kept of one sequence and chooses anew. */
@@ -60,8 +64,13 @@ export class SelectionPlanner {
   /** Keeps every token. */
   keepAll(tokens: number): void {
     const kept = Uint32Array.from({ length: tokens }, (_, token) => token);
-    const selection = { kept, marginal: new Uint32Array(0) };
-    this.#selections = new Array<Selection>(this.#options.units.total).fill(selection);
+    this.keep(new Array<Uint32Array>(this.#options.units.total).fill(kept));
+  }
+
+  /** Keeps given tokens, ascending, of each unit. */
+  keep(kept: readonly Uint32Array[]): void {
+    const marginal = new Uint32Array(0);
+    this.#selections = kept.map((positions) => ({ kept: positions, marginal }));
     this.#plannedTokens = 0;
   }
 
@@ -79,8 +88,8 @@ export class SelectionPlanner {
   isDue(tokens: number): boolean {
     const { policy } = this.#options;
     if (tokens < policy.minimumTokens) return false;
-    return this.#plannedTokens < policy.minimumTokens ||
-      tokens - this.#plannedTokens >= policy.interval;
+    return this.#plannedTokens < policy.minimumTokens || policy.change > 0 ||
+      this.#hasWaited(tokens);
   }
 
   /** Tokens of each tier that a layer keeps at a length. */
@@ -96,27 +105,94 @@ export class SelectionPlanner {
    * @param scores Scores of all units.
    */
   plan(tokens: number, scores: UnitScores): void {
-    const { policy, units } = this.#options;
+    const { policy, budget, promptTokens, units } = this.#options;
     const before = this.#selections;
-    this.#selections = Array.from({ length: units.total }, (_, unit) => {
+    const layers = Array.from({ length: this.#layers }, (_, layer) => this.counts(tokens, layer));
+    const granted = basedOn(policy.base, { budget, promptTokens });
+    checkCounts(layers, { policy, budget: granted, tokens });
+    const after = Array.from({ length: units.total }, (_, unit) => {
       const first = unit * scores.stride;
-      const held = policy.candidates === "kept" ? heldTokens(before[unit], tokens) : undefined;
-      return planBySaliency({
-        tokens,
-        saliency: scores.values.subarray(first, first + tokens),
-        ties: policy.ties,
-        ...(held && { isOpen: (token: number) => held[token] === 1 }),
-      }, this.counts(tokens, Math.floor(unit / units.perLayer)));
+      const raw = scores.values.subarray(first, first + tokens);
+      const saliency = policy.normalise === "rows" ? perRow(raw, scores.firstRow) : raw;
+      const counts = layers[Math.floor(unit / units.perLayer)]!;
+      return this.#choose({ unit, tokens, saliency }, counts);
     });
+    const isKept = policy.change > 0 && before.length > 0 && !this.#hasWaited(tokens) &&
+      meanChange(before, after) <= policy.change;
+    this.#churn = isKept ? 0 : meanChurn(before, after);
+    if (isKept) return this.append(tokens - 1);
+    this.#selections = after;
     this.#plannedTokens = tokens;
-    this.#churn = meanChurn(before, this.#selections);
+  }
+
+  /** Whether the newest plan is an interval old. */
+  #hasWaited(tokens: number): boolean {
+    return tokens - this.#plannedTokens >= this.#options.policy.interval;
+  }
+
+  #choose(
+    { unit, tokens, saliency }: {
+      readonly unit: number;
+      readonly tokens: number;
+      readonly saliency: Float32Array;
+    },
+    counts: TierCounts,
+  ): Selection {
+    const { policy, budget, promptTokens, units } = this.#options;
+    const held = this.#selections[unit]?.kept ?? new Uint32Array(0);
+    const isHeld = policy.candidates === "kept" ? tokenFlags(held, tokens) : undefined;
+    const view = {
+      tokens,
+      saliency,
+      ties: policy.ties,
+      ...(isHeld && { isOpen: (token: number) => isHeld[token] === 1 }),
+    };
+    if (!policy.plan) {
+      return policy.ranked === "all" ? planOverAll(view, counts) : planBySaliency(view, counts);
+    }
+    const layer = Math.floor(unit / units.perLayer);
+    const place = { budget, promptTokens, layer, layers: this.#layers };
+    const selection = policy.plan({ ...view, ...place, held }, counts);
+    checkPlan(selection, { policy, tokens, counts, held, place: placeOf(unit, this.#options) });
+    return selection;
   }
 }
 
-function heldTokens(selection: Selection | undefined, tokens: number): Uint8Array {
-  const held = new Uint8Array(tokens);
-  for (const token of selection?.kept ?? []) held[token] = 1;
-  return held;
+/** Layer and head of a unit, in words. */
+function placeOf(unit: number, { units, policy }: PlannerOptions): string {
+  const layer = `layer ${Math.floor(unit / units.perLayer)}`;
+  if (policy.granularity === "layer") return layer;
+  const heads = policy.granularity === "query_head" ? "query head" : "KV head";
+  return `${layer}, ${heads} ${unit % units.perLayer}`;
+}
+
+function tokenFlags(held: Uint32Array, tokens: number): Uint8Array {
+  const flags = new Uint8Array(tokens);
+  for (const token of held) flags[token] = 1;
+  return flags;
+}
+
+/** Share of the larger of two selections that is not in both, mean over units. */
+function meanChange(before: readonly Selection[], after: readonly Selection[]): number {
+  let sum = 0;
+  after.forEach((selection, unit) => {
+    const earlier = before[unit]!;
+    const shared = sharedTokens(earlier.kept, selection.kept) +
+      sharedTokens(earlier.marginal, selection.marginal);
+    const size = ({ kept, marginal }: Selection) => kept.length + marginal.length;
+    sum += 1 - shared / Math.max(1, size(earlier), size(selection));
+  });
+  return sum / after.length;
+}
+
+/** Tokens that two ascending lists share. */
+function sharedTokens(first: Uint32Array, second: Uint32Array): number {
+  let [shared, index] = [0, 0];
+  for (const token of first) {
+    while (index < second.length && second[index]! < token) index++;
+    if (second[index] === token) shared++;
+  }
+  return shared;
 }
 
 function meanChurn(before: readonly Selection[], after: readonly Selection[]): number {

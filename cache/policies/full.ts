@@ -16,5 +16,7 @@ export const full: Policy = {
   granularity: "kv_head",
   interval: 1,
   ties: "earlier",
+  accepts: [],
+  isUnbounded: true,
   counts: ({ tokens }) => ({ sink: 0, recent: tokens, critical: 0, marginal: 0 }),
 };

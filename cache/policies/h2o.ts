@@ -20,6 +20,7 @@ export const h2o: Policy = {
   granularity: "kv_head",
   interval: 1,
   ties: "later",
+  accepts: ["base", "heavyRatio", "interval", "minimumTokens"],
   counts({ budget, tokens, heavyRatio = 1 }) {
     const entries = wholeEntries(budget, tokens);
     const critical = Math.floor(entries * heavyRatio / (heavyRatio + 1));

@@ -5,7 +5,7 @@
  */
 
 import type { TierCounts } from "../budget.ts";
-import { wholeEntries } from "../budget.ts";
+import { budgetShare } from "../budget.ts";
 import type { CountRequest, Policy } from "../policy.ts";
 import { pyramidEntries } from "../pyramid.ts";
 
@@ -13,10 +13,10 @@ import { pyramidEntries } from "../pyramid.ts";
 const SINKS = 4;
 
 function counts(request: CountRequest): TierCounts {
-  const mean = wholeEntries(request.budget, request.tokens) / request.tokens;
-  const ratio = "ratio" in request.budget ? request.budget.ratio : mean;
+  const ratio = budgetShare(request.budget, request.tokens);
   const entries = Math.max(1, pyramidEntries({ ...request, ratio }));
-  const recent = Math.max(1, Math.floor(entries / 3));
+  const { heavyRatio = 2 } = request;
+  const recent = Math.max(1, Math.floor(entries / (heavyRatio + 1)));
   const sink = Math.min(SINKS, entries - recent);
   return { sink, recent, critical: entries - recent - sink, marginal: 0 };
 }
@@ -33,6 +33,8 @@ export const pyramidBudget: Policy = {
   granularity: "layer",
   interval: 16,
   ties: "earlier",
+  accepts: ["base", "heavyRatio", "interval", "minimumTokens"],
+  defaults: { heavyRatio: 2 },
   promptRows: (request) => counts(request).recent,
   counts,
 };

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { splitBudget } from "../budget.ts";
+import { SPLIT_OPTIONS, splitBudget } from "../budget.ts";
 import type { Policy } from "../policy.ts";
 
 /** Critical and recent tokens with key and value, marginal ones with value only; dropped tokens may return. */
@@ -19,5 +19,6 @@ export const smallkv: Policy = {
   granularity: "kv_head",
   interval: 1,
   ties: "earlier",
+  accepts: SPLIT_OPTIONS,
   counts: (request) => splitBudget(request.budget, request.tokens, request),
 };

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { splitBudget } from "../budget.ts";
+import { SPLIT_OPTIONS, splitBudget } from "../budget.ts";
 import type { Policy } from "../policy.ts";
 
 /** As `smallkv`, ranked by a decayed sum of the matched heads' rows, the newest one counting most (D-30). */
@@ -17,6 +17,7 @@ export const smallkvQueryAware: Policy = {
   granularity: "kv_head",
   interval: 1,
   ties: "earlier",
+  accepts: SPLIT_OPTIONS,
   defaults: { score: "decayed" },
   counts: (request) => splitBudget(request.budget, request.tokens, request),
 };

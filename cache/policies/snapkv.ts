@@ -22,6 +22,8 @@ export const snapkv: Policy = {
   granularity: "kv_head",
   interval: 1,
   ties: "earlier",
+  accepts: ["minimumTokens"],
+  isUnbounded: true,
   promptRows: ({ promptTokens }) => Math.min(WINDOW, promptTokens),
   counts({ budget, tokens, promptTokens }) {
     const entries = wholeEntries(budget, promptTokens);

@@ -7,9 +7,6 @@
 import { wholeEntries } from "../budget.ts";
 import type { Policy } from "../policy.ts";
 
-/** First tokens that collect attention whatever they say. */
-const SINKS = 4;
-
 /** Keeps the first tokens and the newest ones; keys keep their original positions. */
 export const streaming: Policy = {
   name: "streaming",
@@ -21,9 +18,11 @@ export const streaming: Policy = {
   granularity: "kv_head",
   interval: 1,
   ties: "earlier",
-  counts({ budget, tokens }) {
+  accepts: ["base", "interval", "minimumTokens", "sink"],
+  defaults: { sink: 4 },
+  counts({ budget, tokens, sink = 4 }) {
     const entries = wholeEntries(budget, tokens);
-    const sink = Math.min(SINKS, entries - 1);
-    return { sink, recent: entries - sink, critical: 0, marginal: 0 };
+    const first = Math.min(sink, entries - 1);
+    return { sink: first, recent: entries - first, critical: 0, marginal: 0 };
   },
 };

@@ -19,5 +19,6 @@ export const withoutHelper: Policy = {
   granularity: "kv_head",
   interval: 1,
   ties: "later",
+  accepts: ["base", "coverage", "interval", "minimumTokens", "sink", "split"],
   counts: (request) => splitBudget(request.budget, request.tokens, { ...request, marginal: false }),
 };

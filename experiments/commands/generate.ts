@@ -160,7 +160,8 @@ interface Request
 function readRequest(call: CommandCall): Request {
   checkPromptFlags(call);
   const names = call.has("compare") ? readNames(call) : [call.required("policy")];
-  const policies = readPolicies(call, names);
+  const budget = readBudget(call);
+  const policies = readPolicies(call, names, budget);
   if (
     call.has("large") && !call.has("small") && policies.some(({ scores }) => scores === "helper")
   ) {
@@ -173,7 +174,7 @@ function readRequest(call: CommandCall): Request {
   }
   return {
     policies,
-    budget: readBudget(call),
+    budget,
     store: call.required("store") as "resident" | "tiered",
     match: readMatchOptions(call),
     tracedSteps: readSteps(call),

@@ -5,36 +5,54 @@
  */
 
 import type { MatchOptions } from "../../analysis/head_match.ts";
+import { NORMALISATIONS } from "../../analysis/row_means.ts";
 import type { CacheBudget } from "../../cache/budget.ts";
 import { POLICIES } from "../../cache/policies/mod.ts";
 import {
   BASES,
+  checkBase,
   COMBINES,
+  COVERAGES,
   createPolicy,
   GRANULARITIES,
   type PolicyOptions,
+  RANKED,
   REDUCTIONS,
   type ResolvedPolicy,
   SCORES,
+  SPLITS,
+  TIES,
+  WEIGHTS,
 } from "../../cache/policy_options.ts";
+import { misusedOptions, type OptionName } from "../../cache/policy_rules.ts";
 import type { CommandCall, OptionSpec } from "./command.ts";
 
 /** Options of the decision table, as flags. */
 export const POLICY_FLAGS: Readonly<Record<string, OptionSpec>> = {
   score: { type: "string", choices: SCORES, text: "what ranks tokens (D-30)" },
   decay: { type: "string", placeholder: "X", text: "factor on older rows with --score decayed" },
+  normalise: { type: "string", choices: NORMALISATIONS, text: "divisor of sums (D-1)" },
+  "score-rows": { type: "string", placeholder: "N", text: "prompt rows in sums (D-2), all" },
   combine: { type: "string", choices: COMBINES, text: "how marginal tokens join (D-17)" },
+  weights: { type: "string", choices: WEIGHTS, text: "heads that weigh marginal tokens (D-16)" },
   granularity: { type: "string", choices: GRANULARITIES, text: "what shares a selection (D-15)" },
   reduction: { type: "string", choices: REDUCTIONS, text: "how its heads join (D-15)" },
   "no-marginal": { type: "boolean", text: "without marginal tokens, at the same cost (D-24)" },
-  split: { type: "string", choices: ["demand", "plain"], text: "budgets below 10 % (D-18)" },
+  "drop-marginal": { type: "boolean", text: "without marginal tokens, at less cost (D-24)" },
+  split: { type: "string", choices: SPLITS, text: "budgets below 10 % (D-18)" },
+  coverage: { type: "string", choices: COVERAGES, text: "budgets above 80 % (D-19)" },
   sink: { type: "string", placeholder: "N", text: "first tokens always kept (D-10)" },
+  ranked: { type: "string", choices: RANKED, text: "tokens that ranks run over (D-11)" },
+  ties: { type: "string", choices: TIES, text: "which of equal tokens is kept (D-7)" },
   base: { type: "string", choices: BASES, text: "tokens that a share is of (D-12)" },
   interval: { type: "string", placeholder: "N", text: "steps from plan to plan (D-13)" },
+  change: { type: "string", placeholder: "X", text: "share that ends an interval early (D-13)" },
   stale: { type: "boolean", text: "plan of the step before, so that transfers overlap (D-14)" },
-  "heavy-ratio": { type: "string", choices: ["1", "2"], text: "heavy to recent tokens of h2o" },
+  "heavy-ratio": { type: "string", choices: ["1", "2"], text: "heavy to recent tokens" },
   "minimum-tokens": { type: "string", placeholder: "N", text: "shortest text that drops (D-4)" },
 };
+
+const MATCH_TIES = ["cosine", "first"] as const;
 
 /** Options of head matching, as flags. */
 export const MATCH_FLAGS: Readonly<Record<string, OptionSpec>> = {
@@ -42,6 +60,8 @@ export const MATCH_FLAGS: Readonly<Record<string, OptionSpec>> = {
   "match-top": { type: "string", placeholder: "SHARE", text: "share that is salient (D-5), 0.2" },
   "match-ignore": { type: "string", placeholder: "N", text: "first tokens left out (D-8), 0" },
   "match-by": { type: "string", choices: ["jaccard", "cosine"], text: "what is maximized" },
+  "match-ties": { type: "string", choices: MATCH_TIES, text: "what settles ties (D-6)" },
+  "match-normalise": { type: "string", choices: NORMALISATIONS, text: "divisor of sums (D-1)" },
 };
 
 /** Names of all policies. */
@@ -53,8 +73,13 @@ const NUMBERS = [
   ["interval", "interval", { min: 1, max: 1 << 20, isInteger: true }],
   ["heavy-ratio", "heavyRatio", { min: 1, max: 2, isInteger: true }],
   ["minimum-tokens", "minimumTokens", { min: 1, max: 1 << 20, isInteger: true }],
+  ["score-rows", "scoreRows", { min: 1, max: 1 << 20, isInteger: true }],
+  ["change", "change", { min: 0, max: 1 }],
 ] as const;
-const WORDS = ["score", "combine", "granularity", "reduction", "split", "base"] as const;
+const WORDS = [
+  ...["score", "normalise", "combine", "weights", "granularity", "reduction", "split"] as const,
+  ...["coverage", "ranked", "ties", "base"] as const,
+];
 
 /**
  * Reads the policies of a command line.
@@ -63,29 +88,46 @@ const WORDS = ["score", "combine", "granularity", "reduction", "split", "base"] 
  *
  * @param call The command line.
  * @param names Names of the policies.
+ * @param budget What may be kept.
  * @returns Policies with every choice made, in order.
  * @throws {UsageError} If a policy is unknown or an option not allowed; the message lists what is.
  */
-export function readPolicies(call: CommandCall, names: readonly string[]): ResolvedPolicy[] {
+export function readPolicies(
+  call: CommandCall,
+  names: readonly string[],
+  budget: CacheBudget,
+): ResolvedPolicy[] {
   const options = readPolicyOptions(call);
   try {
-    if (names.length === 1) return [createPolicy(names[0]!, options)];
-    const used = new Set<string>();
-    const policies = names.map((name) => {
-      const own = Object.fromEntries(
-        Object.entries(options).filter(([option, value]) => accepts(name, { [option]: value })),
-      );
-      Object.keys(own).forEach((option) => used.add(option));
-      return createPolicy(name, own);
-    });
-    const [unused] = Object.entries(options).filter(([option]) => !used.has(option));
-    // Nobody takes it, so the last policy tells why.
-    if (unused) createPolicy(names.at(-1)!, { [unused[0]]: unused[1] });
+    const policies = names.length === 1
+      ? [createPolicy(names[0]!, options)]
+      : sharedOptions(names, options).map((own, index) => createPolicy(names[index]!, own));
+    policies.forEach((policy) => checkBase(policy, budget));
     return policies;
   } catch (error) {
     if (error instanceof RangeError) call.fail(withoutAction(error.message));
     throw error;
   }
+}
+
+/** For each policy the options that it has. */
+function sharedOptions(names: readonly string[], options: PolicyOptions): PolicyOptions[] {
+  const misused = names.map((name) => {
+    const policy = POLICIES.find((candidate) => candidate.name === name);
+    return policy ? misusedOptions(policy, options) : [];
+  });
+  for (const option of Object.keys(options) as OptionName[]) {
+    const reasons = misused.map((own) => own.find((misuse) => misuse.option === option)?.reason);
+    if (reasons.includes(undefined)) continue;
+    // Nobody takes it; a policy that has the option tells best what is missing.
+    const reason = reasons.find((text) => text!.startsWith(option)) ?? reasons.at(-1);
+    throw new RangeError(`Cannot set up policy ${names.join(", ")}: ${reason}`);
+  }
+  return misused.map((own) => {
+    const left = { ...options };
+    for (const { option } of own) delete left[option];
+    return left;
+  });
 }
 
 /**
@@ -97,6 +139,8 @@ export function readPolicies(call: CommandCall, names: readonly string[]): Resol
  */
 export function readMatchOptions(call: CommandCall): MatchOptions {
   const by = call.value("match-by") as MatchOptions["by"];
+  const ties = call.value("match-ties") as MatchOptions["ties"];
+  const normalise = call.value("match-normalise") as MatchOptions["normalise"];
   const window = { min: 100, max: 1 << 20, isInteger: true };
   const options = {
     ...(call.has("match-window") && { window: call.number("match-window", window) }),
@@ -104,6 +148,8 @@ export function readMatchOptions(call: CommandCall): MatchOptions {
     ...(call.has("match-ignore") &&
       { ignoredTokens: call.number("match-ignore", { ...window, min: 0, max: 90 }) }),
     ...(by && { by }),
+    ...(ties && { ties }),
+    ...(normalise && { normalise }),
   };
   if (options.topShare === 0) call.fail("--match-top must be above 0: current value is 0");
   return options;
@@ -137,19 +183,13 @@ function readPolicyOptions(call: CommandCall): PolicyOptions {
   for (const [flag, name, bounds] of NUMBERS) {
     if (call.has(flag)) options[name] = call.number(flag, bounds);
   }
+  if (call.has("no-marginal") && call.has("drop-marginal")) {
+    call.fail("--no-marginal and --drop-marginal exclude each other: current value is both");
+  }
   if (call.has("no-marginal")) options.marginal = false;
+  if (call.has("drop-marginal")) options.marginal = "dropped";
   if (call.has("stale")) options.stale = true;
   return options;
-}
-
-function accepts(name: string, options: PolicyOptions): boolean {
-  try {
-    createPolicy(name, options);
-    return true;
-  } catch (error) {
-    if (error instanceof RangeError && POLICY_NAMES.includes(name)) return false;
-    throw error;
-  }
 }
 
 function withoutAction(message: string): string {

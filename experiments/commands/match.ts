@@ -4,7 +4,8 @@
  * @module
  */
 
-import { matchHeads } from "../../analysis/head_match.ts";
+import { matchHeads, type MatchOptions } from "../../analysis/head_match.ts";
+import { NORMALISATIONS } from "../../analysis/row_means.ts";
 import { writeFileAtomic } from "../../core/atomic_file.ts";
 import { DataError } from "../../core/check.ts";
 import { Progress } from "../../core/progress.ts";
@@ -41,6 +42,15 @@ export function matchCommand(parts: { readonly openEngine: OpenEngine }): Comman
       ...INPUT_OPTIONS,
       window: { type: "string", placeholder: "N", default: "200", text: "leading tokens compared" },
       top: { type: "string", placeholder: "SHARE", default: "0.2", text: "share that is salient" },
+      ignore: {
+        type: "string",
+        placeholder: "N",
+        default: "0",
+        text: "first tokens left out (D-8)",
+      },
+      by: { type: "string", choices: ["jaccard", "cosine"], text: "what is maximized, jaccard" },
+      ties: { type: "string", choices: ["cosine", "first"], text: "what settles ties (D-6)" },
+      normalise: { type: "string", choices: NORMALISATIONS, text: "divisor of sums (D-1)" },
       out: { type: "string", placeholder: "FILE.json", text: "JSON file to write" },
       device: DEVICE_OPTION,
     },
@@ -60,9 +70,7 @@ export function matchCommand(parts: { readonly openEngine: OpenEngine }): Comman
 async function match(openEngine: OpenEngine, call: CommandCall, io: CommandIo): Promise<number> {
   checkInput(call);
   const out = call.required("out");
-  const window = call.number("window", { min: LEAST_TOKENS, max: 1 << 20, isInteger: true });
-  const topShare = call.number("top", { min: 0, max: 1 });
-  if (topShare === 0) call.fail("--top must be over 0 and at most 1: current value is 0");
+  const options = readMatching(call);
   if (call.has("large") !== call.has("small")) {
     call.fail("--large and --small must be given together: current value is only one of them");
   }
@@ -77,11 +85,11 @@ async function match(openEngine: OpenEngine, call: CommandCall, io: CommandIo): 
       `Cannot match heads: the text must have at least ${LEAST_TOKENS} tokens: current count is ${tokens.length}`,
     );
   }
-  const compared = tokens.slice(0, window);
+  const compared = tokens.slice(0, options.window);
   progress.describe("large model");
   const rows = await saliencyOf(large, compared, io);
   progress.describe("small model");
-  const found = matchHeads(rows, await saliencyOf(small, compared, io), { window, topShare });
+  const found = matchHeads(rows, await saliencyOf(small, compared, io), options);
   const content = {
     window: found.window,
     topTokens: found.topTokens,
@@ -94,6 +102,24 @@ async function match(openEngine: OpenEngine, call: CommandCall, io: CommandIo): 
   const mean = found.cosine.reduce((sum, value) => sum + value, 0) / found.cosine.length;
   io.out(`${out}: ${found.match.length} heads, mean cosine ${mean.toFixed(4)}\n`);
   return EXIT.ok;
+}
+
+function readMatching(call: CommandCall): MatchOptions & { readonly window: number } {
+  const window = call.number("window", { min: LEAST_TOKENS, max: 1 << 20, isInteger: true });
+  const topShare = call.number("top", { min: 0, max: 1 });
+  if (topShare === 0) call.fail("--top must be over 0 and at most 1: current value is 0");
+  const ignoredTokens = call.number("ignore", { min: 0, max: 90, isInteger: true });
+  const by = call.value("by") as MatchOptions["by"];
+  const ties = call.value("ties") as MatchOptions["ties"];
+  const normalise = call.value("normalise") as MatchOptions["normalise"];
+  return {
+    window,
+    topShare,
+    ignoredTokens,
+    ...(by && { by }),
+    ...(ties && { ties }),
+    ...(normalise && { normalise }),
+  };
 }
 
 function checkTokenizers(large: EngineModel, small: EngineModel): void {

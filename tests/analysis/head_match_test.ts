@@ -112,6 +112,39 @@ Deno.test("matchHeads() breaks ties by cosine, then depth, then the smaller head
   assert.deepEqual([...matchHeads(large, byDepth, options).match], [0, 2, 4]);
 });
 
+Deno.test("matchHeads() gives ties to the smaller head at once if asked to (D-6)", () => {
+  const random = seededRandom(4);
+  for (let round = 0; round < 20; round++) {
+    const large = tiedHeads(random, { layers: 3, queryHeads: 2, tokens: 33 });
+    const small = tiedHeads(random, { layers: 4, queryHeads: 3, tokens: 33 });
+    const options = { ...free, topTokens: 5, ties: "first" } as const;
+    const set = (model: HeadSaliency, head: number) =>
+      salientTokens(saliencyOfHead(model, head), 5);
+    const expected = Array.from({ length: 6 }, (_, head) => {
+      const jaccards = Array.from(
+        { length: 12 },
+        (_, other) => jaccardSimilarity(set(large, head), set(small, other)),
+      );
+      return jaccards.indexOf(Math.max(...jaccards));
+    });
+    assert.deepEqual([...matchHeads(large, small, options).match], expected);
+  }
+});
+
+Deno.test("matchHeads() compares means over rows if asked to (D-1)", () => {
+  const random = seededRandom(5);
+  const [large, small] = [2, 3].map((layers) =>
+    randomHeads(random, { layers, queryHeads: 3, tokens: 120 })
+  ) as [HeadSaliency, HeadSaliency];
+  const means = (model: HeadSaliency): HeadSaliency => ({
+    ...model,
+    accumulated: model.accumulated.map((sum, index) => sum / (120 - index % 120)),
+  });
+  const byRows = matchHeads(large, small, { normalise: "rows" });
+  assert.deepEqual(byRows, matchHeads(means(large), means(small)));
+  assert.notDeepEqual(byRows.match, matchHeads(large, small).match);
+});
+
 Deno.test("matchHeads() restricts itself to allowed heads (D-28)", () => {
   const random = seededRandom(9);
   const large = randomHeads(random, { layers: 2, queryHeads: 2, tokens: 100 });

@@ -60,6 +60,20 @@ Deno.test("accumulateAfterDrop() by hand", () => {
   });
 });
 
+Deno.test("compareViews() of means over rows prefers later tokens (D-1)", () => {
+  // means over 4, 3, 2 and 1 rows: .5 .25 .5 .75 and .5 - .5 .75
+  const [full, dropped] = [[2, 0.75, 1, 0.75], [2, -1, 1, 0.75]];
+  const views = (normalise: "none" | "rows") => {
+    const { fullView, droppedView } = compareViews(full!, dropped!, {
+      budgetRatio: 0.5,
+      normalise,
+    });
+    return [[...fullView], [...droppedView]];
+  };
+  assert.deepEqual(views("none"), [[0, 2], [0, 2]]);
+  assert.deepEqual(views("rows"), [[0, 3], [0, 3]]);
+});
+
 Deno.test("accumulateAfterDrop() keeps all mass, and dropped tokens are never salient", () => {
   fc.assert(
     fc.property(fc.integer(), fc.integer({ min: 1, max: 20 }), (seed, half) => {

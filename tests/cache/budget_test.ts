@@ -1,6 +1,6 @@
 import { deepStrictEqual, ok, throws } from "node:assert/strict";
 import fc from "fast-check";
-import { halfEntries, splitBudget, wholeEntries } from "../../cache/budget.ts";
+import { budgetShare, halfEntries, splitBudget, wholeEntries } from "../../cache/budget.ts";
 
 /** Rows of method section 5: tokens, ratio, half-entries, critical, recent, marginal. */
 const GOLDEN = [
@@ -95,4 +95,28 @@ Deno.test("splitBudget() refuses ratios outside (0, 1]", () => {
         `Cannot set a cache budget: ratio must be above 0 and at most 1: current value is ${ratio}`,
     });
   }
+});
+
+Deno.test("splitBudget() above 80 % cuts tiers at equal cost, or lets them overlap at a lower one (D-19)", () => {
+  const at = (percent: number, coverage: "clip" | "overlap") =>
+    splitBudget({ ratio: percent / 100 }, 200, { coverage });
+  deepStrictEqual(at(80, "overlap"), at(80, "clip"), "tiers cover exactly all tokens");
+  deepStrictEqual(at(100, "overlap"), at(100, "clip"), "all of the cache");
+  deepStrictEqual(at(90, "clip"), { sink: 0, critical: 107, recent: 53, marginal: 40 });
+  deepStrictEqual(at(90, "overlap"), { sink: 0, critical: 90, recent: 45, marginal: 65 });
+});
+
+Deno.test("splitBudget() without marginal tokens spends what they cost on the others, or saves it (D-24)", () => {
+  const at = (marginal: boolean | "dropped") => splitBudget({ ratio: 0.2 }, 1000, { marginal });
+  deepStrictEqual(at(true), { sink: 0, critical: 100, recent: 50, marginal: 100 });
+  deepStrictEqual(at(false), { sink: 0, critical: 133, recent: 67, marginal: 0 });
+  deepStrictEqual(at("dropped"), { sink: 0, critical: 100, recent: 50, marginal: 0 });
+});
+
+Deno.test("budgetShare() is the share of the tokens that a budget pays for", () => {
+  deepStrictEqual(budgetShare({ ratio: 0.2 }, 1000), 0.2);
+  deepStrictEqual(budgetShare({ ratio: 0.2, of: 500 }, 1000), 0.1);
+  deepStrictEqual(budgetShare({ tokens: 250 }, 1000), 0.25);
+  deepStrictEqual(budgetShare({ tokens: 2500 }, 1000), 1);
+  throws(() => budgetShare({ ratio: 2 }, 1000), /ratio must be above 0/);
 });

@@ -5,19 +5,27 @@
  */
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
+import { NORMALISATIONS } from "../../analysis/row_means.ts";
 import { POLICIES } from "../../cache/policies/mod.ts";
 import { smallkv } from "../../cache/policies/smallkv.ts";
 import {
   BASES,
+  checkBase,
   COMBINES,
+  COVERAGES,
   createPolicy,
   DEFAULT_DECAY,
   GRANULARITIES,
   type PolicyOptions,
+  RANKED,
   REDUCTIONS,
   resolvePolicy,
   SCORES,
+  SPLITS,
+  TIES,
+  WEIGHTS,
 } from "../../cache/policy_options.ts";
+import { acceptedOptions, misusedOptions, OPTION_NAMES } from "../../cache/policy_rules.ts";
 
 /** Tries options of any shape, as a command line may bring them. */
 function create(name: string, options: Record<string, unknown> = {}): unknown {
@@ -29,12 +37,20 @@ const CHOICES: Readonly<Record<string, readonly unknown[]>> = {
   combine: COMBINES,
   granularity: GRANULARITIES,
   reduction: REDUCTIONS,
-  split: ["demand", "plain"],
+  normalise: NORMALISATIONS,
+  ranked: RANKED,
+  weights: WEIGHTS,
+  ties: TIES,
+  split: SPLITS,
+  coverage: COVERAGES,
   base: BASES,
   heavyRatio: [1, 2],
-  marginal: [true, false],
+  marginal: [true, false, "dropped"],
   stale: [true, false],
 };
+
+/** A policy that has an option. */
+const HOLDERS: Readonly<Record<string, string>> = { heavyRatio: "h2o" };
 
 Deno.test("createPolicy() lists the policies if there is no such one", () => {
   const names = POLICIES.map(({ name }) => name).join(", ");
@@ -46,7 +62,7 @@ Deno.test("createPolicy() lists the policies if there is no such one", () => {
 });
 
 Deno.test("createPolicy() lists the options if there is no such one", () => {
-  for (const name of [...Object.keys(CHOICES), "decay", "sink", "interval", "minimumTokens"]) {
+  for (const name of OPTION_NAMES) {
     assertThrows(() => create("smallkv", { budget: 3 }), RangeError, name);
   }
   assertThrows(() => create("smallkv", { budget: 3 }), RangeError, "current value is budget");
@@ -54,13 +70,14 @@ Deno.test("createPolicy() lists the options if there is no such one", () => {
 
 for (const [name, allowed] of Object.entries(CHOICES)) {
   Deno.test(`createPolicy() takes every value of ${name} and lists them for any other`, () => {
+    const holder = HOLDERS[name] ?? "smallkv";
     for (const value of allowed) {
-      const policy = createPolicy("smallkv", { [name]: value });
+      const policy = createPolicy(holder, { [name]: value });
       assertEquals(policy[name as keyof PolicyOptions], value);
     }
     for (const value of ["other", 3, null]) {
       assertThrows(
-        () => create("smallkv", { [name]: value }),
+        () => create(holder, { [name]: value }),
         RangeError,
         `Cannot set up a cache policy: ${name} must be one of ${
           allowed.join(", ")
@@ -90,20 +107,137 @@ Deno.test("createPolicy() checks numbers", () => {
   }
 });
 
-Deno.test("createPolicy() refuses options of a helper for policies without one", () => {
-  const misused = { score: "row", decay: 0.5, combine: "joint", split: "plain", marginal: false };
-  for (const policy of POLICIES.filter(({ scores }) => scores !== "helper")) {
-    for (const [name, value] of Object.entries({ ...misused, stale: true })) {
-      assertThrows(
-        () => create(policy.name, { [name]: value }),
-        RangeError,
-        `Cannot set up policy ${policy.name}: ${name} must go with a policy that has a helper`,
-      );
-    }
-    const granularity = "kv_match";
-    assertThrows(() => create(policy.name, { granularity }), RangeError, "granularity kv_match");
-    createPolicy(policy.name, { granularity: "query_head", interval: 2, base: "prompt" });
+Deno.test("createPolicy() checks shares", () => {
+  for (const change of [-0.1, 1, NaN]) {
+    const message = `change must be at least 0 and below 1: current value is ${change}`;
+    assertThrows(() => create("smallkv", { interval: 8, change }), RangeError, message);
   }
+});
+
+/** Options of every kind, with values that mean something to some policy. */
+const GIVEN: Required<PolicyOptions> = {
+  score: "decayed",
+  decay: 0.5,
+  normalise: "rows",
+  scoreRows: 64,
+  combine: "additive",
+  weights: "group",
+  granularity: "layer",
+  reduction: "max",
+  ranked: "all",
+  ties: "later",
+  base: "prompt",
+  interval: 2,
+  change: 0.1,
+  stale: true,
+  minimumTokens: 50,
+  marginal: false,
+  split: "plain",
+  coverage: "overlap",
+  sink: 2,
+  heavyRatio: 2,
+};
+
+Deno.test("every policy refuses the options it does not answer to, and lists those it does", () => {
+  for (const policy of POLICIES) {
+    const accepted = acceptedOptions(policy);
+    for (const name of OPTION_NAMES.filter((name) => !accepted.includes(name))) {
+      const message = `Cannot set up policy ${policy.name}: options must be some of ${
+        accepted.join(", ") || "none"
+      }: current options have ${name}`;
+      assertThrows(() => create(policy.name, { [name]: GIVEN[name] }), RangeError, message);
+    }
+  }
+  assertEquals(acceptedOptions(POLICIES.find(({ name }) => name === "full")!), []);
+  assertEquals(
+    OPTION_NAMES.filter((name) => !POLICIES.some((one) => acceptedOptions(one).includes(name))),
+    [],
+    "every option belongs to a policy",
+  );
+});
+
+Deno.test("createPolicy() refuses options that the other choices leave without effect", () => {
+  const cases: readonly (readonly [string, Record<string, unknown>, string])[] = [
+    ["smallkv", { decay: 0.8 }, "decay must go with score decayed: current value is accumulated"],
+    [
+      "smallkv_query_aware",
+      { normalise: "rows" },
+      "normalise must go with score accumulated: current value is decayed",
+    ],
+    [
+      "smallkv",
+      { score: "row", scoreRows: 9 },
+      "scoreRows must go with score accumulated or decayed: current value is row",
+    ],
+    [
+      "smallkv",
+      { marginal: false, combine: "joint" },
+      "combine must go with marginal tokens: current value is none",
+    ],
+    [
+      "smallkv",
+      { marginal: "dropped", weights: "group" },
+      "weights must go with marginal tokens: current value is none",
+    ],
+    [
+      "smallkv",
+      { granularity: "query_head", weights: "group" },
+      "weights must go with granularity kv_head or layer: current value is query_head",
+    ],
+    [
+      "smallkv",
+      { granularity: "kv_match", reduction: "max" },
+      "reduction must go with granularity kv_head or layer: current value is kv_match",
+    ],
+    [
+      "smallkv",
+      { change: 0.1 },
+      "change must go with an interval above 1, after which a plan counts anyway: current value is 1",
+    ],
+    [
+      "h2o",
+      { granularity: "kv_match" },
+      "granularity must go with a helper if it is kv_match: current value is a policy without one",
+    ],
+  ];
+  for (const [name, options, reason] of cases) {
+    assertThrows(
+      () => create(name, options),
+      RangeError,
+      `Cannot set up policy ${name}: ${reason}`,
+    );
+  }
+  createPolicy("smallkv_query_aware", { decay: 0.8 });
+  createPolicy("smallkv", { score: "decayed", decay: 0.8, scoreRows: 9 });
+  createPolicy("smallkv", { interval: 8, change: 0.1, normalise: "rows", scoreRows: 64 });
+  createPolicy("h2o", {
+    granularity: "query_head",
+    interval: 2,
+    base: "prompt",
+    normalise: "rows",
+  });
+});
+
+Deno.test("misusedOptions() names all options that do nothing, so that others can be used without them", () => {
+  const policy = POLICIES.find(({ name }) => name === "smallkv")!;
+  const misused = misusedOptions(policy, {
+    decay: 0.5,
+    heavyRatio: 2,
+    sink: 4,
+    combine: "additive",
+  });
+  assertEquals(misused.map(({ option }) => option), ["decay", "heavyRatio"]);
+});
+
+Deno.test("checkBase() refuses the prompt as base of a number of tokens", () => {
+  const policy = createPolicy("h2o", { base: "prompt" });
+  checkBase(policy, { ratio: 0.2 });
+  checkBase(createPolicy("h2o"), { tokens: 9 });
+  assertThrows(
+    () => checkBase(policy, { tokens: 9 }),
+    RangeError,
+    "Cannot set up policy h2o: base prompt must go with a share of the cache: current budget is 9 tokens",
+  );
 });
 
 Deno.test("createPolicy() fills in the recommended choices", () => {
@@ -113,11 +247,17 @@ Deno.test("createPolicy() fills in the recommended choices", () => {
     ...policy,
     score: "accumulated",
     decay: DEFAULT_DECAY,
+    normalise: "none",
+    scoreRows: Infinity,
     combine: "joint",
+    weights: "query_head",
     granularity: "kv_head",
     reduction: "mean",
+    ranked: "older",
+    change: 0,
     marginal: true,
     split: "demand",
+    coverage: "clip",
     sink: 0,
     base: "current",
     interval: 1,
@@ -130,6 +270,8 @@ Deno.test("createPolicy() fills in the recommended choices", () => {
 Deno.test("createPolicy() lets a preset choose, and options win over it", () => {
   assertEquals(createPolicy("smallkv_query_aware").score, "decayed");
   assertEquals(createPolicy("smallkv_query_aware", { score: "row" }).score, "row");
+  assertEquals(createPolicy("smallkv_query_aware").scoreRows, 32);
+  assertEquals(createPolicy("smallkv", { score: "decayed", scoreRows: 8 }).scoreRows, 8);
   assertEquals(createPolicy("pyramid_budget").interval, 16);
   assertEquals(createPolicy("pyramid_budget", { interval: 1 }).interval, 1);
 });
@@ -152,10 +294,21 @@ Deno.test("createPolicy() hands options on to the counts", () => {
   assertEquals(counts("smallkv", { sink: 4 }), { ...current, sink: 4, critical: 196 });
   const bare = { sink: 0, critical: 267, recent: 133, marginal: 0 };
   assertEquals(counts("smallkv", { marginal: false }), bare);
+  const saved = { ...current, marginal: 0 };
+  assertEquals(counts("smallkv", { marginal: "dropped" }), saved, "three quarters of the cost");
   assertEquals(counts("without_helper", {}), bare, "D-25 has the sizes of D-24");
   assertEquals(counts("h2o", {}).critical, 200);
   assertEquals(counts("h2o", { heavyRatio: 2 }).critical, 266);
   assertEquals(counts("h2o", { base: "prompt" }).critical, 100);
+  assertEquals(counts("streaming", { sink: 7 }), {
+    sink: 7,
+    recent: 393,
+    critical: 0,
+    marginal: 0,
+  });
+  assertEquals(counts("pyramid_budget", { heavyRatio: 1 }).recent, 286);
+  const halved = { sink: 4, recent: 95, critical: 187, marginal: 0 };
+  assertEquals(counts("pyramid_budget", { base: "prompt" }), halved, "286 of 1,000 tokens");
 });
 
 Deno.test("resolvePolicy() takes policies that are in no index", () => {

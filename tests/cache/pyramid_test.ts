@@ -7,6 +7,7 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { createPolicy } from "../../cache/policy_options.ts";
+import { poolSizes } from "../../cache/tiered_pools.ts";
 import { pyramidEntries, pyramidShares } from "../../cache/pyramid.ts";
 
 const sum = (values: Iterable<number>) => [...values].reduce((total, value) => total + value, 0);
@@ -18,7 +19,6 @@ Deno.test("pyramidShares() have the mean asked for, fall with depth, and never p
       fc.integer({ min: 1, max: 80 }),
       (percent, layers) => {
         const ratio = percent / 100;
-        if (layers === 1) return; // a single layer has no depth to fall over
         const shares = pyramidShares(ratio, layers);
         assertEquals(shares.length, layers);
         assertAlmostEquals(sum(shares) / layers, ratio, 1e-9);
@@ -44,7 +44,20 @@ Deno.test("pyramidShares() end at 0.4 of where they start, and clip evenly", () 
 });
 
 Deno.test("a single layer keeps the share asked for", () => {
-  assertAlmostEquals(pyramidShares(0.2, 1)[0]!, 0.2, 1e-9);
+  for (const ratio of [0.2, 0.7, 0.9, 1]) assertEquals([...pyramidShares(ratio, 1)], [ratio]);
+});
+
+Deno.test("poolSizes() of a depth profile take no longer than a few times those of tiers", () => {
+  const time = (name: string) => {
+    const policy = createPolicy(name);
+    const request = { budget: { ratio: 0.8 }, promptTokens: 1, capacity: 2048, layers: 28 };
+    poolSizes(policy, request);
+    const start = performance.now();
+    assertEquals(poolSizes(policy, request).length, 28);
+    return performance.now() - start;
+  };
+  const [pyramid, tiers] = [time("pyramid_budget"), time("smallkv")];
+  assert(pyramid <= 8 * tiers, `${pyramid} ms beside ${tiers} ms`);
 });
 
 Deno.test("pyramidEntries() round down and never pass the tokens", () => {

@@ -1,0 +1,113 @@
+/**
+ * Checks of what a policy of one's own chose: a plan within its counts, counts within the budget.
+ *
+ * @module
+ */
+
+import { type CacheBudget, halfEntries, type TierCounts } from "./budget.ts";
+import type { Policy, Selection } from "./policy.ts";
+
+/** Where and for what a plan was made. */
+export interface PlanPlace {
+  /** The rule. */
+  readonly policy: Pick<Policy, "name" | "candidates">;
+  /** Tokens of the sequence, the newest one included. */
+  readonly tokens: number;
+  /** Tokens of each tier that the counts allow. */
+  readonly counts: TierCounts;
+  /** Layer, and the head or heads that share the plan, as in "layer 2, KV head 1". */
+  readonly place: string;
+  /** Tokens held before. */
+  readonly held: Uint32Array;
+}
+
+/**
+ * Throws unless a plan is a selection that costs no more than its counts.
+ *
+ * @param selection What was chosen.
+ * @param at What it was chosen for.
+ * @throws {RangeError} If it costs more, lists positions twice, out of order or that do not exist, leaves the newest
+ *   token out, or brings back what was dropped for good; the message names the layer, the head and the counts.
+ */
+export function checkPlan(selection: Selection, at: PlanPlace): void {
+  const { policy, counts, tokens, place } = at;
+  const { kept, marginal } = selection;
+  const allowed = halves(counts);
+  const used = 2 * kept.length + marginal.length;
+  const wrong = (requirement: string, current: string) =>
+    new RangeError(
+      `Cannot plan under ${policy.name}: ${place} must ${requirement}: current plan ${current}`,
+    );
+  if (used > allowed) {
+    throw wrong(
+      `hold at most ${allowed} half-entries (${countsText(counts)})`,
+      `holds ${used}, ${kept.length} tokens with key and value and ${marginal.length} with value only`,
+    );
+  }
+  const seen = new Uint8Array(tokens);
+  for (const positions of [kept, marginal]) {
+    let last = -1;
+    for (const position of positions) {
+      if (position <= last || position >= tokens || seen[position] === 1) {
+        throw wrong(
+          `list positions below ${tokens} once and in order`,
+          `lists ${position} after ${last}`,
+        );
+      }
+      seen[position] = 1;
+      last = position;
+    }
+  }
+  if (kept.at(-1) !== tokens - 1) {
+    throw wrong("keep the newest token", `ends at ${kept.at(-1)} of ${tokens} tokens`);
+  }
+  if (policy.candidates === "all") return;
+  const before = new Set(at.held).add(tokens - 1);
+  const returned = kept.find((position) => !before.has(position));
+  if (returned !== undefined) {
+    throw wrong("keep only tokens it holds", `takes token ${returned} back`);
+  }
+}
+
+/** Counts of all layers, and the budget they are for. */
+export interface CountsPlace {
+  /** The rule. */
+  readonly policy: Pick<Policy, "name" | "isUnbounded">;
+  /** What may be kept. */
+  readonly budget: CacheBudget;
+  /** Tokens of the sequence, the newest one included. */
+  readonly tokens: number;
+}
+
+/**
+ * Throws unless the counts of a policy's layers cost no more than its budget in the mean; the newest token is always
+ * allowed.
+ *
+ * @param layers Counts of each layer.
+ * @param at What they are for.
+ * @throws {RangeError} If they cost more; the message names the layer with the most, its heads and its counts.
+ */
+export function checkCounts(layers: readonly TierCounts[], at: CountsPlace): void {
+  const { policy, budget, tokens } = at;
+  if (policy.isUnbounded) return;
+  const allowed = Math.max(2, halfEntries(budget, tokens));
+  const costs = layers.map(halves);
+  const mean = costs.reduce((sum, cost) => sum + cost, 0) / layers.length;
+  if (mean <= allowed + 1e-6) return;
+  const most = costs.indexOf(Math.max(...costs));
+  throw new RangeError(
+    `Cannot plan under ${policy.name}: counts must cost at most ${allowed} half-entries per head, mean over layers, ` +
+      `at ${tokens} tokens: current mean is ${
+        Number(mean.toFixed(1))
+      }, and each head of layer ${most} would hold ` +
+      `${costs[most]} (${countsText(layers[most]!)})`,
+  );
+}
+
+function halves({ sink, recent, critical, marginal }: TierCounts): number {
+  return 2 * (sink + recent + critical) + marginal;
+}
+
+function countsText({ sink, recent, critical, marginal }: TierCounts): string {
+  return `sink ${sink}, recent ${recent}, critical ${critical}, marginal ${marginal}`;
+}
