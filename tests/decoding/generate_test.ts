@@ -167,7 +167,11 @@ Deno.test("generate() says what does not fit before anything is allocated", asyn
   const cases: [Parameters<typeof generateAll>[1], GenerateOptions, RegExp][] = [
     ["a", { policy: "largest" }, /policy must be one of full, .*: current value is largest/],
     ["a", { policyOptions: { score: "best" as "row" } }, /score must be one of accumulated/],
-    ["a", { policy: "h2o", policyOptions: { score: "row" } }, /score must go with a policy/],
+    [
+      "a",
+      { policy: "h2o", policyOptions: { score: "row" } },
+      /options must be some of base, .*: current options have score/,
+    ],
     ["a", { budget: 0 }, /a share must be above 0 and at most 1: current value is 0/],
     ["a", { budget: { tokens: 0 } }, /tokens must be an integer at least 1: current value is 0/],
     ["a", { maxNewTokens: 0 }, /maxNewTokens must be an integer at least 1/],
