@@ -13,6 +13,7 @@ interface LlamaModule {
 
 interface Llama {
   readonly gpu: string | false;
+  readonly cpuMathCores: number;
   getGpuDeviceNames(): Promise<string[]>;
   loadModel(options: Record<string, unknown>): Promise<LlamaModel>;
 }
@@ -23,7 +24,10 @@ interface LlamaModel {
 
 interface LlamaSequence {
   clearHistory(): Promise<void>;
-  evaluate(tokens: readonly number[], options: { temperature: number }): AsyncIterable<number>;
+  evaluate(
+    tokens: readonly number[],
+    options: { readonly temperature: number; readonly yieldEogToken: boolean },
+  ): AsyncIterable<number>;
 }
 
 /** One prompt and its continuation. */
@@ -36,7 +40,8 @@ async function runOnce(
   const tokens: number[] = [];
   const start = performance.now();
   let ttftMs = 0;
-  for await (const token of sequence.evaluate(prompt, { temperature: 0 })) {
+  // Ends of text are tokens as any other, so that every engine decodes as many.
+  for await (const token of sequence.evaluate(prompt, { temperature: 0, yieldEogToken: true })) {
     if (tokens.length === 0) ttftMs = performance.now() - start;
     tokens.push(token);
     if (tokens.length > newTokens) break;
@@ -51,13 +56,18 @@ async function main(
   const { getLlama } = await import(`file://${options.module}`) as LlamaModule;
   const isGpu = options.device !== "cpu";
   const llama = await getLlama({ gpu: isGpu && options.device, build: "never", logLevel: "error" });
-  const names = isGpu ? (await llama.getGpuDeviceNames()).join(", ") : "CPU";
+  const names = isGpu
+    ? (await llama.getGpuDeviceNames()).join(", ")
+    : `${llama.cpuMathCores} threads`;
   const model = await llama.loadModel({
     modelPath: options.path,
     gpuLayers: isGpu ? "max" : 0,
   });
   const contextSize = options.prompt.length + options.newTokens + 8;
-  const context = await model.createContext({ contextSize, batchSize: options.prompt.length });
+  // Four threads, the package's least, wait for each other at every operation where there are fewer cores.
+  const threads = llama.cpuMathCores;
+  const batchSize = options.prompt.length;
+  const context = await model.createContext({ contextSize, batchSize, threads });
   const sequence = context.getSequence();
   await runOnce(sequence, options.prompt.slice(0, 80), 2);
   const runs = [];
