@@ -75,8 +75,8 @@ export async function createParts(
   const layers: LayerCache[] = [];
   for (const [layer, { keys, values }] of fullCache.layers.entries()) {
     host.setLayer(layer, {
-      keys: new Uint32Array(await device.read(keys)),
-      values: new Uint32Array(await device.read(values)),
+      keys: await readWords(device, keys),
+      values: await readWords(device, values),
     });
     fullCache.releaseLayer(layer);
     const rows = poolBytes(shape, pools[layer]!);
@@ -90,6 +90,18 @@ export async function createParts(
   const copies = landingCopies(shape, { layers, pools, landing });
   const collect = stack.use(await device.record("newest keys and values", copies));
   return { layers, pools, host, uploader, landing, collect, owned: stack.move() };
+}
+
+/** Reads a buffer in pieces of a power of two, which a readback does not round up to twice their size. */
+async function readWords(device: Device, buffer: DeviceBuffer): Promise<Uint32Array<ArrayBuffer>> {
+  const { byteLength } = buffer;
+  const piece = 2 ** Math.floor(Math.log2(byteLength));
+  const words = new Uint32Array(byteLength / 4);
+  for (let start = 0; start < byteLength; start += piece) {
+    const part = await device.read(buffer, start, Math.min(piece, byteLength - start));
+    words.set(new Uint32Array(part), start / 4);
+  }
+  return words;
 }
 
 /** Copies of every landing slot, in the order of `TieredParts.landing`. */

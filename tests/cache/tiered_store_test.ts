@@ -194,7 +194,7 @@ for (const backend of testBackends) {
   });
 
   Deno.test(`TieredStore.create() stays below the full cache and one layer, ${backend}`, async () => {
-    for (const capacity of [128, 1024, 8192]) {
+    for (const capacity of [128, 1024, 1100, 5000, 8192]) {
       using device = await openDevice({ backend });
       const shape = { layers: 4, kvHeads: 2, headDim: 16, capacity, sequences: 1 };
       const size = { full: Math.ceil(0.15 * capacity), valueOnly: Math.ceil(0.1 * capacity) };
