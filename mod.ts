@@ -17,6 +17,7 @@ export { POLICIES } from "./cache/policies/mod.ts";
 export { loadModel, type LoadOptions, type Model } from "./models/load.ts";
 export type { ModelConfig, RopeScaling } from "./models/config.ts";
 export * from "./models/tokenizer.ts";
+export * from "./models/vocabulary_hash.ts";
 export * from "./decoding/force_tokens.ts";
 export * from "./decoding/generate.ts";
 export * from "./decoding/session.ts";

@@ -7,7 +7,7 @@
 import { type FileHandle, mkdir, open, readdir, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import process from "node:process";
-import { DataError } from "./check.ts";
+import { fileError } from "./file_error.ts";
 
 /** A file under construction; disposing it before `commit` leaves no trace. */
 export interface AtomicFile extends AsyncDisposable {
@@ -23,38 +23,6 @@ export interface AtomicFileOptions {
   readonly temporaryFolder?: string;
   /** Opens the unfinished file; tests pass one that fails. */
   readonly open?: (path: string) => Promise<Pick<FileHandle, "write" | "sync" | "close">>;
-}
-
-const REASONS: Readonly<Record<string, string>> = {
-  EACCES: "the folder must be writable",
-  EPERM: "the folder must be writable",
-  EROFS: "the disk must not be read-only",
-  ENOSPC: "the disk must have free space",
-  EDQUOT: "the disk quota must have free space",
-  EFBIG: "the file must not exceed the size limit of the disk or process",
-  ENOTDIR: "every part of the path but the last must be a folder",
-  EISDIR: "the path must not be a folder",
-  EEXIST: "every part of the path but the last must be a folder",
-  ENAMETOOLONG: "the name must be shorter",
-  EMFILE: "fewer files must be open",
-};
-
-/**
- * Turns a failure of the file system into an error that says what to mend.
- *
- * @param action What could not be done, as in "write".
- * @param path The file or folder.
- * @param cause The original failure.
- * @returns The error to throw.
- */
-export function fileError(action: string, path: string, cause: unknown): DataError {
-  if (cause instanceof DataError) return cause;
-  const code = (cause as { code?: string } | null)?.code ?? "";
-  const reason = REASONS[code] ?? "the file system must allow it";
-  const detail = code === "" ? String(cause) : code;
-  return new DataError(`Cannot ${action} ${path}: ${reason}: current error is ${detail}`, {
-    cause,
-  });
 }
 
 /**

@@ -9,6 +9,7 @@
 export * from "./atomic_file.ts";
 export * from "./bootstrap.ts";
 export * from "./check.ts";
+export * from "./file_error.ts";
 export * from "./float16.ts";
 export * from "./json.ts";
 export * from "./progress.ts";

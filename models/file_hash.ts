@@ -4,7 +4,6 @@
  * @module
  */
 
-import { createHash } from "node:crypto";
 import type { RangedFile } from "./ranged_file.ts";
 
 /** A file and how much of it stands before the data. */
@@ -16,7 +15,6 @@ export interface HashedFile {
 }
 
 const WHOLE_BYTES = 4 * 2 ** 20;
-const PIECE_BYTES = 4 * 2 ** 20;
 const SAMPLES = 32;
 const SAMPLE_BYTES = 4096;
 
@@ -34,41 +32,21 @@ export async function modelHash(
   files: readonly HashedFile[],
   texts: readonly string[] = [],
 ): Promise<string> {
-  const hash = createHash("sha256");
+  const parts: BlobPart[] = [];
   for (const { file, headerBytes } of files) {
-    hash.update(`${file.byteLength}\n`);
+    parts.push(`${file.byteLength}\n`);
     if (file.byteLength <= WHOLE_BYTES) {
-      hash.update(await file.read(0, file.byteLength));
+      parts.push(await file.read(0, file.byteLength));
       continue;
     }
-    hash.update(await file.read(0, headerBytes));
+    parts.push(await file.read(0, headerBytes));
     const last = file.byteLength - SAMPLE_BYTES;
     for (let sample = 0; sample < SAMPLES; sample++) {
       const begin = headerBytes + Math.floor((last - headerBytes) * sample / (SAMPLES - 1));
-      hash.update(await file.read(Math.max(0, begin), SAMPLE_BYTES));
+      parts.push(await file.read(Math.max(0, begin), SAMPLE_BYTES));
     }
   }
-  for (const text of texts) hash.update(`\n${text.length}\n${text}`);
-  return hash.digest("hex");
-}
-
-/**
- * Hashes a whole file, in pieces.
- *
- * @param file The file.
- * @param onProgress Called with the bytes done so far.
- * @returns SHA-256, hexadecimal.
- * @throws {DataError} If the file cannot be read.
- */
-export async function sha256(
-  file: RangedFile,
-  onProgress: (doneBytes: number) => void = () => {},
-): Promise<string> {
-  const hash = createHash("sha256");
-  for (let done = 0; done < file.byteLength; done += PIECE_BYTES) {
-    const count = Math.min(PIECE_BYTES, file.byteLength - done);
-    hash.update(await file.read(done, count));
-    onProgress(done + count);
-  }
-  return hash.digest("hex");
+  for (const text of texts) parts.push(`\n${text.length}\n${text}`);
+  const bytes = await new Blob(parts).arrayBuffer();
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
 }

@@ -6,7 +6,8 @@
  */
 
 import { dirname, join, relative } from "node:path";
-import { ensureFolder, fileError, writeFileAtomic } from "../core/atomic_file.ts";
+import { ensureFolder, writeFileAtomic } from "../core/atomic_file.ts";
+import { fileError } from "../core/file_error.ts";
 import { readTextIfThere, statPath } from "./ranged_file.ts";
 
 /** Part of the cache that belongs to one repository. */

@@ -5,9 +5,10 @@
  */
 
 import { join } from "node:path";
-import { ensureFolder, fileError } from "../core/atomic_file.ts";
+import { ensureFolder } from "../core/atomic_file.ts";
+import { fileError } from "../core/file_error.ts";
 import { DataError } from "../core/check.ts";
-import { sha256 } from "./file_hash.ts";
+import { sha256 } from "./whole_file_hash.ts";
 import {
   HubConnectionError,
   hubFetch,

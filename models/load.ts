@@ -8,7 +8,7 @@ import { GpuError } from "../core/check.ts";
 import type { Device } from "../gpu/device.ts";
 import { openDevice } from "../gpu/open_device.ts";
 import type { ModelConfig } from "./config.ts";
-import type { DownloadOptions } from "./hub.ts";
+import type { DownloadOptions } from "./hub_settings.ts";
 import { type ModelFiles, openModelFiles } from "./model_files.ts";
 import { padHeads } from "./padded_heads.ts";
 import { createTokenizer, type Tokenizer } from "./tokenizer.ts";

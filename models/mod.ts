@@ -56,5 +56,7 @@ export * from "./tokenizer_pieces.ts";
 export * from "./tokenizer_repair.ts";
 export * from "./tokenizer_scores.ts";
 export * from "./transformer.ts";
+export * from "./vocabulary_hash.ts";
 export * from "./weights.ts";
+export * from "./whole_file_hash.ts";
 export * from "./workspace.ts";

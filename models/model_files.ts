@@ -8,7 +8,8 @@ import { DataError } from "../core/check.ts";
 import type { Architecture } from "./architecture.ts";
 import type { ModelConfig } from "./config.ts";
 import { openGgufModel } from "./gguf_model.ts";
-import { type DownloadOptions, fetchModel, isHubReference } from "./hub.ts";
+import { isHubReference } from "./hub_reference.ts";
+import type { DownloadOptions } from "./hub_settings.ts";
 import { locateModel } from "./model_location.ts";
 import { openSafetensorsModel } from "./safetensors_model.ts";
 import { checkWeights } from "./tensor_check.ts";
@@ -70,7 +71,10 @@ export async function openModelFiles(
   options: DownloadOptions = {},
 ): Promise<ModelFiles> {
   if (reference === "") throw new DataError("Cannot open a model: its reference must not be empty");
-  const hub = isHubReference(reference) ? await fetchModel(reference, options) : undefined;
+  // The hub's cache needs a file system, which a browser lacks: its modules load where they are used.
+  const hub = isHubReference(reference)
+    ? await (await import("./hub.ts")).fetchModel(reference, options)
+    : undefined;
   const location = await locateModel(hub?.path ?? reference);
   const model = location.format === "gguf"
     ? await openGgufModel(location)

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { fileError } from "../core/atomic_file.ts";
+import { fileError } from "../core/file_error.ts";
 import { DataError } from "../core/check.ts";
 
 /** A file of known size whose parts can be read. */

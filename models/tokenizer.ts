@@ -4,7 +4,6 @@
  * @module
  */
 
-import { createHash } from "node:crypto";
 import { Tokenizer as LibraryTokenizer } from "@huggingface/tokenizers";
 import { DataError } from "../core/check.ts";
 import { replaceWordCache } from "./tokenizer_cache.ts";
@@ -12,6 +11,7 @@ import { type TokenSpans, tokenSpans } from "./tokenizer_offsets.ts";
 import type { TokenizerFiles } from "./tokenizer_gguf.ts";
 import {
   hasPrefixSpace,
+  isPadding,
   pieceBytes,
   type PieceEncoding,
   pieceEncoding,
@@ -229,27 +229,6 @@ export function sameVocabulary(a: Tokenizer, b: Tokenizer): boolean {
     if (first !== second && !(isPadding(first) && isPadding(second))) return false;
   }
   return true;
-}
-
-/**
- * Hashes what every token id means, padding left out, so that equal hashes mean `sameVocabulary`.
- *
- * The files may differ: GGUF metadata and `tokenizer.json` of one tokenizer give the same hash.
- *
- * @param tokenizer The tokenizer.
- * @returns SHA-256 in hexadecimal digits.
- */
-export function vocabularyHash(tokenizer: Tokenizer): string {
-  const pieces = Array.from({ length: tokenizer.vocabulary }, (_, id) => {
-    const piece = tokenizer.piece(id);
-    return isPadding(piece) ? null : piece!;
-  });
-  const end = pieces.findLastIndex((piece) => piece !== null) + 1;
-  return createHash("sha256").update(JSON.stringify(pieces.slice(0, end))).digest("hex");
-}
-
-function isPadding(piece: string | undefined): boolean {
-  return piece === undefined || /^\[PAD\d+\]$/.test(piece);
 }
 
 /** The fields of `tokenizer.json` that are read here. */

@@ -117,3 +117,8 @@ function byteLevelAlphabet(): [string, number][] {
   }
   return alphabet;
 }
+
+/** Tells whether an id of the vocabulary only fills up its table. */
+export function isPadding(piece: string | undefined): boolean {
+  return piece === undefined || /^\[PAD\d+\]$/.test(piece);
+}

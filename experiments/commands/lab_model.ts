@@ -17,8 +17,8 @@ import {
   createTokenizer,
   type Tokenizer,
   type TokenizerFiles,
-  vocabularyHash,
 } from "../../models/tokenizer.ts";
+import { vocabularyHash } from "../../models/vocabulary_hash.ts";
 import type { RealDropOptions, RowOptions, Trace, TraceOptions } from "../experiment.ts";
 import type { Capture, CaptureOptions, EngineModel } from "./engine.ts";
 

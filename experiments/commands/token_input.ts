@@ -5,7 +5,7 @@
  */
 
 import { readFile } from "node:fs/promises";
-import { fileError } from "../../core/atomic_file.ts";
+import { fileError } from "../../core/file_error.ts";
 import { DataError } from "../../core/check.ts";
 import type { CommandCall, OptionSpec } from "./command.ts";
 import type { EngineModel } from "./engine.ts";

@@ -6,7 +6,8 @@
 
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { ensureFolder, fileError } from "../../core/atomic_file.ts";
+import { ensureFolder } from "../../core/atomic_file.ts";
+import { fileError } from "../../core/file_error.ts";
 import { DataError } from "../../core/check.ts";
 
 /**

@@ -1,12 +1,13 @@
 /**
- * Tests of `models/file_hash.ts`.
+ * Tests of `models/file_hash.ts` and `models/whole_file_hash.ts`.
  *
  * @module
  */
 
 import assert from "node:assert/strict";
-import { modelHash, sha256 } from "../../models/file_hash.ts";
+import { modelHash } from "../../models/file_hash.ts";
 import { openRangedFile } from "../../models/ranged_file.ts";
+import { sha256 } from "../../models/whole_file_hash.ts";
 import { temporaryFolder, writeFiles } from "../support/model_writer.ts";
 
 Deno.test("sha256() hashes a file in pieces and says how far it is", async () => {

@@ -8,6 +8,7 @@ import assert from "node:assert/strict";
 import type { ModelConfig } from "../../models/config.ts";
 import { type ModelFiles, openModelFiles } from "../../models/model_files.ts";
 import { rowsOf } from "../../models/tensor_source.ts";
+import { serveFolders } from "../support/file_server.ts";
 import {
   configJson,
   encodeGguf,
@@ -73,11 +74,8 @@ Deno.test("openModelFiles() finds the model behind every kind of reference", asy
     "hf/tokenizer_config.json": { chat_template: [{ name: "default", template: "T" }] },
     "one/x.gguf": encodeGguf({ metadata: ggufMetadata(TINY), tensors: ggufTensors(weights) }),
   });
-  await using server = Deno.serve(
-    { hostname: "127.0.0.1", port: 0, onListen: () => {} },
-    (request) => serveFile(folder.path, request),
-  );
-  const address = `http://127.0.0.1:${server.addr.port}`;
+  await using server = serveFolders({ models: folder.path });
+  const address = `${server.address}/models`;
   const hashes = new Set<string>();
   for (
     const reference of [
@@ -107,16 +105,6 @@ Deno.test("openModelFiles() finds the model behind every kind of reference", asy
     assert.equal(model.files[0]?.location.endsWith("x.gguf"), true);
   }
 });
-
-async function serveFile(folder: string, request: Request): Promise<Response> {
-  const bytes = await Deno.readFile(folder + new URL(request.url).pathname).catch(() => undefined);
-  if (bytes === undefined) return new Response(null, { status: 404 });
-  const range = /^bytes=(\d+)-(\d+)$/.exec(request.headers.get("range") ?? "");
-  if (range === null) return new Response(bytes);
-  const part = bytes.slice(Number(range[1]), Number(range[2]) + 1);
-  const headers = { "content-range": `bytes ${range[1]}-${range[2]}/${bytes.length}` };
-  return new Response(part, { status: 206, headers });
-}
 
 Deno.test("openModelFiles() prefers a template file and builds tokenizers only when asked", async () => {
   await using folder = await temporaryFolder();

@@ -8,8 +8,8 @@ import {
   sameVocabulary,
   type Tokenizer,
   tokenizerFromGguf,
-  vocabularyHash,
 } from "../../models/tokenizer.ts";
+import { vocabularyHash } from "../../models/vocabulary_hash.ts";
 import writtenLines from "../fixtures/tokenizer/lines.json" with { type: "json" };
 import ownLines from "../fixtures/tokenizer/own_lines.json" with { type: "json" };
 import dataLines from "../fixtures/tokenizer/data_lines.json" with { type: "json" };
