@@ -57,7 +57,9 @@ function run(device: Device, policyName: string, tokens: number): Times {
   const capacity = tokens + STEPS + 1;
   const policy = createPolicy(policyName);
   const cache = createFullCache(device, { ...CONFIG, capacity, sequences: 1 });
-  using store = new ResidentStore(cache, { isPermanent: policy.candidates === "kept" });
+  using store = new ResidentStore(cache, {
+    isPermanent: () => policy.candidates === "kept",
+  });
   const planner = new SelectionPlanner({
     policy,
     budget: { ratio: BUDGET },
@@ -77,7 +79,12 @@ function run(device: Device, policyName: string, tokens: number): Times {
     const planned = performance.now();
     const { rows } = store.apply(planner.selections);
     const accounted = performance.now();
-    packLists(lists, shape, { selections: planner.selections, rows, match });
+    packLists(lists, shape, {
+      selections: planner.selections,
+      rows,
+      match,
+      combine: policy.combine,
+    });
     times.plan.push(planned - start);
     times.account.push(accounted - planned);
     times.lists.push(performance.now() - accounted);

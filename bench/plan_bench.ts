@@ -50,6 +50,7 @@ function stepCommands(
     "match",
     Uint32Array.from({ length: units * unitHeads }, () => Math.floor(HELPER_HEADS * random())),
   );
+  const decays = create("decays", Float32Array.of(1));
   const saliency = create("saliency", new Float32Array(units * tokens));
   const budgets = create(
     "budgets",
@@ -58,7 +59,7 @@ function stepCommands(
   const lists = create("lists", new Uint32Array(units * listWords));
   const sizes = { sequences: 1, heads: HELPER_HEADS, capacity: tokens };
   return {
-    update_scores: updateScoresCommand({ state, rows, scores }, { ...sizes, decay: 1 }),
+    update_scores: updateScoresCommand({ state, rows, decays, scores }, sizes),
     helper_saliency: helperSaliencyCommand(
       { state, scores, match, saliency },
       { ...sizes, ...LARGE, reduction: 0 },

@@ -69,7 +69,6 @@ function selectedCommand(
       units: layer.shape.kvHeads,
       listWords: layer.listWords,
       helperHeads: HELPER_HEADS,
-      combine: 0,
     },
     buffers: buffers.all,
   });

@@ -21,8 +21,8 @@ import { addCounts, noCounts, type PoolSize } from "./slot_change.ts";
 
 /** What a resident store accounts for. */
 export interface ResidentStoreOptions {
-  /** Whether what leaves a plan is gone (policies with candidates "kept"). */
-  readonly isPermanent?: boolean;
+  /** Whether what leaves a plan of a sequence is gone (policies with candidates "kept"); for none if left out. */
+  readonly isPermanent?: (sequence: number) => boolean;
   /** Most tokens that a plan may hold at a length; all if left out. */
   readonly limit?: (layer: number, tokens: number) => PoolSize;
 }
@@ -107,10 +107,15 @@ export class ResidentStore implements KvStore {
 
   #makeTables(): ResidencyTable[] {
     const { sequences, layers, kvHeads, capacity } = this.shape;
-    const { isPermanent = false } = this.#options;
+    const { isPermanent } = this.#options;
     return Array.from({ length: sequences * layers * kvHeads }, (_, index) => {
       const label = headLabel(this.shape, index);
-      return new ResidencyTable({ label, capacity, isPermanent });
+      const sequence = Math.floor(index / kvHeads / layers);
+      return new ResidencyTable({
+        label,
+        capacity,
+        isPermanent: isPermanent?.(sequence) ?? false,
+      });
     });
   }
 }

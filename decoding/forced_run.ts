@@ -7,9 +7,10 @@
 import { klDivergence, largestIndex } from "../analysis/quality.ts";
 import type { Selection } from "../cache/policy.ts";
 import { checkInteger } from "../core/check.ts";
-import { openSetting, type PolicySetting } from "./policy_setting.ts";
+import { openSetting, openSettings, type PolicySetting, settingBatches } from "./policy_setting.ts";
 import type { ModelPair, PolicySession } from "./policy_session.ts";
 import { type StepCost, stepCost } from "./selection_cost.ts";
+import { fittingSequences } from "./sequence_bytes.ts";
 import { Session } from "./session.ts";
 
 /** A text in two parts. */
@@ -47,6 +48,12 @@ export interface ForcedOptions {
   readonly onProgress?: (done: number, total: number) => void;
   /** Stops between steps. */
   readonly signal?: AbortSignal;
+}
+
+/** How many settings are run. */
+export interface ManyOptions extends Omit<ForcedOptions, "onSelections"> {
+  /** Most sequences side by side; as many as fit a gibibyte if left out. */
+  readonly sequences?: number;
 }
 
 /** Selections of one step of one text. */
@@ -104,44 +111,104 @@ export class ForcedTexts {
    * @throws {RangeError} If the setting is not allowed.
    */
   async run(setting: PolicySetting, options: ForcedOptions = {}): Promise<ForcedRun[]> {
-    const texts = this.#texts;
-    const steps = Math.max(...texts.map(({ continuation }) => continuation.length)) - 1;
-    const capacity = Math.max(...texts.map(({ prompt }) => prompt.length)) + steps + 2;
-    using session = openSetting(this.#pair, setting, { sequences: texts.length, capacity });
-    const recorders = this.#references.map((reference) => new Recorder(reference));
+    const { capacity } = this.#sizes(this.#texts);
+    using session = openSetting(this.#pair, setting, { sequences: this.#texts.length, capacity });
+    const lanes = this.#lanes();
     const signal = options.signal && { signal: options.signal };
-    for (const [sequence, { prompt }] of texts.entries()) {
-      const onLogits = (logits: Float32Array) => recorders[sequence]!.add(logits);
-      await session.prefill(prompt, { sequence, onLogits, ...signal });
+    for (const [sequence, { text, recorder }] of lanes.entries()) {
+      const onLogits = (logits: Float32Array) => recorder.add(logits);
+      await session.prefill(text.prompt, { sequence, onLogits, ...signal });
     }
-    for (let step = 0; step < steps; step++) {
-      options.signal?.throwIfAborted();
-      await this.#step(session, recorders, { ...options, step });
-      options.onProgress?.(step + 1, steps);
-    }
-    return recorders.map((recorder) => recorder.run());
+    await this.#steps(session, lanes, options);
+    return lanes.map(({ recorder }) => recorder.run());
   }
 
-  async #step(
+  /**
+   * Decodes the texts under many settings, one text after the other: its prompt is run once for all settings that fit the
+   * memory together, and one step runs all of them.
+   *
+   * @param settings Policies, choices, budgets.
+   * @param options Progress over all steps, signal; most sequences side by side, as many as fit if left out.
+   * @returns Runs, [setting][text].
+   * @throws {RangeError} If a setting is not allowed.
+   */
+  async runAll(
+    settings: readonly PolicySetting[],
+    options: ManyOptions = {},
+  ): Promise<ForcedRun[][]> {
+    const runs: ForcedRun[][] = settings.map(() => []);
+    const { onProgress, signal } = options;
+    const rounds = this.#texts.map((text) => {
+      const { capacity, steps } = this.#sizes([text]);
+      const most = options.sequences ?? fittingSequences(this.#pair, capacity);
+      return { text, capacity, steps, batches: settingBatches(settings, most) };
+    });
+    const total = rounds.reduce((sum, { steps, batches }) => sum + steps * batches.length, 0);
+    let before = 0;
+    for (const [index, { text, capacity, steps, batches }] of rounds.entries()) {
+      for (const batch of batches) {
+        const own = batch.map((setting) => settings[setting]!);
+        using session = openSettings(this.#pair, own, capacity);
+        const lanes = batch.map(() => this.#lanes()[index]!);
+        await session.prefill(text.prompt, {
+          sequence: [...batch.keys()],
+          onLogits: (logits) => lanes.forEach(({ recorder }) => recorder.add(logits)),
+          ...(signal && { signal }),
+        });
+        await this.#steps(session, lanes, {
+          ...(signal && { signal }),
+          onProgress: (done) => onProgress?.(before + done, total),
+        });
+        before += steps;
+        batch.forEach((setting, lane) => runs[setting]!.push(lanes[lane]!.recorder.run()));
+      }
+    }
+    return runs;
+  }
+
+  #lanes(): ForcedLane[] {
+    return this.#texts.map((text, index) => ({
+      text,
+      recorder: new Recorder(this.#references[index]!),
+    }));
+  }
+
+  #sizes(texts: readonly ForcedText[]): { readonly steps: number; readonly capacity: number } {
+    const steps = Math.max(...texts.map(({ continuation }) => continuation.length)) - 1;
+    return { steps, capacity: Math.max(...texts.map(({ prompt }) => prompt.length)) + steps + 2 };
+  }
+
+  async #steps(
     session: PolicySession,
-    recorders: readonly Recorder[],
-    { step, onSelections }: ForcedOptions & { readonly step: number },
+    lanes: readonly ForcedLane[],
+    { onSelections, onProgress, signal }: ForcedOptions,
   ): Promise<void> {
-    // A text that is done repeats its end until the longest one is.
-    const tokens = this.#texts.map(({ continuation }) =>
-      continuation[Math.min(step, continuation.length - 1)]!
-    );
-    const lengths = [...session.lengths];
-    const { logits, selections } = await session.step({ tokens, logits: true });
+    const { steps } = this.#sizes(lanes.map(({ text }) => text));
     const { vocabulary } = this.#pair.large.config;
-    for (const [text, { continuation }] of this.#texts.entries()) {
-      if (step >= continuation.length - 1) continue;
-      const own = selections[text]!;
-      recorders[text]!.see(own, lengths[text]! + 1);
-      recorders[text]!.add(logits!.subarray(text * vocabulary, (text + 1) * vocabulary));
-      onSelections?.({ text, step, selections: own });
+    for (let step = 0; step < steps; step++) {
+      signal?.throwIfAborted();
+      // A text that is done repeats its end until the longest one is.
+      const tokens = lanes.map(({ text: { continuation } }) =>
+        continuation[Math.min(step, continuation.length - 1)]!
+      );
+      const lengths = [...session.lengths];
+      const { logits, selections } = await session.step({ tokens, logits: true });
+      for (const [lane, { text, recorder }] of lanes.entries()) {
+        if (step >= text.continuation.length - 1) continue;
+        const own = selections[lane]!;
+        recorder.see(own, lengths[lane]! + 1);
+        recorder.add(logits!.subarray(lane * vocabulary, (lane + 1) * vocabulary));
+        onSelections?.({ text: lane, step, selections: own });
+      }
+      onProgress?.(step + 1, steps);
     }
   }
+}
+
+/** One sequence of a run. */
+interface ForcedLane {
+  readonly text: ForcedText;
+  readonly recorder: Recorder;
 }
 
 /** What the full cache says of each token of a continuation. */

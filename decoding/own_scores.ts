@@ -46,6 +46,11 @@ export class OwnScores {
     this.#rows = Array.from({ length: shape.units.total }, () => []);
   }
 
+  /** Whether it starts from the attention that the whole prompt has received, and not from its last rows. */
+  get needsSums(): boolean {
+    return this.#memory === "sum";
+  }
+
   /** Starts from the attention that the prompt's tokens have received, [layers * queryHeads, tokens]. */
   startFromSums(sums: Float32Array): void {
     const { units, capacity } = this.#shape;

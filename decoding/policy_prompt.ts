@@ -1,136 +1,92 @@
 /**
- * What a policy has to know of a text before it may drop tokens: matched heads and scores so far.
+ * Prompts of sequences that decode under policies: run once, and remembered as each policy wants.
  *
  * @module
  */
 
-import { matchHeadGroups } from "../analysis/group_match.ts";
-import { type HeadMatch, matchHeads, type MatchOptions } from "../analysis/head_match.ts";
-import type { HeadSaliency } from "../analysis/head_saliency.ts";
+import type { MatchOptions } from "../analysis/head_match.ts";
 import type { ResolvedPolicy } from "../cache/policy_options.ts";
 import type { Model } from "../models/load.ts";
-import type { OwnScores } from "./own_scores.ts";
-import { decayOf } from "./policy_steps.ts";
+import { decayOf } from "./policy_lanes.ts";
+import {
+  type PromptEvents,
+  type PromptLane,
+  type PromptPart,
+  promptParts,
+  runParts,
+} from "./prompt_parts.ts";
+import {
+  type HeadMatches,
+  matchPrompt,
+  matchText,
+  matchWidth,
+  type PromptModels,
+} from "./prompt_match.ts";
 import { Session } from "./session.ts";
 
 /** Rows that the decayed scores of a helper start from. */
 const DECAY_ROWS = 32;
 
 /** How a prompt is run. */
-export interface PromptOptions {
-  /** Which sequence grows; 0 if left out. */
-  readonly sequence?: number;
-  /** Receives the logits of the prompt's last row, [1, vocabulary]. */
-  readonly onLogits?: (logits: Float32Array) => void;
-  /** Called with the tokens done so far, of both models together, and how many there are. */
-  readonly onProgress?: (done: number, total: number) => void;
-  /** Stops between chunks. */
-  readonly signal?: AbortSignal;
+export interface PromptOptions extends PromptEvents {
+  /** Which sequence grows, or which ones begin with this prompt; 0 if left out. */
+  readonly sequence?: number | readonly number[];
 }
 
 /** What the helper knows of a text. */
 export interface HelperState {
-  /** For each large head the most similar small head. */
-  readonly match: HeadMatch;
-  /** What the helper's heads remember of each token, [smallHeads, tokens]. */
-  readonly scores: Float32Array;
-}
-
-/** Sessions of the two models, both summing attention, and how they are used. */
-export interface HelperPrompt {
-  /** Session of the large model. */
-  readonly large: Session;
-  /** Session of the small model. */
-  readonly small: Session;
-  /** The policy. */
-  readonly policy: ResolvedPolicy;
-  /** How heads are matched. */
-  readonly match: MatchOptions;
+  /** For each large head the most similar small head; `kv_match` has one for all heads of a KV head. */
+  readonly matches: HeadMatches;
+  /** What the helper's heads remember of each token, [smallHeads, tokens], by the factor on older rows. */
+  readonly scores: ReadonlyMap<number, Float32Array>;
 }
 
 /**
- * Runs a text through both models and matches their heads on its first tokens.
+ * Runs a prompt once for all sequences that begin with it.
  *
- * @param prompt Sessions with nothing in the sequence yet.
- * @param tokens The text, long enough for matching.
- * @param options Sequence, progress, signal.
- * @returns Match and scores.
+ * @param models Sessions with nothing in these sequences yet.
+ * @param tokens The prompt.
+ * @param options Sequences; progress, signal, receiver of logits.
+ * @returns What the helper knows; absent if no sequence has one or the prompt is too short for matching.
  */
-export async function runHelperPrompt(
-  prompt: HelperPrompt,
+export async function runPrompt(
+  models: PromptModels,
   tokens: readonly number[],
-  options: PromptOptions = {},
-): Promise<HelperState> {
-  const { sequence = 0 } = options;
-  const window = Math.min(tokens.length, prompt.match.window ?? 200);
-  const large = await runInParts(prompt.large, tokens, { ...options, window, isFirst: true });
-  const small = await runInParts(prompt.small, tokens, { ...options, window, isFirst: false });
-  const match = matchPrompt(prompt, {
-    large: { ...prompt.large.model.config, tokens: window, accumulated: large },
-    small: { ...prompt.small.model.config, tokens: window, accumulated: small },
+  options: PromptEvents & { readonly lanes: readonly PromptLane[] },
+): Promise<HelperState | undefined> {
+  const { lanes, ...events } = options;
+  const { large, small } = models;
+  const helped = lanes.filter(({ stream }) => stream !== undefined);
+  const ready = helped.filter(({ sequence }) => tokens.length >= sequence.policy.minimumTokens);
+  const window = ready.length > 0 ? matchWidth(models, tokens) : 0;
+  const [first, ...others] = lanes.map(({ index }) => index);
+  const total = tokens.length * (helped.length > 0 ? 2 : 1);
+  const sums = await runOwn(large, promptParts(tokens, { window, lanes }), {
+    ...events,
+    sequence: first!,
+    lanes,
+    onProgress: (done) => events.onProgress?.(done, total),
   });
-  return { match, scores: await helperScores(prompt, tokens, sequence) };
-}
-
-/** Matches heads, or groups of them where the policy has one match for each group. */
-function matchPrompt(
-  { large, policy, match }: HelperPrompt,
-  saliency: { readonly large: HeadSaliency; readonly small: HeadSaliency },
-): HeadMatch {
-  const { queryHeads, kvHeads } = large.model.config;
-  return policy.granularity === "kv_match"
-    ? matchHeadGroups(saliency.large, saliency.small, { ...match, groupSize: queryHeads / kvHeads })
-    : matchHeads(saliency.large, saliency.small, match);
-}
-
-/**
- * Scores the tokens of a text by what the small model's heads remember of them.
- *
- * @param prompt Sessions with the text in the sequence, all of its rows summed.
- * @param tokens The text.
- * @param sequence Which sequence.
- * @returns Scores, [smallHeads, tokens].
- */
-async function helperScores(
-  { small, policy }: HelperPrompt,
-  tokens: readonly number[],
-  sequence: number,
-): Promise<Float32Array> {
-  if (policy.score === "accumulated") return await small.accumulated(sequence);
-  const first = Math.max(0, tokens.length - DECAY_ROWS);
-  small.rewind(first, sequence);
-  small.clearAccumulated();
-  await small.prefill(tokens.slice(first), { sequence, logits: "none", rowDecay: decayOf(policy) });
-  return await small.accumulated(sequence);
-}
-
-/** Runs the matching window, then the rest, and returns the sums of the former. */
-async function runInParts(
-  session: Session,
-  tokens: readonly number[],
-  options: PromptOptions & { readonly window: number; readonly isFirst: boolean },
-): Promise<Float32Array> {
-  const { sequence = 0, window, isFirst, signal, onLogits } = options;
-  const total = 2 * tokens.length;
-  const before = isFirst ? 0 : tokens.length;
-  const run = (start: number, end: number) =>
-    session.prefill(tokens.slice(start, end), {
-      sequence,
-      logits: isFirst && end === tokens.length ? "last" : "none",
-      ...(signal && { signal }),
-      ...(onLogits && { onLogits }),
-      onProgress: (done) => options.onProgress?.(before + start + done, total),
-    });
-  await run(0, window);
-  const sums = await session.accumulated(sequence);
-  if (window < tokens.length) await run(window, tokens.length);
-  return sums;
+  await large.fork(first!, others);
+  if (!small || helped.length === 0) return undefined;
+  const policies = ready.map(({ sequence }) => sequence.policy);
+  const streams = [...new Set(helped.map(({ stream }) => stream!))];
+  const { signal } = events;
+  const state = await runHelper({ ...models, small }, tokens, {
+    ...(signal && { signal }),
+    onProgress: (done) => events.onProgress?.(tokens.length + done, total),
+    sequence: streams[0]!,
+    policies,
+    ...(window > 0 && { large: { sums, window } }),
+  });
+  await small.fork(streams[0]!, streams.slice(1));
+  return state;
 }
 
 /**
  * Matches two models when a text becomes long enough while it is being decoded.
  *
- * @param pair Models and how they are used.
+ * @param pair Models, how their heads are matched, the policies that want to know.
  * @param tokens The text, its newest token included, whose row is not in the scores yet.
  * @returns Match over all tokens, scores of the rows before the newest.
  */
@@ -138,57 +94,112 @@ export async function matchWhileDecoding(
   pair: {
     readonly large: Model;
     readonly small: Model;
-    readonly policy: ResolvedPolicy;
     readonly match: MatchOptions;
+    readonly policies: readonly ResolvedPolicy[];
   },
   tokens: readonly number[],
 ): Promise<HelperState> {
   const sizes = { capacity: tokens.length, accumulate: true };
   using large = new Session(pair.large, sizes);
   using small = new Session(pair.small, sizes);
-  const prompt = { ...pair, large, small };
-  const { match } = await runHelperPrompt(prompt, tokens);
+  const sessions = { large, small, match: pair.match };
+  const { policies } = pair;
+  const matches = await matchText(sessions, tokens, policies);
   using again = new Session(pair.small, sizes);
   const earlier = tokens.slice(0, -1);
   await again.prefill(earlier, { logits: "none" });
-  return { match, scores: await helperScores({ ...prompt, small: again }, earlier, 0) };
+  return { matches, scores: await helperScores(again, earlier, { sequence: 0, policies }) };
 }
 
-/**
- * Runs a text through the large model alone and remembers its own attention.
- *
- * @param session Session with nothing in the sequence yet; it sums attention if the policy wants sums.
- * @param tokens The text.
- * @param options Policy's memory, the rows it looks at, sequence, progress, signal.
- */
-export async function runOwnPrompt(
+/** The large model's prompt; returns the sums of the matching window, if there is one. */
+async function runOwn(
   session: Session,
-  tokens: readonly number[],
-  options: PromptOptions & { readonly own?: OwnScores; readonly rows: number },
-): Promise<void> {
-  const { sequence = 0, own, signal, onLogits } = options;
-  const watched = own ? Math.min(options.rows, tokens.length) : 0;
-  const run = (start: number, end: number) =>
-    session.prefill(tokens.slice(start, end), {
-      sequence,
-      logits: end === tokens.length ? "last" : "none",
-      ...(signal && { signal }),
-      ...(onLogits && { onLogits }),
-      ...(start > 0 || watched === tokens.length ? watching(session, own, watched) : {}),
-      onProgress: (done) => options.onProgress?.(start + done, tokens.length),
-    });
-  const first = tokens.length - watched;
-  if (first > 0) await run(0, first);
-  if (watched > 0) await run(first, tokens.length);
-  if (own && watched === 0) own.startFromSums(await session.accumulated(sequence));
-  own?.finishPrompt();
+  parts: readonly PromptPart[],
+  options: PartEvents & { readonly sequence: number; readonly lanes: readonly PromptLane[] },
+): Promise<Float32Array> {
+  const { sequence, lanes } = options;
+  let sums: Float32Array = new Float32Array(0);
+  await runParts(session, parts, {
+    ...options,
+    logits: "last",
+    onWindow: async () => {
+      sums = await session.accumulated(sequence);
+    },
+  });
+  const needsSums = lanes.some(({ sequence: { own } }) => own?.needsSums);
+  const all = needsSums ? await session.accumulated(sequence) : undefined;
+  for (const { sequence: { own } } of lanes) {
+    if (own?.needsSums) own.startFromSums(all!);
+    own?.finishPrompt();
+  }
+  return sums;
 }
 
-function watching(session: Session, own: OwnScores | undefined, watched: number) {
-  if (!own || watched === 0) return {};
-  const all = Array.from({ length: session.model.config.queryHeads }, (_, head) => head);
-  return {
-    heads: () => all,
-    onMap: (block: Parameters<OwnScores["addPromptRows"]>[0]) => own.addPromptRows(block),
-  };
+/** What a model's own run tells. */
+type PartEvents = Omit<PromptEvents, "onProgress"> & {
+  readonly onProgress?: (done: number) => void;
+};
+
+interface HelperPrompt extends PartEvents {
+  readonly sequence: number;
+  /** Policies that want to know. */
+  readonly policies: readonly ResolvedPolicy[];
+  /** What the large model's heads receive in the matching window; absent if there is to be no matching. */
+  readonly large?: { readonly sums: Float32Array; readonly window: number };
+}
+
+/** The small model's prompt, matched with the large model. */
+async function runHelper(
+  models: Required<PromptModels>,
+  tokens: readonly number[],
+  options: HelperPrompt,
+): Promise<HelperState | undefined> {
+  const { small } = models;
+  const { sequence, policies, large: own, ...events } = options;
+  const ends = own && own.window < tokens.length ? [own.window, tokens.length] : [tokens.length];
+  let sums: Float32Array = new Float32Array(0);
+  const parts = ends.map((end, index): PromptPart => {
+    const start = index === 0 ? 0 : ends[0]!;
+    const isSummed = own !== undefined &&
+      (index === 0 || policies.some((policy) => decayOf(policy) === 1));
+    return {
+      start,
+      tokens: tokens.slice(start, end),
+      isSummed,
+      isWindow: end === own?.window,
+      watched: [],
+    };
+  });
+  await runParts(small, parts, {
+    ...events,
+    sequence,
+    logits: "none",
+    onWindow: async () => {
+      sums = await small.accumulated(sequence);
+    },
+  });
+  if (!own) return undefined;
+  const { window } = own;
+  const matches = matchPrompt(models, { window, sums: { large: own.sums, small: sums }, policies });
+  return { matches, scores: await helperScores(small, tokens, { sequence, policies }) };
+}
+
+/** Scores of the tokens of a text that the session has run, its rows summed if all of them count the same. */
+async function helperScores(
+  small: Session,
+  tokens: readonly number[],
+  options: { readonly sequence: number; readonly policies: readonly ResolvedPolicy[] },
+): Promise<HelperState["scores"]> {
+  const { sequence } = options;
+  const decays = [...new Set(options.policies.map(decayOf))];
+  const scores = new Map<number, Float32Array>();
+  if (decays.includes(1)) scores.set(1, await small.accumulated(sequence));
+  const first = Math.max(0, tokens.length - DECAY_ROWS);
+  for (const decay of decays.filter((decay) => decay !== 1)) {
+    small.rewind(first, sequence);
+    small.clearAccumulated();
+    await small.prefill(tokens.slice(first), { sequence, logits: "none", rowDecay: decay });
+    scores.set(decay, await small.accumulated(sequence));
+  }
+  return scores;
 }

@@ -54,6 +54,19 @@ export class PolicySequence {
     this.match = new Uint32Array(config.layers * config.queryHeads);
   }
 
+  /** The rule. */
+  get policy(): ResolvedPolicy {
+    return this.#options.policy;
+  }
+
+  /** Rows at the end of the prompt that the policy looks at. */
+  get promptRows(): number {
+    const { policy, budget, config: { layers }, promptTokens } = this.#options;
+    const request = { ...policy, budget, tokens: promptTokens, promptTokens, layer: 0, layers };
+    // One row at least: there is nothing else to start from.
+    return this.own && !this.own.needsSums ? policy.promptRows?.(request) ?? 1 : 0;
+  }
+
   /** Tokens kept now, one selection per unit. */
   get selections(): readonly Selection[] {
     return this.#planner.selections;

@@ -1,5 +1,5 @@
 /**
- * Decoding of a large model under a cache policy, with a small model beside it where the policy wants one.
+ * Decoding of a large model under cache policies, with a small model beside it where a policy wants one.
  *
  * @see {@link https://arxiv.org/abs/2508.02751 | SmallKV}, Algorithm 1
  * @module
@@ -8,21 +8,17 @@
 import { checkInteger } from "../core/check.ts";
 import type { Device, Recording } from "../gpu/device.ts";
 import { readLogits } from "./logits.ts";
-import {
-  type HelperState,
-  matchWhileDecoding,
-  type PromptOptions,
-  runHelperPrompt,
-  runOwnPrompt,
-} from "./policy_prompt.ts";
+import { type LaneSet, laneSet } from "./policy_lanes.ts";
+import { type PromptOptions, runPrompt } from "./policy_prompt.ts";
+import { PolicySequences } from "./policy_sequences.ts";
 import {
   createPolicyBuffers,
   type PolicyBuffers,
   type PolicyShape,
   recordLargeStep,
   recordSmallStep,
+  writeDecays,
 } from "./policy_steps.ts";
-import { PolicySequence } from "./policy_sequence.ts";
 import { PolicyStore } from "./policy_store.ts";
 import {
   checkPair,
@@ -34,8 +30,8 @@ import {
 } from "./policy_types.ts";
 import { listShape } from "./selection_lists.ts";
 import { Session } from "./session.ts";
-import { readTokens, replaceNext, writeLengths } from "./step_tokens.ts";
-import { listUnits } from "./units.ts";
+import { replaceNext, writeLengths } from "./step_tokens.ts";
+import { unitShape } from "./units.ts";
 
 export type { PromptOptions } from "./policy_prompt.ts";
 export type * from "./policy_types.ts";
@@ -47,16 +43,17 @@ interface Running {
   readonly large: Recording;
 }
 
-/** A pair that decodes under a policy. Disposing it frees caches and activations. */
+/** A pair that decodes under one policy, or each sequence under its own. Disposing it frees caches and activations. */
 export class PolicySession implements Disposable {
   readonly #pair: ModelPair;
   readonly #options: PolicySessionOptions;
+  readonly #lanes: LaneSet;
   readonly #device: Device;
   readonly #large: Session;
   readonly #small: Session | undefined;
   readonly #shape: PolicyShape;
   readonly #buffers: PolicyBuffers;
-  readonly #sequences: (PolicySequence | undefined)[];
+  readonly #sequences: PolicySequences;
   readonly #owned: DisposableStack;
   #running: Promise<Running> | undefined;
 
@@ -64,32 +61,39 @@ export class PolicySession implements Disposable {
    * Allocates caches and activations.
    *
    * @param pair Models.
-   * @param options Policy, budget, sizes.
-   * @throws {TypeError} If the policy needs a helper and there is none, or its vocabulary differs.
+   * @param options Policy and budget of all sequences or of each, sizes.
+   * @throws {TypeError} If a policy needs a helper and there is none, or its vocabulary differs.
+   * @throws {RangeError} If the sequences cannot run together.
    */
   constructor(pair: ModelPair, options: PolicySessionOptions) {
-    checkPair(pair, options.policy);
-    const { policy, capacity, sequences = 1, chunk = 128 } = options;
-    const { config, device } = pair.large;
-    const helper = policy.scores === "helper" ? pair.small : undefined;
-    const accumulate = helper !== undefined || policy.memory === "sum";
-    const sizes = { capacity, sequences, chunk };
+    const { capacity, chunk = 128 } = options;
+    const { device } = pair.large;
+    const set = laneSet(options);
+    for (const { policy } of set.lanes) checkPair(pair, policy);
+    const streams = set.leaders.length;
+    const sizes = { capacity, chunk };
+    const accumulate = streams > 0 || set.lanes.some(({ policy }) => policy.memory === "sum");
     using stack = new DisposableStack();
     this.#pair = pair;
     this.#options = options;
+    this.#lanes = set;
     this.#device = device;
-    this.#large = stack.use(new Session(pair.large, { ...sizes, accumulate }));
-    this.#small = helper && stack.use(new Session(helper, { ...sizes, accumulate: true }));
-    this.#shape = {
-      ...listShape(listUnits(config, policy.granularity), capacity),
-      sequences,
-      capacity,
-      heads: config.layers * config.queryHeads,
-      helperHeads: helper ? helper.config.layers * helper.config.queryHeads : 0,
-      weightHeads: policy.scores === "own" && policy.memory !== "prefill" ? config.queryHeads : 0,
-    };
+    const sequences = set.lanes.length;
+    this.#large = stack.use(new Session(pair.large, { ...sizes, sequences, accumulate }));
+    this.#small = streams > 0
+      ? stack.use(new Session(pair.small!, { ...sizes, sequences: streams, accumulate: true }))
+      : undefined;
+    this.#shape = policyShape(pair, set, capacity);
     this.#buffers = stack.use(createPolicyBuffers(device, this.#shape));
-    this.#sequences = new Array<PolicySequence | undefined>(sequences).fill(undefined);
+    writeDecays(device, this.#buffers, set);
+    this.#sequences = new PolicySequences({
+      pair,
+      options,
+      lanes: set,
+      shape: this.#shape,
+      buffers: this.#buffers,
+      large: this.#large,
+    });
     this.#owned = stack.move();
   }
 
@@ -102,33 +106,24 @@ export class PolicySession implements Disposable {
    * Runs a prompt exactly, with both models; nothing is dropped before the first decode step.
    *
    * @param tokens Token ids.
-   * @param options Which sequence, progress, signal.
-   * @throws {RangeError} If the sequence already has tokens.
+   * @param options Which sequence, or which ones begin with this prompt; progress, signal.
+   * @throws {RangeError} If a sequence already has tokens, or sequences that share a helper do not begin together.
    */
   async prefill(tokens: readonly number[], options: PromptOptions = {}): Promise<void> {
-    const { sequence: index = 0 } = options;
-    const { policy, budget, capacity, match = {} } = this.#options;
-    const { config } = this.#pair.large;
-    const held = { value: this.lengths[index]!, min: 0, max: 0 };
-    checkInteger("run a prompt", "tokens that its sequence has", held);
-    const promptTokens = tokens.length;
-    const sequence = new PolicySequence({ policy, budget, config, capacity, promptTokens });
-    this.#sequences[index] = sequence;
-    if (!this.#small) {
-      const request = { ...policy, budget, tokens: promptTokens, promptTokens, layer: 0 };
-      const rows = policy.promptRows?.({ ...request, layers: config.layers }) ?? 0;
-      const { own } = sequence;
-      await runOwnPrompt(this.#large, tokens, { ...options, ...(own && { own }), rows });
-      sequence.isReady = true;
-    } else if (promptTokens >= policy.minimumTokens) {
-      const prompt = { large: this.#large, small: this.#small, policy, match };
-      this.#takeHelper(index, await runHelperPrompt(prompt, tokens, options), promptTokens);
-    } else {
-      const { onProgress: _, ...rest } = options;
-      await this.#large.prefill(tokens, rest);
-      await this.#small.prefill(tokens, { ...rest, logits: "none" });
+    const { sequence = 0, ...events } = options;
+    const indices = typeof sequence === "number" ? [sequence] : sequence;
+    for (const index of indices) {
+      const held = { value: this.lengths[index]!, min: 0, max: 0 };
+      checkInteger("run a prompt", "tokens that its sequence has", held);
     }
-    if (!this.#plansBefore && sequence.own) this.#planIfDue(index, promptTokens);
+    const lanes = this.#sequences.begin(indices, tokens.length);
+    const models = {
+      large: this.#large,
+      ...(this.#small && { small: this.#small }),
+      match: this.#options.match ?? {},
+    };
+    const state = await runPrompt(models, tokens, { ...events, lanes });
+    this.#sequences.startFrom(lanes, tokens.length, state);
   }
 
   /**
@@ -145,60 +140,52 @@ export class PolicySession implements Disposable {
    *
    * @param options Forced tokens, logits.
    * @returns What was chosen and what was seen.
-   * @throws {RangeError} If the cache is full.
+   * @throws {RangeError} If the cache is full, or sequences that share a helper would read different tokens.
    */
   async step(options: StepOptions = {}): Promise<StepReport> {
     const room = { value: Math.max(...this.lengths) + 1, max: this.#options.capacity - 1 };
     checkInteger("decode", "tokens of the longest sequence", room);
+    this.#sequences.checkTokens(options.tokens);
     if (options.tokens) replaceNext(this.#large, options.tokens);
-    await this.#matchIfDue();
+    await this.#sequences.matchIfDue();
     const { store, small, large } = await (this.#running ??= this.#start());
     writeLengths(this.#large);
     if (small) {
       writeLengths(this.#small!);
       this.#device.submit(small);
     }
-    await this.#selectBefore();
-    const selections = this.#all.map((sequence) => sequence.selections);
-    const migration = store.apply(selections, this.#all.map((sequence) => sequence.match));
+    await this.#sequences.planBefore();
+    const { selections, matches } = this.#sequences;
+    const migration = store.apply(selections, matches);
     this.#device.submit(large);
     this.#large.advance();
     this.#small?.advance();
     // Read together: each awaited read alone costs as much as all of them.
     const { forward } = this.#large;
-    const [chosen, logits, saliency] = await Promise.all([
+    const [chosen, logits, scores] = await Promise.all([
       this.nextTokens(),
       options.logits ? readLogits(forward, this.lengths.length) : undefined,
-      this.#plansBefore ? [] : this.#readSaliency(),
+      this.#sequences.readAfter(),
       store.takeNewest(),
     ]);
-    if (!this.#plansBefore) this.#selectAfter(saliency);
+    const dropsAfter = this.#sequences.planAfter(scores);
     return {
       chosen,
       selections,
-      churn: this.#all.map((sequence) => sequence.churn),
+      churn: this.#sequences.churn,
       ...(logits && { logits }),
       ...(migration && { migration }),
-      ...(!this.#plansBefore && { after: this.#all.map((sequence) => sequence.selections) }),
+      ...(dropsAfter && { after: this.#sequences.selections }),
     };
   }
 
   /** Bytes of keys and values now. */
   async memory(): Promise<PolicyMemory> {
     const running = await this.#running;
-    const { headDim, kvHeads } = this.#pair.large.config;
-    const { layers } = this.#pair.large.config;
-    let rows = 0;
-    for (const sequence of this.#sequences) {
-      if (!sequence) continue;
-      const heads = layers * kvHeads / sequence.selections.length;
-      for (const { kept, marginal } of sequence.selections) {
-        rows += heads * (2 * kept.length + marginal.length);
-      }
-    }
+    const { headDim, kvHeads, layers } = this.#pair.large.config;
     return {
       largeCacheBytes: running?.store.deviceBytes ?? this.#large.cacheBytes,
-      largeCacheBytesIdeal: 2 * headDim * rows,
+      largeCacheBytesIdeal: 2 * headDim * this.#sequences.heldRows(layers * kvHeads),
       helperCacheBytes: this.#small?.cacheBytes ?? 0,
       hostBytes: running?.store.hostBytes ?? 0,
     };
@@ -209,90 +196,34 @@ export class PolicySession implements Disposable {
     this.#owned.dispose();
   }
 
-  get #all(): readonly PolicySequence[] {
-    return this.#sequences.map((sequence) => sequence!);
-  }
-
-  /** Whether a step's attention sees what its own plan chose. */
-  get #plansBefore(): boolean {
-    const { policy } = this.#options;
-    return policy.timing === "before" && !policy.stale;
-  }
-
-  /** Matches sequences that the coming token makes long enough. */
-  async #matchIfDue(): Promise<void> {
-    const { policy, match = {}, capacity } = this.#options;
-    if (!this.#small) return;
-    for (const [index, length] of this.lengths.entries()) {
-      if (this.#all[index]!.isReady || length + 1 < policy.minimumTokens) continue;
-      const all = await readTokens(this.#large);
-      const tokens = [...all.subarray(index * capacity, index * capacity + length + 1)];
-      const pair = { large: this.#pair.large, small: this.#small.model, policy, match };
-      this.#takeHelper(index, await matchWhileDecoding(pair, tokens), length);
-    }
-  }
-
-  /** Takes what the helper knows of a sequence of some tokens. */
-  #takeHelper(index: number, helper: HelperState, tokens: number): void {
-    const { helperHeads, capacity, heads } = this.#shape;
-    const sequence = this.#all[index]!;
-    sequence.match.set(helper.match.match);
-    sequence.isReady = true;
-    const scores = new Float32Array(helperHeads * capacity);
-    for (let head = 0; head < helperHeads; head++) {
-      const values = helper.scores.subarray(head * tokens, (head + 1) * tokens);
-      scores.set(values, head * capacity);
-    }
-    this.#device.write(this.#buffers.scores, scores.byteLength * index, scores);
-    this.#device.write(this.#buffers.match, 4 * heads * index, sequence.match);
-  }
-
-  /** Chooses what the coming step's attention sees. */
-  async #selectBefore(): Promise<void> {
-    const due = this.#plansBefore
-      ? this.lengths.map((length, index) => this.#all[index]!.isDue(length + 1))
-      : [];
-    const saliency = due.includes(true) ? await this.#readSaliency() : [];
-    for (const [index, length] of this.lengths.entries()) {
-      const sequence = this.#all[index]!;
-      if (due[index]) sequence.plan(length + 1, saliency[index]);
-      else sequence.append(length);
-    }
-  }
-
-  /** Remembers the step's own attention, and drops tokens where the policy drops them after a step. */
-  #selectAfter(saliency: readonly Float32Array[]): void {
-    this.#all.forEach((sequence, index) => {
-      if (this.#shape.weightHeads > 0) sequence.remember(saliency[index]!);
-      this.#planIfDue(index, this.lengths[index]!, saliency[index]);
-    });
-  }
-
-  #planIfDue(index: number, tokens: number, saliency?: Float32Array): void {
-    const sequence = this.#all[index]!;
-    if (sequence.isDue(tokens)) sequence.plan(tokens, saliency);
-  }
-
-  /** Scores of each sequence, [list units, capacity]; nothing where nobody scores. */
-  async #readSaliency(): Promise<Float32Array[]> {
-    if (!this.#small && this.#shape.weightHeads === 0) return [];
-    const { capacity, units } = this.#shape;
-    const all = new Float32Array(await this.#device.read(this.#buffers.saliency));
-    const size = units.total * capacity;
-    return this.lengths.map((_, index) => all.subarray(index * size, (index + 1) * size));
-  }
-
   /** Moves the prompts' cache to its store and records the steps. */
   async #start(): Promise<Running> {
-    const { policy, budget, store: kind = "resident" } = this.#options;
-    const common = { buffers: this.#buffers, shape: this.#shape, policy };
+    const { store: kind = "resident" } = this.#options;
+    const common = { buffers: this.#buffers, shape: this.#shape, lanes: this.#lanes };
     const { forward } = this.#large;
     const store = this.#owned.use(
-      await PolicyStore.create({ ...common, forward, lengths: this.lengths, kind, budget }),
+      await PolicyStore.create({ ...common, forward, lengths: this.lengths, kind }),
     );
     const step = this.#small && { ...common, forward: this.#small.forward };
     const small = step && this.#owned.use(await recordSmallStep(step, forward));
     const large = this.#owned.use(await recordLargeStep({ ...common, forward: store.forward }));
     return { store, large, ...(small && { small }) };
   }
+}
+
+function policyShape({ large, small }: ModelPair, set: LaneSet, capacity: number): PolicyShape {
+  const { layers, queryHeads } = large.config;
+  const streams = set.leaders.length;
+  const isWeighed = set.lanes.some(({ policy: { scores, memory } }) =>
+    scores === "own" && memory !== "prefill"
+  );
+  return {
+    ...listShape(unitShape(large.config, set.granularity), capacity),
+    sequences: set.lanes.length,
+    streams,
+    capacity,
+    heads: layers * queryHeads,
+    helperHeads: streams > 0 ? small!.config.layers * small!.config.queryHeads : 0,
+    weightHeads: isWeighed ? queryHeads : 0,
+  };
 }

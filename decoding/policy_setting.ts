@@ -6,6 +6,7 @@
 
 import type { CacheBudget } from "../cache/budget.ts";
 import { createPolicy, type PolicyOptions } from "../cache/policy_options.ts";
+import { listGranularity } from "./policy_lanes.ts";
 import type { ModelPair, PolicySessionOptions } from "./policy_session.ts";
 import { PolicySession } from "./policy_session.ts";
 
@@ -52,16 +53,72 @@ export function openSetting(
   setting: PolicySetting,
   sizes: BatchSizes,
 ): PolicySession {
-  const { policy, options, budget, helperBudget, helperLayers } = setting;
+  const { sequences, capacity } = sizes;
+  return openLanes(pair, new Array<LaneSetting>(sequences).fill({ setting }), capacity);
+}
+
+/**
+ * Starts a session in which every setting decodes the same tokens: one sequence per setting, one helper for all.
+ *
+ * @param pair Models.
+ * @param settings Policies, choices, budgets that can run together, as `settingBatches` puts them.
+ * @param capacity Tokens that fit per sequence.
+ * @returns The session.
+ * @throws {RangeError} If a policy or a choice is not allowed, or they cannot run together.
+ */
+export function openSettings(
+  pair: ModelPair,
+  settings: readonly PolicySetting[],
+  capacity: number,
+): PolicySession {
+  return openLanes(pair, settings.map((setting) => ({ setting, stream: 0 })), capacity);
+}
+
+/**
+ * Puts settings into batches that can run together.
+ *
+ * @param settings Policies, choices, budgets.
+ * @param most Most sequences of a batch.
+ * @returns Indices of the settings of each batch.
+ * @throws {RangeError} If a policy or a choice is not allowed.
+ */
+export function settingBatches(settings: readonly PolicySetting[], most: number): number[][] {
+  const families = Map.groupBy(settings.keys(), (index) => {
+    const { policy, options, helperBudget, helperLayers } = settings[index]!;
+    const resolved = createPolicy(policy, options);
+    const { reduction } = resolved;
+    return JSON.stringify([listGranularity(resolved), reduction, helperBudget, helperLayers]);
+  });
+  return [...families.values()].flatMap((indices) => {
+    const count = Math.ceil(indices.length / most);
+    const size = Math.ceil(indices.length / count);
+    return Array.from({ length: count }, (_, k) => indices.slice(k * size, (k + 1) * size));
+  });
+}
+
+interface LaneSetting {
+  readonly setting: PolicySetting;
+  readonly stream?: number;
+}
+
+function openLanes(
+  pair: ModelPair,
+  lanes: readonly LaneSetting[],
+  capacity: number,
+): PolicySession {
+  const { policy, helperBudget, helperLayers } = lanes[0]!.setting;
   if (!HAS_HELPER_CUTS && (helperBudget ?? helperLayers) !== undefined) {
     throw new RangeError(
       `Cannot decode under ${policy}: the helper must run whole: current setting cuts its cache or its layers`,
     );
   }
   const session: PolicySessionOptions = {
-    policy: createPolicy(policy, options),
-    budget,
-    ...sizes,
+    lanes: lanes.map(({ setting, ...stream }) => ({
+      policy: createPolicy(setting.policy, setting.options),
+      budget: setting.budget,
+      ...stream,
+    })),
+    capacity,
     ...(helperBudget && { helperBudget }),
     ...(helperLayers !== undefined && { helperLayers }),
   };

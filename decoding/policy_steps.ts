@@ -4,8 +4,7 @@
  * @module
  */
 
-import type { ResolvedPolicy } from "../cache/policy_options.ts";
-import { COMBINES, REDUCTIONS } from "../cache/policy_options.ts";
+import { REDUCTIONS } from "../cache/policy_options.ts";
 import type { Command, Device, DeviceBuffer, Recording } from "../gpu/device.ts";
 import { attentionRowsCommand } from "../kernels/attention_rows.ts";
 import { helperSaliencyCommand } from "../kernels/helper_saliency.ts";
@@ -14,6 +13,7 @@ import { selectedAttentionCommand } from "../kernels/selected_attention.ts";
 import { updateScoresCommand } from "../kernels/update_scores.ts";
 import { attentionShape, type ForwardState } from "../models/forward.ts";
 import { argmaxStep, embeddingStep, layerStep, logitsStep } from "../models/transformer.ts";
+import { decayOf, type LaneSet } from "./policy_lanes.ts";
 import type { ListShape } from "./selection_lists.ts";
 
 /** Buffers that a policy adds to those of its two models. */
@@ -24,10 +24,16 @@ export interface PolicyBuffers extends Disposable {
   readonly match: DeviceBuffer;
   /** The helper's newest rows, f32 [sequences, smallHeads, capacity]; one word without a helper. */
   readonly rows: DeviceBuffer;
+  /** The same for each sequence of the helper, f32 [streams, smallHeads, capacity]; `rows` if they are the same. */
+  readonly streamRows: DeviceBuffer;
   /** What the helper's heads remember, as `rows`. */
   readonly scores: DeviceBuffer;
-  /** Scores of each selection, f32 [sequences, units, capacity]. */
+  /** Factor on what they remember at each step, f32 [sequences]. */
+  readonly decays: DeviceBuffer;
+  /** Scores of each selection by the helper, f32 [sequences, units, capacity]; one word without a helper. */
   readonly saliency: DeviceBuffer;
+  /** The large model's own newest attention, as `saliency`; one word if no policy wants it. */
+  readonly own: DeviceBuffer;
   /** Softmax over kept tokens of one layer, f32 [sequences, queryHeads, capacity]; one word if not needed. */
   readonly weights: DeviceBuffer;
 }
@@ -36,6 +42,8 @@ export interface PolicyBuffers extends Disposable {
 export interface PolicyShape extends ListShape {
   /** Sequences held side by side. */
   readonly sequences: number;
+  /** Sequences of the helper; 0 without one. */
+  readonly streams: number;
   /** Tokens that fit per sequence. */
   readonly capacity: number;
   /** Query heads of the large model. */
@@ -55,15 +63,22 @@ export interface PolicyShape extends ListShape {
  */
 export function createPolicyBuffers(device: Device, shape: PolicyShape): PolicyBuffers {
   using stack = new DisposableStack();
-  const { sequences, capacity, units, listWords, helperHeads, weightHeads } = shape;
+  const { sequences, streams, capacity, units, listWords, helperHeads, weightHeads } = shape;
   const words = (label: string, count: number) =>
     stack.use(device.createBuffer(label, 4 * Math.max(1, count * sequences)));
+  const rows = words("helper rows", helperHeads * capacity);
+  const streamBytes = 4 * streams * helperHeads * capacity;
   const buffers = {
     lists: words("kept tokens", units.total * listWords),
     match: words("matched heads", shape.heads),
-    rows: words("helper rows", helperHeads * capacity),
+    rows,
+    streamRows: streams === 0 || streams === sequences
+      ? rows
+      : stack.use(device.createBuffer("rows of the helper's sequences", streamBytes)),
     scores: words("helper scores", helperHeads * capacity),
-    saliency: words("saliency", units.total * capacity),
+    decays: words("decays", 1),
+    saliency: words("saliency", helperHeads > 0 ? units.total * capacity : 0),
+    own: words("own attention", weightHeads > 0 ? units.total * capacity : 0),
     weights: words("softmax over kept tokens", weightHeads * capacity),
   };
   const owned = stack.move();
@@ -78,8 +93,8 @@ export interface PolicyStep {
   readonly buffers: PolicyBuffers;
   /** Sizes of the policy. */
   readonly shape: PolicyShape;
-  /** The policy. */
-  readonly policy: ResolvedPolicy;
+  /** The sequences. */
+  readonly lanes: LaneSet;
 }
 
 /**
@@ -92,20 +107,10 @@ export interface PolicyStep {
  * @returns The recording; its last commands write `saliency`.
  */
 export async function recordSmallStep(step: PolicyStep, large: ForwardState): Promise<Recording> {
-  const { forward, buffers, shape, policy } = step;
+  const { forward, buffers, shape, lanes } = step;
   const { device, config, workspace } = forward;
-  const rowShape = { sequences: shape.sequences, rowsPerSequence: 1 };
-  const { state } = workspace;
-  const commands: Command[] = [
-    {
-      source: large.workspace.tokens,
-      sourceOffset: 0,
-      target: workspace.tokens,
-      targetOffset: 0,
-      byteLength: workspace.tokens.byteLength,
-    },
-    ...embeddingStep(forward, rowShape),
-  ];
+  const rowShape = { sequences: shape.streams, rowsPerSequence: 1 };
+  const commands: Command[] = [...tokenCopies(step, large), ...embeddingStep(forward, rowShape)];
   for (let layer = 0; layer < config.layers; layer++) {
     commands.push(...layerStep(forward, rowShape, {
       layer,
@@ -113,30 +118,26 @@ export async function recordSmallStep(step: PolicyStep, large: ForwardState): Pr
         shape: attentionShape(forward, rowShape),
         heads: { offset: layer * config.queryHeads, total: shape.helperHeads },
         buffers: {
-          state,
+          state: workspace.state,
           qkv: workspace.queryKeyValue,
           keys: forward.cache.layers[layer]!.keys,
           log_sum: workspace.logSum,
-          rows: buffers.rows,
+          rows: buffers.streamRows,
         },
       })],
     }));
   }
   const sizes = { sequences: shape.sequences, heads: shape.helperHeads, capacity: shape.capacity };
+  const { state } = large.workspace;
   commands.push(
-    updateScoresCommand({ state, rows: buffers.rows, scores: buffers.scores }, {
+    ...rowCopies(step),
+    updateScoresCommand({ ...buffers, state }, sizes),
+    helperSaliencyCommand({ ...buffers, state }, {
       ...sizes,
-      decay: decayOf(policy),
+      units: shape.units.total,
+      unitHeads: shape.units.heads,
+      reduction: REDUCTIONS.indexOf(lanes.reduction),
     }),
-    helperSaliencyCommand(
-      { state, scores: buffers.scores, match: buffers.match, saliency: buffers.saliency },
-      {
-        ...sizes,
-        units: shape.units.total,
-        unitHeads: shape.units.heads,
-        reduction: REDUCTIONS.indexOf(policy.reduction),
-      },
-    ),
   );
   return await device.record("small model's step", commands);
 }
@@ -151,7 +152,7 @@ export async function recordLargeStep(step: PolicyStep): Promise<Recording> {
   const { forward, shape } = step;
   const { device, config } = forward;
   const rowShape = { sequences: shape.sequences, rowsPerSequence: 1 };
-  const isFull = step.policy.name === "full";
+  const isFull = step.lanes.lanes.every(({ policy }) => policy.name === "full");
   const layers = Array.from(
     { length: config.layers },
     (_, layer) =>
@@ -168,13 +169,46 @@ export async function recordLargeStep(step: PolicyStep): Promise<Recording> {
   ]);
 }
 
-/** Factor on older rows of the helper's scores at each step. */
-export function decayOf({ score, decay }: ResolvedPolicy): number {
-  return score === "accumulated" ? 1 : score === "row" ? 0 : decay;
+/**
+ * Tells the device how fast each sequence's scores forget.
+ *
+ * @param device Where they are.
+ * @param buffers Buffers of the policies.
+ * @param lanes The sequences.
+ */
+export function writeDecays(device: Device, { decays }: PolicyBuffers, { lanes }: LaneSet): void {
+  device.write(decays, 0, Float32Array.from(lanes, ({ policy }) => decayOf(policy)));
 }
 
-/** Attention of one layer to the listed tokens; an own-attention policy also keeps its softmax. */
-function selectedStep({ forward, buffers, shape, policy }: PolicyStep, layer: number): Command[] {
+/** Each sequence of the helper reads the tokens of the first sequence that it guides. */
+function tokenCopies({ forward, shape, lanes }: PolicyStep, large: ForwardState): Command[] {
+  const byteLength = 4 * shape.capacity;
+  return lanes.leaders.map((leader, stream) => ({
+    source: large.workspace.tokens,
+    sourceOffset: byteLength * leader,
+    target: forward.workspace.tokens,
+    targetOffset: byteLength * stream,
+    byteLength,
+  }));
+}
+
+/** Sequences that share one of the helper's get its rows. */
+function rowCopies({ buffers, shape, lanes }: PolicyStep): Command[] {
+  if (buffers.streamRows === buffers.rows) return [];
+  const byteLength = 4 * shape.helperHeads * shape.capacity;
+  return lanes.streams.flatMap((stream, lane) =>
+    stream === undefined ? [] : [{
+      source: buffers.streamRows,
+      sourceOffset: byteLength * stream,
+      target: buffers.rows,
+      targetOffset: byteLength * lane,
+      byteLength,
+    }]
+  );
+}
+
+/** Attention of one layer to the listed tokens; for policies that rank by it, also its softmax. */
+function selectedStep({ forward, buffers, shape }: PolicyStep, layer: number): Command[] {
   const { device, workspace, cache } = forward;
   const rowShape = { sequences: shape.sequences, rowsPerSequence: 1 };
   const hasWeights = shape.weightHeads > 0;
@@ -186,7 +220,6 @@ function selectedStep({ forward, buffers, shape, policy }: PolicyStep, layer: nu
       units: shape.units.total,
       listWords: shape.listWords,
       helperHeads: Math.max(1, shape.helperHeads),
-      combine: COMBINES.indexOf(policy.combine),
       hasWeights,
       weightStride: shape.capacity,
     },
@@ -204,7 +237,7 @@ function selectedStep({ forward, buffers, shape, policy }: PolicyStep, layer: nu
     commands.push(scatterScoresCommand({
       lists: buffers.lists,
       weights: buffers.weights,
-      own: buffers.saliency,
+      own: buffers.own,
     }, {
       sequences: shape.sequences,
       unitsPerLayer: shape.units.perLayer,

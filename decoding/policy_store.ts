@@ -4,15 +4,14 @@
  * @module
  */
 
-import type { CacheBudget } from "../cache/budget.ts";
 import type { KvStore, Migration, SelectionRows } from "../cache/kv_store.ts";
 import type { Selection } from "../cache/policy.ts";
-import type { ResolvedPolicy } from "../cache/policy_options.ts";
 import { ResidentStore } from "../cache/resident_store.ts";
 import { poolSizes, tierLimit } from "../cache/tiered_pools.ts";
 import { TieredStore } from "../cache/tiered_store.ts";
 import type { ForwardState } from "../models/forward.ts";
 import type { PolicyBuffers, PolicyShape } from "./policy_steps.ts";
+import type { LaneSet } from "./policy_lanes.ts";
 import { type ListSource, packLists } from "./selection_lists.ts";
 
 /** Where tokens are kept: all on the device, or what the plan names there and everything on the host. */
@@ -26,10 +25,8 @@ export interface PolicyStoreOptions {
   readonly lengths: readonly number[];
   /** Which store. */
   readonly kind: StoreKind;
-  /** The rule. */
-  readonly policy: ResolvedPolicy;
-  /** What may be kept. */
-  readonly budget: CacheBudget;
+  /** The sequences; all alike in a tiered store. */
+  readonly lanes: LaneSet;
   /** Sizes of the policy's buffers. */
   readonly shape: PolicyShape;
   /** Buffers of the policy. */
@@ -71,18 +68,19 @@ export class PolicyStore implements Disposable {
    * @returns The store.
    */
   static async create(options: PolicyStoreOptions): Promise<PolicyStore> {
-    const { forward: { cache, device }, kind, policy } = options;
-    const isPermanent = policy.candidates === "kept";
+    const { forward: { cache, device }, kind, lanes: { lanes } } = options;
+    const isPermanent = (lane: number) => lanes[lane]!.policy.candidates === "kept";
     if (kind === "resident") {
       return new PolicyStore(new ResidentStore(cache, { isPermanent }), options);
     }
-    const request = poolRequest(options);
+    const { policy, budget } = lanes[0]!;
+    const request = { ...poolRequest(options), budget };
     const pools = poolSizes(policy, request);
     const store = await TieredStore.create(device, {
       fullCache: cache,
       lengths: options.lengths,
       pools: (layer) => pools[layer]!,
-      isPermanent,
+      isPermanent: isPermanent(0),
       granularity: policy.granularity,
       limit: (layer, tokens) => tierLimit(policy, request, { layer, tokens }),
     });
@@ -103,15 +101,15 @@ export class PolicyStore implements Disposable {
    * Makes the device hold what the coming step needs, and writes its lists.
    *
    * @param selections Tokens of each unit, [sequence][unit].
-   * @param matches Flat small head of each flat large head, per sequence.
+   * @param matches Flat small head of each flat large head, per sequence; zeros without a helper.
    * @returns What was moved; nothing where each query head selects alone, which is a simulation.
    */
   apply(
     selections: readonly (readonly Selection[])[],
     matches: readonly Uint32Array[],
   ): Migration | undefined {
-    const { policy, forward: { config: { layers, kvHeads } } } = this.#options;
-    if (policy.granularity === "query_head") {
+    const { lanes, forward: { config: { layers, kvHeads } } } = this.#options;
+    if (lanes.granularity === "query_head") {
       selections.forEach((chosen, sequence) => {
         const rows = chosen.map((selection, unit) =>
           this.#positions(selection, { sequence, unit })
@@ -120,12 +118,15 @@ export class PolicyStore implements Disposable {
       });
       return undefined;
     }
-    const { rows, migration } = this.#store.apply(selections.flat());
-    selections.forEach((chosen, sequence) => {
-      const heads = layers * kvHeads;
+    const heads = layers * kvHeads;
+    const perHead = selections.map((chosen) =>
+      Array.from({ length: heads }, (_, k) => chosen[k * chosen.length / heads | 0]!)
+    );
+    const { rows, migration } = this.#store.apply(perHead.flat());
+    perHead.forEach((own, sequence) => {
       const first = sequence * heads;
       this.#write(sequence, {
-        selections: Array.from({ length: heads }, (_, k) => chosen[k * chosen.length / heads | 0]!),
+        selections: own,
         rows: rows.slice(first, first + heads),
         match: matches[sequence]!,
       });
@@ -157,16 +158,16 @@ export class PolicyStore implements Disposable {
     };
   }
 
-  #write(sequence: number, source: ListSource): void {
-    const { shape, buffers, forward: { device } } = this.#options;
-    packLists(this.#lists, shape, source);
+  #write(sequence: number, source: Omit<ListSource, "combine">): void {
+    const { shape, buffers, lanes: { lanes }, forward: { device } } = this.#options;
+    const { combine } = lanes[sequence]!.policy;
+    packLists(this.#lists, shape, { ...source, combine });
     device.write(buffers.lists, this.#lists.byteLength * sequence, this.#lists);
   }
 }
 
-function poolRequest({ budget, lengths, shape, forward }: PolicyStoreOptions) {
+function poolRequest({ lengths, shape, forward }: PolicyStoreOptions) {
   return {
-    budget,
     promptTokens: Math.min(...lengths),
     capacity: shape.capacity,
     layers: forward.config.layers,

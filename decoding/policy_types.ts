@@ -5,12 +5,12 @@
  */
 
 import type { MatchOptions } from "../analysis/head_match.ts";
-import type { CacheBudget } from "../cache/budget.ts";
 import type { Migration } from "../cache/kv_store.ts";
 import type { Selection } from "../cache/policy.ts";
 import type { ResolvedPolicy } from "../cache/policy_options.ts";
 import type { Model } from "../models/load.ts";
 import { sameVocabulary } from "../models/tokenizer.ts";
+import type { LaneOptions } from "./policy_lanes.ts";
 import type { StoreKind } from "./policy_store.ts";
 
 /** A model to compress, and its helper. */
@@ -21,16 +21,10 @@ export interface ModelPair {
   readonly small?: Model;
 }
 
-/** How a pair decodes. */
-export interface PolicySessionOptions {
-  /** What is kept. */
-  readonly policy: ResolvedPolicy;
-  /** How much is kept. */
-  readonly budget: CacheBudget;
+/** Sizes of a session, and what all of its sequences share. */
+export interface SharedOptions {
   /** Tokens that fit per sequence. */
   readonly capacity: number;
-  /** Sequences held side by side; 1 if left out. */
-  readonly sequences?: number;
   /** Rows of one prefill step; 128 if left out. */
   readonly chunk?: number;
   /** How heads are matched (D-3 to D-8). */
@@ -38,6 +32,9 @@ export interface PolicySessionOptions {
   /** Where tokens are kept; `resident` if left out. */
   readonly store?: StoreKind;
 }
+
+/** How a pair decodes: policy and budget of all sequences, or of each (`lanes`). */
+export type PolicySessionOptions = SharedOptions & LaneOptions;
 
 /** What a step is given. */
 export interface StepOptions {
@@ -55,7 +52,7 @@ export interface StepReport {
   readonly logits?: Float32Array;
   /** Tokens that the step's attention saw, [sequence][unit]. */
   readonly selections: readonly (readonly Selection[])[];
-  /** Tokens kept after the step, where a policy drops them then, [sequence][unit]. */
+  /** Tokens kept after the step, if a policy drops them then, [sequence][unit]. */
   readonly after?: readonly (readonly Selection[])[];
   /** Share of each sequence's newest plan that was not in the plan before, mean over units. */
   readonly churn: readonly number[];

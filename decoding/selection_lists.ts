@@ -5,6 +5,7 @@
  */
 
 import type { Selection } from "../cache/policy.ts";
+import { type Combine, COMBINES } from "../cache/policy_options.ts";
 import type { SelectionRows } from "../cache/kv_store.ts";
 import { checkInteger } from "../core/check.ts";
 import { CALIBRATION_SINKS, LIST_HEADER_WORDS, listRoom } from "../kernels/selection_list.ts";
@@ -37,6 +38,8 @@ export interface ListSource {
   readonly rows: readonly SelectionRows[];
   /** Flat small head of each flat query head; zeros without a helper. */
   readonly match: Uint32Array;
+  /** How kept and marginal tokens join. */
+  readonly combine: Combine;
 }
 
 /**
@@ -50,7 +53,7 @@ export interface ListSource {
 export function packLists(
   lists: Uint32Array,
   { units, listWords }: ListShape,
-  { selections, rows, match }: ListSource,
+  { selections, rows, match, combine }: ListSource,
 ): void {
   const room = listRoom({ listWords, unitHeads: units.heads });
   selections.forEach(({ kept, marginal }, unit) => {
@@ -63,6 +66,7 @@ export function packLists(
     list[2] = kept.subarray(0, CALIBRATION_SINKS).filter((token) =>
       token < CALIBRATION_SINKS
     ).length;
+    list[3] = COMBINES.indexOf(combine);
     list.set(match.subarray(unit * units.heads, (unit + 1) * units.heads), LIST_HEADER_WORDS);
     const start = LIST_HEADER_WORDS + units.heads;
     writePairs(list.subarray(start), kept, rows[unit]!.kept);

@@ -13,46 +13,14 @@ import type { ForwardState } from "../models/forward.ts";
 import { createWorkspace } from "../models/workspace.ts";
 import { checkTokens } from "./checks.ts";
 import { readLogits } from "./logits.ts";
-import { type HeadSelection, type MapBlock, MapReader } from "./map_reader.ts";
+import { forkCache } from "./fork_cache.ts";
+import { MapReader } from "./map_reader.ts";
+import type { PrefillOptions, SessionOptions } from "./session_types.ts";
 import { StepRunner } from "./step_runner.ts";
 import { readTokens, writeLengths } from "./step_tokens.ts";
 import { clearSums, readSums, writeVisible } from "./tap_access.ts";
 
-/** Sizes and extras of a session. */
-export interface SessionOptions {
-  /** Tokens that fit per sequence; at most the model's context length. */
-  readonly capacity: number;
-  /** Sequences held side by side; 1 if left out. */
-  readonly sequences?: number;
-  /** Rows of one prefill step; 128 if left out. */
-  readonly chunk?: number;
-  /** Whether attention that tokens receive is summed; costs one more product of queries and keys. */
-  readonly accumulate?: boolean;
-  /** Whether each head sees only what `setVisible` names. */
-  readonly masked?: boolean;
-  /** Whether keys and values are cached in 32 bits, so that attention is the original's; in 16 if left out. */
-  readonly isExact?: boolean;
-}
-
-/** What one prefill should yield. */
-export interface PrefillOptions {
-  /** Which sequence grows; 0 if left out. */
-  readonly sequence?: number;
-  /** Rows whose logits are computed; all but `none` also choose the next token. `last` if left out. */
-  readonly logits?: "none" | "last" | "all";
-  /** Receives logits, [rows, vocabulary], in order. */
-  readonly onLogits?: (logits: Float32Array) => void;
-  /** Heads whose attention maps are wanted. */
-  readonly heads?: HeadSelection;
-  /** Receives each wanted map, some rows at a time. */
-  readonly onMap?: (block: MapBlock) => void;
-  /** Factor on the attention of each row relative to the next one's where it is summed; 1 if left out. */
-  readonly rowDecay?: number;
-  /** Called after each chunk with the tokens done so far. */
-  readonly onProgress?: (tokens: number) => void;
-  /** Stops between chunks with the signal's reason. */
-  readonly signal?: AbortSignal;
-}
+export type * from "./session_types.ts";
 
 /** Rows whose logits are computed and read at once. */
 const LOGIT_ROWS = 16;
@@ -214,6 +182,17 @@ export class Session implements Disposable {
   }
 
   /**
+   * Makes other sequences begin as one does: keys, values, tokens and the choice of the next; sums are not copied.
+   *
+   * @param sequence Which one.
+   * @param targets The others.
+   */
+  async fork(sequence: number, targets: readonly number[]): Promise<void> {
+    await forkCache(this.#state, sequence, targets);
+    for (const target of targets) this.#lengths[target] = this.#lengths[sequence]!;
+  }
+
+  /**
    * Reads the attention that each token has received so far.
    *
    * @param sequence Which sequence; 0 if left out.
@@ -244,15 +223,16 @@ export class Session implements Disposable {
     this.#owned.dispose();
   }
 
-  async #runLayers(chunk: Chunk, { heads, onMap, rowDecay = 1 }: PrefillOptions): Promise<void> {
+  async #runLayers(chunk: Chunk, options: PrefillOptions): Promise<void> {
+    const { heads, onMap, rowDecay = 1, isSummed = true } = options;
     const step = { sequences: 1, rowsPerSequence: chunk.rows };
-    if (!heads) return await this.#runner.layers(step, rowDecay);
+    if (!heads) return await this.#runner.layers(step, { rowDecay, isSummed });
     const rows = { firstQuery: chunk.start, queries: chunk.rows };
     await this.#runner.embedding(step);
     for (let layer = 0; layer < this.model.config.layers; layer++) {
       const size = { rows: chunk.rows, keys: chunk.start + chunk.rows };
       const maps = this.#maps.target(heads(layer), size);
-      await this.#runner.layer(step, { layer, ...(maps && { maps }) });
+      await this.#runner.layer(step, { layer, isSummed, ...(maps && { maps }) });
       if (!maps) continue;
       const blocks = await this.#maps.read(maps, { layer, ...rows });
       for (const block of blocks) onMap?.(block);

@@ -8,12 +8,15 @@ import type { Command, Recording } from "../gpu/device.ts";
 import type { ForwardState, HeadRows, LayerOptions, StepShape } from "../models/forward.ts";
 import { argmaxStep, embeddingStep, layerStep, logitsStep } from "../models/transformer.ts";
 
+/** How the attention of a step's rows is summed; see `LayerOptions`. */
+export type SumOptions = Required<Pick<LayerOptions, "isSummed" | "rowDecay">>;
+
 /** Runs steps of one session. */
 export class StepRunner implements Disposable {
   readonly #state: ForwardState;
   readonly #chunk: number;
   readonly #kept = new DisposableStack();
-  #chunkRecordings: Promise<Recording[]> | undefined;
+  readonly #chunkRecordings = new Map<boolean, Promise<Recording[]>>();
   #decodeRecording: Promise<Recording> | undefined;
 
   /**
@@ -27,15 +30,17 @@ export class StepRunner implements Disposable {
     this.#chunk = chunk;
   }
 
-  /** Runs embedding and all layers; `rowDecay` as in `LayerOptions`. */
-  async layers(step: StepShape, rowDecay = 1): Promise<void> {
+  /** Runs embedding and all layers. */
+  async layers(step: StepShape, sums: SumOptions): Promise<void> {
     const isChunk = step.sequences === 1 && step.rowsPerSequence === this.#chunk;
-    if (isChunk && rowDecay === 1) {
-      this.#chunkRecordings ??= this.#recordLayers(step, { owner: this.#kept, rowDecay });
-      return this.#submitEach(await this.#chunkRecordings);
+    if (isChunk && sums.rowDecay === 1) {
+      const known = this.#chunkRecordings.get(sums.isSummed);
+      const recordings = known ?? this.#recordLayers(step, { owner: this.#kept, ...sums });
+      this.#chunkRecordings.set(sums.isSummed, recordings);
+      return this.#submitEach(await recordings);
     }
     using owner = new DisposableStack();
-    this.#submitEach(await this.#recordLayers(step, { owner, rowDecay }));
+    this.#submitEach(await this.#recordLayers(step, { owner, ...sums }));
   }
 
   /** Looks the step's tokens up. */
@@ -72,14 +77,14 @@ export class StepRunner implements Disposable {
 
   async #recordLayers(
     step: StepShape,
-    { owner, rowDecay }: { readonly owner: DisposableStack; readonly rowDecay: number },
+    { owner, ...sums }: SumOptions & { readonly owner: DisposableStack },
   ): Promise<Recording[]> {
     const { device, config } = this.#state;
     const recordings = [
       owner.use(await device.record("embedding", embeddingStep(this.#state, step))),
     ];
     for (let layer = 0; layer < config.layers; layer++) {
-      const commands = layerStep(this.#state, step, { layer, rowDecay });
+      const commands = layerStep(this.#state, step, { layer, ...sums });
       recordings.push(owner.use(await device.record(`layer ${layer}`, commands)));
     }
     return recordings;

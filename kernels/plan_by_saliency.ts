@@ -62,7 +62,7 @@ function planAll(run: Run): void {
     const isBroken = !plan || plan.kept.length + plan.marginal.length > room;
     const { kept, marginal } = plan ?? { kept: [], marginal: [] };
     const sinks = kept.filter((token) => token < CALIBRATION_SINKS).length;
-    list.set(isBroken ? [BROKEN_LIST, 0, 0, 0] : [kept.length, marginal.length, sinks, 0]);
+    list.set(isBroken ? [BROKEN_LIST, 0, 0] : [kept.length, marginal.length, sinks]);
     if (isBroken) continue;
     const kvHead = Math.floor(unit % units % units_per_layer * kv_heads / units_per_layer);
     const firstRow = (sequence * kv_heads + kvHead) * capacity;

@@ -9,7 +9,7 @@
 //         budgets    u32[sequences, units / sharers, 4]: sink, recent, critical, marginal tokens
 //         matched    u32[sequences, units * unit_heads]: helper head of each query head
 //         residency  u32[sequences, units / sharers, capacity]: 1 where a token may be chosen; read if only_kept is 1
-// writes  lists      u32[sequences, units, list_words], see selection_list.ts
+// writes  lists      u32[sequences, units, list_words], see selection_list.ts; word 3 of each stays
 // twin    plan_by_saliency.ts
 
 override WORKGROUP_SIZE: u32 = 64;  // threads; a power of two up to 256
@@ -190,6 +190,5 @@ fn plan_by_saliency(
     lists[list] = select(fixed + chosen.x, BROKEN_LIST, is_broken);
     lists[list + 1u] = select(chosen.y - chosen.x, 0u, is_broken);
     lists[list + 2u] = atomicLoad(&kept_sinks);
-    lists[list + 3u] = 0u;
   }
 }

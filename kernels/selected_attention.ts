@@ -17,7 +17,6 @@ import { defineKernel, type Kernel, type KernelContract } from "../gpu/kernel.ts
 import { attentionParams, type AttentionShape, checkHeadDim } from "./attention_input.ts";
 import { handOut, variantName } from "./attention_wgsl.ts";
 import { flashTile, type FlashVariant, keyValueMemory } from "./flash_attention.ts";
-import { MARGINAL_MODES } from "./marginal.ts";
 import { selectedAttentionReference } from "./selected_attention_reference.ts";
 import { selectedText } from "./selected_attention_wgsl.ts";
 import { LIST_HEADER_WORDS } from "./selection_list.ts";
@@ -49,7 +48,6 @@ export const SELECTED_ATTENTION_PARAMS = {
   units: "u32",
   list_words: "u32",
   helper_heads: "u32",
-  combine: "u32",
   row_stride: "u32",
   has_weights: "u32",
   weight_stride: "u32",
@@ -121,8 +119,6 @@ export interface SelectionShape {
   readonly listWords: number;
   /** Query heads of all layers of the helper; 1 without one. */
   readonly helperHeads: number;
-  /** Index in `MARGINAL_MODES`. */
-  readonly combine: number;
   /** Added to the rows of a list per KV head, where one selection serves all heads of a layer; 0 if left out. */
   readonly rowStride?: number;
   /** Whether the softmax over kept tokens is wanted; false if left out. */
@@ -160,7 +156,7 @@ export interface SelectedAttentionBuffers {
  * @param info The device, for the choice of the variant.
  * @param options Buffers and sizes.
  * @returns The command.
- * @throws {RangeError} If the sizes do not fit together, or there is no such way to combine.
+ * @throws {RangeError} If the sizes do not fit together.
  */
 export function selectedAttentionCommand(
   info: Pick<DeviceInfo, "subgroupSize">,
@@ -187,7 +183,7 @@ export function selectedAttentionCommand(
  * @param shape Sizes of the step.
  * @param selection Which tokens, and how.
  * @returns A value for every field of `SELECTED_ATTENTION_PARAMS`.
- * @throws {RangeError} If the sizes do not fit together, or there is no such way to combine.
+ * @throws {RangeError} If the sizes do not fit together.
  */
 export function selectedAttentionParams(
   shape: AttentionShape,
@@ -203,7 +199,6 @@ export function selectedAttentionParams(
     units: selection.units,
     list_words: selection.listWords,
     helper_heads: selection.helperHeads,
-    combine: selection.combine,
     row_stride: rowStride,
     has_weights: hasWeights ? 1 : 0,
     weight_stride: weightStride,
@@ -213,7 +208,7 @@ export function selectedAttentionParams(
 function checkSelection(shape: AttentionShape, selection: SelectionShape): void {
   const action = "attend to selected tokens";
   const { queryHeads, kvHeads } = shape;
-  const { unitsPerLayer, unitOffset, units, listWords, helperHeads, combine } = selection;
+  const { unitsPerLayer, unitOffset, units, listWords, helperHeads } = selection;
   if (![1, kvHeads, queryHeads].includes(unitsPerLayer)) {
     throw new RangeError(
       `Cannot ${action}: unitsPerLayer must be one of 1, ${kvHeads}, ${queryHeads}: current value is ${unitsPerLayer}`,
@@ -223,7 +218,6 @@ function checkSelection(shape: AttentionShape, selection: SelectionShape): void 
   checkInteger(action, "unitOffset", { value: unitOffset, min: 0, max: units - unitsPerLayer });
   checkInteger(action, "listWords", { value: listWords, min: LIST_HEADER_WORDS + unitHeads + 2 });
   checkInteger(action, "helperHeads", { value: helperHeads, min: 1 });
-  checkInteger(action, "combine", { value: combine, min: 0, max: MARGINAL_MODES.length - 1 });
 }
 
 /**

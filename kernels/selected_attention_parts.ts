@@ -19,6 +19,7 @@ let is_broken = lists[list] > room || lists[list + 1u] > room - min(lists[list],
 let kept = select(lists[list], 0u, is_broken);
 let marginal = select(lists[list + 1u], 0u, is_broken);
 let kept_sinks = lists[list + 2u];
+let combine = lists[list + 3u];
 let has_masses = marginal > 0u;
 let first_head_row = kv_head * params.row_stride;
 let row_count = params.rows_per_sequence * part_heads;
@@ -76,14 +77,14 @@ var kept_factor = 1.0;
 var marginal_factor = 0.0;
 if (kept_mass + marginal_mass >= LEAST_MASS) {
 marginal_factor = 1.0;
-if (params.combine == JOINT) {
+if (combine == JOINT) {
 kept_factor = kept_mass / (kept_mass + marginal_mass);
 marginal_factor = 1.0 / (kept_mass + marginal_mass);
-} else if (params.combine == MASS_SPLIT) {
+} else if (combine == MASS_SPLIT) {
 kept_factor = 1.0 - marginal_mass;
-} else if (params.combine == EQ6_EST) {
+} else if (combine == EQ6_EST) {
 kept_factor = kept_mass;
-} else if (params.combine == JOINT_NOSINK) {
+} else if (combine == JOINT_NOSINK) {
 let own_others = other_sum / sum0;
 let total = other_mass + own_others * marginal_mass;
 kept_factor = select(1.0, other_mass / total, other_mass >= LEAST_MASS);

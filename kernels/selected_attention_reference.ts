@@ -79,7 +79,7 @@ function placeOf(run: SelectedRun, row: number, head: number): Place | undefined
 function attend(run: SelectedRun, place: Place, variant: SelectedVariant): Float64Array {
   const { buffers, params } = run;
   const { position, helper } = place;
-  const mode = MARGINAL_MODES[params.combine]!;
+  const mode = MARGINAL_MODES[place.combine]!;
   const weights = keptWeights(run, place, variant);
   if (params.has_weights === 1) {
     const start = (place.row * params.query_heads + place.head) * params.weight_stride;

@@ -186,7 +186,7 @@ function keptText(options: SelectedOptions, keys: TileVectors, values: TileVecto
     Array.from({ length: options.keys }, (_, key) => `${prefix}${key}`).join(" + ");
   return `${scoresText(tile, keys, LISTED)}
 ${outputText(tile, values)}
-if (params.combine == JOINT_NOSINK) {
+if (combine == JOINT_NOSINK) {
 other_sum *= factor0;
 ${
     repeat(

@@ -1,9 +1,9 @@
 /**
  * How the tokens of a selection are listed for kernels.
  *
- * A list is `listWords` words: kept count, marginal count, how many of the kept tokens are sinks, 0; then the matched
- * helper head of each of the selection's query heads; then token and row of each kept token, ascending; then the same
- * of each marginal token. A row is one head vector of `keys` and `values`, or only of `values` for a marginal token.
+ * A list is `listWords` words: kept count, marginal count, how many of the kept tokens are sinks, how the two parts
+ * join (an index in `MARGINAL_MODES`); then the matched helper head of each of the selection's query heads; then token and
+ * row of each kept token, ascending; then the same of each marginal token. A row is one head vector of `keys` and `values`, or only of `values` for a marginal token.
  *
  * @module
  */
@@ -27,6 +27,8 @@ export interface ListSize {
 export interface SelectionEntries {
   /** Kept tokens whose positions are below `CALIBRATION_SINKS`. */
   readonly keptSinks: number;
+  /** How kept and marginal tokens join, an index in `MARGINAL_MODES`. */
+  readonly combine: number;
   /** Helper head of each query head. */
   readonly matched: Uint32Array;
   /** Positions with key and value. */
@@ -57,13 +59,14 @@ export function listRoom({ listWords, unitHeads }: ListSize): number {
  * @returns What it holds; undefined for a broken list.
  */
 export function readList(list: Uint32Array, unitHeads: number): SelectionEntries | undefined {
-  const [kept, marginal, keptSinks] = [list[0]!, list[1]!, list[2]!];
+  const [kept, marginal] = [list[0]!, list[1]!];
   if (kept === BROKEN_LIST) return undefined;
   const start = LIST_HEADER_WORDS + unitHeads;
   const column = (first: number, count: number, offset: number) =>
     Uint32Array.from({ length: count }, (_, index) => list[start + 2 * (first + index) + offset]!);
   return {
-    keptSinks,
+    keptSinks: list[2]!,
+    combine: list[3]!,
     matched: list.slice(LIST_HEADER_WORDS, start),
     kept: column(0, kept, 0),
     keptRows: column(0, kept, 1),

@@ -15,9 +15,9 @@ const BLOCK = 1024;
 export const UPDATE_SCORES_CONTRACT = {
   name: "update_scores",
   wgsl,
-  bindings: { state: "read u32", rows: "read f32", scores: "write f32" },
+  bindings: { state: "read u32", rows: "read f32", decays: "read f32", scores: "write f32" },
   constants: { WORKGROUP_SIZE: 64, BLOCK },
-  params: { heads: "u32", capacity: "u32", decay: "f32" },
+  params: { heads: "u32", capacity: "u32" },
 } as const;
 
 /** Contract and twin of `update_scores.wgsl`. */
@@ -27,10 +27,11 @@ export const updateScores: Kernel<typeof UPDATE_SCORES_CONTRACT> = defineKernel(
 );
 
 function remember({ buffers, params, grid }: KernelRun<typeof UPDATE_SCORES_CONTRACT>): void {
-  const { state, rows, scores } = buffers;
-  const { heads, capacity, decay } = params;
+  const { state, rows, decays, scores } = buffers;
+  const { heads, capacity } = params;
   for (let sequence = state[0]!; sequence < state[0]! + grid[2]; sequence++) {
     const tokens = Math.min(state[1 + sequence]! + 1, capacity);
+    const decay = decays[sequence]!;
     for (let head = 0; head < heads; head++) {
       const first = (sequence * heads + head) * capacity;
       for (let i = first; i < first + tokens; i++) scores[i] = decay * scores[i]! + rows[i]!;
@@ -44,6 +45,8 @@ export interface UpdateScoresBuffers {
   readonly state: DeviceBuffer | BufferWindow;
   /** Attention of the newest token, f32 [sequences, heads, capacity]. */
   readonly rows: DeviceBuffer | BufferWindow;
+  /** Factor on what is remembered, from 0 (only the newest row counts) to 1 (all rows count the same), f32 [sequences]. */
+  readonly decays: DeviceBuffer | BufferWindow;
   /** What is remembered, f32 [sequences, heads, capacity]. */
   readonly scores: DeviceBuffer | BufferWindow;
 }
@@ -56,8 +59,6 @@ export interface UpdateScoresShape {
   readonly heads: number;
   /** Tokens that fit per sequence. */
   readonly capacity: number;
-  /** Factor on what is remembered, from 0 (only the newest row counts) to 1 (all rows count the same). */
-  readonly decay: number;
 }
 
 /**
@@ -66,25 +67,21 @@ export interface UpdateScoresShape {
  * @param buffers What it reads and writes.
  * @param shape Sizes.
  * @returns The command.
- * @throws {RangeError} If a size is not positive or the decay lies outside [0, 1].
+ * @throws {RangeError} If a size is not positive.
  */
 export function updateScoresCommand(
   buffers: UpdateScoresBuffers,
   shape: UpdateScoresShape,
 ): Command {
-  const { heads, capacity, decay } = shape;
+  const { heads, capacity } = shape;
   for (const name of ["sequences", "heads", "capacity"] as const) {
     checkInteger("update scores", name, { value: shape[name], min: 1 });
   }
-  if (!(decay >= 0 && decay <= 1)) {
-    throw new RangeError(
-      `Cannot update scores: decay must lie from 0 to 1: current value is ${decay}`,
-    );
-  }
+  const { state, rows, decays, scores } = buffers;
   return dispatch({
     kernel: updateScores,
-    buffers: { state: buffers.state, rows: buffers.rows, scores: buffers.scores },
-    params: { heads, capacity, decay },
+    buffers: { state, rows, decays, scores },
+    params: { heads, capacity },
     grid: updateScoresGrid(shape),
   });
 }

@@ -58,6 +58,8 @@ export interface LayerOptions {
   readonly attention?: readonly Command[];
   /** Commands that look at the layer's queries, keys and log-sum-exp right after attention. */
   readonly watch?: readonly Command[];
+  /** Whether received attention is summed where there is room for sums; true if left out. */
+  readonly isSummed?: boolean;
   /** Factor on the attention of each row relative to the next one's where it is summed; 1 if left out. */
   readonly rowDecay?: number;
 }

@@ -153,7 +153,7 @@ function attentionInputStep(state: ForwardState, step: StepShape, layer: number)
 function attentionStep(
   state: ForwardState,
   step: StepShape,
-  { layer, maps, rowDecay = 1 }: LayerOptions,
+  { layer, maps, rowDecay = 1, isSummed = true }: LayerOptions,
 ): Command[] {
   const { device: { info }, workspace, taps } = state;
   const { keys, values } = state.cache.layers[layer]!;
@@ -169,7 +169,7 @@ function attentionStep(
       shape,
       buffers: { ...attention, ...(workspace.partial && { partial: workspace.partial }) },
     });
-  if (sums) {
+  if (sums && isSummed) {
     const buffers = { ...read, log_sum, sums };
     commands.push(
       attentionSumsCommand(info, { shape, buffers, ...(rowDecay !== 1 && { rowDecay }) }),

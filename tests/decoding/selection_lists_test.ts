@@ -6,6 +6,7 @@
 
 import { assertEquals, assertThrows } from "@std/assert";
 import { listShape, packLists } from "../../decoding/selection_lists.ts";
+import { MARGINAL_MODES } from "../../kernels/marginal.ts";
 import { readList } from "../../kernels/selection_list.ts";
 
 const shape = listShape({ perLayer: 1, heads: 2, total: 2 }, 9);
@@ -22,6 +23,7 @@ function source(kept: readonly number[], marginal: readonly number[]) {
       marginal: selection.marginal.map(row),
     }),
     match,
+    combine: "additive" as const,
   };
 }
 
@@ -34,6 +36,7 @@ Deno.test("packLists() writes lists that read back, also where longer ones were"
     assertEquals([...list.keptRows], kept!.map((token) => token + 100));
     assertEquals([...list.marginalRows], marginal!.map((token) => token + 100));
     assertEquals([...list.matched], [7, 8]);
+    assertEquals(MARGINAL_MODES[list.combine], "additive");
     assertEquals(list.keptSinks, kept!.filter((token) => token < 4).length);
   }
 });

@@ -7,8 +7,8 @@ import { assert, assertEquals } from "@std/assert";
 import { klDivergence } from "../../analysis/quality.ts";
 import type { Selection } from "../../cache/policy.ts";
 import { createPolicy, type PolicyOptions } from "../../cache/policy_options.ts";
-import { runHelperPrompt } from "../../decoding/policy_prompt.ts";
 import { type ModelPair, PolicySession } from "../../decoding/policy_session.ts";
+import { matchText } from "../../decoding/prompt_match.ts";
 import { Session } from "../../decoding/session.ts";
 import type { Backend } from "../../gpu/device.ts";
 import { loadModel } from "../../models/load.ts";
@@ -125,8 +125,8 @@ async function checkMatch(pair: ModelPair, { prompt, match }: Case): Promise<voi
   const sizes = { capacity: prompt.length + 1, accumulate: true };
   using large = new Session(pair.large, sizes);
   using small = new Session(pair.small!, sizes);
-  const helper = { large, small, policy: createPolicy("smallkv"), match: {} };
-  assertEquals([...(await runHelperPrompt(helper, prompt)).match.match], match);
+  const matches = await matchText({ large, small, match: {} }, prompt, [createPolicy("smallkv")]);
+  assertEquals([...matches.get("head")!.match], match);
 }
 
 /** Cases with text, whose greedy tokens say something. */

@@ -36,8 +36,8 @@ export interface SelectedCase {
   readonly keptShare: number;
   /** Chance of another one to be marginal. */
   readonly marginalShare: number;
-  /** How the parts join. */
-  readonly combine: number;
+  /** How the parts join, in each sequence of the step or in all of them. */
+  readonly combine: number | readonly number[];
   /** Whether the softmax is written. */
   readonly hasWeights?: boolean;
   /** How keys are stored. */
@@ -128,7 +128,6 @@ export function selectedRun(
     units: 3 * unitsPerLayer,
     listWords: LIST_HEADER_WORDS + queryHeads / unitsPerLayer + 2 * capacity,
     helperHeads: HELPER_HEADS,
-    combine: sizes.combine,
     rowStride: isShared ? capacity : 0,
     hasWeights: sizes.hasWeights ?? false,
     weightStride: capacity,
@@ -161,6 +160,10 @@ function helperOf(sizes: SelectedCase, random: () => number): Float32Array {
   const { capacity, rowsPerSequence, sequences } = selectedShape(sizes);
   const rows = ((sizes.firstSequence ?? 0) + sequences) * rowsPerSequence * HELPER_HEADS;
   return Float32Array.from({ length: rows * capacity }, () => 2 * random() / capacity);
+}
+
+function combineOf({ combine, firstSequence = 0 }: SelectedCase, sequence: number): number {
+  return typeof combine === "number" ? combine : combine[sequence - firstSequence] ?? 0;
 }
 
 function listsOf(
@@ -196,7 +199,7 @@ function listsOf(
       { length: queryHeads / unitsPerLayer },
       () => Math.floor(HELPER_HEADS * random()),
     );
-    const header = [kept.length / 2, marginal.length / 2, sinks, 0];
+    const header = [kept.length / 2, marginal.length / 2, sinks, combineOf(sizes, sequence)];
     lists.set([...header, ...matched, ...kept, ...marginal], index * listWords);
   }
   return lists;

@@ -16,10 +16,10 @@ import { hasGpu } from "../support/gpu.ts";
 import { runKernel, runReference } from "../support/run_kernel.ts";
 
 const CASES = [
-  { lengths: [0], heads: 1, capacity: 1, decay: 1 },
-  { lengths: [63, 64, 65], heads: 3, capacity: 131, decay: 0.5 },
-  { lengths: [1023, 1024, 17], heads: 5, capacity: 1100, decay: 0 },
-  { lengths: [0, 299], firstSequence: 1, heads: 336, capacity: 300, decay: 0.8 },
+  { lengths: [0], heads: 1, capacity: 1, decays: [1] },
+  { lengths: [63, 64, 65], heads: 3, capacity: 131, decays: [0.5, 1, 0] },
+  { lengths: [1023, 1024, 17], heads: 5, capacity: 1100, decays: [0, 0.25, 0.9] },
+  { lengths: [0, 299], firstSequence: 1, heads: 336, capacity: 300, decays: [0, 0.8] },
 ];
 
 for (const sizes of CASES) {
@@ -27,16 +27,17 @@ for (const sizes of CASES) {
     name: `updateScores matches its twin for ${JSON.stringify(sizes)}`,
     ignore: !hasGpu,
     async fn() {
-      const { lengths, heads, capacity, decay, firstSequence = 0 } = sizes;
+      const { lengths, heads, capacity, decays, firstSequence = 0 } = sizes;
       const random = seededRandom(4);
       const length = lengths.length * heads * capacity;
       const run = {
         buffers: {
           state: Uint32Array.of(firstSequence, ...lengths),
           rows: Float32Array.from({ length }, random),
+          decays: Float32Array.from(decays),
           scores: Float32Array.from({ length }, random),
         },
-        params: { heads, capacity, decay },
+        params: { heads, capacity },
         grid: updateScoresGrid({ ...sizes, sequences: lengths.length - firstSequence }),
       };
       const { scores } = await runKernel(updateScores, run);
@@ -51,10 +52,9 @@ for (const sizes of CASES) {
   });
 }
 
-Deno.test("updateScoresCommand() refuses a decay outside of 0 to 1", () => {
+Deno.test("updateScoresCommand() refuses sizes that are not positive", () => {
   const buffers = {} as Parameters<typeof updateScoresCommand>[0];
-  const command = (decay: number) => () =>
-    updateScoresCommand(buffers, { sequences: 1, heads: 1, capacity: 8, decay });
-  assertThrows(command(1.5), RangeError, "decay must lie from 0 to 1: current value is 1.5");
-  assertThrows(command(NaN), RangeError, "decay must lie from 0 to 1");
+  const command = (heads: number) => () =>
+    updateScoresCommand(buffers, { sequences: 1, heads, capacity: 8 });
+  assertThrows(command(0), RangeError, "heads must be an integer at least 1: current value is 0");
 });

@@ -1,0 +1,128 @@
+/**
+ * What the sequences of a batch are decoded under, and what they must have in common.
+ *
+ * @module
+ */
+
+import type { CacheBudget } from "../cache/budget.ts";
+import type { Granularity } from "../cache/policy.ts";
+import type { Reduction, ResolvedPolicy } from "../cache/policy_options.ts";
+import { checkInteger } from "../core/check.ts";
+import type { StoreKind } from "./policy_store.ts";
+
+/** What one sequence of a batch is decoded under. */
+export interface PolicyLane {
+  /** What is kept. */
+  readonly policy: ResolvedPolicy;
+  /** How much is kept. */
+  readonly budget: CacheBudget;
+  /**
+   * Any number. Sequences with the same one get the same prompt and the same tokens, so that the helper reads them once;
+   * without one, a sequence has its helper for itself.
+   */
+  readonly stream?: number;
+}
+
+/** The sequences of a batch. */
+export interface LaneSet {
+  /** What each is decoded under. */
+  readonly lanes: readonly PolicyLane[];
+  /** Sequence of the helper that reads along with each; absent without a helper. */
+  readonly streams: readonly (number | undefined)[];
+  /** For each sequence of the helper, the first that it reads along with. */
+  readonly leaders: readonly number[];
+  /** What shares a list of kept tokens; `layer` and `kv_match` have one per KV head. */
+  readonly granularity: Granularity;
+  /** How the helper's scores join. */
+  readonly reduction: Reduction;
+}
+
+/** The sequences of a batch, by one setting for all or one for each. */
+export type LaneOptions =
+  | (Omit<PolicyLane, "stream"> & {
+    /** Sequences held side by side; 1 if left out. */
+    readonly sequences?: number;
+    readonly lanes?: never;
+  })
+  | {
+    /** One entry per sequence; they share the family of their granularity and their reduction. */
+    readonly lanes: readonly PolicyLane[];
+  };
+
+/**
+ * Settles what each sequence is decoded under.
+ *
+ * @param options One setting for all sequences, or one for each; where their tokens lie.
+ * @returns The sequences.
+ * @throws {RangeError} If there are none, or they cannot run together.
+ */
+export function laneSet(options: LaneOptions & { readonly store?: StoreKind }): LaneSet {
+  const lanes = options.lanes ??
+    new Array<PolicyLane>(options.sequences ?? 1)
+      .fill({ policy: options.policy, budget: options.budget });
+  checkInteger("decode together", "sequences", { value: lanes.length, min: 1 });
+  const helped = lanes.filter(({ policy }) => policy.scores === "helper");
+  const granularity = onlyOne("granularity", lanes.map(({ policy }) => listGranularity(policy)));
+  const reduction = onlyOne("reduction", helped.map(({ policy }) => policy.reduction)) ?? "mean";
+  if (options.store === "tiered") {
+    onlyOne("policy and budget in a tiered store", lanes.map(settingText));
+  }
+  return { lanes, ...streamsOf(lanes), granularity: granularity!, reduction };
+}
+
+/**
+ * Tells whether a step's attention sees what its own plan chose.
+ *
+ * @param policy The policy.
+ * @returns Whether tokens are chosen before the step.
+ */
+export function plansBefore({ timing, stale }: ResolvedPolicy): boolean {
+  return timing === "before" && !stale;
+}
+
+/**
+ * Factor on older rows of the helper's scores at each step.
+ *
+ * @param policy A policy with a helper.
+ * @returns 1 for a sum, 0 for the current row alone.
+ */
+export function decayOf({ score, decay }: ResolvedPolicy): number {
+  return score === "accumulated" ? 1 : score === "row" ? 0 : decay;
+}
+
+/**
+ * Tells what shares a list of kept tokens in kernels: settings of one family can be decoded together.
+ *
+ * @param policy The policy.
+ * @returns `query_head`, or `kv_head` for everything else.
+ */
+export function listGranularity({ granularity }: ResolvedPolicy): "query_head" | "kv_head" {
+  return granularity === "query_head" ? "query_head" : "kv_head";
+}
+
+function streamsOf(lanes: readonly PolicyLane[]): Pick<LaneSet, "streams" | "leaders"> {
+  const known = new Map<number, number>();
+  const leaders: number[] = [];
+  const streams = lanes.map(({ policy, stream }, lane) => {
+    if (policy.scores !== "helper") return undefined;
+    const index = (stream !== undefined ? known.get(stream) : undefined) ?? leaders.length;
+    if (stream !== undefined) known.set(stream, index);
+    if (index === leaders.length) leaders.push(lane);
+    return index;
+  });
+  return { streams, leaders };
+}
+
+function settingText({ policy, budget }: PolicyLane): string {
+  return `${policy.name} ${JSON.stringify({ ...policy, ...budget })}`;
+}
+
+function onlyOne<T extends string>(what: string, values: readonly T[]): T | undefined {
+  const different = [...new Set(values)];
+  if (different.length < 2) return different[0];
+  throw new RangeError(
+    `Cannot decode together: sequences must have one ${what}: current values are ${
+      different.map((value) => value.split(" ")[0]).join(", ")
+    }`,
+  );
+}

@@ -1,0 +1,241 @@
+/**
+ * The sequences of a session between its steps: what the helper knows of them, when tokens are chosen, and by what.
+ *
+ * @module
+ */
+
+import type { Selection } from "../cache/policy.ts";
+import type { DeviceBuffer } from "../gpu/device.ts";
+import { decayOf, type LaneSet, plansBefore } from "./policy_lanes.ts";
+import { type HelperState, matchWhileDecoding } from "./policy_prompt.ts";
+import { PolicySequence } from "./policy_sequence.ts";
+import type { PolicyBuffers, PolicyShape } from "./policy_steps.ts";
+import type { ModelPair, PolicySessionOptions } from "./policy_types.ts";
+import type { PromptLane } from "./prompt_parts.ts";
+import { matchKind } from "./prompt_match.ts";
+import type { Session } from "./session.ts";
+import { readTokens } from "./step_tokens.ts";
+
+/** What the sequences belong to. */
+export interface SequencesOptions {
+  /** Models. */
+  readonly pair: ModelPair;
+  /** How heads are matched, how many tokens fit. */
+  readonly options: Pick<PolicySessionOptions, "match" | "capacity">;
+  /** What each is decoded under. */
+  readonly lanes: LaneSet;
+  /** Sizes of the buffers. */
+  readonly shape: PolicyShape;
+  /** Buffers of the policies. */
+  readonly buffers: PolicyBuffers;
+  /** The large model's sequences. */
+  readonly large: Session;
+}
+
+/** Scores of each sequence, [list units, capacity]; none where nobody asks for them. */
+export interface StepScores {
+  /** By the helper. */
+  readonly helper: readonly Float32Array[];
+  /** By the large model's own newest attention. */
+  readonly own: readonly Float32Array[];
+}
+
+/** State of all sequences of a session. */
+export class PolicySequences {
+  readonly #options: SequencesOptions;
+  readonly #sequences: (PolicySequence | undefined)[];
+
+  /**
+   * Starts with nothing.
+   *
+   * @param options What they belong to.
+   */
+  constructor(options: SequencesOptions) {
+    this.#options = options;
+    this.#sequences = options.lanes.lanes.map(() => undefined);
+  }
+
+  /** Tokens kept now, [sequence][unit]. */
+  get selections(): readonly (readonly Selection[])[] {
+    return this.#all.map((sequence) => sequence.selections);
+  }
+
+  /** Flat small head of each flat large head, per sequence. */
+  get matches(): readonly Uint32Array[] {
+    return this.#all.map((sequence) => sequence.match);
+  }
+
+  /** Share of each newest plan that was not in the plan before, mean over units. */
+  get churn(): readonly number[] {
+    return this.#all.map((sequence) => sequence.churn);
+  }
+
+  /**
+   * Starts sequences with a prompt.
+   *
+   * @param indices Which ones.
+   * @param promptTokens Tokens of the prompt.
+   * @returns What running the prompt needs to know of them.
+   * @throws {RangeError} If a sequence that shares a helper with one of them is not among them.
+   */
+  begin(indices: readonly number[], promptTokens: number): PromptLane[] {
+    const { pair: { large: { config } }, options: { capacity }, lanes } = this.#options;
+    const own = new Set(indices.map((index) => lanes.streams[index]));
+    const missing = lanes.streams.findIndex((stream, index) =>
+      stream !== undefined && own.has(stream) && !indices.includes(index)
+    );
+    if (missing >= 0) {
+      throw new RangeError(
+        `Cannot run a prompt: sequences that share a helper must begin together: current sequences lack ${missing}`,
+      );
+    }
+    return indices.map((index) => {
+      const { policy, budget } = lanes.lanes[index]!;
+      const sequence = new PolicySequence({ policy, budget, config, capacity, promptTokens });
+      this.#sequences[index] = sequence;
+      return { index, stream: lanes.streams[index], sequence };
+    });
+  }
+
+  /**
+   * Takes over what a prompt's run found; policies that drop tokens after a step drop them now.
+   *
+   * @param lanes What `begin` returned.
+   * @param tokens Tokens of the prompt.
+   * @param state What the helper knows.
+   */
+  startFrom(lanes: readonly PromptLane[], tokens: number, state: HelperState | undefined): void {
+    for (const { index, stream, sequence } of lanes) {
+      const { policy, own } = sequence;
+      if (stream === undefined) sequence.isReady = true;
+      else if (state && tokens >= policy.minimumTokens) this.#takeHelper(index, state, tokens);
+      if (own && !plansBefore(policy) && sequence.isDue(tokens)) sequence.plan(tokens);
+    }
+  }
+
+  /**
+   * Checks the tokens of a step.
+   *
+   * @param tokens Tokens to run, one per sequence; chosen by the large model if left out.
+   * @throws {RangeError} If sequences that share a helper would read different tokens.
+   */
+  checkTokens(tokens: readonly number[] | undefined): void {
+    const { streams, leaders } = this.#options.lanes;
+    streams.forEach((stream, index) => {
+      if (stream === undefined || leaders[stream] === index) return;
+      const [own, other] = [tokens?.[index], tokens?.[leaders[stream]!]];
+      if (tokens && own === other) return;
+      throw new RangeError(
+        `Cannot decode: sequences that share a helper must be given the same tokens: current tokens are ${
+          tokens ? `${own} and ${other}` : "chosen freely"
+        }`,
+      );
+    });
+  }
+
+  /** Matches sequences that the coming token makes long enough. */
+  async matchIfDue(): Promise<void> {
+    const { pair, options: { match = {}, capacity }, lanes, large } = this.#options;
+    for (const [index, length] of large.lengths.entries()) {
+      const { isReady, policy } = this.#all[index]!;
+      if (isReady || lanes.streams[index] === undefined) continue;
+      if (length + 1 < policy.minimumTokens) continue;
+      const all = await readTokens(large);
+      const tokens = [...all.subarray(index * capacity, index * capacity + length + 1)];
+      const models = { large: pair.large, small: pair.small!, match, policies: [policy] };
+      this.#takeHelper(index, await matchWhileDecoding(models, tokens), length);
+    }
+  }
+
+  /** Chooses what the coming step's attention sees, where a policy chooses before it; elsewhere adds the newest token. */
+  async planBefore(): Promise<void> {
+    const { large, lanes } = this.#options;
+    const due = this.#all.map((sequence, index) =>
+      plansBefore(sequence.policy) && sequence.isDue(large.lengths[index]! + 1)
+    );
+    const needsScores = due.some((isDue, index) => isDue && lanes.streams[index] !== undefined);
+    const saliency = needsScores ? await this.#read(this.#options.buffers.saliency) : [];
+    this.#all.forEach((sequence, index) => {
+      const length = large.lengths[index]!;
+      if (due[index]) sequence.plan(length + 1, saliency[index]);
+      else sequence.append(length);
+    });
+  }
+
+  /** Reads what `planAfter` ranks by. */
+  async readAfter(): Promise<StepScores> {
+    const { buffers, shape } = this.#options;
+    const isStale = this.#all.some(({ policy }) => policy.scores === "helper" && policy.stale);
+    const [helper, own] = await Promise.all([
+      isStale ? this.#read(buffers.saliency) : [],
+      shape.weightHeads > 0 ? this.#read(buffers.own) : [],
+    ]);
+    return { helper, own };
+  }
+
+  /**
+   * Remembers the step's own attention, and chooses tokens where a policy chooses after a step.
+   *
+   * @param scores What `readAfter` read.
+   * @returns Whether a policy chooses then.
+   */
+  planAfter(scores: StepScores): boolean {
+    const { lengths } = this.#options.large;
+    let isAny = false;
+    this.#all.forEach((sequence, index) => {
+      const { policy, own } = sequence;
+      if (plansBefore(policy)) return;
+      isAny = true;
+      const newest = scores.own[index];
+      if (own && newest && policy.memory !== "prefill") sequence.remember(newest);
+      if (sequence.isDue(lengths[index]!)) sequence.plan(lengths[index]!, scores.helper[index]);
+    });
+    return isAny;
+  }
+
+  /**
+   * Counts half-entries held now.
+   *
+   * @param heads KV heads of all layers.
+   * @returns Keys and values, over all sequences and KV heads.
+   */
+  heldRows(heads: number): number {
+    let rows = 0;
+    for (const sequence of this.#sequences) {
+      if (!sequence) continue;
+      const share = heads / sequence.selections.length;
+      for (const { kept, marginal } of sequence.selections) {
+        rows += share * (2 * kept.length + marginal.length);
+      }
+    }
+    return rows;
+  }
+
+  get #all(): readonly PolicySequence[] {
+    return this.#sequences.map((sequence) => sequence!);
+  }
+
+  /** Takes what the helper knows of a sequence of some tokens. */
+  #takeHelper(index: number, helper: HelperState, tokens: number): void {
+    const { shape: { helperHeads, capacity, heads }, buffers, large } = this.#options;
+    const { device } = large.forward;
+    const sequence = this.#all[index]!;
+    sequence.match.set(helper.matches.get(matchKind(sequence.policy))!.match);
+    sequence.isReady = true;
+    const known = helper.scores.get(decayOf(sequence.policy))!;
+    const scores = new Float32Array(helperHeads * capacity);
+    for (let head = 0; head < helperHeads; head++) {
+      scores.set(known.subarray(head * tokens, (head + 1) * tokens), head * capacity);
+    }
+    device.write(buffers.scores, scores.byteLength * index, scores);
+    device.write(buffers.match, 4 * heads * index, sequence.match);
+  }
+
+  /** Scores of each sequence. */
+  async #read(buffer: DeviceBuffer): Promise<Float32Array[]> {
+    const { shape: { capacity, units }, large } = this.#options;
+    const all = new Float32Array(await large.forward.device.read(buffer));
+    const size = units.total * capacity;
+    return large.lengths.map((_, index) => all.subarray(index * size, (index + 1) * size));
+  }
+}

@@ -1,0 +1,128 @@
+/**
+ * A prompt in parts: what is summed and what is looked at differs from its beginning to its end.
+ *
+ * @module
+ */
+
+import type { MapBlock } from "./map_reader.ts";
+import type { OwnScores } from "./own_scores.ts";
+import type { PolicySequence } from "./policy_sequence.ts";
+import type { Session } from "./session.ts";
+
+/** What a prompt's run tells. */
+export interface PromptEvents {
+  /** Receives the logits of the prompt's last row, [1, vocabulary]. */
+  readonly onLogits?: (logits: Float32Array) => void;
+  /** Called with the tokens done so far, of both models together, and how many there are. */
+  readonly onProgress?: (done: number, total: number) => void;
+  /** Stops between chunks. */
+  readonly signal?: AbortSignal;
+}
+
+/** A sequence that begins with a prompt. */
+export interface PromptLane {
+  /** Sequence of the large model. */
+  readonly index: number;
+  /** Sequence of the small model; absent without a helper. */
+  readonly stream: number | undefined;
+  /** Its state. */
+  readonly sequence: PolicySequence;
+}
+
+/** Some tokens of a prompt. */
+export interface PromptPart {
+  /** Position of the first one. */
+  readonly start: number;
+  /** The tokens. */
+  readonly tokens: readonly number[];
+  /** Whether the attention of its rows is summed. */
+  readonly isSummed: boolean;
+  /** Whether it ends the matching window. */
+  readonly isWindow: boolean;
+  /** Who looks at its rows of attention, and from which position on. */
+  readonly watched: readonly { readonly own: OwnScores; readonly first: number }[];
+}
+
+/**
+ * Cuts the large model's prompt where something begins or ends: sums for matching, sums for policies, rows that policies
+ * look at.
+ *
+ * @param tokens The prompt.
+ * @param options Tokens of the matching window, 0 without matching; the sequences that begin with the prompt.
+ * @returns Parts in order.
+ */
+export function promptParts(
+  tokens: readonly number[],
+  options: { readonly window: number; readonly lanes: readonly PromptLane[] },
+): PromptPart[] {
+  const { window, lanes } = options;
+  const all = tokens.length;
+  const needsSums = lanes.some(({ sequence: { own } }) => own?.needsSums);
+  const watchers = lanes.flatMap(({ sequence: { own, promptRows } }) =>
+    own && promptRows > 0 ? [{ own, first: Math.max(0, all - promptRows) }] : []
+  );
+  const firstWatched = Math.min(all, ...watchers.map(({ first }) => first));
+  const ends = [...new Set([window, firstWatched, all])].filter((end) => end > 0)
+    .sort((a, b) => a - b);
+  return ends.map((end, index) => {
+    const start = index === 0 ? 0 : ends[index - 1]!;
+    return {
+      start,
+      tokens: tokens.slice(start, end),
+      isSummed: needsSums || end <= window,
+      isWindow: end === window,
+      watched: start >= firstWatched ? watchers : [],
+    };
+  });
+}
+
+/**
+ * Runs the parts of a prompt.
+ *
+ * @param session Session with nothing in the sequence yet.
+ * @param parts Parts in order.
+ * @param options Sequence; whether the last row's logits are wanted; what to tell, the end of the matching window too.
+ */
+export async function runParts(
+  session: Session,
+  parts: readonly PromptPart[],
+  options: Omit<PromptEvents, "onProgress"> & {
+    readonly sequence: number;
+    readonly logits: "last" | "none";
+    readonly onWindow: () => Promise<void>;
+    readonly onProgress?: (done: number) => void;
+  },
+): Promise<void> {
+  const { sequence, logits, onWindow, onLogits, onProgress, signal } = options;
+  const heads = Array.from({ length: session.model.config.queryHeads }, (_, head) => head);
+  for (const part of parts) {
+    const { start, tokens, isSummed, watched } = part;
+    await session.prefill(tokens, {
+      sequence,
+      isSummed,
+      logits: part === parts.at(-1) ? logits : "none",
+      ...(signal && { signal }),
+      ...(onLogits && { onLogits }),
+      ...(watched.length > 0 && {
+        heads: () => heads,
+        onMap: (block: MapBlock) => {
+          for (const { own, first } of watched) addRows(own, block, first);
+        },
+      }),
+      onProgress: (done) => onProgress?.(start + done),
+    });
+    if (part.isWindow) await onWindow();
+  }
+}
+
+/** Gives a policy the rows of a block from a position on. */
+function addRows(own: OwnScores, block: MapBlock, first: number): void {
+  const skipped = Math.max(0, first - block.firstQuery);
+  if (skipped >= block.queries) return;
+  own.addPromptRows({
+    ...block,
+    firstQuery: block.firstQuery + skipped,
+    queries: block.queries - skipped,
+    values: block.values.subarray(skipped * block.keys),
+  });
+}
