@@ -36,12 +36,11 @@ export const PLAN_BY_SALIENCY_CONTRACT = {
     tokens_offset: "u32",
     only_kept: "u32",
     ties_later: "u32",
-    sharers: "u32",
   },
   workgroupBytes: 2 * 256 * 4 + 16 * WORKGROUP_SIZE + 2 * 8 + 2 * 4,
 } as const;
 
-/** Contract and twin of `plan_by_saliency.wgsl`; the grid is lists by sequences. */
+/** Contract and twin of `plan_by_saliency.wgsl`; the grid is selections by sequences. */
 export const planBySaliencyKernel: Kernel<typeof PLAN_BY_SALIENCY_CONTRACT> = defineKernel(
   PLAN_BY_SALIENCY_CONTRACT,
   planAll,
@@ -56,7 +55,7 @@ function planAll(run: Run): void {
   for (let index = 0; index < grid[1] * units; index++) {
     const sequence = state[0]! + Math.floor(index / units);
     const unit = sequence * units + index % units;
-    const plan = planOne(run, { sequence, selection: Math.floor(unit / params.sharers) });
+    const plan = planOne(run, { sequence, unit });
     const list = lists.subarray(unit * list_words, (unit + 1) * list_words);
     list.set(matched.subarray(unit * unit_heads, (unit + 1) * unit_heads), LIST_HEADER_WORDS);
     const isBroken = !plan || plan.kept.length + plan.marginal.length > room;
@@ -74,18 +73,15 @@ function planAll(run: Run): void {
 /** Kept and marginal tokens of one selection, ascending; undefined if a score is not a number. */
 function planOne(
   { buffers, params }: Run,
-  at: { readonly sequence: number; readonly selection: number },
+  at: { readonly sequence: number; readonly unit: number },
 ): { readonly kept: number[]; readonly marginal: number[] } | undefined {
   const { capacity } = params;
-  const place = at.selection * capacity;
+  const place = at.unit * capacity;
   const tokens = Math.min(buffers.state[1 + at.sequence]! + params.tokens_offset, capacity);
   const bits = buffers.saliency.slice(place, place + tokens);
   const scores = new Float32Array(bits.buffer);
   if (scores.some(Number.isNaN)) return undefined;
-  const [sink, recent, critical, marginal] = buffers.budgets.subarray(
-    4 * at.selection,
-    4 * at.selection + 4,
-  );
+  const [sink, recent, critical, marginal] = buffers.budgets.subarray(4 * at.unit, 4 * at.unit + 4);
   const isFixed = (token: number) => token < sink! || token >= tokens - recent!;
   const isOpen = (token: number) =>
     params.only_kept === 0 || buffers.residency[place + token] === 1;
@@ -105,13 +101,13 @@ function planOne(
 export interface PlanBySaliencyBuffers {
   /** First sequence of the step, then the tokens of each sequence before the newest ones, u32. */
   readonly state: DeviceBuffer | BufferWindow;
-  /** Scores, f32 [sequences, units / sharers, capacity]. */
+  /** Scores, f32 [sequences, units, capacity]. */
   readonly saliency: DeviceBuffer | BufferWindow;
-  /** Sink, recent, critical and marginal tokens, u32 [sequences, units / sharers, 4]. */
+  /** Sink, recent, critical and marginal tokens, u32 [sequences, units, 4]. */
   readonly budgets: DeviceBuffer | BufferWindow;
   /** Helper head of each query head, u32 [sequences, units * unitHeads]; goes into the lists. */
   readonly match: DeviceBuffer | BufferWindow;
-  /** 1 where a token may be chosen, u32 [sequences, units / sharers, capacity]; all may if left out. */
+  /** 1 where a token may be chosen, u32 [sequences, units, capacity]; all may if left out. */
   readonly residency?: DeviceBuffer | BufferWindow;
   /** Tokens of each selection, u32 [sequences, units, listWords]; see `selection_list.ts`. */
   readonly lists: DeviceBuffer | BufferWindow;
@@ -121,14 +117,12 @@ export interface PlanBySaliencyBuffers {
 export interface PlanBySaliencyShape {
   /** Sequences in the step. */
   readonly sequences: number;
-  /** Lists of all layers. */
+  /** Selections of all layers. */
   readonly units: number;
-  /** Query heads that share a list. */
+  /** Query heads that share a selection. */
   readonly unitHeads: number;
-  /** Lists of a layer. */
+  /** Selections of a layer. */
   readonly unitsPerLayer: number;
-  /** Lists of a layer that hold the same tokens, each with the rows of its KV head; 1 if left out. */
-  readonly sharers?: number;
   /** KV heads of a layer. */
   readonly kvHeads: number;
   /** Tokens that fit per sequence. */
@@ -149,14 +143,14 @@ export interface PlanBySaliencyShape {
  * @param buffers What it reads and writes.
  * @param shape Sizes.
  * @returns The command.
- * @throws {RangeError} If a size is not positive, the lists of a layer cannot be shared so, or they have no room.
+ * @throws {RangeError} If a size is not positive or lists have no room.
  */
 export function planBySaliencyCommand(
   buffers: PlanBySaliencyBuffers,
   shape: PlanBySaliencyShape,
 ): Command {
   const action = "plan by saliency";
-  const { units, unitHeads, unitsPerLayer, kvHeads, capacity, listWords, sharers = 1 } = shape;
+  const { units, unitHeads, unitsPerLayer, kvHeads, capacity, listWords } = shape;
   for (
     const name of [
       "sequences",
@@ -167,7 +161,6 @@ export function planBySaliencyCommand(
       "capacity",
     ] as const
   ) checkInteger(action, name, { value: shape[name], min: 1 });
-  checkInteger(action, "unitsPerLayer / sharers", { value: unitsPerLayer / sharers, min: 1 });
   checkInteger(action, "listWords", { value: listWords, min: LIST_HEADER_WORDS + unitHeads + 2 });
   const { state, saliency, budgets, match, residency, lists } = buffers;
   return dispatch({
@@ -183,7 +176,6 @@ export function planBySaliencyCommand(
       tokens_offset: shape.newTokens ?? 1,
       only_kept: residency ? 1 : 0,
       ties_later: shape.isLaterFirst ? 1 : 0,
-      sharers,
     },
     grid: [units, shape.sequences, 1],
   });

@@ -3,12 +3,12 @@
 // Sinks and the newest tokens are kept in any case. Of the others a radix select over the bits of their saliency finds
 // the least salient critical and marginal one; among tokens as salient as those, position decides.
 //
-// grid    (units, sequences, 1): one workgroup per list
+// grid    (units, sequences, 1): one workgroup per selection
 // reads   state      u32: first sequence of the step, then the tokens of each sequence before the newest ones
-//         saliency   bits of f32[sequences, units / sharers, capacity]
-//         budgets    u32[sequences, units / sharers, 4]: sink, recent, critical, marginal tokens
+//         saliency   bits of f32[sequences, units, capacity]
+//         budgets    u32[sequences, units, 4]: sink, recent, critical, marginal tokens
 //         matched    u32[sequences, units * unit_heads]: helper head of each query head
-//         residency  u32[sequences, units / sharers, capacity]: 1 where a token may be chosen; read if only_kept is 1
+//         residency  u32[sequences, units, capacity]: 1 where a token may be chosen; read if only_kept is 1
 // writes  lists      u32[sequences, units, list_words], see selection_list.ts; word 3 of each stays
 // twin    plan_by_saliency.ts
 
@@ -29,7 +29,6 @@ struct Params {
   tokens_offset: u32,    // new tokens of the step
   only_kept: u32,
   ties_later: u32,       // 1 if the later of two equal tokens is taken
-  sharers: u32,          // consecutive lists of the same tokens
 }
 
 @group(0) @binding(0) var<storage, read> state: array<u32>;
@@ -86,12 +85,11 @@ fn plan_by_saliency(
   let sequence = state[0] + group.y;
   let unit = sequence * params.units + group.x;
   let tokens = min(state[1u + sequence] + params.tokens_offset, params.capacity);
-  let selection = unit / params.sharers;
-  let first = selection * params.capacity;
-  let sink = min(budgets[4u * selection], tokens);
-  let recent_start = max(sink, tokens - min(budgets[4u * selection + 1u], tokens));
-  let critical = min(budgets[4u * selection + 2u], tokens);
-  let ranks = vec2u(critical, critical + min(budgets[4u * selection + 3u], tokens));
+  let first = unit * params.capacity;
+  let sink = min(budgets[4u * unit], tokens);
+  let recent_start = max(sink, tokens - min(budgets[4u * unit + 1u], tokens));
+  let critical = min(budgets[4u * unit + 2u], tokens);
+  let ranks = vec2u(critical, critical + min(budgets[4u * unit + 3u], tokens));
 
   // 1. The saliency of the last critical and of the last marginal token, eight bits at a time.
   if (lane < 2u) { cuts[lane] = vec2u(0u, ranks[lane]); }

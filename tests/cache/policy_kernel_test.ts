@@ -17,12 +17,10 @@ import { runKernel } from "../support/run_kernel.ts";
 import { anyPlan, type PlanRun, planRun } from "../kernels/plan_cases.ts";
 
 function expectedSelection({ buffers, params }: PlanRun, sequence: number, unit: number) {
-  const { capacity, sharers } = params;
+  const { capacity } = params;
   const tokens = buffers.state[1 + sequence]! + params.tokens_offset;
-  const selection = Math.floor(unit / sharers);
-  const place = selection * capacity;
-  const budget = buffers.budgets.subarray(4 * selection, 4 * selection + 4);
-  const [sink, recent, critical, marginal] = budget;
+  const place = unit * capacity;
+  const [sink, recent, critical, marginal] = buffers.budgets.subarray(4 * unit, 4 * unit + 4);
   return planBySaliency({
     tokens,
     saliency: new Float32Array(buffers.saliency.buffer as ArrayBuffer, 4 * place, tokens),

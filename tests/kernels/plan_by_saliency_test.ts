@@ -30,7 +30,6 @@ const CASES: PlanCase[] = [
   { ...BASE, tokens: [300], counts: [0, 50, 90, 0], levels: 2, openShare: 0.5, isLaterFirst: true },
   { ...BASE, tokens: [40], counts: [60, 60, 60, 60] },
   { ...BASE, tokens: [130], unitsPerLayer: 14, unitHeads: 1, levels: 5 },
-  { ...BASE, tokens: [130, 99], kvHeads: 3, unitsPerLayer: 3, sharers: 3, levels: 5 },
   { ...BASE, tokens: [130], unitsPerLayer: 1, unitHeads: 14, levels: 5 },
   {
     ...BASE,

@@ -30,8 +30,6 @@ export interface PlanCase {
   readonly openShare?: number;
   /** Whether the later of two equal tokens is taken. */
   readonly isLaterFirst?: boolean;
-  /** Lists of a layer with the same tokens; 1 if left out. */
-  readonly sharers?: number;
   /** Words that each list lacks to hold every token; 0 if left out. */
   readonly missingWords?: number;
 }
@@ -48,28 +46,26 @@ export type PlanRun = KernelRun<typeof PLAN_BY_SALIENCY_CONTRACT>;
  */
 export function planRun(sizes: PlanCase, seed = 1): PlanRun {
   const { tokens, unitsPerLayer, kvHeads, unitHeads, counts, levels, firstSequence = 0 } = sizes;
-  const { sharers = 1 } = sizes;
   const random = seededRandom(seed);
   const capacity = Math.max(...tokens) + 2;
   const units = 2 * unitsPerLayer;
   const sequences = firstSequence + tokens.length;
   const length = sequences * units;
-  const selections = length / sharers;
   const listWords = LIST_HEADER_WORDS + unitHeads + 2 * capacity - (sizes.missingWords ?? 0);
   const value = levels > 0 ? () => Math.floor(levels * random()) / 8 : () => 100 * random() ** 8;
-  const saliency = Float32Array.from({ length: selections * capacity }, value);
+  const saliency = Float32Array.from({ length: length * capacity }, value);
   const starts = tokens.map((count) => count - 1);
   return {
     buffers: {
       state: Uint32Array.of(firstSequence, ...new Array(firstSequence).fill(0), ...starts),
       saliency: new Uint32Array(saliency.buffer),
       budgets: Uint32Array.from(
-        { length: 4 * selections },
+        { length: 4 * length },
         (_, i) => Math.floor((counts[i % 4]! + 1) * random()),
       ),
       matched: Uint32Array.from({ length: length * unitHeads }, () => 300 * random()),
       residency: Uint32Array.from(
-        { length: selections * capacity },
+        { length: length * capacity },
         () => random() < (sizes.openShare ?? 1) ? 1 : 0,
       ),
       lists: new Uint32Array(length * listWords),
@@ -90,7 +86,6 @@ export function planRun(sizes: PlanCase, seed = 1): PlanRun {
       tokens_offset: 1,
       only_kept: sizes.openShare === undefined ? 0 : 1,
       ties_later: sizes.isLaterFirst ? 1 : 0,
-      sharers,
     },
     grid: [units, tokens.length, 1],
   };
@@ -109,11 +104,9 @@ export function anyPlan(): fc.Arbitrary<PlanCase> {
     levels: fc.constantFrom(1, 2, 3, 7, 0),
     openShare: fc.option(fc.constantFrom(0, 0.3, 0.8), { nil: undefined }),
     isLaterFirst: fc.boolean(),
-    isShared: fc.boolean(),
-  }).map(({ units, group, kvHeads, openShare, isShared, ...sizes }) => ({
+  }).map(({ units, group, kvHeads, openShare, ...sizes }) => ({
     ...sizes,
     kvHeads,
-    ...(isShared && units === "kv" && { sharers: kvHeads }),
     unitsPerLayer: units === "layer" ? 1 : units === "kv" ? kvHeads : kvHeads * group,
     unitHeads: units === "layer" ? kvHeads * group : units === "kv" ? group : 1,
     ...(openShare !== undefined && { openShare }),
