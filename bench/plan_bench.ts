@@ -7,6 +7,7 @@
  * @module
  */
 
+import process from "node:process";
 import { splitBudget } from "../cache/budget.ts";
 import { seededRandom } from "../core/random.ts";
 import type { Command, Device, DeviceBuffer } from "../gpu/device.ts";
@@ -46,6 +47,7 @@ function stepCommands(
   const state = create("state", Uint32Array.of(0, tokens - 1));
   const rows = create("rows", attention());
   const scores = create("scores", attention());
+  const joined = create("joined", Uint32Array.of(unitHeads));
   const match = create(
     "match",
     Uint32Array.from({ length: units * unitHeads }, () => Math.floor(HELPER_HEADS * random())),
@@ -61,7 +63,7 @@ function stepCommands(
   return {
     update_scores: updateScoresCommand({ state, rows, decays, scores }, sizes),
     helper_saliency: helperSaliencyCommand(
-      { state, scores, match, saliency },
+      { state, scores, match, joined, saliency },
       { ...sizes, ...LARGE, reduction: 0 },
     ),
     plan_by_saliency: planBySaliencyCommand(
@@ -71,38 +73,41 @@ function stepCommands(
   };
 }
 
-/** Milliseconds of a command, many times. */
-async function time(device: Device, command: Command): Promise<number[]> {
+/** Milliseconds of a command: by the clock, and of processor time over the cores, which other load disturbs less. */
+async function time(device: Device, command: Command): Promise<{ wall: number[]; cpu: number[] }> {
   using recording = await device.record("time", new Array<Command>(RUNS).fill(command));
-  const samples: number[] = [];
+  const samples: { wall: number[]; cpu: number[] } = { wall: [], cpu: [] };
+  const cores = navigator.hardwareConcurrency;
   for (let sample = 0; sample <= SAMPLES; sample++) {
-    const start = performance.now();
+    const [start, before] = [performance.now(), process.cpuUsage()];
     device.submit(recording);
     await device.finished();
-    samples.push((performance.now() - start) / RUNS);
+    const { user, system } = process.cpuUsage(before);
+    if (sample === 0) continue;
+    samples.wall.push((performance.now() - start) / RUNS);
+    samples.cpu.push((user + system) / 1000 / cores / RUNS);
   }
-  return samples.slice(1);
+  return samples;
 }
 
 async function main(): Promise<void> {
   using device = await openDevice();
   const { description, isSoftware, backend } = device.info;
   console.log(`${description}${isSoftware ? " (software adapter)" : ""}, n = ${SAMPLES}`);
-  console.log("kernel            tokens  median ms      10%      90%");
+  console.log("kernel            tokens  median ms      10%      90%  processor/core");
   const results: Record<string, string | number>[] = [];
   for (const tokens of LENGTHS) {
     using owner = new DisposableStack();
     for (const [kernel, command] of Object.entries(stepCommands(device, tokens, owner))) {
-      const samples = await time(device, command);
-      const [medianMs, lowMs, highMs] = [
-        median(samples),
-        quantile(samples, 0.1),
-        quantile(samples, 0.9),
-      ];
-      results.push({ kernel, tokens, medianMs, lowMs, highMs });
-      const numbers = [medianMs, lowMs, highMs].map((value) => value.toFixed(2).padStart(9)).join(
-        "",
-      );
+      const { wall, cpu } = await time(device, command);
+      const figures = {
+        medianMs: median(wall),
+        lowMs: quantile(wall, 0.1),
+        highMs: quantile(wall, 0.9),
+        ...(isSoftware && { processorMs: median(cpu) }),
+      };
+      results.push({ kernel, tokens, ...figures });
+      const numbers = Object.values(figures).map((value) => value.toFixed(2).padStart(9)).join("");
       console.log(`${kernel.padEnd(17)}${String(tokens).padStart(7)}  ${numbers}`);
     }
   }

@@ -91,13 +91,19 @@ export class PolicySequence {
    * Chooses tokens anew.
    *
    * @param tokens Tokens of the sequence, the newest one included.
-   * @param saliency Scores by the helper, [list units, capacity]; not needed otherwise.
+   * @param saliency Scores by the helper, [list units, capacity], those of a layer's list units alike where they share a
+   *   selection; not needed otherwise.
    */
   plan(tokens: number, saliency?: Float32Array): void {
     const { perLayer } = this.#units;
+    const { capacity } = this.#options;
     this.own?.settle((unit) => this.#planner.counts(tokens, Math.floor(unit / perLayer)).recent);
-    const values = this.own?.values ?? (saliency ? this.#join(saliency) : new Float32Array(0));
-    this.#planner.plan(tokens, { values, stride: this.#options.capacity });
+    this.#planner.plan(
+      tokens,
+      this.own
+        ? { values: this.own.values, stride: capacity }
+        : { values: saliency ?? new Float32Array(0), stride: capacity * this.#sharedLists },
+    );
   }
 
   /**
@@ -106,14 +112,13 @@ export class PolicySequence {
    * @param row Softmax over kept tokens, mean over the heads of each list unit, [list units, capacity].
    */
   remember(row: Float32Array): void {
-    this.own?.update(this.#join(row));
+    const units = { total: this.#units.total, heads: this.#sharedLists };
+    this.own?.update(joinHeads(row, units, "mean"));
   }
 
-  /** Joins list units that share a selection. */
-  #join(values: Float32Array): Float32Array<ArrayBuffer> {
+  /** Lists that hold the same tokens. */
+  get #sharedLists(): number {
     const { policy, config } = this.#options;
-    const heads = listUnits(config, policy.granularity).total / this.#units.total;
-    const reduction = policy.scores === "helper" ? policy.reduction : "mean";
-    return joinHeads(values, { total: this.#units.total, heads }, reduction);
+    return listUnits(config, policy.granularity).total / this.#units.total;
   }
 }

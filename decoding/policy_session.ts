@@ -17,7 +17,7 @@ import {
   type PolicyShape,
   recordLargeStep,
   recordSmallStep,
-  writeDecays,
+  writeLanes,
 } from "./policy_steps.ts";
 import { PolicyStore } from "./policy_store.ts";
 import {
@@ -66,7 +66,9 @@ export class PolicySession implements Disposable {
    * @throws {RangeError} If the sequences cannot run together.
    */
   constructor(pair: ModelPair, options: PolicySessionOptions) {
-    const { capacity, chunk = 128 } = options;
+    const { chunk = 128 } = options;
+    // Kernels take scores four tokens at a time.
+    const capacity = 4 * Math.ceil(options.capacity / 4);
     const { device } = pair.large;
     const set = laneSet(options);
     for (const { policy } of set.lanes) checkPair(pair, policy);
@@ -75,7 +77,7 @@ export class PolicySession implements Disposable {
     const accumulate = streams > 0 || set.lanes.some(({ policy }) => policy.memory === "sum");
     using stack = new DisposableStack();
     this.#pair = pair;
-    this.#options = options;
+    this.#options = { ...options, capacity };
     this.#lanes = set;
     this.#device = device;
     const sequences = set.lanes.length;
@@ -85,10 +87,11 @@ export class PolicySession implements Disposable {
       : undefined;
     this.#shape = policyShape(pair, set, capacity);
     this.#buffers = stack.use(createPolicyBuffers(device, this.#shape));
-    writeDecays(device, this.#buffers, set);
+    const { forward } = this.#large;
+    writeLanes({ forward, buffers: this.#buffers, shape: this.#shape, lanes: set });
     this.#sequences = new PolicySequences({
       pair,
-      options,
+      options: this.#options,
       lanes: set,
       shape: this.#shape,
       buffers: this.#buffers,

@@ -30,6 +30,8 @@ export interface PolicyBuffers extends Disposable {
   readonly scores: DeviceBuffer;
   /** Factor on what they remember at each step, f32 [sequences]. */
   readonly decays: DeviceBuffer;
+  /** Consecutive query heads whose scores join, u32 [sequences]. */
+  readonly joined: DeviceBuffer;
   /** Scores of each selection by the helper, f32 [sequences, units, capacity]; one word without a helper. */
   readonly saliency: DeviceBuffer;
   /** The large model's own newest attention, as `saliency`; one word if no policy wants it. */
@@ -77,6 +79,7 @@ export function createPolicyBuffers(device: Device, shape: PolicyShape): PolicyB
       : stack.use(device.createBuffer("rows of the helper's sequences", streamBytes)),
     scores: words("helper scores", helperHeads * capacity),
     decays: words("decays", 1),
+    joined: words("heads that join", 1),
     saliency: words("saliency", helperHeads > 0 ? units.total * capacity : 0),
     own: words("own attention", weightHeads > 0 ? units.total * capacity : 0),
     weights: words("softmax over kept tokens", weightHeads * capacity),
@@ -170,14 +173,21 @@ export async function recordLargeStep(step: PolicyStep): Promise<Recording> {
 }
 
 /**
- * Tells the device how fast each sequence's scores forget.
+ * Tells the device how fast each sequence's scores forget, and which heads' scores join: those of a list, or of a layer.
  *
- * @param device Where they are.
- * @param buffers Buffers of the policies.
- * @param lanes The sequences.
+ * @param step Large model, buffers and sizes of the policies, the sequences.
  */
-export function writeDecays(device: Device, { decays }: PolicyBuffers, { lanes }: LaneSet): void {
-  device.write(decays, 0, Float32Array.from(lanes, ({ policy }) => decayOf(policy)));
+export function writeLanes(
+  { forward: { device, config }, buffers, shape, lanes: { lanes } }: PolicyStep,
+): void {
+  const decays = Float32Array.from(lanes, ({ policy }) => decayOf(policy));
+  const joined = Uint32Array.from(
+    lanes,
+    ({ policy: { granularity } }) =>
+      granularity === "layer" ? config.queryHeads : shape.units.heads,
+  );
+  device.write(buffers.decays, 0, decays);
+  device.write(buffers.joined, 0, joined);
 }
 
 /** Each sequence of the helper reads the tokens of the first sequence that it guides. */

@@ -10,13 +10,19 @@ import { type BufferWindow, type Command, type DeviceBuffer, dispatch } from "..
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
 import wgsl from "./helper_saliency.wgsl" with { type: "text" };
 
-const BLOCK = 512;
+const BLOCK = 1024;
 
 /** Contract of `helper_saliency.wgsl`. */
 export const HELPER_SALIENCY_CONTRACT = {
   name: "helper_saliency",
   wgsl,
-  bindings: { state: "read u32", scores: "read f32", matched: "read u32", saliency: "write f32" },
+  bindings: {
+    state: "read u32",
+    scores: "read f32",
+    matched: "read u32",
+    joined: "read u32",
+    saliency: "write f32",
+  },
   constants: { WORKGROUP_SIZE: 64, BLOCK },
   params: { units: "u32", unit_heads: "u32", heads: "u32", capacity: "u32", reduction: "u32" },
 } as const;
@@ -31,16 +37,18 @@ function joinMatched({ buffers, params, grid }: KernelRun<typeof HELPER_SALIENCY
   const { state, scores, saliency } = buffers;
   const { units, unit_heads, heads, capacity, reduction } = params;
   for (let sequence = state[0]!; sequence < state[0]! + grid[2]; sequence++) {
-    const tokens = Math.min(state[1 + sequence]! + 1, capacity);
+    const tokens = Math.min(4 * Math.ceil((state[1 + sequence]! + 1) / 4), capacity);
+    const members = buffers.joined[sequence]!;
     for (let unit = sequence * units; unit < (sequence + 1) * units; unit++) {
-      const matched = buffers.matched.subarray(unit * unit_heads, (unit + 1) * unit_heads);
+      const first = Math.floor(unit * unit_heads / members) * members;
+      const matched = buffers.matched.subarray(first, first + members);
       for (let token = 0; token < tokens; token++) {
         const values = [...matched].map((head) =>
           scores[(sequence * heads + head) * capacity + token]!
         );
         const sum = values.reduce((left, right) => left + right, 0);
         const joined = reduction === 2 ? Math.max(...values) : sum;
-        saliency[unit * capacity + token] = reduction === 0 ? joined / unit_heads : joined;
+        saliency[unit * capacity + token] = reduction === 0 ? joined / members : joined;
       }
     }
   }
@@ -54,6 +62,8 @@ export interface HelperSaliencyBuffers {
   readonly scores: DeviceBuffer | BufferWindow;
   /** Helper head of each query head, u32 [sequences, units * unitHeads]; a unit's are side by side. */
   readonly match: DeviceBuffer | BufferWindow;
+  /** Consecutive query heads whose scores join, a multiple of `unitHeads`, u32 [sequences]. */
+  readonly joined: DeviceBuffer | BufferWindow;
   /** Scores of each selection, f32 [sequences, units, capacity]. */
   readonly saliency: DeviceBuffer | BufferWindow;
 }
@@ -64,7 +74,7 @@ export interface HelperSaliencyShape {
   readonly sequences: number;
   /** Query heads of all layers of the helper. */
   readonly heads: number;
-  /** Tokens that fit per sequence. */
+  /** Tokens that fit per sequence; a multiple of 4. */
   readonly capacity: number;
   /** Selections of all layers. */
   readonly units: number;
@@ -80,22 +90,23 @@ export interface HelperSaliencyShape {
  * @param buffers What it reads and writes.
  * @param shape Sizes.
  * @returns The command.
- * @throws {RangeError} If a size is not positive or there is no such reduction.
+ * @throws {RangeError} If a size is not positive, the capacity no multiple of 4, or there is no such reduction.
  */
 export function helperSaliencyCommand(
   buffers: HelperSaliencyBuffers,
   shape: HelperSaliencyShape,
 ): Command {
   const action = "score selections";
-  for (const name of ["sequences", "heads", "capacity", "units", "unitHeads"] as const) {
+  for (const name of ["sequences", "heads", "units", "unitHeads"] as const) {
     checkInteger(action, name, { value: shape[name], min: 1 });
   }
+  checkInteger(action, "capacity / 4", { value: shape.capacity / 4, min: 1 });
   checkInteger(action, "reduction", { value: shape.reduction, min: 0, max: 2 });
-  const { state, scores, match, saliency } = buffers;
+  const { state, scores, match, joined, saliency } = buffers;
   const { units, unitHeads, heads, capacity, reduction } = shape;
   return dispatch({
     kernel: helperSaliency,
-    buffers: { state, scores, matched: match, saliency },
+    buffers: { state, scores, matched: match, joined, saliency },
     params: { units, unit_heads: unitHeads, heads, capacity, reduction },
     grid: helperSaliencyGrid(shape),
   });

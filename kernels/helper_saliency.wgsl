@@ -4,24 +4,26 @@
 // reads   state     u32: first sequence of the step, then the tokens of each sequence before the newest one
 //         scores    f32[sequences, heads, capacity] of the helper's heads
 //         matched   u32[sequences, units * unit_heads]: helper head of each query head, a unit's side by side
-// writes  saliency  f32[sequences, units, capacity], up to the newest token
+//         joined    u32[sequences]: consecutive query heads whose scores join, a multiple of unit_heads
+// writes  saliency  f32[sequences, units, capacity], up to the newest token and to the next multiple of 4
 // twin    helper_saliency.ts
 
 override WORKGROUP_SIZE: u32 = 64;  // threads
-override BLOCK: u32 = 512;          // tokens of a workgroup
+override BLOCK: u32 = 1024;         // tokens of a workgroup
 
 struct Params {
   units: u32,
   unit_heads: u32,  // query heads of a unit
   heads: u32,       // heads of the helper
-  capacity: u32,
+  capacity: u32,    // a multiple of 4
   reduction: u32,   // 0 mean, 1 sum, 2 maximum
 }
 
 @group(0) @binding(0) var<storage, read> state: array<u32>;
-@group(0) @binding(1) var<storage, read> scores: array<f32>;
+@group(0) @binding(1) var<storage, read> scores: array<vec4f>;
 @group(0) @binding(2) var<storage, read> matched: array<u32>;
-@group(0) @binding(3) var<storage, read_write> saliency: array<f32>;
+@group(0) @binding(3) var<storage, read> joined: array<u32>;
+@group(0) @binding(4) var<storage, read_write> saliency: array<vec4f>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -32,16 +34,18 @@ fn helper_saliency(
   let sequence = state[0] + group.z;
   let tokens = min(state[1u + sequence] + 1u, params.capacity);
   let unit = sequence * params.units + group.y;
-  let begin = group.x * BLOCK;
-  let end = min(begin + BLOCK, tokens);
-  for (var token = begin + lane; token < end; token += WORKGROUP_SIZE) {
-    var joined = 0.0;
-    for (var member = 0u; member < params.unit_heads; member++) {
-      let head = matched[unit * params.unit_heads + member];
-      let score = scores[(sequence * params.heads + head) * params.capacity + token];
-      joined = select(joined + score, max(joined, score), params.reduction == 2u && member > 0u);
+  let row = params.capacity / 4u;
+  let members = joined[sequence];
+  let first = unit * params.unit_heads / members * members;
+  let begin = group.x * (BLOCK / 4u);
+  let end = min(begin + BLOCK / 4u, (tokens + 3u) / 4u);
+  for (var four = begin + lane; four < end; four += WORKGROUP_SIZE) {
+    var sum = vec4f();
+    for (var member = 0u; member < members; member++) {
+      let score = scores[(sequence * params.heads + matched[first + member]) * row + four];
+      sum = select(sum + score, max(sum, score), params.reduction == 2u && member > 0u);
     }
-    if (params.reduction == 0u) { joined /= f32(params.unit_heads); }
-    saliency[unit * params.capacity + token] = joined;
+    if (params.reduction == 0u) { sum /= f32(members); }
+    saliency[unit * row + four] = sum;
   }
 }

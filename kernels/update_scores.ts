@@ -57,7 +57,7 @@ export interface UpdateScoresShape {
   readonly sequences: number;
   /** Query heads of all layers of the helper. */
   readonly heads: number;
-  /** Tokens that fit per sequence. */
+  /** Tokens that fit per sequence; a multiple of 4. */
   readonly capacity: number;
 }
 
@@ -67,16 +67,17 @@ export interface UpdateScoresShape {
  * @param buffers What it reads and writes.
  * @param shape Sizes.
  * @returns The command.
- * @throws {RangeError} If a size is not positive.
+ * @throws {RangeError} If a size is not positive or the capacity no multiple of 4.
  */
 export function updateScoresCommand(
   buffers: UpdateScoresBuffers,
   shape: UpdateScoresShape,
 ): Command {
   const { heads, capacity } = shape;
-  for (const name of ["sequences", "heads", "capacity"] as const) {
+  for (const name of ["sequences", "heads"] as const) {
     checkInteger("update scores", name, { value: shape[name], min: 1 });
   }
+  checkInteger("update scores", "capacity / 4", { value: capacity / 4, min: 1 });
   const { state, rows, decays, scores } = buffers;
   return dispatch({
     kernel: updateScores,

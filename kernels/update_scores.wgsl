@@ -12,13 +12,13 @@ override BLOCK: u32 = 1024;         // tokens of a workgroup
 
 struct Params {
   heads: u32,
-  capacity: u32,
+  capacity: u32,  // a multiple of 4
 }
 
 @group(0) @binding(0) var<storage, read> state: array<u32>;
-@group(0) @binding(1) var<storage, read> rows: array<f32>;
+@group(0) @binding(1) var<storage, read> rows: array<vec4f>;
 @group(0) @binding(2) var<storage, read> decays: array<f32>;
-@group(0) @binding(3) var<storage, read_write> scores: array<f32>;
+@group(0) @binding(3) var<storage, read_write> scores: array<vec4f>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -28,11 +28,13 @@ fn update_scores(
 ) {
   let sequence = state[0] + group.z;
   let tokens = min(state[1u + sequence] + 1u, params.capacity);
-  let first = (sequence * params.heads + group.y) * params.capacity;
+  let first = (sequence * params.heads + group.y) * (params.capacity / 4u);
   let decay = decays[sequence];
-  let begin = group.x * BLOCK;
-  let end = min(begin + BLOCK, tokens);
-  for (var token = begin + lane; token < end; token += WORKGROUP_SIZE) {
-    scores[first + token] = decay * scores[first + token] + rows[first + token];
+  let begin = group.x * (BLOCK / 4u);
+  let end = min(begin + BLOCK / 4u, (tokens + 3u) / 4u);
+  for (var four = begin + lane; four < end; four += WORKGROUP_SIZE) {
+    let before = scores[first + four];
+    let is_seen = vec4u(4u * four) + vec4u(0u, 1u, 2u, 3u) < vec4u(tokens);
+    scores[first + four] = select(before, decay * before + rows[first + four], is_seen);
   }
 }

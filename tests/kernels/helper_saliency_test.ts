@@ -23,12 +23,14 @@ interface Case {
   readonly unitHeads: number;
   readonly capacity: number;
   readonly reduction: number;
+  /** Units that join, per sequence; 1 if left out. */
+  readonly joinedUnits?: readonly number[];
 }
 
 const CASES: Case[] = [
-  { lengths: [0], heads: 1, units: 1, unitHeads: 1, capacity: 1, reduction: 0 },
-  { lengths: [63, 64], heads: 13, units: 6, unitHeads: 7, capacity: 90, reduction: 0 },
-  { lengths: [511, 512, 5], heads: 8, units: 3, unitHeads: 6, capacity: 600, reduction: 1 },
+  { lengths: [0], heads: 1, units: 1, unitHeads: 1, capacity: 4, reduction: 0 },
+  { lengths: [63, 64], heads: 13, units: 6, unitHeads: 7, capacity: 92, reduction: 0 },
+  { lengths: [511, 512, 5], heads: 8, units: 3, unitHeads: 6, capacity: 516, reduction: 1 },
   {
     lengths: [9, 99],
     firstSequence: 1,
@@ -38,7 +40,16 @@ const CASES: Case[] = [
     capacity: 100,
     reduction: 2,
   },
-  { lengths: [700], heads: 336, units: 56, unitHeads: 6, capacity: 701, reduction: 2 },
+  {
+    lengths: [20, 33, 8],
+    heads: 9,
+    units: 6,
+    unitHeads: 3,
+    capacity: 40,
+    reduction: 0,
+    joinedUnits: [1, 3, 2],
+  },
+  { lengths: [700], heads: 336, units: 56, unitHeads: 6, capacity: 704, reduction: 2 },
 ];
 
 function saliencyRun(sizes: Case): ArrayRun<typeof helperSaliency> {
@@ -53,6 +64,7 @@ function saliencyRun(sizes: Case): ArrayRun<typeof helperSaliency> {
         { length: sequences * units * unitHeads },
         () => Math.floor(heads * random()),
       ),
+      joined: Uint32Array.from(lengths, (_, i) => unitHeads * (sizes.joinedUnits?.[i] ?? 1)),
       saliency: new Float32Array(sequences * units * capacity).fill(NaN),
     },
     params: { units, unit_heads: unitHeads, heads, capacity, reduction },
@@ -72,8 +84,8 @@ for (const sizes of CASES) {
       assertEquals([...saliency].map(isPast), [...expected.saliency].map(isPast));
       const written = (values: Float32Array) => values.filter((value) => !isPast(value));
       assertClose(written(saliency), written(expected.saliency), {
-        terms: sizes.unitHeads,
-        magnitude: sizes.unitHeads,
+        terms: 3 * sizes.unitHeads,
+        magnitude: 3 * sizes.unitHeads,
       });
     },
   });
@@ -87,22 +99,27 @@ Deno.test("helperSaliency joins the matched heads by mean, sum or maximum", asyn
       ...base,
       buffers: {
         ...base.buffers,
-        scores: Float32Array.of(0.25, 8, 0.5),
+        scores: Float32Array.from({ length: 12 }, (_, i) => [0.25, 8, 0.5][i >> 2]!),
         matched: Uint32Array.of(2, 0),
       },
       params: { ...base.params, reduction },
     };
-    results.push(...(await runReference(helperSaliency, run)).saliency);
+    results.push((await runReference(helperSaliency, run)).saliency[0]!);
     if (hasGpu) assertEquals((await runKernel(helperSaliency, run)).saliency[0], results.at(-1));
   }
   assertEquals(results, [0.375, 0.75, 0.5]);
 });
 
-Deno.test("helperSaliencyCommand() refuses a reduction that is not there", () => {
+Deno.test("helperSaliencyCommand() refuses a reduction that is not there and a capacity that does not come in fours", () => {
   const buffers = {} as Parameters<typeof helperSaliencyCommand>[0];
   assertThrows(
     () => helperSaliencyCommand(buffers, { ...CASES[1]!, sequences: 1, reduction: 3 }),
     RangeError,
     "reduction must be an integer from 0 to 2: current value is 3",
+  );
+  assertThrows(
+    () => helperSaliencyCommand(buffers, { ...CASES[1]!, sequences: 1, capacity: 90 }),
+    RangeError,
+    "capacity / 4 must be an integer at least 1: current value is 22.5",
   );
 });

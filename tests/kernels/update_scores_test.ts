@@ -16,8 +16,8 @@ import { hasGpu } from "../support/gpu.ts";
 import { runKernel, runReference } from "../support/run_kernel.ts";
 
 const CASES = [
-  { lengths: [0], heads: 1, capacity: 1, decays: [1] },
-  { lengths: [63, 64, 65], heads: 3, capacity: 131, decays: [0.5, 1, 0] },
+  { lengths: [0], heads: 1, capacity: 4, decays: [1] },
+  { lengths: [63, 64, 65], heads: 3, capacity: 132, decays: [0.5, 1, 0] },
   { lengths: [1023, 1024, 17], heads: 5, capacity: 1100, decays: [0, 0.25, 0.9] },
   { lengths: [0, 299], firstSequence: 1, heads: 336, capacity: 300, decays: [0, 0.8] },
 ];
@@ -52,9 +52,18 @@ for (const sizes of CASES) {
   });
 }
 
-Deno.test("updateScoresCommand() refuses sizes that are not positive", () => {
+Deno.test("updateScoresCommand() refuses sizes that are not positive, and a capacity that does not come in fours", () => {
   const buffers = {} as Parameters<typeof updateScoresCommand>[0];
-  const command = (heads: number) => () =>
-    updateScoresCommand(buffers, { sequences: 1, heads, capacity: 8 });
-  assertThrows(command(0), RangeError, "heads must be an integer at least 1: current value is 0");
+  const command = (heads: number, capacity: number) => () =>
+    updateScoresCommand(buffers, { sequences: 1, heads, capacity });
+  assertThrows(
+    command(0, 8),
+    RangeError,
+    "heads must be an integer at least 1: current value is 0",
+  );
+  assertThrows(
+    command(1, 9),
+    RangeError,
+    "capacity / 4 must be an integer at least 1: current value is 2.25",
+  );
 });
