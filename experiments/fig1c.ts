@@ -139,5 +139,6 @@ function exampleFigure(example: HeadPairExample): Figure {
       { label: "small model, matched head", x, y: example.small },
     ],
     paper: [],
+    contexts: 1,
   };
 }

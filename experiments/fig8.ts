@@ -102,7 +102,7 @@ function summarise(input: SummaryInput): ExperimentResult<Fig8Key> {
         ...[rest.value, rest.low, rest.high],
       ]),
     }],
-    figures: [heatMap(cells), histogram(cells), layerFigure(layers)],
+    figures: [heatMap(cells), histogram(cells), layerFigure(layers, input.seed)],
     notes: ["Intervals resample contexts; the heads of one context stay together."],
   };
 }
@@ -178,8 +178,11 @@ function histogram(cells: readonly SimilarityCell[]): Figure {
   };
 }
 
-function layerFigure(contexts: readonly (readonly number[])[]): Figure {
+function layerFigure(contexts: readonly (readonly number[])[], seed: number): Figure {
   const x = contexts[0]!.map((_, layer) => layer);
+  const means = x.map((layer) =>
+    measuredMean(contexts.map((layers) => layers[layer]!), { seed, label: `fig8 layer ${layer}` })!
+  );
   return {
     name: "fig8_layers",
     title: "Similarity by layer of the large model",
@@ -189,7 +192,9 @@ function layerFigure(contexts: readonly (readonly number[])[]): Figure {
     series: [{
       label: "matched by Jaccard",
       x,
-      y: x.map((layer) => mean(contexts.map((layers) => layers[layer]!))),
+      y: means.map(({ value }) => value),
+      low: means.map(({ low }) => low),
+      high: means.map(({ high }) => high),
     }],
     paper: [],
   };

@@ -194,5 +194,6 @@ function curveFigure(curves: NonNullable<FamilyCell["curves"]>): Figure {
       { label: "small model", x, y: share(curves.small) },
     ],
     paper: [],
+    contexts: 1,
   };
 }

@@ -116,6 +116,8 @@ export interface Figure {
   readonly series: readonly Series[];
   /** The paper's values. */
   readonly paper: readonly PaperMark[];
+  /** Contexts behind it, where they are not those of the claims: an example has 1. */
+  readonly contexts?: number;
 }
 
 /** What an experiment found. */

@@ -6,10 +6,10 @@
 
 import { mean } from "../core/stats.ts";
 import type { Selection } from "../cache/policy.ts";
-import type { ResolvedPolicy } from "../cache/policy_options.ts";
+import { createPolicy, type ResolvedPolicy } from "../cache/policy_options.ts";
 import { generateAll } from "../decoding/generate.ts";
 import type { GenerationStep } from "../decoding/generation_loop.ts";
-import type { Figure } from "../experiments/result.ts";
+import { modelBytes } from "./cost.ts";
 import type { Lab } from "./lab.ts";
 import { withProgress } from "./progress_bar.ts";
 import { showTable, type Table } from "./table.ts";
@@ -45,6 +45,8 @@ export interface PolicyRun {
   readonly length: readonly number[];
   /** Selections of the first prompt at each step, by unit. */
   readonly selections: readonly (readonly Selection[])[];
+  /** Whether it asks the small model, whose whole cache then has to be held too. */
+  readonly hasHelper: boolean;
 }
 
 /** Policies and what they did, the full cache first. */
@@ -55,6 +57,8 @@ export interface PolicyComparison {
   readonly prompts: readonly string[];
   /** One entry per policy. */
   readonly runs: readonly PolicyRun[];
+  /** Bytes of keys and values of one token, by model. */
+  readonly tokenBytes: Readonly<Record<"large" | "small", number>>;
 }
 
 /**
@@ -80,12 +84,22 @@ export async function comparePolicies(
       runs.push(await runPolicy(lab, policy, { ...options, reference: runs[0]?.tokens }));
       progress.advance();
     }
-    return { budget, prompts, runs };
+    const bytesOf = (role: "large" | "small") => modelBytes(lab[role]).cachePerToken;
+    return {
+      budget,
+      prompts,
+      runs,
+      tokenBytes: { large: bytesOf("large"), small: bytesOf("small") },
+    };
   }, { total: 1 + others.length });
 }
 
 function nameOf(policy: string | ResolvedPolicy): string {
   return typeof policy === "string" ? policy : policy.name;
+}
+
+function asksHelper(policy: string | ResolvedPolicy): boolean {
+  return (typeof policy === "string" ? createPolicy(policy) : policy).scores === "helper";
 }
 
 async function runPolicy(
@@ -114,6 +128,7 @@ async function runPolicy(
     cost: own.map(({ tiers: [first] }) => first!.critical + first!.recent + first!.marginal / 2),
     length: own.map((step) => step.tokens[0]!),
     selections: own.map((step) => step.selections[0]!),
+    hasHelper: asksHelper(policy),
   };
 }
 
@@ -139,28 +154,6 @@ function textTable({ runs, prompts, budget }: PolicyComparison): Table {
     } %, n = ${prompts.length} prompts; the text is the first one's`,
     columns: ["policy", "tokens as with the full cache (%)", "text"],
     rows: runs.map(({ policy, agreement, texts }) => [policy, 100 * agreement, texts[0]!]),
-  };
-}
-
-/**
- * Draws what the cache costs at each step of the first prompt.
- *
- * @param comparison The comparison.
- * @returns The figure, for `show`.
- */
-export function cacheFigure({ runs, budget }: PolicyComparison): Figure {
-  return {
-    name: "cache_cost",
-    title: `Cache of the large model while it writes, budget ${100 * budget} %`,
-    kind: "line",
-    xTitle: "decode step",
-    yTitle: "cache (whole entries per KV head)",
-    series: runs.map(({ policy, cost }) => ({
-      label: policy,
-      x: cost.map((_, step) => step + 1),
-      y: cost,
-    })),
-    paper: [],
   };
 }
 

@@ -129,3 +129,55 @@ export async function showCost(
   }, { isVolatile: true });
   return pair;
 }
+
+/** What the memory of a pair is computed for. */
+export interface MemoryOptions {
+  /** Share of the full cache that the large model holds; 0.3 if left out. */
+  readonly budget?: number;
+  /** Tokens of all sequences together; 1 000 to 1 000 000 if left out. */
+  readonly tokens?: readonly number[];
+}
+
+/** Tokens of all sequences at which memory is shown. */
+const USUAL_TOKENS = [1_000, 10_000, 100_000, 1_000_000];
+
+/**
+ * Finds from how many tokens on a helper saves memory: its weights and its whole cache have to be held too.
+ *
+ * @param pair Bytes of both models.
+ * @param budget Share of the full cache that the large model holds.
+ * @returns Tokens of all sequences together; infinite if the helper's cache takes all that is saved.
+ */
+export function breakEvenTokens(
+  pair: Readonly<Record<"large" | "small", ModelBytes>>,
+  budget: number,
+): number {
+  const saved = (1 - budget) * pair.large.cachePerToken - pair.small.cachePerToken;
+  return saved > 0 ? pair.small.device / saved : Infinity;
+}
+
+/**
+ * Shows what weights and caches take together, with the full cache and with a helper.
+ *
+ * @param pair Bytes of both models, as `showCost` gives them.
+ * @param options Budget and tokens.
+ */
+export async function showMemory(
+  pair: Readonly<Record<"large" | "small", ModelBytes>>,
+  options: MemoryOptions = {},
+): Promise<void> {
+  const { budget = 0.3, tokens = USUAL_TOKENS } = options;
+  const { large, small } = pair;
+  const even = breakEvenTokens(pair, budget);
+  const from = Number.isFinite(even) ? `saves from ${Math.ceil(even)} tokens on` : "never saves";
+  await showTable({
+    title: `Weights and caches of all sequences; at a budget of ${100 * budget} % SmallKV ${from}`,
+    columns: ["tokens", "full cache (MB)", "SmallKV (MB)", "SmallKV over full (%)"],
+    rows: tokens.map((count) => {
+      const full = large.device + count * large.cachePerToken;
+      const helper = small.device + count * small.cachePerToken;
+      const own = large.device + count * budget * large.cachePerToken;
+      return [count, full / 1e6, (own + helper) / 1e6, 100 * (own + helper) / full];
+    }),
+  });
+}

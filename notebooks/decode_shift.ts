@@ -7,11 +7,10 @@
 
 import type { AttentionMap } from "../analysis/attention_map.ts";
 import { matchHeads } from "../analysis/head_match.ts";
-import { meanInterval } from "../core/bootstrap.ts";
+import type { Progress } from "../core/progress.ts";
 import { h2o } from "../cache/policies/h2o.ts";
 import type { Policy } from "../cache/policy.ts";
 import { type AttentionTrace, traceAttention } from "../decoding/trace.ts";
-import type { Figure, Series } from "../experiments/result.ts";
 import { type DropStep, dropTimeline } from "./drop_timeline.ts";
 import { continueGreedily } from "./greedy.ts";
 import type { Lab } from "./lab.ts";
@@ -60,55 +59,65 @@ export interface DecodeShift {
 const WINDOW = 200;
 
 /**
- * Lets the large model answer with its full cache, then follows all heads as if tokens had been dropped.
+ * Lets the large model answer the prompts of a lab with its full cache, then follows all heads as if tokens
+ * had been dropped.
  *
  * @param lab The pair.
  * @param options Budget, steps, signal.
- * @returns What was kept and missed.
+ * @returns What was kept and missed, by prompt.
  */
-export async function decodeShift(
+export async function decodeShifts(
   lab: Lab,
   options: DecodeShiftOptions = {},
-): Promise<DecodeShift> {
-  const { budgetRatio = 0.3, steps = 40 } = options;
-  const prompt = lab.tokenizer.encode(lab.text);
-  const promptTokens = prompt.length;
+): Promise<readonly DecodeShift[]> {
   return await withProgress("Follow decoding", async (progress) => {
-    progress.describe("answer");
-    const tokens = await continueGreedily(lab.large, prompt, steps);
-    progress.describe("attention of the large model");
-    const large = await traceHeads(lab, "large", { tokens, ...options });
-    progress.describe("attention of the small model");
-    const small = await traceHeads(lab, "small", { tokens, ...options });
-    progress.describe("dropping tokens");
-    const guides = matchedMaps(large, small, Math.min(WINDOW, promptTokens));
-    const follow = (chooser: Chooser) =>
-      large.maps.map((map, head) =>
-        dropTimeline(map, {
-          policy: POLICIES[chooser],
-          budgetRatio,
-          promptTokens,
-          ...(chooser === "h2o" ? {} : { guide: guides[head]! }),
-          memory: chooser === "helperRow" ? "last" : "sum",
-        })
-      );
-    const heads = {
-      h2o: follow("h2o"),
-      helperSum: follow("helperSum"),
-      helperRow: follow("helperRow"),
-    };
-    const example = largestGain(heads);
-    const { queryHeads } = lab.large.config;
-    return {
-      labels: tokenLabels(lab.models.large, tokens),
-      promptTokens,
-      answer: lab.tokenizer.decode(tokens.slice(promptTokens), { skipSpecialTokens: true }).trim(),
-      budgetRatio,
-      heads,
-      example,
-      exampleName: `layer ${Math.floor(example / queryHeads)}, head ${example % queryHeads}`,
-    };
-  });
+    const shifts: DecodeShift[] = [];
+    for (const prompt of lab.prompts) {
+      shifts.push(await decodeShift(lab, { ...options, prompt, progress }));
+      progress.advance();
+    }
+    return shifts;
+  }, { total: lab.prompts.length });
+}
+
+async function decodeShift(
+  lab: Lab,
+  options: DecodeShiftOptions & { readonly prompt: string; readonly progress: Progress },
+): Promise<DecodeShift> {
+  const { budgetRatio = 0.3, steps = 40, progress } = options;
+  const prompt = lab.tokenizer.encode(options.prompt);
+  const promptTokens = prompt.length;
+  progress.describe("answer");
+  const tokens = await continueGreedily(lab.large, prompt, steps);
+  progress.describe("attention of the large model");
+  const large = await traceHeads(lab, "large", { tokens, ...options });
+  progress.describe("attention of the small model");
+  const small = await traceHeads(lab, "small", { tokens, ...options });
+  progress.describe("dropping tokens");
+  const guides = matchedMaps(large, small, Math.min(WINDOW, promptTokens));
+  const follow = (chooser: Chooser) =>
+    large.maps.map((map, head) =>
+      dropTimeline(map, {
+        policy: POLICIES[chooser],
+        budgetRatio,
+        promptTokens,
+        ...(chooser === "h2o" ? {} : { guide: guides[head]! }),
+        memory: chooser === "helperRow" ? "last" : "sum",
+      })
+    );
+  const [own, helperSum, helperRow] = [follow("h2o"), follow("helperSum"), follow("helperRow")];
+  const heads = { h2o: own, helperSum, helperRow };
+  const example = largestGain(heads);
+  const { queryHeads } = lab.large.config;
+  return {
+    labels: tokenLabels(lab.models.large, tokens),
+    promptTokens,
+    answer: lab.tokenizer.decode(tokens.slice(promptTokens), { skipSpecialTokens: true }).trim(),
+    budgetRatio,
+    heads,
+    example,
+    exampleName: `layer ${Math.floor(example / queryHeads)}, head ${example % queryHeads}`,
+  };
 }
 
 /** Equal counts for all, so that only the choice differs. */
@@ -144,50 +153,4 @@ function largestGain(heads: DecodeShift["heads"]): number {
   const total = (steps: readonly DropStep[]) => steps.reduce((sum, step) => sum + step.missed, 0);
   const gains = heads.h2o.map((steps, head) => total(steps) - total(heads.helperRow[head]!));
   return gains.indexOf(Math.max(...gains));
-}
-
-/**
- * Averages what was missed over all heads and steps.
- *
- * @param shift The followed decoding.
- * @param chooser Who chose.
- * @returns Share of the attention on dropped tokens, from 0 to 1.
- */
-export function meanMissed(shift: DecodeShift, chooser: Chooser): number {
-  const missed = shift.heads[chooser].flatMap((steps) => steps.map((step) => step.missed));
-  return missed.reduce((sum, value) => sum + value, 0) / missed.length;
-}
-
-/**
- * Draws the share of attention that lies on dropped tokens, step by step, as the mean over heads.
- *
- * @param shift The followed decoding.
- * @returns The figure, for `show`.
- */
-export function missedFigure(shift: DecodeShift): Figure {
-  const steps = shift.heads.h2o[0]!;
-  const series = Object.entries(CHOOSERS).map(([chooser, label]): Series => {
-    const intervals = steps.map((_, step) =>
-      meanInterval(
-        shift.heads[chooser as Chooser].map((own) => 100 * own[step]!.missed),
-        { seed: step },
-      )
-    );
-    return {
-      label,
-      x: steps.map((_, step) => step),
-      y: intervals.map(({ value }) => value),
-      low: intervals.map(({ low }) => low),
-      high: intervals.map(({ high }) => high),
-    };
-  });
-  return {
-    name: "shift_missed",
-    title: `Attention on tokens that a cache of ${100 * shift.budgetRatio} % had dropped`,
-    kind: "line",
-    xTitle: "decode step",
-    yTitle: "share of the row on dropped tokens (%)",
-    series,
-    paper: [],
-  };
 }

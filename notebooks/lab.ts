@@ -5,7 +5,7 @@
  */
 
 import { UsageError } from "../core/check.ts";
-import { embeddedPair } from "../data/embedded.ts";
+import { embeddedPair, verifyEmbedded } from "../data/embedded.ts";
 import { evaluationItems, type MicroworldTask } from "../data/microworld.ts";
 import type { EngineModel } from "../experiments/commands/engine.ts";
 import { LabModel } from "../experiments/commands/lab_model.ts";
@@ -87,17 +87,23 @@ export interface LabModels {
  * @throws {DataError} If a model is missing, damaged or has no tokenizer.
  */
 export async function openLab(options: LabOptions = {}): Promise<Lab> {
-  const { large, small } = pairOf(options);
+  const isDefaultPair = isDefault(options);
+  const { large, small } = { ...embeddedPair(), ...options };
   await using stack = new AsyncDisposableStack();
   const device = options.device ?? stack.use(await openDevice());
-  const open = async (reference: string) => stack.use(await LabModel.open({ reference, device }));
+  const open = async (reference: string, name?: string) =>
+    stack.use(await LabModel.open({ reference, device, ...(name !== undefined && { name }) }));
+  const openRole = async (role: "large" | "small", reference: string) => {
+    if (!isDefaultPair) return await open(reference);
+    await verifyEmbedded(role);
+    return await open(reference, `micro-world ${role}`);
+  };
   const models = {
-    large: await open(large),
-    small: await open(small),
+    large: await openRole("large", large),
+    small: await openRole("small", small),
     ...(options.other !== undefined && { other: await open(options.other) }),
   };
   const loaded = await loadAll(models);
-  const isDefaultPair = options.large === undefined;
   const owned = stack.move();
   return {
     device,
@@ -122,9 +128,9 @@ export async function openLab(options: LabOptions = {}): Promise<Lab> {
 export async function showLab(lab: Lab): Promise<void> {
   const { backend, isSoftware } = lab.device.info;
   const kind = backend === "webgpu" ? isSoftware ? "a software adapter" : "a GPU" : "no adapter";
-  const row = (role: string, { name, config }: Model) => [
+  const row = (role: "large" | "small", { config }: Model) => [
     role,
-    name,
+    lab.models[role].name,
     config.layers,
     config.queryHeads,
     config.kvHeads,
@@ -138,13 +144,23 @@ export async function showLab(lab: Lab): Promise<void> {
   });
 }
 
+/**
+ * Names the pair of a lab, for captions.
+ *
+ * @param lab The lab.
+ * @returns For example `micro-world large / micro-world small`.
+ */
+export function pairName({ models }: Pick<Lab, "models">): string {
+  return `${models.large.name} / ${models.small.name}`;
+}
+
 function itemsOf(task: MicroworldTask): string[] {
   return evaluationItems(task, { count: 1 }).map(({ prompt }) => prompt);
 }
 
-function pairOf({ large, small }: LabOptions): { large: string; small: string } {
-  if (large === undefined && small === undefined) return embeddedPair();
-  if (large !== undefined && small !== undefined) return { large, small };
+function isDefault({ large, small }: LabOptions): boolean {
+  if (large === undefined && small === undefined) return true;
+  if (large !== undefined && small !== undefined) return false;
   throw new UsageError(
     "Cannot open a lab: large and small must be given together: current value is only one of them",
   );

@@ -17,6 +17,7 @@
  * @module
  */
 
+export * from "./cache_figure.ts";
 export * from "./compare_policies.ts";
 export * from "./conclude.ts";
 export * from "./cost.ts";
@@ -24,7 +25,9 @@ export * from "./decode_shift.ts";
 export * from "./drop_timeline.ts";
 export * from "./greedy.ts";
 export * from "./lab.ts";
+export * from "./match_table.ts";
 export * from "./measure.ts";
+export * from "./missed.ts";
 export * from "./output.ts";
 export * from "./passage.ts";
 export * from "./progress_bar.ts";

@@ -108,9 +108,11 @@ function tableHtml({ title, columns, rows, isNumeric }: TextTable): string {
     }</${tag}>`;
   const line = (tag: string, texts: readonly string[]) =>
     `<tr>${texts.map((text, column) => cell(tag, text, column)).join("")}</tr>`;
-  return `<table><caption style="text-align:left">${escapeHtml(title)}</caption>\n<thead>${
-    line("th", columns)
-  }</thead>\n<tbody>${rows.map((row) => line("td", row)).join("\n")}</tbody></table>`;
+  return `<table><caption style="text-align:left;white-space:nowrap">${
+    escapeHtml(title)
+  }</caption>\n<thead>${line("th", columns)}</thead>\n<tbody>${
+    rows.map((row) => line("td", row)).join("\n")
+  }</tbody></table>`;
 }
 
 function tableText({ title, columns, rows, isNumeric }: TextTable): string {

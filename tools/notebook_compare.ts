@@ -94,10 +94,7 @@ function outputDifference(a: CellOutput, b: CellOutput): string | undefined {
 
 type DisplayOutput = Extract<CellOutput, { data: unknown }>;
 
-function bundleDifference(
-  a: DisplayOutput,
-  b: DisplayOutput,
-): string | undefined {
+function bundleDifference(a: DisplayOutput, b: DisplayOutput): string | undefined {
   const types = new Set([...Object.keys(a.data), ...Object.keys(b.data)]);
   const isVolatile = a.metadata[VOLATILE] === true;
   for (const type of types) {

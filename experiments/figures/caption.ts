@@ -6,6 +6,7 @@
 
 import type { Figure } from "../experiment.ts";
 import type { ResultRecord } from "../runner/record.ts";
+import { MOST_ERROR_BARS } from "./plotly_figure.ts";
 
 /**
  * Says what was measured on how much, what the bars mean, and what the paper states.
@@ -17,18 +18,21 @@ import type { ResultRecord } from "../runner/record.ts";
 export function figureCaption(figure: Figure, record: ResultRecord): string {
   const { large, small, other } = record.models;
   const models = [large, small, other].flatMap((model) => model === undefined ? [] : [model.name]);
-  const counts = record.claims.flatMap(({ ours }) => ours === undefined ? [] : [ours.n]);
+  const counts = figure.contexts === undefined
+    ? record.claims.flatMap(({ ours }) => ours === undefined ? [] : [ours.n])
+    : [figure.contexts];
   const most = Math.max(...counts);
   const least = Math.min(...counts);
   const n = counts.length === 0
     ? ""
     : least === most
-    ? `n = ${most}. `
-    : `n = ${least} to ${most}. `;
-  const hasIntervals = figure.series.some(({ low, high }) =>
-    low !== undefined && high !== undefined
-  );
-  const intervals = hasIntervals ? "Whiskers or bands: 95 % bootstrap intervals. " : "";
+    ? `n = ${most} context${most === 1 ? "" : "s"}. `
+    : `n = ${least} to ${most} contexts. `;
+  const drawn = figure.series.filter(({ low, high }) => low !== undefined && high !== undefined);
+  const isBand = figure.kind !== "bar" && drawn.some(({ y }) => y.length > MOST_ERROR_BARS);
+  const intervals = drawn.length === 0
+    ? ""
+    : `${isBand ? "Bands" : "Whiskers"}: 95 % bootstrap intervals over contexts. `;
   const loose = figure.paper.filter(({ x, y }) => x === undefined && y === undefined);
   const paper = loose.map(({ label }) => `Stated: ${label}. `).join("");
   return `${

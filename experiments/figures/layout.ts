@@ -32,6 +32,9 @@ const LEGEND: Trace = {
   font: { size: 12 },
 };
 
+/** Room to the left of heading and caption, in pixels. */
+const EDGE = 10;
+
 /** Width of a letter of tick and legend labels, in pixels. */
 const LETTER = 7;
 
@@ -59,8 +62,9 @@ export function figureLayout(figure: Figure, options: LayoutOptions): Trace {
   const caption = options.caption === undefined ? [] : wrapText(options.caption, 116);
   const legendHeight = hasLegend ? 19 * legendRows(labels) + 6 : 0;
   const slant = isBare ? 0 : slantHeight(figure);
+  const left = leftMargin(figure);
   return {
-    ...(isBare ? {} : { title: headingOf(title, legendHeight) }),
+    ...(isBare ? {} : { title: headingOf(title, { legendHeight, left }) }),
     font: { family: "system-ui, sans-serif", size: 13, color: "#222222" },
     paper_bgcolor: "#ffffff",
     plot_bgcolor: "#ffffff",
@@ -68,19 +72,19 @@ export function figureLayout(figure: Figure, options: LayoutOptions): Trace {
       t: isBare ? 8 : 18 + 20 * title.length + legendHeight,
       r: 24,
       b: 64 + slant + 15 * caption.length,
-      l: 68,
+      l: left,
     },
     showlegend: hasLegend,
     ...(hasLegend ? { legend: LEGEND } : {}),
     xaxis: { ...axis(figure.xTitle), ...categoryAxis(figure, slant) },
     yaxis: {
       ...axis(figure.yTitle),
-      ...(figure.isLog === true ? { type: "log", dtick: "D2" } : {}),
+      ...(figure.isLog === true ? { type: "log", dtick: "D2", tickformat: "~g" } : {}),
     },
     ...(figure.kind === "histogram" ? { bargap: 0, barmode: "overlay" } : {}),
     ...(figure.kind === "bar" ? { barmode: "group" } : {}),
     shapes: paperShapes(figure),
-    annotations: caption.length === 0 ? [] : [captionOf(caption, slant)],
+    annotations: caption.length === 0 ? [] : [captionOf(caption, { slant, left })],
   };
 }
 
@@ -96,6 +100,13 @@ function slantHeight(figure: Figure): number {
   const widest = Math.max(...labels.map((label) => String(label).length)) * LETTER;
   if (labels.length * (widest + 10) <= FIGURE_WIDTH - 92) return 0;
   return Math.round(widest * Math.SQRT1_2);
+}
+
+/** Room for the vertical axis; where rows have names, for the longest one. */
+function leftMargin(figure: Figure): number {
+  const rows = figure.kind === "heatmap" ? figure.series.flatMap(({ y }) => y) : [];
+  const widest = Math.max(0, ...rows.map((row) => typeof row === "string" ? row.length : 0));
+  return Math.max(68, 46 + Math.ceil(widest * LETTER * 1.1));
 }
 
 function categoryAxis(figure: Figure, slant: number): Trace {
@@ -115,7 +126,10 @@ function axis(title: string): Trace {
   };
 }
 
-function headingOf(lines: readonly string[], legendHeight: number): Trace {
+function headingOf(
+  lines: readonly string[],
+  { legendHeight, left }: { readonly legendHeight: number; readonly left: number },
+): Trace {
   return {
     text: lines.map(escapeText).join("<br>"),
     xref: "paper",
@@ -124,29 +138,26 @@ function headingOf(lines: readonly string[], legendHeight: number): Trace {
     xanchor: "left",
     y: 1,
     yanchor: "bottom",
-    pad: { b: legendHeight + 8 + 20 * (lines.length - 1), l: -58 },
+    pad: { b: legendHeight + 8 + 20 * (lines.length - 1), l: EDGE - left },
     font: { size: 15 },
   };
 }
 
-function captionOf(lines: readonly string[], slant: number): Trace {
+function captionOf(
+  lines: readonly string[],
+  { slant, left }: { readonly slant: number; readonly left: number },
+): Trace {
   return {
-    ...note(lines),
     y: 0,
     yanchor: "top",
     yshift: -52 - slant,
     font: { size: 11, color: "#555555" },
-  };
-}
-
-function note(lines: readonly string[]): Trace {
-  return {
     text: lines.map(escapeText).join("<br>"),
     xref: "paper",
     yref: "paper",
     x: 0,
     xanchor: "left",
-    xshift: -58,
+    xshift: EDGE - left,
     align: "left",
     showarrow: false,
   };

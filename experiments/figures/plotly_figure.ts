@@ -19,8 +19,9 @@ export interface PlotlyFigure {
 
 /** Height of the plot itself, without heading, legend and caption. */
 const PLOT_HEIGHT = 330;
-/** Bars that stand for intervals become a band where points lie closer than this. */
-const MOST_ERROR_BARS = 24;
+
+/** Bars that stand for intervals become a band where a line has more points than this. */
+export const MOST_ERROR_BARS = 24;
 
 /**
  * Draws a figure.

@@ -8,7 +8,7 @@ import type { JsonValue } from "../../core/json.ts";
 import { figureLayout, type Trace } from "../../experiments/figures/layout.ts";
 import type { DropStep } from "../drop_timeline.ts";
 import type { NamedPlot } from "../show.ts";
-import { TIER_COLORS, TIERS } from "./tiers.ts";
+import { TIER, TIER_COLORS, TIERS } from "./tiers.ts";
 
 /** What a slider view needs besides the steps. */
 export interface SliderViewOptions {
@@ -53,15 +53,16 @@ export function sliderView(steps: readonly DropStep[], options: SliderViewOption
     series: SHOWN.map((tier) => ({ label: TIERS[tier], x: [], y: [] })),
     paper: [],
   }, caption === undefined ? {} : { caption });
-  const label = (step: DropStep) => labels[step.position]!;
+  const label = ({ position, missed }: DropStep) =>
+    `${labels[position]} (${Math.round(100 * missed)} %)`;
   const slider = {
     active: worst,
     x: 0,
-    len: 0.97,
+    len: 0.94,
     y: 0,
     yanchor: "top",
     pad: { t: 46, b: 0 },
-    currentvalue: { prefix: "step reads: ", font: { size: 13 } },
+    currentvalue: { prefix: "step reads (and misses): ", font: { size: 13 } },
     steps: steps.map((step, index) => ({
       label: label(step),
       method: "animate",
@@ -85,21 +86,27 @@ export function sliderView(steps: readonly DropStep[], options: SliderViewOption
         barmode: "overlay",
         bargap: 0,
         xaxis: { ...layout["xaxis"] as Trace, range: [-1, labels.length] },
-        yaxis: { ...layout["yaxis"] as Trace, range: [0, rounded(1.05 * highest)] },
+        yaxis: { ...layout["yaxis"] as Trace, range: [0, rounded(1.12 * highest)] },
         margin: { ...margin, b: margin.b + SLIDER_HEIGHT },
         annotations: note ? [{ ...note as object, yshift: note.yshift - SLIDER_HEIGHT }] : [],
         sliders: [slider] as unknown as JsonValue,
       },
       frames: steps.map((step, index) => ({
         name: `${index}`,
-        data: traces(step, labels).map(({ x, y, text }) => ({ x: x!, y: y!, text: text! })),
+        data: traces(step, labels).map(({ x, y, text, customdata }) => ({
+          x: x!,
+          y: y!,
+          text: text!,
+          customdata: customdata!,
+        })),
       })),
     },
   };
 }
 
-/** One trace per tier, with its tokens only. */
+/** One trace per tier, with its tokens only; what was dropped and is needed most bears its name. */
 function traces({ row, tiers }: DropStep, labels: readonly string[]): Trace[] {
+  const tall = 0.2 * Math.max(...row);
   return SHOWN.map((tier) => {
     const positions = labels.map((_, position) => position)
       .filter((position) => tiers[position] === tier && row[position]! > 1e-4);
@@ -109,9 +116,18 @@ function traces({ row, tiers }: DropStep, labels: readonly string[]): Trace[] {
       // A bar outside of the picture, since tiers without bars would miss in the legend.
       x: [-10, ...positions],
       y: [0, ...positions.map((position) => rounded(row[position]!))],
-      text: ["", ...positions.map((position) => labels[position]!)],
-      textposition: "none",
-      hovertemplate: "%{text}<br>attention %{y:.3f}",
+      text: [
+        "",
+        ...positions.map((position) =>
+          tier === TIER.dropped && row[position]! > tall ? labels[position]! : ""
+        ),
+      ],
+      textposition: "outside",
+      textangle: 0,
+      constraintext: "none",
+      cliponaxis: false,
+      customdata: ["", ...positions.map((position) => labels[position]!)],
+      hovertemplate: "%{customdata}<br>attention %{y:.3f}",
       width: 1.6,
       marker: { color: BAR_COLORS[tier]! },
     };

@@ -1,10 +1,13 @@
 import assert from "node:assert/strict";
 import { UsageError } from "../../core/check.ts";
 import { fig9 } from "../../experiments/fig9.ts";
-import { cacheFigure, comparePolicies, runTiers } from "../../notebooks/compare_policies.ts";
-import { decodeShift, meanMissed, missedFigure } from "../../notebooks/decode_shift.ts";
-import { openLab } from "../../notebooks/lab.ts";
+import { cacheFigure } from "../../notebooks/cache_figure.ts";
+import { comparePolicies, runTiers } from "../../notebooks/compare_policies.ts";
+import { decodeShifts } from "../../notebooks/decode_shift.ts";
+import { openLab, pairName } from "../../notebooks/lab.ts";
+import { showMatch } from "../../notebooks/match_table.ts";
 import { measure, measured } from "../../notebooks/measure.ts";
+import { meanMissed, missedFigure, missedGain } from "../../notebooks/missed.ts";
 import { hasGpu, testDevice } from "../support/gpu.ts";
 
 const ignore = !hasGpu;
@@ -24,7 +27,9 @@ Deno.test({
     assert.equal(full!.agreement, 1);
     assert.deepEqual(full!.cost, full!.length);
     h2o!.cost.forEach((cost, step) => assert.ok(cost <= 0.3 * h2o!.length[step]! + 1));
+    assert.deepEqual(written.runs.map(({ hasHelper }) => hasHelper), [false, false]);
     assert.equal(cacheFigure(written).series.length, 2);
+    assert.equal(pairName(lab), "micro-world large / micro-world small");
     const { steps, labels } = runTiers(lab, written, { policy: "h2o", unit: 0 });
     assert.equal(steps.length, 3);
     assert.ok(steps.every(({ tiers }) => tiers.length === labels.length));
@@ -49,16 +54,34 @@ Deno.test({
 });
 
 Deno.test({
-  name: "decodeShift() follows every head under every chooser",
+  name: "decodeShifts() follows every head under every chooser",
   ignore,
   async fn() {
     await using lab = await openLab({ device: await testDevice() });
-    const shift = await decodeShift(lab, { steps: 4, budgetRatio: 0.3 });
+    const prompts = lab.prompts.slice(0, 2);
+    const shifts = await decodeShifts({ ...lab, prompts }, { steps: 4, budgetRatio: 0.3 });
+    assert.equal(shifts.length, 2);
+    const shift = shifts[0]!;
     for (const heads of Object.values(shift.heads)) {
       assert.equal(heads.length, lab.large.config.layers * lab.large.config.queryHeads);
       assert.ok(heads.every((steps) => steps.length === 4));
     }
-    assert.ok(meanMissed(shift, "h2o") > 0 && meanMissed(shift, "h2o") < 1);
+    const [h2o, guided] = [meanMissed(shifts, "h2o"), meanMissed(shifts, "helperRow")];
+    assert.ok(h2o.low > 0 && h2o.high < 100);
+    const gain = missedGain(shifts, "helperRow");
+    assert.ok(Math.abs(gain.value - (h2o.value - guided.value)) < 1e-9);
+    assert.ok(gain.low < gain.value && gain.value < gain.high);
     assert.equal(missedFigure(shift).series.length, 3);
+  },
+});
+
+Deno.test({
+  name: "showMatch() matches every large head",
+  ignore,
+  async fn() {
+    await using lab = await openLab({ device: await testDevice() });
+    const { match, cosine, jaccard } = await showMatch(lab);
+    assert.equal(match.match.length, lab.large.config.layers * lab.large.config.queryHeads);
+    assert.ok(cosine.low > 0.5 && jaccard.high < 1);
   },
 });

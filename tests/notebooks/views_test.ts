@@ -89,6 +89,12 @@ Deno.test("sliderView() starts at the step that misses most and has a frame per 
   assert.equal(slider!.steps.length, STEPS.length);
   assert.equal(frames!.length, STEPS.length);
   assert.equal(data.length, 4);
+  for (const [index, step] of STEPS.entries()) {
+    const texts = frames![index]!.data.map((trace) => trace["text"] as string[]);
+    assert.ok(texts.slice(1).flat().every((text) => text === ""), "only what is missed has a name");
+    const label = (slider!.steps[index] as { label: string }).label;
+    assert.ok(label.endsWith(` (${Math.round(100 * step.missed)} %)`), label);
+  }
 });
 
 Deno.test("tiersOf() numbers kept, newest, marginal, dropped and later tokens", () => {

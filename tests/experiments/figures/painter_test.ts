@@ -142,8 +142,9 @@ Deno.test({
       const name = JSON.stringify(figures[index]!.layout["title"]);
       assert.deepEqual(elementsOf(svg), elementsOf(expected![index]!.svg), name);
       const difference = largestDifference(png, expected![index]!.png);
-      // Edges of letters differ by 8 to 20; a missing color bar by 150.
-      assert.ok(difference < 30, `${name}: a block of pixels differs by ${difference} of 255`);
+      // Edges of letters differ by 8 to 20, columns of a heat map that are hardly a pixel wide by up to 40;
+      // a missing color bar by 180, a text at the wrong place by 75.
+      assert.ok(difference < 60, `${name}: a block of pixels differs by ${difference} of 255`);
     }
   },
 });
