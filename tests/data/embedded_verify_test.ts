@@ -1,7 +1,9 @@
 /** The embedded pair is the published one. */
 
-import { rejects } from "node:assert/strict";
+import { equal, rejects } from "node:assert/strict";
+import { fileURLToPath } from "node:url";
 import { verifyEmbedded } from "../../data/embedded.ts";
+import { serveFolders } from "../support/file_server.ts";
 
 Deno.test("verifyEmbedded() accepts the files of the repository", async () => {
   await verifyEmbedded("large");
@@ -19,4 +21,23 @@ Deno.test("verifyEmbedded() names a file that is not the published one, and both
   } finally {
     Deno.readFile = readFile;
   }
+});
+
+Deno.test("embeddedPair() and verifyEmbedded() work in a module that comes from a server", async () => {
+  const data = fileURLToPath(new URL("../../data", import.meta.url));
+  const core = fileURLToPath(new URL("../../core", import.meta.url));
+  await using server = serveFolders({ data, core });
+  const module = `${server.address}/data/embedded.ts`;
+  const program = `import { embeddedPair, verifyEmbedded } from ${JSON.stringify(module)};
+    await verifyEmbedded("large");
+    await verifyEmbedded("small");
+    console.log(embeddedPair().large);`;
+  const cache = await Deno.makeTempDir();
+  const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["eval", "--no-config", "--no-lock", "--allow-import", program],
+    env: { DENO_DIR: cache, NO_COLOR: "1" },
+  }).output();
+  const text = new TextDecoder();
+  equal(text.decode(stdout), `${server.address}/data/embedded/large/\n`, text.decode(stderr));
+  await Deno.remove(cache, { recursive: true });
 });

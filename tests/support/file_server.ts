@@ -8,6 +8,7 @@ const TYPES: Readonly<Record<string, string>> = {
   html: "text/html",
   js: "text/javascript",
   json: "application/json",
+  ts: "application/typescript",
 };
 
 /** A running server. */
