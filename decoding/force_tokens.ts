@@ -79,7 +79,7 @@ export async function forceTokens(
   const recorder = new StatisticsRecorder(() => clock.now());
   try {
     using session = openSession(setup, options);
-    using full = openSession({ ...setup, policy: createPolicy("full") }, {});
+    using full = openSession({ ...setup, policy: createPolicy("full"), cut: {} }, {});
     const events = (half: number) => ({
       ...(signal && { signal }),
       onPrefill: (share: number) => onPrefill?.((half + share) / 2),

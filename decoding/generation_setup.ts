@@ -12,6 +12,7 @@ import { checkInteger, DataError, GpuError } from "../core/check.ts";
 import { sameVocabulary } from "../models/tokenizer.ts";
 import type { SequencePlace } from "./generation_loop.ts";
 import type { GenerationMemory } from "./generation_statistics.ts";
+import { checkCut, type HelperCut } from "./helper_step.ts";
 import { type ModelPair, PolicySession } from "./policy_session.ts";
 import { type Prompt, promptList, promptTokens } from "./prompt_tokens.ts";
 import { type TierSizes, tierSizes } from "./tiers.ts";
@@ -25,6 +26,10 @@ export interface CompressionOptions {
   readonly policyOptions?: PolicyOptions;
   /** Share of the full cache in (0, 1], or a number of tokens; 0.2 if left out. */
   readonly budget?: number | CacheBudget;
+  /** Share of the small model's own cache that it keeps, or a number of its tokens; all of it if left out. */
+  readonly helperBudget?: number | CacheBudget;
+  /** First layers of the small model that run; all if left out. */
+  readonly helperLayers?: number;
   /** How heads are matched. */
   readonly match?: MatchOptions;
   /** Whether the device holds every token and only counts, or the chosen ones alone; `resident` if left out. */
@@ -41,6 +46,8 @@ export interface GenerationSetup {
   readonly policy: ResolvedPolicy;
   /** What may be kept. */
   readonly budget: CacheBudget;
+  /** How the small model is made cheaper. */
+  readonly cut: HelperCut;
   /** Token ids of each prompt. */
   readonly prompts: readonly (readonly number[])[];
   /** Tokens that must fit per sequence. */
@@ -57,7 +64,8 @@ export const DEFAULT_BUDGET = 0.2;
  * @param prompt One prompt or several.
  * @param options Choices; `newTokens` is how many tokens must fit behind each prompt.
  * @returns The setup.
- * @throws {RangeError} If the policy, an option or the budget is not allowed, or prompt and new tokens do not fit.
+ * @throws {RangeError} If the policy, an option or a budget is not allowed, there is no helper to cut, or prompt and new
+ *   tokens do not fit.
  * @throws {DataError} If the models do not share a vocabulary, or a prompt needs what the model lacks.
  */
 export function setUpGeneration(
@@ -67,13 +75,15 @@ export function setUpGeneration(
 ): GenerationSetup {
   const policy = resolvePolicyOption(options);
   const budget = cacheBudget(options.budget ?? DEFAULT_BUDGET);
+  const cut = helperCut(options);
+  checkCut([policy], cut);
   const used = policy.scores === "helper" ? pair : { large: pair.large };
   checkTokenizers(used);
   const prompts = promptList(prompt).map((one) => promptTokens(pair.large, one));
   const longest = Math.max(...prompts.map(({ length }) => length));
   const capacity = longest + options.newTokens;
   checkRoom(used, longest, options.newTokens);
-  return { pair: used, policy, budget, prompts, capacity };
+  return { pair: used, policy, budget, cut, prompts, capacity };
 }
 
 /**
@@ -85,13 +95,14 @@ export function setUpGeneration(
  * @throws {GpuError} If the device has too little memory; `memoryAdvice` adds what to lower.
  */
 export function openSession(setup: GenerationSetup, options: CompressionOptions): PolicySession {
-  const { pair, policy, budget, capacity, prompts } = setup;
+  const { pair, policy, budget, cut, capacity, prompts } = setup;
   const { match, store, chunk } = options;
   return new PolicySession(pair, {
     policy,
     budget,
     capacity,
     sequences: prompts.length,
+    ...cut,
     ...(match && { match }),
     ...(store && { store }),
     ...(chunk !== undefined && { chunk }),
@@ -134,6 +145,7 @@ export async function generationMemory(
       small: {
         weightBytes: small.weights.byteLength,
         cacheBytes: bytes?.helperCacheBytes ?? 0,
+        cacheBytesIdeal: bytes?.helperCacheBytesIdeal ?? 0,
       },
     }),
     hostBytes: bytes?.hostBytes ?? 0,
@@ -195,6 +207,13 @@ export function cacheBudget(budget: number | CacheBudget): CacheBudget {
   throw new RangeError(
     `Cannot set a cache budget: a share must be above 0 and at most 1: current value is ${value.ratio}`,
   );
+}
+
+function helperCut({ helperBudget, helperLayers }: CompressionOptions): HelperCut {
+  return {
+    ...(helperBudget !== undefined && { helperBudget: cacheBudget(helperBudget) }),
+    ...(helperLayers !== undefined && { helperLayers }),
+  };
 }
 
 function resolvePolicyOption({ policy = "smallkv", policyOptions }: CompressionOptions) {

@@ -13,12 +13,14 @@ export interface ModelBytes {
   readonly weightBytes: number;
   /** Keys and values, as allocated. */
   readonly cacheBytes: number;
+  /** Keys and values of the tokens kept at the end, by the formula of method section 9. */
+  readonly cacheBytesIdeal: number;
 }
 
 /** Device and host memory of a generation. */
 export interface GenerationMemory {
-  /** The large model; `cacheBytesIdeal` is what its selections need by the formula of method section 9. */
-  readonly large: ModelBytes & { readonly cacheBytesIdeal: number };
+  /** The large model. */
+  readonly large: ModelBytes;
   /** The small model, if the policy has one. */
   readonly small?: ModelBytes;
   /** Keys and values on the host. */

@@ -16,6 +16,8 @@ export * from "./generate.ts";
 export * from "./generation_loop.ts";
 export * from "./generation_setup.ts";
 export * from "./generation_statistics.ts";
+export * from "./helper_cache.ts";
+export * from "./helper_step.ts";
 export * from "./logits.ts";
 export * from "./map_reader.ts";
 export * from "./own_scores.ts";

@@ -46,15 +46,16 @@ export interface HelperState {
  *
  * @param models Sessions with nothing in these sequences yet.
  * @param tokens The prompt.
- * @param options Sequences; progress, signal, receiver of logits.
+ * @param options Sequences; whether the helper's plain sums are wanted whatever the policies rank by; progress, signal,
+ *   receiver of logits.
  * @returns What the helper knows; absent if no sequence has one or the prompt is too short for matching.
  */
 export async function runPrompt(
   models: PromptModels,
   tokens: readonly number[],
-  options: PromptEvents & { readonly lanes: readonly PromptLane[] },
+  options: PromptEvents & { readonly lanes: readonly PromptLane[]; readonly needsSums: boolean },
 ): Promise<HelperState | undefined> {
-  const { lanes, ...events } = options;
+  const { lanes, needsSums, ...events } = options;
   const { large, small } = models;
   const helped = lanes.filter(({ stream }) => stream !== undefined);
   const ready = helped.filter(({ sequence }) => tokens.length >= sequence.policy.minimumTokens);
@@ -77,6 +78,7 @@ export async function runPrompt(
     onProgress: (done) => events.onProgress?.(tokens.length + done, total),
     sequence: streams[0]!,
     policies,
+    decays: decaysOf(policies, needsSums),
     ...(window > 0 && { large: { sums, window } }),
   });
   await small.fork(streams[0]!, streams.slice(1));
@@ -86,7 +88,7 @@ export async function runPrompt(
 /**
  * Matches two models when a text becomes long enough while it is being decoded.
  *
- * @param pair Models, how their heads are matched, the policies that want to know.
+ * @param pair Models, how their heads are matched, the policies that want to know, whether plain sums are wanted too.
  * @param tokens The text, its newest token included, whose row is not in the scores yet.
  * @returns Match over all tokens, scores of the rows before the newest.
  */
@@ -96,19 +98,21 @@ export async function matchWhileDecoding(
     readonly small: Model;
     readonly match: MatchOptions;
     readonly policies: readonly ResolvedPolicy[];
+    readonly needsSums: boolean;
   },
   tokens: readonly number[],
 ): Promise<HelperState> {
   const sizes = { capacity: tokens.length, accumulate: true };
   using large = new Session(pair.large, sizes);
   using small = new Session(pair.small, sizes);
+  const { policies, needsSums } = pair;
   const sessions = { large, small, match: pair.match };
-  const { policies } = pair;
   const matches = await matchText(sessions, tokens, policies);
   using again = new Session(pair.small, sizes);
   const earlier = tokens.slice(0, -1);
   await again.prefill(earlier, { logits: "none" });
-  return { matches, scores: await helperScores(again, earlier, { sequence: 0, policies }) };
+  const decays = decaysOf(policies, needsSums);
+  return { matches, scores: await helperScores(again, earlier, { sequence: 0, decays }) };
 }
 
 /** The large model's prompt; returns the sums of the matching window, if there is one. */
@@ -144,6 +148,8 @@ interface HelperPrompt extends PartEvents {
   readonly sequence: number;
   /** Policies that want to know. */
   readonly policies: readonly ResolvedPolicy[];
+  /** Factors on older rows that are asked for. */
+  readonly decays: readonly number[];
   /** What the large model's heads receive in the matching window; absent if there is to be no matching. */
   readonly large?: { readonly sums: Float32Array; readonly window: number };
 }
@@ -155,13 +161,12 @@ async function runHelper(
   options: HelperPrompt,
 ): Promise<HelperState | undefined> {
   const { small } = models;
-  const { sequence, policies, large: own, ...events } = options;
+  const { sequence, policies, decays, large: own, ...events } = options;
   const ends = own && own.window < tokens.length ? [own.window, tokens.length] : [tokens.length];
   let sums: Float32Array = new Float32Array(0);
   const parts = ends.map((end, index): PromptPart => {
     const start = index === 0 ? 0 : ends[0]!;
-    const isSummed = own !== undefined &&
-      (index === 0 || policies.some((policy) => decayOf(policy) === 1));
+    const isSummed = own !== undefined && (index === 0 || decays.includes(1));
     return {
       start,
       tokens: tokens.slice(start, end),
@@ -181,17 +186,15 @@ async function runHelper(
   if (!own) return undefined;
   const { window } = own;
   const matches = matchPrompt(models, { window, sums: { large: own.sums, small: sums }, policies });
-  return { matches, scores: await helperScores(small, tokens, { sequence, policies }) };
+  return { matches, scores: await helperScores(small, tokens, { sequence, decays }) };
 }
 
 /** Scores of the tokens of a text that the session has run, its rows summed if all of them count the same. */
 async function helperScores(
   small: Session,
   tokens: readonly number[],
-  options: { readonly sequence: number; readonly policies: readonly ResolvedPolicy[] },
+  { sequence, decays }: { readonly sequence: number; readonly decays: readonly number[] },
 ): Promise<HelperState["scores"]> {
-  const { sequence } = options;
-  const decays = [...new Set(options.policies.map(decayOf))];
   const scores = new Map<number, Float32Array>();
   if (decays.includes(1)) scores.set(1, await small.accumulated(sequence));
   const first = Math.max(0, tokens.length - DECAY_ROWS);
@@ -202,4 +205,9 @@ async function helperScores(
     scores.set(decay, await small.accumulated(sequence));
   }
   return scores;
+}
+
+/** Factors on older rows that are asked for, each once. */
+function decaysOf(policies: readonly ResolvedPolicy[], needsSums: boolean): number[] {
+  return [...new Set([...needsSums ? [1] : [], ...policies.map(decayOf)])];
 }

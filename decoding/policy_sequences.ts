@@ -6,11 +6,12 @@
 
 import type { Selection } from "../cache/policy.ts";
 import type { DeviceBuffer } from "../gpu/device.ts";
+import type { HelperStep } from "./helper_step.ts";
 import { decayOf, type LaneSet, plansBefore } from "./policy_lanes.ts";
 import { type HelperState, matchWhileDecoding } from "./policy_prompt.ts";
 import { PolicySequence } from "./policy_sequence.ts";
 import type { PolicyBuffers, PolicyShape } from "./policy_steps.ts";
-import type { ModelPair, PolicySessionOptions } from "./policy_types.ts";
+import type { PolicySessionOptions } from "./policy_types.ts";
 import type { PromptLane } from "./prompt_parts.ts";
 import { matchKind } from "./prompt_match.ts";
 import type { Session } from "./session.ts";
@@ -18,8 +19,8 @@ import { readTokens } from "./step_tokens.ts";
 
 /** What the sequences belong to. */
 export interface SequencesOptions {
-  /** Models. */
-  readonly pair: ModelPair;
+  /** The small model's side, where a policy wants one. */
+  readonly helper: HelperStep | undefined;
   /** How heads are matched, how many tokens fit. */
   readonly options: Pick<PolicySessionOptions, "match" | "capacity">;
   /** What each is decoded under. */
@@ -79,7 +80,7 @@ export class PolicySequences {
    * @throws {RangeError} If a sequence that shares a helper with one of them is not among them.
    */
   begin(indices: readonly number[], promptTokens: number): PromptLane[] {
-    const { pair: { large: { config } }, options: { capacity }, lanes } = this.#options;
+    const { large: { model: { config } }, options: { capacity }, lanes } = this.#options;
     const own = new Set(indices.map((index) => lanes.streams[index]));
     const missing = lanes.streams.findIndex((stream, index) =>
       stream !== undefined && own.has(stream) && !indices.includes(index)
@@ -88,6 +89,9 @@ export class PolicySequences {
       throw new RangeError(
         `Cannot run a prompt: sequences that share a helper must begin together: current sequences lack ${missing}`,
       );
+    }
+    for (const stream of own) {
+      if (stream !== undefined) this.#options.helper?.begin(stream, promptTokens);
     }
     return indices.map((index) => {
       const { policy, budget } = lanes.lanes[index]!;
@@ -135,14 +139,16 @@ export class PolicySequences {
 
   /** Matches sequences that the coming token makes long enough. */
   async matchIfDue(): Promise<void> {
-    const { pair, options: { match = {}, capacity }, lanes, large } = this.#options;
+    const { helper, options: { match = {}, capacity }, lanes, large } = this.#options;
+    if (!helper) return;
+    const { session: { model: small }, needsSums } = helper;
     for (const [index, length] of large.lengths.entries()) {
       const { isReady, policy } = this.#all[index]!;
       if (isReady || lanes.streams[index] === undefined) continue;
       if (length + 1 < policy.minimumTokens) continue;
       const all = await readTokens(large);
       const tokens = [...all.subarray(index * capacity, index * capacity + length + 1)];
-      const models = { large: pair.large, small: pair.small!, match, policies: [policy] };
+      const models = { large: large.model, small, match, policies: [policy], needsSums };
       this.#takeHelper(index, await matchWhileDecoding(models, tokens), length);
     }
   }
@@ -216,13 +222,16 @@ export class PolicySequences {
   }
 
   /** Takes what the helper knows of a sequence of some tokens. */
-  #takeHelper(index: number, helper: HelperState, tokens: number): void {
-    const { shape: { helperHeads, capacity, heads }, buffers, large } = this.#options;
+  #takeHelper(index: number, state: HelperState, tokens: number): void {
+    const { shape: { helperHeads, capacity, heads }, buffers, large, lanes, helper } =
+      this.#options;
     const { device } = large.forward;
     const sequence = this.#all[index]!;
-    sequence.match.set(helper.matches.get(matchKind(sequence.policy))!.match);
+    sequence.match.set(state.matches.get(matchKind(sequence.policy))!.match);
     sequence.isReady = true;
-    const known = helper.scores.get(decayOf(sequence.policy))!;
+    const stream = lanes.streams[index]!;
+    if (lanes.leaders[stream] === index) helper!.start(stream, state.scores.get(1));
+    const known = state.scores.get(decayOf(sequence.policy))!;
     const scores = new Float32Array(helperHeads * capacity);
     for (let head = 0; head < helperHeads; head++) {
       scores.set(known.subarray(head * tokens, (head + 1) * tokens), head * capacity);

@@ -7,6 +7,7 @@
 
 import { checkInteger } from "../core/check.ts";
 import type { Device, Recording } from "../gpu/device.ts";
+import { checkCut, HelperStep } from "./helper_step.ts";
 import { readLogits } from "./logits.ts";
 import { type LaneSet, laneSet } from "./policy_lanes.ts";
 import { type PromptOptions, runPrompt } from "./policy_prompt.ts";
@@ -15,8 +16,8 @@ import {
   createPolicyBuffers,
   type PolicyBuffers,
   type PolicyShape,
+  type PolicyStep,
   recordLargeStep,
-  recordSmallStep,
   writeLanes,
 } from "./policy_steps.ts";
 import { PolicyStore } from "./policy_store.ts";
@@ -39,7 +40,6 @@ export type * from "./policy_types.ts";
 /** Recordings of a step, and where kept tokens lie; made at the first step. */
 interface Running {
   readonly store: PolicyStore;
-  readonly small?: Recording;
   readonly large: Recording;
 }
 
@@ -50,7 +50,7 @@ export class PolicySession implements Disposable {
   readonly #lanes: LaneSet;
   readonly #device: Device;
   readonly #large: Session;
-  readonly #small: Session | undefined;
+  readonly #helper: HelperStep | undefined;
   readonly #shape: PolicyShape;
   readonly #buffers: PolicyBuffers;
   readonly #sequences: PolicySequences;
@@ -63,7 +63,7 @@ export class PolicySession implements Disposable {
    * @param pair Models.
    * @param options Policy and budget of all sequences or of each, sizes.
    * @throws {TypeError} If a policy needs a helper and there is none, or its vocabulary differs.
-   * @throws {RangeError} If the sequences cannot run together.
+   * @throws {RangeError} If the sequences cannot run together, or there is no helper to cut as asked.
    */
   constructor(pair: ModelPair, options: PolicySessionOptions) {
     const { chunk = 128 } = options;
@@ -72,6 +72,7 @@ export class PolicySession implements Disposable {
     const { device } = pair.large;
     const set = laneSet(options);
     for (const { policy } of set.lanes) checkPair(pair, policy);
+    checkCut(set.lanes.map(({ policy }) => policy), options);
     const streams = set.leaders.length;
     const sizes = { capacity, chunk };
     const accumulate = streams > 0 || set.lanes.some(({ policy }) => policy.memory === "sum");
@@ -82,15 +83,17 @@ export class PolicySession implements Disposable {
     this.#device = device;
     const sequences = set.lanes.length;
     this.#large = stack.use(new Session(pair.large, { ...sizes, sequences, accumulate }));
-    this.#small = streams > 0
-      ? stack.use(new Session(pair.small!, { ...sizes, sequences: streams, accumulate: true }))
+    const policies = set.leaders.map((lane) => set.lanes[lane]!.policy);
+    this.#helper = streams > 0
+      ? stack.use(new HelperStep(pair.small!, { ...options, ...sizes, policies }))
       : undefined;
-    this.#shape = policyShape(pair, set, capacity);
+    const helperHeads = this.#helper?.heads ?? 0;
+    this.#shape = policyShape(pair, set, { capacity, helperHeads });
     this.#buffers = stack.use(createPolicyBuffers(device, this.#shape));
     const { forward } = this.#large;
     writeLanes({ forward, buffers: this.#buffers, shape: this.#shape, lanes: set });
     this.#sequences = new PolicySequences({
-      pair,
+      helper: this.#helper,
       options: this.#options,
       lanes: set,
       shape: this.#shape,
@@ -122,10 +125,11 @@ export class PolicySession implements Disposable {
     const lanes = this.#sequences.begin(indices, tokens.length);
     const models = {
       large: this.#large,
-      ...(this.#small && { small: this.#small }),
+      ...(this.#helper && { small: this.#helper.session }),
       match: this.#options.match ?? {},
     };
-    const state = await runPrompt(models, tokens, { ...events, lanes });
+    const needsSums = this.#helper?.needsSums ?? false;
+    const state = await runPrompt(models, tokens, { ...events, lanes, needsSums });
     this.#sequences.startFrom(lanes, tokens.length, state);
   }
 
@@ -151,18 +155,14 @@ export class PolicySession implements Disposable {
     this.#sequences.checkTokens(options.tokens);
     if (options.tokens) replaceNext(this.#large, options.tokens);
     await this.#sequences.matchIfDue();
-    const { store, small, large } = await (this.#running ??= this.#start());
+    const { store, large } = await (this.#running ??= this.#start());
     writeLengths(this.#large);
-    if (small) {
-      writeLengths(this.#small!);
-      this.#device.submit(small);
-    }
+    await this.#helper?.submit(this.#common, this.#large.forward);
     await this.#sequences.planBefore();
     const { selections, matches } = this.#sequences;
     const migration = store.apply(selections, matches);
     this.#device.submit(large);
     this.#large.advance();
-    this.#small?.advance();
     // Read together: each awaited read alone costs as much as all of them.
     const { forward } = this.#large;
     const [chosen, logits, scores] = await Promise.all([
@@ -170,6 +170,7 @@ export class PolicySession implements Disposable {
       options.logits ? readLogits(forward, this.lengths.length) : undefined,
       this.#sequences.readAfter(),
       store.takeNewest(),
+      this.#helper?.finish(),
     ]);
     const dropsAfter = this.#sequences.planAfter(scores);
     return {
@@ -185,12 +186,14 @@ export class PolicySession implements Disposable {
   /** Bytes of keys and values now. */
   async memory(): Promise<PolicyMemory> {
     const running = await this.#running;
+    const helper = this.#helper?.memory;
     const { headDim, kvHeads, layers } = this.#pair.large.config;
     return {
       largeCacheBytes: running?.store.deviceBytes ?? this.#large.cacheBytes,
       largeCacheBytesIdeal: 2 * headDim * this.#sequences.heldRows(layers * kvHeads),
-      helperCacheBytes: this.#small?.cacheBytes ?? 0,
-      hostBytes: running?.store.hostBytes ?? 0,
+      helperCacheBytes: helper?.deviceBytes ?? 0,
+      helperCacheBytesIdeal: helper?.idealBytes ?? 0,
+      hostBytes: (running?.store.hostBytes ?? 0) + (helper?.hostBytes ?? 0),
     };
   }
 
@@ -202,31 +205,34 @@ export class PolicySession implements Disposable {
   /** Moves the prompts' cache to its store and records the steps. */
   async #start(): Promise<Running> {
     const { store: kind = "resident" } = this.#options;
-    const common = { buffers: this.#buffers, shape: this.#shape, lanes: this.#lanes };
     const { forward } = this.#large;
     const store = this.#owned.use(
-      await PolicyStore.create({ ...common, forward, lengths: this.lengths, kind }),
+      await PolicyStore.create({ ...this.#common, forward, lengths: this.lengths, kind }),
     );
-    const step = this.#small && { ...common, forward: this.#small.forward };
-    const small = step && this.#owned.use(await recordSmallStep(step, forward));
-    const large = this.#owned.use(await recordLargeStep({ ...common, forward: store.forward }));
-    return { store, large, ...(small && { small }) };
+    const step = { ...this.#common, forward: store.forward };
+    return { store, large: this.#owned.use(await recordLargeStep(step)) };
+  }
+
+  get #common(): Omit<PolicyStep, "forward"> {
+    return { buffers: this.#buffers, shape: this.#shape, lanes: this.#lanes };
   }
 }
 
-function policyShape({ large, small }: ModelPair, set: LaneSet, capacity: number): PolicyShape {
+function policyShape(
+  { large }: ModelPair,
+  set: LaneSet,
+  sizes: Pick<PolicyShape, "capacity" | "helperHeads">,
+): PolicyShape {
   const { layers, queryHeads } = large.config;
-  const streams = set.leaders.length;
   const isWeighed = set.lanes.some(({ policy: { scores, memory } }) =>
     scores === "own" && memory !== "prefill"
   );
   return {
-    ...listShape(unitShape(large.config, set.granularity), capacity),
+    ...listShape(unitShape(large.config, set.granularity), sizes.capacity),
+    ...sizes,
     sequences: set.lanes.length,
-    streams,
-    capacity,
+    streams: set.leaders.length,
     heads: layers * queryHeads,
-    helperHeads: streams > 0 ? small!.config.layers * small!.config.queryHeads : 0,
     weightHeads: isWeighed ? queryHeads : 0,
   };
 }

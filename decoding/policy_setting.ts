@@ -7,16 +7,9 @@
 import type { CacheBudget } from "../cache/budget.ts";
 import { createPolicy, type PolicyOptions } from "../cache/policy_options.ts";
 import { listGranularity } from "./policy_lanes.ts";
-import type { ModelPair, PolicySessionOptions } from "./policy_session.ts";
+import type { HelperCut } from "./helper_step.ts";
+import type { ModelPair } from "./policy_session.ts";
 import { PolicySession } from "./policy_session.ts";
-
-/** How a helper is made cheaper (Tables 5 and 6). */
-export interface HelperCut {
-  /** What is kept of the helper's own cache; all of it if left out. */
-  readonly helperBudget?: CacheBudget;
-  /** Layers of the helper that run; all of them if left out. */
-  readonly helperLayers?: number;
-}
 
 /** One way to decode. */
 export interface PolicySetting extends HelperCut {
@@ -27,9 +20,6 @@ export interface PolicySetting extends HelperCut {
   /** What is kept of the large model's cache. */
   readonly budget: CacheBudget;
 }
-
-/** Whether sessions can cut their helper. */
-export const HAS_HELPER_CUTS: boolean = false;
 
 /** Sizes of a batch of sequences. */
 export interface BatchSizes {
@@ -106,13 +96,8 @@ function openLanes(
   lanes: readonly LaneSetting[],
   capacity: number,
 ): PolicySession {
-  const { policy, helperBudget, helperLayers } = lanes[0]!.setting;
-  if (!HAS_HELPER_CUTS && (helperBudget ?? helperLayers) !== undefined) {
-    throw new RangeError(
-      `Cannot decode under ${policy}: the helper must run whole: current setting cuts its cache or its layers`,
-    );
-  }
-  const session: PolicySessionOptions = {
+  const { helperBudget, helperLayers } = lanes[0]!.setting;
+  return new PolicySession(pair, {
     lanes: lanes.map(({ setting, ...stream }) => ({
       policy: createPolicy(setting.policy, setting.options),
       budget: setting.budget,
@@ -121,6 +106,5 @@ function openLanes(
     capacity,
     ...(helperBudget && { helperBudget }),
     ...(helperLayers !== undefined && { helperLayers }),
-  };
-  return new PolicySession(pair, session);
+  });
 }

@@ -6,12 +6,11 @@
 
 import { REDUCTIONS } from "../cache/policy_options.ts";
 import type { Command, Device, DeviceBuffer, Recording } from "../gpu/device.ts";
-import { attentionRowsCommand } from "../kernels/attention_rows.ts";
 import { helperSaliencyCommand } from "../kernels/helper_saliency.ts";
 import { scatterScoresCommand } from "../kernels/scatter_scores.ts";
 import { selectedAttentionCommand } from "../kernels/selected_attention.ts";
 import { updateScoresCommand } from "../kernels/update_scores.ts";
-import { attentionShape, type ForwardState } from "../models/forward.ts";
+import { attentionShape, type ForwardState, type LayerOptions } from "../models/forward.ts";
 import { argmaxStep, embeddingStep, layerStep, logitsStep } from "../models/transformer.ts";
 import { decayOf, type LaneSet } from "./policy_lanes.ts";
 import type { ListShape } from "./selection_lists.ts";
@@ -106,29 +105,23 @@ export interface PolicyStep {
  * No logits are computed: the small model only watches.
  *
  * @param step Small model and buffers.
- * @param large Model whose tokens it reads and whose selections it scores.
+ * @param options Model whose tokens it reads and whose selections it scores; commands of each layer that leave its
+ *   newest rows in `streamRows`.
  * @returns The recording; its last commands write `saliency`.
  */
-export async function recordSmallStep(step: PolicyStep, large: ForwardState): Promise<Recording> {
+export async function recordSmallStep(
+  step: PolicyStep,
+  { large, watched }: {
+    readonly large: ForwardState;
+    readonly watched: (layer: number) => Omit<LayerOptions, "layer">;
+  },
+): Promise<Recording> {
   const { forward, buffers, shape, lanes } = step;
-  const { device, config, workspace } = forward;
+  const { device, config } = forward;
   const rowShape = { sequences: shape.streams, rowsPerSequence: 1 };
   const commands: Command[] = [...tokenCopies(step, large), ...embeddingStep(forward, rowShape)];
   for (let layer = 0; layer < config.layers; layer++) {
-    commands.push(...layerStep(forward, rowShape, {
-      layer,
-      watch: [attentionRowsCommand(device.info, {
-        shape: attentionShape(forward, rowShape),
-        heads: { offset: layer * config.queryHeads, total: shape.helperHeads },
-        buffers: {
-          state: workspace.state,
-          qkv: workspace.queryKeyValue,
-          keys: forward.cache.layers[layer]!.keys,
-          log_sum: workspace.logSum,
-          rows: buffers.streamRows,
-        },
-      })],
-    }));
+    commands.push(...layerStep(forward, rowShape, { layer, ...watched(layer) }));
   }
   const sizes = { sequences: shape.sequences, heads: shape.helperHeads, capacity: shape.capacity };
   const { state } = large.workspace;
@@ -217,8 +210,17 @@ function rowCopies({ buffers, shape, lanes }: PolicyStep): Command[] {
   );
 }
 
-/** Attention of one layer to the listed tokens; for policies that rank by it, also its softmax. */
-function selectedStep({ forward, buffers, shape }: PolicyStep, layer: number): Command[] {
+/**
+ * Attends to the listed tokens in one layer; for policies that rank by it, its softmax is kept.
+ *
+ * @param step Model and buffers.
+ * @param layer The layer.
+ * @returns Commands in place of attention to the whole cache.
+ */
+export function selectedStep(
+  { forward, buffers, shape }: Omit<PolicyStep, "lanes">,
+  layer: number,
+): Command[] {
   const { device, workspace, cache } = forward;
   const rowShape = { sequences: shape.sequences, rowsPerSequence: 1 };
   const hasWeights = shape.weightHeads > 0;

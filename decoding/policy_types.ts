@@ -10,6 +10,7 @@ import type { Selection } from "../cache/policy.ts";
 import type { ResolvedPolicy } from "../cache/policy_options.ts";
 import type { Model } from "../models/load.ts";
 import { sameVocabulary } from "../models/tokenizer.ts";
+import type { HelperCut } from "./helper_step.ts";
 import type { LaneOptions } from "./policy_lanes.ts";
 import type { StoreKind } from "./policy_store.ts";
 
@@ -22,7 +23,7 @@ export interface ModelPair {
 }
 
 /** Sizes of a session, and what all of its sequences share. */
-export interface SharedOptions {
+export interface SharedOptions extends HelperCut {
   /** Tokens that fit per sequence. */
   readonly capacity: number;
   /** Rows of one prefill step; 128 if left out. */
@@ -66,8 +67,10 @@ export interface PolicyMemory {
   readonly largeCacheBytes: number;
   /** Of the large model, by counting the tokens kept now: 2 * headDim * (2 * full + marginal), over KV heads. */
   readonly largeCacheBytesIdeal: number;
-  /** Of the small model's complete cache. */
+  /** Of the small model, in the buffers that exist on the device. */
   readonly helperCacheBytes: number;
+  /** Of the small model, by counting the tokens that it keeps itself: 4 * headDim each, over its KV heads. */
+  readonly helperCacheBytesIdeal: number;
   /** On the host. */
   readonly hostBytes: number;
 }

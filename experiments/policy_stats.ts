@@ -91,12 +91,43 @@ export function meanDifference(
   second: readonly PolicyCell[],
   options: StatOptions & { readonly measure: Measure },
 ): Interval | undefined {
-  const others = textMeans(second, options.measure);
-  const differences = [...textMeans(first, options.measure)].flatMap(([id, value]) => {
-    const other = others.get(id);
-    return other === undefined ? [] : [value - other];
-  });
+  const differences = textPairs(first, second, options.measure).map(([own, other]) => own - other);
   return differences.length === 0 ? undefined : meanInterval(differences, seeded(options));
+}
+
+/**
+ * Divides the mean of a point by that of another, over the texts that both have.
+ *
+ * @param first Cells of one point.
+ * @param second Cells of the other.
+ * @param options Measure, seed, label.
+ * @returns Mean of first over mean of second; absent without texts, or if the latter is 0.
+ */
+export function meanRatio(
+  first: readonly PolicyCell[],
+  second: readonly PolicyCell[],
+  options: StatOptions & { readonly measure: Measure },
+): Interval | undefined {
+  const pairs = textPairs(first, second, options.measure);
+  const sum = (texts: ArrayLike<number>, side: 0 | 1) =>
+    Array.from(texts).reduce((total, text) => total + pairs[text]![side], 0);
+  const all = pairs.map((_, text) => text);
+  if (sum(all, 1) === 0) return undefined;
+  const statistic = (texts: Uint32Array) => sum(texts, 0) / Math.max(1e-9, sum(texts, 1));
+  return bootstrapInterval(pairs.length, statistic, seeded(options));
+}
+
+/** A measure of both points, per text that both have. */
+function textPairs(
+  first: readonly PolicyCell[],
+  second: readonly PolicyCell[],
+  measure: Measure,
+): [number, number][] {
+  const others = textMeans(second, measure);
+  return [...textMeans(first, measure)].flatMap(([id, value]): [number, number][] => {
+    const other = others.get(id);
+    return other === undefined ? [] : [[value, other]];
+  });
 }
 
 function textMeans(cells: readonly PolicyCell[], measure: Measure): Map<string, number> {

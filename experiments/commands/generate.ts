@@ -22,10 +22,12 @@ import {
 } from "./generate_report.ts";
 import { runPolicy, type RunSettings } from "./generate_run.ts";
 import {
+  HELPER_FLAGS,
   MATCH_FLAGS,
   POLICY_FLAGS,
   POLICY_NAMES,
   readBudget,
+  readHelperCut,
   readMatchOptions,
   readPolicies,
 } from "./generate_settings.ts";
@@ -81,6 +83,7 @@ const OPTIONS: Command["options"] = {
     text: "place of dropped tokens",
   },
   ...POLICY_FLAGS,
+  ...HELPER_FLAGS,
   ...MATCH_FLAGS,
   device: DEVICE_OPTION,
 };
@@ -152,7 +155,7 @@ async function generate(openPair: OpenPair, call: CommandCall, io: CommandIo): P
 
 /** What a command line asks for, before any model is open. */
 interface Request
-  extends Pick<RunSettings, "budget" | "store" | "match" | "tracedSteps" | "ignoresEnd"> {
+  extends Pick<RunSettings, "budget" | "cut" | "store" | "match" | "tracedSteps" | "ignoresEnd"> {
   readonly policies: readonly ResolvedPolicy[];
   readonly newTokens?: number;
 }
@@ -175,6 +178,7 @@ function readRequest(call: CommandCall): Request {
   return {
     policies,
     budget,
+    cut: readHelperCut(call, policies),
     store: call.required("store") as "resident" | "tiered",
     match: readMatchOptions(call),
     tracedSteps: readSteps(call),

@@ -6,7 +6,8 @@
 
 import { type StepQuality, summarizeQuality } from "../../analysis/quality.ts";
 import { compareTexts, type TextQuality } from "../../analysis/quality_text.ts";
-import type { GenerationStatistics } from "../../decoding/generation_statistics.ts";
+import type { GenerationStatistics, ModelBytes } from "../../decoding/generation_statistics.ts";
+import type { HelperCut } from "../../decoding/helper_step.ts";
 import type { CacheBudget } from "../../cache/budget.ts";
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import type { ModelPair } from "../../decoding/policy_session.ts";
@@ -45,17 +46,8 @@ export function statisticsText(stats: GenerationStatistics): string {
     ["time to first token", ms(stats.ttftMs)],
     ["time per new token", `${ms(stats.tpotMs)}, median step ${ms(stats.stepMedianMs)}`],
     ["new tokens per second", stats.tokensPerSecond.toFixed(1)],
-    [
-      "large model",
-      `weights ${bytesText(large.weightBytes)}, cache ${bytesText(large.cacheBytes)}, ` +
-      `by its selections ${bytesText(large.cacheBytesIdeal)}`,
-    ],
-    ...(small
-      ? [[
-        "small model",
-        `weights ${bytesText(small.weightBytes)}, cache ${bytesText(small.cacheBytes)}`,
-      ]]
-      : []),
+    ["large model", modelText(large)],
+    ...(small ? [["small model", modelText(small)]] : []),
     ["host store", bytesText(hostBytes)],
     ...(tiers
       ? [[
@@ -84,10 +76,11 @@ export function runObject(
     readonly policy: ResolvedPolicy;
     readonly budget: CacheBudget;
     readonly store: string;
+    readonly cut: HelperCut;
   },
 ): Record<string, unknown> {
   const { tokens, text, stats, trace, quality, chosen } = run;
-  const { models: { large, small }, budget, store, policy } = setting;
+  const { models: { large, small }, budget, store, policy, cut } = setting;
   const { description, backend } = large.device.info;
   return {
     tokens,
@@ -99,6 +92,7 @@ export function runObject(
       device: `${backend}: ${description}`,
       policy,
       budget,
+      ...(policy.scores === "helper" && cut),
       store,
     },
     trace,
@@ -168,6 +162,11 @@ export function comparisonText(
     return `${run.policy}: new token ${place} makes ${written}, with the full cache ${wanted}\n`;
   });
   return table([header, ...rows]) + departures.join("");
+}
+
+function modelText({ weightBytes, cacheBytes, cacheBytesIdeal }: ModelBytes): string {
+  return `weights ${bytesText(weightBytes)}, cache ${bytesText(cacheBytes)}, ` +
+    `by its selections ${bytesText(cacheBytesIdeal)}`;
 }
 
 /** Bytes in the largest unit that leaves a number of at least one. */

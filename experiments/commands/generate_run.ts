@@ -10,6 +10,7 @@ import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import { forceTokens } from "../../decoding/force_tokens.ts";
 import { generateAll } from "../../decoding/generate.ts";
 import type { GenerationStep } from "../../decoding/generation_loop.ts";
+import type { HelperCut } from "../../decoding/helper_step.ts";
 import type { ModelPair } from "../../decoding/policy_session.ts";
 import type { PolicyRun } from "./generate_report.ts";
 import { traceEntries, type TraceEntry } from "./generate_trace.ts";
@@ -22,6 +23,8 @@ export interface RunSettings {
   readonly prompt: readonly number[];
   /** What may be kept. */
   readonly budget: CacheBudget;
+  /** How a helper is made cheaper. */
+  readonly cut: HelperCut;
   /** Where it is kept. */
   readonly store: "resident" | "tiered";
   /** How heads are matched. */
@@ -67,6 +70,7 @@ export async function runPolicy(
     budget,
     store: settings.store,
     match: settings.match,
+    ...(policy.scores === "helper" && settings.cut),
     signal: settings.signal,
     onStep,
     onPrefill: (share: number) => settings.onProgress?.(`${policy.name}, prompt`, share),

@@ -25,6 +25,7 @@ import {
   WEIGHTS,
 } from "../../cache/policy_options.ts";
 import { misusedOptions, type OptionName } from "../../cache/policy_rules.ts";
+import type { HelperCut } from "../../decoding/helper_step.ts";
 import type { CommandCall, OptionSpec } from "./command.ts";
 
 /** Options of the decision table, as flags. */
@@ -62,6 +63,20 @@ export const MATCH_FLAGS: Readonly<Record<string, OptionSpec>> = {
   "match-by": { type: "string", choices: ["jaccard", "cosine"], text: "what is maximized" },
   "match-ties": { type: "string", choices: MATCH_TIES, text: "what settles ties (D-6)" },
   "match-normalise": { type: "string", choices: NORMALISATIONS, text: "divisor of sums (D-1)" },
+};
+
+/** Options that make the small model cheaper, as flags. */
+export const HELPER_FLAGS: Readonly<Record<string, OptionSpec>> = {
+  "helper-budget": {
+    type: "string",
+    placeholder: "SHARE|TOKENS",
+    text: "what the small model keeps of its own cache, by h2o; all if left out",
+  },
+  "helper-layers": {
+    type: "string",
+    placeholder: "N",
+    text: "first layers of the small model that run; all if left out",
+  },
 };
 
 /** Names of all policies. */
@@ -156,21 +171,46 @@ export function readMatchOptions(call: CommandCall): MatchOptions {
 }
 
 /**
+ * Reads how the small model is made cheaper.
+ *
+ * @param call The command line.
+ * @param policies What is run.
+ * @returns Choices that were made; nothing for the whole small model.
+ * @throws {UsageError} If no policy has a helper, or a value would leave nothing of it.
+ */
+export function readHelperCut(call: CommandCall, policies: readonly ResolvedPolicy[]): HelperCut {
+  const flag = Object.keys(HELPER_FLAGS).find((name) => call.has(name));
+  if (flag !== undefined && policies.every(({ scores }) => scores !== "helper")) {
+    call.fail(
+      `--${flag} must go with a policy that has a helper, such as smallkv: current value is ${
+        policies.map(({ name }) => name).join(", ")
+      }`,
+    );
+  }
+  return {
+    ...(call.has("helper-budget") && { helperBudget: readBudget(call, "helper-budget") }),
+    ...(call.has("helper-layers") &&
+      { helperLayers: call.number("helper-layers", { min: 1, max: 1 << 10, isInteger: true }) }),
+  };
+}
+
+/**
  * Reads a budget: a share as `0.2` or `20%`, a number of tokens as `256` or `256t`. `1` is the whole cache.
  *
  * @param call The command line.
+ * @param flag The option that holds it; `budget` if left out.
  * @returns The budget.
  * @throws {UsageError} If it is neither, or would leave nothing.
  */
-export function readBudget(call: CommandCall): CacheBudget {
-  const text = call.required("budget").trim();
+export function readBudget(call: CommandCall, flag = "budget"): CacheBudget {
+  const text = call.required(flag).trim();
   const [, digits = "", unit] = /^(\d+(?:\.\d+)?|\.\d+)([t%]?)$/.exec(text) ?? [];
   const value = digits === "" ? NaN : Number(digits);
   if (unit === "%" && value > 0 && value <= 100) return { ratio: value / 100 };
   if (unit === "" && value > 0 && value <= 1) return { ratio: value };
   if (unit !== "%" && Number.isSafeInteger(value) && value > 0) return { tokens: value };
   return call.fail(
-    `--budget must be a share above 0 and at most 1, as 0.2 or 20%, or a number of tokens, as 256 or 256t: current value is ${text}`,
+    `--${flag} must be a share above 0 and at most 1, as 0.2 or 20%, or a number of tokens, as 256 or 256t: current value is ${text}`,
   );
 }
 

@@ -260,3 +260,47 @@ Deno.test("generate has help whose lines fit a screen", async () => {
   const long = out.split("\n").filter((line) => line.length > 110);
   assert.deepEqual(long, []);
 });
+
+Deno.test("generate --helper-budget and --helper-layers make the small model cheaper, and say by how much", () =>
+  withFolder(async (place) => {
+    const words = ["--tokens", place("ids.json"), "--max-new", "3", "--ignore-end", "--json"];
+    const stats = async (...more: string[]) =>
+      JSON.parse((await run([...words, ...more])).out).stats;
+    const whole = await stats();
+    const cut = await stats("--helper-budget", "40%", "--helper-layers", "2", "--store", "tiered");
+    const { layers, kvHeads, headDim } = (await embeddedModel("small", testBackends[0]!)).config;
+    assert.equal(whole.memory.small.cacheBytesIdeal, 4 * headDim * kvHeads * layers * 122);
+    // floor(0.4 * 122) of 122 tokens
+    assert.equal(cut.memory.small.cacheBytesIdeal, 4 * headDim * kvHeads * 2 * 48);
+    assert.ok(cut.memory.small.cacheBytes < 0.3 * whole.memory.small.cacheBytes);
+    assert.deepEqual([cut.helperBudget, cut.helperLayers], [{ ratio: 0.4 }, 2]);
+    const compared = await run([...words, "--compare", "h2o,smallkv", "--helper-layers", "1"]);
+    const { policies } = JSON.parse(compared.out);
+    assert.deepEqual(
+      policies.map(({ stats }: { stats: { helperLayers?: number } }) => stats.helperLayers),
+      [undefined, undefined, 1],
+    );
+  }));
+
+Deno.test("generate refuses helpers that are cut to nothing, and cuts of none", async () => {
+  for (
+    const [words, message] of [
+      [["--helper-layers", "0"], /--helper-layers must be an integer/],
+      [
+        ["--helper-layers", "7"],
+        /layers that run must be an integer from 1 to 3: current value is 7/,
+      ],
+      [["--helper-budget", "0"], /--helper-budget must be a share above 0/],
+      [["--helper-budget", "120%"], /current value is 120%/],
+      [
+        ["--policy", "h2o", "--helper-layers", "2"],
+        /--helper-layers must go with a policy that has a helper, such as smallkv: current value is h2o/,
+      ],
+      [["--compare", "h2o,tova", "--helper-budget", "0.4"], /--helper-budget must go with/],
+    ] as const
+  ) {
+    const { code, error } = await run(words);
+    assert.notEqual(code, 0);
+    assert.match(error, message);
+  }
+});

@@ -3,7 +3,7 @@ import type { Selection } from "../../cache/policy.ts";
 import { attentionRows } from "../../decoding/attention_rows.ts";
 import { type ForcedText, ForcedTexts } from "../../decoding/forced_run.ts";
 import { freeRun } from "../../decoding/free_run.ts";
-import { HAS_HELPER_CUTS, type PolicySetting } from "../../decoding/policy_setting.ts";
+import type { PolicySetting } from "../../decoding/policy_setting.ts";
 import { heldHalves, stepCost } from "../../decoding/selection_cost.ts";
 import { traceAttention } from "../../decoding/trace.ts";
 import { embeddedModel, someTokens } from "../support/embedded_model.ts";
@@ -120,9 +120,8 @@ Deno.test("settings that cannot be run are refused", async () => {
   const forced = await ForcedTexts.open(await pair(), TEXTS.slice(0, 1));
   const smallkv = { policy: "smallkv", budget: { ratio: 0.2 } };
   await assert.rejects(() => forced.run({ ...smallkv, policy: "none" }), /policy must be one of/);
-  if (HAS_HELPER_CUTS) return;
-  const cut = { ...smallkv, helperLayers: 2 };
-  await assert.rejects(() => forced.run(cut), /the helper must run whole/);
+  const cut = { ...smallkv, helperLayers: 4 };
+  await assert.rejects(() => forced.run(cut), /layers that run must be an integer from 1 to 3/);
 });
 
 Deno.test("texts need a prompt and a continuation", async () => {

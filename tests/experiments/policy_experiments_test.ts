@@ -17,12 +17,24 @@ import { klByPolicy } from "../../experiments/kl_by_policy.ts";
 import { microworldTasks } from "../../experiments/microworld_tasks.ts";
 import { completeTexts, policyBatches } from "../../experiments/policy_texts.ts";
 import { selectionQuality } from "../../experiments/selection_quality.ts";
+import { table5 } from "../../experiments/table5.ts";
+import { table6 } from "../../experiments/table6.ts";
 import { fakeContext, fakeModel, type FakeOptions } from "./fake_models.ts";
 
 const LARGE: FakeOptions = { layers: 2, queryHeads: 4, kvHeads: 2, seed: 1 };
 const SMALL: FakeOptions = { layers: 2, queryHeads: 2, kvHeads: 1, seed: 2 };
 const TASKS = ["roll", "route", "list", "sums", "qa", "sort", "ask"];
-const ALL = [fig1d, fig5, fig6, fig10, klByPolicy, selectionQuality, decayChoice];
+const ALL = [
+  fig1d,
+  fig5,
+  fig6,
+  fig10,
+  klByPolicy,
+  selectionQuality,
+  decayChoice,
+  table5,
+  table6,
+];
 
 function context(isDefaultPair: boolean, hasOther = false): ExperimentContext {
   const large = fakeModel("Large", LARGE);
@@ -108,6 +120,27 @@ Deno.test("fig7 needs a second helper that reads the same tokens", async () => {
   assert.equal(units.length, 2 * TASKS.length);
   checkResult(fig7, result);
   assert.equal(result.values.meanGain!.value, 0);
+});
+
+Deno.test("table5 and table6 count the cache of each helper's cut", async () => {
+  const given = withLines(true);
+  // A KV head of the small model over 2 x 2 of the large one, both of 2 layers.
+  const whole = 100 / 2;
+  const added = (result: ExperimentResult) =>
+    Object.fromEntries(
+      result.tables[0]!.rows.map((row) => [row[0], Number(row[13]) - Number(row[12])]),
+    );
+  const compressed = await runAll(table5, given);
+  assert.equal(added(compressed.result)["SmallKV"], whole);
+  assert.equal(added(compressed.result)["H2O"], 0);
+  assert.ok(Math.abs(added(compressed.result)["SmallKV, helper at 40 %"]! - 0.4 * whole) < 1e-9);
+  const early = await runAll(table6, given);
+  const first = "SmallKV, helper's first 1 of 2 layers";
+  assert.ok(Math.abs(added(early.result)[first]! - whole / 2) < 1e-9);
+  assert.ok(Math.abs(added(early.result)[`${first} at 40 %`]! - 0.4 * whole / 2) < 1e-9);
+  assert.ok(Math.abs(early.result.values.bothCache!.value - 0.4 * whole / 2) < 1e-9);
+  const cuts = (await table6.plan(given)).map(({ inputs }) => JSON.stringify(inputs));
+  assert.ok(cuts.some((inputs) => inputs.includes('"helperLayers":1')));
 });
 
 Deno.test("microworld_tasks shows every task, budget and policy", async () => {

@@ -3,6 +3,7 @@ import type { ModelShape } from "../../experiments/experiment.ts";
 import type { PolicyCell } from "../../experiments/policy_runs.ts";
 import {
   meanDifference,
+  meanRatio,
   medianKl,
   memoryShares,
   wilsonInterval,
@@ -32,6 +33,16 @@ Deno.test("differences pair texts, several budgets of one text counting once", (
   assert.equal(value, (1 + 4) / 2);
   assert.equal(n, 2);
   assert.equal(meanDifference([], second, { ...OPTIONS, measure: "kl" }), undefined);
+});
+
+Deno.test("ratios divide means over paired texts", () => {
+  const first = [cell("a", [1]), cell("b", [5]), cell("d", [7])];
+  const second = [cell("b", [2]), cell("a", [1]), cell("c", [9])];
+  const { value, low, high, n } = meanRatio(first, second, { ...OPTIONS, measure: "kl" })!;
+  assert.deepEqual([value, n], [6 / 3, 2]);
+  assert.ok(low >= 1 && high <= 2.5 && low < high);
+  assert.equal(meanRatio(first, [cell("a", [0])], { ...OPTIONS, measure: "kl" }), undefined);
+  assert.equal(meanRatio([], second, { ...OPTIONS, measure: "kl" }), undefined);
 });
 
 Deno.test("the median is taken over steps, texts without a step do not count", () => {

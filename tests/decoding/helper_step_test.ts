@@ -1,0 +1,298 @@
+/**
+ * Helpers that run fewer layers or keep fewer tokens of their own.
+ *
+ * @module
+ */
+
+import { deepStrictEqual, ok, strictEqual, throws } from "node:assert/strict";
+import fc from "fast-check";
+import { createPolicy, type PolicyOptions } from "../../cache/policy_options.ts";
+import { laneSet } from "../../decoding/policy_lanes.ts";
+import { createPolicyBuffers, writeLanes } from "../../decoding/policy_steps.ts";
+import { checkCut, type HelperCut, HelperStep } from "../../decoding/helper_step.ts";
+import { type ModelPair, PolicySession } from "../../decoding/policy_session.ts";
+import { listShape } from "../../decoding/selection_lists.ts";
+import { Session } from "../../decoding/session.ts";
+import { replaceNext, writeLengths } from "../../decoding/step_tokens.ts";
+import { listUnits } from "../../decoding/units.ts";
+import type { Backend } from "../../gpu/device.ts";
+import { embeddedModel, someTokens } from "../support/embedded_model.ts";
+import { hasGpu, testBackends } from "../support/gpu.ts";
+import { h2oReference } from "./h2o_reference.ts";
+
+/** Where what does not depend on the device is tested. */
+const BACKEND = hasGpu ? "webgpu" : "reference";
+
+async function pairOn(backend: Backend): Promise<Required<ModelPair>> {
+  return {
+    large: await embeddedModel("large", backend),
+    small: await embeddedModel("small", backend),
+  };
+}
+
+interface Run {
+  readonly tokens: readonly number[];
+  readonly steps: number;
+  readonly cut?: HelperCut;
+  readonly score?: PolicyOptions["score"];
+  readonly store?: "resident" | "tiered";
+  /** Small heads that may be matched. */
+  readonly allowedHeads?: readonly number[];
+}
+
+/** Forces tokens on SmallKV at 20 % and gathers logits and selections. */
+async function decode(pair: ModelPair, run: Run) {
+  const { tokens, steps, cut = {}, score = "accumulated", store = "resident", allowedHeads } = run;
+  const prompt = tokens.slice(0, tokens.length - steps);
+  using session = new PolicySession(pair, {
+    policy: createPolicy("smallkv", { score }),
+    budget: { ratio: 0.2 },
+    capacity: tokens.length + 1,
+    store,
+    ...(allowedHeads && { match: { allowedHeads } }),
+    ...cut,
+  });
+  await session.prefill(prompt);
+  const logits: Float32Array[] = [];
+  const selections = [];
+  for (const token of tokens.slice(prompt.length)) {
+    const report = await session.step({ tokens: [token], logits: true });
+    logits.push(report.logits!);
+    selections.push(report.selections[0]!);
+  }
+  return { logits, selections, memory: await session.memory() };
+}
+
+function largestDifference(first: readonly Float32Array[], second: readonly Float32Array[]) {
+  let most = 0;
+  first.forEach((row, step) =>
+    row.forEach((value, i) => most = Math.max(most, Math.abs(value - second[step]![i]!)))
+  );
+  return most;
+}
+
+const randomRun = () =>
+  fc.record({
+    prompt: fc.integer({ min: 90, max: 160 }),
+    steps: fc.integer({ min: 1, max: 12 }),
+    shift: fc.nat(200),
+    score: fc.constantFrom<PolicyOptions["score"]>("accumulated", "decayed", "row"),
+  });
+
+/** Tokens that differ from case to case. */
+function tokensOf({ prompt, steps, shift }: {
+  readonly prompt: number;
+  readonly steps: number;
+  readonly shift: number;
+}): number[] {
+  return [0, ...someTokens(prompt + steps + shift).slice(1 + shift)];
+}
+
+for (const backend of testBackends) {
+  const numRuns = backend === "webgpu" ? 12 : 2;
+
+  Deno.test(`a helper that may keep all of its own tokens decodes as the whole helper on ${backend}`, async () => {
+    const pair = await pairOn(backend);
+    await fc.assert(
+      fc.asyncProperty(randomRun(), async (sizes) => {
+        const run = { tokens: tokensOf(sizes), steps: sizes.steps, score: sizes.score };
+        const whole = await decode(pair, run);
+        const compressed = await decode(pair, { ...run, cut: { helperBudget: { ratio: 1 } } });
+        deepStrictEqual(compressed.selections, whole.selections);
+        ok(largestDifference(whole.logits, compressed.logits) < 1e-3);
+        deepStrictEqual(compressed.memory, whole.memory);
+      }),
+      { numRuns, seed: 5 },
+    );
+  });
+
+  Deno.test(`a helper with all of its layers gives the bits of the whole helper on ${backend}`, async () => {
+    const pair = await pairOn(backend);
+    const run = { tokens: someTokens(126), steps: 5 };
+    const cut = { helperLayers: pair.small.config.layers };
+    deepStrictEqual(await decode(pair, { ...run, cut }), await decode(pair, run));
+  });
+
+  Deno.test(`a helper that stops early gives the bits of a whole one that is matched no deeper on ${backend}`, async () => {
+    const pair = await pairOn(backend);
+    const { queryHeads, layers } = pair.small.config;
+    for (let helperLayers = 1; helperLayers < layers; helperLayers++) {
+      const allowedHeads = Array.from({ length: helperLayers * queryHeads }, (_, head) => head);
+      const run = { tokens: someTokens(131), steps: 4 };
+      const early = await decode(pair, { ...run, cut: { helperLayers } });
+      const whole = await decode(pair, { ...run, allowedHeads });
+      deepStrictEqual(early.logits, whole.logits);
+      deepStrictEqual(early.selections, whole.selections);
+      const share = helperLayers / layers;
+      strictEqual(early.memory.helperCacheBytes, share * whole.memory.helperCacheBytes);
+      strictEqual(early.memory.helperCacheBytesIdeal, share * whole.memory.helperCacheBytesIdeal);
+    }
+  });
+
+  Deno.test(`a compressed helper keeps what H2O written out keeps, and remembers what it dropped, on ${backend}`, async () => {
+    const { small } = await pairOn(backend);
+    for (const prompt of backend === "webgpu" ? [120, 150, 97] : [105]) {
+      const tokens = someTokens(prompt + 6);
+      await compareWithReference(small, { prompt, tokens, ratio: 0.3 });
+    }
+  });
+
+  Deno.test(`a compressed helper whose dropped tokens are freed gives the same bits on ${backend}`, async () => {
+    const pair = await pairOn(backend);
+    const cut = { helperBudget: { ratio: 0.4 }, helperLayers: 2 };
+    for (const score of ["accumulated", "decayed"] as const) {
+      const run = { tokens: someTokens(137), steps: 6, cut, score };
+      const resident = await decode(pair, run);
+      const tiered = await decode(pair, { ...run, store: "tiered" });
+      deepStrictEqual(tiered.logits, resident.logits);
+      deepStrictEqual(tiered.selections, resident.selections);
+      const { helperCacheBytes, helperCacheBytesIdeal } = tiered.memory;
+      strictEqual(helperCacheBytesIdeal, resident.memory.helperCacheBytesIdeal);
+      ok(helperCacheBytes >= helperCacheBytesIdeal);
+      ok(helperCacheBytes <= 0.42 * resident.memory.helperCacheBytes);
+    }
+  });
+}
+
+/** Runs a compressed helper beside the reference and compares what is kept, its newest rows and its scores. */
+async function compareWithReference(
+  small: HelperStep["session"]["model"],
+  { prompt, tokens, ratio }: {
+    readonly prompt: number;
+    readonly tokens: readonly number[];
+    readonly ratio: number;
+  },
+): Promise<void> {
+  const { layers, queryHeads, kvHeads } = small.config;
+  const heads = layers * queryHeads;
+  const capacity = 4 * Math.ceil((tokens.length + 1) / 4);
+  const policy = createPolicy("smallkv");
+  const sizes = { capacity, chunk: 128 };
+  using large = new Session(small, sizes);
+  using helper = new HelperStep(small, { ...sizes, policies: [policy], helperBudget: { ratio } });
+  const shape = {
+    ...listShape(listUnits(small.config, "kv_head"), capacity),
+    capacity,
+    sequences: 1,
+    streams: 1,
+    heads,
+    helperHeads: helper.heads,
+    weightHeads: 0,
+  };
+  using buffers = createPolicyBuffers(small.device, shape);
+  const lanes = laneSet({ policy, budget: { ratio: 0.2 } });
+  writeLanes({ forward: large.forward, buffers, shape, lanes });
+  for (const session of [large, helper.session]) {
+    await session.prefill(tokens.slice(0, prompt), { logits: "none" });
+  }
+  const sums = await helper.session.accumulated();
+  sums.forEach((value, i) => {
+    const [head, token] = [Math.floor(i / prompt), i % prompt];
+    small.device.write(buffers.scores, 4 * (head * capacity + token), Float32Array.of(value));
+  });
+  helper.begin(0, prompt);
+  const isLong = prompt >= policy.minimumTokens;
+  if (isLong) helper.start(0, sums);
+  const next = tokens.slice(prompt);
+  const expected = await h2oReference(small, { prompt: tokens.slice(0, prompt), next }, {
+    ratio,
+    minimumTokens: isLong ? policy.minimumTokens : Infinity,
+  });
+  const kept = () => helper.selections![0]!.map((selection) => [...selection.kept]);
+  deepStrictEqual(kept(), expected[0]!.kept);
+  for (const [step, token] of next.entries()) {
+    replaceNext(large, [token]);
+    writeLengths(large);
+    const seen = kept();
+    await helper.submit({ buffers, shape, lanes }, large.forward);
+    large.advance();
+    await helper.finish();
+    deepStrictEqual(kept(), expected[step + 1]!.kept);
+    const rows = new Float32Array(await small.device.read(buffers.rows));
+    const scores = new Float32Array(await small.device.read(buffers.scores));
+    expected[step + 1]!.received.forEach((received, head) => {
+      const before = expected[step]!.received[head]!;
+      const unit = Math.floor(head * kvHeads / queryHeads);
+      received.forEach((value, key) => {
+        const place = head * capacity + key;
+        const row = value - (before[key] ?? 0);
+        ok(Math.abs(scores[place]! - value) < 1e-4 * Math.max(1, value), `F' of token ${key}`);
+        if (key < prompt + step && !seen[unit]!.includes(key)) {
+          strictEqual(rows[place], 0, `row of dropped token ${key}`);
+          strictEqual(row, 0);
+        } else ok(Math.abs(rows[place]! - row) < 1e-4, `row of token ${key}`);
+      });
+    });
+  }
+}
+
+Deno.test("a compressed helper of a batch gives each sequence what it gives it alone, short prompts too", async () => {
+  const pair = await pairOn(BACKEND);
+  const cut = { helperBudget: { ratio: 0.3 } };
+  const texts = [126, 97, 141].map((count) => tokensOf({ prompt: count, steps: 8, shift: count }));
+  using session = new PolicySession(pair, {
+    policy: createPolicy("smallkv"),
+    budget: { ratio: 0.2 },
+    capacity: 150,
+    sequences: 3,
+    ...cut,
+  });
+  for (const [sequence, tokens] of texts.entries()) {
+    await session.prefill(tokens.slice(0, -8), { sequence });
+  }
+  const alone = [];
+  for (const tokens of texts) alone.push(await decode(pair, { tokens, steps: 8, cut }));
+  for (let step = 0; step < 8; step++) {
+    const tokens = texts.map((text) => text.at(step - 8)!);
+    const { selections } = await session.step({ tokens });
+    deepStrictEqual(selections, alone.map((run) => run.selections[step]));
+  }
+});
+
+Deno.test("policies that share a compressed helper get what each gets from one of its own", async () => {
+  const pair = await pairOn(BACKEND);
+  const cut = { helperBudget: { ratio: 0.3 }, helperLayers: 2 };
+  const tokens = someTokens(128);
+  const scores = ["accumulated", "row", "decayed"] as const;
+  const budget = { ratio: 0.2 };
+  using session = new PolicySession(pair, {
+    lanes: [
+      ...scores.map((score) => ({ policy: createPolicy("smallkv", { score }), budget, stream: 0 })),
+      { policy: createPolicy("h2o"), budget },
+    ],
+    capacity: 129,
+    ...cut,
+  });
+  await session.prefill(tokens.slice(0, -6), { sequence: [0, 1, 2, 3] });
+  const alone = [];
+  for (const score of scores) alone.push(await decode(pair, { tokens, steps: 6, cut, score }));
+  for (const [step, token] of tokens.slice(-6).entries()) {
+    const { selections } = await session.step({ tokens: new Array(4).fill(token) });
+    deepStrictEqual(selections.slice(0, 3), alone.map((run) => run.selections[step]));
+  }
+});
+
+Deno.test("a helper is not cut to nothing, nor where there is none", async () => {
+  const { large, small } = await pairOn("reference");
+  const open = (name: string, cut: HelperCut) => () =>
+    new PolicySession({ large, small }, {
+      policy: createPolicy(name),
+      budget: { ratio: 0.2 },
+      capacity: 8,
+      ...cut,
+    });
+  throws(
+    open("smallkv", { helperLayers: 0 }),
+    /layers that run must be an integer from 1 to 3: current value is 0/,
+  );
+  throws(open("smallkv", { helperLayers: 4 }), /from 1 to 3: current value is 4/);
+  throws(open("smallkv", { helperBudget: { ratio: 0 } }), /above 0 and at most 1/);
+  throws(open("smallkv", { helperBudget: { ratio: 1.5 } }), /current value is 1.5/);
+  throws(open("smallkv", { helperBudget: { tokens: 0 } }), /tokens must be an integer/);
+  throws(
+    open("h2o", { helperLayers: 2 }),
+    /the policy must have one, as smallkv has: current policy is h2o/,
+  );
+  throws(open("full", { helperBudget: { ratio: 0.5 } }), RangeError);
+  checkCut([createPolicy("h2o")], {});
+});
