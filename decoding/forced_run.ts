@@ -4,14 +4,15 @@
  * @module
  */
 
-import { klDivergence, largestIndex } from "../analysis/quality.ts";
+import { largestIndex } from "../analysis/quality.ts";
 import type { Selection } from "../cache/policy.ts";
 import { checkInteger } from "../core/check.ts";
-import { openSetting, openSettings, type PolicySetting, settingBatches } from "./policy_setting.ts";
+import { ForcedRecorder, type ForcedRun, type ReferenceText } from "./forced_recorder.ts";
+import { openSetting, type PolicySetting } from "./policy_setting.ts";
 import type { ModelPair, PolicySession } from "./policy_session.ts";
-import { type StepCost, stepCost } from "./selection_cost.ts";
-import { fittingSequences } from "./sequence_bytes.ts";
 import { Session } from "./session.ts";
+
+export type { ForcedRun } from "./forced_recorder.ts";
 
 /** A text in two parts. */
 export interface ForcedText {
@@ -19,25 +20,6 @@ export interface ForcedText {
   readonly prompt: readonly number[];
   /** Token ids that follow, at least one, given one at a time. */
   readonly continuation: readonly number[];
-}
-
-/**
- * What a policy did to each token of a continuation; arrays of its length. The first token is predicted by the exact
- * prompt, so it diverges by rounding alone and costs nothing.
- */
-export interface ForcedRun {
-  /** Divergence from the full cache, in nats. */
-  readonly kl: readonly number[];
-  /** Token that the policy would choose. */
-  readonly chosen: readonly number[];
-  /** Token that the full cache would choose. */
-  readonly reference: readonly number[];
-  /** Half-entries that the step's attention saw over those of the full cache, mean over selections. */
-  readonly cost: readonly number[];
-  /** Share of the tokens seen, the newest left out, that the step before did not see, mean over selections. */
-  readonly churn: readonly number[];
-  /** Half-entries that came back from the host, mean over selections. */
-  readonly loaded: readonly number[];
 }
 
 /** How a setting is run. */
@@ -48,12 +30,6 @@ export interface ForcedOptions {
   readonly onProgress?: (done: number, total: number) => void;
   /** Stops between steps. */
   readonly signal?: AbortSignal;
-}
-
-/** How many settings are run. */
-export interface ManyOptions extends Omit<ForcedOptions, "onSelections"> {
-  /** Most sequences side by side; as many as fit a gibibyte if left out. */
-  readonly sequences?: number;
 }
 
 /** Selections of one step of one text. */
@@ -123,53 +99,10 @@ export class ForcedTexts {
     return lanes.map(({ recorder }) => recorder.run());
   }
 
-  /**
-   * Decodes the texts under many settings, one text after the other: its prompt is run once for all settings that fit the
-   * memory together, and one step runs all of them.
-   *
-   * @param settings Policies, choices, budgets.
-   * @param options Progress over all steps, signal; most sequences side by side, as many as fit if left out.
-   * @returns Runs, [setting][text].
-   * @throws {RangeError} If a setting is not allowed.
-   */
-  async runAll(
-    settings: readonly PolicySetting[],
-    options: ManyOptions = {},
-  ): Promise<ForcedRun[][]> {
-    const runs: ForcedRun[][] = settings.map(() => []);
-    const { onProgress, signal } = options;
-    const rounds = this.#texts.map((text) => {
-      const { capacity, steps } = this.#sizes([text]);
-      const most = options.sequences ?? fittingSequences(this.#pair, capacity);
-      return { text, capacity, steps, batches: settingBatches(settings, most) };
-    });
-    const total = rounds.reduce((sum, { steps, batches }) => sum + steps * batches.length, 0);
-    let before = 0;
-    for (const [index, { text, capacity, steps, batches }] of rounds.entries()) {
-      for (const batch of batches) {
-        const own = batch.map((setting) => settings[setting]!);
-        using session = openSettings(this.#pair, own, capacity);
-        const lanes = batch.map(() => this.#lanes()[index]!);
-        await session.prefill(text.prompt, {
-          sequence: [...batch.keys()],
-          onLogits: (logits) => lanes.forEach(({ recorder }) => recorder.add(logits)),
-          ...(signal && { signal }),
-        });
-        await this.#steps(session, lanes, {
-          ...(signal && { signal }),
-          onProgress: (done) => onProgress?.(before + done, total),
-        });
-        before += steps;
-        batch.forEach((setting, lane) => runs[setting]!.push(lanes[lane]!.recorder.run()));
-      }
-    }
-    return runs;
-  }
-
   #lanes(): ForcedLane[] {
     return this.#texts.map((text, index) => ({
       text,
-      recorder: new Recorder(this.#references[index]!),
+      recorder: new ForcedRecorder(this.#references[index]!),
     }));
   }
 
@@ -208,15 +141,7 @@ export class ForcedTexts {
 /** One sequence of a run. */
 interface ForcedLane {
   readonly text: ForcedText;
-  readonly recorder: Recorder;
-}
-
-/** What the full cache says of each token of a continuation. */
-interface ReferenceText {
-  /** Logits that predict it. */
-  readonly rows: readonly Float32Array[];
-  /** The most likely one. */
-  readonly chosen: readonly number[];
+  readonly recorder: ForcedRecorder;
 }
 
 async function runReference(
@@ -241,41 +166,4 @@ async function runReference(
   const last = [prompt.at(-1)!, ...continuation.slice(0, -1)];
   await session.prefill(last, { logits: "all", onLogits, ...stop });
   return { rows, chosen: rows.map(largestIndex) };
-}
-
-/** Collects the steps of one text. */
-class Recorder {
-  readonly #reference: ReferenceText;
-  readonly #kl: number[] = [];
-  readonly #chosen: number[] = [];
-  readonly #costs: StepCost[] = [];
-  #before: readonly Selection[] | undefined;
-
-  constructor(reference: ReferenceText) {
-    this.#reference = reference;
-  }
-
-  /** Takes the selections of a step. */
-  see(selections: readonly Selection[], tokens: number): void {
-    this.#costs.push(stepCost(this.#before, selections, tokens));
-    this.#before = selections;
-  }
-
-  /** Takes the logits that predict the next token. */
-  add(logits: Float32Array): void {
-    this.#kl.push(klDivergence(this.#reference.rows[this.#kl.length]!, logits));
-    this.#chosen.push(largestIndex(logits));
-  }
-
-  run(): ForcedRun {
-    const costs = [{ held: 0, churn: 0, loaded: 0 }, ...this.#costs];
-    return {
-      kl: this.#kl,
-      chosen: this.#chosen,
-      reference: this.#reference.chosen,
-      cost: costs.map(({ held }) => held),
-      churn: costs.map(({ churn }) => churn),
-      loaded: costs.map(({ loaded }) => loaded),
-    };
-  }
 }

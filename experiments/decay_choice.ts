@@ -17,7 +17,7 @@ import type {
 import { type PointCells, pointCells, type PolicyPoint, policyUnits } from "./policy_runs.ts";
 import { meanOfTexts, percent, steppedCells } from "./policy_stats.ts";
 import { type PointNames, qualityTable } from "./policy_tables.ts";
-import { policyBatches, type TextBatch } from "./policy_texts.ts";
+import { policyBatches } from "./policy_texts.ts";
 import { defined, seeded } from "./similarity.ts";
 import { meanInterval } from "../core/bootstrap.ts";
 
@@ -49,20 +49,13 @@ export const decayChoice: Experiment<DecayChoiceKey> = {
   },
   async plan(context) {
     const batches = await policyBatches(context, { isTuning: true, ...quickItems(context) });
-    return policyUnits(merged(context, batches), decayPoints(context));
+    return policyUnits(batches, decayPoints(context));
   },
   summarise,
 };
 
 function quickItems({ isDefaultPair, scale }: ExperimentContext): { items?: number } {
   return isDefaultPair && scale === "smoke" ? { items: 1 } : {};
-}
-
-/** Tasks of few items are decoded together. */
-function merged({ scale }: ExperimentContext, batches: readonly TextBatch[]): TextBatch[] {
-  if (scale !== "smoke") return [...batches];
-  const texts = batches.flatMap((batch) => batch.texts);
-  return [{ group: "all tasks", texts, newTokens: batches[0]?.newTokens ?? 1 }];
 }
 
 function decayPoints({ scale }: ExperimentContext): PolicyPoint[] {

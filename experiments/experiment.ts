@@ -128,6 +128,20 @@ export interface ExperimentText {
   readonly answer?: string;
 }
 
+/** A text that is decoded under many settings beside the full cache. */
+export interface ForcedRequest {
+  /** Token ids that are run exactly. */
+  readonly prompt: readonly number[];
+  /** Token ids that follow; those that the full cache would write if left out. */
+  readonly continuation?: readonly number[];
+  /** Tokens that the full cache writes for a text without a continuation. */
+  readonly newTokens: number;
+  /** Policies, choices, budgets. */
+  readonly settings: readonly PolicySetting[];
+  /** Which model helps; the small one if left out. */
+  readonly helper?: ModelRole;
+}
+
 /** Texts that are decoded side by side under one setting. */
 export interface ForcedBatch {
   /** The texts. */
@@ -181,8 +195,8 @@ export interface ExperimentContext {
   texts(name: DatasetName, limit: number): Promise<readonly ExperimentText[]>;
   /** Like `ExperimentModel.trace`, kept on disk by model, tokens and checkpoints. */
   trace(role: ModelRole, tokens: readonly number[], options?: TraceOptions): Promise<Trace>;
-  /** Decodes given texts under a policy and compares each step with the full cache; kept on disk. */
-  forced(batch: ForcedBatch): Promise<readonly ForcedRun[]>;
+  /** Decodes a text under settings and compares each step with the full cache; one run each, kept on disk. */
+  forced(request: ForcedRequest): Promise<readonly ForcedRun[]>;
   /** Continues prompts greedily under a policy, up to and without an end token; kept on disk. */
   generated(batch: GeneratedBatch): Promise<readonly (readonly number[])[]>;
   /** What a policy's attention sees at each step of given texts, [text][step][unit]; not kept. */

@@ -85,7 +85,9 @@ export const klByPolicy: Experiment<KlByPolicyKey> = {
 function pointsOf(
   { scale, isDefaultPair }: ExperimentContext,
 ): { keys: readonly VariantKey[]; ratios: readonly number[] } {
-  const all = Object.keys(VARIANTS) as VariantKey[];
+  // One selection per query head cannot be decoded beside the others: a prompt of its own for a few rows.
+  const all = (Object.keys(VARIANTS) as VariantKey[])
+    .filter((key) => isDefaultPair || key !== "queryHead");
   if (scale !== "smoke") return { keys: all, ratios: [0.05, 0.1, 0.2, 0.4] };
   if (isDefaultPair) return { keys: SHARED, ratios: [0.05, 0.1, 0.2] };
   return { keys: ["full", "h2o", "smallkv", "queryAware"], ratios: [0.1] };

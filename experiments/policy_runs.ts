@@ -1,21 +1,13 @@
 /**
- * Units that decode a batch of texts under a setting, and what is stored of each text.
+ * Units that decode texts under many settings, and what is stored of each text.
  *
  * @module
  */
 
 import type { JsonValue } from "../core/json.ts";
 import { mean } from "../core/stats.ts";
-import type {
-  ExperimentContext,
-  ForcedRun,
-  ForcedText,
-  ModelRole,
-  PolicySetting,
-  Unit,
-  UnitResult,
-} from "./experiment.ts";
-import { completeTexts, type TextBatch } from "./policy_texts.ts";
+import type { ForcedRun, ModelRole, PolicySetting, Unit, UnitResult } from "./experiment.ts";
+import type { PolicyText, TextBatch } from "./policy_texts.ts";
 import { settingOf, type VariantKey, VARIANTS } from "./policy_variants.ts";
 import { rounded } from "./similarity.ts";
 
@@ -43,7 +35,7 @@ export type PolicyCell = {
 
 /** Something decoded at some budget. */
 export interface PolicyPoint {
-  /** Name in units, without slashes. */
+  /** Name in units. */
   readonly key: string;
   /** Share of the full cache; stands in unit names. */
   readonly ratio: number;
@@ -80,8 +72,11 @@ export function variantPoints(
   ];
 }
 
+/** A cell with the point it belongs to. */
+type PointCell = PolicyCell & Pick<PolicyPoint, "key" | "ratio">;
+
 /**
- * Makes one unit per batch and point; units of one batch come in a row, so that its reference is computed once.
+ * Makes one unit per text: all points decode it at once. Groups take turns, so that a run that is stopped has seen all.
  *
  * @param batches Texts.
  * @param points Settings.
@@ -91,52 +86,60 @@ export function policyUnits(
   batches: readonly TextBatch[],
   points: readonly PolicyPoint[],
 ): Unit[] {
-  return batches.flatMap((batch) => points.map((point) => policyUnit(batch, point)));
+  const most = Math.max(0, ...batches.map(({ texts }) => texts.length));
+  return Array.from({ length: most }, (_, index) =>
+    batches.flatMap((batch) => {
+      const text = batch.texts[index];
+      return text ? [policyUnit(batch, text, points)] : [];
+    })).flat();
 }
 
-function policyUnit(batch: TextBatch, point: PolicyPoint): Unit {
-  const { group, newTokens } = batch;
-  const tokens = batch.texts.reduce(
-    (sum, { prompt, continuation }) => sum + prompt.length + (continuation?.length ?? newTokens),
-    0,
+function policyUnit(
+  { group, newTokens }: TextBatch,
+  text: PolicyText,
+  points: readonly PolicyPoint[],
+): Unit {
+  const { id, prompt, continuation } = text;
+  const steps = continuation?.length ?? newTokens;
+  const helpers = new Set(
+    points.flatMap(({ hasHelper, helper }) => hasHelper ? [helper ?? "small"] : []),
   );
-  const { key, ratio, setting, helper } = point;
+  const request = { prompt, newTokens, ...(continuation && { continuation }) };
   return {
-    key: `${group}/${key}/${ratio}`,
-    work: { large: tokens, ...(point.hasHelper && { [helper ?? "small"]: tokens }) },
-    inputs: JSON.parse(JSON.stringify({ batch, setting, helper })),
+    key: id,
+    work: {
+      large: prompt.length + steps * (1 + points.length),
+      ...Object.fromEntries([...helpers].map((helper) => [helper, prompt.length + steps])),
+    },
+    inputs: JSON.parse(JSON.stringify({ group, request, points })),
     async run(context) {
-      const texts = await completeTexts(context, batch);
-      const runs = await runPoint(context, texts, point);
-      return runs.map((run, index) => cellOf(batch, { run, index, text: texts[index]! }));
+      const cells: PointCell[] = [];
+      for (const [helper, own] of Map.groupBy(points, (point) => point.helper)) {
+        const settings = own.map(({ setting }) => setting);
+        const runs = await context.forced({ ...request, settings, ...(helper && { helper }) });
+        runs.forEach((run, index) => {
+          const { key, ratio } = own[index]!;
+          cells.push({ key, ratio, ...cellOf(run, { id, group, ...request }) });
+        });
+      }
+      return cells;
     },
   };
 }
 
-async function runPoint(
-  context: ExperimentContext,
-  texts: readonly ForcedText[],
-  { setting, helper }: PolicyPoint,
-): Promise<readonly ForcedRun[]> {
-  return await context.forced({ texts, setting, ...(helper && { helper }) });
-}
-
 function cellOf(
-  { group, texts }: TextBatch,
-  { run, index, text }: {
-    readonly run: ForcedRun;
-    readonly index: number;
-    readonly text: ForcedText;
-  },
+  run: ForcedRun,
+  text: Pick<PolicyText, "id" | "prompt" | "continuation"> & { readonly group: string },
 ): PolicyCell {
   const steps = (values: readonly number[]) => values.slice(1);
   const average = (values: readonly number[]) => values.length > 1 ? mean(steps(values)) : 0;
   const same = run.chosen.map((token, step) => token === run.reference[step] ? 1 : 0);
-  const isExact = run.chosen.every((token, step) => token === text.continuation[step]);
+  const expected = text.continuation ?? run.reference;
+  const isExact = run.chosen.every((token, step) => token === expected[step]);
   const [cost, churn, loaded] = rounded([run.cost, run.churn, run.loaded].map(average));
   return {
-    id: texts[index]!.id,
-    group,
+    id: text.id,
+    group: text.group,
     tokens: text.prompt.length,
     kl: rounded(steps(run.kl)),
     same: steps(same),
@@ -165,12 +168,13 @@ export interface PointCells {
  */
 export function pointCells(units: readonly UnitResult[]): PointCells[] {
   const points = new Map<string, { key: string; ratio: number; cells: PolicyCell[] }>();
-  for (const { key, value } of units) {
-    const [, name, ratio] = key.split("/");
-    if (name === undefined || ratio === undefined) continue;
-    const known = points.get(`${name}/${ratio}`) ?? { key: name, ratio: Number(ratio), cells: [] };
-    known.cells.push(...value as JsonValue as unknown as PolicyCell[]);
-    points.set(`${name}/${ratio}`, known);
+  for (const { value } of units) {
+    if (!Array.isArray(value)) continue;
+    for (const { key, ratio, ...cell } of value as JsonValue as unknown as PointCell[]) {
+      const known = points.get(`${key}/${ratio}`) ?? { key, ratio, cells: [] };
+      known.cells.push(cell);
+      points.set(`${key}/${ratio}`, known);
+    }
   }
   return [...points.values()];
 }

@@ -54,7 +54,7 @@ export const QUALITY_DATASETS = [
 
 const SIZES: Readonly<Record<Scale, PolicySizes>> = {
   smoke: { items: 1, promptTokens: 256, newTokens: 12 },
-  small: { items: 4, promptTokens: 400, newTokens: 40 },
+  small: { items: 4, promptTokens: 256, newTokens: 25 },
   paper: { items: 32, promptTokens: 2048, newTokens: 128 },
 };
 

@@ -42,6 +42,12 @@ export const VARIANTS = {
     hasHelper: true,
   },
   queryAware: { label: "query-aware SmallKV", policy: "smallkv_query_aware", hasHelper: true },
+  decayed: {
+    label: "SmallKV decayed by 0.8",
+    policy: "smallkv",
+    options: { score: "decayed", decay: 0.8 },
+    hasHelper: true,
+  },
   row: {
     label: "SmallKV by current row",
     policy: "smallkv",

@@ -11,6 +11,7 @@ import type {
   ExperimentModel,
   ExperimentText,
   ForcedBatch,
+  ForcedRequest,
   ForcedRun,
   GeneratedBatch,
   ModelRole,
@@ -67,10 +68,10 @@ export interface EnginePair {
 
 /** Decoding under policies. */
 export interface EnginePolicies {
-  /** Compares given texts with the full cache, step by step. */
+  /** Compares settings with the full cache on one text, step by step. */
   forced(
     pair: EnginePair,
-    batch: ForcedBatch,
+    request: ForcedRequest,
     options: { readonly signal: AbortSignal },
   ): Promise<readonly ForcedRun[]>;
   /** Continues prompts greedily. */

@@ -6,7 +6,7 @@
 
 import type { ExperimentContext, ModelRole } from "../experiment.ts";
 import type { TraceCache } from "../runner/trace_cache.ts";
-import { cachedValue } from "../runner/value_cache.ts";
+import { cachedValue, cachedValues } from "../runner/value_cache.ts";
 import type { Engine, EngineModel } from "./engine.ts";
 
 /** What decodes, and where results are kept. */
@@ -40,11 +40,15 @@ export function policyContext(
     small: pair.small.hash,
   });
   return {
-    async forced(batch) {
-      const pair = pairOf(batch.helper);
-      const { texts, setting } = batch;
-      const inputs = { kind: "forced", ...identity(pair), texts, setting };
-      return await cachedValue(cache, inputs, () => policies.forced(pair, batch, { signal }));
+    async forced(request) {
+      const { helper, settings, ...text } = request;
+      const pair = pairOf(helper);
+      const common = { kind: "forced", ...identity(pair), ...text };
+      const inputs = settings.map((setting) => ({ ...common, setting }));
+      return await cachedValues(cache, inputs, (missing) => {
+        const own = missing.map((index) => settings[index]!);
+        return policies.forced(pair, { ...request, settings: own }, { signal });
+      });
     },
     async generated(batch) {
       const pair = pairOf();

@@ -7,7 +7,6 @@
 import assert from "node:assert/strict";
 import { POLICIES } from "../../cache/policies/mod.ts";
 import { createPolicy, type PolicyOptions } from "../../cache/policy_options.ts";
-import { ForcedTexts } from "../../decoding/forced_run.ts";
 import type { PolicyLane } from "../../decoding/policy_lanes.ts";
 import { type ModelPair, PolicySession, type StepReport } from "../../decoding/policy_session.ts";
 import { type PolicySetting, settingBatches } from "../../decoding/policy_setting.ts";
@@ -116,37 +115,6 @@ Deno.test("sequences of other lengths and helpers of their own stand beside a sh
       const { chosen, selections } = await alone.step({ tokens: [tokens[index]!] });
       assert.deepEqual(report.selections[index], selections[0]);
       assert.equal(report.chosen[index], chosen[0]);
-    }
-  }
-});
-
-Deno.test("ForcedTexts gives many settings what it gives each", async () => {
-  const all = someTokens(140);
-  const texts = [
-    { prompt: all.slice(0, 120), continuation: all.slice(120, 126) },
-    { prompt: all.slice(3, 109), continuation: all.slice(109, 112) },
-  ];
-  const settings: PolicySetting[] = [
-    { policy: "full", budget: { ratio: 1 } },
-    { policy: "h2o", budget: { ratio: 0.2 } },
-    { policy: "smallkv", budget: { ratio: 0.1 } },
-    { policy: "smallkv", budget: { ratio: 0.2 }, options: { granularity: "query_head" } },
-    { policy: "smallkv", budget: { ratio: 0.2 }, options: { reduction: "max" } },
-    { policy: "tova", budget: { ratio: 0.2 } },
-  ];
-  const texted = await ForcedTexts.open(await pairOn(testBackends[0]!), texts);
-  const progress: string[] = [];
-  const together = await texted.runAll(settings, {
-    sequences: 2,
-    onProgress: (done, total) => progress.push(`${done}/${total}`),
-  });
-  assert.equal(progress.at(-1), "28/28");
-  for (const [index, setting] of settings.entries()) {
-    const alone = await texted.run(setting);
-    for (const [text, run] of together[index]!.entries()) {
-      const { kl, ...others } = alone[text]!;
-      assert.deepEqual({ ...run, kl: [] }, { ...others, kl: [] });
-      run.kl.forEach((value, step) => assert.ok(Math.abs(value - kl[step]!) < 1e-4, `${value}`));
     }
   }
 });

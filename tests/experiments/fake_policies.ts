@@ -7,10 +7,10 @@
 import { derivedSeed, randomInteger, seededRandom } from "../../core/random.ts";
 import type {
   ExperimentContext,
-  ForcedBatch,
   ForcedRun,
   ForcedText,
   ModelShape,
+  PolicySetting,
 } from "../../experiments/experiment.ts";
 
 /** Divergence of a policy at a vanishing budget, in nats. */
@@ -21,7 +21,11 @@ export function fakePolicies(
   large: ModelShape,
 ): Pick<ExperimentContext, "forced" | "generated" | "selections"> {
   return {
-    forced: (batch) => Promise.resolve(batch.texts.map((text) => fakeRun(batch, text))),
+    forced({ prompt, continuation, newTokens, settings }) {
+      const own = continuation ?? Array.from({ length: newTokens }, (_, k) => prompt[k]!);
+      const text = { prompt, continuation: own };
+      return Promise.resolve(settings.map((setting) => fakeRun(setting, text)));
+    },
     generated({ prompts, setting, maxNew }) {
       const isGood = (STRAY[setting.policy] ?? 2) < 1;
       return Promise.resolve(prompts.map((prompt) => {
@@ -50,7 +54,7 @@ export function fakePolicies(
   };
 }
 
-function fakeRun({ setting }: ForcedBatch, { prompt, continuation }: ForcedText): ForcedRun {
+function fakeRun(setting: PolicySetting, { prompt, continuation }: ForcedText): ForcedRun {
   const ratio = "ratio" in setting.budget ? setting.budget.ratio : 1;
   const stray = (STRAY[setting.policy] ?? 2) * (1 - ratio) *
     (setting.options?.marginal === false ? 1.5 : 1) * (setting.options?.score === "row" ? 0.1 : 1);

@@ -117,7 +117,7 @@ Deno.test("fig7 needs a second helper that reads the same tokens", async () => {
   const none = await runAll(fig7, context(true));
   assert.deepEqual(none.result.values, {});
   const { units, result } = await runAll(fig7, context(true, true));
-  assert.equal(units.length, 2 * TASKS.length);
+  assert.equal(units.length, 3 * TASKS.length);
   checkResult(fig7, result);
   assert.equal(result.values.meanGain!.value, 0);
 });
