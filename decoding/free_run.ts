@@ -49,6 +49,6 @@ export async function freeRun(
     });
     if (isDone.every(Boolean)) return written;
     signal?.throwIfAborted();
-    chosen = (await session.step()).chosen;
+    chosen = (await session.step({ hasSelections: false })).chosen;
   }
 }

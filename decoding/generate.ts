@@ -28,6 +28,11 @@ export interface GenerateOptions extends CompressionOptions {
   readonly stopTokens?: readonly number[];
   /** Texts that end a text and are left out of it. */
   readonly stopTexts?: readonly string[];
+  /**
+   * Whether steps and statistics say what was selected and moved; true if left out. Where the device selects, that has to
+   * be read back at every step.
+   */
+  readonly hasSelections?: boolean;
   /** Ends the generation: memory is freed and the iterator ends without an error. */
   readonly signal?: AbortSignal;
   /** Called after every decode step with tokens, tiers and migration. */
@@ -99,6 +104,7 @@ export async function* generate(
       tiersOf: tierCounter(setup),
       memory: (hasCache) => generationMemory(setup.pair, hasCache ? session : undefined),
       recorder,
+      hasSelections: options.hasSelections ?? true,
       ...(signal && { signal }),
       ...(onStep && { onStep }),
       ...(onPrefill && { onPrefill }),

@@ -26,7 +26,7 @@ export interface GenerationStep {
   readonly tokens: readonly number[];
   /** Next token of each sequence. */
   readonly chosen: readonly number[];
-  /** Tokens per tier of each sequence, mean over selections. */
+  /** Tokens per tier of each sequence, mean over selections; empty, as all that follows from selections, if not asked for. */
   readonly tiers: readonly TierSizes[];
   /** Share of each sequence's selected tokens that were not selected before. */
   readonly churn: readonly number[];
@@ -54,6 +54,8 @@ export interface LoopOptions {
   readonly recorder: StatisticsRecorder;
   /** Ends the generation before its next step or prefill chunk. */
   readonly signal?: AbortSignal;
+  /** Whether steps report selections, tiers, churn and migration; true if left out. */
+  readonly hasSelections?: boolean;
   /** Called after every step. */
   readonly onStep?: (step: GenerationStep) => void;
   /** Called while prompts are read, with the share that is done. */
@@ -81,7 +83,7 @@ export async function* generationLoop(
   prompts: readonly (readonly number[])[],
   options: LoopOptions,
 ): AsyncGenerator<GeneratedToken, GenerationStatistics> {
-  const { writers, recorder, signal } = options;
+  const { writers, recorder, signal, hasSelections = true } = options;
   let hasCache = false;
   const finish = async (isAborted: boolean) =>
     recorder.finish({
@@ -101,7 +103,8 @@ export async function* generationLoop(
       }
       if (writers.every(({ isDone }) => isDone)) return await finish(false);
       signal?.throwIfAborted();
-      const report = describeStep(await session.step(), { step, prompts, ...options });
+      const seen = await session.step({ hasSelections });
+      const report = describeStep(seen, { step, prompts, ...options });
       recorder.step(report);
       options.onStep?.(report);
       chosen = report.chosen;

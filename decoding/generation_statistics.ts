@@ -45,19 +45,19 @@ export interface GenerationStatistics {
   readonly tokensPerSecond: number;
   /** Bytes after the last step. */
   readonly memory: GenerationMemory;
-  /** Tokens per tier at the last step, mean over selections and sequences; absent without steps. */
+  /** Tokens per tier at the last step, mean over selections and sequences; absent if no step reported its selections. */
   readonly tiers?: TierSizes;
-  /** Bytes brought from the host to the device, mean over steps. */
-  readonly migratedBytesPerStep: number;
-  /** Share of a selection's tokens that were not in the one before, mean over steps and sequences. */
-  readonly churn: number;
+  /** Bytes brought from the host to the device, mean over steps; absent as `tiers`. */
+  readonly migratedBytesPerStep?: number;
+  /** Share of a selection's tokens that were not in the one before, mean over steps and sequences; absent as `tiers`. */
+  readonly churn?: number;
   /** Whether a signal ended it. */
   readonly isAborted: boolean;
 }
 
 /** What is recorded of a step. */
 export interface StepFigures {
-  /** Churn of each sequence. */
+  /** Churn of each sequence; empty if the step did not report its selections. */
   readonly churn: readonly number[];
   /** Bytes brought from the host. */
   readonly loadedBytes: number;
@@ -93,6 +93,7 @@ export class StatisticsRecorder {
   /** Notes that a step's tokens are on the host. */
   step(figures: StepFigures): void {
     this.#stepEnds.push(this.#now());
+    if (figures.churn.length === 0) return;
     this.#churn.push(mean(figures.churn));
     this.#loadedBytes.push(figures.loadedBytes);
     this.#tiers = figures.tiers;
@@ -122,9 +123,11 @@ export class StatisticsRecorder {
       tpotMs: steps === 0 ? 0 : (last - first) / steps,
       stepMedianMs: steps === 0 ? 0 : median(durations),
       tokensPerSecond: tokens === 0 ? 0 : 1000 * tokens / Math.max(1e-3, last - this.#start),
-      ...(steps > 0 && { tiers: meanTiers(this.#tiers) }),
-      migratedBytesPerStep: steps === 0 ? 0 : mean(this.#loadedBytes),
-      churn: steps === 0 ? 0 : mean(this.#churn),
+      ...(this.#churn.length > 0 && {
+        tiers: meanTiers(this.#tiers),
+        migratedBytesPerStep: mean(this.#loadedBytes),
+        churn: mean(this.#churn),
+      }),
     };
   }
 }

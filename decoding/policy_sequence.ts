@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { CacheBudget } from "../cache/budget.ts";
+import type { CacheBudget, TierCounts } from "../cache/budget.ts";
 import type { Selection } from "../cache/policy.ts";
 import type { ResolvedPolicy } from "../cache/policy_options.ts";
 import type { ModelConfig } from "../models/config.ts";
@@ -88,6 +88,30 @@ export class PolicySequence {
   }
 
   /**
+   * Counts what the device keeps when it chooses at a length; all tokens where none may be dropped yet.
+   *
+   * @param tokens Tokens of the sequence, the newest one included.
+   * @returns Tokens of each tier, [layers].
+   */
+  tiers(tokens: number): TierCounts[] {
+    if (this.#mayDrop(tokens)) return this.#planner.tiers(tokens);
+    const all = { sink: 0, recent: tokens, critical: 0, marginal: 0 };
+    return new Array<TierCounts>(this.#options.config.layers).fill(all);
+  }
+
+  /**
+   * Takes over what the device has chosen.
+   *
+   * @param tokens Tokens of the sequence, the newest one included.
+   * @param lists Tokens of each list unit.
+   */
+  take(tokens: number, lists: readonly Selection[]): void {
+    const shared = this.#sharedLists;
+    const selections = lists.filter((_, unit) => unit % shared === 0);
+    this.#planner.take(selections, this.#mayDrop(tokens));
+  }
+
+  /**
    * Chooses tokens anew.
    *
    * @param tokens Tokens of the sequence, the newest one included.
@@ -114,6 +138,10 @@ export class PolicySequence {
   remember(row: Float32Array): void {
     const units = { total: this.#units.total, heads: this.#sharedLists };
     this.own?.update(joinHeads(row, units, "mean"));
+  }
+
+  #mayDrop(tokens: number): boolean {
+    return this.isReady && tokens >= this.policy.minimumTokens;
   }
 
   /** Lists that hold the same tokens. */

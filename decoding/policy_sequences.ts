@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { TierCounts } from "../cache/budget.ts";
 import type { Selection } from "../cache/policy.ts";
 import type { DeviceBuffer } from "../gpu/device.ts";
 import type { HelperStep } from "./helper_step.ts";
@@ -166,6 +167,26 @@ export class PolicySequences {
       if (due[index]) sequence.plan(length + 1, saliency[index]);
       else sequence.append(length);
     });
+  }
+
+  /**
+   * Counts what the device is to keep of each sequence at the coming step.
+   *
+   * @returns Tokens of each tier, [sequence][layer].
+   */
+  tiers(): TierCounts[][] {
+    const { lengths } = this.#options.large;
+    return this.#all.map((sequence, index) => sequence.tiers(lengths[index]! + 1));
+  }
+
+  /**
+   * Takes over what the device has chosen.
+   *
+   * @param lists Tokens of each list unit, [sequence][unit].
+   * @param lengths Tokens of each sequence, the newest one included.
+   */
+  take(lists: readonly (readonly Selection[])[], lengths: readonly number[]): void {
+    this.#all.forEach((sequence, index) => sequence.take(lengths[index]!, lists[index]!));
   }
 
   /** Reads what `planAfter` ranks by. */

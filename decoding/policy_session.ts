@@ -5,8 +5,11 @@
  * @module
  */
 
+import type { Migration } from "../cache/kv_store.ts";
+import type { Selection } from "../cache/policy.ts";
 import { checkInteger } from "../core/check.ts";
 import type { Device, Recording } from "../gpu/device.ts";
+import { DevicePlanner, plansOnDevice } from "./device_plan.ts";
 import { checkCut, HelperStep } from "./helper_step.ts";
 import { readLogits } from "./logits.ts";
 import { type LaneSet, laneSet } from "./policy_lanes.ts";
@@ -41,6 +44,8 @@ export type * from "./policy_types.ts";
 interface Running {
   readonly store: PolicyStore;
   readonly large: Recording;
+  /** Present if tokens are chosen on the device. */
+  readonly planner?: DevicePlanner;
 }
 
 /** A pair that decodes under one policy, or each sequence under its own. Disposing it frees caches and activations. */
@@ -155,27 +160,26 @@ export class PolicySession implements Disposable {
     this.#sequences.checkTokens(options.tokens);
     if (options.tokens) replaceNext(this.#large, options.tokens);
     await this.#sequences.matchIfDue();
-    const { store, large } = await (this.#running ??= this.#start());
-    writeLengths(this.#large);
-    await this.#helper?.submit(this.#common, this.#large.forward);
-    await this.#sequences.planBefore();
-    const { selections, matches } = this.#sequences;
-    const migration = store.apply(selections, matches);
-    this.#device.submit(large);
-    this.#large.advance();
+    const running = await (this.#running ??= this.#start());
+    const { store, planner } = running;
+    const moved = await this.#submit(running);
+    const { hasSelections = true } = options;
     // Read together: each awaited read alone costs as much as all of them.
-    const { forward } = this.#large;
-    const [chosen, logits, scores] = await Promise.all([
+    const [chosen, logits, scores, lists] = await Promise.all([
       this.nextTokens(),
-      options.logits ? readLogits(forward, this.lengths.length) : undefined,
+      options.logits ? readLogits(this.#large.forward, this.lengths.length) : undefined,
       this.#sequences.readAfter(),
+      hasSelections ? planner?.read() : undefined,
       store.takeNewest(),
       this.#helper?.finish(),
     ]);
+    const seen = lists ? this.#take(lists) : this.#sequences.selections;
+    const migration = lists ? store.account(seen) : moved;
     const dropsAfter = this.#sequences.planAfter(scores);
+    if (!hasSelections) return { chosen, selections: [], churn: [], ...(logits && { logits }) };
     return {
       chosen,
-      selections,
+      selections: seen,
       churn: this.#sequences.churn,
       ...(logits && { logits }),
       ...(migration && { migration }),
@@ -187,6 +191,7 @@ export class PolicySession implements Disposable {
   async memory(): Promise<PolicyMemory> {
     const running = await this.#running;
     const helper = this.#helper?.memory;
+    if (running?.planner) this.#take(await running.planner.read());
     const { headDim, kvHeads, layers } = this.#pair.large.config;
     return {
       largeCacheBytes: running?.store.deviceBytes ?? this.#large.cacheBytes,
@@ -202,6 +207,28 @@ export class PolicySession implements Disposable {
     this.#owned.dispose();
   }
 
+  /** Submits a step of both models with the choice of tokens; returns what a choice on the host moved. */
+  async #submit({ store, large, planner }: Running): Promise<Migration | undefined> {
+    writeLengths(this.#large);
+    await this.#helper?.submit(this.#common, this.#large.forward);
+    let moved: Migration | undefined;
+    if (planner) {
+      planner.run(this.#sequences.tiers());
+    } else {
+      await this.#sequences.planBefore();
+      moved = store.apply(this.#sequences.selections, this.#sequences.matches);
+    }
+    this.#device.submit(large);
+    this.#large.advance();
+    return moved;
+  }
+
+  /** Takes over what the device has chosen for the step that was run last. */
+  #take(lists: Selection[][]): readonly (readonly Selection[])[] {
+    this.#sequences.take(lists, this.lengths);
+    return this.#sequences.selections;
+  }
+
   /** Moves the prompts' cache to its store and records the steps. */
   async #start(): Promise<Running> {
     const { store: kind = "resident" } = this.#options;
@@ -210,7 +237,10 @@ export class PolicySession implements Disposable {
       await PolicyStore.create({ ...this.#common, forward, lengths: this.lengths, kind }),
     );
     const step = { ...this.#common, forward: store.forward };
-    return { store, large: this.#owned.use(await recordLargeStep(step)) };
+    const large = this.#owned.use(await recordLargeStep(step));
+    const isOnDevice = !this.#options.isPlannedOnHost && plansOnDevice(this.#lanes, kind);
+    if (!isOnDevice) return { store, large };
+    return { store, large, planner: this.#owned.use(await DevicePlanner.create(step)) };
   }
 
   get #common(): Omit<PolicyStep, "forward"> {

@@ -108,8 +108,7 @@ export class PolicyStore implements Disposable {
     selections: readonly (readonly Selection[])[],
     matches: readonly Uint32Array[],
   ): Migration | undefined {
-    const { lanes, forward: { config: { layers, kvHeads } } } = this.#options;
-    if (lanes.granularity === "query_head") {
+    if (this.#options.lanes.granularity === "query_head") {
       selections.forEach((chosen, sequence) => {
         const rows = chosen.map((selection, unit) =>
           this.#positions(selection, { sequence, unit })
@@ -118,20 +117,28 @@ export class PolicyStore implements Disposable {
       });
       return undefined;
     }
-    const heads = layers * kvHeads;
-    const perHead = selections.map((chosen) =>
-      Array.from({ length: heads }, (_, k) => chosen[k * chosen.length / heads | 0]!)
-    );
+    const perHead = this.#perHead(selections);
     const { rows, migration } = this.#store.apply(perHead.flat());
     perHead.forEach((own, sequence) => {
-      const first = sequence * heads;
+      const first = sequence * own.length;
       this.#write(sequence, {
         selections: own,
-        rows: rows.slice(first, first + heads),
+        rows: rows.slice(first, first + own.length),
         match: matches[sequence]!,
       });
     });
     return migration;
+  }
+
+  /**
+   * Accounts for tokens that the device has chosen, and listed, itself.
+   *
+   * @param selections Tokens of each unit, [sequence][unit].
+   * @returns What a store that holds them alone would have moved; nothing where each query head selects alone.
+   */
+  account(selections: readonly (readonly Selection[])[]): Migration | undefined {
+    if (this.#options.lanes.granularity === "query_head") return undefined;
+    return this.#store.apply(this.#perHead(selections).flat()).migration;
   }
 
   /** Takes the newest token's key and value over once the step has been submitted. */
@@ -142,6 +149,15 @@ export class PolicyStore implements Disposable {
   /** Frees the store. */
   [Symbol.dispose](): void {
     this.#store[Symbol.dispose]();
+  }
+
+  /** Gives each KV head the selection of its unit. */
+  #perHead(selections: readonly (readonly Selection[])[]): Selection[][] {
+    const { layers, kvHeads } = this.#options.forward.config;
+    const heads = layers * kvHeads;
+    return selections.map((chosen) =>
+      Array.from({ length: heads }, (_, k) => chosen[k * chosen.length / heads | 0]!)
+    );
   }
 
   /** Rows of tokens whose slot is their position. */

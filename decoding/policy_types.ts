@@ -32,6 +32,8 @@ export interface SharedOptions extends HelperCut {
   readonly match?: MatchOptions;
   /** Where tokens are kept; `resident` if left out. */
   readonly store?: StoreKind;
+  /** Whether tokens are always chosen on the host; if left out, only where `plansOnDevice` says so. */
+  readonly isPlannedOnHost?: boolean;
 }
 
 /** How a pair decodes: policy and budget of all sequences, or of each (`lanes`). */
@@ -43,6 +45,11 @@ export interface StepOptions {
   readonly tokens?: readonly number[];
   /** Whether logits are read. */
   readonly logits?: boolean;
+  /**
+   * Whether the report says what was selected and moved; true if left out. Where the device selects, reading that back
+   * takes time; the next report that says it compares with the last one that did.
+   */
+  readonly hasSelections?: boolean;
 }
 
 /** What a step did. */
@@ -51,13 +58,13 @@ export interface StepReport {
   readonly chosen: readonly number[];
   /** Logits after the step, [sequences, vocabulary], if asked for. */
   readonly logits?: Float32Array;
-  /** Tokens that the step's attention saw, [sequence][unit]. */
+  /** Tokens that the step's attention saw, [sequence][unit]; empty if not asked for. */
   readonly selections: readonly (readonly Selection[])[];
   /** Tokens kept after the step, if a policy drops them then, [sequence][unit]. */
   readonly after?: readonly (readonly Selection[])[];
-  /** Share of each sequence's newest plan that was not in the plan before, mean over units. */
+  /** Share of each sequence's newest plan that was not in the plan before, mean over units; empty if not asked for. */
   readonly churn: readonly number[];
-  /** What the step's plan moved between host and device; absent where each query head selects alone. */
+  /** What the step's plan moved between host and device; absent where each query head selects alone or if not asked for. */
   readonly migration?: Migration;
 }
 

@@ -99,17 +99,41 @@ export class SelectionPlanner {
   }
 
   /**
+   * Counts what every layer keeps at a length.
+   *
+   * @param tokens Tokens of the sequence, the newest one included.
+   * @returns Tokens of each tier, [layers].
+   * @throws {RangeError} If the policy breaks its budget.
+   */
+  tiers(tokens: number): TierCounts[] {
+    const { policy, budget, promptTokens } = this.#options;
+    const layers = Array.from({ length: this.#layers }, (_, layer) => this.counts(tokens, layer));
+    const granted = basedOn(policy.base, { budget, promptTokens });
+    checkCounts(layers, { policy, budget: granted, tokens });
+    return layers;
+  }
+
+  /**
+   * Takes over what was chosen elsewhere.
+   *
+   * @param selections Tokens of each unit.
+   * @param isPlan Whether they were ranked; if not, all tokens are kept and churn stays what it was.
+   */
+  take(selections: readonly Selection[], isPlan: boolean): void {
+    if (isPlan) this.#churn = meanChurn(this.#selections, selections);
+    this.#selections = [...selections];
+  }
+
+  /**
    * Chooses the tokens of every unit.
    *
    * @param tokens Tokens of the sequence, the newest one included.
    * @param scores Scores of all units.
    */
   plan(tokens: number, scores: UnitScores): void {
-    const { policy, budget, promptTokens, units } = this.#options;
+    const { policy, units } = this.#options;
     const before = this.#selections;
-    const layers = Array.from({ length: this.#layers }, (_, layer) => this.counts(tokens, layer));
-    const granted = basedOn(policy.base, { budget, promptTokens });
-    checkCounts(layers, { policy, budget: granted, tokens });
+    const layers = this.tiers(tokens);
     const after = Array.from({ length: units.total }, (_, unit) => {
       const first = unit * scores.stride;
       const raw = scores.values.subarray(first, first + tokens);

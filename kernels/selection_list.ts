@@ -62,8 +62,12 @@ export function readList(list: Uint32Array, unitHeads: number): SelectionEntries
   const [kept, marginal] = [list[0]!, list[1]!];
   if (kept === BROKEN_LIST) return undefined;
   const start = LIST_HEADER_WORDS + unitHeads;
-  const column = (first: number, count: number, offset: number) =>
-    Uint32Array.from({ length: count }, (_, index) => list[start + 2 * (first + index) + offset]!);
+  const column = (first: number, count: number, offset: number) => {
+    const values = new Uint32Array(count);
+    const place = start + 2 * first + offset;
+    for (let index = 0; index < count; index++) values[index] = list[place + 2 * index]!;
+    return values;
+  };
   return {
     keptSinks: list[2]!,
     combine: list[3]!,

@@ -143,6 +143,7 @@ async function generate(openPair: OpenPair, call: CommandCall, io: CommandIo): P
     models,
     prompt,
     newTokens: request.newTokens ?? defaultNewTokens(used, prompt),
+    hasSelections: call.has("json") || call.has("stats"),
     signal: io.signal,
     onProgress,
     ...(forced && { forced: forced.slice(0, request.newTokens) }),

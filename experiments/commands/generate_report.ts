@@ -56,8 +56,12 @@ export function statisticsText(stats: GenerationStatistics): string {
         `marginal ${tiers.marginal.toFixed(1)}, none ${tiers.none.toFixed(1)}`,
       ]]
       : []),
-    ["migrated per step", bytesText(stats.migratedBytesPerStep)],
-    ["churn per step", `${(100 * stats.churn).toFixed(1)} % of the selected tokens`],
+    ...(stats.churn !== undefined
+      ? [
+        ["migrated per step", bytesText(stats.migratedBytesPerStep!)],
+        ["churn per step", `${(100 * stats.churn).toFixed(1)} % of the selected tokens`],
+      ]
+      : []),
   ];
   return rows.map(([name, value]) => `${name!.padEnd(23)}${value}\n`).join("");
 }

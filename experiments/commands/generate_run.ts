@@ -35,6 +35,8 @@ export interface RunSettings {
   readonly tracedSteps: readonly number[];
   /** Whether tokens that end a text are tokens like others. */
   readonly ignoresEnd: boolean;
+  /** Whether statistics or a trace of what was selected are wanted. */
+  readonly hasSelections: boolean;
   /** Tokens forced behind the prompt. */
   readonly forced?: readonly number[];
   /** Ends the run. */
@@ -70,6 +72,7 @@ export async function runPolicy(
     budget,
     store: settings.store,
     match: settings.match,
+    hasSelections: settings.hasSelections,
     ...(policy.scores === "helper" && settings.cut),
     signal: settings.signal,
     onStep,

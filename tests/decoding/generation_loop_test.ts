@@ -185,7 +185,7 @@ Deno.test("generationLoop() tells of every step what was kept, moved and churned
   ]);
   assert.deepEqual(statistics.tiers, { critical: 2, recent: 2, marginal: 1, none: 2.5 });
   assert.equal(statistics.migratedBytesPerStep, 150);
-  assert.ok(Math.abs(statistics.churn - 0.15) < 1e-12);
+  assert.ok(Math.abs(statistics.churn! - 0.15) < 1e-12);
   assert.equal(statistics.memory.hostBytes, 7);
 });
 
