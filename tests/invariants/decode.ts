@@ -1,0 +1,103 @@
+/**
+ * Runs of a pair under a policy, with everything that a step reports.
+ *
+ * @module
+ */
+
+import type { CacheBudget } from "../../cache/budget.ts";
+import type { Selection } from "../../cache/policy.ts";
+import { createPolicy, type PolicyOptions } from "../../cache/policy_options.ts";
+import {
+  type ModelPair,
+  type PolicyMemory,
+  PolicySession,
+  type PolicySessionOptions,
+} from "../../decoding/policy_session.ts";
+
+/** What to run. */
+export interface RunRequest {
+  /** Name of the policy. */
+  readonly policy: string;
+  /** Its options. */
+  readonly options?: PolicyOptions;
+  /** A share of the cache, or any budget. */
+  readonly budget: number | CacheBudget;
+  /** Token ids. */
+  readonly prompt: readonly number[];
+  /** Decode steps, or the tokens that they are given. */
+  readonly steps: number | readonly number[];
+  /** Where tokens are kept. */
+  readonly store?: "resident" | "tiered";
+  /** How heads are matched. */
+  readonly match?: PolicySessionOptions["match"];
+}
+
+/** What a run did. */
+export interface RunResult {
+  /** Tokens chosen after the prompt and after each step. */
+  readonly chosen: readonly number[];
+  /** Logits behind each of them. */
+  readonly logits: readonly Float32Array[];
+  /** What each step's attention saw, one per unit. */
+  readonly selections: readonly (readonly Selection[])[];
+  /** What was kept after each step, where a policy drops tokens then. */
+  readonly after: readonly (readonly Selection[])[];
+  /** Bytes after the last step. */
+  readonly memory: PolicyMemory;
+}
+
+/**
+ * Decodes one prompt.
+ *
+ * @param pair Models.
+ * @param request What to run.
+ * @returns Tokens, logits, selections, bytes.
+ */
+export async function decodeUnder(pair: ModelPair, request: RunRequest): Promise<RunResult> {
+  const { prompt, steps, budget } = request;
+  const count = typeof steps === "number" ? steps : steps.length;
+  using session = new PolicySession(pair, {
+    policy: createPolicy(request.policy, request.options),
+    budget: typeof budget === "number" ? { ratio: budget } : budget,
+    capacity: prompt.length + count + 1,
+    ...(request.store && { store: request.store }),
+    ...(request.match && { match: request.match }),
+  });
+  const logits: Float32Array[] = [];
+  const selections: (readonly Selection[])[] = [];
+  const after: (readonly Selection[])[] = [];
+  await session.prefill(prompt, { onLogits: (row) => logits.push(row.slice()) });
+  const chosen = await session.nextTokens();
+  for (let step = 0; step < count; step++) {
+    const given = typeof steps === "number" ? {} : { tokens: [steps[step]!] };
+    const report = await session.step({ logits: true, ...given });
+    chosen.push(report.chosen[0]!);
+    logits.push(report.logits!);
+    selections.push(report.selections[0]!);
+    if (report.after) after.push(report.after[0]!);
+  }
+  return { chosen, logits, selections, after, memory: await session.memory() };
+}
+
+/** Every policy with the choices under which it becomes another computation. */
+export const VARIANTS: readonly { readonly policy: string; readonly options?: PolicyOptions }[] = [
+  { policy: "streaming" },
+  { policy: "h2o" },
+  { policy: "h2o", options: { granularity: "query_head" } },
+  { policy: "pyramid_budget" },
+  { policy: "snapkv" },
+  { policy: "tova" },
+  { policy: "without_helper" },
+  { policy: "smallkv" },
+  { policy: "smallkv_query_aware" },
+  { policy: "smallkv", options: { score: "row", stale: true } },
+  { policy: "smallkv", options: { combine: "mass_split", granularity: "layer" } },
+  { policy: "smallkv", options: { combine: "additive", granularity: "query_head" } },
+  { policy: "smallkv", options: { combine: "eq6_est", granularity: "kv_match" } },
+  { policy: "smallkv", options: { combine: "joint_nosink", reduction: "max" } },
+];
+
+/** Tokens of a selection with key and value, and with value only, as plain lists. */
+export function listed({ kept, marginal }: Selection): { kept: number[]; marginal: number[] } {
+  return { kept: [...kept], marginal: [...marginal] };
+}

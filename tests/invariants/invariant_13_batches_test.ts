@@ -1,0 +1,110 @@
+/** Method section 20, invariant 13: a sequence does not notice its neighbors, whatever their lengths. */
+
+import { assert, assertEquals } from "@std/assert";
+import fc from "fast-check";
+import { createPolicy, type PolicyOptions } from "../../cache/policy_options.ts";
+import { type ModelPair, PolicySession } from "../../decoding/policy_session.ts";
+import { Session } from "../../decoding/session.ts";
+import { largest, largestDifference } from "../support/golden.ts";
+import { testBackends } from "../support/gpu.ts";
+import { listed, VARIANTS } from "./decode.ts";
+import { randomCases, randomPair, randomText } from "./random_pair.ts";
+
+const STEPS = 3;
+/** Kernels sum rows of a batch in another order than those of one sequence. */
+const ROUNDING = 1e-5;
+
+interface BatchRequest {
+  readonly policy: string;
+  readonly options?: PolicyOptions;
+  readonly prompts: readonly (readonly number[])[];
+}
+
+/** Tokens, logits and selections of each sequence of a batch. */
+async function decodeBatch(pair: ModelPair, { policy, options, prompts }: BatchRequest) {
+  const capacity = Math.max(...prompts.map(({ length }) => length)) + STEPS + 1;
+  using session = new PolicySession(pair, {
+    policy: createPolicy(policy, options),
+    budget: { ratio: 0.25 },
+    sequences: prompts.length,
+    capacity,
+  });
+  for (const [sequence, prompt] of prompts.entries()) await session.prefill(prompt, { sequence });
+  const first = await session.nextTokens();
+  const runs = first.map((token) => ({
+    chosen: [token],
+    logits: [] as Float32Array[],
+    kept: [] as ReturnType<typeof listed>[][],
+  }));
+  const { vocabulary } = pair.large.config;
+  for (let step = 0; step < STEPS; step++) {
+    const { chosen, logits, selections } = await session.step({ logits: true });
+    runs.forEach((run, sequence) => {
+      run.chosen.push(chosen[sequence]!);
+      run.logits.push(logits!.slice(sequence * vocabulary, (sequence + 1) * vocabulary));
+      run.kept.push(selections[sequence]!.map(listed));
+    });
+  }
+  return runs;
+}
+
+for (const backend of testBackends) {
+  Deno.test(`13: identical sequences of a batch get identical bits, on ${backend}`, async () => {
+    await fc.assert(
+      fc.asyncProperty(randomCases(), fc.constantFrom(...VARIANTS), async (one, variant) => {
+        using pair = await randomPair(backend, one);
+        const prompt = randomText(one.seed, 112);
+        const [first, ...others] = await decodeBatch(pair, {
+          ...variant,
+          prompts: [prompt, prompt, prompt],
+        });
+        for (const other of others) assertEquals(other, first);
+      }),
+      { numRuns: 5, seed: 13 },
+    );
+  });
+
+  Deno.test(`13: a sequence of a batch gets what it gets alone, beside shorter and longer ones, on ${backend}`, async () => {
+    await fc.assert(
+      fc.asyncProperty(randomCases(), fc.constantFrom(...VARIANTS), async (one, variant) => {
+        using pair = await randomPair(backend, one);
+        const prompts = [131, 95, 104].map((length, index) => randomText(one.seed + index, length));
+        const together = await decodeBatch(pair, { ...variant, prompts });
+        for (const [sequence, prompt] of prompts.entries()) {
+          const [alone] = await decodeBatch(pair, { ...variant, prompts: [prompt] });
+          const beside = together[sequence]!;
+          assertEquals(beside.chosen, alone!.chosen, JSON.stringify(variant));
+          assertEquals(beside.kept, alone!.kept, JSON.stringify(variant));
+          beside.logits.forEach((row, step) => {
+            const error = largestDifference(row, alone!.logits[step]!) / largest(row);
+            assert(error <= ROUNDING, `${JSON.stringify(variant)} is off by ${error}`);
+          });
+        }
+      }),
+      { numRuns: 5, seed: 13 },
+    );
+  });
+
+  Deno.test(`13: accumulated attention of a sequence does not change with its neighbors, on ${backend}`, async () => {
+    await fc.assert(
+      fc.asyncProperty(randomCases(), fc.nat(60), async (one, more) => {
+        using pair = await randomPair(backend, one);
+        const prompts = [80 + more, 50, 110].map((length, i) => randomText(one.seed + i, length));
+        const sumsOf = async (texts: readonly (readonly number[])[]) => {
+          const sizes = { capacity: 150, accumulate: true, sequences: texts.length };
+          using session = new Session(pair.small, sizes);
+          for (const [sequence, text] of texts.entries()) await session.prefill(text, { sequence });
+          await session.decode(2);
+          return await Promise.all(texts.map((_, sequence) => session.accumulated(sequence)));
+        };
+        const together = await sumsOf(prompts);
+        for (const [sequence, prompt] of prompts.entries()) {
+          const [alone] = await sumsOf([prompt]);
+          const error = largestDifference(together[sequence]!, alone!) / largest(alone!);
+          assert(error <= ROUNDING, `sums of sequence ${sequence} are off by ${error}`);
+        }
+      }),
+      { numRuns: 3, seed: 13 },
+    );
+  });
+}

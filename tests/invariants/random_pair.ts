@@ -1,0 +1,150 @@
+/**
+ * Pairs of tiny random models: real forward passes whose every weight, bias and norm matters.
+ *
+ * @module
+ */
+
+import fc from "fast-check";
+import { type Random, seededRandom } from "../../core/random.ts";
+import type { Backend } from "../../gpu/device.ts";
+import type { ModelConfig } from "../../models/config.ts";
+import { loadModel, type Model } from "../../models/load.ts";
+import { weightShapes } from "../../models/tensor_check.ts";
+import { testDevice } from "../support/gpu.ts";
+import {
+  configJson,
+  encodeSafetensors,
+  temporaryFolder,
+  TINY,
+  writeFiles,
+} from "../support/model_writer.ts";
+
+/** What distinguishes a random model. */
+export interface RandomShape {
+  /** Layers. */
+  readonly layers: number;
+  /** KV heads of a layer. */
+  readonly kvHeads: number;
+  /** Query heads that share a KV head. */
+  readonly group: number;
+  /** Elements of a head. */
+  readonly headDim: number;
+  /** Whether queries, keys and values have biases. */
+  readonly hasBias: boolean;
+}
+
+/** Large models: one, two and three query heads to a KV head, with and without biases. */
+export const SHAPES: readonly RandomShape[] = [
+  { layers: 2, kvHeads: 2, group: 1, headDim: 8, hasBias: true },
+  { layers: 2, kvHeads: 2, group: 2, headDim: 16, hasBias: false },
+  { layers: 3, kvHeads: 1, group: 3, headDim: 8, hasBias: true },
+];
+const SMALL: RandomShape = { layers: 2, kvHeads: 1, group: 2, headDim: 8, hasBias: true };
+
+/** Tokens of the vocabulary of every random model. */
+export const VOCABULARY = 61;
+
+/** A pair to make, and a text for it. */
+export interface RandomCase {
+  /** The large model. */
+  readonly shape: RandomShape;
+  /** Of the weights of both models and of the text. */
+  readonly seed: number;
+}
+
+/**
+ * Cases to draw from.
+ *
+ * @param shapes Large models; all of `SHAPES` if left out.
+ * @returns A case.
+ */
+export function randomCases(shapes: readonly RandomShape[] = SHAPES): fc.Arbitrary<RandomCase> {
+  return fc.record({ shape: fc.constantFrom(...shapes), seed: fc.nat(1e6) });
+}
+
+/** A large and a small model; disposing it frees both. */
+export interface RandomPair extends Disposable {
+  readonly large: Model;
+  readonly small: Model;
+}
+
+/**
+ * Makes the models of a case.
+ *
+ * @param backend Where they run.
+ * @param randomCase The case.
+ * @returns The models.
+ */
+export async function randomPair(
+  backend: Backend,
+  { shape, seed }: RandomCase,
+): Promise<RandomPair> {
+  using stack = new DisposableStack();
+  const large = stack.use(await randomModel(backend, { shape, seed }));
+  const small = stack.use(await randomModel(backend, { shape: SMALL, seed: seed + 1 }));
+  const owned = stack.move();
+  return { large, small, [Symbol.dispose]: () => owned.dispose() };
+}
+
+/**
+ * Makes one model.
+ *
+ * @param backend Where it runs.
+ * @param randomCase Its shape and seed.
+ * @returns The model.
+ */
+export async function randomModel(
+  backend: Backend,
+  { shape, seed }: RandomCase,
+): Promise<Model> {
+  const config: ModelConfig = {
+    ...TINY,
+    architecture: shape.hasBias ? "qwen2" : "llama",
+    layers: shape.layers,
+    queryHeads: shape.kvHeads * shape.group,
+    kvHeads: shape.kvHeads,
+    headDim: shape.headDim,
+    vocabulary: VOCABULARY,
+    contextLength: 700,
+    hasQkvBias: shape.hasBias,
+  };
+  await using folder = await temporaryFolder();
+  await writeFiles(folder.path, {
+    "config.json": configJson(config),
+    "model.safetensors": encodeSafetensors(randomWeights(config, seededRandom(seed))),
+  });
+  return await loadModel(folder.path, { device: await testDevice(backend) });
+}
+
+/** Weights large enough that attention is uneven. */
+function randomWeights(config: ModelConfig, random: Random) {
+  return [...weightShapes(config)].map(([name, shape]) => {
+    const length = shape.reduce((product, size) => product * size, 1);
+    const scale = name.includes("embed")
+      ? 0.7
+      : name.endsWith("bias")
+      ? 0.3
+      : shape.at(-1)! ** -0.5;
+    const value = name.includes("norm")
+      ? () => 1 + 0.2 * normal(random)
+      : () => scale * normal(random);
+    const values = Float32Array.from({ length }, value);
+    return { name, type: "F32", shape, bytes: new Uint8Array(values.buffer) };
+  });
+}
+
+function normal(random: Random): number {
+  return Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
+}
+
+/**
+ * Draws token ids.
+ *
+ * @param seed Seed.
+ * @param count How many.
+ * @returns Ids of the vocabulary of every random model.
+ */
+export function randomText(seed: number, count: number): number[] {
+  const random = seededRandom(seed + 77);
+  return Array.from({ length: count }, () => Math.floor(VOCABULARY * random()));
+}
