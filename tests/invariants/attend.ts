@@ -7,9 +7,12 @@
 import { packFloat16 } from "../../core/float16.ts";
 import type { Random } from "../../core/random.ts";
 import type { Device, DeviceBuffer } from "../../gpu/device.ts";
-import { MARGINAL_MODES, type MarginalMode } from "../../kernels/marginal.ts";
+import { MARGINAL_MODES } from "../../kernels/marginal.ts";
 import { selectedAttentionCommand } from "../../kernels/selected_attention.ts";
 import { CALIBRATION_SINKS, LIST_HEADER_WORDS } from "../../kernels/selection_list.ts";
+
+/** A way to join kept and marginal tokens that kernels know. */
+export type KernelMode = typeof MARGINAL_MODES[number];
 
 /** A call; every query head looks at the same tokens. */
 export interface Call {
@@ -83,7 +86,7 @@ export function randomCall(random: Random, shape: CallShape): Call {
 export async function attend(
   device: Device,
   call: Call,
-  combine: MarginalMode,
+  combine: KernelMode,
 ): Promise<Float32Array> {
   const { kvHeads, queryHeads, headDim, tokens } = call;
   const listWords = LIST_HEADER_WORDS + queryHeads / kvHeads + 2 * tokens;
@@ -115,14 +118,13 @@ export async function attend(
       units: kvHeads,
       listWords,
       helperHeads: queryHeads,
-      combine: MARGINAL_MODES.indexOf(combine as typeof MARGINAL_MODES[number]),
     },
     buffers: {
       state: upload("state", Uint32Array.of(0, tokens - 1)),
       qkv: upload("qkv", qkv),
       keys: upload("keys", packFloat16(call.keys)),
       values: upload("values", packFloat16(call.values)),
-      lists: upload("lists", listsOf(call, listWords)),
+      lists: upload("lists", listsOf(call, { combine, listWords })),
       helper: upload("helper", call.helper),
       output,
       weights: stack.use(device.createBuffer("weights", 4)),
@@ -133,14 +135,18 @@ export async function attend(
   return new Float32Array(await device.read(output));
 }
 
-function listsOf({ kvHeads, queryHeads, tokens, kept, marginal }: Call, listWords: number) {
+function listsOf(
+  { kvHeads, queryHeads, tokens, kept, marginal }: Call,
+  { combine, listWords }: { readonly combine: KernelMode; readonly listWords: number },
+): Uint32Array {
   const group = queryHeads / kvHeads;
   const lists = new Uint32Array(kvHeads * listWords);
   for (let head = 0; head < kvHeads; head++) {
     const sinks = kept.filter((token) => token < CALIBRATION_SINKS).length;
     const matched = Array.from({ length: group }, (_, k) => head * group + k);
     const entries = [...kept, ...marginal].flatMap((token) => [token, head * tokens + token]);
-    const list = [kept.length, marginal.length, sinks, 0, ...matched, ...entries];
+    const mode = MARGINAL_MODES.indexOf(combine);
+    const list = [kept.length, marginal.length, sinks, mode, ...matched, ...entries];
     lists.set(list, head * listWords);
   }
   return lists;

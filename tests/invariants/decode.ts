@@ -5,6 +5,7 @@
  */
 
 import type { CacheBudget } from "../../cache/budget.ts";
+import { POLICIES } from "../../cache/policies/mod.ts";
 import type { Selection } from "../../cache/policy.ts";
 import { createPolicy, type PolicyOptions } from "../../cache/policy_options.ts";
 import {
@@ -79,17 +80,21 @@ export async function decodeUnder(pair: ModelPair, request: RunRequest): Promise
   return { chosen, logits, selections, after, memory: await session.memory() };
 }
 
-/** Every policy with the choices under which it becomes another computation. */
-export const VARIANTS: readonly { readonly policy: string; readonly options?: PolicyOptions }[] = [
-  { policy: "streaming" },
-  { policy: "h2o" },
+/** A policy with some choices. */
+export interface Variant {
+  readonly policy: string;
+  readonly options?: PolicyOptions;
+}
+
+/** Policies that keep the whole prompt's layers and less than the full cache. */
+export const COMPRESSING: readonly string[] = POLICIES
+  .filter(({ name, prune }) => name !== "full" && !prune)
+  .map(({ name }) => name);
+
+/** Every one of them, and choices under which it becomes another computation. */
+export const VARIANTS: readonly Variant[] = [
+  ...COMPRESSING.map((policy) => ({ policy })),
   { policy: "h2o", options: { granularity: "query_head" } },
-  { policy: "pyramid_budget" },
-  { policy: "snapkv" },
-  { policy: "tova" },
-  { policy: "without_helper" },
-  { policy: "smallkv" },
-  { policy: "smallkv_query_aware" },
   { policy: "smallkv", options: { score: "row", stale: true } },
   { policy: "smallkv", options: { combine: "mass_split", granularity: "layer" } },
   { policy: "smallkv", options: { combine: "additive", granularity: "query_head" } },

@@ -3,9 +3,9 @@
 import { assert } from "@std/assert";
 import fc from "fast-check";
 import { seededRandom } from "../../core/random.ts";
-import { marginalFactors, type MarginalMode } from "../../kernels/marginal.ts";
+import { marginalFactors } from "../../kernels/marginal.ts";
 import { testBackends, testDevice } from "../support/gpu.ts";
-import { attend, randomCall } from "./attend.ts";
+import { attend, type KernelMode, randomCall } from "./attend.ts";
 
 /** Totals of an output whose kept and marginal tokens have these shares of the helper's row. */
 const TOTALS: Readonly<Record<string, (kept: number, marginal: number) => number>> = {
@@ -15,7 +15,7 @@ const TOTALS: Readonly<Record<string, (kept: number, marginal: number) => number
   additive: (_, marginal) => 1 + marginal,
   eq6_est: (kept, marginal) => kept + marginal,
 };
-const MODES = Object.keys(TOTALS) as MarginalMode[];
+const MODES = Object.keys(TOTALS) as KernelMode[];
 
 Deno.test("5: marginalFactors() have the total that the mode promises", () => {
   const shares = fc.record({

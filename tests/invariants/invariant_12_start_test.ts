@@ -4,11 +4,10 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { matchHeads } from "../../analysis/head_match.ts";
 import { splitBudget } from "../../cache/budget.ts";
-import { POLICIES } from "../../cache/policies/mod.ts";
 import { Session } from "../../decoding/session.ts";
 import type { Model } from "../../models/load.ts";
 import { testBackends } from "../support/gpu.ts";
-import { decodeUnder } from "./decode.ts";
+import { COMPRESSING, decodeUnder } from "./decode.ts";
 import { randomCases, type RandomPair, randomPair, randomText } from "./random_pair.ts";
 
 /** Scores closer than this share of the largest may be exchanged by rounding. */
@@ -45,7 +44,6 @@ async function scoresOf(pair: RandomPair, text: readonly number[], window: numbe
 
 for (const backend of testBackends) {
   Deno.test(`12: no policy drops a token below 100, and all do from then on, on ${backend}`, async () => {
-    const names = POLICIES.map(({ name }) => name).filter((name) => name !== "full");
     await fc.assert(
       fc.asyncProperty(
         randomCases(),
@@ -54,7 +52,7 @@ for (const backend of testBackends) {
           using pair = await randomPair(backend, one);
           const prompt = randomText(one.seed, length);
           const steps = Math.max(3, 103 - length);
-          for (const policy of names) {
+          for (const policy of COMPRESSING) {
             const { selections } = await decodeUnder(pair, { policy, prompt, steps, budget: 0.5 });
             selections.forEach((units, step) => {
               const tokens = length + step + 1;

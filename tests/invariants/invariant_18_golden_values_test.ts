@@ -4,9 +4,8 @@
  */
 
 import { assert } from "@std/assert";
-import type { MarginalMode } from "../../kernels/marginal.ts";
 import { testBackends, testDevice } from "../support/gpu.ts";
-import { attend, type Call, softmaxRows } from "./attend.ts";
+import { attend, type Call, type KernelMode, softmaxRows } from "./attend.ts";
 
 const LOGITS = [2, 1, 0, -1, 0.5, 1.5];
 const HEAD_DIM = 16;
@@ -29,7 +28,7 @@ function example(helper: readonly number[]): Call {
   };
 }
 
-const OUTPUTS: readonly [MarginalMode, number, number][] = [
+const OUTPUTS: readonly [KernelMode, number, number][] = [
   ["joint", 2.980020, 2.956266],
   ["mass_split", 2.972289, 2.951377],
   ["additive", 3.462303, 3.360940],

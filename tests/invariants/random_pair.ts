@@ -105,7 +105,7 @@ export async function randomModel(
     kvHeads: shape.kvHeads,
     headDim: shape.headDim,
     vocabulary: VOCABULARY,
-    contextLength: 700,
+    contextLength: 5000,
     hasQkvBias: shape.hasBias,
   };
   await using folder = await temporaryFolder();
