@@ -59,7 +59,7 @@ for (const backend of testBackends) {
     const device = await testDevice(backend);
     await fc.assert(
       fc.asyncProperty(anyPlan(), fc.nat(1000), async (sizes, seed) => {
-        const run = planRun({ ...sizes, firstSequence: 0, sharers: 1 }, seed);
+        const run = planRun({ ...sizes, firstSequence: 0 }, seed);
         const { lists } = await runKernel(planBySaliencyKernel, run, { device });
         const { units, unit_heads, list_words } = run.params;
         for (let sequence = 0; sequence < sizes.tokens.length; sequence++) {
