@@ -54,14 +54,16 @@ export const decayChoice: Experiment<DecayChoiceKey> = {
   summarise,
 };
 
+/** Few texts where they are slow or only shown. */
 function quickItems({ isDefaultPair, scale }: ExperimentContext): { items?: number } {
-  return isDefaultPair && scale === "smoke" ? { items: 1 } : {};
+  return scale === (isDefaultPair ? "smoke" : "small") ? { items: 1 } : {};
 }
 
-function decayPoints({ scale }: ExperimentContext): PolicyPoint[] {
+function decayPoints({ scale, isDefaultPair }: ExperimentContext): PolicyPoint[] {
   const isQuick = scale === "smoke";
   const decays = isQuick ? DECAYS.filter((decay) => [0, 0.5, 0.8, 1].includes(decay)) : DECAYS;
-  const ratios = isQuick ? [0.2] : [0.05, 0.1, 0.2];
+  const isFew = scale === "small" && !isDefaultPair;
+  const ratios = isQuick ? [0.2] : isFew ? [0.1] : [0.05, 0.1, 0.2];
   return ratios.flatMap((ratio) =>
     decays.map((decay) => ({
       key: `decay${decay}`,

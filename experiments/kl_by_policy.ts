@@ -14,7 +14,7 @@ import type {
 } from "./experiment.ts";
 import { cellsOf, pointCells, policyUnits, variantPoints } from "./policy_runs.ts";
 import { meanDifference, steppedCells } from "./policy_stats.ts";
-import { budgetFigure, memoryFigure, qualityTable } from "./policy_tables.ts";
+import { budgetFigure, equalMemoryTable, memoryFigure, qualityTable } from "./policy_tables.ts";
 import { policyBatches } from "./policy_texts.ts";
 import { type VariantKey, VARIANTS } from "./policy_variants.ts";
 import { defined, seeded } from "./similarity.ts";
@@ -109,11 +109,14 @@ function summarise(input: SummaryInput): ExperimentResult<KlByPolicyKey> {
       presetGain: gain("smallkv", "queryAware"),
       churn: exchanged.length === 0 ? undefined : meanInterval(exchanged, seeded(options)),
     }),
-    tables: [qualityTable(points, input, {
-      ...options,
-      name: "kl_by_policy",
-      title: "Teacher-forced divergence, agreement, memory and migration",
-    })],
+    tables: [
+      qualityTable(points, input, {
+        ...options,
+        name: "kl_by_policy",
+        title: "Teacher-forced divergence, agreement, memory and migration",
+      }),
+      ...equalMemoryTable(points, input, options),
+    ],
     figures: [
       budgetFigure(points, "kl", { ...options, name: "kl_by_budget", title: "Divergence" }),
       budgetFigure(points, "same", { ...options, name: "same_by_budget", title: "Agreement" }),
@@ -124,6 +127,7 @@ function summarise(input: SummaryInput): ExperimentResult<KlByPolicyKey> {
       }),
     ],
     notes: [
+      "Open texts continue with what the full cache writes, running text with itself; all policies are given these tokens, in one batch with the full cache.",
       "Means are means of prompt means; a few steps carry them, so the median over steps stands beside.",
       "Exact: greedy decoding would write the whole forced text, which nobody expects of running text.",
       "H2O and the other policies that drop after a step see one token more than they keep.",

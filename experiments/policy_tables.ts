@@ -10,6 +10,7 @@ import type { Figure, ModelShape, ResultTable, Series, SummaryInput } from "./ex
 import type { PointCells, PolicyCell } from "./policy_runs.ts";
 import {
   entryBytes,
+  meanDifference,
   meanOfTexts,
   type Measure,
   medianKl,
@@ -225,4 +226,69 @@ export function memoryFigure(
     series: series.filter(({ x }) => x.length > 0),
     paper: [],
   };
+}
+
+/** Whose cache may be as large as that of a policy with its helper. */
+const RIVAL = "h2o" satisfies VariantKey;
+
+/**
+ * Compares policies that have a helper with H2O where H2O may use as much memory for its cache as they use for both.
+ *
+ * @param points What was decoded.
+ * @param input Models and seed.
+ * @param options Label of the intervals.
+ * @returns A table, or none if H2O was not decoded.
+ */
+export function equalMemoryTable(
+  points: readonly PointCells[],
+  input: SummaryInput,
+  options: StatOptions,
+): ResultTable[] {
+  const { large, small } = input;
+  const rivals = points.filter(({ key, cells }) => key === RIVAL && steppedCells(cells).length > 0)
+    .map((point) => ({
+      ...point,
+      total: memoryShares(steppedCells(point.cells), { large }).cache,
+    }));
+  const rows = points.flatMap(({ key, ratio, cells }) => {
+    const own = steppedCells(cells);
+    if (VARIANT_NAMES[key]?.helper === undefined || own.length === 0) return [];
+    const { withHelper } = memoryShares(own, { large, helper: small });
+    const rival = rivals.filter(({ total }) => total <= withHelper)
+      .reduce<typeof rivals[number] | undefined>(
+        (best, point) => best && best.total > point.total ? best : point,
+        undefined,
+      );
+    if (!rival) return [];
+    const difference = meanDifference(rival.cells, cells, { ...options, measure: "kl" })!;
+    return [[
+      VARIANT_NAMES[key].label,
+      100 * ratio,
+      100 * withHelper,
+      meanOfTexts(own, "kl", options)!.value,
+      100 * rival.ratio,
+      100 * rival.total,
+      meanOfTexts(rival.cells, "kl", options)!.value,
+      ...ends(difference),
+    ]];
+  });
+  if (rows.length === 0) return [];
+  return [{
+    name: "kl_equal_memory",
+    title:
+      "Equal total memory: H2O at the largest measured budget that fits cache and helper's cache",
+    columns: [
+      "policy",
+      "budget (%)",
+      "with helper's cache (%)",
+      "KL mean (nats)",
+      "budget of H2O (%)",
+      "cache seen by H2O (%)",
+      "KL of H2O",
+      "H2O minus policy",
+      "low",
+      "high",
+    ],
+    rows,
+  }];
 }

@@ -32,7 +32,12 @@ export async function openLabEngine(options: EngineOptions): Promise<Engine> {
     environment: environmentOf(device.info),
     modules: decodingModules("trace.ts", "real_drop.ts"),
     policies: new LabPolicies(),
-    policyModules: decodingModules("forced_run.ts", "free_run.ts", "attention_rows.ts"),
+    policyModules: decodingModules(
+      "forced_run.ts",
+      "forced_settings.ts",
+      "free_run.ts",
+      "attention_rows.ts",
+    ),
     async openModel(role: ModelRole, reference?: string): Promise<EngineModel> {
       if (reference === undefined && role !== "other") await verifyEmbedded(role);
       const model = await LabModel.open({
