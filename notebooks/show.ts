@@ -22,16 +22,8 @@ export interface NamedPlot {
   readonly name: string;
   /** One line for whoever cannot see it. */
   readonly text: string;
-  /** Data and layout, and the frames of a slider. */
-  readonly plot: PlotlyFigure & { readonly frames?: readonly PlotFrame[] };
-}
-
-/** One position of a slider. */
-export interface PlotFrame {
-  /** Name that the slider refers to. */
-  readonly name: string;
-  /** What changes in each trace. */
-  readonly data: PlotlyFigure["data"];
+  /** Data and layout. */
+  readonly plot: PlotlyFigure;
 }
 
 /** How a figure is shown. */

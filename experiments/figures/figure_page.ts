@@ -126,7 +126,7 @@ function standIn(window: PageWindow, font: FontMetrics): void {
       return contextOf.call(this).url();
     },
   });
-  // Heat maps then are one pixel per cell, enlarged without a blur.
-  window.CSS = { supports: () => true };
+  // Heat maps are then painted pixel by pixel in their final size, so that nothing enlarges them.
+  window.CSS = { supports: () => false };
   window.URL.createObjectURL = () => "";
 }

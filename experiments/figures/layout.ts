@@ -190,23 +190,49 @@ function wrapText(text: string, width: number): string[] {
   return lines;
 }
 
-/** Lines and bands of the paper, named in the legend so that no text lies on the data. */
+/** Lines and bands of the paper; the legend names them, so that no text lies on the data. */
 function paperShapes(figure: Figure): Trace[] {
-  const marks = figure.paper.filter((mark) =>
-    !isPoint(mark) && (mark.x !== undefined || mark.y !== undefined)
-  );
-  return marks.map((mark, index) => {
-    const { label, x, y, yHigh } = mark;
-    const line = { color: PAPER_COLOR, width: 1.8, dash: DASHES[1 + index % (DASHES.length - 1)]! };
-    const named = { name: label, showlegend: true, line };
+  return lineMarks(figure).map((mark, index) => {
+    const { x, y, yHigh } = mark;
+    const line = markLine(index);
     if (y === undefined) {
-      return { ...named, type: "line", xref: "x", yref: "paper", x0: x!, x1: x!, y0: 0, y1: 1 };
+      return { line, type: "line", xref: "x", yref: "paper", x0: x!, x1: x!, y0: 0, y1: 1 };
     }
     const across = x === undefined ? { xref: "paper", x0: 0, x1: 1 } : { xref: "x", x0: x, x1: x };
-    if (yHigh === undefined || x !== undefined) {
-      return { ...named, ...across, type: "line", yref: "y", y0: y, y1: yHigh ?? y };
+    if (!isBand(mark)) {
+      return { line, ...across, type: "line", yref: "y", y0: y, y1: yHigh ?? y };
     }
     const fill = { fillcolor: transparent(PAPER_COLOR), line: { width: 0 }, layer: "below" };
-    return { ...named, ...fill, ...across, type: "rect", yref: "y", y0: y, y1: yHigh };
+    return { ...fill, ...across, type: "rect", yref: "y", y0: y, y1: yHigh! };
   });
+}
+
+/**
+ * What the legend says of the paper's lines and bands.
+ *
+ * Shapes have names of their own only since version 2.20, so these are traces without points.
+ *
+ * @param figure The figure.
+ * @returns One trace per line or band.
+ */
+export function paperLegend(figure: Figure): Trace[] {
+  return lineMarks(figure).map((mark, index) => {
+    const symbol = { symbol: "square", size: 11, color: transparent(PAPER_COLOR) };
+    const look = isBand(mark)
+      ? { mode: "markers", marker: symbol }
+      : { mode: "lines", line: markLine(index) };
+    return { type: "scatter", name: mark.label, x: [null], y: [null], ...look };
+  });
+}
+
+function lineMarks({ paper }: Figure): PaperMark[] {
+  return paper.filter((mark) => !isPoint(mark) && (mark.x !== undefined || mark.y !== undefined));
+}
+
+function isBand({ x, yHigh }: PaperMark): boolean {
+  return x === undefined && yHigh !== undefined;
+}
+
+function markLine(index: number): Trace {
+  return { color: PAPER_COLOR, width: 1.8, dash: DASHES[1 + index % (DASHES.length - 1)]! };
 }

@@ -6,7 +6,14 @@
 
 import type { JsonValue } from "../../core/json.ts";
 import type { Figure, Series } from "../experiment.ts";
-import { escapeText, figureLayout, isPoint, type LayoutOptions, type Trace } from "./layout.ts";
+import {
+  escapeText,
+  figureLayout,
+  isPoint,
+  type LayoutOptions,
+  paperLegend,
+  type Trace,
+} from "./layout.ts";
 import { PAPER_COLOR, seriesStyle, transparent } from "./palette.ts";
 
 /** A figure as Plotly takes it. */
@@ -37,7 +44,10 @@ export function plotlyFigure(figure: Figure, options: LayoutOptions = {}): Plotl
     paper: figure.paper.map((mark) => ({ ...mark, label: escapeText(mark.label) })),
   };
   const data = named.series.flatMap((series, index) => seriesTraces(named, series, index));
-  return { data: [...data, ...pointTraces(named)], layout: figureLayout(named, options) };
+  return {
+    data: [...data, ...pointTraces(named), ...paperLegend(named)],
+    layout: figureLayout(named, options),
+  };
 }
 
 /**

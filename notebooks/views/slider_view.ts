@@ -63,14 +63,10 @@ export function sliderView(steps: readonly DropStep[], options: SliderViewOption
     yanchor: "top",
     pad: { t: 46, b: 0 },
     currentvalue: { prefix: "step reads (and misses): ", font: { size: 13 } },
-    steps: steps.map((step, index) => ({
+    steps: steps.map((step) => ({
       label: label(step),
-      method: "animate",
-      args: [[`${index}`], {
-        mode: "immediate",
-        frame: { duration: 0, redraw: true },
-        transition: { duration: 0 },
-      }],
+      method: "restyle",
+      args: [changes(step, labels)],
     })),
   };
   const margin = layout["margin"] as { readonly b: number };
@@ -91,17 +87,15 @@ export function sliderView(steps: readonly DropStep[], options: SliderViewOption
         annotations: note ? [{ ...note as object, yshift: note.yshift - SLIDER_HEIGHT }] : [],
         sliders: [slider] as unknown as JsonValue,
       },
-      frames: steps.map((step, index) => ({
-        name: `${index}`,
-        data: traces(step, labels).map(({ x, y, text, customdata }) => ({
-          x: x!,
-          y: y!,
-          text: text!,
-          customdata: customdata!,
-        })),
-      })),
     },
   };
+}
+
+/** What a step changes in all traces; frames would do too, but not all front ends hand them to Plotly. */
+function changes(step: DropStep, labels: readonly string[]): Trace {
+  const all = traces(step, labels);
+  const of = (key: string) => all.map((trace) => trace[key]!);
+  return { x: of("x"), y: of("y"), text: of("text"), customdata: of("customdata") };
 }
 
 /** One trace per tier, with its tokens only; what was dropped and is needed most bears its name. */
