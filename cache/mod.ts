@@ -16,6 +16,7 @@ export * from "./policy_choices.ts";
 export * from "./policy_options.ts";
 export * from "./policy_rules.ts";
 export * from "./pyramid.ts";
+export * from "./pyramid_pruning.ts";
 export * from "./residency.ts";
 export * from "./resident_store.ts";
 export * from "./salient_cut.ts";

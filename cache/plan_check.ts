@@ -5,7 +5,7 @@
  */
 
 import { type CacheBudget, halfEntries, type TierCounts } from "./budget.ts";
-import type { Policy, Selection } from "./policy.ts";
+import type { Policy, PrunedLayer, Selection } from "./policy.ts";
 
 /** Where and for what a plan was made. */
 export interface PlanPlace {
@@ -66,6 +66,46 @@ export function checkPlan(selection: Selection, at: PlanPlace): void {
   const returned = kept.find((position) => !before.has(position));
   if (returned !== undefined) {
     throw wrong("keep only tokens it holds", `takes token ${returned} back`);
+  }
+}
+
+/** Where a prompt is pruned. */
+export interface PrunePlace {
+  /** The rule. */
+  readonly policy: Pick<Policy, "name">;
+  /** The layer. */
+  readonly layer: number;
+  /** Positions that have reached it. */
+  readonly reached: Uint32Array;
+}
+
+/**
+ * Throws unless a layer keeps some of what has reached it, and passes some of that on, the first and the last token of
+ * the prompt among them: every row needs a token to look at, and the last one predicts.
+ *
+ * @param pruned What was chosen.
+ * @param at Where.
+ * @throws {RangeError} If a list is out of order, holds others, or lacks one of the two; the message names the layer.
+ */
+export function checkPruned(pruned: PrunedLayer, { policy, layer, reached }: PrunePlace): void {
+  const lists = [["keep", pruned.kept, reached], ["pass on", pruned.next, pruned.kept]] as const;
+  for (const [verb, chosen, from] of lists) {
+    const allowed = new Set(from);
+    const wrong = (requirement: string, current: string) =>
+      new RangeError(
+        `Cannot prune a prompt under ${policy.name}: layer ${layer} must ${verb} ${requirement}: current list ${current}`,
+      );
+    let last = -1;
+    for (const position of chosen) {
+      if (position <= last || !allowed.has(position)) {
+        throw wrong("some of the tokens it has, in order", `has ${position} after ${last}`);
+      }
+      last = position;
+    }
+    const ends = [reached[0], reached.at(-1)];
+    if (ends.some((position) => !chosen.includes(position!))) {
+      throw wrong(`the tokens ${ends.join(" and ")}`, `lacks one of them`);
+    }
   }
 }
 

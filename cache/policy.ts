@@ -32,6 +32,8 @@ export interface CountOptions {
   readonly coverage?: "clip" | "overlap";
   /** D-10: first tokens that are always kept. */
   readonly sink?: number;
+  /** D-4: tokens below which nothing is dropped. */
+  readonly minimumTokens?: number;
   /** Heavy to recent tokens of H2O and PyramidInfer: 1 or 2 to 1. */
   readonly heavyRatio?: 1 | 2;
 }
@@ -82,6 +84,8 @@ export interface Policy {
   readonly isUnbounded?: boolean;
   /** Tokens of each tier. */
   readonly counts: (request: CountRequest) => TierCounts;
+  /** Whether tokens are chosen anew at a length; by the interval if left out. Looks at lengths only, at layer 0. */
+  readonly due?: (request: CountRequest) => boolean;
   /** Chooses the tokens of a selection in another way than `planBySaliency`, at no more cost than the counts have. */
   readonly plan?: (view: PlanView, counts: TierCounts) => Selection;
   /** Chooses what of the prompt goes on from each layer to the next; the prompt is run whole if left out. */
@@ -109,7 +113,7 @@ export interface RankingView {
 }
 
 /** What a policy's own plan sees of one selection. */
-export interface PlanView extends RankingView {
+export interface PlanView extends RankingView, Pick<CountOptions, "minimumTokens"> {
   /** Which tokens are held now, ascending; all of the prompt at first. */
   readonly held: Uint32Array;
   /** What may be kept. */
@@ -123,7 +127,7 @@ export interface PlanView extends RankingView {
 }
 
 /** What a policy that prunes the prompt sees of one layer. */
-export interface PruneView {
+export interface PruneView extends Pick<CountOptions, "minimumTokens"> {
   /** What may be kept. */
   readonly budget: CacheBudget;
   /** Tokens of the prompt. */

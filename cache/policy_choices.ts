@@ -71,8 +71,6 @@ export interface PolicyOptions extends CountOptions {
   readonly change?: number;
   /** D-14: whether a step uses the selection of the step before, so that transfers overlap. */
   readonly stale?: boolean;
-  /** D-4: tokens below which nothing is dropped. */
-  readonly minimumTokens?: number;
 }
 
 /** A policy with every choice made. */

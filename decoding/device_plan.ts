@@ -30,10 +30,10 @@ export function plansOnDevice({ lanes }: LaneSet, store: StoreKind): boolean {
 }
 
 function isStandard(policy: ResolvedPolicy): boolean {
-  const { scores, candidates, ties, interval, normalise, ranked, plan } = policy;
+  const { scores, candidates, ties, interval, normalise, ranked, plan, due } = policy;
   return scores === "helper" && plansBefore(policy) && candidates === "all" && ties === "earlier" &&
     interval === 1 && normalise === "none" && ranked === "older" &&
-    plan === undefined;
+    plan === undefined && due === undefined;
 }
 
 /** Ranks on the device. Disposing it frees its buffer and recording. */

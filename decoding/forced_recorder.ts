@@ -9,8 +9,8 @@ import type { Selection } from "../cache/policy.ts";
 import { type StepCost, stepCost } from "./selection_cost.ts";
 
 /**
- * What a policy did to each token of a continuation; arrays of its length. The first token is predicted by the exact
- * prompt, so it diverges by rounding alone and costs nothing.
+ * What a policy did to each token of a continuation; arrays of its length. The first token is predicted by the prompt,
+ * so it costs nothing, and diverges by rounding alone unless the policy prunes the prompt.
  */
 export interface ForcedRun {
   /** Divergence from the full cache, in nats. */

@@ -102,8 +102,11 @@ async function runBatch(
     if (isFirst) reference.chosen.push(largestIndex(rows[0]!));
     recorders.forEach((recorder, lane) => recorder.add(rows[lane]!));
   };
-  const onLogits = (logits: Float32Array) => add(sequence.map(() => logits));
+  const first: Float32Array[] = [];
+  const onLogits = (logits: Float32Array, lanes: readonly number[]) =>
+    lanes.forEach((lane) => first[lane] = logits);
   await session.prefill(prompt, { sequence, onLogits, ...(signal && { signal }) });
+  add(first);
   // What the full cache writes in the first batch is forced on the others.
   const forced = continuation ?? reference.chosen;
   const count = continuation?.length ?? (isFirst ? newTokens : forced.length);

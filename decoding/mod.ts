@@ -36,6 +36,7 @@ export * from "./policy_types.ts";
 export * from "./prompt_match.ts";
 export * from "./prompt_parts.ts";
 export * from "./prompt_tokens.ts";
+export * from "./pruned_prompt.ts";
 export * from "./real_drop.ts";
 export * from "./selection_cost.ts";
 export * from "./selection_lists.ts";

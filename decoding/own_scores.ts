@@ -78,6 +78,16 @@ export class OwnScores {
     }
   }
 
+  /** Newest rows of a unit, oldest first, [capacity] each; `window` only. */
+  rowsOf(unit: number): readonly Float32Array[] {
+    return this.#rows[unit]!;
+  }
+
+  /** Forgets all but the newest rows of a window. */
+  forget(newest: number): void {
+    for (const rows of this.#rows) rows.splice(0, Math.max(0, rows.length - newest));
+  }
+
   /** Turns the prompt's last rows into scores. */
   finishPrompt(): void {
     if (this.#memory === "window") return;

@@ -22,6 +22,7 @@ import {
   matchWidth,
   type PromptModels,
 } from "./prompt_match.ts";
+import { runPrunedPrompt } from "./pruned_prompt.ts";
 import { Session } from "./session.ts";
 
 /** Rows that the decayed scores of a helper start from. */
@@ -55,18 +56,46 @@ export async function runPrompt(
   tokens: readonly number[],
   options: PromptEvents & { readonly lanes: readonly PromptLane[]; readonly needsSums: boolean },
 ): Promise<HelperState | undefined> {
+  const { onProgress, ...events } = options;
+  const pruned = options.lanes.filter(({ sequence }) => sequence.isPruned);
+  const lanes = options.lanes.filter(({ sequence }) => !sequence.isPruned);
+  const runs = pruned.length +
+    (lanes.some(({ stream }) => stream !== undefined) ? 2 : lanes.length > 0 ? 1 : 0);
+  const progressFrom = (start: number) => (done: number) =>
+    onProgress?.(start + done, runs * tokens.length);
+  let start = 0;
+  for (const lane of pruned) {
+    await runPrunedPrompt(models.large, tokens, {
+      ...events,
+      lane,
+      onProgress: progressFrom(start),
+    });
+    start += tokens.length;
+  }
+  if (lanes.length === 0) return undefined;
+  return await runExactPrompt(models, tokens, {
+    ...events,
+    lanes,
+    onProgress: progressFrom(start),
+  });
+}
+
+/** The prompt of sequences that see all of it. */
+async function runExactPrompt(
+  models: PromptModels,
+  tokens: readonly number[],
+  options: PartEvents & { readonly lanes: readonly PromptLane[]; readonly needsSums: boolean },
+): Promise<HelperState | undefined> {
   const { lanes, needsSums, ...events } = options;
   const { large, small } = models;
   const helped = lanes.filter(({ stream }) => stream !== undefined);
   const ready = helped.filter(({ sequence }) => tokens.length >= sequence.policy.minimumTokens);
   const window = ready.length > 0 ? matchWidth(models, tokens) : 0;
   const [first, ...others] = lanes.map(({ index }) => index);
-  const total = tokens.length * (helped.length > 0 ? 2 : 1);
   const sums = await runOwn(large, promptParts(tokens, { window, lanes }), {
     ...events,
     sequence: first!,
     lanes,
-    onProgress: (done) => events.onProgress?.(done, total),
   });
   await large.fork(first!, others);
   if (!small || helped.length === 0) return undefined;
@@ -75,7 +104,7 @@ export async function runPrompt(
   const { signal } = events;
   const state = await runHelper({ ...models, small }, tokens, {
     ...(signal && { signal }),
-    onProgress: (done) => events.onProgress?.(tokens.length + done, total),
+    onProgress: (done) => events.onProgress?.(tokens.length + done),
     sequence: streams[0]!,
     policies,
     decays: decaysOf(policies, needsSums),
@@ -125,6 +154,7 @@ async function runOwn(
   let sums: Float32Array = new Float32Array(0);
   await runParts(session, parts, {
     ...options,
+    sequences: lanes.map(({ index }) => index),
     logits: "last",
     onWindow: async () => {
       sums = await session.accumulated(sequence);

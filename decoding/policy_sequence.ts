@@ -5,7 +5,7 @@
  */
 
 import type { CacheBudget, TierCounts } from "../cache/budget.ts";
-import type { Selection } from "../cache/policy.ts";
+import type { PrunedLayer, Selection } from "../cache/policy.ts";
 import type { ResolvedPolicy } from "../cache/policy_options.ts";
 import type { ModelConfig } from "../models/config.ts";
 import { OwnScores } from "./own_scores.ts";
@@ -67,6 +67,31 @@ export class PolicySequence {
     return this.own && !this.own.needsSums ? policy.promptRows?.(request) ?? 1 : 0;
   }
 
+  /** Whether the policy drops tokens of the prompt from layer to layer. */
+  get isPruned(): boolean {
+    const { policy, promptTokens } = this.#options;
+    return policy.prune !== undefined && promptTokens >= policy.minimumTokens;
+  }
+
+  /**
+   * Chooses what a layer keeps of the prompt; the layer's last rows must have been given to `own`.
+   *
+   * @param layer The layer.
+   * @param reached Positions that have reached it.
+   * @returns What it keeps and what goes on.
+   */
+  prune(layer: number, reached: Uint32Array): PrunedLayer {
+    const { policy, budget, config: { layers }, promptTokens } = this.#options;
+    const { minimumTokens } = policy;
+    const rows = this.own!.rowsOf(layer).map((row) => row.subarray(0, promptTokens));
+    return policy.prune!({ budget, promptTokens, layer, layers, minimumTokens, reached, rows });
+  }
+
+  /** Starts with what each layer keeps of the prompt instead of all of it. */
+  keepPrompt(kept: readonly Uint32Array[]): void {
+    this.#planner.keep(kept);
+  }
+
   /** Tokens kept now, one selection per unit. */
   get selections(): readonly Selection[] {
     return this.#planner.selections;
@@ -121,7 +146,7 @@ export class PolicySequence {
   plan(tokens: number, saliency?: Float32Array): void {
     const { perLayer } = this.#units;
     const { capacity } = this.#options;
-    this.own?.settle((unit) => this.#planner.counts(tokens, Math.floor(unit / perLayer)).recent);
+    this.own?.settle((unit) => this.#planner.rows(tokens, Math.floor(unit / perLayer)));
     this.#planner.plan(
       tokens,
       this.own
@@ -138,6 +163,8 @@ export class PolicySequence {
   remember(row: Float32Array): void {
     const units = { total: this.#units.total, heads: this.#sharedLists };
     this.own?.update(joinHeads(row, units, "mean"));
+    // Plans that are far apart would let rows pile up.
+    if (this.policy.due) this.own?.forget(this.promptRows);
   }
 
   #mayDrop(tokens: number): boolean {

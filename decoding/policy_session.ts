@@ -80,6 +80,7 @@ export class PolicySession implements Disposable {
     checkCut(set.lanes.map(({ policy }) => policy), options);
     const streams = set.leaders.length;
     const sizes = { capacity, chunk };
+    const masked = set.lanes.some(({ policy }) => policy.prune !== undefined);
     const accumulate = streams > 0 || set.lanes.some(({ policy }) => policy.memory === "sum");
     using stack = new DisposableStack();
     this.#pair = pair;
@@ -87,7 +88,9 @@ export class PolicySession implements Disposable {
     this.#lanes = set;
     this.#device = device;
     const sequences = set.lanes.length;
-    this.#large = stack.use(new Session(pair.large, { ...sizes, sequences, accumulate }));
+    const large = { ...sizes, sequences, accumulate, masked };
+    this.#large = stack.use(new Session(pair.large, large));
+    if (masked) this.#large.setVisible(() => true);
     const policies = set.leaders.map((lane) => set.lanes[lane]!.policy);
     this.#helper = streams > 0
       ? stack.use(new HelperStep(pair.small!, { ...options, ...sizes, policies }))
@@ -114,7 +117,7 @@ export class PolicySession implements Disposable {
   }
 
   /**
-   * Runs a prompt exactly, with both models; nothing is dropped before the first decode step.
+   * Runs a prompt with both models; nothing is dropped before the first decode step, unless a policy prunes prompts.
    *
    * @param tokens Token ids.
    * @param options Which sequence, or which ones begin with this prompt; progress, signal.

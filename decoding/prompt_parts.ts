@@ -11,8 +11,8 @@ import type { Session } from "./session.ts";
 
 /** What a prompt's run tells. */
 export interface PromptEvents {
-  /** Receives the logits of the prompt's last row, [1, vocabulary]. */
-  readonly onLogits?: (logits: Float32Array) => void;
+  /** Receives the logits of the prompt's last row, [1, vocabulary], and the sequences that continue from them. */
+  readonly onLogits?: (logits: Float32Array, sequences: readonly number[]) => void;
   /** Called with the tokens done so far, of both models together, and how many there are. */
   readonly onProgress?: (done: number, total: number) => void;
   /** Stops between chunks. */
@@ -88,12 +88,15 @@ export async function runParts(
   parts: readonly PromptPart[],
   options: Omit<PromptEvents, "onProgress"> & {
     readonly sequence: number;
+    /** Sequences that continue from this one. */
+    readonly sequences?: readonly number[];
     readonly logits: "last" | "none";
     readonly onWindow: () => Promise<void>;
     readonly onProgress?: (done: number) => void;
   },
 ): Promise<void> {
   const { sequence, logits, onWindow, onLogits, onProgress, signal } = options;
+  const { sequences = [sequence] } = options;
   const heads = Array.from({ length: session.model.config.queryHeads }, (_, head) => head);
   for (const part of parts) {
     const { start, tokens, isSummed, watched } = part;
@@ -102,7 +105,7 @@ export async function runParts(
       isSummed,
       logits: part === parts.at(-1) ? logits : "none",
       ...(signal && { signal }),
-      ...(onLogits && { onLogits }),
+      ...(onLogits && { onLogits: (row) => onLogits(row, sequences) }),
       ...(watched.length > 0 && {
         heads: () => heads,
         onMap: (block: MapBlock) => {
@@ -115,8 +118,14 @@ export async function runParts(
   }
 }
 
-/** Gives a policy the rows of a block from a position on. */
-function addRows(own: OwnScores, block: MapBlock, first: number): void {
+/**
+ * Gives a policy's memory the rows of a block from a position on.
+ *
+ * @param own The memory.
+ * @param block Rows of one head.
+ * @param first Position of the first row that counts.
+ */
+export function addRows(own: OwnScores, block: MapBlock, first: number): void {
   const skipped = Math.max(0, first - block.firstQuery);
   if (skipped >= block.queries) return;
   own.addPromptRows({

@@ -6,7 +6,7 @@
 
 import type { CacheBudget, TierCounts } from "../cache/budget.ts";
 import { checkCounts, checkPlan } from "../cache/plan_check.ts";
-import { planBySaliency, planOverAll, type Selection } from "../cache/policy.ts";
+import { type CountRequest, planBySaliency, planOverAll, type Selection } from "../cache/policy.ts";
 import { basedOn, type ResolvedPolicy } from "../cache/policy_options.ts";
 import { perRow } from "../analysis/row_means.ts";
 import type { UnitShape } from "./units.ts";
@@ -88,14 +88,22 @@ export class SelectionPlanner {
   isDue(tokens: number): boolean {
     const { policy } = this.#options;
     if (tokens < policy.minimumTokens) return false;
+    if (policy.due) return policy.due(this.#request(tokens, 0));
     return this.#plannedTokens < policy.minimumTokens || policy.change > 0 ||
       this.#hasWaited(tokens);
   }
 
   /** Tokens of each tier that a layer keeps at a length. */
   counts(tokens: number, layer: number): TierCounts {
-    const { policy, budget, promptTokens } = this.#options;
-    return policy.counts({ budget, tokens, promptTokens, layer, layers: this.#layers });
+    return this.#options.policy.counts(this.#request(tokens, layer));
+  }
+
+  /** Newest rows of attention that a layer ranks by at a length, where a policy looks at a window of them. */
+  rows(tokens: number, layer: number): number {
+    const { policy } = this.#options;
+    const request = this.#request(tokens, layer);
+    const budget = basedOn(policy.base, request);
+    return policy.promptRows?.({ ...request, budget }) ?? this.counts(tokens, layer).recent;
   }
 
   /**
@@ -149,6 +157,11 @@ export class SelectionPlanner {
     this.#plannedTokens = tokens;
   }
 
+  #request(tokens: number, layer: number): CountRequest {
+    const { policy, budget, promptTokens } = this.#options;
+    return { ...policy, budget, tokens, promptTokens, layer, layers: this.#layers };
+  }
+
   /** Whether the newest plan is an interval old. */
   #hasWaited(tokens: number): boolean {
     return tokens - this.#plannedTokens >= this.#options.policy.interval;
@@ -175,7 +188,8 @@ export class SelectionPlanner {
       return policy.ranked === "all" ? planOverAll(view, counts) : planBySaliency(view, counts);
     }
     const layer = Math.floor(unit / units.perLayer);
-    const place = { budget, promptTokens, layer, layers: this.#layers };
+    const { minimumTokens } = policy;
+    const place = { budget, promptTokens, layer, layers: this.#layers, minimumTokens };
     const selection = policy.plan({ ...view, ...place, held }, counts);
     checkPlan(selection, { policy, tokens, counts, held, place: placeOf(unit, this.#options) });
     return selection;

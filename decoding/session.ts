@@ -88,9 +88,11 @@ export class Session implements Disposable {
     return this.#state;
   }
 
-  /** Counts one token of every sequence that a driver has run. */
-  advance(): void {
-    this.#lengths.forEach((length, sequence) => this.#lengths[sequence] = length + 1);
+  /** Counts tokens that a driver has run: one of every sequence, or some of one. */
+  advance(tokens = 1, sequence?: number): void {
+    this.#lengths.forEach((length, index) => {
+      if (sequence === undefined || sequence === index) this.#lengths[index] = length + tokens;
+    });
   }
 
   /** Bytes of keys and values. */

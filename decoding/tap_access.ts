@@ -75,6 +75,27 @@ export function writeVisible(
   device.write(visible.buffer, 0, bits);
 }
 
+/**
+ * Narrows what all query heads of a layer see to some positions.
+ *
+ * @param state Model and buffers of a session.
+ * @param layer The layer.
+ * @param positions What they see.
+ * @throws {TypeError} If the session is not masked.
+ */
+export function writeVisibleLayer(
+  { config: { queryHeads }, device, taps }: ForwardState,
+  layer: number,
+  positions: Uint32Array,
+): void {
+  const visible = present(taps.visible, "set visible tokens", "masked");
+  const words = taps.visibleWords;
+  const bits = new Uint32Array(queryHeads * words);
+  for (const position of positions) bits[position >>> 5]! |= 1 << (position & 31);
+  for (let head = 1; head < queryHeads; head++) bits.copyWithin(head * words, 0, words);
+  device.write(visible.buffer, 4 * layer * visible.layerWords, bits);
+}
+
 function present(arrays: LayerArrays | undefined, action: string, option: string): LayerArrays {
   if (arrays) return arrays;
   throw new TypeError(

@@ -10,6 +10,8 @@ import type { Policy } from "../policy.ts";
 import { full } from "./full.ts";
 import { h2o } from "./h2o.ts";
 import { pyramidBudget } from "./pyramid_budget.ts";
+import { pyramidOfficial } from "./pyramid_official.ts";
+import { pyramidScaled } from "./pyramid_scaled.ts";
 import { smallkv } from "./smallkv.ts";
 import { smallkvQueryAware } from "./smallkv_query_aware.ts";
 import { snapkv } from "./snapkv.ts";
@@ -20,6 +22,8 @@ import { withoutHelper } from "./without_helper.ts";
 export * from "./full.ts";
 export * from "./h2o.ts";
 export * from "./pyramid_budget.ts";
+export * from "./pyramid_official.ts";
+export * from "./pyramid_scaled.ts";
 export * from "./smallkv.ts";
 export * from "./smallkv_query_aware.ts";
 export * from "./snapkv.ts";
@@ -32,6 +36,8 @@ export const POLICIES: readonly Policy[] = [
   full,
   h2o,
   pyramidBudget,
+  pyramidOfficial,
+  pyramidScaled,
   smallkv,
   smallkvQueryAware,
   snapkv,
