@@ -4,6 +4,13 @@
  * @module
  */
 
+import { UsageError } from "../core/check.ts";
+
+const KNOWN: Readonly<Record<string, string>> = {
+  "0.5b": "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+  "1.5b": "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
+};
+
 /** Sizes of a timed run. */
 export interface SpeedShape {
   /** Model file. */
@@ -42,4 +49,21 @@ export function quantile(values: readonly number[], share: number): number {
 /** Median of a few values. */
 export function median(values: readonly number[]): number {
   return quantile(values, 0.5);
+}
+
+/**
+ * Finds a model file.
+ *
+ * @param model A path, or `0.5b` or `1.5b` for a file of the folder that SMALLKV_MODELS names.
+ * @returns Its path.
+ * @throws {UsageError} If there is no such folder.
+ */
+export function modelPath(model: string): string {
+  const file = KNOWN[model];
+  if (file === undefined) return model;
+  const folder = Deno.env.get("SMALLKV_MODELS");
+  if (folder !== undefined) return `${folder}/${file}`;
+  throw new UsageError(
+    `Cannot run the benchmark: SMALLKV_MODELS must name the folder of ${file}: current value is none`,
+  );
 }

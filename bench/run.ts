@@ -3,7 +3,9 @@
  *
  *     deno task bench [--model FILE] [--prompt 256] [--tokens 32] [--repetitions 3] [--no-peers]
  *
- * FILE is a path or `0.5b` (default) or `1.5b`, which stand for the files in the folder that
+ *     deno task bench policy [--large FILE] [--small FILE] [--tokens 2048,4096] [--budget 0.2]
+ *
+ * The second form times the parts of a decode step under a policy; see `policy_step_bench.ts`. FILE is a path or `0.5b` (default) or `1.5b`, which stand for the files in the folder that
  * SMALLKV_MODELS names. The last line is JSON.
  *
  * @module
@@ -12,17 +14,21 @@
 import { parseArgs } from "node:util";
 import { UsageError } from "../core/check.ts";
 import { loadModel } from "../models/load.ts";
-import { median, promptTokens, quantile, type SpeedFigures, type SpeedShape } from "./figures.ts";
+import {
+  median,
+  modelPath,
+  promptTokens,
+  quantile,
+  type SpeedFigures,
+  type SpeedShape,
+} from "./figures.ts";
 import { benchForward } from "./forward_bench.ts";
+import { benchPolicyStep } from "./policy_step_bench.ts";
 import { benchPeer, type PeerDevice } from "./peers.ts";
 
-const KNOWN: Readonly<Record<string, string>> = {
-  "0.5b": "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
-  "1.5b": "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
-};
-
 const USAGE = "Usage: deno task bench [--model FILE|0.5b|1.5b] [--prompt COUNT] [--tokens COUNT] " +
-  "[--repetitions COUNT] [--no-peers]";
+  "[--repetitions COUNT] [--no-peers]\n       deno task bench policy [--large FILE|1.5b|embedded] " +
+  "[--small FILE|0.5b|embedded] [--tokens COUNT,...] [--budget SHARE] [--samples COUNT]";
 
 interface Options {
   readonly shape: SpeedShape;
@@ -58,16 +64,6 @@ function readOptions(args: string[]): Options {
     },
     hasPeers: !values["no-peers"],
   };
-}
-
-function modelPath(model: string): string {
-  const file = KNOWN[model];
-  if (file === undefined) return model;
-  const folder = Deno.env.get("SMALLKV_MODELS");
-  if (folder !== undefined) return `${folder}/${file}`;
-  throw new UsageError(
-    `Cannot run the benchmark: SMALLKV_MODELS must name the folder of ${file}: current value is none`,
-  );
 }
 
 /** Our figures, and what the run depends on. */
@@ -168,7 +164,9 @@ async function main(args: string[]): Promise<void> {
 
 if (import.meta.main) {
   try {
+    const [first, ...rest] = Deno.args;
     if (Deno.args.includes("--help")) console.log(USAGE);
+    else if (first === "policy") await benchPolicyStep(rest);
     else await main(Deno.args);
   } catch (error) {
     const isUsage = error instanceof UsageError || error instanceof TypeError;

@@ -116,26 +116,39 @@ export async function recordSmallStep(
     readonly watched: (layer: number) => Omit<LayerOptions, "layer">;
   },
 ): Promise<Recording> {
-  const { forward, buffers, shape, lanes } = step;
-  const { device, config } = forward;
+  const { forward: { device, config }, forward, shape } = step;
   const rowShape = { sequences: shape.streams, rowsPerSequence: 1 };
   const commands: Command[] = [...tokenCopies(step, large), ...embeddingStep(forward, rowShape)];
   for (let layer = 0; layer < config.layers; layer++) {
     commands.push(...layerStep(forward, rowShape, { layer, ...watched(layer) }));
   }
-  const sizes = { sequences: shape.sequences, heads: shape.helperHeads, capacity: shape.capacity };
+  commands.push(...rowCopies(step), ...scoreCommands(step, large));
+  return await device.record("small model's step", commands);
+}
+
+/**
+ * Adds the helper's newest rows to what it remembers, and joins that to the scores of each selection.
+ *
+ * @param step Buffers and sizes of the policies, the sequences.
+ * @param large Model whose selections are scored.
+ * @returns Commands that write `scores` and `saliency`.
+ */
+export function scoreCommands(
+  { buffers, shape, lanes }: Omit<PolicyStep, "forward">,
+  large: ForwardState,
+): Command[] {
+  const { sequences, helperHeads: heads, capacity, units } = shape;
   const { state } = large.workspace;
-  commands.push(
-    ...rowCopies(step),
+  const sizes = { sequences, heads, capacity };
+  return [
     updateScoresCommand({ ...buffers, state }, sizes),
     helperSaliencyCommand({ ...buffers, state }, {
       ...sizes,
-      units: shape.units.total,
-      unitHeads: shape.units.heads,
+      units: units.total,
+      unitHeads: units.heads,
       reduction: REDUCTIONS.indexOf(lanes.reduction),
     }),
-  );
-  return await device.record("small model's step", commands);
+  ];
 }
 
 /**
