@@ -76,7 +76,7 @@ export function setUpGeneration(
   const policy = resolvePolicyOption(options);
   const budget = cacheBudget(options.budget ?? DEFAULT_BUDGET);
   const cut = helperCut(options);
-  checkCut([policy], cut);
+  checkCut([{ policy, ...cut }], cut);
   const used = policy.scores === "helper" ? pair : { large: pair.large };
   checkTokenizers(used);
   const prompts = promptList(prompt).map((one) => promptTokens(pair.large, one));

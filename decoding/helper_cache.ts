@@ -24,13 +24,14 @@ import { listUnits } from "./units.ts";
 
 /** How a helper's cache is compressed. */
 export interface HelperCacheOptions {
-  /** What it keeps of itself. */
-  readonly budget: CacheBudget;
   /**
-   * Policy of the large model for each sequence: tells what a budget is a share of, and how long a text must be before
-   * anything of it is dropped.
+   * For each sequence what it keeps of itself, all of it if left out, and the large model's policy, which tells what a
+   * budget is a share of and how long a text must be before anything of it is dropped.
    */
-  readonly policies: readonly ResolvedPolicy[];
+  readonly lanes: readonly {
+    readonly helperBudget?: CacheBudget;
+    readonly policy: Pick<ResolvedPolicy, "base" | "minimumTokens">;
+  }[];
   /** Where its tokens are kept; `resident` if left out. */
   readonly store?: StoreKind;
 }
@@ -55,13 +56,16 @@ export class HelperCache implements Disposable {
   constructor(session: Session, options: HelperCacheOptions) {
     const { config, device, workspace } = session.forward;
     const { capacity, sequences } = workspace.shape;
-    const { budget, policies, store } = options;
+    const { store } = options;
     this.#session = session;
     this.#options = options;
-    const lanes = policies.map(({ base, minimumTokens }) => ({
-      policy: createPolicy("h2o", { base, minimumTokens }),
-      budget,
-    }));
+    const lanes = options.lanes.map(({ policy, helperBudget }) => {
+      const { base, minimumTokens } = policy;
+      return {
+        policy: createPolicy("h2o", { base, minimumTokens }),
+        budget: helperBudget ?? { ratio: 1 },
+      };
+    });
     this.#lanes = laneSet({ lanes, ...(store && { store }) });
     this.#shape = {
       ...listShape(listUnits(config, this.#lanes.granularity), capacity),

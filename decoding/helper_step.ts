@@ -26,10 +26,16 @@ export interface HelperCut {
   readonly helperLayers?: number;
 }
 
+/** What a sequence of the helper is read for. */
+export interface HelperLane extends Pick<HelperCut, "helperBudget"> {
+  /** Policy of the large model. */
+  readonly policy: ResolvedPolicy;
+}
+
 /** What a helper is made for. */
-export interface HelperOptions extends HelperCut {
-  /** Policy of the large model for each sequence that the helper reads. */
-  readonly policies: readonly ResolvedPolicy[];
+export interface HelperOptions extends Pick<HelperCut, "helperLayers"> {
+  /** One entry per sequence that it reads; either all or none have a budget. */
+  readonly lanes: readonly HelperLane[];
   /** Tokens that fit per sequence. */
   readonly capacity: number;
   /** Rows of one prefill step. */
@@ -41,20 +47,23 @@ export interface HelperOptions extends HelperCut {
 /**
  * Throws unless there is a helper to cut, and something of its cache remains.
  *
- * @param policies What is decoded under.
- * @param cut What is cut.
- * @throws {RangeError} If no policy has a helper, or nothing would remain of its cache.
+ * @param lanes What is decoded under.
+ * @param cut Layers that run.
+ * @throws {RangeError} If there is none, or nothing would remain of its cache.
  */
-export function checkCut(policies: readonly ResolvedPolicy[], cut: HelperCut): void {
-  const { helperBudget, helperLayers } = cut;
-  if (helperBudget === undefined && helperLayers === undefined) return;
-  if (policies.every(({ scores }) => scores !== "helper")) {
-    const names = [...new Set(policies.map(({ name }) => name))].join(", ");
+export function checkCut(
+  lanes: readonly HelperLane[],
+  { helperLayers }: Pick<HelperCut, "helperLayers">,
+): void {
+  const bare = lanes.filter(({ policy }) => policy.scores !== "helper");
+  const isAll = helperLayers !== undefined && bare.length === lanes.length;
+  const misused = bare.find(({ helperBudget }) => isAll || helperBudget);
+  if (misused) {
     throw new RangeError(
-      `Cannot make the helper cheaper: the policy must have one, as smallkv has: current policy is ${names}`,
+      `Cannot make the helper cheaper: the policy must have one, as smallkv has: current policy is ${misused.policy.name}`,
     );
   }
-  if (helperBudget) halfEntries(helperBudget, 1);
+  for (const { helperBudget } of lanes) if (helperBudget) halfEntries(helperBudget, 1);
 }
 
 /** Bytes of a helper's keys and values. */
@@ -83,12 +92,14 @@ export class HelperStep implements Disposable {
    * @throws {RangeError} If the model does not have the layers that should run.
    */
   constructor(model: Model, options: HelperOptions) {
-    const { helperLayers = model.config.layers, helperBudget: budget, capacity, chunk } = options;
-    const sizes = { capacity, chunk, sequences: options.policies.length };
+    const { helperLayers = model.config.layers, lanes, capacity, chunk } = options;
+    const sizes = { capacity, chunk, sequences: lanes.length };
     using stack = new DisposableStack();
     const small = firstLayers(model, helperLayers);
     this.session = stack.use(new Session(small, { ...sizes, accumulate: true }));
-    this.#cache = budget && stack.use(new HelperCache(this.session, { ...options, budget }));
+    this.#cache = lanes.some(({ helperBudget }) => helperBudget)
+      ? stack.use(new HelperCache(this.session, options))
+      : undefined;
     this.#owned = stack.move();
   }
 

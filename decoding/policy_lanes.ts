@@ -16,9 +16,11 @@ export interface PolicyLane {
   readonly policy: ResolvedPolicy;
   /** How much is kept. */
   readonly budget: CacheBudget;
+  /** How much a helper keeps of its own cache; all of it if left out. */
+  readonly helperBudget?: CacheBudget;
   /**
-   * Any number. Sequences with the same one get the same prompt and the same tokens, so that the helper reads them once;
-   * without one, a sequence has its helper for itself.
+   * Any number. Sequences with the same one get the same prompt and the same tokens, so that the helper reads them once,
+   * or once for each budget of its own; without one, a sequence has its helper for itself.
    */
   readonly stream?: number;
 }
@@ -45,7 +47,10 @@ export type LaneOptions =
     readonly lanes?: never;
   })
   | {
-    /** One entry per sequence; they share the family of their granularity and their reduction. */
+    /**
+     * One entry per sequence; they share the family of their granularity and their reduction, and either all helpers
+     * are compressed or none is.
+     */
     readonly lanes: readonly PolicyLane[];
   };
 
@@ -58,12 +63,15 @@ export type LaneOptions =
  */
 export function laneSet(options: LaneOptions & { readonly store?: StoreKind }): LaneSet {
   const lanes = options.lanes ??
-    new Array<PolicyLane>(options.sequences ?? 1)
-      .fill({ policy: options.policy, budget: options.budget });
+    new Array<PolicyLane>(options.sequences ?? 1).fill(onlyLane(options));
   checkInteger("decode together", "sequences", { value: lanes.length, min: 1 });
   const helped = lanes.filter(({ policy }) => policy.scores === "helper");
   const granularity = onlyOne("granularity", lanes.map(({ policy }) => listGranularity(policy)));
   const reduction = onlyOne("reduction", helped.map(({ policy }) => policy.reduction)) ?? "mean";
+  onlyOne(
+    "kind of helper",
+    helped.map(({ helperBudget }) => helperBudget ? "compressed" : "whole"),
+  );
   if (options.store === "tiered") {
     onlyOne("policy and budget in a tiered store", lanes.map(settingText));
   }
@@ -101,20 +109,25 @@ export function listGranularity({ granularity }: ResolvedPolicy): "query_head" |
 }
 
 function streamsOf(lanes: readonly PolicyLane[]): Pick<LaneSet, "streams" | "leaders"> {
-  const known = new Map<number, number>();
+  const known = new Map<string, number>();
   const leaders: number[] = [];
-  const streams = lanes.map(({ policy, stream }, lane) => {
+  const streams = lanes.map(({ policy, stream, helperBudget }, lane) => {
     if (policy.scores !== "helper") return undefined;
-    const index = (stream !== undefined ? known.get(stream) : undefined) ?? leaders.length;
-    if (stream !== undefined) known.set(stream, index);
+    const key = JSON.stringify([stream, helperBudget]);
+    const index = (stream !== undefined ? known.get(key) : undefined) ?? leaders.length;
+    if (stream !== undefined) known.set(key, index);
     if (index === leaders.length) leaders.push(lane);
     return index;
   });
   return { streams, leaders };
 }
 
-function settingText({ policy, budget }: PolicyLane): string {
-  return `${policy.name} ${JSON.stringify({ ...policy, ...budget })}`;
+function onlyLane({ policy, budget, helperBudget }: PolicyLane): PolicyLane {
+  return { policy, budget, ...(helperBudget && { helperBudget }) };
+}
+
+function settingText({ policy, budget, helperBudget }: PolicyLane): string {
+  return `${policy.name} ${JSON.stringify({ ...policy, ...budget, helperBudget })}`;
 }
 
 function onlyOne<T extends string>(what: string, values: readonly T[]): T | undefined {

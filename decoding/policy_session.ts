@@ -77,7 +77,7 @@ export class PolicySession implements Disposable {
     const { device } = pair.large;
     const set = laneSet(options);
     for (const { policy } of set.lanes) checkPair(pair, policy);
-    checkCut(set.lanes.map(({ policy }) => policy), options);
+    checkCut(set.lanes, options);
     const streams = set.leaders.length;
     const sizes = { capacity, chunk };
     const masked = set.lanes.some(({ policy }) => policy.prune !== undefined);
@@ -91,9 +91,9 @@ export class PolicySession implements Disposable {
     const large = { ...sizes, sequences, accumulate, masked };
     this.#large = stack.use(new Session(pair.large, large));
     if (masked) this.#large.setVisible(() => true);
-    const policies = set.leaders.map((lane) => set.lanes[lane]!.policy);
+    const lanes = set.leaders.map((lane) => set.lanes[lane]!);
     this.#helper = streams > 0
-      ? stack.use(new HelperStep(pair.small!, { ...options, ...sizes, policies }))
+      ? stack.use(new HelperStep(pair.small!, { ...options, ...sizes, lanes }))
       : undefined;
     const helperHeads = this.#helper?.heads ?? 0;
     this.#shape = policyShape(pair, set, { capacity, helperHeads });

@@ -77,7 +77,8 @@ export function settingBatches(settings: readonly PolicySetting[], most: number)
     const { policy, options, helperBudget, helperLayers } = settings[index]!;
     const resolved = createPolicy(policy, options);
     const { reduction } = resolved;
-    return JSON.stringify([listGranularity(resolved), reduction, helperBudget, helperLayers]);
+    const isCompressed = helperBudget !== undefined;
+    return JSON.stringify([listGranularity(resolved), reduction, isCompressed, helperLayers]);
   });
   return [...families.values()].flatMap((indices) => {
     const count = Math.ceil(indices.length / most);
@@ -96,15 +97,15 @@ function openLanes(
   lanes: readonly LaneSetting[],
   capacity: number,
 ): PolicySession {
-  const { helperBudget, helperLayers } = lanes[0]!.setting;
+  const { helperLayers } = lanes[0]!.setting;
   return new PolicySession(pair, {
-    lanes: lanes.map(({ setting, ...stream }) => ({
-      policy: createPolicy(setting.policy, setting.options),
-      budget: setting.budget,
+    lanes: lanes.map(({ setting: { policy, options, budget, helperBudget }, ...stream }) => ({
+      policy: createPolicy(policy, options),
+      budget,
+      ...(helperBudget && { helperBudget }),
       ...stream,
     })),
     capacity,
-    ...(helperBudget && { helperBudget }),
     ...(helperLayers !== undefined && { helperLayers }),
   });
 }

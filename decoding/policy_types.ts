@@ -10,7 +10,6 @@ import type { Selection } from "../cache/policy.ts";
 import type { ResolvedPolicy } from "../cache/policy_options.ts";
 import type { Model } from "../models/load.ts";
 import { sameVocabulary } from "../models/tokenizer.ts";
-import type { HelperCut } from "./helper_step.ts";
 import type { LaneOptions } from "./policy_lanes.ts";
 import type { StoreKind } from "./policy_store.ts";
 
@@ -23,11 +22,13 @@ export interface ModelPair {
 }
 
 /** Sizes of a session, and what all of its sequences share. */
-export interface SharedOptions extends HelperCut {
+export interface SharedOptions {
   /** Tokens that fit per sequence. */
   readonly capacity: number;
   /** Rows of one prefill step; 128 if left out. */
   readonly chunk?: number;
+  /** First layers of the small model that run; all of them if left out. */
+  readonly helperLayers?: number;
   /** How heads are matched (D-3 to D-8). */
   readonly match?: MatchOptions;
   /** Where tokens are kept; `resident` if left out. */

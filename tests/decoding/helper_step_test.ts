@@ -169,7 +169,7 @@ async function compareWithReference(
   const policy = createPolicy("smallkv");
   const sizes = { capacity, chunk: 128 };
   using large = new Session(small, sizes);
-  using helper = new HelperStep(small, { ...sizes, policies: [policy], helperBudget: { ratio } });
+  using helper = new HelperStep(small, { ...sizes, lanes: [{ policy, helperBudget: { ratio } }] });
   const shape = {
     ...listShape(listUnits(small.config, "kv_head"), capacity),
     capacity,
@@ -249,26 +249,38 @@ Deno.test("a compressed helper of a batch gives each sequence what it gives it a
   }
 });
 
-Deno.test("policies that share a compressed helper get what each gets from one of its own", async () => {
+Deno.test("policies that share compressed helpers get what each gets from one of its own", async () => {
   const pair = await pairOn(BACKEND);
-  const cut = { helperBudget: { ratio: 0.3 }, helperLayers: 2 };
   const tokens = someTokens(128);
-  const scores = ["accumulated", "row", "decayed"] as const;
+  const cuts = [
+    { score: "accumulated", helperBudget: { ratio: 0.3 } },
+    { score: "row", helperBudget: { ratio: 0.3 } },
+    { score: "decayed", helperBudget: { ratio: 0.3 } },
+    { score: "accumulated", helperBudget: { ratio: 0.6 } },
+  ] as const;
   const budget = { ratio: 0.2 };
   using session = new PolicySession(pair, {
     lanes: [
-      ...scores.map((score) => ({ policy: createPolicy("smallkv", { score }), budget, stream: 0 })),
+      ...cuts.map(({ score, helperBudget }) => ({
+        policy: createPolicy("smallkv", { score }),
+        budget,
+        helperBudget,
+        stream: 0,
+      })),
       { policy: createPolicy("h2o"), budget },
     ],
     capacity: 129,
-    ...cut,
+    helperLayers: 2,
   });
-  await session.prefill(tokens.slice(0, -6), { sequence: [0, 1, 2, 3] });
+  await session.prefill(tokens.slice(0, -6), { sequence: [0, 1, 2, 3, 4] });
   const alone = [];
-  for (const score of scores) alone.push(await decode(pair, { tokens, steps: 6, cut, score }));
+  for (const { score, helperBudget } of cuts) {
+    const cut = { helperBudget, helperLayers: 2 };
+    alone.push(await decode(pair, { tokens, steps: 6, cut, score }));
+  }
   for (const [step, token] of tokens.slice(-6).entries()) {
-    const { selections } = await session.step({ tokens: new Array(4).fill(token) });
-    deepStrictEqual(selections.slice(0, 3), alone.map((run) => run.selections[step]));
+    const { selections } = await session.step({ tokens: new Array(5).fill(token) });
+    deepStrictEqual(selections.slice(0, 4), alone.map((run) => run.selections[step]));
   }
 });
 
@@ -294,5 +306,11 @@ Deno.test("a helper is not cut to nothing, nor where there is none", async () =>
     /the policy must have one, as smallkv has: current policy is h2o/,
   );
   throws(open("full", { helperBudget: { ratio: 0.5 } }), RangeError);
-  checkCut([createPolicy("h2o")], {});
+  checkCut([{ policy: createPolicy("h2o") }], {});
+  const lane = { policy: createPolicy("smallkv"), budget: { ratio: 0.2 } };
+  const lanes = [lane, { ...lane, helperBudget: { ratio: 0.4 } }];
+  throws(
+    () => new PolicySession({ large, small }, { lanes, capacity: 8 }),
+    /sequences must have one kind of helper: current values are whole, compressed/,
+  );
 });
