@@ -72,7 +72,7 @@ export async function setUpStep(
   const [policy, budget] = [createPolicy("smallkv"), { ratio }];
   const large = owner.use(new Session(pair.large, { capacity }));
   const helper = owner.use(
-    new HelperStep(pair.small, { policies: [policy], capacity, chunk: 128 }),
+    new HelperStep(pair.small, { lanes: [{ policy }], capacity, chunk: 128 }),
   );
   for (const session of [large, helper.session]) {
     fillCache(session.forward);
