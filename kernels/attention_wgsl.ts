@@ -193,6 +193,16 @@ export interface TileVectors {
   readonly isHalves: boolean;
   /** Writes the expression that loads a piece; both arguments are WGSL expressions. */
   readonly load: (vector: string, part: string) => string;
+  /** Whether the vectors lie far apart, so that one load should reach for all of them; false if left out. */
+  readonly isScattered?: boolean;
+}
+
+/** Pieces of a scattered vector that one lane loads; undefined if vectors and lanes do not go together so. */
+function scatteredPieces(tile: TileVectors, { lanes, isSubgroup }: HandOut): number | undefined {
+  const sharers = lanes / tile.count;
+  const each = tile.pieces / sharers;
+  const fits = Number.isInteger(sharers) && Number.isInteger(each);
+  return tile.isScattered && isSubgroup && fits ? each : undefined;
 }
 
 /**
@@ -206,13 +216,16 @@ export function loadText(tile: TileVectors, lanes: HandOut): string {
   const { name, pieces, isHalves, load } = tile;
   const total = tile.count * pieces;
   const rounds = Math.ceil(total / lanes.lanes);
+  const each = scatteredPieces(tile, lanes);
   return repeat(rounds, (round) => {
     const index = `${name}_index${round}`;
     const register = `${name}_piece${round}`;
     const first = round * lanes.lanes;
     const isWhole = first + lanes.lanes <= total;
     const bounded = isWhole ? `lane + ${first}u` : `min(lane + ${first}u, ${total - 1}u)`;
-    const piece = pieces % lanes.lanes === 0
+    const piece = each !== undefined
+      ? load(`(lane % ${tile.count}u)`, `(lane / ${tile.count}u * ${each}u + ${round}u)`)
+      : pieces % lanes.lanes === 0
       ? load(`${Math.floor(first / pieces)}u`, `(lane + ${first % pieces}u)`)
       : load(`(${index} / ${pieces}u)`, `(${index} % ${pieces}u)`);
     const text = `let ${index} = ${bounded};\nlet ${register} = ${piece};`;
@@ -248,10 +261,14 @@ export function sharedVector(
     const base = at.offset ? `${at.offset} * ${fours}u + ` : "";
     return `${tile.name}_tile[${base}${at.vector * fours + at.four}u]`;
   }
-  const index = at.vector * tile.pieces + Math.floor(at.four / perPiece);
-  const round = Math.floor(index / lanes.lanes);
+  const piece = Math.floor(at.four / perPiece);
+  const each = scatteredPieces(tile, lanes);
+  const index = at.vector * tile.pieces + piece;
+  const [round, lane] = each !== undefined
+    ? [piece % each, at.vector + tile.count * Math.floor(piece / each)]
+    : [Math.floor(index / lanes.lanes), index % lanes.lanes];
   const half = tile.isHalves ? (at.four % 2 === 0 ? "_low" : "_high") : "";
-  return `subgroupBroadcast(${tile.name}_piece${round}${half}, ${index % lanes.lanes}u)`;
+  return `subgroupBroadcast(${tile.name}_piece${round}${half}, ${lane}u)`;
 }
 
 /**

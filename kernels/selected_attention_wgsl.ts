@@ -128,6 +128,7 @@ function listedTile(options: SelectedOptions, name: "key" | "value"): TileVector
       count,
       pieces: headDim / 4,
       isHalves: false,
+      isScattered: true,
       load: (token, part) => `bitcast<vec4f>(${name}s[${row(token)} * FOURS + ${part}])`,
     };
   }
@@ -136,6 +137,7 @@ function listedTile(options: SelectedOptions, name: "key" | "value"): TileVector
     count,
     pieces: headDim / 8,
     isHalves: true,
+    isScattered: true,
     load: (token, part) => `${name}s[${row(token)} * (FOURS / 2u) + ${part}]`,
   };
 }
