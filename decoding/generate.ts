@@ -8,6 +8,7 @@ import { checkInteger } from "../core/check.ts";
 import { generationLoop, type GenerationStep } from "./generation_loop.ts";
 import {
   type CompressionOptions,
+  type DraftOptions,
   generationMemory,
   memoryAdvice,
   openSession,
@@ -21,7 +22,7 @@ import { type GeneratedToken, SequenceWriter } from "./sequence_writer.ts";
 import { endTokensOf } from "./stop.ts";
 
 /** How text is generated. */
-export interface GenerateOptions extends CompressionOptions {
+export interface GenerateOptions extends CompressionOptions, DraftOptions {
   /** Most new tokens per prompt; 64 if left out. */
   readonly maxNewTokens?: number;
   /** Tokens that end a text; all that the large model knows as such if left out. */

@@ -12,11 +12,15 @@ import type {
   StatisticsRecorder,
 } from "./generation_statistics.ts";
 import type { PolicySession, StepReport } from "./policy_session.ts";
+import type { SpeculationStatistics } from "./speculative_types.ts";
 import type { GeneratedToken, SequenceWriter } from "./sequence_writer.ts";
 import type { TierSizes } from "./tiers.ts";
 
 /** What a generation needs of a session. */
-export type DecodingSession = Pick<PolicySession, "prefill" | "nextTokens" | "step">;
+export type DecodingSession = Pick<PolicySession, "prefill" | "nextTokens" | "step"> & {
+  /** What drafts have come to, if there are any. */
+  readonly speculation?: SpeculationStatistics;
+};
 
 /** What a decode step did. */
 export interface GenerationStep {
@@ -90,6 +94,7 @@ export async function* generationLoop(
       promptTokens: prompts.map(({ length }) => length),
       newTokens: writers.map(({ count }) => count),
       memory: await options.memory(hasCache),
+      ...(session.speculation && { speculation: session.speculation }),
       isAborted,
     });
   try {

@@ -10,11 +10,13 @@ import type { Selection } from "../cache/policy.ts";
 import { createPolicy, type PolicyOptions, type ResolvedPolicy } from "../cache/policy_options.ts";
 import { checkInteger, DataError, GpuError } from "../core/check.ts";
 import { sameVocabulary } from "../models/tokenizer.ts";
-import type { SequencePlace } from "./generation_loop.ts";
+import type { DecodingSession, SequencePlace } from "./generation_loop.ts";
 import type { GenerationMemory } from "./generation_statistics.ts";
 import { checkCut, type HelperCut } from "./helper_step.ts";
 import { type ModelPair, PolicySession } from "./policy_session.ts";
 import { type Prompt, promptList, promptTokens } from "./prompt_tokens.ts";
+import { SpeculativeSession } from "./speculative_session.ts";
+import { type BlockSelection, checkSpeculation } from "./speculative_types.ts";
 import { type TierSizes, tierSizes } from "./tiers.ts";
 import { unitShape } from "./units.ts";
 
@@ -37,6 +39,17 @@ export interface CompressionOptions {
   /** Rows of one prefill step; 128 if left out. */
   readonly chunk?: number;
 }
+
+/** Whether the small model drafts. */
+export interface DraftOptions {
+  /** Tokens that it drafts for each pass of the large model, from 0 to 15; without a number it only watches. */
+  readonly speculative?: number;
+  /** What the rows of such a pass attend to; `shared` if left out. */
+  readonly block?: BlockSelection;
+}
+
+/** A session that generates. */
+export type GenerationSession = DecodingSession & Pick<PolicySession, "memory"> & Disposable;
 
 /** A generation that can start. */
 export interface GenerationSetup {
@@ -71,7 +84,7 @@ export const DEFAULT_BUDGET = 0.2;
 export function setUpGeneration(
   pair: ModelPair,
   prompt: Prompt | readonly Prompt[],
-  options: CompressionOptions & { readonly newTokens: number },
+  options: CompressionOptions & DraftOptions & { readonly newTokens: number },
 ): GenerationSetup {
   const policy = resolvePolicyOption(options);
   const budget = cacheBudget(options.budget ?? DEFAULT_BUDGET);
@@ -80,6 +93,8 @@ export function setUpGeneration(
   const used = policy.scores === "helper" ? pair : { large: pair.large };
   checkTokenizers(used);
   const prompts = promptList(prompt).map((one) => promptTokens(pair.large, one));
+  const { helperBudget: _, helperLayers: __, ...choices } = options;
+  checkDrafts(policy, { ...choices, ...cut, sequences: prompts.length });
   const longest = Math.max(...prompts.map(({ length }) => length));
   const capacity = longest + options.newTokens;
   checkRoom(used, longest, options.newTokens);
@@ -90,23 +105,35 @@ export function setUpGeneration(
  * Opens the session of a generation.
  *
  * @param setup What is generated.
- * @param options Store, matching, chunk.
+ * @param options Store, matching, chunk, drafts.
  * @returns A session without tokens.
  * @throws {GpuError} If the device has too little memory; `memoryAdvice` adds what to lower.
  */
-export function openSession(setup: GenerationSetup, options: CompressionOptions): PolicySession {
+export function openSession(
+  setup: GenerationSetup,
+  options: CompressionOptions & DraftOptions,
+): GenerationSession {
   const { pair, policy, budget, cut, capacity, prompts } = setup;
-  const { match, store, chunk } = options;
-  return new PolicySession(pair, {
+  const { match, store, chunk, speculative, block } = options;
+  const common = {
     policy,
     budget,
     capacity,
-    sequences: prompts.length,
-    ...cut,
     ...(match && { match }),
-    ...(store && { store }),
     ...(chunk !== undefined && { chunk }),
-  });
+  };
+  return speculative === undefined
+    ? new PolicySession(pair, {
+      ...common,
+      ...cut,
+      sequences: prompts.length,
+      ...(store && { store }),
+    })
+    : new SpeculativeSession(pair, {
+      ...common,
+      draftTokens: speculative,
+      ...(block && { block }),
+    });
 }
 
 /**
@@ -221,6 +248,20 @@ function resolvePolicyOption({ policy = "smallkv", policyOptions }: CompressionO
   if (policyOptions === undefined) return policy;
   throw new RangeError(
     `Cannot set up a cache policy: policyOptions must come with the name of a policy: current policy is ${policy.name}, whose choices are made`,
+  );
+}
+
+function checkDrafts(
+  policy: ResolvedPolicy,
+  options: DraftOptions & HelperCut & { readonly store?: string; readonly sequences: number },
+): void {
+  const { speculative, block } = options;
+  if (speculative !== undefined) {
+    return checkSpeculation(policy, { ...options, draftTokens: speculative });
+  }
+  if (block === undefined) return;
+  throw new RangeError(
+    `Cannot generate: block must come with speculative: current value is ${block} alone`,
   );
 }
 

@@ -5,6 +5,7 @@
  */
 
 import { mean, median } from "../core/stats.ts";
+import type { SpeculationStatistics } from "./speculative_types.ts";
 import type { TierSizes } from "./tiers.ts";
 
 /** Bytes of a model on the device. */
@@ -39,7 +40,7 @@ export interface GenerationStatistics {
   readonly ttftMs: number;
   /** (last token time - first token time) / steps; 0 without steps. */
   readonly tpotMs: number;
-  /** Median step. */
+  /** Median step; with drafts, those of a block after its first one take no time of their own. */
   readonly stepMedianMs: number;
   /** New tokens of all sequences over wall time. */
   readonly tokensPerSecond: number;
@@ -51,6 +52,8 @@ export interface GenerationStatistics {
   readonly migratedBytesPerStep?: number;
   /** Share of a selection's tokens that were not in the one before, mean over steps and sequences; absent as `tiers`. */
   readonly churn?: number;
+  /** What drafts came to; absent without them. */
+  readonly speculation?: SpeculationStatistics;
   /** Whether a signal ended it. */
   readonly isAborted: boolean;
 }
@@ -106,7 +109,10 @@ export class StatisticsRecorder {
    * @returns All statistics.
    */
   finish(
-    totals: Pick<GenerationStatistics, "promptTokens" | "newTokens" | "memory" | "isAborted">,
+    totals: Pick<
+      GenerationStatistics,
+      "promptTokens" | "newTokens" | "memory" | "speculation" | "isAborted"
+    >,
   ): GenerationStatistics {
     const end = this.#now();
     const steps = this.#stepEnds.length;

@@ -7,7 +7,7 @@
 
 import { type CacheBudget, halfEntries } from "../cache/budget.ts";
 import type { ResolvedPolicy } from "../cache/policy_options.ts";
-import type { Recording } from "../gpu/device.ts";
+import type { Command, Recording } from "../gpu/device.ts";
 import { attentionRowsCommand } from "../kernels/attention_rows.ts";
 import { attentionShape, type ForwardState, type LayerOptions } from "../models/forward.ts";
 import { firstLayers } from "../models/first_layers.ts";
@@ -181,18 +181,23 @@ export class HelperStep implements Disposable {
     const watched = (layer: number): Omit<LayerOptions, "layer"> =>
       this.#cache
         ? { attention: this.#cache.attention(forward, layer, step.buffers.streamRows) }
-        : { watch: [rowsCommand(forward, layer, step)] };
+        : { watch: [helperRowsCommand({ ...step, forward }, layer)] };
     const recording = await recordSmallStep({ ...step, forward }, { large, watched });
     return this.#owned.use(recording);
   }
 }
 
-/** Keeps the attention of a layer's heads to the whole cache. */
-function rowsCommand(
-  forward: ForwardState,
+/**
+ * Keeps the attention of a layer's heads to the whole cache.
+ *
+ * @param step Small model, buffers, sizes.
+ * @param layer The layer.
+ * @returns A command after the layer's attention.
+ */
+export function helperRowsCommand(
+  { forward, buffers, shape }: Omit<PolicyStep, "lanes">,
   layer: number,
-  { buffers, shape }: Omit<PolicyStep, "forward">,
-) {
+): Command {
   const { device, config, workspace, cache } = forward;
   return attentionRowsCommand(device.info, {
     shape: attentionShape(forward, { sequences: shape.streams, rowsPerSequence: 1 }),

@@ -35,7 +35,7 @@ export class PolicySequence {
   /** Whether tokens may be dropped; with a helper not before it has been matched. */
   isReady = false;
   readonly #options: PolicySequenceOptions;
-  readonly #planner: SelectionPlanner;
+  #planner: SelectionPlanner;
   readonly #units: UnitShape;
 
   /**
@@ -90,6 +90,24 @@ export class PolicySequence {
   /** Starts with what each layer keeps of the prompt instead of all of it. */
   keepPrompt(kept: readonly Uint32Array[]): void {
     this.#planner.keep(kept);
+  }
+
+  /**
+   * Copies the state, so that steps can be tried; only with a policy that does not remember own attention.
+   *
+   * @returns A sequence that goes on from here on its own.
+   */
+  fork(): PolicySequence {
+    const copy = new PolicySequence(this.#options);
+    copy.goOn(this);
+    return copy;
+  }
+
+  /** Goes on from where another sequence with the same options is. */
+  goOn(other: PolicySequence): void {
+    this.#planner = other.#planner.fork();
+    this.match.set(other.match);
+    this.isReady = other.isReady;
   }
 
   /** Tokens kept now, one selection per unit. */

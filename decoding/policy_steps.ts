@@ -113,32 +113,50 @@ export async function recordSmallStep(
   step: PolicyStep,
   { large, watched }: {
     readonly large: ForwardState;
-    readonly watched: (layer: number) => Omit<LayerOptions, "layer">;
+    readonly watched: WatchedLayer;
   },
 ): Promise<Recording> {
-  const { forward: { device, config }, forward, shape } = step;
+  return await step.forward.device.record("small model's step", [
+    ...tokenCopies(step, large),
+    ...helperStep(step, watched),
+    ...rowCopies(step),
+    ...scoreCommands(step, large),
+  ]);
+}
+
+/** Commands of a layer that leave its newest rows in `streamRows`. */
+export type WatchedLayer = (layer: number) => Omit<LayerOptions, "layer">;
+
+/**
+ * Runs the small model on one token of each of its sequences.
+ *
+ * @param step Small model and buffers.
+ * @param watched What its layers do beside.
+ * @returns Commands that write `streamRows`.
+ */
+export function helperStep({ forward, shape }: PolicyStep, watched: WatchedLayer): Command[] {
+  const { config } = forward;
   const rowShape = { sequences: shape.streams, rowsPerSequence: 1 };
-  const commands: Command[] = [...tokenCopies(step, large), ...embeddingStep(forward, rowShape)];
+  const commands = embeddingStep(forward, rowShape);
   for (let layer = 0; layer < config.layers; layer++) {
     commands.push(...layerStep(forward, rowShape, { layer, ...watched(layer) }));
   }
-  commands.push(...rowCopies(step), ...scoreCommands(step, large));
-  return await device.record("small model's step", commands);
+  return commands;
 }
 
 /**
  * Adds the helper's newest rows to what it remembers, and joins that to the scores of each selection.
  *
  * @param step Buffers and sizes of the policies, the sequences.
- * @param large Model whose selections are scored.
+ * @param counted Model that has run the rows, whose lengths do not count them yet.
  * @returns Commands that write `scores` and `saliency`.
  */
 export function scoreCommands(
   { buffers, shape, lanes }: Omit<PolicyStep, "forward">,
-  large: ForwardState,
+  counted: ForwardState,
 ): Command[] {
   const { sequences, helperHeads: heads, capacity, units } = shape;
-  const { state } = large.workspace;
+  const { state } = counted.workspace;
   const sizes = { sequences, heads, capacity };
   return [
     updateScoresCommand({ ...buffers, state }, sizes),

@@ -51,6 +51,19 @@ export class SelectionPlanner {
     this.#layers = options.units.total / options.units.perLayer;
   }
 
+  /**
+   * Copies the state, so that steps can be tried.
+   *
+   * @returns A planner that goes on from here on its own.
+   */
+  fork(): SelectionPlanner {
+    const copy = new SelectionPlanner(this.#options);
+    copy.#selections = this.#selections;
+    copy.#plannedTokens = this.#plannedTokens;
+    copy.#churn = this.#churn;
+    return copy;
+  }
+
   /** Selections as they are, one per unit. */
   get selections(): readonly Selection[] {
     return this.#selections;

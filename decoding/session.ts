@@ -5,13 +5,13 @@
  */
 
 import { createFullCache } from "../cache/full_cache.ts";
-import { checkInteger, GpuError } from "../core/check.ts";
+import { checkInteger } from "../core/check.ts";
 import type { Model } from "../models/load.ts";
 import { rotationTable } from "../models/rotation.ts";
 import { createTaps } from "../models/taps.ts";
 import type { ForwardState } from "../models/forward.ts";
 import { createWorkspace } from "../models/workspace.ts";
-import { checkTokens } from "./checks.ts";
+import { checkChosen, checkTokens } from "./checks.ts";
 import { readLogits } from "./logits.ts";
 import { forkCache } from "./fork_cache.ts";
 import { MapReader } from "./map_reader.ts";
@@ -267,11 +267,4 @@ interface Chunk {
   readonly sequence: number;
   readonly start: number;
   readonly rows: number;
-}
-
-function checkChosen(tokens: Uint32Array): number[] {
-  if (!tokens.includes(0xffffffff)) return [...tokens];
-  throw new GpuError(
-    "Cannot choose a token: logits must be finite: current logits hold NaN, damaged weights or a faulty driver can cause it",
-  );
 }

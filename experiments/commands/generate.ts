@@ -22,11 +22,13 @@ import {
 } from "./generate_report.ts";
 import { runPolicy, type RunSettings } from "./generate_run.ts";
 import {
+  DRAFT_FLAGS,
   HELPER_FLAGS,
   MATCH_FLAGS,
   POLICY_FLAGS,
   POLICY_NAMES,
   readBudget,
+  readDrafts,
   readHelperCut,
   readMatchOptions,
   readPolicies,
@@ -85,6 +87,7 @@ const OPTIONS: Command["options"] = {
   ...POLICY_FLAGS,
   ...HELPER_FLAGS,
   ...MATCH_FLAGS,
+  ...DRAFT_FLAGS,
   device: DEVICE_OPTION,
 };
 
@@ -103,6 +106,7 @@ export function generateCommand(parts: { readonly openPair: OpenPair }): Command
     examples: [
       "deno task generate --stats",
       "deno task generate --compare full,h2o,pyramid_budget,smallkv --budget 0.1",
+      "deno task generate --speculate 4 --stats",
       "deno task generate --large l.gguf --small s.gguf --prompt question.txt --chat",
       "deno task generate --tokens ids.json --max-new 32 --json --trace 1,8,32",
     ],
@@ -119,7 +123,10 @@ const NOTES = [
   "tokens; a traced step behind the last token is run as well. With --reference-tokens, step s runs the",
   "s-th of those tokens, kl[s - 1] is the divergence of what is predicted then, in nats, and chosen",
   "what would have been chosen. A file for --tokens or --reference-tokens holds an array of ids or an",
-  "object with one under tokens. With --compare, an option applies to the policies that have it.",
+  "object with one under tokens. With --compare, an option applies to the policies that have it. With",
+  "--speculate, the large model checks N drafts in one pass, greedily: with --block per_query each of",
+  "them attends to the tokens that it would get without drafts, and the text stays the same; with",
+  "shared (the default) all attend to those of the first one and to the drafts before them.",
 ];
 
 async function generate(openPair: OpenPair, call: CommandCall, io: CommandIo): Promise<number> {
@@ -155,8 +162,11 @@ async function generate(openPair: OpenPair, call: CommandCall, io: CommandIo): P
 }
 
 /** What a command line asks for, before any model is open. */
-interface Request
-  extends Pick<RunSettings, "budget" | "cut" | "store" | "match" | "tracedSteps" | "ignoresEnd"> {
+interface Request extends
+  Pick<
+    RunSettings,
+    "budget" | "cut" | "store" | "match" | "drafts" | "tracedSteps" | "ignoresEnd"
+  > {
   readonly policies: readonly ResolvedPolicy[];
   readonly newTokens?: number;
 }
@@ -182,6 +192,7 @@ function readRequest(call: CommandCall): Request {
     cut: readHelperCut(call, policies),
     store: call.required("store") as "resident" | "tiered",
     match: readMatchOptions(call),
+    drafts: readDrafts(call, policies),
     tracedSteps: readSteps(call),
     ignoresEnd: call.has("ignore-end"),
     ...(call.has("max-new") &&

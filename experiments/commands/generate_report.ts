@@ -11,6 +11,7 @@ import type { HelperCut } from "../../decoding/helper_step.ts";
 import type { CacheBudget } from "../../cache/budget.ts";
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import type { ModelPair } from "../../decoding/policy_session.ts";
+import type { SpeculationStatistics } from "../../decoding/speculative_types.ts";
 import type { TraceEntry } from "./generate_trace.ts";
 
 /** Outcome of one policy. */
@@ -38,13 +39,17 @@ export interface PolicyRun {
  * @returns Lines, the last one ended.
  */
 export function statisticsText(stats: GenerationStatistics): string {
-  const { memory: { large, small, hostBytes }, tiers } = stats;
+  const { memory: { large, small, hostBytes }, tiers, speculation } = stats;
   const ms = (value: number) => `${value.toFixed(1)} ms`;
   const sum = (counts: readonly number[]) => counts.reduce((total, count) => total + count, 0);
   const rows = [
     ["prompt and new tokens", `${sum(stats.promptTokens)} + ${sum(stats.newTokens)}`],
     ["time to first token", ms(stats.ttftMs)],
-    ["time per new token", `${ms(stats.tpotMs)}, median step ${ms(stats.stepMedianMs)}`],
+    [
+      "time per new token",
+      `${ms(stats.tpotMs)}, median ` +
+      (speculation ? `block ${ms(speculation.blockMedianMs)}` : `step ${ms(stats.stepMedianMs)}`),
+    ],
     ["new tokens per second", stats.tokensPerSecond.toFixed(1)],
     ["large model", modelText(large)],
     ...(small ? [["small model", modelText(small)]] : []),
@@ -63,7 +68,31 @@ export function statisticsText(stats: GenerationStatistics): string {
       ]
       : []),
   ];
-  return rows.map(([name, value]) => `${name!.padEnd(23)}${value}\n`).join("");
+  const all = [...rows, ...(speculation ? speculationRows(speculation) : [])];
+  return all.map(([name, value]) => `${name!.padEnd(23)}${value}\n`).join("");
+}
+
+function speculationRows(speculation: SpeculationStatistics): string[][] {
+  const percent = (share: number) => `${(100 * share).toFixed(0)} %`;
+  const { drafted, accepted, acceptance, blocks, tokensPerBlock } = speculation;
+  const { draftShare, planShare, verifyShare } = speculation;
+  return [
+    [
+      "accepted drafts",
+      `${accepted} of ${drafted}` +
+      (drafted > 0 ? `, by place ${acceptance.map(percent).join(", ")}` : ""),
+    ],
+    [
+      "passes",
+      `large ${blocks}, ${tokensPerBlock.toFixed(2)} new tokens each; ` +
+      `small ${speculation.smallForwards}`,
+    ],
+    [
+      "time of a block",
+      `small model ${percent(draftShare)}, plan ${percent(planShare)}, ` +
+      `large model ${percent(verifyShare)}`,
+    ],
+  ];
 }
 
 /**

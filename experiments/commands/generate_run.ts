@@ -10,6 +10,7 @@ import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import { forceTokens } from "../../decoding/force_tokens.ts";
 import { generateAll } from "../../decoding/generate.ts";
 import type { GenerationStep } from "../../decoding/generation_loop.ts";
+import type { DraftOptions } from "../../decoding/generation_setup.ts";
 import type { HelperCut } from "../../decoding/helper_step.ts";
 import type { ModelPair } from "../../decoding/policy_session.ts";
 import type { PolicyRun } from "./generate_report.ts";
@@ -29,6 +30,8 @@ export interface RunSettings {
   readonly store: "resident" | "tiered";
   /** How heads are matched. */
   readonly match: MatchOptions;
+  /** Whether the small model drafts, where a policy has one. */
+  readonly drafts: DraftOptions;
   /** Most new tokens. */
   readonly newTokens: number;
   /** Steps whose selections are wanted, ascending. */
@@ -79,7 +82,10 @@ export async function runPolicy(
     onPrefill: (share: number) => settings.onProgress?.(`${policy.name}, prompt`, share),
   };
   const { forced } = settings;
-  const run = forced ? runForced({ ...settings, forced }, common) : runFreely(settings, common);
+  const drafts = policy.scores === "helper" ? settings.drafts : {};
+  const run = forced
+    ? runForced({ ...settings, forced }, common)
+    : runFreely(settings, { ...common, ...drafts });
   return { policy: policy.name, ...await run, trace };
 }
 

@@ -25,7 +25,14 @@ import {
   WEIGHTS,
 } from "../../cache/policy_options.ts";
 import { misusedOptions, type OptionName } from "../../cache/policy_rules.ts";
+import type { DraftOptions } from "../../decoding/generation_setup.ts";
 import type { HelperCut } from "../../decoding/helper_step.ts";
+import {
+  BLOCK_SELECTIONS,
+  type BlockSelection,
+  checkSpeculation,
+  MAX_DRAFT_TOKENS,
+} from "../../decoding/speculative_types.ts";
 import type { CommandCall, OptionSpec } from "./command.ts";
 
 /** Options of the decision table, as flags. */
@@ -77,6 +84,12 @@ export const HELPER_FLAGS: Readonly<Record<string, OptionSpec>> = {
     placeholder: "N",
     text: "first layers of the small model that run; all if left out",
   },
+};
+
+/** Options of drafts, as flags. */
+export const DRAFT_FLAGS: Readonly<Record<string, OptionSpec>> = {
+  speculate: { type: "string", placeholder: "N", text: "tokens that the small model drafts" },
+  block: { type: "string", choices: BLOCK_SELECTIONS, text: "what checked drafts attend to" },
 };
 
 /** Names of all policies. */
@@ -143,6 +156,41 @@ function sharedOptions(names: readonly string[], options: PolicyOptions): Policy
     for (const { option } of own) delete left[option];
     return left;
   });
+}
+
+/**
+ * Reads whether the small model drafts.
+ *
+ * @param call The command line.
+ * @param policies Policies of the command line; those with a helper draft.
+ * @returns Choices that were made.
+ * @throws {UsageError} If drafts do not go with another choice; the message lists what does.
+ */
+export function readDrafts(
+  call: CommandCall,
+  policies: readonly ResolvedPolicy[],
+): DraftOptions {
+  const block = call.value("block") as BlockSelection | undefined;
+  if (!call.has("speculate")) {
+    if (block) call.fail(`--block must come with --speculate: current value is ${block} alone`);
+    return {};
+  }
+  if (call.has("reference-tokens")) {
+    call.fail("--speculate and --reference-tokens exclude each other: current value is both");
+  }
+  const bounds = { min: 0, max: MAX_DRAFT_TOKENS, isInteger: true };
+  const draftTokens = call.number("speculate", bounds);
+  const drafting = policies.filter(({ scores }) => scores === "helper");
+  try {
+    for (const policy of drafting.length > 0 ? drafting : policies) {
+      const cut = readHelperCut(call, policies);
+      checkSpeculation(policy, { draftTokens, store: call.required("store"), ...cut });
+    }
+  } catch (error) {
+    if (error instanceof RangeError) call.fail(`--speculate: ${withoutAction(error.message)}`);
+    throw error;
+  }
+  return { speculative: draftTokens, ...(block && { block }) };
 }
 
 /**

@@ -110,6 +110,24 @@ Deno.test("generate --json prints tokens, text, statistics and the steps to be t
     }
   }));
 
+Deno.test("generate --speculate drafts where a policy has a helper, and says what came of it", () =>
+  withFolder(async (place) => {
+    const words = ["--tokens", place("ids.json"), "--max-new", "8", "--ignore-end", "--json"];
+    const drafts = ["--speculate", "3", "--block", "per_query"];
+    const plain = JSON.parse((await run([...words, "--trace", "1,5"])).out);
+    const drafted = JSON.parse((await run([...words, "--trace", "1,5", ...drafts])).out);
+    assert.deepEqual([drafted.tokens, drafted.trace], [plain.tokens, plain.trace]);
+    assert.equal(plain.stats.speculation, undefined);
+    assert.ok(drafted.stats.speculation.blocks < 7);
+    const { out } = await run([...words, ...drafts, "--compare", "h2o,smallkv"]);
+    const [full, h2o, smallkv] = JSON.parse(out).policies;
+    assert.deepEqual([full.stats.speculation, h2o.stats.speculation], [undefined, undefined]);
+    assert.deepEqual(smallkv.tokens, plain.tokens);
+    const text = (await run([...words.slice(0, -1), ...drafts, "--stats"])).out;
+    assert.match(text, /accepted drafts +\d+ of \d+, by place/);
+    assert.match(text, /time of a block +small model \d+ %, plan \d+ %, large model \d+ %/);
+  }));
+
 Deno.test("generate --trace tells what remains where a policy drops tokens after a step", () =>
   withFolder(async (place) => {
     const words = ["--tokens", place("ids.json"), "--max-new", "2", "--ignore-end", "--json"];
@@ -212,6 +230,14 @@ Deno.test("generate says what is wrong with its options and ends with 2", async 
     [["--budget", "much"], /current value is much/],
     [["--budget=-0.2"], /current value is -0\.2/],
     [["--max-new", "0"], /--max-new must be an integer from 1 to/],
+    [["--speculate", "16"], /--speculate must be an integer from 0 to 15: current value is 16/],
+    [["--speculate", "2", "--policy", "h2o"], /--speculate: the policy must be .* smallkv/],
+    [["--speculate", "2", "--compare", "h2o,tova"], /the policy must be one with a helper/],
+    [["--speculate", "2", "--store", "tiered"], /--speculate: the store must be resident/],
+    [["--speculate", "2", "--helper-layers", "1"], /must run all of its layers, .* value is 1/],
+    [["--speculate", "2", "--reference-tokens", "a.json"], /exclude each other/],
+    [["--block", "shared"], /--block must come with --speculate/],
+    [["--speculate", "2", "--block", "one"], /--block must be one of shared, per_query/],
     [["--trace", "1"], /--trace must come with --json/],
     [["--json", "--trace", "0"], /--trace must list steps from 1 on/],
     [["--tokens", "a.json", "--prompt", "b"], /exclude each other/],
