@@ -18,9 +18,7 @@ import { MOST_ERROR_BARS } from "./plotly_figure.ts";
 export function figureCaption(figure: Figure, record: ResultRecord): string {
   const { large, small, other } = record.models;
   const models = [large, small, other].flatMap((model) => model === undefined ? [] : [model.name]);
-  const counts = figure.contexts === undefined
-    ? record.claims.flatMap(({ ours }) => ours === undefined ? [] : [ours.n])
-    : [figure.contexts];
+  const counts = figure.contexts === undefined ? contextCounts(record) : [figure.contexts];
   const most = Math.max(...counts);
   const least = Math.min(...counts);
   const n = counts.length === 0
@@ -39,4 +37,11 @@ export function figureCaption(figure: Figure, record: ResultRecord): string {
     models.join(" / ")
   }, scale ${record.scale}, seed ${record.seed}. ${n}${intervals}${paper}`
     .trim();
+}
+
+/** Contexts behind the claims; what follows from arithmetic has 1 and does not count beside others. */
+function contextCounts({ claims }: ResultRecord): number[] {
+  const all = claims.flatMap(({ ours }) => ours === undefined ? [] : [ours.n]);
+  const many = all.filter((count) => count > 1);
+  return many.length > 0 ? many : all;
 }
