@@ -3,7 +3,6 @@ import { createPolicy } from "../../cache/policy_options.ts";
 import { POLICIES } from "../../cache/policies/mod.ts";
 import { evaluationItems } from "../../data/microworld.ts";
 import { type ModelPair, PolicySession, type StepReport } from "../../decoding/policy_session.ts";
-import { Session } from "../../decoding/session.ts";
 import type { Backend } from "../../gpu/device.ts";
 import { embeddedModel } from "../support/embedded_model.ts";
 import { testBackends } from "../support/gpu.ts";
@@ -42,19 +41,6 @@ async function greedy(pair: ModelPair, name: string, options: {
 }
 
 for (const backend of testBackends) {
-  Deno.test(`PolicySession at full budget decodes as the full cache, whatever the policy, on ${backend}`, async () => {
-    const pair = await pairOn(backend);
-    for (const tokens of await prompts(backend === "webgpu" ? 5 : 1)) {
-      using session = new Session(pair.large, { capacity: tokens.length + 9 });
-      await session.prefill(tokens);
-      const expected = [...await session.nextTokens(), ...(await session.decode(8))[0]!];
-      for (const { name } of POLICIES) {
-        const actual = await greedy(pair, name, { tokens, ratio: 1, steps: 8 });
-        deepStrictEqual(actual, expected, name);
-      }
-    }
-  });
-
   Deno.test(`PolicySession keeps what the counts say and never more on ${backend}`, async () => {
     const pair = await pairOn(backend);
     const [tokens] = await prompts(1);
@@ -108,53 +94,6 @@ Deno.test("PolicySession gives a sequence of a batch what it gives it alone", as
     }
     deepStrictEqual(chosen, alone, name);
   }
-});
-
-for (const backend of testBackends) {
-  Deno.test(`TieredStore gives the bits of ResidentStore on ${backend}`, async () => {
-    const pair = await pairOn(backend);
-    const [tokens] = await prompts(1);
-    for (const name of ["smallkv", "smallkv_query_aware", "h2o", "streaming", "tova"]) {
-      const logits: Float32Array[][] = [[], []];
-      for (const [index, store] of (["resident", "tiered"] as const).entries()) {
-        using session = new PolicySession(pair, {
-          policy: createPolicy(name),
-          budget: { ratio: 0.2 },
-          capacity: tokens!.length + 9,
-          store,
-        });
-        await session.prefill(tokens!);
-        for (let step = 0; step < 6; step++) {
-          logits[index]!.push((await session.step({ logits: true })).logits!);
-        }
-      }
-      deepStrictEqual(logits[0], logits[1], name);
-    }
-  });
-}
-
-Deno.test("PolicySession with the large model as its own helper selects what its own attention would", async () => {
-  const backend = testBackends[0]!;
-  const large = await embeddedModel("large", backend);
-  const [tokens] = await prompts(1);
-  using session = new PolicySession({ large, small: large }, {
-    policy: createPolicy("smallkv", { granularity: "query_head", combine: "joint" }),
-    budget: { ratio: 0.5 },
-    capacity: tokens!.length + 4,
-  });
-  await session.prefill(tokens!);
-  const { selections } = await session.step();
-  using whole = new Session(large, { capacity: tokens!.length + 4, accumulate: true });
-  await whole.prefill(tokens!);
-  await whole.decode(1);
-  const sums = await whole.accumulated();
-  const length = tokens!.length + 1;
-  const { kept } = selections[0]![0]!;
-  const least = Math.min(
-    ...[...kept].filter((token) => token < length - 46).map((token) => sums[token]!),
-  );
-  const { marginal } = selections[0]![0]!;
-  for (const token of marginal) ok(sums[token]! <= least + 1e-3);
 });
 
 Deno.test("PolicySession refuses a helper of another vocabulary, and none where one is needed", async () => {

@@ -1,7 +1,7 @@
 """Writes what cache policies do, after an implementation of its own: tests/fixtures/policies/NAME.json.gz.
 
     python tools/goldens/policies_reference.py [NAME ...]
-    python tools/goldens/policies_reference.py --models FOLDER --output FILE real
+    python tools/goldens/policies_reference.py --models FOLDER real_code real_prose   # 12 GB of memory
 
 Follows the published methods alone (policy_rules.py, policy_decoding.py) on weights loaded by
 transformers, in float64 (the real pair in float32), with keys and values rounded to halves as the
@@ -40,14 +40,27 @@ TEXTS = {
     " Pine. A door was open. The road was long. From Rose go to Dale. Then it was morning. A gray mole"
     " ran by. Yes, From Dale go to Reed.\nTrip from Rose:",
 }
-REAL_TEXT = (
-    "def moving_average(values, width):\n    \"\"\"Returns the mean of every window of `width`"
-    " values.\"\"\"\n    if width < 1 or width > len(values):\n        raise ValueError(f\"width must"
-    " be from 1 to {len(values)}\")\n    total = sum(values[:width])\n    means = [total / width]\n"
-    "    for index in range(width, len(values)):\n        total += values[index] - values[index -"
-    " width]\n        means.append(total / width)\n    return means\n\n\ndef exponential_average(values,"
-    " weight):\n    \"\"\"Returns the running mean in which older values fade by `weight`.\"\"\"\n"
-)
+REAL_TEXTS = {
+    "real_code": (
+        "def moving_average(values, width):\n    \"\"\"Returns the mean of every window of `width`"
+        " values.\"\"\"\n    if width < 1 or width > len(values):\n        raise ValueError(f\"width must"
+        " be from 1 to {len(values)}\")\n    total = sum(values[:width])\n    means = [total / width]\n"
+        "    for index in range(width, len(values)):\n        total += values[index] - values[index -"
+        " width]\n        means.append(total / width)\n    return means\n\n\ndef exponential_average(values,"
+        " weight):\n    \"\"\"Returns the running mean in which older values fade by `weight`.\"\"\"\n"
+    ),
+    "real_prose": (
+        "Question: A school buys tickets for a museum. There are 4 classes with 23, 25, 22 and 26"
+        " children, and each class is led by 2 teachers. A ticket costs 6 dollars for a child and 9"
+        " dollars for a teacher, and groups of more than 90 people pay 10 percent less. How much does"
+        " the school pay?\nAnswer: There are 23 + 25 + 22 + 26 = 96 children and 4 * 2 = 8 teachers,"
+        " together 104 people. The children's tickets cost 96 * 6 = 576 dollars and the teachers' 8 *"
+        " 9 = 72 dollars, together 648 dollars. The group has more than 90 people, so it pays 10"
+        " percent less: 648 - 64.8 = 583.2 dollars.\n\nQuestion: On the way home the same children"
+        " buy an ice cream each for 2 dollars, and the teachers pay for their own coffee, 3 dollars"
+        " each. How much do they spend together?\nAnswer:"
+    ),
+}
 POLICIES = (
     {"policy": "streaming"},
     {"policy": "h2o"},
@@ -141,24 +154,24 @@ def write_case(name):
     write(FIXTURES / "policies" / f"{name}.json.gz", {**names, **record})
 
 
-def write_real(folder, output):
+def write_real(name, folder):
     torch.set_default_dtype(torch.float32)
-    models = tuple(load(folder, torch.float32, gguf_file=FILES[size]) for size in FILES)
+    models = tuple(load(folder, torch.float32, gguf_file=file) for file in FILES.values())
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, gguf_file=FILES["large"])
-    prompt = tokenizer.encode(REAL_TEXT, add_special_tokens=False)
-    write(output, {**FILES, **compute(models, prompt, settings_of(POLICIES, (0.1, 0.2)), 12)})
+    prompt = tokenizer.encode(REAL_TEXTS[name], add_special_tokens=False)
+    record = compute(models, prompt, settings_of(POLICIES, (0.1, 0.2)), 12)
+    write(FIXTURES / "policies" / f"{name}.json.gz", {**FILES, **record})
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--models")
-    parser.add_argument("--output", type=pathlib.Path)
     parser.add_argument("names", nargs="*")
     arguments = parser.parse_args()
     torch.set_default_dtype(torch.float64)
     for name in arguments.names or CASES:
-        if name == "real":
-            write_real(arguments.models, arguments.output)
+        if name in REAL_TEXTS:
+            write_real(name, arguments.models)
         else:
             write_case(name)
 
