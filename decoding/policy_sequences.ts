@@ -17,6 +17,7 @@ import type { PromptLane } from "./prompt_parts.ts";
 import { matchKind } from "./prompt_match.ts";
 import type { Session } from "./session.ts";
 import { readTokens } from "./step_tokens.ts";
+import { joinHeads } from "./units.ts";
 
 /** What the sequences belong to. */
 export interface SequencesOptions {
@@ -103,7 +104,7 @@ export class PolicySequences {
   }
 
   /**
-   * Takes over what a prompt's run found; policies that drop tokens after a step drop them now.
+   * Takes over what a prompt's run found; policies that choose tokens after a step choose them now.
    *
    * @param lanes What `begin` returned.
    * @param tokens Tokens of the prompt.
@@ -111,10 +112,12 @@ export class PolicySequences {
    */
   startFrom(lanes: readonly PromptLane[], tokens: number, state: HelperState | undefined): void {
     for (const { index, stream, sequence } of lanes) {
-      const { policy, own } = sequence;
+      const { policy } = sequence;
       if (stream === undefined) sequence.isReady = true;
       else if (state && tokens >= policy.minimumTokens) this.#takeHelper(index, state, tokens);
-      if (own && !plansBefore(policy) && sequence.isDue(tokens)) sequence.plan(tokens);
+      if (plansBefore(policy) || !sequence.isDue(tokens)) continue;
+      const known = stream === undefined ? undefined : state?.scores.get(decayOf(policy));
+      sequence.plan(tokens, known && this.#joined(sequence, known));
     }
   }
 
@@ -259,6 +262,17 @@ export class PolicySequences {
     }
     device.write(buffers.scores, scores.byteLength * index, scores);
     device.write(buffers.match, 4 * heads * index, sequence.match);
+  }
+
+  /** Joins what the helper's heads remember of a prompt, [smallHeads, tokens], as the device does after a step. */
+  #joined({ match, policy }: PolicySequence, known: Float32Array): Float32Array {
+    const { capacity, units, helperHeads } = this.#options.shape;
+    const tokens = known.length / helperHeads;
+    const rows = new Float32Array(match.length * capacity);
+    match.forEach((small, head) => {
+      rows.set(known.subarray(small * tokens, (small + 1) * tokens), head * capacity);
+    });
+    return joinHeads(rows, units, policy.reduction);
   }
 
   /** Scores of each sequence. */
