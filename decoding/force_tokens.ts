@@ -16,12 +16,12 @@ import {
 import {
   type CompressionOptions,
   generationMemory,
-  memoryAdvice,
   openSession,
   setUpGeneration,
   tierCounter,
 } from "./generation_setup.ts";
 import { type GenerationStatistics, StatisticsRecorder } from "./generation_statistics.ts";
+import { memoryAdvice } from "./memory_advice.ts";
 import type { ModelPair } from "./policy_session.ts";
 import type { Prompt } from "./prompt_tokens.ts";
 

@@ -10,12 +10,12 @@ import {
   type CompressionOptions,
   type DraftOptions,
   generationMemory,
-  memoryAdvice,
   openSession,
   setUpGeneration,
   tierCounter,
 } from "./generation_setup.ts";
 import { type GenerationStatistics, StatisticsRecorder } from "./generation_statistics.ts";
+import { memoryAdvice } from "./memory_advice.ts";
 import type { ModelPair } from "./policy_session.ts";
 import type { Prompt } from "./prompt_tokens.ts";
 import { type GeneratedToken, SequenceWriter } from "./sequence_writer.ts";

@@ -107,7 +107,7 @@ export function setUpGeneration(
  * @param setup What is generated.
  * @param options Store, matching, chunk, drafts.
  * @returns A session without tokens.
- * @throws {GpuError} If the device has too little memory; `memoryAdvice` adds what to lower.
+ * @throws {GpuError} If the device has too little memory.
  */
 export function openSession(
   setup: GenerationSetup,
@@ -134,20 +134,6 @@ export function openSession(
       draftTokens: speculative,
       ...(block && { block }),
     });
-}
-
-/**
- * Adds to an error of a full device what can be lowered; other errors stay as they are.
- *
- * @param error What was thrown.
- * @returns What to throw instead.
- */
-export function memoryAdvice(error: unknown): unknown {
-  if (!(error instanceof GpuError) || !error.message.startsWith("Cannot allocate")) return error;
-  return new GpuError(
-    `${error.message}; shorter or fewer prompts, or fewer new tokens, need less`,
-    { cause: error },
-  );
 }
 
 /**

@@ -136,7 +136,7 @@ export class HelperCache implements Disposable {
   async open(): Promise<Session["forward"]> {
     const { forward, lengths } = this.#session;
     const { store: kind = "resident" } = this.#options;
-    this.#store = this.#owned.use(
+    this.#store ??= this.#owned.use(
       await PolicyStore.create({
         forward,
         lengths,

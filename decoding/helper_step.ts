@@ -82,7 +82,7 @@ export class HelperStep implements Disposable {
   readonly session: Session;
   readonly #cache: HelperCache | undefined;
   readonly #owned: DisposableStack;
-  #recording: Promise<Recording> | undefined;
+  #recording: Recording | undefined;
 
   /**
    * Allocates cache and activations.
@@ -159,7 +159,7 @@ export class HelperStep implements Disposable {
    * @param large Model whose tokens it reads; it has been told its lengths.
    */
   async submit(step: Omit<PolicyStep, "forward">, large: ForwardState): Promise<void> {
-    const recording = await (this.#recording ??= this.#record(step, large));
+    const recording = this.#recording ??= await this.#record(step, large);
     writeLengths(this.session);
     this.#cache?.append();
     this.session.forward.device.submit(recording);

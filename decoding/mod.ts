@@ -23,6 +23,7 @@ export * from "./helper_cache.ts";
 export * from "./helper_step.ts";
 export * from "./logits.ts";
 export * from "./map_reader.ts";
+export * from "./memory_advice.ts";
 export * from "./own_scores.ts";
 export * from "./policy_lanes.ts";
 export * from "./policy_prompt.ts";

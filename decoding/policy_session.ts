@@ -12,6 +12,7 @@ import type { Device, Recording } from "../gpu/device.ts";
 import { DevicePlanner, plansOnDevice } from "./device_plan.ts";
 import { checkCut, HelperStep } from "./helper_step.ts";
 import { readLogits } from "./logits.ts";
+import { memoryAdvice } from "./memory_advice.ts";
 import { type LaneSet, laneSet } from "./policy_lanes.ts";
 import { type PromptOptions, runPrompt } from "./policy_prompt.ts";
 import { PolicySequences } from "./policy_sequences.ts";
@@ -60,7 +61,8 @@ export class PolicySession implements Disposable {
   readonly #buffers: PolicyBuffers;
   readonly #sequences: PolicySequences;
   readonly #owned: DisposableStack;
-  #running: Promise<Running> | undefined;
+  #store: PolicyStore | undefined;
+  #running: Running | undefined;
 
   /**
    * Allocates caches and activations.
@@ -156,14 +158,23 @@ export class PolicySession implements Disposable {
    * @param options Forced tokens, logits.
    * @returns What was chosen and what was seen.
    * @throws {RangeError} If the cache is full, or sequences that share a helper would read different tokens.
+   * @throws {GpuError} If the device runs out of memory; if it does at the first step, that can be tried again.
    */
   async step(options: StepOptions = {}): Promise<StepReport> {
+    try {
+      return await this.#step(options);
+    } catch (error) {
+      throw memoryAdvice(error);
+    }
+  }
+
+  async #step(options: StepOptions): Promise<StepReport> {
     const room = { value: Math.max(...this.lengths) + 1, max: this.#options.capacity - 1 };
     checkInteger("decode", "tokens of the longest sequence", room);
     this.#sequences.checkTokens(options.tokens);
     if (options.tokens) replaceNext(this.#large, options.tokens);
     await this.#sequences.matchIfDue();
-    const running = await (this.#running ??= this.#start());
+    const running = this.#running ??= await this.#start();
     const { store, planner } = running;
     const moved = await this.#submit(running);
     const { hasSelections = true } = options;
@@ -192,7 +203,7 @@ export class PolicySession implements Disposable {
 
   /** Bytes of keys and values now. */
   async memory(): Promise<PolicyMemory> {
-    const running = await this.#running;
+    const running = this.#running;
     const helper = this.#helper?.memory;
     if (running?.planner) this.#take(await running.planner.read());
     const { headDim, kvHeads, layers } = this.#pair.large.config;
@@ -232,18 +243,20 @@ export class PolicySession implements Disposable {
     return this.#sequences.selections;
   }
 
-  /** Moves the prompts' cache to its store and records the steps. */
+  /** Moves the prompts' cache to its store and records the steps; goes on where it was if memory ran out before. */
   async #start(): Promise<Running> {
     const { store: kind = "resident" } = this.#options;
     const { forward } = this.#large;
-    const store = this.#owned.use(
+    const store = this.#store ??= this.#owned.use(
       await PolicyStore.create({ ...this.#common, forward, lengths: this.lengths, kind }),
     );
+    using stack = new DisposableStack();
     const step = { ...this.#common, forward: store.forward };
-    const large = this.#owned.use(await recordLargeStep(step));
+    const large = stack.use(await recordLargeStep(step));
     const isOnDevice = !this.#options.isPlannedOnHost && plansOnDevice(this.#lanes, kind);
-    if (!isOnDevice) return { store, large };
-    return { store, large, planner: this.#owned.use(await DevicePlanner.create(step)) };
+    const planner = isOnDevice && stack.use(await DevicePlanner.create(step));
+    this.#owned.use(stack.move());
+    return { store, large, ...(planner && { planner }) };
   }
 
   get #common(): Omit<PolicyStep, "forward"> {
