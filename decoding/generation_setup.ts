@@ -8,7 +8,7 @@ import type { MatchOptions } from "../analysis/head_match.ts";
 import type { CacheBudget } from "../cache/budget.ts";
 import type { Selection } from "../cache/policy.ts";
 import { createPolicy, type PolicyOptions, type ResolvedPolicy } from "../cache/policy_options.ts";
-import { checkInteger, DataError, GpuError } from "../core/check.ts";
+import { checkInteger, DataError } from "../core/check.ts";
 import { sameVocabulary } from "../models/tokenizer.ts";
 import type { DecodingSession, SequencePlace } from "./generation_loop.ts";
 import type { GenerationMemory } from "./generation_statistics.ts";
