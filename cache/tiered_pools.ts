@@ -12,7 +12,7 @@ import type { PoolSize } from "./slot_change.ts";
 export interface PoolRequest {
   /** What may be kept. */
   readonly budget: CacheBudget;
-  /** Tokens of the prompt; the shortest one of a batch. */
+  /** Tokens of the prompt. */
   readonly promptTokens: number;
   /** Most tokens of a sequence. */
   readonly capacity: number;

@@ -7,6 +7,7 @@
 import type { KvStore, Migration, SelectionRows } from "../cache/kv_store.ts";
 import type { Selection } from "../cache/policy.ts";
 import { ResidentStore } from "../cache/resident_store.ts";
+import type { PoolSize } from "../cache/slot_change.ts";
 import { poolSizes, tierLimit } from "../cache/tiered_pools.ts";
 import { TieredStore } from "../cache/tiered_store.ts";
 import type { ForwardState } from "../models/forward.ts";
@@ -74,15 +75,16 @@ export class PolicyStore implements Disposable {
       return new PolicyStore(new ResidentStore(cache, { isPermanent }), options);
     }
     const { policy, budget } = lanes[0]!;
-    const request = { ...poolRequest(options), budget };
-    const pools = poolSizes(policy, request);
+    const requests = poolRequests(options).map((request) => ({ ...request, budget }));
+    const pools = requests.map((request) => poolSizes(policy, request));
     const store = await TieredStore.create(device, {
       fullCache: cache,
       lengths: options.lengths,
-      pools: (layer) => pools[layer]!,
+      pools: (layer) => largest(pools.map((layers) => layers[layer]!)),
       isPermanent: isPermanent(0),
       granularity: policy.granularity,
-      limit: (layer, tokens) => tierLimit(policy, request, { layer, tokens }),
+      limit: (layer, tokens) =>
+        largest(requests.map((request) => tierLimit(policy, request, { layer, tokens }))),
     });
     return new PolicyStore(store, options);
   }
@@ -182,10 +184,18 @@ export class PolicyStore implements Disposable {
   }
 }
 
-function poolRequest({ lengths, shape, forward }: PolicyStoreOptions) {
-  return {
-    promptTokens: Math.min(...lengths),
+/** What slots depend on, for the shortest and the longest prompt: a budget may be a share of either. */
+function poolRequests({ lengths, shape, forward }: PolicyStoreOptions) {
+  return [...new Set([Math.min(...lengths), Math.max(...lengths)])].map((promptTokens) => ({
+    promptTokens,
     capacity: shape.capacity,
     layers: forward.config.layers,
+  }));
+}
+
+function largest(sizes: readonly PoolSize[]): PoolSize {
+  return {
+    full: Math.max(...sizes.map(({ full }) => full)),
+    valueOnly: Math.max(...sizes.map(({ valueOnly }) => valueOnly)),
   };
 }

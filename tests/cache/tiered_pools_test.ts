@@ -94,6 +94,16 @@ Deno.test("poolSizes() cost what method section 9 says, for any length up to 8,1
   }
 });
 
+Deno.test("poolSizes() hold all tokens of a short prompt until 100 are there, and no more than the plans need later", () => {
+  const policy = createPolicy("smallkv");
+  const sizes = (promptTokens: number, capacity: number) =>
+    poolSizes(policy, { budget: { ratio: 0.2 }, promptTokens, capacity, layers: 1 })[0];
+  assertEquals(sizes(7, 420), { full: 99, valueOnly: 45 }, "99 tokens are kept whole, method 10");
+  assertEquals(sizes(7, 60), { full: 60, valueOnly: 0 });
+  assertEquals(sizes(7, 2000), { full: 300, valueOnly: 203 }, "15 and 10 % of what fits, rounded");
+  assertEquals(sizes(100, 420), { full: 63, valueOnly: 45 });
+});
+
 Deno.test("tierLimit() makes a plan that breaks the budget an error", () => {
   const policy = createPolicy("h2o");
   const request = { budget: { ratio: 0.2 }, promptTokens: 200, capacity: 420, layers: 4 };
