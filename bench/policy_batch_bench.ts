@@ -11,7 +11,6 @@
 import { parseArgs } from "node:util";
 import { embeddedPair } from "../data/embedded.ts";
 import { evaluationItems } from "../data/microworld.ts";
-import { ForcedTexts } from "../decoding/forced_run.ts";
 import { forceSettings } from "../decoding/forced_settings.ts";
 import type { ModelPair } from "../decoding/policy_session.ts";
 import type { PolicySetting } from "../decoding/policy_setting.ts";
@@ -57,14 +56,14 @@ async function main(): Promise<void> {
   const text = { prompt: tokens.slice(0, prompt), continuation: tokens.slice(prompt) };
   const times: Record<"apart" | "together", number[]> = { apart: [], together: [] };
   for (let sample = 0; sample < SAMPLES; sample++) {
+    const run = (settings: readonly PolicySetting[]) =>
+      forceSettings(pair, text, { settings, newTokens: 1, endTokens: [] });
     times.apart.push(
       await seconds(async () => {
-        const texts = await ForcedTexts.open(pair, [text]);
-        for (const setting of SETTINGS) await texts.run(setting);
+        for (const setting of SETTINGS) await run([setting]);
       }),
     );
-    const options = { settings: SETTINGS, newTokens: 1, endTokens: [] };
-    times.together.push(await seconds(() => forceSettings(pair, text, options)));
+    times.together.push(await seconds(() => run(SETTINGS)));
   }
   const ratio = median(times.apart.map((apart, sample) => apart / times.together[sample]!));
   const what = `${SETTINGS.length} settings, prompt ${prompt}, ${steps} steps, n = ${SAMPLES}`;

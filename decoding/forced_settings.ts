@@ -5,11 +5,32 @@
  */
 
 import { largestIndex } from "../analysis/quality.ts";
+import type { Selection } from "../cache/policy.ts";
 import { checkInteger } from "../core/check.ts";
 import { ForcedRecorder, type ForcedRun } from "./forced_recorder.ts";
 import { openSettings, type PolicySetting, settingBatches } from "./policy_setting.ts";
 import type { ModelPair, PolicySession } from "./policy_session.ts";
 import { fittingSequences } from "./sequence_bytes.ts";
+
+export type { ForcedRun } from "./forced_recorder.ts";
+
+/** A text in two parts. */
+export interface ForcedText {
+  /** Token ids that are run exactly. */
+  readonly prompt: readonly number[];
+  /** Token ids that follow, at least one, given one at a time. */
+  readonly continuation: readonly number[];
+}
+
+/** Selections of one step under one setting. */
+export interface SelectionStep {
+  /** Index of the setting. */
+  readonly setting: number;
+  /** Index of the token of the continuation that was run. */
+  readonly step: number;
+  /** What the step's attention saw, one per unit. */
+  readonly selections: readonly Selection[];
+}
 
 /** A text whose continuation may be left to the full cache. */
 export interface OpenText {
@@ -29,6 +50,8 @@ export interface SettingsOptions {
   readonly endTokens: readonly number[];
   /** Most sequences side by side; as many as fit a gibibyte if left out. */
   readonly sequences?: number;
+  /** Receives what each step's attention saw. */
+  readonly onSelections?: (step: SelectionStep) => void;
   /** Called after each step with the steps done and their number, over all batches. */
   readonly onProgress?: (done: number, total: number) => void;
   /** Stops between steps. */
@@ -71,6 +94,8 @@ export async function forceSettings(
       ...options,
       reference,
       sequences: batch.length,
+      onSelections: ({ setting: lane, ...seen }) =>
+        batch[lane]! > 0 && options.onSelections?.({ setting: batch[lane]! - 1, ...seen }),
       onStep: (done) => onProgress?.(index * steps + done, batches.length * steps),
     });
     batch.forEach((setting, lane) => runs[setting] = recorded[lane]!);
@@ -118,7 +143,10 @@ async function runBatch(
     const size = logits!.length / sequence.length;
     const rows = sequence.map((lane) => logits!.subarray(lane * size, (lane + 1) * size));
     if (isFirst && !continuation && endTokens.includes(largestIndex(rows[0]!))) break;
-    recorders.forEach((recorder, lane) => recorder.see(selections[lane]!, length));
+    selections.forEach((own, lane) => {
+      recorders[lane]!.see(own, length);
+      options.onSelections?.({ setting: lane, step, selections: own });
+    });
     add(rows);
     options.onStep(step + 1);
   }

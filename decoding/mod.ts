@@ -11,7 +11,6 @@ export * from "./checks.ts";
 export * from "./device_plan.ts";
 export * from "./force_tokens.ts";
 export * from "./forced_recorder.ts";
-export * from "./forced_run.ts";
 export * from "./forced_settings.ts";
 export * from "./fork_cache.ts";
 export * from "./free_run.ts";

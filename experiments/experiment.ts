@@ -7,7 +7,7 @@
 
 import type { JsonValue } from "../core/json.ts";
 import type { Selection } from "../cache/policy.ts";
-import type { ForcedRun, ForcedText } from "../decoding/forced_run.ts";
+import type { ForcedRun, ForcedText } from "../decoding/forced_settings.ts";
 import type { PolicySetting } from "../decoding/policy_setting.ts";
 import type { Claim, ExperimentResult } from "./result.ts";
 
@@ -142,16 +142,6 @@ export interface ForcedRequest {
   readonly helper?: ModelRole;
 }
 
-/** Texts that are decoded side by side under one setting. */
-export interface ForcedBatch {
-  /** The texts. */
-  readonly texts: readonly ForcedText[];
-  /** Policy, choices, budget. */
-  readonly setting: PolicySetting;
-  /** Which model helps; the small one if left out. */
-  readonly helper?: ModelRole;
-}
-
 /** Prompts that are continued side by side under one setting. */
 export interface GeneratedBatch {
   /** Prompts, as token ids. */
@@ -199,8 +189,8 @@ export interface ExperimentContext {
   forced(request: ForcedRequest): Promise<readonly ForcedRun[]>;
   /** Continues prompts greedily under a policy, up to and without an end token; kept on disk. */
   generated(batch: GeneratedBatch): Promise<readonly (readonly number[])[]>;
-  /** What a policy's attention sees at each step of given texts, [text][step][unit]; not kept. */
-  selections(batch: ForcedBatch): Promise<readonly (readonly (readonly Selection[])[])[]>;
+  /** What the attention of each setting sees at each step of a text, [setting][step][unit]; not kept. */
+  selections(request: ForcedRequest): Promise<readonly (readonly (readonly Selection[])[])[]>;
 }
 
 /** One resumable piece of an experiment. */

@@ -107,27 +107,21 @@ export async function policyBatches(
 }
 
 /**
- * Completes the texts of a batch with what the full cache writes.
+ * Completes a text with what the full cache writes.
  *
  * @param context Models.
- * @param batch The texts.
- * @returns Prompts and continuations, in order.
+ * @param text The text.
+ * @param newTokens Most tokens that are written.
+ * @returns Prompt and continuation.
  */
-export async function completeTexts(
+export async function completeText(
   context: ExperimentContext,
-  batch: TextBatch,
-): Promise<ForcedText[]> {
-  const open = batch.texts.filter(({ continuation }) => continuation === undefined);
-  const written = open.length === 0 ? [] : await context.generated({
-    prompts: open.map(({ prompt }) => prompt),
-    setting: settingOf("full", 1),
-    maxNew: batch.newTokens,
-  });
-  const end = context.large.endTokens[0] ?? 0;
-  return batch.texts.map((text) => {
-    const own = text.continuation ?? written[open.indexOf(text)]!;
-    return { prompt: text.prompt, continuation: own.length > 0 ? own : [end] };
-  });
+  { prompt, continuation }: PolicyText,
+  newTokens: number,
+): Promise<ForcedText> {
+  if (continuation !== undefined) return { prompt, continuation };
+  const [run] = await context.forced({ prompt, newTokens, settings: [settingOf("full", 1)] });
+  return { prompt, continuation: run!.reference };
 }
 
 interface WantedTexts extends PolicySizes {

@@ -19,7 +19,7 @@ import type {
   Unit,
 } from "./experiment.ts";
 import { entryBytes } from "./policy_stats.ts";
-import { completeTexts, policyBatches, type TextBatch } from "./policy_texts.ts";
+import { completeText, policyBatches, type PolicyText, type TextBatch } from "./policy_texts.ts";
 import { settingOf } from "./policy_variants.ts";
 import {
   keepBySource,
@@ -94,25 +94,24 @@ export const selectionQuality: Experiment<SelectionQualityKey> = {
   async plan(context) {
     const isQuick = context.isDefaultPair && context.scale === "smoke";
     const batches = await policyBatches(context, isQuick ? { items: 1 } : {});
-    return batches.flatMap((batch) =>
-      batch.texts.map((text) => textUnit({ ...batch, texts: [text] }))
-    );
+    return batches.flatMap((batch) => batch.texts.map((text) => textUnit(batch, text)));
   },
   summarise,
 };
 
-function textUnit(batch: TextBatch): Unit {
-  const [text] = batch.texts;
-  const tokens = text!.prompt.length + (text!.continuation?.length ?? batch.newTokens);
+function textUnit({ group, newTokens }: TextBatch, text: PolicyText): Unit {
+  const tokens = text.prompt.length + (text.continuation?.length ?? newTokens);
   return {
-    key: text!.id,
-    work: { large: 6 * tokens, small: 2 * tokens },
-    inputs: JSON.parse(JSON.stringify({ batch, ratios: RATIOS, decay: DEFAULT_DECAY })),
+    key: text.id,
+    work: { large: 4 * tokens, small: 2 * tokens },
+    inputs: JSON.parse(
+      JSON.stringify({ group, text, newTokens, ratios: RATIOS, decay: DEFAULT_DECAY }),
+    ),
     async run(context) {
-      const [complete] = await completeTexts(context, batch);
-      if (complete!.continuation.length < 2) return null;
-      const shares = await measureText(context, complete!);
-      return { group: batch.group, shares: JSON.parse(JSON.stringify(shares)) };
+      const complete = await completeText(context, text, newTokens);
+      if (complete.continuation.length < 2) return null;
+      const shares = await measureText(context, complete);
+      return { group, shares: JSON.parse(JSON.stringify(shares)) };
     },
   };
 }
@@ -141,10 +140,11 @@ async function measureText(
       judge(key as SourceKey, RATIOS[index]!, kept)
     );
   }
-  for (const ratio of RATIOS) {
-    const [own] = await context.selections({ texts: [text], setting: settingOf("h2o", ratio) });
-    judge("h2o", ratio, own!.map((units) => units.map(({ kept }) => kept)));
-  }
+  const settings = RATIOS.map((ratio) => settingOf("h2o", ratio));
+  const selections = await context.selections({ ...text, newTokens: 1, settings });
+  selections.forEach((own, index) =>
+    judge("h2o", RATIOS[index]!, own.map((units) => units.map(({ kept }) => kept)))
+  );
   return shares;
 }
 

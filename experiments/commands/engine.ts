@@ -10,7 +10,6 @@ import type {
   DatasetName,
   ExperimentModel,
   ExperimentText,
-  ForcedBatch,
   ForcedRequest,
   ForcedRun,
   GeneratedBatch,
@@ -80,10 +79,10 @@ export interface EnginePolicies {
     batch: GeneratedBatch,
     options: { readonly signal: AbortSignal },
   ): Promise<readonly (readonly number[])[]>;
-  /** What each step of given texts sees, [text][step][unit]. */
+  /** What each step of a text sees, [setting][step][unit]. */
   selections(
     pair: EnginePair,
-    batch: ForcedBatch,
+    request: ForcedRequest,
     options: { readonly signal: AbortSignal },
   ): Promise<readonly (readonly (readonly Selection[])[])[]>;
 }

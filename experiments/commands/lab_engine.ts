@@ -33,7 +33,6 @@ export async function openLabEngine(options: EngineOptions): Promise<Engine> {
     modules: decodingModules("trace.ts", "real_drop.ts"),
     policies: new LabPolicies(),
     policyModules: decodingModules(
-      "forced_run.ts",
       "forced_settings.ts",
       "free_run.ts",
       "attention_rows.ts",

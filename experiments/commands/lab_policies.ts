@@ -5,21 +5,22 @@
  */
 
 import type { Selection } from "../../cache/policy.ts";
-import { type ForcedRun, ForcedTexts } from "../../decoding/forced_run.ts";
-import { forceSettings } from "../../decoding/forced_settings.ts";
+import {
+  type ForcedRun,
+  forceSettings,
+  type SettingsOptions,
+} from "../../decoding/forced_settings.ts";
 import { freeRun } from "../../decoding/free_run.ts";
-import type { ForcedBatch, ForcedRequest, GeneratedBatch } from "../experiment.ts";
+import type { ForcedRequest, GeneratedBatch } from "../experiment.ts";
 import type { EnginePair, EnginePolicies } from "./engine.ts";
 import { LabModel } from "./lab_model.ts";
 
-/** Decodes pairs of `LabModel`s; keeps what the full cache says of the texts of the newest batch. */
+/** Decodes pairs of `LabModel`s. */
 export class LabPolicies implements EnginePolicies {
-  #newest: { readonly key: string; readonly texts: ForcedTexts } | undefined;
-
   async forced(
     pair: EnginePair,
     request: ForcedRequest,
-    options: { readonly signal?: AbortSignal },
+    options: Pick<SettingsOptions, "onSelections" | "signal">,
   ): Promise<readonly ForcedRun[]> {
     const { large, small } = labPair(pair);
     const models = { large: await large.load(), small: await small.load() };
@@ -42,31 +43,15 @@ export class LabPolicies implements EnginePolicies {
 
   async selections(
     pair: EnginePair,
-    batch: ForcedBatch,
+    request: ForcedRequest,
     options: { readonly signal?: AbortSignal },
   ): Promise<readonly (readonly (readonly Selection[])[])[]> {
-    const selections: (readonly Selection[])[][] = batch.texts.map(() => []);
-    const texts = await this.#texts(pair, batch, options);
-    await texts.run(batch.setting, {
+    const selections: (readonly Selection[])[][] = request.settings.map(() => []);
+    await this.forced(pair, request, {
       ...options,
-      onSelections: (step) => selections[step.text]!.push(step.selections),
+      onSelections: (step) => selections[step.setting]!.push(step.selections),
     });
     return selections;
-  }
-
-  async #texts(
-    pair: EnginePair,
-    batch: ForcedBatch,
-    options: { readonly signal?: AbortSignal },
-  ): Promise<ForcedTexts> {
-    const { large, small } = labPair(pair);
-    const key = JSON.stringify([large.hash, small.hash, batch.texts]);
-    if (this.#newest?.key === key) return this.#newest.texts;
-    this.#newest = undefined;
-    const models = { large: await large.load(), small: await small.load() };
-    const texts = await ForcedTexts.open(models, batch.texts, options);
-    this.#newest = { key, texts };
-    return texts;
   }
 }
 

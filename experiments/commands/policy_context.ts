@@ -56,6 +56,6 @@ export function policyContext(
       const inputs = { kind: "generated", ...identity(pair), prompts, setting, maxNew };
       return await cachedValue(cache, inputs, () => policies.generated(pair, batch, { signal }));
     },
-    selections: (batch) => policies.selections(pairOf(batch.helper), batch, { signal }),
+    selections: (request) => policies.selections(pairOf(request.helper), request, { signal }),
   };
 }

@@ -1,10 +1,14 @@
 import assert from "node:assert/strict";
+import { klDivergence, largestIndex } from "../../analysis/quality.ts";
+import type { Selection } from "../../cache/policy.ts";
 import { evaluationItems } from "../../data/microworld.ts";
-import { ForcedTexts } from "../../decoding/forced_run.ts";
-import { forceSettings } from "../../decoding/forced_settings.ts";
+import { type ForcedText, forceSettings } from "../../decoding/forced_settings.ts";
 import { freeRun } from "../../decoding/free_run.ts";
-import type { PolicySetting } from "../../decoding/policy_setting.ts";
+import type { ModelPair } from "../../decoding/policy_session.ts";
+import { openSetting, type PolicySetting } from "../../decoding/policy_setting.ts";
+import { stepCost } from "../../decoding/selection_cost.ts";
 import { fittingSequences } from "../../decoding/sequence_bytes.ts";
+import { Session } from "../../decoding/session.ts";
 import { embeddedModel, someTokens } from "../support/embedded_model.ts";
 import { hasGpu } from "../support/gpu.ts";
 
@@ -17,6 +21,7 @@ const SETTINGS: readonly PolicySetting[] = [
   { policy: "smallkv", budget: { ratio: 0.2 }, options: { reduction: "max" } },
   { policy: "tova", budget: { ratio: 0.2 } },
 ];
+const FULL: PolicySetting = { policy: "full", budget: { ratio: 1 } };
 const LIMITS = { newTokens: 5, endTokens: [] };
 
 async function pair() {
@@ -26,35 +31,114 @@ async function pair() {
   };
 }
 
-Deno.test("forceSettings() gives many settings what ForcedTexts gives each", async () => {
+/** What the full cache predicts, by one prefill of the whole text. */
+async function reference(models: ModelPair, { prompt, continuation }: ForcedText) {
+  const rows: Float32Array[] = [];
+  using session = new Session(models.large, { capacity: prompt.length + continuation.length });
+  await session.prefill(prompt.slice(0, -1), { logits: "none" });
+  const { vocabulary } = models.large.config;
+  await session.prefill([prompt.at(-1)!, ...continuation.slice(0, -1)], {
+    logits: "all",
+    onLogits(logits) {
+      for (let row = 0; row < logits.length / vocabulary; row++) {
+        rows.push(logits.slice(row * vocabulary, (row + 1) * vocabulary));
+      }
+    },
+  });
+  return rows;
+}
+
+/** Divergence and choices of one policy alone, without any of the code under test. */
+async function runAlone(models: ModelPair, text: ForcedText, setting: PolicySetting) {
+  const { prompt, continuation } = text;
+  const rows = await reference(models, text);
+  const capacity = prompt.length + continuation.length + 1;
+  using session = openSetting(models, setting, { sequences: 1, capacity });
+  const logits: Float32Array[] = [];
+  const selections: (readonly Selection[])[] = [];
+  await session.prefill(prompt, { onLogits: (row) => logits.push(row) });
+  for (const token of continuation.slice(0, -1)) {
+    const report = await session.step({ tokens: [token], logits: true });
+    logits.push(report.logits!);
+    selections.push(report.selections[0]!);
+  }
+  return {
+    kl: logits.map((row, step) => klDivergence(rows[step]!, row)),
+    chosen: logits.map(largestIndex),
+    reference: rows.map(largestIndex),
+    selections,
+  };
+}
+
+Deno.test("forceSettings() gives many settings what each gives alone", async () => {
   const models = await pair();
   const all = someTokens(126);
   const text = { prompt: all.slice(0, 120), continuation: all.slice(120) };
   const progress: string[] = [];
+  const seen: (readonly Selection[])[][] = SETTINGS.map(() => []);
   const together = await forceSettings(models, text, {
     ...LIMITS,
     settings: SETTINGS,
     sequences: 2,
     onProgress: (done, total) => progress.push(`${done}/${total}`),
+    onSelections: ({ setting, step, selections }) => seen[setting]![step] = selections,
   });
   assert.equal(progress.at(-1), "25/25");
-  const texts = await ForcedTexts.open(models, [text]);
   for (const [index, setting] of SETTINGS.entries()) {
-    const [alone] = await texts.run(setting);
-    const { kl, ...others } = together[index]!;
-    assert.deepEqual({ ...others, kl: [] }, { ...alone, kl: [] });
-    kl.forEach((value, step) => assert.ok(Math.abs(value - alone!.kl[step]!) < 1e-4, `${value}`));
+    const alone = await runAlone(models, text, setting);
+    const { kl, chosen, reference, cost, churn, loaded } = together[index]!;
+    assert.deepEqual(seen[index], alone.selections);
+    assert.deepEqual([chosen, reference], [alone.chosen, alone.reference]);
+    kl.forEach((value, step) => assert.ok(Math.abs(value - alone.kl[step]!) < 1e-4, `${value}`));
+    alone.selections.forEach((selections, step) => {
+      const expected = stepCost(alone.selections[step - 1], selections, 121 + step);
+      const actual = { held: cost[step + 1], churn: churn[step + 1], loaded: loaded[step + 1] };
+      assert.deepEqual(actual, { ...expected });
+    });
   }
   assert.ok(together[1]!.kl.every((kl) => kl < 1e-6), "the full cache strays from itself");
+  assert.ok(together[3]!.kl.some((kl) => kl > 1e-3), "a tenth of the cache must stray");
+});
+
+Deno.test("a whole cache under any policy strays by rounding alone", async () => {
+  const all = someTokens(126);
+  const text = { prompt: all.slice(0, 120), continuation: all.slice(120) };
+  const settings = ["full", "h2o", "smallkv", "smallkv_query_aware"].map((policy) => ({
+    policy,
+    budget: { ratio: 1 },
+  }));
+  for (const run of await forceSettings(await pair(), text, { ...LIMITS, settings })) {
+    assert.ok(run.kl.every((kl) => kl < 1e-4), `${run.kl}`);
+    assert.deepEqual(run.chosen, run.reference);
+    assert.ok(run.cost.slice(1).every((cost) => cost === 1), `${run.cost}`);
+    assert.ok(run.loaded.every((loaded) => loaded === 0));
+  }
+});
+
+Deno.test("freeRun() writes what forcing its own words would choose, and stops at end tokens", async () => {
+  const models = await pair();
+  const all = someTokens(131);
+  const prompts = [all.slice(0, 120), all];
+  const setting: PolicySetting = { policy: "h2o", budget: { ratio: 0.3 } };
+  const written = await freeRun(models, prompts, { setting, maxNew: 5, endTokens: [] });
+  assert.deepEqual(written.map(({ length }) => length), [5, 5]);
+  for (const [index, prompt] of prompts.entries()) {
+    const text = { prompt, continuation: written[index]! };
+    const [run] = await forceSettings(models, text, { ...LIMITS, settings: [setting] });
+    assert.deepEqual(run!.chosen, written[index]);
+  }
+  const full = await freeRun(models, prompts, { setting: FULL, maxNew: 4, endTokens: [] });
+  const end = full[0]![2]!;
+  const [cut] = await freeRun(models, prompts, { setting: FULL, maxNew: 4, endTokens: [end] });
+  assert.deepEqual(cut, full[0]!.slice(0, full[0]!.indexOf(end)));
 });
 
 Deno.test("forceSettings() forces what the full cache would write where a text is open", async () => {
   const models = await pair();
   const [item] = evaluationItems("route", { count: 1 });
   const prompt = models.large.tokenizer!.encode(item!.prompt);
-  const setting: PolicySetting = { policy: "full", budget: { ratio: 1 } };
   const run = async (endTokens: readonly number[]) => {
-    const [written] = await freeRun(models, [prompt], { setting, maxNew: 5, endTokens });
+    const [written] = await freeRun(models, [prompt], { setting: FULL, maxNew: 5, endTokens });
     const runs = await forceSettings(models, { prompt }, {
       newTokens: 5,
       endTokens,
@@ -78,6 +162,11 @@ Deno.test("forceSettings() refuses settings and texts that cannot be run", async
   await assert.rejects(
     () => forceSettings(models, { prompt: [1, 2] }, { ...LIMITS, settings }),
     /policy must be one of/,
+  );
+  const cut = [{ policy: "smallkv", budget: { ratio: 0.2 }, helperLayers: 4 }];
+  await assert.rejects(
+    () => forceSettings(models, { prompt: [1, 2] }, { ...LIMITS, settings: cut }),
+    /layers that run must be an integer from 1 to 3/,
   );
   await assert.rejects(
     () => forceSettings(models, { prompt: [] }, { ...LIMITS, settings: [] }),

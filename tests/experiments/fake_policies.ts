@@ -36,11 +36,11 @@ export function fakePolicies(
         );
       }));
     },
-    selections({ texts, setting }) {
+    selections({ prompt, continuation, settings }) {
       const units = large.layers * large.kvHeads;
       return Promise.resolve(
-        texts.map(({ prompt, continuation }) =>
-          continuation.slice(1).map((_, step) => {
+        settings.map((setting) =>
+          continuation!.slice(1).map((_, step) => {
             const tokens = prompt.length + step + 1;
             const count = Math.ceil(
               tokens * ("ratio" in setting.budget ? setting.budget.ratio : 1),
