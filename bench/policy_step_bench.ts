@@ -20,6 +20,7 @@ import { openDevice } from "../gpu/open_device.ts";
 import { LIST_HEADER_WORDS } from "../kernels/selection_list.ts";
 import { loadModel } from "../models/load.ts";
 import { median, modelPath } from "./figures.ts";
+import { measureMemory, memoryText } from "./policy_memory.ts";
 import { StepParts } from "./policy_step_parts.ts";
 import type { BenchPair, StepSizes } from "./policy_step_setup.ts";
 
@@ -196,8 +197,11 @@ export async function benchPolicyStep(args: string[]): Promise<void> {
     const times = await timeParts(device, parts, samples);
     const predicted = bytesRatio(pair, sizes, parts);
     printStep(times, sizes, predicted);
+    const memory = await measureMemory(large.config, sizes);
+    console.log(memoryText(memory));
     results.push({
       ...sizes,
+      memory,
       times,
       predicted,
       clock: figures(times, "wallMs"),
