@@ -105,7 +105,9 @@ export class OwnScores {
   update(latest: Float32Array): void {
     if (this.#memory === "last") return this.values.set(latest);
     if (this.#memory === "sum") {
-      return latest.forEach((value, index) => this.values[index]! += value);
+      const { values } = this;
+      for (let index = 0; index < values.length; index++) values[index]! += latest[index]!;
+      return;
     }
     const { capacity } = this.#shape;
     this.#rows.forEach((rows, unit) =>
