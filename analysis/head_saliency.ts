@@ -19,6 +19,8 @@ export interface HeadSaliency {
   readonly tokens: number;
   /** Column sums of the window's rows, [layers * queryHeads, tokens]; flat head = layer * queryHeads + head. */
   readonly accumulated: Float32Array;
+  /** First row that is summed; 0 if left out. */
+  readonly firstRow?: number;
 }
 
 /** Saliency of all heads prepared for comparing: vectors of length one and bit sets. */

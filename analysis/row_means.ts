@@ -24,13 +24,15 @@ export function perRow(sums: ArrayLike<number>, firstRow = 0): Float32Array<Arra
 /**
  * Divides the sums of every head by the rows that could see each token.
  *
- * @param saliency The heads, with sums over all rows of the window.
+ * @param saliency The heads; their last row is that of the last token.
  * @returns The same heads with means.
  */
-export function meanSaliency<Heads extends { tokens: number; accumulated: Float32Array }>(
-  saliency: Heads,
-): Heads {
-  const { tokens } = saliency;
-  const accumulated = saliency.accumulated.map((sum, index) => sum / (tokens - index % tokens));
+export function meanSaliency<
+  Heads extends { tokens: number; accumulated: Float32Array; firstRow?: number },
+>(saliency: Heads): Heads {
+  const { tokens, firstRow = 0 } = saliency;
+  const accumulated = saliency.accumulated.map((sum, index) =>
+    sum / (tokens - Math.max(index % tokens, firstRow))
+  );
   return { ...saliency, accumulated };
 }

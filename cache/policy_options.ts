@@ -63,7 +63,7 @@ export function resolvePolicy(policy: Policy, options: PolicyOptions = {}): Reso
     ...options,
   } as const;
   const resolved = {
-    scoreRows: chosen.score === "decayed" ? DECAY_ROWS : Infinity,
+    scoreRows: chosen.score === "accumulated" ? Infinity : DECAY_ROWS,
     ...chosen,
   };
   return {

@@ -30,9 +30,10 @@ export function plansOnDevice({ lanes }: LaneSet, store: StoreKind): boolean {
 }
 
 function isStandard(policy: ResolvedPolicy): boolean {
-  const { scores, candidates, ties, interval, normalise, ranked, plan, due } = policy;
+  const { scores, candidates, ties, interval, normalise, ranked, weights, plan, due } = policy;
   return scores === "helper" && plansBefore(policy) && candidates === "all" && ties === "earlier" &&
     interval === 1 && normalise === "none" && ranked === "older" &&
+    weights === "query_head" &&
     plan === undefined && due === undefined;
 }
 

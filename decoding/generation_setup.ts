@@ -4,7 +4,6 @@
  * @module
  */
 
-import type { MatchOptions } from "../analysis/head_match.ts";
 import type { CacheBudget } from "../cache/budget.ts";
 import type { Selection } from "../cache/policy.ts";
 import { createPolicy, type PolicyOptions, type ResolvedPolicy } from "../cache/policy_options.ts";
@@ -18,6 +17,7 @@ import { type Prompt, promptList, promptTokens } from "./prompt_tokens.ts";
 import { SpeculativeSession } from "./speculative_session.ts";
 import { type BlockSelection, checkSpeculation } from "./speculative_types.ts";
 import { type TierSizes, tierSizes } from "./tiers.ts";
+import type { PairMatchOptions } from "./prompt_match.ts";
 import { unitShape } from "./units.ts";
 
 /** What decides which tokens are kept and where. */
@@ -33,7 +33,7 @@ export interface CompressionOptions {
   /** First layers of the small model that run; all if left out. */
   readonly helperLayers?: number;
   /** How heads are matched. */
-  readonly match?: MatchOptions;
+  readonly match?: PairMatchOptions;
   /** Whether the device holds every token and only counts, or the chosen ones alone; `resident` if left out. */
   readonly store?: "resident" | "tiered";
   /** Rows of one prefill step; 128 if left out. */

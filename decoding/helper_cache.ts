@@ -124,7 +124,7 @@ export class HelperCache implements Disposable {
   start(index: number, sums: Float32Array): void {
     const sequence = this.#sequences[index]!;
     sequence.own!.startFromSums(sums);
-    sequence.isReady = true;
+    sequence.start(this.#session.lengths[index]!);
     this.#planIfDue(index);
   }
 

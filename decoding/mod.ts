@@ -20,6 +20,7 @@ export * from "./generation_setup.ts";
 export * from "./generation_statistics.ts";
 export * from "./helper_cache.ts";
 export * from "./helper_step.ts";
+export * from "./lane_copies.ts";
 export * from "./logits.ts";
 export * from "./map_reader.ts";
 export * from "./memory_advice.ts";

@@ -21,6 +21,8 @@ export interface OwnShape {
   readonly queryHeads: number;
   /** Tokens that fit. */
   readonly capacity: number;
+  /** Last rows of the prompt that sums start from; all if left out. */
+  readonly scoreRows?: number;
 }
 
 /** Scores of one sequence's tokens, [units, capacity]. */
@@ -48,7 +50,7 @@ export class OwnScores {
 
   /** Whether it starts from the attention that the whole prompt has received, and not from its last rows. */
   get needsSums(): boolean {
-    return this.#memory === "sum";
+    return this.#memory === "sum" && (this.#shape.scoreRows ?? Infinity) === Infinity;
   }
 
   /** Starts from the attention that the prompt's tokens have received, [layers * queryHeads, tokens]. */

@@ -37,6 +37,8 @@ export interface LaneSet {
   readonly granularity: Granularity;
   /** How the helper's scores join. */
   readonly reduction: Reduction;
+  /** Whose attention weighs marginal values. */
+  readonly weights: ResolvedPolicy["weights"];
 }
 
 /** The sequences of a batch, by one setting for all or one for each. */
@@ -48,8 +50,8 @@ export type LaneOptions =
   })
   | {
     /**
-     * One entry per sequence; they share the family of their granularity and their reduction, and either all helpers
-     * are compressed or none is.
+     * One entry per sequence; they share the family of their granularity their reduction and their weights, and either
+     * all helpers are compressed or none is.
      */
     readonly lanes: readonly PolicyLane[];
   };
@@ -72,10 +74,11 @@ export function laneSet(options: LaneOptions & { readonly store?: StoreKind }): 
     "kind of helper",
     helped.map(({ helperBudget }) => helperBudget ? "compressed" : "whole"),
   );
+  const weights = onlyOne("weights", helped.map(({ policy }) => policy.weights)) ?? "query_head";
   if (options.store === "tiered") {
     onlyOne("policy and budget in a tiered store", lanes.map(settingText));
   }
-  return { lanes, ...streamsOf(lanes), granularity: granularity!, reduction };
+  return { lanes, ...streamsOf(lanes), granularity: granularity!, reduction, weights };
 }
 
 /**
@@ -96,6 +99,37 @@ export function plansBefore({ timing, stale }: ResolvedPolicy): boolean {
  */
 export function decayOf({ score, decay }: ResolvedPolicy): number {
   return score === "accumulated" ? 1 : score === "row" ? 0 : decay;
+}
+
+/** How a helper's scores start: a factor on older rows, and the last rows of the prompt that count. */
+export interface ScoreKind {
+  /** 1 for a sum, 0 for the current row alone. */
+  readonly decay: number;
+  /** Rows; infinite for all. */
+  readonly rows: number;
+}
+
+/** Sums over the whole prompt. */
+export const PLAIN_SCORES: ScoreKind = { decay: 1, rows: Infinity };
+
+/**
+ * Tells how a policy's scores start.
+ *
+ * @param policy A policy with a helper.
+ * @returns Factor and rows.
+ */
+export function scoreKind(policy: ResolvedPolicy): ScoreKind {
+  return { decay: decayOf(policy), rows: policy.scoreRows };
+}
+
+/**
+ * Names a kind of scores.
+ *
+ * @param kind Factor and rows.
+ * @returns A key that equal kinds share.
+ */
+export function scoreKey({ decay, rows }: ScoreKind): string {
+  return `${decay} over ${rows}`;
 }
 
 /**

@@ -4,29 +4,32 @@
  * @module
  */
 
-import type { MatchOptions } from "../analysis/head_match.ts";
 import type { ResolvedPolicy } from "../cache/policy_options.ts";
 import type { Model } from "../models/load.ts";
-import { decayOf } from "./policy_lanes.ts";
+import { PLAIN_SCORES, scoreKey, type ScoreKind, scoreKind } from "./policy_lanes.ts";
 import {
+  cutsOf,
+  edgesOf,
+  isInside,
   type PromptEvents,
   type PromptLane,
   type PromptPart,
   promptParts,
   runParts,
+  type WindowEdge,
 } from "./prompt_parts.ts";
 import {
   type HeadMatches,
   matchPrompt,
   matchText,
-  matchWidth,
+  type MatchWindow,
+  matchWindow,
+  type PairMatchOptions,
   type PromptModels,
+  windowSums,
 } from "./prompt_match.ts";
 import { runPrunedPrompt } from "./pruned_prompt.ts";
 import { Session } from "./session.ts";
-
-/** Rows that the decayed scores of a helper start from. */
-const DECAY_ROWS = 32;
 
 /** How a prompt is run. */
 export interface PromptOptions extends PromptEvents {
@@ -38,8 +41,8 @@ export interface PromptOptions extends PromptEvents {
 export interface HelperState {
   /** For each large head the most similar small head; `kv_match` has one for all heads of a KV head. */
   readonly matches: HeadMatches;
-  /** What the helper's heads remember of each token, [smallHeads, tokens], by the factor on older rows. */
-  readonly scores: ReadonlyMap<number, Float32Array>;
+  /** What the helper's heads remember of each token, [smallHeads, tokens], by `scoreKey`. */
+  readonly scores: ReadonlyMap<string, Float32Array>;
 }
 
 /**
@@ -90,10 +93,12 @@ async function runExactPrompt(
   const { large, small } = models;
   const helped = lanes.filter(({ stream }) => stream !== undefined);
   const ready = helped.filter(({ sequence }) => tokens.length >= sequence.policy.minimumTokens);
-  const window = ready.length > 0 ? matchWidth(models, tokens) : 0;
+  const window = ready.length > 0 ? matchWindow(models.match, tokens.length) : undefined;
   const [first, ...others] = lanes.map(({ index }) => index);
-  const sums = await runOwn(large, promptParts(tokens, { window, lanes }), {
+  const parts = promptParts(tokens, { lanes, ...(window && { window }) });
+  const sums = await runOwn(large, parts, {
     ...events,
+    ...(window && { window }),
     sequence: first!,
     lanes,
   });
@@ -107,8 +112,8 @@ async function runExactPrompt(
     onProgress: (done) => events.onProgress?.(tokens.length + done),
     sequence: streams[0]!,
     policies,
-    decays: decaysOf(policies, needsSums),
-    ...(window > 0 && { large: { sums, window } }),
+    kinds: kindsOf(policies, needsSums),
+    ...(window && { large: { sums, window } }),
   });
   await small.fork(streams[0]!, streams.slice(1));
   return state;
@@ -125,7 +130,7 @@ export async function matchWhileDecoding(
   pair: {
     readonly large: Model;
     readonly small: Model;
-    readonly match: MatchOptions;
+    readonly match: PairMatchOptions;
     readonly policies: readonly ResolvedPolicy[];
     readonly needsSums: boolean;
   },
@@ -140,25 +145,27 @@ export async function matchWhileDecoding(
   using again = new Session(pair.small, sizes);
   const earlier = tokens.slice(0, -1);
   await again.prefill(earlier, { logits: "none" });
-  const decays = decaysOf(policies, needsSums);
-  return { matches, scores: await helperScores(again, earlier, { sequence: 0, decays }) };
+  const kinds = kindsOf(policies, needsSums);
+  return { matches, scores: await helperScores(again, earlier, { sequence: 0, kinds }) };
 }
 
 /** The large model's prompt; returns the sums of the matching window, if there is one. */
 async function runOwn(
   session: Session,
   parts: readonly PromptPart[],
-  options: PartEvents & { readonly sequence: number; readonly lanes: readonly PromptLane[] },
+  options: PartEvents & {
+    readonly sequence: number;
+    readonly lanes: readonly PromptLane[];
+    readonly window?: MatchWindow;
+  },
 ): Promise<Float32Array> {
-  const { sequence, lanes } = options;
-  let sums: Float32Array = new Float32Array(0);
+  const { sequence, lanes, window } = options;
+  const received = new WindowReader(session, sequence);
   await runParts(session, parts, {
     ...options,
     sequences: lanes.map(({ index }) => index),
     logits: "last",
-    onWindow: async () => {
-      sums = await session.accumulated(sequence);
-    },
+    onWindow: (edge) => received.at(edge),
   });
   const needsSums = lanes.some(({ sequence: { own } }) => own?.needsSums);
   const all = needsSums ? await session.accumulated(sequence) : undefined;
@@ -166,7 +173,27 @@ async function runOwn(
     if (own?.needsSums) own.startFromSums(all!);
     own?.finishPrompt();
   }
-  return sums;
+  return window ? received.sums(window) : new Float32Array(0);
+}
+
+/** Reads what tokens receive from the rows of a matching window. */
+class WindowReader {
+  readonly #session: Session;
+  readonly #sequence: number;
+  readonly #read = new Map<WindowEdge, Float32Array>();
+
+  constructor(session: Session, sequence: number) {
+    this.#session = session;
+    this.#sequence = sequence;
+  }
+
+  async at(edge: WindowEdge): Promise<void> {
+    this.#read.set(edge, await this.#session.accumulated(this.#sequence));
+  }
+
+  sums(window: MatchWindow): Float32Array {
+    return windowSums(this.#read.get("end")!, window, this.#read.get("first"));
+  }
 }
 
 /** What a model's own run tells. */
@@ -178,10 +205,10 @@ interface HelperPrompt extends PartEvents {
   readonly sequence: number;
   /** Policies that want to know. */
   readonly policies: readonly ResolvedPolicy[];
-  /** Factors on older rows that are asked for. */
-  readonly decays: readonly number[];
+  /** Scores that are asked for. */
+  readonly kinds: readonly ScoreKind[];
   /** What the large model's heads receive in the matching window; absent if there is to be no matching. */
-  readonly large?: { readonly sums: Float32Array; readonly window: number };
+  readonly large?: { readonly sums: Float32Array; readonly window: MatchWindow };
 }
 
 /** The small model's prompt, matched with the large model. */
@@ -191,53 +218,60 @@ async function runHelper(
   options: HelperPrompt,
 ): Promise<HelperState | undefined> {
   const { small } = models;
-  const { sequence, policies, decays, large: own, ...events } = options;
-  const ends = own && own.window < tokens.length ? [own.window, tokens.length] : [tokens.length];
-  let sums: Float32Array = new Float32Array(0);
+  const { sequence, policies, kinds, large: own, ...events } = options;
+  const isPlain = kinds.some((kind) => countsAll(kind, tokens));
+  const ends = cutsOf([own?.window.first, own?.window.end, tokens.length]);
   const parts = ends.map((end, index): PromptPart => {
-    const start = index === 0 ? 0 : ends[0]!;
-    const isSummed = own !== undefined && (index === 0 || decays.includes(1));
+    const start = ends[index - 1] ?? 0;
     return {
       start,
       tokens: tokens.slice(start, end),
-      isSummed,
-      isWindow: end === own?.window,
+      isSummed: own !== undefined && (isPlain || isInside(own.window, start, end)),
+      edges: edgesOf(own?.window, start, end),
       watched: [],
     };
   });
+  const received = new WindowReader(small, sequence);
   await runParts(small, parts, {
     ...events,
     sequence,
     logits: "none",
-    onWindow: async () => {
-      sums = await small.accumulated(sequence);
-    },
+    onWindow: (edge) => received.at(edge),
   });
   if (!own) return undefined;
   const { window } = own;
-  const matches = matchPrompt(models, { window, sums: { large: own.sums, small: sums }, policies });
-  return { matches, scores: await helperScores(small, tokens, { sequence, decays }) };
+  const sums = { large: own.sums, small: received.sums(window) };
+  const matches = matchPrompt(models, { window, sums, policies });
+  return { matches, scores: await helperScores(small, tokens, { sequence, kinds }) };
 }
 
 /** Scores of the tokens of a text that the session has run, its rows summed if all of them count the same. */
 async function helperScores(
   small: Session,
   tokens: readonly number[],
-  { sequence, decays }: { readonly sequence: number; readonly decays: readonly number[] },
+  { sequence, kinds }: { readonly sequence: number; readonly kinds: readonly ScoreKind[] },
 ): Promise<HelperState["scores"]> {
-  const scores = new Map<number, Float32Array>();
-  if (decays.includes(1)) scores.set(1, await small.accumulated(sequence));
-  const first = Math.max(0, tokens.length - DECAY_ROWS);
-  for (const decay of decays.filter((decay) => decay !== 1)) {
+  const scores = new Map<string, Float32Array>();
+  for (const kind of kinds.filter((kind) => countsAll(kind, tokens))) {
+    scores.set(scoreKey(kind), await small.accumulated(sequence));
+  }
+  for (const kind of kinds.filter((kind) => !countsAll(kind, tokens))) {
+    const first = Math.max(0, tokens.length - kind.rows);
     small.rewind(first, sequence);
     small.clearAccumulated();
-    await small.prefill(tokens.slice(first), { sequence, logits: "none", rowDecay: decay });
-    scores.set(decay, await small.accumulated(sequence));
+    await small.prefill(tokens.slice(first), { sequence, logits: "none", rowDecay: kind.decay });
+    scores.set(scoreKey(kind), await small.accumulated(sequence));
   }
   return scores;
 }
 
-/** Factors on older rows that are asked for, each once. */
-function decaysOf(policies: readonly ResolvedPolicy[], needsSums: boolean): number[] {
-  return [...new Set([...needsSums ? [1] : [], ...policies.map(decayOf)])];
+/** Whether all rows of a text count the same. */
+function countsAll({ decay, rows }: ScoreKind, tokens: readonly number[]): boolean {
+  return decay === 1 && rows >= tokens.length;
+}
+
+/** Scores that are asked for, each kind once. */
+function kindsOf(policies: readonly ResolvedPolicy[], needsSums: boolean): ScoreKind[] {
+  const kinds = [...needsSums ? [PLAIN_SCORES] : [], ...policies.map(scoreKind)];
+  return [...new Map(kinds.map((kind) => [scoreKey(kind), kind])).values()];
 }

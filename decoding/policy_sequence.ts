@@ -32,8 +32,10 @@ export class PolicySequence {
   readonly own: OwnScores | undefined;
   /** Flat small head of each flat large head; zeros until there is a match. */
   readonly match: Uint32Array<ArrayBuffer>;
-  /** Whether tokens may be dropped; with a helper not before it has been matched. */
-  isReady = false;
+  /** Tokens of the sequence when it was matched last. */
+  matchedTokens = 0;
+  #isReady = false;
+  #firstRow = 0;
   readonly #options: PolicySequenceOptions;
   #planner: SelectionPlanner;
   readonly #units: UnitShape;
@@ -49,7 +51,8 @@ export class PolicySequence {
     this.#units = unitShape(config, policy.granularity);
     this.#planner = new SelectionPlanner({ ...options, units: this.#units });
     this.#planner.keepAll(options.promptTokens);
-    const sizes = { units: this.#units, queryHeads: config.queryHeads, capacity };
+    const { scoreRows } = policy;
+    const sizes = { units: this.#units, queryHeads: config.queryHeads, capacity, scoreRows };
     this.own = policy.scores === "own" ? new OwnScores(policy.memory ?? "sum", sizes) : undefined;
     this.match = new Uint32Array(config.layers * config.queryHeads);
   }
@@ -59,9 +62,21 @@ export class PolicySequence {
     return this.#options.policy;
   }
 
+  /** Whether tokens may be dropped; with a helper not before it has been matched. */
+  get isReady(): boolean {
+    return this.#isReady;
+  }
+
+  /** Allows tokens to be dropped, now that so many of them have been scored. */
+  start(tokens: number): void {
+    this.#isReady = true;
+    this.#firstRow = Math.max(0, tokens - this.policy.scoreRows);
+  }
+
   /** Rows at the end of the prompt that the policy looks at. */
   get promptRows(): number {
     const { policy, budget, config: { layers }, promptTokens } = this.#options;
+    if (this.own && policy.memory === "sum" && !this.own.needsSums) return policy.scoreRows;
     const request = { ...policy, budget, tokens: promptTokens, promptTokens, layer: 0, layers };
     // One row at least: there is nothing else to start from.
     return this.own && !this.own.needsSums ? policy.promptRows?.(request) ?? 1 : 0;
@@ -107,7 +122,9 @@ export class PolicySequence {
   goOn(other: PolicySequence): void {
     this.#planner = other.#planner.fork();
     this.match.set(other.match);
-    this.isReady = other.isReady;
+    this.#isReady = other.#isReady;
+    this.#firstRow = other.#firstRow;
+    this.matchedTokens = other.matchedTokens;
   }
 
   /** Tokens kept now, one selection per unit. */
@@ -165,12 +182,10 @@ export class PolicySequence {
     const { perLayer } = this.#units;
     const { capacity } = this.#options;
     this.own?.settle((unit) => this.#planner.rows(tokens, Math.floor(unit / perLayer)));
-    this.#planner.plan(
-      tokens,
-      this.own
-        ? { values: this.own.values, stride: capacity }
-        : { values: saliency ?? new Float32Array(0), stride: capacity * this.#sharedLists },
-    );
+    const scores = this.own
+      ? { values: this.own.values, stride: capacity }
+      : { values: saliency ?? new Float32Array(0), stride: capacity * this.#sharedLists };
+    this.#planner.plan(tokens, { ...scores, firstRow: this.#firstRow });
   }
 
   /**

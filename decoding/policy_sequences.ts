@@ -8,13 +8,13 @@ import type { TierCounts } from "../cache/budget.ts";
 import type { Selection } from "../cache/policy.ts";
 import type { DeviceBuffer } from "../gpu/device.ts";
 import type { HelperStep } from "./helper_step.ts";
-import { decayOf, type LaneSet, plansBefore } from "./policy_lanes.ts";
+import { type LaneSet, PLAIN_SCORES, plansBefore, scoreKey, scoreKind } from "./policy_lanes.ts";
 import { type HelperState, matchWhileDecoding } from "./policy_prompt.ts";
 import { PolicySequence } from "./policy_sequence.ts";
 import type { PolicyBuffers, PolicyShape } from "./policy_steps.ts";
 import type { PolicySessionOptions } from "./policy_types.ts";
 import type { PromptLane } from "./prompt_parts.ts";
-import { matchKind } from "./prompt_match.ts";
+import { type HeadMatches, matchAgain, matchKind } from "./prompt_match.ts";
 import type { Session } from "./session.ts";
 import { readTokens } from "./step_tokens.ts";
 import { joinHeads } from "./units.ts";
@@ -63,9 +63,12 @@ export class PolicySequences {
     return this.#all.map((sequence) => sequence.selections);
   }
 
-  /** Flat small head of each flat large head, per sequence. */
+  /** Row that weighs marginal values for each flat large head, per sequence: its small head's, or its selection's. */
   get matches(): readonly Uint32Array[] {
-    return this.#all.map((sequence) => sequence.match);
+    const { shape: { hasGroupRows, units } } = this.#options;
+    return this.#all.map(({ match }) =>
+      hasGroupRows ? match.map((_, head) => Math.floor(head / units.heads)) : match
+    );
   }
 
   /** Share of each newest plan that was not in the plan before, mean over units. */
@@ -113,10 +116,12 @@ export class PolicySequences {
   startFrom(lanes: readonly PromptLane[], tokens: number, state: HelperState | undefined): void {
     for (const { index, stream, sequence } of lanes) {
       const { policy } = sequence;
-      if (stream === undefined) sequence.isReady = true;
+      if (stream === undefined) sequence.start(tokens);
       else if (state && tokens >= policy.minimumTokens) this.#takeHelper(index, state, tokens);
       if (plansBefore(policy) || !sequence.isDue(tokens)) continue;
-      const known = stream === undefined ? undefined : state?.scores.get(decayOf(policy));
+      const known = stream === undefined
+        ? undefined
+        : state?.scores.get(scoreKey(scoreKind(policy)));
       sequence.plan(tokens, known && this.#joined(sequence, known));
     }
   }
@@ -141,19 +146,20 @@ export class PolicySequences {
     });
   }
 
-  /** Matches sequences that the coming token makes long enough. */
+  /** Matches sequences that the coming token makes long enough, for the first time or again (D-22). */
   async matchIfDue(): Promise<void> {
     const { helper, options: { match = {}, capacity }, lanes, large } = this.#options;
     if (!helper) return;
     const { session: { model: small }, needsSums } = helper;
     for (const [index, length] of large.lengths.entries()) {
-      const { isReady, policy } = this.#all[index]!;
-      if (isReady || lanes.streams[index] === undefined) continue;
-      if (length + 1 < policy.minimumTokens) continue;
+      const { isReady, matchedTokens, policy } = this.#all[index]!;
+      const next = isReady ? matchedTokens + (match.rematch ?? Infinity) : policy.minimumTokens;
+      if (lanes.streams[index] === undefined || length + 1 < next) continue;
       const all = await readTokens(large);
       const tokens = [...all.subarray(index * capacity, index * capacity + length + 1)];
       const models = { large: large.model, small, match, policies: [policy], needsSums };
-      this.#takeHelper(index, await matchWhileDecoding(models, tokens), length);
+      if (isReady) this.#takeMatch(index, await matchAgain(models, tokens), length + 1);
+      else this.#takeHelper(index, await matchWhileDecoding(models, tokens), length);
     }
   }
 
@@ -247,21 +253,30 @@ export class PolicySequences {
 
   /** Takes what the helper knows of a sequence of some tokens. */
   #takeHelper(index: number, state: HelperState, tokens: number): void {
-    const { shape: { helperHeads, capacity, heads }, buffers, large, lanes, helper } =
-      this.#options;
+    const { shape: { helperHeads, capacity }, buffers, large, lanes, helper } = this.#options;
     const { device } = large.forward;
     const sequence = this.#all[index]!;
-    sequence.match.set(state.matches.get(matchKind(sequence.policy))!.match);
-    sequence.isReady = true;
+    sequence.start(tokens);
+    this.#takeMatch(index, state.matches, tokens);
     const stream = lanes.streams[index]!;
-    if (lanes.leaders[stream] === index) helper!.start(stream, state.scores.get(1));
-    const known = state.scores.get(decayOf(sequence.policy))!;
+    if (lanes.leaders[stream] === index) {
+      helper!.start(stream, state.scores.get(scoreKey(PLAIN_SCORES)));
+    }
+    const known = state.scores.get(scoreKey(scoreKind(sequence.policy)))!;
     const scores = new Float32Array(helperHeads * capacity);
     for (let head = 0; head < helperHeads; head++) {
       scores.set(known.subarray(head * tokens, (head + 1) * tokens), head * capacity);
     }
     device.write(buffers.scores, scores.byteLength * index, scores);
-    device.write(buffers.match, 4 * heads * index, sequence.match);
+  }
+
+  /** Takes which small heads stand for a sequence's large ones from now on. */
+  #takeMatch(index: number, matches: HeadMatches, tokens: number): void {
+    const { shape: { heads }, buffers, large } = this.#options;
+    const sequence = this.#all[index]!;
+    sequence.match.set(matches.get(matchKind(sequence.policy))!.match);
+    sequence.matchedTokens = tokens;
+    large.forward.device.write(buffers.match, 4 * heads * index, sequence.match);
   }
 
   /** Joins what the helper's heads remember of a prompt, [smallHeads, tokens], as the device does after a step. */

@@ -279,6 +279,7 @@ function policyShape(
     sequences: set.lanes.length,
     streams: set.leaders.length,
     heads: layers * queryHeads,
+    hasGroupRows: set.weights === "group",
     weightHeads: isWeighed ? queryHeads : 0,
   };
 }

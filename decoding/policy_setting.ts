@@ -76,9 +76,10 @@ export function settingBatches(settings: readonly PolicySetting[], most: number)
   const families = Map.groupBy(settings.keys(), (index) => {
     const { policy, options, helperBudget, helperLayers } = settings[index]!;
     const resolved = createPolicy(policy, options);
-    const { reduction } = resolved;
+    const { reduction, weights } = resolved;
     const isCompressed = helperBudget !== undefined;
-    return JSON.stringify([listGranularity(resolved), reduction, isCompressed, helperLayers]);
+    const family = [listGranularity(resolved), reduction, weights];
+    return JSON.stringify([...family, isCompressed, helperLayers]);
   });
   return [...families.values()].flatMap((indices) => {
     const count = Math.ceil(indices.length / most);

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { REDUCTIONS } from "../cache/policy_options.ts";
+import { type Reduction, REDUCTIONS } from "../cache/policy_options.ts";
 import type { Command, Device, DeviceBuffer, Recording } from "../gpu/device.ts";
 import { helperSaliencyCommand } from "../kernels/helper_saliency.ts";
 import { scatterScoresCommand } from "../kernels/scatter_scores.ts";
@@ -12,6 +12,7 @@ import { selectedAttentionCommand } from "../kernels/selected_attention.ts";
 import { updateScoresCommand } from "../kernels/update_scores.ts";
 import { attentionShape, type ForwardState, type LayerOptions } from "../models/forward.ts";
 import { argmaxStep, embeddingStep, layerStep, logitsStep } from "../models/transformer.ts";
+import { rowCopies, tokenCopies } from "./lane_copies.ts";
 import { decayOf, type LaneSet } from "./policy_lanes.ts";
 import type { ListShape } from "./selection_lists.ts";
 
@@ -25,6 +26,8 @@ export interface PolicyBuffers extends Disposable {
   readonly rows: DeviceBuffer;
   /** The same for each sequence of the helper, f32 [streams, smallHeads, capacity]; `rows` if they are the same. */
   readonly streamRows: DeviceBuffer;
+  /** Means of `rows` over the heads of each selection, f32 [sequences, units, capacity]; one word if they weigh nothing. */
+  readonly groupRows: DeviceBuffer;
   /** What the helper's heads remember, as `rows`. */
   readonly scores: DeviceBuffer;
   /** Factor on what they remember at each step, f32 [sequences]. */
@@ -51,6 +54,8 @@ export interface PolicyShape extends ListShape {
   readonly heads: number;
   /** Query heads of the small model; 0 without one. */
   readonly helperHeads: number;
+  /** Whether marginal values are weighed by `groupRows` and not by `rows` (D-16); false if left out. */
+  readonly hasGroupRows?: boolean;
   /** Query heads of one layer of the large model whose softmax is wanted; 0 if it is not. */
   readonly weightHeads: number;
 }
@@ -76,6 +81,7 @@ export function createPolicyBuffers(device: Device, shape: PolicyShape): PolicyB
     streamRows: streams === 0 || streams === sequences
       ? rows
       : stack.use(device.createBuffer("rows of the helper's sequences", streamBytes)),
+    groupRows: words("rows of each selection", shape.hasGroupRows ? units.total * capacity : 0),
     scores: words("helper scores", helperHeads * capacity),
     decays: words("decays", 1),
     joined: words("heads that join", 1),
@@ -158,14 +164,18 @@ export function scoreCommands(
   const { sequences, helperHeads: heads, capacity, units } = shape;
   const { state } = counted.workspace;
   const sizes = { sequences, heads, capacity };
-  return [
-    updateScoresCommand({ ...buffers, state }, sizes),
-    helperSaliencyCommand({ ...buffers, state }, {
+  const join = (names: { scores: DeviceBuffer; saliency: DeviceBuffer }, reduction: Reduction) =>
+    helperSaliencyCommand({ ...buffers, state, ...names }, {
       ...sizes,
       units: units.total,
       unitHeads: units.heads,
-      reduction: REDUCTIONS.indexOf(lanes.reduction),
-    }),
+      reduction: REDUCTIONS.indexOf(reduction),
+    });
+  const { rows, groupRows, scores, saliency } = buffers;
+  return [
+    updateScoresCommand({ ...buffers, state }, sizes),
+    join({ scores, saliency }, lanes.reduction),
+    ...shape.hasGroupRows ? [join({ scores: rows, saliency: groupRows }, "mean")] : [],
   ];
 }
 
@@ -214,33 +224,6 @@ export function writeLanes(
   device.write(buffers.joined, 0, joined);
 }
 
-/** Each sequence of the helper reads the tokens of the first sequence that it guides. */
-function tokenCopies({ forward, shape, lanes }: PolicyStep, large: ForwardState): Command[] {
-  const byteLength = 4 * shape.capacity;
-  return lanes.leaders.map((leader, stream) => ({
-    source: large.workspace.tokens,
-    sourceOffset: byteLength * leader,
-    target: forward.workspace.tokens,
-    targetOffset: byteLength * stream,
-    byteLength,
-  }));
-}
-
-/** Sequences that share one of the helper's get its rows. */
-function rowCopies({ buffers, shape, lanes }: PolicyStep): Command[] {
-  if (buffers.streamRows === buffers.rows) return [];
-  const byteLength = 4 * shape.helperHeads * shape.capacity;
-  return lanes.streams.flatMap((stream, lane) =>
-    stream === undefined ? [] : [{
-      source: buffers.streamRows,
-      sourceOffset: byteLength * stream,
-      target: buffers.rows,
-      targetOffset: byteLength * lane,
-      byteLength,
-    }]
-  );
-}
-
 /**
  * Attends to the listed tokens in one layer; for policies that rank by it, its softmax is kept.
  *
@@ -262,7 +245,7 @@ export function selectedStep(
       unitOffset: layer * shape.units.perLayer,
       units: shape.units.total,
       listWords: shape.listWords,
-      helperHeads: Math.max(1, shape.helperHeads),
+      helperHeads: shape.hasGroupRows ? shape.units.total : Math.max(1, shape.helperHeads),
       hasWeights,
       weightStride: shape.capacity,
     },
@@ -271,7 +254,7 @@ export function selectedStep(
       qkv: workspace.queryKeyValue,
       ...cache.layers[layer]!,
       lists: buffers.lists,
-      helper: buffers.rows,
+      helper: shape.hasGroupRows ? buffers.groupRows : buffers.rows,
       output: workspace.heads,
       weights: buffers.weights,
     },

@@ -4,13 +4,13 @@
  * @module
  */
 
-import type { MatchOptions } from "../analysis/head_match.ts";
 import type { Migration } from "../cache/kv_store.ts";
 import type { Selection } from "../cache/policy.ts";
 import type { ResolvedPolicy } from "../cache/policy_options.ts";
 import type { Model } from "../models/load.ts";
 import { sameVocabulary } from "../models/tokenizer.ts";
 import type { LaneOptions } from "./policy_lanes.ts";
+import type { PairMatchOptions } from "./prompt_match.ts";
 import type { StoreKind } from "./policy_store.ts";
 
 /** A model to compress, and its helper. */
@@ -30,7 +30,7 @@ export interface SharedOptions {
   /** First layers of the small model that run; all of them if left out. */
   readonly helperLayers?: number;
   /** How heads are matched (D-3 to D-8). */
-  readonly match?: MatchOptions;
+  readonly match?: PairMatchOptions;
   /** Where tokens are kept; `resident` if left out. */
   readonly store?: StoreKind;
   /** Whether tokens are always chosen on the host; if left out, only where `plansOnDevice` says so. */

@@ -6,6 +6,7 @@
 
 import type { MapBlock } from "./map_reader.ts";
 import type { OwnScores } from "./own_scores.ts";
+import type { MatchWindow } from "./prompt_match.ts";
 import type { PolicySequence } from "./policy_sequence.ts";
 import type { Session } from "./session.ts";
 
@@ -29,6 +30,9 @@ export interface PromptLane {
   readonly sequence: PolicySequence;
 }
 
+/** Begin or end of the matching window. */
+export type WindowEdge = "first" | "end";
+
 /** Some tokens of a prompt. */
 export interface PromptPart {
   /** Position of the first one. */
@@ -37,8 +41,8 @@ export interface PromptPart {
   readonly tokens: readonly number[];
   /** Whether the attention of its rows is summed. */
   readonly isSummed: boolean;
-  /** Whether it ends the matching window. */
-  readonly isWindow: boolean;
+  /** Whether it begins the matching window behind other tokens, or ends it. */
+  readonly edges: readonly WindowEdge[];
   /** Who looks at its rows of attention, and from which position on. */
   readonly watched: readonly { readonly own: OwnScores; readonly first: number }[];
 }
@@ -48,12 +52,12 @@ export interface PromptPart {
  * look at.
  *
  * @param tokens The prompt.
- * @param options Tokens of the matching window, 0 without matching; the sequences that begin with the prompt.
+ * @param options Matching window, if there is matching; the sequences that begin with the prompt.
  * @returns Parts in order.
  */
 export function promptParts(
   tokens: readonly number[],
-  options: { readonly window: number; readonly lanes: readonly PromptLane[] },
+  options: { readonly window?: MatchWindow; readonly lanes: readonly PromptLane[] },
 ): PromptPart[] {
   const { window, lanes } = options;
   const all = tokens.length;
@@ -62,18 +66,63 @@ export function promptParts(
     own && promptRows > 0 ? [{ own, first: Math.max(0, all - promptRows) }] : []
   );
   const firstWatched = Math.min(all, ...watchers.map(({ first }) => first));
-  const ends = [...new Set([window, firstWatched, all])].filter((end) => end > 0)
-    .sort((a, b) => a - b);
+  const ends = cutsOf([window?.first, window?.end, firstWatched, all]);
   return ends.map((end, index) => {
     const start = index === 0 ? 0 : ends[index - 1]!;
     return {
       start,
       tokens: tokens.slice(start, end),
-      isSummed: needsSums || end <= window,
-      isWindow: end === window,
+      isSummed: needsSums || isInside(window, start, end),
+      edges: edgesOf(window, start, end),
       watched: start >= firstWatched ? watchers : [],
     };
   });
+}
+
+/**
+ * Sorts positions at which a prompt is cut.
+ *
+ * @param cuts Positions; those that are missing or at its beginning are left out.
+ * @returns Ends of its parts, ascending.
+ */
+export function cutsOf(cuts: readonly (number | undefined)[]): number[] {
+  return [...new Set(cuts)].filter((cut) => cut !== undefined && cut > 0)
+    .map(Number).sort((a, b) => a - b);
+}
+
+/**
+ * Tells whether a part lies in a matching window.
+ *
+ * @param window The window, if there is one.
+ * @param start Position of the part's first token.
+ * @param end Position behind its last one.
+ * @returns Whether all of its rows count.
+ */
+export function isInside(
+  window: MatchWindow | undefined,
+  start: number,
+  end: number,
+): boolean {
+  return window !== undefined && start >= window.first && end <= window.end;
+}
+
+/**
+ * Tells which edges of a matching window a part has.
+ *
+ * @param window The window, if there is one.
+ * @param start Position of the part's first token.
+ * @param end Position behind its last one.
+ * @returns `first` if rows before it may have been summed, `end` if it is the window's last part.
+ */
+export function edgesOf(
+  window: MatchWindow | undefined,
+  start: number,
+  end: number,
+): WindowEdge[] {
+  return [
+    ...(window && start > 0 && start === window.first ? ["first" as const] : []),
+    ...(end === window?.end ? ["end" as const] : []),
+  ];
 }
 
 /**
@@ -81,7 +130,7 @@ export function promptParts(
  *
  * @param session Session with nothing in the sequence yet.
  * @param parts Parts in order.
- * @param options Sequence; whether the last row's logits are wanted; what to tell, the end of the matching window too.
+ * @param options Sequence; whether the last row's logits are wanted; what to tell, the edges of the matching window too.
  */
 export async function runParts(
   session: Session,
@@ -91,7 +140,7 @@ export async function runParts(
     /** Sequences that continue from this one. */
     readonly sequences?: readonly number[];
     readonly logits: "last" | "none";
-    readonly onWindow: () => Promise<void>;
+    readonly onWindow: (edge: WindowEdge) => Promise<void>;
     readonly onProgress?: (done: number) => void;
   },
 ): Promise<void> {
@@ -99,7 +148,8 @@ export async function runParts(
   const { sequences = [sequence] } = options;
   const heads = Array.from({ length: session.model.config.queryHeads }, (_, head) => head);
   for (const part of parts) {
-    const { start, tokens, isSummed, watched } = part;
+    const { start, tokens, isSummed, watched, edges } = part;
+    if (edges.includes("first")) await onWindow("first");
     await session.prefill(tokens, {
       sequence,
       isSummed,
@@ -114,7 +164,7 @@ export async function runParts(
       }),
       onProgress: (done) => onProgress?.(start + done),
     });
-    if (part.isWindow) await onWindow();
+    if (edges.includes("end")) await onWindow("end");
   }
 }
 

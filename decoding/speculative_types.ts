@@ -10,6 +10,7 @@ import { POLICIES } from "../cache/policies/mod.ts";
 import type { Selection } from "../cache/policy.ts";
 import type { ResolvedPolicy } from "../cache/policy_options.ts";
 import { checkInteger } from "../core/check.ts";
+import type { PairMatchOptions } from "./prompt_match.ts";
 import type { HelperCut } from "./helper_step.ts";
 import type { StepReport } from "./policy_types.ts";
 
@@ -124,10 +125,11 @@ export function checkSpeculation(
   options: Pick<SpeculativeOptions, "draftTokens" | "block"> & {
     readonly store?: string;
     readonly sequences?: number;
+    readonly match?: PairMatchOptions;
   } & HelperCut,
 ): void {
   const { draftTokens, block = "shared", store = "resident", sequences = 1 } = options;
-  const { helperBudget, helperLayers } = options;
+  const { helperBudget, helperLayers, match } = options;
   const allowed = POLICIES.filter(({ scores }) => scores === "helper").map(({ name }) => name);
   const refuse = (requirement: string, value: unknown): never => {
     throw new RangeError(`Cannot speculate: ${requirement}: current value is ${value}`);
@@ -135,6 +137,8 @@ export function checkSpeculation(
   if (policy.scores !== "helper" || policy.timing !== "before") {
     refuse(`the policy must be one with a helper, ${allowed.join(" or ")}`, policy.name);
   }
+  if (policy.weights === "group") refuse("weights must be query_head", policy.weights);
+  if (match?.rematch !== undefined) refuse("heads must be matched once", match.rematch);
   if (policy.stale) refuse("stale must be false, so that a block is planned before it runs", true);
   if (!BLOCK_SELECTIONS.includes(block)) {
     refuse(`block must be one of ${BLOCK_SELECTIONS.join(", ")}`, block);

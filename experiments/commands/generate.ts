@@ -11,6 +11,7 @@ import { promptTokens } from "../../decoding/prompt_tokens.ts";
 import type { Model } from "../../models/load.ts";
 import type { Command, CommandCall, CommandIo } from "./command.ts";
 import { EXIT } from "./command_line.ts";
+import { MATCH_FLAGS, readMatchMap, readMatchOptions } from "./generate_matching.ts";
 import { checkPromptFlags, PROMPT_FLAGS, readPrompt, tokenReader } from "./generate_prompt.ts";
 import {
   compareRuns,
@@ -24,13 +25,11 @@ import { runPolicy, type RunSettings } from "./generate_run.ts";
 import {
   DRAFT_FLAGS,
   HELPER_FLAGS,
-  MATCH_FLAGS,
   POLICY_FLAGS,
   POLICY_NAMES,
   readBudget,
   readDrafts,
   readHelperCut,
-  readMatchOptions,
   readPolicies,
 } from "./generate_settings.ts";
 import type { OpenPair } from "./lab_pair.ts";
@@ -123,10 +122,11 @@ const NOTES = [
   "tokens; a traced step behind the last token is run as well. With --reference-tokens, step s runs the",
   "s-th of those tokens, kl[s - 1] is the divergence of what is predicted then, in nats, and chosen",
   "what would have been chosen. A file for --tokens or --reference-tokens holds an array of ids or an",
-  "object with one under tokens. With --compare, an option applies to the policies that have it. With",
-  "--speculate, the large model checks N drafts in one pass, greedily: with --block per_query each of",
-  "them attends to the tokens that it would get without drafts, and the text stays the same; with",
-  "shared (the default) all attend to those of the first one and to the drafts before them.",
+  "object with one under tokens; --match-map reads what deno task match writes. With --compare, an",
+  "option applies to the policies that have it. With --speculate, the large model checks N drafts in one",
+  "pass, greedily: with --block per_query each of them attends to the tokens that it would get without",
+  "drafts, and the text stays the same; with shared (the default) all attend to those of the first one",
+  "and to the drafts before them.",
 ];
 
 async function generate(openPair: OpenPair, call: CommandCall, io: CommandIo): Promise<number> {
@@ -145,8 +145,10 @@ async function generate(openPair: OpenPair, call: CommandCall, io: CommandIo): P
   const used = models.small ? [models.large, models.small] : [models.large];
   const prompt = promptTokens(models.large, await readPrompt(call, used));
   const forced = await readForced(call, used);
+  const match = { ...request.match, ...await readMatchMap(call) };
   const settings: RunSettings = {
     ...request,
+    match,
     models,
     prompt,
     newTokens: request.newTokens ?? defaultNewTokens(used, prompt),
@@ -191,7 +193,7 @@ function readRequest(call: CommandCall): Request {
     budget,
     cut: readHelperCut(call, policies),
     store: call.required("store") as "resident" | "tiered",
-    match: readMatchOptions(call),
+    match: readMatchOptions(call, policies),
     drafts: readDrafts(call, policies),
     tracedSteps: readSteps(call),
     ignoresEnd: call.has("ignore-end"),

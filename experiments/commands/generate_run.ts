@@ -4,8 +4,8 @@
  * @module
  */
 
-import type { MatchOptions } from "../../analysis/head_match.ts";
 import type { CacheBudget } from "../../cache/budget.ts";
+import type { PairMatchOptions } from "../../decoding/prompt_match.ts";
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import { forceTokens } from "../../decoding/force_tokens.ts";
 import { generateAll } from "../../decoding/generate.ts";
@@ -29,7 +29,7 @@ export interface RunSettings {
   /** Where it is kept. */
   readonly store: "resident" | "tiered";
   /** How heads are matched. */
-  readonly match: MatchOptions;
+  readonly match: PairMatchOptions;
   /** Whether the small model drafts, where a policy has one. */
   readonly drafts: DraftOptions;
   /** Most new tokens. */

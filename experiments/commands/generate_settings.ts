@@ -4,7 +4,6 @@
  * @module
  */
 
-import type { MatchOptions } from "../../analysis/head_match.ts";
 import { NORMALISATIONS } from "../../analysis/row_means.ts";
 import type { CacheBudget } from "../../cache/budget.ts";
 import { POLICIES } from "../../cache/policies/mod.ts";
@@ -34,6 +33,7 @@ import {
   MAX_DRAFT_TOKENS,
 } from "../../decoding/speculative_types.ts";
 import type { CommandCall, OptionSpec } from "./command.ts";
+import { readMatchOptions } from "./generate_matching.ts";
 
 /** Options of the decision table, as flags. */
 export const POLICY_FLAGS: Readonly<Record<string, OptionSpec>> = {
@@ -58,18 +58,6 @@ export const POLICY_FLAGS: Readonly<Record<string, OptionSpec>> = {
   stale: { type: "boolean", text: "plan of the step before, so that transfers overlap (D-14)" },
   "heavy-ratio": { type: "string", choices: ["1", "2"], text: "heavy to recent tokens" },
   "minimum-tokens": { type: "string", placeholder: "N", text: "shortest text that drops (D-4)" },
-};
-
-const MATCH_TIES = ["cosine", "first"] as const;
-
-/** Options of head matching, as flags. */
-export const MATCH_FLAGS: Readonly<Record<string, OptionSpec>> = {
-  "match-window": { type: "string", placeholder: "N", text: "tokens compared (D-3), 200" },
-  "match-top": { type: "string", placeholder: "SHARE", text: "share that is salient (D-5), 0.2" },
-  "match-ignore": { type: "string", placeholder: "N", text: "first tokens left out (D-8), 0" },
-  "match-by": { type: "string", choices: ["jaccard", "cosine"], text: "what is maximized" },
-  "match-ties": { type: "string", choices: MATCH_TIES, text: "what settles ties (D-6)" },
-  "match-normalise": { type: "string", choices: NORMALISATIONS, text: "divisor of sums (D-1)" },
 };
 
 /** Options that make the small model cheaper, as flags. */
@@ -184,38 +172,14 @@ export function readDrafts(
   try {
     for (const policy of drafting.length > 0 ? drafting : policies) {
       const cut = readHelperCut(call, policies);
-      checkSpeculation(policy, { draftTokens, store: call.required("store"), ...cut });
+      const match = readMatchOptions(call, policies);
+      checkSpeculation(policy, { draftTokens, store: call.required("store"), match, ...cut });
     }
   } catch (error) {
     if (error instanceof RangeError) call.fail(`--speculate: ${withoutAction(error.message)}`);
     throw error;
   }
   return { speculative: draftTokens, ...(block && { block }) };
-}
-
-/**
- * Reads how heads are matched.
- *
- * @param call The command line.
- * @returns Choices that were made.
- * @throws {UsageError} If a value is not allowed.
- */
-export function readMatchOptions(call: CommandCall): MatchOptions {
-  const by = call.value("match-by") as MatchOptions["by"];
-  const ties = call.value("match-ties") as MatchOptions["ties"];
-  const normalise = call.value("match-normalise") as MatchOptions["normalise"];
-  const window = { min: 100, max: 1 << 20, isInteger: true };
-  const options = {
-    ...(call.has("match-window") && { window: call.number("match-window", window) }),
-    ...(call.has("match-top") && { topShare: call.number("match-top", { min: 0, max: 1 }) }),
-    ...(call.has("match-ignore") &&
-      { ignoredTokens: call.number("match-ignore", { ...window, min: 0, max: 90 }) }),
-    ...(by && { by }),
-    ...(ties && { ties }),
-    ...(normalise && { normalise }),
-  };
-  if (options.topShare === 0) call.fail("--match-top must be above 0: current value is 0");
-  return options;
 }
 
 /**

@@ -243,7 +243,12 @@ Deno.test("generate says what is wrong with its options and ends with 2", async 
     [["--tokens", "a.json", "--prompt", "b"], /exclude each other/],
     [["--large", "l.gguf"], /--small must be given with --large for a policy with a helper/],
     [["--small", "s.gguf"], /--large must be given with --small/],
-    [["--match-top", "0"], /--match-top must be above 0/],
+    [["--match-top", "0"], /--match-top must be a share above 0/],
+    [["--match-top", "2"], /as 40t: current value is 2/],
+    [["--match-side", "left"], /--match-side must be one of head, tail, tail_rows/],
+    [["--match-map", "m.json", "--match-top", "40t"], /exclude each other/],
+    [["--policy", "h2o", "--match-window", "150"], /--match-window must go with a policy that has/],
+    [["--rematch", "0"], /--rematch must be an integer from 1 to/],
     [["--match-window", "50"], /--match-window must be an integer from 100 to/],
     [["--wings"], /options must be among --large, --small, /],
   ];
