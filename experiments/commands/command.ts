@@ -11,7 +11,7 @@ import { UsageError } from "../../core/check.ts";
 export interface OptionSpec {
   /** Whether it takes a value. */
   readonly type: "string" | "boolean";
-  /** Stands for the value in the help. */
+  /** Stands for the value in the help; the values it may have if left out. */
   readonly placeholder?: string;
   /** Values it may have. */
   readonly choices?: readonly string[];
@@ -205,7 +205,7 @@ function checkOption(
 export function commandHelp(command: Command): string {
   const operands = command.operands === undefined ? "" : ` ${command.operands}`;
   const rows = Object.entries(command.options).map(([name, spec]) => {
-    const value = spec.choices?.join("|") ?? spec.placeholder;
+    const value = spec.placeholder ?? spec.choices?.join("|");
     const text = spec.default === undefined ? spec.text : `${spec.text} (default ${spec.default})`;
     return [value === undefined ? `--${name}` : `--${name} ${value}`, text] as const;
   });

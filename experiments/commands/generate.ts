@@ -12,6 +12,7 @@ import type { Model } from "../../models/load.ts";
 import type { Command, CommandCall, CommandIo } from "./command.ts";
 import { EXIT } from "./command_line.ts";
 import { MATCH_FLAGS, readMatchMap, readMatchOptions } from "./generate_matching.ts";
+import { GENERATE_NOTES } from "./generate_notes.ts";
 import { checkPromptFlags, PROMPT_FLAGS, readPrompt, tokenReader } from "./generate_prompt.ts";
 import {
   compareRuns,
@@ -50,7 +51,13 @@ const OPTIONS: Command["options"] = {
     placeholder: "MODEL",
     text: "small model; the embedded one if left out",
   },
-  policy: { type: "string", choices: POLICY_NAMES, default: "smallkv", text: "what is kept" },
+  policy: {
+    type: "string",
+    choices: POLICY_NAMES,
+    placeholder: "POLICY",
+    default: "smallkv",
+    text: "what is kept",
+  },
   budget: {
     type: "string",
     placeholder: "SHARE|TOKENS",
@@ -101,7 +108,7 @@ export function generateCommand(parts: { readonly openPair: OpenPair }): Command
     name: "generate",
     summary: "Continues a prompt under a cache policy, or under several to compare them",
     options: OPTIONS,
-    notes: NOTES,
+    notes: GENERATE_NOTES,
     examples: [
       "deno task generate --stats",
       "deno task generate --compare full,h2o,pyramid_budget,smallkv --budget 0.1",
@@ -112,22 +119,6 @@ export function generateCommand(parts: { readonly openPair: OpenPair }): Command
     run: (call, io) => generate(parts.openPair, call, io),
   };
 }
-
-const NOTES = [
-  "MODEL is a .gguf or .safetensors file, a folder, or hf:ORG/NAME. Without a prompt the embedded pair",
-  "gets one of its own world. A budget is a share of the full cache (0.2, 20%; 1 is all of it) or a",
-  "number of tokens (256, 256t). --json prints { tokens, text, stats, trace }; trace has, per step,",
-  "layer and KV head, the positions { critical, recent, marginal } that attention saw, and what remains",
-  "after it where a policy drops tokens then. Step 1 is the first decode step and sees prompt + 1",
-  "tokens; a traced step behind the last token is run as well. With --reference-tokens, step s runs the",
-  "s-th of those tokens, kl[s - 1] is the divergence of what is predicted then, in nats, and chosen",
-  "what would have been chosen. A file for --tokens or --reference-tokens holds an array of ids or an",
-  "object with one under tokens; --match-map reads what deno task match writes. With --compare, an",
-  "option applies to the policies that have it. With --speculate, the large model checks N drafts in one",
-  "pass, greedily: with --block per_query each of them attends to the tokens that it would get without",
-  "drafts, and the text stays the same; with shared (the default) all attend to those of the first one",
-  "and to the drafts before them.",
-];
 
 async function generate(openPair: OpenPair, call: CommandCall, io: CommandIo): Promise<number> {
   const request = readRequest(call);
