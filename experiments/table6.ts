@@ -135,11 +135,11 @@ function summarise(input: SummaryInput): ExperimentResult<Table6Key> {
   const cuts = cutsOf(small);
   const { cells, tables } = helperSummary(input, { name: NAME, cuts });
   const options = { seed, label: NAME, measure: "same" } as const;
+  const whole = cells(`smallkv/${BUDGET}`);
   const at = (stop: number) => `layers${stopOf(stop, small)}/${BUDGET}`;
   const gain = (first: string, second: string) =>
     percent(meanDifference(cells(first), cells(second), options));
-  const share = (stop: keyof typeof PAPER) =>
-    meanRatio(cells(at(stop)), cells(`smallkv/${BUDGET}`), options);
+  const share = (stop: keyof typeof PAPER) => meanRatio(cells(at(stop)), whole, options);
   const cache = 100 * cutShare(cuts.at(-1)!.cut, small) * entryBytes(small) / entryBytes(large);
   return {
     values: defined({
@@ -150,7 +150,7 @@ function summarise(input: SummaryInput): ExperimentResult<Table6Key> {
       earlyStopLoss: gain(at(20), `smallkv/${BUDGET}`),
       lateStopGain: gain(at(16), `h2o/${BUDGET}`),
       bothLoss: gain(`${BOTH.key}/${BUDGET}`, `smallkv/${BUDGET}`),
-      bothCache: { value: cache, low: cache, high: cache, n: 1 },
+      bothCache: { value: cache, low: cache, high: cache, n: whole.length },
     }),
     tables,
     figures: helperFigures({
@@ -163,7 +163,7 @@ function summarise(input: SummaryInput): ExperimentResult<Table6Key> {
           share: 100 * stop / small.layers,
           cells: cells(`layers${stop}/${BUDGET}`),
         })),
-        { share: 100, cells: cells(`smallkv/${BUDGET}`) },
+        { share: 100, cells: whole },
       ],
       rival: cells(`h2o/${BUDGET}`),
     }),
