@@ -100,6 +100,25 @@ Deno.test("PolicySession decodes the same where nobody asks for its selections",
   }
 });
 
+for (const store of ["resident", "tiered"] as const) {
+  Deno.test(`PolicySession makes no buffers and no bindings from step to step, ${store}`, async () => {
+    const backend = testBackends[0]!;
+    const pair = await pairOn(backend);
+    const { device } = pair.large;
+    const policy = createPolicy("smallkv");
+    const options = { policy, budget: { ratio: 0.2 }, capacity: 140, store };
+    using session = new PolicySession(pair, options);
+    await session.prefill(someTokens(104));
+    for (let step = 0; step < 3; step++) await session.step();
+    const before = device.usage;
+    for (let step = 0; step < 20; step++) await session.step({ hasSelections: step % 2 === 0 });
+    const after = device.usage;
+    for (const name of ["liveBytes", "buffersCreated", "bindGroupsCreated"] as const) {
+      assert.equal(after[name], before[name], name);
+    }
+  });
+}
+
 Deno.test("plansOnDevice() leaves everything unusual to the host", () => {
   const isOnDevice = (policy: ReturnType<typeof createPolicy>, store: "resident" | "tiered") =>
     plansOnDevice(laneSet({ policy, budget: { ratio: 0.2 }, store }), store);
