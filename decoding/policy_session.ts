@@ -124,6 +124,8 @@ export class PolicySession implements Disposable {
    * @param tokens Token ids.
    * @param options Which sequence, or which ones begin with this prompt; progress, signal.
    * @throws {RangeError} If a sequence already has tokens, or sequences that share a helper do not begin together.
+   * @throws {GpuError} If the device runs out of memory; then, as after an abort, the sequences have no tokens, others
+   *   keep theirs, and the prompt can be run again.
    */
   async prefill(tokens: readonly number[], options: PromptOptions = {}): Promise<void> {
     const { sequence = 0, ...events } = options;
@@ -139,8 +141,13 @@ export class PolicySession implements Disposable {
       match: this.#options.match ?? {},
     };
     const needsSums = this.#helper?.needsSums ?? false;
-    const state = await runPrompt(models, tokens, { ...events, lanes, needsSums });
-    this.#sequences.startFrom(lanes, tokens.length, state);
+    try {
+      const state = await runPrompt(models, tokens, { ...events, lanes, needsSums });
+      this.#sequences.startFrom(lanes, tokens.length, state);
+    } catch (error) {
+      this.#forget(indices);
+      throw memoryAdvice(error);
+    }
   }
 
   /**
@@ -219,6 +226,20 @@ export class PolicySession implements Disposable {
   /** Frees caches and activations. */
   [Symbol.dispose](): void {
     this.#owned.dispose();
+  }
+
+  /** Takes back what sequences have of a prompt that was not run to its end. */
+  #forget(indices: readonly number[]): void {
+    const helper = this.#helper?.session;
+    for (const index of indices) {
+      this.#large.rewind(0, index);
+      const stream = this.#lanes.streams[index];
+      if (stream !== undefined) helper!.rewind(0, stream);
+    }
+    // Sums of prompts that were run to their end have been read.
+    for (const session of [this.#large, helper]) {
+      if (session?.forward.taps.sums) session.clearAccumulated();
+    }
   }
 
   /** Submits a step of both models with the choice of tokens; returns what a choice on the host moved. */

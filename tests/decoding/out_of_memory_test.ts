@@ -71,6 +71,43 @@ for (const store of ["resident", "tiered"] as const) {
   });
 }
 
+for (
+  const [name, reason] of [["tova", "memory"], ["smallkv", "signal"], ["h2o", "signal"]] as const
+) {
+  Deno.test(`a prompt under ${name} can be run again after it was cut short by ${reason}`, async () => {
+    using device = await openDevice({ backend: "reference", maxBytes: MAX_BYTES });
+    const pair = await pairOn(device);
+    const policy = createPolicy(name);
+    const options = { policy, budget: { ratio: 0.2 }, sequences: 3, capacity: 310, chunk: 50 };
+    const prompts = [0, 1, 2].map((sequence) => someTokens(130 + 60 * sequence));
+    using expected = new PolicySession(pair, options);
+    using session = new PolicySession(pair, options);
+    for (const [sequence, prompt] of prompts.entries()) {
+      await expected.prefill(prompt, { sequence });
+    }
+    if (reason === "memory") {
+      using _ballast = fill(device);
+      const run = () => session.prefill(prompts[0]!, { sequence: 0 });
+      await assert.rejects(run, /Cannot allocate .*need less$/);
+      assert.deepEqual(session.lengths, [0, 0, 0]);
+    }
+    await session.prefill(prompts[0]!, { sequence: 0 });
+    if (reason === "signal") {
+      const stop = new AbortController();
+      const onProgress = (done: number) => done > 100 && stop.abort(new Error("enough"));
+      const run = () =>
+        session.prefill(prompts[1]!, { sequence: 1, signal: stop.signal, onProgress });
+      await assert.rejects(run, /enough/);
+    }
+    assert.deepEqual(session.lengths, [130, 0, 0]);
+    await session.prefill(prompts[1]!, { sequence: 1 });
+    await session.prefill(prompts[2]!, { sequence: 2 });
+    for (let step = 0; step < 2; step++) {
+      assert.deepEqual(await session.step({ logits: true }), await expected.step({ logits: true }));
+    }
+  });
+}
+
 Deno.test("generate on a full device says what to lower and leaves nothing behind", async () => {
   using device = await openDevice({ backend: "reference", maxBytes: MAX_BYTES });
   const pair = await pairOn(device);
