@@ -20,6 +20,9 @@ import { PASSAGE } from "./passage.ts";
 import { withProgress } from "./progress_bar.ts";
 import { showTable } from "./table.ts";
 
+/** A model of 1.5 billion parameters takes minutes on a processor for what the embedded one does in a second. */
+const OWN_PATIENCE = 60;
+
 /** Tasks that `prompts` has an item of. */
 const PROMPT_TASKS: readonly MicroworldTask[] = ["roll", "route", "list", "qa"];
 
@@ -51,6 +54,8 @@ export interface Lab extends AsyncDisposable {
   readonly tokenizer: Tokenizer;
   /** Whether the pair is the embedded one. */
   readonly isDefaultPair: boolean;
+  /** How much longer cells may take than with the embedded pair, as a factor; 1 for that pair. */
+  readonly patience: number;
   /** A text of over 200 tokens that the pair makes sense of. */
   readonly text: string;
   /** Texts to continue: one item of several tasks, or one passage for real models. */
@@ -111,6 +116,7 @@ export async function openLab(options: LabOptions = {}): Promise<Lab> {
     ...loaded,
     tokenizer: models.large.tokenizer,
     isDefaultPair,
+    patience: isDefaultPair ? 1 : OWN_PATIENCE,
     text: isDefaultPair ? itemsOf("roll")[0]! : PASSAGE,
     prompts: isDefaultPair ? PROMPT_TASKS.flatMap(itemsOf) : [PASSAGE],
     models,

@@ -15,7 +15,7 @@ import { formatDuration } from "../core/terminal_view.ts";
  *
  * @example
  * ```ts ignore
- * await measure(lab, fig1b, { signal: stopAfter(60) });
+ * await measure(lab, fig1b, { signal: stopAfter(60 * lab.patience) });
  * ```
  * @param seconds Time allowed, at least 1 ms.
  * @returns The signal; its reason says how long the limit was.

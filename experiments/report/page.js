@@ -10,14 +10,26 @@
       ...layout,
       font: { ...layout.font, size: 11 },
       margin: { ...layout.margin, l: 48, r: 8 },
+      xaxis: withShortLines(layout.xaxis, 42),
+      yaxis: withShortLines(layout.yaxis, 34),
     };
+  }
+
+  /** Breaks the title of an axis into lines that a narrow picture has room for. */
+  function withShortLines(axis, width) {
+    const lines = [""];
+    for (const word of axis.title.text.split(" ")) {
+      const longer = `${lines.at(-1)} ${word}`.trim();
+      if (lines.at(-1) === "" || longer.length <= width) lines[lines.length - 1] = longer;
+      else lines.push(word);
+    }
+    return { ...axis, title: { ...axis.title, text: lines.join("<br>") } };
   }
 
   /** Room for the legend's rows, beside what the plot itself takes. */
   function heightFor(data, layout) {
     if (!layout.showlegend) return isNarrow ? 320 : 400;
-    const named = data.filter((trace) => trace.showlegend !== false).length;
-    const entries = named + layout.shapes.filter((shape) => shape.showlegend).length;
+    const entries = data.filter((trace) => trace.showlegend !== false).length;
     return isNarrow ? 300 + 19 * entries : 390 + 20 * Math.ceil(entries / 3);
   }
 

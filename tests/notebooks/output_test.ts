@@ -113,16 +113,21 @@ Deno.test("stopAfter() aborts with a reason that names the limit", async () => {
   assert.throws(() => stopAfter(0), /Cannot limit a cell: milliseconds must be an integer/);
 });
 
-Deno.test("conclude() fails if a statement does not hold, and names it", async () => {
+Deno.test("conclude() names what does not hold: an error with the embedded pair, else a finding", async () => {
+  const lines: string[] = [];
   const original = console.log;
-  console.log = () => {};
+  console.log = (text: string) => lines.push(text);
+  const statements = { "one is one": true, "one is two": false };
   try {
-    await conclude({ "one is one": true });
+    await conclude({ isDefaultPair: true }, { "one is one": true });
     await assert.rejects(
-      conclude({ "one is one": true, "one is two": false }),
+      conclude({ isDefaultPair: true }, statements),
       /The text does not hold here: one is two/,
     );
+    await conclude({ isDefaultPair: false }, statements);
   } finally {
     console.log = original;
   }
+  assert.deepEqual(lines.map((text) => text.split("\n").length), [1, 2, 3]);
+  assert.match(lines[2]!, /✓ one is one\n✗ one is two\nThe text above describes the embedded pair/);
 });

@@ -31,7 +31,7 @@ for (const { name, notebook } of notebooks) {
   });
 
   Deno.test(`${name} ends with what its text says`, () => {
-    assert.match(sources.at(-1)!, /await conclude\(\{[\s\S]*\}\);\nawait lab\.close\(\);$/);
+    assert.match(sources.at(-1)!, /await conclude\(lab, \{[\s\S]*\}\);\nawait lab\.close\(\);$/);
   });
 
   Deno.test(`${name} opens its models in one cell of its own`, () => {
