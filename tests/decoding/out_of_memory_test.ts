@@ -30,7 +30,7 @@ async function pairOn(device: Device) {
 
 /** Takes all memory but a few bytes. */
 function fill(device: Device): Disposable {
-  return device.createBuffer("ballast", MAX_BYTES - device.usage.liveBytes - 4096);
+  return device.createBuffer("ballast", MAX_BYTES - device.usage.liveBytes - 64);
 }
 
 for (const store of ["resident", "tiered"] as const) {
