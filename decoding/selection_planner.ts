@@ -198,7 +198,8 @@ export class SelectionPlanner {
       ...(isHeld && { isOpen: (token: number) => isHeld[token] === 1 }),
     };
     if (!policy.plan) {
-      return policy.ranked === "all" ? planOverAll(view, counts) : planBySaliency(view, counts);
+      const left = isHeld ? withoutLostSinks(counts, isHeld) : counts;
+      return policy.ranked === "all" ? planOverAll(view, left) : planBySaliency(view, left);
     }
     const layer = Math.floor(unit / units.perLayer);
     const { minimumTokens } = policy;
@@ -207,6 +208,13 @@ export class SelectionPlanner {
     checkPlan(selection, { policy, tokens, counts, held, place: placeOf(unit, this.#options) });
     return selection;
   }
+}
+
+/** A sink that a smaller budget dropped for good cannot return: its place goes to the ranked tokens. */
+function withoutLostSinks(counts: TierCounts, isHeld: Uint8Array): TierCounts {
+  const firstLost = isHeld.indexOf(0);
+  const sink = firstLost < 0 ? counts.sink : Math.min(counts.sink, firstLost);
+  return { ...counts, sink, critical: counts.critical + counts.sink - sink };
 }
 
 /** Layer and head of a unit, in words. */

@@ -199,3 +199,27 @@ Deno.test("a plan of one's own may use the usual one", () => {
   for (const planner of [own, usual]) planner.plan(TOKENS, randomScores(4));
   assertEquals(own.selections, usual.selections);
 });
+
+Deno.test("sinks that a tiny budget dropped for good do not return when it grows", () => {
+  for (const name of ["pyramid_budget", "streaming", "h2o", "tova"]) {
+    const policy = createPolicy(name, { minimumTokens: 1 });
+    for (const ratio of [0.02, 0.05, 0.1]) {
+      const planner = new SelectionPlanner({
+        policy,
+        budget: { ratio },
+        units: UNITS,
+        promptTokens: 30,
+      });
+      planner.keepAll(30);
+      for (let tokens = 30; tokens < TOKENS; tokens++) {
+        const before = planner.selections.map(({ kept }) => new Set(kept));
+        if (planner.isDue(tokens)) planner.plan(tokens, randomScores(tokens));
+        planner.selections.forEach(({ kept }, unit) => {
+          const returned = [...kept].filter((token) => !before[unit]!.has(token));
+          assertEquals(returned, [], `${name} at ${ratio}, ${tokens} tokens`);
+        });
+        planner.append(tokens);
+      }
+    }
+  }
+});
