@@ -31,7 +31,7 @@ export function embeddedPair(): ModelPair {
 }
 
 /** Longest sequence that the embedded pair was trained on, in tokens. */
-export const EMBEDDED_MAX_TOKENS = 430;
+export const EMBEDDED_MAX_TOKENS = 512;
 
 /**
  * Checks the files of an embedded model against the manifest that came with them.

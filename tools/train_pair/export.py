@@ -45,7 +45,7 @@ def export_model(role: str, folder: pathlib.Path, target: pathlib.Path) -> float
         use_sliding_window=False,
         dtype="float16",
         architectures=["Qwen2ForCausalLM"],
-    ).to_dict()
+    ).to_diff_dict()
     # Older readers look for these two.
     config |= {"rope_theta": ROPE_THETA, "torch_dtype": "float16"}
     (target / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")

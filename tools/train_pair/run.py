@@ -12,6 +12,8 @@ import pathlib
 import subprocess
 import sys
 
+import torch
+
 from export import export_pair
 from train import PLAN
 
@@ -27,6 +29,12 @@ def train_phase(name: str, folder: pathlib.Path) -> None:
     print(f"{name}: done", flush=True)
 
 
+def is_finished(phase: dict, folder: pathlib.Path) -> bool:
+    """Whether the last checkpoint of a phase is its end."""
+    path = folder / f"{phase['name']}.pt"
+    return path.exists() and torch.load(path, map_location="cpu")["counters"]["step"] == phase["steps"]
+
+
 def train_all(folder: pathlib.Path) -> None:
     """Trains all phases, each after the one that it continues."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -35,7 +43,8 @@ def train_all(folder: pathlib.Path) -> None:
     def run(phase: dict) -> None:
         if phase["after"] is not None:
             finished[phase["after"]].result()
-        train_phase(phase["name"], folder)
+        if not is_finished(phase, folder):
+            train_phase(phase["name"], folder)
 
     with concurrent.futures.ThreadPoolExecutor(len(PLAN["phases"])) as threads:
         for phase in PLAN["phases"]:
@@ -49,6 +58,7 @@ def main() -> None:
     parser.add_argument("--folder", required=True, type=pathlib.Path, help="checkpoints, logs and the pair")
     folder = parser.parse_args().folder.resolve()
     train_all(folder)
+    torch.set_num_threads(1)
     export_pair(folder, folder / "pair")
 
 
