@@ -6,7 +6,7 @@
 
 import fc from "fast-check";
 import { type Random, seededRandom } from "../../core/random.ts";
-import type { Backend } from "../../gpu/device.ts";
+import type { Backend, Device } from "../../gpu/device.ts";
 import type { ModelConfig } from "../../models/config.ts";
 import { loadModel, type Model } from "../../models/load.ts";
 import { weightShapes } from "../../models/tensor_check.ts";
@@ -71,12 +71,12 @@ export interface RandomPair extends Disposable {
 /**
  * Makes the models of a case.
  *
- * @param backend Where they run.
+ * @param backend Where they run: a device, or the one that the tests of a process share.
  * @param randomCase The case.
  * @returns The models.
  */
 export async function randomPair(
-  backend: Backend,
+  backend: Backend | Device,
   { shape, seed }: RandomCase,
 ): Promise<RandomPair> {
   using stack = new DisposableStack();
@@ -89,12 +89,12 @@ export async function randomPair(
 /**
  * Makes one model.
  *
- * @param backend Where it runs.
+ * @param backend Where it runs, as for `randomPair`.
  * @param randomCase Its shape and seed.
  * @returns The model.
  */
 export async function randomModel(
-  backend: Backend,
+  backend: Backend | Device,
   { shape, seed }: RandomCase,
 ): Promise<Model> {
   const config: ModelConfig = {
@@ -113,7 +113,9 @@ export async function randomModel(
     "config.json": configJson(config),
     "model.safetensors": encodeSafetensors(randomWeights(config, seededRandom(seed))),
   });
-  return await loadModel(folder.path, { device: await testDevice(backend) });
+  return await loadModel(folder.path, {
+    device: typeof backend === "string" ? await testDevice(backend) : backend,
+  });
 }
 
 /** Weights large enough that attention is uneven. */

@@ -1,0 +1,57 @@
+/**
+ * The command `generate` on the embedded pair, with what it prints.
+ *
+ * @module
+ */
+
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { CommandIo } from "../../experiments/commands/command.ts";
+import { runCommandLine } from "../../experiments/commands/command_line.ts";
+import { generateCommand } from "../../experiments/commands/generate.ts";
+import type { OpenPair } from "../../experiments/commands/lab_pair.ts";
+import { embeddedModel } from "../support/embedded_model.ts";
+import { testBackends } from "../support/gpu.ts";
+
+const openPair: OpenPair = async ({ hasSmall }) => {
+  const backend = testBackends[0]!;
+  const large = await embeddedModel("large", backend);
+  const models = hasSmall ? { large, small: await embeddedModel("small", backend) } : { large };
+  return { models, [Symbol.asyncDispose]: () => Promise.resolve() };
+};
+
+/** Runs `generate` on the embedded pair. */
+export async function run(
+  words: readonly string[],
+  signal: AbortSignal = new AbortController().signal,
+): Promise<{ code: number; out: string; error: string }> {
+  let [out, error] = ["", ""];
+  const io: CommandIo = {
+    out: (text) => out += text,
+    error: (text) => error += text,
+    isInteractive: false,
+    columns: () => 100,
+    outColumns: () => 100,
+    signal,
+  };
+  const code = await runCommandLine([generateCommand({ openPair })], ["generate", ...words], io);
+  return { code, out, error };
+}
+
+/** Runs a test in a folder with 120 ids of a prompt. */
+export async function withFolder(
+  test: (place: (name: string) => string) => Promise<void>,
+): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), "generate-"));
+  const place = (name: string) => join(folder, name);
+  const { tokenizer } = await embeddedModel("large", testBackends[0]!);
+  const text = " The moon was full. Uma is in Holt. A red newt ran by.".repeat(20);
+  await writeFile(place("ids.json"), JSON.stringify(tokenizer!.encode(text).slice(0, 120)));
+  await writeFile(place("prompt.txt"), text.slice(0, 400));
+  try {
+    await test(place);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
