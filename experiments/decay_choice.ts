@@ -56,14 +56,14 @@ export const decayChoice: Experiment<DecayChoiceKey> = {
 
 /** Few texts where they are slow or only shown. */
 function quickItems({ isDefaultPair, scale }: ExperimentContext): { items?: number } {
-  return scale === (isDefaultPair ? "smoke" : "small") ? { items: 1 } : {};
+  if (isDefaultPair) return scale === "smoke" ? { items: 1 } : {};
+  return scale === "small" ? { items: 2 } : {};
 }
 
-function decayPoints({ scale, isDefaultPair }: ExperimentContext): PolicyPoint[] {
+function decayPoints({ scale }: ExperimentContext): PolicyPoint[] {
   const isQuick = scale === "smoke";
   const decays = isQuick ? DECAYS.filter((decay) => [0, 0.5, 0.8, 1].includes(decay)) : DECAYS;
-  const isFew = scale === "small" && !isDefaultPair;
-  const ratios = isQuick ? [0.2] : isFew ? [0.1] : [0.05, 0.1, 0.2];
+  const ratios = isQuick ? [0.2] : [0.05, 0.1, 0.2];
   return ratios.flatMap((ratio) =>
     decays.map((decay) => ({
       key: `decay${decay}`,
