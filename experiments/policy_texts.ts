@@ -64,6 +64,9 @@ const EMBEDDED_ITEMS: Readonly<Record<Scale, number>> = { smoke: 3, small: 25, p
 /** Texts at the start of each dataset that results are reported on, at any scale; choices are made on later ones. */
 const REPORTED_TEXTS = 100;
 
+/** Policies drop nothing from shorter prompts (D-4). */
+const LEAST_TOKENS = 100;
+
 /** Few-shot examples and questions are set apart by blank lines. */
 const BLANK_LINE = "\n\n";
 
@@ -167,14 +170,16 @@ async function benchmarkTexts(
   }));
 }
 
-/** Leaves out examples from the front until the prompt is short enough; at the worst, tokens. */
+/** Leaves out examples from the front until the prompt is short enough; where too little would remain, tokens. */
 function shortPrompt(context: ExperimentContext, text: string, most: number): readonly number[] {
   const longest = limitTokens(context, most);
   let rest = text;
   let tokens = context.large.encode(rest);
   while (tokens.length > longest && rest.includes(BLANK_LINE)) {
     rest = rest.slice(rest.indexOf(BLANK_LINE) + BLANK_LINE.length);
-    tokens = context.large.encode(rest);
+    const fewer = context.large.encode(rest);
+    if (fewer.length < LEAST_TOKENS) break;
+    tokens = fewer;
   }
   return tokens.slice(-longest);
 }

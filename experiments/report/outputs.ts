@@ -14,6 +14,7 @@ import { figureCaption } from "../figures/caption.ts";
 import { openPainter } from "../figures/painter.ts";
 import { type PlotlyFigure, plotlyFigure } from "../figures/plotly_figure.ts";
 import { readRecord, type ResultRecord } from "../runner/record.ts";
+import { resultMarkdown } from "./markdown.ts";
 import { buildReport } from "./report.ts";
 
 /** Where progress is shown and in which order results stand in the report. */
@@ -36,7 +37,7 @@ interface FigureFile {
 }
 
 /**
- * Writes `figures/EXPERIMENT_FIGURE.{json,svg,png}` and `report.html`.
+ * Writes `figures/EXPERIMENT_FIGURE.{json,svg,png}`, `EXPERIMENT.md` and `report.html`.
  *
  * The report holds the results of earlier runs in the same folder too.
  *
@@ -58,6 +59,9 @@ export async function writeOutputs(
   await removeUnfinished(join(folder, "figures"));
   const notes = await writeFigures(figures, progress);
   progress.describe("page");
+  for (const record of records) {
+    await writeFileAtomic(join(folder, `${record.name}.md`), resultMarkdown(record));
+  }
   const path = join(folder, "report.html");
   const all = await allRecords(folder, records, options.order);
   if (all.length === 0) return notes;

@@ -171,6 +171,23 @@ Deno.test("answers of the embedded pair end with its end token, other texts are 
   assert.equal(completed.continuation.length, 12);
 });
 
+Deno.test("examples are left out until a prompt fits, but never until nothing can be dropped", async () => {
+  const given = context(false);
+  const words = (count: number) => new Array(count).fill("word").join(" ");
+  const lengths = async (...parts: number[]) => {
+    const text = parts.map(words).join("\n\n");
+    const texts = (name: string, limit: number) =>
+      name === "wikitext2"
+        ? manyLines(given, name, limit)
+        : Promise.resolve([{ id: "0", group: "task", text }]);
+    const [batch] = await policyBatches({ ...given, texts });
+    return batch!.texts[0]!.prompt.length;
+  };
+  const whole = given.large.encode(`${words(120)}\n\n${words(60)}`).length;
+  assert.equal(await lengths(200, 120, 60), whole);
+  assert.equal(await lengths(200, 300, 20), 256);
+});
+
 Deno.test("choices are made on texts that no result uses", async () => {
   for (const isDefaultPair of [true, false]) {
     const given = context(isDefaultPair);

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { findChromium, startChromium } from "../../../experiments/figures/chromium.ts";
 import { escapeHtml, escapeJson, escapeScript } from "../../../experiments/report/html.ts";
+import { resultMarkdown } from "../../../experiments/report/markdown.ts";
 import { writeOutputs } from "../../../experiments/report/outputs.ts";
 import { buildReport } from "../../../experiments/report/report.ts";
 import { slimFigure } from "../../../experiments/report/slim_figure.ts";
@@ -31,6 +32,22 @@ Deno.test("buildReport() is one file under six million bytes that loads nothing"
     assert.ok(page.includes(part), part);
   }
   assert.ok(page.includes("Every head &lt;and&gt; its match"));
+});
+
+Deno.test("resultMarkdown() shows claims, tables and notes, and tables keep their columns", () => {
+  const [record] = SAMPLE_RECORDS;
+  const table = {
+    name: "odd",
+    title: "Odd words",
+    columns: ["a | b", "share (%)"],
+    rows: [["x | y\nz", 12.345678], ["nothing", null]],
+  };
+  const text = resultMarkdown({ ...record!, tables: [table], notes: ["Mind this."] });
+  assert.ok(text.startsWith(`# ${record!.title}\n`));
+  assert.ok(text.includes(record!.command));
+  assert.ok(text.includes("78.22"));
+  assert.ok(text.includes("| a \\| b | share (%) |\n| :-- | --: |\n| x \\| y z | 12.35 |"));
+  assert.ok(text.endsWith("| nothing |  |\n\n## Notes\n\n- Mind this.\n"));
 });
 
 Deno.test("buildReport() stays under six million bytes with many large maps", async () => {

@@ -1,0 +1,65 @@
+/**
+ * A result as Markdown, for people who read it where the repository is shown.
+ *
+ * @module
+ */
+
+import type { ResultTable } from "../experiment.ts";
+import type { ClaimRecord, ResultRecord } from "../runner/record.ts";
+import { formatNumber, formatOurs, formatPaper } from "../runner/verdict_table.ts";
+
+/**
+ * Writes a result with its claims, tables and notes.
+ *
+ * @param record The result.
+ * @returns Markdown that ends with a line break.
+ */
+export function resultMarkdown(record: ResultRecord): string {
+  const { title, question, source, scale, seed, units, models, environment, command } = record;
+  const names = Object.entries(models).map(([role, { name }]) => `${role} ${name}`).join(", ");
+  const adapter = `${environment.adapter}${environment.isSoftware ? " (software)" : ""}`;
+  const parts = [
+    `# ${title}`,
+    `${question} (${source})`,
+    `Models: ${names}. Scale ${scale}, seed ${seed}, ${units} units, ${environment.device} on ${adapter}.`,
+    `\`\`\`sh\n${command}\n\`\`\``,
+    ...record.claims.length > 0 ? [claimTable(record.claims)] : [],
+    ...record.tables.flatMap((table) => [`## ${table.title}`, markdownTable(table)]),
+    ...record.notes.length > 0
+      ? [`## Notes`, record.notes.map((note) => `- ${note}`).join("\n")]
+      : [],
+  ];
+  return `${parts.join("\n\n")}\n`;
+}
+
+function claimTable(claims: readonly ClaimRecord[]): string {
+  return markdownTable({
+    columns: ["claim", "what", "paper", "ours, 95 % interval", "verdict"],
+    rows: claims.map((claim) => [
+      claim.id,
+      claim.statement,
+      formatPaper(claim),
+      formatOurs(claim),
+      claim.verdict,
+    ]),
+  });
+}
+
+/** Numbers stand on the right. */
+function markdownTable({ columns, rows }: Pick<ResultTable, "columns" | "rows">): string {
+  const isNumeric = columns.map((_, index) =>
+    rows.length > 0 && rows.every((row) => typeof row[index] !== "string")
+  );
+  const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
+  const cell = (value: string | number | null) =>
+    value === null ? "" : typeof value === "number" ? formatNumber(value) : escaped(value);
+  return [
+    line(columns.map(escaped)),
+    line(isNumeric.map((isRight) => isRight ? "--:" : ":--")),
+    ...rows.map((row) => line(row.map(cell))),
+  ].join("\n");
+}
+
+function escaped(text: string): string {
+  return text.replaceAll("|", "\\|").replaceAll("\n", " ");
+}
