@@ -54,10 +54,10 @@ export const decayChoice: Experiment<DecayChoiceKey> = {
   summarise,
 };
 
-/** Few texts where they are slow or only shown. */
+/** Fewer texts than results are reported on: a choice between a few decays needs less than a claim. */
 function quickItems({ isDefaultPair, scale }: ExperimentContext): { items?: number } {
-  if (isDefaultPair) return scale === "smoke" ? { items: 1 } : {};
-  return scale === "small" ? { items: 2 } : {};
+  if (scale === "paper") return {};
+  return { items: isDefaultPair && scale === "small" ? 5 : 1 };
 }
 
 function decayPoints({ scale }: ExperimentContext): PolicyPoint[] {
