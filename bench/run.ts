@@ -1,7 +1,7 @@
 /**
  * Times this engine beside llama.cpp on one model file, in one run.
  *
- *     deno task bench [--model FILE] [--prompt 256] [--tokens 32] [--repetitions 3] [--no-peers]
+ *     deno task bench [--model FILE] [--prompt 256] [--tokens 32] [--repetitions 3] [--peers vulkan,cpu|none]
  *
  *     deno task bench policy [--large FILE] [--small FILE] [--tokens 2048,4096] [--budget 0.2]
  *
@@ -27,12 +27,12 @@ import { benchPolicyStep } from "./policy_step_bench.ts";
 import { benchPeer, type PeerDevice } from "./peers.ts";
 
 const USAGE = "Usage: deno task bench [--model FILE|0.5b|1.5b] [--prompt COUNT] [--tokens COUNT] " +
-  "[--repetitions COUNT] [--no-peers]\n       deno task bench policy [--large FILE|1.5b|embedded] " +
+  "[--repetitions COUNT] [--peers vulkan,cpu|none]\n       deno task bench policy [--large FILE|1.5b|embedded] " +
   "[--small FILE|0.5b|embedded] [--tokens COUNT,...] [--budget SHARE] [--samples COUNT]";
 
 interface Options {
   readonly shape: SpeedShape;
-  readonly hasPeers: boolean;
+  readonly peers: readonly PeerDevice[];
 }
 
 function readOptions(args: string[]): Options {
@@ -43,7 +43,7 @@ function readOptions(args: string[]): Options {
       prompt: { type: "string", default: "256" },
       tokens: { type: "string", default: "32" },
       repetitions: { type: "string", default: "3" },
-      "no-peers": { type: "boolean", default: false },
+      peers: { type: "string", default: "vulkan,cpu" },
     },
   });
   const count = (name: "prompt" | "tokens" | "repetitions") => {
@@ -62,8 +62,15 @@ function readOptions(args: string[]): Options {
       newTokens: count("tokens"),
       repetitions: count("repetitions"),
     },
-    hasPeers: !values["no-peers"],
+    peers: values.peers.split(",").filter((name) => name !== "none").map(peerDevice),
   };
+}
+
+function peerDevice(name: string): PeerDevice {
+  if (name === "vulkan" || name === "cpu") return name;
+  throw new UsageError(
+    `Cannot run the benchmark: --peers must list vulkan and cpu, or be none: current value is ${name}`,
+  );
 }
 
 /** Our figures, and what the run depends on. */
@@ -87,9 +94,12 @@ async function benchOurs(
 }
 
 /** Peers that ran; one that cannot run is named with its reason. */
-async function benchPeers(shape: SpeedShape): Promise<SpeedFigures[]> {
+async function benchPeers(
+  shape: SpeedShape,
+  peers: readonly PeerDevice[],
+): Promise<SpeedFigures[]> {
   const figures: SpeedFigures[] = [];
-  for (const device of ["vulkan", "cpu"] satisfies PeerDevice[]) {
+  for (const device of peers) {
     console.error(`Timing llama.cpp on ${device}`);
     try {
       // A software adapter takes minutes for one prompt.
@@ -140,14 +150,15 @@ async function commit(): Promise<string> {
 }
 
 async function main(args: string[]): Promise<void> {
-  const { shape, hasPeers } = readOptions(args);
+  const { shape, peers: devices } = readOptions(args);
   console.error("Timing this engine");
   const { figures: ours, facts } = await benchOurs(shape);
-  const peers = hasPeers ? await benchPeers(shape) : [];
+  const peers = await benchPeers(shape, devices);
   report(ours, peers, shape);
   const { prompt, newTokens } = shape;
   console.log(JSON.stringify({
     commit: await commit(),
+    load: Deno.loadavg()[0],
     deno: Deno.version.deno,
     ...facts,
     promptTokens: prompt.length,
