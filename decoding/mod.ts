@@ -31,6 +31,7 @@ export * from "./policy_sequence.ts";
 export * from "./policy_sequences.ts";
 export * from "./policy_session.ts";
 export * from "./policy_setting.ts";
+export * from "./policy_shape.ts";
 export * from "./policy_steps.ts";
 export * from "./policy_store.ts";
 export * from "./policy_types.ts";

@@ -24,6 +24,7 @@ import {
   recordLargeStep,
   writeLanes,
 } from "./policy_steps.ts";
+import { policyShape } from "./policy_shape.ts";
 import { PolicyStore } from "./policy_store.ts";
 import {
   checkPair,
@@ -33,10 +34,8 @@ import {
   type StepOptions,
   type StepReport,
 } from "./policy_types.ts";
-import { listShape } from "./selection_lists.ts";
 import { Session } from "./session.ts";
 import { replaceNext, writeLengths } from "./step_tokens.ts";
-import { unitShape } from "./units.ts";
 
 export type { PromptOptions } from "./policy_prompt.ts";
 export type * from "./policy_types.ts";
@@ -283,24 +282,4 @@ export class PolicySession implements Disposable {
   get #common(): Omit<PolicyStep, "forward"> {
     return { buffers: this.#buffers, shape: this.#shape, lanes: this.#lanes };
   }
-}
-
-function policyShape(
-  { large }: ModelPair,
-  set: LaneSet,
-  sizes: Pick<PolicyShape, "capacity" | "helperHeads">,
-): PolicyShape {
-  const { layers, queryHeads } = large.config;
-  const isWeighed = set.lanes.some(({ policy: { scores, memory } }) =>
-    scores === "own" && memory !== "prefill"
-  );
-  return {
-    ...listShape(unitShape(large.config, set.granularity), sizes.capacity),
-    ...sizes,
-    sequences: set.lanes.length,
-    streams: set.leaders.length,
-    heads: layers * queryHeads,
-    hasGroupRows: set.weights === "group",
-    weightHeads: isWeighed ? queryHeads : 0,
-  };
 }
