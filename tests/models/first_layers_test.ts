@@ -6,38 +6,13 @@
 
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import { Session } from "../../decoding/session.ts";
-import type { Command, Device } from "../../gpu/device.ts";
 import { firstLayers } from "../../models/first_layers.ts";
 import type { Model } from "../../models/load.ts";
 import { embeddedModel, someTokens } from "../support/embedded_model.ts";
 import { hasGpu } from "../support/gpu.ts";
+import { observed, partsOf } from "../support/observed_model.ts";
 
 const BACKEND = hasGpu ? "webgpu" : "reference";
-
-/** A model that notes the commands it has recorded. */
-function observed(model: Model): { readonly model: Model; readonly commands: Command[] } {
-  const commands: Command[] = [];
-  const device = new Proxy(model.device, {
-    get(target, name) {
-      if (name === "record") {
-        return (label: string, list: readonly Command[]) => {
-          commands.push(...list);
-          return target.record(label, list);
-        };
-      }
-      const value = Reflect.get(target, name, target);
-      return typeof value === "function" ? value.bind(target) : value;
-    },
-  }) as Device;
-  return { model: { ...model, device }, commands };
-}
-
-/** Everything that a value holds, at any depth. */
-function* partsOf(value: unknown, depth = 6): Generator<unknown> {
-  yield value;
-  if (depth === 0 || typeof value !== "object" || value === null) return;
-  for (const part of Object.values(value)) yield* partsOf(part, depth - 1);
-}
 
 Deno.test("firstLayers() attends as the whole model does, and runs nothing behind its last layer", async () => {
   const whole = await embeddedModel("small", BACKEND);
