@@ -8,7 +8,7 @@ import type { JsonValue } from "../core/json.ts";
 import { mean } from "../core/stats.ts";
 import type { ForcedRun, ModelRole, PolicySetting, Unit, UnitResult } from "./experiment.ts";
 import type { PolicyText, TextBatch } from "./policy_texts.ts";
-import { settingOf, type VariantKey, VARIANTS } from "./policy_variants.ts";
+import { settingOf, variantOf } from "./policy_variants.ts";
 import { rounded } from "./similarity.ts";
 
 /** What a policy did to one text; the first token, which the exact prompt predicts, is left out. */
@@ -48,26 +48,28 @@ export interface PolicyPoint {
 }
 
 /**
- * Lists variants at budgets; the full cache occurs once.
+ * Lists variants at budgets; the full cache occurs once, as does what has a cost of its own, at the largest budget.
  *
  * @param keys Variants.
  * @param ratios Shares of the full cache.
  * @returns Points, by budget.
  */
 export function variantPoints(
-  keys: readonly VariantKey[],
+  keys: readonly string[],
   ratios: readonly number[],
 ): PolicyPoint[] {
-  const point = (key: VariantKey, ratio: number): PolicyPoint => ({
+  const largest = Math.max(...ratios);
+  const point = (key: string, ratio: number): PolicyPoint => ({
     key,
     ratio,
     setting: settingOf(key, ratio),
-    hasHelper: VARIANTS[key].hasHelper,
+    hasHelper: variantOf(key).hasHelper,
   });
   return [
     ...(keys.includes("full") ? [point("full", 1)] : []),
     ...ratios.flatMap((ratio) =>
-      keys.filter((key) => key !== "full").map((key) => point(key, ratio))
+      keys.filter((key) => key !== "full" && (!variantOf(key).isFixed || ratio === largest))
+        .map((key) => point(key, ratio))
     ),
   ];
 }

@@ -19,7 +19,7 @@ import {
   steppedCells,
   wilsonInterval,
 } from "./policy_stats.ts";
-import { type Variant, type VariantKey, VARIANTS } from "./policy_variants.ts";
+import { type VariantKey, variantKeys, variantOf } from "./policy_variants.ts";
 
 /** Names and helpers of points that are no variants. */
 export type PointNames = Readonly<
@@ -38,8 +38,8 @@ export interface QualityOptions extends StatOptions {
 
 /** The variants, as points. */
 export const VARIANT_NAMES: PointNames = Object.fromEntries(
-  (Object.keys(VARIANTS) as VariantKey[]).map((key) => {
-    const { label, hasHelper }: Variant = VARIANTS[key];
+  variantKeys().map((key) => {
+    const { label, hasHelper } = variantOf(key);
     return [key, { label, ...(hasHelper && { helper: "small" as const }) }];
   }),
 );

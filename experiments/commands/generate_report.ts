@@ -11,6 +11,7 @@ import type { HelperCut } from "../../decoding/helper_step.ts";
 import type { CacheBudget } from "../../cache/budget.ts";
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import type { ModelPair } from "../../decoding/policy_session.ts";
+import type { TierSizes } from "../../decoding/tiers.ts";
 import type { SpeculationStatistics } from "../../decoding/speculative_types.ts";
 import type { TraceEntry } from "./generate_trace.ts";
 
@@ -30,6 +31,11 @@ export interface PolicyRun {
   readonly quality?: readonly StepQuality[];
   /** With forced tokens: the token that the policy would have chosen after each step. */
   readonly chosen?: readonly number[];
+}
+
+/** What the tiers of a selection cost; a value without its key counts half. */
+function heldShare({ critical, recent, marginal, none }: TierSizes): number {
+  return (critical + recent + marginal / 2) / (critical + recent + marginal + none);
 }
 
 /**
@@ -59,7 +65,7 @@ export function statisticsText(stats: GenerationStatistics): string {
         "tokens per tier",
         `critical ${tiers.critical.toFixed(1)}, recent ${tiers.recent.toFixed(1)}, ` +
         `marginal ${tiers.marginal.toFixed(1)}, none ${tiers.none.toFixed(1)}`,
-      ]]
+      ], ["share of the full cache", `${(100 * heldShare(tiers)).toFixed(1)} %, mean over layers`]]
       : []),
     ...(stats.churn !== undefined
       ? [
