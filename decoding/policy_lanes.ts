@@ -6,7 +6,7 @@
 
 import type { CacheBudget } from "../cache/budget.ts";
 import type { Granularity } from "../cache/policy.ts";
-import type { Reduction, ResolvedPolicy } from "../cache/policy_options.ts";
+import { checkBase, type Reduction, type ResolvedPolicy } from "../cache/policy_options.ts";
 import { checkInteger } from "../core/check.ts";
 import type { StoreKind } from "./policy_store.ts";
 
@@ -67,6 +67,7 @@ export function laneSet(options: LaneOptions & { readonly store?: StoreKind }): 
   const lanes = options.lanes ??
     new Array<PolicyLane>(options.sequences ?? 1).fill(onlyLane(options));
   checkInteger("decode together", "sequences", { value: lanes.length, min: 1 });
+  for (const { policy, budget } of lanes) checkBase(policy, budget);
   const helped = lanes.filter(({ policy }) => policy.scores === "helper");
   const granularity = onlyOne("granularity", lanes.map(({ policy }) => listGranularity(policy)));
   const reduction = onlyOne("reduction", helped.map(({ policy }) => policy.reduction)) ?? "mean";

@@ -4,7 +4,8 @@
  * @module
  */
 
-import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
+import { POLICIES } from "../../cache/policies/mod.ts";
 import { wholeEntries } from "../../cache/budget.ts";
 import { planBySaliency, type PlanView, type Policy } from "../../cache/policy.ts";
 import { createPolicy, type PolicyOptions, resolvePolicy } from "../../cache/policy_options.ts";
@@ -363,4 +364,26 @@ Deno.test("a policy of one's own may prune prompts, beside others that do not", 
   const all = Uint32Array.from(tokens, (_, position) => position);
   assertEquals(sizes, [151, 151, 151, ...new Array(3).fill(every(all, 3).length + 1)]);
   assertEquals(selections[0]!.map(({ kept }) => kept.length), new Array(24).fill(31));
+});
+
+Deno.test("a number of tokens is a budget of every policy", async () => {
+  const pair = await openPair();
+  const tokens = await promptOf(160);
+  for (const { name, interval, isUnbounded } of POLICIES) {
+    const policy = createPolicy(name);
+    using session = new PolicySession(pair, { policy, budget: { tokens: 40 }, capacity: 165 });
+    await session.prefill(tokens);
+    await session.step();
+    const { selections, after = selections } = await session.step();
+    const costs = after[0]!.map(({ kept, marginal }) => kept.length + marginal.length / 2);
+    const mean = costs.reduce((sum, cost) => sum + cost, 0) / costs.length;
+    if (isUnbounded) assert(mean > 0);
+    else assert(mean > 36 && mean <= 40 + interval - 1, `${name}: ${mean}`);
+  }
+  const policy = createPolicy("smallkv", { base: "prompt" });
+  assertThrows(
+    () => new PolicySession(pair, { policy, budget: { tokens: 40 }, capacity: 165 }),
+    RangeError,
+    "base prompt must go with a share of the cache: current budget is 40 tokens",
+  );
 });
