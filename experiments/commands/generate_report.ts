@@ -65,7 +65,7 @@ export function statisticsText(stats: GenerationStatistics): string {
         "tokens per tier",
         `critical ${tiers.critical.toFixed(1)}, recent ${tiers.recent.toFixed(1)}, ` +
         `marginal ${tiers.marginal.toFixed(1)}, none ${tiers.none.toFixed(1)}`,
-      ], ["share of the full cache", `${(100 * heldShare(tiers)).toFixed(1)} %, mean over layers`]]
+      ], ["share of full cache", `${(100 * heldShare(tiers)).toFixed(1)} %, mean over layers`]]
       : []),
     ...(stats.churn !== undefined
       ? [
