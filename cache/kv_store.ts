@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { CacheShape, LayerCache } from "./full_cache.ts";
+import type { CacheShape, FullCache, LayerCache } from "./full_cache.ts";
 import type { Selection } from "./policy.ts";
 import type { SlotCounts } from "./slot_change.ts";
 
@@ -102,6 +102,13 @@ export interface KvStore extends Disposable {
   rowOf(place: HeadPlace, token: number): number | undefined;
   /** Takes the newest token's key and value over once the step has been submitted. */
   takeNewest(): Promise<void>;
+  /**
+   * Gives the complete cache back, as a further prefill needs it; the store must not be used any more.
+   *
+   * @returns A cache with every token.
+   * @throws {RangeError} If tokens have been dropped for good; the store stays as it is then.
+   */
+  restore(): FullCache;
 }
 
 /**

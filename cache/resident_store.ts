@@ -38,6 +38,7 @@ export class ResidentStore implements KvStore {
   /** Nothing lies on the host. */
   readonly hostBytes = 0;
   readonly #cache: FullCache;
+  #isRestored = false;
   readonly #options: ResidentStoreOptions;
   #tables: readonly ResidencyTable[] | undefined;
 
@@ -100,9 +101,15 @@ export class ResidentStore implements KvStore {
     return Promise.resolve();
   }
 
-  /** Frees the full cache. */
+  /** Gives the full cache back, of which attention has only seen less; see {@linkcode KvStore.restore}. */
+  restore(): FullCache {
+    this.#isRestored = true;
+    return this.#cache;
+  }
+
+  /** Frees the full cache, unless it has been given back. */
   [Symbol.dispose](): void {
-    this.#cache[Symbol.dispose]();
+    if (!this.#isRestored) this.#cache[Symbol.dispose]();
   }
 
   #makeTables(): ResidencyTable[] {

@@ -137,6 +137,11 @@ export class PolicySequence {
     return this.#planner.churn;
   }
 
+  /** Starts anew from so many tokens, all of them kept, as behind a prompt. */
+  keepAll(tokens: number): void {
+    this.#planner.keepAll(tokens);
+  }
+
   /** Adds the newest token to every selection. */
   append(token: number): void {
     this.#planner.append(token);

@@ -45,8 +45,9 @@ export interface StepScores {
 
 /** State of all sequences of a session. */
 export class PolicySequences {
+  /** Each sequence, from when it has begun on. */
+  readonly all: PolicySequence[] = [];
   readonly #options: SequencesOptions;
-  readonly #sequences: (PolicySequence | undefined)[];
 
   /**
    * Starts with nothing.
@@ -55,25 +56,24 @@ export class PolicySequences {
    */
   constructor(options: SequencesOptions) {
     this.#options = options;
-    this.#sequences = options.lanes.lanes.map(() => undefined);
   }
 
   /** Tokens kept now, [sequence][unit]. */
   get selections(): readonly (readonly Selection[])[] {
-    return this.#all.map((sequence) => sequence.selections);
+    return this.all.map((sequence) => sequence.selections);
   }
 
   /** Row that weighs marginal values for each flat large head, per sequence: its small head's, or its selection's. */
   get matches(): readonly Uint32Array[] {
     const { shape: { hasGroupRows, units } } = this.#options;
-    return this.#all.map(({ match }) =>
+    return this.all.map(({ match }) =>
       hasGroupRows ? match.map((_, head) => Math.floor(head / units.heads)) : match
     );
   }
 
   /** Share of each newest plan that was not in the plan before, mean over units. */
   get churn(): readonly number[] {
-    return this.#all.map((sequence) => sequence.churn);
+    return this.all.map((sequence) => sequence.churn);
   }
 
   /**
@@ -101,7 +101,7 @@ export class PolicySequences {
     return indices.map((index) => {
       const { policy, budget } = lanes.lanes[index]!;
       const sequence = new PolicySequence({ policy, budget, config, capacity, promptTokens });
-      this.#sequences[index] = sequence;
+      this.all[index] = sequence;
       return { index, stream: lanes.streams[index], sequence };
     });
   }
@@ -152,7 +152,7 @@ export class PolicySequences {
     if (!helper) return;
     const { session: { model: small }, needsSums } = helper;
     for (const [index, length] of large.lengths.entries()) {
-      const { isReady, matchedTokens, policy } = this.#all[index]!;
+      const { isReady, matchedTokens, policy } = this.all[index]!;
       const next = isReady ? matchedTokens + (match.rematch ?? Infinity) : policy.minimumTokens;
       if (lanes.streams[index] === undefined || length + 1 < next) continue;
       const all = await readTokens(large);
@@ -166,12 +166,12 @@ export class PolicySequences {
   /** Chooses what the coming step's attention sees, where a policy chooses before it; elsewhere adds the newest token. */
   async planBefore(): Promise<void> {
     const { large, lanes } = this.#options;
-    const due = this.#all.map((sequence, index) =>
+    const due = this.all.map((sequence, index) =>
       plansBefore(sequence.policy) && sequence.isDue(large.lengths[index]! + 1)
     );
     const needsScores = due.some((isDue, index) => isDue && lanes.streams[index] !== undefined);
     const saliency = needsScores ? await this.#read(this.#options.buffers.saliency) : [];
-    this.#all.forEach((sequence, index) => {
+    this.all.forEach((sequence, index) => {
       const length = large.lengths[index]!;
       if (due[index]) sequence.plan(length + 1, saliency[index]);
       else sequence.append(length);
@@ -185,7 +185,7 @@ export class PolicySequences {
    */
   tiers(): TierCounts[][] {
     const { lengths } = this.#options.large;
-    return this.#all.map((sequence, index) => sequence.tiers(lengths[index]! + 1));
+    return this.all.map((sequence, index) => sequence.tiers(lengths[index]! + 1));
   }
 
   /**
@@ -195,13 +195,13 @@ export class PolicySequences {
    * @param lengths Tokens of each sequence, the newest one included.
    */
   take(lists: readonly (readonly Selection[])[], lengths: readonly number[]): void {
-    this.#all.forEach((sequence, index) => sequence.take(lengths[index]!, lists[index]!));
+    this.all.forEach((sequence, index) => sequence.take(lengths[index]!, lists[index]!));
   }
 
   /** Reads what `planAfter` ranks by. */
   async readAfter(): Promise<StepScores> {
     const { buffers, shape } = this.#options;
-    const isStale = this.#all.some(({ policy }) => policy.scores === "helper" && policy.stale);
+    const isStale = this.all.some(({ policy }) => policy.scores === "helper" && policy.stale);
     const [helper, own] = await Promise.all([
       isStale ? this.#read(buffers.saliency) : [],
       shape.weightHeads > 0 ? this.#read(buffers.own) : [],
@@ -218,7 +218,7 @@ export class PolicySequences {
   planAfter(scores: StepScores): boolean {
     const { lengths } = this.#options.large;
     let isAny = false;
-    this.#all.forEach((sequence, index) => {
+    this.all.forEach((sequence, index) => {
       const { policy, own } = sequence;
       if (plansBefore(policy)) return;
       isAny = true;
@@ -237,7 +237,7 @@ export class PolicySequences {
    */
   heldRows(heads: number): number {
     let rows = 0;
-    for (const sequence of this.#sequences) {
+    for (const sequence of this.all) {
       if (!sequence) continue;
       const share = heads / sequence.selections.length;
       for (const { kept, marginal } of sequence.selections) {
@@ -247,15 +247,11 @@ export class PolicySequences {
     return rows;
   }
 
-  get #all(): readonly PolicySequence[] {
-    return this.#sequences.map((sequence) => sequence!);
-  }
-
   /** Takes what the helper knows of a sequence of some tokens. */
   #takeHelper(index: number, state: HelperState, tokens: number): void {
     const { shape: { helperHeads, capacity }, buffers, large, lanes, helper } = this.#options;
     const { device } = large.forward;
-    const sequence = this.#all[index]!;
+    const sequence = this.all[index]!;
     sequence.start(tokens);
     this.#takeMatch(index, state.matches, tokens);
     const stream = lanes.streams[index]!;
@@ -273,7 +269,7 @@ export class PolicySequences {
   /** Takes which small heads stand for a sequence's large ones from now on. */
   #takeMatch(index: number, matches: HeadMatches, tokens: number): void {
     const { shape: { heads }, buffers, large } = this.#options;
-    const sequence = this.#all[index]!;
+    const sequence = this.all[index]!;
     sequence.match.set(matches.get(matchKind(sequence.policy))!.match);
     sequence.matchedTokens = tokens;
     large.forward.device.write(buffers.match, 4 * heads * index, sequence.match);

@@ -8,20 +8,20 @@
 import type { Migration } from "../cache/kv_store.ts";
 import type { Selection } from "../cache/policy.ts";
 import { checkInteger } from "../core/check.ts";
-import type { Device, Recording } from "../gpu/device.ts";
-import { DevicePlanner, plansOnDevice } from "./device_plan.ts";
+import type { Device } from "../gpu/device.ts";
+import { checkTokens } from "./checks.ts";
 import { checkCut, HelperStep } from "./helper_step.ts";
 import { readLogits } from "./logits.ts";
 import { memoryAdvice } from "./memory_advice.ts";
 import { type LaneSet, laneSet } from "./policy_lanes.ts";
 import { type PromptOptions, runPrompt } from "./policy_prompt.ts";
+import { type Running, startRunning, takeBack } from "./policy_running.ts";
 import { PolicySequences } from "./policy_sequences.ts";
 import {
   createPolicyBuffers,
   type PolicyBuffers,
   type PolicyShape,
   type PolicyStep,
-  recordLargeStep,
   writeLanes,
 } from "./policy_steps.ts";
 import { policyShape } from "./policy_shape.ts";
@@ -34,19 +34,13 @@ import {
   type StepOptions,
   type StepReport,
 } from "./policy_types.ts";
+import { hasWholeTurns, runTurn, stepThrough } from "./policy_turn.ts";
+import type { PromptEvents } from "./prompt_parts.ts";
 import { Session } from "./session.ts";
 import { replaceNext, writeLengths } from "./step_tokens.ts";
 
 export type { PromptOptions } from "./policy_prompt.ts";
 export type * from "./policy_types.ts";
-
-/** Recordings of a step, and where kept tokens lie; made at the first step. */
-interface Running {
-  readonly store: PolicyStore;
-  readonly large: Recording;
-  /** Present if tokens are chosen on the device. */
-  readonly planner?: DevicePlanner;
-}
 
 /** A pair that decodes under one policy, or each sequence under its own. Disposing it frees caches and activations. */
 export class PolicySession implements Disposable {
@@ -120,18 +114,21 @@ export class PolicySession implements Disposable {
   /**
    * Runs a prompt with both models; nothing is dropped before the first decode step, unless a policy prunes prompts.
    *
-   * @param tokens Token ids.
+   * A further turn follows the tokens that are there. Where dropped tokens may return, it sees all of them, the helper's
+   * scores grow by its rows, and the next step chooses anew. Where they are gone, it is run token by token, each seeing
+   * what is kept then.
+   *
+   * @param tokens Token ids; of a further turn all that the cache does not hold, the newest chosen token too.
    * @param options Which sequence, or which ones begin with this prompt; progress, signal.
-   * @throws {RangeError} If a sequence already has tokens, or sequences that share a helper do not begin together.
-   * @throws {GpuError} If the device runs out of memory; then, as after an abort, the sequences have no tokens, others
-   *   keep theirs, and the prompt can be run again.
+   * @throws {RangeError} If sequences that share a helper do not begin together, or several would be run token by token.
+   * @throws {GpuError} If the device runs out of memory; then, as after an abort, the sequences have no tokens, or those
+   *   before the turn, others keep theirs, and the prompt can be run again.
    */
   async prefill(tokens: readonly number[], options: PromptOptions = {}): Promise<void> {
     const { sequence = 0, ...events } = options;
     const indices = typeof sequence === "number" ? [sequence] : sequence;
-    for (const index of indices) {
-      const held = { value: this.lengths[index]!, min: 0, max: 0 };
-      checkInteger("run a prompt", "tokens that its sequence has", held);
+    if (indices.some((index) => this.lengths[index]! > 0)) {
+      return await this.#continue(tokens, { ...events, indices });
     }
     const lanes = this.#sequences.begin(indices, tokens.length);
     const models = {
@@ -224,6 +221,8 @@ export class PolicySession implements Disposable {
 
   /** Frees caches and activations. */
   [Symbol.dispose](): void {
+    this.#running?.[Symbol.dispose]();
+    this.#store?.[Symbol.dispose]();
     this.#owned.dispose();
   }
 
@@ -239,6 +238,25 @@ export class PolicySession implements Disposable {
     for (const session of [this.#large, helper]) {
       if (session?.forward.taps.sums) session.clearAccumulated();
     }
+  }
+
+  async #continue(
+    tokens: readonly number[],
+    options: PromptEvents & { readonly indices: readonly number[] },
+  ): Promise<void> {
+    const longest = Math.max(...options.indices.map((index) => this.lengths[index]!));
+    const room = this.#options.capacity - 1 - longest;
+    checkTokens(tokens, { vocabulary: this.#pair.large.config.vocabulary, room });
+    if (!options.indices.every((index) => hasWholeTurns(this.#lanes, index))) {
+      const count = { value: this.lengths.length, min: 1, max: 1 };
+      checkInteger("continue token by token", "number of sequences", count);
+      return await stepThrough(this, tokens, options);
+    }
+    this.#running?.[Symbol.dispose]();
+    if (this.#store) takeBack(this.#large, this.#store);
+    this.#running = this.#store = undefined; // until the next step
+    const [large, helper, sequences] = [this.#large, this.#helper, this.#sequences];
+    await runTurn({ ...this.#common, large, helper, sequences }, tokens, options);
   }
 
   /** Submits a step of both models with the choice of tokens; returns what a choice on the host moved. */
@@ -265,18 +283,15 @@ export class PolicySession implements Disposable {
 
   /** Moves the prompts' cache to its store and records the steps; goes on where it was if memory ran out before. */
   async #start(): Promise<Running> {
-    const { store: kind = "resident" } = this.#options;
+    const { store: kind = "resident", isPlannedOnHost = false } = this.#options;
     const { forward } = this.#large;
-    const store = this.#store ??= this.#owned.use(
-      await PolicyStore.create({ ...this.#common, forward, lengths: this.lengths, kind }),
-    );
-    using stack = new DisposableStack();
-    const step = { ...this.#common, forward: store.forward };
-    const large = stack.use(await recordLargeStep(step));
-    const isOnDevice = !this.#options.isPlannedOnHost && plansOnDevice(this.#lanes, kind);
-    const planner = isOnDevice && stack.use(await DevicePlanner.create(step));
-    this.#owned.use(stack.move());
-    return { store, large, ...(planner && { planner }) };
+    this.#store ??= await PolicyStore.create({
+      ...this.#common,
+      forward,
+      lengths: this.lengths,
+      kind,
+    });
+    return await startRunning(this.#store, this.#common, { kind, isPlannedOnHost });
   }
 
   get #common(): Omit<PolicyStep, "forward"> {

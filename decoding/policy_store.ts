@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { FullCache } from "../cache/full_cache.ts";
 import type { KvStore, Migration, SelectionRows } from "../cache/kv_store.ts";
 import type { Selection } from "../cache/policy.ts";
 import { ResidentStore } from "../cache/resident_store.ts";
@@ -146,6 +147,16 @@ export class PolicyStore implements Disposable {
   /** Takes the newest token's key and value over once the step has been submitted. */
   async takeNewest(): Promise<void> {
     if (this.#store.needsPlan) await this.#store.takeNewest();
+  }
+
+  /**
+   * Gives the complete cache back; the store must not be used any more.
+   *
+   * @returns The cache.
+   * @throws {RangeError} If tokens have been dropped for good.
+   */
+  restore(): FullCache {
+    return this.#store.restore();
   }
 
   /** Frees the store. */

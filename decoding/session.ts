@@ -4,7 +4,7 @@
  * @module
  */
 
-import { createFullCache } from "../cache/full_cache.ts";
+import { createFullCache, type FullCache } from "../cache/full_cache.ts";
 import { checkInteger } from "../core/check.ts";
 import type { Model } from "../models/load.ts";
 import { rotationTable } from "../models/rotation.ts";
@@ -31,8 +31,8 @@ const STEPS_PER_SUBMIT = 16;
 export class Session implements Disposable {
   /** Model that runs. */
   readonly model: Model;
-  readonly #state: ForwardState;
-  readonly #runner: StepRunner;
+  #state: ForwardState;
+  #runner: StepRunner;
   readonly #maps: MapReader;
   readonly #lengths: number[];
   readonly #chunk: number;
@@ -93,6 +93,17 @@ export class Session implements Disposable {
     this.#lengths.forEach((length, index) => {
       if (sequence === undefined || sequence === index) this.#lengths[index] = length + tokens;
     });
+  }
+
+  /**
+   * Goes on with another cache of the same shape, whose tokens are those of the sequences.
+   *
+   * @param cache The cache; disposed with the session. The one before must have been disposed of.
+   */
+  takeCache(cache: FullCache): void {
+    this.#state = { ...this.#state, cache: this.#owned.use(cache) };
+    this.#runner[Symbol.dispose]();
+    this.#runner = this.#owned.use(new StepRunner(this.#state, this.#chunk));
   }
 
   /** Bytes of keys and values. */

@@ -4,10 +4,10 @@
  * @module
  */
 
-import { ResidentStore } from "../cache/resident_store.ts";
 import { HelperStep } from "./helper_step.ts";
 import { type LaneSet, laneSet } from "./policy_lanes.ts";
 import { PolicySequences } from "./policy_sequences.ts";
+import { policyShape } from "./policy_shape.ts";
 import {
   createPolicyBuffers,
   type PolicyBuffers,
@@ -15,12 +15,10 @@ import {
   writeLanes,
 } from "./policy_steps.ts";
 import type { ModelPair } from "./policy_types.ts";
-import { listShape } from "./selection_lists.ts";
 import { Session } from "./session.ts";
 import { BlockRunner } from "./speculative_runner.ts";
 import { createBlockBuffers } from "./speculative_steps.ts";
 import type { BlockSelection, SpeculativeOptions } from "./speculative_types.ts";
-import { unitShape } from "./units.ts";
 
 /** What lives on the device. */
 export interface SpeculativeParts extends Disposable {
@@ -28,8 +26,8 @@ export interface SpeculativeParts extends Disposable {
   readonly large: Session;
   /** The small model with its complete cache. */
   readonly helper: HelperStep;
-  /** Counts what a store that holds only the selections would move. */
-  readonly store: ResidentStore;
+  /** The sequence, as the only one of its kind. */
+  readonly lanes: LaneSet;
   /** What the helper knows of the sequence. */
   readonly sequences: PolicySequences;
   /** Sizes of the policy. */
@@ -60,7 +58,7 @@ export function createSpeculativeParts(
   const sizes = { capacity, chunk: Math.max(options.chunk ?? 128, draftTokens + 1) };
   const large = stack.use(new Session(pair.large, { ...sizes, accumulate: true }));
   const helper = stack.use(new HelperStep(pair.small, { ...sizes, lanes: [{ policy }] }));
-  const shape = shapeOf(pair, lanes, capacity);
+  const shape = policyShape(pair, lanes, { capacity, helperHeads: helper.heads });
   const buffers = stack.use(createPolicyBuffers(device, shape));
   writeLanes({ forward: large.forward, buffers, shape, lanes });
   const rows = draftTokens + 1;
@@ -75,34 +73,17 @@ export function createSpeculativeParts(
       block,
     }),
   );
-  const store = stack.use(new ResidentStore(large.forward.cache));
   const sequences = new PolicySequences({ helper, options, lanes, shape, buffers, large });
   const owned = stack.move();
   return {
     large,
     helper,
-    store,
+    lanes,
     sequences,
     shape,
     buffers,
     runner,
     [Symbol.dispose]: () => owned.dispose(),
-  };
-}
-
-function shapeOf(
-  { large: { config }, small }: Required<ModelPair>,
-  lanes: LaneSet,
-  capacity: number,
-): PolicyShape {
-  return {
-    ...listShape(unitShape(config, lanes.granularity), capacity),
-    sequences: 1,
-    streams: 1,
-    capacity,
-    heads: config.layers * config.queryHeads,
-    helperHeads: small.config.layers * small.config.queryHeads,
-    weightHeads: 0,
   };
 }
 

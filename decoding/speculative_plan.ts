@@ -62,16 +62,14 @@ export class BlockPlanner {
   }
 
   /**
-   * Keeps the first rows of the block and forgets the others.
+   * Goes on from behind a row of the block.
    *
-   * @param rows How many.
-   * @returns What each of them attended to, and its churn.
+   * @param row Which one; those before it must have been committed.
+   * @returns What it attended to, and its churn.
    */
-  commit(rows: number): readonly Pick<PolicySequence, "selections" | "churn">[] {
-    const kept = this.#states.slice(0, rows);
-    this.#sequence.goOn(kept.at(-1)!);
-    this.#states = [];
-    return kept;
+  commit(row: number): Pick<PolicySequence, "selections" | "churn"> {
+    this.#sequence.goOn(this.#states[row]!);
+    return this.#states[row]!;
   }
 }
 

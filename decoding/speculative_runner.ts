@@ -117,20 +117,16 @@ export class BlockRunner implements Disposable {
   }
 
   /**
-   * Takes accepted drafts into the committed scores.
+   * Takes an accepted row into the committed scores; the first one is there already.
    *
    * @param length Tokens before the block.
-   * @param accepted How many drafts.
+   * @param row Which one; those before it must have been committed.
    */
-  async commit(length: number, accepted: number): Promise<void> {
-    for (let row = 1; row <= accepted; row++) {
-      const recording = await this.#record(
-        `commit of row ${row}`,
-        () => commitStep(this.#step, row),
-      );
-      this.#setHelperLength(length + row);
-      this.#device.submit(recording);
-    }
+  async commit(length: number, row: number): Promise<void> {
+    if (row === 0) return;
+    const recording = await this.#record(`commit of row ${row}`, () => commitStep(this.#step, row));
+    this.#setHelperLength(length + row);
+    this.#device.submit(recording);
   }
 
   /** Frees the recordings. */

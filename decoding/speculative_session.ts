@@ -9,10 +9,10 @@
  */
 
 import type { Selection } from "../cache/policy.ts";
+import { ResidentStore } from "../cache/resident_store.ts";
 import { checkInteger } from "../core/check.ts";
 import { checkTokens } from "./checks.ts";
 import { type PromptOptions, runPrompt } from "./policy_prompt.ts";
-import type { PolicySequence } from "./policy_sequence.ts";
 import {
   checkPair,
   type ModelPair,
@@ -20,6 +20,7 @@ import {
   type StepOptions,
   type StepReport,
 } from "./policy_types.ts";
+import { runTurn } from "./policy_turn.ts";
 import {
   createSpeculativeParts,
   readHelperScores,
@@ -34,6 +35,7 @@ import {
   type BlockReport,
   type BlockSelection,
   type BlockSelections,
+  type BlockTimes,
   checkSpeculation,
   type SpeculationStatistics,
   type SpeculativeOptions,
@@ -49,10 +51,11 @@ export class SpeculativeSession implements Disposable {
   readonly #recorder = new SpeculationRecorder();
   /** The text so far, the token that comes next included. */
   readonly #tokens: number[] = [];
-  /** Rows of the newest block that `step` has not handed out yet. */
-  readonly #ahead: StepReport[] = [];
-  #sequence: PolicySequence | undefined;
+  /** Block that `step` takes rows from. */
+  #tried: TriedBlock | undefined;
   #planner: BlockPlanner | undefined;
+  /** Counts what a store that holds only the selections would move; the cache stays the session's. */
+  #store: ResidentStore | undefined;
 
   /**
    * Allocates caches and activations.
@@ -83,25 +86,30 @@ export class SpeculativeSession implements Disposable {
   }
 
   /**
-   * Runs a prompt exactly, with both models; nothing is dropped before the first block.
+   * Runs a prompt or a further turn exactly, with both models; nothing is dropped before the next block.
    *
-   * @param tokens Token ids.
+   * @param tokens Token ids; of a further turn all that the cache does not hold, the newest chosen token too.
    * @param options Progress, signal.
-   * @throws {RangeError} If there are tokens already.
+   * @throws {RangeError} If the tokens do not fit.
    */
   async prefill(tokens: readonly number[], options: PromptOptions = {}): Promise<void> {
-    const held = { value: this.#length, min: 0, max: 0 };
-    checkInteger("run a prompt", "tokens that its sequence has", held);
     const { sequence: _, ...events } = options;
-    const { sequences } = this.#parts;
-    const lanes = sequences.begin([0], tokens.length);
-    const { large, helper: { session: small, needsSums } } = this.#parts;
-    const models = { large, small, match: this.#options.match ?? {} };
-    const state = await runPrompt(models, tokens, { ...events, lanes, needsSums });
-    sequences.startFrom(lanes, tokens.length, state);
-    this.#sequence = lanes[0]!.sequence;
-    this.#planner = new BlockPlanner(this.#sequence, this.#options.block);
-    this.#tokens.push(...tokens, ...await this.#parts.large.nextTokens());
+    const { large, helper, sequences } = this.#parts;
+    const { match = {} } = this.#options;
+    if (this.#planner) {
+      this.#tried = undefined;
+      await runTurn(this.#parts, tokens, { ...events, indices: [0] });
+      this.#tokens.pop();
+    } else {
+      const lanes = sequences.begin([0], tokens.length);
+      const models = { large, small: helper.session, match };
+      const { needsSums } = helper;
+      const state = await runPrompt(models, tokens, { ...events, lanes, needsSums });
+      sequences.startFrom(lanes, tokens.length, state);
+      this.#planner = new BlockPlanner(sequences.all[0]!, this.#options.block);
+    }
+    this.#tokens.push(...tokens, ...await large.nextTokens());
+    this.#store = new ResidentStore(large.forward.cache);
   }
 
   /**
@@ -121,33 +129,15 @@ export class SpeculativeSession implements Disposable {
    * @throws {RangeError} If the cache is full, or given tokens do not fit.
    */
   async block(options: BlockOptions = {}): Promise<BlockReport> {
-    const given = this.#given(options);
-    const place = { length: this.#length, rows: 1 + (given?.length ?? this.#draftRoom()) };
-    const clock = new Stopwatch();
-    // Matching reads the text from the device.
-    replaceNext(this.#parts.large, this.#tokens.slice(-1));
-    await this.#parts.sequences.matchIfDue();
-    await this.#parts.runner.draft(place, [this.#tokens.at(-1)!, ...(given ?? [])]);
-    const scored = this.#planner!.scoredRows(place);
-    const saliency = scored > 0 ? await this.#parts.runner.saliency(scored) : [];
-    const draftMs = clock.lap();
-    const lists = this.#lists(this.#planner!.plan(place, saliency));
-    const planMs = clock.lap();
-    const checked = await this.#parts.runner.verify(place, {
-      lists,
-      logits: options.logits ?? false,
-    });
-    const times = { draftMs, planMs, verifyMs: clock.lap() };
-    const { drafts, choices } = checked;
-    const accepted = options.tokens ? drafts.length : agreement(drafts, choices);
-    const rows = await this.#accept(accepted, checked);
-    const report = { tokens: choices.slice(0, accepted + 1), drafts, accepted, rows, times };
-    this.#recorder.add(report);
-    return report;
+    const tried = await this.#try(options);
+    const rows: StepReport[] = [];
+    while (tried.done <= tried.accepted) rows.push(await this.#acceptRow(tried));
+    const { accepted, checked: { drafts, choices }, times } = tried;
+    return { tokens: choices.slice(0, accepted + 1), drafts, accepted, rows, times };
   }
 
   /**
-   * Hands decode steps out one by one; where there is none left, a block is run for more.
+   * Takes decode steps over one by one; where there is none left, a block is run for more.
    *
    * @param options Logits. Tokens cannot be forced one by one.
    * @returns What the step saw and chose.
@@ -159,8 +149,10 @@ export class SpeculativeSession implements Disposable {
         "Cannot speculate: forced tokens must be given to whole blocks: current value is a step",
       );
     }
-    if (this.#ahead.length === 0) this.#ahead.push(...(await this.block(options)).rows);
-    return this.#ahead.shift()!;
+    const { logits = false } = options;
+    const isLeft = this.#tried !== undefined && this.#tried.done <= this.#tried.accepted;
+    if (!isLeft) this.#tried = await this.#try({ logits });
+    return await this.#acceptRow(this.#tried!);
   }
 
   /**
@@ -214,7 +206,7 @@ export class SpeculativeSession implements Disposable {
     const room = { value: capacity - 1 - this.#length, min: 1 };
     checkInteger("decode", "tokens that still fit", room);
     const unmatched = minimumTokens - 2 - this.#length;
-    const isMatched = this.#sequence!.isReady || unmatched < 0;
+    const isMatched = this.#parts.sequences.all[0]!.isReady || unmatched < 0;
     return Math.min(draftTokens, room.value - 1, isMatched ? draftTokens : unmatched);
   }
 
@@ -222,36 +214,72 @@ export class SpeculativeSession implements Disposable {
   #lists(selections: BlockSelections): Uint32Array<ArrayBuffer>[] {
     const { block, policy: { combine } } = this.#options;
     const { kvHeads } = this.#pair.large.config;
-    const { match } = this.#sequence!;
+    const { match } = this.#parts.sequences.all[0]!;
     const planned = block === "shared" ? selections.slice(-1) : selections;
     return planned.map((chosen) =>
       residentLists(this.#parts.shape, chosen, { kvHeads, match, combine })
     );
   }
 
-  /** Commits the accepted rows and describes each as a decode step; the caches end behind the last one. */
-  async #accept(accepted: number, checked: Verification): Promise<StepReport[]> {
-    const { choices, logits } = checked;
+  /** Drafts and checks a block of which nothing is taken over yet. */
+  async #try(options: BlockOptions): Promise<TriedBlock> {
+    const given = this.#given(options);
+    const place = { length: this.#length, rows: 1 + (given?.length ?? this.#draftRoom()) };
+    const { runner, sequences, large } = this.#parts;
+    const clock = new Stopwatch();
+    // Matching reads the text from the device.
+    replaceNext(large, this.#tokens.slice(-1));
+    await sequences.matchIfDue();
+    await runner.draft(place, [this.#tokens.at(-1)!, ...(given ?? [])]);
+    const scored = this.#planner!.scoredRows(place);
+    const saliency = scored > 0 ? await runner.saliency(scored) : [];
+    const draftMs = clock.lap();
+    const lists = this.#lists(this.#planner!.plan(place, saliency));
+    const planMs = clock.lap();
+    const checked = await runner.verify(place, { lists, logits: options.logits ?? false });
+    const times = { draftMs, planMs, verifyMs: clock.lap() };
+    const { drafts, choices } = checked;
+    const accepted = options.tokens ? drafts.length : agreement(drafts, choices);
+    this.#recorder.add({ drafts, accepted, times });
+    return { length: place.length, checked, accepted, times, done: 0 };
+  }
+
+  /** Takes the next accepted row over and describes it as a decode step; the caches end behind it. */
+  async #acceptRow(tried: TriedBlock): Promise<StepReport> {
+    const { length, checked: { choices, drafts, logits }, accepted } = tried;
     const { config: { vocabulary } } = this.#pair.large;
-    await this.#parts.runner.commit(this.#length, accepted);
-    this.#tokens.push(...checked.drafts.slice(0, accepted), choices[accepted]!);
-    const rows = this.#planner!.commit(accepted + 1);
-    this.#parts.large.advance(accepted + 1);
-    this.#parts.helper.session.advance(accepted + 1);
-    return rows.map(({ selections, churn }, row) => ({
+    const row = tried.done++;
+    await this.#parts.runner.commit(length, row);
+    const { selections, churn } = this.#planner!.commit(row);
+    this.#tokens.push(row < accepted ? drafts[row]! : choices[row]!);
+    this.#parts.large.advance();
+    this.#parts.helper.session.advance();
+    return {
       chosen: [choices[row]!],
       selections: [selections],
       churn: [churn],
       ...this.#migration(selections),
       ...(logits && { logits: logits.slice(row * vocabulary, (row + 1) * vocabulary) }),
-    }));
+    };
   }
 
   /** What a store that holds only the selection would move. */
   #migration(selections: readonly Selection[]): Pick<StepReport, "migration"> {
     if (this.#options.policy.granularity === "query_head") return {};
-    return { migration: this.#parts.store.apply(selections).migration };
+    return { migration: this.#store!.apply(selections).migration };
   }
+}
+
+/** A block that has been checked. */
+interface TriedBlock {
+  /** Tokens before it. */
+  readonly length: number;
+  readonly checked: Verification;
+  /** Drafts that the large model agrees with. */
+  readonly accepted: number;
+  readonly times: BlockTimes;
+  /** Rows that have been taken over. */
+  done: number;
 }
 
 /** Length of the longest prefix of the drafts that the large model would have chosen itself. */

@@ -118,8 +118,6 @@ Deno.test("SpeculationRecorder counts acceptance by place among the blocks that 
   const times = { draftMs: 2, planMs: 1, verifyMs: 1 };
   const add = (drafted: number, accepted: number) =>
     recorder.add({
-      tokens: [],
-      rows: [],
       drafts: new Array<number>(drafted).fill(0),
       accepted,
       times,
