@@ -149,8 +149,20 @@ async function commit(): Promise<string> {
   }
 }
 
+/** Threads that wait for each other at every operation say nothing of an engine while others use the cores. */
+function warnOfLoad(): void {
+  const [load, cores] = [Deno.loadavg()[0]!, navigator.hardwareConcurrency];
+  if (load <= cores / 2) return;
+  console.log(
+    `Load ${
+      load.toFixed(1)
+    } on ${cores} cores: times by the clock are too long, those of llama.cpp on cpu most of all`,
+  );
+}
+
 async function main(args: string[]): Promise<void> {
   const { shape, peers: devices } = readOptions(args);
+  warnOfLoad();
   console.error("Timing this engine");
   const { figures: ours, facts } = await benchOurs(shape);
   const peers = await benchPeers(shape, devices);
