@@ -8,6 +8,7 @@ import fc from "fast-check";
 import { compareViews, firstKeptTokens, mergeDropSaliency } from "../../analysis/saliency_shift.ts";
 import { RealDrop } from "../../decoding/real_drop.ts";
 import { Session } from "../../decoding/session.ts";
+import { largest, largestDifference } from "../support/golden.ts";
 import { testBackends } from "../support/gpu.ts";
 import { randomCases, randomModel, randomText } from "./random_pair.ts";
 
@@ -35,6 +36,9 @@ for (const backend of testBackends) {
             const jaccards = wholeSums.map((global, head) => {
               const dropped = { firstTokens, kept: kept[head]! };
               const merged = mergeDropSaliency(firstSums[head]!, rest[head]!, dropped);
+              // The sets are all tokens then; the sums must agree as well.
+              const error = largestDifference(merged, global) / largest(global);
+              if (budgetRatio === 1) assert(error <= 1e-5, `sums are off by ${error}`);
               return compareViews(global, merged, { budgetRatio }).jaccard;
             });
             if (budgetRatio === 1) assertEquals(jaccards, jaccards.map(() => 1));
