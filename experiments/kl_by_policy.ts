@@ -19,6 +19,7 @@ import {
   policyUnits,
   variantPoints,
 } from "./policy_runs.ts";
+import { pairTable } from "./policy_pairs.ts";
 import { meanDifference, steppedCells } from "./policy_stats.ts";
 import { budgetFigure, equalMemoryTable, memoryFigure, qualityTable } from "./policy_tables.ts";
 import { policyBatches } from "./policy_texts.ts";
@@ -121,6 +122,7 @@ function summarise(input: SummaryInput): ExperimentResult<KlByPolicyKey> {
         name: "kl_by_policy",
         title: "Teacher-forced divergence, agreement, memory and migration",
       }),
+      ...pairTable(points, options),
       ...equalMemoryTable(points, input, options),
     ],
     figures: [

@@ -50,6 +50,7 @@ export * from "./helper_cuts.ts";
 export * from "./kl_by_policy.ts";
 export * from "./matching_window.ts";
 export * from "./microworld_tasks.ts";
+export * from "./policy_pairs.ts";
 export * from "./policy_runs.ts";
 export * from "./policy_stats.ts";
 export * from "./policy_tables.ts";
