@@ -25,10 +25,13 @@ import {
 import { benchForward } from "./forward_bench.ts";
 import { benchPolicyStep } from "./policy_step_bench.ts";
 import { benchPeer, type PeerDevice } from "./peers.ts";
+import { benchSpeculation } from "./speculative_bench.ts";
 
 const USAGE = "Usage: deno task bench [--model FILE|0.5b|1.5b] [--prompt COUNT] [--tokens COUNT] " +
   "[--repetitions COUNT] [--peers vulkan,cpu|none]\n       deno task bench policy [--large FILE|1.5b|embedded] " +
-  "[--small FILE|0.5b|embedded] [--tokens COUNT,...] [--budget SHARE] [--samples COUNT]";
+  "[--small FILE|0.5b|embedded] [--tokens COUNT,...] [--budget SHARE] [--samples COUNT]\n" +
+  "       deno task bench speculative [--large FILE|1.5b|embedded] [--small FILE|0.5b|embedded] " +
+  "[--drafts COUNT,...] [--tokens COUNT] [--budget SHARE] [--prompts COUNT]";
 
 interface Options {
   readonly shape: SpeedShape;
@@ -190,6 +193,7 @@ if (import.meta.main) {
     const [first, ...rest] = Deno.args;
     if (Deno.args.includes("--help")) console.log(USAGE);
     else if (first === "policy") await benchPolicyStep(rest);
+    else if (first === "speculative") await benchSpeculation(rest);
     else await main(Deno.args);
   } catch (error) {
     const isUsage = error instanceof UsageError || error instanceof TypeError;

@@ -54,6 +54,8 @@ export interface LoopOptions {
   readonly tiersOf: (selections: readonly Selection[], place: SequencePlace) => TierSizes;
   /** Bytes, asked for at the end; of the models alone where the prompts were not read to their end. */
   readonly memory: (hasCache: boolean) => Promise<GenerationMemory>;
+  /** Of a further turn: what came before it. */
+  readonly history?: TurnHistory;
   /** Started when the prompts came in. */
   readonly recorder: StatisticsRecorder;
   /** Ends the generation before its next step or prefill chunk. */
@@ -64,6 +66,14 @@ export interface LoopOptions {
   readonly onStep?: (step: GenerationStep) => void;
   /** Called while prompts are read, with the share that is done. */
   readonly onPrefill?: (share: number) => void;
+}
+
+/** What a turn follows. */
+export interface TurnHistory {
+  /** Tokens before it. */
+  readonly tokens: number;
+  /** Tokens of the first prompt, which a budget may be a share of. */
+  readonly promptTokens: number;
 }
 
 /** A sequence at a step. */
@@ -155,13 +165,13 @@ export async function prefillAll(
  */
 export function describeStep(
   report: StepReport,
-  context: Pick<LoopOptions, "tiersOf"> & {
+  context: Pick<LoopOptions, "tiersOf" | "history"> & {
     readonly step: number;
     readonly prompts: readonly (readonly number[])[];
   },
 ): GenerationStep {
-  const { step, prompts, tiersOf } = context;
-  const tokens = prompts.map(({ length }) => length + step);
+  const { step, prompts, tiersOf, history } = context;
+  const tokens = prompts.map(({ length }) => (history?.tokens ?? 0) + length + step);
   const { keyBytes = 0, valueBytes = 0 } = report.migration ?? {};
   return {
     ...report,
@@ -171,7 +181,7 @@ export function describeStep(
     tiers: report.selections.map((selections, sequence) =>
       tiersOf(selections, {
         tokens: tokens[sequence]!,
-        promptTokens: prompts[sequence]!.length,
+        promptTokens: history?.promptTokens ?? prompts[sequence]!.length,
       })
     ),
   };

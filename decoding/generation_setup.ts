@@ -49,7 +49,10 @@ export interface DraftOptions {
 }
 
 /** A session that generates. */
-export type GenerationSession = DecodingSession & Pick<PolicySession, "memory"> & Disposable;
+export type GenerationSession =
+  & DecodingSession
+  & Pick<PolicySession, "memory" | "lengths">
+  & Disposable;
 
 /** A generation that can start. */
 export interface GenerationSetup {

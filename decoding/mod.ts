@@ -8,6 +8,7 @@
 
 export * from "./attention_rows.ts";
 export * from "./checks.ts";
+export * from "./conversation.ts";
 export * from "./device_plan.ts";
 export * from "./force_tokens.ts";
 export * from "./forced_recorder.ts";

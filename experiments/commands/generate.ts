@@ -35,6 +35,7 @@ import {
 } from "./generate_settings.ts";
 import type { OpenPair } from "./lab_pair.ts";
 import { DEVICE_OPTION } from "./open.ts";
+import { checkTurnFlags, printTurns, TURN_FLAGS } from "./generate_turns.ts";
 import { readTokenFile } from "./token_input.ts";
 
 /** New tokens where the command line names no number, or fewer if the context has no room. */
@@ -65,6 +66,7 @@ const OPTIONS: Command["options"] = {
     text: "how much is kept",
   },
   ...PROMPT_FLAGS,
+  ...TURN_FLAGS,
   "max-new": {
     type: "string",
     placeholder: "N",
@@ -113,6 +115,7 @@ export function generateCommand(parts: { readonly openPair: OpenPair }): Command
       "deno task generate --stats",
       "deno task generate --compare full,h2o,pyramid_budget,smallkv --budget 0.1",
       "deno task generate --speculate 4 --stats",
+      'deno task generate --large l.gguf --small s.gguf --prompt "Hi" --chat --turns turns.txt',
       "deno task generate --large l.gguf --small s.gguf --prompt question.txt --chat",
       "deno task generate --tokens ids.json --max-new 32 --json --trace 1,8,32",
     ],
@@ -149,8 +152,10 @@ async function generate(openPair: OpenPair, call: CommandCall, io: CommandIo): P
     ...(forced && { forced: forced.slice(0, request.newTokens) }),
   };
   const output = { isJson: call.has("json"), hasStats: call.has("stats"), io, progress };
-  if (call.has("compare")) await printComparison(request.policies, settings, output);
-  else await printOne(request.policies[0]!, settings, output);
+  const policy = request.policies[0]!;
+  if (call.has("turns")) await printTurns(call, { ...settings, ...output, policy });
+  else if (call.has("compare")) await printComparison(request.policies, settings, output);
+  else await printOne(policy, settings, output);
   return EXIT.ok;
 }
 
@@ -166,6 +171,7 @@ interface Request extends
 
 function readRequest(call: CommandCall): Request {
   checkPromptFlags(call);
+  checkTurnFlags(call);
   const names = call.has("compare") ? readNames(call) : [call.required("policy")];
   const budget = readBudget(call);
   const policies = readPolicies(call, names, budget);

@@ -46,9 +46,20 @@ export function checkPromptFlags(call: CommandCall): void {
 export async function readPrompt(call: CommandCall, models: readonly Model[]): Promise<Prompt> {
   const tokens = call.value("tokens");
   if (tokens !== undefined) return await readTokenFile(tokens, models.map(tokenReader));
+  const text = await readFirstTurn(call);
+  return call.has("chat") ? chatPrompt(text, call.value("prompt")) : text;
+}
+
+/**
+ * Reads the first turn of a conversation.
+ *
+ * @param call The command line.
+ * @returns A text; without one an item of the micro-world.
+ * @throws {DataError} If a file is missing or damaged.
+ */
+export async function readFirstTurn(call: CommandCall): Promise<string> {
   const given = call.value("prompt");
-  const text = given === undefined ? defaultPrompt() : await promptText(given);
-  return call.has("chat") ? chatPrompt(text, given) : text;
+  return given === undefined ? defaultPrompt() : await promptText(given);
 }
 
 /**

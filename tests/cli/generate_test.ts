@@ -66,6 +66,26 @@ Deno.test("generate --json prints tokens, text, statistics and the steps to be t
     }
   }));
 
+Deno.test("generate --turns goes on with the answer's cache", () =>
+  withFolder(async (place) => {
+    await writeFile(place("turns.txt"), " Where is Uma?\n\n What ran by?\n");
+    const words = ["--prompt", place("prompt.txt"), "--max-new", "3", "--ignore-end"];
+    const turns = ["--turns", place("turns.txt")];
+    const answers = JSON.parse((await run([...words, ...turns, "--json"])).out).turns;
+    assert.deepEqual(answers.map(({ turn }: { turn: string }) => turn).slice(1), [
+      " Where is Uma?",
+      " What ran by?",
+    ]);
+    const counts = answers.map(({ stats }: { stats: { promptTokens: number[] } }) =>
+      stats.promptTokens[0]
+    );
+    assert.ok(counts[0] > 50 && counts[1] < 12 && counts[2] < 12, `${counts}`);
+    const { out } = await run([...words, ...turns, "--stats"]);
+    for (const { text } of answers) assert.ok(out.includes(text));
+    assert.match(out, /\n> {2}Where is Uma\?\n/);
+    assert.equal(out.match(/time to first token/g)?.length, 3);
+  }));
+
 Deno.test("generate --speculate drafts where a policy has a helper, and says what came of it", () =>
   withFolder(async (place) => {
     const words = ["--tokens", place("ids.json"), "--max-new", "8", "--ignore-end", "--json"];
@@ -186,6 +206,8 @@ Deno.test("generate says what is wrong with its options and ends with 2", async 
     [["--budget", "much"], /current value is much/],
     [["--budget=-0.2"], /current value is -0\.2/],
     [["--max-new", "0"], /--max-new must be an integer from 1 to/],
+    [["--turns", "a", "--compare", "h2o"], /--turns and --compare exclude each other/],
+    [["--turns", "a", "--json", "--trace", "1"], /--turns and --trace exclude each other/],
     [["--speculate", "16"], /--speculate must be an integer from 0 to 15: current value is 16/],
     [["--speculate", "2", "--policy", "h2o"], /--speculate: the policy must be .* smallkv/],
     [["--speculate", "2", "--compare", "h2o,tova"], /the policy must be one with a helper/],
