@@ -54,7 +54,10 @@ export interface Lab extends AsyncDisposable {
   readonly tokenizer: Tokenizer;
   /** Whether the pair is the embedded one. */
   readonly isDefaultPair: boolean;
-  /** How much longer cells may take than with the embedded pair, as a factor; 1 for that pair. */
+  /**
+   * How much longer cells may take than with the embedded pair on an idle machine, as a factor: that of
+   * `SMALLKV_PATIENCE`, else 1 for that pair and 60 for others.
+   */
   readonly patience: number;
   /** A text of over 200 tokens that the pair makes sense of. */
   readonly text: string;
@@ -116,7 +119,7 @@ export async function openLab(options: LabOptions = {}): Promise<Lab> {
     ...loaded,
     tokenizer: models.large.tokenizer,
     isDefaultPair,
-    patience: isDefaultPair ? 1 : OWN_PATIENCE,
+    patience: Number(Deno.env.get("SMALLKV_PATIENCE") ?? (isDefaultPair ? 1 : OWN_PATIENCE)),
     text: isDefaultPair ? itemsOf("roll")[0]! : PASSAGE,
     prompts: isDefaultPair ? PROMPT_TASKS.flatMap(itemsOf) : [PASSAGE],
     models,

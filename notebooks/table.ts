@@ -108,9 +108,8 @@ function tableHtml({ title, columns, rows, isNumeric }: TextTable): string {
     }</${tag}>`;
   const line = (tag: string, texts: readonly string[]) =>
     `<tr>${texts.map((text, column) => cell(tag, text, column)).join("")}</tr>`;
-  return `<table><caption style="text-align:left;white-space:nowrap">${
-    escapeHtml(title)
-  }</caption>\n<thead>${line("th", columns)}</thead>\n<tbody>${
+  // Beside the table and not its caption, which would be as narrow as the table.
+  return `<div>${escapeHtml(title)}</div>\n<table><thead>${line("th", columns)}</thead>\n<tbody>${
     rows.map((row) => line("td", row)).join("\n")
   }</tbody></table>`;
 }
