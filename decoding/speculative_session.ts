@@ -37,6 +37,7 @@ import {
   type BlockSelections,
   type BlockTimes,
   checkSpeculation,
+  DEFAULT_BLOCK,
   type SpeculationStatistics,
   type SpeculativeOptions,
 } from "./speculative_types.ts";
@@ -71,7 +72,7 @@ export class SpeculativeSession implements Disposable {
     this.#pair = { large: pair.large, small: pair.small! };
     // Kernels take scores four tokens at a time.
     const capacity = 4 * Math.ceil(options.capacity / 4);
-    this.#options = { ...options, capacity, block: options.block ?? "shared" };
+    this.#options = { ...options, capacity, block: options.block ?? DEFAULT_BLOCK };
     this.#parts = createSpeculativeParts(this.#pair, this.#options);
   }
 

@@ -21,6 +21,8 @@ import type { StepReport } from "./policy_types.ts";
 export const BLOCK_SELECTIONS = ["shared", "per_query"] as const;
 /** One of `BLOCK_SELECTIONS`. */
 export type BlockSelection = typeof BLOCK_SELECTIONS[number];
+/** What is used if nothing is said: drafts then never change the text. */
+export const DEFAULT_BLOCK: BlockSelection = "per_query";
 
 /** Most tokens drafted for a block: it must not have more rows than logits are computed at once. */
 export const MAX_DRAFT_TOKENS = 15;
@@ -128,7 +130,7 @@ export function checkSpeculation(
     readonly match?: PairMatchOptions;
   } & HelperCut,
 ): void {
-  const { draftTokens, block = "shared", store = "resident", sequences = 1 } = options;
+  const { draftTokens, block = DEFAULT_BLOCK, store = "resident", sequences = 1 } = options;
   const { helperBudget, helperLayers, match } = options;
   const allowed = POLICIES.filter(({ scores }) => scores === "helper").map(({ name }) => name);
   const refuse = (requirement: string, value: unknown): never => {

@@ -14,7 +14,7 @@ const ONE = { shape: SHAPES[1]!, seed: 4 };
 
 for (const backend of testBackends) {
   for (const store of ["resident", "tiered"] as const) {
-    Deno.test(`PolicySession refuses a prompt and a step that do not fit a ${store} store, and goes on, on ${backend}`, async () => {
+    Deno.test(`PolicySession refuses a prompt, a turn and a step that do not fit a ${store} store, and goes on, on ${backend}`, async () => {
       using pair = await randomPair(backend, ONE);
       const options = { policy: createPolicy("smallkv"), budget: { ratio: 0.2 } };
       using session = new PolicySession(pair, { ...options, capacity: 124, store });
@@ -26,9 +26,9 @@ for (const backend of testBackends) {
       assertEquals(session.lengths, [0]);
       await session.prefill(randomText(1, 121));
       await assertRejects(
-        () => session.prefill([1]),
+        () => session.prefill([1, 1, 1, 1]),
         RangeError,
-        "Cannot run a prompt: tokens that its sequence has must be an integer from 0 to 0: current value is 121",
+        "Cannot run a model: number of tokens must be an integer from 1 to 2: current value is 4",
       );
       await session.step();
       await session.step();
