@@ -214,12 +214,11 @@ export class SpeculativeSession implements Disposable {
   /** One list per plan; a shared selection ends with the block. */
   #lists(selections: BlockSelections): Uint32Array<ArrayBuffer>[] {
     const { block, policy: { combine } } = this.#options;
+    const { shape, sequences } = this.#parts;
     const { kvHeads } = this.#pair.large.config;
-    const { match } = this.#parts.sequences.all[0]!;
+    const source = { kvHeads, match: sequences.all[0]!.match, combine };
     const planned = block === "shared" ? selections.slice(-1) : selections;
-    return planned.map((chosen) =>
-      residentLists(this.#parts.shape, chosen, { kvHeads, match, combine })
-    );
+    return planned.map((chosen) => residentLists(shape, chosen, source));
   }
 
   /** Drafts and checks a block of which nothing is taken over yet. */
