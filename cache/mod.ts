@@ -15,6 +15,7 @@ export * from "./policy.ts";
 export * from "./policy_choices.ts";
 export * from "./policy_options.ts";
 export * from "./policy_rules.ts";
+export * from "./pruned_policy.ts";
 export * from "./pyramid.ts";
 export * from "./pyramid_pruning.ts";
 export * from "./residency.ts";
