@@ -42,7 +42,13 @@ const SHARED: readonly VariantKey[] = [
 ];
 
 /** Variants that are decoded at one budget only where there is little time, and that budget. */
-const ONCE: readonly VariantKey[] = ["pyramidScaled", "pyramidOfficial", "h2oRows", "smallkvRows"];
+const ONCE: readonly VariantKey[] = [
+  "h2oTwo",
+  "pyramidScaled",
+  "pyramidOfficial",
+  "h2oRows",
+  "smallkvRows",
+];
 const ONCE_RATIO = 0.2;
 
 /** Divergence by policy. */
@@ -51,7 +57,7 @@ export const klByPolicy: Experiment<KlByPolicyKey> = {
   title: "Divergence from the full cache",
   question: "How far does each policy stray from the full cache, and what does it cost?",
   source: "no counterpart; judge-free form of Fig. 5",
-  version: 2,
+  version: 3,
   usesPolicies: true,
   inputs: ["large", "small", "gsm8k", "bbh", "wikitext2", "microworld"],
   claims: {

@@ -26,6 +26,12 @@ export interface Variant {
 export const VARIANTS = {
   full: { label: "full cache", policy: "full", hasHelper: false },
   h2o: { label: "H2O", policy: "h2o", hasHelper: false },
+  h2oTwo: {
+    label: "H2O, 2 heavy to 1 recent",
+    policy: "h2o",
+    options: { heavyRatio: 2 },
+    hasHelper: false,
+  },
   pyramid: { label: "PyramidInfer", policy: "pyramid_budget", hasHelper: false },
   pyramidScaled: {
     label: "PyramidInfer, pruned prompt",
