@@ -5,9 +5,9 @@
  */
 
 import type { TierCounts } from "../cache/budget.ts";
-import { DevicePlanner } from "../decoding/device_plan.ts";
-import { recordLargeStep, scoreCommands, selectedStep } from "../decoding/policy_steps.ts";
-import { writeLengths } from "../decoding/step_tokens.ts";
+import { DevicePlanner } from "../decoding/selections/device_plan.ts";
+import { recordLargeStep, scoreCommands, selectedStep } from "../decoding/policies/policy_steps.ts";
+import { writeLengths } from "../decoding/sessions/step_tokens.ts";
 import type { Command, Device, DeviceBuffer, Recording } from "../gpu/device.ts";
 import { decodeAttentionCommands } from "../kernels/decode_attention.ts";
 import { attentionShape, type ForwardState } from "../models/forward.ts";

@@ -8,19 +8,19 @@
 import { createPolicy } from "../cache/policy_options.ts";
 import { packFloat16 } from "../core/float16.ts";
 import { seededRandom } from "../core/random.ts";
-import { HelperStep } from "../decoding/helper_step.ts";
-import { laneSet } from "../decoding/policy_lanes.ts";
+import { HelperStep } from "../decoding/helper/helper_step.ts";
+import { laneSet } from "../decoding/policies/policy_lanes.ts";
 import {
   createPolicyBuffers,
   type PolicyShape,
   type PolicyStep,
   writeLanes,
-} from "../decoding/policy_steps.ts";
-import { PolicyStore } from "../decoding/policy_store.ts";
-import { listShape } from "../decoding/selection_lists.ts";
-import { SelectionPlanner } from "../decoding/selection_planner.ts";
-import { Session } from "../decoding/session.ts";
-import { listUnits } from "../decoding/units.ts";
+} from "../decoding/policies/policy_steps.ts";
+import { PolicyStore } from "../decoding/policies/policy_store.ts";
+import { listShape } from "../decoding/selections/selection_lists.ts";
+import { SelectionPlanner } from "../decoding/selections/selection_planner.ts";
+import { Session } from "../decoding/sessions/session.ts";
+import { listUnits } from "../decoding/selections/units.ts";
 import type { ForwardState } from "../models/forward.ts";
 import type { Model } from "../models/load.ts";
 

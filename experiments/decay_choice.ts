@@ -14,10 +14,15 @@ import type {
   Figure,
   SummaryInput,
 } from "./experiment.ts";
-import { type PointCells, pointCells, type PolicyPoint, policyUnits } from "./policy_runs.ts";
-import { meanOfTexts, percent, steppedCells } from "./policy_stats.ts";
-import { type PointNames, qualityTable } from "./policy_tables.ts";
-import { policyBatches } from "./policy_texts.ts";
+import {
+  type PointCells,
+  pointCells,
+  type PolicyPoint,
+  policyUnits,
+} from "./decoded/policy_runs.ts";
+import { meanOfTexts, percent, steppedCells } from "./decoded/policy_stats.ts";
+import { type PointNames, qualityTable } from "./decoded/policy_tables.ts";
+import { policyBatches } from "./decoded/policy_texts.ts";
 import { defined, seeded } from "./similarity.ts";
 import { meanInterval } from "../core/bootstrap.ts";
 

@@ -17,8 +17,8 @@ import type {
   SummaryInput,
   Unit,
 } from "./experiment.ts";
-import { policySizes } from "./policy_texts.ts";
-import { settingOf, type VariantKey, VARIANTS } from "./policy_variants.ts";
+import { policySizes } from "./decoded/policy_texts.ts";
+import { settingOf, type VariantKey, VARIANTS } from "./decoded/policy_variants.ts";
 import { defined, rounded, seeded } from "./similarity.ts";
 
 /** Numbers of this experiment. */

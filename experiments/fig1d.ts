@@ -8,10 +8,16 @@ import { bootstrapInterval } from "../core/bootstrap.ts";
 import { mean } from "../core/stats.ts";
 import { claimOf } from "./claims.ts";
 import type { Experiment, ExperimentResult, Figure, SummaryInput } from "./experiment.ts";
-import { cellsOf, pointCells, type PolicyCell, policyUnits, variantPoints } from "./policy_runs.ts";
-import { meanDifference, meanOfTexts, measureOf, steppedCells } from "./policy_stats.ts";
-import { qualityTable } from "./policy_tables.ts";
-import { policyBatches } from "./policy_texts.ts";
+import {
+  cellsOf,
+  pointCells,
+  type PolicyCell,
+  policyUnits,
+  variantPoints,
+} from "./decoded/policy_runs.ts";
+import { meanDifference, meanOfTexts, measureOf, steppedCells } from "./decoded/policy_stats.ts";
+import { qualityTable } from "./decoded/policy_tables.ts";
+import { policyBatches } from "./decoded/policy_texts.ts";
 import { defined, seeded } from "./similarity.ts";
 
 /** Numbers of this experiment. */

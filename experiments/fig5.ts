@@ -13,11 +13,23 @@ import type {
   ExperimentResult,
   SummaryInput,
 } from "./experiment.ts";
-import { cellsOf, type PointCells, pointCells, policyUnits, variantPoints } from "./policy_runs.ts";
-import { meanDifference, meanOfTexts, measureOf, percent, steppedCells } from "./policy_stats.ts";
-import { budgetFigure, memoryFigure, qualityTable } from "./policy_tables.ts";
-import { policyBatches } from "./policy_texts.ts";
-import type { VariantKey } from "./policy_variants.ts";
+import {
+  cellsOf,
+  type PointCells,
+  pointCells,
+  policyUnits,
+  variantPoints,
+} from "./decoded/policy_runs.ts";
+import {
+  meanDifference,
+  meanOfTexts,
+  measureOf,
+  percent,
+  steppedCells,
+} from "./decoded/policy_stats.ts";
+import { budgetFigure, memoryFigure, qualityTable } from "./decoded/policy_tables.ts";
+import { policyBatches } from "./decoded/policy_texts.ts";
+import type { VariantKey } from "./decoded/policy_variants.ts";
 import { defined, seeded } from "./similarity.ts";
 
 /** Numbers of this experiment. */

@@ -11,11 +11,11 @@ import type {
   ExperimentResult,
   SummaryInput,
 } from "./experiment.ts";
-import { cellsOf, pointCells, policyUnits, variantPoints } from "./policy_runs.ts";
-import { meanDifference, percent } from "./policy_stats.ts";
-import { budgetFigure, qualityTable } from "./policy_tables.ts";
-import { policyBatches } from "./policy_texts.ts";
-import type { VariantKey } from "./policy_variants.ts";
+import { cellsOf, pointCells, policyUnits, variantPoints } from "./decoded/policy_runs.ts";
+import { meanDifference, percent } from "./decoded/policy_stats.ts";
+import { budgetFigure, qualityTable } from "./decoded/policy_tables.ts";
+import { policyBatches } from "./decoded/policy_texts.ts";
+import type { VariantKey } from "./decoded/policy_variants.ts";
 import { defined } from "./similarity.ts";
 
 /** Numbers of this experiment. */

@@ -17,10 +17,10 @@ import {
   type PolicyPoint,
   policyUnits,
   variantPoints,
-} from "./policy_runs.ts";
-import { meanDifference, meanOfTexts, percent } from "./policy_stats.ts";
-import { budgetFigure, type PointNames, qualityTable } from "./policy_tables.ts";
-import { policyBatches } from "./policy_texts.ts";
+} from "./decoded/policy_runs.ts";
+import { meanDifference, meanOfTexts, percent } from "./decoded/policy_stats.ts";
+import { budgetFigure, type PointNames, qualityTable } from "./decoded/policy_tables.ts";
+import { policyBatches } from "./decoded/policy_texts.ts";
 import { defined } from "./similarity.ts";
 
 /** Numbers of this experiment. */

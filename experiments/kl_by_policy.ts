@@ -18,12 +18,17 @@ import {
   type PolicyPoint,
   policyUnits,
   variantPoints,
-} from "./policy_runs.ts";
-import { pairTable } from "./policy_pairs.ts";
-import { meanDifference, steppedCells } from "./policy_stats.ts";
-import { budgetFigure, equalMemoryTable, memoryFigure, qualityTable } from "./policy_tables.ts";
-import { policyBatches } from "./policy_texts.ts";
-import { type VariantKey, variantKeys } from "./policy_variants.ts";
+} from "./decoded/policy_runs.ts";
+import { pairTable } from "./decoded/policy_pairs.ts";
+import { meanDifference, steppedCells } from "./decoded/policy_stats.ts";
+import {
+  budgetFigure,
+  equalMemoryTable,
+  memoryFigure,
+  qualityTable,
+} from "./decoded/policy_tables.ts";
+import { policyBatches } from "./decoded/policy_texts.ts";
+import { type VariantKey, variantKeys } from "./decoded/policy_variants.ts";
 import { defined, seeded } from "./similarity.ts";
 
 /** Numbers of this experiment. */

@@ -8,11 +8,22 @@ import { meanInterval } from "../core/bootstrap.ts";
 import { mean } from "../core/stats.ts";
 import { claimOf } from "./claims.ts";
 import type { Experiment, ExperimentResult, ResultTable, SummaryInput } from "./experiment.ts";
-import { cellsOf, type PointCells, pointCells, policyUnits, variantPoints } from "./policy_runs.ts";
-import { meanDifference, meanOfTexts, steppedCells, wilsonInterval } from "./policy_stats.ts";
-import { budgetFigure, qualityTable, VARIANT_NAMES } from "./policy_tables.ts";
-import { policyBatches } from "./policy_texts.ts";
-import type { VariantKey } from "./policy_variants.ts";
+import {
+  cellsOf,
+  type PointCells,
+  pointCells,
+  policyUnits,
+  variantPoints,
+} from "./decoded/policy_runs.ts";
+import {
+  meanDifference,
+  meanOfTexts,
+  steppedCells,
+  wilsonInterval,
+} from "./decoded/policy_stats.ts";
+import { budgetFigure, qualityTable, VARIANT_NAMES } from "./decoded/policy_tables.ts";
+import { policyBatches } from "./decoded/policy_texts.ts";
+import type { VariantKey } from "./decoded/policy_variants.ts";
 import { defined, seeded } from "./similarity.ts";
 
 /** Numbers of this experiment. */

@@ -46,20 +46,11 @@ export * from "./fig6.ts";
 export * from "./fig7.ts";
 export * from "./fig8.ts";
 export * from "./fig9.ts";
-export * from "./helper_cuts.ts";
 export * from "./kl_by_policy.ts";
 export * from "./matching_window.ts";
 export * from "./microworld_tasks.ts";
-export * from "./policy_pairs.ts";
-export * from "./policy_runs.ts";
-export * from "./policy_stats.ts";
-export * from "./policy_tables.ts";
-export * from "./policy_texts.ts";
-export * from "./policy_variants.ts";
 export * from "./result.ts";
 export * from "./selection_quality.ts";
-export * from "./selection_shares.ts";
-export * from "./selection_sources.ts";
 export * from "./similarity.ts";
 export * from "./sizes.ts";
 export * from "./table1.ts";
@@ -68,6 +59,15 @@ export * from "./table5.ts";
 export * from "./table6.ts";
 export * from "./table7_8.ts";
 export * from "./table9.ts";
+export * from "./decoded/helper_cuts.ts";
+export * from "./decoded/policy_pairs.ts";
+export * from "./decoded/policy_runs.ts";
+export * from "./decoded/policy_stats.ts";
+export * from "./decoded/policy_tables.ts";
+export * from "./decoded/policy_texts.ts";
+export * from "./decoded/policy_variants.ts";
+export * from "./decoded/selection_shares.ts";
+export * from "./decoded/selection_sources.ts";
 
 /** All of them, in the order of their file names. */
 export const EXPERIMENTS: readonly Experiment[] = [

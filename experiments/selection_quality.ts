@@ -18,17 +18,22 @@ import type {
   SummaryInput,
   Unit,
 } from "./experiment.ts";
-import { entryBytes } from "./policy_stats.ts";
-import { completeText, policyBatches, type PolicyText, type TextBatch } from "./policy_texts.ts";
-import { settingOf } from "./policy_variants.ts";
+import { entryBytes } from "./decoded/policy_stats.ts";
+import {
+  completeText,
+  policyBatches,
+  type PolicyText,
+  type TextBatch,
+} from "./decoded/policy_texts.ts";
+import { settingOf } from "./decoded/policy_variants.ts";
 import {
   keepBySource,
   type KeptTokens,
   type SelectionShare,
   shareOfAttention,
   type ShareShape,
-} from "./selection_shares.ts";
-import { scoreSources } from "./selection_sources.ts";
+} from "./decoded/selection_shares.ts";
+import { scoreSources } from "./decoded/selection_sources.ts";
 import { defined, rounded, seeded } from "./similarity.ts";
 
 /** Numbers of this experiment. */

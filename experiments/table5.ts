@@ -6,10 +6,15 @@
 
 import { claimOf } from "./claims.ts";
 import type { Claim, Experiment, ExperimentResult, SummaryInput } from "./experiment.ts";
-import { helperFigures, helperPoints, helperSummary, type NamedCut } from "./helper_cuts.ts";
-import { meanDifference, meanRatio, percent } from "./policy_stats.ts";
-import { policyUnits, variantPoints } from "./policy_runs.ts";
-import { policyBatches } from "./policy_texts.ts";
+import {
+  helperFigures,
+  helperPoints,
+  helperSummary,
+  type NamedCut,
+} from "./decoded/helper_cuts.ts";
+import { meanDifference, meanRatio, percent } from "./decoded/policy_stats.ts";
+import { policyUnits, variantPoints } from "./decoded/policy_runs.ts";
+import { policyBatches } from "./decoded/policy_texts.ts";
 import { defined } from "./similarity.ts";
 
 /** Numbers of this experiment. */

@@ -18,10 +18,10 @@ import {
   helperPoints,
   helperSummary,
   type NamedCut,
-} from "./helper_cuts.ts";
-import { entryBytes, meanDifference, meanRatio, percent } from "./policy_stats.ts";
-import { policyUnits, variantPoints } from "./policy_runs.ts";
-import { policyBatches } from "./policy_texts.ts";
+} from "./decoded/helper_cuts.ts";
+import { entryBytes, meanDifference, meanRatio, percent } from "./decoded/policy_stats.ts";
+import { policyUnits, variantPoints } from "./decoded/policy_runs.ts";
+import { policyBatches } from "./decoded/policy_texts.ts";
 import { defined } from "./similarity.ts";
 
 /** Numbers of this experiment. */

@@ -1,5 +1,5 @@
 /**
- * Writes the `mod.ts` of every folder that has one from the files that lie in it.
+ * Writes the `mod.ts` of every folder that has one from the files that lie in it, and in some cases below it.
  *
  *     deno run -A tools/index.ts [--check]
  *
@@ -14,6 +14,8 @@ interface IndexedFolder {
   readonly path: string;
   /** What it holds, for the index's module doc. */
   readonly summary: string;
+  /** Folders in it whose files it re-exports too; none if left out. */
+  readonly parts?: readonly string[];
   /** Plug-ins of the folder, if it has any. */
   readonly plugins?: {
     /** Type that each plug-in file exports one annotated constant of. */
@@ -47,10 +49,24 @@ const FOLDERS: readonly IndexedFolder[] = [
     summary: "Model families that can be loaded.",
     plugins: { type: "Architecture", list: "ARCHITECTURES", allowHelpers: false },
   },
-  { path: "decoding", summary: "Sessions that run a model, and traces of its attention." },
+  {
+    path: "decoding",
+    summary: "Sessions that run a model, decoding under policies, and traces of attention.",
+    parts: [
+      "forced",
+      "generation",
+      "helper",
+      "policies",
+      "prompts",
+      "selections",
+      "sessions",
+      "speculative",
+    ],
+  },
   {
     path: "experiments",
     summary: "Experiments of the paper and the runner that reproduces them.",
+    parts: ["decoded"],
     plugins: { type: "Experiment", list: "EXPERIMENTS", allowHelpers: true },
   },
 ];
@@ -65,10 +81,15 @@ interface Plugin {
 
 /** Text of an index file, formatted; undefined for a folder without files. */
 async function indexText(root: URL, folder: IndexedFolder): Promise<string | undefined> {
-  const files = await moduleFiles(new URL(`${folder.path}/`, root));
+  const own = await moduleFiles(new URL(`${folder.path}/`, root));
+  const files = [...own];
+  for (const part of folder.parts ?? []) {
+    const inside = await moduleFiles(new URL(`${folder.path}/${part}/`, root));
+    files.push(...inside.map((file) => `${part}/${file}`));
+  }
   if (files.length === 0) return undefined;
   const plugins: Plugin[] = [];
-  for (const file of folder.plugins ? files : []) {
+  for (const file of folder.plugins ? own : []) {
     const plugin = await findPlugin(root, folder, file);
     if (plugin !== undefined) plugins.push(plugin);
   }

@@ -7,8 +7,8 @@
 import { stat } from "node:fs/promises";
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import type { Progress } from "../../core/progress.ts";
-import { Conversation } from "../../decoding/conversation.ts";
-import type { GenerationStatistics } from "../../decoding/generation_statistics.ts";
+import { Conversation } from "../../decoding/generation/conversation.ts";
+import type { GenerationStatistics } from "../../decoding/generation/generation_statistics.ts";
 import type { CommandCall, CommandIo, OptionSpec } from "./command.ts";
 import { statisticsText } from "./generate_report.ts";
 import { readFirstTurn } from "./generate_prompt.ts";

@@ -5,9 +5,9 @@
  */
 
 import { DataError } from "../../core/check.ts";
-import { attentionRows } from "../../decoding/attention_rows.ts";
-import { RealDrop } from "../../decoding/real_drop.ts";
-import { traceAttention } from "../../decoding/trace.ts";
+import { attentionRows } from "../../decoding/sessions/attention_rows.ts";
+import { RealDrop } from "../../decoding/policies/real_drop.ts";
+import { traceAttention } from "../../decoding/sessions/trace.ts";
 import type { Device } from "../../gpu/device.ts";
 import type { ModelConfig } from "../../models/config.ts";
 import { loadModel, type Model } from "../../models/load.ts";

@@ -9,8 +9,8 @@ import {
   type ForcedRun,
   forceSettings,
   type SettingsOptions,
-} from "../../decoding/forced_settings.ts";
-import { freeRun } from "../../decoding/free_run.ts";
+} from "../../decoding/forced/forced_settings.ts";
+import { freeRun } from "../../decoding/forced/free_run.ts";
 import type { ForcedRequest, GeneratedBatch } from "../experiment.ts";
 import type { EnginePair, EnginePolicies } from "./engine.ts";
 import { LabModel } from "./lab_model.ts";

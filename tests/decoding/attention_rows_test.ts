@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { attentionRows } from "../../decoding/attention_rows.ts";
-import { traceAttention } from "../../decoding/trace.ts";
+import { attentionRows } from "../../decoding/sessions/attention_rows.ts";
+import { traceAttention } from "../../decoding/sessions/trace.ts";
 import { embeddedModel, someTokens } from "../support/embedded_model.ts";
 import { hasGpu } from "../support/gpu.ts";
 

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { evaluationItems } from "../../data/microworld.ts";
-import { Conversation, type ConversationOptions } from "../../decoding/conversation.ts";
-import type { AnswerOptions } from "../../decoding/conversation.ts";
-import { Session } from "../../decoding/session.ts";
+import { Conversation, type ConversationOptions } from "../../decoding/generation/conversation.ts";
+import type { AnswerOptions } from "../../decoding/generation/conversation.ts";
+import { Session } from "../../decoding/sessions/session.ts";
 import type { Model } from "../../models/load.ts";
 import { embeddedModel } from "../support/embedded_model.ts";
 import { testBackends } from "../support/gpu.ts";

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { createPolicy } from "../../cache/policy_options.ts";
 import { evaluationItems } from "../../data/microworld.ts";
-import { forceTokens } from "../../decoding/force_tokens.ts";
-import { generate, generateAll, type GenerateOptions } from "../../decoding/generate.ts";
-import type { GenerationStep } from "../../decoding/generation_loop.ts";
-import type { ModelPair } from "../../decoding/policy_session.ts";
-import { Session } from "../../decoding/session.ts";
+import { forceTokens } from "../../decoding/forced/force_tokens.ts";
+import { generate, generateAll, type GenerateOptions } from "../../decoding/generation/generate.ts";
+import type { GenerationStep } from "../../decoding/generation/generation_loop.ts";
+import type { ModelPair } from "../../decoding/policies/policy_session.ts";
+import { Session } from "../../decoding/sessions/session.ts";
 import type { Backend } from "../../gpu/device.ts";
 import { openDevice } from "../../gpu/open_device.ts";
 import { embeddedPair } from "../../data/embedded.ts";

@@ -7,15 +7,15 @@ import {
   generationLoop,
   type GenerationStep,
   type LoopOptions,
-} from "../../decoding/generation_loop.ts";
+} from "../../decoding/generation/generation_loop.ts";
 import {
   type GenerationStatistics,
   StatisticsRecorder,
-} from "../../decoding/generation_statistics.ts";
-import { chatText, promptList, promptTokens } from "../../decoding/prompt_tokens.ts";
-import { type GeneratedToken, SequenceWriter } from "../../decoding/sequence_writer.ts";
-import { endTokensOf, StopTexts } from "../../decoding/stop.ts";
-import { selectionTiers, tierSizes } from "../../decoding/tiers.ts";
+} from "../../decoding/generation/generation_statistics.ts";
+import { chatText, promptList, promptTokens } from "../../decoding/generation/prompt_tokens.ts";
+import { type GeneratedToken, SequenceWriter } from "../../decoding/generation/sequence_writer.ts";
+import { endTokensOf, StopTexts } from "../../decoding/generation/stop.ts";
+import { selectionTiers, tierSizes } from "../../decoding/selections/tiers.ts";
 import type { Tokenizer } from "../../models/tokenizer.ts";
 import { TINY } from "../support/model_writer.ts";
 

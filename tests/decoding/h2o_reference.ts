@@ -5,7 +5,7 @@
  * @module
  */
 
-import { Session } from "../../decoding/session.ts";
+import { Session } from "../../decoding/sessions/session.ts";
 import type { Model } from "../../models/load.ts";
 
 /** State after the prompt or after a step. */

@@ -8,8 +8,8 @@ import { deepStrictEqual, ok, rejects, strictEqual, throws } from "node:assert/s
 import fc from "fast-check";
 import { createPolicy, type PolicyOptions } from "../../cache/policy_options.ts";
 import { GpuError } from "../../core/check.ts";
-import { checkCut, type HelperCut } from "../../decoding/helper_step.ts";
-import { PolicySession } from "../../decoding/policy_session.ts";
+import { checkCut, type HelperCut } from "../../decoding/helper/helper_step.ts";
+import { PolicySession } from "../../decoding/policies/policy_session.ts";
 import type { Device } from "../../gpu/device.ts";
 import { someTokens } from "../support/embedded_model.ts";
 import { hasGpu, testBackends } from "../support/gpu.ts";

@@ -7,9 +7,13 @@
 import assert from "node:assert/strict";
 import { POLICIES } from "../../cache/policies/mod.ts";
 import { createPolicy, type PolicyOptions } from "../../cache/policy_options.ts";
-import type { PolicyLane } from "../../decoding/policy_lanes.ts";
-import { type ModelPair, PolicySession, type StepReport } from "../../decoding/policy_session.ts";
-import { type PolicySetting, settingBatches } from "../../decoding/policy_setting.ts";
+import type { PolicyLane } from "../../decoding/policies/policy_lanes.ts";
+import {
+  type ModelPair,
+  PolicySession,
+  type StepReport,
+} from "../../decoding/policies/policy_session.ts";
+import { type PolicySetting, settingBatches } from "../../decoding/policies/policy_setting.ts";
 import type { Backend } from "../../gpu/device.ts";
 import { embeddedModel, someTokens } from "../support/embedded_model.ts";
 import { testBackends } from "../support/gpu.ts";

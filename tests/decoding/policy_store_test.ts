@@ -1,12 +1,12 @@
 /**
- * Tests of `decoding/policy_store.ts`: sequences of different lengths in one tiered store.
+ * Tests of `decoding/policies/policy_store.ts`: sequences of different lengths in one tiered store.
  *
  * @module
  */
 
 import assert from "node:assert/strict";
 import { createPolicy, type PolicyOptions } from "../../cache/policy_options.ts";
-import { PolicySession } from "../../decoding/policy_session.ts";
+import { PolicySession } from "../../decoding/policies/policy_session.ts";
 import { embeddedModel, someTokens } from "../support/embedded_model.ts";
 
 const CHOICES: readonly (readonly [string, PolicyOptions])[] = [

@@ -1,11 +1,11 @@
 /**
- * Tests of `decoding/selection_lists.ts`.
+ * Tests of `decoding/selections/selection_lists.ts`.
  *
  * @module
  */
 
 import { assertEquals, assertThrows } from "@std/assert";
-import { listShape, packLists } from "../../decoding/selection_lists.ts";
+import { listShape, packLists } from "../../decoding/selections/selection_lists.ts";
 import { MARGINAL_MODES } from "../../kernels/marginal.ts";
 import { readList } from "../../kernels/selection_list.ts";
 

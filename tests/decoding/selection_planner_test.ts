@@ -1,5 +1,5 @@
 /**
- * Tests of `decoding/selection_planner.ts`: choices that change a plan, and policies that break their budget.
+ * Tests of `decoding/selections/selection_planner.ts`: choices that change a plan, and policies that break their budget.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import type { PlanView, Policy } from "../../cache/policy.ts";
 import { planBySaliency } from "../../cache/policy.ts";
 import { createPolicy, type ResolvedPolicy, resolvePolicy } from "../../cache/policy_options.ts";
 import { seededRandom } from "../../core/random.ts";
-import { SelectionPlanner } from "../../decoding/selection_planner.ts";
+import { SelectionPlanner } from "../../decoding/selections/selection_planner.ts";
 
 const TOKENS = 200;
 const UNITS = { perLayer: 2, heads: 3, total: 4 };

@@ -1,6 +1,6 @@
 import { deepStrictEqual, ok, rejects, throws } from "node:assert/strict";
-import { Session } from "../../decoding/session.ts";
-import { traceAttention } from "../../decoding/trace.ts";
+import { Session } from "../../decoding/sessions/session.ts";
+import { traceAttention } from "../../decoding/sessions/trace.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { embeddedModel, someTokens } from "../support/embedded_model.ts";
 import { hasGpu, testBackends } from "../support/gpu.ts";

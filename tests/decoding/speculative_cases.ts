@@ -19,13 +19,13 @@ import { POLICIES } from "../../cache/policies/mod.ts";
 import { misusedOptions } from "../../cache/policy_rules.ts";
 import { NORMALISATIONS } from "../../analysis/row_means.ts";
 import { evaluationItems } from "../../data/microworld.ts";
-import { PolicySession, type StepReport } from "../../decoding/policy_session.ts";
+import { PolicySession, type StepReport } from "../../decoding/policies/policy_session.ts";
 import {
   BLOCK_SELECTIONS,
   type BlockSelection,
   type SpeculativeOptions,
-} from "../../decoding/speculative_types.ts";
-import { SpeculativeSession } from "../../decoding/speculative_session.ts";
+} from "../../decoding/speculative/speculative_types.ts";
+import { SpeculativeSession } from "../../decoding/speculative/speculative_session.ts";
 import type { Model } from "../../models/load.ts";
 import type { Backend } from "../../gpu/device.ts";
 import { embeddedModel } from "../support/embedded_model.ts";

@@ -15,7 +15,7 @@ import { fig6 } from "../../experiments/fig6.ts";
 import { fig7 } from "../../experiments/fig7.ts";
 import { klByPolicy } from "../../experiments/kl_by_policy.ts";
 import { microworldTasks } from "../../experiments/microworld_tasks.ts";
-import { completeText, policyBatches } from "../../experiments/policy_texts.ts";
+import { completeText, policyBatches } from "../../experiments/decoded/policy_texts.ts";
 import { selectionQuality } from "../../experiments/selection_quality.ts";
 import { table5 } from "../../experiments/table5.ts";
 import { table6 } from "../../experiments/table6.ts";

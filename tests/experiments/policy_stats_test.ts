@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import type { ModelShape } from "../../experiments/experiment.ts";
-import type { PolicyCell } from "../../experiments/policy_runs.ts";
+import type { PolicyCell } from "../../experiments/decoded/policy_runs.ts";
 import {
   meanDifference,
   meanRatio,
   medianKl,
   memoryShares,
   wilsonInterval,
-} from "../../experiments/policy_stats.ts";
+} from "../../experiments/decoded/policy_stats.ts";
 
 const OPTIONS = { seed: 1, label: "test" };
 

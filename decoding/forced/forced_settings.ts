@@ -1,0 +1,154 @@
+/**
+ * One text under many policies at once: its prompt is run once, and a step runs all of them beside the full cache.
+ *
+ * @module
+ */
+
+import { largestIndex } from "../../analysis/quality.ts";
+import type { Selection } from "../../cache/policy.ts";
+import { checkInteger } from "../../core/check.ts";
+import { ForcedRecorder, type ForcedRun } from "./forced_recorder.ts";
+import { openSettings, type PolicySetting, settingBatches } from "../policies/policy_setting.ts";
+import type { ModelPair, PolicySession } from "../policies/policy_session.ts";
+import { fittingSequences } from "../policies/sequence_bytes.ts";
+
+export type { ForcedRun } from "./forced_recorder.ts";
+
+/** A text in two parts. */
+export interface ForcedText {
+  /** Token ids that are run exactly. */
+  readonly prompt: readonly number[];
+  /** Token ids that follow, at least one, given one at a time. */
+  readonly continuation: readonly number[];
+}
+
+/** Selections of one step under one setting. */
+export interface SelectionStep {
+  /** Index of the setting. */
+  readonly setting: number;
+  /** Index of the token of the continuation that was run. */
+  readonly step: number;
+  /** What the step's attention saw, one per unit. */
+  readonly selections: readonly Selection[];
+}
+
+/** A text whose continuation may be left to the full cache. */
+export interface OpenText {
+  /** Token ids that are run exactly. */
+  readonly prompt: readonly number[];
+  /** Token ids that follow, given one at a time; those that the full cache would write if left out. */
+  readonly continuation?: readonly number[];
+}
+
+/** What is run, and how. */
+export interface SettingsOptions {
+  /** Policies, choices, budgets. */
+  readonly settings: readonly PolicySetting[];
+  /** Tokens that the full cache writes for a text without a continuation. */
+  readonly newTokens: number;
+  /** Tokens that end such a continuation; they do not belong to it. */
+  readonly endTokens: readonly number[];
+  /** Most sequences side by side; as many as fit a gibibyte if left out. */
+  readonly sequences?: number;
+  /** Receives what each step's attention saw. */
+  readonly onSelections?: (step: SelectionStep) => void;
+  /** Called after each step with the steps done and their number, over all batches. */
+  readonly onProgress?: (done: number, total: number) => void;
+  /** Stops between steps. */
+  readonly signal?: AbortSignal;
+}
+
+/** The full cache, which every batch's divergence is measured from. */
+const FULL: PolicySetting = { policy: "full", budget: { ratio: 1 } };
+
+/**
+ * Decodes a text under settings and compares each step with the full cache, which decodes beside them.
+ *
+ * @param pair Models.
+ * @param text The text.
+ * @param options Settings, limits, progress, signal.
+ * @returns One run per setting; the `reference` of each is the whole continuation of a text without one.
+ * @throws {RangeError} If a setting is not allowed or the text does not fit the models.
+ */
+export async function forceSettings(
+  pair: ModelPair,
+  text: OpenText,
+  options: SettingsOptions,
+): Promise<ForcedRun[]> {
+  const { settings, newTokens, onProgress } = options;
+  const count = text.continuation?.length ?? newTokens;
+  const parts = { prompt: text.prompt.length, continuation: count };
+  for (const [name, value] of Object.entries(parts)) {
+    checkInteger("force a text", `tokens of its ${name}`, { value, min: 1 });
+  }
+  const capacity = text.prompt.length + count + 1;
+  const all = [FULL, ...settings];
+  const most = options.sequences ?? fittingSequences(pair, capacity);
+  const batches = settingBatches(all, most);
+  const steps = count - 1;
+  const reference: Reference = { rows: [], chosen: [] };
+  const runs = new Array<ForcedRun>(all.length);
+  for (const [index, batch] of batches.entries()) {
+    using session = openSettings(pair, batch.map((setting) => all[setting]!), capacity);
+    const recorded = await runBatch(session, text, {
+      ...options,
+      reference,
+      sequences: batch.length,
+      onSelections: ({ setting: lane, ...seen }) =>
+        batch[lane]! > 0 && options.onSelections?.({ setting: batch[lane]! - 1, ...seen }),
+      onStep: (done) => onProgress?.(index * steps + done, batches.length * steps),
+    });
+    batch.forEach((setting, lane) => runs[setting] = recorded[lane]!);
+  }
+  return runs.slice(1);
+}
+
+/** What the full cache says, step by step; the first sequence of the first batch has it. */
+interface Reference {
+  readonly rows: Float32Array[];
+  readonly chosen: number[];
+}
+
+async function runBatch(
+  session: PolicySession,
+  { prompt, continuation }: OpenText,
+  options: SettingsOptions & {
+    readonly reference: Reference;
+    readonly sequences: number;
+    readonly onStep: (done: number) => void;
+  },
+): Promise<ForcedRun[]> {
+  const { reference, newTokens, endTokens, signal } = options;
+  const isFirst = reference.rows.length === 0;
+  const sequence = [...Array(options.sequences).keys()];
+  const recorders = sequence.map(() => new ForcedRecorder(reference));
+  const add = (rows: readonly Float32Array[]) => {
+    if (isFirst) reference.rows.push(rows[0]!.slice());
+    if (isFirst) reference.chosen.push(largestIndex(rows[0]!));
+    recorders.forEach((recorder, lane) => recorder.add(rows[lane]!));
+  };
+  const first: Float32Array[] = [];
+  const onLogits = (logits: Float32Array, lanes: readonly number[]) =>
+    lanes.forEach((lane) => first[lane] = logits);
+  await session.prefill(prompt, { sequence, onLogits, ...(signal && { signal }) });
+  add(first);
+  // What the full cache writes in the first batch is forced on the others.
+  const forced = continuation ?? reference.chosen;
+  const count = continuation?.length ?? (isFirst ? newTokens : forced.length);
+  for (let step = 0; step < count - 1; step++) {
+    signal?.throwIfAborted();
+    const tokens = sequence.map(() => forced[step]!);
+    const length = session.lengths[0]! + 1;
+    const { logits, selections } = await session.step({ tokens, logits: true });
+    const size = logits!.length / sequence.length;
+    const rows = sequence.map((lane) => logits!.subarray(lane * size, (lane + 1) * size));
+    if (isFirst && !continuation && endTokens.includes(largestIndex(rows[0]!))) break;
+    selections.forEach((own, lane) => {
+      recorders[lane]!.see(own, length);
+      options.onSelections?.({ setting: lane, step, selections: own });
+    });
+    add(rows);
+    options.onStep(step + 1);
+  }
+  return recorders.map((recorder) => recorder.run());
+}

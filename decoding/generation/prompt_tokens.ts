@@ -1,0 +1,87 @@
+/**
+ * Prompts in every form that people have them, as token ids.
+ *
+ * @module
+ */
+
+import { DataError } from "../../core/check.ts";
+import { type ChatMessage, renderChat } from "../../models/chat_template.ts";
+import type { Model } from "../../models/load.ts";
+
+/** A text, its token ids, or a conversation that the model is to continue. */
+export type Prompt = string | readonly number[] | readonly ChatMessage[];
+
+/** The parts of a model that prompts need. */
+export type PromptModel = Pick<Model, "name" | "config" | "tokenizer" | "chatTemplate">;
+
+/**
+ * Makes a list of prompts out of one or several.
+ *
+ * @param prompt A prompt, or an array of prompts.
+ * @returns Prompts in order.
+ * @throws {RangeError} If there are none.
+ */
+export function promptList(prompt: Prompt | readonly Prompt[]): readonly Prompt[] {
+  if (typeof prompt === "string") return [prompt];
+  if (prompt.length === 0) {
+    throw new RangeError("Cannot generate: there must be a prompt: current number is 0");
+  }
+  const first = prompt[0]!;
+  const isBatch = typeof first === "string" || Array.isArray(first);
+  return isBatch ? prompt as readonly Prompt[] : [prompt as Prompt];
+}
+
+/**
+ * Encodes a prompt.
+ *
+ * @param model Model that reads it.
+ * @param prompt A text, ids (taken as they are), or messages.
+ * @returns Token ids, at least one.
+ * @throws {DataError} If the model lacks the tokenizer or the chat template that the prompt needs.
+ * @throws {RangeError} If the prompt has no tokens.
+ */
+export function promptTokens(model: PromptModel, prompt: Prompt): number[] {
+  const tokens = typeof prompt === "string"
+    ? tokenizerOf(model).encode(prompt)
+    : isConversation(prompt)
+    ? tokenizerOf(model).encode(chatText(model, prompt), { addSpecialTokens: false })
+    : [...prompt];
+  if (tokens.length > 0) return tokens;
+  throw new RangeError("Cannot generate: a prompt must have tokens: current number is 0");
+}
+
+/**
+ * Writes a conversation as a model expects it, up to where its answer starts.
+ *
+ * @param model The model.
+ * @param messages The conversation so far.
+ * @returns Text to be encoded without special tokens around it.
+ * @throws {DataError} If the model has no chat template, or it refuses the messages.
+ */
+export function chatText(model: PromptModel, messages: readonly ChatMessage[]): string {
+  const { config, chatTemplate } = model;
+  if (chatTemplate === undefined) {
+    throw new DataError(
+      `Cannot write a conversation: ${model.name} must come with a chat template, or be given plain text: current template is none`,
+    );
+  }
+  const { tokenizer } = model;
+  const pieceOf = (id: number | undefined) => id === undefined ? "" : tokenizer?.piece(id) ?? "";
+  return renderChat(chatTemplate, messages, {
+    bosToken: pieceOf(config.bosTokenId),
+    eosToken: pieceOf(config.eosTokenIds[0]),
+  });
+}
+
+function isConversation(
+  prompt: readonly number[] | readonly ChatMessage[],
+): prompt is readonly ChatMessage[] {
+  return typeof prompt[0] === "object";
+}
+
+function tokenizerOf({ name, tokenizer }: PromptModel) {
+  if (tokenizer) return tokenizer;
+  throw new DataError(
+    `Cannot encode a prompt: ${name} must come with a tokenizer, or be given token ids: current tokenizer is none`,
+  );
+}

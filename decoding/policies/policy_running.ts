@@ -1,0 +1,62 @@
+/**
+ * What the steps of a session run on: where kept tokens lie, recordings, the choice of tokens on the device.
+ *
+ * @module
+ */
+
+import type { Recording } from "../../gpu/device.ts";
+import { DevicePlanner, plansOnDevice } from "../selections/device_plan.ts";
+import { type PolicyStep, recordLargeStep } from "./policy_steps.ts";
+import type { PolicyStore, StoreKind } from "./policy_store.ts";
+import type { Session } from "../sessions/session.ts";
+
+/** Made at the first step behind a prefill; disposing it frees all but the store. */
+export interface Running extends Disposable {
+  /** Where kept tokens lie. */
+  readonly store: PolicyStore;
+  /** The large model's step. */
+  readonly large: Recording;
+  /** Present if tokens are chosen on the device. */
+  readonly planner?: DevicePlanner;
+}
+
+/**
+ * Records the large model's step on a store.
+ *
+ * @param store Where kept tokens lie.
+ * @param step Buffers, sizes and sequences of the policies.
+ * @param options Kind of the store; whether the host is to choose tokens even where the device could.
+ * @returns What steps run on.
+ * @throws {GpuError} If the device has too little memory.
+ */
+export async function startRunning(
+  store: PolicyStore,
+  step: Omit<PolicyStep, "forward">,
+  options: { readonly kind: StoreKind; readonly isPlannedOnHost: boolean },
+): Promise<Running> {
+  const { kind, isPlannedOnHost } = options;
+  using stack = new DisposableStack();
+  const stored = { ...step, forward: store.forward };
+  const large = stack.use(await recordLargeStep(stored));
+  const isOnDevice = !isPlannedOnHost && plansOnDevice(step.lanes, kind);
+  const planner = isOnDevice ? stack.use(await DevicePlanner.create(stored)) : undefined;
+  const owned = stack.move();
+  return {
+    store,
+    large,
+    ...(planner && { planner }),
+    [Symbol.dispose]: () => owned.dispose(),
+  };
+}
+
+/**
+ * Takes the complete cache back from its store, as a further prefill needs it.
+ *
+ * @param session The large model.
+ * @param store Where tokens were kept; not used any more.
+ */
+export function takeBack(session: Session, store: PolicyStore): void {
+  const cache = store.restore();
+  if (cache !== session.forward.cache) session.takeCache(cache);
+  store[Symbol.dispose]();
+}

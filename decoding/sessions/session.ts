@@ -1,0 +1,281 @@
+/**
+ * A model with its cache: prefill, greedy decoding, accumulated attention, chosen attention maps.
+ *
+ * @module
+ */
+
+import { createFullCache, type FullCache } from "../../cache/full_cache.ts";
+import { checkInteger } from "../../core/check.ts";
+import type { Model } from "../../models/load.ts";
+import { rotationTable } from "../../models/rotation.ts";
+import { createTaps } from "../../models/taps.ts";
+import type { ForwardState } from "../../models/forward.ts";
+import { createWorkspace } from "../../models/workspace.ts";
+import { checkChosen, checkTokens } from "./checks.ts";
+import { readLogits } from "./logits.ts";
+import { forkCache } from "./fork_cache.ts";
+import { MapReader } from "./map_reader.ts";
+import type { PrefillOptions, SessionOptions } from "./session_types.ts";
+import { StepRunner } from "./step_runner.ts";
+import { readTokens, writeLengths } from "./step_tokens.ts";
+import { clearSums, readSums, writeVisible } from "./tap_access.ts";
+
+export type * from "./session_types.ts";
+
+/** Rows whose logits are computed and read at once. */
+const LOGIT_ROWS = 16;
+/** Decode steps of one submission: enough to hide a readback, few enough to stay interruptible. */
+const STEPS_PER_SUBMIT = 16;
+
+/** A running model, for one conversation or batch. Disposing it frees cache and activations. */
+export class Session implements Disposable {
+  /** Model that runs. */
+  readonly model: Model;
+  #state: ForwardState;
+  #runner: StepRunner;
+  readonly #maps: MapReader;
+  readonly #lengths: number[];
+  readonly #chunk: number;
+  readonly #owned: DisposableStack;
+
+  /**
+   * Allocates cache and activations.
+   *
+   * @param model Model to run.
+   * @param options Sizes and extras.
+   * @throws {RangeError} If the capacity exceeds the model's context length.
+   * @throws {GpuError} If the device has too little memory.
+   */
+  constructor(model: Model, options: SessionOptions) {
+    const { config, device } = model;
+    const { capacity, sequences = 1, accumulate = false, masked = false } = options;
+    const tokens = { value: capacity, min: 1, max: config.contextLength };
+    checkInteger("start a session", "capacity in tokens", tokens);
+    using stack = new DisposableStack();
+    this.model = model;
+    this.#chunk = Math.min(options.chunk ?? 128, capacity);
+    this.#lengths = new Array<number>(sequences).fill(0);
+    const table = rotationTable(config, capacity);
+    const format = options.isExact ? "f32" : "f16";
+    const formats = { keyFormat: format, valueFormat: format } as const;
+    this.#state = {
+      device,
+      config,
+      weights: model.weights,
+      cache: stack.use(createFullCache(device, { ...config, capacity, sequences, ...formats })),
+      workspace: stack.use(createWorkspace(device, config, {
+        rows: Math.max(this.#chunk, sequences),
+        logitRows: Math.max(LOGIT_ROWS, sequences),
+        sequences,
+        capacity,
+      })),
+      taps: stack.use(createTaps(device, config, { capacity, sequences, accumulate, masked })),
+      rotation: stack.use(device.createBuffer("rotation table", table.byteLength)),
+    };
+    device.write(this.#state.rotation, 0, table);
+    this.#runner = stack.use(new StepRunner(this.#state, this.#chunk));
+    this.#maps = stack.use(new MapReader(device));
+    this.#owned = stack.move();
+  }
+
+  /** Tokens of each sequence in the cache. */
+  get lengths(): readonly number[] {
+    return this.#lengths;
+  }
+
+  /** Model and buffers, for drivers that run steps of their own; see `step_tokens.ts`. */
+  get forward(): ForwardState {
+    return this.#state;
+  }
+
+  /** Counts tokens that a driver has run: one of every sequence, or some of one. */
+  advance(tokens = 1, sequence?: number): void {
+    this.#lengths.forEach((length, index) => {
+      if (sequence === undefined || sequence === index) this.#lengths[index] = length + tokens;
+    });
+  }
+
+  /**
+   * Goes on with another cache of the same shape, whose tokens are those of the sequences.
+   *
+   * @param cache The cache; disposed with the session. The one before must have been disposed of.
+   */
+  takeCache(cache: FullCache): void {
+    this.#state = { ...this.#state, cache: this.#owned.use(cache) };
+    this.#runner[Symbol.dispose]();
+    this.#runner = this.#owned.use(new StepRunner(this.#state, this.#chunk));
+  }
+
+  /** Bytes of keys and values. */
+  get cacheBytes(): number {
+    return this.#state.cache.byteLength;
+  }
+
+  /**
+   * Runs tokens through the model and appends them to a sequence.
+   *
+   * @param tokens Token ids.
+   * @param options What to compute and to watch.
+   * @throws {RangeError} If the tokens do not fit or are not in the vocabulary.
+   * @throws {GpuError} If logits that were asked for are not finite.
+   */
+  async prefill(tokens: readonly number[], options: PrefillOptions = {}): Promise<void> {
+    const { sequence = 0, logits = "last" } = options;
+    const { capacity } = this.#state.workspace.shape;
+    const start = this.#lengths[sequence]!;
+    checkTokens(tokens, { vocabulary: this.model.config.vocabulary, room: capacity - start });
+    const place = 4 * (sequence * capacity + start);
+    this.#state.device.write(this.#state.workspace.tokens, place, Uint32Array.from(tokens));
+    for (let done = 0; done < tokens.length; done += this.#chunk) {
+      options.signal?.throwIfAborted();
+      const rows = Math.min(this.#chunk, tokens.length - done);
+      const isLast = done + rows === tokens.length;
+      this.#writeState(sequence, start + done);
+      await this.#runLayers({ sequence, start: start + done, rows }, options);
+      if (logits === "all") await this.#computeLogits({ first: 0, rows }, options);
+      if (isLast && logits === "last") {
+        await this.#computeLogits({ first: rows - 1, rows: 1 }, options);
+      }
+      if (isLast && logits !== "none") {
+        await this.#runner.choose({ sequences: 1, rowsPerSequence: rows });
+      }
+      await this.#state.device.finished();
+      this.#lengths[sequence] = start + done + rows;
+      options.onProgress?.(done + rows);
+    }
+  }
+
+  /**
+   * Decodes greedily, all sequences together; every sequence must have been prefilled with logits.
+   *
+   * @param steps Tokens to append to the cache of each sequence.
+   * @returns The tokens chosen after each step, [sequences][steps]; `nextTokens` before it gives the first one.
+   * @throws {RangeError} If the steps do not fit.
+   * @throws {GpuError} If the logits are not finite.
+   */
+  async decode(steps: number): Promise<number[][]> {
+    const { capacity } = this.#state.workspace.shape;
+    const longest = Math.max(...this.#lengths);
+    checkInteger("decode", "steps", { value: steps, min: 1, max: capacity - longest - 1 });
+    const before = [...this.#lengths];
+    writeLengths(this);
+    for (let done = 0; done < steps; done += STEPS_PER_SUBMIT) {
+      await this.#runner.decode(Math.min(STEPS_PER_SUBMIT, steps - done));
+    }
+    const chosen = await readTokens(this);
+    this.#lengths.forEach((length, sequence) => this.#lengths[sequence] = length + steps);
+    return before.map((length, sequence) => {
+      const first = sequence * capacity + length + 1;
+      return checkChosen(chosen.subarray(first, first + steps));
+    });
+  }
+
+  /**
+   * Reads the token that each sequence continues with.
+   *
+   * @returns Token ids, one per sequence.
+   * @throws {GpuError} If the logits it was chosen from are not finite.
+   */
+  async nextTokens(): Promise<number[]> {
+    const { capacity } = this.#state.workspace.shape;
+    const tokens = await readTokens(this);
+    const next = this.#lengths.map((length, sequence) => tokens[sequence * capacity + length]!);
+    return checkChosen(Uint32Array.from(next));
+  }
+
+  /**
+   * Forgets the end of a sequence; accumulated attention stays as it is.
+   *
+   * @param length Tokens that remain.
+   * @param sequence Which sequence; 0 if left out.
+   */
+  rewind(length: number, sequence = 0): void {
+    checkInteger("rewind", "length", { value: length, min: 0, max: this.#lengths[sequence]! });
+    this.#lengths[sequence] = length;
+  }
+
+  /**
+   * Makes other sequences begin as one does: keys, values, tokens and the choice of the next; sums are not copied.
+   *
+   * @param sequence Which one.
+   * @param targets The others.
+   */
+  async fork(sequence: number, targets: readonly number[]): Promise<void> {
+    await forkCache(this.#state, sequence, targets);
+    for (const target of targets) this.#lengths[target] = this.#lengths[sequence]!;
+  }
+
+  /**
+   * Reads the attention that each token has received so far.
+   *
+   * @param sequence Which sequence; 0 if left out.
+   * @returns Column sums, [layers * queryHeads, tokens].
+   * @throws {TypeError} If the session does not accumulate.
+   */
+  async accumulated(sequence = 0): Promise<Float32Array> {
+    return await readSums(this.#state, { sequence, length: this.#lengths[sequence]! });
+  }
+
+  /** Sets all accumulated attention to zero. */
+  clearAccumulated(): void {
+    clearSums(this.#state);
+  }
+
+  /**
+   * Narrows what each query head sees; a row always needs its own position.
+   *
+   * @param isVisible Tells whether a flat query head may see a key position.
+   * @throws {TypeError} If the session is not masked.
+   */
+  setVisible(isVisible: (head: number, position: number) => boolean): void {
+    writeVisible(this.#state, isVisible);
+  }
+
+  /** Frees cache and activations. */
+  [Symbol.dispose](): void {
+    this.#owned.dispose();
+  }
+
+  async #runLayers(chunk: Chunk, options: PrefillOptions): Promise<void> {
+    const { heads, onMap, rowDecay = 1, isSummed = true } = options;
+    const step = { sequences: 1, rowsPerSequence: chunk.rows };
+    if (!heads) return await this.#runner.layers(step, { rowDecay, isSummed });
+    const rows = { firstQuery: chunk.start, queries: chunk.rows };
+    await this.#runner.embedding(step);
+    for (let layer = 0; layer < this.model.config.layers; layer++) {
+      const size = { rows: chunk.rows, keys: chunk.start + chunk.rows };
+      const maps = this.#maps.target(heads(layer), size);
+      await this.#runner.layer(step, { layer, isSummed, ...(maps && { maps }) });
+      if (!maps) continue;
+      const blocks = await this.#maps.read(maps, { layer, ...rows });
+      for (const block of blocks) onMap?.(block);
+    }
+  }
+
+  /** Computes logits of some rows of the last chunk; the final one stays on the device for `choose`. */
+  async #computeLogits(
+    { first, rows }: { readonly first: number; readonly rows: number },
+    { onLogits }: PrefillOptions,
+  ): Promise<void> {
+    let done = 0;
+    while (done < rows) {
+      // The last row comes alone, as row 0, which is where `choose` looks for it.
+      const count = Math.min(LOGIT_ROWS, Math.max(1, rows - 1 - done));
+      await this.#runner.logits({ rows: count, rowStep: 1, rowOffset: first + done });
+      done += count;
+      if (onLogits) onLogits(await readLogits(this.#state, count));
+    }
+  }
+
+  #writeState(sequence: number, length: number): void {
+    const { device, workspace: { state } } = this.#state;
+    device.write(state, 0, Uint32Array.of(sequence));
+    device.write(state, 4 * (1 + sequence), Uint32Array.of(length));
+  }
+}
+
+interface Chunk {
+  readonly sequence: number;
+  readonly start: number;
+  readonly rows: number;
+}

@@ -1,0 +1,119 @@
+/**
+ * Submits the steps of a forward pass; keeps the recordings that recur.
+ *
+ * @module
+ */
+
+import type { Command, Recording } from "../../gpu/device.ts";
+import type { ForwardState, HeadRows, LayerOptions, StepShape } from "../../models/forward.ts";
+import { argmaxStep, embeddingStep, layerStep, logitsStep } from "../../models/transformer.ts";
+
+/** How the attention of a step's rows is summed; see `LayerOptions`. */
+export type SumOptions = Required<Pick<LayerOptions, "isSummed" | "rowDecay">>;
+
+/** Runs steps of one session. */
+export class StepRunner implements Disposable {
+  readonly #state: ForwardState;
+  readonly #chunk: number;
+  readonly #kept = new DisposableStack();
+  readonly #chunkRecordings = new Map<boolean, Promise<Recording[]>>();
+  #decodeRecording: Promise<Recording> | undefined;
+
+  /**
+   * Records nothing yet; what a step needs is recorded when it first runs.
+   *
+   * @param state Model and buffers.
+   * @param chunk Rows of the steps whose recordings are kept.
+   */
+  constructor(state: ForwardState, chunk: number) {
+    this.#state = state;
+    this.#chunk = chunk;
+  }
+
+  /** Runs embedding and all layers. */
+  async layers(step: StepShape, sums: SumOptions): Promise<void> {
+    const isChunk = step.sequences === 1 && step.rowsPerSequence === this.#chunk;
+    if (isChunk && sums.rowDecay === 1) {
+      const known = this.#chunkRecordings.get(sums.isSummed);
+      const recordings = known ?? this.#recordLayers(step, { owner: this.#kept, ...sums });
+      this.#chunkRecordings.set(sums.isSummed, recordings);
+      return this.#submitEach(await recordings);
+    }
+    using owner = new DisposableStack();
+    this.#submitEach(await this.#recordLayers(step, { owner, ...sums }));
+  }
+
+  /** Looks the step's tokens up. */
+  async embedding(step: StepShape): Promise<void> {
+    await this.#once("embedding", embeddingStep(this.#state, step));
+  }
+
+  /** Runs one layer, with the attention maps wanted of it. */
+  async layer(step: StepShape, options: LayerOptions): Promise<void> {
+    await this.#once(`layer ${options.layer}`, layerStep(this.#state, step, options));
+  }
+
+  /** Computes logits of some rows of the last step. */
+  async logits(rows: HeadRows): Promise<void> {
+    await this.#once("logits", logitsStep(this.#state, rows));
+  }
+
+  /** Chooses the most likely next token from the logits of one row per sequence. */
+  async choose(step: StepShape): Promise<void> {
+    await this.#once("choice of the next token", argmaxStep(this.#state, step));
+  }
+
+  /** Submits decode steps of all sequences at once; nothing is read back in between. */
+  async decode(steps: number): Promise<void> {
+    this.#decodeRecording ??= this.#recordDecode();
+    const recording = await this.#decodeRecording;
+    this.#state.device.submit(...new Array<Recording>(steps).fill(recording));
+  }
+
+  /** Frees the kept recordings. */
+  [Symbol.dispose](): void {
+    this.#kept.dispose();
+  }
+
+  async #recordLayers(
+    step: StepShape,
+    { owner, ...sums }: SumOptions & { readonly owner: DisposableStack },
+  ): Promise<Recording[]> {
+    const { device, config } = this.#state;
+    const recordings = [
+      owner.use(await device.record("embedding", embeddingStep(this.#state, step))),
+    ];
+    for (let layer = 0; layer < config.layers; layer++) {
+      const commands = layerStep(this.#state, step, { layer, ...sums });
+      recordings.push(owner.use(await device.record(`layer ${layer}`, commands)));
+    }
+    return recordings;
+  }
+
+  async #recordDecode(): Promise<Recording> {
+    const { device, config, workspace } = this.#state;
+    const { sequences } = workspace.shape;
+    const step = { sequences, rowsPerSequence: 1 };
+    const layers = Array.from(
+      { length: config.layers },
+      (_, layer) => layerStep(this.#state, step, { layer }),
+    );
+    const commands = [
+      ...embeddingStep(this.#state, step),
+      ...layers.flat(),
+      ...logitsStep(this.#state, { rows: sequences, rowStep: 1, rowOffset: 0 }),
+      ...argmaxStep(this.#state, step),
+    ];
+    return this.#kept.use(await device.record("decode step", commands));
+  }
+
+  /** One submission per recording, since a driver may hold the host until a submission ends. */
+  #submitEach(recordings: readonly Recording[]): void {
+    for (const recording of recordings) this.#state.device.submit(recording);
+  }
+
+  async #once(label: string, commands: readonly Command[]): Promise<void> {
+    using recording = await this.#state.device.record(label, commands);
+    this.#state.device.submit(recording);
+  }
+}

@@ -1,0 +1,219 @@
+/**
+ * Numbers of quality experiments with their intervals: paired over texts, and for exact answers by Wilson.
+ *
+ * @module
+ */
+
+import { bootstrapInterval, type Interval, meanInterval } from "../../core/bootstrap.ts";
+import { checkInteger } from "../../core/check.ts";
+import { mean, median, normalQuantile } from "../../core/stats.ts";
+import type { ModelShape } from "../experiment.ts";
+import type { PolicyCell } from "./policy_runs.ts";
+import { seeded } from "../similarity.ts";
+
+/** What is measured of a text: mean divergence, share of equal choices, whole answer right. */
+export type Measure = "kl" | "same" | "exact";
+
+/** Seed of the run and the experiment's name. */
+export interface StatOptions {
+  /** Seed of the run. */
+  readonly seed: number;
+  /** Makes intervals of different experiments independent; those of one experiment stay paired. */
+  readonly label: string;
+}
+
+/**
+ * Drops texts that a policy had no step in, and brings the rest into one order.
+ *
+ * @param cells Cells of one point.
+ * @returns Cells with at least one step, by id.
+ */
+export function steppedCells(cells: readonly PolicyCell[]): PolicyCell[] {
+  return cells.filter(({ kl }) => kl.length > 0).sort((a, b) => a.id < b.id ? -1 : 1);
+}
+
+/**
+ * Reads a measure of a text.
+ *
+ * @param cell The text.
+ * @param measure Which one.
+ * @returns Nats a token, a share, or 0 or 1.
+ */
+export function measureOf(cell: PolicyCell, measure: Measure): number {
+  return measure === "exact" ? cell.exact : mean(cell[measure]);
+}
+
+/**
+ * Averages a measure over texts.
+ *
+ * @param cells Cells of one point.
+ * @param measure Which one.
+ * @param options Seed and label.
+ * @returns Mean of the texts' means; absent without texts.
+ */
+export function meanOfTexts(
+  cells: readonly PolicyCell[],
+  measure: Measure,
+  options: StatOptions,
+): Interval | undefined {
+  const values = steppedCells(cells).map((cell) => measureOf(cell, measure));
+  return values.length === 0 ? undefined : meanInterval(values, seeded(options));
+}
+
+/**
+ * Finds the median divergence of all steps.
+ *
+ * @param cells Cells of one point.
+ * @param options Seed and label.
+ * @returns Median in nats with an interval over texts; absent without texts.
+ */
+export function medianKl(
+  cells: readonly PolicyCell[],
+  options: StatOptions,
+): Interval | undefined {
+  const own = steppedCells(cells);
+  if (own.length === 0) return undefined;
+  const statistic = (texts: Uint32Array) =>
+    median(Array.from(texts, (text) => own[text]!.kl).flat());
+  return bootstrapInterval(own.length, statistic, { ...seeded(options), resamples: 500 });
+}
+
+/**
+ * Averages the difference of two points, or of several budgets of both, over the texts that both have.
+ *
+ * @param first Cells of one point; several cells of one text count as their mean.
+ * @param second Cells of the other.
+ * @param options Measure, seed, label.
+ * @returns Mean of first - second; absent without texts.
+ */
+export function meanDifference(
+  first: readonly PolicyCell[],
+  second: readonly PolicyCell[],
+  options: StatOptions & { readonly measure: Measure },
+): Interval | undefined {
+  const differences = textPairs(first, second, options.measure).map(([own, other]) => own - other);
+  return differences.length === 0 ? undefined : meanInterval(differences, seeded(options));
+}
+
+/**
+ * Divides the mean of a point by that of another, over the texts that both have.
+ *
+ * @param first Cells of one point.
+ * @param second Cells of the other.
+ * @param options Measure, seed, label.
+ * @returns Mean of first over mean of second; absent without texts, or if the latter is 0.
+ */
+export function meanRatio(
+  first: readonly PolicyCell[],
+  second: readonly PolicyCell[],
+  options: StatOptions & { readonly measure: Measure },
+): Interval | undefined {
+  const pairs = textPairs(first, second, options.measure);
+  const sum = (texts: ArrayLike<number>, side: 0 | 1) =>
+    Array.from(texts).reduce((total, text) => total + pairs[text]![side], 0);
+  const all = pairs.map((_, text) => text);
+  if (sum(all, 1) === 0) return undefined;
+  const statistic = (texts: Uint32Array) => sum(texts, 0) / Math.max(1e-9, sum(texts, 1));
+  return bootstrapInterval(pairs.length, statistic, seeded(options));
+}
+
+/** A measure of both points, per text that both have. */
+function textPairs(
+  first: readonly PolicyCell[],
+  second: readonly PolicyCell[],
+  measure: Measure,
+): [number, number][] {
+  const others = textMeans(second, measure);
+  return [...textMeans(first, measure)].flatMap(([id, value]): [number, number][] => {
+    const other = others.get(id);
+    return other === undefined ? [] : [[value, other]];
+  });
+}
+
+function textMeans(cells: readonly PolicyCell[], measure: Measure): Map<string, number> {
+  const texts = Map.groupBy(steppedCells(cells), ({ id }) => id);
+  return new Map(
+    [...texts].map(([id, own]) => [id, mean(own.map((cell) => measureOf(cell, measure)))]),
+  );
+}
+
+/**
+ * Computes Wilson's interval of a proportion, which stays honest where all or none succeed.
+ *
+ * @param successes How many succeeded.
+ * @param count Of how many, at least one.
+ * @returns Share with its 95 % interval.
+ * @throws {RangeError} If there are more successes than tries.
+ * @see {@link https://doi.org/10.1080/01621459.1927.10502953 | Wilson 1927}
+ */
+export function wilsonInterval(successes: number, count: number): Interval {
+  checkInteger("compute an interval", "count", { value: count, min: 1 });
+  checkInteger("compute an interval", "successes", { value: successes, min: 0, max: count });
+  const z = normalQuantile(0.975);
+  const share = successes / count;
+  const scale = 1 + z * z / count;
+  const center = (share + z * z / (2 * count)) / scale;
+  const reach = z * Math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / scale;
+  return {
+    value: share,
+    low: Math.max(0, Math.min(share, center - reach)),
+    high: Math.min(1, Math.max(share, center + reach)),
+    n: count,
+  };
+}
+
+/**
+ * Turns shares into percent.
+ *
+ * @param interval A share, if it was measured.
+ * @returns The same in percent.
+ */
+export function percent(interval: Interval | undefined): Interval | undefined {
+  if (interval === undefined) return undefined;
+  const { value, low, high, n } = interval;
+  return { value: 100 * value, low: 100 * low, high: 100 * high, n };
+}
+
+/** Memory of a point as shares of the large model's full cache, or of it and its weights. */
+export interface MemoryShares {
+  /** Cache of the large model. */
+  readonly cache: number;
+  /** With the helper's whole cache. */
+  readonly withHelper: number;
+  /** Caches and weights of all models, over cache and weights of the large model alone. */
+  readonly withWeights: number;
+}
+
+/**
+ * Counts the memory of a point: what the paper calls the budget, and what a helper really adds.
+ *
+ * @param cells Cells of the point, at least one.
+ * @param models The models; the helper only where one runs.
+ * @returns Shares.
+ */
+export function memoryShares(
+  cells: readonly PolicyCell[],
+  models: { readonly large: ModelShape; readonly helper?: ModelShape },
+): MemoryShares {
+  const { large, helper } = models;
+  const cache = mean(cells.map(({ cost }) => cost));
+  const tokens = mean(cells.map(({ tokens, kl }) => tokens + kl.length / 2));
+  const full = tokens * entryBytes(large);
+  const helperCache = helper ? tokens * entryBytes(helper) : 0;
+  const weights = large.weightBytes + (helper?.weightBytes ?? 0);
+  return {
+    cache,
+    withHelper: cache + helperCache / full,
+    withWeights: (cache * full + helperCache + weights) / (full + large.weightBytes),
+  };
+}
+
+/**
+ * Counts the bytes that a token takes in a full cache of halves.
+ *
+ * @param shape The model.
+ * @returns Bytes of keys and values over all layers.
+ */
+export function entryBytes({ layers, kvHeads, headDim }: ModelShape): number {
+  return 2 * 2 * layers * kvHeads * headDim;
+}
