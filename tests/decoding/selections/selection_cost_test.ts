@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import type { Selection } from "../../cache/policy.ts";
-import { heldHalves, stepCost } from "../../decoding/selections/selection_cost.ts";
+import type { Selection } from "../../../cache/policy.ts";
+import { heldHalves, stepCost } from "../../../decoding/selections/selection_cost.ts";
 
 Deno.test("stepCost counts keys and values that come back, and not the newest token", () => {
   const selection = (kept: number[], marginal: number[]): Selection => ({

@@ -1,17 +1,21 @@
 import assert from "node:assert/strict";
-import { createPolicy } from "../../cache/policy_options.ts";
-import { evaluationItems } from "../../data/microworld.ts";
-import { forceTokens } from "../../decoding/forced/force_tokens.ts";
-import { generate, generateAll, type GenerateOptions } from "../../decoding/generation/generate.ts";
-import type { GenerationStep } from "../../decoding/generation/generation_loop.ts";
-import type { ModelPair } from "../../decoding/policies/policy_session.ts";
-import { Session } from "../../decoding/sessions/session.ts";
-import type { Backend } from "../../gpu/device.ts";
-import { openDevice } from "../../gpu/open_device.ts";
-import { embeddedPair } from "../../data/embedded.ts";
-import { loadModel, type Model } from "../../models/load.ts";
-import { embeddedModel } from "../support/embedded_model.ts";
-import { testBackends } from "../support/gpu.ts";
+import { createPolicy } from "../../../cache/policy_options.ts";
+import { evaluationItems } from "../../../data/microworld.ts";
+import { forceTokens } from "../../../decoding/forced/force_tokens.ts";
+import {
+  generate,
+  generateAll,
+  type GenerateOptions,
+} from "../../../decoding/generation/generate.ts";
+import type { GenerationStep } from "../../../decoding/generation/generation_loop.ts";
+import type { ModelPair } from "../../../decoding/policies/policy_session.ts";
+import { Session } from "../../../decoding/sessions/session.ts";
+import type { Backend } from "../../../gpu/device.ts";
+import { openDevice } from "../../../gpu/open_device.ts";
+import { embeddedPair } from "../../../data/embedded.ts";
+import { loadModel, type Model } from "../../../models/load.ts";
+import { embeddedModel } from "../../support/embedded_model.ts";
+import { testBackends } from "../../support/gpu.ts";
 
 const PROMPT = evaluationItems("qa", { count: 1, factShare: 0.5, promptTokens: [100, 420] })[0]!
   .prompt;

@@ -5,18 +5,18 @@
  */
 
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
-import { createPolicy } from "../../cache/policy_options.ts";
-import { HelperStep } from "../../decoding/helper/helper_step.ts";
-import { laneSet } from "../../decoding/policies/policy_lanes.ts";
-import { PolicySession } from "../../decoding/policies/policy_session.ts";
-import { createPolicyBuffers, writeLanes } from "../../decoding/policies/policy_steps.ts";
-import { listShape } from "../../decoding/selections/selection_lists.ts";
-import { Session } from "../../decoding/sessions/session.ts";
-import { replaceNext, writeLengths } from "../../decoding/sessions/step_tokens.ts";
-import { listUnits } from "../../decoding/selections/units.ts";
-import { someTokens } from "../support/embedded_model.ts";
-import { hasGpu, testBackends } from "../support/gpu.ts";
-import { h2oReference } from "./h2o_reference.ts";
+import { createPolicy } from "../../../cache/policy_options.ts";
+import { HelperStep } from "../../../decoding/helper/helper_step.ts";
+import { laneSet } from "../../../decoding/policies/policy_lanes.ts";
+import { PolicySession } from "../../../decoding/policies/policy_session.ts";
+import { createPolicyBuffers, writeLanes } from "../../../decoding/policies/policy_steps.ts";
+import { listShape } from "../../../decoding/selections/selection_lists.ts";
+import { Session } from "../../../decoding/sessions/session.ts";
+import { replaceNext, writeLengths } from "../../../decoding/sessions/step_tokens.ts";
+import { listUnits } from "../../../decoding/selections/units.ts";
+import { someTokens } from "../../support/embedded_model.ts";
+import { hasGpu, testBackends } from "../../support/gpu.ts";
+import { h2oReference } from "../policies/h2o_reference.ts";
 import { decode, pairOn, tokensOf } from "./helper_runs.ts";
 
 /** Where what does not depend on the device is tested. */

@@ -5,13 +5,13 @@
  */
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { wholeEntries } from "../../cache/budget.ts";
-import { smallkv } from "../../cache/policies/smallkv.ts";
-import type { PlanView, Policy } from "../../cache/policy.ts";
-import { planBySaliency } from "../../cache/policy.ts";
-import { createPolicy, type ResolvedPolicy, resolvePolicy } from "../../cache/policy_options.ts";
-import { seededRandom } from "../../core/random.ts";
-import { SelectionPlanner } from "../../decoding/selections/selection_planner.ts";
+import { wholeEntries } from "../../../cache/budget.ts";
+import { smallkv } from "../../../cache/policies/smallkv.ts";
+import type { PlanView, Policy } from "../../../cache/policy.ts";
+import { planBySaliency } from "../../../cache/policy.ts";
+import { createPolicy, type ResolvedPolicy, resolvePolicy } from "../../../cache/policy_options.ts";
+import { seededRandom } from "../../../core/random.ts";
+import { SelectionPlanner } from "../../../decoding/selections/selection_planner.ts";
 
 const TOKENS = 200;
 const UNITS = { perLayer: 2, heads: 3, total: 4 };

@@ -1,12 +1,16 @@
 import assert from "node:assert/strict";
-import { evaluationItems } from "../../data/microworld.ts";
-import { generate, generateAll, type GenerateOptions } from "../../decoding/generation/generate.ts";
-import type { GenerationStep } from "../../decoding/generation/generation_loop.ts";
-import type { ModelPair } from "../../decoding/policies/policy_session.ts";
-import { SpeculationRecorder } from "../../decoding/speculative/speculative_statistics.ts";
-import type { Backend } from "../../gpu/device.ts";
-import { embeddedModel } from "../support/embedded_model.ts";
-import { testBackends } from "../support/gpu.ts";
+import { evaluationItems } from "../../../data/microworld.ts";
+import {
+  generate,
+  generateAll,
+  type GenerateOptions,
+} from "../../../decoding/generation/generate.ts";
+import type { GenerationStep } from "../../../decoding/generation/generation_loop.ts";
+import type { ModelPair } from "../../../decoding/policies/policy_session.ts";
+import { SpeculationRecorder } from "../../../decoding/speculative/speculative_statistics.ts";
+import type { Backend } from "../../../gpu/device.ts";
+import { embeddedModel } from "../../support/embedded_model.ts";
+import { testBackends } from "../../support/gpu.ts";
 
 const [ITEM] = evaluationItems("qa", { count: 1, factShare: 0.5, promptTokens: [100, 420] });
 

@@ -6,15 +6,15 @@
  */
 
 import assert from "node:assert/strict";
-import { createPolicy } from "../../cache/policy_options.ts";
-import { GpuError } from "../../core/check.ts";
-import { embeddedPair } from "../../data/embedded.ts";
-import { generateAll } from "../../decoding/generation/generate.ts";
-import { PolicySession } from "../../decoding/policies/policy_session.ts";
-import type { Device } from "../../gpu/device.ts";
-import { openDevice } from "../../gpu/open_device.ts";
-import { loadModel } from "../../models/load.ts";
-import { someTokens } from "../support/embedded_model.ts";
+import { createPolicy } from "../../../cache/policy_options.ts";
+import { GpuError } from "../../../core/check.ts";
+import { embeddedPair } from "../../../data/embedded.ts";
+import { generateAll } from "../../../decoding/generation/generate.ts";
+import { PolicySession } from "../../../decoding/policies/policy_session.ts";
+import type { Device } from "../../../gpu/device.ts";
+import { openDevice } from "../../../gpu/open_device.ts";
+import { loadModel } from "../../../models/load.ts";
+import { someTokens } from "../../support/embedded_model.ts";
 
 const SEQUENCES = 16;
 const PROMPT = 104;

@@ -5,19 +5,19 @@
  */
 
 import { assert, assertEquals, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
-import { POLICIES } from "../../cache/policies/mod.ts";
-import { wholeEntries } from "../../cache/budget.ts";
-import { planBySaliency, type PlanView, type Policy } from "../../cache/policy.ts";
-import { createPolicy, type PolicyOptions, resolvePolicy } from "../../cache/policy_options.ts";
-import { evaluationItems } from "../../data/microworld.ts";
-import { generateAll } from "../../decoding/generation/generate.ts";
-import { attentionRows } from "../../decoding/sessions/attention_rows.ts";
-import { type ModelPair, PolicySession } from "../../decoding/policies/policy_session.ts";
-import type { PairMatchOptions } from "../../decoding/prompts/prompt_match.ts";
-import { traceAttention } from "../../decoding/sessions/trace.ts";
-import { matchHeads } from "../../analysis/head_match.ts";
-import { embeddedModel } from "../support/embedded_model.ts";
-import { testBackends } from "../support/gpu.ts";
+import { POLICIES } from "../../../cache/policies/mod.ts";
+import { wholeEntries } from "../../../cache/budget.ts";
+import { planBySaliency, type PlanView, type Policy } from "../../../cache/policy.ts";
+import { createPolicy, type PolicyOptions, resolvePolicy } from "../../../cache/policy_options.ts";
+import { evaluationItems } from "../../../data/microworld.ts";
+import { generateAll } from "../../../decoding/generation/generate.ts";
+import { attentionRows } from "../../../decoding/sessions/attention_rows.ts";
+import { type ModelPair, PolicySession } from "../../../decoding/policies/policy_session.ts";
+import type { PairMatchOptions } from "../../../decoding/prompts/prompt_match.ts";
+import { traceAttention } from "../../../decoding/sessions/trace.ts";
+import { matchHeads } from "../../../analysis/head_match.ts";
+import { embeddedModel } from "../../support/embedded_model.ts";
+import { testBackends } from "../../support/gpu.ts";
 
 const BACKEND = testBackends[0]!;
 const BUDGET = { ratio: 0.2 };

@@ -1,15 +1,15 @@
 import { deepStrictEqual, ok, throws } from "node:assert/strict";
-import { createPolicy } from "../../cache/policy_options.ts";
-import { POLICIES } from "../../cache/policies/mod.ts";
-import { evaluationItems } from "../../data/microworld.ts";
+import { createPolicy } from "../../../cache/policy_options.ts";
+import { POLICIES } from "../../../cache/policies/mod.ts";
+import { evaluationItems } from "../../../data/microworld.ts";
 import {
   type ModelPair,
   PolicySession,
   type StepReport,
-} from "../../decoding/policies/policy_session.ts";
-import type { Backend } from "../../gpu/device.ts";
-import { embeddedModel } from "../support/embedded_model.ts";
-import { testBackends } from "../support/gpu.ts";
+} from "../../../decoding/policies/policy_session.ts";
+import type { Backend } from "../../../gpu/device.ts";
+import { embeddedModel } from "../../support/embedded_model.ts";
+import { testBackends } from "../../support/gpu.ts";
 
 async function pairOn(backend: Backend): Promise<ModelPair> {
   return {

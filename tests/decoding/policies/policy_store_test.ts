@@ -5,9 +5,9 @@
  */
 
 import assert from "node:assert/strict";
-import { createPolicy, type PolicyOptions } from "../../cache/policy_options.ts";
-import { PolicySession } from "../../decoding/policies/policy_session.ts";
-import { embeddedModel, someTokens } from "../support/embedded_model.ts";
+import { createPolicy, type PolicyOptions } from "../../../cache/policy_options.ts";
+import { PolicySession } from "../../../decoding/policies/policy_session.ts";
+import { embeddedModel, someTokens } from "../../support/embedded_model.ts";
 
 const CHOICES: readonly (readonly [string, PolicyOptions])[] = [
   ["smallkv", { base: "prompt" }],

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import { attentionRows } from "../../decoding/sessions/attention_rows.ts";
-import { traceAttention } from "../../decoding/sessions/trace.ts";
-import { embeddedModel, someTokens } from "../support/embedded_model.ts";
-import { hasGpu } from "../support/gpu.ts";
+import { attentionRows } from "../../../decoding/sessions/attention_rows.ts";
+import { traceAttention } from "../../../decoding/sessions/trace.ts";
+import { embeddedModel, someTokens } from "../../support/embedded_model.ts";
+import { hasGpu } from "../../support/gpu.ts";
 
 Deno.test("attentionRows() are the last rows of whole maps", async () => {
   const small = await embeddedModel("small", hasGpu ? "webgpu" : "reference");

@@ -5,8 +5,8 @@
  * @module
  */
 
-import { Session } from "../../decoding/sessions/session.ts";
-import type { Model } from "../../models/load.ts";
+import { Session } from "../../../decoding/sessions/session.ts";
+import type { Model } from "../../../models/load.ts";
 
 /** State after the prompt or after a step. */
 export interface ReferenceStep {

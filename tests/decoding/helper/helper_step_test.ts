@@ -6,14 +6,14 @@
 
 import { deepStrictEqual, ok, rejects, strictEqual, throws } from "node:assert/strict";
 import fc from "fast-check";
-import { createPolicy, type PolicyOptions } from "../../cache/policy_options.ts";
-import { GpuError } from "../../core/check.ts";
-import { checkCut, type HelperCut } from "../../decoding/helper/helper_step.ts";
-import { PolicySession } from "../../decoding/policies/policy_session.ts";
-import type { Device } from "../../gpu/device.ts";
-import { someTokens } from "../support/embedded_model.ts";
-import { hasGpu, testBackends } from "../support/gpu.ts";
-import { observed, partsOf } from "../support/observed_model.ts";
+import { createPolicy, type PolicyOptions } from "../../../cache/policy_options.ts";
+import { GpuError } from "../../../core/check.ts";
+import { checkCut, type HelperCut } from "../../../decoding/helper/helper_step.ts";
+import { PolicySession } from "../../../decoding/policies/policy_session.ts";
+import type { Device } from "../../../gpu/device.ts";
+import { someTokens } from "../../support/embedded_model.ts";
+import { hasGpu, testBackends } from "../../support/gpu.ts";
+import { observed, partsOf } from "../../support/observed_model.ts";
 import { decode, pairOn, tokensOf } from "./helper_runs.ts";
 
 /** Where what does not depend on the device is tested. */

@@ -1,12 +1,12 @@
 /** The two stores against each other: the same bits for every policy, granularity and timing that both allow. */
 
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { acceptedOptions } from "../../cache/policy_rules.ts";
-import { POLICIES } from "../../cache/policies/mod.ts";
-import { largestDifference } from "../support/golden.ts";
-import { testBackends } from "../support/gpu.ts";
-import { decodeUnder, listed, type Variant } from "../invariants/decode.ts";
-import { randomPair, randomText, SHAPES } from "../invariants/random_pair.ts";
+import { acceptedOptions } from "../../../cache/policy_rules.ts";
+import { POLICIES } from "../../../cache/policies/mod.ts";
+import { largestDifference } from "../../support/golden.ts";
+import { testBackends } from "../../support/gpu.ts";
+import { decodeUnder, listed, type Variant } from "../../invariants/decode.ts";
+import { randomPair, randomText, SHAPES } from "../../invariants/random_pair.ts";
 
 /** Every policy at every granularity that a tiered store allows, and with the choices that change when tokens move. */
 const CASES: readonly Variant[] = POLICIES.flatMap((policy) => {

@@ -5,18 +5,18 @@
  */
 
 import assert from "node:assert/strict";
-import { POLICIES } from "../../cache/policies/mod.ts";
-import { createPolicy, type PolicyOptions } from "../../cache/policy_options.ts";
-import type { PolicyLane } from "../../decoding/policies/policy_lanes.ts";
+import { POLICIES } from "../../../cache/policies/mod.ts";
+import { createPolicy, type PolicyOptions } from "../../../cache/policy_options.ts";
+import type { PolicyLane } from "../../../decoding/policies/policy_lanes.ts";
 import {
   type ModelPair,
   PolicySession,
   type StepReport,
-} from "../../decoding/policies/policy_session.ts";
-import { type PolicySetting, settingBatches } from "../../decoding/policies/policy_setting.ts";
-import type { Backend } from "../../gpu/device.ts";
-import { embeddedModel, someTokens } from "../support/embedded_model.ts";
-import { testBackends } from "../support/gpu.ts";
+} from "../../../decoding/policies/policy_session.ts";
+import { type PolicySetting, settingBatches } from "../../../decoding/policies/policy_setting.ts";
+import type { Backend } from "../../../gpu/device.ts";
+import { embeddedModel, someTokens } from "../../support/embedded_model.ts";
+import { testBackends } from "../../support/gpu.ts";
 
 const CHOICES: readonly (readonly [string, PolicyOptions, number])[] = [
   ...POLICIES.map(({ name }) => [name, {}, 0.2] as const),

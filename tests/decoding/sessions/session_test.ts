@@ -1,9 +1,9 @@
 import { deepStrictEqual, ok, rejects, throws } from "node:assert/strict";
-import { Session } from "../../decoding/sessions/session.ts";
-import { traceAttention } from "../../decoding/sessions/trace.ts";
-import { assertClose } from "../support/assert_close.ts";
-import { embeddedModel, someTokens } from "../support/embedded_model.ts";
-import { hasGpu, testBackends } from "../support/gpu.ts";
+import { Session } from "../../../decoding/sessions/session.ts";
+import { traceAttention } from "../../../decoding/sessions/trace.ts";
+import { assertClose } from "../../support/assert_close.ts";
+import { embeddedModel, someTokens } from "../../support/embedded_model.ts";
+import { hasGpu, testBackends } from "../../support/gpu.ts";
 
 /** Rounding of a whole forward pass: six layers of dot products of up to 320 terms, halves in the cache. */
 const FORWARD = { terms: 6 * 320, magnitude: 8 };

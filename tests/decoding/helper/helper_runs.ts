@@ -4,16 +4,16 @@
  * @module
  */
 
-import { createPolicy, type PolicyOptions } from "../../cache/policy_options.ts";
-import type { Selection } from "../../cache/policy.ts";
-import type { HelperCut } from "../../decoding/helper/helper_step.ts";
+import { createPolicy, type PolicyOptions } from "../../../cache/policy_options.ts";
+import type { Selection } from "../../../cache/policy.ts";
+import type { HelperCut } from "../../../decoding/helper/helper_step.ts";
 import {
   type ModelPair,
   type PolicyMemory,
   PolicySession,
-} from "../../decoding/policies/policy_session.ts";
-import type { Backend } from "../../gpu/device.ts";
-import { embeddedModel, someTokens } from "../support/embedded_model.ts";
+} from "../../../decoding/policies/policy_session.ts";
+import type { Backend } from "../../../gpu/device.ts";
+import { embeddedModel, someTokens } from "../../support/embedded_model.ts";
 
 /**
  * Loads the embedded pair.

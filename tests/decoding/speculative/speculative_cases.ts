@@ -13,22 +13,22 @@ import {
   REDUCTIONS,
   type ResolvedPolicy,
   SCORES,
-} from "../../cache/policy_options.ts";
-import type { Policy } from "../../cache/policy.ts";
-import { POLICIES } from "../../cache/policies/mod.ts";
-import { misusedOptions } from "../../cache/policy_rules.ts";
-import { NORMALISATIONS } from "../../analysis/row_means.ts";
-import { evaluationItems } from "../../data/microworld.ts";
-import { PolicySession, type StepReport } from "../../decoding/policies/policy_session.ts";
+} from "../../../cache/policy_options.ts";
+import type { Policy } from "../../../cache/policy.ts";
+import { POLICIES } from "../../../cache/policies/mod.ts";
+import { misusedOptions } from "../../../cache/policy_rules.ts";
+import { NORMALISATIONS } from "../../../analysis/row_means.ts";
+import { evaluationItems } from "../../../data/microworld.ts";
+import { PolicySession, type StepReport } from "../../../decoding/policies/policy_session.ts";
 import {
   BLOCK_SELECTIONS,
   type BlockSelection,
   type SpeculativeOptions,
-} from "../../decoding/speculative/speculative_types.ts";
-import { SpeculativeSession } from "../../decoding/speculative/speculative_session.ts";
-import type { Model } from "../../models/load.ts";
-import type { Backend } from "../../gpu/device.ts";
-import { embeddedModel } from "../support/embedded_model.ts";
+} from "../../../decoding/speculative/speculative_types.ts";
+import { SpeculativeSession } from "../../../decoding/speculative/speculative_session.ts";
+import type { Model } from "../../../models/load.ts";
+import type { Backend } from "../../../gpu/device.ts";
+import { embeddedModel } from "../../support/embedded_model.ts";
 
 /** A setting, a text, and how it is decoded. */
 export interface SpeculativeCase {

@@ -1,16 +1,16 @@
 import assert from "node:assert/strict";
-import { klDivergence, largestIndex } from "../../analysis/quality.ts";
-import type { Selection } from "../../cache/policy.ts";
-import { evaluationItems } from "../../data/microworld.ts";
-import { type ForcedText, forceSettings } from "../../decoding/forced/forced_settings.ts";
-import { freeRun } from "../../decoding/forced/free_run.ts";
-import type { ModelPair } from "../../decoding/policies/policy_session.ts";
-import { openSetting, type PolicySetting } from "../../decoding/policies/policy_setting.ts";
-import { stepCost } from "../../decoding/selections/selection_cost.ts";
-import { fittingSequences } from "../../decoding/policies/sequence_bytes.ts";
-import { Session } from "../../decoding/sessions/session.ts";
-import { embeddedModel, someTokens } from "../support/embedded_model.ts";
-import { hasGpu } from "../support/gpu.ts";
+import { klDivergence, largestIndex } from "../../../analysis/quality.ts";
+import type { Selection } from "../../../cache/policy.ts";
+import { evaluationItems } from "../../../data/microworld.ts";
+import { type ForcedText, forceSettings } from "../../../decoding/forced/forced_settings.ts";
+import { freeRun } from "../../../decoding/forced/free_run.ts";
+import type { ModelPair } from "../../../decoding/policies/policy_session.ts";
+import { openSetting, type PolicySetting } from "../../../decoding/policies/policy_setting.ts";
+import { stepCost } from "../../../decoding/selections/selection_cost.ts";
+import { fittingSequences } from "../../../decoding/policies/sequence_bytes.ts";
+import { Session } from "../../../decoding/sessions/session.ts";
+import { embeddedModel, someTokens } from "../../support/embedded_model.ts";
+import { hasGpu } from "../../support/gpu.ts";
 
 const BACKEND = hasGpu ? "webgpu" : "reference";
 const SETTINGS: readonly PolicySetting[] = [

@@ -1,14 +1,14 @@
 /** What sessions and generations under policies do with input that does not fit, and when memory runs out. */
 
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { planBySaliency, type Policy } from "../../cache/policy.ts";
-import { createPolicy, resolvePolicy } from "../../cache/policy_options.ts";
-import { GpuError } from "../../core/check.ts";
-import { generateAll } from "../../decoding/generation/generate.ts";
-import { PolicySession } from "../../decoding/policies/policy_session.ts";
-import { openDevice } from "../../gpu/open_device.ts";
-import { testBackends } from "../support/gpu.ts";
-import { randomModel, randomPair, randomText, SHAPES } from "../invariants/random_pair.ts";
+import { planBySaliency, type Policy } from "../../../cache/policy.ts";
+import { createPolicy, resolvePolicy } from "../../../cache/policy_options.ts";
+import { GpuError } from "../../../core/check.ts";
+import { generateAll } from "../../../decoding/generation/generate.ts";
+import { PolicySession } from "../../../decoding/policies/policy_session.ts";
+import { openDevice } from "../../../gpu/open_device.ts";
+import { testBackends } from "../../support/gpu.ts";
+import { randomModel, randomPair, randomText, SHAPES } from "../../invariants/random_pair.ts";
 
 const ONE = { shape: SHAPES[1]!, seed: 4 };
 

@@ -1,11 +1,14 @@
 import assert from "node:assert/strict";
-import { evaluationItems } from "../../data/microworld.ts";
-import { Conversation, type ConversationOptions } from "../../decoding/generation/conversation.ts";
-import type { AnswerOptions } from "../../decoding/generation/conversation.ts";
-import { Session } from "../../decoding/sessions/session.ts";
-import type { Model } from "../../models/load.ts";
-import { embeddedModel } from "../support/embedded_model.ts";
-import { testBackends } from "../support/gpu.ts";
+import { evaluationItems } from "../../../data/microworld.ts";
+import {
+  Conversation,
+  type ConversationOptions,
+} from "../../../decoding/generation/conversation.ts";
+import type { AnswerOptions } from "../../../decoding/generation/conversation.ts";
+import { Session } from "../../../decoding/sessions/session.ts";
+import type { Model } from "../../../models/load.ts";
+import { embeddedModel } from "../../support/embedded_model.ts";
+import { testBackends } from "../../support/gpu.ts";
 
 const backend = testBackends[0]!;
 const TEXT = evaluationItems("qa", { count: 1 })[0]!.prompt;

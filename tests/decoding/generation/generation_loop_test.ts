@@ -1,23 +1,26 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import type { Migration } from "../../cache/kv_store.ts";
-import type { Selection } from "../../cache/policy.ts";
+import type { Migration } from "../../../cache/kv_store.ts";
+import type { Selection } from "../../../cache/policy.ts";
 import {
   type DecodingSession,
   generationLoop,
   type GenerationStep,
   type LoopOptions,
-} from "../../decoding/generation/generation_loop.ts";
+} from "../../../decoding/generation/generation_loop.ts";
 import {
   type GenerationStatistics,
   StatisticsRecorder,
-} from "../../decoding/generation/generation_statistics.ts";
-import { chatText, promptList, promptTokens } from "../../decoding/generation/prompt_tokens.ts";
-import { type GeneratedToken, SequenceWriter } from "../../decoding/generation/sequence_writer.ts";
-import { endTokensOf, StopTexts } from "../../decoding/generation/stop.ts";
-import { selectionTiers, tierSizes } from "../../decoding/selections/tiers.ts";
-import type { Tokenizer } from "../../models/tokenizer.ts";
-import { TINY } from "../support/model_writer.ts";
+} from "../../../decoding/generation/generation_statistics.ts";
+import { chatText, promptList, promptTokens } from "../../../decoding/generation/prompt_tokens.ts";
+import {
+  type GeneratedToken,
+  SequenceWriter,
+} from "../../../decoding/generation/sequence_writer.ts";
+import { endTokensOf, StopTexts } from "../../../decoding/generation/stop.ts";
+import { selectionTiers, tierSizes } from "../../../decoding/selections/tiers.ts";
+import type { Tokenizer } from "../../../models/tokenizer.ts";
+import { TINY } from "../../support/model_writer.ts";
 
 /** Ids are bytes; 256 is a marker. */
 const BYTES = {

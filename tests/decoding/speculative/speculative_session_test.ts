@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { decayOf } from "../../decoding/policies/policy_lanes.ts";
-import { Session } from "../../decoding/sessions/session.ts";
-import type { StepReport } from "../../decoding/policies/policy_session.ts";
-import { assertClose } from "../support/assert_close.ts";
-import { testBackends } from "../support/gpu.ts";
+import { decayOf } from "../../../decoding/policies/policy_lanes.ts";
+import { Session } from "../../../decoding/sessions/session.ts";
+import type { StepReport } from "../../../decoding/policies/policy_session.ts";
+import { assertClose } from "../../support/assert_close.ts";
+import { testBackends } from "../../support/gpu.ts";
 import {
   anyCase,
   decodePlainly,

@@ -1,14 +1,14 @@
 import assert from "node:assert/strict";
-import { POLICIES } from "../../cache/policies/mod.ts";
-import { createPolicy, type PolicyOptions } from "../../cache/policy_options.ts";
-import { evaluationItems } from "../../data/microworld.ts";
-import { type ModelPair, PolicySession } from "../../decoding/policies/policy_session.ts";
-import { Session } from "../../decoding/sessions/session.ts";
-import { SpeculativeSession } from "../../decoding/speculative/speculative_session.ts";
-import type { Backend } from "../../gpu/device.ts";
-import { assertClose } from "../support/assert_close.ts";
-import { embeddedModel } from "../support/embedded_model.ts";
-import { testBackends } from "../support/gpu.ts";
+import { POLICIES } from "../../../cache/policies/mod.ts";
+import { createPolicy, type PolicyOptions } from "../../../cache/policy_options.ts";
+import { evaluationItems } from "../../../data/microworld.ts";
+import { type ModelPair, PolicySession } from "../../../decoding/policies/policy_session.ts";
+import { Session } from "../../../decoding/sessions/session.ts";
+import { SpeculativeSession } from "../../../decoding/speculative/speculative_session.ts";
+import type { Backend } from "../../../gpu/device.ts";
+import { assertClose } from "../../support/assert_close.ts";
+import { embeddedModel } from "../../support/embedded_model.ts";
+import { testBackends } from "../../support/gpu.ts";
 
 const STORES = ["resident", "tiered"] as const;
 const CAPACITY = 240;

@@ -5,19 +5,19 @@
  */
 
 import assert from "node:assert/strict";
-import type { CacheBudget } from "../../cache/budget.ts";
-import { createPolicy, type PolicyOptions, resolvePolicy } from "../../cache/policy_options.ts";
-import { smallkv } from "../../cache/policies/smallkv.ts";
-import { plansOnDevice } from "../../decoding/selections/device_plan.ts";
-import { laneSet, type PolicyLane } from "../../decoding/policies/policy_lanes.ts";
+import type { CacheBudget } from "../../../cache/budget.ts";
+import { createPolicy, type PolicyOptions, resolvePolicy } from "../../../cache/policy_options.ts";
+import { smallkv } from "../../../cache/policies/smallkv.ts";
+import { plansOnDevice } from "../../../decoding/selections/device_plan.ts";
+import { laneSet, type PolicyLane } from "../../../decoding/policies/policy_lanes.ts";
 import {
   type ModelPair,
   PolicySession,
   type StepReport,
-} from "../../decoding/policies/policy_session.ts";
-import type { Backend } from "../../gpu/device.ts";
-import { embeddedModel, someTokens } from "../support/embedded_model.ts";
-import { testBackends } from "../support/gpu.ts";
+} from "../../../decoding/policies/policy_session.ts";
+import type { Backend } from "../../../gpu/device.ts";
+import { embeddedModel, someTokens } from "../../support/embedded_model.ts";
+import { testBackends } from "../../support/gpu.ts";
 
 type Choice = readonly [options: PolicyOptions, budget: CacheBudget];
 
