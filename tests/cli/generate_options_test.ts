@@ -1,0 +1,100 @@
+import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
+import { run, withFolder } from "./generate_run.ts";
+
+Deno.test("generate says what is wrong with its options and ends with 2", async () => {
+  const cases: [string[], RegExp][] = [
+    [["--policy", "best"], /--policy must be one of full, h2o, .*: current value is best/],
+    [["--compare", "full,best"], /--compare must list some of full, .*: current value is best/],
+    [["--compare", "full", "--policy", "h2o"], /exclude each other/],
+    [["--compare", "full,h2o", "--score", "row"], /options must be some of base, .*have score/],
+    [["--compare", "h2o,smallkv", "--decay", "0.8"], /decay must go with score decayed/],
+    [["--score", "best"], /--score must be one of accumulated, decayed, row/],
+    [["--policy", "h2o", "--score", "row"], /options must be some of base, .*have score/],
+    [["--policy", "h2o", "--no-marginal"], /options must be some of base, .*have marginal/],
+    [["--policy", "full", "--sink", "4"], /options must be some of none: .*have sink/],
+    [["--decay", "0.8"], /decay must go with score decayed: current value is accumulated/],
+    [["--no-marginal", "--drop-marginal"], /exclude each other/],
+    [["--no-marginal", "--combine", "joint"], /combine must go with marginal tokens/],
+    [["--base", "prompt", "--budget", "64t"], /base prompt must go with a share of the cache/],
+    [["--normalise", "columns"], /--normalise must be one of none, rows/],
+    [
+      ["--score", "decayed", "--decay", "1"],
+      /decay must lie between 0 and 1, both excluded: current value is 1/,
+    ],
+    [["--combine", "oracle_eq6"], /--combine must be one of joint, /],
+    [["--budget", "0"], /--budget must be a share above 0.*: current value is 0/],
+    [["--budget", "1.5"], /current value is 1\.5/],
+    [["--budget", "much"], /current value is much/],
+    [["--budget=-0.2"], /current value is -0\.2/],
+    [["--max-new", "0"], /--max-new must be an integer from 1 to/],
+    [["--turns", "a", "--compare", "h2o"], /--turns and --compare exclude each other/],
+    [["--turns", "a", "--json", "--trace", "1"], /--turns and --trace exclude each other/],
+    [["--speculate", "16"], /--speculate must be an integer from 0 to 15: current value is 16/],
+    [["--speculate", "2", "--policy", "h2o"], /--speculate: the policy must be .* smallkv/],
+    [["--speculate", "2", "--compare", "h2o,tova"], /the policy must be one with a helper/],
+    [["--speculate", "2", "--store", "tiered"], /--speculate: the store must be resident/],
+    [["--speculate", "2", "--helper-layers", "1"], /must run all of its layers, .* value is 1/],
+    [["--speculate", "2", "--reference-tokens", "a.json"], /exclude each other/],
+    [["--block", "shared"], /--block must come with --speculate/],
+    [["--speculate", "2", "--block", "one"], /--block must be one of shared, per_query/],
+    [["--trace", "1"], /--trace must come with --json/],
+    [["--json", "--trace", "0"], /--trace must list steps from 1 on/],
+    [["--tokens", "a.json", "--prompt", "b"], /exclude each other/],
+    [["--large", "l.gguf"], /--small must be given with --large for a policy with a helper/],
+    [["--small", "s.gguf"], /--large must be given with --small/],
+    [["--match-top", "0"], /--match-top must be a share above 0/],
+    [["--match-top", "2"], /as 40t: current value is 2/],
+    [["--match-side", "left"], /--match-side must be one of head, tail, tail_rows/],
+    [["--match-map", "m.json", "--match-top", "40t"], /exclude each other/],
+    [["--policy", "h2o", "--match-window", "150"], /--match-window must go with a policy that has/],
+    [["--rematch", "0"], /--rematch must be an integer from 1 to/],
+    [["--match-window", "50"], /--match-window must be an integer from 100 to/],
+    [["--wings"], /options must be among --large, --small, /],
+  ];
+  for (const [words, message] of cases) {
+    const { code, error } = await run(words);
+    assert.match(error, message);
+    assert.equal(code, 2, words.join(" "));
+  }
+});
+
+Deno.test("generate refuses input that does not fit with 1", () =>
+  withFolder(async (place) => {
+    await writeFile(place("large.json"), "[0,768]");
+    await writeFile(place("long.json"), JSON.stringify(Array(500).fill(1)));
+    const cases: [string[], RegExp][] = [
+      [["--tokens", place("large.json")], /token 1 must be an integer from 0 to 767/],
+      [["--tokens", place("long.json"), "--max-new", "64"], /512: current value is 500 \+ 64/],
+      [["--tokens", place("none.json")], /the file must exist/],
+      [["--reference-tokens", place("large.json")], /token 1 must be an integer/],
+    ];
+    for (const [words, message] of cases) {
+      const { code, error } = await run(words);
+      assert.match(error, message);
+      assert.equal(code, 1, words.join(" "));
+    }
+  }));
+
+Deno.test("generate refuses helpers that are cut to nothing, and cuts of none", async () => {
+  for (
+    const [words, message] of [
+      [["--helper-layers", "0"], /--helper-layers must be an integer/],
+      [
+        ["--helper-layers", "7"],
+        /layers that run must be an integer from 1 to 3: current value is 7/,
+      ],
+      [["--helper-budget", "0"], /--helper-budget must be a share above 0/],
+      [["--helper-budget", "120%"], /current value is 120%/],
+      [
+        ["--policy", "h2o", "--helper-layers", "2"],
+        /--helper-layers must go with a policy that has a helper, such as smallkv: current value is h2o/,
+      ],
+      [["--compare", "h2o,tova", "--helper-budget", "0.4"], /--helper-budget must go with/],
+    ] as const
+  ) {
+    const { code, error } = await run(words);
+    assert.notEqual(code, 0);
+    assert.match(error, message);
+  }
+});
