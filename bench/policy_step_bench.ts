@@ -34,9 +34,9 @@ const PARTS = [
   ["plan on the host", "planOnHost", 1],
   ["read the plan, account", "report", 1],
   ["read a token", "readToken", 1],
-  ["attention, all tokens", "attendAll", 2],
-  ["attention, kept tokens", "attendKept", 4],
-  ["attention, as many in a row", "attendFew", 4],
+  ["attention, all tokens", "attendAll", 8],
+  ["attention, kept tokens", "attendKept", 16],
+  ["attention, as many in a row", "attendFew", 16],
 ] as const;
 
 type PartName = typeof PARTS[number][1];
@@ -93,7 +93,7 @@ function bytesRatio({ large }: BenchPair, { tokens }: StepSizes, parts: StepPart
   const kept = sink + recent + critical;
   const vector = 2 * headDim;
   const list = 4 * (LIST_HEADER_WORDS + queryHeads / kvHeads + 2 * (kept + marginal));
-  const helper = 4 * queryHeads / kvHeads * (kept + 2 * marginal);
+  const helper = 4 * queryHeads / kvHeads * (kept + marginal);
   return 2 * vector * tokens / (vector * (2 * kept + marginal) + list + helper);
 }
 

@@ -129,7 +129,7 @@ function countedBytes({ shape, kept, marginal, listWords }: Layer): [full: numbe
   const { kvHeads, headDim, capacity, queryHeads } = shape;
   const vector = 2 * headDim;
   const lists = 4 * listWords * kvHeads;
-  const helper = 4 * queryHeads * (kept + 2 * marginal);
+  const helper = 4 * queryHeads * (kept + marginal);
   return [
     2 * vector * kvHeads * capacity,
     vector * kvHeads * (2 * kept + marginal) + lists + helper,

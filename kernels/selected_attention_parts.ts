@@ -4,7 +4,7 @@
  * @module
  */
 
-import { repeat } from "./attention_wgsl.ts";
+import { repeat, type TileVectors } from "./attention_wgsl.ts";
 
 /** Which list, and which of its query rows the lane has; heads of a unit, and of a KV head, are consecutive. */
 export const PLACE_TEXT: string = `let parts = max(params.units_per_layer, params.kv_heads);
@@ -55,6 +55,32 @@ var largest0 = LOWEST;
 var sum0 = 0.0;`;
 }
 
+/** Pieces of 16 bytes in a line of memory. */
+const LINE_PIECES = 4;
+
+/**
+ * Writes reads of the next rows of the list, a word from each line of memory: rows that lie apart cost a software adapter
+ * more time than its arithmetic, WGSL has no prefetch, and so at least all of them are on their way together.
+ *
+ * @param tiles What will be loaded.
+ * @returns WGSL text.
+ */
+export function aheadText(tiles: readonly TileVectors[]): string {
+  const reads = tiles.map(({ name, pieces }) =>
+    repeat(
+      Math.ceil(pieces / LINE_PIECES),
+      (line) => `ahead ^= ${name}s[far_row * ${pieces}u + ${LINE_PIECES * line}u].x;`,
+    )
+  );
+  return `if (tile_key % LANES == 0u) {
+let far_row = lists[first_entry + 2u * min(tile_key + lane, entries - 1u) + 1u] + first_head_row;
+${reads.join("\n")}
+}`;
+}
+
+/** Never happens, but no driver knows that; it would leave out reads without a use. */
+export const AHEAD_USE_TEXT = `if (params.rows == 0u) { output[0] = vec4f(bitcast<f32>(ahead)); }`;
+
 /** Scores become a softmax; a lane reads only what it wrote itself. */
 export const WEIGHTS_TEXT: string = `if (params.has_weights == 1u && index < row_count) {
 for (var entry = 0u; entry < kept; entry++) {
@@ -63,17 +89,17 @@ weights[weight_row + entry] = exp2(weights[weight_row + entry] - largest0) / sum
 }`;
 
 /**
- * Writes the factors of both parts, once the masses of marginal tokens are summed, and brings the output to its own.
+ * Writes the registers that sum the values of marginal tokens; queries are no longer needed by then.
  *
  * @param headDim Elements of a head.
  * @returns WGSL text.
  */
-export function factorsText(headDim: number): string {
-  return `for (var entry = 0u; entry < entries; entry++) {
-let token = lists[first_entry + 2u * entry];
-if (token <= position0) { marginal_mass += helper[helper_row + token]; }
+export function marginalStartText(headDim: number): string {
+  return repeat(headDim / 4, (four) => `var m0_${four} = vec4f();`);
 }
-var kept_factor = 1.0;
+
+/** Factors of both parts, once the masses of all listed tokens are summed. */
+export const FACTORS_TEXT: string = `var kept_factor = 1.0;
 var marginal_factor = 0.0;
 if (kept_mass + marginal_mass >= LEAST_MASS) {
 marginal_factor = 1.0;
@@ -90,12 +116,10 @@ let total = other_mass + own_others * marginal_mass;
 kept_factor = select(1.0, other_mass / total, other_mass >= LEAST_MASS);
 marginal_factor = select(0.0, own_others / total, other_mass >= LEAST_MASS);
 }
-}
-${repeat(headDim / 4, (four) => `o0_${four} = (o0_${four} / sum0) * kept_factor;`)}`;
-}
+}`;
 
 /**
- * Writes the store of the output. A broken list must not look like a result: its kept count becomes the bits of no number.
+ * Writes the store of the output, the sum of both parts. A broken list must not look like a result: its kept count becomes the bits of no number.
  *
  * @param headDim Elements of a head.
  * @returns WGSL text.
@@ -108,7 +132,8 @@ ${
     repeat(
       headDim / 4,
       (four) =>
-        `output[output_start + ${four}u] = select(o0_${four}, vec4f(no_number), is_broken);`,
+        `output[output_start + ${four}u] = select(
+  o0_${four} / sum0 * kept_factor + m0_${four} * marginal_factor, vec4f(no_number), is_broken);`,
     )
   }
 }`;

@@ -25,7 +25,10 @@ import {
 } from "./flash_attention_wgsl.ts";
 import { LEAST_MASS, MARGINAL_MODES } from "./marginal.ts";
 import {
-  factorsText,
+  AHEAD_USE_TEXT,
+  aheadText,
+  FACTORS_TEXT,
+  marginalStartText,
   PLACE_TEXT,
   queryText,
   resultText,
@@ -72,6 +75,7 @@ fn ${name}(
 ) {
 ${PLACE_TEXT}
 ${queryText(headDim)}
+${lanes.isSubgroup ? "var ahead = 0u;" : ""}
 var entries = kept;
 var first_entry = list + HEADER_WORDS + unit_heads;
 for (var tile_key = 0u; tile_key < entries; tile_key += TILE_KEYS) {
@@ -80,11 +84,13 @@ ${tileLoopText(options, { loads: [keys, values], body: keptText(options, keys, v
 ${WEIGHTS_TEXT}
 first_entry += 2u * kept;
 entries = marginal;
-${factorsText(headDim)}
+${marginalStartText(headDim)}
 for (var tile_key = 0u; tile_key < entries; tile_key += TILE_KEYS) {
 ${tileLoopText(options, { loads: [values], body: marginalText(options, values) })}
 }
+${FACTORS_TEXT}
 ${resultText(headDim)}
+${lanes.isSubgroup ? AHEAD_USE_TEXT : ""}
 }
 `;
 }
@@ -174,6 +180,7 @@ workgroupBarrier();  // the next round overwrites the tiles`;
     `subgroupBroadcast(words${Math.floor(index / lanes.lanes)}, ${index % lanes.lanes}u)`;
   const rows = Array.from({ length: keys }, (_, key) => word(2 * key + 1)).join(", ");
   return `let key_index = tile_key;
+${aheadText(tile.loads)}
 ${words}
 ${repeat(keys, (key) => `let token${key} = ${word(2 * key)};`)}
 let tile_rows = vec4u(${rows}) + first_head_row;
@@ -238,11 +245,13 @@ function marginalText(options: SelectedOptions, values: TileVectors): string {
   const sums = repeat(headDim / 4, (four) => {
     const terms = Array.from({ length: keys }, (_, key) => {
       const shared = sharedVector(values, lanes, { vector: key, four, ...offset });
-      return `(mass${key} * marginal_factor) * ${shared}`;
+      return `mass${key} * ${shared}`;
     });
-    return `o0_${four} += ${terms.join(" + ")};`;
+    return `m0_${four} += ${terms.join(" + ")};`;
   });
+  const total = Array.from({ length: keys }, (_, key) => `mass${key}`).join(" + ");
   return `${seen}
 ${helperText(options, "is_seen")}
+marginal_mass += ${total};
 ${sums}`;
 }
