@@ -95,6 +95,7 @@ export function selectedAttention(
       tileKeys,
       bindings: SELECTED_ATTENTION_BINDINGS,
       params: SELECTED_ATTENTION_PARAMS,
+      isSplit: false,
     }),
     bindings: SELECTED_ATTENTION_BINDINGS,
     constants: {},

@@ -6,8 +6,14 @@
 
 import { repeat, type TileVectors } from "./attention_wgsl.ts";
 
-/** Which list, and which of its query rows the lane has; heads of a unit, and of a KV head, are consecutive. */
-export const PLACE_TEXT: string = `let parts = max(params.units_per_layer, params.kv_heads);
+/**
+ * Writes which list, and which of its query rows the lane has; heads of a unit, and of a KV head, are consecutive.
+ *
+ * @param isSplit Whether the workgroups along x are splits of the list within tiles of rows.
+ * @returns WGSL text.
+ */
+export function placeText(isSplit: boolean): string {
+  return `let parts = max(params.units_per_layer, params.kv_heads);
 let part_heads = params.query_heads / parts;
 let unit_heads = params.query_heads / params.units_per_layer;
 let kv_head = group.y / (parts / params.kv_heads);
@@ -23,7 +29,7 @@ let combine = lists[list + 3u];
 let has_masses = marginal > 0u;
 let first_head_row = kv_head * params.row_stride;
 let row_count = params.rows_per_sequence * part_heads;
-let index = group.x * LANES + lane;
+let index = ${isSplit ? "group.x / params.splits" : "group.x"} * LANES + lane;
 let own = min(index, row_count - 1u);
 let offset = own / part_heads;
 let head = group.y * part_heads + own % part_heads;
@@ -37,6 +43,29 @@ var kept_mass = 0.0;
 var marginal_mass = 0.0;
 var other_mass = 0.0;
 var other_sum = 0.0;`;
+}
+
+/** Entries of a split, whole tiles; the last splits of a short list have none. */
+export const SPLIT_TEXT: string = `
+fn split_length(count: u32) -> u32 {
+  let tiles = params.splits * TILE_KEYS;
+  return (count + tiles - 1u) / tiles * TILE_KEYS;
+}
+`;
+
+/**
+ * Writes which entries of the list the workgroup sees.
+ *
+ * @param count Entries, a WGSL expression.
+ * @param isSplit Whether it sees but a split of them.
+ * @returns WGSL statements that set `begin` and `entries`.
+ */
+export function rangeText(count: string, isSplit: boolean): string {
+  return isSplit
+    ? `begin = group.x % params.splits * split_length(${count});
+entries = min(begin + split_length(${count}), ${count});`
+    : `entries = ${count};`;
+}
 
 /**
  * Writes the load of the lane's query, with the scale and the change to base 2 in it.
@@ -78,8 +107,18 @@ ${reads.join("\n")}
 }`;
 }
 
-/** Never happens, but no driver knows that; it would leave out reads without a use. */
-export const AHEAD_USE_TEXT = `if (params.rows == 0u) { output[0] = vec4f(bitcast<f32>(ahead)); }`;
+/**
+ * Writes a use of what was read ahead, without which a driver would leave the reads out; that it never happens no driver
+ * knows.
+ *
+ * @param isSplit Whether the kernel writes parts.
+ * @returns WGSL text.
+ */
+export function aheadUseText(isSplit: boolean): string {
+  return `if (params.rows == 0u) { ${
+    isSplit ? "partial" : "output"
+  }[0] = vec4f(bitcast<f32>(ahead)); }`;
+}
 
 /** Scores become a softmax; a lane reads only what it wrote itself. */
 export const WEIGHTS_TEXT: string = `if (params.has_weights == 1u && index < row_count) {
@@ -135,6 +174,27 @@ ${
         `output[output_start + ${four}u] = select(
   o0_${four} / sum0 * kept_factor + m0_${four} * marginal_factor, vec4f(no_number), is_broken);`,
     )
+  }
+}`;
+}
+
+/**
+ * Writes the store of a split's part, which `selected_attention_merge` joins with the others.
+ *
+ * @param headDim Elements of a head.
+ * @returns WGSL text.
+ */
+export function partText(headDim: number): string {
+  return `if (index < row_count) {
+let split = group.x % params.splits;
+let part = ((split * params.rows + row) * params.query_heads + head) * (2u + 2u * FOURS);
+partial[part] = vec4f(largest0, sum0, kept_mass, marginal_mass);
+partial[part + 1u] =
+  vec4f(other_mass, other_sum, f32(combine), select(f32(kept), BROKEN, is_broken));
+${
+    repeat(headDim / 4, (four) =>
+      `partial[part + ${2 + four}u] = o0_${four};
+partial[part + ${2 + headDim / 4 + four}u] = m0_${four};`)
   }
 }`;
 }

@@ -23,8 +23,14 @@ export interface SelectedVariant {
 /** Arrays and parameters of one run. */
 export type SelectedRun = KernelRun<SelectedAttentionContract>;
 
+/** What both forms of the kernel read. */
+export type SelectedInputs = Pick<
+  SelectedRun["buffers"],
+  "state" | "qkv" | "keys" | "values" | "lists" | "helper"
+>;
+
 /** One query row of one head and the tokens it attends to. */
-interface Place extends SelectionEntries {
+export interface SelectedPlace extends SelectionEntries {
   readonly row: number;
   readonly head: number;
   /** Position of the row's token. */
@@ -54,8 +60,19 @@ export function selectedAttentionReference(run: SelectedRun, variant: SelectedVa
   }
 }
 
-/** Undefined for a broken list. */
-function placeOf(run: SelectedRun, row: number, head: number): Place | undefined {
+/**
+ * Finds a row of a head and its list.
+ *
+ * @param run Arrays and parameters.
+ * @param row Row of the step.
+ * @param head Query head.
+ * @returns Place and entries; undefined for a broken list.
+ */
+export function placeOf(
+  run: Pick<SelectedRun, "params"> & { readonly buffers: SelectedInputs },
+  row: number,
+  head: number,
+): SelectedPlace | undefined {
   const { buffers, params } = run;
   const { query_heads, kv_heads, units_per_layer, list_words, capacity } = params;
   const { sequence, position } = rowPlace(run, row);
@@ -76,33 +93,28 @@ function placeOf(run: SelectedRun, row: number, head: number): Place | undefined
   };
 }
 
-function attend(run: SelectedRun, place: Place, variant: SelectedVariant): Float64Array {
+function attend(
+  run: SelectedRun,
+  place: SelectedPlace,
+  variant: SelectedVariant,
+): Float64Array {
   const { buffers, params } = run;
-  const { position, helper } = place;
   const mode = MARGINAL_MODES[place.combine]!;
-  const weights = keptWeights(run, place, variant);
+  const scores = keptScores(run, place, variant);
+  const logSum = logSumExp(scores);
+  const weights = scores.map((score) => Math.exp(score - logSum));
   if (params.has_weights === 1) {
     const start = (place.row * params.query_heads + place.head) * params.weight_stride;
     buffers.weights.set(weights, start);
   }
-  const masses = (tokens: Uint32Array) =>
-    Float64Array.from(tokens, (token) => token <= position ? helper[token]! : 0);
   const hasMasses = place.marginal.length > 0;
-  const keptMasses = hasMasses ? masses(place.kept) : new Float64Array(0);
-  const marginalMasses = masses(place.marginal);
+  const keptMasses = hasMasses ? massesOf(place, place.kept) : new Float64Array(0);
+  const marginalMasses = massesOf(place, place.marginal);
   const sinks = mode === "joint_nosink" ? place.keptSinks : 0;
-  const sumRows = (rows: Uint32Array, factors: Float64Array) => {
-    const sum = new Float64Array(variant.headDim);
-    const values = unpackKeys(buffers.values, variant.valueFormat);
-    rows.forEach((listed, entry) => {
-      const start = (place.firstRow + listed) * variant.headDim;
-      for (let i = 0; i < sum.length; i++) sum[i]! += factors[entry]! * values[start + i]!;
-    });
-    return sum;
-  };
+  const values = { ...variant, values: buffers.values, firstRow: place.firstRow };
   return combineMarginal(mode, {
-    kept: sumRows(place.keptRows, weights),
-    marginal: sumRows(place.marginalRows, marginalMasses),
+    kept: weightedSum(place.keptRows, weights, values),
+    marginal: weightedSum(place.marginalRows, marginalMasses, values),
     masses: {
       marginalTokens: place.marginal.length,
       kept: total(keptMasses),
@@ -113,26 +125,70 @@ function attend(run: SelectedRun, place: Place, variant: SelectedVariant): Float
   });
 }
 
-/** Softmax over the kept tokens up to the row's own position. */
-function keptWeights(
-  { buffers, params }: SelectedRun,
-  place: Place,
+/**
+ * Reads what the helper attends to.
+ *
+ * @param place The row.
+ * @param tokens Positions.
+ * @returns Its attention to them, 0 to those after the row.
+ */
+export function massesOf({ position, helper }: SelectedPlace, tokens: Uint32Array): Float64Array {
+  return Float64Array.from(tokens, (token) => token <= position ? helper[token]! : 0);
+}
+
+/**
+ * Sums listed values.
+ *
+ * @param rows Rows of the list.
+ * @param factors Factor of each.
+ * @param at Values, how they are stored, and what is added to rows.
+ * @returns [headDim].
+ */
+export function weightedSum(
+  rows: Uint32Array,
+  factors: Float64Array,
+  at: SelectedVariant & { readonly values: Uint32Array; readonly firstRow: number },
+): Float64Array {
+  const sum = new Float64Array(at.headDim);
+  const values = unpackKeys(at.values, at.valueFormat);
+  rows.forEach((listed, entry) => {
+    const start = (at.firstRow + listed) * at.headDim;
+    for (let i = 0; i < sum.length; i++) sum[i]! += factors[entry]! * values[start + i]!;
+  });
+  return sum;
+}
+
+/**
+ * Scores the kept tokens.
+ *
+ * @param run Queries, keys and parameters.
+ * @param place The row.
+ * @param variant Head size and storage of keys.
+ * @returns Scaled products in the order of the list, minus infinity for tokens after the row.
+ */
+export function keptScores(
+  { buffers, params }: Pick<SelectedRun, "params"> & { readonly buffers: SelectedInputs },
+  place: SelectedPlace,
   variant: SelectedVariant,
 ): Float64Array {
   const { headDim } = variant;
   const keys = unpackKeys(buffers.keys, variant.keyFormat);
   const query = buffers.qkv.subarray(place.row * params.stride + place.head * headDim);
-  const scores = Float64Array.from(place.keptRows, (listed, entry) => {
+  return Float64Array.from(place.keptRows, (listed, entry) => {
     if (place.kept[entry]! > place.position) return -Infinity;
     const start = (place.firstRow + listed) * headDim;
     let sum = 0;
     for (let i = 0; i < headDim; i++) sum += query[i]! * keys[start + i]!;
     return sum * params.scale;
   });
-  const logSum = logSumExp(scores);
-  return scores.map((score) => Math.exp(score - logSum));
 }
 
-function total(values: Float64Array): number {
+/**
+ * Adds numbers up.
+ *
+ * @param values The numbers.
+ * @returns Their sum, 0 of none.
+ */
+export function total(values: Float64Array): number {
   return values.reduce((sum, value) => sum + value, 0);
 }

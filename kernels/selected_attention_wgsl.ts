@@ -24,20 +24,24 @@ import {
   type SeenKeys,
 } from "./flash_attention_wgsl.ts";
 import { LEAST_MASS, MARGINAL_MODES } from "./marginal.ts";
+import { BROKEN_PART } from "./selected_attention_merge.ts";
 import {
-  AHEAD_USE_TEXT,
   aheadText,
+  aheadUseText,
   FACTORS_TEXT,
   marginalStartText,
-  PLACE_TEXT,
+  partText,
+  placeText,
   queryText,
+  rangeText,
   resultText,
+  SPLIT_TEXT,
   WEIGHTS_TEXT,
 } from "./selected_attention_parts.ts";
 import { LIST_HEADER_WORDS } from "./selection_list.ts";
 
 /** What distinguishes one generated kernel from another. */
-export type SelectedOptions = Omit<FlashOptions, "isSplit" | "laneRows">;
+export type SelectedOptions = Omit<FlashOptions, "laneRows">;
 
 /** Tokens of the list that lie in it and not after the row. */
 const LISTED: SeenKeys = {
@@ -52,7 +56,7 @@ const LISTED: SeenKeys = {
  * @returns WGSL text that compiles alone.
  */
 export function selectedText(options: SelectedOptions): string {
-  const { name, handOut: lanes, headDim } = options;
+  const { name, handOut: lanes, headDim, isSplit } = options;
   const keys = listedTile(options, "key");
   const values = listedTile(options, "value");
   const modes = MARGINAL_MODES.map((mode, index) => `const ${mode.toUpperCase()} = ${index}u;`);
@@ -66,57 +70,66 @@ const HEADER_WORDS = ${LIST_HEADER_WORDS}u;
 const LOG2_E = 1.4426950408889634;
 const LOWEST = -3.4e38;
 const LEAST_MASS = ${LEAST_MASS};
+const BROKEN = f32(${BROKEN_PART});
 ${modes.join("\n")}
-${tileText(keys, lanes)}${tileText(values, lanes)}${UNPACK_TEXT}
+${tileText(keys, lanes)}${tileText(values, lanes)}${UNPACK_TEXT}${isSplit ? SPLIT_TEXT : ""}
 @compute @workgroup_size(${lanes.lanes})
 fn ${name}(
   @builtin(workgroup_id) group: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-${PLACE_TEXT}
+${placeText(isSplit)}
 ${queryText(headDim)}
 ${lanes.isSubgroup ? "var ahead = 0u;" : ""}
-var entries = kept;
+var begin = 0u;
+var entries = 0u;
 var first_entry = list + HEADER_WORDS + unit_heads;
-for (var tile_key = 0u; tile_key < entries; tile_key += TILE_KEYS) {
+${rangeText("kept", isSplit)}
+for (var tile_key = begin; tile_key < entries; tile_key += TILE_KEYS) {
 ${tileLoopText(options, { loads: [keys, values], body: keptText(options, keys, values) })}
 }
-${WEIGHTS_TEXT}
-first_entry += 2u * kept;
-entries = marginal;
+${isSplit ? "" : WEIGHTS_TEXT}
 ${marginalStartText(headDim)}
-for (var tile_key = 0u; tile_key < entries; tile_key += TILE_KEYS) {
+first_entry += 2u * kept;
+${rangeText("marginal", isSplit)}
+for (var tile_key = begin; tile_key < entries; tile_key += TILE_KEYS) {
 ${tileLoopText(options, { loads: [values], body: marginalText(options, values) })}
 }
-${FACTORS_TEXT}
-${resultText(headDim)}
-${lanes.isSubgroup ? AHEAD_USE_TEXT : ""}
+${isSplit ? partText(headDim) : `${FACTORS_TEXT}\n${resultText(headDim)}`}
+${lanes.isSubgroup ? aheadUseText(isSplit) : ""}
 }
 `;
 }
 
 function selectedHeader(options: SelectedOptions): string {
-  const { name, bindings, keyFormat, valueFormat } = options;
+  const { name, bindings, keyFormat, valueFormat, isSplit } = options;
   const vectors = (format?: KeyFormat) =>
     format === "f32"
       ? "bits of f32[head vectors, head size]"
       : "f16x2[head vectors, head size / 2]";
+  const weights =
+    "f32[rows, query_heads, weight_stride], in the order of the list, if has_weights is 1:\n//          ";
   return headerText({
     name,
     bindings,
-    summary: "attention of each row to the listed tokens, marginal ones by a helper's attention",
-    grid: "(tiles of rows, the larger of units_per_layer and kv_heads, sequences)",
+    summary: isSplit
+      ? "attention of each row to a split of the listed tokens, in parts to be merged"
+      : "attention of each row to the listed tokens, marginal ones by a helper's attention",
+    grid: `(tiles of rows${
+      isSplit ? " * splits" : ""
+    }, the larger of units_per_layer and kv_heads, sequences)`,
     notes: {
       keys: `${vectors(keyFormat)}, after RoPE`,
       values: vectors(valueFormat),
       lists: "u32[sequences, units, list_words], see selection_list.ts",
       helper: "f32[sequences * rows_per_sequence, helper_heads, capacity], attention of the rows",
       output: "f32[rows, output_stride], heads side by side",
-      weights:
-        "f32[rows, query_heads, weight_stride], softmax over kept tokens in the order of the list;\n" +
-        "//          written if has_weights is 1",
+      partial: "f32[splits, rows, query_heads, 8 + 2 * head size], see selected_attention_merge.ts",
+      weights: `${weights}${
+        isSplit ? "scores of kept tokens in base 2" : "softmax over kept tokens"
+      }`,
     },
-    twin: "selected_attention.ts",
+    twin: isSplit ? "selected_attention_split.ts" : "selected_attention.ts",
   });
 }
 

@@ -8,7 +8,7 @@ import { type Reduction, REDUCTIONS } from "../../cache/policy_options.ts";
 import type { Command, Device, DeviceBuffer, Recording } from "../../gpu/device.ts";
 import { helperSaliencyCommand } from "../../kernels/helper_saliency.ts";
 import { scatterScoresCommand } from "../../kernels/scatter_scores.ts";
-import { selectedAttentionCommand } from "../../kernels/selected_attention.ts";
+import { selectedAttentionCommands } from "../../kernels/selected_attention_split.ts";
 import { updateScoresCommand } from "../../kernels/update_scores.ts";
 import { attentionShape, type ForwardState, type LayerOptions } from "../../models/forward.ts";
 import { argmaxStep, embeddingStep, layerStep, logitsStep } from "../../models/transformer.ts";
@@ -238,7 +238,7 @@ export function selectedStep(
   const { device, workspace, cache } = forward;
   const rowShape = { sequences: shape.sequences, rowsPerSequence: 1 };
   const hasWeights = shape.weightHeads > 0;
-  const commands = [selectedAttentionCommand(device.info, {
+  const commands = selectedAttentionCommands(device.info, {
     shape: attentionShape(forward, rowShape),
     selection: {
       unitsPerLayer: shape.units.perLayer,
@@ -257,8 +257,9 @@ export function selectedStep(
       helper: shape.hasGroupRows ? buffers.groupRows : buffers.rows,
       output: workspace.heads,
       weights: buffers.weights,
+      ...(workspace.partial && { partial: workspace.partial }),
     },
-  })];
+  });
   if (hasWeights) {
     commands.push(scatterScoresCommand({
       lists: buffers.lists,

@@ -7,7 +7,7 @@
 
 import type { Command, Device, DeviceBuffer } from "../../gpu/device.ts";
 import { argmaxCommands, argmaxPartialBytes } from "../../kernels/argmax.ts";
-import { selectedAttentionCommand } from "../../kernels/selected_attention.ts";
+import { selectedAttentionCommands } from "../../kernels/selected_attention_split.ts";
 import { attentionShape, type ForwardState } from "../../models/forward.ts";
 import { embeddingStep, layerStep, logitsStep } from "../../models/transformer.ts";
 import { helperRowsCommand } from "../helper/helper_step.ts";
@@ -172,7 +172,7 @@ export function verifyStep(step: BlockStep, rows: number): Command[] {
   const layers = Array.from(
     { length: config.layers },
     (_, layer) =>
-      layerStep(large, rowShape, { layer, attention: [attention(step, { layer, rows })] }),
+      layerStep(large, rowShape, { layer, attention: attention(step, { layer, rows }) }),
   );
   return [
     copy(helper.forward.workspace.tokens, workspace.tokens, 4 * helper.shape.capacity),
@@ -199,13 +199,13 @@ export function verifyStep(step: BlockStep, rows: number): Command[] {
 function attention(
   { helper: { shape }, large, buffers, block }: BlockStep,
   { layer, rows }: { readonly layer: number; readonly rows: number },
-): Command {
+): Command[] {
   const { device, workspace, cache } = large;
   const isShared = block === "shared";
   const rowShape = isShared
     ? { sequences: 1, rowsPerSequence: rows }
     : { sequences: rows, rowsPerSequence: 1 };
-  return selectedAttentionCommand(device.info, {
+  return selectedAttentionCommands(device.info, {
     shape: attentionShape(large, rowShape),
     selection: {
       unitsPerLayer: shape.units.perLayer,
@@ -222,6 +222,7 @@ function attention(
       helper: buffers.rows,
       output: workspace.heads,
       weights: buffers.zeros,
+      ...(workspace.partial && { partial: workspace.partial }),
     },
   });
 }
