@@ -14,10 +14,10 @@ import { LEAST_MASS, MARGINAL_MODES, marginalFactors } from "./marginal.ts";
 import { FACTORS_TEXT } from "./selected_attention_parts.ts";
 
 /** Numbers before the two vectors of a part. */
-export const PART_HEADER = 8;
+export const PART_HEADER: number = 8;
 
 /** Stands for the kept tokens of a broken list. */
-export const BROKEN_PART = -1;
+export const BROKEN_PART: number = -1;
 
 const TEXT = `// selected_attention_merge: joins the parts that selected_attention_split computed
 //

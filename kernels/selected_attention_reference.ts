@@ -31,7 +31,9 @@ export type SelectedInputs = Pick<
 
 /** One query row of one head and the tokens it attends to. */
 export interface SelectedPlace extends SelectionEntries {
+  /** Row of the step. */
   readonly row: number;
+  /** Query head. */
   readonly head: number;
   /** Position of the row's token. */
   readonly position: number;

@@ -21,7 +21,6 @@ import { handOut, variantName } from "./attention_wgsl.ts";
 import { flashTile, type FlashVariant, keyValueMemory } from "./flash_attention.ts";
 import { MARGINAL_MODES } from "./marginal.ts";
 import {
-  SELECTED_ATTENTION_BINDINGS,
   SELECTED_ATTENTION_PARAMS,
   type SelectedAttentionBuffers,
   selectedAttentionCommand,
@@ -42,13 +41,16 @@ import {
 import { selectedText } from "./selected_attention_wgsl.ts";
 import { listRoom } from "./selection_list.ts";
 
-const { output: _, weights: WEIGHTS, ...INPUTS } = SELECTED_ATTENTION_BINDINGS;
-
 /** Storage buffers of `selected_attention_split`. */
 export const SELECTED_SPLIT_BINDINGS = {
-  ...INPUTS,
+  state: "read u32",
+  qkv: "read f32",
+  keys: "read u32",
+  values: "read u32",
+  lists: "read u32",
+  helper: "read f32",
   partial: "write f32",
-  weights: WEIGHTS,
+  weights: "write f32",
 } as const;
 
 /** Fields of `Params` of `selected_attention_split`. */
