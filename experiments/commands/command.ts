@@ -21,6 +21,26 @@ export interface OptionSpec {
   readonly text: string;
 }
 
+/** Where a command is talked to while it runs. */
+export interface CommandInput {
+  /** Whether lines are typed on a screen that shows them, and are to be asked for. */
+  readonly isTerminal: boolean;
+  /**
+   * Waits for a line.
+   *
+   * @returns The line without its end; nothing behind the last one.
+   * @throws The reason of the command's signal if that aborts first.
+   */
+  readonly nextLine: () => Promise<string | undefined>;
+  /**
+   * Runs something that the next Ctrl-C ends without ending the command; the one after it ends both.
+   *
+   * @param run Given a signal that either aborts.
+   * @returns What it returns.
+   */
+  readonly interruptible: <T>(run: (signal: AbortSignal) => Promise<T>) => Promise<T>;
+}
+
 /** Where a command writes and what ends it. */
 export interface CommandIo {
   /** Writes results. */
@@ -33,8 +53,10 @@ export interface CommandIo {
   readonly columns: () => number;
   /** Width of what results are written to; Infinity unless it is a screen. */
   readonly outColumns: () => number;
-  /** Aborted by the first Ctrl-C. */
+  /** Aborted by the first Ctrl-C that nothing else takes. */
   readonly signal: AbortSignal;
+  /** Lines of standard input; absent where nobody can say anything. */
+  readonly input?: CommandInput;
 }
 
 /** A command of the command line. */

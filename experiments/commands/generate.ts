@@ -116,7 +116,7 @@ export function generateCommand(parts: { readonly openPair: OpenPair }): Command
       "deno task generate --compare full,h2o,pyramid_budget,smallkv --budget 0.1",
       "deno task generate --speculate 4 --stats",
       'deno task generate --large l.gguf --small s.gguf --prompt "Hi" --chat --turns turns.txt',
-      "deno task generate --large l.gguf --small s.gguf --prompt question.txt --chat",
+      "deno task generate --large l.gguf --small s.gguf --chat --turns - --stats",
       "deno task generate --tokens ids.json --max-new 32 --json --trace 1,8,32",
     ],
     run: (call, io) => generate(parts.openPair, call, io),
@@ -136,27 +136,37 @@ async function generate(openPair: OpenPair, call: CommandCall, io: CommandIo): P
     onProgress,
   });
   const { models } = opened;
+  const match = { ...request.match, ...await readMatchMap(call) };
+  const hasStats = call.has("stats");
+  const isJson = call.has("json");
+  const hasSelections = isJson || hasStats;
+  const shared = { ...request, match, models, hasSelections, signal: io.signal, onProgress };
+  const output = { isJson, hasStats, io, progress };
+  if (call.has("turns")) {
+    const { policies: [policy], newTokens = NEW_TOKENS } = request;
+    await printTurns(call, { ...shared, ...output, policy: policy!, newTokens });
+  } else await printRuns(call, shared, output);
+  return EXIT.ok;
+}
+
+/** Continues one prompt under all policies of the command line. */
+async function printRuns(
+  call: CommandCall,
+  shared: Omit<RunSettings, "prompt" | "forced" | "newTokens"> & Request,
+  output: Output,
+): Promise<void> {
+  const { models, policies } = shared;
   const used = models.small ? [models.large, models.small] : [models.large];
   const prompt = promptTokens(models.large, await readPrompt(call, used));
   const forced = await readForced(call, used);
-  const match = { ...request.match, ...await readMatchMap(call) };
   const settings: RunSettings = {
-    ...request,
-    match,
-    models,
+    ...shared,
     prompt,
-    newTokens: request.newTokens ?? defaultNewTokens(used, prompt),
-    hasSelections: call.has("json") || call.has("stats"),
-    signal: io.signal,
-    onProgress,
-    ...(forced && { forced: forced.slice(0, request.newTokens) }),
+    newTokens: shared.newTokens ?? defaultNewTokens(used, prompt),
+    ...(forced && { forced: forced.slice(0, shared.newTokens) }),
   };
-  const output = { isJson: call.has("json"), hasStats: call.has("stats"), io, progress };
-  const policy = request.policies[0]!;
-  if (call.has("turns")) await printTurns(call, { ...settings, ...output, policy });
-  else if (call.has("compare")) await printComparison(request.policies, settings, output);
-  else await printOne(policy, settings, output);
-  return EXIT.ok;
+  if (call.has("compare")) await printComparison(policies, settings, output);
+  else await printOne(policies[0]!, settings, output);
 }
 
 /** What a command line asks for, before any model is open. */

@@ -1,5 +1,5 @@
 /**
- * Several turns of a conversation for `generate`, on one kept cache.
+ * Several turns of a conversation for `generate`, on one kept cache: given beforehand, or typed one by one.
  *
  * @module
  */
@@ -9,15 +9,22 @@ import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import type { Progress } from "../../core/progress.ts";
 import { Conversation } from "../../decoding/generation/conversation.ts";
 import type { GenerationStatistics } from "../../decoding/generation/generation_statistics.ts";
-import type { CommandCall, CommandIo, OptionSpec } from "./command.ts";
+import type { CommandCall, CommandInput, CommandIo, OptionSpec } from "./command.ts";
 import { statisticsText } from "./generate_report.ts";
 import { readFirstTurn } from "./generate_prompt.ts";
 import type { RunSettings } from "./generate_run.ts";
 import { readTextFile } from "./token_input.ts";
 
+/** In place of a file: turns are read from standard input as they are typed. */
+const TYPED = "-";
+
 /** Options of further turns. */
 export const TURN_FLAGS: Readonly<Record<string, OptionSpec>> = {
-  turns: { type: "string", placeholder: "FILE|TEXT", text: "what follows each answer, by line" },
+  turns: {
+    type: "string",
+    placeholder: "FILE|TEXT|-",
+    text: "what follows each answer, by line; - reads lines as they are typed",
+  },
 };
 
 /** A turn and its answer. */
@@ -47,19 +54,42 @@ export function checkTurnFlags(call: CommandCall): void {
   }
 }
 
-/** One turn per line that is not empty. */
-async function readTurns(call: CommandCall): Promise<string[]> {
+/** What is said, one turn per line that is not empty. */
+async function* readTurns(call: CommandCall, settings: TurnSettings): AsyncGenerator<string> {
   const given = call.required("turns");
+  if (given === TYPED) {
+    if (!settings.io.input) {
+      call.fail("--turns - must have a standard input: current value is none");
+    }
+    if (call.has("prompt")) yield await readFirstTurn(call);
+    return yield* typedTurns(settings.io.input!, settings);
+  }
+  yield await readFirstTurn(call);
   const isFile = await stat(given).then((found) => found.isFile(), () => false);
   const text = isFile ? await readTextFile(given) : given;
-  return text.split("\n").filter((line) => line.trim() !== "");
+  yield* text.split("\n").filter((line) => line.trim() !== "");
+}
+
+/** Each turn is asked for where somebody sees the question. */
+async function* typedTurns(
+  input: CommandInput,
+  { io: { error }, progress }: TurnSettings,
+): AsyncGenerator<string> {
+  while (true) {
+    progress.finish();
+    if (input.isTerminal) error("> ");
+    const line = await input.nextLine();
+    if (line === undefined) break;
+    if (line.trim() !== "") yield line;
+  }
+  if (input.isTerminal) error("\n");
 }
 
 /** A conversation and where it is printed. */
-export interface TurnSettings extends RunSettings {
+export interface TurnSettings extends Omit<RunSettings, "prompt" | "forced"> {
   /** The policy. */
   readonly policy: ResolvedPolicy;
-  /** Whether one object is printed instead of text. */
+  /** Whether objects are printed instead of text. */
   readonly isJson: boolean;
   /** Whether each answer is followed by its statistics. */
   readonly hasStats: boolean;
@@ -70,15 +100,15 @@ export interface TurnSettings extends RunSettings {
 }
 
 /**
- * Holds a conversation and prints it.
+ * Holds a conversation and prints it: turns from a file as one object or text, typed ones each as it is answered.
  *
  * @param call The command line, which names what is said.
  * @param settings Models, policy, budget, drafts, output.
  * @throws The signal's reason if it aborts.
  */
 export async function printTurns(call: CommandCall, settings: TurnSettings): Promise<void> {
-  const turns = [await readFirstTurn(call), ...await readTurns(call)];
   const isChat = call.has("chat");
+  const isTyped = call.required("turns") === TYPED;
   const { models, policy, budget, cut, store, match, isJson, hasStats, io } = settings;
   const drafts = policy.scores === "helper" ? settings.drafts : {};
   using conversation = new Conversation(models, {
@@ -86,20 +116,36 @@ export async function printTurns(call: CommandCall, settings: TurnSettings): Pro
     ...cut,
     ...drafts,
   });
+  const isEchoed = !isJson && !(isTyped && io.input?.isTerminal);
+  const about = { policy: policy.name, budget };
   const answers: AnsweredTurn[] = [];
-  for (const [index, turn] of turns.entries()) {
-    if (index > 0 && !isJson) io.out(`\n> ${turn}\n`);
-    const answer = await answerTurn(conversation, turn, settings);
+  for await (const turn of readTurns(call, settings)) {
+    if (answers.length > 0 && isEchoed) io.out(`\n> ${turn}\n`);
+    const answer = await answerTurn(conversation, turn, { ...settings, isTyped });
     answers.push(answer);
+    if (isJson && isTyped) io.out(`${JSON.stringify({ ...about, ...answer })}\n`);
     if (isJson) continue;
     io.out("\n");
     if (hasStats) io.out(`\n${statisticsText(answer.stats)}`);
   }
   settings.progress.finish();
-  if (isJson) io.out(`${JSON.stringify({ policy: policy.name, budget, turns: answers })}\n`);
+  if (isJson && !isTyped) io.out(`${JSON.stringify({ ...about, turns: answers })}\n`);
 }
 
+/** Answers a turn; where turns are typed, Ctrl-C ends the answer alone. */
 async function answerTurn(
+  conversation: Conversation,
+  turn: string,
+  settings: TurnSettings & { readonly isTyped: boolean },
+): Promise<AnsweredTurn> {
+  const { io, isTyped } = settings;
+  const run = (signal: AbortSignal) => writeAnswer(conversation, turn, { ...settings, signal });
+  const answer = await (isTyped ? io.input!.interruptible(run) : run(io.signal));
+  io.signal.throwIfAborted();
+  return answer;
+}
+
+async function writeAnswer(
   conversation: Conversation,
   turn: string,
   settings: TurnSettings,
@@ -115,10 +161,9 @@ async function answerTurn(
   let text = "";
   while (true) {
     const { value, done } = await said.next();
-    if (done) {
-      signal.throwIfAborted();
-      return { turn, text, tokens, stats: value };
-    }
+    if (done) return { turn, text, tokens, stats: value };
+    // The reference device never waits, and Ctrl-C is only heard while something does.
+    await new Promise((resolve) => setTimeout(resolve, 0));
     tokens.push(value.tokenId);
     text += value.text;
     if (isJson) continue;

@@ -5,8 +5,9 @@
  */
 
 import { writeSync } from "node:fs";
-import type { CommandIo } from "./command.ts";
+import type { CommandInput, CommandIo } from "./command.ts";
 import { EXIT } from "./command_line.ts";
+import { readLines, untilAborted } from "./line_input.ts";
 
 const SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
   ? ["SIGINT"]
@@ -21,18 +22,22 @@ export interface ProcessIo extends Disposable {
 /**
  * Takes over the streams and signals of the process.
  *
- * The first Ctrl-C aborts `io.signal`, the second one ends the process at once.
+ * The first Ctrl-C aborts `io.signal`, unless something interruptible runs that it ends instead; once that signal is
+ * aborted, the next one ends the process at once.
  *
  * @returns Streams and signal.
  */
 export function openProcessIo(): ProcessIo {
-  const controller = new AbortController();
+  const command = new AbortController();
+  const input = new ProcessInput(command.signal);
   const stop = () => {
-    if (controller.signal.aborted) Deno.exit(EXIT.stopped);
+    if (command.signal.aborted) Deno.exit(EXIT.stopped);
     writeText(2, "\nStopping after what is in progress; once more to stop at once.\n");
-    controller.abort(new DOMException("Stopped by a signal", "AbortError"));
+    command.abort(new DOMException("Stopped by a signal", "AbortError"));
   };
-  for (const signal of SIGNALS) Deno.addSignalListener(signal, stop);
+  const interrupt = () => input.interrupt() || stop();
+  const listenerOf = (signal: Deno.Signal) => signal === "SIGINT" ? interrupt : stop;
+  for (const signal of SIGNALS) Deno.addSignalListener(signal, listenerOf(signal));
   return {
     io: {
       out: (text) => writeText(1, text),
@@ -40,12 +45,51 @@ export function openProcessIo(): ProcessIo {
       isInteractive: Deno.stderr.isTerminal() && Deno.env.get("CI") === undefined,
       columns: screenColumns,
       outColumns: () => Deno.stdout.isTerminal() ? screenColumns() : Infinity,
-      signal: controller.signal,
+      signal: command.signal,
+      input,
     },
     [Symbol.dispose]() {
-      for (const signal of SIGNALS) Deno.removeSignalListener(signal, stop);
+      for (const signal of SIGNALS) Deno.removeSignalListener(signal, listenerOf(signal));
     },
   };
+}
+
+/** Standard input, and what Ctrl-C ends before it ends the command. */
+class ProcessInput implements CommandInput {
+  readonly #command: AbortSignal;
+  #lines: AsyncGenerator<string> | undefined;
+  #running: AbortController | undefined;
+
+  constructor(command: AbortSignal) {
+    this.#command = command;
+  }
+
+  get isTerminal(): boolean {
+    return Deno.stdin.isTerminal();
+  }
+
+  readonly nextLine = async (): Promise<string | undefined> => {
+    const lines = this.#lines ??= readLines(Deno.stdin.readable);
+    const { value, done } = await untilAborted(lines.next(), this.#command);
+    return done ? undefined : value;
+  };
+
+  readonly interruptible = async <T>(run: (signal: AbortSignal) => Promise<T>): Promise<T> => {
+    const running = this.#running = new AbortController();
+    try {
+      return await run(AbortSignal.any([running.signal, this.#command]));
+    } finally {
+      this.#running = undefined;
+    }
+  };
+
+  /** Ends what is interruptible; returns whether there was something that had not been ended. */
+  interrupt(): boolean {
+    if (!this.#running || this.#running.signal.aborted) return false;
+    writeText(2, "\nEnding this answer; once more to end the conversation.\n");
+    this.#running.abort(new DOMException("Ended by a signal", "AbortError"));
+    return true;
+  }
 }
 
 /** Writes all of a text; a reader that has gone away is no reason to fail. */

@@ -21,10 +21,11 @@ const openPair: OpenPair = async ({ hasSmall }) => {
   return { models, [Symbol.asyncDispose]: () => Promise.resolve() };
 };
 
-/** Runs `generate` on the embedded pair. */
+/** Runs `generate` on the embedded pair; `more` is what else it is connected with. */
 export async function run(
   words: readonly string[],
   signal: AbortSignal = new AbortController().signal,
+  more: Partial<CommandIo> = {},
 ): Promise<{ code: number; out: string; error: string }> {
   let [out, error] = ["", ""];
   const io: CommandIo = {
@@ -34,6 +35,7 @@ export async function run(
     columns: () => 100,
     outColumns: () => 100,
     signal,
+    ...more,
   };
   const code = await runCommandLine([generateCommand({ openPair })], ["generate", ...words], io);
   return { code, out, error };

@@ -1,0 +1,180 @@
+/**
+ * `generate --turns -`: a conversation line by line.
+ *
+ * @module
+ */
+
+import assert from "node:assert/strict";
+import type { CommandInput, CommandIo } from "../../experiments/commands/command.ts";
+import { readLines, untilAborted } from "../../experiments/commands/line_input.ts";
+import { run } from "./generate_run.ts";
+
+const CLI = new URL("../../cli.ts", import.meta.url).pathname;
+const WORDS = ["--policy", "h2o", "--max-new", "3", "--ignore-end", "--turns", "-"];
+const TURNS = [" The moon was full. Uma is in Holt.", "", " Where is Uma?"];
+
+function input(more: Partial<CommandInput> = {}): CommandInput {
+  const lines = [...TURNS];
+  return {
+    isTerminal: false,
+    nextLine: () => Promise.resolve(lines.shift()),
+    interruptible: (go) => go(new AbortController().signal),
+    ...more,
+  };
+}
+
+async function typed(words: readonly string[], io: Partial<CommandIo> = {}) {
+  return await run([...WORDS, ...words], undefined, { input: input(), ...io });
+}
+
+Deno.test("generate --turns - prints what the same turns of a file print", async () => {
+  const { out, code } = await typed([]);
+  assert.equal(code, 0);
+  const given = [...WORDS.slice(0, -1), TURNS.slice(1).join("\n"), "--prompt", TURNS[0]!];
+  assert.equal(out, (await run(given)).out);
+  assert.equal(
+    out,
+    (await typed(["--prompt", TURNS[0]!], {
+      input: input({ nextLine: nextOf([TURNS[2]!]) }),
+    })).out,
+  );
+  assert.equal((await typed(["--stats"])).out.match(/time to first token/g)?.length, 2);
+});
+
+function nextOf(lines: string[]): CommandInput["nextLine"] {
+  return () => Promise.resolve(lines.shift());
+}
+
+Deno.test("generate --turns - --json prints an object per turn before the next one is read", async () => {
+  let out = "";
+  const lines = [...TURNS];
+  const linesBefore: number[] = [];
+  const nextLine = () => {
+    linesBefore.push(out.split("\n").length - 1);
+    return Promise.resolve(lines.shift());
+  };
+  const io = { input: input({ nextLine }), out: (text: string) => void (out += text) };
+  assert.equal((await typed(["--json"], io)).code, 0);
+  assert.deepEqual(linesBefore, [0, 1, 1, 2]);
+  const answers = out.trimEnd().split("\n").map((line) => JSON.parse(line));
+  assert.deepEqual(answers.map(({ turn }) => turn), [TURNS[0], TURNS[2]]);
+  for (const { policy, budget, tokens, text, stats } of answers) {
+    assert.deepEqual([policy, budget], ["h2o", { ratio: 0.2 }]);
+    assert.equal(tokens.length, 3);
+    assert.equal(typeof text, "string");
+    assert.deepEqual(stats.newTokens, [3]);
+  }
+});
+
+Deno.test("generate --turns - asks on the screen where lines are typed", async () => {
+  const { out, error } = await typed([], { input: input({ isTerminal: true }) });
+  assert.equal(error.match(/^> /gm)?.length, 1, "the next ones follow without a line end");
+  assert.equal(error.match(/> /g)?.length, 4);
+  assert.equal(out.includes(">"), false, "what is typed is on the screen already");
+  assert.equal((await typed([])).error.includes("> "), false);
+});
+
+Deno.test("generate --turns - goes on after an answer was ended, and stops at the command's signal", async () => {
+  const command = new AbortController();
+  let count = 0;
+  const interruptible: CommandInput["interruptible"] = async (go) => {
+    const own = new AbortController();
+    if (++count === 1) setTimeout(() => own.abort(new Error("enough")), 300);
+    return await go(own.signal);
+  };
+  const words = ["--policy", "h2o", "--max-new", "400", "--ignore-end", "--turns", "-", "--json"];
+  const nextLine = () => {
+    if (count === 1) command.abort(new Error("stop"));
+    return count === 0
+      ? Promise.resolve(TURNS[0])
+      : untilAborted(new Promise<undefined>(() => {}), command.signal);
+  };
+  const stopped = await run(words, command.signal, { input: input({ nextLine, interruptible }) });
+  assert.equal(stopped.code, 130);
+  const first = JSON.parse(stopped.out);
+  assert.ok(first.tokens.length < 400, `${first.tokens.length}`);
+  assert.equal(first.stats.isAborted, true);
+});
+
+Deno.test("generate --turns - needs somebody to listen to", async () => {
+  const { code, error } = await run(WORDS);
+  assert.match(error, /--turns - must have a standard input: current value is none/);
+  assert.equal(code, 2);
+});
+
+Deno.test("readLines() passes lines on as they end, whatever the pieces", async () => {
+  const bytes = new TextEncoder().encode("first\r\nsecönd\n\nlast");
+  for (const size of [1, 2, 7, 100]) {
+    const pieces = Array.from(
+      { length: Math.ceil(bytes.length / size) },
+      (_, piece) => bytes.slice(piece * size, (piece + 1) * size),
+    );
+    const lines = await Array.fromAsync(readLines(ReadableStream.from(pieces)));
+    assert.deepEqual(lines, ["first", "secönd", "", "last"]);
+  }
+  assert.deepEqual(await Array.fromAsync(readLines(ReadableStream.from([]))), []);
+});
+
+/** Text of a pipe, waited for piece by piece. */
+function watch(pipe: ReadableStream<Uint8Array>) {
+  const reader = pipe.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  return async (pattern: RegExp) => {
+    while (!pattern.test(text)) {
+      const { value, done } = await reader.read();
+      assert.equal(done, false, text);
+      text += value;
+    }
+    const end = text.search(pattern) + pattern.exec(text)![0].length;
+    const before = text.slice(0, end);
+    text = text.slice(end);
+    return before;
+  };
+}
+
+Deno.test("generate --turns - answers a pipe turn by turn; Ctrl-C ends an answer, and again the conversation", async () => {
+  const words = ["generate", "--device", "reference", "--max-new", "450", "--ignore-end"];
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--no-check", CLI, ...words, "--policy", "h2o", "--turns", "-"],
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const writer = child.stdin.getWriter();
+  const say = (turn: string) => writer.write(new TextEncoder().encode(`${turn}\n`));
+  const [out, messages] = [watch(child.stdout), watch(child.stderr)];
+  const interrupt = async (answer: RegExp) => {
+    child.kill("SIGINT");
+    await messages(answer);
+  };
+  await say(TURNS[0]!);
+  await out(/\w/);
+  await interrupt(/Ending this answer/);
+  await say(TURNS[2]!);
+  const first = await out(/\n> {2}Where is Uma\?\n/);
+  assert.ok(first.length < 600, "the answer was cut short");
+  await out(/\w/);
+  await interrupt(/Ending this answer/);
+  await interrupt(/Stopped\./);
+  assert.equal((await child.status).code, 130);
+  await writer.abort().catch(() => {});
+});
+
+Deno.test("generate --turns - ends with its input", async () => {
+  const words = ["generate", "--device", "reference", "--max-new", "3", "--policy", "full"];
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--no-check", CLI, ...words, "--turns", "-", "--json"],
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "null",
+  }).spawn();
+  const writer = child.stdin.getWriter();
+  const out = watch(child.stdout);
+  for (const turn of [TURNS[0]!, TURNS[2]!]) {
+    await writer.write(new TextEncoder().encode(`${turn}\n`));
+    assert.equal(JSON.parse(await out(/.*\n/)).turn, turn);
+  }
+  await writer.close();
+  assert.equal((await child.status).code, 0);
+  await assert.rejects(() => out(/./));
+});
