@@ -21,7 +21,7 @@ import {
   WEIGHT_FORMATS,
   type WeightFormat,
 } from "../kernels/weight_format.ts";
-import { rowBlocks } from "../models/packed_weight.ts";
+import { rowBlocks } from "../models/weights/packed_weight.ts";
 
 /** One kind of matrix of a model. */
 interface Shape extends MatrixShape {

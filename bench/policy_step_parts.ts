@@ -10,8 +10,8 @@ import { recordLargeStep, scoreCommands, selectedStep } from "../decoding/polici
 import { writeLengths } from "../decoding/sessions/step_tokens.ts";
 import type { Command, Device, DeviceBuffer, Recording } from "../gpu/device.ts";
 import { decodeAttentionCommands } from "../kernels/decode_attention.ts";
-import { attentionShape, type ForwardState } from "../models/forward.ts";
-import { argmaxStep, embeddingStep, layerStep, logitsStep } from "../models/transformer.ts";
+import { attentionShape, type ForwardState } from "../models/forward/forward.ts";
+import { argmaxStep, embeddingStep, layerStep, logitsStep } from "../models/forward/transformer.ts";
 import { type BenchPair, setUpStep, type StepSetup, type StepSizes } from "./policy_step_setup.ts";
 
 const STEP = { sequences: 1, rowsPerSequence: 1 };

@@ -21,7 +21,7 @@ import { listShape } from "../decoding/selections/selection_lists.ts";
 import { SelectionPlanner } from "../decoding/selections/selection_planner.ts";
 import { Session } from "../decoding/sessions/session.ts";
 import { listUnits } from "../decoding/selections/units.ts";
-import type { ForwardState } from "../models/forward.ts";
+import type { ForwardState } from "../models/forward/forward.ts";
 import type { Model } from "../models/load.ts";
 
 /** Two models of a family. */

@@ -8,11 +8,11 @@ import { GpuError } from "../core/check.ts";
 import type { Device } from "../gpu/device.ts";
 import { openDevice } from "../gpu/open_device.ts";
 import type { ModelConfig } from "./config.ts";
-import type { DownloadOptions } from "./hub_settings.ts";
-import { type ModelFiles, openModelFiles } from "./model_files.ts";
-import { padHeads } from "./padded_heads.ts";
-import { createTokenizer, type Tokenizer } from "./tokenizer.ts";
-import { loadWeights, type ModelWeights } from "./weights.ts";
+import type { DownloadOptions } from "./hub/hub_settings.ts";
+import { type ModelFiles, openModelFiles } from "./files/model_files.ts";
+import { padHeads } from "./weights/padded_heads.ts";
+import { createTokenizer, type Tokenizer } from "./tokenizer/tokenizer.ts";
+import { loadWeights, type ModelWeights } from "./weights/weights.ts";
 
 /** How to load a model. */
 export interface LoadOptions extends DownloadOptions {

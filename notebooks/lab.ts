@@ -15,7 +15,7 @@ import type { Environment } from "../experiments/runner/record.ts";
 import type { Device } from "../gpu/device.ts";
 import { openDevice } from "../gpu/open_device.ts";
 import type { Model } from "../models/load.ts";
-import type { Tokenizer } from "../models/tokenizer.ts";
+import type { Tokenizer } from "../models/tokenizer/tokenizer.ts";
 import { PASSAGE } from "./passage.ts";
 import { withProgress } from "./progress_bar.ts";
 import { showTable } from "./table.ts";

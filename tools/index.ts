@@ -43,7 +43,11 @@ const FOLDERS: readonly IndexedFolder[] = [
     summary: "Cache policies.",
     plugins: { type: "Policy", list: "POLICIES", allowHelpers: false },
   },
-  { path: "models", summary: "Model files, tokenizers, weights and the forward pass." },
+  {
+    path: "models",
+    summary: "Model files, tokenizers, weights and the forward pass.",
+    parts: ["files", "forward", "gguf", "hub", "safetensors", "tokenizer", "weights"],
+  },
   {
     path: "models/architectures",
     summary: "Model families that can be loaded.",

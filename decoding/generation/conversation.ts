@@ -6,7 +6,7 @@
  */
 
 import { checkInteger, DataError } from "../../core/check.ts";
-import type { ChatMessage } from "../../models/chat_template.ts";
+import type { ChatMessage } from "../../models/tokenizer/chat_template.ts";
 import type { GenerateOptions } from "./generate.ts";
 import { DEFAULT_NEW_TOKENS } from "./generate.ts";
 import { generationLoop } from "./generation_loop.ts";

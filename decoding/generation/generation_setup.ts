@@ -12,7 +12,7 @@ import {
   type ResolvedPolicy,
 } from "../../cache/policy_options.ts";
 import { checkInteger, DataError } from "../../core/check.ts";
-import { sameVocabulary } from "../../models/tokenizer.ts";
+import { sameVocabulary } from "../../models/tokenizer/tokenizer.ts";
 import type { DecodingSession, SequencePlace } from "./generation_loop.ts";
 import type { GenerationMemory } from "./generation_statistics.ts";
 import { checkCut, type HelperCut } from "../helper/helper_step.ts";

@@ -5,7 +5,7 @@
  */
 
 import { DataError } from "../../core/check.ts";
-import { type ChatMessage, renderChat } from "../../models/chat_template.ts";
+import { type ChatMessage, renderChat } from "../../models/tokenizer/chat_template.ts";
 import type { Model } from "../../models/load.ts";
 
 /** A text, its token ids, or a conversation that the model is to continue. */

@@ -4,7 +4,11 @@
  * @module
  */
 
-import { createTextStream, type TextStream, type Tokenizer } from "../../models/tokenizer.ts";
+import {
+  createTextStream,
+  type TextStream,
+  type Tokenizer,
+} from "../../models/tokenizer/tokenizer.ts";
 import { StopTexts } from "./stop.ts";
 
 /** A new token. */

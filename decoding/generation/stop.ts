@@ -4,7 +4,7 @@
  * @module
  */
 
-import { endTokenIds } from "../../models/chat_template.ts";
+import { endTokenIds } from "../../models/tokenizer/chat_template.ts";
 import type { Model } from "../../models/load.ts";
 
 /**

@@ -9,8 +9,12 @@ import { type CacheBudget, halfEntries } from "../../cache/budget.ts";
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import type { Command, Recording } from "../../gpu/device.ts";
 import { attentionRowsCommand } from "../../kernels/attention_rows.ts";
-import { attentionShape, type ForwardState, type LayerOptions } from "../../models/forward.ts";
-import { firstLayers } from "../../models/first_layers.ts";
+import {
+  attentionShape,
+  type ForwardState,
+  type LayerOptions,
+} from "../../models/forward/forward.ts";
+import { firstLayers } from "../../models/forward/first_layers.ts";
 import type { Model } from "../../models/load.ts";
 import { HelperCache } from "./helper_cache.ts";
 import { type PolicyStep, recordSmallStep } from "../policies/policy_steps.ts";

@@ -5,7 +5,7 @@
  */
 
 import type { Command } from "../../gpu/device.ts";
-import type { ForwardState } from "../../models/forward.ts";
+import type { ForwardState } from "../../models/forward/forward.ts";
 import type { PolicyStep } from "./policy_steps.ts";
 
 /**

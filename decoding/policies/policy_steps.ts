@@ -10,8 +10,17 @@ import { helperSaliencyCommand } from "../../kernels/helper_saliency.ts";
 import { scatterScoresCommand } from "../../kernels/scatter_scores.ts";
 import { selectedAttentionCommands } from "../../kernels/selected_attention_split.ts";
 import { updateScoresCommand } from "../../kernels/update_scores.ts";
-import { attentionShape, type ForwardState, type LayerOptions } from "../../models/forward.ts";
-import { argmaxStep, embeddingStep, layerStep, logitsStep } from "../../models/transformer.ts";
+import {
+  attentionShape,
+  type ForwardState,
+  type LayerOptions,
+} from "../../models/forward/forward.ts";
+import {
+  argmaxStep,
+  embeddingStep,
+  layerStep,
+  logitsStep,
+} from "../../models/forward/transformer.ts";
 import { rowCopies, tokenCopies } from "./lane_copies.ts";
 import { decayOf, type LaneSet } from "./policy_lanes.ts";
 import type { ListShape } from "../selections/selection_lists.ts";

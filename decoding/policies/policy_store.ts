@@ -11,7 +11,7 @@ import { ResidentStore } from "../../cache/resident_store.ts";
 import type { PoolSize } from "../../cache/slot_change.ts";
 import { poolSizes, tierLimit } from "../../cache/tiered_pools.ts";
 import { TieredStore } from "../../cache/tiered_store.ts";
-import type { ForwardState } from "../../models/forward.ts";
+import type { ForwardState } from "../../models/forward/forward.ts";
 import type { PolicyBuffers, PolicyShape } from "./policy_steps.ts";
 import type { LaneSet } from "./policy_lanes.ts";
 import { type ListSource, packLists } from "../selections/selection_lists.ts";

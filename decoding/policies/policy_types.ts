@@ -8,7 +8,7 @@ import type { Migration } from "../../cache/kv_store.ts";
 import type { Selection } from "../../cache/policy.ts";
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import type { Model } from "../../models/load.ts";
-import { sameVocabulary } from "../../models/tokenizer.ts";
+import { sameVocabulary } from "../../models/tokenizer/tokenizer.ts";
 import type { LaneOptions } from "./policy_lanes.ts";
 import type { PairMatchOptions } from "../prompts/prompt_match.ts";
 import type { StoreKind } from "./policy_store.ts";

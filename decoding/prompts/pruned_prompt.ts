@@ -10,8 +10,13 @@
 
 import { checkPruned } from "../../cache/plan_check.ts";
 import type { Command, DeviceBuffer } from "../../gpu/device.ts";
-import type { ForwardState, LayerOptions } from "../../models/forward.ts";
-import { argmaxStep, embeddingStep, layerStep, logitsStep } from "../../models/transformer.ts";
+import type { ForwardState, LayerOptions } from "../../models/forward/forward.ts";
+import {
+  argmaxStep,
+  embeddingStep,
+  layerStep,
+  logitsStep,
+} from "../../models/forward/transformer.ts";
 import { checkTokens } from "../sessions/checks.ts";
 import { readLogits } from "../sessions/logits.ts";
 import { type MapBlock, MapReader } from "../sessions/map_reader.ts";

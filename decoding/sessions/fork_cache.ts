@@ -5,7 +5,7 @@
  */
 
 import type { Command, DeviceBuffer } from "../../gpu/device.ts";
-import type { ForwardState } from "../../models/forward.ts";
+import type { ForwardState } from "../../models/forward/forward.ts";
 
 /**
  * Copies the keys, values and tokens of a sequence to others.

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { ForwardState } from "../../models/forward.ts";
+import type { ForwardState } from "../../models/forward/forward.ts";
 import { checkFinite } from "./checks.ts";
 
 /**

@@ -5,7 +5,7 @@
  */
 
 import type { Device, DeviceBuffer } from "../../gpu/device.ts";
-import type { MapTarget } from "../../models/forward.ts";
+import type { MapTarget } from "../../models/forward/forward.ts";
 
 /** Names the query heads of a layer whose maps are wanted, ascending. */
 export type HeadSelection = (layer: number) => readonly number[];

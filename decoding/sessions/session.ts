@@ -7,10 +7,10 @@
 import { createFullCache, type FullCache } from "../../cache/full_cache.ts";
 import { checkInteger } from "../../core/check.ts";
 import type { Model } from "../../models/load.ts";
-import { rotationTable } from "../../models/rotation.ts";
-import { createTaps } from "../../models/taps.ts";
-import type { ForwardState } from "../../models/forward.ts";
-import { createWorkspace } from "../../models/workspace.ts";
+import { rotationTable } from "../../models/forward/rotation.ts";
+import { createTaps } from "../../models/forward/taps.ts";
+import type { ForwardState } from "../../models/forward/forward.ts";
+import { createWorkspace } from "../../models/forward/workspace.ts";
 import { checkChosen, checkTokens } from "./checks.ts";
 import { readLogits } from "./logits.ts";
 import { forkCache } from "./fork_cache.ts";

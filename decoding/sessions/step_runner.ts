@@ -5,8 +5,18 @@
  */
 
 import type { Command, Recording } from "../../gpu/device.ts";
-import type { ForwardState, HeadRows, LayerOptions, StepShape } from "../../models/forward.ts";
-import { argmaxStep, embeddingStep, layerStep, logitsStep } from "../../models/transformer.ts";
+import type {
+  ForwardState,
+  HeadRows,
+  LayerOptions,
+  StepShape,
+} from "../../models/forward/forward.ts";
+import {
+  argmaxStep,
+  embeddingStep,
+  layerStep,
+  logitsStep,
+} from "../../models/forward/transformer.ts";
 
 /** How the attention of a step's rows is summed; see `LayerOptions`. */
 export type SumOptions = Required<Pick<LayerOptions, "isSummed" | "rowDecay">>;

@@ -5,7 +5,7 @@
  */
 
 import { checkInteger } from "../../core/check.ts";
-import type { ForwardState } from "../../models/forward.ts";
+import type { ForwardState } from "../../models/forward/forward.ts";
 
 /** What a session shows of itself. */
 export interface SessionView {

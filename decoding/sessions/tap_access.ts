@@ -4,8 +4,8 @@
  * @module
  */
 
-import type { LayerArrays } from "../../models/taps.ts";
-import type { ForwardState } from "../../models/forward.ts";
+import type { LayerArrays } from "../../models/forward/taps.ts";
+import type { ForwardState } from "../../models/forward/forward.ts";
 import { checkFinite } from "./checks.ts";
 
 /** A sequence and the tokens it has. */

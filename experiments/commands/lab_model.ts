@@ -11,14 +11,14 @@ import { traceAttention } from "../../decoding/sessions/trace.ts";
 import type { Device } from "../../gpu/device.ts";
 import type { ModelConfig } from "../../models/config.ts";
 import { loadModel, type Model } from "../../models/load.ts";
-import { openModelFiles } from "../../models/model_files.ts";
+import { openModelFiles } from "../../models/files/model_files.ts";
 import {
   createTextStream,
   createTokenizer,
   type Tokenizer,
   type TokenizerFiles,
-} from "../../models/tokenizer.ts";
-import { vocabularyHash } from "../../models/vocabulary_hash.ts";
+} from "../../models/tokenizer/tokenizer.ts";
+import { vocabularyHash } from "../../models/tokenizer/vocabulary_hash.ts";
 import type { RealDropOptions, RowOptions, Trace, TraceOptions } from "../experiment.ts";
 import type { Capture, CaptureOptions, EngineModel } from "./engine.ts";
 

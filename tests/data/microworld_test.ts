@@ -18,7 +18,7 @@ import {
 } from "../../data/microworld.ts";
 import { factsContent } from "../../data/microworld/parts.ts";
 import * as words from "../../data/microworld/words.ts";
-import { createTokenizer } from "../../models/tokenizer.ts";
+import { createTokenizer } from "../../models/tokenizer/tokenizer.ts";
 import embeddedJson from "../../data/embedded/large/tokenizer.json" with { type: "json" };
 
 const tokenizer = createTokenizer({ json: embeddedJson, config: {} });

@@ -9,7 +9,7 @@ import { type Random, seededRandom } from "../../core/random.ts";
 import type { Backend, Device } from "../../gpu/device.ts";
 import type { ModelConfig } from "../../models/config.ts";
 import { loadModel, type Model } from "../../models/load.ts";
-import { weightShapes } from "../../models/tensor_check.ts";
+import { weightShapes } from "../../models/weights/tensor_check.ts";
 import { testDevice } from "../support/gpu.ts";
 import {
   configJson,

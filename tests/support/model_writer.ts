@@ -5,8 +5,8 @@
  */
 
 import type { ModelConfig } from "../../models/config.ts";
-import { weightShapes } from "../../models/tensor_check.ts";
-import type { TensorType } from "../../models/tensor_source.ts";
+import { weightShapes } from "../../models/weights/tensor_check.ts";
+import type { TensorType } from "../../models/weights/tensor_source.ts";
 
 /** A tensor to write. */
 export interface WrittenTensor {

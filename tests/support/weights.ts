@@ -12,7 +12,7 @@ import {
   type WeightFormat,
   type WeightPlanes,
 } from "../../kernels/weight_format.ts";
-import { TENSOR_BLOCKS, tensorBytes, type TensorType } from "../../models/tensor_source.ts";
+import { TENSOR_BLOCKS, tensorBytes, type TensorType } from "../../models/weights/tensor_source.ts";
 
 /** Numbers from 0 to 1, always the same for a seed. */
 export function uniform(seed: number): () => number {

@@ -12,7 +12,7 @@ import {
   MICROWORLD_TASKS,
   microworldSplit,
 } from "../../data/microworld.ts";
-import { createTokenizer } from "../../models/tokenizer.ts";
+import { createTokenizer } from "../../models/tokenizer/tokenizer.ts";
 import {
   batchBytes,
   batchItems,

@@ -1,4 +1,4 @@
-"""Writes the expected token ids of tests/models/tokenizer_test.ts.
+"""Writes the expected token ids of tests/models/tokenizer/tokenizer_test.ts.
 
     python tools/goldens/tokenizer.py --models FOLDER --data FOLDER
 

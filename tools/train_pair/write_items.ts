@@ -9,7 +9,7 @@
 import { parseArgs } from "node:util";
 import { answerIds, evaluationItems, GRADED_TASKS, promptIds } from "../../data/microworld.ts";
 import embedded from "../../data/embedded/large/tokenizer.json" with { type: "json" };
-import { createTokenizer } from "../../models/tokenizer.ts";
+import { createTokenizer } from "../../models/tokenizer/tokenizer.ts";
 
 function main(): void {
   const { values } = parseArgs({

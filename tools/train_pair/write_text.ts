@@ -9,7 +9,7 @@
 import { parseArgs } from "node:util";
 import { UsageError } from "../../core/check.ts";
 import embedded from "../../data/embedded/large/tokenizer.json" with { type: "json" };
-import { createTokenizer } from "../../models/tokenizer.ts";
+import { createTokenizer } from "../../models/tokenizer/tokenizer.ts";
 import { batchBytes, batchItems, type PhaseText, trainingRow, wordEncoder } from "./batches.ts";
 import plan from "./plan.json" with { type: "json" };
 

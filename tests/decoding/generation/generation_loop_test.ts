@@ -19,7 +19,7 @@ import {
 } from "../../../decoding/generation/sequence_writer.ts";
 import { endTokensOf, StopTexts } from "../../../decoding/generation/stop.ts";
 import { selectionTiers, tierSizes } from "../../../decoding/selections/tiers.ts";
-import type { Tokenizer } from "../../../models/tokenizer.ts";
+import type { Tokenizer } from "../../../models/tokenizer/tokenizer.ts";
 import { TINY } from "../../support/model_writer.ts";
 
 /** Ids are bytes; 256 is a marker. */

@@ -1,0 +1,235 @@
+/**
+ * Files read in ranges, on this machine or by HTTP, so that no model is ever in memory as a whole.
+ *
+ * @module
+ */
+
+import { fileError } from "../../core/file_error.ts";
+import { DataError } from "../../core/check.ts";
+
+/** A file of known size whose parts can be read. */
+export interface RangedFile extends AsyncDisposable {
+  /** Path or address. */
+  readonly location: string;
+  /** Size of the file. */
+  readonly byteLength: number;
+  /**
+   * Reads bytes.
+   *
+   * @throws {DataError} If the range ends behind the file or it cannot be read.
+   */
+  read(byteOffset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>>;
+}
+
+/**
+ * Tells addresses from paths.
+ *
+ * @param location Path, or `http:` or `https:` address.
+ * @returns Whether it must be fetched.
+ */
+export function isAddress(location: string): boolean {
+  return /^https?:\/\//.test(location);
+}
+
+/**
+ * Opens a file or address.
+ *
+ * @param location Path, or `http:` or `https:` address of a server that answers range requests.
+ * @returns The open file; close it by disposing it.
+ * @throws {DataError} If there is no such file or it cannot be read.
+ */
+export async function openRangedFile(location: string): Promise<RangedFile> {
+  return isAddress(location) ? await openAddress(location) : await openPath(location);
+}
+
+/**
+ * Reads a small file as text, if it exists.
+ *
+ * @param location Path or address.
+ * @param maxBytes Largest size; 32 MiB if left out.
+ * @returns The text, or undefined where there is no such file.
+ * @throws {DataError} If it is larger or cannot be read.
+ */
+export async function readTextIfThere(
+  location: string,
+  maxBytes: number = 32 * 2 ** 20,
+): Promise<string | undefined> {
+  if (isAddress(location)) return await fetchText(location, maxBytes);
+  const found = await statPath(location);
+  if (found === undefined || !found.isFile) return undefined;
+  checkSize(location, found.size, maxBytes);
+  try {
+    return await Deno.readTextFile(location);
+  } catch (cause) {
+    throw fileError("read", location, cause);
+  }
+}
+
+/**
+ * What lies at a path.
+ *
+ * @param path Path of a file or folder.
+ * @returns Its status, or undefined where there is nothing.
+ * @throws {DataError} If the path cannot be looked at.
+ */
+export async function statPath(path: string): Promise<Deno.FileInfo | undefined> {
+  try {
+    return await Deno.stat(path);
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotFound || isNotFolder(cause)) return undefined;
+    throw readError(path, cause);
+  }
+}
+
+function isNotFolder(cause: unknown): boolean {
+  return (cause as { code?: string }).code === "ENOTDIR";
+}
+
+function readError(location: string, cause: unknown): DataError {
+  const code = (cause as { code?: string }).code;
+  const isForbidden = code === "EACCES" || cause instanceof Deno.errors.PermissionDenied ||
+    cause instanceof Deno.errors.NotCapable;
+  if (!isForbidden) return fileError("read", location, cause);
+  const message = `Cannot read ${location}: the file must be readable: current error is ${
+    code ?? "no permission"
+  }`;
+  return new DataError(message, { cause });
+}
+
+function checkSize(location: string, bytes: number, maxBytes: number): void {
+  if (bytes <= maxBytes) return;
+  throw new DataError(
+    `Cannot read ${location}: size must be at most ${maxBytes} bytes: current value is ${bytes}`,
+  );
+}
+
+function checkRange(location: string, end: number, byteLength: number): void {
+  if (end <= byteLength) return;
+  throw new DataError(
+    `Cannot read ${location}: the file must have at least ${end} bytes: current value is ${byteLength}`,
+  );
+}
+
+async function openPath(path: string): Promise<RangedFile> {
+  const found = await statPath(path);
+  if (found === undefined) {
+    throw new DataError(`Cannot read ${path}: the file must exist`);
+  }
+  if (!found.isFile) throw new DataError(`Cannot read ${path}: it must be a file`);
+  try {
+    return new LocalFile(path, await Deno.open(path), found.size);
+  } catch (cause) {
+    throw readError(path, cause);
+  }
+}
+
+class LocalFile implements RangedFile {
+  readonly #file: Deno.FsFile;
+  /** Seek and read are two calls on one position, so reads wait for each other. */
+  #last: Promise<unknown> = Promise.resolve();
+  #isOpen = true;
+
+  constructor(readonly location: string, file: Deno.FsFile, readonly byteLength: number) {
+    this.#file = file;
+  }
+
+  async read(byteOffset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>> {
+    checkRange(this.location, byteOffset + byteLength, this.byteLength);
+    const bytes = new Uint8Array(byteLength);
+    const work = this.#last.then(() => this.#fill(bytes, byteOffset));
+    this.#last = work.catch(() => {});
+    await work;
+    return bytes;
+  }
+
+  async #fill(bytes: Uint8Array, byteOffset: number): Promise<void> {
+    try {
+      await this.#file.seek(byteOffset, Deno.SeekMode.Start);
+      let filled = 0;
+      while (filled < bytes.length) {
+        const count = await this.#file.read(bytes.subarray(filled));
+        if (count === null) {
+          checkRange(this.location, byteOffset + bytes.length, byteOffset + filled);
+        }
+        filled += count ?? 0;
+      }
+    } catch (cause) {
+      throw readError(this.location, cause);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#last;
+    if (this.#isOpen) this.#file.close();
+    this.#isOpen = false;
+  }
+}
+
+async function openAddress(address: string): Promise<RangedFile> {
+  const response = await request(address, { range: "bytes=0-0" });
+  await response.body?.cancel();
+  const total = Number(response.headers.get("content-range")?.split("/")[1]);
+  if (response.status !== 206 || !Number.isSafeInteger(total)) {
+    throw new DataError(
+      `Cannot read ${address}: the server must answer range requests with status 206: current value is ${response.status}`,
+    );
+  }
+  return {
+    location: address,
+    byteLength: total,
+    read: (byteOffset, byteLength) => fetchRange(address, byteOffset, { byteLength, total }),
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  };
+}
+
+async function fetchRange(
+  address: string,
+  byteOffset: number,
+  { byteLength, total }: { readonly byteLength: number; readonly total: number },
+): Promise<Uint8Array<ArrayBuffer>> {
+  checkRange(address, byteOffset + byteLength, total);
+  if (byteLength === 0) return new Uint8Array(0);
+  const range = `bytes=${byteOffset}-${byteOffset + byteLength - 1}`;
+  const response = await request(address, { range });
+  if (response.status !== 206) {
+    await response.body?.cancel();
+    throw new DataError(
+      `Cannot read ${address}: the server must answer range requests with status 206: current value is ${response.status}`,
+    );
+  }
+  const bytes = new Uint8Array(await response.arrayBuffer());
+  if (bytes.length !== byteLength) {
+    throw new DataError(
+      `Cannot read ${address}: ${range} must have ${byteLength} bytes: current value is ${bytes.length}`,
+    );
+  }
+  return bytes;
+}
+
+async function fetchText(address: string, maxBytes: number): Promise<string | undefined> {
+  const response = await request(address, {}, [404]);
+  if (response.status === 404) {
+    await response.body?.cancel();
+    return undefined;
+  }
+  checkSize(address, Number(response.headers.get("content-length") ?? 0), maxBytes);
+  return await response.text();
+}
+
+async function request(
+  address: string,
+  headers: Readonly<Record<string, string>>,
+  allowed: readonly number[] = [],
+): Promise<Response> {
+  let response: Response;
+  try {
+    response = await fetch(address, { headers });
+  } catch (cause) {
+    throw new DataError(`Cannot read ${address}: the server must answer: ${cause}`, { cause });
+  }
+  if (response.ok || allowed.includes(response.status)) return response;
+  await response.body?.cancel();
+  throw new DataError(
+    `Cannot read ${address}: the server must answer with status 200 or 206: current value is ${response.status}`,
+  );
+}

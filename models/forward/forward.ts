@@ -1,0 +1,115 @@
+/**
+ * What a forward pass reads and writes, and how its steps are shaped.
+ *
+ * @module
+ */
+
+import type { FullCache } from "../../cache/full_cache.ts";
+import type { Command, Device, DeviceBuffer } from "../../gpu/device.ts";
+import type { AttentionShape } from "../../kernels/attention_input.ts";
+import type { ModelConfig } from "../config.ts";
+import type { AttentionTaps } from "./taps.ts";
+import type { ModelWeights } from "../weights/weights.ts";
+import type { Workspace } from "./workspace.ts";
+
+/** Everything a step reads and writes. */
+export interface ForwardState {
+  /** Where it runs. */
+  readonly device: Device;
+  /** Sizes of the model. */
+  readonly config: ModelConfig;
+  /** Weights of the model. */
+  readonly weights: ModelWeights;
+  /** Activations. */
+  readonly workspace: Workspace;
+  /** Keys and values. */
+  readonly cache: FullCache;
+  /** Observers and masks. */
+  readonly taps: AttentionTaps;
+  /** Cosines and sines per position, f32 [capacity, headDim]. */
+  readonly rotation: DeviceBuffer;
+}
+
+/** How many rows a step has. */
+export interface StepShape {
+  /** Sequences that take part. */
+  readonly sequences: number;
+  /** New tokens of each of them. */
+  readonly rowsPerSequence: number;
+}
+
+/** Where attention maps of a layer go. */
+export interface MapTarget {
+  /** Query heads, ascending; the map of the k-th one starts at row k * rows of the step. */
+  readonly heads: readonly number[];
+  /** f32 [heads, rows, stride]. */
+  readonly buffer: DeviceBuffer;
+  /** Row length. */
+  readonly stride: number;
+}
+
+/** What a layer's step does beyond, or instead of, causal attention to its whole cache. */
+export interface LayerOptions {
+  /** Index of the layer. */
+  readonly layer: number;
+  /** Attention maps wanted of it. */
+  readonly maps?: MapTarget;
+  /** Commands that take the place of attention. */
+  readonly attention?: readonly Command[];
+  /** Commands that look at the layer's queries, keys and log-sum-exp right after attention. */
+  readonly watch?: readonly Command[];
+  /** Whether received attention is summed where there is room for sums; true if left out. */
+  readonly isSummed?: boolean;
+  /** Factor on the attention of each row relative to the next one's where it is summed; 1 if left out. */
+  readonly rowDecay?: number;
+}
+
+/** Which rows of a step get logits. */
+export interface HeadRows {
+  /** How many. */
+  readonly rows: number;
+  /** Distance between two of them. */
+  readonly rowStep: number;
+  /** The first one. */
+  readonly rowOffset: number;
+}
+
+/**
+ * Sizes of a step's attention.
+ *
+ * @param state Model and buffers.
+ * @param step Rows of the step.
+ * @returns What attention kernels are told.
+ */
+export function attentionShape(state: ForwardState, step: StepShape): AttentionShape {
+  const { config, workspace, cache, taps } = state;
+  return {
+    ...step,
+    capacity: cache.shape.capacity,
+    stride: workspace.strides.queryKeyValue,
+    outputStride: workspace.strides.heads,
+    queryHeads: config.queryHeads,
+    kvHeads: config.kvHeads,
+    headDim: config.headDim,
+    ...(cache.shape.keyFormat && { keyFormat: cache.shape.keyFormat }),
+    ...(cache.shape.valueFormat && { valueFormat: cache.shape.valueFormat }),
+    isMasked: taps.visible !== undefined,
+    scale: attentionScale(config),
+  };
+}
+
+/**
+ * Share of a head's elements that are not zeros added to widen it.
+ *
+ * @param config Sizes of the model.
+ * @returns A number in (0, 1].
+ */
+export function usedShare({ headDim, fileHeadDim = headDim }: ModelConfig): number {
+  return fileHeadDim / headDim;
+}
+
+/** A norm over a widened head divides by too large a root, in queries and in keys; the scale takes it back. */
+function attentionScale(config: ModelConfig): number {
+  const { headDim, fileHeadDim = headDim } = config;
+  return fileHeadDim ** -0.5 * (config.hasQkNorm ? usedShare(config) : 1);
+}

@@ -1,0 +1,128 @@
+/**
+ * Dispatches that use packed weights: linear maps and the lookup of tokens.
+ *
+ * @module
+ */
+
+import {
+  type Command,
+  type DeviceBuffer,
+  type DeviceInfo,
+  type Dispatch,
+  dispatch,
+} from "../../gpu/device.ts";
+import { embeddingGrid, embeddingKernel } from "../../kernels/embedding.ts";
+import { chooseMatmul, matmulGrid, matmulKernel } from "../../kernels/matmul.ts";
+import { paddedColumns } from "../../kernels/weight_format.ts";
+import type { PackedWeight, WeightBlock } from "../weights/packed_weight.ts";
+
+/** A linear map and where its rows are. */
+export interface LinearStep {
+  /** The matrix, [outputs, inputs]. */
+  readonly weight: PackedWeight;
+  /** What is added to the product, f32 [outputs]. */
+  readonly bias?: DeviceBuffer;
+  /** f32 [rows rounded up to 16, inputStride]; zeros from the matrix' columns to the next multiple of 32. */
+  readonly input: DeviceBuffer;
+  /** Length of an input row, a multiple of 32. */
+  readonly inputStride: number;
+  /** f32 [rows, outputStride]; another buffer than `input`. */
+  readonly output: DeviceBuffer;
+  /** Length of an output row. */
+  readonly outputStride: number;
+  /** First column of the output row; 0 if left out. */
+  readonly outputOffset?: number;
+  /** Rows of input and output. */
+  readonly rows: number;
+  /** Whether the product is added to what `output` holds. */
+  readonly accumulate?: boolean;
+}
+
+/**
+ * Dispatches of a linear map, one per row block of its matrix.
+ *
+ * @param info The device; decides which variant of the kernel runs.
+ * @param step The map and its rows.
+ * @returns Commands in order.
+ * @throws {RangeError} If the input rows are shorter than the padded columns.
+ */
+export function linearCommands(info: DeviceInfo, step: LinearStep): Command[] {
+  const { weight, rows, input, output, outputOffset = 0 } = step;
+  const columns = paddedColumns(weight.columns);
+  if (step.inputStride < columns || step.inputStride % 4 !== 0) {
+    throw new RangeError(
+      `Cannot multiply by weights: inputStride must be a multiple of 4 and at least ${columns}: current value is ${step.inputStride}`,
+    );
+  }
+  const tile = chooseMatmul(info, weight.format, rows);
+  return weight.blocks.map((block) =>
+    dispatch({
+      kernel: matmulKernel(weight.format, tile),
+      buffers: { input, ...planes(block), bias: step.bias ?? input, output },
+      params: {
+        rows,
+        columns,
+        input_stride: step.inputStride,
+        output_stride: step.outputStride,
+        output_offset: outputOffset + block.firstRow,
+        weight_rows: block.rows,
+        bias_offset: block.firstRow,
+        has_bias: step.bias ? 1 : 0,
+        accumulate: step.accumulate ? 1 : 0,
+      },
+      grid: matmulGrid(tile, { rows, weightRows: block.rows }),
+    })
+  );
+}
+
+/** A lookup of tokens and where its rows are. */
+export interface EmbeddingStep {
+  /** The matrix, [vocabulary, hidden]. */
+  readonly weight: PackedWeight;
+  /** Token ids, u32 [sequences, capacity]. */
+  readonly tokens: DeviceBuffer;
+  /** First sequence of the step, then the tokens each sequence has in the cache, u32. */
+  readonly state: DeviceBuffer;
+  /** f32 [rows, stride]. */
+  readonly output: DeviceBuffer;
+  /** Rows of the step. */
+  readonly rows: number;
+  /** New tokens of each sequence. */
+  readonly rowsPerSequence: number;
+  /** Tokens that fit per sequence. */
+  readonly capacity: number;
+  /** Length of an output row, a multiple of 32. */
+  readonly stride: number;
+}
+
+/**
+ * Dispatches of a lookup, one per row block of the matrix.
+ *
+ * @param _info The device.
+ * @param step The lookup and its rows.
+ * @returns Commands; their order does not matter.
+ */
+export function embeddingCommands(_info: DeviceInfo, step: EmbeddingStep): Command[] {
+  const { weight, tokens, state, output, rows, capacity, stride } = step;
+  const columns = paddedColumns(weight.columns);
+  return weight.blocks.map((block) =>
+    dispatch({
+      kernel: embeddingKernel(weight.format),
+      buffers: { tokens, state, ...planes(block), output },
+      params: {
+        rows,
+        rows_per_sequence: step.rowsPerSequence,
+        capacity,
+        columns,
+        stride,
+        first_row: block.firstRow,
+        block_rows: block.rows,
+      },
+      grid: embeddingGrid(rows, columns),
+    })
+  );
+}
+
+function planes({ values, scales, supers, high }: WeightBlock): Dispatch["buffers"] {
+  return { values, ...(scales && { scales }), ...(supers && { supers }), ...(high && { high }) };
+}

@@ -1,0 +1,259 @@
+/**
+ * The forward pass of a decoder-only transformer as lists of kernel dispatches.
+ *
+ * One pass for every supported family: what differs is data (`ModelConfig`) or which weights exist.
+ *
+ * @module
+ */
+
+import type { Command, DeviceBuffer } from "../../gpu/device.ts";
+import { argmaxCommands } from "../../kernels/argmax.ts";
+import { attentionMapCommand } from "../../kernels/attention_map.ts";
+import { attentionSumsCommand } from "../../kernels/attention_sums.ts";
+import { decodeAttentionCommands } from "../../kernels/decode_attention.ts";
+import { flashAttentionCommand } from "../../kernels/flash_attention.ts";
+import { rmsNormCommand, type RmsNormShape } from "../../kernels/rms_norm.ts";
+import { ropeCacheCommand } from "../../kernels/rope_cache.ts";
+import { siluMultiplyCommand } from "../../kernels/silu_multiply.ts";
+import {
+  attentionShape,
+  type ForwardState,
+  type HeadRows,
+  type LayerOptions,
+  type StepShape,
+  usedShare,
+} from "./forward.ts";
+import { embeddingCommands, linearCommands } from "./linear.ts";
+import type { Projection } from "../weights/weights.ts";
+import { upOffset } from "./workspace.ts";
+
+/**
+ * Dispatches that look tokens up in the embedding.
+ *
+ * @param state Model and buffers.
+ * @param step Rows of the step.
+ * @returns Commands that write the residual stream.
+ */
+export function embeddingStep(state: ForwardState, step: StepShape): Command[] {
+  const { workspace, weights, device } = state;
+  return embeddingCommands(device.info, {
+    weight: weights.embedding,
+    tokens: workspace.tokens,
+    state: workspace.state,
+    output: workspace.hidden,
+    rows: step.sequences * step.rowsPerSequence,
+    rowsPerSequence: step.rowsPerSequence,
+    capacity: workspace.shape.capacity,
+    stride: workspace.strides.hidden,
+  });
+}
+
+/**
+ * Dispatches of one layer: attention with its cache, then the MLP, both added to the residual stream.
+ *
+ * @param state Model and buffers.
+ * @param step Rows of the step.
+ * @param options Index of the layer, and what differs from plain causal attention.
+ * @returns Commands in order.
+ */
+export function layerStep(
+  state: ForwardState,
+  step: StepShape,
+  options: LayerOptions,
+): Command[] {
+  const { workspace } = state;
+  const weights = state.weights.layers[options.layer]!;
+  const rows = step.sequences * step.rowsPerSequence;
+  return [
+    ...attentionInputStep(state, step, options.layer),
+    ...(options.attention ?? attentionStep(state, step, options)),
+    ...(options.watch ?? []),
+    ...linearStep(state, {
+      projections: weights.output,
+      input: [workspace.heads, workspace.strides.heads],
+      output: [workspace.hidden, workspace.strides.hidden],
+      rows,
+      isAdded: true,
+    }),
+    ...mlpStep(state, options.layer, rows),
+  ];
+}
+
+/**
+ * Dispatches that turn rows of the residual stream into logits.
+ *
+ * @param state Model and buffers.
+ * @param which Rows that get logits.
+ * @returns Commands that write `workspace.logits`.
+ */
+export function logitsStep(state: ForwardState, which: HeadRows): Command[] {
+  const { workspace, weights } = state;
+  return [
+    rmsNormCommand(
+      { input: workspace.hidden, weight: weights.finalNorm, output: workspace.last },
+      { ...normShape(state, which.rows), rowStep: which.rowStep, rowOffset: which.rowOffset },
+    ),
+    ...linearStep(state, {
+      projections: weights.head,
+      input: [workspace.last, workspace.strides.hidden],
+      output: [workspace.logits, workspace.strides.logits],
+      rows: which.rows,
+    }),
+  ];
+}
+
+/**
+ * Dispatches that choose each sequence's most likely token, write it behind the sequence, and advance the sequence.
+ *
+ * @param state Model and buffers; logits hold one row per sequence of the step.
+ * @param step Rows of the step.
+ * @returns Commands that write `workspace.tokens` and `workspace.state`.
+ */
+export function argmaxStep({ workspace, config }: ForwardState, step: StepShape): Command[] {
+  const { logits, best, tokens, state } = workspace;
+  return argmaxCommands({ logits, partial: best, tokens, state }, {
+    sequences: step.sequences,
+    columns: config.vocabulary,
+    stride: workspace.strides.logits,
+    capacity: workspace.shape.capacity,
+    advance: step.rowsPerSequence,
+  });
+}
+
+/** Norm, projections to queries, keys and values, rotation, and the write into the cache. */
+function attentionInputStep(state: ForwardState, step: StepShape, layer: number): Command[] {
+  const { config, workspace } = state;
+  const weights = state.weights.layers[layer]!;
+  const { keys, values, write } = state.cache.layers[layer]!;
+  const rows = step.sequences * step.rowsPerSequence;
+  return [
+    normStep(state, weights.attentionNorm, rows),
+    ...linearStep(state, {
+      projections: weights.queryKeyValue,
+      input: [workspace.normed, workspace.strides.hidden],
+      output: [workspace.queryKeyValue, workspace.strides.queryKeyValue],
+      rows,
+    }),
+    ropeCacheCommand({
+      state: workspace.state,
+      rotation: state.rotation,
+      ...(weights.queryNorm && { q_norm: weights.queryNorm }),
+      ...(weights.keyNorm && { k_norm: weights.keyNorm }),
+      qkv: workspace.queryKeyValue,
+      keys,
+      values,
+    }, {
+      ...attentionShape(state, step),
+      epsilon: config.normEpsilon * usedShare(config),
+      ...(write && { write }),
+    }),
+  ];
+}
+
+function attentionStep(
+  state: ForwardState,
+  step: StepShape,
+  { layer, maps, rowDecay = 1, isSummed = true }: LayerOptions,
+): Command[] {
+  const { device: { info }, workspace, taps } = state;
+  const { keys, values } = state.cache.layers[layer]!;
+  const shape = attentionShape(state, step);
+  const visible = taps.visible?.windows[layer] ?? workspace.state;
+  const read = { state: workspace.state, qkv: workspace.queryKeyValue, keys, visible };
+  const log_sum = workspace.logSum;
+  const sums = taps.sums?.windows[layer];
+  const attention = { ...read, values, output: workspace.heads, log_sum };
+  const commands = step.rowsPerSequence > 1
+    ? [flashAttentionCommand(info, { shape, buffers: attention })]
+    : decodeAttentionCommands(info, {
+      shape,
+      buffers: { ...attention, ...(workspace.partial && { partial: workspace.partial }) },
+    });
+  if (sums && isSummed) {
+    const buffers = { ...read, log_sum, sums };
+    commands.push(
+      attentionSumsCommand(info, { shape, buffers, ...(rowDecay !== 1 && { rowDecay }) }),
+    );
+  }
+  maps?.heads.forEach((head, index) =>
+    commands.push(attentionMapCommand(info, {
+      shape,
+      map: { head, stride: maps.stride, offset: index * step.rowsPerSequence },
+      buffers: { ...read, log_sum, output: maps.buffer },
+    }))
+  );
+  return commands;
+}
+
+function mlpStep(state: ForwardState, layer: number, rows: number): Command[] {
+  const { workspace, config } = state;
+  const { strides } = workspace;
+  const weights = state.weights.layers[layer]!;
+  return [
+    normStep(state, weights.mlpNorm, rows),
+    ...linearStep(state, {
+      projections: weights.gateUp,
+      input: [workspace.normed, strides.hidden],
+      output: [workspace.gateUp, strides.gateUp],
+      rows,
+    }),
+    siluMultiplyCommand({ input: workspace.gateUp, output: workspace.mlp }, {
+      rows,
+      columns: config.mlp,
+      inputStride: strides.gateUp,
+      upOffset: upOffset(config),
+      outputStride: strides.mlp,
+    }),
+    ...linearStep(state, {
+      projections: weights.down,
+      input: [workspace.mlp, strides.mlp],
+      output: [workspace.hidden, strides.hidden],
+      rows,
+      isAdded: true,
+    }),
+  ];
+}
+
+function normStep(state: ForwardState, weight: DeviceBuffer, rows: number): Command {
+  const { hidden, normed } = state.workspace;
+  return rmsNormCommand({ input: hidden, weight, output: normed }, normShape(state, rows));
+}
+
+function normShape({ config, workspace }: ForwardState, rows: number): RmsNormShape {
+  return {
+    rows,
+    columns: config.hidden,
+    inputStride: workspace.strides.hidden,
+    outputStride: workspace.strides.hidden,
+    epsilon: config.normEpsilon,
+  };
+}
+
+/** A buffer of rows and its row length. */
+type Rows = readonly [buffer: DeviceBuffer, stride: number];
+
+interface LinearStep {
+  readonly projections: readonly Projection[];
+  readonly input: Rows;
+  readonly output: Rows;
+  readonly rows: number;
+  /** Whether the product is added to what the output holds. */
+  readonly isAdded?: boolean;
+}
+
+function linearStep({ device }: ForwardState, step: LinearStep): Command[] {
+  const { rows, input: [input, inputStride], output: [output, outputStride] } = step;
+  return step.projections.flatMap(({ weight, bias, outputOffset }) =>
+    linearCommands(device.info, {
+      weight,
+      ...(bias && { bias }),
+      input,
+      inputStride,
+      output,
+      outputStride,
+      outputOffset,
+      rows,
+      accumulate: step.isAdded ?? false,
+    })
+  );
+}

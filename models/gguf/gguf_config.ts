@@ -1,0 +1,207 @@
+/**
+ * Model sizes from GGUF metadata.
+ *
+ * @see {@link https://github.com/ggml-org/ggml/blob/master/docs/gguf.md | GGUF, section LLM}
+ * @module
+ */
+
+import type { Architecture } from "../architecture.ts";
+import { ARCHITECTURES } from "../architectures/mod.ts";
+import type { ModelConfig, RopeScaling } from "../config.ts";
+import {
+  checkSizes,
+  type ConfigFields,
+  countField,
+  fieldError,
+  positiveField,
+  tokenIdsField,
+} from "../config_fields.ts";
+import type { GgufFile } from "./gguf.ts";
+import type { GgufMetadata } from "./gguf_header.ts";
+
+const MAX_LAYERS = 1024;
+const MAX_HEADS = 4096;
+const CONTROL_TOKEN = 3;
+
+/** Control tokens that end a turn or a text; files name one of them only, models stop at any. */
+const END_TEXTS: ReadonlySet<string> = new Set([
+  "<|endoftext|>",
+  "<|end_of_text|>",
+  "<|im_end|>",
+  "<|eot_id|>",
+  "<|eom_id|>",
+  "</s>",
+]);
+
+/**
+ * Finds the family of a model.
+ *
+ * @param file The open file.
+ * @returns The family.
+ * @throws {DataError} If it is none of those in `architectures/`; the message lists them.
+ */
+export function architectureOfGguf(file: GgufFile): Architecture {
+  const name = file.metadata["general.architecture"];
+  const found = ARCHITECTURES.find(({ ggufNames }) => ggufNames.includes(String(name)));
+  if (found !== undefined) return found;
+  const known = ARCHITECTURES.flatMap(({ ggufNames }) => ggufNames).join(", ");
+  const fields = { location: file.description };
+  throw fieldError(fields, `general.architecture must be one of ${known}`, name);
+}
+
+/**
+ * Reads sizes and switches.
+ *
+ * Llama 3's rotation is scaled by a tensor, not by metadata, hence the wait.
+ *
+ * @param file The open file.
+ * @returns Sizes and switches.
+ * @throws {DataError} If a key is missing or malformed, or asks for what the forward pass does not do.
+ */
+export async function configFromGguf(file: GgufFile): Promise<ModelConfig> {
+  const architecture = architectureOfGguf(file);
+  const fields = familyFields(file);
+  const hidden = countField(fields, "embedding_length");
+  const queryHeads = countField(fields, "attention.head_count", { max: MAX_HEADS });
+  const headDim = countField(fields, "attention.key_length", {
+    missing: Math.floor(hidden / queryHeads),
+  });
+  checkForward(fields, headDim);
+  const bos = tokenIdsField(tokenizerFields(file), "bos_token_id")[0];
+  const factors = await ropeFactors(file);
+  return checkSizes({
+    architecture: architecture.name,
+    layers: countField(fields, "block_count", { max: MAX_LAYERS }),
+    hidden,
+    mlp: countField(fields, "feed_forward_length"),
+    queryHeads,
+    kvHeads: countField(fields, "attention.head_count_kv", {
+      max: queryHeads,
+      missing: queryHeads,
+    }),
+    headDim,
+    vocabulary: vocabulary(file, fields),
+    contextLength: contextLength(fields),
+    normEpsilon: positiveField(fields, "attention.layer_norm_rms_epsilon"),
+    ropeBase: positiveField(fields, "rope.freq_base", 10000),
+    ...ropeScaling(fields),
+    ...(factors !== undefined && { ropeFactors: factors }),
+    ...biases(file, architecture),
+    hasQkNorm: architecture.hasQkNorm,
+    isTied: !file.tensors.has("lm_head.weight"),
+    ...(bos !== undefined && { bosTokenId: bos }),
+    eosTokenIds: endTokens(file),
+  }, file.description);
+}
+
+/** Keys that begin with the family's name, without it; lists of equal numbers count as one number. */
+function familyFields(file: GgufFile): ConfigFields {
+  const prefix = `${file.metadata["general.architecture"]}.`;
+  const values = Object.entries(file.metadata)
+    .filter(([key]) => key.startsWith(prefix))
+    .map(([key, value]) => [key.slice(prefix.length), single(value)]);
+  return { location: file.description, values: Object.fromEntries(values) };
+}
+
+function single(value: GgufMetadata[string]): unknown {
+  if (!ArrayBuffer.isView(value)) return value;
+  const numbers = Array.from(value as Iterable<number>);
+  return numbers.every((number) => number === numbers[0]) ? numbers[0] : numbers;
+}
+
+function tokenizerFields(file: GgufFile): ConfigFields {
+  const prefix = "tokenizer.ggml.";
+  const names = ["bos_token_id", "eos_token_id", "eot_token_id", "eom_token_id"];
+  const values = Object.fromEntries(names.map((name) => [name, file.metadata[prefix + name]]));
+  return { location: file.description, values };
+}
+
+/** Metadata do not speak of biases; the first layer does. */
+function biases(
+  file: GgufFile,
+  { biases }: Architecture,
+): Pick<ModelConfig, "hasQkvBias" | "hasOutputBias" | "hasMlpBias"> {
+  if (biases !== "announced") return { hasQkvBias: biases === "qkv" };
+  const has = (name: string) => file.tensors.has(`model.layers.0.${name}.bias`);
+  return {
+    hasQkvBias: has("self_attn.q_proj"),
+    ...(has("self_attn.o_proj") && { hasOutputBias: true }),
+    ...(has("mlp.down_proj") && { hasMlpBias: true }),
+  };
+}
+
+/** Refuses what would change the result and is not computed. */
+function checkForward(fields: ConfigFields, headDim: number): void {
+  const { values } = fields;
+  for (const name of ["attention.value_length", "rope.dimension_count"]) {
+    const size = values[name] ?? headDim;
+    if (size !== headDim) {
+      throw fieldError(fields, `${name} must be the head size ${headDim}`, size);
+    }
+  }
+  const neutral: readonly (readonly [string, number])[] = [
+    ["expert_count", 0],
+    ["logit_scale", 1],
+    ["residual_scale", 1],
+    ["embedding_scale", 1],
+  ];
+  for (const [name, value] of neutral) {
+    if ((values[name] ?? value) !== value && values[name] !== 0) {
+      throw fieldError(fields, `${name} must be ${value}`, values[name]);
+    }
+  }
+  const scale = values["attention.scale"] ?? 0;
+  if (scale !== 0) throw fieldError(fields, "attention.scale must be left out", scale);
+}
+
+function vocabulary(file: GgufFile, fields: ConfigFields): number {
+  const rows = file.tensors.get("model.embed_tokens.weight")?.shape[0];
+  return rows ?? countField(fields, "vocab_size");
+}
+
+function contextLength(fields: ConfigFields): number {
+  const context = countField(fields, "context_length");
+  const window = fields.values["attention.sliding_window"] ?? 0;
+  if (window === 0) return context;
+  return Math.min(context, countField(fields, "attention.sliding_window"));
+}
+
+function ropeScaling(fields: ConfigFields): { readonly ropeScaling?: RopeScaling } {
+  const kind = fields.values["rope.scaling.type"] ??
+    (fields.values["rope.scale_linear"] === undefined ? "none" : "linear");
+  if (kind === "none") return {};
+  if (kind !== "linear") throw fieldError(fields, "rope.scaling.type must be none or linear", kind);
+  const old = fields.values["rope.scale_linear"] as number | undefined;
+  const factor = positiveField(fields, "rope.scaling.factor", old);
+  return factor === 1 ? {} : { ropeScaling: { kind, factor } };
+}
+
+async function ropeFactors(file: GgufFile): Promise<readonly number[] | undefined> {
+  const info = file.tensors.get("rope_freqs.weight");
+  if (info === undefined) return undefined;
+  const fields = { location: file.description };
+  if (info.type !== "F32" || info.shape.length !== 1) {
+    throw fieldError(fields, "rope_freqs.weight must be a list of F32", info.type);
+  }
+  const bytes = await file.readRows(info.name, 0, 1);
+  const factors = Array.from(new Float32Array(bytes.buffer));
+  if (factors.every((factor) => factor === 1)) return undefined;
+  if (factors.every((factor) => Number.isFinite(factor) && factor > 0)) return factors;
+  throw fieldError(fields, "rope_freqs.weight must hold numbers above 0", "others");
+}
+
+function endTokens(file: GgufFile): number[] {
+  const fields = tokenizerFields(file);
+  const named = ["eos_token_id", "eot_token_id", "eom_token_id"].flatMap((name) =>
+    tokenIdsField(fields, name)
+  );
+  const tokens = file.metadata["tokenizer.ggml.tokens"];
+  const types = file.metadata["tokenizer.ggml.token_type"];
+  if (!Array.isArray(tokens) || !ArrayBuffer.isView(types)) return [...new Set(named)];
+  const kinds = types as Int32Array;
+  const alike: number[] = [];
+  for (let id = 0; id < tokens.length; id++) {
+    if (kinds[id] === CONTROL_TOKEN && END_TEXTS.has(tokens[id])) alike.push(id);
+  }
+  return [...new Set([...named, ...alike])];
+}

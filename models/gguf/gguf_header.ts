@@ -1,0 +1,212 @@
+/**
+ * Header of a GGUF file: metadata and tensor table, read in windows with bounded memory.
+ *
+ * Every count is checked against limits before anything of that size is made, so that damaged and
+ * hostile files end in an error.
+ *
+ * @see {@link https://github.com/ggml-org/ggml/blob/master/docs/gguf.md | GGUF}
+ * @module
+ */
+
+import { HeaderCursor } from "./gguf_cursor.ts";
+import type { RangedFile } from "../files/ranged_file.ts";
+
+/** Value of a metadata key; lists of numbers are typed arrays, 64-bit integers beyond 2^53 stay big. */
+export type GgufValue =
+  | boolean
+  | number
+  | bigint
+  | string
+  | readonly string[]
+  | GgufNumbers;
+
+/** List of numbers in the type that the file names; booleans are 0 and 1. */
+export type GgufNumbers =
+  | Uint8Array
+  | Int8Array
+  | Uint16Array
+  | Int16Array
+  | Uint32Array
+  | Int32Array
+  | Float32Array
+  | Float64Array
+  | BigUint64Array
+  | BigInt64Array;
+
+/** Metadata of a file by key. */
+export type GgufMetadata = Readonly<Record<string, GgufValue>>;
+
+/** An entry of the tensor table, as stored. */
+export interface GgufTensorEntry {
+  /** Name in the file, as `blk.0.attn_q.weight`. */
+  readonly name: string;
+  /** Number of the element type. */
+  readonly typeId: number;
+  /** Lengths of the axes, slowest first. */
+  readonly shape: readonly number[];
+  /** First byte, counted from the start of the data. */
+  readonly byteOffset: number;
+}
+
+/** What stands before the data. */
+export interface GgufHeader {
+  /** Metadata by key. */
+  readonly metadata: GgufMetadata;
+  /** Tensor table in file order. */
+  readonly entries: readonly GgufTensorEntry[];
+  /** First byte of the data. */
+  readonly dataOffset: number;
+}
+
+const MAGIC = 0x46554747;
+const SWAPPED_VERSIONS: readonly number[] = [0x01000000, 0x02000000, 0x03000000];
+const MAX_ENTRIES = 2 ** 16;
+const MAX_LIST_STRINGS = 2 ** 20;
+const MAX_AXES = 4;
+const DEFAULT_ALIGNMENT = 32;
+const MAX_ALIGNMENT = 2 ** 20;
+
+const NUMBER_LISTS: Readonly<Record<number, (bytes: Uint8Array<ArrayBuffer>) => GgufNumbers>> = {
+  0: (bytes) => bytes,
+  1: ({ buffer }) => new Int8Array(buffer),
+  2: ({ buffer }) => new Uint16Array(buffer),
+  3: ({ buffer }) => new Int16Array(buffer),
+  4: ({ buffer }) => new Uint32Array(buffer),
+  5: ({ buffer }) => new Int32Array(buffer),
+  6: ({ buffer }) => new Float32Array(buffer),
+  7: (bytes) => bytes,
+  10: ({ buffer }) => new BigUint64Array(buffer),
+  11: ({ buffer }) => new BigInt64Array(buffer),
+  12: ({ buffer }) => new Float64Array(buffer),
+};
+const SCALAR_BYTES: Readonly<Record<number, number>> = {
+  0: 1,
+  1: 1,
+  2: 2,
+  3: 2,
+  4: 4,
+  5: 4,
+  6: 4,
+  7: 1,
+  10: 8,
+  11: 8,
+  12: 8,
+};
+const STRING = 8;
+const LIST = 9;
+
+/**
+ * Reads the header of a GGUF file, version 2 or 3.
+ *
+ * @param file The file.
+ * @returns Metadata, tensor table and where the data begin.
+ * @throws {DataError} If it is no such file or is damaged; memory stays below 200 MB in any case.
+ */
+export async function readGgufHeader(file: RangedFile): Promise<GgufHeader> {
+  const cursor = new HeaderCursor(file);
+  await checkMagic(cursor);
+  const tensorCount = await cursor.count("number of tensors", MAX_ENTRIES);
+  const keyCount = await cursor.count("number of metadata keys", MAX_ENTRIES);
+  const metadata = await readMetadata(cursor, keyCount);
+  const entries: GgufTensorEntry[] = [];
+  for (let index = 0; index < tensorCount; index++) entries.push(await readEntry(cursor));
+  const alignment = alignmentOf(cursor, metadata);
+  return { metadata, entries, dataOffset: Math.ceil(cursor.position / alignment) * alignment };
+}
+
+async function checkMagic(cursor: HeaderCursor): Promise<void> {
+  const magic = await cursor.u32();
+  if (magic !== MAGIC) {
+    const current = magic.toString(16).padStart(8, "0");
+    throw cursor.failure("a GGUF file must begin with 0x46554747", `0x${current}`);
+  }
+  const version = await cursor.u32();
+  if (SWAPPED_VERSIONS.includes(version)) {
+    throw cursor.failure("the byte order must be little-endian", "big-endian");
+  }
+  if (version !== 2 && version !== 3) {
+    throw cursor.failure("the GGUF version must be 2 or 3", version);
+  }
+}
+
+async function readMetadata(cursor: HeaderCursor, count: number): Promise<GgufMetadata> {
+  const metadata = new Map<string, GgufValue>();
+  const budget = { strings: MAX_LIST_STRINGS };
+  for (let index = 0; index < count; index++) {
+    const key = await cursor.text();
+    if (metadata.has(key)) {
+      throw cursor.failure("metadata keys must differ", JSON.stringify(key));
+    }
+    metadata.set(key, await readValue(cursor, key, budget));
+  }
+  return Object.fromEntries(metadata);
+}
+
+async function readValue(
+  cursor: HeaderCursor,
+  key: string,
+  budget: { strings: number },
+): Promise<GgufValue> {
+  const type = await cursor.u32();
+  if (type === STRING) return await cursor.text();
+  if (type === LIST) return await readList(cursor, key, budget);
+  const list = await readNumbers(cursor, { key, type, count: 1 });
+  const value = list[0]!;
+  if (type === 7) return value !== 0;
+  return typeof value === "bigint" && BigInt.asIntN(54, value) === value ? Number(value) : value;
+}
+
+async function readList(
+  cursor: HeaderCursor,
+  key: string,
+  budget: { strings: number },
+): Promise<readonly string[] | GgufNumbers> {
+  const type = await cursor.u32();
+  if (type !== STRING) {
+    const count = await cursor.count(`length of "${key}"`, Number.MAX_SAFE_INTEGER);
+    return await readNumbers(cursor, { key, type, count });
+  }
+  const count = await cursor.count(`length of "${key}"`, budget.strings);
+  budget.strings -= count;
+  const strings: string[] = [];
+  for (let index = 0; index < count; index++) {
+    strings.push(cursor.textIfBuffered() ?? await cursor.text());
+  }
+  return strings;
+}
+
+async function readNumbers(
+  cursor: HeaderCursor,
+  { key, type, count }: { readonly key: string; readonly type: number; readonly count: number },
+): Promise<GgufNumbers> {
+  const scalarBytes = SCALAR_BYTES[type];
+  if (scalarBytes === undefined) {
+    throw cursor.failure(`"${key}" must have one of the types of GGUF without nested lists`, type);
+  }
+  return NUMBER_LISTS[type]!(await cursor.copy(count * scalarBytes));
+}
+
+async function readEntry(cursor: HeaderCursor): Promise<GgufTensorEntry> {
+  const name = await cursor.text();
+  const axes = await cursor.u32();
+  if (axes < 1 || axes > MAX_AXES) {
+    throw cursor.failure(`tensor "${name}" must have 1 to ${MAX_AXES} axes`, axes);
+  }
+  const shape: number[] = [];
+  for (let axis = 0; axis < axes; axis++) {
+    shape.unshift(await cursor.count(`axis of tensor "${name}"`, Number.MAX_SAFE_INTEGER));
+  }
+  const typeId = await cursor.u32();
+  const byteOffset = await cursor.count(`offset of tensor "${name}"`, Number.MAX_SAFE_INTEGER);
+  return { name, typeId, shape, byteOffset };
+}
+
+function alignmentOf(cursor: HeaderCursor, metadata: GgufMetadata): number {
+  const alignment = metadata["general.alignment"] ?? DEFAULT_ALIGNMENT;
+  const isPower = typeof alignment === "number" && Number.isInteger(Math.log2(alignment));
+  if (isPower && alignment >= 8 && alignment <= MAX_ALIGNMENT) return alignment;
+  throw cursor.failure(
+    `general.alignment must be a power of two from 8 to ${MAX_ALIGNMENT}`,
+    String(alignment),
+  );
+}

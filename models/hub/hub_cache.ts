@@ -1,0 +1,180 @@
+/**
+ * The cache folder that Python's hub client uses too: `models--ORG--NAME/{blobs,refs,snapshots}`.
+ *
+ * @see {@link https://huggingface.co/docs/huggingface_hub/guides/manage-cache | The cache}
+ * @module
+ */
+
+import { dirname, join, relative } from "node:path";
+import { ensureFolder, writeFileAtomic } from "../../core/atomic_file.ts";
+import { fileError } from "../../core/file_error.ts";
+import { readTextIfThere, statPath } from "../files/ranged_file.ts";
+
+/** Part of the cache that belongs to one repository. */
+export interface RepositoryCache {
+  /** Folder with `blobs`, `refs` and `snapshots`. */
+  readonly folder: string;
+  /** Folder of locks, outside so that it survives the other's removal. */
+  readonly locks: string;
+}
+
+/** A file at a commit. */
+export interface CachedFile {
+  /** Commit of the snapshot. */
+  readonly commit: string;
+  /** Path within the repository. */
+  readonly path: string;
+}
+
+const COMMIT = /^[0-9a-f]{40}$/;
+
+/**
+ * Finds the cache of a repository.
+ *
+ * @param cacheFolder Folder of the whole cache.
+ * @param repository `ORG/NAME`.
+ * @returns Its folders, which need not exist.
+ */
+export async function repositoryCache(
+  cacheFolder: string,
+  repository: string,
+): Promise<RepositoryCache> {
+  const { getRepoFolderName } = await import("@huggingface/hub");
+  const name = getRepoFolderName({ type: "model", name: repository });
+  return { folder: join(cacheFolder, name), locks: join(cacheFolder, ".locks", name) };
+}
+
+/**
+ * Where a file of a snapshot lies.
+ *
+ * @param cache Cache of the repository.
+ * @param file Commit and path.
+ * @returns Its path, whether it exists or not.
+ */
+export function snapshotPath(cache: RepositoryCache, file: CachedFile): string {
+  return join(cache.folder, "snapshots", file.commit, file.path);
+}
+
+/**
+ * Whether a file is in the cache.
+ *
+ * @param cache Cache of the repository.
+ * @param file Commit and path.
+ * @returns False too if its link leads nowhere.
+ */
+export async function isCached(cache: RepositoryCache, file: CachedFile): Promise<boolean> {
+  return await statPath(snapshotPath(cache, file)) !== undefined;
+}
+
+/**
+ * Whether the cache remembers that a commit has no such file.
+ *
+ * @param cache Cache of the repository.
+ * @param file Commit and path.
+ * @returns False if nobody asked yet.
+ */
+export async function isKnownAbsent(cache: RepositoryCache, file: CachedFile): Promise<boolean> {
+  return await statPath(join(cache.folder, ".no_exist", file.commit, file.path)) !== undefined;
+}
+
+/**
+ * Remembers that a commit has no such file, as Python's client does.
+ *
+ * @param cache Cache of the repository.
+ * @param file Commit and path.
+ */
+export async function rememberAbsent(cache: RepositoryCache, file: CachedFile): Promise<void> {
+  const path = join(cache.folder, ".no_exist", file.commit, file.path);
+  if (await statPath(path) === undefined) await writeFileAtomic(path, "");
+}
+
+/**
+ * Commit that a revision stood for when it was last asked for.
+ *
+ * @param cache Cache of the repository.
+ * @param revision Branch, tag or commit.
+ * @returns The commit, or undefined if the cache does not know.
+ */
+export async function cachedCommit(
+  cache: RepositoryCache,
+  revision: string,
+): Promise<string | undefined> {
+  if (COMMIT.test(revision)) return revision;
+  const text = (await readTextIfThere(join(cache.folder, "refs", revision), 4096))?.trim();
+  return text !== undefined && /^[\w.-]+$/.test(text) ? text : undefined;
+}
+
+/**
+ * Remembers the commit that a revision stands for.
+ *
+ * @param cache Cache of the repository.
+ * @param revision Branch, tag or commit.
+ * @param commit The commit.
+ */
+export async function rememberCommit(
+  cache: RepositoryCache,
+  revision: string,
+  commit: string,
+): Promise<void> {
+  if (revision === commit || await cachedCommit(cache, revision) === commit) return;
+  await writeFileAtomic(join(cache.folder, "refs", revision), commit);
+}
+
+/**
+ * Makes a finished blob appear in a snapshot.
+ *
+ * @param cache Cache of the repository.
+ * @param file Commit and path.
+ * @param blob Path of the blob.
+ * @throws {DataError} If the folder cannot be written.
+ */
+export async function linkBlob(
+  cache: RepositoryCache,
+  file: CachedFile,
+  blob: string,
+): Promise<void> {
+  const path = snapshotPath(cache, file);
+  await ensureFolder(dirname(path));
+  const unfinished = `${path}.${crypto.randomUUID()}.unfinished`;
+  try {
+    try {
+      await Deno.symlink(relative(dirname(path), blob), unfinished);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.PermissionDenied)) throw error;
+      await Deno.copyFile(blob, unfinished);
+    }
+    await Deno.rename(unfinished, path);
+  } catch (cause) {
+    await Deno.remove(unfinished).catch(() => {});
+    throw fileError("write", path, cause);
+  }
+}
+
+/**
+ * Runs work that only one process may do at a time; the lock is the one of Python's client.
+ *
+ * @param cache Cache of the repository.
+ * @param lock Name of the lock, which is that of the blob, and what stops the wait for it.
+ * @param work What to do.
+ * @returns What the work returns.
+ */
+export async function withLock<T>(
+  cache: RepositoryCache,
+  lock: { readonly name: string; readonly signal?: AbortSignal | undefined },
+  work: () => Promise<T>,
+): Promise<T> {
+  await ensureFolder(cache.locks);
+  const path = join(cache.locks, `${lock.name}.lock`);
+  let handle: Deno.FsFile;
+  try {
+    handle = await Deno.open(path, { create: true, write: true });
+  } catch (cause) {
+    throw fileError("write", path, cause);
+  }
+  using file = handle;
+  while (!await file.tryLock(true)) {
+    lock.signal?.throwIfAborted();
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  return await work();
+}

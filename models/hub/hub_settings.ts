@@ -1,0 +1,102 @@
+/**
+ * Settings of the Hugging Face hub, from options and from the environment variables that its Python client reads.
+ *
+ * @see {@link https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables | Environment variables}
+ * @module
+ */
+
+import { readTextIfThere } from "../files/ranged_file.ts";
+
+/** How far a download is. */
+export interface DownloadProgress {
+  /** File being fetched, within its repository. */
+  readonly file: string;
+  /** Bytes of all files that are here. */
+  readonly doneBytes: number;
+  /** Bytes of all files that are needed. */
+  readonly totalBytes: number;
+}
+
+/** How to download; what is left out comes from the environment. */
+export interface DownloadOptions {
+  /** Access token; else `HF_TOKEN` or the token file of the login command. */
+  readonly token?: string;
+  /** Address of the hub; else `HF_ENDPOINT`, else `https://huggingface.co`. */
+  readonly endpoint?: string;
+  /** Folder of the cache; else `HF_HUB_CACHE`, else `hub` in `HF_HOME`. */
+  readonly cacheFolder?: string;
+  /** Whether to use the cache only; else `HF_HUB_OFFLINE`. */
+  readonly isOffline?: boolean;
+  /** Called whenever bytes have come. */
+  readonly onProgress?: (progress: DownloadProgress) => void;
+  /** Longest silence of the hub in milliseconds; else `HF_HUB_DOWNLOAD_TIMEOUT` seconds, else 10. */
+  readonly silenceMs?: number;
+  /** Stops the download; what has come stays for the next attempt. */
+  readonly signal?: AbortSignal;
+}
+
+/** Settings with nothing left open. */
+export interface HubSettings {
+  /** Address of the hub, without a slash at the end. */
+  readonly endpoint: string;
+  /** Folder of the cache. */
+  readonly cacheFolder: string;
+  /** Access token, if there is one. */
+  readonly token?: string;
+  /** Whether requests are forbidden. */
+  readonly isOffline: boolean;
+  /** Silence in milliseconds after which a connection counts as lost. */
+  readonly silenceMs: number;
+  /** Stops requests. */
+  readonly signal?: AbortSignal;
+}
+
+const TRUE_VALUES: readonly string[] = ["1", "ON", "YES", "TRUE"];
+
+/**
+ * Completes options with the environment.
+ *
+ * @param options What the caller chose.
+ * @returns All settings.
+ */
+export async function hubSettings(options: DownloadOptions): Promise<HubSettings> {
+  const { getHFHubCachePath } = await import("@huggingface/hub");
+  const endpoint = options.endpoint ?? variable("HF_ENDPOINT") ?? "https://huggingface.co";
+  const cacheFolder = options.cacheFolder ?? fromHome(getHFHubCachePath());
+  const token = options.token ?? variable("HF_TOKEN") ?? variable("HUGGING_FACE_HUB_TOKEN") ??
+    await savedToken(cacheFolder);
+  return {
+    endpoint: endpoint.replace(/\/+$/, ""),
+    cacheFolder,
+    ...(token !== undefined && { token }),
+    isOffline: options.isOffline ??
+      TRUE_VALUES.includes((variable("HF_HUB_OFFLINE") ?? "").toUpperCase()),
+    silenceMs: options.silenceMs ?? 1000 * seconds("HF_HUB_DOWNLOAD_TIMEOUT", 10),
+    ...(options.signal !== undefined && { signal: options.signal }),
+  };
+}
+
+function variable(name: string): string | undefined {
+  const value = Deno.env.get(name)?.trim();
+  return value === "" ? undefined : value;
+}
+
+/** A positive number of seconds; anything else counts as not set, as in Python's client. */
+function seconds(name: string, otherwise: number): number {
+  const value = Number(variable(name) ?? NaN);
+  return value > 0 && Number.isFinite(value) ? value : otherwise;
+}
+
+function fromHome(path: string): string {
+  const home = Deno.env.get("HOME") ?? Deno.env.get("USERPROFILE");
+  return home === undefined ? path : path.replace(/^~(?=[/\\]|$)/, home);
+}
+
+/** The login command keeps its token in `HF_HOME`, which holds the cache unless that was moved. */
+async function savedToken(cacheFolder: string): Promise<string | undefined> {
+  const home = variable("HF_HOME");
+  const path = variable("HF_TOKEN_PATH") ??
+    (home === undefined ? `${cacheFolder}/../token` : `${home}/token`);
+  const text = await readTextIfThere(fromHome(path), 4096);
+  return text?.trim() || undefined;
+}

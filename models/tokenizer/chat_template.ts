@@ -1,0 +1,102 @@
+/**
+ * Chat templates: messages to the text that an instruction-tuned model was trained on.
+ *
+ * @module
+ */
+
+import { Template } from "@huggingface/jinja";
+import { DataError } from "../../core/check.ts";
+import type { Tokenizer } from "./tokenizer.ts";
+
+/** One turn of a conversation. */
+export interface ChatMessage {
+  /** Who speaks: `system`, `user`, `assistant` or what the template knows besides. */
+  readonly role: string;
+  /** What is said. */
+  readonly content: string;
+}
+
+/** What a template may ask for besides the messages. */
+export interface ChatOptions {
+  /** Whether the text ends where the answer starts (default true). */
+  readonly addGenerationPrompt?: boolean;
+  /** Text of the begin token (default empty). */
+  readonly bosToken?: string;
+  /** Text of the end token (default empty). */
+  readonly eosToken?: string;
+  /** Further variables of the template, as `tools` or `enable_thinking`. */
+  readonly variables?: Readonly<Record<string, unknown>>;
+}
+
+/** Markers with which the supported families end a turn or a text. */
+const END_MARKERS = [
+  "<|im_end|>",
+  "<|endoftext|>",
+  "<|eot_id|>",
+  "<|eom_id|>",
+  "<|end_of_text|>",
+];
+
+/**
+ * Writes a conversation as the model expects it.
+ *
+ * Encode the result with `addSpecialTokens: false`: the template writes the begin token itself.
+ *
+ * @param template Jinja source, from the model's files.
+ * @param messages The conversation so far.
+ * @param options Special tokens and whether an answer is to follow.
+ * @returns The text to encode.
+ * @throws {DataError} If the template is malformed or refuses the messages.
+ */
+export function renderChat(
+  template: string,
+  messages: readonly ChatMessage[],
+  options: ChatOptions = {},
+): string {
+  const { addGenerationPrompt = true, bosToken = "", eosToken = "", variables = {} } = options;
+  try {
+    return new Template(template).render({
+      messages: messages.map((message) => ({ ...message })),
+      add_generation_prompt: addGenerationPrompt,
+      bos_token: bosToken,
+      eos_token: eosToken,
+      ...variables,
+    });
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new DataError(
+      `Cannot render a conversation: the chat template must accept it: current value is ${reason}`,
+      { cause },
+    );
+  }
+}
+
+/**
+ * Reads the chat template of a `tokenizer_config.json`.
+ *
+ * @param config Content of the file.
+ * @returns The template, the one called `default` if there are several; undefined without one.
+ */
+export function chatTemplateOf(config: object): string | undefined {
+  const { chat_template: value } = config as { chat_template?: unknown };
+  if (typeof value === "string") return value;
+  if (!Array.isArray(value)) return undefined;
+  const templates = value as readonly ({ name?: unknown; template?: unknown } | null)[];
+  const found = templates.find((entry) => entry?.name === "default") ?? templates[0];
+  return typeof found?.template === "string" ? found.template : undefined;
+}
+
+/**
+ * Lists every token that ends an answer.
+ *
+ * Files often name one end token where the model also stops with another, such as the end of a turn.
+ *
+ * @param tokenizer Tokenizer of the model.
+ * @param configured Ids from the model's configuration.
+ * @returns The configured ids and those of known end markers among the special tokens, ascending.
+ */
+export function endTokenIds(tokenizer: Tokenizer, configured: readonly number[]): number[] {
+  const known = END_MARKERS.map((marker) => tokenizer.tokenId(marker))
+    .filter((id) => id !== undefined && tokenizer.isSpecial(id)) as number[];
+  return [...new Set([...configured, ...known])].sort((a, b) => a - b);
+}

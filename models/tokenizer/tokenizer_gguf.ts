@@ -1,0 +1,271 @@
+/**
+ * Tokenizers out of GGUF metadata: the file's token list, types, merges and scores become the
+ * `tokenizer.json` that the model was published with.
+ *
+ * @see {@link https://github.com/ggml-org/ggml/blob/master/docs/gguf.md | GGUF, section tokenizer}
+ * @module
+ */
+
+import { DataError } from "../../core/check.ts";
+import { mergesFromScores } from "./tokenizer_scores.ts";
+
+/** The two files of a Hugging Face tokenizer, parsed. */
+export interface TokenizerFiles {
+  /** Content of `tokenizer.json`. */
+  readonly json: object;
+  /** Content of `tokenizer_config.json`; may be empty. */
+  readonly config: object;
+}
+
+/** Meaning of `tokenizer.ggml.token_type`. */
+const TOKEN_TYPE = { unknown: 2, control: 3, userDefined: 4 } as const;
+
+const CONTRACTIONS = "(?:'[sS\u017f]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])";
+const LOWER_CONTRACTIONS = "'s|'t|'re|'ve|'m|'ll|'d";
+const SPACES = "\\s+(?!\\S)|\\s+";
+
+const GPT2 = `${LOWER_CONTRACTIONS}| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|${SPACES}`;
+const LETTERS_AND_SYMBOLS = (digits: string): string =>
+  `${CONTRACTIONS}|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|${digits}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|${SPACES}`;
+const UPPER = "\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}";
+const LOWER = "\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}";
+const TEKKEN =
+  `[^\\r\\n\\p{L}\\p{N}]?[${UPPER}]*[${LOWER}]+|[^\\r\\n\\p{L}\\p{N}]?[${UPPER}]+[${LOWER}]*|` +
+  `\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|${SPACES}`;
+
+/** How a family of byte-level tokenizers cuts text before merging. */
+interface PreTokenizer {
+  /** Patterns whose matches stand alone, applied one after the other. */
+  readonly patterns: readonly string[];
+  /** Whether text is put into Unicode form NFC first. */
+  readonly hasNfc?: boolean;
+  /** Whether a piece that is a token stays one, whatever its merges. */
+  readonly ignoresMerges?: boolean;
+  /** Whether a sequence starts with the begin token unless the file says otherwise. */
+  readonly addsBos?: boolean;
+}
+
+const gpt2: PreTokenizer = { patterns: [GPT2] };
+const smollm: PreTokenizer = { patterns: ["\\p{N}", GPT2] };
+const qwen2: PreTokenizer = { patterns: [LETTERS_AND_SYMBOLS("\\p{N}")], hasNfc: true };
+const llama3: PreTokenizer = {
+  patterns: [LETTERS_AND_SYMBOLS("\\p{N}{1,3}")],
+  ignoresMerges: true,
+  addsBos: true,
+};
+const tekken: PreTokenizer = { patterns: [TEKKEN], ignoresMerges: true, addsBos: true };
+
+/** Pre-tokenizers by the value of `tokenizer.ggml.pre`. */
+const PRE_TOKENIZERS: ReadonlyMap<string, PreTokenizer> = new Map([
+  ["default", gpt2],
+  ["gpt-2", gpt2],
+  ["smollm", smollm],
+  ["starcoder", smollm],
+  ["qwen2", qwen2],
+  ["deepseek-r1-qwen", qwen2],
+  ["llama-bpe", llama3],
+  ["llama3", llama3],
+  ["llama-v3", llama3],
+  ["smaug-bpe", { ...llama3, ignoresMerges: false }],
+  ["tekken", tekken],
+]);
+
+/** An entry of `added_tokens` in `tokenizer.json`. */
+interface AddedToken {
+  readonly id: number;
+  readonly content: string;
+  readonly special: boolean;
+  readonly normalized: boolean;
+}
+
+/** What both kinds of tokenizer need from the metadata. */
+interface GgufVocabulary {
+  readonly tokens: readonly string[];
+  readonly types: ArrayLike<number>;
+  readonly metadata: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * Builds the tokenizer files of a GGUF file from its metadata.
+ *
+ * Byte-level BPE (`gpt2`) and SentencePiece BPE (`llama`) are covered.
+ *
+ * @param metadata Key-value pairs under their names in the file, as `tokenizer.ggml.tokens`.
+ * @returns Files for `createTokenizer`.
+ * @throws {DataError} If a key is missing or malformed, or the kind of tokenizer is not covered.
+ */
+export function tokenizerFromGguf(metadata: Readonly<Record<string, unknown>>): TokenizerFiles {
+  const tokens = stringList(metadata, "tokens");
+  const types = numberList({ tokens, metadata }, "token_type") ?? new Uint8Array(tokens.length);
+  const vocabulary: GgufVocabulary = { tokens, types, metadata };
+  const model = metadata["tokenizer.ggml.model"];
+  if (model === "gpt2") return byteLevelFiles(vocabulary);
+  if (model === "llama") return sentencePieceFiles(vocabulary);
+  throw failure(`tokenizer.ggml.model must be "gpt2" or "llama"`, model);
+}
+
+function byteLevelFiles(vocabulary: GgufVocabulary): TokenizerFiles {
+  const name = vocabulary.metadata["tokenizer.ggml.pre"] ?? "default";
+  const pre = PRE_TOKENIZERS.get(String(name));
+  if (pre === undefined) {
+    throw failure(
+      `tokenizer.ggml.pre must be one of ${[...PRE_TOKENIZERS.keys()].join(", ")}`,
+      name,
+    );
+  }
+  const splits = pre.patterns.map((pattern) => ({
+    type: "Split",
+    pattern: { Regex: pattern },
+    behavior: "Isolated",
+    invert: false,
+  }));
+  const bytes = {
+    type: "ByteLevel",
+    add_prefix_space: false,
+    trim_offsets: false,
+    use_regex: false,
+  };
+  return files(vocabulary, {
+    addsBos: pre.addsBos ?? false,
+    normalizer: pre.hasNfc === true ? { type: "NFC" } : null,
+    pre_tokenizer: { type: "Sequence", pretokenizers: [...splits, bytes] },
+    decoder: { type: "ByteLevel" },
+    model: {
+      type: "BPE",
+      vocab: vocabularyObject(vocabulary.tokens),
+      merges: stringList(vocabulary.metadata, "merges"),
+      ignore_merges: pre.ignoresMerges ?? false,
+    },
+  });
+}
+
+function sentencePieceFiles(vocabulary: GgufVocabulary): TokenizerFiles {
+  const { tokens, metadata } = vocabulary;
+  const scores = numberList(vocabulary, "scores");
+  if (scores === undefined) throw failure("tokenizer.ggml.scores must be there", undefined);
+  const hasPrefix = metadata["tokenizer.ggml.add_space_prefix"] !== false;
+  const spaces = { type: "Replace", pattern: { String: " " }, content: "\u2581" };
+  const normalizers = hasPrefix ? [{ type: "Prepend", prepend: "\u2581" }, spaces] : [spaces];
+  const strip = hasPrefix ? [{ type: "Strip", content: " ", start: 1, stop: 0 }] : [];
+  const unknown = tokens[tokenId(vocabulary, "unknown_token_id") ?? 0];
+  return files(vocabulary, {
+    addsBos: true,
+    normalizer: { type: "Sequence", normalizers },
+    pre_tokenizer: null,
+    decoder: {
+      type: "Sequence",
+      decoders: [
+        { type: "Replace", pattern: { String: "\u2581" }, content: " " },
+        { type: "ByteFallback" },
+        { type: "Fuse" },
+        ...strip,
+      ],
+    },
+    model: {
+      type: "BPE",
+      unk_token: unknown,
+      fuse_unk: true,
+      byte_fallback: true,
+      vocab: vocabularyObject(tokens),
+      merges: mergesFromScores(tokens, scores),
+    },
+  });
+}
+
+/** The parts of `tokenizer.json` in which the two kinds differ. */
+interface Parts {
+  readonly addsBos: boolean;
+  readonly normalizer: object | null;
+  readonly pre_tokenizer: object | null;
+  readonly decoder: object;
+  readonly model: object;
+}
+
+function files(vocabulary: GgufVocabulary, { addsBos, ...parts }: Parts): TokenizerFiles {
+  const { tokens, metadata } = vocabulary;
+  const bos = tokenId(vocabulary, "bos_token_id");
+  const eos = tokenId(vocabulary, "eos_token_id");
+  const wantsBos = flag(metadata, "add_bos_token") ?? addsBos;
+  const wantsEos = flag(metadata, "add_eos_token") ?? false;
+  const template = [
+    ...(wantsBos && bos !== undefined ? [{ SpecialToken: { id: tokens[bos], type_id: 0 } }] : []),
+    { Sequence: { id: "A", type_id: 0 } },
+    ...(wantsEos && eos !== undefined ? [{ SpecialToken: { id: tokens[eos], type_id: 0 } }] : []),
+  ];
+  const post_processor = template.length > 1
+    ? { type: "TemplateProcessing", single: template, pair: template, special_tokens: {} }
+    : null;
+  return {
+    json: { version: "1.0", added_tokens: addedTokens(vocabulary), ...parts, post_processor },
+    config: {
+      clean_up_tokenization_spaces: false,
+      ...(bos === undefined ? {} : { bos_token: tokens[bos] }),
+      ...(eos === undefined ? {} : { eos_token: tokens[eos] }),
+    },
+  };
+}
+
+function addedTokens({ tokens, types }: GgufVocabulary): AddedToken[] {
+  const added: AddedToken[] = [];
+  for (let id = 0; id < tokens.length; id++) {
+    const special = types[id] === TOKEN_TYPE.control || types[id] === TOKEN_TYPE.unknown;
+    const content = tokens[id]!;
+    if (content !== "" && (special || types[id] === TOKEN_TYPE.userDefined)) {
+      added.push({ id, content, special, normalized: false });
+    }
+  }
+  return added;
+}
+
+/** `Object.fromEntries` defines each key, so a token called `__proto__` stays an entry. */
+function vocabularyObject(tokens: readonly string[]): Record<string, number> {
+  return Object.fromEntries(tokens.map((token, id) => [token, id]));
+}
+
+function stringList(metadata: Readonly<Record<string, unknown>>, key: string): string[] {
+  const value = metadata[`tokenizer.ggml.${key}`];
+  if (Array.isArray(value) && value.every((item) => typeof item === "string")) return value;
+  throw failure(`tokenizer.ggml.${key} must be a list of strings`, describe(value));
+}
+
+/** Tokens and the metadata that is read beside them. */
+type Fields = Pick<GgufVocabulary, "tokens" | "metadata">;
+
+function numberList({ tokens, metadata }: Fields, key: string): Float64Array | undefined {
+  const value = metadata[`tokenizer.ggml.${key}`];
+  if (value === undefined || value === null) return undefined;
+  if (Array.isArray(value) || ArrayBuffer.isView(value)) {
+    const numbers = Float64Array.from(value as ArrayLike<number | bigint>, Number);
+    if (numbers.length === tokens.length && !numbers.includes(NaN)) return numbers;
+  }
+  throw failure(
+    `tokenizer.ggml.${key} must be a list of ${tokens.length} numbers`,
+    describe(value),
+  );
+}
+
+function tokenId({ tokens, metadata }: Fields, key: string): number | undefined {
+  const value = metadata[`tokenizer.ggml.${key}`];
+  if (value === undefined || value === null) return undefined;
+  const id = typeof value === "bigint" ? Number(value) : value;
+  if (Number.isInteger(id) && Number(id) >= 0 && Number(id) < tokens.length) return Number(id);
+  throw failure(`tokenizer.ggml.${key} must be a token id below ${tokens.length}`, describe(value));
+}
+
+function flag(metadata: Readonly<Record<string, unknown>>, key: string): boolean | undefined {
+  const value = metadata[`tokenizer.ggml.${key}`];
+  return typeof value === "boolean" ? value : undefined;
+}
+
+function describe(value: unknown): string {
+  if (Array.isArray(value)) return `a list of ${value.length}`;
+  return typeof value === "object" && value !== null ? "an object" : String(value);
+}
+
+function failure(requirement: string, value: unknown): DataError {
+  return new DataError(
+    `Cannot build a tokenizer from GGUF metadata: ${requirement}: current value is ${
+      String(value)
+    }`,
+  );
+}

@@ -1,0 +1,116 @@
+/**
+ * Tensors of a model file, whatever its format: names, types, shapes, and rows read on demand.
+ *
+ * @module
+ */
+
+import { checkInteger, DataError } from "../../core/check.ts";
+
+/** Bytes and elements of one block of each element type; plain types have blocks of one. */
+export const TENSOR_BLOCKS = {
+  F32: { elements: 1, bytes: 4 },
+  F16: { elements: 1, bytes: 2 },
+  BF16: { elements: 1, bytes: 2 },
+  Q4_0: { elements: 32, bytes: 18 },
+  Q4_1: { elements: 32, bytes: 20 },
+  Q5_0: { elements: 32, bytes: 22 },
+  Q5_1: { elements: 32, bytes: 24 },
+  Q8_0: { elements: 32, bytes: 34 },
+  Q4_K: { elements: 256, bytes: 144 },
+  Q5_K: { elements: 256, bytes: 176 },
+  Q6_K: { elements: 256, bytes: 210 },
+} as const satisfies Record<string, { readonly elements: number; readonly bytes: number }>;
+
+/** Element type of a stored tensor. */
+export type TensorType = keyof typeof TENSOR_BLOCKS;
+
+/** What a file says about one tensor. */
+export interface TensorInfo {
+  /** Canonical name, which is Hugging Face's. */
+  readonly name: string;
+  /** How its elements are stored. */
+  readonly type: TensorType;
+  /** Lengths of the axes, slowest first. */
+  readonly shape: readonly number[];
+  /** Size in the file. */
+  readonly byteLength: number;
+}
+
+/** Tensors of one model; reads what is asked for and keeps nothing. */
+export interface TensorSource extends AsyncDisposable {
+  /** Where the tensors come from, for messages. */
+  readonly description: string;
+  /** All tensors by canonical name. */
+  readonly tensors: ReadonlyMap<string, TensorInfo>;
+  /**
+   * Reads whole rows, in the order that Hugging Face's models use.
+   *
+   * A tensor of one axis is a single row. The bytes, and the memory behind them, belong to the caller.
+   *
+   * @throws {DataError} If there is no such tensor or the file cannot be read.
+   * @throws {RangeError} If the tensor has no such rows.
+   */
+  readRows(name: string, firstRow: number, rowCount: number): Promise<Uint8Array<ArrayBuffer>>;
+}
+
+/**
+ * Rows of a tensor: the product of all axes but the fastest.
+ *
+ * @param info The tensor.
+ * @returns At least 1; a vector is one row.
+ */
+export function rowsOf(info: Pick<TensorInfo, "shape">): number {
+  return info.shape.slice(0, -1).reduce((product, length) => product * length, 1);
+}
+
+/**
+ * Bytes of a tensor of a type and shape.
+ *
+ * @param type Element type.
+ * @param shape Lengths of the axes, slowest first.
+ * @returns The bytes, or NaN if a row is no whole number of blocks or the size is beyond 2^53.
+ */
+export function tensorBytes(type: TensorType, shape: readonly number[]): number {
+  const block = TENSOR_BLOCKS[type];
+  if ((shape.at(-1) ?? 1) % block.elements !== 0) return NaN;
+  const bytes = shape.reduce((product, length) => product * length, 1) /
+    block.elements * block.bytes;
+  return Number.isSafeInteger(bytes) ? bytes : NaN;
+}
+
+/** Part of a tensor in bytes from its start. */
+export interface RowRange {
+  /** The tensor the rows belong to. */
+  readonly info: TensorInfo;
+  /** First byte. */
+  readonly byteOffset: number;
+  /** Bytes of all rows. */
+  readonly byteLength: number;
+}
+
+/**
+ * Finds rows of a tensor, after checking that they exist.
+ *
+ * @param source Tensors and their description.
+ * @param name Canonical name.
+ * @param rows First row and how many.
+ * @returns Where the rows lie within the tensor.
+ * @throws {DataError} If there is no such tensor.
+ * @throws {RangeError} If the tensor has no such rows.
+ */
+export function rowRange(
+  source: Pick<TensorSource, "description" | "tensors">,
+  name: string,
+  rows: { readonly first: number; readonly count: number },
+): RowRange {
+  const info = source.tensors.get(name);
+  if (info === undefined) {
+    throw new DataError(`Cannot read ${source.description}: tensor "${name}" must exist`);
+  }
+  const total = rowsOf(info);
+  const action = `read rows of tensor "${name}"`;
+  checkInteger(action, "firstRow", { value: rows.first, min: 0, max: total });
+  checkInteger(action, "rowCount", { value: rows.count, min: 0, max: total - rows.first });
+  const rowBytes = info.byteLength / total;
+  return { info, byteOffset: rows.first * rowBytes, byteLength: rows.count * rowBytes };
+}

@@ -1,0 +1,162 @@
+/**
+ * All weights of a decoder-only transformer on a device.
+ *
+ * @module
+ */
+
+import type { Device, DeviceBuffer } from "../../gpu/device.ts";
+import type { ModelConfig } from "../config.ts";
+import { loadVector, loadWeight, type PackedWeight } from "./packed_weight.ts";
+import type { TensorSource } from "./tensor_source.ts";
+
+/** A linear map whose output starts at a column of a wider row. */
+export interface Projection {
+  /** Its matrix, [outputs, inputs]; several matrices of one format may be joined. */
+  readonly weight: PackedWeight;
+  /** What is added to the product, [outputs]. */
+  readonly bias?: DeviceBuffer;
+  /** First column of the output row. */
+  readonly outputOffset: number;
+}
+
+/** Weights of one layer. */
+export interface LayerWeights {
+  /** Scale of the norm before attention, [hidden]. */
+  readonly attentionNorm: DeviceBuffer;
+  /** Projections to queries, keys and values; their outputs lie side by side in that order. */
+  readonly queryKeyValue: readonly Projection[];
+  /** Scale of the norm of each query head, [headDim]; Qwen3 only. */
+  readonly queryNorm?: DeviceBuffer;
+  /** Scale of the norm of each key head, [headDim]; Qwen3 only. */
+  readonly keyNorm?: DeviceBuffer;
+  /** Projection of the heads' outputs back to the hidden size. */
+  readonly output: readonly Projection[];
+  /** Scale of the norm before the MLP, [hidden]. */
+  readonly mlpNorm: DeviceBuffer;
+  /** Gate and up projections, side by side. */
+  readonly gateUp: readonly Projection[];
+  /** Projection of the MLP back to the hidden size. */
+  readonly down: readonly Projection[];
+}
+
+/** Weights of a model; freed together. */
+export interface ModelWeights extends Disposable {
+  /** One row per token id, [vocabulary, hidden]. */
+  readonly embedding: PackedWeight;
+  /** One entry per layer. */
+  readonly layers: readonly LayerWeights[];
+  /** Scale of the last norm, [hidden]. */
+  readonly finalNorm: DeviceBuffer;
+  /** Projection to logits; the embedding itself if the model ties them. */
+  readonly head: readonly Projection[];
+  /** Bytes on the device. */
+  readonly byteLength: number;
+}
+
+/** Where weights come from and go to. */
+export interface WeightLoading {
+  /** Tensors of the model. */
+  readonly source: TensorSource;
+  /** Its sizes. */
+  readonly config: ModelConfig;
+  /** Where the weights go. */
+  readonly device: Device;
+}
+
+/**
+ * Loads every weight, streaming, so that host memory stays small.
+ *
+ * @param loading Source, sizes and target.
+ * @param onLayer Called with the number of layers done so far.
+ * @returns The weights; nothing stays allocated if loading fails.
+ * @throws {GpuError} If the device has too little memory.
+ * @throws {DataError} If a weight is missing or not finite.
+ */
+export async function loadWeights(
+  loading: WeightLoading,
+  onLayer: (done: number) => void = () => {},
+): Promise<ModelWeights> {
+  const { source, config, device } = loading;
+  using stack = new DisposableStack();
+  const loader: Loader = { ...loading, stack };
+  const before = device.usage.liveBytes;
+  const embedding = stack.use(await loadWeight(device, source, ["model.embed_tokens.weight"]));
+  const layers: LayerWeights[] = [];
+  for (let layer = 0; layer < config.layers; layer++) {
+    layers.push(await loadLayer(loader, `model.layers.${layer}`));
+    onLayer(layer + 1);
+  }
+  const finalNorm = await vector(loader, "model.norm.weight");
+  const head = config.isTied
+    ? [{ weight: embedding, outputOffset: 0 }]
+    : await projections(loader, ["lm_head"]);
+  const owned = stack.move();
+  return {
+    embedding,
+    layers,
+    finalNorm,
+    head,
+    byteLength: device.usage.liveBytes - before,
+    [Symbol.dispose]: () => owned.dispose(),
+  };
+}
+
+interface Loader extends WeightLoading {
+  /** Frees what was loaded if a later weight fails. */
+  readonly stack: DisposableStack;
+}
+
+async function loadLayer(loader: Loader, prefix: string): Promise<LayerWeights> {
+  const attention = `${prefix}.self_attn`;
+  const heads = ["q_proj", "k_proj", "v_proj"].map((name) => `${attention}.${name}`);
+  return {
+    attentionNorm: await vector(loader, `${prefix}.input_layernorm.weight`),
+    queryKeyValue: await projections(loader, heads),
+    ...(loader.config.hasQkNorm && {
+      queryNorm: await vector(loader, `${attention}.q_norm.weight`),
+      keyNorm: await vector(loader, `${attention}.k_norm.weight`),
+    }),
+    output: await projections(loader, [`${attention}.o_proj`]),
+    mlpNorm: await vector(loader, `${prefix}.post_attention_layernorm.weight`),
+    gateUp: await projections(loader, [`${prefix}.mlp.gate_proj`, `${prefix}.mlp.up_proj`]),
+    down: await projections(loader, [`${prefix}.mlp.down_proj`]),
+  };
+}
+
+async function vector({ device, source, stack }: Loader, name: string): Promise<DeviceBuffer> {
+  return stack.use(await loadVector(device, source, [name]));
+}
+
+/** Loads maps of one input whose outputs lie side by side, joining neighbors stored in the same way. */
+async function projections(loader: Loader, names: readonly string[]): Promise<Projection[]> {
+  const { device, source, stack } = loader;
+  const loaded: Projection[] = [];
+  let outputOffset = 0;
+  for (const group of neighbors(source, names)) {
+    const weight = stack.use(
+      await loadWeight(device, source, group.map((name) => `${name}.weight`)),
+    );
+    const biases = group.map((name) => `${name}.bias`).filter((name) => source.tensors.has(name));
+    const bias = biases.length > 0
+      ? stack.use(await loadVector(device, source, biases))
+      : undefined;
+    loaded.push({ weight, outputOffset, ...(bias && { bias }) });
+    outputOffset += 4 * Math.ceil(weight.rows / 4); // rows are read in fours
+  }
+  return loaded;
+}
+
+/** Groups names so that the matrices of a group have one type and either all or none a bias. */
+function neighbors(source: TensorSource, names: readonly string[]): string[][] {
+  const kind = (name: string) => {
+    const { type, shape: [rows = 0] = [] } = source.tensors.get(`${name}.weight`) ?? {};
+    return `${type} ${source.tensors.has(`${name}.bias`)} ${rows % 4 === 0 || name}`;
+  };
+  const groups: string[][] = [];
+  for (const name of names) {
+    const group = groups.at(-1);
+    if (group && kind(group[0]!) === kind(name)) group.push(name);
+    else groups.push([name]);
+  }
+  return groups;
+}

@@ -1,0 +1,201 @@
+/**
+ * Tests of `models/hub/hub_download.ts` and `models/hub/hub_api.ts`: interruptions, damage, tokens and odd servers.
+ *
+ * @module
+ */
+
+import assert from "node:assert/strict";
+import { downloadFile } from "../../../models/hub/hub_download.ts";
+import { fetchModel } from "../../../models/hub/hub.ts";
+import { hubFetch } from "../../../models/hub/hub_api.ts";
+import { isOffline, list, model, single, withHub } from "../../support/tiny_hub.ts";
+
+Deno.test("fetchModel() goes on after cut connections, by range", async () => {
+  await withHub({ "org/tiny": single }, async ({ endpoint, requests, faults }, cacheFolder) => {
+    faults.cuts = [3000, 2000];
+    const { path } = await fetchModel("hf:org/tiny", { endpoint, cacheFolder, isOffline });
+    assert.deepEqual(await Deno.readFile(`${path}/model.safetensors`), model);
+    const ranges = requests.filter((request) => / bytes=[1-9]\d*-$/.test(request));
+    assert.ok(ranges.length >= 2, requests.join("\n"));
+  });
+});
+
+Deno.test("fetchModel() resumes what an ended process left", async () => {
+  await withHub({ "org/tiny": single }, async ({ endpoint, requests }, cacheFolder) => {
+    const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", model)).toHex();
+    const blobs = `${cacheFolder}/models--org--tiny/blobs`;
+    await Deno.mkdir(blobs, { recursive: true });
+    await Deno.writeFile(`${blobs}/${hash}.incomplete`, model.subarray(0, 4321));
+    const { path } = await fetchModel("hf:org/tiny", { endpoint, cacheFolder, isOffline });
+    assert.deepEqual(await Deno.readFile(`${path}/model.safetensors`), model);
+    assert.ok(requests.some((request) => request.endsWith("bytes=4321-")));
+  });
+});
+
+Deno.test("fetchModel() starts again where the server ignores ranges", async () => {
+  await withHub({ "org/tiny": single }, async ({ endpoint, faults }, cacheFolder) => {
+    faults.cuts = [3000];
+    faults.ignoresRanges = true;
+    const { path } = await fetchModel("hf:org/tiny", { endpoint, cacheFolder, isOffline });
+    assert.deepEqual(await Deno.readFile(`${path}/model.safetensors`), model);
+  });
+});
+
+Deno.test("fetchModel() rejects a file with another hash and leaves none behind", async () => {
+  await withHub({ "org/tiny": single }, async ({ endpoint, faults }, cacheFolder) => {
+    faults.hasWrongHash = true;
+    await assert.rejects(
+      fetchModel("hf:org/tiny", { endpoint, cacheFolder, isOffline }),
+      /Cannot download model.safetensors: SHA-256 must be [0-9a-f]{64}: current hash is [0-9a-f]{64}/,
+    );
+    const left = await list(`${cacheFolder}/models--org--tiny`);
+    assert.equal(left.some((name) => /safetensors$|incomplete$/.test(name)), false, left.join());
+    faults.hasWrongHash = false;
+    await fetchModel("hf:org/tiny", { endpoint, cacheFolder, isOffline });
+  });
+});
+
+Deno.test("fetchModel() keeps what has come when it is stopped", async () => {
+  await withHub({ "org/tiny": single }, async ({ endpoint, faults }, cacheFolder) => {
+    faults.delayMs = 5;
+    const controller = new AbortController();
+    await assert.rejects(fetchModel("hf:org/tiny", {
+      endpoint,
+      cacheFolder,
+      isOffline,
+      signal: controller.signal,
+      onProgress: ({ file, doneBytes }) => {
+        if (file === "model.safetensors" && doneBytes > 5000) controller.abort();
+      },
+    }));
+    const left = await list(`${cacheFolder}/models--org--tiny/blobs`);
+    assert.equal(left.filter((name) => name.endsWith(".incomplete")).length, 1);
+  });
+});
+
+Deno.test("fetchModel() downloads once for two callers at a time", async () => {
+  await withHub({ "org/tiny": single }, async ({ endpoint, requests, faults }, cacheFolder) => {
+    faults.delayMs = 2;
+    const options = { endpoint, cacheFolder, isOffline };
+    await Promise.all([fetchModel("hf:org/tiny", options), fetchModel("hf:org/tiny", options)]);
+    const fetched = requests.filter((request) => request.startsWith("GET /storage/"));
+    assert.equal(fetched.length, 1);
+  });
+});
+
+Deno.test("fetchModel() starts again where too much was left", async () => {
+  await withHub({ "org/tiny": single }, async ({ endpoint }, cacheFolder) => {
+    const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", model)).toHex();
+    const blobs = `${cacheFolder}/models--org--tiny/blobs`;
+    await Deno.mkdir(blobs, { recursive: true });
+    await Deno.writeFile(`${blobs}/${hash}.incomplete`, new Uint8Array(model.length + 5));
+    const { path } = await fetchModel("hf:org/tiny", { endpoint, cacheFolder, isOffline });
+    assert.deepEqual(await Deno.readFile(`${path}/model.safetensors`), model);
+  });
+});
+
+Deno.test("fetchModel() does without HEAD and without a list of files", async () => {
+  await withHub({ "org/tiny": single }, async ({ endpoint, faults }, cacheFolder) => {
+    faults.hasNoHead = true;
+    faults.hasNoList = true;
+    const { path } = await fetchModel("hf:org/tiny", { endpoint, cacheFolder, isOffline });
+    assert.deepEqual(await Deno.readFile(`${path}/model.safetensors`), model);
+  });
+});
+
+Deno.test("fetchModel() follows a renamed repository", async () => {
+  const both = { "org/tiny": single, "new/tiny": single };
+  await withHub(both, async ({ endpoint, faults }, cacheFolder) => {
+    faults.isRenamed = true;
+    const { path } = await fetchModel("hf:org/tiny", { endpoint, cacheFolder, isOffline });
+    assert.deepEqual(await Deno.readFile(`${path}/model.safetensors`), model);
+  });
+});
+
+Deno.test("fetchModel() checks files that lie on the hub itself", async () => {
+  await withHub({ "org/tiny": single }, async ({ endpoint, faults }, cacheFolder) => {
+    faults.hasOwnStorage = true;
+    faults.hasWrongHash = true;
+    const options = { endpoint, cacheFolder, isOffline, silenceMs: 10_000 };
+    await assert.rejects(fetchModel("hf:org/tiny", options), /SHA-256 must be/);
+    faults.hasWrongHash = false;
+    await fetchModel("hf:org/tiny", options);
+  });
+});
+
+Deno.test("hubFetch() keeps the token from other servers", async () => {
+  await withHub({ "org/tiny": single }, async ({ endpoint }, cacheFolder) => {
+    const settings = {
+      endpoint: "https://huggingface.co",
+      cacheFolder,
+      token: "t",
+      isOffline,
+      silenceMs: 10_000,
+    };
+    const answer = await hubFetch(settings, `${endpoint}/storage/org/tiny/model.safetensors`);
+    await answer.body?.cancel();
+    assert.equal(answer.status, 200);
+  });
+});
+
+Deno.test("fetchModel() sends the token to the hub and not to the storage", async () => {
+  await withHub({ "org/tiny": single }, async ({ endpoint }, cacheFolder) => {
+    const options = { endpoint, cacheFolder, isOffline };
+    await assert.rejects(
+      fetchModel("hf:org/tiny", { ...options, token: "wrong" }),
+      /HF_TOKEN must be a token with access to it: current status is 401/,
+    );
+    await fetchModel("hf:org/tiny", { ...options, token: "secret" });
+  }, "secret");
+});
+
+Deno.test("fetchModel() says that it may not write", async () => {
+  await withHub({ "org/tiny": single }, async ({ endpoint }, folder) => {
+    await Deno.writeTextFile(`${folder}/file`, "");
+    const cacheFolder = `${folder}/file`;
+    await assert.rejects(
+      fetchModel("hf:org/tiny", { endpoint, cacheFolder, isOffline }),
+      /^DataError: Cannot make folder .*: every part of the path but the last must be a folder/,
+    );
+  });
+});
+
+Deno.test("downloadFile() goes on after a connection that fell silent", async () => {
+  const content = new Uint8Array(5000).map((_, index) => index);
+  const begun: (string | null)[] = [];
+  await using server = Deno.serve({ port: 0, onListen: () => {} }, (request) => {
+    const range = request.headers.get("range");
+    const from = Number(/\d+/.exec(range ?? "0")![0]);
+    const silent = begun.push(range) === 1;
+    const body = new ReadableStream({
+      start(controller) {
+        controller.enqueue(content.slice(from, silent ? from + 1000 : undefined));
+        if (!silent) controller.close();
+      },
+    });
+    const headers = { "content-range": `bytes ${from}-4999/5000` };
+    return new Response(body, range === null ? {} : { status: 206, headers });
+  });
+  const folder = await Deno.makeTempDir();
+  const endpoint = `http://localhost:${server.addr.port}`;
+  const settings = { endpoint, cacheFolder: folder, isOffline: false, silenceMs: 200 };
+  const context = { settings, cache: { folder, locks: folder }, commit: "c", onBytes: () => {} };
+  try {
+    await downloadFile(
+      { path: "m.bin", address: endpoint, etag: "one", byteLength: 5000 },
+      context,
+    );
+    assert.deepEqual(await Deno.readFile(`${folder}/blobs/one`), content);
+    assert.deepEqual(begun, [null, "bytes=1000-"]);
+    const never = Promise.withResolvers<Response>();
+    await using deaf = Deno.serve({ port: 0, onListen: () => {} }, () => never.promise);
+    const address = `http://localhost:${deaf.addr.port}`;
+    await assert.rejects(
+      hubFetch(settings, address),
+      /Cannot reach http:\/\/localhost:\d+: it must answer: .*nothing came for 0\.2 s$/,
+    );
+    never.resolve(new Response());
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});

@@ -1,0 +1,61 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { createTokenizer, tokenizerFromGguf } from "../../../models/tokenizer/tokenizer.ts";
+import small from "../../fixtures/tokenizer/small.json" with { type: "json" };
+import { embedded, plainIds, smallByteLevel, smallSentencePiece } from "./small_tokenizers.ts";
+
+Deno.test("encodeWithOffsets() gives every token the whole characters that its bytes belong to", () => {
+  const text = "Kim \u4e2d\u{1f600}x";
+  const { ids, starts, ends } = embedded.encodeWithOffsets(text);
+  const covered = ids.map((_, i) => text.slice(starts[i], ends[i]));
+  const han = "\u4e2d";
+  const face = "\u{1f600}";
+  const kim = plainIds(embedded, "Kim").length;
+  assert.deepEqual(covered.slice(kim), [" ", han, han, han, face, face, face, face, "x"]);
+  assert.equal(covered.slice(0, kim).join(""), "Kim");
+});
+
+Deno.test("encodeWithOffsets() points into the text before normalization", () => {
+  const text = "cafe\u0301 \u1112\u1161\u11ab x";
+  const { ids, starts, ends } = smallByteLevel("qwen2").encodeWithOffsets(text);
+  assert.equal(text.slice(starts[0], ends[0]).startsWith("c"), true);
+  assert.equal(ends.at(-1), text.length);
+  const accented = ids.findIndex((_, i) => ends[i] === 5);
+  assert.equal(text.slice(starts[accented], 5).endsWith("e\u0301"), true);
+});
+
+Deno.test("encodeWithOffsets() leaves the space that SentencePiece puts first out of the text", () => {
+  const text = "the fox";
+  const { ids, starts, ends } = smallSentencePiece().encodeWithOffsets(text);
+  assert.equal(starts[0], 0);
+  assert.equal(ids.map((_, i) => text.slice(starts[i], ends[i])).join(""), text);
+});
+
+Deno.test("encodeWithOffsets() covers any text without gaps, in order", () => {
+  for (const tokenizer of [embedded, smallByteLevel("qwen2"), smallSentencePiece()]) {
+    fc.assert(
+      fc.property(fc.string({ unit: "binary", maxLength: 40 }), (text) => {
+        const { starts, ends } = tokenizer.encodeWithOffsets(text);
+        let reached = 0;
+        starts.forEach((start, i) => {
+          assert.equal(start <= reached && ends[i]! >= reached, true);
+          reached = ends[i]!;
+        });
+        assert.equal(reached, text.length);
+      }),
+      { seed: 12, numRuns: 300 },
+    );
+  }
+});
+
+Deno.test("encodeWithOffsets() skips bytes that the vocabulary lacks", () => {
+  const { tokens, merges } = small.byteLevel;
+  const kept = tokens.map((token) => token === "x" ? "[PAD1]" : token);
+  const tokenizer = createTokenizer(tokenizerFromGguf({
+    "tokenizer.ggml.model": "gpt2",
+    "tokenizer.ggml.tokens": kept,
+    "tokenizer.ggml.merges": merges.filter((merge) => !merge.includes("x")),
+  }));
+  const { starts, ends } = tokenizer.encodeWithOffsets("1x2");
+  assert.deepEqual([starts, ends], [[0, 2], [1, 3]]);
+});
