@@ -1,12 +1,10 @@
 import assert from "node:assert/strict";
-import { canonicalJson } from "../../core/json.ts";
 import { decayChoice } from "../../experiments/decay_choice.ts";
 import type {
   Experiment,
   ExperimentContext,
   ExperimentResult,
   ExperimentText,
-  UnitResult,
 } from "../../experiments/experiment.ts";
 import { fig10 } from "../../experiments/fig10.ts";
 import { fig1d } from "../../experiments/fig1d.ts";
@@ -20,6 +18,7 @@ import { selectionQuality } from "../../experiments/selection_quality.ts";
 import { table5 } from "../../experiments/table5.ts";
 import { table6 } from "../../experiments/table6.ts";
 import { fakeContext, fakeModel, type FakeOptions } from "./fake_models.ts";
+import { runAll } from "./fake_runs.ts";
 
 const LARGE: FakeOptions = { layers: 2, queryHeads: 4, kvHeads: 2, seed: 1 };
 const SMALL: FakeOptions = { layers: 2, queryHeads: 2, kvHeads: 1, seed: 2 };
@@ -62,21 +61,6 @@ function context(isDefaultPair: boolean, hasOther = false): ExperimentContext {
 function withLines(isDefaultPair: boolean): ExperimentContext {
   const given = context(isDefaultPair);
   return { ...given, texts: (name, limit) => manyLines(given, name, limit) };
-}
-
-async function runAll(
-  experiment: Experiment,
-  given: ExperimentContext,
-): Promise<{ units: UnitResult[]; result: ExperimentResult }> {
-  const units: UnitResult[] = [];
-  for (const unit of await experiment.plan(given)) {
-    canonicalJson(unit.inputs);
-    const value = JSON.parse(canonicalJson(await unit.run(given)));
-    units.push({ key: unit.key, value });
-  }
-  const { large, small, other, scale, seed, isDefaultPair } = given;
-  const models = { large, small, ...(other && { other }) };
-  return { units, result: experiment.summarise({ units, scale, seed, isDefaultPair, ...models }) };
 }
 
 function checkResult(experiment: Experiment, { values, tables, figures }: ExperimentResult): void {

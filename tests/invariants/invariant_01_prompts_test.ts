@@ -9,7 +9,7 @@ import { evaluationItems } from "../../data/microworld.ts";
 import { type ModelPair, PolicySession } from "../../decoding/policies/policy_session.ts";
 import { Session } from "../../decoding/sessions/session.ts";
 import { loadModel } from "../../models/load.ts";
-import { embeddedModel } from "../support/embedded_model.ts";
+import { embeddedModel, embeddedModels } from "../support/embedded_model.ts";
 import { hasGpu, testBackends, testDevice } from "../support/gpu.ts";
 import { realModel } from "../support/real_models.ts";
 import { COMPRESSING } from "./decode.ts";
@@ -57,10 +57,7 @@ async function checkPrompt(
 for (const backend of testBackends) {
   const count = backend === "webgpu" ? 20 : 1;
   Deno.test(`1: at a budget of 1 every policy writes what the full cache writes, ${count} prompts of the embedded pair on ${backend}`, async () => {
-    const pair = {
-      large: await embeddedModel("large", backend),
-      small: await embeddedModel("small", backend),
-    };
+    const pair = await embeddedModels(backend);
     for (const prompt of await prompts(count)) await checkPrompt(pair, prompt, 8);
   });
 }

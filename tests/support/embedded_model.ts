@@ -28,6 +28,21 @@ export function embeddedModel(role: "large" | "small", backend: Backend): Promis
 }
 
 /**
+ * Loads the embedded pair.
+ *
+ * @param backend Where it runs.
+ * @returns Both models; shared, so do not dispose of them.
+ */
+export async function embeddedModels(
+  backend: Backend,
+): Promise<{ readonly large: Model; readonly small: Model }> {
+  return {
+    large: await embeddedModel("large", backend),
+    small: await embeddedModel("small", backend),
+  };
+}
+
+/**
  * Makes token ids that look like a prompt: a first id 0, then a fixed pseudo-random walk.
  *
  * @param count How many.

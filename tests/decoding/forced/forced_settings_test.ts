@@ -9,7 +9,7 @@ import { openSetting, type PolicySetting } from "../../../decoding/policies/poli
 import { stepCost } from "../../../decoding/selections/selection_cost.ts";
 import { fittingSequences } from "../../../decoding/policies/sequence_bytes.ts";
 import { Session } from "../../../decoding/sessions/session.ts";
-import { embeddedModel, someTokens } from "../../support/embedded_model.ts";
+import { embeddedModels, someTokens } from "../../support/embedded_model.ts";
 import { hasGpu } from "../../support/gpu.ts";
 
 const BACKEND = hasGpu ? "webgpu" : "reference";
@@ -23,13 +23,6 @@ const SETTINGS: readonly PolicySetting[] = [
 ];
 const FULL: PolicySetting = { policy: "full", budget: { ratio: 1 } };
 const LIMITS = { newTokens: 5, endTokens: [] };
-
-async function pair() {
-  return {
-    large: await embeddedModel("large", BACKEND),
-    small: await embeddedModel("small", BACKEND),
-  };
-}
 
 /** What the full cache predicts, by one prefill of the whole text. */
 async function reference(models: ModelPair, { prompt, continuation }: ForcedText) {
@@ -71,7 +64,7 @@ async function runAlone(models: ModelPair, text: ForcedText, setting: PolicySett
 }
 
 Deno.test("forceSettings() gives many settings what each gives alone", async () => {
-  const models = await pair();
+  const models = await embeddedModels(BACKEND);
   const all = someTokens(126);
   const text = { prompt: all.slice(0, 120), continuation: all.slice(120) };
   const progress: string[] = [];
@@ -107,7 +100,9 @@ Deno.test("a whole cache under any policy strays by rounding alone", async () =>
     policy,
     budget: { ratio: 1 },
   }));
-  for (const run of await forceSettings(await pair(), text, { ...LIMITS, settings })) {
+  for (
+    const run of await forceSettings(await embeddedModels(BACKEND), text, { ...LIMITS, settings })
+  ) {
     assert.ok(run.kl.every((kl) => kl < 1e-4), `${run.kl}`);
     assert.deepEqual(run.chosen, run.reference);
     assert.ok(run.cost.slice(1).every((cost) => cost === 1), `${run.cost}`);
@@ -116,7 +111,7 @@ Deno.test("a whole cache under any policy strays by rounding alone", async () =>
 });
 
 Deno.test("freeRun() writes what forcing its own words would choose, and stops at end tokens", async () => {
-  const models = await pair();
+  const models = await embeddedModels(BACKEND);
   const all = someTokens(131);
   const prompts = [all.slice(0, 120), all];
   const setting: PolicySetting = { policy: "h2o", budget: { ratio: 0.3 } };
@@ -134,7 +129,7 @@ Deno.test("freeRun() writes what forcing its own words would choose, and stops a
 });
 
 Deno.test("forceSettings() forces what the full cache would write where a text is open", async () => {
-  const models = await pair();
+  const models = await embeddedModels(BACKEND);
   const [item] = evaluationItems("route", { count: 1 });
   const prompt = models.large.tokenizer!.encode(item!.prompt);
   const run = async (endTokens: readonly number[]) => {
@@ -157,7 +152,7 @@ Deno.test("forceSettings() forces what the full cache would write where a text i
 });
 
 Deno.test("forceSettings() refuses settings and texts that cannot be run", async () => {
-  const models = await pair();
+  const models = await embeddedModels(BACKEND);
   const settings = [{ policy: "none", budget: { ratio: 0.2 } }];
   await assert.rejects(
     () => forceSettings(models, { prompt: [1, 2] }, { ...LIMITS, settings }),
@@ -175,7 +170,7 @@ Deno.test("forceSettings() refuses settings and texts that cannot be run", async
 });
 
 Deno.test("fittingSequences() shrinks with the length and never vanishes", async () => {
-  const models = await pair();
+  const models = await embeddedModels(BACKEND);
   const counts = [64, 4_000, 100_000_000].map((tokens) => fittingSequences(models, tokens));
   assert.equal(counts[0], 64);
   assert.ok(counts[1]! <= counts[0]!);

@@ -6,8 +6,7 @@ import {
 } from "../../../decoding/generation/conversation.ts";
 import type { AnswerOptions } from "../../../decoding/generation/conversation.ts";
 import { Session } from "../../../decoding/sessions/session.ts";
-import type { Model } from "../../../models/load.ts";
-import { embeddedModel } from "../../support/embedded_model.ts";
+import { embeddedModels } from "../../support/embedded_model.ts";
 import { testBackends } from "../../support/gpu.ts";
 
 const backend = testBackends[0]!;
@@ -15,13 +14,6 @@ const TEXT = evaluationItems("qa", { count: 1 })[0]!.prompt;
 /** Messages between markers that the tokenizer spells out. */
 const TEMPLATE =
   "{% for m in messages %}<{{ m.role }}> {{ m.content }} </>\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
-
-async function pairOf(): Promise<{ large: Model; small: Model }> {
-  return {
-    large: await embeddedModel("large", backend),
-    small: await embeddedModel("small", backend),
-  };
-}
 
 async function answer(conversation: Conversation, text: string, options: AnswerOptions) {
   const tokens: number[] = [];
@@ -39,7 +31,7 @@ async function answer(conversation: Conversation, text: string, options: AnswerO
 }
 
 Deno.test("Conversation at full budget answers each turn as one long text would be continued", async () => {
-  const pair = await pairOf();
+  const pair = await embeddedModels(backend);
   const { tokenizer } = pair.large;
   const settings: ConversationOptions[] = [
     { policy: "smallkv" },
@@ -71,7 +63,7 @@ Deno.test("Conversation at full budget answers each turn as one long text would 
 });
 
 Deno.test("Conversation writes later turns as the chat template does", async () => {
-  const pair = await pairOf();
+  const pair = await embeddedModels(backend);
   const large = { ...pair.large, chatTemplate: TEMPLATE };
   using conversation = new Conversation({ ...pair, large }, { policy: "full", capacity: 300 });
   await answer(conversation, "Uma has the harp.", { maxNewTokens: 4 });
@@ -89,7 +81,7 @@ Deno.test("Conversation writes later turns as the chat template does", async () 
 });
 
 Deno.test("Conversation can be stopped, goes on, says when it is full and frees everything", async () => {
-  const pair = await pairOf();
+  const pair = await embeddedModels(backend);
   const { device } = pair.large;
   const hold = async () => {
     using conversation = new Conversation(pair, { budget: 0.2, capacity: 200 });

@@ -10,22 +10,14 @@ import {
 import type { GenerationStep } from "../../../decoding/generation/generation_loop.ts";
 import type { ModelPair } from "../../../decoding/policies/policy_session.ts";
 import { Session } from "../../../decoding/sessions/session.ts";
-import type { Backend } from "../../../gpu/device.ts";
 import { openDevice } from "../../../gpu/open_device.ts";
 import { embeddedPair } from "../../../data/embedded.ts";
 import { loadModel, type Model } from "../../../models/load.ts";
-import { embeddedModel } from "../../support/embedded_model.ts";
+import { embeddedModels } from "../../support/embedded_model.ts";
 import { testBackends } from "../../support/gpu.ts";
 
 const PROMPT = evaluationItems("qa", { count: 1, factShare: 0.5, promptTokens: [100, 420] })[0]!
   .prompt;
-
-async function pairOn(backend: Backend): Promise<ModelPair> {
-  return {
-    large: await embeddedModel("large", backend),
-    small: await embeddedModel("small", backend),
-  };
-}
 
 /** Prompts of several lengths, all long enough for matching. */
 function prompts({ large }: ModelPair): number[][] {
@@ -35,7 +27,7 @@ function prompts({ large }: ModelPair): number[][] {
 
 for (const backend of testBackends) {
   Deno.test(`generate() with the whole budget writes what a session decodes (${backend})`, async () => {
-    const pair = await pairOn(backend);
+    const pair = await embeddedModels(backend);
     const [prompt] = prompts(pair);
     using session = new Session(pair.large, { capacity: 140 });
     await session.prefill(prompt!);
@@ -48,7 +40,7 @@ for (const backend of testBackends) {
   });
 
   Deno.test(`generate() of a batch writes what each prompt gets alone (${backend})`, async () => {
-    const pair = await pairOn(backend);
+    const pair = await embeddedModels(backend);
     const batch = prompts(pair);
     const options = { budget: 0.2, maxNewTokens: 4, stopTokens: [] };
     const together = await generateAll(pair, batch, options);
@@ -61,7 +53,7 @@ for (const backend of testBackends) {
   });
 
   Deno.test(`generate() tells tiers and bytes that fit the budget (${backend})`, async () => {
-    const pair = await pairOn(backend);
+    const pair = await embeddedModels(backend);
     const [prompt] = prompts(pair);
     const steps: GenerationStep[] = [];
     const { statistics, sequences } = await generateAll(pair, prompt!, {
@@ -86,7 +78,7 @@ for (const backend of testBackends) {
   });
 
   Deno.test(`generate() frees everything when aborted, left early or finished (${backend})`, async () => {
-    const pair = await pairOn(backend);
+    const pair = await embeddedModels(backend);
     const { device } = pair.large;
     const [prompt] = prompts(pair);
     const { liveBytes, liveBuffers } = device.usage;
@@ -115,7 +107,7 @@ for (const backend of testBackends) {
   });
 
   Deno.test(`generate() stops while a prompt is read (${backend})`, async () => {
-    const pair = await pairOn(backend);
+    const pair = await embeddedModels(backend);
     const controller = new AbortController();
     const { statistics } = await generateAll(pair, prompts(pair)[0]!, {
       chunk: 32,
@@ -127,7 +119,7 @@ for (const backend of testBackends) {
   });
 
   Deno.test(`forceTokens() finds no divergence of the full cache, and some below it (${backend})`, async () => {
-    const pair = await pairOn(backend);
+    const pair = await embeddedModels(backend);
     const [prompt] = prompts(pair);
     const options = { policy: "full", maxNewTokens: 5, stopTokens: [] };
     const { tokens } = (await generateAll(pair, prompt!, options)).sequences[0]!;
@@ -146,7 +138,7 @@ for (const backend of testBackends) {
 }
 
 Deno.test("generate() streams the text that the tokens stand for", async () => {
-  const pair = await pairOn(testBackends[0]!);
+  const pair = await embeddedModels(testBackends[0]!);
   const options: GenerateOptions = { policy: "full", maxNewTokens: 24 };
   let text = "";
   const tokens: number[] = [];
@@ -165,7 +157,7 @@ Deno.test("generate() streams the text that the tokens stand for", async () => {
 });
 
 Deno.test("generate() says what does not fit before anything is allocated", async () => {
-  const pair = await pairOn("reference");
+  const pair = await embeddedModels("reference");
   const { device, config } = pair.large;
   const before = device.usage.buffersCreated;
   const cases: [Parameters<typeof generateAll>[1], GenerateOptions, RegExp][] = [

@@ -1,7 +1,5 @@
 import assert from "node:assert/strict";
-import fc from "fast-check";
 import type { Migration } from "../../../cache/kv_store.ts";
-import type { Selection } from "../../../cache/policy.ts";
 import {
   type DecodingSession,
   generationLoop,
@@ -12,29 +10,12 @@ import {
   type GenerationStatistics,
   StatisticsRecorder,
 } from "../../../decoding/generation/generation_statistics.ts";
-import { chatText, promptList, promptTokens } from "../../../decoding/generation/prompt_tokens.ts";
 import {
   type GeneratedToken,
   SequenceWriter,
 } from "../../../decoding/generation/sequence_writer.ts";
-import { endTokensOf, StopTexts } from "../../../decoding/generation/stop.ts";
-import { selectionTiers, tierSizes } from "../../../decoding/selections/tiers.ts";
-import type { Tokenizer } from "../../../models/tokenizer/tokenizer.ts";
-import { TINY } from "../../support/model_writer.ts";
-
-/** Ids are bytes; 256 is a marker. */
-const BYTES = {
-  vocabulary: 257,
-  hasPrefixSpace: false,
-  encode: (text: string) => [...new TextEncoder().encode(text)],
-  decode: (ids: readonly number[]) => new TextDecoder().decode(Uint8Array.from(ids)),
-  tokenBytes: (id: number) => id === 256 ? new TextEncoder().encode("<end>") : Uint8Array.of(id),
-  piece: (id: number) => id === 256 ? "<end>" : undefined,
-  tokenId: (piece: string) => piece === "<|im_end|>" ? 256 : undefined,
-  isSpecial: (id: number) => id === 256,
-} as unknown as Tokenizer;
-
-const NOTHING: Selection = { kept: new Uint32Array(0), marginal: new Uint32Array(0) };
+import { tierSizes } from "../../../decoding/selections/tiers.ts";
+import { BYTES } from "./byte_tokenizer.ts";
 
 const NO_MIGRATION: Migration = {
   planned: 0,
@@ -249,117 +230,4 @@ Deno.test("StatisticsRecorder follows the definitions of its figures", () => {
   assert.equal(empty.tpotMs, 0);
   assert.equal(empty.tokensPerSecond, 0);
   assert.equal("tiers" in empty, false);
-});
-
-Deno.test("StopTexts holds back what may begin a stop text, and nothing is lost or said twice", () => {
-  const stops = new StopTexts(["\nQ:", "stop"]);
-  assert.equal(stops.push("a\n"), "a");
-  assert.equal(stops.push("b s"), "\nb ");
-  assert.equal(stops.push("to"), "");
-  assert.equal(stops.push("p here"), "");
-  assert.equal(stops.isStopped, true);
-  assert.equal(stops.push("more"), "");
-  assert.equal(stops.end(), "");
-  const held = new StopTexts(["stop"]);
-  assert.equal(held.push("sto") + held.end(), "sto");
-  const letters = fc.string({ unit: fc.constantFrom("a", "b"), maxLength: 12 });
-  fc.assert(
-    fc.property(fc.array(letters), fc.array(letters, { maxLength: 3 }), (pieces, texts) => {
-      const filter = new StopTexts(texts);
-      let written = "";
-      for (const piece of pieces) written += filter.push(piece);
-      written += filter.end();
-      const whole = pieces.join("");
-      const places = texts.filter((text) => text !== "").map((text) => whole.indexOf(text))
-        .filter((place) => place >= 0);
-      assert.equal(written, places.length === 0 ? whole : whole.slice(0, written.length));
-      assert.equal(filter.isStopped, places.length > 0);
-      if (places.length > 0) assert.ok(written.length >= Math.min(...places) - 12);
-      for (const text of texts) assert.ok(text === "" || !written.includes(text));
-    }),
-    { seed: 4 },
-  );
-});
-
-Deno.test("SequenceWriter ends at a stop text and leaves it out", () => {
-  const writer = new SequenceWriter({
-    sequence: 0,
-    prompt: [],
-    maxNewTokens: 20,
-    stopTokens: new Set([256]),
-    stopTexts: ["\n\n"],
-    tokenizer: BYTES,
-  });
-  const texts = [...new TextEncoder().encode("a\nb\n\nc")].flatMap((id) =>
-    writer.isDone ? [] : [writer.push(id).text]
-  );
-  assert.deepEqual(texts, ["a", "", "\nb", "", ""]);
-  assert.equal(writer.count, 5);
-});
-
-Deno.test("SequenceWriter gives what was held back for a stop text when tokens run out", () => {
-  const writer = new SequenceWriter({
-    sequence: 0,
-    prompt: [],
-    maxNewTokens: 2,
-    stopTokens: new Set(),
-    stopTexts: ["abc"],
-    tokenizer: BYTES,
-  });
-  assert.deepEqual([97, 98].map((id) => writer.push(id).text), ["", "ab"]);
-});
-
-Deno.test("SequenceWriter spells the first word with its space after a prompt", () => {
-  const tokenizer = {
-    ...BYTES,
-    hasPrefixSpace: true,
-    tokenBytes: (id: number) => new TextEncoder().encode(id === 1 ? " cat" : " The"),
-  } as unknown as Tokenizer;
-  const common = { sequence: 0, maxNewTokens: 4, stopTokens: new Set<number>(), stopTexts: [] };
-  assert.equal(new SequenceWriter({ ...common, prompt: [], tokenizer }).push(1).text, "cat");
-  assert.equal(new SequenceWriter({ ...common, prompt: [2], tokenizer }).push(1).text, " cat");
-  assert.equal(new SequenceWriter({ ...common, prompt: [2] }).push(1).text, "");
-});
-
-Deno.test("endTokensOf() lists configured ids and known markers", () => {
-  assert.deepEqual(endTokensOf({ config: { ...TINY, eosTokenIds: [5, 2] } }), [2, 5]);
-  assert.deepEqual(endTokensOf({ config: { ...TINY, eosTokenIds: [5] }, tokenizer: BYTES }), [
-    5,
-    256,
-  ]);
-});
-
-Deno.test("promptList() tells one prompt from several", () => {
-  const chat = [{ role: "user", content: "hi" }];
-  assert.deepEqual(promptList("a"), ["a"]);
-  assert.deepEqual(promptList([1, 2]), [[1, 2]]);
-  assert.deepEqual(promptList(chat), [chat]);
-  assert.deepEqual(promptList(["a", "b"]), ["a", "b"]);
-  assert.deepEqual(promptList([[1], "b", chat]), [[1], "b", chat]);
-  assert.throws(() => promptList([]), /there must be a prompt: current number is 0/);
-});
-
-Deno.test("promptTokens() says what a model lacks", () => {
-  const model = { name: "tiny", config: { ...TINY, bosTokenId: 256 } };
-  const chat = [{ role: "user", content: "hi" }];
-  assert.deepEqual(promptTokens(model, [3, 4]), [3, 4]);
-  assert.throws(() => promptTokens(model, "a"), /tiny must come with a tokenizer/);
-  const withTokenizer = { ...model, tokenizer: BYTES };
-  assert.deepEqual(promptTokens(withTokenizer, "ab"), [97, 98]);
-  assert.throws(() => promptTokens(withTokenizer, ""), /a prompt must have tokens/);
-  assert.throws(() => promptTokens(withTokenizer, chat), /must come with a chat template/);
-  const chatTemplate = "{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}!";
-  assert.equal(chatText({ ...withTokenizer, chatTemplate }, chat), "<end>hi!");
-});
-
-Deno.test("selectionTiers() and tierSizes() take the newest kept tokens for recent", () => {
-  const selection = { kept: Uint32Array.of(0, 3, 7, 8, 9), marginal: Uint32Array.of(1, 2) };
-  assert.deepEqual(selectionTiers(selection, 2), {
-    critical: Uint32Array.of(0, 3, 7),
-    recent: Uint32Array.of(8, 9),
-    marginal: Uint32Array.of(1, 2),
-  });
-  assert.deepEqual(selectionTiers(selection, 9).critical, new Uint32Array(0));
-  const sizes = tierSizes([selection, NOTHING], { tokens: 10, recentOf: () => 3 });
-  assert.deepEqual(sizes, { critical: 1, recent: 1.5, marginal: 1, none: 6.5 });
 });

@@ -14,17 +14,17 @@ import { listShape } from "../../../decoding/selections/selection_lists.ts";
 import { Session } from "../../../decoding/sessions/session.ts";
 import { replaceNext, writeLengths } from "../../../decoding/sessions/step_tokens.ts";
 import { listUnits } from "../../../decoding/selections/units.ts";
-import { someTokens } from "../../support/embedded_model.ts";
+import { embeddedModels, someTokens } from "../../support/embedded_model.ts";
 import { hasGpu, testBackends } from "../../support/gpu.ts";
 import { h2oReference } from "../policies/h2o_reference.ts";
-import { decode, pairOn, tokensOf } from "./helper_runs.ts";
+import { decode, tokensOf } from "./helper_runs.ts";
 
 /** Where what does not depend on the device is tested. */
 const BACKEND = hasGpu ? "webgpu" : "reference";
 
 for (const backend of testBackends) {
   Deno.test(`a compressed helper keeps what H2O written out keeps, and remembers what it dropped, on ${backend}`, async () => {
-    const { small } = await pairOn(backend);
+    const { small } = await embeddedModels(backend);
     for (const prompt of backend === "webgpu" ? [120, 150, 97] : [105]) {
       const tokens = someTokens(prompt + 6);
       await compareWithReference(small, { prompt, tokens, ratio: 0.3 });
@@ -32,7 +32,7 @@ for (const backend of testBackends) {
   });
 
   Deno.test(`a compressed helper whose dropped tokens are freed gives the same bits on ${backend}`, async () => {
-    const pair = await pairOn(backend);
+    const pair = await embeddedModels(backend);
     const cut = { helperBudget: { ratio: 0.4 }, helperLayers: 2 };
     for (const score of ["accumulated", "decayed"] as const) {
       const run = { tokens: someTokens(137), steps: 6, cut, score };
@@ -121,7 +121,7 @@ async function compareWithReference(
 }
 
 Deno.test("a compressed helper of a batch gives each sequence what it gives it alone, short prompts too", async () => {
-  const pair = await pairOn(BACKEND);
+  const pair = await embeddedModels(BACKEND);
   const cut = { helperBudget: { ratio: 0.3 } };
   const texts = [126, 97, 141].map((count) => tokensOf({ prompt: count, steps: 8, shift: count }));
   using session = new PolicySession(pair, {
@@ -144,7 +144,7 @@ Deno.test("a compressed helper of a batch gives each sequence what it gives it a
 });
 
 Deno.test("policies that share compressed helpers get what each gets from one of its own", async () => {
-  const pair = await pairOn(BACKEND);
+  const pair = await embeddedModels(BACKEND);
   const tokens = someTokens(128);
   const cuts = [
     { score: "accumulated", helperBudget: { ratio: 0.3 } },

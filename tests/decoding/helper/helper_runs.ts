@@ -12,8 +12,7 @@ import {
   type PolicyMemory,
   PolicySession,
 } from "../../../decoding/policies/policy_session.ts";
-import type { Backend } from "../../../gpu/device.ts";
-import { embeddedModel, someTokens } from "../../support/embedded_model.ts";
+import { someTokens } from "../../support/embedded_model.ts";
 
 /**
  * Loads the embedded pair.
@@ -21,13 +20,6 @@ import { embeddedModel, someTokens } from "../../support/embedded_model.ts";
  * @param backend Where it runs.
  * @returns The models; shared, so do not dispose of them.
  */
-export async function pairOn(backend: Backend): Promise<Required<ModelPair>> {
-  return {
-    large: await embeddedModel("large", backend),
-    small: await embeddedModel("small", backend),
-  };
-}
-
 /** What is decoded, and how the helper is cut. */
 export interface HelperRun {
   /** The prompt and what follows it. */

@@ -11,10 +11,10 @@ import { GpuError } from "../../../core/check.ts";
 import { checkCut, type HelperCut } from "../../../decoding/helper/helper_step.ts";
 import { PolicySession } from "../../../decoding/policies/policy_session.ts";
 import type { Device } from "../../../gpu/device.ts";
-import { someTokens } from "../../support/embedded_model.ts";
+import { embeddedModels, someTokens } from "../../support/embedded_model.ts";
 import { hasGpu, testBackends } from "../../support/gpu.ts";
 import { observed, partsOf } from "../../support/observed_model.ts";
-import { decode, pairOn, tokensOf } from "./helper_runs.ts";
+import { decode, tokensOf } from "./helper_runs.ts";
 
 /** Where what does not depend on the device is tested. */
 const BACKEND = hasGpu ? "webgpu" : "reference";
@@ -39,7 +39,7 @@ for (const backend of testBackends) {
   const numRuns = backend === "webgpu" ? 6 : 1;
 
   Deno.test(`a helper that may keep all of its own tokens decodes as the whole helper on ${backend}`, async () => {
-    const pair = await pairOn(backend);
+    const pair = await embeddedModels(backend);
     await fc.assert(
       fc.asyncProperty(randomRun(), async (sizes) => {
         const run = { tokens: tokensOf(sizes), steps: sizes.steps, score: sizes.score };
@@ -54,14 +54,14 @@ for (const backend of testBackends) {
   });
 
   Deno.test(`a helper with all of its layers gives the bits of the whole helper on ${backend}`, async () => {
-    const pair = await pairOn(backend);
+    const pair = await embeddedModels(backend);
     const run = { tokens: someTokens(126), steps: 5 };
     const cut = { helperLayers: pair.small.config.layers };
     deepStrictEqual(await decode(pair, { ...run, cut }), await decode(pair, run));
   });
 
   Deno.test(`a helper that stops early gives the bits of a whole one that is matched no deeper on ${backend}`, async () => {
-    const pair = await pairOn(backend);
+    const pair = await embeddedModels(backend);
     const { queryHeads, layers } = pair.small.config;
     for (let helperLayers = 1; helperLayers < layers; helperLayers++) {
       const allowedHeads = Array.from({ length: helperLayers * queryHeads }, (_, head) => head);
@@ -78,7 +78,7 @@ for (const backend of testBackends) {
 }
 
 Deno.test("a helper that stops early steps through its own layers alone, and computes no logits", async () => {
-  const { large, small } = await pairOn(BACKEND);
+  const { large, small } = await embeddedModels(BACKEND);
   for (const cut of [{ helperLayers: 2 }, { helperLayers: 1, helperBudget: { ratio: 0.4 } }]) {
     const { model, commands } = observed(small);
     await decode({ large, small: model }, { tokens: someTokens(121), steps: 1, cut });
@@ -94,7 +94,7 @@ Deno.test("a helper that stops early steps through its own layers alone, and com
 });
 
 Deno.test("a helper whose first step could not be recorded runs it when it is tried again", async () => {
-  const { large, small } = await pairOn(BACKEND);
+  const { large, small } = await embeddedModels(BACKEND);
   const tokens = someTokens(122);
   for (const cut of [{}, { helperBudget: { ratio: 0.4 } }]) {
     let failures = 1;
@@ -130,7 +130,7 @@ Deno.test("a helper whose first step could not be recorded runs it when it is tr
 });
 
 Deno.test("a helper is not cut to nothing, nor where there is none", async () => {
-  const { large, small } = await pairOn("reference");
+  const { large, small } = await embeddedModels("reference");
   const open = (name: string, cut: HelperCut) => () =>
     new PolicySession({ large, small }, {
       policy: createPolicy(name),

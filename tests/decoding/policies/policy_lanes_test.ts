@@ -14,8 +14,7 @@ import {
   type StepReport,
 } from "../../../decoding/policies/policy_session.ts";
 import { type PolicySetting, settingBatches } from "../../../decoding/policies/policy_setting.ts";
-import type { Backend } from "../../../gpu/device.ts";
-import { embeddedModel, someTokens } from "../../support/embedded_model.ts";
+import { embeddedModels, someTokens } from "../../support/embedded_model.ts";
 import { testBackends } from "../../support/gpu.ts";
 
 const CHOICES: readonly (readonly [string, PolicyOptions, number])[] = [
@@ -28,13 +27,6 @@ const CHOICES: readonly (readonly [string, PolicyOptions, number])[] = [
   ["smallkv", { minimumTokens: 107 }, 0.2],
   ["h2o", { heavyRatio: 2 }, 0.4],
 ];
-
-async function pairOn(backend: Backend): Promise<ModelPair> {
-  return {
-    large: await embeddedModel("large", backend),
-    small: await embeddedModel("small", backend),
-  };
-}
 
 /** Steps with given tokens behind a prompt of all sequences. */
 async function forced(
@@ -77,7 +69,7 @@ function assertSame(
 
 for (const backend of testBackends) {
   Deno.test(`every policy does in a mixed batch what it does alone on ${backend}`, async () => {
-    const pair = await pairOn(backend);
+    const pair = await embeddedModels(backend);
     const all = someTokens(109);
     const text = { prompt: all.slice(0, 104), tokens: all.slice(104) };
     const lanes = CHOICES.map(([name, options, ratio]): PolicyLane => ({
@@ -96,7 +88,7 @@ for (const backend of testBackends) {
 }
 
 Deno.test("sequences of other lengths and helpers of their own stand beside a shared prompt", async () => {
-  const pair = await pairOn(testBackends[0]!);
+  const pair = await embeddedModels(testBackends[0]!);
   const texts = [someTokens(104), someTokens(131).toReversed()];
   const policy = createPolicy("smallkv_query_aware");
   const lane = (ratio: number, stream?: number): PolicyLane => ({
@@ -135,7 +127,7 @@ Deno.test("settingBatches() keeps apart what cannot run together, and splits eve
 });
 
 Deno.test("sequences that cannot run together are refused", async () => {
-  const pair = await pairOn("reference");
+  const pair = await embeddedModels("reference");
   const budget = { ratio: 0.2 };
   const lane = (name: string, options: PolicyOptions = {}, stream?: number): PolicyLane => ({
     policy: createPolicy(name, options),

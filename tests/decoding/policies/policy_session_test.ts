@@ -7,16 +7,8 @@ import {
   PolicySession,
   type StepReport,
 } from "../../../decoding/policies/policy_session.ts";
-import type { Backend } from "../../../gpu/device.ts";
-import { embeddedModel } from "../../support/embedded_model.ts";
+import { embeddedModel, embeddedModels } from "../../support/embedded_model.ts";
 import { testBackends } from "../../support/gpu.ts";
-
-async function pairOn(backend: Backend): Promise<ModelPair> {
-  return {
-    large: await embeddedModel("large", backend),
-    small: await embeddedModel("small", backend),
-  };
-}
 
 /** Token ids of micro-world prompts. */
 async function prompts(count: number): Promise<number[][]> {
@@ -46,7 +38,7 @@ async function greedy(pair: ModelPair, name: string, options: {
 
 for (const backend of testBackends) {
   Deno.test(`PolicySession keeps what the counts say and never more on ${backend}`, async () => {
-    const pair = await pairOn(backend);
+    const pair = await embeddedModels(backend);
     const [tokens] = await prompts(1);
     for (const { name } of POLICIES) {
       const policy = createPolicy(name);
@@ -77,7 +69,7 @@ function checkReport(
 
 Deno.test("PolicySession gives a sequence of a batch what it gives it alone", async () => {
   const backend = testBackends[0]!;
-  const pair = await pairOn(backend);
+  const pair = await embeddedModels(backend);
   const texts = await prompts(3);
   for (const name of ["smallkv", "smallkv_query_aware", "h2o", "streaming", "pyramid_budget"]) {
     const alone: number[][] = [];
@@ -101,7 +93,7 @@ Deno.test("PolicySession gives a sequence of a batch what it gives it alone", as
 });
 
 Deno.test("PolicySession refuses a helper of another vocabulary, and none where one is needed", async () => {
-  const { large, small } = await pairOn("reference");
+  const { large, small } = await embeddedModels("reference");
   const options = { policy: createPolicy("smallkv"), budget: { ratio: 0.2 }, capacity: 64 };
   throws(() => new PolicySession({ large }, options), /a small model must be given/);
   const { tokenizer: _, ...bare } = small!;

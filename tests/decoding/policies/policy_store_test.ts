@@ -7,7 +7,7 @@
 import assert from "node:assert/strict";
 import { createPolicy, type PolicyOptions } from "../../../cache/policy_options.ts";
 import { PolicySession } from "../../../decoding/policies/policy_session.ts";
-import { embeddedModel, someTokens } from "../../support/embedded_model.ts";
+import { embeddedModels, someTokens } from "../../support/embedded_model.ts";
 
 const CHOICES: readonly (readonly [string, PolicyOptions])[] = [
   ["smallkv", { base: "prompt" }],
@@ -17,10 +17,7 @@ const CHOICES: readonly (readonly [string, PolicyOptions])[] = [
 
 for (const [name, options] of CHOICES) {
   Deno.test(`a tiered store has room for a short and a long prompt under ${name} ${JSON.stringify(options)}`, async () => {
-    const pair = {
-      large: await embeddedModel("large", "reference"),
-      small: await embeddedModel("small", "reference"),
-    };
+    const pair = await embeddedModels("reference");
     const lengths = [101, 160];
     const setting = { policy: createPolicy(name, options), budget: { ratio: 0.2 } };
     const common = { ...setting, sequences: 2, capacity: 166 };

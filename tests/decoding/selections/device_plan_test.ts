@@ -15,8 +15,7 @@ import {
   PolicySession,
   type StepReport,
 } from "../../../decoding/policies/policy_session.ts";
-import type { Backend } from "../../../gpu/device.ts";
-import { embeddedModel, someTokens } from "../../support/embedded_model.ts";
+import { embeddedModels, someTokens } from "../../support/embedded_model.ts";
 import { testBackends } from "../../support/gpu.ts";
 
 type Choice = readonly [options: PolicyOptions, budget: CacheBudget];
@@ -32,13 +31,6 @@ const GROUPED: readonly Choice[] = [
 const ALONE: readonly Choice[] = [[{}, { ratio: 0.15 }], [{ sink: 2, marginal: false }, {
   ratio: 0.05,
 }]].map(([options, budget]) => [{ granularity: "query_head", ...options }, budget] as Choice);
-
-async function pairOn(backend: Backend): Promise<ModelPair> {
-  return {
-    large: await embeddedModel("large", backend),
-    small: await embeddedModel("small", backend),
-  };
-}
 
 function lanesOf(choices: readonly Choice[]): PolicyLane[] {
   return choices.map(([options, budget]) => ({
@@ -75,7 +67,7 @@ async function reports(
 for (const backend of testBackends) {
   for (const [name, choices] of [["grouped heads", GROUPED], ["single heads", ALONE]] as const) {
     Deno.test(`PolicySession selects on the device what it selects on the host: ${name} on ${backend}`, async () => {
-      const pair = await pairOn(backend);
+      const pair = await embeddedModels(backend);
       // The helper is matched while the shorter text is decoded.
       for (const promptTokens of backend === "webgpu" ? [104, 97] : [104]) {
         const lanes = lanesOf(backend === "webgpu" ? choices : choices.slice(0, 3));
@@ -90,7 +82,7 @@ for (const backend of testBackends) {
 }
 
 Deno.test("PolicySession decodes the same where nobody asks for its selections", async () => {
-  const pair = await pairOn(testBackends[0]!);
+  const pair = await embeddedModels(testBackends[0]!);
   const lanes = lanesOf(GROUPED.slice(0, 2));
   const base = { promptTokens: 104, reported: [true, false, false, true, false, false] };
   const device = await reports(pair, lanes, { ...base, isPlannedOnHost: false });
@@ -107,7 +99,7 @@ Deno.test("PolicySession decodes the same where nobody asks for its selections",
 for (const store of ["resident", "tiered"] as const) {
   Deno.test(`PolicySession makes no buffers and no bindings from step to step, ${store}`, async () => {
     const backend = testBackends[0]!;
-    const pair = await pairOn(backend);
+    const pair = await embeddedModels(backend);
     const { device } = pair.large;
     const policy = createPolicy("smallkv");
     const options = { policy, budget: { ratio: 0.2 }, capacity: 140, store };

@@ -6,24 +6,15 @@ import {
   type GenerateOptions,
 } from "../../../decoding/generation/generate.ts";
 import type { GenerationStep } from "../../../decoding/generation/generation_loop.ts";
-import type { ModelPair } from "../../../decoding/policies/policy_session.ts";
 import { SpeculationRecorder } from "../../../decoding/speculative/speculative_statistics.ts";
-import type { Backend } from "../../../gpu/device.ts";
-import { embeddedModel } from "../../support/embedded_model.ts";
+import { embeddedModels } from "../../support/embedded_model.ts";
 import { testBackends } from "../../support/gpu.ts";
 
 const [ITEM] = evaluationItems("qa", { count: 1, factShare: 0.5, promptTokens: [100, 420] });
 
-async function pairOn(backend: Backend): Promise<ModelPair> {
-  return {
-    large: await embeddedModel("large", backend),
-    small: await embeddedModel("small", backend),
-  };
-}
-
 for (const backend of testBackends) {
   Deno.test(`generate() with drafts per query writes what it writes without (${backend})`, async () => {
-    const pair = await pairOn(backend);
+    const pair = await embeddedModels(backend);
     const run = async (options: GenerateOptions) => {
       const steps: GenerationStep[] = [];
       const onStep = (step: GenerationStep) => void steps.push(step);
@@ -45,7 +36,7 @@ for (const backend of testBackends) {
   });
 
   Deno.test(`generate() with drafts ends where a text ends (${backend})`, async () => {
-    const pair = await pairOn(backend);
+    const pair = await embeddedModels(backend);
     const options = {
       maxNewTokens: 16,
       stopTokens: [],
@@ -66,7 +57,7 @@ for (const backend of testBackends) {
   });
 
   Deno.test(`generate() with drafts frees everything, however it ends (${backend})`, async () => {
-    const pair = await pairOn(backend);
+    const pair = await embeddedModels(backend);
     const options = { maxNewTokens: 9, stopTokens: [], speculative: 3 };
     const endEveryWay = async () => {
       await generateAll(pair, ITEM!.prompt, options);
@@ -86,7 +77,7 @@ for (const backend of testBackends) {
 }
 
 Deno.test("generate() says what drafts go with", async () => {
-  const pair = await pairOn("reference");
+  const pair = await embeddedModels("reference");
   const before = pair.large.device.usage.buffersCreated;
   const helpers = "must be one with a helper, smallkv or smallkv_query_aware";
   const cases: [GenerateOptions, RegExp][] = [
