@@ -36,6 +36,8 @@ export const RANKED = ["older", "all"] as const;
 export const WEIGHTS = ["query_head", "group"] as const;
 /** Which of two equally salient tokens is kept (D-7). */
 export const TIES = ["earlier", "later"] as const;
+/** What the position of a kept token is (D-21): its place in the text, or its place among the kept ones. */
+export const POSITIONS = ["original", "slot"] as const;
 /** How budgets below 10 % are split (D-18). */
 export const SPLITS = ["demand", "plain"] as const;
 /** How tiers that cover more than all tokens, above 80 %, are cut (D-19). */
@@ -63,6 +65,8 @@ export interface PolicyOptions extends CountOptions {
   readonly ranked?: typeof RANKED[number];
   /** D-7; the policy's own if left out. */
   readonly ties?: typeof TIES[number];
+  /** D-21: what attention takes for the position of a kept token. */
+  readonly positions?: typeof POSITIONS[number];
   /** D-12: whether the budget grows with the sequence or is that of the prompt. */
   readonly base?: BudgetBase;
   /** D-13: steps from one selection to the next; the policy's own if left out. */

@@ -54,6 +54,7 @@ export function resolvePolicy(policy: Policy, options: PolicyOptions = {}): Reso
     split: "demand",
     coverage: "clip",
     sink: 0,
+    positions: "original",
     base: "current",
     stale: false,
     heavyRatio: 1,

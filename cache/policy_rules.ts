@@ -13,6 +13,7 @@ import {
   COVERAGES,
   GRANULARITIES,
   type PolicyOptions,
+  POSITIONS,
   RANKED,
   REDUCTIONS,
   SCORES,
@@ -56,6 +57,7 @@ const VALUES = {
   split: SPLITS,
   coverage: COVERAGES,
   base: BASES,
+  positions: POSITIONS,
   heavyRatio: [1, 2],
   marginal: [true, false, "dropped"],
   stale: [true, false],
@@ -91,6 +93,7 @@ export function acceptedOptions(policy: Policy): OptionName[] {
     ...new Set([
       ...policy.accepts ?? COMMON,
       ...ranking,
+      ...policy.name === "full" ? [] : ["positions" as const],
       ...hasSums ? SUMMING : [],
       ...policy.scores === "helper" ? HELPER : [],
     ]),
@@ -152,6 +155,10 @@ function missingChoice(
     case "granularity": {
       const allowed = isHelper || granularity !== "kv_match";
       return needs(allowed, "a helper if it is kv_match", "a policy without one");
+    }
+    case "positions": {
+      const allowed = chosen.positions === "original" || granularity !== "query_head";
+      return needs(allowed, "granularity kv_head, kv_match or layer if it is slot", granularity);
     }
     default:
       return undefined;

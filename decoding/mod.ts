@@ -35,6 +35,7 @@ export * from "./policies/policy_turn.ts";
 export * from "./policies/policy_types.ts";
 export * from "./policies/real_drop.ts";
 export * from "./policies/sequence_bytes.ts";
+export * from "./policies/turned_keys.ts";
 export * from "./prompts/policy_prompt.ts";
 export * from "./prompts/prompt_match.ts";
 export * from "./prompts/prompt_parts.ts";

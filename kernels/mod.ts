@@ -39,6 +39,7 @@ export * from "./selected_attention_split.ts";
 export * from "./selected_attention_wgsl.ts";
 export * from "./selection_list.ts";
 export * from "./silu_multiply.ts";
+export * from "./turn_keys.ts";
 export * from "./update_scores.ts";
 export * from "./weight_format.ts";
 export * from "./weight_reader.ts";

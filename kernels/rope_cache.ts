@@ -64,7 +64,9 @@ function rotateAndStore(run: KernelRun<typeof ROPE_CACHE_CONTRACT>): void {
       const input = buffers.qkv.subarray(first, first + headDim);
       const isQuery = head < query_heads;
       if (isQuery) {
-        input.set(rotate(normalizeHead(input, buffers.q_norm, params), position, buffers.rotation));
+        input.set(
+          rotateHead(normalizeHead(input, buffers.q_norm, params), position, buffers.rotation),
+        );
         continue;
       }
       const kvHead = (head - query_heads) % kv_heads;
@@ -73,7 +75,7 @@ function rotateAndStore(run: KernelRun<typeof ROPE_CACHE_CONTRACT>): void {
       if (head >= query_heads + kv_heads) values.set(input, slot);
       else {
         const normal = normalizeHead(input, buffers.k_norm, params);
-        keys.set(rotate(normal, position, buffers.rotation), slot);
+        keys.set(rotateHead(normal, position, buffers.rotation), slot);
       }
     }
   }
@@ -91,7 +93,19 @@ function normalizeHead(
   return values.map((value, i) => value * factor * weight[i]!);
 }
 
-function rotate(input: Float64Array, position: number, rotation: Float32Array): Float64Array {
+/**
+ * Turns a head in float64; pairs of elements are half a head apart.
+ *
+ * @param input Elements of the head.
+ * @param position How far.
+ * @param rotation Cosines and sines of each position, [_, headDim].
+ * @returns The head at its new place.
+ */
+export function rotateHead(
+  input: Float64Array,
+  position: number,
+  rotation: Float32Array,
+): Float64Array {
   const half = input.length / 2;
   return input.map((value, i) => {
     const cosine = rotation[position * input.length + i % half]!;

@@ -7,7 +7,7 @@
 import { wholeEntries } from "../budget.ts";
 import type { Policy } from "../policy.ts";
 
-/** Keeps the first tokens and the newest ones; keys keep their original positions. */
+/** Keeps the first tokens and the newest ones; where the paper counts positions in the cache, choose `positions: "slot"`. */
 export const streaming: Policy = {
   name: "streaming",
   summary: "the first four tokens and the newest",

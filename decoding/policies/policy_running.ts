@@ -8,6 +8,7 @@ import type { Recording } from "../../gpu/device.ts";
 import { DevicePlanner, plansOnDevice } from "../selections/device_plan.ts";
 import { type PolicyStep, recordLargeStep } from "./policy_steps.ts";
 import type { PolicyStore, StoreKind } from "./policy_store.ts";
+import { createTurnedKeys } from "./turned_keys.ts";
 import type { Session } from "../sessions/session.ts";
 
 /** Made at the first step behind a prefill; disposing it frees all but the store. */
@@ -16,6 +17,8 @@ export interface Running extends Disposable {
   readonly store: PolicyStore;
   /** The large model's step. */
   readonly large: Recording;
+  /** Bytes of keys and values on the device, those turned to other positions included. */
+  readonly deviceBytes: number;
   /** Present if tokens are chosen on the device. */
   readonly planner?: DevicePlanner;
 }
@@ -36,7 +39,9 @@ export async function startRunning(
 ): Promise<Running> {
   const { kind, isPlannedOnHost } = options;
   using stack = new DisposableStack();
-  const stored = { ...step, forward: store.forward };
+  const models = { ...step, forward: store.forward };
+  const turned = stack.use(createTurnedKeys(models));
+  const stored = { ...models, ...(turned && { turned }) };
   const large = stack.use(await recordLargeStep(stored));
   const isOnDevice = !isPlannedOnHost && plansOnDevice(step.lanes, kind);
   const planner = isOnDevice ? stack.use(await DevicePlanner.create(stored)) : undefined;
@@ -44,6 +49,7 @@ export async function startRunning(
   return {
     store,
     large,
+    deviceBytes: store.deviceBytes + (turned?.byteLength ?? 0),
     ...(planner && { planner }),
     [Symbol.dispose]: () => owned.dispose(),
   };

@@ -211,7 +211,7 @@ export class PolicySession implements Disposable {
     if (running?.planner) this.#take(await running.planner.read());
     const { headDim, kvHeads, layers } = this.#pair.large.config;
     return {
-      largeCacheBytes: running?.store.deviceBytes ?? this.#large.cacheBytes,
+      largeCacheBytes: running?.deviceBytes ?? this.#large.cacheBytes,
       largeCacheBytesIdeal: 2 * headDim * this.#sequences.heldRows(layers * kvHeads),
       helperCacheBytes: helper?.deviceBytes ?? 0,
       helperCacheBytesIdeal: helper?.idealBytes ?? 0,

@@ -24,6 +24,7 @@ import {
 import { rowCopies, tokenCopies } from "./lane_copies.ts";
 import { decayOf, type LaneSet } from "./policy_lanes.ts";
 import type { ListShape } from "../selections/selection_lists.ts";
+import { type TurnedKeys, turnStep } from "./turned_keys.ts";
 
 /** Buffers that a policy adds to those of its two models. */
 export interface PolicyBuffers extends Disposable {
@@ -112,6 +113,8 @@ export interface PolicyStep {
   readonly shape: PolicyShape;
   /** The sequences. */
   readonly lanes: LaneSet;
+  /** Room for keys at the positions of slots (D-21); absent where all positions are original. */
+  readonly turned?: TurnedKeys;
 }
 
 /**
@@ -241,7 +244,7 @@ export function writeLanes(
  * @returns Commands in place of attention to the whole cache.
  */
 export function selectedStep(
-  { forward, buffers, shape }: Omit<PolicyStep, "lanes">,
+  { forward, buffers, shape, turned }: Omit<PolicyStep, "lanes">,
   layer: number,
 ): Command[] {
   const { device, workspace, cache } = forward;
@@ -262,6 +265,7 @@ export function selectedStep(
       state: workspace.state,
       qkv: workspace.queryKeyValue,
       ...cache.layers[layer]!,
+      ...(turned && { keys: turned.keys }),
       lists: buffers.lists,
       helper: shape.hasGroupRows ? buffers.groupRows : buffers.rows,
       output: workspace.heads,
@@ -286,5 +290,5 @@ export function selectedStep(
       isSum: false,
     }));
   }
-  return commands;
+  return turned ? [...turnStep({ forward, buffers, shape }, turned, layer), ...commands] : commands;
 }

@@ -71,7 +71,7 @@ export interface StepReport {
 
 /** Bytes of keys and values. */
 export interface PolicyMemory {
-  /** Of the large model, in the buffers that exist on the device. */
+  /** Of the large model, in the buffers that exist on the device; a layer's keys more if positions are those of slots. */
   readonly largeCacheBytes: number;
   /** Of the large model, by counting the tokens kept now: 2 * headDim * (2 * full + marginal), over KV heads. */
   readonly largeCacheBytesIdeal: number;

@@ -141,6 +141,9 @@ export function checkSpeculation(
   }
   if (policy.weights === "group") refuse("weights must be query_head", policy.weights);
   if (match?.rematch !== undefined) refuse("heads must be matched once", match.rematch);
+  if (policy.positions === "slot") {
+    refuse("positions must be original, since rows of a block share their keys", policy.positions);
+  }
   if (policy.stale) refuse("stale must be false, so that a block is planned before it runs", true);
   if (!BLOCK_SELECTIONS.includes(block)) {
     refuse(`block must be one of ${BLOCK_SELECTIONS.join(", ")}`, block);

@@ -15,6 +15,7 @@ import {
   createPolicy,
   GRANULARITIES,
   type PolicyOptions,
+  POSITIONS,
   RANKED,
   REDUCTIONS,
   type ResolvedPolicy,
@@ -52,6 +53,7 @@ export const POLICY_FLAGS: Readonly<Record<string, OptionSpec>> = {
   sink: { type: "string", placeholder: "N", text: "first tokens always kept (D-10)" },
   ranked: { type: "string", choices: RANKED, text: "tokens that ranks run over (D-11)" },
   ties: { type: "string", choices: TIES, text: "which of equal tokens is kept (D-7)" },
+  positions: { type: "string", choices: POSITIONS, text: "where kept tokens stand (D-21)" },
   base: { type: "string", choices: BASES, text: "tokens that a share is of (D-12)" },
   interval: { type: "string", placeholder: "N", text: "steps from plan to plan (D-13)" },
   change: { type: "string", placeholder: "X", text: "share that ends an interval early (D-13)" },
@@ -94,7 +96,7 @@ const NUMBERS = [
 ] as const;
 const WORDS = [
   ...["score", "normalise", "combine", "weights", "granularity", "reduction", "split"] as const,
-  ...["coverage", "ranked", "ties", "base"] as const,
+  ...["coverage", "ranked", "ties", "base", "positions"] as const,
 ];
 
 /**

@@ -27,6 +27,7 @@ const GIVEN: Required<PolicyOptions> = {
   ranked: "all",
   ties: "later",
   base: "prompt",
+  positions: "slot",
   interval: 2,
   change: 0.1,
   stale: true,
@@ -98,6 +99,11 @@ Deno.test("createPolicy() refuses options that the other choices leave without e
       "h2o",
       { granularity: "kv_match" },
       "granularity must go with a helper if it is kv_match: current value is a policy without one",
+    ],
+    [
+      "h2o",
+      { positions: "slot", granularity: "query_head" },
+      "positions must go with granularity kv_head, kv_match or layer if it is slot: current value is query_head",
     ],
   ];
   for (const [name, options, reason] of cases) {

@@ -17,6 +17,13 @@ Deno.test("generate says what is wrong with its options and ends with 2", async 
     [["--no-marginal", "--drop-marginal"], /exclude each other/],
     [["--no-marginal", "--combine", "joint"], /combine must go with marginal tokens/],
     [["--base", "prompt", "--budget", "64t"], /base prompt must go with a share of the cache/],
+    [["--positions", "cache"], /--positions must be one of original, slot/],
+    [["--policy", "full", "--positions", "slot"], /options must be some of none: .*have positions/],
+    [
+      ["--positions", "slot", "--granularity", "query_head"],
+      /positions must go with granularity kv_head, kv_match or layer if it is slot/,
+    ],
+    [["--speculate", "2", "--positions", "slot"], /--speculate: positions must be original/],
     [["--normalise", "columns"], /--normalise must be one of none, rows/],
     [
       ["--score", "decayed", "--decay", "1"],

@@ -100,6 +100,8 @@ export const VARIANTS: readonly Variant[] = [
   { policy: "smallkv", options: { combine: "additive", granularity: "query_head" } },
   { policy: "smallkv", options: { combine: "eq6_est", granularity: "kv_match" } },
   { policy: "smallkv", options: { combine: "joint_nosink", reduction: "max" } },
+  { policy: "streaming", options: { positions: "slot" } },
+  { policy: "smallkv", options: { positions: "slot" } },
 ];
 
 /** Tokens of a selection with key and value, and with value only, as plain lists. */

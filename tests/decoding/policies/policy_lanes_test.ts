@@ -26,6 +26,8 @@ const CHOICES: readonly (readonly [string, PolicyOptions, number])[] = [
   ["smallkv", { stale: true }, 0.2],
   ["smallkv", { minimumTokens: 107 }, 0.2],
   ["h2o", { heavyRatio: 2 }, 0.4],
+  ["h2o", { positions: "slot" }, 0.3],
+  ["smallkv", { positions: "slot" }, 0.2],
 ];
 
 /** Steps with given tokens behind a prompt of all sequences. */

@@ -18,6 +18,9 @@ const CASES: readonly Variant[] = POLICIES.flatMap((policy) => {
     { policy: policy.name },
     ...granularities.map((granularity) => ({ policy: policy.name, options: { granularity } })),
     ...accepted.includes("interval") ? [{ policy: policy.name, options: { interval: 3 } }] : [],
+    ...accepted.includes("positions")
+      ? [{ policy: policy.name, options: { positions: "slot" as const } }]
+      : [],
     ...accepted.includes("stale") ? [{ policy: policy.name, options: { stale: true } }] : [],
   ];
 });

@@ -83,6 +83,10 @@ Deno.test("generate() says what drafts go with", async () => {
   const cases: [GenerateOptions, RegExp][] = [
     [{ policy: "h2o" }, new RegExp(`the policy ${helpers}: current value is h2o`)],
     [{ policy: "full" }, new RegExp(`${helpers}: current value is full`)],
+    [
+      { policyOptions: { positions: "slot" } },
+      /positions must be original, .*: current value is slot/,
+    ],
     [{ policyOptions: { stale: true } }, /stale must be false, .*: current value is true/],
     [{ helperBudget: 0.5 }, /the small model must keep its whole cache/],
     [{ helperLayers: 1 }, /the small model must run all of its layers, .*: current value is 1/],
