@@ -6,9 +6,14 @@
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { packFloat16, unpackFloat16 } from "../../core/float16.ts";
-import { seededRandom } from "../../core/random.ts";
+import { type Random, seededRandom } from "../../core/random.ts";
 import { BROKEN_LIST, LIST_HEADER_WORDS } from "../../kernels/selection_list.ts";
-import { turnKeys, turnKeysCommand, turnKeysGrid } from "../../kernels/turn_keys.ts";
+import {
+  turnKeys,
+  turnKeysCommand,
+  turnKeysGrid,
+  type TurnKeysShape,
+} from "../../kernels/turn_keys.ts";
 import { hasGpu } from "../support/gpu.ts";
 import { type ArrayRun, runKernel, runReference } from "../support/run_kernel.ts";
 
@@ -55,61 +60,70 @@ function turn(input: readonly number[], position: number): number[] {
   });
 }
 
-/** Raw keys by row, the tokens that each list keeps, and a run on keys that have been turned to their tokens. */
-function runOf(sizes: Case) {
-  const { headDim, kept, unitsPerLayer = 1, firstSequence = 0, isExact = false } = sizes;
-  const { offset = 0 } = sizes;
-  const random = seededRandom(kept[0]!);
-  const sequences = firstSequence + kept.length;
-  const units = 3 * unitsPerLayer;
-  const listWords = LIST_HEADER_WORDS + UNIT_HEADS + 2 * CAPACITY;
-  const lists = new Uint32Array(sequences * units * listWords).fill(7);
-  const rows = sequences * unitsPerLayer * CAPACITY;
-  const raw: number[][] = Array.from(
-    { length: rows },
-    () => Array.from({ length: headDim }, () => 2 * random() - 1),
-  );
-  const tokens = new Map<number, readonly [row: number, token: number][]>();
-  const keys = raw.map((key) => key);
-  for (let place = 0; place < kept.length * unitsPerLayer; place++) {
-    const sequence = firstSequence + Math.floor(place / unitsPerLayer);
-    const unit = place % unitsPerLayer;
-    const chosen = new Set<number>();
-    while (chosen.size < kept[sequence - firstSequence]!) {
-      chosen.add(Math.floor(random() * (CAPACITY - 40)));
-    }
-    // Rows in another order than positions, as pools have them.
-    const first = (sequence * unitsPerLayer + unit) * CAPACITY;
-    const entries = [...chosen].sort((a, b) => a - b)
-      .map((token) => [first + (token * 7 + unit) % CAPACITY, token + offset] as const);
-    for (const [row, token] of entries) keys[row] = turn(raw[row]!, token);
-    const list = ((sequence * units) + unitsPerLayer + unit) * listWords;
-    lists.set([entries.length, 1, 0, 0], list);
-    lists.set(entries.flatMap(([row, token]) => [token, row]), list + LIST_HEADER_WORDS + 3);
-    tokens.set(sequence * unitsPerLayer + unit, entries.map(([row, token]) => [row, token]));
-  }
-  const flat = Float32Array.from(keys.flat());
-  const words = isExact ? new Uint32Array(flat.buffer) : packFloat16(flat);
-  const shape = {
+/** Cosines and sines of every position, as models make them. */
+function rotationTable(headDim: number): Float32Array {
+  const half = headDim / 2;
+  return Float32Array.from({ length: CAPACITY * headDim }, (_, index) => {
+    const angle = angleOf(Math.floor(index / headDim), index % half, headDim);
+    return index % headDim < half ? Math.cos(angle) : Math.sin(angle);
+  });
+}
+
+/** A token and its row; rows are in another order than positions, as pools have them. */
+type Entry = readonly [token: number, row: number];
+
+function keptTokens(count: number, random: Random, at: { place: number; offset: number }): Entry[] {
+  const chosen = new Set<number>();
+  while (chosen.size < count) chosen.add(Math.floor(random() * (CAPACITY - 40)));
+  return [...chosen].sort((a, b) => a - b)
+    .map((token) => [token + at.offset, at.place * CAPACITY + (7 * token + at.place) % CAPACITY]);
+}
+
+/** Sizes of the middle one of three layers. */
+function shapeOf({ headDim, kept, unitsPerLayer = 1 }: Case): TurnKeysShape {
+  return {
     headDim,
     sequences: kept.length,
     unitsPerLayer,
     unitOffset: unitsPerLayer,
-    units,
+    units: 3 * unitsPerLayer,
     unitHeads: UNIT_HEADS,
-    listWords,
+    listWords: LIST_HEADER_WORDS + UNIT_HEADS + 2 * CAPACITY,
   };
+}
+
+/** Keys by row before any rotation, what each selection keeps, and a run on keys that stand at their tokens. */
+function runOf(sizes: Case) {
+  const { headDim, kept, firstSequence = 0, isExact = false, offset = 0 } = sizes;
+  const shape = shapeOf(sizes);
+  const { unitsPerLayer, units, listWords } = shape;
+  const random = seededRandom(kept[0]!);
+  const sequences = firstSequence + kept.length;
+  const raw = Array.from(
+    { length: sequences * unitsPerLayer * CAPACITY },
+    () => Array.from({ length: headDim }, () => 2 * random() - 1),
+  );
+  const keys = [...raw];
+  const lists = new Uint32Array(sequences * units * listWords).fill(7);
+  const tokens = new Map<number, readonly Entry[]>();
+  for (let place = firstSequence * unitsPerLayer; place < sequences * unitsPerLayer; place++) {
+    const sequence = Math.floor(place / unitsPerLayer);
+    const entries = keptTokens(kept[sequence - firstSequence]!, random, { place, offset });
+    for (const [token, row] of entries) keys[row] = turn(raw[row]!, token);
+    const unit = sequence * units + unitsPerLayer + place % unitsPerLayer;
+    lists.set([entries.length, 1, 0, 0], unit * listWords);
+    lists.set(entries.flat(), unit * listWords + LIST_HEADER_WORDS + UNIT_HEADS);
+    tokens.set(place, entries);
+  }
+  const flat = Float32Array.from(keys.flat());
+  const words = isExact ? new Uint32Array(flat.buffer) : packFloat16(flat);
   const [groups, ...others] = turnKeysGrid(shape);
   const run: ArrayRun<typeof turnKeys> = {
     buffers: {
       state: Uint32Array.of(firstSequence),
       counted: Uint32Array.from({ length: sequences }, (_, s) => sizes.counted?.[s] ?? 1),
       lists,
-      rotation: Float32Array.from({ length: CAPACITY * headDim }, (_, index) => {
-        const place = index % headDim;
-        const angle = angleOf(Math.floor(index / headDim), place % (headDim / 2), headDim);
-        return place < headDim / 2 ? Math.cos(angle) : Math.sin(angle);
-      }),
+      rotation: rotationTable(headDim),
       keys: words,
       turned: new Uint32Array(words.length).fill(isExact ? 0x7fc00000 : 0x7e007e00),
     },
@@ -146,8 +160,8 @@ Deno.test("turnKeys' twin brings each key to its place behind the kept tokens, a
     const named = new Set<number>();
     for (const [place, entries] of tokens) {
       const isCounted = counted?.[Math.floor(place / unitsPerLayer)] !== 0;
-      const newest = entries.at(-1)![1];
-      for (const [rank, [row, token]] of entries.entries()) {
+      const newest = entries.at(-1)![0];
+      for (const [rank, [token, row]] of entries.entries()) {
         const position = isCounted ? newest - (entries.length - 1 - rank) : token;
         const actual = after.subarray(row * headDim, (row + 1) * headDim);
         const expected = turn(raw[row]!, position);

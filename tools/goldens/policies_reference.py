@@ -81,12 +81,13 @@ WIDE = tuple(
     {"policy": "smallkv", "granularity": granularity}
     for granularity in ("query_head", "layer", "kv_match")
 )
+SLOTS = tuple({"policy": policy, "positions": "slot"} for policy in ("streaming", "h2o", "smallkv"))
 RANDOM = "tests/fixtures/tiny/"
 CASES = {
-    "recall": ("data/embedded/large", "data/embedded/small", (*POLICIES, *MORE), (0.1, 0.2), 9),
+    "recall": ("data/embedded/large", "data/embedded/small", (*POLICIES, *MORE, *SLOTS), (0.1, 0.2), 9),
     "short": ("data/embedded/large", "data/embedded/small", POLICIES, (0.2,), 14),
-    "grouped": (RANDOM + "smollm2_tied_bf16", RANDOM + "qwen2_tied_bf16", (*POLICIES, *MORE, *WIDE), (0.1, 0.3), 18),
-    "scaled": (RANDOM + "llama3_rope_f16", RANDOM + "smollm2_tied_bf16", POLICIES, (0.05, 0.2), 6),
+    "grouped": (RANDOM + "smollm2_tied_bf16", RANDOM + "qwen2_tied_bf16", (*POLICIES, *MORE, *WIDE, *SLOTS), (0.1, 0.3), 18),
+    "scaled": (RANDOM + "llama3_rope_f16", RANDOM + "smollm2_tied_bf16", (*POLICIES, *SLOTS), (0.05, 0.2), 6),
 }
 FILES = {
     "large": "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",

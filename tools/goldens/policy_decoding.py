@@ -7,6 +7,7 @@ nothing here depends on how a cache is stored.
 import numpy
 import torch
 
+from policy_model import rotate
 from policy_rules import (
     FEWEST, WINDOW, choose, evict, floor_of, match_heads, near_edge, near_ties, pyramid_ratios,
     ranked, small_kv_counts, without_marginal,
@@ -79,6 +80,7 @@ class Variant:
     def __init__(self, setting, models, prompt):
         self.policy, self.ratio = setting["policy"], setting["budget"]
         self.combine = setting.get("combine", "joint")
+        self.counts_slots = setting.get("positions") == "slot"
         self.large = models[0]
         self.n, self.steps = len(prompt.tokens), 0
         self.keys, self.values = list(prompt.keys), list(prompt.values)
@@ -135,11 +137,12 @@ class Variant:
         self.keys[layer] = keys = torch.cat([self.keys[layer], k[None]])
         self.values[layer] = values = torch.cat([self.values[layer], v[None]])
         wide = lambda x: x.repeat_interleave(model.group, 1)
-        scores = torch.einsum("hd,khd->hk", q, wide(keys)) / model.head_dim**0.5
         letters = numpy.array([list(row) for row in self.tiers[layer]])
         alike = model.query_heads // self.units
         spread = lambda mask: torch.from_numpy(mask).repeat_interleave(alike, 0)
         full, marginal = spread((letters != ".") & (letters != "m")), spread(letters == "m")
+        seen = self.at_slots(wide(keys), full) if self.counts_slots else wide(keys)
+        scores = torch.einsum("hd,khd->hk", q, seen) / model.head_dim**0.5
         scores = scores.masked_fill(~full, -torch.inf)
         row = torch.softmax(scores, -1)
         self.last[layer] = row.double().numpy()
@@ -166,6 +169,13 @@ class Variant:
             "eq6_est": kept_mass * exact + added,
         }[self.combine]
         return torch.where(total < 1e-6, exact, combined) if self.combine == "joint" else combined
+
+    def at_slots(self, keys, full):
+        """Keys [n, query heads, head_dim] moved next to each other, the newest one where it is."""
+        after = full.flip(1).cumsum(1).flip(1)  # kept tokens from here on, [query heads, n]
+        moves = self.n - after - torch.arange(self.n)
+        moved = rotate(keys.transpose(0, 1)[:, :, None], moves, self.large.frequencies)[:, :, 0]
+        return moved.to(torch.float16).to(keys.dtype).transpose(0, 1)
 
     def finish(self):
         """Closes a decode step: rows are summed over what was seen, then tokens are given up."""
