@@ -13,4 +13,4 @@ export {
   type MarginalMasses,
   type MarginalMode,
   type MarginalParts,
-} from "../kernels/marginal.ts";
+} from "../kernels/selection/marginal.ts";

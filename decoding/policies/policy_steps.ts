@@ -6,10 +6,10 @@
 
 import { type Reduction, REDUCTIONS } from "../../cache/policy_options.ts";
 import type { Command, Device, DeviceBuffer, Recording } from "../../gpu/device.ts";
-import { helperSaliencyCommand } from "../../kernels/helper_saliency.ts";
-import { scatterScoresCommand } from "../../kernels/scatter_scores.ts";
-import { selectedAttentionCommands } from "../../kernels/selected_attention_split.ts";
-import { updateScoresCommand } from "../../kernels/update_scores.ts";
+import { helperSaliencyCommand } from "../../kernels/selection/helper_saliency.ts";
+import { scatterScoresCommand } from "../../kernels/selection/scatter_scores.ts";
+import { selectedAttentionCommands } from "../../kernels/selection/selected_attention_split.ts";
+import { updateScoresCommand } from "../../kernels/selection/update_scores.ts";
 import {
   attentionShape,
   type ForwardState,

@@ -8,8 +8,8 @@
  */
 
 import type { Kernel } from "../../gpu/kernel.ts";
+import * as everything from "../../kernels/mod.ts";
 
-const folder = new URL("../../kernels/", import.meta.url);
 /** Dawn aborts the process once its entry object has been collected. */
 const held: unknown[] = [];
 
@@ -18,15 +18,12 @@ function isKernel(value: unknown): value is Kernel {
   return typeof kernel === "object" && typeof kernel?.wgsl === "string";
 }
 
-async function allKernels(): Promise<Kernel[]> {
+function allKernels(): Kernel[] {
   const kernels: Kernel[] = [];
-  for (const { name } of Deno.readDirSync(folder)) {
-    if (!name.endsWith(".ts") || name === "mod.ts") continue;
-    const module: Record<string, unknown> = await import(new URL(name, folder).href);
-    for (const [key, value] of Object.entries(module)) {
-      if (isKernel(value)) kernels.push(value);
-      if (!key.endsWith("Samples")) continue;
-      kernels.push(...(typeof value === "function" ? value() : value));
+  for (const [name, value] of Object.entries<unknown>(everything)) {
+    if (isKernel(value)) kernels.push(value);
+    if (name.endsWith("Samples")) {
+      kernels.push(...(typeof value === "function" ? value() : value as Kernel[]));
     }
   }
   return kernels;
@@ -51,7 +48,7 @@ async function main(): Promise<number> {
   const adapter = await gpu.requestAdapter();
   const device = await adapter!.requestDevice({ requiredFeatures: ["subgroups"] });
   const problems: Record<string, string[]> = {};
-  for (const { name, wgsl, subgroupSize } of await allKernels()) {
+  for (const { name, wgsl, subgroupSize } of allKernels()) {
     device.pushErrorScope("validation");
     const code = subgroupSize === undefined ? wgsl : `enable subgroups;\n${wgsl}`;
     const { messages } = await device.createShaderModule({ code }).getCompilationInfo();
