@@ -6,7 +6,8 @@
 
 import type { TierCounts } from "../cache/budget.ts";
 import { DevicePlanner } from "../decoding/selections/device_plan.ts";
-import { recordLargeStep, scoreCommands, selectedStep } from "../decoding/policies/policy_steps.ts";
+import { recordLargeStep, scoreCommands } from "../decoding/policies/policy_steps.ts";
+import { selectedStep } from "../decoding/policies/selected_step.ts";
 import { writeLengths } from "../decoding/sessions/step_tokens.ts";
 import type { Command, Device, DeviceBuffer, Recording } from "../gpu/device.ts";
 import { decodeAttentionCommands } from "../kernels/attention/decode_attention.ts";

@@ -107,8 +107,9 @@ export interface KvStore extends Disposable {
    *
    * @returns A cache with every token.
    * @throws {RangeError} If tokens have been dropped for good; the store stays as it is then.
+   * @throws {GpuError} If the device has too little memory for it; the store stays as it is then.
    */
-  restore(): FullCache;
+  restore(): Promise<FullCache>;
 }
 
 /**

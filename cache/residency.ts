@@ -57,9 +57,9 @@ export class ResidencyTable {
     const { full = capacity, valueOnly = capacity } = limit ?? {};
     checkSelection(selection, { label, capacity, full, valueOnly });
     if (!isPermanent || !this.#held) return;
-    const newest = selection.kept.at(-1)!;
+    const last = this.#newest;
     for (const token of selection.kept) {
-      if (this.#residency[token] !== FULL && token !== newest) throw goneError(label, token, "key");
+      if (this.#residency[token] !== FULL && token <= last) throw goneError(label, token, "key");
     }
     for (const token of selection.marginal) {
       if (this.#residency[token] === NONE) throw goneError(label, token, "value");
@@ -91,14 +91,20 @@ export class ResidencyTable {
     return counts;
   }
 
-  /** Counts keys, and values with them, that were not held; the newest token's are computed. */
+  /** Newest token of the selection before; the newer ones of a block have been computed since, and not dropped. */
+  get #newest(): number {
+    return this.#held?.kept.at(-1) ?? Infinity;
+  }
+
+  /** Counts keys, and values with them, that were not held; those of tokens newer than the last plan are computed. */
   #countKept(kept: Uint32Array, counts: SlotCounts): void {
+    const last = this.#newest;
     const newest = kept.length - 1;
     for (let index = 0; index < kept.length; index++) {
       const residency = this.#residency[kept[index]!]!;
       if (residency === FULL) continue;
       if (residency === NONE) counts.entered++;
-      if (index === newest) continue;
+      if (index === newest || kept[index]! > last) continue;
       counts.loadedKeys++;
       counts.loadedTokens++;
       if (residency === NONE) counts.loadedValues++;

@@ -102,9 +102,9 @@ export class ResidentStore implements KvStore {
   }
 
   /** Gives the full cache back, of which attention has only seen less; see {@linkcode KvStore.restore}. */
-  restore(): FullCache {
+  restore(): Promise<FullCache> {
     this.#isRestored = true;
-    return this.#cache;
+    return Promise.resolve(this.#cache);
   }
 
   /** Frees the full cache, unless it has been given back. */

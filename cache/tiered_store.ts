@@ -5,9 +5,15 @@
  * @module
  */
 
-import { checkInteger } from "../core/check.ts";
+import { checkInteger, GpuError } from "../core/check.ts";
 import type { Device } from "../gpu/device.ts";
-import { type CacheShape, createFullCache, type FullCache, type LayerCache } from "./full_cache.ts";
+import {
+  type CacheShape,
+  createFullCache,
+  type FullCache,
+  fullCacheBytes,
+  type LayerCache,
+} from "./full_cache.ts";
 import {
   headIndex,
   type HeadPlace,
@@ -152,15 +158,19 @@ export class TieredStore implements KvStore {
   }
 
   /**
-   * Frees the pools and gives the complete cache back, as a further prefill needs it.
+   * Gives the complete cache back, as a further prefill needs it, and frees the pools.
+   *
+   * The cache is allocated first, so that for a moment the device holds it on top of all that the store has there: the
+   * pools, the newest token's landing buffer and the upload buffer.
    *
    * @returns A cache with every token of the host.
    * @throws {RangeError} If the policy has dropped tokens for good; the store stays as it is then.
+   * @throws {GpuError} If the device has too little memory for both; the store stays as it is then.
    */
-  restore(): FullCache {
+  async restore(): Promise<FullCache> {
     const first = this.#parts.host.layer(0);
+    const cache = await this.#allocate();
     this[Symbol.dispose]();
-    const cache = createFullCache(this.#device, this.shape);
     for (const [layer, { keys, values }] of cache.layers.entries()) {
       const words = layer === 0 ? first : this.#parts.host.layer(layer);
       this.#device.write(keys, 0, words.keys);
@@ -172,6 +182,24 @@ export class TieredStore implements KvStore {
   /** Frees pools, buffers and recordings. */
   [Symbol.dispose](): void {
     this.#parts.owned.dispose();
+  }
+
+  /** An empty cache beside the pools. */
+  async #allocate(): Promise<FullCache> {
+    using stack = new DisposableStack();
+    try {
+      const cache = stack.use(createFullCache(this.#device, this.shape));
+      await this.#device.finished(); // some devices only now say that memory ran out
+      stack.move();
+      return cache;
+    } catch (cause) {
+      if (!(cause instanceof GpuError)) throw cause;
+      const bytes = fullCacheBytes(this.shape);
+      throw new GpuError(
+        `Cannot restore the full cache: the device must have ${bytes} bytes free beside the pools, which a smaller capacity, a smaller budget or fewer sequences lower: current error is: ${cause.message}`,
+        { cause },
+      );
+    }
   }
 
   #check(selection: Selection, index: number): void {

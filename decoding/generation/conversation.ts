@@ -32,6 +32,8 @@ export interface ConversationOptions extends CompressionOptions, DraftOptions {
   readonly capacity?: number;
   /** Whether turns are what a user says, by the chat template; if left out, where the large model has one. */
   readonly isChat?: boolean;
+  /** Tokens of a further turn that are run at once where dropped tokens are gone; 1 if left out. */
+  readonly turnBlock?: number;
   /** What the model is told before the first turn; only with a chat template. */
   readonly system?: string;
 }

@@ -16,8 +16,13 @@ import { sameVocabulary } from "../../models/tokenizer/tokenizer.ts";
 import type { DecodingSession, SequencePlace } from "./generation_loop.ts";
 import type { GenerationMemory } from "./generation_statistics.ts";
 import { checkCut, type HelperCut } from "../helper/helper_step.ts";
-import { type ModelPair, PolicySession } from "../policies/policy_session.ts";
+import {
+  type ModelPair,
+  PolicySession,
+  type PolicySessionOptions,
+} from "../policies/policy_session.ts";
 import { type Prompt, promptList, promptTokens } from "./prompt_tokens.ts";
+import { checkTurnBlock } from "../policies/turn_blocks.ts";
 import { SpeculativeSession } from "../speculative/speculative_session.ts";
 import { type BlockSelection, checkSpeculation } from "../speculative/speculative_types.ts";
 import { type TierSizes, tierSizes } from "../selections/tiers.ts";
@@ -114,14 +119,16 @@ export function setUpGeneration(
  * @param setup What is generated.
  * @param options Store, matching, chunk, drafts.
  * @returns A session without tokens.
+ * @throws {RangeError} If turns cannot be run in blocks as asked.
  * @throws {GpuError} If the device has too little memory.
  */
 export function openSession(
   setup: GenerationSetup,
-  options: CompressionOptions & DraftOptions,
+  options: CompressionOptions & DraftOptions & Pick<PolicySessionOptions, "turnBlock">,
 ): GenerationSession {
   const { pair, policy, budget, cut, capacity, prompts } = setup;
-  const { match, store, chunk, speculative, block } = options;
+  const { match, store, chunk, speculative, block, turnBlock } = options;
+  if (speculative !== undefined) checkTurnBlock([{ policy }], options);
   const common = {
     policy,
     budget,
@@ -135,6 +142,7 @@ export function openSession(
       ...cut,
       sequences: prompts.length,
       ...(store && { store }),
+      ...(turnBlock !== undefined && { turnBlock }),
     })
     : new SpeculativeSession(pair, {
       ...common,

@@ -14,8 +14,8 @@ import {
   createPolicyBuffers,
   type PolicyBuffers,
   type PolicyShape,
-  selectedStep,
 } from "../policies/policy_steps.ts";
+import { selectedStep } from "../policies/selected_step.ts";
 import { PolicySequence } from "../policies/policy_sequence.ts";
 import { PolicyStore, type StoreKind } from "../policies/policy_store.ts";
 import { listShape } from "../selections/selection_lists.ts";

@@ -8,7 +8,7 @@ import type { Recording } from "../../gpu/device.ts";
 import { DevicePlanner, plansOnDevice } from "../selections/device_plan.ts";
 import { type PolicyStep, recordLargeStep } from "./policy_steps.ts";
 import type { PolicyStore, StoreKind } from "./policy_store.ts";
-import { createTurnedKeys } from "./turned_keys.ts";
+import { createTurnedKeys, type TurnedKeys } from "./turned_keys.ts";
 import type { Session } from "../sessions/session.ts";
 
 /** Made at the first step behind a prefill; disposing it frees all but the store. */
@@ -17,6 +17,8 @@ export interface Running extends Disposable {
   readonly store: PolicyStore;
   /** The large model's step. */
   readonly large: Recording;
+  /** Room for keys at the positions of slots; absent where all positions are original. */
+  readonly turned?: TurnedKeys;
   /** Bytes of keys and values on the device, those turned to other positions included. */
   readonly deviceBytes: number;
   /** Present if tokens are chosen on the device. */
@@ -49,6 +51,7 @@ export async function startRunning(
   return {
     store,
     large,
+    ...(turned && { turned }),
     deviceBytes: store.deviceBytes + (turned?.byteLength ?? 0),
     ...(planner && { planner }),
     [Symbol.dispose]: () => owned.dispose(),
@@ -60,9 +63,10 @@ export async function startRunning(
  *
  * @param session The large model.
  * @param store Where tokens were kept; not used any more.
+ * @throws {GpuError} If the device has too little memory for it; the store stays as it is then.
  */
-export function takeBack(session: Session, store: PolicyStore): void {
-  const cache = store.restore();
+export async function takeBack(session: Session, store: PolicyStore): Promise<void> {
+  const cache = await store.restore();
   if (cache !== session.forward.cache) session.takeCache(cache);
   store[Symbol.dispose]();
 }

@@ -147,6 +147,33 @@ export class PolicySequence {
     this.#planner.append(token);
   }
 
+  /**
+   * Takes over a block of tokens whose attention has been computed, and drops tokens if that is due behind them.
+   *
+   * @param rows Tokens of the block.
+   * @param own Attention of each of them, as `remember` takes it; none where nobody asks for it.
+   * @param tokens Tokens of the sequence, the block included.
+   */
+  takeBlock(rows: number, own: readonly Float32Array[], tokens: number): void {
+    for (let row = rows; row > 0; row--) this.append(tokens - row);
+    if (this.policy.memory !== "prefill") { for (const row of own) this.remember(row); }
+    if (this.isDue(tokens)) this.plan(tokens);
+  }
+
+  /**
+   * Counts the tokens of a block that ends where tokens are dropped, unless they are dropped at every step.
+   *
+   * @param tokens Tokens before the block.
+   * @param most Most tokens of the block.
+   * @returns From 1 to `most`.
+   */
+  rowsUntilDue(tokens: number, most: number): number {
+    if (!this.policy.due && this.policy.interval === 1) return most;
+    let rows = 1;
+    while (rows < most && !this.isDue(tokens + rows)) rows++;
+    return rows;
+  }
+
   /** Whether tokens are to be chosen anew at a length. */
   isDue(tokens: number): boolean {
     return this.isReady && this.#planner.isDue(tokens);

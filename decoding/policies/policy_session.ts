@@ -34,7 +34,8 @@ import {
   type StepOptions,
   type StepReport,
 } from "./policy_types.ts";
-import { hasWholeTurns, runTurn, stepThrough } from "./policy_turn.ts";
+import { forgetPrompt, hasWholeTurns, runTurn, stepThrough } from "./policy_turn.ts";
+import { checkTurnBlock, TurnBlocks } from "./turn_blocks.ts";
 import type { PromptEvents } from "../prompts/prompt_parts.ts";
 import { Session } from "../sessions/session.ts";
 import { replaceNext, writeLengths } from "../sessions/step_tokens.ts";
@@ -56,6 +57,7 @@ export class PolicySession implements Disposable {
   readonly #owned: DisposableStack;
   #store: PolicyStore | undefined;
   #running: Running | undefined;
+  #blocks: TurnBlocks | undefined;
 
   /**
    * Allocates caches and activations.
@@ -73,6 +75,7 @@ export class PolicySession implements Disposable {
     const set = laneSet(options);
     for (const { policy } of set.lanes) checkPair(pair, policy);
     checkCut(set.lanes, options);
+    checkTurnBlock(set.lanes, { ...options, chunk: Math.min(chunk, capacity) });
     const streams = set.leaders.length;
     const sizes = { capacity, chunk };
     const masked = set.lanes.some(({ policy }) => policy.prune !== undefined);
@@ -116,7 +119,7 @@ export class PolicySession implements Disposable {
    *
    * A further turn follows the tokens that are there. Where dropped tokens may return, it sees all of them, the helper's
    * scores grow by its rows, and the next step chooses anew. Where they are gone, it is run token by token, each seeing
-   * what is kept then.
+   * what is kept then, or in blocks of `turnBlock` tokens.
    *
    * @param tokens Token ids; of a further turn all that the cache does not hold, the newest chosen token too.
    * @param options Which sequence, or which ones begin with this prompt; progress, signal.
@@ -128,7 +131,11 @@ export class PolicySession implements Disposable {
     const { sequence = 0, ...events } = options;
     const indices = typeof sequence === "number" ? [sequence] : sequence;
     if (indices.some((index) => this.lengths[index]! > 0)) {
-      return await this.#continue(tokens, { ...events, indices });
+      try {
+        return await this.#continue(tokens, { ...events, indices });
+      } catch (error) {
+        throw memoryAdvice(error);
+      }
     }
     const lanes = this.#sequences.begin(indices, tokens.length);
     const models = {
@@ -141,7 +148,7 @@ export class PolicySession implements Disposable {
       const state = await runPrompt(models, tokens, { ...events, lanes, needsSums });
       this.#sequences.startFrom(lanes, tokens.length, state);
     } catch (error) {
-      this.#forget(indices);
+      forgetPrompt({ large: this.#large, helper: this.#helper, lanes: this.#lanes }, indices);
       throw memoryAdvice(error);
     }
   }
@@ -226,20 +233,6 @@ export class PolicySession implements Disposable {
     this.#owned.dispose();
   }
 
-  /** Takes back what sequences have of a prompt that was not run to its end. */
-  #forget(indices: readonly number[]): void {
-    const helper = this.#helper?.session;
-    for (const index of indices) {
-      this.#large.rewind(0, index);
-      const stream = this.#lanes.streams[index];
-      if (stream !== undefined) helper!.rewind(0, stream);
-    }
-    // Sums of prompts that were run to their end have been read.
-    for (const session of [this.#large, helper]) {
-      if (session?.forward.taps.sums) session.clearAccumulated();
-    }
-  }
-
   async #continue(
     tokens: readonly number[],
     options: PromptEvents & { readonly indices: readonly number[] },
@@ -247,16 +240,23 @@ export class PolicySession implements Disposable {
     const longest = Math.max(...options.indices.map((index) => this.lengths[index]!));
     const room = this.#options.capacity - 1 - longest;
     checkTokens(tokens, { vocabulary: this.#pair.large.config.vocabulary, room });
-    if (!options.indices.every((index) => hasWholeTurns(this.#lanes, index))) {
-      const count = { value: this.lengths.length, min: 1, max: 1 };
-      checkInteger("continue token by token", "number of sequences", count);
-      return await stepThrough(this, tokens, options);
+    if (options.indices.every((index) => hasWholeTurns(this.#lanes, index))) {
+      if (this.#store) await takeBack(this.#large, this.#store);
+      this.#running?.[Symbol.dispose]();
+      this.#running = this.#store = undefined; // until the next step
+      const [large, helper, sequences] = [this.#large, this.#helper, this.#sequences];
+      return await runTurn({ ...this.#common, large, helper, sequences }, tokens, options);
     }
-    this.#running?.[Symbol.dispose]();
-    if (this.#store) takeBack(this.#large, this.#store);
-    this.#running = this.#store = undefined; // until the next step
-    const [large, helper, sequences] = [this.#large, this.#helper, this.#sequences];
-    await runTurn({ ...this.#common, large, helper, sequences }, tokens, options);
+    const count = { value: this.lengths.length, min: 1, max: 1 };
+    checkInteger("continue token by token", "number of sequences", count);
+    const { turnBlock = 1 } = this.#options;
+    if (turnBlock === 1) return await stepThrough(this, tokens, options);
+    const running = this.#running ??= await this.#start();
+    const parts = { ...this.#common, ...running, large: this.#large };
+    this.#blocks ??= this.#owned.use(
+      new TurnBlocks({ ...parts, sequence: this.#sequences.all[0]! }, turnBlock),
+    );
+    await this.#blocks.run(tokens, options);
   }
 
   /** Submits a step of both models with the choice of tokens; returns what a choice on the host moved. */

@@ -7,14 +7,8 @@
 import { type Reduction, REDUCTIONS } from "../../cache/policy_options.ts";
 import type { Command, Device, DeviceBuffer, Recording } from "../../gpu/device.ts";
 import { helperSaliencyCommand } from "../../kernels/selection/helper_saliency.ts";
-import { scatterScoresCommand } from "../../kernels/selection/scatter_scores.ts";
-import { selectedAttentionCommands } from "../../kernels/selection/selected_attention_split.ts";
 import { updateScoresCommand } from "../../kernels/selection/update_scores.ts";
-import {
-  attentionShape,
-  type ForwardState,
-  type LayerOptions,
-} from "../../models/forward/forward.ts";
+import type { ForwardState, LayerOptions } from "../../models/forward/forward.ts";
 import {
   argmaxStep,
   embeddingStep,
@@ -23,8 +17,9 @@ import {
 } from "../../models/forward/transformer.ts";
 import { rowCopies, tokenCopies } from "./lane_copies.ts";
 import { decayOf, type LaneSet } from "./policy_lanes.ts";
+import { selectedStep } from "./selected_step.ts";
 import type { ListShape } from "../selections/selection_lists.ts";
-import { type TurnedKeys, turnStep } from "./turned_keys.ts";
+import type { TurnedKeys } from "./turned_keys.ts";
 
 /** Buffers that a policy adds to those of its two models. */
 export interface PolicyBuffers extends Disposable {
@@ -234,61 +229,4 @@ export function writeLanes(
   );
   device.write(buffers.decays, 0, decays);
   device.write(buffers.joined, 0, joined);
-}
-
-/**
- * Attends to the listed tokens in one layer; for policies that rank by it, its softmax is kept.
- *
- * @param step Model and buffers.
- * @param layer The layer.
- * @returns Commands in place of attention to the whole cache.
- */
-export function selectedStep(
-  { forward, buffers, shape, turned }: Omit<PolicyStep, "lanes">,
-  layer: number,
-): Command[] {
-  const { device, workspace, cache } = forward;
-  const rowShape = { sequences: shape.sequences, rowsPerSequence: 1 };
-  const hasWeights = shape.weightHeads > 0;
-  const commands = selectedAttentionCommands(device.info, {
-    shape: attentionShape(forward, rowShape),
-    selection: {
-      unitsPerLayer: shape.units.perLayer,
-      unitOffset: layer * shape.units.perLayer,
-      units: shape.units.total,
-      listWords: shape.listWords,
-      helperHeads: shape.hasGroupRows ? shape.units.total : Math.max(1, shape.helperHeads),
-      hasWeights,
-      weightStride: shape.capacity,
-    },
-    buffers: {
-      state: workspace.state,
-      qkv: workspace.queryKeyValue,
-      ...cache.layers[layer]!,
-      ...(turned && { keys: turned.keys }),
-      lists: buffers.lists,
-      helper: shape.hasGroupRows ? buffers.groupRows : buffers.rows,
-      output: workspace.heads,
-      weights: buffers.weights,
-      ...(workspace.partial && { partial: workspace.partial }),
-    },
-  });
-  if (hasWeights) {
-    commands.push(scatterScoresCommand({
-      lists: buffers.lists,
-      weights: buffers.weights,
-      own: buffers.own,
-    }, {
-      sequences: shape.sequences,
-      unitsPerLayer: shape.units.perLayer,
-      unitOffset: layer * shape.units.perLayer,
-      units: shape.units.total,
-      unitHeads: shape.units.heads,
-      listWords: shape.listWords,
-      capacity: shape.capacity,
-      weightStride: shape.capacity,
-      isSum: false,
-    }));
-  }
-  return turned ? [...turnStep({ forward, buffers, shape }, turned, layer), ...commands] : commands;
 }

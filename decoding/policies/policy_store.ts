@@ -153,10 +153,11 @@ export class PolicyStore implements Disposable {
    * Gives the complete cache back; the store must not be used any more.
    *
    * @returns The cache.
-   * @throws {RangeError} If tokens have been dropped for good.
+   * @throws {RangeError} If tokens have been dropped for good; the store stays as it is then.
+   * @throws {GpuError} If the device has too little memory for it; the store stays as it is then.
    */
-  restore(): FullCache {
-    return this.#store.restore();
+  async restore(): Promise<FullCache> {
+    return await this.#store.restore();
   }
 
   /** Frees the store. */

@@ -100,6 +100,27 @@ export async function stepThrough(
   }
 }
 
+/**
+ * Takes back what sequences have of a prompt that was not run to its end.
+ *
+ * @param parts Both models and the sequences.
+ * @param indices Which ones.
+ */
+export function forgetPrompt(
+  { large, helper, lanes }: Pick<TurnParts, "large" | "helper" | "lanes">,
+  indices: readonly number[],
+): void {
+  for (const index of indices) {
+    large.rewind(0, index);
+    const stream = lanes.streams[index];
+    if (stream !== undefined) helper!.session.rewind(0, stream);
+  }
+  // Sums of prompts that were run to their end have been read.
+  for (const session of [large, helper?.session]) {
+    if (session?.forward.taps.sums) session.clearAccumulated();
+  }
+}
+
 /** Each sequence has states of its own, even where the tokens are the same. */
 async function runLarge(
   { large }: TurnParts,

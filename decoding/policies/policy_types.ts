@@ -33,6 +33,12 @@ export interface SharedOptions {
   readonly match?: PairMatchOptions;
   /** Where tokens are kept; `resident` if left out. */
   readonly store?: StoreKind;
+  /**
+   * Tokens of a further turn that are run at once under a policy that drops for good: a block sees what is kept and
+   * itself causally, then tokens are dropped, once. 1, token by token as if they were decoded, if left out; more need
+   * the resident store.
+   */
+  readonly turnBlock?: number;
   /** Whether tokens are always chosen on the host; if left out, only where `plansOnDevice` says so. */
   readonly isPlannedOnHost?: boolean;
 }

@@ -181,10 +181,10 @@ interface Request extends
 
 function readRequest(call: CommandCall): Request {
   checkPromptFlags(call);
-  checkTurnFlags(call);
   const names = call.has("compare") ? readNames(call) : [call.required("policy")];
   const budget = readBudget(call);
   const policies = readPolicies(call, names, budget);
+  checkTurnFlags(call, policies);
   if (
     call.has("large") && !call.has("small") && policies.some(({ scores }) => scores === "helper")
   ) {

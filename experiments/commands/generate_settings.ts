@@ -246,6 +246,12 @@ function readPolicyOptions(call: CommandCall): PolicyOptions {
   return options;
 }
 
-function withoutAction(message: string): string {
+/**
+ * Takes "Cannot ...: " from a message, for one that names an option instead.
+ *
+ * @param message Message of an error.
+ * @returns Requirement and current value.
+ */
+export function withoutAction(message: string): string {
   return message.replace(/^Cannot [^:]*: /, "");
 }

@@ -146,7 +146,7 @@ for (const backend of testBackends) {
       await checkRows(device, store, { selections: perHead, rows });
       await store.takeNewest();
     }
-    const restored = store.restore();
+    const restored = await store.restore();
     const wanted = filledCache(device, shape, [24]);
     for (const [layer, { keys, values }] of restored.layers.entries()) {
       assertEquals(await device.read(keys), await device.read(wanted.layers[layer]!.keys));
@@ -211,7 +211,7 @@ Deno.test("TieredStore of a permanent policy forgets what it drops, on the host 
     "Cannot load a key: layer 0, KV head 0, sequence 0 must still hold token 2: its key was dropped for good",
   );
   store.apply(allHeads([4, 551, 552]));
-  assertThrows(() => store.restore(), RangeError, "token 0 must be on the host");
+  await assertRejects(() => store.restore(), RangeError, "token 0 must be on the host");
 });
 
 Deno.test("TieredStore.create() refuses what it cannot hold", async () => {
@@ -234,6 +234,30 @@ Deno.test("TieredStore.create() leaves the cache whole if its buffers do not fit
   const options = { fullCache, lengths: [20], pools, isPermanent: false };
   await assertRejects(() => TieredStore.create(device, options), GpuError, "Cannot allocate");
   assertEquals(device.usage.liveBytes, fullCacheBytes(plain));
+});
+
+Deno.test("TieredStore.restore() holds pools and cache for a moment, or keeps its pools", async () => {
+  const full = fullCacheBytes(plain);
+  using device = await openDevice({ backend: "reference", maxBytes: 2 * full });
+  const fullCache = filledCache(device, plain, [20]);
+  const options = { fullCache, lengths: [20], pools, isPermanent: false };
+  using store = await TieredStore.create(device, options);
+  const own = device.usage.liveBytes;
+  assert(own < full);
+  const ballast = device.createBuffer("ballast", 2 * full - own - full + 4);
+  const error = await assertRejects(() => store.restore(), GpuError, "beside the pools");
+  assert(error.message.includes(`${full} bytes free`), error.message);
+  assertEquals(device.usage.liveBytes, own + ballast.byteLength);
+  ballast[Symbol.dispose]();
+  const { rows } = store.apply(allHeads([1, 20]));
+  writeNewest(device, store, [20]);
+  await checkRows(device, store, { selections: allHeads([1, 20]), rows });
+  await store.takeNewest();
+  const peakBefore = device.usage.peakBytes;
+  using restored = await store.restore();
+  assertEquals(device.usage.liveBytes, full);
+  assert(device.usage.peakBytes === Math.max(peakBefore, own + full));
+  assertEquals(restored.byteLength, full);
 });
 
 Deno.test("TieredStore.rewind() forgets the end of a sequence", async () => {

@@ -96,6 +96,29 @@ Deno.test("generate --turns - goes on after an answer was ended, and stops at th
   assert.equal(first.stats.isAborted, true);
 });
 
+Deno.test("generate --turn-block runs turns in blocks, and says what does not go with it", async () => {
+  const { out, code } = await typed(["--json", "--turn-block", "4"]);
+  assert.equal(code, 0);
+  assert.equal(out.trimEnd().split("\n").length, 2);
+  const cases: [string[], RegExp][] = [
+    [["--turn-block", "4"], /--turn-block must come with --turns: current value is 4 alone/],
+    [["--turns", "-", "--turn-block", "0"], /--turn-block must be an integer from 1 to 128/],
+    [
+      ["--turns", "-", "--turn-block", "2"],
+      /--turn-block: the policy must drop for good, .* smallkv/,
+    ],
+    [
+      ["--turns", "-", "--turn-block", "2", "--policy", "h2o", "--store", "tiered"],
+      /--turn-block: the store must be resident, .* current value is tiered/,
+    ],
+  ];
+  for (const [words, message] of cases) {
+    const refused = await run(words);
+    assert.match(refused.error, message);
+    assert.equal(refused.code, 2);
+  }
+});
+
 Deno.test("generate --turns - needs somebody to listen to", async () => {
   const { code, error } = await run(WORDS);
   assert.match(error, /--turns - must have a standard input: current value is none/);

@@ -108,6 +108,32 @@ for (
   });
 }
 
+Deno.test("a turn that finds no room for the full cache leaves pools to go on with", async () => {
+  using device = await openDevice({ backend: "reference", maxBytes: MAX_BYTES });
+  const pair = await pairOn(device);
+  const setting = { policy: createPolicy("smallkv"), budget: { ratio: 0.2 }, capacity: 160 };
+  using session = new PolicySession(pair, { ...setting, store: "tiered" });
+  using expected = new PolicySession(pair, { ...setting, store: "tiered" });
+  for (const one of [session, expected]) {
+    await one.prefill(someTokens(PROMPT));
+    await one.step();
+  }
+  const turn = someTokens(20);
+  const ballast = fill(device);
+  const live = device.usage.liveBytes;
+  const error =
+    /^GpuError: Cannot restore the full cache: .* beside the pools, which a smaller capacity, .* lower: current error is: Cannot allocate/;
+  await assert.rejects(() => session.prefill(turn), error);
+  assert.equal(device.usage.liveBytes, live, "nothing is left behind");
+  assert.deepEqual(session.lengths, [PROMPT + 1]);
+  ballast[Symbol.dispose]();
+  for (let step = 0; step < 2; step++) {
+    assert.deepEqual(await session.step({ logits: true }), await expected.step({ logits: true }));
+  }
+  for (const one of [session, expected]) await one.prefill(turn);
+  assert.deepEqual(await session.step({ logits: true }), await expected.step({ logits: true }));
+});
+
 Deno.test("generate on a full device says what to lower and leaves nothing behind", async () => {
   using device = await openDevice({ backend: "reference", maxBytes: MAX_BYTES });
   const pair = await pairOn(device);
