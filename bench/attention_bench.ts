@@ -17,6 +17,7 @@ import {
   decodePartialBytes,
 } from "../kernels/attention/decode_attention.ts";
 import { flashAttentionCommand } from "../kernels/attention/flash_attention.ts";
+import { conditions } from "./figures.ts";
 
 /** Head shapes of real models. */
 const MODELS = [
@@ -218,18 +219,9 @@ function lineOf(result: Measurement): string {
   return `${model.padEnd(13)}${kernel.padEnd(15)}${numbers.join("")}`;
 }
 
-function commit(): string {
-  const git = new Deno.Command("git", { args: ["rev-parse", "--short", "HEAD"] });
-  try {
-    return new TextDecoder().decode(git.outputSync().stdout).trim();
-  } catch {
-    return "unknown";
-  }
-}
-
 async function main(): Promise<void> {
   using device = await openDevice();
-  const { description, isSoftware, backend } = device.info;
+  const { description, isSoftware } = device.info;
   console.log(`${description}${isSoftware ? " (software adapter)" : ""}, n = ${SAMPLES}`);
   console.log(
     "model        kernel          rows tokens  median ms      low     high  GFLOP/s   GB/s",
@@ -238,11 +230,7 @@ async function main(): Promise<void> {
   for (const model of MODELS) results.push(...await measure(device, model));
   console.log(JSON.stringify({
     bench: "attention",
-    commit: commit(),
-    deno: Deno.version.deno,
-    backend,
-    description,
-    isSoftware,
+    ...conditions(device.info),
     kvDtype: "f16",
     seed: 1,
     samples: SAMPLES,

@@ -5,6 +5,7 @@
  */
 
 import { UsageError } from "../core/check.ts";
+import type { DeviceInfo } from "../gpu/device.ts";
 
 const KNOWN: Readonly<Record<string, string>> = {
   "0.5b": "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
@@ -66,4 +67,34 @@ export function modelPath(model: string): string {
   throw new UsageError(
     `Cannot run the benchmark: SMALLKV_MODELS must name the folder of ${file}: current value is none`,
   );
+}
+
+/** What the figures of a run depend on. */
+export interface Conditions extends Pick<DeviceInfo, "backend" | "description" | "isSoftware"> {
+  /** Commit of the tree; empty outside a repository. */
+  readonly commit: string;
+  /** Version of Deno. */
+  readonly deno: string;
+  /** Processes that wanted a core over the last minute. */
+  readonly load: number;
+}
+
+/**
+ * Tells what the figures of a run depend on, for its line of JSON.
+ *
+ * @param info The device that is timed.
+ * @returns Commit, versions, adapter, load of the machine.
+ */
+export function conditions({ backend, description, isSoftware }: DeviceInfo): Conditions {
+  const facts = { backend, description, isSoftware };
+  return { commit: commit(), deno: Deno.version.deno, ...facts, load: Deno.loadavg()[0]! };
+}
+
+function commit(): string {
+  try {
+    const { stdout } = new Deno.Command("git", { args: ["rev-parse", "HEAD"] }).outputSync();
+    return new TextDecoder().decode(stdout).trim();
+  } catch {
+    return "";
+  }
 }

@@ -27,6 +27,7 @@ import {
   type WeightFormat,
 } from "../kernels/matmul/weight_format.ts";
 import { rowBlocks } from "../models/weights/packed_weight.ts";
+import { conditions } from "./figures.ts";
 
 /** One kind of matrix of a model. */
 interface Shape extends MatrixShape {
@@ -271,9 +272,7 @@ for (const model of options.models.split(",")) {
 }
 console.log(JSON.stringify({
   bench: "matmul",
-  adapter: device.info.description,
-  isSoftware: device.info.isSoftware,
-  deno: Deno.version.deno,
+  ...conditions(device.info),
   repeats: REPEATS,
   modelMs: totals,
   timings,

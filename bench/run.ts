@@ -15,6 +15,7 @@ import { parseArgs } from "node:util";
 import { UsageError } from "../core/check.ts";
 import { loadModel } from "../models/load.ts";
 import {
+  conditions,
   median,
   modelPath,
   promptTokens,
@@ -90,8 +91,7 @@ async function benchOurs(
       hash,
       fileTensorBytes,
       deviceBytes: device.usage.peakBytes,
-      adapter: device.info.description,
-      isSoftware: device.info.isSoftware,
+      ...conditions(device.info),
     },
   };
 }
@@ -143,15 +143,6 @@ function report(ours: SpeedFigures, peers: readonly SpeedFigures[], shape: Speed
   }
 }
 
-async function commit(): Promise<string> {
-  try {
-    const { stdout } = await new Deno.Command("git", { args: ["rev-parse", "HEAD"] }).output();
-    return new TextDecoder().decode(stdout).trim();
-  } catch {
-    return "";
-  }
-}
-
 /** Threads that wait for each other at every operation say nothing of an engine while others use the cores. */
 function warnOfLoad(): void {
   const [load, cores] = [Deno.loadavg()[0]!, navigator.hardwareConcurrency];
@@ -172,9 +163,6 @@ async function main(args: string[]): Promise<void> {
   report(ours, peers, shape);
   const { prompt, newTokens } = shape;
   console.log(JSON.stringify({
-    commit: await commit(),
-    load: Deno.loadavg()[0],
-    deno: Deno.version.deno,
     ...facts,
     promptTokens: prompt.length,
     newTokens,

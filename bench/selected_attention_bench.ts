@@ -14,7 +14,7 @@ import type { Command, Device, DeviceBuffer } from "../gpu/device.ts";
 import { openDevice } from "../gpu/open_device.ts";
 import { decodeAttentionCommands } from "../kernels/attention/decode_attention.ts";
 import { selectedAttentionCommand } from "../kernels/selection/selected_attention.ts";
-import { median, quantile } from "./figures.ts";
+import { conditions, median, quantile } from "./figures.ts";
 import {
   type HeadShape,
   HELPER_HEADS,
@@ -183,7 +183,7 @@ function lineOf(result: Measurement): string {
 
 async function main(): Promise<void> {
   using device = await openDevice();
-  const { description, isSoftware, backend } = device.info;
+  const { description, isSoftware } = device.info;
   console.log(`${description}${isSoftware ? " (software adapter)" : ""}, n = ${SAMPLES}`);
   console.log(
     "model         tokens budget %  kept  marginal  full ms  selected ms  dispatch  with it  ratio  by bytes",
@@ -197,10 +197,7 @@ async function main(): Promise<void> {
   }
   console.log(JSON.stringify({
     bench: "selected_attention",
-    deno: Deno.version.deno,
-    backend,
-    description,
-    isSoftware,
+    ...conditions(device.info),
     kvDtype: "f16",
     seed: 1,
     samples: SAMPLES,
