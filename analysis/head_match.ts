@@ -166,12 +166,32 @@ export function compareHeads(
   const topTokens = salientCount(large.tokens, options);
   const rows = prepareHeads(large, { ...options, topTokens });
   const columns = prepareHeads(small, { ...options, topTokens });
-  checkLength("compare heads", "match", { required: rows.heads, current: options.match.length });
-  const match = Uint32Array.from(options.match);
-  for (const other of match) {
-    checkInteger("compare heads", "match", { value: other, min: 0, max: columns.heads - 1 });
-  }
+  const match = checkedMatch(large, small, options.match);
   return describePairs({ rows, columns, match, topTokens, window: large.tokens });
+}
+
+/**
+ * Throws unless a match names a small head for each large head.
+ *
+ * @param large Sizes of the large model.
+ * @param small Sizes of the small model.
+ * @param match Flat small head of each flat large head.
+ * @returns A copy.
+ * @throws {TypeError} If it has not one entry for each large head.
+ * @throws {RangeError} If an entry is not a small head.
+ */
+export function checkedMatch(
+  large: Pick<HeadSaliency, "layers" | "queryHeads">,
+  small: Pick<HeadSaliency, "layers" | "queryHeads">,
+  match: ArrayLike<number>,
+): Uint32Array {
+  const required = large.layers * large.queryHeads;
+  checkLength("compare heads", "match", { required, current: match.length });
+  const max = small.layers * small.queryHeads - 1;
+  for (const value of Array.from(match)) {
+    checkInteger("compare heads", "match", { value, min: 0, max });
+  }
+  return Uint32Array.from(match);
 }
 
 interface Pairs {

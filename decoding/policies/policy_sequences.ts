@@ -158,7 +158,7 @@ export class PolicySequences {
       const all = await readTokens(large);
       const tokens = [...all.subarray(index * capacity, index * capacity + length + 1)];
       const models = { large: large.model, small, match, policies: [policy], needsSums };
-      if (isReady) this.#takeMatch(index, await matchAgain(models, tokens), length + 1);
+      if (isReady) this.#takeMatch(index, await matchAgain(models, tokens, models), length + 1);
       else this.#takeHelper(index, await matchWhileDecoding(models, tokens), length);
     }
   }
@@ -270,7 +270,7 @@ export class PolicySequences {
   #takeMatch(index: number, matches: HeadMatches, tokens: number): void {
     const { shape: { heads }, buffers, large } = this.#options;
     const sequence = this.all[index]!;
-    sequence.match.set(matches.get(matchKind(sequence.policy))!.match);
+    sequence.match.set(matches.get(matchKind(sequence.policy))!);
     sequence.matchedTokens = tokens;
     large.forward.device.write(buffers.match, 4 * heads * index, sequence.match);
   }

@@ -79,7 +79,7 @@ export class PolicySession implements Disposable {
     const streams = set.leaders.length;
     const sizes = { capacity, chunk };
     const masked = set.lanes.some(({ policy }) => policy.prune !== undefined);
-    const accumulate = streams > 0 || set.lanes.some(({ policy }) => policy.memory === "sum");
+    const accumulate = set.lanes.some(({ policy }) => policy.memory === "sum");
     using stack = new DisposableStack();
     this.#pair = pair;
     this.#options = { ...options, capacity };

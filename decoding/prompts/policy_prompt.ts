@@ -5,31 +5,33 @@
  */
 
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
-import type { Model } from "../../models/load.ts";
 import { PLAIN_SCORES, scoreKey, type ScoreKind, scoreKind } from "../policies/policy_lanes.ts";
 import {
-  cutsOf,
-  edgesOf,
-  isInside,
   type PromptEvents,
   type PromptLane,
   type PromptPart,
   promptParts,
   runParts,
-  type WindowEdge,
 } from "./prompt_parts.ts";
 import {
   type HeadMatches,
-  matchPrompt,
+  type MatchedModels,
   matchText,
-  type MatchWindow,
-  matchWindow,
+  matchTokens,
   type PairMatchOptions,
-  type PromptModels,
-  windowSums,
 } from "./prompt_match.ts";
 import { runPrunedPrompt } from "./pruned_prompt.ts";
 import { Session } from "../sessions/session.ts";
+
+/** The two models, each with a session of its own, and how their heads are matched. */
+export interface PromptModels {
+  /** The large model. */
+  readonly large: Session;
+  /** The small model, where a policy wants one. */
+  readonly small?: Session;
+  /** How heads are matched. */
+  readonly match: PairMatchOptions;
+}
 
 /** How a prompt is run. */
 export interface PromptOptions extends PromptEvents {
@@ -62,61 +64,68 @@ export async function runPrompt(
   const { onProgress, ...events } = options;
   const pruned = options.lanes.filter(({ sequence }) => sequence.isPruned);
   const lanes = options.lanes.filter(({ sequence }) => !sequence.isPruned);
-  const runs = pruned.length +
-    (lanes.some(({ stream }) => stream !== undefined) ? 2 : lanes.length > 0 ? 1 : 0);
-  const progressFrom = (start: number) => (done: number) =>
-    onProgress?.(start + done, runs * tokens.length);
+  const helped = lanes.filter(({ stream }) => stream !== undefined);
+  const ready = helped.map(({ sequence: { policy } }) => policy)
+    .filter(({ minimumTokens }) => tokens.length >= minimumTokens);
+  const matched = ready.length > 0 ? matchTokens(models.match, tokens.length) : 0;
+  const runs = pruned.length + (lanes.length > 0 ? 1 : 0) + (helped.length > 0 ? 1 : 0);
+  const total = matched + runs * tokens.length;
   let start = 0;
+  const report = (done: number) => onProgress?.(start + done, total);
   for (const lane of pruned) {
-    await runPrunedPrompt(models.large, tokens, {
-      ...events,
-      lane,
-      onProgress: progressFrom(start),
-    });
+    await runPrunedPrompt(models.large, tokens, { ...events, lane, onProgress: report });
     start += tokens.length;
   }
   if (lanes.length === 0) return undefined;
-  return await runExactPrompt(models, tokens, {
+  const matches = ready.length > 0
+    ? await matchText(modelsOf(models), tokens, {
+      policies: ready,
+      onProgress: report,
+      ...(events.signal && { signal: events.signal }),
+    })
+    : undefined;
+  start += matched;
+  const scores = await runExactPrompt(models, tokens, {
     ...events,
     lanes,
-    onProgress: progressFrom(start),
+    onProgress: report,
+    kinds: matches ? kindsOf(ready, options.needsSums) : [],
   });
+  return matches && { matches, scores };
 }
 
-/** The prompt of sequences that see all of it. */
+/** The models of sessions of which one is a helper's. */
+function modelsOf({ large, small, match }: PromptModels): MatchedModels {
+  return { large: large.model, small: small!.model, match };
+}
+
+/** The prompt of sequences that see all of it; returns the helper's scores of the kinds that are asked for. */
 async function runExactPrompt(
-  models: PromptModels,
+  { large, small }: PromptModels,
   tokens: readonly number[],
-  options: PartEvents & { readonly lanes: readonly PromptLane[]; readonly needsSums: boolean },
-): Promise<HelperState | undefined> {
-  const { lanes, needsSums, ...events } = options;
-  const { large, small } = models;
-  const helped = lanes.filter(({ stream }) => stream !== undefined);
-  const ready = helped.filter(({ sequence }) => tokens.length >= sequence.policy.minimumTokens);
-  const window = ready.length > 0 ? matchWindow(models.match, tokens.length) : undefined;
+  options: PartEvents & {
+    readonly lanes: readonly PromptLane[];
+    readonly kinds: readonly ScoreKind[];
+  },
+): Promise<HelperState["scores"]> {
+  const { lanes, kinds, ...events } = options;
   const [first, ...others] = lanes.map(({ index }) => index);
-  const parts = promptParts(tokens, { lanes, ...(window && { window }) });
-  const sums = await runOwn(large, parts, {
-    ...events,
-    ...(window && { window }),
-    sequence: first!,
-    lanes,
-  });
+  await runOwn(large, promptParts(tokens, lanes), { ...events, sequence: first!, lanes });
   await large.fork(first!, others);
-  if (!small || helped.length === 0) return undefined;
-  const policies = ready.map(({ sequence }) => sequence.policy);
-  const streams = [...new Set(helped.map(({ stream }) => stream!))];
+  const streams = [...new Set(lanes.flatMap(({ stream }) => stream ?? []))];
+  if (!small || streams.length === 0) return new Map();
   const { signal } = events;
-  const state = await runHelper({ ...models, small }, tokens, {
-    ...(signal && { signal }),
+  const sequence = streams[0]!;
+  await small.prefill(tokens, {
+    sequence,
+    logits: "none",
+    isSummed: kinds.some((kind) => countsAll(kind, tokens)),
     onProgress: (done) => events.onProgress?.(tokens.length + done),
-    sequence: streams[0]!,
-    policies,
-    kinds: kindsOf(policies, needsSums),
-    ...(window && { large: { sums, window } }),
+    ...(signal && { signal }),
   });
-  await small.fork(streams[0]!, streams.slice(1));
-  return state;
+  const scores = await helperScores(small, tokens, { sequence, kinds });
+  await small.fork(sequence, streams.slice(1));
+  return scores;
 }
 
 /**
@@ -127,72 +136,34 @@ async function runExactPrompt(
  * @returns Match over all tokens, scores of the rows before the newest.
  */
 export async function matchWhileDecoding(
-  pair: {
-    readonly large: Model;
-    readonly small: Model;
-    readonly match: PairMatchOptions;
+  pair: MatchedModels & {
     readonly policies: readonly ResolvedPolicy[];
     readonly needsSums: boolean;
   },
   tokens: readonly number[],
 ): Promise<HelperState> {
-  const sizes = { capacity: tokens.length, accumulate: true };
-  using large = new Session(pair.large, sizes);
-  using small = new Session(pair.small, sizes);
-  const { policies, needsSums } = pair;
-  const sessions = { large, small, match: pair.match };
-  const matches = await matchText(sessions, tokens, policies);
-  using again = new Session(pair.small, sizes);
+  const { small, policies, needsSums } = pair;
+  const matches = await matchText(pair, tokens, { policies });
+  using again = new Session(small, { capacity: tokens.length, accumulate: true });
   const earlier = tokens.slice(0, -1);
   await again.prefill(earlier, { logits: "none" });
   const kinds = kindsOf(policies, needsSums);
   return { matches, scores: await helperScores(again, earlier, { sequence: 0, kinds }) };
 }
 
-/** The large model's prompt; returns the sums of the matching window, if there is one. */
+/** The large model's prompt. */
 async function runOwn(
   session: Session,
   parts: readonly PromptPart[],
-  options: PartEvents & {
-    readonly sequence: number;
-    readonly lanes: readonly PromptLane[];
-    readonly window?: MatchWindow;
-  },
-): Promise<Float32Array> {
-  const { sequence, lanes, window } = options;
-  const received = new WindowReader(session, sequence);
-  await runParts(session, parts, {
-    ...options,
-    sequences: lanes.map(({ index }) => index),
-    logits: "last",
-    onWindow: (edge) => received.at(edge),
-  });
+  options: PartEvents & { readonly sequence: number; readonly lanes: readonly PromptLane[] },
+): Promise<void> {
+  const { sequence, lanes } = options;
+  await runParts(session, parts, { ...options, sequences: lanes.map(({ index }) => index) });
   const needsSums = lanes.some(({ sequence: { own } }) => own?.needsSums);
   const all = needsSums ? await session.accumulated(sequence) : undefined;
   for (const { sequence: { own } } of lanes) {
     if (own?.needsSums) own.startFromSums(all!);
     own?.finishPrompt();
-  }
-  return window ? received.sums(window) : new Float32Array(0);
-}
-
-/** Reads what tokens receive from the rows of a matching window. */
-class WindowReader {
-  readonly #session: Session;
-  readonly #sequence: number;
-  readonly #read = new Map<WindowEdge, Float32Array>();
-
-  constructor(session: Session, sequence: number) {
-    this.#session = session;
-    this.#sequence = sequence;
-  }
-
-  async at(edge: WindowEdge): Promise<void> {
-    this.#read.set(edge, await this.#session.accumulated(this.#sequence));
-  }
-
-  sums(window: MatchWindow): Float32Array {
-    return windowSums(this.#read.get("end")!, window, this.#read.get("first"));
   }
 }
 
@@ -200,50 +171,6 @@ class WindowReader {
 type PartEvents = Omit<PromptEvents, "onProgress"> & {
   readonly onProgress?: (done: number) => void;
 };
-
-interface HelperPrompt extends PartEvents {
-  readonly sequence: number;
-  /** Policies that want to know. */
-  readonly policies: readonly ResolvedPolicy[];
-  /** Scores that are asked for. */
-  readonly kinds: readonly ScoreKind[];
-  /** What the large model's heads receive in the matching window; absent if there is to be no matching. */
-  readonly large?: { readonly sums: Float32Array; readonly window: MatchWindow };
-}
-
-/** The small model's prompt, matched with the large model. */
-async function runHelper(
-  models: Required<PromptModels>,
-  tokens: readonly number[],
-  options: HelperPrompt,
-): Promise<HelperState | undefined> {
-  const { small } = models;
-  const { sequence, policies, kinds, large: own, ...events } = options;
-  const isPlain = kinds.some((kind) => countsAll(kind, tokens));
-  const ends = cutsOf([own?.window.first, own?.window.end, tokens.length]);
-  const parts = ends.map((end, index): PromptPart => {
-    const start = ends[index - 1] ?? 0;
-    return {
-      start,
-      tokens: tokens.slice(start, end),
-      isSummed: own !== undefined && (isPlain || isInside(own.window, start, end)),
-      edges: edgesOf(own?.window, start, end),
-      watched: [],
-    };
-  });
-  const received = new WindowReader(small, sequence);
-  await runParts(small, parts, {
-    ...events,
-    sequence,
-    logits: "none",
-    onWindow: (edge) => received.at(edge),
-  });
-  if (!own) return undefined;
-  const { window } = own;
-  const sums = { large: own.sums, small: received.sums(window) };
-  const matches = matchPrompt(models, { window, sums, policies });
-  return { matches, scores: await helperScores(small, tokens, { sequence, kinds }) };
-}
 
 /** Scores of the tokens of a text that the session has run, its rows summed if all of them count the same. */
 async function helperScores(

@@ -6,7 +6,7 @@
 
 import { matchHeadGroups } from "../../analysis/group_match.ts";
 import {
-  compareHeads,
+  checkedMatch,
   type HeadMatch,
   matchHeads,
   type MatchOptions,
@@ -44,92 +44,114 @@ export interface MatchWindow {
 
 /** How heads can be matched: each query head, or the heads of a KV head together. */
 export type MatchKind = "head" | "group";
-/** Matches of the kinds that policies want. */
-export type HeadMatches = ReadonlyMap<MatchKind, HeadMatch>;
+/** Flat small head of each flat large head, in the ways that policies want. */
+export type HeadMatches = ReadonlyMap<MatchKind, Uint32Array>;
 
-/** The two models, each with a session of its own, and how their heads are matched. */
-export interface PromptModels {
+/** The two models, and how their heads are matched. */
+export interface MatchedModels {
   /** The large model. */
-  readonly large: Session;
-  /** The small model, where a policy wants one. */
-  readonly small?: Session;
+  readonly large: Model;
+  /** The small model. */
+  readonly small: Model;
   /** How heads are matched. */
   readonly match: PairMatchOptions;
 }
 
-/**
- * Matches two models on the beginning of a text.
- *
- * @param models Sessions without tokens; they sum attention.
- * @param tokens The text.
- * @param policies Policies that want to know.
- * @returns For each large head the most similar small head, in the ways of the policies.
- */
-export async function matchText(
-  models: Required<PromptModels>,
-  tokens: readonly number[],
-  policies: readonly ResolvedPolicy[],
-): Promise<HeadMatches> {
-  const { large, small } = models;
-  const window = matchWindow(models.match, tokens.length);
-  const run = async (session: Session) => {
-    const { first, end } = window;
-    const quiet = { logits: "none", isSummed: false } as const;
-    if (first > 0) await session.prefill(tokens.slice(0, first), quiet);
-    await session.prefill(tokens.slice(first, end), { logits: "none" });
-    return windowSums(await session.accumulated(), window);
-  };
-  const sums = { large: await run(large), small: await run(small) };
-  return matchPrompt(models, { window, sums, policies });
+/** For whom a text is matched, and what that tells. */
+export interface TextMatchOptions {
+  /** Policies that want to know. */
+  readonly policies: readonly ResolvedPolicy[];
+  /** Called with the tokens done so far, of both models together; `matchTokens` says of how many. */
+  readonly onProgress?: (done: number) => void;
+  /** Stops between chunks. */
+  readonly signal?: AbortSignal;
 }
 
 /**
- * Matches two models anew on the newest tokens of a text, which both run exactly once more.
+ * Matches two models on some tokens of a text, which both run once for it, with keys in 32 bits.
  *
- * @param pair Models, how their heads are matched, the policies that want to know.
+ * Keys in 16 bits, as they are cached, are not enough: on 122 tokens of code they match 16 of 336 heads of the real pair
+ * otherwise than float32 in Python does, because large key biases move scores by more than what separates tokens at the
+ * edge of the salient sets. With 32 bits 2 remain, whose sums at the edge are equal but for the last bit.
+ *
+ * @param models The models, and how their heads are matched.
  * @param tokens The text.
+ * @param options For whom; progress, signal.
+ * @returns For each large head the most similar small head, in the ways of the policies; nothing runs if it is known.
+ * @throws {TypeError} If the known match has not one entry for each large head.
+ * @throws {RangeError} If an entry of it is not a small head.
+ */
+export async function matchText(
+  models: MatchedModels,
+  tokens: readonly number[],
+  options: TextMatchOptions,
+): Promise<HeadMatches> {
+  const { large, small, match } = models;
+  const kinds = [...new Set(options.policies.map(matchKind))];
+  if (match.map) {
+    const known = checkedMatch(large.config, small.config, match.map);
+    return new Map(kinds.map((kind) => [kind, known]));
+  }
+  const window = matchWindow(match, tokens.length);
+  const { onProgress, signal } = options;
+  const run = async (model: Model, start: number) => {
+    const { first, end } = window;
+    using session = new Session(model, { capacity: end, accumulate: true, isExact: true });
+    const quiet = { logits: "none", ...(signal && { signal }) } as const;
+    const from = (place: number) => (done: number) => onProgress?.(start + place + done);
+    const before = tokens.slice(0, first);
+    if (first > 0) {
+      await session.prefill(before, { ...quiet, isSummed: false, onProgress: from(0) });
+    }
+    await session.prefill(tokens.slice(first, end), { ...quiet, onProgress: from(first) });
+    return windowSums(await session.accumulated(), window);
+  };
+  const sums = { large: await run(large, 0), small: await run(small, window.end) };
+  return new Map(kinds.map((kind) => [kind, matchSums(models, { window, sums, kind }).match]));
+}
+
+/**
+ * Tells how many tokens are run for a match.
+ *
+ * @param match How heads are matched.
+ * @param tokens Tokens of the text.
+ * @returns Tokens of both models together.
+ */
+export function matchTokens(match: PairMatchOptions, tokens: number): number {
+  return match.map ? 0 : 2 * matchWindow(match, tokens).end;
+}
+
+/**
+ * Matches two models anew on the newest tokens of a text.
+ *
+ * @param models The models, and how their heads are matched.
+ * @param tokens The text.
+ * @param options For whom.
  * @returns Matches on its last tokens or, with `tail_rows`, rows; the first tokens would match as before.
  */
 export async function matchAgain(
-  pair: {
-    readonly large: Model;
-    readonly small: Model;
-    readonly match: PairMatchOptions;
-    readonly policies: readonly ResolvedPolicy[];
-  },
+  models: MatchedModels,
   tokens: readonly number[],
+  options: TextMatchOptions,
 ): Promise<HeadMatches> {
-  const sizes = { capacity: tokens.length, accumulate: true };
-  using large = new Session(pair.large, sizes);
-  using small = new Session(pair.small, sizes);
-  const match = {
-    ...pair.match,
-    side: pair.match.side === "tail_rows" ? "tail_rows" : "tail",
-  } as const;
-  return await matchText({ large, small, match }, tokens, pair.policies);
+  const side = models.match.side === "tail_rows" ? "tail_rows" : "tail";
+  return await matchText({ ...models, match: { ...models.match, side } }, tokens, options);
 }
 
-/**
- * Matches heads by what they receive in the window.
- *
- * @param models The models.
- * @param options The window, sums of its rows, [layers * queryHeads, columns], policies that want to know.
- * @returns For each large head the most similar small head, in the ways of the policies.
- */
-export function matchPrompt(
-  { large, small, match }: Required<PromptModels>,
+/** Matches heads by what they receive in a window, [layers * queryHeads, columns]. */
+function matchSums(
+  { large, small, match }: MatchedModels,
   options: {
     readonly window: MatchWindow;
     readonly sums: { readonly large: Float32Array; readonly small: Float32Array };
-    readonly policies: readonly ResolvedPolicy[];
+    readonly kind: MatchKind;
   },
-): HeadMatches {
-  const { window: { first, end, column }, sums, policies } = options;
-  const { config } = large.model;
+): HeadMatch {
+  const { window: { first, end, column }, sums, kind } = options;
+  const { config } = large;
   const size = { tokens: end - column, firstRow: first - column };
   const own: HeadSaliency = { ...config, ...size, accumulated: sums.large };
-  const other: HeadSaliency = { ...small.model.config, ...size, accumulated: sums.small };
-  const groupSize = config.queryHeads / config.kvHeads;
+  const other: HeadSaliency = { ...small.config, ...size, accumulated: sums.small };
   const choice = {
     ...match,
     // Policies say below which length there is no matching (D-4), and sets have a share of the rows, not the columns.
@@ -137,16 +159,8 @@ export function matchPrompt(
     window: size.tokens,
     topTokens: salientCount(end - first, match),
   };
-  return new Map(
-    [...new Set(policies.map(matchKind))].map((kind) => [
-      kind,
-      match.map
-        ? compareHeads(own, other, { ...choice, match: match.map })
-        : kind === "group"
-        ? matchHeadGroups(own, other, { ...choice, groupSize })
-        : matchHeads(own, other, choice),
-    ]),
-  );
+  if (kind === "head") return matchHeads(own, other, choice);
+  return matchHeadGroups(own, other, { ...choice, groupSize: config.queryHeads / config.kvHeads });
 }
 
 /**
@@ -176,23 +190,12 @@ export function matchWindow(
   return { first, end: tokens, column: side === "tail" ? first : 0 };
 }
 
-/**
- * Cuts the columns of a window out of what tokens have received.
- *
- * @param sums What they have received when the window's last row has run, [heads, end].
- * @param window The window.
- * @param before What they had received before its first row, [heads, first]; nothing if left out.
- * @returns What they have received from the window's rows, [heads, columns].
- */
-export function windowSums(
-  sums: Float32Array,
-  { first, end, column }: MatchWindow,
-  before?: Float32Array,
-): Float32Array {
-  if (column === 0 && !before) return sums;
+/** Cuts the columns of a window out of what tokens have received from its rows, [heads, end]. */
+function windowSums(sums: Float32Array, { end, column }: MatchWindow): Float32Array {
+  if (column === 0) return sums;
   const columns = end - column;
   return Float32Array.from({ length: sums.length / end * columns }, (_, index) => {
     const [head, token] = [Math.floor(index / columns), column + index % columns];
-    return sums[head * end + token]! - (token < first ? before?.[head * first + token] ?? 0 : 0);
+    return sums[head * end + token]!;
   });
 }

@@ -6,7 +6,6 @@
 
 import type { MapBlock } from "../sessions/map_reader.ts";
 import type { OwnScores } from "../selections/own_scores.ts";
-import type { MatchWindow } from "./prompt_match.ts";
 import type { PolicySequence } from "../policies/policy_sequence.ts";
 import type { Session } from "../sessions/session.ts";
 
@@ -30,9 +29,6 @@ export interface PromptLane {
   readonly sequence: PolicySequence;
 }
 
-/** Begin or end of the matching window. */
-export type WindowEdge = "first" | "end";
-
 /** Some tokens of a prompt. */
 export interface PromptPart {
   /** Position of the first one. */
@@ -41,88 +37,31 @@ export interface PromptPart {
   readonly tokens: readonly number[];
   /** Whether the attention of its rows is summed. */
   readonly isSummed: boolean;
-  /** Whether it begins the matching window behind other tokens, or ends it. */
-  readonly edges: readonly WindowEdge[];
   /** Who looks at its rows of attention, and from which position on. */
   readonly watched: readonly { readonly own: OwnScores; readonly first: number }[];
 }
 
 /**
- * Cuts the large model's prompt where something begins or ends: sums for matching, sums for policies, rows that policies
- * look at.
+ * Cuts the large model's prompt where rows begin that policies look at.
  *
  * @param tokens The prompt.
- * @param options Matching window, if there is matching; the sequences that begin with the prompt.
+ * @param lanes The sequences that begin with it.
  * @returns Parts in order.
  */
 export function promptParts(
   tokens: readonly number[],
-  options: { readonly window?: MatchWindow; readonly lanes: readonly PromptLane[] },
+  lanes: readonly PromptLane[],
 ): PromptPart[] {
-  const { window, lanes } = options;
-  const all = tokens.length;
-  const needsSums = lanes.some(({ sequence: { own } }) => own?.needsSums);
-  const watchers = lanes.flatMap(({ sequence: { own, promptRows } }) =>
-    own && promptRows > 0 ? [{ own, first: Math.max(0, all - promptRows) }] : []
+  const isSummed = lanes.some(({ sequence: { own } }) => own?.needsSums);
+  const watched = lanes.flatMap(({ sequence: { own, promptRows } }) =>
+    own && promptRows > 0 ? [{ own, first: Math.max(0, tokens.length - promptRows) }] : []
   );
-  const firstWatched = Math.min(all, ...watchers.map(({ first }) => first));
-  const ends = cutsOf([window?.first, window?.end, firstWatched, all]);
-  return ends.map((end, index) => {
-    const start = index === 0 ? 0 : ends[index - 1]!;
-    return {
-      start,
-      tokens: tokens.slice(start, end),
-      isSummed: needsSums || isInside(window, start, end),
-      edges: edgesOf(window, start, end),
-      watched: start >= firstWatched ? watchers : [],
-    };
-  });
-}
-
-/**
- * Sorts positions at which a prompt is cut.
- *
- * @param cuts Positions; those that are missing or at its beginning are left out.
- * @returns Ends of its parts, ascending.
- */
-export function cutsOf(cuts: readonly (number | undefined)[]): number[] {
-  return [...new Set(cuts)].filter((cut) => cut !== undefined && cut > 0)
-    .map(Number).sort((a, b) => a - b);
-}
-
-/**
- * Tells whether a part lies in a matching window.
- *
- * @param window The window, if there is one.
- * @param start Position of the part's first token.
- * @param end Position behind its last one.
- * @returns Whether all of its rows count.
- */
-export function isInside(
-  window: MatchWindow | undefined,
-  start: number,
-  end: number,
-): boolean {
-  return window !== undefined && start >= window.first && end <= window.end;
-}
-
-/**
- * Tells which edges of a matching window a part has.
- *
- * @param window The window, if there is one.
- * @param start Position of the part's first token.
- * @param end Position behind its last one.
- * @returns `first` if rows before it may have been summed, `end` if it is the window's last part.
- */
-export function edgesOf(
-  window: MatchWindow | undefined,
-  start: number,
-  end: number,
-): WindowEdge[] {
-  return [
-    ...(window && start > 0 && start === window.first ? ["first" as const] : []),
-    ...(end === window?.end ? ["end" as const] : []),
+  const cut = Math.min(tokens.length, ...watched.map(({ first }) => first));
+  const parts = [
+    { start: 0, tokens: tokens.slice(0, cut), isSummed, watched: [] },
+    { start: cut, tokens: tokens.slice(cut), isSummed, watched },
   ];
+  return parts.filter((part) => part.tokens.length > 0);
 }
 
 /**
@@ -130,7 +69,7 @@ export function edgesOf(
  *
  * @param session Session with nothing in the sequence yet.
  * @param parts Parts in order.
- * @param options Sequence; whether the last row's logits are wanted; what to tell, the edges of the matching window too.
+ * @param options Sequence; what to tell.
  */
 export async function runParts(
   session: Session,
@@ -138,22 +77,18 @@ export async function runParts(
   options: Omit<PromptEvents, "onProgress"> & {
     readonly sequence: number;
     /** Sequences that continue from this one. */
-    readonly sequences?: readonly number[];
-    readonly logits: "last" | "none";
-    readonly onWindow: (edge: WindowEdge) => Promise<void>;
+    readonly sequences: readonly number[];
     readonly onProgress?: (done: number) => void;
   },
 ): Promise<void> {
-  const { sequence, logits, onWindow, onLogits, onProgress, signal } = options;
-  const { sequences = [sequence] } = options;
+  const { sequence, sequences, onLogits, onProgress, signal } = options;
   const heads = Array.from({ length: session.model.config.queryHeads }, (_, head) => head);
   for (const part of parts) {
-    const { start, tokens, isSummed, watched, edges } = part;
-    if (edges.includes("first")) await onWindow("first");
+    const { start, tokens, isSummed, watched } = part;
     await session.prefill(tokens, {
       sequence,
       isSummed,
-      logits: part === parts.at(-1) ? logits : "none",
+      logits: part === parts.at(-1) ? "last" : "none",
       ...(signal && { signal }),
       ...(onLogits && { onLogits: (row) => onLogits(row, sequences) }),
       ...(watched.length > 0 && {
@@ -164,7 +99,6 @@ export async function runParts(
       }),
       onProgress: (done) => onProgress?.(start + done),
     });
-    if (edges.includes("end")) await onWindow("end");
   }
 }
 

@@ -9,7 +9,6 @@ import type { Selection } from "../../cache/policy.ts";
 import { createPolicy, type PolicyOptions } from "../../cache/policy_options.ts";
 import { type ModelPair, PolicySession } from "../../decoding/policies/policy_session.ts";
 import { matchText } from "../../decoding/prompts/prompt_match.ts";
-import { Session } from "../../decoding/sessions/session.ts";
 import type { Backend } from "../../gpu/device.ts";
 import { loadModel } from "../../models/load.ts";
 import { fixture } from "../support/golden.ts";
@@ -120,13 +119,11 @@ function checkDivergence(actual: readonly number[], expected: readonly number[],
   }
 }
 
-async function checkMatch(pair: ModelPair, { prompt, match }: Case): Promise<void> {
+async function checkMatch(pair: Required<ModelPair>, { prompt, match }: Case): Promise<void> {
   if (prompt.length < 100) return;
-  const sizes = { capacity: prompt.length + 1, accumulate: true };
-  using large = new Session(pair.large, sizes);
-  using small = new Session(pair.small!, sizes);
-  const matches = await matchText({ large, small, match: {} }, prompt, [createPolicy("smallkv")]);
-  assertEquals([...matches.get("head")!.match], match);
+  const policies = [createPolicy("smallkv")];
+  const matches = await matchText({ ...pair, match: {} }, prompt, { policies });
+  assertEquals([...matches.get("head")!], match);
 }
 
 /** Cases with text, whose greedy tokens say something. */

@@ -29,6 +29,8 @@ export interface RunRequest {
   readonly steps: number | readonly number[];
   /** Where tokens are kept. */
   readonly store?: "resident" | "tiered";
+  /** Whether the host chooses tokens even where the device could. */
+  readonly isPlannedOnHost?: boolean;
   /** How heads are matched. */
   readonly match?: PolicySessionOptions["match"];
 }
@@ -62,6 +64,7 @@ export async function decodeUnder(pair: ModelPair, request: RunRequest): Promise
     budget: typeof budget === "number" ? { ratio: budget } : budget,
     capacity: prompt.length + count + 1,
     ...(request.store && { store: request.store }),
+    isPlannedOnHost: request.isPlannedOnHost ?? false,
     ...(request.match && { match: request.match }),
   });
   const logits: Float32Array[] = [];

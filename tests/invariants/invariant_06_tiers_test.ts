@@ -25,29 +25,32 @@ for (const backend of testBackends) {
         const { percent, length, policy, granularity } = choice;
         using pair = await randomPair(backend, one);
         const ratio = percent / 100;
-        const { selections } = await decodeUnder(pair, {
-          policy,
-          options: { granularity },
-          budget: ratio,
-          prompt: randomText(one.seed, length),
-          steps: STEPS,
-        });
-        selections.forEach((units, step) => {
-          const tokens = length + step + 1;
-          const { critical, recent, marginal } = splitBudget({ ratio }, tokens);
-          const half = halfEntries({ ratio }, tokens);
-          if (half >= 4) assertEquals(2 * (critical + recent) + marginal, half);
-          for (const selection of units) {
-            const tiers = listed(selection);
-            assertEquals(tiers.kept.length, critical + recent);
-            assertEquals(tiers.marginal.length, marginal);
-            const newest = Array.from({ length: recent }, (_, i) => tokens - recent + i);
-            assertEquals(tiers.kept.slice(critical), newest, "the newest tokens are recent");
-            const all = [...tiers.kept, ...tiers.marginal];
-            assertEquals(new Set(all).size, all.length, "disjoint");
-            assert(all.every((token) => token >= 0 && token < tokens));
-          }
-        });
+        for (const isPlannedOnHost of [false, true]) {
+          const { selections } = await decodeUnder(pair, {
+            policy,
+            options: { granularity },
+            budget: ratio,
+            prompt: randomText(one.seed, length),
+            steps: STEPS,
+            isPlannedOnHost,
+          });
+          selections.forEach((units, step) => {
+            const tokens = length + step + 1;
+            const { critical, recent, marginal } = splitBudget({ ratio }, tokens);
+            const half = halfEntries({ ratio }, tokens);
+            if (half >= 4) assertEquals(2 * (critical + recent) + marginal, half);
+            for (const selection of units) {
+              const tiers = listed(selection);
+              assertEquals(tiers.kept.length, critical + recent);
+              assertEquals(tiers.marginal.length, marginal);
+              const newest = Array.from({ length: recent }, (_, i) => tokens - recent + i);
+              assertEquals(tiers.kept.slice(critical), newest, "the newest tokens are recent");
+              const all = [...tiers.kept, ...tiers.marginal];
+              assertEquals(new Set(all).size, all.length, "disjoint");
+              assert(all.every((token) => token >= 0 && token < tokens));
+            }
+          });
+        }
       }),
       { numRuns: 10, seed: 6 },
     );

@@ -22,9 +22,15 @@ const VARIED: readonly { readonly policy: string; readonly options: PolicyOption
 
 for (const backend of testBackends) {
   Deno.test(`11: granularities agree bit by bit where groups have one head, and differ where they have more, on ${backend}`, async () => {
-    const run = async (shape: RandomShape, one: { seed: number }, variant: Variant) => {
+    const run = async (
+      shape: RandomShape,
+      one: { seed: number },
+      variant: Variant & { readonly isPlannedOnHost: boolean },
+    ) => {
       using pair = await randomPair(backend, { shape, seed: one.seed });
-      const request = { prompt: randomText(one.seed, 117), steps: 3, budget: 0.3 };
+      const { isPlannedOnHost } = variant;
+      const prompt = randomText(one.seed, 117);
+      const request = { prompt, steps: 3, budget: 0.3, isPlannedOnHost };
       const isHelped = variant.policy.startsWith("smallkv");
       const chosen = isHelped ? GRANULARITIES : GRANULARITIES.slice(0, 2);
       const runs = [];
@@ -43,9 +49,12 @@ for (const backend of testBackends) {
         randomCases(SHAPES.slice(0, 1)),
         fc.constantFrom(...VARIED),
         async (one, variant) => {
-          const [first, ...others] = await run(one.shape, one, variant);
-          for (const other of others) assertEquals(other, first);
-          const [kvHead, queryHead] = await run(SHAPES[2]!, one, variant);
+          for (const isPlannedOnHost of [false, true]) {
+            const [first, ...others] = await run(one.shape, one, { ...variant, isPlannedOnHost });
+            for (const other of others) assertEquals(other, first);
+          }
+          const differing = { ...variant, isPlannedOnHost: false };
+          const [kvHead, queryHead] = await run(SHAPES[2]!, one, differing);
           assert(
             kvHead!.logits.at(-1)!.some((value, id) => value !== queryHead!.logits.at(-1)![id]),
           );

@@ -13,8 +13,13 @@ import { randomCases, type RandomPair, randomPair, randomText } from "./random_p
 /** Scores closer than this share of the largest may be exchanged by rounding. */
 const NEAR = 1e-5;
 
-async function sumsOf(model: Model, text: readonly number[]): Promise<Float32Array> {
-  using session = new Session(model, { capacity: text.length, accumulate: true });
+/** What tokens receive; exactly for matching, with the keys that are cached for ranking. */
+async function sumsOf(
+  model: Model,
+  text: readonly number[],
+  isExact: boolean,
+): Promise<Float32Array> {
+  using session = new Session(model, { capacity: text.length, accumulate: true, isExact });
   await session.prefill(text, { logits: "none" });
   return await session.accumulated();
 }
@@ -24,10 +29,10 @@ async function scoresOf(pair: RandomPair, text: readonly number[], window: numbe
   const { layers, queryHeads, kvHeads } = pair.large.config;
   const first = text.slice(0, window);
   const { match } = matchHeads(
-    { ...pair.large.config, tokens: window, accumulated: await sumsOf(pair.large, first) },
-    { ...pair.small.config, tokens: window, accumulated: await sumsOf(pair.small, first) },
+    { ...pair.large.config, tokens: window, accumulated: await sumsOf(pair.large, first, true) },
+    { ...pair.small.config, tokens: window, accumulated: await sumsOf(pair.small, first, true) },
   );
-  const sums = await sumsOf(pair.small, text);
+  const sums = await sumsOf(pair.small, text, false);
   const group = queryHeads / kvHeads;
   return Array.from(
     { length: layers * kvHeads },

@@ -7,12 +7,24 @@ import { type ModelPair, PolicySession } from "../../decoding/policies/policy_se
 import { Session } from "../../decoding/sessions/session.ts";
 import { largest, largestDifference } from "../support/golden.ts";
 import { testBackends } from "../support/gpu.ts";
-import { listed, VARIANTS } from "./decode.ts";
+import { listed, type Variant, VARIANTS } from "./decode.ts";
 import { randomCases, randomPair, randomText } from "./random_pair.ts";
 
 const STEPS = 3;
 /** Kernels sum rows of a batch in another order than those of one sequence. */
 const ROUNDING = 1e-5;
+
+/** One for each way in which a sequence's scores reach what chooses its tokens. */
+const WAYS: readonly Variant[] = [
+  { policy: "smallkv" }, // ranked on the device
+  { policy: "smallkv_query_aware", options: { granularity: "query_head" } },
+  { policy: "smallkv", options: { weights: "group", ties: "later" } }, // on the host
+  { policy: "smallkv", options: { score: "row", stale: true } }, // after the step
+  { policy: "h2o" }, // sums of its own
+  { policy: "tova" }, // its newest row
+  { policy: "pyramid_budget" }, // its newest rows
+  { policy: "without_helper", options: { granularity: "layer" } },
+];
 
 interface BatchRequest {
   readonly policy: string;
@@ -66,22 +78,24 @@ for (const backend of testBackends) {
 
   Deno.test(`13: a sequence of a batch gets what it gets alone, beside shorter and longer ones, on ${backend}`, async () => {
     await fc.assert(
-      fc.asyncProperty(randomCases(), fc.constantFrom(...VARIANTS), async (one, variant) => {
+      fc.asyncProperty(randomCases(), async (one) => {
         using pair = await randomPair(backend, one);
         const prompts = [131, 95, 104].map((length, index) => randomText(one.seed + index, length));
-        const together = await decodeBatch(pair, { ...variant, prompts });
-        for (const [sequence, prompt] of prompts.entries()) {
-          const [alone] = await decodeBatch(pair, { ...variant, prompts: [prompt] });
-          const beside = together[sequence]!;
-          assertEquals(beside.chosen, alone!.chosen, JSON.stringify(variant));
-          assertEquals(beside.kept, alone!.kept, JSON.stringify(variant));
-          beside.logits.forEach((row, step) => {
-            const error = largestDifference(row, alone!.logits[step]!) / largest(row);
-            assert(error <= ROUNDING, `${JSON.stringify(variant)} is off by ${error}`);
-          });
+        for (const variant of WAYS) {
+          const together = await decodeBatch(pair, { ...variant, prompts });
+          for (const [sequence, prompt] of prompts.entries()) {
+            const [alone] = await decodeBatch(pair, { ...variant, prompts: [prompt] });
+            const beside = together[sequence]!;
+            assertEquals(beside.chosen, alone!.chosen, JSON.stringify(variant));
+            assertEquals(beside.kept, alone!.kept, JSON.stringify(variant));
+            beside.logits.forEach((row, step) => {
+              const error = largestDifference(row, alone!.logits[step]!) / largest(row);
+              assert(error <= ROUNDING, `${JSON.stringify(variant)} is off by ${error}`);
+            });
+          }
         }
       }),
-      { numRuns: 5, seed: 13 },
+      { numRuns: 1, seed: 13 },
     );
   });
 

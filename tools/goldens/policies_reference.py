@@ -5,7 +5,7 @@
 
 Follows the published methods alone (policy_rules.py, policy_decoding.py) on weights loaded by
 transformers, in float64 (the real pair in float32), with keys and values rounded to halves as the
-product stores them. Each case names its models and the hashes of their files, and has a prompt, the head match, and for every policy and budget:
+product stores them, but not for the head match. Each case names its models and the hashes of their files, and has a prompt, the head match, and for every policy and budget:
 
     tokens  greedy tokens; the first comes from the exact prompt
     gaps    log-probability of each greedy token over that of the runner-up

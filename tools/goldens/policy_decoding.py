@@ -43,7 +43,8 @@ class Prompt:
 
     def match(self, large, small, heads=1):
         """Matched small head of every large head, over the leading window; as many share one."""
-        own, helper = (rows[:, :WINDOW, :WINDOW].sum(1) for rows in (self.own, self.helper))
+        window = self.tokens[:WINDOW]
+        own, helper = (stacked(model.exact_maps(window)).sum(1) for model in (large, small))
         own = grouped(own, len(own) // heads)
         return match_heads(own, helper, (len(large.layers), len(small.layers))).repeat(heads)
 

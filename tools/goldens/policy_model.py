@@ -32,6 +32,7 @@ class Model:
         attention = self.layers[0].self_attn
         self.head_dim = attention.head_dim
         self.frequencies = inner.model.rotary_emb.inv_freq
+        self.caches_halves = True
 
     def forward(self, tokens, positions, attend):
         """Logits [..., vocabulary] of tokens [...] at positions [...].
@@ -47,7 +48,8 @@ class Model:
             if hasattr(block, "q_norm"):
                 q, k = rms_norm(block.q_norm, q), rms_norm(block.k_norm, k)
             q, k = (rotate(y, positions, self.frequencies) for y in (q, k))
-            k, v = (y.to(torch.float16).to(q.dtype) for y in (k, v))  # two bytes a cached number
+            if self.caches_halves:
+                k, v = (y.to(torch.float16).to(q.dtype) for y in (k, v))  # two bytes a cached number
             x = x + block.o_proj(attend(index, q, k, v).flatten(-2))
             x = x + layer.mlp(rms_norm(layer.post_attention_layernorm, x))
         return self.inner.lm_head(rms_norm(self.inner.model.norm, x))
@@ -70,6 +72,13 @@ class Model:
         positions = torch.arange(len(tokens))
         logits = self.forward(torch.tensor(tokens), positions, attend)
         return logits[-1], keys, values, maps
+
+    def exact_maps(self, tokens):
+        """Maps of `prefill` without rounding of keys and values."""
+        self.caches_halves = False
+        maps = self.prefill(tokens)[-1]
+        self.caches_halves = True
+        return maps
 
 
 def load(folder, dtype=torch.float64, **options):

@@ -60,7 +60,7 @@ Deno.test("D-3: heads are compared on the first tokens, the last ones, or by the
       const wrong = actual.filter((selection, unit) =>
         JSON.stringify([...selection.kept]) !== JSON.stringify([...expected[unit]!.kept])
       );
-      assert(wrong.length <= 2, `${side}: ${wrong.length} of 24, where cosines are close`);
+      assert(wrong.length === 0, `${side}: ${wrong.length} of 24`);
     }
     found.set(side, expected);
   }
@@ -124,5 +124,5 @@ Deno.test("D-22: heads are matched again after so many tokens, on the newest one
   const wrong = again[4]!.filter((selection, unit) =>
     JSON.stringify([...selection.kept]) !== JSON.stringify([...expected[4]![unit]!.kept])
   );
-  assert(wrong.length <= 2, `${wrong.length} of 24, where cosines are close`);
+  assert(wrong.length === 0, `${wrong.length} of 24`);
 });
