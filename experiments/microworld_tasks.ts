@@ -45,6 +45,9 @@ export const WORLD_BUDGETS = [0.05, 0.1, 0.2, 0.3, 0.5];
 /** Tasks of several steps on which the recipe of the pair saw the helper's guidance work. */
 const GUIDED_TASKS = ["roll", "route", "sums", "qa"];
 
+/** Items of each task at scale `small`: so many that SmallKV and PyramidInfer at 20 % can be told apart. */
+const SMALL_ITEMS = 64;
+
 const NAME = "microworld_tasks";
 
 /** The policy table of the embedded pair. */
@@ -53,7 +56,7 @@ export const microworldTasks: Experiment<MicroworldTasksKey> = {
   title: "Recall tasks of the embedded pair",
   question: "Which answers of the embedded pair survive a compressed cache, by policy and budget?",
   source: "no counterpart; stands in for Fig. 5 offline",
-  version: 1,
+  version: 2,
   usesPolicies: true,
   inputs: ["large", "small", "microworld"],
   claims: {
@@ -78,7 +81,8 @@ export const microworldTasks: Experiment<MicroworldTasksKey> = {
   },
   async plan(context) {
     if (!context.isDefaultPair) return [];
-    const batches = await policyBatches(context);
+    const items = context.scale === "small" ? { items: SMALL_ITEMS } : {};
+    const batches = await policyBatches(context, items);
     return policyUnits(batches, variantPoints(WORLD_VARIANTS, WORLD_BUDGETS));
   },
   summarise,
