@@ -13,4 +13,4 @@ export {
   type MarginalMasses,
   type MarginalMode,
   type MarginalParts,
-} from "../kernels/selection/marginal.ts";
+} from "../kernels/marginal.ts";

@@ -10,13 +10,10 @@ import { packFloat16 } from "../core/float16.ts";
 import { seededRandom } from "../core/random.ts";
 import type { Command, Device, DeviceBuffer } from "../gpu/device.ts";
 import { openDevice } from "../gpu/open_device.ts";
-import type { AttentionShape } from "../kernels/attention/attention_input.ts";
-import { attentionSumsCommand } from "../kernels/attention/attention_sums.ts";
-import {
-  decodeAttentionCommands,
-  decodePartialBytes,
-} from "../kernels/attention/decode_attention.ts";
-import { flashAttentionCommand } from "../kernels/attention/flash_attention.ts";
+import type { AttentionShape } from "../kernels/attention_input.ts";
+import { attentionSumsCommand } from "../kernels/attention_sums.ts";
+import { decodeAttentionCommands, decodePartialBytes } from "../kernels/decode_attention.ts";
+import { flashAttentionCommand } from "../kernels/flash_attention.ts";
 import { conditions } from "./figures.ts";
 
 /** Head shapes of real models. */

@@ -12,12 +12,7 @@ import { parseArgs } from "node:util";
 import process from "node:process";
 import { type Device, type DeviceBuffer, dispatch } from "../gpu/device.ts";
 import { openDevice } from "../gpu/open_device.ts";
-import {
-  chooseMatmul,
-  matmulGrid,
-  matmulKernel,
-  type MatmulTile,
-} from "../kernels/matmul/matmul.ts";
+import { chooseMatmul, matmulGrid, matmulKernel, type MatmulTile } from "../kernels/matmul.ts";
 import {
   hasSupers,
   type MatrixShape,
@@ -25,7 +20,7 @@ import {
   SUPER_COLUMNS,
   WEIGHT_FORMATS,
   type WeightFormat,
-} from "../kernels/matmul/weight_format.ts";
+} from "../kernels/weight_format.ts";
 import { rowBlocks } from "../models/weights/packed_weight.ts";
 import { conditions } from "./figures.ts";
 

@@ -12,10 +12,10 @@ import { splitBudget } from "../cache/budget.ts";
 import { seededRandom } from "../core/random.ts";
 import type { Command, Device, DeviceBuffer } from "../gpu/device.ts";
 import { openDevice } from "../gpu/open_device.ts";
-import { helperSaliencyCommand } from "../kernels/selection/helper_saliency.ts";
-import { planBySaliencyCommand } from "../kernels/selection/plan_by_saliency.ts";
-import { LIST_HEADER_WORDS } from "../kernels/selection/selection_list.ts";
-import { updateScoresCommand } from "../kernels/selection/update_scores.ts";
+import { helperSaliencyCommand } from "../kernels/helper_saliency.ts";
+import { planBySaliencyCommand } from "../kernels/plan_by_saliency.ts";
+import { LIST_HEADER_WORDS } from "../kernels/selection_list.ts";
+import { updateScoresCommand } from "../kernels/update_scores.ts";
 import { median, quantile } from "./figures.ts";
 
 const LENGTHS = [512, 2048, 8192];

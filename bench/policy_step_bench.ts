@@ -17,7 +17,7 @@ import { checkInteger, UsageError } from "../core/check.ts";
 import { embeddedPair } from "../data/embedded.ts";
 import type { Device } from "../gpu/device.ts";
 import { openDevice } from "../gpu/open_device.ts";
-import { LIST_HEADER_WORDS } from "../kernels/selection/selection_list.ts";
+import { LIST_HEADER_WORDS } from "../kernels/selection_list.ts";
 import { loadModel } from "../models/load.ts";
 import { median, modelPath } from "./figures.ts";
 import { measureMemory, memoryText } from "./policy_memory.ts";

@@ -12,8 +12,8 @@
 
 import type { Command, Device, DeviceBuffer } from "../gpu/device.ts";
 import { openDevice } from "../gpu/open_device.ts";
-import { decodeAttentionCommands } from "../kernels/attention/decode_attention.ts";
-import { selectedAttentionCommand } from "../kernels/selection/selected_attention.ts";
+import { decodeAttentionCommands } from "../kernels/decode_attention.ts";
+import { selectedAttentionCommand } from "../kernels/selected_attention.ts";
 import { conditions, median, quantile } from "./figures.ts";
 import {
   type HeadShape,

@@ -8,13 +8,10 @@ import { splitBudget } from "../cache/budget.ts";
 import { packFloat16 } from "../core/float16.ts";
 import { seededRandom } from "../core/random.ts";
 import type { Device, DeviceBuffer } from "../gpu/device.ts";
-import type { AttentionShape } from "../kernels/attention/attention_input.ts";
-import {
-  type DecodeAttentionBuffers,
-  decodePartialBytes,
-} from "../kernels/attention/decode_attention.ts";
-import type { SelectedAttentionBuffers } from "../kernels/selection/selected_attention.ts";
-import { LIST_HEADER_WORDS } from "../kernels/selection/selection_list.ts";
+import type { AttentionShape } from "../kernels/attention_input.ts";
+import { type DecodeAttentionBuffers, decodePartialBytes } from "../kernels/decode_attention.ts";
+import type { SelectedAttentionBuffers } from "../kernels/selected_attention.ts";
+import { LIST_HEADER_WORDS } from "../kernels/selection_list.ts";
 
 /** Query heads of the helper. */
 export const HELPER_HEADS = 14;

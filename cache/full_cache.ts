@@ -7,7 +7,7 @@
 import { checkInteger } from "../core/check.ts";
 import type { Device, DeviceBuffer } from "../gpu/device.ts";
 import type { WritePlace } from "../kernels/rope_cache.ts";
-import type { KeyFormat } from "../kernels/attention/attention_input.ts";
+import type { KeyFormat } from "../kernels/attention_input.ts";
 
 /** Sizes of a cache. */
 export interface CacheShape {

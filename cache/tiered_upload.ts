@@ -5,7 +5,7 @@
  */
 
 import type { Device, DeviceBuffer, Recording } from "../gpu/device.ts";
-import { loadRowsCommand, UPLOAD_ENTRY_WORDS } from "../kernels/selection/load_rows.ts";
+import { loadRowsCommand, UPLOAD_ENTRY_WORDS } from "../kernels/load_rows.ts";
 import type { LayerCache } from "./full_cache.ts";
 import type { HostRow } from "./host_copy.ts";
 

@@ -13,8 +13,8 @@ import {
   VALUE_VECTORS,
   WEIGHT_FORMATS,
   type WeightFormat,
-} from "./matmul/weight_format.ts";
-import { type PlaneArrays, rowReader } from "./matmul/weight_reader.ts";
+} from "./weight_format.ts";
+import { type PlaneArrays, rowReader } from "./weight_reader.ts";
 import {
   blockScale,
   planeBindings,
@@ -22,7 +22,7 @@ import {
   quadExpression,
   quadVector,
   weightHelpers,
-} from "./matmul/weight_source.ts";
+} from "./weight_source.ts";
 
 const THREADS = 64;
 

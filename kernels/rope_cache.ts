@@ -8,7 +8,7 @@
 import { checkInteger } from "../core/check.ts";
 import { type BufferWindow, type Command, type DeviceBuffer, dispatch } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
-import { type KeyFormat, rowPlace, unpackKeys } from "./attention/attention_input.ts";
+import { type KeyFormat, rowPlace, unpackKeys } from "./attention_input.ts";
 import wgsl from "./rope_cache.wgsl" with { type: "text" };
 
 const WORKGROUP_SIZE = 64;

@@ -35,11 +35,7 @@ const FOLDERS: readonly IndexedFolder[] = [
     plugins: { type: "Dataset", list: "DATASETS", allowHelpers: true },
   },
   { path: "gpu", summary: "Devices that store numbers and run kernels." },
-  {
-    path: "kernels",
-    summary: "Kernels: WGSL, typed contracts and float64 twins.",
-    parts: ["attention", "matmul", "selection"],
-  },
+  { path: "kernels", summary: "Kernels: WGSL, typed contracts and float64 twins." },
   { path: "analysis", summary: "Pure functions over attention maps and accumulated attention." },
   { path: "cache", summary: "What is kept of a sequence, and the rules that decide it." },
   {

@@ -8,7 +8,7 @@
 import type { CacheBudget } from "../../cache/budget.ts";
 import { createPolicy, type ResolvedPolicy } from "../../cache/policy_options.ts";
 import type { Command, DeviceBuffer } from "../../gpu/device.ts";
-import { listedRowsCommand } from "../../kernels/selection/listed_rows.ts";
+import { listedRowsCommand } from "../../kernels/listed_rows.ts";
 import { type LaneSet, laneSet } from "../policies/policy_lanes.ts";
 import {
   createPolicyBuffers,

@@ -8,7 +8,7 @@
 import { type CacheBudget, halfEntries } from "../../cache/budget.ts";
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import type { Command, Recording } from "../../gpu/device.ts";
-import { attentionRowsCommand } from "../../kernels/attention/attention_rows.ts";
+import { attentionRowsCommand } from "../../kernels/attention_rows.ts";
 import {
   attentionShape,
   type ForwardState,

@@ -6,8 +6,8 @@
 
 import { type Reduction, REDUCTIONS } from "../../cache/policy_options.ts";
 import type { Command, Device, DeviceBuffer, Recording } from "../../gpu/device.ts";
-import { helperSaliencyCommand } from "../../kernels/selection/helper_saliency.ts";
-import { updateScoresCommand } from "../../kernels/selection/update_scores.ts";
+import { helperSaliencyCommand } from "../../kernels/helper_saliency.ts";
+import { updateScoresCommand } from "../../kernels/update_scores.ts";
 import type { ForwardState, LayerOptions } from "../../models/forward/forward.ts";
 import {
   argmaxStep,

@@ -5,8 +5,8 @@
  */
 
 import type { Command, DeviceBuffer } from "../../gpu/device.ts";
-import { scatterScoresCommand } from "../../kernels/selection/scatter_scores.ts";
-import { selectedAttentionCommands } from "../../kernels/selection/selected_attention_split.ts";
+import { scatterScoresCommand } from "../../kernels/scatter_scores.ts";
+import { selectedAttentionCommands } from "../../kernels/selected_attention_split.ts";
 import { attentionShape } from "../../models/forward/forward.ts";
 import type { PolicyStep } from "./policy_steps.ts";
 import { turnStep } from "./turned_keys.ts";

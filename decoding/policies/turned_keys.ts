@@ -8,7 +8,7 @@
  */
 
 import type { Command, DeviceBuffer } from "../../gpu/device.ts";
-import { turnKeysCommand } from "../../kernels/selection/turn_keys.ts";
+import { turnKeysCommand } from "../../kernels/turn_keys.ts";
 import type { PolicyStep } from "./policy_steps.ts";
 
 /** Turned keys of one layer at a time. */

@@ -8,11 +8,7 @@ import type { Selection } from "../../cache/policy.ts";
 import { type Combine, COMBINES } from "../../cache/policy_options.ts";
 import type { SelectionRows } from "../../cache/kv_store.ts";
 import { checkInteger } from "../../core/check.ts";
-import {
-  CALIBRATION_SINKS,
-  LIST_HEADER_WORDS,
-  listRoom,
-} from "../../kernels/selection/selection_list.ts";
+import { CALIBRATION_SINKS, LIST_HEADER_WORDS, listRoom } from "../../kernels/selection_list.ts";
 import type { UnitShape } from "./units.ts";
 
 /** Sizes of the lists of a session. */

@@ -7,7 +7,7 @@
 
 import type { Command, Device, DeviceBuffer } from "../../gpu/device.ts";
 import { argmaxCommands, argmaxPartialBytes } from "../../kernels/argmax.ts";
-import { selectedAttentionCommands } from "../../kernels/selection/selected_attention_split.ts";
+import { selectedAttentionCommands } from "../../kernels/selected_attention_split.ts";
 import { attentionShape, type ForwardState } from "../../models/forward/forward.ts";
 import { embeddingStep, layerStep, logitsStep } from "../../models/forward/transformer.ts";
 import { helperRowsCommand } from "../helper/helper_step.ts";

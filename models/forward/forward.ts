@@ -6,7 +6,7 @@
 
 import type { FullCache } from "../../cache/full_cache.ts";
 import type { Command, Device, DeviceBuffer } from "../../gpu/device.ts";
-import type { AttentionShape } from "../../kernels/attention/attention_input.ts";
+import type { AttentionShape } from "../../kernels/attention_input.ts";
 import type { ModelConfig } from "../config.ts";
 import type { AttentionTaps } from "./taps.ts";
 import type { ModelWeights } from "../weights/weights.ts";

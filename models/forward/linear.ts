@@ -12,8 +12,8 @@ import {
   dispatch,
 } from "../../gpu/device.ts";
 import { embeddingGrid, embeddingKernel } from "../../kernels/embedding.ts";
-import { chooseMatmul, matmulGrid, matmulKernel } from "../../kernels/matmul/matmul.ts";
-import { paddedColumns } from "../../kernels/matmul/weight_format.ts";
+import { chooseMatmul, matmulGrid, matmulKernel } from "../../kernels/matmul.ts";
+import { paddedColumns } from "../../kernels/weight_format.ts";
 import type { PackedWeight, WeightBlock } from "../weights/packed_weight.ts";
 
 /** A linear map and where its rows are. */

@@ -8,10 +8,10 @@
 
 import type { Command, DeviceBuffer } from "../../gpu/device.ts";
 import { argmaxCommands } from "../../kernels/argmax.ts";
-import { attentionMapCommand } from "../../kernels/attention/attention_map.ts";
-import { attentionSumsCommand } from "../../kernels/attention/attention_sums.ts";
-import { decodeAttentionCommands } from "../../kernels/attention/decode_attention.ts";
-import { flashAttentionCommand } from "../../kernels/attention/flash_attention.ts";
+import { attentionMapCommand } from "../../kernels/attention_map.ts";
+import { attentionSumsCommand } from "../../kernels/attention_sums.ts";
+import { decodeAttentionCommands } from "../../kernels/decode_attention.ts";
+import { flashAttentionCommand } from "../../kernels/flash_attention.ts";
 import { rmsNormCommand, type RmsNormShape } from "../../kernels/rms_norm.ts";
 import { ropeCacheCommand } from "../../kernels/rope_cache.ts";
 import { siluMultiplyCommand } from "../../kernels/silu_multiply.ts";

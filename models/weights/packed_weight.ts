@@ -13,7 +13,7 @@ import {
   planeWords,
   type WeightFormat,
   type WeightPlanes,
-} from "../../kernels/matmul/weight_format.ts";
+} from "../../kernels/weight_format.ts";
 import { dequantize } from "./dequantize.ts";
 import { deviceFormat, type FloatStorage, packRowsInto } from "./packing.ts";
 import { rowsOf, type TensorInfo, type TensorSource } from "./tensor_source.ts";

@@ -10,7 +10,7 @@ import {
   type MatrixShape,
   type WeightFormat,
   type WeightPlanes,
-} from "../../kernels/matmul/weight_format.ts";
+} from "../../kernels/weight_format.ts";
 import { packQ4One, packQ4Zero, packQ5One, packQ5Zero, packQ8Zero } from "./packing_blocks.ts";
 import { checkFinite, packFloatRow, packHalfRow, packRoundedRow } from "./packing_floats.ts";
 import { packQ4K, packQ5K, packQ6K } from "./packing_super_blocks.ts";

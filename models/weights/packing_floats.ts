@@ -5,7 +5,7 @@
  */
 
 import { DataError } from "../../core/check.ts";
-import { PANEL_ROWS, SUPER_BLOCKS, VALUE_VECTORS } from "../../kernels/matmul/weight_format.ts";
+import { PANEL_ROWS, SUPER_BLOCKS, VALUE_VECTORS } from "../../kernels/weight_format.ts";
 import { firstValue, type PackTarget, type RowPacker } from "./packing_target.ts";
 
 /** 32-bit floats as they are. */

@@ -8,7 +8,7 @@
  * @module
  */
 
-import { SUPER_BLOCKS as BLOCKS } from "../../kernels/matmul/weight_format.ts";
+import { SUPER_BLOCKS as BLOCKS } from "../../kernels/weight_format.ts";
 import {
   firstScale,
   firstSuper,

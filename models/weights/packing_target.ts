@@ -12,7 +12,7 @@ import {
   VALUE_VECTORS,
   type WeightFormat,
   type WeightPlanes,
-} from "../../kernels/matmul/weight_format.ts";
+} from "../../kernels/weight_format.ts";
 
 /** Words between the vectors of one row. */
 export const VECTOR_STEP = 4 * PANEL_ROWS;

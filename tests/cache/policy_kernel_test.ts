@@ -9,12 +9,12 @@ import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { planBySaliency } from "../../cache/policy.ts";
 import { COMBINES } from "../../cache/policy_options.ts";
-import { MARGINAL_MODES } from "../../kernels/selection/marginal.ts";
-import { planBySaliencyKernel } from "../../kernels/selection/plan_by_saliency.ts";
-import { readList } from "../../kernels/selection/selection_list.ts";
+import { MARGINAL_MODES } from "../../kernels/marginal.ts";
+import { planBySaliencyKernel } from "../../kernels/plan_by_saliency.ts";
+import { readList } from "../../kernels/selection_list.ts";
 import { testBackends, testDevice } from "../support/gpu.ts";
 import { runKernel } from "../support/run_kernel.ts";
-import { anyPlan, type PlanRun, planRun } from "../kernels/selection/plan_cases.ts";
+import { anyPlan, type PlanRun, planRun } from "../kernels/plan_cases.ts";
 
 function expectedSelection({ buffers, params }: PlanRun, sequence: number, unit: number) {
   const { capacity } = params;

@@ -7,9 +7,9 @@
 import { packFloat16 } from "../../core/float16.ts";
 import type { Random } from "../../core/random.ts";
 import type { Device, DeviceBuffer } from "../../gpu/device.ts";
-import { MARGINAL_MODES } from "../../kernels/selection/marginal.ts";
-import { selectedAttentionCommand } from "../../kernels/selection/selected_attention.ts";
-import { CALIBRATION_SINKS, LIST_HEADER_WORDS } from "../../kernels/selection/selection_list.ts";
+import { MARGINAL_MODES } from "../../kernels/marginal.ts";
+import { selectedAttentionCommand } from "../../kernels/selected_attention.ts";
+import { CALIBRATION_SINKS, LIST_HEADER_WORDS } from "../../kernels/selection_list.ts";
 
 /** A way to join kept and marginal tokens that kernels know. */
 export type KernelMode = typeof MARGINAL_MODES[number];

@@ -3,7 +3,7 @@
 import { assert } from "@std/assert";
 import fc from "fast-check";
 import { seededRandom } from "../../core/random.ts";
-import { marginalFactors } from "../../kernels/selection/marginal.ts";
+import { marginalFactors } from "../../kernels/marginal.ts";
 import { testBackends, testDevice } from "../support/gpu.ts";
 import { attend, type KernelMode, randomCall } from "./attend.ts";
 

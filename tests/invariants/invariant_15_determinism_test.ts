@@ -5,11 +5,11 @@
 
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { planBySaliencyKernel } from "../../kernels/selection/plan_by_saliency.ts";
-import { readList } from "../../kernels/selection/selection_list.ts";
+import { planBySaliencyKernel } from "../../kernels/plan_by_saliency.ts";
+import { readList } from "../../kernels/selection_list.ts";
 import { planBySaliency } from "../../cache/policy.ts";
 import { salientTokens } from "../../analysis/similarity.ts";
-import { anyPlan, type PlanRun, planRun } from "../kernels/selection/plan_cases.ts";
+import { anyPlan, type PlanRun, planRun } from "../kernels/plan_cases.ts";
 import { testBackends, testDevice } from "../support/gpu.ts";
 import { runKernel } from "../support/run_kernel.ts";
 import { decodeUnder, listed, VARIANTS } from "./decode.ts";

@@ -1,6 +1,6 @@
 /**
  * Method section 20, invariant 18: the worked example of section 6 on devices. The tables of section 5 are in
- * `tests/cache/budget_test.ts`, the example in float64 in `tests/kernels/selection/marginal_test.ts`.
+ * `tests/cache/budget_test.ts`, the example in float64 in `tests/kernels/marginal_test.ts`.
  */
 
 import { assert } from "@std/assert";

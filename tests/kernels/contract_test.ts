@@ -21,20 +21,14 @@ function isKernel(value: unknown): value is Kernel {
     typeof kernel.reference === "function";
 }
 
-/** Paths below `kernels/`, without the extension. */
-function paths(extension: string, part = ""): string[] {
-  return [...Deno.readDirSync(new URL(part, folder))].flatMap(({ name, isDirectory }) => {
-    if (isDirectory) return paths(extension, `${part}${name}/`);
-    return name.endsWith(extension) ? [part + name.slice(0, -extension.length)] : [];
-  }).sort();
+function stems(extension: string): string[] {
+  return [...Deno.readDirSync(folder)].map(({ name }) => name)
+    .filter((name) => name.endsWith(extension))
+    .map((name) => name.slice(0, -extension.length)).sort();
 }
 
-function stemOf(path: string): string {
-  return path.slice(path.lastIndexOf("/") + 1);
-}
-
-async function importModule(path: string): Promise<Record<string, unknown>> {
-  return await import(new URL(`${path}.ts`, folder).href);
+async function importModule(stem: string): Promise<Record<string, unknown>> {
+  return await import(new URL(`${stem}.ts`, folder).href);
 }
 
 function checkContract(kernel: Kernel): void {
@@ -79,13 +73,12 @@ function checkHeader(kernel: Kernel, header: string): void {
   }
 }
 
-for (const path of paths(".wgsl")) {
-  Deno.test(`kernels/${path}.wgsl agrees with the contract in kernels/${path}.ts`, async () => {
-    const module = await importModule(path);
-    const stem = stemOf(path);
+for (const stem of stems(".wgsl")) {
+  Deno.test(`kernels/${stem}.wgsl agrees with the contract in kernels/${stem}.ts`, async () => {
+    const module = await importModule(stem);
     const kernel = Object.values(module).filter(isKernel).find(({ name }) => name === stem);
     assert(kernel !== undefined, `${stem}.ts must export the kernel named ${stem}`);
-    assertEquals(kernel.wgsl, Deno.readTextFileSync(new URL(`${path}.wgsl`, folder)), "its text");
+    assertEquals(kernel.wgsl, Deno.readTextFileSync(new URL(`${stem}.wgsl`, folder)), "its text");
     checkContract(kernel);
     checkHeader(kernel, parseWgsl(kernel.wgsl).header);
     assert(kernel.wgsl.includes(`// twin    ${stem}.ts`), "the header must name the twin");
@@ -93,21 +86,20 @@ for (const path of paths(".wgsl")) {
 }
 
 Deno.test("kernels made by functions agree with their contracts", async (test) => {
-  for (const path of paths(".ts")) {
-    const stem = stemOf(path);
+  for (const stem of stems(".ts")) {
     const name = `${stem.replace(/_(.)/g, (_, letter) => letter.toUpperCase())}Samples`;
-    const samples = ((await importModule(path))[name] ?? []) as Samples;
+    const samples = ((await importModule(stem))[name] ?? []) as Samples;
     for (const kernel of typeof samples === "function" ? samples() : samples) {
-      await test.step(`${kernel.name} of ${path}.ts`, () => checkContract(kernel));
+      await test.step(`${kernel.name} of ${stem}.ts`, () => checkContract(kernel));
     }
   }
 });
 
-Deno.test("every kernel has a test of the same path", () => {
-  for (const path of paths(".wgsl")) {
+Deno.test("every kernel has a test of the same stem", () => {
+  for (const stem of stems(".wgsl")) {
     assert(
-      Deno.statSync(new URL(`${path}_test.ts`, import.meta.url)).isFile,
-      `tests/kernels/${path}_test.ts must exist`,
+      Deno.statSync(new URL(`${stem}_test.ts`, import.meta.url)).isFile,
+      `tests/kernels/${stem}_test.ts must exist`,
     );
   }
 });

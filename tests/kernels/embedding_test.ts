@@ -1,12 +1,8 @@
 import { assertEquals } from "@std/assert";
 import type { KernelArrays, KernelContract } from "../../gpu/kernel.ts";
 import { embeddingGrid, embeddingKernel } from "../../kernels/embedding.ts";
-import {
-  paddedColumns,
-  WEIGHT_FORMATS,
-  type WeightFormat,
-} from "../../kernels/matmul/weight_format.ts";
-import { rowReader } from "../../kernels/matmul/weight_reader.ts";
+import { paddedColumns, WEIGHT_FORMATS, type WeightFormat } from "../../kernels/weight_format.ts";
+import { rowReader } from "../../kernels/weight_reader.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { hasGpu } from "../support/gpu.ts";
 import { runKernel, runReference } from "../support/run_kernel.ts";

@@ -11,7 +11,7 @@ import {
   SUPER_COLUMNS,
   type WeightFormat,
   type WeightPlanes,
-} from "../../kernels/matmul/weight_format.ts";
+} from "../../kernels/weight_format.ts";
 import { TENSOR_BLOCKS, tensorBytes, type TensorType } from "../../models/weights/tensor_source.ts";
 
 /** Numbers from 0 to 1, always the same for a seed. */

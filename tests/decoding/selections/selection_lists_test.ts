@@ -6,8 +6,8 @@
 
 import { assertEquals, assertThrows } from "@std/assert";
 import { listShape, packLists } from "../../../decoding/selections/selection_lists.ts";
-import { MARGINAL_MODES } from "../../../kernels/selection/marginal.ts";
-import { readList } from "../../../kernels/selection/selection_list.ts";
+import { MARGINAL_MODES } from "../../../kernels/marginal.ts";
+import { readList } from "../../../kernels/selection_list.ts";
 
 const shape = listShape({ perLayer: 1, heads: 2, total: 2 }, 9);
 const match = Uint32Array.of(5, 6, 7, 8);

@@ -2,8 +2,8 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { DataError } from "../../../core/check.ts";
 import type { Device, DeviceBuffer } from "../../../gpu/device.ts";
 import { openDevice } from "../../../gpu/open_device.ts";
-import { paddedColumns } from "../../../kernels/matmul/weight_format.ts";
-import { rowReader } from "../../../kernels/matmul/weight_reader.ts";
+import { paddedColumns } from "../../../kernels/weight_format.ts";
+import { rowReader } from "../../../kernels/weight_reader.ts";
 import { dequantize } from "../../../models/weights/dequantize.ts";
 import { embeddingCommands, linearCommands } from "../../../models/forward/linear.ts";
 import {

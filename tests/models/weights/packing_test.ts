@@ -1,7 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { DataError } from "../../../core/check.ts";
-import { paddedColumns, WEIGHT_FORMATS } from "../../../kernels/matmul/weight_format.ts";
-import { rowReader } from "../../../kernels/matmul/weight_reader.ts";
+import { paddedColumns, WEIGHT_FORMATS } from "../../../kernels/weight_format.ts";
+import { rowReader } from "../../../kernels/weight_reader.ts";
 import { dequantize } from "../../../models/weights/dequantize.ts";
 import { deviceFormat, packRows } from "../../../models/weights/packing.ts";
 import {

@@ -1,0 +1,139 @@
+/**
+ * Matrix products of activations and packed weights, the heart of the forward pass.
+ *
+ * `output[row, output_offset + n] = sum over k of input[row, k] * weight[n, k]`, plus a bias, plus what was there.
+ *
+ * @module
+ */
+
+import { checkInteger } from "../core/check.ts";
+import type { DeviceInfo } from "../gpu/device.ts";
+import { defineKernel, type Kernel, type KernelContract, type KernelRun } from "../gpu/kernel.ts";
+import type { MatmulTile } from "./matmul_block.ts";
+import { MATMUL_PARAMS, matmulName, matmulSource, workgroupBytes } from "./matmul_source.ts";
+import { BLOCK_COLUMNS, PANEL_ROWS, WEIGHT_FORMATS, type WeightFormat } from "./weight_format.ts";
+import { type PlaneArrays, rowReader } from "./weight_reader.ts";
+import { planeBindings } from "./weight_source.ts";
+
+export type { MatmulTile } from "./matmul_block.ts";
+
+/**
+ * The kernel of a format and tile.
+ *
+ * Bindings: `input` f32 [rows, input_stride] with zeros from the last used column to the next multiple of 32; the planes of the matrix; `bias` f32, read only if `has_bias`; `output` f32 [rows, output_stride].
+ * The strides are in f32; `input_stride` is a multiple of 4 and `columns` of 32.
+ *
+ * @param format Format of the weights.
+ * @param tile How the product is cut up.
+ * @returns Contract and twin; equal arguments give the same object.
+ */
+export function matmulKernel(format: WeightFormat, tile: MatmulTile): Kernel {
+  const name = matmulName(format, tile);
+  const known = kernels.get(name);
+  if (known !== undefined) return known;
+  const contract: KernelContract = {
+    name,
+    wgsl: matmulSource(format, tile),
+    bindings: {
+      input: "read f32",
+      ...planeBindings(format),
+      bias: "read f32",
+      output: "write f32",
+    },
+    constants: {},
+    params: MATMUL_PARAMS,
+    workgroupBytes: workgroupBytes(tile),
+    ...(tile.variant === "subgroup" && { subgroupSize: tile.threads }),
+  };
+  const kernel = defineKernel(contract, (run) => matmulReference(format, run));
+  kernels.set(name, kernel);
+  return kernel;
+}
+
+/** Kernels made so far, so that a forward pass of hundreds of products makes each source once. */
+const kernels = new Map<string, Kernel>();
+
+/** Subgroup size for which broadcasts beat workgroup memory: software adapters that take 8 lanes for one vector. */
+const BROADCAST_LANES = 8;
+
+/** Tiles that `chooseMatmul` may choose: those of adapters with 8 lanes first, then those for all others. */
+export const MATMUL_TILES: readonly MatmulTile[] = [
+  { variant: "subgroup", rows: 1, panels: 4, threads: 8 },
+  { variant: "subgroup", rows: 4, panels: 4, threads: 8 },
+  { variant: "subgroup", rows: 8, panels: 4, threads: 8 },
+  { variant: "split", rows: 1, panels: 1, threads: 128 },
+  { variant: "split", rows: 4, panels: 1, threads: 128 },
+  { variant: "workgroup", rows: 16, panels: 4, threads: 32 },
+];
+
+/** Every kernel that may be chosen, for the test that compares WGSL with contracts. */
+export function matmulSamples(): readonly Kernel[] {
+  return WEIGHT_FORMATS.flatMap((format) => MATMUL_TILES.map((tile) => matmulKernel(format, tile)));
+}
+
+/**
+ * Workgroups of a product.
+ *
+ * @param tile How the product is cut up.
+ * @param rows Activation rows.
+ * @param weightRows Rows of the matrix.
+ * @returns The grid.
+ */
+export function matmulGrid(
+  tile: MatmulTile,
+  size: { readonly rows: number; readonly weightRows: number },
+): readonly [number, number, number] {
+  const threadRows = tile.variant === "split" ? PANEL_ROWS : tile.threads;
+  // Neighboring workgroups share weights, which are many, rather than activations.
+  return [
+    Math.ceil(size.rows / tile.rows),
+    Math.ceil(size.weightRows / (threadRows * tile.panels)),
+    1,
+  ];
+}
+
+/**
+ * Chooses how to cut up a product.
+ *
+ * @param info The device; decides by what it offers, not by its name.
+ * @param format Format of the weights.
+ * @param rows Activation rows.
+ * @returns A tile that the device can run.
+ */
+export function chooseMatmul(
+  info: Pick<DeviceInfo, "subgroupSize">,
+  _format: WeightFormat,
+  rows: number,
+): MatmulTile {
+  checkInteger("choose a matrix product", "rows", { value: rows, min: 1 });
+  const hasBroadcast = info.subgroupSize === BROADCAST_LANES;
+  const tiles = MATMUL_TILES.filter(({ variant }) => (variant === "subgroup") === hasBroadcast);
+  return tiles.find((tile) => tile.rows >= rows) ?? tiles.at(-1)!;
+}
+
+/** Computes in float64 what every variant computes; each weight row is unpacked once. */
+function matmulReference(format: WeightFormat, run: KernelRun<KernelContract>): void {
+  const buffers = run.buffers as unknown as
+    & PlaneArrays
+    & Readonly<Record<"input" | "bias" | "output", Float32Array>>;
+  const { input, bias, output } = buffers;
+  const { rows, columns, weight_rows, output_stride, output_offset } = run.params;
+  const { has_bias, bias_offset, accumulate, input_stride } = run.params;
+  const readRow = rowReader(format, buffers, columns!);
+  const weights = new Float64Array(Math.ceil(columns! / BLOCK_COLUMNS) * BLOCK_COLUMNS);
+  for (let n = 0; n < weight_rows!; n++) {
+    readRow(n, weights);
+    const start = has_bias ? bias[bias_offset! + n]! : 0;
+    for (let row = 0; row < rows!; row++) {
+      const index = row * output_stride! + output_offset! + n;
+      const sum = dot(weights, input, row * input_stride!);
+      output[index] = sum + start + (accumulate ? output[index]! : 0);
+    }
+  }
+}
+
+function dot(weights: Float64Array, input: Float32Array, offset: number): number {
+  let sum = 0;
+  for (let k = 0; k < weights.length; k++) sum += weights[k]! * input[offset + k]!;
+  return sum;
+}

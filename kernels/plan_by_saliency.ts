@@ -1,0 +1,182 @@
+/**
+ * The tokens of each selection, ranked by saliency: contract and twin.
+ *
+ * @see {@link https://arxiv.org/abs/2508.02751 | SmallKV}, section 4.1; decisions D-7 and D-11
+ * @module
+ */
+
+import { checkInteger } from "../core/check.ts";
+import { type BufferWindow, type Command, type DeviceBuffer, dispatch } from "../gpu/device.ts";
+import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
+import wgsl from "./plan_by_saliency.wgsl" with { type: "text" };
+import { BROKEN_LIST, CALIBRATION_SINKS, LIST_HEADER_WORDS, listRoom } from "./selection_list.ts";
+
+const WORKGROUP_SIZE = 64;
+
+/** Contract of `plan_by_saliency.wgsl`. */
+export const PLAN_BY_SALIENCY_CONTRACT = {
+  name: "plan_by_saliency",
+  wgsl,
+  bindings: {
+    state: "read u32",
+    saliency: "read u32",
+    budgets: "read u32",
+    matched: "read u32",
+    residency: "read u32",
+    lists: "write u32",
+  },
+  constants: { WORKGROUP_SIZE, BROKEN_LIST, CALIBRATION_SINKS, HEADER_WORDS: LIST_HEADER_WORDS },
+  params: {
+    units: "u32",
+    unit_heads: "u32",
+    units_per_layer: "u32",
+    kv_heads: "u32",
+    capacity: "u32",
+    list_words: "u32",
+    tokens_offset: "u32",
+    only_kept: "u32",
+    ties_later: "u32",
+  },
+  workgroupBytes: 2 * 256 * 4 + 16 * WORKGROUP_SIZE + 2 * 8 + 2 * 4,
+} as const;
+
+/** Contract and twin of `plan_by_saliency.wgsl`; the grid is selections by sequences. */
+export const planBySaliencyKernel: Kernel<typeof PLAN_BY_SALIENCY_CONTRACT> = defineKernel(
+  PLAN_BY_SALIENCY_CONTRACT,
+  planAll,
+);
+
+type Run = KernelRun<typeof PLAN_BY_SALIENCY_CONTRACT>;
+
+function planAll(run: Run): void {
+  const { buffers: { state, lists, matched }, params, grid } = run;
+  const { units, unit_heads, units_per_layer, kv_heads, list_words, capacity } = params;
+  const room = listRoom({ listWords: list_words, unitHeads: unit_heads });
+  for (let index = 0; index < grid[1] * units; index++) {
+    const sequence = state[0]! + Math.floor(index / units);
+    const unit = sequence * units + index % units;
+    const plan = planOne(run, { sequence, unit });
+    const list = lists.subarray(unit * list_words, (unit + 1) * list_words);
+    list.set(matched.subarray(unit * unit_heads, (unit + 1) * unit_heads), LIST_HEADER_WORDS);
+    const isBroken = !plan || plan.kept.length + plan.marginal.length > room;
+    const { kept, marginal } = plan ?? { kept: [], marginal: [] };
+    const sinks = kept.filter((token) => token < CALIBRATION_SINKS).length;
+    list.set(isBroken ? [BROKEN_LIST, 0, 0] : [kept.length, marginal.length, sinks]);
+    if (isBroken) continue;
+    const kvHead = Math.floor(unit % units % units_per_layer * kv_heads / units_per_layer);
+    const firstRow = (sequence * kv_heads + kvHead) * capacity;
+    const entries = [...kept, ...marginal].flatMap((token) => [token, firstRow + token]);
+    list.set(entries, LIST_HEADER_WORDS + unit_heads);
+  }
+}
+
+/** Kept and marginal tokens of one selection, ascending; undefined if a score is not a number. */
+function planOne(
+  { buffers, params }: Run,
+  at: { readonly sequence: number; readonly unit: number },
+): { readonly kept: number[]; readonly marginal: number[] } | undefined {
+  const { capacity } = params;
+  const place = at.unit * capacity;
+  const tokens = Math.min(buffers.state[1 + at.sequence]! + params.tokens_offset, capacity);
+  const bits = buffers.saliency.slice(place, place + tokens);
+  const scores = new Float32Array(bits.buffer);
+  if (scores.some(Number.isNaN)) return undefined;
+  const [sink, recent, critical, marginal] = buffers.budgets.subarray(4 * at.unit, 4 * at.unit + 4);
+  const isFixed = (token: number) => token < sink! || token >= tokens - recent!;
+  const isOpen = (token: number) =>
+    params.only_kept === 0 || buffers.residency[place + token] === 1;
+  const all = Array.from(bits, (_, token) => token);
+  const direction = params.ties_later === 1 ? -1 : 1;
+  const ranked = all.filter((token) => !isFixed(token) && isOpen(token)).sort((a, b) =>
+    scores[a] === scores[b] ? direction * (a - b) : scores[a]! > scores[b]! ? -1 : 1
+  );
+  const ascending = (list: number[]) => list.sort((a, b) => a - b);
+  return {
+    kept: ascending([...all.filter(isFixed), ...ranked.slice(0, critical)]),
+    marginal: ascending(ranked.slice(critical, critical! + marginal!)),
+  };
+}
+
+/** Buffers of `plan_by_saliency`. */
+export interface PlanBySaliencyBuffers {
+  /** First sequence of the step, then the tokens of each sequence before the newest ones, u32. */
+  readonly state: DeviceBuffer | BufferWindow;
+  /** Scores, f32 [sequences, units, capacity]. */
+  readonly saliency: DeviceBuffer | BufferWindow;
+  /** Sink, recent, critical and marginal tokens, u32 [sequences, units, 4]. */
+  readonly budgets: DeviceBuffer | BufferWindow;
+  /** Helper head of each query head, u32 [sequences, units * unitHeads]; goes into the lists. */
+  readonly match: DeviceBuffer | BufferWindow;
+  /** 1 where a token may be chosen, u32 [sequences, units, capacity]; all may if left out. */
+  readonly residency?: DeviceBuffer | BufferWindow;
+  /** Tokens of each selection, u32 [sequences, units, listWords]; see `selection_list.ts`. */
+  readonly lists: DeviceBuffer | BufferWindow;
+}
+
+/** Sizes of `plan_by_saliency`. */
+export interface PlanBySaliencyShape {
+  /** Sequences in the step. */
+  readonly sequences: number;
+  /** Selections of all layers. */
+  readonly units: number;
+  /** Query heads that share a selection. */
+  readonly unitHeads: number;
+  /** Selections of a layer. */
+  readonly unitsPerLayer: number;
+  /** KV heads of a layer. */
+  readonly kvHeads: number;
+  /** Tokens that fit per sequence. */
+  readonly capacity: number;
+  /** Words of a list. */
+  readonly listWords: number;
+  /** New tokens of the step, which count; 1 if left out. */
+  readonly newTokens?: number;
+  /** Whether the later of two equally salient tokens is taken; the earlier one if left out (D-7). */
+  readonly isLaterFirst?: boolean;
+}
+
+/**
+ * Prepares the plan of a step.
+ *
+ * A list has a kept count of `BROKEN_LIST` where a score is not a number or the tokens do not fit.
+ *
+ * @param buffers What it reads and writes.
+ * @param shape Sizes.
+ * @returns The command.
+ * @throws {RangeError} If a size is not positive or lists have no room.
+ */
+export function planBySaliencyCommand(
+  buffers: PlanBySaliencyBuffers,
+  shape: PlanBySaliencyShape,
+): Command {
+  const action = "plan by saliency";
+  const { units, unitHeads, unitsPerLayer, kvHeads, capacity, listWords } = shape;
+  for (
+    const name of [
+      "sequences",
+      "units",
+      "unitHeads",
+      "unitsPerLayer",
+      "kvHeads",
+      "capacity",
+    ] as const
+  ) checkInteger(action, name, { value: shape[name], min: 1 });
+  checkInteger(action, "listWords", { value: listWords, min: LIST_HEADER_WORDS + unitHeads + 2 });
+  const { state, saliency, budgets, match, residency, lists } = buffers;
+  return dispatch({
+    kernel: planBySaliencyKernel,
+    buffers: { state, saliency, budgets, matched: match, residency: residency ?? state, lists },
+    params: {
+      units,
+      unit_heads: unitHeads,
+      units_per_layer: unitsPerLayer,
+      kv_heads: kvHeads,
+      capacity,
+      list_words: listWords,
+      tokens_offset: shape.newTokens ?? 1,
+      only_kept: residency ? 1 : 0,
+      ties_later: shape.isLaterFirst ? 1 : 0,
+    },
+    grid: [units, shape.sequences, 1],
+  });
+}

@@ -1,0 +1,100 @@
+/**
+ * What the heads of a helper remember of the attention that each token has received: contract and twin.
+ *
+ * @module
+ */
+
+import { checkInteger } from "../core/check.ts";
+import { type BufferWindow, type Command, type DeviceBuffer, dispatch } from "../gpu/device.ts";
+import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
+import wgsl from "./update_scores.wgsl" with { type: "text" };
+
+const BLOCK = 1024;
+
+/** Contract of `update_scores.wgsl`. */
+export const UPDATE_SCORES_CONTRACT = {
+  name: "update_scores",
+  wgsl,
+  bindings: { state: "read u32", rows: "read f32", decays: "read f32", scores: "write f32" },
+  constants: { WORKGROUP_SIZE: 64, BLOCK },
+  params: { heads: "u32", capacity: "u32" },
+} as const;
+
+/** Contract and twin of `update_scores.wgsl`. */
+export const updateScores: Kernel<typeof UPDATE_SCORES_CONTRACT> = defineKernel(
+  UPDATE_SCORES_CONTRACT,
+  remember,
+);
+
+function remember({ buffers, params, grid }: KernelRun<typeof UPDATE_SCORES_CONTRACT>): void {
+  const { state, rows, decays, scores } = buffers;
+  const { heads, capacity } = params;
+  for (let sequence = state[0]!; sequence < state[0]! + grid[2]; sequence++) {
+    const tokens = Math.min(state[1 + sequence]! + 1, capacity);
+    const decay = decays[sequence]!;
+    for (let head = 0; head < heads; head++) {
+      const first = (sequence * heads + head) * capacity;
+      for (let i = first; i < first + tokens; i++) scores[i] = decay * scores[i]! + rows[i]!;
+    }
+  }
+}
+
+/** Buffers of `update_scores`. */
+export interface UpdateScoresBuffers {
+  /** First sequence of the step, then the tokens of each sequence before the newest one, u32. */
+  readonly state: DeviceBuffer | BufferWindow;
+  /** Attention of the newest token, f32 [sequences, heads, capacity]. */
+  readonly rows: DeviceBuffer | BufferWindow;
+  /** Factor on what is remembered, from 0 (only the newest row counts) to 1 (all rows count the same), f32 [sequences]. */
+  readonly decays: DeviceBuffer | BufferWindow;
+  /** What is remembered, f32 [sequences, heads, capacity]. */
+  readonly scores: DeviceBuffer | BufferWindow;
+}
+
+/** Sizes of `update_scores`. */
+export interface UpdateScoresShape {
+  /** Sequences in the step. */
+  readonly sequences: number;
+  /** Query heads of all layers of the helper. */
+  readonly heads: number;
+  /** Tokens that fit per sequence; a multiple of 4. */
+  readonly capacity: number;
+}
+
+/**
+ * Prepares the update of a step.
+ *
+ * @param buffers What it reads and writes.
+ * @param shape Sizes.
+ * @returns The command.
+ * @throws {RangeError} If a size is not positive or the capacity no multiple of 4.
+ */
+export function updateScoresCommand(
+  buffers: UpdateScoresBuffers,
+  shape: UpdateScoresShape,
+): Command {
+  const { heads, capacity } = shape;
+  for (const name of ["sequences", "heads"] as const) {
+    checkInteger("update scores", name, { value: shape[name], min: 1 });
+  }
+  checkInteger("update scores", "capacity / 4", { value: capacity / 4, min: 1 });
+  const { state, rows, decays, scores } = buffers;
+  return dispatch({
+    kernel: updateScores,
+    buffers: { state, rows, decays, scores },
+    params: { heads, capacity },
+    grid: updateScoresGrid(shape),
+  });
+}
+
+/**
+ * Counts the workgroups of `update_scores`.
+ *
+ * @param shape Sizes of the step.
+ * @returns Blocks of tokens, heads, sequences.
+ */
+export function updateScoresGrid(
+  shape: Pick<UpdateScoresShape, "sequences" | "heads" | "capacity">,
+): [number, number, number] {
+  return [Math.ceil(shape.capacity / BLOCK), shape.heads, shape.sequences];
+}

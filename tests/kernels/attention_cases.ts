@@ -1,0 +1,208 @@
+/**
+ * Inputs for the tests of the attention kernels.
+ *
+ * @module
+ */
+
+import { packFloat16 } from "../../core/float16.ts";
+import { seededRandom } from "../../core/random.ts";
+import {
+  attentionParams,
+  type AttentionShape,
+  type KeyFormat,
+  logSumExp,
+  rowScores,
+} from "../../kernels/attention_input.ts";
+import type { Kernel, KernelArrays, KernelContract } from "../../gpu/kernel.ts";
+import { hasGpu, testDevice } from "../support/gpu.ts";
+import { type ArrayRun, runReference } from "../support/run_kernel.ts";
+
+/** A step of attention on a cache that is partly filled. */
+export interface AttentionCase {
+  /** Query heads. */
+  readonly queryHeads: number;
+  /** KV heads. */
+  readonly kvHeads: number;
+  /** Elements of a head. */
+  readonly headDim: number;
+  /** New tokens of each sequence. */
+  readonly rowsPerSequence: number;
+  /** Tokens already cached, for each sequence of the step. */
+  readonly cached: readonly number[];
+  /** Sequences of the cache before the first of the step; 0 if left out. */
+  readonly firstSequence?: number;
+  /** Positions beyond the longest sequence; 3 if left out. */
+  readonly spare?: number;
+  /** Whether a random half of the positions is hidden. */
+  readonly isMasked?: boolean;
+  /** How keys are stored; `f16` if left out. */
+  readonly keyFormat?: KeyFormat;
+  /** How values are stored; `f16` if left out. */
+  readonly valueFormat?: KeyFormat;
+}
+
+/** Shapes that every attention kernel is tested with: 1, primes, around a workgroup, real models. */
+export const ATTENTION_CASES: readonly AttentionCase[] = [
+  { queryHeads: 1, kvHeads: 1, headDim: 8, rowsPerSequence: 1, cached: [0], spare: 0 },
+  { queryHeads: 3, kvHeads: 3, headDim: 16, rowsPerSequence: 7, cached: [0] },
+  { queryHeads: 4, kvHeads: 2, headDim: 24, rowsPerSequence: 5, cached: [13, 2], firstSequence: 1 },
+  { queryHeads: 4, kvHeads: 1, headDim: 80, rowsPerSequence: 17, cached: [15, 16, 17] },
+  { queryHeads: 14, kvHeads: 2, headDim: 64, rowsPerSequence: 31, cached: [0] },
+  { queryHeads: 14, kvHeads: 2, headDim: 64, rowsPerSequence: 33, cached: [95], isMasked: true },
+  { queryHeads: 14, kvHeads: 2, headDim: 64, rowsPerSequence: 1, cached: [127, 0], isMasked: true },
+  { queryHeads: 12, kvHeads: 2, headDim: 128, rowsPerSequence: 32, cached: [40] },
+  { queryHeads: 32, kvHeads: 8, headDim: 128, rowsPerSequence: 1, cached: [300], isMasked: true },
+  { queryHeads: 14, kvHeads: 2, headDim: 64, rowsPerSequence: 33, cached: [9], keyFormat: "f32" },
+  { queryHeads: 3, kvHeads: 1, headDim: 24, rowsPerSequence: 1, cached: [70, 2], keyFormat: "f32" },
+  { queryHeads: 4, kvHeads: 1, headDim: 64, rowsPerSequence: 1, cached: [33], valueFormat: "f32" },
+  {
+    queryHeads: 14,
+    kvHeads: 2,
+    headDim: 64,
+    rowsPerSequence: 33,
+    cached: [9, 40],
+    keyFormat: "f32",
+    valueFormat: "f32",
+  },
+];
+
+/** Arrays of a case. */
+export interface AttentionArrays {
+  readonly state: Uint32Array;
+  readonly qkv: Float32Array;
+  readonly keys: Uint32Array;
+  readonly values: Uint32Array;
+  readonly visible: Uint32Array;
+}
+
+/**
+ * Completes the sizes of a case.
+ *
+ * @param sizes The case.
+ * @returns The shape; rows have 32 unused elements at their end.
+ */
+export function shapeOf(sizes: AttentionCase): AttentionShape {
+  const { queryHeads, kvHeads, headDim, rowsPerSequence, cached, spare = 3 } = sizes;
+  return {
+    queryHeads,
+    kvHeads,
+    headDim,
+    rowsPerSequence,
+    sequences: cached.length,
+    capacity: Math.max(...cached) + rowsPerSequence + spare,
+    stride: (queryHeads + 2 * kvHeads) * headDim + 32,
+    outputStride: queryHeads * headDim + 32,
+    isMasked: sizes.isMasked ?? false,
+    ...(sizes.keyFormat && { keyFormat: sizes.keyFormat }),
+    ...(sizes.valueFormat && { valueFormat: sizes.valueFormat }),
+  };
+}
+
+/**
+ * Makes random inputs; halves are multiples of 1/64, which they hold exactly.
+ *
+ * @param sizes The case.
+ * @param seed Seed.
+ * @returns Arrays.
+ */
+export function attentionArrays(sizes: AttentionCase, seed = 1): AttentionArrays {
+  const { cached, firstSequence = 0, rowsPerSequence, queryHeads } = sizes;
+  const shape = shapeOf(sizes);
+  const random = seededRandom(seed);
+  const halves = (length: number) =>
+    packFloat16(Float32Array.from({ length }, () => Math.round(128 * random() - 64) / 64));
+  const sequences = firstSequence + cached.length;
+  const cacheLength = sequences * sizes.kvHeads * shape.capacity * sizes.headDim;
+  const stored = (format: KeyFormat | undefined) =>
+    format === "f32"
+      ? new Uint32Array(
+        Float32Array.from({ length: cacheLength }, () => 2 * random() - 1).buffer,
+      )
+      : halves(cacheLength);
+  const rows = cached.length * rowsPerSequence;
+  const words = Math.ceil(shape.capacity / 32);
+  const visible = Uint32Array.from({ length: queryHeads * words }, () => random() * 2 ** 32);
+  for (let head = 0; head < queryHeads; head++) {
+    for (const start of cached) {
+      for (let key = start; key < start + rowsPerSequence; key++) {
+        visible[head * words + (key >>> 5)]! |= 1 << (key & 31);
+      }
+    }
+  }
+  return {
+    state: Uint32Array.of(firstSequence, ...new Array(firstSequence).fill(0), ...cached),
+    qkv: Float32Array.from({ length: rows * shape.stride }, () => 4 * random() - 2),
+    keys: stored(sizes.keyFormat),
+    values: stored(sizes.valueFormat),
+    visible,
+  };
+}
+
+/** Subgroup sizes to make variants for: the adapter's, and 0 for the portable one. */
+export const SUBGROUP_SIZES: readonly number[] = hasGpu
+  ? [...new Set([(await testDevice()).info.subgroupSize, 0])]
+  : [0];
+
+/**
+ * States the rounding of attention.
+ *
+ * @param shape Sizes of the step.
+ * @returns Terms of the sums; partial sums are as large as a score may be.
+ */
+export function attentionAllowance(shape: AttentionShape): { terms: number; magnitude: number } {
+  return { terms: shape.headDim + shape.capacity, magnitude: 2 };
+}
+
+/**
+ * Makes an array whose elements fail a comparison until they are written.
+ *
+ * @param length Elements.
+ * @returns NaNs.
+ */
+export function unwritten(length: number): Float32Array {
+  return new Float32Array(length).fill(NaN);
+}
+
+/**
+ * Runs the twin of a kernel that a CPU could not run itself for want of subgroups.
+ *
+ * @param kernel The kernel.
+ * @param run Its arrays and parameters.
+ * @returns Every array as it is after the run.
+ */
+export async function runTwin<C extends KernelContract>(
+  kernel: Kernel<C>,
+  run: ArrayRun<C>,
+): Promise<KernelArrays<C>> {
+  const { subgroupSize: _, ...portable } = kernel;
+  return await runReference(portable as Kernel<C>, run);
+}
+
+/**
+ * Computes the log-sum-exp of every row in float64, as the first pass leaves it.
+ *
+ * @param sizes The case.
+ * @param arrays Its inputs.
+ * @returns f32 [queryHeads, rows].
+ */
+export function logSums(sizes: AttentionCase, arrays: AttentionArrays): Float32Array {
+  const shape = shapeOf(sizes);
+  const rows = shape.sequences * shape.rowsPerSequence;
+  const run = { buffers: arrays, params: attentionParams(shape) };
+  return Float32Array.from({ length: shape.queryHeads * rows }, (_, index) => {
+    const head = Math.floor(index / rows);
+    const { headDim, keyFormat } = shape;
+    return logSumExp(rowScores(run, { row: index % rows, head, headDim, keyFormat }));
+  });
+}
+
+/**
+ * Leaves out what the second pass does not read.
+ *
+ * @param arrays Inputs of a step.
+ * @returns The same without the values.
+ */
+export function withoutValues(arrays: AttentionArrays): Omit<AttentionArrays, "values"> {
+  const { values: _, ...others } = arrays;
+  return others;
+}

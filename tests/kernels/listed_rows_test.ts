@@ -1,0 +1,152 @@
+/**
+ * Tests of `kernels/listed_rows.*`.
+ *
+ * @module
+ */
+
+import { assertEquals, assertThrows } from "@std/assert";
+import { seededRandom } from "../../core/random.ts";
+import {
+  listedRows,
+  listedRowsCommand,
+  listedRowsGrid,
+  type ListedRowsShape,
+} from "../../kernels/listed_rows.ts";
+import { LIST_HEADER_WORDS } from "../../kernels/selection_list.ts";
+import { hasGpu } from "../support/gpu.ts";
+import { type ArrayRun, runKernel, runReference } from "../support/run_kernel.ts";
+
+interface Case {
+  readonly unitsPerLayer: number;
+  readonly unitHeads: number;
+  readonly capacity: number;
+  /** Tokens of each sequence, the newest one included. */
+  readonly tokens: readonly number[];
+  /** Sequences before the first of the step. */
+  readonly firstSequence: number;
+  /** Chance of a token to be listed. */
+  readonly share: number;
+}
+
+const CASES: Case[] = [
+  { unitsPerLayer: 1, unitHeads: 1, capacity: 1, tokens: [1], firstSequence: 0, share: 1 },
+  {
+    unitsPerLayer: 2,
+    unitHeads: 7,
+    capacity: 131,
+    tokens: [131, 64],
+    firstSequence: 0,
+    share: 0.4,
+  },
+  { unitsPerLayer: 1, unitHeads: 6, capacity: 700, tokens: [513], firstSequence: 1, share: 0.1 },
+  { unitsPerLayer: 4, unitHeads: 1, capacity: 65, tokens: [63, 2, 65], firstSequence: 0, share: 0 },
+  { unitsPerLayer: 2, unitHeads: 2, capacity: 512, tokens: [512], firstSequence: 0, share: 1 },
+];
+
+const LAYERS = 3;
+
+/** The second of three layers; each list holds a random part of the tokens, the newest one always. */
+function rowsRun(sizes: Case): ArrayRun<typeof listedRows> {
+  const { unitsPerLayer, unitHeads, capacity, tokens, firstSequence, share } = sizes;
+  const random = seededRandom(12);
+  const units = LAYERS * unitsPerLayer;
+  const sequences = firstSequence + tokens.length;
+  const listWords = LIST_HEADER_WORDS + unitHeads + 2 * capacity;
+  const lists = new Uint32Array(sequences * units * listWords);
+  const lengths = [...new Array<number>(firstSequence).fill(0), ...tokens];
+  for (let unit = 0; unit < sequences * units; unit++) {
+    const length = lengths[Math.floor(unit / units)]!;
+    const start = unit * listWords + LIST_HEADER_WORDS + unitHeads;
+    let kept = 0;
+    for (let token = 0; token < length; token++) {
+      if (random() < share || token === length - 1) lists[start + 2 * kept++] = token;
+    }
+    lists[unit * listWords] = kept;
+  }
+  const heads = unitsPerLayer * unitHeads;
+  const shape = { ...sizes, sequences: tokens.length, unitOffset: unitsPerLayer, units, listWords };
+  return {
+    buffers: {
+      state: Uint32Array.of(firstSequence, ...lengths.map((length) => Math.max(0, length - 1))),
+      lists,
+      weights: Float32Array.from({ length: tokens.length * heads * (capacity + 3) }, random),
+      rows: new Float32Array(sequences * LAYERS * heads * capacity).fill(NaN),
+    },
+    params: {
+      units_per_layer: unitsPerLayer,
+      unit_offset: unitsPerLayer,
+      units,
+      unit_heads: unitHeads,
+      list_words: listWords,
+      capacity,
+      weight_stride: capacity + 3,
+      head_offset: heads,
+      heads_total: LAYERS * heads,
+    },
+    grid: listedRowsGrid(shape),
+  };
+}
+
+for (const sizes of CASES) {
+  Deno.test({
+    name: `listedRows gives the bits of its twin for ${JSON.stringify(sizes)}`,
+    ignore: !hasGpu,
+    async fn() {
+      const run = rowsRun(sizes);
+      const { rows } = await runKernel(listedRows, run);
+      assertEquals(rows, (await runReference(listedRows, run)).rows);
+    },
+  });
+}
+
+Deno.test("listedRows moves each weight to its token, leaves no gap before the newest token and nothing behind it", async () => {
+  const lists = Uint32Array.of(2, 0, 0, 0, 9, 9, 1, 70, 4, 71, 5, 0, 0, 0);
+  const run: ArrayRun<typeof listedRows> = {
+    buffers: {
+      state: Uint32Array.of(0, 4),
+      lists,
+      weights: Float32Array.of(0.25, 0.75, NaN, 0.5, 0.5, NaN),
+      rows: new Float32Array(12).fill(7),
+    },
+    params: {
+      units_per_layer: 1,
+      unit_offset: 0,
+      units: 1,
+      unit_heads: 2,
+      list_words: 14,
+      capacity: 6,
+      weight_stride: 3,
+      head_offset: 0,
+      heads_total: 2,
+    },
+    grid: [1, 2, 1],
+  };
+  const expected = Float32Array.of(0, 0.25, 0, 0, 0.75, 7, 0, 0.5, 0, 0, 0.5, 7);
+  assertEquals((await runReference(listedRows, run)).rows, expected);
+  if (hasGpu) assertEquals((await runKernel(listedRows, run)).rows, expected);
+});
+
+Deno.test("listedRowsCommand() refuses heads and selections outside", () => {
+  const buffers = {} as Parameters<typeof listedRowsCommand>[0];
+  const shape: ListedRowsShape = {
+    sequences: 1,
+    unitsPerLayer: 2,
+    unitOffset: 4,
+    units: 6,
+    unitHeads: 7,
+    listWords: 100,
+    capacity: 40,
+    weightStride: 40,
+    heads: { offset: 28, total: 42 },
+  };
+  assertThrows(
+    () => listedRowsCommand(buffers, { ...shape, unitOffset: 5 }),
+    RangeError,
+    "unitOffset must be an integer from 0 to 4: current value is 5",
+  );
+  assertThrows(
+    () => listedRowsCommand(buffers, { ...shape, heads: { offset: 28, total: 41 } }),
+    RangeError,
+    "heads in total must be an integer at least 42: current value is 41",
+  );
+});

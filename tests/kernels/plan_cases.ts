@@ -1,0 +1,114 @@
+/**
+ * Inputs for the tests of `plan_by_saliency`.
+ *
+ * @module
+ */
+
+import fc from "fast-check";
+import { seededRandom } from "../../core/random.ts";
+import type { KernelRun } from "../../gpu/kernel.ts";
+import type { PLAN_BY_SALIENCY_CONTRACT } from "../../kernels/plan_by_saliency.ts";
+import { LIST_HEADER_WORDS } from "../../kernels/selection_list.ts";
+
+/** A plan of random saliency. */
+export interface PlanCase {
+  /** Tokens of each sequence, the newest one included. */
+  readonly tokens: readonly number[];
+  /** Sequences before the first of the step; 0 if left out. */
+  readonly firstSequence?: number;
+  /** Selections of a layer; there are two layers. */
+  readonly unitsPerLayer: number;
+  /** KV heads of a layer. */
+  readonly kvHeads: number;
+  /** Query heads of a selection. */
+  readonly unitHeads: number;
+  /** Most tokens of each tier: sink, recent, critical, marginal. */
+  readonly counts: readonly [number, number, number, number];
+  /** Different values that saliency takes; few of them make ties. 0 for any value. */
+  readonly levels: number;
+  /** Share of the tokens that may be chosen; all if left out. */
+  readonly openShare?: number;
+  /** Whether the later of two equal tokens is taken. */
+  readonly isLaterFirst?: boolean;
+  /** Words that each list lacks to hold every token; 0 if left out. */
+  readonly missingWords?: number;
+}
+
+/** One run of the kernel. */
+export type PlanRun = KernelRun<typeof PLAN_BY_SALIENCY_CONTRACT>;
+
+/**
+ * Makes a run.
+ *
+ * @param sizes The case.
+ * @param seed Seed.
+ * @returns Arrays, parameters, grid.
+ */
+export function planRun(sizes: PlanCase, seed = 1): PlanRun {
+  const { tokens, unitsPerLayer, kvHeads, unitHeads, counts, levels, firstSequence = 0 } = sizes;
+  const random = seededRandom(seed);
+  const capacity = Math.max(...tokens) + 2;
+  const units = 2 * unitsPerLayer;
+  const sequences = firstSequence + tokens.length;
+  const length = sequences * units;
+  const listWords = LIST_HEADER_WORDS + unitHeads + 2 * capacity - (sizes.missingWords ?? 0);
+  const value = levels > 0 ? () => Math.floor(levels * random()) / 8 : () => 100 * random() ** 8;
+  const saliency = Float32Array.from({ length: length * capacity }, value);
+  const starts = tokens.map((count) => count - 1);
+  return {
+    buffers: {
+      state: Uint32Array.of(firstSequence, ...new Array(firstSequence).fill(0), ...starts),
+      saliency: new Uint32Array(saliency.buffer),
+      budgets: Uint32Array.from(
+        { length: 4 * length },
+        (_, i) => Math.floor((counts[i % 4]! + 1) * random()),
+      ),
+      matched: Uint32Array.from({ length: length * unitHeads }, () => 300 * random()),
+      residency: Uint32Array.from(
+        { length: length * capacity },
+        () => random() < (sizes.openShare ?? 1) ? 1 : 0,
+      ),
+      lists: new Uint32Array(length * listWords),
+    },
+    constants: {
+      WORKGROUP_SIZE: 64,
+      BROKEN_LIST: 2 ** 32 - 1,
+      CALIBRATION_SINKS: 4,
+      HEADER_WORDS: 4,
+    },
+    params: {
+      units,
+      unit_heads: unitHeads,
+      units_per_layer: unitsPerLayer,
+      kv_heads: kvHeads,
+      capacity,
+      list_words: listWords,
+      tokens_offset: 1,
+      only_kept: sizes.openShare === undefined ? 0 : 1,
+      ties_later: sizes.isLaterFirst ? 1 : 0,
+    },
+    grid: [units, tokens.length, 1],
+  };
+}
+
+/** Plans of any kind, most of them with ties. */
+export function anyPlan(): fc.Arbitrary<PlanCase> {
+  const count = fc.oneof(fc.nat(3), fc.nat(40));
+  return fc.record({
+    tokens: fc.array(fc.integer({ min: 1, max: 200 }), { minLength: 1, maxLength: 2 }),
+    firstSequence: fc.nat(1),
+    kvHeads: fc.integer({ min: 1, max: 3 }),
+    units: fc.constantFrom("layer", "kv", "query"),
+    group: fc.integer({ min: 1, max: 4 }),
+    counts: fc.tuple(count, count, count, count),
+    levels: fc.constantFrom(1, 2, 3, 7, 0),
+    openShare: fc.option(fc.constantFrom(0, 0.3, 0.8), { nil: undefined }),
+    isLaterFirst: fc.boolean(),
+  }).map(({ units, group, kvHeads, openShare, ...sizes }) => ({
+    ...sizes,
+    kvHeads,
+    unitsPerLayer: units === "layer" ? 1 : units === "kv" ? kvHeads : kvHeads * group,
+    unitHeads: units === "layer" ? kvHeads * group : units === "kv" ? group : 1,
+    ...(openShare !== undefined && { openShare }),
+  }));
+}

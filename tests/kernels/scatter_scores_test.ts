@@ -1,0 +1,106 @@
+/**
+ * Tests of `kernels/scatter_scores.*`.
+ *
+ * @module
+ */
+
+import { assertEquals, assertThrows } from "@std/assert";
+import { seededRandom } from "../../core/random.ts";
+import {
+  scatterScores,
+  scatterScoresCommand,
+  scatterScoresGrid,
+} from "../../kernels/scatter_scores.ts";
+import { BROKEN_LIST, LIST_HEADER_WORDS } from "../../kernels/selection_list.ts";
+import { assertClose } from "../support/assert_close.ts";
+import { hasGpu } from "../support/gpu.ts";
+import { type ArrayRun, runKernel, runReference } from "../support/run_kernel.ts";
+
+interface Case {
+  readonly sequences: number;
+  readonly unitsPerLayer: number;
+  readonly unitHeads: number;
+  readonly capacity: number;
+  readonly decay: number;
+}
+
+const CASES: Case[] = [
+  { sequences: 1, unitsPerLayer: 1, unitHeads: 1, capacity: 1, decay: 1 },
+  { sequences: 2, unitsPerLayer: 2, unitHeads: 7, capacity: 130, decay: 1 },
+  { sequences: 3, unitsPerLayer: 1, unitHeads: 6, capacity: 600, decay: 0 },
+  { sequences: 1, unitsPerLayer: 12, unitHeads: 1, capacity: 65, decay: 0.5 },
+];
+
+/** The second of three layers; each list holds a random half of the tokens. */
+function scatterRun(sizes: Case): ArrayRun<typeof scatterScores> {
+  const { sequences, unitsPerLayer, unitHeads, capacity, decay } = sizes;
+  const random = seededRandom(8);
+  const units = 3 * unitsPerLayer;
+  const listWords = LIST_HEADER_WORDS + unitHeads + 2 * capacity;
+  const lists = new Uint32Array(sequences * units * listWords);
+  for (let unit = 0; unit < sequences * units; unit++) {
+    let kept = 0;
+    const start = unit * listWords + LIST_HEADER_WORDS + unitHeads;
+    for (let token = 0; token < capacity; token++) {
+      if (random() < 0.5) lists[start + 2 * kept++] = token;
+    }
+    lists[unit * listWords] = kept;
+  }
+  const weightStride = capacity + 3;
+  return {
+    buffers: {
+      lists,
+      weights: Float32Array.from(
+        { length: sequences * unitsPerLayer * unitHeads * weightStride },
+        random,
+      ),
+      own: Float32Array.from({ length: sequences * units * capacity }, () => 4 * random()),
+    },
+    params: {
+      units_per_layer: unitsPerLayer,
+      unit_offset: unitsPerLayer,
+      units,
+      unit_heads: unitHeads,
+      list_words: listWords,
+      capacity,
+      weight_stride: weightStride,
+      decay,
+    },
+    grid: scatterScoresGrid({ ...sizes, listWords }),
+  };
+}
+
+for (const sizes of CASES) {
+  Deno.test({
+    name: `scatterScores matches its twin for ${JSON.stringify(sizes)}`,
+    ignore: !hasGpu,
+    async fn() {
+      const run = scatterRun(sizes);
+      const { own } = await runKernel(scatterScores, run);
+      const expected = await runReference(scatterScores, run);
+      assertClose(own, expected.own, { terms: sizes.unitHeads + 2, magnitude: 8 });
+      const isOther = (_: number, i: number) =>
+        Math.floor(i / sizes.capacity / sizes.unitsPerLayer) % 3 !== 1;
+      assertEquals(own.filter(isOther), run.buffers.own.filter(isOther));
+    },
+  });
+}
+
+Deno.test("scatterScores skips a broken list", async () => {
+  const run = scatterRun(CASES[1]!);
+  for (let i = 0; i < run.buffers.lists.length; i += run.params.list_words) {
+    run.buffers.lists[i] = BROKEN_LIST;
+  }
+  assertEquals((await runReference(scatterScores, run)).own, run.buffers.own);
+  if (hasGpu) assertEquals((await runKernel(scatterScores, run)).own, run.buffers.own);
+});
+
+Deno.test("scatterScoresCommand() refuses a layer outside", () => {
+  const buffers = {} as Parameters<typeof scatterScoresCommand>[0];
+  const shape = { ...CASES[1]!, units: 6, listWords: 100, weightStride: 130, isSum: true };
+  assertThrows(
+    () => scatterScoresCommand(buffers, { ...shape, unitOffset: 5 }),
+    RangeError,
+    "unitOffset must be an integer from 0 to 4: current value is 5",
+  );
+});
