@@ -15,6 +15,7 @@ import {
   prepareHeads,
   relativeDepth,
 } from "./head_saliency.ts";
+import { bestByCosine, bestByJaccard } from "./head_search.ts";
 import { meanSaliency, type Normalisation } from "./row_means.ts";
 
 /** Choices of the matching. */
@@ -213,72 +214,6 @@ function describePairs(pairs: Pairs): HeadMatch {
     (other, head) => cosineOfPair(rows, columns, { head, other }),
   );
   return { window, topTokens, match, similarity, cosine };
-}
-
-interface Search {
-  readonly rows: PreparedHeads;
-  readonly columns: PreparedHeads;
-  readonly head: number;
-  readonly candidates: Uint32Array;
-  readonly distance: (other: number) => number;
-  readonly ties: "cosine" | "first";
-}
-
-/** Both salient sets have the same size, so the largest overlap has the largest Jaccard. */
-function bestByJaccard(search: Search): number {
-  let best = search.candidates[0]!;
-  let bestShared = -1;
-  let bestCosine = NaN;
-  for (const other of search.candidates) {
-    const shared = sharedTokens(search, other);
-    if (shared < bestShared) continue;
-    if (shared > bestShared) {
-      [best, bestShared, bestCosine] = [other, shared, NaN];
-      continue;
-    }
-    if (search.ties === "first") continue;
-    // cosines are only worth computing for ties
-    if (Number.isNaN(bestCosine)) bestCosine = cosineOf(search, best);
-    const cosine = cosineOf(search, other);
-    if (cosine > bestCosine || (cosine === bestCosine && isNearer(search, other, best))) {
-      [best, bestCosine] = [other, cosine];
-    }
-  }
-  return best;
-}
-
-function bestByCosine(search: Search): number {
-  let best = search.candidates[0]!;
-  let bestCosine = cosineOf(search, best);
-  for (const other of search.candidates) {
-    const cosine = cosineOf(search, other);
-    if (cosine > bestCosine || (cosine === bestCosine && isPreferred(search, other, best))) {
-      [best, bestCosine] = [other, cosine];
-    }
-  }
-  return best;
-}
-
-function isPreferred(search: Search, other: number, best: number): boolean {
-  const gain = sharedTokens(search, other) - sharedTokens(search, best);
-  return gain > 0 || (gain === 0 && isNearer(search, other, best));
-}
-
-/** Candidates come in ascending order, so on equal distance the smaller head stays. */
-function isNearer(search: Search, other: number, best: number): boolean {
-  return search.distance(other) < search.distance(best);
-}
-
-function sharedTokens(search: Search, other: number): number {
-  return overlapOfPair(search.rows, search.columns, { head: search.head, other });
-}
-
-/** Steps in which cosines are compared, so that equal ones tie whatever the order of their sums. */
-const COSINE_STEPS = 1e12;
-
-function cosineOf(search: Search, other: number): number {
-  const cosine = cosineOfPair(search.rows, search.columns, { head: search.head, other });
-  return Math.round(COSINE_STEPS * cosine);
 }
 
 function allowedHeads(small: HeadSaliency, options: MatchOptions): Uint32Array {

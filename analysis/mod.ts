@@ -12,6 +12,7 @@ export * from "./error_bound.ts";
 export * from "./group_match.ts";
 export * from "./head_match.ts";
 export * from "./head_saliency.ts";
+export * from "./head_search.ts";
 export * from "./marginal.ts";
 export * from "./null_match.ts";
 export * from "./quality.ts";

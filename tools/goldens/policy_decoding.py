@@ -8,13 +8,10 @@ import numpy
 import torch
 
 from policy_model import rotate
-from policy_rules import (
-    FEWEST, WINDOW, choose, evict, floor_of, match_heads, near_edge, near_ties, pyramid_ratios,
-    ranked, small_kv_counts, without_marginal,
-)
+from policy_rules import FEWEST, WINDOW, choose, evict, floor_of, match_heads, near_edge
+from policy_rules import near_ties, pyramid_ratios, ranked, small_kv_counts, without_marginal
 
-SINKS, PYRAMID_INTERVAL, DECAY_ROWS = 4, 16, 32
-SNAP_ROWS, SNAP_SIDE = 32, 3
+SINKS, PYRAMID_INTERVAL, DECAY_ROWS, SNAP_ROWS, SNAP_SIDE = 4, 16, 32, 32, 3
 DROPPING = ("h2o", "tova", "pyramid_budget", "snapkv", "without_helper")
 
 
@@ -286,9 +283,8 @@ def decode(models, prompt, settings, steps, forced=None):
             record["tokens"].append(forced[step] if forced else greedy)
         if step == steps:
             break
-        tokens = [record["tokens"][-1] for record in records]
-        batch = torch.tensor(tokens)
-        for variant, token, row in zip(variants, tokens, small_rows(variants, small, batch)):
+        batch = torch.tensor([record["tokens"][-1] for record in records])
+        for variant, token, row in zip(variants, batch.tolist(), small_rows(variants, small, batch)):
             variant.small_step(token, row)
         attend = lambda layer, q, k, v: torch.stack(
             [variant.attend(layer, q[i], k[i], v[i]) for i, variant in enumerate(variants)]
