@@ -78,34 +78,56 @@ export interface SelectedAttentionContract extends KernelContract {
 export function selectedAttention(
   variant: Omit<FlashVariant, "rows">,
 ): Kernel<SelectedAttentionContract> {
-  const { headDim, subgroupSize, keyFormat, valueFormat } = variant;
+  const { headDim, keyFormat, valueFormat } = variant;
+  const { contract } = selectedContract("selected_attention", variant, {
+    bindings: SELECTED_ATTENTION_BINDINGS,
+    params: SELECTED_ATTENTION_PARAMS,
+    isSplit: false,
+  });
+  return defineKernel(
+    contract,
+    (run) => selectedAttentionReference(run, { headDim, keyFormat, valueFormat }),
+  );
+}
+
+/**
+ * Makes the contract of a variant, whole or in splits.
+ *
+ * @param stem Name of the kernel family.
+ * @param variant Head size, subgroup size, storage of keys and values.
+ * @param form Storage buffers, fields of `Params`, and whether workgroups along x are splits.
+ * @returns The contract, and the list entries that are loaded together.
+ * @throws {RangeError} If there is no variant for the head size.
+ */
+export function selectedContract<
+  Bindings extends KernelContract["bindings"],
+  Params extends KernelContract["params"],
+>(
+  stem: string,
+  { headDim, subgroupSize, keyFormat, valueFormat }: Omit<FlashVariant, "rows">,
+  form: { readonly bindings: Bindings; readonly params: Params; readonly isSplit: boolean },
+): {
+  readonly contract: KernelContract & {
+    readonly bindings: Bindings;
+    readonly constants: Record<never, number>;
+    readonly params: Params;
+  };
+  readonly tileKeys: number;
+} {
   checkHeadDim(headDim);
   const lanes = handOut(subgroupSize);
   const { keys, tileKeys } = flashTile(headDim, { lanes, rows: 1 });
-  const formats = { keyFormat, valueFormat };
-  const name = variantName("selected_attention", { headDim, handOut: lanes, ...formats });
-  const contract: SelectedAttentionContract = {
+  const sizes = { headDim, handOut: lanes, keyFormat, valueFormat };
+  const name = variantName(stem, sizes);
+  const contract = {
     name,
-    wgsl: selectedText({
-      name,
-      headDim,
-      handOut: lanes,
-      ...formats,
-      keys,
-      tileKeys,
-      bindings: SELECTED_ATTENTION_BINDINGS,
-      params: SELECTED_ATTENTION_PARAMS,
-      isSplit: false,
-    }),
-    bindings: SELECTED_ATTENTION_BINDINGS,
+    wgsl: selectedText({ name, ...sizes, keys, tileKeys, ...form }),
+    bindings: form.bindings,
     constants: {},
-    params: SELECTED_ATTENTION_PARAMS,
+    params: form.params,
     ...keyValueMemory({ headDim, tileKeys, lanes }),
   };
-  return defineKernel(
-    contract,
-    (run) => selectedAttentionReference(run, { headDim, ...formats }),
-  );
+  return { contract, tileKeys };
 }
 
 /** Which tokens are attended to, and how. */

@@ -16,9 +16,8 @@ import {
   dispatch,
 } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelContract, type KernelRun } from "../gpu/kernel.ts";
-import { type AttentionShape, checkHeadDim } from "./attention_input.ts";
-import { handOut, variantName } from "./attention_wgsl.ts";
-import { flashTile, type FlashVariant, keyValueMemory } from "./flash_attention.ts";
+import type { AttentionShape } from "./attention_input.ts";
+import type { FlashVariant } from "./flash_attention.ts";
 import { MARGINAL_MODES } from "./marginal.ts";
 import {
   SELECTED_ATTENTION_PARAMS,
@@ -26,6 +25,7 @@ import {
   selectedAttentionCommand,
   selectedAttentionGrid,
   selectedAttentionParams,
+  selectedContract,
   type SelectionShape,
 } from "./selected_attention.ts";
 import { BROKEN_PART, PART_HEADER, selectedAttentionMerge } from "./selected_attention_merge.ts";
@@ -38,7 +38,6 @@ import {
   total,
   weightedSum,
 } from "./selected_attention_reference.ts";
-import { selectedText } from "./selected_attention_wgsl.ts";
 import { listRoom } from "./selection_list.ts";
 
 /** Storage buffers of `selected_attention_split`. */
@@ -82,33 +81,15 @@ const MAX_SPLITS = 32;
 export function selectedAttentionSplit(
   variant: Omit<FlashVariant, "rows">,
 ): Kernel<SelectedSplitContract> {
-  const { headDim, subgroupSize, keyFormat, valueFormat } = variant;
-  checkHeadDim(headDim);
-  const lanes = handOut(subgroupSize);
-  const { keys, tileKeys } = flashTile(headDim, { lanes, rows: 1 });
-  const formats = { keyFormat, valueFormat };
-  const name = variantName("selected_attention_split", { headDim, handOut: lanes, ...formats });
-  const contract: SelectedSplitContract = {
-    name,
-    wgsl: selectedText({
-      name,
-      headDim,
-      handOut: lanes,
-      ...formats,
-      keys,
-      tileKeys,
-      bindings: SELECTED_SPLIT_BINDINGS,
-      params: SELECTED_SPLIT_PARAMS,
-      isSplit: true,
-    }),
+  const { headDim, keyFormat, valueFormat } = variant;
+  const { contract, tileKeys } = selectedContract("selected_attention_split", variant, {
     bindings: SELECTED_SPLIT_BINDINGS,
-    constants: {},
     params: SELECTED_SPLIT_PARAMS,
-    ...keyValueMemory({ headDim, tileKeys, lanes }),
-  };
+    isSplit: true,
+  });
   return defineKernel(
     contract,
-    (run) => selectedSplitReference(run, { headDim, ...formats, tileKeys }),
+    (run) => selectedSplitReference(run, { headDim, keyFormat, valueFormat, tileKeys }),
   );
 }
 
