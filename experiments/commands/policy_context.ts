@@ -41,9 +41,11 @@ export function policyContext(
   });
   return {
     async forced(request) {
-      const { helper, settings, ...text } = request;
+      const { helper, settings, newTokens, ...text } = request;
       const pair = pairOf(helper);
-      const common = { kind: "forced", ...identity(pair), ...text };
+      // A text with a continuation is the same run at every scale.
+      const length = text.continuation ? {} : { newTokens };
+      const common = { kind: "forced", ...identity(pair), ...text, ...length };
       const inputs = settings.map((setting) => ({ ...common, setting }));
       return await cachedValues(cache, inputs, (missing) => {
         const own = missing.map((index) => settings[index]!);
