@@ -4,9 +4,9 @@
  * @module
  */
 
-import { runCommandLine } from "./experiments/commands/command_line.ts";
-import { labCommands } from "./experiments/commands/commands.ts";
-import { openProcessIo } from "./experiments/commands/process_io.ts";
+import { runCommandLine } from "./cli/command_line.ts";
+import { labCommands } from "./cli/commands.ts";
+import { openProcessIo } from "./cli/process_io.ts";
 import { EXPERIMENTS } from "./experiments/mod.ts";
 
 if (import.meta.main) {

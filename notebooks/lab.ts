@@ -7,9 +7,9 @@
 import { UsageError } from "../core/check.ts";
 import { embeddedPair, verifyEmbedded } from "../data/embedded.ts";
 import { evaluationItems, type MicroworldTask } from "../data/microworld.ts";
-import type { EngineModel } from "../experiments/commands/engine.ts";
-import { LabModel } from "../experiments/commands/lab_model.ts";
-import { datasetTexts } from "../experiments/commands/lab_texts.ts";
+import type { EngineModel } from "../cli/engine.ts";
+import { LabModel } from "../cli/lab_model.ts";
+import { datasetTexts } from "../cli/lab_texts.ts";
 import type { DatasetName, ExperimentText } from "../experiments/experiment.ts";
 import type { Environment } from "../experiments/runner/record.ts";
 import type { Device } from "../gpu/device.ts";

@@ -13,9 +13,9 @@ import type {
   Unit,
 } from "../experiments/experiment.ts";
 import { UsageError } from "../core/check.ts";
-import type { EnginePolicies } from "../experiments/commands/engine.ts";
-import { LabPolicies } from "../experiments/commands/lab_policies.ts";
-import { policyContext } from "../experiments/commands/policy_context.ts";
+import type { EnginePolicies } from "../cli/engine.ts";
+import { LabPolicies } from "../cli/lab_policies.ts";
+import { policyContext } from "../cli/policy_context.ts";
 import type { Blob, BlobStore } from "../experiments/runner/blob_store.ts";
 import { cachedTrace, type TraceCache } from "../experiments/runner/trace_cache.ts";
 import type { ResultRecord } from "../experiments/runner/record.ts";

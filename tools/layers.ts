@@ -15,6 +15,7 @@ const LAYERS = [
   "models",
   "decoding",
   "experiments",
+  "cli",
 ];
 
 /** Folders whose generated `mod.ts` imports the plug-in files that lie beside it by name. */

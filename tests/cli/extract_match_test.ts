@@ -3,12 +3,12 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
-import type { CommandIo } from "../../experiments/commands/command.ts";
-import { runCommandLine } from "../../experiments/commands/command_line.ts";
-import { extractCommand } from "../../experiments/commands/extract.ts";
-import { infoCommand } from "../../experiments/commands/info.ts";
-import { matchCommand } from "../../experiments/commands/match.ts";
-import { reproduceCommand } from "../../experiments/commands/reproduce.ts";
+import type { CommandIo } from "../../cli/command.ts";
+import { runCommandLine } from "../../cli/command_line.ts";
+import { extractCommand } from "../../cli/extract.ts";
+import { infoCommand } from "../../cli/info.ts";
+import { matchCommand } from "../../cli/match.ts";
+import { reproduceCommand } from "../../cli/reproduce.ts";
 import { useChromium } from "../support/chromium.ts";
 import { fakeEngine, fakeExperiment } from "./fake_engine.ts";
 

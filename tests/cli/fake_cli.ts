@@ -4,12 +4,12 @@
  * @module
  */
 
-import { runCommandLine } from "../../experiments/commands/command_line.ts";
-import { extractCommand } from "../../experiments/commands/extract.ts";
-import { infoCommand } from "../../experiments/commands/info.ts";
-import { matchCommand } from "../../experiments/commands/match.ts";
-import { openProcessIo } from "../../experiments/commands/process_io.ts";
-import { reproduceCommand } from "../../experiments/commands/reproduce.ts";
+import { runCommandLine } from "../../cli/command_line.ts";
+import { extractCommand } from "../../cli/extract.ts";
+import { infoCommand } from "../../cli/info.ts";
+import { matchCommand } from "../../cli/match.ts";
+import { openProcessIo } from "../../cli/process_io.ts";
+import { reproduceCommand } from "../../cli/reproduce.ts";
 import { fakeEngine, fakeExperiment } from "./fake_engine.ts";
 
 if (import.meta.main) {

@@ -5,7 +5,7 @@
  */
 
 import { DataError } from "../../core/check.ts";
-import type { Engine, EngineModel, OpenEngine } from "../../experiments/commands/engine.ts";
+import type { Engine, EngineModel, OpenEngine } from "../../cli/engine.ts";
 import type { Claim, Experiment, Trace } from "../../experiments/experiment.ts";
 
 /** Settings of the fake. */

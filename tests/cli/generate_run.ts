@@ -7,10 +7,10 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { CommandIo } from "../../experiments/commands/command.ts";
-import { runCommandLine } from "../../experiments/commands/command_line.ts";
-import { generateCommand } from "../../experiments/commands/generate.ts";
-import type { OpenPair } from "../../experiments/commands/lab_pair.ts";
+import type { CommandIo } from "../../cli/command.ts";
+import { runCommandLine } from "../../cli/command_line.ts";
+import { generateCommand } from "../../cli/generate.ts";
+import type { OpenPair } from "../../cli/lab_pair.ts";
 import { embeddedModel } from "../support/embedded_model.ts";
 import { testBackends } from "../support/gpu.ts";
 

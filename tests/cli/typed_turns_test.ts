@@ -5,8 +5,8 @@
  */
 
 import assert from "node:assert/strict";
-import type { CommandInput, CommandIo } from "../../experiments/commands/command.ts";
-import { readLines, untilAborted } from "../../experiments/commands/line_input.ts";
+import type { CommandInput, CommandIo } from "../../cli/command.ts";
+import { readLines, untilAborted } from "../../cli/line_input.ts";
 import { run } from "./generate_run.ts";
 
 const CLI = new URL("../../cli.ts", import.meta.url).pathname;

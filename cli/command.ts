@@ -5,7 +5,7 @@
  */
 
 import { parseArgs } from "node:util";
-import { UsageError } from "../../core/check.ts";
+import { UsageError } from "../core/check.ts";
 
 /** An option of a command. */
 export interface OptionSpec {

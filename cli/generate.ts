@@ -4,11 +4,11 @@
  * @module
  */
 
-import type { ResolvedPolicy } from "../../cache/policy_options.ts";
-import { Progress } from "../../core/progress.ts";
-import { terminalView } from "../../core/terminal_view.ts";
-import { promptTokens } from "../../decoding/generation/prompt_tokens.ts";
-import type { Model } from "../../models/load.ts";
+import type { ResolvedPolicy } from "../cache/policy_options.ts";
+import { Progress } from "../core/progress.ts";
+import { terminalView } from "../core/terminal_view.ts";
+import { promptTokens } from "../decoding/generation/prompt_tokens.ts";
+import type { Model } from "../models/load.ts";
 import type { Command, CommandCall, CommandIo } from "./command.ts";
 import { EXIT } from "./command_line.ts";
 import { MATCH_FLAGS, readMatchMap, readMatchOptions } from "./generate_matching.ts";

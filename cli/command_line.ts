@@ -4,7 +4,7 @@
  * @module
  */
 
-import { UsageError } from "../../core/check.ts";
+import { UsageError } from "../core/check.ts";
 import { type Command, CommandCall, commandHelp, type CommandIo } from "./command.ts";
 
 /** Exit codes of every command. */

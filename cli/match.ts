@@ -4,12 +4,12 @@
  * @module
  */
 
-import { matchHeads, type MatchOptions } from "../../analysis/head_match.ts";
-import { NORMALISATIONS } from "../../analysis/row_means.ts";
-import { writeFileAtomic } from "../../core/atomic_file.ts";
-import { DataError } from "../../core/check.ts";
-import { Progress } from "../../core/progress.ts";
-import { terminalView } from "../../core/terminal_view.ts";
+import { matchHeads, type MatchOptions } from "../analysis/head_match.ts";
+import { NORMALISATIONS } from "../analysis/row_means.ts";
+import { writeFileAtomic } from "../core/atomic_file.ts";
+import { DataError } from "../core/check.ts";
+import { Progress } from "../core/progress.ts";
+import { terminalView } from "../core/terminal_view.ts";
 import type { Command, CommandCall, CommandIo } from "./command.ts";
 import { EXIT } from "./command_line.ts";
 import type { EngineModel, OpenEngine } from "./engine.ts";

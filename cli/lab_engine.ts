@@ -4,13 +4,13 @@
  * @module
  */
 
-import { embeddedPair, verifyEmbedded } from "../../data/embedded.ts";
-import { UsageError } from "../../core/check.ts";
-import type { Backend, DeviceInfo } from "../../gpu/device.ts";
-import { openDevice } from "../../gpu/open_device.ts";
-import configuration from "../../deno.json" with { type: "json" };
-import type { DatasetName, ExperimentText, ModelRole } from "../experiment.ts";
-import type { Environment } from "../runner/record.ts";
+import { embeddedPair, verifyEmbedded } from "../data/embedded.ts";
+import { UsageError } from "../core/check.ts";
+import type { Backend, DeviceInfo } from "../gpu/device.ts";
+import { openDevice } from "../gpu/open_device.ts";
+import configuration from "../deno.json" with { type: "json" };
+import type { DatasetName, ExperimentText, ModelRole } from "../experiments/experiment.ts";
+import type { Environment } from "../experiments/runner/record.ts";
 import type { Engine, EngineModel, EngineOptions } from "./engine.ts";
 import { LabModel } from "./lab_model.ts";
 import { LabPolicies } from "./lab_policies.ts";

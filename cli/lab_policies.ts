@@ -4,14 +4,14 @@
  * @module
  */
 
-import type { Selection } from "../../cache/policy.ts";
+import type { Selection } from "../cache/policy.ts";
 import {
   type ForcedRun,
   forceSettings,
   type SettingsOptions,
-} from "../../decoding/forced/forced_settings.ts";
-import { freeRun } from "../../decoding/forced/free_run.ts";
-import type { ForcedRequest, GeneratedBatch } from "../experiment.ts";
+} from "../decoding/forced/forced_settings.ts";
+import { freeRun } from "../decoding/forced/free_run.ts";
+import type { ForcedRequest, GeneratedBatch } from "../experiments/experiment.ts";
 import type { EnginePair, EnginePolicies } from "./engine.ts";
 import { LabModel } from "./lab_model.ts";
 

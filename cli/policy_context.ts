@@ -4,9 +4,9 @@
  * @module
  */
 
-import type { ExperimentContext, ModelRole } from "../experiment.ts";
-import type { TraceCache } from "../runner/trace_cache.ts";
-import { cachedValue, cachedValues } from "../runner/value_cache.ts";
+import type { ExperimentContext, ModelRole } from "../experiments/experiment.ts";
+import type { TraceCache } from "../experiments/runner/trace_cache.ts";
+import { cachedValue, cachedValues } from "../experiments/runner/value_cache.ts";
 import type { Engine, EngineModel } from "./engine.ts";
 
 /** What decodes, and where results are kept. */

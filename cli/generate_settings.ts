@@ -4,9 +4,9 @@
  * @module
  */
 
-import { NORMALISATIONS } from "../../analysis/row_means.ts";
-import type { CacheBudget } from "../../cache/budget.ts";
-import { POLICIES } from "../../cache/policies/mod.ts";
+import { NORMALISATIONS } from "../analysis/row_means.ts";
+import type { CacheBudget } from "../cache/budget.ts";
+import { POLICIES } from "../cache/policies/mod.ts";
 import {
   BASES,
   checkBase,
@@ -23,16 +23,16 @@ import {
   SPLITS,
   TIES,
   WEIGHTS,
-} from "../../cache/policy_options.ts";
-import { misusedOptions, type OptionName } from "../../cache/policy_rules.ts";
-import type { DraftOptions } from "../../decoding/generation/generation_setup.ts";
-import type { HelperCut } from "../../decoding/helper/helper_step.ts";
+} from "../cache/policy_options.ts";
+import { misusedOptions, type OptionName } from "../cache/policy_rules.ts";
+import type { DraftOptions } from "../decoding/generation/generation_setup.ts";
+import type { HelperCut } from "../decoding/helper/helper_step.ts";
 import {
   BLOCK_SELECTIONS,
   type BlockSelection,
   checkSpeculation,
   MAX_DRAFT_TOKENS,
-} from "../../decoding/speculative/speculative_types.ts";
+} from "../decoding/speculative/speculative_types.ts";
 import type { CommandCall, OptionSpec } from "./command.ts";
 import { readMatchOptions } from "./generate_matching.ts";
 

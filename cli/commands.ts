@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Experiment } from "../experiment.ts";
+import type { Experiment } from "../experiments/experiment.ts";
 import type { Command } from "./command.ts";
 import { extractCommand } from "./extract.ts";
 import { generateCommand } from "./generate.ts";

@@ -4,14 +4,14 @@
  * @module
  */
 
-import { bbh } from "../../data/bbh.ts";
-import { dataFolder, type Dataset } from "../../data/dataset.ts";
-import { gsm8k } from "../../data/gsm8k.ts";
-import { microworld } from "../../data/microworld.ts";
-import { mmlu } from "../../data/mmlu.ts";
-import { mtBench } from "../../data/mt_bench.ts";
-import { wikitext2 } from "../../data/wikitext2.ts";
-import type { DatasetName, ExperimentText } from "../experiment.ts";
+import { bbh } from "../data/bbh.ts";
+import { dataFolder, type Dataset } from "../data/dataset.ts";
+import { gsm8k } from "../data/gsm8k.ts";
+import { microworld } from "../data/microworld.ts";
+import { mmlu } from "../data/mmlu.ts";
+import { mtBench } from "../data/mt_bench.ts";
+import { wikitext2 } from "../data/wikitext2.ts";
+import type { DatasetName, ExperimentText } from "../experiments/experiment.ts";
 
 const DATASETS: Readonly<Record<DatasetName, Dataset>> = {
   microworld,

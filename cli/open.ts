@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Progress } from "../../core/progress.ts";
+import type { Progress } from "../core/progress.ts";
 import type { CommandCall, OptionSpec } from "./command.ts";
 import type { Engine, OpenEngine } from "./engine.ts";
 

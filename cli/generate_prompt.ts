@@ -5,11 +5,11 @@
  */
 
 import { stat } from "node:fs/promises";
-import { DataError } from "../../core/check.ts";
-import { evaluationItems } from "../../data/microworld.ts";
-import type { Prompt } from "../../decoding/generation/prompt_tokens.ts";
-import type { ChatMessage } from "../../models/tokenizer/chat_template.ts";
-import type { Model } from "../../models/load.ts";
+import { DataError } from "../core/check.ts";
+import { evaluationItems } from "../data/microworld.ts";
+import type { Prompt } from "../decoding/generation/prompt_tokens.ts";
+import type { ChatMessage } from "../models/tokenizer/chat_template.ts";
+import type { Model } from "../models/load.ts";
 import type { CommandCall, OptionSpec } from "./command.ts";
 import { readTextFile, readTokenFile, type TokenReader } from "./token_input.ts";
 

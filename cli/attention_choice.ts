@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { TensorPlan } from "../../core/safetensors_writer.ts";
+import type { TensorPlan } from "../core/safetensors_writer.ts";
 import type { CommandCall } from "./command.ts";
 import type { EngineModel } from "./engine.ts";
 

@@ -4,22 +4,27 @@
  * @module
  */
 
-import { DataError } from "../../core/check.ts";
-import { attentionRows } from "../../decoding/sessions/attention_rows.ts";
-import { RealDrop } from "../../decoding/policies/real_drop.ts";
-import { traceAttention } from "../../decoding/sessions/trace.ts";
-import type { Device } from "../../gpu/device.ts";
-import type { ModelConfig } from "../../models/config.ts";
-import { loadModel, type Model } from "../../models/load.ts";
-import { openModelFiles } from "../../models/files/model_files.ts";
+import { DataError } from "../core/check.ts";
+import { attentionRows } from "../decoding/sessions/attention_rows.ts";
+import { RealDrop } from "../decoding/policies/real_drop.ts";
+import { traceAttention } from "../decoding/sessions/trace.ts";
+import type { Device } from "../gpu/device.ts";
+import type { ModelConfig } from "../models/config.ts";
+import { loadModel, type Model } from "../models/load.ts";
+import { openModelFiles } from "../models/files/model_files.ts";
 import {
   createTextStream,
   createTokenizer,
   type Tokenizer,
   type TokenizerFiles,
-} from "../../models/tokenizer/tokenizer.ts";
-import { vocabularyHash } from "../../models/tokenizer/vocabulary_hash.ts";
-import type { RealDropOptions, RowOptions, Trace, TraceOptions } from "../experiment.ts";
+} from "../models/tokenizer/tokenizer.ts";
+import { vocabularyHash } from "../models/tokenizer/vocabulary_hash.ts";
+import type {
+  RealDropOptions,
+  RowOptions,
+  Trace,
+  TraceOptions,
+} from "../experiments/experiment.ts";
 import type { Capture, CaptureOptions, EngineModel } from "./engine.ts";
 
 /** Where a model comes from and where it runs. */

@@ -5,21 +5,21 @@
  */
 
 import { join } from "node:path";
-import { removeUnfinished } from "../../core/atomic_file.ts";
-import { Progress, type ProgressView } from "../../core/progress.ts";
-import { terminalView } from "../../core/terminal_view.ts";
-import { untouchedClaims } from "../claims.ts";
-import type { Experiment, ExperimentContext, ModelRole, Scale } from "../experiment.ts";
-import { writeOutputs } from "../report/outputs.ts";
-import { cleanBlobStore, openBlobStore } from "../runner/blob_store.ts";
-import { codeHash } from "../runner/code_hash.ts";
-import { lockFolder } from "../runner/folder_lock.ts";
-import { contentHash } from "../runner/hash.ts";
-import { pairFolder } from "../runner/record.ts";
-import { type Outcome, runExperiments } from "../runner/run_experiments.ts";
-import { cachedTrace, type TraceCache } from "../runner/trace_cache.ts";
-import { summaryLine } from "../runner/summary_line.ts";
-import { verdictTable } from "../runner/verdict_table.ts";
+import { removeUnfinished } from "../core/atomic_file.ts";
+import { Progress, type ProgressView } from "../core/progress.ts";
+import { terminalView } from "../core/terminal_view.ts";
+import { untouchedClaims } from "../experiments/claims.ts";
+import type { Experiment, ExperimentContext, ModelRole, Scale } from "../experiments/experiment.ts";
+import { writeOutputs } from "../experiments/report/outputs.ts";
+import { cleanBlobStore, openBlobStore } from "../experiments/runner/blob_store.ts";
+import { codeHash } from "../experiments/runner/code_hash.ts";
+import { lockFolder } from "../experiments/runner/folder_lock.ts";
+import { contentHash } from "../experiments/runner/hash.ts";
+import { pairFolder } from "../experiments/runner/record.ts";
+import { type Outcome, runExperiments } from "../experiments/runner/run_experiments.ts";
+import { cachedTrace, type TraceCache } from "../experiments/runner/trace_cache.ts";
+import { summaryLine } from "../experiments/runner/summary_line.ts";
+import { verdictTable } from "../experiments/runner/verdict_table.ts";
 import type { CommandCall, CommandIo } from "./command.ts";
 import { errorText, EXIT } from "./command_line.ts";
 import type { Engine, EngineModel, OpenEngine } from "./engine.ts";
@@ -30,7 +30,7 @@ import { policyContext } from "./policy_context.ts";
 export const SCALES = ["smoke", "small", "paper"] as const satisfies readonly Scale[];
 
 /** Address of the module that judges claims: kept results are judged again when it changes. */
-const SUMMARY = new URL("../runner/summary.ts", import.meta.url);
+const SUMMARY = new URL("../experiments/runner/summary.ts", import.meta.url);
 
 /** What the command works with. */
 export interface ReproduceParts {

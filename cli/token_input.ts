@@ -5,8 +5,8 @@
  */
 
 import { readFile } from "node:fs/promises";
-import { fileError } from "../../core/file_error.ts";
-import { DataError } from "../../core/check.ts";
+import { fileError } from "../core/file_error.ts";
+import { DataError } from "../core/check.ts";
 import type { CommandCall, OptionSpec } from "./command.ts";
 import type { EngineModel } from "./engine.ts";
 

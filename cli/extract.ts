@@ -4,13 +4,13 @@
  * @module
  */
 
-import { Progress } from "../../core/progress.ts";
+import { Progress } from "../core/progress.ts";
 import {
   createSafetensors,
   type SafetensorsWriter,
   tensorBytes,
-} from "../../core/safetensors_writer.ts";
-import { terminalView } from "../../core/terminal_view.ts";
+} from "../core/safetensors_writer.ts";
+import { terminalView } from "../core/terminal_view.ts";
 import {
   chosenHeads,
   type ExtractPlan,

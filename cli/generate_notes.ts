@@ -4,7 +4,7 @@
  * @module
  */
 
-import { POLICIES } from "../../cache/policies/mod.ts";
+import { POLICIES } from "../cache/policies/mod.ts";
 
 /** Lines behind the options. */
 export const GENERATE_NOTES: readonly string[] = [

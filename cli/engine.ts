@@ -4,8 +4,8 @@
  * @module
  */
 
-import type { AttentionMap } from "../../analysis/attention_map.ts";
-import type { Selection } from "../../cache/policy.ts";
+import type { AttentionMap } from "../analysis/attention_map.ts";
+import type { Selection } from "../cache/policy.ts";
 import type {
   DatasetName,
   ExperimentModel,
@@ -14,8 +14,8 @@ import type {
   ForcedRun,
   GeneratedBatch,
   ModelRole,
-} from "../experiment.ts";
-import type { Environment } from "../runner/record.ts";
+} from "../experiments/experiment.ts";
+import type { Environment } from "../experiments/runner/record.ts";
 
 /** What one run over a text captures. */
 export interface CaptureOptions {

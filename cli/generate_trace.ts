@@ -4,11 +4,11 @@
  * @module
  */
 
-import type { Selection } from "../../cache/policy.ts";
-import type { GenerationStep } from "../../decoding/generation/generation_loop.ts";
-import { type GenerationSetup, recentCounts } from "../../decoding/generation/generation_setup.ts";
-import { selectionTiers } from "../../decoding/selections/tiers.ts";
-import { unitShape } from "../../decoding/selections/units.ts";
+import type { Selection } from "../cache/policy.ts";
+import type { GenerationStep } from "../decoding/generation/generation_loop.ts";
+import { type GenerationSetup, recentCounts } from "../decoding/generation/generation_setup.ts";
+import { selectionTiers } from "../decoding/selections/tiers.ts";
+import { unitShape } from "../decoding/selections/units.ts";
 
 /** Token positions of a KV head at a step, ascending. */
 export interface TraceEntry {
