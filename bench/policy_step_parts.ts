@@ -5,10 +5,10 @@
  */
 
 import type { TierCounts } from "../cache/budget.ts";
-import { DevicePlanner } from "../decoding/selections/device_plan.ts";
-import { recordLargeStep, scoreCommands } from "../decoding/policies/policy_steps.ts";
-import { selectedStep } from "../decoding/policies/selected_step.ts";
-import { writeLengths } from "../decoding/sessions/step_tokens.ts";
+import { DevicePlanner } from "../decoding/selection/device_planner.ts";
+import { recordLargeStep, scoreCommands } from "../decoding/selection/buffers.ts";
+import { selectedStep } from "../decoding/selection/selected_attention.ts";
+import { writeLengths } from "../decoding/session/step_tokens.ts";
 import type { Command, Device, DeviceBuffer, Recording } from "../gpu/device.ts";
 import { decodeAttentionCommands } from "../kernels/decode_attention.ts";
 import { attentionShape, type ForwardState } from "../models/forward/forward.ts";

@@ -8,19 +8,19 @@
 import { createPolicy } from "../cache/policy_options.ts";
 import { packFloat16 } from "../core/float16.ts";
 import { seededRandom } from "../core/random.ts";
-import { HelperStep } from "../decoding/helper/helper_step.ts";
-import { laneSet } from "../decoding/policies/policy_lanes.ts";
+import { HelperStep } from "../decoding/scoring/small_model.ts";
+import { laneSet } from "../decoding/selection/sequence_settings.ts";
 import {
   createPolicyBuffers,
   type PolicyShape,
   type PolicyStep,
   writeLanes,
-} from "../decoding/policies/policy_steps.ts";
-import { PolicyStore } from "../decoding/policies/policy_store.ts";
-import { listShape } from "../decoding/selections/selection_lists.ts";
-import { SelectionPlanner } from "../decoding/selections/selection_planner.ts";
-import { Session } from "../decoding/sessions/session.ts";
-import { listUnits } from "../decoding/selections/units.ts";
+} from "../decoding/selection/buffers.ts";
+import { PolicyStore } from "../decoding/engine/store.ts";
+import { listShape } from "../decoding/selection/lists.ts";
+import { SelectionPlanner } from "../decoding/selection/planner.ts";
+import { Session } from "../decoding/session/session.ts";
+import { listUnits } from "../decoding/selection/head_groups.ts";
 import type { ForwardState } from "../models/forward/forward.ts";
 import type { Model } from "../models/load.ts";
 

@@ -17,11 +17,8 @@ import { checkInteger, UsageError } from "../core/check.ts";
 import { mean } from "../core/stats.ts";
 import { embeddedPair } from "../data/embedded.ts";
 import { evaluationItems } from "../data/microworld.ts";
-import { SpeculativeSession } from "../decoding/speculative/speculative_session.ts";
-import {
-  BLOCK_SELECTIONS,
-  type BlockSelection,
-} from "../decoding/speculative/speculative_types.ts";
+import { SpeculativeSession } from "../decoding/engine/speculative_session.ts";
+import { BLOCK_SELECTIONS, type BlockSelection } from "../decoding/engine/speculative_types.ts";
 import { openDevice } from "../gpu/open_device.ts";
 import { loadModel } from "../models/load.ts";
 import { modelPath } from "./figures.ts";

@@ -7,7 +7,7 @@
 import type { ResolvedPolicy } from "../cache/policy_options.ts";
 import { Progress } from "../core/progress.ts";
 import { terminalView } from "../core/terminal_view.ts";
-import { promptTokens } from "../decoding/generation/prompt_tokens.ts";
+import { promptTokens } from "../decoding/text/prompts.ts";
 import type { Model } from "../models/load.ts";
 import type { Command, CommandCall, CommandIo } from "./command.ts";
 import { EXIT } from "./command_line.ts";

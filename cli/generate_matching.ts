@@ -7,7 +7,7 @@
 import { NORMALISATIONS } from "../analysis/row_means.ts";
 import type { ResolvedPolicy } from "../cache/policy_options.ts";
 import { DataError } from "../core/check.ts";
-import { MATCH_SIDES, type PairMatchOptions } from "../decoding/prompts/prompt_match.ts";
+import { MATCH_SIDES, type PairMatchOptions } from "../decoding/scoring/head_matching.ts";
 import type { CommandCall, OptionSpec } from "./command.ts";
 import { readTextFile } from "./token_input.ts";
 

@@ -25,14 +25,14 @@ import {
   WEIGHTS,
 } from "../cache/policy_options.ts";
 import { misusedOptions, type OptionName } from "../cache/policy_rules.ts";
-import type { DraftOptions } from "../decoding/generation/generation_setup.ts";
-import type { HelperCut } from "../decoding/helper/helper_step.ts";
+import type { DraftOptions } from "../decoding/text/setup.ts";
+import type { HelperCut } from "../decoding/scoring/small_model.ts";
 import {
   BLOCK_SELECTIONS,
   type BlockSelection,
   checkSpeculation,
   MAX_DRAFT_TOKENS,
-} from "../decoding/speculative/speculative_types.ts";
+} from "../decoding/engine/speculative_types.ts";
 import type { CommandCall, OptionSpec } from "./command.ts";
 import { readMatchOptions } from "./generate_matching.ts";
 

@@ -5,10 +5,10 @@
  */
 
 import type { Selection } from "../cache/policy.ts";
-import type { GenerationStep } from "../decoding/generation/generation_loop.ts";
-import { type GenerationSetup, recentCounts } from "../decoding/generation/generation_setup.ts";
-import { selectionTiers } from "../decoding/selections/tiers.ts";
-import { unitShape } from "../decoding/selections/units.ts";
+import type { GenerationStep } from "../decoding/text/loop.ts";
+import { type GenerationSetup, recentCounts } from "../decoding/text/setup.ts";
+import { selectionTiers } from "../decoding/selection/tiers.ts";
+import { unitShape } from "../decoding/selection/head_groups.ts";
 
 /** Token positions of a KV head at a step, ascending. */
 export interface TraceEntry {

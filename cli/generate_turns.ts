@@ -7,11 +7,11 @@
 import { stat } from "node:fs/promises";
 import type { ResolvedPolicy } from "../cache/policy_options.ts";
 import type { Progress } from "../core/progress.ts";
-import { Conversation } from "../decoding/generation/conversation.ts";
-import type { GenerationStatistics } from "../decoding/generation/generation_statistics.ts";
+import { Conversation } from "../decoding/text/conversation.ts";
+import type { GenerationStatistics } from "../decoding/text/statistics.ts";
 import type { CommandCall, CommandInput, CommandIo, OptionSpec } from "./command.ts";
-import { checkTurnBlock } from "../decoding/policies/turn_blocks.ts";
-import type { StoreKind } from "../decoding/policies/policy_store.ts";
+import { checkTurnBlock } from "../decoding/engine/turn_blocks.ts";
+import type { StoreKind } from "../decoding/engine/store.ts";
 import { withoutAction } from "./generate_settings.ts";
 import { statisticsText } from "./generate_report.ts";
 import { readFirstTurn } from "./generate_prompt.ts";

@@ -8,7 +8,7 @@
 import type { JsonValue } from "../core/json.ts";
 import type { Selection } from "../cache/policy.ts";
 import type { ForcedRun, ForcedText } from "../decoding/forced/forced_settings.ts";
-import type { PolicySetting } from "../decoding/policies/policy_setting.ts";
+import type { PolicySetting } from "../decoding/engine/settings.ts";
 import type { Claim, ExperimentResult } from "./result.ts";
 
 export type * from "./result.ts";

@@ -56,16 +56,7 @@ const FOLDERS: readonly IndexedFolder[] = [
   {
     path: "decoding",
     summary: "Sessions that run a model, decoding under policies, and traces of attention.",
-    parts: [
-      "forced",
-      "generation",
-      "helper",
-      "policies",
-      "prompts",
-      "selections",
-      "sessions",
-      "speculative",
-    ],
+    parts: ["session", "selection", "scoring", "engine", "text", "forced"],
   },
   {
     path: "experiments",

@@ -12,21 +12,18 @@ import {
   describeStep,
   type GenerationStep,
   prefillAll,
-} from "../generation/generation_loop.ts";
+} from "../text/loop.ts";
 import {
   type CompressionOptions,
   generationMemory,
   openSession,
   setUpGeneration,
   tierCounter,
-} from "../generation/generation_setup.ts";
-import {
-  type GenerationStatistics,
-  StatisticsRecorder,
-} from "../generation/generation_statistics.ts";
-import { memoryAdvice } from "../generation/memory_advice.ts";
-import type { ModelPair } from "../policies/policy_session.ts";
-import type { Prompt } from "../generation/prompt_tokens.ts";
+} from "../text/setup.ts";
+import { type GenerationStatistics, StatisticsRecorder } from "../text/statistics.ts";
+import { memoryAdvice } from "../session/memory_advice.ts";
+import type { ModelPair } from "../engine/policy_session.ts";
+import type { Prompt } from "../text/prompts.ts";
 
 /** What is forced, under which policy. */
 export interface ForceOptions extends CompressionOptions {

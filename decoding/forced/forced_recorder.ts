@@ -6,7 +6,7 @@
 
 import { klDivergence, largestIndex } from "../../analysis/quality.ts";
 import type { Selection } from "../../cache/policy.ts";
-import { type StepCost, stepCost } from "../selections/selection_cost.ts";
+import { type StepCost, stepCost } from "../selection/cost.ts";
 
 /**
  * What a policy did to each token of a continuation; arrays of its length. The first token is predicted by the prompt,

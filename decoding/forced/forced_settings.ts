@@ -8,9 +8,9 @@ import { largestIndex } from "../../analysis/quality.ts";
 import type { Selection } from "../../cache/policy.ts";
 import { checkInteger } from "../../core/check.ts";
 import { ForcedRecorder, type ForcedRun } from "./forced_recorder.ts";
-import { openSettings, type PolicySetting, settingBatches } from "../policies/policy_setting.ts";
-import type { ModelPair, PolicySession } from "../policies/policy_session.ts";
-import { fittingSequences } from "../policies/sequence_bytes.ts";
+import { openSettings, type PolicySetting, settingBatches } from "../engine/settings.ts";
+import type { ModelPair, PolicySession } from "../engine/policy_session.ts";
+import { fittingSequences } from "../engine/sequence_bytes.ts";
 
 export type { ForcedRun } from "./forced_recorder.ts";
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { HelperCut } from "../../decoding/helper/helper_step.ts";
+import type { HelperCut } from "../../decoding/scoring/small_model.ts";
 import type { Figure, ModelShape, ResultTable, Series, SummaryInput } from "../experiment.ts";
 import { type PointCells, pointCells, type PolicyCell, type PolicyPoint } from "./policy_runs.ts";
 import { meanOfTexts, percent, type StatOptions } from "./policy_stats.ts";

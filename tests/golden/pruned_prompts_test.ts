@@ -6,8 +6,8 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { createPolicy } from "../../cache/policy_options.ts";
-import { PolicySession } from "../../decoding/policies/policy_session.ts";
-import type { StoreKind } from "../../decoding/policies/policy_store.ts";
+import { PolicySession } from "../../decoding/engine/policy_session.ts";
+import type { StoreKind } from "../../decoding/engine/store.ts";
 import type { Backend } from "../../gpu/device.ts";
 import { embeddedModel } from "../support/embedded_model.ts";
 import { fixture } from "../support/golden.ts";

@@ -1,7 +1,7 @@
 /** Real GGUF models against what transformers computed from the same files in float32. */
 
 import { assert, assertEquals } from "@std/assert";
-import { traceAttention } from "../../decoding/sessions/trace.ts";
+import { traceAttention } from "../../decoding/session/trace.ts";
 import { loadModel } from "../../models/load.ts";
 import { type Golden, largestDifference, largestHeadError, readGolden } from "../support/golden.ts";
 import { hasGpu, testDevice } from "../support/gpu.ts";

@@ -13,7 +13,7 @@ import {
   type PolicyMemory,
   PolicySession,
   type PolicySessionOptions,
-} from "../../decoding/policies/policy_session.ts";
+} from "../../decoding/engine/policy_session.ts";
 
 /** What to run. */
 export interface RunRequest {

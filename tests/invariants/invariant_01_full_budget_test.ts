@@ -2,7 +2,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { Session } from "../../decoding/sessions/session.ts";
+import { Session } from "../../decoding/session/session.ts";
 import { largestDifference } from "../support/golden.ts";
 import { testBackends } from "../support/gpu.ts";
 import { decodeUnder, VARIANTS } from "./decode.ts";

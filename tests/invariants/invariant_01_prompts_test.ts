@@ -6,8 +6,8 @@
 import { assertEquals } from "@std/assert";
 import { createPolicy } from "../../cache/policy_options.ts";
 import { evaluationItems } from "../../data/microworld.ts";
-import { type ModelPair, PolicySession } from "../../decoding/policies/policy_session.ts";
-import { Session } from "../../decoding/sessions/session.ts";
+import { type ModelPair, PolicySession } from "../../decoding/engine/policy_session.ts";
+import { Session } from "../../decoding/session/session.ts";
 import { loadModel } from "../../models/load.ts";
 import { embeddedModel, embeddedModels } from "../support/embedded_model.ts";
 import { hasGpu, testBackends, testDevice } from "../support/gpu.ts";

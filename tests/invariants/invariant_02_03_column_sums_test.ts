@@ -2,8 +2,8 @@
 
 import { assert } from "@std/assert";
 import fc from "fast-check";
-import { Session } from "../../decoding/sessions/session.ts";
-import { traceAttention } from "../../decoding/sessions/trace.ts";
+import { Session } from "../../decoding/session/session.ts";
+import { traceAttention } from "../../decoding/session/trace.ts";
 import { largestHeadError } from "../support/golden.ts";
 import { testBackends } from "../support/gpu.ts";
 import { randomCases, randomModel, randomText } from "./random_pair.ts";

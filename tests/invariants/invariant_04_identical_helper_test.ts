@@ -5,7 +5,7 @@ import fc from "fast-check";
 import { matchHeads } from "../../analysis/head_match.ts";
 import { splitBudget } from "../../cache/budget.ts";
 import { seededRandom } from "../../core/random.ts";
-import { Session } from "../../decoding/sessions/session.ts";
+import { Session } from "../../decoding/session/session.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { testBackends, testDevice } from "../support/gpu.ts";
 import { attend, randomCall, softmaxRows, weightedValues } from "./attend.ts";

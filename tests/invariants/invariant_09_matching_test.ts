@@ -6,7 +6,7 @@ import { matchHeads } from "../../analysis/head_match.ts";
 import { type HeadSaliency, saliencyOfHead } from "../../analysis/head_saliency.ts";
 import { jaccardSimilarity } from "../../analysis/similarity.ts";
 import { seededRandom, shuffle } from "../../core/random.ts";
-import { Session } from "../../decoding/sessions/session.ts";
+import { Session } from "../../decoding/session/session.ts";
 import type { Model } from "../../models/load.ts";
 import { randomHeads } from "../analysis/support.ts";
 import { testBackends } from "../support/gpu.ts";

@@ -6,8 +6,8 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { compareViews, firstKeptTokens, mergeDropSaliency } from "../../analysis/saliency_shift.ts";
-import { RealDrop } from "../../decoding/policies/real_drop.ts";
-import { Session } from "../../decoding/sessions/session.ts";
+import { RealDrop } from "../../decoding/session/real_drop.ts";
+import { Session } from "../../decoding/session/session.ts";
 import { largest, largestDifference } from "../support/golden.ts";
 import { testBackends } from "../support/gpu.ts";
 import { randomCases, randomModel, randomText } from "./random_pair.ts";

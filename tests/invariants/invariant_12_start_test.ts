@@ -4,7 +4,7 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { matchHeads } from "../../analysis/head_match.ts";
 import { splitBudget } from "../../cache/budget.ts";
-import { Session } from "../../decoding/sessions/session.ts";
+import { Session } from "../../decoding/session/session.ts";
 import type { Model } from "../../models/load.ts";
 import { testBackends } from "../support/gpu.ts";
 import { COMPRESSING, decodeUnder } from "./decode.ts";

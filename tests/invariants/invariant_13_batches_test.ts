@@ -3,8 +3,8 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { createPolicy, type PolicyOptions } from "../../cache/policy_options.ts";
-import { type ModelPair, PolicySession } from "../../decoding/policies/policy_session.ts";
-import { Session } from "../../decoding/sessions/session.ts";
+import { type ModelPair, PolicySession } from "../../decoding/engine/policy_session.ts";
+import { Session } from "../../decoding/session/session.ts";
 import { largest, largestDifference } from "../support/golden.ts";
 import { testBackends } from "../support/gpu.ts";
 import { listed, type Variant, VARIANTS } from "./decode.ts";

@@ -8,7 +8,7 @@ import fc from "fast-check";
 import { halfEntries } from "../../cache/budget.ts";
 import { createPolicy } from "../../cache/policy_options.ts";
 import { poolSizes } from "../../cache/tiered_pools.ts";
-import { PolicySession, type StepReport } from "../../decoding/policies/policy_session.ts";
+import { PolicySession, type StepReport } from "../../decoding/engine/policy_session.ts";
 import type { ModelConfig } from "../../models/config.ts";
 import { testBackends } from "../support/gpu.ts";
 import { COMPRESSING } from "./decode.ts";

@@ -6,7 +6,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { Session } from "../../decoding/sessions/session.ts";
+import { Session } from "../../decoding/session/session.ts";
 import type { Model } from "../../models/load.ts";
 import { testBackends } from "../support/gpu.ts";
 import { decodeUnder } from "./decode.ts";

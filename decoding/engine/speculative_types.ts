@@ -1,0 +1,158 @@
+/**
+ * What decoding with drafts of the small model is given and what it reports.
+ *
+ * @module
+ */
+
+import type { MatchOptions } from "../../analysis/head_match.ts";
+import type { CacheBudget } from "../../cache/budget.ts";
+import { POLICIES } from "../../cache/policies/mod.ts";
+import type { Selection } from "../../cache/policy.ts";
+import type { ResolvedPolicy } from "../../cache/policy_options.ts";
+import { checkInteger } from "../../core/check.ts";
+import type { PairMatchOptions } from "../scoring/head_matching.ts";
+import type { HelperCut } from "../scoring/small_model.ts";
+import type { StepReport } from "./types.ts";
+
+/**
+ * What the rows of a block attend to. `shared`: one selection per head, made for the first row, and the block itself.
+ * `per_query`: each row the selection it would have got without drafts, so that the output is the same.
+ */
+export const BLOCK_SELECTIONS = ["shared", "per_query"] as const;
+/** One of `BLOCK_SELECTIONS`. */
+export type BlockSelection = typeof BLOCK_SELECTIONS[number];
+/** What is used if nothing is said: drafts then never change the text. */
+export const DEFAULT_BLOCK: BlockSelection = "per_query";
+
+/** Most tokens drafted for a block: it must not have more rows than logits are computed at once. */
+export const MAX_DRAFT_TOKENS = 15;
+
+/** How a pair decodes with drafts; one sequence, greedily, with every token on the device. */
+export interface SpeculativeOptions {
+  /** What is kept: a policy with a helper that plans before each step. */
+  readonly policy: ResolvedPolicy;
+  /** How much is kept. */
+  readonly budget: CacheBudget;
+  /** Tokens that fit. */
+  readonly capacity: number;
+  /** Tokens that the small model drafts for a block, from 0 (plain decoding) to `MAX_DRAFT_TOKENS`. */
+  readonly draftTokens: number;
+  /** What the rows of a block attend to; `shared` if left out. */
+  readonly block?: BlockSelection;
+  /** Rows of one prefill step; 128 if left out. */
+  readonly chunk?: number;
+  /** How heads are matched (D-3 to D-8). */
+  readonly match?: MatchOptions;
+}
+
+/** What a block is given. */
+export interface BlockOptions {
+  /** Proposed in place of the small model's own drafts; those that the block has no room for are left out. */
+  readonly drafts?: readonly number[];
+  /** Run in place of the chosen token and all drafts, and accepted whatever the large model chooses. */
+  readonly tokens?: readonly number[];
+  /** Whether logits are read. */
+  readonly logits?: boolean;
+}
+
+/** Where the time of a block goes. */
+export interface BlockTimes {
+  /** The small model: drafts, attention rows, scores. */
+  readonly draftMs: number;
+  /** Choice of tokens on the host. */
+  readonly planMs: number;
+  /** The large model. */
+  readonly verifyMs: number;
+}
+
+/** What a block did. */
+export interface BlockReport {
+  /** New tokens: the accepted drafts, then the large model's own choice. */
+  readonly tokens: readonly number[];
+  /** Proposed tokens. */
+  readonly drafts: readonly number[];
+  /** How many of them were accepted, from the first on. */
+  readonly accepted: number;
+  /** Each accepted row as a decode step; the first one is that of the token before the block. */
+  readonly rows: readonly StepReport[];
+  /** Time. */
+  readonly times: BlockTimes;
+}
+
+/** What blocks came to; what a block's end has cut off is counted as well. */
+export interface SpeculationStatistics {
+  /** Passes of the large model. */
+  readonly blocks: number;
+  /** Proposed tokens. */
+  readonly drafted: number;
+  /** Of them, accepted. */
+  readonly accepted: number;
+  /** For each place in a block, the share of the drafts at this place that were accepted. */
+  readonly acceptance: readonly number[];
+  /** New tokens per pass of the large model. */
+  readonly tokensPerBlock: number;
+  /** Passes of the small model. */
+  readonly smallForwards: number;
+  /** Median block. */
+  readonly blockMedianMs: number;
+  /** Share of the blocks' time that the small model takes. */
+  readonly draftShare: number;
+  /** Share of the choice of tokens on the host. */
+  readonly planShare: number;
+  /** Share of the large model. */
+  readonly verifyShare: number;
+}
+
+/** A block to be planned. */
+export interface BlockPlace {
+  /** Tokens before the block. */
+  readonly length: number;
+  /** Rows of the block. */
+  readonly rows: number;
+}
+
+/** What each row of a block attends to, [rows][units]. */
+export type BlockSelections = readonly (readonly Selection[])[];
+
+/**
+ * Throws unless a policy can decode with drafts.
+ *
+ * @param policy The policy.
+ * @param options Drafted tokens, selection of a block; and store, sequences and cuts of the helper, if they may be
+ *   others than the allowed ones.
+ * @throws {RangeError} If it cannot; the message lists what can.
+ */
+export function checkSpeculation(
+  policy: ResolvedPolicy,
+  options: Pick<SpeculativeOptions, "draftTokens" | "block"> & {
+    readonly store?: string;
+    readonly sequences?: number;
+    readonly match?: PairMatchOptions;
+  } & HelperCut,
+): void {
+  const { draftTokens, block = DEFAULT_BLOCK, store = "resident", sequences = 1 } = options;
+  const { helperBudget, helperLayers, match } = options;
+  const allowed = POLICIES.filter(({ scores }) => scores === "helper").map(({ name }) => name);
+  const refuse = (requirement: string, value: unknown): never => {
+    throw new RangeError(`Cannot speculate: ${requirement}: current value is ${value}`);
+  };
+  if (policy.scores !== "helper" || policy.timing !== "before") {
+    refuse(`the policy must be one with a helper, ${allowed.join(" or ")}`, policy.name);
+  }
+  if (policy.weights === "group") refuse("weights must be query_head", policy.weights);
+  if (match?.rematch !== undefined) refuse("heads must be matched once", match.rematch);
+  if (policy.positions === "slot") {
+    refuse("positions must be original, since rows of a block share their keys", policy.positions);
+  }
+  if (policy.stale) refuse("stale must be false, so that a block is planned before it runs", true);
+  if (!BLOCK_SELECTIONS.includes(block)) {
+    refuse(`block must be one of ${BLOCK_SELECTIONS.join(", ")}`, block);
+  }
+  if (helperBudget) refuse("the small model must keep its whole cache", "a budget for it");
+  if (helperLayers !== undefined) {
+    refuse("the small model must run all of its layers, whose head drafts", helperLayers);
+  }
+  if (store !== "resident") refuse("the store must be resident", store);
+  if (sequences !== 1) refuse("the number of sequences must be 1", sequences);
+  checkInteger("speculate", "draftTokens", { value: draftTokens, min: 0, max: MAX_DRAFT_TOKENS });
+}
