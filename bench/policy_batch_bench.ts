@@ -12,7 +12,7 @@ import { parseArgs } from "node:util";
 import { embeddedPair } from "../data/embedded.ts";
 import { evaluationItems } from "../data/microworld.ts";
 import { forceSettings } from "../decoding/forced/forced_settings.ts";
-import type { ModelPair } from "../decoding/engine/policy_session.ts";
+import type { ModelPair } from "../decoding/engine/types.ts";
 import type { PolicySetting } from "../decoding/engine/settings.ts";
 import { loadModel } from "../models/load.ts";
 import { median } from "./figures.ts";

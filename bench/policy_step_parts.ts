@@ -8,7 +8,7 @@ import type { TierCounts } from "../cache/budget.ts";
 import { DevicePlanner } from "../decoding/selection/device_planner.ts";
 import { recordLargeStep, scoreCommands } from "../decoding/selection/buffers.ts";
 import { selectedStep } from "../decoding/selection/selected_attention.ts";
-import { writeLengths } from "../decoding/session/step_tokens.ts";
+import { writeLengths } from "../decoding/session/step_io.ts";
 import type { Command, Device, DeviceBuffer, Recording } from "../gpu/device.ts";
 import { decodeAttentionCommands } from "../kernels/decode_attention.ts";
 import { attentionShape, type ForwardState } from "../models/forward/forward.ts";

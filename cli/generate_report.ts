@@ -10,7 +10,7 @@ import type { GenerationStatistics, ModelBytes } from "../decoding/text/statisti
 import type { HelperCut } from "../decoding/scoring/small_model.ts";
 import type { CacheBudget } from "../cache/budget.ts";
 import type { ResolvedPolicy } from "../cache/policy_options.ts";
-import type { ModelPair } from "../decoding/engine/policy_session.ts";
+import type { ModelPair } from "../decoding/engine/types.ts";
 import type { TierSizes } from "../decoding/selection/tiers.ts";
 import type { SpeculationStatistics } from "../decoding/engine/speculative_types.ts";
 import type { TraceEntry } from "./generate_trace.ts";

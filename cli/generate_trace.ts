@@ -5,7 +5,7 @@
  */
 
 import type { Selection } from "../cache/policy.ts";
-import type { GenerationStep } from "../decoding/text/loop.ts";
+import type { GenerationStep } from "../decoding/text/generate.ts";
 import { type GenerationSetup, recentCounts } from "../decoding/text/setup.ts";
 import { selectionTiers } from "../decoding/selection/tiers.ts";
 import { unitShape } from "../decoding/selection/head_groups.ts";

@@ -5,9 +5,8 @@
  */
 
 import { DataError } from "../core/check.ts";
-import { attentionRows } from "../decoding/session/attention_rows.ts";
+import { attentionRows, traceAttention } from "../decoding/session/trace.ts";
 import { RealDrop } from "../decoding/session/real_drop.ts";
-import { traceAttention } from "../decoding/session/trace.ts";
 import type { Device } from "../gpu/device.ts";
 import type { ModelConfig } from "../models/config.ts";
 import { loadModel, type Model } from "../models/load.ts";

@@ -5,7 +5,7 @@
  */
 
 import { embeddedPair, verifyEmbedded } from "../data/embedded.ts";
-import type { ModelPair } from "../decoding/engine/policy_session.ts";
+import type { ModelPair } from "../decoding/engine/types.ts";
 import type { Backend } from "../gpu/device.ts";
 import { openDevice } from "../gpu/open_device.ts";
 import { loadModel, type Model } from "../models/load.ts";

@@ -5,8 +5,13 @@
  * @module
  */
 
-import { type Command, type DeviceBuffer, type DeviceInfo, dispatch } from "../gpu/device.ts";
-import type { BufferWindow } from "../gpu/device.ts";
+import {
+  type BufferWindow,
+  type Command,
+  type DeviceBuffer,
+  type DeviceInfo,
+  dispatch,
+} from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelContract, type KernelRun } from "../gpu/kernel.ts";
 import {
   ATTENTION_PARAMS,

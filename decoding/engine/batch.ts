@@ -15,14 +15,13 @@ import {
   scoreKey,
   scoreKind,
 } from "../selection/sequence_settings.ts";
-import { type HelperState, matchWhileDecoding } from "./prompt.ts";
+import { type HelperState, matchWhileDecoding, type PromptLane } from "./prompt.ts";
 import { PolicySequence } from "./sequence.ts";
 import type { PolicyBuffers, PolicyShape } from "../selection/buffers.ts";
 import type { PolicySessionOptions } from "./types.ts";
-import type { PromptLane } from "./prompt_parts.ts";
 import { type HeadMatches, matchAgain, matchKind } from "../scoring/head_matching.ts";
 import type { Session } from "../session/session.ts";
-import { readTokens } from "../session/step_tokens.ts";
+import { readTokens } from "../session/step_io.ts";
 import { joinHeads } from "../selection/head_groups.ts";
 
 /** What the sequences belong to. */

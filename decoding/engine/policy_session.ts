@@ -9,22 +9,21 @@ import type { Migration } from "../../cache/kv_store.ts";
 import type { Selection } from "../../cache/policy.ts";
 import { checkInteger } from "../../core/check.ts";
 import type { Device } from "../../gpu/device.ts";
-import { checkTokens } from "../session/checks.ts";
+import { checkTokens, readLogits, replaceNext, writeLengths } from "../session/step_io.ts";
 import { checkCut, HelperStep } from "../scoring/small_model.ts";
-import { readLogits } from "../session/logits.ts";
 import { memoryAdvice } from "../session/memory_advice.ts";
 import { type LaneSet, laneSet } from "../selection/sequence_settings.ts";
-import { type PromptOptions, runPrompt } from "./prompt.ts";
+import { type PromptEvents, type PromptOptions, runPrompt } from "./prompt.ts";
 import { type Running, startRunning, takeBack } from "./step.ts";
 import { PolicySequences } from "./batch.ts";
 import {
   createPolicyBuffers,
   type PolicyBuffers,
   type PolicyShape,
+  policyShape,
   type PolicyStep,
   writeLanes,
 } from "../selection/buffers.ts";
-import { policyShape } from "../selection/policy_shape.ts";
 import { PolicyStore } from "./store.ts";
 import {
   checkPair,
@@ -36,12 +35,7 @@ import {
 } from "./types.ts";
 import { forgetPrompt, hasWholeTurns, runTurn, stepThrough } from "./turn.ts";
 import { checkTurnBlock, TurnBlocks } from "./turn_blocks.ts";
-import type { PromptEvents } from "./prompt_parts.ts";
 import { Session } from "../session/session.ts";
-import { replaceNext, writeLengths } from "../session/step_tokens.ts";
-
-export type { PromptOptions } from "./prompt.ts";
-export type * from "./types.ts";
 
 /** A pair that decodes under one policy, or each sequence under its own. Disposing it frees caches and activations. */
 export class PolicySession implements Disposable {

@@ -17,12 +17,11 @@ import {
   layerStep,
   logitsStep,
 } from "../../models/forward/transformer.ts";
-import { checkTokens } from "../session/checks.ts";
-import { readLogits } from "../session/logits.ts";
-import { type MapBlock, MapReader } from "../session/map_reader.ts";
-import { addRows, type PromptEvents, type PromptLane } from "./prompt_parts.ts";
+import { checkTokens, readLogits } from "../session/step_io.ts";
+import { type MapBlock, MapReader } from "../session/maps.ts";
+import { addRows, type PromptEvents, type PromptLane } from "./prompt.ts";
 import type { Session } from "../session/session.ts";
-import { writeVisibleLayer } from "../session/tap_access.ts";
+import { writeVisibleLayer } from "../session/taps.ts";
 
 /** Some rows of a prompt that run together. */
 interface Chunk {

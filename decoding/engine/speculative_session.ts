@@ -11,7 +11,7 @@
 import type { Selection } from "../../cache/policy.ts";
 import { ResidentStore } from "../../cache/resident_store.ts";
 import { checkInteger } from "../../core/check.ts";
-import { checkTokens } from "../session/checks.ts";
+import { checkTokens, replaceNext } from "../session/step_io.ts";
 import { type PromptOptions, runPrompt } from "./prompt.ts";
 import {
   checkPair,
@@ -22,14 +22,13 @@ import {
 } from "./types.ts";
 import { runTurn } from "./turn.ts";
 import {
+  BlockPlanner,
   createSpeculativeParts,
   readHelperScores,
+  residentLists,
   type SpeculativeParts,
 } from "./speculative_parts.ts";
-import { BlockPlanner, residentLists } from "./speculative_plan.ts";
-import type { Verification } from "./speculative_runner.ts";
-import { SpeculationRecorder } from "./speculative_statistics.ts";
-import { replaceNext } from "../session/step_tokens.ts";
+import type { Verification } from "./speculative_blocks.ts";
 import {
   type BlockOptions,
   type BlockReport,
@@ -38,11 +37,10 @@ import {
   type BlockTimes,
   checkSpeculation,
   DEFAULT_BLOCK,
+  SpeculationRecorder,
   type SpeculationStatistics,
   type SpeculativeOptions,
 } from "./speculative_types.ts";
-
-export type * from "./speculative_types.ts";
 
 /** A pair that decodes under a policy, block by block. Disposing it frees caches and activations. */
 export class SpeculativeSession implements Disposable {

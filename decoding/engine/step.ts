@@ -8,7 +8,7 @@ import type { Recording } from "../../gpu/device.ts";
 import { DevicePlanner, plansOnDevice } from "../selection/device_planner.ts";
 import { type PolicyStep, recordLargeStep } from "../selection/buffers.ts";
 import type { PolicyStore, StoreKind } from "./store.ts";
-import { createTurnedKeys, type TurnedKeys } from "../selection/rerotated_keys.ts";
+import { createTurnedKeys, type TurnedKeys } from "../selection/selected_attention.ts";
 import type { Session } from "../session/session.ts";
 
 /** Made at the first step behind a prefill; disposing it frees all but the store. */

@@ -10,7 +10,7 @@ import { decayOf, type LaneSet } from "../selection/sequence_settings.ts";
 import type { PolicySequences } from "./batch.ts";
 import type { PolicySession } from "./policy_session.ts";
 import type { PolicyBuffers, PolicyShape } from "../selection/buffers.ts";
-import type { PromptEvents } from "./prompt_parts.ts";
+import type { PromptEvents } from "./prompt.ts";
 import type { Session } from "../session/session.ts";
 
 /** What a turn runs on. */

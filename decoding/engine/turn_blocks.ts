@@ -16,10 +16,10 @@ import {
   layerStep,
   logitsStep,
 } from "../../models/forward/transformer.ts";
-import type { PromptEvents } from "./prompt_parts.ts";
-import { readLogits } from "../session/logits.ts";
+import type { PromptEvents } from "./prompt.ts";
+import { readLogits } from "../session/step_io.ts";
 import type { Session } from "../session/session.ts";
-import { residentLists } from "./speculative_plan.ts";
+import { residentLists } from "./speculative_parts.ts";
 import type { PolicySequence } from "./sequence.ts";
 import type { PolicyStep } from "../selection/buffers.ts";
 import type { PolicyStore, StoreKind } from "./store.ts";

@@ -12,7 +12,7 @@ import {
   describeStep,
   type GenerationStep,
   prefillAll,
-} from "../text/loop.ts";
+} from "../text/generate.ts";
 import {
   type CompressionOptions,
   generationMemory,
@@ -22,7 +22,7 @@ import {
 } from "../text/setup.ts";
 import { type GenerationStatistics, StatisticsRecorder } from "../text/statistics.ts";
 import { memoryAdvice } from "../session/memory_advice.ts";
-import type { ModelPair } from "../engine/policy_session.ts";
+import type { ModelPair } from "../engine/types.ts";
 import type { Prompt } from "../text/prompts.ts";
 
 /** What is forced, under which policy. */

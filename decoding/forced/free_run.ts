@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { ModelPair } from "../engine/policy_session.ts";
+import type { ModelPair } from "../engine/types.ts";
 import { openSetting, type PolicySetting } from "../engine/settings.ts";
 
 /** How prompts are continued. */

@@ -6,7 +6,7 @@
 
 import type { OwnMemory } from "../../cache/policy.ts";
 import { joinHeads, type UnitShape } from "../selection/head_groups.ts";
-import type { MapBlock } from "../session/map_reader.ts";
+import type { MapBlock } from "../session/maps.ts";
 
 /** Weight of the newest row of a window over that of the oldest, as in PyramidInfer's presets. */
 const NEWEST_WEIGHT = 1.2;

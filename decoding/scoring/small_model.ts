@@ -20,7 +20,7 @@ import { HelperCache } from "../engine/small_cache.ts";
 import { type PolicyStep, recordSmallStep } from "../selection/buffers.ts";
 import type { StoreKind } from "../engine/store.ts";
 import { Session } from "../session/session.ts";
-import { writeLengths } from "../session/step_tokens.ts";
+import { writeLengths } from "../session/step_io.ts";
 
 /** How a helper is made cheaper (Tables 5 and 6). */
 export interface HelperCut {
@@ -214,4 +214,42 @@ export function helperRowsCommand(
       rows: buffers.streamRows,
     },
   });
+}
+
+/**
+ * Copies tokens: each sequence of the helper reads those of the first sequence that it guides.
+ *
+ * @param step Small model and the sequences.
+ * @param large Model whose tokens are copied.
+ * @returns Commands that write the small model's tokens.
+ */
+export function tokenCopies({ forward, shape, lanes }: PolicyStep, large: ForwardState): Command[] {
+  const byteLength = 4 * shape.capacity;
+  return lanes.leaders.map((leader, stream) => ({
+    source: large.workspace.tokens,
+    sourceOffset: byteLength * leader,
+    target: forward.workspace.tokens,
+    targetOffset: byteLength * stream,
+    byteLength,
+  }));
+}
+
+/**
+ * Copies the helper's newest rows to the sequences that share one of its own.
+ *
+ * @param step Buffers and sizes of the policies, the sequences.
+ * @returns Commands that write `rows`; none if every sequence has a helper of its own.
+ */
+export function rowCopies({ buffers, shape, lanes }: PolicyStep): Command[] {
+  if (buffers.streamRows === buffers.rows) return [];
+  const byteLength = 4 * shape.helperHeads * shape.capacity;
+  return lanes.streams.flatMap((stream, lane) =>
+    stream === undefined ? [] : [{
+      source: buffers.streamRows,
+      sourceOffset: byteLength * stream,
+      target: buffers.rows,
+      targetOffset: byteLength * lane,
+      byteLength,
+    }]
+  );
 }

@@ -15,11 +15,12 @@ import {
   layerStep,
   logitsStep,
 } from "../../models/forward/transformer.ts";
-import { rowCopies, tokenCopies } from "../scoring/lane_copies.ts";
+import { rowCopies, tokenCopies } from "../scoring/small_model.ts";
 import { decayOf, type LaneSet } from "./sequence_settings.ts";
-import { selectedStep } from "./selected_attention.ts";
-import type { ListShape } from "./lists.ts";
-import type { TurnedKeys } from "./rerotated_keys.ts";
+import { selectedStep, type TurnedKeys } from "./selected_attention.ts";
+import { type ListShape, listShape } from "./lists.ts";
+import type { ModelPair } from "../engine/types.ts";
+import { unitShape } from "./head_groups.ts";
 
 /** Buffers that a policy adds to those of its two models. */
 export interface PolicyBuffers extends Disposable {
@@ -229,4 +230,32 @@ export function writeLanes(
   );
   device.write(buffers.decays, 0, decays);
   device.write(buffers.joined, 0, joined);
+}
+
+/**
+ * Derives sizes from the sequences of a batch.
+ *
+ * @param pair Models.
+ * @param set The sequences.
+ * @param sizes Tokens that fit per sequence, query heads of the helper that run (0 without one).
+ * @returns Sizes.
+ */
+export function policyShape(
+  { large }: ModelPair,
+  set: LaneSet,
+  sizes: Pick<PolicyShape, "capacity" | "helperHeads">,
+): PolicyShape {
+  const { layers, queryHeads } = large.config;
+  const isWeighed = set.lanes.some(({ policy: { scores, memory } }) =>
+    scores === "own" && memory !== "prefill"
+  );
+  return {
+    ...listShape(unitShape(large.config, set.granularity), sizes.capacity),
+    ...sizes,
+    sequences: set.lanes.length,
+    streams: set.leaders.length,
+    heads: layers * queryHeads,
+    hasGroupRows: set.weights === "group",
+    weightHeads: isWeighed ? queryHeads : 0,
+  };
 }

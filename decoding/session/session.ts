@@ -11,16 +11,11 @@ import { rotationTable } from "../../models/forward/rotation.ts";
 import { createTaps } from "../../models/forward/taps.ts";
 import type { ForwardState } from "../../models/forward/forward.ts";
 import { createWorkspace } from "../../models/forward/workspace.ts";
-import { checkChosen, checkTokens } from "./checks.ts";
-import { readLogits } from "./logits.ts";
+import { checkChosen, checkTokens, readLogits, readTokens, writeLengths } from "./step_io.ts";
 import { forkCache } from "./fork_cache.ts";
-import { MapReader } from "./map_reader.ts";
-import type { PrefillOptions, SessionOptions } from "./session_types.ts";
+import { type HeadSelection, type MapBlock, MapReader } from "./maps.ts";
 import { StepRunner } from "./step_runner.ts";
-import { readTokens, writeLengths } from "./step_tokens.ts";
-import { clearSums, readSums, writeVisible } from "./tap_access.ts";
-
-export type * from "./session_types.ts";
+import { clearSums, readSums, writeVisible } from "./taps.ts";
 
 /** Rows whose logits are computed and read at once. */
 const LOGIT_ROWS = 16;
@@ -278,4 +273,42 @@ interface Chunk {
   readonly sequence: number;
   readonly start: number;
   readonly rows: number;
+}
+
+/** Sizes and extras of a session. */
+export interface SessionOptions {
+  /** Tokens that fit per sequence; at most the model's context length. */
+  readonly capacity: number;
+  /** Sequences held side by side; 1 if left out. */
+  readonly sequences?: number;
+  /** Rows of one prefill step; 128 if left out. */
+  readonly chunk?: number;
+  /** Whether attention that tokens receive is summed; costs one more product of queries and keys. */
+  readonly accumulate?: boolean;
+  /** Whether each head sees only what `setVisible` names. */
+  readonly masked?: boolean;
+  /** Whether keys and values are cached in 32 bits, so that attention is the original's; in 16 if left out. */
+  readonly isExact?: boolean;
+}
+
+/** What one prefill should yield. */
+export interface PrefillOptions {
+  /** Which sequence grows; 0 if left out. */
+  readonly sequence?: number;
+  /** Rows whose logits are computed; all but `none` also choose the next token. `last` if left out. */
+  readonly logits?: "none" | "last" | "all";
+  /** Receives logits, [rows, vocabulary], in order. */
+  readonly onLogits?: (logits: Float32Array) => void;
+  /** Heads whose attention maps are wanted. */
+  readonly heads?: HeadSelection;
+  /** Receives each wanted map, some rows at a time. */
+  readonly onMap?: (block: MapBlock) => void;
+  /** Factor on the attention of each row relative to the next one's where it is summed; 1 if left out. */
+  readonly rowDecay?: number;
+  /** Whether received attention is summed where the session sums it at all; true if left out. */
+  readonly isSummed?: boolean;
+  /** Called after each chunk with the tokens done so far. */
+  readonly onProgress?: (tokens: number) => void;
+  /** Stops between chunks with the signal's reason. */
+  readonly signal?: AbortSignal;
 }

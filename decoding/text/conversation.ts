@@ -7,9 +7,7 @@
 
 import { checkInteger, DataError } from "../../core/check.ts";
 import type { ChatMessage } from "../../models/tokenizer/chat_template.ts";
-import type { GenerateOptions } from "./generate.ts";
-import { DEFAULT_NEW_TOKENS } from "./generate.ts";
-import { generationLoop } from "./loop.ts";
+import { DEFAULT_NEW_TOKENS, type GenerateOptions, generationLoop } from "./generate.ts";
 import {
   type CompressionOptions,
   type DraftOptions,
@@ -23,8 +21,7 @@ import {
 import { type GenerationStatistics, StatisticsRecorder } from "./statistics.ts";
 import type { ModelPair } from "../engine/types.ts";
 import { chatText, promptTokens } from "./prompts.ts";
-import { type GeneratedToken, SequenceWriter } from "./writer.ts";
-import { endTokensOf } from "./stop.ts";
+import { endTokensOf, type GeneratedToken, SequenceWriter } from "./writer.ts";
 
 /** How a conversation is held. */
 export interface ConversationOptions extends CompressionOptions, DraftOptions {

@@ -13,14 +13,11 @@ import {
 } from "../../cache/policy_options.ts";
 import { checkInteger, DataError } from "../../core/check.ts";
 import { sameVocabulary } from "../../models/tokenizer/tokenizer.ts";
-import type { DecodingSession, SequencePlace } from "./loop.ts";
+import type { DecodingSession, SequencePlace } from "./generate.ts";
 import type { GenerationMemory } from "./statistics.ts";
 import { checkCut, type HelperCut } from "../scoring/small_model.ts";
-import {
-  type ModelPair,
-  PolicySession,
-  type PolicySessionOptions,
-} from "../engine/policy_session.ts";
+import type { ModelPair, PolicySessionOptions } from "../engine/types.ts";
+import { PolicySession } from "../engine/policy_session.ts";
 import { type Prompt, promptList, promptTokens } from "./prompts.ts";
 import { checkTurnBlock } from "../engine/turn_blocks.ts";
 import { SpeculativeSession } from "../engine/speculative_session.ts";

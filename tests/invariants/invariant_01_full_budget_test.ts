@@ -1,12 +1,12 @@
-/** Method section 20, invariant 1: with the whole budget every policy is the full cache. */
-
-import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
+import { assert, assertEquals } from "@std/assert";
 import { Session } from "../../decoding/session/session.ts";
 import { largestDifference } from "../support/golden.ts";
 import { testBackends } from "../support/gpu.ts";
 import { decodeUnder, VARIANTS } from "./decode.ts";
 import { randomCases, randomPair, randomText } from "./random_pair.ts";
+
+/** Method section 20, invariant 1: with the whole budget every policy is the full cache. */
 
 const STEPS = 3;
 

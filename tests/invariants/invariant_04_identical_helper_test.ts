@@ -1,7 +1,5 @@
-/** Method section 20, invariant 4: a model that helps itself is its own best helper. */
-
-import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
+import { assert, assertEquals } from "@std/assert";
 import { matchHeads } from "../../analysis/head_match.ts";
 import { splitBudget } from "../../cache/budget.ts";
 import { seededRandom } from "../../core/random.ts";
@@ -11,6 +9,8 @@ import { testBackends, testDevice } from "../support/gpu.ts";
 import { attend, randomCall, softmaxRows, weightedValues } from "./attend.ts";
 import { decodeUnder } from "./decode.ts";
 import { randomCases, randomModel, randomText } from "./random_pair.ts";
+
+/** Method section 20, invariant 4: a model that helps itself is its own best helper. */
 
 /** Rounding of sums of attention, as a share of the largest. */
 const SUM_ERROR = 1e-5;

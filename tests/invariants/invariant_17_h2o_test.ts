@@ -1,16 +1,16 @@
-/**
- * Method section 20, invariant 17: H2O against section 14 written out on plain lists. The attention rows that it needs
- * are those of a model of one layer, whose full-cache rows, divided by their mass on kept tokens, are the rows over kept
- * tokens; so nothing of the product's decoding is used here.
- */
-
-import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
+import { assert, assertEquals } from "@std/assert";
 import { Session } from "../../decoding/session/session.ts";
 import type { Model } from "../../models/load.ts";
 import { testBackends } from "../support/gpu.ts";
 import { decodeUnder } from "./decode.ts";
 import { randomCases, randomModel, randomText, SHAPES } from "./random_pair.ts";
+
+/**
+ * Method section 20, invariant 17: H2O against section 14 written out on plain lists. The attention rows that it needs
+ * are those of a model of one layer, whose full-cache rows, divided by their mass on kept tokens, are the rows over kept
+ * tokens; so nothing of the product's decoding is used here.
+ */
 
 /** One KV head under H2O. */
 class HeavyHitters {

@@ -6,11 +6,8 @@
 
 import { createPolicy, type PolicyOptions } from "../../../cache/policy_options.ts";
 import { evaluationItems } from "../../../data/microworld.ts";
-import {
-  type ModelPair,
-  PolicySession,
-  type StepReport,
-} from "../../../decoding/engine/policy_session.ts";
+import type { ModelPair, StepReport } from "../../../decoding/engine/types.ts";
+import { PolicySession } from "../../../decoding/engine/policy_session.ts";
 import type { PairMatchOptions } from "../../../decoding/scoring/head_matching.ts";
 import { embeddedModel, embeddedModels } from "../../support/embedded_model.ts";
 import { testBackends } from "../../support/gpu.ts";

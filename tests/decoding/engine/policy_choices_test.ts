@@ -10,7 +10,7 @@ import { planBySaliency } from "../../../cache/policy.ts";
 import { createPolicy, type PolicyOptions } from "../../../cache/policy_options.ts";
 import { PolicySession } from "../../../decoding/engine/policy_session.ts";
 import type { PairMatchOptions } from "../../../decoding/scoring/head_matching.ts";
-import { attentionRows } from "../../../decoding/session/attention_rows.ts";
+import { attentionRows } from "../../../decoding/session/trace.ts";
 import { allTo, BUDGET, openPair, promptOf, run } from "./choice_runs.ts";
 
 Deno.test("D-2: sums start from the last prompt rows if asked to", async () => {

@@ -1,5 +1,3 @@
-/** What sessions and generations under policies do with input that does not fit, and when memory runs out. */
-
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { planBySaliency, type Policy } from "../../../cache/policy.ts";
 import { createPolicy, resolvePolicy } from "../../../cache/policy_options.ts";
@@ -9,6 +7,8 @@ import { PolicySession } from "../../../decoding/engine/policy_session.ts";
 import { openDevice } from "../../../gpu/open_device.ts";
 import { testBackends } from "../../support/gpu.ts";
 import { randomModel, randomPair, randomText, SHAPES } from "../../invariants/random_pair.ts";
+
+/** What sessions and generations under policies do with input that does not fit, and when memory runs out. */
 
 const ONE = { shape: SHAPES[1]!, seed: 4 };
 

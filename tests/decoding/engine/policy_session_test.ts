@@ -2,11 +2,8 @@ import { deepStrictEqual, ok, throws } from "node:assert/strict";
 import { createPolicy } from "../../../cache/policy_options.ts";
 import { POLICIES } from "../../../cache/policies/mod.ts";
 import { evaluationItems } from "../../../data/microworld.ts";
-import {
-  type ModelPair,
-  PolicySession,
-  type StepReport,
-} from "../../../decoding/engine/policy_session.ts";
+import type { ModelPair, StepReport } from "../../../decoding/engine/types.ts";
+import { PolicySession } from "../../../decoding/engine/policy_session.ts";
 import { embeddedModel, embeddedModels } from "../../support/embedded_model.ts";
 import { testBackends } from "../../support/gpu.ts";
 

@@ -8,11 +8,8 @@ import assert from "node:assert/strict";
 import { POLICIES } from "../../../cache/policies/mod.ts";
 import { createPolicy, type PolicyOptions } from "../../../cache/policy_options.ts";
 import type { PolicyLane } from "../../../decoding/selection/sequence_settings.ts";
-import {
-  type ModelPair,
-  PolicySession,
-  type StepReport,
-} from "../../../decoding/engine/policy_session.ts";
+import type { ModelPair, StepReport } from "../../../decoding/engine/types.ts";
+import { PolicySession } from "../../../decoding/engine/policy_session.ts";
 import { type PolicySetting, settingBatches } from "../../../decoding/engine/settings.ts";
 import { embeddedModels, someTokens } from "../../support/embedded_model.ts";
 import { testBackends } from "../../support/gpu.ts";

@@ -12,7 +12,7 @@ import { PolicySession } from "../../../decoding/engine/policy_session.ts";
 import { createPolicyBuffers, writeLanes } from "../../../decoding/selection/buffers.ts";
 import { listShape } from "../../../decoding/selection/lists.ts";
 import { Session } from "../../../decoding/session/session.ts";
-import { replaceNext, writeLengths } from "../../../decoding/session/step_tokens.ts";
+import { replaceNext, writeLengths } from "../../../decoding/session/step_io.ts";
 import { listUnits } from "../../../decoding/selection/head_groups.ts";
 import { embeddedModels, someTokens } from "../../support/embedded_model.ts";
 import { hasGpu, testBackends } from "../../support/gpu.ts";

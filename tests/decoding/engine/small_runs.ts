@@ -7,11 +7,8 @@
 import { createPolicy, type PolicyOptions } from "../../../cache/policy_options.ts";
 import type { Selection } from "../../../cache/policy.ts";
 import type { HelperCut } from "../../../decoding/scoring/small_model.ts";
-import {
-  type ModelPair,
-  type PolicyMemory,
-  PolicySession,
-} from "../../../decoding/engine/policy_session.ts";
+import type { ModelPair, PolicyMemory } from "../../../decoding/engine/types.ts";
+import { PolicySession } from "../../../decoding/engine/policy_session.ts";
 import { someTokens } from "../../support/embedded_model.ts";
 
 /**

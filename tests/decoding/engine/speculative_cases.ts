@@ -19,7 +19,8 @@ import { POLICIES } from "../../../cache/policies/mod.ts";
 import { misusedOptions } from "../../../cache/policy_rules.ts";
 import { NORMALISATIONS } from "../../../analysis/row_means.ts";
 import { evaluationItems } from "../../../data/microworld.ts";
-import { PolicySession, type StepReport } from "../../../decoding/engine/policy_session.ts";
+import type { StepReport } from "../../../decoding/engine/types.ts";
+import { PolicySession } from "../../../decoding/engine/policy_session.ts";
 import {
   BLOCK_SELECTIONS,
   type BlockSelection,

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { decayOf } from "../../../decoding/selection/sequence_settings.ts";
 import { Session } from "../../../decoding/session/session.ts";
-import type { StepReport } from "../../../decoding/engine/policy_session.ts";
+import type { StepReport } from "../../../decoding/engine/types.ts";
 import { assertClose } from "../../support/assert_close.ts";
 import { testBackends } from "../../support/gpu.ts";
 import {

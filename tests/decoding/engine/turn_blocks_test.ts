@@ -14,12 +14,11 @@ import { PolicySession } from "../../../decoding/engine/policy_session.ts";
 import type { PolicySessionOptions } from "../../../decoding/engine/types.ts";
 import { Session } from "../../../decoding/session/session.ts";
 import { openDevice } from "../../../gpu/open_device.ts";
-import { loadModel } from "../../../models/load.ts";
+import { loadModel, type Model } from "../../../models/load.ts";
 import { embeddedPair } from "../../../data/embedded.ts";
 import { assertClose } from "../../support/assert_close.ts";
 import { embeddedModel } from "../../support/embedded_model.ts";
 import { testBackends } from "../../support/gpu.ts";
-import type { Model } from "../../../models/load.ts";
 
 const CAPACITY = 240;
 const KEPT = POLICIES.filter(({ candidates }) => candidates === "kept").map(({ name }) => name);

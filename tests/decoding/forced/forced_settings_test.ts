@@ -4,10 +4,13 @@ import type { Selection } from "../../../cache/policy.ts";
 import { evaluationItems } from "../../../data/microworld.ts";
 import { type ForcedText, forceSettings } from "../../../decoding/forced/forced_settings.ts";
 import { freeRun } from "../../../decoding/forced/free_run.ts";
-import type { ModelPair } from "../../../decoding/engine/policy_session.ts";
-import { openSetting, type PolicySetting } from "../../../decoding/engine/settings.ts";
+import type { ModelPair } from "../../../decoding/engine/types.ts";
+import {
+  fittingSequences,
+  openSetting,
+  type PolicySetting,
+} from "../../../decoding/engine/settings.ts";
 import { stepCost } from "../../../decoding/selection/cost.ts";
-import { fittingSequences } from "../../../decoding/engine/sequence_bytes.ts";
 import { Session } from "../../../decoding/session/session.ts";
 import { embeddedModels, someTokens } from "../../support/embedded_model.ts";
 import { hasGpu } from "../../support/gpu.ts";

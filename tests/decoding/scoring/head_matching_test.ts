@@ -7,10 +7,10 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { matchHeads } from "../../../analysis/head_match.ts";
 import { createPolicy } from "../../../cache/policy_options.ts";
-import { type ModelPair, PolicySession } from "../../../decoding/engine/policy_session.ts";
+import type { ModelPair } from "../../../decoding/engine/types.ts";
+import { PolicySession } from "../../../decoding/engine/policy_session.ts";
 import type { PairMatchOptions } from "../../../decoding/scoring/head_matching.ts";
-import { attentionRows } from "../../../decoding/session/attention_rows.ts";
-import { traceAttention } from "../../../decoding/session/trace.ts";
+import { attentionRows, traceAttention } from "../../../decoding/session/trace.ts";
 import { allTo, BUDGET, openPair, promptOf, run } from "../engine/choice_runs.ts";
 
 /** The match of a session, seen through what it selects by one row. */

@@ -4,8 +4,8 @@
  * @module
  */
 
-import { deepStrictEqual, ok, rejects, strictEqual, throws } from "node:assert/strict";
 import fc from "fast-check";
+import { deepStrictEqual, ok, rejects, strictEqual, throws } from "node:assert/strict";
 import { createPolicy, type PolicyOptions } from "../../../cache/policy_options.ts";
 import { GpuError } from "../../../core/check.ts";
 import { checkCut, type HelperCut } from "../../../decoding/scoring/small_model.ts";

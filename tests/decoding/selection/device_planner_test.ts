@@ -10,11 +10,8 @@ import { createPolicy, type PolicyOptions, resolvePolicy } from "../../../cache/
 import { smallkv } from "../../../cache/policies/smallkv.ts";
 import { plansOnDevice } from "../../../decoding/selection/device_planner.ts";
 import { laneSet, type PolicyLane } from "../../../decoding/selection/sequence_settings.ts";
-import {
-  type ModelPair,
-  PolicySession,
-  type StepReport,
-} from "../../../decoding/engine/policy_session.ts";
+import type { ModelPair, StepReport } from "../../../decoding/engine/types.ts";
+import { PolicySession } from "../../../decoding/engine/policy_session.ts";
 import { embeddedModels, someTokens } from "../../support/embedded_model.ts";
 import { testBackends } from "../../support/gpu.ts";
 

@@ -7,8 +7,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { wholeEntries } from "../../../cache/budget.ts";
 import { smallkv } from "../../../cache/policies/smallkv.ts";
-import type { PlanView, Policy } from "../../../cache/policy.ts";
-import { planBySaliency } from "../../../cache/policy.ts";
+import { planBySaliency, type PlanView, type Policy } from "../../../cache/policy.ts";
 import { createPolicy, type ResolvedPolicy, resolvePolicy } from "../../../cache/policy_options.ts";
 import { seededRandom } from "../../../core/random.ts";
 import { SelectionPlanner } from "../../../decoding/selection/planner.ts";

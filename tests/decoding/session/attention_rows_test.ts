@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
-import { attentionRows } from "../../../decoding/session/attention_rows.ts";
-import { traceAttention } from "../../../decoding/session/trace.ts";
+import { attentionRows, traceAttention } from "../../../decoding/session/trace.ts";
 import { embeddedModel, someTokens } from "../../support/embedded_model.ts";
 import { hasGpu } from "../../support/gpu.ts";
 

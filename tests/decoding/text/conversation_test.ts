@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
 import { evaluationItems } from "../../../data/microworld.ts";
-import { Conversation, type ConversationOptions } from "../../../decoding/text/conversation.ts";
-import type { AnswerOptions } from "../../../decoding/text/conversation.ts";
+import {
+  type AnswerOptions,
+  Conversation,
+  type ConversationOptions,
+} from "../../../decoding/text/conversation.ts";
 import { Session } from "../../../decoding/session/session.ts";
 import { embeddedModels } from "../../support/embedded_model.ts";
 import { testBackends } from "../../support/gpu.ts";

@@ -5,7 +5,7 @@ import {
   generationLoop,
   type GenerationStep,
   type LoopOptions,
-} from "../../../decoding/text/loop.ts";
+} from "../../../decoding/text/generate.ts";
 import {
   type GenerationStatistics,
   StatisticsRecorder,

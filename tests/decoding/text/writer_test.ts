@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { SequenceWriter } from "../../../decoding/text/writer.ts";
-import { endTokensOf, StopTexts } from "../../../decoding/text/stop.ts";
+import { endTokensOf, SequenceWriter, StopTexts } from "../../../decoding/text/writer.ts";
 import type { Tokenizer } from "../../../models/tokenizer/tokenizer.ts";
 import { TINY } from "../../support/model_writer.ts";
 import { BYTES } from "./byte_tokenizer.ts";

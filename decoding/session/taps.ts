@@ -6,7 +6,7 @@
 
 import type { LayerArrays } from "../../models/forward/taps.ts";
 import type { ForwardState } from "../../models/forward/forward.ts";
-import { checkFinite } from "./checks.ts";
+import { checkFinite } from "./step_io.ts";
 
 /** A sequence and the tokens it has. */
 export interface SequencePart {
