@@ -6,7 +6,8 @@
 
 import type { TierCounts } from "../cache/budget.ts";
 import { DevicePlanner } from "../decoding/selection/device_planner.ts";
-import { recordLargeStep, scoreCommands } from "../decoding/selection/buffers.ts";
+import { recordLargeStep } from "../decoding/engine/step.ts";
+import { scoreCommands } from "../decoding/scoring/small_model.ts";
 import { selectedStep } from "../decoding/selection/selected_attention.ts";
 import { writeLengths } from "../decoding/session/step_io.ts";
 import type { Command, Device, DeviceBuffer, Recording } from "../gpu/device.ts";

@@ -8,7 +8,7 @@
 import { createPolicy } from "../cache/policy_options.ts";
 import { packFloat16 } from "../core/float16.ts";
 import { seededRandom } from "../core/random.ts";
-import { HelperStep } from "../decoding/scoring/small_model.ts";
+import type { HelperStep } from "../decoding/scoring/small_model.ts";
 import { laneSet } from "../decoding/selection/sequence_settings.ts";
 import {
   createPolicyBuffers,
@@ -23,6 +23,7 @@ import { Session } from "../decoding/session/session.ts";
 import { listUnits } from "../decoding/selection/head_groups.ts";
 import type { ForwardState } from "../models/forward/forward.ts";
 import type { Model } from "../models/load.ts";
+import { openSmallModel } from "../decoding/engine/small_cache.ts";
 
 /** Two models of a family. */
 export interface BenchPair {
@@ -72,7 +73,7 @@ export async function setUpStep(
   const [policy, budget] = [createPolicy("smallkv"), { ratio }];
   const large = owner.use(new Session(pair.large, { capacity }));
   const helper = owner.use(
-    new HelperStep(pair.small, { lanes: [{ policy }], capacity, chunk: 128 }),
+    openSmallModel(pair.small, { lanes: [{ policy }], capacity, chunk: 128 }),
   );
   for (const session of [large, helper.session]) {
     fillCache(session.forward);

@@ -10,7 +10,7 @@ import type { Selection } from "../../cache/policy.ts";
 import { checkInteger } from "../../core/check.ts";
 import type { Device } from "../../gpu/device.ts";
 import { checkTokens, readLogits, replaceNext, writeLengths } from "../session/step_io.ts";
-import { checkCut, HelperStep } from "../scoring/small_model.ts";
+import { checkCut, type HelperStep } from "../scoring/small_model.ts";
 import { memoryAdvice } from "../session/memory_advice.ts";
 import { type LaneSet, laneSet } from "../selection/sequence_settings.ts";
 import { type PromptEvents, type PromptOptions, runPrompt } from "./prompt.ts";
@@ -36,6 +36,7 @@ import {
 import { forgetPrompt, hasWholeTurns, runTurn, stepThrough } from "./turn.ts";
 import { checkTurnBlock, TurnBlocks } from "./turn_blocks.ts";
 import { Session } from "../session/session.ts";
+import { openSmallModel } from "./small_cache.ts";
 
 /** A pair that decodes under one policy, or each sequence under its own. Disposing it frees caches and activations. */
 export class PolicySession implements Disposable {
@@ -85,10 +86,10 @@ export class PolicySession implements Disposable {
     if (masked) this.#large.setVisible(() => true);
     const lanes = set.leaders.map((lane) => set.lanes[lane]!);
     this.#helper = streams > 0
-      ? stack.use(new HelperStep(pair.small!, { ...options, ...sizes, lanes }))
+      ? stack.use(openSmallModel(pair.small!, { ...options, ...sizes, lanes }))
       : undefined;
     const helperHeads = this.#helper?.heads ?? 0;
-    this.#shape = policyShape(pair, set, { capacity, helperHeads });
+    this.#shape = policyShape(pair.large.config, set, { capacity, helperHeads });
     this.#buffers = stack.use(createPolicyBuffers(device, this.#shape));
     const { forward } = this.#large;
     writeLanes({ forward, buffers: this.#buffers, shape: this.#shape, lanes: set });

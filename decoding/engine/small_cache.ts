@@ -13,10 +13,13 @@ import { type LaneSet, laneSet } from "../selection/sequence_settings.ts";
 import { createPolicyBuffers, type PolicyBuffers, type PolicyShape } from "../selection/buffers.ts";
 import { selectedStep } from "../selection/selected_attention.ts";
 import { PolicySequence } from "./sequence.ts";
-import { PolicyStore, type StoreKind } from "./store.ts";
+import type { StoreKind } from "../../cache/kv_store.ts";
+import { PolicyStore } from "./store.ts";
 import { listShape } from "../selection/lists.ts";
 import type { Session } from "../session/session.ts";
 import { listUnits } from "../selection/head_groups.ts";
+import { HelperStep, type SmallCache, type SmallModelSizes } from "../scoring/small_model.ts";
+import type { Model } from "../../models/load.ts";
 
 /** How a helper's cache is compressed. */
 export interface HelperCacheOptions {
@@ -33,7 +36,7 @@ export interface HelperCacheOptions {
 }
 
 /** Kept tokens of the helper, of all sequences. */
-export class HelperCache implements Disposable {
+export class HelperCache implements SmallCache {
   readonly #session: Session;
   readonly #options: HelperCacheOptions;
   readonly #lanes: LaneSet;
@@ -204,4 +207,27 @@ export class HelperCache implements Disposable {
     const tokens = this.#session.lengths[index]!;
     if (sequence.isDue(tokens)) sequence.plan(tokens);
   }
+}
+
+/**
+ * Starts the small model's side of a batch, with its cache compressed where sequences have a budget for it.
+ *
+ * @param model The whole small model.
+ * @param options What each of its sequences is read for, sizes, store.
+ * @returns The small model's side; disposing it frees its cache and activations.
+ * @throws {RangeError} If the model does not have the layers that should run.
+ */
+export function openSmallModel(
+  model: Model,
+  options: HelperCacheOptions & Omit<SmallModelSizes, "sequences">,
+): HelperStep {
+  const { lanes, helperLayers, capacity, chunk } = options;
+  const layers = helperLayers !== undefined && { helperLayers };
+  const sizes = { ...layers, capacity, chunk, sequences: lanes.length };
+  const isCompressed = lanes.some(({ helperBudget }) => helperBudget);
+  return new HelperStep(
+    model,
+    sizes,
+    isCompressed ? (session) => new HelperCache(session, options) : undefined,
+  );
 }

@@ -10,13 +10,8 @@ import { argmaxCommands, argmaxPartialBytes } from "../../kernels/argmax.ts";
 import { selectedAttentionCommands } from "../../kernels/selected_attention_split.ts";
 import { attentionShape, type ForwardState } from "../../models/forward/forward.ts";
 import { embeddingStep, layerStep, logitsStep } from "../../models/forward/transformer.ts";
-import { helperRowsCommand } from "../scoring/small_model.ts";
-import {
-  helperStep,
-  type PolicyShape,
-  type PolicyStep,
-  scoreCommands,
-} from "../selection/buffers.ts";
+import { helperRowsCommand, helperStep, scoreCommands } from "../scoring/small_model.ts";
+import type { PolicyShape, PolicyStep } from "../selection/buffers.ts";
 import type { BlockPlace, BlockSelection } from "./speculative_types.ts";
 import { checkChosen, readLogits } from "../session/step_io.ts";
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { HelperStep } from "../scoring/small_model.ts";
+import type { HelperStep } from "../scoring/small_model.ts";
 import { type LaneSet, laneSet } from "../selection/sequence_settings.ts";
 import { PolicySequences } from "./batch.ts";
 import {
@@ -27,6 +27,7 @@ import type { Selection } from "../../cache/policy.ts";
 import type { Combine } from "../../cache/policy_options.ts";
 import type { PolicySequence } from "./sequence.ts";
 import { packLists } from "../selection/lists.ts";
+import { openSmallModel } from "./small_cache.ts";
 
 /** What lives on the device. */
 export interface SpeculativeParts extends Disposable {
@@ -65,8 +66,8 @@ export function createSpeculativeParts(
   // A block must fit the activations, however short the prefill's chunks are.
   const sizes = { capacity, chunk: Math.max(options.chunk ?? 128, draftTokens + 1) };
   const large = stack.use(new Session(pair.large, { ...sizes, accumulate: true }));
-  const helper = stack.use(new HelperStep(pair.small, { ...sizes, lanes: [{ policy }] }));
-  const shape = policyShape(pair, lanes, { capacity, helperHeads: helper.heads });
+  const helper = stack.use(openSmallModel(pair.small, { ...sizes, lanes: [{ policy }] }));
+  const shape = policyShape(pair.large.config, lanes, { capacity, helperHeads: helper.heads });
   const buffers = stack.use(createPolicyBuffers(device, shape));
   writeLanes({ forward: large.forward, buffers, shape, lanes });
   const rows = draftTokens + 1;

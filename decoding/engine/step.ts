@@ -6,10 +6,21 @@
 
 import type { Recording } from "../../gpu/device.ts";
 import { DevicePlanner, plansOnDevice } from "../selection/device_planner.ts";
-import { type PolicyStep, recordLargeStep } from "../selection/buffers.ts";
-import type { PolicyStore, StoreKind } from "./store.ts";
-import { createTurnedKeys, type TurnedKeys } from "../selection/selected_attention.ts";
+import type { PolicyStep } from "../selection/buffers.ts";
+import type { StoreKind } from "../../cache/kv_store.ts";
+import type { PolicyStore } from "./store.ts";
+import {
+  createTurnedKeys,
+  selectedStep,
+  type TurnedKeys,
+} from "../selection/selected_attention.ts";
 import type { Session } from "../session/session.ts";
+import {
+  argmaxStep,
+  embeddingStep,
+  layerStep,
+  logitsStep,
+} from "../../models/forward/transformer.ts";
 
 /** Made at the first step behind a prefill; disposing it frees all but the store. */
 export interface Running extends Disposable {
@@ -69,4 +80,31 @@ export async function takeBack(session: Session, store: PolicyStore): Promise<vo
   const cache = await store.restore();
   if (cache !== session.forward.cache) session.takeCache(cache);
   store[Symbol.dispose]();
+}
+
+/**
+ * Records the large model's step with attention to selected tokens, up to the choice of the next token.
+ *
+ * @param step Large model and buffers.
+ * @returns The recording.
+ */
+export async function recordLargeStep(step: PolicyStep): Promise<Recording> {
+  const { forward, shape } = step;
+  const { device, config } = forward;
+  const rowShape = { sequences: shape.sequences, rowsPerSequence: 1 };
+  const isFull = step.lanes.lanes.every(({ policy }) => policy.name === "full");
+  const layers = Array.from(
+    { length: config.layers },
+    (_, layer) =>
+      layerStep(forward, rowShape, {
+        layer,
+        ...(!isFull && { attention: selectedStep(step, layer) }),
+      }),
+  );
+  return await device.record("large model's step", [
+    ...embeddingStep(forward, rowShape),
+    ...layers.flat(),
+    ...logitsStep(forward, { rows: shape.sequences, rowStep: 1, rowOffset: 0 }),
+    ...argmaxStep(forward, rowShape),
+  ]);
 }

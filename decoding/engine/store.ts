@@ -5,7 +5,7 @@
  */
 
 import type { FullCache } from "../../cache/full_cache.ts";
-import type { KvStore, Migration, SelectionRows } from "../../cache/kv_store.ts";
+import type { KvStore, Migration, SelectionRows, StoreKind } from "../../cache/kv_store.ts";
 import type { Selection } from "../../cache/policy.ts";
 import { ResidentStore } from "../../cache/resident_store.ts";
 import type { PoolSize } from "../../cache/slot_change.ts";
@@ -15,9 +15,6 @@ import type { ForwardState } from "../../models/forward/forward.ts";
 import type { PolicyBuffers, PolicyShape } from "../selection/buffers.ts";
 import type { LaneSet } from "../selection/sequence_settings.ts";
 import { type ListSource, packLists } from "../selection/lists.ts";
-
-/** Where tokens are kept: all on the device, or what the plan names there and everything on the host. */
-export type StoreKind = "resident" | "tiered";
 
 /** What a store is made from. */
 export interface PolicyStoreOptions {

@@ -22,7 +22,8 @@ import type { Session } from "../session/session.ts";
 import { residentLists } from "./speculative_parts.ts";
 import type { PolicySequence } from "./sequence.ts";
 import type { PolicyStep } from "../selection/buffers.ts";
-import type { PolicyStore, StoreKind } from "./store.ts";
+import type { StoreKind } from "../../cache/kv_store.ts";
+import type { PolicyStore } from "./store.ts";
 import { selectedStep, type SharedRows } from "../selection/selected_attention.ts";
 
 /** Rows of a prefill step, of which activations have room for as many as a block may have. */

@@ -4,14 +4,13 @@
  * @module
  */
 
-import type { Migration } from "../../cache/kv_store.ts";
+import type { Migration, StoreKind } from "../../cache/kv_store.ts";
 import type { Selection } from "../../cache/policy.ts";
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import type { Model } from "../../models/load.ts";
 import { sameVocabulary } from "../../models/tokenizer/tokenizer.ts";
 import type { LaneOptions } from "../selection/sequence_settings.ts";
 import type { PairMatchOptions } from "../scoring/head_matching.ts";
-import type { StoreKind } from "./store.ts";
 
 /** A model to compress, and its helper. */
 export interface ModelPair {

@@ -7,7 +7,7 @@
 
 import { type CacheBudget, halfEntries } from "../../cache/budget.ts";
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
-import type { Command, Recording } from "../../gpu/device.ts";
+import type { Command, DeviceBuffer, Recording } from "../../gpu/device.ts";
 import { attentionRowsCommand } from "../../kernels/attention_rows.ts";
 import {
   attentionShape,
@@ -16,11 +16,14 @@ import {
 } from "../../models/forward/forward.ts";
 import { firstLayers } from "../../models/forward/first_layers.ts";
 import type { Model } from "../../models/load.ts";
-import { HelperCache } from "../engine/small_cache.ts";
-import { type PolicyStep, recordSmallStep } from "../selection/buffers.ts";
-import type { StoreKind } from "../engine/store.ts";
+import type { PolicyStep } from "../selection/buffers.ts";
 import { Session } from "../session/session.ts";
 import { writeLengths } from "../session/step_io.ts";
+import { type Reduction, REDUCTIONS } from "../../cache/policy_choices.ts";
+import { embeddingStep, layerStep } from "../../models/forward/transformer.ts";
+import { helperSaliencyCommand } from "../../kernels/helper_saliency.ts";
+import { updateScoresCommand } from "../../kernels/update_scores.ts";
+import type { Selection } from "../../cache/policy.ts";
 
 /** How a helper is made cheaper (Tables 5 and 6). */
 export interface HelperCut {
@@ -36,16 +39,32 @@ export interface HelperLane extends Pick<HelperCut, "helperBudget"> {
   readonly policy: ResolvedPolicy;
 }
 
-/** What a helper is made for. */
-export interface HelperOptions extends Pick<HelperCut, "helperLayers"> {
-  /** One entry per sequence that it reads; either all or none have a budget. */
-  readonly lanes: readonly HelperLane[];
+/** Sizes of the small model's side. */
+export interface SmallModelSizes extends Pick<HelperCut, "helperLayers"> {
+  /** Sequences that it reads. */
+  readonly sequences: number;
   /** Tokens that fit per sequence. */
   readonly capacity: number;
   /** Rows of one prefill step. */
   readonly chunk: number;
-  /** Where kept tokens lie if not all are; `resident` if left out. */
-  readonly store?: StoreKind;
+}
+
+/** A compressed cache of the small model's own, whose sequences advance with those of its session. */
+export interface SmallCache extends Disposable, HelperMemory {
+  /** Tokens that it keeps, [sequence][layer * kvHeads + kvHead]. */
+  readonly selections: readonly (readonly Selection[])[];
+  /** Keeps every token of a prompt. */
+  begin(sequence: number, promptTokens: number): void;
+  /** Starts to drop tokens of a sequence, by what they have received so far, [heads, tokens]. */
+  start(sequence: number, sums: Float32Array): void;
+  /** Moves the prompts' cache to its store; returns buffers to run steps with. */
+  open(): Promise<ForwardState>;
+  /** Attention of a layer to kept tokens, which leaves the newest rows, f32 [sequences, heads, capacity]. */
+  attention(forward: ForwardState, layer: number, rows: DeviceBuffer): Command[];
+  /** Tells the coming step what it sees: what is kept, and its own token. */
+  append(): void;
+  /** Remembers the attention of a step that has been counted, and drops tokens. */
+  settle(): Promise<void>;
 }
 
 /**
@@ -84,7 +103,7 @@ export interface HelperMemory {
 export class HelperStep implements Disposable {
   /** Runs the prompts; its model has the layers that run. */
   readonly session: Session;
-  readonly #cache: HelperCache | undefined;
+  readonly #cache: SmallCache | undefined;
   readonly #owned: DisposableStack;
   #recording: Recording | undefined;
 
@@ -92,18 +111,16 @@ export class HelperStep implements Disposable {
    * Allocates cache and activations.
    *
    * @param model The whole small model.
-   * @param options What it is made for.
+   * @param sizes Layers that run, sequences, tokens.
+   * @param compress Makes its cache smaller; it keeps everything if left out.
    * @throws {RangeError} If the model does not have the layers that should run.
    */
-  constructor(model: Model, options: HelperOptions) {
-    const { helperLayers = model.config.layers, lanes, capacity, chunk } = options;
-    const sizes = { capacity, chunk, sequences: lanes.length };
+  constructor(model: Model, sizes: SmallModelSizes, compress?: (session: Session) => SmallCache) {
+    const { helperLayers = model.config.layers, ...session } = sizes;
     using stack = new DisposableStack();
     const small = firstLayers(model, helperLayers);
-    this.session = stack.use(new Session(small, { ...sizes, accumulate: true }));
-    this.#cache = lanes.some(({ helperBudget }) => helperBudget)
-      ? stack.use(new HelperCache(this.session, options))
-      : undefined;
+    this.session = stack.use(new Session(small, { ...session, accumulate: true }));
+    this.#cache = compress && stack.use(compress(this.session));
     this.#owned = stack.move();
   }
 
@@ -119,7 +136,7 @@ export class HelperStep implements Disposable {
   }
 
   /** Tokens that the helper itself keeps, [sequence][layer * kvHeads + kvHead]; undefined if it keeps all. */
-  get selections(): HelperCache["selections"] | undefined {
+  get selections(): SmallCache["selections"] | undefined {
     return this.#cache?.selections;
   }
 
@@ -252,4 +269,78 @@ export function rowCopies({ buffers, shape, lanes }: PolicyStep): Command[] {
       byteLength,
     }]
   );
+}
+
+/**
+ * Records the small model's step: its own cache grows, and the newest attention row of every head is kept.
+ *
+ * No logits are computed: the small model only watches.
+ *
+ * @param step Small model and buffers.
+ * @param options Model whose tokens it reads and whose selections it scores; commands of each layer that leave its
+ *   newest rows in `streamRows`.
+ * @returns The recording; its last commands write `saliency`.
+ */
+export async function recordSmallStep(
+  step: PolicyStep,
+  { large, watched }: {
+    readonly large: ForwardState;
+    readonly watched: WatchedLayer;
+  },
+): Promise<Recording> {
+  return await step.forward.device.record("small model's step", [
+    ...tokenCopies(step, large),
+    ...helperStep(step, watched),
+    ...rowCopies(step),
+    ...scoreCommands(step, large),
+  ]);
+}
+
+/** Commands of a layer that leave its newest rows in `streamRows`. */
+export type WatchedLayer = (layer: number) => Omit<LayerOptions, "layer">;
+
+/**
+ * Runs the small model on one token of each of its sequences.
+ *
+ * @param step Small model and buffers.
+ * @param watched What its layers do beside.
+ * @returns Commands that write `streamRows`.
+ */
+export function helperStep({ forward, shape }: PolicyStep, watched: WatchedLayer): Command[] {
+  const { config } = forward;
+  const rowShape = { sequences: shape.streams, rowsPerSequence: 1 };
+  const commands = embeddingStep(forward, rowShape);
+  for (let layer = 0; layer < config.layers; layer++) {
+    commands.push(...layerStep(forward, rowShape, { layer, ...watched(layer) }));
+  }
+  return commands;
+}
+
+/**
+ * Adds the helper's newest rows to what it remembers, and joins that to the scores of each selection.
+ *
+ * @param step Buffers and sizes of the policies, the sequences.
+ * @param counted Model that has run the rows, whose lengths do not count them yet.
+ * @returns Commands that write `scores` and `saliency`.
+ */
+export function scoreCommands(
+  { buffers, shape, lanes }: Omit<PolicyStep, "forward">,
+  counted: ForwardState,
+): Command[] {
+  const { sequences, helperHeads: heads, capacity, units } = shape;
+  const { state } = counted.workspace;
+  const sizes = { sequences, heads, capacity };
+  const join = (names: { scores: DeviceBuffer; saliency: DeviceBuffer }, reduction: Reduction) =>
+    helperSaliencyCommand({ ...buffers, state, ...names }, {
+      ...sizes,
+      units: units.total,
+      unitHeads: units.heads,
+      reduction: REDUCTIONS.indexOf(reduction),
+    });
+  const { rows, groupRows, scores, saliency } = buffers;
+  return [
+    updateScoresCommand({ ...buffers, state }, sizes),
+    join({ scores, saliency }, lanes.reduction),
+    ...shape.hasGroupRows ? [join({ scores: rows, saliency: groupRows }, "mean")] : [],
+  ];
 }

@@ -4,23 +4,13 @@
  * @module
  */
 
-import { type Reduction, REDUCTIONS } from "../../cache/policy_options.ts";
-import type { Command, Device, DeviceBuffer, Recording } from "../../gpu/device.ts";
-import { helperSaliencyCommand } from "../../kernels/helper_saliency.ts";
-import { updateScoresCommand } from "../../kernels/update_scores.ts";
-import type { ForwardState, LayerOptions } from "../../models/forward/forward.ts";
-import {
-  argmaxStep,
-  embeddingStep,
-  layerStep,
-  logitsStep,
-} from "../../models/forward/transformer.ts";
-import { rowCopies, tokenCopies } from "../scoring/small_model.ts";
+import type { Device, DeviceBuffer } from "../../gpu/device.ts";
+import type { ForwardState } from "../../models/forward/forward.ts";
 import { decayOf, type LaneSet } from "./sequence_settings.ts";
-import { selectedStep, type TurnedKeys } from "./selected_attention.ts";
+import type { TurnedKeys } from "./selected_attention.ts";
 import { type ListShape, listShape } from "./lists.ts";
-import type { ModelPair } from "../engine/types.ts";
 import { unitShape } from "./head_groups.ts";
+import type { ModelConfig } from "../../models/config.ts";
 
 /** Buffers that a policy adds to those of its two models. */
 export interface PolicyBuffers extends Disposable {
@@ -114,107 +104,6 @@ export interface PolicyStep {
 }
 
 /**
- * Records the small model's step: its own cache grows, and the newest attention row of every head is kept.
- *
- * No logits are computed: the small model only watches.
- *
- * @param step Small model and buffers.
- * @param options Model whose tokens it reads and whose selections it scores; commands of each layer that leave its
- *   newest rows in `streamRows`.
- * @returns The recording; its last commands write `saliency`.
- */
-export async function recordSmallStep(
-  step: PolicyStep,
-  { large, watched }: {
-    readonly large: ForwardState;
-    readonly watched: WatchedLayer;
-  },
-): Promise<Recording> {
-  return await step.forward.device.record("small model's step", [
-    ...tokenCopies(step, large),
-    ...helperStep(step, watched),
-    ...rowCopies(step),
-    ...scoreCommands(step, large),
-  ]);
-}
-
-/** Commands of a layer that leave its newest rows in `streamRows`. */
-export type WatchedLayer = (layer: number) => Omit<LayerOptions, "layer">;
-
-/**
- * Runs the small model on one token of each of its sequences.
- *
- * @param step Small model and buffers.
- * @param watched What its layers do beside.
- * @returns Commands that write `streamRows`.
- */
-export function helperStep({ forward, shape }: PolicyStep, watched: WatchedLayer): Command[] {
-  const { config } = forward;
-  const rowShape = { sequences: shape.streams, rowsPerSequence: 1 };
-  const commands = embeddingStep(forward, rowShape);
-  for (let layer = 0; layer < config.layers; layer++) {
-    commands.push(...layerStep(forward, rowShape, { layer, ...watched(layer) }));
-  }
-  return commands;
-}
-
-/**
- * Adds the helper's newest rows to what it remembers, and joins that to the scores of each selection.
- *
- * @param step Buffers and sizes of the policies, the sequences.
- * @param counted Model that has run the rows, whose lengths do not count them yet.
- * @returns Commands that write `scores` and `saliency`.
- */
-export function scoreCommands(
-  { buffers, shape, lanes }: Omit<PolicyStep, "forward">,
-  counted: ForwardState,
-): Command[] {
-  const { sequences, helperHeads: heads, capacity, units } = shape;
-  const { state } = counted.workspace;
-  const sizes = { sequences, heads, capacity };
-  const join = (names: { scores: DeviceBuffer; saliency: DeviceBuffer }, reduction: Reduction) =>
-    helperSaliencyCommand({ ...buffers, state, ...names }, {
-      ...sizes,
-      units: units.total,
-      unitHeads: units.heads,
-      reduction: REDUCTIONS.indexOf(reduction),
-    });
-  const { rows, groupRows, scores, saliency } = buffers;
-  return [
-    updateScoresCommand({ ...buffers, state }, sizes),
-    join({ scores, saliency }, lanes.reduction),
-    ...shape.hasGroupRows ? [join({ scores: rows, saliency: groupRows }, "mean")] : [],
-  ];
-}
-
-/**
- * Records the large model's step with attention to selected tokens, up to the choice of the next token.
- *
- * @param step Large model and buffers.
- * @returns The recording.
- */
-export async function recordLargeStep(step: PolicyStep): Promise<Recording> {
-  const { forward, shape } = step;
-  const { device, config } = forward;
-  const rowShape = { sequences: shape.sequences, rowsPerSequence: 1 };
-  const isFull = step.lanes.lanes.every(({ policy }) => policy.name === "full");
-  const layers = Array.from(
-    { length: config.layers },
-    (_, layer) =>
-      layerStep(forward, rowShape, {
-        layer,
-        ...(!isFull && { attention: selectedStep(step, layer) }),
-      }),
-  );
-  return await device.record("large model's step", [
-    ...embeddingStep(forward, rowShape),
-    ...layers.flat(),
-    ...logitsStep(forward, { rows: shape.sequences, rowStep: 1, rowOffset: 0 }),
-    ...argmaxStep(forward, rowShape),
-  ]);
-}
-
-/**
  * Tells the device how fast each sequence's scores forget, and which heads' scores join: those of a list, or of a layer.
  *
  * @param step Large model, buffers and sizes of the policies, the sequences.
@@ -235,22 +124,22 @@ export function writeLanes(
 /**
  * Derives sizes from the sequences of a batch.
  *
- * @param pair Models.
+ * @param config The large model.
  * @param set The sequences.
  * @param sizes Tokens that fit per sequence, query heads of the helper that run (0 without one).
  * @returns Sizes.
  */
 export function policyShape(
-  { large }: ModelPair,
+  config: ModelConfig,
   set: LaneSet,
   sizes: Pick<PolicyShape, "capacity" | "helperHeads">,
 ): PolicyShape {
-  const { layers, queryHeads } = large.config;
+  const { layers, queryHeads } = config;
   const isWeighed = set.lanes.some(({ policy: { scores, memory } }) =>
     scores === "own" && memory !== "prefill"
   );
   return {
-    ...listShape(unitShape(large.config, set.granularity), sizes.capacity),
+    ...listShape(unitShape(config, set.granularity), sizes.capacity),
     ...sizes,
     sequences: set.lanes.length,
     streams: set.leaders.length,

@@ -13,7 +13,7 @@ import { planBySaliencyCommand } from "../../kernels/plan_by_saliency.ts";
 import { readList } from "../../kernels/selection_list.ts";
 import { type LaneSet, plansBefore } from "./sequence_settings.ts";
 import type { PolicyShape, PolicyStep } from "./buffers.ts";
-import type { StoreKind } from "../engine/store.ts";
+import type { StoreKind } from "../../cache/kv_store.ts";
 
 /**
  * Tells whether a session chooses tokens on the device.

@@ -8,7 +8,7 @@ import type { CacheBudget } from "../../cache/budget.ts";
 import type { Granularity } from "../../cache/policy.ts";
 import { checkBase, type Reduction, type ResolvedPolicy } from "../../cache/policy_options.ts";
 import { checkInteger } from "../../core/check.ts";
-import type { StoreKind } from "../engine/store.ts";
+import type { StoreKind } from "../../cache/kv_store.ts";
 
 /** What one sequence of a batch is decoded under. */
 export interface PolicyLane {

@@ -6,7 +6,7 @@
 
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import { createPolicy } from "../../../cache/policy_options.ts";
-import { HelperStep } from "../../../decoding/scoring/small_model.ts";
+import type { HelperStep } from "../../../decoding/scoring/small_model.ts";
 import { laneSet } from "../../../decoding/selection/sequence_settings.ts";
 import { PolicySession } from "../../../decoding/engine/policy_session.ts";
 import { createPolicyBuffers, writeLanes } from "../../../decoding/selection/buffers.ts";
@@ -18,6 +18,7 @@ import { embeddedModels, someTokens } from "../../support/embedded_model.ts";
 import { hasGpu, testBackends } from "../../support/gpu.ts";
 import { h2oReference } from "./h2o_reference.ts";
 import { decode, tokensOf } from "./small_runs.ts";
+import { openSmallModel } from "../../../decoding/engine/small_cache.ts";
 
 /** Where what does not depend on the device is tested. */
 const BACKEND = hasGpu ? "webgpu" : "reference";
@@ -63,7 +64,7 @@ async function compareWithReference(
   const policy = createPolicy("smallkv");
   const sizes = { capacity, chunk: 128 };
   using large = new Session(small, sizes);
-  using helper = new HelperStep(small, { ...sizes, lanes: [{ policy, helperBudget: { ratio } }] });
+  using helper = openSmallModel(small, { ...sizes, lanes: [{ policy, helperBudget: { ratio } }] });
   const shape = {
     ...listShape(listUnits(small.config, "kv_head"), capacity),
     capacity,
