@@ -23,14 +23,10 @@ import { reproduceCommand } from "./reproduce.ts";
 export function labCommands(experiments: readonly Experiment[]): readonly Command[] {
   const openEngine = openLabEngine;
   return [
-    reproduceCommand({ openEngine, experiments, moduleOf }),
+    reproduceCommand({ openEngine, experiments }),
     generateCommand({ openPair: openLabPair }),
     extractCommand({ openEngine }),
     matchCommand({ openEngine }),
     infoCommand({ openEngine }),
   ];
-}
-
-function moduleOf({ name }: Experiment): URL {
-  return new URL(`../${name}.ts`, import.meta.url);
 }

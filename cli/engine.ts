@@ -41,8 +41,6 @@ export interface Capture {
 
 /** A model as commands see it. */
 export interface EngineModel extends ExperimentModel {
-  /** Identity of the tokenizer; absent if the model has none. */
-  readonly tokenizerHash?: string;
   /** Runs the tokens and captures what was asked for. */
   capture(tokens: readonly number[], options: CaptureOptions): Promise<Capture>;
 }
@@ -100,11 +98,11 @@ export interface Engine extends AsyncDisposable {
   openModel(role: ModelRole, reference?: string): Promise<EngineModel>;
   /** Texts of a dataset, at most `limit`. */
   texts(name: DatasetName, limit: number): Promise<readonly ExperimentText[]>;
-  /** Modules whose code decides what a trace is. */
+  /** Modules that run models for traces; all that they import decides what a trace is. */
   readonly modules: readonly URL[];
   /** Runs pairs under policies. */
   readonly policies: EnginePolicies;
-  /** Modules whose code decides what such a run gives. */
+  /** Modules that do; all that they import decides what such a run gives. */
   readonly policyModules: readonly URL[];
 }
 

@@ -30,13 +30,9 @@ export async function openLabEngine(options: EngineOptions): Promise<Engine> {
   const owned = stack.move();
   return {
     environment: environmentOf(device.info),
-    modules: decodingModules("trace.ts", "real_drop.ts"),
+    modules: [new URL(import.meta.resolve("./lab_model.ts"))],
     policies: new LabPolicies(),
-    policyModules: decodingModules(
-      "forced_settings.ts",
-      "free_run.ts",
-      "attention_rows.ts",
-    ),
+    policyModules: [new URL(import.meta.resolve("./lab_policies.ts"))],
     async openModel(role: ModelRole, reference?: string): Promise<EngineModel> {
       if (reference === undefined && role !== "other") await verifyEmbedded(role);
       const model = await LabModel.open({
@@ -51,10 +47,6 @@ export async function openLabEngine(options: EngineOptions): Promise<Engine> {
       datasetTexts(name, limit, options.dataFolder),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
-}
-
-function decodingModules(...files: string[]): URL[] {
-  return files.map((file) => new URL(`../../decoding/${file}`, import.meta.url));
 }
 
 function embeddedReference(role: ModelRole): string {

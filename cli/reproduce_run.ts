@@ -12,7 +12,7 @@ import { untouchedClaims } from "../experiments/claims.ts";
 import type { Experiment, ExperimentContext, ModelRole, Scale } from "../experiments/experiment.ts";
 import { writeOutputs } from "../experiments/report/outputs.ts";
 import { cleanBlobStore, openBlobStore } from "../experiments/runner/blob_store.ts";
-import { codeHash } from "../experiments/runner/code_hash.ts";
+import { codeHash, type ReadModule } from "../experiments/runner/code_hash.ts";
 import { lockFolder } from "../experiments/runner/folder_lock.ts";
 import { contentHash } from "../experiments/runner/hash.ts";
 import { pairFolder } from "../experiments/runner/record.ts";
@@ -29,8 +29,8 @@ import { policyContext } from "./policy_context.ts";
 /** Values of `--scale`. */
 export const SCALES = ["smoke", "small", "paper"] as const satisfies readonly Scale[];
 
-/** Address of the module that judges claims: kept results are judged again when it changes. */
-const SUMMARY = new URL("../experiments/runner/summary.ts", import.meta.url);
+/** The module that judges claims: kept results are judged again when it changes. */
+const SUMMARY = new URL(import.meta.resolve("../experiments/runner/summary.ts"));
 
 /** What the command works with. */
 export interface ReproduceParts {
@@ -38,8 +38,8 @@ export interface ReproduceParts {
   readonly openEngine: OpenEngine;
   /** Every experiment, in the order of the report. */
   readonly experiments: readonly Experiment[];
-  /** Address of an experiment's module. */
-  readonly moduleOf: (experiment: Experiment) => URL;
+  /** Gives the text of a module, for the keys of results; the file system's if left out. */
+  readonly readModule?: ReadModule;
 }
 
 /**
@@ -70,10 +70,11 @@ export async function reproduce(
   await using engine = await openEngineFor(parts.openEngine, call, { progress });
   const store = openBlobStore(cache, { isFresh: call.has("force") });
   const { device, adapter } = engine.environment;
-  const code = contentHash([await codeHash(engine.modules), device, adapter]);
-  const policyCode = contentHash([code, await codeHash(engine.policyModules)]);
-  const policies = { store, code: policyCode };
-  const setting = { scale, seed, signal: io.signal, traces: { store, code }, policies };
+  const codeOf = async (modules: readonly URL[]) =>
+    contentHash([await codeHash(modules, parts.readModule), device, adapter]);
+  const traces = { store, code: await codeOf(engine.modules) };
+  const policies = { store, code: await codeOf(engine.policyModules) };
+  const setting = { scale, seed, signal: io.signal, traces, policies };
   const context = await openContext(engine, call, setting);
   const folder = pairFolder(join(out, scale), context);
   await removeUnfinished(folder);
@@ -81,8 +82,9 @@ export async function reproduce(
     context,
     folder,
     store,
-    engineCode: ({ usesPolicies }) => usesPolicies === true ? policyCode : code,
-    experimentCode: (experiment) => codeHash([parts.moduleOf(experiment), SUMMARY]),
+    unitCode: ({ module, usesPolicies }) =>
+      codeOf([new URL(module), ...(usesPolicies ? engine.policyModules : engine.modules)]),
+    summaryCode: await codeHash([SUMMARY], parts.readModule),
     environment: () => engine.environment,
     command: (experiment) => repeatCommand(call, experiment.name),
     isForced: call.has("force"),

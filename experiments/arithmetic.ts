@@ -91,6 +91,7 @@ const CLAIMS: Readonly<Record<ArithmeticKey, Claim>> = {
 /** Arithmetic of the paper. */
 export const arithmeticClaims: Experiment<ArithmeticKey> = {
   name: "arithmetic",
+  module: import.meta.url,
   title: "Numbers that follow from other numbers",
   question: "Do the paper's ratios and averages follow from its shapes and tables?",
   source: "Tables 1, 3, 4, 5, Appendix A",

@@ -38,6 +38,7 @@ const PATIENCE = 2;
 /** Decay of the preset. */
 export const decayChoice: Experiment<DecayChoiceKey> = {
   name: NAME,
+  module: import.meta.url,
   title: "How fast to forget",
   question: "Which decay of the helper's scores trades divergence against churn best?",
   source: "no counterpart",

@@ -87,6 +87,8 @@ export interface ExperimentModel extends ModelShape {
   readonly name: string;
   /** Identity of the weights, part of every cache key. */
   readonly hash: string;
+  /** Identity of the tokenizer; absent if the model has none. */
+  readonly tokenizerHash?: string;
   /** Tokens that end a text; empty if the model has none. */
   readonly endTokens: readonly number[];
   /** Turns text into token ids, the way a prompt of this model starts (special first token included if it has one). */
@@ -235,6 +237,8 @@ export interface SummaryInput {
 export interface Experiment<Key extends string = string> {
   /** File stem, result file name and command-line name. */
   readonly name: string;
+  /** Address of the module that measures it: units are measured again when its code changes. */
+  readonly module: string;
   /** Heading of its section in the report. */
   readonly title: string;
   /** The question, one sentence. */

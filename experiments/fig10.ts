@@ -56,6 +56,7 @@ const SORTING = {
 /** Fig. 10. */
 export const fig10: Experiment<Fig10Key> = {
   name: NAME,
+  module: import.meta.url,
   title: "Word sorting at 10 %",
   question: "How do the texts that each policy writes differ from the full cache's?",
   source: "Fig. 10",

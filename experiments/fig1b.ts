@@ -36,6 +36,7 @@ const LARGE_7B: readonly PaperPair[] = [{ large: "qwen2-7b", small: "" }];
 /** Fig. 1b. */
 export const fig1b: Experiment<Fig1bKey> = {
   name: "fig1b",
+  module: import.meta.url,
   title: "Saliency shift",
   question: "Do the salient tokens of a compressed cache drift from those of the full cache?",
   source: "Fig. 1b",

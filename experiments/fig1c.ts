@@ -33,6 +33,7 @@ type HeadPairExample = {
 /** Fig. 1c. */
 export const fig1c: Experiment<Fig1cKey> = {
   name: "fig1c",
+  module: import.meta.url,
   title: "Matched heads attend to the same tokens",
   question: "How similar is each large head's accumulated attention to its matched small head's?",
   source: "Fig. 1c",

@@ -29,6 +29,7 @@ const NAME = "fig1d";
 /** Fig. 1d. */
 export const fig1d: Experiment<Fig1dKey> = {
   name: NAME,
+  module: import.meta.url,
   title: "Whose view of the tokens",
   question: "At 10 %, is the helper's choice of tokens better than the large model's own?",
   source: "Fig. 1d",

@@ -48,6 +48,7 @@ const LARGE_14B: readonly PaperPair[] = [{ large: "qwen2.5-14b", small: "" }];
 /** Fig. 2. */
 export const fig2: Experiment<Fig2Key> = {
   name: "fig2",
+  module: import.meta.url,
   title: "Attention over ranked tokens",
   question: "How steeply does attention fall from the most salient tokens to the next ones?",
   source: "Fig. 2",

@@ -47,6 +47,7 @@ const RIVALS = ["h2o", "pyramid"] as const satisfies readonly VariantKey[];
 /** Fig. 5. */
 export const fig5: Experiment<Fig5Key> = {
   name: NAME,
+  module: import.meta.url,
   title: "Quality against budget",
   question: "How does quality fall with the budget under H2O, PyramidInfer and SmallKV?",
   source: "Fig. 5, Fig. 2",

@@ -28,6 +28,7 @@ const HELPED = [0.1, 0.2, 0.3, 0.4];
 /** Fig. 6. */
 export const fig6: Experiment<Fig6Key> = {
   name: NAME,
+  module: import.meta.url,
   title: "What each compensation is worth",
   question: "How much is lost without marginal tokens, and without the helper's ranking too?",
   source: "Fig. 6",

@@ -36,6 +36,7 @@ const NOT_JUDGED = "The paper's pairs are Qwen2.5-14B with 0.5B, 1.5B, 3B and 7B
 /** Fig. 7. */
 export const fig7: Experiment<Fig7Key> = {
   name: NAME,
+  module: import.meta.url,
   title: "Larger helpers",
   question: "Does a larger helper of the same family guide better than the small one?",
   source: "Fig. 7",

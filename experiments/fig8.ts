@@ -26,6 +26,7 @@ const BIN = 0.05;
 /** Fig. 8. */
 export const fig8: Experiment<Fig8Key> = {
   name: "fig8",
+  module: import.meta.url,
   title: "Similarity of every head on every context",
   question: "Which share of the heads has a close match, and in which layers?",
   source: "Fig. 8",

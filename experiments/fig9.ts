@@ -43,6 +43,7 @@ type FamilyCell = {
 /** Fig. 9. */
 export const fig9: Experiment<Fig9Key> = {
   name: "fig9",
+  module: import.meta.url,
   title: "Summed attention within and across model families",
   question: "Does attention summed over all heads agree within a family, and less across families?",
   source: "Fig. 9",

@@ -59,6 +59,7 @@ const ONCE_RATIO = 0.2;
 /** Divergence by policy. */
 export const klByPolicy: Experiment<KlByPolicyKey> = {
   name: NAME,
+  module: import.meta.url,
   title: "Divergence from the full cache",
   question: "How far does each policy stray from the full cache, and what does it cost?",
   source: "no counterpart; judge-free form of Fig. 5",

@@ -68,6 +68,7 @@ type StoredCell =
 /** Matching window, sinks, and transfer of matches. */
 export const matchingWindowStudy: Experiment<MatchingWindowKey> = {
   name: "matching_window",
+  module: import.meta.url,
   title: "How much text matching needs",
   question: "Is a match made on 100 to 200 tokens as good as one made on more, or on another text?",
   source: "text on matching, Table 7",

@@ -53,6 +53,7 @@ const NAME = "microworld_tasks";
 /** The policy table of the embedded pair. */
 export const microworldTasks: Experiment<MicroworldTasksKey> = {
   name: NAME,
+  module: import.meta.url,
   title: "Recall tasks of the embedded pair",
   question: "Which answers of the embedded pair survive a compressed cache, by policy and budget?",
   source: "no counterpart; stands in for Fig. 5 offline",

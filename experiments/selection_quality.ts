@@ -59,6 +59,7 @@ type ShareCell = { readonly group: string; readonly shares: Record<string, Selec
 /** Score sources compared. */
 export const selectionQuality: Experiment<SelectionQualityKey> = {
   name: NAME,
+  module: import.meta.url,
   title: "What to ask the helper",
   question: "How much of the large model's attention lies on the tokens that each score keeps?",
   source: "no counterpart",

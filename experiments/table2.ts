@@ -68,6 +68,7 @@ const ROW_IDS: Readonly<Record<Table2Row, string>> = {
 /** Table 2. */
 export const table2: Experiment<Table2Key> = {
   name: "table2",
+  module: import.meta.url,
   title: "The printed throughputs",
   question: "Do the printed throughputs follow from the printed times, and what do they count?",
   source: "Table 2",

@@ -42,6 +42,7 @@ const CUTS: readonly NamedCut[] = SHARES.map((share) => ({
 /** Table 5. */
 export const table5: Experiment<Table5Key> = {
   name: NAME,
+  module: import.meta.url,
   title: "Compressed helper",
   question: "How much of the helper's own cache does SmallKV need?",
   source: "Table 5, A.3",

@@ -48,6 +48,7 @@ const BOTH = { key: "both", ratio: 0.4, stop: 20 } as const;
 /** Table 6. */
 export const table6: Experiment<Table6Key> = {
   name: NAME,
+  module: import.meta.url,
   title: "Helper that stops early",
   question: "How many of the helper's layers does SmallKV need?",
   source: "Table 6, A.3",

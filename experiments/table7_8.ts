@@ -68,6 +68,7 @@ const BENCHMARKS: readonly DatasetName[] = ["bbh", "gsm8k", "mmlu"];
 /** Tables 7 and 8. */
 export const table7And8: Experiment<Table7And8Key> = {
   name: "table7_8",
+  module: import.meta.url,
   title: "Similarity by benchmark",
   question:
     "How similar are matched heads on benchmark prompts, once the first tokens are removed?",

@@ -56,6 +56,7 @@ type DialogueCell = {
 /** Table 9. */
 export const table9: Experiment<Table9Key> = {
   name: "table9",
+  module: import.meta.url,
   title: "Similarity over the turns of a dialogue",
   question: "Does a match made at the first turn still hold after five?",
   source: "Table 9",

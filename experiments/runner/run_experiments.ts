@@ -21,10 +21,10 @@ export interface RunOptions {
   readonly folder: string;
   /** Finished units of this and earlier runs. */
   readonly store: BlobStore;
-  /** Hash of the code that runs models for an experiment; part of the key of its units. */
-  readonly engineCode: (experiment: Experiment) => string;
-  /** Hash of the code of an experiment and all below it; part of the hash of its result. */
-  readonly experimentCode: (experiment: Experiment) => Promise<string>;
+  /** Hash of the device and of all code that measures an experiment; part of the key of its units. */
+  readonly unitCode: (experiment: Experiment) => Promise<string>;
+  /** Hash of the code that judges claims; part of the hash of results. */
+  readonly summaryCode: string;
   /** Device and versions, for the result files; asked for after measuring. */
   readonly environment: () => Environment;
   /** Command that repeats an experiment. */
@@ -110,14 +110,16 @@ async function guard<T>(
 
 async function planJob(experiment: Experiment, options: RunOptions): Promise<Job> {
   const { context } = options;
-  const models: Record<string, string> = {};
+  const models: Record<string, string[]> = {};
   for (const role of ["large", "small", "other"] satisfies ModelRole[]) {
     const model = context[role];
-    if (model !== undefined && experiment.inputs.includes(role)) models[role] = model.hash;
+    if (model === undefined || !experiment.inputs.includes(role)) continue;
+    models[role] = [model.hash, model.tokenizerHash ?? ""];
   }
   const { name, version } = experiment;
   const { scale, seed } = context;
-  const base = { name, version, engine: options.engineCode(experiment), models, scale, seed };
+  const code = await options.unitCode(experiment);
+  const base = { name, version, code, models, scale, seed };
   const units = (await experiment.plan(context)).map((unit) => ({
     unit,
     hash: contentHash({ ...base, unit: unit.key, inputs: unit.inputs }),
@@ -125,7 +127,7 @@ async function planJob(experiment: Experiment, options: RunOptions): Promise<Job
   }));
   const hash = contentHash({
     ...base,
-    code: await options.experimentCode(experiment),
+    summary: options.summaryCode,
     claims: JSON.parse(JSON.stringify(experiment.claims)),
     units: units.map((unit) => unit.hash),
   });

@@ -20,7 +20,6 @@ const COMMANDS = [
   reproduceCommand({
     openEngine,
     experiments: [fakeExperiment("first", { count: 1 })],
-    moduleOf: () => new URL(import.meta.url),
   }),
 ];
 

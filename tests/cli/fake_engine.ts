@@ -12,6 +12,8 @@ import type { Claim, Experiment, Trace } from "../../experiments/experiment.ts";
 export interface FakeOptions {
   /** Time each trace takes. */
   readonly delayMs?: number;
+  /** Modules whose code decides what is measured; none if left out. */
+  readonly modules?: readonly URL[];
   /** Called with the model's name before each trace. */
   readonly onTrace?: (name: string) => void;
 }
@@ -88,7 +90,7 @@ export function fakeEngine(options: FakeOptions = {}): OpenEngine {
         versions: { smallkv: "0.0.0", deno: Deno.version.deno },
         system: "test",
       },
-      modules: [],
+      modules: options.modules ?? [],
       policies: {
         forced: () => Promise.resolve([]),
         generated: () => Promise.resolve([]),
@@ -141,6 +143,7 @@ export interface FakeExperimentOptions {
 export function fakeExperiment(name: string, options: FakeExperimentOptions = {}): Experiment {
   return {
     name,
+    module: import.meta.url,
     title: `Experiment ${name}`,
     question: `What does ${name} show?`,
     source: "Fig. 0",

@@ -4,8 +4,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { CommandIo } from "../../cli/command.ts";
 import { runCommandLine } from "../../cli/command_line.ts";
+import { openLabEngine } from "../../cli/lab_engine.ts";
 import { reproduceCommand } from "../../cli/reproduce.ts";
 import type { Experiment } from "../../experiments/experiment.ts";
+import type { ReadModule } from "../../experiments/runner/code_hash.ts";
 import { useChromium } from "../support/chromium.ts";
 import { fakeEngine, fakeExperiment } from "./fake_engine.ts";
 
@@ -29,6 +31,7 @@ interface RunResult {
 async function run(
   words: readonly string[],
   experiments: readonly Experiment[] = [fakeExperiment("first"), fakeExperiment("second")],
+  sources: { readonly modules?: readonly URL[]; readonly readModule?: ReadModule } = {},
 ): Promise<RunResult> {
   let out = "";
   let error = "";
@@ -42,9 +45,9 @@ async function run(
     signal: new AbortController().signal,
   };
   const command = reproduceCommand({
-    openEngine: fakeEngine({ onTrace: () => traces++ }),
+    openEngine: fakeEngine({ ...sources, onTrace: () => traces++ }),
     experiments,
-    moduleOf: () => new URL(import.meta.url),
+    ...(sources.readModule && { readModule: sources.readModule }),
   });
   using _ = useChromium("none");
   const code = await runCommandLine([command], ["reproduce", ...words], io);
@@ -140,6 +143,42 @@ Deno.test("reproduce measures again for another seed, scale, pair or version", (
     assert.match((await run(["--out", folder, "first", "--seed", "2"])).out, /"status":"finished"/);
     await run(["--out", folder, "first", "--scale", "small"]);
     assert.ok((await files(join(folder, "small"))).some((path) => path.endsWith("first.json")));
+  }));
+
+Deno.test("reproduce measures again after a change of a kernel, not of its comments", () =>
+  withFolder(async (folder) => {
+    await using engine = await openLabEngine({ device: "reference" });
+    const { modules } = engine;
+    const changed = new Map<string, (text: string) => string>();
+    const readModule: ReadModule = async (module) => {
+      const text = await readFile(module, "utf8");
+      return changed.get(module.pathname.split("/").at(-1)!)?.(text) ?? text;
+    };
+    const again = () => run(["--out", folder], undefined, { modules, readModule });
+    assert.equal((await again()).traces, 8);
+    assert.equal((await again()).traces, 0);
+    changed.set("rms_norm.wgsl", (text) => `// Other words.\n${text}`);
+    assert.equal((await again()).traces, 0);
+    changed.set("rms_norm.wgsl", (text) => text.replace("value * value", "value"));
+    const { traces, out } = await again();
+    assert.equal(traces, 8);
+    assert.match(out, /"status":"finished"/);
+    changed.clear();
+    assert.equal((await again()).traces, 0);
+    changed.set("matmul_source.ts", (text) => `${text}\nexport const more = 1;\n`);
+    assert.equal((await again()).traces, 8);
+  }));
+
+Deno.test("reproduce ends with 1 where a module of its results cannot be read", () =>
+  withFolder(async (folder) => {
+    const modules = [new URL("../../decoding/gone.ts", import.meta.url)];
+    const { code, error, traces } = await run(["--out", folder], undefined, { modules });
+    assert.equal(code, 1);
+    assert.equal(traces, 0);
+    assert.match(
+      error,
+      /^Cannot identify the code of a result: module .*gone\.ts must be readable/m,
+    );
   }));
 
 Deno.test("reproduce computes damaged cache files and results again", () =>
