@@ -9,7 +9,7 @@ import type { CacheBudget } from "../../cache/budget.ts";
 import { POLICIES } from "../../cache/policies/mod.ts";
 import type { Selection } from "../../cache/policy.ts";
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
-import { checkInteger } from "../../core/check.ts";
+import { checkInteger, RequirementError } from "../../core/check.ts";
 import type { PairMatchOptions } from "../scoring/head_matching.ts";
 import type { HelperCut } from "../scoring/small_model.ts";
 import type { StepReport } from "./types.ts";
@@ -121,7 +121,7 @@ export type BlockSelections = readonly (readonly Selection[])[];
  * @param policy The policy.
  * @param options Drafted tokens, selection of a block; and store, sequences and cuts of the helper, if they may be
  *   others than the allowed ones.
- * @throws {RangeError} If it cannot; the message lists what can.
+ * @throws {RequirementError} If it cannot; the message lists what can.
  */
 export function checkSpeculation(
   policy: ResolvedPolicy,
@@ -135,7 +135,7 @@ export function checkSpeculation(
   const { helperBudget, helperLayers, match } = options;
   const allowed = POLICIES.filter(({ scores }) => scores === "helper").map(({ name }) => name);
   const refuse = (requirement: string, value: unknown): never => {
-    throw new RangeError(`Cannot speculate: ${requirement}: current value is ${value}`);
+    throw new RequirementError({ action: "speculate", requirement, current: value });
   };
   if (policy.scores !== "helper" || policy.timing !== "before") {
     refuse(`the policy must be one with a helper, ${allowed.join(" or ")}`, policy.name);

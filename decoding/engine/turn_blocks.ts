@@ -8,7 +8,7 @@
 
 import type { Selection } from "../../cache/policy.ts";
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
-import { checkInteger } from "../../core/check.ts";
+import { checkInteger, RequirementError } from "../../core/check.ts";
 import type { DeviceBuffer, Recording } from "../../gpu/device.ts";
 import {
   argmaxStep,
@@ -34,25 +34,30 @@ const DEFAULT_CHUNK = 128;
  *
  * @param lanes What is decoded under.
  * @param options Rows of a block, and of a prefill step; where tokens are kept.
- * @throws {RangeError} If they cannot.
+ * @throws {RequirementError} If they cannot.
  */
 export function checkTurnBlock(
   lanes: readonly { readonly policy: ResolvedPolicy }[],
   options: { readonly turnBlock?: number; readonly chunk?: number; readonly store?: StoreKind },
 ): void {
   const { turnBlock = 1, chunk = DEFAULT_CHUNK, store = "resident" } = options;
-  checkInteger("run turns in blocks", "turnBlock", { value: turnBlock, min: 1, max: chunk });
+  const action = "run turns in blocks";
+  checkInteger(action, "turnBlock", { value: turnBlock, min: 1, max: chunk });
   if (turnBlock === 1) return;
   const other = lanes.find(({ policy }) => policy.candidates !== "kept");
   if (other) {
-    throw new RangeError(
-      `Cannot run turns in blocks: the policy must drop for good, as h2o does: current policy is ${other.policy.name}`,
-    );
+    throw new RequirementError({
+      action,
+      requirement: "the policy must drop for good, as h2o does",
+      state: `policy is ${other.policy.name}`,
+    });
   }
   if (store !== "resident") {
-    throw new RangeError(
-      `Cannot run turns in blocks: the store must be resident, where more than one new token has a place: current value is ${store}`,
-    );
+    throw new RequirementError({
+      action,
+      requirement: "the store must be resident, where more than one new token has a place",
+      current: store,
+    });
   }
 }
 
