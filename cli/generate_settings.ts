@@ -27,14 +27,15 @@ import {
 import { misusedOptions, type OptionName } from "../cache/policy_rules.ts";
 import type { DraftOptions } from "../decoding/text/setup.ts";
 import type { HelperCut } from "../decoding/scoring/small_model.ts";
+import { checkSpeculation } from "../decoding/engine/checks.ts";
 import {
   BLOCK_SELECTIONS,
   type BlockSelection,
-  checkSpeculation,
   MAX_DRAFT_TOKENS,
 } from "../decoding/engine/speculative_types.ts";
 import type { CommandCall, OptionSpec } from "./command.ts";
 import { readMatchOptions } from "./generate_matching.ts";
+import type { StoreKind } from "../cache/kv_store.ts";
 
 /** Options of the decision table, as flags. */
 export const POLICY_FLAGS: Readonly<Record<string, OptionSpec>> = {
@@ -175,7 +176,12 @@ export function readDrafts(
     for (const policy of drafting.length > 0 ? drafting : policies) {
       const cut = readHelperCut(call, policies);
       const match = readMatchOptions(call, policies);
-      checkSpeculation(policy, { draftTokens, store: call.required("store"), match, ...cut });
+      checkSpeculation(policy, {
+        draftTokens,
+        store: call.required("store") as StoreKind,
+        match,
+        ...cut,
+      });
     }
   } catch (error) {
     if (error instanceof RangeError) call.fail(`--speculate: ${withoutAction(error.message)}`);

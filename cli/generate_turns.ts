@@ -10,7 +10,7 @@ import type { Progress } from "../core/progress.ts";
 import { Conversation } from "../decoding/text/conversation.ts";
 import type { GenerationStatistics } from "../decoding/text/statistics.ts";
 import type { CommandCall, CommandInput, CommandIo, OptionSpec } from "./command.ts";
-import { checkTurnBlock } from "../decoding/engine/turn_blocks.ts";
+import { checkTurnBlock } from "../decoding/engine/checks.ts";
 import type { StoreKind } from "../cache/kv_store.ts";
 import { withoutAction } from "./generate_settings.ts";
 import { statisticsText } from "./generate_report.ts";

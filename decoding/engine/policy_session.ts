@@ -10,7 +10,8 @@ import type { Selection } from "../../cache/policy.ts";
 import { checkInteger } from "../../core/check.ts";
 import type { Device } from "../../gpu/device.ts";
 import { checkTokens, readLogits, replaceNext, writeLengths } from "../session/step_io.ts";
-import { checkCut, type HelperStep } from "../scoring/small_model.ts";
+import { checkCut, checkPair, checkTurnBlock } from "./checks.ts";
+import type { HelperStep } from "../scoring/small_model.ts";
 import { memoryAdvice } from "../session/memory_advice.ts";
 import { type LaneSet, laneSet } from "../selection/sequence_settings.ts";
 import { type PromptEvents, type PromptOptions, runPrompt } from "./prompt.ts";
@@ -25,16 +26,15 @@ import {
   writeLanes,
 } from "../selection/buffers.ts";
 import { PolicyStore } from "./store.ts";
-import {
-  checkPair,
-  type ModelPair,
-  type PolicyMemory,
-  type PolicySessionOptions,
-  type StepOptions,
-  type StepReport,
+import type {
+  ModelPair,
+  PolicyMemory,
+  PolicySessionOptions,
+  StepOptions,
+  StepReport,
 } from "./types.ts";
 import { forgetPrompt, hasWholeTurns, runTurn, stepThrough } from "./turn.ts";
-import { checkTurnBlock, TurnBlocks } from "./turn_blocks.ts";
+import { TurnBlocks } from "./turn_blocks.ts";
 import { Session } from "../session/session.ts";
 import { openSmallModel } from "./small_cache.ts";
 

@@ -13,13 +13,8 @@ import { ResidentStore } from "../../cache/resident_store.ts";
 import { checkInteger } from "../../core/check.ts";
 import { checkTokens, replaceNext } from "../session/step_io.ts";
 import { type PromptOptions, runPrompt } from "./prompt.ts";
-import {
-  checkPair,
-  type ModelPair,
-  type PolicyMemory,
-  type StepOptions,
-  type StepReport,
-} from "./types.ts";
+import { checkPair, checkSpeculation, checkTurnBlock } from "./checks.ts";
+import type { ModelPair, PolicyMemory, StepOptions, StepReport } from "./types.ts";
 import { runTurn } from "./turn.ts";
 import {
   BlockPlanner,
@@ -35,8 +30,6 @@ import {
   type BlockSelection,
   type BlockSelections,
   type BlockTimes,
-  checkSpeculation,
-  DEFAULT_BLOCK,
   SpeculationRecorder,
   type SpeculationStatistics,
   type SpeculativeOptions,
@@ -65,12 +58,13 @@ export class SpeculativeSession implements Disposable {
    * @throws {TypeError} If there is no small model, or its vocabulary differs.
    */
   constructor(pair: ModelPair, options: SpeculativeOptions) {
-    checkSpeculation(options.policy, options);
+    const speculation = checkSpeculation(options.policy, options);
+    checkTurnBlock([options], options);
     checkPair(pair, options.policy);
     this.#pair = { large: pair.large, small: pair.small! };
     // Kernels take scores four tokens at a time.
     const capacity = 4 * Math.ceil(options.capacity / 4);
-    this.#options = { ...options, capacity, block: options.block ?? DEFAULT_BLOCK };
+    this.#options = { ...options, ...speculation, capacity };
     this.#parts = createSpeculativeParts(this.#pair, this.#options);
   }
 

@@ -5,8 +5,7 @@
  * @module
  */
 
-import { type CacheBudget, halfEntries } from "../../cache/budget.ts";
-import type { ResolvedPolicy } from "../../cache/policy_options.ts";
+import type { CacheBudget } from "../../cache/budget.ts";
 import type { Command, DeviceBuffer, Recording } from "../../gpu/device.ts";
 import { attentionRowsCommand } from "../../kernels/attention_rows.ts";
 import {
@@ -31,12 +30,6 @@ export interface HelperCut {
   readonly helperBudget?: CacheBudget;
   /** Layers of the helper that run; all of them if left out. */
   readonly helperLayers?: number;
-}
-
-/** What a sequence of the helper is read for. */
-export interface HelperLane extends Pick<HelperCut, "helperBudget"> {
-  /** Policy of the large model. */
-  readonly policy: ResolvedPolicy;
 }
 
 /** Sizes of the small model's side. */
@@ -65,28 +58,6 @@ export interface SmallCache extends Disposable, HelperMemory {
   append(): void;
   /** Remembers the attention of a step that has been counted, and drops tokens. */
   settle(): Promise<void>;
-}
-
-/**
- * Throws unless there is a helper to cut, and something of its cache remains.
- *
- * @param lanes What is decoded under.
- * @param cut Layers that run.
- * @throws {RangeError} If there is none, or nothing would remain of its cache.
- */
-export function checkCut(
-  lanes: readonly HelperLane[],
-  { helperLayers }: Pick<HelperCut, "helperLayers">,
-): void {
-  const bare = lanes.filter(({ policy }) => policy.scores !== "helper");
-  const isAll = helperLayers !== undefined && bare.length === lanes.length;
-  const misused = bare.find(({ helperBudget }) => isAll || helperBudget);
-  if (misused) {
-    throw new RangeError(
-      `Cannot make the helper cheaper: the policy must have one, as smallkv has: current policy is ${misused.policy.name}`,
-    );
-  }
-  for (const { helperBudget } of lanes) if (helperBudget) halfEntries(helperBudget, 1);
 }
 
 /** Bytes of a helper's keys and values. */

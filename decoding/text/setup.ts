@@ -11,17 +11,15 @@ import {
   type PolicyOptions,
   type ResolvedPolicy,
 } from "../../cache/policy_options.ts";
-import { checkInteger, DataError } from "../../core/check.ts";
-import { sameVocabulary } from "../../models/tokenizer/tokenizer.ts";
+import { checkInteger, RequirementError } from "../../core/check.ts";
 import type { DecodingSession, SequencePlace } from "./generate.ts";
 import type { GenerationMemory } from "./statistics.ts";
-import { checkCut, type HelperCut } from "../scoring/small_model.ts";
+import type { HelperCut } from "../scoring/small_model.ts";
 import type { ModelPair, PolicySessionOptions } from "../engine/types.ts";
 import { PolicySession } from "../engine/policy_session.ts";
 import { type Prompt, promptList, promptTokens } from "./prompts.ts";
-import { checkTurnBlock } from "../engine/turn_blocks.ts";
 import { SpeculativeSession } from "../engine/speculative_session.ts";
-import { type BlockSelection, checkSpeculation } from "../engine/speculative_types.ts";
+import type { BlockSelection } from "../engine/speculative_types.ts";
 import { type TierSizes, tierSizes } from "../selection/tiers.ts";
 import type { PairMatchOptions } from "../scoring/head_matching.ts";
 import { unitShape } from "../selection/head_groups.ts";
@@ -98,12 +96,8 @@ export function setUpGeneration(
   const policy = resolvePolicyOption(options);
   const budget = cacheBudget(options.budget ?? DEFAULT_BUDGET);
   const cut = helperCut(options);
-  checkCut([{ policy, ...cut }], cut);
   const used = policy.scores === "helper" ? pair : { large: pair.large };
-  checkTokenizers(used);
   const prompts = promptList(prompt).map((one) => promptTokens(pair.large, one));
-  const { helperBudget: _, helperLayers: __, ...choices } = options;
-  checkDrafts(policy, { ...choices, ...cut, sequences: prompts.length });
   const longest = Math.max(...prompts.map(({ length }) => length));
   const capacity = longest + options.newTokens;
   checkRoom(used, longest, options.newTokens);
@@ -124,28 +118,24 @@ export function openSession(
   options: CompressionOptions & DraftOptions & Pick<PolicySessionOptions, "turnBlock">,
 ): GenerationSession {
   const { pair, policy, budget, cut, capacity, prompts } = setup;
-  const { match, store, chunk, speculative, block, turnBlock } = options;
-  if (speculative !== undefined) checkTurnBlock([{ policy }], options);
+  const { match, store, chunk, speculative: draftTokens, block, turnBlock } = options;
   const common = {
     policy,
     budget,
     capacity,
+    sequences: prompts.length,
+    ...cut,
     ...(match && { match }),
+    ...(store && { store }),
     ...(chunk !== undefined && { chunk }),
+    ...(turnBlock !== undefined && { turnBlock }),
   };
-  return speculative === undefined
-    ? new PolicySession(pair, {
-      ...common,
-      ...cut,
-      sequences: prompts.length,
-      ...(store && { store }),
-      ...(turnBlock !== undefined && { turnBlock }),
-    })
-    : new SpeculativeSession(pair, {
-      ...common,
-      draftTokens: speculative,
-      ...(block && { block }),
-    });
+  if (draftTokens !== undefined) {
+    return new SpeculativeSession(pair, { ...common, draftTokens, ...(block && { block }) });
+  }
+  if (block === undefined) return new PolicySession(pair, common);
+  const requirement = "block must come with speculative";
+  throw new RequirementError({ action: "generate", requirement, state: `value is ${block} alone` });
 }
 
 /**
@@ -246,28 +236,6 @@ function resolvePolicyOption({ policy = "smallkv", policyOptions }: CompressionO
   if (policyOptions === undefined) return policy;
   throw new RangeError(
     `Cannot set up a cache policy: policyOptions must come with the name of a policy: current policy is ${policy.name}, whose choices are made`,
-  );
-}
-
-function checkDrafts(
-  policy: ResolvedPolicy,
-  options: DraftOptions & HelperCut & { readonly store?: string; readonly sequences: number },
-): void {
-  const { speculative, block } = options;
-  if (speculative !== undefined) {
-    return checkSpeculation(policy, { ...options, draftTokens: speculative });
-  }
-  if (block === undefined) return;
-  throw new RangeError(
-    `Cannot generate: block must come with speculative: current value is ${block} alone`,
-  );
-}
-
-function checkTokenizers({ large, small }: ModelPair): void {
-  if (!small?.tokenizer || !large.tokenizer) return;
-  if (sameVocabulary(large.tokenizer, small.tokenizer)) return;
-  throw new DataError(
-    `Cannot generate: both models must have one vocabulary: current models are ${large.name} and ${small.name}, whose token ids mean different texts`,
   );
 }
 
