@@ -29,6 +29,7 @@ export * from "./scoring/large_scores.ts";
 export * from "./scoring/small_model.ts";
 export * from "./engine/batch.ts";
 export * from "./engine/checks.ts";
+export * from "./engine/parts.ts";
 export * from "./engine/policy_session.ts";
 export * from "./engine/prompt.ts";
 export * from "./engine/pruned_prompt.ts";

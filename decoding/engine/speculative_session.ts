@@ -16,11 +16,11 @@ import { type PromptOptions, runPrompt } from "./prompt.ts";
 import { checkPair, checkSpeculation, checkTurnBlock } from "./checks.ts";
 import type { ModelPair, PolicyMemory, StepOptions, StepReport } from "./types.ts";
 import { runTurn } from "./turn.ts";
+import { residentLists } from "../selection/lists.ts";
 import {
   BlockPlanner,
   createSpeculativeParts,
   readHelperScores,
-  residentLists,
   type SpeculativeParts,
 } from "./speculative_parts.ts";
 import type { Verification } from "./speculative_blocks.ts";
@@ -34,6 +34,7 @@ import {
   type SpeculationStatistics,
   type SpeculativeOptions,
 } from "./speculative_types.ts";
+import { wholeCapacity } from "./parts.ts";
 
 /** A pair that decodes under a policy, block by block. Disposing it frees caches and activations. */
 export class SpeculativeSession implements Disposable {
@@ -62,9 +63,7 @@ export class SpeculativeSession implements Disposable {
     checkTurnBlock([options], options);
     checkPair(pair, options.policy);
     this.#pair = { large: pair.large, small: pair.small! };
-    // Kernels take scores four tokens at a time.
-    const capacity = 4 * Math.ceil(options.capacity / 4);
-    this.#options = { ...options, ...speculation, capacity };
+    this.#options = { ...options, ...speculation, capacity: wholeCapacity(options.capacity) };
     this.#parts = createSpeculativeParts(this.#pair, this.#options);
   }
 

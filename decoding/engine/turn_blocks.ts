@@ -17,7 +17,7 @@ import {
 import type { PromptEvents } from "./prompt.ts";
 import { readLogits } from "../session/step_io.ts";
 import type { Session } from "../session/session.ts";
-import { residentLists } from "./speculative_parts.ts";
+import { residentLists } from "../selection/lists.ts";
 import type { PolicySequence } from "./sequence.ts";
 import type { PolicyStep } from "../selection/buffers.ts";
 import type { PolicyStore } from "./store.ts";
