@@ -243,7 +243,7 @@ export interface PromptPart {
  * @param lanes The sequences that begin with it.
  * @returns Parts in order.
  */
-export function promptParts(
+function promptParts(
   tokens: readonly number[],
   lanes: readonly PromptLane[],
 ): PromptPart[] {
@@ -266,7 +266,7 @@ export function promptParts(
  * @param parts Parts in order.
  * @param options Sequence; what to tell.
  */
-export async function runParts(
+async function runParts(
   session: Session,
   parts: readonly PromptPart[],
   options: Omit<PromptEvents, "onProgress"> & {

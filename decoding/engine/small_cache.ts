@@ -36,7 +36,7 @@ export interface HelperCacheOptions {
 }
 
 /** Kept tokens of the helper, of all sequences. */
-export class HelperCache implements SmallCache {
+class HelperCache implements SmallCache {
   readonly #session: Session;
   readonly #options: HelperCacheOptions;
   readonly #lanes: LaneSet;

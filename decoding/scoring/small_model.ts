@@ -211,7 +211,7 @@ export function helperRowsCommand(
  * @param large Model whose tokens are copied.
  * @returns Commands that write the small model's tokens.
  */
-export function tokenCopies({ forward, shape, lanes }: PolicyStep, large: ForwardState): Command[] {
+function tokenCopies({ forward, shape, lanes }: PolicyStep, large: ForwardState): Command[] {
   const byteLength = 4 * shape.capacity;
   return lanes.leaders.map((leader, stream) => ({
     source: large.workspace.tokens,
@@ -228,7 +228,7 @@ export function tokenCopies({ forward, shape, lanes }: PolicyStep, large: Forwar
  * @param step Buffers and sizes of the policies, the sequences.
  * @returns Commands that write `rows`; none if every sequence has a helper of its own.
  */
-export function rowCopies({ buffers, shape, lanes }: PolicyStep): Command[] {
+function rowCopies({ buffers, shape, lanes }: PolicyStep): Command[] {
   if (buffers.streamRows === buffers.rows) return [];
   const byteLength = 4 * shape.helperHeads * shape.capacity;
   return lanes.streams.flatMap((stream, lane) =>
@@ -252,7 +252,7 @@ export function rowCopies({ buffers, shape, lanes }: PolicyStep): Command[] {
  *   newest rows in `streamRows`.
  * @returns The recording; its last commands write `saliency`.
  */
-export async function recordSmallStep(
+async function recordSmallStep(
   step: PolicyStep,
   { large, watched }: {
     readonly large: ForwardState;
