@@ -8,7 +8,7 @@
 import type { Migration } from "../../cache/kv_store.ts";
 import type { Selection } from "../../cache/policy.ts";
 import { checkInteger } from "../../core/check.ts";
-import { checkTokens, readLogits, replaceNext, writeLengths } from "../session/step_io.ts";
+import { checkTokens, readLogits } from "../session/step_io.ts";
 import { checkCut, checkPair, checkTurnBlock } from "./checks.ts";
 import { memoryAdvice } from "../session/memory_advice.ts";
 import { laneSet } from "../selection/sequence_settings.ts";
@@ -126,7 +126,7 @@ export class PolicySession implements Disposable {
     const room = { value: Math.max(...this.lengths) + 1, max: this.#options.capacity - 1 };
     checkInteger("decode", "tokens of the longest sequence", room);
     this.#parts.sequences.checkTokens(options.tokens);
-    if (options.tokens) replaceNext(this.#parts.large, options.tokens);
+    if (options.tokens) this.#parts.large.replaceNext(options.tokens);
     await this.#parts.sequences.matchIfDue();
     const running = this.#running ??= await this.#start();
     const { store, planner } = running;
@@ -203,7 +203,7 @@ export class PolicySession implements Disposable {
 
   /** Submits a step of both models with the choice of tokens; returns what a choice on the host moved. */
   async #submit({ store, large, planner }: Running): Promise<Migration | undefined> {
-    writeLengths(this.#parts.large);
+    this.#parts.large.writeLengths();
     await this.#parts.helper?.submit(this.#parts, this.#parts.large.forward);
     let moved: Migration | undefined;
     if (planner) {

@@ -22,7 +22,7 @@ import { runPrunedPrompt } from "./pruned_prompt.ts";
 import { Session } from "../session/session.ts";
 import type { MapBlock } from "../session/maps.ts";
 import type { OwnScores } from "../scoring/large_scores.ts";
-import type { PolicySequence } from "./sequence.ts";
+import type { PolicySequence } from "./batch.ts";
 
 /** The two models, each with a session of its own, and how their heads are matched. */
 export interface PromptModels {

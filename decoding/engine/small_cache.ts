@@ -12,7 +12,7 @@ import { listedRowsCommand } from "../../kernels/listed_rows.ts";
 import { type LaneSet, laneSet } from "../selection/sequence_settings.ts";
 import { createPolicyBuffers, type PolicyBuffers, type PolicyShape } from "../selection/buffers.ts";
 import { selectedStep } from "../selection/selected_attention.ts";
-import { PolicySequence } from "./sequence.ts";
+import { PolicySequence } from "./batch.ts";
 import type { StoreKind } from "../../cache/kv_store.ts";
 import { PolicyStore } from "./store.ts";
 import { listShape } from "../selection/lists.ts";
@@ -205,7 +205,7 @@ class HelperCache implements SmallCache {
   #planIfDue(index: number): void {
     const sequence = this.#sequences[index]!;
     const tokens = this.#session.lengths[index]!;
-    if (sequence.isDue(tokens)) sequence.plan(tokens);
+    if (sequence.isDue(tokens)) sequence.planBy(tokens);
   }
 }
 

@@ -13,7 +13,8 @@ import { embeddingStep, layerStep, logitsStep } from "../../models/forward/trans
 import { helperRowsCommand, helperStep, scoreCommands } from "../scoring/small_model.ts";
 import type { PolicyShape, PolicyStep } from "../selection/buffers.ts";
 import type { BlockPlace, BlockSelection } from "./speculative_types.ts";
-import { checkChosen, readLogits } from "../session/step_io.ts";
+import { checkChosen } from "../session/session.ts";
+import { readLogits } from "../session/step_io.ts";
 
 /** Buffers that blocks add to those of a policy. */
 export interface BlockBuffers extends Disposable {

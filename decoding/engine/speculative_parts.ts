@@ -14,7 +14,7 @@ import type {
   BlockSelections,
   SpeculativeOptions,
 } from "./speculative_types.ts";
-import type { PolicySequence } from "./sequence.ts";
+import type { PolicySequence } from "./batch.ts";
 import { createEngineParts, type EngineParts } from "./parts.ts";
 
 /** What lives on the device. */
@@ -123,7 +123,7 @@ export class BlockPlanner {
       const next = (this.#states.at(-1) ?? this.#sequence).fork();
       const scores = saliency[row];
       const tokens = length + row + 1;
-      if (scores && next.isDue(tokens)) next.plan(tokens, scores);
+      if (scores && next.isDue(tokens)) next.planBy(tokens, scores);
       else next.append(tokens - 1);
       this.#states.push(next);
     }
@@ -137,7 +137,7 @@ export class BlockPlanner {
    * @returns What it attended to, and its churn.
    */
   commit(row: number): Pick<PolicySequence, "selections" | "churn"> {
-    this.#sequence.goOn(this.#states[row]!);
+    this.#sequence.copyFrom(this.#states[row]!);
     return this.#states[row]!;
   }
 }

@@ -11,7 +11,7 @@
 import type { Selection } from "../../cache/policy.ts";
 import { ResidentStore } from "../../cache/resident_store.ts";
 import { checkInteger } from "../../core/check.ts";
-import { checkTokens, replaceNext } from "../session/step_io.ts";
+import { checkTokens } from "../session/step_io.ts";
 import { type PromptOptions, runPrompt } from "./prompt.ts";
 import { checkPair, checkSpeculation, checkTurnBlock } from "./checks.ts";
 import type { ModelPair, PolicyMemory, StepOptions, StepReport } from "./types.ts";
@@ -219,7 +219,7 @@ export class SpeculativeSession implements Disposable {
     const { runner, sequences, large } = this.#parts;
     const clock = new Stopwatch();
     // Matching reads the text from the device.
-    replaceNext(large, this.#tokens.slice(-1));
+    large.replaceNext(this.#tokens.slice(-1));
     await sequences.matchIfDue();
     await runner.draft(place, [this.#tokens.at(-1)!, ...(given ?? [])]);
     const scored = this.#planner!.scoredRows(place);

@@ -18,7 +18,7 @@ import type { PromptEvents } from "./prompt.ts";
 import { readLogits } from "../session/step_io.ts";
 import type { Session } from "../session/session.ts";
 import { residentLists } from "../selection/lists.ts";
-import type { PolicySequence } from "./sequence.ts";
+import type { PolicySequence } from "./batch.ts";
 import type { PolicyStep } from "../selection/buffers.ts";
 import type { PolicyStore } from "./store.ts";
 import { selectedStep, type SharedRows } from "../selection/selected_attention.ts";

@@ -17,7 +17,6 @@ import { firstLayers } from "../../models/forward/first_layers.ts";
 import type { Model } from "../../models/load.ts";
 import type { PolicyStep } from "../selection/buffers.ts";
 import { Session } from "../session/session.ts";
-import { writeLengths } from "../session/step_io.ts";
 import { type Reduction, REDUCTIONS } from "../../cache/policy_choices.ts";
 import { embeddingStep, layerStep } from "../../models/forward/transformer.ts";
 import { helperSaliencyCommand } from "../../kernels/helper_saliency.ts";
@@ -152,7 +151,7 @@ export class HelperStep implements Disposable {
    */
   async submit(step: Omit<PolicyStep, "forward">, large: ForwardState): Promise<void> {
     const recording = this.#recording ??= await this.#record(step, large);
-    writeLengths(this.session);
+    this.session.writeLengths();
     this.#cache?.append();
     this.session.forward.device.submit(recording);
   }

@@ -5,14 +5,13 @@
  */
 
 import type { CacheBudget } from "../../cache/budget.ts";
-import type { Selection } from "../../cache/policy.ts";
 import {
   createPolicy,
   type PolicyOptions,
   type ResolvedPolicy,
 } from "../../cache/policy_options.ts";
 import { checkInteger, RequirementError } from "../../core/check.ts";
-import type { DecodingSession, SequencePlace } from "./generate.ts";
+import type { DecodingSession } from "./loop.ts";
 import type { GenerationMemory } from "./statistics.ts";
 import type { HelperCut } from "../scoring/small_model.ts";
 import type { ModelPair, PolicySessionOptions } from "../engine/types.ts";
@@ -20,9 +19,7 @@ import { PolicySession } from "../engine/policy_session.ts";
 import { type Prompt, promptList, promptTokens } from "./prompts.ts";
 import { SpeculativeSession } from "../engine/speculative_session.ts";
 import type { BlockSelection } from "../engine/speculative_types.ts";
-import { type TierSizes, tierSizes } from "../selection/tiers.ts";
 import type { PairMatchOptions } from "../scoring/head_matching.ts";
-import { unitShape } from "../selection/head_groups.ts";
 
 /** What decides which tokens are kept and where. */
 export interface CompressionOptions {
@@ -165,44 +162,6 @@ export async function generationMemory(
     }),
     hostBytes: bytes?.hostBytes ?? 0,
   };
-}
-
-/**
- * Makes a function that counts tokens per tier.
- *
- * @param setup Policy, budget, model.
- * @returns Counts the tiers of a sequence's selections.
- */
-export function tierCounter(
-  setup: Pick<GenerationSetup, "policy" | "budget" | "pair">,
-): (selections: readonly Selection[], place: SequencePlace) => TierSizes {
-  const { config } = setup.pair.large;
-  const { perLayer } = unitShape(config, setup.policy.granularity);
-  return (selections, place) => {
-    const recent = recentCounts(setup, place);
-    return tierSizes(selections, {
-      tokens: place.tokens,
-      recentOf: (unit) => recent[Math.floor(unit / perLayer)]!,
-    });
-  };
-}
-
-/**
- * Recent tokens by the policy's counts.
- *
- * @param setup Policy, budget, model.
- * @param place Tokens of sequence and prompt.
- * @returns One count per layer.
- */
-export function recentCounts(
-  { policy, budget, pair }: Pick<GenerationSetup, "policy" | "budget" | "pair">,
-  place: SequencePlace,
-): number[] {
-  const { layers } = pair.large.config;
-  return Array.from(
-    { length: layers },
-    (_, layer) => policy.counts({ ...place, budget, layer, layers }).recent,
-  );
 }
 
 /**

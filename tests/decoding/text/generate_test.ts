@@ -2,12 +2,8 @@ import assert from "node:assert/strict";
 import { createPolicy } from "../../../cache/policy_options.ts";
 import { evaluationItems } from "../../../data/microworld.ts";
 import { forceTokens } from "../../../decoding/forced/force_tokens.ts";
-import {
-  generate,
-  generateAll,
-  type GenerateOptions,
-  type GenerationStep,
-} from "../../../decoding/text/generate.ts";
+import type { GenerationStep } from "../../../decoding/text/loop.ts";
+import { generate, generateAll, type GenerateOptions } from "../../../decoding/text/generate.ts";
 import type { ModelPair } from "../../../decoding/engine/types.ts";
 import { Session } from "../../../decoding/session/session.ts";
 import { openDevice } from "../../../gpu/open_device.ts";
