@@ -5,11 +5,10 @@
  */
 
 import type { TierCounts } from "../cache/budget.ts";
-import { DevicePlanner } from "../decoding/selection/device_planner.ts";
+import { DevicePlanner } from "../decoding/selection/planner.ts";
 import { recordLargeStep } from "../decoding/engine/step.ts";
 import { scoreCommands } from "../decoding/scoring/small_model.ts";
 import { selectedStep } from "../decoding/selection/selected_attention.ts";
-import { writeLengths } from "../decoding/session/step_io.ts";
 import type { Command, Device, DeviceBuffer, Recording } from "../gpu/device.ts";
 import { decodeAttentionCommands } from "../kernels/decode_attention.ts";
 import { attentionShape, type ForwardState } from "../models/forward/forward.ts";
@@ -81,7 +80,7 @@ export class StepParts implements Disposable {
   /** Decode step of the small model with its newest attention rows, the scores and their join. */
   async small(): Promise<void> {
     const { helper, step, large } = this.#setup;
-    writeLengths(large);
+    large.writeLengths();
     await helper.submit(step, large.forward);
   }
 
@@ -93,7 +92,7 @@ export class StepParts implements Disposable {
   /** Choice of tokens on the device. */
   planOnDevice(): void {
     const { planner, large } = this.#setup;
-    writeLengths(large);
+    large.writeLengths();
     this.#planner.run([planner.tiers(this.#tokens)]);
   }
 
@@ -140,7 +139,7 @@ export class StepParts implements Disposable {
 
   #runLarge(recording: Recording): void {
     const { large } = this.#setup;
-    writeLengths(large);
+    large.writeLengths();
     large.forward.device.submit(recording);
   }
 }

@@ -24,8 +24,8 @@ import {
   resolvePolicy,
 } from "../cache/policy_options.ts";
 import { DataError } from "../core/check.ts";
-import { type BlockSelection, checkSpeculation } from "../decoding/engine/speculative_types.ts";
-import { checkTurnBlock } from "../decoding/engine/turn_blocks.ts";
+import { checkSpeculation, checkTurnBlock } from "../decoding/engine/checks.ts";
+import type { BlockSelection } from "../decoding/engine/speculative_types.ts";
 import type { PairMatchOptions } from "../decoding/scoring/head_matching.ts";
 import type { DraftOptions } from "../decoding/text/setup.ts";
 import { choiceFlags, readBudget, readChoices, readMatching, usageOf } from "./choice_flags.ts";

@@ -154,7 +154,7 @@ export function createTurnedKeys(
  * @param layer The layer.
  * @returns Commands after the layer's keys are written and before its attention.
  */
-export function turnStep(
+function turnStep(
   { forward, buffers, shape }: Pick<PolicyStep, "forward" | "buffers" | "shape">,
   turned: TurnedKeys,
   layer: number,
