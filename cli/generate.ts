@@ -9,6 +9,7 @@ import type { ResolvedPolicy } from "../cache/policy_options.ts";
 import { Progress } from "../core/progress.ts";
 import { terminalView } from "../core/terminal_view.ts";
 import { promptTokens } from "../decoding/text/prompts.ts";
+import type { OpenEngine } from "../experiments/runner/engine.ts";
 import type { Model } from "../models/load.ts";
 import type { Command, CommandCall, CommandIo } from "./command.ts";
 import { EXIT } from "./command_line.ts";
@@ -30,8 +31,7 @@ import {
   SETTING_FLAGS,
 } from "./generate_settings.ts";
 import { printTurns, TURN_FLAGS } from "./generate_turns.ts";
-import type { OpenPair } from "./lab_pair.ts";
-import { DEVICE_OPTION, PAIR_OPTIONS } from "./open.ts";
+import { DEVICE_OPTION, openEngineFor, PAIR_OPTIONS } from "./open.ts";
 import { readTokenFile } from "./token_input.ts";
 
 /** New tokens where the command line names no number, or fewer if the context has no room. */
@@ -106,10 +106,10 @@ const NOTES: readonly string[] = [
 /**
  * Makes the `generate` command.
  *
- * @param parts `openPair` loads the models.
+ * @param parts `openEngine` opens models.
  * @returns The command.
  */
-export function generateCommand(parts: { readonly openPair: OpenPair }): Command {
+export function generateCommand(parts: { readonly openEngine: OpenEngine }): Command {
   return {
     name: "generate",
     summary: "Continues a prompt under a cache policy, or under several to compare them",
@@ -123,23 +123,21 @@ export function generateCommand(parts: { readonly openPair: OpenPair }): Command
       "deno task generate --large l.gguf --small s.gguf --chat --turns - --stats",
       "deno task generate --tokens ids.json --max-new 32 --json --trace 1,8,32",
     ],
-    run: (call, io) => generate(parts.openPair, call, io),
+    run: (call, io) => generate(parts.openEngine, call, io),
   };
 }
 
-async function generate(openPair: OpenPair, call: CommandCall, io: CommandIo): Promise<number> {
+async function generate(openEngine: OpenEngine, call: CommandCall, io: CommandIo): Promise<number> {
   const request = readRequest(call);
   using progress = new Progress("Generate", terminalView({ ...io, write: io.error }));
   const onProgress = (stage: string, share: number) =>
     progress.describe(stage, `${Math.floor(100 * share)}%`);
-  await using opened = await openPair({
-    device: call.required("device"),
-    ...(call.has("large") && { large: call.required("large") }),
-    ...(call.has("small") && { small: call.required("small") }),
-    hasSmall: request.policies.some(({ scores }) => scores === "helper"),
-    onProgress,
-  });
-  const { models } = opened;
+  await using engine = await openEngineFor(openEngine, call, { progress });
+  const load = async (role: "large" | "small") =>
+    await (await engine.openModel(role, call.value(role))).load();
+  const large = await load("large");
+  const hasSmall = request.policies.some(({ scores }) => scores === "helper");
+  const models = hasSmall ? { large, small: await load("small") } : { large };
   const match = { ...request.match, ...await readMatchMap(call) };
   const hasStats = call.has("stats");
   const isJson = call.has("json");

@@ -13,7 +13,8 @@ import { terminalView } from "../core/terminal_view.ts";
 import { choiceFlags, readMatching } from "./choice_flags.ts";
 import type { Command, CommandCall, CommandIo } from "./command.ts";
 import { EXIT } from "./command_line.ts";
-import type { EngineModel, OpenEngine } from "./engine.ts";
+import type { ExperimentModel } from "../experiments/experiment.ts";
+import type { OpenEngine } from "../experiments/runner/engine.ts";
 import { DEVICE_OPTION, openEngineFor, PAIR_OPTIONS } from "./open.ts";
 import { checkInput, INPUT_OPTIONS, readTokens } from "./token_input.ts";
 
@@ -89,7 +90,7 @@ async function match(openEngine: OpenEngine, call: CommandCall, io: CommandIo): 
   return EXIT.ok;
 }
 
-function checkTokenizers(large: EngineModel, small: EngineModel): void {
+function checkTokenizers(large: ExperimentModel, small: ExperimentModel): void {
   const hashes = [large.tokenizerHash, small.tokenizerHash];
   if (hashes.includes(undefined) || hashes[0] === hashes[1]) return;
   throw new DataError(
@@ -97,8 +98,8 @@ function checkTokenizers(large: EngineModel, small: EngineModel): void {
   );
 }
 
-async function saliencyOf(model: EngineModel, tokens: readonly number[], io: CommandIo) {
+async function saliencyOf(model: ExperimentModel, tokens: readonly number[], io: CommandIo) {
   const { layers, queryHeads } = model;
-  const { accumulated } = await model.capture(tokens, { accumulated: true, signal: io.signal });
-  return { layers, queryHeads, tokens: tokens.length, accumulated: accumulated! };
+  const { accumulated } = await model.trace(tokens, { accumulated: true, signal: io.signal });
+  return { layers, queryHeads, tokens: tokens.length, accumulated };
 }

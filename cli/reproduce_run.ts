@@ -13,18 +13,19 @@ import type { Experiment, ExperimentContext, ModelRole, Scale } from "../experim
 import { writeOutputs } from "../experiments/report/outputs.ts";
 import { cleanBlobStore, openBlobStore } from "../experiments/runner/blob_store.ts";
 import { codeHash, type ReadModule } from "../experiments/runner/code_hash.ts";
+import { type ContextOptions, experimentContext } from "../experiments/runner/context.ts";
+import type { Engine, OpenEngine } from "../experiments/runner/engine.ts";
 import { lockFolder } from "../experiments/runner/folder_lock.ts";
 import { contentHash } from "../experiments/runner/hash.ts";
+import { MODEL_CODE } from "../experiments/runner/lab_model.ts";
+import { POLICY_CODE } from "../experiments/runner/policy_runs.ts";
 import { pairFolder } from "../experiments/runner/record.ts";
 import { type Outcome, runExperiments } from "../experiments/runner/run_experiments.ts";
-import { cachedTrace, type TraceCache } from "../experiments/runner/trace_cache.ts";
 import { summaryLine } from "../experiments/runner/summary_line.ts";
 import { verdictTable } from "../experiments/runner/verdict_table.ts";
 import type { CommandCall, CommandIo } from "./command.ts";
 import { errorText, EXIT } from "./command_line.ts";
-import type { Engine, EngineModel, OpenEngine } from "./engine.ts";
 import { openEngineFor } from "./open.ts";
-import { policyContext } from "./policy_context.ts";
 
 /** Values of `--scale`. */
 export const SCALES = ["smoke", "small", "paper"] as const satisfies readonly Scale[];
@@ -72,8 +73,8 @@ export async function reproduce(
   const { device, adapter } = engine.environment;
   const codeOf = async (modules: readonly URL[]) =>
     contentHash([await codeHash(modules, parts.readModule), device, adapter]);
-  const traces = { store, code: await codeOf(engine.modules) };
-  const policies = { store, code: await codeOf(engine.policyModules) };
+  const traces = { store, code: await codeOf([MODEL_CODE]) };
+  const policies = { store, code: await codeOf([MODEL_CODE, POLICY_CODE]) };
   const setting = { scale, seed, signal: io.signal, traces, policies };
   const context = await openContext(engine, call, setting);
   const folder = pairFolder(join(out, scale), context);
@@ -83,7 +84,7 @@ export async function reproduce(
     folder,
     store,
     unitCode: ({ module, usesPolicies }) =>
-      codeOf([new URL(module), ...(usesPolicies ? engine.policyModules : engine.modules)]),
+      codeOf([new URL(module), MODEL_CODE, ...(usesPolicies ? [POLICY_CODE] : [])]),
     summaryCode: await codeHash([SUMMARY], parts.readModule),
     environment: () => engine.environment,
     command: (experiment) => repeatCommand(call, experiment.name),
@@ -114,31 +115,17 @@ function chooseExperiments(
 async function openContext(
   engine: Engine,
   call: CommandCall,
-  setting: Pick<ExperimentContext, "scale" | "seed" | "signal"> & {
-    readonly traces: TraceCache;
-    readonly policies: TraceCache;
-  },
+  setting: Pick<ContextOptions, "scale" | "seed" | "signal" | "traces" | "policies">,
 ): Promise<ExperimentContext> {
-  const { scale, seed, signal, traces, policies } = setting;
   const open = (role: ModelRole) => engine.openModel(role, call.value(role));
-  const pair = { large: await open("large"), small: await open("small") };
-  const models: typeof pair & { readonly other?: EngineModel } = call.has("other")
-    ? { ...pair, other: await open("other") }
-    : pair;
-  const modelOf = (role: ModelRole) =>
-    models[role] ?? call.fail(`--${role} must be given: current value is none`);
-  return {
-    ...models,
+  return experimentContext({
+    ...setting,
+    large: await open("large"),
+    small: await open("small"),
+    ...(call.has("other") && { other: await open("other") }),
     isDefaultPair: !call.has("large"),
-    scale,
-    seed,
-    signal,
     texts: (name, limit) => engine.texts(name, limit),
-    async trace(role, tokens, options = {}) {
-      return await cachedTrace(modelOf(role), tokens, { signal, ...options, cache: traces });
-    },
-    ...policyContext({ engine, modelOf, cache: policies, signal }),
-  };
+  });
 }
 
 /** The command line that repeats one experiment of this run. */

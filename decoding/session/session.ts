@@ -11,7 +11,6 @@ import { rotationTable } from "../../models/forward/rotation.ts";
 import { createTaps } from "../../models/forward/taps.ts";
 import type { ForwardState } from "../../models/forward/forward.ts";
 import { createWorkspace } from "../../models/forward/workspace.ts";
-import { readTokens } from "../../cli/token_input.ts";
 import { checkTokens, readLogits } from "./step_io.ts";
 import { forkCache } from "./fork_cache.ts";
 import { type HeadSelection, type MapBlock, MapReader } from "./maps.ts";

@@ -6,7 +6,7 @@
 
 import type { GeneratedToken, SequenceWriter } from "./writer.ts";
 import type { GenerationMemory, GenerationStatistics } from "./statistics.ts";
-import { PolicySession } from "../engine/policy_session.ts";
+import type { PolicySession } from "../engine/policy_session.ts";
 import type { Selection } from "../../cache/policy.ts";
 import type { SequencePlace, TierSizes } from "../selection/tiers.ts";
 import type { SpeculationStatistics } from "../engine/speculative_types.ts";

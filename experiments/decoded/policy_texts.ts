@@ -154,7 +154,7 @@ async function worldBatches(context: ExperimentContext, wanted: WantedTexts): Pr
 function answeredText({ large }: ExperimentContext, text: ExperimentText): PolicyText {
   const prompt = large.encode(text.text);
   const whole = large.encode(text.text + (text.answer ?? ""));
-  const continuation = [...whole.slice(prompt.length), ...large.endTokens.slice(0, 1)];
+  const continuation = [...whole.slice(prompt.length), ...large.eosTokenIds.slice(0, 1)];
   return { id: text.id, prompt, continuation };
 }
 

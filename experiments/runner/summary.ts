@@ -91,9 +91,9 @@ function judgeClaims(
 
 function namedShape(model: ExperimentModel): ModelShape & { readonly name: string } {
   const { name, layers, queryHeads, kvHeads, headDim, hidden, mlp } = model;
-  const { vocabulary, contextLength, weightBytes } = model;
+  const { vocabulary, contextLength, fileTensorBytes } = model;
   const attention = { layers, queryHeads, kvHeads, headDim };
-  return { name, ...attention, hidden, mlp, vocabulary, contextLength, weightBytes };
+  return { name, ...attention, hidden, mlp, vocabulary, contextLength, fileTensorBytes };
 }
 
 function modelRecords(context: ExperimentContext): Record<string, ModelRecord> {

@@ -4,7 +4,8 @@
  * @module
  */
 
-import type { ExperimentModel, Trace, TraceOptions } from "../experiment.ts";
+import type { TraceOptions } from "../../decoding/session/trace.ts";
+import type { ExperimentModel, Trace } from "../experiment.ts";
 import type { BlobStore } from "./blob_store.ts";
 import { contentHash } from "./hash.ts";
 
@@ -27,7 +28,7 @@ export interface TraceCache {
 export async function cachedTrace(
   model: ExperimentModel,
   tokens: readonly number[],
-  options: TraceOptions & { readonly cache: TraceCache },
+  options: Pick<TraceOptions, "checkpoints" | "signal"> & { readonly cache: TraceCache },
 ): Promise<Trace> {
   const { cache, ...traceOptions } = options;
   const key = contentHash({
@@ -40,7 +41,14 @@ export async function cachedTrace(
   const stored = await cache.store.read(key);
   const known = stored === undefined ? undefined : decodeTrace(stored.meta, stored.bytes);
   if (known !== undefined) return known;
-  const trace = await model.trace(tokens, traceOptions);
+  const lengths = [...new Set([...traceOptions.checkpoints ?? [], tokens.length])]
+    .sort((a, b) => a - b);
+  const { checkpoints: accumulated } = await model.trace(tokens, {
+    ...traceOptions,
+    checkpoints: lengths,
+  });
+  const heads = model.layers * model.queryHeads;
+  const trace: Trace = { heads, checkpoints: lengths, accumulated };
   await cache.store.write(key, {
     meta: { heads: trace.heads, checkpoints: trace.checkpoints },
     bytes: joinArrays(trace.accumulated),

@@ -4,7 +4,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { CommandIo } from "../../cli/command.ts";
 import { runCommandLine } from "../../cli/command_line.ts";
-import { openLabEngine } from "../../cli/lab_engine.ts";
 import { reproduceCommand } from "../../cli/reproduce.ts";
 import type { Experiment } from "../../experiments/experiment.ts";
 import type { ReadModule } from "../../experiments/runner/code_hash.ts";
@@ -31,7 +30,7 @@ interface RunResult {
 async function run(
   words: readonly string[],
   experiments: readonly Experiment[] = [fakeExperiment("first"), fakeExperiment("second")],
-  sources: { readonly modules?: readonly URL[]; readonly readModule?: ReadModule } = {},
+  readModule?: ReadModule,
 ): Promise<RunResult> {
   let out = "";
   let error = "";
@@ -45,9 +44,9 @@ async function run(
     signal: new AbortController().signal,
   };
   const command = reproduceCommand({
-    openEngine: fakeEngine({ ...sources, onTrace: () => traces++ }),
+    openEngine: fakeEngine({ onTrace: () => traces++ }),
     experiments,
-    ...(sources.readModule && { readModule: sources.readModule }),
+    ...(readModule && { readModule }),
   });
   using _ = useChromium("none");
   const code = await runCommandLine([command], ["reproduce", ...words], io);
@@ -147,14 +146,12 @@ Deno.test("reproduce measures again for another seed, scale, pair or version", (
 
 Deno.test("reproduce measures again after a change of a kernel, not of its comments", () =>
   withFolder(async (folder) => {
-    await using engine = await openLabEngine({ device: "reference" });
-    const { modules } = engine;
     const changed = new Map<string, (text: string) => string>();
     const readModule: ReadModule = async (module) => {
       const text = await readFile(module, "utf8");
       return changed.get(module.pathname.split("/").at(-1)!)?.(text) ?? text;
     };
-    const again = () => run(["--out", folder], undefined, { modules, readModule });
+    const again = () => run(["--out", folder], undefined, readModule);
     assert.equal((await again()).traces, 8);
     assert.equal((await again()).traces, 0);
     changed.set("rms_norm.wgsl", (text) => `// Other words.\n${text}`);
@@ -171,13 +168,14 @@ Deno.test("reproduce measures again after a change of a kernel, not of its comme
 
 Deno.test("reproduce ends with 1 where a module of its results cannot be read", () =>
   withFolder(async (folder) => {
-    const modules = [new URL("../../decoding/gone.ts", import.meta.url)];
-    const { code, error, traces } = await run(["--out", folder], undefined, { modules });
+    const readModule: ReadModule = (module) =>
+      readFile(module.href.endsWith("/trace.ts") ? new URL("gone.ts", module) : module, "utf8");
+    const { code, error, traces } = await run(["--out", folder], undefined, readModule);
     assert.equal(code, 1);
     assert.equal(traces, 0);
     assert.match(
       error,
-      /^Cannot identify the code of a result: module .*gone\.ts must be readable/m,
+      /^Cannot identify the code of a result: module .*trace\.ts must be readable/m,
     );
   }));
 

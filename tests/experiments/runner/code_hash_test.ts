@@ -3,9 +3,10 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { openLabEngine } from "../../../cli/lab_engine.ts";
 import { EXPERIMENTS } from "../../../experiments/mod.ts";
 import { codeHash } from "../../../experiments/runner/code_hash.ts";
+import { MODEL_CODE } from "../../../experiments/runner/lab_model.ts";
+import { POLICY_CODE } from "../../../experiments/runner/policy_runs.ts";
 
 async function withFolder(test: (folder: string) => Promise<void>): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), "code-"));
@@ -75,8 +76,7 @@ Deno.test("codeHash() takes a package served over HTTP by its version and addres
 });
 
 Deno.test("codeHash() of what decodes changes with a kernel, a policy and a module of decoding", async () => {
-  await using engine = await openLabEngine({ device: "reference" });
-  const modules = engine.policyModules;
+  const modules = [MODEL_CODE, POLICY_CODE];
   const read: string[] = [];
   const whole = await codeHash(modules, (module) => {
     read.push(module.href);
@@ -96,9 +96,7 @@ Deno.test("codeHash() of what decodes changes with a kernel, a policy and a modu
 });
 
 Deno.test("codeHash() finds the modules of every experiment and of what runs models", async () => {
-  await using engine = await openLabEngine({ device: "reference" });
-  const { modules, policyModules } = engine;
   const hashes = EXPERIMENTS.map(({ module }) => codeHash([new URL(module)]));
-  const all = await Promise.all([...hashes, codeHash(modules), codeHash(policyModules)]);
+  const all = await Promise.all([...hashes, codeHash([MODEL_CODE]), codeHash([POLICY_CODE])]);
   assert.equal(new Set(all).size, EXPERIMENTS.length + 2);
 });
