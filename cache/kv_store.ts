@@ -103,8 +103,12 @@ export interface KvStore extends Disposable {
    * @returns Its row in `values`, and in `keys` if its key is held; undefined if the device does not hold it.
    */
   rowOf(place: HeadPlace, token: number): number | undefined;
-  /** Takes the newest token's key and value over once the step has been submitted. */
-  takeNewest(): Promise<void>;
+  /**
+   * Takes the newest token's key and value over once the step has been submitted.
+   *
+   * @returns Packed halves [layers, keys and values, sequences, kvHeads, headDim / 2]; nothing where they stay in place.
+   */
+  takeNewest(): Promise<Uint32Array | undefined>;
   /**
    * Gives the complete cache back, as a further prefill needs it; the store must not be used any more.
    *

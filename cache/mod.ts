@@ -8,6 +8,7 @@
 
 export * from "./budget.ts";
 export * from "./full_cache.ts";
+export * from "./heavy_policy.ts";
 export * from "./host_copy.ts";
 export * from "./kv_store.ts";
 export * from "./options.ts";
@@ -26,3 +27,12 @@ export * from "./tiered_parts.ts";
 export * from "./tiered_pools.ts";
 export * from "./tiered_store.ts";
 export * from "./tiered_upload.ts";
+export * from "./scores/expected_attention.ts";
+export * from "./scores/fading_sum.ts";
+export * from "./scores/key_diff.ts";
+export * from "./scores/key_norm.ts";
+export * from "./scores/observation_window.ts";
+export * from "./scores/query_moments.ts";
+export * from "./scores/random.ts";
+export * from "./scores/score.ts";
+export * from "./scores/window.ts";

@@ -8,11 +8,13 @@
 import type { Policy } from "./policy.ts";
 import {
   isBlockFull,
+  NEWEST_WEIGHT,
   planBlocks,
   prunePrompt,
   type Pruning,
   pyramidCounts,
 } from "./pyramid_pruning.ts";
+import { window } from "./scores/window.ts";
 
 /**
  * Makes a policy of the sizes that a prompt is pruned to.
@@ -23,8 +25,8 @@ import {
 export function prunedPolicy({ sizes }: Pruning): Omit<Policy, "name" | "summary"> {
   return {
     source: "https://arxiv.org/abs/2405.12532",
-    scores: "own",
-    memory: "window",
+    saliencySource: "large",
+    score: window({ rows: (request) => sizes(request).recent, newestWeight: NEWEST_WEIGHT }),
     candidates: "kept",
     timing: "after",
     granularity: "layer",
@@ -32,7 +34,6 @@ export function prunedPolicy({ sizes }: Pruning): Omit<Policy, "name" | "summary
     ties: "earlier",
     accepts: ["minimumTokens"],
     isUnbounded: true,
-    promptRows: (request) => sizes(request).recent,
     counts: (request) => pyramidCounts(request, sizes(request)),
     due: (request) => isBlockFull(request, sizes(request)),
     plan: (view) => planBlocks(view, sizes(view)),

@@ -14,6 +14,7 @@ import {
   type PruneView,
   type Selection,
 } from "./policy.ts";
+import { weightedMean } from "./scores/window.ts";
 
 /** Settings of the official code. */
 export interface PyramidPreset {
@@ -27,8 +28,6 @@ export interface PyramidPreset {
   readonly leastContext: number;
   /** First tokens that always go on. */
   readonly sinks: number;
-  /** Weight of the newest row over that of the oldest. */
-  readonly newestWeight: number;
   /** Generated tokens that are compressed at a time. */
   readonly blockTokens: number;
   /** Share of a block that the first layer keeps. */
@@ -37,13 +36,15 @@ export interface PyramidPreset {
   readonly blockDecay: number;
 }
 
+/** Weight of the newest row of attention over that of the oldest, in all presets. */
+export const NEWEST_WEIGHT = 1.2;
+
 const SMALL_PRESET: PyramidPreset = {
   recentShare: 0.2,
   promptDecay: 0.9,
   interval: 1,
   leastContext: 64,
   sinks: 4,
-  newestWeight: 1.2,
   blockTokens: 16,
   blockShare: 0.9,
   blockDecay: 0.1,
@@ -186,8 +187,8 @@ function isAll(budget: CacheBudget): boolean {
  */
 export function prunePrompt(view: PruneView, { kept: sizes, recent }: PromptSizes): PrunedLayer {
   const { layer, layers, reached, rows } = view;
-  const { sinks, newestWeight } = pyramidPreset(layers);
-  const scores = weightedMean(rows, newestWeight);
+  const { sinks } = pyramidPreset(layers);
+  const scores = weightedMean(rows, NEWEST_WEIGHT);
   const best = (positions: Uint32Array, count: number) => {
     if (count >= positions.length) return positions;
     const sink = Math.min(sinks, count - recent);
@@ -198,17 +199,6 @@ export function prunePrompt(view: PruneView, { kept: sizes, recent }: PromptSize
   };
   const kept = best(reached, sizes[layer]!);
   return { kept, next: best(kept, sizes[layer + 1] ?? kept.length) };
-}
-
-/** Mean of rows, the newest with the given weight and the oldest with 1. */
-function weightedMean(rows: readonly Float32Array[], newestWeight: number): Float64Array {
-  const mean = new Float64Array(rows[0]?.length ?? 0);
-  rows.forEach((row, index) => {
-    const age = rows.length > 1 ? index / (rows.length - 1) : 0;
-    const weight = (1 + (newestWeight - 1) * age) / rows.length;
-    for (let key = 0; key < mean.length; key++) mean[key]! += weight * row[key]!;
-  });
-  return mean;
 }
 
 /** A length and a layer, and what blocks of generated tokens depend on. */

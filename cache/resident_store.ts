@@ -97,8 +97,8 @@ export class ResidentStore implements KvStore {
   }
 
   /** Nothing to take over. */
-  takeNewest(): Promise<void> {
-    return Promise.resolve();
+  takeNewest(): Promise<undefined> {
+    return Promise.resolve(undefined);
   }
 
   /** Gives the full cache back, of which attention has only seen less; see {@linkcode KvStore.restore}. */

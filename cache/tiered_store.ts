@@ -133,7 +133,7 @@ export class TieredStore implements KvStore {
   }
 
   /** Copies the landing slots to the host; call it once after each step's submission. */
-  async takeNewest(): Promise<void> {
+  async takeNewest(): Promise<Uint32Array> {
     if (!this.#isApplied) {
       throw new TypeError(
         "Cannot take the newest token over: a plan must have been applied for it: current plan is that of the step before",
@@ -141,7 +141,9 @@ export class TieredStore implements KvStore {
     }
     this.#isApplied = false;
     this.#device.submit(this.#parts.collect);
-    this.#parts.host.append(new Uint32Array(await this.#device.read(this.#parts.landing)));
+    const newest = new Uint32Array(await this.#device.read(this.#parts.landing));
+    this.#parts.host.append(newest);
+    return newest;
   }
 
   /**

@@ -131,7 +131,7 @@ export function runObject(
       device: `${backend}: ${description}`,
       policy,
       budget,
-      ...(policy.scores === "helper" && cut),
+      ...(policy.saliencySource === "small" && cut),
       store,
     },
     trace,

@@ -76,13 +76,13 @@ export async function runPolicy(
     store: settings.store,
     match: settings.match,
     hasSelections: settings.hasSelections,
-    ...(policy.scores === "helper" && settings.cut),
+    ...(policy.saliencySource === "small" && settings.cut),
     signal: settings.signal,
     onStep,
     onPrefill: (share: number) => settings.onProgress?.(`${policy.name}, prompt`, share),
   };
   const { forced } = settings;
-  const drafts = policy.scores === "helper" ? settings.drafts : {};
+  const drafts = policy.saliencySource === "small" ? settings.drafts : {};
   const run = forced
     ? runForced({ ...settings, forced }, common)
     : runFreely(settings, { ...common, ...drafts });

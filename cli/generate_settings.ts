@@ -44,7 +44,7 @@ export const SETTING_FLAGS: Readonly<Record<string, OptionSpec>> = {
 /** Names of all policies. */
 export const POLICY_NAMES: readonly string[] = POLICIES.map(({ name }) => name);
 
-const { matchMap, rematch, helperBudget, helperLayers, ...OTHER_CHOICES } = RUN_CHOICES;
+const { matchMap, rematch, helperBudget, helperLayers } = RUN_CHOICES;
 
 /** Flags that only policies with a small model answer to. */
 const SMALL_FLAGS = [
@@ -89,7 +89,7 @@ export function readRequest(call: CommandCall): GenerateRequest {
   const names = call.has("compare") ? readNames(call) : [call.required("policy")];
   const budget = readBudget(call, "budget");
   const policies = readPolicies(call, names, budget);
-  const hasSmall = policies.some(({ scores }) => scores === "helper");
+  const hasSmall = policies.some(({ saliencySource }) => saliencySource === "small");
   checkModels(call, hasSmall);
   if (!hasSmall) refuseSmallFlags(call, names);
   const { rematch, helperLayers, store = "resident", ...made }: RunChoices = readChoices(
@@ -187,7 +187,7 @@ function readDrafts(
     return {};
   }
   if (call.has("reference-tokens")) call.exclude("speculate", "reference-tokens");
-  const drafting = policies.filter(({ scores }) => scores === "helper");
+  const drafting = policies.filter(({ saliencySource }) => saliencySource === "small");
   usageOf(call, () => {
     for (const policy of drafting.length > 0 ? drafting : policies) {
       checkSpeculation(policy, { draftTokens, store, match, ...cut });

@@ -40,7 +40,11 @@ const FOLDERS: readonly IndexedFolder[] = [
   { path: "gpu", summary: "Devices that store numbers and run kernels." },
   { path: "kernels", summary: "Kernels: WGSL, typed contracts and float64 twins." },
   { path: "analysis", summary: "Pure functions over attention maps and accumulated attention." },
-  { path: "cache", summary: "What is kept of a sequence, and the rules that decide it." },
+  {
+    path: "cache",
+    summary: "What is kept of a sequence, and the rules that decide it.",
+    parts: ["scores"],
+  },
   {
     path: "cache/policies",
     summary: "Cache policies.",

@@ -114,8 +114,8 @@ export function variantKeys(): string[] {
 export function variantOf(key: string): Variant {
   const known = (VARIANTS as Readonly<Record<string, Variant>>)[key];
   if (known) return known;
-  const { name, scores } = createPolicy(key);
-  return { label: name, policy: name, hasHelper: scores === "helper" };
+  const { name, saliencySource } = createPolicy(key);
+  return { label: name, policy: name, hasHelper: saliencySource === "small" };
 }
 
 /**

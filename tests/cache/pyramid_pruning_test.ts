@@ -121,7 +121,7 @@ Deno.test("generated tokens are compressed in blocks of 16 that have left the re
     for (const layer of [0, 13, 27]) {
       const request = { budget: { ratio: 0.2 }, promptTokens: 200, layer, layers: 28 };
       const { held, sizes } = walk(policy, request, 150);
-      const recent = policy.promptRows!({ ...request, tokens: 200 }) - 1;
+      const recent = policy.score!.rows!({ ...request, tokens: 200 }) - 1;
       const first = sizes.findIndex((size, step) => step > 0 && size <= sizes[step - 1]!);
       assertEquals(first + 1, recent + 16, "16 tokens behind the window");
       const block = held.filter((token) => token >= 200 && token < 216).length;
