@@ -4,6 +4,7 @@
  * @module
  */
 
+import { checkBudget } from "../../cache/budget.ts";
 import { POLICIES } from "../../cache/policies/mod.ts";
 import type { StoreKind } from "../../cache/kv_store.ts";
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
@@ -19,7 +20,6 @@ import {
   type SpeculationRequest,
 } from "./speculative_types.ts";
 import type { ModelPair } from "./types.ts";
-import { halfEntries } from "../../cache/budget.ts";
 
 /** Rows of a prefill step, of which activations have room for as many as a block of a turn may have. */
 const DEFAULT_CHUNK = 128;
@@ -62,7 +62,7 @@ export function checkCut(
   sequences: readonly Pick<PolicyLane, "policy" | "helperBudget">[],
   { helperLayers }: Pick<HelperCut, "helperLayers">,
 ): void {
-  for (const { helperBudget } of sequences) if (helperBudget) halfEntries(helperBudget, 1);
+  for (const { helperBudget } of sequences) if (helperBudget) checkBudget(helperBudget);
   const bare = sequences.filter(({ policy }) => policy.scores !== "helper");
   const isAll = helperLayers !== undefined && bare.length === sequences.length;
   const misused = bare.find(({ helperBudget }) => isAll || helperBudget);

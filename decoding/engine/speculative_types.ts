@@ -5,6 +5,7 @@
  */
 
 import type { CacheBudget } from "../../cache/budget.ts";
+import { type ChoiceValue, RUN_CHOICES } from "../../cache/options.ts";
 import type { Selection } from "../../cache/policy.ts";
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import type { PairMatchOptions } from "../scoring/head_matching.ts";
@@ -17,14 +18,14 @@ import type { StoreKind } from "../../cache/kv_store.ts";
  * What the rows of a block attend to. `shared`: one selection per head, made for the first row, and the block itself.
  * `per_query`: each row the selection it would have got without drafts, so that the output is the same.
  */
-export const BLOCK_SELECTIONS = ["shared", "per_query"] as const;
+export const BLOCK_SELECTIONS: readonly BlockSelection[] = RUN_CHOICES.block.values;
 /** One of `BLOCK_SELECTIONS`. */
-export type BlockSelection = typeof BLOCK_SELECTIONS[number];
+export type BlockSelection = ChoiceValue<typeof RUN_CHOICES.block>;
 /** What is used if nothing is said: drafts then never change the text. */
-export const DEFAULT_BLOCK: BlockSelection = "per_query";
+export const DEFAULT_BLOCK: BlockSelection = RUN_CHOICES.block.usual;
 
 /** Most tokens drafted for a block: it must not have more rows than logits are computed at once. */
-export const MAX_DRAFT_TOKENS = 15;
+export const MAX_DRAFT_TOKENS: number = RUN_CHOICES.speculate.range.max;
 
 /** Drafts that a policy can decode with. */
 export interface Speculation {

@@ -17,7 +17,7 @@ import { firstLayers } from "../../models/forward/first_layers.ts";
 import type { Model } from "../../models/load.ts";
 import type { PolicyStep } from "../selection/buffers.ts";
 import { Session } from "../session/session.ts";
-import { type Reduction, REDUCTIONS } from "../../cache/policy_choices.ts";
+import { type Reduction, REDUCTIONS } from "../../cache/policy_options.ts";
 import { embeddingStep, layerStep } from "../../models/forward/transformer.ts";
 import { helperSaliencyCommand } from "../../kernels/helper_saliency.ts";
 import { updateScoresCommand } from "../../kernels/update_scores.ts";

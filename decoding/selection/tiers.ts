@@ -7,7 +7,7 @@
 import type { Selection } from "../../cache/policy.ts";
 import type { CacheBudget } from "../../cache/budget.ts";
 import type { ModelConfig } from "../../models/config.ts";
-import type { ResolvedPolicy } from "../../cache/policy_choices.ts";
+import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import { unitShape } from "./head_groups.ts";
 
 /** Positions of a selection by tier, each ascending. */

@@ -4,13 +4,13 @@
  * @module
  */
 
-import type { CacheBudget } from "../../cache/budget.ts";
+import { type CacheBudget, checkBudget } from "../../cache/budget.ts";
 import {
   createPolicy,
   type PolicyOptions,
   type ResolvedPolicy,
 } from "../../cache/policy_options.ts";
-import { checkInteger, RequirementError } from "../../core/check.ts";
+import { RequirementError } from "../../core/check.ts";
 import type { DecodingSession } from "./loop.ts";
 import type { GenerationMemory } from "./statistics.ts";
 import type { HelperCut } from "../scoring/small_model.ts";
@@ -169,18 +169,10 @@ export async function generationMemory(
  *
  * @param budget Share of the full cache in (0, 1], or tokens.
  * @returns The budget.
- * @throws {RangeError} If it would leave nothing or is more than everything.
+ * @throws {RequirementError} If it would leave nothing or is more than everything.
  */
 export function cacheBudget(budget: number | CacheBudget): CacheBudget {
-  const value = typeof budget === "number" ? { ratio: budget } : budget;
-  if ("tokens" in value) {
-    checkInteger("set a cache budget", "tokens", { value: value.tokens, min: 1 });
-    return value;
-  }
-  if (value.ratio > 0 && value.ratio <= 1) return value;
-  throw new RangeError(
-    `Cannot set a cache budget: a share must be above 0 and at most 1: current value is ${value.ratio}`,
-  );
+  return checkBudget(typeof budget === "number" ? { ratio: budget } : budget);
 }
 
 function helperCut({ helperBudget, helperLayers }: CompressionOptions): HelperCut {
