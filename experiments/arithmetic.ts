@@ -89,13 +89,12 @@ const CLAIMS: Readonly<Record<ArithmeticKey, Claim>> = {
 };
 
 /** Arithmetic of the paper. */
-export const arithmeticClaims: Experiment<ArithmeticKey> = {
+export const arithmeticClaims: Experiment = {
   name: "arithmetic",
   module: import.meta.url,
   title: "Numbers that follow from other numbers",
   question: "Do the paper's ratios and averages follow from its shapes and tables?",
   source: "Tables 1, 3, 4, 5, Appendix A",
-  version: 1,
   inputs: [],
   claims: CLAIMS,
   plan: () => Promise.resolve([]),
@@ -131,7 +130,7 @@ function shortfallClaim(group: string): Claim {
   });
 }
 
-function summarise(input: SummaryInput): ExperimentResult<ArithmeticKey> {
+function summarise(input: SummaryInput): ExperimentResult {
   const { qwen2Half, qwen2Seven, qwen2SeventyTwo, qwen25Half, qwen25Fourteen } = MODEL_SHAPES;
   const { llamaOne, llamaEight } = MODEL_SHAPES;
   const shares = budgetShares(0.2);

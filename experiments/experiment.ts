@@ -215,7 +215,7 @@ export interface SummaryInput {
 }
 
 /** A question of the paper and the code that answers it. */
-export interface Experiment<Key extends string = string> {
+export interface Experiment {
   /** File stem, result file name and command-line name. */
   readonly name: string;
   /** Address of the module that measures it: units are measured again when its code changes. */
@@ -226,16 +226,14 @@ export interface Experiment<Key extends string = string> {
   readonly question: string;
   /** Figure or table of the paper. */
   readonly source: string;
-  /** Raised whenever the measurement changes, so that stored units are measured again. */
-  readonly version: number;
   /** Whether it decodes under policies, so that its units also depend on their code. */
   readonly usesPolicies?: boolean;
   /** Models and datasets it reads. */
   readonly inputs: readonly (ModelRole | DatasetName)[];
   /** What each measured number is compared with. */
-  readonly claims: Readonly<Record<Key, Claim>>;
+  readonly claims: Readonly<Record<string, Claim>>;
   /** Lists the units; reads texts and counts tokens, runs no model. */
   plan(context: ExperimentContext): Promise<readonly Unit[]>;
   /** Turns unit values into numbers, tables and pictures; pure and fast. */
-  summarise(input: SummaryInput): ExperimentResult<Key>;
+  summarise(input: SummaryInput): ExperimentResult;
 }

@@ -54,13 +54,12 @@ const SORTING = {
 };
 
 /** Fig. 10. */
-export const fig10: Experiment<Fig10Key> = {
+export const fig10: Experiment = {
   name: NAME,
   module: import.meta.url,
   title: "Word sorting at 10 %",
   question: "How do the texts that each policy writes differ from the full cache's?",
   source: "Fig. 10",
-  version: 1,
   usesPolicies: true,
   inputs: ["large", "small", "bbh", "microworld"],
   claims: {
@@ -158,7 +157,7 @@ async function writeTexts(
   });
 }
 
-function summarise(input: SummaryInput): ExperimentResult<Fig10Key> {
+function summarise(input: SummaryInput): ExperimentResult {
   const written = new Map(
     input.units.map(({ key, value }) => [key, value as unknown as readonly WrittenCell[]]),
   );

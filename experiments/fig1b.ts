@@ -34,13 +34,12 @@ import { sizesOf } from "./sizes.ts";
 const LARGE_7B: readonly PaperPair[] = [{ large: "qwen2-7b", small: "" }];
 
 /** Fig. 1b. */
-export const fig1b: Experiment<Fig1bKey> = {
+export const fig1b: Experiment = {
   name: "fig1b",
   module: import.meta.url,
   title: "Saliency shift",
   question: "Do the salient tokens of a compressed cache drift from those of the full cache?",
   source: "Fig. 1b",
-  version: 1,
   inputs: ["large", "small", "wikitext2", "microworld"],
   claims: {
     lowestBudget: claimOf("C01", {

@@ -69,7 +69,7 @@ interface BlockCurves {
  * @param input Finished units.
  * @returns Numbers with intervals over blocks, a table and two pictures.
  */
-export function summariseShift(input: SummaryInput): ExperimentResult<Fig1bKey> {
+export function summariseShift(input: SummaryInput): ExperimentResult {
   const cells = input.units.map(({ value }) => value as unknown as DropCell | GuidedCell);
   const guided = cells.filter((cell) => cell.kind === "guided");
   const drops = cells.filter((cell) => cell.kind === "drop");

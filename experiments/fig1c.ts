@@ -31,13 +31,12 @@ type HeadPairExample = {
 };
 
 /** Fig. 1c. */
-export const fig1c: Experiment<Fig1cKey> = {
+export const fig1c: Experiment = {
   name: "fig1c",
   module: import.meta.url,
   title: "Matched heads attend to the same tokens",
   question: "How similar is each large head's accumulated attention to its matched small head's?",
   source: "Fig. 1c",
-  version: 1,
   inputs: ["large", "small", "wikitext2", "microworld"],
   claims: {
     meanCosine: claimOf("C02", { kind: "absolute", tolerance: 0.02, pairs: MAIN_PAIR }),
@@ -76,7 +75,7 @@ export const fig1c: Experiment<Fig1cKey> = {
   summarise,
 };
 
-function summarise(input: SummaryInput): ExperimentResult<Fig1cKey> {
+function summarise(input: SummaryInput): ExperimentResult {
   const values = input.units.map(({ value }) => value as { [key: string]: JsonValue });
   const cells = values.map(({ cell }) => asSimilarityCell(cell!));
   const average = (label: Fig1cKey, read: (cell: SimilarityCell) => number) =>

@@ -46,13 +46,12 @@ type SpreadCell = {
 const LARGE_14B: readonly PaperPair[] = [{ large: "qwen2.5-14b", small: "" }];
 
 /** Fig. 2. */
-export const fig2: Experiment<Fig2Key> = {
+export const fig2: Experiment = {
   name: "fig2",
   module: import.meta.url,
   title: "Attention over ranked tokens",
   question: "How steeply does attention fall from the most salient tokens to the next ones?",
   source: "Fig. 2",
-  version: 1,
   inputs: ["large", "bbh", "microworld"],
   claims: {
     firstOverSecond: claimOf("C04", { kind: "absolute", tolerance: 1, pairs: LARGE_14B }),
@@ -127,7 +126,7 @@ function headShare(saliency: HeadSaliency): number {
   return mean(shares);
 }
 
-function summarise(input: SummaryInput): ExperimentResult<Fig2Key> {
+function summarise(input: SummaryInput): ExperimentResult {
   const cells = input.units.map(({ value }) => value as unknown as SpreadCell);
   const options = (label: string) => seeded({ seed: input.seed, label: `fig2 ${label}` });
   const bins = cells.map((cell) => cell.bins);

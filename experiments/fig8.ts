@@ -24,13 +24,12 @@ export type Fig8Key = "above90" | "above80" | "below50" | "laterLayers";
 const BIN = 0.05;
 
 /** Fig. 8. */
-export const fig8: Experiment<Fig8Key> = {
+export const fig8: Experiment = {
   name: "fig8",
   module: import.meta.url,
   title: "Similarity of every head on every context",
   question: "Which share of the heads has a close match, and in which layers?",
   source: "Fig. 8",
-  version: 1,
   inputs: ["large", "small", "wikitext2", "microworld"],
   claims: {
     above90: claimOf("C48", { kind: "absolute", tolerance: 5, pairs: MAIN_PAIR }),
@@ -68,7 +67,7 @@ const RULES: readonly {
   { label: "below 0.5", isCounted: (cosine) => cosine < 0.5, paper: 0.02 },
 ];
 
-function summarise(input: SummaryInput): ExperimentResult<Fig8Key> {
+function summarise(input: SummaryInput): ExperimentResult {
   const cells = input.units.map(({ value }) => asSimilarityCell(value));
   const shares = RULES.map((rule) => ({
     ...rule,

@@ -41,13 +41,12 @@ type FamilyCell = {
 };
 
 /** Fig. 9. */
-export const fig9: Experiment<Fig9Key> = {
+export const fig9: Experiment = {
   name: "fig9",
   module: import.meta.url,
   title: "Summed attention within and across model families",
   question: "Does attention summed over all heads agree within a family, and less across families?",
   source: "Fig. 9",
-  version: 1,
   inputs: ["large", "small", "other", "wikitext2", "microworld"],
   claims: {
     sameFamily: claimOf("C51", { kind: "absolute", tolerance: 0.02, pairs: MAIN_PAIR }),
@@ -128,7 +127,7 @@ function cosines(a: ArrayLike<number>, b: ArrayLike<number>): Cosines {
   return { all: all!, withoutFirst: withoutFirst! };
 }
 
-function summarise(input: SummaryInput): ExperimentResult<Fig9Key> {
+function summarise(input: SummaryInput): ExperimentResult {
   const cells = input.units.map(({ value }) => value as unknown as FamilyCell);
   const rows: (string | number | null)[][] = [];
   const tabulate = (label: string, read: (cell: FamilyCell) => Cosines | null) => {

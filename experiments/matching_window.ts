@@ -66,13 +66,12 @@ type StoredCell =
   | { readonly kind: "transfer"; readonly transfer: TransferCell };
 
 /** Matching window, sinks, and transfer of matches. */
-export const matchingWindowStudy: Experiment<MatchingWindowKey> = {
+export const matchingWindowStudy: Experiment = {
   name: "matching_window",
   module: import.meta.url,
   title: "How much text matching needs",
   question: "Is a match made on 100 to 200 tokens as good as one made on more, or on another text?",
   source: "text on matching, Table 7",
-  version: 1,
   inputs: ["large", "small", "wikitext2", "microworld"],
   claims: {
     windowChange: claimOf("C57", {
@@ -184,7 +183,7 @@ function agreement(a: ArrayLike<number>, b: ArrayLike<number>): number {
   return rounded([100 * same / a.length])[0]!;
 }
 
-function summarise(input: SummaryInput): ExperimentResult<MatchingWindowKey> {
+function summarise(input: SummaryInput): ExperimentResult {
   const cells = input.units.map(({ value }) => value as unknown as StoredCell);
   const blocks = cells.flatMap((cell) => cell.kind === "windows" ? [cell.windows] : []);
   const transfers = cells.flatMap((cell) => cell.kind === "transfer" ? [cell.transfer] : []);

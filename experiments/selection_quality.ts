@@ -57,13 +57,12 @@ type SourceKey = keyof typeof SOURCES;
 type ShareCell = { readonly group: string; readonly shares: Record<string, SelectionShare> };
 
 /** Score sources compared. */
-export const selectionQuality: Experiment<SelectionQualityKey> = {
+export const selectionQuality: Experiment = {
   name: NAME,
   module: import.meta.url,
   title: "What to ask the helper",
   question: "How much of the large model's attention lies on the tokens that each score keeps?",
   source: "no counterpart",
-  version: 1,
   usesPolicies: true,
   inputs: ["large", "small", "gsm8k", "bbh", "wikitext2", "microworld"],
   claims: {
@@ -154,7 +153,7 @@ async function measureText(
   return shares;
 }
 
-function summarise(input: SummaryInput): ExperimentResult<SelectionQualityKey> {
+function summarise(input: SummaryInput): ExperimentResult {
   const cells = input.units.flatMap(({ value }) => value ? [value as unknown as ShareCell] : []);
   if (cells.length === 0) return { values: {}, tables: [], figures: [], notes: ["No steps."] };
   const options = seeded({ seed: input.seed, label: NAME });

@@ -66,13 +66,12 @@ const ROW_IDS: Readonly<Record<Table2Row, string>> = {
 };
 
 /** Table 2. */
-export const table2: Experiment<Table2Key> = {
+export const table2: Experiment = {
   name: "table2",
   module: import.meta.url,
   title: "The printed throughputs",
   question: "Do the printed throughputs follow from the printed times, and what do they count?",
   source: "Table 2",
-  version: 1,
   inputs: [],
   claims: {
     eagerShort: rowClaim("eagerShort"),
@@ -141,7 +140,7 @@ function exact(value: number): Measured {
   return { value, low: value, high: value, n: 1 };
 }
 
-function summarise(): ExperimentResult<Table2Key> {
+function summarise(): ExperimentResult {
   const { flashShort, h2oShort, smallKvShort, flashLong, h2oLong, smallKvLong } = TABLE2;
   const recomputed = Object.fromEntries(
     Object.entries(TABLE2).map(([key, row]) => [key, exact(paperThroughput(row))]),

@@ -66,14 +66,13 @@ export type Table7And8Key = PrintedSimilarity | "gainOverRandom" | "gainOverMean
 const BENCHMARKS: readonly DatasetName[] = ["bbh", "gsm8k", "mmlu"];
 
 /** Tables 7 and 8. */
-export const table7And8: Experiment<Table7And8Key> = {
+export const table7And8: Experiment = {
   name: "table7_8",
   module: import.meta.url,
   title: "Similarity by benchmark",
   question:
     "How similar are matched heads on benchmark prompts, once the first tokens are removed?",
   source: "Tables 7 and 8",
-  version: 1,
   inputs: ["large", "small", "bbh", "gsm8k", "mmlu", "microworld"],
   claims: {
     ...printedClaims(),
@@ -132,7 +131,7 @@ async function planDataset(context: ExperimentContext, dataset: DatasetName): Pr
   }));
 }
 
-function summarise(input: SummaryInput): ExperimentResult<Table7And8Key> {
+function summarise(input: SummaryInput): ExperimentResult {
   const cells = input.units.map(({ value }) => asSimilarityCell(value));
   const names = [...new Set(cells.map(({ id }) => datasetOf(id)))];
   const average = (label: string, from: readonly SimilarityCell[], read: Reading) =>

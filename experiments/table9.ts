@@ -54,13 +54,12 @@ type DialogueCell = {
 };
 
 /** Table 9. */
-export const table9: Experiment<Table9Key> = {
+export const table9: Experiment = {
   name: "table9",
   module: import.meta.url,
   title: "Similarity over the turns of a dialogue",
   question: "Does a match made at the first turn still hold after five?",
   source: "Table 9",
-  version: 1,
   inputs: ["large", "small", "mt_bench", "microworld"],
   claims: {
     turn1: turnClaim(1),
@@ -172,7 +171,7 @@ async function measureDialogue(
   };
 }
 
-function summarise(input: SummaryInput): ExperimentResult<Table9Key> {
+function summarise(input: SummaryInput): ExperimentResult {
   const cells = input.units.map(({ value }) => value as unknown as DialogueCell);
   const curves = LINES.map(({ label, kind, read }) => ({
     label,

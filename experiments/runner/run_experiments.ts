@@ -116,10 +116,10 @@ async function planJob(experiment: Experiment, options: RunOptions): Promise<Job
     if (model === undefined || !experiment.inputs.includes(role)) continue;
     models[role] = [model.hash, model.tokenizerHash ?? ""];
   }
-  const { name, version } = experiment;
+  const { name } = experiment;
   const { scale, seed } = context;
   const code = await options.unitCode(experiment);
-  const base = { name, version, code, models, scale, seed };
+  const base = { name, code, models, scale, seed };
   const units = (await experiment.plan(context)).map((unit) => ({
     unit,
     hash: contentHash({ ...base, unit: unit.key, inputs: unit.inputs }),
