@@ -7,7 +7,7 @@
 import { meanInterval } from "../core/bootstrap.ts";
 import { mean } from "../core/stats.ts";
 import { compareTexts } from "../analysis/quality_text.ts";
-import { claimOf } from "./claims.ts";
+import { trendOf } from "./claims.ts";
 import type {
   Experiment,
   ExperimentContext,
@@ -20,9 +20,6 @@ import type {
 import { policySizes } from "./decoded/policy_texts.ts";
 import { settingOf, type VariantKey, VARIANTS } from "./decoded/policy_variants.ts";
 import { defined, rounded, seeded } from "./similarity.ts";
-
-/** Numbers of this experiment. */
-export type Fig10Key = "agreementGain" | "agreement" | "divergence" | "repetition";
 
 /** What a policy wrote for one item. */
 type WrittenCell = {
@@ -63,34 +60,20 @@ export const fig10: Experiment = {
   usesPolicies: true,
   inputs: ["large", "small", "bbh", "microworld"],
   claims: {
-    agreement: claimOf("C59", {
-      kind: "trend",
-      paper: null,
-      statement: "tokens of SmallKV's text that equal the full cache's",
-      unit: "%",
-      expected: { above: 90 },
-    }),
-    agreementGain: claimOf("C59", {
-      kind: "trend",
-      paper: null,
-      statement: "equal tokens, SmallKV minus H2O",
-      unit: "%",
-      expected: { above: 0 },
-    }),
-    divergence: claimOf("C59", {
-      kind: "trend",
-      paper: null,
-      statement: "share of the full cache's text before the first difference, SmallKV minus H2O",
-      unit: "%",
-      expected: { above: 0 },
-    }),
-    repetition: claimOf("C59", {
-      kind: "trend",
-      paper: null,
-      statement: "repeated 4-grams, H2O minus SmallKV",
-      unit: "%",
-      expected: { above: 0 },
-    }),
+    agreement: trendOf(
+      "C59",
+      "tokens of SmallKV's text that equal the full cache's",
+      { above: 90 },
+      { unit: "%" },
+    ),
+    agreementGain: trendOf("C59", "equal tokens, SmallKV minus H2O", { above: 0 }, { unit: "%" }),
+    divergence: trendOf(
+      "C59",
+      "share of the full cache's text before the first difference, SmallKV minus H2O",
+      { above: 0 },
+      { unit: "%" },
+    ),
+    repetition: trendOf("C59", "repeated 4-grams, H2O minus SmallKV", { above: 0 }, { unit: "%" }),
   },
   async plan(context) {
     const texts = await sortingTexts(context);
