@@ -196,22 +196,19 @@ export interface UnitResult {
   readonly value: JsonValue;
 }
 
+/** A model as a summary sees it: sizes and name. */
+export type NamedShape = ModelShape & Pick<ExperimentModel, "name">;
+
 /** Finished units and where they were measured: all a summary may look at. */
-export interface SummaryInput {
+export interface SummaryInput extends Pick<ExperimentContext, "scale" | "seed" | "isDefaultPair"> {
   /** Finished units in plan order. */
   readonly units: readonly UnitResult[];
-  /** Scale of the run. */
-  readonly scale: Scale;
-  /** Seed of the bootstrap. */
-  readonly seed: number;
-  /** Shape and name of the large model. */
-  readonly large: ModelShape & { readonly name: string };
-  /** Shape and name of the small model. */
-  readonly small: ModelShape & { readonly name: string };
-  /** Name of the third model, if any. */
-  readonly other?: ModelShape & { readonly name: string };
-  /** Whether the pair is the embedded one. */
-  readonly isDefaultPair: boolean;
+  /** The large model. */
+  readonly large: NamedShape;
+  /** The small model. */
+  readonly small: NamedShape;
+  /** The third model, if any. */
+  readonly other?: NamedShape;
 }
 
 /** A question of the paper and the code that answers it. */

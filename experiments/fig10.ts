@@ -18,7 +18,7 @@ import type {
   Unit,
 } from "./experiment.ts";
 import { policySizes } from "./decoded/policy_texts.ts";
-import { settingOf, type VariantKey, VARIANTS } from "./decoded/policy_variants.ts";
+import { settingOf, type VariantKey, variantOf, VARIANTS } from "./decoded/policy_variants.ts";
 import { defined, rounded, seeded } from "./similarity.ts";
 
 /** What a policy wrote for one item. */
@@ -86,7 +86,7 @@ export const fig10: Experiment = {
     const tokens = prompts.reduce((sum, { length }) => sum + length + maxNew, 0);
     return KEYS.map((key): Unit => ({
       key,
-      work: { large: tokens, ...(VARIANTS[key].hasHelper && { small: tokens }) },
+      work: { large: tokens, ...(variantOf(key).hasHelper && { small: tokens }) },
       inputs: JSON.parse(JSON.stringify({ prompts, maxNew, setting: settingOf(key, BUDGET) })),
       run: (context) => writeTexts(context, { key, texts, prompts, maxNew }),
     }));

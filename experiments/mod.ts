@@ -63,8 +63,7 @@ export * from "./decoded/policy_runs.ts";
 export * from "./decoded/policy_stats.ts";
 export * from "./decoded/policy_texts.ts";
 export * from "./decoded/policy_variants.ts";
-export * from "./decoded/selection_shares.ts";
-export * from "./decoded/selection_sources.ts";
+export * from "./decoded/selection_scores.ts";
 
 /** All of them, in the order of their file names. */
 export const EXPERIMENTS: readonly Experiment[] = [

@@ -30,11 +30,11 @@ import { settingOf } from "./decoded/policy_variants.ts";
 import {
   keepBySource,
   type KeptTokens,
+  scoreSources,
   type SelectionShare,
   shareOfAttention,
   type ShareShape,
-} from "./decoded/selection_shares.ts";
-import { scoreSources } from "./decoded/selection_sources.ts";
+} from "./decoded/selection_scores.ts";
 import { defined, rounded, seeded } from "./similarity.ts";
 
 const NAME = "selection_quality";
