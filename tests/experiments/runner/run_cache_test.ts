@@ -3,7 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openBlobStore } from "../../../experiments/runner/blob_store.ts";
-import { cachedValue, cachedValues } from "../../../experiments/runner/value_cache.ts";
+import { cachedValue, cachedValues } from "../../../experiments/runner/run_cache.ts";
 
 Deno.test("cachedValues() measures what is missing, all at once and in order", async () => {
   const folder = await mkdtemp(join(tmpdir(), "values-"));

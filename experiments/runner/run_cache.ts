@@ -1,19 +1,20 @@
 /**
- * Traces kept on disk, so that experiments on the same text run the model once.
+ * Traces and measured values kept on disk, so that experiments on the same text run a model once.
  *
  * @module
  */
 
+import type { JsonValue } from "../../core/json.ts";
 import type { TraceOptions } from "../../decoding/session/trace.ts";
 import type { ExperimentModel, Trace } from "../experiment.ts";
 import type { BlobStore } from "./blob_store.ts";
 import { contentHash } from "./hash.ts";
 
-/** Where traces are kept and what they depend on besides model and tokens. */
-export interface TraceCache {
-  /** Finished traces. */
+/** Where finished runs are kept, and what they depend on besides models and inputs. */
+export interface RunCache {
+  /** Finished runs. */
   readonly store: BlobStore;
-  /** Hash of the code that traces. */
+  /** Hash of the code that runs models. */
   readonly code: string;
 }
 
@@ -28,7 +29,7 @@ export interface TraceCache {
 export async function cachedTrace(
   model: ExperimentModel,
   tokens: readonly number[],
-  options: Pick<TraceOptions, "checkpoints" | "signal"> & { readonly cache: TraceCache },
+  options: Pick<TraceOptions, "checkpoints" | "signal"> & { readonly cache: RunCache },
 ): Promise<Trace> {
   const { cache, ...traceOptions } = options;
   const key = contentHash({
@@ -75,4 +76,49 @@ function decodeTrace(meta: unknown, bytes: Uint8Array): Trace | undefined {
     accumulated.push(values.slice(start, start += heads * checkpoint));
   }
   return start === values.length ? { heads, checkpoints, accumulated } : undefined;
+}
+
+/**
+ * Measures, or finds what an earlier run measured.
+ *
+ * @param cache Where values are kept and the code they depend on.
+ * @param inputs All else they depend on, as plain data; undefined fields do not count.
+ * @param measure Measures a value that JSON can hold.
+ * @returns The value.
+ */
+export async function cachedValue<T>(
+  cache: RunCache,
+  inputs: object,
+  measure: () => Promise<T>,
+): Promise<T> {
+  const [value] = await cachedValues(cache, [inputs], async () => [await measure()]);
+  return value!;
+}
+
+/**
+ * Measures several values at once, those that no earlier run has measured.
+ *
+ * @param cache Where values are kept and the code they depend on.
+ * @param inputs All else that each depends on, as plain data; undefined fields do not count.
+ * @param measure Measures the values of some indices, in their order.
+ * @returns All values.
+ */
+export async function cachedValues<T>(
+  cache: RunCache,
+  inputs: readonly object[],
+  measure: (missing: readonly number[]) => Promise<readonly T[]>,
+): Promise<T[]> {
+  const keys = inputs.map((input) =>
+    contentHash({ ...JSON.parse(JSON.stringify(input)), code: cache.code })
+  );
+  const blobs = await Promise.all(keys.map((key) => cache.store.read(key)));
+  const values = blobs.map((blob) => (blob?.meta as { value: T } | undefined)?.value);
+  const missing = [...keys.keys()].filter((index) => blobs[index] === undefined);
+  const measured = missing.length === 0 ? [] : await measure(missing);
+  for (const [place, index] of missing.entries()) {
+    values[index] = measured[place];
+    const meta = { value: measured[place] as JsonValue };
+    await cache.store.write(keys[index]!, { meta, bytes: new Uint8Array() });
+  }
+  return values as T[];
 }
