@@ -35,7 +35,16 @@ const FOLDERS: readonly IndexedFolder[] = [
     plugins: { type: "Dataset", list: "DATASETS", allowHelpers: true },
   },
   { path: "gpu", summary: "Devices that store numbers and run kernels." },
-  { path: "kernels", summary: "Kernels: WGSL, typed contracts and float64 twins." },
+  {
+    path: "kernels",
+    summary: "Kernels: WGSL, typed contracts and float64 twins.",
+    parts: ["weights"],
+  },
+  {
+    path: "kernels/weights",
+    summary: "Formats of weights on the device.",
+    plugins: { type: "WeightFormat", list: "WEIGHT_FORMATS", allowHelpers: true },
+  },
   { path: "analysis", summary: "Pure functions over attention maps and accumulated attention." },
   { path: "cache", summary: "What is kept of a sequence, and the rules that decide it." },
   {

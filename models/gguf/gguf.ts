@@ -11,7 +11,7 @@ import { canonicalName } from "./gguf_names.ts";
 import { openRangedFile, type RangedFile } from "../files/ranged_file.ts";
 import {
   rowRange,
-  TENSOR_BLOCKS,
+  TENSOR_TYPES,
   tensorBytes,
   type TensorInfo,
   type TensorSource,
@@ -84,7 +84,7 @@ function readTable(file: RangedFile, header: GgufHeader): TensorTable {
     const type = typeOf(file, entry.name, entry.typeId);
     const byteLength = tensorBytes(type, entry.shape);
     if (!(byteLength > 0)) {
-      const block = TENSOR_BLOCKS[type].elements;
+      const block = TENSOR_TYPES[type]!.elements;
       throw failure(
         file,
         `tensor "${entry.name}" of type ${type} must have axes of at least 1 and rows of whole blocks of ${block}`,
@@ -106,8 +106,8 @@ function checkWhole(file: RangedFile, metadata: GgufMetadata): void {
 
 function typeOf(file: RangedFile, name: string, typeId: number): TensorType {
   const type = TYPE_NAMES[typeId] ?? "";
-  if (Object.hasOwn(TENSOR_BLOCKS, type)) return type as TensorType;
-  const known = Object.keys(TENSOR_BLOCKS).join(", ");
+  if (Object.hasOwn(TENSOR_TYPES, type)) return type;
+  const known = Object.keys(TENSOR_TYPES).join(", ");
   const current = type === "" ? `number ${typeId}` : type;
   throw failure(file, `tensor "${name}" must have one of the types ${known}`, current);
 }

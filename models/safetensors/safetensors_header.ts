@@ -5,7 +5,7 @@
  */
 
 import { DataError } from "../../core/check.ts";
-import { tensorBytes, type TensorInfo, type TensorType } from "../weights/tensor_source.ts";
+import { TENSOR_TYPES, tensorBytes, type TensorInfo } from "../weights/tensor_source.ts";
 
 /** A tensor and where it lies. */
 export interface StoredTensor {
@@ -23,7 +23,8 @@ export interface SafetensorsFacts {
   readonly dataBytes: number;
 }
 
-const TYPES: readonly string[] = ["F32", "F16", "BF16"] satisfies TensorType[];
+/** Plain floats; the format has no blocks. */
+const TYPES = Object.keys(TENSOR_TYPES).filter((type) => TENSOR_TYPES[type]!.elements === 1);
 const MAX_TENSORS = 2 ** 16;
 /** A tensor takes five texts and three brackets, and each costs far more memory than its bytes. */
 const MAX_TEXTS = 8 * MAX_TENSORS;
@@ -125,16 +126,15 @@ function readEntry(name: string, entry: unknown, facts: SafetensorsFacts): Store
   if (!isSizes(shape) || shape.length > MAX_AXES || shape.includes(0)) {
     throw failure(facts, `tensor "${name}" must have a shape of axes of at least 1`, shape);
   }
-  const type = dtype as TensorType;
-  const byteLength = tensorBytes(type, shape);
+  const byteLength = tensorBytes(dtype, shape);
   if (!isSizes(offsets) || offsets.length !== 2 || offsets[1]! - offsets[0]! !== byteLength) {
     throw failure(
       facts,
-      `data_offsets of tensor "${name}" must be ${byteLength} bytes apart for ${type} [${shape}]`,
+      `data_offsets of tensor "${name}" must be ${byteLength} bytes apart for ${dtype} [${shape}]`,
       offsets,
     );
   }
-  return { info: { name, type, shape, byteLength }, byteOffset: offsets[0]! };
+  return { info: { name, type: dtype, shape, byteLength }, byteOffset: offsets[0]! };
 }
 
 function checkPlaces(tensors: ReadonlyMap<string, StoredTensor>, facts: SafetensorsFacts): void {

@@ -12,7 +12,7 @@ import { DataError } from "../../core/check.ts";
 import type { ModelConfig } from "../config.ts";
 import {
   rowRange,
-  TENSOR_BLOCKS,
+  TENSOR_TYPES,
   tensorBytes,
   type TensorInfo,
   type TensorSource,
@@ -84,7 +84,7 @@ function kindOf(name: string): Kind | undefined {
 function widenInfo(info: TensorInfo, { from, to }: Widening): TensorInfo {
   const kind = kindOf(info.name);
   if (kind === undefined) return info;
-  if (TENSOR_BLOCKS[info.type].elements > 1) {
+  if (TENSOR_TYPES[info.type]!.elements > 1) {
     throw new DataError(
       `Cannot load tensor "${info.name}": heads of quantized weights must have a multiple of 8 elements: current value is ${from}`,
     );
@@ -108,7 +108,7 @@ function widen(
   options: Widening & { readonly info: TensorInfo; readonly kind: Kind },
 ): Uint8Array<ArrayBuffer> {
   const { info, kind, from, to } = options;
-  const elementBytes = TENSOR_BLOCKS[info.type].bytes;
+  const elementBytes = TENSOR_TYPES[info.type]!.bytes;
   const unit = kind === "columns" || info.shape.length === 1
     ? elementBytes
     : elementBytes * info.shape[1]!;

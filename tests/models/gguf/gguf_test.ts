@@ -10,7 +10,7 @@ import { architectureOfGguf, configFromGguf } from "../../../models/gguf/gguf_co
 import { canonicalName } from "../../../models/gguf/gguf_names.ts";
 import { withSplitHeads } from "../../../models/weights/head_order.ts";
 import { openModelFiles } from "../../../models/files/model_files.ts";
-import { rowsOf, TENSOR_BLOCKS, type TensorType } from "../../../models/weights/tensor_source.ts";
+import { rowsOf, TENSOR_TYPES, type TensorType } from "../../../models/weights/tensor_source.ts";
 import {
   encodeGguf,
   ggufMetadata,
@@ -56,7 +56,7 @@ for (const version of [2, 3]) {
 
 Deno.test("openGguf() knows the block sizes of every type", async () => {
   await using folder = await temporaryFolder();
-  const tensors: WrittenTensor[] = Object.entries(TENSOR_BLOCKS).map(([type, block]) => ({
+  const tensors: WrittenTensor[] = Object.entries(TENSOR_TYPES).map(([type, block]) => ({
     name: `tensor.${type.toLowerCase()}`,
     type,
     shape: [3, 2 * block.elements],

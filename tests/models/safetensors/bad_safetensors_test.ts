@@ -62,7 +62,7 @@ const badSafetensors: readonly (readonly [string, Uint8Array<ArrayBuffer>, RegEx
   [
     "an unknown type",
     withEntry((entry) => entry.dtype = "F8_E4M3"),
-    /must have one of the types F32, F16, BF16: current value is F8_E4M3/,
+    /must have one of the types BF16, F16, F32: current value is F8_E4M3/,
   ],
   [
     "a negative axis",

@@ -1,0 +1,49 @@
+/**
+ * 4 bits in super-blocks: `scale * q + minimum`, where scale and minimum of a block are small integers times those of
+ * its super-block.
+ *
+ * @module
+ */
+
+import { affine, affineReader, NIBBLE_FUNCTIONS, nibbleAt, nibbles } from "./affine.ts";
+import { TWO_HALVES, type WeightFormat } from "./format.ts";
+import { VECTOR_STEP } from "./packing.ts";
+import {
+  MINUS_SECOND,
+  packNibbles,
+  packScales,
+  SUPER_BLOCKS,
+  superNibble,
+  superWeight,
+} from "./super_blocks.ts";
+
+/** 4 bits in super-blocks. */
+export const q4k: WeightFormat = {
+  name: "q4k",
+  planes: {
+    values: { type: "vec4u", perBlock: 1 },
+    scales: { type: "u32", perBlock: 1 },
+    superScales: { type: "u32", perBlock: 1 / 8 },
+  },
+  functions: NIBBLE_FUNCTIONS,
+  numbers: (quad, { values }) => nibbles(quad, values),
+  scaling: affine,
+  reader: (planes) => affineReader(planes, (place, i) => nibbleAt(planes.values, place, i)),
+  floats: { plane: "superScales", exponents: TWO_HALVES },
+  stored: {
+    /** Two halves, 12 bytes of scales and minima, 128 bytes of nibbles. */
+    Q4_K: {
+      elements: 256,
+      bytes: 144,
+      packRow({ words32 }, { blocks, values, halves, superScales }, row) {
+        let word = row.byte >> 2;
+        for (let block = 0; block < blocks; block += SUPER_BLOCKS, word += 36) {
+          superScales[row.superScale + block] = words32[word]! ^ MINUS_SECOND;
+          packScales(words32, word + 1, { halves, scale: row.scale + 8 * block });
+          packNibbles(words32, word + 4, { values, value: row.value + VECTOR_STEP * block });
+        }
+      },
+      weight: (view, start, i) => superWeight(view, start, i, superNibble(view, start + 16, i)),
+    },
+  },
+};

@@ -1,0 +1,59 @@
+/**
+ * 5 bits in super-blocks: `scale * q + minimum`, where scale and minimum of a block are small integers times those of
+ * its super-block.
+ *
+ * @module
+ */
+
+import { affine, affineReader, fiveBits, fiveBitsAt, HIGH_FUNCTIONS } from "./affine.ts";
+import { TWO_HALVES, type WeightFormat } from "./format.ts";
+import { VECTOR_STEP } from "./packing.ts";
+import {
+  MINUS_SECOND,
+  packNibbles,
+  packScales,
+  SUPER_BLOCKS,
+  superNibble,
+  superWeight,
+} from "./super_blocks.ts";
+
+/** 5 bits in super-blocks. */
+export const q5k: WeightFormat = {
+  name: "q5k",
+  planes: {
+    values: { type: "vec4u", perBlock: 1 },
+    scales: { type: "u32", perBlock: 1 },
+    superScales: { type: "u32", perBlock: 1 / 8 },
+    high: { type: "u32", perBlock: 1 },
+  },
+  functions: HIGH_FUNCTIONS,
+  numbers: fiveBits,
+  scaling: affine,
+  reader: (planes) => affineReader(planes, (place, i) => fiveBitsAt(planes, place, i)),
+  floats: { plane: "superScales", exponents: TWO_HALVES },
+  stored: {
+    /** Two halves, 12 bytes of scales and minima, 32 bytes of fifth bits (bit b of byte i is of weight i of block b), 128 bytes of nibbles. */
+    Q5_K: {
+      elements: 256,
+      bytes: 176,
+      packRow({ words32 }, { blocks, values, halves, superScales, high }, row) {
+        let word = row.byte >> 2;
+        for (let block = 0; block < blocks; block += SUPER_BLOCKS, word += 44) {
+          const scale = row.scale + 8 * block;
+          superScales[row.superScale + block] = words32[word]! ^ MINUS_SECOND;
+          packScales(words32, word + 1, { halves, scale });
+          for (let b = 0; b < SUPER_BLOCKS; b++) {
+            let bits = 0;
+            for (let j = 0; j < 8; j++) bits |= (words32[word + 4 + j]! >>> b & 0x01010101) << j;
+            high[scale + 8 * b] = bits;
+          }
+          packNibbles(words32, word + 12, { values, value: row.value + VECTOR_STEP * block });
+        }
+      },
+      weight(view, start, i) {
+        const fifth = view.getUint8(start + 16 + i % 32) >> Math.floor(i / 32) & 1;
+        return superWeight(view, start, i, superNibble(view, start + 48, i) + 16 * fifth);
+      },
+    },
+  },
+};
