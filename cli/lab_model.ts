@@ -11,7 +11,7 @@ import { traceAttention } from "../decoding/sessions/trace.ts";
 import type { Device } from "../gpu/device.ts";
 import type { ModelConfig } from "../models/config.ts";
 import { loadModel, type Model } from "../models/load.ts";
-import { openModelFiles } from "../models/files/model_files.ts";
+import { openModelFiles } from "../models/open.ts";
 import {
   createTextStream,
   createTokenizer,

@@ -15,7 +15,7 @@ import {
   flagField,
   positiveField,
   tokenIdsField,
-} from "./config_fields.ts";
+} from "./config.ts";
 
 const MAX_LAYERS = 1024;
 const MAX_HEADS = 4096;

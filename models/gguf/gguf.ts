@@ -5,10 +5,8 @@
  * @module
  */
 
-import { DataError } from "../../core/check.ts";
 import { type GgufHeader, type GgufMetadata, readGgufHeader } from "./gguf_header.ts";
-import { canonicalName } from "./gguf_names.ts";
-import { openRangedFile, type RangedFile } from "../files/ranged_file.ts";
+import { fileFailure, openRangedFile, type RangedFile } from "../files/ranged_file.ts";
 import {
   rowRange,
   TENSOR_TYPES,
@@ -80,13 +78,15 @@ function readTable(file: RangedFile, header: GgufHeader): TensorTable {
   const offsets = new Map<string, number>();
   for (const entry of header.entries) {
     const name = canonicalName(entry.name);
-    if (tensors.has(name)) throw failure(file, "tensor names must differ", `"${entry.name}"`);
+    if (tensors.has(name)) {
+      throw fileFailure(file.location, "tensor names must differ", `"${entry.name}"`);
+    }
     const type = typeOf(file, entry.name, entry.typeId);
     const byteLength = tensorBytes(type, entry.shape);
     if (!(byteLength > 0)) {
       const block = TENSOR_TYPES[type]!.elements;
-      throw failure(
-        file,
+      throw fileFailure(
+        file.location,
         `tensor "${entry.name}" of type ${type} must have axes of at least 1 and rows of whole blocks of ${block}`,
         `[${entry.shape}]`,
       );
@@ -101,7 +101,7 @@ function readTable(file: RangedFile, header: GgufHeader): TensorTable {
 function checkWhole(file: RangedFile, metadata: GgufMetadata): void {
   const parts = metadata["split.count"];
   if (parts === undefined || parts === 0 || parts === 1) return;
-  throw failure(file, "the model must be one file, not split", `${parts} files`);
+  throw fileFailure(file.location, "the model must be one file, not split", `${parts} files`);
 }
 
 function typeOf(file: RangedFile, name: string, typeId: number): TensorType {
@@ -109,7 +109,7 @@ function typeOf(file: RangedFile, name: string, typeId: number): TensorType {
   if (Object.hasOwn(TENSOR_TYPES, type)) return type;
   const known = Object.keys(TENSOR_TYPES).join(", ");
   const current = type === "" ? `number ${typeId}` : type;
-  throw failure(file, `tensor "${name}" must have one of the types ${known}`, current);
+  throw fileFailure(file.location, `tensor "${name}" must have one of the types ${known}`, current);
 }
 
 function checkPlaces(file: RangedFile, dataOffset: number, table: TensorTable): void {
@@ -120,12 +120,16 @@ function checkPlaces(file: RangedFile, dataOffset: number, table: TensorTable): 
   let previous = { name: "", end: 0 };
   for (const { name, begin, end } of places) {
     if (begin < previous.end) {
-      throw failure(file, `tensor "${name}" must not overlap "${previous.name}"`, begin);
+      throw fileFailure(
+        file.location,
+        `tensor "${name}" must not overlap "${previous.name}"`,
+        begin,
+      );
     }
     const needed = dataOffset + end;
     if (needed > file.byteLength) {
-      throw failure(
-        file,
+      throw fileFailure(
+        file.location,
         `the file must have at least ${needed} bytes for tensor "${name}"`,
         file.byteLength,
       );
@@ -134,6 +138,36 @@ function checkPlaces(file: RangedFile, dataOffset: number, table: TensorTable): 
   }
 }
 
-function failure(file: RangedFile, requirement: string, current: string | number): DataError {
-  return new DataError(`Cannot read ${file.location}: ${requirement}: current value is ${current}`);
+const WHOLE: Readonly<Record<string, string>> = {
+  token_embd: "model.embed_tokens",
+  output_norm: "model.norm",
+  output: "lm_head",
+};
+
+const IN_LAYER: Readonly<Record<string, string>> = {
+  attn_norm: "input_layernorm",
+  attn_q: "self_attn.q_proj",
+  attn_k: "self_attn.k_proj",
+  attn_v: "self_attn.v_proj",
+  attn_output: "self_attn.o_proj",
+  attn_q_norm: "self_attn.q_norm",
+  attn_k_norm: "self_attn.k_norm",
+  ffn_norm: "post_attention_layernorm",
+  ffn_gate: "mlp.gate_proj",
+  ffn_up: "mlp.up_proj",
+  ffn_down: "mlp.down_proj",
+};
+
+/**
+ * Translates the name of a tensor.
+ *
+ * @param name Name in the file, as `blk.0.attn_q.weight`.
+ * @returns Canonical name, as `model.layers.0.self_attn.q_proj.weight`; unknown names stay, with `blk.N` turned into `model.layers.N`.
+ */
+export function canonicalName(name: string): string {
+  const parts = /^(?:blk\.(\d{1,5})\.)?([a-z_0-9]+)\.(.+)$/.exec(name);
+  if (parts === null) return name;
+  const [, layer, stem, ending] = parts;
+  if (layer === undefined) return WHOLE[stem!] === undefined ? name : `${WHOLE[stem!]}.${ending}`;
+  return `model.layers.${Number(layer)}.${IN_LAYER[stem!] ?? stem}.${ending}`;
 }

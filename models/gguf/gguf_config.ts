@@ -15,7 +15,7 @@ import {
   fieldError,
   positiveField,
   tokenIdsField,
-} from "../config_fields.ts";
+} from "../config.ts";
 import type { GgufFile } from "./gguf.ts";
 import type { GgufMetadata } from "./gguf_header.ts";
 

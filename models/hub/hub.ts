@@ -15,7 +15,7 @@ import {
   repositoryCache,
   snapshotPath,
 } from "./hub_cache.ts";
-import { parseHubReference } from "./hub_reference.ts";
+import { parseHubReference } from "./hub_settings.ts";
 import {
   CONFIG_FILE,
   downloadModel,
@@ -27,7 +27,7 @@ import {
 import { type DownloadOptions, hubSettings } from "./hub_settings.ts";
 import { readShardNames } from "../safetensors/safetensors.ts";
 
-export { isHubReference } from "./hub_reference.ts";
+export { isHubReference } from "./hub_settings.ts";
 export type { DownloadOptions, DownloadProgress } from "./hub_settings.ts";
 
 /** A model on this machine. */

@@ -4,11 +4,11 @@
  * @module
  */
 
+import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { ensureFolder } from "../../core/atomic_file.ts";
 import { fileError } from "../../core/file_error.ts";
 import { DataError } from "../../core/check.ts";
-import { sha256 } from "../files/whole_file_hash.ts";
 import {
   HubConnectionError,
   hubFetch,
@@ -18,7 +18,7 @@ import {
 } from "./hub_api.ts";
 import { linkBlob, type RepositoryCache, withLock } from "./hub_cache.ts";
 import type { HubSettings } from "./hub_settings.ts";
-import { openRangedFile, statPath } from "../files/ranged_file.ts";
+import { openRangedFile, type RangedFile, statPath } from "../files/ranged_file.ts";
 
 /** What a download needs beside the file. */
 export interface DownloadContext {
@@ -186,4 +186,27 @@ async function wait(milliseconds: number, signal: AbortSignal | undefined): Prom
   signal?.throwIfAborted();
   await new Promise((resolve) => setTimeout(resolve, milliseconds));
   signal?.throwIfAborted();
+}
+
+const PIECE_BYTES = 4 * 2 ** 20;
+
+/**
+ * Hashes a whole file, in pieces.
+ *
+ * @param file The file.
+ * @param onProgress Called with the bytes done so far.
+ * @returns SHA-256, hexadecimal.
+ * @throws {DataError} If the file cannot be read.
+ */
+export async function sha256(
+  file: RangedFile,
+  onProgress: (doneBytes: number) => void = () => {},
+): Promise<string> {
+  const hash = createHash("sha256");
+  for (let done = 0; done < file.byteLength; done += PIECE_BYTES) {
+    const count = Math.min(PIECE_BYTES, file.byteLength - done);
+    hash.update(await file.read(done, count));
+    onProgress(done + count);
+  }
+  return hash.digest("hex");
 }

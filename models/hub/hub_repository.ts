@@ -15,7 +15,7 @@ import {
   snapshotPath,
 } from "./hub_cache.ts";
 import { downloadFile } from "./hub_download.ts";
-import type { HubReference } from "./hub_reference.ts";
+import type { HubReference } from "./hub_settings.ts";
 import type { DownloadOptions, HubSettings } from "./hub_settings.ts";
 import { readShardNames } from "../safetensors/safetensors.ts";
 

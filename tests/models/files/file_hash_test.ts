@@ -1,13 +1,13 @@
 /**
- * Tests of `models/files/file_hash.ts` and `models/files/whole_file_hash.ts`.
+ * Tests of `models/files/ranged_file.ts` and `models/hub/hub_download.ts`.
  *
  * @module
  */
 
 import assert from "node:assert/strict";
-import { modelHash } from "../../../models/files/file_hash.ts";
+import { modelHash } from "../../../models/files/ranged_file.ts";
 import { openRangedFile } from "../../../models/files/ranged_file.ts";
-import { sha256 } from "../../../models/files/whole_file_hash.ts";
+import { sha256 } from "../../../models/hub/hub_download.ts";
 import { temporaryFolder, writeFiles } from "../../support/model_writer.ts";
 
 Deno.test("sha256() hashes a file in pieces and says how far it is", async () => {

@@ -5,7 +5,7 @@
  */
 
 import assert from "node:assert/strict";
-import { openModelFiles } from "../../../models/files/model_files.ts";
+import { openModelFiles } from "../../../models/open.ts";
 import {
   checkError,
   gguf,

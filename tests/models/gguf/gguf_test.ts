@@ -1,5 +1,5 @@
 /**
- * Tests of `models/gguf*.ts` and `models/weights/head_order.ts`.
+ * Tests of `models/gguf*.ts` and `models/weights/heads.ts`.
  *
  * @module
  */
@@ -7,9 +7,9 @@
 import assert from "node:assert/strict";
 import { openGguf } from "../../../models/gguf/gguf.ts";
 import { architectureOfGguf, configFromGguf } from "../../../models/gguf/gguf_config.ts";
-import { canonicalName } from "../../../models/gguf/gguf_names.ts";
-import { withSplitHeads } from "../../../models/weights/head_order.ts";
-import { openModelFiles } from "../../../models/files/model_files.ts";
+import { canonicalName } from "../../../models/gguf/gguf.ts";
+import { withSplitHeads } from "../../../models/weights/heads.ts";
+import { openModelFiles } from "../../../models/open.ts";
 import { rowsOf, TENSOR_TYPES, type TensorType } from "../../../models/weights/tensor_source.ts";
 import {
   encodeGguf,
