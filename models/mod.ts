@@ -42,5 +42,6 @@ export * from "./weights/heads.ts";
 export * from "./weights/packed_weight.ts";
 export * from "./weights/packing.ts";
 export * from "./weights/tensor_check.ts";
+export * from "./weights/tensor_file.ts";
 export * from "./weights/tensor_source.ts";
 export * from "./weights/weights.ts";

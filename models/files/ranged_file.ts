@@ -247,14 +247,6 @@ async function request(
   throw fileFailure(address, "the server must answer with status 200 or 206", response.status);
 }
 
-/** A file and how much of it stands before the data. */
-export interface HashedFile {
-  /** The file. */
-  readonly file: RangedFile;
-  /** Bytes before the data. */
-  readonly headerBytes: number;
-}
-
 const WHOLE_BYTES = 4 * 2 ** 20;
 const SAMPLES = 32;
 const SAMPLE_BYTES = 4096;
@@ -265,12 +257,12 @@ const SAMPLE_BYTES = 4096;
  * Fine-tuned models share headers and sizes, hence the samples: 32 pieces of 4 KiB spread evenly over the data of each
  * file. Files up to 4 MiB are hashed whole.
  *
- * @param files Files with weights, in a fixed order.
+ * @param files Files with weights and the bytes before their data, in a fixed order.
  * @param texts Texts that change results, as the configuration.
  * @returns SHA-256, hexadecimal.
  */
 export async function modelHash(
-  files: readonly HashedFile[],
+  files: readonly { readonly file: RangedFile; readonly headerBytes: number }[],
   texts: readonly string[] = [],
 ): Promise<string> {
   const parts: BlobPart[] = [];

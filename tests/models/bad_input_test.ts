@@ -214,9 +214,10 @@ Deno.test("configFromJson() and the other text parsers answer any value with an 
       const values = { ...good, ...Object.fromEntries(changes) };
       await onlyOurErrors(() => configFromJson({ location: "config.json", values }));
       await onlyOurErrors(() => parseHubReference(`hf:${text}`));
-      const facts = { location: "a.safetensors", dataBytes: 100 };
       const json = JSON.stringify(Object.fromEntries(changes));
-      await onlyOurErrors(() => parseSafetensorsHeader(new TextEncoder().encode(json), facts));
+      await onlyOurErrors(() =>
+        parseSafetensorsHeader(new TextEncoder().encode(json), "a.safetensors")
+      );
     }),
     { seed: 3, numRuns: 1000 },
   );

@@ -32,7 +32,7 @@ const badSafetensors: readonly (readonly [string, Uint8Array<ArrayBuffer>, RegEx
   [
     "cut data",
     safetensors.slice(0, -8),
-    /the data must have at least \d+ bytes for tensor "lm_head\.weight"/,
+    /the file must have at least \d+ bytes for tensor "lm_head\.weight"/,
   ],
   [
     "a header beyond its end",
@@ -88,7 +88,7 @@ const badSafetensors: readonly (readonly [string, Uint8Array<ArrayBuffer>, RegEx
   [
     "a tensor outside",
     withEntry((entry) => entry.data_offsets = [1e9, 1e9 + 96]),
-    /the data must have at least/,
+    /the file must have at least/,
   ],
   [
     "another shape",
