@@ -85,7 +85,7 @@ async function openGgufModel({ weights, name }: ModelLocation): Promise<ModelFil
   const { metadata, file: { location, byteLength } } = file;
   const architecture = architectureOfGguf(file);
   const config = await configFromGguf(file);
-  const source = architecture.isGgufInterleaved ? withSplitHeads(file, config) : file;
+  const source = architecture.isGgufInterleaved ? withSplitHeads(file, config.headDim) : file;
   checkWeights(architecture.label, { config, source });
   const template = metadata["tokenizer.chat_template"];
   let built: TokenizerFiles | undefined;

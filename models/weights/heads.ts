@@ -22,74 +22,55 @@ import {
   type TensorSource,
 } from "./tensor_source.ts";
 
-/** Sizes that say which rows belong together. */
-export interface HeadSizes {
-  /** Elements of a head; even. */
-  readonly headDim: number;
-}
+const ROTATED = /\.self_attn\.[qk]_proj\.(weight|bias)$/;
 
 /**
  * Wraps a source so that query and key projections come in Hugging Face's order.
  *
  * @param source Tensors whose heads hold pairs side by side.
- * @param sizes Head size.
+ * @param headDim Elements of a head; even.
  * @returns The same tensors; only the order of rows (of elements for biases) of `q_proj` and `k_proj` differs.
  */
-export function withSplitHeads(source: TensorSource, { headDim }: HeadSizes): TensorSource {
-  const readRows: TensorSource["readRows"] = async (name, first, count) => {
-    const isMoved = /\.self_attn\.[qk]_proj\.(weight|bias)$/.test(name);
-    const { info } = rowRange(source, name, { first, count });
-    if (!isMoved || count === 0) return await source.readRows(name, first, count);
-    if (info.shape.length === 1) {
-      const bytes = await source.readRows(name, first, count);
-      return reorder(bytes, {
-        headDim,
-        rowBytes: info.byteLength / info.shape[0]!,
-        first: 0,
-        count: info.shape[0]!,
-      });
-    }
-    return await readMoved(source, info, { headDim, first, count });
-  };
+export function withSplitHeads(source: TensorSource, headDim: number): TensorSource {
+  const { description, tensors } = source;
   return {
-    description: source.description,
-    tensors: source.tensors,
-    readRows,
+    description,
+    tensors,
+    async readRows(name, first, count) {
+      const { info } = rowRange(source, name, { first, count });
+      if (!ROTATED.test(name) || count === 0) return await source.readRows(name, first, count);
+      const [length] = info.shape as [number];
+      const unitBytes = info.byteLength / length;
+      if (info.shape.length === 1) {
+        const bias = await source.readRows(name, 0, 1);
+        return splitHeads(bias, { headDim, unitBytes, first: 0, count: length });
+      }
+      const begin = Math.floor(first / headDim) * headDim;
+      const end = Math.min(length, Math.ceil((first + count) / headDim) * headDim);
+      const heads = await source.readRows(name, begin, end - begin);
+      return splitHeads(heads, { headDim, unitBytes, first: first - begin, count });
+    },
     [Symbol.asyncDispose]: () => source[Symbol.asyncDispose](),
   };
 }
 
-interface MovedRows {
-  readonly headDim: number;
-  readonly first: number;
-  readonly count: number;
-}
-
-async function readMoved(
-  source: TensorSource,
-  info: TensorInfo,
-  { headDim, first, count }: MovedRows,
-): Promise<Uint8Array<ArrayBuffer>> {
-  const rows = info.shape[0]!;
-  const begin = Math.floor(first / headDim) * headDim;
-  const end = Math.min(rows, Math.ceil((first + count) / headDim) * headDim);
-  const heads = await source.readRows(info.name, begin, end - begin);
-  const rowBytes = info.byteLength / rows;
-  return reorder(heads, { headDim, rowBytes, first: first - begin, count });
-}
-
-/** Picks rows `first` to `first + count` of the wanted order out of whole heads in file order. */
-function reorder(
+/** Picks rows or elements `first` to `first + count` of the wanted order out of whole heads in file order. */
+function splitHeads(
   heads: Uint8Array<ArrayBuffer>,
-  { headDim, rowBytes, first, count }: MovedRows & { readonly rowBytes: number },
+  options: {
+    readonly headDim: number;
+    readonly unitBytes: number;
+    readonly first: number;
+    readonly count: number;
+  },
 ): Uint8Array<ArrayBuffer> {
-  const result = new Uint8Array(count * rowBytes);
+  const { headDim, unitBytes, first, count } = options;
+  const result = new Uint8Array(count * unitBytes);
   const half = headDim / 2;
-  for (let row = 0; row < count; row++) {
-    const inHead = (first + row) % headDim;
-    const head = first + row - inHead;
-    const from = head + 2 * (inHead % half) + Math.floor(inHead / half);
-    result.set(heads.subarray(from * rowBytes, (from + 1) * rowBytes), row * rowBytes);
+  for (let unit = 0; unit < count; unit++) {
+    const inHead = (first + unit) % headDim;
+    const from = first + unit - inHead + 2 * (inHead % half) + Math.floor(inHead / half);
+    result.set(heads.subarray(from * unitBytes, (from + 1) * unitBytes), unit * unitBytes);
   }
   return result;
 }
@@ -111,29 +92,24 @@ export interface PaddedModel {
  */
 export function padHeads(model: PaddedModel): PaddedModel {
   const { config, source } = model;
-  const padded = 8 * Math.ceil(config.headDim / 8);
-  if (padded === config.headDim) return model;
-  const widening: Widening = { from: config.headDim, to: padded };
+  const from = config.headDim;
+  const to = 8 * Math.ceil(from / 8);
+  if (to === from) return model;
+  const { description } = source;
   const tensors = new Map<string, TensorInfo>();
-  for (const [name, info] of source.tensors) tensors.set(name, widenInfo(info, widening));
+  for (const [name, info] of source.tensors) tensors.set(name, widenInfo(info, { from, to }));
   return {
-    config: {
-      ...config,
-      headDim: padded,
-      fileHeadDim: config.headDim,
-    },
+    config: { ...config, headDim: to, fileHeadDim: from },
     source: {
-      description: source.description,
+      description,
       tensors,
       async readRows(name, first, count) {
         const kind = kindOf(name);
         if (kind === undefined) return await source.readRows(name, first, count);
-        rowRange({ description: source.description, tensors }, name, { first, count });
-        const whole = await readWhole(source, name);
-        const bytes = widen(whole, { info: source.tensors.get(name)!, kind, ...widening });
-        const rows = rowCount(tensors.get(name)!);
-        const rowBytes = bytes.length / rows;
-        return bytes.slice(first * rowBytes, (first + count) * rowBytes);
+        const { byteOffset, byteLength } = rowRange(this, name, { first, count });
+        const info = source.tensors.get(name)!;
+        const whole = await source.readRows(name, 0, rowsOf(info));
+        return widen(whole, { info, kind, from, to }).slice(byteOffset, byteOffset + byteLength);
       },
       [Symbol.asyncDispose]: () => source[Symbol.asyncDispose](),
     },
@@ -151,7 +127,7 @@ interface Widening {
 type Kind = "rotated" | "plain" | "columns" | "norm";
 
 function kindOf(name: string): Kind | undefined {
-  if (/\.self_attn\.[qk]_proj\.(weight|bias)$/.test(name)) return "rotated";
+  if (ROTATED.test(name)) return "rotated";
   if (/\.self_attn\.v_proj\.(weight|bias)$/.test(name)) return "plain";
   if (/\.self_attn\.o_proj\.weight$/.test(name)) return "columns";
   return /\.self_attn\.[qk]_norm\.weight$/.test(name) ? "norm" : undefined;
@@ -168,14 +144,6 @@ function widenInfo(info: TensorInfo, { from, to }: Widening): TensorInfo {
   const axis = kind === "columns" ? 1 : 0;
   const shape = info.shape.map((length, index) => index === axis ? length / from * to : length);
   return { ...info, shape, byteLength: tensorBytes(info.type, shape) };
-}
-
-function rowCount(info: TensorInfo): number {
-  return info.shape.length === 1 ? 1 : info.shape[0]!;
-}
-
-async function readWhole(source: TensorSource, name: string): Promise<Uint8Array<ArrayBuffer>> {
-  return await source.readRows(name, 0, rowCount(source.tensors.get(name)!));
 }
 
 /** Moves elements (or whole rows) to their places in wider heads; what is new stays zero. */

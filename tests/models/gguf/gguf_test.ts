@@ -111,7 +111,7 @@ Deno.test("withSplitHeads() undoes what the converter does to Llama's heads, in 
     metadata: ggufMetadata(llama),
     tensors: ggufTensors(stored, llama.headDim),
   });
-  const source = withSplitHeads(file, llama);
+  const source = withSplitHeads(file, llama.headDim);
   for (const { name, shape, bytes } of stored) {
     const rows = rowsOf({ shape });
     const rowBytes = bytes.length / rows;
@@ -138,7 +138,7 @@ Deno.test("withSplitHeads() moves the elements of biases", async () => {
     tensors: new Map([[name, { name, type: "F32", shape: [8], byteLength: 32 }]]),
     readRows: () => Promise.resolve(stored),
     [Symbol.asyncDispose]: () => Promise.resolve(),
-  }, { headDim: 4 });
+  }, 4);
   const bytes = await source.readRows(name, 0, 1);
   assert.deepEqual([...new Float32Array(bytes.buffer)], [0, 1, 2, 3, 10, 11, 12, 13]);
 });
