@@ -10,16 +10,16 @@
 
 import {
   BLOCK_COLUMNS,
-  type BlockNames,
   type BlockPlace,
   type BlockReader,
   halvesOf,
   type Planes,
+  type WeightFormat,
   type WeightScaling,
 } from "./format.ts";
 
 /** `scale * q + minimum`. */
-export const affine: WeightScaling = {
+const affine: WeightScaling = {
   quads: 8,
   load: (word) => `unpack2x16float(${word})`,
   weights: (numbers, scale) => `${numbers} * ${scale}.x + ${scale}.y`,
@@ -28,7 +28,7 @@ export const affine: WeightScaling = {
 };
 
 /** WGSL functions that unpack nibbles. */
-export const NIBBLE_FUNCTIONS = `fn low(word: u32) -> vec4f {
+const NIBBLE_FUNCTIONS = `fn low(word: u32) -> vec4f {
   return vec4f(vec4i((vec4u(word) >> vec4u(0u, 8u, 16u, 24u)) & vec4u(15u)));
 }
 fn upper(word: u32) -> vec4f {
@@ -64,7 +64,7 @@ export function nibbleAt(values: Uint32Array, { value }: BlockPlace, i: number):
 }
 
 /** Makes the reader of a format; `numberAt` gives q of weight `i` of a block. */
-export function affineReader(
+function affineReader(
   planes: Planes<Uint32Array>,
   numberAt: (place: BlockPlace, i: number) => number,
 ): BlockReader {
@@ -80,16 +80,29 @@ export function affineReader(
   };
 }
 
-/** WGSL expression for a quad of 5 bits; bit q of byte b of `high` is the fifth bit of weight 4q + b. */
-export function fiveBits(quad: number, { values, high }: BlockNames): string {
-  return nibbles(quad, values, movedBits(high, 4 - quad, "0x10101010u"));
-}
+/** What two formats of equal bits share: all but planes, the plane with floats, and the types of files. */
+type AffineFormat = Pick<WeightFormat, "functions" | "numbers" | "scaling" | "reader">;
 
-/** Five bits of weight `i` of a block. */
-export function fiveBitsAt(planes: Planes<Uint32Array>, place: BlockPlace, i: number): number {
-  const fifth = planes.high![place.scale]! >>> 8 * (i & 3) + (i >> 2) & 1;
-  return nibbleAt(planes.values, place, i) | fifth << 4;
-}
+/** Nibbles alone. */
+export const fourBits: AffineFormat = {
+  functions: NIBBLE_FUNCTIONS,
+  numbers: (quad, { values }) => nibbles(quad, values),
+  scaling: affine,
+  reader: (planes) => affineReader(planes, (place, i) => nibbleAt(planes.values, place, i)),
+};
+
+/** Nibbles and a word of `high`: bit q of its byte b is the fifth bit of weight 4q + b. */
+export const fiveBits: AffineFormat = {
+  functions: HIGH_FUNCTIONS,
+  numbers: (quad, { values, high }) =>
+    nibbles(quad, values, movedBits(high, 4 - quad, "0x10101010u")),
+  scaling: affine,
+  reader: (planes) =>
+    affineReader(planes, (place, i) => {
+      const fifth = planes.high![place.scale]! >>> 8 * (i & 3) + (i >> 2) & 1;
+      return nibbleAt(planes.values, place, i) | fifth << 4;
+    }),
+};
 
 /** Copies 16 bytes that need not begin at a whole 32-bit word. */
 export function copyVector(

@@ -16,7 +16,7 @@
  * @module
  */
 
-import type { StoredType } from "./packing.ts";
+import type { PlanePlace, StoredType } from "./packing.ts";
 
 /** Rows of a row panel; each is read by one thread. */
 export const PANEL_ROWS = 8;
@@ -50,6 +50,15 @@ export interface PlaneLayout {
   readonly perBlock: number;
 }
 
+/** A vector for each block: nibbles of 32 weights. */
+export const VECTOR: PlaneLayout = { type: "vec4u", perBlock: 1 };
+
+/** A word for each block. */
+export const WORD: PlaneLayout = { type: "u32", perBlock: 1 };
+
+/** A word for each super-block. */
+export const SUPER_WORD: PlaneLayout = { type: "u32", perBlock: BLOCK_COLUMNS / SUPER_COLUMNS };
+
 const ELEMENT_WORDS = { vec4f: 4, vec4u: 4, vec2u: 2, u32: 1 } as const;
 
 /** Names of the WGSL variables that hold what was loaded for one row and block. */
@@ -79,15 +88,9 @@ export interface WeightScaling {
 }
 
 /** Where a block of one row begins in its planes, and its first column. */
-export interface BlockPlace {
+export interface BlockPlace extends PlanePlace {
   /** First column. */
   readonly column: number;
-  /** First word of `values`; vectors of a row are 8 vectors apart. */
-  readonly value: number;
-  /** Word of `scales`, and element of `high`. */
-  readonly scale: number;
-  /** Word of `superScales`. */
-  readonly superScale: number;
 }
 
 /** Reads the 32 weights of a block as numbers. */
@@ -176,15 +179,8 @@ export function createPlanes(format: WeightFormat, shape: MatrixShape): WeightPl
   return mapPlanes(planeWords(format, shape), (words) => new Uint32Array(words));
 }
 
-/** Planes as a kernel's twin gets them; `values` may be floats or their bits. */
-export interface PlaneArrays extends Planes<Uint32Array | Float32Array> {
-  /** Scales and minima. */
-  readonly scales?: Uint32Array;
-  /** What scales are multiplied with. */
-  readonly superScales?: Uint32Array;
-  /** Bits above the fourth. */
-  readonly high?: Uint32Array;
-}
+/** Planes as a kernel's twin gets them: words, or floats in their place. */
+export type PlaneArrays = Planes<Uint32Array | Float32Array>;
 
 /** Reads one row of a matrix as numbers into `target`, [padded columns]. */
 export type RowReader = (row: number, target: Float64Array) => void;

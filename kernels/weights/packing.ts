@@ -33,16 +33,20 @@ export interface PackSource {
   readonly words32: Uint32Array<ArrayBuffer>;
 }
 
-/** Where a row begins in the file and in the planes; words of its blocks are 8 apart. */
-export interface PackPlace {
-  /** Byte of the source. */
-  readonly byte: number;
+/** Where a row, or a block of it, begins in its planes; words of the blocks of a row are 8 apart. */
+export interface PlanePlace {
   /** Word of `values`; the vectors of a row are `VECTOR_STEP` words apart. */
   readonly value: number;
   /** Word of `scales`, and element of `high`. */
   readonly scale: number;
   /** Word of `superScales`. */
   readonly superScale: number;
+}
+
+/** Where a row begins in the file and in the planes. */
+export interface PackPlace extends PlanePlace {
+  /** Byte of the source. */
+  readonly byte: number;
 }
 
 /** A type of weights in files. */

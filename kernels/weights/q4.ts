@@ -6,26 +6,15 @@
  * @module
  */
 
-import {
-  affine,
-  affineReader,
-  copyVector,
-  NIBBLE_FUNCTIONS,
-  nibbleAt,
-  nibbles,
-  storedNibble,
-} from "./affine.ts";
-import { TWO_HALVES, type WeightFormat } from "./format.ts";
+import { copyVector, fourBits, storedNibble } from "./affine.ts";
+import { TWO_HALVES, VECTOR, type WeightFormat, WORD } from "./format.ts";
 import { VECTOR_STEP } from "./packing.ts";
 
 /** 4 bits, scale and minimum. */
 export const q4: WeightFormat = {
   name: "q4",
-  planes: { values: { type: "vec4u", perBlock: 1 }, scales: { type: "u32", perBlock: 1 } },
-  functions: NIBBLE_FUNCTIONS,
-  numbers: (quad, { values }) => nibbles(quad, values),
-  scaling: affine,
-  reader: (planes) => affineReader(planes, (place, i) => nibbleAt(planes.values, place, i)),
+  planes: { values: VECTOR, scales: WORD },
+  ...fourBits,
   floats: { plane: "scales", exponents: TWO_HALVES },
   stored: {
     /** Scale, 16 bytes of nibbles; a weight is `scale * (q - 8)`. */

@@ -5,8 +5,8 @@
  * @module
  */
 
-import { affine, affineReader, NIBBLE_FUNCTIONS, nibbleAt, nibbles } from "./affine.ts";
-import { TWO_HALVES, type WeightFormat } from "./format.ts";
+import { fourBits } from "./affine.ts";
+import { SUPER_WORD, TWO_HALVES, VECTOR, type WeightFormat, WORD } from "./format.ts";
 import { VECTOR_STEP } from "./packing.ts";
 import {
   MINUS_SECOND,
@@ -20,15 +20,8 @@ import {
 /** 4 bits in super-blocks. */
 export const q4k: WeightFormat = {
   name: "q4k",
-  planes: {
-    values: { type: "vec4u", perBlock: 1 },
-    scales: { type: "u32", perBlock: 1 },
-    superScales: { type: "u32", perBlock: 1 / 8 },
-  },
-  functions: NIBBLE_FUNCTIONS,
-  numbers: (quad, { values }) => nibbles(quad, values),
-  scaling: affine,
-  reader: (planes) => affineReader(planes, (place, i) => nibbleAt(planes.values, place, i)),
+  planes: { values: VECTOR, scales: WORD, superScales: SUPER_WORD },
+  ...fourBits,
   floats: { plane: "superScales", exponents: TWO_HALVES },
   stored: {
     /** Two halves, 12 bytes of scales and minima, 128 bytes of nibbles. */

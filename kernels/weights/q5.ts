@@ -7,30 +7,15 @@
  * @module
  */
 
-import {
-  affine,
-  affineReader,
-  copyVector,
-  fiveBits,
-  fiveBitsAt,
-  HIGH_FUNCTIONS,
-  storedNibble,
-} from "./affine.ts";
-import { TWO_HALVES, type WeightFormat } from "./format.ts";
+import { copyVector, fiveBits, storedNibble } from "./affine.ts";
+import { TWO_HALVES, VECTOR, type WeightFormat, WORD } from "./format.ts";
 import { VECTOR_STEP } from "./packing.ts";
 
 /** 5 bits, scale and minimum. */
 export const q5: WeightFormat = {
   name: "q5",
-  planes: {
-    values: { type: "vec4u", perBlock: 1 },
-    scales: { type: "u32", perBlock: 1 },
-    high: { type: "u32", perBlock: 1 },
-  },
-  functions: HIGH_FUNCTIONS,
-  numbers: fiveBits,
-  scaling: affine,
-  reader: (planes) => affineReader(planes, (place, i) => fiveBitsAt(planes, place, i)),
+  planes: { values: VECTOR, scales: WORD, high: WORD },
+  ...fiveBits,
   floats: { plane: "scales", exponents: TWO_HALVES },
   stored: {
     /** Scale, 4 bytes of fifth bits, 16 bytes of nibbles; a weight is `scale * (q - 16)`. */

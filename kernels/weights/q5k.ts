@@ -5,8 +5,8 @@
  * @module
  */
 
-import { affine, affineReader, fiveBits, fiveBitsAt, HIGH_FUNCTIONS } from "./affine.ts";
-import { TWO_HALVES, type WeightFormat } from "./format.ts";
+import { fiveBits } from "./affine.ts";
+import { SUPER_WORD, TWO_HALVES, VECTOR, type WeightFormat, WORD } from "./format.ts";
 import { VECTOR_STEP } from "./packing.ts";
 import {
   MINUS_SECOND,
@@ -20,16 +20,8 @@ import {
 /** 5 bits in super-blocks. */
 export const q5k: WeightFormat = {
   name: "q5k",
-  planes: {
-    values: { type: "vec4u", perBlock: 1 },
-    scales: { type: "u32", perBlock: 1 },
-    superScales: { type: "u32", perBlock: 1 / 8 },
-    high: { type: "u32", perBlock: 1 },
-  },
-  functions: HIGH_FUNCTIONS,
-  numbers: fiveBits,
-  scaling: affine,
-  reader: (planes) => affineReader(planes, (place, i) => fiveBitsAt(planes, place, i)),
+  planes: { values: VECTOR, scales: WORD, superScales: SUPER_WORD, high: WORD },
+  ...fiveBits,
   floats: { plane: "superScales", exponents: TWO_HALVES },
   stored: {
     /** Two halves, 12 bytes of scales and minima, 32 bytes of fifth bits (bit b of byte i is of weight i of block b), 128 bytes of nibbles. */

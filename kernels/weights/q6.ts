@@ -8,7 +8,7 @@
  */
 
 import { HIGH_FUNCTIONS, movedBits, nibbleAt, nibbles } from "./affine.ts";
-import { BLOCK_COLUMNS, halvesOf, type WeightFormat } from "./format.ts";
+import { BLOCK_COLUMNS, halvesOf, VECTOR, type WeightFormat, WORD } from "./format.ts";
 import { type PackTarget, type StoredType, VECTOR_STEP } from "./packing.ts";
 import { LOW_NIBBLES, SUPER_BLOCKS } from "./super_blocks.ts";
 
@@ -75,11 +75,7 @@ function packSixBits(
 /** 6 bits, a scale for each 16 weights. */
 export const q6: WeightFormat = {
   name: "q6",
-  planes: {
-    values: { type: "vec4u", perBlock: 1 },
-    scales: { type: "u32", perBlock: 1 },
-    high: { type: "vec2u", perBlock: 1 },
-  },
+  planes: { values: VECTOR, scales: WORD, high: { type: "vec2u", perBlock: 1 } },
   functions: `${HIGH_FUNCTIONS}
 fn bothScales(word: u32) -> vec2f {
   return vec2f(vec2i(vec2u(word) << vec2u(24u, 16u)) >> vec2u(24u)) * unpack2x16float(word).y;

@@ -7,13 +7,20 @@
  */
 
 import { copyVector } from "./affine.ts";
-import { BLOCK_COLUMNS, halvesOf, PANEL_ROWS, TWO_HALVES, type WeightFormat } from "./format.ts";
+import {
+  BLOCK_COLUMNS,
+  halvesOf,
+  PANEL_ROWS,
+  TWO_HALVES,
+  type WeightFormat,
+  WORD,
+} from "./format.ts";
 import { VECTOR_STEP } from "./packing.ts";
 
 /** 8 bits and scale. */
 export const q8: WeightFormat = {
   name: "q8",
-  planes: { values: { type: "vec4u", perBlock: 2 }, scales: { type: "u32", perBlock: 1 } },
+  planes: { values: { type: "vec4u", perBlock: 2 }, scales: WORD },
   functions: `fn bytes(word: u32) -> vec4f {
   return vec4f(vec4i(vec4u(word) << vec4u(24u, 16u, 8u, 0u)) >> vec4u(24u));
 }`,
