@@ -5,6 +5,8 @@
  */
 
 import type { DataError } from "../core/check.ts";
+import type { Architecture } from "./architecture.ts";
+import { ARCHITECTURES } from "./architectures/mod.ts";
 import { fileFailure } from "./files/ranged_file.ts";
 
 /** How rotary frequencies are stretched for contexts longer than the first training's. */
@@ -92,6 +94,32 @@ export function fieldError(
 ): DataError {
   const shown = typeof current === "string" ? JSON.stringify(current) : current;
   return fileFailure(fields.location, requirement, shown);
+}
+
+/** Most layers that a file may announce. */
+export const MAX_LAYERS = 1024;
+/** Most heads that a file may announce. */
+export const MAX_HEADS = 4096;
+
+/**
+ * Finds the family of a model.
+ *
+ * @param fields Where its name is.
+ * @param name Name of the field.
+ * @param namesOf Values of the field that stand for a family.
+ * @returns The family.
+ * @throws {DataError} If it is none of those in `architectures/`; the message lists them.
+ */
+export function findArchitecture(
+  fields: ConfigFields,
+  name: string,
+  namesOf: (family: Architecture) => readonly string[],
+): Architecture {
+  const value = fields.values[name];
+  const found = ARCHITECTURES.find((family) => namesOf(family).includes(String(value)));
+  if (found !== undefined) return found;
+  const known = ARCHITECTURES.flatMap(namesOf).join(", ");
+  throw fieldError(fields, `${name} must be one of ${known}`, value);
 }
 
 /**

@@ -81,7 +81,7 @@ function affineReader(
 }
 
 /** What two formats of equal bits share: all but planes, the plane with floats, and the types of files. */
-type AffineFormat = Pick<WeightFormat, "functions" | "numbers" | "scaling" | "reader">;
+export type AffineFormat = Pick<WeightFormat, "functions" | "numbers" | "scaling" | "reader">;
 
 /** Nibbles alone. */
 export const fourBits: AffineFormat = {

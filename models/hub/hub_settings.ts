@@ -36,21 +36,10 @@ export interface DownloadOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Settings with nothing left open. */
-export interface HubSettings {
-  /** Address of the hub, without a slash at the end. */
-  readonly endpoint: string;
-  /** Folder of the cache. */
-  readonly cacheFolder: string;
-  /** Access token, if there is one. */
-  readonly token?: string;
-  /** Whether requests are forbidden. */
-  readonly isOffline: boolean;
-  /** Silence in milliseconds after which a connection counts as lost. */
-  readonly silenceMs: number;
-  /** Stops requests. */
-  readonly signal?: AbortSignal;
-}
+/** Settings with nothing left open; the address has no slash at its end. */
+export type HubSettings =
+  & Required<Pick<DownloadOptions, "endpoint" | "cacheFolder" | "isOffline" | "silenceMs">>
+  & Pick<DownloadOptions, "token" | "signal">;
 
 const TRUE_VALUES: readonly string[] = ["1", "ON", "YES", "TRUE"];
 
