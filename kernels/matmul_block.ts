@@ -25,7 +25,7 @@ export interface MatmulTile {
   readonly variant: "subgroup" | "workgroup" | "split";
   /** Activation rows per workgroup. */
   readonly rows: number;
-  /** Weight rows per thread; each lies in another panel. */
+  /** Weight rows per thread; each lies in another row panel. */
   readonly panels: number;
   /** Threads of a workgroup, a multiple of 8; for `subgroup` the lanes of a subgroup. */
   readonly threads: number;
@@ -141,7 +141,7 @@ function loadScales(format: WeightFormat, tile: MatmulTile): readonly string[] {
   });
 }
 
-/** Declares the weights of four columns of every panel. */
+/** Declares the weights of four columns of every row panel. */
 function declareWeights(format: WeightFormat, tile: MatmulTile, quad: number): readonly string[] {
   return [
     ...loadVectors(format, tile, quad, quad === 0),
@@ -172,7 +172,7 @@ function loadVectors(
   });
 }
 
-/** Adds the products of four columns of one activation row with every panel. */
+/** Adds the products of four columns of one activation row with every row panel. */
 function addProducts(tile: MatmulTile, row: number, quad: number): string {
   const sums = range(tile.panels).map((p) => `c${row}_${p} += dot(a, w${quad}_${p});`);
   return `{ let a = ${activation(tile, row, quad)}; ${sums.join(" ")} }`;

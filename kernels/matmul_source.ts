@@ -1,7 +1,7 @@
 /**
  * Generates the WGSL of matrix products with packed weights.
  *
- * Every thread owns the same row of several neighboring panels, keeps one sum per activation row and weight row
+ * Every thread owns the same row of several neighboring row panels, keeps one sum per activation row and weight row
  * in registers, and turns weights into numbers right after loading them. The variants differ in
  * how activations reach a thread, because that is what costs most.
  *

@@ -235,7 +235,7 @@ export function planeVariables(format: WeightFormat): Readonly<Record<string, st
  * WGSL expression for the scales of a block.
  *
  * @param format Weight format.
- * @param place Expression for the block of all row panels; the row of the panel is `lane`.
+ * @param place Expression for the block of all row panels; the row within it is `lane`.
  * @returns An expression of type `vec2f`; undefined for plain floats.
  */
 export function blockScale(format: WeightFormat, place: string): string | undefined {

@@ -39,7 +39,7 @@ export interface RangedFile extends AsyncDisposable {
   /**
    * Reads bytes.
    *
-   * @throws {DataError} If the range ends behind the file or it cannot be read.
+   * @throws {DataError} If the range ends after the file or it cannot be read.
    */
   read(byteOffset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>>;
 }

@@ -287,7 +287,7 @@ class HeaderCursor {
   }
 
   /**
-   * Reads bytes into memory of their own.
+   * Copies bytes out of the window.
    *
    * @param byteLength How many.
    * @returns The bytes.

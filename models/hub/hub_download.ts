@@ -32,7 +32,7 @@ export interface DownloadContext {
   readonly onBytes: (doneBytes: number) => void;
 }
 
-/** A failure that may pass: the next attempt goes on where this one stopped. */
+/** A failure that may pass: the next attempt resumes where this one stopped. */
 class InterruptedError extends DataError {}
 
 const MAX_FAILURES = 5;
@@ -160,7 +160,7 @@ async function writeAll(file: Deno.FsFile, bytes: Uint8Array, path: string): Pro
   }
 }
 
-/** A wrong file is removed, so that the next attempt begins afresh. */
+/** A wrong file is removed, so that the next attempt starts from the first byte. */
 async function checkContent(remote: RemoteFile, incomplete: string): Promise<void> {
   await using file = await openRangedFile(incomplete);
   let problem: string | undefined;

@@ -169,7 +169,7 @@ function parseObject(text: string, location: string): Record<string, unknown> {
   throw fileFailure(location, "the header must be a JSON object", text.slice(0, 20));
 }
 
-/** Lists the keys of the outer object, since `JSON.parse` keeps the last of equal ones without a word. */
+/** Lists the keys of the outer object, since `JSON.parse` silently keeps the last of equal ones. */
 function outerNames(bytes: Uint8Array, fail: Fail): readonly string[] {
   const names: string[] = [];
   const decoder = new TextDecoder();

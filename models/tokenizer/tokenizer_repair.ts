@@ -78,7 +78,7 @@ function dropUnknownBytes({ model }: Component, preTokenizer: unknown): unknown 
   return { type: "Sequence", pretokenizers: [preTokenizer, drop] };
 }
 
-/** The library prints a warning and goes on without a pattern that it cannot read. */
+/** The library prints a warning and continues without a pattern that it cannot read. */
 function checkPatterns(components: readonly unknown[], depth: number): void {
   for (const value of components) {
     if (typeof value !== "object" || value === null) continue;

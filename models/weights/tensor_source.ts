@@ -46,7 +46,7 @@ export interface TensorSource extends AsyncDisposable {
   /**
    * Reads whole rows, in the order that Hugging Face's models use.
    *
-   * A tensor of one axis is a single row. The bytes, and the memory behind them, belong to the caller.
+   * A tensor of one axis is a single row. The bytes, and their buffer, belong to the caller.
    *
    * @throws {DataError} If there is no such tensor or the file cannot be read.
    * @throws {RangeError} If the tensor has no such rows.
