@@ -14,7 +14,7 @@ interface IndexedFolder {
   readonly path: string;
   /** What it holds, for the index's module doc. */
   readonly summary: string;
-  /** Folders in it whose files it re-exports too; none if left out. */
+  /** Folders in it whose files, or whose index, it re-exports too; none if left out. */
   readonly parts?: readonly string[];
   /** Plug-ins of the folder, if it has any. */
   readonly plugins?: {
@@ -98,7 +98,9 @@ async function indexText(root: URL, folder: IndexedFolder): Promise<string | und
   const files = [...own];
   for (const part of folder.parts ?? []) {
     const inside = await moduleFiles(new URL(`${folder.path}/${part}/`, root));
-    files.push(...inside.map((file) => `${part}/${file}`));
+    const isIndexed = FOLDERS.some(({ path }) => path === `${folder.path}/${part}`);
+    const shown = isIndexed && inside.length > 0 ? ["mod.ts"] : inside;
+    files.push(...shown.map((file) => `${part}/${file}`));
   }
   if (files.length === 0) return undefined;
   const plugins: Plugin[] = [];
