@@ -29,11 +29,16 @@ export const q4k: WeightFormat = {
       elements: 256,
       bytes: 144,
       packRow({ words32 }, { blocks, values, halves, superScales }, row) {
+        let { value, scale, superScale } = row;
         let word = row.byte >> 2;
-        for (let block = 0; block < blocks; block += SUPER_BLOCKS, word += 36) {
-          superScales[row.superScale + block] = words32[word]! ^ MINUS_SECOND;
-          packScales(words32, word + 1, { halves, scale: row.scale + 8 * block });
-          packNibbles(words32, word + 4, { values, value: row.value + VECTOR_STEP * block });
+        for (let block = 0; block < blocks; block += SUPER_BLOCKS) {
+          superScales[superScale] = words32[word]! ^ MINUS_SECOND;
+          packScales(words32, word + 1, { halves, scale });
+          packNibbles(words32, word + 4, { values, value });
+          word += 36;
+          superScale += 8;
+          scale += 8 * SUPER_BLOCKS;
+          value += VECTOR_STEP * SUPER_BLOCKS;
         }
       },
       weight: (view, start, i) => superWeight(view, start, i, superNibble(view, start + 16, i)),

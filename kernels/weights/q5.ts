@@ -23,13 +23,16 @@ export const q5: WeightFormat = {
       elements: 32,
       bytes: 22,
       packRow({ words16, halves }, { blocks, values, halves: scales, high }, row) {
+        let { value, scale } = row;
+        let word = row.byte >> 1;
         for (let block = 0; block < blocks; block++) {
-          const word = (row.byte >> 1) + 11 * block;
-          const scale = row.scale + 8 * block;
           scales[2 * scale] = halves[word]!;
           scales[2 * scale + 1] = -16 * halves[word]!;
           high[scale] = interleave(words16[word + 1]! | words16[word + 2]! << 16);
-          copyVector(words16, word + 3, { values, first: row.value + VECTOR_STEP * block });
+          copyVector(words16, word + 3, { values, first: value });
+          word += 11;
+          scale += 8;
+          value += VECTOR_STEP;
         }
       },
       weight(view, start, i) {

@@ -20,6 +20,7 @@ const storedQ6K: StoredType = {
   bytes: 210,
   packRow({ words16 }, target, row) {
     const scratch = new Uint32Array(48); // nibbles and bit pairs of a super-block at whole words
+    let { value, scale } = row;
     let word = row.byte >> 1;
     for (let first = 0; first < target.blocks; first += SUPER_BLOCKS) {
       for (let i = 0; i < 48; i++) {
@@ -27,10 +28,10 @@ const storedQ6K: StoredType = {
       }
       const common = words16[word + 104]! << 16;
       for (let block = 0; block < SUPER_BLOCKS; block++) {
-        const scale = row.scale + 8 * (first + block);
-        const value = row.value + VECTOR_STEP * (first + block);
         target.scales[scale] = common | words16[word + 96 + block]!;
-        packSixBits({ scratch, block }, target, { scale, value });
+        packSixBits(scratch, block, { target, scale, value });
+        scale += 8;
+        value += VECTOR_STEP;
       }
       word += 105;
     }
@@ -50,10 +51,11 @@ const storedQ6K: StoredType = {
  * 32 bytes of bit pairs.
  */
 function packSixBits(
-  { scratch, block }: { readonly scratch: Uint32Array; readonly block: number },
-  { values, high }: PackTarget,
-  place: { readonly scale: number; readonly value: number },
+  scratch: Uint32Array,
+  block: number,
+  place: { readonly target: PackTarget; readonly scale: number; readonly value: number },
 ): void {
+  const { values, high } = place.target;
   const side = block >> 2;
   const part = block & 3;
   const from = 16 * side + 8 * (part & 1);
