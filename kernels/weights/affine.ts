@@ -116,9 +116,3 @@ export function copyVector(
   values[first + 2] = words16[word + 4]! | words16[word + 5]! << 16;
   values[first + 3] = words16[word + 6]! | words16[word + 7]! << 16;
 }
-
-/** Nibble of weight `i` in the 16 bytes from `start` of a file: the first 16 weights lie low, the others above them. */
-export function storedNibble(view: DataView, start: number, i: number): number {
-  const byte = view.getUint8(start + i % 16);
-  return i < 16 ? byte & 15 : byte >> 4;
-}

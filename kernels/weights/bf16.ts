@@ -32,11 +32,6 @@ export const bf16: WeightFormat = {
       elements: 1,
       bytes: 2,
       packRow: packHalves,
-      weight(view, start) {
-        const word = new DataView(new ArrayBuffer(4));
-        word.setUint16(2, view.getUint16(start, true), true);
-        return word.getFloat32(0, true);
-      },
     },
   },
 };

@@ -22,7 +22,6 @@ export const f16: WeightFormat = {
       elements: 1,
       bytes: 2,
       packRow: packHalves,
-      weight: (view, start) => view.getFloat16(start, true),
     },
   },
 };

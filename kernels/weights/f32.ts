@@ -22,7 +22,6 @@ export const f32: WeightFormat = {
       bytes: 4,
       packRow: ({ words32 }, { values, columns }, { byte, value }) =>
         copyRow(words32, values, { from: byte / 4, to: value, perVector: 4, count: columns }),
-      weight: (view, start) => view.getFloat32(start, true),
     },
   },
 };

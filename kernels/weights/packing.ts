@@ -57,8 +57,6 @@ export interface StoredType {
   readonly bytes: number;
   /** Packs one row. */
   packRow(source: PackSource, target: PackTarget, row: PackPlace): void;
-  /** Weight `i` of the block that begins at byte `start`, straight from the type's definition: twin of `packRow`. */
-  weight(view: DataView, start: number, i: number): number;
 }
 
 /** Words between the vectors of one row. */

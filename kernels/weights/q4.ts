@@ -6,7 +6,7 @@
  * @module
  */
 
-import { copyVector, fourBits, storedNibble } from "./affine.ts";
+import { copyVector, fourBits } from "./affine.ts";
 import { TWO_HALVES, VECTOR, type WeightFormat, WORD } from "./format.ts";
 import { VECTOR_STEP } from "./packing.ts";
 
@@ -33,8 +33,6 @@ export const q4: WeightFormat = {
           value += VECTOR_STEP;
         }
       },
-      weight: (view, start, i) =>
-        view.getFloat16(start, true) * (storedNibble(view, start + 2, i) - 8),
     },
     /** Scale, minimum, 16 bytes of nibbles. */
     Q4_1: {
@@ -48,9 +46,6 @@ export const q4: WeightFormat = {
           for (let j = 0; j < 4; j++) values[value + j] = words32[word + 1 + j]!;
         }
       },
-      weight: (view, start, i) =>
-        view.getFloat16(start, true) * storedNibble(view, start + 4, i) +
-        view.getFloat16(start + 2, true),
     },
   },
 };

@@ -8,14 +8,7 @@
 import { fourBits } from "./affine.ts";
 import { SUPER_WORD, TWO_HALVES, VECTOR, type WeightFormat, WORD } from "./format.ts";
 import { VECTOR_STEP } from "./packing.ts";
-import {
-  MINUS_SECOND,
-  packNibbles,
-  packScales,
-  SUPER_BLOCKS,
-  superNibble,
-  superWeight,
-} from "./super_blocks.ts";
+import { MINUS_SECOND, packNibbles, packScales, SUPER_BLOCKS } from "./super_blocks.ts";
 
 /** 4 bits in super-blocks. */
 export const q4k: WeightFormat = {
@@ -41,7 +34,6 @@ export const q4k: WeightFormat = {
           value += VECTOR_STEP * SUPER_BLOCKS;
         }
       },
-      weight: (view, start, i) => superWeight(view, start, i, superNibble(view, start + 16, i)),
     },
   },
 };

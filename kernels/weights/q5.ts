@@ -7,7 +7,7 @@
  * @module
  */
 
-import { copyVector, fiveBits, storedNibble } from "./affine.ts";
+import { copyVector, fiveBits } from "./affine.ts";
 import { TWO_HALVES, VECTOR, type WeightFormat, WORD } from "./format.ts";
 import { VECTOR_STEP } from "./packing.ts";
 
@@ -35,10 +35,6 @@ export const q5: WeightFormat = {
           value += VECTOR_STEP;
         }
       },
-      weight(view, start, i) {
-        const fifth = view.getUint32(start + 2, true) >>> i & 1;
-        return view.getFloat16(start, true) * (storedNibble(view, start + 6, i) + 16 * fifth - 16);
-      },
     },
     /** Scale, minimum, 4 bytes of fifth bits, 16 bytes of nibbles. */
     Q5_1: {
@@ -53,11 +49,6 @@ export const q5: WeightFormat = {
           high[scale] = interleave(words32[word + 1]!);
           for (let j = 0; j < 4; j++) values[value + j] = words32[word + 2 + j]!;
         }
-      },
-      weight(view, start, i) {
-        const q = storedNibble(view, start + 8, i) +
-          16 * (view.getUint32(start + 4, true) >>> i & 1);
-        return view.getFloat16(start, true) * q + view.getFloat16(start + 2, true);
       },
     },
   },

@@ -8,14 +8,7 @@
 import { fiveBits } from "./affine.ts";
 import { SUPER_WORD, TWO_HALVES, VECTOR, type WeightFormat, WORD } from "./format.ts";
 import { VECTOR_STEP } from "./packing.ts";
-import {
-  MINUS_SECOND,
-  packNibbles,
-  packScales,
-  SUPER_BLOCKS,
-  superNibble,
-  superWeight,
-} from "./super_blocks.ts";
+import { MINUS_SECOND, packNibbles, packScales, SUPER_BLOCKS } from "./super_blocks.ts";
 
 /** 5 bits in super-blocks. */
 export const q5k: WeightFormat = {
@@ -41,10 +34,6 @@ export const q5k: WeightFormat = {
           }
           packNibbles(words32, word + 12, { values, value: row.value + VECTOR_STEP * block });
         }
-      },
-      weight(view, start, i) {
-        const fifth = view.getUint8(start + 16 + i % 32) >> Math.floor(i / 32) & 1;
-        return superWeight(view, start, i, superNibble(view, start + 48, i) + 16 * fifth);
       },
     },
   },

@@ -36,14 +36,6 @@ const storedQ6K: StoredType = {
       word += 105;
     }
   },
-  weight(view, start, i) {
-    const side = Math.floor(i / 128);
-    const part = Math.floor(i / 32) % 4;
-    const low = view.getUint8(start + 64 * side + 32 * (part % 2) + i % 32);
-    const pair = view.getUint8(start + 128 + 32 * side + i % 32) >> 2 * part & 3;
-    const q = (part < 2 ? low & 15 : low >> 4) + 16 * pair - 32;
-    return view.getFloat16(start + 208, true) * view.getInt8(start + 192 + Math.floor(i / 16)) * q;
-  },
 };
 
 /**

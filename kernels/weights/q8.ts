@@ -60,7 +60,6 @@ export const q8: WeightFormat = {
           value += 2 * VECTOR_STEP;
         }
       },
-      weight: (view, start, i) => view.getFloat16(start, true) * view.getInt8(start + 2 + i),
     },
   },
 };

@@ -58,25 +58,3 @@ export function packNibbles(
     }
   }
 }
-
-/** Weight `i` of the super-block at `start` from its q: two halves, 12 bytes of scales and minima. */
-export function superWeight(view: DataView, start: number, i: number, q: number): number {
-  const [scale, minimum] = storedScale(view, start + 4, Math.floor(i / 32));
-  return view.getFloat16(start, true) * scale * q - view.getFloat16(start + 2, true) * minimum;
-}
-
-/** Scale and minimum, 6 bits each, of block `b` of 8, from 12 bytes. */
-function storedScale(view: DataView, at: number, b: number): readonly [number, number] {
-  const byte = (i: number) => view.getUint8(at + i);
-  if (b < 4) return [byte(b) & 63, byte(b + 4) & 63];
-  return [
-    byte(b + 4) & 15 | byte(b - 4) >> 6 << 4,
-    byte(b + 4) >> 4 | byte(b) >> 6 << 4,
-  ];
-}
-
-/** Nibble of weight `i` of 256 in 128 bytes: every 32 bytes hold two blocks of 32 weights. */
-export function superNibble(view: DataView, at: number, i: number): number {
-  const byte = view.getUint8(at + 32 * Math.floor(i / 64) + i % 32);
-  return i % 64 < 32 ? byte & 15 : byte >> 4;
-}

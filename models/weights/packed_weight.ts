@@ -10,13 +10,15 @@ import {
   createPlanes,
   mapPlanes,
   type MatrixShape,
+  paddedColumns,
   PANEL_ROWS,
   type Planes,
   planeWords,
+  rowReader,
   type WeightFormat,
   type WeightPlanes,
 } from "../../kernels/weights/format.ts";
-import { dequantize, packRows } from "./packing.ts";
+import { packRows } from "./packing.ts";
 import { rowsOf, TENSOR_TYPES, type TensorInfo, type TensorSource } from "./tensor_source.ts";
 
 /** Rows of a matrix whose planes fit a binding each. */
@@ -95,17 +97,15 @@ export async function loadVector(
 ): Promise<DeviceBuffer> {
   const parts: number[] = [];
   for (const name of names) {
-    const info = findTensor(source, name);
-    const count = info.shape.reduce((product, length) => product * length, 1);
-    const data = await source.readRows(name, 0, rowsOf(info));
-    const values = dequantize(info.type, data, count);
-    const bad = values.find((value) => !Number.isFinite(Math.fround(value)));
-    if (bad !== undefined) {
-      throw new DataError(
-        `Cannot load tensor "${name}": weights must be finite: current value is ${bad}`,
-      );
-    }
-    for (const value of values) parts.push(value);
+    const { type, shape } = findTensor(source, name);
+    const columns = shape.reduce((product, length) => product * length, 1);
+    const { format } = TENSOR_TYPES[type]!;
+    const planes = createPlanes(format, { rows: 1, columns });
+    const data = await source.readRows(name, 0, rowsOf({ shape }));
+    packRows(planes, data, { type, name, rows: 1, columns, firstRow: 0 });
+    const values = new Float64Array(paddedColumns(columns));
+    rowReader(format, planes, columns)(0, values);
+    for (const value of values.subarray(0, columns)) parts.push(value);
   }
   const buffer = device.createBuffer(names.join(", "), 4 * parts.length);
   device.write(buffer, 0, Float32Array.from(parts));

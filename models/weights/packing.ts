@@ -1,5 +1,5 @@
 /**
- * Turns rows of a model file into the planes that kernels read, or into plain numbers.
+ * Turns rows of a model file into the planes that kernels read.
  *
  * @module
  */
@@ -111,29 +111,4 @@ function isFinite(
   let carries = 0;
   for (let i = 0; i < words.length; i++) carries |= (words[i]! & exponents) + one;
   return (carries & above) === 0;
-}
-
-/**
- * Turns stored elements into numbers, one at a time: twin of the packers, and the way to read the few tensors that are
- * used as plain numbers.
- *
- * @param type How they are stored.
- * @param data Whole blocks.
- * @param count How many elements.
- * @returns The elements, [count].
- * @throws {TypeError} If `data` has another length than the elements.
- */
-export function dequantize(
-  type: TensorType,
-  data: Uint8Array<ArrayBuffer>,
-  count: number,
-): Float64Array<ArrayBuffer> {
-  const { elements, bytes, weight } = TENSOR_TYPES[type]!;
-  const required = Math.ceil(count / elements) * bytes;
-  checkLength(`read ${type} elements`, "data", { required, current: data.byteLength });
-  const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
-  return Float64Array.from(
-    { length: count },
-    (_, i) => weight(view, Math.floor(i / elements) * bytes, i % elements),
-  );
 }

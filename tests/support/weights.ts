@@ -12,6 +12,7 @@ import {
   type WeightPlanes,
 } from "../../kernels/weights/format.ts";
 import { TENSOR_TYPES, tensorBytes, type TensorType } from "../../models/weights/tensor_source.ts";
+import { WEIGHT_READERS } from "./weight_types.ts";
 
 /** Numbers from 0 to 1, always the same for a seed. */
 export function uniform(seed: number): () => number {
@@ -24,14 +25,14 @@ export function uniform(seed: number): () => number {
 
 /** Byte offsets of the halves in a block, as the type's definition reads them; other bytes may hold anything. */
 function halfOffsets(type: TensorType): ReadonlySet<number> {
-  const { bytes, elements, weight } = TENSOR_TYPES[type]!;
+  const { bytes, elements } = TENSOR_TYPES[type]!;
   const offsets = new Set<number>();
   const view = new DataView(new ArrayBuffer(bytes));
   view.getFloat16 = (at) => {
     offsets.add(at);
     return 0;
   };
-  for (let i = 0; i < elements; i++) weight(view, 0, i);
+  for (let i = 0; i < elements; i++) WEIGHT_READERS[type]!(view, 0, i);
   return offsets;
 }
 

@@ -7,14 +7,14 @@ import { q5 } from "../../../kernels/weights/q5.ts";
 import { q5k } from "../../../kernels/weights/q5k.ts";
 import { q6 } from "../../../kernels/weights/q6.ts";
 import { q8 } from "../../../kernels/weights/q8.ts";
+import { DEVICE_BITS } from "../../support/weight_types.ts";
 
 Deno.test("planeWords() counts 5 to 9, 16 and 32 bits per weight, and an eighth for super-blocks", () => {
   const bits = Object.fromEntries(WEIGHT_FORMATS.map((format) => {
     const words = Object.values<number>({ ...planeWords(format, { rows: 16, columns: 512 }) });
     return [format.name, 32 * words.reduce((a, b) => a + b) / (16 * 512)];
   }));
-  const superBlocks = { q5k: 6.125, q4k: 5.125 };
-  assertEquals(bits, { f32: 32, f16: 16, bf16: 16, q8: 9, q6: 7, q5: 6, q4: 5, ...superBlocks });
+  assertEquals(bits, DEVICE_BITS);
 });
 
 Deno.test("planeWords() refuses broken super-blocks", () => {

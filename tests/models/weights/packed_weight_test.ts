@@ -6,7 +6,6 @@ import { paddedColumns, rowReader } from "../../../kernels/weights/format.ts";
 import { f32 } from "../../../kernels/weights/f32.ts";
 import { q4 } from "../../../kernels/weights/q4.ts";
 import { q8 } from "../../../kernels/weights/q8.ts";
-import { dequantize } from "../../../models/weights/packing.ts";
 import { embeddingCommands, linearCommands } from "../../../models/forward/linear.ts";
 import {
   loadVector,
@@ -23,6 +22,7 @@ import {
 } from "../../../models/weights/tensor_source.ts";
 import { assertClose } from "../../support/assert_close.ts";
 import { testBackends } from "../../support/gpu.ts";
+import { dequantize } from "../../support/weight_types.ts";
 import { randomRows, uniform } from "../../support/weights.ts";
 
 interface Tensor {

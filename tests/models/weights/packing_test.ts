@@ -7,7 +7,7 @@ import {
   rowReader,
   type WeightPlanes,
 } from "../../../kernels/weights/format.ts";
-import { dequantize, packRows } from "../../../models/weights/packing.ts";
+import { packRows } from "../../../models/weights/packing.ts";
 import {
   TENSOR_TYPES,
   tensorBytes,
@@ -15,6 +15,7 @@ import {
 } from "../../../models/weights/tensor_source.ts";
 import golden from "../../fixtures/quant_blocks.json" with { type: "json" };
 import { assertClose } from "../../support/assert_close.ts";
+import { dequantize } from "../../support/weight_types.ts";
 import { randomRows } from "../../support/weights.ts";
 
 const types = Object.keys(TENSOR_TYPES) as TensorType[];
