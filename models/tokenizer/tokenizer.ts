@@ -14,10 +14,10 @@ import {
   pieceBytes,
   type PieceEncoding,
   pieceEncoding,
+  repairTokenizerJson,
   type UnicodeForm,
   unicodeForm,
-} from "./tokenizer_pieces.ts";
-import { repairTokenizerJson } from "./tokenizer_repair.ts";
+} from "./tokenizer_json.ts";
 
 export { type TokenizerFiles, tokenizerFromGguf } from "./tokenizer_gguf.ts";
 export type { TokenSpans } from "./tokenizer_offsets.ts";

@@ -1,5 +1,5 @@
 /**
- * Tests of `models/gguf*.ts` and `models/weights/heads.ts`.
+ * Tests of `models/gguf/` and `models/weights/heads.ts`.
  *
  * @module
  */
