@@ -1,23 +1,20 @@
 /**
- * Tests of `models/files/file_hash.ts` and `models/files/whole_file_hash.ts`.
+ * Tests of `sha256()` and `modelHash()`.
  *
  * @module
  */
 
 import assert from "node:assert/strict";
-import { modelHash } from "../../../models/files/file_hash.ts";
-import { openRangedFile } from "../../../models/files/ranged_file.ts";
-import { sha256 } from "../../../models/files/whole_file_hash.ts";
+import { modelHash, openRangedFile } from "../../../models/files/ranged_file.ts";
+import { sha256 } from "../../../models/hub/hub_download.ts";
 import { temporaryFolder, writeFiles } from "../../support/model_writer.ts";
 
-Deno.test("sha256() hashes a file in pieces and says how far it is", async () => {
+Deno.test("sha256() hashes a file in pieces", async () => {
   await using folder = await temporaryFolder();
   const bytes = new Uint8Array(9 * 2 ** 20 + 1).map((_, at) => at * 31);
   await using file = await openRangedFile(await writeFiles(folder.path, { "a": bytes }));
-  const done: number[] = [];
   const expected = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
-  assert.equal(await sha256(file, (count) => done.push(count)), expected);
-  assert.deepEqual(done, [4 * 2 ** 20, 8 * 2 ** 20, bytes.length]);
+  assert.equal(await sha256(file), expected);
 });
 
 Deno.test("modelHash() depends on headers, sizes, samples and texts", async () => {

@@ -1,14 +1,14 @@
 /**
- * Tests of `models/files/model_files.ts`: the same model in every form.
+ * Tests of `models/open.ts`: the same model in every form.
  *
  * @module
  */
 
 import assert from "node:assert/strict";
-import type { ModelConfig } from "../../../models/config.ts";
-import { type ModelFiles, openModelFiles } from "../../../models/files/model_files.ts";
-import { rowsOf } from "../../../models/weights/tensor_source.ts";
-import { serveFolders } from "../../support/file_server.ts";
+import type { ModelConfig } from "../../models/config.ts";
+import { type ModelFiles, openModelFiles } from "../../models/open.ts";
+import { rowsOf } from "../../models/weights/tensor_source.ts";
+import { serveFolders } from "../support/file_server.ts";
 import {
   configJson,
   encodeGguf,
@@ -19,7 +19,7 @@ import {
   TINY,
   tinyWeights,
   writeFiles,
-} from "../../support/model_writer.ts";
+} from "../support/model_writer.ts";
 
 const families: readonly ModelConfig[] = [
   TINY,

@@ -1,14 +1,26 @@
 /**
- * What the stored element types mean, straight from their definitions and one weight at a time.
- *
- * Twin of the packers, and the way to read the few tensors that are used as plain numbers.
+ * What formats and stored element types mean, straight from their definitions and one weight at a time: twin of
+ * `kernels/weights/`.
  *
  * @see {@link https://github.com/ggml-org/ggml/blob/master/src/ggml-quants.c | ggml-quants.c}
  * @module
  */
 
-import { checkLength } from "../../core/check.ts";
-import { TENSOR_BLOCKS, type TensorType } from "./tensor_source.ts";
+import { assertEquals } from "@std/assert";
+import { TENSOR_TYPES, type TensorType } from "../../models/weights/tensor_source.ts";
+
+/** Bits that a weight takes on the device, by format. */
+export const DEVICE_BITS: Readonly<Record<string, number>> = {
+  f32: 32,
+  f16: 16,
+  bf16: 16,
+  q8: 9,
+  q6: 7,
+  q5: 6,
+  q4: 5,
+  q5k: 6.125,
+  q4k: 5.125,
+};
 
 /** Reads weight `i` of the block that begins at byte `start`. */
 type WeightReader = (view: DataView, start: number, i: number) => number;
@@ -37,7 +49,8 @@ function superScale(view: DataView, at: number, b: number): readonly [number, nu
   ];
 }
 
-const READERS: Readonly<Record<TensorType, WeightReader>> = {
+/** Readers by type. */
+export const WEIGHT_READERS: Readonly<Record<TensorType, WeightReader>> = {
   F32: (view, start) => view.getFloat32(start, true),
   F16: half,
   BF16: (view, start) => {
@@ -78,25 +91,16 @@ const READERS: Readonly<Record<TensorType, WeightReader>> = {
   },
 };
 
-/**
- * Turns stored elements into numbers.
- *
- * @param type How they are stored.
- * @param data Whole blocks.
- * @param count How many elements.
- * @returns The elements, [count].
- * @throws {TypeError} If `data` has another length than the elements.
- */
+/** Turns whole blocks of a type into numbers, [count]. */
 export function dequantize(
   type: TensorType,
   data: Uint8Array<ArrayBuffer>,
   count: number,
 ): Float64Array<ArrayBuffer> {
-  const { elements, bytes } = TENSOR_BLOCKS[type];
-  const required = Math.ceil(count / elements) * bytes;
-  checkLength(`read ${type} elements`, "data", { required, current: data.byteLength });
+  const { elements, bytes } = TENSOR_TYPES[type]!;
+  assertEquals(data.byteLength, Math.ceil(count / elements) * bytes, type);
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
-  const read = READERS[type];
+  const read = WEIGHT_READERS[type]!;
   return Float64Array.from(
     { length: count },
     (_, i) => read(view, Math.floor(i / elements) * bytes, i % elements),
