@@ -312,7 +312,16 @@ export class PolicySequences {
     match.forEach((small, head) => {
       rows.set(known.subarray(small * tokens, (small + 1) * tokens), head * capacity);
     });
-    return joinHeads(rows, units, policy.reduction);
+    if (policy.granularity !== "layer") return joinHeads(rows, units, policy.reduction);
+    const layers = units.total / units.perLayer;
+    const layer = { total: layers, heads: match.length / layers };
+    const joined = joinHeads(rows, layer, policy.reduction);
+    const lists = new Float32Array(units.total * capacity);
+    for (let unit = 0; unit < units.total; unit++) {
+      const first = Math.floor(unit / units.perLayer) * capacity;
+      lists.set(joined.subarray(first, first + capacity), unit * capacity);
+    }
+    return lists;
   }
 
   /**
