@@ -4,28 +4,10 @@
  * @module
  */
 
-import type { CacheBudget, TierCounts } from "./budget.ts";
-import type { CountOptions, Granularity, OptionName, PolicyOptions } from "./options.ts";
+import type { CountRequest, LayerPlace, TierCounts } from "./budget.ts";
+import type { Granularity, OptionName, PolicyOptions } from "./options.ts";
 import type { Score } from "./scores/score.ts";
 import { salientCuts, sortableBits, type TieRule } from "./salient_cut.ts";
-
-/** The layer that something is decided for, and what holds for all of them. */
-export interface LayerPlace extends Pick<CountOptions, "minimumTokens"> {
-  /** What may be kept. */
-  readonly budget: CacheBudget;
-  /** Tokens of the prompt. */
-  readonly promptTokens: number;
-  /** Layer, from 0. */
-  readonly layer: number;
-  /** Layers of the model. */
-  readonly layers: number;
-}
-
-/** What the counts of a selection may depend on. */
-export interface CountRequest extends CountOptions, LayerPlace {
-  /** Tokens of the sequence so far, the newest one included. */
-  readonly tokens: number;
-}
 
 /** A rule that decides which tokens the device cache holds. */
 export interface Policy {

@@ -5,7 +5,7 @@
  */
 
 import { RequirementError } from "../core/check.ts";
-import type { CacheBudget } from "./budget.ts";
+import type { CacheBudget, CountRequest } from "./budget.ts";
 import {
   checkChoice,
   type Choice,
@@ -18,7 +18,7 @@ import {
   type PolicyOptions,
 } from "./options.ts";
 import { POLICIES } from "./policies/mod.ts";
-import type { CountRequest, Policy } from "./policy.ts";
+import type { Policy } from "./policy.ts";
 import { decayed, lastRow, sum } from "./scores/fading_sum.ts";
 import type { Score } from "./scores/score.ts";
 

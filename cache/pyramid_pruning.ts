@@ -5,9 +5,8 @@
  * @module
  */
 
-import { type CacheBudget, halfEntries, type TierCounts } from "./budget.ts";
+import { type CacheBudget, type CountRequest, halfEntries, type TierCounts } from "./budget.ts";
 import {
-  type CountRequest,
   planBySaliency,
   type PlanView,
   type PrunedLayer,

@@ -4,8 +4,8 @@
  * @module
  */
 
-import { budgetShare, type TierCounts } from "../budget.ts";
-import type { CountRequest, Policy } from "../policy.ts";
+import { budgetShare, type CountRequest, type TierCounts } from "../budget.ts";
+import type { Policy } from "../policy.ts";
 import { pyramidEntries } from "../pyramid.ts";
 import { NEWEST_WEIGHT } from "../pyramid_pruning.ts";
 import { window } from "../scores/window.ts";

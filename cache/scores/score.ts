@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { CountRequest } from "../policy.ts";
+import type { CountRequest } from "../budget.ts";
 import type { QueryMoments } from "./query_moments.ts";
 
 /**

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { CountRequest } from "../policy.ts";
+import type { CountRequest } from "../budget.ts";
 import type { Score } from "./score.ts";
 
 /** What a window is made of. */

@@ -4,14 +4,9 @@
  * @module
  */
 
-import type { CacheBudget, TierCounts } from "../../cache/budget.ts";
+import type { CacheBudget, CountRequest, TierCounts } from "../../cache/budget.ts";
 import { checkCounts, checkPlan } from "../../cache/plan_check.ts";
-import {
-  type CountRequest,
-  planBySaliency,
-  planOverAll,
-  type Selection,
-} from "../../cache/policy.ts";
+import { planBySaliency, planOverAll, type Selection } from "../../cache/policy.ts";
 import { basedOn, COMBINES, type ResolvedPolicy } from "../../cache/policy_options.ts";
 import { perRow } from "../../analysis/row_means.ts";
 import type { UnitShape } from "./head_groups.ts";

@@ -8,7 +8,8 @@
 import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { checkPruned } from "../../cache/plan_check.ts";
-import type { CountRequest, Policy } from "../../cache/policy.ts";
+import type { CountRequest } from "../../cache/budget.ts";
+import type { Policy } from "../../cache/policy.ts";
 import { createPolicy, resolvePolicy } from "../../cache/policy_options.ts";
 import { pyramidOfficial } from "../../cache/policies/pyramid_official.ts";
 import {
