@@ -15,7 +15,6 @@ export * from "./options.ts";
 export * from "./plan_check.ts";
 export * from "./policy.ts";
 export * from "./policy_options.ts";
-export * from "./pruned_policy.ts";
 export * from "./pyramid.ts";
 export * from "./pyramid_pruning.ts";
 export * from "./residency.ts";

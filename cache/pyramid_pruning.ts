@@ -9,11 +9,12 @@ import { type CacheBudget, type CountRequest, halfEntries, type TierCounts } fro
 import {
   planBySaliency,
   type PlanView,
+  type Policy,
   type PrunedLayer,
   type PruneView,
   type Selection,
 } from "./policy.ts";
-import { weightedMean } from "./scores/window.ts";
+import { weightedMean, window } from "./scores/window.ts";
 
 /** Settings of the official code. */
 export interface PyramidPreset {
@@ -267,4 +268,29 @@ export function planBlocks(view: PlanView, sizes: PromptSizes): Selection {
     for (const token of own.slice(kept)) stays.delete(token);
   }
   return { kept: held.filter((token) => stays.has(token)), marginal: new Uint32Array(0) };
+}
+
+/**
+ * Makes a policy of the sizes that a prompt is pruned to.
+ *
+ * @param pruning How many tokens each layer keeps.
+ * @returns All of the policy but its name and summary.
+ */
+export function prunedPolicy({ sizes }: Pruning): Omit<Policy, "name" | "summary"> {
+  return {
+    source: "https://arxiv.org/abs/2405.12532",
+    saliencySource: "large",
+    score: window({ rows: (request) => sizes(request).recent, newestWeight: NEWEST_WEIGHT }),
+    candidates: "kept",
+    timing: "after",
+    granularity: "layer",
+    interval: 1,
+    ties: "earlier",
+    accepts: ["minimumTokens"],
+    isUnbounded: true,
+    counts: (request) => pyramidCounts(request, sizes(request)),
+    due: (request) => isBlockFull(request, sizes(request)),
+    plan: (view) => planBlocks(view, sizes(view)),
+    prune: (view) => prunePrompt(view, sizes(view)),
+  };
 }

@@ -20,13 +20,14 @@ import {
   type KvStore,
   type LayerSlots,
   migrationOf,
+  perHead,
   type SelectionRows,
   selectionsPerHead,
   type StepRows,
 } from "./kv_store.ts";
 import type { Selection } from "./policy.ts";
 import { addCounts, noCounts, type SlotChange } from "./slot_change.ts";
-import { headTables, type SlotTable } from "./slots.ts";
+import { SlotTable } from "./slots.ts";
 import { createParts, type TieredParts, type TieredStoreOptions } from "./tiered_parts.ts";
 import type { LayerLoads } from "./tiered_upload.ts";
 
@@ -51,7 +52,12 @@ export class TieredStore implements KvStore {
     this.#options = options;
     this.#parts = parts;
     const { isPermanent } = options;
-    this.#tables = headTables(this.shape, { pools: parts.pools, isPermanent });
+    const { capacity } = this.shape;
+    this.#tables = perHead(
+      this.shape,
+      ({ layer }, label) =>
+        new SlotTable({ label, pool: parts.pools[layer]!, capacity, isPermanent }),
+    );
   }
 
   /**

@@ -13,8 +13,7 @@ import { generateAll } from "../decoding/text/generate.ts";
 import type { DraftOptions } from "../decoding/text/setup.ts";
 import type { HelperCut } from "../decoding/scoring/small_model.ts";
 import type { ModelPair } from "../decoding/engine/types.ts";
-import type { PolicyRun } from "./generate_report.ts";
-import { traceEntries, type TraceEntry } from "./generate_trace.ts";
+import { type PolicyRun, traceEntries, type TraceEntry } from "./generate_report.ts";
 
 /** What all runs of a command line share. */
 export interface RunSettings {
