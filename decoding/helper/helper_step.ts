@@ -8,7 +8,7 @@
 import { type CacheBudget, halfEntries } from "../../cache/budget.ts";
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import type { Command, Recording } from "../../gpu/device.ts";
-import { attentionRowsCommand } from "../../kernels/attention_rows.ts";
+import { attentionRowsCommand } from "../../kernels/attention_columns.ts";
 import {
   attentionShape,
   type ForwardState,
@@ -204,7 +204,7 @@ export function helperRowsCommand(
 ): Command {
   const { device, config, workspace, cache } = forward;
   return attentionRowsCommand(device.info, {
-    shape: attentionShape(forward, { sequences: shape.streams, rowsPerSequence: 1 }),
+    shape: attentionShape(forward, { sequences: shape.streams, rowsPerSequence: 1 }, layer),
     heads: { offset: layer * config.queryHeads, total: shape.helperHeads },
     buffers: {
       state: workspace.state,

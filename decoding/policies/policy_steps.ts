@@ -6,7 +6,7 @@
 
 import { type Reduction, REDUCTIONS } from "../../cache/policy_options.ts";
 import type { Command, Device, DeviceBuffer, Recording } from "../../gpu/device.ts";
-import { helperSaliencyCommand } from "../../kernels/helper_saliency.ts";
+import { matchedSaliencyCommand } from "../../kernels/matched_saliency.ts";
 import { updateScoresCommand } from "../../kernels/update_scores.ts";
 import type { ForwardState, LayerOptions } from "../../models/forward/forward.ts";
 import {
@@ -172,7 +172,7 @@ export function scoreCommands(
   const { state } = counted.workspace;
   const sizes = { sequences, heads, capacity };
   const join = (names: { scores: DeviceBuffer; saliency: DeviceBuffer }, reduction: Reduction) =>
-    helperSaliencyCommand({ ...buffers, state, ...names }, {
+    matchedSaliencyCommand({ ...buffers, state, ...names }, {
       ...sizes,
       units: units.total,
       unitHeads: units.heads,

@@ -6,7 +6,7 @@
 
 import type { Command, DeviceBuffer } from "../../gpu/device.ts";
 import { scatterScoresCommand } from "../../kernels/scatter_scores.ts";
-import { selectedAttentionCommands } from "../../kernels/selected_attention_split.ts";
+import { selectedAttentionCommands } from "../../kernels/selected_attention.ts";
 import { attentionShape } from "../../models/forward/forward.ts";
 import type { PolicyStep } from "./policy_steps.ts";
 import { turnStep } from "./turned_keys.ts";
@@ -45,17 +45,18 @@ export function selectedStep(
   const { device, workspace, cache } = forward;
   const rowShape = { sequences: shape.sequences, rowsPerSequence: shared?.rows ?? 1 };
   const hasWeights = shape.weightHeads > 0;
+  const { sinks } = forward.weights.layers[layer]!;
   const { units, listWords } = shape;
   const commands = selectedAttentionCommands(device.info, {
-    shape: attentionShape(forward, rowShape),
+    shape: attentionShape(forward, rowShape, layer),
     selection: {
       unitsPerLayer: units.perLayer,
       unitOffset: layer * units.perLayer,
       units: units.total,
       listWords,
-      helperHeads: shape.hasGroupRows ? units.total : Math.max(1, shape.helperHeads),
-      hasWeights,
-      weightStride: shared?.weightStride ?? shape.capacity,
+      smallHeads: shape.hasGroupRows ? units.total : Math.max(1, shape.helperHeads),
+      hasAttention: hasWeights,
+      attentionStride: shared?.weightStride ?? shape.capacity,
     },
     buffers: {
       state: workspace.state,
@@ -63,9 +64,10 @@ export function selectedStep(
       ...cache.layers[layer]!,
       ...(turned && { keys: turned.keys }),
       lists: buffers.lists,
-      helper: shape.hasGroupRows ? buffers.groupRows : buffers.rows,
+      small_attention: shape.hasGroupRows ? buffers.groupRows : buffers.rows,
       output: workspace.heads,
-      weights: shared?.weights ?? buffers.weights,
+      attention: shared?.weights ?? buffers.weights,
+      ...(sinks && { sinks }),
       ...(workspace.partial && { partial: workspace.partial }),
     },
   });

@@ -8,7 +8,8 @@
  */
 
 import type { Command, DeviceBuffer } from "../../gpu/device.ts";
-import { turnKeysCommand } from "../../kernels/turn_keys.ts";
+import { rerotateKeysCommand } from "../../kernels/rerotate_keys.ts";
+import { layerRotation } from "../../models/forward/rotation.ts";
 import type { PolicyStep } from "./policy_steps.ts";
 
 /** Turned keys of one layer at a time. */
@@ -64,13 +65,13 @@ export function turnStep(
   turned: TurnedKeys,
   layer: number,
 ): Command[] {
-  const { workspace: { state }, rotation, cache, config: { headDim } } = forward;
+  const { workspace: { state }, cache, config: { headDim } } = forward;
   const { units, listWords, sequences } = shape;
-  return [turnKeysCommand({
+  return [rerotateKeysCommand({
     state,
     counted: turned.counted,
     lists: buffers.lists,
-    rotation,
+    rotation: layerRotation(forward, layer),
     keys: cache.layers[layer]!.keys,
     turned: turned.keys,
   }, {

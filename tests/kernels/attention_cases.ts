@@ -9,10 +9,10 @@ import { seededRandom } from "../../core/random.ts";
 import {
   attentionParams,
   type AttentionShape,
-  type KeyFormat,
+  type KvFormat,
   logSumExp,
   rowScores,
-} from "../../kernels/attention_input.ts";
+} from "../../kernels/attention_shape.ts";
 import type { Kernel, KernelArrays, KernelContract } from "../../gpu/kernel.ts";
 import { hasGpu, testDevice } from "../support/gpu.ts";
 import { type ArrayRun, runReference } from "../support/run_kernel.ts";
@@ -36,9 +36,9 @@ export interface AttentionCase {
   /** Whether a random half of the positions is hidden. */
   readonly isMasked?: boolean;
   /** How keys are stored; `f16` if left out. */
-  readonly keyFormat?: KeyFormat;
+  readonly keyFormat?: KvFormat;
   /** How values are stored; `f16` if left out. */
-  readonly valueFormat?: KeyFormat;
+  readonly valueFormat?: KvFormat;
 }
 
 /** Shapes that every attention kernel is tested with: 1, primes, around a workgroup, real models. */
@@ -113,7 +113,7 @@ export function attentionArrays(sizes: AttentionCase, seed = 1): AttentionArrays
     packFloat16(Float32Array.from({ length }, () => Math.round(128 * random() - 64) / 64));
   const sequences = firstSequence + cached.length;
   const cacheLength = sequences * sizes.kvHeads * shape.capacity * sizes.headDim;
-  const stored = (format: KeyFormat | undefined) =>
+  const stored = (format: KvFormat | undefined) =>
     format === "f32"
       ? new Uint32Array(
         Float32Array.from({ length: cacheLength }, () => 2 * random() - 1).buffer,

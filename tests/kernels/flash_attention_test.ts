@@ -7,7 +7,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { unpackFloat16 } from "../../core/float16.ts";
-import { attentionParams } from "../../kernels/attention_input.ts";
+import { attentionParams } from "../../kernels/attention_shape.ts";
 import {
   flashAttention,
   flashAttentionCommand,
