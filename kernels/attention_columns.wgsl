@@ -144,7 +144,12 @@ fn attention_columns(
 //# else
       let first_token = 0u;
 //# end
+//# if ROWS
+      let token = first_token;
+      {
+//# else
       for (var token = first_token; token <= last_token; token += TILE_ROWS) {
+//# end
 //# if SUBGROUP
         let tile_row = first_row + min(token + lane % TILE_ROWS, last_token);
         let source = tile_row * (params.stride / 4u) + head * VEC4S;

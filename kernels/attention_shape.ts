@@ -206,6 +206,7 @@ export function attentionText(
     SUBGROUP: isSubgroup ? 1 : 0,
     VEC4S: headDim / 4,
     PIECES: pieces,
+    IS_EVEN: pieces % lanes === 0 ? 1 : 0,
     ROUNDS: Math.ceil(pieces * tileVectors / lanes),
     F32_KEYS: keyFormat === "f32" ? 1 : 0,
     F32_VALUES: valueFormat === "f32" ? 1 : 0,

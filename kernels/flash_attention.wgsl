@@ -134,10 +134,18 @@ fn flash_attention(
   for (var tile_key = begin; tile_key < end; tile_key += TILE_KEYS) {
 //# if SUBGROUP
     let key_index = tile_key;
-    let source = (first_key + min(tile_key + lane % KEYS, end - 1u)) * PIECES;
+    var source: array<u32, ROUNDS>;
     var part: array<mat2x4f, ROUNDS>;
     for (var round = 0u; round < ROUNDS; round++) {  // unroll
-      part[round] = key_piece(source + min(lane / KEYS * ROUNDS + round, PIECES - 1u));
+//# if IS_EVEN
+      let key = tile_key + round * LANES / PIECES;  // the same in all lanes
+      let piece = round * LANES % PIECES + lane;
+//# else
+      let key = tile_key + min(round * LANES + lane, KEYS * PIECES - 1u) / PIECES;
+      let piece = (round * LANES + lane) % PIECES;
+//# end
+      source[round] = (first_key + min(key, end - 1u)) * PIECES + piece;
+      part[round] = key_piece(source[round]);
     }
 //# else
     for (var i = lane; i < TILE_KEYS * PIECES; i += LANES) {
@@ -158,7 +166,10 @@ fn flash_attention(
     for (var key = 0u; key < KEYS; key++) {  // unroll
       for (var i = 0u; i < VEC4S; i++) {  // unroll
 //# if SUBGROUP
-        let k = subgroupBroadcast(part[i / 2u % ROUNDS][i % 2u], key + KEYS * (i / 2u / ROUNDS));
+        let k = subgroupBroadcast(
+          part[(key * PIECES + i / 2u) / LANES][i % 2u],
+          (key * PIECES + i / 2u) % LANES,
+        );
 //# else
         let k = key_tile[(inner + key) * VEC4S + i];
 //# end
@@ -194,14 +205,17 @@ fn flash_attention(
 
 //# if SUBGROUP
     for (var round = 0u; round < ROUNDS; round++) {  // unroll
-      part[round] = value_piece(source + min(lane / KEYS * ROUNDS + round, PIECES - 1u));
+      part[round] = value_piece(source[round]);
     }
 //# end
     for (var i = 0u; i < VEC4S; i++) {  // unroll
       var v: array<vec4f, KEYS>;
       for (var key = 0u; key < KEYS; key++) {  // unroll
 //# if SUBGROUP
-        v[key] = subgroupBroadcast(part[i / 2u % ROUNDS][i % 2u], key + KEYS * (i / 2u / ROUNDS));
+        v[key] = subgroupBroadcast(
+          part[(key * PIECES + i / 2u) / LANES][i % 2u],
+          (key * PIECES + i / 2u) % LANES,
+        );
 //# else
         v[key] = value_tile[(inner + key) * VEC4S + i];
 //# end

@@ -49,6 +49,10 @@ const CASES: readonly (readonly [splits: number, sizes: SelectedCase])[] = [
   [4, { ...BASE, unitsPerLayer: 1, tokens: [90, 80], combine: 4, hasAttention: true }],
   [3, { ...BASE, rowsPerSequence: 5, tokens: [60, 50], combine: 4, hasAttention: true }],
   [2, { ...BASE, headDim: 24, tokens: [129], keyFormat: "f32", valueFormat: "f32" }],
+  [3, { ...BASE, tokens: [150, 40], window: 30, hasAttention: true }],
+  [3, { ...BASE, tokens: [150], softcap: 0.75, hasAttention: true }],
+  [3, { ...BASE, tokens: [150], hasSinks: true, combine: 4, hasAttention: true }],
+  [4, { ...BASE, rowsPerSequence: 5, tokens: [60, 150], window: 41, softcap: 2, hasSinks: true }],
 ];
 
 /** The run of a case in splits. */

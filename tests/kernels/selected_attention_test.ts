@@ -60,6 +60,18 @@ const CASES: SelectedCase[] = [
   { ...BASE, rowsPerSequence: 3, tokens: [60], unitsPerLayer: 1, keyFormat: "f32" },
   { ...BASE, keptShare: 1, tokens: [129], keyFormat: "f32", hasAttention: true },
   { ...BASE, tokens: [129], keyFormat: "f32", valueFormat: "f32" },
+  { ...BASE, tokens: [150, 40], window: 30, hasAttention: true },
+  { ...BASE, tokens: [150], softcap: 0.75, hasAttention: true },
+  { ...BASE, tokens: [150], hasSinks: true, combine: 4, hasAttention: true },
+  {
+    ...BASE,
+    rowsPerSequence: 5,
+    tokens: [60, 150],
+    window: 41,
+    softcap: 2,
+    hasSinks: true,
+    hasAttention: true,
+  },
 ];
 
 async function check(sizes: SelectedCase, subgroupSize: number, seed?: number): Promise<void> {

@@ -7,7 +7,7 @@
 import { packFloat16 } from "../../core/float16.ts";
 import { seededRandom } from "../../core/random.ts";
 import type { KernelRun } from "../../gpu/kernel.ts";
-import type { AttentionShape, KvFormat } from "../../kernels/attention_shape.ts";
+import type { AttentionRule, AttentionShape, KvFormat } from "../../kernels/attention_shape.ts";
 import {
   type SelectedContract,
   selectedGrid,
@@ -17,7 +17,7 @@ import { CALIBRATION_SINKS, LIST_HEADER_WORDS } from "../../kernels/selection_li
 import { unwritten } from "./attention_cases.ts";
 
 /** A step of attention to random selections; the second of three layers. */
-export interface SelectedCase {
+export interface SelectedCase extends AttentionRule {
   /** Query heads. */
   readonly queryHeads: number;
   /** KV heads. */
@@ -68,6 +68,9 @@ export function selectedShape(sizes: SelectedCase): AttentionShape {
     capacity: Math.max(...tokens) + 3,
     stride: (queryHeads + 2 * kvHeads) * headDim + 32,
     outputStride: queryHeads * headDim + 32,
+    window: sizes.window,
+    softcap: sizes.softcap,
+    hasSinks: sizes.hasSinks,
     ...(keyFormat && { keyFormat }),
     ...(sizes.valueFormat && { valueFormat: sizes.valueFormat }),
   };
@@ -144,6 +147,8 @@ export function selectedRun(
       small_attention: helperOf(sizes, random),
       output: unwritten(rows * shape.outputStride),
       attention: unwritten(rows * queryHeads * capacity),
+      ...(sizes.hasSinks &&
+        { sinks: Float32Array.from({ length: queryHeads }, (_, i) => i / 2 - 3) }),
     },
     constants: {},
     params: selectedParams(shape, selection),
