@@ -10,10 +10,13 @@ import { packFloat16 } from "../core/float16.ts";
 import { seededRandom } from "../core/random.ts";
 import type { Command, Device, DeviceBuffer } from "../gpu/device.ts";
 import { openDevice } from "../gpu/open_device.ts";
-import type { AttentionShape } from "../kernels/attention_input.ts";
-import { attentionSumsCommand } from "../kernels/attention_sums.ts";
-import { decodeAttentionCommands, decodePartialBytes } from "../kernels/decode_attention.ts";
-import { flashAttentionCommand } from "../kernels/flash_attention.ts";
+import type { AttentionShape } from "../kernels/attention_shape.ts";
+import { attentionSumsCommand } from "../kernels/attention_columns.ts";
+import {
+  decodeAttentionCommands,
+  decodePartialBytes,
+  flashAttentionCommand,
+} from "../kernels/flash_attention.ts";
 import { conditions } from "./figures.ts";
 
 /** Head shapes of real models. */

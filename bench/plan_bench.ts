@@ -12,7 +12,7 @@ import { splitBudget } from "../cache/budget.ts";
 import { seededRandom } from "../core/random.ts";
 import type { Command, Device, DeviceBuffer } from "../gpu/device.ts";
 import { openDevice } from "../gpu/open_device.ts";
-import { helperSaliencyCommand } from "../kernels/helper_saliency.ts";
+import { matchedSaliencyCommand } from "../kernels/matched_saliency.ts";
 import { planBySaliencyCommand } from "../kernels/plan_by_saliency.ts";
 import { LIST_HEADER_WORDS } from "../kernels/selection_list.ts";
 import { updateScoresCommand } from "../kernels/update_scores.ts";
@@ -62,7 +62,7 @@ function stepCommands(
   const sizes = { sequences: 1, heads: HELPER_HEADS, capacity: tokens };
   return {
     update_scores: updateScoresCommand({ state, rows, decays, scores }, sizes),
-    helper_saliency: helperSaliencyCommand(
+    matched_saliency: matchedSaliencyCommand(
       { state, scores, match, joined, saliency },
       { ...sizes, ...LARGE, reduction: 0 },
     ),

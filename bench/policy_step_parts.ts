@@ -10,7 +10,7 @@ import { recordLargeStep } from "../decoding/engine/step.ts";
 import { scoreCommands } from "../decoding/scoring/small_model.ts";
 import { selectedStep } from "../decoding/selection/selected_attention.ts";
 import type { Command, Device, DeviceBuffer, Recording } from "../gpu/device.ts";
-import { decodeAttentionCommands } from "../kernels/decode_attention.ts";
+import { decodeAttentionCommands } from "../kernels/flash_attention.ts";
 import { attentionShape, type ForwardState } from "../models/forward/forward.ts";
 import { argmaxStep, embeddingStep, layerStep, logitsStep } from "../models/forward/transformer.ts";
 import { type BenchPair, setUpStep, type StepSetup, type StepSizes } from "./policy_step_setup.ts";
@@ -188,7 +188,7 @@ function attention(
 ): Command[] {
   const { device, workspace, cache } = forward;
   return decodeAttentionCommands(device.info, {
-    shape: attentionShape(forward, STEP),
+    shape: attentionShape(forward, STEP, layer),
     buffers: {
       state,
       visible: state,

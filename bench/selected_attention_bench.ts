@@ -12,8 +12,8 @@
 
 import type { Command, Device, DeviceBuffer } from "../gpu/device.ts";
 import { openDevice } from "../gpu/open_device.ts";
-import { decodeAttentionCommands } from "../kernels/decode_attention.ts";
-import { selectedAttentionCommand } from "../kernels/selected_attention.ts";
+import { decodeAttentionCommands } from "../kernels/flash_attention.ts";
+import { selectedAttentionCommands } from "../kernels/selected_attention.ts";
 import { conditions, median, quantile } from "./figures.ts";
 import {
   type HeadShape,
@@ -61,17 +61,18 @@ function selectedCommand(
   layer: Layer,
   buffers: Pick<LayerBuffers, "all">,
 ): Command {
-  return selectedAttentionCommand(device.info, {
+  const [command] = selectedAttentionCommands(device.info, {
     shape: layer.shape,
     selection: {
       unitsPerLayer: layer.shape.kvHeads,
       unitOffset: 0,
       units: layer.shape.kvHeads,
       listWords: layer.listWords,
-      helperHeads: HELPER_HEADS,
+      smallHeads: HELPER_HEADS,
     },
     buffers: buffers.all,
   });
+  return command!;
 }
 
 async function output(device: Device, layer: Layer): Promise<Float32Array> {

@@ -8,9 +8,9 @@ import { splitBudget } from "../cache/budget.ts";
 import { packFloat16 } from "../core/float16.ts";
 import { seededRandom } from "../core/random.ts";
 import type { Device, DeviceBuffer } from "../gpu/device.ts";
-import type { AttentionShape } from "../kernels/attention_input.ts";
-import { type DecodeAttentionBuffers, decodePartialBytes } from "../kernels/decode_attention.ts";
-import type { SelectedAttentionBuffers } from "../kernels/selected_attention.ts";
+import type { AttentionShape } from "../kernels/attention_shape.ts";
+import { decodePartialBytes, type FlashBuffers } from "../kernels/flash_attention.ts";
+import type { SelectedBuffers } from "../kernels/selected_attention.ts";
 import { LIST_HEADER_WORDS } from "../kernels/selection_list.ts";
 
 /** Query heads of the helper. */
@@ -88,10 +88,13 @@ export function makeLayer(
         { length: kvHeads * listWords },
         (_, i) => i % listWords === 0 ? 1 : 0,
       ),
-      helper: Float32Array.from({ length: HELPER_HEADS * tokens }, () => 2 * random() / tokens),
+      small_attention: Float32Array.from(
+        { length: HELPER_HEADS * tokens },
+        () => 2 * random() / tokens,
+      ),
       output: new Float32Array(outputLength),
       log_sum: new Float32Array(queryHeads),
-      weights: new Float32Array(1),
+      attention: new Float32Array(1),
     },
   };
 }
@@ -136,7 +139,7 @@ export class LayerBuffers implements Disposable {
   }
 
   /** Buffers by name. */
-  get all(): DecodeAttentionBuffers & SelectedAttentionBuffers & { readonly short: DeviceBuffer } {
+  get all(): FlashBuffers & SelectedBuffers & { readonly short: DeviceBuffer } {
     return this.#buffers as unknown as LayerBuffers["all"];
   }
 

@@ -1,15 +1,13 @@
 /**
- * Tests of `kernels/attention_sums.ts`.
+ * Tests of `kernels/attention_columns.ts`.
  *
  * @module
  */
 
-import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { attentionParams } from "../../kernels/attention_input.ts";
-import { attentionMap } from "../../kernels/attention_map.ts";
-import { columnsStripes } from "../../kernels/attention_columns_wgsl.ts";
-import { attentionSums } from "../../kernels/attention_sums.ts";
+import { assertEquals } from "@std/assert";
+import { attentionParams } from "../../kernels/attention_shape.ts";
+import { attentionMap, attentionSums, columnsStripes } from "../../kernels/attention_columns.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { hasGpu } from "../support/gpu.ts";
 import { runKernel } from "../support/run_kernel.ts";

@@ -1,4 +1,4 @@
-// turn_keys: copies the keys of kept tokens, turned on to where they stand when positions count kept tokens.
+// rerotate_keys: copies the keys of kept tokens, turned on to where they stand when positions count kept tokens.
 //
 // grid    (any number of workgroups, selections of the layer, sequences); each thread takes every so many-th piece
 // reads   state     u32: first sequence of the step
@@ -8,7 +8,7 @@
 //         keys      f16x2[head vectors, HEAD_DIM / 2], after rotation by their own position; the bits of
 //                   f32[head vectors, HEAD_DIM] if HAS_F32_KEYS is 1
 // writes  turned    as keys, and in the same rows; rows that no list of the layer names stay as they were
-// twin    turn_keys.ts
+// twin    rerotate_keys.ts
 
 override WORKGROUP_SIZE: u32 = 64;  // threads
 override HEAD_DIM: u32 = 64;        // elements; a multiple of 4
@@ -56,7 +56,7 @@ fn copy_pair(word: u32) {
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn turn_keys(
+fn rerotate_keys(
   @builtin(global_invocation_id) id: vec3u,
   @builtin(num_workgroups) groups: vec3u,
 ) {

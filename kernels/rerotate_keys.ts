@@ -10,18 +10,18 @@
 import { checkInteger } from "../core/check.ts";
 import { type BufferWindow, type Command, type DeviceBuffer, dispatch } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
-import { type KeyFormat, unpackKeys } from "./attention_input.ts";
+import { type KvFormat, unpackStored } from "./attention_shape.ts";
 import { rotateHead } from "./rope_cache.ts";
 import { readList } from "./selection_list.ts";
-import wgsl from "./turn_keys.wgsl" with { type: "text" };
+import wgsl from "./rerotate_keys.wgsl" with { type: "text" };
 
 const WORKGROUP_SIZE = 64;
 /** Most workgroups of a selection; each takes its share of however many keys there are. */
 const WORKGROUPS = 64;
 
-/** Contract of `turn_keys.wgsl`. */
-export const TURN_KEYS_CONTRACT = {
-  name: "turn_keys",
+/** Contract of `rerotate_keys.wgsl`. */
+export const REROTATE_KEYS_CONTRACT = {
+  name: "rerotate_keys",
   wgsl,
   bindings: {
     state: "read u32",
@@ -35,17 +35,19 @@ export const TURN_KEYS_CONTRACT = {
   params: { unit_offset: "u32", units: "u32", unit_heads: "u32", list_words: "u32" },
 } as const;
 
-/** Contract and twin of `turn_keys.wgsl`. */
-export const turnKeys: Kernel<typeof TURN_KEYS_CONTRACT> = defineKernel(
-  TURN_KEYS_CONTRACT,
+/** Contract and twin of `rerotate_keys.wgsl`. */
+export const rerotateKeys: Kernel<typeof REROTATE_KEYS_CONTRACT> = defineKernel(
+  REROTATE_KEYS_CONTRACT,
   turnListed,
 );
 
-function turnListed({ buffers, constants, params, grid }: KernelRun<typeof TURN_KEYS_CONTRACT>) {
+function turnListed(
+  { buffers, constants, params, grid }: KernelRun<typeof REROTATE_KEYS_CONTRACT>,
+) {
   const { HEAD_DIM: headDim } = constants;
   const format = constants.HAS_F32_KEYS === 1 ? "f32" : "f16";
-  const keys = unpackKeys(buffers.keys, format);
-  const turned = unpackKeys(buffers.turned, format);
+  const keys = unpackStored(buffers.keys, format);
+  const turned = unpackStored(buffers.turned, format);
   const [, perLayer, sequences] = grid;
   for (let place = 0; place < sequences * perLayer; place++) {
     const sequence = buffers.state[0]! + Math.floor(place / perLayer);
@@ -64,8 +66,8 @@ function turnListed({ buffers, constants, params, grid }: KernelRun<typeof TURN_
   }
 }
 
-/** Buffers of `turn_keys`. */
-export interface TurnKeysBuffers {
+/** Buffers of `rerotate_keys`. */
+export interface RerotateKeysBuffers {
   /** First sequence of the step, u32. */
   readonly state: DeviceBuffer | BufferWindow;
   /** 1 where positions count kept tokens, 0 where keys are copied as they are, u32 [sequences]. */
@@ -80,12 +82,12 @@ export interface TurnKeysBuffers {
   readonly turned: DeviceBuffer | BufferWindow;
 }
 
-/** Sizes of `turn_keys`. */
-export interface TurnKeysShape {
+/** Sizes of `rerotate_keys`. */
+export interface RerotateKeysShape {
   /** Elements of a head; a multiple of 4. */
   readonly headDim: number;
   /** How keys are stored; `f16` if left out. */
-  readonly keyFormat?: KeyFormat | undefined;
+  readonly keyFormat?: KvFormat | undefined;
   /** Sequences of the step. */
   readonly sequences: number;
   /** Selections of a layer; no two of them may name one row. */
@@ -110,12 +112,15 @@ export interface TurnKeysShape {
  * @returns The command.
  * @throws {RangeError} If the head size is not supported.
  */
-export function turnKeysCommand(buffers: TurnKeysBuffers, shape: TurnKeysShape): Command {
+export function rerotateKeysCommand(
+  buffers: RerotateKeysBuffers,
+  shape: RerotateKeysShape,
+): Command {
   const { headDim, unitOffset, units, unitHeads, listWords } = shape;
   checkInteger("turn keys", "headDim / 4", { value: headDim / 4, min: 1 });
   const { state, counted, lists, rotation, keys, turned } = buffers;
   return dispatch({
-    kernel: turnKeys,
+    kernel: rerotateKeys,
     buffers: { state, counted, lists, rotation, keys, turned },
     constants: { HEAD_DIM: headDim, HAS_F32_KEYS: shape.keyFormat === "f32" ? 1 : 0 },
     params: {
@@ -124,18 +129,18 @@ export function turnKeysCommand(buffers: TurnKeysBuffers, shape: TurnKeysShape):
       unit_heads: unitHeads,
       list_words: listWords,
     },
-    grid: turnKeysGrid(shape),
+    grid: rerotateKeysGrid(shape),
   });
 }
 
 /**
- * Counts the workgroups of `turn_keys`.
+ * Counts the workgroups of `rerotate_keys`.
  *
  * @param shape Sizes of the step.
  * @returns Groups of keys, selections of a layer, sequences.
  */
-export function turnKeysGrid(
-  { headDim, listWords, sequences, unitsPerLayer }: TurnKeysShape,
+export function rerotateKeysGrid(
+  { headDim, listWords, sequences, unitsPerLayer }: RerotateKeysShape,
 ): [number, number, number] {
   const pieces = listWords / 2 * headDim / 4;
   return [Math.min(WORKGROUPS, Math.ceil(pieces / WORKGROUP_SIZE)), unitsPerLayer, sequences];

@@ -1,5 +1,5 @@
 /**
- * Tests of `kernels/helper_saliency.*`.
+ * Tests of `kernels/matched_saliency.*`.
  *
  * @module
  */
@@ -7,10 +7,10 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { seededRandom } from "../../core/random.ts";
 import {
-  helperSaliency,
-  helperSaliencyCommand,
-  helperSaliencyGrid,
-} from "../../kernels/helper_saliency.ts";
+  matchedSaliency,
+  matchedSaliencyCommand,
+  matchedSaliencyGrid,
+} from "../../kernels/matched_saliency.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { hasGpu } from "../support/gpu.ts";
 import { type ArrayRun, runKernel, runReference } from "../support/run_kernel.ts";
@@ -52,7 +52,7 @@ const CASES: Case[] = [
   { lengths: [700], heads: 336, units: 56, unitHeads: 6, capacity: 704, reduction: 2 },
 ];
 
-function saliencyRun(sizes: Case): ArrayRun<typeof helperSaliency> {
+function saliencyRun(sizes: Case): ArrayRun<typeof matchedSaliency> {
   const { lengths, heads, units, unitHeads, capacity, reduction, firstSequence = 0 } = sizes;
   const random = seededRandom(5);
   const sequences = lengths.length;
@@ -68,18 +68,18 @@ function saliencyRun(sizes: Case): ArrayRun<typeof helperSaliency> {
       saliency: new Float32Array(sequences * units * capacity).fill(NaN),
     },
     params: { units, unit_heads: unitHeads, heads, capacity, reduction },
-    grid: helperSaliencyGrid({ ...sizes, sequences: sequences - firstSequence }),
+    grid: matchedSaliencyGrid({ ...sizes, sequences: sequences - firstSequence }),
   };
 }
 
 for (const sizes of CASES) {
   Deno.test({
-    name: `helperSaliency matches its twin for ${JSON.stringify(sizes)}`,
+    name: `matchedSaliency matches its twin for ${JSON.stringify(sizes)}`,
     ignore: !hasGpu,
     async fn() {
       const run = saliencyRun(sizes);
-      const { saliency } = await runKernel(helperSaliency, run);
-      const expected = await runReference(helperSaliency, run);
+      const { saliency } = await runKernel(matchedSaliency, run);
+      const expected = await runReference(matchedSaliency, run);
       const isPast = (value: number) => Number.isNaN(value);
       assertEquals([...saliency].map(isPast), [...expected.saliency].map(isPast));
       const written = (values: Float32Array) => values.filter((value) => !isPast(value));
@@ -91,7 +91,7 @@ for (const sizes of CASES) {
   });
 }
 
-Deno.test("helperSaliency joins the matched heads by mean, sum or maximum", async () => {
+Deno.test("matchedSaliency joins the matched heads by mean, sum or maximum", async () => {
   const base = saliencyRun({ ...CASES[0]!, heads: 3, unitHeads: 2 });
   const results: number[] = [];
   for (const reduction of [0, 1, 2]) {
@@ -104,21 +104,21 @@ Deno.test("helperSaliency joins the matched heads by mean, sum or maximum", asyn
       },
       params: { ...base.params, reduction },
     };
-    results.push((await runReference(helperSaliency, run)).saliency[0]!);
-    if (hasGpu) assertEquals((await runKernel(helperSaliency, run)).saliency[0], results.at(-1));
+    results.push((await runReference(matchedSaliency, run)).saliency[0]!);
+    if (hasGpu) assertEquals((await runKernel(matchedSaliency, run)).saliency[0], results.at(-1));
   }
   assertEquals(results, [0.375, 0.75, 0.5]);
 });
 
-Deno.test("helperSaliencyCommand() refuses a reduction that is not there and a capacity that does not come in fours", () => {
-  const buffers = {} as Parameters<typeof helperSaliencyCommand>[0];
+Deno.test("matchedSaliencyCommand() refuses a reduction that is not there and a capacity that does not come in fours", () => {
+  const buffers = {} as Parameters<typeof matchedSaliencyCommand>[0];
   assertThrows(
-    () => helperSaliencyCommand(buffers, { ...CASES[1]!, sequences: 1, reduction: 3 }),
+    () => matchedSaliencyCommand(buffers, { ...CASES[1]!, sequences: 1, reduction: 3 }),
     RangeError,
     "reduction must be an integer from 0 to 2: current value is 3",
   );
   assertThrows(
-    () => helperSaliencyCommand(buffers, { ...CASES[1]!, sequences: 1, capacity: 90 }),
+    () => matchedSaliencyCommand(buffers, { ...CASES[1]!, sequences: 1, capacity: 90 }),
     RangeError,
     "capacity / 4 must be an integer at least 1: current value is 22.5",
   );

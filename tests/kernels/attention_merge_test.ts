@@ -6,7 +6,7 @@
 
 import { assertEquals } from "@std/assert";
 import { seededRandom } from "../../core/random.ts";
-import { decodeAttentionMerge } from "../../kernels/decode_attention_merge.ts";
+import { decodeAttentionMerge } from "../../kernels/attention_merge.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { hasGpu } from "../support/gpu.ts";
 import { runKernel, runReference } from "../support/run_kernel.ts";

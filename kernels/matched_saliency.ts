@@ -8,13 +8,13 @@
 import { checkInteger } from "../core/check.ts";
 import { type BufferWindow, type Command, type DeviceBuffer, dispatch } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
-import wgsl from "./helper_saliency.wgsl" with { type: "text" };
+import wgsl from "./matched_saliency.wgsl" with { type: "text" };
 
 const BLOCK = 1024;
 
-/** Contract of `helper_saliency.wgsl`. */
-export const HELPER_SALIENCY_CONTRACT = {
-  name: "helper_saliency",
+/** Contract of `matched_saliency.wgsl`. */
+export const MATCHED_SALIENCY_CONTRACT = {
+  name: "matched_saliency",
   wgsl,
   bindings: {
     state: "read u32",
@@ -27,13 +27,13 @@ export const HELPER_SALIENCY_CONTRACT = {
   params: { units: "u32", unit_heads: "u32", heads: "u32", capacity: "u32", reduction: "u32" },
 } as const;
 
-/** Contract and twin of `helper_saliency.wgsl`. */
-export const helperSaliency: Kernel<typeof HELPER_SALIENCY_CONTRACT> = defineKernel(
-  HELPER_SALIENCY_CONTRACT,
+/** Contract and twin of `matched_saliency.wgsl`. */
+export const matchedSaliency: Kernel<typeof MATCHED_SALIENCY_CONTRACT> = defineKernel(
+  MATCHED_SALIENCY_CONTRACT,
   joinMatched,
 );
 
-function joinMatched({ buffers, params, grid }: KernelRun<typeof HELPER_SALIENCY_CONTRACT>): void {
+function joinMatched({ buffers, params, grid }: KernelRun<typeof MATCHED_SALIENCY_CONTRACT>): void {
   const { state, scores, saliency } = buffers;
   const { units, unit_heads, heads, capacity, reduction } = params;
   for (let sequence = state[0]!; sequence < state[0]! + grid[2]; sequence++) {
@@ -54,8 +54,8 @@ function joinMatched({ buffers, params, grid }: KernelRun<typeof HELPER_SALIENCY
   }
 }
 
-/** Buffers of `helper_saliency`. */
-export interface HelperSaliencyBuffers {
+/** Buffers of `matched_saliency`. */
+export interface MatchedSaliencyBuffers {
   /** First sequence of the step, then the tokens of each sequence before the newest one, u32. */
   readonly state: DeviceBuffer | BufferWindow;
   /** Scores of the helper's heads, f32 [sequences, heads, capacity]. */
@@ -68,8 +68,8 @@ export interface HelperSaliencyBuffers {
   readonly saliency: DeviceBuffer | BufferWindow;
 }
 
-/** Sizes of `helper_saliency`. */
-export interface HelperSaliencyShape {
+/** Sizes of `matched_saliency`. */
+export interface MatchedSaliencyShape {
   /** Sequences in the step. */
   readonly sequences: number;
   /** Query heads of all layers of the helper. */
@@ -92,9 +92,9 @@ export interface HelperSaliencyShape {
  * @returns The command.
  * @throws {RangeError} If a size is not positive, the capacity no multiple of 4, or there is no such reduction.
  */
-export function helperSaliencyCommand(
-  buffers: HelperSaliencyBuffers,
-  shape: HelperSaliencyShape,
+export function matchedSaliencyCommand(
+  buffers: MatchedSaliencyBuffers,
+  shape: MatchedSaliencyShape,
 ): Command {
   const action = "score selections";
   for (const name of ["sequences", "heads", "units", "unitHeads"] as const) {
@@ -105,21 +105,21 @@ export function helperSaliencyCommand(
   const { state, scores, match, joined, saliency } = buffers;
   const { units, unitHeads, heads, capacity, reduction } = shape;
   return dispatch({
-    kernel: helperSaliency,
+    kernel: matchedSaliency,
     buffers: { state, scores, matched: match, joined, saliency },
     params: { units, unit_heads: unitHeads, heads, capacity, reduction },
-    grid: helperSaliencyGrid(shape),
+    grid: matchedSaliencyGrid(shape),
   });
 }
 
 /**
- * Counts the workgroups of `helper_saliency`.
+ * Counts the workgroups of `matched_saliency`.
  *
  * @param shape Sizes of the step.
  * @returns Blocks of tokens, units, sequences.
  */
-export function helperSaliencyGrid(
-  shape: Pick<HelperSaliencyShape, "sequences" | "units" | "capacity">,
+export function matchedSaliencyGrid(
+  shape: Pick<MatchedSaliencyShape, "sequences" | "units" | "capacity">,
 ): [number, number, number] {
   return [Math.ceil(shape.capacity / BLOCK), shape.units, shape.sequences];
 }

@@ -1,4 +1,4 @@
-// helper_saliency: scores of each selection's tokens, joined from those of its matched helper heads.
+// matched_saliency: scores of each selection's tokens, joined from those of its matched helper heads.
 //
 // grid    (blocks of BLOCK tokens, units, sequences)
 // reads   state     u32: first sequence of the step, then the tokens of each sequence before the newest one
@@ -6,7 +6,7 @@
 //         matched   u32[sequences, units * unit_heads]: helper head of each query head, a unit's side by side
 //         joined    u32[sequences]: consecutive query heads whose scores join, a multiple of unit_heads
 // writes  saliency  f32[sequences, units, capacity], up to the newest token and to the next multiple of 4
-// twin    helper_saliency.ts
+// twin    matched_saliency.ts
 
 override WORKGROUP_SIZE: u32 = 64;  // threads
 override BLOCK: u32 = 1024;         // tokens of a workgroup
@@ -27,7 +27,7 @@ struct Params {
 @group(1) @binding(0) var<uniform> params: Params;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn helper_saliency(
+fn matched_saliency(
   @builtin(workgroup_id) group: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {

@@ -1,5 +1,5 @@
 /**
- * Tests of `kernels/turn_keys.*`.
+ * Tests of `kernels/rerotate_keys.*`.
  *
  * @module
  */
@@ -9,11 +9,11 @@ import { packFloat16, unpackFloat16 } from "../../core/float16.ts";
 import { type Random, seededRandom } from "../../core/random.ts";
 import { BROKEN_LIST, LIST_HEADER_WORDS } from "../../kernels/selection_list.ts";
 import {
-  turnKeys,
-  turnKeysCommand,
-  turnKeysGrid,
-  type TurnKeysShape,
-} from "../../kernels/turn_keys.ts";
+  rerotateKeys,
+  rerotateKeysCommand,
+  rerotateKeysGrid,
+  type RerotateKeysShape,
+} from "../../kernels/rerotate_keys.ts";
 import { hasGpu } from "../support/gpu.ts";
 import { type ArrayRun, runKernel, runReference } from "../support/run_kernel.ts";
 
@@ -80,7 +80,7 @@ function keptTokens(count: number, random: Random, at: { place: number; offset: 
 }
 
 /** Sizes of the middle one of three layers. */
-function shapeOf({ headDim, kept, unitsPerLayer = 1 }: Case): TurnKeysShape {
+function shapeOf({ headDim, kept, unitsPerLayer = 1 }: Case): RerotateKeysShape {
   return {
     headDim,
     sequences: kept.length,
@@ -117,8 +117,8 @@ function runOf(sizes: Case) {
   }
   const flat = Float32Array.from(keys.flat());
   const words = isExact ? new Uint32Array(flat.buffer) : packFloat16(flat);
-  const [groups, ...others] = turnKeysGrid(shape);
-  const run: ArrayRun<typeof turnKeys> = {
+  const [groups, ...others] = rerotateKeysGrid(shape);
+  const run: ArrayRun<typeof rerotateKeys> = {
     buffers: {
       state: Uint32Array.of(firstSequence),
       counted: Uint32Array.from({ length: sequences }, (_, s) => sizes.counted?.[s] ?? 1),
@@ -152,11 +152,11 @@ function difference(actual: Uint32Array, expected: Uint32Array, sizes: Case): nu
   }, 0);
 }
 
-Deno.test("turnKeys' twin brings each key to its place behind the kept tokens, and leaves others alone", async () => {
+Deno.test("rerotateKeys' twin brings each key to its place behind the kept tokens, and leaves others alone", async () => {
   for (const sizes of CASES) {
     const { headDim, unitsPerLayer = 1, counted, isExact } = sizes;
     const { run, raw, tokens } = runOf(sizes);
-    const after = floatsOf((await runReference(turnKeys, run)).turned, sizes);
+    const after = floatsOf((await runReference(rerotateKeys, run)).turned, sizes);
     const named = new Set<number>();
     for (const [place, entries] of tokens) {
       const isCounted = counted?.[Math.floor(place / unitsPerLayer)] !== 0;
@@ -179,13 +179,13 @@ Deno.test("turnKeys' twin brings each key to its place behind the kept tokens, a
 
 for (const sizes of CASES) {
   Deno.test({
-    name: `turnKeys matches its twin for ${JSON.stringify(sizes)}`,
+    name: `rerotateKeys matches its twin for ${JSON.stringify(sizes)}`,
     ignore: !hasGpu,
     async fn() {
       const { run } = runOf(sizes);
       const [actual, expected] = [
-        await runKernel(turnKeys, run),
-        await runReference(turnKeys, run),
+        await runKernel(rerotateKeys, run),
+        await runReference(rerotateKeys, run),
       ];
       const error = difference(actual.turned, expected.turned, sizes);
       assert(error <= (sizes.isExact ? 1e-6 : 2 ** -10), `${error}`);
@@ -193,7 +193,7 @@ for (const sizes of CASES) {
   });
 }
 
-Deno.test("turnKeys does the same wherever a text begins, and copies bits where nothing was dropped", async () => {
+Deno.test("rerotateKeys does the same wherever a text begins, and copies bits where nothing was dropped", async () => {
   const kernels = hasGpu ? [runKernel, runReference] : [runReference];
   for (const execute of kernels) {
     for (const isExact of [false, true]) {
@@ -201,11 +201,14 @@ Deno.test("turnKeys does the same wherever a text begins, and copies bits where 
       const { run } = runOf(sizes);
       const { run: later } = runOf({ ...sizes, offset: 1000 });
       const shifted = { ...later, buffers: { ...later.buffers, keys: run.buffers.keys } };
-      const [first, second] = [await execute(turnKeys, run), await execute(turnKeys, shifted)];
+      const [first, second] = [
+        await execute(rerotateKeys, run),
+        await execute(rerotateKeys, shifted),
+      ];
       assertEquals(second.turned, first.turned);
       const { run: whole } = runOf({ headDim: 24, kept: [CAPACITY - 40], isExact });
       const words = 24 * (isExact ? 1 : 0.5);
-      const { turned, keys } = await execute(turnKeys, whole);
+      const { turned, keys } = await execute(rerotateKeys, whole);
       const start = LIST_HEADER_WORDS + UNIT_HEADS + whole.params.list_words;
       for (let entry = 0; entry < CAPACITY - 40; entry++) {
         const row = whole.buffers.lists[start + 2 * entry + 1]! * words;
@@ -215,15 +218,15 @@ Deno.test("turnKeys does the same wherever a text begins, and copies bits where 
   }
 });
 
-Deno.test("turnKeys leaves out a list that could not be made", async () => {
+Deno.test("rerotateKeys leaves out a list that could not be made", async () => {
   for (const execute of hasGpu ? [runKernel, runReference] : [runReference]) {
     const { run } = runOf({ headDim: 8, kept: [5] });
     run.buffers.lists[run.params.list_words] = BROKEN_LIST;
-    assertEquals((await execute(turnKeys, run)).turned, run.buffers.turned);
+    assertEquals((await execute(rerotateKeys, run)).turned, run.buffers.turned);
   }
 });
 
-Deno.test("turnKeysCommand() refuses heads whose pairs do not fill words", () => {
+Deno.test("rerotateKeysCommand() refuses heads whose pairs do not fill words", () => {
   const shape = {
     headDim: 6,
     sequences: 1,
@@ -234,7 +237,7 @@ Deno.test("turnKeysCommand() refuses heads whose pairs do not fill words", () =>
     listWords: 9,
   };
   assertThrows(
-    () => turnKeysCommand({} as Parameters<typeof turnKeysCommand>[0], shape),
+    () => rerotateKeysCommand({} as Parameters<typeof rerotateKeysCommand>[0], shape),
     RangeError,
     "Cannot turn keys: headDim / 4 must be an integer at least 1: current value is 1.5",
   );
