@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { type CodeCell, type Notebook, wholeText } from "../../tools/notebook_file.ts";
 import { Kernel } from "../../tools/notebook_kernel.ts";
@@ -67,9 +67,9 @@ for (const trial of [1, 2, 3]) {
       `import { showTable, withProgress } from "@smallkv/lab/notebook";`,
       ...cells.map(({ code }) => code),
     );
-    assert.deepEqual(await runNotebook(notebook, { folder }), []);
+    assertEquals(await runNotebook(notebook, { folder }), []);
     const lost = cells.filter(({ isKept }, index) => !isKept(textOf(notebook, index + 1)));
-    assert.deepEqual(lost.map(({ code }) => code), []);
+    assertEquals(lost.map(({ code }) => code), []);
   });
 }
 
@@ -78,54 +78,54 @@ Deno.test("runNotebook() keeps what a failing cell wrote, and stops", async () =
     `console.log("before"); throw new RangeError("too large");`,
     `"after"`,
   );
-  assert.deepEqual(await runNotebook(notebook, { folder }), ["cell 0: RangeError: too large"]);
-  assert.equal(textOf(notebook, 0), "before\n|RangeError: too large");
-  assert.equal(textOf(notebook, 1), "");
+  assertEquals(await runNotebook(notebook, { folder }), ["cell 0: RangeError: too large"]);
+  assertEquals(textOf(notebook, 0), "before\n|RangeError: too large");
+  assertEquals(textOf(notebook, 1), "");
 });
 
 Deno.test("runNotebook() goes on after cells that are meant to fail", async () => {
   const notebook = notebookOf({ code: `throw 1`, tags: ["raises-exception"] }, `"after"`);
-  assert.deepEqual(await runNotebook(notebook, { folder }), []);
-  assert.equal(textOf(notebook, 1), `"after"`);
+  assertEquals(await runNotebook(notebook, { folder }), []);
+  assertEquals(textOf(notebook, 1), `"after"`);
 });
 
 Deno.test("runNotebook() reports code that does not compile", async () => {
   const notebook = notebookOf(`const = 3`);
   const [failure] = await runNotebook(notebook, { folder });
-  assert.match(failure!, /did not compile/);
-  assert.match(textOf(notebook, 0), /^RunError/);
+  assertMatch(failure!, /did not compile/);
+  assertMatch(textOf(notebook, 0), /^RunError/);
 });
 
 Deno.test("runNotebook() interrupts a loop; the kernel and its variables live on", async () => {
   const notebook = notebookOf(`let kept = 41;`, `while (true) kept = 42;`, `kept`);
   const startedAt = performance.now();
   const failures = await runNotebook(notebook, { folder, timeoutMs: 1500, allowErrors: true });
-  assert.equal(failures.length, 1);
-  assert.match(failures[0]!, /cell 1: The cell ran longer than 1.5 s/);
-  assert.equal(textOf(notebook, 2), "42");
-  assert.ok(performance.now() - startedAt < 20_000);
+  assertEquals(failures.length, 1);
+  assertMatch(failures[0]!, /cell 1: The cell ran longer than 1.5 s/);
+  assertEquals(textOf(notebook, 2), "42");
+  assert(performance.now() - startedAt < 20_000);
 });
 
 Deno.test("runNotebook() ends a kernel whose cell never settles", async () => {
   const notebook = notebookOf(`await new Promise(() => {})`, `"after"`);
   const failures = await runNotebook(notebook, { folder, timeoutMs: 500, allowErrors: true });
-  assert.equal(failures.length, 1);
-  assert.match(failures[0]!, /longer than 0.5 s/);
-  assert.equal(textOf(notebook, 1), "");
+  assertEquals(failures.length, 1);
+  assertMatch(failures[0]!, /longer than 0.5 s/);
+  assertEquals(textOf(notebook, 1), "");
 });
 
 Deno.test("runNotebook() reports a kernel that ends", async () => {
   const [failure] = await runNotebook(notebookOf(`Deno.exit(3)`), { folder });
-  assert.equal(failure, "cell 0: The kernel ended with code 3");
+  assertEquals(failure, "cell 0: The kernel ended with code 3");
 });
 
 Deno.test("runNotebook() merges updates of one display, also from a later cell", async () => {
   const show = (text: string, update: boolean) =>
     `await Deno.jupyter.display({ "text/plain": "${text}" }, { raw: true, display_id: "d", update: ${update} });`;
   const notebook = notebookOf(show("first", false), show("second", true));
-  assert.deepEqual(await runNotebook(notebook, { folder }), []);
-  assert.equal(textOf(notebook, 0), "second");
-  assert.equal(textOf(notebook, 1), "");
+  assertEquals(await runNotebook(notebook, { folder }), []);
+  assertEquals(textOf(notebook, 0), "second");
+  assertEquals(textOf(notebook, 1), "");
 });
 
 Deno.test("runNotebook() stores text as a screen shows it", async () => {
@@ -133,9 +133,9 @@ Deno.test("runNotebook() stores text as a screen shows it", async () => {
     `console.log("10 %\\r20 %\\rdone");`,
     `console.log("gone"); await Deno.jupyter.broadcast("clear_output", { wait: true }); console.log("kept");`,
   );
-  assert.deepEqual(await runNotebook(notebook, { folder }), []);
-  assert.equal(textOf(notebook, 0), "done\n");
-  assert.equal(textOf(notebook, 1), "kept\n");
+  assertEquals(await runNotebook(notebook, { folder }), []);
+  assertEquals(textOf(notebook, 0), "done\n");
+  assertEquals(textOf(notebook, 1), "kept\n");
 });
 
 Deno.test("a cell with a signal ends within 2 s of it, and its variables live on", async () => {
@@ -158,9 +158,9 @@ Deno.test("a cell with a signal ends within 2 s of it, and its variables live on
     let startedAt = 0;`);
   const long = await run(`startedAt = performance.now();
     await measure(lab, fig1b, { scale: "paper", signal: stopAfter(2) });`);
-  assert.match(long.failure, /Stopped after the limit of 2.0 s/);
+  assertMatch(long.failure, /Stopped after the limit of 2.0 s/);
   const late = Number((await run(`performance.now() - startedAt - 2000`)).text);
-  assert.ok(late < 2000, `${late} ms after the signal`);
+  assert(late < 2000, `${late} ms after the signal`);
   const again = await run(`(await measure(lab, fig1b)).claims.length`);
-  assert.deepEqual([again.failure, again.text.endsWith("5")], ["", true]);
+  assertEquals([again.failure, again.text.endsWith("5")], ["", true]);
 });
