@@ -7,7 +7,7 @@
 
 import type { Command, Device, DeviceBuffer, Recording } from "../../gpu/device.ts";
 import { argmaxCommands, argmaxPartialBytes } from "../../kernels/argmax.ts";
-import { selectedAttentionCommands } from "../../kernels/selected_attention_split.ts";
+import { selectedAttentionCommands } from "../../kernels/selected_attention.ts";
 import { attentionShape, type ForwardState } from "../../models/forward/forward.ts";
 import { embeddingStep, layerStep, logitsStep } from "../../models/forward/transformer.ts";
 import { helperRowsCommand, helperStep, scoreCommands } from "../scoring/small_model.ts";
@@ -198,27 +198,29 @@ function attention(
   { layer, rows }: { readonly layer: number; readonly rows: number },
 ): Command[] {
   const { device, workspace, cache } = large;
+  const { sinks } = large.weights.layers[layer]!;
   const isShared = block === "shared";
   const rowShape = isShared
     ? { sequences: 1, rowsPerSequence: rows }
     : { sequences: rows, rowsPerSequence: 1 };
   return selectedAttentionCommands(device.info, {
-    shape: attentionShape(large, rowShape),
+    shape: attentionShape(large, rowShape, layer),
     selection: {
       unitsPerLayer: shape.units.perLayer,
       unitOffset: layer * shape.units.perLayer,
       units: shape.units.total,
       listWords: shape.listWords,
-      helperHeads: shape.helperHeads,
+      smallHeads: shape.helperHeads,
     },
     buffers: {
       state: isShared ? workspace.state : buffers.places,
       qkv: workspace.queryKeyValue,
       ...cache.layers[layer]!,
       lists: buffers.lists,
-      helper: buffers.rows,
+      small_attention: buffers.rows,
       output: workspace.heads,
-      weights: buffers.zeros,
+      attention: buffers.zeros,
+      ...(sinks && { sinks }),
       ...(workspace.partial && { partial: workspace.partial }),
     },
   });

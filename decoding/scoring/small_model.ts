@@ -7,7 +7,7 @@
 
 import type { CacheBudget } from "../../cache/budget.ts";
 import type { Command, DeviceBuffer, Recording } from "../../gpu/device.ts";
-import { attentionRowsCommand } from "../../kernels/attention_rows.ts";
+import { attentionRowsCommand } from "../../kernels/attention_columns.ts";
 import {
   attentionShape,
   type ForwardState,
@@ -19,7 +19,7 @@ import type { PolicyStep } from "../selection/buffers.ts";
 import { Session } from "../session/session.ts";
 import { type Reduction, REDUCTIONS } from "../../cache/policy_options.ts";
 import { embeddingStep, layerStep } from "../../models/forward/transformer.ts";
-import { helperSaliencyCommand } from "../../kernels/helper_saliency.ts";
+import { matchedSaliencyCommand } from "../../kernels/matched_saliency.ts";
 import { updateScoresCommand } from "../../kernels/update_scores.ts";
 import type { Selection } from "../../cache/policy.ts";
 
@@ -191,7 +191,7 @@ export function helperRowsCommand(
 ): Command {
   const { device, config, workspace, cache } = forward;
   return attentionRowsCommand(device.info, {
-    shape: attentionShape(forward, { sequences: shape.streams, rowsPerSequence: 1 }),
+    shape: attentionShape(forward, { sequences: shape.streams, rowsPerSequence: 1 }, layer),
     heads: { offset: layer * config.queryHeads, total: shape.helperHeads },
     buffers: {
       state: workspace.state,
@@ -301,7 +301,7 @@ export function scoreCommands(
   const { state } = counted.workspace;
   const sizes = { sequences, heads, capacity };
   const join = (names: { scores: DeviceBuffer; saliency: DeviceBuffer }, reduction: Reduction) =>
-    helperSaliencyCommand({ ...buffers, state, ...names }, {
+    matchedSaliencyCommand({ ...buffers, state, ...names }, {
       ...sizes,
       units: units.total,
       unitHeads: units.heads,

@@ -59,8 +59,8 @@ function combine(mode: MarginalMode, example: Example): number {
       kept: total(pick(helper, kept)),
       marginal: total(pick(helper, marginal)),
       sinks: total(pick(helper, sinks)),
-      ownSinks: total(attention.filter((_, i) => sinks.includes(kept[i]!))),
-      ownKept: total(pick(full, kept)),
+      largeSinks: total(attention.filter((_, i) => sinks.includes(kept[i]!))),
+      largeKept: total(pick(full, kept)),
     },
   })[0]!;
 }
