@@ -5,7 +5,7 @@
  * @module
  */
 
-import { checkInteger, GpuError } from "../core/check.ts";
+import { checkInteger, GpuError, RequirementError } from "../core/check.ts";
 import type { Device } from "../gpu/device.ts";
 import {
   type CacheShape,
@@ -216,11 +216,12 @@ export class TieredStore implements KvStore {
     const newest = this.lengths[Math.floor(index / kvHeads / layers)]!;
     this.#tables[index]!.check(selection, this.#options.limit?.(layer, newest + 1));
     if (selection.kept.at(-1) === newest) return;
-    throw new RangeError(
-      `Cannot apply a plan: the last kept token of layer ${layer}, KV head ${
-        index % kvHeads
-      } must be the newest one, ${newest}: current value is ${selection.kept.at(-1)}`,
-    );
+    throw new RequirementError({
+      action: "apply a plan",
+      requirement: `the last kept token of layer ${layer}, KV head ${index % kvHeads} ` +
+        `must be the newest one, ${newest}`,
+      current: selection.kept.at(-1),
+    });
   }
 
   /** Turns slots into rows and adds what must be loaded. */

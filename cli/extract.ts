@@ -4,6 +4,7 @@
  * @module
  */
 
+import { RequirementError } from "../core/check.ts";
 import { Progress } from "../core/progress.ts";
 import {
   createSafetensors,
@@ -90,9 +91,11 @@ async function extract(openEngine: OpenEngine, call: CommandCall, io: CommandIo)
   const tensors = extractTensors(plan, model);
   const bytes = tensorBytes(tensors);
   if (bytes > limit) {
-    throw new RangeError(
-      `Cannot extract: the file must have at most ${limit} bytes, see --max-bytes: current estimate is ${bytes}`,
-    );
+    throw new RequirementError({
+      action: "extract",
+      requirement: `the file must have at most ${limit} bytes, see --max-bytes`,
+      state: `estimate is ${bytes}`,
+    });
   }
   const metadata = { model: model.name, hash: model.hash, device: engine.environment.adapter };
   await using file = await createSafetensors(out, tensors, { metadata });
@@ -189,11 +192,11 @@ function chosenHeads(
   }
   const missing = choice.find(([layer, head]) => layer >= layers || head >= queryHeads);
   if (missing === undefined) return choice;
-  throw new RangeError(
-    `Cannot extract attention: heads of ${name} must be from 0:0 to ${layers - 1}:${
-      queryHeads - 1
-    }: current value is ${missing.join(":")}`,
-  );
+  throw new RequirementError({
+    action: "extract attention",
+    requirement: `heads of ${name} must be from 0:0 to ${layers - 1}:${queryHeads - 1}`,
+    current: missing.join(":"),
+  });
 }
 
 /** What `extract` writes. */

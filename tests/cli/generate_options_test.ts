@@ -111,3 +111,27 @@ Deno.test("generate refuses helpers that are cut to nothing, and cuts of none", 
     assert.match(error, message);
   }
 });
+
+Deno.test("generate takes former names of flags, says them back, and does not show them", async () => {
+  const { out } = await run(["--help"]);
+  for (
+    const [current, former] of [
+      ["small-budget", "helper-budget"],
+      ["small-layers", "helper-layers"],
+      ["normalize", "normalise"],
+      ["match-normalize", "match-normalise"],
+    ]
+  ) {
+    assert.match(out, new RegExp(`--${current} `));
+    assert.doesNotMatch(out, new RegExp(`--${former}`));
+    for (const name of [current, former]) {
+      const { code, error } = await run([`--${name}=`]);
+      assert.match(error, new RegExp(`--${name} must have a value`));
+      assert.equal(code, 2);
+    }
+  }
+  for (const [policy, name] of [["h2o", "small-layers"], ["tova", "helper-layers"]] as const) {
+    const { error } = await run(["--policy", policy, `--${name}`, "2"]);
+    assert.match(error, new RegExp(`--${name} must go with .*: current value is ${policy}`));
+  }
+});
