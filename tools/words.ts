@@ -48,7 +48,7 @@ export const WORDS: readonly BannedWord[] = [
     instead: "head group",
     meaning: "query heads that share a selection; a piece of an experiment is a work unit",
     inside: ENGINE,
-    outside: ["kernels/formats/", "kernels/weight_reader.ts"],
+    outside: ["kernels/formats/", "kernels/weight_reader.ts", "tests/decoding/text/"],
   },
   {
     words: ["stream", "streams"],
@@ -136,7 +136,12 @@ export const WORDS: readonly BannedWord[] = [
     meaning: "attention that a step leaves behind for scores",
     inside: ["decoding/", "models/"],
   },
-  { words: ["key format"], instead: "KV format", meaning: "how keys, or values, are stored" },
+  {
+    words: ["key format"],
+    instead: "KV format",
+    meaning: "how keys or values are stored; where values differ, keyFormat is that of the keys",
+    allowed: ["keyFormat"],
+  },
 ];
 
 /** Phrases that a native engineer would not write, and what to write. */
