@@ -14,13 +14,14 @@ import { type Device, type DeviceBuffer, dispatch } from "../gpu/device.ts";
 import { openDevice } from "../gpu/open_device.ts";
 import { chooseMatmul, matmulGrid, matmulKernel, type MatmulTile } from "../kernels/matmul.ts";
 import {
-  hasSupers,
+  columnStep,
   type MatrixShape,
+  type Planes,
   planeWords,
-  SUPER_COLUMNS,
-  WEIGHT_FORMATS,
   type WeightFormat,
-} from "../kernels/weight_format.ts";
+  type WeightPlanes,
+} from "../kernels/weights/format.ts";
+import { WEIGHT_FORMATS } from "../kernels/weights/mod.ts";
 import { rowBlocks } from "../models/weights/packed_weight.ts";
 import { conditions } from "./figures.ts";
 
@@ -61,26 +62,35 @@ interface Timing extends MatrixShape {
 const REPEATS = 5;
 const MIN_MS = 80;
 
-function noise(words: number, format: WeightFormat, isScale: boolean): Uint32Array<ArrayBuffer> {
+/** Random bits; in each field that `exponents` masks the exponent of a small number. */
+function noise(words: number, exponents: number = 0): Uint32Array<ArrayBuffer> {
   const plane = new Uint32Array(words);
+  const one = exponents & ~(exponents << 1);
+  const small = (exponents >>> 1 & exponents) - 10 * one;
   let state = 1;
   for (let i = 0; i < words; i++) {
     state = Math.imul(state, 1664525) + 1013904223 >>> 0;
-    plane[i] = state;
-  }
-  // Exponents that keep every float small and finite.
-  if (isScale) {
-    // The low half of q6 is two bytes.
-    const [keep, exponent] = format === "q6" ? [0x83ffffff, 0x08000000] : [0x83ff83ff, 0x24002400];
-    for (let i = 0; i < words; i++) plane[i] = plane[i]! & keep | exponent;
-  } else if (format === "f32") {
-    for (let i = 0; i < words; i++) plane[i] = plane[i]! & 0x807fffff | 0x3d000000;
-  } else if (format === "f16") {
-    for (let i = 0; i < words; i++) plane[i] = plane[i]! & 0x83ff83ff | 0x28002800;
-  } else if (format === "bf16") {
-    for (let i = 0; i < words; i++) plane[i] = plane[i]! & 0x807f807f | 0x3d003d00;
+    plane[i] = state & ~exponents | small;
   }
   return plane;
+}
+
+/** Random planes whose floats are finite. */
+function noisePlanes(format: WeightFormat, words: Planes<number>): WeightPlanes {
+  const { plane, exponents } = format.floats;
+  const { values, scales, superScales, high } = words;
+  return {
+    values: noise(values, plane === "values" ? exponents : 0),
+    ...(scales !== undefined && { scales: noise(scales, exponents) }),
+    ...(superScales !== undefined && { superScales: noise(superScales, exponents) }),
+    ...(high !== undefined && { high: noise(high) }),
+  };
+}
+
+/** Bytes of a matrix. */
+function weightBytes(format: WeightFormat, shape: MatrixShape): number {
+  return 4 *
+    Object.values<number>({ ...planeWords(format, shape) }).reduce((sum, words) => sum + words);
 }
 
 /** Copies of a matrix are made until they take as many bytes, so that no cache holds all that a run reads. */
@@ -97,20 +107,14 @@ class Product implements Disposable {
     readonly format: WeightFormat,
     readonly size: MatrixShape & { readonly inputRows: number },
   ) {
-    const words = planeWords(format, size);
-    const planes = {
-      values: noise(words.values, format, false),
-      ...(words.scales > 0 && { scales: noise(words.scales, format, true) }),
-      ...(words.supers > 0 && { supers: noise(words.supers, format, true) }),
-      ...(words.high > 0 && { high: noise(words.high, format, false) }),
-    };
-    const input = new Float32Array(noise(size.inputRows * size.columns, "f32", false).buffer);
+    const planes = noisePlanes(format, planeWords(format, size));
+    const input = new Float32Array(noise(size.inputRows * size.columns, 0x7f800000).buffer);
     const output = new Float32Array(size.inputRows * size.rows);
     this.#arrays = { input, ...planes, output };
     const shared = { ...this.#upload({ input, output }) };
-    const bytes = 4 * (words.values + words.scales + words.supers + words.high);
+    const bytes = weightBytes(format, size);
     for (let copy = 0; copy * bytes < MIN_BYTES; copy++) {
-      this.#copies.push({ ...shared, bias: shared.input!, ...this.#upload(planes) });
+      this.#copies.push({ ...shared, bias: shared.input!, ...this.#upload({ ...planes }) });
     }
   }
 
@@ -212,16 +216,15 @@ class Product implements Disposable {
 function print(timing: Timing): void {
   const { format, rows, columns, inputRows, wallMs, busyMs } = timing;
   const weights = rows * columns;
-  const { values, scales, supers, high } = planeWords(format, timing);
   const rate = (ms: number) =>
     inputRows === 1
       ? `${(weights / ms / 1e6).toFixed(2)} G weights/s ${
-        (4 * (values + scales + supers + high) / ms / 1e6).toFixed(2)
+        (weightBytes(format, timing) / ms / 1e6).toFixed(2)
       } GB/s`
       : `${(2 * inputRows * weights / ms / 1e6).toFixed(1)} GFLOP/s`;
   const shape = `${rows} x ${columns}`.padEnd(14);
   console.log(
-    `${format.padEnd(5)} ${shape} rows ${String(inputRows).padStart(3)} ${
+    `${format.name.padEnd(5)} ${shape} rows ${String(inputRows).padStart(3)} ${
       wallMs.toFixed(2).padStart(8)
     } ms wall ${rate(wallMs)}; busy ${busyMs.toFixed(2)} ms, ${rate(busyMs)}`,
   );
@@ -229,7 +232,7 @@ function print(timing: Timing): void {
 
 const { values: options } = parseArgs({
   options: {
-    formats: { type: "string", default: WEIGHT_FORMATS.join(",") },
+    formats: { type: "string", default: WEIGHT_FORMATS.map(({ name }) => name).join(",") },
     models: { type: "string", default: "0.5B" },
     rows: { type: "string", default: "1,128" },
   },
@@ -239,14 +242,15 @@ using device = await openDevice();
 console.log(`${device.info.description}${device.info.isSoftware ? " (software adapter)" : ""}`);
 const timings: Timing[] = [];
 const totals: Record<string, number> = {};
+const names = options.formats.split(",");
 for (const model of options.models.split(",")) {
-  for (const format of options.formats.split(",") as WeightFormat[]) {
+  for (const format of WEIGHT_FORMATS.filter(({ name }) => names.includes(name))) {
     for (const inputRows of options.rows.split(",").map(Number)) {
       const tile = chooseMatmul(device.info, format, inputRows);
       const total = { wall: 0, busy: 0 };
       for (const shape of MODELS[model]!) {
         if (inputRows > 1 && shape.count === 1) continue; // only the last row meets the vocabulary
-        if (hasSupers(format) && shape.columns % SUPER_COLUMNS !== 0) continue; // files use others
+        if (shape.columns % columnStep(format) !== 0) continue; // files use others
         // A whole row block at most: larger matrices run as several of them.
         const rows = rowBlocks(device.info, format, shape)[0]!.rows;
         using product = new Product(device, format, { ...shape, rows, inputRows });
@@ -257,7 +261,7 @@ for (const model of options.models.split(",")) {
         total.wall += timing.wallMs * shape.count * shape.rows / rows;
         total.busy += timing.busyMs * shape.count * shape.rows / rows;
       }
-      const name = `${model} ${format} rows ${inputRows}`;
+      const name = `${model} ${format.name} rows ${inputRows}`;
       console.log(
         `${name}: whole model ${total.wall.toFixed(0)} ms wall, ${total.busy.toFixed(0)} ms busy`,
       );

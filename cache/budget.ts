@@ -2,7 +2,7 @@
  * How many tokens of each tier a budget pays for: integer arithmetic in half-entries, so that tokens whose key is
  * dropped cost exactly half.
  *
- * @see method section 5: counts critical : recent : marginal of 2 : 1 : 2, exceptions below 10 % and above 80 %
+ * @see docs/method.md, "Budgets and tiers": critical : recent : marginal are 2 : 1 : 2 but below 10 % and above 80 %
  * @module
  */
 

@@ -69,7 +69,7 @@ export interface Need {
   readonly isSmallOnly?: boolean;
 }
 
-/** Ways to join the exact part with marginal attention (D-17, method section 6). */
+/** Ways to join the exact part with marginal attention (D-17). */
 export const COMBINES = ["joint", "mass_split", "additive", "eq6_est", "joint_nosink"] as const;
 /** One of `COMBINES`. */
 export type Combine = typeof COMBINES[number];

@@ -81,7 +81,7 @@ export interface ExperimentModel
    */
   attentionRows(tokens: readonly number[], options: RowOptions): Promise<Float32Array>;
   /**
-   * Continues after a real drop (method: Fig. 1b): rows from `firstTokens` on attend only to the kept
+   * Continues after a real drop (docs/method.md, "Saliency shift"): rows from `firstTokens` on attend only to the kept
    * tokens of their head and to each other, and hidden states change accordingly. Calls for one text
    * come in a row, so the state after the first half is kept.
    *
@@ -196,26 +196,23 @@ export interface UnitResult {
   readonly value: JsonValue;
 }
 
+/** A model as a summary sees it: sizes and name. */
+export type NamedShape = ModelShape & Pick<ExperimentModel, "name">;
+
 /** Finished units and where they were measured: all a summary may look at. */
-export interface SummaryInput {
+export interface SummaryInput extends Pick<ExperimentContext, "scale" | "seed" | "isDefaultPair"> {
   /** Finished units in plan order. */
   readonly units: readonly UnitResult[];
-  /** Scale of the run. */
-  readonly scale: Scale;
-  /** Seed of the bootstrap. */
-  readonly seed: number;
-  /** Shape and name of the large model. */
-  readonly large: ModelShape & { readonly name: string };
-  /** Shape and name of the small model. */
-  readonly small: ModelShape & { readonly name: string };
-  /** Name of the third model, if any. */
-  readonly other?: ModelShape & { readonly name: string };
-  /** Whether the pair is the embedded one. */
-  readonly isDefaultPair: boolean;
+  /** The large model. */
+  readonly large: NamedShape;
+  /** The small model. */
+  readonly small: NamedShape;
+  /** The third model, if any. */
+  readonly other?: NamedShape;
 }
 
 /** A question of the paper and the code that answers it. */
-export interface Experiment<Key extends string = string> {
+export interface Experiment {
   /** File stem, result file name and command-line name. */
   readonly name: string;
   /** Address of the module that measures it: units are measured again when its code changes. */
@@ -226,16 +223,14 @@ export interface Experiment<Key extends string = string> {
   readonly question: string;
   /** Figure or table of the paper. */
   readonly source: string;
-  /** Raised whenever the measurement changes, so that stored units are measured again. */
-  readonly version: number;
   /** Whether it decodes under policies, so that its units also depend on their code. */
   readonly usesPolicies?: boolean;
   /** Models and datasets it reads. */
   readonly inputs: readonly (ModelRole | DatasetName)[];
   /** What each measured number is compared with. */
-  readonly claims: Readonly<Record<Key, Claim>>;
+  readonly claims: Readonly<Record<string, Claim>>;
   /** Lists the units; reads texts and counts tokens, runs no model. */
   plan(context: ExperimentContext): Promise<readonly Unit[]>;
   /** Turns unit values into numbers, tables and pictures; pure and fast. */
-  summarise(input: SummaryInput): ExperimentResult<Key>;
+  summarise(input: SummaryInput): ExperimentResult;
 }

@@ -41,6 +41,4 @@ export * from "./selection_list.ts";
 export * from "./silu_multiply.ts";
 export * from "./turn_keys.ts";
 export * from "./update_scores.ts";
-export * from "./weight_format.ts";
-export * from "./weight_reader.ts";
-export * from "./weight_source.ts";
+export * from "./weights/mod.ts";

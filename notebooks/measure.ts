@@ -13,7 +13,7 @@ import type {
 } from "../experiments/experiment.ts";
 import type { Blob, BlobStore } from "../experiments/runner/blob_store.ts";
 import { experimentContext } from "../experiments/runner/context.ts";
-import type { TraceCache } from "../experiments/runner/trace_cache.ts";
+import type { RunCache } from "../experiments/runner/run_cache.ts";
 import type { ResultRecord } from "../experiments/runner/record.ts";
 import { summariseExperiment } from "../experiments/runner/summary.ts";
 import type { Lab } from "./lab.ts";
@@ -32,7 +32,7 @@ export interface MeasureOptions {
 }
 
 /** What earlier experiments on the same lab found, so that nothing is measured twice. */
-const found = new WeakMap<Lab, TraceCache>();
+const found = new WeakMap<Lab, RunCache>();
 
 /**
  * Measures one experiment of the paper on the pair of a lab, with a progress bar.

@@ -17,7 +17,7 @@ interface IndexedFolder {
   readonly path: string;
   /** What it holds, for the index's module doc. */
   readonly summary: string;
-  /** Folders in it whose files it re-exports too; none if left out. */
+  /** Folders in it whose files, or whose index, it re-exports too; none if left out. */
   readonly parts?: readonly string[];
   /** Plug-ins of the folder, if it has any. */
   readonly plugins?: {
@@ -38,7 +38,16 @@ const FOLDERS: readonly IndexedFolder[] = [
     plugins: { type: "Dataset", list: "DATASETS", allowHelpers: true },
   },
   { path: "gpu", summary: "Devices that store numbers and run kernels." },
-  { path: "kernels", summary: "Kernels: WGSL, typed contracts and float64 twins." },
+  {
+    path: "kernels",
+    summary: "Kernels: WGSL, typed contracts and float64 twins.",
+    parts: ["weights"],
+  },
+  {
+    path: "kernels/weights",
+    summary: "Formats of weights on the device.",
+    plugins: { type: "WeightFormat", list: "WEIGHT_FORMATS", allowHelpers: true },
+  },
   { path: "analysis", summary: "Pure functions over attention maps and accumulated attention." },
   { path: "cache", summary: "What is kept of a sequence, and the rules that decide it." },
   {
@@ -83,7 +92,9 @@ async function indexText(root: URL, folder: IndexedFolder): Promise<string | und
   const files = [...own];
   for (const part of folder.parts ?? []) {
     const inside = await moduleFiles(new URL(`${folder.path}/${part}/`, root));
-    files.push(...inside.map((file) => `${part}/${file}`));
+    const isIndexed = FOLDERS.some(({ path }) => path === `${folder.path}/${part}`);
+    const shown = isIndexed && inside.length > 0 ? ["mod.ts"] : inside;
+    files.push(...shown.map((file) => `${part}/${file}`));
   }
   if (files.length === 0) return undefined;
   const plugins: Plugin[] = [];

@@ -1,7 +1,7 @@
 /**
  * Further turns of a conversation: several tokens at once behind those of a complete cache.
  *
- * @see method section 10
+ * @see docs/method.md, "Further turns"
  * @module
  */
 

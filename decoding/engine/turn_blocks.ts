@@ -2,7 +2,7 @@
  * Further turns under policies that drop for good, several tokens at once: the rows of a block share what is kept and
  * see each other up to themselves; then tokens are dropped, once.
  *
- * @see method sections 10 and 13
+ * @see docs/method.md, "Further turns" and "Drafts"
  * @module
  */
 

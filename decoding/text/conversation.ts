@@ -1,7 +1,7 @@
 /**
  * A conversation on one cache: what has been said is not read again, and stays compressed between turns.
  *
- * @see method section 10
+ * @see docs/method.md, "Further turns"
  * @module
  */
 

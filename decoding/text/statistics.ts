@@ -13,7 +13,7 @@ export interface ModelBytes {
   readonly weightBytes: number;
   /** Keys and values, as allocated. */
   readonly cacheBytes: number;
-  /** Keys and values of the tokens kept at the end, by the formula of method section 9. */
+  /** Keys and values of the tokens kept at the end, by the formula in docs/method.md, "Stores". */
   readonly cacheBytesIdeal: number;
 }
 

@@ -7,7 +7,7 @@
 import { UsageError } from "../../core/check.ts";
 import type { ExperimentContext, ModelRole } from "../experiment.ts";
 import { policyRuns } from "./policy_runs.ts";
-import { cachedTrace, type TraceCache } from "./trace_cache.ts";
+import { cachedTrace, type RunCache } from "./run_cache.ts";
 
 /** Models, setting, and where finished runs are kept. */
 export interface ContextOptions extends
@@ -16,9 +16,9 @@ export interface ContextOptions extends
     "large" | "small" | "other" | "isDefaultPair" | "scale" | "seed" | "signal" | "texts"
   > {
   /** Finished traces. */
-  readonly traces: TraceCache;
+  readonly traces: RunCache;
   /** Finished runs under policies. */
-  readonly policies: TraceCache;
+  readonly policies: RunCache;
 }
 
 /**

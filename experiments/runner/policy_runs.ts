@@ -13,8 +13,7 @@ import type {
   ForcedRequest,
   ModelRole,
 } from "../experiment.ts";
-import type { TraceCache } from "./trace_cache.ts";
-import { cachedValue, cachedValues } from "./value_cache.ts";
+import { cachedValue, cachedValues, type RunCache } from "./run_cache.ts";
 
 /** Address of this module: all that it imports decides what runs under policies give. */
 export const POLICY_CODE = new URL(import.meta.url);
@@ -24,7 +23,7 @@ export interface PolicyRunOptions {
   /** Finds a model; fails if it was not given. */
   readonly modelOf: (role: ModelRole) => ExperimentModel;
   /** Finished runs. */
-  readonly cache: TraceCache;
+  readonly cache: RunCache;
   /** Ends the run. */
   readonly signal: AbortSignal;
 }

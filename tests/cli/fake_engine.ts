@@ -138,7 +138,6 @@ export function fakeExperiment(name: string, options: FakeExperimentOptions = {}
     title: `Experiment ${name}`,
     question: `What does ${name} show?`,
     source: "Fig. 0",
-    version: 1,
     inputs: ["large", "microworld"],
     claims: { mean: { ...CLAIM, ...options.claim } },
     async plan(context) {

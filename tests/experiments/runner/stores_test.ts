@@ -7,7 +7,7 @@ import { openBlobStore } from "../../../experiments/runner/blob_store.ts";
 import { lockFolder } from "../../../experiments/runner/folder_lock.ts";
 import { contentHash } from "../../../experiments/runner/hash.ts";
 import { pairFolder, readRecord, recordPath } from "../../../experiments/runner/record.ts";
-import { cachedTrace } from "../../../experiments/runner/trace_cache.ts";
+import { cachedTrace } from "../../../experiments/runner/run_cache.ts";
 import { fakeModel } from "../../cli/fake_engine.ts";
 
 async function withFolder(test: (folder: string) => Promise<void>): Promise<void> {
