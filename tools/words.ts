@@ -6,8 +6,10 @@
 
 /** A word that names are not made of. */
 export interface BannedWord {
-  /** Words in a row within a name, in lower case; any of several spellings. */
+  /** Words in a row within a name, in lower case; any of several spellings, none where only a reader can tell. */
   readonly words: readonly string[];
+  /** What else is not to be written, which only a reader can tell. */
+  readonly also?: string;
   /** What to write. */
   readonly instead: string;
   /** What it means, as CONTRIBUTING tells it. */
@@ -65,6 +67,7 @@ export const WORDS: readonly BannedWord[] = [
   },
   {
     words: ["weight heads", "weight stride", "weight words"],
+    also: "weights of a softmax",
     instead: "attention",
     meaning: "the softmax of a row; weights are a model's",
   },
@@ -97,6 +100,18 @@ export const WORDS: readonly BannedWord[] = [
     words: ["own memory", "own scores", "own shape", "own words", "own kept", "own sinks"],
     instead: "large-model",
     meaning: "of the large model's attention, not the small one's",
+  },
+  {
+    words: [],
+    also: "kept and marginal",
+    instead: "full and value-only",
+    meaning: "tokens by what is stored of them; sink, critical, recent and marginal are tiers",
+  },
+  {
+    words: [],
+    also: "a policy's scores",
+    instead: "saliency source",
+    meaning: "the model whose attention ranks tokens; a score is what is read of it and remembered",
   },
   {
     words: ["salient cut", "salient cuts"],
@@ -158,9 +173,12 @@ export const PHRASES: Readonly<Record<string, string>> = {
   "behind a prefill": "after a prefill",
 };
 
-/** Table of `WORDS` as CONTRIBUTING shows it, one row per word; formatted by `deno fmt` there. */
+/** Rows of CONTRIBUTING's table: what to use, and what not. */
 export function wordTable(): string[][] {
-  return WORDS.map(({ words, instead, meaning }) => [words.join(", "), instead, meaning]);
+  return WORDS.map(({ words, also, instead, meaning }) => [
+    `${instead}: ${meaning}`,
+    [...words, ...also === undefined ? [] : [also]].join(", "),
+  ]);
 }
 
 const root = new URL("../", import.meta.url).href;

@@ -87,7 +87,7 @@ const section = /^## Words\n[^]*?(?=^## )/m.exec(contributing)?.[0];
 
 Deno.test({
   name: "CONTRIBUTING's table of words is the list that the lint keeps",
-  ignore: section === undefined,
+  ignore: !section?.includes("tools/words.ts"),
   fn() {
     const rows = [...section!.matchAll(/^\| (.+) \|$/gm)].map(([, row]) =>
       row!.split("|").map((cell) => cell.trim())
