@@ -31,7 +31,7 @@ const INPUTS = { ...ATTENTION_INPUTS, log_sum: "read f32" } as const;
 export const SUMS_BINDINGS = { ...INPUTS, visible: "read u32", sums: "write f32" } as const;
 
 /** Fields of `Params` of `attention_sums`. */
-export const SUMS_PARAMS = { ...ATTENTION_PARAMS, row_decay: "f32" } as const;
+export const SUMS_PARAMS = { ...ATTENTION_PARAMS, row_decay: "f32", sum_decay: "f32" } as const;
 
 /** Storage buffers of `attention_map`. */
 export const MAP_BINDINGS = { ...INPUTS, visible: "read u32", output: "write f32" } as const;
@@ -142,10 +142,11 @@ export function attentionSums(variant: ColumnsVariant): Kernel<SumsContract> {
 
 function sumColumns(run: KernelRun<SumsContract>, variant: ColumnsVariant): void {
   const { buffers: { sums }, params } = run;
-  const { rows, rows_per_sequence, query_heads, capacity, row_decay } = params;
+  const { rows, rows_per_sequence, query_heads, capacity, row_decay, sum_decay } = params;
   for (let head = 0; head < query_heads; head++) {
     for (let first = 0; first < rows; first += rows_per_sequence) {
       const { sequence } = rowPlace(run, first);
+      const { position: last } = rowPlace(run, first + rows_per_sequence - 1);
       const received = new Float64Array(capacity);
       for (let row = first; row < first + rows_per_sequence; row++) {
         const factor = row_decay ** (first + rows_per_sequence - 1 - row);
@@ -153,7 +154,9 @@ function sumColumns(run: KernelRun<SumsContract>, variant: ColumnsVariant): void
           .forEach((attention, key) => received[key]! += factor * attention);
       }
       const place = (sequence * query_heads + head) * capacity;
-      received.forEach((sum, key) => sums[place + key]! += sum);
+      for (let key = 0; key <= last; key++) {
+        sums[place + key] = sums[place + key]! * sum_decay + received[key]!;
+      }
     }
   }
 }
@@ -216,7 +219,7 @@ export type MaskedBuffers<C extends SumsContract | MapContract> =
  *
  * @param info The device, for the choice of the variant.
  * @param options Buffers, sizes, and the factor from one row's weight to that of the row before, from 0 (only a
- *   sequence's last row counts) to 1 (all rows count the same, if left out).
+ *   sequence's last row counts) to 1 (all rows count the same, if left out); sums of earlier steps fade by it, too.
  * @returns The command.
  * @throws {RangeError} If the sizes do not fit together.
  */
@@ -234,7 +237,7 @@ export function attentionSumsCommand(
   return dispatch({
     kernel: attentionSums(variant),
     buffers: { state, qkv, keys, log_sum, visible, sums },
-    params: { ...params, row_decay: rowDecay },
+    params: { ...params, row_decay: rowDecay, sum_decay: rowDecay ** shape.rowsPerSequence },
     grid: [columnsStripes(variant, shape.capacity), shape.kvHeads, shape.sequences],
   });
 }

@@ -53,7 +53,8 @@ struct Params {
   is_masked: u32,
   visible_words: u32,
 //# if SUMS
-  row_decay: f32,
+  row_decay: f32,  // factor from one row's weight to that of the row before
+  sum_decay: f32,  // factor on the sums of earlier steps: row_decay to the power of the step's rows
 //# end
 //# if MAP
   head: u32,
@@ -221,9 +222,9 @@ fn attention_columns(
       }
 //# if SUMS
       for (var column = 0u; column < LANE_KEYS; column++) {  // unroll
-        if (key[column] < seen && is_visible[column]) {
-          let place = (sequence * params.query_heads + head) * params.capacity;
-          sums[place + key[column]] += total[column];
+        if (key[column] < seen) {
+          let place = (sequence * params.query_heads + head) * params.capacity + key[column];
+          sums[place] = sums[place] * params.sum_decay + select(0.0, total[column], is_visible[column]);
         }
       }
 //# end

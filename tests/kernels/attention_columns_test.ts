@@ -43,13 +43,18 @@ async function sumAttention(
   const shape = shapeOf(sizes);
   const variant = { ...shape, subgroupSize: options.subgroupSize };
   const arrays = options.arrays ?? attentionArrays(sizes);
+  const { rowDecay = 1 } = options;
   const run = {
     buffers: {
       ...withoutValues(arrays),
       log_sum: logSums(sizes, arrays),
       sums: options.before ?? new Float32Array(sumsLength(sizes)),
     },
-    params: { ...attentionParams(shape), row_decay: options.rowDecay ?? 1 },
+    params: {
+      ...attentionParams(shape),
+      row_decay: rowDecay,
+      sum_decay: rowDecay ** shape.rowsPerSequence,
+    },
     grid: [columnsStripes(variant, shape.capacity), shape.kvHeads, shape.sequences] as const,
   };
   const kernel = attentionSums(variant);
@@ -93,6 +98,20 @@ for (const subgroupSize of SUBGROUP_SIZES) {
       },
     });
   }
+
+  Deno.test({
+    name: `attentionSums ${variant} lets sums of earlier steps fade as rows do`,
+    ignore: !hasGpu,
+    async fn() {
+      for (const index of [3, 5, 6]) {
+        const sizes = ATTENTION_CASES[index]!;
+        const before = Float32Array.from({ length: sumsLength(sizes) }, (_, i) => i % 7);
+        const options = { subgroupSize, before, rowDecay: 0.8 };
+        const { actual, expected } = await sumAttention(sizes, options);
+        assertClose(actual, expected, { ...attentionAllowance(shapeOf(sizes)), magnitude: 8 });
+      }
+    },
+  });
 
   Deno.test({
     name: `attentionSums ${variant} adds up to one per row and head`,

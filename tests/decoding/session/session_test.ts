@@ -194,3 +194,25 @@ Deno.test("Session stops between chunks when asked to", async () => {
   await rejects(stopped, /enough/);
   deepStrictEqual(session.lengths, [16]);
 });
+
+for (const backend of testBackends) {
+  Deno.test(`accumulated attention fades by rows, however a prompt is cut into chunks, on ${backend}`, async () => {
+    const model = await embeddedModel("small", backend);
+    const tokens = someTokens(40);
+    const sums = async (chunk: number) => {
+      using session = new Session(model, { capacity: 40, chunk, accumulate: true, isExact: true });
+      await session.prefill(tokens, { logits: "none", rowDecay: 0.5 });
+      return await session.accumulated();
+    };
+    const whole = await sums(40);
+    // The weights of 40 rows at 1/2 add up to 2, and each row's attention to 1.
+    const heads = model.config.layers * model.config.queryHeads;
+    assertClose([whole.reduce((sum, value) => sum + value, 0)], [2 * heads], {
+      terms: 40 * heads,
+      magnitude: 2,
+    });
+    for (const chunk of [1, 7, 16]) {
+      assertClose(await sums(chunk), whole, { terms: 200, magnitude: 2 });
+    }
+  });
+}
