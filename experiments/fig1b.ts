@@ -37,7 +37,14 @@ import type {
   Unit,
 } from "./experiment.ts";
 import { exactly, lineOf } from "./result.ts";
-import { defined, matchBothWays, measuredMean, rounded, type SaliencyPair } from "./similarity.ts";
+import {
+  defined,
+  layerMeans,
+  matchBothWays,
+  measuredMean,
+  rounded,
+  type SaliencyPair,
+} from "./similarity.ts";
 import { sizesOf } from "./sizes.ts";
 
 /** Any helper: the drop concerns the large model alone. */
@@ -132,7 +139,7 @@ async function measureDrop(
     });
     return compareViews(saliencyOfHead(full, head), dropped, { budgetRatio }).jaccard;
   });
-  return { kind: "drop", id, budgetRatio, layers: layerMeans(jaccards, large.queryHeads) };
+  return { kind: "drop", id, budgetRatio, layers: rounded(layerMeans(jaccards, large.queryHeads)) };
 }
 
 /** What the small model's full view would keep, against the large model's full view. */
@@ -202,14 +209,6 @@ function guidingViews(
 
 function sumOf(vectors: readonly Float32Array[]): Float32Array {
   return vectors[0]!.map((_, token) => vectors.reduce((sum, vector) => sum + vector[token]!, 0));
-}
-
-function layerMeans(values: readonly number[], queryHeads: number): number[] {
-  const layers = values.length / queryHeads;
-  return rounded(Array.from(
-    { length: layers },
-    (_, layer) => mean(values.slice(layer * queryHeads, (layer + 1) * queryHeads)),
-  ));
 }
 
 /** Whose ranking chooses the salient set; the last two are null models. */

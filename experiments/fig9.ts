@@ -18,6 +18,7 @@ import type {
   SummaryInput,
   Unit,
 } from "./experiment.ts";
+import { ends } from "./result.ts";
 import { measuredMean, rounded, SINK_TOKENS } from "./similarity.ts";
 
 /** Cosines of one comparison, with all tokens (or words) and without the first four. */
@@ -168,7 +169,7 @@ function isComparableThird(input: SummaryInput): boolean {
 }
 
 function cellsOf(measured: Measured | undefined): (number | null)[] {
-  return measured ? [measured.value, measured.low, measured.high] : [null, null, null];
+  return measured ? ends(measured) : [null, null, null];
 }
 
 function curveFigure(curves: NonNullable<FamilyCell["curves"]>): Figure {

@@ -206,6 +206,20 @@ function headMeans(matches: Record<Choice, HeadMatch>): Record<Choice, HeadMeans
 }
 
 /**
+ * Averages numbers of heads by layer.
+ *
+ * @param heads One number per flat head.
+ * @param queryHeads Heads of a layer.
+ * @returns One mean per layer.
+ */
+export function layerMeans(heads: readonly number[], queryHeads: number): number[] {
+  return Array.from(
+    { length: heads.length / queryHeads },
+    (_, layer) => mean(heads.slice(layer * queryHeads, (layer + 1) * queryHeads)),
+  );
+}
+
+/**
  * Rounds numbers for storage.
  *
  * @param values Any numbers.
