@@ -16,6 +16,20 @@ export const DEVICE_OPTION: OptionSpec = {
   text: "where to compute",
 };
 
+/** Options that name a pair. */
+export const PAIR_OPTIONS: Readonly<Record<"large" | "small", OptionSpec>> = {
+  large: {
+    type: "string",
+    placeholder: "MODEL",
+    text: "large model; the embedded one if left out",
+  },
+  small: {
+    type: "string",
+    placeholder: "MODEL",
+    text: "small model; the embedded one if left out",
+  },
+};
+
 /**
  * Opens the engine on the device of `--device`, with the datasets of `--data`.
  *

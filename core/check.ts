@@ -8,6 +8,19 @@
 export class GpuError extends Error {
   /** Always `GpuError`. */
   override readonly name = "GpuError";
+  /** Whether the device had too little memory, so that lower demands may succeed. */
+  readonly isOutOfMemory: boolean;
+
+  /**
+   * Makes the error.
+   *
+   * @param message What failed, in the voice of all errors.
+   * @param options The original error; whether memory was the reason.
+   */
+  constructor(message: string, options: ErrorOptions & { readonly isOutOfMemory?: boolean } = {}) {
+    super(message, options);
+    this.isOutOfMemory = options.isOutOfMemory ?? false;
+  }
 }
 
 /** A file or folder that is missing, damaged or not what it should be. */

@@ -81,7 +81,7 @@ export interface ExperimentModel
    */
   attentionRows(tokens: readonly number[], options: RowOptions): Promise<Float32Array>;
   /**
-   * Continues after a real drop (method: Fig. 1b): rows from `firstTokens` on attend only to the kept
+   * Continues after a real drop (docs/method.md, "Saliency shift"): rows from `firstTokens` on attend only to the kept
    * tokens of their head and to each other, and hidden states change accordingly. Calls for one text
    * come in a row, so the state after the first half is kept.
    *

@@ -24,7 +24,13 @@ const FOLDERS: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** Folders whose generated `mod.ts` imports the plug-in files that lie beside it by name. */
-const PLUGIN_FOLDERS = ["data", "cache/policies", "models/architectures", "experiments"];
+const PLUGIN_FOLDERS = [
+  "data",
+  "kernels/weights",
+  "cache/policies",
+  "models/architectures",
+  "experiments",
+];
 
 const root = new URL("../", import.meta.url).href;
 

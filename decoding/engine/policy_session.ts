@@ -8,48 +8,28 @@
 import type { Migration } from "../../cache/kv_store.ts";
 import type { Selection } from "../../cache/policy.ts";
 import { checkInteger } from "../../core/check.ts";
-import type { Device } from "../../gpu/device.ts";
-import { checkTokens, readLogits, replaceNext, writeLengths } from "../session/step_io.ts";
-import { checkCut, type HelperStep } from "../scoring/small_model.ts";
+import { checkTokens, readLogits } from "../session/step_io.ts";
+import { checkCut, checkPair, checkTurnBlock } from "./checks.ts";
 import { memoryAdvice } from "../session/memory_advice.ts";
-import { type LaneSet, laneSet } from "../selection/sequence_settings.ts";
+import { laneSet } from "../selection/sequence_settings.ts";
 import { type PromptEvents, type PromptOptions, runPrompt } from "./prompt.ts";
 import { type Running, startRunning, takeBack } from "./step.ts";
-import { PolicySequences } from "./batch.ts";
-import {
-  createPolicyBuffers,
-  type PolicyBuffers,
-  type PolicyShape,
-  policyShape,
-  type PolicyStep,
-  writeLanes,
-} from "../selection/buffers.ts";
 import { PolicyStore } from "./store.ts";
-import {
-  checkPair,
-  type ModelPair,
-  type PolicyMemory,
-  type PolicySessionOptions,
-  type StepOptions,
-  type StepReport,
+import type {
+  ModelPair,
+  PolicyMemory,
+  PolicySessionOptions,
+  StepOptions,
+  StepReport,
 } from "./types.ts";
 import { forgetPrompt, hasWholeTurns, runTurn, stepThrough } from "./turn.ts";
-import { checkTurnBlock, TurnBlocks } from "./turn_blocks.ts";
-import { Session } from "../session/session.ts";
-import { openSmallModel } from "./small_cache.ts";
+import { TurnBlocks } from "./turn_blocks.ts";
+import { createEngineParts, type EngineParts, wholeCapacity } from "./parts.ts";
 
 /** A pair that decodes under one policy, or each sequence under its own. Disposing it frees caches and activations. */
 export class PolicySession implements Disposable {
-  readonly #pair: ModelPair;
   readonly #options: PolicySessionOptions;
-  readonly #lanes: LaneSet;
-  readonly #device: Device;
-  readonly #large: Session;
-  readonly #helper: HelperStep | undefined;
-  readonly #shape: PolicyShape;
-  readonly #buffers: PolicyBuffers;
-  readonly #sequences: PolicySequences;
-  readonly #owned: DisposableStack;
+  readonly #parts: EngineParts;
   #store: PolicyStore | undefined;
   #running: Running | undefined;
   #blocks: TurnBlocks | undefined;
@@ -63,50 +43,19 @@ export class PolicySession implements Disposable {
    * @throws {RangeError} If the sequences cannot run together, or there is no helper to cut as asked.
    */
   constructor(pair: ModelPair, options: PolicySessionOptions) {
+    const capacity = wholeCapacity(options.capacity);
+    const lanes = laneSet(options);
+    for (const { policy } of lanes.lanes) checkPair(pair, policy);
+    checkCut(lanes.lanes, options);
     const { chunk = 128 } = options;
-    // Kernels take scores four tokens at a time.
-    const capacity = 4 * Math.ceil(options.capacity / 4);
-    const { device } = pair.large;
-    const set = laneSet(options);
-    for (const { policy } of set.lanes) checkPair(pair, policy);
-    checkCut(set.lanes, options);
-    checkTurnBlock(set.lanes, { ...options, chunk: Math.min(chunk, capacity) });
-    const streams = set.leaders.length;
-    const sizes = { capacity, chunk };
-    const masked = set.lanes.some(({ policy }) => policy.prune !== undefined);
-    const accumulate = set.lanes.some(({ policy }) => policy.memory === "sum");
-    using stack = new DisposableStack();
-    this.#pair = pair;
+    checkTurnBlock(lanes.lanes, { ...options, chunk: Math.min(chunk, capacity) });
     this.#options = { ...options, capacity };
-    this.#lanes = set;
-    this.#device = device;
-    const sequences = set.lanes.length;
-    const large = { ...sizes, sequences, accumulate, masked };
-    this.#large = stack.use(new Session(pair.large, large));
-    if (masked) this.#large.setVisible(() => true);
-    const lanes = set.leaders.map((lane) => set.lanes[lane]!);
-    this.#helper = streams > 0
-      ? stack.use(openSmallModel(pair.small!, { ...options, ...sizes, lanes }))
-      : undefined;
-    const helperHeads = this.#helper?.heads ?? 0;
-    this.#shape = policyShape(pair.large.config, set, { capacity, helperHeads });
-    this.#buffers = stack.use(createPolicyBuffers(device, this.#shape));
-    const { forward } = this.#large;
-    writeLanes({ forward, buffers: this.#buffers, shape: this.#shape, lanes: set });
-    this.#sequences = new PolicySequences({
-      helper: this.#helper,
-      options: this.#options,
-      lanes: set,
-      shape: this.#shape,
-      buffers: this.#buffers,
-      large: this.#large,
-    });
-    this.#owned = stack.move();
+    this.#parts = createEngineParts(pair, lanes, this.#options);
   }
 
   /** Tokens of each sequence in the cache. */
   get lengths(): readonly number[] {
-    return this.#large.lengths;
+    return this.#parts.large.lengths;
   }
 
   /**
@@ -132,18 +81,18 @@ export class PolicySession implements Disposable {
         throw memoryAdvice(error);
       }
     }
-    const lanes = this.#sequences.begin(indices, tokens.length);
+    const lanes = this.#parts.sequences.begin(indices, tokens.length);
     const models = {
-      large: this.#large,
-      ...(this.#helper && { small: this.#helper.session }),
+      large: this.#parts.large,
+      ...(this.#parts.helper && { small: this.#parts.helper.session }),
       match: this.#options.match ?? {},
     };
-    const needsSums = this.#helper?.needsSums ?? false;
+    const needsSums = this.#parts.helper?.needsSums ?? false;
     try {
       const state = await runPrompt(models, tokens, { ...events, lanes, needsSums });
-      this.#sequences.startFrom(lanes, tokens.length, state);
+      this.#parts.sequences.startFrom(lanes, tokens.length, state);
     } catch (error) {
-      forgetPrompt({ large: this.#large, helper: this.#helper, lanes: this.#lanes }, indices);
+      forgetPrompt(this.#parts, indices);
       throw memoryAdvice(error);
     }
   }
@@ -154,7 +103,7 @@ export class PolicySession implements Disposable {
    * @returns Token ids, one per sequence.
    */
   async nextTokens(): Promise<number[]> {
-    return await this.#large.nextTokens();
+    return await this.#parts.large.nextTokens();
   }
 
   /**
@@ -176,9 +125,9 @@ export class PolicySession implements Disposable {
   async #step(options: StepOptions): Promise<StepReport> {
     const room = { value: Math.max(...this.lengths) + 1, max: this.#options.capacity - 1 };
     checkInteger("decode", "tokens of the longest sequence", room);
-    this.#sequences.checkTokens(options.tokens);
-    if (options.tokens) replaceNext(this.#large, options.tokens);
-    await this.#sequences.matchIfDue();
+    this.#parts.sequences.checkTokens(options.tokens);
+    if (options.tokens) this.#parts.large.replaceNext(options.tokens);
+    await this.#parts.sequences.matchIfDue();
     const running = this.#running ??= await this.#start();
     const { store, planner } = running;
     const moved = await this.#submit(running);
@@ -186,35 +135,35 @@ export class PolicySession implements Disposable {
     // Read together: each awaited read alone costs as much as all of them.
     const [chosen, logits, scores, lists] = await Promise.all([
       this.nextTokens(),
-      options.logits ? readLogits(this.#large.forward, this.lengths.length) : undefined,
-      this.#sequences.readAfter(),
+      options.logits ? readLogits(this.#parts.large.forward, this.lengths.length) : undefined,
+      this.#parts.sequences.readAfter(),
       hasSelections ? planner?.read() : undefined,
       store.takeNewest(),
-      this.#helper?.finish(),
+      this.#parts.helper?.finish(),
     ]);
-    const seen = lists ? this.#take(lists) : this.#sequences.selections;
+    const seen = lists ? this.#take(lists) : this.#parts.sequences.selections;
     const migration = lists ? store.account(seen) : moved;
-    const dropsAfter = this.#sequences.planAfter(scores);
+    const dropsAfter = this.#parts.sequences.planAfter(scores);
     if (!hasSelections) return { chosen, selections: [], churn: [], ...(logits && { logits }) };
     return {
       chosen,
       selections: seen,
-      churn: this.#sequences.churn,
+      churn: this.#parts.sequences.churn,
       ...(logits && { logits }),
       ...(migration && { migration }),
-      ...(dropsAfter && { after: this.#sequences.selections }),
+      ...(dropsAfter && { after: this.#parts.sequences.selections }),
     };
   }
 
   /** Bytes of keys and values now. */
   async memory(): Promise<PolicyMemory> {
     const running = this.#running;
-    const helper = this.#helper?.memory;
+    const helper = this.#parts.helper?.memory;
     if (running?.planner) this.#take(await running.planner.read());
-    const { headDim, kvHeads, layers } = this.#pair.large.config;
+    const { headDim, kvHeads, layers } = this.#parts.large.model.config;
     return {
-      largeCacheBytes: running?.deviceBytes ?? this.#large.cacheBytes,
-      largeCacheBytesIdeal: 2 * headDim * this.#sequences.heldRows(layers * kvHeads),
+      largeCacheBytes: running?.deviceBytes ?? this.#parts.large.cacheBytes,
+      largeCacheBytesIdeal: 2 * headDim * this.#parts.sequences.heldRows(layers * kvHeads),
       helperCacheBytes: helper?.deviceBytes ?? 0,
       helperCacheBytesIdeal: helper?.idealBytes ?? 0,
       hostBytes: (running?.store.hostBytes ?? 0) + (helper?.hostBytes ?? 0),
@@ -223,9 +172,10 @@ export class PolicySession implements Disposable {
 
   /** Frees caches and activations. */
   [Symbol.dispose](): void {
+    this.#blocks?.[Symbol.dispose]();
     this.#running?.[Symbol.dispose]();
     this.#store?.[Symbol.dispose]();
-    this.#owned.dispose();
+    this.#parts[Symbol.dispose]();
   }
 
   async #continue(
@@ -234,62 +184,55 @@ export class PolicySession implements Disposable {
   ): Promise<void> {
     const longest = Math.max(...options.indices.map((index) => this.lengths[index]!));
     const room = this.#options.capacity - 1 - longest;
-    checkTokens(tokens, { vocabulary: this.#pair.large.config.vocabulary, room });
-    if (options.indices.every((index) => hasWholeTurns(this.#lanes, index))) {
-      if (this.#store) await takeBack(this.#large, this.#store);
+    checkTokens(tokens, { vocabulary: this.#parts.large.model.config.vocabulary, room });
+    if (options.indices.every((index) => hasWholeTurns(this.#parts.lanes, index))) {
+      if (this.#store) await takeBack(this.#parts.large, this.#store);
       this.#running?.[Symbol.dispose]();
       this.#running = this.#store = undefined; // until the next step
-      const [large, helper, sequences] = [this.#large, this.#helper, this.#sequences];
-      return await runTurn({ ...this.#common, large, helper, sequences }, tokens, options);
+      return await runTurn(this.#parts, tokens, options);
     }
     const count = { value: this.lengths.length, min: 1, max: 1 };
     checkInteger("continue token by token", "number of sequences", count);
     const { turnBlock = 1 } = this.#options;
     if (turnBlock === 1) return await stepThrough(this, tokens, options);
     const running = this.#running ??= await this.#start();
-    const parts = { ...this.#common, ...running, large: this.#large };
-    this.#blocks ??= this.#owned.use(
-      new TurnBlocks({ ...parts, sequence: this.#sequences.all[0]! }, turnBlock),
-    );
+    const sequence = this.#parts.sequences.all[0]!;
+    this.#blocks ??= new TurnBlocks({ ...running, ...this.#parts, sequence }, turnBlock);
     await this.#blocks.run(tokens, options);
   }
 
   /** Submits a step of both models with the choice of tokens; returns what a choice on the host moved. */
   async #submit({ store, large, planner }: Running): Promise<Migration | undefined> {
-    writeLengths(this.#large);
-    await this.#helper?.submit(this.#common, this.#large.forward);
+    this.#parts.large.writeLengths();
+    await this.#parts.helper?.submit(this.#parts, this.#parts.large.forward);
     let moved: Migration | undefined;
     if (planner) {
-      planner.run(this.#sequences.tiers());
+      planner.run(this.#parts.sequences.tiers());
     } else {
-      await this.#sequences.planBefore();
-      moved = store.apply(this.#sequences.selections, this.#sequences.matches);
+      await this.#parts.sequences.planBefore();
+      moved = store.apply(this.#parts.sequences.selections, this.#parts.sequences.matches);
     }
-    this.#device.submit(large);
-    this.#large.advance();
+    this.#parts.large.forward.device.submit(large);
+    this.#parts.large.advance();
     return moved;
   }
 
   /** Takes over what the device has chosen for the step that was run last. */
   #take(lists: Selection[][]): readonly (readonly Selection[])[] {
-    this.#sequences.take(lists, this.lengths);
-    return this.#sequences.selections;
+    this.#parts.sequences.take(lists, this.lengths);
+    return this.#parts.sequences.selections;
   }
 
   /** Moves the prompts' cache to its store and records the steps; goes on where it was if memory ran out before. */
   async #start(): Promise<Running> {
     const { store: kind = "resident", isPlannedOnHost = false } = this.#options;
-    const { forward } = this.#large;
+    const { forward } = this.#parts.large;
     this.#store ??= await PolicyStore.create({
-      ...this.#common,
+      ...this.#parts,
       forward,
       lengths: this.lengths,
       kind,
     });
-    return await startRunning(this.#store, this.#common, { kind, isPlannedOnHost });
-  }
-
-  get #common(): Omit<PolicyStep, "forward"> {
-    return { buffers: this.#buffers, shape: this.#shape, lanes: this.#lanes };
+    return await startRunning(this.#store, this.#parts, { kind, isPlannedOnHost });
   }
 }

@@ -22,7 +22,7 @@ import { runPrunedPrompt } from "./pruned_prompt.ts";
 import { Session } from "../session/session.ts";
 import type { MapBlock } from "../session/maps.ts";
 import type { OwnScores } from "../scoring/large_scores.ts";
-import type { PolicySequence } from "./sequence.ts";
+import type { PolicySequence } from "./batch.ts";
 
 /** The two models, each with a session of its own, and how their heads are matched. */
 export interface PromptModels {
@@ -243,7 +243,7 @@ export interface PromptPart {
  * @param lanes The sequences that begin with it.
  * @returns Parts in order.
  */
-export function promptParts(
+function promptParts(
   tokens: readonly number[],
   lanes: readonly PromptLane[],
 ): PromptPart[] {
@@ -266,7 +266,7 @@ export function promptParts(
  * @param parts Parts in order.
  * @param options Sequence; what to tell.
  */
-export async function runParts(
+async function runParts(
   session: Session,
   parts: readonly PromptPart[],
   options: Omit<PromptEvents, "onProgress"> & {

@@ -70,7 +70,7 @@ export async function runPrunedPrompt(
   }
   await run.choose();
   if (onLogits) onLogits(await readLogits(forward, 1), [index]);
-  sequence.keepPrompt(kept);
+  sequence.keep(kept);
   session.advance(tokens.length, index);
   session.setVisible(() => true);
 }

@@ -12,7 +12,7 @@ import { listedRowsCommand } from "../../kernels/listed_rows.ts";
 import { type LaneSet, laneSet } from "../selection/sequence_settings.ts";
 import { createPolicyBuffers, type PolicyBuffers, type PolicyShape } from "../selection/buffers.ts";
 import { selectedStep } from "../selection/selected_attention.ts";
-import { PolicySequence } from "./sequence.ts";
+import { PolicySequence } from "./batch.ts";
 import type { StoreKind } from "../../cache/kv_store.ts";
 import { PolicyStore } from "./store.ts";
 import { listShape } from "../selection/lists.ts";
@@ -36,7 +36,7 @@ export interface HelperCacheOptions {
 }
 
 /** Kept tokens of the helper, of all sequences. */
-export class HelperCache implements SmallCache {
+class HelperCache implements SmallCache {
   readonly #session: Session;
   readonly #options: HelperCacheOptions;
   readonly #lanes: LaneSet;
@@ -205,7 +205,7 @@ export class HelperCache implements SmallCache {
   #planIfDue(index: number): void {
     const sequence = this.#sequences[index]!;
     const tokens = this.#session.lengths[index]!;
-    if (sequence.isDue(tokens)) sequence.plan(tokens);
+    if (sequence.isDue(tokens)) sequence.planBy(tokens);
   }
 }
 

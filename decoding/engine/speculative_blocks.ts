@@ -7,13 +7,14 @@
 
 import type { Command, Device, DeviceBuffer, Recording } from "../../gpu/device.ts";
 import { argmaxCommands, argmaxPartialBytes } from "../../kernels/argmax.ts";
-import { selectedAttentionCommands } from "../../kernels/selected_attention_split.ts";
+import { selectedAttentionCommands } from "../../kernels/selected_attention.ts";
 import { attentionShape, type ForwardState } from "../../models/forward/forward.ts";
 import { embeddingStep, layerStep, logitsStep } from "../../models/forward/transformer.ts";
 import { helperRowsCommand, helperStep, scoreCommands } from "../scoring/small_model.ts";
 import type { PolicyShape, PolicyStep } from "../selection/buffers.ts";
 import type { BlockPlace, BlockSelection } from "./speculative_types.ts";
-import { checkChosen, readLogits } from "../session/step_io.ts";
+import { checkChosen } from "../session/session.ts";
+import { readLogits } from "../session/step_io.ts";
 
 /** Buffers that blocks add to those of a policy. */
 export interface BlockBuffers extends Disposable {
@@ -89,7 +90,7 @@ export interface BlockStep {
  * @param step Both models.
  * @returns The commands.
  */
-export function draftForward({ helper }: BlockStep): Command[] {
+function draftForward({ helper }: BlockStep): Command[] {
   return helperStep(helper, (layer) => ({ watch: [helperRowsCommand(helper, layer)] }));
 }
 
@@ -99,7 +100,7 @@ export function draftForward({ helper }: BlockStep): Command[] {
  * @param step Both models.
  * @returns Commands after a step of the small model.
  */
-export function draftStep({ helper: { forward }, large }: BlockStep): Command[] {
+function draftStep({ helper: { forward }, large }: BlockStep): Command[] {
   const { config, workspace } = forward;
   const { logits, best, tokens, state, strides, shape } = workspace;
   return [
@@ -125,7 +126,7 @@ export function draftStep({ helper: { forward }, large }: BlockStep): Command[] 
  * @param row Row of the block.
  * @returns Commands after a step of the small model, before its choice.
  */
-export function keepStep({ helper, buffers, block }: BlockStep, row: number): Command[] {
+function keepStep({ helper, buffers, block }: BlockStep, row: number): Command[] {
   const { shape } = helper;
   const rowBytes = 4 * shape.helperHeads * shape.capacity;
   const saliencyBytes = 4 * shape.units.total * shape.capacity;
@@ -147,7 +148,7 @@ export function keepStep({ helper, buffers, block }: BlockStep, row: number): Co
  * @param row Row of the block, from 1.
  * @returns The commands.
  */
-export function commitStep({ helper, buffers }: BlockStep, row: number): Command[] {
+function commitStep({ helper, buffers }: BlockStep, row: number): Command[] {
   const rowBytes = 4 * helper.shape.helperHeads * helper.shape.capacity;
   const [update] = scoreCommands(helper, helper.forward);
   return [copy(buffers.rows, helper.buffers.rows, rowBytes, { from: row * rowBytes }), update!];
@@ -160,7 +161,7 @@ export function commitStep({ helper, buffers }: BlockStep, row: number): Command
  * @param rows Rows of the block.
  * @returns Commands that write `choices`.
  */
-export function verifyStep(step: BlockStep, rows: number): Command[] {
+function verifyStep(step: BlockStep, rows: number): Command[] {
   const { helper, large, buffers } = step;
   const { config, workspace } = large;
   const { logits, strides } = workspace;
@@ -197,27 +198,29 @@ function attention(
   { layer, rows }: { readonly layer: number; readonly rows: number },
 ): Command[] {
   const { device, workspace, cache } = large;
+  const { sinks } = large.weights.layers[layer]!;
   const isShared = block === "shared";
   const rowShape = isShared
     ? { sequences: 1, rowsPerSequence: rows }
     : { sequences: rows, rowsPerSequence: 1 };
   return selectedAttentionCommands(device.info, {
-    shape: attentionShape(large, rowShape),
+    shape: attentionShape(large, rowShape, layer),
     selection: {
       unitsPerLayer: shape.units.perLayer,
       unitOffset: layer * shape.units.perLayer,
       units: shape.units.total,
       listWords: shape.listWords,
-      helperHeads: shape.helperHeads,
+      smallHeads: shape.helperHeads,
     },
     buffers: {
       state: isShared ? workspace.state : buffers.places,
       qkv: workspace.queryKeyValue,
       ...cache.layers[layer]!,
       lists: buffers.lists,
-      helper: buffers.rows,
+      small_attention: buffers.rows,
       output: workspace.heads,
-      weights: buffers.zeros,
+      attention: buffers.zeros,
+      ...(sinks && { sinks }),
       ...(workspace.partial && { partial: workspace.partial }),
     },
   });

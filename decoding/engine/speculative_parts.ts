@@ -5,17 +5,8 @@
  */
 
 import type { HelperStep } from "../scoring/small_model.ts";
-import { type LaneSet, laneSet } from "../selection/sequence_settings.ts";
-import { PolicySequences } from "./batch.ts";
-import {
-  createPolicyBuffers,
-  type PolicyBuffers,
-  type PolicyShape,
-  policyShape,
-  writeLanes,
-} from "../selection/buffers.ts";
+import { laneSet } from "../selection/sequence_settings.ts";
 import type { ModelPair } from "./types.ts";
-import { Session } from "../session/session.ts";
 import { BlockRunner, createBlockBuffers } from "./speculative_blocks.ts";
 import type {
   BlockPlace,
@@ -23,26 +14,13 @@ import type {
   BlockSelections,
   SpeculativeOptions,
 } from "./speculative_types.ts";
-import type { Selection } from "../../cache/policy.ts";
-import type { Combine } from "../../cache/policy_options.ts";
-import type { PolicySequence } from "./sequence.ts";
-import { packLists } from "../selection/lists.ts";
-import { openSmallModel } from "./small_cache.ts";
+import type { PolicySequence } from "./batch.ts";
+import { createEngineParts, type EngineParts } from "./parts.ts";
 
 /** What lives on the device. */
-export interface SpeculativeParts extends Disposable {
-  /** The large model with its complete cache. */
-  readonly large: Session;
+export interface SpeculativeParts extends EngineParts {
   /** The small model with its complete cache. */
   readonly helper: HelperStep;
-  /** The sequence, as the only one of its kind. */
-  readonly lanes: LaneSet;
-  /** What the helper knows of the sequence. */
-  readonly sequences: PolicySequences;
-  /** Sizes of the policy. */
-  readonly shape: PolicyShape;
-  /** Buffers of the policy. */
-  readonly buffers: PolicyBuffers;
   /** Runs blocks. */
   readonly runner: BlockRunner;
 }
@@ -59,18 +37,14 @@ export function createSpeculativeParts(
   pair: Required<ModelPair>,
   options: SpeculativeOptions & { readonly block: BlockSelection },
 ): SpeculativeParts {
-  const { policy, capacity, draftTokens, block } = options;
-  const { device } = pair.large;
-  const lanes = laneSet(options);
+  const { draftTokens, block } = options;
+  const rows = draftTokens + 1;
   using stack = new DisposableStack();
   // A block must fit the activations, however short the prefill's chunks are.
-  const sizes = { capacity, chunk: Math.max(options.chunk ?? 128, draftTokens + 1) };
-  const large = stack.use(new Session(pair.large, { ...sizes, accumulate: true }));
-  const helper = stack.use(openSmallModel(pair.small, { ...sizes, lanes: [{ policy }] }));
-  const shape = policyShape(pair.large.config, lanes, { capacity, helperHeads: helper.heads });
-  const buffers = stack.use(createPolicyBuffers(device, shape));
-  writeLanes({ forward: large.forward, buffers, shape, lanes });
-  const rows = draftTokens + 1;
+  const chunk = Math.max(options.chunk ?? 128, rows);
+  const parts = stack.use(createEngineParts(pair, laneSet(options), { ...options, chunk }));
+  const { large, shape, buffers, lanes } = parts;
+  const helper = parts.helper!;
   const plans = block === "shared" ? 1 : rows;
   // The small model's decode rows are kept one by one; nothing sums them.
   const taps = { visibleWords: 0, [Symbol.dispose]: () => {} };
@@ -78,22 +52,12 @@ export function createSpeculativeParts(
     new BlockRunner({
       helper: { forward: { ...helper.session.forward, taps }, buffers, shape, lanes },
       large: large.forward,
-      buffers: stack.use(createBlockBuffers(device, { policy: shape, rows, plans })),
+      buffers: stack.use(createBlockBuffers(pair.large.device, { policy: shape, rows, plans })),
       block,
     }),
   );
-  const sequences = new PolicySequences({ helper, options, lanes, shape, buffers, large });
   const owned = stack.move();
-  return {
-    large,
-    helper,
-    lanes,
-    sequences,
-    shape,
-    buffers,
-    runner,
-    [Symbol.dispose]: () => owned.dispose(),
-  };
+  return { ...parts, helper, runner, [Symbol.dispose]: () => owned.dispose() };
 }
 
 /**
@@ -159,7 +123,7 @@ export class BlockPlanner {
       const next = (this.#states.at(-1) ?? this.#sequence).fork();
       const scores = saliency[row];
       const tokens = length + row + 1;
-      if (scores && next.isDue(tokens)) next.plan(tokens, scores);
+      if (scores && next.isDue(tokens)) next.planBy(tokens, scores);
       else next.append(tokens - 1);
       this.#states.push(next);
     }
@@ -173,36 +137,7 @@ export class BlockPlanner {
    * @returns What it attended to, and its churn.
    */
   commit(row: number): Pick<PolicySequence, "selections" | "churn"> {
-    this.#sequence.goOn(this.#states[row]!);
+    this.#sequence.copyFrom(this.#states[row]!);
     return this.#states[row]!;
   }
-}
-
-/**
- * Writes the lists of a selection for a cache that holds every token at its position.
- *
- * @param shape Sizes.
- * @param selections Tokens of each of the policy's units.
- * @param options KV heads of a layer, matched heads, how kept and marginal tokens join.
- * @returns u32 [list units, listWords].
- */
-export function residentLists(
-  shape: PolicyShape,
-  selections: readonly Selection[],
-  options: { readonly kvHeads: number; readonly match: Uint32Array; readonly combine: Combine },
-): Uint32Array<ArrayBuffer> {
-  const { units: { total, perLayer }, listWords, capacity } = shape;
-  const { kvHeads, match, combine } = options;
-  const listed = Array.from(
-    { length: total },
-    (_, unit) => selections[Math.floor(unit * selections.length / total)]!,
-  );
-  const rows = listed.map(({ kept, marginal }, unit) => {
-    const first = Math.floor(unit % perLayer * kvHeads / perLayer) * capacity;
-    const toRow = (token: number) => first + token;
-    return { kept: kept.map(toRow), marginal: marginal.map(toRow) };
-  });
-  const lists = new Uint32Array(total * listWords);
-  packLists(lists, shape, { selections: listed, rows, match, combine });
-  return lists;
 }

@@ -11,21 +11,16 @@
 import type { Selection } from "../../cache/policy.ts";
 import { ResidentStore } from "../../cache/resident_store.ts";
 import { checkInteger } from "../../core/check.ts";
-import { checkTokens, replaceNext } from "../session/step_io.ts";
+import { checkTokens } from "../session/step_io.ts";
 import { type PromptOptions, runPrompt } from "./prompt.ts";
-import {
-  checkPair,
-  type ModelPair,
-  type PolicyMemory,
-  type StepOptions,
-  type StepReport,
-} from "./types.ts";
+import { checkPair, checkSpeculation, checkTurnBlock } from "./checks.ts";
+import type { ModelPair, PolicyMemory, StepOptions, StepReport } from "./types.ts";
 import { runTurn } from "./turn.ts";
+import { residentLists } from "../selection/lists.ts";
 import {
   BlockPlanner,
   createSpeculativeParts,
   readHelperScores,
-  residentLists,
   type SpeculativeParts,
 } from "./speculative_parts.ts";
 import type { Verification } from "./speculative_blocks.ts";
@@ -35,12 +30,11 @@ import {
   type BlockSelection,
   type BlockSelections,
   type BlockTimes,
-  checkSpeculation,
-  DEFAULT_BLOCK,
   SpeculationRecorder,
   type SpeculationStatistics,
   type SpeculativeOptions,
 } from "./speculative_types.ts";
+import { wholeCapacity } from "./parts.ts";
 
 /** A pair that decodes under a policy, block by block. Disposing it frees caches and activations. */
 export class SpeculativeSession implements Disposable {
@@ -65,12 +59,11 @@ export class SpeculativeSession implements Disposable {
    * @throws {TypeError} If there is no small model, or its vocabulary differs.
    */
   constructor(pair: ModelPair, options: SpeculativeOptions) {
-    checkSpeculation(options.policy, options);
+    const speculation = checkSpeculation(options.policy, options);
+    checkTurnBlock([options], options);
     checkPair(pair, options.policy);
     this.#pair = { large: pair.large, small: pair.small! };
-    // Kernels take scores four tokens at a time.
-    const capacity = 4 * Math.ceil(options.capacity / 4);
-    this.#options = { ...options, capacity, block: options.block ?? DEFAULT_BLOCK };
+    this.#options = { ...options, ...speculation, capacity: wholeCapacity(options.capacity) };
     this.#parts = createSpeculativeParts(this.#pair, this.#options);
   }
 
@@ -226,7 +219,7 @@ export class SpeculativeSession implements Disposable {
     const { runner, sequences, large } = this.#parts;
     const clock = new Stopwatch();
     // Matching reads the text from the device.
-    replaceNext(large, this.#tokens.slice(-1));
+    large.replaceNext(this.#tokens.slice(-1));
     await sequences.matchIfDue();
     await runner.draft(place, [this.#tokens.at(-1)!, ...(given ?? [])]);
     const scored = this.#planner!.scoredRows(place);

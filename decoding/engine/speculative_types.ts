@@ -4,46 +4,63 @@
  * @module
  */
 
-import type { MatchOptions } from "../../analysis/head_match.ts";
 import type { CacheBudget } from "../../cache/budget.ts";
-import { POLICIES } from "../../cache/policies/mod.ts";
+import { type ChoiceValue, RUN_CHOICES } from "../../cache/options.ts";
 import type { Selection } from "../../cache/policy.ts";
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
-import { checkInteger } from "../../core/check.ts";
 import type { PairMatchOptions } from "../scoring/head_matching.ts";
 import type { HelperCut } from "../scoring/small_model.ts";
 import type { StepReport } from "./types.ts";
 import { median } from "../../core/stats.ts";
+import type { StoreKind } from "../../cache/kv_store.ts";
 
 /**
  * What the rows of a block attend to. `shared`: one selection per head, made for the first row, and the block itself.
  * `per_query`: each row the selection it would have got without drafts, so that the output is the same.
  */
-export const BLOCK_SELECTIONS = ["shared", "per_query"] as const;
+export const BLOCK_SELECTIONS: readonly BlockSelection[] = RUN_CHOICES.block.values;
 /** One of `BLOCK_SELECTIONS`. */
-export type BlockSelection = typeof BLOCK_SELECTIONS[number];
+export type BlockSelection = ChoiceValue<typeof RUN_CHOICES.block>;
 /** What is used if nothing is said: drafts then never change the text. */
-export const DEFAULT_BLOCK: BlockSelection = "per_query";
+export const DEFAULT_BLOCK: BlockSelection = RUN_CHOICES.block.usual;
 
 /** Most tokens drafted for a block: it must not have more rows than logits are computed at once. */
-export const MAX_DRAFT_TOKENS = 15;
+export const MAX_DRAFT_TOKENS: number = RUN_CHOICES.speculate.range.max;
+
+/** Drafts that a policy can decode with. */
+export interface Speculation {
+  /** Tokens that the small model drafts for a block. */
+  readonly draftTokens: number;
+  /** What the rows of a block attend to. */
+  readonly block: BlockSelection;
+}
+
+/** What drafts are refused for. */
+export interface SpeculationRequest extends HelperCut {
+  /** Tokens that the small model drafts for a block. */
+  readonly draftTokens: number;
+  /** What the rows of a block attend to; `per_query` if left out. */
+  readonly block?: BlockSelection;
+  /** Where tokens are kept. */
+  readonly store?: StoreKind;
+  /** Sequences side by side. */
+  readonly sequences?: number;
+  /** How heads are matched. */
+  readonly match?: PairMatchOptions;
+}
 
 /** How a pair decodes with drafts; one sequence, greedily, with every token on the device. */
-export interface SpeculativeOptions {
+export interface SpeculativeOptions extends SpeculationRequest {
   /** What is kept: a policy with a helper that plans before each step. */
   readonly policy: ResolvedPolicy;
   /** How much is kept. */
   readonly budget: CacheBudget;
   /** Tokens that fit. */
   readonly capacity: number;
-  /** Tokens that the small model drafts for a block, from 0 (plain decoding) to `MAX_DRAFT_TOKENS`. */
-  readonly draftTokens: number;
-  /** What the rows of a block attend to; `shared` if left out. */
-  readonly block?: BlockSelection;
   /** Rows of one prefill step; 128 if left out. */
   readonly chunk?: number;
-  /** How heads are matched (D-3 to D-8). */
-  readonly match?: MatchOptions;
+  /** Rows of a block of a further turn; nothing but 1, since dropped tokens may return. */
+  readonly turnBlock?: number;
 }
 
 /** What a block is given. */
@@ -114,49 +131,6 @@ export interface BlockPlace {
 
 /** What each row of a block attends to, [rows][units]. */
 export type BlockSelections = readonly (readonly Selection[])[];
-
-/**
- * Throws unless a policy can decode with drafts.
- *
- * @param policy The policy.
- * @param options Drafted tokens, selection of a block; and store, sequences and cuts of the helper, if they may be
- *   others than the allowed ones.
- * @throws {RangeError} If it cannot; the message lists what can.
- */
-export function checkSpeculation(
-  policy: ResolvedPolicy,
-  options: Pick<SpeculativeOptions, "draftTokens" | "block"> & {
-    readonly store?: string;
-    readonly sequences?: number;
-    readonly match?: PairMatchOptions;
-  } & HelperCut,
-): void {
-  const { draftTokens, block = DEFAULT_BLOCK, store = "resident", sequences = 1 } = options;
-  const { helperBudget, helperLayers, match } = options;
-  const allowed = POLICIES.filter(({ scores }) => scores === "helper").map(({ name }) => name);
-  const refuse = (requirement: string, value: unknown): never => {
-    throw new RangeError(`Cannot speculate: ${requirement}: current value is ${value}`);
-  };
-  if (policy.scores !== "helper" || policy.timing !== "before") {
-    refuse(`the policy must be one with a helper, ${allowed.join(" or ")}`, policy.name);
-  }
-  if (policy.weights === "group") refuse("weights must be query_head", policy.weights);
-  if (match?.rematch !== undefined) refuse("heads must be matched once", match.rematch);
-  if (policy.positions === "slot") {
-    refuse("positions must be original, since rows of a block share their keys", policy.positions);
-  }
-  if (policy.stale) refuse("stale must be false, so that a block is planned before it runs", true);
-  if (!BLOCK_SELECTIONS.includes(block)) {
-    refuse(`block must be one of ${BLOCK_SELECTIONS.join(", ")}`, block);
-  }
-  if (helperBudget) refuse("the small model must keep its whole cache", "a budget for it");
-  if (helperLayers !== undefined) {
-    refuse("the small model must run all of its layers, whose head drafts", helperLayers);
-  }
-  if (store !== "resident") refuse("the store must be resident", store);
-  if (sequences !== 1) refuse("the number of sequences must be 1", sequences);
-  checkInteger("speculate", "draftTokens", { value: draftTokens, min: 0, max: MAX_DRAFT_TOKENS });
-}
 
 /** Adds blocks up. */
 export class SpeculationRecorder {

@@ -5,7 +5,7 @@
  */
 
 import type { Recording } from "../../gpu/device.ts";
-import { DevicePlanner, plansOnDevice } from "../selection/device_planner.ts";
+import { DevicePlanner, plansOnDevice } from "../selection/planner.ts";
 import type { PolicyStep } from "../selection/buffers.ts";
 import type { StoreKind } from "../../cache/kv_store.ts";
 import type { PolicyStore } from "./store.ts";

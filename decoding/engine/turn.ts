@@ -1,33 +1,15 @@
 /**
  * Further turns of a conversation: several tokens at once behind those of a complete cache.
  *
- * @see method section 10
+ * @see docs/method.md, "Further turns"
  * @module
  */
 
-import type { HelperStep } from "../scoring/small_model.ts";
 import { decayOf, type LaneSet } from "../selection/sequence_settings.ts";
-import type { PolicySequences } from "./batch.ts";
 import type { PolicySession } from "./policy_session.ts";
-import type { PolicyBuffers, PolicyShape } from "../selection/buffers.ts";
+import type { PolicyShape } from "../selection/buffers.ts";
 import type { PromptEvents } from "./prompt.ts";
-import type { Session } from "../session/session.ts";
-
-/** What a turn runs on. */
-export interface TurnParts {
-  /** The large model, on a complete cache. */
-  readonly large: Session;
-  /** The small model's side, with a complete cache as well. */
-  readonly helper: HelperStep | undefined;
-  /** State of the sequences. */
-  readonly sequences: PolicySequences;
-  /** What they are decoded under. */
-  readonly lanes: LaneSet;
-  /** Sizes of the buffers. */
-  readonly shape: PolicyShape;
-  /** Buffers of the policies. */
-  readonly buffers: PolicyBuffers;
-}
+import type { EngineParts } from "./parts.ts";
 
 /** Rows of one prefill step of the small model. */
 const CHUNK = 128;
@@ -52,7 +34,7 @@ export function hasWholeTurns({ lanes }: Pick<LaneSet, "lanes">, index: number):
  * @param options Sequences that get it; progress, signal, receiver of logits. If it throws, they are as they were.
  */
 export async function runTurn(
-  parts: TurnParts,
+  parts: EngineParts,
   tokens: readonly number[],
   options: PromptEvents & { readonly indices: readonly number[] },
 ): Promise<void> {
@@ -107,7 +89,7 @@ export async function stepThrough(
  * @param indices Which ones.
  */
 export function forgetPrompt(
-  { large, helper, lanes }: Pick<TurnParts, "large" | "helper" | "lanes">,
+  { large, helper, lanes }: Pick<EngineParts, "large" | "helper" | "lanes">,
   indices: readonly number[],
 ): void {
   for (const index of indices) {
@@ -123,7 +105,7 @@ export function forgetPrompt(
 
 /** Each sequence has states of its own, even where the tokens are the same. */
 async function runLarge(
-  { large }: TurnParts,
+  { large }: EngineParts,
   tokens: readonly number[],
   options: PromptEvents & { readonly indices: readonly number[]; readonly steps: number },
 ): Promise<void> {
@@ -141,7 +123,7 @@ async function runLarge(
 
 /** Extends what the helper remembers by the rows of the turn; before heads are matched it only reads along. */
 async function runHelper(
-  { helper, sequences, shape, buffers }: TurnParts,
+  { helper, sequences, shape, buffers }: EngineParts,
   tokens: readonly number[],
   options: PromptEvents & { readonly stream: number; readonly readers: readonly number[] },
 ): Promise<void> {

@@ -2,13 +2,11 @@
  * Further turns under policies that drop for good, several tokens at once: the rows of a block share what is kept and
  * see each other up to themselves; then tokens are dropped, once.
  *
- * @see method sections 10 and 13
+ * @see docs/method.md, "Further turns" and "Drafts"
  * @module
  */
 
 import type { Selection } from "../../cache/policy.ts";
-import type { ResolvedPolicy } from "../../cache/policy_options.ts";
-import { checkInteger } from "../../core/check.ts";
 import type { DeviceBuffer, Recording } from "../../gpu/device.ts";
 import {
   argmaxStep,
@@ -19,42 +17,11 @@ import {
 import type { PromptEvents } from "./prompt.ts";
 import { readLogits } from "../session/step_io.ts";
 import type { Session } from "../session/session.ts";
-import { residentLists } from "./speculative_parts.ts";
-import type { PolicySequence } from "./sequence.ts";
+import { residentLists } from "../selection/lists.ts";
+import type { PolicySequence } from "./batch.ts";
 import type { PolicyStep } from "../selection/buffers.ts";
-import type { StoreKind } from "../../cache/kv_store.ts";
 import type { PolicyStore } from "./store.ts";
 import { selectedStep, type SharedRows } from "../selection/selected_attention.ts";
-
-/** Rows of a prefill step, of which activations have room for as many as a block may have. */
-const DEFAULT_CHUNK = 128;
-
-/**
- * Throws unless turns can be run in blocks of a size; 1, token by token, always can.
- *
- * @param lanes What is decoded under.
- * @param options Rows of a block, and of a prefill step; where tokens are kept.
- * @throws {RangeError} If they cannot.
- */
-export function checkTurnBlock(
-  lanes: readonly { readonly policy: ResolvedPolicy }[],
-  options: { readonly turnBlock?: number; readonly chunk?: number; readonly store?: StoreKind },
-): void {
-  const { turnBlock = 1, chunk = DEFAULT_CHUNK, store = "resident" } = options;
-  checkInteger("run turns in blocks", "turnBlock", { value: turnBlock, min: 1, max: chunk });
-  if (turnBlock === 1) return;
-  const other = lanes.find(({ policy }) => policy.candidates !== "kept");
-  if (other) {
-    throw new RangeError(
-      `Cannot run turns in blocks: the policy must drop for good, as h2o does: current policy is ${other.policy.name}`,
-    );
-  }
-  if (store !== "resident") {
-    throw new RangeError(
-      `Cannot run turns in blocks: the store must be resident, where more than one new token has a place: current value is ${store}`,
-    );
-  }
-}
 
 /** What blocks run on. */
 export interface TurnBlockParts extends Omit<PolicyStep, "forward"> {

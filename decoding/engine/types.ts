@@ -6,9 +6,7 @@
 
 import type { Migration, StoreKind } from "../../cache/kv_store.ts";
 import type { Selection } from "../../cache/policy.ts";
-import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import type { Model } from "../../models/load.ts";
-import { sameVocabulary } from "../../models/tokenizer/tokenizer.ts";
 import type { LaneOptions } from "../selection/sequence_settings.ts";
 import type { PairMatchOptions } from "../scoring/head_matching.ts";
 
@@ -86,28 +84,4 @@ export interface PolicyMemory {
   readonly helperCacheBytesIdeal: number;
   /** On the host. */
   readonly hostBytes: number;
-}
-
-/**
- * Throws unless a pair can decode under a policy.
- *
- * @param pair Models.
- * @param policy The rule.
- * @throws {TypeError} If the policy needs a helper and there is none, or its vocabulary differs.
- */
-export function checkPair({ large, small }: ModelPair, policy: ResolvedPolicy): void {
-  if (policy.scores !== "helper") return;
-  if (!small) {
-    throw new TypeError(
-      `Cannot decode under ${policy.name}: a small model must be given: current value is none`,
-    );
-  }
-  // Tables may be padded to different sizes; what counts is that ids mean the same.
-  if (large.tokenizer && small.tokenizer && sameVocabulary(large.tokenizer, small.tokenizer)) {
-    return;
-  }
-  if (small.config.vocabulary === large.config.vocabulary) return;
-  throw new TypeError(
-    `Cannot decode under ${policy.name}: the small model must have the vocabulary of the large one, ${large.config.vocabulary} tokens: current value is ${small.config.vocabulary}`,
-  );
 }

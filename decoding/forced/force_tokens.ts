@@ -12,15 +12,16 @@ import {
   describeStep,
   type GenerationStep,
   prefillAll,
-} from "../text/generate.ts";
+  StatisticsRecorder,
+} from "../text/loop.ts";
+import { tierCounter } from "../selection/tiers.ts";
 import {
   type CompressionOptions,
   generationMemory,
   openSession,
   setUpGeneration,
-  tierCounter,
 } from "../text/setup.ts";
-import { type GenerationStatistics, StatisticsRecorder } from "../text/statistics.ts";
+import type { GenerationStatistics } from "../text/statistics.ts";
 import { memoryAdvice } from "../session/memory_advice.ts";
 import type { ModelPair } from "../engine/types.ts";
 import type { Prompt } from "../text/prompts.ts";
@@ -113,7 +114,7 @@ async function runForced(
   },
 ): Promise<Pick<ForceResult, "quality" | "chosen">> {
   const { tokens, setup, recorder, clock, signal, onStep } = options;
-  const tiersOf = tierCounter(setup);
+  const tiersOf = tierCounter({ ...setup, config: setup.pair.large.config });
   const quality: StepQuality[] = [];
   const chosen: number[] = [];
   for (const [index, token] of tokens.entries()) {

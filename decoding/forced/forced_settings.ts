@@ -184,7 +184,7 @@ export interface ReferenceText {
 }
 
 /** Collects the steps of one text under one policy. */
-export class ForcedRecorder {
+class ForcedRecorder {
   readonly #reference: ReferenceText;
   readonly #kl: number[] = [];
   readonly #chosen: number[] = [];

@@ -180,7 +180,7 @@ export function matchKind({ granularity }: ResolvedPolicy): MatchKind {
  * @param tokens Tokens of the text.
  * @returns At most 200 rows unless chosen otherwise.
  */
-export function matchWindow(
+function matchWindow(
   { window = 200, side = "head" }: PairMatchOptions,
   tokens: number,
 ): MatchWindow {

@@ -5,10 +5,9 @@
  * @module
  */
 
-import { type CacheBudget, halfEntries } from "../../cache/budget.ts";
-import type { ResolvedPolicy } from "../../cache/policy_options.ts";
+import type { CacheBudget } from "../../cache/budget.ts";
 import type { Command, DeviceBuffer, Recording } from "../../gpu/device.ts";
-import { attentionRowsCommand } from "../../kernels/attention_rows.ts";
+import { attentionRowsCommand } from "../../kernels/attention_columns.ts";
 import {
   attentionShape,
   type ForwardState,
@@ -18,10 +17,9 @@ import { firstLayers } from "../../models/forward/first_layers.ts";
 import type { Model } from "../../models/load.ts";
 import type { PolicyStep } from "../selection/buffers.ts";
 import { Session } from "../session/session.ts";
-import { writeLengths } from "../session/step_io.ts";
-import { type Reduction, REDUCTIONS } from "../../cache/policy_choices.ts";
+import { type Reduction, REDUCTIONS } from "../../cache/policy_options.ts";
 import { embeddingStep, layerStep } from "../../models/forward/transformer.ts";
-import { helperSaliencyCommand } from "../../kernels/helper_saliency.ts";
+import { matchedSaliencyCommand } from "../../kernels/matched_saliency.ts";
 import { updateScoresCommand } from "../../kernels/update_scores.ts";
 import type { Selection } from "../../cache/policy.ts";
 
@@ -31,12 +29,6 @@ export interface HelperCut {
   readonly helperBudget?: CacheBudget;
   /** Layers of the helper that run; all of them if left out. */
   readonly helperLayers?: number;
-}
-
-/** What a sequence of the helper is read for. */
-export interface HelperLane extends Pick<HelperCut, "helperBudget"> {
-  /** Policy of the large model. */
-  readonly policy: ResolvedPolicy;
 }
 
 /** Sizes of the small model's side. */
@@ -65,28 +57,6 @@ export interface SmallCache extends Disposable, HelperMemory {
   append(): void;
   /** Remembers the attention of a step that has been counted, and drops tokens. */
   settle(): Promise<void>;
-}
-
-/**
- * Throws unless there is a helper to cut, and something of its cache remains.
- *
- * @param lanes What is decoded under.
- * @param cut Layers that run.
- * @throws {RangeError} If there is none, or nothing would remain of its cache.
- */
-export function checkCut(
-  lanes: readonly HelperLane[],
-  { helperLayers }: Pick<HelperCut, "helperLayers">,
-): void {
-  const bare = lanes.filter(({ policy }) => policy.scores !== "helper");
-  const isAll = helperLayers !== undefined && bare.length === lanes.length;
-  const misused = bare.find(({ helperBudget }) => isAll || helperBudget);
-  if (misused) {
-    throw new RangeError(
-      `Cannot make the helper cheaper: the policy must have one, as smallkv has: current policy is ${misused.policy.name}`,
-    );
-  }
-  for (const { helperBudget } of lanes) if (helperBudget) halfEntries(helperBudget, 1);
 }
 
 /** Bytes of a helper's keys and values. */
@@ -181,7 +151,7 @@ export class HelperStep implements Disposable {
    */
   async submit(step: Omit<PolicyStep, "forward">, large: ForwardState): Promise<void> {
     const recording = this.#recording ??= await this.#record(step, large);
-    writeLengths(this.session);
+    this.session.writeLengths();
     this.#cache?.append();
     this.session.forward.device.submit(recording);
   }
@@ -221,7 +191,7 @@ export function helperRowsCommand(
 ): Command {
   const { device, config, workspace, cache } = forward;
   return attentionRowsCommand(device.info, {
-    shape: attentionShape(forward, { sequences: shape.streams, rowsPerSequence: 1 }),
+    shape: attentionShape(forward, { sequences: shape.streams, rowsPerSequence: 1 }, layer),
     heads: { offset: layer * config.queryHeads, total: shape.helperHeads },
     buffers: {
       state: workspace.state,
@@ -240,7 +210,7 @@ export function helperRowsCommand(
  * @param large Model whose tokens are copied.
  * @returns Commands that write the small model's tokens.
  */
-export function tokenCopies({ forward, shape, lanes }: PolicyStep, large: ForwardState): Command[] {
+function tokenCopies({ forward, shape, lanes }: PolicyStep, large: ForwardState): Command[] {
   const byteLength = 4 * shape.capacity;
   return lanes.leaders.map((leader, stream) => ({
     source: large.workspace.tokens,
@@ -257,7 +227,7 @@ export function tokenCopies({ forward, shape, lanes }: PolicyStep, large: Forwar
  * @param step Buffers and sizes of the policies, the sequences.
  * @returns Commands that write `rows`; none if every sequence has a helper of its own.
  */
-export function rowCopies({ buffers, shape, lanes }: PolicyStep): Command[] {
+function rowCopies({ buffers, shape, lanes }: PolicyStep): Command[] {
   if (buffers.streamRows === buffers.rows) return [];
   const byteLength = 4 * shape.helperHeads * shape.capacity;
   return lanes.streams.flatMap((stream, lane) =>
@@ -281,7 +251,7 @@ export function rowCopies({ buffers, shape, lanes }: PolicyStep): Command[] {
  *   newest rows in `streamRows`.
  * @returns The recording; its last commands write `saliency`.
  */
-export async function recordSmallStep(
+async function recordSmallStep(
   step: PolicyStep,
   { large, watched }: {
     readonly large: ForwardState;
@@ -331,7 +301,7 @@ export function scoreCommands(
   const { state } = counted.workspace;
   const sizes = { sequences, heads, capacity };
   const join = (names: { scores: DeviceBuffer; saliency: DeviceBuffer }, reduction: Reduction) =>
-    helperSaliencyCommand({ ...buffers, state, ...names }, {
+    matchedSaliencyCommand({ ...buffers, state, ...names }, {
       ...sizes,
       units: units.total,
       unitHeads: units.heads,

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Granularity } from "../../cache/policy.ts";
+import type { Granularity } from "../../cache/options.ts";
 import type { Reduction } from "../../cache/policy_options.ts";
 import type { ModelConfig } from "../../models/config.ts";
 

@@ -80,3 +80,32 @@ function writePairs(list: Uint32Array, tokens: Uint32Array, rows: Uint32Array): 
     list[2 * index + 1] = rows[index]!;
   }
 }
+
+/**
+ * Writes the lists of a selection for a cache that holds every token at its position.
+ *
+ * @param shape Sizes.
+ * @param selections Tokens of each of the policy's units.
+ * @param options KV heads of a layer, matched heads, how kept and marginal tokens join.
+ * @returns u32 [list units, listWords].
+ */
+export function residentLists(
+  shape: ListShape & { readonly capacity: number },
+  selections: readonly Selection[],
+  options: { readonly kvHeads: number; readonly match: Uint32Array; readonly combine: Combine },
+): Uint32Array<ArrayBuffer> {
+  const { units: { total, perLayer }, listWords, capacity } = shape;
+  const { kvHeads, match, combine } = options;
+  const listed = Array.from(
+    { length: total },
+    (_, unit) => selections[Math.floor(unit * selections.length / total)]!,
+  );
+  const rows = listed.map(({ kept, marginal }, unit) => {
+    const first = Math.floor(unit % perLayer * kvHeads / perLayer) * capacity;
+    const toRow = (token: number) => first + token;
+    return { kept: kept.map(toRow), marginal: marginal.map(toRow) };
+  });
+  const lists = new Uint32Array(total * listWords);
+  packLists(lists, shape, { selections: listed, rows, match, combine });
+  return lists;
+}

@@ -6,10 +6,11 @@
 
 import type { Command, DeviceBuffer } from "../../gpu/device.ts";
 import { scatterScoresCommand } from "../../kernels/scatter_scores.ts";
-import { selectedAttentionCommands } from "../../kernels/selected_attention_split.ts";
+import { selectedAttentionCommands } from "../../kernels/selected_attention.ts";
 import { attentionShape } from "../../models/forward/forward.ts";
 import type { PolicyStep } from "./buffers.ts";
-import { turnKeysCommand } from "../../kernels/turn_keys.ts";
+import { rerotateKeysCommand } from "../../kernels/rerotate_keys.ts";
+import { layerRotation } from "../../models/forward/rotation.ts";
 
 /** Rows of one sequence that share its lists, and what is kept of their attention. */
 export interface SharedRows {
@@ -45,17 +46,18 @@ export function selectedStep(
   const { device, workspace, cache } = forward;
   const rowShape = { sequences: shape.sequences, rowsPerSequence: shared?.rows ?? 1 };
   const hasWeights = shape.weightHeads > 0;
+  const { sinks } = forward.weights.layers[layer]!;
   const { units, listWords } = shape;
   const commands = selectedAttentionCommands(device.info, {
-    shape: attentionShape(forward, rowShape),
+    shape: attentionShape(forward, rowShape, layer),
     selection: {
       unitsPerLayer: units.perLayer,
       unitOffset: layer * units.perLayer,
       units: units.total,
       listWords,
-      helperHeads: shape.hasGroupRows ? units.total : Math.max(1, shape.helperHeads),
-      hasWeights,
-      weightStride: shared?.weightStride ?? shape.capacity,
+      smallHeads: shape.hasGroupRows ? units.total : Math.max(1, shape.helperHeads),
+      hasAttention: hasWeights,
+      attentionStride: shared?.weightStride ?? shape.capacity,
     },
     buffers: {
       state: workspace.state,
@@ -63,9 +65,10 @@ export function selectedStep(
       ...cache.layers[layer]!,
       ...(turned && { keys: turned.keys }),
       lists: buffers.lists,
-      helper: shape.hasGroupRows ? buffers.groupRows : buffers.rows,
+      small_attention: shape.hasGroupRows ? buffers.groupRows : buffers.rows,
       output: workspace.heads,
-      weights: shared?.weights ?? buffers.weights,
+      attention: shared?.weights ?? buffers.weights,
+      ...(sinks && { sinks }),
       ...(workspace.partial && { partial: workspace.partial }),
     },
   });
@@ -154,18 +157,18 @@ export function createTurnedKeys(
  * @param layer The layer.
  * @returns Commands after the layer's keys are written and before its attention.
  */
-export function turnStep(
+function turnStep(
   { forward, buffers, shape }: Pick<PolicyStep, "forward" | "buffers" | "shape">,
   turned: TurnedKeys,
   layer: number,
 ): Command[] {
-  const { workspace: { state }, rotation, cache, config: { headDim } } = forward;
+  const { workspace: { state }, cache, config: { headDim } } = forward;
   const { units, listWords, sequences } = shape;
-  return [turnKeysCommand({
+  return [rerotateKeysCommand({
     state,
     counted: turned.counted,
     lists: buffers.lists,
-    rotation,
+    rotation: layerRotation(forward, layer),
     keys: cache.layers[layer]!.keys,
     turned: turned.keys,
   }, {

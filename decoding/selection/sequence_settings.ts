@@ -5,7 +5,7 @@
  */
 
 import type { CacheBudget } from "../../cache/budget.ts";
-import type { Granularity } from "../../cache/policy.ts";
+import type { Granularity } from "../../cache/options.ts";
 import { checkBase, type Reduction, type ResolvedPolicy } from "../../cache/policy_options.ts";
 import { checkInteger } from "../../core/check.ts";
 import type { StoreKind } from "../../cache/kv_store.ts";

@@ -5,6 +5,10 @@
  */
 
 import type { Selection } from "../../cache/policy.ts";
+import type { CacheBudget } from "../../cache/budget.ts";
+import type { ModelConfig } from "../../models/config.ts";
+import type { ResolvedPolicy } from "../../cache/policy_options.ts";
+import { unitShape } from "./head_groups.ts";
 
 /** Positions of a selection by tier, each ascending. */
 export interface SelectionTiers {
@@ -65,5 +69,57 @@ export function tierSizes(
     recent: recent / units,
     marginal: marginal / units,
     none: options.tokens - (critical + recent + marginal) / units,
+  };
+}
+
+/** A sequence at a step. */
+export interface SequencePlace {
+  /** Tokens that the step's attention could have seen. */
+  readonly tokens: number;
+  /** Tokens of its prompt. */
+  readonly promptTokens: number;
+}
+
+/** What decides how many tokens are recent. */
+export interface TierSetting {
+  /** The rule. */
+  readonly policy: ResolvedPolicy;
+  /** What may be kept. */
+  readonly budget: CacheBudget;
+  /** Sizes of the large model. */
+  readonly config: ModelConfig;
+}
+
+/**
+ * Recent tokens by a policy's counts.
+ *
+ * @param setting Policy, budget, model.
+ * @param place Tokens of sequence and prompt.
+ * @returns One count per layer.
+ */
+export function recentCounts(
+  { policy, budget, config: { layers } }: TierSetting,
+  place: SequencePlace,
+): number[] {
+  const request = { ...place, budget, layers };
+  return Array.from({ length: layers }, (_, layer) => policy.counts({ ...request, layer }).recent);
+}
+
+/**
+ * Makes a function that counts tokens per tier.
+ *
+ * @param setting Policy, budget, model.
+ * @returns Counts the tiers of a sequence's selections.
+ */
+export function tierCounter(
+  setting: TierSetting,
+): (selections: readonly Selection[], place: SequencePlace) => TierSizes {
+  const { perLayer } = unitShape(setting.config, setting.policy.granularity);
+  return (selections, place) => {
+    const recent = recentCounts(setting, place);
+    return tierSizes(selections, {
+      tokens: place.tokens,
+      recentOf: (unit) => recent[Math.floor(unit / perLayer)]!,
+    });
   };
 }

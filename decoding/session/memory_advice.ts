@@ -13,10 +13,9 @@ import { GpuError } from "../../core/check.ts";
  * @returns What to throw instead.
  */
 export function memoryAdvice(error: unknown): unknown {
-  if (!(error instanceof GpuError) || !error.message.startsWith("Cannot allocate")) return error;
-  if (error.cause instanceof GpuError) return error;
-  return new GpuError(
-    `${error.message}; shorter or fewer prompts, or fewer new tokens, need less`,
-    { cause: error },
-  );
+  if (!(error instanceof GpuError) || !error.isOutOfMemory) return error;
+  const { message } = error;
+  return new GpuError(`${message}; shorter or fewer prompts, or fewer new tokens, need less`, {
+    cause: error,
+  });
 }

@@ -5,13 +5,13 @@
  */
 
 import { createFullCache, type FullCache } from "../../cache/full_cache.ts";
-import { checkInteger } from "../../core/check.ts";
+import { checkInteger, GpuError } from "../../core/check.ts";
 import type { Model } from "../../models/load.ts";
 import { rotationTable } from "../../models/forward/rotation.ts";
 import { createTaps } from "../../models/forward/taps.ts";
 import type { ForwardState } from "../../models/forward/forward.ts";
 import { createWorkspace } from "../../models/forward/workspace.ts";
-import { checkChosen, checkTokens, readLogits, readTokens, writeLengths } from "./step_io.ts";
+import { checkTokens, readLogits } from "./step_io.ts";
 import { forkCache } from "./fork_cache.ts";
 import { type HeadSelection, type MapBlock, MapReader } from "./maps.ts";
 import { StepRunner } from "./step_runner.ts";
@@ -78,9 +78,42 @@ export class Session implements Disposable {
     return this.#lengths;
   }
 
-  /** Model and buffers, for drivers that run steps of their own; see `step_tokens.ts`. */
+  /** Model and buffers, for drivers that run steps of their own; see `writeLengths`. */
   get forward(): ForwardState {
     return this.#state;
+  }
+
+  /** Tells the device how long each sequence is, before a step of all of them. */
+  writeLengths(): void {
+    const { device, workspace: { state } } = this.#state;
+    device.write(state, 0, Uint32Array.of(0, ...this.#lengths));
+  }
+
+  /**
+   * Reads all tokens, with the chosen next ones after each sequence.
+   *
+   * @returns Token ids, [sequences, capacity].
+   */
+  async readTokens(): Promise<Uint32Array> {
+    const { device, workspace: { tokens } } = this.#state;
+    return new Uint32Array(await device.read(tokens));
+  }
+
+  /**
+   * Puts other tokens in place of those that sequences would continue with.
+   *
+   * @param tokens One per sequence.
+   * @throws {RangeError} If there is not one per sequence, or one is not in the vocabulary.
+   */
+  replaceNext(tokens: readonly number[]): void {
+    const { device, workspace, config } = this.#state;
+    const count = { value: tokens.length, min: this.#lengths.length, max: this.#lengths.length };
+    checkInteger("force tokens", "number of tokens", count);
+    tokens.forEach((value, sequence) => {
+      checkInteger("force tokens", "token id", { value, min: 0, max: config.vocabulary - 1 });
+      const place = sequence * workspace.shape.capacity + this.#lengths[sequence]!;
+      device.write(workspace.tokens, 4 * place, Uint32Array.of(value));
+    });
   }
 
   /** Counts tokens that a driver has run: one of every sequence, or some of one. */
@@ -153,11 +186,11 @@ export class Session implements Disposable {
     const longest = Math.max(...this.#lengths);
     checkInteger("decode", "steps", { value: steps, min: 1, max: capacity - longest - 1 });
     const before = [...this.#lengths];
-    writeLengths(this);
+    this.writeLengths();
     for (let done = 0; done < steps; done += STEPS_PER_SUBMIT) {
       await this.#runner.decode(Math.min(STEPS_PER_SUBMIT, steps - done));
     }
-    const chosen = await readTokens(this);
+    const chosen = await this.readTokens();
     this.#lengths.forEach((length, sequence) => this.#lengths[sequence] = length + steps);
     return before.map((length, sequence) => {
       const first = sequence * capacity + length + 1;
@@ -173,7 +206,7 @@ export class Session implements Disposable {
    */
   async nextTokens(): Promise<number[]> {
     const { capacity } = this.#state.workspace.shape;
-    const tokens = await readTokens(this);
+    const tokens = await this.readTokens();
     const next = this.#lengths.map((length, sequence) => tokens[sequence * capacity + length]!);
     return checkChosen(Uint32Array.from(next));
   }
@@ -311,4 +344,18 @@ export interface PrefillOptions {
   readonly onProgress?: (tokens: number) => void;
   /** Stops between chunks with the signal's reason. */
   readonly signal?: AbortSignal;
+}
+
+/**
+ * Throws unless a model could choose.
+ *
+ * @param tokens What it chose.
+ * @returns The token ids.
+ * @throws {GpuError} If the logits of a choice were not finite.
+ */
+export function checkChosen(tokens: Uint32Array): number[] {
+  if (!tokens.includes(0xffffffff)) return [...tokens];
+  throw new GpuError(
+    "Cannot choose a token: logits must be finite: current logits hold NaN, damaged weights or a faulty driver can cause it",
+  );
 }

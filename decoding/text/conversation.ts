@@ -1,13 +1,15 @@
 /**
  * A conversation on one cache: what has been said is not read again, and stays compressed between turns.
  *
- * @see method section 10
+ * @see docs/method.md, "Further turns"
  * @module
  */
 
 import { checkInteger, DataError } from "../../core/check.ts";
 import type { ChatMessage } from "../../models/tokenizer/chat_template.ts";
-import { DEFAULT_NEW_TOKENS, type GenerateOptions, generationLoop } from "./generate.ts";
+import { generationLoop, StatisticsRecorder } from "./loop.ts";
+import { DEFAULT_NEW_TOKENS, type GenerateOptions } from "./generate.ts";
+import { tierCounter } from "../selection/tiers.ts";
 import {
   type CompressionOptions,
   type DraftOptions,
@@ -16,9 +18,8 @@ import {
   type GenerationSetup,
   openSession,
   setUpGeneration,
-  tierCounter,
 } from "./setup.ts";
-import { type GenerationStatistics, StatisticsRecorder } from "./statistics.ts";
+import type { GenerationStatistics } from "./statistics.ts";
 import type { ModelPair } from "../engine/types.ts";
 import { chatText, promptTokens } from "./prompts.ts";
 import { endTokensOf, type GeneratedToken, SequenceWriter } from "./writer.ts";
@@ -139,7 +140,7 @@ export class Conversation implements Disposable {
     });
     const answer = generationLoop(session, [tokens], {
       writers: [writer],
-      tiersOf: tierCounter(setup),
+      tiersOf: tierCounter({ ...setup, config: setup.pair.large.config }),
       memory: (hasCache) => generationMemory(setup.pair, hasCache ? session : undefined),
       recorder,
       history: { tokens: before, promptTokens: setup.prompts[0]!.length },

@@ -4,27 +4,22 @@
  * @module
  */
 
-import type { CacheBudget } from "../../cache/budget.ts";
-import type { Selection } from "../../cache/policy.ts";
+import { type CacheBudget, checkBudget } from "../../cache/budget.ts";
 import {
   createPolicy,
   type PolicyOptions,
   type ResolvedPolicy,
 } from "../../cache/policy_options.ts";
-import { checkInteger, DataError } from "../../core/check.ts";
-import { sameVocabulary } from "../../models/tokenizer/tokenizer.ts";
-import type { DecodingSession, SequencePlace } from "./generate.ts";
+import { RequirementError } from "../../core/check.ts";
+import type { DecodingSession } from "./loop.ts";
 import type { GenerationMemory } from "./statistics.ts";
-import { checkCut, type HelperCut } from "../scoring/small_model.ts";
+import type { HelperCut } from "../scoring/small_model.ts";
 import type { ModelPair, PolicySessionOptions } from "../engine/types.ts";
 import { PolicySession } from "../engine/policy_session.ts";
 import { type Prompt, promptList, promptTokens } from "./prompts.ts";
-import { checkTurnBlock } from "../engine/turn_blocks.ts";
 import { SpeculativeSession } from "../engine/speculative_session.ts";
-import { type BlockSelection, checkSpeculation } from "../engine/speculative_types.ts";
-import { type TierSizes, tierSizes } from "../selection/tiers.ts";
+import type { BlockSelection } from "../engine/speculative_types.ts";
 import type { PairMatchOptions } from "../scoring/head_matching.ts";
-import { unitShape } from "../selection/head_groups.ts";
 
 /** What decides which tokens are kept and where. */
 export interface CompressionOptions {
@@ -98,12 +93,8 @@ export function setUpGeneration(
   const policy = resolvePolicyOption(options);
   const budget = cacheBudget(options.budget ?? DEFAULT_BUDGET);
   const cut = helperCut(options);
-  checkCut([{ policy, ...cut }], cut);
   const used = policy.scores === "helper" ? pair : { large: pair.large };
-  checkTokenizers(used);
   const prompts = promptList(prompt).map((one) => promptTokens(pair.large, one));
-  const { helperBudget: _, helperLayers: __, ...choices } = options;
-  checkDrafts(policy, { ...choices, ...cut, sequences: prompts.length });
   const longest = Math.max(...prompts.map(({ length }) => length));
   const capacity = longest + options.newTokens;
   checkRoom(used, longest, options.newTokens);
@@ -124,28 +115,24 @@ export function openSession(
   options: CompressionOptions & DraftOptions & Pick<PolicySessionOptions, "turnBlock">,
 ): GenerationSession {
   const { pair, policy, budget, cut, capacity, prompts } = setup;
-  const { match, store, chunk, speculative, block, turnBlock } = options;
-  if (speculative !== undefined) checkTurnBlock([{ policy }], options);
+  const { match, store, chunk, speculative: draftTokens, block, turnBlock } = options;
   const common = {
     policy,
     budget,
     capacity,
+    sequences: prompts.length,
+    ...cut,
     ...(match && { match }),
+    ...(store && { store }),
     ...(chunk !== undefined && { chunk }),
+    ...(turnBlock !== undefined && { turnBlock }),
   };
-  return speculative === undefined
-    ? new PolicySession(pair, {
-      ...common,
-      ...cut,
-      sequences: prompts.length,
-      ...(store && { store }),
-      ...(turnBlock !== undefined && { turnBlock }),
-    })
-    : new SpeculativeSession(pair, {
-      ...common,
-      draftTokens: speculative,
-      ...(block && { block }),
-    });
+  if (draftTokens !== undefined) {
+    return new SpeculativeSession(pair, { ...common, draftTokens, ...(block && { block }) });
+  }
+  if (block === undefined) return new PolicySession(pair, common);
+  const requirement = "block must come with speculative";
+  throw new RequirementError({ action: "generate", requirement, state: `value is ${block} alone` });
 }
 
 /**
@@ -178,60 +165,14 @@ export async function generationMemory(
 }
 
 /**
- * Makes a function that counts tokens per tier.
- *
- * @param setup Policy, budget, model.
- * @returns Counts the tiers of a sequence's selections.
- */
-export function tierCounter(
-  setup: Pick<GenerationSetup, "policy" | "budget" | "pair">,
-): (selections: readonly Selection[], place: SequencePlace) => TierSizes {
-  const { config } = setup.pair.large;
-  const { perLayer } = unitShape(config, setup.policy.granularity);
-  return (selections, place) => {
-    const recent = recentCounts(setup, place);
-    return tierSizes(selections, {
-      tokens: place.tokens,
-      recentOf: (unit) => recent[Math.floor(unit / perLayer)]!,
-    });
-  };
-}
-
-/**
- * Recent tokens by the policy's counts.
- *
- * @param setup Policy, budget, model.
- * @param place Tokens of sequence and prompt.
- * @returns One count per layer.
- */
-export function recentCounts(
-  { policy, budget, pair }: Pick<GenerationSetup, "policy" | "budget" | "pair">,
-  place: SequencePlace,
-): number[] {
-  const { layers } = pair.large.config;
-  return Array.from(
-    { length: layers },
-    (_, layer) => policy.counts({ ...place, budget, layer, layers }).recent,
-  );
-}
-
-/**
  * Reads a budget.
  *
  * @param budget Share of the full cache in (0, 1], or tokens.
  * @returns The budget.
- * @throws {RangeError} If it would leave nothing or is more than everything.
+ * @throws {RequirementError} If it would leave nothing or is more than everything.
  */
 export function cacheBudget(budget: number | CacheBudget): CacheBudget {
-  const value = typeof budget === "number" ? { ratio: budget } : budget;
-  if ("tokens" in value) {
-    checkInteger("set a cache budget", "tokens", { value: value.tokens, min: 1 });
-    return value;
-  }
-  if (value.ratio > 0 && value.ratio <= 1) return value;
-  throw new RangeError(
-    `Cannot set a cache budget: a share must be above 0 and at most 1: current value is ${value.ratio}`,
-  );
+  return checkBudget(typeof budget === "number" ? { ratio: budget } : budget);
 }
 
 function helperCut({ helperBudget, helperLayers }: CompressionOptions): HelperCut {
@@ -246,28 +187,6 @@ function resolvePolicyOption({ policy = "smallkv", policyOptions }: CompressionO
   if (policyOptions === undefined) return policy;
   throw new RangeError(
     `Cannot set up a cache policy: policyOptions must come with the name of a policy: current policy is ${policy.name}, whose choices are made`,
-  );
-}
-
-function checkDrafts(
-  policy: ResolvedPolicy,
-  options: DraftOptions & HelperCut & { readonly store?: string; readonly sequences: number },
-): void {
-  const { speculative, block } = options;
-  if (speculative !== undefined) {
-    return checkSpeculation(policy, { ...options, draftTokens: speculative });
-  }
-  if (block === undefined) return;
-  throw new RangeError(
-    `Cannot generate: block must come with speculative: current value is ${block} alone`,
-  );
-}
-
-function checkTokenizers({ large, small }: ModelPair): void {
-  if (!small?.tokenizer || !large.tokenizer) return;
-  if (sameVocabulary(large.tokenizer, small.tokenizer)) return;
-  throw new DataError(
-    `Cannot generate: both models must have one vocabulary: current models are ${large.name} and ${small.name}, whose token ids mean different texts`,
   );
 }
 

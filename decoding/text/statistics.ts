@@ -4,7 +4,6 @@
  * @module
  */
 
-import { mean, median } from "../../core/stats.ts";
 import type { SpeculationStatistics } from "../engine/speculative_types.ts";
 import type { TierSizes } from "../selection/tiers.ts";
 
@@ -14,7 +13,7 @@ export interface ModelBytes {
   readonly weightBytes: number;
   /** Keys and values, as allocated. */
   readonly cacheBytes: number;
-  /** Keys and values of the tokens kept at the end, by the formula of method section 9. */
+  /** Keys and values of the tokens kept at the end, by the formula in docs/method.md, "Stores". */
   readonly cacheBytesIdeal: number;
 }
 
@@ -56,94 +55,4 @@ export interface GenerationStatistics {
   readonly speculation?: SpeculationStatistics;
   /** Whether a signal ended it. */
   readonly isAborted: boolean;
-}
-
-/** What is recorded of a step. */
-export interface StepFigures {
-  /** Churn of each sequence; empty if the step did not report its selections. */
-  readonly churn: readonly number[];
-  /** Bytes brought from the host. */
-  readonly loadedBytes: number;
-  /** Tokens per tier of each sequence. */
-  readonly tiers: readonly TierSizes[];
-}
-
-/** Takes times and figures while tokens are generated. */
-export class StatisticsRecorder {
-  readonly #now: () => number;
-  readonly #start: number;
-  readonly #stepEnds: number[] = [];
-  readonly #churn: number[] = [];
-  readonly #loadedBytes: number[] = [];
-  #tiers: readonly TierSizes[] = [];
-  #first: number | undefined;
-
-  /**
-   * Starts the clock.
-   *
-   * @param now Clock, in milliseconds.
-   */
-  constructor(now: () => number = () => performance.now()) {
-    this.#now = now;
-    this.#start = now();
-  }
-
-  /** Notes that the first token of every sequence is on the host. */
-  first(): void {
-    this.#first = this.#now();
-  }
-
-  /** Notes that a step's tokens are on the host. */
-  step(figures: StepFigures): void {
-    this.#stepEnds.push(this.#now());
-    if (figures.churn.length === 0) return;
-    this.#churn.push(mean(figures.churn));
-    this.#loadedBytes.push(figures.loadedBytes);
-    this.#tiers = figures.tiers;
-  }
-
-  /**
-   * Sums up.
-   *
-   * @param totals What only the end shows.
-   * @returns All statistics.
-   */
-  finish(
-    totals: Pick<
-      GenerationStatistics,
-      "promptTokens" | "newTokens" | "memory" | "speculation" | "isAborted"
-    >,
-  ): GenerationStatistics {
-    const end = this.#now();
-    const steps = this.#stepEnds.length;
-    const first = this.#first ?? end;
-    const last = this.#stepEnds.at(-1) ?? first;
-    const durations = this.#stepEnds.map((time, step) =>
-      time - (this.#stepEnds[step - 1] ?? first)
-    );
-    const tokens = totals.newTokens.reduce((sum, count) => sum + count, 0);
-    return {
-      ...totals,
-      steps,
-      ttftMs: first - this.#start,
-      tpotMs: steps === 0 ? 0 : (last - first) / steps,
-      stepMedianMs: steps === 0 ? 0 : median(durations),
-      tokensPerSecond: tokens === 0 ? 0 : 1000 * tokens / Math.max(1e-3, last - this.#start),
-      ...(this.#churn.length > 0 && {
-        tiers: meanTiers(this.#tiers),
-        migratedBytesPerStep: mean(this.#loadedBytes),
-        churn: mean(this.#churn),
-      }),
-    };
-  }
-}
-
-function meanTiers(tiers: readonly TierSizes[]): TierSizes {
-  const meanOf = (tier: keyof TierSizes) => mean(tiers.map((sizes) => sizes[tier]));
-  return {
-    critical: meanOf("critical"),
-    recent: meanOf("recent"),
-    marginal: meanOf("marginal"),
-    none: meanOf("none"),
-  };
 }

@@ -8,7 +8,7 @@ import { DataError } from "../../core/check.ts";
 import { RealDrop } from "../../decoding/session/real_drop.ts";
 import { attentionRows, traceAttention } from "../../decoding/session/trace.ts";
 import type { Device } from "../../gpu/device.ts";
-import { openModelFiles } from "../../models/files/model_files.ts";
+import { openModelFiles } from "../../models/open.ts";
 import { loadModel, type Model } from "../../models/load.ts";
 import { createTextStream, createTokenizer } from "../../models/tokenizer/tokenizer.ts";
 import { vocabularyHash } from "../../models/tokenizer/vocabulary_hash.ts";

@@ -6,7 +6,7 @@ import { testBackends } from "../support/gpu.ts";
 import { decodeUnder, VARIANTS } from "./decode.ts";
 import { randomCases, randomPair, randomText } from "./random_pair.ts";
 
-/** Method section 20, invariant 1: with the whole budget every policy is the full cache. */
+/** Invariant 1 of docs/method.md: with the whole budget every policy is the full cache. */
 
 const STEPS = 3;
 

@@ -11,7 +11,7 @@ import { realModel } from "../support/real_models.ts";
 import { COMPRESSING } from "./decode.ts";
 
 /**
- * Method section 20, invariant 1, on text: with the whole budget every policy writes what the full cache writes. All
+ * Invariant 1 of docs/method.md, on text: with the whole budget every policy writes what the full cache writes. All
  * policies decode a prompt side by side.
  */
 

@@ -6,7 +6,10 @@ import { largestHeadError } from "../support/golden.ts";
 import { testBackends } from "../support/gpu.ts";
 import { randomCases, randomModel, randomText } from "./random_pair.ts";
 
-/** Method section 20, invariants 2 and 3: accumulated attention, on random models of one, two and three query heads to a KV head. */
+/**
+ * Invariants 2 and 3 of docs/method.md: accumulated attention, on random models of one, two and three query heads to a
+ * KV head.
+ */
 
 for (const backend of testBackends) {
   Deno.test(`2: attention that all tokens have received sums to the number of rows, per head, on ${backend}`, async () => {

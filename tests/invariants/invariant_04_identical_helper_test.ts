@@ -10,7 +10,7 @@ import { attend, randomCall, softmaxRows, weightedValues } from "./attend.ts";
 import { decodeUnder } from "./decode.ts";
 import { randomCases, randomModel, randomText } from "./random_pair.ts";
 
-/** Method section 20, invariant 4: a model that helps itself is its own best helper. */
+/** Invariant 4 of docs/method.md: a model that helps itself is its own best helper. */
 
 /** Rounding of sums of attention, as a share of the largest. */
 const SUM_ERROR = 1e-5;

@@ -10,7 +10,7 @@ import { randomHeads } from "../analysis/support.ts";
 import { testBackends } from "../support/gpu.ts";
 import { randomCases, randomPair, randomText } from "./random_pair.ts";
 
-/** Method section 20, invariant 9: what any similarity of sets and any mapping of heads must obey. */
+/** Invariant 9 of docs/method.md: what any similarity of sets and any mapping of heads must obey. */
 
 Deno.test("9: jaccardSimilarity() is symmetric, within [0, 1], and 1 only for equal sets", () => {
   const sets = fc.array(fc.integer({ min: 0, max: 12 }));

@@ -8,7 +8,7 @@ import { testBackends } from "../support/gpu.ts";
 import { randomCases, randomModel, randomText } from "./random_pair.ts";
 
 /**
- * Method section 20, invariant 10: with the whole budget, a model that has dropped nothing for good sees what it always
+ * Invariant 10 of docs/method.md: with the whole budget, a model that has dropped nothing for good sees what it always
  * saw. The same on plain maps is in `tests/analysis/saliency_shift_test.ts`.
  */
 

@@ -8,7 +8,10 @@ import { testBackends } from "../support/gpu.ts";
 import { COMPRESSING, decodeUnder } from "./decode.ts";
 import { randomCases, type RandomPair, randomPair, randomText } from "./random_pair.ts";
 
-/** Method section 20, invariant 12: nothing is dropped below 100 tokens, and heads are matched once, on the first 100 to 200. */
+/**
+ * Invariant 12 of docs/method.md: nothing is dropped below 100 tokens, and heads are matched once, on the first 100 to
+ * 200.
+ */
 
 /** Scores closer than this share of the largest may be exchanged by rounding. */
 const NEAR = 1e-5;

@@ -9,7 +9,7 @@ import { testBackends } from "../support/gpu.ts";
 import { listed, type Variant, VARIANTS } from "./decode.ts";
 import { randomCases, randomPair, randomText } from "./random_pair.ts";
 
-/** Method section 20, invariant 13: a sequence does not notice its neighbors, whatever their lengths. */
+/** Invariant 13 of docs/method.md: a sequence does not notice its neighbors, whatever their lengths. */
 
 const STEPS = 3;
 /** Kernels sum rows of a batch in another order than those of one sequence. */

@@ -11,7 +11,7 @@ import { COMPRESSING } from "./decode.ts";
 import { randomCases, type RandomPair, randomPair, randomText } from "./random_pair.ts";
 
 /**
- * Method section 20, invariant 16: bytes that are reported are bytes that exist, and as many as the formula of section 9
+ * Invariant 16 of docs/method.md: bytes that are reported are bytes that exist, and as many as the formula of "Stores"
  * says. For single stores of up to 8,192 tokens the same is in `tests/cache/tiered_bytes_test.ts`.
  */
 

@@ -1,6 +1,6 @@
 /**
- * H2O step by step on a whole model, from method section 14: masks instead of lists, one token at a time, sums in
- * float64.
+ * H2O step by step on a whole model, by its rule in docs/method.md: masks instead of lists, one token at a time, sums
+ * in float64.
  *
  * @module
  */

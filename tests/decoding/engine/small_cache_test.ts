@@ -12,7 +12,6 @@ import { PolicySession } from "../../../decoding/engine/policy_session.ts";
 import { createPolicyBuffers, writeLanes } from "../../../decoding/selection/buffers.ts";
 import { listShape } from "../../../decoding/selection/lists.ts";
 import { Session } from "../../../decoding/session/session.ts";
-import { replaceNext, writeLengths } from "../../../decoding/session/step_io.ts";
 import { listUnits } from "../../../decoding/selection/head_groups.ts";
 import { embeddedModels, someTokens } from "../../support/embedded_model.ts";
 import { hasGpu, testBackends } from "../../support/gpu.ts";
@@ -96,8 +95,8 @@ async function compareWithReference(
   const kept = () => helper.selections![0]!.map((selection) => [...selection.kept]);
   deepStrictEqual(kept(), expected[0]!.kept);
   for (const [step, token] of next.entries()) {
-    replaceNext(large, [token]);
-    writeLengths(large);
+    large.replaceNext([token]);
+    large.writeLengths();
     const seen = kept();
     await helper.submit({ buffers, shape, lanes }, large.forward);
     large.advance();

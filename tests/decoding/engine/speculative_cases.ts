@@ -9,14 +9,14 @@ import {
   COMBINES,
   createPolicy,
   GRANULARITIES,
+  misusedOptions,
+  POLICY_CHOICES,
   type PolicyOptions,
   REDUCTIONS,
   type ResolvedPolicy,
-  SCORES,
 } from "../../../cache/policy_options.ts";
 import type { Policy } from "../../../cache/policy.ts";
 import { POLICIES } from "../../../cache/policies/mod.ts";
-import { misusedOptions } from "../../../cache/policy_rules.ts";
 import { NORMALISATIONS } from "../../../analysis/row_means.ts";
 import { evaluationItems } from "../../../data/microworld.ts";
 import type { StepReport } from "../../../decoding/engine/types.ts";
@@ -69,7 +69,7 @@ export function anyCase(): fc.Arbitrary<SpeculativeCase> {
     promptTokens: fc.oneof(fc.integer({ min: 92, max: 99 }), fc.integer({ min: 100, max: 220 })),
     policy: fc.constantFrom("smallkv", "smallkv_query_aware"),
     options: fc.record({
-      score: fc.constantFrom(...SCORES),
+      score: fc.constantFrom(...POLICY_CHOICES.score.values),
       granularity: fc.constantFrom(...GRANULARITIES),
       combine: fc.constantFrom(...COMBINES),
       reduction: fc.constantFrom(...REDUCTIONS),

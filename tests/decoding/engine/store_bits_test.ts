@@ -1,7 +1,7 @@
 /** The two stores against each other: the same bits for every policy, granularity and timing that both allow. */
 
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { acceptedOptions } from "../../../cache/policy_rules.ts";
+import { acceptedOptions } from "../../../cache/policy_options.ts";
 import { POLICIES } from "../../../cache/policies/mod.ts";
 import { largestDifference } from "../../support/golden.ts";
 import { testBackends } from "../../support/gpu.ts";

@@ -8,7 +8,7 @@ import assert from "node:assert/strict";
 import type { CacheBudget } from "../../../cache/budget.ts";
 import { createPolicy, type PolicyOptions, resolvePolicy } from "../../../cache/policy_options.ts";
 import { smallkv } from "../../../cache/policies/smallkv.ts";
-import { plansOnDevice } from "../../../decoding/selection/device_planner.ts";
+import { plansOnDevice } from "../../../decoding/selection/planner.ts";
 import { laneSet, type PolicyLane } from "../../../decoding/selection/sequence_settings.ts";
 import type { ModelPair, StepReport } from "../../../decoding/engine/types.ts";
 import { PolicySession } from "../../../decoding/engine/policy_session.ts";

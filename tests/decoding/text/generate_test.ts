@@ -2,12 +2,8 @@ import assert from "node:assert/strict";
 import { createPolicy } from "../../../cache/policy_options.ts";
 import { evaluationItems } from "../../../data/microworld.ts";
 import { forceTokens } from "../../../decoding/forced/force_tokens.ts";
-import {
-  generate,
-  generateAll,
-  type GenerateOptions,
-  type GenerationStep,
-} from "../../../decoding/text/generate.ts";
+import type { GenerationStep } from "../../../decoding/text/loop.ts";
+import { generate, generateAll, type GenerateOptions } from "../../../decoding/text/generate.ts";
 import type { ModelPair } from "../../../decoding/engine/types.ts";
 import { Session } from "../../../decoding/session/session.ts";
 import { openDevice } from "../../../gpu/open_device.ts";
@@ -168,7 +164,7 @@ Deno.test("generate() says what does not fit before anything is allocated", asyn
       { policy: "h2o", policyOptions: { score: "row" } },
       /options must be some of base, .*: current options have score/,
     ],
-    ["a", { budget: 0 }, /a share must be above 0 and at most 1: current value is 0/],
+    ["a", { budget: 0 }, /ratio must be above 0 and at most 1: current value is 0/],
     ["a", { budget: { tokens: 0 } }, /tokens must be an integer at least 1: current value is 0/],
     ["a", { maxNewTokens: 0 }, /maxNewTokens must be an integer at least 1/],
     [Array(500).fill(1), {}, /must fit the context of large, 512: current value is 500 \+ 64/],

@@ -5,11 +5,9 @@ import {
   generationLoop,
   type GenerationStep,
   type LoopOptions,
-} from "../../../decoding/text/generate.ts";
-import {
-  type GenerationStatistics,
   StatisticsRecorder,
-} from "../../../decoding/text/statistics.ts";
+} from "../../../decoding/text/loop.ts";
+import type { GenerationStatistics } from "../../../decoding/text/statistics.ts";
 import { type GeneratedToken, SequenceWriter } from "../../../decoding/text/writer.ts";
 import { tierSizes } from "../../../decoding/selection/tiers.ts";
 import { BYTES } from "./byte_tokenizer.ts";

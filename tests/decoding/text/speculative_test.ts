@@ -1,11 +1,7 @@
 import assert from "node:assert/strict";
 import { evaluationItems } from "../../../data/microworld.ts";
-import {
-  generate,
-  generateAll,
-  type GenerateOptions,
-  type GenerationStep,
-} from "../../../decoding/text/generate.ts";
+import type { GenerationStep } from "../../../decoding/text/loop.ts";
+import { generate, generateAll, type GenerateOptions } from "../../../decoding/text/generate.ts";
 import { SpeculationRecorder } from "../../../decoding/engine/speculative_types.ts";
 import { embeddedModels } from "../../support/embedded_model.ts";
 import { testBackends } from "../../support/gpu.ts";
