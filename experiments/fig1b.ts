@@ -16,14 +16,7 @@ import {
   randomJaccard,
 } from "../analysis/saliency_shift.ts";
 import { absoluteOf, trendOf } from "./claims.ts";
-import {
-  blockCheckpoints,
-  saliencyAt,
-  shiftBlocks,
-  tracePair,
-  traceRole,
-  WINDOW_TOKENS,
-} from "./contexts.ts";
+import { blockCheckpoints, shiftBlocks, tracePair, traceRole, WINDOW_TOKENS } from "./contexts.ts";
 import type {
   Experiment,
   ExperimentContext,
@@ -116,7 +109,7 @@ function planBlock(context: ExperimentContext, block: Block): Unit[] {
   return [guided, ...drops];
 }
 
-/** The paper's procedure for one budget: drop after the first half, go on, compare at the end. */
+/** The paper's procedure for one budget: drop after the first half, continue, compare at the end. */
 async function measureDrop(
   context: ExperimentContext,
   block: Block & { readonly budgetRatio: number },
@@ -124,11 +117,9 @@ async function measureDrop(
   const { id, tokens, budgetRatio } = block;
   const { large, signal } = context;
   const firstTokens = Math.floor(tokens.length / 2);
-  const checkpoints = blockCheckpoints(tokens.length);
-  const trace = await traceRole(context, "large", { tokens, checkpoints });
-  const first = saliencyAt(trace, large, { tokens: firstTokens });
-  const full = saliencyAt(trace, large);
-  const heads = Array.from({ length: trace.heads }, (_, head) => head);
+  const saliency = await traceRole(context, "large", tokens, blockCheckpoints(tokens.length));
+  const [first, full] = [saliency(firstTokens), saliency()];
+  const heads = Array.from({ length: large.layers * large.queryHeads }, (_, head) => head);
   const kept = heads.map((head) => firstKeptTokens(saliencyOfHead(first, head), budgetRatio));
   const later = await large.realDrop(tokens, { firstTokens, kept, signal });
   const second: HeadSaliency = { ...full, accumulated: later };
@@ -148,9 +139,7 @@ async function measureGuided(
   block: Block & { readonly budgets: readonly number[] },
 ): Promise<GuidedCell> {
   const { id, tokens, budgets } = block;
-  const saliency = await tracePair(context, tokens, {
-    checkpoints: blockCheckpoints(tokens.length),
-  });
+  const saliency = await tracePair(context, tokens, blockCheckpoints(tokens.length));
   const views = guidingViews(saliency(), {
     matches: matchBothWays(saliency(Math.min(WINDOW_TOKENS, tokens.length))),
     groupSize: context.large.queryHeads / context.large.kvHeads,

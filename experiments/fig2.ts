@@ -10,7 +10,7 @@ import { binRatio, saliencyBins, topSaliencyShare } from "../analysis/bins.ts";
 import { type HeadSaliency, saliencyOfHead } from "../analysis/head_saliency.ts";
 import { totalSaliency } from "../analysis/null_match.ts";
 import { absoluteOf, trendOf } from "./claims.ts";
-import { benchmarkContexts, saliencyAt, traceRole, WINDOW_TOKENS } from "./contexts.ts";
+import { benchmarkContexts, traceRole, WINDOW_TOKENS } from "./contexts.ts";
 import type {
   Experiment,
   ExperimentContext,
@@ -84,8 +84,7 @@ async function measurePrompt(
   options: { readonly group: string },
 ): Promise<SpreadCell> {
   // The checkpoint serves Tables 7 and 8, which read the same trace.
-  const trace = await traceRole(context, "large", { tokens, checkpoints: [WINDOW_TOKENS] });
-  const saliency = saliencyAt(trace, context.large);
+  const saliency = (await traceRole(context, "large", tokens, [WINDOW_TOKENS]))();
   const total = totalSaliency(saliency);
   return {
     group: options.group,

@@ -8,7 +8,7 @@ import { cosineSimilarity } from "../analysis/similarity.ts";
 import { totalSaliency } from "../analysis/null_match.ts";
 import { alignWords, type WordSaliency, wordSaliency } from "../analysis/words.ts";
 import { absoluteOf, MAIN_PAIR, trendOf } from "./claims.ts";
-import { saliencyAt, similarityContexts, tracePair, traceRole } from "./contexts.ts";
+import { similarityContexts, tracePair, traceRole } from "./contexts.ts";
 import type {
   Experiment,
   ExperimentContext,
@@ -94,8 +94,7 @@ async function measureContext(
   if (other === undefined) return cell;
   const texts = context.large.tokenTexts(tokens);
   const otherTokens = other.encode(texts.join(""));
-  const trace = await traceRole(context, "other", { tokens: otherTokens });
-  const third = totalSaliency(saliencyAt(trace, other));
+  const third = totalSaliency((await traceRole(context, "other", otherTokens))());
   const ours = wordSaliency(large, texts);
   return {
     ...cell,

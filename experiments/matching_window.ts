@@ -122,7 +122,7 @@ async function measureWindows(
   tokens: readonly number[],
 ): Promise<StoredCell> {
   const checkpoints = blockCheckpoints(tokens.length);
-  const saliency = await tracePair(context, tokens, { checkpoints });
+  const saliency = await tracePair(context, tokens, checkpoints);
   const whole = saliency();
   const usual = matchBothWays(saliency(Math.min(WINDOW_TOKENS, tokens.length))).jaccard;
   const windows = checkpoints.map((window): WindowCell => {

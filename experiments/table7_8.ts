@@ -96,7 +96,7 @@ async function planDataset(context: ExperimentContext, dataset: DatasetName): Pr
     work: { large: tokens.length, small: tokens.length },
     inputs: { tokens },
     async run(context) {
-      const saliency = await tracePair(context, tokens, { checkpoints: [WINDOW_TOKENS] });
+      const saliency = await tracePair(context, tokens, [WINDOW_TOKENS]);
       const pair = saliency(Math.min(WINDOW_TOKENS, tokens.length));
       return measureSimilarity(pair, { id: `${dataset}/${id}`, group, seed: context.seed });
     },
