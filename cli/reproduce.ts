@@ -20,6 +20,7 @@ import { contentHash } from "../experiments/runner/hash.ts";
 import { MODEL_CODE } from "../experiments/runner/lab_model.ts";
 import { POLICY_CODE } from "../experiments/runner/policy_runs.ts";
 import { pairFolder } from "../experiments/runner/record.ts";
+import { CACHE_CODE } from "../experiments/runner/run_cache.ts";
 import { type Outcome, runExperiments } from "../experiments/runner/run_experiments.ts";
 import { SUMMARY_CODE } from "../experiments/runner/summary.ts";
 import { summaryLine } from "../experiments/runner/summary_line.ts";
@@ -30,6 +31,12 @@ import { DEVICE_OPTION, openEngineFor } from "./open.ts";
 
 /** Values of `--scale`. */
 const SCALES = ["smoke", "small", "paper"] as const satisfies readonly Scale[];
+
+/** Modules that run models for traces; all that they import decides what is observed. */
+const OBSERVING = [MODEL_CODE, CACHE_CODE];
+
+/** The same with those that decode under policies. */
+const DECODING = [...OBSERVING, POLICY_CODE];
 
 /** What the command works with. */
 export interface ReproduceParts {
@@ -105,8 +112,8 @@ async function reproduce(
   const { device, adapter } = engine.environment;
   const codeOf = async (modules: readonly URL[]) =>
     contentHash([await codeHash(modules, parts.readModule), device, adapter]);
-  const traces = { store, code: await codeOf([MODEL_CODE]) };
-  const policies = { store, code: await codeOf([MODEL_CODE, POLICY_CODE]) };
+  const traces = { store, code: await codeOf(OBSERVING) };
+  const policies = { store, code: await codeOf(DECODING) };
   const setting = { scale, seed, signal: io.signal, traces, policies };
   const context = await openContext(engine, call, setting);
   const folder = pairFolder(join(out, scale), context);
@@ -116,7 +123,7 @@ async function reproduce(
     folder,
     store,
     unitCode: ({ module, usesPolicies }) =>
-      codeOf([new URL(module), MODEL_CODE, ...(usesPolicies ? [POLICY_CODE] : [])]),
+      codeOf([new URL(module), ...(usesPolicies ? DECODING : OBSERVING)]),
     summaryCode: await codeHash([SUMMARY_CODE], parts.readModule),
     environment: () => engine.environment,
     command: (experiment) => repeatCommand(call, experiment.name),
