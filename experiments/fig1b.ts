@@ -35,6 +35,7 @@ import {
   layerMeans,
   matchBothWays,
   measuredMean,
+  round,
   rounded,
   type SaliencyPair,
 } from "./similarity.ts";
@@ -151,7 +152,7 @@ async function measureGuided(
     const jaccards = heads.map((head) =>
       compareViews(saliencyOfHead(large, head), guide[head]!, { budgetRatio }).jaccard
     );
-    return rounded([mean(jaccards)])[0]!;
+    return round(mean(jaccards));
   };
   return {
     kind: "guided",

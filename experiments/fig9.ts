@@ -19,7 +19,7 @@ import type {
   Unit,
 } from "./experiment.ts";
 import { ends } from "./result.ts";
-import { measuredMean, rounded, SINK_TOKENS } from "./similarity.ts";
+import { measuredMean, round, rounded, SINK_TOKENS } from "./similarity.ts";
 
 /** Cosines of one comparison, with all tokens (or words) and without the first four. */
 type Cosines = { readonly all: number; readonly withoutFirst: number };
@@ -118,8 +118,10 @@ function wordCosines(a: WordSaliency, b: WordSaliency): Cosines | null {
 
 function cosines(a: ArrayLike<number>, b: ArrayLike<number>): Cosines {
   const rest = (values: ArrayLike<number>) => Array.from(values).slice(SINK_TOKENS);
-  const [all, withoutFirst] = rounded([cosineSimilarity(a, b), cosineSimilarity(rest(a), rest(b))]);
-  return { all: all!, withoutFirst: withoutFirst! };
+  return {
+    all: round(cosineSimilarity(a, b)),
+    withoutFirst: round(cosineSimilarity(rest(a), rest(b))),
+  };
 }
 
 function summarise(input: SummaryInput): ExperimentResult {

@@ -22,7 +22,7 @@ import type {
   Unit,
 } from "./experiment.ts";
 import { ends, lineOf } from "./result.ts";
-import { defined, matchBothWays, measuredMean, measureSimilarity, rounded } from "./similarity.ts";
+import { defined, matchBothWays, measuredMean, measureSimilarity, round } from "./similarity.ts";
 
 /** A match made on a window, judged on the window and on the whole block. */
 type WindowCell = {
@@ -171,7 +171,7 @@ async function measureTransfer(
 
 function agreement(a: ArrayLike<number>, b: ArrayLike<number>): number {
   const same = Array.from(a).filter((head, index) => head === b[index]).length;
-  return rounded([100 * same / a.length])[0]!;
+  return round(100 * same / a.length);
 }
 
 function summarise(input: SummaryInput): ExperimentResult {

@@ -229,7 +229,13 @@ export function rounded(values: ArrayLike<number>): number[] {
   return Array.from(values, round);
 }
 
-function round(value: number): number {
+/**
+ * Rounds one number for storage.
+ *
+ * @param value Any number.
+ * @returns The number to six decimals.
+ */
+export function round(value: number): number {
   return Math.round(value * 1e6) / 1e6;
 }
 
