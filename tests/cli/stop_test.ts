@@ -60,7 +60,7 @@ async function assertWhole(folder: string): Promise<void> {
   }
 }
 
-Deno.test("reproduce goes on where it was after kill -9", () =>
+Deno.test("reproduce continues after kill -9", () =>
   withFolder(async (folder) => {
     let traces = 0;
     for (const count of [3, 2, 3]) {
@@ -91,7 +91,7 @@ Deno.test("reproduce stops at Ctrl-C with 130 and keeps what is finished", () =>
     child.kill("SIGINT");
     const [status, text] = await Promise.all([child.status, rest(), child.stdout.cancel()]);
     assert.equal(status.code, 130);
-    assert.match(text, /Stopped; the same command goes on where it was\./);
+    assert.match(text, /Stopped; run the same command again to continue\./);
     await assertWhole(folder);
     assert.equal((await finish(start(folder, 0))).traces, 8);
   }));
