@@ -20,7 +20,7 @@ export type VariantConstants = Readonly<Record<string, number>>;
  * @param wgsl Text of the file.
  * @param constants Values of its constants.
  * @returns WGSL that compiles alone.
- * @throws {TypeError} If a condition or a marked loop names no constant, or is not closed.
+ * @throws {TypeError} If a condition or a marked loop names no constant, or does not end.
  */
 export function writeOut(wgsl: string, constants: VariantConstants): string {
   const lines = chooseLines(wgsl.split("\n"), constants).map((line) =>
@@ -70,6 +70,13 @@ function unroll(lines: readonly string[], constants: VariantConstants): string[]
       continue;
     }
     const end = lines.indexOf(`${indent}}`, at);
+    if (end < 0) {
+      throw new TypeError(
+        `Cannot write a kernel out: every marked loop must end: current value is ${
+          lines[at]!.trim()
+        }`,
+      );
+    }
     const body = lines.slice(at + 1, end);
     const isScope = body.some((line) => /^\s*(let|var) /.test(line));
     for (let index = 0; index < valueOf(bound, constants); index++) {

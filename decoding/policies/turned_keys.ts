@@ -73,7 +73,7 @@ export function turnStep(
     lists: buffers.lists,
     rotation: layerRotation(forward, layer),
     keys: cache.layers[layer]!.keys,
-    turned: turned.keys,
+    rerotated: turned.keys,
   }, {
     headDim,
     keyFormat: cache.shape.keyFormat,
