@@ -22,6 +22,9 @@ for (var i = 0u; i < COUNT; i++) {  // unroll
   let x = a[i] + index;
   for (var r = 0u; r < ROWS; r++) {  // unroll
     b[r] = x * i;
+//# if r
+    last;
+//# end
   }
 }
 for (var i = 0u; i < COUNT; i++) {
@@ -37,11 +40,13 @@ narrow
   let x = a[0u] + index;
   b[0u] = x * 0u;
   b[1u] = x * 0u;
+  last;
 }
 {
   let x = a[1u] + index;
   b[0u] = x * 1u;
   b[1u] = x * 1u;
+  last;
 }
 for (var i = 0u; i < COUNT; i++) {
 }`;
@@ -59,8 +64,12 @@ Deno.test("writeOut() refuses names that are no constants, and what is not close
     TypeError,
     "must name one of B: current value is A",
   );
-  assertThrows(() => writeOut("//# if B", { B: 1 }), TypeError, "every condition must end");
+  assertThrows(
+    () => writeOut("//# if B", { B: 1 }),
+    TypeError,
+    "conditions and marked loops must end",
+  );
   const loop = "for (var i = 0u; i < B; i++) {  // unroll\n  x\n";
-  assertThrows(() => writeOut(loop, { B: 1 }), TypeError, "every marked loop must end");
+  assertThrows(() => writeOut(loop, { B: 1 }), TypeError, "conditions and marked loops must end");
   assertThrows(() => writeOut(`${loop}}`, {}), TypeError, "current value is B");
 });
