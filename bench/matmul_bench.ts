@@ -1,28 +1,31 @@
 /**
  * Times matrix products of a device at the shapes of Qwen2.5-0.5B and 1.5B, after checking them against their twins.
  *
- *     deno run -A bench/matmul_bench.ts [--formats q4,q8] [--models 0.5B,1.5B] [--rows 1,128]
- *
- * Prints a table; the last line is JSON.
- *
  * @module
  */
 
-import { parseArgs } from "node:util";
-import process from "node:process";
-import { type Device, type DeviceBuffer, dispatch } from "../gpu/device.ts";
+import { type Command, type Device, type DeviceBuffer, dispatch } from "../gpu/device.ts";
 import { openDevice } from "../gpu/open_device.ts";
 import { chooseMatmul, matmulGrid, matmulKernel, type MatmulTile } from "../kernels/matmul.ts";
 import {
-  hasSupers,
+  columnStep,
   type MatrixShape,
+  type Planes,
   planeWords,
-  SUPER_COLUMNS,
-  WEIGHT_FORMATS,
   type WeightFormat,
-} from "../kernels/weight_format.ts";
+  type WeightPlanes,
+} from "../kernels/weights/format.ts";
+import { WEIGHT_FORMATS } from "../kernels/weights/mod.ts";
 import { rowBlocks } from "../models/weights/packed_weight.ts";
-import { conditions } from "./figures.ts";
+import {
+  checkResult,
+  Options,
+  printDevice,
+  printJson,
+  printRow,
+  repeated,
+  timeInTurns,
+} from "./timing.ts";
 
 /** One kind of matrix of a model. */
 interface Shape extends MatrixShape {
@@ -54,33 +57,44 @@ interface Timing extends MatrixShape {
   readonly inputRows: number;
   /** Median of the wall clock, in milliseconds. */
   readonly wallMs: number;
-  /** Processor time of this process over its cores; below `wallMs` if others use the machine. Software adapters only. */
+  /** Processor time of this process over its cores; below `wallMs` if others use the machine. */
   readonly busyMs: number;
 }
 
-const REPEATS = 5;
-const MIN_MS = 80;
+const SAMPLES = 5;
 
-function noise(words: number, format: WeightFormat, isScale: boolean): Uint32Array<ArrayBuffer> {
+/** Names of all formats. */
+const NAMES = WEIGHT_FORMATS.map(({ name }) => name);
+
+/** Random bits; in each field that `exponents` masks the exponent of a small number. */
+function noise(words: number, exponents: number = 0): Uint32Array<ArrayBuffer> {
   const plane = new Uint32Array(words);
+  const one = exponents & ~(exponents << 1);
+  const small = (exponents >>> 1 & exponents) - 10 * one;
   let state = 1;
   for (let i = 0; i < words; i++) {
     state = Math.imul(state, 1664525) + 1013904223 >>> 0;
-    plane[i] = state;
-  }
-  // Exponents that keep every float small and finite.
-  if (isScale) {
-    // The low half of q6 is two bytes.
-    const [keep, exponent] = format === "q6" ? [0x83ffffff, 0x08000000] : [0x83ff83ff, 0x24002400];
-    for (let i = 0; i < words; i++) plane[i] = plane[i]! & keep | exponent;
-  } else if (format === "f32") {
-    for (let i = 0; i < words; i++) plane[i] = plane[i]! & 0x807fffff | 0x3d000000;
-  } else if (format === "f16") {
-    for (let i = 0; i < words; i++) plane[i] = plane[i]! & 0x83ff83ff | 0x28002800;
-  } else if (format === "bf16") {
-    for (let i = 0; i < words; i++) plane[i] = plane[i]! & 0x807f807f | 0x3d003d00;
+    plane[i] = state & ~exponents | small;
   }
   return plane;
+}
+
+/** Random planes whose floats are finite. */
+function noisePlanes(format: WeightFormat, words: Planes<number>): WeightPlanes {
+  const { plane, exponents } = format.floats;
+  const { values, scales, superScales, high } = words;
+  return {
+    values: noise(values, plane === "values" ? exponents : 0),
+    ...(scales !== undefined && { scales: noise(scales, exponents) }),
+    ...(superScales !== undefined && { superScales: noise(superScales, exponents) }),
+    ...(high !== undefined && { high: noise(high) }),
+  };
+}
+
+/** Bytes of a matrix. */
+function weightBytes(format: WeightFormat, shape: MatrixShape): number {
+  return 4 *
+    Object.values<number>({ ...planeWords(format, shape) }).reduce((sum, words) => sum + words);
 }
 
 /** Copies of a matrix are made until they take as many bytes, so that no cache holds all that a run reads. */
@@ -97,20 +111,14 @@ class Product implements Disposable {
     readonly format: WeightFormat,
     readonly size: MatrixShape & { readonly inputRows: number },
   ) {
-    const words = planeWords(format, size);
-    const planes = {
-      values: noise(words.values, format, false),
-      ...(words.scales > 0 && { scales: noise(words.scales, format, true) }),
-      ...(words.supers > 0 && { supers: noise(words.supers, format, true) }),
-      ...(words.high > 0 && { high: noise(words.high, format, false) }),
-    };
-    const input = new Float32Array(noise(size.inputRows * size.columns, "f32", false).buffer);
+    const planes = noisePlanes(format, planeWords(format, size));
+    const input = new Float32Array(noise(size.inputRows * size.columns, 0x7f800000).buffer);
     const output = new Float32Array(size.inputRows * size.rows);
     this.#arrays = { input, ...planes, output };
     const shared = { ...this.#upload({ input, output }) };
-    const bytes = 4 * (words.values + words.scales + words.supers + words.high);
+    const bytes = weightBytes(format, size);
     for (let copy = 0; copy * bytes < MIN_BYTES; copy++) {
-      this.#copies.push({ ...shared, bias: shared.input!, ...this.#upload(planes) });
+      this.#copies.push({ ...shared, bias: shared.input!, ...this.#upload({ ...planes }) });
     }
   }
 
@@ -145,7 +153,8 @@ class Product implements Disposable {
 
   /** Runs it and compares the first rows of weights with the twin. */
   async check(tile: MatmulTile): Promise<void> {
-    await this.#run(tile, 1);
+    using recording = await this.device.record("check", this.#commands(tile).slice(0, 1));
+    this.device.submit(recording);
     const { rows, inputRows } = this.size;
     const actual = new Float32Array(await this.device.read(this.#copies[0]!.output!));
     const expected = new Float32Array(inputRows * rows);
@@ -156,36 +165,28 @@ class Product implements Disposable {
       params: { ...this.#params(), weight_rows: checked },
       grid: [1, 1, 1],
     });
+    const { name } = matmulKernel(this.format, tile);
     for (let row = 0; row < inputRows; row++) {
-      for (let n = 0; n < checked; n++) {
-        const [is, must] = [actual[row * rows + n]!, expected[row * rows + n]!];
-        if (Math.abs(is - must) <= 1e-4 * (1 + Math.abs(must))) continue;
-        throw new Error(
-          `Cannot time ${
-            matmulKernel(this.format, tile).name
-          }: element [${row}, ${n}] must be ${must}: current value is ${is}`,
-        );
-      }
+      const part = (values: Float32Array) => values.subarray(row * rows, row * rows + checked);
+      checkResult(name, [part(actual), part(expected)], (must) => 1e-4 * (1 + Math.abs(must)));
     }
   }
 
+  /** Milliseconds of one product; every run reads other copies. */
   async time(tile: MatmulTile): Promise<Timing> {
-    const [first] = await this.#run(tile, 1);
-    const times = Math.max(1, Math.ceil(MIN_MS / Math.max(0.2, first - 10)));
-    const runs: (readonly [number, number])[] = [];
-    for (let i = 0; i < REPEATS; i++) runs.push(await this.#run(tile, times));
-    const median = (which: 0 | 1) =>
-      runs.map((run) => run[which] / times).sort((a, b) => a - b)[REPEATS >> 1]!;
+    using owner = new DisposableStack();
+    const work = await repeated(this.device, this.#commands(tile), owner);
+    const times = work.times * this.#copies.length;
+    const { product } = await timeInTurns(this.device, { product: { ...work, times } }, SAMPLES);
     const { rows, columns, inputRows } = this.size;
     const variant = matmulKernel(this.format, tile).name;
-    const shape = { format: this.format, variant, rows, columns, inputRows };
-    return { ...shape, wallMs: median(0), busyMs: median(1) };
+    const { medianMs: wallMs, processorMs: busyMs } = product;
+    return { format: this.format, variant, rows, columns, inputRows, wallMs, busyMs };
   }
 
-  /** Wall time of the whole and processor time over cores, in milliseconds. */
-  async #run(tile: MatmulTile, times: number): Promise<readonly [number, number]> {
+  #commands(tile: MatmulTile): Command[] {
     const { rows: weightRows, inputRows: rows } = this.size;
-    const commands = this.#copies.map((buffers) =>
+    return this.#copies.map((buffers) =>
       dispatch({
         kernel: matmulKernel(this.format, tile),
         buffers,
@@ -193,15 +194,6 @@ class Product implements Disposable {
         grid: matmulGrid(tile, { rows, weightRows }),
       })
     );
-    const repeated = Array.from({ length: times }, (_, i) => commands[i % commands.length]!);
-    using recording = await this.device.record("product", repeated);
-    const busy = process.cpuUsage();
-    const start = performance.now();
-    this.device.submit(recording);
-    await this.device.finished();
-    const wallMs = performance.now() - start;
-    const { user } = process.cpuUsage(busy);
-    return [wallMs, user / 1000 / navigator.hardwareConcurrency];
   }
 
   [Symbol.dispose](): void {
@@ -209,66 +201,69 @@ class Product implements Disposable {
   }
 }
 
+const COLUMNS = [
+  ["format", -6],
+  ["matrix", -14],
+  ["rows", 4, 0],
+  ["ms, clock", 10],
+  ["busy", 8],
+  ["G weights/s", 11],
+  ["GB/s", 7],
+  ["GFLOP/s", 8, 1],
+] as const;
+
 function print(timing: Timing): void {
   const { format, rows, columns, inputRows, wallMs, busyMs } = timing;
   const weights = rows * columns;
-  const { values, scales, supers, high } = planeWords(format, timing);
-  const rate = (ms: number) =>
-    inputRows === 1
-      ? `${(weights / ms / 1e6).toFixed(2)} G weights/s ${
-        (4 * (values + scales + supers + high) / ms / 1e6).toFixed(2)
-      } GB/s`
-      : `${(2 * inputRows * weights / ms / 1e6).toFixed(1)} GFLOP/s`;
-  const shape = `${rows} x ${columns}`.padEnd(14);
-  console.log(
-    `${format.padEnd(5)} ${shape} rows ${String(inputRows).padStart(3)} ${
-      wallMs.toFixed(2).padStart(8)
-    } ms wall ${rate(wallMs)}; busy ${busyMs.toFixed(2)} ms, ${rate(busyMs)}`,
-  );
+  const bytes = weightBytes(format, timing);
+  const rates = [weights, bytes, 2 * inputRows * weights].map((count) => count / wallMs / 1e6);
+  printRow(COLUMNS, [format.name, `${rows} x ${columns}`, inputRows, wallMs, busyMs, ...rates]);
 }
 
-const { values: options } = parseArgs({
-  options: {
-    formats: { type: "string", default: WEIGHT_FORMATS.join(",") },
-    models: { type: "string", default: "0.5B" },
-    rows: { type: "string", default: "1,128" },
-  },
-});
-
-using device = await openDevice();
-console.log(`${device.info.description}${device.info.isSoftware ? " (software adapter)" : ""}`);
-const timings: Timing[] = [];
-const totals: Record<string, number> = {};
-for (const model of options.models.split(",")) {
-  for (const format of options.formats.split(",") as WeightFormat[]) {
-    for (const inputRows of options.rows.split(",").map(Number)) {
-      const tile = chooseMatmul(device.info, format, inputRows);
-      const total = { wall: 0, busy: 0 };
-      for (const shape of MODELS[model]!) {
-        if (inputRows > 1 && shape.count === 1) continue; // only the last row meets the vocabulary
-        if (hasSupers(format) && shape.columns % SUPER_COLUMNS !== 0) continue; // files use others
-        // A whole row block at most: larger matrices run as several of them.
-        const rows = rowBlocks(device.info, format, shape)[0]!.rows;
-        using product = new Product(device, format, { ...shape, rows, inputRows });
-        await product.check(tile);
-        const timing = await product.time(tile);
-        print(timing);
-        timings.push(timing);
-        total.wall += timing.wallMs * shape.count * shape.rows / rows;
-        total.busy += timing.busyMs * shape.count * shape.rows / rows;
+/**
+ * Runs the benchmark.
+ *
+ * @param args Command line.
+ */
+export async function benchMatmul(args: string[]): Promise<void> {
+  const options = new Options(args, {
+    formats: NAMES.join(","),
+    models: "0.5B",
+    rows: "1,128",
+  });
+  using device = await openDevice();
+  printDevice(device);
+  printRow(COLUMNS);
+  const timings: Timing[] = [];
+  const modelMs: Record<string, number> = {};
+  for (const model of options.words("models", Object.keys(MODELS))) {
+    const names = options.words("formats", NAMES);
+    for (const format of WEIGHT_FORMATS.filter(({ name }) => names.includes(name))) {
+      for (const inputRows of options.counts("rows")) {
+        const tile = chooseMatmul(device.info, format, inputRows);
+        const total = { wall: 0, busy: 0 };
+        for (const shape of MODELS[model]!) {
+          if (inputRows > 1 && shape.count === 1) continue; // only the last row meets the vocabulary
+          if (shape.columns % columnStep(format) !== 0) continue; // files use others
+          // A whole row block at most: larger matrices run as several of them.
+          const rows = rowBlocks(device.info, format, shape)[0]!.rows;
+          using product = new Product(device, format, { ...shape, rows, inputRows });
+          await product.check(tile);
+          const timing = await product.time(tile);
+          print(timing);
+          timings.push(timing);
+          total.wall += timing.wallMs * shape.count * shape.rows / rows;
+          total.busy += timing.busyMs * shape.count * shape.rows / rows;
+        }
+        const name = `${model} ${format.name} rows ${inputRows}`;
+        console.log(
+          `${name}: whole model ${total.wall.toFixed(0)} ms by the clock, ${
+            total.busy.toFixed(0)
+          } ms busy`,
+        );
+        modelMs[name] = total.wall;
       }
-      const name = `${model} ${format} rows ${inputRows}`;
-      console.log(
-        `${name}: whole model ${total.wall.toFixed(0)} ms wall, ${total.busy.toFixed(0)} ms busy`,
-      );
-      totals[name] = total.wall;
     }
   }
+  printJson("matmul", device, { samples: SAMPLES, modelMs, timings });
 }
-console.log(JSON.stringify({
-  bench: "matmul",
-  ...conditions(device.info),
-  repeats: REPEATS,
-  modelMs: totals,
-  timings,
-}));

@@ -9,20 +9,17 @@
 import { defineKernel, type Kernel, type KernelContract, type KernelRun } from "../gpu/kernel.ts";
 import {
   BLOCK_COLUMNS,
-  paddedColumns,
-  VALUE_VECTORS,
-  WEIGHT_FORMATS,
-  type WeightFormat,
-} from "./weight_format.ts";
-import { type PlaneArrays, rowReader } from "./weight_reader.ts";
-import {
   blockScale,
+  paddedColumns,
+  type PlaneArrays,
   planeBindings,
-  planeTypes,
-  quadExpression,
+  planeVariables,
   quadVector,
-  weightHelpers,
-} from "./weight_source.ts";
+  quadWeights,
+  rowReader,
+  type WeightFormat,
+} from "./weights/format.ts";
+import { WEIGHT_FORMATS } from "./weights/mod.ts";
 
 const THREADS = 64;
 
@@ -48,7 +45,7 @@ const PARAMS = {
  */
 export function embeddingKernel(format: WeightFormat): Kernel {
   const contract: KernelContract = {
-    name: `embedding_${format}`,
+    name: `embedding_${format.name}`,
     wgsl: source(format),
     bindings: {
       tokens: "read u32",
@@ -82,13 +79,11 @@ function source(format: WeightFormat): string {
   const bindings = {
     "read> tokens": "u32",
     "read> state": "u32",
-    ...Object.fromEntries(
-      Object.entries(planeTypes(format)).map(([name, type]) => [`read> ${name}`, type]),
-    ),
+    ...planeVariables(format),
     "read_write> output": "vec4f",
   };
   return [
-    `// embedding_${format}: rows of a ${format} matrix, chosen by token id.`,
+    `// embedding_${format.name}: rows of a ${format.name} matrix, chosen by token id.`,
     "",
     "struct Params {",
     ...Object.entries(PARAMS).map(([name, type]) => `  ${name}: ${type},`),
@@ -99,7 +94,7 @@ function source(format: WeightFormat): string {
     ),
     "@group(1) @binding(0) var<uniform> params: Params;",
     "",
-    weightHelpers(format),
+    format.functions,
     "",
     ...entryPoint(format),
   ].join("\n") + "\n";
@@ -108,7 +103,7 @@ function source(format: WeightFormat): string {
 function entryPoint(format: WeightFormat): readonly string[] {
   return [
     `@compute @workgroup_size(${THREADS})`,
-    `fn embedding_${format}(@builtin(global_invocation_id) thread: vec3u) {`,
+    `fn embedding_${format.name}(@builtin(global_invocation_id) thread: vec3u) {`,
     "  let blocks = params.columns / 32u;",
     "  let row = thread.x / blocks;",
     "  let block = thread.x % blocks;",
@@ -126,15 +121,15 @@ function entryPoint(format: WeightFormat): readonly string[] {
 }
 
 function blockCopy(format: WeightFormat): readonly string[] {
-  const types = planeTypes(format);
-  const vectors = VALUE_VECTORS[format];
+  const vectors = format.planes.values.perBlock;
+  const scale = blockScale(format, "place");
   return [
     ...Array.from(
       { length: vectors },
       (_, i) => `let values${i} = values[(place * ${vectors}u + ${i}u) * 8u + lane];`,
     ),
-    ...("scales" in types ? [`let scale = ${blockScale(format, "place")};`] : []),
-    ...("high" in types ? ["let high_bits = high[place * 8u + lane];"] : []),
+    ...(scale ? [`let scale = ${scale};`] : []),
+    ...(format.planes.high ? ["let high_bits = high[place * 8u + lane];"] : []),
     "let first = row * (params.stride / 4u) + block * 8u;",
     ...Array.from({ length: 8 }, (_, quad) => {
       const names = {
@@ -142,7 +137,7 @@ function blockCopy(format: WeightFormat): readonly string[] {
         scale: "scale",
         high: "high_bits",
       };
-      return `output[first + ${quad}u] = ${quadExpression(format, quad, names)};`;
+      return `output[first + ${quad}u] = ${quadWeights(format, quad, names)};`;
     }),
   ];
 }

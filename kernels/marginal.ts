@@ -4,7 +4,8 @@
  * Every way is a factor for each part: `kept` times the softmax output over kept tokens, plus `marginal` times the sum
  * of marginal values weighted by the helper's row.
  *
- * @see {@link https://arxiv.org/abs/2508.02751 | SmallKV}, equations 6 and 7; method section 6
+ * @see {@link https://arxiv.org/abs/2508.02751 | SmallKV}, equations 6 and 7
+ * @see docs/method.md, "Attention over selected tokens"
  * @module
  */
 

@@ -11,9 +11,15 @@ import type { DeviceInfo } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelContract, type KernelRun } from "../gpu/kernel.ts";
 import type { MatmulTile } from "./matmul_block.ts";
 import { MATMUL_PARAMS, matmulName, matmulSource, workgroupBytes } from "./matmul_source.ts";
-import { BLOCK_COLUMNS, PANEL_ROWS, WEIGHT_FORMATS, type WeightFormat } from "./weight_format.ts";
-import { type PlaneArrays, rowReader } from "./weight_reader.ts";
-import { planeBindings } from "./weight_source.ts";
+import {
+  paddedColumns,
+  PANEL_ROWS,
+  type PlaneArrays,
+  planeBindings,
+  rowReader,
+  type WeightFormat,
+} from "./weights/format.ts";
+import { WEIGHT_FORMATS } from "./weights/mod.ts";
 
 export type { MatmulTile } from "./matmul_block.ts";
 
@@ -120,7 +126,7 @@ function matmulReference(format: WeightFormat, run: KernelRun<KernelContract>): 
   const { rows, columns, weight_rows, output_stride, output_offset } = run.params;
   const { has_bias, bias_offset, accumulate, input_stride } = run.params;
   const readRow = rowReader(format, buffers, columns!);
-  const weights = new Float64Array(Math.ceil(columns! / BLOCK_COLUMNS) * BLOCK_COLUMNS);
+  const weights = new Float64Array(paddedColumns(columns!));
   for (let n = 0; n < weight_rows!; n++) {
     readRow(n, weights);
     const start = has_bias ? bias[bias_offset! + n]! : 0;

@@ -4,16 +4,14 @@
  * @module
  */
 
-import { SCALE_WORDS, VALUE_VECTORS, type WeightFormat } from "./weight_format.ts";
 import {
   type BlockNames,
   blockScale,
-  planeTypes,
-  quadExpression,
-  quadNumbers,
   quadVector,
-  scaledSum,
-} from "./weight_source.ts";
+  quadWeights,
+  type WeightFormat,
+  type WeightScaling,
+} from "./weights/format.ts";
 
 /** How a matrix product is cut up. */
 export interface MatmulTile {
@@ -27,7 +25,7 @@ export interface MatmulTile {
   readonly variant: "subgroup" | "workgroup" | "split";
   /** Activation rows per workgroup. */
   readonly rows: number;
-  /** Weight rows per thread; each lies in another panel. */
+  /** Weight rows per thread; each lies in another row panel. */
   readonly panels: number;
   /** Threads of a workgroup, a multiple of 8; for `subgroup` the lanes of a subgroup. */
   readonly threads: number;
@@ -49,14 +47,13 @@ export function multiplyBlock(format: WeightFormat, tile: MatmulTile): readonly 
   const rows = range(tile.rows);
   const quads = range(8);
   const scales = loadScales(format, tile);
-  if (tile.rows === 1 && tile.variant !== "workgroup" && SCALE_WORDS[format] > 0) {
+  if (tile.rows === 1 && tile.variant !== "workgroup" && format.scaling) {
     const row = tile.variant === "subgroup" ? [loadRow(0)] : [];
-    const groups = format === "q6" ? [quads.slice(0, 4), quads.slice(4)] : [quads];
-    return [...scales, ...row, ...groups.flatMap((group) => scaleLast(format, tile, group))];
+    return [...scales, ...row, ...scaleLast(format, format.scaling, tile)];
   }
   if (tile.variant === "subgroup") {
     // A software adapter loads lane by lane: fetching one row ahead hides that behind the row before.
-    const weights = quads.flatMap((quad) => quadWeights(format, tile, quad));
+    const weights = quads.flatMap((quad) => declareWeights(format, tile, quad));
     const ahead = (m: number) => m < tile.rows ? [loadRow(m)] : [];
     return [
       ...scales,
@@ -66,7 +63,7 @@ export function multiplyBlock(format: WeightFormat, tile: MatmulTile): readonly 
     ];
   }
   const products = quads.flatMap((quad) => [
-    ...quadWeights(format, tile, quad),
+    ...declareWeights(format, tile, quad),
     ...rows.map((m) => addProducts(tile, m, quad)),
   ]);
   if (tile.variant === "split") return [...scales, ...products];
@@ -81,29 +78,31 @@ export function multiplyBlock(format: WeightFormat, tile: MatmulTile): readonly 
 /** With a single row, scaling the products of quads that share a scale takes less than scaling every weight. */
 function scaleLast(
   format: WeightFormat,
+  scaling: WeightScaling,
   tile: MatmulTile,
-  quads: readonly number[],
 ): readonly string[] {
   const panels = range(tile.panels);
-  return [
+  const groups = range(8 / scaling.quads).map((group) =>
+    range(scaling.quads).map((quad) => group * scaling.quads + quad)
+  );
+  return groups.flatMap((quads) => [
     "{",
     "  var total = vec4f();",
     ...panels.map((p) => `  var q${p} = 0.0;`),
     ...quads.flatMap((quad) => [
       ...loadVectors(format, tile, quad, quad === quads[0]).map((line) => `  ${line}`),
       `  { let a = ${activation(tile, 0, quad)}; total += a; ${
-        panels.map((p) =>
-          `q${p} += dot(a, ${quadNumbers(format, quad, blockNames(format, p, quad))});`
-        ).join(" ")
+        panels.map((p) => `q${p} += dot(a, ${format.numbers(quad, blockNames(format, p, quad))});`)
+          .join(" ")
       } }`,
     ]),
     "  let activations = dot(total, vec4f(1.0));",
     ...panels.map((p) => {
-      const names = { scale: `s${p}`, products: `q${p}`, activations: "activations" };
-      return `  c0_${p} += ${scaledSum(format, quads[0]!, names)};`;
+      const sums = { products: `q${p}`, activations: "activations" };
+      return `  c0_${p} += ${scaling.sum(sums, `s${p}`, quads[0]!)};`;
     }),
     "}",
-  ];
+  ]);
 }
 
 function loadRow(row: number): string {
@@ -132,22 +131,22 @@ function activation(tile: MatmulTile, row: number, quad: number): string {
 }
 
 function loadScales(format: WeightFormat, tile: MatmulTile): readonly string[] {
-  const types = planeTypes(format);
   return range(tile.panels).flatMap((p) => {
     const place = `(panel${p} + block)`;
+    const scale = blockScale(format, place);
     return [
-      ...("scales" in types ? [`let s${p} = ${blockScale(format, place)};`] : []),
-      ...("high" in types ? [`let h${p} = high[${place} * 8u + lane];`] : []),
+      ...(scale ? [`let s${p} = ${scale};`] : []),
+      ...(format.planes.high ? [`let h${p} = high[${place} * 8u + lane];`] : []),
     ];
   });
 }
 
-/** Declares the weights of four columns of every panel. */
-function quadWeights(format: WeightFormat, tile: MatmulTile, quad: number): readonly string[] {
+/** Declares the weights of four columns of every row panel. */
+function declareWeights(format: WeightFormat, tile: MatmulTile, quad: number): readonly string[] {
   return [
     ...loadVectors(format, tile, quad, quad === 0),
     ...range(tile.panels).map((p) =>
-      `let w${quad}_${p} = ${quadExpression(format, quad, blockNames(format, p, quad))};`
+      `let w${quad}_${p} = ${quadWeights(format, quad, blockNames(format, p, quad))};`
     ),
   ];
 }
@@ -167,12 +166,13 @@ function loadVectors(
   const vector = quadVector(format, quad);
   if (!isFirst && vector === quadVector(format, quad - 1)) return [];
   return range(tile.panels).map((p) => {
-    const index = `((panel${p} + block) * ${VALUE_VECTORS[format]}u + ${vector}u) * 8u + lane`;
+    const index =
+      `((panel${p} + block) * ${format.planes.values.perBlock}u + ${vector}u) * 8u + lane`;
     return `let v${p}_${vector} = values[${index}];`;
   });
 }
 
-/** Adds the products of four columns of one activation row with every panel. */
+/** Adds the products of four columns of one activation row with every row panel. */
 function addProducts(tile: MatmulTile, row: number, quad: number): string {
   const sums = range(tile.panels).map((p) => `c${row}_${p} += dot(a, w${quad}_${p});`);
   return `{ let a = ${activation(tile, row, quad)}; ${sums.join(" ")} }`;

@@ -1,7 +1,7 @@
 /**
  * Generates the WGSL of matrix products with packed weights.
  *
- * Every thread owns the same row of several neighboring panels, keeps one sum per activation row and weight row
+ * Every thread owns the same row of several neighboring row panels, keeps one sum per activation row and weight row
  * in registers, and turns weights into numbers right after loading them. The variants differ in
  * how activations reach a thread, because that is what costs most.
  *
@@ -9,8 +9,7 @@
  */
 
 import { type MatmulTile, multiplyBlock, range } from "./matmul_block.ts";
-import type { WeightFormat } from "./weight_format.ts";
-import { planeTypes, weightHelpers } from "./weight_source.ts";
+import { planeVariables, type WeightFormat } from "./weights/format.ts";
 
 /**
  * Name of the kernel of a format and tile: its stem, entry point and label.
@@ -19,7 +18,7 @@ import { planeTypes, weightHelpers } from "./weight_source.ts";
  * @param tile How the product is cut up.
  */
 export function matmulName(format: WeightFormat, tile: MatmulTile): string {
-  return `matmul_${format}_${tile.variant}_${tile.rows}x${tile.panels}x${tile.threads}`;
+  return `matmul_${format.name}_${tile.variant}_${tile.rows}x${tile.panels}x${tile.threads}`;
 }
 
 /** Uniform parameters of every matrix product, in order. */
@@ -45,7 +44,7 @@ export const MATMUL_PARAMS = {
 export function matmulSource(format: WeightFormat, tile: MatmulTile): string {
   return [
     header(format, tile),
-    weightHelpers(format),
+    format.functions,
     finishFunction,
     entryPoint(format, tile),
   ].filter((part) => part !== "").join("\n\n") + "\n";
@@ -54,15 +53,13 @@ export function matmulSource(format: WeightFormat, tile: MatmulTile): string {
 function header(format: WeightFormat, tile: MatmulTile): string {
   const bindings = {
     "read> input": "vec4f",
-    ...Object.fromEntries(
-      Object.entries(planeTypes(format)).map(([name, type]) => [`read> ${name}`, type]),
-    ),
+    ...planeVariables(format),
     "read> bias": "f32",
     "read_write> output": "f32",
   };
   const params = Object.entries(MATMUL_PARAMS).map(([name, type]) => `  ${name}: ${type},`);
   return [
-    `// ${matmulName(format, tile)}: activations times the rows of a ${format} matrix.`,
+    `// ${matmulName(format, tile)}: activations times the rows of a ${format.name} matrix.`,
     "",
     `struct Params {\n${params.join("\n")}\n}`,
     "",

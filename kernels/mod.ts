@@ -29,7 +29,5 @@ export * from "./selected_reference.ts";
 export * from "./selection_list.ts";
 export * from "./silu_multiply.ts";
 export * from "./update_scores.ts";
-export * from "./weight_format.ts";
-export * from "./weight_reader.ts";
-export * from "./weight_source.ts";
 export * from "./write_out.ts";
+export * from "./weights/mod.ts";

@@ -25,7 +25,7 @@ export interface Architecture {
   readonly hasQkNorm: boolean;
   /** When layers attend to a window only: if `use_sliding_window` is set, unless `sliding_window` is null, or never. */
   readonly slidingWindow: "flagged" | "unlessNull" | "never";
-  /** Values of fields that `config.json` leaves out because they are the family's own. */
+  /** Values of fields that `config.json` leaves out because the family fixes them. */
   readonly defaults: ArchitectureDefaults;
 }
 

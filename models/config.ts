@@ -1,9 +1,13 @@
 /**
- * Sizes and switches of a model, from `config.json` or from GGUF metadata.
+ * Sizes and switches of a model, and the typed reading of the fields that they come from: `config.json` or GGUF metadata.
  *
  * @module
  */
 
+import type { DataError } from "../core/check.ts";
+import type { Architecture } from "./architecture.ts";
+import { ARCHITECTURES } from "./architectures/mod.ts";
+import { fileFailure } from "./files/ranged_file.ts";
 import type { AttentionRule } from "../kernels/attention_shape.ts";
 
 /** How rotary frequencies are stretched for contexts longer than the first training's. */
@@ -76,4 +80,148 @@ export interface ModelConfig {
   readonly bosTokenId?: number;
   /** Tokens after which generation stops; may be empty. */
   readonly eosTokenIds: readonly number[];
+}
+
+/** ConfigFields of one object, with the file they came from. */
+export interface ConfigFields {
+  /** File, for messages. */
+  readonly location: string;
+  /** Values by name. */
+  readonly values: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * Makes the error for a field that is not as it must be.
+ *
+ * @param fields Where the field is.
+ * @param requirement What must hold.
+ * @param current What was found.
+ * @returns The error to throw.
+ */
+export function fieldError(
+  fields: Pick<ConfigFields, "location">,
+  requirement: string,
+  current: unknown,
+): DataError {
+  const shown = typeof current === "string" ? JSON.stringify(current) : current;
+  return fileFailure(fields.location, requirement, shown);
+}
+
+/** Most layers that a file may announce. */
+export const MAX_LAYERS = 1024;
+/** Most heads that a file may announce. */
+export const MAX_HEADS = 4096;
+
+/**
+ * Finds the family of a model.
+ *
+ * @param fields Where its name is.
+ * @param name Name of the field.
+ * @param namesOf Values of the field that stand for a family.
+ * @returns The family.
+ * @throws {DataError} If it is none of those in `architectures/`; the message lists them.
+ */
+export function findArchitecture(
+  fields: ConfigFields,
+  name: string,
+  namesOf: (family: Architecture) => readonly string[],
+): Architecture {
+  const value = fields.values[name];
+  const found = ARCHITECTURES.find((family) => namesOf(family).includes(String(value)));
+  if (found !== undefined) return found;
+  const known = ARCHITECTURES.flatMap(namesOf).join(", ");
+  throw fieldError(fields, `${name} must be one of ${known}`, value);
+}
+
+/**
+ * Reads a whole number.
+ *
+ * @param fields Where to look.
+ * @param name Name of the field.
+ * @param bounds Smallest and largest value, 1 and 2^31 - 1 if left out, and what stands for a missing field.
+ * @returns An integer within the bounds.
+ * @throws {DataError} If the field is something else, or missing without a fallback.
+ */
+export function countField(
+  fields: ConfigFields,
+  name: string,
+  bounds: {
+    readonly min?: number;
+    readonly max?: number;
+    readonly missing?: number | undefined;
+  } = {},
+): number {
+  const { min = 1, max = 2 ** 31 - 1, missing } = bounds;
+  const value = fields.values[name] ?? missing;
+  if (typeof value === "number" && Number.isInteger(value) && value >= min && value <= max) {
+    return value;
+  }
+  throw fieldError(fields, `${name} must be an integer from ${min} to ${max}`, value);
+}
+
+/**
+ * Reads a positive number.
+ *
+ * @param fields Where to look.
+ * @param name Name of the field.
+ * @param missing What stands for a missing field.
+ * @returns A finite number above 0.
+ * @throws {DataError} If the field is something else, or missing without a fallback.
+ */
+export function positiveField(fields: ConfigFields, name: string, missing?: number): number {
+  const value = fields.values[name] ?? missing;
+  if (typeof value === "number" && Number.isFinite(value) && value > 0) return value;
+  throw fieldError(fields, `${name} must be a number above 0`, value);
+}
+
+/**
+ * Reads a field that may be true, false or missing.
+ *
+ * @param fields Where to look.
+ * @param name Name of the field.
+ * @returns The value; false for a missing or null field.
+ * @throws {DataError} If the field is something else.
+ */
+export function flagField(fields: ConfigFields, name: string): boolean {
+  const value = fields.values[name] ?? false;
+  if (typeof value === "boolean") return value;
+  throw fieldError(fields, `${name} must be true or false`, value);
+}
+
+/**
+ * Reads token ids from a number, a list or nothing.
+ *
+ * @param fields Where to look.
+ * @param name Name of the field.
+ * @returns The ids in their order; empty for a missing or null field.
+ * @throws {DataError} If the field is something else.
+ */
+export function tokenIdsField(fields: ConfigFields, name: string): number[] {
+  const value = fields.values[name] ?? [];
+  const ids: unknown[] = Array.isArray(value) ? value : [value];
+  const isId = (id: unknown): id is number => Number.isInteger(id) && Number(id) >= 0;
+  if (ids.every(isId)) return ids;
+  throw fieldError(fields, `${name} must be token ids of at least 0`, value);
+}
+
+/**
+ * Checks what sizes must be to each other.
+ *
+ * @param config The sizes.
+ * @param location File, for messages.
+ * @returns The same sizes.
+ * @throws {DataError} If the forward pass cannot work with them.
+ */
+export function checkSizes(config: ModelConfig, location: string): ModelConfig {
+  const { queryHeads, kvHeads, headDim, ropeFactors } = config;
+  if (queryHeads % kvHeads !== 0) {
+    throw fieldError({ location }, `KV heads must divide the ${queryHeads} query heads`, kvHeads);
+  }
+  if (headDim % 2 !== 0) {
+    throw fieldError({ location }, "the head size must be even", headDim);
+  }
+  if (ropeFactors !== undefined && ropeFactors.length !== headDim / 2) {
+    throw fieldError({ location }, `rope factors must be ${headDim / 2}`, ropeFactors.length);
+  }
+  return config;
 }

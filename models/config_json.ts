@@ -5,34 +5,24 @@
  */
 
 import type { Architecture } from "./architecture.ts";
-import { ARCHITECTURES } from "./architectures/mod.ts";
-import type { ModelConfig, RopeScaling } from "./config.ts";
 import {
   checkSizes,
   type ConfigFields,
   countField,
   fieldError,
+  findArchitecture,
   flagField,
+  MAX_HEADS,
+  MAX_LAYERS,
+  type ModelConfig,
   positiveField,
+  type RopeScaling,
   tokenIdsField,
-} from "./config_fields.ts";
+} from "./config.ts";
 
-const MAX_LAYERS = 1024;
-const MAX_HEADS = 4096;
-
-/**
- * Finds the family of a model.
- *
- * @param config Content of `config.json`.
- * @returns The family.
- * @throws {DataError} If it is none of those in `architectures/`; the message lists them.
- */
+/** Finds the family that `config.json` names. */
 export function architectureOfJson(config: ConfigFields): Architecture {
-  const type = config.values.model_type;
-  const found = ARCHITECTURES.find(({ modelTypes }) => modelTypes.includes(String(type)));
-  if (found !== undefined) return found;
-  const known = ARCHITECTURES.flatMap(({ modelTypes }) => modelTypes).join(", ");
-  throw fieldError(config, `model_type must be one of ${known}`, type);
+  return findArchitecture(config, "model_type", ({ modelTypes }) => modelTypes);
 }
 
 /**

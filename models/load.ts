@@ -9,8 +9,8 @@ import type { Device } from "../gpu/device.ts";
 import { openDevice } from "../gpu/open_device.ts";
 import type { ModelConfig } from "./config.ts";
 import type { DownloadOptions } from "./hub/hub_settings.ts";
-import { type ModelFiles, openModelFiles } from "./files/model_files.ts";
-import { padHeads } from "./weights/padded_heads.ts";
+import { type ModelFiles, openModelFiles } from "./open.ts";
+import { padHeads } from "./weights/heads.ts";
 import { createTokenizer, type Tokenizer } from "./tokenizer/tokenizer.ts";
 import { loadWeights, type ModelWeights } from "./weights/weights.ts";
 

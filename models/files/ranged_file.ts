@@ -7,6 +7,29 @@
 import { fileError } from "../../core/file_error.ts";
 import { DataError } from "../../core/check.ts";
 
+/**
+ * Makes the error for a file that is not as it must be.
+ *
+ * @param location Path or address.
+ * @param requirement What must hold.
+ * @param current What was found; anything but text and numbers is shown as JSON.
+ * @param cause Error that it came from.
+ * @returns The error to throw.
+ */
+export function fileFailure(
+  location: string,
+  requirement: string,
+  current: unknown,
+  cause?: unknown,
+): DataError {
+  const isPlain = typeof current === "string" || typeof current === "bigint";
+  const shown = isPlain ? String(current) : JSON.stringify(current) ?? "missing";
+  return new DataError(
+    `Cannot read ${location}: ${requirement}: current value is ${shown.slice(0, 200)}`,
+    { cause },
+  );
+}
+
 /** A file of known size whose parts can be read. */
 export interface RangedFile extends AsyncDisposable {
   /** Path or address. */
@@ -16,7 +39,7 @@ export interface RangedFile extends AsyncDisposable {
   /**
    * Reads bytes.
    *
-   * @throws {DataError} If the range ends behind the file or it cannot be read.
+   * @throws {DataError} If the range ends after the file or it cannot be read.
    */
   read(byteOffset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>>;
 }
@@ -98,16 +121,12 @@ function readError(location: string, cause: unknown): DataError {
 
 function checkSize(location: string, bytes: number, maxBytes: number): void {
   if (bytes <= maxBytes) return;
-  throw new DataError(
-    `Cannot read ${location}: size must be at most ${maxBytes} bytes: current value is ${bytes}`,
-  );
+  throw fileFailure(location, `size must be at most ${maxBytes} bytes`, bytes);
 }
 
 function checkRange(location: string, end: number, byteLength: number): void {
   if (end <= byteLength) return;
-  throw new DataError(
-    `Cannot read ${location}: the file must have at least ${end} bytes: current value is ${byteLength}`,
-  );
+  throw fileFailure(location, `the file must have at least ${end} bytes`, byteLength);
 }
 
 async function openPath(path: string): Promise<RangedFile> {
@@ -165,14 +184,14 @@ class LocalFile implements RangedFile {
   }
 }
 
+const RANGE_STATUS = "the server must answer range requests with status 206";
+
 async function openAddress(address: string): Promise<RangedFile> {
   const response = await request(address, { range: "bytes=0-0" });
   await response.body?.cancel();
   const total = Number(response.headers.get("content-range")?.split("/")[1]);
   if (response.status !== 206 || !Number.isSafeInteger(total)) {
-    throw new DataError(
-      `Cannot read ${address}: the server must answer range requests with status 206: current value is ${response.status}`,
-    );
+    throw fileFailure(address, RANGE_STATUS, response.status);
   }
   return {
     location: address,
@@ -193,15 +212,11 @@ async function fetchRange(
   const response = await request(address, { range });
   if (response.status !== 206) {
     await response.body?.cancel();
-    throw new DataError(
-      `Cannot read ${address}: the server must answer range requests with status 206: current value is ${response.status}`,
-    );
+    throw fileFailure(address, RANGE_STATUS, response.status);
   }
   const bytes = new Uint8Array(await response.arrayBuffer());
   if (bytes.length !== byteLength) {
-    throw new DataError(
-      `Cannot read ${address}: ${range} must have ${byteLength} bytes: current value is ${bytes.length}`,
-    );
+    throw fileFailure(address, `${range} must have ${byteLength} bytes`, bytes.length);
   }
   return bytes;
 }
@@ -229,7 +244,42 @@ async function request(
   }
   if (response.ok || allowed.includes(response.status)) return response;
   await response.body?.cancel();
-  throw new DataError(
-    `Cannot read ${address}: the server must answer with status 200 or 206: current value is ${response.status}`,
-  );
+  throw fileFailure(address, "the server must answer with status 200 or 206", response.status);
+}
+
+const WHOLE_BYTES = 4 * 2 ** 20;
+const SAMPLES = 32;
+const SAMPLE_BYTES = 4096;
+
+/**
+ * Hashes what tells models apart without reading them whole.
+ *
+ * Fine-tuned models share headers and sizes, hence the samples: 32 pieces of 4 KiB spread evenly over the data of each
+ * file. Files up to 4 MiB are hashed whole.
+ *
+ * @param files Files with weights and the bytes before their data, in a fixed order.
+ * @param texts Texts that change results, as the configuration.
+ * @returns SHA-256, hexadecimal.
+ */
+export async function modelHash(
+  files: readonly { readonly file: RangedFile; readonly headerBytes: number }[],
+  texts: readonly string[] = [],
+): Promise<string> {
+  const parts: BlobPart[] = [];
+  for (const { file, headerBytes } of files) {
+    parts.push(`${file.byteLength}\n`);
+    if (file.byteLength <= WHOLE_BYTES) {
+      parts.push(await file.read(0, file.byteLength));
+      continue;
+    }
+    parts.push(await file.read(0, headerBytes));
+    const last = file.byteLength - SAMPLE_BYTES;
+    for (let sample = 0; sample < SAMPLES; sample++) {
+      const begin = headerBytes + Math.floor((last - headerBytes) * sample / (SAMPLES - 1));
+      parts.push(await file.read(Math.max(0, begin), SAMPLE_BYTES));
+    }
+  }
+  for (const text of texts) parts.push(`\n${text.length}\n${text}`);
+  const bytes = await new Blob(parts).arrayBuffer();
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
 }

@@ -4,17 +4,11 @@
  * @module
  */
 
-import {
-  type Command,
-  type DeviceBuffer,
-  type DeviceInfo,
-  type Dispatch,
-  dispatch,
-} from "../../gpu/device.ts";
+import { type Command, type DeviceBuffer, type DeviceInfo, dispatch } from "../../gpu/device.ts";
 import { embeddingGrid, embeddingKernel } from "../../kernels/embedding.ts";
 import { chooseMatmul, matmulGrid, matmulKernel } from "../../kernels/matmul.ts";
-import { paddedColumns } from "../../kernels/weight_format.ts";
-import type { PackedWeight, WeightBlock } from "../weights/packed_weight.ts";
+import { paddedColumns } from "../../kernels/weights/format.ts";
+import type { PackedWeight } from "../weights/packed_weight.ts";
 
 /** A linear map and where its rows are. */
 export interface LinearStep {
@@ -58,7 +52,7 @@ export function linearCommands(info: DeviceInfo, step: LinearStep): Command[] {
   return weight.blocks.map((block) =>
     dispatch({
       kernel: matmulKernel(weight.format, tile),
-      buffers: { input, ...planes(block), bias: step.bias ?? input, output },
+      buffers: { input, ...block.planes, bias: step.bias ?? input, output },
       params: {
         rows,
         columns,
@@ -108,7 +102,7 @@ export function embeddingCommands(_info: DeviceInfo, step: EmbeddingStep): Comma
   return weight.blocks.map((block) =>
     dispatch({
       kernel: embeddingKernel(weight.format),
-      buffers: { tokens, state, ...planes(block), output },
+      buffers: { tokens, state, ...block.planes, output },
       params: {
         rows,
         rows_per_sequence: step.rowsPerSequence,
@@ -121,8 +115,4 @@ export function embeddingCommands(_info: DeviceInfo, step: EmbeddingStep): Comma
       grid: embeddingGrid(rows, columns),
     })
   );
-}
-
-function planes({ values, scales, supers, high }: WeightBlock): Dispatch["buffers"] {
-  return { values, ...(scales && { scales }), ...(supers && { supers }), ...(high && { high }) };
 }

@@ -6,21 +6,22 @@
  */
 
 import type { Architecture } from "../architecture.ts";
-import { ARCHITECTURES } from "../architectures/mod.ts";
-import type { ModelConfig, RopeScaling } from "../config.ts";
 import {
   checkSizes,
   type ConfigFields,
   countField,
   fieldError,
+  findArchitecture,
+  MAX_HEADS,
+  MAX_LAYERS,
+  type ModelConfig,
   positiveField,
+  type RopeScaling,
   tokenIdsField,
-} from "../config_fields.ts";
+} from "../config.ts";
 import type { GgufFile } from "./gguf.ts";
 import type { GgufMetadata } from "./gguf_header.ts";
 
-const MAX_LAYERS = 1024;
-const MAX_HEADS = 4096;
 const CONTROL_TOKEN = 3;
 
 /** Control tokens that end a turn or a text; files name one of them only, models stop at any. */
@@ -33,20 +34,10 @@ const END_TEXTS: ReadonlySet<string> = new Set([
   "</s>",
 ]);
 
-/**
- * Finds the family of a model.
- *
- * @param file The open file.
- * @returns The family.
- * @throws {DataError} If it is none of those in `architectures/`; the message lists them.
- */
-export function architectureOfGguf(file: GgufFile): Architecture {
-  const name = file.metadata["general.architecture"];
-  const found = ARCHITECTURES.find(({ ggufNames }) => ggufNames.includes(String(name)));
-  if (found !== undefined) return found;
-  const known = ARCHITECTURES.flatMap(({ ggufNames }) => ggufNames).join(", ");
-  const fields = { location: file.description };
-  throw fieldError(fields, `general.architecture must be one of ${known}`, name);
+/** Finds the family that the metadata name. */
+export function architectureOfGguf({ description, metadata }: GgufFile): Architecture {
+  const fields = { location: description, values: metadata };
+  return findArchitecture(fields, "general.architecture", ({ ggufNames }) => ggufNames);
 }
 
 /**

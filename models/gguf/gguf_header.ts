@@ -8,8 +8,8 @@
  * @module
  */
 
-import { HeaderCursor } from "./gguf_cursor.ts";
-import type { RangedFile } from "../files/ranged_file.ts";
+import type { DataError } from "../../core/check.ts";
+import { fileFailure, type RangedFile } from "../files/ranged_file.ts";
 
 /** Value of a metadata key; lists of numbers are typed arrays, 64-bit integers beyond 2^53 stay big. */
 export type GgufValue =
@@ -66,31 +66,25 @@ const MAX_AXES = 4;
 const DEFAULT_ALIGNMENT = 32;
 const MAX_ALIGNMENT = 2 ** 20;
 
-const NUMBER_LISTS: Readonly<Record<number, (bytes: Uint8Array<ArrayBuffer>) => GgufNumbers>> = {
-  0: (bytes) => bytes,
-  1: ({ buffer }) => new Int8Array(buffer),
-  2: ({ buffer }) => new Uint16Array(buffer),
-  3: ({ buffer }) => new Int16Array(buffer),
-  4: ({ buffer }) => new Uint32Array(buffer),
-  5: ({ buffer }) => new Int32Array(buffer),
-  6: ({ buffer }) => new Float32Array(buffer),
-  7: (bytes) => bytes,
-  10: ({ buffer }) => new BigUint64Array(buffer),
-  11: ({ buffer }) => new BigInt64Array(buffer),
-  12: ({ buffer }) => new Float64Array(buffer),
-};
-const SCALAR_BYTES: Readonly<Record<number, number>> = {
-  0: 1,
-  1: 1,
-  2: 2,
-  3: 2,
-  4: 4,
-  5: 4,
-  6: 4,
-  7: 1,
-  10: 8,
-  11: 8,
-  12: 8,
+/** Makes a list of numbers of its bytes. */
+interface NumberList {
+  new (buffer: ArrayBuffer): GgufNumbers;
+  readonly BYTES_PER_ELEMENT: number;
+}
+
+/** Lists by the number of their type. */
+const NUMBER_LISTS: Readonly<Record<number, NumberList>> = {
+  0: Uint8Array,
+  1: Int8Array,
+  2: Uint16Array,
+  3: Int16Array,
+  4: Uint32Array,
+  5: Int32Array,
+  6: Float32Array,
+  7: Uint8Array,
+  10: BigUint64Array,
+  11: BigInt64Array,
+  12: Float64Array,
 };
 const STRING = 8;
 const LIST = 9;
@@ -179,11 +173,11 @@ async function readNumbers(
   cursor: HeaderCursor,
   { key, type, count }: { readonly key: string; readonly type: number; readonly count: number },
 ): Promise<GgufNumbers> {
-  const scalarBytes = SCALAR_BYTES[type];
-  if (scalarBytes === undefined) {
+  const List = NUMBER_LISTS[type];
+  if (List === undefined) {
     throw cursor.failure(`"${key}" must have one of the types of GGUF without nested lists`, type);
   }
-  return NUMBER_LISTS[type]!(await cursor.copy(count * scalarBytes));
+  return new List((await cursor.copy(count * List.BYTES_PER_ELEMENT)).buffer);
 }
 
 async function readEntry(cursor: HeaderCursor): Promise<GgufTensorEntry> {
@@ -209,4 +203,122 @@ function alignmentOf(cursor: HeaderCursor, metadata: GgufMetadata): number {
     `general.alignment must be a power of two from 8 to ${MAX_ALIGNMENT}`,
     String(alignment),
   );
+}
+
+const WINDOW_BYTES = 2 ** 20;
+const MAX_HEADER_BYTES = 48 * 2 ** 20;
+
+/** Position in the header of a file; refuses to pass its end or 48 MiB. */
+class HeaderCursor {
+  readonly #file: RangedFile;
+  readonly #decoder: TextDecoder = new TextDecoder();
+  #windowOffset = 0;
+  #window: Uint8Array<ArrayBuffer> = new Uint8Array(0);
+  #view: DataView = new DataView(new ArrayBuffer(0));
+  #at = 0;
+
+  constructor(file: RangedFile) {
+    this.#file = file;
+  }
+
+  /** Bytes read so far. */
+  get position(): number {
+    return this.#windowOffset + this.#at;
+  }
+
+  /** Makes the error for a header that is not as it must be. */
+  failure(requirement: string, current: string | number): DataError {
+    return fileFailure(this.#file.location, requirement, current);
+  }
+
+  /**
+   * Reads four bytes.
+   *
+   * @returns An integer from 0.
+   * @throws {DataError} If the file ends.
+   */
+  async u32(): Promise<number> {
+    await this.#need(4);
+    this.#at += 4;
+    return this.#view.getUint32(this.#at - 4, true);
+  }
+
+  /**
+   * Reads eight bytes as a count.
+   *
+   * @param name What is counted.
+   * @param max Largest count allowed.
+   * @returns The count.
+   * @throws {DataError} If it is larger or the file ends.
+   */
+  async count(name: string, max: number): Promise<number> {
+    await this.#need(8);
+    const count = this.#view.getBigUint64(this.#at, true);
+    if (count > BigInt(max)) throw this.failure(`${name} must be at most ${max}`, String(count));
+    this.#at += 8;
+    return Number(count);
+  }
+
+  /**
+   * Reads a length and as many bytes of UTF-8.
+   *
+   * @returns The text.
+   * @throws {DataError} If the file ends.
+   */
+  async text(): Promise<string> {
+    const byteLength = await this.count("length of a text", Number.MAX_SAFE_INTEGER);
+    await this.#need(byteLength);
+    this.#at += byteLength;
+    return this.#decoder.decode(this.#window.subarray(this.#at - byteLength, this.#at));
+  }
+
+  /**
+   * Reads a text as `text` does if all of it is in memory, which saves waiting for each of many.
+   *
+   * @returns The text, or undefined with nothing read.
+   */
+  textIfBuffered(): string | undefined {
+    const begin = this.#at + 8;
+    if (begin > this.#window.length || this.#view.getUint32(this.#at + 4, true) !== 0) return;
+    const end = begin + this.#view.getUint32(this.#at, true);
+    if (end > this.#window.length) return;
+    this.#at = end;
+    return this.#decoder.decode(this.#window.subarray(begin, end));
+  }
+
+  /**
+   * Copies bytes out of the window.
+   *
+   * @param byteLength How many.
+   * @returns The bytes.
+   * @throws {DataError} If the file ends.
+   */
+  async copy(byteLength: number): Promise<Uint8Array<ArrayBuffer>> {
+    await this.#need(byteLength);
+    this.#at += byteLength;
+    return this.#window.slice(this.#at - byteLength, this.#at);
+  }
+
+  async #need(byteLength: number): Promise<void> {
+    if (this.#at + byteLength <= this.#window.length) return;
+    const begin = this.position;
+    const end = begin + byteLength;
+    if (end > this.#file.byteLength) {
+      throw this.failure(
+        `the header must end within the file, which needs at least ${end} bytes`,
+        this.#file.byteLength,
+      );
+    }
+    if (end > MAX_HEADER_BYTES) {
+      throw this.failure(
+        `the header must have at most ${MAX_HEADER_BYTES} bytes`,
+        `at least ${end}`,
+      );
+    }
+    const left = this.#file.byteLength - begin;
+    this.#window = await this.#file.read(begin, Math.min(left, Math.max(byteLength, WINDOW_BYTES)));
+    this.#view = new DataView(this.#window.buffer);
+    this.#windowOffset = begin;
+    this.#at = 0;
+  }
 }

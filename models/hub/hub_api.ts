@@ -5,8 +5,7 @@
  */
 
 import { DataError } from "../../core/check.ts";
-import type { HubReference } from "./hub_reference.ts";
-import type { HubSettings } from "./hub_settings.ts";
+import type { HubReference, HubSettings } from "./hub_settings.ts";
 
 /** What the hub says about a repository at a revision. */
 export interface RepositoryInfo {
@@ -114,7 +113,7 @@ interface Answer {
   readonly address: string;
 }
 
-/** Follows redirects within the hub up to the answer that carries the file's hash; what lies behind that has none. */
+/** Follows redirects within the hub up to the answer that carries the file's hash; storage servers after that send none. */
 async function askFile(settings: HubSettings, first: string): Promise<Answer> {
   let address = first;
   let method = "HEAD";
@@ -202,7 +201,7 @@ export function hubRefusal(what: string, status: number): DataError {
 }
 
 /**
- * Waits for a connection that may have been lost without a word.
+ * Waits for a connection that may have been lost without an error.
  *
  * @param answer What is waited for.
  * @param silenceMs Longest wait in milliseconds.

@@ -71,7 +71,7 @@ export async function isCached(cache: RepositoryCache, file: CachedFile): Promis
  *
  * @param cache Cache of the repository.
  * @param file Commit and path.
- * @returns False if nobody asked yet.
+ * @returns False if it was never asked for.
  */
 export async function isKnownAbsent(cache: RepositoryCache, file: CachedFile): Promise<boolean> {
   return await statPath(join(cache.folder, ".no_exist", file.commit, file.path)) !== undefined;

@@ -4,11 +4,11 @@
  * @module
  */
 
+import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { ensureFolder } from "../../core/atomic_file.ts";
 import { fileError } from "../../core/file_error.ts";
 import { DataError } from "../../core/check.ts";
-import { sha256 } from "../files/whole_file_hash.ts";
 import {
   HubConnectionError,
   hubFetch,
@@ -18,7 +18,7 @@ import {
 } from "./hub_api.ts";
 import { linkBlob, type RepositoryCache, withLock } from "./hub_cache.ts";
 import type { HubSettings } from "./hub_settings.ts";
-import { openRangedFile, statPath } from "../files/ranged_file.ts";
+import { openRangedFile, type RangedFile, statPath } from "../files/ranged_file.ts";
 
 /** What a download needs beside the file. */
 export interface DownloadContext {
@@ -32,7 +32,7 @@ export interface DownloadContext {
   readonly onBytes: (doneBytes: number) => void;
 }
 
-/** A failure that may pass: the next attempt goes on where this one stopped. */
+/** A failure that may pass: the next attempt resumes where this one stopped. */
 class InterruptedError extends DataError {}
 
 const MAX_FAILURES = 5;
@@ -160,7 +160,7 @@ async function writeAll(file: Deno.FsFile, bytes: Uint8Array, path: string): Pro
   }
 }
 
-/** A wrong file is removed, so that the next attempt begins afresh. */
+/** A wrong file is removed, so that the next attempt starts from the first byte. */
 async function checkContent(remote: RemoteFile, incomplete: string): Promise<void> {
   await using file = await openRangedFile(incomplete);
   let problem: string | undefined;
@@ -186,4 +186,21 @@ async function wait(milliseconds: number, signal: AbortSignal | undefined): Prom
   signal?.throwIfAborted();
   await new Promise((resolve) => setTimeout(resolve, milliseconds));
   signal?.throwIfAborted();
+}
+
+const PIECE_BYTES = 4 * 2 ** 20;
+
+/**
+ * Hashes a whole file, in pieces.
+ *
+ * @param file The file.
+ * @returns SHA-256, hexadecimal.
+ * @throws {DataError} If the file cannot be read.
+ */
+export async function sha256(file: RangedFile): Promise<string> {
+  const hash = createHash("sha256");
+  for (let done = 0; done < file.byteLength; done += PIECE_BYTES) {
+    hash.update(await file.read(done, Math.min(PIECE_BYTES, file.byteLength - done)));
+  }
+  return hash.digest("hex");
 }

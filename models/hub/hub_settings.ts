@@ -5,6 +5,7 @@
  * @module
  */
 
+import { UsageError } from "../../core/check.ts";
 import { readTextIfThere } from "../files/ranged_file.ts";
 
 /** How far a download is. */
@@ -35,21 +36,10 @@ export interface DownloadOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Settings with nothing left open. */
-export interface HubSettings {
-  /** Address of the hub, without a slash at the end. */
-  readonly endpoint: string;
-  /** Folder of the cache. */
-  readonly cacheFolder: string;
-  /** Access token, if there is one. */
-  readonly token?: string;
-  /** Whether requests are forbidden. */
-  readonly isOffline: boolean;
-  /** Silence in milliseconds after which a connection counts as lost. */
-  readonly silenceMs: number;
-  /** Stops requests. */
-  readonly signal?: AbortSignal;
-}
+/** Settings with nothing left open; the address has no slash at its end. */
+export type HubSettings =
+  & Required<Pick<DownloadOptions, "endpoint" | "cacheFolder" | "isOffline" | "silenceMs">>
+  & Pick<DownloadOptions, "token" | "signal">;
 
 const TRUE_VALUES: readonly string[] = ["1", "ON", "YES", "TRUE"];
 
@@ -99,4 +89,49 @@ async function savedToken(cacheFolder: string): Promise<string | undefined> {
     (home === undefined ? `${cacheFolder}/../token` : `${home}/token`);
   const text = await readTextIfThere(fromHome(path), 4096);
   return text?.trim() || undefined;
+}
+
+/** A model on the hub. */
+export interface HubReference {
+  /** `ORG/NAME`. */
+  readonly repository: string;
+  /** Branch, tag or commit; `main` if left out. */
+  readonly revision: string;
+  /** A file with weights within the repository. */
+  readonly file?: string;
+}
+
+/**
+ * Tells hub references from paths.
+ *
+ * @param reference What a person typed.
+ * @returns Whether it begins with `hf:`.
+ */
+export function isHubReference(reference: string): boolean {
+  return reference.startsWith("hf:");
+}
+
+/**
+ * Reads `hf:ORG/NAME[@REVISION][/FILE]`.
+ *
+ * A revision may hold slashes only where no file follows.
+ *
+ * @param reference What a person typed.
+ * @returns Its parts.
+ * @throws {UsageError} If it has another form.
+ */
+export function parseHubReference(reference: string): HubReference {
+  const parts = /^hf:([\w.-]+\/[\w.-]+?)(?:@([^@]+?))?(?:\/([^@]+\.(?:gguf|safetensors)))?$/i.exec(
+    reference,
+  );
+  const [, repository, revision = "main", file] = parts ?? [];
+  const isSafe = [repository, revision, file].every((part) =>
+    part === undefined || !part.split("/").some((name) => ["", ".", ".."].includes(name))
+  );
+  if (repository !== undefined && isSafe) {
+    return { repository, revision, ...(file !== undefined && { file }) };
+  }
+  throw new UsageError(
+    `Cannot open a model: a hub reference must be hf:ORG/NAME[@REVISION][/FILE.gguf]: current value is ${reference}`,
+  );
 }

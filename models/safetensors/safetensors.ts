@@ -6,31 +6,43 @@
  */
 
 import { DataError } from "../../core/check.ts";
-import { openRangedFile, type RangedFile, readTextIfThere } from "../files/ranged_file.ts";
-import { parseSafetensorsHeader, type StoredTensor } from "./safetensors_header.ts";
-import { rowRange, type TensorInfo, type TensorSource } from "../weights/tensor_source.ts";
+import {
+  fileFailure,
+  openRangedFile,
+  type RangedFile,
+  readTextIfThere,
+} from "../files/ranged_file.ts";
+import { type StoredTensor, type TensorFile, tensorFile } from "../weights/tensor_file.ts";
+import {
+  rowRange,
+  TENSOR_TYPES,
+  tensorBytes,
+  type TensorInfo,
+  type TensorSource,
+} from "../weights/tensor_source.ts";
 
 /** Open safetensors files of one model. */
 export interface SafetensorsFiles extends TensorSource {
-  /** The files, with the bytes before their data. */
-  readonly shards: readonly SafetensorsShard[];
-}
-
-/** One open file. */
-export interface SafetensorsShard {
-  /** The file itself. */
-  readonly file: RangedFile;
-  /** Bytes before the data. */
-  readonly headerBytes: number;
-}
-
-interface OpenShard extends SafetensorsShard {
-  readonly tensors: ReadonlyMap<string, StoredTensor>;
+  /** The files. */
+  readonly shards: readonly TensorFile[];
 }
 
 /** Largest header: reference code allows 100 MB, whose parsing could take over 256 MB of memory. */
 const MAX_HEADER_BYTES = 16 * 2 ** 20;
 const MAX_INDEX_BYTES = 4 * 2 ** 20;
+/** Plain floats; the format has no blocks. */
+const TYPES = Object.keys(TENSOR_TYPES).filter((type) => TENSOR_TYPES[type]!.elements === 1);
+const MAX_TENSORS = 2 ** 16;
+/** A tensor takes five texts and three brackets, and each costs far more memory than its bytes. */
+const MAX_TEXTS = 8 * MAX_TENSORS;
+const MAX_BRACKETS = 4 * MAX_TENSORS;
+const MAX_AXES = 8;
+const QUOTE = 0x22;
+const COLON = 0x3a;
+const BACKSLASH = 0x5c;
+const SPACE = 0x20;
+const OPEN_BRACKET = 0x5b;
+const OPEN_BRACE = 0x7b;
 
 /**
  * Opens one safetensors file, or the shards that an index names.
@@ -43,20 +55,37 @@ export async function openSafetensors(location: string): Promise<SafetensorsFile
   await using opened = new AsyncDisposableStack();
   const index = location.endsWith(".json") ? await readIndex(location) : undefined;
   const folder = location.slice(0, location.lastIndexOf("/") + 1);
-  const locations = index === undefined
-    ? [location]
-    : [...new Set(index.values())].map((name) => folder + name);
-  const shards: OpenShard[] = [];
-  for (const place of locations) {
-    const file = opened.use(await openRangedFile(place));
-    shards.push(await readShard(file));
+  const places = index ? new Set(index.values().map((name) => folder + name)) : [location];
+  const shards: TensorFile[] = [];
+  const owners = new Map<string, TensorFile>();
+  const tensors = new Map<string, TensorInfo>();
+  for (const place of places) {
+    const shard = await readShard(opened.use(await openRangedFile(place)));
+    shards.push(shard);
+    for (const [name, info] of shard.tensors) {
+      const other = owners.get(name)?.description;
+      if (other !== undefined) {
+        throw fileFailure(place, `tensor "${name}" must lie in one file only`, `also in ${other}`);
+      }
+      owners.set(name, shard);
+      tensors.set(name, info);
+    }
   }
-  const owners = mergeShards(shards);
   for (const [name, shard] of index ?? []) {
-    if (owners.get(name)?.file.location === folder + shard) continue;
+    if (owners.get(name)?.description === folder + shard) continue;
     throw new DataError(`Cannot read ${location}: tensor "${name}" must lie in ${shard}`);
   }
-  return makeSource(location, { shards, owners, owned: opened.move() });
+  const owned = opened.move();
+  const source = { description: location, tensors };
+  return {
+    ...source,
+    shards,
+    async readRows(name, first, count) {
+      rowRange(source, name, { first, count });
+      return await owners.get(name)!.readRows(name, first, count);
+    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
 }
 
 /**
@@ -94,67 +123,115 @@ async function readIndex(location: string): Promise<ReadonlyMap<string, string>>
   return new Map(entries);
 }
 
-async function readShard(file: RangedFile): Promise<OpenShard> {
-  if (file.byteLength < 8) {
-    throw failure(file, "the file must have at least 8 bytes", file.byteLength);
+async function readShard(file: RangedFile): Promise<TensorFile> {
+  const { location, byteLength } = file;
+  if (byteLength < 8) {
+    throw fileFailure(location, "the file must have at least 8 bytes", byteLength);
   }
   const prefix = await file.read(0, 8);
   const length = new DataView(prefix.buffer).getBigUint64(0, true);
-  const max = Math.min(MAX_HEADER_BYTES, file.byteLength - 8);
+  const max = Math.min(MAX_HEADER_BYTES, byteLength - 8);
   if (length < 2n || length > BigInt(max)) {
-    throw failure(file, `the header length must be from 2 to ${max}`, String(length));
+    throw fileFailure(location, `the header length must be from 2 to ${max}`, length);
   }
-  const headerBytes = 8 + Number(length);
   const bytes = await file.read(8, Number(length));
-  const tensors = parseSafetensorsHeader(bytes, {
-    location: file.location,
-    dataBytes: file.byteLength - headerBytes,
-  });
-  return { file, headerBytes, tensors };
+  return tensorFile(file, 8 + Number(length), parseSafetensorsHeader(bytes, location));
 }
 
-function mergeShards(shards: readonly OpenShard[]): ReadonlyMap<string, OpenShard> {
-  const owners = new Map<string, OpenShard>();
-  for (const shard of shards) {
-    for (const name of shard.tensors.keys()) {
-      const other = owners.get(name);
-      if (other !== undefined) {
-        throw failure(
-          shard.file,
-          `tensor "${name}" must lie in one file only`,
-          `also in ${other.file.location}`,
-        );
+/** Makes the error for a header that is not as it must be. */
+type Fail = (requirement: string, current: unknown) => DataError;
+
+/**
+ * Parses a header: JSON with a type, a shape and a place for every tensor.
+ *
+ * @param bytes JSON text as UTF-8.
+ * @param location File, for messages.
+ * @returns Tensors in the order of the header.
+ * @throws {DataError} If anything is not as it must be.
+ */
+export function parseSafetensorsHeader(bytes: Uint8Array, location: string): StoredTensor[] {
+  const fail: Fail = (requirement, current) => fileFailure(location, requirement, current);
+  const names = outerNames(bytes, fail);
+  const content = parseObject(new TextDecoder().decode(bytes), location);
+  const repeated = names.length - new Set(names.map((name) => JSON.parse(name) as string)).size;
+  if (repeated > 0) throw fail("tensor names must differ", `${repeated} repeated`);
+  return Object.entries(content).filter(([name]) => name !== "__metadata__")
+    .map(([name, entry]) => readEntry(name, entry, fail));
+}
+
+function parseObject(text: string, location: string): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(text);
+    if (isObject(value)) return value;
+  } catch (cause) {
+    throw new DataError(`Cannot read ${location}: the header must be JSON: ${cause}`, { cause });
+  }
+  throw fileFailure(location, "the header must be a JSON object", text.slice(0, 20));
+}
+
+/** Lists the keys of the outer object, since `JSON.parse` silently keeps the last of equal ones. */
+function outerNames(bytes: Uint8Array, fail: Fail): readonly string[] {
+  const names: string[] = [];
+  const decoder = new TextDecoder();
+  let depth = 0;
+  let brackets = 0;
+  let texts = 0;
+  for (let at = 0; at < bytes.length; at++) {
+    const byte = bytes[at]!;
+    if (byte === OPEN_BRACE || byte === OPEN_BRACKET) {
+      depth++;
+      brackets++;
+    } else if (byte === OPEN_BRACE + 2 || byte === OPEN_BRACKET + 2) {
+      depth--;
+    } else if (byte === QUOTE) {
+      const end = closingQuote(bytes, at);
+      texts++;
+      if (depth === 1 && isFollowedByColon(bytes, end)) {
+        names.push(decoder.decode(bytes.subarray(at, end + 1)));
       }
-      owners.set(name, shard);
+      at = end;
+    }
+    if (brackets > MAX_BRACKETS || texts > MAX_TEXTS || names.length > MAX_TENSORS) {
+      throw fail(`the header must describe at most ${MAX_TENSORS} tensors`, "more");
     }
   }
-  return owners;
+  return names;
 }
 
-function makeSource(
-  description: string,
-  { shards, owners, owned }: {
-    readonly shards: readonly OpenShard[];
-    readonly owners: ReadonlyMap<string, OpenShard>;
-    readonly owned: AsyncDisposableStack;
-  },
-): SafetensorsFiles {
-  const tensors = new Map<string, TensorInfo>();
-  for (const [name, shard] of owners) tensors.set(name, shard.tensors.get(name)!.info);
-  const source = { description, tensors };
-  return {
-    ...source,
-    shards,
-    async readRows(name, first, count) {
-      const range = rowRange(source, name, { first, count });
-      const { file, headerBytes, tensors: stored } = owners.get(name)!;
-      const offset = headerBytes + stored.get(name)!.byteOffset + range.byteOffset;
-      return await file.read(offset, range.byteLength);
-    },
-    [Symbol.asyncDispose]: () => owned.disposeAsync(),
-  };
+function closingQuote(bytes: Uint8Array, open: number): number {
+  let at = open + 1;
+  while (at < bytes.length && bytes[at] !== QUOTE) at += bytes[at] === BACKSLASH ? 2 : 1;
+  return at;
 }
 
-function failure(file: RangedFile, requirement: string, current: string | number): DataError {
-  return new DataError(`Cannot read ${file.location}: ${requirement}: current value is ${current}`);
+function isFollowedByColon(bytes: Uint8Array, end: number): boolean {
+  let at = end + 1;
+  while (at < bytes.length && bytes[at]! <= SPACE) at++;
+  return bytes[at] === COLON;
+}
+
+function readEntry(name: string, entry: unknown, fail: Fail): StoredTensor {
+  const tensor = `tensor "${name}"`;
+  if (!isObject(entry)) throw fail(`${tensor} must be an object`, typeof entry);
+  const { dtype: type, shape, data_offsets: offsets } = entry;
+  if (typeof type !== "string" || !TYPES.includes(type)) {
+    throw fail(`${tensor} must have one of the types ${TYPES.join(", ")}`, type);
+  }
+  if (!isSizes(shape) || shape.length > MAX_AXES || shape.includes(0)) {
+    throw fail(`${tensor} must have a shape of axes of at least 1`, shape);
+  }
+  const byteLength = tensorBytes(type, shape);
+  if (!isSizes(offsets) || offsets.length !== 2 || offsets[1]! - offsets[0]! !== byteLength) {
+    const apart = `must be ${byteLength} bytes apart for ${type} [${shape}]`;
+    throw fail(`data_offsets of ${tensor} ${apart}`, offsets);
+  }
+  return { name, type, shape, byteLength, byteOffset: offsets[0]! };
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function isSizes(value: unknown): value is number[] {
+  return Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && size >= 0);
 }

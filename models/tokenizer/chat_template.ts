@@ -79,11 +79,9 @@ export function renderChat(
  */
 export function chatTemplateOf(config: object): string | undefined {
   const { chat_template: value } = config as { chat_template?: unknown };
-  if (typeof value === "string") return value;
-  if (!Array.isArray(value)) return undefined;
-  const templates = value as readonly ({ name?: unknown; template?: unknown } | null)[];
-  const found = templates.find((entry) => entry?.name === "default") ?? templates[0];
-  return typeof found?.template === "string" ? found.template : undefined;
+  if (!Array.isArray(value)) return typeof value === "string" ? value : undefined;
+  const found: unknown = value.find((entry) => entry?.name === "default")?.template;
+  return typeof found === "string" ? found : undefined;
 }
 
 /**

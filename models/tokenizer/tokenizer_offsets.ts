@@ -5,7 +5,7 @@
  */
 
 import { DataError } from "../../core/check.ts";
-import type { UnicodeForm } from "./tokenizer_pieces.ts";
+import type { UnicodeForm } from "./tokenizer_json.ts";
 
 /** Tokens with their places in a text. */
 export interface TokenSpans {

@@ -6,7 +6,7 @@
 
 import { createHash } from "node:crypto";
 import type { Tokenizer } from "./tokenizer.ts";
-import { isPadding } from "./tokenizer_pieces.ts";
+import { isPadding } from "./tokenizer_json.ts";
 
 /**
  * Hashes what every token id means, padding left out, so that equal hashes mean `sameVocabulary`.

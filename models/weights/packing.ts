@@ -4,114 +4,111 @@
  * @module
  */
 
-import { checkLength } from "../../core/check.ts";
+import { checkLength, DataError } from "../../core/check.ts";
 import {
-  createPlanes,
+  BLOCK_COLUMNS,
+  halvesOf,
   type MatrixShape,
+  paddedColumns,
+  PANEL_ROWS,
+  planeWords,
   type WeightFormat,
   type WeightPlanes,
-} from "../../kernels/weight_format.ts";
-import { packQ4One, packQ4Zero, packQ5One, packQ5Zero, packQ8Zero } from "./packing_blocks.ts";
-import { checkFinite, packFloatRow, packHalfRow, packRoundedRow } from "./packing_floats.ts";
-import { packQ4K, packQ5K, packQ6K } from "./packing_super_blocks.ts";
-import { packSource, packTarget, type RowPacker } from "./packing_target.ts";
-import { TENSOR_BLOCKS, tensorBytes, type TensorType } from "./tensor_source.ts";
+} from "../../kernels/weights/format.ts";
+import { SUPER_BLOCKS } from "../../kernels/weights/super_blocks.ts";
+import type { PackSource, PackTarget } from "../../kernels/weights/packing.ts";
+import { TENSOR_TYPES, tensorBytes, type TensorType } from "./tensor_source.ts";
 
-/** How 32-bit floats are kept. */
-export interface FloatStorage {
-  /** `f32` (the default) as they are, or rounded to `f16`. */
-  readonly floats?: "f32" | "f16";
-}
-
-/** Device format and packer of a stored type. */
-interface TypePacking {
-  readonly format: WeightFormat;
-  readonly pack: RowPacker;
-}
-
-const PACKINGS: Readonly<Record<TensorType, TypePacking>> = {
-  F32: { format: "f32", pack: packFloatRow },
-  F16: { format: "f16", pack: packHalfRow },
-  BF16: { format: "bf16", pack: packHalfRow },
-  Q4_0: { format: "q4", pack: packQ4Zero },
-  Q4_1: { format: "q4", pack: packQ4One },
-  Q5_0: { format: "q5", pack: packQ5Zero },
-  Q5_1: { format: "q5", pack: packQ5One },
-  Q8_0: { format: "q8", pack: packQ8Zero },
-  Q4_K: { format: "q4k", pack: packQ4K },
-  Q5_K: { format: "q5k", pack: packQ5K },
-  Q6_K: { format: "q6", pack: packQ6K },
-};
-
-/**
- * The format in which tensors of a type lie on the device.
- *
- * @param type Type in the file.
- * @param storage How 32-bit floats are kept.
- * @returns A format of about the same size.
- */
-export function deviceFormat(type: TensorType, storage: FloatStorage = {}): WeightFormat {
-  return type === "F32" ? storage.floats ?? "f32" : PACKINGS[type].format;
-}
-
-/** Rows to be packed. */
-export interface PackedRows extends MatrixShape, FloatStorage {
+/** Rows to be packed, their type, and the row of the planes where they begin. */
+export interface PackedRows extends MatrixShape {
+  /** Type of the rows. */
+  readonly type: TensorType;
   /** Tensor they belong to, for messages. */
-  readonly name?: string;
+  readonly name: string;
+  /** First row of the planes. */
+  readonly firstRow: number;
 }
 
 /**
- * Packs rows of a tensor into new planes; missing rows of the last panel and missing columns are zeros.
+ * Packs rows of a tensor into planes of its type's format; whatever else the planes hold stays.
  *
- * @param type Type of the rows.
+ * @param planes Planes with as many columns.
  * @param data The rows as a file has them.
- * @param rows How many, and their columns.
- * @returns Planes of `deviceFormat(type)`.
+ * @param rows Type, how many, and where they go.
  * @throws {TypeError} If `data` has another length than the rows.
  * @throws {DataError} If a weight is not a finite number of the device's format.
  */
 export function packRows(
-  type: TensorType,
-  data: Uint8Array<ArrayBuffer>,
-  rows: PackedRows,
-): WeightPlanes {
-  const planes = createPlanes(deviceFormat(type, rows), rows);
-  packRowsInto(planes, data, { ...rows, type, firstRow: 0 });
-  return planes;
-}
-
-/**
- * Packs rows of a tensor into existing planes; whatever else the planes hold stays.
- *
- * @param planes Planes of `deviceFormat(type)` with as many columns.
- * @param data The rows as a file has them.
- * @param rows Type, how many, and the row of the planes where they begin.
- * @throws {TypeError} If `data` has another length than the rows.
- * @throws {DataError} If a weight is not a finite number of the device's format.
- */
-export function packRowsInto(
   planes: WeightPlanes,
   data: Uint8Array<ArrayBuffer>,
-  rows: PackedRows & { readonly type: TensorType; readonly firstRow: number },
+  rows: PackedRows,
 ): void {
-  const { type, columns, firstRow, name = "weights" } = rows;
+  const { type, columns, firstRow } = rows;
+  const { format, elements, packRow } = TENSOR_TYPES[type]!;
+  const action = `pack tensor "${rows.name}"`;
   const required = tensorBytes(type, [rows.rows, columns]);
-  const action = `pack tensor "${name}"`;
   if (Number.isNaN(required)) {
     throw new RangeError(
-      `Cannot ${action}: columns of ${type} must be a multiple of ${
-        TENSOR_BLOCKS[type].elements
-      }: current value is ${columns}`,
+      `Cannot ${action}: columns of ${type} must be a multiple of ${elements}: current value is ${columns}`,
     );
   }
   checkLength(action, "data", { required, current: data.byteLength });
-  const format = deviceFormat(type, rows);
-  const target = packTarget(format, planes, columns);
   const source = packSource(data);
-  const pack = type === "F32" && format === "f16" ? packRoundedRow : PACKINGS[type].pack;
+  const target = packTarget(planes, columns);
+  const { blocks } = target;
+  const vectors = format.planes.values.perBlock;
   const rowBytes = required / rows.rows;
-  for (let row = 0; row < rows.rows; row++) {
-    pack(source, target, { start: row * rowBytes, row: firstRow + row });
+  for (let index = 0; index < rows.rows; index++) {
+    const lane = (firstRow + index) % PANEL_ROWS;
+    const before = (firstRow + index - lane) * blocks;
+    packRow(source, target, {
+      byte: index * rowBytes,
+      value: (before * vectors + lane) * 4,
+      scale: before + lane,
+      superScale: Math.floor(before / SUPER_BLOCKS) + lane,
+    });
   }
-  checkFinite(target, { action, firstRow, rows: rows.rows });
+  if (isFinite(format, planes, rows)) return;
+  throw new DataError(
+    `Cannot ${action}: weights must be finite: current value is NaN or infinite, or too large for ${format.name}`,
+  );
+}
+
+function packTarget(planes: WeightPlanes, columns: number): PackTarget {
+  const none = new Uint32Array(0);
+  const { values, scales = none, superScales = none, high = none } = planes;
+  const halves = halvesOf(scales);
+  const blocks = paddedColumns(columns) / BLOCK_COLUMNS;
+  return { columns, blocks, values, scales, halves, superScales, high };
+}
+
+/** The bytes of whole rows seen as words, copied only if they begin at an odd place. */
+function packSource(data: Uint8Array<ArrayBuffer>): PackSource {
+  const { buffer, byteOffset, byteLength } = data.byteOffset % 4 === 0 ? data : data.slice();
+  return {
+    words16: new Uint16Array(buffer, byteOffset, byteLength >> 1),
+    halves: new Float16Array(buffer, byteOffset, byteLength >> 1),
+    words32: new Uint32Array(buffer, byteOffset, byteLength >> 2),
+  };
+}
+
+/** Whether the floats of packed rows are finite: weights, or the scales and minima of blocks. */
+function isFinite(
+  format: WeightFormat,
+  planes: WeightPlanes,
+  { columns, firstRow, rows }: PackedRows,
+): boolean {
+  const { plane, exponents } = format.floats;
+  const panelWords = planeWords(format, { rows: PANEL_ROWS, columns })[plane]!;
+  const [begin, end] = [firstRow / PANEL_ROWS, (firstRow + rows) / PANEL_ROWS];
+  const words = planes[plane]!.subarray(
+    panelWords * Math.floor(begin),
+    panelWords * Math.ceil(end),
+  );
+  // Adding one to an exponent of all ones, which only NaN and infinity have, carries into the bit above it.
+  const one = exponents & ~(exponents << 1);
+  const above = exponents << 1 & ~exponents;
+  let carries = 0;
+  for (let i = 0; i < words.length; i++) carries |= (words[i]! & exponents) + one;
+  return (carries & above) === 0;
 }

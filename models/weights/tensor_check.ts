@@ -70,7 +70,7 @@ function projection(
 /**
  * Throws unless a source has all weights in the right shapes and none that would change the result.
  *
- * Weights of layers behind the last, of other parts of a larger model, and rotary tables are let be.
+ * Weights of layers after the last, of other parts of a larger model, and rotary tables are ignored.
  *
  * @param label Name of the family, for messages.
  * @param config Sizes and switches.

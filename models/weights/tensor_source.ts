@@ -5,24 +5,25 @@
  */
 
 import { checkInteger, DataError } from "../../core/check.ts";
+import type { WeightFormat } from "../../kernels/weights/format.ts";
+import { WEIGHT_FORMATS } from "../../kernels/weights/mod.ts";
+import type { StoredType } from "../../kernels/weights/packing.ts";
 
-/** Bytes and elements of one block of each element type; plain types have blocks of one. */
-export const TENSOR_BLOCKS = {
-  F32: { elements: 1, bytes: 4 },
-  F16: { elements: 1, bytes: 2 },
-  BF16: { elements: 1, bytes: 2 },
-  Q4_0: { elements: 32, bytes: 18 },
-  Q4_1: { elements: 32, bytes: 20 },
-  Q5_0: { elements: 32, bytes: 22 },
-  Q5_1: { elements: 32, bytes: 24 },
-  Q8_0: { elements: 32, bytes: 34 },
-  Q4_K: { elements: 256, bytes: 144 },
-  Q5_K: { elements: 256, bytes: 176 },
-  Q6_K: { elements: 256, bytes: 210 },
-} as const satisfies Record<string, { readonly elements: number; readonly bytes: number }>;
+/** How elements of tensors are stored in files, and the format that they get on the device. */
+export interface TensorPacking extends StoredType {
+  /** Format on the device, of about the same size. */
+  readonly format: WeightFormat;
+}
 
-/** Element type of a stored tensor. */
-export type TensorType = keyof typeof TENSOR_BLOCKS;
+/** Name of an element type, a key of `TENSOR_TYPES`. */
+export type TensorType = string;
+
+/** Element types by name: all that some format can hold. */
+export const TENSOR_TYPES: Readonly<Record<TensorType, TensorPacking>> = Object.fromEntries(
+  WEIGHT_FORMATS.flatMap((format) =>
+    Object.entries(format.stored).map(([name, type]) => [name, { ...type, format }])
+  ),
+);
 
 /** What a file says about one tensor. */
 export interface TensorInfo {
@@ -45,7 +46,7 @@ export interface TensorSource extends AsyncDisposable {
   /**
    * Reads whole rows, in the order that Hugging Face's models use.
    *
-   * A tensor of one axis is a single row. The bytes, and the memory behind them, belong to the caller.
+   * A tensor of one axis is a single row. The bytes, and their buffer, belong to the caller.
    *
    * @throws {DataError} If there is no such tensor or the file cannot be read.
    * @throws {RangeError} If the tensor has no such rows.
@@ -71,7 +72,7 @@ export function rowsOf(info: Pick<TensorInfo, "shape">): number {
  * @returns The bytes, or NaN if a row is no whole number of blocks or the size is beyond 2^53.
  */
 export function tensorBytes(type: TensorType, shape: readonly number[]): number {
-  const block = TENSOR_BLOCKS[type];
+  const block = TENSOR_TYPES[type]!;
   if ((shape.at(-1) ?? 1) % block.elements !== 0) return NaN;
   const bytes = shape.reduce((product, length) => product * length, 1) /
     block.elements * block.bytes;

@@ -147,7 +147,7 @@ async function projections(loader: Loader, names: readonly string[]): Promise<Pr
       ? stack.use(await loadVector(device, source, biases))
       : undefined;
     loaded.push({ weight, outputOffset, ...(bias && { bias }) });
-    outputOffset += 4 * Math.ceil(weight.rows / 4); // rows are read in fours
+    outputOffset += 4 * Math.ceil(weight.rows / 4); // rows are read as vec4s
   }
   return loaded;
 }

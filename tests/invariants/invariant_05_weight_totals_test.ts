@@ -1,4 +1,4 @@
-/** Method section 20, invariant 5: what all weights of an output sum to, for each way to join its parts. */
+/** Invariant 5 of docs/method.md: what all weights of an output sum to, for each way to join its parts. */
 
 import { assert } from "@std/assert";
 import fc from "fast-check";

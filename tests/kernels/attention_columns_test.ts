@@ -4,12 +4,10 @@
  * @module
  */
 
-import { assertEquals } from "@std/assert";
 import fc from "fast-check";
+import { assertEquals } from "@std/assert";
 import { attentionParams } from "../../kernels/attention_shape.ts";
-import { attentionMap } from "../../kernels/attention_columns.ts";
-import { columnsStripes } from "../../kernels/attention_columns.ts";
-import { attentionSums } from "../../kernels/attention_columns.ts";
+import { attentionMap, attentionSums, columnsStripes } from "../../kernels/attention_columns.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { hasGpu } from "../support/gpu.ts";
 import { runKernel } from "../support/run_kernel.ts";

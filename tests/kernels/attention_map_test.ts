@@ -6,8 +6,11 @@
 
 import { assertEquals, assertThrows } from "@std/assert";
 import { attentionParams } from "../../kernels/attention_shape.ts";
-import { attentionMap, attentionMapCommand } from "../../kernels/attention_columns.ts";
-import { columnsStripes } from "../../kernels/attention_columns.ts";
+import {
+  attentionMap,
+  attentionMapCommand,
+  columnsStripes,
+} from "../../kernels/attention_columns.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { hasGpu } from "../support/gpu.ts";
 import { runKernel } from "../support/run_kernel.ts";

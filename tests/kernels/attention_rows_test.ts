@@ -5,9 +5,12 @@
  */
 
 import { assertEquals, assertThrows } from "@std/assert";
-import { columnsStripes } from "../../kernels/attention_columns.ts";
+import {
+  attentionRows,
+  attentionRowsCommand,
+  columnsStripes,
+} from "../../kernels/attention_columns.ts";
 import { attentionParams } from "../../kernels/attention_shape.ts";
-import { attentionRows, attentionRowsCommand } from "../../kernels/attention_columns.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { hasGpu } from "../support/gpu.ts";
 import { runKernel } from "../support/run_kernel.ts";

@@ -1,8 +1,8 @@
 import { assertEquals } from "@std/assert";
 import type { KernelArrays, KernelContract } from "../../gpu/kernel.ts";
 import { embeddingGrid, embeddingKernel } from "../../kernels/embedding.ts";
-import { paddedColumns, WEIGHT_FORMATS, type WeightFormat } from "../../kernels/weight_format.ts";
-import { rowReader } from "../../kernels/weight_reader.ts";
+import { paddedColumns, rowReader, type WeightFormat } from "../../kernels/weights/format.ts";
+import { WEIGHT_FORMATS } from "../../kernels/weights/mod.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { hasGpu } from "../support/gpu.ts";
 import { runKernel, runReference } from "../support/run_kernel.ts";

@@ -1,5 +1,5 @@
 /**
- * Tests of `kernels/marginal.ts`: the golden example of method section 6, and properties that decide between the ways.
+ * Tests of `kernels/marginal.ts`: the worked example of docs/method.md, and properties that decide between the ways.
  *
  * @module
  */

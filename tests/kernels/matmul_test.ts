@@ -8,11 +8,12 @@ import {
 } from "../../kernels/matmul.ts";
 import {
   paddedColumns,
-  WEIGHT_FORMATS,
+  rowReader,
   type WeightFormat,
   type WeightPlanes,
-} from "../../kernels/weight_format.ts";
-import { rowReader } from "../../kernels/weight_reader.ts";
+} from "../../kernels/weights/format.ts";
+import { WEIGHT_FORMATS } from "../../kernels/weights/mod.ts";
+import { q4 } from "../../kernels/weights/q4.ts";
 import type { KernelArrays, KernelContract } from "../../gpu/kernel.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { hasGpu, testDevice } from "../support/gpu.ts";
@@ -120,7 +121,7 @@ function naiveProduct(
 
 for (const format of WEIGHT_FORMATS) {
   for (const size of casesOf(format)) {
-    Deno.test(`the twin of matmul computes ${JSON.stringify(size)} with ${format}`, async () => {
+    Deno.test(`the twin of matmul computes ${JSON.stringify(size)} with ${format.name}`, async () => {
       const { kernel, run, ...rest } = runOf(format, portable, size);
       const { output, magnitude } = naiveProduct(format, size, rest);
       const actual = await runReference(kernel, run);
@@ -151,13 +152,13 @@ for (const format of WEIGHT_FORMATS) {
 Deno.test("chooseMatmul() takes subgroups where there are 8 lanes, and the smallest tile that fits", () => {
   for (const size of [0, 4, 8, 16, 32, 64]) {
     for (const rows of [1, 2, 4, 5, 16, 17, 1000]) {
-      const tile = chooseMatmul({ subgroupSize: size }, "q4", rows);
+      const tile = chooseMatmul({ subgroupSize: size }, q4, rows);
       assertEquals(tile.variant === "subgroup", size === 8, `${size} lanes, ${rows} rows`);
       assert(tile.rows >= Math.min(rows, 8));
       if (rows === 1) assertEquals(tile.rows, 1);
     }
   }
-  assertThrows(() => chooseMatmul({ subgroupSize: 8 }, "q4", 0), RangeError, "rows");
+  assertThrows(() => chooseMatmul({ subgroupSize: 8 }, q4, 0), RangeError, "rows");
 });
 
 Deno.test("matmulKernel() makes sources under 40 KB", () => {

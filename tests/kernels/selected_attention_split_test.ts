@@ -7,14 +7,14 @@
 import { assert, assertEquals } from "@std/assert";
 import type { DeviceBuffer } from "../../gpu/device.ts";
 import { MARGINAL_MODES } from "../../kernels/marginal.ts";
-import { selectedAttention } from "../../kernels/selected_attention.ts";
-import { PART_HEADER, selectedAttentionMerge } from "../../kernels/attention_merge.ts";
 import {
+  selectedAttention,
   selectedAttentionCommands,
   selectedAttentionSplit,
   type SelectedSplitContract,
   selectedSplits,
 } from "../../kernels/selected_attention.ts";
+import { PART_HEADER, selectedAttentionMerge } from "../../kernels/attention_merge.ts";
 import { BROKEN_LIST } from "../../kernels/selection_list.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { hasGpu, testBackends, testDevice } from "../support/gpu.ts";

@@ -40,6 +40,7 @@ export interface WrittenGguf {
   readonly offsets?: Readonly<Record<string, number>>;
 }
 
+/** Numbers of GGUF's element types, all that a model may have. */
 const TYPE_IDS: Readonly<Record<string, number>> = {
   F32: 0,
   F16: 1,
@@ -49,10 +50,23 @@ const TYPE_IDS: Readonly<Record<string, number>> = {
   Q5_1: 7,
   Q8_0: 8,
   Q2_K: 10,
+  Q3_K: 11,
   Q4_K: 12,
   Q5_K: 13,
   Q6_K: 14,
+  IQ2_XXS: 16,
+  IQ2_XS: 17,
+  IQ3_XXS: 18,
+  IQ1_S: 19,
+  IQ4_NL: 20,
+  IQ3_S: 21,
+  IQ2_S: 22,
+  IQ4_XS: 23,
+  IQ1_M: 29,
   BF16: 30,
+  TQ1_0: 34,
+  TQ2_0: 35,
+  MXFP4: 39,
 };
 const VALUE_IDS = { u32: 4, i32: 5, f32: 6, bool: 7, string: 8, u64: 10 } as const;
 

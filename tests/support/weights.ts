@@ -5,14 +5,14 @@
  */
 
 import {
+  columnStep,
   createPlanes,
-  hasSupers,
   type MatrixShape,
-  SUPER_COLUMNS,
   type WeightFormat,
   type WeightPlanes,
-} from "../../kernels/weight_format.ts";
-import { TENSOR_BLOCKS, tensorBytes, type TensorType } from "../../models/weights/tensor_source.ts";
+} from "../../kernels/weights/format.ts";
+import { TENSOR_TYPES, tensorBytes, type TensorType } from "../../models/weights/tensor_source.ts";
+import { WEIGHT_READERS } from "./weight_types.ts";
 
 /** Numbers from 0 to 1, always the same for a seed. */
 export function uniform(seed: number): () => number {
@@ -23,20 +23,18 @@ export function uniform(seed: number): () => number {
   };
 }
 
-/** Byte offsets of the halves in a block; other bytes of a block may hold anything. */
-const HALVES: Readonly<Record<TensorType, readonly number[]>> = {
-  F32: [],
-  F16: [],
-  BF16: [],
-  Q4_0: [0],
-  Q4_1: [0, 2],
-  Q5_0: [0],
-  Q5_1: [0, 2],
-  Q8_0: [0],
-  Q4_K: [0, 2],
-  Q5_K: [0, 2],
-  Q6_K: [208],
-};
+/** Byte offsets of the halves in a block, as the type's definition reads them; other bytes may hold anything. */
+function halfOffsets(type: TensorType): ReadonlySet<number> {
+  const { bytes, elements } = TENSOR_TYPES[type]!;
+  const offsets = new Set<number>();
+  const view = new DataView(new ArrayBuffer(bytes));
+  view.getFloat16 = (at) => {
+    offsets.add(at);
+    return 0;
+  };
+  for (let i = 0; i < elements; i++) WEIGHT_READERS[type]!(view, 0, i);
+  return offsets;
+}
 
 /** Makes rows of a stored type: random bits, and floats from -1 to 1 or halves of about a hundredth. */
 export function randomRows(
@@ -46,14 +44,15 @@ export function randomRows(
   const random = uniform(seed);
   const data = new Uint8Array(tensorBytes(type, [rows, columns]));
   const view = new DataView(data.buffer);
-  const { bytes } = TENSOR_BLOCKS[type];
+  const { bytes } = TENSOR_TYPES[type]!;
+  const halves = type === "F16" ? [] : halfOffsets(type);
   for (let i = 0; i < data.length; i++) data[i] = 256 * random();
   for (let start = 0; start < data.length; start += bytes) {
     const value = 2 * random() - 1;
     if (type === "F32") view.setFloat32(start, value, true);
     if (type === "F16") view.setFloat16(start, value, true);
     if (type === "BF16") view.setUint8(start + 1, value < 0 ? 0xbe : 0x3e);
-    for (const field of HALVES[type]) {
+    for (const field of halves) {
       view.setFloat16(start + field, (2 * random() - 1) / 64, true);
     }
   }
@@ -62,7 +61,7 @@ export function randomRows(
 
 /** The least columns from `columns` on that a matrix of a format may have. */
 export function allowedColumns(format: WeightFormat, columns: number): number {
-  return hasSupers(format) ? Math.ceil(columns / SUPER_COLUMNS) * SUPER_COLUMNS : columns;
+  return Math.ceil(columns / columnStep(format)) * columnStep(format);
 }
 
 /** Makes planes of a device format with random bits everywhere, also in the padding of rows. */
@@ -73,19 +72,21 @@ export function randomPlanes(
   const random = uniform(seed);
   const planes = createPlanes(format, { rows, columns });
   const none = new Uint32Array(0);
-  const { values, scales = none, supers = none, high = none } = planes;
+  const { values, scales = none, superScales = none, high = none } = planes;
   for (const words of [values, high]) {
     for (let i = 0; i < words.length; i++) words[i] = 2 ** 32 * random();
   }
-  const fill = (numbers: Float32Array | Float16Array, size: number) => {
+  const fill = (numbers: Float16Array, size: number) => {
     for (let i = 0; i < numbers.length; i++) numbers[i] = size * (2 * random() - 1);
   };
-  fill(new Float16Array(scales.buffer), hasSupers(format) ? 1 : 1 / 64);
-  fill(new Float16Array(supers.buffer), 1 / 64);
-  if (format === "f32") fill(new Float32Array(values.buffer), 1);
-  if (format === "f16") fill(new Float16Array(values.buffer), 1);
-  if (format === "bf16") {
-    for (let i = 0; i < values.length; i++) values[i] = values[i]! & 0x807f807f | 0x3e003e00;
+  fill(new Float16Array(scales.buffer), format.planes.superScales ? 1 : 1 / 64);
+  fill(new Float16Array(superScales.buffer), 1 / 64);
+  const { plane, exponents } = format.floats;
+  if (plane !== "values") return planes;
+  const one = exponents & ~(exponents << 1);
+  for (let i = 0; i < values.length; i++) { // at most 1
+    const small = (exponents >>> 1 & exponents) - one * Math.ceil(9 * random());
+    values[i] = values[i]! & ~exponents | small;
   }
   return planes;
 }

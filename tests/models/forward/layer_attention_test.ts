@@ -6,7 +6,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { seededRandom } from "../../../core/random.ts";
-import { Session } from "../../../decoding/sessions/session.ts";
+import { Session } from "../../../decoding/session/session.ts";
 import type { Backend } from "../../../gpu/device.ts";
 import type { LayerAttention, ModelConfig } from "../../../models/config.ts";
 import { rotationTable } from "../../../models/forward/rotation.ts";

@@ -5,7 +5,7 @@
  */
 
 import assert from "node:assert/strict";
-import { openModelFiles } from "../../../models/files/model_files.ts";
+import { openModelFiles } from "../../../models/open.ts";
 import {
   checkError,
   gguf,
@@ -62,7 +62,7 @@ const badGgufs: readonly (readonly [string, Uint8Array<ArrayBuffer>, RegExp])[] 
   [
     "an unknown tensor type",
     withTensor(2, { type: 99 }),
-    /must have one of the types F32, F16, .*: current value is number 99/,
+    /must have one of the types BF16, F16, .*: current value is number 99/,
   ],
   [
     "a type without kernels",

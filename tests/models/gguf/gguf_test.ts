@@ -1,16 +1,15 @@
 /**
- * Tests of `models/gguf*.ts` and `models/weights/head_order.ts`.
+ * Tests of `models/gguf/` and `models/weights/heads.ts`.
  *
  * @module
  */
 
 import assert from "node:assert/strict";
-import { openGguf } from "../../../models/gguf/gguf.ts";
+import { canonicalName, openGguf } from "../../../models/gguf/gguf.ts";
 import { architectureOfGguf, configFromGguf } from "../../../models/gguf/gguf_config.ts";
-import { canonicalName } from "../../../models/gguf/gguf_names.ts";
-import { withSplitHeads } from "../../../models/weights/head_order.ts";
-import { openModelFiles } from "../../../models/files/model_files.ts";
-import { rowsOf, TENSOR_BLOCKS, type TensorType } from "../../../models/weights/tensor_source.ts";
+import { withSplitHeads } from "../../../models/weights/heads.ts";
+import { openModelFiles } from "../../../models/open.ts";
+import { rowsOf, TENSOR_TYPES, type TensorType } from "../../../models/weights/tensor_source.ts";
 import {
   encodeGguf,
   ggufMetadata,
@@ -56,7 +55,7 @@ for (const version of [2, 3]) {
 
 Deno.test("openGguf() knows the block sizes of every type", async () => {
   await using folder = await temporaryFolder();
-  const tensors: WrittenTensor[] = Object.entries(TENSOR_BLOCKS).map(([type, block]) => ({
+  const tensors: WrittenTensor[] = Object.entries(TENSOR_TYPES).map(([type, block]) => ({
     name: `tensor.${type.toLowerCase()}`,
     type,
     shape: [3, 2 * block.elements],
@@ -111,7 +110,7 @@ Deno.test("withSplitHeads() undoes what the converter does to Llama's heads, in 
     metadata: ggufMetadata(llama),
     tensors: ggufTensors(stored, llama.headDim),
   });
-  const source = withSplitHeads(file, llama);
+  const source = withSplitHeads(file, llama.headDim);
   for (const { name, shape, bytes } of stored) {
     const rows = rowsOf({ shape });
     const rowBytes = bytes.length / rows;
@@ -138,7 +137,7 @@ Deno.test("withSplitHeads() moves the elements of biases", async () => {
     tensors: new Map([[name, { name, type: "F32", shape: [8], byteLength: 32 }]]),
     readRows: () => Promise.resolve(stored),
     [Symbol.asyncDispose]: () => Promise.resolve(),
-  }, { headDim: 4 });
+  }, 4);
   const bytes = await source.readRows(name, 0, 1);
   assert.deepEqual([...new Float32Array(bytes.buffer)], [0, 1, 2, 3, 10, 11, 12, 13]);
 });

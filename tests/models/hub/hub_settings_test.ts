@@ -1,12 +1,11 @@
 /**
- * Tests of `models/hub/hub_reference.ts` and `models/hub/hub_settings.ts`.
+ * Tests of `models/hub/hub_settings.ts` and `models/hub/hub_settings.ts`.
  *
  * @module
  */
 
 import assert from "node:assert/strict";
-import { parseHubReference } from "../../../models/hub/hub_reference.ts";
-import { hubSettings } from "../../../models/hub/hub_settings.ts";
+import { hubSettings, parseHubReference } from "../../../models/hub/hub_settings.ts";
 import { temporaryFolder } from "../../support/model_writer.ts";
 
 Deno.test("parseHubReference() reads every form", () => {

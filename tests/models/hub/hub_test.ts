@@ -6,7 +6,7 @@
 
 import assert from "node:assert/strict";
 import { fetchModel } from "../../../models/hub/hub.ts";
-import { openModelFiles } from "../../../models/files/model_files.ts";
+import { openModelFiles } from "../../../models/open.ts";
 import { configJson, encodeSafetensors, TINY } from "../../support/model_writer.ts";
 import {
   COMMIT,

@@ -5,7 +5,7 @@
  */
 
 import assert from "node:assert/strict";
-import { openModelFiles } from "../../../models/files/model_files.ts";
+import { openModelFiles } from "../../../models/open.ts";
 import { checkError, rawHeader, safetensors, weights, withU64 } from "../../support/bad_files.ts";
 import {
   configJson,
@@ -32,7 +32,7 @@ const badSafetensors: readonly (readonly [string, Uint8Array<ArrayBuffer>, RegEx
   [
     "cut data",
     safetensors.slice(0, -8),
-    /the data must have at least \d+ bytes for tensor "lm_head\.weight"/,
+    /the file must have at least \d+ bytes for tensor "lm_head\.weight"/,
   ],
   [
     "a header beyond its end",
@@ -62,7 +62,7 @@ const badSafetensors: readonly (readonly [string, Uint8Array<ArrayBuffer>, RegEx
   [
     "an unknown type",
     withEntry((entry) => entry.dtype = "F8_E4M3"),
-    /must have one of the types F32, F16, BF16: current value is F8_E4M3/,
+    /must have one of the types BF16, F16, F32: current value is F8_E4M3/,
   ],
   [
     "a negative axis",
@@ -88,7 +88,7 @@ const badSafetensors: readonly (readonly [string, Uint8Array<ArrayBuffer>, RegEx
   [
     "a tensor outside",
     withEntry((entry) => entry.data_offsets = [1e9, 1e9 + 96]),
-    /the data must have at least/,
+    /the file must have at least/,
   ],
   [
     "another shape",

@@ -2,9 +2,10 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { DataError } from "../../../core/check.ts";
 import type { Device, DeviceBuffer } from "../../../gpu/device.ts";
 import { openDevice } from "../../../gpu/open_device.ts";
-import { paddedColumns } from "../../../kernels/weight_format.ts";
-import { rowReader } from "../../../kernels/weight_reader.ts";
-import { dequantize } from "../../../models/weights/dequantize.ts";
+import { paddedColumns, rowReader } from "../../../kernels/weights/format.ts";
+import { f32 } from "../../../kernels/weights/f32.ts";
+import { q4 } from "../../../kernels/weights/q4.ts";
+import { q8 } from "../../../kernels/weights/q8.ts";
 import { embeddingCommands, linearCommands } from "../../../models/forward/linear.ts";
 import {
   loadVector,
@@ -21,6 +22,7 @@ import {
 } from "../../../models/weights/tensor_source.ts";
 import { assertClose } from "../../support/assert_close.ts";
 import { testBackends } from "../../support/gpu.ts";
+import { dequantize } from "../../support/weight_types.ts";
 import { randomRows, uniform } from "../../support/weights.ts";
 
 interface Tensor {
@@ -62,11 +64,12 @@ async function readBack(device: Device, weight: PackedWeight): Promise<Float64Ar
   const target = new Float64Array(paddedColumns(columns));
   const words = async (plane: DeviceBuffer) => new Uint32Array(await device.read(plane));
   for (const block of weight.blocks) {
+    const { values, scales, superScales, high } = block.planes;
     const planes = {
-      values: await words(block.values),
-      ...(block.scales && { scales: await words(block.scales) }),
-      ...(block.supers && { supers: await words(block.supers) }),
-      ...(block.high && { high: await words(block.high) }),
+      values: await words(values),
+      ...(scales && { scales: await words(scales) }),
+      ...(superScales && { superScales: await words(superScales) }),
+      ...(high && { high: await words(high) }),
     };
     const readRow = rowReader(format, planes, columns);
     for (let row = 0; row < block.rows; row++) {
@@ -89,7 +92,7 @@ for (const backend of testBackends) {
     const { source, rowsOf } = randomSource(joined);
     using weight = await loadWeight(device, source, ["q", "kk", "vvv"]);
     const expected = ["q", "kk", "vvv"].flatMap((name) => [...rowsOf(name)]);
-    assertEquals([weight.format, weight.rows, weight.columns], ["q5", 37, 64]);
+    assertEquals([weight.format.name, weight.rows, weight.columns], ["q5", 37, 64]);
     assertEquals(weight.blocks.map(({ firstRow, rows }) => [firstRow, rows]), [
       [0, 16],
       [16, 16],
@@ -174,14 +177,6 @@ Deno.test("loadWeight() reads pieces of at most 1 MiB", async () => {
   assertEquals(await readBack(device, weight), rowsOf("big"));
 });
 
-Deno.test("loadWeight() rounds floats to f16 if asked to", async () => {
-  using device = await openDevice({ backend: "reference" });
-  const { source } = randomSource({ a: { type: "F32", shape: [8, 32] } });
-  using kept = await loadWeight(device, source, ["a"]);
-  using rounded = await loadWeight(device, source, ["a"], { floats: "f16" });
-  assertEquals([kept.format, rounded.format], ["f32", "f16"]);
-});
-
 Deno.test("loadWeight() frees everything when it fails", async () => {
   using device = await openDevice({ backend: "reference" });
   const { source, contents } = randomSource({
@@ -222,12 +217,12 @@ Deno.test("loadVector() joins vectors of any type as floats and refuses NaN", as
 
 Deno.test("rowBlocks() cuts Qwen2's vocabulary for a binding of 128 MiB", () => {
   const limits = { maxBindingBytes: 2 ** 27, maxBufferBytes: 2 ** 31, maxGridSize: 65535 };
-  const blocks = rowBlocks(limits, "q8", { rows: 151_936, columns: 896 });
+  const blocks = rowBlocks(limits, q8, { rows: 151_936, columns: 896 });
   assertEquals(blocks, [{ firstRow: 0, rows: 149_792 }, { firstRow: 149_792, rows: 2144 }]);
-  const narrow = rowBlocks(limits, "q4", { rows: 600_000, columns: 32 });
+  const narrow = rowBlocks(limits, q4, { rows: 600_000, columns: 32 });
   assertEquals(narrow.map(({ rows }) => rows), [524_280, 75_720]);
   const tiny = { ...limits, maxBindingBytes: 1024 };
-  assertThrows(() => rowBlocks(tiny, "f32", { rows: 8, columns: 64 }), RangeError, "1024 bytes");
+  assertThrows(() => rowBlocks(tiny, f32, { rows: 8, columns: 64 }), RangeError, "1024 bytes");
 });
 
 Deno.test("linearCommands() refuse input rows shorter than the matrix", async () => {

@@ -1,19 +1,35 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { DataError } from "../../../core/check.ts";
-import { paddedColumns, WEIGHT_FORMATS } from "../../../kernels/weight_format.ts";
-import { rowReader } from "../../../kernels/weight_reader.ts";
-import { dequantize } from "../../../models/weights/dequantize.ts";
-import { deviceFormat, packRows } from "../../../models/weights/packing.ts";
 import {
-  TENSOR_BLOCKS,
+  createPlanes,
+  type MatrixShape,
+  paddedColumns,
+  rowReader,
+  type WeightPlanes,
+} from "../../../kernels/weights/format.ts";
+import { packRows } from "../../../models/weights/packing.ts";
+import {
+  TENSOR_TYPES,
   tensorBytes,
   type TensorType,
 } from "../../../models/weights/tensor_source.ts";
 import golden from "../../fixtures/quant_blocks.json" with { type: "json" };
 import { assertClose } from "../../support/assert_close.ts";
+import { dequantize } from "../../support/weight_types.ts";
 import { randomRows } from "../../support/weights.ts";
 
-const types = Object.keys(TENSOR_BLOCKS) as TensorType[];
+const types = Object.keys(TENSOR_TYPES) as TensorType[];
+
+/** Packs rows into new planes of their format. */
+function pack(
+  type: TensorType,
+  data: Uint8Array<ArrayBuffer>,
+  rows: MatrixShape & { readonly name?: string },
+): WeightPlanes {
+  const planes = createPlanes(TENSOR_TYPES[type]!.format, rows);
+  packRows(planes, data, { name: "weights", ...rows, type, firstRow: 0 });
+  return planes;
+}
 
 function decode(text: string): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
@@ -32,9 +48,9 @@ for (const [name, { count, bytes, floats }] of Object.entries(golden)) {
 for (const [name, { count, bytes, floats }] of Object.entries(golden)) {
   Deno.test(`packRows() gives ${name} the floats of llama.cpp's gguf package`, () => {
     const type = name as TensorType;
-    const planes = packRows(type, decode(bytes), { rows: 1, columns: count });
+    const planes = pack(type, decode(bytes), { rows: 1, columns: count });
     const actual = new Float64Array(paddedColumns(count));
-    rowReader(deviceFormat(type), planes, count)(0, actual);
+    rowReader(TENSOR_TYPES[type]!.format, planes, count)(0, actual);
     const expected = new Float32Array(decode(floats).buffer);
     assertEquals(
       Float32Array.from(actual.subarray(0, count), (value) => value + 0),
@@ -46,11 +62,11 @@ for (const [name, { count, bytes, floats }] of Object.entries(golden)) {
 for (const type of types) {
   for (const [rows, blocks] of [[1, 1], [8, 2], [13, 3]] as const) {
     Deno.test(`packRows() keeps the weights of ${rows} rows of ${type}`, () => {
-      const columns = Math.max(TENSOR_BLOCKS[type].elements, 32) * blocks;
+      const columns = Math.max(TENSOR_TYPES[type]!.elements, 32) * blocks;
       const data = randomRows(type, { rows, columns });
-      const planes = packRows(type, data, { rows, columns });
+      const planes = pack(type, data, { rows, columns });
       const expected = dequantize(type, data, rows * columns);
-      const readRow = rowReader(deviceFormat(type), planes, columns);
+      const readRow = rowReader(TENSOR_TYPES[type]!.format, planes, columns);
       const actual = new Float64Array(columns);
       for (let row = 0; row < rows; row++) {
         readRow(row, actual);
@@ -66,8 +82,8 @@ for (const type of ["F32", "F16", "BF16"] as const) {
     Deno.test(`packRows() pads ${columns} columns of ${type} with zeros`, () => {
       const rows = 9;
       const data = randomRows(type, { rows, columns });
-      const planes = packRows(type, data, { rows, columns });
-      const readRow = rowReader(deviceFormat(type), planes, columns);
+      const planes = pack(type, data, { rows, columns });
+      const readRow = rowReader(TENSOR_TYPES[type]!.format, planes, columns);
       const actual = new Float64Array(paddedColumns(columns));
       for (let row = 0; row < 16; row++) {
         readRow(row, actual);
@@ -83,23 +99,9 @@ for (const type of ["F32", "F16", "BF16"] as const) {
   }
 }
 
-Deno.test("packRows() rounds 32-bit floats to f16 when asked to", () => {
-  const data = randomRows("F32", { rows: 3, columns: 40 });
-  const planes = packRows("F32", data, { rows: 3, columns: 40, floats: "f16" });
-  const readRow = rowReader("f16", planes, 40);
-  const actual = new Float64Array(64);
-  readRow(2, actual);
-  const floats = new Float32Array(data.buffer).subarray(80, 120);
-  assertEquals(actual.subarray(0, 40), Float64Array.from(floats, (value) => Math.f16round(value)));
-});
-
-Deno.test("deviceFormat() names a format for every type", () => {
-  for (const type of types) assertEquals(WEIGHT_FORMATS.includes(deviceFormat(type)), true);
-});
-
 for (const type of types) {
   Deno.test(`packRows() refuses weights of ${type} that are not finite`, () => {
-    const columns = Math.max(TENSOR_BLOCKS[type].elements, 32);
+    const columns = Math.max(TENSOR_TYPES[type]!.elements, 32);
     for (const bits of [0x7e00, 0xfc00]) {
       const data = randomRows(type, { rows: 9, columns });
       const field = { Q6_K: 208, F32: 2 }[type as string] ?? 0;
@@ -107,7 +109,7 @@ for (const type of types) {
       const pattern = type === "BF16" || type === "F32" ? bits | 0x0380 : bits;
       new DataView(data.buffer).setUint16(lastRow + field, pattern, true);
       assertThrows(
-        () => packRows(type, data, { rows: 9, columns, name: "layer.weight" }),
+        () => pack(type, data, { rows: 9, columns, name: "layer.weight" }),
         DataError,
         'Cannot pack tensor "layer.weight": weights must be finite',
       );
@@ -117,9 +119,9 @@ for (const type of types) {
 
 Deno.test("packRows() refuses data of another length and broken blocks", () => {
   const data = new Uint8Array(18);
-  assertThrows(() => packRows("Q4_0", data, { rows: 2, columns: 32 }), TypeError, "length 36");
+  assertThrows(() => pack("Q4_0", data, { rows: 2, columns: 32 }), TypeError, "length 36");
   assertThrows(
-    () => packRows("Q4_0", data, { rows: 1, columns: 33 }),
+    () => pack("Q4_0", data, { rows: 1, columns: 33 }),
     RangeError,
     "columns of Q4_0 must be a multiple of 32",
   );

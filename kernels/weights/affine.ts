@@ -1,0 +1,118 @@
+/**
+ * What formats share whose weights are `scale * q + minimum` with a small integer q: four bits of it in nibbles, scale
+ * and minimum as two halves.
+ *
+ * Byte b of word j of `values` holds weight 4j + b in its low and weight 16 + 4j + b in its upper nibble, as the blocks
+ * of ggml do.
+ *
+ * @module
+ */
+
+import {
+  BLOCK_COLUMNS,
+  type BlockPlace,
+  type BlockReader,
+  halvesOf,
+  type Planes,
+  type WeightFormat,
+  type WeightScaling,
+} from "./format.ts";
+
+/** `scale * q + minimum`. */
+const affine: WeightScaling = {
+  quads: 8,
+  load: (word) => `unpack2x16float(${word})`,
+  weights: (numbers, scale) => `${numbers} * ${scale}.x + ${scale}.y`,
+  sum: ({ products, activations }, scale) =>
+    `${scale}.x * ${products} + ${scale}.y * ${activations}`,
+};
+
+/** WGSL functions that unpack nibbles. */
+const NIBBLE_FUNCTIONS = `fn low(word: u32) -> vec4f {
+  return vec4f(vec4i((vec4u(word) >> vec4u(0u, 8u, 16u, 24u)) & vec4u(15u)));
+}
+fn upper(word: u32) -> vec4f {
+  return vec4f(vec4i((vec4u(word) >> vec4u(4u, 12u, 20u, 28u)) & vec4u(15u)));
+}`;
+
+/** WGSL functions that unpack nibbles and join them with bits that already stand above them. */
+export const HIGH_FUNCTIONS = `fn low(word: u32, high: u32) -> vec4f {
+  return bytes((word & 0x0f0f0f0fu) | high);
+}
+fn upper(word: u32, high: u32) -> vec4f {
+  return bytes(((word >> 4u) & 0x0f0f0f0fu) | high);
+}
+fn bytes(word: u32) -> vec4f {
+  return vec4f(vec4i((vec4u(word) >> vec4u(0u, 8u, 16u, 24u)) & vec4u(255u)));
+}`;
+
+/** WGSL expression for the nibbles of a quad, and of further arguments. */
+export function nibbles(quad: number, values: string, ...further: readonly string[]): string {
+  const word = `${values}.${"xyzw"[quad % 4]}`;
+  return `${quad < 4 ? "low" : "upper"}(${[word, ...further].join(", ")})`;
+}
+
+/** WGSL expression for the bits of a word moved up, or down if `places` is negative, and those of a mask kept. */
+export function movedBits(word: string, places: number, mask: string): string {
+  const moved = places < 0 ? `(${word} >> ${-places}u)` : `(${word} << ${places}u)`;
+  return `${places === 0 ? word : moved} & ${mask}`;
+}
+
+/** Nibble of weight `i` of a block. */
+export function nibbleAt(values: Uint32Array, { value }: BlockPlace, i: number): number {
+  return values[value + (i >> 2 & 3)]! >>> 8 * (i & 3) + (i < 16 ? 0 : 4) & 15;
+}
+
+/** Makes the reader of a format; `numberAt` gives q of weight `i` of a block. */
+function affineReader(
+  planes: Planes<Uint32Array>,
+  numberAt: (place: BlockPlace, i: number) => number,
+): BlockReader {
+  const scales = halvesOf(planes.scales!);
+  const superScales = planes.superScales && halvesOf(planes.superScales);
+  return (target, place) => {
+    const { column, scale, superScale } = place;
+    const factor = scales[2 * scale]! * (superScales?.[2 * superScale] ?? 1);
+    const minimum = scales[2 * scale + 1]! * (superScales?.[2 * superScale + 1] ?? 1);
+    for (let i = 0; i < BLOCK_COLUMNS; i++) {
+      target[column + i] = factor * numberAt(place, i) + minimum;
+    }
+  };
+}
+
+/** What two formats of equal bits share: all but planes, the plane with floats, and the types of files. */
+export type AffineFormat = Pick<WeightFormat, "functions" | "numbers" | "scaling" | "reader">;
+
+/** Nibbles alone. */
+export const fourBits: AffineFormat = {
+  functions: NIBBLE_FUNCTIONS,
+  numbers: (quad, { values }) => nibbles(quad, values),
+  scaling: affine,
+  reader: (planes) => affineReader(planes, (place, i) => nibbleAt(planes.values, place, i)),
+};
+
+/** Nibbles and a word of `high`: bit q of its byte b is the fifth bit of weight 4q + b. */
+export const fiveBits: AffineFormat = {
+  functions: HIGH_FUNCTIONS,
+  numbers: (quad, { values, high }) =>
+    nibbles(quad, values, movedBits(high, 4 - quad, "0x10101010u")),
+  scaling: affine,
+  reader: (planes) =>
+    affineReader(planes, (place, i) => {
+      const fifth = planes.high![place.scale]! >>> 8 * (i & 3) + (i >> 2) & 1;
+      return nibbleAt(planes.values, place, i) | fifth << 4;
+    }),
+};
+
+/** Copies 16 bytes that need not begin at a whole 32-bit word. */
+export function copyVector(
+  words16: Uint16Array,
+  word: number,
+  target: { readonly values: Uint32Array; readonly first: number },
+): void {
+  const { values, first } = target;
+  values[first] = words16[word]! | words16[word + 1]! << 16;
+  values[first + 1] = words16[word + 2]! | words16[word + 3]! << 16;
+  values[first + 2] = words16[word + 4]! | words16[word + 5]! << 16;
+  values[first + 3] = words16[word + 6]! | words16[word + 7]! << 16;
+}

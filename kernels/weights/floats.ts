@@ -1,0 +1,58 @@
+/**
+ * What plain floats share: vectors of neighboring elements.
+ *
+ * @module
+ */
+
+import { BLOCK_COLUMNS, type BlockReader, PANEL_ROWS } from "./format.ts";
+import type { StoredType } from "./packing.ts";
+
+/** Makes the reader of vectors of 16 bytes that hold `perVector` floats each. */
+export function floatReader(
+  floats: Float32Array | Float16Array,
+  perVector: number,
+): BlockReader {
+  return (target, { column, value }) => {
+    const start = value / 4 * perVector;
+    for (let i = 0; i < BLOCK_COLUMNS; i++) {
+      const vector = Math.floor(i / perVector) * PANEL_ROWS;
+      target[column + i] = floats[start + vector * perVector + i % perVector]!;
+    }
+  };
+}
+
+/** Copies a row of elements to vectors that are `PANEL_ROWS` vectors apart. */
+export function copyRow(
+  source: { readonly [index: number]: number },
+  target: { [index: number]: number },
+  row: {
+    readonly from: number;
+    readonly to: number;
+    readonly perVector: number;
+    readonly count: number;
+  },
+): void {
+  const { from, perVector, count } = row;
+  const step = perVector * PANEL_ROWS;
+  for (let first = 0, to = row.to; first < count; first += perVector, to += step) {
+    const size = Math.min(perVector, count - first);
+    for (let i = 0; i < size; i++) target[to + i] = source[from + first + i]!;
+  }
+}
+
+/** Packs a row of 16-bit floats as they are. */
+export const packHalves: StoredType["packRow"] = (source, target, { byte, value }) => {
+  const { columns, values } = target;
+  if (columns % 2 === 0) { // two at a time; an even row begins at a whole word
+    const row = { from: byte / 4, to: value, perVector: 4, count: columns / 2 };
+    copyRow(source.words32, values, row);
+  } else {
+    const halves = new Uint16Array(values.buffer, values.byteOffset, 2 * values.length);
+    copyRow(source.words16, halves, {
+      from: byte / 2,
+      to: 2 * value,
+      perVector: 8,
+      count: columns,
+    });
+  }
+};

@@ -1,0 +1,182 @@
+/**
+ * Opens a model from a file, a folder, an address or the Hugging Face hub: weights, sizes, tokenizer and template.
+ *
+ * @module
+ */
+
+import { DataError } from "../core/check.ts";
+import type { ConfigFields, ModelConfig } from "./config.ts";
+import { architectureOfJson, configFromJson } from "./config_json.ts";
+import { locateModel, type ModelLocation } from "./files/model_location.ts";
+import { modelHash, readTextIfThere } from "./files/ranged_file.ts";
+import { openGguf } from "./gguf/gguf.ts";
+import { architectureOfGguf, configFromGguf } from "./gguf/gguf_config.ts";
+import { type DownloadOptions, isHubReference } from "./hub/hub_settings.ts";
+import { openSafetensors, type SafetensorsFiles } from "./safetensors/safetensors.ts";
+import { chatTemplateOf } from "./tokenizer/chat_template.ts";
+import { type TokenizerFiles, tokenizerFromGguf } from "./tokenizer/tokenizer_gguf.ts";
+import { withSplitHeads } from "./weights/heads.ts";
+import { checkWeights } from "./weights/tensor_check.ts";
+import type { TensorSource } from "./weights/tensor_source.ts";
+
+/** A file of a model. */
+export interface ModelFile {
+  /** Path or address. */
+  readonly location: string;
+  /** Size of the file. */
+  readonly byteLength: number;
+}
+
+/** An open model: weights, sizes and texts, before any of it is on a device. */
+export interface ModelFiles extends AsyncDisposable {
+  /** Short name: file stem, folder name, or `ORG/NAME`. */
+  readonly name: string;
+  /** The weights. */
+  readonly source: TensorSource;
+  /** Sizes and switches. */
+  readonly config: ModelConfig;
+  /**
+   * The tokenizer, built when first asked for; undefined where the model has none.
+   *
+   * @throws {DataError} If it is of a kind that is not covered.
+   */
+  readonly tokenizer: TokenizerFiles | undefined;
+  /** Jinja template of a conversation. */
+  readonly chatTemplate?: string;
+  /** Identity of the weights: SHA-256, hexadecimal, of headers, sizes, samples and configuration. */
+  readonly hash: string;
+  /** Files with weights. */
+  readonly files: readonly ModelFile[];
+}
+
+const MAX_CONFIG_BYTES = 2 ** 20;
+
+/**
+ * Opens a model and checks that its weights are those that its configuration announces.
+ *
+ * @param reference `.gguf` or `.safetensors` file, folder, `http:` or `https:` address of one of these, or `hf:ORG/NAME[@REVISION][/FILE.gguf]`.
+ * @param options How to download, for `hf:`.
+ * @returns The open model; close it by disposing it.
+ * @throws {DataError} If files are missing, damaged or of an unknown family.
+ * @throws {TypeError} If a weight has another shape than the configuration says.
+ *
+ * @example
+ * ```ts ignore
+ * await using files = await openModelFiles("hf:Qwen/Qwen2.5-0.5B-Instruct");
+ * ```
+ */
+export async function openModelFiles(
+  reference: string,
+  options: DownloadOptions = {},
+): Promise<ModelFiles> {
+  if (reference === "") throw new DataError("Cannot open a model: its reference must not be empty");
+  // The hub's cache needs a file system, which a browser lacks: its modules load where they are used.
+  const hub = isHubReference(reference)
+    ? await (await import("./hub/hub.ts")).fetchModel(reference, options)
+    : undefined;
+  const location = await locateModel(hub?.path ?? reference);
+  const open = location.format === "gguf" ? openGgufModel : openSafetensorsModel;
+  return await open({ ...location, name: hub?.name ?? location.name });
+}
+
+async function openGgufModel({ weights, name }: ModelLocation): Promise<ModelFiles> {
+  await using opened = new AsyncDisposableStack();
+  const file = opened.use(await openGguf(weights));
+  const { metadata, file: { location, byteLength } } = file;
+  const architecture = architectureOfGguf(file);
+  const config = await configFromGguf(file);
+  const source = architecture.isGgufInterleaved ? withSplitHeads(file, config.headDim) : file;
+  checkWeights(architecture.label, { config, source });
+  const template = metadata["tokenizer.chat_template"];
+  let built: TokenizerFiles | undefined;
+  const model: ModelFiles = {
+    name,
+    config,
+    source,
+    /** Building a tokenizer takes longer than all else, and work on token ids needs none. */
+    get tokenizer() {
+      if (metadata["tokenizer.ggml.tokens"] === undefined) return undefined;
+      return built ??= tokenizerFromGguf(metadata);
+    },
+    ...(typeof template === "string" && { chatTemplate: template }),
+    hash: await modelHash([file]),
+    files: [{ location, byteLength }],
+    [Symbol.asyncDispose]: () => file[Symbol.asyncDispose](),
+  };
+  opened.move();
+  return model;
+}
+
+async function openSafetensorsModel(location: ModelLocation): Promise<ModelFiles> {
+  const { folder, name } = location;
+  const text = await readTextIfThere(`${folder}config.json`, MAX_CONFIG_BYTES);
+  if (text === undefined) {
+    throw new DataError(`Cannot open a model: ${folder}config.json must exist beside its weights`);
+  }
+  const json = parse(`${folder}config.json`, text);
+  const generation = await readJson(`${folder}generation_config.json`, MAX_CONFIG_BYTES);
+  const announced = configFromJson(json, generation);
+  const texts = await readTexts(folder);
+  await using opened = new AsyncDisposableStack();
+  const source = opened.use(await openSafetensors(location.weights));
+  const config = await withTying(announced, source);
+  checkWeights(architectureOfJson(json).label, { config, source });
+  const model: ModelFiles = {
+    name,
+    config,
+    source,
+    ...texts,
+    hash: await modelHash(source.shards, [text]),
+    files: source.shards.map(({ file: { location, byteLength } }) => ({ location, byteLength })),
+    [Symbol.asyncDispose]: () => source[Symbol.asyncDispose](),
+  };
+  opened.move();
+  return model;
+}
+
+function parse(location: string, text: string): ConfigFields {
+  try {
+    const values: unknown = JSON.parse(text);
+    if (typeof values === "object" && values !== null && !Array.isArray(values)) {
+      return { location, values: values as Record<string, unknown> };
+    }
+  } catch (cause) {
+    throw new DataError(`Cannot read ${location}: it must be JSON: ${cause}`, { cause });
+  }
+  throw new DataError(`Cannot read ${location}: it must be a JSON object`);
+}
+
+async function readJson(location: string, maxBytes?: number): Promise<ConfigFields | undefined> {
+  const text = await readTextIfThere(location, maxBytes);
+  return text === undefined ? undefined : parse(location, text);
+}
+
+async function readTexts(folder: string): Promise<Pick<ModelFiles, "tokenizer" | "chatTemplate">> {
+  const json = await readJson(`${folder}tokenizer.json`);
+  const config = (await readJson(`${folder}tokenizer_config.json`))?.values ?? {};
+  const template = await readTextIfThere(`${folder}chat_template.jinja`) ??
+    chatTemplateOf(config);
+  return {
+    tokenizer: json && { json: json.values, config },
+    ...(template !== undefined && { chatTemplate: template }),
+  };
+}
+
+/** A file that announces tying but holds two different matrices is used as it is, as transformers 5 does. */
+async function withTying(config: ModelConfig, files: SafetensorsFiles): Promise<ModelConfig> {
+  const head = files.tensors.get("lm_head.weight");
+  if (!config.isTied || head === undefined) return config;
+  const rows = head.shape[0] ?? 1;
+  const step = Math.max(1, Math.floor(2 ** 22 * rows / head.byteLength));
+  const embedding = files.tensors.get("model.embed_tokens.weight");
+  if (embedding?.type !== head.type || embedding.byteLength !== head.byteLength) {
+    return { ...config, isTied: false };
+  }
+  for (let first = 0; first < rows; first += step) {
+    const count = Math.min(step, rows - first);
+    const one = await files.readRows("lm_head.weight", first, count);
+    const other = await files.readRows("model.embed_tokens.weight", first, count);
+    if (one.some((byte, at) => byte !== other[at])) return { ...config, isTied: false };
+  }
+  return config;
+}

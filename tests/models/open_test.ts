@@ -1,0 +1,194 @@
+/**
+ * Tests of `models/open.ts`: the same model in every form.
+ *
+ * @module
+ */
+
+import assert from "node:assert/strict";
+import type { ModelConfig } from "../../models/config.ts";
+import { type ModelFiles, openModelFiles } from "../../models/open.ts";
+import { rowsOf } from "../../models/weights/tensor_source.ts";
+import { serveFolders } from "../support/file_server.ts";
+import {
+  configJson,
+  encodeGguf,
+  encodeSafetensors,
+  ggufMetadata,
+  ggufTensors,
+  temporaryFolder,
+  TINY,
+  tinyWeights,
+  writeFiles,
+} from "../support/model_writer.ts";
+
+const families: readonly ModelConfig[] = [
+  TINY,
+  { ...TINY, architecture: "qwen3", hasQkvBias: false, hasQkNorm: true, isTied: true },
+  { ...TINY, architecture: "llama", hasQkvBias: false },
+  { ...TINY, architecture: "llama", hasOutputBias: true, hasMlpBias: true },
+  { ...TINY, architecture: "mistral", hasQkvBias: false },
+];
+
+async function allRows(model: ModelFiles): Promise<Record<string, string>> {
+  const rows: Record<string, string> = {};
+  for (const [name, info] of model.source.tensors) {
+    rows[name] = (await model.source.readRows(name, 0, rowsOf(info))).toHex();
+  }
+  return rows;
+}
+
+for (const config of families) {
+  const { architecture, headDim } = config;
+  const biases = config.hasMlpBias === true ? " with all biases" : "";
+  Deno.test(`openModelFiles() reads the same ${architecture}${biases} from safetensors and GGUF`, async () => {
+    await using folder = await temporaryFolder();
+    const weights = tinyWeights(config);
+    const isPaired = architecture === "llama" || architecture === "mistral";
+    const named = { ...config, architecture: isPaired ? "llama" : architecture };
+    const stored = ggufTensors(weights, isPaired ? headDim : undefined);
+    await writeFiles(folder.path, {
+      "hf/config.json": configJson(config),
+      "hf/model.safetensors": encodeSafetensors(weights),
+      "tiny.gguf": encodeGguf({ metadata: ggufMetadata(named), tensors: stored }),
+    });
+    await using one = await openModelFiles(`${folder.path}/hf`);
+    await using other = await openModelFiles(`${folder.path}/tiny.gguf`);
+    assert.deepEqual(await allRows(one), await allRows(other));
+    assert.deepEqual(one.config, config);
+    assert.deepEqual(other.config, { ...named, normEpsilon: Math.fround(config.normEpsilon) });
+    assert.deepEqual([one.name, other.name], ["hf", "tiny"]);
+    assert.notEqual(one.hash, other.hash);
+    assert.equal(one.tokenizer, undefined);
+    assert.equal(other.tokenizer, undefined);
+  });
+}
+
+Deno.test("openModelFiles() finds the model behind every kind of reference", async () => {
+  await using folder = await temporaryFolder();
+  const weights = tinyWeights(TINY);
+  await writeFiles(folder.path, {
+    "hf/config.json": configJson(TINY),
+    "hf/model.safetensors": encodeSafetensors(weights),
+    "hf/generation_config.json": { eos_token_id: [5, 0] },
+    "hf/tokenizer.json": { version: "1.0" },
+    "hf/tokenizer_config.json": { chat_template: [{ name: "default", template: "T" }] },
+    "one/x.gguf": encodeGguf({ metadata: ggufMetadata(TINY), tensors: ggufTensors(weights) }),
+  });
+  await using server = serveFolders({ models: folder.path });
+  const address = `${server.address}/models`;
+  const hashes = new Set<string>();
+  for (
+    const reference of [
+      `${folder.path}/hf`,
+      `${folder.path}/hf/`,
+      `${folder.path}/hf/model.safetensors`,
+      `file://${folder.path}/hf`,
+      `${address}/hf`,
+      `${address}/hf/model.safetensors`,
+    ]
+  ) {
+    await using model = await openModelFiles(reference);
+    assert.equal(model.name, "hf", reference);
+    assert.deepEqual(model.config.eosTokenIds, [5, 0]);
+    assert.deepEqual(model.tokenizer?.json, { version: "1.0" });
+    assert.equal(model.chatTemplate, "T");
+    const rows = await model.source.readRows("model.norm.weight", 0, 1);
+    assert.equal(rows.length, 4 * TINY.hidden);
+    hashes.add(model.hash);
+  }
+  assert.equal(hashes.size, 1);
+  for (
+    const reference of [`${folder.path}/one`, `${folder.path}/one/x.gguf`, `${address}/one/x.gguf`]
+  ) {
+    await using model = await openModelFiles(reference);
+    assert.equal(model.config.hidden, TINY.hidden);
+    assert.equal(model.files[0]?.location.endsWith("x.gguf"), true);
+  }
+});
+
+Deno.test("openModelFiles() prefers a template file and builds tokenizers only when asked", async () => {
+  await using folder = await temporaryFolder();
+  await writeFiles(folder.path, {
+    "config.json": configJson(TINY),
+    "model.safetensors": encodeSafetensors(tinyWeights(TINY)),
+    "tokenizer_config.json": { chat_template: "old" },
+    "chat_template.jinja": "new",
+    "x.gguf": encodeGguf({
+      metadata: [
+        ...ggufMetadata(TINY),
+        ["tokenizer.ggml.model", ["string", "unknown kind"]],
+        ["tokenizer.ggml.tokens", ["strings", ["a"]]],
+        ["tokenizer.chat_template", ["string", "inside"]],
+      ],
+      tensors: ggufTensors(tinyWeights(TINY)),
+    }),
+  });
+  await using model = await openModelFiles(folder.path);
+  assert.equal(model.chatTemplate, "new");
+  await using gguf = await openModelFiles(`${folder.path}/x.gguf`);
+  assert.equal(gguf.chatTemplate, "inside");
+  assert.throws(() => gguf.tokenizer, /Cannot build a tokenizer/);
+});
+
+Deno.test("openModelFiles() ties matrices unless the file holds two different ones", async () => {
+  await using folder = await temporaryFolder();
+  const weights = tinyWeights(TINY);
+  const embedding = weights.find(({ name }) => name === "model.embed_tokens.weight")!;
+  const same = weights.map((tensor) =>
+    tensor.name === "lm_head.weight" ? { ...tensor, bytes: embedding.bytes } : tensor
+  );
+  const config = configJson({ ...TINY, isTied: true });
+  const cases = [[weights, false], [same, true], [
+    weights.filter(({ name }) => name !== "lm_head.weight"),
+    true,
+  ]] as const;
+  for (const [tensors, isTied] of cases) {
+    await writeFiles(folder.path, {
+      "config.json": config,
+      "model.safetensors": encodeSafetensors(tensors),
+    });
+    await using model = await openModelFiles(folder.path);
+    assert.equal(model.config.isTied, isTied);
+  }
+});
+
+Deno.test("openModelFiles() gives fine-tuned models of equal shape different hashes", async () => {
+  await using folder = await temporaryFolder();
+  const large = { ...TINY, vocabulary: 60000 };
+  const weights = tinyWeights(large);
+  const tuned = weights.map((tensor) => ({
+    ...tensor,
+    bytes: tensor.bytes.map((byte) => byte ^ 1),
+  }));
+  const hashes: string[] = [];
+  for (const tensors of [weights, weights, tuned]) {
+    await writeFiles(folder.path, {
+      "config.json": configJson(large),
+      "model.safetensors": encodeSafetensors(tensors),
+    });
+    await using model = await openModelFiles(folder.path);
+    hashes.push(model.hash);
+  }
+  assert.equal(hashes[0], hashes[1]);
+  assert.notEqual(hashes[0], hashes[2]);
+  assert.match(hashes[0]!, /^[0-9a-f]{64}$/);
+});
+
+Deno.test("openModelFiles() ignores tensors that cannot change the result", async () => {
+  await using folder = await temporaryFolder();
+  const extra = (name: string) => ({ name, type: "F32", shape: [1], bytes: new Uint8Array(4) });
+  const weights = tinyWeights(TINY);
+  const open = async (name: string) => {
+    await writeFiles(folder.path, {
+      "config.json": configJson(TINY),
+      "model.safetensors": encodeSafetensors([...weights, extra(name)]),
+    });
+    await using _model = await openModelFiles(folder.path);
+  };
+  await open("model.layers.0.self_attn.rotary_emb.inv_freq");
+  await open("model.layers.2.input_layernorm.weight");
+  await open("visual.patch.weight");
+  for (const name of ["model.layers.1.self_attn.o_proj.bias", "lm_head.bias", "model.norm.bias"]) {
+    await assert.rejects(open(name), /Cannot load Qwen2: there must be no tensor/, name);
+  }
+});
