@@ -111,6 +111,7 @@ function selectedText(variant: AttentionVariant, isSplit: boolean) {
       VALUE_LINES: Math.ceil(valueVectors / 4),
       HEADER_WORDS: LIST_HEADER_WORDS,
       BROKEN: BROKEN_PART,
+      TIERS: 2,
       SPLIT: isSplit ? 1 : 0,
       ATTENDS: 1,
       MASKS: 0,

@@ -8,6 +8,8 @@
  * @module
  */
 
+import { checkInteger } from "../core/check.ts";
+
 /** Words before the matched heads. */
 export const LIST_HEADER_WORDS = 4;
 /** Kept count of a list that could not be made, because a score was not a number or the list was too short. */
@@ -21,6 +23,41 @@ export interface ListSize {
   readonly listWords: number;
   /** Query heads that share the selection. */
   readonly unitHeads: number;
+}
+
+/** The lists of a layer. */
+export interface ListedLayer extends ListSize {
+  /** Sequences in the step. */
+  readonly sequences: number;
+  /** Selections of a layer. */
+  readonly unitsPerLayer: number;
+  /** First selection of the layer. */
+  readonly unitOffset: number;
+  /** Selections of all layers. */
+  readonly units: number;
+}
+
+/**
+ * Checks the lists of a layer.
+ *
+ * @param action What could not be done.
+ * @param layer Sizes.
+ * @returns Parameters of kernels that read lists.
+ * @throws {RangeError} If a size is not positive, or the layer's selections lie outside.
+ */
+export function listParams(action: string, layer: ListedLayer): {
+  readonly unit_offset: number;
+  readonly units: number;
+  readonly unit_heads: number;
+  readonly list_words: number;
+} {
+  const { unitsPerLayer, unitOffset, units, unitHeads, listWords } = layer;
+  for (const name of ["sequences", "unitsPerLayer", "unitHeads"] as const) {
+    checkInteger(action, name, { value: layer[name], min: 1 });
+  }
+  checkInteger(action, "unitOffset", { value: unitOffset, min: 0, max: units - unitsPerLayer });
+  checkInteger(action, "listWords", { value: listWords, min: LIST_HEADER_WORDS + unitHeads });
+  return { unit_offset: unitOffset, units, unit_heads: unitHeads, list_words: listWords };
 }
 
 /** A list, read. */

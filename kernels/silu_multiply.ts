@@ -6,7 +6,7 @@
  */
 
 import { checkInteger } from "../core/check.ts";
-import { type BufferWindow, type Command, type DeviceBuffer, dispatch } from "../gpu/device.ts";
+import { type Command, dispatch, type DispatchBuffers } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
 import wgsl from "./silu_multiply.wgsl" with { type: "text" };
 
@@ -58,24 +58,16 @@ export interface SiluMultiplyShape {
   readonly outputStride: number;
 }
 
-/** Buffers of `silu_multiply`. */
-export interface SiluMultiplyBuffers {
-  /** Rows of gate and up, f32 [rows, inputStride]. */
-  readonly input: DeviceBuffer | BufferWindow;
-  /** Activations, f32 [rows, outputStride]. */
-  readonly output: DeviceBuffer | BufferWindow;
-}
-
 /**
  * Prepares the activation.
  *
- * @param buffers What it reads and writes.
+ * @param buffers What it reads and writes; see the header of its WGSL.
  * @param shape Sizes.
  * @returns The command.
  * @throws {RangeError} If a stride or offset is too short or no multiple of 4.
  */
 export function siluMultiplyCommand(
-  buffers: SiluMultiplyBuffers,
+  buffers: DispatchBuffers<typeof SILU_MULTIPLY_CONTRACT>,
   shape: SiluMultiplyShape,
 ): Command {
   const { rows, columns, inputStride, upOffset, outputStride } = shape;

@@ -91,10 +91,14 @@ function scatterCommands(
     unitHeads: units.heads,
     listWords,
     capacity,
-    weightStride: shared?.weightStride ?? capacity,
+    attentionStride: shared?.weightStride ?? capacity,
     isSum: false,
   };
-  if (!shared) return [scatterScoresCommand(buffers, sizes)];
+  const { lists } = buffers;
+  if (!shared) {
+    const { weights: attention, own: large_scores } = buffers;
+    return [scatterScoresCommand({ lists, attention, large_scores }, sizes)];
+  }
   const { rows, weights, weightWords, own, ownWords } = shared;
   const part = (buffer: DeviceBuffer, words: number, row: number) => ({
     buffer,
@@ -103,9 +107,9 @@ function scatterCommands(
   });
   return Array.from({ length: rows }, (_, row) =>
     scatterScoresCommand({
-      lists: buffers.lists,
-      weights: part(weights, weightWords, row),
-      own: part(own, ownWords, row),
+      lists,
+      attention: part(weights, weightWords, row),
+      large_scores: part(own, ownWords, row),
     }, sizes));
 }
 
@@ -170,7 +174,7 @@ function turnStep(
     lists: buffers.lists,
     rotation: layerRotation(forward, layer),
     keys: cache.layers[layer]!.keys,
-    turned: turned.keys,
+    rerotated: turned.keys,
   }, {
     headDim,
     keyFormat: cache.shape.keyFormat,
