@@ -50,7 +50,7 @@ const MODELS: Readonly<Record<string, readonly Shape[]>> = {
 
 /** What a product took. */
 interface Timing extends MatrixShape {
-  readonly format: WeightFormat;
+  readonly format: string;
   readonly variant: string;
   readonly inputRows: number;
   /** Median of the wall clock, in milliseconds. */
@@ -182,7 +182,7 @@ class Product implements Disposable {
       runs.map((run) => run[which] / times).sort((a, b) => a - b)[REPEATS >> 1]!;
     const { rows, columns, inputRows } = this.size;
     const variant = matmulKernel(this.format, tile).name;
-    const shape = { format: this.format, variant, rows, columns, inputRows };
+    const shape = { format: this.format.name, variant, rows, columns, inputRows };
     return { ...shape, wallMs: median(0), busyMs: median(1) };
   }
 
@@ -213,8 +213,8 @@ class Product implements Disposable {
   }
 }
 
-function print(timing: Timing): void {
-  const { format, rows, columns, inputRows, wallMs, busyMs } = timing;
+function print(format: WeightFormat, timing: Timing): void {
+  const { rows, columns, inputRows, wallMs, busyMs } = timing;
   const weights = rows * columns;
   const rate = (ms: number) =>
     inputRows === 1
@@ -256,7 +256,7 @@ for (const model of options.models.split(",")) {
         using product = new Product(device, format, { ...shape, rows, inputRows });
         await product.check(tile);
         const timing = await product.time(tile);
-        print(timing);
+        print(format, timing);
         timings.push(timing);
         total.wall += timing.wallMs * shape.count * shape.rows / rows;
         total.busy += timing.busyMs * shape.count * shape.rows / rows;
