@@ -87,6 +87,15 @@ function noisePlanes(format: WeightFormat, words: Planes<number>): WeightPlanes 
   };
 }
 
+function formatOf(name: string): WeightFormat {
+  const found = WEIGHT_FORMATS.find((format) => format.name === name);
+  if (found) return found;
+  const known = WEIGHT_FORMATS.map((format) => format.name).join(", ");
+  throw new Error(
+    `Cannot time products: --formats must name some of ${known}: current value is ${name}`,
+  );
+}
+
 /** Bytes of a matrix. */
 function weightBytes(format: WeightFormat, shape: MatrixShape): number {
   return 4 *
@@ -242,9 +251,8 @@ using device = await openDevice();
 console.log(`${device.info.description}${device.info.isSoftware ? " (software adapter)" : ""}`);
 const timings: Timing[] = [];
 const totals: Record<string, number> = {};
-const names = options.formats.split(",");
 for (const model of options.models.split(",")) {
-  for (const format of WEIGHT_FORMATS.filter(({ name }) => names.includes(name))) {
+  for (const format of options.formats.split(",").map(formatOf)) {
     for (const inputRows of options.rows.split(",").map(Number)) {
       const tile = chooseMatmul(device.info, format, inputRows);
       const total = { wall: 0, busy: 0 };
