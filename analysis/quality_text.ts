@@ -1,7 +1,7 @@
 /**
  * How a text that was written with a compressed cache differs from the one written with the full cache.
  *
- * @see method section 16, Fig. 10, and section 17, answers without a judge
+ * @see docs/method.md, "Quality without a judge"
  * @module
  */
 

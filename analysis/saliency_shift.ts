@@ -77,7 +77,7 @@ export function firstKeptTokens(saliency: ArrayLike<number>, budgetRatio: number
  *
  * @param map Full causal map, queries = keys.
  * @param options What was dropped and when.
- * @returns F^r of the method's section 16, [keys]; -1 for dropped tokens, so that none is ever salient.
+ * @returns Attention received after the drop, [keys]; -1 for dropped tokens, so that none is ever salient.
  */
 export function accumulateAfterDrop(map: AttentionMap, options: DropOptions): Float32Array {
   const { firstTokens } = options;
@@ -103,7 +103,7 @@ export function accumulateAfterDrop(map: AttentionMap, options: DropOptions): Fl
  * @param firstHalf Accumulated attention of the first tokens over their own rows, [firstTokens].
  * @param secondHalf Column sums over the later rows, [tokens].
  * @param options What was dropped and when.
- * @returns F^r, [tokens]; -1 for dropped tokens.
+ * @returns Attention received after the drop, [tokens]; -1 for dropped tokens.
  */
 export function mergeDropSaliency(
   firstHalf: ArrayLike<number>,

@@ -1,8 +1,6 @@
 /**
  * Times the matching of 336 by 336 heads over 200 tokens, by Jaccard and by cosine.
  *
- *     deno run bench/head_match_bench.ts
- *
  * @module
  */
 
@@ -20,7 +18,8 @@ function randomHeads(layers: number, queryHeads: number) {
   return { layers, queryHeads, tokens: TOKENS, accumulated };
 }
 
-if (import.meta.main) {
+/** Runs the benchmark. */
+export function benchHeads(): void {
   const large = randomHeads(28, 12);
   const small = randomHeads(24, 14);
   const medianMs: Record<string, number> = {};
@@ -32,5 +31,5 @@ if (import.meta.main) {
     }));
     console.log(`${by.padEnd(8)} ${medianMs[by].toFixed(1)} ms`);
   }
-  console.log(JSON.stringify({ bench: "head_match", runs: RUNS, tokens: TOKENS, medianMs }));
+  console.log(JSON.stringify({ bench: "heads", runs: RUNS, tokens: TOKENS, medianMs }));
 }

@@ -1,16 +1,10 @@
 /**
  * Times matrix products of a device at the shapes of Qwen2.5-0.5B and 1.5B, after checking them against their twins.
  *
- *     deno run -A bench/matmul_bench.ts [--formats q4,q8] [--models 0.5B,1.5B] [--rows 1,128]
- *
- * Prints a table; the last line is JSON.
- *
  * @module
  */
 
-import { parseArgs } from "node:util";
-import process from "node:process";
-import { type Device, type DeviceBuffer, dispatch } from "../gpu/device.ts";
+import { type Command, type Device, type DeviceBuffer, dispatch } from "../gpu/device.ts";
 import { openDevice } from "../gpu/open_device.ts";
 import { chooseMatmul, matmulGrid, matmulKernel, type MatmulTile } from "../kernels/matmul.ts";
 import {
@@ -23,7 +17,15 @@ import {
 } from "../kernels/weights/format.ts";
 import { WEIGHT_FORMATS } from "../kernels/weights/mod.ts";
 import { rowBlocks } from "../models/weights/packed_weight.ts";
-import { conditions } from "./figures.ts";
+import {
+  checkResult,
+  Options,
+  printDevice,
+  printJson,
+  printRow,
+  repeated,
+  timeInTurns,
+} from "./timing.ts";
 
 /** One kind of matrix of a model. */
 interface Shape extends MatrixShape {
@@ -50,17 +52,20 @@ const MODELS: Readonly<Record<string, readonly Shape[]>> = {
 
 /** What a product took. */
 interface Timing extends MatrixShape {
+  /** Name of the format. */
   readonly format: string;
   readonly variant: string;
   readonly inputRows: number;
   /** Median of the wall clock, in milliseconds. */
   readonly wallMs: number;
-  /** Processor time of this process over its cores; below `wallMs` if others use the machine. Software adapters only. */
+  /** Processor time of this process over its cores; below `wallMs` if others use the machine. */
   readonly busyMs: number;
 }
 
-const REPEATS = 5;
-const MIN_MS = 80;
+const SAMPLES = 5;
+
+/** Names of all formats. */
+const NAMES = WEIGHT_FORMATS.map(({ name }) => name);
 
 /** Random bits; in each field that `exponents` masks the exponent of a small number. */
 function noise(words: number, exponents: number = 0): Uint32Array<ArrayBuffer> {
@@ -85,15 +90,6 @@ function noisePlanes(format: WeightFormat, words: Planes<number>): WeightPlanes 
     ...(superScales !== undefined && { superScales: noise(superScales, exponents) }),
     ...(high !== undefined && { high: noise(high) }),
   };
-}
-
-function formatOf(name: string): WeightFormat {
-  const found = WEIGHT_FORMATS.find((format) => format.name === name);
-  if (found) return found;
-  const known = WEIGHT_FORMATS.map((format) => format.name).join(", ");
-  throw new Error(
-    `Cannot time products: --formats must name some of ${known}: current value is ${name}`,
-  );
 }
 
 /** Bytes of a matrix. */
@@ -158,7 +154,8 @@ class Product implements Disposable {
 
   /** Runs it and compares the first rows of weights with the twin. */
   async check(tile: MatmulTile): Promise<void> {
-    await this.#run(tile, 1);
+    using recording = await this.device.record("check", this.#commands(tile).slice(0, 1));
+    this.device.submit(recording);
     const { rows, inputRows } = this.size;
     const actual = new Float32Array(await this.device.read(this.#copies[0]!.output!));
     const expected = new Float32Array(inputRows * rows);
@@ -169,36 +166,28 @@ class Product implements Disposable {
       params: { ...this.#params(), weight_rows: checked },
       grid: [1, 1, 1],
     });
+    const { name } = matmulKernel(this.format, tile);
     for (let row = 0; row < inputRows; row++) {
-      for (let n = 0; n < checked; n++) {
-        const [is, must] = [actual[row * rows + n]!, expected[row * rows + n]!];
-        if (Math.abs(is - must) <= 1e-4 * (1 + Math.abs(must))) continue;
-        throw new Error(
-          `Cannot time ${
-            matmulKernel(this.format, tile).name
-          }: element [${row}, ${n}] must be ${must}: current value is ${is}`,
-        );
-      }
+      const part = (values: Float32Array) => values.subarray(row * rows, row * rows + checked);
+      checkResult(name, [part(actual), part(expected)], (must) => 1e-4 * (1 + Math.abs(must)));
     }
   }
 
+  /** Milliseconds of one product; every run reads other copies. */
   async time(tile: MatmulTile): Promise<Timing> {
-    const [first] = await this.#run(tile, 1);
-    const times = Math.max(1, Math.ceil(MIN_MS / Math.max(0.2, first - 10)));
-    const runs: (readonly [number, number])[] = [];
-    for (let i = 0; i < REPEATS; i++) runs.push(await this.#run(tile, times));
-    const median = (which: 0 | 1) =>
-      runs.map((run) => run[which] / times).sort((a, b) => a - b)[REPEATS >> 1]!;
+    using owner = new DisposableStack();
+    const work = await repeated(this.device, this.#commands(tile), owner);
+    const times = work.times * this.#copies.length;
+    const { product } = await timeInTurns(this.device, { product: { ...work, times } }, SAMPLES);
     const { rows, columns, inputRows } = this.size;
     const variant = matmulKernel(this.format, tile).name;
-    const shape = { format: this.format.name, variant, rows, columns, inputRows };
-    return { ...shape, wallMs: median(0), busyMs: median(1) };
+    const { medianMs: wallMs, processorMs: busyMs } = product;
+    return { format: this.format.name, variant, rows, columns, inputRows, wallMs, busyMs };
   }
 
-  /** Wall time of the whole and processor time over cores, in milliseconds. */
-  async #run(tile: MatmulTile, times: number): Promise<readonly [number, number]> {
+  #commands(tile: MatmulTile): Command[] {
     const { rows: weightRows, inputRows: rows } = this.size;
-    const commands = this.#copies.map((buffers) =>
+    return this.#copies.map((buffers) =>
       dispatch({
         kernel: matmulKernel(this.format, tile),
         buffers,
@@ -206,15 +195,6 @@ class Product implements Disposable {
         grid: matmulGrid(tile, { rows, weightRows }),
       })
     );
-    const repeated = Array.from({ length: times }, (_, i) => commands[i % commands.length]!);
-    using recording = await this.device.record("product", repeated);
-    const busy = process.cpuUsage();
-    const start = performance.now();
-    this.device.submit(recording);
-    await this.device.finished();
-    const wallMs = performance.now() - start;
-    const { user } = process.cpuUsage(busy);
-    return [wallMs, user / 1000 / navigator.hardwareConcurrency];
   }
 
   [Symbol.dispose](): void {
@@ -222,65 +202,69 @@ class Product implements Disposable {
   }
 }
 
+const COLUMNS = [
+  ["format", -6],
+  ["matrix", -14],
+  ["rows", 4, 0],
+  ["ms, clock", 10],
+  ["busy", 8],
+  ["G weights/s", 11],
+  ["GB/s", 7],
+  ["GFLOP/s", 8, 1],
+] as const;
+
 function print(format: WeightFormat, timing: Timing): void {
   const { rows, columns, inputRows, wallMs, busyMs } = timing;
   const weights = rows * columns;
-  const rate = (ms: number) =>
-    inputRows === 1
-      ? `${(weights / ms / 1e6).toFixed(2)} G weights/s ${
-        (weightBytes(format, timing) / ms / 1e6).toFixed(2)
-      } GB/s`
-      : `${(2 * inputRows * weights / ms / 1e6).toFixed(1)} GFLOP/s`;
-  const shape = `${rows} x ${columns}`.padEnd(14);
-  console.log(
-    `${format.name.padEnd(5)} ${shape} rows ${String(inputRows).padStart(3)} ${
-      wallMs.toFixed(2).padStart(8)
-    } ms wall ${rate(wallMs)}; busy ${busyMs.toFixed(2)} ms, ${rate(busyMs)}`,
-  );
+  const bytes = weightBytes(format, timing);
+  const rates = [weights, bytes, 2 * inputRows * weights].map((count) => count / wallMs / 1e6);
+  printRow(COLUMNS, [format.name, `${rows} x ${columns}`, inputRows, wallMs, busyMs, ...rates]);
 }
 
-const { values: options } = parseArgs({
-  options: {
-    formats: { type: "string", default: WEIGHT_FORMATS.map(({ name }) => name).join(",") },
-    models: { type: "string", default: "0.5B" },
-    rows: { type: "string", default: "1,128" },
-  },
-});
-
-using device = await openDevice();
-console.log(`${device.info.description}${device.info.isSoftware ? " (software adapter)" : ""}`);
-const timings: Timing[] = [];
-const totals: Record<string, number> = {};
-for (const model of options.models.split(",")) {
-  for (const format of options.formats.split(",").map(formatOf)) {
-    for (const inputRows of options.rows.split(",").map(Number)) {
-      const tile = chooseMatmul(device.info, format, inputRows);
-      const total = { wall: 0, busy: 0 };
-      for (const shape of MODELS[model]!) {
-        if (inputRows > 1 && shape.count === 1) continue; // only the last row meets the vocabulary
-        if (shape.columns % columnStep(format) !== 0) continue; // files use others
-        // A whole row block at most: larger matrices run as several of them.
-        const rows = rowBlocks(device.info, format, shape)[0]!.rows;
-        using product = new Product(device, format, { ...shape, rows, inputRows });
-        await product.check(tile);
-        const timing = await product.time(tile);
-        print(format, timing);
-        timings.push(timing);
-        total.wall += timing.wallMs * shape.count * shape.rows / rows;
-        total.busy += timing.busyMs * shape.count * shape.rows / rows;
+/**
+ * Runs the benchmark.
+ *
+ * @param args Command line.
+ */
+export async function benchMatmul(args: string[]): Promise<void> {
+  const options = new Options(args, {
+    formats: NAMES.join(","),
+    models: "0.5B",
+    rows: "1,128",
+  });
+  using device = await openDevice();
+  printDevice(device);
+  printRow(COLUMNS);
+  const timings: Timing[] = [];
+  const modelMs: Record<string, number> = {};
+  for (const model of options.words("models", Object.keys(MODELS))) {
+    const names = options.words("formats", NAMES);
+    for (const format of WEIGHT_FORMATS.filter(({ name }) => names.includes(name))) {
+      for (const inputRows of options.counts("rows")) {
+        const tile = chooseMatmul(device.info, format, inputRows);
+        const total = { wall: 0, busy: 0 };
+        for (const shape of MODELS[model]!) {
+          if (inputRows > 1 && shape.count === 1) continue; // only the last row meets the vocabulary
+          if (shape.columns % columnStep(format) !== 0) continue; // files use others
+          // A whole row block at most: larger matrices run as several of them.
+          const rows = rowBlocks(device.info, format, shape)[0]!.rows;
+          using product = new Product(device, format, { ...shape, rows, inputRows });
+          await product.check(tile);
+          const timing = await product.time(tile);
+          print(format, timing);
+          timings.push(timing);
+          total.wall += timing.wallMs * shape.count * shape.rows / rows;
+          total.busy += timing.busyMs * shape.count * shape.rows / rows;
+        }
+        const name = `${model} ${format.name} rows ${inputRows}`;
+        console.log(
+          `${name}: whole model ${total.wall.toFixed(0)} ms by the clock, ${
+            total.busy.toFixed(0)
+          } ms busy`,
+        );
+        modelMs[name] = total.wall;
       }
-      const name = `${model} ${format.name} rows ${inputRows}`;
-      console.log(
-        `${name}: whole model ${total.wall.toFixed(0)} ms wall, ${total.busy.toFixed(0)} ms busy`,
-      );
-      totals[name] = total.wall;
     }
   }
+  printJson("matmul", device, { samples: SAMPLES, modelMs, timings });
 }
-console.log(JSON.stringify({
-  bench: "matmul",
-  ...conditions(device.info),
-  repeats: REPEATS,
-  modelMs: totals,
-  timings,
-}));

@@ -2,11 +2,12 @@
  * How many tokens of each tier a budget pays for: integer arithmetic in half-entries, so that tokens whose key is
  * dropped cost exactly half.
  *
- * @see method section 5: counts critical : recent : marginal of 2 : 1 : 2, exceptions below 10 % and above 80 %
+ * @see docs/method.md, "Budgets and tiers": critical : recent : marginal are 2 : 1 : 2 but below 10 % and above 80 %
  * @module
  */
 
-import { checkInteger } from "../core/check.ts";
+import { checkInteger, RequirementError } from "../core/check.ts";
+import type { CountOptions, OptionName } from "./options.ts";
 
 /** Tokens of each tier that one selection keeps. */
 export interface TierCounts {
@@ -25,20 +26,8 @@ export type CacheBudget = { readonly ratio: number; readonly of?: number } | {
   readonly tokens: number;
 };
 
-/** What a split needs to know. */
-export interface SplitOptions {
-  /** `demand` (D-18) serves a critical demand of 5 % of the tokens first, `plain` scales 2 : 1 : 2 at any budget. */
-  readonly split?: "demand" | "plain";
-  /** D-24: whether marginal tokens are kept; if not, what they cost goes to critical and recent tokens 2 : 1, or is saved. */
-  readonly marginal?: boolean | "dropped";
-  /** D-19: whether tiers that cover more than all tokens are cut at equal cost, or overlap at a lower one. */
-  readonly coverage?: "clip" | "overlap";
-  /** First tokens kept as critical ones whatever their rank (D-10). */
-  readonly sink?: number;
-}
-
-/** Choices of policies that split their budget in this way. */
-export const SPLIT_OPTIONS = [
+/** Choices of policies that split their budget as SmallKV does. */
+export const SPLIT_OPTIONS: readonly OptionName[] = [
   "base",
   "coverage",
   "interval",
@@ -46,7 +35,7 @@ export const SPLIT_OPTIONS = [
   "minimumTokens",
   "sink",
   "split",
-] as const;
+];
 
 /** Share of the tokens whose keys a small budget serves first. */
 const CRITICAL_DEMAND = 0.05;
@@ -54,24 +43,34 @@ const CRITICAL_DEMAND = 0.05;
 const RECENT_FLOOR = 4;
 
 /**
+ * Throws unless a budget is one.
+ *
+ * @param budget Share of the full cache, or tokens.
+ * @returns The budget.
+ * @throws {RequirementError} If a share is outside (0, 1] or a count is not a positive integer.
+ */
+export function checkBudget(budget: CacheBudget): CacheBudget {
+  const action = "set a cache budget";
+  if ("tokens" in budget) checkInteger(action, "tokens", { value: budget.tokens, min: 1 });
+  else if (!(budget.ratio > 0 && budget.ratio <= 1)) {
+    const requirement = "ratio must be above 0 and at most 1";
+    throw new RequirementError({ action, requirement, current: budget.ratio });
+  }
+  return budget;
+}
+
+/**
  * Half-entries that a budget pays for.
  *
  * @param budget Share of the full cache, or tokens.
  * @param tokens Tokens of the sequence.
  * @returns floor(2 * ratio * tokens), free of binary rounding.
- * @throws {RangeError} If the ratio is outside (0, 1] or the count is not a positive integer.
+ * @throws {RequirementError} If the budget is none.
  */
 export function halfEntries(budget: CacheBudget, tokens: number): number {
-  if ("tokens" in budget) {
-    checkInteger("set a cache budget", "tokens", { value: budget.tokens, min: 1 });
-    return 2 * Math.min(budget.tokens, tokens);
-  }
+  checkBudget(budget);
+  if ("tokens" in budget) return 2 * Math.min(budget.tokens, tokens);
   const { ratio, of = tokens } = budget;
-  if (!(ratio > 0 && ratio <= 1)) {
-    throw new RangeError(
-      `Cannot set a cache budget: ratio must be above 0 and at most 1: current value is ${ratio}`,
-    );
-  }
   return Math.min(2 * tokens, Math.floor(2 * ratio * of + 1e-9));
 }
 
@@ -94,7 +93,7 @@ export function wholeEntries(budget: CacheBudget, tokens: number): number {
  * @returns A number in (0, 1].
  */
 export function budgetShare(budget: CacheBudget, tokens: number): number {
-  halfEntries(budget, tokens); // refuses budgets that are none
+  checkBudget(budget);
   const entries = "tokens" in budget ? budget.tokens : budget.ratio * (budget.of ?? tokens);
   return Math.min(1, entries / tokens);
 }
@@ -111,7 +110,7 @@ export function budgetShare(budget: CacheBudget, tokens: number): number {
 export function splitBudget(
   budget: CacheBudget,
   tokens: number,
-  options: SplitOptions = {},
+  options: CountOptions = {},
 ): TierCounts {
   const half = halfEntries(budget, tokens);
   const counts = tierSplit(half, tokens, options);
@@ -126,7 +125,7 @@ export function splitBudget(
 
 type Split = Omit<TierCounts, "sink">;
 
-function tierSplit(half: number, tokens: number, { split, coverage }: SplitOptions): Split {
+function tierSplit(half: number, tokens: number, { split, coverage }: CountOptions): Split {
   if (half < 4) return { critical: 0, recent: 1, marginal: 0 };
   if (half >= 2 * tokens) return everything(tokens);
   const counts = split === "plain" ? ratioSplit(half) : demandSplit(half, tokens);

@@ -7,7 +7,7 @@
 import { checkInteger } from "../core/check.ts";
 import type { Device, DeviceBuffer } from "../gpu/device.ts";
 import type { WritePlace } from "../kernels/rope_cache.ts";
-import type { KeyFormat } from "../kernels/attention_input.ts";
+import type { KvFormat } from "../kernels/attention_shape.ts";
 
 /** Sizes of a cache. */
 export interface CacheShape {
@@ -22,9 +22,9 @@ export interface CacheShape {
   /** Sequences held side by side. */
   readonly sequences: number;
   /** How keys are stored; `f16` if left out. */
-  readonly keyFormat?: KeyFormat;
+  readonly keyFormat?: KvFormat;
   /** How values are stored; `f16` if left out. */
-  readonly valueFormat?: KeyFormat;
+  readonly valueFormat?: KvFormat;
 }
 
 /** Keys and values of one layer, [sequences, kvHeads, capacity, headDim]; halves are packed in pairs. */
@@ -106,6 +106,6 @@ function layerElements(shape: CacheShape): number {
   return shape.kvHeads * shape.headDim * shape.capacity * shape.sequences;
 }
 
-function formatBytes(format: KeyFormat | undefined): number {
+function formatBytes(format: KvFormat | undefined): number {
   return format === "f32" ? 4 : 2;
 }

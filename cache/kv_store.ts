@@ -8,6 +8,9 @@ import type { CacheShape, FullCache, LayerCache } from "./full_cache.ts";
 import type { Selection } from "./policy.ts";
 import type { SlotCounts } from "./slot_change.ts";
 
+/** Where tokens are kept: all on the device, or what the plan names there and everything on the host. */
+export type StoreKind = "resident" | "tiered";
+
 /** Which KV head of a store. */
 export interface HeadPlace {
   /** Sequence, from 0. */

@@ -5,16 +5,8 @@
  */
 
 import type { CacheBudget, TierCounts } from "./budget.ts";
-import type { OptionName } from "./policy_rules.ts";
-import type { PolicyOptions } from "./policy_choices.ts";
+import type { CountOptions, Granularity, OptionName, PolicyOptions } from "./options.ts";
 import { salientCuts, sortableBits, type TieRule } from "./salient_cut.ts";
-
-/**
- * Which heads share one selection of tokens (D-15). `kv_head`: the query heads of a KV head. `query_head`: each alone,
- * a mask simulation under grouped queries. `layer`: all heads of a layer. `kv_match`: as `kv_head`, with one matched
- * helper head for the whole group.
- */
-export type Granularity = "kv_head" | "query_head" | "layer" | "kv_match";
 
 /**
  * How a policy that looks at the large model's own attention remembers it. `sum`: all rows so far. `last`: the newest
@@ -22,34 +14,22 @@ export type Granularity = "kv_head" | "query_head" | "layer" | "kv_match";
  */
 export type OwnMemory = "sum" | "last" | "prefill" | "window";
 
-/** Choices of a run that change counts. */
-export interface CountOptions {
-  /** D-24: whether there are marginal tokens; what they cost goes to the other tiers otherwise, or is saved if `dropped`. */
-  readonly marginal?: boolean | "dropped";
-  /** D-18: how budgets below 10 % are split. */
-  readonly split?: "demand" | "plain";
-  /** D-19: whether tiers that cover more than all tokens are cut at equal cost, or overlap at a lower one. */
-  readonly coverage?: "clip" | "overlap";
-  /** D-10: first tokens that are always kept. */
-  readonly sink?: number;
-  /** D-4: tokens below which nothing is dropped. */
-  readonly minimumTokens?: number;
-  /** Heavy to recent tokens of H2O and PyramidInfer: 1 or 2 to 1. */
-  readonly heavyRatio?: 1 | 2;
-}
-
-/** What the counts of a selection may depend on. */
-export interface CountRequest extends CountOptions {
+/** The layer that something is decided for, and what holds for all of them. */
+export interface LayerPlace extends Pick<CountOptions, "minimumTokens"> {
   /** What may be kept. */
   readonly budget: CacheBudget;
-  /** Tokens of the sequence so far, the newest one included. */
-  readonly tokens: number;
   /** Tokens of the prompt. */
   readonly promptTokens: number;
   /** Layer, from 0. */
   readonly layer: number;
   /** Layers of the model. */
   readonly layers: number;
+}
+
+/** What the counts of a selection may depend on. */
+export interface CountRequest extends CountOptions, LayerPlace {
+  /** Tokens of the sequence so far, the newest one included. */
+  readonly tokens: number;
 }
 
 /** A rule that decides which tokens the device cache holds. */
@@ -113,29 +93,13 @@ export interface RankingView {
 }
 
 /** What a policy's own plan sees of one selection. */
-export interface PlanView extends RankingView, Pick<CountOptions, "minimumTokens"> {
+export interface PlanView extends RankingView, LayerPlace {
   /** Which tokens are held now, ascending; all of the prompt at first. */
   readonly held: Uint32Array;
-  /** What may be kept. */
-  readonly budget: CacheBudget;
-  /** Tokens of the prompt. */
-  readonly promptTokens: number;
-  /** Layer, from 0. */
-  readonly layer: number;
-  /** Layers of the model. */
-  readonly layers: number;
 }
 
 /** What a policy that prunes the prompt sees of one layer. */
-export interface PruneView extends Pick<CountOptions, "minimumTokens"> {
-  /** What may be kept. */
-  readonly budget: CacheBudget;
-  /** Tokens of the prompt. */
-  readonly promptTokens: number;
-  /** Layer, from 0. */
-  readonly layer: number;
-  /** Layers of the model. */
-  readonly layers: number;
+export interface PruneView extends LayerPlace {
   /** Positions that have reached the layer, ascending. */
   readonly reached: Uint32Array;
   /** Attention of the last `promptRows` prompt rows in this layer, mean over heads, oldest row first, [rows][promptTokens]. */

@@ -1,21 +1,49 @@
 /**
- * Policies with their choices settled.
+ * Policies with their choices checked and settled.
  *
  * @module
  */
 
-import { POLICIES } from "./policies/mod.ts";
+import { RequirementError } from "../core/check.ts";
 import type { CacheBudget } from "./budget.ts";
-import type { CountRequest, Policy } from "./policy.ts";
 import {
+  checkChoice,
+  type Choice,
+  ChoiceError,
   DECAY_ROWS,
-  DEFAULT_DECAY,
+  type Need,
+  OPTION_NAMES,
+  type OptionName,
+  POLICY_CHOICES,
   type PolicyOptions,
-  type ResolvedPolicy,
-} from "./policy_choices.ts";
-import { checkOptions, outside } from "./policy_rules.ts";
+} from "./options.ts";
+import { POLICIES } from "./policies/mod.ts";
+import type { CountRequest, Policy } from "./policy.ts";
 
-export * from "./policy_choices.ts";
+export * from "./options.ts";
+
+/** A policy with every choice made. */
+export interface ResolvedPolicy extends Policy, Required<PolicyOptions> {}
+
+/** An option that would change nothing. */
+export interface Misuse {
+  /** The option. */
+  readonly option: OptionName;
+  /** Whether the policy has the option, so that another choice is in its way. */
+  readonly isAccepted: boolean;
+  /** Why; to be thrown if nothing else is done about it. */
+  readonly error: ChoiceError;
+}
+
+/** Choices of every policy that names no others. */
+const COMMON: readonly OptionName[] = ["base", "interval", "minimumTokens"];
+
+/** What is recommended, for every choice that policies do not decide themselves. */
+const USUAL = Object.fromEntries(
+  Object.entries<Choice>(POLICY_CHOICES)
+    .filter(([name, { usual }]) => usual !== undefined && name !== "scoreRows")
+    .map(([name, { usual }]) => [name, usual]),
+) as Omit<Required<PolicyOptions>, "scoreRows" | "granularity" | "ties" | "interval">;
 
 /**
  * Finds a policy and settles its choices.
@@ -26,55 +54,122 @@ export * from "./policy_choices.ts";
  * @throws {RangeError} If there is no such policy or a choice is not allowed; the message lists what is.
  */
 export function createPolicy(name: string, options: PolicyOptions = {}): ResolvedPolicy {
-  const policy = POLICIES.find((candidate) => candidate.name === name);
-  if (!policy) throw outside("policy", POLICIES.map((candidate) => candidate.name), name);
-  return resolvePolicy(policy, options);
+  return resolvePolicy(findPolicy(name), options);
+}
+
+/**
+ * Finds a policy.
+ *
+ * @param name Its name.
+ * @returns The policy.
+ * @throws {ChoiceError} If there is no such policy; the message lists them.
+ */
+export function findPolicy(name: string): Policy {
+  const values = POLICIES.map((policy) => policy.name);
+  checkChoice("policy", { help: "", values }, name, "set up a cache policy");
+  return POLICIES.find((policy) => policy.name === name)!;
 }
 
 /**
  * Settles the choices of a policy.
  *
- * @param policy Any policy, one's own too.
+ * @param policy Any policy, also one that is in no index.
  * @param options Choices that differ from the recommended ones.
  * @returns The policy to run.
- * @throws {RangeError} If a choice is not allowed for it, or would change nothing.
+ * @throws {ChoiceError} If a choice is not allowed for it, or would change nothing.
  */
 export function resolvePolicy(policy: Policy, options: PolicyOptions = {}): ResolvedPolicy {
-  checkOptions(policy, options);
-  const chosen = {
-    score: "accumulated",
-    decay: DEFAULT_DECAY,
-    normalise: "none",
-    combine: "joint",
-    weights: "query_head",
-    reduction: "mean",
-    ranked: "older",
-    change: 0,
-    marginal: true,
-    split: "demand",
-    coverage: "clip",
-    sink: 0,
-    positions: "original",
-    base: "current",
-    stale: false,
-    heavyRatio: 1,
-    minimumTokens: 100,
-    ...policy,
-    ...policy.defaults,
-    ...options,
-  } as const;
+  for (const name of givenOptions(options)) {
+    const [action, values] = ["set up a cache policy", OPTION_NAMES];
+    checkChoice("option", { help: "", values }, name, action);
+    const choice: Choice = POLICY_CHOICES[name];
+    checkChoice(name, choice, options[name], choice.values ? action : setUp(policy));
+  }
+  const [misuse] = misusedOptions(policy, options);
+  if (misuse) throw misuse.error;
+  const chosen = chosenOptions(policy, options);
   const resolved = {
-    scoreRows: chosen.score === "accumulated" ? Infinity : DECAY_ROWS,
     ...chosen,
+    scoreRows: chosen.scoreRows ?? (chosen.score === "accumulated" ? Infinity : DECAY_ROWS),
   };
   return {
     ...resolved,
     counts: (request) =>
-      policy.counts({
-        ...request,
-        ...resolved,
-        budget: basedOn(resolved.base, request),
-      }),
+      policy.counts({ ...request, ...resolved, budget: basedOn(resolved.base, request) }),
+  };
+}
+
+function chosenOptions(policy: Policy, options: PolicyOptions) {
+  return { ...USUAL, ...policy, ...policy.defaults, ...options };
+}
+
+function givenOptions(options: PolicyOptions): OptionName[] {
+  const names = Object.keys(options) as OptionName[];
+  return names.filter((name) => options[name] !== undefined);
+}
+
+function setUp({ name }: Policy): string {
+  return `set up policy ${name}`;
+}
+
+/**
+ * Lists the options that a policy can be given.
+ *
+ * @param policy Any policy.
+ * @returns Names, sorted.
+ */
+export function acceptedOptions(policy: Policy): OptionName[] {
+  const { scores, memory, accepts = COMMON } = policy;
+  const has = {
+    counts: () => false,
+    ranking: (name) =>
+      scores !== "none" && !(name === "ranked" && policy.plan) &&
+      !(name === "granularity" && policy.prune),
+    dropping: () => policy.name !== "full",
+    sums: () => scores === "helper" || scores === "own" && memory === "sum",
+    small: () => scores === "helper",
+  } satisfies Record<string, (name: OptionName) => unknown>;
+  return OPTION_NAMES.filter((name) =>
+    accepts.includes(name) || has[POLICY_CHOICES[name].holders](name)
+  );
+}
+
+/**
+ * Finds options that would change nothing.
+ *
+ * @param policy Any policy.
+ * @param options Choices of allowed values.
+ * @returns Options, each with the reason.
+ */
+export function misusedOptions(policy: Policy, options: PolicyOptions): Misuse[] {
+  const accepted = acceptedOptions(policy);
+  return givenOptions(options).flatMap((option) => {
+    const isAccepted = accepted.includes(option);
+    const wrong = isAccepted ? missingChoice(option, policy, options) : {
+      requirement: `options must be some of ${accepted.join(", ") || "none"}`,
+      state: `options have ${option}`,
+    };
+    if (!wrong) return [];
+    return [{
+      option,
+      isAccepted,
+      error: new ChoiceError(option, { action: setUp(policy), ...wrong }),
+    }];
+  });
+}
+
+/** What an option needs of the others to have any effect. */
+function missingChoice(option: OptionName, policy: Policy, options: PolicyOptions) {
+  const chosen: Readonly<Record<string, unknown>> = { ...chosenOptions(policy, options) };
+  const { needs = [] }: Choice = POLICY_CHOICES[option];
+  const isMet = ({ choice, values, above, ...need }: Need) =>
+    need.isSmallOnly && policy.scores !== "helper" ||
+    need.if !== undefined && need.if !== chosen[option] ||
+    (values ? values.includes(chosen[choice]) : Number(chosen[choice]) > above!);
+  const unmet = needs.find((need) => !isMet(need));
+  return unmet && {
+    requirement: `${option} must go with ${unmet.text}`,
+    current: unmet.otherwise ?? chosen[unmet.choice],
   };
 }
 
@@ -97,11 +192,13 @@ export function basedOn(
  *
  * @param policy The rule.
  * @param budget What may be kept.
- * @throws {RangeError} If the base is the prompt and the budget no share.
+ * @throws {RequirementError} If the base is the prompt and the budget no share.
  */
 export function checkBase({ name, base }: ResolvedPolicy, budget: CacheBudget): void {
   if (base === "current" || "ratio" in budget) return;
-  throw new RangeError(
-    `Cannot set up policy ${name}: base prompt must go with a share of the cache: current budget is ${budget.tokens} tokens`,
-  );
+  throw new RequirementError({
+    action: `set up policy ${name}`,
+    requirement: "base prompt must go with a share of the cache",
+    state: `budget is ${budget.tokens} tokens`,
+  });
 }

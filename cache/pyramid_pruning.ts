@@ -1,7 +1,7 @@
 /**
  * PyramidInfer as published: what of a prompt goes on from layer to layer, and what of the generated tokens stays.
  *
- * @see {@link https://github.com/mutonix/pyramidinfer | the official code}; method section 15
+ * @see {@link https://github.com/mutonix/pyramidinfer | the official code}; docs/method.md, "Policies"
  * @module
  */
 

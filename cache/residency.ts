@@ -1,7 +1,7 @@
 /**
  * What one KV head holds of each token, and what a new selection would have to load, where no slots are handed out.
  *
- * @see method section 9
+ * @see docs/method.md, "Stores"
  * @module
  */
 

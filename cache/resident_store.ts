@@ -1,7 +1,7 @@
 /**
  * A cache that holds every token on the device: a plan chooses what attention sees and is only accounted for.
  *
- * @see method section 9: the mode for software GPUs and for quality runs
+ * @see docs/method.md, "Stores": the mode for software GPUs and for quality runs
  * @module
  */
 

@@ -4,7 +4,7 @@
  * A full slot holds key and value, a value slot only a value. Slot 0 is the landing slot: the newest token's. A token
  * that gives up its key stays in its full slot as a guest until the slot is needed, so that its value need not move.
  *
- * @see method section 9
+ * @see docs/method.md, "Stores"
  * @module
  */
 

@@ -8,7 +8,7 @@ import { checkInteger, checkLength } from "../core/check.ts";
 import type { BufferCopy, Device, DeviceBuffer, Recording } from "../gpu/device.ts";
 import { type CacheShape, type FullCache, fullCacheBytes, type LayerCache } from "./full_cache.ts";
 import { HostCopy } from "./host_copy.ts";
-import type { Granularity } from "./policy.ts";
+import type { Granularity } from "./options.ts";
 import type { PoolSize } from "./slot_change.ts";
 import { minUploadBytes, RowUploader } from "./tiered_upload.ts";
 

@@ -1,7 +1,7 @@
 /**
  * A cache whose device part holds only what the plan names; everything else waits on the host.
  *
- * @see method section 9
+ * @see docs/method.md, "Stores"
  * @module
  */
 

@@ -6,7 +6,7 @@
 
 import type { TensorPlan } from "../core/safetensors_writer.ts";
 import type { CommandCall } from "./command.ts";
-import type { EngineModel } from "./engine.ts";
+import type { ExperimentModel } from "../experiments/experiment.ts";
 
 /** A head as [layer, head]. */
 export type HeadIndex = readonly [layer: number, head: number];
@@ -45,7 +45,7 @@ export function parseAttention(call: CommandCall): "all" | readonly HeadIndex[] 
  */
 export function chosenHeads(
   choice: "all" | readonly HeadIndex[] | undefined,
-  model: EngineModel,
+  model: ExperimentModel,
 ): readonly HeadIndex[] {
   const { layers, queryHeads, name } = model;
   if (choice === undefined) return [];
@@ -83,7 +83,7 @@ export interface ExtractPlan {
  * @param model The model.
  * @returns Names and shapes.
  */
-export function extractTensors(plan: ExtractPlan, model: EngineModel): TensorPlan[] {
+export function extractTensors(plan: ExtractPlan, model: ExperimentModel): TensorPlan[] {
   const { tokens, logits, accumulated, attention } = plan;
   const { layers, queryHeads, vocabulary } = model;
   const tensors: TensorPlan[] = [];

@@ -17,6 +17,8 @@ export interface OptionSpec {
   readonly choices?: readonly string[];
   /** Its value if left out. */
   readonly default?: string;
+  /** Former names, which still work and which the help does not show. */
+  readonly aliases?: readonly string[];
   /** What it does, one line. */
   readonly text: string;
 }
@@ -82,7 +84,7 @@ export class CommandCall {
   /** What was given without a dash. */
   readonly operands: readonly string[];
   readonly #command: Command;
-  readonly #values: ReadonlyMap<string, string | true>;
+  readonly #given: ReadonlyMap<string, GivenOption>;
 
   /**
    * Parses the words after a command.
@@ -93,8 +95,8 @@ export class CommandCall {
    */
   constructor(command: Command, words: readonly string[]) {
     this.#command = command;
-    const { values, operands } = parseWords(command, words);
-    this.#values = values;
+    const { given, operands } = parseWords(command, words);
+    this.#given = given;
     this.operands = operands;
   }
 
@@ -104,7 +106,7 @@ export class CommandCall {
    * @param name Its name.
    */
   has(name: string): boolean {
-    return this.#values.has(name);
+    return this.#given.has(name);
   }
 
   /**
@@ -114,8 +116,31 @@ export class CommandCall {
    * @returns The value, else its default, else nothing.
    */
   value(name: string): string | undefined {
-    const value = this.#values.get(name);
+    const value = this.#given.get(name)?.value;
     return typeof value === "string" ? value : this.#command.options[name]?.default;
+  }
+
+  /**
+   * Names an option as it was typed.
+   *
+   * @param name Its name.
+   * @returns With dashes before it, and its former name if that was used.
+   */
+  flag(name: string): string {
+    return `--${this.#given.get(name)?.typed ?? name}`;
+  }
+
+  /**
+   * Ends the command because of two options of which only one may be given.
+   *
+   * @param name One of them.
+   * @param other The other one.
+   * @throws {UsageError} Always.
+   */
+  exclude(name: string, other: string): never {
+    return this.fail(
+      `${this.flag(name)} and ${this.flag(other)} exclude each other: current value is both`,
+    );
   }
 
   /**
@@ -125,7 +150,7 @@ export class CommandCall {
    * @throws {UsageError} If it is not.
    */
   required(name: string): string {
-    return this.value(name) ?? this.fail(`--${name} must be given: current value is none`);
+    return this.value(name) ?? this.fail(`${this.flag(name)} must be given: current value is none`);
   }
 
   /**
@@ -146,7 +171,9 @@ export class CommandCall {
     if (isFit) return value;
     const kind = bounds.isInteger === true ? "an integer" : "a number";
     return this.fail(
-      `--${name} must be ${kind} from ${bounds.min} to ${bounds.max}: current value is ${text}`,
+      `${
+        this.flag(name)
+      } must be ${kind} from ${bounds.min} to ${bounds.max}: current value is ${text}`,
     );
   }
 
@@ -157,16 +184,28 @@ export class CommandCall {
    * @throws {UsageError} Always.
    */
   fail(reason: string): never {
-    throw new UsageError(`Cannot run ${this.#command.name}: ${reason}`);
+    throw usageError(this.#command, reason);
   }
+}
+
+/** An option of a command line. */
+interface GivenOption {
+  /** Its name, or the former one that was used. */
+  readonly typed: string;
+  readonly value: string | true;
 }
 
 function parseWords(
   command: Command,
   words: readonly string[],
-): { values: Map<string, string | true>; operands: string[] } {
+): { given: Map<string, GivenOption>; operands: string[] } {
+  const names = new Map(
+    Object.entries(command.options).flatMap(([name, { aliases = [] }]) =>
+      [name, ...aliases].map((typed) => [typed, name])
+    ),
+  );
   const options = Object.fromEntries(
-    Object.entries(command.options).map(([name, { type }]) => [name, { type }]),
+    [...names].map(([typed, name]) => [typed, { type: command.options[name]!.type }]),
   );
   const { tokens } = parseArgs({
     args: [...words],
@@ -175,47 +214,71 @@ function parseWords(
     tokens: true,
     allowPositionals: true,
   });
-  const values = new Map<string, string | true>();
+  const given = new Map<string, GivenOption>();
   const operands: string[] = [];
   for (const token of tokens) {
     if (token.kind === "positional") operands.push(token.value);
     if (token.kind !== "option") continue;
-    values.set(token.name, checkOption(command, token));
+    const name = names.get(token.name);
+    const value = checkOption(command, token, name);
+    given.set(name!, { typed: token.name, value });
   }
   if (operands.length > 0 && command.operands === undefined) {
-    throw new UsageError(
-      `Cannot run ${command.name}: every value must follow an option: current value is ${
-        operands[0]
-      }`,
+    throw usageError(
+      command,
+      `every value must follow an option: current value is ${operands[0]}`,
     );
   }
-  return { values, operands };
+  return { given, operands };
 }
 
+function usageError({ name }: Command, reason: string): UsageError {
+  return new UsageError(`Cannot run ${name}: ${reason}`);
+}
+
+/** Value of an option, which must be one of the command's. */
 function checkOption(
   command: Command,
-  token: { readonly name: string; readonly rawName: string; readonly value?: string | undefined },
+  token: { readonly rawName: string; readonly value?: string | undefined },
+  name: string | undefined,
 ): string | true {
-  const fail = (reason: string): never => {
-    throw new UsageError(`Cannot run ${command.name}: ${reason}`);
-  };
-  const spec = Object.hasOwn(command.options, token.name) ? command.options[token.name] : undefined;
-  if (spec === undefined || !token.rawName.startsWith("--")) {
-    const allowed = [...Object.keys(command.options), "help"].map((name) => `--${name}`);
-    return fail(`options must be among ${allowed.join(", ")}: current value is ${token.rawName}`);
+  const { rawName, value } = token;
+  const spec = name === undefined ? undefined : command.options[name];
+  if (spec === undefined || !rawName.startsWith("--")) {
+    const allowed = [...Object.keys(command.options), "help"].map((option) => `--${option}`);
+    throw usageError(
+      command,
+      `options must be among ${allowed.join(", ")}: current value is ${rawName}`,
+    );
   }
-  const { value } = token;
-  if (spec.type === "boolean") {
-    if (value !== undefined) fail(`--${token.name} must have no value: current value is ${value}`);
+  const check = (holds: boolean, requirement: string, current: string | undefined) => {
+    if (holds) return;
+    throw usageError(command, `${rawName} must ${requirement}: current value is ${current}`);
+  };
+  const { type, choices } = spec;
+  if (type === "boolean") {
+    check(value === undefined, "have no value", value);
     return true;
   }
-  if (value === undefined || value === "") {
-    return fail(`--${token.name} must have a value: current value is none`);
+  check(Boolean(value), "have a value", "none");
+  const isChoice = choices?.includes(value!) ?? true;
+  check(isChoice, `be one of ${choices?.join(", ")}`, value);
+  return value!;
+}
+
+/** Columns that help is wrapped to. */
+const HELP_COLUMNS = 100;
+
+/** Lines of at most so many columns, unless a word is longer. */
+function wrappedText(text: string, columns: number): string[] {
+  const lines = [""];
+  for (const word of text.split(" ")) {
+    const line = lines.at(-1)!;
+    if (line === "") lines[lines.length - 1] = word;
+    else if (line.length + 1 + word.length <= columns) lines[lines.length - 1] = `${line} ${word}`;
+    else lines.push(word);
   }
-  if (spec.choices !== undefined && !spec.choices.includes(value)) {
-    fail(`--${token.name} must be one of ${spec.choices.join(", ")}: current value is ${value}`);
-  }
-  return value;
+  return lines;
 }
 
 /**
@@ -233,11 +296,16 @@ export function commandHelp(command: Command): string {
   });
   rows.push(["--help", "shows this"]);
   const width = Math.min(34, Math.max(...rows.map(([left]) => left.length)));
-  const lines = rows.map(([left, text]) =>
-    left.length > width
-      ? `  ${left}\n  ${"".padEnd(width)}  ${text}`
-      : `  ${left.padEnd(width)}  ${text}`
-  );
+  const lines = rows.flatMap(([left, text]) => {
+    const wrapped = wrappedText(text, HELP_COLUMNS - width - 4);
+    const first = left.length > width ? [`  ${left}`] : [];
+    return [
+      ...first,
+      ...wrapped.map((line, index) =>
+        `  ${(index === 0 && first.length === 0 ? left : "").padEnd(width)}  ${line}`
+      ),
+    ];
+  });
   return [
     `${command.summary}.`,
     "",

@@ -5,12 +5,11 @@
  */
 
 import type { Experiment } from "../experiments/experiment.ts";
+import { openEngine } from "../experiments/runner/engine.ts";
 import type { Command } from "./command.ts";
 import { extractCommand } from "./extract.ts";
 import { generateCommand } from "./generate.ts";
 import { infoCommand } from "./info.ts";
-import { openLabEngine } from "./lab_engine.ts";
-import { openLabPair } from "./lab_pair.ts";
 import { matchCommand } from "./match.ts";
 import { reproduceCommand } from "./reproduce.ts";
 
@@ -21,16 +20,11 @@ import { reproduceCommand } from "./reproduce.ts";
  * @returns Commands on the real devices and models.
  */
 export function labCommands(experiments: readonly Experiment[]): readonly Command[] {
-  const openEngine = openLabEngine;
   return [
-    reproduceCommand({ openEngine, experiments, moduleOf }),
-    generateCommand({ openPair: openLabPair }),
+    reproduceCommand({ openEngine, experiments }),
+    generateCommand({ openEngine }),
     extractCommand({ openEngine }),
     matchCommand({ openEngine }),
     infoCommand({ openEngine }),
   ];
-}
-
-function moduleOf({ name }: Experiment): URL {
-  return new URL(`../${name}.ts`, import.meta.url);
 }

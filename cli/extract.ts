@@ -19,7 +19,8 @@ import {
 } from "./attention_choice.ts";
 import type { Command, CommandCall, CommandIo } from "./command.ts";
 import { EXIT } from "./command_line.ts";
-import type { EngineModel, OpenEngine } from "./engine.ts";
+import type { ExperimentModel } from "../experiments/experiment.ts";
+import type { OpenEngine } from "../experiments/runner/engine.ts";
 import { DEVICE_OPTION, openEngineFor } from "./open.ts";
 import { checkInput, INPUT_OPTIONS, readTokens } from "./token_input.ts";
 
@@ -112,7 +113,7 @@ async function extract(openEngine: OpenEngine, call: CommandCall, io: CommandIo)
 async function writeTensors(
   file: SafetensorsWriter,
   work: {
-    readonly model: EngineModel;
+    readonly model: ExperimentModel;
     readonly tokens: readonly number[];
     readonly plan: ExtractPlan;
     readonly heads: readonly (readonly [number, number])[];
@@ -128,14 +129,14 @@ async function writeTensors(
     signal.throwIfAborted();
     const isFirst = run === 0;
     const logits = isFirst ? plan.logits : undefined;
-    const capture = await model.capture(tokens, {
+    const capture = await model.trace(tokens, {
       heads: heads.slice(run * atOnce, (run + 1) * atOnce),
       accumulated: isFirst && plan.accumulated,
       ...(logits === undefined ? {} : { logits }),
       signal,
     });
-    if (logits !== undefined) await file.append("logits", capture.logits!);
-    if (isFirst && plan.accumulated) await file.append("accumulated", capture.accumulated!);
+    if (logits !== undefined) await file.append("logits", capture.logits);
+    if (isFirst && plan.accumulated) await file.append("accumulated", capture.accumulated);
     for (const map of capture.maps) {
       const name = plan.attention === "all" ? "attention" : `attention.${map.layer}.${map.head}`;
       await file.append(name, map.values);

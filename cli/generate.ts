@@ -4,16 +4,16 @@
  * @module
  */
 
+import { POLICIES } from "../cache/policies/mod.ts";
 import type { ResolvedPolicy } from "../cache/policy_options.ts";
 import { Progress } from "../core/progress.ts";
 import { terminalView } from "../core/terminal_view.ts";
-import { promptTokens } from "../decoding/generation/prompt_tokens.ts";
+import { promptTokens } from "../decoding/text/prompts.ts";
+import type { OpenEngine } from "../experiments/runner/engine.ts";
 import type { Model } from "../models/load.ts";
 import type { Command, CommandCall, CommandIo } from "./command.ts";
 import { EXIT } from "./command_line.ts";
-import { MATCH_FLAGS, readMatchMap, readMatchOptions } from "./generate_matching.ts";
-import { GENERATE_NOTES } from "./generate_notes.ts";
-import { checkPromptFlags, PROMPT_FLAGS, readPrompt, tokenReader } from "./generate_prompt.ts";
+import { PROMPT_FLAGS, readPrompt, tokenReader } from "./generate_prompt.ts";
 import {
   compareRuns,
   comparisonText,
@@ -24,34 +24,21 @@ import {
 } from "./generate_report.ts";
 import { runPolicy, type RunSettings } from "./generate_run.ts";
 import {
-  DRAFT_FLAGS,
-  HELPER_FLAGS,
-  POLICY_FLAGS,
+  type GenerateRequest,
   POLICY_NAMES,
-  readBudget,
-  readDrafts,
-  readHelperCut,
-  readPolicies,
+  readMatchMap,
+  readRequest,
+  SETTING_FLAGS,
 } from "./generate_settings.ts";
-import type { OpenPair } from "./lab_pair.ts";
-import { DEVICE_OPTION } from "./open.ts";
-import { checkTurnFlags, printTurns, TURN_FLAGS } from "./generate_turns.ts";
+import { printTurns, TURN_FLAGS } from "./generate_turns.ts";
+import { DEVICE_OPTION, openEngineFor, PAIR_OPTIONS } from "./open.ts";
 import { readTokenFile } from "./token_input.ts";
 
 /** New tokens where the command line names no number, or fewer if the context has no room. */
 const NEW_TOKENS = 64;
 
 const OPTIONS: Command["options"] = {
-  large: {
-    type: "string",
-    placeholder: "MODEL",
-    text: "large model; the embedded one if left out",
-  },
-  small: {
-    type: "string",
-    placeholder: "MODEL",
-    text: "small model; the embedded one if left out",
-  },
+  ...PAIR_OPTIONS,
   policy: {
     type: "string",
     choices: POLICY_NAMES,
@@ -86,31 +73,48 @@ const OPTIONS: Command["options"] = {
     placeholder: "STEP,...",
     text: "with --json: selections of these steps",
   },
-  store: {
-    type: "string",
-    choices: ["resident", "tiered"],
-    default: "resident",
-    text: "place of dropped tokens",
-  },
-  ...POLICY_FLAGS,
-  ...HELPER_FLAGS,
-  ...MATCH_FLAGS,
-  ...DRAFT_FLAGS,
+  ...SETTING_FLAGS,
   device: DEVICE_OPTION,
 };
+
+/** What the help says beyond the options. */
+const NOTES: readonly string[] = [
+  "MODEL is a .gguf or .safetensors file, a folder, or hf:ORG/NAME. Without a prompt the embedded pair",
+  "gets one of its own world. A budget is a share of the full cache (0.2, 20%; 1 is all of it) or a",
+  "number of tokens (256, 256t). --json prints { tokens, text, stats, trace }; trace has, per step,",
+  "layer and KV head, the positions { critical, recent, marginal } that attention saw, and what remains",
+  "after it where a policy drops tokens then. Step 1 is the first decode step and sees prompt + 1",
+  "tokens; a traced step after the last token is run as well. With --reference-tokens, step s runs the",
+  "s-th of those tokens, kl[s - 1] is the divergence of what is predicted then, in nats, and chosen",
+  "what would have been chosen. A file for --tokens or --reference-tokens holds an array of ids or an",
+  "object with one under tokens; --match-map reads what deno task match writes. With --compare, an",
+  "option applies to the policies that have it. With --speculate, the large model checks N drafts in one",
+  "pass, greedily: with --block per_query (the default) each of them attends to the tokens that it would",
+  "get without drafts, and the text stays the same; with shared all attend to those of the first one",
+  "and to the drafts before them. With --turns, each line of FILE or TEXT is a turn that follows the",
+  "answer before it, whose cache is kept; with --chat it is what a user says. --turns - answers each",
+  "line of standard input as it comes, the first one too without --prompt, until the input ends",
+  "(Ctrl-D); Ctrl-C ends the answer that is being written, and a second one, or one between answers,",
+  "ends the conversation; with --json each turn is an object on a line of its own. Policies that drop",
+  "for good read a turn token by token; with --turn-block N as blocks of N that see what is kept and",
+  "themselves, and drop once each.",
+  "",
+  "Policies:",
+  ...POLICIES.map(({ name, summary }) => `  ${name.padEnd(20)}${summary}`),
+];
 
 /**
  * Makes the `generate` command.
  *
- * @param parts `openPair` loads the models.
+ * @param parts `openEngine` opens models.
  * @returns The command.
  */
-export function generateCommand(parts: { readonly openPair: OpenPair }): Command {
+export function generateCommand(parts: { readonly openEngine: OpenEngine }): Command {
   return {
     name: "generate",
     summary: "Continues a prompt under a cache policy, or under several to compare them",
     options: OPTIONS,
-    notes: GENERATE_NOTES,
+    notes: NOTES,
     examples: [
       "deno task generate --stats",
       "deno task generate --compare full,h2o,pyramid_budget,smallkv --budget 0.1",
@@ -119,23 +123,21 @@ export function generateCommand(parts: { readonly openPair: OpenPair }): Command
       "deno task generate --large l.gguf --small s.gguf --chat --turns - --stats",
       "deno task generate --tokens ids.json --max-new 32 --json --trace 1,8,32",
     ],
-    run: (call, io) => generate(parts.openPair, call, io),
+    run: (call, io) => generate(parts.openEngine, call, io),
   };
 }
 
-async function generate(openPair: OpenPair, call: CommandCall, io: CommandIo): Promise<number> {
+async function generate(openEngine: OpenEngine, call: CommandCall, io: CommandIo): Promise<number> {
   const request = readRequest(call);
   using progress = new Progress("Generate", terminalView({ ...io, write: io.error }));
   const onProgress = (stage: string, share: number) =>
     progress.describe(stage, `${Math.floor(100 * share)}%`);
-  await using opened = await openPair({
-    device: call.required("device"),
-    ...(call.has("large") && { large: call.required("large") }),
-    ...(call.has("small") && { small: call.required("small") }),
-    hasSmall: request.policies.some(({ scores }) => scores === "helper"),
-    onProgress,
-  });
-  const { models } = opened;
+  await using engine = await openEngineFor(openEngine, call, { progress });
+  const load = async (role: "large" | "small") =>
+    await (await engine.openModel(role, call.value(role))).load();
+  const large = await load("large");
+  const hasSmall = request.policies.some(({ scores }) => scores === "helper");
+  const models = hasSmall ? { large, small: await load("small") } : { large };
   const match = { ...request.match, ...await readMatchMap(call) };
   const hasStats = call.has("stats");
   const isJson = call.has("json");
@@ -152,7 +154,7 @@ async function generate(openPair: OpenPair, call: CommandCall, io: CommandIo): P
 /** Continues one prompt under all policies of the command line. */
 async function printRuns(
   call: CommandCall,
-  shared: Omit<RunSettings, "prompt" | "forced" | "newTokens"> & Request,
+  shared: Omit<RunSettings, "prompt" | "forced" | "newTokens"> & GenerateRequest,
   output: Output,
 ): Promise<void> {
   const { models, policies } = shared;
@@ -167,73 +169,6 @@ async function printRuns(
   };
   if (call.has("compare")) await printComparison(policies, settings, output);
   else await printOne(policies[0]!, settings, output);
-}
-
-/** What a command line asks for, before any model is open. */
-interface Request extends
-  Pick<
-    RunSettings,
-    "budget" | "cut" | "store" | "match" | "drafts" | "tracedSteps" | "ignoresEnd"
-  > {
-  readonly policies: readonly ResolvedPolicy[];
-  readonly newTokens?: number;
-}
-
-function readRequest(call: CommandCall): Request {
-  checkPromptFlags(call);
-  const names = call.has("compare") ? readNames(call) : [call.required("policy")];
-  const budget = readBudget(call);
-  const policies = readPolicies(call, names, budget);
-  checkTurnFlags(call, policies);
-  if (
-    call.has("large") && !call.has("small") && policies.some(({ scores }) => scores === "helper")
-  ) {
-    call.fail(
-      "--small must be given with --large for a policy with a helper: current value is none",
-    );
-  }
-  if (call.has("small") && !call.has("large")) {
-    call.fail("--large must be given with --small: current value is none");
-  }
-  return {
-    policies,
-    budget,
-    cut: readHelperCut(call, policies),
-    store: call.required("store") as "resident" | "tiered",
-    match: readMatchOptions(call, policies),
-    drafts: readDrafts(call, policies),
-    tracedSteps: readSteps(call),
-    ignoresEnd: call.has("ignore-end"),
-    ...(call.has("max-new") &&
-      { newTokens: call.number("max-new", { min: 1, max: 1 << 20, isInteger: true }) }),
-  };
-}
-
-/** Policies to compare; the full cache is what they are compared with. */
-function readNames(call: CommandCall): string[] {
-  if (call.has("policy")) {
-    call.fail("--policy and --compare exclude each other: current value is both");
-  }
-  if (call.has("reference-tokens")) {
-    call.fail("--reference-tokens and --compare exclude each other: current value is both");
-  }
-  const names = call.required("compare").split(",").map((name) => name.trim());
-  const unknown = names.find((name) => !POLICY_NAMES.includes(name));
-  if (unknown !== undefined) {
-    call.fail(
-      `--compare must list some of ${POLICY_NAMES.join(", ")}: current value is ${unknown}`,
-    );
-  }
-  return [...new Set(["full", ...names])];
-}
-
-function readSteps(call: CommandCall): number[] {
-  const text = call.value("trace");
-  if (text === undefined) return [];
-  if (!call.has("json")) call.fail("--trace must come with --json: current value is --trace alone");
-  const steps = text.split(",").map((word) => /^\s*[1-9]\d*\s*$/.test(word) ? Number(word) : NaN);
-  if (steps.every((step) => Number.isSafeInteger(step))) return steps.sort((a, b) => a - b);
-  return call.fail(`--trace must list steps from 1 on, as 1,8,32: current value is ${text}`);
 }
 
 async function readForced(

@@ -7,7 +7,7 @@
 import { stat } from "node:fs/promises";
 import { DataError } from "../core/check.ts";
 import { evaluationItems } from "../data/microworld.ts";
-import type { Prompt } from "../decoding/generation/prompt_tokens.ts";
+import type { Prompt } from "../decoding/text/prompts.ts";
 import type { ChatMessage } from "../models/tokenizer/chat_template.ts";
 import type { Model } from "../models/load.ts";
 import type { CommandCall, OptionSpec } from "./command.ts";

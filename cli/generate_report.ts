@@ -6,16 +6,13 @@
 
 import { type StepQuality, summarizeQuality } from "../analysis/quality.ts";
 import { compareTexts, type TextQuality } from "../analysis/quality_text.ts";
-import type {
-  GenerationStatistics,
-  ModelBytes,
-} from "../decoding/generation/generation_statistics.ts";
-import type { HelperCut } from "../decoding/helper/helper_step.ts";
+import type { GenerationStatistics, ModelBytes } from "../decoding/text/statistics.ts";
+import type { HelperCut } from "../decoding/scoring/small_model.ts";
 import type { CacheBudget } from "../cache/budget.ts";
 import type { ResolvedPolicy } from "../cache/policy_options.ts";
-import type { ModelPair } from "../decoding/policies/policy_session.ts";
-import type { TierSizes } from "../decoding/selections/tiers.ts";
-import type { SpeculationStatistics } from "../decoding/speculative/speculative_types.ts";
+import type { ModelPair } from "../decoding/engine/types.ts";
+import type { TierSizes } from "../decoding/selection/tiers.ts";
+import type { SpeculationStatistics } from "../decoding/engine/speculative_types.ts";
 import type { TraceEntry } from "./generate_trace.ts";
 
 /** Outcome of one policy. */

@@ -5,14 +5,14 @@
  */
 
 import type { CacheBudget } from "../cache/budget.ts";
-import type { PairMatchOptions } from "../decoding/prompts/prompt_match.ts";
+import type { PairMatchOptions } from "../decoding/scoring/head_matching.ts";
 import type { ResolvedPolicy } from "../cache/policy_options.ts";
 import { forceTokens } from "../decoding/forced/force_tokens.ts";
-import { generateAll } from "../decoding/generation/generate.ts";
-import type { GenerationStep } from "../decoding/generation/generation_loop.ts";
-import type { DraftOptions } from "../decoding/generation/generation_setup.ts";
-import type { HelperCut } from "../decoding/helper/helper_step.ts";
-import type { ModelPair } from "../decoding/policies/policy_session.ts";
+import type { GenerationStep } from "../decoding/text/loop.ts";
+import { generateAll } from "../decoding/text/generate.ts";
+import type { DraftOptions } from "../decoding/text/setup.ts";
+import type { HelperCut } from "../decoding/scoring/small_model.ts";
+import type { ModelPair } from "../decoding/engine/types.ts";
 import type { PolicyRun } from "./generate_report.ts";
 import { traceEntries, type TraceEntry } from "./generate_trace.ts";
 

@@ -5,10 +5,10 @@
  */
 
 import type { Selection } from "../cache/policy.ts";
-import type { GenerationStep } from "../decoding/generation/generation_loop.ts";
-import { type GenerationSetup, recentCounts } from "../decoding/generation/generation_setup.ts";
-import { selectionTiers } from "../decoding/selections/tiers.ts";
-import { unitShape } from "../decoding/selections/units.ts";
+import type { GenerationStep } from "../decoding/text/loop.ts";
+import { recentCounts, selectionTiers } from "../decoding/selection/tiers.ts";
+import type { GenerationSetup } from "../decoding/text/setup.ts";
+import { unitShape } from "../decoding/selection/head_groups.ts";
 
 /** Token positions of a KV head at a step, ascending. */
 export interface TraceEntry {
@@ -44,7 +44,7 @@ export function traceEntries(
   const { config } = setup.pair.large;
   const units = unitShape(config, setup.policy.granularity);
   const tokens = step.tokens[0]!;
-  const recent = recentCounts(setup, { tokens, promptTokens: setup.promptTokens });
+  const recent = recentCounts({ ...setup, config }, { tokens, promptTokens: setup.promptTokens });
   const heads = Math.max(units.perLayer, config.kvHeads);
   const entries: TraceEntry[] = [];
   for (let layer = 0; layer < config.layers; layer++) {

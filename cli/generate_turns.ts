@@ -7,12 +7,9 @@
 import { stat } from "node:fs/promises";
 import type { ResolvedPolicy } from "../cache/policy_options.ts";
 import type { Progress } from "../core/progress.ts";
-import { Conversation } from "../decoding/generation/conversation.ts";
-import type { GenerationStatistics } from "../decoding/generation/generation_statistics.ts";
+import { Conversation } from "../decoding/text/conversation.ts";
+import type { GenerationStatistics } from "../decoding/text/statistics.ts";
 import type { CommandCall, CommandInput, CommandIo, OptionSpec } from "./command.ts";
-import { checkTurnBlock } from "../decoding/policies/turn_blocks.ts";
-import type { StoreKind } from "../decoding/policies/policy_store.ts";
-import { withoutAction } from "./generate_settings.ts";
 import { statisticsText } from "./generate_report.ts";
 import { readFirstTurn } from "./generate_prompt.ts";
 import type { RunSettings } from "./generate_run.ts";
@@ -28,11 +25,6 @@ export const TURN_FLAGS: Readonly<Record<string, OptionSpec>> = {
     placeholder: "FILE|TEXT|-",
     text: "what follows each answer, by line; - reads lines as they are typed",
   },
-  "turn-block": {
-    type: "string",
-    placeholder: "N",
-    text: "tokens of a turn run at once where dropped ones are gone, 1",
-  },
 };
 
 /** A turn and its answer. */
@@ -45,42 +37,6 @@ export interface AnsweredTurn {
   readonly tokens: readonly number[];
   /** Times and bytes. */
   readonly stats: GenerationStatistics;
-}
-
-/**
- * Refuses options that exclude further turns, and blocks that the policy cannot run.
- *
- * @param call The command line.
- * @param policies What is run.
- * @throws {UsageError} If one is given with them.
- */
-export function checkTurnFlags(call: CommandCall, policies: readonly ResolvedPolicy[]): void {
-  const turnBlock = readTurnBlock(call);
-  if (!call.has("turns")) {
-    if (turnBlock === undefined) return;
-    call.fail(`--turn-block must come with --turns: current value is ${turnBlock} alone`);
-  }
-  for (const other of ["tokens", "compare", "reference-tokens", "trace"]) {
-    if (call.has(other)) {
-      call.fail(`--turns and --${other} exclude each other: current value is both`);
-    }
-  }
-  const store = call.required("store") as StoreKind;
-  try {
-    checkTurnBlock(policies.map((policy) => ({ policy })), {
-      store,
-      ...(turnBlock !== undefined && { turnBlock }),
-    });
-  } catch (error) {
-    if (error instanceof RangeError) call.fail(`--turn-block: ${withoutAction(error.message)}`);
-    throw error;
-  }
-}
-
-/** Tokens of a turn that are run at once. */
-function readTurnBlock(call: CommandCall): number | undefined {
-  if (!call.has("turn-block")) return undefined;
-  return call.number("turn-block", { min: 1, max: 128, isInteger: true });
 }
 
 /** What is said, one turn per line that is not empty. */
@@ -118,6 +74,8 @@ async function* typedTurns(
 export interface TurnSettings extends Omit<RunSettings, "prompt" | "forced"> {
   /** The policy. */
   readonly policy: ResolvedPolicy;
+  /** Tokens of a turn that run at once; 1 if left out. */
+  readonly turnBlock?: number;
   /** Whether objects are printed instead of text. */
   readonly isJson: boolean;
   /** Whether each answer is followed by its statistics. */
@@ -138,9 +96,8 @@ export interface TurnSettings extends Omit<RunSettings, "prompt" | "forced"> {
 export async function printTurns(call: CommandCall, settings: TurnSettings): Promise<void> {
   const isChat = call.has("chat");
   const isTyped = call.required("turns") === TYPED;
-  const { models, policy, budget, cut, store, match, isJson, hasStats, io } = settings;
+  const { models, policy, budget, cut, store, match, turnBlock, isJson, hasStats, io } = settings;
   const drafts = policy.scores === "helper" ? settings.drafts : {};
-  const turnBlock = readTurnBlock(call);
   using conversation = new Conversation(models, {
     ...{ policy, budget, store, match, isChat },
     ...(turnBlock !== undefined && { turnBlock }),

@@ -6,7 +6,8 @@
 
 import type { Command, CommandCall, CommandIo } from "./command.ts";
 import { EXIT } from "./command_line.ts";
-import type { EngineModel, OpenEngine } from "./engine.ts";
+import type { ExperimentModel } from "../experiments/experiment.ts";
+import type { OpenEngine } from "../experiments/runner/engine.ts";
 import { DEVICE_OPTION, openEngineFor } from "./open.ts";
 
 /**
@@ -45,7 +46,7 @@ async function info(openEngine: OpenEngine, call: CommandCall, io: CommandIo): P
   return EXIT.ok;
 }
 
-function modelSummary(model: EngineModel): string {
+function modelSummary(model: ExperimentModel): string {
   const { layers, queryHeads, kvHeads, headDim, hidden, mlp, vocabulary, contextLength } = model;
   return [
     `${model.name}`,

@@ -4,19 +4,23 @@
  * @module
  */
 
-import { matchHeads, type MatchOptions } from "../analysis/head_match.ts";
-import { NORMALISATIONS } from "../analysis/row_means.ts";
+import { matchHeads } from "../analysis/head_match.ts";
+import { MATCH_CHOICES } from "../cache/options.ts";
 import { writeFileAtomic } from "../core/atomic_file.ts";
 import { DataError } from "../core/check.ts";
 import { Progress } from "../core/progress.ts";
 import { terminalView } from "../core/terminal_view.ts";
+import { choiceFlags, readMatching } from "./choice_flags.ts";
 import type { Command, CommandCall, CommandIo } from "./command.ts";
 import { EXIT } from "./command_line.ts";
-import type { EngineModel, OpenEngine } from "./engine.ts";
-import { DEVICE_OPTION, openEngineFor } from "./open.ts";
+import type { ExperimentModel } from "../experiments/experiment.ts";
+import type { OpenEngine } from "../experiments/runner/engine.ts";
+import { DEVICE_OPTION, openEngineFor, PAIR_OPTIONS } from "./open.ts";
 import { checkInput, INPUT_OPTIONS, readTokens } from "./token_input.ts";
 
-const LEAST_TOKENS = 100;
+/** The first tokens are compared, whatever follows. */
+const { side: _, ...COMPARED } = MATCH_CHOICES;
+const LEAST_TOKENS = COMPARED.window.range.min;
 
 /**
  * Makes the `match` command.
@@ -29,28 +33,9 @@ export function matchCommand(parts: { readonly openEngine: OpenEngine }): Comman
     name: "match",
     summary: "Finds for every head of a large model the most similar head of a small one",
     options: {
-      large: {
-        type: "string",
-        placeholder: "MODEL",
-        text: "large model; the embedded one if left out",
-      },
-      small: {
-        type: "string",
-        placeholder: "MODEL",
-        text: "small model; the embedded one if left out",
-      },
+      ...PAIR_OPTIONS,
       ...INPUT_OPTIONS,
-      window: { type: "string", placeholder: "N", default: "200", text: "leading tokens compared" },
-      top: { type: "string", placeholder: "SHARE", default: "0.2", text: "share that is salient" },
-      ignore: {
-        type: "string",
-        placeholder: "N",
-        default: "0",
-        text: "first tokens left out (D-8)",
-      },
-      by: { type: "string", choices: ["jaccard", "cosine"], text: "what is maximized, jaccard" },
-      ties: { type: "string", choices: ["cosine", "first"], text: "what settles ties (D-6)" },
-      normalise: { type: "string", choices: NORMALISATIONS, text: "divisor of sums (D-1)" },
+      ...choiceFlags(COMPARED),
       out: { type: "string", placeholder: "FILE.json", text: "JSON file to write" },
       device: DEVICE_OPTION,
     },
@@ -71,6 +56,7 @@ async function match(openEngine: OpenEngine, call: CommandCall, io: CommandIo): 
   checkInput(call);
   const out = call.required("out");
   const options = readMatching(call);
+  const { window = COMPARED.window.usual } = options;
   if (call.has("large") !== call.has("small")) {
     call.fail("--large and --small must be given together: current value is only one of them");
   }
@@ -85,7 +71,7 @@ async function match(openEngine: OpenEngine, call: CommandCall, io: CommandIo): 
       `Cannot match heads: the text must have at least ${LEAST_TOKENS} tokens: current count is ${tokens.length}`,
     );
   }
-  const compared = tokens.slice(0, options.window);
+  const compared = tokens.slice(0, window);
   progress.describe("large model");
   const rows = await saliencyOf(large, compared, io);
   progress.describe("small model");
@@ -104,25 +90,7 @@ async function match(openEngine: OpenEngine, call: CommandCall, io: CommandIo): 
   return EXIT.ok;
 }
 
-function readMatching(call: CommandCall): MatchOptions & { readonly window: number } {
-  const window = call.number("window", { min: LEAST_TOKENS, max: 1 << 20, isInteger: true });
-  const topShare = call.number("top", { min: 0, max: 1 });
-  if (topShare === 0) call.fail("--top must be over 0 and at most 1: current value is 0");
-  const ignoredTokens = call.number("ignore", { min: 0, max: 90, isInteger: true });
-  const by = call.value("by") as MatchOptions["by"];
-  const ties = call.value("ties") as MatchOptions["ties"];
-  const normalise = call.value("normalise") as MatchOptions["normalise"];
-  return {
-    window,
-    topShare,
-    ignoredTokens,
-    ...(by && { by }),
-    ...(ties && { ties }),
-    ...(normalise && { normalise }),
-  };
-}
-
-function checkTokenizers(large: EngineModel, small: EngineModel): void {
+function checkTokenizers(large: ExperimentModel, small: ExperimentModel): void {
   const hashes = [large.tokenizerHash, small.tokenizerHash];
   if (hashes.includes(undefined) || hashes[0] === hashes[1]) return;
   throw new DataError(
@@ -130,8 +98,8 @@ function checkTokenizers(large: EngineModel, small: EngineModel): void {
   );
 }
 
-async function saliencyOf(model: EngineModel, tokens: readonly number[], io: CommandIo) {
+async function saliencyOf(model: ExperimentModel, tokens: readonly number[], io: CommandIo) {
   const { layers, queryHeads } = model;
-  const { accumulated } = await model.capture(tokens, { accumulated: true, signal: io.signal });
-  return { layers, queryHeads, tokens: tokens.length, accumulated: accumulated! };
+  const { accumulated } = await model.trace(tokens, { accumulated: true, signal: io.signal });
+  return { layers, queryHeads, tokens: tokens.length, accumulated };
 }

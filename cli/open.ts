@@ -5,8 +5,8 @@
  */
 
 import type { Progress } from "../core/progress.ts";
+import type { Engine, EngineOptions, OpenEngine } from "../experiments/runner/engine.ts";
 import type { CommandCall, OptionSpec } from "./command.ts";
-import type { Engine, OpenEngine } from "./engine.ts";
 
 /** Option that chooses the device. */
 export const DEVICE_OPTION: OptionSpec = {
@@ -14,6 +14,20 @@ export const DEVICE_OPTION: OptionSpec = {
   choices: ["auto", "webgpu", "reference"],
   default: "auto",
   text: "where to compute",
+};
+
+/** Options that name a pair. */
+export const PAIR_OPTIONS: Readonly<Record<"large" | "small", OptionSpec>> = {
+  large: {
+    type: "string",
+    placeholder: "MODEL",
+    text: "large model; the embedded one if left out",
+  },
+  small: {
+    type: "string",
+    placeholder: "MODEL",
+    text: "small model; the embedded one if left out",
+  },
 };
 
 /**
@@ -32,7 +46,7 @@ export async function openEngineFor(
   const dataFolder = call.value("data");
   options.progress?.describe("opening");
   return await openEngine({
-    device: call.required("device"),
+    device: call.required("device") as NonNullable<EngineOptions["device"]>,
     ...(dataFolder === undefined ? {} : { dataFolder }),
     onProgress(detail, share) {
       options.progress?.describe(detail, `${Math.floor(100 * share)}%`);

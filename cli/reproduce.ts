@@ -1,11 +1,47 @@
 /**
- * `reproduce`: its options and help.
+ * `reproduce`: measures what the paper claims; locks, opens, measures, writes, prints.
  *
  * @module
  */
 
-import type { Command } from "./command.ts";
-import { reproduce, type ReproduceParts, SCALES } from "./reproduce_run.ts";
+import { join } from "node:path";
+import { removeUnfinished } from "../core/atomic_file.ts";
+import { Progress, type ProgressView } from "../core/progress.ts";
+import { terminalView } from "../core/terminal_view.ts";
+import { untouchedClaims } from "../experiments/claims.ts";
+import type { Experiment, ExperimentContext, ModelRole, Scale } from "../experiments/experiment.ts";
+import { writeOutputs } from "../experiments/report/outputs.ts";
+import { cleanBlobStore, openBlobStore } from "../experiments/runner/blob_store.ts";
+import { codeHash, type ReadModule } from "../experiments/runner/code_hash.ts";
+import { type ContextOptions, experimentContext } from "../experiments/runner/context.ts";
+import type { Engine, OpenEngine } from "../experiments/runner/engine.ts";
+import { lockFolder } from "../experiments/runner/folder_lock.ts";
+import { contentHash } from "../experiments/runner/hash.ts";
+import { MODEL_CODE } from "../experiments/runner/lab_model.ts";
+import { POLICY_CODE } from "../experiments/runner/policy_runs.ts";
+import { pairFolder } from "../experiments/runner/record.ts";
+import { type Outcome, runExperiments } from "../experiments/runner/run_experiments.ts";
+import { summaryLine } from "../experiments/runner/summary_line.ts";
+import { verdictTable } from "../experiments/runner/verdict_table.ts";
+import type { Command, CommandCall, CommandIo } from "./command.ts";
+import { errorText, EXIT } from "./command_line.ts";
+import { DEVICE_OPTION, openEngineFor } from "./open.ts";
+
+/** Values of `--scale`. */
+const SCALES = ["smoke", "small", "paper"] as const satisfies readonly Scale[];
+
+/** The module that judges claims: kept results are judged again when it changes. */
+const SUMMARY = new URL(import.meta.resolve("../experiments/runner/summary.ts"));
+
+/** What the command works with. */
+export interface ReproduceParts {
+  /** Opens models. */
+  readonly openEngine: OpenEngine;
+  /** Every experiment, in the order of the report. */
+  readonly experiments: readonly Experiment[];
+  /** Gives the text of a module, for the keys of results; the file system's if left out. */
+  readonly readModule?: ReadModule;
+}
 
 /**
  * Makes the `reproduce` command.
@@ -30,12 +66,7 @@ export function reproduceCommand(parts: ReproduceParts): Command {
       force: { type: "boolean", text: "measures again what is finished" },
       strict: { type: "boolean", text: "ends with 3 if a comparable claim differs" },
       out: { type: "string", placeholder: "FOLDER", default: "results", text: "results" },
-      device: {
-        type: "string",
-        choices: ["auto", "webgpu", "reference"],
-        default: "auto",
-        text: "where to compute",
-      },
+      device: DEVICE_OPTION,
     },
     notes: [
       "MODEL is a .gguf or .safetensors file, a folder, or hf:ORG/NAME; left out, the embedded pair.",
@@ -52,4 +83,130 @@ export function reproduceCommand(parts: ReproduceParts): Command {
     ],
     run: (call, io) => reproduce(parts, call, io),
   };
+}
+
+async function reproduce(
+  parts: ReproduceParts,
+  call: CommandCall,
+  io: CommandIo,
+): Promise<number> {
+  const experiments = chooseExperiments(parts.experiments, call);
+  const scale = call.required("scale") as Scale;
+  const seed = call.number("seed", { min: 0, max: 0xffffffff, isInteger: true });
+  if (call.has("large") !== call.has("small")) {
+    call.fail("--large and --small must be given together: current value is only one of them");
+  }
+  const out = call.required("out");
+  const cache = join(out, ".cache");
+  const view = terminalView({ ...io, write: io.error });
+  await using _lock = await lockFolder(cache);
+  await cleanBlobStore(cache);
+  using progress = new Progress("Reproduce", view, { refreshMs: 1000 });
+  await using engine = await openEngineFor(parts.openEngine, call, { progress });
+  const store = openBlobStore(cache, { isFresh: call.has("force") });
+  const { device, adapter } = engine.environment;
+  const codeOf = async (modules: readonly URL[]) =>
+    contentHash([await codeHash(modules, parts.readModule), device, adapter]);
+  const traces = { store, code: await codeOf([MODEL_CODE]) };
+  const policies = { store, code: await codeOf([MODEL_CODE, POLICY_CODE]) };
+  const setting = { scale, seed, signal: io.signal, traces, policies };
+  const context = await openContext(engine, call, setting);
+  const folder = pairFolder(join(out, scale), context);
+  await removeUnfinished(folder);
+  const outcomes = await runExperiments(experiments, {
+    context,
+    folder,
+    store,
+    unitCode: ({ module, usesPolicies }) =>
+      codeOf([new URL(module), MODEL_CODE, ...(usesPolicies ? [POLICY_CODE] : [])]),
+    summaryCode: await codeHash([SUMMARY], parts.readModule),
+    environment: () => engine.environment,
+    command: (experiment) => repeatCommand(call, experiment.name),
+    isForced: call.has("force"),
+    progress,
+  });
+  progress.finish();
+  return await finish(outcomes, { call, io, folder, view, experiments: parts.experiments });
+}
+
+function chooseExperiments(
+  experiments: readonly Experiment[],
+  call: CommandCall,
+): readonly Experiment[] {
+  for (const name of call.operands) {
+    if (experiments.some((experiment) => experiment.name === name)) continue;
+    const names = experiments.map((experiment) => experiment.name).join(", ");
+    call.fail(`names must be among ${names}: current value is ${name}`);
+  }
+  if (call.operands.length > 0) {
+    return experiments.filter(({ name }) => call.operands.includes(name));
+  }
+  // Decoding a pair of one's own under every policy takes hours where observing it takes minutes.
+  const isObserved = call.has("large") && !call.has("policies");
+  return isObserved ? experiments.filter(({ usesPolicies }) => usesPolicies !== true) : experiments;
+}
+
+async function openContext(
+  engine: Engine,
+  call: CommandCall,
+  setting: Pick<ContextOptions, "scale" | "seed" | "signal" | "traces" | "policies">,
+): Promise<ExperimentContext> {
+  const open = (role: ModelRole) => engine.openModel(role, call.value(role));
+  return experimentContext({
+    ...setting,
+    large: await open("large"),
+    small: await open("small"),
+    ...(call.has("other") && { other: await open("other") }),
+    isDefaultPair: !call.has("large"),
+    texts: (name, limit) => engine.texts(name, limit),
+  });
+}
+
+/** The command line that repeats one experiment of this run. */
+function repeatCommand(call: CommandCall, name: string): string {
+  const words = ["large", "small", "other", "data", "scale", "seed", "out"].flatMap((option) => {
+    const value = call.has(option) ? call.value(option) : undefined;
+    return value === undefined ? [] : [`--${option}`, shellWord(value)];
+  });
+  return ["deno task reproduce", name, ...words].join(" ");
+}
+
+function shellWord(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}
+
+async function finish(
+  outcomes: readonly Outcome[],
+  run: {
+    readonly call: CommandCall;
+    readonly io: CommandIo;
+    readonly folder: string;
+    readonly view: ProgressView;
+    readonly experiments: readonly Experiment[];
+  },
+): Promise<number> {
+  const { call, io, folder, view } = run;
+  for (const { experiment, error } of outcomes) {
+    if (error !== undefined) io.error(`${experiment.name}: ${errorText(error)}\n`);
+  }
+  if (io.signal.aborted) {
+    io.error("Stopped; the same command goes on where it was.\n");
+    return EXIT.stopped;
+  }
+  const records = outcomes.flatMap(({ record }) => record === undefined ? [] : [record]);
+  const order = run.experiments.map(({ name }) => name);
+  const untouched = untouchedClaims(run.experiments);
+  let hasFailed = outcomes.some(({ status }) => status === "failed");
+  try {
+    const notes = await writeOutputs(folder, records, { view, order, untouched });
+    for (const note of notes) io.error(`${note}\n`);
+  } catch (error) {
+    hasFailed = true; // the table is worth printing all the same
+    io.error(`${errorText(error)}\n`);
+  }
+  const differs = records.some(({ claims }) => claims.some((claim) => claim.verdict === "differs"));
+  const code = hasFailed ? EXIT.failed : call.has("strict") && differs ? EXIT.differs : EXIT.ok;
+  io.out(`${verdictTable(records, { columns: io.outColumns(), untouched })}\n\n`);
+  io.out(`${summaryLine(outcomes, { folder, exitCode: code, untouched })}\n`);
+  return code;
 }

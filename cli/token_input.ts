@@ -8,7 +8,7 @@ import { readFile } from "node:fs/promises";
 import { fileError } from "../core/file_error.ts";
 import { DataError } from "../core/check.ts";
 import type { CommandCall, OptionSpec } from "./command.ts";
-import type { EngineModel } from "./engine.ts";
+import type { ExperimentModel } from "../experiments/experiment.ts";
 
 /** Options that name the input. */
 export const INPUT_OPTIONS: Readonly<Record<string, OptionSpec>> = {
@@ -33,7 +33,7 @@ export function checkInput(call: CommandCall): void {
 }
 
 /** What ids must fit. */
-export type TokenReader = Pick<EngineModel, "name" | "contextLength" | "vocabulary">;
+export type TokenReader = Pick<ExperimentModel, "name" | "contextLength" | "vocabulary">;
 
 /**
  * Reads the tokens that every given model can take.
@@ -45,7 +45,7 @@ export type TokenReader = Pick<EngineModel, "name" | "contextLength" | "vocabula
  */
 export async function readTokens(
   call: CommandCall,
-  models: readonly [EngineModel, ...EngineModel[]],
+  models: readonly [ExperimentModel, ...ExperimentModel[]],
 ): Promise<readonly number[]> {
   const path = call.value("tokens");
   if (path !== undefined) return await readTokenFile(path, models);
@@ -100,7 +100,7 @@ function decodeText(path: string, content: Uint8Array): string {
   }
 }
 
-function encodeText(path: string, text: string, model: EngineModel): readonly number[] {
+function encodeText(path: string, text: string, model: ExperimentModel): readonly number[] {
   if (model.tokenizerHash === undefined) {
     throw new DataError(
       `Cannot read ${path}: ${model.name} must have a tokenizer, or --tokens be used: current tokenizer is none`,

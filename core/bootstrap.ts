@@ -145,21 +145,6 @@ export function ratioInterval(
 }
 
 /**
- * Computes the interval of the mean over all pieces when contexts have several pieces each.
- *
- * @param clusters The numbers of each context; a context may have any number of them.
- * @param options Seed, resamples, level and method.
- * @returns The mean over all numbers; the interval comes from resampling contexts, not numbers.
- */
-export function clusterMeanInterval(
-  clusters: readonly ArrayLike<number>[],
-  options: BootstrapOptions = {},
-): Interval {
-  const sums = clusters.map((cluster) => cluster.length === 0 ? 0 : mean(cluster) * cluster.length);
-  return ratioInterval(sums, clusters.map((cluster) => cluster.length), options);
-}
-
-/**
  * Computes the interval of the mean difference of two measurements of the same contexts.
  *
  * @param first One number per context.

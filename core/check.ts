@@ -8,6 +8,19 @@
 export class GpuError extends Error {
   /** Always `GpuError`. */
   override readonly name = "GpuError";
+  /** Whether the device had too little memory, so that lower demands may succeed. */
+  readonly isOutOfMemory: boolean;
+
+  /**
+   * Makes the error.
+   *
+   * @param message What failed, in the voice of all errors.
+   * @param options The original error; whether memory was the reason.
+   */
+  constructor(message: string, options: ErrorOptions & { readonly isOutOfMemory?: boolean } = {}) {
+    super(message, options);
+    this.isOutOfMemory = options.isOutOfMemory ?? false;
+  }
 }
 
 /** A file or folder that is missing, damaged or not what it should be. */
@@ -20,6 +33,45 @@ export class DataError extends Error {
 export class UsageError extends Error {
   /** Always `UsageError`. */
   override readonly name = "UsageError";
+}
+
+/** Parts of a refusal. */
+export interface Refusal {
+  /** What could not be done, as in "match heads". */
+  readonly action: string;
+  /** What would have to hold. */
+  readonly requirement: string;
+  /** The value that does not fit. */
+  readonly current?: unknown;
+  /** What holds in words, as in "policy is h2o", where that is not said by the value. */
+  readonly state?: string;
+}
+
+/** An argument that is not what it must be; the fields are the parts of the message. */
+export class RequirementError extends RangeError {
+  /** What could not be done, as in "match heads". */
+  readonly action: string;
+  /** What would have to hold. */
+  readonly requirement: string;
+  /** The value that does not fit, or what holds in words, as in "policy is h2o". */
+  readonly current: unknown;
+  /** Requirement and present state, for a message that names the action in other words. */
+  readonly reason: string;
+
+  /**
+   * Makes the error.
+   *
+   * @param refusal Parts of the message.
+   */
+  constructor(refusal: Refusal) {
+    const { action, requirement, current, state = `value is ${current}` } = refusal;
+    const reason = `${requirement}: current ${state}`;
+    super(`Cannot ${action}: ${reason}`);
+    this.action = action;
+    this.requirement = requirement;
+    this.current = current ?? state;
+    this.reason = reason;
+  }
 }
 
 /** Bounds of an integer argument. */
@@ -48,9 +100,11 @@ export function checkInteger(action: string, name: string, bounds: IntegerBounds
     : min === Number.MIN_SAFE_INTEGER
     ? `at most ${max}`
     : `from ${min} to ${max}`;
-  throw new RangeError(
-    `Cannot ${action}: ${name} must be an integer ${range}: current value is ${value}`,
-  );
+  throw new RequirementError({
+    action,
+    requirement: `${name} must be an integer ${range}`,
+    current: value,
+  });
 }
 
 /**

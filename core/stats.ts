@@ -100,26 +100,6 @@ export function normalQuantile(probability: number): number {
   return (low + high) / 2;
 }
 
-/**
- * Tests whether two methods solve equally many of the same items (exact, two-sided McNemar test).
- *
- * @param onlyFirst Items that only the first method solves.
- * @param onlySecond Items that only the second method solves.
- * @returns Probability of a split at least this uneven if both were equally good.
- */
-export function mcNemarExact(onlyFirst: number, onlySecond: number): number {
-  checkInteger("run the McNemar test", "onlyFirst", { value: onlyFirst, min: 0 });
-  checkInteger("run the McNemar test", "onlySecond", { value: onlySecond, min: 0 });
-  const count = onlyFirst + onlySecond;
-  let logTerm = -count * Math.LN2;
-  let tail = 0;
-  for (let k = 0; k <= Math.min(onlyFirst, onlySecond); k++) {
-    tail += Math.exp(logTerm);
-    logTerm += Math.log((count - k) / (k + 1));
-  }
-  return Math.min(1, 2 * tail);
-}
-
 function normalDensity(value: number): number {
   return Math.exp(-value * value / 2) / Math.sqrt(2 * Math.PI);
 }

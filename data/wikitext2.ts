@@ -80,38 +80,6 @@ export function wikitextContexts(
 }
 
 /**
- * Cuts consecutive blocks out of the running text, as for the saliency shift.
- *
- * @param content Text of the file.
- * @param encode Tokenizer that adds no special tokens.
- * @param options Most blocks, and tokens of each (default 512).
- * @returns Token ids, [blocks][tokens].
- * @throws {DataError} If the text is shorter than one block.
- */
-export function wikitextBlocks(
-  content: string,
-  encode: Encode,
-  options: { readonly count: number; readonly tokens?: number },
-): number[][] {
-  const { count, tokens = 512 } = options;
-  checkInteger("cut blocks", "tokens", { value: tokens, min: 1 });
-  const blocks: number[][] = [];
-  let pending: number[] = [];
-  for (const { text } of wikitextParagraphs(content)) {
-    pending.push(...encode(`${text}\n`));
-    while (pending.length >= tokens && blocks.length < count) {
-      blocks.push(pending.slice(0, tokens));
-      pending = pending.slice(tokens);
-    }
-    if (blocks.length === count) return blocks;
-  }
-  if (blocks.length > 0) return blocks;
-  throw new DataError(
-    `Cannot cut blocks: the text must have at least ${tokens} tokens: current value is ${pending.length}`,
-  );
-}
-
-/**
  * Reads a split.
  *
  * @param folder Data folder.

@@ -128,6 +128,35 @@ export function claimOf(id: string, detail: ClaimDetail): Claim {
 }
 
 /**
+ * Makes a claim that holds if the whole interval lies in a range; the paper states it without a number.
+ *
+ * @param id "C01" to "C64".
+ * @param statement What is compared.
+ * @param expected Open interval.
+ * @param detail What else is said differently.
+ * @returns The claim.
+ */
+export function trendOf(
+  id: string,
+  statement: string,
+  expected: NonNullable<Claim["expected"]>,
+  detail: Omit<ClaimDetail, "kind"> = {},
+): Claim {
+  return claimOf(id, { kind: "trend", paper: null, statement, expected, ...detail });
+}
+
+/**
+ * Makes a claim about a value, which only the paper's own pairs are judged by.
+ *
+ * @param id "C01" to "C64".
+ * @param detail Tolerance and pairs, and what is said differently.
+ * @returns The claim.
+ */
+export function absoluteOf(id: string, detail: Omit<ClaimDetail, "kind"> = {}): Claim {
+  return claimOf(id, { kind: "absolute", ...detail });
+}
+
+/**
  * Lists the claims that no experiment touches, which a report shows as "not run".
  *
  * @param experiments The experiments of a run.

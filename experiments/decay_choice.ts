@@ -6,58 +6,66 @@
 
 import { DEFAULT_DECAY } from "../cache/policy_options.ts";
 import { mean } from "../core/stats.ts";
-import { claimOf } from "./claims.ts";
-import type {
-  Experiment,
-  ExperimentContext,
-  ExperimentResult,
-  Figure,
-  SummaryInput,
-} from "./experiment.ts";
-import {
-  type PointCells,
-  pointCells,
-  type PolicyPoint,
-  policyUnits,
-} from "./decoded/policy_runs.ts";
-import { meanOfTexts, percent, steppedCells } from "./decoded/policy_stats.ts";
-import { type PointNames, qualityTable } from "./decoded/policy_tables.ts";
-import { policyBatches } from "./decoded/policy_texts.ts";
-import { defined, seeded } from "./similarity.ts";
-import { meanInterval } from "../core/bootstrap.ts";
-
-/** Numbers of this experiment. */
-export type DecayChoiceKey = "churn";
+import { absoluteOf } from "./claims.ts";
+import type { Decoded } from "./decoded/decoded.ts";
+import { policyExperiment } from "./decoded/policy_experiment.ts";
+import type { PolicyCell, PolicyPoint } from "./decoded/policy_runs.ts";
+import { percent, steppedCells } from "./decoded/policy_stats.ts";
+import type { Experiment, ExperimentContext, Figure } from "./experiment.ts";
+import { lineOf } from "./result.ts";
 
 const NAME = "decay_choice";
 /** Factors on older rows; 0 is the current row alone, 1 the paper's sum. */
 const DECAYS = [0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 1];
+const QUICK_DECAYS = [0, 0.5, 0.8, 1];
 /** Divergence that less churn may cost, over the smallest. */
 const PATIENCE = 2;
 
 /** Decay of the preset. */
-export const decayChoice: Experiment<DecayChoiceKey> = {
+export const decayChoice: Experiment = policyExperiment({
   name: NAME,
+  module: import.meta.url,
   title: "How fast to forget",
   question: "Which decay of the helper's scores trades divergence against churn best?",
   source: "no counterpart",
-  version: 1,
-  usesPolicies: true,
-  inputs: ["large", "small", "gsm8k", "bbh", "wikitext2", "microworld"],
   claims: {
-    churn: claimOf("C62", {
-      kind: "absolute",
+    churn: absoluteOf("C62", {
       statement: `tokens exchanged per step with decay ${DEFAULT_DECAY}, the preset's`,
       unit: "%",
       note: "Asserted without a number, so ours is shown and not judged.",
     }),
   },
-  async plan(context) {
-    const batches = await policyBatches(context, { isTuning: true, ...quickItems(context) });
-    return policyUnits(batches, decayPoints(context));
+  texts: (context) => ({ isTuning: true, ...quickItems(context) }),
+  points({ scale }) {
+    const isQuick = scale === "smoke";
+    const ratios = isQuick ? [0.2] : [0.05, 0.1, 0.2];
+    return ratios.flatMap((ratio) =>
+      (isQuick ? QUICK_DECAYS : DECAYS).map((decay) => decayPoint(decay, ratio))
+    );
   },
-  summarise,
-};
+  names: () =>
+    Object.fromEntries(DECAYS.map((decay) => [
+      `decay${decay}`,
+      { label: decay === 0 ? "current row" : `decay ${decay}`, helper: "small" as const },
+    ])),
+  summarise(decoded) {
+    const preset = decoded.points.filter(({ key }) => key === `decay${DEFAULT_DECAY}`)
+      .flatMap(({ cells }) => steppedCells(cells));
+    return {
+      values: { churn: percent(decoded.average(preset.map(({ churn }) => churn))) },
+      tables: [
+        decoded.table(NAME, "Divergence and churn by decay, on texts that no other result uses"),
+      ],
+      figures: [tradeFigure(decoded)],
+      notes: [
+        `By the rule "the slowest decay whose divergence is at most ${PATIENCE} times the smallest, mean over budgets", ` +
+        `this run would choose ${
+          chosenDecay(decoded)
+        } (0 is the current row); the preset has ${DEFAULT_DECAY}.`,
+      ],
+    };
+  },
+});
 
 /** Fewer texts than results are reported on: a choice between a few decays needs less than a claim. */
 function quickItems({ isDefaultPair, scale }: ExperimentContext): { items?: number } {
@@ -65,93 +73,34 @@ function quickItems({ isDefaultPair, scale }: ExperimentContext): { items?: numb
   return { items: isDefaultPair && scale === "small" ? 5 : 1 };
 }
 
-function decayPoints({ scale }: ExperimentContext): PolicyPoint[] {
-  const isQuick = scale === "smoke";
-  const decays = isQuick ? DECAYS.filter((decay) => [0, 0.5, 0.8, 1].includes(decay)) : DECAYS;
-  const ratios = isQuick ? [0.2] : [0.05, 0.1, 0.2];
-  return ratios.flatMap((ratio) =>
-    decays.map((decay) => ({
-      key: `decay${decay}`,
-      ratio,
-      hasHelper: true,
-      setting: {
-        policy: "smallkv",
-        budget: { ratio },
-        options: decay === 0
-          ? { score: "row" as const }
-          : decay === 1
-          ? { score: "accumulated" as const }
-          : { score: "decayed" as const, decay },
-      },
-    }))
-  );
+function decayPoint(decay: number, ratio: number): PolicyPoint {
+  const score = decay === 0 ? "row" : decay === 1 ? "accumulated" : "decayed";
+  const options = score === "decayed" ? { score, decay } as const : { score } as const;
+  const setting = { policy: "smallkv", budget: { ratio }, options };
+  return { key: `decay${decay}`, ratio, hasHelper: true, setting };
 }
 
-function summarise(input: SummaryInput): ExperimentResult<DecayChoiceKey> {
-  const points = pointCells(input.units);
-  const names: PointNames = Object.fromEntries(DECAYS.map((decay) => [
-    `decay${decay}`,
-    { label: decay === 0 ? "current row" : `decay ${decay}`, helper: "small" as const },
-  ]));
-  const options = { seed: input.seed, label: NAME, names };
-  const own = points.filter(({ key }) => key === `decay${DEFAULT_DECAY}`)
-    .flatMap(({ cells }) => steppedCells(cells).map(({ churn }) => churn));
-  return {
-    values: defined({
-      churn: own.length === 0 ? undefined : percent(meanInterval(own, seeded(options))),
-    }),
-    tables: [
-      qualityTable(points, input, {
-        ...options,
-        name: NAME,
-        title: "Divergence and churn by decay, on texts that no other result uses",
-      }),
-    ],
-    figures: [tradeFigure(points, options)],
-    notes: [
-      `By the rule "the slowest decay whose divergence is at most ${PATIENCE} times the smallest, mean over budgets", ` +
-      `this run would choose ${
-        chosenDecay(points)
-      } (0 is the current row); the preset has ${DEFAULT_DECAY}.`,
-    ],
-  };
+function chosenDecay({ points }: Decoded): number {
+  const divergence = (cells: readonly PolicyCell[]) => mean(cells.map(({ kl }) => mean(kl)));
+  const all = DECAYS.flatMap((decay) => {
+    const values = points.filter(({ key }) => key === `decay${decay}`)
+      .map(({ cells }) => steppedCells(cells)).filter((cells) => cells.length > 0)
+      .map(divergence);
+    return values.length === 0 ? [] : [{ decay, kl: mean(values) }];
+  });
+  const smallest = Math.min(...all.map(({ kl }) => kl));
+  const allowed = all.filter(({ kl }) => kl <= PATIENCE * smallest);
+  return Math.max(...allowed.map(({ decay }) => decay));
 }
 
-/** Mean divergence over budgets, by decay. */
-function divergences(points: readonly PointCells[]): Map<number, number> {
-  return new Map(DECAYS.flatMap((decay) => {
-    const own = points.filter(({ key }) => key === `decay${decay}`);
-    const values = own.flatMap(({ cells }) =>
-      steppedCells(cells).length === 0 ? [] : [mean(steppedCells(cells).map(({ kl }) => mean(kl)))]
-    );
-    return values.length === 0 ? [] : [[decay, mean(values)] as const];
-  }));
-}
-
-function chosenDecay(points: readonly PointCells[]): number {
-  const all = divergences(points);
-  const smallest = Math.min(...all.values());
-  const allowed = [...all].filter(([, kl]) => kl <= PATIENCE * smallest);
-  return Math.max(...allowed.map(([decay]) => decay));
-}
-
-function tradeFigure(
-  points: readonly PointCells[],
-  options: { readonly seed: number; readonly label: string },
-): Figure {
-  const ratios = [...new Set(points.map(({ ratio }) => ratio))];
+function tradeFigure(decoded: Decoded): Figure {
+  const ratios = [...new Set(decoded.points.map(({ ratio }) => ratio))];
   const series = ratios.map((ratio) => {
-    const own = points.filter((point) =>
-      point.ratio === ratio && steppedCells(point.cells).length > 0
-    );
-    const intervals = own.map(({ cells }) => meanOfTexts(cells, "kl", options)!);
-    return {
-      label: `budget ${100 * ratio} %`,
-      x: own.map(({ cells }) => 100 * mean(steppedCells(cells).map(({ churn }) => churn))),
-      y: intervals.map(({ value }) => value),
-      low: intervals.map(({ low }) => low),
-      high: intervals.map(({ high }) => high),
-    };
+    const cells = decoded.points.filter((point) => point.ratio === ratio)
+      .map((point) => steppedCells(point.cells)).filter(({ length }) => length > 0);
+    const x = cells.map((texts) => 100 * mean(texts.map(({ churn }) => churn)));
+    const intervals = cells.map((texts) => decoded.mean(texts, "kl")!);
+    return lineOf(`budget ${100 * ratio} %`, x, intervals);
   });
   return {
     name: "decay_trade",

@@ -8,7 +8,10 @@
 import type { JsonValue } from "../core/json.ts";
 import type { Selection } from "../cache/policy.ts";
 import type { ForcedRun, ForcedText } from "../decoding/forced/forced_settings.ts";
-import type { PolicySetting } from "../decoding/policies/policy_setting.ts";
+import type { PolicySetting } from "../decoding/engine/settings.ts";
+import type { AttentionTrace, RowOptions, TraceOptions } from "../decoding/session/trace.ts";
+import type { ModelConfig } from "../models/config.ts";
+import type { Model } from "../models/load.ts";
 import type { Claim, ExperimentResult } from "./result.ts";
 
 export type * from "./result.ts";
@@ -20,38 +23,20 @@ export type Scale = "smoke" | "small" | "paper";
 /** Which model of a run: the compressed one, its helper, or one of another family. */
 export type ModelRole = "large" | "small" | "other";
 
-/** Shape of a model, as far as experiments need it. */
-export interface ModelShape {
-  /** Transformer layers. */
-  readonly layers: number;
-  /** Query heads per layer. */
-  readonly queryHeads: number;
-  /** KV heads per layer. */
-  readonly kvHeads: number;
-  /** Elements of one head. */
-  readonly headDim: number;
-  /** Width of the residual stream. */
-  readonly hidden: number;
-  /** Width of the MLP. */
-  readonly mlp: number;
-  /** Rows of the embedding. */
-  readonly vocabulary: number;
-  /** Longest sequence the model was made for. */
-  readonly contextLength: number;
-  /** Bytes of the weights in their files. */
-  readonly weightBytes: number;
-}
-
-/** What a traced run captures. */
-export interface TraceOptions {
-  /**
-   * Prefix lengths, ascending, at which the sums are wanted; the full length is always the last
-   * one. Experiments that share a text use equal checkpoints so that one run serves them all.
-   */
-  readonly checkpoints?: readonly number[];
-  /** Stops the work between chunks. */
-  readonly signal?: AbortSignal;
-}
+/** Sizes of a model, as far as experiments need them; heads as wide as in its files. */
+export type ModelShape =
+  & Pick<Model, "fileTensorBytes">
+  & Pick<
+    ModelConfig,
+    | "layers"
+    | "queryHeads"
+    | "kvHeads"
+    | "headDim"
+    | "hidden"
+    | "mlp"
+    | "vocabulary"
+    | "contextLength"
+  >;
 
 /** Accumulated attention of every query head at one or more prefix lengths. */
 export interface Trace {
@@ -73,22 +58,13 @@ export interface RealDropOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Rows of attention. */
-export interface RowOptions {
-  /** Position of the first row that is wanted. */
-  readonly first: number;
-  /** Stops the work between chunks. */
-  readonly signal?: AbortSignal;
-}
-
-/** A model as experiments see it. */
-export interface ExperimentModel extends ModelShape {
-  /** Name for people, for example "Qwen2.5-Coder 1.5B Instruct". */
-  readonly name: string;
-  /** Identity of the weights, part of every cache key. */
-  readonly hash: string;
-  /** Tokens that end a text; empty if the model has none. */
-  readonly endTokens: readonly number[];
+/** A model of a run; its weights are loaded when it is first run. */
+export interface ExperimentModel
+  extends ModelShape, Pick<ModelConfig, "eosTokenIds">, Pick<Model, "name" | "hash"> {
+  /** Identity of the tokenizer; absent if the model has none. */
+  readonly tokenizerHash?: string;
+  /** Loads the weights, once. */
+  load(): Promise<Model>;
   /** Turns text into token ids, the way a prompt of this model starts (special first token included if it has one). */
   encode(text: string): readonly number[];
   /**
@@ -96,8 +72,8 @@ export interface ExperimentModel extends ModelShape {
    * token is the empty string, a character spread over several tokens belongs to its last one.
    */
   tokenTexts(tokens: readonly number[]): readonly string[];
-  /** Runs the tokens and captures accumulated attention. Not memoised; see `ExperimentContext.trace`. */
-  trace(tokens: readonly number[], options?: TraceOptions): Promise<Trace>;
+  /** Runs the tokens and captures attention and logits. Not memoised; see `ExperimentContext.trace`. */
+  trace(tokens: readonly number[], options?: TraceOptions): Promise<AttentionTrace>;
   /**
    * Runs the tokens and captures the last rows of every head's attention map.
    *
@@ -105,9 +81,9 @@ export interface ExperimentModel extends ModelShape {
    */
   attentionRows(tokens: readonly number[], options: RowOptions): Promise<Float32Array>;
   /**
-   * Continues after a real drop (method: Fig. 1b): rows from `firstTokens` on attend only to the kept
+   * Continues after a real drop (docs/method.md, "Saliency shift"): rows from `firstTokens` on attend only to the kept
    * tokens of their head and to each other, and hidden states change accordingly. Calls for one text
-   * come in a row, so an implementation does well to keep the state after the first half.
+   * come in a row, so the state after the first half is kept.
    *
    * @returns Column sums over the rows from `firstTokens` on, [heads, tokens]; 0 where nothing is seen.
    */
@@ -183,8 +159,15 @@ export interface ExperimentContext {
    * @throws {DataError} If the dataset's files are missing or damaged.
    */
   texts(name: DatasetName, limit: number): Promise<readonly ExperimentText[]>;
-  /** Like `ExperimentModel.trace`, kept on disk by model, tokens and checkpoints. */
-  trace(role: ModelRole, tokens: readonly number[], options?: TraceOptions): Promise<Trace>;
+  /**
+   * Accumulated attention at prefix lengths, ascending, and at the full length; kept on disk by model,
+   * tokens and checkpoints, so that experiments with equal checkpoints run a text once.
+   */
+  trace(
+    role: ModelRole,
+    tokens: readonly number[],
+    options?: Pick<TraceOptions, "checkpoints" | "signal">,
+  ): Promise<Trace>;
   /** Decodes a text under settings and compares each step with the full cache; one run each, kept on disk. */
   forced(request: ForcedRequest): Promise<readonly ForcedRun[]>;
   /** Continues prompts greedily under a policy, up to and without an end token; kept on disk. */
@@ -213,44 +196,41 @@ export interface UnitResult {
   readonly value: JsonValue;
 }
 
+/** A model as a summary sees it: sizes and name. */
+export type NamedShape = ModelShape & Pick<ExperimentModel, "name">;
+
 /** Finished units and where they were measured: all a summary may look at. */
-export interface SummaryInput {
+export interface SummaryInput extends Pick<ExperimentContext, "scale" | "seed" | "isDefaultPair"> {
   /** Finished units in plan order. */
   readonly units: readonly UnitResult[];
-  /** Scale of the run. */
-  readonly scale: Scale;
-  /** Seed of the bootstrap. */
-  readonly seed: number;
-  /** Shape and name of the large model. */
-  readonly large: ModelShape & { readonly name: string };
-  /** Shape and name of the small model. */
-  readonly small: ModelShape & { readonly name: string };
-  /** Name of the third model, if any. */
-  readonly other?: ModelShape & { readonly name: string };
-  /** Whether the pair is the embedded one. */
-  readonly isDefaultPair: boolean;
+  /** The large model. */
+  readonly large: NamedShape;
+  /** The small model. */
+  readonly small: NamedShape;
+  /** The third model, if any. */
+  readonly other?: NamedShape;
 }
 
 /** A question of the paper and the code that answers it. */
-export interface Experiment<Key extends string = string> {
+export interface Experiment {
   /** File stem, result file name and command-line name. */
   readonly name: string;
+  /** Address of the module that measures it: units are measured again when its code changes. */
+  readonly module: string;
   /** Heading of its section in the report. */
   readonly title: string;
   /** The question, one sentence. */
   readonly question: string;
   /** Figure or table of the paper. */
   readonly source: string;
-  /** Raised whenever the measurement changes, so that stored units are measured again. */
-  readonly version: number;
   /** Whether it decodes under policies, so that its units also depend on their code. */
   readonly usesPolicies?: boolean;
   /** Models and datasets it reads. */
   readonly inputs: readonly (ModelRole | DatasetName)[];
   /** What each measured number is compared with. */
-  readonly claims: Readonly<Record<Key, Claim>>;
+  readonly claims: Readonly<Record<string, Claim>>;
   /** Lists the units; reads texts and counts tokens, runs no model. */
   plan(context: ExperimentContext): Promise<readonly Unit[]>;
   /** Turns unit values into numbers, tables and pictures; pure and fast. */
-  summarise(input: SummaryInput): ExperimentResult<Key>;
+  summarise(input: SummaryInput): ExperimentResult;
 }

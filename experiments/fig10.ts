@@ -7,7 +7,7 @@
 import { meanInterval } from "../core/bootstrap.ts";
 import { mean } from "../core/stats.ts";
 import { compareTexts } from "../analysis/quality_text.ts";
-import { claimOf } from "./claims.ts";
+import { trendOf } from "./claims.ts";
 import type {
   Experiment,
   ExperimentContext,
@@ -18,11 +18,8 @@ import type {
   Unit,
 } from "./experiment.ts";
 import { policySizes } from "./decoded/policy_texts.ts";
-import { settingOf, type VariantKey, VARIANTS } from "./decoded/policy_variants.ts";
+import { settingOf, type VariantKey, variantOf, VARIANTS } from "./decoded/policy_variants.ts";
 import { defined, rounded, seeded } from "./similarity.ts";
-
-/** Numbers of this experiment. */
-export type Fig10Key = "agreementGain" | "agreement" | "divergence" | "repetition";
 
 /** What a policy wrote for one item. */
 type WrittenCell = {
@@ -54,43 +51,29 @@ const SORTING = {
 };
 
 /** Fig. 10. */
-export const fig10: Experiment<Fig10Key> = {
+export const fig10: Experiment = {
   name: NAME,
+  module: import.meta.url,
   title: "Word sorting at 10 %",
   question: "How do the texts that each policy writes differ from the full cache's?",
   source: "Fig. 10",
-  version: 1,
   usesPolicies: true,
   inputs: ["large", "small", "bbh", "microworld"],
   claims: {
-    agreement: claimOf("C59", {
-      kind: "trend",
-      paper: null,
-      statement: "tokens of SmallKV's text that equal the full cache's",
-      unit: "%",
-      expected: { above: 90 },
-    }),
-    agreementGain: claimOf("C59", {
-      kind: "trend",
-      paper: null,
-      statement: "equal tokens, SmallKV minus H2O",
-      unit: "%",
-      expected: { above: 0 },
-    }),
-    divergence: claimOf("C59", {
-      kind: "trend",
-      paper: null,
-      statement: "share of the full cache's text before the first difference, SmallKV minus H2O",
-      unit: "%",
-      expected: { above: 0 },
-    }),
-    repetition: claimOf("C59", {
-      kind: "trend",
-      paper: null,
-      statement: "repeated 4-grams, H2O minus SmallKV",
-      unit: "%",
-      expected: { above: 0 },
-    }),
+    agreement: trendOf(
+      "C59",
+      "tokens of SmallKV's text that equal the full cache's",
+      { above: 90 },
+      { unit: "%" },
+    ),
+    agreementGain: trendOf("C59", "equal tokens, SmallKV minus H2O", { above: 0 }, { unit: "%" }),
+    divergence: trendOf(
+      "C59",
+      "share of the full cache's text before the first difference, SmallKV minus H2O",
+      { above: 0 },
+      { unit: "%" },
+    ),
+    repetition: trendOf("C59", "repeated 4-grams, H2O minus SmallKV", { above: 0 }, { unit: "%" }),
   },
   async plan(context) {
     const texts = await sortingTexts(context);
@@ -103,7 +86,7 @@ export const fig10: Experiment<Fig10Key> = {
     const tokens = prompts.reduce((sum, { length }) => sum + length + maxNew, 0);
     return KEYS.map((key): Unit => ({
       key,
-      work: { large: tokens, ...(VARIANTS[key].hasHelper && { small: tokens }) },
+      work: { large: tokens, ...(variantOf(key).hasHelper && { small: tokens }) },
       inputs: JSON.parse(JSON.stringify({ prompts, maxNew, setting: settingOf(key, BUDGET) })),
       run: (context) => writeTexts(context, { key, texts, prompts, maxNew }),
     }));
@@ -157,7 +140,7 @@ async function writeTexts(
   });
 }
 
-function summarise(input: SummaryInput): ExperimentResult<Fig10Key> {
+function summarise(input: SummaryInput): ExperimentResult {
   const written = new Map(
     input.units.map(({ key, value }) => [key, value as unknown as readonly WrittenCell[]]),
   );

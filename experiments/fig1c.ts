@@ -6,7 +6,7 @@
 
 import type { JsonValue } from "../core/json.ts";
 import { saliencyOfHead } from "../analysis/head_saliency.ts";
-import { claimOf, MAIN_PAIR } from "./claims.ts";
+import { absoluteOf, MAIN_PAIR, trendOf } from "./claims.ts";
 import { similarityContexts, tracePair } from "./contexts.ts";
 import type { Experiment, ExperimentResult, Figure, SummaryInput, Unit } from "./experiment.ts";
 import {
@@ -20,9 +20,6 @@ import {
   similarityTable,
 } from "./similarity.ts";
 
-/** Numbers of this experiment. */
-export type Fig1cKey = "meanCosine" | "gainOverRandom" | "gainOverMean" | "gainWithoutFirst";
-
 /** One pair of heads, for the picture. */
 type HeadPairExample = {
   readonly large: readonly number[];
@@ -31,33 +28,28 @@ type HeadPairExample = {
 };
 
 /** Fig. 1c. */
-export const fig1c: Experiment<Fig1cKey> = {
+export const fig1c: Experiment = {
   name: "fig1c",
+  module: import.meta.url,
   title: "Matched heads attend to the same tokens",
   question: "How similar is each large head's accumulated attention to its matched small head's?",
   source: "Fig. 1c",
-  version: 1,
   inputs: ["large", "small", "wikitext2", "microworld"],
   claims: {
-    meanCosine: claimOf("C02", { kind: "absolute", tolerance: 0.02, pairs: MAIN_PAIR }),
-    gainOverRandom: claimOf("C02", {
-      kind: "trend",
-      paper: null,
-      statement: "cosine of matched heads minus that of random small heads",
-      expected: { above: 0 },
+    meanCosine: absoluteOf("C02", { tolerance: 0.02, pairs: MAIN_PAIR }),
+    gainOverRandom: trendOf("C02", "cosine of matched heads minus that of random small heads", {
+      above: 0,
     }),
-    gainOverMean: claimOf("C02", {
-      kind: "trend",
-      paper: null,
-      statement: "cosine of matched heads minus that with the mean of all small heads",
-      expected: { above: 0 },
-    }),
-    gainWithoutFirst: claimOf("C02", {
-      kind: "trend",
-      paper: null,
-      statement: "the same gain over the mean head, without the first 4 tokens",
-      expected: { above: 0 },
-    }),
+    gainOverMean: trendOf(
+      "C02",
+      "cosine of matched heads minus that with the mean of all small heads",
+      { above: 0 },
+    ),
+    gainWithoutFirst: trendOf(
+      "C02",
+      "the same gain over the mean head, without the first 4 tokens",
+      { above: 0 },
+    ),
   },
   async plan(context) {
     const contexts = await similarityContexts(context);
@@ -75,10 +67,10 @@ export const fig1c: Experiment<Fig1cKey> = {
   summarise,
 };
 
-function summarise(input: SummaryInput): ExperimentResult<Fig1cKey> {
+function summarise(input: SummaryInput): ExperimentResult {
   const values = input.units.map(({ value }) => value as { [key: string]: JsonValue });
   const cells = values.map(({ cell }) => asSimilarityCell(cell!));
-  const average = (label: Fig1cKey, read: (cell: SimilarityCell) => number) =>
+  const average = (label: string, read: (cell: SimilarityCell) => number) =>
     measuredMean(cells.map(read), { seed: input.seed, label: `fig1c ${label}` })!;
   const example = values.find((value) => value.example !== null)?.example;
   return {

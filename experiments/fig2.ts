@@ -9,7 +9,7 @@ import { mean } from "../core/stats.ts";
 import { binRatio, saliencyBins, topSaliencyShare } from "../analysis/bins.ts";
 import { type HeadSaliency, saliencyOfHead } from "../analysis/head_saliency.ts";
 import { totalSaliency } from "../analysis/null_match.ts";
-import { claimOf } from "./claims.ts";
+import { absoluteOf, trendOf } from "./claims.ts";
 import { benchmarkContexts, saliencyAt, traceRole, WINDOW_TOKENS } from "./contexts.ts";
 import type {
   Experiment,
@@ -21,10 +21,8 @@ import type {
   SummaryInput,
   Unit,
 } from "./experiment.ts";
+import { lineOf } from "./result.ts";
 import { rounded, seeded, SINK_TOKENS } from "./similarity.ts";
-
-/** Numbers of this experiment. */
-export type Fig2Key = "firstOverSecond" | "secondOverThird" | "steepStart" | "topShare";
 
 /** What is stored of one prompt. */
 type SpreadCell = {
@@ -46,24 +44,22 @@ type SpreadCell = {
 const LARGE_14B: readonly PaperPair[] = [{ large: "qwen2.5-14b", small: "" }];
 
 /** Fig. 2. */
-export const fig2: Experiment<Fig2Key> = {
+export const fig2: Experiment = {
   name: "fig2",
+  module: import.meta.url,
   title: "Attention over ranked tokens",
   question: "How steeply does attention fall from the most salient tokens to the next ones?",
   source: "Fig. 2",
-  version: 1,
   inputs: ["large", "bbh", "microworld"],
   claims: {
-    firstOverSecond: claimOf("C04", { kind: "absolute", tolerance: 1, pairs: LARGE_14B }),
-    secondOverThird: claimOf("C05", { kind: "absolute", tolerance: 0.1, pairs: LARGE_14B }),
-    steepStart: claimOf("C04", {
-      kind: "trend",
-      paper: null,
-      statement: "first ratio minus second ratio: the curve is steep only at its start",
-      expected: { above: 0 },
-    }),
-    topShare: claimOf("C60", {
-      kind: "absolute",
+    firstOverSecond: absoluteOf("C04", { tolerance: 1, pairs: LARGE_14B }),
+    secondOverThird: absoluteOf("C05", { tolerance: 0.1, pairs: LARGE_14B }),
+    steepStart: trendOf(
+      "C04",
+      "first ratio minus second ratio: the curve is steep only at its start",
+      { above: 0 },
+    ),
+    topShare: absoluteOf("C60", {
       unit: "%",
       statement: "attention on the top 5 % of the tokens, mean over layers",
       note: "Cited without a definition, so ours is shown and not judged.",
@@ -126,7 +122,7 @@ function headShare(saliency: HeadSaliency): number {
   return mean(shares);
 }
 
-function summarise(input: SummaryInput): ExperimentResult<Fig2Key> {
+function summarise(input: SummaryInput): ExperimentResult {
   const cells = input.units.map(({ value }) => value as unknown as SpreadCell);
   const options = (label: string) => seeded({ seed: input.seed, label: `fig2 ${label}` });
   const bins = cells.map((cell) => cell.bins);
@@ -199,13 +195,7 @@ function binFigure(cells: readonly SpreadCell[], input: SummaryInput): Figure {
         seeded({ seed: input.seed, label: `fig2 bin ${bin}` }),
       )
     );
-    return {
-      label,
-      x,
-      y: intervals.map(({ value }) => value),
-      low: intervals.map(({ low }) => low),
-      high: intervals.map(({ high }) => high),
-    };
+    return lineOf(label, x, intervals);
   };
   return {
     name: "fig2_bins",
@@ -236,13 +226,7 @@ function layerFigure(cells: readonly SpreadCell[], input: SummaryInput): Figure 
     kind: "line",
     xTitle: "layer",
     yTitle: "share of the layer's attention (%)",
-    series: [{
-      label: "large model",
-      x,
-      y: intervals.map(({ value }) => value),
-      low: intervals.map(({ low }) => low),
-      high: intervals.map(({ high }) => high),
-    }],
+    series: [lineOf("large model", x, intervals)],
     paper: [],
   };
 }

@@ -4,120 +4,74 @@
  * @module
  */
 
-import { claimOf } from "./claims.ts";
-import type {
-  Experiment,
-  ExperimentContext,
-  ExperimentResult,
-  SummaryInput,
-} from "./experiment.ts";
-import {
-  cellsOf,
-  pointCells,
-  type PolicyPoint,
-  policyUnits,
-  variantPoints,
-} from "./decoded/policy_runs.ts";
-import { meanDifference, meanOfTexts, percent } from "./decoded/policy_stats.ts";
-import { budgetFigure, type PointNames, qualityTable } from "./decoded/policy_tables.ts";
-import { policyBatches } from "./decoded/policy_texts.ts";
-import { defined } from "./similarity.ts";
+import { absoluteOf, trendOf } from "./claims.ts";
+import { policyExperiment } from "./decoded/policy_experiment.ts";
+import { type PolicyPoint, variantPoints } from "./decoded/policy_runs.ts";
+import { percent } from "./decoded/policy_stats.ts";
+import type { Experiment, ExperimentContext } from "./experiment.ts";
 
-/** Numbers of this experiment. */
-export type Fig7Key = "meanGain" | "lowGain" | "gain1500" | "gain3000" | "gain7000";
-
-const NAME = "fig7";
-const NAMES: PointNames = {
-  smallkv: { label: "small helper", helper: "small" },
-  smallkvOther: { label: "other helper", helper: "other" },
-};
 const NOT_JUDGED = "The paper's pairs are Qwen2.5-14B with 0.5B, 1.5B, 3B and 7B; not run here.";
+const LARGER = {
+  unit: "%",
+  note: "Holds where the other model is larger than the small one.",
+};
 
 /** Fig. 7. */
-export const fig7: Experiment<Fig7Key> = {
-  name: NAME,
+export const fig7: Experiment = policyExperiment({
+  name: "fig7",
+  module: import.meta.url,
   title: "Larger helpers",
   question: "Does a larger helper of the same family guide better than the small one?",
   source: "Fig. 7",
-  version: 1,
-  usesPolicies: true,
   inputs: ["large", "small", "other", "gsm8k", "bbh", "wikitext2", "microworld"],
   claims: {
-    meanGain: claimOf("C32", {
-      kind: "trend",
-      paper: null,
-      unit: "%",
-      statement: "agreement with the other helper minus that with the small one, mean over budgets",
-      expected: { above: 0 },
-      note: "Holds where the other model is larger than the small one.",
-    }),
-    lowGain: claimOf("C35", {
-      kind: "trend",
-      paper: null,
-      unit: "%",
-      statement: "the same at 5 %",
-      expected: { above: 0 },
-      note: "Holds where the other model is larger than the small one.",
-    }),
-    gain1500: claimOf("C32", { kind: "absolute", note: NOT_JUDGED }),
-    gain3000: claimOf("C33", { kind: "absolute", note: NOT_JUDGED }),
-    gain7000: claimOf("C34", { kind: "absolute", note: NOT_JUDGED }),
+    meanGain: trendOf(
+      "C32",
+      "agreement with the other helper minus that with the small one, mean over budgets",
+      { above: 0 },
+      LARGER,
+    ),
+    lowGain: trendOf("C35", "the same at 5 %", { above: 0 }, LARGER),
+    gain1500: absoluteOf("C32", { note: NOT_JUDGED }),
+    gain3000: absoluteOf("C33", { note: NOT_JUDGED }),
+    gain7000: absoluteOf("C34", { note: NOT_JUDGED }),
   },
-  async plan(context) {
+  points(context) {
     if (!hasSecondHelper(context)) return [];
-    const own = variantPoints(["smallkv"], ratiosOf(context));
-    const other = own.map((point): PolicyPoint => ({
-      ...point,
-      key: "smallkvOther",
-      helper: "other",
-    }));
-    return policyUnits(await policyBatches(context), [...own, ...other]);
+    const ratios = context.scale === "smoke" ? [0.05] : [0.05, 0.1, 0.2, 0.4];
+    const small = variantPoints(["smallkv"], ratios);
+    return [
+      ...small,
+      ...small.map((point): PolicyPoint => ({ ...point, key: "smallkvOther", helper: "other" })),
+    ];
   },
-  summarise,
-};
+  names: () => ({
+    smallkv: { label: "small helper", helper: "small" },
+    smallkvOther: { label: "other helper", helper: "other" },
+  }),
+  emptyNote: "Needs --other with a model that has the pair's tokenizer.",
+  summarise(decoded) {
+    const [small, other] = [decoded.allCells("smallkv"), decoded.allCells("smallkvOther")];
+    const [smallLow, otherLow] = [
+      decoded.cells("smallkv", 0.05),
+      decoded.cells("smallkvOther", 0.05),
+    ];
+    const agreement = 100 * decoded.mean(small, "same")!.value;
+    return {
+      values: {
+        meanGain: percent(decoded.difference(other, small, "same")),
+        lowGain: percent(decoded.difference(otherLow, smallLow, "same")),
+      },
+      tables: [decoded.table("fig7_helpers", "Two helpers")],
+      figures: [decoded.curves("same", "fig7_same", "Two helpers")],
+      notes: [`Mean agreement with the small helper: ${agreement.toFixed(1)} %.`],
+    };
+  },
+});
 
 /** A helper must read the same tokens. */
 function hasSecondHelper({ large, other }: ExperimentContext): boolean {
   const text = "The small model reads the same 27 tokens.";
   return other !== undefined && other.vocabulary === large.vocabulary &&
     other.encode(text).join() === large.encode(text).join();
-}
-
-function ratiosOf({ scale }: ExperimentContext): number[] {
-  return scale === "smoke" ? [0.05] : [0.05, 0.1, 0.2, 0.4];
-}
-
-function summarise(input: SummaryInput): ExperimentResult<Fig7Key> {
-  const points = pointCells(input.units);
-  if (points.length === 0) {
-    const notes = ["Needs --other with a model that has the pair's tokenizer."];
-    return { values: {}, tables: [], figures: [], notes };
-  }
-  const options = { seed: input.seed, label: NAME, names: NAMES };
-  const cells = (key: string) =>
-    points.filter((point) => point.key === key).flatMap((point) => point.cells);
-  const same = { ...options, measure: "same" } as const;
-  return {
-    values: defined({
-      meanGain: percent(meanDifference(cells("smallkvOther"), cells("smallkv"), same)),
-      lowGain: percent(
-        meanDifference(
-          cellsOf(points, "smallkvOther", 0.05),
-          cellsOf(points, "smallkv", 0.05),
-          same,
-        ),
-      ),
-    }),
-    tables: [
-      qualityTable(points, input, { ...options, name: "fig7_helpers", title: "Two helpers" }),
-    ],
-    figures: [
-      budgetFigure(points, "same", { ...options, name: "fig7_same", title: "Two helpers" }),
-    ],
-    notes: [
-      `Mean agreement with the small helper: ${
-        (100 * meanOfTexts(cells("smallkv"), "same", options)!.value).toFixed(1)
-      } %.`,
-    ],
-  };
 }

@@ -6,9 +6,10 @@
 
 import { type Interval, ratioInterval } from "../core/bootstrap.ts";
 import { mean } from "../core/stats.ts";
-import { claimOf, MAIN_PAIR } from "./claims.ts";
+import { absoluteOf, MAIN_PAIR, trendOf } from "./claims.ts";
 import { similarityContexts, tracePair } from "./contexts.ts";
 import type { Experiment, ExperimentResult, Figure, SummaryInput, Unit } from "./experiment.ts";
+import { lineOf } from "./result.ts";
 import {
   asSimilarityCell,
   measuredMean,
@@ -17,31 +18,27 @@ import {
   type SimilarityCell,
 } from "./similarity.ts";
 
-/** Numbers of this experiment. */
-export type Fig8Key = "above90" | "above80" | "below50" | "laterLayers";
-
 /** Width of a bar of the histogram. */
 const BIN = 0.05;
 
 /** Fig. 8. */
-export const fig8: Experiment<Fig8Key> = {
+export const fig8: Experiment = {
   name: "fig8",
+  module: import.meta.url,
   title: "Similarity of every head on every context",
   question: "Which share of the heads has a close match, and in which layers?",
   source: "Fig. 8",
-  version: 1,
   inputs: ["large", "small", "wikitext2", "microworld"],
   claims: {
-    above90: claimOf("C48", { kind: "absolute", tolerance: 5, pairs: MAIN_PAIR }),
-    above80: claimOf("C49", { kind: "absolute", tolerance: 2, pairs: MAIN_PAIR }),
-    below50: claimOf("C50", { kind: "absolute", tolerance: 0.5, pairs: MAIN_PAIR }),
-    laterLayers: claimOf("C48", {
-      kind: "trend",
-      paper: null,
-      unit: "",
-      statement: "mean cosine of the later half of the layers minus that of the earlier half",
-      expected: { above: 0 },
-    }),
+    above90: absoluteOf("C48", { tolerance: 5, pairs: MAIN_PAIR }),
+    above80: absoluteOf("C49", { tolerance: 2, pairs: MAIN_PAIR }),
+    below50: absoluteOf("C50", { tolerance: 0.5, pairs: MAIN_PAIR }),
+    laterLayers: trendOf(
+      "C48",
+      "mean cosine of the later half of the layers minus that of the earlier half",
+      { above: 0 },
+      { unit: "" },
+    ),
   },
   async plan(context) {
     const contexts = await similarityContexts(context);
@@ -67,7 +64,7 @@ const RULES: readonly {
   { label: "below 0.5", isCounted: (cosine) => cosine < 0.5, paper: 0.02 },
 ];
 
-function summarise(input: SummaryInput): ExperimentResult<Fig8Key> {
+function summarise(input: SummaryInput): ExperimentResult {
   const cells = input.units.map(({ value }) => asSimilarityCell(value));
   const shares = RULES.map((rule) => ({
     ...rule,
@@ -189,13 +186,7 @@ function layerFigure(contexts: readonly (readonly number[])[], seed: number): Fi
     kind: "line",
     xTitle: "layer",
     yTitle: "mean cosine",
-    series: [{
-      label: "matched by Jaccard",
-      x,
-      y: means.map(({ value }) => value),
-      low: means.map(({ low }) => low),
-      high: means.map(({ high }) => high),
-    }],
+    series: [lineOf("matched by Jaccard", x, means)],
     paper: [],
   };
 }

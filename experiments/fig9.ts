@@ -7,7 +7,7 @@
 import { cosineSimilarity } from "../analysis/similarity.ts";
 import { totalSaliency } from "../analysis/null_match.ts";
 import { alignWords, type WordSaliency, wordSaliency } from "../analysis/words.ts";
-import { claimOf, MAIN_PAIR } from "./claims.ts";
+import { absoluteOf, MAIN_PAIR, trendOf } from "./claims.ts";
 import { saliencyAt, similarityContexts, tracePair, traceRole } from "./contexts.ts";
 import type {
   Experiment,
@@ -19,9 +19,6 @@ import type {
   Unit,
 } from "./experiment.ts";
 import { measuredMean, rounded, SINK_TOKENS } from "./similarity.ts";
-
-/** Numbers of this experiment. */
-export type Fig9Key = "sameFamily" | "crossFamily" | "familyGap";
 
 /** Cosines of one comparison, with all tokens (or words) and without the first four. */
 type Cosines = { readonly all: number; readonly withoutFirst: number };
@@ -41,27 +38,25 @@ type FamilyCell = {
 };
 
 /** Fig. 9. */
-export const fig9: Experiment<Fig9Key> = {
+export const fig9: Experiment = {
   name: "fig9",
+  module: import.meta.url,
   title: "Summed attention within and across model families",
   question: "Does attention summed over all heads agree within a family, and less across families?",
   source: "Fig. 9",
-  version: 1,
   inputs: ["large", "small", "other", "wikitext2", "microworld"],
   claims: {
-    sameFamily: claimOf("C51", { kind: "absolute", tolerance: 0.02, pairs: MAIN_PAIR }),
-    crossFamily: claimOf("C52", {
-      kind: "absolute",
+    sameFamily: absoluteOf("C51", { tolerance: 0.02, pairs: MAIN_PAIR }),
+    crossFamily: absoluteOf("C52", {
       tolerance: 0.05,
       pairs: MAIN_PAIR,
       note: "Comparable with Llama-3.2-1B as the third model only; compared word by word.",
     }),
-    familyGap: claimOf("C52", {
-      kind: "trend",
-      paper: null,
-      statement: "cosine within the family minus cosine across families, word by word",
-      expected: { above: 0 },
-    }),
+    familyGap: trendOf(
+      "C52",
+      "cosine within the family minus cosine across families, word by word",
+      { above: 0 },
+    ),
   },
   async plan(context) {
     const contexts = await similarityContexts(context);
@@ -127,7 +122,7 @@ function cosines(a: ArrayLike<number>, b: ArrayLike<number>): Cosines {
   return { all: all!, withoutFirst: withoutFirst! };
 }
 
-function summarise(input: SummaryInput): ExperimentResult<Fig9Key> {
+function summarise(input: SummaryInput): ExperimentResult {
   const cells = input.units.map(({ value }) => value as unknown as FamilyCell);
   const rows: (string | number | null)[][] = [];
   const tabulate = (label: string, read: (cell: FamilyCell) => Cosines | null) => {

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { claimOf, MAIN_PAIR } from "./claims.ts";
+import { absoluteOf, claimOf, MAIN_PAIR, trendOf } from "./claims.ts";
 import {
   blockCheckpoints,
   shiftBlocks,
@@ -21,10 +21,8 @@ import type {
   SummaryInput,
   Unit,
 } from "./experiment.ts";
+import { lineOf } from "./result.ts";
 import { defined, matchBothWays, measuredMean, measureSimilarity, rounded } from "./similarity.ts";
-
-/** Numbers of this experiment. */
-export type MatchingWindowKey = "windowChange" | "longerWindowGain" | "withSinks" | "sinkGain";
 
 /** A match made on a window, judged on the window and on the whole block. */
 type WindowCell = {
@@ -66,12 +64,12 @@ type StoredCell =
   | { readonly kind: "transfer"; readonly transfer: TransferCell };
 
 /** Matching window, sinks, and transfer of matches. */
-export const matchingWindowStudy: Experiment<MatchingWindowKey> = {
+export const matchingWindowStudy: Experiment = {
   name: "matching_window",
+  module: import.meta.url,
   title: "How much text matching needs",
   question: "Is a match made on 100 to 200 tokens as good as one made on more, or on another text?",
   source: "text on matching, Table 7",
-  version: 1,
   inputs: ["large", "small", "wikitext2", "microworld"],
   claims: {
     windowChange: claimOf("C57", {
@@ -84,12 +82,9 @@ export const matchingWindowStudy: Experiment<MatchingWindowKey> = {
       statement: "cosine on the whole block, matched on all of it minus matched on 200 tokens",
       expected: { below: 0.02 },
     }),
-    withSinks: claimOf("C58", { kind: "absolute", tolerance: 0.02, pairs: MAIN_PAIR }),
-    sinkGain: claimOf("C58", {
-      kind: "trend",
-      paper: null,
-      statement: "cosine with all tokens minus cosine without the first 4",
-      expected: { above: 0 },
+    withSinks: absoluteOf("C58", { tolerance: 0.02, pairs: MAIN_PAIR }),
+    sinkGain: trendOf("C58", "cosine with all tokens minus cosine without the first 4", {
+      above: 0,
     }),
   },
   async plan(context) {
@@ -183,7 +178,7 @@ function agreement(a: ArrayLike<number>, b: ArrayLike<number>): number {
   return rounded([100 * same / a.length])[0]!;
 }
 
-function summarise(input: SummaryInput): ExperimentResult<MatchingWindowKey> {
+function summarise(input: SummaryInput): ExperimentResult {
   const cells = input.units.map(({ value }) => value as unknown as StoredCell);
   const blocks = cells.flatMap((cell) => cell.kind === "windows" ? [cell.windows] : []);
   const transfers = cells.flatMap((cell) => cell.kind === "transfer" ? [cell.transfer] : []);
@@ -199,7 +194,7 @@ function summarise(input: SummaryInput): ExperimentResult<MatchingWindowKey> {
   const usual = onBlock(WINDOW_TOKENS);
   const withoutFirst = at(WINDOW_TOKENS, (cell) => cell.onBlockWithoutFirst);
   return {
-    values: defined<MatchingWindowKey>({
+    values: defined({
       windowChange: average("change", minus(usual, onBlock(100))),
       longerWindowGain: average("gain", minus(onBlock(Infinity), usual)),
       withSinks: average("sinks", usual),
@@ -277,13 +272,7 @@ function windowFigure(blocks: readonly (readonly WindowCell[])[], average: Avera
       const measured = x.map((window, index) =>
         average(`figure ${window} ${key}`, blocks.map((windows) => windows[index]![key]))!
       );
-      return {
-        label,
-        x,
-        y: measured.map(({ value }) => value),
-        low: measured.map(({ low }) => low),
-        high: measured.map(({ high }) => high),
-      };
+      return lineOf(label, x, measured);
     }),
     paper: [{ label: "paper matches on 100 to 200 tokens", x: 200 }],
   };

@@ -30,14 +30,12 @@ import { table7And8 } from "./table7_8.ts";
 import { table9 } from "./table9.ts";
 
 export * from "./arithmetic.ts";
-export * from "./arithmetic_shapes.ts";
 export * from "./claims.ts";
 export * from "./contexts.ts";
 export * from "./decay_choice.ts";
 export * from "./experiment.ts";
 export * from "./fig10.ts";
 export * from "./fig1b.ts";
-export * from "./fig1b_summary.ts";
 export * from "./fig1c.ts";
 export * from "./fig1d.ts";
 export * from "./fig2.ts";
@@ -53,21 +51,19 @@ export * from "./result.ts";
 export * from "./selection_quality.ts";
 export * from "./similarity.ts";
 export * from "./sizes.ts";
-export * from "./table1.ts";
 export * from "./table2.ts";
 export * from "./table5.ts";
 export * from "./table6.ts";
 export * from "./table7_8.ts";
 export * from "./table9.ts";
+export * from "./decoded/decoded.ts";
 export * from "./decoded/helper_cuts.ts";
-export * from "./decoded/policy_pairs.ts";
+export * from "./decoded/policy_experiment.ts";
 export * from "./decoded/policy_runs.ts";
 export * from "./decoded/policy_stats.ts";
-export * from "./decoded/policy_tables.ts";
 export * from "./decoded/policy_texts.ts";
 export * from "./decoded/policy_variants.ts";
-export * from "./decoded/selection_shares.ts";
-export * from "./decoded/selection_sources.ts";
+export * from "./decoded/selection_scores.ts";
 
 /** All of them, in the order of their file names. */
 export const EXPERIMENTS: readonly Experiment[] = [

@@ -121,13 +121,59 @@ export interface Figure {
 }
 
 /** What an experiment found. */
-export interface ExperimentResult<Key extends string = string> {
+export interface ExperimentResult {
   /** Measured numbers by claim key; a key that could not be measured is absent. */
-  readonly values: Readonly<Partial<Record<Key, Measured>>>;
+  readonly values: Readonly<Partial<Record<string, Measured>>>;
   /** Tables for the report. */
   readonly tables: readonly ResultTable[];
   /** Pictures for the report. */
   readonly figures: readonly Figure[];
   /** Sentences a reader needs to judge the numbers. */
   readonly notes: readonly string[];
+}
+
+/**
+ * Reads value and ends of an interval, for rows of tables.
+ *
+ * @param measured The interval.
+ * @param scale Factor on all three.
+ * @returns Value, low, high.
+ */
+export function ends({ value, low, high }: Measured, scale = 1): [number, number, number] {
+  return [scale * value, scale * low, scale * high];
+}
+
+/**
+ * Makes a line with an interval at every point.
+ *
+ * @param label Name in the legend.
+ * @param x Horizontal values.
+ * @param points Intervals, one per x.
+ * @param scale Factor on the intervals.
+ * @returns The line.
+ */
+export function lineOf(
+  label: string,
+  x: Series["x"],
+  points: readonly Measured[],
+  scale = 1,
+): Series {
+  return {
+    label,
+    x,
+    y: points.map(({ value }) => scale * value),
+    low: points.map(({ low }) => scale * low),
+    high: points.map(({ high }) => scale * high),
+  };
+}
+
+/**
+ * Makes a measured number of one that nothing random went into.
+ *
+ * @param value The number.
+ * @param n Pieces behind it.
+ * @returns An interval of no width.
+ */
+export function exactly(value: number, n = 1): Measured {
+  return { value, low: value, high: value, n };
 }

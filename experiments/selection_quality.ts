@@ -7,7 +7,7 @@
 import { DEFAULT_DECAY } from "../cache/policy_options.ts";
 import { meanInterval } from "../core/bootstrap.ts";
 import { mean } from "../core/stats.ts";
-import { claimOf } from "./claims.ts";
+import { absoluteOf, trendOf } from "./claims.ts";
 import type {
   Experiment,
   ExperimentContext,
@@ -18,6 +18,7 @@ import type {
   SummaryInput,
   Unit,
 } from "./experiment.ts";
+import { ends, lineOf } from "./result.ts";
 import { entryBytes } from "./decoded/policy_stats.ts";
 import {
   completeText,
@@ -29,15 +30,12 @@ import { settingOf } from "./decoded/policy_variants.ts";
 import {
   keepBySource,
   type KeptTokens,
+  scoreSources,
   type SelectionShare,
   shareOfAttention,
   type ShareShape,
-} from "./decoded/selection_shares.ts";
-import { scoreSources } from "./decoded/selection_sources.ts";
+} from "./decoded/selection_scores.ts";
 import { defined, rounded, seeded } from "./similarity.ts";
-
-/** Numbers of this experiment. */
-export type SelectionQualityKey = "accumulatedGain" | "rowGain" | "decayedGain" | "churn";
 
 const NAME = "selection_quality";
 const RATIOS = [0.05, 0.1, 0.2, 0.4];
@@ -57,40 +55,28 @@ type SourceKey = keyof typeof SOURCES;
 type ShareCell = { readonly group: string; readonly shares: Record<string, SelectionShare> };
 
 /** Score sources compared. */
-export const selectionQuality: Experiment<SelectionQualityKey> = {
+export const selectionQuality: Experiment = {
   name: NAME,
+  module: import.meta.url,
   title: "What to ask the helper",
   question: "How much of the large model's attention lies on the tokens that each score keeps?",
   source: "no counterpart",
-  version: 1,
   usesPolicies: true,
   inputs: ["large", "small", "gsm8k", "bbh", "wikitext2", "microworld"],
   claims: {
-    accumulatedGain: claimOf("C03", {
-      kind: "trend",
-      paper: null,
-      statement: "true attention on kept tokens at 10 %, helper's accumulated score minus H2O",
-      unit: "%",
-      expected: { above: 0 },
-    }),
-    rowGain: claimOf("C03", {
-      kind: "trend",
-      paper: null,
-      statement: "the same, helper's current row minus its accumulated score",
-      unit: "%",
-      expected: { above: 0 },
-      note: "Ranking by the current row is not in the paper.",
-    }),
-    decayedGain: claimOf("C03", {
-      kind: "trend",
-      paper: null,
-      statement: "the same, helper's decayed score minus its accumulated score",
-      unit: "%",
-      expected: { above: 0 },
-      note: "Ranking by a decayed sum is not in the paper.",
-    }),
-    churn: claimOf("C62", {
-      kind: "absolute",
+    accumulatedGain: trendOf(
+      "C03",
+      "true attention on kept tokens at 10 %, helper's accumulated score minus H2O",
+      { above: 0 },
+      { unit: "%" },
+    ),
+    rowGain: trendOf("C03", "the same, helper's current row minus its accumulated score", {
+      above: 0,
+    }, { unit: "%", note: "Ranking by the current row is not in the paper." }),
+    decayedGain: trendOf("C03", "the same, helper's decayed score minus its accumulated score", {
+      above: 0,
+    }, { unit: "%", note: "Ranking by a decayed sum is not in the paper." }),
+    churn: absoluteOf("C62", {
       statement: "kept tokens that the accumulated score exchanges per step at 10 %",
       unit: "%",
       note: "Asserted without a number, so ours is shown and not judged.",
@@ -153,7 +139,7 @@ async function measureText(
   return shares;
 }
 
-function summarise(input: SummaryInput): ExperimentResult<SelectionQualityKey> {
+function summarise(input: SummaryInput): ExperimentResult {
   const cells = input.units.flatMap(({ value }) => value ? [value as unknown as ShareCell] : []);
   if (cells.length === 0) return { values: {}, tables: [], figures: [], notes: ["No steps."] };
   const options = seeded({ seed: input.seed, label: NAME });
@@ -185,8 +171,7 @@ function shareTable(cells: readonly ShareCell[], input: SummaryInput): ResultTab
       const own = cells.map(({ shares }) => shares[`${key}/${ratio}`]!);
       const interval = (read: (share: SelectionShare) => number) => {
         const options = seeded({ seed: input.seed, label: NAME });
-        const { value, low, high } = meanInterval(own.map((share) => 100 * read(share)), options);
-        return [value, low, high];
+        return ends(meanInterval(own.map((share) => 100 * read(share)), options));
       };
       return [
         100 * ratio,
@@ -225,13 +210,7 @@ function shareFigure(cells: readonly ShareCell[], input: SummaryInput): Figure {
         seeded({ seed: input.seed, label: NAME }),
       )
     );
-    return {
-      label: SOURCES[key],
-      x: RATIOS.map((ratio) => 100 * ratio),
-      y: intervals.map(({ value }) => value),
-      low: intervals.map(({ low }) => low),
-      high: intervals.map(({ high }) => high),
-    };
+    return lineOf(SOURCES[key], RATIOS.map((ratio) => 100 * ratio), intervals);
   });
   return {
     name: "selection_shares",

@@ -13,6 +13,7 @@ import { compareHeads, type HeadMatch, matchHeads } from "../analysis/head_match
 import type { HeadSaliency } from "../analysis/head_saliency.ts";
 import { meanHeadMatch, randomHeadMatch } from "../analysis/null_match.ts";
 import type { Measured, ResultTable } from "./experiment.ts";
+import { ends } from "./result.ts";
 
 /** How small heads are chosen; the last two are null models. */
 export const CHOICES = ["jaccard", "cosine", "random", "mean"] as const;
@@ -181,8 +182,7 @@ export function similarityTable(
     CHOICES.map((choice) => {
       const interval = (measure: "cosine" | "jaccard") => {
         const values = cells.map((cell) => cell[set][choice][measure]);
-        const { value, low, high } = meanInterval(values, seeded({ seed, label: name }));
-        return [value, low, high];
+        return ends(meanInterval(values, seeded({ seed, label: name })));
       };
       const tokens = set === "all" ? "all" : `without the first ${SINK_TOKENS}`;
       return [CHOICE_LABELS[choice], tokens, ...interval("cosine"), ...interval("jaccard")];
@@ -225,9 +225,9 @@ function round(value: number): number {
  * @param values Measured numbers by key, some of them missing.
  * @returns The others.
  */
-export function defined<Key extends string>(
-  values: Readonly<Partial<Record<Key, Measured | undefined>>>,
-): Partial<Record<Key, Measured>> {
+export function defined(
+  values: Readonly<Record<string, Measured | undefined>>,
+): Record<string, Measured> {
   const entries = Object.entries(values).filter(([, value]) => value !== undefined);
-  return Object.fromEntries(entries) as Partial<Record<Key, Measured>>;
+  return Object.fromEntries(entries) as Record<string, Measured>;
 }

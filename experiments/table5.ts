@@ -4,28 +4,18 @@
  * @module
  */
 
-import { claimOf } from "./claims.ts";
-import type { Claim, Experiment, ExperimentResult, SummaryInput } from "./experiment.ts";
+import { absoluteOf, trendOf } from "./claims.ts";
 import {
+  cutNames,
   helperFigures,
   helperPoints,
-  helperSummary,
+  helperTables,
   type NamedCut,
 } from "./decoded/helper_cuts.ts";
-import { meanDifference, meanRatio, percent } from "./decoded/policy_stats.ts";
-import { policyUnits, variantPoints } from "./decoded/policy_runs.ts";
-import { policyBatches } from "./decoded/policy_texts.ts";
-import { defined } from "./similarity.ts";
-
-/** Numbers of this experiment. */
-export type Table5Key =
-  | "share20"
-  | "share40"
-  | "share60"
-  | "share80"
-  | "lowHelperLoss"
-  | "equalMemory"
-  | "highHelperLoss";
+import { policyExperiment } from "./decoded/policy_experiment.ts";
+import { variantPoints } from "./decoded/policy_runs.ts";
+import { percent } from "./decoded/policy_stats.ts";
+import type { Claim, Experiment } from "./experiment.ts";
 
 const NAME = "table5";
 const BUDGET = 0.2;
@@ -40,91 +30,80 @@ const CUTS: readonly NamedCut[] = SHARES.map((share) => ({
 }));
 
 /** Table 5. */
-export const table5: Experiment<Table5Key> = {
+export const table5: Experiment = policyExperiment({
   name: NAME,
+  module: import.meta.url,
   title: "Compressed helper",
   question: "How much of the helper's own cache does SmallKV need?",
   source: "Table 5, A.3",
-  version: 2,
-  usesPolicies: true,
-  inputs: ["large", "small", "gsm8k", "bbh", "wikitext2", "microworld"],
   claims: {
     share20: shareClaim(20),
     share40: shareClaim(40),
     share60: shareClaim(60),
     share80: shareClaim(80),
-    lowHelperLoss: claimOf("C42", {
-      kind: "trend",
-      paper: null,
-      statement: "agreement with the whole helper minus with a fifth of its cache",
-      unit: "%",
-      expected: { above: 0 },
-    }),
-    highHelperLoss: claimOf("C43", {
-      kind: "trend",
-      paper: null,
-      statement: "agreement with two fifths of the helper's cache minus with all of it",
-      unit: "%",
-      expected: { above: -5 },
-    }),
-    equalMemory: claimOf("C44", {
-      kind: "trend",
-      paper: null,
-      statement: "agreement of SmallKV at 20 % with two fifths of the helper minus H2O at 30 %",
-      unit: "%",
-      expected: { above: 0 },
-      note: "The total of SmallKV depends on the pair; the table shows it.",
-    }),
+    lowHelperLoss: trendOf(
+      "C42",
+      "agreement with the whole helper minus with a fifth of its cache",
+      { above: 0 },
+      { unit: "%" },
+    ),
+    highHelperLoss: trendOf(
+      "C43",
+      "agreement with two fifths of the helper's cache minus with all of it",
+      { above: -5 },
+      { unit: "%" },
+    ),
+    equalMemory: trendOf(
+      "C44",
+      "agreement of SmallKV at 20 % with two fifths of the helper minus H2O at 30 %",
+      { above: 0 },
+      { unit: "%", note: "The total of SmallKV depends on the pair; the table shows it." },
+    ),
   },
-  async plan(context) {
-    const own = variantPoints(["smallkv", "h2o"], [BUDGET]);
-    const rival = variantPoints(["h2o"], [0.3]);
-    const points = [...own, ...helperPoints(CUTS, BUDGET), ...rival];
-    return policyUnits(await policyBatches(context), points);
+  points: () => [
+    ...variantPoints(["smallkv", "h2o"], [BUDGET]),
+    ...helperPoints(CUTS, BUDGET),
+    ...variantPoints(["h2o"], [0.3]),
+  ],
+  names: ({ small }) => cutNames(CUTS, small),
+  summarise(decoded) {
+    const whole = decoded.cells("smallkv", BUDGET);
+    const at = (share: keyof typeof PAPER) => decoded.cells(`helper${share}`, BUDGET);
+    const gain = (first: typeof whole, second: typeof whole) =>
+      percent(decoded.difference(first, second, "same"));
+    const share = (part: keyof typeof PAPER) => decoded.ratio(at(part), whole, "same");
+    return {
+      values: {
+        share20: share(20),
+        share40: share(40),
+        share60: share(60),
+        share80: share(80),
+        lowHelperLoss: gain(whole, at(20)),
+        highHelperLoss: gain(at(40), whole),
+        equalMemory: gain(at(40), decoded.cells("h2o", 0.3)),
+      },
+      tables: helperTables(decoded, NAME),
+      figures: helperFigures(decoded, {
+        name: NAME,
+        title: "SmallKV at 20 % with a compressed helper",
+        xTitle: "helper's own cache (% of all its tokens)",
+        points: [
+          ...SHARES.map((part) => ({ share: part, cells: at(part) })),
+          { share: 100, cells: whole },
+        ],
+        rival: decoded.cells("h2o", BUDGET),
+      }),
+      notes: [
+        "The helper drops tokens by H2O on its own attention; what it has dropped keeps the score it had.",
+      ],
+    };
   },
-  summarise,
-};
+});
 
 function shareClaim(share: keyof typeof PAPER): Claim {
-  return claimOf("C42", {
-    kind: "absolute",
+  return absoluteOf("C42", {
     paper: Math.round(1000 * PAPER[share] / PAPER_WHOLE) / 1000,
     statement: `score with ${share} % of the helper's cache over that with all of it`,
     note: "The paper's score is accuracy on BBH, ours agreement with the full cache.",
   });
-}
-
-function summarise(input: SummaryInput): ExperimentResult<Table5Key> {
-  const { cells, tables } = helperSummary(input, { name: NAME, cuts: CUTS });
-  const options = { seed: input.seed, label: NAME, measure: "same" } as const;
-  const gain = (first: string, second: string) =>
-    percent(meanDifference(cells(first), cells(second), options));
-  const share = (part: keyof typeof PAPER) =>
-    meanRatio(cells(`helper${part}/${BUDGET}`), cells(`smallkv/${BUDGET}`), options);
-  return {
-    values: defined({
-      share20: share(20),
-      share40: share(40),
-      share60: share(60),
-      share80: share(80),
-      lowHelperLoss: gain(`smallkv/${BUDGET}`, `helper20/${BUDGET}`),
-      highHelperLoss: gain(`helper40/${BUDGET}`, `smallkv/${BUDGET}`),
-      equalMemory: gain(`helper40/${BUDGET}`, "h2o/0.3"),
-    }),
-    tables,
-    figures: helperFigures({
-      ...options,
-      name: NAME,
-      title: "SmallKV at 20 % with a compressed helper",
-      xTitle: "helper's own cache (% of all its tokens)",
-      points: [
-        ...SHARES.map((part) => ({ share: part, cells: cells(`helper${part}/${BUDGET}`) })),
-        { share: 100, cells: cells(`smallkv/${BUDGET}`) },
-      ],
-      rival: cells(`h2o/${BUDGET}`),
-    }),
-    notes: [
-      "The helper drops tokens by H2O on its own attention; what it has dropped keeps the score it had.",
-    ],
-  };
 }

@@ -4,36 +4,20 @@
  * @module
  */
 
-import { claimOf } from "./claims.ts";
-import type {
-  Claim,
-  Experiment,
-  ExperimentResult,
-  ModelShape,
-  SummaryInput,
-} from "./experiment.ts";
+import { absoluteOf, trendOf } from "./claims.ts";
 import {
+  cutNames,
   cutShare,
   helperFigures,
   helperPoints,
-  helperSummary,
+  helperTables,
   type NamedCut,
 } from "./decoded/helper_cuts.ts";
-import { entryBytes, meanDifference, meanRatio, percent } from "./decoded/policy_stats.ts";
-import { policyUnits, variantPoints } from "./decoded/policy_runs.ts";
-import { policyBatches } from "./decoded/policy_texts.ts";
-import { defined } from "./similarity.ts";
-
-/** Numbers of this experiment. */
-export type Table6Key =
-  | "stop20"
-  | "stop18"
-  | "stop16"
-  | "stop12"
-  | "earlyStopLoss"
-  | "lateStopGain"
-  | "bothLoss"
-  | "bothCache";
+import { policyExperiment } from "./decoded/policy_experiment.ts";
+import { variantPoints } from "./decoded/policy_runs.ts";
+import { entryBytes, percent } from "./decoded/policy_stats.ts";
+import type { Claim, Experiment, ModelShape } from "./experiment.ts";
+import { exactly } from "./result.ts";
 
 const NAME = "table6";
 const BUDGET = 0.2;
@@ -46,57 +30,87 @@ const STOPS = [20, 18, 16, 12] as const;
 const BOTH = { key: "both", ratio: 0.4, stop: 20 } as const;
 
 /** Table 6. */
-export const table6: Experiment<Table6Key> = {
+export const table6: Experiment = policyExperiment({
   name: NAME,
+  module: import.meta.url,
   title: "Helper that stops early",
   question: "How many of the helper's layers does SmallKV need?",
   source: "Table 6, A.3",
-  version: 2,
-  usesPolicies: true,
-  inputs: ["large", "small", "gsm8k", "bbh", "wikitext2", "microworld"],
   claims: {
     stop20: stopClaim(20),
     stop18: stopClaim(18),
     stop16: stopClaim(16),
     stop12: stopClaim(12),
-    earlyStopLoss: claimOf("C46", {
-      kind: "trend",
-      paper: null,
-      statement: "agreement with five sixths of the helper's layers minus with all of them",
-      unit: "%",
-      expected: { above: -5 },
-    }),
-    lateStopGain: claimOf("C46", {
-      kind: "trend",
-      paper: null,
-      statement: "agreement with two thirds of the helper's layers minus H2O, both at 20 %",
-      unit: "%",
-      expected: { above: 0 },
-    }),
-    bothLoss: claimOf("C47", {
-      kind: "trend",
-      paper: null,
-      statement: "agreement with five sixths of the helper's layers at 40 % minus the whole helper",
-      unit: "%",
-      expected: { above: -5 },
-    }),
-    bothCache: claimOf("C47", {
-      kind: "absolute",
+    earlyStopLoss: trendOf(
+      "C46",
+      "agreement with five sixths of the helper's layers minus with all of them",
+      { above: -5 },
+      { unit: "%" },
+    ),
+    lateStopGain: trendOf(
+      "C46",
+      "agreement with two thirds of the helper's layers minus H2O, both at 20 %",
+      { above: 0 },
+      { unit: "%" },
+    ),
+    bothLoss: trendOf(
+      "C47",
+      "agreement with five sixths of the helper's layers at 40 % minus the whole helper",
+      { above: -5 },
+      { unit: "%" },
+    ),
+    bothCache: absoluteOf("C47", {
       statement: "cache of five sixths of the helper's layers at 40 %, of the large model's",
       note: "With the paper's own pair it is 7.14 %: see the arithmetic.",
     }),
   },
-  async plan(context) {
-    const points = helperPoints(cutsOf(context.small), BUDGET);
-    const own = variantPoints(["smallkv", "h2o"], [BUDGET]);
-    return policyUnits(await policyBatches(context), [...own, ...points]);
+  points: ({ small }) => [
+    ...variantPoints(["smallkv", "h2o"], [BUDGET]),
+    ...helperPoints(cutsOf(small), BUDGET),
+  ],
+  names: ({ small }) => cutNames(cutsOf(small), small),
+  summarise(decoded, { small, large }) {
+    const whole = decoded.cells("smallkv", BUDGET);
+    const rival = decoded.cells("h2o", BUDGET);
+    const at = (stop: number) => decoded.cells(`layers${stopOf(stop, small)}`, BUDGET);
+    const gain = (first: typeof whole, second: typeof whole) =>
+      percent(decoded.difference(first, second, "same"));
+    const share = (stop: keyof typeof PAPER) => decoded.ratio(at(stop), whole, "same");
+    const left = cutShare(cutsOf(small).at(-1)!.cut, small);
+    return {
+      values: {
+        stop20: share(20),
+        stop18: share(18),
+        stop16: share(16),
+        stop12: share(12),
+        earlyStopLoss: gain(at(20), whole),
+        lateStopGain: gain(at(16), rival),
+        bothLoss: gain(decoded.cells(BOTH.key, BUDGET), whole),
+        bothCache: exactly(100 * left * entryBytes(small) / entryBytes(large), whole.length),
+      },
+      tables: helperTables(decoded, NAME),
+      figures: helperFigures(decoded, {
+        name: NAME,
+        title: "SmallKV at 20 % with a helper that stops early",
+        xTitle: "layers of the helper that run (%)",
+        points: [
+          ...stopsOf(small).toReversed().map((stop) => ({
+            share: 100 * stop / small.layers,
+            cells: decoded.cells(`layers${stop}`, BUDGET),
+          })),
+          { share: 100, cells: whole },
+        ],
+        rival,
+      }),
+      notes: [
+        `Stops are rounded down to whole layers, of which the small model has ${small.layers}.`,
+      ],
+    };
   },
-  summarise,
-};
+});
 
 function stopClaim(stop: keyof typeof PAPER): Claim {
-  return claimOf("C45", {
-    kind: "absolute",
+  return absoluteOf("C45", {
     paper: Math.round(1000 * PAPER[stop] / PAPER_WHOLE) / 1000,
     statement: `score with ${stop} of ${PAPER_LAYERS} layers over that with all of them`,
     note: "The paper's score is accuracy on BBH, ours agreement with the full cache.",
@@ -128,47 +142,4 @@ function cutsOf(small: Pick<ModelShape, "layers">): NamedCut[] {
       cut: { helperLayers: both, helperBudget: { ratio: BOTH.ratio } },
     },
   ];
-}
-
-function summarise(input: SummaryInput): ExperimentResult<Table6Key> {
-  const { small, large, seed } = input;
-  const cuts = cutsOf(small);
-  const { cells, tables } = helperSummary(input, { name: NAME, cuts });
-  const options = { seed, label: NAME, measure: "same" } as const;
-  const whole = cells(`smallkv/${BUDGET}`);
-  const at = (stop: number) => `layers${stopOf(stop, small)}/${BUDGET}`;
-  const gain = (first: string, second: string) =>
-    percent(meanDifference(cells(first), cells(second), options));
-  const share = (stop: keyof typeof PAPER) => meanRatio(cells(at(stop)), whole, options);
-  const cache = 100 * cutShare(cuts.at(-1)!.cut, small) * entryBytes(small) / entryBytes(large);
-  return {
-    values: defined({
-      stop20: share(20),
-      stop18: share(18),
-      stop16: share(16),
-      stop12: share(12),
-      earlyStopLoss: gain(at(20), `smallkv/${BUDGET}`),
-      lateStopGain: gain(at(16), `h2o/${BUDGET}`),
-      bothLoss: gain(`${BOTH.key}/${BUDGET}`, `smallkv/${BUDGET}`),
-      bothCache: { value: cache, low: cache, high: cache, n: whole.length },
-    }),
-    tables,
-    figures: helperFigures({
-      ...options,
-      name: NAME,
-      title: "SmallKV at 20 % with a helper that stops early",
-      xTitle: "layers of the helper that run (%)",
-      points: [
-        ...stopsOf(small).toReversed().map((stop) => ({
-          share: 100 * stop / small.layers,
-          cells: cells(`layers${stop}/${BUDGET}`),
-        })),
-        { share: 100, cells: whole },
-      ],
-      rival: cells(`h2o/${BUDGET}`),
-    }),
-    notes: [
-      "Stops are rounded down to whole layers, of which the small model has " + small.layers + ".",
-    ],
-  };
 }

@@ -5,7 +5,7 @@
  */
 
 import { mean } from "../core/stats.ts";
-import { claimOf } from "./claims.ts";
+import { claimOf, trendOf } from "./claims.ts";
 import { benchmarkContexts, tracePair, WINDOW_TOKENS } from "./contexts.ts";
 import type {
   Claim,
@@ -59,30 +59,24 @@ const PRINTED: readonly PrintedRow[] = [
 
 type PrintedRow = readonly [PrintedSimilarity, "C53" | "C54", DatasetName, string, string, number];
 
-/** Numbers of this experiment. */
-export type Table7And8Key = PrintedSimilarity | "gainOverRandom" | "gainOverMean" | "sinkGain";
-
 /** Benchmarks of the tables. */
 const BENCHMARKS: readonly DatasetName[] = ["bbh", "gsm8k", "mmlu"];
 
 /** Tables 7 and 8. */
-export const table7And8: Experiment<Table7And8Key> = {
+export const table7And8: Experiment = {
   name: "table7_8",
+  module: import.meta.url,
   title: "Similarity by benchmark",
   question:
     "How similar are matched heads on benchmark prompts, once the first tokens are removed?",
   source: "Tables 7 and 8",
-  version: 1,
   inputs: ["large", "small", "bbh", "gsm8k", "mmlu", "microworld"],
   claims: {
     ...printedClaims(),
     gainOverRandom: gainClaim("that of random small heads"),
     gainOverMean: gainClaim("that with the mean of all small heads"),
-    sinkGain: claimOf("C58", {
-      kind: "trend",
-      paper: null,
-      statement: "cosine with all tokens minus cosine without the first 4",
-      expected: { above: 0 },
+    sinkGain: trendOf("C58", "cosine with all tokens minus cosine without the first 4", {
+      above: 0,
     }),
   },
   async plan(context) {
@@ -109,11 +103,8 @@ function printedClaims(): Record<PrintedSimilarity, Claim> {
 }
 
 function gainClaim(baseline: string): Claim {
-  return claimOf("C53", {
-    kind: "trend",
-    paper: null,
-    statement: `cosine of matched heads without the first 4 tokens minus ${baseline}`,
-    expected: { above: 0 },
+  return trendOf("C53", `cosine of matched heads without the first 4 tokens minus ${baseline}`, {
+    above: 0,
   });
 }
 
@@ -131,7 +122,7 @@ async function planDataset(context: ExperimentContext, dataset: DatasetName): Pr
   }));
 }
 
-function summarise(input: SummaryInput): ExperimentResult<Table7And8Key> {
+function summarise(input: SummaryInput): ExperimentResult {
   const cells = input.units.map(({ value }) => asSimilarityCell(value));
   const names = [...new Set(cells.map(({ id }) => datasetOf(id)))];
   const average = (label: string, from: readonly SimilarityCell[], read: Reading) =>

@@ -6,18 +6,17 @@
 
 import { matchingWindow } from "../analysis/head_match.ts";
 import { DataError } from "../core/check.ts";
-import { claimOf, MAIN_PAIR } from "./claims.ts";
+import { absoluteOf, claimOf, MAIN_PAIR, trendOf } from "./claims.ts";
 import { cutTexts, limitTokens, tracePair } from "./contexts.ts";
 import type {
   Claim,
   Experiment,
   ExperimentContext,
   ExperimentResult,
-  Figure,
-  Measured,
   SummaryInput,
   Unit,
 } from "./experiment.ts";
+import { ends, lineOf } from "./result.ts";
 import {
   matchBothWays,
   measuredMean,
@@ -33,9 +32,6 @@ const TURNS = PRINTED.length;
 
 /** Shortest turn: the first one must do for matching. */
 const SHORTEST_TURN = 100;
-
-/** Numbers of this experiment. */
-export type Table9Key = "turn1" | "turn2" | "turn3" | "turn4" | "turn5" | "decline" | "remaining";
 
 /** A dialogue as tokens. */
 interface Dialogue {
@@ -54,25 +50,16 @@ type DialogueCell = {
 };
 
 /** Table 9. */
-export const table9: Experiment<Table9Key> = {
+export const table9: Experiment = {
   name: "table9",
+  module: import.meta.url,
   title: "Similarity over the turns of a dialogue",
   question: "Does a match made at the first turn still hold after five?",
   source: "Table 9",
-  version: 1,
   inputs: ["large", "small", "mt_bench", "microworld"],
   claims: {
-    turn1: turnClaim(1),
-    turn2: turnClaim(2),
-    turn3: turnClaim(3),
-    turn4: turnClaim(4),
-    turn5: turnClaim(5),
-    decline: claimOf("C55", {
-      kind: "trend",
-      paper: null,
-      statement: "similarity after turn 1 minus that after turn 5",
-      expected: { above: 0 },
-    }),
+    ...Object.fromEntries(PRINTED.map((_, turn) => [`turn${turn + 1}`, turnClaim(turn + 1)])),
+    decline: trendOf("C55", "similarity after turn 1 minus that after turn 5", { above: 0 }),
     remaining: claimOf("C55", {
       kind: "trend",
       paper: 0.951,
@@ -95,8 +82,7 @@ export const table9: Experiment<Table9Key> = {
 };
 
 function turnClaim(turn: number): Claim {
-  return claimOf("C55", {
-    kind: "absolute",
+  return absoluteOf("C55", {
     paper: PRINTED[turn - 1]!,
     tolerance: 0.03,
     statement: `cosine after turn ${turn}, heads matched at turn 1`,
@@ -171,58 +157,52 @@ async function measureDialogue(
   };
 }
 
-function summarise(input: SummaryInput): ExperimentResult<Table9Key> {
+function summarise(input: SummaryInput): ExperimentResult {
   const cells = input.units.map(({ value }) => value as unknown as DialogueCell);
+  const measured = (label: string, values: readonly number[]) =>
+    measuredMean(values, { seed: input.seed, label: `table9 ${label}` })!;
   const curves = LINES.map(({ label, kind, read }) => ({
     label,
     points: PRINTED.map((_, turn) =>
-      measuredMean(cells.map((cell) => read(cell[kind][turn]!)), {
-        seed: input.seed,
-        label: `table9 turn ${turn}`,
-      })!
+      measured(`turn ${turn}`, cells.map((cell) => read(cell[kind][turn]!)))
     ),
   }));
+  const turns = cells.map(({ fixed }) => fixed.map(({ all }) => all.jaccard.cosine));
   return {
-    values: measuredTurns(cells, input),
+    values: {
+      ...Object.fromEntries(
+        PRINTED.map((_, turn) => [
+          `turn${turn + 1}`,
+          measured(`turn${turn + 1}`, turns.map((cosines) => cosines[turn]!)),
+        ]),
+      ),
+      decline: measured("decline", turns.map((cosines) => cosines[0]! - cosines.at(-1)!)),
+      remaining: measured("remaining", turns.map((cosines) => cosines.at(-1)! / cosines[0]!)),
+    },
     tables: [{
       name: "table9_turns",
       title: "Similarity after each turn, mean over heads and dialogues",
       columns: ["heads and tokens", "turn", "paper", "cosine", "low", "high"],
       rows: curves.flatMap(({ label, points }) =>
-        points.map(({ value, low, high }, turn) => [
-          label,
-          turn + 1,
-          PRINTED[turn]!,
-          ...[value, low, high],
-        ])
+        points.map((point, turn) => [label, turn + 1, PRINTED[turn]!, ...ends(point)])
       ),
     }],
-    figures: [turnFigure(curves)],
+    figures: [{
+      name: "table9_turns",
+      title: "Similarity over the turns of a dialogue",
+      kind: "line",
+      xTitle: "turn",
+      yTitle: "mean cosine",
+      series: curves.map(({ label, points }) =>
+        lineOf(label, points.map((_, turn) => turn + 1), points)
+      ),
+      paper: PRINTED.map((y, turn) => ({ label: `paper, turn ${turn + 1}`, y })),
+    }],
     notes: [
       input.isDefaultPair
         ? "The embedded world has no dialogues: a prompt is read in five pieces instead."
         : "Turns are MT-Bench questions with their reference answers, five in a row.",
     ],
-  };
-}
-
-function turnFigure(
-  curves: readonly { readonly label: string; readonly points: readonly Measured[] }[],
-): Figure {
-  return {
-    name: "table9_turns",
-    title: "Similarity over the turns of a dialogue",
-    kind: "line",
-    xTitle: "turn",
-    yTitle: "mean cosine",
-    series: curves.map(({ label, points }) => ({
-      label,
-      x: points.map((_, turn) => turn + 1),
-      y: points.map(({ value }) => value),
-      low: points.map(({ low }) => low),
-      high: points.map(({ high }) => high),
-    })),
-    paper: PRINTED.map((y, turn) => ({ label: `paper, turn ${turn + 1}`, y })),
   };
 }
 
@@ -242,23 +222,3 @@ const LINES: readonly {
   { label: "null: random small head", kind: "fixed", read: ({ all }) => all.random.cosine },
   { label: "null: mean of all small heads", kind: "fixed", read: ({ all }) => all.mean.cosine },
 ];
-
-function measuredTurns(
-  cells: readonly DialogueCell[],
-  input: SummaryInput,
-): Partial<Record<Table9Key, Measured>> {
-  const cosine = (cell: DialogueCell, turn: number) => cell.fixed[turn - 1]!.all.jaccard.cosine;
-  const average = (label: Table9Key, read: (cell: DialogueCell) => number) =>
-    measuredMean(cells.map(read), { seed: input.seed, label: `table9 ${label}` })!;
-  const turn = (number: 1 | 2 | 3 | 4 | 5) =>
-    average(`turn${number}`, (cell) => cosine(cell, number));
-  return {
-    turn1: turn(1),
-    turn2: turn(2),
-    turn3: turn(3),
-    turn4: turn(4),
-    turn5: turn(5),
-    decline: average("decline", (cell) => cosine(cell, 1) - cosine(cell, TURNS)),
-    remaining: average("remaining", (cell) => cosine(cell, TURNS) / cosine(cell, 1)),
-  };
-}

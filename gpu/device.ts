@@ -71,12 +71,17 @@ export interface BufferWindow {
   readonly byteLength: number;
 }
 
+/** A buffer or window for every binding of a kernel; the header of its WGSL says what each holds. */
+export type DispatchBuffers<C extends KernelContract> = {
+  readonly [Name in keyof C["bindings"]]: DeviceBuffer | BufferWindow;
+};
+
 /** Runs a kernel once. */
 export interface Dispatch<C extends KernelContract = KernelContract> {
   /** Kernel to run. */
   readonly kernel: Kernel<C>;
   /** A buffer or window for every binding. */
-  readonly buffers: { readonly [Name in keyof C["bindings"]]: DeviceBuffer | BufferWindow };
+  readonly buffers: DispatchBuffers<C>;
   /** Override constants that differ from their defaults. */
   readonly constants?: { readonly [Name in keyof C["constants"]]?: number };
   /** Every field of `Params`. */

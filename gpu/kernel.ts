@@ -28,10 +28,14 @@ export interface KernelContract {
   readonly subgroupSize?: number;
 }
 
+/** Typed array that stands for a buffer of a kernel on the CPU. */
+export type ArrayOf<B> = B extends `${string} f32` ? Float32Array
+  : B extends `${string} u32` ? Uint32Array
+  : never;
+
 /** Typed arrays that stand for the buffers of a kernel on the CPU. */
 export type KernelArrays<C extends KernelContract> = {
-  readonly [Name in keyof C["bindings"]]: C["bindings"][Name] extends `${string} f32` ? Float32Array
-    : Uint32Array;
+  readonly [Name in keyof C["bindings"]]: ArrayOf<C["bindings"][Name]>;
 };
 
 /** One run of a kernel's twin. */

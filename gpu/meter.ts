@@ -57,6 +57,7 @@ export class Meter {
       const free = this.#maxBytes - counts.liveBytes;
       throw new GpuError(
         `Cannot allocate ${label}: the device must have ${byteLength} bytes free: current value is ${free} of ${this.#maxBytes}`,
+        { isOutOfMemory: true },
       );
     }
     counts.liveBytes += byteLength;

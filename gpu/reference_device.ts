@@ -116,7 +116,7 @@ export class ReferenceDevice implements Device {
       this.#meter.release(rounded);
       throw new GpuError(
         `Cannot allocate ${label}: the device must have ${rounded} bytes free: ${cause}`,
-        { cause },
+        { cause, isOutOfMemory: true },
       );
     }
   }

@@ -81,6 +81,7 @@ export class WebgpuDevice implements Device {
     if (size > this.info.maxBufferBytes) {
       throw new GpuError(
         `Cannot allocate ${label}: a buffer must have at most ${this.info.maxBufferBytes} bytes: current value is ${size}`,
+        { isOutOfMemory: true },
       );
     }
     const { STORAGE, COPY_SRC, COPY_DST } = GPUBufferUsage;

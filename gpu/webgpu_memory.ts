@@ -82,7 +82,7 @@ export class WebgpuMemory {
     this.#meter.allocate(label, size);
     const onError = (cause: { readonly message: string }) => {
       const text = `the device must have ${size} bytes free: ${oneLine(cause.message)}`;
-      return new GpuError(`Cannot allocate ${label}: ${text}`, { cause });
+      return new GpuError(`Cannot allocate ${label}: ${text}`, { cause, isOutOfMemory: true });
     };
     const made: { buffer?: WebgpuBuffer } = {};
     try {

@@ -1,59 +1,66 @@
 /**
- * Attention of a step's rows to the cached keys and values, without storing scores: contract, variants and twin.
+ * Attention of a step's rows to the cached keys and values, without storing scores: whole, or in splits of the keys.
  *
- * @see {@link https://arxiv.org/abs/2205.14135 | FlashAttention}, the online softmax.
+ * A decode step of few sequences has fewer rows than a GPU has cores, so that splits of the keys go to different
+ * workgroups, and `attention_merge` joins their parts.
+ *
+ * @see {@link https://arxiv.org/abs/2205.14135 | FlashAttention}, the online softmax;
+ *   {@link https://pytorch.org/blog/flash-decoding | Flash-Decoding}
  * @module
  */
 
-import { type Command, type DeviceBuffer, type DeviceInfo, dispatch } from "../gpu/device.ts";
-import type { BufferWindow } from "../gpu/device.ts";
-import { defineKernel, type Kernel, type KernelContract, type KernelRun } from "../gpu/kernel.ts";
+import { type Command, type DeviceInfo, dispatch, type DispatchBuffers } from "../gpu/device.ts";
+import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
+import { decodeAttentionMerge, mergedRows } from "./attention_merge.ts";
 import {
+  ATTENTION_INPUTS,
   ATTENTION_PARAMS,
-  type AttentionInputBuffers,
+  type AttentionContract,
   attentionParams,
   type AttentionShape,
-  checkHeadDim,
+  attentionText,
+  type AttentionVariant,
+  type Broadcast,
+  broadcastOf,
   headStart,
-  inputBuffers,
-  type KeyFormat,
   logSumExp,
   rowPlace,
   rowScores,
-  unpackKeys,
-} from "./attention_input.ts";
-import { type HandOut, handOut, tileBytes, variantName } from "./attention_wgsl.ts";
-import { flashText } from "./flash_attention_wgsl.ts";
+  sinkBinding,
+  unpackStored,
+} from "./attention_shape.ts";
+import wgsl from "./flash_attention.wgsl" with { type: "text" };
+
+const INPUTS = { ...ATTENTION_INPUTS, values: "read u32", visible: "read u32" } as const;
 
 /** Storage buffers of `flash_attention`. */
-export const FLASH_ATTENTION_BINDINGS = {
-  state: "read u32",
-  qkv: "read f32",
-  keys: "read u32",
-  values: "read u32",
-  visible: "read u32",
-  output: "write f32",
-  log_sum: "write f32",
-} as const;
+export const FLASH_BINDINGS = { ...INPUTS, output: "write f32", log_sum: "write f32" } as const;
+
+/** Storage buffers of `decode_attention`. */
+export const DECODE_BINDINGS = { ...INPUTS, partial: "write f32" } as const;
+
+/** Fields of `Params` of `decode_attention`. */
+export const DECODE_PARAMS = { ...ATTENTION_PARAMS, splits: "u32" } as const;
 
 /** Contract of every variant of `flash_attention`. */
-export interface FlashAttentionContract extends KernelContract {
-  /** Storage buffers. */
-  readonly bindings: typeof FLASH_ATTENTION_BINDINGS;
-  /** There are none: sizes that matter are written into the text. */
-  readonly constants: Record<never, number>;
-  /** Sizes and flags. */
-  readonly params: typeof ATTENTION_PARAMS;
-}
+export type FlashContract = AttentionContract<typeof FLASH_BINDINGS, typeof ATTENTION_PARAMS>;
 
-/** Buffers of `flash_attention`. */
-export interface FlashAttentionBuffers extends AttentionInputBuffers {
-  /** Packed halves [sequences, kvHeads, capacity, headDim / 2]. */
-  readonly values: DeviceBuffer | BufferWindow;
-  /** Attention output, f32 [rows, outputStride], heads side by side. */
-  readonly output: DeviceBuffer | BufferWindow;
-  /** Log-sum-exp of each row's scores, f32 [queryHeads, rows]. */
-  readonly log_sum: DeviceBuffer | BufferWindow;
+/** Contract of every variant of `decode_attention`. */
+export type DecodeContract = AttentionContract<typeof DECODE_BINDINGS, typeof DECODE_PARAMS>;
+
+/** Numbers before the weighted sum of a part: largest score in base 2, sum of the exponentials, two unused. */
+const PART_HEADER = 4;
+
+/** Keys of the shortest split; fewer do not pay for the merge. */
+const SPLIT_KEYS = 64;
+
+/** Most splits of a sequence's keys. */
+const MAX_SPLITS = 32;
+
+/** What a variant of `flash_attention` is made for. */
+export interface FlashVariant extends AttentionVariant {
+  /** Rows of a KV head: new tokens times query heads of the group. */
+  readonly rows: number;
 }
 
 /** How much one workgroup does at a time. */
@@ -70,97 +77,89 @@ export interface FlashTile {
  * Chooses the tile that was fastest on the software adapter.
  *
  * @param headDim Elements of a head.
- * @param options How vectors are handed out, and the rows of a KV head.
+ * @param options How vectors reach all lanes, and the rows of a KV head.
  * @returns The tile.
  */
 export function flashTile(
   headDim: number,
-  options: { readonly lanes: HandOut; readonly rows: number },
+  { broadcast, rows }: { readonly broadcast: Broadcast; readonly rows: number },
 ): FlashTile {
-  const { lanes, rows } = options;
-  if (!lanes.isSubgroup) return { laneRows: 1, keys: 2, tileKeys: headDim > 128 ? 8 : 16 };
-  if (rows <= lanes.lanes) return { laneRows: 1, keys: 4, tileKeys: 4 };
+  if (!broadcast.isSubgroup) return { laneRows: 1, keys: 2, tileKeys: headDim > 128 ? 8 : 16 };
+  if (rows <= broadcast.lanes) return { laneRows: 1, keys: 4, tileKeys: 4 };
   const keys = headDim > 80 ? 2 : 4;
   return { laneRows: 2, keys, tileKeys: keys };
 }
 
-/** What a variant is made for. */
-export interface FlashVariant {
-  /** Elements of a head. */
-  readonly headDim: number;
-  /** Lanes of a subgroup, 0 where there are none. */
-  readonly subgroupSize: number;
-  /** Rows of a KV head: new tokens times query heads of the group. */
-  readonly rows: number;
-  /** How keys are stored; `f16` if left out. */
-  readonly keyFormat?: KeyFormat | undefined;
-  /** How values are stored; `f16` if left out. */
-  readonly valueFormat?: KeyFormat | undefined;
+/** Entry point, text and needs of a variant of either kernel. */
+function flashText(
+  variant: AttentionVariant,
+  { laneRows, keys, tileKeys }: FlashTile,
+  isSplit = false,
+) {
+  const { isSubgroup } = broadcastOf(variant.subgroupSize);
+  const stem = isSplit
+    ? "decode_attention"
+    : laneRows > 1
+    ? "flash_attention_rows"
+    : "flash_attention";
+  return {
+    ...attentionText(variant, {
+      wgsl,
+      entry: "flash_attention",
+      stem,
+      tileVectors: keys,
+      constants: {
+        LANE_ROWS: laneRows,
+        KEYS: keys,
+        TILE_KEYS: tileKeys,
+        SPLIT: isSplit ? 1 : 0,
+        ATTENDS: 1,
+        MASKS: 1,
+      },
+    }),
+    constants: {},
+    ...(!isSubgroup && { workgroupBytes: keyValueBytes(variant.headDim, tileKeys) }),
+  };
 }
 
 /**
- * Makes a variant of the kernel.
+ * Counts the bytes of tiles of keys and values in workgroup memory.
+ *
+ * @param headDim Elements of a head.
+ * @param tileKeys Keys of a tile.
+ * @returns Bytes.
+ */
+export function keyValueBytes(headDim: number, tileKeys: number): number {
+  return 2 * 4 * headDim * tileKeys;
+}
+
+/**
+ * Makes a variant of `flash_attention`.
  *
  * @param variant What it is made for.
  * @returns The kernel.
- * @throws {RangeError} If there is no variant for the head size.
+ * @throws {RangeError} If there is no such variant.
  */
-export function flashAttention(variant: FlashVariant): Kernel<FlashAttentionContract> {
-  const { headDim, subgroupSize, rows, keyFormat, valueFormat } = variant;
-  checkHeadDim(headDim);
-  const lanes = handOut(subgroupSize);
-  const tile = flashTile(headDim, { lanes, rows });
-  const stem = tile.laneRows > 1 ? "flash_attention_rows" : "flash_attention";
-  const name = variantName(stem, { headDim, handOut: lanes, keyFormat, valueFormat });
-  const contract: FlashAttentionContract = {
-    name,
-    wgsl: flashText({
-      name,
-      headDim,
-      handOut: lanes,
-      keyFormat,
-      valueFormat,
-      ...tile,
-      bindings: FLASH_ATTENTION_BINDINGS,
-      params: ATTENTION_PARAMS,
-      isSplit: false,
-    }),
-    bindings: FLASH_ATTENTION_BINDINGS,
-    constants: {},
+export function flashAttention(variant: FlashVariant): Kernel<FlashContract> {
+  const { headDim, subgroupSize, rows } = variant;
+  const tile = flashTile(headDim, { broadcast: broadcastOf(subgroupSize), rows });
+  const contract = {
+    ...flashText(variant, tile),
+    bindings: { ...FLASH_BINDINGS, ...sinkBinding(variant) },
     params: ATTENTION_PARAMS,
-    ...keyValueMemory({ headDim, tileKeys: tile.tileKeys, lanes }),
   };
-  return defineKernel(contract, (run) => flashAttentionReference(run, variant));
+  return defineKernel<FlashContract>(contract, (run) => attendWhole(run, variant));
 }
 
-/**
- * States what a kernel with tiles of keys and values needs of a device.
- *
- * @param options Head size, keys of a tile, and how tiles are handed out.
- * @returns Fields of a contract.
- */
-export function keyValueMemory(
-  options: { readonly headDim: number; readonly tileKeys: number; readonly lanes: HandOut },
-): Pick<KernelContract, "subgroupSize" | "workgroupBytes"> {
-  const { headDim, tileKeys, lanes } = options;
-  if (lanes.isSubgroup) return { subgroupSize: lanes.lanes };
-  return {
-    workgroupBytes: 2 * tileBytes({ count: tileKeys, pieces: headDim / 8, isHalves: true }),
-  };
-}
-
-function flashAttentionReference(
-  run: KernelRun<FlashAttentionContract>,
-  variant: Pick<FlashVariant, "headDim" | "keyFormat" | "valueFormat">,
-): void {
+function attendWhole(run: KernelRun<FlashContract>, variant: FlashVariant): void {
   const { buffers, params } = run;
   const { headDim } = variant;
-  const values = unpackKeys(buffers.values, variant.valueFormat);
+  const values = unpackStored(buffers.values, variant.valueFormat);
   for (let row = 0; row < params.rows; row++) {
     const { sequence } = rowPlace(run, row);
     for (let head = 0; head < params.query_heads; head++) {
-      const scores = rowScores(run, { row, head, ...variant });
-      const logSum = logSumExp(scores);
+      const scores = rowScores(run, { ...variant, row, head });
+      const logSum = logSumExp(scores, buffers.sinks?.[head]);
       const first = headStart(run, { sequence, head, headDim });
       const output = new Float64Array(headDim);
       scores.forEach((score, key) => {
@@ -176,6 +175,89 @@ function flashAttentionReference(
 }
 
 /**
+ * Makes a variant of `decode_attention`.
+ *
+ * @param variant What it is made for.
+ * @returns The kernel.
+ * @throws {RangeError} If there is no such variant.
+ */
+export function decodeAttention(variant: AttentionVariant): Kernel<DecodeContract> {
+  const broadcast = broadcastOf(variant.subgroupSize);
+  const tile = flashTile(variant.headDim, { broadcast, rows: 1 });
+  const contract = {
+    ...flashText(variant, tile, true),
+    bindings: { ...DECODE_BINDINGS, ...sinkBinding(variant) },
+    params: DECODE_PARAMS,
+  };
+  const sizes = { ...variant, tileRows: broadcast.lanes * tile.laneRows, tileKeys: tile.tileKeys };
+  return defineKernel<DecodeContract>(contract, (run) => attendSplits(run, sizes));
+}
+
+/** Sizes that decide which keys belong to a split. */
+interface SplitSizes extends AttentionVariant {
+  readonly tileRows: number;
+  readonly tileKeys: number;
+}
+
+function attendSplits(run: KernelRun<DecodeContract>, sizes: SplitSizes): void {
+  const { buffers, params } = run;
+  const { headDim } = sizes;
+  const values = unpackStored(buffers.values, sizes.valueFormat);
+  for (let row = 0; row < params.rows; row++) {
+    const { sequence } = rowPlace(run, row);
+    for (let head = 0; head < params.query_heads; head++) {
+      const scores = rowScores(run, { ...sizes, row, head });
+      const firstValue = headStart(run, { sequence, head, headDim });
+      const { begin, length } = splitRange(run, { row, head, sizes });
+      for (let split = 0; split < params.splits; split++) {
+        const part = new Float64Array(PART_HEADER + headDim);
+        const first = begin + split * length;
+        const range = scores.subarray(first, first + length).map((score) => score * Math.LOG2E);
+        const sink = split === 0 ? buffers.sinks?.[head] : undefined;
+        const start = sink === undefined ? -3.4e38 : sink * Math.LOG2E;
+        const largest = range.reduce((most, score) => Math.max(most, score), start);
+        part.set([largest, sink === undefined ? 0 : 2 ** (start - largest)]);
+        range.forEach((score, index) => {
+          const weight = 2 ** (score - largest);
+          part[1]! += weight;
+          const value = firstValue + (first + index) * headDim;
+          for (let i = 0; i < headDim; i++) part[PART_HEADER + i]! += weight * values[value + i]!;
+        });
+        const place = (split * params.rows + row) * params.query_heads + head;
+        buffers.partial.set(part, place * (PART_HEADER + headDim));
+      }
+    }
+  }
+}
+
+/** All rows of a workgroup cut their keys at the same places: from the first that one of them sees to the last. */
+function splitRange(
+  run: KernelRun<DecodeContract>,
+  { row, head, sizes }: {
+    readonly row: number;
+    readonly head: number;
+    readonly sizes: SplitSizes;
+  },
+): { readonly begin: number; readonly length: number } {
+  const { rows_per_sequence, query_heads, kv_heads, splits, capacity } = run.params;
+  const { tileRows, tileKeys, window = Infinity } = sizes;
+  const groupSize = query_heads / kv_heads;
+  const token = row % rows_per_sequence;
+  const start = rowPlace(run, row).position - token;
+  const firstRow = Math.floor((token * groupSize + head % groupSize) / tileRows) * tileRows;
+  const lastRow = Math.min(firstRow + tileRows, rows_per_sequence * groupSize) - 1;
+  const firstSeen = Math.max(0, start + Math.floor(firstRow / groupSize) + 1 - window);
+  const begin = Math.floor(firstSeen / tileKeys) * tileKeys;
+  const end = Math.min(start + Math.floor(lastRow / groupSize) + 1, capacity);
+  return { begin, length: Math.ceil((end - begin) / (splits * tileKeys)) * tileKeys };
+}
+
+/** Buffers of `flash_attention`: see the header of its file; `visible` only where positions are masked. */
+export type FlashBuffers =
+  & Omit<DispatchBuffers<FlashContract>, "visible">
+  & Partial<Pick<DispatchBuffers<FlashContract>, "visible">>;
+
+/**
  * Prepares attention of a step of any number of rows.
  *
  * @param info The device, for the choice of the variant.
@@ -185,22 +267,23 @@ function flashAttentionReference(
  */
 export function flashAttentionCommand(
   info: Pick<DeviceInfo, "subgroupSize">,
-  options: { readonly shape: AttentionShape; readonly buffers: FlashAttentionBuffers },
+  { shape, buffers }: { readonly shape: AttentionShape; readonly buffers: FlashBuffers },
 ): Command {
-  const { shape, buffers } = options;
   const params = attentionParams(shape);
   const variant = flashVariant(info, shape);
+  const { output, log_sum } = buffers;
   return dispatch({
     kernel: flashAttention(variant),
-    buffers: {
-      ...inputBuffers(buffers),
-      values: buffers.values,
-      output: buffers.output,
-      log_sum: buffers.log_sum,
-    },
+    buffers: { ...inputsOf(shape, buffers), output, log_sum },
     params,
     grid: flashAttentionGrid(shape, variant),
   });
+}
+
+/** Where nothing is masked any buffer does for `visible`. */
+function inputsOf({ hasSinks }: AttentionShape, buffers: FlashBuffers) {
+  const { state, qkv, keys, values, visible = state, sinks } = buffers;
+  return { state, qkv, keys, values, visible, ...(hasSinks && sinks && { sinks }) };
 }
 
 /**
@@ -211,12 +294,10 @@ export function flashAttentionCommand(
  * @returns The variant.
  */
 export function flashVariant(
-  info: Pick<DeviceInfo, "subgroupSize">,
+  { subgroupSize }: Pick<DeviceInfo, "subgroupSize">,
   shape: AttentionShape,
 ): FlashVariant {
-  const rows = shape.rowsPerSequence * shape.queryHeads / shape.kvHeads;
-  const { headDim, keyFormat, valueFormat } = shape;
-  return { headDim, subgroupSize: info.subgroupSize, rows, keyFormat, valueFormat };
+  return { ...shape, subgroupSize, rows: shape.rowsPerSequence * shape.queryHeads / shape.kvHeads };
 }
 
 /**
@@ -228,28 +309,127 @@ export function flashVariant(
  */
 export function flashAttentionGrid(
   shape: AttentionShape,
-  variant: FlashVariant,
+  { headDim, subgroupSize, rows }: FlashVariant,
 ): [number, number, number] {
-  const lanes = handOut(variant.subgroupSize);
-  const { laneRows } = flashTile(variant.headDim, { lanes, rows: variant.rows });
-  return [Math.ceil(variant.rows / (lanes.lanes * laneRows)), shape.kvHeads, shape.sequences];
+  const broadcast = broadcastOf(subgroupSize);
+  const { laneRows } = flashTile(headDim, { broadcast, rows });
+  return [Math.ceil(rows / (broadcast.lanes * laneRows)), shape.kvHeads, shape.sequences];
+}
+
+/**
+ * Chooses into how many parts the keys are split.
+ *
+ * A software adapter has few cores, which the KV heads keep busy; a split would only add a dispatch.
+ *
+ * @param info The device.
+ * @param capacity Positions that the cache has room for.
+ * @returns The number of splits, 1 for none.
+ */
+export function decodeSplits(info: Pick<DeviceInfo, "isSoftware">, capacity: number): number {
+  if (info.isSoftware) return 1;
+  return Math.min(MAX_SPLITS, Math.ceil(capacity / SPLIT_KEYS));
+}
+
+/**
+ * Counts the bytes of the scratch buffer of decode attention.
+ *
+ * @param info The device.
+ * @param shape Sizes of the step.
+ * @returns Bytes, 0 where keys are not split.
+ */
+export function decodePartialBytes(
+  info: Pick<DeviceInfo, "isSoftware">,
+  shape: AttentionShape,
+): number {
+  const splits = decodeSplits(info, shape.capacity);
+  return splits === 1 ? 0 : partialBytes(shape, splits);
+}
+
+/** Bytes of the parts of a step. */
+function partialBytes(shape: AttentionShape, splits: number): number {
+  const rows = shape.sequences * shape.rowsPerSequence;
+  return 4 * splits * rows * shape.queryHeads * (PART_HEADER + shape.headDim);
+}
+
+/**
+ * Prepares attention of a decode step.
+ *
+ * @param info The device, for the choice of the variant.
+ * @param options Buffers and sizes; `partial` is scratch of `decodePartialBytes` bytes, not needed where keys are not
+ *   split, and `splits` overrides the choice of `decodeSplits`.
+ * @returns One command, or two where keys are split.
+ * @throws {RangeError} If the sizes do not fit together.
+ * @throws {TypeError} If keys are split and `partial` is missing.
+ */
+export function decodeAttentionCommands(
+  info: Pick<DeviceInfo, "isSoftware" | "subgroupSize">,
+  options: {
+    readonly shape: AttentionShape;
+    readonly buffers: FlashBuffers & Partial<Pick<DispatchBuffers<DecodeContract>, "partial">>;
+    readonly splits?: number;
+  },
+): Command[] {
+  const { shape, buffers } = options;
+  const { partial, output, log_sum } = buffers;
+  const splits = options.splits ?? decodeSplits(info, shape.capacity);
+  if (splits === 1) return [flashAttentionCommand(info, { shape, buffers })];
+  if (partial === undefined) {
+    throw new TypeError(
+      `Cannot compute attention: "partial" must have ${
+        partialBytes(shape, splits)
+      } bytes: current value is undefined`,
+    );
+  }
+  return [
+    dispatch({
+      kernel: decodeAttention({ ...shape, subgroupSize: info.subgroupSize }),
+      buffers: { ...inputsOf(shape, buffers), partial },
+      params: { ...attentionParams(shape), splits },
+      grid: decodeAttentionGrid(shape, { splits, subgroupSize: info.subgroupSize }),
+    }),
+    dispatch({
+      kernel: decodeAttentionMerge,
+      buffers: { partial, output, log_sum },
+      constants: { HEAD_DIM: shape.headDim },
+      ...mergedRows(shape, splits),
+    }),
+  ];
+}
+
+/**
+ * Counts the workgroups of `decode_attention`.
+ *
+ * @param shape Sizes of the step.
+ * @param options Splits, and lanes of a subgroup (0 where there are none).
+ * @returns Splits; tiles of rows times KV heads; sequences.
+ */
+export function decodeAttentionGrid(
+  shape: AttentionShape,
+  options: { readonly splits: number; readonly subgroupSize: number },
+): [number, number, number] {
+  const { lanes } = broadcastOf(options.subgroupSize);
+  const rows = shape.rowsPerSequence * shape.queryHeads / shape.kvHeads;
+  return [options.splits, Math.ceil(rows / lanes) * shape.kvHeads, shape.sequences];
 }
 
 /** Variants for the tests that compare contracts with WGSL. */
-export function flashAttentionSamples(): Kernel<FlashAttentionContract>[] {
+export function flashAttentionSamples(): Kernel[] {
+  const narrow = { headDim: 64, subgroupSize: 8, rows: 896 };
+  const wide = { headDim: 64, subgroupSize: 0, rows: 7 };
+  const rule = { window: 100, softcap: 50, hasSinks: true };
   return [
-    flashAttention({ headDim: 64, subgroupSize: 8, rows: 7 }),
-    flashAttention({ headDim: 128, subgroupSize: 8, rows: 896 }),
-    flashAttention({ headDim: 64, subgroupSize: 0, rows: 7 }),
-    flashAttention({ headDim: 64, subgroupSize: 8, rows: 896, keyFormat: "f32" }),
-    flashAttention({ headDim: 64, subgroupSize: 0, rows: 7, keyFormat: "f32" }),
-    flashAttention({ headDim: 64, subgroupSize: 0, rows: 7, valueFormat: "f32" }),
-    flashAttention({
-      headDim: 64,
-      subgroupSize: 8,
-      rows: 896,
-      keyFormat: "f32",
-      valueFormat: "f32",
-    }),
-  ];
+    flashAttention({ ...narrow, rows: 7 }),
+    flashAttention({ ...narrow, headDim: 128 }),
+    flashAttention(wide),
+    flashAttention({ ...narrow, keyFormat: "f32" }),
+    flashAttention({ ...wide, keyFormat: "f32" }),
+    flashAttention({ ...wide, valueFormat: "f32" }),
+    flashAttention({ ...narrow, keyFormat: "f32", valueFormat: "f32" }),
+    flashAttention({ ...narrow, ...rule }),
+    flashAttention({ ...wide, ...rule }),
+    decodeAttention(narrow),
+    decodeAttention({ ...wide, headDim: 128 }),
+    decodeAttention({ ...wide, keyFormat: "f32" }),
+    decodeAttention({ ...wide, ...rule }),
+  ] as unknown as Kernel[];
 }

@@ -8,7 +8,7 @@
 import { checkInteger } from "../core/check.ts";
 import { type BufferWindow, type Command, type DeviceBuffer, dispatch } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
-import type { RowHeads } from "./attention_rows.ts";
+import type { RowHeads } from "./attention_columns.ts";
 import wgsl from "./listed_rows.wgsl" with { type: "text" };
 import { LIST_HEADER_WORDS, listRoom } from "./selection_list.ts";
 

@@ -4,7 +4,8 @@
  * Every way is a factor for each part: `kept` times the softmax output over kept tokens, plus `marginal` times the sum
  * of marginal values weighted by the helper's row.
  *
- * @see {@link https://arxiv.org/abs/2508.02751 | SmallKV}, equations 6 and 7; method section 6
+ * @see {@link https://arxiv.org/abs/2508.02751 | SmallKV}, equations 6 and 7
+ * @see docs/method.md, "Attention over selected tokens"
  * @module
  */
 
@@ -38,9 +39,9 @@ export interface MarginalMasses {
   /** Sum of the helper's row over kept sinks; 0 if left out. */
   readonly sinks?: number;
   /** Share of the softmax over kept tokens that falls on kept sinks; 0 if left out. */
-  readonly ownSinks?: number;
+  readonly largeSinks?: number;
   /** Share of the softmax over all tokens that falls on kept ones; needed by `oracle_eq6`. */
-  readonly ownKept?: number;
+  readonly largeKept?: number;
 }
 
 /** Factors of the two parts. */
@@ -62,8 +63,8 @@ export interface MarginalFactors {
  * @returns Factors.
  */
 export function marginalFactors(mode: MarginalMode, masses: MarginalMasses): MarginalFactors {
-  const { marginalTokens, kept, marginal, sinks = 0, ownSinks = 0, ownKept = 1 } = masses;
-  if (mode === "oracle_eq6") return { kept: ownKept, marginal: 1 };
+  const { marginalTokens, kept, marginal, sinks = 0, largeSinks = 0, largeKept = 1 } = masses;
+  if (mode === "oracle_eq6") return { kept: largeKept, marginal: 1 };
   if (marginalTokens === 0 || kept + marginal < LEAST_MASS) return { kept: 1, marginal: 0 };
   switch (mode) {
     case "joint":
@@ -77,8 +78,8 @@ export function marginalFactors(mode: MarginalMode, masses: MarginalMasses): Mar
     case "joint_nosink": {
       const others = kept - sinks;
       if (others < LEAST_MASS) return { kept: 1, marginal: 0 };
-      const total = others + (1 - ownSinks) * marginal;
-      return { kept: others / total, marginal: (1 - ownSinks) / total };
+      const total = others + (1 - largeSinks) * marginal;
+      return { kept: others / total, marginal: (1 - largeSinks) / total };
     }
   }
 }

@@ -8,7 +8,7 @@
 import { checkInteger } from "../core/check.ts";
 import { type BufferWindow, type Command, type DeviceBuffer, dispatch } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
-import { type KeyFormat, rowPlace, unpackKeys } from "./attention_input.ts";
+import { type KvFormat, rowPlace, unpackStored } from "./attention_shape.ts";
 import wgsl from "./rope_cache.wgsl" with { type: "text" };
 
 const WORKGROUP_SIZE = 64;
@@ -54,8 +54,8 @@ function rotateAndStore(run: KernelRun<typeof ROPE_CACHE_CONTRACT>): void {
   const { buffers, constants, params } = run;
   const { query_heads, kv_heads, capacity, write_capacity, write_slot } = params;
   const { HEAD_DIM: headDim } = constants;
-  const keys = unpackKeys(buffers.keys, constants.HAS_F32_KEYS === 1 ? "f32" : "f16");
-  const values = unpackKeys(buffers.values, constants.HAS_F32_VALUES === 1 ? "f32" : "f16");
+  const keys = unpackStored(buffers.keys, constants.HAS_F32_KEYS === 1 ? "f32" : "f16");
+  const values = unpackStored(buffers.values, constants.HAS_F32_VALUES === 1 ? "f32" : "f16");
   for (let row = 0; row < params.rows; row++) {
     const { sequence, position } = rowPlace({ buffers, params }, row);
     if (position >= capacity) continue;
@@ -140,9 +140,9 @@ export interface RopeCacheShape {
   /** Elements of a head; a multiple of 4 up to 256. */
   readonly headDim: number;
   /** How keys are stored; `f16` if left out. */
-  readonly keyFormat?: KeyFormat;
+  readonly keyFormat?: KvFormat | undefined;
   /** How values are stored; `f16` if left out. */
-  readonly valueFormat?: KeyFormat;
+  readonly valueFormat?: KvFormat | undefined;
   /** Added to the mean square of a head; needed with norm weights. */
   readonly epsilon?: number;
   /** One place for the only new token of each sequence; that of its position if left out. */

@@ -1,40 +1,53 @@
 /**
- * Attention of few rows to listed tokens, with a helper's attention to those whose keys are gone: contract and twin.
+ * Attention of few rows to listed tokens, with a small model's attention to those whose keys are gone: whole, or in splits
+ * of the lists.
+ *
+ * A software adapter has few cores, which the KV heads keep busy; others need more workgroups than a decode step of few
+ * sequences has KV heads, so that splits of a list go to different workgroups, and `attention_merge` joins their parts.
  *
  * @see {@link https://arxiv.org/abs/2508.02751 | SmallKV}, section 4.2
  * @module
  */
 
 import { checkInteger } from "../core/check.ts";
+import { type Command, type DeviceInfo, dispatch, type DispatchBuffers } from "../gpu/device.ts";
+import { defineKernel, type Kernel } from "../gpu/kernel.ts";
+import { BROKEN_PART, mergedRows, PART_HEADER, selectedAttentionMerge } from "./attention_merge.ts";
 import {
-  type BufferWindow,
-  type Command,
-  type DeviceBuffer,
-  type DeviceInfo,
-  dispatch,
-} from "../gpu/device.ts";
-import { defineKernel, type Kernel, type KernelContract } from "../gpu/kernel.ts";
-import { attentionParams, type AttentionShape, checkHeadDim } from "./attention_input.ts";
-import { handOut, variantName } from "./attention_wgsl.ts";
-import { flashTile, type FlashVariant, keyValueMemory } from "./flash_attention.ts";
-import { selectedAttentionReference } from "./selected_attention_reference.ts";
-import { selectedText } from "./selected_attention_wgsl.ts";
-import { LIST_HEADER_WORDS } from "./selection_list.ts";
+  ATTENTION_INPUTS,
+  type AttentionContract,
+  attentionParams,
+  type AttentionShape,
+  attentionText,
+  type AttentionVariant,
+  broadcastOf,
+  sinkBinding,
+} from "./attention_shape.ts";
+import { flashTile, keyValueBytes } from "./flash_attention.ts";
+import marginal from "./marginal.wgsl" with { type: "text" };
+import wgsl from "./selected_attention.wgsl" with { type: "text" };
+import { attendInSplits, attendWhole } from "./selected_reference.ts";
+import { LIST_HEADER_WORDS, listRoom } from "./selection_list.ts";
 
-/** Storage buffers of `selected_attention`. */
-export const SELECTED_ATTENTION_BINDINGS = {
-  state: "read u32",
-  qkv: "read f32",
-  keys: "read u32",
+const INPUTS = {
+  ...ATTENTION_INPUTS,
   values: "read u32",
   lists: "read u32",
-  helper: "read f32",
-  output: "write f32",
-  weights: "write f32",
+  small_attention: "read f32",
 } as const;
 
+/** Storage buffers of `selected_attention`. */
+export const SELECTED_BINDINGS = {
+  ...INPUTS,
+  output: "write f32",
+  attention: "write f32",
+} as const;
+
+/** Storage buffers of `selected_attention_split`. */
+export const SPLIT_BINDINGS = { ...INPUTS, partial: "write f32", attention: "write f32" } as const;
+
 /** Fields of `Params` of `selected_attention`. */
-export const SELECTED_ATTENTION_PARAMS = {
+export const SELECTED_PARAMS = {
   rows: "u32",
   rows_per_sequence: "u32",
   capacity: "u32",
@@ -47,87 +60,100 @@ export const SELECTED_ATTENTION_PARAMS = {
   unit_offset: "u32",
   units: "u32",
   list_words: "u32",
-  helper_heads: "u32",
+  small_heads: "u32",
   row_stride: "u32",
-  has_weights: "u32",
-  weight_stride: "u32",
+  has_attention: "u32",
+  attention_stride: "u32",
 } as const;
 
-/** Values for `SELECTED_ATTENTION_PARAMS`. */
-export type SelectedAttentionParams = {
-  readonly [Name in keyof typeof SELECTED_ATTENTION_PARAMS]: number;
-};
+/** Fields of `Params` of `selected_attention_split`. */
+export const SPLIT_PARAMS = { ...SELECTED_PARAMS, splits: "u32" } as const;
+
+/** Values for the parameters of `selected_attention`. */
+export type SelectedParams = { readonly [Name in keyof typeof SELECTED_PARAMS]: number };
 
 /** Contract of every variant of `selected_attention`. */
-export interface SelectedAttentionContract extends KernelContract {
-  /** Storage buffers. */
-  readonly bindings: typeof SELECTED_ATTENTION_BINDINGS;
-  /** There are none: sizes that matter are written into the text. */
-  readonly constants: Record<never, number>;
-  /** Sizes and choices. */
-  readonly params: typeof SELECTED_ATTENTION_PARAMS;
+export type SelectedContract = AttentionContract<typeof SELECTED_BINDINGS, typeof SELECTED_PARAMS>;
+
+/** Contract of every variant of `selected_attention_split`. */
+export type SelectedSplitContract = AttentionContract<typeof SPLIT_BINDINGS, typeof SPLIT_PARAMS>;
+
+/** Entries of the shortest split of a full list; fewer do not pay for the merge. */
+const SPLIT_ENTRIES = 64;
+
+/** Most splits of a list. */
+const MAX_SPLITS = 32;
+
+/** List entries that are rescaled, and that are loaded together. */
+function tileOf({ headDim, subgroupSize }: AttentionVariant) {
+  return flashTile(headDim, { broadcast: broadcastOf(subgroupSize), rows: 1 });
+}
+
+/** What a variant's contract has beside bindings and parameters. */
+function selectedText(variant: AttentionVariant, isSplit: boolean) {
+  const { lanes, isSubgroup } = broadcastOf(variant.subgroupSize);
+  const { keys, tileKeys } = tileOf(variant);
+  const vectors = (format?: "f16" | "f32") => variant.headDim / (format === "f32" ? 4 : 8);
+  const keyVectors = vectors(variant.keyFormat);
+  const valueVectors = vectors(variant.valueFormat);
+  const text = attentionText(variant, {
+    wgsl: `${wgsl}\n${marginal}`,
+    entry: "selected_attention",
+    stem: isSplit ? "selected_attention_split" : "selected_attention",
+    tileVectors: keys,
+    constants: {
+      KEYS: keys,
+      TILE_KEYS: tileKeys,
+      WORD_ROUNDS: Math.ceil(2 * keys / lanes),
+      KEY_VECTORS: keyVectors,
+      VALUE_VECTORS: valueVectors,
+      KEY_LINES: Math.ceil(keyVectors / 4),
+      VALUE_LINES: Math.ceil(valueVectors / 4),
+      HEADER_WORDS: LIST_HEADER_WORDS,
+      BROKEN: BROKEN_PART,
+      SPLIT: isSplit ? 1 : 0,
+      ATTENDS: 1,
+      MASKS: 0,
+    },
+  });
+  const workgroupBytes = keyValueBytes(variant.headDim, tileKeys);
+  return { ...text, constants: {}, ...(!isSubgroup && { workgroupBytes }) };
 }
 
 /**
- * Makes a variant of the kernel.
+ * Makes a variant of `selected_attention`.
  *
- * @param variant Head size, subgroup size, storage of keys and values.
+ * @param variant What it is made for.
  * @returns The kernel.
- * @throws {RangeError} If there is no variant for the head size.
+ * @throws {RangeError} If there is no such variant.
  */
-export function selectedAttention(
-  variant: Omit<FlashVariant, "rows">,
-): Kernel<SelectedAttentionContract> {
-  const { headDim, keyFormat, valueFormat } = variant;
-  const { contract } = selectedContract("selected_attention", variant, {
-    bindings: SELECTED_ATTENTION_BINDINGS,
-    params: SELECTED_ATTENTION_PARAMS,
-    isSplit: false,
-  });
-  return defineKernel(
-    contract,
-    (run) => selectedAttentionReference(run, { headDim, keyFormat, valueFormat }),
+export function selectedAttention(variant: AttentionVariant): Kernel<SelectedContract> {
+  return defineKernel<SelectedContract>(
+    {
+      ...selectedText(variant, false),
+      bindings: { ...SELECTED_BINDINGS, ...sinkBinding(variant) },
+      params: SELECTED_PARAMS,
+    },
+    (run) => attendWhole(run, variant),
   );
 }
 
 /**
- * Makes the contract of a variant, whole or in splits.
+ * Makes a variant of `selected_attention_split`.
  *
- * @param stem Name of the kernel family.
- * @param variant Head size, subgroup size, storage of keys and values.
- * @param form Storage buffers, fields of `Params`, and whether workgroups along x are splits.
- * @returns The contract, and the list entries that are loaded together.
- * @throws {RangeError} If there is no variant for the head size.
+ * @param variant What it is made for.
+ * @returns The kernel.
+ * @throws {RangeError} If there is no such variant.
  */
-export function selectedContract<
-  Bindings extends KernelContract["bindings"],
-  Params extends KernelContract["params"],
->(
-  stem: string,
-  { headDim, subgroupSize, keyFormat, valueFormat }: Omit<FlashVariant, "rows">,
-  form: { readonly bindings: Bindings; readonly params: Params; readonly isSplit: boolean },
-): {
-  readonly contract: KernelContract & {
-    readonly bindings: Bindings;
-    readonly constants: Record<never, number>;
-    readonly params: Params;
-  };
-  readonly tileKeys: number;
-} {
-  checkHeadDim(headDim);
-  const lanes = handOut(subgroupSize);
-  const { keys, tileKeys } = flashTile(headDim, { lanes, rows: 1 });
-  const sizes = { headDim, handOut: lanes, keyFormat, valueFormat };
-  const name = variantName(stem, sizes);
-  const contract = {
-    name,
-    wgsl: selectedText({ name, ...sizes, keys, tileKeys, ...form }),
-    bindings: form.bindings,
-    constants: {},
-    params: form.params,
-    ...keyValueMemory({ headDim, tileKeys, lanes }),
-  };
-  return { contract, tileKeys };
+export function selectedAttentionSplit(variant: AttentionVariant): Kernel<SelectedSplitContract> {
+  return defineKernel<SelectedSplitContract>(
+    {
+      ...selectedText(variant, true),
+      bindings: { ...SPLIT_BINDINGS, ...sinkBinding(variant) },
+      params: SPLIT_PARAMS,
+    },
+    (run) => attendInSplits(run, { ...variant, tileKeys: tileOf(variant).tileKeys }),
+  );
 }
 
 /** Which tokens are attended to, and how. */
@@ -140,64 +166,14 @@ export interface SelectionShape {
   readonly units: number;
   /** Words of a list. */
   readonly listWords: number;
-  /** Query heads of all layers of the helper; 1 without one. */
-  readonly helperHeads: number;
+  /** Query heads of all layers of the small model; 1 without one. */
+  readonly smallHeads: number;
   /** Added to the rows of a list per KV head, where one selection serves all heads of a layer; 0 if left out. */
   readonly rowStride?: number;
-  /** Whether the softmax over kept tokens is wanted; false if left out. */
-  readonly hasWeights?: boolean;
+  /** Whether the softmax over full tokens is wanted; false if left out. */
+  readonly hasAttention?: boolean;
   /** Elements from one head's softmax to the next; 0 if left out. */
-  readonly weightStride?: number;
-}
-
-/** Buffers of `selected_attention`. */
-export interface SelectedAttentionBuffers {
-  /** First sequence of the step, then the cached tokens of each sequence, u32. */
-  readonly state: DeviceBuffer | BufferWindow;
-  /** Rows of query, key and value heads, f32 [rows, stride]. */
-  readonly qkv: DeviceBuffer | BufferWindow;
-  /** Head vectors, packed halves [_, headDim / 2], or the bits of as many f32 as there are halves. */
-  readonly keys: DeviceBuffer | BufferWindow;
-  /** Head vectors, as `keys`. */
-  readonly values: DeviceBuffer | BufferWindow;
-  /** Tokens of each selection, u32 [sequences, units, listWords]; see `selection_list.ts`. */
-  readonly lists: DeviceBuffer | BufferWindow;
-  /** The helper's attention of the step's rows, f32 [sequences * rowsPerSequence, helperHeads, capacity]. */
-  readonly helper: DeviceBuffer | BufferWindow;
-  /** Attention output, f32 [rows, outputStride], heads side by side. */
-  readonly output: DeviceBuffer | BufferWindow;
-  /** Softmax over kept tokens in the order of their list, f32 [rows, queryHeads, weightStride]. */
-  readonly weights: DeviceBuffer | BufferWindow;
-}
-
-/**
- * Prepares attention of a step to its selections.
- *
- * A row sees the listed tokens up to its own position, so that rows of a block under verification may share lists that
- * hold the block.
- *
- * @param info The device, for the choice of the variant.
- * @param options Buffers and sizes.
- * @returns The command.
- * @throws {RangeError} If the sizes do not fit together.
- */
-export function selectedAttentionCommand(
-  info: Pick<DeviceInfo, "subgroupSize">,
-  options: {
-    readonly shape: AttentionShape;
-    readonly selection: SelectionShape;
-    readonly buffers: SelectedAttentionBuffers;
-  },
-): Command {
-  const { shape, selection, buffers } = options;
-  const params = selectedAttentionParams(shape, selection);
-  const { state, qkv, keys, values, lists, helper, output, weights } = buffers;
-  return dispatch({
-    kernel: selectedAttention({ ...shape, subgroupSize: info.subgroupSize }),
-    buffers: { state, qkv, keys, values, lists, helper, output, weights },
-    params,
-    grid: selectedAttentionGrid(shape, { ...selection, ...info }),
-  });
+  readonly attentionStride?: number;
 }
 
 /**
@@ -205,42 +181,34 @@ export function selectedAttentionCommand(
  *
  * @param shape Sizes of the step.
  * @param selection Which tokens, and how.
- * @returns A value for every field of `SELECTED_ATTENTION_PARAMS`.
+ * @returns A value for every parameter of `selected_attention`.
  * @throws {RangeError} If the sizes do not fit together.
  */
-export function selectedAttentionParams(
-  shape: AttentionShape,
-  selection: SelectionShape,
-): SelectedAttentionParams {
-  const { is_masked: _, visible_words: __, ...params } = attentionParams(shape);
-  checkSelection(shape, selection);
-  const { rowStride = 0, hasWeights = false, weightStride = 0 } = selection;
-  return {
-    ...params,
-    units_per_layer: selection.unitsPerLayer,
-    unit_offset: selection.unitOffset,
-    units: selection.units,
-    list_words: selection.listWords,
-    helper_heads: selection.helperHeads,
-    row_stride: rowStride,
-    has_weights: hasWeights ? 1 : 0,
-    weight_stride: weightStride,
-  };
-}
-
-function checkSelection(shape: AttentionShape, selection: SelectionShape): void {
+export function selectedParams(shape: AttentionShape, selection: SelectionShape): SelectedParams {
   const action = "attend to selected tokens";
+  const { is_masked: _, visible_words: __, ...params } = attentionParams(shape);
   const { queryHeads, kvHeads } = shape;
-  const { unitsPerLayer, unitOffset, units, listWords, helperHeads } = selection;
+  const { unitsPerLayer, unitOffset, units, listWords, smallHeads } = selection;
   if (![1, kvHeads, queryHeads].includes(unitsPerLayer)) {
     throw new RangeError(
       `Cannot ${action}: unitsPerLayer must be one of 1, ${kvHeads}, ${queryHeads}: current value is ${unitsPerLayer}`,
     );
   }
-  const unitHeads = queryHeads / unitsPerLayer;
+  const least = LIST_HEADER_WORDS + queryHeads / unitsPerLayer + 2;
   checkInteger(action, "unitOffset", { value: unitOffset, min: 0, max: units - unitsPerLayer });
-  checkInteger(action, "listWords", { value: listWords, min: LIST_HEADER_WORDS + unitHeads + 2 });
-  checkInteger(action, "helperHeads", { value: helperHeads, min: 1 });
+  checkInteger(action, "listWords", { value: listWords, min: least });
+  checkInteger(action, "smallHeads", { value: smallHeads, min: 1 });
+  return {
+    ...params,
+    units_per_layer: unitsPerLayer,
+    unit_offset: unitOffset,
+    units,
+    list_words: listWords,
+    small_heads: smallHeads,
+    row_stride: selection.rowStride ?? 0,
+    has_attention: selection.hasAttention ? 1 : 0,
+    attention_stride: selection.attentionStride ?? 0,
+  };
 }
 
 /**
@@ -250,22 +218,115 @@ function checkSelection(shape: AttentionShape, selection: SelectionShape): void 
  * @param options Selections of a layer, and lanes of a subgroup (0 where there are none).
  * @returns Tiles of rows, heads that share keys and a selection, sequences.
  */
-export function selectedAttentionGrid(
+export function selectedGrid(
   shape: Pick<AttentionShape, "kvHeads" | "queryHeads" | "rowsPerSequence" | "sequences">,
   options: { readonly unitsPerLayer: number; readonly subgroupSize: number },
 ): [number, number, number] {
-  const { lanes } = handOut(options.subgroupSize);
+  const { lanes } = broadcastOf(options.subgroupSize);
   const parts = Math.max(options.unitsPerLayer, shape.kvHeads);
   const rows = shape.rowsPerSequence * shape.queryHeads / parts;
   return [Math.ceil(rows / lanes), parts, shape.sequences];
 }
 
-/** Variants for the tests that compare contracts with WGSL. */
-export function selectedAttentionSamples(): Kernel<SelectedAttentionContract>[] {
+/**
+ * Chooses into how many parts lists are split: what the scratch has room for, but no shorter parts than pay.
+ *
+ * @param shape Sizes of the step.
+ * @param options Words of a list, query heads that share it, bytes of the scratch.
+ * @returns The number of splits, 1 for none.
+ */
+export function selectedSplits(
+  shape: AttentionShape,
+  options: {
+    readonly listWords: number;
+    readonly unitHeads: number;
+    readonly partialBytes: number;
+  },
+): number {
+  const rows = shape.sequences * shape.rowsPerSequence;
+  const splitBytes = 4 * rows * shape.queryHeads * (PART_HEADER + 2 * shape.headDim);
+  const wanted = Math.min(MAX_SPLITS, Math.ceil(listRoom(options) / SPLIT_ENTRIES));
+  return Math.max(1, Math.min(wanted, Math.floor(options.partialBytes / splitBytes)));
+}
+
+/**
+ * Buffers of attention to selections: see the header of its file. `partial` is scratch of splits; where it is missing or
+ * too small for two, lists are not split.
+ */
+export type SelectedBuffers =
+  & DispatchBuffers<SelectedContract>
+  & Partial<Pick<DispatchBuffers<SelectedSplitContract>, "partial">>;
+
+/**
+ * Prepares attention of a step to its selections.
+ *
+ * A row sees the listed tokens up to its own position, so that rows of a block under verification may share lists that
+ * hold the block.
+ *
+ * @param info The device, for the choice of the variant.
+ * @param options Buffers and sizes; `splits` overrides the choice of `selectedSplits`.
+ * @returns One command, or two where lists are split.
+ * @throws {RangeError} If the sizes do not fit together.
+ */
+export function selectedAttentionCommands(
+  { subgroupSize }: Pick<DeviceInfo, "subgroupSize">,
+  options: {
+    readonly shape: AttentionShape;
+    readonly selection: SelectionShape;
+    readonly buffers: SelectedBuffers;
+    readonly splits?: number;
+  },
+): Command[] {
+  const { shape, selection } = options;
+  const { partial, output, sinks, ...given } = options.buffers;
+  const { state, qkv, keys, values, lists, small_attention, attention } = given;
+  const inputs = { state, qkv, keys, values, lists, small_attention, attention };
+  const buffers = { ...inputs, ...(shape.hasSinks && sinks && { sinks }) };
+  const unitHeads = shape.queryHeads / selection.unitsPerLayer;
+  const partialBytes = partial?.byteLength ?? 0;
+  const splits = options.splits ?? selectedSplits(shape, { ...selection, unitHeads, partialBytes });
+  const params = selectedParams(shape, selection);
+  const variant = { ...shape, subgroupSize };
+  const [tiles, parts, sequences] = selectedGrid(shape, { ...selection, subgroupSize });
+  if (partial === undefined || splits === 1) {
+    return [dispatch({
+      kernel: selectedAttention(variant),
+      buffers: { ...buffers, output },
+      params,
+      grid: [tiles, parts, sequences],
+    })];
+  }
+  const { has_attention, attention_stride } = params;
+  const merged = mergedRows(shape, splits);
   return [
-    selectedAttention({ headDim: 64, subgroupSize: 8 }),
-    selectedAttention({ headDim: 128, subgroupSize: 0 }),
-    selectedAttention({ headDim: 24, subgroupSize: 8, keyFormat: "f32" }),
-    selectedAttention({ headDim: 64, subgroupSize: 0, valueFormat: "f32" }),
+    dispatch({
+      kernel: selectedAttentionSplit(variant),
+      buffers: { ...buffers, partial },
+      params: { ...params, splits },
+      grid: [tiles * splits, parts, sequences],
+    }),
+    dispatch({
+      kernel: selectedAttentionMerge,
+      buffers: { partial, output, attention },
+      constants: { HEAD_DIM: shape.headDim },
+      params: { ...merged.params, has_attention, attention_stride },
+      grid: merged.grid,
+    }),
   ];
+}
+
+/** Variants for the tests that compare contracts with WGSL. */
+export function selectedAttentionSamples(): Kernel[] {
+  const narrow = { headDim: 64, subgroupSize: 8 };
+  const wide = { headDim: 128, subgroupSize: 0 };
+  const exact = { headDim: 24, keyFormat: "f32", valueFormat: "f32" } as const;
+  const rule = { window: 100, softcap: 50, hasSinks: true };
+  return [selectedAttention, selectedAttentionSplit].flatMap<unknown>((make) => [
+    make(narrow),
+    make(wide),
+    make({ ...narrow, ...exact }),
+    make({ ...wide, ...exact }),
+    make({ ...narrow, ...rule }),
+    make({ ...wide, ...rule }),
+  ]) as Kernel[];
 }

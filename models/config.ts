@@ -8,6 +8,7 @@ import type { DataError } from "../core/check.ts";
 import type { Architecture } from "./architecture.ts";
 import { ARCHITECTURES } from "./architectures/mod.ts";
 import { fileFailure } from "./files/ranged_file.ts";
+import type { AttentionRule } from "../kernels/attention_shape.ts";
 
 /** How rotary frequencies are stretched for contexts longer than the first training's. */
 export interface RopeScaling {
@@ -21,6 +22,14 @@ export interface RopeScaling {
   readonly highFrequencyFactor?: number;
   /** Tokens of the context before stretching; `llama3` only. */
   readonly originalContextLength?: number;
+}
+
+/** What one layer's attention does differently from plain causal attention with the model's rotation. */
+export interface LayerAttention extends AttentionRule {
+  /** Base of the layer's rotary frequencies, with its own scaling; the model's if left out. */
+  readonly ropeBase?: number;
+  /** Stretching of those frequencies; none if left out. */
+  readonly ropeScaling?: RopeScaling;
 }
 
 /** Sizes and switches of a decoder-only transformer. */
@@ -55,6 +64,8 @@ export interface ModelConfig {
   readonly ropeScaling?: RopeScaling;
   /** What each frequency is divided by, [headDim / 2]; Llama 3 files in GGUF hold it instead of a rule. */
   readonly ropeFactors?: readonly number[];
+  /** Window, softcap, sinks and rotation of each layer; every layer is a plain one if left out. */
+  readonly layerAttention?: readonly LayerAttention[];
   /** Whether query, key and value projections have biases. */
   readonly hasQkvBias: boolean;
   /** Whether the projection of the heads' outputs has a bias; no if left out. */

@@ -7,8 +7,8 @@
 import { mean } from "../core/stats.ts";
 import type { Selection } from "../cache/policy.ts";
 import { createPolicy, type ResolvedPolicy } from "../cache/policy_options.ts";
-import { generateAll } from "../decoding/generation/generate.ts";
-import type { GenerationStep } from "../decoding/generation/generation_loop.ts";
+import type { GenerationStep } from "../decoding/text/loop.ts";
+import { generateAll } from "../decoding/text/generate.ts";
 import { modelBytes } from "./cost.ts";
 import type { Lab } from "./lab.ts";
 import { withProgress } from "./progress_bar.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { Session } from "../decoding/sessions/session.ts";
+import { Session } from "../decoding/session/session.ts";
 import type { Model } from "../models/load.ts";
 import type { Lab } from "./lab.ts";
 import { withProgress } from "./progress_bar.ts";

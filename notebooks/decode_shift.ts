@@ -10,7 +10,7 @@ import { matchHeads } from "../analysis/head_match.ts";
 import type { Progress } from "../core/progress.ts";
 import { h2o } from "../cache/policies/h2o.ts";
 import type { Policy } from "../cache/policy.ts";
-import { type AttentionTrace, traceAttention } from "../decoding/sessions/trace.ts";
+import { type AttentionTrace, traceAttention } from "../decoding/session/trace.ts";
 import { type DropStep, dropTimeline } from "./drop_timeline.ts";
 import { continueGreedily } from "./greedy.ts";
 import type { Lab } from "./lab.ts";

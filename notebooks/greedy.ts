@@ -4,7 +4,7 @@
  * @module
  */
 
-import { Session } from "../decoding/sessions/session.ts";
+import { Session } from "../decoding/session/session.ts";
 import type { Model } from "../models/load.ts";
 
 /**

@@ -4,16 +4,12 @@
  * @module
  */
 
-import { UsageError } from "../core/check.ts";
-import { embeddedPair, verifyEmbedded } from "../data/embedded.ts";
+import { DataError, UsageError } from "../core/check.ts";
 import { evaluationItems, type MicroworldTask } from "../data/microworld.ts";
-import type { EngineModel } from "../cli/engine.ts";
-import { LabModel } from "../cli/lab_model.ts";
-import { datasetTexts } from "../cli/lab_texts.ts";
-import type { DatasetName, ExperimentText } from "../experiments/experiment.ts";
+import type { DatasetName, ExperimentModel, ExperimentText } from "../experiments/experiment.ts";
+import { openEngine } from "../experiments/runner/engine.ts";
 import type { Environment } from "../experiments/runner/record.ts";
 import type { Device } from "../gpu/device.ts";
-import { openDevice } from "../gpu/open_device.ts";
 import type { Model } from "../models/load.ts";
 import type { Tokenizer } from "../models/tokenizer/tokenizer.ts";
 import { PASSAGE } from "./passage.ts";
@@ -74,11 +70,11 @@ export interface Lab extends AsyncDisposable {
 /** The models of a lab by role. */
 export interface LabModels {
   /** The model that is compressed. */
-  readonly large: EngineModel;
+  readonly large: ExperimentModel;
   /** Its helper. */
-  readonly small: EngineModel;
+  readonly small: ExperimentModel;
   /** Model of another family, if one was given. */
-  readonly other?: EngineModel;
+  readonly other?: ExperimentModel;
 }
 
 /**
@@ -96,34 +92,31 @@ export interface LabModels {
  */
 export async function openLab(options: LabOptions = {}): Promise<Lab> {
   const isDefaultPair = isDefault(options);
-  const { large, small } = { ...embeddedPair(), ...options };
   await using stack = new AsyncDisposableStack();
-  const device = options.device ?? stack.use(await openDevice());
-  const open = async (reference: string, name?: string) =>
-    stack.use(await LabModel.open({ reference, device, ...(name !== undefined && { name }) }));
-  const openRole = async (role: "large" | "small", reference: string) => {
-    if (!isDefaultPair) return await open(reference);
-    await verifyEmbedded(role);
-    return await open(reference, `micro-world ${role}`);
-  };
+  const engine = stack.use(
+    await openEngine({
+      ...(options.device && { device: options.device }),
+      ...(options.data !== undefined && { dataFolder: options.data }),
+    }),
+  );
   const models = {
-    large: await openRole("large", large),
-    small: await openRole("small", small),
-    ...(options.other !== undefined && { other: await open(options.other) }),
+    large: await engine.openModel("large", options.large),
+    small: await engine.openModel("small", options.small),
+    ...(options.other !== undefined && { other: await engine.openModel("other", options.other) }),
   };
   const loaded = await loadAll(models);
   const owned = stack.move();
   return {
-    device,
-    environment: environmentOf(device),
+    device: engine.device,
+    environment: engine.environment,
     ...loaded,
-    tokenizer: models.large.tokenizer,
+    tokenizer: tokenizerOf(loaded.large),
     isDefaultPair,
     patience: Number(Deno.env.get("SMALLKV_PATIENCE") ?? (isDefaultPair ? 1 : OWN_PATIENCE)),
     text: isDefaultPair ? itemsOf("roll")[0]! : PASSAGE,
     prompts: isDefaultPair ? PROMPT_TASKS.flatMap(itemsOf) : [PASSAGE],
     models,
-    texts: (name, limit) => datasetTexts(name, limit, options.data),
+    texts: (name, limit) => engine.texts(name, limit),
     close: () => owned.disposeAsync(),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
@@ -176,7 +169,7 @@ function isDefault({ large, small }: LabOptions): boolean {
 }
 
 async function loadAll(
-  models: Readonly<Record<"large" | "small", LabModel>>,
+  models: Pick<LabModels, "large" | "small">,
 ): Promise<{ large: Model; small: Model }> {
   const names = `${models.large.name}, ${models.small.name}`;
   return await withProgress(`Load ${names}`, async (progress) => {
@@ -188,13 +181,9 @@ async function loadAll(
   }, { total: 2 });
 }
 
-function environmentOf({ info }: Device): Environment {
-  const { os, arch } = Deno.build;
-  return {
-    device: info.backend,
-    adapter: info.description,
-    isSoftware: info.isSoftware,
-    versions: { ...Deno.version },
-    system: `${os} ${arch}`,
-  };
+function tokenizerOf({ name, tokenizer }: Model): Tokenizer {
+  if (tokenizer) return tokenizer;
+  throw new DataError(
+    `Cannot open a lab: ${name} must come with a tokenizer: current value is none`,
+  );
 }

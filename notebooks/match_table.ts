@@ -6,7 +6,7 @@
 
 import { type HeadMatch, matchHeads } from "../analysis/head_match.ts";
 import { type Interval, meanInterval } from "../core/bootstrap.ts";
-import { traceAttention } from "../decoding/sessions/trace.ts";
+import { traceAttention } from "../decoding/session/trace.ts";
 import type { Lab } from "./lab.ts";
 import { withProgress } from "./progress_bar.ts";
 import { showTable } from "./table.ts";

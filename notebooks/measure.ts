@@ -8,16 +8,12 @@ import type {
   Experiment,
   ExperimentContext,
   Measured,
-  ModelRole,
   Scale,
   Unit,
 } from "../experiments/experiment.ts";
-import { UsageError } from "../core/check.ts";
-import type { EnginePolicies } from "../cli/engine.ts";
-import { LabPolicies } from "../cli/lab_policies.ts";
-import { policyContext } from "../cli/policy_context.ts";
 import type { Blob, BlobStore } from "../experiments/runner/blob_store.ts";
-import { cachedTrace, type TraceCache } from "../experiments/runner/trace_cache.ts";
+import { experimentContext } from "../experiments/runner/context.ts";
+import type { RunCache } from "../experiments/runner/run_cache.ts";
 import type { ResultRecord } from "../experiments/runner/record.ts";
 import { summariseExperiment } from "../experiments/runner/summary.ts";
 import type { Lab } from "./lab.ts";
@@ -36,10 +32,7 @@ export interface MeasureOptions {
 }
 
 /** What earlier experiments on the same lab found, so that nothing is measured twice. */
-const found = new WeakMap<
-  Lab,
-  { readonly traces: TraceCache; readonly policies: EnginePolicies }
->();
+const found = new WeakMap<Lab, RunCache>();
 
 /**
  * Measures one experiment of the paper on the pair of a lab, with a progress bar.
@@ -91,28 +84,18 @@ async function runUnit(unit: Unit, context: ExperimentContext) {
 
 function contextOf(lab: Lab, options: MeasureOptions): ExperimentContext {
   const { scale = "smoke", seed = 1, signal = new AbortController().signal } = options;
-  const known = found.get(lab) ??
-    { traces: { store: memoryStore(), code: "" }, policies: new LabPolicies() };
-  found.set(lab, known);
-  const modelOf = (role: ModelRole) => {
-    const model = lab.models[role];
-    if (model !== undefined) return model;
-    throw new UsageError(
-      `Cannot measure: the lab must be opened with a model "${role}": current value is none`,
-    );
-  };
-  const { traces, policies } = known;
-  return {
+  const cache = found.get(lab) ?? { store: memoryStore(), code: "" };
+  found.set(lab, cache);
+  return experimentContext({
     ...lab.models,
     isDefaultPair: lab.isDefaultPair,
     scale,
     seed,
     signal,
     texts: (name, limit) => lab.texts(name, limit),
-    trace: (role, tokens, options = {}) =>
-      cachedTrace(modelOf(role), tokens, { signal, ...options, cache: traces }),
-    ...policyContext({ engine: { policies }, modelOf, cache: traces, signal }),
-  };
+    traces: cache,
+    policies: cache,
+  });
 }
 
 function memoryStore(): BlobStore {

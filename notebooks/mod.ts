@@ -40,7 +40,7 @@ export * from "./views/slider_view.ts";
 export * from "./views/tier_view.ts";
 export * from "./views/tiers.ts";
 
-export type { Capture, CaptureOptions, EngineModel } from "../cli/engine.ts";
+export type { ExperimentModel } from "../experiments/experiment.ts";
 export type { PlotlyFigure } from "../experiments/figures/plotly_figure.ts";
 export type { FigureImages } from "../experiments/figures/static_images.ts";
 export type {

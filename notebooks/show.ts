@@ -4,6 +4,7 @@
  * @module
  */
 
+import { writeFileAtomic } from "../core/atomic_file.ts";
 import type { Figure } from "../experiments/result.ts";
 import { figureCaption } from "../experiments/figures/caption.ts";
 import {
@@ -11,10 +12,10 @@ import {
   type PlotlyFigure,
   plotlyFigure,
 } from "../experiments/figures/plotly_figure.ts";
-import type { FigureImages } from "../experiments/figures/static_images.ts";
+import { findChromium, startChromium } from "../experiments/figures/chromium.ts";
+import { drawFigures, type FigureImages } from "../experiments/figures/static_images.ts";
 import type { ResultRecord } from "../experiments/runner/record.ts";
 import { type Bundle, flush, publish } from "./output.ts";
-import { drawPictures, writePicture } from "./pictures.ts";
 
 /** A drawn figure with a name for its file. */
 export interface NamedPlot {
@@ -33,8 +34,8 @@ export interface ShowOptions {
 }
 
 /**
- * Shows a figure: interactive where the front end has Plotly, else as a picture. An SVG of it goes to
- * `figures/` of the working folder.
+ * Shows a figure: interactive where the front end has Plotly. Where a Chromium is found, its picture is shown
+ * to other front ends, and an SVG of it goes to `figures/` of the working folder.
  *
  * @param figure A figure of an experiment, or one of the views.
  * @param options Caption.
@@ -60,24 +61,33 @@ async function showAll(plots: readonly NamedPlot[]): Promise<void> {
   const sized = plots.map(({ plot, ...rest }) => ({ ...rest, plot: withHeight(plot) }));
   const pictures = await drawPictures(sized.map(({ plot }) => plot));
   for (const [index, plot] of sized.entries()) {
-    const picture = pictures[index]!;
+    const picture = pictures[index];
     await publish(figureBundle(plot, picture));
-    await writePicture(plot.name, picture.svg);
+    if (picture === undefined) continue;
+    await writeFileAtomic(`figures/${plot.name.replaceAll(/[^\w.-]+/g, "_")}.svg`, picture.svg);
   }
   await flush();
+}
+
+/** Pictures of natural size; none where no Chromium is found. */
+async function drawPictures(figures: readonly PlotlyFigure[]): Promise<readonly FigureImages[]> {
+  const path = await findChromium();
+  if (path === undefined) return [];
+  await using browser = await startChromium(path);
+  return await drawFigures(browser, figures, { scale: 1 });
 }
 
 /**
  * Puts a figure into the forms that front ends draw.
  *
  * @param plot The figure.
- * @param picture Its picture.
- * @returns Plotly's JSON, a PNG in base 64 and a line of text.
+ * @param picture Its picture, if one was drawn.
+ * @returns Plotly's JSON, a line of text and, with a picture, a PNG in base 64.
  */
-export function figureBundle(plot: NamedPlot, picture: FigureImages): Bundle {
+export function figureBundle(plot: NamedPlot, picture?: FigureImages): Bundle {
   return {
     "application/vnd.plotly.v1+json": plot.plot,
-    "image/png": picture.png.toBase64(),
+    ...(picture && { "image/png": picture.png.toBase64() }),
     "text/plain": plot.text,
   };
 }

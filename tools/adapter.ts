@@ -85,6 +85,19 @@ export async function localHost(
   };
 }
 
+/**
+ * Environment of processes that use WebGPU: on Linux the folder that drivers expect, and no OpenGL, whose
+ * library can abort the process at its end.
+ *
+ * @param runtimeFolder An existing folder, taken where the system names none.
+ * @returns Variables that are missing so far.
+ */
+export function driverEnvironment(runtimeFolder: string): Record<string, string> {
+  if (Deno.build.os !== "linux") return {};
+  const wanted = { DENO_WEBGPU_BACKEND: "vulkan", XDG_RUNTIME_DIR: runtimeFolder };
+  return Object.fromEntries(Object.entries(wanted).filter(([name]) => !Deno.env.get(name)));
+}
+
 async function runs(program: string, args: string[]): Promise<boolean> {
   try {
     return (await new Deno.Command(program, { args }).output()).success;

@@ -3,10 +3,13 @@
  *
  *     deno run -A tools/index.ts [--check]
  *
- * A topic's index re-exports all of its files; the index of a plug-in folder also lists the plug-ins.
+ * A topic's index re-exports all of its files; the index of a plug-in folder also lists the plug-ins. `docs/choices.md`
+ * is written along with them, from the table of choices.
  *
  * @module
  */
+
+import { choicesText } from "./choices.ts";
 
 /** A folder whose index is generated. */
 interface IndexedFolder {
@@ -65,16 +68,7 @@ const FOLDERS: readonly IndexedFolder[] = [
   {
     path: "decoding",
     summary: "Sessions that run a model, decoding under policies, and traces of attention.",
-    parts: [
-      "forced",
-      "generation",
-      "helper",
-      "policies",
-      "prompts",
-      "selections",
-      "sessions",
-      "speculative",
-    ],
+    parts: ["session", "selection", "scoring", "engine", "text", "forced"],
   },
   {
     path: "experiments",
@@ -158,9 +152,9 @@ async function findPlugin(
   );
 }
 
-async function format(text: string): Promise<string> {
+async function format(text: string, extension = "ts"): Promise<string> {
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["fmt", "--ext", "ts", "-"],
+    args: ["fmt", "--ext", extension, "-"],
     stdin: "piped",
     stdout: "piped",
   }).spawn();
@@ -187,9 +181,22 @@ export async function staleIndexes(root: URL): Promise<Map<string, string | unde
   return stale;
 }
 
+/**
+ * Finds the generated documents that differ from what they are written from.
+ *
+ * @param root Root of the project.
+ * @returns Paths from the root, and the text that each of them should have.
+ */
+export async function staleDocuments(root: URL): Promise<Map<string, string>> {
+  const path = "docs/choices.md";
+  const wanted = await format(choicesText(), "md");
+  const current = await Deno.readTextFile(new URL(path, root)).catch(() => undefined);
+  return new Map(wanted === current ? [] : [[path, wanted]]);
+}
+
 async function main(isCheck: boolean): Promise<number> {
   const root = new URL("../", import.meta.url);
-  const stale = await staleIndexes(root);
+  const stale = new Map([...await staleIndexes(root), ...await staleDocuments(root)]);
   for (const [path, text] of stale) {
     console.log(isCheck ? `Out of date: ${path} (run deno task index)` : `Wrote ${path}`);
     if (isCheck) continue;

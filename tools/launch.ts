@@ -6,7 +6,7 @@
  * @module
  */
 
-import { ensureAdapter, localHost } from "./adapter.ts";
+import { driverEnvironment, ensureAdapter, localHost } from "./adapter.ts";
 import { supervise } from "./supervise.ts";
 
 /** Restarts of a command that goes on where it was. */
@@ -45,7 +45,7 @@ function describeTiers(adapter: string | undefined): void {
   );
 }
 
-/** A private folder for the run, which also serves as XDG_RUNTIME_DIR where that is missing. */
+/** A private folder serves as XDG_RUNTIME_DIR where that is missing. */
 async function main(args: readonly string[]): Promise<number> {
   const [command, ...rest] = args;
   if (command === undefined) {
@@ -54,11 +54,7 @@ async function main(args: readonly string[]): Promise<number> {
   }
   const folder = await Deno.makeTempDir({ prefix: "smallkv-" });
   try {
-    const env: Record<string, string> = {};
-    if (!Deno.env.get("XDG_RUNTIME_DIR")) env.XDG_RUNTIME_DIR = folder;
-    // Looking for OpenGL beside Vulkan loads a library that aborts some processes at exit.
-    const isChosen = Deno.env.get("DENO_WEBGPU_BACKEND") !== undefined;
-    if (Deno.build.os === "linux" && !isChosen) env.DENO_WEBGPU_BACKEND = "vulkan";
+    const env = driverEnvironment(folder);
     const isHelp = rest.includes("--help") || rest.includes("-h");
     const adapter = isHelp ? undefined : await ensureAdapter(await localHost(env, say));
     if (command === "test" && !isHelp) describeTiers(adapter);

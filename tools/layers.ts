@@ -1,6 +1,6 @@
 /**
- * Lint rules for who may import whom: a module imports from its own layer or a lower one, and
- * plug-in files do not import each other.
+ * Lint rules for who may import whom: a module imports from its own layer or a lower one, folders with a direction obey
+ * it, and plug-in files do not import each other.
  *
  * @module
  */
@@ -17,6 +17,11 @@ const LAYERS = [
   "experiments",
   "cli",
 ];
+
+/** Folders of a layer that have a direction of their own, lowest first. */
+const FOLDERS: Readonly<Record<string, readonly string[]>> = {
+  decoding: ["session", "selection", "scoring", "engine", "text", "forced"],
+};
 
 /** Folders whose generated `mod.ts` imports the plug-in files that lie beside it by name. */
 const PLUGIN_FOLDERS = [
@@ -102,6 +107,33 @@ const oneWay: Deno.lint.Rule = {
   },
 };
 
+/** Position of a file's folder within its layer; undefined where the layer has no direction. */
+function folderOf(path: string): { readonly layer: string; readonly place: number } | undefined {
+  const [layer, folder] = path.split("/");
+  const place = FOLDERS[layer!]?.indexOf(folder!) ?? -1;
+  return place < 0 ? undefined : { layer: layer!, place };
+}
+
+const foldersOneWay: Deno.lint.Rule = {
+  create(context) {
+    const here = `file://${context.filename}`;
+    const from = folderOf(pathOf(here));
+    if (!from) return {};
+    return visitor(({ specifier, node }) => {
+      const to = folderOf(resolve(specifier, here));
+      if (!to || to.layer !== from.layer || to.place <= from.place) return;
+      const order = FOLDERS[from.layer]!;
+      context.report({
+        node,
+        message: `Cannot import ${order[to.place]} from ${
+          order[from.place]
+        }: imports point down the folder list of ${from.layer} only`,
+        hint: order.join(" < "),
+      });
+    });
+  },
+};
+
 const pluginsApart: Deno.lint.Rule = {
   create(context) {
     const here = `file://${context.filename}`;
@@ -121,7 +153,7 @@ const pluginsApart: Deno.lint.Rule = {
 /** Plugin named in `deno.json`; lint plugins are found by their default export. */
 const plugin: Deno.lint.Plugin = {
   name: "layers",
-  rules: { "one-way": oneWay, "plugins-apart": pluginsApart },
+  rules: { "one-way": oneWay, "folders-one-way": foldersOneWay, "plugins-apart": pluginsApart },
 };
 
 export default plugin;

@@ -22,6 +22,12 @@ export interface NotebookDifference {
   readonly text: string;
 }
 
+/** How two runs are compared. */
+export interface CompareOptions {
+  /** Whether the new run could draw pictures; if not, those that are stored are passed over. */
+  readonly hasPictures: boolean;
+}
+
 /** Metadata by which an output says that its numbers are measured times or sizes of this machine. */
 export const VOLATILE = "smallkv_volatile";
 
@@ -51,18 +57,20 @@ export function stripNotebook(notebook: Notebook, root: string): void {
  *
  * @param stored What is stored.
  * @param current What a new run gave, stripped like the stored one.
+ * @param options Whether pictures count.
  * @returns Differences; none if all that differs is noise.
  */
 export function compareNotebooks(
   stored: Notebook,
   current: Notebook,
+  options: CompareOptions,
 ): NotebookDifference[] {
   const after = codeCells(current);
   return codeCells(stored).flatMap(({ index, cell }, place) => {
     const other = after[place]?.cell;
     const text = other === undefined
       ? "the cell was not run"
-      : differenceOf(cell.outputs, other.outputs);
+      : differenceOf(cell.outputs, other.outputs, options);
     return text === undefined ? [] : [{ cell: index, text }];
   });
 }
@@ -70,18 +78,23 @@ export function compareNotebooks(
 function differenceOf(
   stored: readonly CellOutput[],
   current: readonly CellOutput[],
+  options: CompareOptions,
 ): string | undefined {
   if (stored.length !== current.length) {
     return `${stored.length} outputs are stored, the run gave ${current.length}`;
   }
   for (const [index, output] of stored.entries()) {
-    const fault = outputDifference(output, current[index]!);
+    const fault = outputDifference(output, current[index]!, options);
     if (fault !== undefined) return `output ${index}: ${fault}`;
   }
   return undefined;
 }
 
-function outputDifference(a: CellOutput, b: CellOutput): string | undefined {
+function outputDifference(
+  a: CellOutput,
+  b: CellOutput,
+  options: CompareOptions,
+): string | undefined {
   if (a.output_type !== b.output_type) return `${a.output_type} became ${b.output_type}`;
   if (a.output_type === "stream" && b.output_type === "stream") {
     return textDifference(wholeText(a.text), wholeText(b.text));
@@ -89,17 +102,22 @@ function outputDifference(a: CellOutput, b: CellOutput): string | undefined {
   if (a.output_type === "error" && b.output_type === "error") {
     return a.ename === b.ename ? textDifference(a.evalue, b.evalue) : `${a.ename}, now ${b.ename}`;
   }
-  return "data" in a && "data" in b ? bundleDifference(a, b) : undefined;
+  return "data" in a && "data" in b ? bundleDifference(a, b, options) : undefined;
 }
 
 type DisplayOutput = Extract<CellOutput, { data: unknown }>;
 
-function bundleDifference(a: DisplayOutput, b: DisplayOutput): string | undefined {
+function bundleDifference(
+  a: DisplayOutput,
+  b: DisplayOutput,
+  { hasPictures }: CompareOptions,
+): string | undefined {
   const types = new Set([...Object.keys(a.data), ...Object.keys(b.data)]);
   const isVolatile = a.metadata[VOLATILE] === true;
   for (const type of types) {
     const [before, after] = [a.data[type], b.data[type]];
     const isPicture = type.startsWith("image/");
+    if (isPicture && !hasPictures) continue;
     if (before === undefined) return `${type} is new`;
     if (after === undefined) return `${type} is missing`;
     if (isPicture) {

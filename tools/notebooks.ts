@@ -3,7 +3,8 @@
  *
  *     deno run -A tools/notebooks.ts [--update] [--timeout SECONDS] [NAME...]
  *
- * `--update` stores the new outputs. Exit codes: 0 all as stored, 1 a notebook failed or differs, 2 wrong
+ * `--update` stores the new outputs, for which a Chromium must draw the pictures; without one, pictures are not
+ * compared. Exit codes: 0 all as stored, 1 a notebook failed or differs, 2 wrong
  * usage.
  *
  * @module
@@ -11,10 +12,11 @@
 
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { ensureAdapter, localHost } from "./adapter.ts";
+import { CHROMIUM_ADVICE, findChromium } from "../experiments/figures/chromium.ts";
+import { driverEnvironment, ensureAdapter, localHost } from "./adapter.ts";
+import { prepareJupyter } from "./jupyter.ts";
 import { compareNotebooks, stripNotebook } from "./notebook_compare.ts";
 import { readNotebook, writeNotebook } from "./notebook_file.ts";
-import { driverEnvironment } from "./notebook_kernel.ts";
 import { runNotebook } from "./notebook_run.ts";
 
 const root = new URL("../", import.meta.url);
@@ -66,25 +68,35 @@ async function parse(args: string[]): Promise<Choice> {
 /** Runs one notebook; the faults found. */
 async function runOne(
   name: string,
-  choice: Choice,
-  env: Readonly<Record<string, string>>,
+  { isUpdate, timeoutMs }: Choice,
+  { env, hasPictures }: { readonly env: Record<string, string>; readonly hasPictures: boolean },
 ): Promise<string[]> {
   const file = new URL(`${name}.ipynb`, folder);
   const stored = await readNotebook(file);
   const current = structuredClone(stored);
-  const { timeoutMs } = choice;
   const failures = await runNotebook(current, { folder: fileURLToPath(folder), timeoutMs, env });
   stripNotebook(current, fileURLToPath(root));
   if (failures.length > 0) return failures;
-  if (choice.isUpdate) {
+  if (isUpdate) {
     await writeNotebook(file, current);
     return [];
   }
-  const differences = compareNotebooks(stored, current);
+  const differences = compareNotebooks(stored, current, { hasPictures });
   return differences.map(({ cell, text }) => `cell ${cell}: ${text}`);
 }
 
 async function runAll(choice: Choice): Promise<number> {
+  const hasPictures = await findChromium() !== undefined;
+  if (!hasPictures && choice.isUpdate) {
+    say(`Cannot store notebooks: a Chromium must draw their pictures: ${CHROMIUM_ADVICE}`);
+    return 1;
+  }
+  if (!hasPictures) say("No Chromium was found: pictures are not compared");
+  const failure = await prepareJupyter();
+  if (failure !== undefined) {
+    say(`Cannot run notebooks: ${failure}`);
+    return 1;
+  }
   const runtime = await Deno.makeTempDir({ prefix: "smallkv-" });
   try {
     // A busy machine is no fault of a notebook: only the limit of the command line counts here.
@@ -93,7 +105,7 @@ async function runAll(choice: Choice): Promise<number> {
     let failed = 0;
     for (const name of choice.names) {
       const startedAt = performance.now();
-      const faults = await runOne(name, choice, env);
+      const faults = await runOne(name, choice, { env, hasPictures });
       const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
       const verdict = faults.length > 0 ? "FAILED " : choice.isUpdate ? "updated" : "ok     ";
       console.log(`${verdict} ${name} (${seconds} s)`);

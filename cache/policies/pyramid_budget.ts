@@ -4,8 +4,7 @@
  * @module
  */
 
-import type { TierCounts } from "../budget.ts";
-import { budgetShare } from "../budget.ts";
+import { budgetShare, type TierCounts } from "../budget.ts";
 import type { CountRequest, Policy } from "../policy.ts";
 import { pyramidEntries } from "../pyramid.ts";
 

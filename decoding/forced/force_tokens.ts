@@ -12,21 +12,19 @@ import {
   describeStep,
   type GenerationStep,
   prefillAll,
-} from "../generation/generation_loop.ts";
+  StatisticsRecorder,
+} from "../text/loop.ts";
+import { tierCounter } from "../selection/tiers.ts";
 import {
   type CompressionOptions,
   generationMemory,
   openSession,
   setUpGeneration,
-  tierCounter,
-} from "../generation/generation_setup.ts";
-import {
-  type GenerationStatistics,
-  StatisticsRecorder,
-} from "../generation/generation_statistics.ts";
-import { memoryAdvice } from "../generation/memory_advice.ts";
-import type { ModelPair } from "../policies/policy_session.ts";
-import type { Prompt } from "../generation/prompt_tokens.ts";
+} from "../text/setup.ts";
+import type { GenerationStatistics } from "../text/statistics.ts";
+import { memoryAdvice } from "../session/memory_advice.ts";
+import type { ModelPair } from "../engine/types.ts";
+import type { Prompt } from "../text/prompts.ts";
 
 /** What is forced, under which policy. */
 export interface ForceOptions extends CompressionOptions {
@@ -116,7 +114,7 @@ async function runForced(
   },
 ): Promise<Pick<ForceResult, "quality" | "chosen">> {
   const { tokens, setup, recorder, clock, signal, onStep } = options;
-  const tiersOf = tierCounter(setup);
+  const tiersOf = tierCounter({ ...setup, config: setup.pair.large.config });
   const quality: StepQuality[] = [];
   const chosen: number[] = [];
   for (const [index, token] of tokens.entries()) {

@@ -4,8 +4,8 @@
  * @module
  */
 
-import type { ModelPair } from "../policies/policy_session.ts";
-import { openSetting, type PolicySetting } from "../policies/policy_setting.ts";
+import type { ModelPair } from "../engine/types.ts";
+import { openSetting, type PolicySetting } from "../engine/settings.ts";
 
 /** How prompts are continued. */
 export interface FreeRunOptions {

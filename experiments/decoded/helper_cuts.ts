@@ -4,11 +4,12 @@
  * @module
  */
 
-import type { HelperCut } from "../../decoding/helper/helper_step.ts";
-import type { Figure, ModelShape, ResultTable, Series, SummaryInput } from "../experiment.ts";
-import { type PointCells, pointCells, type PolicyCell, type PolicyPoint } from "./policy_runs.ts";
-import { meanOfTexts, percent, type StatOptions } from "./policy_stats.ts";
-import { qualityTable, VARIANT_NAMES } from "./policy_tables.ts";
+import type { HelperCut } from "../../decoding/scoring/small_model.ts";
+import type { Figure, ModelShape, ResultTable, Series } from "../experiment.ts";
+import { lineOf } from "../result.ts";
+import { type Decoded, type PointNames, VARIANT_NAMES } from "./decoded.ts";
+import type { PolicyCell, PolicyPoint } from "./policy_runs.ts";
+import { percent } from "./policy_stats.ts";
 import { settingOf } from "./policy_variants.ts";
 
 /** A cheaper helper. */
@@ -51,41 +52,37 @@ export function cutShare(
   return (helperBudget?.ratio ?? 1) * (helperLayers ?? small.layers) / small.layers;
 }
 
-/** Cells and table of an experiment on helpers. */
-export interface HelperSummary {
-  /** Cells of a point, by "name/budget". */
-  readonly cells: (point: string) => readonly PolicyCell[];
-  /** All points; no table if nothing was decoded. */
-  readonly tables: readonly ResultTable[];
+/**
+ * Names the points of cheaper helpers beside the variants.
+ *
+ * @param cuts The helpers.
+ * @param small The whole helper.
+ * @returns Names.
+ */
+export function cutNames(
+  cuts: readonly NamedCut[],
+  small: Pick<ModelShape, "layers">,
+): PointNames {
+  const names = cuts.map(({ key, label, cut }) =>
+    [key, { label, helper: "small" as const, share: cutShare(cut, small) }] as const
+  );
+  return { ...VARIANT_NAMES, ...Object.fromEntries(names) };
 }
 
 /**
- * Gathers what was decoded with cheaper helpers.
+ * Tabulates what was decoded.
  *
- * @param input Units, models, seed.
- * @param options Name of the experiment, its helpers.
- * @returns Cells and table.
+ * @param decoded Points.
+ * @param name Name of the experiment.
+ * @returns A table; none if nothing was decoded.
  */
-export function helperSummary(
-  input: SummaryInput,
-  options: { readonly name: string; readonly cuts: readonly NamedCut[] },
-): HelperSummary {
-  const points = pointCells(input.units);
-  const cells = (wanted: string) =>
-    points.find(({ key, ratio }) => `${key}/${ratio}` === wanted)?.cells ?? [];
-  const parts = points.map((point) => pointTable(point, { ...options, input }));
-  if (parts.length === 0) return { cells, tables: [] };
-  return { cells, tables: [{ ...parts[0]!, rows: parts.flatMap(({ rows }) => rows) }] };
+export function helperTables(decoded: Decoded, name: string): ResultTable[] {
+  const title = "SmallKV with cheaper helpers, and H2O";
+  return decoded.points.length === 0 ? [] : [decoded.table(`${name}_helpers`, title)];
 }
 
 /** What a curve over helpers shows. */
-export interface HelperCurve extends StatOptions {
-  /** File stem. */
-  readonly name: string;
-  /** Heading. */
-  readonly title: string;
-  /** Title of the horizontal axis. */
-  readonly xTitle: string;
+export interface HelperCurve extends Pick<Figure, "name" | "title" | "xTitle"> {
   /** Cells of each helper and its share in percent, the whole one last. */
   readonly points: readonly { readonly share: number; readonly cells: readonly PolicyCell[] }[];
   /** Cells of H2O at the same budget. */
@@ -95,55 +92,25 @@ export interface HelperCurve extends StatOptions {
 /**
  * Draws agreement with the full cache against what remains of the helper, H2O beside it.
  *
+ * @param decoded Points.
  * @param curve Cells and headings.
  * @returns The figure; none if no helper was measured.
  */
-export function helperFigures(curve: HelperCurve): Figure[] {
-  const { name, title, xTitle, points, rival } = curve;
+export function helperFigures(decoded: Decoded, curve: HelperCurve): Figure[] {
+  const { points, rival, ...headings } = curve;
+  const line = (label: string, own: HelperCurve["points"]): Series => {
+    const known = own.flatMap(({ share, cells }) => {
+      const interval = percent(decoded.mean(cells, "same"));
+      return interval ? [{ share, interval }] : [];
+    });
+    return lineOf(label, known.map(({ share }) => share), known.map(({ interval }) => interval));
+  };
   const shares = points.map(({ share }) => share);
   const levels = [Math.min(...shares), Math.max(...shares)];
   const series = [
-    lineOf("SmallKV", points, curve),
-    lineOf("H2O, no helper", levels.map((share) => ({ share, cells: rival })), curve),
+    line("SmallKV", points),
+    line("H2O, no helper", levels.map((share) => ({ share, cells: rival }))),
   ].filter(({ x }) => x.length > 0);
   const yTitle = "steps with the full cache's choice (%)";
-  return series.length === 0
-    ? []
-    : [{ name, title, kind: "line", xTitle, yTitle, series, paper: [] }];
-}
-
-function lineOf(label: string, points: HelperCurve["points"], options: StatOptions): Series {
-  const known = points.flatMap(({ share, cells }) => {
-    const interval = percent(meanOfTexts(cells, "same", options));
-    return interval ? [{ share, ...interval }] : [];
-  });
-  return {
-    label,
-    x: known.map(({ share }) => share),
-    y: known.map(({ value }) => value),
-    low: known.map(({ low }) => low),
-    high: known.map(({ high }) => high),
-  };
-}
-
-/** A table of one point; the helper's bytes are those that its cut leaves. */
-function pointTable(
-  point: PointCells,
-  { input, name, cuts }: {
-    readonly input: SummaryInput;
-    readonly name: string;
-    readonly cuts: readonly NamedCut[];
-  },
-): ResultTable {
-  const own = cuts.find(({ key }) => key === point.key);
-  const { small, seed } = input;
-  const layers = small.layers * cutShare(own?.cut ?? {}, small);
-  const named = own && { [point.key]: { label: own.label, helper: "small" as const } };
-  return qualityTable([point], { ...input, small: { ...small, layers } }, {
-    seed,
-    label: name,
-    name: `${name}_helpers`,
-    title: "SmallKV with cheaper helpers, and H2O",
-    names: { ...VARIANT_NAMES, ...named },
-  });
+  return series.length === 0 ? [] : [{ ...headings, kind: "line", yTitle, series, paper: [] }];
 }

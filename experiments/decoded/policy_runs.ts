@@ -180,19 +180,3 @@ export function pointCells(units: readonly UnitResult[]): PointCells[] {
   }
   return [...points.values()];
 }
-
-/**
- * Finds the cells of a point.
- *
- * @param points All points.
- * @param key Its name.
- * @param ratio Its budget.
- * @returns Its cells; none if it was not run.
- */
-export function cellsOf(
-  points: readonly PointCells[],
-  key: string,
-  ratio: number,
-): readonly PolicyCell[] {
-  return points.find((point) => point.key === key && point.ratio === ratio)?.cells ?? [];
-}

@@ -200,11 +200,11 @@ export function memoryShares(
   const tokens = mean(cells.map(({ tokens, kl }) => tokens + kl.length / 2));
   const full = tokens * entryBytes(large);
   const helperCache = helper ? tokens * entryBytes(helper) : 0;
-  const weights = large.weightBytes + (helper?.weightBytes ?? 0);
+  const weights = large.fileTensorBytes + (helper?.fileTensorBytes ?? 0);
   return {
     cache,
     withHelper: cache + helperCache / full,
-    withWeights: (cache * full + helperCache + weights) / (full + large.weightBytes),
+    withWeights: (cache * full + helperCache + weights) / (full + large.fileTensorBytes),
   };
 }
 

@@ -45,6 +45,14 @@ export interface TextBatch {
   readonly newTokens: number;
 }
 
+/** Which texts are cut. */
+export interface BatchOptions {
+  /** Texts of each group; those of the scale if left out. */
+  readonly items?: number;
+  /** Whether to take texts that no result uses. */
+  readonly isTuning?: boolean;
+}
+
 /** Datasets of other pairs than the embedded one. */
 export const QUALITY_DATASETS = [
   "gsm8k",
@@ -87,13 +95,13 @@ export function policySizes(
  * Cuts the texts of quality experiments, the same ones for all of them so that runs are shared.
  *
  * @param context Models and datasets.
- * @param options `items` of each group, those of the scale if left out; `isTuning` takes texts that no result uses.
+ * @param options Which texts; the reported ones of the scale if left out.
  * @returns One batch per task or dataset.
  * @throws {DataError} If a dataset is too small.
  */
 export async function policyBatches(
   context: ExperimentContext,
-  options: { readonly items?: number; readonly isTuning?: boolean } = {},
+  options: BatchOptions = {},
 ): Promise<TextBatch[]> {
   const sizes = policySizes(context);
   const { items = sizes.items, isTuning = false } = options;
@@ -154,7 +162,7 @@ async function worldBatches(context: ExperimentContext, wanted: WantedTexts): Pr
 function answeredText({ large }: ExperimentContext, text: ExperimentText): PolicyText {
   const prompt = large.encode(text.text);
   const whole = large.encode(text.text + (text.answer ?? ""));
-  const continuation = [...whole.slice(prompt.length), ...large.endTokens.slice(0, 1)];
+  const continuation = [...whole.slice(prompt.length), ...large.eosTokenIds.slice(0, 1)];
   return { id: text.id, prompt, continuation };
 }
 

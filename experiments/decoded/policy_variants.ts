@@ -16,76 +16,50 @@ export interface Variant {
   readonly policy: string;
   /** Choices that differ from the recommended ones. */
   readonly options?: PolicyOptions;
-  /** Whether a small model runs beside the large one. */
-  readonly hasHelper: boolean;
   /** Whether it has a cost of its own, whatever the budget; false if left out. */
   readonly isFixed?: boolean;
 }
 
 /** Variants by the names that stand in units; policies that none of them has come on top, see `variantKeys`. */
 export const VARIANTS = {
-  full: { label: "full cache", policy: "full", hasHelper: false },
-  h2o: { label: "H2O", policy: "h2o", hasHelper: false },
-  h2oTwo: {
-    label: "H2O, 2 heavy to 1 recent",
-    policy: "h2o",
-    options: { heavyRatio: 2 },
-    hasHelper: false,
-  },
-  pyramid: { label: "PyramidInfer", policy: "pyramid_budget", hasHelper: false },
-  pyramidScaled: {
-    label: "PyramidInfer, pruned prompt",
-    policy: "pyramid_scaled",
-    hasHelper: false,
-  },
+  full: { label: "full cache", policy: "full" },
+  h2o: { label: "H2O", policy: "h2o" },
+  h2oTwo: { label: "H2O, 2 heavy to 1 recent", policy: "h2o", options: { heavyRatio: 2 } },
+  pyramid: { label: "PyramidInfer", policy: "pyramid_budget" },
+  pyramidScaled: { label: "PyramidInfer, pruned prompt", policy: "pyramid_scaled" },
   pyramidOfficial: {
     label: "PyramidInfer as published",
     policy: "pyramid_official",
-    hasHelper: false,
     isFixed: true,
   },
-  h2oRows: {
-    label: "H2O by means over rows",
-    policy: "h2o",
-    options: { normalise: "rows" },
-    hasHelper: false,
-  },
-  snapkv: { label: "SnapKV", policy: "snapkv", hasHelper: false },
-  tova: { label: "TOVA", policy: "tova", hasHelper: false },
-  streaming: { label: "sinks and recents", policy: "streaming", hasHelper: false },
-  smallkv: { label: "SmallKV", policy: "smallkv", hasHelper: true },
+  h2oRows: { label: "H2O by means over rows", policy: "h2o", options: { normalise: "rows" } },
+  snapkv: { label: "SnapKV", policy: "snapkv" },
+  tova: { label: "TOVA", policy: "tova" },
+  streaming: { label: "sinks and recents", policy: "streaming" },
+  smallkv: { label: "SmallKV", policy: "smallkv" },
   smallkvRows: {
     label: "SmallKV by means over rows",
     policy: "smallkv",
     options: { normalise: "rows" },
-    hasHelper: true,
   },
   withoutMarginal: {
     label: "SmallKV without marginal",
     policy: "smallkv",
     options: { marginal: false },
-    hasHelper: true,
   },
-  withoutHelper: { label: "without both", policy: "without_helper", hasHelper: false },
+  withoutHelper: { label: "without both", policy: "without_helper" },
   queryHead: {
     label: "SmallKV per query head",
     policy: "smallkv",
     options: { granularity: "query_head" },
-    hasHelper: true,
   },
-  queryAware: { label: "query-aware SmallKV", policy: "smallkv_query_aware", hasHelper: true },
+  queryAware: { label: "query-aware SmallKV", policy: "smallkv_query_aware" },
   decayed: {
     label: "SmallKV decayed by 0.8",
     policy: "smallkv",
     options: { score: "decayed", decay: 0.8 },
-    hasHelper: true,
   },
-  row: {
-    label: "SmallKV by current row",
-    policy: "smallkv",
-    options: { score: "row" },
-    hasHelper: true,
-  },
+  row: { label: "SmallKV by current row", policy: "smallkv", options: { score: "row" } },
 } as const satisfies Readonly<Record<string, Variant>>;
 
 /** Name of a variant of this file. */
@@ -108,14 +82,13 @@ export function variantKeys(): string[] {
  * Finds a variant.
  *
  * @param key Name in units.
- * @returns The variant.
+ * @returns The variant, and whether a small model runs beside the large one.
  * @throws {RangeError} If there is none.
  */
-export function variantOf(key: string): Variant {
-  const known = (VARIANTS as Readonly<Record<string, Variant>>)[key];
-  if (known) return known;
-  const { name, scores } = createPolicy(key);
-  return { label: name, policy: name, hasHelper: scores === "helper" };
+export function variantOf(key: string): Variant & { readonly hasHelper: boolean } {
+  const known: Variant = (VARIANTS as Readonly<Record<string, Variant>>)[key] ??
+    { label: key, policy: key };
+  return { ...known, hasHelper: createPolicy(known.policy).scores === "helper" };
 }
 
 /**

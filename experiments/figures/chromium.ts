@@ -9,7 +9,14 @@ import { delimiter, join } from "node:path";
 import process from "node:process";
 import type { Browser } from "playwright-core";
 
-const NAMES = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+const NAMES = [
+  "chromium",
+  "chromium-browser",
+  "google-chrome",
+  "google-chrome-stable",
+  "Google Chrome",
+  "Chromium",
+];
 const PLACES = [
   "/usr/bin",
   "/usr/local/bin",
@@ -17,24 +24,23 @@ const PLACES = [
   "/Applications/Google Chrome.app/Contents/MacOS",
   "/Applications/Chromium.app/Contents/MacOS",
 ];
-const LONG_NAMES = ["Google Chrome", "Chromium"];
+
+/** How to get what is not drawn where no Chromium is found. */
+export const CHROMIUM_ADVICE =
+  "install Chromium, or name one in SMALLKV_CHROMIUM, to get SVG and PNG";
 
 /**
- * Looks for a Chromium: the one in `CHROMIUM_PATH`, else one on the search path or a usual place.
+ * Looks for a Chromium: the one in `SMALLKV_CHROMIUM` or `CHROMIUM_PATH`, else one on the search path or in a
+ * usual place.
  *
  * @returns Path of the program, or nothing.
  */
 export async function findChromium(): Promise<string | undefined> {
-  const chosen = process.env["CHROMIUM_PATH"];
-  if (chosen !== undefined && chosen !== "") {
-    return await isProgram(chosen) ? chosen : undefined;
-  }
+  const chosen = process.env["SMALLKV_CHROMIUM"] || process.env["CHROMIUM_PATH"];
+  if (chosen) return await isProgram(chosen) ? chosen : undefined;
   const folders = [...(process.env["PATH"] ?? "").split(delimiter).filter(Boolean), ...PLACES];
-  for (const folder of folders) {
-    for (const name of [...NAMES, ...LONG_NAMES]) {
-      const path = join(folder, name);
-      if (await isProgram(path)) return path;
-    }
+  for (const path of folders.flatMap((folder) => NAMES.map((name) => join(folder, name)))) {
+    if (await isProgram(path)) return path;
   }
   return undefined;
 }
@@ -47,14 +53,18 @@ function isProgram(path: string): Promise<boolean> {
  * Starts a Chromium without a window.
  *
  * @param path Path of the program.
+ * @param flags Further arguments.
  * @returns The browser; the caller closes it.
  */
-export async function startChromium(path: string): Promise<Browser> {
+export async function startChromium(
+  path: string,
+  flags: readonly string[] = [],
+): Promise<Browser> {
   const { chromium } = await import("playwright-core");
   const isRoot = process.getuid?.() === 0; // its sandbox refuses root
   return await chromium.launch({
     executablePath: path,
-    args: isRoot ? ["--no-sandbox"] : [],
+    args: [...flags, ...(isRoot ? ["--no-sandbox"] : [])],
     timeout: 60_000,
   });
 }

@@ -75,7 +75,7 @@ export async function drawFigures(
   }
 }
 
-/** Runs inside the page, so it may use nothing from outside. */
+/** Runs inside the page, so it may use nothing from outside; the names of elements in an SVG are drawn by lot. */
 async function drawInPage(
   work: { figure: string; size: { width: number; height: number }; scale: number },
 ): Promise<PageImages> {
@@ -84,6 +84,8 @@ async function drawInPage(
   }
   const { Plotly } = globalThis as unknown as { Plotly: PagePlotly };
   const figure = JSON.parse(work.figure);
+  let state = 1;
+  Math.random = () => (state = state * 16_807 % 0x7fffffff) / 0x7fffffff;
   const svg = await Plotly.toImage(figure, { ...work.size, format: "svg" });
   const png = await Plotly.toImage(figure, { ...work.size, format: "png", scale: work.scale });
   return {

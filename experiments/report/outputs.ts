@@ -5,15 +5,18 @@
  */
 
 import { access, readFile, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
+import type { Browser } from "playwright-core";
 import { removeUnfinished, writeFileAtomic } from "../../core/atomic_file.ts";
 import { Progress, type ProgressView } from "../../core/progress.ts";
 import type { PaperClaim } from "../claims.ts";
 import type { Figure } from "../experiment.ts";
 import { figureCaption } from "../figures/caption.ts";
-import { openPainter } from "../figures/painter.ts";
+import { CHROMIUM_ADVICE, findChromium, startChromium } from "../figures/chromium.ts";
 import { type PlotlyFigure, plotlyFigure } from "../figures/plotly_figure.ts";
+import { drawFigures, plotlySource } from "../figures/static_images.ts";
 import { readRecord, type ResultRecord } from "../runner/record.ts";
+import { figurePage, PLOTLY_FILE } from "./figure_page.ts";
 import { resultMarkdown } from "./markdown.ts";
 import { buildReport } from "./report.ts";
 
@@ -27,6 +30,11 @@ export interface OutputOptions {
   readonly untouched?: readonly PaperClaim[];
 }
 
+/** What lies beside the JSON of a figure. */
+const PICTURES = [".svg", ".png"];
+/** The same where no Chromium draws. */
+const PAGE = [".html"];
+
 /** A figure on its way to the disk. */
 interface FigureFile {
   /** Path without extension. */
@@ -37,7 +45,8 @@ interface FigureFile {
 }
 
 /**
- * Writes `figures/EXPERIMENT_FIGURE.{json,svg,png}`, `EXPERIMENT.md` and `report.html`.
+ * Writes `figures/EXPERIMENT_FIGURE.{json,svg,png}`, or `.{json,html}` where no Chromium draws,
+ * `EXPERIMENT.md` and `report.html`.
  *
  * The report holds the results of earlier runs in the same folder too.
  *
@@ -77,51 +86,59 @@ function figureFile(folder: string, record: ResultRecord, figure: Figure): Figur
   return { stem, plot, json: `${JSON.stringify(plot)}\n` };
 }
 
-/** Draws what changed; the JSON is written last, so that it vouches for the pictures beside it. */
+/** Draws what changed; the JSON is written last, so that it vouches for what lies beside it. */
 async function writeFigures(
   figures: readonly FigureFile[],
   progress: Progress,
 ): Promise<readonly string[]> {
-  const isFresh = await Promise.all(figures.map(isUpToDate));
+  const chromium = await findChromium();
+  const wanted = chromium === undefined ? PAGE : PICTURES;
+  const isFresh = await Promise.all(figures.map((file) => isUpToDate(file, wanted)));
   const changed = figures.filter((_, index) => !isFresh[index]);
   if (changed.length === 0) return [];
   progress.extend(changed.length);
+  if (chromium === undefined) {
+    await writePages(changed);
+    return [`Figures are HTML pages: ${CHROMIUM_ADVICE}`];
+  }
   try {
-    return await writeImages(changed, progress);
+    await writePictures(changed, await startChromium(chromium), progress);
+    return [];
   } catch (error) {
-    await writePlotsOnly(changed);
+    await writePages(changed);
     const reason = error instanceof Error ? error.message.split("\n")[0] : String(error);
-    return [`No SVG and PNG: ${reason}`];
+    return [`Figures are HTML pages: ${chromium} failed (${reason}): ${CHROMIUM_ADVICE}`];
   }
 }
 
-async function isUpToDate(file: FigureFile): Promise<boolean> {
-  const json = await readFile(`${file.stem}.json`, "utf8").catch(() => "");
-  if (json !== file.json) return false;
-  const images = [".svg", ".png"].map((extension) => access(file.stem + extension));
-  return await Promise.all(images).then(() => true, () => false);
+async function isUpToDate({ stem, json }: FigureFile, extensions: readonly string[]) {
+  if (await readFile(`${stem}.json`, "utf8").catch(() => "") !== json) return false;
+  const files = extensions.map((extension) => access(stem + extension));
+  return await Promise.all(files).then(() => true, () => false);
 }
 
-async function writeImages(
+async function writePictures(
   files: readonly FigureFile[],
+  chromium: Browser,
   progress: Progress,
-): Promise<readonly string[]> {
-  await using painter = await openPainter();
-  const images = await painter.draw(files.map(({ plot }) => plot), {
+): Promise<void> {
+  await using browser = chromium;
+  const images = await drawFigures(browser, files.map(({ plot }) => plot), {
     onFigure: () => progress.advance(),
   });
   for (const [index, { stem, json }] of files.entries()) {
     await writeFileAtomic(`${stem}.svg`, images[index]!.svg);
     await writeFileAtomic(`${stem}.png`, images[index]!.png);
+    await rm(`${stem}.html`, { force: true });
     await writeFileAtomic(`${stem}.json`, json);
   }
-  return painter.note === undefined ? [] : [painter.note];
 }
 
-async function writePlotsOnly(files: readonly FigureFile[]): Promise<void> {
-  for (const { stem, json } of files) {
-    await rm(`${stem}.svg`, { force: true });
-    await rm(`${stem}.png`, { force: true });
+async function writePages(files: readonly FigureFile[]): Promise<void> {
+  await writeFileAtomic(join(dirname(files[0]!.stem), PLOTLY_FILE), await plotlySource());
+  for (const { stem, json, plot } of files) {
+    for (const extension of PICTURES) await rm(stem + extension, { force: true });
+    await writeFileAtomic(`${stem}.html`, figurePage(basename(stem), plot));
     await writeFileAtomic(`${stem}.json`, json);
   }
 }

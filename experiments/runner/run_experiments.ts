@@ -6,9 +6,15 @@
 
 import type { JsonValue } from "../../core/json.ts";
 import type { Progress } from "../../core/progress.ts";
-import type { Experiment, ExperimentContext, ModelRole, Unit, UnitResult } from "../experiment.ts";
+import type {
+  Experiment,
+  ExperimentContext,
+  ModelRole,
+  ModelShape,
+  Unit,
+  UnitResult,
+} from "../experiment.ts";
 import type { BlobStore } from "./blob_store.ts";
-import { unitCost } from "./estimate.ts";
 import { contentHash } from "./hash.ts";
 import { type Environment, readRecord, type ResultRecord, writeRecord } from "./record.ts";
 import { summariseExperiment } from "./summary.ts";
@@ -21,10 +27,10 @@ export interface RunOptions {
   readonly folder: string;
   /** Finished units of this and earlier runs. */
   readonly store: BlobStore;
-  /** Hash of the code that runs models for an experiment; part of the key of its units. */
-  readonly engineCode: (experiment: Experiment) => string;
-  /** Hash of the code of an experiment and all below it; part of the hash of its result. */
-  readonly experimentCode: (experiment: Experiment) => Promise<string>;
+  /** Hash of the device and of all code that measures an experiment; part of the key of its units. */
+  readonly unitCode: (experiment: Experiment) => Promise<string>;
+  /** Hash of the code that judges claims; part of the hash of results. */
+  readonly summaryCode: string;
   /** Device and versions, for the result files; asked for after measuring. */
   readonly environment: () => Environment;
   /** Command that repeats an experiment. */
@@ -46,6 +52,8 @@ export interface Outcome {
   /** Why it failed. */
   readonly error?: unknown;
 }
+
+const ROLES: readonly ModelRole[] = ["large", "small", "other"];
 
 /** A planned experiment. */
 interface Job {
@@ -100,24 +108,23 @@ async function guard<T>(
   try {
     return await work();
   } catch (error) {
-    return signal.aborted ? { experiment, status: "stopped" } : {
-      experiment,
-      status: "failed",
-      error,
-    };
+    if (signal.aborted) return { experiment, status: "stopped" };
+    return { experiment, status: "failed", error };
   }
 }
 
 async function planJob(experiment: Experiment, options: RunOptions): Promise<Job> {
   const { context } = options;
-  const models: Record<string, string> = {};
-  for (const role of ["large", "small", "other"] satisfies ModelRole[]) {
+  const models: Record<string, string[]> = {};
+  for (const role of ROLES) {
     const model = context[role];
-    if (model !== undefined && experiment.inputs.includes(role)) models[role] = model.hash;
+    if (model === undefined || !experiment.inputs.includes(role)) continue;
+    models[role] = [model.hash, model.tokenizerHash ?? ""];
   }
-  const { name, version } = experiment;
+  const { name } = experiment;
   const { scale, seed } = context;
-  const base = { name, version, engine: options.engineCode(experiment), models, scale, seed };
+  const code = await options.unitCode(experiment);
+  const base = { name, code, models, scale, seed };
   const units = (await experiment.plan(context)).map((unit) => ({
     unit,
     hash: contentHash({ ...base, unit: unit.key, inputs: unit.inputs }),
@@ -125,11 +132,26 @@ async function planJob(experiment: Experiment, options: RunOptions): Promise<Job
   }));
   const hash = contentHash({
     ...base,
-    code: await options.experimentCode(experiment),
+    summary: options.summaryCode,
     claims: JSON.parse(JSON.stringify(experiment.claims)),
     units: units.map((unit) => unit.hash),
   });
   return { experiment, units, hash };
+}
+
+/** Multiplications of all matrices of a unit, in millions, at least 1; for the time left. */
+function unitCost(unit: Unit, context: ExperimentContext): number {
+  let cost = 1;
+  for (const role of ROLES) {
+    const model = context[role];
+    if (model !== undefined) cost += (unit.work[role] ?? 0) * tokenCost(model) / 1e6;
+  }
+  return cost;
+}
+
+function tokenCost(model: ModelShape): number {
+  const { layers, hidden, mlp, headDim, queryHeads, kvHeads } = model;
+  return layers * hidden * (headDim * 2 * (queryHeads + kvHeads) + 3 * mlp);
 }
 
 async function runJob(job: Job, options: RunOptions): Promise<Outcome> {
@@ -172,8 +194,7 @@ async function runUnit(unit: Unit, context: ExperimentContext): Promise<UnitValu
 }
 
 async function readUnit(store: BlobStore, key: string): Promise<UnitValue | undefined> {
-  const blob = await store.read(key);
-  return blob === undefined ? undefined : blob.meta as unknown as UnitValue;
+  return (await store.read(key))?.meta as UnitValue | undefined;
 }
 
 async function writeUnit(store: BlobStore, key: string, result: UnitValue): Promise<void> {

@@ -4,14 +4,7 @@
  * @module
  */
 
-import type {
-  Experiment,
-  ExperimentContext,
-  ExperimentModel,
-  Measured,
-  ModelShape,
-  UnitResult,
-} from "../experiment.ts";
+import type { Experiment, ExperimentContext, ExperimentResult, UnitResult } from "../experiment.ts";
 import type { ClaimRecord, Environment, ModelRecord, ResultRecord } from "./record.ts";
 import { judgeClaim } from "./verdict.ts";
 
@@ -42,29 +35,24 @@ export function summariseExperiment(
   results: readonly (UnitResult & { readonly milliseconds: number })[],
   options: SummaryOptions,
 ): ResultRecord {
-  const { context } = options;
-  const { values, tables, figures, notes } = experiment.summarise({
-    units: results.map(({ key, value }) => ({ key, value })),
-    scale: context.scale,
-    seed: context.seed,
-    large: namedShape(context.large),
-    small: namedShape(context.small),
-    ...(context.other === undefined ? {} : { other: namedShape(context.other) }),
-    isDefaultPair: context.isDefaultPair,
-  });
+  const { context, hash, startedAt } = options;
+  const { name, title, question, source } = experiment;
+  const { scale, seed } = context;
+  const units = results.map(({ key, value }) => ({ key, value }));
+  const { values, tables, figures, notes } = experiment.summarise({ ...context, units });
   const milliseconds = results.reduce((sum, result) => sum + result.milliseconds, 0);
   return {
     schema: 1,
-    name: experiment.name,
-    title: experiment.title,
-    question: experiment.question,
-    source: experiment.source,
-    scale: context.scale,
-    seed: context.seed,
-    hash: options.hash,
+    name,
+    title,
+    question,
+    source,
+    scale,
+    seed,
+    hash,
     models: modelRecords(context),
     environment: options.environment(),
-    startedAt: options.startedAt,
+    startedAt,
     seconds: milliseconds / 1000,
     units: results.length,
     command: options.command(experiment),
@@ -77,7 +65,7 @@ export function summariseExperiment(
 
 function judgeClaims(
   experiment: Experiment,
-  values: Readonly<Partial<Record<string, Measured>>>,
+  values: ExperimentResult["values"],
   run: { readonly context: ExperimentContext; readonly units: number },
 ): ClaimRecord[] {
   const { scale, large, small } = run.context;
@@ -89,19 +77,10 @@ function judgeClaims(
   });
 }
 
-function namedShape(model: ExperimentModel): ModelShape & { readonly name: string } {
-  const { name, layers, queryHeads, kvHeads, headDim, hidden, mlp } = model;
-  const { vocabulary, contextLength, weightBytes } = model;
-  const attention = { layers, queryHeads, kvHeads, headDim };
-  return { name, ...attention, hidden, mlp, vocabulary, contextLength, weightBytes };
-}
-
 function modelRecords(context: ExperimentContext): Record<string, ModelRecord> {
-  const { large, small, other } = context;
-  const models: Record<string, ModelRecord> = {
-    large: { name: large.name, hash: large.hash },
-    small: { name: small.name, hash: small.hash },
-  };
-  if (other !== undefined) models["other"] = { name: other.name, hash: other.hash };
-  return models;
+  const models = (["large", "small", "other"] as const).flatMap((role) => {
+    const model = context[role];
+    return model === undefined ? [] : [[role, { name: model.name, hash: model.hash }] as const];
+  });
+  return Object.fromEntries(models);
 }

@@ -6,7 +6,7 @@
 
 import type { FullCache } from "../../cache/full_cache.ts";
 import type { Command, Device, DeviceBuffer } from "../../gpu/device.ts";
-import type { AttentionShape } from "../../kernels/attention_input.ts";
+import type { AttentionShape } from "../../kernels/attention_shape.ts";
 import type { ModelConfig } from "../config.ts";
 import type { AttentionTaps } from "./taps.ts";
 import type { ModelWeights } from "../weights/weights.ts";
@@ -26,7 +26,7 @@ export interface ForwardState {
   readonly cache: FullCache;
   /** Observers and masks. */
   readonly taps: AttentionTaps;
-  /** Cosines and sines per position, f32 [capacity, headDim]. */
+  /** Cosines and sines per position for each rotation of the model; see `layerRotation`. */
   readonly rotation: DeviceBuffer;
 }
 
@@ -75,14 +75,20 @@ export interface HeadRows {
 }
 
 /**
- * Sizes of a step's attention.
+ * Sizes and rule of a layer's attention.
  *
  * @param state Model and buffers.
  * @param step Rows of the step.
+ * @param layer Index of the layer.
  * @returns What attention kernels are told.
  */
-export function attentionShape(state: ForwardState, step: StepShape): AttentionShape {
+export function attentionShape(
+  state: ForwardState,
+  step: StepShape,
+  layer: number,
+): AttentionShape {
   const { config, workspace, cache, taps } = state;
+  const { window, softcap, hasSinks } = config.layerAttention?.[layer] ?? {};
   return {
     ...step,
     capacity: cache.shape.capacity,
@@ -91,8 +97,11 @@ export function attentionShape(state: ForwardState, step: StepShape): AttentionS
     queryHeads: config.queryHeads,
     kvHeads: config.kvHeads,
     headDim: config.headDim,
-    ...(cache.shape.keyFormat && { keyFormat: cache.shape.keyFormat }),
-    ...(cache.shape.valueFormat && { valueFormat: cache.shape.valueFormat }),
+    keyFormat: cache.shape.keyFormat,
+    valueFormat: cache.shape.valueFormat,
+    window,
+    softcap,
+    hasSinks,
     isMasked: taps.visible !== undefined,
     scale: attentionScale(config),
   };

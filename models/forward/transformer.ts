@@ -8,10 +8,8 @@
 
 import type { Command, DeviceBuffer } from "../../gpu/device.ts";
 import { argmaxCommands } from "../../kernels/argmax.ts";
-import { attentionMapCommand } from "../../kernels/attention_map.ts";
-import { attentionSumsCommand } from "../../kernels/attention_sums.ts";
-import { decodeAttentionCommands } from "../../kernels/decode_attention.ts";
-import { flashAttentionCommand } from "../../kernels/flash_attention.ts";
+import { attentionMapCommand, attentionSumsCommand } from "../../kernels/attention_columns.ts";
+import { decodeAttentionCommands, flashAttentionCommand } from "../../kernels/flash_attention.ts";
 import { rmsNormCommand, type RmsNormShape } from "../../kernels/rms_norm.ts";
 import { ropeCacheCommand } from "../../kernels/rope_cache.ts";
 import { siluMultiplyCommand } from "../../kernels/silu_multiply.ts";
@@ -24,6 +22,7 @@ import {
   usedShare,
 } from "./forward.ts";
 import { embeddingCommands, linearCommands } from "./linear.ts";
+import { layerRotation } from "./rotation.ts";
 import type { Projection } from "../weights/weights.ts";
 import { upOffset } from "./workspace.ts";
 
@@ -136,14 +135,14 @@ function attentionInputStep(state: ForwardState, step: StepShape, layer: number)
     }),
     ropeCacheCommand({
       state: workspace.state,
-      rotation: state.rotation,
+      rotation: layerRotation(state, layer),
       ...(weights.queryNorm && { q_norm: weights.queryNorm }),
       ...(weights.keyNorm && { k_norm: weights.keyNorm }),
       qkv: workspace.queryKeyValue,
       keys,
       values,
     }, {
-      ...attentionShape(state, step),
+      ...attentionShape(state, step, layer),
       epsilon: config.normEpsilon * usedShare(config),
       ...(write && { write }),
     }),
@@ -157,29 +156,27 @@ function attentionStep(
 ): Command[] {
   const { device: { info }, workspace, taps } = state;
   const { keys, values } = state.cache.layers[layer]!;
-  const shape = attentionShape(state, step);
-  const visible = taps.visible?.windows[layer] ?? workspace.state;
-  const read = { state: workspace.state, qkv: workspace.queryKeyValue, keys, visible };
-  const log_sum = workspace.logSum;
+  const { sinks } = state.weights.layers[layer]!;
+  const { state: lengths, queryKeyValue: qkv, logSum: log_sum, partial } = workspace;
+  const shape = attentionShape(state, step, layer);
+  const visible = taps.visible?.windows[layer] ?? lengths;
+  const read = { state: lengths, qkv, keys, visible, log_sum };
   const sums = taps.sums?.windows[layer];
-  const attention = { ...read, values, output: workspace.heads, log_sum };
+  const buffers = { ...read, values, output: workspace.heads, ...(sinks && { sinks }) };
   const commands = step.rowsPerSequence > 1
-    ? [flashAttentionCommand(info, { shape, buffers: attention })]
+    ? [flashAttentionCommand(info, { shape, buffers })]
     : decodeAttentionCommands(info, {
       shape,
-      buffers: { ...attention, ...(workspace.partial && { partial: workspace.partial }) },
+      buffers: { ...buffers, ...(partial && { partial }) },
     });
   if (sums && isSummed) {
-    const buffers = { ...read, log_sum, sums };
-    commands.push(
-      attentionSumsCommand(info, { shape, buffers, ...(rowDecay !== 1 && { rowDecay }) }),
-    );
+    commands.push(attentionSumsCommand(info, { shape, buffers: { ...read, sums }, rowDecay }));
   }
   maps?.heads.forEach((head, index) =>
     commands.push(attentionMapCommand(info, {
       shape,
       map: { head, stride: maps.stride, offset: index * step.rowsPerSequence },
-      buffers: { ...read, log_sum, output: maps.buffer },
+      buffers: { ...read, output: maps.buffer },
     }))
   );
   return commands;

@@ -6,7 +6,7 @@
 
 import type { Device, DeviceBuffer } from "../../gpu/device.ts";
 import { argmaxPartialBytes } from "../../kernels/argmax.ts";
-import { decodePartialBytes } from "../../kernels/decode_attention.ts";
+import { decodePartialBytes } from "../../kernels/flash_attention.ts";
 import type { ModelConfig } from "../config.ts";
 
 /** Sizes of a workspace. */

@@ -5,8 +5,7 @@
  */
 
 import { DataError } from "../../core/check.ts";
-import type { HubReference } from "./hub_settings.ts";
-import type { HubSettings } from "./hub_settings.ts";
+import type { HubReference, HubSettings } from "./hub_settings.ts";
 
 /** What the hub says about a repository at a revision. */
 export interface RepositoryInfo {

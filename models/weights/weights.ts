@@ -29,6 +29,8 @@ export interface LayerWeights {
   readonly queryNorm?: DeviceBuffer;
   /** Scale of the norm of each key head, [headDim]; Qwen3 only. */
   readonly keyNorm?: DeviceBuffer;
+  /** Logit of each query head's sink, [queryHeads]; only in layers whose attention has sinks. */
+  readonly sinks?: DeviceBuffer;
   /** Projection of the heads' outputs back to the hidden size. */
   readonly output: readonly Projection[];
   /** Scale of the norm before the MLP, [hidden]. */
@@ -83,7 +85,7 @@ export async function loadWeights(
   const embedding = stack.use(await loadWeight(device, source, ["model.embed_tokens.weight"]));
   const layers: LayerWeights[] = [];
   for (let layer = 0; layer < config.layers; layer++) {
-    layers.push(await loadLayer(loader, `model.layers.${layer}`));
+    layers.push(await loadLayer(loader, layer));
     onLayer(layer + 1);
   }
   const finalNorm = await vector(loader, "model.norm.weight");
@@ -106,7 +108,8 @@ interface Loader extends WeightLoading {
   readonly stack: DisposableStack;
 }
 
-async function loadLayer(loader: Loader, prefix: string): Promise<LayerWeights> {
+async function loadLayer(loader: Loader, layer: number): Promise<LayerWeights> {
+  const prefix = `model.layers.${layer}`;
   const attention = `${prefix}.self_attn`;
   const heads = ["q_proj", "k_proj", "v_proj"].map((name) => `${attention}.${name}`);
   return {
@@ -115,6 +118,9 @@ async function loadLayer(loader: Loader, prefix: string): Promise<LayerWeights> 
     ...(loader.config.hasQkNorm && {
       queryNorm: await vector(loader, `${attention}.q_norm.weight`),
       keyNorm: await vector(loader, `${attention}.k_norm.weight`),
+    }),
+    ...(loader.config.layerAttention?.[layer]?.hasSinks && {
+      sinks: await vector(loader, `${attention}.sinks`),
     }),
     output: await projections(loader, [`${attention}.o_proj`]),
     mlpNorm: await vector(loader, `${prefix}.post_attention_layernorm.weight`),

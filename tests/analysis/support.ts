@@ -4,9 +4,8 @@
  * @module
  */
 
-import type { AttentionMap } from "../../analysis/attention_map.ts";
+import { accumulateAttention, type AttentionMap } from "../../analysis/attention_map.ts";
 import type { HeadSaliency } from "../../analysis/head_saliency.ts";
-import { accumulateAttention } from "../../analysis/attention_map.ts";
 import type { Random } from "../../core/random.ts";
 
 /** Shape of a random model. */

@@ -2,7 +2,7 @@ import { deepStrictEqual, ok, throws } from "node:assert/strict";
 import fc from "fast-check";
 import { budgetShare, halfEntries, splitBudget, wholeEntries } from "../../cache/budget.ts";
 
-/** Rows of method section 5: tokens, ratio, half-entries, critical, recent, marginal. */
+/** Splits as in docs/method.md, "Budgets and tiers": tokens, ratio, half-entries, critical, recent, marginal. */
 const GOLDEN = [
   [200, 0.05, 20, 6, 4, 0],
   [200, 0.10, 40, 10, 5, 10],

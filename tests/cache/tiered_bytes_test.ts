@@ -1,5 +1,5 @@
 /**
- * What a tiered store costs, from the buffers that exist: the formula of method section 9, no growth, no large peak.
+ * What a tiered store costs, from the buffers that exist: the formula of docs/method.md, no growth, no large peak.
  *
  * @module
  */
@@ -14,7 +14,7 @@ import type { Device } from "../../gpu/device.ts";
 import { openDevice } from "../../gpu/open_device.ts";
 import { testBackends } from "../support/gpu.ts";
 
-/** Critical, recent and marginal tokens by hand (method section 5). */
+/** Critical, recent and marginal tokens by hand (docs/method.md, "Budgets and tiers"). */
 const GOLDEN = [
   { tokens: 200, ratio: 0.2, tiers: [20, 10, 20] },
   { tokens: 200, ratio: 0.05, tiers: [6, 4, 0] },

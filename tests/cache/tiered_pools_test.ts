@@ -78,7 +78,7 @@ for (const policy of VARIANTS) {
   }
 }
 
-Deno.test("poolSizes() cost what method section 9 says, for any length up to 8,192", () => {
+Deno.test("poolSizes() cost what the formula of docs/method.md says, for any length up to 8,192", () => {
   const policy = createPolicy("smallkv");
   for (const capacity of [512, 2048, 8192]) {
     const request = { budget: { ratio: 0.2 }, promptTokens: capacity - 64, capacity, layers: 2 };

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
+import fc from "fast-check";
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import fc from "fast-check";
 import type { CommandIo } from "../../cli/command.ts";
 import { runCommandLine } from "../../cli/command_line.ts";
 import { extractCommand } from "../../cli/extract.ts";
@@ -20,7 +20,6 @@ const COMMANDS = [
   reproduceCommand({
     openEngine,
     experiments: [fakeExperiment("first", { count: 1 })],
-    moduleOf: () => new URL(import.meta.url),
   }),
 ];
 
@@ -184,7 +183,7 @@ Deno.test("commands say what is wrong with their options and end with 2", () =>
       [["extract", ...tokens, "--out", "x", "--attention", "1"], /must be all or LAYER:HEAD/],
       [["extract", ...tokens, "--out", "x", "--logits", "some"], /one of last, all/],
       [["extract", "loose", ...tokens], /every value must follow an option/],
-      [["match", ...tokens, "--out", "x", "--top", "0"], /over 0/],
+      [["match", ...tokens, "--out", "x", "--top", "0"], /--top must be a share above 0/],
       [["match", ...tokens, "--out", "x", "--window", "50"], /from 100 to/],
     ];
     for (const [words, message] of cases) {

@@ -26,7 +26,6 @@ if (import.meta.main) {
         fakeExperiment("first", { count: 6, isUntraced: true }),
         fakeExperiment("second"),
       ],
-      moduleOf: () => new URL(import.meta.url),
     }),
     extractCommand({ openEngine }),
     matchCommand({ openEngine }),

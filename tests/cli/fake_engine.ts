@@ -5,8 +5,9 @@
  */
 
 import { DataError } from "../../core/check.ts";
-import type { Engine, EngineModel, OpenEngine } from "../../cli/engine.ts";
-import type { Claim, Experiment, Trace } from "../../experiments/experiment.ts";
+import type { HeadName } from "../../decoding/session/trace.ts";
+import type { Claim, Experiment, ExperimentModel } from "../../experiments/experiment.ts";
+import type { Engine, OpenEngine } from "../../experiments/runner/engine.ts";
 
 /** Settings of the fake. */
 export interface FakeOptions {
@@ -17,7 +18,7 @@ export interface FakeOptions {
 }
 
 /** A model of two layers with two heads and 32 tokens. */
-export function fakeModel(name: string, options: FakeOptions = {}): EngineModel {
+export function fakeModel(name: string, options: FakeOptions = {}): ExperimentModel {
   const layers = 2;
   const queryHeads = 2;
   const heads = layers * queryHeads;
@@ -31,8 +32,8 @@ export function fakeModel(name: string, options: FakeOptions = {}): EngineModel 
   return {
     name,
     hash: `hash-of-${name}`,
-    endTokens: [0],
-    weightBytes: 100,
+    eosTokenIds: [0],
+    fileTensorBytes: 100,
     tokenizerHash: "letters",
     layers,
     queryHeads,
@@ -44,21 +45,20 @@ export function fakeModel(name: string, options: FakeOptions = {}): EngineModel 
     contextLength: 512,
     encode: (text) => [...text].map((letter) => letter.charCodeAt(0) % vocabulary),
     tokenTexts: (tokens) => tokens.map((id) => String.fromCharCode(96 + id)),
-    async trace(tokens, traceOptions = {}): Promise<Trace> {
+    load: () => Promise.reject(new Error("a fake model has no weights")),
+    async trace(tokens, { heads: wanted = [], logits, checkpoints = [], signal } = {}) {
       options.onTrace?.(name);
       await new Promise((resolve) => setTimeout(resolve, options.delayMs ?? 0));
-      traceOptions.signal?.throwIfAborted();
-      const checkpoints = [...(traceOptions.checkpoints ?? []), tokens.length];
-      return { heads, checkpoints, accumulated: checkpoints.map((end) => sums(tokens, end)) };
-    },
-    attentionRows: (tokens, { first }) =>
-      Promise.resolve(new Float32Array(heads * (tokens.length - first) * tokens.length)),
-    realDrop: (tokens) => Promise.resolve(sums(tokens, tokens.length)),
-    capture(tokens, { heads: wanted = [], accumulated, logits }) {
+      signal?.throwIfAborted();
       const size = tokens.length;
       const rows = logits === "all" ? size : 1;
-      return Promise.resolve({
-        maps: wanted.map(([layer, head]) => ({
+      return {
+        layers,
+        queryHeads,
+        tokens: size,
+        accumulated: sums(tokens, size),
+        checkpoints: checkpoints.map((end) => sums(tokens, end)),
+        maps: [...wanted as readonly HeadName[]].map(([layer, head]) => ({
           layer,
           head,
           queries: size,
@@ -68,12 +68,12 @@ export function fakeModel(name: string, options: FakeOptions = {}): EngineModel 
             (_, index) => layer * 100 + head * 10 + index / (size * size),
           ),
         })),
-        ...(accumulated === true ? { accumulated: sums(tokens, size) } : {}),
-        ...(logits === undefined ? {} : {
-          logits: Float32Array.from({ length: rows * vocabulary }, (_, index) => index),
-        }),
-      });
+        logits: Float32Array.from({ length: rows * vocabulary }, (_, index) => index),
+      };
     },
+    attentionRows: (tokens, { first }) =>
+      Promise.resolve(new Float32Array(heads * (tokens.length - first) * tokens.length)),
+    realDrop: (tokens) => Promise.resolve(sums(tokens, tokens.length)),
   };
 }
 
@@ -88,13 +88,6 @@ export function fakeEngine(options: FakeOptions = {}): OpenEngine {
         versions: { smallkv: "0.0.0", deno: Deno.version.deno },
         system: "test",
       },
-      modules: [],
-      policies: {
-        forced: () => Promise.resolve([]),
-        generated: () => Promise.resolve([]),
-        selections: () => Promise.resolve([]),
-      },
-      policyModules: [],
       openModel(role, reference) {
         if (reference?.startsWith("missing") === true) {
           throw new DataError(
@@ -141,10 +134,10 @@ export interface FakeExperimentOptions {
 export function fakeExperiment(name: string, options: FakeExperimentOptions = {}): Experiment {
   return {
     name,
+    module: import.meta.url,
     title: `Experiment ${name}`,
     question: `What does ${name} show?`,
     source: "Fig. 0",
-    version: 1,
     inputs: ["large", "microworld"],
     claims: { mean: { ...CLAIM, ...options.claim } },
     async plan(context) {
@@ -157,10 +150,11 @@ export function fakeExperiment(name: string, options: FakeExperimentOptions = {}
           inputs: { tokens },
           async run() {
             if (options.fails === true) throw new DataError("Cannot measure: it must work");
-            const { accumulated } = options.isUntraced === true
-              ? await context.large.trace(tokens, { signal: context.signal })
-              : await context.trace("large", tokens);
-            return accumulated[0]!.reduce((sum, value) => sum + value, 0) / accumulated[0]!.length;
+            const { signal } = context;
+            const sums = options.isUntraced === true
+              ? (await context.large.trace(tokens, { signal })).accumulated
+              : (await context.trace("large", tokens)).accumulated[0]!;
+            return sums.reduce((sum, value) => sum + value, 0) / sums.length;
           },
         };
       });

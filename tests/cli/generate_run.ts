@@ -10,16 +10,16 @@ import { join } from "node:path";
 import type { CommandIo } from "../../cli/command.ts";
 import { runCommandLine } from "../../cli/command_line.ts";
 import { generateCommand } from "../../cli/generate.ts";
-import type { OpenPair } from "../../cli/lab_pair.ts";
+import type { Engine, OpenEngine } from "../../experiments/runner/engine.ts";
 import { embeddedModel } from "../support/embedded_model.ts";
 import { testBackends } from "../support/gpu.ts";
 
-const openPair: OpenPair = async ({ hasSmall }) => {
-  const backend = testBackends[0]!;
-  const large = await embeddedModel("large", backend);
-  const models = hasSmall ? { large, small: await embeddedModel("small", backend) } : { large };
-  return { models, [Symbol.asyncDispose]: () => Promise.resolve() };
-};
+const openEngine: OpenEngine = () =>
+  Promise.resolve({
+    openModel: (role: "large" | "small") =>
+      Promise.resolve({ load: () => embeddedModel(role, testBackends[0]!) }),
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  } as unknown as Engine);
 
 /** Runs `generate` on the embedded pair; `more` is what else it is connected with. */
 export async function run(
@@ -37,7 +37,7 @@ export async function run(
     signal,
     ...more,
   };
-  const code = await runCommandLine([generateCommand({ openPair })], ["generate", ...words], io);
+  const code = await runCommandLine([generateCommand({ openEngine })], ["generate", ...words], io);
   return { code, out, error };
 }
 

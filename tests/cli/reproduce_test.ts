@@ -6,6 +6,7 @@ import type { CommandIo } from "../../cli/command.ts";
 import { runCommandLine } from "../../cli/command_line.ts";
 import { reproduceCommand } from "../../cli/reproduce.ts";
 import type { Experiment } from "../../experiments/experiment.ts";
+import type { ReadModule } from "../../experiments/runner/code_hash.ts";
 import { useChromium } from "../support/chromium.ts";
 import { fakeEngine, fakeExperiment } from "./fake_engine.ts";
 
@@ -29,6 +30,7 @@ interface RunResult {
 async function run(
   words: readonly string[],
   experiments: readonly Experiment[] = [fakeExperiment("first"), fakeExperiment("second")],
+  readModule?: ReadModule,
 ): Promise<RunResult> {
   let out = "";
   let error = "";
@@ -44,7 +46,7 @@ async function run(
   const command = reproduceCommand({
     openEngine: fakeEngine({ onTrace: () => traces++ }),
     experiments,
-    moduleOf: () => new URL(import.meta.url),
+    ...(readModule && { readModule }),
   });
   using _ = useChromium("none");
   const code = await runCommandLine([command], ["reproduce", ...words], io);
@@ -124,7 +126,7 @@ Deno.test("reproduce skips what is finished, and --force does not", () =>
     assert.equal((await run(["--out", folder, "--force"])).traces, 8);
   }));
 
-Deno.test("reproduce measures again for another seed, scale, pair or version", () =>
+Deno.test("reproduce measures again for another seed, scale, pair or code", () =>
   withFolder(async (folder) => {
     await run(["--out", folder, "first"]);
     const pair = ["--large", "a", "--small", "b"];
@@ -134,12 +136,50 @@ Deno.test("reproduce measures again for another seed, scale, pair or version", (
     const names = await readdir(join(folder, "smoke"));
     assert.equal(names.filter((name) => name.startsWith("a_b_")).length, 1);
     // Texts are the same, so traces are found; units and results are not.
-    const changed = [{ ...fakeExperiment("first"), version: 2 }];
-    const result = await run(["--out", folder, "first"], changed);
+    const changed: ReadModule = async (module) => {
+      const text = await readFile(module, "utf8");
+      return module.href.endsWith("fake_engine.ts") ? `${text}\nconst more = 1;\n` : text;
+    };
+    const result = await run(["--out", folder, "first"], undefined, changed);
     assert.match(result.out, /"status":"finished"/);
     assert.match((await run(["--out", folder, "first", "--seed", "2"])).out, /"status":"finished"/);
     await run(["--out", folder, "first", "--scale", "small"]);
     assert.ok((await files(join(folder, "small"))).some((path) => path.endsWith("first.json")));
+  }));
+
+Deno.test("reproduce measures again after a change of a kernel, not of its comments", () =>
+  withFolder(async (folder) => {
+    const changed = new Map<string, (text: string) => string>();
+    const readModule: ReadModule = async (module) => {
+      const text = await readFile(module, "utf8");
+      return changed.get(module.pathname.split("/").at(-1)!)?.(text) ?? text;
+    };
+    const again = () => run(["--out", folder], undefined, readModule);
+    assert.equal((await again()).traces, 8);
+    assert.equal((await again()).traces, 0);
+    changed.set("rms_norm.wgsl", (text) => `// Other words.\n${text}`);
+    assert.equal((await again()).traces, 0);
+    changed.set("rms_norm.wgsl", (text) => text.replace("value * value", "value"));
+    const { traces, out } = await again();
+    assert.equal(traces, 8);
+    assert.match(out, /"status":"finished"/);
+    changed.clear();
+    assert.equal((await again()).traces, 0);
+    changed.set("matmul_source.ts", (text) => `${text}\nexport const more = 1;\n`);
+    assert.equal((await again()).traces, 8);
+  }));
+
+Deno.test("reproduce ends with 1 where a module of its results cannot be read", () =>
+  withFolder(async (folder) => {
+    const readModule: ReadModule = (module) =>
+      readFile(module.href.endsWith("/trace.ts") ? new URL("gone.ts", module) : module, "utf8");
+    const { code, error, traces } = await run(["--out", folder], undefined, readModule);
+    assert.equal(code, 1);
+    assert.equal(traces, 0);
+    assert.match(
+      error,
+      /^Cannot identify the code of a result: module .*trace\.ts must be readable/m,
+    );
   }));
 
 Deno.test("reproduce computes damaged cache files and results again", () =>

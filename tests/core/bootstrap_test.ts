@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import {
   bootstrapInterval,
-  clusterMeanInterval,
   differenceInterval,
   intervalEnds,
   meanInterval,
@@ -34,23 +33,6 @@ Deno.test("meanInterval() covers the true mean about as often as it says", () =>
     if (low <= 1.5 && 1.5 <= high) covered++;
   }
   assert.ok(covered >= 270 && covered <= 297, `${covered} of 300`);
-});
-
-Deno.test("clusterMeanInterval() is wider than pretending that pieces are independent", () => {
-  const random = seededRandom(2);
-  const clusters = Array.from({ length: 12 }, () => {
-    const center = random();
-    return Array.from({ length: 40 }, () => center + 0.01 * random());
-  });
-  const honest = clusterMeanInterval(clusters);
-  const naive = meanInterval(clusters.flat());
-  assert.ok(Math.abs(honest.value - naive.value) < 1e-12);
-  assert.equal(honest.n, 12);
-  assert.ok(honest.high - honest.low > 3 * (naive.high - naive.low));
-});
-
-Deno.test("clusterMeanInterval() weighs contexts by their pieces", () => {
-  assert.equal(clusterMeanInterval([[1, 1, 1], [5]]).value, 2);
 });
 
 Deno.test("differenceInterval() uses the pairing", () => {

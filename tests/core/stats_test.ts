@@ -1,13 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import {
-  mcNemarExact,
-  mean,
-  median,
-  normalCdf,
-  normalQuantile,
-  quantile,
-} from "../../core/stats.ts";
+import { mean, median, normalCdf, normalQuantile, quantile } from "../../core/stats.ts";
 import golden from "./statistics_golden.json" with { type: "json" };
 
 function assertNear(actual: number, expected: number, tolerance = 1e-12): void {
@@ -51,11 +44,4 @@ Deno.test("normalQuantile() inverts normalCdf()", () => {
   );
   assertNear(normalQuantile(0.975), 1.959963984540054, 1e-12);
   assert.throws(() => normalQuantile(0), RangeError);
-});
-
-Deno.test("mcNemarExact() equals SciPy's two-sided binomial test", () => {
-  for (const { first, second, p } of golden.mcnemar) {
-    assertNear(mcNemarExact(first, second), p, 1e-12);
-    assertNear(mcNemarExact(second, first), p, 1e-12);
-  }
 });

@@ -32,12 +32,7 @@ import {
   readMmluSubject,
 } from "../../data/mmlu.ts";
 import { mtBench, parseMtBench, readMtBench } from "../../data/mt_bench.ts";
-import {
-  wikitext2,
-  wikitextBlocks,
-  wikitextContexts,
-  wikitextParagraphs,
-} from "../../data/wikitext2.ts";
+import { wikitext2, wikitextContexts, wikitextParagraphs } from "../../data/wikitext2.ts";
 import { dataFolderOfTests } from "./data_folder.ts";
 
 const folder = dataFolderOfTests!;
@@ -60,14 +55,6 @@ Deno.test("wikitextContexts() takes lines that are long enough and cuts them", (
   assert.deepEqual(contexts.map(({ line, tokens }) => [line, tokens.length]), [[1, 100], [2, 200]]);
   assert.equal(wikitextContexts(text, words, { count: 1 }).length, 1);
   assert.throws(() => wikitextContexts(line(5), words, { count: 1 }), DataError);
-});
-
-Deno.test("wikitextBlocks() cuts running text without gaps", () => {
-  const encode = (text: string) => [...text].map((character) => character.charCodeAt(0));
-  const blocks = wikitextBlocks(" abc\n = H = \n defg\n", encode, { count: 9, tokens: 3 });
-  assert.equal(blocks.flat().map((code) => String.fromCharCode(code)).join(""), "abc\ndefg\n");
-  assert.equal(wikitextBlocks(" abcdef\n", encode, { count: 1, tokens: 3 }).length, 1);
-  assert.throws(() => wikitextBlocks(" a\n", encode, { count: 1 }), DataError);
 });
 
 Deno.test("gradeGsm8k() finds stated and last numbers in any notation", () => {

@@ -17,7 +17,6 @@ import type {
   RealDropOptions,
   Scale,
   Trace,
-  TraceOptions,
 } from "../../experiments/experiment.ts";
 import { fakePolicies } from "./fake_policies.ts";
 
@@ -60,23 +59,35 @@ export function fakeModel(name: string, options: FakeOptions): FakeModel {
     mlp: 32,
     vocabulary: 1 << 20,
     contextLength: 4096,
-    weightBytes: 1000 * layers,
+    fileTensorBytes: 1000 * layers,
   };
   const map = (tokens: readonly number[], head: number) => fakeMap(tokens, options, head);
   return {
     ...shape,
     name,
     hash: `${name} ${options.seed}`,
-    endTokens: [0],
+    eosTokenIds: [0],
     work,
     map,
     encode: (text) => split(text, tokenLength).map((piece) => remember(texts, piece)),
     tokenTexts: (tokens) => tokens.map((id) => texts.get(id) ?? `w${id} `),
-    trace(tokens, traceOptions = {}) {
+    load: () => Promise.reject(new Error("a fake model has no weights")),
+    trace(tokens, { checkpoints = [] } = {}) {
       work.tokens += tokens.length;
-      return Promise.resolve(
-        fakeTrace(tokens, { ...options, heads, checkpoints: traceOptions.checkpoints }),
-      );
+      const sums = fakeSums(tokens, {
+        ...options,
+        heads,
+        lengths: [...checkpoints, tokens.length],
+      });
+      return Promise.resolve({
+        layers,
+        queryHeads,
+        tokens: tokens.length,
+        accumulated: sums.at(-1)!,
+        checkpoints: sums.slice(0, -1),
+        maps: [],
+        logits: new Float32Array(0),
+      });
     },
     attentionRows(tokens, { first }) {
       work.tokens += tokens.length;
@@ -108,9 +119,9 @@ export function fakeContext(
     signal: new AbortController().signal,
     texts: (name, limit) =>
       Promise.resolve(fakeTexts(name, { limit: Math.min(limit, 300), words })),
-    trace(role, tokens, traceOptions: TraceOptions = {}) {
-      const key = JSON.stringify([role, tokens, traceOptions.checkpoints]);
-      const known = traces.get(key) ?? models[role]!.trace(tokens, traceOptions);
+    trace(role, tokens, { checkpoints = [] } = {}) {
+      const key = JSON.stringify([role, tokens, checkpoints]);
+      const known = traces.get(key) ?? traceAt(models[role]!, tokens, checkpoints);
       traces.set(key, known);
       return known;
     },
@@ -173,15 +184,21 @@ function fakeMap(tokens: readonly number[], options: FakeOptions, head: number):
   };
 }
 
-function fakeTrace(
+async function traceAt(
+  model: FakeModel,
   tokens: readonly number[],
-  options: FakeOptions & {
-    readonly heads: number;
-    readonly checkpoints?: readonly number[] | undefined;
-  },
-): Trace {
-  const checkpoints = [...new Set([...options.checkpoints ?? [], tokens.length])];
-  const accumulated = checkpoints.map((length) => {
+  inner: readonly number[],
+): Promise<Trace> {
+  const checkpoints = [...new Set([...inner, tokens.length])];
+  const { checkpoints: accumulated } = await model.trace(tokens, { checkpoints });
+  return { heads: model.layers * model.queryHeads, checkpoints, accumulated };
+}
+
+function fakeSums(
+  tokens: readonly number[],
+  options: FakeOptions & { readonly heads: number; readonly lengths: readonly number[] },
+): Float32Array[] {
+  return options.lengths.map((length) => {
     const sums = new Float32Array(options.heads * length);
     if (options.isCheap) return sums.map((_, index) => 1 + index % length % 13 + index % 5);
     for (let head = 0; head < options.heads; head++) {
@@ -189,7 +206,6 @@ function fakeTrace(
     }
     return sums;
   });
-  return { heads: options.heads, checkpoints, accumulated };
 }
 
 function fakeDrop(

@@ -61,9 +61,9 @@ Deno.test("memory counts the helper's cache and weights", () => {
     mlp: 64,
     vocabulary: 100,
     contextLength: 512,
-    weightBytes: 1000,
+    fileTensorBytes: 1000,
   };
-  const helper = { ...shape, layers: 1, weightBytes: 500 };
+  const helper = { ...shape, layers: 1, fileTensorBytes: 500 };
   const cells = [cell("a", [0, 0])];
   const alone = memoryShares(cells, { large: shape });
   assert.equal(alone.withHelper, 0.2);

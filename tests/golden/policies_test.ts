@@ -1,18 +1,19 @@
-/**
- * Decoding under policies against another implementation, in Python (tools/goldens/policies_reference.py): head match,
- * kept tokens of every step, divergence from the full cache, greedy tokens.
- */
-
 import { assert, assertEquals } from "@std/assert";
 import { klDivergence } from "../../analysis/quality.ts";
 import type { Selection } from "../../cache/policy.ts";
 import { createPolicy, type PolicyOptions } from "../../cache/policy_options.ts";
-import { type ModelPair, PolicySession } from "../../decoding/policies/policy_session.ts";
-import { matchText } from "../../decoding/prompts/prompt_match.ts";
+import type { ModelPair } from "../../decoding/engine/types.ts";
+import { PolicySession } from "../../decoding/engine/policy_session.ts";
+import { matchText } from "../../decoding/scoring/head_matching.ts";
 import type { Backend } from "../../gpu/device.ts";
 import { loadModel } from "../../models/load.ts";
 import { fixture } from "../support/golden.ts";
 import { testBackends, testDevice } from "../support/gpu.ts";
+
+/**
+ * Decoding under policies against another implementation, in Python (tools/goldens/policies_reference.py): head match,
+ * kept tokens of every step, divergence from the full cache, greedy tokens.
+ */
 
 /** A policy at a budget, and what it did. */
 interface Variant extends PolicyOptions {

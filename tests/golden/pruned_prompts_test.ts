@@ -1,17 +1,17 @@
+import { assert, assertEquals } from "@std/assert";
+import { createPolicy } from "../../cache/policy_options.ts";
+import { PolicySession } from "../../decoding/engine/policy_session.ts";
+import type { StoreKind } from "../../cache/kv_store.ts";
+import type { Backend } from "../../gpu/device.ts";
+import { embeddedModel } from "../support/embedded_model.ts";
+import { fixture } from "../support/golden.ts";
+import { testBackends } from "../support/gpu.ts";
+
 /**
  * PyramidInfer's pruning against another implementation, in Python (tools/goldens/pruned_prompts.py), in which hidden
  * states of dropped tokens really leave the forward pass: what each layer keeps of the prompt, what is kept of generated
  * tokens, and what is predicted.
  */
-
-import { assert, assertEquals } from "@std/assert";
-import { createPolicy } from "../../cache/policy_options.ts";
-import { PolicySession } from "../../decoding/policies/policy_session.ts";
-import type { StoreKind } from "../../decoding/policies/policy_store.ts";
-import type { Backend } from "../../gpu/device.ts";
-import { embeddedModel } from "../support/embedded_model.ts";
-import { fixture } from "../support/golden.ts";
-import { testBackends } from "../support/gpu.ts";
 
 /** A policy at a budget, and what it did. */
 interface Variant {

@@ -1,11 +1,11 @@
-/** Real GGUF models against what transformers computed from the same files in float32. */
-
 import { assert, assertEquals } from "@std/assert";
-import { traceAttention } from "../../decoding/sessions/trace.ts";
+import { traceAttention } from "../../decoding/session/trace.ts";
 import { loadModel } from "../../models/load.ts";
 import { type Golden, largestDifference, largestHeadError, readGolden } from "../support/golden.ts";
 import { hasGpu, testDevice } from "../support/gpu.ts";
 import { realModel } from "../support/real_models.ts";
+
+/** Real GGUF models against what transformers computed from the same files in float32. */
 
 const FILES: Readonly<Record<string, string>> = {
   "smollm2-135m": "SmolLM2-135M-Instruct.Q4_1.gguf",

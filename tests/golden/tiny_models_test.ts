@@ -1,7 +1,5 @@
-/** Tiny random models against what transformers computed from the same files in float32. */
-
 import { assert, assertEquals } from "@std/assert";
-import { traceAttention } from "../../decoding/sessions/trace.ts";
+import { traceAttention } from "../../decoding/session/trace.ts";
 import { loadModel } from "../../models/load.ts";
 import {
   fixture,
@@ -11,6 +9,8 @@ import {
   readGolden,
 } from "../support/golden.ts";
 import { testBackends, testDevice } from "../support/gpu.ts";
+
+/** Tiny random models against what transformers computed from the same files in float32. */
 
 /** Bar for the logits, relative to the largest one, by how the file stores weights. */
 const EXACT = 1e-3;

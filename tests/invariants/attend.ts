@@ -8,7 +8,7 @@ import { packFloat16 } from "../../core/float16.ts";
 import type { Random } from "../../core/random.ts";
 import type { Device, DeviceBuffer } from "../../gpu/device.ts";
 import { MARGINAL_MODES } from "../../kernels/marginal.ts";
-import { selectedAttentionCommand } from "../../kernels/selected_attention.ts";
+import { selectedAttentionCommands } from "../../kernels/selected_attention.ts";
 import { CALIBRATION_SINKS, LIST_HEADER_WORDS } from "../../kernels/selection_list.ts";
 
 /** A way to join kept and marginal tokens that kernels know. */
@@ -101,7 +101,7 @@ export async function attend(
   const qkv = new Float32Array(stride);
   qkv.set(call.queries);
   const output = stack.use(device.createBuffer("output", outputBytes));
-  const command = selectedAttentionCommand(device.info, {
+  const [command] = selectedAttentionCommands(device.info, {
     shape: {
       queryHeads,
       kvHeads,
@@ -117,7 +117,7 @@ export async function attend(
       unitOffset: 0,
       units: kvHeads,
       listWords,
-      helperHeads: queryHeads,
+      smallHeads: queryHeads,
     },
     buffers: {
       state: upload("state", Uint32Array.of(0, tokens - 1)),
@@ -125,12 +125,12 @@ export async function attend(
       keys: upload("keys", packFloat16(call.keys)),
       values: upload("values", packFloat16(call.values)),
       lists: upload("lists", listsOf(call, { combine, listWords })),
-      helper: upload("helper", call.helper),
+      small_attention: upload("small attention", call.helper),
       output,
-      weights: stack.use(device.createBuffer("weights", 4)),
+      attention: stack.use(device.createBuffer("attention", 4)),
     },
   });
-  const recording = stack.use(await device.record("attention call", [command]));
+  const recording = stack.use(await device.record("attention call", [command!]));
   device.submit(recording);
   return new Float32Array(await device.read(output));
 }

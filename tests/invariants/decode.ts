@@ -8,12 +8,8 @@ import type { CacheBudget } from "../../cache/budget.ts";
 import { POLICIES } from "../../cache/policies/mod.ts";
 import type { Selection } from "../../cache/policy.ts";
 import { createPolicy, type PolicyOptions } from "../../cache/policy_options.ts";
-import {
-  type ModelPair,
-  type PolicyMemory,
-  PolicySession,
-  type PolicySessionOptions,
-} from "../../decoding/policies/policy_session.ts";
+import type { ModelPair, PolicyMemory, PolicySessionOptions } from "../../decoding/engine/types.ts";
+import { PolicySession } from "../../decoding/engine/policy_session.ts";
 
 /** What to run. */
 export interface RunRequest {

@@ -1,12 +1,12 @@
-/** Method section 20, invariant 1: with the whole budget every policy is the full cache. */
-
-import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { Session } from "../../decoding/sessions/session.ts";
+import { assert, assertEquals } from "@std/assert";
+import { Session } from "../../decoding/session/session.ts";
 import { largestDifference } from "../support/golden.ts";
 import { testBackends } from "../support/gpu.ts";
 import { decodeUnder, VARIANTS } from "./decode.ts";
 import { randomCases, randomPair, randomText } from "./random_pair.ts";
+
+/** Invariant 1 of docs/method.md: with the whole budget every policy is the full cache. */
 
 const STEPS = 3;
 

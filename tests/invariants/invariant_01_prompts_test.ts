@@ -1,18 +1,19 @@
-/**
- * Method section 20, invariant 1, on text: with the whole budget every policy writes what the full cache writes. All
- * policies decode a prompt side by side.
- */
-
 import { assertEquals } from "@std/assert";
 import { createPolicy } from "../../cache/policy_options.ts";
 import { evaluationItems } from "../../data/microworld.ts";
-import { type ModelPair, PolicySession } from "../../decoding/policies/policy_session.ts";
-import { Session } from "../../decoding/sessions/session.ts";
+import type { ModelPair } from "../../decoding/engine/types.ts";
+import { PolicySession } from "../../decoding/engine/policy_session.ts";
+import { Session } from "../../decoding/session/session.ts";
 import { loadModel } from "../../models/load.ts";
 import { embeddedModel, embeddedModels } from "../support/embedded_model.ts";
 import { hasGpu, testBackends, testDevice } from "../support/gpu.ts";
 import { realModel } from "../support/real_models.ts";
 import { COMPRESSING } from "./decode.ts";
+
+/**
+ * Invariant 1 of docs/method.md, on text: with the whole budget every policy writes what the full cache writes. All
+ * policies decode a prompt side by side.
+ */
 
 /** Prompts of the micro-world, as token ids. */
 async function prompts(count: number): Promise<number[][]> {

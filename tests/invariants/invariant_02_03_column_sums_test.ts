@@ -1,12 +1,15 @@
-/** Method section 20, invariants 2 and 3: accumulated attention, on random models of one, two and three query heads to a KV head. */
-
-import { assert } from "@std/assert";
 import fc from "fast-check";
-import { Session } from "../../decoding/sessions/session.ts";
-import { traceAttention } from "../../decoding/sessions/trace.ts";
+import { assert } from "@std/assert";
+import { Session } from "../../decoding/session/session.ts";
+import { traceAttention } from "../../decoding/session/trace.ts";
 import { largestHeadError } from "../support/golden.ts";
 import { testBackends } from "../support/gpu.ts";
 import { randomCases, randomModel, randomText } from "./random_pair.ts";
+
+/**
+ * Invariants 2 and 3 of docs/method.md: accumulated attention, on random models of one, two and three query heads to a
+ * KV head.
+ */
 
 for (const backend of testBackends) {
   Deno.test(`2: attention that all tokens have received sums to the number of rows, per head, on ${backend}`, async () => {

@@ -1,16 +1,16 @@
-/** Method section 20, invariant 4: a model that helps itself is its own best helper. */
-
-import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
+import { assert, assertEquals } from "@std/assert";
 import { matchHeads } from "../../analysis/head_match.ts";
 import { splitBudget } from "../../cache/budget.ts";
 import { seededRandom } from "../../core/random.ts";
-import { Session } from "../../decoding/sessions/session.ts";
+import { Session } from "../../decoding/session/session.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { testBackends, testDevice } from "../support/gpu.ts";
 import { attend, randomCall, softmaxRows, weightedValues } from "./attend.ts";
 import { decodeUnder } from "./decode.ts";
 import { randomCases, randomModel, randomText } from "./random_pair.ts";
+
+/** Invariant 4 of docs/method.md: a model that helps itself is its own best helper. */
 
 /** Rounding of sums of attention, as a share of the largest. */
 const SUM_ERROR = 1e-5;

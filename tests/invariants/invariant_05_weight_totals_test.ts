@@ -1,4 +1,4 @@
-/** Method section 20, invariant 5: what all weights of an output sum to, for each way to join its parts. */
+/** Invariant 5 of docs/method.md: what all weights of an output sum to, for each way to join its parts. */
 
 import { assert } from "@std/assert";
 import fc from "fast-check";
@@ -22,12 +22,12 @@ Deno.test("5: marginalFactors() have the total that the mode promises", () => {
     kept: fc.double({ min: 1e-4, max: 0.9, noNaN: true }),
     rest: fc.double({ min: 0.01, max: 1, noNaN: true }),
     sinkShare: fc.double({ min: 0, max: 0.9, noNaN: true }),
-    ownSinks: fc.double({ min: 0, max: 0.99, noNaN: true }),
+    largeSinks: fc.double({ min: 0, max: 0.99, noNaN: true }),
   });
   fc.assert(
-    fc.property(shares, ({ kept, rest, sinkShare, ownSinks }) => {
+    fc.property(shares, ({ kept, rest, sinkShare, largeSinks }) => {
       const marginal = (1 - kept) * rest;
-      const masses = { marginalTokens: 5, kept, marginal, sinks: kept * sinkShare, ownSinks };
+      const masses = { marginalTokens: 5, kept, marginal, sinks: kept * sinkShare, largeSinks };
       for (const mode of MODES) {
         const factors = marginalFactors(mode, masses);
         const total = factors.kept + factors.marginal * marginal;

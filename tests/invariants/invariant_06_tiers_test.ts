@@ -1,5 +1,5 @@
 /**
- * Method section 20, invariant 6: tiers are disjoint, cost what the budget pays for and hold the newest token. The
+ * Invariant 6 of docs/method.md: tiers are disjoint, cost what the budget pays for and hold the newest token. The
  * arithmetic for every length and percentage is in `tests/cache/budget_test.ts`.
  */
 

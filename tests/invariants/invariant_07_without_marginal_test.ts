@@ -1,4 +1,4 @@
-/** Method section 20, invariant 7: where the budget leaves no marginal tokens, giving them up changes nothing. */
+/** Invariant 7 of docs/method.md: where the budget leaves no marginal tokens, giving them up changes nothing. */
 
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";

@@ -1,5 +1,5 @@
 /**
- * Method section 20, invariant 8: what SmallKV drops may return as it was; what H2O and PyramidInfer drop never does.
+ * Invariant 8 of docs/method.md: what SmallKV drops may return as it was; what H2O and PyramidInfer drop never does.
  * Plans of any shape are in `tests/cache/tiered_store_test.ts`.
  */
 

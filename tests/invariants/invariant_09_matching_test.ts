@@ -1,16 +1,16 @@
-/** Method section 20, invariant 9: what any similarity of sets and any mapping of heads must obey. */
-
-import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
+import { assert, assertEquals } from "@std/assert";
 import { matchHeads } from "../../analysis/head_match.ts";
 import { type HeadSaliency, saliencyOfHead } from "../../analysis/head_saliency.ts";
 import { jaccardSimilarity } from "../../analysis/similarity.ts";
 import { seededRandom, shuffle } from "../../core/random.ts";
-import { Session } from "../../decoding/sessions/session.ts";
+import { Session } from "../../decoding/session/session.ts";
 import type { Model } from "../../models/load.ts";
 import { randomHeads } from "../analysis/support.ts";
 import { testBackends } from "../support/gpu.ts";
 import { randomCases, randomPair, randomText } from "./random_pair.ts";
+
+/** Invariant 9 of docs/method.md: what any similarity of sets and any mapping of heads must obey. */
 
 Deno.test("9: jaccardSimilarity() is symmetric, within [0, 1], and 1 only for equal sets", () => {
   const sets = fc.array(fc.integer({ min: 0, max: 12 }));

@@ -1,16 +1,16 @@
-/**
- * Method section 20, invariant 10: with the whole budget, a model that has dropped nothing for good sees what it always
- * saw. The same on plain maps is in `tests/analysis/saliency_shift_test.ts`.
- */
-
-import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
+import { assert, assertEquals } from "@std/assert";
 import { compareViews, firstKeptTokens, mergeDropSaliency } from "../../analysis/saliency_shift.ts";
-import { RealDrop } from "../../decoding/policies/real_drop.ts";
-import { Session } from "../../decoding/sessions/session.ts";
+import { RealDrop } from "../../decoding/session/real_drop.ts";
+import { Session } from "../../decoding/session/session.ts";
 import { largest, largestDifference } from "../support/golden.ts";
 import { testBackends } from "../support/gpu.ts";
 import { randomCases, randomModel, randomText } from "./random_pair.ts";
+
+/**
+ * Invariant 10 of docs/method.md: with the whole budget, a model that has dropped nothing for good sees what it always
+ * saw. The same on plain maps is in `tests/analysis/saliency_shift_test.ts`.
+ */
 
 for (const backend of testBackends) {
   Deno.test(`10: the Jaccard of real drop and global view is 1 at a budget of 1, and below at less, on ${backend}`, async () => {

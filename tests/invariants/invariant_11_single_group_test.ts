@@ -1,4 +1,4 @@
-/** Method section 20, invariant 11: with one query head to a KV head, choosing per KV head is choosing per query head. */
+/** Invariant 11 of docs/method.md: with one query head to a KV head, choosing per KV head is choosing per query head. */
 
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";

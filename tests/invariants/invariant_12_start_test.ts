@@ -1,14 +1,17 @@
-/** Method section 20, invariant 12: nothing is dropped below 100 tokens, and heads are matched once, on the first 100 to 200. */
-
-import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
+import { assert, assertEquals } from "@std/assert";
 import { matchHeads } from "../../analysis/head_match.ts";
 import { splitBudget } from "../../cache/budget.ts";
-import { Session } from "../../decoding/sessions/session.ts";
+import { Session } from "../../decoding/session/session.ts";
 import type { Model } from "../../models/load.ts";
 import { testBackends } from "../support/gpu.ts";
 import { COMPRESSING, decodeUnder } from "./decode.ts";
 import { randomCases, type RandomPair, randomPair, randomText } from "./random_pair.ts";
+
+/**
+ * Invariant 12 of docs/method.md: nothing is dropped below 100 tokens, and heads are matched once, on the first 100 to
+ * 200.
+ */
 
 /** Scores closer than this share of the largest may be exchanged by rounding. */
 const NEAR = 1e-5;

@@ -1,14 +1,15 @@
-/** Method section 20, invariant 13: a sequence does not notice its neighbors, whatever their lengths. */
-
-import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
+import { assert, assertEquals } from "@std/assert";
 import { createPolicy, type PolicyOptions } from "../../cache/policy_options.ts";
-import { type ModelPair, PolicySession } from "../../decoding/policies/policy_session.ts";
-import { Session } from "../../decoding/sessions/session.ts";
+import type { ModelPair } from "../../decoding/engine/types.ts";
+import { PolicySession } from "../../decoding/engine/policy_session.ts";
+import { Session } from "../../decoding/session/session.ts";
 import { largest, largestDifference } from "../support/golden.ts";
 import { testBackends } from "../support/gpu.ts";
 import { listed, type Variant, VARIANTS } from "./decode.ts";
 import { randomCases, randomPair, randomText } from "./random_pair.ts";
+
+/** Invariant 13 of docs/method.md: a sequence does not notice its neighbors, whatever their lengths. */
 
 const STEPS = 3;
 /** Kernels sum rows of a batch in another order than those of one sequence. */

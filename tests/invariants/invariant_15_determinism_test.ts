@@ -1,5 +1,5 @@
 /**
- * Method section 20, invariant 15: ties are resolved the same everywhere, and a run repeated is the same run. D-6 with
+ * Invariant 15 of docs/method.md: ties are resolved the same everywhere, and a run repeated is the same run. D-6 with
  * ties everywhere is in `tests/analysis/head_match_test.ts`.
  */
 

@@ -1,18 +1,19 @@
-/**
- * Method section 20, invariant 16: bytes that are reported are bytes that exist, and as many as the formula of section 9
- * says. For single stores of up to 8,192 tokens the same is in `tests/cache/tiered_bytes_test.ts`.
- */
-
-import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
+import { assert, assertEquals } from "@std/assert";
 import { halfEntries } from "../../cache/budget.ts";
 import { createPolicy } from "../../cache/policy_options.ts";
 import { poolSizes } from "../../cache/tiered_pools.ts";
-import { PolicySession, type StepReport } from "../../decoding/policies/policy_session.ts";
+import type { StepReport } from "../../decoding/engine/types.ts";
+import { PolicySession } from "../../decoding/engine/policy_session.ts";
 import type { ModelConfig } from "../../models/config.ts";
 import { testBackends } from "../support/gpu.ts";
 import { COMPRESSING } from "./decode.ts";
 import { randomCases, type RandomPair, randomPair, randomText } from "./random_pair.ts";
+
+/**
+ * Invariant 16 of docs/method.md: bytes that are reported are bytes that exist, and as many as the formula of "Stores"
+ * says. For single stores of up to 8,192 tokens the same is in `tests/cache/tiered_bytes_test.ts`.
+ */
 
 const STEPS = 3;
 const PROMPT = 130;

@@ -1,16 +1,16 @@
-/**
- * Method section 20, invariant 17: H2O against section 14 written out on plain lists. The attention rows that it needs
- * are those of a model of one layer, whose full-cache rows, divided by their mass on kept tokens, are the rows over kept
- * tokens; so nothing of the product's decoding is used here.
- */
-
-import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { Session } from "../../decoding/sessions/session.ts";
+import { assert, assertEquals } from "@std/assert";
+import { Session } from "../../decoding/session/session.ts";
 import type { Model } from "../../models/load.ts";
 import { testBackends } from "../support/gpu.ts";
 import { decodeUnder } from "./decode.ts";
 import { randomCases, randomModel, randomText, SHAPES } from "./random_pair.ts";
+
+/**
+ * Invariant 17 of docs/method.md: H2O against its rule, written out on plain lists. The attention rows that it needs
+ * are those of a model of one layer, whose full-cache rows, divided by their mass on kept tokens, are the rows over kept
+ * tokens; so nothing of the product's decoding is used here.
+ */
 
 /** One KV head under H2O. */
 class HeavyHitters {
@@ -106,7 +106,7 @@ const choices = fc.record({
 });
 
 for (const backend of testBackends) {
-  Deno.test(`17: H2O keeps what section 14 keeps over ${STEPS} steps, on ${backend}`, async () => {
+  Deno.test(`17: H2O keeps what its rule, written out, keeps over ${STEPS} steps, on ${backend}`, async () => {
     let compared = 0;
     await fc.assert(
       fc.asyncProperty(randomCases(single), choices, async (randomCase, choice) => {

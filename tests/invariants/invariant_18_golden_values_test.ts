@@ -1,5 +1,5 @@
 /**
- * Method section 20, invariant 18: the worked example of section 6 on devices. The tables of section 5 are in
+ * Invariant 18 of docs/method.md: the worked example of attention on devices. The tables of splits are in
  * `tests/cache/budget_test.ts`, the example in float64 in `tests/kernels/marginal_test.ts`.
  */
 

@@ -8,17 +8,18 @@ import { packFloat16 } from "../../core/float16.ts";
 import { seededRandom } from "../../core/random.ts";
 import {
   attentionParams,
+  type AttentionRule,
   type AttentionShape,
-  type KeyFormat,
+  type KvFormat,
   logSumExp,
   rowScores,
-} from "../../kernels/attention_input.ts";
+} from "../../kernels/attention_shape.ts";
 import type { Kernel, KernelArrays, KernelContract } from "../../gpu/kernel.ts";
 import { hasGpu, testDevice } from "../support/gpu.ts";
 import { type ArrayRun, runReference } from "../support/run_kernel.ts";
 
 /** A step of attention on a cache that is partly filled. */
-export interface AttentionCase {
+export interface AttentionCase extends AttentionRule {
   /** Query heads. */
   readonly queryHeads: number;
   /** KV heads. */
@@ -36,9 +37,9 @@ export interface AttentionCase {
   /** Whether a random half of the positions is hidden. */
   readonly isMasked?: boolean;
   /** How keys are stored; `f16` if left out. */
-  readonly keyFormat?: KeyFormat;
+  readonly keyFormat?: KvFormat;
   /** How values are stored; `f16` if left out. */
-  readonly valueFormat?: KeyFormat;
+  readonly valueFormat?: KvFormat;
 }
 
 /** Shapes that every attention kernel is tested with: 1, primes, around a workgroup, real models. */
@@ -64,6 +65,25 @@ export const ATTENTION_CASES: readonly AttentionCase[] = [
     keyFormat: "f32",
     valueFormat: "f32",
   },
+  { queryHeads: 14, kvHeads: 2, headDim: 64, rowsPerSequence: 33, cached: [95], window: 20 },
+  { queryHeads: 4, kvHeads: 2, headDim: 64, rowsPerSequence: 1, cached: [300, 5], window: 33 },
+  { queryHeads: 4, kvHeads: 2, headDim: 16, rowsPerSequence: 40, cached: [3], window: 1 },
+  { queryHeads: 14, kvHeads: 2, headDim: 64, rowsPerSequence: 9, cached: [70], softcap: 0.75 },
+  { queryHeads: 3, kvHeads: 1, headDim: 24, rowsPerSequence: 1, cached: [40], softcap: 20 },
+  { queryHeads: 14, kvHeads: 2, headDim: 64, rowsPerSequence: 9, cached: [4], hasSinks: true },
+  { queryHeads: 3, kvHeads: 1, headDim: 24, rowsPerSequence: 1, cached: [40], hasSinks: true },
+  ...[1, 17].map((rowsPerSequence) => ({
+    queryHeads: 6,
+    kvHeads: 2,
+    headDim: 80,
+    rowsPerSequence,
+    cached: [15, 160],
+    firstSequence: 1,
+    isMasked: true,
+    window: 21,
+    softcap: 1.5,
+    hasSinks: true,
+  })),
 ];
 
 /** Arrays of a case. */
@@ -73,6 +93,7 @@ export interface AttentionArrays {
   readonly keys: Uint32Array;
   readonly values: Uint32Array;
   readonly visible: Uint32Array;
+  readonly sinks?: Float32Array;
 }
 
 /**
@@ -83,7 +104,11 @@ export interface AttentionArrays {
  */
 export function shapeOf(sizes: AttentionCase): AttentionShape {
   const { queryHeads, kvHeads, headDim, rowsPerSequence, cached, spare = 3 } = sizes;
+  const { window, softcap, hasSinks } = sizes;
   return {
+    window,
+    softcap,
+    hasSinks,
     queryHeads,
     kvHeads,
     headDim,
@@ -113,7 +138,7 @@ export function attentionArrays(sizes: AttentionCase, seed = 1): AttentionArrays
     packFloat16(Float32Array.from({ length }, () => Math.round(128 * random() - 64) / 64));
   const sequences = firstSequence + cached.length;
   const cacheLength = sequences * sizes.kvHeads * shape.capacity * sizes.headDim;
-  const stored = (format: KeyFormat | undefined) =>
+  const stored = (format: KvFormat | undefined) =>
     format === "f32"
       ? new Uint32Array(
         Float32Array.from({ length: cacheLength }, () => 2 * random() - 1).buffer,
@@ -135,6 +160,7 @@ export function attentionArrays(sizes: AttentionCase, seed = 1): AttentionArrays
     keys: stored(sizes.keyFormat),
     values: stored(sizes.valueFormat),
     visible,
+    ...(sizes.hasSinks && { sinks: Float32Array.from({ length: queryHeads }, (_, i) => i - 2.5) }),
   };
 }
 
@@ -191,8 +217,8 @@ export function logSums(sizes: AttentionCase, arrays: AttentionArrays): Float32A
   const run = { buffers: arrays, params: attentionParams(shape) };
   return Float32Array.from({ length: shape.queryHeads * rows }, (_, index) => {
     const head = Math.floor(index / rows);
-    const { headDim, keyFormat } = shape;
-    return logSumExp(rowScores(run, { row: index % rows, head, headDim, keyFormat }));
+    const scores = rowScores(run, { ...shape, row: index % rows, head });
+    return logSumExp(scores, arrays.sinks?.[head]);
   });
 }
 
@@ -200,9 +226,9 @@ export function logSums(sizes: AttentionCase, arrays: AttentionArrays): Float32A
  * Leaves out what the second pass does not read.
  *
  * @param arrays Inputs of a step.
- * @returns The same without the values.
+ * @returns The same without values and sinks.
  */
-export function withoutValues(arrays: AttentionArrays): Omit<AttentionArrays, "values"> {
-  const { values: _, ...others } = arrays;
+export function withoutValues(arrays: AttentionArrays): Omit<AttentionArrays, "values" | "sinks"> {
+  const { values: _, sinks: __, ...others } = arrays;
   return others;
 }

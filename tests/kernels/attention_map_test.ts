@@ -1,13 +1,16 @@
 /**
- * Tests of `kernels/attention_map.ts`.
+ * Tests of `kernels/attention_columns.ts`.
  *
  * @module
  */
 
 import { assertEquals, assertThrows } from "@std/assert";
-import { attentionParams } from "../../kernels/attention_input.ts";
-import { attentionMap, attentionMapCommand } from "../../kernels/attention_map.ts";
-import { columnsStripes } from "../../kernels/attention_columns_wgsl.ts";
+import { attentionParams } from "../../kernels/attention_shape.ts";
+import {
+  attentionMap,
+  attentionMapCommand,
+  columnsStripes,
+} from "../../kernels/attention_columns.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { hasGpu } from "../support/gpu.ts";
 import { runKernel } from "../support/run_kernel.ts";

@@ -1,13 +1,16 @@
 /**
- * Tests of `kernels/attention_rows.ts`.
+ * Tests of `kernels/attention_columns.ts`.
  *
  * @module
  */
 
 import { assertEquals, assertThrows } from "@std/assert";
-import { columnsStripes } from "../../kernels/attention_columns_wgsl.ts";
-import { attentionParams } from "../../kernels/attention_input.ts";
-import { attentionRows, attentionRowsCommand } from "../../kernels/attention_rows.ts";
+import {
+  attentionRows,
+  attentionRowsCommand,
+  columnsStripes,
+} from "../../kernels/attention_columns.ts";
+import { attentionParams } from "../../kernels/attention_shape.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { hasGpu } from "../support/gpu.ts";
 import { runKernel } from "../support/run_kernel.ts";

@@ -1,19 +1,19 @@
 /**
- * Tests of `kernels/decode_attention.ts`.
+ * Tests of `kernels/flash_attention.ts`.
  *
  * @module
  */
 
 import { assertEquals, assertThrows } from "@std/assert";
 import type { DeviceBuffer } from "../../gpu/device.ts";
-import { attentionParams, type AttentionShape } from "../../kernels/attention_input.ts";
+import { attentionParams, type AttentionShape } from "../../kernels/attention_shape.ts";
 import {
   decodeAttention,
   decodeAttentionCommands,
   decodeAttentionGrid,
   decodePartialBytes,
   decodeSplits,
-} from "../../kernels/decode_attention.ts";
+} from "../../kernels/flash_attention.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { hasGpu, testBackends, testDevice } from "../support/gpu.ts";
 import { runKernel } from "../support/run_kernel.ts";

@@ -7,7 +7,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { unpackFloat16 } from "../../core/float16.ts";
-import { attentionParams } from "../../kernels/attention_input.ts";
+import { attentionParams } from "../../kernels/attention_shape.ts";
 import {
   flashAttention,
   flashAttentionCommand,
@@ -268,4 +268,35 @@ Deno.test("flashAttentionCommand() refuses sizes that do not fit together", () =
   assertThrows(command({ stride: 895 }), RangeError, "stride must be an integer at least 896");
   assertThrows(command({ outputStride: 898 }), RangeError, "outputStride must be a multiple of 4");
   assertThrows(command({ sequences: 0 }), RangeError, "sequences must be an integer at least 1");
+});
+
+Deno.test("flashAttention's twin weighs keys within the window by capped scores and leaves the sink its share", async () => {
+  const rule = { window: 3, softcap: 0.5, hasSinks: true };
+  const sizes = { queryHeads: 2, kvHeads: 1, headDim: 8, rowsPerSequence: 2, cached: [4], ...rule };
+  const arrays = attentionArrays(sizes);
+  const shape = shapeOf(sizes);
+  const { expected } = await attend(sizes, { arrays, subgroupSize: 0 });
+  const [keys, values] = [unpackFloat16(arrays.keys), unpackFloat16(arrays.values)];
+  for (const [row, head] of [[0, 0], [0, 1], [1, 0], [1, 1]] as const) {
+    const positions = [2 + row, 3 + row, 4 + row];
+    const query = arrays.qkv.subarray(row * shape.stride + head * 8);
+    const exponentials = positions.map((position) => {
+      let product = 0;
+      for (let i = 0; i < 8; i++) product += query[i]! * keys[8 * position + i]!;
+      return Math.exp(0.5 * Math.tanh(product / Math.sqrt(8) / 0.5));
+    });
+    const total = Math.exp(arrays.sinks![head]!) +
+      exponentials.reduce((sum, value) => sum + value, 0);
+    const output = Array.from(
+      { length: 8 },
+      (_, i) =>
+        positions.reduce(
+          (sum, position, k) => sum + exponentials[k]! / total * values[8 * position + i]!,
+          0,
+        ),
+    );
+    const first = row * shape.outputStride + head * 8;
+    assertClose(expected.output.subarray(first, first + 8), output, { terms: 8, magnitude: 1 });
+    assertClose([expected.log_sum[head * 2 + row]!], [Math.log(total)], { terms: 8, magnitude: 1 });
+  }
 });

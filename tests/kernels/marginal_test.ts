@@ -1,5 +1,5 @@
 /**
- * Tests of `kernels/marginal.ts`: the golden example of method section 6, and properties that decide between the ways.
+ * Tests of `kernels/marginal.ts`: the worked example of docs/method.md, and properties that decide between the ways.
  *
  * @module
  */
@@ -59,8 +59,8 @@ function combine(mode: MarginalMode, example: Example): number {
       kept: total(pick(helper, kept)),
       marginal: total(pick(helper, marginal)),
       sinks: total(pick(helper, sinks)),
-      ownSinks: total(attention.filter((_, i) => sinks.includes(kept[i]!))),
-      ownKept: total(pick(full, kept)),
+      largeSinks: total(attention.filter((_, i) => sinks.includes(kept[i]!))),
+      largeKept: total(pick(full, kept)),
     },
   })[0]!;
 }

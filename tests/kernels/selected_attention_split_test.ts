@@ -1,5 +1,5 @@
 /**
- * Tests of `kernels/selected_attention_split.ts` and of the merge of its parts.
+ * Tests of `kernels/selected_attention.ts` and of the merge of its parts.
  *
  * @module
  */
@@ -7,14 +7,14 @@
 import { assert, assertEquals } from "@std/assert";
 import type { DeviceBuffer } from "../../gpu/device.ts";
 import { MARGINAL_MODES } from "../../kernels/marginal.ts";
-import { selectedAttention } from "../../kernels/selected_attention.ts";
-import { PART_HEADER, selectedAttentionMerge } from "../../kernels/selected_attention_merge.ts";
 import {
+  selectedAttention,
   selectedAttentionCommands,
   selectedAttentionSplit,
   type SelectedSplitContract,
   selectedSplits,
-} from "../../kernels/selected_attention_split.ts";
+} from "../../kernels/selected_attention.ts";
+import { PART_HEADER, selectedAttentionMerge } from "../../kernels/attention_merge.ts";
 import { BROKEN_LIST } from "../../kernels/selection_list.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { hasGpu, testBackends, testDevice } from "../support/gpu.ts";
@@ -41,14 +41,18 @@ const BASE: SelectedCase = {
 const CASES: readonly (readonly [splits: number, sizes: SelectedCase])[] = [
   [3, { ...BASE, queryHeads: 1, kvHeads: 1, headDim: 8, tokens: [1], marginalShare: 0 }],
   ...MARGINAL_MODES.map((_, combine) =>
-    [2 + combine, { ...BASE, combine, tokens: [101, 150], hasWeights: true }] as const
+    [2 + combine, { ...BASE, combine, tokens: [101, 150], hasAttention: true }] as const
   ),
-  [32, { ...BASE, tokens: [70], hasWeights: true }],
+  [32, { ...BASE, tokens: [70], hasAttention: true }],
   [5, { ...BASE, queryHeads: 10, kvHeads: 1, headDim: 16, tokens: [65, 64], keyFormat: "f32" }],
   [4, { ...BASE, queryHeads: 32, kvHeads: 8, headDim: 16, tokens: [70], unitsPerLayer: 32 }],
-  [4, { ...BASE, unitsPerLayer: 1, tokens: [90, 80], combine: 4, hasWeights: true }],
-  [3, { ...BASE, rowsPerSequence: 5, tokens: [60, 50], combine: 4, hasWeights: true }],
+  [4, { ...BASE, unitsPerLayer: 1, tokens: [90, 80], combine: 4, hasAttention: true }],
+  [3, { ...BASE, rowsPerSequence: 5, tokens: [60, 50], combine: 4, hasAttention: true }],
   [2, { ...BASE, headDim: 24, tokens: [129], keyFormat: "f32", valueFormat: "f32" }],
+  [3, { ...BASE, tokens: [150, 40], window: 30, hasAttention: true }],
+  [3, { ...BASE, tokens: [150], softcap: 0.75, hasAttention: true }],
+  [3, { ...BASE, tokens: [150], hasSinks: true, combine: 4, hasAttention: true }],
+  [4, { ...BASE, rowsPerSequence: 5, tokens: [60, 150], window: 41, softcap: 2, hasSinks: true }],
 ];
 
 /** The run of a case in splits. */
@@ -75,15 +79,15 @@ function mergeRun(
     readonly headDim: number;
     readonly splits: number;
     readonly partial: Float32Array;
-    readonly weights: Float32Array;
+    readonly attention: Float32Array;
   },
 ): ArrayRun<typeof selectedAttentionMerge> {
-  const { rows, query_heads, output_stride, has_weights, weight_stride } = params;
-  const { headDim, splits, partial, weights } = options;
+  const { rows, query_heads, output_stride, has_attention, attention_stride } = params;
+  const { headDim, splits, partial, attention } = options;
   return {
-    buffers: { partial, weights, output: unwritten(buffers.output.length) },
+    buffers: { partial, attention, output: unwritten(buffers.output.length) },
     constants: { HEAD_DIM: headDim },
-    params: { rows, query_heads, output_stride, splits, has_weights, weight_stride },
+    params: { rows, query_heads, output_stride, splits, has_attention, attention_stride },
     grid: [rows, query_heads, 1],
   };
 }
@@ -107,8 +111,11 @@ for (const subgroupSize of SUBGROUP_SIZES) {
         const expected = await runTwin(kernel, run);
         const terms = headDim + capacity;
         assertClose(actual.partial, expected.partial, { terms, magnitude: 32 });
-        const scores = written(actual.weights, expected.weights);
-        assertClose(scores, written(expected.weights, expected.weights), { terms, magnitude: 8 });
+        const scores = written(actual.attention, expected.attention);
+        assertClose(scores, written(expected.attention, expected.attention), {
+          terms,
+          magnitude: 8,
+        });
 
         const parts = { headDim, splits, ...expected };
         const merged = await runKernel(selectedAttentionMerge, mergeRun(whole, parts));
@@ -123,8 +130,8 @@ for (const subgroupSize of SUBGROUP_SIZES) {
             magnitude: 4,
           });
           assertClose(
-            written(output.weights, direct.weights),
-            written(direct.weights, direct.weights),
+            written(output.attention, direct.attention),
+            written(direct.attention, direct.attention),
             { terms, magnitude: 2 },
           );
         }
@@ -162,7 +169,7 @@ async function runCommands(
       unitOffset: params.unit_offset,
       units: params.units,
       listWords: params.list_words,
-      helperHeads: params.helper_heads,
+      smallHeads: params.small_heads,
     },
     buffers,
     splits,

@@ -7,10 +7,10 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { packFloat16, unpackFloat16 } from "../../core/float16.ts";
-import { attentionParams, type KeyFormat } from "../../kernels/attention_input.ts";
+import { attentionParams, type KvFormat } from "../../kernels/attention_shape.ts";
 import { flashAttention, flashAttentionGrid, flashVariant } from "../../kernels/flash_attention.ts";
 import { MARGINAL_MODES } from "../../kernels/marginal.ts";
-import { selectedAttention, selectedAttentionCommand } from "../../kernels/selected_attention.ts";
+import { selectedAttention, selectedAttentionCommands } from "../../kernels/selected_attention.ts";
 import {
   BROKEN_LIST,
   CALIBRATION_SINKS,
@@ -49,17 +49,29 @@ const CASES: SelectedCase[] = [
   { ...BASE, queryHeads: 4, kvHeads: 2, headDim: 24, tokens: [13, 40], firstSequence: 1 },
   { ...BASE, queryHeads: 10, kvHeads: 1, headDim: 80, tokens: [65, 64, 63], keptShare: 0.5 },
   ...MODES.map((combine) => ({ ...BASE, combine, tokens: [101, 150] })),
-  ...MODES.map((combine) => ({ ...BASE, combine, marginalShare: 0, hasWeights: true })),
-  { ...BASE, combine: MODES, tokens: [90, 101, 80, 120, 95], hasWeights: true },
+  ...MODES.map((combine) => ({ ...BASE, combine, marginalShare: 0, hasAttention: true })),
+  { ...BASE, combine: MODES, tokens: [90, 101, 80, 120, 95], hasAttention: true },
   { ...BASE, combine: [4, 1], tokens: [90, 101], firstSequence: 1 },
-  { ...BASE, queryHeads: 12, headDim: 128, tokens: [300], hasWeights: true },
+  { ...BASE, queryHeads: 12, headDim: 128, tokens: [300], hasAttention: true },
   { ...BASE, queryHeads: 32, kvHeads: 8, headDim: 128, tokens: [70], unitsPerLayer: 32 },
-  { ...BASE, unitsPerLayer: 14, tokens: [90, 80], hasWeights: true, combine: 4 },
-  { ...BASE, unitsPerLayer: 1, tokens: [90, 80], hasWeights: true },
-  { ...BASE, rowsPerSequence: 5, tokens: [60, 50], combine: 4, hasWeights: true },
+  { ...BASE, unitsPerLayer: 14, tokens: [90, 80], hasAttention: true, combine: 4 },
+  { ...BASE, unitsPerLayer: 1, tokens: [90, 80], hasAttention: true },
+  { ...BASE, rowsPerSequence: 5, tokens: [60, 50], combine: 4, hasAttention: true },
   { ...BASE, rowsPerSequence: 3, tokens: [60], unitsPerLayer: 1, keyFormat: "f32" },
-  { ...BASE, keptShare: 1, tokens: [129], keyFormat: "f32", hasWeights: true },
+  { ...BASE, keptShare: 1, tokens: [129], keyFormat: "f32", hasAttention: true },
   { ...BASE, tokens: [129], keyFormat: "f32", valueFormat: "f32" },
+  { ...BASE, tokens: [150, 40], window: 30, hasAttention: true },
+  { ...BASE, tokens: [150], softcap: 0.75, hasAttention: true },
+  { ...BASE, tokens: [150], hasSinks: true, combine: 4, hasAttention: true },
+  {
+    ...BASE,
+    rowsPerSequence: 5,
+    tokens: [60, 150],
+    window: 41,
+    softcap: 2,
+    hasSinks: true,
+    hasAttention: true,
+  },
 ];
 
 async function check(sizes: SelectedCase, subgroupSize: number, seed?: number): Promise<void> {
@@ -73,12 +85,12 @@ async function check(sizes: SelectedCase, subgroupSize: number, seed?: number): 
     terms,
     magnitude: 4,
   });
-  const isWritten = (_: number, i: number) => !Number.isNaN(expected.weights[i]);
-  const weights = actual.weights.filter(isWritten);
-  assertClose(weights, expected.weights.filter(isWritten), { terms, magnitude: 2 });
+  const isWritten = (_: number, i: number) => !Number.isNaN(expected.attention[i]);
+  const attention = actual.attention.filter(isWritten);
+  assertClose(attention, expected.attention.filter(isWritten), { terms, magnitude: 2 });
   assertEquals(
-    actual.weights.filter(Number.isNaN).length,
-    run.buffers.weights.length - weights.length,
+    actual.attention.filter(Number.isNaN).length,
+    run.buffers.attention.length - attention.length,
   );
 }
 
@@ -163,15 +175,15 @@ for (const subgroupSize of SUBGROUP_SIZES) {
 Deno.test("selectedAttention with the model's own rows and joint equals attention to what is listed", async () => {
   const sizes: SelectedCase = { ...BASE, tokens: [90], keptShare: 0.2, marginalShare: 0.3 };
   const kernel = selectedAttention({ ...selectedShape(sizes), subgroupSize: 0 });
-  const everything = { ...sizes, keptShare: 1, marginalShare: 0, hasWeights: true };
+  const everything = { ...sizes, keptShare: 1, marginalShare: 0, hasAttention: true };
   const all = selectedRun(everything, { subgroupSize: 0 });
-  const { weights } = await runReference(kernel, all);
+  const { attention } = await runReference(kernel, all);
   for (const combine of [JOINT, MARGINAL_MODES.indexOf("joint_nosink")]) {
     const partly = selectedRun({ ...sizes, combine }, { subgroupSize: 0 });
     const run = {
       ...partly,
-      buffers: { ...partly.buffers, helper: weights },
-      params: { ...partly.params, capacity: all.params.weight_stride },
+      buffers: { ...partly.buffers, small_attention: attention },
+      params: { ...partly.params, capacity: all.params.attention_stride },
     };
     const own = relist(run, (_, head) => head);
     const { output } = await runReference(kernel, own);
@@ -195,10 +207,10 @@ function randomCase(): fc.Arbitrary<SelectedCase> {
     keptShare: fc.constantFrom(0, 0.1, 0.5),
     marginalShare: fc.constantFrom(0, 0.3, 0.5),
     combine: fc.array(fc.nat(MODES.length - 1), { minLength: 3, maxLength: 3 }),
-    hasWeights: fc.boolean(),
+    hasAttention: fc.boolean(),
     units: fc.constantFrom("layer", "kv", "query"),
-    keyFormat: fc.constantFrom<KeyFormat>("f16", "f32"),
-    valueFormat: fc.constantFrom<KeyFormat>("f16", "f32"),
+    keyFormat: fc.constantFrom<KvFormat>("f16", "f32"),
+    valueFormat: fc.constantFrom<KvFormat>("f16", "f32"),
   }).map(({ group, units, ...sizes }) => {
     const queryHeads = group * sizes.kvHeads;
     const unitsPerLayer = units === "layer" ? 1 : units === "kv" ? sizes.kvHeads : queryHeads;
@@ -206,20 +218,20 @@ function randomCase(): fc.Arbitrary<SelectedCase> {
   });
 }
 
-Deno.test("selectedAttentionCommand() refuses sizes that do not fit together", () => {
+Deno.test("selectedAttentionCommands() refuses sizes that do not fit together", () => {
   const shape = selectedShape(BASE);
   const selection = {
     unitsPerLayer: 2,
     unitOffset: 0,
     units: 48,
     listWords: 200,
-    helperHeads: 1,
+    smallHeads: 1,
   };
   const command = (wrong: Partial<typeof selection>) => () =>
-    selectedAttentionCommand({ subgroupSize: 8 }, {
+    selectedAttentionCommands({ subgroupSize: 8 }, {
       shape,
       selection: { ...selection, ...wrong },
-      buffers: {} as Parameters<typeof selectedAttentionCommand>[1]["buffers"],
+      buffers: {} as Parameters<typeof selectedAttentionCommands>[1]["buffers"],
     });
   assertThrows(command({ unitsPerLayer: 7 }), RangeError, "unitsPerLayer must be one of 1, 2, 14");
   assertThrows(command({ unitOffset: 47 }), RangeError, "unitOffset must be an integer from 0");
@@ -251,7 +263,7 @@ function sinkRun(sizes: SelectedCase, subgroupSize: number): SelectedRun {
   const run = selectedRun(sizes, { subgroupSize, isPlaced: true });
   const { headDim, capacity, kvHeads } = selectedShape(sizes);
   const keys = unpackFloat16(run.buffers.keys);
-  const { qkv, lists, helper } = run.buffers;
+  const { qkv, lists, small_attention } = run.buffers;
   for (let kvHead = 0; kvHead < kvHeads; kvHead++) {
     for (let i = 0; i < headDim; i++) {
       keys[kvHead * capacity * headDim + i] = 1;
@@ -270,9 +282,9 @@ function sinkRun(sizes: SelectedCase, subgroupSize: number): SelectedRun {
     lists.set([kept.length, marginal.length, sinks, 0], start);
     lists.set(entries, start + LIST_HEADER_WORDS + 7);
   }
-  for (const i of helper.keys()) {
+  for (const i of small_attention.keys()) {
     const token = i % capacity;
-    helper[i] = token === 0 ? 0.5 : marginal.includes(token) ? 0.05 : 1e-6;
+    small_attention[i] = token === 0 ? 0.5 : marginal.includes(token) ? 0.05 : 1e-6;
   }
   return { ...run, buffers: { ...run.buffers, keys: packFloat16(keys) } };
 }

@@ -7,17 +7,17 @@
 import { packFloat16 } from "../../core/float16.ts";
 import { seededRandom } from "../../core/random.ts";
 import type { KernelRun } from "../../gpu/kernel.ts";
-import type { AttentionShape, KeyFormat } from "../../kernels/attention_input.ts";
+import type { AttentionRule, AttentionShape, KvFormat } from "../../kernels/attention_shape.ts";
 import {
-  type SelectedAttentionContract,
-  selectedAttentionGrid,
-  selectedAttentionParams,
+  type SelectedContract,
+  selectedGrid,
+  selectedParams,
 } from "../../kernels/selected_attention.ts";
 import { CALIBRATION_SINKS, LIST_HEADER_WORDS } from "../../kernels/selection_list.ts";
 import { unwritten } from "./attention_cases.ts";
 
 /** A step of attention to random selections; the second of three layers. */
-export interface SelectedCase {
+export interface SelectedCase extends AttentionRule {
   /** Query heads. */
   readonly queryHeads: number;
   /** KV heads. */
@@ -39,17 +39,17 @@ export interface SelectedCase {
   /** How the parts join, in each sequence of the step or in all of them. */
   readonly combine: number | readonly number[];
   /** Whether the softmax is written. */
-  readonly hasWeights?: boolean;
+  readonly hasAttention?: boolean;
   /** How keys are stored. */
-  readonly keyFormat?: KeyFormat;
+  readonly keyFormat?: KvFormat;
   /** How values are stored. */
-  readonly valueFormat?: KeyFormat;
+  readonly valueFormat?: KvFormat;
 }
 
 /** One run of the kernel. */
-export type SelectedRun = KernelRun<SelectedAttentionContract>;
+export type SelectedRun = KernelRun<SelectedContract>;
 
-const HELPER_HEADS = 5;
+const SMALL_HEADS = 5;
 
 /**
  * Completes the sizes of a case.
@@ -68,6 +68,9 @@ export function selectedShape(sizes: SelectedCase): AttentionShape {
     capacity: Math.max(...tokens) + 3,
     stride: (queryHeads + 2 * kvHeads) * headDim + 32,
     outputStride: queryHeads * headDim + 32,
+    window: sizes.window,
+    softcap: sizes.softcap,
+    hasSinks: sizes.hasSinks,
     ...(keyFormat && { keyFormat }),
     ...(sizes.valueFormat && { valueFormat: sizes.valueFormat }),
   };
@@ -127,10 +130,10 @@ export function selectedRun(
     unitOffset: unitsPerLayer,
     units: 3 * unitsPerLayer,
     listWords: LIST_HEADER_WORDS + queryHeads / unitsPerLayer + 2 * capacity,
-    helperHeads: HELPER_HEADS,
+    smallHeads: SMALL_HEADS,
     rowStride: isShared ? capacity : 0,
-    hasWeights: sizes.hasWeights ?? false,
-    weightStride: capacity,
+    hasAttention: sizes.hasAttention ?? false,
+    attentionStride: capacity,
   };
   const starts = tokens.map((count) => count - rowsPerSequence);
   const state = Uint32Array.of(firstSequence, ...new Array(firstSequence).fill(0), ...starts);
@@ -141,24 +144,26 @@ export function selectedRun(
       keys: stored(keys, sizes.keyFormat),
       values: stored(values, sizes.valueFormat),
       lists: listsOf(sizes, { state, places, seed, ...selection }),
-      helper: helperOf(sizes, random),
+      small_attention: helperOf(sizes, random),
       output: unwritten(rows * shape.outputStride),
-      weights: unwritten(rows * queryHeads * capacity),
+      attention: unwritten(rows * queryHeads * capacity),
+      ...(sizes.hasSinks &&
+        { sinks: Float32Array.from({ length: queryHeads }, (_, i) => i / 2 - 3) }),
     },
     constants: {},
-    params: selectedAttentionParams(shape, selection),
-    grid: selectedAttentionGrid(shape, { unitsPerLayer, subgroupSize }),
+    params: selectedParams(shape, selection),
+    grid: selectedGrid(shape, { unitsPerLayer, subgroupSize }),
   };
 }
 
-function stored(numbers: Float32Array, format?: KeyFormat): Uint32Array {
+function stored(numbers: Float32Array, format?: KvFormat): Uint32Array {
   return format === "f32" ? new Uint32Array(numbers.buffer as ArrayBuffer) : packFloat16(numbers);
 }
 
 /** Rows that sum to at most one. */
 function helperOf(sizes: SelectedCase, random: () => number): Float32Array {
   const { capacity, rowsPerSequence, sequences } = selectedShape(sizes);
-  const rows = ((sizes.firstSequence ?? 0) + sequences) * rowsPerSequence * HELPER_HEADS;
+  const rows = ((sizes.firstSequence ?? 0) + sequences) * rowsPerSequence * SMALL_HEADS;
   return Float32Array.from({ length: rows * capacity }, () => 2 * random() / capacity);
 }
 
@@ -197,7 +202,7 @@ function listsOf(
     const sinks = kept.filter((token, i) => i % 2 === 0 && token < CALIBRATION_SINKS).length;
     const matched = Array.from(
       { length: queryHeads / unitsPerLayer },
-      () => Math.floor(HELPER_HEADS * random()),
+      () => Math.floor(SMALL_HEADS * random()),
     );
     const header = [kept.length / 2, marginal.length / 2, sinks, combineOf(sizes, sequence)];
     lists.set([...header, ...matched, ...kept, ...marginal], index * listWords);
@@ -217,7 +222,7 @@ export function relist(
   run: SelectedRun,
   match: ((unit: number, head: number) => number) | undefined,
 ): SelectedRun {
-  const { list_words, query_heads, units_per_layer, helper_heads } = run.params;
+  const { list_words, query_heads, units_per_layer, small_heads } = run.params;
   const unitHeads = query_heads / units_per_layer;
   const lists = run.buffers.lists.slice();
   for (let index = 0; index < lists.length / list_words; index++) {
@@ -237,11 +242,11 @@ export function relist(
     list[0]! += list[1]!;
     list[1] = 0;
   }
-  const helperHeads = match ? query_heads : helper_heads;
+  const smallHeads = match ? query_heads : small_heads;
   return {
     ...run,
     buffers: { ...run.buffers, lists },
-    params: { ...run.params, helper_heads: helperHeads },
+    params: { ...run.params, small_heads: smallHeads },
   };
 }
 

@@ -9,8 +9,7 @@ import fc from "fast-check";
 import { configFromJson } from "../../models/config_json.ts";
 import { parseHubReference } from "../../models/hub/hub_settings.ts";
 import { openModelFiles } from "../../models/open.ts";
-import { readShardNames } from "../../models/safetensors/safetensors.ts";
-import { parseSafetensorsHeader } from "../../models/safetensors/safetensors.ts";
+import { parseSafetensorsHeader, readShardNames } from "../../models/safetensors/safetensors.ts";
 import { checkError, gguf, rawHeader, safetensors, withMetadata } from "../support/bad_files.ts";
 import {
   configJson,

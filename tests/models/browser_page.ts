@@ -4,7 +4,7 @@
  * @module
  */
 
-import { traceAttention } from "../../decoding/sessions/trace.ts";
+import { traceAttention } from "../../decoding/session/trace.ts";
 import type { Backend } from "../../gpu/device.ts";
 import { openDevice } from "../../gpu/open_device.ts";
 import { loadModel } from "../../models/load.ts";

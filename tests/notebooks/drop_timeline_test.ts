@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import type { AttentionMap } from "../../analysis/attention_map.ts";
 import { h2o } from "../../cache/policies/h2o.ts";
 import { seededRandom } from "../../core/random.ts";
@@ -33,20 +33,20 @@ const SHIFTED = mapOf([
 
 Deno.test("dropTimeline() finds what a policy dropped and a later step needed", () => {
   const steps = dropTimeline(SHIFTED, { policy: h2o, budgetRatio: 0.5, promptTokens: 4 });
-  assert.deepEqual(steps.map(({ position }) => position), [4, 5]);
+  assertEquals(steps.map(({ position }) => position), [4, 5]);
   const last = steps[1]!;
-  assert.equal(last.tiers[2], TIER.dropped);
-  assert.equal(last.tiers[0], TIER.kept);
-  assert.equal(last.tiers[5], TIER.newest);
-  assert.ok(last.missed >= 0.8 - 1e-6);
+  assertStrictEquals(last.tiers[2], TIER.dropped);
+  assertStrictEquals(last.tiers[0], TIER.kept);
+  assertStrictEquals(last.tiers[5], TIER.newest);
+  assert(last.missed >= 0.8 - 1e-6);
 });
 
 Deno.test("dropTimeline() with a guide that is right at once misses less", () => {
   const options = { budgetRatio: 0.5, promptTokens: 4, guide: SHIFTED, memory: "last" } as const;
   const guided = { ...h2o, candidates: "all", timing: "before" } as const;
   const last = dropTimeline(SHIFTED, { policy: guided, ...options }).at(-1)!;
-  assert.equal(last.tiers[2], TIER.kept);
-  assert.ok(last.missed < 0.11);
+  assertStrictEquals(last.tiers[2], TIER.kept);
+  assert(last.missed < 0.11);
 });
 
 Deno.test("dropTimeline() never brings a dropped token back under H2O, and keeps to the budget", () => {
@@ -55,14 +55,14 @@ Deno.test("dropTimeline() never brings a dropped token back under H2O, and keeps
     const steps = dropTimeline(map, { policy: h2o, budgetRatio: 0.3, promptTokens: 20 });
     for (const [index, { position, tiers, row, missed }] of steps.entries()) {
       const held = tiers.filter((tier) => tier === TIER.kept || tier === TIER.newest).length;
-      assert.ok(held <= 0.3 * (position + 1) + 1, `seed ${seed}`);
+      assert(held <= 0.3 * (position + 1) + 1, `seed ${seed}`);
       const before = steps[index - 1]?.tiers;
       before?.forEach((tier, token) => {
-        if (tier === TIER.dropped) assert.equal(tiers[token], TIER.dropped, `seed ${seed}`);
+        if (tier === TIER.dropped) assertStrictEquals(tiers[token], TIER.dropped, `seed ${seed}`);
       });
       let sum = 0;
       tiers.forEach((tier, token) => sum += tier === TIER.dropped ? row[token]! : 0);
-      assert.ok(Math.abs(sum - missed) < 1e-6);
+      assert(Math.abs(sum - missed) < 1e-6);
     }
   }
 });
@@ -70,12 +70,12 @@ Deno.test("dropTimeline() never brings a dropped token back under H2O, and keeps
 Deno.test("dropTimeline() misses nothing with the whole budget", () => {
   const map = randomMap(30, 1);
   for (const { missed } of dropTimeline(map, { policy: h2o, budgetRatio: 1, promptTokens: 10 })) {
-    assert.equal(missed, 0);
+    assertEquals(missed, 0);
   }
 });
 
 Deno.test("dropTimeline() refuses what does not fit", () => {
   const options = { policy: h2o, budgetRatio: 0.5, promptTokens: 4 };
-  assert.throws(() => dropTimeline(SHIFTED, { ...options, promptTokens: 6 }), RangeError);
-  assert.throws(() => dropTimeline(SHIFTED, { ...options, guide: randomMap(5, 1) }), TypeError);
+  assertThrows(() => dropTimeline(SHIFTED, { ...options, promptTokens: 6 }), RangeError);
+  assertThrows(() => dropTimeline(SHIFTED, { ...options, guide: randomMap(5, 1) }), TypeError);
 });

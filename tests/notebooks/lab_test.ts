@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { UsageError } from "../../core/check.ts";
 import { fig9 } from "../../experiments/fig9.ts";
 import { cacheFigure } from "../../notebooks/cache_figure.ts";
@@ -13,7 +13,7 @@ import { hasGpu, testDevice } from "../support/gpu.ts";
 const ignore = !hasGpu;
 
 Deno.test("openLab() wants both models or none", async () => {
-  await assert.rejects(openLab({ large: "a.gguf" }), UsageError);
+  await assertRejects(() => openLab({ large: "a.gguf" }), UsageError);
 });
 
 Deno.test({
@@ -22,20 +22,28 @@ Deno.test({
   async fn() {
     await using lab = await openLab({ device: await testDevice() });
     const written = await comparePolicies(lab, { policies: ["h2o"], budget: 0.3, maxNewTokens: 4 });
-    assert.deepEqual(written.runs.map(({ policy }) => policy), ["full", "h2o"]);
+    assertEquals(written.runs.map(({ policy }) => policy), ["full", "h2o"]);
     const [full, h2o] = written.runs;
-    assert.equal(full!.agreement, 1);
-    assert.deepEqual(full!.cost, full!.length);
-    h2o!.cost.forEach((cost, step) => assert.ok(cost <= 0.3 * h2o!.length[step]! + 1));
-    assert.deepEqual(written.runs.map(({ hasHelper }) => hasHelper), [false, false]);
-    assert.equal(cacheFigure(written).series.length, 2);
-    assert.equal(pairName(lab), "micro-world large / micro-world small");
+    assertEquals(full!.agreement, 1);
+    assertEquals(full!.cost, full!.length);
+    h2o!.cost.forEach((cost, step) => assert(cost <= 0.3 * h2o!.length[step]! + 1));
+    assertEquals(written.runs.map(({ hasHelper }) => hasHelper), [false, false]);
+    assertEquals(cacheFigure(written).series.length, 2);
+    assertEquals(pairName(lab), "micro-world large / micro-world small");
     const { steps, labels } = runTiers(lab, written, { policy: "h2o", unit: 0 });
-    assert.equal(steps.length, 3);
-    assert.ok(steps.every(({ tiers }) => tiers.length === labels.length));
-    assert.throws(() => runTiers(lab, written, { policy: "tova", unit: 0 }), /one of full, h2o/);
+    assertEquals(steps.length, 3);
+    assert(steps.every(({ tiers }) => tiers.length === labels.length));
+    assertThrows(
+      () => runTiers(lab, written, { policy: "tova", unit: 0 }),
+      Error,
+      "one of full, h2o",
+    );
     const signal = AbortSignal.abort(new Error("stopped"));
-    await assert.rejects(comparePolicies(lab, { policies: ["h2o"], signal }), /stopped/);
+    await assertRejects(
+      () => comparePolicies(lab, { policies: ["h2o"], signal }),
+      Error,
+      "stopped",
+    );
   },
 });
 
@@ -45,11 +53,11 @@ Deno.test({
   async fn() {
     await using lab = await openLab({ device: await testDevice() });
     const record = await measure(lab, fig9, { only: /^(roll|route)\/0$/ });
-    assert.equal(record.units, 2);
-    assert.equal(measured(record, "sameFamily").n, 2);
-    assert.throws(() => measured(record, "nothing"), /key must be one of sameFamily/);
+    assertEquals(record.units, 2);
+    assertEquals(measured(record, "sameFamily").n, 2);
+    assertThrows(() => measured(record, "nothing"), Error, "key must be one of sameFamily");
     const signal = AbortSignal.abort(new Error("stopped"));
-    await assert.rejects(measure(lab, fig9, { signal }), /stopped/);
+    await assertRejects(() => measure(lab, fig9, { signal }), Error, "stopped");
   },
 });
 
@@ -60,18 +68,18 @@ Deno.test({
     await using lab = await openLab({ device: await testDevice() });
     const prompts = lab.prompts.slice(0, 2);
     const shifts = await decodeShifts({ ...lab, prompts }, { steps: 4, budgetRatio: 0.3 });
-    assert.equal(shifts.length, 2);
+    assertEquals(shifts.length, 2);
     const shift = shifts[0]!;
     for (const heads of Object.values(shift.heads)) {
-      assert.equal(heads.length, lab.large.config.layers * lab.large.config.queryHeads);
-      assert.ok(heads.every((steps) => steps.length === 4));
+      assertEquals(heads.length, lab.large.config.layers * lab.large.config.queryHeads);
+      assert(heads.every((steps) => steps.length === 4));
     }
     const [h2o, guided] = [meanMissed(shifts, "h2o"), meanMissed(shifts, "helperRow")];
-    assert.ok(h2o.low > 0 && h2o.high < 100);
+    assert(h2o.low > 0 && h2o.high < 100);
     const gain = missedGain(shifts, "helperRow");
-    assert.ok(Math.abs(gain.value - (h2o.value - guided.value)) < 1e-9);
-    assert.ok(gain.low < gain.value && gain.value < gain.high);
-    assert.equal(missedFigure(shift).series.length, 3);
+    assert(Math.abs(gain.value - (h2o.value - guided.value)) < 1e-9);
+    assert(gain.low < gain.value && gain.value < gain.high);
+    assertEquals(missedFigure(shift).series.length, 3);
   },
 });
 
@@ -81,7 +89,7 @@ Deno.test({
   async fn() {
     await using lab = await openLab({ device: await testDevice() });
     const { match, cosine, jaccard } = await showMatch(lab);
-    assert.equal(match.match.length, lab.large.config.layers * lab.large.config.queryHeads);
-    assert.ok(cosine.low > 0.5 && jaccard.high < 1);
+    assertEquals(match.match.length, lab.large.config.layers * lab.large.config.queryHeads);
+    assert(cosine.low > 0.5 && jaccard.high < 1);
   },
 });

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assertEquals, assertMatch } from "@std/assert";
 import { cacheFigure } from "../../notebooks/cache_figure.ts";
 import type { PolicyRun } from "../../notebooks/compare_policies.ts";
 import { breakEvenTokens, showMemory } from "../../notebooks/cost.ts";
@@ -12,22 +12,22 @@ Deno.test("cacheFigure() draws bytes, and the helper's cache where it is needed"
   const runs = [runOf("full", false, [100, 101]), runOf("smallkv", true, [30, 30])];
   const comparison = { budget: 0.3, prompts: [], runs, tokenBytes: { large: 3000, small: 1000 } };
   const { series, yTitle } = cacheFigure(comparison);
-  assert.deepEqual(series.map(({ label, y }) => [label, ...y]), [
+  assertEquals(series.map(({ label, y }) => [label, ...y]), [
     ["full", 300, 303],
     ["smallkv", 90, 90],
     ["smallkv, helper's too", 190, 191],
   ]);
-  assert.equal(yTitle, "keys and values in use (kB)");
+  assertEquals(yTitle, "keys and values in use (kB)");
   const large = cacheFigure({ ...comparison, tokenBytes: { large: 3e6, small: 1e6 } });
-  assert.equal(large.yTitle, "keys and values in use (MB)");
-  assert.deepEqual(large.series[0]!.y, [300, 303]);
+  assertEquals(large.yTitle, "keys and values in use (MB)");
+  assertEquals(large.series[0]!.y, [300, 303]);
 });
 
 Deno.test("breakEvenTokens() weighs the helper against what its budget saves", async () => {
   const large = { file: 0, device: 10_000, cachePerToken: 100 };
   const small = { file: 0, device: 5000, cachePerToken: 20 };
-  assert.equal(breakEvenTokens({ large, small }, 0.3), 100);
-  assert.equal(breakEvenTokens({ large, small: { ...small, cachePerToken: 70 } }, 0.3), Infinity);
+  assertEquals(breakEvenTokens({ large, small }, 0.3), 100);
+  assertEquals(breakEvenTokens({ large, small: { ...small, cachePerToken: 70 } }, 0.3), Infinity);
   const lines: string[] = [];
   const original = console.log;
   console.log = (text: string) => lines.push(text);
@@ -36,5 +36,5 @@ Deno.test("breakEvenTokens() weighs the helper against what its budget saves", a
   } finally {
     console.log = original;
   }
-  assert.match(lines[0]!, /30 % SmallKV saves from 100 tokens on[^]*100 +0\.02 +0\.02 +100$/);
+  assertMatch(lines[0]!, /30 % SmallKV saves from 100 tokens on[^]*100 +0\.02 +0\.02 +100$/);
 });

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertMatch, assertNotEquals, assertNotMatch } from "@std/assert";
 import {
   codeCells,
   formatNotebook,
@@ -23,27 +23,27 @@ for (const { name, notebook } of notebooks) {
 
   Deno.test(`${name} begins with its question, source and run time`, () => {
     const [first] = notebook.cells;
-    assert.equal(first?.cell_type, "markdown");
+    assertEquals(first?.cell_type, "markdown");
     const text = wholeText(first!.source);
     for (const part of ["# ", "**Question.**", "**Paper.**", "**Run time.**"]) {
-      assert.ok(text.includes(part), part);
+      assert(text.includes(part), part);
     }
   });
 
   Deno.test(`${name} ends with what its text says`, () => {
-    assert.match(sources.at(-1)!, /await conclude\(lab, \{[\s\S]*\}\);\nawait lab\.close\(\);$/);
+    assertMatch(sources.at(-1)!, /await conclude\(lab, \{[\s\S]*\}\);\nawait lab\.close\(\);$/);
   });
 
   Deno.test(`${name} opens its models in one cell of its own`, () => {
-    assert.equal(sources.filter((source) => source.includes("openLab(")).length, 1);
-    assert.ok(sources.includes("const lab = await openLab();"));
+    assertEquals(sources.filter((source) => source.includes("openLab(")).length, 1);
+    assert(sources.includes("const lab = await openLab();"));
   });
 
   Deno.test(`${name} is thin: no functions of more than three lines, no files, no loops`, () => {
     for (const source of sources) {
-      assert.doesNotMatch(source, /\bfunction\b|\bclass\b|\bwhile\b|\bfor\s*\(|\bif\s*\(|Deno\./);
+      assertNotMatch(source, /\bfunction\b|\bclass\b|\bwhile\b|\bfor\s*\(|\bif\s*\(|Deno\./);
       for (const [arrow] of source.matchAll(/=> \{[\s\S]*?\n\}/g)) {
-        assert.ok(arrow.split("\n").length <= 3, arrow);
+        assert(arrow.split("\n").length <= 3, arrow);
       }
     }
   });
@@ -51,23 +51,23 @@ for (const { name, notebook } of notebooks) {
   Deno.test(`${name} is stored with all outputs, without errors, times and machine names`, () => {
     const names = machineNames(root.pathname);
     const outputs = codeCells(notebook).flatMap(({ cell }) => cell.outputs);
-    assert.ok(codeCells(notebook).every(({ cell }) => typeof cell.execution_count === "number"));
-    assert.ok(outputs.length > 0);
+    assert(codeCells(notebook).every(({ cell }) => typeof cell.execution_count === "number"));
+    assert(outputs.length > 0);
     for (const output of outputs) {
-      assert.notEqual(output.output_type, "error");
+      assertNotEquals(output.output_type, "error");
       const text = JSON.stringify(output);
-      assert.ok(text.length < 5e6, `${text.length} characters in one output`);
-      for (const { name } of names) assert.ok(!text.includes(name), name);
+      assert(text.length < 5e6, `${text.length} characters in one output`);
+      for (const { name } of names) assert(!text.includes(name), name);
       if ("data" in output && "application/vnd.plotly.v1+json" in output.data) {
-        assert.ok("image/png" in output.data && "text/plain" in output.data);
+        assert("image/png" in output.data && "text/plain" in output.data);
       }
     }
   });
 
   Deno.test(`${name} is written as --update writes it`, async () => {
     const text = await Deno.readTextFile(new URL(name, folder));
-    assert.ok(text === notebookText(notebook), "run deno task notebooks --update");
-    assert.ok(text === await formatNotebook(text), "run deno task notebooks --update");
+    assert(text === notebookText(notebook), "run deno task notebooks --update");
+    assert(text === await formatNotebook(text), "run deno task notebooks --update");
   });
 }
 
@@ -82,7 +82,7 @@ Deno.test("the cells of each notebook type-check as one module", async () => {
       args: ["check", "--quiet", ...paths.map(({ pathname }) => pathname)],
       env: { NO_COLOR: "1" },
     }).output();
-    assert.ok(success, new TextDecoder().decode(stderr));
+    assert(success, new TextDecoder().decode(stderr));
   } finally {
     for (const path of paths) await Deno.remove(path).catch(() => {});
   }

@@ -1,7 +1,6 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import type { AttentionMap } from "../../analysis/attention_map.ts";
 import { h2o } from "../../cache/policies/h2o.ts";
-import { plotlySource } from "../../experiments/figures/static_images.ts";
 import { dropTimeline } from "../../notebooks/drop_timeline.ts";
 import type { NamedPlot } from "../../notebooks/show.ts";
 import { attentionView, saliencyView } from "../../notebooks/views/attention_view.ts";
@@ -9,6 +8,7 @@ import { tokenLabels } from "../../notebooks/views/labels.ts";
 import { sliderView } from "../../notebooks/views/slider_view.ts";
 import { tierView } from "../../notebooks/views/tier_view.ts";
 import { TIER, tiersOf } from "../../notebooks/views/tiers.ts";
+import { plotlyValidator } from "../support/plotly.ts";
 
 const TOKENS = 6;
 const LABELS = Array.from({ length: TOKENS }, (_, position) => `${position} t`);
@@ -32,52 +32,36 @@ const VIEWS: readonly NamedPlot[] = [
   sliderView(STEPS, NAMES),
 ];
 
-Deno.test({
-  name: "views are figures that Plotly's schema accepts, with axis titles",
-  sanitizeOps: false,
-  sanitizeResources: false,
-  async fn() {
-    const { JSDOM, VirtualConsole } = await import("jsdom");
-    const { window } = new JSDOM("<!DOCTYPE html><body></body>", {
-      runScripts: "outside-only",
-      pretendToBeVisual: true,
-      virtualConsole: new VirtualConsole(),
-    });
-    window.URL.createObjectURL = () => "";
-    window.eval(await plotlySource());
-    try {
-      for (const { text, plot: { data, layout } } of VIEWS) {
-        const faults: { astr: string; code: string }[] = window.Plotly.validate(data, layout) ?? [];
-        // Arguments of sliders are free, which Plotly reports as a change.
-        const real = faults.filter(({ astr, code }) => code !== "dynamic" || !/args/.test(astr));
-        assert.equal(real.length, 0, `${text}: ${JSON.stringify(real)}`);
-        for (const name of ["xaxis", "yaxis"]) {
-          const axis = layout[name] as unknown as { title: { text: string } };
-          assert.ok(axis.title.text.length > 0);
-        }
-      }
-    } finally {
-      window.close();
+Deno.test("views are figures that Plotly's schema accepts, with axis titles", async () => {
+  const validate = await plotlyValidator();
+  for (const { text, plot } of VIEWS) {
+    // Arguments of sliders are free, which Plotly reports as a change.
+    const faults = validate(plot)
+      .filter(({ astr, code }) => code !== "dynamic" || !/args/.test(astr));
+    assertEquals(faults, [], text);
+    for (const name of ["xaxis", "yaxis"]) {
+      const axis = plot.layout[name] as unknown as { title: { text: string } };
+      assert(axis.title.text.length > 0);
     }
-  },
+  }
 });
 
 Deno.test("attentionView() leaves the future empty and names tokens", () => {
   const [trace] = VIEWS[1]!.plot.data;
-  assert.deepEqual(trace!["x"], ["2 t", "3 t", "4 t"]);
+  assertEquals(trace!["x"], ["2 t", "3 t", "4 t"]);
   const z = trace!["z"] as (number | null)[][];
-  assert.deepEqual(z[0]!.slice(1), [null, null]);
-  assert.equal(z[1]![0], 0.25);
-  assert.match(String(trace!["hovertemplate"]), /query %\{y\}/);
-  assert.throws(() => attentionView(MAP, { labels: ["a"] }), TypeError);
+  assertEquals(z[0]!.slice(1), [null, null]);
+  assertEquals(z[1]![0], 0.25);
+  assertMatch(String(trace!["hovertemplate"]), /query %\{y\}/);
+  assertThrows(() => attentionView(MAP, { labels: ["a"] }), TypeError);
 });
 
 Deno.test("tierView() says in words what it colors", () => {
   const [trace] = VIEWS[3]!.plot.data;
   const texts = trace!["text"] as string[][];
-  assert.equal(texts.length, STEPS.length);
-  assert.match(texts[0]!.join(), /dropped.*newest/);
-  assert.match(texts[0]!.at(-1)!, /later/);
+  assertEquals(texts.length, STEPS.length);
+  assertMatch(texts[0]!.join(), /dropped.*newest/);
+  assertMatch(texts[0]!.at(-1)!, /later/);
 });
 
 interface SliderLayout {
@@ -92,18 +76,18 @@ Deno.test("sliderView() starts at the step that misses most and has the bars of 
   const { layout, data } = VIEWS[4]!.plot;
   const [slider] = layout["sliders"] as unknown as SliderLayout[];
   const missed = STEPS.map((step) => step.missed);
-  assert.equal(slider!.active, missed.indexOf(Math.max(...missed)));
-  assert.equal(slider!.steps.length, STEPS.length);
-  assert.equal(data.length, 4);
+  assertEquals(slider!.active, missed.indexOf(Math.max(...missed)));
+  assertEquals(slider!.steps.length, STEPS.length);
+  assertEquals(data.length, 4);
   for (const [index, step] of STEPS.entries()) {
     const { label, args: [change] } = slider!.steps[index]!;
     for (const key of ["x", "y", "text", "customdata"]) {
-      assert.equal(change![key]!.length, data.length);
+      assertEquals(change![key]!.length, data.length);
       const shown = data.map((trace) => trace[key]);
-      if (index === slider!.active) assert.deepEqual(change![key], shown);
+      if (index === slider!.active) assertEquals<unknown>(change![key], shown);
     }
-    assert.ok(change!["text"]!.slice(1).flat().every((text) => text === ""), "only what is missed");
-    assert.ok(label.endsWith(` (${Math.round(100 * step.missed)} %)`), label);
+    assert(change!["text"]!.slice(1).flat().every((text) => text === ""), "only what is missed");
+    assert(label.endsWith(` (${Math.round(100 * step.missed)} %)`), label);
   }
 });
 
@@ -111,11 +95,11 @@ Deno.test("tiersOf() numbers kept, newest, marginal, dropped and later tokens", 
   const selection = { kept: Uint32Array.of(0, 4), marginal: Uint32Array.of(2) };
   const tiers = tiersOf(selection, { tokens: 5, recent: 1, length: 6 });
   const { kept, dropped, marginal, newest, later } = TIER;
-  assert.deepEqual([...tiers], [kept, dropped, marginal, dropped, newest, later]);
+  assertEquals([...tiers], [kept, dropped, marginal, dropped, newest, later]);
 });
 
 Deno.test("tokenLabels() makes every label different and every token visible", () => {
   const texts = ["", " harp", "\n", " ", "a very long token text"];
   const labels = tokenLabels({ tokenTexts: () => texts }, [0, 1, 2, 3, 4]);
-  assert.deepEqual(labels, ["0 (special)", "1 harp", "2 ⏎", "3 ␣", "4 a␣very␣long␣t…"]);
+  assertEquals(labels, ["0 (special)", "1 harp", "2 ⏎", "3 ␣", "4 a␣very␣long␣t…"]);
 });

@@ -4,7 +4,7 @@
  * @module
  */
 
-import assert from "node:assert/strict";
+import { assert, assertMatch } from "@std/assert";
 import { DataError, UsageError } from "../../core/check.ts";
 import {
   encodeGguf,
@@ -79,7 +79,7 @@ export function checkError(error: Error, message: RegExp): true {
   const isOurs = [DataError, UsageError, RangeError, TypeError].some((type) =>
     error instanceof type
   );
-  assert.ok(isOurs && error.message.startsWith("Cannot "), error.stack);
-  assert.match(error.message, message);
+  assert(isOurs && error.message.startsWith("Cannot "), error.stack);
+  assertMatch(error.message, message);
   return true;
 }

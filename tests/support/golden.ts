@@ -4,7 +4,7 @@
  * @module
  */
 
-import { AssertionError } from "node:assert";
+import { AssertionError } from "@std/assert";
 
 /** A stored tensor; halves are widened. */
 export interface GoldenTensor {

@@ -1,5 +1,6 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { staleIndexes } from "../../tools/index.ts";
+import { type Choice, POLICY_CHOICES } from "../../cache/options.ts";
+import { staleDocuments, staleIndexes } from "../../tools/index.ts";
 
 /** Makes a project of a few files in a temporary folder. */
 async function project(files: Record<string, string>): Promise<URL & AsyncDisposable> {
@@ -48,4 +49,14 @@ Deno.test("staleIndexes() takes files without a plug-in for helpers where that i
   const text = (await staleIndexes(root)).get("experiments/mod.ts")!;
   assertStringIncludes(text, 'export * from "./experiment.ts";');
   assertStringIncludes(text, "EXPERIMENTS: readonly Experiment[] = [table2];");
+});
+
+Deno.test("staleDocuments() finds docs/choices.md as the table of choices has it", async () => {
+  assertEquals(await staleDocuments(new URL("../../", import.meta.url)), new Map());
+  await using root = await project({ "docs/choices.md": "# Choices\n" });
+  const text = (await staleDocuments(root)).get("docs/choices.md")!;
+  for (const [name, choice] of Object.entries<Choice>(POLICY_CHOICES)) {
+    assertStringIncludes(text, `| \`${name}\``);
+    assertStringIncludes(text, choice.help);
+  }
 });

@@ -65,3 +65,12 @@ Deno.test("layers rule keeps plug-in files apart and lets them use helpers", () 
     1,
   );
 });
+
+Deno.test("layers rule keeps the folders of decoding in their order", () => {
+  const source = 'import { x } from "../engine/x.ts";';
+  assertEquals(problems("decoding/scoring/x.ts", source), [
+    "layers/folders-one-way: Cannot import engine from scoring: imports point down the folder list of decoding only",
+  ]);
+  assertEquals(problems("decoding/text/x.ts", source), []);
+  assertEquals(problems("decoding/engine/x.ts", 'import "../../cache/x.ts";'), []);
+});

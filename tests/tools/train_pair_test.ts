@@ -4,7 +4,14 @@
  * @module
  */
 
-import assert from "node:assert/strict";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertNotEquals,
+  assertStrictEquals,
+  assertThrows,
+} from "@std/assert";
 import embeddedJson from "../../data/embedded/large/tokenizer.json" with { type: "json" };
 import {
   evaluationItems,
@@ -33,10 +40,10 @@ for (const { name, steps } of plan.phases) {
     );
     for (let step = 0; step < steps; step += Math.ceil(steps / 12)) {
       const items = batchItems(phaseText(name), step);
-      assert.ok(items.length >= 8);
+      assert(items.length >= 8);
       for (const item of items) {
-        assert.equal(microworldSplit(item), "training");
-        assert.ok(!held.has(item.content), item.content);
+        assertEquals(microworldSplit(item), "training");
+        assert(!held.has(item.content), item.content);
       }
     }
   });
@@ -44,10 +51,13 @@ for (const { name, steps } of plan.phases) {
 
 Deno.test("batchItems() depends on phase and step alone", () => {
   const text = phaseText("retrieval");
-  assert.deepEqual(batchItems(text, 7), batchItems(text, 7));
-  assert.notDeepEqual(batchItems(text, 7), batchItems(text, 8));
-  assert.notDeepEqual(batchItems({ ...text, seed: 99 }, 7), batchItems(text, 7));
-  assert.throws(() => batchItems(text, text.steps), /^RangeError: Cannot draw a batch: step must/);
+  assertEquals(batchItems(text, 7), batchItems(text, 7));
+  assertNotEquals(batchItems(text, 7), batchItems(text, 8));
+  assertNotEquals(batchItems({ ...text, seed: 99 }, 7), batchItems(text, 7));
+  assertMatch(
+    String(assertThrows(() => batchItems(text, text.steps), Error)),
+    /^RangeError: Cannot draw a batch: step must/,
+  );
 });
 
 Deno.test("batchItems() lengthens items as the phase goes on", () => {
@@ -58,19 +68,19 @@ Deno.test("batchItems() lengthens items as the phase goes on", () => {
     const steps = [0, 1, 2, 3].map((offset) => Math.max(0, Math.floor(share) - offset));
     return Math.max(...steps.map(longest));
   });
-  assert.ok(lengths[0]! < 80 && lengths[0]! < lengths[2]!, String(lengths));
+  assert(lengths[0]! < 80 && lengths[0]! < lengths[2]!, String(lengths));
 });
 
 Deno.test("trainingRow() gives the tokens of the whole text, weighted by segment", () => {
   const encode = wordEncoder(plain);
   for (const item of batchItems(phaseText("small-end"), 3)) {
     const row = trainingRow(item, encode);
-    assert.deepEqual(row.ids, [0, ...plain(item.prompt + item.answer), 0]);
-    assert.equal(row.weights.length, row.ids.length);
-    assert.equal(row.weights[0], 0);
-    assert.equal(row.weights.at(-1), 1);
+    assertEquals(row.ids, [0, ...plain(item.prompt + item.answer), 0]);
+    assertEquals(row.weights.length, row.ids.length);
+    assertEquals(row.weights[0], 0);
+    assertEquals(row.weights.at(-1), 1);
     const written = row.ids.filter((_, index) => row.isAnswer[index]);
-    assert.deepEqual(written, item.answer === "" ? [] : [...plain(item.answer), 0]);
+    assertEquals(written, item.answer === "" ? [] : [...plain(item.answer), 0]);
   }
 });
 
@@ -81,25 +91,28 @@ Deno.test("batchBytes() lays rows out as the reader expects them", () => {
   ] as const;
   const bytes = batchBytes(rows);
   const view = new DataView(bytes.buffer);
-  assert.deepEqual([view.getUint32(0, true), view.getUint32(4, true)], [2, 3]);
-  assert.deepEqual([...bytes.slice(8, 10)].map((task) => MICROWORLD_TASKS[task]), ["qa", "story"]);
+  assertEquals([view.getUint32(0, true), view.getUint32(4, true)], [2, 3]);
+  assertEquals([...bytes.slice(8, 10)].map((task) => MICROWORLD_TASKS[task]), ["qa", "story"]);
   const ids = Array.from({ length: 6 }, (_, index) => view.getInt16(10 + 2 * index, true));
-  assert.deepEqual(ids, [0, 700, 0, 0, 5, 0]);
-  assert.deepEqual([...bytes.slice(22, 28)], [0, 3, 100, 0, 30, 0]);
-  assert.deepEqual([...bytes.slice(28)], [0, 0, 1, 0, 0, 0]);
+  assertEquals(ids, [0, 700, 0, 0, 5, 0]);
+  assertEquals([...bytes.slice(22, 28)], [0, 3, 100, 0, 30, 0]);
+  assertEquals([...bytes.slice(28)], [0, 0, 1, 0, 0, 0]);
 });
 
 Deno.test("the plan trains each phase after the one it continues, both models from one ancestor", () => {
   const before = new Set<string>();
   for (const { name, after, model, grows } of plan.phases) {
-    assert.ok(after === null || before.has(after), name);
+    assert(after === null || before.has(after), name);
     const source = plan.phases.find((phase) => phase.name === after);
-    assert.equal(grows, source !== undefined && source.model !== model, name);
+    assertStrictEquals(grows, source !== undefined && source.model !== model, name);
     before.add(name);
   }
-  assert.equal(plan.phases.filter(({ after }) => after === null).length, 1);
+  assertEquals(plan.phases.filter(({ after }) => after === null).length, 1);
 });
 
 Deno.test("phaseText() refuses a phase that the plan lacks", () => {
-  assert.throws(() => phaseText("none"), /^UsageError: Cannot write training text: --phase must/);
+  assertMatch(
+    String(assertThrows(() => phaseText("none"), Error)),
+    /^UsageError: Cannot write training text: --phase must/,
+  );
 });

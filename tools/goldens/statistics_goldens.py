@@ -40,8 +40,6 @@ def main():
                       "expected": numpy.quantile(values, [0, 0.025, 0.3, 0.5, 0.77, 1]).tolist()},
         "normal": [{"value": x, "probability": stats.norm.cdf(x)}
                    for x in [-6, -3.2, -1.96, -0.5, 0, 0.1, 1, 2.575, 4.5]],
-        "mcnemar": [{"first": b, "second": c, "p": stats.binomtest(b, b + c).pvalue if b + c else 1}
-                    for b, c in [(0, 0), (1, 0), (5, 0), (8, 2), (15, 15), (3, 30), (120, 160)]],
         "bootstrap": [interval(skewed, "BCa"), interval(skewed, "percentile"),
                       interval(even, "BCa")],
     }

@@ -4,11 +4,14 @@ import type { Selection } from "../../../cache/policy.ts";
 import { evaluationItems } from "../../../data/microworld.ts";
 import { type ForcedText, forceSettings } from "../../../decoding/forced/forced_settings.ts";
 import { freeRun } from "../../../decoding/forced/free_run.ts";
-import type { ModelPair } from "../../../decoding/policies/policy_session.ts";
-import { openSetting, type PolicySetting } from "../../../decoding/policies/policy_setting.ts";
-import { stepCost } from "../../../decoding/selections/selection_cost.ts";
-import { fittingSequences } from "../../../decoding/policies/sequence_bytes.ts";
-import { Session } from "../../../decoding/sessions/session.ts";
+import type { ModelPair } from "../../../decoding/engine/types.ts";
+import {
+  fittingSequences,
+  openSetting,
+  type PolicySetting,
+} from "../../../decoding/engine/settings.ts";
+import { stepCost } from "../../../decoding/selection/cost.ts";
+import { Session } from "../../../decoding/session/session.ts";
 import { embeddedModels, someTokens } from "../../support/embedded_model.ts";
 import { hasGpu } from "../../support/gpu.ts";
 

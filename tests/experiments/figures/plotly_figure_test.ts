@@ -1,90 +1,70 @@
-import assert from "node:assert/strict";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertNotEquals,
+  assertStrictEquals,
+} from "@std/assert";
 import type { Figure } from "../../../experiments/experiment.ts";
 import { figureCaption } from "../../../experiments/figures/caption.ts";
 import { findChromium, startChromium } from "../../../experiments/figures/chromium.ts";
 import { seriesStyle } from "../../../experiments/figures/palette.ts";
 import { FIGURE_WIDTH } from "../../../experiments/figures/layout.ts";
 import { figureHeight, plotlyFigure } from "../../../experiments/figures/plotly_figure.ts";
-import { drawFigures, plotlySource } from "../../../experiments/figures/static_images.ts";
+import { drawFigures } from "../../../experiments/figures/static_images.ts";
+import { plotlyValidator } from "../../support/plotly.ts";
 import { SAMPLE_FIGURES, SAMPLE_RECORDS } from "../../support/sample_records.ts";
 
-interface PlotlyModule {
-  validate(data: unknown, layout: unknown): unknown[] | undefined;
-}
-
-/** Plotly inside a page of jsdom, which can check figures but not draw all of them. */
-async function loadPlotly(): Promise<{ plotly: PlotlyModule; close: () => void }> {
-  const { JSDOM, VirtualConsole } = await import("jsdom");
-  const { window } = new JSDOM("<!DOCTYPE html><body></body>", {
-    runScripts: "outside-only",
-    pretendToBeVisual: true,
-    virtualConsole: new VirtualConsole(),
-  });
-  window.URL.createObjectURL = () => "";
-  window.eval(await plotlySource());
-  return { plotly: window.Plotly, close: () => window.close() };
-}
-
-Deno.test({
-  name: "plotlyFigure() makes figures that Plotly's schema accepts",
-  sanitizeOps: false,
-  sanitizeResources: false,
-  async fn() {
-    const { plotly, close } = await loadPlotly();
-    try {
-      for (const figure of SAMPLE_FIGURES) {
-        for (const options of [{ caption: "n = 3." }, { isBare: true }]) {
-          const { data, layout } = plotlyFigure(figure, options);
-          const faults = plotly.validate(data, layout);
-          assert.equal(faults, undefined, `${figure.name}: ${JSON.stringify(faults)}`);
-        }
-      }
-      const { data, layout } = plotlyFigure(SAMPLE_FIGURES[0]!);
-      assert.notEqual(plotly.validate(data, { ...layout, nonsense: 1 }), undefined);
-    } finally {
-      close();
+Deno.test("plotlyFigure() makes figures that Plotly's schema accepts", async () => {
+  const validate = await plotlyValidator();
+  for (const figure of SAMPLE_FIGURES) {
+    for (const options of [{ caption: "n = 3." }, { isBare: true }]) {
+      const faults = validate(plotlyFigure(figure, options));
+      assertEquals(faults, [], figure.name);
     }
-  },
+  }
+  const { data, layout } = plotlyFigure(SAMPLE_FIGURES[0]!);
+  assertNotEquals(validate({ data, layout: { ...layout, nonsense: 1 } }), []);
 });
 
 Deno.test("plotlyFigure() draws everything the paper states", () => {
   const { data, layout } = plotlyFigure(SAMPLE_FIGURES[0]!);
   const shapes = layout["shapes"] as unknown as { type: string; y1: number }[];
-  assert.deepEqual(shapes.map(({ type, y1 }) => [type, y1]), [["rect", 0.77]]);
-  assert.deepEqual(data.map((trace) => trace["name"]), [
+  assertEquals(shapes.map(({ type, y1 }) => [type, y1]), [["rect", 0.77]]);
+  assertEquals(data.map((trace) => trace["name"]), [
     "own selection",
     "helper-guided selection",
     "random sets",
     "paper, at 20 %",
     "paper, range of the curve",
   ]);
-  assert.match(figureCaption(SAMPLE_FIGURES[0]!, SAMPLE_RECORDS[0]!), /Stated: paper, average/);
+  assertMatch(figureCaption(SAMPLE_FIGURES[0]!, SAMPLE_RECORDS[0]!), /Stated: paper, average/);
 });
 
 Deno.test("plotlyFigure() draws intervals as bars or, for many points, as a band", () => {
   const [few] = plotlyFigure(SAMPLE_FIGURES[0]!).data;
   const errors = few!["error_y"] as { array: number[]; arrayminus: number[] };
-  assert.ok(Math.abs(errors.array[0]! - 0.06) < 1e-12);
-  assert.ok(Math.abs(errors.arrayminus[0]! - 0.05) < 1e-12);
+  assert(Math.abs(errors.array[0]! - 0.06) < 1e-12);
+  assert(Math.abs(errors.arrayminus[0]! - 0.05) < 1e-12);
   const many = plotlyFigure(SAMPLE_FIGURES[1]!).data;
-  assert.equal(many.filter((trace) => trace["fill"] === "tonexty").length, 2);
+  assertEquals(many.filter((trace) => trace["fill"] === "tonexty").length, 2);
 });
 
 Deno.test("plotlyFigure() escapes what Plotly would read as tags", () => {
   const title = plotlyFigure(SAMPLE_FIGURES[5]!).layout["title"] as { text: string };
-  assert.equal(title.text, "Jaccard against cosine &lt;b>of heads&lt;/b> &amp; more");
+  assertEquals(title.text, "Jaccard against cosine &lt;b>of heads&lt;/b> &amp; more");
 });
 
 Deno.test("figureCaption() states models, scale, n and what bars mean", () => {
   const caption = figureCaption(SAMPLE_FIGURES[2]!, SAMPLE_RECORDS[0]!);
   for (const part of ["1.5b", "0.5b", "scale small", "seed 1", "n = 12", "95 % bootstrap"]) {
-    assert.ok(caption.includes(part), part);
+    assert(caption.includes(part), part);
   }
 });
 
 Deno.test("seriesStyle() gives 35 series different looks", () => {
   const looks = Array.from({ length: 35 }, (_, index) => JSON.stringify(seriesStyle(index)));
-  assert.equal(new Set(looks).size, 35);
+  assertEquals(new Set(looks).size, 35);
 });
 
 Deno.test("plotlyFigure() copes with empty figures", () => {
@@ -106,17 +86,18 @@ const chromium = await findChromium();
 if (chromium === undefined) console.error("figures: skipped, no Chromium was found");
 
 Deno.test({
-  name: "drawFigures() gives SVG and PNG of the right size",
+  name: "drawFigures() gives SVG and PNG of the right size, the same each time",
   ignore: chromium === undefined,
   async fn() {
     await using browser = await startChromium(chromium!);
     const figures = [SAMPLE_FIGURES[2]!, SAMPLE_FIGURES[4]!].map((figure) => plotlyFigure(figure));
     const images = await drawFigures(browser, figures, { scale: 1 });
+    assertEquals(await drawFigures(browser, figures, { scale: 1 }), images);
     for (const [index, { svg, png }] of images.entries()) {
-      assert.match(svg, /^<svg [^]*<\/svg>$/);
+      assertMatch(svg, /^<svg [^]*<\/svg>$/);
       const view = new DataView(png.buffer, png.byteOffset);
-      assert.equal(view.getUint32(16), FIGURE_WIDTH);
-      assert.equal(view.getUint32(20), figureHeight(figures[index]!));
+      assertStrictEquals(view.getUint32(16), FIGURE_WIDTH);
+      assertStrictEquals(view.getUint32(20), figureHeight(figures[index]!));
     }
   },
 });

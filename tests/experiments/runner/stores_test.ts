@@ -2,14 +2,12 @@ import assert from "node:assert/strict";
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { pathToFileURL } from "node:url";
 import fc from "fast-check";
 import { openBlobStore } from "../../../experiments/runner/blob_store.ts";
-import { codeHash } from "../../../experiments/runner/code_hash.ts";
 import { lockFolder } from "../../../experiments/runner/folder_lock.ts";
 import { contentHash } from "../../../experiments/runner/hash.ts";
 import { pairFolder, readRecord, recordPath } from "../../../experiments/runner/record.ts";
-import { cachedTrace } from "../../../experiments/runner/trace_cache.ts";
+import { cachedTrace } from "../../../experiments/runner/run_cache.ts";
 import { fakeModel } from "../../cli/fake_engine.ts";
 
 async function withFolder(test: (folder: string) => Promise<void>): Promise<void> {
@@ -103,31 +101,6 @@ Deno.test("lockFolder() says when the folder cannot be used", () =>
     await assert.rejects(lockFolder(join(folder, "file")), /^DataError: Cannot make folder/);
     await mkdir(join(folder, "taken", "lock"), { recursive: true });
     await assert.rejects(lockFolder(join(folder, "taken")), /^DataError: Cannot write .*lock/);
-  }));
-
-Deno.test("codeHash() follows imports and ignores comments", () =>
-  withFolder(async (folder) => {
-    const write = (name: string, text: string) => writeFile(join(folder, name), text);
-    const hash = () => codeHash([pathToFileURL(join(folder, "a.ts"))]);
-    await write("a.ts", 'import { b } from "./b.ts";\nexport const a = b;\n');
-    await write(
-      "b.ts",
-      'import text from "./c.wgsl" with { type: "text" };\nexport const b = text;',
-    );
-    await write("c.wgsl", "fn main() {}");
-    const first = await hash();
-    await write(
-      "a.ts",
-      '// why\nimport { b } from "./b.ts";\n/** More\n * words. */\n  export const a = b;\n',
-    );
-    assert.equal(await hash(), first);
-    await write("c.wgsl", "fn main() { }");
-    const second = await hash();
-    assert.notEqual(second, first);
-    await write("b.ts", 'import text from "./c.wgsl" with { type: "text" };\nexport const b = 1;');
-    assert.notEqual(await hash(), second);
-    await rm(join(folder, "c.wgsl"));
-    await hash();
   }));
 
 Deno.test("pairFolder() keeps pairs apart and the embedded pair's results in the plain place", () => {

@@ -5,8 +5,7 @@
  */
 
 import assert from "node:assert/strict";
-import { modelHash } from "../../../models/files/ranged_file.ts";
-import { openRangedFile } from "../../../models/files/ranged_file.ts";
+import { modelHash, openRangedFile } from "../../../models/files/ranged_file.ts";
 import { sha256 } from "../../../models/hub/hub_download.ts";
 import { temporaryFolder, writeFiles } from "../../support/model_writer.ts";
 

@@ -5,7 +5,7 @@
  */
 
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
-import { Session } from "../../../decoding/sessions/session.ts";
+import { Session } from "../../../decoding/session/session.ts";
 import { firstLayers } from "../../../models/forward/first_layers.ts";
 import type { Model } from "../../../models/load.ts";
 import { embeddedModel, someTokens } from "../../support/embedded_model.ts";

@@ -5,9 +5,8 @@
  */
 
 import assert from "node:assert/strict";
-import { openGguf } from "../../../models/gguf/gguf.ts";
+import { canonicalName, openGguf } from "../../../models/gguf/gguf.ts";
 import { architectureOfGguf, configFromGguf } from "../../../models/gguf/gguf_config.ts";
-import { canonicalName } from "../../../models/gguf/gguf.ts";
 import { withSplitHeads } from "../../../models/weights/heads.ts";
 import { openModelFiles } from "../../../models/open.ts";
 import { rowsOf, TENSOR_TYPES, type TensorType } from "../../../models/weights/tensor_source.ts";

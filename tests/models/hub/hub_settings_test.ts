@@ -5,8 +5,7 @@
  */
 
 import assert from "node:assert/strict";
-import { parseHubReference } from "../../../models/hub/hub_settings.ts";
-import { hubSettings } from "../../../models/hub/hub_settings.ts";
+import { hubSettings, parseHubReference } from "../../../models/hub/hub_settings.ts";
 import { temporaryFolder } from "../../support/model_writer.ts";
 
 Deno.test("parseHubReference() reads every form", () => {

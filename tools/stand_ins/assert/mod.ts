@@ -1,5 +1,5 @@
 /**
- * Local stand-in for `jsr:@std/assert`: the same names and signatures over `node:assert`.
+ * Local stand-in for what tests use of `jsr:@std/assert`: the same names and signatures over `node:assert`.
  *
  * It serves where JSR cannot be reached; without the `links` entry in `deno.json` the original is used.
  *
@@ -30,26 +30,6 @@ export function fail(message?: string): never {
 /** Fails unless `expression` is truthy. */
 export function assert(expression: unknown, message = ""): asserts expression {
   if (!expression) throw new AssertionError({ message });
-}
-
-/** Fails unless `expression` is falsy. */
-export function assertFalse(expression: unknown, message?: string): asserts expression is false {
-  assert(!expression, note("Expected a falsy value", message));
-}
-
-/** Fails if `actual` is null or undefined. */
-export function assertExists<T>(actual: T, message?: string): asserts actual is NonNullable<T> {
-  assert(actual !== undefined && actual !== null, note("Expected a value", message));
-}
-
-/** Tells whether two values are equal by content, prototypes included. */
-export function equal(left: unknown, right: unknown): boolean {
-  try {
-    strict.deepStrictEqual(left, right);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 /** Fails unless two values are equal by content, prototypes included. */
@@ -89,26 +69,6 @@ export function assertAlmostEquals(
   assert(isClose, note(`Expected ${actual} within ${allowed} of ${expected}`, message));
 }
 
-/** Fails unless `actual > expected`. */
-export function assertGreater<T>(actual: T, expected: T, message?: string): void {
-  assert(actual > expected, note(`Expected ${actual} > ${expected}`, message));
-}
-
-/** Fails unless `actual >= expected`. */
-export function assertGreaterOrEqual<T>(actual: T, expected: T, message?: string): void {
-  assert(actual >= expected, note(`Expected ${actual} >= ${expected}`, message));
-}
-
-/** Fails unless `actual < expected`. */
-export function assertLess<T>(actual: T, expected: T, message?: string): void {
-  assert(actual < expected, note(`Expected ${actual} < ${expected}`, message));
-}
-
-/** Fails unless `actual <= expected`. */
-export function assertLessOrEqual<T>(actual: T, expected: T, message?: string): void {
-  assert(actual <= expected, note(`Expected ${actual} <= ${expected}`, message));
-}
-
 /** Fails unless `actual` contains `expected`. */
 export function assertStringIncludes(actual: string, expected: string, message?: string): void {
   assert(actual.includes(expected), note(`Expected "${actual}" to contain "${expected}"`, message));
@@ -124,79 +84,65 @@ export function assertNotMatch(actual: string, expected: RegExp, message?: strin
   assert(!expected.test(actual), note(`Expected "${actual}" not to match ${expected}`, message));
 }
 
-/** Fails unless every element of `expected` is, by content, in `actual`. */
-export function assertArrayIncludes<T>(
-  actual: ArrayLike<T>,
-  expected: ArrayLike<T>,
-  message?: string,
-): void {
-  const present = Array.from(actual);
-  const missing = Array.from(expected).filter((item) => !present.some((one) => equal(one, item)));
-  assert(
-    missing.length === 0,
-    note(`Missing elements: ${missing.map(String).join(", ")}`, message),
-  );
-}
-
-/** Fails unless `actual` is an instance of `expected`. */
-export function assertInstanceOf<E extends Error>(
-  actual: unknown,
-  expected: ErrorClass<E>,
-  message?: string,
-): asserts actual is E {
-  const isInstance = actual instanceof expected;
-  assert(isInstance, note(`Expected an instance of ${expected.name}: ${String(actual)}`, message));
-}
-
-/** Fails unless `error` is of a class and its message contains a text. */
-export function assertIsError<E extends Error = Error>(
-  error: unknown,
-  errorClass?: ErrorClass<E>,
-  messageIncludes?: string | RegExp,
-  message?: string,
-): asserts error is E {
-  assertInstanceOf(error, errorClass ?? Error, message);
-  if (typeof messageIncludes === "string") {
-    assertStringIncludes((error as Error).message, messageIncludes, message);
-  } else if (messageIncludes !== undefined) {
-    assertMatch((error as Error).message, messageIncludes, message);
-  }
-}
-
 /** Fails unless `run` throws; returns what it threw. */
+export function assertThrows(run: () => unknown, message?: string): unknown;
+/** The same for an error of a class whose message contains a text. */
 export function assertThrows<E extends Error = Error>(
   run: () => unknown,
-  errorClass?: ErrorClass<E>,
+  errorClass: ErrorClass<E>,
   messageIncludes?: string,
   message?: string,
-): E {
+): E;
+export function assertThrows(run: () => unknown, ...expected: Expectation): unknown {
   try {
     run();
   } catch (error) {
-    assertIsError(error, errorClass, messageIncludes, message);
-    return error as E;
+    return checked(error, ...expected);
   }
-  return fail(note("Expected the function to throw", message));
+  return fail(note("Expected the function to throw", whyOf(...expected)));
 }
 
 /** Fails unless `run` rejects; resolves to the error. */
-export async function assertRejects<E extends Error = Error>(
+export function assertRejects(run: () => PromiseLike<unknown>, message?: string): Promise<unknown>;
+/** The same for an error of a class whose message contains a text. */
+export function assertRejects<E extends Error = Error>(
   run: () => PromiseLike<unknown>,
-  errorClass?: ErrorClass<E>,
+  errorClass: ErrorClass<E>,
   messageIncludes?: string,
   message?: string,
-): Promise<E> {
+): Promise<E>;
+export async function assertRejects(
+  run: () => PromiseLike<unknown>,
+  ...expected: Expectation
+): Promise<unknown> {
   let promise: PromiseLike<unknown>;
   try {
     promise = run();
   } catch (error) {
-    fail(note(`Expected a rejection, but the function threw: ${String(error)}`, message));
+    fail(
+      note(`Expected a rejection, but the function threw: ${String(error)}`, whyOf(...expected)),
+    );
   }
   try {
     await promise;
   } catch (error) {
-    assertIsError(error, errorClass, messageIncludes, message);
-    return error as E;
+    return checked(error, ...expected);
   }
-  return fail(note("Expected the function to reject", message));
+  return fail(note("Expected the function to reject", whyOf(...expected)));
+}
+
+/** A message; or a class of errors, a part of their message, and a message. */
+// deno-lint-ignore no-explicit-any -- a class of errors may be of any error
+type Expectation = [first?: string | ErrorClass<any>, part?: string, message?: string];
+
+function whyOf(...[first, , message]: Expectation): string | undefined {
+  return typeof first === "string" ? first : message;
+}
+
+function checked(error: unknown, ...[errorClass, part, message]: Expectation): unknown {
+  if (typeof errorClass !== "function") return error;
+  const isInstance = error instanceof errorClass;
+  assert(isInstance, note(`Expected a ${errorClass.name}: ${String(error)}`, message));
+  if (part !== undefined) assertStringIncludes((error as Error).message, part, message);
+  return error;
 }

@@ -1,0 +1,326 @@
+/**
+ * Benchmarks of decoding under policies: the parts of one step, many settings as one batch, and drafts.
+ *
+ * @module
+ */
+
+import { klDivergence } from "../analysis/quality.ts";
+import { createPolicy } from "../cache/policy_options.ts";
+import { mean } from "../core/stats.ts";
+import { evaluationItems } from "../data/microworld.ts";
+import { forceSettings } from "../decoding/forced/forced_settings.ts";
+import type { ModelPair } from "../decoding/engine/types.ts";
+import type { PolicySetting } from "../decoding/engine/settings.ts";
+import { SpeculativeSession } from "../decoding/engine/speculative_session.ts";
+import { BLOCK_SELECTIONS, type BlockSelection } from "../decoding/engine/speculative_types.ts";
+import type { Device } from "../gpu/device.ts";
+import { openDevice } from "../gpu/open_device.ts";
+import { LIST_HEADER_WORDS } from "../kernels/selection_list.ts";
+import { loadModel } from "../models/load.ts";
+import {
+  type CacheMemory,
+  measureMemory,
+  type PartName,
+  PARTS,
+  stepParts,
+  type StepSizes,
+} from "./policy_step.ts";
+import {
+  modelPath,
+  Options,
+  printDevice,
+  printJson,
+  printRow,
+  timeInTurns,
+  type Times,
+} from "./timing.ts";
+
+const COLUMNS = [["part", -32], ["ms, clock", 10], ["processor/core", 15]] as const;
+
+type StepTimes = Readonly<Record<PartName, Times>>;
+
+/** Bytes that attention reads: all keys and values; or those kept, their lists, and the small model's rows. */
+function bytesRatio(
+  { config: { queryHeads, kvHeads, headDim } }: ModelPair["large"],
+  tokens: number,
+  counts: Awaited<ReturnType<typeof stepParts>>["counts"],
+): number {
+  const { sink, recent, critical, marginal } = counts;
+  const kept = sink + recent + critical;
+  const vector = 2 * headDim;
+  const list = 4 * (LIST_HEADER_WORDS + queryHeads / kvHeads + 2 * (kept + marginal));
+  const small = 4 * queryHeads / kvHeads * (kept + marginal);
+  return 2 * vector * tokens / (vector * (2 * kept + marginal) + list + small);
+}
+
+/** The two figures that matter, by the clock or by processor time. */
+function stepFigures(times: StepTimes, kind: "medianMs" | "processorMs") {
+  const of = (name: PartName) => times[name][kind];
+  const planning = of("scores") + of("planOnDevice");
+  const gathering = of("attendKept") - of("attendFew");
+  const bookkeeping = of("report") - of("readToken");
+  return {
+    planning,
+    gathering,
+    bookkeeping,
+    share: (planning + gathering + bookkeeping) / of("large"),
+    smallShare: (of("small") - of("scores")) / of("large"),
+    attentionRatio: of("attendAll") / of("attendKept"),
+    stepRatio: of("full") / of("large"),
+  };
+}
+
+function printStep(times: StepTimes, { tokens, ratio }: StepSizes, predicted: number): void {
+  console.log(`${tokens} tokens, budget ${100 * ratio} %`);
+  printRow(COLUMNS);
+  for (const [name, title] of PARTS) {
+    printRow(COLUMNS, [title, times[name].medianMs, times[name].processorMs]);
+  }
+  for (const kind of ["medianMs", "processorMs"] as const) {
+    const { planning, gathering, bookkeeping, share, ...rest } = stepFigures(times, kind);
+    const parts = [planning, gathering, bookkeeping].map((value) => value.toFixed(2)).join(" + ");
+    console.log(
+      `  by ${kind === "medianMs" ? "the clock" : "processor time"}: ` +
+        `planning + gathering + bookkeeping ${parts} ms: ${(100 * share).toFixed(1)} % of the ` +
+        `large model's step; the small model's step ${(100 * rest.smallShare).toFixed(1)} %\n` +
+        `    attention ${rest.attentionRatio.toFixed(2)} x faster, ${predicted.toFixed(2)} x by ` +
+        `counted bytes; the large model's step ${rest.stepRatio.toFixed(2)} x`,
+    );
+  }
+}
+
+/** Puts bytes beside the bar: 21 % of the full cache and one layer after the prompt. */
+function printMemory({ fullBytes, layerBytes, ...memory }: CacheMemory): void {
+  const share = (bytes: number) => `${(100 * bytes / fullBytes).toFixed(2)} %`;
+  const beyond = ((memory.peakBytes - fullBytes) / layerBytes).toFixed(2);
+  console.log(
+    `  cache on the device: full ${fullBytes} bytes; pools ${share(memory.poolBytes)} of it, ` +
+      `with upload and readback ${share(memory.heldBytes)} (21 % and one layer are ${
+        share(0.21 * fullBytes + layerBytes)
+      })\n    while it moves, layer by layer: full and ${beyond} layers`,
+  );
+}
+
+/** Runs with both models on one device. */
+async function withPair(
+  { values }: Options<"large" | "small">,
+  run: (pair: Required<ModelPair>, device: Device) => Promise<void>,
+): Promise<void> {
+  using device = await openDevice();
+  using large = await loadModel(modelPath(values.large), { device });
+  using small = await loadModel(modelPath(values.small, "small"), { device });
+  printDevice(device);
+  await run({ large, small }, device);
+}
+
+/**
+ * Times the parts of a decode step under `smallkv`: what planning, gathering and bookkeeping cost beside the large
+ * model's step, and how much faster its attention becomes.
+ *
+ * @param args Command line.
+ */
+export async function benchPolicyStep(args: string[]): Promise<void> {
+  const options = new Options(args, {
+    large: "1.5b",
+    small: "0.5b",
+    tokens: "2048,4096",
+    budget: "0.2",
+    samples: "5",
+  });
+  const [ratio, samples] = [options.share("budget"), options.count("samples")];
+  const wanted = options.counts("tokens", 100);
+  await withPair(options, async (pair, device) => {
+    const { large, small } = pair;
+    console.log(`${large.name} with ${small.name}, n = ${samples}`);
+    const results = [];
+    const most = Math.min(large.config.contextLength, small.config.contextLength) - 4;
+    for (const tokens of new Set(wanted.map((count) => Math.min(count, most)))) {
+      using owner = new DisposableStack();
+      const sizes = { tokens, ratio };
+      const { counts, works } = await stepParts(pair, sizes, owner);
+      const times = await timeInTurns(device, works, samples);
+      const predicted = bytesRatio(large, tokens, counts);
+      printStep(times, sizes, predicted);
+      const memory = await measureMemory(large.config, sizes);
+      printMemory(memory);
+      const [clock, processor] = [
+        stepFigures(times, "medianMs"),
+        stepFigures(times, "processorMs"),
+      ];
+      results.push({ ...sizes, memory, times, predicted, clock, processor });
+    }
+    printJson("policy", device, { large: large.name, small: small.name, samples, results });
+  });
+}
+
+const SETTINGS: readonly PolicySetting[] = [0.05, 0.1, 0.2, 0.4].flatMap((ratio) =>
+  ["h2o", "tova", "smallkv", "smallkv_query_aware"].map((policy) => ({
+    policy,
+    budget: { ratio },
+  }))
+);
+
+/**
+ * Times a text under many settings: one setting after the other, and all as one batch that shares the prompt and the
+ * small model. Both ways compare every step with the full cache.
+ *
+ * @param args Command line.
+ */
+export async function benchPolicyBatch(args: string[]): Promise<void> {
+  const options = new Options(args, {
+    large: "embedded",
+    small: "embedded",
+    tokens: "256",
+    steps: "16",
+    samples: "3",
+  });
+  const [prompt, steps] = [options.count("tokens"), options.count("steps")];
+  await withPair(options, async (pair, device) => {
+    const [item] = evaluationItems("route", { count: 1 });
+    const ids = pair.large.tokenizer!.encode(item!.prompt);
+    const tokens = Array.from({ length: prompt + steps + 1 }, (_, at) => ids[at % ids.length]!);
+    const text = { prompt: tokens.slice(0, prompt), continuation: tokens.slice(prompt) };
+    const run = async (settings: readonly PolicySetting[]) => {
+      await forceSettings(pair, text, { settings, newTokens: 1, endTokens: [] });
+    };
+    const works = {
+      apart: {
+        async run() {
+          for (const setting of SETTINGS) await run([setting]);
+        },
+        times: 1,
+      },
+      together: { run: () => run(SETTINGS), times: 1 },
+    };
+    const { apart, together } = await timeInTurns(device, works, options.count("samples"));
+    const ratio = apart.medianMs / together.medianMs;
+    console.log(
+      `${SETTINGS.length} settings, prompt ${prompt}, ${steps} steps: one after the other ${
+        (apart.medianMs / 1000).toFixed(2)
+      } s, together ${(together.medianMs / 1000).toFixed(2)} s, ratio ${ratio.toFixed(1)}`,
+    );
+    const figures = { settings: SETTINGS.length, prompt, steps, apart, together, ratio };
+    printJson("batch", device, figures);
+  });
+}
+
+/** What is decoded with drafts, and how. */
+interface Drafting {
+  readonly pair: Required<ModelPair>;
+  readonly prompt: readonly number[];
+  readonly policy: string;
+  readonly ratio: number;
+  readonly tokens: number;
+  readonly draftTokens: number;
+  readonly block: BlockSelection;
+}
+
+function openDrafting({ pair, prompt, policy, ratio, tokens, draftTokens, block }: Drafting) {
+  return new SpeculativeSession(pair, {
+    policy: createPolicy(policy),
+    budget: { ratio },
+    capacity: prompt.length + tokens + draftTokens + 2,
+    draftTokens,
+    block,
+  });
+}
+
+/** Decodes freely; recordings are made before the clock starts. */
+async function decodeDrafting(given: Drafting) {
+  using session = openDrafting(given);
+  await session.prefill(given.prompt);
+  const tokens = await session.nextTokens();
+  tokens.push(...(await session.block()).tokens);
+  const first = tokens.length;
+  const start = performance.now();
+  while (tokens.length < given.tokens) tokens.push(...(await session.block()).tokens);
+  const ms = (performance.now() - start) / (tokens.length - first);
+  return { tokens, ms, ...session.speculation };
+}
+
+/** Logits of a text that is given block by block. */
+async function givenLogits(given: Drafting, text: readonly number[]): Promise<Float32Array[]> {
+  using session = openDrafting(given);
+  await session.prefill(given.prompt);
+  const logits: Float32Array[] = [];
+  for (let done = 0; done < text.length; done += given.draftTokens + 1) {
+    const tokens = text.slice(done, done + given.draftTokens + 1);
+    const { rows } = await session.block({ tokens, logits: true });
+    logits.push(...rows.map((row) => row.logits!));
+  }
+  return logits;
+}
+
+/** Compares drafting with none on one prompt. */
+async function compareDrafting(given: Drafting) {
+  const without = { ...given, draftTokens: 0 };
+  const plain = await decodeDrafting(without);
+  const drafted = await decodeDrafting(given);
+  const text = plain.tokens.slice(0, given.tokens);
+  const end = text.findIndex((token, place) => drafted.tokens[place] !== token);
+  const reference = await givenLogits(without, text);
+  const shared = await givenLogits(given, text);
+  return {
+    acceptedShare: drafted.accepted / Math.max(1, drafted.drafted),
+    tokensPerBlock: drafted.tokensPerBlock,
+    speedOverPlain: plain.ms / drafted.ms,
+    samePrefixShare: (end < 0 ? text.length : end) / text.length,
+    meanKl: mean(reference.map((row, index) => klDivergence(row, shared[index]!))),
+  };
+}
+
+const DRAFT_COLUMNS = [
+  ["policy", -20],
+  ["block", -10],
+  ["drafts", 6, 0],
+  ["accepted", 9, 3],
+  ["per block", 9, 3],
+  ["speed", 7, 3],
+  ["same", 6, 3],
+  ["mean KL", 8, 3],
+] as const;
+
+/**
+ * Times decoding with drafts of the small model beside the same policy without, and tells how many drafts are accepted
+ * and how far a block's shared selection leads away. The texts are those of the embedded pair's world.
+ *
+ * @param args Command line.
+ */
+export async function benchSpeculation(args: string[]): Promise<void> {
+  const options = new Options(args, {
+    large: "embedded",
+    small: "embedded",
+    drafts: "2,4",
+    tokens: "32",
+    budget: "0.2",
+    prompts: "4",
+  });
+  const [ratio, tokens] = [options.share("budget"), options.count("tokens")];
+  const [drafts, prompts] = [options.counts("drafts"), options.count("prompts")];
+  await withPair(options, async (pair, device) => {
+    const tasks = ["route", "qa", "roll", "sums"] as const;
+    const texts = Array.from({ length: prompts }, (_, index) => {
+      const [item] = evaluationItems(tasks[index % 4]!, { count: 1 + (index >> 2) }).slice(-1);
+      return pair.large.tokenizer!.encode(item!.prompt);
+    });
+    printRow(DRAFT_COLUMNS);
+    const rows: Record<string, number | string>[] = [];
+    for (const policy of ["smallkv", "smallkv_query_aware"]) {
+      for (const block of BLOCK_SELECTIONS) {
+        for (const draftTokens of drafts) {
+          const figures: Awaited<ReturnType<typeof compareDrafting>>[] = [];
+          for (const prompt of texts) {
+            const given = { pair, prompt, policy, ratio, tokens, draftTokens, block };
+            figures.push(await compareDrafting(given));
+          }
+          const names = Object.keys(figures[0]!) as (keyof typeof figures[number])[];
+          const means = names.map((name) => [name, mean(figures.map((one) => one[name]))] as const);
+          rows.push({ policy, block, draftTokens, ...Object.fromEntries(means) });
+          printRow(DRAFT_COLUMNS, Object.values(rows.at(-1)!));
+        }
+      }
+    }
+    const names = { large: pair.large.name, small: pair.small.name };
+    printJson("speculative", device, { ...options.values, ...names, rows });
+  });
+}

@@ -1,0 +1,257 @@
+/**
+ * What all benchmarks share: options, models, the clock, tables and the line of JSON.
+ *
+ * @module
+ */
+
+import process from "node:process";
+import { parseArgs } from "node:util";
+import { checkInteger, UsageError } from "../core/check.ts";
+import { median, quantile } from "../core/stats.ts";
+import { embeddedPair } from "../data/embedded.ts";
+import type { Command, Device } from "../gpu/device.ts";
+
+const ACTION = "run the benchmark";
+
+const FILES: Readonly<Record<string, string>> = {
+  "0.5b": "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+  "1.5b": "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
+};
+
+/** Time that the repetitions of a command take together, in milliseconds. */
+const MIN_MS = 60;
+
+/** Options of a command line, all with a default. */
+export class Options<Name extends string> {
+  /** Values by name. */
+  readonly values: Readonly<Record<Name, string>>;
+
+  /**
+   * @param args Command line.
+   * @param defaults Names and defaults.
+   */
+  constructor(args: string[], defaults: Readonly<Record<Name, string>>) {
+    const entries = Object.entries<string>(defaults).map(([name, value]) =>
+      [name, { type: "string", default: value }] as const
+    );
+    const { values } = parseArgs({ args, options: Object.fromEntries(entries) });
+    this.values = values as Record<Name, string>;
+  }
+
+  /** Integers of at least `min`, separated by commas. */
+  counts(name: Name, min = 1): number[] {
+    return this.values[name].split(",").map((text) => {
+      const value = Number(text);
+      checkInteger(ACTION, `--${name}`, { value, min });
+      return value;
+    });
+  }
+
+  /** One such integer. */
+  count(name: Name): number {
+    return this.counts(name)[0]!;
+  }
+
+  /** A share above 0 and at most 1. */
+  share(name: Name): number {
+    const value = Number(this.values[name]);
+    if (value > 0 && value <= 1) return value;
+    throw new UsageError(
+      `Cannot ${ACTION}: --${name} must be a share above 0 and at most 1: current value is ${
+        this.values[name]
+      }`,
+    );
+  }
+
+  /** Some of the known words, separated by commas. */
+  words<Word extends string>(name: Name, known: readonly Word[]): Word[] {
+    return this.values[name].split(",").map((word) => {
+      const found = known.find((one) => one === word);
+      if (found !== undefined) return found;
+      throw new UsageError(
+        `Cannot ${ACTION}: --${name} must list some of ${
+          known.join(", ")
+        }: current value is ${word}`,
+      );
+    });
+  }
+}
+
+/**
+ * Finds a model.
+ *
+ * @param name A path; `embedded`; or `0.5b` or `1.5b` for a file of the folder that SMALLKV_MODELS names.
+ * @param role Which model of the embedded pair is meant.
+ * @returns Its path.
+ * @throws {UsageError} If there is no such folder.
+ */
+export function modelPath(name: string, role: "large" | "small" = "large"): string {
+  if (name === "embedded") return embeddedPair()[role];
+  const file = FILES[name];
+  if (file === undefined) return name;
+  const folder = Deno.env.get("SMALLKV_MODELS");
+  if (folder !== undefined) return `${folder}/${file}`;
+  throw new UsageError(
+    `Cannot ${ACTION}: SMALLKV_MODELS must name the folder of ${file}: current value is none`,
+  );
+}
+
+/** Work that is timed. */
+export interface Work {
+  /** Does it, and need not wait for the device. */
+  run(): void | Promise<void>;
+  /** How many times `run` does what is asked for; its time is divided by it. */
+  readonly times: number;
+}
+
+/** Milliseconds by the clock; and of processor time over cores, which other load disturbs less. */
+export interface Times {
+  readonly medianMs: number;
+  readonly lowMs: number;
+  readonly highMs: number;
+  readonly processorMs: number;
+}
+
+async function timeOnce(device: Device, { run, times }: Work) {
+  // Waiting for the device takes a while even if it has nothing to do.
+  const waiting = performance.now();
+  await device.finished();
+  const [start, before] = [performance.now(), process.cpuUsage()];
+  await run();
+  await device.finished();
+  const wall = performance.now() - start - (start - waiting);
+  const { user, system } = process.cpuUsage(before);
+  const processor = (user + system) / 1000 / navigator.hardwareConcurrency;
+  return { wall: Math.max(0, wall) / times, processor: processor / times };
+}
+
+/**
+ * Times several kinds of work in turns, so that other load disturbs all of them alike; one more turn, before them,
+ * warms up.
+ *
+ * @param device What computes.
+ * @param works Kinds of work by name.
+ * @param samples Turns.
+ * @returns Median, 10 % and 90 % of each.
+ */
+export async function timeInTurns<Name extends string>(
+  device: Device,
+  works: Readonly<Record<Name, Work>>,
+  samples: number,
+): Promise<Record<Name, Times>> {
+  const names = Object.keys(works) as Name[];
+  const taken = new Map(names.map((name) => [name, [] as { wall: number; processor: number }[]]));
+  for (let sample = 0; sample <= samples; sample++) {
+    for (const name of names) {
+      const times = await timeOnce(device, works[name]);
+      if (sample > 0) taken.get(name)!.push(times);
+    }
+  }
+  const summary = names.map((name) => {
+    const walls = taken.get(name)!.map(({ wall }) => wall);
+    return [name, {
+      medianMs: median(walls),
+      lowMs: quantile(walls, 0.1),
+      highMs: quantile(walls, 0.9),
+      processorMs: median(taken.get(name)!.map(({ processor }) => processor)),
+    }] as const;
+  });
+  return Object.fromEntries(summary) as Record<Name, Times>;
+}
+
+/**
+ * Records commands so often that the clock can tell their time.
+ *
+ * @param device What computes.
+ * @param commands Commands, all of them timed together.
+ * @param owner Frees the recording.
+ * @returns Work for `timeInTurns`.
+ */
+export async function repeated(
+  device: Device,
+  commands: readonly Command[],
+  owner: DisposableStack,
+): Promise<Work> {
+  const once = owner.use(await device.record("once", commands));
+  const work = { run: () => device.submit(once), times: 1 };
+  await timeOnce(device, work);
+  const times = Math.max(
+    1,
+    Math.ceil(MIN_MS / Math.max(0.05, (await timeOnce(device, work)).wall)),
+  );
+  const all = owner.use(await device.record("timed", new Array(times).fill(commands).flat()));
+  return { run: () => device.submit(all), times };
+}
+
+/**
+ * Fails if a kernel is further from its float64 twin than rounding allows.
+ *
+ * @param name What is timed.
+ * @param [actual, expected] Its result, and the twin's.
+ * @param limit Largest difference of an element, given what it must be.
+ * @throws {Error} If an element is off.
+ */
+export function checkResult(
+  name: string,
+  [actual, expected]: readonly [ArrayLike<number>, ArrayLike<number>],
+  limit: (expected: number) => number,
+): void {
+  for (let index = 0; index < expected.length; index++) {
+    const [is, must] = [actual[index]!, expected[index]!];
+    if (Math.abs(is - must) <= limit(must)) continue;
+    throw new Error(
+      `Cannot time ${name}: element ${index} must be ${must}: current value is ${is}`,
+    );
+  }
+}
+
+/** Column of a table: heading, width (left-aligned if negative), digits of numbers. */
+export type Column = readonly [heading: string, width: number, digits?: number];
+
+/**
+ * Prints a line of a table.
+ *
+ * @param columns Its columns.
+ * @param cells Texts and numbers; the headings if left out.
+ */
+export function printRow(columns: readonly Column[], cells?: readonly (string | number)[]): void {
+  const texts = columns.map(([heading, width, digits = 2], index) => {
+    const cell = cells === undefined ? heading : cells[index] ?? "";
+    const text = typeof cell === "number" ? cell.toFixed(digits) : cell;
+    return width < 0 ? text.padEnd(-width) : text.padStart(width);
+  });
+  console.log(texts.join(" ").trimEnd());
+}
+
+/**
+ * Prints the device and the load of the machine, which times depend on.
+ *
+ * @param device What computes.
+ */
+export function printDevice({ info: { description, isSoftware } }: Device): void {
+  const load = `load ${Deno.loadavg()[0]!.toFixed(1)} on ${navigator.hardwareConcurrency} cores`;
+  console.log(`${description}${isSoftware ? " (software adapter)" : ""}, ${load}`);
+}
+
+/**
+ * Prints the last line of a benchmark: JSON with what the figures depend on.
+ *
+ * @param bench Name of the benchmark.
+ * @param device What computed.
+ * @param figures What was measured.
+ */
+export function printJson(bench: string, { info }: Device, figures: object): void {
+  const { backend, description, isSoftware } = info;
+  const facts = { commit: commit(), deno: Deno.version.deno, load: Deno.loadavg()[0]! };
+  console.log(JSON.stringify({ bench, ...facts, backend, description, isSoftware, ...figures }));
+}
+
+/** Commit of the tree; empty outside a repository. */
+function commit(): string {
+  try {
+    const { stdout } = new Deno.Command("git", { args: ["rev-parse", "HEAD"] }).outputSync();
+    return new TextDecoder().decode(stdout).trim();
+  } catch {
+    return "";
+  }
+}

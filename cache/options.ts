@@ -1,0 +1,484 @@
+/**
+ * Every choice of a run in one table: its values, its default, what it needs, its flag and its decision (D-n) in the
+ * method. Types, checks, flags of the command line and `docs/choices.md` follow from it.
+ *
+ * @module
+ */
+
+import { NORMALISATIONS } from "../analysis/row_means.ts";
+import { type Refusal, RequirementError } from "../core/check.ts";
+
+/** Numbers that a choice may be. */
+export interface NumberRange {
+  /** Smallest value. */
+  readonly min: number;
+  /** Largest value; for whole numbers 2^20 on the command line if left out. */
+  readonly max?: number;
+  /** Whether only whole numbers are allowed. */
+  readonly isInteger?: boolean;
+  /** Bounds that are not allowed themselves; none if left out. */
+  readonly open?: "max" | "both";
+}
+
+/** One choice. */
+export interface Choice {
+  /** Decision in the method's table, as in "D-15". */
+  readonly decision?: string;
+  /** What it decides, one line. */
+  readonly help: string;
+  /** Values that it may have; absent for numbers, budgets and files. */
+  readonly values?: readonly (string | number | boolean)[];
+  /** Numbers that it may be; absent for the others. */
+  readonly range?: NumberRange;
+  /** Stands for the value in the help; `N` or `X` for numbers if left out. */
+  readonly placeholder?: string;
+  /** Recommended value, in words where it depends on others; whatever the policy says if left out. */
+  readonly usual?: string | number | boolean;
+  /** Name of its flag; its own name with dashes if left out. */
+  readonly flag?: string;
+  /** Flags without a value in place of one with a value: which value each stands for, and its own help. */
+  readonly switches?: Readonly<
+    Record<string, { readonly value: string | boolean; readonly help: string }>
+  >;
+  /** Former names of its flag, which still work. */
+  readonly aliases?: readonly string[];
+  /**
+   * Policies that have it. `counts`: those whose counts answer to it; `ranking`: those that rank tokens; `dropping`: all
+   * but the full cache; `sums`: those that rank by sums of attention; `small`: those that ask the small model.
+   */
+  readonly holders?: "counts" | "ranking" | "dropping" | "sums" | "small";
+  /** Values that other choices must have for it to change anything. */
+  readonly needs?: readonly Need[];
+}
+
+/** What a choice needs of another one. */
+export interface Need {
+  /** The other choice. */
+  readonly choice: string;
+  /** Values of the other choice that it goes with. */
+  readonly values?: readonly unknown[];
+  /** Value above which the other choice must lie, where it is a number. */
+  readonly above?: number;
+  /** The requirement in words. */
+  readonly text: string;
+  /** What holds otherwise, in words; the other choice's value if left out. */
+  readonly otherwise?: string;
+  /** Value of the choice itself that needs it; all of them if left out. */
+  readonly if?: string;
+  /** Whether only policies that ask the small model need it. */
+  readonly isSmallOnly?: boolean;
+}
+
+/** Ways to join the exact part with marginal attention (D-17). */
+export const COMBINES = ["joint", "mass_split", "additive", "eq6_est", "joint_nosink"] as const;
+/** One of `COMBINES`. */
+export type Combine = typeof COMBINES[number];
+/** Ways to join the scores of the query heads that share a selection (D-15). */
+export const REDUCTIONS = ["mean", "sum", "max"] as const;
+/** One of `REDUCTIONS`. */
+export type Reduction = typeof REDUCTIONS[number];
+/**
+ * Which heads share one selection of tokens (D-15). `kv_head`: the query heads of a KV head. `query_head`: each alone,
+ * a mask simulation under grouped queries. `layer`: all heads of a layer. `kv_match`: as `kv_head`, with one matched
+ * head of the small model for the whole group.
+ */
+export const GRANULARITIES = ["kv_head", "query_head", "layer", "kv_match"] as const;
+/** One of `GRANULARITIES`. */
+export type Granularity = typeof GRANULARITIES[number];
+
+/** Decay of the preset `smallkv_query_aware`. */
+export const DEFAULT_DECAY = 0.5;
+/** Last prompt rows that decayed scores and the current row start from. */
+export const DECAY_ROWS = 32;
+
+const JOINS_HEADS: Need = {
+  choice: "granularity",
+  values: ["kv_head", "layer"],
+  text: "granularity kv_head or layer",
+};
+const HAS_MARGINAL: Need = {
+  choice: "marginal",
+  values: [true],
+  text: "marginal tokens",
+  otherwise: "none",
+};
+
+/** Choices of policies. */
+export const POLICY_CHOICES = {
+  score: {
+    decision: "D-30",
+    help: "rows of the small model that rank tokens: all, all with old ones fading, the newest",
+    values: ["accumulated", "decayed", "row"],
+    usual: "accumulated",
+    holders: "small",
+  },
+  decay: {
+    decision: "D-30",
+    help: "factor on older rows at each step with score decayed",
+    range: { min: 0, max: 1, open: "both" },
+    usual: DEFAULT_DECAY,
+    holders: "small",
+    needs: [{ choice: "score", values: ["decayed"], text: "score decayed" }],
+  },
+  normalise: {
+    decision: "D-1",
+    help: "divisor of sums: nothing, or the rows that could see a token",
+    values: NORMALISATIONS,
+    usual: "none",
+    flag: "normalize",
+    aliases: ["normalise"],
+    holders: "sums",
+    needs: [{
+      choice: "score",
+      values: ["accumulated"],
+      text: "score accumulated",
+      isSmallOnly: true,
+    }],
+  },
+  scoreRows: {
+    decision: "D-2, D-23",
+    help: "last prompt rows that sums start from",
+    range: { min: 1, isInteger: true },
+    usual: `all; ${DECAY_ROWS} with score decayed`,
+    holders: "sums",
+    needs: [{
+      choice: "score",
+      values: ["accumulated", "decayed"],
+      text: "score accumulated or decayed",
+      isSmallOnly: true,
+    }],
+  },
+  combine: {
+    decision: "D-17",
+    help: "how marginal tokens join the exact part of attention",
+    values: COMBINES,
+    usual: "joint",
+    holders: "small",
+    needs: [HAS_MARGINAL],
+  },
+  weights: {
+    decision: "D-16",
+    help:
+      "whose attention weighs marginal values: each query head's match, or the selection's mean",
+    values: ["query_head", "group"],
+    usual: "query_head",
+    holders: "small",
+    needs: [HAS_MARGINAL, JOINS_HEADS],
+  },
+  granularity: {
+    decision: "D-15",
+    help: "heads that share a selection",
+    values: GRANULARITIES,
+    holders: "ranking",
+    needs: [{
+      choice: "scores",
+      values: ["helper"],
+      text: "a helper if it is kv_match",
+      otherwise: "a policy without one",
+      if: "kv_match",
+    }],
+  },
+  reduction: {
+    decision: "D-15",
+    help: "how the scores of such heads join",
+    values: REDUCTIONS,
+    usual: "mean",
+    holders: "small",
+    needs: [JOINS_HEADS],
+  },
+  ranked: {
+    decision: "D-11",
+    help: "tokens that ranks run over: those older than the recent window, or all",
+    values: ["older", "all"],
+    usual: "older",
+    holders: "ranking",
+  },
+  ties: {
+    decision: "D-7",
+    help: "which of two equally salient tokens is kept",
+    values: ["earlier", "later"],
+    holders: "ranking",
+  },
+  positions: {
+    decision: "D-21",
+    help: "position of a kept token: its place in the text, or among the kept ones",
+    values: ["original", "slot"],
+    usual: "original",
+    holders: "dropping",
+    needs: [{
+      choice: "granularity",
+      values: ["kv_head", "kv_match", "layer"],
+      text: "granularity kv_head, kv_match or layer if it is slot",
+      if: "slot",
+    }],
+  },
+  marginal: {
+    decision: "D-24",
+    help: "marginal tokens: kept, none at the same cost, or none at less cost",
+    values: [true, false, "dropped"],
+    usual: true,
+    switches: {
+      "no-marginal": { value: false, help: "without marginal tokens, at the same cost" },
+      "drop-marginal": { value: "dropped", help: "without marginal tokens, at less cost" },
+    },
+    holders: "counts",
+  },
+  split: {
+    decision: "D-18",
+    help: "budgets below 10 %: critical tokens first, or 2 : 1 : 2 as at any other",
+    values: ["demand", "plain"],
+    usual: "demand",
+    holders: "counts",
+  },
+  coverage: {
+    decision: "D-19",
+    help: "budgets above 80 %: tiers cut at equal cost, or overlapping at a lower one",
+    values: ["clip", "overlap"],
+    usual: "clip",
+    holders: "counts",
+  },
+  sink: {
+    decision: "D-10",
+    help: "first tokens that are always kept",
+    range: { min: 0, isInteger: true },
+    usual: 0,
+    holders: "counts",
+  },
+  minimumTokens: {
+    decision: "D-4",
+    help: "tokens below which nothing is dropped",
+    range: { min: 1, isInteger: true },
+    usual: 100,
+    holders: "counts",
+  },
+  heavyRatio: {
+    help: "heavy to recent tokens of H2O and PyramidInfer: 1 or 2 to 1",
+    values: [1, 2],
+    usual: 1,
+    holders: "counts",
+  },
+  base: {
+    decision: "D-12",
+    help: "tokens that a share is of: all so far, or the prompt's",
+    values: ["current", "prompt"],
+    usual: "current",
+    holders: "counts",
+  },
+  interval: {
+    decision: "D-13",
+    help: "steps from one selection to the next",
+    range: { min: 1, isInteger: true },
+    holders: "counts",
+  },
+  change: {
+    decision: "D-13",
+    help: "share of a selection whose change ends an interval early",
+    range: { min: 0, max: 1, open: "max" },
+    usual: 0,
+    holders: "small",
+    needs: [{
+      choice: "interval",
+      above: 1,
+      text: "an interval above 1, after which a plan counts anyway",
+    }],
+  },
+  stale: {
+    decision: "D-14",
+    help: "whether a step uses the selection of the step before, so that transfers overlap",
+    values: [true, false],
+    usual: false,
+    switches: {
+      stale: { value: true, help: "selection of the step before, so that transfers overlap" },
+    },
+    holders: "small",
+  },
+} as const satisfies Readonly<Record<string, Choice>>;
+
+/** Choices of head matching. */
+export const MATCH_CHOICES = {
+  side: {
+    decision: "D-3",
+    help: "tokens compared: the first, the last, or all by the last rows",
+    values: ["head", "tail", "tail_rows"],
+    usual: "head",
+  },
+  window: {
+    decision: "D-3",
+    help: "rows compared",
+    range: { min: 100, isInteger: true },
+    usual: 200,
+  },
+  top: {
+    decision: "D-5",
+    help: "salient tokens: a share of the window, or a number as 40t",
+    placeholder: "SHARE|Nt",
+    usual: 0.2,
+  },
+  ignoredTokens: {
+    decision: "D-8",
+    help: "first tokens left out",
+    range: { min: 0, max: 90, isInteger: true },
+    usual: 0,
+    flag: "ignore",
+  },
+  by: {
+    help: "what is maximized",
+    values: ["jaccard", "cosine"],
+    usual: "jaccard",
+  },
+  ties: {
+    decision: "D-6",
+    help: "what settles equal Jaccard: the cosine, or the smaller head",
+    values: ["cosine", "first"],
+    usual: "cosine",
+  },
+  normalise: {
+    decision: "D-1",
+    help: "divisor of sums, before heads are compared",
+    values: NORMALISATIONS,
+    usual: "none",
+    flag: "normalize",
+    aliases: ["normalise"],
+  },
+} as const satisfies Readonly<Record<string, Choice>>;
+
+/** Choices of a run beside its policy. */
+export const RUN_CHOICES = {
+  matchMap: {
+    decision: "D-22",
+    help: "a match that is known beforehand, as deno task match writes it",
+    placeholder: "FILE.json",
+  },
+  rematch: {
+    decision: "D-22",
+    help: "tokens from one match to the next",
+    range: { min: 1, isInteger: true },
+    usual: "never",
+  },
+  helperBudget: {
+    help: "what the small model keeps of its own cache, by h2o",
+    placeholder: "SHARE|TOKENS",
+    usual: "all",
+    flag: "small-budget",
+    aliases: ["helper-budget"],
+  },
+  helperLayers: {
+    decision: "D-28",
+    help: "first layers of the small model that run",
+    range: { min: 1, max: 1024, isInteger: true },
+    usual: "all",
+    flag: "small-layers",
+    aliases: ["helper-layers"],
+  },
+  store: {
+    help: "where dropped tokens go: nowhere, which only counts them, or to the host",
+    values: ["resident", "tiered"],
+    usual: "resident",
+  },
+  speculate: {
+    help: "tokens that the small model drafts for each pass of the large one",
+    range: { min: 0, max: 15, isInteger: true },
+    usual: "no drafts",
+  },
+  block: {
+    help: "what checked drafts attend to: what each would get without drafts, or one selection",
+    values: ["shared", "per_query"],
+    usual: "per_query",
+  },
+  turnBlock: {
+    help: "tokens of a further turn that run at once where dropped ones are gone",
+    range: { min: 1, max: 128, isInteger: true },
+    usual: 1,
+  },
+} as const satisfies Readonly<Record<string, Choice>>;
+
+/** Value of a choice. */
+export type ChoiceValue<C> = C extends { readonly values: readonly (infer V)[] } ? V : number;
+
+/** Name of a policy's choice. */
+export type OptionName = keyof typeof POLICY_CHOICES;
+
+/** Choices of a policy, see `POLICY_CHOICES`; each has the recommended value if left out. */
+export type PolicyOptions = {
+  readonly [Name in OptionName]?: ChoiceValue<typeof POLICY_CHOICES[Name]>;
+};
+
+/** Choices that counts of tokens may depend on. */
+export type CountOptions = Pick<
+  PolicyOptions,
+  "marginal" | "split" | "coverage" | "sink" | "minimumTokens" | "heavyRatio"
+>;
+
+/** Every choice of a policy there is, by name. */
+export const OPTION_NAMES: readonly OptionName[] = Object.keys(POLICY_CHOICES)
+  .sort() as OptionName[];
+
+/** A choice that is not allowed, or would change nothing. */
+export class ChoiceError extends RequirementError {
+  /** Name of the choice. */
+  readonly choice: string;
+
+  /**
+   * Makes the error.
+   *
+   * @param choice Name of the choice.
+   * @param refusal Parts of the message.
+   */
+  constructor(choice: string, refusal: Refusal) {
+    super(refusal);
+    this.choice = choice;
+  }
+}
+
+/**
+ * Throws unless a choice may have a value.
+ *
+ * @param name Name of the choice.
+ * @param choice The choice.
+ * @param value Its value.
+ * @param action What cannot be done otherwise, as in "set up policy h2o".
+ * @throws {ChoiceError} If it may not; the message says what is allowed.
+ */
+export function checkChoice(name: string, choice: Choice, value: unknown, action: string): void {
+  const { values, range } = choice;
+  const requirement = values ? valuesText(name, values, value) : rangeText(name, range, value);
+  if (requirement) throw new ChoiceError(name, { action, requirement, current: value });
+}
+
+function valuesText(
+  name: string,
+  values: readonly unknown[],
+  value: unknown,
+): string | undefined {
+  return values.includes(value) ? undefined : `${name} must be one of ${values.join(", ")}`;
+}
+
+function rangeText(
+  name: string,
+  range: NumberRange | undefined,
+  value: unknown,
+): string | undefined {
+  if (!range) return undefined;
+  const { min, max = Number.MAX_SAFE_INTEGER, isInteger, open } = range;
+  const number = value as number;
+  const isWithin = number >= min && number <= max &&
+    !(open && number === max) && !(open === "both" && number === min);
+  if (isWithin && (!isInteger || Number.isSafeInteger(value))) return undefined;
+  if (open === "both") return `${name} must lie between ${min} and ${max}, both excluded`;
+  if (open === "max") return `${name} must be at least ${min} and below ${max}`;
+  const kind = isInteger ? "an integer" : "a number";
+  return range.max === undefined
+    ? `${name} must be ${kind} at least ${min}`
+    : `${name} must be ${kind} from ${min} to ${max}`;
+}
+
+/**
+ * Names the flag of a choice.
+ *
+ * @param name Name of the choice.
+ * @param choice The choice.
+ * @returns The flag without dashes before it.
+ */
+export function flagOf(name: string, { flag }: Choice): string {
+  return flag ?? name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}

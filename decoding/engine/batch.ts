@@ -1,0 +1,507 @@
+/**
+ * The sequences of a session between its steps: what the helper knows of them, when tokens are chosen, and by what.
+ *
+ * @module
+ */
+
+import type { CacheBudget, TierCounts } from "../../cache/budget.ts";
+import type { PrunedLayer, Selection } from "../../cache/policy.ts";
+import type { DeviceBuffer } from "../../gpu/device.ts";
+import type { HelperStep } from "../scoring/small_model.ts";
+import {
+  type LaneSet,
+  PLAIN_SCORES,
+  plansBefore,
+  scoreKey,
+  scoreKind,
+} from "../selection/sequence_settings.ts";
+import { type HelperState, matchWhileDecoding, type PromptLane } from "./prompt.ts";
+import type { PolicyBuffers, PolicyShape } from "../selection/buffers.ts";
+import type { PolicySessionOptions } from "./types.ts";
+import { type HeadMatches, matchAgain, matchKind } from "../scoring/head_matching.ts";
+import type { Session } from "../session/session.ts";
+import { joinHeads, listUnits, type UnitShape, unitShape } from "../selection/head_groups.ts";
+import type { ResolvedPolicy } from "../../cache/policy_options.ts";
+import type { ModelConfig } from "../../models/config.ts";
+import { OwnScores } from "../scoring/large_scores.ts";
+import { SelectionPlanner } from "../selection/planner.ts";
+
+/** What the sequences belong to. */
+export interface SequencesOptions {
+  /** The small model's side, where a policy wants one. */
+  readonly helper: HelperStep | undefined;
+  /** How heads are matched, how many tokens fit. */
+  readonly options: Pick<PolicySessionOptions, "match" | "capacity">;
+  /** What each is decoded under. */
+  readonly lanes: LaneSet;
+  /** Sizes of the buffers. */
+  readonly shape: PolicyShape;
+  /** Buffers of the policies. */
+  readonly buffers: PolicyBuffers;
+  /** The large model's sequences. */
+  readonly large: Session;
+}
+
+/** Scores of each sequence, [list units, capacity]; none where nobody asks for them. */
+export interface StepScores {
+  /** By the helper. */
+  readonly helper: readonly Float32Array[];
+  /** By the large model's own newest attention. */
+  readonly own: readonly Float32Array[];
+}
+
+/** State of all sequences of a session. */
+export class PolicySequences {
+  /** Each sequence, from when it has begun on. */
+  readonly all: PolicySequence[] = [];
+  readonly #options: SequencesOptions;
+
+  /**
+   * Starts with nothing.
+   *
+   * @param options What they belong to.
+   */
+  constructor(options: SequencesOptions) {
+    this.#options = options;
+  }
+
+  /** Tokens kept now, [sequence][unit]. */
+  get selections(): readonly (readonly Selection[])[] {
+    return this.all.map((sequence) => sequence.selections);
+  }
+
+  /** Row that weighs marginal values for each flat large head, per sequence: its small head's, or its selection's. */
+  get matches(): readonly Uint32Array[] {
+    const { shape: { hasGroupRows, units } } = this.#options;
+    return this.all.map(({ match }) =>
+      hasGroupRows ? match.map((_, head) => Math.floor(head / units.heads)) : match
+    );
+  }
+
+  /** Share of each newest plan that was not in the plan before, mean over units. */
+  get churn(): readonly number[] {
+    return this.all.map((sequence) => sequence.churn);
+  }
+
+  /**
+   * Starts sequences with a prompt.
+   *
+   * @param indices Which ones.
+   * @param promptTokens Tokens of the prompt.
+   * @returns What running the prompt needs to know of them.
+   * @throws {RangeError} If a sequence that shares a helper with one of them is not among them.
+   */
+  begin(indices: readonly number[], promptTokens: number): PromptLane[] {
+    const { large: { model: { config } }, options: { capacity }, lanes } = this.#options;
+    const own = new Set(indices.map((index) => lanes.streams[index]));
+    const missing = lanes.streams.findIndex((stream, index) =>
+      stream !== undefined && own.has(stream) && !indices.includes(index)
+    );
+    if (missing >= 0) {
+      throw new RangeError(
+        `Cannot run a prompt: sequences that share a helper must begin together: current sequences lack ${missing}`,
+      );
+    }
+    for (const stream of own) {
+      if (stream !== undefined) this.#options.helper?.begin(stream, promptTokens);
+    }
+    return indices.map((index) => {
+      const { policy, budget } = lanes.lanes[index]!;
+      const sequence = new PolicySequence({ policy, budget, config, capacity, promptTokens });
+      this.all[index] = sequence;
+      return { index, stream: lanes.streams[index], sequence };
+    });
+  }
+
+  /**
+   * Takes over what a prompt's run found; policies that choose tokens after a step choose them now.
+   *
+   * @param lanes What `begin` returned.
+   * @param tokens Tokens of the prompt.
+   * @param state What the helper knows.
+   */
+  startFrom(lanes: readonly PromptLane[], tokens: number, state: HelperState | undefined): void {
+    for (const { index, stream, sequence } of lanes) {
+      const { policy } = sequence;
+      if (stream === undefined) sequence.start(tokens);
+      else if (state && tokens >= policy.minimumTokens) this.#takeHelper(index, state, tokens);
+      if (sequence.plansBefore || !sequence.isDue(tokens)) continue;
+      const known = stream === undefined
+        ? undefined
+        : state?.scores.get(scoreKey(scoreKind(policy)));
+      sequence.planBy(tokens, known && this.#joined(sequence, known));
+    }
+  }
+
+  /**
+   * Checks the tokens of a step.
+   *
+   * @param tokens Tokens to run, one per sequence; chosen by the large model if left out.
+   * @throws {RangeError} If sequences that share a helper would read different tokens.
+   */
+  checkTokens(tokens: readonly number[] | undefined): void {
+    const { streams, leaders } = this.#options.lanes;
+    streams.forEach((stream, index) => {
+      if (stream === undefined || leaders[stream] === index) return;
+      const [own, other] = [tokens?.[index], tokens?.[leaders[stream]!]];
+      if (tokens && own === other) return;
+      throw new RangeError(
+        `Cannot decode: sequences that share a helper must be given the same tokens: current tokens are ${
+          tokens ? `${own} and ${other}` : "chosen freely"
+        }`,
+      );
+    });
+  }
+
+  /** Matches sequences that the coming token makes long enough, for the first time or again (D-22). */
+  async matchIfDue(): Promise<void> {
+    const { helper, options: { match = {}, capacity }, lanes, large } = this.#options;
+    if (!helper) return;
+    const { session: { model: small }, needsSums } = helper;
+    for (const [index, length] of large.lengths.entries()) {
+      const { isReady, matchedTokens, policy } = this.all[index]!;
+      const next = isReady ? matchedTokens + (match.rematch ?? Infinity) : policy.minimumTokens;
+      if (lanes.streams[index] === undefined || length + 1 < next) continue;
+      const all = await large.readTokens();
+      const tokens = [...all.subarray(index * capacity, index * capacity + length + 1)];
+      const models = { large: large.model, small, match, policies: [policy], needsSums };
+      if (isReady) this.#takeMatch(index, await matchAgain(models, tokens, models), length + 1);
+      else this.#takeHelper(index, await matchWhileDecoding(models, tokens), length);
+    }
+  }
+
+  /** Chooses what the coming step's attention sees, where a policy chooses before it; elsewhere adds the newest token. */
+  async planBefore(): Promise<void> {
+    const { large, lanes } = this.#options;
+    const due = this.all.map((sequence, index) =>
+      sequence.plansBefore && sequence.isDue(large.lengths[index]! + 1)
+    );
+    const needsScores = due.some((isDue, index) => isDue && lanes.streams[index] !== undefined);
+    const saliency = needsScores ? await this.#read(this.#options.buffers.saliency) : [];
+    this.all.forEach((sequence, index) => {
+      const length = large.lengths[index]!;
+      if (due[index]) sequence.planBy(length + 1, saliency[index]);
+      else sequence.append(length);
+    });
+  }
+
+  /**
+   * Counts what the device is to keep of each sequence at the coming step.
+   *
+   * @returns Tokens of each tier, [sequence][layer].
+   */
+  tiers(): TierCounts[][] {
+    const { lengths } = this.#options.large;
+    return this.all.map((sequence, index) => sequence.tiers(lengths[index]! + 1));
+  }
+
+  /**
+   * Takes over what the device has chosen.
+   *
+   * @param lists Tokens of each list unit, [sequence][unit].
+   * @param lengths Tokens of each sequence, the newest one included.
+   */
+  take(lists: readonly (readonly Selection[])[], lengths: readonly number[]): void {
+    this.all.forEach((sequence, index) => sequence.takeLists(lengths[index]!, lists[index]!));
+  }
+
+  /** Reads what `planAfter` ranks by. */
+  async readAfter(): Promise<StepScores> {
+    const { buffers, shape } = this.#options;
+    const isStale = this.all.some(({ policy }) => policy.scores === "helper" && policy.stale);
+    const [helper, own] = await Promise.all([
+      isStale ? this.#read(buffers.saliency) : [],
+      shape.weightHeads > 0 ? this.#read(buffers.own) : [],
+    ]);
+    return { helper, own };
+  }
+
+  /**
+   * Remembers the step's own attention, and chooses tokens where a policy chooses after a step.
+   *
+   * @param scores What `readAfter` read.
+   * @returns Whether a policy chooses then.
+   */
+  planAfter(scores: StepScores): boolean {
+    const { lengths } = this.#options.large;
+    let isAny = false;
+    this.all.forEach((sequence, index) => {
+      const { policy, own } = sequence;
+      if (sequence.plansBefore) return;
+      isAny = true;
+      const newest = scores.own[index];
+      if (own && newest && policy.memory !== "prefill") sequence.remember(newest);
+      if (sequence.isDue(lengths[index]!)) sequence.planBy(lengths[index]!, scores.helper[index]);
+    });
+    return isAny;
+  }
+
+  /**
+   * Counts half-entries held now.
+   *
+   * @param heads KV heads of all layers.
+   * @returns Keys and values, over all sequences and KV heads.
+   */
+  heldRows(heads: number): number {
+    let rows = 0;
+    for (const sequence of this.all) {
+      if (!sequence) continue;
+      const share = heads / sequence.selections.length;
+      for (const { kept, marginal } of sequence.selections) {
+        rows += share * (2 * kept.length + marginal.length);
+      }
+    }
+    return rows;
+  }
+
+  /** Takes what the helper knows of a sequence of some tokens. */
+  #takeHelper(index: number, state: HelperState, tokens: number): void {
+    const { shape: { helperHeads, capacity }, buffers, large, lanes, helper } = this.#options;
+    const { device } = large.forward;
+    const sequence = this.all[index]!;
+    sequence.start(tokens);
+    this.#takeMatch(index, state.matches, tokens);
+    const stream = lanes.streams[index]!;
+    if (lanes.leaders[stream] === index) {
+      helper!.start(stream, state.scores.get(scoreKey(PLAIN_SCORES)));
+    }
+    const known = state.scores.get(scoreKey(scoreKind(sequence.policy)))!;
+    const scores = new Float32Array(helperHeads * capacity);
+    for (let head = 0; head < helperHeads; head++) {
+      scores.set(known.subarray(head * tokens, (head + 1) * tokens), head * capacity);
+    }
+    device.write(buffers.scores, scores.byteLength * index, scores);
+  }
+
+  /** Takes which small heads stand for a sequence's large ones from now on. */
+  #takeMatch(index: number, matches: HeadMatches, tokens: number): void {
+    const { shape: { heads }, buffers, large } = this.#options;
+    const sequence = this.all[index]!;
+    sequence.match.set(matches.get(matchKind(sequence.policy))!);
+    sequence.matchedTokens = tokens;
+    large.forward.device.write(buffers.match, 4 * heads * index, sequence.match);
+  }
+
+  /** Joins what the helper's heads remember of a prompt, [smallHeads, tokens], as the device does after a step. */
+  #joined({ match, policy }: PolicySequence, known: Float32Array): Float32Array {
+    const { capacity, units, helperHeads } = this.#options.shape;
+    const tokens = known.length / helperHeads;
+    const rows = new Float32Array(match.length * capacity);
+    match.forEach((small, head) => {
+      rows.set(known.subarray(small * tokens, (small + 1) * tokens), head * capacity);
+    });
+    return joinHeads(rows, units, policy.reduction);
+  }
+
+  /** Scores of each sequence. */
+  async #read(buffer: DeviceBuffer): Promise<Float32Array[]> {
+    const { shape: { capacity, units }, large } = this.#options;
+    const all = new Float32Array(await large.forward.device.read(buffer));
+    const size = units.total * capacity;
+    return large.lengths.map((_, index) => all.subarray(index * size, (index + 1) * size));
+  }
+}
+
+/** What a sequence is made for. */
+export interface PolicySequenceOptions {
+  /** The rule. */
+  readonly policy: ResolvedPolicy;
+  /** What may be kept. */
+  readonly budget: CacheBudget;
+  /** Sizes of the large model. */
+  readonly config: ModelConfig;
+  /** Tokens that fit. */
+  readonly capacity: number;
+  /** Tokens of the prompt. */
+  readonly promptTokens: number;
+}
+
+/** State of one sequence. */
+export class PolicySequence extends SelectionPlanner {
+  /** Own attention; only with a policy that ranks by it. */
+  readonly own: OwnScores | undefined;
+  /** Flat small head of each flat large head; zeros until there is a match. */
+  readonly match: Uint32Array<ArrayBuffer>;
+  /** Tokens of the sequence when it was matched last. */
+  matchedTokens = 0;
+  #isReady = false;
+  #firstRow = 0;
+  /** Whether a step's attention sees what its own plan chose. */
+  readonly plansBefore: boolean;
+  readonly #options: PolicySequenceOptions;
+  readonly #units: UnitShape;
+  /** Lists that hold the same tokens. */
+  readonly #sharedLists: number;
+
+  /**
+   * Starts with every prompt token kept.
+   *
+   * @param options What it is made for.
+   */
+  constructor(options: PolicySequenceOptions) {
+    const { policy, config, capacity } = options;
+    super({ ...options, units: unitShape(config, policy.granularity) });
+    this.#options = options;
+    this.plansBefore = plansBefore(policy);
+    this.#units = unitShape(config, policy.granularity);
+    this.#sharedLists = listUnits(config, policy.granularity).total / this.#units.total;
+    this.keepAll(options.promptTokens);
+    const { scoreRows } = policy;
+    const sizes = { units: this.#units, queryHeads: config.queryHeads, capacity, scoreRows };
+    this.own = policy.scores === "own" ? new OwnScores(policy.memory ?? "sum", sizes) : undefined;
+    this.match = new Uint32Array(config.layers * config.queryHeads);
+  }
+
+  /** The rule. */
+  get policy(): ResolvedPolicy {
+    return this.#options.policy;
+  }
+
+  /** Whether tokens may be dropped; with a helper not before it has been matched. */
+  get isReady(): boolean {
+    return this.#isReady;
+  }
+
+  /** Allows tokens to be dropped, now that so many of them have been scored. */
+  start(tokens: number): void {
+    this.#isReady = true;
+    this.#firstRow = Math.max(0, tokens - this.policy.scoreRows);
+  }
+
+  /** Rows at the end of the prompt that the policy looks at. */
+  get promptRows(): number {
+    const { policy, budget, config: { layers }, promptTokens } = this.#options;
+    if (this.own && policy.memory === "sum" && !this.own.needsSums) return policy.scoreRows;
+    const request = { ...policy, budget, tokens: promptTokens, promptTokens, layer: 0, layers };
+    // One row at least: there is nothing else to start from.
+    return this.own && !this.own.needsSums ? policy.promptRows?.(request) ?? 1 : 0;
+  }
+
+  /** Whether the policy drops tokens of the prompt from layer to layer. */
+  get isPruned(): boolean {
+    const { policy, promptTokens } = this.#options;
+    return policy.prune !== undefined && promptTokens >= policy.minimumTokens;
+  }
+
+  /**
+   * Chooses what a layer keeps of the prompt; the layer's last rows must have been given to `own`.
+   *
+   * @param layer The layer.
+   * @param reached Positions that have reached it.
+   * @returns What it keeps and what goes on.
+   */
+  prune(layer: number, reached: Uint32Array): PrunedLayer {
+    const { policy, budget, config: { layers }, promptTokens } = this.#options;
+    const { minimumTokens } = policy;
+    const rows = this.own!.rowsOf(layer).map((row) => row.subarray(0, promptTokens));
+    return policy.prune!({ budget, promptTokens, layer, layers, minimumTokens, reached, rows });
+  }
+
+  /**
+   * Copies the state, so that steps can be tried; only with a policy that does not remember own attention.
+   *
+   * @returns A sequence that goes on from here on its own.
+   */
+  fork(): PolicySequence {
+    const copy = new PolicySequence(this.#options);
+    copy.copyFrom(this);
+    return copy;
+  }
+
+  /** Goes on from where another sequence with the same options is. */
+  override copyFrom(other: PolicySequence): void {
+    super.copyFrom(other);
+    this.match.set(other.match);
+    this.#isReady = other.#isReady;
+    this.#firstRow = other.#firstRow;
+    this.matchedTokens = other.matchedTokens;
+  }
+
+  /**
+   * Takes over a block of tokens whose attention has been computed, and drops tokens if that is due behind them.
+   *
+   * @param rows Tokens of the block.
+   * @param own Attention of each of them, as `remember` takes it; none where nobody asks for it.
+   * @param tokens Tokens of the sequence, the block included.
+   */
+  takeBlock(rows: number, own: readonly Float32Array[], tokens: number): void {
+    for (let row = rows; row > 0; row--) this.append(tokens - row);
+    if (this.policy.memory !== "prefill") { for (const row of own) this.remember(row); }
+    if (this.isDue(tokens)) this.planBy(tokens);
+  }
+
+  /**
+   * Counts the tokens of a block that ends where tokens are dropped, unless they are dropped at every step.
+   *
+   * @param tokens Tokens before the block.
+   * @param most Most tokens of the block.
+   * @returns From 1 to `most`.
+   */
+  rowsUntilDue(tokens: number, most: number): number {
+    if (!this.policy.due && this.policy.interval === 1) return most;
+    let rows = 1;
+    while (rows < most && !this.isDue(tokens + rows)) rows++;
+    return rows;
+  }
+
+  /** Whether tokens are to be chosen anew at a length. */
+  override isDue(tokens: number): boolean {
+    return this.isReady && super.isDue(tokens);
+  }
+
+  /**
+   * Counts what the device keeps when it chooses at a length; all tokens where none may be dropped yet.
+   *
+   * @param tokens Tokens of the sequence, the newest one included.
+   * @returns Tokens of each tier, [layers].
+   */
+  override tiers(tokens: number): TierCounts[] {
+    if (this.#mayDrop(tokens)) return super.tiers(tokens);
+    const all = { sink: 0, recent: tokens, critical: 0, marginal: 0 };
+    return new Array<TierCounts>(this.#options.config.layers).fill(all);
+  }
+
+  /**
+   * Takes over what the device has chosen.
+   *
+   * @param tokens Tokens of the sequence, the newest one included.
+   * @param lists Tokens of each list unit.
+   */
+  takeLists(tokens: number, lists: readonly Selection[]): void {
+    const selections = lists.filter((_, unit) => unit % this.#sharedLists === 0);
+    this.take(selections, this.#mayDrop(tokens));
+  }
+
+  /**
+   * Chooses tokens anew.
+   *
+   * @param tokens Tokens of the sequence, the newest one included.
+   * @param saliency Scores by the helper, [list units, capacity], those of a layer's list units alike where they share a
+   *   selection; not needed otherwise.
+   */
+  planBy(tokens: number, saliency?: Float32Array): void {
+    const { perLayer } = this.#units;
+    const { capacity } = this.#options;
+    this.own?.settle((unit) => this.rows(tokens, Math.floor(unit / perLayer)));
+    const scores = this.own
+      ? { values: this.own.values, stride: capacity }
+      : { values: saliency ?? new Float32Array(0), stride: capacity * this.#sharedLists };
+    this.plan(tokens, { ...scores, firstRow: this.#firstRow });
+  }
+
+  /**
+   * Remembers the large model's newest attention.
+   *
+   * @param row Softmax over kept tokens, mean over the heads of each list unit, [list units, capacity].
+   */
+  remember(row: Float32Array): void {
+    const units = { total: this.#units.total, heads: this.#sharedLists };
+    this.own?.update(joinHeads(row, units, "mean"));
+    // Plans that are far apart would let rows pile up.
+    if (this.policy.due) this.own?.forget(this.promptRows);
+  }
+
+  #mayDrop(tokens: number): boolean {
+    return this.isReady && tokens >= this.policy.minimumTokens;
+  }
+}

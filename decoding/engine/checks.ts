@@ -1,0 +1,141 @@
+/**
+ * What can be refused before anything is allocated: each choice of a decoding is checked here, once.
+ *
+ * @module
+ */
+
+import { checkBudget } from "../../cache/budget.ts";
+import { POLICIES } from "../../cache/policies/mod.ts";
+import type { StoreKind } from "../../cache/kv_store.ts";
+import type { ResolvedPolicy } from "../../cache/policy_options.ts";
+import { checkInteger, DataError, RequirementError } from "../../core/check.ts";
+import { sameVocabulary } from "../../models/tokenizer/tokenizer.ts";
+import type { HelperCut } from "../scoring/small_model.ts";
+import type { PolicyLane } from "../selection/sequence_settings.ts";
+import {
+  BLOCK_SELECTIONS,
+  DEFAULT_BLOCK,
+  MAX_DRAFT_TOKENS,
+  type Speculation,
+  type SpeculationRequest,
+} from "./speculative_types.ts";
+import type { ModelPair } from "./types.ts";
+
+/** Rows of a prefill step, of which activations have room for as many as a block of a turn may have. */
+const DEFAULT_CHUNK = 128;
+
+/**
+ * Throws unless a pair can decode under a policy.
+ *
+ * @param pair Models.
+ * @param policy The rule.
+ * @throws {TypeError} If the policy needs a small model and there is none, or its table of tokens has another size.
+ * @throws {DataError} If token ids do not mean the same to both models.
+ */
+export function checkPair({ large, small }: ModelPair, policy: ResolvedPolicy): void {
+  if (policy.scores !== "helper") return;
+  const action = `decode under ${policy.name}`;
+  if (!small) {
+    throw new TypeError(`Cannot ${action}: a small model must be given: current value is none`);
+  }
+  if (large.tokenizer && small.tokenizer) {
+    // Tables may be padded to different sizes; what counts is that ids mean the same.
+    if (sameVocabulary(large.tokenizer, small.tokenizer)) return;
+    throw new DataError(
+      `Cannot ${action}: both models must have one vocabulary: current models are ${large.name} and ${small.name}, whose token ids mean different texts`,
+    );
+  }
+  if (small.config.vocabulary === large.config.vocabulary) return;
+  throw new TypeError(
+    `Cannot ${action}: the small model must have the vocabulary of the large one, ${large.config.vocabulary} tokens: current value is ${small.config.vocabulary}`,
+  );
+}
+
+/**
+ * Throws unless there is a small model to cut.
+ *
+ * @param sequences What is decoded under.
+ * @param cut Layers that run.
+ * @throws {RequirementError} If there is none.
+ */
+export function checkCut(
+  sequences: readonly Pick<PolicyLane, "policy" | "helperBudget">[],
+  { helperLayers }: Pick<HelperCut, "helperLayers">,
+): void {
+  for (const { helperBudget } of sequences) if (helperBudget) checkBudget(helperBudget);
+  const bare = sequences.filter(({ policy }) => policy.scores !== "helper");
+  const isAll = helperLayers !== undefined && bare.length === sequences.length;
+  const misused = bare.find(({ helperBudget }) => isAll || helperBudget);
+  if (!misused) return;
+  throw new RequirementError({
+    action: "make the helper cheaper",
+    requirement: "the policy must have one, as smallkv has",
+    state: `policy is ${misused.policy.name}`,
+  });
+}
+
+/**
+ * Checks that turns can be run in blocks of a size; 1, token by token, always can.
+ *
+ * @param sequences What is decoded under.
+ * @param options Rows of a block, and of a prefill step; where tokens are kept.
+ * @returns Rows of a block.
+ * @throws {RequirementError} If they cannot.
+ */
+export function checkTurnBlock(
+  sequences: readonly { readonly policy: ResolvedPolicy }[],
+  options: { readonly turnBlock?: number; readonly chunk?: number; readonly store?: StoreKind },
+): number {
+  const action = "run turns in blocks";
+  const { turnBlock = 1, chunk = DEFAULT_CHUNK, store = "resident" } = options;
+  checkInteger(action, "turnBlock", { value: turnBlock, min: 1, max: chunk });
+  if (turnBlock === 1) return turnBlock;
+  const other = sequences.find(({ policy }) => policy.candidates !== "kept");
+  if (other) {
+    const requirement = "the policy must drop for good, as h2o does";
+    throw new RequirementError({ action, requirement, state: `policy is ${other.policy.name}` });
+  }
+  if (store !== "resident") {
+    const requirement = "the store must be resident, where more than one new token has a place";
+    throw new RequirementError({ action, requirement, current: store });
+  }
+  return turnBlock;
+}
+
+/**
+ * Checks that a policy can decode with drafts.
+ *
+ * @param policy The policy.
+ * @param request Drafts, and everything else that they may not go with.
+ * @returns The drafts.
+ * @throws {RequirementError} If it cannot; the message lists what can.
+ */
+export function checkSpeculation(policy: ResolvedPolicy, request: SpeculationRequest): Speculation {
+  const { draftTokens, block = DEFAULT_BLOCK, store = "resident", sequences = 1 } = request;
+  const { helperBudget, helperLayers, match } = request;
+  const action = "speculate";
+  const refuse = (requirement: string, current: unknown): never => {
+    throw new RequirementError({ action, requirement, current });
+  };
+  if (policy.scores !== "helper" || policy.timing !== "before") {
+    const allowed = POLICIES.filter(({ scores }) => scores === "helper").map(({ name }) => name);
+    refuse(`the policy must be one with a helper, ${allowed.join(" or ")}`, policy.name);
+  }
+  if (policy.weights === "group") refuse("weights must be query_head", policy.weights);
+  if (match?.rematch !== undefined) refuse("heads must be matched once", match.rematch);
+  if (policy.positions === "slot") {
+    refuse("positions must be original, since rows of a block share their keys", policy.positions);
+  }
+  if (policy.stale) refuse("stale must be false, so that a block is planned before it runs", true);
+  if (!BLOCK_SELECTIONS.includes(block)) {
+    refuse(`block must be one of ${BLOCK_SELECTIONS.join(", ")}`, block);
+  }
+  if (helperBudget) refuse("the small model must keep its whole cache", "a budget for it");
+  if (helperLayers !== undefined) {
+    refuse("the small model must run all of its layers, whose head drafts", helperLayers);
+  }
+  if (store !== "resident") refuse("the store must be resident", store);
+  if (sequences !== 1) refuse("the number of sequences must be 1", sequences);
+  checkInteger(action, "draftTokens", { value: draftTokens, min: 0, max: MAX_DRAFT_TOKENS });
+  return { draftTokens, block };
+}

@@ -1,0 +1,238 @@
+/**
+ * Decoding of a large model under cache policies, with a small model beside it where a policy wants one.
+ *
+ * @see {@link https://arxiv.org/abs/2508.02751 | SmallKV}, Algorithm 1
+ * @module
+ */
+
+import type { Migration } from "../../cache/kv_store.ts";
+import type { Selection } from "../../cache/policy.ts";
+import { checkInteger } from "../../core/check.ts";
+import { checkTokens, readLogits } from "../session/step_io.ts";
+import { checkCut, checkPair, checkTurnBlock } from "./checks.ts";
+import { memoryAdvice } from "../session/memory_advice.ts";
+import { laneSet } from "../selection/sequence_settings.ts";
+import { type PromptEvents, type PromptOptions, runPrompt } from "./prompt.ts";
+import { type Running, startRunning, takeBack } from "./step.ts";
+import { PolicyStore } from "./store.ts";
+import type {
+  ModelPair,
+  PolicyMemory,
+  PolicySessionOptions,
+  StepOptions,
+  StepReport,
+} from "./types.ts";
+import { forgetPrompt, hasWholeTurns, runTurn, stepThrough } from "./turn.ts";
+import { TurnBlocks } from "./turn_blocks.ts";
+import { createEngineParts, type EngineParts, wholeCapacity } from "./parts.ts";
+
+/** A pair that decodes under one policy, or each sequence under its own. Disposing it frees caches and activations. */
+export class PolicySession implements Disposable {
+  readonly #options: PolicySessionOptions;
+  readonly #parts: EngineParts;
+  #store: PolicyStore | undefined;
+  #running: Running | undefined;
+  #blocks: TurnBlocks | undefined;
+
+  /**
+   * Allocates caches and activations.
+   *
+   * @param pair Models.
+   * @param options Policy and budget of all sequences or of each, sizes.
+   * @throws {TypeError} If a policy needs a helper and there is none, or its vocabulary differs.
+   * @throws {RangeError} If the sequences cannot run together, or there is no helper to cut as asked.
+   */
+  constructor(pair: ModelPair, options: PolicySessionOptions) {
+    const capacity = wholeCapacity(options.capacity);
+    const lanes = laneSet(options);
+    for (const { policy } of lanes.lanes) checkPair(pair, policy);
+    checkCut(lanes.lanes, options);
+    const { chunk = 128 } = options;
+    checkTurnBlock(lanes.lanes, { ...options, chunk: Math.min(chunk, capacity) });
+    this.#options = { ...options, capacity };
+    this.#parts = createEngineParts(pair, lanes, this.#options);
+  }
+
+  /** Tokens of each sequence in the cache. */
+  get lengths(): readonly number[] {
+    return this.#parts.large.lengths;
+  }
+
+  /**
+   * Runs a prompt with both models; nothing is dropped before the first decode step, unless a policy prunes prompts.
+   *
+   * A further turn follows the tokens that are there. Where dropped tokens may return, it sees all of them, the helper's
+   * scores grow by its rows, and the next step chooses anew. Where they are gone, it is run token by token, each seeing
+   * what is kept then, or in blocks of `turnBlock` tokens.
+   *
+   * @param tokens Token ids; of a further turn all that the cache does not hold, the newest chosen token too.
+   * @param options Which sequence, or which ones begin with this prompt; progress, signal.
+   * @throws {RangeError} If sequences that share a helper do not begin together, or several would be run token by token.
+   * @throws {GpuError} If the device runs out of memory; then, as after an abort, the sequences have no tokens, or those
+   *   before the turn, others keep theirs, and the prompt can be run again.
+   */
+  async prefill(tokens: readonly number[], options: PromptOptions = {}): Promise<void> {
+    const { sequence = 0, ...events } = options;
+    const indices = typeof sequence === "number" ? [sequence] : sequence;
+    if (indices.some((index) => this.lengths[index]! > 0)) {
+      try {
+        return await this.#continue(tokens, { ...events, indices });
+      } catch (error) {
+        throw memoryAdvice(error);
+      }
+    }
+    const lanes = this.#parts.sequences.begin(indices, tokens.length);
+    const models = {
+      large: this.#parts.large,
+      ...(this.#parts.helper && { small: this.#parts.helper.session }),
+      match: this.#options.match ?? {},
+    };
+    const needsSums = this.#parts.helper?.needsSums ?? false;
+    try {
+      const state = await runPrompt(models, tokens, { ...events, lanes, needsSums });
+      this.#parts.sequences.startFrom(lanes, tokens.length, state);
+    } catch (error) {
+      forgetPrompt(this.#parts, indices);
+      throw memoryAdvice(error);
+    }
+  }
+
+  /**
+   * Reads the token that each sequence continues with.
+   *
+   * @returns Token ids, one per sequence.
+   */
+  async nextTokens(): Promise<number[]> {
+    return await this.#parts.large.nextTokens();
+  }
+
+  /**
+   * Runs one token of every sequence and chooses the next.
+   *
+   * @param options Forced tokens, logits.
+   * @returns What was chosen and what was seen.
+   * @throws {RangeError} If the cache is full, or sequences that share a helper would read different tokens.
+   * @throws {GpuError} If the device runs out of memory; if it does at the first step, that can be tried again.
+   */
+  async step(options: StepOptions = {}): Promise<StepReport> {
+    try {
+      return await this.#step(options);
+    } catch (error) {
+      throw memoryAdvice(error);
+    }
+  }
+
+  async #step(options: StepOptions): Promise<StepReport> {
+    const room = { value: Math.max(...this.lengths) + 1, max: this.#options.capacity - 1 };
+    checkInteger("decode", "tokens of the longest sequence", room);
+    this.#parts.sequences.checkTokens(options.tokens);
+    if (options.tokens) this.#parts.large.replaceNext(options.tokens);
+    await this.#parts.sequences.matchIfDue();
+    const running = this.#running ??= await this.#start();
+    const { store, planner } = running;
+    const moved = await this.#submit(running);
+    const { hasSelections = true } = options;
+    // Read together: each awaited read alone costs as much as all of them.
+    const [chosen, logits, scores, lists] = await Promise.all([
+      this.nextTokens(),
+      options.logits ? readLogits(this.#parts.large.forward, this.lengths.length) : undefined,
+      this.#parts.sequences.readAfter(),
+      hasSelections ? planner?.read() : undefined,
+      store.takeNewest(),
+      this.#parts.helper?.finish(),
+    ]);
+    const seen = lists ? this.#take(lists) : this.#parts.sequences.selections;
+    const migration = lists ? store.account(seen) : moved;
+    const dropsAfter = this.#parts.sequences.planAfter(scores);
+    if (!hasSelections) return { chosen, selections: [], churn: [], ...(logits && { logits }) };
+    return {
+      chosen,
+      selections: seen,
+      churn: this.#parts.sequences.churn,
+      ...(logits && { logits }),
+      ...(migration && { migration }),
+      ...(dropsAfter && { after: this.#parts.sequences.selections }),
+    };
+  }
+
+  /** Bytes of keys and values now. */
+  async memory(): Promise<PolicyMemory> {
+    const running = this.#running;
+    const helper = this.#parts.helper?.memory;
+    if (running?.planner) this.#take(await running.planner.read());
+    const { headDim, kvHeads, layers } = this.#parts.large.model.config;
+    return {
+      largeCacheBytes: running?.deviceBytes ?? this.#parts.large.cacheBytes,
+      largeCacheBytesIdeal: 2 * headDim * this.#parts.sequences.heldRows(layers * kvHeads),
+      helperCacheBytes: helper?.deviceBytes ?? 0,
+      helperCacheBytesIdeal: helper?.idealBytes ?? 0,
+      hostBytes: (running?.store.hostBytes ?? 0) + (helper?.hostBytes ?? 0),
+    };
+  }
+
+  /** Frees caches and activations. */
+  [Symbol.dispose](): void {
+    this.#blocks?.[Symbol.dispose]();
+    this.#running?.[Symbol.dispose]();
+    this.#store?.[Symbol.dispose]();
+    this.#parts[Symbol.dispose]();
+  }
+
+  async #continue(
+    tokens: readonly number[],
+    options: PromptEvents & { readonly indices: readonly number[] },
+  ): Promise<void> {
+    const longest = Math.max(...options.indices.map((index) => this.lengths[index]!));
+    const room = this.#options.capacity - 1 - longest;
+    checkTokens(tokens, { vocabulary: this.#parts.large.model.config.vocabulary, room });
+    if (options.indices.every((index) => hasWholeTurns(this.#parts.lanes, index))) {
+      if (this.#store) await takeBack(this.#parts.large, this.#store);
+      this.#running?.[Symbol.dispose]();
+      this.#running = this.#store = undefined; // until the next step
+      return await runTurn(this.#parts, tokens, options);
+    }
+    const count = { value: this.lengths.length, min: 1, max: 1 };
+    checkInteger("continue token by token", "number of sequences", count);
+    const { turnBlock = 1 } = this.#options;
+    if (turnBlock === 1) return await stepThrough(this, tokens, options);
+    const running = this.#running ??= await this.#start();
+    const sequence = this.#parts.sequences.all[0]!;
+    this.#blocks ??= new TurnBlocks({ ...running, ...this.#parts, sequence }, turnBlock);
+    await this.#blocks.run(tokens, options);
+  }
+
+  /** Submits a step of both models with the choice of tokens; returns what a choice on the host moved. */
+  async #submit({ store, large, planner }: Running): Promise<Migration | undefined> {
+    this.#parts.large.writeLengths();
+    await this.#parts.helper?.submit(this.#parts, this.#parts.large.forward);
+    let moved: Migration | undefined;
+    if (planner) {
+      planner.run(this.#parts.sequences.tiers());
+    } else {
+      await this.#parts.sequences.planBefore();
+      moved = store.apply(this.#parts.sequences.selections, this.#parts.sequences.matches);
+    }
+    this.#parts.large.forward.device.submit(large);
+    this.#parts.large.advance();
+    return moved;
+  }
+
+  /** Takes over what the device has chosen for the step that was run last. */
+  #take(lists: Selection[][]): readonly (readonly Selection[])[] {
+    this.#parts.sequences.take(lists, this.lengths);
+    return this.#parts.sequences.selections;
+  }
+
+  /** Moves the prompts' cache to its store and records the steps; goes on where it was if memory ran out before. */
+  async #start(): Promise<Running> {
+    const { store: kind = "resident", isPlannedOnHost = false } = this.#options;
+    const { forward } = this.#parts.large;
+    this.#store ??= await PolicyStore.create({
+      ...this.#parts,
+      forward,
+      lengths: this.lengths,
+      kind,
+    });
+    return await startRunning(this.#store, this.#parts, { kind, isPlannedOnHost });
+  }
+}

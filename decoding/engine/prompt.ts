@@ -1,0 +1,316 @@
+/**
+ * Prompts of sequences that decode under policies: run once, and remembered as each policy wants.
+ *
+ * @module
+ */
+
+import type { ResolvedPolicy } from "../../cache/policy_options.ts";
+import {
+  PLAIN_SCORES,
+  scoreKey,
+  type ScoreKind,
+  scoreKind,
+} from "../selection/sequence_settings.ts";
+import {
+  type HeadMatches,
+  type MatchedModels,
+  matchText,
+  matchTokens,
+  type PairMatchOptions,
+} from "../scoring/head_matching.ts";
+import { runPrunedPrompt } from "./pruned_prompt.ts";
+import { Session } from "../session/session.ts";
+import type { MapBlock } from "../session/maps.ts";
+import type { OwnScores } from "../scoring/large_scores.ts";
+import type { PolicySequence } from "./batch.ts";
+
+/** The two models, each with a session of its own, and how their heads are matched. */
+export interface PromptModels {
+  /** The large model. */
+  readonly large: Session;
+  /** The small model, where a policy wants one. */
+  readonly small?: Session;
+  /** How heads are matched. */
+  readonly match: PairMatchOptions;
+}
+
+/** How a prompt is run. */
+export interface PromptOptions extends PromptEvents {
+  /** Which sequence grows, or which ones begin with this prompt; 0 if left out. */
+  readonly sequence?: number | readonly number[];
+}
+
+/** What the helper knows of a text. */
+export interface HelperState {
+  /** For each large head the most similar small head; `kv_match` has one for all heads of a KV head. */
+  readonly matches: HeadMatches;
+  /** What the helper's heads remember of each token, [smallHeads, tokens], by `scoreKey`. */
+  readonly scores: ReadonlyMap<string, Float32Array>;
+}
+
+/**
+ * Runs a prompt once for all sequences that begin with it.
+ *
+ * @param models Sessions with nothing in these sequences yet.
+ * @param tokens The prompt.
+ * @param options Sequences; whether the helper's plain sums are wanted whatever the policies rank by; progress, signal,
+ *   receiver of logits.
+ * @returns What the helper knows; absent if no sequence has one or the prompt is too short for matching.
+ */
+export async function runPrompt(
+  models: PromptModels,
+  tokens: readonly number[],
+  options: PromptEvents & { readonly lanes: readonly PromptLane[]; readonly needsSums: boolean },
+): Promise<HelperState | undefined> {
+  const { onProgress, ...events } = options;
+  const pruned = options.lanes.filter(({ sequence }) => sequence.isPruned);
+  const lanes = options.lanes.filter(({ sequence }) => !sequence.isPruned);
+  const helped = lanes.filter(({ stream }) => stream !== undefined);
+  const ready = helped.map(({ sequence: { policy } }) => policy)
+    .filter(({ minimumTokens }) => tokens.length >= minimumTokens);
+  const matched = ready.length > 0 ? matchTokens(models.match, tokens.length) : 0;
+  const runs = pruned.length + (lanes.length > 0 ? 1 : 0) + (helped.length > 0 ? 1 : 0);
+  const total = matched + runs * tokens.length;
+  let start = 0;
+  const report = (done: number) => onProgress?.(start + done, total);
+  for (const lane of pruned) {
+    await runPrunedPrompt(models.large, tokens, { ...events, lane, onProgress: report });
+    start += tokens.length;
+  }
+  if (lanes.length === 0) return undefined;
+  const matches = ready.length > 0
+    ? await matchText(modelsOf(models), tokens, {
+      policies: ready,
+      onProgress: report,
+      ...(events.signal && { signal: events.signal }),
+    })
+    : undefined;
+  start += matched;
+  const scores = await runExactPrompt(models, tokens, {
+    ...events,
+    lanes,
+    onProgress: report,
+    kinds: matches ? kindsOf(ready, options.needsSums) : [],
+  });
+  return matches && { matches, scores };
+}
+
+/** The models of sessions of which one is a helper's. */
+function modelsOf({ large, small, match }: PromptModels): MatchedModels {
+  return { large: large.model, small: small!.model, match };
+}
+
+/** The prompt of sequences that see all of it; returns the helper's scores of the kinds that are asked for. */
+async function runExactPrompt(
+  { large, small }: PromptModels,
+  tokens: readonly number[],
+  options: PartEvents & {
+    readonly lanes: readonly PromptLane[];
+    readonly kinds: readonly ScoreKind[];
+  },
+): Promise<HelperState["scores"]> {
+  const { lanes, kinds, ...events } = options;
+  const [first, ...others] = lanes.map(({ index }) => index);
+  await runOwn(large, promptParts(tokens, lanes), { ...events, sequence: first!, lanes });
+  await large.fork(first!, others);
+  const streams = [...new Set(lanes.flatMap(({ stream }) => stream ?? []))];
+  if (!small || streams.length === 0) return new Map();
+  const { signal } = events;
+  const sequence = streams[0]!;
+  await small.prefill(tokens, {
+    sequence,
+    logits: "none",
+    isSummed: kinds.some((kind) => countsAll(kind, tokens)),
+    onProgress: (done) => events.onProgress?.(tokens.length + done),
+    ...(signal && { signal }),
+  });
+  const scores = await helperScores(small, tokens, { sequence, kinds });
+  await small.fork(sequence, streams.slice(1));
+  return scores;
+}
+
+/**
+ * Matches two models when a text becomes long enough while it is being decoded.
+ *
+ * @param pair Models, how their heads are matched, the policies that want to know, whether plain sums are wanted too.
+ * @param tokens The text, its newest token included, whose row is not in the scores yet.
+ * @returns Match over all tokens, scores of the rows before the newest.
+ */
+export async function matchWhileDecoding(
+  pair: MatchedModels & {
+    readonly policies: readonly ResolvedPolicy[];
+    readonly needsSums: boolean;
+  },
+  tokens: readonly number[],
+): Promise<HelperState> {
+  const { small, policies, needsSums } = pair;
+  const matches = await matchText(pair, tokens, { policies });
+  using again = new Session(small, { capacity: tokens.length, accumulate: true });
+  const earlier = tokens.slice(0, -1);
+  await again.prefill(earlier, { logits: "none" });
+  const kinds = kindsOf(policies, needsSums);
+  return { matches, scores: await helperScores(again, earlier, { sequence: 0, kinds }) };
+}
+
+/** The large model's prompt. */
+async function runOwn(
+  session: Session,
+  parts: readonly PromptPart[],
+  options: PartEvents & { readonly sequence: number; readonly lanes: readonly PromptLane[] },
+): Promise<void> {
+  const { sequence, lanes } = options;
+  await runParts(session, parts, { ...options, sequences: lanes.map(({ index }) => index) });
+  const needsSums = lanes.some(({ sequence: { own } }) => own?.needsSums);
+  const all = needsSums ? await session.accumulated(sequence) : undefined;
+  for (const { sequence: { own } } of lanes) {
+    if (own?.needsSums) own.startFromSums(all!);
+    own?.finishPrompt();
+  }
+}
+
+/** What a model's own run tells. */
+type PartEvents = Omit<PromptEvents, "onProgress"> & {
+  readonly onProgress?: (done: number) => void;
+};
+
+/** Scores of the tokens of a text that the session has run, its rows summed if all of them count the same. */
+async function helperScores(
+  small: Session,
+  tokens: readonly number[],
+  { sequence, kinds }: { readonly sequence: number; readonly kinds: readonly ScoreKind[] },
+): Promise<HelperState["scores"]> {
+  const scores = new Map<string, Float32Array>();
+  for (const kind of kinds.filter((kind) => countsAll(kind, tokens))) {
+    scores.set(scoreKey(kind), await small.accumulated(sequence));
+  }
+  for (const kind of kinds.filter((kind) => !countsAll(kind, tokens))) {
+    const first = Math.max(0, tokens.length - kind.rows);
+    small.rewind(first, sequence);
+    small.clearAccumulated();
+    await small.prefill(tokens.slice(first), { sequence, logits: "none", rowDecay: kind.decay });
+    scores.set(scoreKey(kind), await small.accumulated(sequence));
+  }
+  return scores;
+}
+
+/** Whether all rows of a text count the same. */
+function countsAll({ decay, rows }: ScoreKind, tokens: readonly number[]): boolean {
+  return decay === 1 && rows >= tokens.length;
+}
+
+/** Scores that are asked for, each kind once. */
+function kindsOf(policies: readonly ResolvedPolicy[], needsSums: boolean): ScoreKind[] {
+  const kinds = [...needsSums ? [PLAIN_SCORES] : [], ...policies.map(scoreKind)];
+  return [...new Map(kinds.map((kind) => [scoreKey(kind), kind])).values()];
+}
+
+/** What a prompt's run tells. */
+export interface PromptEvents {
+  /** Receives the logits of the prompt's last row, [1, vocabulary], and the sequences that continue from them. */
+  readonly onLogits?: (logits: Float32Array, sequences: readonly number[]) => void;
+  /** Called with the tokens done so far, of both models together, and how many there are. */
+  readonly onProgress?: (done: number, total: number) => void;
+  /** Stops between chunks. */
+  readonly signal?: AbortSignal;
+}
+
+/** A sequence that begins with a prompt. */
+export interface PromptLane {
+  /** Sequence of the large model. */
+  readonly index: number;
+  /** Sequence of the small model; absent without a helper. */
+  readonly stream: number | undefined;
+  /** Its state. */
+  readonly sequence: PolicySequence;
+}
+
+/** Some tokens of a prompt. */
+export interface PromptPart {
+  /** Position of the first one. */
+  readonly start: number;
+  /** The tokens. */
+  readonly tokens: readonly number[];
+  /** Whether the attention of its rows is summed. */
+  readonly isSummed: boolean;
+  /** Who looks at its rows of attention, and from which position on. */
+  readonly watched: readonly { readonly own: OwnScores; readonly first: number }[];
+}
+
+/**
+ * Cuts the large model's prompt where rows begin that policies look at.
+ *
+ * @param tokens The prompt.
+ * @param lanes The sequences that begin with it.
+ * @returns Parts in order.
+ */
+function promptParts(
+  tokens: readonly number[],
+  lanes: readonly PromptLane[],
+): PromptPart[] {
+  const isSummed = lanes.some(({ sequence: { own } }) => own?.needsSums);
+  const watched = lanes.flatMap(({ sequence: { own, promptRows } }) =>
+    own && promptRows > 0 ? [{ own, first: Math.max(0, tokens.length - promptRows) }] : []
+  );
+  const cut = Math.min(tokens.length, ...watched.map(({ first }) => first));
+  const parts = [
+    { start: 0, tokens: tokens.slice(0, cut), isSummed, watched: [] },
+    { start: cut, tokens: tokens.slice(cut), isSummed, watched },
+  ];
+  return parts.filter((part) => part.tokens.length > 0);
+}
+
+/**
+ * Runs the parts of a prompt.
+ *
+ * @param session Session with nothing in the sequence yet.
+ * @param parts Parts in order.
+ * @param options Sequence; what to tell.
+ */
+async function runParts(
+  session: Session,
+  parts: readonly PromptPart[],
+  options: Omit<PromptEvents, "onProgress"> & {
+    readonly sequence: number;
+    /** Sequences that continue from this one. */
+    readonly sequences: readonly number[];
+    readonly onProgress?: (done: number) => void;
+  },
+): Promise<void> {
+  const { sequence, sequences, onLogits, onProgress, signal } = options;
+  const heads = Array.from({ length: session.model.config.queryHeads }, (_, head) => head);
+  for (const part of parts) {
+    const { start, tokens, isSummed, watched } = part;
+    await session.prefill(tokens, {
+      sequence,
+      isSummed,
+      logits: part === parts.at(-1) ? "last" : "none",
+      ...(signal && { signal }),
+      ...(onLogits && { onLogits: (row) => onLogits(row, sequences) }),
+      ...(watched.length > 0 && {
+        heads: () => heads,
+        onMap: (block: MapBlock) => {
+          for (const { own, first } of watched) addRows(own, block, first);
+        },
+      }),
+      onProgress: (done) => onProgress?.(start + done),
+    });
+  }
+}
+
+/**
+ * Gives a policy's memory the rows of a block from a position on.
+ *
+ * @param own The memory.
+ * @param block Rows of one head.
+ * @param first Position of the first row that counts.
+ */
+export function addRows(own: OwnScores, block: MapBlock, first: number): void {
+  const skipped = Math.max(0, first - block.firstQuery);
+  if (skipped >= block.queries) return;
+  own.addPromptRows({
+    ...block,
+    firstQuery: block.firstQuery + skipped,
+    queries: block.queries - skipped,
+    values: block.values.subarray(skipped * block.keys),
+  });
+}

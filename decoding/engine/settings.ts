@@ -1,0 +1,141 @@
+/**
+ * A cache policy with everything that is chosen about it, as plain data: what experiments vary.
+ *
+ * @module
+ */
+
+import type { CacheBudget } from "../../cache/budget.ts";
+import { createPolicy, type PolicyOptions } from "../../cache/policy_options.ts";
+import { listGranularity } from "../selection/sequence_settings.ts";
+import type { HelperCut } from "../scoring/small_model.ts";
+import type { ModelPair } from "./types.ts";
+import { PolicySession } from "./policy_session.ts";
+import { fullCacheBytes } from "../../cache/full_cache.ts";
+
+/** One way to decode. */
+export interface PolicySetting extends HelperCut {
+  /** Name of the policy. */
+  readonly policy: string;
+  /** Choices that differ from the recommended ones. */
+  readonly options?: PolicyOptions;
+  /** What is kept of the large model's cache. */
+  readonly budget: CacheBudget;
+}
+
+/** Sizes of a batch of sequences. */
+export interface BatchSizes {
+  /** Sequences side by side. */
+  readonly sequences: number;
+  /** Tokens that fit per sequence. */
+  readonly capacity: number;
+}
+
+/**
+ * Starts a session for a setting.
+ *
+ * @param pair Models.
+ * @param setting Policy, choices, budget.
+ * @param sizes Sizes of the batch.
+ * @returns The session.
+ * @throws {RangeError} If the policy or a choice is not allowed, or the helper cannot be cut as asked.
+ */
+export function openSetting(
+  pair: ModelPair,
+  setting: PolicySetting,
+  sizes: BatchSizes,
+): PolicySession {
+  const { sequences, capacity } = sizes;
+  return openLanes(pair, new Array<LaneSetting>(sequences).fill({ setting }), capacity);
+}
+
+/**
+ * Starts a session in which every setting decodes the same tokens: one sequence per setting, one helper for all.
+ *
+ * @param pair Models.
+ * @param settings Policies, choices, budgets that can run together, as `settingBatches` puts them.
+ * @param capacity Tokens that fit per sequence.
+ * @returns The session.
+ * @throws {RangeError} If a policy or a choice is not allowed, or they cannot run together.
+ */
+export function openSettings(
+  pair: ModelPair,
+  settings: readonly PolicySetting[],
+  capacity: number,
+): PolicySession {
+  return openLanes(pair, settings.map((setting) => ({ setting, stream: 0 })), capacity);
+}
+
+/**
+ * Puts settings into batches that can run together.
+ *
+ * @param settings Policies, choices, budgets.
+ * @param most Most sequences of a batch.
+ * @returns Indices of the settings of each batch.
+ * @throws {RangeError} If a policy or a choice is not allowed.
+ */
+export function settingBatches(settings: readonly PolicySetting[], most: number): number[][] {
+  const families = Map.groupBy(settings.keys(), (index) => {
+    const { policy, options, helperBudget, helperLayers } = settings[index]!;
+    const resolved = createPolicy(policy, options);
+    const { reduction, weights } = resolved;
+    const isCompressed = helperBudget !== undefined;
+    const family = [listGranularity(resolved), reduction, weights];
+    return JSON.stringify([...family, isCompressed, helperLayers]);
+  });
+  return [...families.values()].flatMap((indices) => {
+    const count = Math.ceil(indices.length / most);
+    const size = Math.ceil(indices.length / count);
+    return Array.from({ length: count }, (_, k) => indices.slice(k * size, (k + 1) * size));
+  });
+}
+
+interface LaneSetting {
+  readonly setting: PolicySetting;
+  readonly stream?: number;
+}
+
+function openLanes(
+  pair: ModelPair,
+  lanes: readonly LaneSetting[],
+  capacity: number,
+): PolicySession {
+  const { helperLayers } = lanes[0]!.setting;
+  return new PolicySession(pair, {
+    lanes: lanes.map(({ setting: { policy, options, budget, helperBudget }, ...stream }) => ({
+      policy: createPolicy(policy, options),
+      budget,
+      ...(helperBudget && { helperBudget }),
+      ...stream,
+    })),
+    capacity,
+    ...(helperLayers !== undefined && { helperLayers }),
+  });
+}
+
+/** Bytes that a batch may take beside the weights. */
+const BATCH_BYTES = 2 ** 30;
+/** More rows gain nothing: the weights are read once for all of them long before. */
+const MOST_SEQUENCES = 64;
+
+/**
+ * Counts the sequences that a batch may have.
+ *
+ * @param pair Models; one helper sequence serves the whole batch.
+ * @param capacity Tokens that fit per sequence.
+ * @returns At least 1; caches, scores and logits of so many stay within a gibibyte and each within a binding.
+ */
+export function fittingSequences({ large, small }: ModelPair, capacity: number): number {
+  const { layers, kvHeads, queryHeads, headDim, vocabulary } = large.config;
+  const cache = fullCacheBytes({ layers, kvHeads, headDim, capacity, sequences: 1 });
+  const sums = 4 * layers * queryHeads * capacity;
+  const helperHeads = small ? small.config.layers * small.config.queryHeads : 0;
+  const rows = 4 * helperHeads * capacity;
+  const logits = 4 * vocabulary;
+  const { maxBindingBytes } = large.device.info;
+  const largest = Math.max(sums, rows, logits, cache / layers / 2);
+  const fitting = Math.min(
+    BATCH_BYTES / (cache + sums + 2 * rows + logits),
+    maxBindingBytes / largest,
+  );
+  return Math.max(1, Math.min(MOST_SEQUENCES, Math.floor(fitting)));
+}

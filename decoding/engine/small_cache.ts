@@ -1,0 +1,233 @@
+/**
+ * A helper's own cache, compressed by H2O: what its steps attend to, and what they leave of each token.
+ *
+ * @see {@link https://arxiv.org/abs/2508.02751 | SmallKV}, appendix A.3, Table 5
+ * @module
+ */
+
+import type { CacheBudget } from "../../cache/budget.ts";
+import { createPolicy, type ResolvedPolicy } from "../../cache/policy_options.ts";
+import type { Command, DeviceBuffer } from "../../gpu/device.ts";
+import { listedRowsCommand } from "../../kernels/listed_rows.ts";
+import { type LaneSet, laneSet } from "../selection/sequence_settings.ts";
+import { createPolicyBuffers, type PolicyBuffers, type PolicyShape } from "../selection/buffers.ts";
+import { selectedStep } from "../selection/selected_attention.ts";
+import { PolicySequence } from "./batch.ts";
+import type { StoreKind } from "../../cache/kv_store.ts";
+import { PolicyStore } from "./store.ts";
+import { listShape } from "../selection/lists.ts";
+import type { Session } from "../session/session.ts";
+import { listUnits } from "../selection/head_groups.ts";
+import { HelperStep, type SmallCache, type SmallModelSizes } from "../scoring/small_model.ts";
+import type { Model } from "../../models/load.ts";
+
+/** How a helper's cache is compressed. */
+export interface HelperCacheOptions {
+  /**
+   * For each sequence what it keeps of itself, all of it if left out, and the large model's policy, which tells what a
+   * budget is a share of and how long a text must be before anything of it is dropped.
+   */
+  readonly lanes: readonly {
+    readonly helperBudget?: CacheBudget;
+    readonly policy: Pick<ResolvedPolicy, "base" | "minimumTokens">;
+  }[];
+  /** Where its tokens are kept; `resident` if left out. */
+  readonly store?: StoreKind;
+}
+
+/** Kept tokens of the helper, of all sequences. */
+class HelperCache implements SmallCache {
+  readonly #session: Session;
+  readonly #options: HelperCacheOptions;
+  readonly #lanes: LaneSet;
+  readonly #shape: PolicyShape;
+  readonly #buffers: PolicyBuffers;
+  readonly #sequences: PolicySequence[] = [];
+  readonly #owned: DisposableStack;
+  #store: PolicyStore | undefined;
+
+  /**
+   * Keeps everything until a sequence is told what its prompt has left.
+   *
+   * @param session The helper, with its complete cache.
+   * @param options Budget and store.
+   */
+  constructor(session: Session, options: HelperCacheOptions) {
+    const { config, device, workspace } = session.forward;
+    const { capacity, sequences } = workspace.shape;
+    const { store } = options;
+    this.#session = session;
+    this.#options = options;
+    const lanes = options.lanes.map(({ policy, helperBudget }) => {
+      const { base, minimumTokens } = policy;
+      return {
+        policy: createPolicy("h2o", { base, minimumTokens }),
+        budget: helperBudget ?? { ratio: 1 },
+      };
+    });
+    this.#lanes = laneSet({ lanes, ...(store && { store }) });
+    this.#shape = {
+      ...listShape(listUnits(config, this.#lanes.granularity), capacity),
+      sequences,
+      streams: 0,
+      capacity,
+      heads: config.layers * config.queryHeads,
+      helperHeads: 0,
+      weightHeads: config.queryHeads,
+    };
+    using stack = new DisposableStack();
+    this.#buffers = stack.use(createPolicyBuffers(device, this.#shape));
+    this.#owned = stack.move();
+  }
+
+  /** Selections of each sequence, [sequence][layer * kvHeads + kvHead]. */
+  get selections(): readonly PolicySequence["selections"][] {
+    return this.#sequences.map(({ selections }) => selections);
+  }
+
+  /** Bytes of keys and values on the device. */
+  get deviceBytes(): number {
+    return this.#store?.deviceBytes ?? this.#session.cacheBytes;
+  }
+
+  /** Bytes of keys and values on the host. */
+  get hostBytes(): number {
+    return this.#store?.hostBytes ?? 0;
+  }
+
+  /** Bytes of the tokens kept now: 4 * headDim each, over KV heads. */
+  get idealBytes(): number {
+    const kept = this.selections.flat().reduce((sum, selection) => sum + selection.kept.length, 0);
+    return 4 * this.#session.model.config.headDim * kept;
+  }
+
+  /**
+   * Keeps every token of a prompt.
+   *
+   * @param index Which sequence.
+   * @param promptTokens Its tokens.
+   */
+  begin(index: number, promptTokens: number): void {
+    const { config } = this.#session.model;
+    const { capacity } = this.#shape;
+    const lane = this.#lanes.lanes[index]!;
+    this.#sequences[index] = new PolicySequence({ ...lane, config, capacity, promptTokens });
+  }
+
+  /**
+   * Starts to drop tokens of a sequence.
+   *
+   * @param index Which sequence.
+   * @param sums What its tokens have received so far, [heads, tokens].
+   */
+  start(index: number, sums: Float32Array): void {
+    const sequence = this.#sequences[index]!;
+    sequence.own!.startFromSums(sums);
+    sequence.start(this.#session.lengths[index]!);
+    this.#planIfDue(index);
+  }
+
+  /**
+   * Moves the prompts' cache to its store.
+   *
+   * @returns Buffers to run steps with.
+   */
+  async open(): Promise<Session["forward"]> {
+    const { forward, lengths } = this.#session;
+    const { store: kind = "resident" } = this.#options;
+    this.#store ??= this.#owned.use(
+      await PolicyStore.create({
+        forward,
+        lengths,
+        kind,
+        lanes: this.#lanes,
+        shape: this.#shape,
+        buffers: this.#buffers,
+      }),
+    );
+    return this.#store.forward;
+  }
+
+  /**
+   * Attention of a layer to kept tokens, whose softmax becomes the newest rows; 0 for tokens that are gone.
+   *
+   * @param forward What `open` returned.
+   * @param layer The layer.
+   * @param rows Newest rows of all heads, f32 [sequences, heads, capacity].
+   * @returns Commands in place of attention to the whole cache.
+   */
+  attention(forward: Session["forward"], layer: number, rows: DeviceBuffer): Command[] {
+    const { config: { queryHeads }, workspace } = forward;
+    const { units, ...sizes } = this.#shape;
+    const step = { forward, buffers: this.#buffers, shape: this.#shape };
+    const { lists, weights } = this.#buffers;
+    return [
+      ...selectedStep(step, layer),
+      listedRowsCommand({ state: workspace.state, lists, weights, rows }, {
+        ...sizes,
+        unitsPerLayer: units.perLayer,
+        unitOffset: layer * units.perLayer,
+        units: units.total,
+        unitHeads: units.heads,
+        weightStride: sizes.capacity,
+        heads: { offset: layer * queryHeads, total: sizes.heads },
+      }),
+    ];
+  }
+
+  /** Tells the coming step what it sees: what is kept, and its own token. */
+  append(): void {
+    const { lengths } = this.#session;
+    this.#sequences.forEach((sequence, index) => sequence.append(lengths[index]!));
+    this.#store!.apply(this.selections, this.#sequences.map(({ match }) => match));
+  }
+
+  /** Remembers the attention of a step that has been counted, and drops tokens. */
+  async settle(): Promise<void> {
+    const { device } = this.#session.forward;
+    const [bytes] = await Promise.all([
+      device.read(this.#buffers.own),
+      this.#store!.takeNewest(),
+    ]);
+    const all = new Float32Array(bytes);
+    const size = all.length / this.#sequences.length;
+    this.#sequences.forEach((sequence, index) => {
+      sequence.remember(all.subarray(index * size, (index + 1) * size));
+      this.#planIfDue(index);
+    });
+  }
+
+  /** Frees buffers and store. */
+  [Symbol.dispose](): void {
+    this.#owned.dispose();
+  }
+
+  #planIfDue(index: number): void {
+    const sequence = this.#sequences[index]!;
+    const tokens = this.#session.lengths[index]!;
+    if (sequence.isDue(tokens)) sequence.planBy(tokens);
+  }
+}
+
+/**
+ * Starts the small model's side of a batch, with its cache compressed where sequences have a budget for it.
+ *
+ * @param model The whole small model.
+ * @param options What each of its sequences is read for, sizes, store.
+ * @returns The small model's side; disposing it frees its cache and activations.
+ * @throws {RangeError} If the model does not have the layers that should run.
+ */
+export function openSmallModel(
+  model: Model,
+  options: HelperCacheOptions & Omit<SmallModelSizes, "sequences">,
+): HelperStep {
+  const { lanes, helperLayers, capacity, chunk } = options;
+  const layers = helperLayers !== undefined && { helperLayers };
+  const sizes = { ...layers, capacity, chunk, sequences: lanes.length };
+  const isCompressed = lanes.some(({ helperBudget }) => helperBudget);
+  return new HelperStep(
+    model,
+    sizes,
+    isCompressed ? (session) => new HelperCache(session, options) : undefined,
+  );
+}

@@ -1,0 +1,366 @@
+/**
+ * The parts of a block: the small model's drafts with their attention rows, and the large model's only pass over them.
+ *
+ * @see {@link https://arxiv.org/abs/2508.02751 | SmallKV}, which asserts that its small model may draft as well
+ * @module
+ */
+
+import type { Command, Device, DeviceBuffer, Recording } from "../../gpu/device.ts";
+import { argmaxCommands, argmaxPartialBytes } from "../../kernels/argmax.ts";
+import { selectedAttentionCommands } from "../../kernels/selected_attention.ts";
+import { attentionShape, type ForwardState } from "../../models/forward/forward.ts";
+import { embeddingStep, layerStep, logitsStep } from "../../models/forward/transformer.ts";
+import { helperRowsCommand, helperStep, scoreCommands } from "../scoring/small_model.ts";
+import type { PolicyShape, PolicyStep } from "../selection/buffers.ts";
+import type { BlockPlace, BlockSelection } from "./speculative_types.ts";
+import { checkChosen } from "../session/session.ts";
+import { readLogits } from "../session/step_io.ts";
+
+/** Buffers that blocks add to those of a policy. */
+export interface BlockBuffers extends Disposable {
+  /** The helper's row of each row of the block, f32 [rows, smallHeads, capacity]. */
+  readonly rows: DeviceBuffer;
+  /** Scores of each planned row, f32 [plans, units, capacity]. */
+  readonly saliency: DeviceBuffer;
+  /** What the heads remember while a block is tried, f32 [smallHeads, capacity]. */
+  readonly trial: DeviceBuffer;
+  /** Lists of each planned row, u32 [plans, units, listWords]. */
+  readonly lists: DeviceBuffer;
+  /** 0, then the tokens before each row, u32 [1 + rows]. */
+  readonly places: DeviceBuffer;
+  /** The large model's choice behind each row, u32 [rows]. */
+  readonly choices: DeviceBuffer;
+  /** Zeros: choices need no place in a sequence, u32 [1 + rows]. */
+  readonly zeros: DeviceBuffer;
+  /** Scratch of the choice. */
+  readonly best: DeviceBuffer;
+}
+
+/** Sizes of blocks. */
+export interface BlockShape {
+  /** Sizes of the policy. */
+  readonly policy: PolicyShape;
+  /** Most rows of a block. */
+  readonly rows: number;
+  /** Selections of a block: 1, or one per row. */
+  readonly plans: number;
+}
+
+/**
+ * Allocates the buffers of blocks.
+ *
+ * @param device Where they live.
+ * @param shape Sizes.
+ * @returns Buffers of zeros.
+ */
+export function createBlockBuffers(device: Device, shape: BlockShape): BlockBuffers {
+  using stack = new DisposableStack();
+  const { policy: { helperHeads, capacity, units, listWords }, rows, plans } = shape;
+  const words = (label: string, count: number) =>
+    stack.use(device.createBuffer(`${label} of a block`, 4 * count));
+  const buffers = {
+    rows: words("helper rows", rows * helperHeads * capacity),
+    saliency: words("saliency", plans * units.total * capacity),
+    trial: words("helper scores", plans > 1 ? helperHeads * capacity : 1),
+    lists: words("kept tokens", plans * units.total * listWords),
+    places: words("places", 1 + rows),
+    choices: words("choices", rows),
+    zeros: words("zeros", 1 + rows),
+    best: words("best logits", argmaxPartialBytes(rows) / 4),
+  };
+  const owned = stack.move();
+  return { ...buffers, [Symbol.dispose]: () => owned.dispose() };
+}
+
+/** Both models and everything they write in a block. */
+export interface BlockStep {
+  /** Small model with the buffers of the policy. */
+  readonly helper: PolicyStep;
+  /** Large model. */
+  readonly large: ForwardState;
+  /** Buffers of blocks. */
+  readonly buffers: BlockBuffers;
+  /** What rows attend to. */
+  readonly block: BlockSelection;
+}
+
+/**
+ * Runs the small model on one token and keeps what its heads attend to.
+ *
+ * @param step Both models.
+ * @returns The commands.
+ */
+function draftForward({ helper }: BlockStep): Command[] {
+  return helperStep(helper, (layer) => ({ watch: [helperRowsCommand(helper, layer)] }));
+}
+
+/**
+ * Chooses the small model's next token, writes it behind its sequence, and advances the sequence.
+ *
+ * @param step Both models.
+ * @returns Commands after a step of the small model.
+ */
+function draftStep({ helper: { forward }, large }: BlockStep): Command[] {
+  const { config, workspace } = forward;
+  const { logits, best, tokens, state, strides, shape } = workspace;
+  return [
+    ...logitsStep(forward, { rows: 1, rowStep: 1, rowOffset: 0 }),
+    // Tables may be padded to different sizes; the large model must know what is proposed to it.
+    ...argmaxCommands({ logits, partial: best, tokens, state }, {
+      sequences: 1,
+      columns: Math.min(config.vocabulary, large.config.vocabulary),
+      stride: strides.logits,
+      capacity: shape.capacity,
+      advance: 1,
+    }),
+  ];
+}
+
+/**
+ * Keeps the attention rows of the small model's newest step as those of a row of the block, and scores tokens by them.
+ *
+ * The first row is that of a token that stays, so it enters the committed scores at once. Rows of drafts enter a copy,
+ * and only where they have a plan of their own.
+ *
+ * @param step Both models.
+ * @param row Row of the block.
+ * @returns Commands after a step of the small model, before its choice.
+ */
+function keepStep({ helper, buffers, block }: BlockStep, row: number): Command[] {
+  const { shape } = helper;
+  const rowBytes = 4 * shape.helperHeads * shape.capacity;
+  const saliencyBytes = 4 * shape.units.total * shape.capacity;
+  const commands = [copy(helper.buffers.rows, buffers.rows, rowBytes, { to: row * rowBytes })];
+  if (row > 0 && block === "shared") return commands;
+  if (row === 1) commands.push(copy(helper.buffers.scores, buffers.trial, rowBytes));
+  const scores = row === 0 ? helper.buffers.scores : buffers.trial;
+  commands.push(
+    ...scoreCommands({ ...helper, buffers: { ...helper.buffers, scores } }, helper.forward),
+    copy(helper.buffers.saliency, buffers.saliency, saliencyBytes, { to: row * saliencyBytes }),
+  );
+  return commands;
+}
+
+/**
+ * Takes the attention rows of an accepted draft into the committed scores; the small model's length is that before it.
+ *
+ * @param step Both models.
+ * @param row Row of the block, from 1.
+ * @returns The commands.
+ */
+function commitStep({ helper, buffers }: BlockStep, row: number): Command[] {
+  const rowBytes = 4 * helper.shape.helperHeads * helper.shape.capacity;
+  const [update] = scoreCommands(helper, helper.forward);
+  return [copy(buffers.rows, helper.buffers.rows, rowBytes, { from: row * rowBytes }), update!];
+}
+
+/**
+ * Runs the large model over a block and chooses the token behind each row.
+ *
+ * @param step Both models.
+ * @param rows Rows of the block.
+ * @returns Commands that write `choices`.
+ */
+function verifyStep(step: BlockStep, rows: number): Command[] {
+  const { helper, large, buffers } = step;
+  const { config, workspace } = large;
+  const { logits, strides } = workspace;
+  const rowShape = { sequences: 1, rowsPerSequence: rows };
+  const layers = Array.from(
+    { length: config.layers },
+    (_, layer) =>
+      layerStep(large, rowShape, { layer, attention: attention(step, { layer, rows }) }),
+  );
+  return [
+    copy(helper.forward.workspace.tokens, workspace.tokens, 4 * helper.shape.capacity),
+    ...embeddingStep(large, rowShape),
+    ...layers.flat(),
+    ...logitsStep(large, { rows, rowStep: 1, rowOffset: 0 }),
+    ...argmaxCommands(
+      { logits, partial: buffers.best, tokens: buffers.choices, state: buffers.zeros },
+      {
+        sequences: rows,
+        columns: config.vocabulary,
+        stride: strides.logits,
+        capacity: 1,
+        advance: 0,
+      },
+    ),
+  ];
+}
+
+/**
+ * Attention of a layer. With a shared selection the rows are one sequence, whose list holds the block, and each sees it
+ * up to itself. With selections of their own they are as many sequences of one row, whose lists name the same cache.
+ */
+function attention(
+  { helper: { shape }, large, buffers, block }: BlockStep,
+  { layer, rows }: { readonly layer: number; readonly rows: number },
+): Command[] {
+  const { device, workspace, cache } = large;
+  const { sinks } = large.weights.layers[layer]!;
+  const isShared = block === "shared";
+  const rowShape = isShared
+    ? { sequences: 1, rowsPerSequence: rows }
+    : { sequences: rows, rowsPerSequence: 1 };
+  return selectedAttentionCommands(device.info, {
+    shape: attentionShape(large, rowShape, layer),
+    selection: {
+      unitsPerLayer: shape.units.perLayer,
+      unitOffset: layer * shape.units.perLayer,
+      units: shape.units.total,
+      listWords: shape.listWords,
+      smallHeads: shape.helperHeads,
+    },
+    buffers: {
+      state: isShared ? workspace.state : buffers.places,
+      qkv: workspace.queryKeyValue,
+      ...cache.layers[layer]!,
+      lists: buffers.lists,
+      small_attention: buffers.rows,
+      output: workspace.heads,
+      attention: buffers.zeros,
+      ...(sinks && { sinks }),
+      ...(workspace.partial && { partial: workspace.partial }),
+    },
+  });
+}
+
+function copy(
+  source: DeviceBuffer,
+  target: DeviceBuffer,
+  byteLength: number,
+  { from = 0, to = 0 }: { readonly from?: number; readonly to?: number } = {},
+): Command {
+  return { source, sourceOffset: from, target, targetOffset: to, byteLength };
+}
+
+/** What the large model says of a block. */
+export interface Verification {
+  /** Its choice behind each row. */
+  readonly choices: readonly number[];
+  /** The tokens that were proposed, one fewer than rows. */
+  readonly drafts: readonly number[];
+  /** Logits behind each row, [rows, vocabulary], if asked for. */
+  readonly logits?: Float32Array;
+}
+
+/** Runs blocks of one sequence. */
+export class BlockRunner implements Disposable {
+  readonly #step: BlockStep;
+  readonly #device: Device;
+  readonly #owned = new DisposableStack();
+  readonly #recordings = new Map<string, Promise<Recording>>();
+
+  /**
+   * Records nothing yet; what a block needs is recorded when it first runs.
+   *
+   * @param step Models and buffers.
+   */
+  constructor(step: BlockStep) {
+    this.#step = step;
+    this.#device = step.large.device;
+  }
+
+  /**
+   * Runs the small model over a block.
+   *
+   * @param place Where the block is.
+   * @param tokens The token before the block, and the proposed ones if the small model is not to draft them.
+   */
+  async draft({ length, rows }: BlockPlace, tokens: readonly number[]): Promise<void> {
+    const { workspace } = this.#step.helper.forward;
+    const isGiven = tokens.length > 1;
+    this.#device.write(workspace.tokens, 4 * length, Uint32Array.from(tokens));
+    let pending: Recording[] = [];
+    for (let row = 0; row < rows; row++) {
+      if (row === 0 || isGiven) {
+        this.#device.submit(...pending);
+        pending = [];
+        this.#setHelperLength(length + row);
+      }
+      pending.push(await this.#record("small model's step", () => draftForward(this.#step)));
+      pending.push(await this.#record(`scores of row ${row}`, () => keepStep(this.#step, row)));
+      if (isGiven || row === rows - 1) continue;
+      pending.push(await this.#record("draft", () => draftStep(this.#step)));
+    }
+    this.#device.submit(...pending);
+  }
+
+  /**
+   * Reads the scores of the rows that have a plan of their own.
+   *
+   * @param rows How many.
+   * @returns Scores, [list units, capacity] of each row.
+   */
+  async saliency(rows: number): Promise<Float32Array[]> {
+    const { buffers, helper: { shape } } = this.#step;
+    const size = shape.units.total * shape.capacity;
+    const all = new Float32Array(await this.#device.read(buffers.saliency, 0, 4 * size * rows));
+    return Array.from({ length: rows }, (_, row) => all.subarray(row * size, (row + 1) * size));
+  }
+
+  /**
+   * Runs the large model over a block.
+   *
+   * @param place Where the block is.
+   * @param options Lists of each plan, [list units, listWords]; whether logits are read.
+   * @returns Choices and proposed tokens.
+   * @throws {GpuError} If the logits of a choice were not finite.
+   */
+  async verify(
+    { length, rows }: BlockPlace,
+    options: { readonly lists: readonly Uint32Array<ArrayBuffer>[]; readonly logits: boolean },
+  ): Promise<Verification> {
+    const { buffers, large, helper: { forward: { workspace } } } = this.#step;
+    options.lists.forEach((lists, plan) =>
+      this.#device.write(buffers.lists, plan * lists.byteLength, lists)
+    );
+    const places = Uint32Array.from({ length: 1 + rows }, (_, row) => row && length + row - 1);
+    this.#device.write(buffers.places, 0, places);
+    this.#device.write(large.workspace.state, 0, Uint32Array.of(0, length));
+    const recording = this.#record(`check of ${rows} rows`, () => verifyStep(this.#step, rows));
+    this.#device.submit(await recording);
+    const drafts = 4 * (rows - 1);
+    const [choices, proposed, logits] = await Promise.all([
+      this.#device.read(buffers.choices, 0, 4 * rows),
+      drafts > 0 ? this.#device.read(workspace.tokens, 4 * (length + 1), drafts) : undefined,
+      options.logits ? readLogits(large, rows) : undefined,
+    ]);
+    return {
+      choices: checkChosen(new Uint32Array(choices)),
+      drafts: proposed ? checkChosen(new Uint32Array(proposed)) : [],
+      ...(logits && { logits }),
+    };
+  }
+
+  /**
+   * Takes an accepted row into the committed scores; the first one is there already.
+   *
+   * @param length Tokens before the block.
+   * @param row Which one; those before it must have been committed.
+   */
+  async commit(length: number, row: number): Promise<void> {
+    if (row === 0) return;
+    const recording = await this.#record(`commit of row ${row}`, () => commitStep(this.#step, row));
+    this.#setHelperLength(length + row);
+    this.#device.submit(recording);
+  }
+
+  /** Frees the recordings. */
+  [Symbol.dispose](): void {
+    this.#owned.dispose();
+  }
+
+  #setHelperLength(length: number): void {
+    const { workspace } = this.#step.helper.forward;
+    this.#device.write(workspace.state, 0, Uint32Array.of(0, length));
+  }
+
+  #record(label: string, commands: () => readonly Command[]): Promise<Recording> {
+    const made = this.#recordings.get(label) ?? this.#device.record(label, commands())
+      .then((recording) => this.#owned.use(recording));
+    this.#recordings.set(label, made);
+    return made;
+  }
+}

@@ -1,0 +1,143 @@
+/**
+ * Caches, activations and buffers of a pair that decodes with drafts.
+ *
+ * @module
+ */
+
+import type { HelperStep } from "../scoring/small_model.ts";
+import { laneSet } from "../selection/sequence_settings.ts";
+import type { ModelPair } from "./types.ts";
+import { BlockRunner, createBlockBuffers } from "./speculative_blocks.ts";
+import type {
+  BlockPlace,
+  BlockSelection,
+  BlockSelections,
+  SpeculativeOptions,
+} from "./speculative_types.ts";
+import type { PolicySequence } from "./batch.ts";
+import { createEngineParts, type EngineParts } from "./parts.ts";
+
+/** What lives on the device. */
+export interface SpeculativeParts extends EngineParts {
+  /** The small model with its complete cache. */
+  readonly helper: HelperStep;
+  /** Runs blocks. */
+  readonly runner: BlockRunner;
+}
+
+/**
+ * Allocates everything.
+ *
+ * @param pair Both models.
+ * @param options Policy, sizes, drafts.
+ * @returns The parts.
+ * @throws {GpuError} If the device has too little memory.
+ */
+export function createSpeculativeParts(
+  pair: Required<ModelPair>,
+  options: SpeculativeOptions & { readonly block: BlockSelection },
+): SpeculativeParts {
+  const { draftTokens, block } = options;
+  const rows = draftTokens + 1;
+  using stack = new DisposableStack();
+  // A block must fit the activations, however short the prefill's chunks are.
+  const chunk = Math.max(options.chunk ?? 128, rows);
+  const parts = stack.use(createEngineParts(pair, laneSet(options), { ...options, chunk }));
+  const { large, shape, buffers, lanes } = parts;
+  const helper = parts.helper!;
+  const plans = block === "shared" ? 1 : rows;
+  // The small model's decode rows are kept one by one; nothing sums them.
+  const taps = { visibleWords: 0, [Symbol.dispose]: () => {} };
+  const runner = stack.use(
+    new BlockRunner({
+      helper: { forward: { ...helper.session.forward, taps }, buffers, shape, lanes },
+      large: large.forward,
+      buffers: stack.use(createBlockBuffers(pair.large.device, { policy: shape, rows, plans })),
+      block,
+    }),
+  );
+  const owned = stack.move();
+  return { ...parts, helper, runner, [Symbol.dispose]: () => owned.dispose() };
+}
+
+/**
+ * Reads what the helper's heads remember.
+ *
+ * @param parts Where it is.
+ * @param tokens How many tokens are wanted.
+ * @returns Scores, [smallHeads, tokens].
+ */
+export async function readHelperScores(
+  { large, shape, buffers }: SpeculativeParts,
+  tokens: number,
+): Promise<Float32Array> {
+  const { helperHeads, capacity } = shape;
+  const all = new Float32Array(await large.forward.device.read(buffers.scores));
+  const scores = new Float32Array(helperHeads * tokens);
+  for (let head = 0; head < helperHeads; head++) {
+    scores.set(all.subarray(head * capacity, head * capacity + tokens), head * tokens);
+  }
+  return scores;
+}
+
+/** Plans the blocks of one sequence: what their rows attend to is tried first, and kept for accepted rows only. */
+export class BlockPlanner {
+  readonly #sequence: PolicySequence;
+  readonly #block: BlockSelection;
+  /** The state after each row of the block that is being tried. */
+  #states: PolicySequence[] = [];
+
+  /**
+   * Starts with no block.
+   *
+   * @param sequence The sequence behind its prompt.
+   * @param block What the rows of a block attend to.
+   */
+  constructor(sequence: PolicySequence, block: BlockSelection) {
+    this.#sequence = sequence;
+    this.#block = block;
+  }
+
+  /**
+   * Counts the rows whose scores a block is planned by, from its first one on.
+   *
+   * @param place Where the block is.
+   * @returns 0 where it only adds its own tokens to what is kept.
+   */
+  scoredRows({ length, rows }: BlockPlace): number {
+    if (!this.#sequence.isReady) return 0;
+    if (this.#block === "per_query") return rows;
+    return this.#sequence.isDue(length + 1) ? 1 : 0;
+  }
+
+  /**
+   * Plans the rows of a block, each from what the one before leaves.
+   *
+   * @param place Where the block is.
+   * @param saliency Scores of list units for each scored row, [list units, capacity].
+   * @returns What each row attends to.
+   */
+  plan({ length, rows }: BlockPlace, saliency: readonly Float32Array[]): BlockSelections {
+    this.#states = [];
+    for (let row = 0; row < rows; row++) {
+      const next = (this.#states.at(-1) ?? this.#sequence).fork();
+      const scores = saliency[row];
+      const tokens = length + row + 1;
+      if (scores && next.isDue(tokens)) next.planBy(tokens, scores);
+      else next.append(tokens - 1);
+      this.#states.push(next);
+    }
+    return this.#states.map(({ selections }) => selections);
+  }
+
+  /**
+   * Goes on from behind a row of the block.
+   *
+   * @param row Which one; those before it must have been committed.
+   * @returns What it attended to, and its churn.
+   */
+  commit(row: number): Pick<PolicySequence, "selections" | "churn"> {
+    this.#sequence.copyFrom(this.#states[row]!);
+    return this.#states[row]!;
+  }
+}

@@ -1,0 +1,291 @@
+/**
+ * Decoding under a policy whose helper drafts as well: each pass of the small model proposes a token, tells what the
+ * token before it attends to, and weighs marginal tokens. The large model checks a block of drafts in one pass.
+ *
+ * Greedy only. What comes out is what the compressed large model chooses, not what it would choose with its full cache.
+ *
+ * @see {@link https://arxiv.org/abs/2508.02751 | SmallKV}, section 4.3
+ * @module
+ */
+
+import type { Selection } from "../../cache/policy.ts";
+import { ResidentStore } from "../../cache/resident_store.ts";
+import { checkInteger } from "../../core/check.ts";
+import { checkTokens } from "../session/step_io.ts";
+import { type PromptOptions, runPrompt } from "./prompt.ts";
+import { checkPair, checkSpeculation, checkTurnBlock } from "./checks.ts";
+import type { ModelPair, PolicyMemory, StepOptions, StepReport } from "./types.ts";
+import { runTurn } from "./turn.ts";
+import { residentLists } from "../selection/lists.ts";
+import {
+  BlockPlanner,
+  createSpeculativeParts,
+  readHelperScores,
+  type SpeculativeParts,
+} from "./speculative_parts.ts";
+import type { Verification } from "./speculative_blocks.ts";
+import {
+  type BlockOptions,
+  type BlockReport,
+  type BlockSelection,
+  type BlockSelections,
+  type BlockTimes,
+  SpeculationRecorder,
+  type SpeculationStatistics,
+  type SpeculativeOptions,
+} from "./speculative_types.ts";
+import { wholeCapacity } from "./parts.ts";
+
+/** A pair that decodes under a policy, block by block. Disposing it frees caches and activations. */
+export class SpeculativeSession implements Disposable {
+  readonly #pair: Required<ModelPair>;
+  readonly #options: SpeculativeOptions & { readonly block: BlockSelection };
+  readonly #parts: SpeculativeParts;
+  readonly #recorder = new SpeculationRecorder();
+  /** The text so far, the token that comes next included. */
+  readonly #tokens: number[] = [];
+  /** Block that `step` takes rows from. */
+  #tried: TriedBlock | undefined;
+  #planner: BlockPlanner | undefined;
+  /** Counts what a store that holds only the selections would move; the cache stays the session's. */
+  #store: ResidentStore | undefined;
+
+  /**
+   * Allocates caches and activations.
+   *
+   * @param pair Both models.
+   * @param options Policy, budget, drafts.
+   * @throws {RangeError} If the policy cannot decode with drafts, or there are too many.
+   * @throws {TypeError} If there is no small model, or its vocabulary differs.
+   */
+  constructor(pair: ModelPair, options: SpeculativeOptions) {
+    const speculation = checkSpeculation(options.policy, options);
+    checkTurnBlock([options], options);
+    checkPair(pair, options.policy);
+    this.#pair = { large: pair.large, small: pair.small! };
+    this.#options = { ...options, ...speculation, capacity: wholeCapacity(options.capacity) };
+    this.#parts = createSpeculativeParts(this.#pair, this.#options);
+  }
+
+  /** Tokens in the cache. */
+  get lengths(): readonly number[] {
+    return this.#parts.large.lengths;
+  }
+
+  /** What blocks have come to so far. */
+  get speculation(): SpeculationStatistics {
+    return this.#recorder.finish();
+  }
+
+  /**
+   * Runs a prompt or a further turn exactly, with both models; nothing is dropped before the next block.
+   *
+   * @param tokens Token ids; of a further turn all that the cache does not hold, the newest chosen token too.
+   * @param options Progress, signal.
+   * @throws {RangeError} If the tokens do not fit.
+   */
+  async prefill(tokens: readonly number[], options: PromptOptions = {}): Promise<void> {
+    const { sequence: _, ...events } = options;
+    const { large, helper, sequences } = this.#parts;
+    const { match = {} } = this.#options;
+    if (this.#planner) {
+      this.#tried = undefined;
+      await runTurn(this.#parts, tokens, { ...events, indices: [0] });
+      this.#tokens.pop();
+    } else {
+      const lanes = sequences.begin([0], tokens.length);
+      const models = { large, small: helper.session, match };
+      const { needsSums } = helper;
+      const state = await runPrompt(models, tokens, { ...events, lanes, needsSums });
+      sequences.startFrom(lanes, tokens.length, state);
+      this.#planner = new BlockPlanner(sequences.all[0]!, this.#options.block);
+    }
+    this.#tokens.push(...tokens, ...await large.nextTokens());
+    this.#store = new ResidentStore(large.forward.cache);
+  }
+
+  /**
+   * Tells the token that the sequence continues with.
+   *
+   * @returns Its id.
+   */
+  nextTokens(): Promise<number[]> {
+    return Promise.resolve(this.#tokens.slice(-1));
+  }
+
+  /**
+   * Drafts a block, checks it and takes over what the large model agrees with.
+   *
+   * @param options Drafts or tokens of one's own, logits.
+   * @returns New tokens and what each of their rows has seen.
+   * @throws {RangeError} If the cache is full, or given tokens do not fit.
+   */
+  async block(options: BlockOptions = {}): Promise<BlockReport> {
+    const tried = await this.#try(options);
+    const rows: StepReport[] = [];
+    while (tried.done <= tried.accepted) rows.push(await this.#acceptRow(tried));
+    const { accepted, checked: { drafts, choices }, times } = tried;
+    return { tokens: choices.slice(0, accepted + 1), drafts, accepted, rows, times };
+  }
+
+  /**
+   * Takes decode steps over one by one; where there is none left, a block is run for more.
+   *
+   * @param options Logits. Tokens cannot be forced one by one.
+   * @returns What the step saw and chose.
+   * @throws {RangeError} If the cache is full, or a token is given.
+   */
+  async step(options: StepOptions = {}): Promise<StepReport> {
+    if (options.tokens) {
+      throw new RangeError(
+        "Cannot speculate: forced tokens must be given to whole blocks: current value is a step",
+      );
+    }
+    const { logits = false } = options;
+    const isLeft = this.#tried !== undefined && this.#tried.done <= this.#tried.accepted;
+    if (!isLeft) this.#tried = await this.#try({ logits });
+    return await this.#acceptRow(this.#tried!);
+  }
+
+  /**
+   * Reads what the helper's heads remember of each committed token.
+   *
+   * @returns Scores, [smallHeads, tokens].
+   */
+  async helperScores(): Promise<Float32Array> {
+    return await readHelperScores(this.#parts, this.#length);
+  }
+
+  /** Bytes of keys and values now. */
+  memory(): Promise<PolicyMemory> {
+    const { layers, kvHeads, headDim } = this.#pair.large.config;
+    const helper = this.#parts.helper.memory;
+    return Promise.resolve({
+      largeCacheBytes: this.#parts.large.cacheBytes,
+      largeCacheBytesIdeal: 2 * headDim * this.#parts.sequences.heldRows(layers * kvHeads),
+      helperCacheBytes: helper.deviceBytes,
+      helperCacheBytesIdeal: helper.idealBytes,
+      hostBytes: 0,
+    });
+  }
+
+  /** Frees caches and activations. */
+  [Symbol.dispose](): void {
+    this.#parts[Symbol.dispose]();
+  }
+
+  get #length(): number {
+    return this.#parts.large.lengths[0]!;
+  }
+
+  /** Puts a forced token in place and returns the proposals that are not the small model's own. */
+  #given({ drafts, tokens }: BlockOptions): readonly number[] | undefined {
+    const room = this.#draftRoom();
+    const given = tokens ?? (drafts && [this.#tokens.at(-1)!, ...drafts.slice(0, room)]);
+    if (!given) return undefined;
+    const { vocabulary } = this.#pair.large.config;
+    checkTokens(given, { vocabulary, room: 1 + room });
+    this.#tokens[this.#tokens.length - 1] = given[0]!;
+    return given.slice(1);
+  }
+
+  /**
+   * Drafts that the coming block may have: the token behind it needs a place, and until heads are matched it must end
+   * before the length at which they are.
+   */
+  #draftRoom(): number {
+    const { draftTokens, capacity, policy: { minimumTokens } } = this.#options;
+    const room = { value: capacity - 1 - this.#length, min: 1 };
+    checkInteger("decode", "tokens that still fit", room);
+    const unmatched = minimumTokens - 2 - this.#length;
+    const isMatched = this.#parts.sequences.all[0]!.isReady || unmatched < 0;
+    return Math.min(draftTokens, room.value - 1, isMatched ? draftTokens : unmatched);
+  }
+
+  /** One list per plan; a shared selection ends with the block. */
+  #lists(selections: BlockSelections): Uint32Array<ArrayBuffer>[] {
+    const { block, policy: { combine } } = this.#options;
+    const { shape, sequences } = this.#parts;
+    const { kvHeads } = this.#pair.large.config;
+    const source = { kvHeads, match: sequences.all[0]!.match, combine };
+    const planned = block === "shared" ? selections.slice(-1) : selections;
+    return planned.map((chosen) => residentLists(shape, chosen, source));
+  }
+
+  /** Drafts and checks a block of which nothing is taken over yet. */
+  async #try(options: BlockOptions): Promise<TriedBlock> {
+    const given = this.#given(options);
+    const place = { length: this.#length, rows: 1 + (given?.length ?? this.#draftRoom()) };
+    const { runner, sequences, large } = this.#parts;
+    const clock = new Stopwatch();
+    // Matching reads the text from the device.
+    large.replaceNext(this.#tokens.slice(-1));
+    await sequences.matchIfDue();
+    await runner.draft(place, [this.#tokens.at(-1)!, ...(given ?? [])]);
+    const scored = this.#planner!.scoredRows(place);
+    const saliency = scored > 0 ? await runner.saliency(scored) : [];
+    const draftMs = clock.lap();
+    const lists = this.#lists(this.#planner!.plan(place, saliency));
+    const planMs = clock.lap();
+    const checked = await runner.verify(place, { lists, logits: options.logits ?? false });
+    const times = { draftMs, planMs, verifyMs: clock.lap() };
+    const { drafts, choices } = checked;
+    const accepted = options.tokens ? drafts.length : agreement(drafts, choices);
+    this.#recorder.add({ drafts, accepted, times });
+    return { length: place.length, checked, accepted, times, done: 0 };
+  }
+
+  /** Takes the next accepted row over and describes it as a decode step; the caches end behind it. */
+  async #acceptRow(tried: TriedBlock): Promise<StepReport> {
+    const { length, checked: { choices, drafts, logits }, accepted } = tried;
+    const { config: { vocabulary } } = this.#pair.large;
+    const row = tried.done++;
+    await this.#parts.runner.commit(length, row);
+    const { selections, churn } = this.#planner!.commit(row);
+    this.#tokens.push(row < accepted ? drafts[row]! : choices[row]!);
+    this.#parts.large.advance();
+    this.#parts.helper.session.advance();
+    return {
+      chosen: [choices[row]!],
+      selections: [selections],
+      churn: [churn],
+      ...this.#migration(selections),
+      ...(logits && { logits: logits.slice(row * vocabulary, (row + 1) * vocabulary) }),
+    };
+  }
+
+  /** What a store that holds only the selection would move. */
+  #migration(selections: readonly Selection[]): Pick<StepReport, "migration"> {
+    if (this.#options.policy.granularity === "query_head") return {};
+    return { migration: this.#store!.apply(selections).migration };
+  }
+}
+
+/** A block that has been checked. */
+interface TriedBlock {
+  /** Tokens before it. */
+  readonly length: number;
+  readonly checked: Verification;
+  /** Drafts that the large model agrees with. */
+  readonly accepted: number;
+  readonly times: BlockTimes;
+  /** Rows that have been taken over. */
+  done: number;
+}
+
+/** Length of the longest prefix of the drafts that the large model would have chosen itself. */
+function agreement(drafts: readonly number[], choices: readonly number[]): number {
+  const end = drafts.findIndex((draft, place) => draft !== choices[place]);
+  return end < 0 ? drafts.length : end;
+}
+
+/** Measures the parts of a block. */
+class Stopwatch {
+  #last = performance.now();
+
+  lap(): number {
+    const before = this.#last;
+    this.#last = performance.now();
+    return this.#last - before;
+  }
+}

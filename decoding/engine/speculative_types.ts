@@ -1,0 +1,181 @@
+/**
+ * What decoding with drafts of the small model is given and what it reports.
+ *
+ * @module
+ */
+
+import type { CacheBudget } from "../../cache/budget.ts";
+import { type ChoiceValue, RUN_CHOICES } from "../../cache/options.ts";
+import type { Selection } from "../../cache/policy.ts";
+import type { ResolvedPolicy } from "../../cache/policy_options.ts";
+import type { PairMatchOptions } from "../scoring/head_matching.ts";
+import type { HelperCut } from "../scoring/small_model.ts";
+import type { StepReport } from "./types.ts";
+import { median } from "../../core/stats.ts";
+import type { StoreKind } from "../../cache/kv_store.ts";
+
+/**
+ * What the rows of a block attend to. `shared`: one selection per head, made for the first row, and the block itself.
+ * `per_query`: each row the selection it would have got without drafts, so that the output is the same.
+ */
+export const BLOCK_SELECTIONS: readonly BlockSelection[] = RUN_CHOICES.block.values;
+/** One of `BLOCK_SELECTIONS`. */
+export type BlockSelection = ChoiceValue<typeof RUN_CHOICES.block>;
+/** What is used if nothing is said: drafts then never change the text. */
+export const DEFAULT_BLOCK: BlockSelection = RUN_CHOICES.block.usual;
+
+/** Most tokens drafted for a block: it must not have more rows than logits are computed at once. */
+export const MAX_DRAFT_TOKENS: number = RUN_CHOICES.speculate.range.max;
+
+/** Drafts that a policy can decode with. */
+export interface Speculation {
+  /** Tokens that the small model drafts for a block. */
+  readonly draftTokens: number;
+  /** What the rows of a block attend to. */
+  readonly block: BlockSelection;
+}
+
+/** What drafts are refused for. */
+export interface SpeculationRequest extends HelperCut {
+  /** Tokens that the small model drafts for a block. */
+  readonly draftTokens: number;
+  /** What the rows of a block attend to; `per_query` if left out. */
+  readonly block?: BlockSelection;
+  /** Where tokens are kept. */
+  readonly store?: StoreKind;
+  /** Sequences side by side. */
+  readonly sequences?: number;
+  /** How heads are matched. */
+  readonly match?: PairMatchOptions;
+}
+
+/** How a pair decodes with drafts; one sequence, greedily, with every token on the device. */
+export interface SpeculativeOptions extends SpeculationRequest {
+  /** What is kept: a policy with a helper that plans before each step. */
+  readonly policy: ResolvedPolicy;
+  /** How much is kept. */
+  readonly budget: CacheBudget;
+  /** Tokens that fit. */
+  readonly capacity: number;
+  /** Rows of one prefill step; 128 if left out. */
+  readonly chunk?: number;
+  /** Rows of a block of a further turn; nothing but 1, since dropped tokens may return. */
+  readonly turnBlock?: number;
+}
+
+/** What a block is given. */
+export interface BlockOptions {
+  /** Proposed in place of the small model's own drafts; those that the block has no room for are left out. */
+  readonly drafts?: readonly number[];
+  /** Run in place of the chosen token and all drafts, and accepted whatever the large model chooses. */
+  readonly tokens?: readonly number[];
+  /** Whether logits are read. */
+  readonly logits?: boolean;
+}
+
+/** Where the time of a block goes. */
+export interface BlockTimes {
+  /** The small model: drafts, attention rows, scores. */
+  readonly draftMs: number;
+  /** Choice of tokens on the host. */
+  readonly planMs: number;
+  /** The large model. */
+  readonly verifyMs: number;
+}
+
+/** What a block did. */
+export interface BlockReport {
+  /** New tokens: the accepted drafts, then the large model's own choice. */
+  readonly tokens: readonly number[];
+  /** Proposed tokens. */
+  readonly drafts: readonly number[];
+  /** How many of them were accepted, from the first on. */
+  readonly accepted: number;
+  /** Each accepted row as a decode step; the first one is that of the token before the block. */
+  readonly rows: readonly StepReport[];
+  /** Time. */
+  readonly times: BlockTimes;
+}
+
+/** What blocks came to; what a block's end has cut off is counted as well. */
+export interface SpeculationStatistics {
+  /** Passes of the large model. */
+  readonly blocks: number;
+  /** Proposed tokens. */
+  readonly drafted: number;
+  /** Of them, accepted. */
+  readonly accepted: number;
+  /** For each place in a block, the share of the drafts at this place that were accepted. */
+  readonly acceptance: readonly number[];
+  /** New tokens per pass of the large model. */
+  readonly tokensPerBlock: number;
+  /** Passes of the small model. */
+  readonly smallForwards: number;
+  /** Median block. */
+  readonly blockMedianMs: number;
+  /** Share of the blocks' time that the small model takes. */
+  readonly draftShare: number;
+  /** Share of the choice of tokens on the host. */
+  readonly planShare: number;
+  /** Share of the large model. */
+  readonly verifyShare: number;
+}
+
+/** A block to be planned. */
+export interface BlockPlace {
+  /** Tokens before the block. */
+  readonly length: number;
+  /** Rows of the block. */
+  readonly rows: number;
+}
+
+/** What each row of a block attends to, [rows][units]. */
+export type BlockSelections = readonly (readonly Selection[])[];
+
+/** Adds blocks up. */
+export class SpeculationRecorder {
+  #rows = 0;
+  readonly #blockMs: number[] = [];
+  readonly #times = { draftMs: 0, planMs: 0, verifyMs: 0 };
+  /** Proposed and accepted drafts at each place in a block. */
+  readonly #places: { drafted: number; accepted: number }[] = [];
+
+  /** Takes a block. */
+  add({ drafts, accepted, times }: Pick<BlockReport, "drafts" | "accepted" | "times">): void {
+    this.#blockMs.push(times.draftMs + times.planMs + times.verifyMs);
+    this.#rows += drafts.length + 1;
+    for (const name of ["draftMs", "planMs", "verifyMs"] as const) {
+      this.#times[name] += times[name];
+    }
+    drafts.forEach((_, place) => {
+      const count = this.#places[place] ??= { drafted: 0, accepted: 0 };
+      count.drafted += 1;
+      if (place < accepted) count.accepted += 1;
+    });
+  }
+
+  /**
+   * Sums up.
+   *
+   * @returns Counts and shares; zeros without blocks.
+   */
+  finish(): SpeculationStatistics {
+    const sum = (name: "drafted" | "accepted") =>
+      this.#places.reduce((total, place) => total + place[name], 0);
+    const { draftMs, planMs, verifyMs } = this.#times;
+    const blocks = this.#blockMs.length;
+    const share = (part: number) => part / Math.max(1e-9, draftMs + planMs + verifyMs);
+    return {
+      blocks,
+      drafted: sum("drafted"),
+      accepted: sum("accepted"),
+      acceptance: this.#places.map(({ drafted, accepted }) => accepted / drafted),
+      tokensPerBlock: (sum("accepted") + blocks) / Math.max(1, blocks),
+      smallForwards: this.#rows,
+      blockMedianMs: blocks === 0 ? 0 : median(this.#blockMs),
+      draftShare: share(draftMs),
+      planShare: share(planMs),
+      verifyShare: share(verifyMs),
+    };
+  }
+}

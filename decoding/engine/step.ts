@@ -1,0 +1,110 @@
+/**
+ * What the steps of a session run on: where kept tokens lie, recordings, the choice of tokens on the device.
+ *
+ * @module
+ */
+
+import type { Recording } from "../../gpu/device.ts";
+import { DevicePlanner, plansOnDevice } from "../selection/planner.ts";
+import type { PolicyStep } from "../selection/buffers.ts";
+import type { StoreKind } from "../../cache/kv_store.ts";
+import type { PolicyStore } from "./store.ts";
+import {
+  createTurnedKeys,
+  selectedStep,
+  type TurnedKeys,
+} from "../selection/selected_attention.ts";
+import type { Session } from "../session/session.ts";
+import {
+  argmaxStep,
+  embeddingStep,
+  layerStep,
+  logitsStep,
+} from "../../models/forward/transformer.ts";
+
+/** Made at the first step behind a prefill; disposing it frees all but the store. */
+export interface Running extends Disposable {
+  /** Where kept tokens lie. */
+  readonly store: PolicyStore;
+  /** The large model's step. */
+  readonly large: Recording;
+  /** Room for keys at the positions of slots; absent where all positions are original. */
+  readonly turned?: TurnedKeys;
+  /** Bytes of keys and values on the device, those turned to other positions included. */
+  readonly deviceBytes: number;
+  /** Present if tokens are chosen on the device. */
+  readonly planner?: DevicePlanner;
+}
+
+/**
+ * Records the large model's step on a store.
+ *
+ * @param store Where kept tokens lie.
+ * @param step Buffers, sizes and sequences of the policies.
+ * @param options Kind of the store; whether the host is to choose tokens even where the device could.
+ * @returns What steps run on.
+ * @throws {GpuError} If the device has too little memory.
+ */
+export async function startRunning(
+  store: PolicyStore,
+  step: Omit<PolicyStep, "forward">,
+  options: { readonly kind: StoreKind; readonly isPlannedOnHost: boolean },
+): Promise<Running> {
+  const { kind, isPlannedOnHost } = options;
+  using stack = new DisposableStack();
+  const models = { ...step, forward: store.forward };
+  const turned = stack.use(createTurnedKeys(models));
+  const stored = { ...models, ...(turned && { turned }) };
+  const large = stack.use(await recordLargeStep(stored));
+  const isOnDevice = !isPlannedOnHost && plansOnDevice(step.lanes, kind);
+  const planner = isOnDevice ? stack.use(await DevicePlanner.create(stored)) : undefined;
+  const owned = stack.move();
+  return {
+    store,
+    large,
+    ...(turned && { turned }),
+    deviceBytes: store.deviceBytes + (turned?.byteLength ?? 0),
+    ...(planner && { planner }),
+    [Symbol.dispose]: () => owned.dispose(),
+  };
+}
+
+/**
+ * Takes the complete cache back from its store, as a further prefill needs it.
+ *
+ * @param session The large model.
+ * @param store Where tokens were kept; not used any more.
+ * @throws {GpuError} If the device has too little memory for it; the store stays as it is then.
+ */
+export async function takeBack(session: Session, store: PolicyStore): Promise<void> {
+  const cache = await store.restore();
+  if (cache !== session.forward.cache) session.takeCache(cache);
+  store[Symbol.dispose]();
+}
+
+/**
+ * Records the large model's step with attention to selected tokens, up to the choice of the next token.
+ *
+ * @param step Large model and buffers.
+ * @returns The recording.
+ */
+export async function recordLargeStep(step: PolicyStep): Promise<Recording> {
+  const { forward, shape } = step;
+  const { device, config } = forward;
+  const rowShape = { sequences: shape.sequences, rowsPerSequence: 1 };
+  const isFull = step.lanes.lanes.every(({ policy }) => policy.name === "full");
+  const layers = Array.from(
+    { length: config.layers },
+    (_, layer) =>
+      layerStep(forward, rowShape, {
+        layer,
+        ...(!isFull && { attention: selectedStep(step, layer) }),
+      }),
+  );
+  return await device.record("large model's step", [
+    ...embeddingStep(forward, rowShape),
+    ...layers.flat(),
+    ...logitsStep(forward, { rows: shape.sequences, rowStep: 1, rowOffset: 0 }),
+    ...argmaxStep(forward, rowShape),
+  ]);
+}

@@ -1,0 +1,210 @@
+/**
+ * Where a policy's kept tokens lie, and the lists that tell attention.
+ *
+ * @module
+ */
+
+import type { FullCache } from "../../cache/full_cache.ts";
+import type { KvStore, Migration, SelectionRows, StoreKind } from "../../cache/kv_store.ts";
+import type { Selection } from "../../cache/policy.ts";
+import { ResidentStore } from "../../cache/resident_store.ts";
+import type { PoolSize } from "../../cache/slot_change.ts";
+import { poolSizes, tierLimit } from "../../cache/tiered_pools.ts";
+import { TieredStore } from "../../cache/tiered_store.ts";
+import type { ForwardState } from "../../models/forward/forward.ts";
+import type { PolicyBuffers, PolicyShape } from "../selection/buffers.ts";
+import type { LaneSet } from "../selection/sequence_settings.ts";
+import { type ListSource, packLists } from "../selection/lists.ts";
+
+/** What a store is made from. */
+export interface PolicyStoreOptions {
+  /** Large model after the prompts, with its complete cache. */
+  readonly forward: ForwardState;
+  /** Tokens of each sequence. */
+  readonly lengths: readonly number[];
+  /** Which store. */
+  readonly kind: StoreKind;
+  /** The sequences; all alike in a tiered store. */
+  readonly lanes: LaneSet;
+  /** Sizes of the policy's buffers. */
+  readonly shape: PolicyShape;
+  /** Buffers of the policy. */
+  readonly buffers: PolicyBuffers;
+}
+
+/** Kept tokens of all sequences, and the large model's buffers to run them with. */
+export class PolicyStore implements Disposable {
+  /** Large model on this store's keys and values. */
+  readonly forward: ForwardState;
+  readonly #store: KvStore;
+  readonly #options: PolicyStoreOptions;
+  /** Lists of one sequence on their way to the device. */
+  readonly #lists: Uint32Array<ArrayBuffer>;
+
+  private constructor(store: KvStore, options: PolicyStoreOptions) {
+    this.#store = store;
+    this.#options = options;
+    const { forward, shape } = options;
+    this.#lists = new Uint32Array(shape.units.total * shape.listWords);
+    const layers = store.layers.map((buffers, layer) => {
+      const { fullSlots, writeSlot } = store.slots(layer);
+      const write = writeSlot === undefined
+        ? {}
+        : { write: { capacity: fullSlots, slot: writeSlot } };
+      return { ...buffers, ...write };
+    });
+    this.forward = {
+      ...forward,
+      cache: { ...forward.cache, layers },
+      taps: { visibleWords: 0, [Symbol.dispose]: () => {} },
+    };
+  }
+
+  /**
+   * Takes a complete cache over; a tiered store frees it.
+   *
+   * @param options Cache, policy, sizes.
+   * @returns The store.
+   */
+  static async create(options: PolicyStoreOptions): Promise<PolicyStore> {
+    const { forward: { cache, device }, kind, lanes: { lanes } } = options;
+    const isPermanent = (lane: number) => lanes[lane]!.policy.candidates === "kept";
+    if (kind === "resident") {
+      return new PolicyStore(new ResidentStore(cache, { isPermanent }), options);
+    }
+    const { policy, budget } = lanes[0]!;
+    const requests = poolRequests(options).map((request) => ({ ...request, budget }));
+    const pools = requests.map((request) => poolSizes(policy, request));
+    const store = await TieredStore.create(device, {
+      fullCache: cache,
+      lengths: options.lengths,
+      pools: (layer) => largest(pools.map((layers) => layers[layer]!)),
+      isPermanent: isPermanent(0),
+      granularity: policy.granularity,
+      limit: (layer, tokens) =>
+        largest(requests.map((request) => tierLimit(policy, request, { layer, tokens }))),
+    });
+    return new PolicyStore(store, options);
+  }
+
+  /** Bytes of keys and values on the device. */
+  get deviceBytes(): number {
+    return this.#store.byteLength;
+  }
+
+  /** Bytes of keys and values on the host. */
+  get hostBytes(): number {
+    return this.#store.hostBytes;
+  }
+
+  /**
+   * Makes the device hold what the coming step needs, and writes its lists.
+   *
+   * @param selections Tokens of each unit, [sequence][unit].
+   * @param matches Flat small head of each flat large head, per sequence; zeros without a helper.
+   * @returns What was moved; nothing where each query head selects alone, which is a simulation.
+   */
+  apply(
+    selections: readonly (readonly Selection[])[],
+    matches: readonly Uint32Array[],
+  ): Migration | undefined {
+    if (this.#options.lanes.granularity === "query_head") {
+      selections.forEach((chosen, sequence) => {
+        const rows = chosen.map((selection, unit) =>
+          this.#positions(selection, { sequence, unit })
+        );
+        this.#write(sequence, { selections: chosen, rows, match: matches[sequence]! });
+      });
+      return undefined;
+    }
+    const perHead = this.#perHead(selections);
+    const { rows, migration } = this.#store.apply(perHead.flat());
+    perHead.forEach((own, sequence) => {
+      const first = sequence * own.length;
+      this.#write(sequence, {
+        selections: own,
+        rows: rows.slice(first, first + own.length),
+        match: matches[sequence]!,
+      });
+    });
+    return migration;
+  }
+
+  /**
+   * Accounts for tokens that the device has chosen, and listed, itself.
+   *
+   * @param selections Tokens of each unit, [sequence][unit].
+   * @returns What a store that holds them alone would have moved; nothing where each query head selects alone.
+   */
+  account(selections: readonly (readonly Selection[])[]): Migration | undefined {
+    if (this.#options.lanes.granularity === "query_head") return undefined;
+    return this.#store.apply(this.#perHead(selections).flat()).migration;
+  }
+
+  /** Takes the newest token's key and value over once the step has been submitted. */
+  async takeNewest(): Promise<void> {
+    if (this.#store.needsPlan) await this.#store.takeNewest();
+  }
+
+  /**
+   * Gives the complete cache back; the store must not be used any more.
+   *
+   * @returns The cache.
+   * @throws {RangeError} If tokens have been dropped for good; the store stays as it is then.
+   * @throws {GpuError} If the device has too little memory for it; the store stays as it is then.
+   */
+  async restore(): Promise<FullCache> {
+    return await this.#store.restore();
+  }
+
+  /** Frees the store. */
+  [Symbol.dispose](): void {
+    this.#store[Symbol.dispose]();
+  }
+
+  /** Gives each KV head the selection of its unit. */
+  #perHead(selections: readonly (readonly Selection[])[]): Selection[][] {
+    const { layers, kvHeads } = this.#options.forward.config;
+    const heads = layers * kvHeads;
+    return selections.map((chosen) =>
+      Array.from({ length: heads }, (_, k) => chosen[k * chosen.length / heads | 0]!)
+    );
+  }
+
+  /** Rows of tokens whose slot is their position. */
+  #positions(
+    { kept, marginal }: Selection,
+    { sequence, unit }: { readonly sequence: number; readonly unit: number },
+  ): SelectionRows {
+    const { shape: { units, capacity }, forward: { config } } = this.#options;
+    const kvHead = Math.floor(unit % units.perLayer * config.kvHeads / units.perLayer);
+    const first = (sequence * config.kvHeads + kvHead) * capacity;
+    return {
+      kept: kept.map((token) => first + token),
+      marginal: marginal.map((token) => first + token),
+    };
+  }
+
+  #write(sequence: number, source: Omit<ListSource, "combine">): void {
+    const { shape, buffers, lanes: { lanes }, forward: { device } } = this.#options;
+    const { combine } = lanes[sequence]!.policy;
+    packLists(this.#lists, shape, { ...source, combine });
+    device.write(buffers.lists, this.#lists.byteLength * sequence, this.#lists);
+  }
+}
+
+/** What slots depend on, for the shortest and the longest prompt: a budget may be a share of either. */
+function poolRequests({ lengths, shape, forward }: PolicyStoreOptions) {
+  return [...new Set([Math.min(...lengths), Math.max(...lengths)])].map((promptTokens) => ({
+    promptTokens,
+    capacity: shape.capacity,
+    layers: forward.config.layers,
+  }));
+}
+
+function largest(sizes: readonly PoolSize[]): PoolSize {
+  return {
+    full: Math.max(...sizes.map(({ full }) => full)),
+    valueOnly: Math.max(...sizes.map(({ valueOnly }) => valueOnly)),
+  };
+}

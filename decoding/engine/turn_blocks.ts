@@ -1,0 +1,175 @@
+/**
+ * Further turns under policies that drop for good, several tokens at once: the rows of a block share what is kept and
+ * see each other up to themselves; then tokens are dropped, once.
+ *
+ * @see docs/method.md, "Further turns" and "Drafts"
+ * @module
+ */
+
+import type { Selection } from "../../cache/policy.ts";
+import type { DeviceBuffer, Recording } from "../../gpu/device.ts";
+import {
+  argmaxStep,
+  embeddingStep,
+  layerStep,
+  logitsStep,
+} from "../../models/forward/transformer.ts";
+import type { PromptEvents } from "./prompt.ts";
+import { readLogits } from "../session/step_io.ts";
+import type { Session } from "../session/session.ts";
+import { residentLists } from "../selection/lists.ts";
+import type { PolicySequence } from "./batch.ts";
+import type { PolicyStep } from "../selection/buffers.ts";
+import type { PolicyStore } from "./store.ts";
+import { selectedStep, type SharedRows } from "../selection/selected_attention.ts";
+
+/** What blocks run on. */
+export interface TurnBlockParts extends Omit<PolicyStep, "forward"> {
+  /** The large model, of one sequence. */
+  readonly large: Session;
+  /** Where its tokens are kept: all on the device. */
+  readonly store: PolicyStore;
+  /** The sequence, without a helper. */
+  readonly sequence: PolicySequence;
+}
+
+/** Elements at which the part of a buffer may begin on every device. */
+const ALIGNMENT = 64;
+
+/** Runs turns in blocks. Disposing it frees recordings and buffers. */
+export class TurnBlocks implements Disposable {
+  readonly #parts: TurnBlockParts;
+  readonly #rows: number;
+  readonly #shared: Omit<SharedRows, "rows">;
+  readonly #owned: DisposableStack;
+  readonly #recordings = new Map<string, Recording>();
+
+  /**
+   * Allocates what the rows of a block leave behind.
+   *
+   * @param parts What blocks run on.
+   * @param rows Most rows of a block.
+   * @throws {GpuError} If the device has too little memory.
+   */
+  constructor(parts: TurnBlockParts, rows: number) {
+    const { large: { forward: { device } }, shape: { weightHeads, capacity, units } } = parts;
+    const weightStride = aligned(capacity);
+    const weightWords = Math.max(ALIGNMENT, weightHeads * weightStride);
+    const ownWords = weightHeads > 0 ? aligned(units.total * capacity) : ALIGNMENT;
+    using stack = new DisposableStack();
+    const buffer = (label: string, words: number): DeviceBuffer =>
+      stack.use(device.createBuffer(`${label} of a turn's block`, 4 * words * rows));
+    this.#parts = parts;
+    this.#rows = rows;
+    this.#shared = {
+      weights: buffer("softmax over kept tokens", weightWords),
+      own: buffer("own attention", ownWords),
+      weightStride,
+      weightWords,
+      ownWords,
+    };
+    this.#owned = stack.move();
+  }
+
+  /**
+   * Runs a turn.
+   *
+   * @param tokens Token ids.
+   * @param options Progress, signal, receiver of logits. If it throws, the blocks that were run remain.
+   */
+  async run(tokens: readonly number[], options: PromptEvents): Promise<void> {
+    const { large, sequence } = this.#parts;
+    const { signal, onLogits, onProgress } = options;
+    for (let done = 0; done < tokens.length;) {
+      signal?.throwIfAborted();
+      const most = Math.min(this.#rows, tokens.length - done);
+      const rows = sequence.rowsUntilDue(large.lengths[0]!, most);
+      const isLast = done + rows === tokens.length;
+      await this.#block(tokens.slice(done, done + rows), isLast);
+      done += rows;
+      if (isLast && onLogits) onLogits(await readLogits(large.forward, 1), [0]);
+      onProgress?.(done, tokens.length);
+    }
+  }
+
+  /** Frees recordings and buffers. */
+  [Symbol.dispose](): void {
+    this.#owned.dispose();
+  }
+
+  /** Runs a block; nothing of the sequence changes before it is through. */
+  async #block(tokens: readonly number[], isLast: boolean): Promise<void> {
+    const { large, store, sequence, shape, buffers } = this.#parts;
+    const { device, workspace, config: { kvHeads } } = large.forward;
+    const rows = tokens.length;
+    const length = large.lengths[0]!;
+    const seen = withNewest(sequence.selections, length, rows);
+    const { match, policy: { combine } } = sequence;
+    device.write(buffers.lists, 0, residentLists(shape, seen, { kvHeads, match, combine }));
+    device.write(workspace.tokens, 4 * length, Uint32Array.from(tokens));
+    device.write(workspace.state, 0, Uint32Array.of(0, length));
+    device.submit(await this.#recording(rows, isLast));
+    const own = await this.#readOwn(rows);
+    large.advance(rows);
+    sequence.takeBlock(rows, own, large.lengths[0]!);
+    store.account([sequence.selections]);
+  }
+
+  /** Attention of each row, [list units, capacity]; nothing where no policy wants it. */
+  async #readOwn(rows: number): Promise<Float32Array[]> {
+    const { large: { forward: { device } }, shape: { weightHeads, units, capacity } } = this.#parts;
+    if (weightHeads === 0) {
+      await device.finished();
+      return [];
+    }
+    const { own, ownWords } = this.#shared;
+    const all = new Float32Array(await device.read(own, 0, 4 * ownWords * rows));
+    const size = units.total * capacity;
+    return Array.from(
+      { length: rows },
+      (_, row) => all.subarray(row * ownWords, row * ownWords + size),
+    );
+  }
+
+  /** The large model on a block, up to the choice of the next token behind the last one. */
+  async #recording(rows: number, isLast: boolean): Promise<Recording> {
+    const key = `${rows} rows${isLast ? ", the last ones" : ""}`;
+    const known = this.#recordings.get(key);
+    if (known) return known;
+    const { store: { forward }, ...step } = this.#parts;
+    const rowShape = { sequences: 1, rowsPerSequence: rows };
+    const shared = { ...this.#shared, rows };
+    const layers = Array.from(
+      { length: forward.config.layers },
+      (_, layer) =>
+        layerStep(forward, rowShape, {
+          layer,
+          attention: selectedStep({ ...step, forward }, layer, shared),
+        }),
+    );
+    const recording = this.#owned.use(
+      await forward.device.record(`turn's block of ${key}`, [
+        ...embeddingStep(forward, rowShape),
+        ...layers.flat(),
+        ...isLast ? logitsStep(forward, { rows: 1, rowStep: 1, rowOffset: rows - 1 }) : [],
+        ...isLast ? argmaxStep(forward, rowShape) : [],
+      ]),
+    );
+    this.#recordings.set(key, recording);
+    return recording;
+  }
+}
+
+/** What is kept and so many newer tokens. */
+function withNewest(selections: readonly Selection[], length: number, rows: number): Selection[] {
+  return selections.map(({ kept, marginal }) => {
+    const longer = new Uint32Array(kept.length + rows);
+    longer.set(kept);
+    for (let row = 0; row < rows; row++) longer[kept.length + row] = length + row;
+    return { kept: longer, marginal };
+  });
+}
+
+function aligned(words: number): number {
+  return ALIGNMENT * Math.ceil(words / ALIGNMENT);
+}

@@ -1,0 +1,87 @@
+/**
+ * What decoding under a policy is given and what it reports.
+ *
+ * @module
+ */
+
+import type { Migration, StoreKind } from "../../cache/kv_store.ts";
+import type { Selection } from "../../cache/policy.ts";
+import type { Model } from "../../models/load.ts";
+import type { LaneOptions } from "../selection/sequence_settings.ts";
+import type { PairMatchOptions } from "../scoring/head_matching.ts";
+
+/** A model to compress, and its helper. */
+export interface ModelPair {
+  /** Model whose cache is compressed. */
+  readonly large: Model;
+  /** Model of the same family that guides it; not needed by policies without a helper. */
+  readonly small?: Model;
+}
+
+/** Sizes of a session, and what all of its sequences share. */
+export interface SharedOptions {
+  /** Tokens that fit per sequence. */
+  readonly capacity: number;
+  /** Rows of one prefill step; 128 if left out. */
+  readonly chunk?: number;
+  /** First layers of the small model that run; all of them if left out. */
+  readonly helperLayers?: number;
+  /** How heads are matched (D-3 to D-8). */
+  readonly match?: PairMatchOptions;
+  /** Where tokens are kept; `resident` if left out. */
+  readonly store?: StoreKind;
+  /**
+   * Tokens of a further turn that are run at once under a policy that drops for good: a block sees what is kept and
+   * itself causally, then tokens are dropped, once. 1, token by token as if they were decoded, if left out; more need
+   * the resident store.
+   */
+  readonly turnBlock?: number;
+  /** Whether tokens are always chosen on the host; if left out, only where `plansOnDevice` says so. */
+  readonly isPlannedOnHost?: boolean;
+}
+
+/** How a pair decodes: policy and budget of all sequences, or of each (`lanes`). */
+export type PolicySessionOptions = SharedOptions & LaneOptions;
+
+/** What a step is given. */
+export interface StepOptions {
+  /** Tokens to run, one per sequence, instead of the chosen ones. */
+  readonly tokens?: readonly number[];
+  /** Whether logits are read. */
+  readonly logits?: boolean;
+  /**
+   * Whether the report says what was selected and moved; true if left out. Where the device selects, reading that back
+   * takes time; the next report that says it compares with the last one that did.
+   */
+  readonly hasSelections?: boolean;
+}
+
+/** What a step did. */
+export interface StepReport {
+  /** Next token of each sequence. */
+  readonly chosen: readonly number[];
+  /** Logits after the step, [sequences, vocabulary], if asked for. */
+  readonly logits?: Float32Array;
+  /** Tokens that the step's attention saw, [sequence][unit]; empty if not asked for. */
+  readonly selections: readonly (readonly Selection[])[];
+  /** Tokens kept after the step, if a policy drops them then, [sequence][unit]. */
+  readonly after?: readonly (readonly Selection[])[];
+  /** Share of each sequence's newest plan that was not in the plan before, mean over units; empty if not asked for. */
+  readonly churn: readonly number[];
+  /** What the step's plan moved between host and device; absent where each query head selects alone or if not asked for. */
+  readonly migration?: Migration;
+}
+
+/** Bytes of keys and values. */
+export interface PolicyMemory {
+  /** Of the large model, in the buffers that exist on the device; a layer's keys more if positions are those of slots. */
+  readonly largeCacheBytes: number;
+  /** Of the large model, by counting the tokens kept now: 2 * headDim * (2 * full + marginal), over KV heads. */
+  readonly largeCacheBytesIdeal: number;
+  /** Of the small model, in the buffers that exist on the device. */
+  readonly helperCacheBytes: number;
+  /** Of the small model, by counting the tokens that it keeps itself: 4 * headDim each, over its KV heads. */
+  readonly helperCacheBytesIdeal: number;
+  /** On the host. */
+  readonly hostBytes: number;
+}

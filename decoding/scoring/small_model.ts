@@ -1,0 +1,316 @@
+/**
+ * The small model's side of a decode step: what its heads attend to, with all of its layers and tokens or with fewer.
+ *
+ * @see {@link https://arxiv.org/abs/2508.02751 | SmallKV}, appendix A.3
+ * @module
+ */
+
+import type { CacheBudget } from "../../cache/budget.ts";
+import type { Command, DeviceBuffer, Recording } from "../../gpu/device.ts";
+import { attentionRowsCommand } from "../../kernels/attention_columns.ts";
+import {
+  attentionShape,
+  type ForwardState,
+  type LayerOptions,
+} from "../../models/forward/forward.ts";
+import { firstLayers } from "../../models/forward/first_layers.ts";
+import type { Model } from "../../models/load.ts";
+import type { PolicyStep } from "../selection/buffers.ts";
+import { Session } from "../session/session.ts";
+import { type Reduction, REDUCTIONS } from "../../cache/policy_options.ts";
+import { embeddingStep, layerStep } from "../../models/forward/transformer.ts";
+import { matchedSaliencyCommand } from "../../kernels/matched_saliency.ts";
+import { updateScoresCommand } from "../../kernels/update_scores.ts";
+import type { Selection } from "../../cache/policy.ts";
+
+/** How a helper is made cheaper (Tables 5 and 6). */
+export interface HelperCut {
+  /** What is kept of the helper's own cache; all of it if left out. */
+  readonly helperBudget?: CacheBudget;
+  /** Layers of the helper that run; all of them if left out. */
+  readonly helperLayers?: number;
+}
+
+/** Sizes of the small model's side. */
+export interface SmallModelSizes extends Pick<HelperCut, "helperLayers"> {
+  /** Sequences that it reads. */
+  readonly sequences: number;
+  /** Tokens that fit per sequence. */
+  readonly capacity: number;
+  /** Rows of one prefill step. */
+  readonly chunk: number;
+}
+
+/** A compressed cache of the small model's own, whose sequences advance with those of its session. */
+export interface SmallCache extends Disposable, HelperMemory {
+  /** Tokens that it keeps, [sequence][layer * kvHeads + kvHead]. */
+  readonly selections: readonly (readonly Selection[])[];
+  /** Keeps every token of a prompt. */
+  begin(sequence: number, promptTokens: number): void;
+  /** Starts to drop tokens of a sequence, by what they have received so far, [heads, tokens]. */
+  start(sequence: number, sums: Float32Array): void;
+  /** Moves the prompts' cache to its store; returns buffers to run steps with. */
+  open(): Promise<ForwardState>;
+  /** Attention of a layer to kept tokens, which leaves the newest rows, f32 [sequences, heads, capacity]. */
+  attention(forward: ForwardState, layer: number, rows: DeviceBuffer): Command[];
+  /** Tells the coming step what it sees: what is kept, and its own token. */
+  append(): void;
+  /** Remembers the attention of a step that has been counted, and drops tokens. */
+  settle(): Promise<void>;
+}
+
+/** Bytes of a helper's keys and values. */
+export interface HelperMemory {
+  /** In the buffers that exist on the device. */
+  readonly deviceBytes: number;
+  /** Of the tokens kept now, by counting: 4 * headDim each, over the KV heads of the layers that run. */
+  readonly idealBytes: number;
+  /** On the host. */
+  readonly hostBytes: number;
+}
+
+/** A small model that watches. Disposing it frees its cache and activations. */
+export class HelperStep implements Disposable {
+  /** Runs the prompts; its model has the layers that run. */
+  readonly session: Session;
+  readonly #cache: SmallCache | undefined;
+  readonly #owned: DisposableStack;
+  #recording: Recording | undefined;
+
+  /**
+   * Allocates cache and activations.
+   *
+   * @param model The whole small model.
+   * @param sizes Layers that run, sequences, tokens.
+   * @param compress Makes its cache smaller; it keeps everything if left out.
+   * @throws {RangeError} If the model does not have the layers that should run.
+   */
+  constructor(model: Model, sizes: SmallModelSizes, compress?: (session: Session) => SmallCache) {
+    const { helperLayers = model.config.layers, ...session } = sizes;
+    using stack = new DisposableStack();
+    const small = firstLayers(model, helperLayers);
+    this.session = stack.use(new Session(small, { ...session, accumulate: true }));
+    this.#cache = compress && stack.use(compress(this.session));
+    this.#owned = stack.move();
+  }
+
+  /** Whether it needs what its own tokens have received in the prompt. */
+  get needsSums(): boolean {
+    return this.#cache !== undefined;
+  }
+
+  /** Heads of the layers that run. */
+  get heads(): number {
+    const { layers, queryHeads } = this.session.model.config;
+    return layers * queryHeads;
+  }
+
+  /** Tokens that the helper itself keeps, [sequence][layer * kvHeads + kvHead]; undefined if it keeps all. */
+  get selections(): SmallCache["selections"] | undefined {
+    return this.#cache?.selections;
+  }
+
+  /** Bytes of keys and values now. */
+  get memory(): HelperMemory {
+    if (this.#cache) return this.#cache;
+    const { session } = this;
+    const { layers, kvHeads, headDim } = session.model.config;
+    const tokens = session.lengths.reduce((sum, length) => sum + length, 0);
+    return {
+      deviceBytes: session.cacheBytes,
+      idealBytes: 4 * headDim * kvHeads * layers * tokens,
+      hostBytes: 0,
+    };
+  }
+
+  /**
+   * Starts a sequence with a prompt, of which nothing is dropped yet.
+   *
+   * @param sequence Which sequence.
+   * @param promptTokens Its tokens.
+   */
+  begin(sequence: number, promptTokens: number): void {
+    this.#cache?.begin(sequence, promptTokens);
+  }
+
+  /**
+   * Allows a compressed helper to drop tokens of a sequence.
+   *
+   * @param sequence Which sequence.
+   * @param sums What its tokens have received so far, [heads, tokens]; needed if `needsSums`.
+   */
+  start(sequence: number, sums?: Float32Array): void {
+    this.#cache?.start(sequence, sums!);
+  }
+
+  /**
+   * Runs one token of every sequence; see `recordSmallStep`.
+   *
+   * @param step Buffers, sizes and sequences of the large model's side.
+   * @param large Model whose tokens it reads; it has been told its lengths.
+   */
+  async submit(step: Omit<PolicyStep, "forward">, large: ForwardState): Promise<void> {
+    const recording = this.#recording ??= await this.#record(step, large);
+    this.session.writeLengths();
+    this.#cache?.append();
+    this.session.forward.device.submit(recording);
+  }
+
+  /** Counts the token that `submit` ran, and drops what the budget does not pay for. */
+  async finish(): Promise<void> {
+    this.session.advance();
+    await this.#cache?.settle();
+  }
+
+  /** Frees cache and activations. */
+  [Symbol.dispose](): void {
+    this.#owned.dispose();
+  }
+
+  async #record(step: Omit<PolicyStep, "forward">, large: ForwardState): Promise<Recording> {
+    const forward = await this.#cache?.open() ?? this.session.forward;
+    const watched = (layer: number): Omit<LayerOptions, "layer"> =>
+      this.#cache
+        ? { attention: this.#cache.attention(forward, layer, step.buffers.streamRows) }
+        : { watch: [helperRowsCommand({ ...step, forward }, layer)] };
+    const recording = await recordSmallStep({ ...step, forward }, { large, watched });
+    return this.#owned.use(recording);
+  }
+}
+
+/**
+ * Keeps the attention of a layer's heads to the whole cache.
+ *
+ * @param step Small model, buffers, sizes.
+ * @param layer The layer.
+ * @returns A command after the layer's attention.
+ */
+export function helperRowsCommand(
+  { forward, buffers, shape }: Omit<PolicyStep, "lanes">,
+  layer: number,
+): Command {
+  const { device, config, workspace, cache } = forward;
+  return attentionRowsCommand(device.info, {
+    shape: attentionShape(forward, { sequences: shape.streams, rowsPerSequence: 1 }, layer),
+    heads: { offset: layer * config.queryHeads, total: shape.helperHeads },
+    buffers: {
+      state: workspace.state,
+      qkv: workspace.queryKeyValue,
+      keys: cache.layers[layer]!.keys,
+      log_sum: workspace.logSum,
+      rows: buffers.streamRows,
+    },
+  });
+}
+
+/**
+ * Copies tokens: each sequence of the helper reads those of the first sequence that it guides.
+ *
+ * @param step Small model and the sequences.
+ * @param large Model whose tokens are copied.
+ * @returns Commands that write the small model's tokens.
+ */
+function tokenCopies({ forward, shape, lanes }: PolicyStep, large: ForwardState): Command[] {
+  const byteLength = 4 * shape.capacity;
+  return lanes.leaders.map((leader, stream) => ({
+    source: large.workspace.tokens,
+    sourceOffset: byteLength * leader,
+    target: forward.workspace.tokens,
+    targetOffset: byteLength * stream,
+    byteLength,
+  }));
+}
+
+/**
+ * Copies the helper's newest rows to the sequences that share one of its own.
+ *
+ * @param step Buffers and sizes of the policies, the sequences.
+ * @returns Commands that write `rows`; none if every sequence has a helper of its own.
+ */
+function rowCopies({ buffers, shape, lanes }: PolicyStep): Command[] {
+  if (buffers.streamRows === buffers.rows) return [];
+  const byteLength = 4 * shape.helperHeads * shape.capacity;
+  return lanes.streams.flatMap((stream, lane) =>
+    stream === undefined ? [] : [{
+      source: buffers.streamRows,
+      sourceOffset: byteLength * stream,
+      target: buffers.rows,
+      targetOffset: byteLength * lane,
+      byteLength,
+    }]
+  );
+}
+
+/**
+ * Records the small model's step: its own cache grows, and the newest attention row of every head is kept.
+ *
+ * No logits are computed: the small model only watches.
+ *
+ * @param step Small model and buffers.
+ * @param options Model whose tokens it reads and whose selections it scores; commands of each layer that leave its
+ *   newest rows in `streamRows`.
+ * @returns The recording; its last commands write `saliency`.
+ */
+async function recordSmallStep(
+  step: PolicyStep,
+  { large, watched }: {
+    readonly large: ForwardState;
+    readonly watched: WatchedLayer;
+  },
+): Promise<Recording> {
+  return await step.forward.device.record("small model's step", [
+    ...tokenCopies(step, large),
+    ...helperStep(step, watched),
+    ...rowCopies(step),
+    ...scoreCommands(step, large),
+  ]);
+}
+
+/** Commands of a layer that leave its newest rows in `streamRows`. */
+export type WatchedLayer = (layer: number) => Omit<LayerOptions, "layer">;
+
+/**
+ * Runs the small model on one token of each of its sequences.
+ *
+ * @param step Small model and buffers.
+ * @param watched What its layers do beside.
+ * @returns Commands that write `streamRows`.
+ */
+export function helperStep({ forward, shape }: PolicyStep, watched: WatchedLayer): Command[] {
+  const { config } = forward;
+  const rowShape = { sequences: shape.streams, rowsPerSequence: 1 };
+  const commands = embeddingStep(forward, rowShape);
+  for (let layer = 0; layer < config.layers; layer++) {
+    commands.push(...layerStep(forward, rowShape, { layer, ...watched(layer) }));
+  }
+  return commands;
+}
+
+/**
+ * Adds the helper's newest rows to what it remembers, and joins that to the scores of each selection.
+ *
+ * @param step Buffers and sizes of the policies, the sequences.
+ * @param counted Model that has run the rows, whose lengths do not count them yet.
+ * @returns Commands that write `scores` and `saliency`.
+ */
+export function scoreCommands(
+  { buffers, shape, lanes }: Omit<PolicyStep, "forward">,
+  counted: ForwardState,
+): Command[] {
+  const { sequences, helperHeads: heads, capacity, units } = shape;
+  const { state } = counted.workspace;
+  const sizes = { sequences, heads, capacity };
+  const join = (names: { scores: DeviceBuffer; saliency: DeviceBuffer }, reduction: Reduction) =>
+    matchedSaliencyCommand({ ...buffers, state, ...names }, {
+      ...sizes,
+      units: units.total,
+      unitHeads: units.heads,
+      reduction: REDUCTIONS.indexOf(reduction),
+    });
+  const { rows, groupRows, scores, saliency } = buffers;
+  return [
+    updateScoresCommand({ ...buffers, state }, sizes),
+    join({ scores, saliency }, lanes.reduction),
+    ...shape.hasGroupRows ? [join({ scores: rows, saliency: groupRows }, "mean")] : [],
+  ];
+}

@@ -1,0 +1,410 @@
+/**
+ * Selections of one sequence from step to step, on the host.
+ *
+ * @module
+ */
+
+import type { CacheBudget, TierCounts } from "../../cache/budget.ts";
+import { checkCounts, checkPlan } from "../../cache/plan_check.ts";
+import {
+  type CountRequest,
+  planBySaliency,
+  planOverAll,
+  type Selection,
+} from "../../cache/policy.ts";
+import { basedOn, COMBINES, type ResolvedPolicy } from "../../cache/policy_options.ts";
+import { perRow } from "../../analysis/row_means.ts";
+import type { UnitShape } from "./head_groups.ts";
+import type { Device, DeviceBuffer, Recording } from "../../gpu/device.ts";
+import { planBySaliencyCommand } from "../../kernels/plan_by_saliency.ts";
+import { readList } from "../../kernels/selection_list.ts";
+import { type LaneSet, plansBefore } from "./sequence_settings.ts";
+import type { PolicyShape, PolicyStep } from "./buffers.ts";
+import type { StoreKind } from "../../cache/kv_store.ts";
+
+/** What a sequence is planned for. */
+export interface PlannerOptions {
+  /** The rule. */
+  readonly policy: ResolvedPolicy;
+  /** What may be kept. */
+  readonly budget: CacheBudget;
+  /** How heads are grouped. */
+  readonly units: UnitShape;
+  /** Tokens of the prompt. */
+  readonly promptTokens: number;
+}
+
+/** Scores of all units, [units, stride]; a row is long enough for the tokens that are ranked. */
+export interface UnitScores {
+  /** The scores. */
+  readonly values: Float32Array;
+  /** Length of a row. */
+  readonly stride: number;
+  /** First query whose attention is in the scores; 0 if left out. */
+  readonly firstRow?: number;
+}
+
+/** Remembers what is kept of one sequence and chooses anew. */
+export class SelectionPlanner {
+  readonly #options: PlannerOptions;
+  readonly #layers: number;
+  #selections: Selection[] = [];
+  #plannedTokens = 0;
+  #churn = 0;
+
+  /**
+   * Starts with nothing kept.
+   *
+   * @param options What is planned.
+   */
+  constructor(options: PlannerOptions) {
+    this.#options = options;
+    this.#layers = options.units.total / options.units.perLayer;
+  }
+
+  /** Continues from where another planner with the same options is. */
+  copyFrom(other: SelectionPlanner): void {
+    this.#selections = other.#selections;
+    this.#plannedTokens = other.#plannedTokens;
+    this.#churn = other.#churn;
+  }
+
+  /** Selections as they are, one per unit. */
+  get selections(): readonly Selection[] {
+    return this.#selections;
+  }
+
+  /** Share of the newest plan's tokens that were not in the selection before, mean over units. */
+  get churn(): number {
+    return this.#churn;
+  }
+
+  /** Keeps every token. */
+  keepAll(tokens: number): void {
+    const kept = Uint32Array.from({ length: tokens }, (_, token) => token);
+    this.keep(new Array<Uint32Array>(this.#options.units.total).fill(kept));
+  }
+
+  /** Keeps given tokens, ascending, of each unit. */
+  keep(kept: readonly Uint32Array[]): void {
+    const marginal = new Uint32Array(0);
+    this.#selections = kept.map((positions) => ({ kept: positions, marginal }));
+    this.#plannedTokens = 0;
+  }
+
+  /** Adds the newest token to every selection. */
+  append(token: number): void {
+    this.#selections = this.#selections.map(({ kept, marginal }) => {
+      const longer = new Uint32Array(kept.length + 1);
+      longer.set(kept);
+      longer[kept.length] = token;
+      return { kept: longer, marginal };
+    });
+  }
+
+  /** Whether the policy chooses anew at a length, or only adds the newest token. */
+  isDue(tokens: number): boolean {
+    const { policy } = this.#options;
+    if (tokens < policy.minimumTokens) return false;
+    if (policy.due) return policy.due(this.#request(tokens, 0));
+    return this.#plannedTokens < policy.minimumTokens || policy.change > 0 ||
+      this.#hasWaited(tokens);
+  }
+
+  /** Tokens of each tier that a layer keeps at a length. */
+  counts(tokens: number, layer: number): TierCounts {
+    return this.#options.policy.counts(this.#request(tokens, layer));
+  }
+
+  /** Newest rows of attention that a layer ranks by at a length, where a policy looks at a window of them. */
+  rows(tokens: number, layer: number): number {
+    const { policy } = this.#options;
+    const request = this.#request(tokens, layer);
+    const budget = basedOn(policy.base, request);
+    return policy.promptRows?.({ ...request, budget }) ?? this.counts(tokens, layer).recent;
+  }
+
+  /**
+   * Counts what every layer keeps at a length.
+   *
+   * @param tokens Tokens of the sequence, the newest one included.
+   * @returns Tokens of each tier, [layers].
+   * @throws {RangeError} If the policy breaks its budget.
+   */
+  tiers(tokens: number): TierCounts[] {
+    const { policy, budget, promptTokens } = this.#options;
+    const layers = Array.from({ length: this.#layers }, (_, layer) => this.counts(tokens, layer));
+    const granted = basedOn(policy.base, { budget, promptTokens });
+    checkCounts(layers, { policy, budget: granted, tokens });
+    return layers;
+  }
+
+  /**
+   * Takes over what was chosen elsewhere.
+   *
+   * @param selections Tokens of each unit.
+   * @param isPlan Whether they were ranked; if not, all tokens are kept and churn stays what it was.
+   */
+  take(selections: readonly Selection[], isPlan: boolean): void {
+    if (isPlan) this.#churn = meanChurn(this.#selections, selections);
+    this.#selections = [...selections];
+  }
+
+  /**
+   * Chooses the tokens of every unit.
+   *
+   * @param tokens Tokens of the sequence, the newest one included.
+   * @param scores Scores of all units.
+   */
+  plan(tokens: number, scores: UnitScores): void {
+    const { policy, units } = this.#options;
+    const before = this.#selections;
+    const layers = this.tiers(tokens);
+    const after = Array.from({ length: units.total }, (_, unit) => {
+      const first = unit * scores.stride;
+      const raw = scores.values.subarray(first, first + tokens);
+      const saliency = policy.normalise === "rows" ? perRow(raw, scores.firstRow) : raw;
+      const counts = layers[Math.floor(unit / units.perLayer)]!;
+      return this.#choose({ unit, tokens, saliency }, counts);
+    });
+    const isKept = policy.change > 0 && before.length > 0 && !this.#hasWaited(tokens) &&
+      meanChange(before, after) <= policy.change;
+    this.#churn = isKept ? 0 : meanChurn(before, after);
+    if (isKept) return this.append(tokens - 1);
+    this.#selections = after;
+    this.#plannedTokens = tokens;
+  }
+
+  #request(tokens: number, layer: number): CountRequest {
+    const { policy, budget, promptTokens } = this.#options;
+    return { ...policy, budget, tokens, promptTokens, layer, layers: this.#layers };
+  }
+
+  /** Whether the newest plan is an interval old. */
+  #hasWaited(tokens: number): boolean {
+    return tokens - this.#plannedTokens >= this.#options.policy.interval;
+  }
+
+  #choose(
+    { unit, tokens, saliency }: {
+      readonly unit: number;
+      readonly tokens: number;
+      readonly saliency: Float32Array;
+    },
+    counts: TierCounts,
+  ): Selection {
+    const { policy, budget, promptTokens, units } = this.#options;
+    const held = this.#selections[unit]?.kept ?? new Uint32Array(0);
+    const isHeld = policy.candidates === "kept" ? tokenFlags(held, tokens) : undefined;
+    const view = {
+      tokens,
+      saliency,
+      ties: policy.ties,
+      ...(isHeld && { isOpen: (token: number) => isHeld[token] === 1 }),
+    };
+    if (!policy.plan) {
+      const left = isHeld ? withoutLostSinks(counts, isHeld) : counts;
+      return policy.ranked === "all" ? planOverAll(view, left) : planBySaliency(view, left);
+    }
+    const layer = Math.floor(unit / units.perLayer);
+    const { minimumTokens } = policy;
+    const place = { budget, promptTokens, layer, layers: this.#layers, minimumTokens };
+    const selection = policy.plan({ ...view, ...place, held }, counts);
+    checkPlan(selection, { policy, tokens, counts, held, place: placeOf(unit, this.#options) });
+    return selection;
+  }
+}
+
+/** A sink that a smaller budget dropped for good cannot return: its place goes to the ranked tokens. */
+function withoutLostSinks(counts: TierCounts, isHeld: Uint8Array): TierCounts {
+  const firstLost = isHeld.indexOf(0);
+  const sink = firstLost < 0 ? counts.sink : Math.min(counts.sink, firstLost);
+  return { ...counts, sink, critical: counts.critical + counts.sink - sink };
+}
+
+/** Layer and head of a unit, in words. */
+function placeOf(unit: number, { units, policy }: PlannerOptions): string {
+  const layer = `layer ${Math.floor(unit / units.perLayer)}`;
+  if (policy.granularity === "layer") return layer;
+  const heads = policy.granularity === "query_head" ? "query head" : "KV head";
+  return `${layer}, ${heads} ${unit % units.perLayer}`;
+}
+
+function tokenFlags(held: Uint32Array, tokens: number): Uint8Array {
+  const flags = new Uint8Array(tokens);
+  for (const token of held) flags[token] = 1;
+  return flags;
+}
+
+/** Share of the larger of two selections that is not in both, mean over units. */
+function meanChange(before: readonly Selection[], after: readonly Selection[]): number {
+  let sum = 0;
+  after.forEach((selection, unit) => {
+    const earlier = before[unit]!;
+    const shared = sharedTokens(earlier.kept, selection.kept) +
+      sharedTokens(earlier.marginal, selection.marginal);
+    const size = ({ kept, marginal }: Selection) => kept.length + marginal.length;
+    sum += 1 - shared / Math.max(1, size(earlier), size(selection));
+  });
+  return sum / after.length;
+}
+
+/** Tokens that two ascending lists share. */
+function sharedTokens(first: Uint32Array, second: Uint32Array): number {
+  let [shared, index] = [0, 0];
+  for (const token of first) {
+    while (index < second.length && second[index]! < token) index++;
+    if (second[index] === token) shared++;
+  }
+  return shared;
+}
+
+function meanChurn(before: readonly Selection[], after: readonly Selection[]): number {
+  if (before.length === 0) return 0;
+  let sum = 0;
+  after.forEach(({ kept, marginal }, unit) => {
+    const last = Math.max(kept.at(-1) ?? 0, before[unit]!.kept.at(-1) ?? 0);
+    const held = new Uint8Array(last + 1);
+    for (const token of before[unit]!.kept) held[token] = 1;
+    for (const token of before[unit]!.marginal) held[token] = 1;
+    let entered = 0;
+    for (const token of kept) entered += 1 - held[token]!;
+    for (const token of marginal) entered += 1 - held[token]!;
+    sum += entered / (kept.length + marginal.length);
+  });
+  return sum / after.length;
+}
+
+/**
+ * Tells whether a session chooses tokens on the device.
+ *
+ * It does if every sequence has a helper whose scores, as they are, rank the tokens anew at every step before its
+ * attention, any token may be chosen, the earlier of two equal ones first, and no token has to be loaded for it.
+ *
+ * @param lanes The sequences.
+ * @param store Where tokens are kept.
+ * @returns Whether all of that holds; the host chooses otherwise.
+ */
+export function plansOnDevice({ lanes }: LaneSet, store: StoreKind): boolean {
+  return store === "resident" && lanes.every(({ policy }) => isStandard(policy));
+}
+
+function isStandard(policy: ResolvedPolicy): boolean {
+  const { scores, candidates, ties, interval, normalise, ranked, weights, plan, due } = policy;
+  return scores === "helper" && plansBefore(policy) && candidates === "all" && ties === "earlier" &&
+    interval === 1 && normalise === "none" && ranked === "older" &&
+    weights === "query_head" &&
+    plan === undefined && due === undefined;
+}
+
+/** Ranks on the device. Disposing it frees its buffer and recording. */
+export class DevicePlanner implements Disposable {
+  readonly #device: Device;
+  readonly #shape: PolicyShape;
+  readonly #lists: DeviceBuffer;
+  readonly #budgets: DeviceBuffer;
+  readonly #words: Uint32Array<ArrayBuffer>;
+  readonly #recording: Recording;
+
+  private constructor(
+    { forward: { device }, shape, buffers }: PolicyStep,
+    budgets: DeviceBuffer,
+    recording: Recording,
+  ) {
+    this.#device = device;
+    this.#shape = shape;
+    this.#lists = buffers.lists;
+    this.#budgets = budgets;
+    this.#words = new Uint32Array(budgets.byteLength / 4);
+    this.#recording = recording;
+  }
+
+  /**
+   * Records the choice.
+   *
+   * @param step Large model, buffers and sizes of the policies, the sequences.
+   * @returns The planner; lists say from now on how each sequence's kept and marginal tokens join.
+   */
+  static async create(step: PolicyStep): Promise<DevicePlanner> {
+    const { forward: { device, config, workspace: { state } }, shape, buffers } = step;
+    const { units, sequences } = shape;
+    using stack = new DisposableStack();
+    const budgets = stack.use(
+      device.createBuffer("budgets of a step", 16 * units.total * sequences),
+    );
+    const command = planBySaliencyCommand({ ...buffers, state, budgets }, {
+      ...shape,
+      units: units.total,
+      unitHeads: units.heads,
+      unitsPerLayer: units.perLayer,
+      kvHeads: config.kvHeads,
+    });
+    const recording = await device.record("choice of tokens", [command]);
+    writeCombines(step);
+    stack.move();
+    return new DevicePlanner(step, budgets, recording);
+  }
+
+  /**
+   * Chooses the tokens of all sequences, once the device has their scores.
+   *
+   * @param counts Tokens of each tier, [sequence][layer].
+   */
+  run(counts: readonly (readonly TierCounts[])[]): void {
+    const { perLayer } = this.#shape.units;
+    let word = 0;
+    for (const layers of counts) {
+      for (const { sink, recent, critical, marginal } of layers) {
+        for (let unit = 0; unit < perLayer; unit++) {
+          this.#words[word++] = sink;
+          this.#words[word++] = recent;
+          this.#words[word++] = critical;
+          this.#words[word++] = marginal;
+        }
+      }
+    }
+    this.#device.write(this.#budgets, 0, this.#words);
+    this.#device.submit(this.#recording);
+  }
+
+  /**
+   * Reads what was chosen last.
+   *
+   * @returns Tokens of each list, [sequence][list unit].
+   * @throws {RangeError} If a score was not a number.
+   */
+  async read(): Promise<Selection[][]> {
+    const { units, listWords, sequences } = this.#shape;
+    const words = new Uint32Array(await this.#device.read(this.#lists));
+    return Array.from(
+      { length: sequences },
+      (_, sequence) =>
+        Array.from({ length: units.total }, (_, unit) => {
+          const first = (sequence * units.total + unit) * listWords;
+          const list = readList(words.subarray(first, first + listWords), units.heads);
+          if (list) return { kept: list.kept, marginal: list.marginal };
+          throw new RangeError(
+            "Cannot rank tokens: saliency must be a number: current value is NaN",
+          );
+        }),
+    );
+  }
+
+  /** Frees buffer and recording. */
+  [Symbol.dispose](): void {
+    this.#recording[Symbol.dispose]();
+    this.#budgets[Symbol.dispose]();
+  }
+}
+
+/** Writes what the choice leaves as it is. */
+function writeCombines({ forward: { device }, shape, buffers, lanes }: PolicyStep): void {
+  const { units, listWords } = shape;
+  lanes.lanes.forEach(({ policy }, sequence) => {
+    const lists = new Uint32Array(units.total * listWords);
+    for (let unit = 0; unit < units.total; unit++) {
+      lists[unit * listWords + 3] = COMBINES.indexOf(policy.combine);
+    }
+    device.write(buffers.lists, lists.byteLength * sequence, lists);
+  });
+}

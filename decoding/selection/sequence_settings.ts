@@ -1,0 +1,176 @@
+/**
+ * What the sequences of a batch are decoded under, and what they must have in common.
+ *
+ * @module
+ */
+
+import type { CacheBudget } from "../../cache/budget.ts";
+import type { Granularity } from "../../cache/options.ts";
+import { checkBase, type Reduction, type ResolvedPolicy } from "../../cache/policy_options.ts";
+import { checkInteger } from "../../core/check.ts";
+import type { StoreKind } from "../../cache/kv_store.ts";
+
+/** What one sequence of a batch is decoded under. */
+export interface PolicyLane {
+  /** What is kept. */
+  readonly policy: ResolvedPolicy;
+  /** How much is kept. */
+  readonly budget: CacheBudget;
+  /** How much a helper keeps of its own cache; all of it if left out. */
+  readonly helperBudget?: CacheBudget;
+  /**
+   * Any number. Sequences with the same one get the same prompt and the same tokens, so that the helper reads them once,
+   * or once for each budget of its own; without one, a sequence has its helper for itself.
+   */
+  readonly stream?: number;
+}
+
+/** The sequences of a batch. */
+export interface LaneSet {
+  /** What each is decoded under. */
+  readonly lanes: readonly PolicyLane[];
+  /** Sequence of the helper that reads along with each; absent without a helper. */
+  readonly streams: readonly (number | undefined)[];
+  /** For each sequence of the helper, the first that it reads along with. */
+  readonly leaders: readonly number[];
+  /** What shares a list of kept tokens; `layer` and `kv_match` have one per KV head. */
+  readonly granularity: Granularity;
+  /** How the helper's scores join. */
+  readonly reduction: Reduction;
+  /** Whose attention weighs marginal values. */
+  readonly weights: ResolvedPolicy["weights"];
+}
+
+/** The sequences of a batch, by one setting for all or one for each. */
+export type LaneOptions =
+  | (Omit<PolicyLane, "stream"> & {
+    /** Sequences held side by side; 1 if left out. */
+    readonly sequences?: number;
+    readonly lanes?: never;
+  })
+  | {
+    /**
+     * One entry per sequence; they share the family of their granularity their reduction and their weights, and either
+     * all helpers are compressed or none is.
+     */
+    readonly lanes: readonly PolicyLane[];
+  };
+
+/**
+ * Settles what each sequence is decoded under.
+ *
+ * @param options One setting for all sequences, or one for each; where their tokens lie.
+ * @returns The sequences.
+ * @throws {RangeError} If there are none, or they cannot run together.
+ */
+export function laneSet(options: LaneOptions & { readonly store?: StoreKind }): LaneSet {
+  const lanes = options.lanes ??
+    new Array<PolicyLane>(options.sequences ?? 1).fill(onlyLane(options));
+  checkInteger("decode together", "sequences", { value: lanes.length, min: 1 });
+  for (const { policy, budget } of lanes) checkBase(policy, budget);
+  const helped = lanes.filter(({ policy }) => policy.scores === "helper");
+  const granularity = onlyOne("granularity", lanes.map(({ policy }) => listGranularity(policy)));
+  const reduction = onlyOne("reduction", helped.map(({ policy }) => policy.reduction)) ?? "mean";
+  onlyOne(
+    "kind of helper",
+    helped.map(({ helperBudget }) => helperBudget ? "compressed" : "whole"),
+  );
+  const weights = onlyOne("weights", helped.map(({ policy }) => policy.weights)) ?? "query_head";
+  if (options.store === "tiered") {
+    onlyOne("policy and budget in a tiered store", lanes.map(settingText));
+  }
+  return { lanes, ...streamsOf(lanes), granularity: granularity!, reduction, weights };
+}
+
+/**
+ * Tells whether a step's attention sees what its own plan chose.
+ *
+ * @param policy The policy.
+ * @returns Whether tokens are chosen before the step.
+ */
+export function plansBefore({ timing, stale }: ResolvedPolicy): boolean {
+  return timing === "before" && !stale;
+}
+
+/**
+ * Factor on older rows of the helper's scores at each step.
+ *
+ * @param policy A policy with a helper.
+ * @returns 1 for a sum, 0 for the current row alone.
+ */
+export function decayOf({ score, decay }: ResolvedPolicy): number {
+  return score === "accumulated" ? 1 : score === "row" ? 0 : decay;
+}
+
+/** How a helper's scores start: a factor on older rows, and the last rows of the prompt that count. */
+export interface ScoreKind {
+  /** 1 for a sum, 0 for the current row alone. */
+  readonly decay: number;
+  /** Rows; infinite for all. */
+  readonly rows: number;
+}
+
+/** Sums over the whole prompt. */
+export const PLAIN_SCORES: ScoreKind = { decay: 1, rows: Infinity };
+
+/**
+ * Tells how a policy's scores start.
+ *
+ * @param policy A policy with a helper.
+ * @returns Factor and rows.
+ */
+export function scoreKind(policy: ResolvedPolicy): ScoreKind {
+  return { decay: decayOf(policy), rows: policy.scoreRows };
+}
+
+/**
+ * Names a kind of scores.
+ *
+ * @param kind Factor and rows.
+ * @returns A key that equal kinds share.
+ */
+export function scoreKey({ decay, rows }: ScoreKind): string {
+  return `${decay} over ${rows}`;
+}
+
+/**
+ * Tells what shares a list of kept tokens in kernels: settings of one family can be decoded together.
+ *
+ * @param policy The policy.
+ * @returns `query_head`, or `kv_head` for everything else.
+ */
+export function listGranularity({ granularity }: ResolvedPolicy): "query_head" | "kv_head" {
+  return granularity === "query_head" ? "query_head" : "kv_head";
+}
+
+function streamsOf(lanes: readonly PolicyLane[]): Pick<LaneSet, "streams" | "leaders"> {
+  const known = new Map<string, number>();
+  const leaders: number[] = [];
+  const streams = lanes.map(({ policy, stream, helperBudget }, lane) => {
+    if (policy.scores !== "helper") return undefined;
+    const key = JSON.stringify([stream, helperBudget]);
+    const index = (stream !== undefined ? known.get(key) : undefined) ?? leaders.length;
+    if (stream !== undefined) known.set(key, index);
+    if (index === leaders.length) leaders.push(lane);
+    return index;
+  });
+  return { streams, leaders };
+}
+
+function onlyLane({ policy, budget, helperBudget }: PolicyLane): PolicyLane {
+  return { policy, budget, ...(helperBudget && { helperBudget }) };
+}
+
+function settingText({ policy, budget, helperBudget }: PolicyLane): string {
+  return `${policy.name} ${JSON.stringify({ ...policy, ...budget, helperBudget })}`;
+}
+
+function onlyOne<T extends string>(what: string, values: readonly T[]): T | undefined {
+  const different = [...new Set(values)];
+  if (different.length < 2) return different[0];
+  throw new RangeError(
+    `Cannot decode together: sequences must have one ${what}: current values are ${
+      different.map((value) => value.split(" ")[0]).join(", ")
+    }`,
+  );
+}

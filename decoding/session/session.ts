@@ -1,0 +1,361 @@
+/**
+ * A model with its cache: prefill, greedy decoding, accumulated attention, chosen attention maps.
+ *
+ * @module
+ */
+
+import { createFullCache, type FullCache } from "../../cache/full_cache.ts";
+import { checkInteger, GpuError } from "../../core/check.ts";
+import type { Model } from "../../models/load.ts";
+import { rotationTable } from "../../models/forward/rotation.ts";
+import { createTaps } from "../../models/forward/taps.ts";
+import type { ForwardState } from "../../models/forward/forward.ts";
+import { createWorkspace } from "../../models/forward/workspace.ts";
+import { checkTokens, readLogits } from "./step_io.ts";
+import { forkCache } from "./fork_cache.ts";
+import { type HeadSelection, type MapBlock, MapReader } from "./maps.ts";
+import { StepRunner } from "./step_runner.ts";
+import { clearSums, readSums, writeVisible } from "./taps.ts";
+
+/** Rows whose logits are computed and read at once. */
+const LOGIT_ROWS = 16;
+/** Decode steps of one submission: enough to hide a readback, few enough to stay interruptible. */
+const STEPS_PER_SUBMIT = 16;
+
+/** A running model, for one conversation or batch. Disposing it frees cache and activations. */
+export class Session implements Disposable {
+  /** Model that runs. */
+  readonly model: Model;
+  #state: ForwardState;
+  #runner: StepRunner;
+  readonly #maps: MapReader;
+  readonly #lengths: number[];
+  readonly #chunk: number;
+  readonly #owned: DisposableStack;
+
+  /**
+   * Allocates cache and activations.
+   *
+   * @param model Model to run.
+   * @param options Sizes and extras.
+   * @throws {RangeError} If the capacity exceeds the model's context length.
+   * @throws {GpuError} If the device has too little memory.
+   */
+  constructor(model: Model, options: SessionOptions) {
+    const { config, device } = model;
+    const { capacity, sequences = 1, accumulate = false, masked = false } = options;
+    const tokens = { value: capacity, min: 1, max: config.contextLength };
+    checkInteger("start a session", "capacity in tokens", tokens);
+    using stack = new DisposableStack();
+    this.model = model;
+    this.#chunk = Math.min(options.chunk ?? 128, capacity);
+    this.#lengths = new Array<number>(sequences).fill(0);
+    const table = rotationTable(config, capacity);
+    const format = options.isExact ? "f32" : "f16";
+    const formats = { keyFormat: format, valueFormat: format } as const;
+    this.#state = {
+      device,
+      config,
+      weights: model.weights,
+      cache: stack.use(createFullCache(device, { ...config, capacity, sequences, ...formats })),
+      workspace: stack.use(createWorkspace(device, config, {
+        rows: Math.max(this.#chunk, sequences),
+        logitRows: Math.max(LOGIT_ROWS, sequences),
+        sequences,
+        capacity,
+      })),
+      taps: stack.use(createTaps(device, config, { capacity, sequences, accumulate, masked })),
+      rotation: stack.use(device.createBuffer("rotation table", table.byteLength)),
+    };
+    device.write(this.#state.rotation, 0, table);
+    this.#runner = stack.use(new StepRunner(this.#state, this.#chunk));
+    this.#maps = stack.use(new MapReader(device));
+    this.#owned = stack.move();
+  }
+
+  /** Tokens of each sequence in the cache. */
+  get lengths(): readonly number[] {
+    return this.#lengths;
+  }
+
+  /** Model and buffers, for drivers that run steps of their own; see `writeLengths`. */
+  get forward(): ForwardState {
+    return this.#state;
+  }
+
+  /** Tells the device how long each sequence is, before a step of all of them. */
+  writeLengths(): void {
+    const { device, workspace: { state } } = this.#state;
+    device.write(state, 0, Uint32Array.of(0, ...this.#lengths));
+  }
+
+  /**
+   * Reads all tokens, with the chosen next ones after each sequence.
+   *
+   * @returns Token ids, [sequences, capacity].
+   */
+  async readTokens(): Promise<Uint32Array> {
+    const { device, workspace: { tokens } } = this.#state;
+    return new Uint32Array(await device.read(tokens));
+  }
+
+  /**
+   * Puts other tokens in place of those that sequences would continue with.
+   *
+   * @param tokens One per sequence.
+   * @throws {RangeError} If there is not one per sequence, or one is not in the vocabulary.
+   */
+  replaceNext(tokens: readonly number[]): void {
+    const { device, workspace, config } = this.#state;
+    const count = { value: tokens.length, min: this.#lengths.length, max: this.#lengths.length };
+    checkInteger("force tokens", "number of tokens", count);
+    tokens.forEach((value, sequence) => {
+      checkInteger("force tokens", "token id", { value, min: 0, max: config.vocabulary - 1 });
+      const place = sequence * workspace.shape.capacity + this.#lengths[sequence]!;
+      device.write(workspace.tokens, 4 * place, Uint32Array.of(value));
+    });
+  }
+
+  /** Counts tokens that a driver has run: one of every sequence, or some of one. */
+  advance(tokens = 1, sequence?: number): void {
+    this.#lengths.forEach((length, index) => {
+      if (sequence === undefined || sequence === index) this.#lengths[index] = length + tokens;
+    });
+  }
+
+  /**
+   * Goes on with another cache of the same shape, whose tokens are those of the sequences.
+   *
+   * @param cache The cache; disposed with the session. The one before must have been disposed of.
+   */
+  takeCache(cache: FullCache): void {
+    this.#state = { ...this.#state, cache: this.#owned.use(cache) };
+    this.#runner[Symbol.dispose]();
+    this.#runner = this.#owned.use(new StepRunner(this.#state, this.#chunk));
+  }
+
+  /** Bytes of keys and values. */
+  get cacheBytes(): number {
+    return this.#state.cache.byteLength;
+  }
+
+  /**
+   * Runs tokens through the model and appends them to a sequence.
+   *
+   * @param tokens Token ids.
+   * @param options What to compute and to watch.
+   * @throws {RangeError} If the tokens do not fit or are not in the vocabulary.
+   * @throws {GpuError} If logits that were asked for are not finite.
+   */
+  async prefill(tokens: readonly number[], options: PrefillOptions = {}): Promise<void> {
+    const { sequence = 0, logits = "last" } = options;
+    const { capacity } = this.#state.workspace.shape;
+    const start = this.#lengths[sequence]!;
+    checkTokens(tokens, { vocabulary: this.model.config.vocabulary, room: capacity - start });
+    const place = 4 * (sequence * capacity + start);
+    this.#state.device.write(this.#state.workspace.tokens, place, Uint32Array.from(tokens));
+    for (let done = 0; done < tokens.length; done += this.#chunk) {
+      options.signal?.throwIfAborted();
+      const rows = Math.min(this.#chunk, tokens.length - done);
+      const isLast = done + rows === tokens.length;
+      this.#writeState(sequence, start + done);
+      await this.#runLayers({ sequence, start: start + done, rows }, options);
+      if (logits === "all") await this.#computeLogits({ first: 0, rows }, options);
+      if (isLast && logits === "last") {
+        await this.#computeLogits({ first: rows - 1, rows: 1 }, options);
+      }
+      if (isLast && logits !== "none") {
+        await this.#runner.choose({ sequences: 1, rowsPerSequence: rows });
+      }
+      await this.#state.device.finished();
+      this.#lengths[sequence] = start + done + rows;
+      options.onProgress?.(done + rows);
+    }
+  }
+
+  /**
+   * Decodes greedily, all sequences together; every sequence must have been prefilled with logits.
+   *
+   * @param steps Tokens to append to the cache of each sequence.
+   * @returns The tokens chosen after each step, [sequences][steps]; `nextTokens` before it gives the first one.
+   * @throws {RangeError} If the steps do not fit.
+   * @throws {GpuError} If the logits are not finite.
+   */
+  async decode(steps: number): Promise<number[][]> {
+    const { capacity } = this.#state.workspace.shape;
+    const longest = Math.max(...this.#lengths);
+    checkInteger("decode", "steps", { value: steps, min: 1, max: capacity - longest - 1 });
+    const before = [...this.#lengths];
+    this.writeLengths();
+    for (let done = 0; done < steps; done += STEPS_PER_SUBMIT) {
+      await this.#runner.decode(Math.min(STEPS_PER_SUBMIT, steps - done));
+    }
+    const chosen = await this.readTokens();
+    this.#lengths.forEach((length, sequence) => this.#lengths[sequence] = length + steps);
+    return before.map((length, sequence) => {
+      const first = sequence * capacity + length + 1;
+      return checkChosen(chosen.subarray(first, first + steps));
+    });
+  }
+
+  /**
+   * Reads the token that each sequence continues with.
+   *
+   * @returns Token ids, one per sequence.
+   * @throws {GpuError} If the logits it was chosen from are not finite.
+   */
+  async nextTokens(): Promise<number[]> {
+    const { capacity } = this.#state.workspace.shape;
+    const tokens = await this.readTokens();
+    const next = this.#lengths.map((length, sequence) => tokens[sequence * capacity + length]!);
+    return checkChosen(Uint32Array.from(next));
+  }
+
+  /**
+   * Forgets the end of a sequence; accumulated attention stays as it is.
+   *
+   * @param length Tokens that remain.
+   * @param sequence Which sequence; 0 if left out.
+   */
+  rewind(length: number, sequence = 0): void {
+    checkInteger("rewind", "length", { value: length, min: 0, max: this.#lengths[sequence]! });
+    this.#lengths[sequence] = length;
+  }
+
+  /**
+   * Makes other sequences begin as one does: keys, values, tokens and the choice of the next; sums are not copied.
+   *
+   * @param sequence Which one.
+   * @param targets The others.
+   */
+  async fork(sequence: number, targets: readonly number[]): Promise<void> {
+    await forkCache(this.#state, sequence, targets);
+    for (const target of targets) this.#lengths[target] = this.#lengths[sequence]!;
+  }
+
+  /**
+   * Reads the attention that each token has received so far.
+   *
+   * @param sequence Which sequence; 0 if left out.
+   * @returns Column sums, [layers * queryHeads, tokens].
+   * @throws {TypeError} If the session does not accumulate.
+   */
+  async accumulated(sequence = 0): Promise<Float32Array> {
+    return await readSums(this.#state, { sequence, length: this.#lengths[sequence]! });
+  }
+
+  /** Sets all accumulated attention to zero. */
+  clearAccumulated(): void {
+    clearSums(this.#state);
+  }
+
+  /**
+   * Narrows what each query head sees; a row always needs its own position.
+   *
+   * @param isVisible Tells whether a flat query head may see a key position.
+   * @throws {TypeError} If the session is not masked.
+   */
+  setVisible(isVisible: (head: number, position: number) => boolean): void {
+    writeVisible(this.#state, isVisible);
+  }
+
+  /** Frees cache and activations. */
+  [Symbol.dispose](): void {
+    this.#owned.dispose();
+  }
+
+  async #runLayers(chunk: Chunk, options: PrefillOptions): Promise<void> {
+    const { heads, onMap, rowDecay = 1, isSummed = true } = options;
+    const step = { sequences: 1, rowsPerSequence: chunk.rows };
+    if (!heads) return await this.#runner.layers(step, { rowDecay, isSummed });
+    const rows = { firstQuery: chunk.start, queries: chunk.rows };
+    await this.#runner.embedding(step);
+    for (let layer = 0; layer < this.model.config.layers; layer++) {
+      const size = { rows: chunk.rows, keys: chunk.start + chunk.rows };
+      const maps = this.#maps.target(heads(layer), size);
+      await this.#runner.layer(step, { layer, isSummed, ...(maps && { maps }) });
+      if (!maps) continue;
+      const blocks = await this.#maps.read(maps, { layer, ...rows });
+      for (const block of blocks) onMap?.(block);
+    }
+  }
+
+  /** Computes logits of some rows of the last chunk; the final one stays on the device for `choose`. */
+  async #computeLogits(
+    { first, rows }: { readonly first: number; readonly rows: number },
+    { onLogits }: PrefillOptions,
+  ): Promise<void> {
+    let done = 0;
+    while (done < rows) {
+      // The last row comes alone, as row 0, which is where `choose` looks for it.
+      const count = Math.min(LOGIT_ROWS, Math.max(1, rows - 1 - done));
+      await this.#runner.logits({ rows: count, rowStep: 1, rowOffset: first + done });
+      done += count;
+      if (onLogits) onLogits(await readLogits(this.#state, count));
+    }
+  }
+
+  #writeState(sequence: number, length: number): void {
+    const { device, workspace: { state } } = this.#state;
+    device.write(state, 0, Uint32Array.of(sequence));
+    device.write(state, 4 * (1 + sequence), Uint32Array.of(length));
+  }
+}
+
+interface Chunk {
+  readonly sequence: number;
+  readonly start: number;
+  readonly rows: number;
+}
+
+/** Sizes and extras of a session. */
+export interface SessionOptions {
+  /** Tokens that fit per sequence; at most the model's context length. */
+  readonly capacity: number;
+  /** Sequences held side by side; 1 if left out. */
+  readonly sequences?: number;
+  /** Rows of one prefill step; 128 if left out. */
+  readonly chunk?: number;
+  /** Whether attention that tokens receive is summed; costs one more product of queries and keys. */
+  readonly accumulate?: boolean;
+  /** Whether each head sees only what `setVisible` names. */
+  readonly masked?: boolean;
+  /** Whether keys and values are cached in 32 bits, so that attention is the original's; in 16 if left out. */
+  readonly isExact?: boolean;
+}
+
+/** What one prefill should yield. */
+export interface PrefillOptions {
+  /** Which sequence grows; 0 if left out. */
+  readonly sequence?: number;
+  /** Rows whose logits are computed; all but `none` also choose the next token. `last` if left out. */
+  readonly logits?: "none" | "last" | "all";
+  /** Receives logits, [rows, vocabulary], in order. */
+  readonly onLogits?: (logits: Float32Array) => void;
+  /** Heads whose attention maps are wanted. */
+  readonly heads?: HeadSelection;
+  /** Receives each wanted map, some rows at a time. */
+  readonly onMap?: (block: MapBlock) => void;
+  /** Factor on the attention of each row relative to the next one's where it is summed; 1 if left out. */
+  readonly rowDecay?: number;
+  /** Whether received attention is summed where the session sums it at all; true if left out. */
+  readonly isSummed?: boolean;
+  /** Called after each chunk with the tokens done so far. */
+  readonly onProgress?: (tokens: number) => void;
+  /** Stops between chunks with the signal's reason. */
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Throws unless a model could choose.
+ *
+ * @param tokens What it chose.
+ * @returns The token ids.
+ * @throws {GpuError} If the logits of a choice were not finite.
+ */
+export function checkChosen(tokens: Uint32Array): number[] {
+  if (!tokens.includes(0xffffffff)) return [...tokens];
+  throw new GpuError(
+    "Cannot choose a token: logits must be finite: current logits hold NaN, damaged weights or a faulty driver can cause it",
+  );
+}

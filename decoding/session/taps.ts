@@ -1,0 +1,104 @@
+/**
+ * Reads what attention taps collected and sets what they hide, for all layers at once.
+ *
+ * @module
+ */
+
+import type { LayerArrays } from "../../models/forward/taps.ts";
+import type { ForwardState } from "../../models/forward/forward.ts";
+import { checkFinite } from "./step_io.ts";
+
+/** A sequence and the tokens it has. */
+export interface SequencePart {
+  /** Which sequence. */
+  readonly sequence: number;
+  /** Its tokens. */
+  readonly length: number;
+}
+
+/**
+ * Reads the attention that each token has received.
+ *
+ * @param state Model and buffers of a session.
+ * @param part Which sequence.
+ * @returns Column sums, [layers * queryHeads, length].
+ * @throws {TypeError} If the session does not accumulate.
+ * @throws {GpuError} If a sum is not finite.
+ */
+export async function readSums(state: ForwardState, part: SequencePart): Promise<Float32Array> {
+  const { config: { layers, queryHeads }, device, workspace: { shape } } = state;
+  const sums = present(state.taps.sums, "read accumulated attention", "accumulate");
+  const all = new Float32Array(await device.read(sums.buffer));
+  const result = new Float32Array(layers * queryHeads * part.length);
+  for (let head = 0; head < layers * queryHeads; head++) {
+    const layer = Math.floor(head / queryHeads);
+    const row = part.sequence * queryHeads + head % queryHeads;
+    const first = layer * sums.layerWords + row * shape.capacity;
+    result.set(all.subarray(first, first + part.length), head * part.length);
+  }
+  checkFinite("accumulated attention", result);
+  return result;
+}
+
+/**
+ * Sets all accumulated attention to zero.
+ *
+ * @param state Model and buffers of a session.
+ * @throws {TypeError} If the session does not accumulate.
+ */
+export function clearSums(state: ForwardState): void {
+  const sums = present(state.taps.sums, "clear accumulated attention", "accumulate");
+  state.device.write(sums.buffer, 0, new Uint8Array(sums.buffer.byteLength));
+}
+
+/**
+ * Narrows what each query head sees.
+ *
+ * @param state Model and buffers of a session.
+ * @param isVisible Tells whether a flat query head may see a key position.
+ * @throws {TypeError} If the session is not masked.
+ */
+export function writeVisible(
+  state: ForwardState,
+  isVisible: (head: number, position: number) => boolean,
+): void {
+  const { config: { layers, queryHeads }, device, workspace: { shape } } = state;
+  const visible = present(state.taps.visible, "set visible tokens", "masked");
+  const bits = new Uint32Array(visible.buffer.byteLength / 4);
+  for (let head = 0; head < layers * queryHeads; head++) {
+    const layer = Math.floor(head / queryHeads);
+    const first = layer * visible.layerWords + head % queryHeads * state.taps.visibleWords;
+    for (let position = 0; position < shape.capacity; position++) {
+      if (isVisible(head, position)) bits[first + (position >>> 5)]! |= 1 << (position & 31);
+    }
+  }
+  device.write(visible.buffer, 0, bits);
+}
+
+/**
+ * Narrows what all query heads of a layer see to some positions.
+ *
+ * @param state Model and buffers of a session.
+ * @param layer The layer.
+ * @param positions What they see.
+ * @throws {TypeError} If the session is not masked.
+ */
+export function writeVisibleLayer(
+  { config: { queryHeads }, device, taps }: ForwardState,
+  layer: number,
+  positions: Uint32Array,
+): void {
+  const visible = present(taps.visible, "set visible tokens", "masked");
+  const words = taps.visibleWords;
+  const bits = new Uint32Array(queryHeads * words);
+  for (const position of positions) bits[position >>> 5]! |= 1 << (position & 31);
+  for (let head = 1; head < queryHeads; head++) bits.copyWithin(head * words, 0, words);
+  device.write(visible.buffer, 4 * layer * visible.layerWords, bits);
+}
+
+function present(arrays: LayerArrays | undefined, action: string, option: string): LayerArrays {
+  if (arrays) return arrays;
+  throw new TypeError(
+    `Cannot ${action}: the session must be started with ${option}: current value is false`,
+  );
+}

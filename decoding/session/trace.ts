@@ -1,0 +1,228 @@
+/**
+ * Runs a text through a model and returns what its attention did.
+ *
+ * @module
+ */
+
+import type { AttentionMap } from "../../analysis/attention_map.ts";
+import { checkInteger } from "../../core/check.ts";
+import type { Model } from "../../models/load.ts";
+import type { MapBlock } from "./maps.ts";
+import { Session } from "./session.ts";
+
+/** One head: layer, query head. */
+export type HeadName = readonly [layer: number, head: number];
+
+/** What to capture. */
+export interface TraceOptions {
+  /** Heads whose whole maps are returned; `none` if left out. */
+  readonly heads?: "none" | "all" | readonly HeadName[];
+  /** Whether the attention that tokens receive is summed; true if left out. */
+  readonly accumulated?: boolean;
+  /** Prefix lengths, ascending, at which the sums are also wanted. */
+  readonly checkpoints?: readonly number[];
+  /** Rows whose logits are returned; `none` if left out. */
+  readonly logits?: "none" | "last" | "all";
+  /** Most bytes of maps and logits held on the host; 1 GiB if left out. */
+  readonly maxBytes?: number;
+  /** Called after each chunk with the tokens done so far. */
+  readonly onProgress?: (tokens: number) => void;
+  /** Stops between chunks. */
+  readonly signal?: AbortSignal;
+}
+
+/** What attention did. */
+export interface AttentionTrace {
+  /** Layers of the model. */
+  readonly layers: number;
+  /** Query heads per layer. */
+  readonly queryHeads: number;
+  /** Tokens that were run. */
+  readonly tokens: number;
+  /** Attention received by each token, [layers * queryHeads, tokens]; empty if not asked for. */
+  readonly accumulated: Float32Array;
+  /** The sums at each checkpoint, [layers * queryHeads, checkpoint] each. */
+  readonly checkpoints: readonly Float32Array[];
+  /** Maps of the chosen heads, by layer, then head. */
+  readonly maps: readonly AttentionMap[];
+  /** Logits, [rows, vocabulary]; empty if not asked for. */
+  readonly logits: Float32Array;
+}
+
+/**
+ * Runs tokens once and captures attention; device memory grows with the length, not with its square.
+ *
+ * @example
+ * ```ts ignore
+ * const trace = await traceAttention(model, tokens, { heads: [[0, 3]] });
+ * ```
+ * @param model Model to run.
+ * @param tokens Token ids.
+ * @param options What to capture.
+ * @returns Sums, maps and logits.
+ * @throws {RangeError} If the tokens do not fit the model, a head does not exist, or the arrays would exceed `maxBytes`.
+ */
+export async function traceAttention(
+  model: Model,
+  tokens: readonly number[],
+  options: TraceOptions = {},
+): Promise<AttentionTrace> {
+  const { layers, queryHeads } = model.config;
+  const accumulate = options.accumulated ?? true;
+  const heads = chosenHeads(model, options.heads ?? "none");
+  checkBytes(model, tokens.length, { ...options, heads: heads.length });
+  const capture = new Capture(heads, tokens.length);
+  using session = new Session(model, {
+    capacity: tokens.length,
+    accumulate,
+    isExact: true,
+  });
+  const checkpoints: Float32Array[] = [];
+  const parts = partsOf(tokens.length, accumulate ? options.checkpoints ?? [] : []);
+  for (const [start, end] of parts) {
+    await session.prefill(tokens.slice(start, end), {
+      logits: logitsOf(options.logits ?? "none", end === tokens.length),
+      onLogits: (logits) => capture.logits.push(logits),
+      ...(heads.length > 0 && {
+        heads: (layer) => heads.filter((name) => name[0] === layer).map((name) => name[1]),
+        onMap: (block) => capture.add(block),
+      }),
+      ...(options.onProgress && { onProgress: (done) => options.onProgress!(start + done) }),
+      ...(options.signal && { signal: options.signal }),
+    });
+    if (options.checkpoints?.includes(end)) checkpoints.push(await session.accumulated());
+  }
+  return {
+    layers,
+    queryHeads,
+    tokens: tokens.length,
+    accumulated: accumulate ? await session.accumulated() : new Float32Array(0),
+    checkpoints,
+    maps: capture.maps,
+    logits: joined(capture.logits),
+  };
+}
+
+/** Collects blocks into whole maps. */
+class Capture {
+  readonly maps: readonly AttentionMap[];
+  readonly logits: Float32Array[] = [];
+
+  constructor(heads: readonly HeadName[], tokens: number) {
+    this.maps = heads.map(([layer, head]) => ({
+      layer,
+      head,
+      queries: tokens,
+      keys: tokens,
+      values: new Float32Array(tokens * tokens),
+    }));
+  }
+
+  add(block: MapBlock): void {
+    const map = this.maps.find(({ layer, head }) => layer === block.layer && head === block.head)!;
+    for (let row = 0; row < block.queries; row++) {
+      const values = block.values.subarray(row * block.keys, (row + 1) * block.keys);
+      map.values.set(values, (block.firstQuery + row) * map.keys);
+    }
+  }
+}
+
+function chosenHeads(model: Model, heads: NonNullable<TraceOptions["heads"]>): HeadName[] {
+  const { layers, queryHeads } = model.config;
+  if (heads === "none") return [];
+  if (heads === "all") {
+    return Array.from(
+      { length: layers * queryHeads },
+      (_, flat): HeadName => [Math.floor(flat / queryHeads), flat % queryHeads],
+    );
+  }
+  for (const [layer, head] of heads) {
+    checkInteger("trace attention", "layer", { value: layer, min: 0, max: layers - 1 });
+    checkInteger("trace attention", "head", { value: head, min: 0, max: queryHeads - 1 });
+  }
+  return [...heads].sort((a, b) => a[0] - b[0] || a[1] - b[1]);
+}
+
+function checkBytes(
+  model: Model,
+  tokens: number,
+  wanted: { readonly heads: number; readonly logits?: string; readonly maxBytes?: number },
+): void {
+  const rows = wanted.logits === "all" ? tokens : 1;
+  const bytes = 4 * (wanted.heads * tokens ** 2 + rows * model.config.vocabulary);
+  const max = wanted.maxBytes ?? 2 ** 30;
+  if (bytes <= max) return;
+  throw new RangeError(
+    `Cannot trace attention: maps of ${wanted.heads} heads and logits of ${rows} of ${tokens} tokens must take at most ${max} bytes: current value is ${bytes}`,
+  );
+}
+
+/** Splits a text at the checkpoints. */
+function partsOf(tokens: number, checkpoints: readonly number[]): [start: number, end: number][] {
+  let start = 0;
+  const parts: [number, number][] = [];
+  for (const end of new Set([...checkpoints, tokens])) {
+    checkInteger("trace attention", "checkpoint", { value: end, min: start + 1, max: tokens });
+    parts.push([start, end]);
+    start = end;
+  }
+  return parts;
+}
+
+function logitsOf(wanted: "none" | "last" | "all", isLastPart: boolean): "none" | "last" | "all" {
+  return wanted === "last" && !isLastPart ? "none" : wanted;
+}
+
+function joined(parts: readonly Float32Array[]): Float32Array {
+  const result = new Float32Array(parts.reduce((length, part) => length + part.length, 0));
+  let offset = 0;
+  for (const part of parts) {
+    result.set(part, offset);
+    offset += part.length;
+  }
+  return result;
+}
+
+/** Which rows. */
+export interface RowOptions {
+  /** Position of the first row that is wanted. */
+  readonly first: number;
+  /** Stops between chunks. */
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Runs a text and captures the attention of its last rows.
+ *
+ * @param model Model to run.
+ * @param tokens Token ids.
+ * @param options First row, signal.
+ * @returns Attention, [layers * queryHeads, tokens - first, tokens]; 0 behind the diagonal.
+ * @throws {RangeError} If the first row is not in the text.
+ */
+export async function attentionRows(
+  model: Model,
+  tokens: readonly number[],
+  options: RowOptions,
+): Promise<Float32Array> {
+  const { first, signal } = options;
+  checkInteger("capture attention", "first row", { value: first, min: 0, max: tokens.length - 1 });
+  const { layers, queryHeads } = model.config;
+  const [rows, keys] = [tokens.length - first, tokens.length];
+  const result = new Float32Array(layers * queryHeads * rows * keys);
+  const all = Array.from({ length: queryHeads }, (_, head) => head);
+  using session = new Session(model, { capacity: tokens.length, isExact: true });
+  const quiet = { logits: "none", ...(signal && { signal }) } as const;
+  if (first > 0) await session.prefill(tokens.slice(0, first), quiet);
+  await session.prefill(tokens.slice(first), {
+    ...quiet,
+    heads: () => all,
+    onMap({ layer, head, firstQuery, queries, keys: seen, values }) {
+      const start = ((layer * queryHeads + head) * rows + firstQuery - first) * keys;
+      for (let row = 0; row < queries; row++) {
+        result.set(values.subarray(row * seen, (row + 1) * seen), start + row * keys);
+      }
+    },
+  });
+  return result;
+}

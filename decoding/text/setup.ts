@@ -1,0 +1,201 @@
+/**
+ * Checks what a generation is asked for and opens its session.
+ *
+ * @module
+ */
+
+import { type CacheBudget, checkBudget } from "../../cache/budget.ts";
+import {
+  createPolicy,
+  type PolicyOptions,
+  type ResolvedPolicy,
+} from "../../cache/policy_options.ts";
+import { RequirementError } from "../../core/check.ts";
+import type { DecodingSession } from "./loop.ts";
+import type { GenerationMemory } from "./statistics.ts";
+import type { HelperCut } from "../scoring/small_model.ts";
+import type { ModelPair, PolicySessionOptions } from "../engine/types.ts";
+import { PolicySession } from "../engine/policy_session.ts";
+import { type Prompt, promptList, promptTokens } from "./prompts.ts";
+import { SpeculativeSession } from "../engine/speculative_session.ts";
+import type { BlockSelection } from "../engine/speculative_types.ts";
+import type { PairMatchOptions } from "../scoring/head_matching.ts";
+
+/** What decides which tokens are kept and where. */
+export interface CompressionOptions {
+  /** Name of a policy, or a policy with every choice made; `smallkv` if left out. */
+  readonly policy?: string | ResolvedPolicy;
+  /** Choices of a policy given by name. */
+  readonly policyOptions?: PolicyOptions;
+  /** Share of the full cache in (0, 1], or a number of tokens; 0.2 if left out. */
+  readonly budget?: number | CacheBudget;
+  /** Share of the small model's own cache that it keeps, or a number of its tokens; all of it if left out. */
+  readonly helperBudget?: number | CacheBudget;
+  /** First layers of the small model that run; all if left out. */
+  readonly helperLayers?: number;
+  /** How heads are matched. */
+  readonly match?: PairMatchOptions;
+  /** Whether the device holds every token and only counts, or the chosen ones alone; `resident` if left out. */
+  readonly store?: "resident" | "tiered";
+  /** Rows of one prefill step; 128 if left out. */
+  readonly chunk?: number;
+}
+
+/** Whether the small model drafts. */
+export interface DraftOptions {
+  /** Tokens that it drafts for each pass of the large model, from 0 to 15; without a number it only watches. */
+  readonly speculative?: number;
+  /** What the rows of such a pass attend to; `shared` if left out. */
+  readonly block?: BlockSelection;
+}
+
+/** A session that generates. */
+export type GenerationSession =
+  & DecodingSession
+  & Pick<PolicySession, "memory" | "lengths">
+  & Disposable;
+
+/** A generation that can start. */
+export interface GenerationSetup {
+  /** Models; the small one only if the policy uses it. */
+  readonly pair: ModelPair;
+  /** The policy. */
+  readonly policy: ResolvedPolicy;
+  /** What may be kept. */
+  readonly budget: CacheBudget;
+  /** How the small model is made cheaper. */
+  readonly cut: HelperCut;
+  /** Token ids of each prompt. */
+  readonly prompts: readonly (readonly number[])[];
+  /** Tokens that must fit per sequence. */
+  readonly capacity: number;
+}
+
+/** Budget of a generation that names none. */
+export const DEFAULT_BUDGET = 0.2;
+
+/**
+ * Settles policy, budget, prompts and room.
+ *
+ * @param pair Models.
+ * @param prompt One prompt or several.
+ * @param options Choices; `newTokens` is how many tokens must fit behind each prompt.
+ * @returns The setup.
+ * @throws {RangeError} If the policy, an option or a budget is not allowed, there is no helper to cut, or prompt and new
+ *   tokens do not fit.
+ * @throws {DataError} If the models do not share a vocabulary, or a prompt needs what the model lacks.
+ */
+export function setUpGeneration(
+  pair: ModelPair,
+  prompt: Prompt | readonly Prompt[],
+  options: CompressionOptions & DraftOptions & { readonly newTokens: number },
+): GenerationSetup {
+  const policy = resolvePolicyOption(options);
+  const budget = cacheBudget(options.budget ?? DEFAULT_BUDGET);
+  const cut = helperCut(options);
+  const used = policy.scores === "helper" ? pair : { large: pair.large };
+  const prompts = promptList(prompt).map((one) => promptTokens(pair.large, one));
+  const longest = Math.max(...prompts.map(({ length }) => length));
+  const capacity = longest + options.newTokens;
+  checkRoom(used, longest, options.newTokens);
+  return { pair: used, policy, budget, cut, prompts, capacity };
+}
+
+/**
+ * Opens the session of a generation.
+ *
+ * @param setup What is generated.
+ * @param options Store, matching, chunk, drafts.
+ * @returns A session without tokens.
+ * @throws {RangeError} If turns cannot be run in blocks as asked.
+ * @throws {GpuError} If the device has too little memory.
+ */
+export function openSession(
+  setup: GenerationSetup,
+  options: CompressionOptions & DraftOptions & Pick<PolicySessionOptions, "turnBlock">,
+): GenerationSession {
+  const { pair, policy, budget, cut, capacity, prompts } = setup;
+  const { match, store, chunk, speculative: draftTokens, block, turnBlock } = options;
+  const common = {
+    policy,
+    budget,
+    capacity,
+    sequences: prompts.length,
+    ...cut,
+    ...(match && { match }),
+    ...(store && { store }),
+    ...(chunk !== undefined && { chunk }),
+    ...(turnBlock !== undefined && { turnBlock }),
+  };
+  if (draftTokens !== undefined) {
+    return new SpeculativeSession(pair, { ...common, draftTokens, ...(block && { block }) });
+  }
+  if (block === undefined) return new PolicySession(pair, common);
+  const requirement = "block must come with speculative";
+  throw new RequirementError({ action: "generate", requirement, state: `value is ${block} alone` });
+}
+
+/**
+ * Bytes of a generation.
+ *
+ * @param models Large and, if used, small model.
+ * @param session Its session; without one only weights are counted.
+ * @returns Weights, caches, host copies.
+ */
+export async function generationMemory(
+  { large, small }: ModelPair,
+  session?: Pick<PolicySession, "memory">,
+): Promise<GenerationMemory> {
+  const bytes = await session?.memory();
+  return {
+    large: {
+      weightBytes: large.weights.byteLength,
+      cacheBytes: bytes?.largeCacheBytes ?? 0,
+      cacheBytesIdeal: bytes?.largeCacheBytesIdeal ?? 0,
+    },
+    ...(small && {
+      small: {
+        weightBytes: small.weights.byteLength,
+        cacheBytes: bytes?.helperCacheBytes ?? 0,
+        cacheBytesIdeal: bytes?.helperCacheBytesIdeal ?? 0,
+      },
+    }),
+    hostBytes: bytes?.hostBytes ?? 0,
+  };
+}
+
+/**
+ * Reads a budget.
+ *
+ * @param budget Share of the full cache in (0, 1], or tokens.
+ * @returns The budget.
+ * @throws {RequirementError} If it would leave nothing or is more than everything.
+ */
+export function cacheBudget(budget: number | CacheBudget): CacheBudget {
+  return checkBudget(typeof budget === "number" ? { ratio: budget } : budget);
+}
+
+function helperCut({ helperBudget, helperLayers }: CompressionOptions): HelperCut {
+  return {
+    ...(helperBudget !== undefined && { helperBudget: cacheBudget(helperBudget) }),
+    ...(helperLayers !== undefined && { helperLayers }),
+  };
+}
+
+function resolvePolicyOption({ policy = "smallkv", policyOptions }: CompressionOptions) {
+  if (typeof policy === "string") return createPolicy(policy, policyOptions);
+  if (policyOptions === undefined) return policy;
+  throw new RangeError(
+    `Cannot set up a cache policy: policyOptions must come with the name of a policy: current policy is ${policy.name}, whose choices are made`,
+  );
+}
+
+function checkRoom({ large, small }: ModelPair, prompt: number, newTokens: number): void {
+  for (const model of small ? [large, small] : [large]) {
+    const { contextLength } = model.config;
+    if (prompt + newTokens <= contextLength) continue;
+    throw new RangeError(
+      `Cannot generate: prompt and new tokens must fit the context of ${model.name}, ${contextLength}: current value is ${prompt} + ${newTokens}`,
+    );
+  }
+}

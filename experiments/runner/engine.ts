@@ -1,0 +1,114 @@
+/**
+ * The one way to open models: a device, the models of a pair by role, the datasets of a folder.
+ *
+ * @module
+ */
+
+import { UsageError } from "../../core/check.ts";
+import { bbh } from "../../data/bbh.ts";
+import { dataFolder, type Dataset } from "../../data/dataset.ts";
+import { embeddedPair, verifyEmbedded } from "../../data/embedded.ts";
+import { gsm8k } from "../../data/gsm8k.ts";
+import { microworld } from "../../data/microworld.ts";
+import { mmlu } from "../../data/mmlu.ts";
+import { mtBench } from "../../data/mt_bench.ts";
+import { wikitext2 } from "../../data/wikitext2.ts";
+import configuration from "../../deno.json" with { type: "json" };
+import type { Backend, Device } from "../../gpu/device.ts";
+import { openDevice } from "../../gpu/open_device.ts";
+import type { DatasetName, ExperimentModel, ExperimentText, ModelRole } from "../experiment.ts";
+import { openLabModel } from "./lab_model.ts";
+import type { Environment } from "./record.ts";
+
+/** How an engine is opened. */
+export interface EngineOptions {
+  /** Back end, or a device that stays the caller's; a WebGPU adapter, if there is one, if left out. */
+  readonly device?: Device | Backend | "auto";
+  /** Folder of the datasets; the default one if left out. */
+  readonly dataFolder?: string;
+  /** Told what is loaded, with the share that is done. */
+  readonly onProgress?: (detail: string, share: number) => void;
+}
+
+/** A device with models. */
+export interface Engine extends AsyncDisposable {
+  /** Device and versions. */
+  readonly environment: Environment;
+  /**
+   * Opens a model; its weights are loaded when it is first run.
+   *
+   * @param role Which model of a pair; decides the default.
+   * @param reference File, folder or `hf:` name; the embedded model of that role if left out.
+   */
+  openModel(role: ModelRole, reference?: string): Promise<ExperimentModel>;
+  /** Texts of a dataset in a fixed order, at most `limit`. */
+  texts(name: DatasetName, limit: number): Promise<readonly ExperimentText[]>;
+}
+
+/** Opens an engine; tests put fakes here. */
+export type OpenEngine = (options: EngineOptions) => Promise<Engine>;
+
+const DATASETS: Readonly<Record<DatasetName, Dataset>> = {
+  microworld,
+  wikitext2,
+  bbh,
+  gsm8k,
+  mmlu,
+  mt_bench: mtBench,
+};
+
+/**
+ * Opens a device; models and datasets are opened when they are asked for.
+ *
+ * @param options Device, data folder, progress.
+ * @returns The engine; disposing it frees its models, and its device if it opened one.
+ * @throws {GpuError} If the device asked for is not there.
+ */
+export async function openEngine(
+  options: EngineOptions = {},
+): Promise<Engine & { readonly device: Device }> {
+  const { device: wanted = "auto", onProgress } = options;
+  await using stack = new AsyncDisposableStack();
+  const device = typeof wanted === "string"
+    ? stack.use(await openDevice({ backend: wanted }))
+    : wanted;
+  const owned = stack.move();
+  return {
+    device,
+    environment: environmentOf(device),
+    async openModel(role, reference) {
+      if (reference === undefined && role !== "other") await verifyEmbedded(role);
+      const model = await openLabModel({
+        reference: reference ?? embeddedReference(role),
+        ...(reference === undefined && { name: `micro-world ${role}` }),
+        device,
+        ...(onProgress && { onProgress }),
+      });
+      return owned.use(model);
+    },
+    async texts(name, limit) {
+      const dataset = DATASETS[name];
+      const place = dataset.files.length === 0 ? "" : dataFolder(options.dataFolder);
+      return await dataset.texts(place, limit);
+    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+function embeddedReference(role: ModelRole): string {
+  if (role !== "other") return embeddedPair()[role];
+  throw new UsageError(
+    "Cannot open the other model: --other must name a file, folder or hub model: current value is none",
+  );
+}
+
+function environmentOf({ info }: Device): Environment {
+  const { os, arch } = Deno.build;
+  return {
+    device: info.backend,
+    adapter: info.description,
+    isSoftware: info.isSoftware,
+    versions: { [configuration.name]: configuration.version, ...Deno.version },
+    system: `${os} ${arch}`,
+  };
+}

@@ -1,0 +1,93 @@
+/**
+ * Models of a run: sizes and tokenizer at once, weights on the device when they are first run.
+ *
+ * @module
+ */
+
+import { DataError } from "../../core/check.ts";
+import { RealDrop } from "../../decoding/session/real_drop.ts";
+import { attentionRows, traceAttention } from "../../decoding/session/trace.ts";
+import type { Device } from "../../gpu/device.ts";
+import { openModelFiles } from "../../models/open.ts";
+import { loadModel, type Model } from "../../models/load.ts";
+import { createTextStream, createTokenizer } from "../../models/tokenizer/tokenizer.ts";
+import { vocabularyHash } from "../../models/tokenizer/vocabulary_hash.ts";
+import type { ExperimentModel } from "../experiment.ts";
+
+/** Address of this module: all that it imports decides what models compute. */
+export const MODEL_CODE = new URL(import.meta.url);
+
+/** Where a model comes from and where it runs. */
+export interface LabModelOptions {
+  /** File, folder, address or `hf:` name. */
+  readonly reference: string;
+  /** Name for people; that of the files if left out. */
+  readonly name?: string;
+  /** Where it runs. */
+  readonly device: Device;
+  /** Told what is loaded, with the share that is done. */
+  readonly onProgress?: (detail: string, share: number) => void;
+}
+
+/**
+ * Opens a model; its weights stay where they are until it is run.
+ *
+ * @param options Reference, device, progress.
+ * @returns The model; disposing it frees its weights.
+ * @throws {DataError} If a file is missing, damaged or of an unknown architecture.
+ */
+export async function openLabModel(
+  options: LabModelOptions,
+): Promise<ExperimentModel & Disposable> {
+  const { reference, device, onProgress } = options;
+  await using files = await openModelFiles(reference);
+  const name = options.name ?? files.name;
+  const owned = new DisposableStack();
+  const tokenizer = files.tokenizer && createTokenizer(files.tokenizer);
+  let loaded: Promise<Model> | undefined;
+  let drop: { readonly key: string; readonly state: RealDrop } | undefined;
+  const load = async () => {
+    loaded ??= loadModel(reference, {
+      device,
+      onLayer: (done, layers) => onProgress?.(`loading ${name}`, done / layers),
+    }).then((model) => ({ ...owned.use(model), name }));
+    return await loaded;
+  };
+  const needTokenizer = () => {
+    if (tokenizer) return tokenizer;
+    throw new DataError(
+      `Cannot encode text for ${name}: the model must come with a tokenizer, or token ids must be given instead of text`,
+    );
+  };
+  return {
+    ...files.config,
+    name,
+    hash: files.hash,
+    fileTensorBytes: [...files.source.tensors.values()]
+      .reduce((sum, { byteLength }) => sum + byteLength, 0),
+    ...(tokenizer && { tokenizerHash: vocabularyHash(tokenizer) }),
+    load,
+    encode: (text) => needTokenizer().encode(text),
+    tokenTexts(tokens) {
+      const stream = createTextStream(needTokenizer(), { skipSpecialTokens: true });
+      return tokens.map((id) => stream.push(id));
+    },
+    trace: async (tokens, more) => await traceAttention(await load(), tokens, more),
+    attentionRows: async (tokens, more) => await attentionRows(await load(), tokens, more),
+    async realDrop(tokens, { firstTokens, kept, signal }) {
+      const key = `${firstTokens} ${tokens.join()}`;
+      if (drop?.key !== key) {
+        drop?.state[Symbol.dispose]();
+        drop = undefined;
+        const first = { firstTokens, ...(signal && { signal }) };
+        drop = { key, state: await RealDrop.start(await load(), tokens, first) };
+      }
+      return await drop.state.rest(kept, signal);
+    },
+    [Symbol.dispose]() {
+      drop?.state[Symbol.dispose]();
+      drop = undefined;
+      owned.dispose();
+    },
+  };
+}

@@ -1,0 +1,85 @@
+/**
+ * The part of an experiment's context that decodes under policies.
+ *
+ * @module
+ */
+
+import type { Selection } from "../../cache/policy.ts";
+import { forceSettings, type SettingsOptions } from "../../decoding/forced/forced_settings.ts";
+import { freeRun } from "../../decoding/forced/free_run.ts";
+import type {
+  ExperimentContext,
+  ExperimentModel,
+  ForcedRequest,
+  ModelRole,
+} from "../experiment.ts";
+import { cachedValue, cachedValues, type RunCache } from "./run_cache.ts";
+
+/** Address of this module: all that it imports decides what runs under policies give. */
+export const POLICY_CODE = new URL(import.meta.url);
+
+/** What decodes, and where results are kept. */
+export interface PolicyRunOptions {
+  /** Finds a model; fails if it was not given. */
+  readonly modelOf: (role: ModelRole) => ExperimentModel;
+  /** Finished runs. */
+  readonly cache: RunCache;
+  /** Ends the run. */
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Makes the methods.
+ *
+ * @param options Models, cache, signal.
+ * @returns Methods of an experiment's context.
+ */
+export function policyRuns(
+  options: PolicyRunOptions,
+): Pick<ExperimentContext, "forced" | "generated" | "selections"> {
+  const { modelOf, cache, signal } = options;
+  const { eosTokenIds: endTokens } = modelOf("large");
+  const load = async (helper: ModelRole = "small") => ({
+    large: await modelOf("large").load(),
+    small: await modelOf(helper).load(),
+  });
+  const identity = (helper: ModelRole = "small") => ({
+    large: modelOf("large").hash,
+    small: modelOf(helper).hash,
+  });
+  const force = async (
+    { helper, prompt, continuation, ...rest }: ForcedRequest,
+    onSelections?: SettingsOptions["onSelections"],
+  ) => {
+    const text = { prompt, ...(continuation && { continuation }) };
+    const seen = onSelections && { onSelections };
+    return await forceSettings(await load(helper), text, { ...rest, endTokens, signal, ...seen });
+  };
+  return {
+    async forced(request) {
+      const { helper, settings, newTokens, ...text } = request;
+      // A text with a continuation is the same run at every scale.
+      const length = text.continuation ? {} : { newTokens };
+      const common = { kind: "forced", ...identity(helper), ...text, ...length };
+      const inputs = settings.map((setting) => ({ ...common, setting }));
+      return await cachedValues(
+        cache,
+        inputs,
+        (missing) => force({ ...request, settings: missing.map((index) => settings[index]!) }),
+      );
+    },
+    async generated({ prompts, setting, maxNew }) {
+      const inputs = { kind: "generated", ...identity(), prompts, setting, maxNew };
+      return await cachedValue(
+        cache,
+        inputs,
+        async () => await freeRun(await load(), prompts, { setting, maxNew, endTokens, signal }),
+      );
+    },
+    async selections(request) {
+      const selections: (readonly Selection[])[][] = request.settings.map(() => []);
+      await force(request, (step) => selections[step.setting]!.push(step.selections));
+      return selections;
+    },
+  };
+}

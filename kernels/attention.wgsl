@@ -1,0 +1,94 @@
+// Shared by the attention kernels: which keys a row sees, what their scores are, and how keys and values are stored.
+// Window, softcap and sinks are constants of a variant: where they are off, nothing of them is left in its text.
+
+const WINDOW: u32 = 0;     // newest keys that a row sees, its own included; all of them if 0
+const SOFTCAP: f32 = 0.0;  // scores lie between its negative and itself; anywhere if 0
+const LOG2_E = 1.4426950408889634;
+const LOWEST = -3.4e38;
+
+// Whether a row sees a key by position.
+fn sees(position: u32, key: u32) -> bool {
+//# if WINDOW
+  return key <= position && position - key < WINDOW;
+//# else
+  return key <= position;
+//# end
+}
+
+// First key that a row sees.
+fn first_seen(position: u32) -> u32 {
+//# if WINDOW
+  return max(position + 1u, WINDOW) - WINDOW;
+//# else
+  return 0u;
+//# end
+}
+
+// Factor on queries or keys before they are multiplied.
+fn score_factor() -> f32 {
+//# if SOFTCAP
+  return params.scale / SOFTCAP;
+//# else
+  return params.scale * LOG2_E;
+//# end
+}
+
+// Score in base 2 of a product with that factor, given as four sums.
+fn score_of(product: vec4f) -> f32 {
+  let sum = (product.x + product.y) + (product.z + product.w);
+//# if SOFTCAP
+  let tangent = 1.0 - 2.0 / (exp2(2.0 * LOG2_E * sum) + 1.0);  // hyperbolic; needs no case for large sums
+  return SOFTCAP * LOG2_E * tangent;
+//# else
+  return sum;
+//# end
+}
+//# if ATTENDS
+
+// Largest score and sum of exponentials before any key: those of the head's sink, which belongs to the first split.
+fn softmax_start(head: u32, is_first: bool) -> vec2f {
+//# if SINKS
+  return select(vec2f(LOWEST, 0.0), vec2f(sinks[head] * LOG2_E, 1.0), is_first);
+//# else
+  return vec2f(LOWEST, 0.0);
+//# end
+}
+//# end
+//# if MASKS
+
+// 32 bits of a head's mask, all ones if there is none.
+fn visible_bits(head: u32, word: u32) -> u32 {
+  var bits = 0xffffffffu;
+  if (params.is_masked == 1u) {
+    bits = visible[head * params.visible_words + min(word, params.visible_words - 1u)];
+  }
+  return bits;
+}
+//# end
+
+fn unpack_halves(packed: vec4u) -> mat2x4f {
+  return mat2x4f(
+    vec4f(unpack2x16float(packed.x), unpack2x16float(packed.y)),
+    vec4f(unpack2x16float(packed.z), unpack2x16float(packed.w)),
+  );
+}
+
+// Eight elements of a stored key.
+fn key_piece(piece: u32) -> mat2x4f {
+//# if F32_KEYS
+  return mat2x4f(bitcast<vec4f>(keys[2u * piece]), bitcast<vec4f>(keys[2u * piece + 1u]));
+//# else
+  return unpack_halves(keys[piece]);
+//# end
+}
+//# if ATTENDS
+
+// Eight elements of a stored value.
+fn value_piece(piece: u32) -> mat2x4f {
+//# if F32_VALUES
+  return mat2x4f(bitcast<vec4f>(values[2u * piece]), bitcast<vec4f>(values[2u * piece + 1u]));
+//# else
+  return unpack_halves(values[piece]);
+//# end
+}
+//# end

@@ -1,0 +1,183 @@
+/**
+ * Joins parts of attention that splits of the keys left: of `decode_attention`, or of `selected_attention_split`.
+ *
+ * A part starts with the largest score in base 2 and the sum of the exponentials. One of `decode_attention` has two unused
+ * numbers and the sum of values weighted by the exponentials. One of `selected_attention_split` has `PART_HEADER` numbers
+ * and two head vectors: after the first two the small model's mass on full and on value-only tokens; its mass on full
+ * tokens other than sinks and their sum of exponentials; how the two join (an index in `MARGINAL_MODES`); full tokens of
+ * the whole list, or `BROKEN_PART`; the sum of values weighted by the exponentials; that of value-only tokens weighted by
+ * the small model.
+ *
+ * @module
+ */
+
+import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
+import wgsl from "./attention_merge.wgsl" with { type: "text" };
+import type { AttentionShape } from "./attention_shape.ts";
+import { MARGINAL_MODES, marginalFactors } from "./marginal.ts";
+import marginal from "./marginal.wgsl" with { type: "text" };
+import { writeOut } from "./write_out.ts";
+
+/** Numbers before the two vectors of a part of `selected_attention_split`. */
+export const PART_HEADER: number = 8;
+
+/** Stands for the full tokens of a broken list. */
+export const BROKEN_PART: number = -1;
+
+const CONSTANTS = { WORKGROUP_SIZE: 32, HEAD_DIM: 64 } as const;
+/** Fields of `Params` that both kernels have. */
+export const MERGE_PARAMS = {
+  rows: "u32",
+  query_heads: "u32",
+  output_stride: "u32",
+  splits: "u32",
+} as const;
+
+function textOf(name: string, text: string, isSelected: boolean): string {
+  return writeOut(text, { SELECTED: isSelected ? 1 : 0 })
+    .replace("fn attention_merge(", `fn ${name}(`);
+}
+
+const decodeText: string = textOf("decode_attention_merge", wgsl, false);
+const selectedText: string = textOf("selected_attention_merge", `${wgsl}\n${marginal}`, true);
+
+/** Contract of `decode_attention_merge`. */
+export const DECODE_ATTENTION_MERGE_CONTRACT = {
+  name: "decode_attention_merge",
+  wgsl: decodeText,
+  bindings: { partial: "read f32", output: "write f32", log_sum: "write f32" },
+  constants: CONSTANTS,
+  params: MERGE_PARAMS,
+} as const;
+
+/** Contract and twin of `decode_attention_merge`; the grid is rows by query heads. */
+export const decodeAttentionMerge: Kernel<typeof DECODE_ATTENTION_MERGE_CONTRACT> = defineKernel(
+  DECODE_ATTENTION_MERGE_CONTRACT,
+  (run) => mergeHeads(run, 4 + run.constants.HEAD_DIM, (parts) => mergeDecoded(run, parts)),
+);
+
+/** Contract of `selected_attention_merge`. */
+export const SELECTED_ATTENTION_MERGE_CONTRACT = {
+  name: "selected_attention_merge",
+  wgsl: selectedText,
+  bindings: { partial: "read f32", output: "write f32", attention: "write f32" },
+  constants: CONSTANTS,
+  params: { ...MERGE_PARAMS, has_attention: "u32", attention_stride: "u32" },
+} as const;
+
+/** Contract and twin of `selected_attention_merge`; the grid is rows by query heads. */
+export const selectedAttentionMerge: Kernel<typeof SELECTED_ATTENTION_MERGE_CONTRACT> =
+  defineKernel(
+    SELECTED_ATTENTION_MERGE_CONTRACT,
+    (run) => {
+      const size = PART_HEADER + 2 * run.constants.HEAD_DIM;
+      mergeHeads(run, size, (parts) => mergeSelected(run, parts));
+    },
+  );
+
+/** Parts of one row of one head. */
+interface HeadParts {
+  readonly row: number;
+  readonly head: number;
+  /** Index of the first element of the output. */
+  readonly first: number;
+  readonly parts: readonly Float32Array[];
+  readonly largest: number;
+  /** Sums a field over the parts, with their exponentials brought to one scale, or as it is. */
+  readonly scaledSum: (field: number) => number;
+  readonly plainSum: (field: number) => number;
+}
+
+function mergeHeads(
+  { buffers: { partial }, constants: { HEAD_DIM }, params }:
+    & Pick<
+      KernelRun<typeof DECODE_ATTENTION_MERGE_CONTRACT>,
+      "constants" | "params"
+    >
+    & { readonly buffers: { readonly partial: Float32Array } },
+  size: number,
+  merge: (parts: HeadParts) => void,
+): void {
+  const { rows, query_heads, output_stride, splits } = params;
+  for (let row = 0; row < rows; row++) {
+    for (let head = 0; head < query_heads; head++) {
+      const parts = Array.from({ length: splits }, (_, split) => {
+        const index = (split * rows + row) * query_heads + head;
+        return partial.subarray(index * size, (index + 1) * size);
+      });
+      const largest = Math.max(...parts.map((part) => part[0]!));
+      const factors = parts.map((part) => 2 ** (part[0]! - largest));
+      merge({
+        row,
+        head,
+        first: row * output_stride + head * HEAD_DIM,
+        parts,
+        largest,
+        scaledSum: (field) => parts.reduce((sum, part, k) => sum + factors[k]! * part[field]!, 0),
+        plainSum: (field) => parts.reduce((sum, part) => sum + part[field]!, 0),
+      });
+    }
+  }
+}
+
+function mergeDecoded(
+  { buffers, constants, params }: KernelRun<typeof DECODE_ATTENTION_MERGE_CONTRACT>,
+  { row, head, first, largest, scaledSum }: HeadParts,
+): void {
+  const sum = scaledSum(1);
+  for (let i = 0; i < constants.HEAD_DIM; i++) buffers.output[first + i] = scaledSum(4 + i) / sum;
+  buffers.log_sum[head * params.rows + row] = (largest + Math.log2(sum)) * Math.LN2;
+}
+
+function mergeSelected(
+  { buffers, constants, params }: KernelRun<typeof SELECTED_ATTENTION_MERGE_CONTRACT>,
+  { row, head, first, parts, largest, scaledSum, plainSum }: HeadParts,
+): void {
+  const headDim = constants.HEAD_DIM;
+  const [mode, full] = parts[0]!.subarray(6, PART_HEADER);
+  if (full === BROKEN_PART) return void buffers.output.fill(NaN, first, first + headDim);
+  const sum = scaledSum(1);
+  const masses = { kept: plainSum(2), marginal: plainSum(3) };
+  const factors = marginalFactors(MARGINAL_MODES[mode!]!, {
+    ...masses,
+    marginalTokens: masses.kept + masses.marginal > 0 ? 1 : 0,
+    sinks: masses.kept - plainSum(4),
+    largeSinks: 1 - scaledSum(5) / sum,
+  });
+  for (let i = 0; i < headDim; i++) {
+    buffers.output[first + i] = factors.kept * scaledSum(PART_HEADER + i) / sum +
+      factors.marginal * plainSum(PART_HEADER + headDim + i);
+  }
+  if (params.has_attention === 0) return;
+  const start = (row * params.query_heads + head) * params.attention_stride;
+  for (let entry = start; entry < start + full!; entry++) {
+    buffers.attention[entry] = 2 ** (buffers.attention[entry]! - largest) / sum;
+  }
+}
+
+/**
+ * Parameters and grid that both merges of a step have.
+ *
+ * @param shape Sizes of the step.
+ * @param splits Parts of each row.
+ * @returns Fields of a dispatch.
+ */
+export function mergedRows(
+  { sequences, rowsPerSequence, queryHeads, outputStride }: AttentionShape,
+  splits: number,
+): {
+  readonly params: { readonly [Name in keyof typeof MERGE_PARAMS]: number };
+  readonly grid: readonly [number, number, number];
+} {
+  const rows = sequences * rowsPerSequence;
+  return {
+    params: { rows, query_heads: queryHeads, output_stride: outputStride, splits },
+    grid: [rows, queryHeads, 1],
+  };
+}
+
+/** Both kernels, for the tests that compare contracts with WGSL. */
+export const attentionMergeSamples: readonly Kernel[] = [
+  decodeAttentionMerge as unknown as Kernel,
+  selectedAttentionMerge as unknown as Kernel,
+];

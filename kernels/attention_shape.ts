@@ -1,0 +1,380 @@
+/**
+ * What all attention kernels share: sizes and parameters, variants of their text, and the scores their twins start from.
+ *
+ * A step processes `sequences * rowsPerSequence` rows. Row r belongs to sequence `state[0] + r / rowsPerSequence`,
+ * whose next free position is `state[1 + sequence]`.
+ *
+ * @module
+ */
+
+import { checkInteger } from "../core/check.ts";
+import type { KernelContract } from "../gpu/kernel.ts";
+import shared from "./attention.wgsl" with { type: "text" };
+import { type VariantConstants, writeOut } from "./write_out.ts";
+
+/**
+ * How a cache stores keys or values. Keys of some models are so large that rounding them to halves moves scores by a
+ * tenth; where attention itself is the result, keys and values stay as they are.
+ */
+export type KvFormat = "f16" | "f32";
+
+/** What a layer's attention computes beyond plain causal attention; compiled in, so what is left out costs nothing. */
+export interface AttentionRule {
+  /** Newest tokens that a row sees, its own included; all of them if left out. */
+  readonly window?: number | undefined;
+  /** Scores s become `softcap * tanh(s / softcap)`; they stay as they are if left out. */
+  readonly softcap?: number | undefined;
+  /** Whether each head has a sink: a logit without a value that takes its share of the softmax; false if left out. */
+  readonly hasSinks?: boolean | undefined;
+}
+
+/** What the text of an attention kernel depends on. */
+export interface AttentionVariant extends AttentionRule {
+  /** Elements of a head; a multiple of 8. */
+  readonly headDim: number;
+  /** Lanes of a subgroup, 0 where there are none. */
+  readonly subgroupSize: number;
+  /** How keys are stored; `f16` if left out. */
+  readonly keyFormat?: KvFormat | undefined;
+  /** How values are stored; `f16` if left out. */
+  readonly valueFormat?: KvFormat | undefined;
+}
+
+/** Sizes of one attention step. */
+export interface AttentionShape extends Omit<AttentionVariant, "subgroupSize"> {
+  /** Sequences in the step. */
+  readonly sequences: number;
+  /** New tokens of each sequence. */
+  readonly rowsPerSequence: number;
+  /** Positions that the cache has room for. */
+  readonly capacity: number;
+  /** Elements from one row of `qkv` to the next; a multiple of 4. */
+  readonly stride: number;
+  /** Elements from one row of `output` to the next; a multiple of 4. */
+  readonly outputStride: number;
+  /** Query heads. */
+  readonly queryHeads: number;
+  /** KV heads; divide `queryHeads`. */
+  readonly kvHeads: number;
+  /** Whether `visible` is looked at; false if left out. */
+  readonly isMasked?: boolean;
+  /** Factor before the softmax; `1 / sqrt(headDim)` if left out. */
+  readonly scale?: number;
+}
+
+/** Fields of `Params` that every attention kernel has. */
+export const ATTENTION_PARAMS = {
+  rows: "u32",
+  rows_per_sequence: "u32",
+  capacity: "u32",
+  stride: "u32",
+  output_stride: "u32",
+  query_heads: "u32",
+  kv_heads: "u32",
+  scale: "f32",
+  is_masked: "u32",
+  visible_words: "u32",
+} as const;
+
+/** Values for `ATTENTION_PARAMS`. */
+export type AttentionParams = { readonly [Name in keyof typeof ATTENTION_PARAMS]: number };
+
+/**
+ * Fills in the parameters of an attention kernel.
+ *
+ * @param shape Sizes of the step.
+ * @returns A value for every field of `ATTENTION_PARAMS`.
+ * @throws {RangeError} If the sizes do not fit together.
+ */
+export function attentionParams(shape: AttentionShape): AttentionParams {
+  const action = "compute attention";
+  const { queryHeads, kvHeads, headDim, stride, outputStride } = shape;
+  for (const name of ["sequences", "rowsPerSequence", "capacity", "kvHeads"] as const) {
+    checkInteger(action, name, { value: shape[name], min: 1 });
+  }
+  checkInteger(action, "queryHeads", { value: queryHeads, min: kvHeads });
+  checkInteger(action, "stride", { value: stride, min: queryHeads * headDim });
+  checkInteger(action, "outputStride", { value: outputStride, min: queryHeads * headDim });
+  checkMultiple("queryHeads", queryHeads, [kvHeads, `kvHeads (${kvHeads})`]);
+  checkMultiple("stride", stride, [4, "4"]);
+  checkMultiple("outputStride", outputStride, [4, "4"]);
+  checkVariant(shape);
+  return {
+    rows: shape.sequences * shape.rowsPerSequence,
+    rows_per_sequence: shape.rowsPerSequence,
+    capacity: shape.capacity,
+    stride,
+    output_stride: outputStride,
+    query_heads: queryHeads,
+    kv_heads: kvHeads,
+    scale: shape.scale ?? headDim ** -0.5,
+    is_masked: shape.isMasked ? 1 : 0,
+    visible_words: Math.ceil(shape.capacity / 32),
+  };
+}
+
+function checkMultiple(name: string, value: number, [unit, text]: readonly [number, string]): void {
+  if (value % unit === 0) return;
+  throw new RangeError(
+    `Cannot compute attention: ${name} must be a multiple of ${text}: current value is ${value}`,
+  );
+}
+
+function checkVariant({ headDim, window, softcap }: Omit<AttentionVariant, "subgroupSize">): void {
+  const action = "compute attention";
+  if (!(Number.isInteger(headDim) && headDim % 8 === 0 && headDim >= 8 && headDim <= 256)) {
+    throw new RangeError(
+      `Cannot ${action}: headDim must be a multiple of 8 from 8 to 256: current value is ${headDim}`,
+    );
+  }
+  if (window !== undefined) checkInteger(action, "window", { value: window, min: 1 });
+  if (softcap === undefined || softcap > 0 && Number.isFinite(softcap)) return;
+  throw new RangeError(
+    `Cannot ${action}: softcap must be positive and finite: current value is ${softcap}`,
+  );
+}
+
+/** How the vectors that all lanes need reach them. */
+export interface Broadcast {
+  /** Lanes of a workgroup; also those of a subgroup if `isSubgroup`. */
+  readonly lanes: number;
+  /** Whether a lane loads a piece and broadcasts it, or all lanes fill workgroup memory. */
+  readonly isSubgroup: boolean;
+}
+
+/** Lanes of a workgroup that shares vectors through workgroup memory. */
+const MEMORY_LANES = 32;
+
+/**
+ * Chooses how vectors reach all lanes.
+ *
+ * Software adapters have narrow subgroups and broadcast for nothing. Where subgroups are wide, a broadcast takes the
+ * time of several multiply-adds, while all lanes may read one word of workgroup memory at once.
+ *
+ * @param subgroupSize Lanes of a subgroup, 0 where there are none.
+ * @returns Broadcasts in narrow subgroups, otherwise workgroup memory.
+ */
+export function broadcastOf(subgroupSize: number): Broadcast {
+  return subgroupSize >= 4 && subgroupSize <= 8
+    ? { lanes: subgroupSize, isSubgroup: true }
+    : { lanes: MEMORY_LANES, isSubgroup: false };
+}
+
+/** What makes the text of an attention kernel. */
+export interface AttentionText {
+  /** Text of its file. */
+  readonly wgsl: string;
+  /** Entry point in the file. */
+  readonly entry: string;
+  /** Name of the kernel family, where it is not the entry point. */
+  readonly stem?: string;
+  /** Vectors that a workgroup loads together. */
+  readonly tileVectors: number;
+  /** Other constants of the file. */
+  readonly constants: VariantConstants;
+}
+
+/**
+ * Writes the text of a variant, as of `flash_attention_subgroup8_64` or `flash_attention_f32_keys_64`.
+ *
+ * @param variant What the kernel is made for.
+ * @param text The file and its constants.
+ * @returns Entry point, WGSL that compiles alone, and the subgroup that it needs.
+ * @throws {RangeError} If there is no variant for the head size, window or cap.
+ */
+export function attentionText(
+  variant: AttentionVariant,
+  { wgsl, entry, stem = entry, tileVectors, constants }: AttentionText,
+): Pick<KernelContract, "name" | "wgsl" | "subgroupSize"> {
+  checkVariant(variant);
+  const { headDim, keyFormat, valueFormat, window = 0, softcap = 0, hasSinks } = variant;
+  const { lanes, isSubgroup } = broadcastOf(variant.subgroupSize);
+  const marks = [
+    stem,
+    ...(keyFormat === "f32" ? ["f32_keys"] : []),
+    ...(valueFormat === "f32" ? ["f32_values"] : []),
+    ...(window > 0 ? [`window${window}`] : []),
+    ...(softcap > 0 ? [`softcap${String(softcap).replace(/\W/g, "_")}`] : []),
+    ...(hasSinks ? ["sinks"] : []),
+    ...(isSubgroup ? [`subgroup${lanes}`] : []),
+    headDim,
+  ];
+  const name = marks.join("_");
+  const pieces = headDim / 8;
+  const written = writeOut(`${wgsl}\n${shared}`, {
+    LANES: lanes,
+    SUBGROUP: isSubgroup ? 1 : 0,
+    VEC4S: headDim / 4,
+    PIECES: pieces,
+    IS_EVEN: pieces % lanes === 0 ? 1 : 0,
+    ROUNDS: Math.ceil(pieces * tileVectors / lanes),
+    F32_KEYS: keyFormat === "f32" ? 1 : 0,
+    F32_VALUES: valueFormat === "f32" ? 1 : 0,
+    WINDOW: window,
+    SOFTCAP: softcap,
+    SINKS: hasSinks ? 1 : 0,
+    ...constants,
+  });
+  return {
+    name,
+    wgsl: written.replace(`fn ${entry}(`, `fn ${name}(`).replace(/^\/\/ \w+:/, `// ${name}:`),
+    ...(isSubgroup && { subgroupSize: lanes }),
+  };
+}
+
+/** Contract of an attention kernel; sizes that matter are written into the text. */
+export interface AttentionContract<
+  Bindings extends KernelContract["bindings"],
+  Params extends KernelContract["params"],
+> extends KernelContract {
+  /** Storage buffers; `sinks` only in variants that have them. */
+  readonly bindings: Bindings & SinkBinding;
+  /** There are none. */
+  readonly constants: Record<never, number>;
+  /** Sizes and flags. */
+  readonly params: Params;
+}
+
+/** Storage buffer of variants with sinks. */
+export type SinkBinding = { readonly sinks?: "read f32" };
+
+/**
+ * The binding that a variant has beside those of its kernel.
+ *
+ * @param variant What the kernel is made for.
+ * @returns `sinks`, or nothing.
+ */
+export function sinkBinding({ hasSinks }: AttentionRule): SinkBinding {
+  return hasSinks ? { sinks: "read f32" } : {};
+}
+
+/** What a twin reads of an attention step. */
+export interface AttentionRun {
+  /** Contents of the buffers; `visible` only where positions can be masked. */
+  readonly buffers: {
+    readonly state: Uint32Array;
+    readonly qkv: Float32Array;
+    readonly keys: Uint32Array;
+    readonly visible?: Uint32Array;
+  };
+  /** Sizes and flags. */
+  readonly params: AttentionParams;
+}
+
+/** Storage buffers that every attention kernel reads first. */
+export const ATTENTION_INPUTS = { state: "read u32", qkv: "read f32", keys: "read u32" } as const;
+
+/**
+ * Views stored keys or values as numbers.
+ *
+ * @param words Contents of the buffer.
+ * @param format How they are stored; `f16` if left out: two halves in each word, the low one first.
+ * @returns The elements.
+ */
+export function unpackStored(words: Uint32Array, format?: KvFormat): Float16Array | Float32Array {
+  const { buffer, byteOffset, length } = words as Uint32Array<ArrayBuffer>;
+  return format === "f32"
+    ? new Float32Array(buffer, byteOffset, length)
+    : new Float16Array(buffer, byteOffset, 2 * length);
+}
+
+/**
+ * Finds the sequence and position of a row.
+ *
+ * @param run The step.
+ * @param row Row of the step.
+ * @returns The sequence in the cache and the position of the row's token.
+ */
+export function rowPlace(
+  run: {
+    readonly buffers: { readonly state: Uint32Array };
+    readonly params: { readonly rows_per_sequence: number };
+  },
+  row: number,
+): { sequence: number; position: number } {
+  const { state } = run.buffers;
+  const sequence = state[0]! + Math.floor(row / run.params.rows_per_sequence);
+  return { sequence, position: state[1 + sequence]! + row % run.params.rows_per_sequence };
+}
+
+/**
+ * Finds where a KV head of a sequence starts in `keys` and `values`.
+ *
+ * @param run The step.
+ * @param at Sequence in the cache, query head and head size.
+ * @returns Index of the first element.
+ */
+export function headStart(
+  run: Pick<AttentionRun, "params">,
+  at: { readonly sequence: number; readonly head: number; readonly headDim: number },
+): number {
+  const { query_heads, kv_heads, capacity } = run.params;
+  const kvHead = Math.floor(at.head / (query_heads / kv_heads));
+  return (at.sequence * kv_heads + kvHead) * capacity * at.headDim;
+}
+
+/**
+ * Turns the product of a query and a key into a score.
+ *
+ * @param product The product.
+ * @param scale Factor before the softmax.
+ * @param rule What the layer's attention does; whether the row sees the key, too.
+ * @returns The score, minus infinity for a key that the row does not see.
+ */
+export function scoreOf(
+  product: number,
+  scale: number,
+  rule: AttentionRule & { readonly position: number; readonly key: number },
+): number {
+  const { window = Infinity, softcap, position, key } = rule;
+  if (key > position || position - key >= window) return -Infinity;
+  return softcap === undefined ? product * scale : softcap * Math.tanh(product * scale / softcap);
+}
+
+/** One query row of one head. */
+export interface AttentionRow extends Omit<AttentionVariant, "subgroupSize"> {
+  /** Row of the step. */
+  readonly row: number;
+  /** Query head. */
+  readonly head: number;
+}
+
+/**
+ * Computes the scores of one row against the keys up to its own.
+ *
+ * @param run The step.
+ * @param at Row, head, and what the kernel is made for.
+ * @returns Scores of positions 0 to the row's own; minus infinity for keys that it does not see.
+ */
+export function rowScores(run: AttentionRun, at: AttentionRow): Float64Array {
+  const { buffers: { qkv, visible }, params } = run;
+  const { row, head, headDim } = at;
+  const { sequence, position } = rowPlace(run, row);
+  const keys = unpackStored(run.buffers.keys, at.keyFormat);
+  const first = headStart(run, { sequence, head, headDim });
+  const query = qkv.subarray(row * params.stride + head * headDim);
+  const scores = new Float64Array(position + 1);
+  for (let key = 0; key <= position; key++) {
+    const word = visible?.[head * params.visible_words + (key >>> 5)] ?? 0;
+    const isHidden = params.is_masked === 1 && ((word >>> (key & 31)) & 1) === 0;
+    let sum = 0;
+    for (let i = 0; i < headDim; i++) sum += query[i]! * keys[first + key * headDim + i]!;
+    scores[key] = isHidden ? -Infinity : scoreOf(sum, params.scale, { ...at, position, key });
+  }
+  return scores;
+}
+
+/**
+ * Sums exponentials without overflow.
+ *
+ * @param scores Scores of a row; at least one is finite.
+ * @param sink Logit of the head's sink; none if left out.
+ * @returns The logarithm of the sum of their exponentials, the sink's among them.
+ */
+export function logSumExp(scores: Float64Array, sink: number = -Infinity): number {
+  let largest = sink;
+  for (const score of scores) largest = Math.max(largest, score);
+  let sum = Math.exp(sink - largest);
+  for (const score of scores) sum += Math.exp(score - largest);
+  return largest + Math.log(sum);
+}

@@ -1,0 +1,125 @@
+/**
+ * Scores of each selection's tokens, joined from those of its matched helper heads: contract and twin.
+ *
+ * @see {@link https://arxiv.org/abs/2508.02751 | SmallKV}, section 4.1
+ * @module
+ */
+
+import { checkInteger } from "../core/check.ts";
+import { type BufferWindow, type Command, type DeviceBuffer, dispatch } from "../gpu/device.ts";
+import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
+import wgsl from "./matched_saliency.wgsl" with { type: "text" };
+
+const BLOCK = 1024;
+
+/** Contract of `matched_saliency.wgsl`. */
+export const MATCHED_SALIENCY_CONTRACT = {
+  name: "matched_saliency",
+  wgsl,
+  bindings: {
+    state: "read u32",
+    scores: "read f32",
+    matched: "read u32",
+    joined: "read u32",
+    saliency: "write f32",
+  },
+  constants: { WORKGROUP_SIZE: 64, BLOCK },
+  params: { units: "u32", unit_heads: "u32", heads: "u32", capacity: "u32", reduction: "u32" },
+} as const;
+
+/** Contract and twin of `matched_saliency.wgsl`. */
+export const matchedSaliency: Kernel<typeof MATCHED_SALIENCY_CONTRACT> = defineKernel(
+  MATCHED_SALIENCY_CONTRACT,
+  joinMatched,
+);
+
+function joinMatched({ buffers, params, grid }: KernelRun<typeof MATCHED_SALIENCY_CONTRACT>): void {
+  const { state, scores, saliency } = buffers;
+  const { units, unit_heads, heads, capacity, reduction } = params;
+  for (let sequence = state[0]!; sequence < state[0]! + grid[2]; sequence++) {
+    const tokens = Math.min(4 * Math.ceil((state[1 + sequence]! + 1) / 4), capacity);
+    const members = buffers.joined[sequence]!;
+    for (let unit = sequence * units; unit < (sequence + 1) * units; unit++) {
+      const first = Math.floor(unit * unit_heads / members) * members;
+      const matched = buffers.matched.subarray(first, first + members);
+      for (let token = 0; token < tokens; token++) {
+        const values = [...matched].map((head) =>
+          scores[(sequence * heads + head) * capacity + token]!
+        );
+        const sum = values.reduce((left, right) => left + right, 0);
+        const joined = reduction === 2 ? Math.max(...values) : sum;
+        saliency[unit * capacity + token] = reduction === 0 ? joined / members : joined;
+      }
+    }
+  }
+}
+
+/** Buffers of `matched_saliency`. */
+export interface MatchedSaliencyBuffers {
+  /** First sequence of the step, then the tokens of each sequence before the newest one, u32. */
+  readonly state: DeviceBuffer | BufferWindow;
+  /** Scores of the helper's heads, f32 [sequences, heads, capacity]. */
+  readonly scores: DeviceBuffer | BufferWindow;
+  /** Helper head of each query head, u32 [sequences, units * unitHeads]; a unit's are side by side. */
+  readonly match: DeviceBuffer | BufferWindow;
+  /** Consecutive query heads whose scores join, a multiple of `unitHeads`, u32 [sequences]. */
+  readonly joined: DeviceBuffer | BufferWindow;
+  /** Scores of each selection, f32 [sequences, units, capacity]. */
+  readonly saliency: DeviceBuffer | BufferWindow;
+}
+
+/** Sizes of `matched_saliency`. */
+export interface MatchedSaliencyShape {
+  /** Sequences in the step. */
+  readonly sequences: number;
+  /** Query heads of all layers of the helper. */
+  readonly heads: number;
+  /** Tokens that fit per sequence; a multiple of 4. */
+  readonly capacity: number;
+  /** Selections of all layers. */
+  readonly units: number;
+  /** Query heads that share a selection. */
+  readonly unitHeads: number;
+  /** How their scores join: 0 mean, 1 sum, 2 maximum. */
+  readonly reduction: number;
+}
+
+/**
+ * Prepares the scores of a step's selections.
+ *
+ * @param buffers What it reads and writes.
+ * @param shape Sizes.
+ * @returns The command.
+ * @throws {RangeError} If a size is not positive, the capacity no multiple of 4, or there is no such reduction.
+ */
+export function matchedSaliencyCommand(
+  buffers: MatchedSaliencyBuffers,
+  shape: MatchedSaliencyShape,
+): Command {
+  const action = "score selections";
+  for (const name of ["sequences", "heads", "units", "unitHeads"] as const) {
+    checkInteger(action, name, { value: shape[name], min: 1 });
+  }
+  checkInteger(action, "capacity / 4", { value: shape.capacity / 4, min: 1 });
+  checkInteger(action, "reduction", { value: shape.reduction, min: 0, max: 2 });
+  const { state, scores, match, joined, saliency } = buffers;
+  const { units, unitHeads, heads, capacity, reduction } = shape;
+  return dispatch({
+    kernel: matchedSaliency,
+    buffers: { state, scores, matched: match, joined, saliency },
+    params: { units, unit_heads: unitHeads, heads, capacity, reduction },
+    grid: matchedSaliencyGrid(shape),
+  });
+}
+
+/**
+ * Counts the workgroups of `matched_saliency`.
+ *
+ * @param shape Sizes of the step.
+ * @returns Blocks of tokens, units, sequences.
+ */
+export function matchedSaliencyGrid(
+  shape: Pick<MatchedSaliencyShape, "sequences" | "units" | "capacity">,
+): [number, number, number] {
+  return [Math.ceil(shape.capacity / BLOCK), shape.units, shape.sequences];
+}

@@ -1,0 +1,51 @@
+// matched_saliency: scores of each selection's tokens, joined from those of its matched helper heads.
+//
+// grid    (blocks of BLOCK tokens, units, sequences)
+// reads   state     u32: first sequence of the step, then the tokens of each sequence before the newest one
+//         scores    f32[sequences, heads, capacity] of the helper's heads
+//         matched   u32[sequences, units * unit_heads]: helper head of each query head, a unit's side by side
+//         joined    u32[sequences]: consecutive query heads whose scores join, a multiple of unit_heads
+// writes  saliency  f32[sequences, units, capacity], up to the newest token and to the next multiple of 4
+// twin    matched_saliency.ts
+
+override WORKGROUP_SIZE: u32 = 64;  // threads
+override BLOCK: u32 = 1024;         // tokens of a workgroup
+
+struct Params {
+  units: u32,
+  unit_heads: u32,  // query heads of a unit
+  heads: u32,       // heads of the helper
+  capacity: u32,    // a multiple of 4
+  reduction: u32,   // 0 mean, 1 sum, 2 maximum
+}
+
+@group(0) @binding(0) var<storage, read> state: array<u32>;
+@group(0) @binding(1) var<storage, read> scores: array<vec4f>;
+@group(0) @binding(2) var<storage, read> matched: array<u32>;
+@group(0) @binding(3) var<storage, read> joined: array<u32>;
+@group(0) @binding(4) var<storage, read_write> saliency: array<vec4f>;
+@group(1) @binding(0) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn matched_saliency(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let sequence = state[0] + group.z;
+  let tokens = min(state[1u + sequence] + 1u, params.capacity);
+  let unit = sequence * params.units + group.y;
+  let row = params.capacity / 4u;
+  let members = joined[sequence];
+  let first = unit * params.unit_heads / members * members;
+  let begin = group.x * (BLOCK / 4u);
+  let end = min(begin + BLOCK / 4u, (tokens + 3u) / 4u);
+  for (var four = begin + lane; four < end; four += WORKGROUP_SIZE) {
+    var sum = vec4f();
+    for (var member = 0u; member < members; member++) {
+      let score = scores[(sequence * params.heads + matched[first + member]) * row + four];
+      sum = select(sum + score, max(sum, score), params.reduction == 2u && member > 0u);
+    }
+    if (params.reduction == 0u) { sum /= f32(members); }
+    saliency[unit * row + four] = sum;
+  }
+}

@@ -1,0 +1,62 @@
+/**
+ * Tests that the kernels which real GPUs get (tiles in workgroup memory, keys and lists in splits) decode what those of
+ * software adapters decode.
+ *
+ * @module
+ */
+
+import assert from "node:assert/strict";
+import { POLICIES } from "../../../cache/policies/mod.ts";
+import { createPolicy } from "../../../cache/policy_options.ts";
+import { embeddedPair } from "../../../data/embedded.ts";
+import type { PolicyLane } from "../../../decoding/selection/sequence_settings.ts";
+import { PolicySession } from "../../../decoding/engine/policy_session.ts";
+import type { Device, DeviceInfo } from "../../../gpu/device.ts";
+import { openDevice } from "../../../gpu/open_device.ts";
+import { loadModel } from "../../../models/load.ts";
+import { someTokens } from "../../support/embedded_model.ts";
+import { hasGpu } from "../../support/gpu.ts";
+
+/** What kernels are chosen by on a GPU whose subgroups are wide. */
+const HARDWARE: Partial<DeviceInfo> = { isSoftware: false, subgroupSize: 0 };
+
+async function deviceAs(info: Partial<DeviceInfo>): Promise<Device> {
+  const device = await openDevice({ backend: "webgpu" });
+  return Object.defineProperty(device, "info", { value: { ...device.info, ...info } });
+}
+
+/** Logits of every policy's steps behind one prompt. */
+async function decode(info: Partial<DeviceInfo>): Promise<Float32Array[]> {
+  using device = await deviceAs(info);
+  const files = embeddedPair();
+  using large = await loadModel(files.large, { device });
+  using small = await loadModel(files.small, { device });
+  const lanes = POLICIES.map(({ name }): PolicyLane => ({
+    policy: createPolicy(name),
+    budget: { ratio: 0.4 },
+  }));
+  const prompt = someTokens(300);
+  using session = new PolicySession({ large, small }, { lanes, capacity: 320 });
+  await session.prefill(prompt, { sequence: [...lanes.keys()] });
+  const logits: Float32Array[] = [];
+  for (const token of prompt.slice(10, 14)) {
+    const report = await session.step({ tokens: lanes.map(() => token), logits: true });
+    logits.push(report.logits!);
+  }
+  return logits;
+}
+
+Deno.test({
+  name: "policies decode by the kernels of hardware what they decode by those of software adapters",
+  ignore: !hasGpu,
+  async fn() {
+    const [hardware, software] = [await decode(HARDWARE), await decode({})];
+    for (const [step, expected] of software.entries()) {
+      const worst = expected.reduce(
+        (most, value, i) => Math.max(most, Math.abs(value - hardware[step]![i]!)),
+        0,
+      );
+      assert.ok(worst < 2e-3, `step ${step}: logits differ by ${worst}`);
+    }
+  },
+});

@@ -1,0 +1,179 @@
+/**
+ * Helpers that keep fewer tokens of their own.
+ *
+ * @module
+ */
+
+import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
+import { createPolicy } from "../../../cache/policy_options.ts";
+import type { HelperStep } from "../../../decoding/scoring/small_model.ts";
+import { laneSet } from "../../../decoding/selection/sequence_settings.ts";
+import { PolicySession } from "../../../decoding/engine/policy_session.ts";
+import { createPolicyBuffers, writeLanes } from "../../../decoding/selection/buffers.ts";
+import { listShape } from "../../../decoding/selection/lists.ts";
+import { Session } from "../../../decoding/session/session.ts";
+import { listUnits } from "../../../decoding/selection/head_groups.ts";
+import { embeddedModels, someTokens } from "../../support/embedded_model.ts";
+import { hasGpu, testBackends } from "../../support/gpu.ts";
+import { h2oReference } from "./h2o_reference.ts";
+import { decode, tokensOf } from "./small_runs.ts";
+import { openSmallModel } from "../../../decoding/engine/small_cache.ts";
+
+/** Where what does not depend on the device is tested. */
+const BACKEND = hasGpu ? "webgpu" : "reference";
+
+for (const backend of testBackends) {
+  Deno.test(`a compressed helper keeps what H2O written out keeps, and remembers what it dropped, on ${backend}`, async () => {
+    const { small } = await embeddedModels(backend);
+    for (const prompt of backend === "webgpu" ? [120, 150, 97] : [105]) {
+      const tokens = someTokens(prompt + 6);
+      await compareWithReference(small, { prompt, tokens, ratio: 0.3 });
+    }
+  });
+
+  Deno.test(`a compressed helper whose dropped tokens are freed gives the same bits on ${backend}`, async () => {
+    const pair = await embeddedModels(backend);
+    const cut = { helperBudget: { ratio: 0.4 }, helperLayers: 2 };
+    for (const score of ["accumulated", "decayed"] as const) {
+      const run = { tokens: someTokens(137), steps: 6, cut, score };
+      const resident = await decode(pair, run);
+      const tiered = await decode(pair, { ...run, store: "tiered" });
+      deepStrictEqual(tiered.logits, resident.logits);
+      deepStrictEqual(tiered.selections, resident.selections);
+      const { helperCacheBytes, helperCacheBytesIdeal } = tiered.memory;
+      strictEqual(helperCacheBytesIdeal, resident.memory.helperCacheBytesIdeal);
+      ok(helperCacheBytes >= helperCacheBytesIdeal);
+      ok(helperCacheBytes <= 0.42 * resident.memory.helperCacheBytes);
+    }
+  });
+}
+
+/** Runs a compressed helper beside the reference and compares what is kept, its newest rows and its scores. */
+async function compareWithReference(
+  small: HelperStep["session"]["model"],
+  { prompt, tokens, ratio }: {
+    readonly prompt: number;
+    readonly tokens: readonly number[];
+    readonly ratio: number;
+  },
+): Promise<void> {
+  const { layers, queryHeads, kvHeads } = small.config;
+  const heads = layers * queryHeads;
+  const capacity = 4 * Math.ceil((tokens.length + 1) / 4);
+  const policy = createPolicy("smallkv");
+  const sizes = { capacity, chunk: 128 };
+  using large = new Session(small, sizes);
+  using helper = openSmallModel(small, { ...sizes, lanes: [{ policy, helperBudget: { ratio } }] });
+  const shape = {
+    ...listShape(listUnits(small.config, "kv_head"), capacity),
+    capacity,
+    sequences: 1,
+    streams: 1,
+    heads,
+    helperHeads: helper.heads,
+    weightHeads: 0,
+  };
+  using buffers = createPolicyBuffers(small.device, shape);
+  const lanes = laneSet({ policy, budget: { ratio: 0.2 } });
+  writeLanes({ forward: large.forward, buffers, shape, lanes });
+  for (const session of [large, helper.session]) {
+    await session.prefill(tokens.slice(0, prompt), { logits: "none" });
+  }
+  const sums = await helper.session.accumulated();
+  sums.forEach((value, i) => {
+    const [head, token] = [Math.floor(i / prompt), i % prompt];
+    small.device.write(buffers.scores, 4 * (head * capacity + token), Float32Array.of(value));
+  });
+  helper.begin(0, prompt);
+  const isLong = prompt >= policy.minimumTokens;
+  if (isLong) helper.start(0, sums);
+  const next = tokens.slice(prompt);
+  const expected = await h2oReference(small, { prompt: tokens.slice(0, prompt), next }, {
+    ratio,
+    minimumTokens: isLong ? policy.minimumTokens : Infinity,
+  });
+  const kept = () => helper.selections![0]!.map((selection) => [...selection.kept]);
+  deepStrictEqual(kept(), expected[0]!.kept);
+  for (const [step, token] of next.entries()) {
+    large.replaceNext([token]);
+    large.writeLengths();
+    const seen = kept();
+    await helper.submit({ buffers, shape, lanes }, large.forward);
+    large.advance();
+    await helper.finish();
+    deepStrictEqual(kept(), expected[step + 1]!.kept);
+    const rows = new Float32Array(await small.device.read(buffers.rows));
+    const scores = new Float32Array(await small.device.read(buffers.scores));
+    expected[step + 1]!.received.forEach((received, head) => {
+      const before = expected[step]!.received[head]!;
+      const unit = Math.floor(head * kvHeads / queryHeads);
+      received.forEach((value, key) => {
+        const place = head * capacity + key;
+        const row = value - (before[key] ?? 0);
+        ok(Math.abs(scores[place]! - value) < 1e-4 * Math.max(1, value), `F' of token ${key}`);
+        if (key < prompt + step && !seen[unit]!.includes(key)) {
+          strictEqual(rows[place], 0, `row of dropped token ${key}`);
+          strictEqual(row, 0);
+        } else ok(Math.abs(rows[place]! - row) < 1e-4, `row of token ${key}`);
+      });
+    });
+  }
+}
+
+Deno.test("a compressed helper of a batch gives each sequence what it gives it alone, short prompts too", async () => {
+  const pair = await embeddedModels(BACKEND);
+  const cut = { helperBudget: { ratio: 0.3 } };
+  const texts = [126, 97, 141].map((count) => tokensOf({ prompt: count, steps: 8, shift: count }));
+  using session = new PolicySession(pair, {
+    policy: createPolicy("smallkv"),
+    budget: { ratio: 0.2 },
+    capacity: 150,
+    sequences: 3,
+    ...cut,
+  });
+  for (const [sequence, tokens] of texts.entries()) {
+    await session.prefill(tokens.slice(0, -8), { sequence });
+  }
+  const alone = [];
+  for (const tokens of texts) alone.push(await decode(pair, { tokens, steps: 8, cut }));
+  for (let step = 0; step < 8; step++) {
+    const tokens = texts.map((text) => text.at(step - 8)!);
+    const { selections } = await session.step({ tokens });
+    deepStrictEqual(selections, alone.map((run) => run.selections[step]));
+  }
+});
+
+Deno.test("policies that share compressed helpers get what each gets from one of its own", async () => {
+  const pair = await embeddedModels(BACKEND);
+  const tokens = someTokens(128);
+  const cuts = [
+    { score: "accumulated", helperBudget: { ratio: 0.3 } },
+    { score: "row", helperBudget: { ratio: 0.3 } },
+    { score: "decayed", helperBudget: { ratio: 0.3 } },
+    { score: "accumulated", helperBudget: { ratio: 0.6 } },
+  ] as const;
+  const budget = { ratio: 0.2 };
+  using session = new PolicySession(pair, {
+    lanes: [
+      ...cuts.map(({ score, helperBudget }) => ({
+        policy: createPolicy("smallkv", { score }),
+        budget,
+        helperBudget,
+        stream: 0,
+      })),
+      { policy: createPolicy("h2o"), budget },
+    ],
+    capacity: 129,
+    helperLayers: 2,
+  });
+  await session.prefill(tokens.slice(0, -6), { sequence: [0, 1, 2, 3, 4] });
+  const alone = [];
+  for (const { score, helperBudget } of cuts) {
+    const cut = { helperBudget, helperLayers: 2 };
+    alone.push(await decode(pair, { tokens, steps: 6, cut, score }));
+  }
+  for (const [step, token] of tokens.slice(-6).entries()) {
+    const { selections } = await session.step({ tokens: new Array(5).fill(token) });
+    deepStrictEqual(selections.slice(0, 4), alone.map((run) => run.selections[step]));
+  }
+});

@@ -1,0 +1,87 @@
+/**
+ * Runs of a pair with a helper that is whole or cut, for tests.
+ *
+ * @module
+ */
+
+import { createPolicy, type PolicyOptions } from "../../../cache/policy_options.ts";
+import type { Selection } from "../../../cache/policy.ts";
+import type { HelperCut } from "../../../decoding/scoring/small_model.ts";
+import type { ModelPair, PolicyMemory } from "../../../decoding/engine/types.ts";
+import { PolicySession } from "../../../decoding/engine/policy_session.ts";
+import { someTokens } from "../../support/embedded_model.ts";
+
+/**
+ * Loads the embedded pair.
+ *
+ * @param backend Where it runs.
+ * @returns The models; shared, so do not dispose of them.
+ */
+/** What is decoded, and how the helper is cut. */
+export interface HelperRun {
+  /** The prompt and what follows it. */
+  readonly tokens: readonly number[];
+  /** Tokens at the end that are forced one at a time. */
+  readonly steps: number;
+  /** How the helper is made cheaper. */
+  readonly cut?: HelperCut;
+  /** What ranks tokens. */
+  readonly score?: PolicyOptions["score"];
+  /** Where tokens lie. */
+  readonly store?: "resident" | "tiered";
+  /** Small heads that may be matched. */
+  readonly allowedHeads?: readonly number[];
+}
+
+/** What each step said and saw, and the bytes at the end. */
+export interface HelperOutcome {
+  /** Logits of each step. */
+  readonly logits: readonly Float32Array[];
+  /** Tokens that each step's attention saw, [step][unit]. */
+  readonly selections: readonly (readonly Selection[])[];
+  /** Bytes of keys and values. */
+  readonly memory: PolicyMemory;
+}
+
+/**
+ * Forces tokens on SmallKV at 20 %.
+ *
+ * @param pair The models.
+ * @param run Tokens, cut.
+ * @returns Logits, selections, bytes.
+ */
+export async function decode(pair: ModelPair, run: HelperRun): Promise<HelperOutcome> {
+  const { tokens, steps, cut = {}, score = "accumulated", store = "resident", allowedHeads } = run;
+  const prompt = tokens.slice(0, tokens.length - steps);
+  using session = new PolicySession(pair, {
+    policy: createPolicy("smallkv", { score }),
+    budget: { ratio: 0.2 },
+    capacity: tokens.length + 1,
+    store,
+    ...(allowedHeads && { match: { allowedHeads } }),
+    ...cut,
+  });
+  await session.prefill(prompt);
+  const logits: Float32Array[] = [];
+  const selections = [];
+  for (const token of tokens.slice(prompt.length)) {
+    const report = await session.step({ tokens: [token], logits: true });
+    logits.push(report.logits!);
+    selections.push(report.selections[0]!);
+  }
+  return { logits, selections, memory: await session.memory() };
+}
+
+/**
+ * Makes tokens that differ from case to case.
+ *
+ * @param sizes Tokens of the prompt, those behind it, and where they begin.
+ * @returns Token ids.
+ */
+export function tokensOf({ prompt, steps, shift }: {
+  readonly prompt: number;
+  readonly steps: number;
+  readonly shift: number;
+}): number[] {
+  return [0, ...someTokens(prompt + steps + shift).slice(1 + shift)];
+}

@@ -1,0 +1,162 @@
+/**
+ * Helpers that run fewer layers, or all of them with all of their tokens.
+ *
+ * @module
+ */
+
+import fc from "fast-check";
+import { deepStrictEqual, ok, rejects, strictEqual, throws } from "node:assert/strict";
+import { createPolicy, type PolicyOptions } from "../../../cache/policy_options.ts";
+import { GpuError } from "../../../core/check.ts";
+import { checkCut } from "../../../decoding/engine/checks.ts";
+import type { HelperCut } from "../../../decoding/scoring/small_model.ts";
+import { PolicySession } from "../../../decoding/engine/policy_session.ts";
+import type { Device } from "../../../gpu/device.ts";
+import { embeddedModels, someTokens } from "../../support/embedded_model.ts";
+import { hasGpu, testBackends } from "../../support/gpu.ts";
+import { observed, partsOf } from "../../support/observed_model.ts";
+import { decode, tokensOf } from "../engine/small_runs.ts";
+
+/** Where what does not depend on the device is tested. */
+const BACKEND = hasGpu ? "webgpu" : "reference";
+
+function largestDifference(first: readonly Float32Array[], second: readonly Float32Array[]) {
+  let most = 0;
+  first.forEach((row, step) =>
+    row.forEach((value, i) => most = Math.max(most, Math.abs(value - second[step]![i]!)))
+  );
+  return most;
+}
+
+const randomRun = () =>
+  fc.record({
+    prompt: fc.integer({ min: 90, max: 160 }),
+    steps: fc.integer({ min: 1, max: 12 }),
+    shift: fc.nat(200),
+    score: fc.constantFrom<PolicyOptions["score"]>("accumulated", "decayed", "row"),
+  });
+
+for (const backend of testBackends) {
+  const numRuns = backend === "webgpu" ? 6 : 1;
+
+  Deno.test(`a helper that may keep all of its own tokens decodes as the whole helper on ${backend}`, async () => {
+    const pair = await embeddedModels(backend);
+    await fc.assert(
+      fc.asyncProperty(randomRun(), async (sizes) => {
+        const run = { tokens: tokensOf(sizes), steps: sizes.steps, score: sizes.score };
+        const whole = await decode(pair, run);
+        const compressed = await decode(pair, { ...run, cut: { helperBudget: { ratio: 1 } } });
+        deepStrictEqual(compressed.selections, whole.selections);
+        ok(largestDifference(whole.logits, compressed.logits) < 1e-3);
+        deepStrictEqual(compressed.memory, whole.memory);
+      }),
+      { numRuns, seed: 5 },
+    );
+  });
+
+  Deno.test(`a helper with all of its layers gives the bits of the whole helper on ${backend}`, async () => {
+    const pair = await embeddedModels(backend);
+    const run = { tokens: someTokens(126), steps: 5 };
+    const cut = { helperLayers: pair.small.config.layers };
+    deepStrictEqual(await decode(pair, { ...run, cut }), await decode(pair, run));
+  });
+
+  Deno.test(`a helper that stops early gives the bits of a whole one that is matched no deeper on ${backend}`, async () => {
+    const pair = await embeddedModels(backend);
+    const { queryHeads, layers } = pair.small.config;
+    for (let helperLayers = 1; helperLayers < layers; helperLayers++) {
+      const allowedHeads = Array.from({ length: helperLayers * queryHeads }, (_, head) => head);
+      const run = { tokens: someTokens(131), steps: 4 };
+      const early = await decode(pair, { ...run, cut: { helperLayers } });
+      const whole = await decode(pair, { ...run, allowedHeads });
+      deepStrictEqual(early.logits, whole.logits);
+      deepStrictEqual(early.selections, whole.selections);
+      const share = helperLayers / layers;
+      strictEqual(early.memory.helperCacheBytes, share * whole.memory.helperCacheBytes);
+      strictEqual(early.memory.helperCacheBytesIdeal, share * whole.memory.helperCacheBytesIdeal);
+    }
+  });
+}
+
+Deno.test("a helper that stops early steps through its own layers alone, and computes no logits", async () => {
+  const { large, small } = await embeddedModels(BACKEND);
+  for (const cut of [{ helperLayers: 2 }, { helperLayers: 1, helperBudget: { ratio: 0.4 } }]) {
+    const { model, commands } = observed(small);
+    await decode({ large, small: model }, { tokens: someTokens(121), steps: 1, cut });
+    const later = new Set(partsOf(small.weights.layers.slice(cut.helperLayers)));
+    const used = commands.flatMap((command) =>
+      "kernel" in command ? Object.values(command.buffers) : []
+    ).map((buffer) => "buffer" in buffer ? buffer.buffer : buffer);
+    const last = [...partsOf(small.weights.layers[cut.helperLayers - 1])];
+    ok(used.some((buffer) => last.includes(buffer)));
+    ok(!used.some((buffer) => later.has(buffer)));
+    ok(!used.some(({ label }) => label.startsWith("logits")));
+  }
+});
+
+Deno.test("a helper whose first step could not be recorded runs it when it is tried again", async () => {
+  const { large, small } = await embeddedModels(BACKEND);
+  const tokens = someTokens(122);
+  for (const cut of [{}, { helperBudget: { ratio: 0.4 } }]) {
+    let failures = 1;
+    const device = new Proxy(small.device, {
+      get(target, name) {
+        if (name === "record") {
+          return (label: string, commands: Parameters<Device["record"]>[1]) =>
+            label === "small model's step" && failures-- > 0
+              ? Promise.reject(new GpuError("Cannot record: current value is none"))
+              : target.record(label, commands);
+        }
+        const value = Reflect.get(target, name, target);
+        return typeof value === "function" ? value.bind(target) : value;
+      },
+    });
+    using session = new PolicySession({ large, small: { ...small, device } }, {
+      policy: createPolicy("smallkv"),
+      budget: { ratio: 0.2 },
+      capacity: 128,
+      ...cut,
+    });
+    await session.prefill(tokens.slice(0, 120));
+    const step = () => session.step({ tokens: tokens.slice(120, 121), logits: true });
+    await rejects(step, GpuError);
+    const { logits } = await step();
+    const expected = await decode({ large, small }, {
+      tokens: tokens.slice(0, 121),
+      steps: 1,
+      cut,
+    });
+    deepStrictEqual([logits], expected.logits);
+  }
+});
+
+Deno.test("a helper is not cut to nothing, nor where there is none", async () => {
+  const { large, small } = await embeddedModels("reference");
+  const open = (name: string, cut: HelperCut) => () =>
+    new PolicySession({ large, small }, {
+      policy: createPolicy(name),
+      budget: { ratio: 0.2 },
+      capacity: 8,
+      ...cut,
+    });
+  throws(
+    open("smallkv", { helperLayers: 0 }),
+    /layers that run must be an integer from 1 to 3: current value is 0/,
+  );
+  throws(open("smallkv", { helperLayers: 4 }), /from 1 to 3: current value is 4/);
+  throws(open("smallkv", { helperBudget: { ratio: 0 } }), /above 0 and at most 1/);
+  throws(open("smallkv", { helperBudget: { ratio: 1.5 } }), /current value is 1.5/);
+  throws(open("smallkv", { helperBudget: { tokens: 0 } }), /tokens must be an integer/);
+  throws(
+    open("h2o", { helperLayers: 2 }),
+    /the policy must have one, as smallkv has: current policy is h2o/,
+  );
+  throws(open("full", { helperBudget: { ratio: 0.5 } }), RangeError);
+  checkCut([{ policy: createPolicy("h2o") }], {});
+  const lane = { policy: createPolicy("smallkv"), budget: { ratio: 0.2 } };
+  const lanes = [lane, { ...lane, helperBudget: { ratio: 0.4 } }];
+  throws(
+    () => new PolicySession({ large, small }, { lanes, capacity: 8 }),
+    /sequences must have one kind of helper: current values are whole, compressed/,
+  );
+});

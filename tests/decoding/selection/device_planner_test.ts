@@ -1,0 +1,137 @@
+/**
+ * Tests of `decoding/selection/device_planner.ts`: a session chooses the same tokens on the device as on the host.
+ *
+ * @module
+ */
+
+import assert from "node:assert/strict";
+import type { CacheBudget } from "../../../cache/budget.ts";
+import { createPolicy, type PolicyOptions, resolvePolicy } from "../../../cache/policy_options.ts";
+import { smallkv } from "../../../cache/policies/smallkv.ts";
+import { plansOnDevice } from "../../../decoding/selection/planner.ts";
+import { laneSet, type PolicyLane } from "../../../decoding/selection/sequence_settings.ts";
+import type { ModelPair, StepReport } from "../../../decoding/engine/types.ts";
+import { PolicySession } from "../../../decoding/engine/policy_session.ts";
+import { embeddedModels, someTokens } from "../../support/embedded_model.ts";
+import { testBackends } from "../../support/gpu.ts";
+
+type Choice = readonly [options: PolicyOptions, budget: CacheBudget];
+
+const GROUPED: readonly Choice[] = [
+  [{}, { ratio: 0.2 }],
+  [{ granularity: "layer", score: "row" }, { ratio: 0.2 }],
+  [{ granularity: "kv_match", sink: 4 }, { tokens: 37 }],
+  [{ marginal: false, score: "decayed", decay: 0.8 }, { ratio: 0.1 }],
+  [{ minimumTokens: 108, combine: "joint_nosink" }, { ratio: 0.3 }],
+  [{ combine: "mass_split", base: "prompt" }, { ratio: 0.9 }],
+];
+const ALONE: readonly Choice[] = [[{}, { ratio: 0.15 }], [{ sink: 2, marginal: false }, {
+  ratio: 0.05,
+}]].map(([options, budget]) => [{ granularity: "query_head", ...options }, budget] as Choice);
+
+function lanesOf(choices: readonly Choice[]): PolicyLane[] {
+  return choices.map(([options, budget]) => ({
+    policy: createPolicy("smallkv", options),
+    budget,
+    stream: 0,
+  }));
+}
+
+/** Steps behind a prompt; which of them report what was selected. */
+async function reports(
+  pair: ModelPair,
+  lanes: readonly PolicyLane[],
+  run: {
+    readonly promptTokens: number;
+    readonly isPlannedOnHost: boolean;
+    readonly reported?: readonly boolean[];
+  },
+): Promise<{ steps: StepReport[]; idealBytes: number }> {
+  const { promptTokens, isPlannedOnHost, reported = new Array(6).fill(true) } = run;
+  const tokens = await someTokens(promptTokens + 6);
+  using session = new PolicySession(pair, { lanes, capacity: promptTokens + 7, isPlannedOnHost });
+  await session.prefill(tokens.slice(0, promptTokens), { sequence: [...lanes.keys()] });
+  const steps: StepReport[] = [];
+  for (const [step, hasSelections] of reported.entries()) {
+    const token = tokens[promptTokens + step]!;
+    steps.push(
+      await session.step({ tokens: lanes.map(() => token), logits: true, hasSelections }),
+    );
+  }
+  return { steps, idealBytes: (await session.memory()).largeCacheBytesIdeal };
+}
+
+for (const backend of testBackends) {
+  for (const [name, choices] of [["grouped heads", GROUPED], ["single heads", ALONE]] as const) {
+    Deno.test(`PolicySession selects on the device what it selects on the host: ${name} on ${backend}`, async () => {
+      const pair = await embeddedModels(backend);
+      // The helper is matched while the shorter text is decoded.
+      for (const promptTokens of backend === "webgpu" ? [104, 97] : [104]) {
+        const lanes = lanesOf(backend === "webgpu" ? choices : choices.slice(0, 3));
+        assert.ok(plansOnDevice(laneSet({ lanes }), "resident"));
+        const host = await reports(pair, lanes, { promptTokens, isPlannedOnHost: true });
+        const device = await reports(pair, lanes, { promptTokens, isPlannedOnHost: false });
+        assert.deepEqual(device, host);
+        assert.ok(host.steps.at(-1)!.selections[0]!.some(({ kept }) => kept.length < promptTokens));
+      }
+    });
+  }
+}
+
+Deno.test("PolicySession decodes the same where nobody asks for its selections", async () => {
+  const pair = await embeddedModels(testBackends[0]!);
+  const lanes = lanesOf(GROUPED.slice(0, 2));
+  const base = { promptTokens: 104, reported: [true, false, false, true, false, false] };
+  const device = await reports(pair, lanes, { ...base, isPlannedOnHost: false });
+  const host = await reports(pair, lanes, { promptTokens: 104, isPlannedOnHost: true });
+  assert.equal(device.idealBytes, host.idealBytes);
+  for (const [step, report] of device.steps.entries()) {
+    const expected = host.steps[step]!;
+    assert.deepEqual([report.chosen, report.logits], [expected.chosen, expected.logits]);
+    if (base.reported[step]) assert.deepEqual(report.selections, expected.selections);
+    else assert.deepEqual([report.selections, report.churn, report.migration], [[], [], undefined]);
+  }
+});
+
+for (const store of ["resident", "tiered"] as const) {
+  Deno.test(`PolicySession makes no buffers and no bindings from step to step, ${store}`, async () => {
+    const backend = testBackends[0]!;
+    const pair = await embeddedModels(backend);
+    const { device } = pair.large;
+    const policy = createPolicy("smallkv");
+    const options = { policy, budget: { ratio: 0.2 }, capacity: 140, store };
+    using session = new PolicySession(pair, options);
+    await session.prefill(someTokens(104));
+    for (let step = 0; step < 3; step++) await session.step();
+    const before = device.usage;
+    for (let step = 0; step < 20; step++) await session.step({ hasSelections: step % 2 === 0 });
+    const after = device.usage;
+    for (const name of ["liveBytes", "buffersCreated", "bindGroupsCreated"] as const) {
+      assert.equal(after[name], before[name], name);
+    }
+  });
+}
+
+Deno.test("plansOnDevice() leaves everything unusual to the host", () => {
+  const isOnDevice = (policy: ReturnType<typeof createPolicy>, store: "resident" | "tiered") =>
+    plansOnDevice(laneSet({ policy, budget: { ratio: 0.2 }, store }), store);
+  assert.equal(isOnDevice(createPolicy("smallkv"), "resident"), true);
+  assert.equal(isOnDevice(createPolicy("smallkv_query_aware"), "resident"), true);
+  assert.equal(isOnDevice(createPolicy("smallkv"), "tiered"), false);
+  const unusual: PolicyOptions[] = [
+    { stale: true },
+    { interval: 3 },
+    { change: 0.1, interval: 3 },
+    { normalise: "rows" },
+    { ranked: "all" },
+    { ties: "later" },
+  ];
+  for (const options of unusual) {
+    assert.equal(isOnDevice(createPolicy("smallkv", options), "resident"), false);
+  }
+  for (const name of ["full", "h2o", "streaming"]) {
+    assert.equal(isOnDevice(createPolicy(name), "resident"), false, name);
+  }
+  const plan = () => ({ kept: new Uint32Array(), marginal: new Uint32Array() });
+  assert.equal(isOnDevice(resolvePolicy({ ...smallkv, plan }), "resident"), false);
+});

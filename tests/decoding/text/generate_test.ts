@@ -1,0 +1,216 @@
+import assert from "node:assert/strict";
+import { createPolicy } from "../../../cache/policy_options.ts";
+import { evaluationItems } from "../../../data/microworld.ts";
+import { forceTokens } from "../../../decoding/forced/force_tokens.ts";
+import type { GenerationStep } from "../../../decoding/text/loop.ts";
+import { generate, generateAll, type GenerateOptions } from "../../../decoding/text/generate.ts";
+import type { ModelPair } from "../../../decoding/engine/types.ts";
+import { Session } from "../../../decoding/session/session.ts";
+import { openDevice } from "../../../gpu/open_device.ts";
+import { embeddedPair } from "../../../data/embedded.ts";
+import { loadModel, type Model } from "../../../models/load.ts";
+import { embeddedModels } from "../../support/embedded_model.ts";
+import { testBackends } from "../../support/gpu.ts";
+
+const PROMPT = evaluationItems("qa", { count: 1, factShare: 0.5, promptTokens: [100, 420] })[0]!
+  .prompt;
+
+/** Prompts of several lengths, all long enough for matching. */
+function prompts({ large }: ModelPair): number[][] {
+  const ids = large.tokenizer!.encode(PROMPT);
+  return [ids.slice(0, 130), ids.slice(0, 104)];
+}
+
+for (const backend of testBackends) {
+  Deno.test(`generate() with the whole budget writes what a session decodes (${backend})`, async () => {
+    const pair = await embeddedModels(backend);
+    const [prompt] = prompts(pair);
+    using session = new Session(pair.large, { capacity: 140 });
+    await session.prefill(prompt!);
+    const expected = [...await session.nextTokens(), ...(await session.decode(5))[0]!];
+    for (const policy of ["full", "smallkv", "h2o"]) {
+      const options = { policy, budget: 1, maxNewTokens: 6, stopTokens: [] };
+      const { sequences } = await generateAll(pair, prompt!, options);
+      assert.deepEqual(sequences[0]!.tokens, expected, policy);
+    }
+  });
+
+  Deno.test(`generate() of a batch writes what each prompt gets alone (${backend})`, async () => {
+    const pair = await embeddedModels(backend);
+    const batch = prompts(pair);
+    const options = { budget: 0.2, maxNewTokens: 4, stopTokens: [] };
+    const together = await generateAll(pair, batch, options);
+    for (const [index, prompt] of batch.entries()) {
+      const alone = await generateAll(pair, prompt, options);
+      assert.deepEqual(together.sequences[index], alone.sequences[0]);
+    }
+    assert.deepEqual(together.statistics.promptTokens, [130, 104]);
+    assert.deepEqual(together.statistics.newTokens, [4, 4]);
+  });
+
+  Deno.test(`generate() tells tiers and bytes that fit the budget (${backend})`, async () => {
+    const pair = await embeddedModels(backend);
+    const [prompt] = prompts(pair);
+    const steps: GenerationStep[] = [];
+    const { statistics, sequences } = await generateAll(pair, prompt!, {
+      policy: "smallkv",
+      budget: 0.2,
+      maxNewTokens: 3,
+      stopTokens: [],
+      onStep: (step) => steps.push(step),
+    });
+    // n = 131, H = 52: c = 13, r = 6, m = 14; n = 132 the same
+    assert.deepEqual(steps.map(({ step, tokens }) => [step, tokens]), [[1, [131]], [2, [132]]]);
+    for (const [index, { tiers }] of steps.entries()) {
+      assert.deepEqual(tiers, [{ critical: 13, recent: 6, marginal: 14, none: 98 + index }]);
+    }
+    assert.deepEqual(steps.map(({ chosen }) => chosen[0]), sequences[0]!.tokens.slice(1));
+    const { config } = pair.large;
+    const ideal = (2 * (13 + 6) + 14) * config.layers * config.kvHeads * config.headDim * 2;
+    assert.equal(statistics.memory.large.cacheBytesIdeal, ideal);
+    assert.equal(statistics.memory.large.weightBytes, pair.large.weights.byteLength);
+    assert.ok(statistics.memory.small!.cacheBytes > 0);
+    assert.ok(statistics.ttftMs > 0 && statistics.tpotMs > 0 && statistics.tokensPerSecond > 0);
+  });
+
+  Deno.test(`generate() frees everything when aborted, left early or finished (${backend})`, async () => {
+    const pair = await embeddedModels(backend);
+    const { device } = pair.large;
+    const [prompt] = prompts(pair);
+    const { liveBytes, liveBuffers } = device.usage;
+    const isFree = () =>
+      assert.deepEqual([device.usage.liveBytes, device.usage.liveBuffers], [
+        liveBytes,
+        liveBuffers,
+      ]);
+    const controller = new AbortController();
+    let count = 0;
+    const options = { maxNewTokens: 20, stopTokens: [], signal: controller.signal };
+    for await (const _ of generate(pair, prompt!, options)) if (++count === 3) controller.abort();
+    assert.equal(count, 3);
+    isFree();
+    const aborted = await generateAll(pair, prompt!, options);
+    assert.deepEqual(aborted.sequences, [{ tokens: [], text: "" }]);
+    assert.equal(aborted.statistics.isAborted, true);
+    isFree();
+    for await (const _ of generate(pair, prompt!, { maxNewTokens: 20 })) break;
+    isFree();
+    await generateAll(pair, prompt!, { maxNewTokens: 2 });
+    isFree();
+    const failing = { maxNewTokens: 9, stopTokens: [], onStep: () => assert.fail("stop") };
+    await assert.rejects(() => generateAll(pair, prompt!, failing), /stop/);
+    isFree();
+  });
+
+  Deno.test(`generate() stops while a prompt is read (${backend})`, async () => {
+    const pair = await embeddedModels(backend);
+    const controller = new AbortController();
+    const { statistics } = await generateAll(pair, prompts(pair)[0]!, {
+      chunk: 32,
+      signal: controller.signal,
+      onPrefill: (share) => share > 0.2 && controller.abort(),
+    });
+    assert.equal(statistics.isAborted, true);
+    assert.deepEqual(statistics.newTokens, [0]);
+  });
+
+  Deno.test(`forceTokens() finds no divergence of the full cache, and some below it (${backend})`, async () => {
+    const pair = await embeddedModels(backend);
+    const [prompt] = prompts(pair);
+    const options = { policy: "full", maxNewTokens: 5, stopTokens: [] };
+    const { tokens } = (await generateAll(pair, prompt!, options)).sequences[0]!;
+    const full = await forceTokens(pair, prompt!, { tokens, policy: "full" });
+    assert.equal(full.quality.length, 5);
+    assert.ok(full.quality.every(({ kl, isSameChoice }) => kl < 1e-6 && isSameChoice));
+    assert.deepEqual(full.chosen.slice(0, 4), tokens.slice(1));
+    const streaming = await forceTokens(pair, prompt!, {
+      tokens,
+      policy: "streaming",
+      budget: { tokens: 8 },
+    });
+    assert.ok(streaming.quality.some(({ kl }) => kl > 1e-4));
+    assert.equal(streaming.statistics.steps, 5);
+  });
+}
+
+Deno.test("generate() streams the text that the tokens stand for", async () => {
+  const pair = await embeddedModels(testBackends[0]!);
+  const options: GenerateOptions = { policy: "full", maxNewTokens: 24 };
+  let text = "";
+  const tokens: number[] = [];
+  for await (const token of generate(pair, PROMPT, options)) {
+    assert.equal(token.index, tokens.length);
+    tokens.push(token.tokenId);
+    text += token.text;
+  }
+  const { tokenizer } = pair.large;
+  assert.equal(text, tokenizer!.decode(tokens, { skipSpecialTokens: true }));
+  assert.match(text, /Where is/);
+  const { sequences: [again] } = await generateAll(pair, PROMPT, options);
+  assert.deepEqual(again, { tokens, text });
+  const stopped = await generateAll(pair, PROMPT, { ...options, stopTexts: ["?"] });
+  assert.equal(stopped.sequences[0]!.text, text.slice(0, text.indexOf("?")));
+});
+
+Deno.test("generate() says what does not fit before anything is allocated", async () => {
+  const pair = await embeddedModels("reference");
+  const { device, config } = pair.large;
+  const before = device.usage.buffersCreated;
+  const cases: [Parameters<typeof generateAll>[1], GenerateOptions, RegExp][] = [
+    ["a", { policy: "largest" }, /policy must be one of full, .*: current value is largest/],
+    ["a", { policyOptions: { score: "best" as "row" } }, /score must be one of accumulated/],
+    [
+      "a",
+      { policy: "h2o", policyOptions: { score: "row" } },
+      /options must be some of base, .*: current options have score/,
+    ],
+    ["a", { budget: 0 }, /ratio must be above 0 and at most 1: current value is 0/],
+    ["a", { budget: { tokens: 0 } }, /tokens must be an integer at least 1: current value is 0/],
+    ["a", { maxNewTokens: 0 }, /maxNewTokens must be an integer at least 1/],
+    [Array(500).fill(1), {}, /must fit the context of large, 512: current value is 500 \+ 64/],
+    [[], {}, /there must be a prompt/],
+    [[{ role: "user", content: "hi" }], {}, /must come with a chat template/],
+    ["a", { policy: createPolicy("full"), policyOptions: {} }, /must come with the name/],
+  ];
+  for (const [prompt, options, message] of cases) {
+    await assert.rejects(() => generateAll(pair, prompt, options), message);
+  }
+  const alone = { large: pair.large };
+  await assert.rejects(() => generateAll(alone, "a"), /a small model must be given/);
+  const other = {
+    ...pair.small!,
+    tokenizer: { ...pair.small!.tokenizer!, vocabulary: config.vocabulary, piece: () => "x" },
+  } as Model;
+  await assert.rejects(() => generateAll({ large: pair.large, small: other }, "a"), {
+    name: "DataError",
+    message: /both models must have one vocabulary: current models are large and small/,
+  });
+  assert.equal(device.usage.buffersCreated, before);
+});
+
+Deno.test("generate() on a full device says what to lower and leaves the device usable", async () => {
+  const before = await bytesOfLarge();
+  using device = await openDevice({ backend: "reference", maxBytes: before + 3e6 });
+  using large = await loadModel(embeddedPair().large, { device });
+  const prompt = large.tokenizer!.encode(PROMPT).slice(0, 20);
+  const wide = { policy: "full", maxNewTokens: 400, chunk: 400 };
+  await assert.rejects(() => generateAll({ large }, prompt, wide), {
+    name: "GpuError",
+    message: /^Cannot allocate .*; shorter or fewer prompts, or fewer new tokens, need less$/,
+  });
+  assert.equal(device.usage.liveBytes, before);
+  const forced = { ...wide, tokens: Array(400).fill(1) };
+  await assert.rejects(() => forceTokens({ large }, prompt, forced), {
+    name: "GpuError",
+    message: /^Cannot allocate [^;]*; shorter [^;]*$/,
+  });
+  assert.equal(device.usage.liveBytes, before);
+  const narrow = { policy: "full", maxNewTokens: 2, chunk: 32 };
+  assert.equal((await generateAll({ large }, prompt, narrow)).sequences[0]!.tokens.length, 2);
+});
+
+async function bytesOfLarge(): Promise<number> {
+  using device = await openDevice({ backend: "reference" });
+  using _ = await loadModel(embeddedPair().large, { device });
+  return device.usage.liveBytes;
+}

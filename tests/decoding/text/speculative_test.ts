@@ -1,0 +1,135 @@
+import assert from "node:assert/strict";
+import { evaluationItems } from "../../../data/microworld.ts";
+import type { GenerationStep } from "../../../decoding/text/loop.ts";
+import { generate, generateAll, type GenerateOptions } from "../../../decoding/text/generate.ts";
+import { SpeculationRecorder } from "../../../decoding/engine/speculative_types.ts";
+import { embeddedModels } from "../../support/embedded_model.ts";
+import { testBackends } from "../../support/gpu.ts";
+
+const [ITEM] = evaluationItems("qa", { count: 1, factShare: 0.5, promptTokens: [100, 420] });
+
+for (const backend of testBackends) {
+  Deno.test(`generate() with drafts per query writes what it writes without (${backend})`, async () => {
+    const pair = await embeddedModels(backend);
+    const run = async (options: GenerateOptions) => {
+      const steps: GenerationStep[] = [];
+      const onStep = (step: GenerationStep) => void steps.push(step);
+      const common = { maxNewTokens: 12, stopTokens: [], onStep };
+      return { steps, ...await generateAll(pair, ITEM!.prompt, { ...common, ...options }) };
+    };
+    const plain = await run({});
+    const drafted = await run({ speculative: 4, block: "per_query" });
+    assert.deepEqual(drafted.sequences, plain.sequences);
+    assert.deepEqual(drafted.steps, plain.steps);
+    assert.equal(plain.statistics.speculation, undefined);
+    const { blocks, drafted: proposed, accepted, ...rest } = drafted.statistics.speculation!;
+    assert.ok(blocks < 11 && accepted + blocks >= 11, `${accepted} drafts in ${blocks} blocks`);
+    assert.equal(rest.smallForwards, proposed + blocks);
+    assert.equal(rest.tokensPerBlock, (accepted + blocks) / blocks);
+    assert.ok(Math.abs(rest.draftShare + rest.planShare + rest.verifyShare - 1) < 1e-9);
+    const same = await run({ speculative: 0 });
+    assert.deepEqual(same.steps, plain.steps);
+  });
+
+  Deno.test(`generate() with drafts ends where a text ends (${backend})`, async () => {
+    const pair = await embeddedModels(backend);
+    const options = {
+      maxNewTokens: 16,
+      stopTokens: [],
+      speculative: 7,
+      block: "per_query",
+    } as const;
+    const { sequences: [whole] } = await generateAll(pair, ITEM!.prompt, options);
+    const stop = whole!.tokens[6]!;
+    const end = whole!.tokens.indexOf(stop) + 1;
+    const { sequences: [cut] } = await generateAll(pair, ITEM!.prompt, {
+      ...options,
+      stopTokens: [stop],
+    });
+    assert.deepEqual(cut!.tokens, whole!.tokens.slice(0, end));
+    const few = await generateAll(pair, ITEM!.prompt, { ...options, maxNewTokens: 3 });
+    assert.deepEqual(few.sequences[0]!.tokens, whole!.tokens.slice(0, 3));
+    assert.deepEqual(few.statistics.newTokens, [3]);
+  });
+
+  Deno.test(`generate() with drafts frees everything, however it ends (${backend})`, async () => {
+    const pair = await embeddedModels(backend);
+    const options = { maxNewTokens: 9, stopTokens: [], speculative: 3 };
+    const endEveryWay = async () => {
+      await generateAll(pair, ITEM!.prompt, options);
+      for await (const _ of generate(pair, ITEM!.prompt, options)) break;
+      const controller = new AbortController();
+      const aborted = { ...options, signal: controller.signal };
+      for await (const { index } of generate(pair, ITEM!.prompt, aborted)) {
+        if (index === 2) controller.abort();
+      }
+      const { liveBytes, liveBuffers } = pair.large.device.usage;
+      return { liveBytes, liveBuffers };
+    };
+    // The device keeps some buffers for later reads; the first round has made them.
+    const before = await endEveryWay();
+    assert.deepEqual(await endEveryWay(), before);
+  });
+}
+
+Deno.test("generate() says what drafts go with", async () => {
+  const pair = await embeddedModels("reference");
+  const before = pair.large.device.usage.buffersCreated;
+  const helpers = "must be one with a helper, smallkv or smallkv_query_aware";
+  const cases: [GenerateOptions, RegExp][] = [
+    [{ policy: "h2o" }, new RegExp(`the policy ${helpers}: current value is h2o`)],
+    [{ policy: "full" }, new RegExp(`${helpers}: current value is full`)],
+    [
+      { policyOptions: { positions: "slot" } },
+      /positions must be original, .*: current value is slot/,
+    ],
+    [{ policyOptions: { stale: true } }, /stale must be false, .*: current value is true/],
+    [{ helperBudget: 0.5 }, /the small model must keep its whole cache/],
+    [{ helperLayers: 1 }, /the small model must run all of its layers, .*: current value is 1/],
+    [{ store: "tiered" }, /the store must be resident: current value is tiered/],
+    [{ speculative: 16 }, /draftTokens must be an integer from 0 to 15: current value is 16/],
+    [{ speculative: 1.5 }, /draftTokens must be an integer from 0 to 15: current value is 1.5/],
+    [{ block: "own" as "shared" }, /block must be one of shared, per_query: current value is own/],
+  ];
+  for (const [options, message] of cases) {
+    await assert.rejects(() => generateAll(pair, "a", { speculative: 4, ...options }), {
+      name: "RangeError",
+      message,
+    });
+  }
+  await assert.rejects(
+    () => generateAll(pair, ["a", "b"], { speculative: 4 }),
+    /Cannot speculate: the number of sequences must be 1: current value is 2/,
+  );
+  await assert.rejects(
+    () => generateAll(pair, "a", { block: "shared" }),
+    /block must come with speculative: current value is shared alone/,
+  );
+  assert.equal(pair.large.device.usage.buffersCreated, before);
+});
+
+Deno.test("SpeculationRecorder counts acceptance by place among the blocks that drafted there", () => {
+  const recorder = new SpeculationRecorder();
+  const times = { draftMs: 2, planMs: 1, verifyMs: 1 };
+  const add = (drafted: number, accepted: number) =>
+    recorder.add({
+      drafts: new Array<number>(drafted).fill(0),
+      accepted,
+      times,
+    });
+  add(3, 3);
+  add(3, 1);
+  add(2, 0);
+  assert.deepEqual(recorder.finish(), {
+    blocks: 3,
+    drafted: 8,
+    accepted: 4,
+    acceptance: [2 / 3, 1 / 3, 1 / 2],
+    tokensPerBlock: 7 / 3,
+    smallForwards: 11,
+    blockMedianMs: 4,
+    draftShare: 0.5,
+    planShare: 0.25,
+    verifyShare: 0.25,
+  });
+});

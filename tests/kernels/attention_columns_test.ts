@@ -1,0 +1,189 @@
+/**
+ * Tests of `kernels/attention_columns.ts`.
+ *
+ * @module
+ */
+
+import fc from "fast-check";
+import { assertEquals } from "@std/assert";
+import { attentionParams } from "../../kernels/attention_shape.ts";
+import { attentionMap, attentionSums, columnsStripes } from "../../kernels/attention_columns.ts";
+import { assertClose } from "../support/assert_close.ts";
+import { hasGpu } from "../support/gpu.ts";
+import { runKernel } from "../support/run_kernel.ts";
+import {
+  ATTENTION_CASES,
+  attentionAllowance,
+  type AttentionArrays,
+  attentionArrays,
+  type AttentionCase,
+  logSums,
+  runTwin,
+  shapeOf,
+  SUBGROUP_SIZES,
+  withoutValues,
+} from "./attention_cases.ts";
+
+interface SumsOptions {
+  readonly arrays?: AttentionArrays;
+  readonly subgroupSize: number;
+  readonly before?: Float32Array;
+  readonly rowDecay?: number;
+}
+
+function sumsLength(sizes: AttentionCase): number {
+  const { queryHeads, capacity, sequences } = shapeOf(sizes);
+  return ((sizes.firstSequence ?? 0) + sequences) * queryHeads * capacity;
+}
+
+async function sumAttention(
+  sizes: AttentionCase,
+  options: SumsOptions,
+): Promise<{ actual: Float32Array; expected: Float32Array }> {
+  const shape = shapeOf(sizes);
+  const variant = { ...shape, subgroupSize: options.subgroupSize };
+  const arrays = options.arrays ?? attentionArrays(sizes);
+  const run = {
+    buffers: {
+      ...withoutValues(arrays),
+      log_sum: logSums(sizes, arrays),
+      sums: options.before ?? new Float32Array(sumsLength(sizes)),
+    },
+    params: { ...attentionParams(shape), row_decay: options.rowDecay ?? 1 },
+    grid: [columnsStripes(variant, shape.capacity), shape.kvHeads, shape.sequences] as const,
+  };
+  const kernel = attentionSums(variant);
+  return {
+    actual: (await runKernel(kernel, run)).sums,
+    expected: (await runTwin(kernel, run)).sums,
+  };
+}
+
+for (const subgroupSize of SUBGROUP_SIZES) {
+  const variant = subgroupSize > 0 ? "with subgroups" : "without subgroups";
+  for (const sizes of ATTENTION_CASES) {
+    Deno.test({
+      name: `attentionSums ${variant} adds what its twin adds for ${JSON.stringify(sizes)}`,
+      ignore: !hasGpu,
+      async fn() {
+        const before = Float32Array.from({ length: sumsLength(sizes) }, (_, i) => i % 7);
+        const { actual, expected } = await sumAttention(sizes, { subgroupSize, before });
+        const { terms } = attentionAllowance(shapeOf(sizes));
+        assertClose(actual, expected, { terms, magnitude: 8 });
+      },
+    });
+  }
+
+  for (const rowDecay of [0, 0.5, 0.8]) {
+    Deno.test({
+      name: `attentionSums ${variant} weights rows by powers of ${rowDecay}`,
+      ignore: !hasGpu,
+      async fn() {
+        for (const index of [3, 5, 6]) {
+          const sizes = ATTENTION_CASES[index]!;
+          const { actual, expected } = await sumAttention(sizes, { subgroupSize, rowDecay });
+          assertClose(actual, expected, { ...attentionAllowance(shapeOf(sizes)), magnitude: 4 });
+          const total = (1 - rowDecay ** sizes.rowsPerSequence) / (1 - rowDecay);
+          const { capacity, queryHeads } = shapeOf(sizes);
+          const sum = actual.subarray(0, queryHeads * capacity)
+            .reduce((left, right) => left + right, 0);
+          const magnitude = 2 * queryHeads;
+          assertClose([sum], [total * queryHeads], { terms: capacity, magnitude });
+        }
+      },
+    });
+  }
+
+  Deno.test({
+    name: `attentionSums ${variant} adds up to one per row and head`,
+    ignore: !hasGpu,
+    fn: () =>
+      fc.assert(
+        fc.asyncProperty(
+          fc.integer({ min: 1, max: 20 }),
+          fc.integer({ min: 0, max: 70 }),
+          fc.boolean(),
+          async (rowsPerSequence, cached, isMasked) => {
+            const sizes = {
+              queryHeads: 4,
+              kvHeads: 2,
+              headDim: 8,
+              rowsPerSequence,
+              cached: [cached, 3],
+              isMasked,
+            };
+            const { actual } = await sumAttention(sizes, { subgroupSize });
+            const { capacity } = shapeOf(sizes);
+            const totals = Array.from({ length: 8 }, (_, head) =>
+              actual.subarray(head * capacity, (head + 1) * capacity)
+                .reduce((sum, value) =>
+                  sum + value, 0));
+            assertClose(
+              totals,
+              totals.map(() =>
+                rowsPerSequence
+              ),
+              {
+                terms: 100,
+                magnitude: rowsPerSequence,
+              },
+            );
+          },
+        ),
+        { numRuns: 20, seed: 11 },
+      ),
+  });
+
+  Deno.test({
+    name: `attentionSums ${variant} equals the column sums of attentionMap`,
+    ignore: !hasGpu,
+    async fn() {
+      const sizes = ATTENTION_CASES[5]!;
+      const shape = shapeOf(sizes);
+      const arrays = attentionArrays(sizes);
+      const { actual } = await sumAttention(sizes, { subgroupSize });
+      for (const head of [0, 6, 13]) {
+        const rows = shape.rowsPerSequence;
+        const map = await runKernel(attentionMap({ ...shape, subgroupSize }), {
+          buffers: {
+            ...withoutValues(arrays),
+            log_sum: logSums(sizes, arrays),
+            output: new Float32Array(rows * shape.capacity),
+          },
+          params: { ...attentionParams(shape), head, map_stride: shape.capacity, map_offset: 0 },
+          grid: [1, 1, 1],
+        });
+        const columns = new Float64Array(shape.capacity);
+        map.output.forEach((value, i) => columns[i % shape.capacity]! += value);
+        const sums = actual.subarray(head * shape.capacity, (head + 1) * shape.capacity);
+        assertClose(sums, columns, { terms: rows, magnitude: 1 });
+      }
+    },
+  });
+
+  Deno.test({
+    name: `attentionSums ${variant} over chunks equals one step over all rows`,
+    ignore: !hasGpu,
+    async fn() {
+      const whole = { ...ATTENTION_CASES[4]!, cached: [0], rowsPerSequence: 37, spare: 0 };
+      const arrays = attentionArrays(whole);
+      const { stride } = shapeOf(whole);
+      let before = new Float32Array(sumsLength(whole));
+      for (const [start, rowsPerSequence] of [[0, 20], [20, 16], [36, 1]] as const) {
+        const spare = 37 - start - rowsPerSequence;
+        const step = { ...whole, cached: [start], rowsPerSequence, spare };
+        const qkv = arrays.qkv.slice(start * stride, (start + rowsPerSequence) * stride);
+        const state = Uint32Array.of(0, start);
+        const { actual } = await sumAttention(step, {
+          arrays: { ...arrays, qkv, state },
+          subgroupSize,
+          before,
+        });
+        before = actual.slice();
+      }
+      const { actual } = await sumAttention(whole, { arrays, subgroupSize });
+      assertClose(before, actual, { terms: 37, magnitude: 2 });
+      assertEquals(before.every((sum) => sum > 0), true);
+    },
+  });
+}

@@ -1,0 +1,125 @@
+/**
+ * Tests of `kernels/matched_saliency.*`.
+ *
+ * @module
+ */
+
+import { assertEquals, assertThrows } from "@std/assert";
+import { seededRandom } from "../../core/random.ts";
+import {
+  matchedSaliency,
+  matchedSaliencyCommand,
+  matchedSaliencyGrid,
+} from "../../kernels/matched_saliency.ts";
+import { assertClose } from "../support/assert_close.ts";
+import { hasGpu } from "../support/gpu.ts";
+import { type ArrayRun, runKernel, runReference } from "../support/run_kernel.ts";
+
+interface Case {
+  readonly lengths: readonly number[];
+  readonly firstSequence?: number;
+  readonly heads: number;
+  readonly units: number;
+  readonly unitHeads: number;
+  readonly capacity: number;
+  readonly reduction: number;
+  /** Units that join, per sequence; 1 if left out. */
+  readonly joinedUnits?: readonly number[];
+}
+
+const CASES: Case[] = [
+  { lengths: [0], heads: 1, units: 1, unitHeads: 1, capacity: 4, reduction: 0 },
+  { lengths: [63, 64], heads: 13, units: 6, unitHeads: 7, capacity: 92, reduction: 0 },
+  { lengths: [511, 512, 5], heads: 8, units: 3, unitHeads: 6, capacity: 516, reduction: 1 },
+  {
+    lengths: [9, 99],
+    firstSequence: 1,
+    heads: 6,
+    units: 12,
+    unitHeads: 1,
+    capacity: 100,
+    reduction: 2,
+  },
+  {
+    lengths: [20, 33, 8],
+    heads: 9,
+    units: 6,
+    unitHeads: 3,
+    capacity: 40,
+    reduction: 0,
+    joinedUnits: [1, 3, 2],
+  },
+  { lengths: [700], heads: 336, units: 56, unitHeads: 6, capacity: 704, reduction: 2 },
+];
+
+function saliencyRun(sizes: Case): ArrayRun<typeof matchedSaliency> {
+  const { lengths, heads, units, unitHeads, capacity, reduction, firstSequence = 0 } = sizes;
+  const random = seededRandom(5);
+  const sequences = lengths.length;
+  return {
+    buffers: {
+      state: Uint32Array.of(firstSequence, ...lengths),
+      scores: Float32Array.from({ length: sequences * heads * capacity }, random),
+      matched: Uint32Array.from(
+        { length: sequences * units * unitHeads },
+        () => Math.floor(heads * random()),
+      ),
+      joined: Uint32Array.from(lengths, (_, i) => unitHeads * (sizes.joinedUnits?.[i] ?? 1)),
+      saliency: new Float32Array(sequences * units * capacity).fill(NaN),
+    },
+    params: { units, unit_heads: unitHeads, heads, capacity, reduction },
+    grid: matchedSaliencyGrid({ ...sizes, sequences: sequences - firstSequence }),
+  };
+}
+
+for (const sizes of CASES) {
+  Deno.test({
+    name: `matchedSaliency matches its twin for ${JSON.stringify(sizes)}`,
+    ignore: !hasGpu,
+    async fn() {
+      const run = saliencyRun(sizes);
+      const { saliency } = await runKernel(matchedSaliency, run);
+      const expected = await runReference(matchedSaliency, run);
+      const isPast = (value: number) => Number.isNaN(value);
+      assertEquals([...saliency].map(isPast), [...expected.saliency].map(isPast));
+      const written = (values: Float32Array) => values.filter((value) => !isPast(value));
+      assertClose(written(saliency), written(expected.saliency), {
+        terms: 3 * sizes.unitHeads,
+        magnitude: 3 * sizes.unitHeads,
+      });
+    },
+  });
+}
+
+Deno.test("matchedSaliency joins the matched heads by mean, sum or maximum", async () => {
+  const base = saliencyRun({ ...CASES[0]!, heads: 3, unitHeads: 2 });
+  const results: number[] = [];
+  for (const reduction of [0, 1, 2]) {
+    const run = {
+      ...base,
+      buffers: {
+        ...base.buffers,
+        scores: Float32Array.from({ length: 12 }, (_, i) => [0.25, 8, 0.5][i >> 2]!),
+        matched: Uint32Array.of(2, 0),
+      },
+      params: { ...base.params, reduction },
+    };
+    results.push((await runReference(matchedSaliency, run)).saliency[0]!);
+    if (hasGpu) assertEquals((await runKernel(matchedSaliency, run)).saliency[0], results.at(-1));
+  }
+  assertEquals(results, [0.375, 0.75, 0.5]);
+});
+
+Deno.test("matchedSaliencyCommand() refuses a reduction that is not there and a capacity that does not come in fours", () => {
+  const buffers = {} as Parameters<typeof matchedSaliencyCommand>[0];
+  assertThrows(
+    () => matchedSaliencyCommand(buffers, { ...CASES[1]!, sequences: 1, reduction: 3 }),
+    RangeError,
+    "reduction must be an integer from 0 to 2: current value is 3",
+  );
+  assertThrows(
+    () => matchedSaliencyCommand(buffers, { ...CASES[1]!, sequences: 1, capacity: 90 }),
+    RangeError,
+    "capacity / 4 must be an integer at least 1: current value is 22.5",
+  );
+});
