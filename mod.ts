@@ -104,7 +104,7 @@ export type {
 
 // Policies
 export { checkBudget, halfEntries, splitBudget, wholeEntries } from "./cache/budget.ts";
-export type { CacheBudget, TierCounts } from "./cache/budget.ts";
+export type { CacheBudget, CountRequest, LayerPlace, TierCounts } from "./cache/budget.ts";
 export type { Migration, StoreKind } from "./cache/kv_store.ts";
 export { GRANULARITIES, MATCH_CHOICES, POLICY_CHOICES, RUN_CHOICES } from "./cache/options.ts";
 export type {
@@ -120,9 +120,6 @@ export type {
 export { POLICIES } from "./cache/policies/mod.ts";
 export { planBySaliency } from "./cache/policy.ts";
 export type {
-  CountRequest,
-  LayerPlace,
-  OwnMemory,
   PlanView,
   Policy,
   PrunedLayer,
@@ -133,6 +130,10 @@ export type {
 export { createPolicy, resolvePolicy } from "./cache/policy_options.ts";
 export type { ResolvedPolicy } from "./cache/policy_options.ts";
 export type { TieRule } from "./cache/salient_cut.ts";
+/** Scores that policies rank tokens by, as in `scores.observationWindow({ rows: 32, pool: 7 })`. */
+export * as scores from "./cache/scores/mod.ts";
+export { QueryMoments } from "./cache/scores/query_moments.ts";
+export type { Score, ScoreInput, ScoreStart, ScoreStep, ScoreView } from "./cache/scores/score.ts";
 
 // Decoding
 export { PolicySession } from "./decoding/engine/policy_session.ts";

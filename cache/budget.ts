@@ -26,6 +26,24 @@ export type CacheBudget = { readonly ratio: number; readonly of?: number } | {
   readonly tokens: number;
 };
 
+/** The layer that something is decided for, and what holds for all of them. */
+export interface LayerPlace extends Pick<CountOptions, "minimumTokens"> {
+  /** What may be kept. */
+  readonly budget: CacheBudget;
+  /** Tokens of the prompt. */
+  readonly promptTokens: number;
+  /** Layer, from 0. */
+  readonly layer: number;
+  /** Layers of the model. */
+  readonly layers: number;
+}
+
+/** What the counts of a selection may depend on. */
+export interface CountRequest extends CountOptions, LayerPlace {
+  /** Tokens of the sequence so far, the newest one included. */
+  readonly tokens: number;
+}
+
 /** Choices of policies that split their budget as SmallKV does. */
 export const SPLIT_OPTIONS: readonly OptionName[] = [
   "base",

@@ -103,8 +103,12 @@ export interface KvStore extends Disposable {
    * @returns Its row in `values`, and in `keys` if its key is held; undefined if the device does not hold it.
    */
   rowOf(place: HeadPlace, token: number): number | undefined;
-  /** Takes the newest token's key and value over once the step has been submitted. */
-  takeNewest(): Promise<void>;
+  /**
+   * Takes the newest token's key and value over once the step has been submitted.
+   *
+   * @returns Packed halves [layers, keys and values, sequences, kvHeads, headDim / 2]; nothing where they stay in place.
+   */
+  takeNewest(): Promise<Uint32Array | undefined>;
   /**
    * Gives the complete cache back, as a further prefill needs it; the store must not be used any more.
    *
@@ -130,20 +134,25 @@ export function headIndex(
 }
 
 /**
- * Names a KV head in errors.
+ * Makes something for each KV head of a store.
  *
  * @param shape Sizes of the store.
- * @param index Index in [sequences, layers, kvHeads].
- * @returns As in "layer 3, KV head 1, sequence 0".
+ * @param make Given where the head is, and its name in errors, as in "layer 3, KV head 1, sequence 0".
+ * @returns What was made, [sequences, layers, kvHeads].
  */
-export function headLabel(
-  { layers, kvHeads }: Pick<CacheShape, "layers" | "kvHeads">,
-  index: number,
-): string {
-  const sequence = Math.floor(index / kvHeads / layers);
-  return `layer ${Math.floor(index / kvHeads) % layers}, KV head ${
-    index % kvHeads
-  }, sequence ${sequence}`;
+export function perHead<T>(
+  { sequences, layers, kvHeads }: CacheShape,
+  make: (place: HeadPlace, label: string) => T,
+): T[] {
+  return Array.from({ length: sequences * layers * kvHeads }, (_, index) => {
+    const layer = Math.floor(index / kvHeads) % layers;
+    const place = {
+      sequence: Math.floor(index / kvHeads / layers),
+      layer,
+      kvHead: index % kvHeads,
+    };
+    return make(place, `layer ${layer}, KV head ${place.kvHead}, sequence ${place.sequence}`);
+  });
 }
 
 /**

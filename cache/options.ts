@@ -171,10 +171,10 @@ export const POLICY_CHOICES = {
     values: GRANULARITIES,
     holders: "ranking",
     needs: [{
-      choice: "scores",
-      values: ["helper"],
-      text: "a helper if it is kv_match",
-      otherwise: "a policy without one",
+      choice: "saliencySource",
+      values: ["small"],
+      text: "a policy that asks the small model if it is kv_match",
+      otherwise: "another one",
       if: "kv_match",
     }],
   },
@@ -254,6 +254,12 @@ export const POLICY_CHOICES = {
   heavyRatio: {
     help: "heavy to recent tokens of H2O and PyramidInfer: 1 or 2 to 1",
     values: [1, 2],
+    usual: 1,
+    holders: "counts",
+  },
+  seed: {
+    help: "seed of tokens that are drawn at random",
+    range: { min: 0, isInteger: true },
     usual: 1,
     holders: "counts",
   },

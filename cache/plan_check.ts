@@ -4,6 +4,7 @@
  * @module
  */
 
+import { RequirementError } from "../core/check.ts";
 import { type CacheBudget, halfEntries, type TierCounts } from "./budget.ts";
 import type { Policy, PrunedLayer, Selection } from "./policy.ts";
 
@@ -35,9 +36,11 @@ export function checkPlan(selection: Selection, at: PlanPlace): void {
   const allowed = halves(counts);
   const used = 2 * kept.length + marginal.length;
   const wrong = (requirement: string, current: string) =>
-    new RangeError(
-      `Cannot plan under ${policy.name}: ${place} must ${requirement}: current plan ${current}`,
-    );
+    new RequirementError({
+      action: `plan under ${policy.name}`,
+      requirement: `${place} must ${requirement}`,
+      state: `plan ${current}`,
+    });
   if (used > allowed) {
     throw wrong(
       `hold at most ${allowed} half-entries (${countsText(counts)})`,
@@ -92,9 +95,11 @@ export function checkPruned(pruned: PrunedLayer, { policy, layer, reached }: Pru
   for (const [verb, chosen, from] of lists) {
     const allowed = new Set(from);
     const wrong = (requirement: string, current: string) =>
-      new RangeError(
-        `Cannot prune a prompt under ${policy.name}: layer ${layer} must ${verb} ${requirement}: current list ${current}`,
-      );
+      new RequirementError({
+        action: `prune a prompt under ${policy.name}`,
+        requirement: `layer ${layer} must ${verb} ${requirement}`,
+        state: `list ${current}`,
+      });
     let last = -1;
     for (const position of chosen) {
       if (position <= last || !allowed.has(position)) {
@@ -135,13 +140,13 @@ export function checkCounts(layers: readonly TierCounts[], at: CountsPlace): voi
   const mean = costs.reduce((sum, cost) => sum + cost, 0) / layers.length;
   if (mean <= allowed + 1e-6) return;
   const most = costs.indexOf(Math.max(...costs));
-  throw new RangeError(
-    `Cannot plan under ${policy.name}: counts must cost at most ${allowed} half-entries per head, mean over layers, ` +
-      `at ${tokens} tokens: current mean is ${
-        Number(mean.toFixed(1))
-      }, and each head of layer ${most} would hold ` +
+  throw new RequirementError({
+    action: `plan under ${policy.name}`,
+    requirement: `counts must cost at most ${allowed} half-entries per head, mean over layers, ` +
+      `at ${tokens} tokens`,
+    state: `mean is ${Number(mean.toFixed(1))}, and each head of layer ${most} would hold ` +
       `${costs[most]} (${countsText(layers[most]!)})`,
-  );
+  });
 }
 
 function halves({ sink, recent, critical, marginal }: TierCounts): number {

@@ -4,33 +4,10 @@
  * @module
  */
 
-import type { CacheBudget, TierCounts } from "./budget.ts";
-import type { CountOptions, Granularity, OptionName, PolicyOptions } from "./options.ts";
+import type { CountRequest, LayerPlace, TierCounts } from "./budget.ts";
+import type { Granularity, OptionName, PolicyOptions } from "./options.ts";
+import type { Score } from "./scores/score.ts";
 import { salientCuts, sortableBits, type TieRule } from "./salient_cut.ts";
-
-/**
- * How a policy that looks at the large model's own attention remembers it. `sum`: all rows so far. `last`: the newest
- * row. `prefill`: the last rows of the prompt, never updated. `window`: the newest rows, later ones counting more.
- */
-export type OwnMemory = "sum" | "last" | "prefill" | "window";
-
-/** The layer that something is decided for, and what holds for all of them. */
-export interface LayerPlace extends Pick<CountOptions, "minimumTokens"> {
-  /** What may be kept. */
-  readonly budget: CacheBudget;
-  /** Tokens of the prompt. */
-  readonly promptTokens: number;
-  /** Layer, from 0. */
-  readonly layer: number;
-  /** Layers of the model. */
-  readonly layers: number;
-}
-
-/** What the counts of a selection may depend on. */
-export interface CountRequest extends CountOptions, LayerPlace {
-  /** Tokens of the sequence so far, the newest one included. */
-  readonly tokens: number;
-}
 
 /** A rule that decides which tokens the device cache holds. */
 export interface Policy {
@@ -40,10 +17,13 @@ export interface Policy {
   readonly summary: string;
   /** Address of the paper or code it follows; absent for one's own. */
   readonly source?: string;
-  /** Whose attention ranks tokens: nobody's, the matched small heads', or the large model's own. */
-  readonly scores: "none" | "helper" | "own";
-  /** How own attention is remembered; needed with `scores: "own"`. */
-  readonly memory?: OwnMemory;
+  /** Model whose heads score tokens: the small one's matched heads, the large one's, or neither. */
+  readonly saliencySource: "none" | "small" | "large";
+  /**
+   * How tokens are scored, or the score that choices name. If left out, policies that ask the small model follow the
+   * choices `score` and `decay` (D-30), and all others do without.
+   */
+  readonly score?: Score | ((options: Required<Pick<PolicyOptions, "seed">>) => Score);
   /** Whether dropped tokens may return from the host, or only kept ones stay. */
   readonly candidates: "all" | "kept";
   /** Whether tokens are chosen before a step's attention or after it. */
@@ -54,8 +34,6 @@ export interface Policy {
   readonly interval: number;
   /** Which of two equally salient tokens is kept. */
   readonly ties: "earlier" | "later";
-  /** Rows at the end of the prompt that `last`, `prefill` and `window` look at, for a number of kept tokens. */
-  readonly promptRows?: (request: CountRequest) => number;
   /** Choices that differ from the recommended ones, such as those of a preset. */
   readonly defaults?: PolicyOptions;
   /** Choices that its counts and its rhythm answer to; `base`, `interval` and `minimumTokens` if left out. */
@@ -102,7 +80,7 @@ export interface PlanView extends RankingView, LayerPlace {
 export interface PruneView extends LayerPlace {
   /** Positions that have reached the layer, ascending. */
   readonly reached: Uint32Array;
-  /** Attention of the last `promptRows` prompt rows in this layer, mean over heads, oldest row first, [rows][promptTokens]. */
+  /** Attention of the last prompt rows that the score looks at, in this layer, mean over heads, oldest row first, [rows][promptTokens]. */
   readonly rows: readonly Float32Array[];
 }
 

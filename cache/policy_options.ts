@@ -5,7 +5,7 @@
  */
 
 import { RequirementError } from "../core/check.ts";
-import type { CacheBudget } from "./budget.ts";
+import type { CacheBudget, CountRequest } from "./budget.ts";
 import {
   checkChoice,
   type Choice,
@@ -18,12 +18,18 @@ import {
   type PolicyOptions,
 } from "./options.ts";
 import { POLICIES } from "./policies/mod.ts";
-import type { CountRequest, Policy } from "./policy.ts";
+import type { Policy } from "./policy.ts";
+import { decayed, lastRow, sum } from "./scores/fading_sum.ts";
+import type { Score } from "./scores/score.ts";
 
 export * from "./options.ts";
 
-/** A policy with every choice made. */
-export interface ResolvedPolicy extends Policy, Required<PolicyOptions> {}
+/** A policy with every choice made; `score` is the way to score that choices and policy come to. */
+export interface ResolvedPolicy
+  extends Omit<Policy, "score">, Required<Omit<PolicyOptions, "score">> {
+  /** How tokens are scored; absent if they are not. */
+  readonly score?: Score;
+}
 
 /** An option that would change nothing. */
 export interface Misuse {
@@ -87,10 +93,12 @@ export function resolvePolicy(policy: Policy, options: PolicyOptions = {}): Reso
   }
   const [misuse] = misusedOptions(policy, options);
   if (misuse) throw misuse.error;
-  const chosen = chosenOptions(policy, options);
+  const { score: _, ...chosen } = chosenOptions(policy, options);
+  const score = scoreOf(policy, options);
   const resolved = {
     ...chosen,
-    scoreRows: chosen.scoreRows ?? (chosen.score === "accumulated" ? Infinity : DECAY_ROWS),
+    ...(score && { score }),
+    scoreRows: chosen.scoreRows ?? ((score?.decay ?? 1) < 1 ? DECAY_ROWS : Infinity),
   };
   return {
     ...resolved,
@@ -99,8 +107,17 @@ export function resolvePolicy(policy: Policy, options: PolicyOptions = {}): Reso
   };
 }
 
-function chosenOptions(policy: Policy, options: PolicyOptions) {
+function chosenOptions({ score: _, ...policy }: Policy, options: PolicyOptions) {
   return { ...USUAL, ...policy, ...policy.defaults, ...options };
+}
+
+/** The way to score that a policy and its choices come to. */
+function scoreOf(policy: Policy, options: PolicyOptions): Score | undefined {
+  const chosen = chosenOptions(policy, options);
+  if (typeof policy.score === "function") return policy.score(chosen);
+  if (policy.score || policy.saliencySource === "none") return policy.score;
+  if (chosen.score === "accumulated") return sum();
+  return chosen.score === "row" ? lastRow() : decayed({ decay: chosen.decay });
 }
 
 function givenOptions(options: PolicyOptions): OptionName[] {
@@ -119,15 +136,18 @@ function setUp({ name }: Policy): string {
  * @returns Names, sorted.
  */
 export function acceptedOptions(policy: Policy): OptionName[] {
-  const { scores, memory, accepts = COMMON } = policy;
+  const { saliencySource, score, accepts = COMMON } = policy;
+  const isSmall = saliencySource === "small";
+  const hasSums = typeof score === "object" ? score.reads === "sums" : isSmall;
   const has = {
     counts: () => false,
     ranking: (name) =>
-      scores !== "none" && !(name === "ranked" && policy.plan) &&
+      saliencySource !== "none" && !(name === "ranked" && policy.plan) &&
       !(name === "granularity" && policy.prune),
     dropping: () => policy.name !== "full",
-    sums: () => scores === "helper" || scores === "own" && memory === "sum",
-    small: () => scores === "helper",
+    sums: () => hasSums,
+    // A policy that brings its own score leaves nothing to choose.
+    small: (name) => isSmall && !(score && (name === "score" || name === "decay")),
   } satisfies Record<string, (name: OptionName) => unknown>;
   return OPTION_NAMES.filter((name) =>
     accepts.includes(name) || has[POLICY_CHOICES[name].holders](name)
@@ -162,8 +182,8 @@ export function misusedOptions(policy: Policy, options: PolicyOptions): Misuse[]
 function missingChoice(option: OptionName, policy: Policy, options: PolicyOptions) {
   const chosen: Readonly<Record<string, unknown>> = { ...chosenOptions(policy, options) };
   const { needs = [] }: Choice = POLICY_CHOICES[option];
-  const isMet = ({ choice, values, above, ...need }: Need) =>
-    need.isSmallOnly && policy.scores !== "helper" ||
+  const isMet = ({ choice, values, above, ...need }: Need): boolean =>
+    need.isSmallOnly && (policy.saliencySource !== "small" || policy.score !== undefined) ||
     need.if !== undefined && need.if !== chosen[option] ||
     (values ? values.includes(chosen[choice]) : Number(chosen[choice]) > above!);
   const unmet = needs.find((need) => !isMet(need));

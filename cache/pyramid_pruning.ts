@@ -5,15 +5,16 @@
  * @module
  */
 
-import { type CacheBudget, halfEntries, type TierCounts } from "./budget.ts";
+import { type CacheBudget, type CountRequest, halfEntries, type TierCounts } from "./budget.ts";
 import {
-  type CountRequest,
   planBySaliency,
   type PlanView,
+  type Policy,
   type PrunedLayer,
   type PruneView,
   type Selection,
 } from "./policy.ts";
+import { weightedMean, window } from "./scores/window.ts";
 
 /** Settings of the official code. */
 export interface PyramidPreset {
@@ -27,8 +28,6 @@ export interface PyramidPreset {
   readonly leastContext: number;
   /** First tokens that always go on. */
   readonly sinks: number;
-  /** Weight of the newest row over that of the oldest. */
-  readonly newestWeight: number;
   /** Generated tokens that are compressed at a time. */
   readonly blockTokens: number;
   /** Share of a block that the first layer keeps. */
@@ -37,13 +36,15 @@ export interface PyramidPreset {
   readonly blockDecay: number;
 }
 
+/** Weight of the newest row of attention over that of the oldest, in all presets. */
+export const NEWEST_WEIGHT = 1.2;
+
 const SMALL_PRESET: PyramidPreset = {
   recentShare: 0.2,
   promptDecay: 0.9,
   interval: 1,
   leastContext: 64,
   sinks: 4,
-  newestWeight: 1.2,
   blockTokens: 16,
   blockShare: 0.9,
   blockDecay: 0.1,
@@ -186,8 +187,8 @@ function isAll(budget: CacheBudget): boolean {
  */
 export function prunePrompt(view: PruneView, { kept: sizes, recent }: PromptSizes): PrunedLayer {
   const { layer, layers, reached, rows } = view;
-  const { sinks, newestWeight } = pyramidPreset(layers);
-  const scores = weightedMean(rows, newestWeight);
+  const { sinks } = pyramidPreset(layers);
+  const scores = weightedMean(rows, NEWEST_WEIGHT);
   const best = (positions: Uint32Array, count: number) => {
     if (count >= positions.length) return positions;
     const sink = Math.min(sinks, count - recent);
@@ -198,17 +199,6 @@ export function prunePrompt(view: PruneView, { kept: sizes, recent }: PromptSize
   };
   const kept = best(reached, sizes[layer]!);
   return { kept, next: best(kept, sizes[layer + 1] ?? kept.length) };
-}
-
-/** Mean of rows, the newest with the given weight and the oldest with 1. */
-function weightedMean(rows: readonly Float32Array[], newestWeight: number): Float64Array {
-  const mean = new Float64Array(rows[0]?.length ?? 0);
-  rows.forEach((row, index) => {
-    const age = rows.length > 1 ? index / (rows.length - 1) : 0;
-    const weight = (1 + (newestWeight - 1) * age) / rows.length;
-    for (let key = 0; key < mean.length; key++) mean[key]! += weight * row[key]!;
-  });
-  return mean;
 }
 
 /** A length and a layer, and what blocks of generated tokens depend on. */
@@ -278,4 +268,29 @@ export function planBlocks(view: PlanView, sizes: PromptSizes): Selection {
     for (const token of own.slice(kept)) stays.delete(token);
   }
   return { kept: held.filter((token) => stays.has(token)), marginal: new Uint32Array(0) };
+}
+
+/**
+ * Makes a policy of the sizes that a prompt is pruned to.
+ *
+ * @param pruning How many tokens each layer keeps.
+ * @returns All of the policy but its name and summary.
+ */
+export function prunedPolicy({ sizes }: Pruning): Omit<Policy, "name" | "summary"> {
+  return {
+    source: "https://arxiv.org/abs/2405.12532",
+    saliencySource: "large",
+    score: window({ rows: (request) => sizes(request).recent, newestWeight: NEWEST_WEIGHT }),
+    candidates: "kept",
+    timing: "after",
+    granularity: "layer",
+    interval: 1,
+    ties: "earlier",
+    accepts: ["minimumTokens"],
+    isUnbounded: true,
+    counts: (request) => pyramidCounts(request, sizes(request)),
+    due: (request) => isBlockFull(request, sizes(request)),
+    plan: (view) => planBlocks(view, sizes(view)),
+    prune: (view) => prunePrompt(view, sizes(view)),
+  };
 }

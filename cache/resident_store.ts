@@ -7,11 +7,11 @@
 
 import type { CacheShape, FullCache, LayerCache } from "./full_cache.ts";
 import {
-  headLabel,
   type HeadPlace,
   type KvStore,
   type LayerSlots,
   migrationOf,
+  perHead,
   selectionsPerHead,
   type StepRows,
 } from "./kv_store.ts";
@@ -69,7 +69,10 @@ export class ResidentStore implements KvStore {
   apply(selections: readonly Selection[]): StepRows {
     const { layers, kvHeads, capacity, headDim } = this.shape;
     const heads = selectionsPerHead(this.shape, selections);
-    const tables = this.#tables ??= this.#makeTables();
+    const tables = this.#tables ??= perHead(this.shape, ({ sequence }, label) => {
+      const isPermanent = this.#options.isPermanent?.(sequence) ?? false;
+      return new ResidencyTable({ label, capacity, isPermanent });
+    });
     heads.forEach((selection, index) => {
       const tokens = (selection.kept.at(-1) ?? 0) + 1;
       const layer = Math.floor(index / kvHeads) % layers;
@@ -97,8 +100,8 @@ export class ResidentStore implements KvStore {
   }
 
   /** Nothing to take over. */
-  takeNewest(): Promise<void> {
-    return Promise.resolve();
+  takeNewest(): Promise<undefined> {
+    return Promise.resolve(undefined);
   }
 
   /** Gives the full cache back, of which attention has only seen less; see {@linkcode KvStore.restore}. */
@@ -110,20 +113,6 @@ export class ResidentStore implements KvStore {
   /** Frees the full cache, unless it has been given back. */
   [Symbol.dispose](): void {
     if (!this.#isRestored) this.#cache[Symbol.dispose]();
-  }
-
-  #makeTables(): ResidencyTable[] {
-    const { sequences, layers, kvHeads, capacity } = this.shape;
-    const { isPermanent } = this.#options;
-    return Array.from({ length: sequences * layers * kvHeads }, (_, index) => {
-      const label = headLabel(this.shape, index);
-      const sequence = Math.floor(index / kvHeads / layers);
-      return new ResidencyTable({
-        label,
-        capacity,
-        isPermanent: isPermanent?.(sequence) ?? false,
-      });
-    });
   }
 }
 

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { RequirementError } from "../core/check.ts";
 import type { Selection } from "./policy.ts";
 
 /** Slots of one KV head. */
@@ -76,17 +77,22 @@ export function checkSelection(
 ): void {
   const { kept, marginal } = selection;
   const { label, full, valueOnly, capacity } = limits;
+  const action = "apply a plan";
   if (kept.length > full || marginal.length > valueOnly) {
-    throw new RangeError(
-      `Cannot apply a plan: ${label} must keep at most ${full} tokens with keys and ${valueOnly} with values only: current counts are ${kept.length} and ${marginal.length}`,
-    );
+    throw new RequirementError({
+      action,
+      requirement:
+        `${label} must keep at most ${full} tokens with keys and ${valueOnly} with values only`,
+      state: `counts are ${kept.length} and ${marginal.length}`,
+    });
   }
   if (isOrdered(selection, capacity)) return;
-  throw new RangeError(
-    `Cannot apply a plan: ${label} must list each token once and ascending, the newest one, below ${capacity}, as the last kept one: current last kept token is ${
-      kept.at(-1)
-    }`,
-  );
+  throw new RequirementError({
+    action,
+    requirement:
+      `${label} must list each token once and ascending, the newest one, below ${capacity}, as the last kept one`,
+    state: `last kept token is ${kept.at(-1)}`,
+  });
 }
 
 /**

@@ -8,8 +8,6 @@
  * @module
  */
 
-import type { CacheShape } from "./full_cache.ts";
-import { headLabel } from "./kv_store.ts";
 import type { Selection } from "./policy.ts";
 import {
   checkSelection,
@@ -238,28 +236,4 @@ class Change {
   readonly keyLoads: number[] = [];
   readonly valueLoads: number[] = [];
   readonly counts = noCounts();
-}
-
-/**
- * Makes the tables of all KV heads of a store.
- *
- * @param shape Sizes of the store.
- * @param options Slots of each layer's KV heads, and whether what is dropped is gone.
- * @returns Tables, [sequences, layers, kvHeads].
- */
-export function headTables(
-  shape: CacheShape,
-  options: { readonly pools: readonly PoolSize[]; readonly isPermanent: boolean },
-): SlotTable[] {
-  const { sequences, layers, kvHeads, capacity } = shape;
-  const { pools, isPermanent } = options;
-  return Array.from({ length: sequences * layers * kvHeads }, (_, index) => {
-    const layer = Math.floor(index / kvHeads) % layers;
-    return new SlotTable({
-      label: headLabel(shape, index),
-      pool: pools[layer]!,
-      capacity,
-      isPermanent,
-    });
-  });
 }

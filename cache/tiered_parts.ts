@@ -4,7 +4,7 @@
  * @module
  */
 
-import { checkInteger, checkLength } from "../core/check.ts";
+import { checkInteger, checkLength, RequirementError } from "../core/check.ts";
 import type { BufferCopy, Device, DeviceBuffer, Recording } from "../gpu/device.ts";
 import { type CacheShape, type FullCache, fullCacheBytes, type LayerCache } from "./full_cache.ts";
 import { HostCopy } from "./host_copy.ts";
@@ -142,11 +142,13 @@ function checkOptions(device: Device, options: TieredStoreOptions): PoolSize[] {
     checkInteger(action, "length of a sequence", { value: length, min: 0, max: shape.capacity });
   }
   if (granularity === "query_head" || shape.keyFormat === "f32" || shape.valueFormat === "f32") {
-    throw new RangeError(
-      granularity === "query_head"
-        ? `Cannot ${action}: granularity must be kv_head, kv_match or layer: current value is query_head, a simulation for stores that hold every token`
-        : `Cannot ${action}: keys must be stored as f16: current value is f32`,
-    );
+    const [requirement, current] = granularity === "query_head"
+      ? [
+        "granularity must be kv_head, kv_match or layer",
+        "query_head, a simulation for stores that hold every token",
+      ]
+      : ["keys must be stored as f16", "f32"];
+    throw new RequirementError({ action, requirement, current });
   }
   return Array.from({ length: shape.layers }, (_, layer) => {
     const { full, valueOnly } = pools(layer);

@@ -35,8 +35,17 @@ export function tierLimit(
   request: PoolRequest,
   { layer, tokens }: { readonly layer: number; readonly tokens: number },
 ): PoolSize {
-  const planned = (count: number) => plannedPool(policy, request, { layer, tokens: count });
-  return limitOf(planned, { policy, tokens, promptTokens: request.promptTokens });
+  const fewest = newestTokens(policy);
+  let [full, valueOnly] = [0, 0];
+  for (let newer = fewest; newer < fewest + policy.interval; newer++) {
+    const planned = tokens - newer;
+    const isFirst = newer === fewest;
+    if (!isFirst && planned < Math.max(policy.minimumTokens, request.promptTokens)) break;
+    const pool = plannedPool(policy, request, { layer, tokens: Math.max(1, planned) });
+    full = Math.max(full, Math.min(tokens, pool.full + newer));
+    valueOnly = Math.max(valueOnly, pool.valueOnly);
+  }
+  return { full, valueOnly };
 }
 
 /**
@@ -67,29 +76,6 @@ export function poolSizes(policy: ResolvedPolicy, request: PoolRequest): PoolSiz
 /** Tokens that every plan lacks when a step's attention runs. */
 function newestTokens({ timing, stale }: ResolvedPolicy): number {
   return (timing === "after" ? 1 : 0) + (stale ? 1 : 0);
-}
-
-function limitOf(
-  plannedAt: (tokens: number) => PoolSize,
-  at: {
-    readonly policy: ResolvedPolicy;
-    readonly tokens: number;
-    readonly promptTokens: number;
-  },
-): PoolSize {
-  const { policy, tokens, promptTokens } = at;
-  const fewest = newestTokens(policy);
-  let full = 0;
-  let valueOnly = 0;
-  for (let newer = fewest; newer < fewest + policy.interval; newer++) {
-    const planned = tokens - newer;
-    const isFirst = newer === fewest;
-    if (!isFirst && planned < Math.max(policy.minimumTokens, promptTokens)) break;
-    const pool = plannedAt(Math.max(1, planned));
-    full = Math.max(full, Math.min(tokens, pool.full + newer));
-    valueOnly = Math.max(valueOnly, pool.valueOnly);
-  }
-  return { full, valueOnly };
 }
 
 function plannedPool(

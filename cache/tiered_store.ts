@@ -5,7 +5,7 @@
  * @module
  */
 
-import { checkInteger, GpuError } from "../core/check.ts";
+import { checkInteger, GpuError, RequirementError } from "../core/check.ts";
 import type { Device } from "../gpu/device.ts";
 import {
   type CacheShape,
@@ -20,13 +20,14 @@ import {
   type KvStore,
   type LayerSlots,
   migrationOf,
+  perHead,
   type SelectionRows,
   selectionsPerHead,
   type StepRows,
 } from "./kv_store.ts";
 import type { Selection } from "./policy.ts";
 import { addCounts, noCounts, type SlotChange } from "./slot_change.ts";
-import { headTables, type SlotTable } from "./slots.ts";
+import { SlotTable } from "./slots.ts";
 import { createParts, type TieredParts, type TieredStoreOptions } from "./tiered_parts.ts";
 import type { LayerLoads } from "./tiered_upload.ts";
 
@@ -51,7 +52,12 @@ export class TieredStore implements KvStore {
     this.#options = options;
     this.#parts = parts;
     const { isPermanent } = options;
-    this.#tables = headTables(this.shape, { pools: parts.pools, isPermanent });
+    const { capacity } = this.shape;
+    this.#tables = perHead(
+      this.shape,
+      ({ layer }, label) =>
+        new SlotTable({ label, pool: parts.pools[layer]!, capacity, isPermanent }),
+    );
   }
 
   /**
@@ -133,7 +139,7 @@ export class TieredStore implements KvStore {
   }
 
   /** Copies the landing slots to the host; call it once after each step's submission. */
-  async takeNewest(): Promise<void> {
+  async takeNewest(): Promise<Uint32Array> {
     if (!this.#isApplied) {
       throw new TypeError(
         "Cannot take the newest token over: a plan must have been applied for it: current plan is that of the step before",
@@ -141,7 +147,9 @@ export class TieredStore implements KvStore {
     }
     this.#isApplied = false;
     this.#device.submit(this.#parts.collect);
-    this.#parts.host.append(new Uint32Array(await this.#device.read(this.#parts.landing)));
+    const newest = new Uint32Array(await this.#device.read(this.#parts.landing));
+    this.#parts.host.append(newest);
+    return newest;
   }
 
   /**
@@ -208,11 +216,12 @@ export class TieredStore implements KvStore {
     const newest = this.lengths[Math.floor(index / kvHeads / layers)]!;
     this.#tables[index]!.check(selection, this.#options.limit?.(layer, newest + 1));
     if (selection.kept.at(-1) === newest) return;
-    throw new RangeError(
-      `Cannot apply a plan: the last kept token of layer ${layer}, KV head ${
-        index % kvHeads
-      } must be the newest one, ${newest}: current value is ${selection.kept.at(-1)}`,
-    );
+    throw new RequirementError({
+      action: "apply a plan",
+      requirement: `the last kept token of layer ${layer}, KV head ${index % kvHeads} ` +
+        `must be the newest one, ${newest}`,
+      current: selection.kept.at(-1),
+    });
   }
 
   /** Turns slots into rows and adds what must be loaded. */

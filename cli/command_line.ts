@@ -4,7 +4,7 @@
  * @module
  */
 
-import { UsageError } from "../core/check.ts";
+import { DataError, GpuError, UsageError } from "../core/check.ts";
 import { type Command, CommandCall, commandHelp, type CommandIo } from "./command.ts";
 
 /** Exit codes of every command. */
@@ -69,13 +69,14 @@ function reportError(error: unknown, io: CommandIo): number {
 }
 
 /**
- * Message of an error for people; an error that is not ours also says where it arose.
+ * Message of an error for people; an error that no check throws also says where it arose.
  *
  * @param error What was thrown.
  */
 export function errorText(error: unknown): string {
   if (!(error instanceof Error)) return `Cannot go on: ${String(error)}`;
-  if (error.message.startsWith("Cannot ")) return error.message;
+  const kinds = [RangeError, DataError, GpuError, UsageError];
+  if (kinds.some((kind) => error instanceof kind)) return error.message;
   return error.stack ?? `${error.name}: ${error.message}`;
 }
 

@@ -136,7 +136,7 @@ async function generate(openEngine: OpenEngine, call: CommandCall, io: CommandIo
   const load = async (role: "large" | "small") =>
     await (await engine.openModel(role, call.value(role))).load();
   const large = await load("large");
-  const hasSmall = request.policies.some(({ scores }) => scores === "helper");
+  const hasSmall = request.policies.some(({ saliencySource }) => saliencySource === "small");
   const models = hasSmall ? { large, small: await load("small") } : { large };
   const match = { ...request.match, ...await readMatchMap(call) };
   const hasStats = call.has("stats");

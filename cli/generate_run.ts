@@ -13,8 +13,7 @@ import { generateAll } from "../decoding/text/generate.ts";
 import type { DraftOptions } from "../decoding/text/setup.ts";
 import type { HelperCut } from "../decoding/scoring/small_model.ts";
 import type { ModelPair } from "../decoding/engine/types.ts";
-import type { PolicyRun } from "./generate_report.ts";
-import { traceEntries, type TraceEntry } from "./generate_trace.ts";
+import { type PolicyRun, traceEntries, type TraceEntry } from "./generate_report.ts";
 
 /** What all runs of a command line share. */
 export interface RunSettings {
@@ -76,13 +75,13 @@ export async function runPolicy(
     store: settings.store,
     match: settings.match,
     hasSelections: settings.hasSelections,
-    ...(policy.scores === "helper" && settings.cut),
+    ...(policy.saliencySource === "small" && settings.cut),
     signal: settings.signal,
     onStep,
     onPrefill: (share: number) => settings.onProgress?.(`${policy.name}, prompt`, share),
   };
   const { forced } = settings;
-  const drafts = policy.scores === "helper" ? settings.drafts : {};
+  const drafts = policy.saliencySource === "small" ? settings.drafts : {};
   const run = forced
     ? runForced({ ...settings, forced }, common)
     : runFreely(settings, { ...common, ...drafts });

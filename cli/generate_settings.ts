@@ -23,7 +23,6 @@ import {
   type ResolvedPolicy,
   resolvePolicy,
 } from "../cache/policy_options.ts";
-import { DataError } from "../core/check.ts";
 import { checkSpeculation, checkTurnBlock } from "../decoding/engine/checks.ts";
 import type { BlockSelection } from "../decoding/engine/speculative_types.ts";
 import type { PairMatchOptions } from "../decoding/scoring/head_matching.ts";
@@ -32,7 +31,7 @@ import { choiceFlags, readBudget, readChoices, readMatching, usageOf } from "./c
 import type { CommandCall, OptionSpec } from "./command.ts";
 import { checkPromptFlags } from "./generate_prompt.ts";
 import type { RunSettings } from "./generate_run.ts";
-import { readTextFile } from "./token_input.ts";
+import { fileFault, readJsonFile } from "./token_input.ts";
 
 /** Flags of every choice of the decision table, of head matching, and of a run beside them. */
 export const SETTING_FLAGS: Readonly<Record<string, OptionSpec>> = {
@@ -89,7 +88,7 @@ export function readRequest(call: CommandCall): GenerateRequest {
   const names = call.has("compare") ? readNames(call) : [call.required("policy")];
   const budget = readBudget(call, "budget");
   const policies = readPolicies(call, names, budget);
-  const hasSmall = policies.some(({ scores }) => scores === "helper");
+  const hasSmall = policies.some(({ saliencySource }) => saliencySource === "small");
   checkModels(call, hasSmall);
   if (!hasSmall) refuseSmallFlags(call, names);
   const { rematch, helperLayers, store = "resident", ...made }: RunChoices = readChoices(
@@ -187,7 +186,7 @@ function readDrafts(
     return {};
   }
   if (call.has("reference-tokens")) call.exclude("speculate", "reference-tokens");
-  const drafting = policies.filter(({ scores }) => scores === "helper");
+  const drafting = policies.filter(({ saliencySource }) => saliencySource === "small");
   usageOf(call, () => {
     for (const policy of drafting.length > 0 ? drafting : policies) {
       checkSpeculation(policy, { draftTokens, store, match, ...cut });
@@ -234,15 +233,8 @@ function readSteps(call: CommandCall): number[] {
 export async function readMatchMap(call: CommandCall): Promise<Pick<PairMatchOptions, "map">> {
   const path = call.value("match-map");
   if (path === undefined) return {};
-  const text = await readTextFile(path);
-  const wrong = (current: string) =>
-    new DataError(`Cannot read ${path}: the file must hold a match: current ${current}`);
-  let map: unknown;
-  try {
-    map = (JSON.parse(text) as { match?: unknown } | null)?.match;
-  } catch (cause) {
-    throw wrong(`error is ${(cause as Error).message}`);
-  }
+  const requirement = "the file must hold a match";
+  const map = (await readJsonFile(path, requirement) as { match?: unknown } | null)?.match;
   if (Array.isArray(map) && map.every((head) => Number.isSafeInteger(head))) return { map };
-  throw wrong("content has no integers under match");
+  throw fileFault(path, requirement, { state: "content has no integers under match" });
 }

@@ -97,7 +97,7 @@ export async function printTurns(call: CommandCall, settings: TurnSettings): Pro
   const isChat = call.has("chat");
   const isTyped = call.required("turns") === TYPED;
   const { models, policy, budget, cut, store, match, turnBlock, isJson, hasStats, io } = settings;
-  const drafts = policy.scores === "helper" ? settings.drafts : {};
+  const drafts = policy.saliencySource === "small" ? settings.drafts : {};
   using conversation = new Conversation(models, {
     ...{ policy, budget, store, match, isChat },
     ...(turnBlock !== undefined && { turnBlock }),

@@ -7,7 +7,7 @@
 import { matchHeads } from "../analysis/head_match.ts";
 import { MATCH_CHOICES } from "../cache/options.ts";
 import { writeFileAtomic } from "../core/atomic_file.ts";
-import { DataError } from "../core/check.ts";
+import { DataError, RequirementError } from "../core/check.ts";
 import { Progress } from "../core/progress.ts";
 import { terminalView } from "../core/terminal_view.ts";
 import { choiceFlags, readMatching } from "./choice_flags.ts";
@@ -67,9 +67,11 @@ async function match(openEngine: OpenEngine, call: CommandCall, io: CommandIo): 
   checkTokenizers(large, small);
   const tokens = await readTokens(call, [large, small]);
   if (tokens.length < LEAST_TOKENS) {
-    throw new RangeError(
-      `Cannot match heads: the text must have at least ${LEAST_TOKENS} tokens: current count is ${tokens.length}`,
-    );
+    throw new RequirementError({
+      action: "match heads",
+      requirement: `the text must have at least ${LEAST_TOKENS} tokens`,
+      state: `count is ${tokens.length}`,
+    });
   }
   const compared = tokens.slice(0, window);
   progress.describe("large model");

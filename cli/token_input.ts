@@ -50,7 +50,12 @@ export async function readTokens(
   const path = call.value("tokens");
   if (path !== undefined) return await readTokenFile(path, models);
   const textPath = call.required("text");
-  const tokens = encodeText(textPath, await readTextFile(textPath), models[0]);
+  const text = await readTextFile(textPath);
+  if (models[0].tokenizerHash === undefined) {
+    const requirement = `${models[0].name} must have a tokenizer, or --tokens be used`;
+    throw fileFault(textPath, requirement, { state: "tokenizer is none" });
+  }
+  const tokens = models[0].encode(text);
   for (const model of models) checkTokens(textPath, tokens, model);
   return tokens;
 }
@@ -67,9 +72,15 @@ export async function readTokenFile(
   path: string,
   models: readonly TokenReader[],
 ): Promise<readonly number[]> {
-  const tokens = parseTokens(path, await readTextFile(path));
-  for (const model of models) checkTokens(path, tokens, model);
-  return tokens;
+  const requirement = "the file must hold a JSON array of token ids";
+  const value = await readJsonFile(path, requirement);
+  const list = (value as { tokens?: unknown } | null)?.tokens ?? value;
+  if (!Array.isArray(list)) {
+    const kind = value === null ? "null" : typeof value;
+    throw fileFault(path, requirement, { state: `type is ${kind}` });
+  }
+  for (const model of models) checkTokens(path, list, model);
+  return list;
 }
 
 /**
@@ -82,71 +93,68 @@ export async function readTokenFile(
 export async function readTextFile(path: string): Promise<string> {
   const content = await readFile(path).catch((cause) => {
     throw cause?.code === "ENOENT"
-      ? new DataError(`Cannot read ${path}: the file must exist: current file is missing`, {
-        cause,
-      })
+      ? fileFault(path, "the file must exist", { state: "file is missing", cause })
       : fileError("read", path, cause);
   });
-  return decodeText(path, content);
-}
-
-function decodeText(path: string, content: Uint8Array): string {
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: false }).decode(content);
   } catch (cause) {
-    throw new DataError(`Cannot read ${path}: the text must be UTF-8: current bytes are not`, {
-      cause,
-    });
+    throw fileFault(path, "the text must be UTF-8", { state: "bytes are not", cause });
   }
 }
 
-function encodeText(path: string, text: string, model: ExperimentModel): readonly number[] {
-  if (model.tokenizerHash === undefined) {
-    throw new DataError(
-      `Cannot read ${path}: ${model.name} must have a tokenizer, or --tokens be used: current tokenizer is none`,
-    );
-  }
-  return model.encode(text);
+/**
+ * Makes the error for a file that does not hold what it should.
+ *
+ * @param path The file.
+ * @param requirement What it must hold.
+ * @param found What it does hold, in words; the original error; what it cannot be used for, `read` if left out.
+ * @returns The error.
+ */
+export function fileFault(
+  path: string,
+  requirement: string,
+  found: { readonly state: string; readonly cause?: unknown; readonly verb?: "read" | "use" },
+): DataError {
+  const { state, cause, verb = "read" } = found;
+  return new DataError(`Cannot ${verb} ${path}: ${requirement}: current ${state}`, { cause });
 }
 
-function parseTokens(path: string, text: string): readonly number[] {
-  let value: unknown;
+/**
+ * Reads JSON.
+ *
+ * @param path File in UTF-8.
+ * @param requirement What it must hold.
+ * @returns The value.
+ * @throws {DataError} If the file cannot be read or is not JSON.
+ */
+export async function readJsonFile(path: string, requirement: string): Promise<unknown> {
+  const text = await readTextFile(path);
   try {
-    value = JSON.parse(text);
+    return JSON.parse(text);
   } catch (cause) {
-    throw new DataError(
-      `Cannot read ${path}: the file must hold a JSON array of token ids: current error is ${
-        (cause as Error).message
-      }`,
-      { cause },
-    );
+    throw fileFault(path, requirement, { state: `error is ${(cause as Error).message}`, cause });
   }
-  const list = (value as { tokens?: unknown } | null)?.tokens ?? value;
-  if (!Array.isArray(list)) {
-    const kind = value === null ? "null" : typeof value;
-    throw new DataError(
-      `Cannot read ${path}: the file must hold a JSON array of token ids: current type is ${kind}`,
-    );
-  }
-  return list;
 }
 
-function checkTokens(path: string, tokens: readonly unknown[], model: TokenReader): void {
-  if (tokens.length === 0) {
-    throw new DataError(`Cannot use ${path}: tokens must not be empty: current count is 0`);
-  }
-  if (tokens.length > model.contextLength) {
-    throw new DataError(
-      `Cannot use ${path}: tokens must fit the context of ${model.name}, ${model.contextLength}: current count is ${tokens.length}`,
-    );
+function checkTokens(
+  path: string,
+  tokens: readonly unknown[],
+  { name, contextLength, vocabulary }: TokenReader,
+): void {
+  const wrong = (requirement: string, state: string) =>
+    fileFault(path, requirement, { state, verb: "use" });
+  const count = tokens.length;
+  if (count === 0) throw wrong("tokens must not be empty", "count is 0");
+  if (count > contextLength) {
+    throw wrong(`tokens must fit the context of ${name}, ${contextLength}`, `count is ${count}`);
   }
   const index = tokens.findIndex((id) =>
-    !Number.isSafeInteger(id) || (id as number) < 0 || (id as number) >= model.vocabulary
+    !Number.isSafeInteger(id) || (id as number) < 0 || (id as number) >= vocabulary
   );
   if (index < 0) return;
-  throw new DataError(
-    `Cannot use ${path}: token ${index} must be an integer from 0 to ${
-      model.vocabulary - 1
-    }, the vocabulary of ${model.name}: current value is ${JSON.stringify(tokens[index])}`,
+  throw wrong(
+    `token ${index} must be an integer from 0 to ${vocabulary - 1}, the vocabulary of ${name}`,
+    `value is ${JSON.stringify(tokens[index])}`,
   );
 }

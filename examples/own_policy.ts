@@ -18,7 +18,7 @@ import {
 export const spaced: Policy = {
   name: "spaced",
   summary: "evenly spaced tokens",
-  scores: "none",
+  saliencySource: "none",
   candidates: "all",
   timing: "before",
   granularity: "layer",

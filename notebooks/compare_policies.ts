@@ -99,7 +99,7 @@ function nameOf(policy: string | ResolvedPolicy): string {
 }
 
 function asksHelper(policy: string | ResolvedPolicy): boolean {
-  return (typeof policy === "string" ? createPolicy(policy) : policy).scores === "helper";
+  return (typeof policy === "string" ? createPolicy(policy) : policy).saliencySource === "small";
 }
 
 async function runPolicy(

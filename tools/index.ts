@@ -54,6 +54,7 @@ const FOLDERS: readonly IndexedFolder[] = [
     summary: "Cache policies.",
     plugins: { type: "Policy", list: "POLICIES", allowHelpers: false },
   },
+  { path: "cache/scores", summary: "Scores that tokens are ranked by." },
   {
     path: "models/architectures",
     summary: "Model families that can be loaded.",

@@ -10,7 +10,7 @@ import type { Policy } from "../policy.ts";
 export const full: Policy = {
   name: "full",
   summary: "every token",
-  scores: "none",
+  saliencySource: "none",
   candidates: "all",
   timing: "before",
   granularity: "kv_head",

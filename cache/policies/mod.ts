@@ -7,11 +7,15 @@
  */
 
 import type { Policy } from "../policy.ts";
+import { expectedAttention } from "./expected_attention.ts";
 import { full } from "./full.ts";
 import { h2o } from "./h2o.ts";
+import { keyDiff } from "./key_diff.ts";
+import { keyNorm } from "./key_norm.ts";
 import { pyramidBudget } from "./pyramid_budget.ts";
 import { pyramidOfficial } from "./pyramid_official.ts";
 import { pyramidScaled } from "./pyramid_scaled.ts";
+import { randomControl } from "./random_control.ts";
 import { smallkv } from "./smallkv.ts";
 import { smallkvQueryAware } from "./smallkv_query_aware.ts";
 import { snapkv } from "./snapkv.ts";
@@ -19,11 +23,15 @@ import { streaming } from "./streaming.ts";
 import { tova } from "./tova.ts";
 import { withoutHelper } from "./without_helper.ts";
 
+export * from "./expected_attention.ts";
 export * from "./full.ts";
 export * from "./h2o.ts";
+export * from "./key_diff.ts";
+export * from "./key_norm.ts";
 export * from "./pyramid_budget.ts";
 export * from "./pyramid_official.ts";
 export * from "./pyramid_scaled.ts";
+export * from "./random_control.ts";
 export * from "./smallkv.ts";
 export * from "./smallkv_query_aware.ts";
 export * from "./snapkv.ts";
@@ -33,11 +41,15 @@ export * from "./without_helper.ts";
 
 /** All of them, in the order of their file names. */
 export const POLICIES: readonly Policy[] = [
+  expectedAttention,
   full,
   h2o,
+  keyDiff,
+  keyNorm,
   pyramidBudget,
   pyramidOfficial,
   pyramidScaled,
+  randomControl,
   smallkv,
   smallkvQueryAware,
   snapkv,

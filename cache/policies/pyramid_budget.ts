@@ -4,9 +4,11 @@
  * @module
  */
 
-import { budgetShare, type TierCounts } from "../budget.ts";
-import type { CountRequest, Policy } from "../policy.ts";
+import { budgetShare, type CountRequest, type TierCounts } from "../budget.ts";
+import type { Policy } from "../policy.ts";
 import { pyramidEntries } from "../pyramid.ts";
+import { NEWEST_WEIGHT } from "../pyramid_pruning.ts";
+import { window } from "../scores/window.ts";
 
 /** First tokens always kept, as in the official presets. */
 const SINKS = 4;
@@ -25,8 +27,8 @@ export const pyramidBudget: Policy = {
   name: "pyramid_budget",
   summary: "PyramidInfer's ranking and shrinking depth profile at a given mean budget",
   source: "https://arxiv.org/abs/2405.12532",
-  scores: "own",
-  memory: "window",
+  saliencySource: "large",
+  score: window({ rows: (request) => counts(request).recent, newestWeight: NEWEST_WEIGHT }),
   candidates: "kept",
   timing: "after",
   granularity: "layer",
@@ -34,6 +36,5 @@ export const pyramidBudget: Policy = {
   ties: "earlier",
   accepts: ["base", "heavyRatio", "interval", "minimumTokens"],
   defaults: { heavyRatio: 2 },
-  promptRows: (request) => counts(request).recent,
   counts,
 };

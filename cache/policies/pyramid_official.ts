@@ -5,8 +5,7 @@
  */
 
 import type { Policy } from "../policy.ts";
-import { prunedPolicy } from "../pruned_policy.ts";
-import { OFFICIAL_PRUNING } from "../pyramid_pruning.ts";
+import { OFFICIAL_PRUNING, prunedPolicy } from "../pyramid_pruning.ts";
 
 /** Deeper layers see fewer tokens of the prompt; its settings, not the budget, say how many, and the real cost is reported. */
 export const pyramidOfficial: Policy = {

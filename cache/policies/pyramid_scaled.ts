@@ -5,8 +5,7 @@
  */
 
 import type { Policy } from "../policy.ts";
-import { prunedPolicy } from "../pruned_policy.ts";
-import { SCALED_PRUNING } from "../pyramid_pruning.ts";
+import { prunedPolicy, SCALED_PRUNING } from "../pyramid_pruning.ts";
 
 /** A cut at the first layer, then the official schedule; the prompt keeps the budget, generated tokens the official share. */
 export const pyramidScaled: Policy = {

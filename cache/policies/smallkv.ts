@@ -13,7 +13,7 @@ export const smallkv: Policy = {
   summary:
     "critical, recent and marginal tokens, 2 : 1 : 2, by the attention of matched small heads",
   source: "https://arxiv.org/abs/2508.02751",
-  scores: "helper",
+  saliencySource: "small",
   candidates: "all",
   timing: "before",
   granularity: "kv_head",

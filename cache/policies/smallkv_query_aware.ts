@@ -11,7 +11,7 @@ import type { Policy } from "../policy.ts";
 export const smallkvQueryAware: Policy = {
   name: "smallkv_query_aware",
   summary: "tiers of SmallKV, ranked by what matched small heads attend to now",
-  scores: "helper",
+  saliencySource: "small",
   candidates: "all",
   timing: "before",
   granularity: "kv_head",

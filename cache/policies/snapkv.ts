@@ -6,6 +6,7 @@
 
 import { wholeEntries } from "../budget.ts";
 import type { Policy } from "../policy.ts";
+import { observationWindow } from "../scores/observation_window.ts";
 
 /** Prompt rows that vote, as in the official settings. */
 const WINDOW = 32;
@@ -15,8 +16,8 @@ export const snapkv: Policy = {
   name: "snapkv",
   summary: "prompt tokens chosen once by the prompt's last rows, and everything generated",
   source: "https://arxiv.org/abs/2404.14469",
-  scores: "own",
-  memory: "prefill",
+  saliencySource: "large",
+  score: observationWindow({ rows: WINDOW, pool: 7 }),
   candidates: "kept",
   timing: "after",
   granularity: "kv_head",
@@ -24,7 +25,6 @@ export const snapkv: Policy = {
   ties: "earlier",
   accepts: ["minimumTokens"],
   isUnbounded: true,
-  promptRows: ({ promptTokens }) => Math.min(WINDOW, promptTokens),
   counts({ budget, tokens, promptTokens }) {
     const entries = wholeEntries(budget, promptTokens);
     const window = Math.min(WINDOW, entries);

@@ -12,7 +12,7 @@ export const streaming: Policy = {
   name: "streaming",
   summary: "the first four tokens and the newest",
   source: "https://arxiv.org/abs/2309.17453",
-  scores: "none",
+  saliencySource: "none",
   candidates: "kept",
   timing: "before",
   granularity: "kv_head",

@@ -6,14 +6,15 @@
 
 import { splitBudget } from "../budget.ts";
 import type { Policy } from "../policy.ts";
+import { sum } from "../scores/fading_sum.ts";
 
 /** Critical and recent tokens in the sizes that SmallKV without marginal tokens has (D-25); drops for good. */
 export const withoutHelper: Policy = {
   name: "without_helper",
   summary: "SmallKV's sizes without marginal tokens, ranked by the large model's own attention",
   source: "https://arxiv.org/abs/2508.02751",
-  scores: "own",
-  memory: "sum",
+  saliencySource: "large",
+  score: sum(),
   candidates: "kept",
   timing: "after",
   granularity: "kv_head",

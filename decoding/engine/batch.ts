@@ -9,21 +9,24 @@ import type { PrunedLayer, Selection } from "../../cache/policy.ts";
 import type { DeviceBuffer } from "../../gpu/device.ts";
 import type { HelperStep } from "../scoring/small_model.ts";
 import {
+  isDeviceScore,
   type LaneSet,
   PLAIN_SCORES,
   plansBefore,
   scoreKey,
   scoreKind,
+  wantsRows,
 } from "../selection/sequence_settings.ts";
 import { type HelperState, matchWhileDecoding, type PromptLane } from "./prompt.ts";
 import type { PolicyBuffers, PolicyShape } from "../selection/buffers.ts";
 import type { PolicySessionOptions } from "./types.ts";
 import { type HeadMatches, matchAgain, matchKind } from "../scoring/head_matching.ts";
 import type { Session } from "../session/session.ts";
+import { readVectors } from "../session/vectors.ts";
 import { joinHeads, listUnits, type UnitShape, unitShape } from "../selection/head_groups.ts";
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import type { ModelConfig } from "../../models/config.ts";
-import { OwnScores } from "../scoring/large_scores.ts";
+import { HostScores } from "../scoring/host_scores.ts";
 import { SelectionPlanner } from "../selection/planner.ts";
 
 /** What the sequences belong to. */
@@ -44,9 +47,9 @@ export interface SequencesOptions {
 
 /** Scores of each sequence, [list units, capacity]; none where nobody asks for them. */
 export interface StepScores {
-  /** By the helper. */
-  readonly helper: readonly Float32Array[];
-  /** By the large model's own newest attention. */
+  /** By the small model. */
+  readonly helper: readonly (Float32Array | undefined)[];
+  /** The large model's newest attention. */
   readonly own: readonly Float32Array[];
 }
 
@@ -78,6 +81,11 @@ export class PolicySequences {
     );
   }
 
+  /** Whether the large model's keys and values of each sequence are read. */
+  get readsVectors(): readonly boolean[] {
+    return this.all.map(({ own }) => own?.readsVectors ?? false);
+  }
+
   /** Share of each newest plan that was not in the plan before, mean over units. */
   get churn(): readonly number[] {
     return this.all.map((sequence) => sequence.churn);
@@ -107,7 +115,11 @@ export class PolicySequences {
     }
     return indices.map((index) => {
       const { policy, budget } = lanes.lanes[index]!;
-      const sequence = new PolicySequence({ policy, budget, config, capacity, promptTokens });
+      const smallConfig = this.#options.helper?.session.model.config;
+      const sequence = new PolicySequence({
+        ...{ policy, budget, config, capacity, promptTokens },
+        ...(smallConfig && { smallConfig }),
+      });
       this.all[index] = sequence;
       return { index, stream: lanes.streams[index], sequence };
     });
@@ -120,7 +132,11 @@ export class PolicySequences {
    * @param tokens Tokens of the prompt.
    * @param state What the helper knows.
    */
-  startFrom(lanes: readonly PromptLane[], tokens: number, state: HelperState | undefined): void {
+  async startFrom(
+    lanes: readonly PromptLane[],
+    tokens: number,
+    state: HelperState | undefined,
+  ): Promise<void> {
     for (const { index, stream, sequence } of lanes) {
       const { policy } = sequence;
       if (stream === undefined) sequence.start(tokens);
@@ -128,7 +144,7 @@ export class PolicySequences {
       if (sequence.plansBefore || !sequence.isDue(tokens)) continue;
       const known = stream === undefined
         ? undefined
-        : state?.scores.get(scoreKey(scoreKind(policy)));
+        : await this.#smallScores(index, tokens) ?? state?.scores.get(scoreKey(scoreKind(policy)));
       sequence.planBy(tokens, known && this.#joined(sequence, known));
     }
   }
@@ -176,8 +192,9 @@ export class PolicySequences {
     const due = this.all.map((sequence, index) =>
       sequence.plansBefore && sequence.isDue(large.lengths[index]! + 1)
     );
-    const needsScores = due.some((isDue, index) => isDue && lanes.streams[index] !== undefined);
-    const saliency = needsScores ? await this.#read(this.#options.buffers.saliency) : [];
+    await this.#takeSmallRows();
+    const scored = due.map((isDue, index) => isDue && lanes.streams[index] !== undefined);
+    const saliency = await this.#saliency(scored, large.lengths.map((length) => length + 1));
     this.all.forEach((sequence, index) => {
       const length = large.lengths[index]!;
       if (due[index]) sequence.planBy(length + 1, saliency[index]);
@@ -207,10 +224,12 @@ export class PolicySequences {
 
   /** Reads what `planAfter` ranks by. */
   async readAfter(): Promise<StepScores> {
-    const { buffers, shape } = this.#options;
-    const isStale = this.all.some(({ policy }) => policy.scores === "helper" && policy.stale);
+    const { buffers, shape, large: { lengths }, lanes } = this.#options;
+    const due = this.all.map((sequence, index) =>
+      !sequence.plansBefore && lanes.streams[index] !== undefined && sequence.isDue(lengths[index]!)
+    );
     const [helper, own] = await Promise.all([
-      isStale ? this.#read(buffers.saliency) : [],
+      this.#saliency(due, lengths),
       shape.weightHeads > 0 ? this.#read(buffers.own) : [],
     ]);
     return { helper, own };
@@ -220,18 +239,20 @@ export class PolicySequences {
    * Remembers the step's own attention, and chooses tokens where a policy chooses after a step.
    *
    * @param scores What `readAfter` read.
+   * @param vectors Newest key and value of each sequence, as `HostScores.addVectors` takes them, where they are read.
    * @returns Whether a policy chooses then.
    */
-  planAfter(scores: StepScores): boolean {
+  planAfter(scores: StepScores, vectors: readonly (Float32Array | undefined)[]): boolean {
     const { lengths } = this.#options.large;
     let isAny = false;
     this.all.forEach((sequence, index) => {
-      const { policy, own } = sequence;
+      const newest = scores.own[index];
+      const tokens = lengths[index]!;
+      if (newest && wantsRows(sequence.policy)) sequence.remember(newest, tokens);
+      if (vectors[index]) sequence.own!.addVectors(vectors[index]!);
       if (sequence.plansBefore) return;
       isAny = true;
-      const newest = scores.own[index];
-      if (own && newest && policy.memory !== "prefill") sequence.remember(newest);
-      if (sequence.isDue(lengths[index]!)) sequence.planBy(lengths[index]!, scores.helper[index]);
+      if (sequence.isDue(tokens)) sequence.planBy(tokens, scores.helper[index]);
     });
     return isAny;
   }
@@ -265,6 +286,7 @@ export class PolicySequences {
     if (lanes.leaders[stream] === index) {
       helper!.start(stream, state.scores.get(scoreKey(PLAIN_SCORES)));
     }
+    if (!isDeviceScore(sequence.policy)) return;
     const known = state.scores.get(scoreKey(scoreKind(sequence.policy)))!;
     const scores = new Float32Array(helperHeads * capacity);
     for (let head = 0; head < helperHeads; head++) {
@@ -290,7 +312,64 @@ export class PolicySequences {
     match.forEach((small, head) => {
       rows.set(known.subarray(small * tokens, (small + 1) * tokens), head * capacity);
     });
-    return joinHeads(rows, units, policy.reduction);
+    if (policy.granularity !== "layer") return joinHeads(rows, units, policy.reduction);
+    const layers = units.total / units.perLayer;
+    const layer = { total: layers, heads: match.length / layers };
+    const joined = joinHeads(rows, layer, policy.reduction);
+    const lists = new Float32Array(units.total * capacity);
+    for (let unit = 0; unit < units.total; unit++) {
+      const first = Math.floor(unit / units.perLayer) * capacity;
+      lists.set(joined.subarray(first, first + capacity), unit * capacity);
+    }
+    return lists;
+  }
+
+  /**
+   * Scores of sequences by the small model, [list units, capacity], from the device or from the host.
+   *
+   * @param wanted Of which sequences.
+   * @param tokens Tokens of each sequence whose keys the small model's cache has.
+   */
+  async #saliency(
+    wanted: readonly boolean[],
+    tokens: readonly number[],
+  ): Promise<readonly (Float32Array | undefined)[]> {
+    const isOnDevice = wanted.map((isWanted, index) =>
+      isWanted && isDeviceScore(this.all[index]!.policy)
+    );
+    const known = isOnDevice.includes(true) ? await this.#read(this.#options.buffers.saliency) : [];
+    return await Promise.all(wanted.map(async (isWanted, index) => {
+      if (!isWanted || isOnDevice[index]) return known[index];
+      const scores = await this.#smallScores(index, tokens[index]!);
+      return scores && this.#joined(this.all[index]!, scores);
+    }));
+  }
+
+  /** Gives scores that the host keeps the small model's newest rows. */
+  async #takeSmallRows(): Promise<void> {
+    const { buffers, shape: { helperHeads, capacity }, large } = this.#options;
+    const readers = this.all.map(({ small }) => small?.readsRows ? small : undefined);
+    if (readers.every((small) => !small)) return;
+    const all = new Float32Array(await large.forward.device.read(buffers.rows));
+    const size = helperHeads * capacity;
+    readers.forEach((small, index) => {
+      const token = large.lengths[index]!;
+      const rows = this.all[index]!.rows(token + 1, 0);
+      small?.update(token, all.subarray(index * size, (index + 1) * size), () => rows);
+    });
+  }
+
+  /** Scores of a sequence by the small model that the host keeps, [smallHeads, capacity]. */
+  async #smallScores(index: number, tokens: number): Promise<Float32Array | undefined> {
+    const { small } = this.all[index]!;
+    if (!small) return undefined;
+    const { helper, lanes } = this.#options;
+    if (small.readsVectors) {
+      const range = { sequence: lanes.streams[index]!, from: small.knownTokens, to: tokens };
+      small.addVectors(await readVectors(helper!.session.forward, range));
+    }
+    small.settle(() => ({ tokens, rows: this.all[index]!.rows(tokens, 0) }));
+    return small.values;
   }
 
   /** Scores of each sequence. */
@@ -314,12 +393,16 @@ export interface PolicySequenceOptions {
   readonly capacity: number;
   /** Tokens of the prompt. */
   readonly promptTokens: number;
+  /** Sizes of the small model; needed by policies that ask it. */
+  readonly smallConfig?: ModelConfig;
 }
 
 /** State of one sequence. */
 export class PolicySequence extends SelectionPlanner {
-  /** Own attention; only with a policy that ranks by it. */
-  readonly own: OwnScores | undefined;
+  /** Scores by the large model, or by neither; only with a policy that ranks by them. */
+  readonly own: HostScores | undefined;
+  /** Scores by the small model that the device cannot keep, [smallHeads, capacity]. */
+  readonly small: HostScores | undefined;
   /** Flat small head of each flat large head; zeros until there is a match. */
   readonly match: Uint32Array<ArrayBuffer>;
   /** Tokens of the sequence when it was matched last. */
@@ -339,16 +422,21 @@ export class PolicySequence extends SelectionPlanner {
    * @param options What it is made for.
    */
   constructor(options: PolicySequenceOptions) {
-    const { policy, config, capacity } = options;
+    const { policy, config } = options;
     super({ ...options, units: unitShape(config, policy.granularity) });
     this.#options = options;
     this.plansBefore = plansBefore(policy);
     this.#units = unitShape(config, policy.granularity);
     this.#sharedLists = listUnits(config, policy.granularity).total / this.#units.total;
     this.keepAll(options.promptTokens);
-    const { scoreRows } = policy;
-    const sizes = { units: this.#units, queryHeads: config.queryHeads, capacity, scoreRows };
-    this.own = policy.scores === "own" ? new OwnScores(policy.memory ?? "sum", sizes) : undefined;
+    this.own = this.small = undefined;
+    const { score, saliencySource, scoreRows } = policy;
+    if (score && saliencySource !== "small") {
+      this.own = new HostScores({ ...options, score, units: this.#units, scoreRows });
+    } else if (score && options.smallConfig && !isDeviceScore(policy)) {
+      const units = unitShape(options.smallConfig, "query_head");
+      this.small = new HostScores({ ...options, config: options.smallConfig, score, units });
+    }
     this.match = new Uint32Array(config.layers * config.queryHeads);
   }
 
@@ -371,10 +459,12 @@ export class PolicySequence extends SelectionPlanner {
   /** Rows at the end of the prompt that the policy looks at. */
   get promptRows(): number {
     const { policy, budget, config: { layers }, promptTokens } = this.#options;
-    if (this.own && policy.memory === "sum" && !this.own.needsSums) return policy.scoreRows;
+    const scores = this.own ?? this.small;
+    const score = scores?.score;
+    if (score?.reads === "sums") return scores!.needsSums ? 0 : policy.scoreRows;
+    if (score?.reads !== "rows") return 0;
     const request = { ...policy, budget, tokens: promptTokens, promptTokens, layer: 0, layers };
-    // One row at least: there is nothing else to start from.
-    return this.own && !this.own.needsSums ? policy.promptRows?.(request) ?? 1 : 0;
+    return score.rows?.(request) ?? 1;
   }
 
   /** Whether the policy drops tokens of the prompt from layer to layer. */
@@ -421,12 +511,17 @@ export class PolicySequence extends SelectionPlanner {
    * Takes over a block of tokens whose attention has been computed, and drops tokens if that is due behind them.
    *
    * @param rows Tokens of the block.
-   * @param own Attention of each of them, as `remember` takes it; none where nobody asks for it.
+   * @param read Attention of each of them, as `remember` takes it, and their keys and values, where they are read.
    * @param tokens Tokens of the sequence, the block included.
    */
-  takeBlock(rows: number, own: readonly Float32Array[], tokens: number): void {
+  takeBlock(
+    rows: number,
+    read: { readonly own: readonly Float32Array[]; readonly vectors?: Float32Array },
+    tokens: number,
+  ): void {
     for (let row = rows; row > 0; row--) this.append(tokens - row);
-    if (this.policy.memory !== "prefill") { for (const row of own) this.remember(row); }
+    read.own.forEach((row, index) => this.remember(row, tokens - rows + index + 1));
+    if (read.vectors) this.own!.addVectors(read.vectors);
     if (this.isDue(tokens)) this.planBy(tokens);
   }
 
@@ -482,7 +577,12 @@ export class PolicySequence extends SelectionPlanner {
   planBy(tokens: number, saliency?: Float32Array): void {
     const { perLayer } = this.#units;
     const { capacity } = this.#options;
-    this.own?.settle((unit) => this.rows(tokens, Math.floor(unit / perLayer)));
+    const isPermanent = this.policy.candidates === "kept";
+    this.own?.settle((unit) => ({
+      tokens,
+      rows: this.rows(tokens, Math.floor(unit / perLayer)),
+      ...(isPermanent && { held: this.selections[unit]!.kept }),
+    }));
     const scores = this.own
       ? { values: this.own.values, stride: capacity }
       : { values: saliency ?? new Float32Array(0), stride: capacity * this.#sharedLists };
@@ -493,12 +593,13 @@ export class PolicySequence extends SelectionPlanner {
    * Remembers the large model's newest attention.
    *
    * @param row Softmax over kept tokens, mean over the heads of each list unit, [list units, capacity].
+   * @param tokens Tokens of the sequence, that of the row included.
    */
-  remember(row: Float32Array): void {
-    const units = { total: this.#units.total, heads: this.#sharedLists };
-    this.own?.update(joinHeads(row, units, "mean"));
-    // Plans that are far apart would let rows pile up.
-    if (this.policy.due) this.own?.forget(this.promptRows);
+  remember(row: Float32Array, tokens: number): void {
+    const { total, perLayer } = this.#units;
+    const latest = joinHeads(row, { total, heads: this.#sharedLists }, "mean");
+    const rowsOf = (unit: number) => this.rows(tokens, Math.floor(unit / perLayer));
+    this.own?.update(tokens - 1, latest, rowsOf);
   }
 
   #mayDrop(tokens: number): boolean {

@@ -10,8 +10,9 @@ import type { StoreKind } from "../../cache/kv_store.ts";
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import { checkInteger, DataError, RequirementError } from "../../core/check.ts";
 import { sameVocabulary } from "../../models/tokenizer/tokenizer.ts";
+import { readsVectors } from "../../cache/scores/score.ts";
+import { isDeviceScore, type PolicyLane } from "../selection/sequence_settings.ts";
 import type { HelperCut } from "../scoring/small_model.ts";
-import type { PolicyLane } from "../selection/sequence_settings.ts";
 import {
   BLOCK_SELECTIONS,
   DEFAULT_BLOCK,
@@ -33,7 +34,7 @@ const DEFAULT_CHUNK = 128;
  * @throws {DataError} If token ids do not mean the same to both models.
  */
 export function checkPair({ large, small }: ModelPair, policy: ResolvedPolicy): void {
-  if (policy.scores !== "helper") return;
+  if (policy.saliencySource !== "small") return;
   const action = `decode under ${policy.name}`;
   if (!small) {
     throw new TypeError(`Cannot ${action}: a small model must be given: current value is none`);
@@ -63,7 +64,17 @@ export function checkCut(
   { helperLayers }: Pick<HelperCut, "helperLayers">,
 ): void {
   for (const { helperBudget } of sequences) if (helperBudget) checkBudget(helperBudget);
-  const bare = sequences.filter(({ policy }) => policy.scores !== "helper");
+  const reader = sequences.find(({ helperBudget, policy: { saliencySource, score } }) =>
+    helperBudget && saliencySource === "small" && score && readsVectors(score)
+  );
+  if (reader) {
+    throw new RequirementError({
+      action: "make the small model cheaper",
+      requirement: "it must keep its whole cache for a score that reads keys",
+      state: `score is ${reader.policy.score!.name}`,
+    });
+  }
+  const bare = sequences.filter(({ policy }) => policy.saliencySource !== "small");
   const isAll = helperLayers !== undefined && bare.length === sequences.length;
   const misused = bare.find(({ helperBudget }) => isAll || helperBudget);
   if (!misused) return;
@@ -117,10 +128,13 @@ export function checkSpeculation(policy: ResolvedPolicy, request: SpeculationReq
   const refuse = (requirement: string, current: unknown): never => {
     throw new RequirementError({ action, requirement, current });
   };
-  if (policy.scores !== "helper" || policy.timing !== "before") {
-    const allowed = POLICIES.filter(({ scores }) => scores === "helper").map(({ name }) => name);
+  if (policy.saliencySource !== "small" || policy.timing !== "before") {
+    const allowed = POLICIES.filter(({ saliencySource }) => saliencySource === "small").map((
+      { name },
+    ) => name);
     refuse(`the policy must be one with a helper, ${allowed.join(" or ")}`, policy.name);
   }
+  if (!isDeviceScore(policy)) refuse("the score must be a sum of rows", policy.score?.name);
   if (policy.weights === "group") refuse("weights must be query_head", policy.weights);
   if (match?.rematch !== undefined) refuse("heads must be matched once", match.rematch);
   if (policy.positions === "slot") {

@@ -62,7 +62,9 @@ export function createEngineParts(
   const all = lanes.lanes.map(({ policy }) => policy);
   const sizes = { capacity, chunk };
   const masked = all.some(({ prune }) => prune !== undefined);
-  const accumulate = all.some(({ memory }) => memory === "sum");
+  const accumulate = all.some(({ saliencySource, score }) =>
+    saliencySource === "large" && score?.reads === "sums"
+  );
   using stack = new DisposableStack();
   const large = stack.use(
     new Session(pair.large, { ...sizes, sequences: all.length, accumulate, masked }),

@@ -90,7 +90,7 @@ export class PolicySession implements Disposable {
     const needsSums = this.#parts.helper?.needsSums ?? false;
     try {
       const state = await runPrompt(models, tokens, { ...events, lanes, needsSums });
-      this.#parts.sequences.startFrom(lanes, tokens.length, state);
+      await this.#parts.sequences.startFrom(lanes, tokens.length, state);
     } catch (error) {
       forgetPrompt(this.#parts, indices);
       throw memoryAdvice(error);
@@ -133,17 +133,17 @@ export class PolicySession implements Disposable {
     const moved = await this.#submit(running);
     const { hasSelections = true } = options;
     // Read together: each awaited read alone costs as much as all of them.
-    const [chosen, logits, scores, lists] = await Promise.all([
+    const [chosen, logits, scores, lists, vectors] = await Promise.all([
       this.nextTokens(),
       options.logits ? readLogits(this.#parts.large.forward, this.lengths.length) : undefined,
       this.#parts.sequences.readAfter(),
       hasSelections ? planner?.read() : undefined,
-      store.takeNewest(),
+      store.takeNewest(this.lengths, this.#parts.sequences.readsVectors),
       this.#parts.helper?.finish(),
     ]);
     const seen = lists ? this.#take(lists) : this.#parts.sequences.selections;
     const migration = lists ? store.account(seen) : moved;
-    const dropsAfter = this.#parts.sequences.planAfter(scores);
+    const dropsAfter = this.#parts.sequences.planAfter(scores, vectors);
     if (!hasSelections) return { chosen, selections: [], churn: [], ...(logits && { logits }) };
     return {
       chosen,

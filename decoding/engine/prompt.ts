@@ -6,6 +6,7 @@
 
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import {
+  isDeviceScore,
   PLAIN_SCORES,
   scoreKey,
   type ScoreKind,
@@ -19,9 +20,10 @@ import {
   type PairMatchOptions,
 } from "../scoring/head_matching.ts";
 import { runPrunedPrompt } from "./pruned_prompt.ts";
-import { Session } from "../session/session.ts";
+import { type PrefillOptions, Session } from "../session/session.ts";
+import { readVectors } from "../session/vectors.ts";
 import type { MapBlock } from "../session/maps.ts";
-import type { OwnScores } from "../scoring/large_scores.ts";
+import type { HostScores } from "../scoring/host_scores.ts";
 import type { PolicySequence } from "./batch.ts";
 
 /** The two models, each with a session of its own, and how their heads are matched. */
@@ -111,15 +113,16 @@ async function runExactPrompt(
 ): Promise<HelperState["scores"]> {
   const { lanes, kinds, ...events } = options;
   const [first, ...others] = lanes.map(({ index }) => index);
-  await runOwn(large, promptParts(tokens, lanes), { ...events, sequence: first!, lanes });
+  await runOwn(large, tokens, { ...events, sequence: first!, lanes });
   await large.fork(first!, others);
   const streams = [...new Set(lanes.flatMap(({ stream }) => stream ?? []))];
   if (!small || streams.length === 0) return new Map();
   const { signal } = events;
   const sequence = streams[0]!;
-  await small.prefill(tokens, {
+  const observers = observersOf(lanes, ({ small: scores }) => scores);
+  await runParts(small, promptParts(tokens, observers), {
     sequence,
-    logits: "none",
+    observers,
     isSummed: kinds.some((kind) => countsAll(kind, tokens)),
     onProgress: (done) => events.onProgress?.(tokens.length + done),
     ...(signal && { signal }),
@@ -155,17 +158,50 @@ export async function matchWhileDecoding(
 /** The large model's prompt. */
 async function runOwn(
   session: Session,
-  parts: readonly PromptPart[],
+  tokens: readonly number[],
   options: PartEvents & { readonly sequence: number; readonly lanes: readonly PromptLane[] },
 ): Promise<void> {
-  const { sequence, lanes } = options;
-  await runParts(session, parts, { ...options, sequences: lanes.map(({ index }) => index) });
-  const needsSums = lanes.some(({ sequence: { own } }) => own?.needsSums);
-  const all = needsSums ? await session.accumulated(sequence) : undefined;
-  for (const { sequence: { own } } of lanes) {
-    if (own?.needsSums) own.startFromSums(all!);
-    own?.finishPrompt();
-  }
+  const { sequence, lanes, onLogits, ...events } = options;
+  const observers = observersOf(lanes, ({ own }) => own);
+  const summed = observers.filter(({ scores }) => scores.needsSums);
+  const sequences = lanes.map(({ index }) => index);
+  await runParts(session, promptParts(tokens, observers), {
+    ...events,
+    sequence,
+    observers,
+    isSummed: summed.length > 0,
+    isChosen: true,
+    ...(onLogits && { onLogits: (row: Float32Array) => onLogits(row, sequences) }),
+  });
+  const sums = summed.length > 0 ? await session.accumulated(sequence) : undefined;
+  for (const { scores } of summed) scores.startFromSums(sums!);
+  const readers = observers.filter(({ scores }) => scores.readsVectors);
+  if (readers.length === 0) return;
+  const range = { sequence, from: 0, to: session.lengths[sequence]! };
+  const vectors = await readVectors(session.forward, range);
+  for (const { scores } of readers) scores.addVectors(vectors);
+}
+
+/** Scores of the sequences that begin with a prompt, by one of the models. */
+function observersOf(
+  lanes: readonly PromptLane[],
+  scoresOf: (sequence: PolicySequence) => HostScores | undefined,
+): Observer[] {
+  return lanes.flatMap(({ sequence }) => {
+    const scores = scoresOf(sequence);
+    return scores ? [{ scores, promptRows: sequence.promptRows }] : [];
+  });
+}
+
+/** Lets scores see the queries of a prompt. */
+function queryTap(observers: readonly Observer[]): Pick<PrefillOptions, "onQueries"> {
+  const readers = observers.map(({ scores }) => scores).filter(({ queries }) => queries);
+  if (readers.length === 0) return {};
+  return {
+    onQueries(layer, first, rows) {
+      for (const reader of readers) reader.addQueries(layer, first, rows);
+    },
+  };
 }
 
 /** What a model's own run tells. */
@@ -200,7 +236,10 @@ function countsAll({ decay, rows }: ScoreKind, tokens: readonly number[]): boole
 
 /** Scores that are asked for, each kind once. */
 function kindsOf(policies: readonly ResolvedPolicy[], needsSums: boolean): ScoreKind[] {
-  const kinds = [...needsSums ? [PLAIN_SCORES] : [], ...policies.map(scoreKind)];
+  const kinds = [
+    ...needsSums ? [PLAIN_SCORES] : [],
+    ...policies.filter(isDeviceScore).map(scoreKind),
+  ];
   return [...new Map(kinds.map((kind) => [scoreKey(kind), kind])).values()];
 }
 
@@ -224,72 +263,66 @@ export interface PromptLane {
   readonly sequence: PolicySequence;
 }
 
+/** Scores that look at a prompt while a model runs it. */
+interface Observer {
+  readonly scores: HostScores;
+  /** Last rows of its attention that they look at. */
+  readonly promptRows: number;
+}
+
 /** Some tokens of a prompt. */
-export interface PromptPart {
+interface PromptPart {
   /** Position of the first one. */
   readonly start: number;
   /** The tokens. */
   readonly tokens: readonly number[];
-  /** Whether the attention of its rows is summed. */
-  readonly isSummed: boolean;
   /** Who looks at its rows of attention, and from which position on. */
-  readonly watched: readonly { readonly own: OwnScores; readonly first: number }[];
+  readonly watched: readonly { readonly scores: HostScores; readonly first: number }[];
 }
 
-/**
- * Cuts the large model's prompt where rows begin that policies look at.
- *
- * @param tokens The prompt.
- * @param lanes The sequences that begin with it.
- * @returns Parts in order.
- */
+/** Cuts a prompt where rows begin that scores look at. */
 function promptParts(
   tokens: readonly number[],
-  lanes: readonly PromptLane[],
+  observers: readonly Observer[],
 ): PromptPart[] {
-  const isSummed = lanes.some(({ sequence: { own } }) => own?.needsSums);
-  const watched = lanes.flatMap(({ sequence: { own, promptRows } }) =>
-    own && promptRows > 0 ? [{ own, first: Math.max(0, tokens.length - promptRows) }] : []
-  );
+  const watched = observers.filter(({ promptRows }) => promptRows > 0)
+    .map(({ scores, promptRows }) => ({ scores, first: Math.max(0, tokens.length - promptRows) }));
   const cut = Math.min(tokens.length, ...watched.map(({ first }) => first));
   const parts = [
-    { start: 0, tokens: tokens.slice(0, cut), isSummed, watched: [] },
-    { start: cut, tokens: tokens.slice(cut), isSummed, watched },
+    { start: 0, tokens: tokens.slice(0, cut), watched: [] },
+    { start: cut, tokens: tokens.slice(cut), watched },
   ];
   return parts.filter((part) => part.tokens.length > 0);
 }
 
-/**
- * Runs the parts of a prompt.
- *
- * @param session Session with nothing in the sequence yet.
- * @param parts Parts in order.
- * @param options Sequence; what to tell.
- */
+/** Runs the parts of a prompt in a sequence without tokens. */
 async function runParts(
   session: Session,
   parts: readonly PromptPart[],
-  options: Omit<PromptEvents, "onProgress"> & {
+  options: Pick<PrefillOptions, "signal" | "onLogits" | "onProgress"> & {
     readonly sequence: number;
-    /** Sequences that continue from this one. */
-    readonly sequences: readonly number[];
-    readonly onProgress?: (done: number) => void;
+    readonly observers: readonly Observer[];
+    /** Whether received attention is summed. */
+    readonly isSummed: boolean;
+    /** Whether the next token is chosen; false if left out. */
+    readonly isChosen?: boolean;
   },
 ): Promise<void> {
-  const { sequence, sequences, onLogits, onProgress, signal } = options;
+  const { sequence, observers, isSummed, isChosen, onLogits, onProgress, signal } = options;
   const heads = Array.from({ length: session.model.config.queryHeads }, (_, head) => head);
   for (const part of parts) {
-    const { start, tokens, isSummed, watched } = part;
+    const { start, tokens, watched } = part;
     await session.prefill(tokens, {
       sequence,
       isSummed,
-      logits: part === parts.at(-1) ? "last" : "none",
+      logits: isChosen && part === parts.at(-1) ? "last" : "none",
       ...(signal && { signal }),
-      ...(onLogits && { onLogits: (row) => onLogits(row, sequences) }),
+      ...(onLogits && { onLogits }),
+      ...queryTap(observers),
       ...(watched.length > 0 && {
         heads: () => heads,
         onMap: (block: MapBlock) => {
-          for (const { own, first } of watched) addRows(own, block, first);
+          for (const { scores, first } of watched) addRows(scores, block, first);
         },
       }),
       onProgress: (done) => onProgress?.(start + done),
@@ -304,7 +337,7 @@ async function runParts(
  * @param block Rows of one head.
  * @param first Position of the first row that counts.
  */
-export function addRows(own: OwnScores, block: MapBlock, first: number): void {
+export function addRows(own: HostScores, block: MapBlock, first: number): void {
   const skipped = Math.max(0, first - block.firstQuery);
   if (skipped >= block.queries) return;
   own.addPromptRows({

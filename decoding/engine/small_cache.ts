@@ -192,7 +192,8 @@ class HelperCache implements SmallCache {
     const all = new Float32Array(bytes);
     const size = all.length / this.#sequences.length;
     this.#sequences.forEach((sequence, index) => {
-      sequence.remember(all.subarray(index * size, (index + 1) * size));
+      const row = all.subarray(index * size, (index + 1) * size);
+      sequence.remember(row, this.#session.lengths[index]!);
       this.#planIfDue(index);
     });
   }

@@ -97,7 +97,7 @@ export class SpeculativeSession implements Disposable {
       const models = { large, small: helper.session, match };
       const { needsSums } = helper;
       const state = await runPrompt(models, tokens, { ...events, lanes, needsSums });
-      sequences.startFrom(lanes, tokens.length, state);
+      await sequences.startFrom(lanes, tokens.length, state);
       this.#planner = new BlockPlanner(sequences.all[0]!, this.#options.block);
     }
     this.#tokens.push(...tokens, ...await large.nextTokens());

@@ -11,6 +11,8 @@ import { ResidentStore } from "../../cache/resident_store.ts";
 import type { PoolSize } from "../../cache/slot_change.ts";
 import { poolSizes, tierLimit } from "../../cache/tiered_pools.ts";
 import { TieredStore } from "../../cache/tiered_store.ts";
+import { unpackFloat16 } from "../../core/float16.ts";
+import { readVectors } from "../session/vectors.ts";
 import type { ForwardState } from "../../models/forward/forward.ts";
 import type { PolicyBuffers, PolicyShape } from "../selection/buffers.ts";
 import type { LaneSet } from "../selection/sequence_settings.ts";
@@ -141,9 +143,35 @@ export class PolicyStore implements Disposable {
     return this.#store.apply(this.#perHead(selections).flat()).migration;
   }
 
-  /** Takes the newest token's key and value over once the step has been submitted. */
-  async takeNewest(): Promise<void> {
-    if (this.#store.needsPlan) await this.#store.takeNewest();
+  /**
+   * Takes the newest token's key and value over once the step has been submitted.
+   *
+   * @param lengths Tokens of each sequence, the newest one included.
+   * @param wanted Sequences whose newest key and value are to be read.
+   * @returns Vectors of each sequence that wants them, [layers, keys and values, kvHeads, 1, headDim].
+   */
+  async takeNewest(
+    lengths: readonly number[] = [],
+    wanted: readonly boolean[] = [],
+  ): Promise<(Float32Array | undefined)[]> {
+    const landed = this.#store.needsPlan ? await this.#store.takeNewest() : undefined;
+    return await Promise.all(lengths.map(async (length, sequence) => {
+      if (!wanted[sequence]) return undefined;
+      if (landed) return this.#vectorsOf(sequence, landed);
+      return await readVectors(this.forward, { sequence, from: length - 1, to: length });
+    }));
+  }
+
+  /** One sequence's part of what left the landing slots. */
+  #vectorsOf(sequence: number, landed: Uint32Array): Float32Array {
+    const { layers, sequences, kvHeads, headDim } = this.#store.shape;
+    const words = kvHeads * headDim / 2;
+    const own = new Uint32Array(2 * layers * words);
+    for (let part = 0; part < 2 * layers; part++) {
+      const first = (part * sequences + sequence) * words;
+      own.set(landed.subarray(first, first + words), part * words);
+    }
+    return unpackFloat16(own);
   }
 
   /**

@@ -5,7 +5,9 @@
  * @module
  */
 
-import { decayOf, type LaneSet } from "../selection/sequence_settings.ts";
+import { readVectors } from "../session/vectors.ts";
+import { readsRows } from "../../cache/scores/score.ts";
+import { decayOf, isDeviceScore, type LaneSet } from "../selection/sequence_settings.ts";
 import type { PolicySession } from "./policy_session.ts";
 import type { PolicyShape } from "../selection/buffers.ts";
 import type { PromptEvents } from "./prompt.ts";
@@ -15,15 +17,17 @@ import type { EngineParts } from "./parts.ts";
 const CHUNK = 128;
 
 /**
- * Tells whether a sequence's further turns are exact: nothing of either model's cache has been dropped for good.
+ * Tells whether a sequence's further turns are exact: nothing of either model's cache has been dropped for good, and the
+ * host's scores do not wait for each step's row.
  *
  * @param lanes The sequences.
  * @param index Which one.
  * @returns Whether they are; otherwise a turn can only see what is kept.
  */
 export function hasWholeTurns({ lanes }: Pick<LaneSet, "lanes">, index: number): boolean {
-  const { policy: { candidates }, helperBudget } = lanes[index]!;
-  return candidates === "all" && helperBudget === undefined;
+  const { policy, helperBudget } = lanes[index]!;
+  if (policy.candidates === "kept" || helperBudget !== undefined) return false;
+  return !policy.score || isDeviceScore(policy) || !readsRows(policy.score);
 }
 
 /**
@@ -57,7 +61,15 @@ export async function runTurn(
     streams.forEach((stream, k) => helper!.session.rewind(before.small[k]!, stream));
     throw error;
   }
-  for (const index of indices) sequences.all[index]!.keepAll(large.lengths[index]!);
+  for (const index of indices) {
+    const { own } = sequences.all[index]!;
+    const to = large.lengths[index]!;
+    if (own?.readsVectors) {
+      const range = { sequence: index, from: own.knownTokens, to };
+      own.addVectors(await readVectors(large.forward, range));
+    }
+    sequences.all[index]!.keepAll(to);
+  }
 }
 
 /**
@@ -131,7 +143,10 @@ async function runHelper(
   const { session } = helper!;
   const { device } = session.forward;
   const start = session.lengths[stream]!;
-  const readers = options.readers.filter((index) => sequences.all[index]!.isReady);
+  const readers = options.readers.filter((index) => {
+    const { isReady, policy } = sequences.all[index]!;
+    return isReady && isDeviceScore(policy);
+  });
   const quiet = { sequence: stream, logits: "none", ...(signal && { signal }) } as const;
   if (readers.length === 0) return await session.prefill(tokens, { ...quiet, isSummed: false });
   const bytes = 4 * shape.helperHeads * shape.capacity;

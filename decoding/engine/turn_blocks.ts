@@ -17,6 +17,7 @@ import {
 import type { PromptEvents } from "./prompt.ts";
 import { readLogits } from "../session/step_io.ts";
 import type { Session } from "../session/session.ts";
+import { readVectors } from "../session/vectors.ts";
 import { residentLists } from "../selection/lists.ts";
 import type { PolicySequence } from "./batch.ts";
 import type { PolicyStep } from "../selection/buffers.ts";
@@ -110,8 +111,12 @@ export class TurnBlocks implements Disposable {
     device.write(workspace.state, 0, Uint32Array.of(0, length));
     device.submit(await this.#recording(rows, isLast));
     const own = await this.#readOwn(rows);
+    const range = { sequence: 0, from: length, to: length + rows };
+    const vectors = sequence.own?.readsVectors
+      ? await readVectors(store.forward, range)
+      : undefined;
     large.advance(rows);
-    sequence.takeBlock(rows, own, large.lengths[0]!);
+    sequence.takeBlock(rows, { own, ...(vectors && { vectors }) }, large.lengths[0]!);
     store.account([sequence.selections]);
   }
 

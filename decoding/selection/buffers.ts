@@ -6,7 +6,7 @@
 
 import type { Device, DeviceBuffer } from "../../gpu/device.ts";
 import type { ForwardState } from "../../models/forward/forward.ts";
-import { decayOf, type LaneSet } from "./sequence_settings.ts";
+import { decayOf, type LaneSet, wantsRows } from "./sequence_settings.ts";
 import type { TurnedKeys } from "./selected_attention.ts";
 import { type ListShape, listShape } from "./lists.ts";
 import { unitShape } from "./head_groups.ts";
@@ -135,9 +135,7 @@ export function policyShape(
   sizes: Pick<PolicyShape, "capacity" | "helperHeads">,
 ): PolicyShape {
   const { layers, queryHeads } = config;
-  const isWeighed = set.lanes.some(({ policy: { scores, memory } }) =>
-    scores === "own" && memory !== "prefill"
-  );
+  const isWeighed = set.lanes.some(({ policy }) => wantsRows(policy));
   return {
     ...listShape(unitShape(config, set.granularity), sizes.capacity),
     ...sizes,

@@ -4,21 +4,16 @@
  * @module
  */
 
-import type { CacheBudget, TierCounts } from "../../cache/budget.ts";
+import type { CacheBudget, CountRequest, TierCounts } from "../../cache/budget.ts";
 import { checkCounts, checkPlan } from "../../cache/plan_check.ts";
-import {
-  type CountRequest,
-  planBySaliency,
-  planOverAll,
-  type Selection,
-} from "../../cache/policy.ts";
+import { planBySaliency, planOverAll, type Selection } from "../../cache/policy.ts";
 import { basedOn, COMBINES, type ResolvedPolicy } from "../../cache/policy_options.ts";
 import { perRow } from "../../analysis/row_means.ts";
 import type { UnitShape } from "./head_groups.ts";
 import type { Device, DeviceBuffer, Recording } from "../../gpu/device.ts";
 import { planBySaliencyCommand } from "../../kernels/plan_by_saliency.ts";
 import { readList } from "../../kernels/selection_list.ts";
-import { type LaneSet, plansBefore } from "./sequence_settings.ts";
+import { isDeviceScore, type LaneSet, plansBefore } from "./sequence_settings.ts";
 import type { PolicyShape, PolicyStep } from "./buffers.ts";
 import type { StoreKind } from "../../cache/kv_store.ts";
 
@@ -121,7 +116,7 @@ export class SelectionPlanner {
     const { policy } = this.#options;
     const request = this.#request(tokens, layer);
     const budget = basedOn(policy.base, request);
-    return policy.promptRows?.({ ...request, budget }) ?? this.counts(tokens, layer).recent;
+    return policy.score?.rows?.({ ...request, budget }) ?? this.counts(tokens, layer).recent;
   }
 
   /**
@@ -290,8 +285,9 @@ export function plansOnDevice({ lanes }: LaneSet, store: StoreKind): boolean {
 }
 
 function isStandard(policy: ResolvedPolicy): boolean {
-  const { scores, candidates, ties, interval, normalise, ranked, weights, plan, due } = policy;
-  return scores === "helper" && plansBefore(policy) && candidates === "all" && ties === "earlier" &&
+  const { candidates, ties, interval, normalise, ranked, weights, plan, due } = policy;
+  return isDeviceScore(policy) && plansBefore(policy) && candidates === "all" &&
+    ties === "earlier" &&
     interval === 1 && normalise === "none" && ranked === "older" &&
     weights === "query_head" &&
     plan === undefined && due === undefined;

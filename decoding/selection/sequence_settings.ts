@@ -7,6 +7,7 @@
 import type { CacheBudget } from "../../cache/budget.ts";
 import type { Granularity } from "../../cache/options.ts";
 import { checkBase, type Reduction, type ResolvedPolicy } from "../../cache/policy_options.ts";
+import { readsRows } from "../../cache/scores/score.ts";
 import { checkInteger } from "../../core/check.ts";
 import type { StoreKind } from "../../cache/kv_store.ts";
 
@@ -68,7 +69,7 @@ export function laneSet(options: LaneOptions & { readonly store?: StoreKind }): 
     new Array<PolicyLane>(options.sequences ?? 1).fill(onlyLane(options));
   checkInteger("decode together", "sequences", { value: lanes.length, min: 1 });
   for (const { policy, budget } of lanes) checkBase(policy, budget);
-  const helped = lanes.filter(({ policy }) => policy.scores === "helper");
+  const helped = lanes.filter(({ policy }) => policy.saliencySource === "small");
   const granularity = onlyOne("granularity", lanes.map(({ policy }) => listGranularity(policy)));
   const reduction = onlyOne("reduction", helped.map(({ policy }) => policy.reduction)) ?? "mean";
   onlyOne(
@@ -93,13 +94,33 @@ export function plansBefore({ timing, stale }: ResolvedPolicy): boolean {
 }
 
 /**
- * Factor on older rows of the helper's scores at each step.
+ * Tells whether every step's attention of the large model counts.
  *
- * @param policy A policy with a helper.
+ * @param policy The policy.
+ * @returns Whether the newest rows are wanted.
+ */
+export function wantsRows({ saliencySource, score }: ResolvedPolicy): boolean {
+  return saliencySource === "large" && score !== undefined && readsRows(score);
+}
+
+/**
+ * Tells whether the device keeps a policy's scores, by the heads of the small model.
+ *
+ * @param policy The policy.
+ * @returns Whether they are sums of rows, old ones fading or not.
+ */
+export function isDeviceScore({ saliencySource, score }: ResolvedPolicy): boolean {
+  return saliencySource === "small" && score?.decay !== undefined;
+}
+
+/**
+ * Factor on older rows at each step of scores that the device keeps.
+ *
+ * @param policy The policy.
  * @returns 1 for a sum, 0 for the current row alone.
  */
-export function decayOf({ score, decay }: ResolvedPolicy): number {
-  return score === "accumulated" ? 1 : score === "row" ? 0 : decay;
+export function decayOf({ score }: ResolvedPolicy): number {
+  return score?.decay ?? 1;
 }
 
 /** How a helper's scores start: a factor on older rows, and the last rows of the prompt that count. */
@@ -147,7 +168,7 @@ function streamsOf(lanes: readonly PolicyLane[]): Pick<LaneSet, "streams" | "lea
   const known = new Map<string, number>();
   const leaders: number[] = [];
   const streams = lanes.map(({ policy, stream, helperBudget }, lane) => {
-    if (policy.scores !== "helper") return undefined;
+    if (policy.saliencySource !== "small") return undefined;
     const key = JSON.stringify([stream, helperBudget]);
     const index = (stream !== undefined ? known.get(key) : undefined) ?? leaders.length;
     if (stream !== undefined) known.set(key, index);

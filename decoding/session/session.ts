@@ -270,19 +270,32 @@ export class Session implements Disposable {
   }
 
   async #runLayers(chunk: Chunk, options: PrefillOptions): Promise<void> {
-    const { heads, onMap, rowDecay = 1, isSummed = true } = options;
+    const { heads, onMap, onQueries, rowDecay = 1, isSummed = true } = options;
     const step = { sequences: 1, rowsPerSequence: chunk.rows };
-    if (!heads) return await this.#runner.layers(step, { rowDecay, isSummed });
+    if (!heads && !onQueries) return await this.#runner.layers(step, { rowDecay, isSummed });
     const rows = { firstQuery: chunk.start, queries: chunk.rows };
     await this.#runner.embedding(step);
     for (let layer = 0; layer < this.model.config.layers; layer++) {
       const size = { rows: chunk.rows, keys: chunk.start + chunk.rows };
-      const maps = this.#maps.target(heads(layer), size);
+      const maps = this.#maps.target(heads?.(layer) ?? [], size);
       await this.#runner.layer(step, { layer, isSummed, ...(maps && { maps }) });
+      if (onQueries) onQueries(layer, chunk.start, await this.#readQueries(chunk.rows));
       if (!maps) continue;
       const blocks = await this.#maps.read(maps, { layer, ...rows });
       for (const block of blocks) onMap?.(block);
     }
+  }
+
+  /** Rotated queries of the layer that was run last, [rows][queryHeads * headDim]. */
+  async #readQueries(rows: number): Promise<Float32Array[]> {
+    const { device, config, workspace: { queryKeyValue, strides } } = this.#state;
+    const stride = strides.queryKeyValue;
+    const all = new Float32Array(await device.read(queryKeyValue, 0, 4 * rows * stride));
+    const width = config.queryHeads * config.headDim;
+    return Array.from(
+      { length: rows },
+      (_, row) => all.subarray(row * stride, row * stride + width),
+    );
   }
 
   /** Computes logits of some rows of the last chunk; the final one stays on the device for `choose`. */
@@ -341,6 +354,8 @@ export interface PrefillOptions {
   readonly heads?: HeadSelection;
   /** Receives each wanted map, some rows at a time. */
   readonly onMap?: (block: MapBlock) => void;
+  /** Receives the rotated queries of each layer, [rows][queryHeads * headDim], and the position of the first row. */
+  readonly onQueries?: (layer: number, firstQuery: number, rows: readonly Float32Array[]) => void;
   /** Factor on the attention of each row relative to the next one's where it is summed; 1 if left out. */
   readonly rowDecay?: number;
   /** Whether received attention is summed where the session sums it at all; true if left out. */

@@ -93,7 +93,7 @@ export function setUpGeneration(
   const policy = resolvePolicyOption(options);
   const budget = cacheBudget(options.budget ?? DEFAULT_BUDGET);
   const cut = helperCut(options);
-  const used = policy.scores === "helper" ? pair : { large: pair.large };
+  const used = policy.saliencySource === "small" ? pair : { large: pair.large };
   const prompts = promptList(prompt).map((one) => promptTokens(pair.large, one));
   const longest = Math.max(...prompts.map(({ length }) => length));
   const capacity = longest + options.newTokens;

@@ -88,7 +88,7 @@ export function variantKeys(): string[] {
 export function variantOf(key: string): Variant & { readonly hasHelper: boolean } {
   const known: Variant = (VARIANTS as Readonly<Record<string, Variant>>)[key] ??
     { label: key, policy: key };
-  return { ...known, hasHelper: createPolicy(known.policy).scores === "helper" };
+  return { ...known, hasHelper: createPolicy(known.policy).saliencySource === "small" };
 }
 
 /**

@@ -117,8 +117,14 @@ export function usedShare({ headDim, fileHeadDim = headDim }: ModelConfig): numb
   return fileHeadDim / headDim;
 }
 
-/** A norm over a widened head divides by too large a root, in queries and in keys; the scale takes it back. */
-function attentionScale(config: ModelConfig): number {
+/**
+ * Factor on products of queries and keys. A norm over a widened head divides by too large a root, in queries and in keys;
+ * the factor takes it back.
+ *
+ * @param config Sizes of the model.
+ * @returns The factor.
+ */
+export function attentionScale(config: ModelConfig): number {
   const { headDim, fileHeadDim = headDim } = config;
   return fileHeadDim ** -0.5 * (config.hasQkNorm ? usedShare(config) : 1);
 }

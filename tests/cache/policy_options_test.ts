@@ -6,6 +6,7 @@
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { POLICIES } from "../../cache/policies/mod.ts";
+import type { Score } from "../../cache/scores/score.ts";
 import { smallkv } from "../../cache/policies/smallkv.ts";
 import {
   acceptedOptions,
@@ -24,6 +25,9 @@ import {
 function create(name: string, options: Record<string, unknown> = {}): unknown {
   return createPolicy(name, options as PolicyOptions);
 }
+
+/** Ways to score that a choice stands for. */
+const SCORE_NAMES = { accumulated: "sum", decayed: "decayed", row: "last_row" } as const;
 
 /** A policy that has an option. */
 const HOLDERS: Readonly<Record<string, string>> = { heavyRatio: "h2o" };
@@ -49,8 +53,10 @@ for (const [name, { values: allowed }] of Object.entries<Choice>(POLICY_CHOICES)
   Deno.test(`createPolicy() takes every value of ${name} and lists them for any other`, () => {
     const holder = HOLDERS[name] ?? "smallkv";
     for (const value of allowed) {
-      const policy = createPolicy(holder, { [name]: value });
-      assertEquals(policy[name as keyof PolicyOptions], value);
+      const policy: unknown = createPolicy(holder, { [name]: value });
+      const chosen = (policy as Record<string, unknown>)[name];
+      if (name !== "score") assertEquals(chosen, value);
+      else assertEquals((chosen as Score).name, SCORE_NAMES[value as keyof typeof SCORE_NAMES]);
     }
     for (const value of ["other", 3, null]) {
       assertThrows(
@@ -103,11 +109,11 @@ Deno.test("checkBase() refuses the prompt as base of a number of tokens", () => 
 });
 
 Deno.test("createPolicy() fills in the recommended choices", () => {
-  const { counts: _, ...resolved } = createPolicy("smallkv");
+  const { counts: _, score, ...resolved } = createPolicy("smallkv");
+  assertEquals([score?.name, score?.decay], ["sum", 1]);
   const { counts: __, ...policy } = smallkv;
   assertEquals(resolved, {
     ...policy,
-    score: "accumulated",
     decay: DEFAULT_DECAY,
     normalise: "none",
     scoreRows: Infinity,
@@ -127,12 +133,13 @@ Deno.test("createPolicy() fills in the recommended choices", () => {
     stale: false,
     heavyRatio: 1,
     minimumTokens: 100,
+    seed: 1,
   });
 });
 
 Deno.test("createPolicy() lets a preset choose, and options win over it", () => {
-  assertEquals(createPolicy("smallkv_query_aware").score, "decayed");
-  assertEquals(createPolicy("smallkv_query_aware", { score: "row" }).score, "row");
+  assertEquals(createPolicy("smallkv_query_aware").score?.decay, DEFAULT_DECAY);
+  assertEquals(createPolicy("smallkv_query_aware", { score: "row" }).score?.name, "last_row");
   assertEquals(createPolicy("smallkv_query_aware").scoreRows, 32);
   assertEquals(createPolicy("smallkv", { score: "decayed", scoreRows: 8 }).scoreRows, 8);
   assertEquals(createPolicy("pyramid_budget").interval, 16);
@@ -198,6 +205,7 @@ const GIVEN: Required<PolicyOptions> = {
   change: 0.1,
   stale: true,
   minimumTokens: 50,
+  seed: 3,
   marginal: false,
   split: "plain",
   coverage: "overlap",
@@ -264,7 +272,7 @@ Deno.test("createPolicy() refuses options that the other choices leave without e
     [
       "h2o",
       { granularity: "kv_match" },
-      "granularity must go with a helper if it is kv_match: current value is a policy without one",
+      "granularity must go with a policy that asks the small model if it is kv_match: current value is another one",
     ],
     [
       "h2o",

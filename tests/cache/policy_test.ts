@@ -6,14 +6,9 @@
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import type { TierCounts } from "../../cache/budget.ts";
+import type { CountRequest, TierCounts } from "../../cache/budget.ts";
 import { POLICIES } from "../../cache/policies/mod.ts";
-import {
-  type CountRequest,
-  planBySaliency,
-  type Policy,
-  type RankingView,
-} from "../../cache/policy.ts";
+import { planBySaliency, type Policy, type RankingView } from "../../cache/policy.ts";
 import { resolvePolicy } from "../../cache/policy_options.ts";
 import { seededRandom } from "../../core/random.ts";
 

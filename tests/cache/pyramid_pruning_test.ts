@@ -8,7 +8,8 @@
 import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { checkPruned } from "../../cache/plan_check.ts";
-import type { CountRequest, Policy } from "../../cache/policy.ts";
+import type { CountRequest } from "../../cache/budget.ts";
+import type { Policy } from "../../cache/policy.ts";
 import { createPolicy, resolvePolicy } from "../../cache/policy_options.ts";
 import { pyramidOfficial } from "../../cache/policies/pyramid_official.ts";
 import {
@@ -121,7 +122,7 @@ Deno.test("generated tokens are compressed in blocks of 16 that have left the re
     for (const layer of [0, 13, 27]) {
       const request = { budget: { ratio: 0.2 }, promptTokens: 200, layer, layers: 28 };
       const { held, sizes } = walk(policy, request, 150);
-      const recent = policy.promptRows!({ ...request, tokens: 200 }) - 1;
+      const recent = policy.score!.rows!({ ...request, tokens: 200 }) - 1;
       const first = sizes.findIndex((size, step) => step > 0 && size <= sizes[step - 1]!);
       assertEquals(first + 1, recent + 16, "16 tokens behind the window");
       const block = held.filter((token) => token >= 200 && token < 216).length;

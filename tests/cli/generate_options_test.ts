@@ -4,8 +4,8 @@ import { run, withFolder } from "./generate_run.ts";
 
 Deno.test("generate says what is wrong with its options and ends with 2", async () => {
   const cases: [string[], RegExp][] = [
-    [["--policy", "best"], /--policy must be one of full, h2o, .*: current value is best/],
-    [["--compare", "full,best"], /--compare must list some of full, .*: current value is best/],
+    [["--policy", "best"], /--policy must be one of .*, full, h2o, .*: current value is best/],
+    [["--compare", "full,best"], /--compare must list some of .*, full, .*: current value is best/],
     [["--compare", "full", "--policy", "h2o"], /exclude each other/],
     [["--compare", "full,h2o", "--score", "row"], /options must be some of base, .*have score/],
     [["--compare", "h2o,smallkv", "--decay", "0.8"], /decay must go with score decayed/],
@@ -109,5 +109,29 @@ Deno.test("generate refuses helpers that are cut to nothing, and cuts of none", 
     const { code, error } = await run(words);
     assert.notEqual(code, 0);
     assert.match(error, message);
+  }
+});
+
+Deno.test("generate takes former names of flags, says them back, and does not show them", async () => {
+  const { out } = await run(["--help"]);
+  for (
+    const [current, former] of [
+      ["small-budget", "helper-budget"],
+      ["small-layers", "helper-layers"],
+      ["normalize", "normalise"],
+      ["match-normalize", "match-normalise"],
+    ]
+  ) {
+    assert.match(out, new RegExp(`--${current} `));
+    assert.doesNotMatch(out, new RegExp(`--${former}`));
+    for (const name of [current, former]) {
+      const { code, error } = await run([`--${name}=`]);
+      assert.match(error, new RegExp(`--${name} must have a value`));
+      assert.equal(code, 2);
+    }
+  }
+  for (const [policy, name] of [["h2o", "small-layers"], ["tova", "helper-layers"]] as const) {
+    const { error } = await run(["--policy", policy, `--${name}`, "2"]);
+    assert.match(error, new RegExp(`--${name} must go with .*: current value is ${policy}`));
   }
 });

@@ -89,7 +89,7 @@ Deno.test("generate --compare shows where each policy departs from the full cach
       policies.map((entry: { stats: { policy: { name: string } } }) => entry.stats.policy.name),
       ["full", "streaming", "smallkv"],
     );
-    assert.equal(policies[2].stats.policy.score, "row");
+    assert.equal(policies[2].stats.policy.score.name, "last_row");
     assert.equal(policies[0].quality.tokenAgreement, 1);
   }));
 

@@ -6,7 +6,7 @@
 
 import assert from "node:assert/strict";
 import type { CommandInput, CommandIo } from "../../cli/command.ts";
-import { readLines, untilAborted } from "../../cli/line_input.ts";
+import { readLines, untilAborted } from "../../cli/process_io.ts";
 import { run } from "./generate_run.ts";
 
 const CLI = new URL("../../cli.ts", import.meta.url).pathname;

@@ -8,6 +8,7 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { wholeEntries } from "../../../cache/budget.ts";
 import type { PlanView, Policy } from "../../../cache/policy.ts";
 import { createPolicy, resolvePolicy } from "../../../cache/policy_options.ts";
+import { window } from "../../../cache/scores/window.ts";
 import { generateAll } from "../../../decoding/text/generate.ts";
 import { PolicySession } from "../../../decoding/engine/policy_session.ts";
 import { BUDGET, openPair, promptOf } from "./choice_runs.ts";
@@ -16,7 +17,7 @@ import { BUDGET, openPair, promptOf } from "./choice_runs.ts";
 const SPACED: Policy = {
   name: "spaced",
   summary: "evenly spaced tokens",
-  scores: "none",
+  saliencySource: "none",
   candidates: "all",
   timing: "before",
   granularity: "layer",
@@ -84,12 +85,11 @@ Deno.test("a policy of one's own may prune prompts, beside others that do not", 
   const pruning: Policy = {
     ...SPACED,
     name: "pruning",
-    scores: "own",
-    memory: "window",
+    saliencySource: "large",
+    score: window({ rows: () => 2, newestWeight: 1.2 }),
     candidates: "kept",
     timing: "after",
     isUnbounded: true,
-    promptRows: () => 2,
     counts: ({ tokens: all }) => ({ sink: 0, recent: 1, critical: all - 1, marginal: 0 }),
     plan: ({ held }) => ({ kept: held, marginal: new Uint32Array(0) }),
     prune: ({ reached, layer }) => ({

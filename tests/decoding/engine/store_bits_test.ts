@@ -12,7 +12,11 @@ import { randomPair, randomText, SHAPES } from "../../invariants/random_pair.ts"
 const CASES: readonly Variant[] = POLICIES.flatMap((policy) => {
   const accepted = acceptedOptions(policy);
   const granularities = accepted.includes("granularity")
-    ? (["kv_head", "layer", ...policy.scores === "helper" ? ["kv_match"] as const : []] as const)
+    ? ([
+      "kv_head",
+      "layer",
+      ...policy.saliencySource === "small" ? ["kv_match"] as const : [],
+    ] as const)
     : [];
   return [
     { policy: policy.name },

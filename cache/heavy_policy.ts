@@ -1,0 +1,25 @@
+/**
+ * What policies have in common that keep the best of the older tokens and a recent window, and drop the rest for good.
+ *
+ * @module
+ */
+
+import { wholeEntries } from "./budget.ts";
+import type { Policy } from "./policy.ts";
+
+/** Sizes and rhythm of H2O: half of the budget for heavy hitters, half for the newest tokens. */
+export const HEAVY_AND_RECENT: Omit<Policy, "name" | "summary"> = {
+  saliencySource: "large",
+  candidates: "kept",
+  timing: "after",
+  granularity: "kv_head",
+  interval: 1,
+  ties: "later",
+  accepts: ["base", "heavyRatio", "interval", "minimumTokens"],
+  counts({ budget, tokens, heavyRatio = 1, sink = 0 }) {
+    const entries = wholeEntries(budget, tokens);
+    const heavy = Math.floor(entries * heavyRatio / (heavyRatio + 1));
+    const first = Math.min(sink, heavy);
+    return { sink: first, recent: entries - heavy, critical: heavy - first, marginal: 0 };
+  },
+};

@@ -1,0 +1,38 @@
+/**
+ * KeyDiff: tokens whose key points away from the mean key, so that those kept differ from each other.
+ *
+ * @see {@link https://arxiv.org/abs/2504.15364 | KeyDiff}
+ * @module
+ */
+
+import type { Score } from "./score.ts";
+
+/**
+ * Ranks by the cosine between a key and the mean of the keys that are held, each divided by its norm, the least similar
+ * first.
+ *
+ * @returns The score, the cosine with a minus.
+ */
+export function keyDiff(): Score<Float64Array[]> {
+  return {
+    name: "key_diff",
+    reads: "keys",
+    start: () => [],
+    add(units, { token, key }) {
+      const norm = Math.hypot(...key!) || 1;
+      units[token] = Float64Array.from(key!, (value) => value / norm);
+    },
+    saliency(units, { tokens, held }) {
+      const scores = new Float32Array(tokens);
+      const mean = new Float64Array(units[0]?.length ?? 0);
+      const ranked = [...held ?? units.keys()].filter((token) => units[token]);
+      for (const token of ranked) units[token]!.forEach((value, index) => mean[index]! += value);
+      const norm = Math.hypot(...mean) || 1;
+      for (const token of ranked) {
+        const product = units[token]!.reduce((sum, value, index) => sum + value * mean[index]!, 0);
+        scores[token] = -product / norm;
+      }
+      return scores;
+    },
+  };
+}

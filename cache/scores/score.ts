@@ -1,0 +1,98 @@
+/**
+ * What a score is: how it starts from a prompt, what each new token adds, and the saliency that tokens are ranked by.
+ * Scores hold no state and never see a device; whoever decodes feeds them, from either model.
+ *
+ * @module
+ */
+
+import type { CountRequest } from "../budget.ts";
+import type { QueryMoments } from "./query_moments.ts";
+
+/**
+ * What a score needs of each head. `sums`: the attention that each token of the prompt has received, then newest rows.
+ * `rows`: the last rows of the prompt's attention, then newest rows. `keys`: each token's key as it is cached, after
+ * rotation. `values`: its key and its value. `queries`: both, and the moments of the prompt's queries. `nothing`: nothing.
+ */
+export type ScoreInput = "sums" | "rows" | "keys" | "values" | "queries" | "nothing";
+
+/** What a score starts from, for one head or for heads that share a selection. */
+export interface ScoreStart {
+  /** Room for a number per token, zeros, [capacity]; may be the state and the saliency. */
+  readonly room: Float32Array;
+  /** Tokens of the prompt. */
+  readonly promptTokens: number;
+  /** Number of the head, for what is to differ from head to head. */
+  readonly head: number;
+  /** Attention that each token has received, [promptTokens]; with `sums`, unless only some rows count. */
+  readonly sums?: Float32Array;
+  /** Last rows of the prompt's attention, oldest first, [capacity] each. */
+  readonly rows: readonly Float32Array[];
+  /** Moments of the queries of each query head that reads these keys; with `queries`. */
+  readonly queries?: readonly QueryMoments[];
+}
+
+/** What one token adds. */
+export interface ScoreStep {
+  /** Position of the token. */
+  readonly token: number;
+  /** Rows that count, where a score looks at the newest ones. */
+  readonly rows: number;
+  /** Attention of the token's row, [capacity]; entries of tokens that are not kept do not matter. With `sums`, `rows`. */
+  readonly row?: Float32Array;
+  /** Key, [headDim]; with `keys`, `values`, `queries`. */
+  readonly key?: Float32Array;
+  /** Value, [headDim]; with `values`, `queries`. */
+  readonly value?: Float32Array;
+}
+
+/** What a ranking depends on. */
+export interface ScoreView {
+  /** Tokens of the sequence, the newest one included. */
+  readonly tokens: number;
+  /** Tokens that may be ranked, ascending; all that were added if left out. */
+  readonly held?: Uint32Array;
+  /** Rows that count, where a score looks at the newest ones. */
+  readonly rows: number;
+}
+
+/** A way to score tokens. */
+export interface Score<State = unknown> {
+  /** Name in results. */
+  readonly name: string;
+  /** What it needs of each head. */
+  readonly reads: ScoreInput;
+  /** Whether the prompt alone decides, so that no later token changes a score; false if left out. */
+  readonly isPromptOnly?: boolean;
+  /** Factor on older rows at each step, of scores that are sums of rows: the device keeps them for the small model. */
+  readonly decay?: number;
+  /** Rows of attention that it looks at, at the end of the prompt and before each ranking; with `rows`. */
+  readonly rows?: (request: CountRequest) => number;
+  /** Position of the first query that is in the moments; 0 if left out. */
+  readonly firstQuery?: number;
+  /** Starts from a prompt. Keys and values of its tokens are added one by one. */
+  start(prompt: ScoreStart): State;
+  /** Adds a token; with `sums` and `rows` only tokens after the prompt. */
+  add(state: State, step: ScoreStep): void;
+  /** Gives the score of each token, [at least tokens]; larger is more salient. */
+  saliency(state: State, view: ScoreView): Float32Array;
+}
+
+/**
+ * Tells whether a score reads each step's row of attention.
+ *
+ * @param score The score.
+ * @returns Whether it does.
+ */
+export function readsRows({ reads, isPromptOnly }: Score): boolean {
+  return (reads === "sums" || reads === "rows") && !isPromptOnly;
+}
+
+/**
+ * Tells whether a score reads each token's key, or key and value.
+ *
+ * @param score The score.
+ * @returns Whether it does.
+ */
+export function readsVectors({ reads }: Score): boolean {
+  return reads === "keys" || reads === "values" || reads === "queries";
+}

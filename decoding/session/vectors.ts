@@ -1,0 +1,60 @@
+/**
+ * Keys and values as they are cached, from the device to the host.
+ *
+ * @module
+ */
+
+import { unpackFloat16 } from "../../core/float16.ts";
+import type { BufferCopy } from "../../gpu/device.ts";
+import type { ForwardState } from "../../models/forward/forward.ts";
+
+/** Some tokens of a sequence. */
+export interface TokenRange {
+  /** Which sequence. */
+  readonly sequence: number;
+  /** Position of the first one. */
+  readonly from: number;
+  /** Position after the last one. */
+  readonly to: number;
+}
+
+/** Most bytes that are read at once. */
+const MAX_BYTES = 16 * 2 ** 20;
+
+/**
+ * Reads keys, after rotation, and values of tokens of a cache in 16 bits in which slots are positions.
+ *
+ * @param state Model and buffers.
+ * @param range Which tokens.
+ * @returns Vectors, [layers, keys and values, kvHeads, tokens, headDim].
+ * @throws {GpuError} If the device has too little memory for a copy.
+ */
+export async function readVectors(
+  { device, config, cache }: Pick<ForwardState, "device" | "config" | "cache">,
+  { sequence, from, to }: TokenRange,
+): Promise<Float32Array> {
+  const { layers, kvHeads, headDim } = config;
+  const byteLength = 2 * headDim * (to - from);
+  const vectors = new Float32Array(2 * layers * kvHeads * headDim * (to - from));
+  if (byteLength === 0) return vectors;
+  const atOnce = Math.max(1, Math.floor(MAX_BYTES / (2 * kvHeads * byteLength)));
+  for (let first = 0; first < layers; first += atOnce) {
+    const part = cache.layers.slice(first, Math.min(layers, first + atOnce));
+    using target = device.createBuffer("keys and values", 2 * kvHeads * byteLength * part.length);
+    const copies = part.flatMap(({ keys, values }) => [keys, values]).flatMap((source, kind) =>
+      Array.from({ length: kvHeads }, (_, kvHead): BufferCopy => ({
+        source,
+        sourceOffset: 2 * headDim *
+          ((sequence * kvHeads + kvHead) * cache.shape.capacity + from),
+        target,
+        targetOffset: (kind * kvHeads + kvHead) * byteLength,
+        byteLength,
+      }))
+    );
+    using recording = await device.record("keys and values", copies);
+    device.submit(recording);
+    const words = new Uint32Array(await device.read(target));
+    vectors.set(unpackFloat16(words), 2 * first * kvHeads * headDim * (to - from));
+  }
+  return vectors;
+}
