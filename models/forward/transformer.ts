@@ -34,8 +34,8 @@ import { upOffset } from "./workspace.ts";
  * @returns Commands that write the residual stream.
  */
 export function embeddingStep(state: ForwardState, step: StepShape): Command[] {
-  const { workspace, weights, device } = state;
-  return embeddingCommands(device.info, {
+  const { workspace, weights } = state;
+  return embeddingCommands({
     weight: weights.embedding,
     tokens: workspace.tokens,
     state: workspace.state,
