@@ -2,7 +2,7 @@
  * Attention to every key, from the log-sum-exp that attention left: the second pass of two. Three kernels of one file:
  *
  * - `attention_sums`: what every key receives, summed over the rows of a step without storing a map
- * - `attention_map`: the rows of one query head, for heads asked for by name
+ * - `attention_map`: the rows of one query head, for heads that are named
  * - `attention_rows`: the newest token of each sequence, for every query head of a layer
  *
  * @module
