@@ -24,6 +24,7 @@ import {
   broadcastOf,
   rowPlace,
   rowScores,
+  variantOf,
 } from "./attention_shape.ts";
 
 const INPUTS = { ...ATTENTION_INPUTS, log_sum: "read f32" } as const;
@@ -221,7 +222,7 @@ export type MaskedBuffers<C extends SumsContract | MapContract> =
  * @throws {RangeError} If the sizes do not fit together.
  */
 export function attentionSumsCommand(
-  { subgroupSize }: Pick<DeviceInfo, "subgroupSize">,
+  info: Pick<DeviceInfo, "subgroupSize">,
   { shape, buffers, rowDecay = 1 }: {
     readonly shape: AttentionShape;
     readonly buffers: MaskedBuffers<SumsContract>;
@@ -230,7 +231,7 @@ export function attentionSumsCommand(
 ): Command {
   const { state, qkv, keys, log_sum, visible = state, sums } = buffers;
   const params = attentionParams(shape);
-  const variant = { ...shape, subgroupSize };
+  const variant = variantOf(shape, info);
   return dispatch({
     kernel: attentionSums(variant),
     buffers: { state, qkv, keys, log_sum, visible, sums },
@@ -258,7 +259,7 @@ export interface MapPlace {
  * @throws {RangeError} If the sizes do not fit together or there is no such head.
  */
 export function attentionMapCommand(
-  { subgroupSize }: Pick<DeviceInfo, "subgroupSize">,
+  info: Pick<DeviceInfo, "subgroupSize">,
   { shape, buffers, map }: {
     readonly shape: AttentionShape;
     readonly buffers: MaskedBuffers<MapContract>;
@@ -268,7 +269,7 @@ export function attentionMapCommand(
   const { state, qkv, keys, log_sum, visible = state, output } = buffers;
   const params = attentionParams(shape);
   checkInteger("map attention", "head", { value: map.head, min: 0, max: shape.queryHeads - 1 });
-  const variant = { ...shape, subgroupSize };
+  const variant = variantOf(shape, info);
   return dispatch({
     kernel: attentionMap(variant),
     buffers: { state, qkv, keys, log_sum, visible, output },
@@ -294,7 +295,7 @@ export interface RowHeads {
  * @throws {RangeError} If the sizes do not fit together, a sequence has several new tokens, or keys are masked.
  */
 export function attentionRowsCommand(
-  { subgroupSize }: Pick<DeviceInfo, "subgroupSize">,
+  info: Pick<DeviceInfo, "subgroupSize">,
   { shape, heads, buffers: { state, qkv, keys, log_sum, rows } }: {
     readonly shape: AttentionShape;
     readonly heads: RowHeads;
@@ -308,7 +309,7 @@ export function attentionRowsCommand(
     value: heads.total,
     min: heads.offset + shape.queryHeads,
   });
-  const variant = { ...shape, subgroupSize };
+  const variant = variantOf(shape, info);
   return dispatch({
     kernel: attentionRows(variant),
     buffers: { state, qkv, keys, log_sum, rows },
