@@ -241,7 +241,7 @@ export async function benchMatmul(args: string[]): Promise<void> {
     const names = options.words("formats", NAMES);
     for (const format of WEIGHT_FORMATS.filter(({ name }) => names.includes(name))) {
       for (const inputRows of options.counts("rows")) {
-        const tile = chooseMatmul(device.info, format, inputRows);
+        const tile = chooseMatmul(device.info, inputRows);
         const total = { wall: 0, busy: 0 };
         for (const shape of MODELS[model]!) {
           if (inputRows > 1 && shape.count === 1) continue; // only the last row meets the vocabulary

@@ -132,9 +132,9 @@ export function argmaxPartialBytes(sequences: number): number {
  */
 export function argmaxCommands(buffers: ArgmaxBuffers, shape: ArgmaxShape): Command[] {
   const { sequences, columns, stride, capacity, advance } = shape;
-  const fours = Math.ceil(columns / 4);
+  const vec4s = Math.ceil(columns / 4);
   checkInteger("choose tokens", "columns", { value: columns, min: 1 });
-  checkInteger("choose tokens", "stride / 4", { value: stride / 4, min: fours });
+  checkInteger("choose tokens", "stride / 4", { value: stride / 4, min: vec4s });
   const { logits, partial, tokens, state } = buffers;
   return [
     dispatch({

@@ -1,5 +1,5 @@
 /**
- * Scores of each selection's tokens, joined from those of its matched helper heads: contract and twin.
+ * Scores of each selection's tokens, joined from those of its matched small heads: contract and twin.
  *
  * @see {@link https://arxiv.org/abs/2508.02751 | SmallKV}, section 4.1
  * @module
@@ -71,7 +71,7 @@ export interface MatchedSaliencyBuffers
 export interface MatchedSaliencyShape {
   /** Sequences in the step. */
   readonly sequences: number;
-  /** Query heads of all layers of the helper. */
+  /** Query heads of all layers of the small model. */
   readonly heads: number;
   /** Tokens that fit per sequence; a multiple of 4. */
   readonly capacity: number;

@@ -22,6 +22,7 @@ import {
   type AttentionVariant,
   broadcastOf,
   sinkBinding,
+  variantOf,
 } from "./attention_shape.ts";
 import { flashTile, keyValueBytes } from "./flash_attention.ts";
 import marginal from "./marginal.wgsl" with { type: "text" };
@@ -255,7 +256,7 @@ export function selectedSplits(
  * too small for two, lists are not split.
  */
 export type SelectedBuffers =
-  & DispatchBuffers<SelectedContract>
+  & Omit<DispatchBuffers<SelectedContract>, "sinks">
   & Partial<Pick<DispatchBuffers<SelectedSplitContract>, "partial">>;
 
 /**
@@ -270,7 +271,7 @@ export type SelectedBuffers =
  * @throws {RangeError} If the sizes do not fit together.
  */
 export function selectedAttentionCommands(
-  { subgroupSize }: Pick<DeviceInfo, "subgroupSize">,
+  info: Pick<DeviceInfo, "subgroupSize">,
   options: {
     readonly shape: AttentionShape;
     readonly selection: SelectionShape;
@@ -279,16 +280,16 @@ export function selectedAttentionCommands(
   },
 ): Command[] {
   const { shape, selection } = options;
-  const { partial, output, sinks, ...given } = options.buffers;
-  const { state, qkv, keys, values, lists, small_attention, attention } = given;
+  const { state, qkv, keys, values, lists, small_attention, attention } = options.buffers;
+  const { partial, output } = options.buffers;
   const inputs = { state, qkv, keys, values, lists, small_attention, attention };
-  const buffers = { ...inputs, ...(shape.hasSinks && sinks && { sinks }) };
+  const buffers = { ...inputs, ...(shape.sinks && { sinks: shape.sinks }) };
   const unitHeads = shape.queryHeads / selection.unitsPerLayer;
   const partialBytes = partial?.byteLength ?? 0;
   const splits = options.splits ?? selectedSplits(shape, { ...selection, unitHeads, partialBytes });
   const params = selectedParams(shape, selection);
-  const variant = { ...shape, subgroupSize };
-  const [tiles, parts, sequences] = selectedGrid(shape, { ...selection, subgroupSize });
+  const variant = variantOf(shape, info);
+  const [tiles, parts, sequences] = selectedGrid(shape, { ...selection, ...info });
   if (partial === undefined || splits === 1) {
     return [dispatch({
       kernel: selectedAttention(variant),

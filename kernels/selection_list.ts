@@ -2,7 +2,7 @@
  * How the tokens of a selection are listed for kernels.
  *
  * A list is `listWords` words: kept count, marginal count, how many of the kept tokens are sinks, how the two parts
- * join (an index in `MARGINAL_MODES`); then the matched helper head of each of the selection's query heads; then token and
+ * join (an index in `MARGINAL_MODES`); then the matched small head of each of the selection's query heads; then token and
  * row of each kept token, ascending; then the same of each marginal token. A row is one head vector of `keys` and `values`, or only of `values` for a marginal token.
  *
  * @module
@@ -66,7 +66,7 @@ export interface SelectionEntries {
   readonly keptSinks: number;
   /** How kept and marginal tokens join, an index in `MARGINAL_MODES`. */
   readonly combine: number;
-  /** Helper head of each query head. */
+  /** Small head of each query head. */
   readonly matched: Uint32Array;
   /** Positions with key and value. */
   readonly kept: Uint32Array;

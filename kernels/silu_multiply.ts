@@ -72,11 +72,11 @@ export function siluMultiplyCommand(
 ): Command {
   const { rows, columns, inputStride, upOffset, outputStride } = shape;
   const action = "multiply gate and up";
-  const fours = Math.ceil(columns / 4);
+  const vec4s = Math.ceil(columns / 4);
   checkInteger(action, "columns", { value: columns, min: 1 });
-  checkInteger(action, "upOffset / 4", { value: upOffset / 4, min: fours });
-  checkInteger(action, "inputStride / 4", { value: inputStride / 4, min: upOffset / 4 + fours });
-  checkInteger(action, "outputStride / 4", { value: outputStride / 4, min: fours });
+  checkInteger(action, "upOffset / 4", { value: upOffset / 4, min: vec4s });
+  checkInteger(action, "inputStride / 4", { value: inputStride / 4, min: upOffset / 4 + vec4s });
+  checkInteger(action, "outputStride / 4", { value: outputStride / 4, min: vec4s });
   return dispatch({
     kernel: siluMultiply,
     buffers: { input: buffers.input, output: buffers.output },
@@ -87,6 +87,6 @@ export function siluMultiplyCommand(
       up_offset: upOffset,
       output_stride: outputStride,
     },
-    grid: [Math.ceil(fours / WORKGROUP_SIZE), rows, 1],
+    grid: [Math.ceil(vec4s / WORKGROUP_SIZE), rows, 1],
   });
 }

@@ -1,5 +1,5 @@
 /**
- * What the heads of a helper remember of the attention that each token has received: contract and twin.
+ * What the heads of a small model remember of the attention that each token has received: contract and twin.
  *
  * @module
  */
@@ -43,7 +43,7 @@ function remember({ buffers, params, grid }: KernelRun<typeof UPDATE_SCORES_CONT
 export interface UpdateScoresShape {
   /** Sequences in the step. */
   readonly sequences: number;
-  /** Query heads of all layers of the helper. */
+  /** Query heads of all layers of the small model. */
   readonly heads: number;
   /** Tokens that fit per sequence; a multiple of 4. */
   readonly capacity: number;

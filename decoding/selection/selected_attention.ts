@@ -46,7 +46,6 @@ export function selectedStep(
   const { device, workspace, cache } = forward;
   const rowShape = { sequences: shape.sequences, rowsPerSequence: shared?.rows ?? 1 };
   const hasWeights = shape.weightHeads > 0;
-  const { sinks } = forward.weights.layers[layer]!;
   const { units, listWords } = shape;
   const commands = selectedAttentionCommands(device.info, {
     shape: attentionShape(forward, rowShape, layer),
@@ -68,7 +67,6 @@ export function selectedStep(
       small_attention: shape.hasGroupRows ? buffers.groupRows : buffers.rows,
       output: workspace.heads,
       attention: shared?.weights ?? buffers.weights,
-      ...(sinks && { sinks }),
       ...(workspace.partial && { partial: workspace.partial }),
     },
   });

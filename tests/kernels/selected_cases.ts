@@ -57,7 +57,7 @@ const SMALL_HEADS = 5;
  * @param sizes The case.
  * @returns The shape; rows have 32 unused elements at their end.
  */
-export function selectedShape(sizes: SelectedCase): AttentionShape {
+export function selectedShape(sizes: SelectedCase): AttentionShape & AttentionRule {
   const { queryHeads, kvHeads, headDim, tokens, rowsPerSequence = 1, keyFormat } = sizes;
   return {
     queryHeads,
