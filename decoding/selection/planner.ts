@@ -116,7 +116,7 @@ export class SelectionPlanner {
     const { policy } = this.#options;
     const request = this.#request(tokens, layer);
     const budget = basedOn(policy.base, request);
-    return policy.score?.rows?.({ ...request, budget }) ?? this.counts(tokens, layer).recent;
+    return policy.score?.rows?.({ ...request, budget }) ?? 0;
   }
 
   /**
