@@ -9,13 +9,13 @@
  * @module
  */
 
+import marginal from "./marginal.wgsl" with { type: "text" };
+import wgsl from "./selected_attention.wgsl" with { type: "text" };
 import { checkInteger } from "../core/check.ts";
 import { type Command, type DeviceInfo, dispatch, type DispatchBuffers } from "../gpu/device.ts";
 import { defineKernel, type Kernel } from "../gpu/kernel.ts";
 import { BROKEN_PART, mergedRows, PART_HEADER, selectedAttentionMerge } from "./attention_merge.ts";
 import {
-  ATTENTION_INPUTS,
-  type AttentionContract,
   attentionParams,
   type AttentionShape,
   attentionText,
@@ -25,59 +25,18 @@ import {
   variantOf,
 } from "./attention_shape.ts";
 import { flashTile, keyValueBytes } from "./flash_attention.ts";
-import marginal from "./marginal.wgsl" with { type: "text" };
-import wgsl from "./selected_attention.wgsl" with { type: "text" };
-import { attendInSplits, attendWhole } from "./selected_reference.ts";
+import {
+  attendInSplits,
+  attendWhole,
+  SELECTED_BINDINGS,
+  SELECTED_PARAMS,
+  type SelectedContract,
+  type SelectedParams,
+  type SelectedSplitContract,
+  SPLIT_BINDINGS,
+  SPLIT_PARAMS,
+} from "./selected_reference.ts";
 import { LIST_HEADER_WORDS, listRoom } from "./selection_list.ts";
-
-const INPUTS = {
-  ...ATTENTION_INPUTS,
-  values: "read u32",
-  lists: "read u32",
-  small_attention: "read f32",
-} as const;
-
-/** Storage buffers of `selected_attention`. */
-export const SELECTED_BINDINGS = {
-  ...INPUTS,
-  output: "write f32",
-  attention: "write f32",
-} as const;
-
-/** Storage buffers of `selected_attention_split`. */
-export const SPLIT_BINDINGS = { ...INPUTS, partial: "write f32", attention: "write f32" } as const;
-
-/** Fields of `Params` of `selected_attention`. */
-export const SELECTED_PARAMS = {
-  rows: "u32",
-  rows_per_sequence: "u32",
-  capacity: "u32",
-  stride: "u32",
-  output_stride: "u32",
-  query_heads: "u32",
-  kv_heads: "u32",
-  scale: "f32",
-  units_per_layer: "u32",
-  unit_offset: "u32",
-  units: "u32",
-  list_words: "u32",
-  small_heads: "u32",
-  row_stride: "u32",
-  has_attention: "u32",
-  attention_stride: "u32",
-} as const;
-
-/** Fields of `Params` of `selected_attention_split`. */
-export const SPLIT_PARAMS = { ...SELECTED_PARAMS, splits: "u32" } as const;
-
-/** Values for the parameters of `selected_attention`. */
-export type SelectedParams = { readonly [Name in keyof typeof SELECTED_PARAMS]: number };
-
-/** Contract of every variant of `selected_attention`. */
-export type SelectedContract = AttentionContract<typeof SELECTED_BINDINGS, typeof SELECTED_PARAMS>;
-
-/** Contract of every variant of `selected_attention_split`. */
-export type SelectedSplitContract = AttentionContract<typeof SPLIT_BINDINGS, typeof SPLIT_PARAMS>;
 
 /** Entries of the shortest split of a full list; fewer do not pay for the merge. */
 const SPLIT_ENTRIES = 64;

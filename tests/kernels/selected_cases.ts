@@ -8,11 +8,8 @@ import { packFloat16 } from "../../core/float16.ts";
 import { seededRandom } from "../../core/random.ts";
 import type { KernelRun } from "../../gpu/kernel.ts";
 import type { AttentionRule, AttentionShape, KvFormat } from "../../kernels/attention_shape.ts";
-import {
-  type SelectedContract,
-  selectedGrid,
-  selectedParams,
-} from "../../kernels/selected_attention.ts";
+import type { SelectedContract } from "../../kernels/selected_reference.ts";
+import { selectedGrid, selectedParams } from "../../kernels/selected_attention.ts";
 import { CALIBRATION_SINKS, LIST_HEADER_WORDS } from "../../kernels/selection_list.ts";
 import { unwritten } from "./attention_cases.ts";
 
