@@ -1,25 +1,199 @@
 /**
- * SmallKV Lab: run pairs of language models on WebGPU, look at their attention, and repeat what the
- * SmallKV paper measured.
+ * SmallKV Lab: run pairs of language models on WebGPU, look at their attention, decode under KV cache policies, and
+ * repeat what the SmallKV paper measured.
  *
- * What most programs need is here; every topic has an entry of its own with the rest, for example
- * `@smallkv/lab/kernels`.
+ * Everything that programs and notebooks need is here. `@smallkv/lab/experiments` has the experiments and their types,
+ * `@smallkv/lab/notebook` what notebooks draw with, `@smallkv/lab/kernels` the kernels with their float64 twins, and
+ * `@smallkv/lab/cli` is the command line.
  *
  * @module
  */
 
-export { DataError, GpuError, UsageError } from "./core/check.ts";
-export * from "./data/mod.ts";
-export * from "./gpu/mod.ts";
-export * from "./analysis/mod.ts";
-export * from "./cache/mod.ts";
+// Errors, progress
+export type { Interval } from "./core/bootstrap.ts";
+export { DataError, GpuError, RequirementError, UsageError } from "./core/check.ts";
+export type { Refusal } from "./core/check.ts";
+export type { JsonValue } from "./core/json.ts";
+export { Progress } from "./core/progress.ts";
+export type { ProgressOptions, ProgressState, ProgressStep } from "./core/progress.ts";
+export { createSafetensors } from "./core/safetensors_writer.ts";
+export type { SafetensorsWriter, TensorPlan } from "./core/safetensors_writer.ts";
+
+// Devices
+export type {
+  Backend,
+  BufferCopy,
+  BufferWindow,
+  Command,
+  Device,
+  DeviceBuffer,
+  DeviceInfo,
+  DeviceOptions,
+  DeviceUsage,
+  Dispatch,
+  DispatchBuffers,
+  Recording,
+} from "./gpu/device.ts";
+export type {
+  ArrayOf,
+  Binding,
+  Kernel,
+  KernelArrays,
+  KernelContract,
+  KernelRun,
+  ParamType,
+} from "./gpu/kernel.ts";
+export { openDevice } from "./gpu/open_device.ts";
+export type { OpenDeviceOptions } from "./gpu/open_device.ts";
+
+// Kernels that models name
+export type { AttentionRule } from "./kernels/attention_shape.ts";
+
+// Models
+export type { LayerAttention, ModelConfig, RopeScaling } from "./models/config.ts";
+export type { DownloadOptions, DownloadProgress } from "./models/hub/hub_settings.ts";
+export { loadModel } from "./models/load.ts";
+export type { LoadOptions, Model } from "./models/load.ts";
+export { endTokenIds, renderChat } from "./models/tokenizer/chat_template.ts";
+export type { ChatMessage, ChatOptions } from "./models/tokenizer/chat_template.ts";
+export { createTextStream, sameVocabulary } from "./models/tokenizer/tokenizer.ts";
+export type { TextStream, Tokenizer } from "./models/tokenizer/tokenizer.ts";
+export type { TokenSpans } from "./models/tokenizer/tokenizer_offsets.ts";
+export { vocabularyHash } from "./models/tokenizer/vocabulary_hash.ts";
+
+// Attention, head matching, saliency shift, quality
+export {
+  accumulateAttention,
+  checkAttentionMap,
+  windowAttention,
+} from "./analysis/attention_map.ts";
+export type { AccumulateOptions, AttentionMap, WindowOptions } from "./analysis/attention_map.ts";
+export { binRatio, saliencyBins, topSaliencyShare } from "./analysis/bins.ts";
+export type { BinRatio } from "./analysis/bins.ts";
+export { matchHeadGroups } from "./analysis/group_match.ts";
+export { checkedMatch, compareHeads, matchHeads, matchingWindow } from "./analysis/head_match.ts";
+export type { HeadMatch, MatchOptions } from "./analysis/head_match.ts";
+export { relativeDepth } from "./analysis/head_saliency.ts";
+export type { HeadSaliency } from "./analysis/head_saliency.ts";
+export { meanHead, meanHeadMatch, randomHeadMatch, totalSaliency } from "./analysis/null_match.ts";
+export type { CompareOptions } from "./analysis/null_match.ts";
+export { klDivergence, stepQuality, summarizeQuality } from "./analysis/quality.ts";
+export type { QualitySummary, StepQuality } from "./analysis/quality.ts";
+export { compareTexts } from "./analysis/quality_text.ts";
+export type { TextQuality, WrittenText } from "./analysis/quality_text.ts";
+export { NORMALISATIONS } from "./analysis/row_means.ts";
+export type { Normalisation } from "./analysis/row_means.ts";
+export {
+  accumulateAfterDrop,
+  compareViews,
+  firstKeptTokens,
+  randomJaccard,
+} from "./analysis/saliency_shift.ts";
+export type { DropOptions, SaliencyShift, SalientOptions } from "./analysis/saliency_shift.ts";
+export { cosineSimilarity, jaccardSimilarity, salientTokens } from "./analysis/similarity.ts";
+export { alignWords, wordSaliency } from "./analysis/words.ts";
+export type { AlignedWords, WordSaliency } from "./analysis/words.ts";
+export { RealDrop } from "./decoding/session/real_drop.ts";
+export { attentionRows, traceAttention } from "./decoding/session/trace.ts";
+export type {
+  AttentionTrace,
+  HeadName,
+  RowOptions,
+  TraceOptions,
+} from "./decoding/session/trace.ts";
+
+// Policies
+export { checkBudget, halfEntries, splitBudget, wholeEntries } from "./cache/budget.ts";
+export type { CacheBudget, CountRequest, LayerPlace, TierCounts } from "./cache/budget.ts";
+export type { Migration, StoreKind } from "./cache/kv_store.ts";
+export { GRANULARITIES, MATCH_CHOICES, POLICY_CHOICES, RUN_CHOICES } from "./cache/options.ts";
+export type {
+  Choice,
+  ChoiceValue,
+  CountOptions,
+  Granularity,
+  Need,
+  NumberRange,
+  OptionName,
+  PolicyOptions,
+} from "./cache/options.ts";
 export { POLICIES } from "./cache/policies/mod.ts";
-export { loadModel, type LoadOptions, type Model } from "./models/load.ts";
-export type { ModelConfig, RopeScaling } from "./models/config.ts";
-export * from "./models/tokenizer/tokenizer.ts";
-export * from "./models/tokenizer/vocabulary_hash.ts";
-export * from "./decoding/forced/force_tokens.ts";
-export * from "./decoding/text/generate.ts";
-export * from "./decoding/session/session.ts";
-export * from "./decoding/session/trace.ts";
-export { EXPERIMENTS } from "./experiments/mod.ts";
+export { planBySaliency } from "./cache/policy.ts";
+export type {
+  PlanView,
+  Policy,
+  PrunedLayer,
+  PruneView,
+  RankingView,
+  Selection,
+} from "./cache/policy.ts";
+export { createPolicy, resolvePolicy } from "./cache/policy_options.ts";
+export type { ResolvedPolicy } from "./cache/policy_options.ts";
+export type { TieRule } from "./cache/salient_cut.ts";
+/** Scores that policies rank tokens by, as in `scores.observationWindow({ rows: 32, pool: 7 })`. */
+export * as scores from "./cache/scores/mod.ts";
+export { QueryMoments } from "./cache/scores/query_moments.ts";
+export type { Score, ScoreInput, ScoreStart, ScoreStep, ScoreView } from "./cache/scores/score.ts";
+
+// Decoding
+export { PolicySession } from "./decoding/engine/policy_session.ts";
+export type { PromptEvents, PromptOptions } from "./decoding/engine/prompt.ts";
+export type { PolicySetting } from "./decoding/engine/settings.ts";
+export { SpeculativeSession } from "./decoding/engine/speculative_session.ts";
+export type {
+  BlockOptions,
+  BlockReport,
+  BlockSelection,
+  BlockTimes,
+  SpeculationRequest,
+  SpeculationStatistics,
+  SpeculativeOptions,
+} from "./decoding/engine/speculative_types.ts";
+export type {
+  ModelPair,
+  PolicyMemory,
+  PolicySessionOptions,
+  SharedOptions,
+  StepOptions,
+  StepReport,
+} from "./decoding/engine/types.ts";
+export { forceTokens } from "./decoding/forced/force_tokens.ts";
+export type { ForceOptions, ForceResult } from "./decoding/forced/force_tokens.ts";
+export { forceSettings } from "./decoding/forced/forced_settings.ts";
+export type {
+  ForcedRun,
+  OpenText,
+  SelectionStep,
+  SettingsOptions,
+} from "./decoding/forced/forced_settings.ts";
+export { MATCH_SIDES } from "./decoding/scoring/head_matching.ts";
+export type { MatchSide, PairMatchOptions } from "./decoding/scoring/head_matching.ts";
+export type { HelperCut } from "./decoding/scoring/small_model.ts";
+export type { LaneOptions, PolicyLane } from "./decoding/selection/sequence_settings.ts";
+export type { TierSizes } from "./decoding/selection/tiers.ts";
+export type { HeadSelection, MapBlock } from "./decoding/session/maps.ts";
+export { Session } from "./decoding/session/session.ts";
+export type { PrefillOptions, SessionOptions } from "./decoding/session/session.ts";
+export { Conversation } from "./decoding/text/conversation.ts";
+export type { AnswerOptions, ConversationOptions } from "./decoding/text/conversation.ts";
+export { generate, generateAll } from "./decoding/text/generate.ts";
+export type { GenerateOptions, Generation } from "./decoding/text/generate.ts";
+export type { GenerationStep } from "./decoding/text/loop.ts";
+export type { Prompt } from "./decoding/text/prompts.ts";
+export type { CompressionOptions, DraftOptions } from "./decoding/text/setup.ts";
+export type {
+  GenerationMemory,
+  GenerationStatistics,
+  ModelBytes,
+} from "./decoding/text/statistics.ts";
+export type { GeneratedToken } from "./decoding/text/writer.ts";
+
+// Data
+export { dataFolder } from "./data/dataset.ts";
+export type { Dataset, DatasetText } from "./data/dataset.ts";
+export { embeddedPair, verifyEmbedded } from "./data/embedded.ts";
+export type { EmbeddedPair } from "./data/embedded.ts";
+export { evaluationItems } from "./data/microworld.ts";
+export type { EvaluationOptions, MicroworldItem, MicroworldTask } from "./data/microworld.ts";
+export type { Segment } from "./data/microworld/parts.ts";
+export { DATASETS } from "./data/mod.ts";

@@ -59,7 +59,7 @@ const COLUMNS = [
   ["10 %", 9, 3],
   ["90 %", 9, 3],
   ["GFLOP/s", 8, 1],
-  ["GB/s", 6, 1],
+  ["GB/s", 6],
   ["full/it", 8],
   ["beyond", 7],
   ["by bytes", 8],

@@ -52,7 +52,8 @@ const MODELS: Readonly<Record<string, readonly Shape[]>> = {
 
 /** What a product took. */
 interface Timing extends MatrixShape {
-  readonly format: WeightFormat;
+  /** Name of the format. */
+  readonly format: string;
   readonly variant: string;
   readonly inputRows: number;
   /** Median of the wall clock, in milliseconds. */
@@ -181,7 +182,7 @@ class Product implements Disposable {
     const { rows, columns, inputRows } = this.size;
     const variant = matmulKernel(this.format, tile).name;
     const { medianMs: wallMs, processorMs: busyMs } = product;
-    return { format: this.format, variant, rows, columns, inputRows, wallMs, busyMs };
+    return { format: this.format.name, variant, rows, columns, inputRows, wallMs, busyMs };
   }
 
   #commands(tile: MatmulTile): Command[] {
@@ -212,8 +213,8 @@ const COLUMNS = [
   ["GFLOP/s", 8, 1],
 ] as const;
 
-function print(timing: Timing): void {
-  const { format, rows, columns, inputRows, wallMs, busyMs } = timing;
+function print(format: WeightFormat, timing: Timing): void {
+  const { rows, columns, inputRows, wallMs, busyMs } = timing;
   const weights = rows * columns;
   const bytes = weightBytes(format, timing);
   const rates = [weights, bytes, 2 * inputRows * weights].map((count) => count / wallMs / 1e6);
@@ -240,7 +241,7 @@ export async function benchMatmul(args: string[]): Promise<void> {
     const names = options.words("formats", NAMES);
     for (const format of WEIGHT_FORMATS.filter(({ name }) => names.includes(name))) {
       for (const inputRows of options.counts("rows")) {
-        const tile = chooseMatmul(device.info, format, inputRows);
+        const tile = chooseMatmul(device.info, inputRows);
         const total = { wall: 0, busy: 0 };
         for (const shape of MODELS[model]!) {
           if (inputRows > 1 && shape.count === 1) continue; // only the last row meets the vocabulary
@@ -250,7 +251,7 @@ export async function benchMatmul(args: string[]): Promise<void> {
           using product = new Product(device, format, { ...shape, rows, inputRows });
           await product.check(tile);
           const timing = await product.time(tile);
-          print(timing);
+          print(format, timing);
           timings.push(timing);
           total.wall += timing.wallMs * shape.count * shape.rows / rows;
           total.busy += timing.busyMs * shape.count * shape.rows / rows;

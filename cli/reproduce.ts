@@ -20,7 +20,9 @@ import { contentHash } from "../experiments/runner/hash.ts";
 import { MODEL_CODE } from "../experiments/runner/lab_model.ts";
 import { POLICY_CODE } from "../experiments/runner/policy_runs.ts";
 import { pairFolder } from "../experiments/runner/record.ts";
+import { CACHE_CODE } from "../experiments/runner/run_cache.ts";
 import { type Outcome, runExperiments } from "../experiments/runner/run_experiments.ts";
+import { SUMMARY_CODE } from "../experiments/runner/summary.ts";
 import { summaryLine } from "../experiments/runner/summary_line.ts";
 import { verdictTable } from "../experiments/runner/verdict_table.ts";
 import type { Command, CommandCall, CommandIo } from "./command.ts";
@@ -30,8 +32,11 @@ import { DEVICE_OPTION, openEngineFor } from "./open.ts";
 /** Values of `--scale`. */
 const SCALES = ["smoke", "small", "paper"] as const satisfies readonly Scale[];
 
-/** The module that judges claims: kept results are judged again when it changes. */
-const SUMMARY = new URL(import.meta.resolve("../experiments/runner/summary.ts"));
+/** Modules that run models for traces; all that they import decides what is observed. */
+const OBSERVING = [MODEL_CODE, CACHE_CODE];
+
+/** The same with those that decode under policies. */
+const DECODING = [...OBSERVING, POLICY_CODE];
 
 /** What the command works with. */
 export interface ReproduceParts {
@@ -70,7 +75,7 @@ export function reproduceCommand(parts: ReproduceParts): Command {
     },
     notes: [
       "MODEL is a .gguf or .safetensors file, a folder, or hf:ORG/NAME; left out, the embedded pair.",
-      "A stopped run goes on where it was when the same command is given again.",
+      "A stopped run continues when the same command is given again.",
       "Results lie in OUT/SCALE, those of other than the embedded pair in a folder of their own there.",
       "",
       "Names:",
@@ -107,8 +112,8 @@ async function reproduce(
   const { device, adapter } = engine.environment;
   const codeOf = async (modules: readonly URL[]) =>
     contentHash([await codeHash(modules, parts.readModule), device, adapter]);
-  const traces = { store, code: await codeOf([MODEL_CODE]) };
-  const policies = { store, code: await codeOf([MODEL_CODE, POLICY_CODE]) };
+  const traces = { store, code: await codeOf(OBSERVING) };
+  const policies = { store, code: await codeOf(DECODING) };
   const setting = { scale, seed, signal: io.signal, traces, policies };
   const context = await openContext(engine, call, setting);
   const folder = pairFolder(join(out, scale), context);
@@ -118,8 +123,8 @@ async function reproduce(
     folder,
     store,
     unitCode: ({ module, usesPolicies }) =>
-      codeOf([new URL(module), MODEL_CODE, ...(usesPolicies ? [POLICY_CODE] : [])]),
-    summaryCode: await codeHash([SUMMARY], parts.readModule),
+      codeOf([new URL(module), ...(usesPolicies ? DECODING : OBSERVING)]),
+    summaryCode: await codeHash([SUMMARY_CODE], parts.readModule),
     environment: () => engine.environment,
     command: (experiment) => repeatCommand(call, experiment.name),
     isForced: call.has("force"),
@@ -141,7 +146,7 @@ function chooseExperiments(
   if (call.operands.length > 0) {
     return experiments.filter(({ name }) => call.operands.includes(name));
   }
-  // Decoding a pair of one's own under every policy takes hours where observing it takes minutes.
+  // Decoding another pair under every policy takes hours, observing it takes minutes.
   const isObserved = call.has("large") && !call.has("policies");
   return isObserved ? experiments.filter(({ usesPolicies }) => usesPolicies !== true) : experiments;
 }
@@ -190,7 +195,7 @@ async function finish(
     if (error !== undefined) io.error(`${experiment.name}: ${errorText(error)}\n`);
   }
   if (io.signal.aborted) {
-    io.error("Stopped; the same command goes on where it was.\n");
+    io.error("Stopped; run the same command again to continue.\n");
     return EXIT.stopped;
   }
   const records = outcomes.flatMap(({ record }) => record === undefined ? [] : [record]);

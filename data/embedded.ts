@@ -8,7 +8,7 @@ import { DataError } from "../core/check.ts";
 import manifest from "./embedded/manifest.json" with { type: "json" };
 
 /** Where the two models of a pair lie: file or web addresses of folders, with a slash at the end. */
-export interface ModelPair {
+export interface EmbeddedPair {
   /** The model that is compressed. */
   readonly large: string;
   /** Its helper, of the same family and tokenizer. */
@@ -23,7 +23,7 @@ export interface ModelPair {
  *
  * @returns Addresses beside this module: `file:` in a checkout, `https:` when served.
  */
-export function embeddedPair(): ModelPair {
+export function embeddedPair(): EmbeddedPair {
   return {
     large: new URL("./embedded/large/", import.meta.url).href,
     small: new URL("./embedded/small/", import.meta.url).href,
@@ -39,7 +39,7 @@ export const EMBEDDED_MAX_TOKENS = 512;
  * @param role Which of the two.
  * @throws {DataError} If a file is missing or is not the one that was published.
  */
-export async function verifyEmbedded(role: keyof ModelPair): Promise<void> {
+export async function verifyEmbedded(role: keyof EmbeddedPair): Promise<void> {
   for (const [path, expected] of Object.entries(manifest.files)) {
     if (!path.startsWith(`${role}/`)) continue;
     const bytes = await readFile(new URL(`./embedded/${path}`, import.meta.url));

@@ -16,9 +16,6 @@ import { mtBench } from "./mt_bench.ts";
 import { wikitext2 } from "./wikitext2.ts";
 
 export * from "./bbh.ts";
-export * from "./csv.ts";
-export * from "./dataset.ts";
-export * from "./embedded.ts";
 export * from "./gsm8k.ts";
 export * from "./longbench.ts";
 export * from "./microworld.ts";

@@ -7,8 +7,13 @@
  * @module
  */
 
-import { embeddedPair, evaluationItems, loadModel, traceAttention } from "@smallkv/lab";
-import { createSafetensors } from "@smallkv/lab/core";
+import {
+  createSafetensors,
+  embeddedPair,
+  evaluationItems,
+  loadModel,
+  traceAttention,
+} from "@smallkv/lab";
 
 /**
  * Writes every head's attention of a text, and the attention that each token receives in all.

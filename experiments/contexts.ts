@@ -7,14 +7,7 @@
 
 import { DataError } from "../core/check.ts";
 import type { HeadSaliency } from "../analysis/head_saliency.ts";
-import type {
-  DatasetName,
-  ExperimentContext,
-  ExperimentModel,
-  ModelRole,
-  ModelShape,
-  Trace,
-} from "./experiment.ts";
+import type { DatasetName, ExperimentContext, ExperimentModel, ModelRole } from "./experiment.ts";
 import { sizesOf } from "./sizes.ts";
 
 /** Tokens to measure on. */
@@ -170,48 +163,33 @@ export function blockCheckpoints(tokens: number): number[] {
 }
 
 /**
- * Picks the accumulated attention of one prefix out of a trace.
- *
- * @param trace The trace.
- * @param shape Shape of the traced model.
- * @param options Length of the prefix; all tokens if left out.
- * @returns Saliency of all heads.
- * @throws {RangeError} If the trace has no such checkpoint.
- */
-export function saliencyAt(
-  trace: Trace,
-  shape: ModelShape,
-  options: { readonly tokens?: number } = {},
-): HeadSaliency {
-  const { tokens = trace.checkpoints.at(-1)! } = options;
-  const index = trace.checkpoints.indexOf(tokens);
-  if (index < 0) {
-    throw new RangeError(
-      `Cannot read a trace: checkpoint must be one of ${
-        trace.checkpoints.join(", ")
-      }: current value is ${tokens}`,
-    );
-  }
-  const { layers, queryHeads } = shape;
-  return { layers, queryHeads, tokens, accumulated: trace.accumulated[index]! };
-}
-
-/**
  * Traces one model, asking in the same way everywhere so that experiments share the trace.
  *
  * @param context Models.
- * @param role Which model.
- * @param options Tokens, and prefix lengths wanted besides the whole.
- * @returns The trace.
+ * @param role Which model; it must have been given.
+ * @param tokens The tokens.
+ * @param checkpoints Prefix lengths wanted besides the whole.
+ * @returns A function that gives the saliency of all heads at a prefix length, that of the whole if
+ * left out; it throws a RangeError for a length that was not asked for.
  */
 export async function traceRole(
   context: ExperimentContext,
   role: ModelRole,
-  options: { readonly tokens: readonly number[]; readonly checkpoints?: readonly number[] },
-): Promise<Trace> {
-  const { tokens, checkpoints = [] } = options;
+  tokens: readonly number[],
+  checkpoints: readonly number[] = [],
+): Promise<(prefix?: number) => HeadSaliency> {
+  const { signal } = context;
   const inner = checkpoints.filter((length) => length < tokens.length);
-  return await context.trace(role, tokens, { checkpoints: inner, signal: context.signal });
+  const trace = await context.trace(role, tokens, { checkpoints: inner, signal });
+  const { layers, queryHeads } = context[role]!;
+  return (prefix = tokens.length) => {
+    const accumulated = trace.accumulated[trace.checkpoints.indexOf(prefix)];
+    if (accumulated) return { layers, queryHeads, tokens: prefix, accumulated };
+    const lengths = trace.checkpoints.join(", ");
+    throw new RangeError(
+      `Cannot read a trace: checkpoint must be one of ${lengths}: current value is ${prefix}`,
+    );
+  };
 }
 
 /**
@@ -219,20 +197,17 @@ export async function traceRole(
  *
  * @param context Models.
  * @param tokens The tokens.
- * @param options Prefix lengths wanted besides the whole.
+ * @param checkpoints Prefix lengths wanted besides the whole.
  * @returns A function that gives the saliency of both models at a prefix length.
  */
 export async function tracePair(
   context: ExperimentContext,
   tokens: readonly number[],
-  options: { readonly checkpoints?: readonly number[] } = {},
+  checkpoints: readonly number[] = [],
 ): Promise<(prefix?: number) => { large: HeadSaliency; small: HeadSaliency }> {
-  const large = await traceRole(context, "large", { tokens, ...options });
-  const small = await traceRole(context, "small", { tokens, ...options });
-  return (prefix = tokens.length) => ({
-    large: saliencyAt(large, context.large, { tokens: prefix }),
-    small: saliencyAt(small, context.small, { tokens: prefix }),
-  });
+  const large = await traceRole(context, "large", tokens, checkpoints);
+  const small = await traceRole(context, "small", tokens, checkpoints);
+  return (prefix) => ({ large: large(prefix), small: small(prefix) });
 }
 
 /**

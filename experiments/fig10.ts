@@ -19,7 +19,7 @@ import type {
 } from "./experiment.ts";
 import { policySizes } from "./decoded/policy_texts.ts";
 import { settingOf, type VariantKey, variantOf, VARIANTS } from "./decoded/policy_variants.ts";
-import { defined, rounded, seeded } from "./similarity.ts";
+import { defined, round, seeded } from "./similarity.ts";
 
 /** What a policy wrote for one item. */
 type WrittenCell = {
@@ -76,19 +76,20 @@ export const fig10: Experiment = {
     repetition: trendOf("C59", "repeated 4-grams, H2O minus SmallKV", { above: 0 }, { unit: "%" }),
   },
   async plan(context) {
-    const texts = await sortingTexts(context);
-    const { promptTokens } = policySizes(context);
+    const { promptTokens, newTokens } = policySizes(context);
     const longest = context.isDefaultPair ? Infinity : 4 * promptTokens;
-    const prompts = texts.map(({ text }) => context.large.encode(text))
-      .filter(({ length }) => length <= longest);
-    if (prompts.length === 0) return [];
-    const maxNew = context.isDefaultPair ? 24 : 2 * policySizes(context).newTokens;
+    const items = (await sortingTexts(context))
+      .map(({ id, text }) => ({ id, text, prompt: context.large.encode(text) }))
+      .filter(({ prompt }) => prompt.length <= longest);
+    if (items.length === 0) return [];
+    const maxNew = context.isDefaultPair ? 24 : 2 * newTokens;
+    const prompts = items.map(({ prompt }) => prompt);
     const tokens = prompts.reduce((sum, { length }) => sum + length + maxNew, 0);
     return KEYS.map((key): Unit => ({
       key,
       work: { large: tokens, ...(variantOf(key).hasHelper && { small: tokens }) },
       inputs: JSON.parse(JSON.stringify({ prompts, maxNew, setting: settingOf(key, BUDGET) })),
-      run: (context) => writeTexts(context, { key, texts, prompts, maxNew }),
+      run: (context) => writeTexts(context, key, { items, maxNew }),
     }));
   },
   summarise,
@@ -102,15 +103,17 @@ async function sortingTexts(context: ExperimentContext): Promise<readonly Experi
   return texts.filter(({ group }) => group === task).slice(0, items);
 }
 
+/** An item and its tokens. */
+interface SortingItem extends Pick<ExperimentText, "id" | "text"> {
+  readonly prompt: readonly number[];
+}
+
 async function writeTexts(
   context: ExperimentContext,
-  { key, texts, prompts, maxNew }: {
-    readonly key: VariantKey;
-    readonly texts: readonly ExperimentText[];
-    readonly prompts: readonly (readonly number[])[];
-    readonly maxNew: number;
-  },
+  key: VariantKey,
+  { items, maxNew }: { readonly items: readonly SortingItem[]; readonly maxNew: number },
 ): Promise<WrittenCell[]> {
+  const prompts = items.map(({ prompt }) => prompt);
   const write = (of: VariantKey) =>
     context.generated({ prompts, setting: settingOf(of, BUDGET), maxNew });
   const reference = await write("full");
@@ -121,19 +124,17 @@ async function writeTexts(
   });
   return written.map((tokens, index) => {
     const [right, own] = [asText(reference[index]!), asText(tokens)];
-    const prompt = texts[index]!.text;
+    const { id, text: prompt } = items[index]!;
     const quality = compareTexts(right, own, { prompt });
     const { firstDivergence = right.tokens.length, newWords } = quality;
     const before = Math.min(1, firstDivergence / Math.max(1, right.tokens.length));
-    const numbers = [before, quality.tokenAgreement, quality.rougeL, quality.repeatedShare];
-    const [start, agreement, rougeL, repeated] = rounded(numbers);
     return {
-      id: texts[index]!.id,
+      id,
       text: own.text,
-      before: start!,
-      agreement: agreement!,
-      rougeL: rougeL!,
-      repeated: repeated!,
+      before: round(before),
+      agreement: round(quality.tokenAgreement),
+      rougeL: round(quality.rougeL),
+      repeated: round(quality.repeatedShare),
       newWords,
       tokens: tokens.length,
     };

@@ -16,14 +16,7 @@ import {
   randomJaccard,
 } from "../analysis/saliency_shift.ts";
 import { absoluteOf, trendOf } from "./claims.ts";
-import {
-  blockCheckpoints,
-  saliencyAt,
-  shiftBlocks,
-  tracePair,
-  traceRole,
-  WINDOW_TOKENS,
-} from "./contexts.ts";
+import { blockCheckpoints, shiftBlocks, tracePair, traceRole, WINDOW_TOKENS } from "./contexts.ts";
 import type {
   Experiment,
   ExperimentContext,
@@ -37,7 +30,15 @@ import type {
   Unit,
 } from "./experiment.ts";
 import { exactly, lineOf } from "./result.ts";
-import { defined, matchBothWays, measuredMean, rounded, type SaliencyPair } from "./similarity.ts";
+import {
+  defined,
+  layerMeans,
+  matchBothWays,
+  measuredMean,
+  round,
+  rounded,
+  type SaliencyPair,
+} from "./similarity.ts";
 import { sizesOf } from "./sizes.ts";
 
 /** Any helper: the drop concerns the large model alone. */
@@ -109,7 +110,7 @@ function planBlock(context: ExperimentContext, block: Block): Unit[] {
   return [guided, ...drops];
 }
 
-/** The paper's procedure for one budget: drop after the first half, go on, compare at the end. */
+/** The paper's procedure for one budget: drop after the first half, continue, compare at the end. */
 async function measureDrop(
   context: ExperimentContext,
   block: Block & { readonly budgetRatio: number },
@@ -117,11 +118,9 @@ async function measureDrop(
   const { id, tokens, budgetRatio } = block;
   const { large, signal } = context;
   const firstTokens = Math.floor(tokens.length / 2);
-  const checkpoints = blockCheckpoints(tokens.length);
-  const trace = await traceRole(context, "large", { tokens, checkpoints });
-  const first = saliencyAt(trace, large, { tokens: firstTokens });
-  const full = saliencyAt(trace, large);
-  const heads = Array.from({ length: trace.heads }, (_, head) => head);
+  const saliency = await traceRole(context, "large", tokens, blockCheckpoints(tokens.length));
+  const [first, full] = [saliency(firstTokens), saliency()];
+  const heads = Array.from({ length: large.layers * large.queryHeads }, (_, head) => head);
   const kept = heads.map((head) => firstKeptTokens(saliencyOfHead(first, head), budgetRatio));
   const later = await large.realDrop(tokens, { firstTokens, kept, signal });
   const second: HeadSaliency = { ...full, accumulated: later };
@@ -132,7 +131,7 @@ async function measureDrop(
     });
     return compareViews(saliencyOfHead(full, head), dropped, { budgetRatio }).jaccard;
   });
-  return { kind: "drop", id, budgetRatio, layers: layerMeans(jaccards, large.queryHeads) };
+  return { kind: "drop", id, budgetRatio, layers: rounded(layerMeans(jaccards, large.queryHeads)) };
 }
 
 /** What the small model's full view would keep, against the large model's full view. */
@@ -141,9 +140,7 @@ async function measureGuided(
   block: Block & { readonly budgets: readonly number[] },
 ): Promise<GuidedCell> {
   const { id, tokens, budgets } = block;
-  const saliency = await tracePair(context, tokens, {
-    checkpoints: blockCheckpoints(tokens.length),
-  });
+  const saliency = await tracePair(context, tokens, blockCheckpoints(tokens.length));
   const views = guidingViews(saliency(), {
     matches: matchBothWays(saliency(Math.min(WINDOW_TOKENS, tokens.length))),
     groupSize: context.large.queryHeads / context.large.kvHeads,
@@ -155,7 +152,7 @@ async function measureGuided(
     const jaccards = heads.map((head) =>
       compareViews(saliencyOfHead(large, head), guide[head]!, { budgetRatio }).jaccard
     );
-    return rounded([mean(jaccards)])[0]!;
+    return round(mean(jaccards));
   };
   return {
     kind: "guided",
@@ -202,14 +199,6 @@ function guidingViews(
 
 function sumOf(vectors: readonly Float32Array[]): Float32Array {
   return vectors[0]!.map((_, token) => vectors.reduce((sum, vector) => sum + vector[token]!, 0));
-}
-
-function layerMeans(values: readonly number[], queryHeads: number): number[] {
-  const layers = values.length / queryHeads;
-  return rounded(Array.from(
-    { length: layers },
-    (_, layer) => mean(values.slice(layer * queryHeads, (layer + 1) * queryHeads)),
-  ));
 }
 
 /** Whose ranking chooses the salient set; the last two are null models. */

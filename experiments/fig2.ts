@@ -10,7 +10,7 @@ import { binRatio, saliencyBins, topSaliencyShare } from "../analysis/bins.ts";
 import { type HeadSaliency, saliencyOfHead } from "../analysis/head_saliency.ts";
 import { totalSaliency } from "../analysis/null_match.ts";
 import { absoluteOf, trendOf } from "./claims.ts";
-import { benchmarkContexts, saliencyAt, traceRole, WINDOW_TOKENS } from "./contexts.ts";
+import { benchmarkContexts, traceRole, WINDOW_TOKENS } from "./contexts.ts";
 import type {
   Experiment,
   ExperimentContext,
@@ -21,8 +21,8 @@ import type {
   SummaryInput,
   Unit,
 } from "./experiment.ts";
-import { lineOf } from "./result.ts";
-import { rounded, seeded, SINK_TOKENS } from "./similarity.ts";
+import { ends, lineOf } from "./result.ts";
+import { round, rounded, seeded, SINK_TOKENS } from "./similarity.ts";
 
 /** What is stored of one prompt. */
 type SpreadCell = {
@@ -84,8 +84,7 @@ async function measurePrompt(
   options: { readonly group: string },
 ): Promise<SpreadCell> {
   // The checkpoint serves Tables 7 and 8, which read the same trace.
-  const trace = await traceRole(context, "large", { tokens, checkpoints: [WINDOW_TOKENS] });
-  const saliency = saliencyAt(trace, context.large);
+  const saliency = (await traceRole(context, "large", tokens, [WINDOW_TOKENS]))();
   const total = totalSaliency(saliency);
   return {
     group: options.group,
@@ -93,7 +92,7 @@ async function measurePrompt(
     bins: binShares(total),
     binsWithoutFirst: binShares(total.subarray(SINK_TOKENS)),
     layers: layerShares(saliency),
-    heads: rounded([headShare(saliency)])[0]!,
+    heads: round(headShare(saliency)),
   };
 }
 
@@ -124,38 +123,37 @@ function headShare(saliency: HeadSaliency): number {
 
 function summarise(input: SummaryInput): ExperimentResult {
   const cells = input.units.map(({ value }) => value as unknown as SpreadCell);
-  const options = (label: string) => seeded({ seed: input.seed, label: `fig2 ${label}` });
+  const average: Average = (label, values) =>
+    meanInterval(values, seeded({ seed: input.seed, label: `fig2 ${label}` }));
   const bins = cells.map((cell) => cell.bins);
-  const steps = cells.map(({ bins }) => bins[0]! / bins[1]! - bins[1]! / bins[2]!);
+  const steps = bins.map(([first, second, third]) => first! / second! - second! / third!);
+  const lengths = cells.map(({ tokens }) => tokens);
+  const headShares = mean(cells.map(({ heads }) => heads)).toFixed(1);
   return {
     values: {
       firstOverSecond: ratio(bins, 0, input),
       secondOverThird: ratio(bins, 1, input),
-      steepStart: meanInterval(steps, options("steps")),
-      topShare: meanInterval(cells.map(({ layers }) => mean(layers)), options("layers")),
+      steepStart: average("steps", steps),
+      topShare: average("layers", cells.map(({ layers }) => mean(layers))),
     },
     tables: [ratioTable(cells, input)],
-    figures: [binFigure(cells, input), layerFigure(cells, input)],
+    figures: [binFigure(cells, average), layerFigure(cells, average)],
     notes: [
-      `Prompts of ${Math.min(...cells.map(({ tokens }) => tokens))} to ` +
-      `${Math.max(...cells.map(({ tokens }) => tokens))} tokens; heads are summed before ranking.`,
-      `A single head holds ${
-        mean(cells.map(({ heads }) => heads)).toFixed(1)
-      } % of its attention ` +
-      `on its own top 5 % of the tokens.`,
+      `Prompts of ${Math.min(...lengths)} to ${Math.max(...lengths)} tokens; ` +
+      `heads are summed before ranking.`,
+      `A single head holds ${headShares} % of its attention on its own top 5 % of the tokens.`,
     ],
   };
 }
 
+/** Mean over prompts with an interval of its own. */
+type Average = (label: string, values: readonly number[]) => Interval;
+
 /** Ratio of sums of one bin and the next, over all prompts. */
-function ratio(
-  bins: readonly (readonly number[])[],
-  above: number,
-  input: SummaryInput,
-): Interval {
+function ratio(bins: readonly (readonly number[])[], above: number, input: SummaryInput): Interval {
   return ratioInterval(
-    bins.map((own) => own[above]!),
-    bins.map((own) => own[above + 1]!),
+    bins.map((shares) => shares[above]!),
+    bins.map((shares) => shares[above + 1]!),
     seeded({ seed: input.seed, label: `fig2 ratio ${above}` }),
   );
 }
@@ -178,25 +176,21 @@ function ratioTable(cells: readonly SpreadCell[], input: SummaryInput): ResultTa
     columns: ["groups", "tokens", "paper", "ratio of sums", "low", "high", "mean of ratios"],
     rows: sets.flatMap(({ tokens, bins }) =>
       groups.map(({ name, paper }, above) => {
-        const { value, low, high } = ratio(bins, above, input);
         const { meanOfRatios } = binRatio(bins, { above, below: above + 1 });
-        return [name, tokens, paper, value, low, high, meanOfRatios];
+        return [name, tokens, paper, ...ends(ratio(bins, above, input)), meanOfRatios];
       })
     ),
   };
 }
 
-function binFigure(cells: readonly SpreadCell[], input: SummaryInput): Figure {
+function binFigure(cells: readonly SpreadCell[], average: Average): Figure {
   const x = cells[0]!.bins.map((_, bin) => `${5 * bin}-${5 * bin + 5} %`);
-  const series = (label: string, read: (cell: SpreadCell) => readonly number[]) => {
-    const intervals = x.map((_, bin) =>
-      meanInterval(
-        cells.map((cell) => read(cell)[bin]!),
-        seeded({ seed: input.seed, label: `fig2 bin ${bin}` }),
-      )
+  const bars = (label: string, read: (cell: SpreadCell) => readonly number[]) =>
+    lineOf(
+      label,
+      x,
+      x.map((_, bin) => average(`bin ${bin}`, cells.map((cell) => read(cell)[bin]!))),
     );
-    return lineOf(label, x, intervals);
-  };
   return {
     name: "fig2_bins",
     title: "Attention by rank of the token",
@@ -205,20 +199,17 @@ function binFigure(cells: readonly SpreadCell[], input: SummaryInput): Figure {
     yTitle: "share of all attention (%)",
     isLog: true,
     series: [
-      series("all tokens", ({ bins }) => bins),
-      series(`without the first ${SINK_TOKENS}`, ({ binsWithoutFirst }) => binsWithoutFirst),
+      bars("all tokens", ({ bins }) => bins),
+      bars(`without the first ${SINK_TOKENS}`, ({ binsWithoutFirst }) => binsWithoutFirst),
     ],
     paper: [],
   };
 }
 
-function layerFigure(cells: readonly SpreadCell[], input: SummaryInput): Figure {
+function layerFigure(cells: readonly SpreadCell[], average: Average): Figure {
   const x = cells[0]!.layers.map((_, layer) => layer);
-  const intervals = x.map((layer) =>
-    meanInterval(
-      cells.map(({ layers }) => layers[layer]!),
-      seeded({ seed: input.seed, label: `fig2 layer ${layer}` }),
-    )
+  const means = x.map((layer) =>
+    average(`layer ${layer}`, cells.map(({ layers }) => layers[layer]!))
   );
   return {
     name: "fig2_layers",
@@ -226,7 +217,7 @@ function layerFigure(cells: readonly SpreadCell[], input: SummaryInput): Figure 
     kind: "line",
     xTitle: "layer",
     yTitle: "share of the layer's attention (%)",
-    series: [lineOf("large model", x, intervals)],
+    series: [lineOf("large model", x, means)],
     paper: [],
   };
 }

@@ -9,9 +9,10 @@ import { mean } from "../core/stats.ts";
 import { absoluteOf, MAIN_PAIR, trendOf } from "./claims.ts";
 import { similarityContexts, tracePair } from "./contexts.ts";
 import type { Experiment, ExperimentResult, Figure, SummaryInput, Unit } from "./experiment.ts";
-import { lineOf } from "./result.ts";
+import { ends, lineOf } from "./result.ts";
 import {
   asSimilarityCell,
+  layerMeans,
   measuredMean,
   measureSimilarity,
   seeded,
@@ -95,8 +96,8 @@ function summarise(input: SummaryInput): ExperimentResult {
       rows: shares.map(({ label, paper, all, rest }) => [
         label,
         paper,
-        ...[all.value, all.low, all.high],
-        ...[rest.value, rest.low, rest.high],
+        ...ends(all),
+        ...ends(rest),
       ]),
     }],
     figures: [heatMap(cells), histogram(cells), layerFigure(layers, input.seed)],
@@ -112,14 +113,6 @@ function share(
   const counts = contexts.map((heads) => 100 * heads.filter(isCounted).length);
   const options = seeded({ seed: input.seed, label: "fig8 shares" });
   return ratioInterval(counts, contexts.map((heads) => heads.length), options);
-}
-
-function layerMeans(heads: readonly number[], queryHeads: number): number[] {
-  const layers = heads.length / queryHeads;
-  return Array.from(
-    { length: layers },
-    (_, layer) => mean(heads.slice(layer * queryHeads, (layer + 1) * queryHeads)),
-  );
 }
 
 function laterMinusEarlier(layers: readonly number[]): number {

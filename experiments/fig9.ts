@@ -8,7 +8,7 @@ import { cosineSimilarity } from "../analysis/similarity.ts";
 import { totalSaliency } from "../analysis/null_match.ts";
 import { alignWords, type WordSaliency, wordSaliency } from "../analysis/words.ts";
 import { absoluteOf, MAIN_PAIR, trendOf } from "./claims.ts";
-import { saliencyAt, similarityContexts, tracePair, traceRole } from "./contexts.ts";
+import { similarityContexts, tracePair, traceRole } from "./contexts.ts";
 import type {
   Experiment,
   ExperimentContext,
@@ -18,7 +18,8 @@ import type {
   SummaryInput,
   Unit,
 } from "./experiment.ts";
-import { measuredMean, rounded, SINK_TOKENS } from "./similarity.ts";
+import { ends } from "./result.ts";
+import { measuredMean, round, rounded, SINK_TOKENS } from "./similarity.ts";
 
 /** Cosines of one comparison, with all tokens (or words) and without the first four. */
 type Cosines = { readonly all: number; readonly withoutFirst: number };
@@ -93,8 +94,7 @@ async function measureContext(
   if (other === undefined) return cell;
   const texts = context.large.tokenTexts(tokens);
   const otherTokens = other.encode(texts.join(""));
-  const trace = await traceRole(context, "other", { tokens: otherTokens });
-  const third = totalSaliency(saliencyAt(trace, other));
+  const third = totalSaliency((await traceRole(context, "other", otherTokens))());
   const ours = wordSaliency(large, texts);
   return {
     ...cell,
@@ -118,8 +118,10 @@ function wordCosines(a: WordSaliency, b: WordSaliency): Cosines | null {
 
 function cosines(a: ArrayLike<number>, b: ArrayLike<number>): Cosines {
   const rest = (values: ArrayLike<number>) => Array.from(values).slice(SINK_TOKENS);
-  const [all, withoutFirst] = rounded([cosineSimilarity(a, b), cosineSimilarity(rest(a), rest(b))]);
-  return { all: all!, withoutFirst: withoutFirst! };
+  return {
+    all: round(cosineSimilarity(a, b)),
+    withoutFirst: round(cosineSimilarity(rest(a), rest(b))),
+  };
 }
 
 function summarise(input: SummaryInput): ExperimentResult {
@@ -168,7 +170,7 @@ function isComparableThird(input: SummaryInput): boolean {
 }
 
 function cellsOf(measured: Measured | undefined): (number | null)[] {
-  return measured ? [measured.value, measured.low, measured.high] : [null, null, null];
+  return measured ? ends(measured) : [null, null, null];
 }
 
 function curveFigure(curves: NonNullable<FamilyCell["curves"]>): Figure {

@@ -21,8 +21,8 @@ import type {
   SummaryInput,
   Unit,
 } from "./experiment.ts";
-import { lineOf } from "./result.ts";
-import { defined, matchBothWays, measuredMean, measureSimilarity, rounded } from "./similarity.ts";
+import { ends, lineOf } from "./result.ts";
+import { defined, matchBothWays, measuredMean, measureSimilarity, round } from "./similarity.ts";
 
 /** A match made on a window, judged on the window and on the whole block. */
 type WindowCell = {
@@ -98,7 +98,7 @@ async function planWindows(context: ExperimentContext): Promise<Unit[]> {
     key: `windows/${id}`,
     work: { large: tokens.length, small: tokens.length },
     inputs: { tokens },
-    run: (context) => measureWindows(context, { id, tokens }),
+    run: (context) => measureWindows(context, id, tokens),
   }));
 }
 
@@ -111,18 +111,18 @@ async function planTransfers(context: ExperimentContext): Promise<Unit[]> {
       key: `transfer/${id}`,
       work: { large: tokens.length, small: tokens.length },
       inputs: { tokens, before },
-      run: (context) => measureTransfer(context, { id, tokens, before }),
+      run: (context) => measureTransfer(context, id, { tokens, before }),
     };
   });
 }
 
 async function measureWindows(
   context: ExperimentContext,
-  block: { readonly id: string; readonly tokens: readonly number[] },
+  id: string,
+  tokens: readonly number[],
 ): Promise<StoredCell> {
-  const { id, tokens } = block;
   const checkpoints = blockCheckpoints(tokens.length);
-  const saliency = await tracePair(context, tokens, { checkpoints });
+  const saliency = await tracePair(context, tokens, checkpoints);
   const whole = saliency();
   const usual = matchBothWays(saliency(Math.min(WINDOW_TOKENS, tokens.length))).jaccard;
   const windows = checkpoints.map((window): WindowCell => {
@@ -145,13 +145,9 @@ async function measureWindows(
 
 async function measureTransfer(
   context: ExperimentContext,
-  texts: {
-    readonly id: string;
-    readonly tokens: readonly number[];
-    readonly before: readonly number[];
-  },
+  id: string,
+  { tokens, before }: Readonly<Record<"tokens" | "before", readonly number[]>>,
 ): Promise<StoredCell> {
-  const { id, tokens, before } = texts;
   const here = (await tracePair(context, tokens))();
   const there = (await tracePair(context, before))();
   const own = matchBothWays(here);
@@ -175,7 +171,7 @@ async function measureTransfer(
 
 function agreement(a: ArrayLike<number>, b: ArrayLike<number>): number {
   const same = Array.from(a).filter((head, index) => head === b[index]).length;
-  return rounded([100 * same / a.length])[0]!;
+  return round(100 * same / a.length);
 }
 
 function summarise(input: SummaryInput): ExperimentResult {
@@ -238,9 +234,7 @@ function windowTable(blocks: readonly (readonly WindowCell[])[], average: Averag
 function transferTable(transfers: readonly TransferCell[], average: Average) {
   const row = (label: string, read: (cell: TransferCell) => number) => {
     const measured = average(`transfer ${label}`, transfers.map(read));
-    return measured === undefined
-      ? [label, null, null, null]
-      : [label, measured.value, measured.low, measured.high];
+    return [label, ...(measured ? ends(measured) : [null, null, null])];
   };
   return {
     name: "matching_transfer",

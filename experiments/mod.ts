@@ -30,8 +30,6 @@ import { table7And8 } from "./table7_8.ts";
 import { table9 } from "./table9.ts";
 
 export * from "./arithmetic.ts";
-export * from "./claims.ts";
-export * from "./contexts.ts";
 export * from "./decay_choice.ts";
 export * from "./experiment.ts";
 export * from "./fig10.ts";
@@ -49,21 +47,11 @@ export * from "./matching_window.ts";
 export * from "./microworld_tasks.ts";
 export * from "./result.ts";
 export * from "./selection_quality.ts";
-export * from "./similarity.ts";
-export * from "./sizes.ts";
 export * from "./table2.ts";
 export * from "./table5.ts";
 export * from "./table6.ts";
 export * from "./table7_8.ts";
 export * from "./table9.ts";
-export * from "./decoded/decoded.ts";
-export * from "./decoded/helper_cuts.ts";
-export * from "./decoded/policy_experiment.ts";
-export * from "./decoded/policy_runs.ts";
-export * from "./decoded/policy_stats.ts";
-export * from "./decoded/policy_texts.ts";
-export * from "./decoded/policy_variants.ts";
-export * from "./decoded/selection_scores.ts";
 
 /** All of them, in the order of their file names. */
 export const EXPERIMENTS: readonly Experiment[] = [

@@ -35,7 +35,7 @@ import {
   shareOfAttention,
   type ShareShape,
 } from "./decoded/selection_scores.ts";
-import { defined, rounded, seeded } from "./similarity.ts";
+import { defined, round, seeded } from "./similarity.ts";
 
 const NAME = "selection_quality";
 const RATIOS = [0.05, 0.1, 0.2, 0.4];
@@ -122,9 +122,12 @@ async function measureText(
   const shares: Record<string, SelectionShare> = {};
   const judge = (key: SourceKey, ratio: number, kept: KeptTokens) => {
     const { all, withoutFirst, churn, loaded } = shareOfAttention(kept, shape, truth);
-    const numbers = rounded([all, withoutFirst, churn, loaded]);
-    const [first, second, third, fourth] = numbers as [number, number, number, number];
-    shares[`${key}/${ratio}`] = { all: first, withoutFirst: second, churn: third, loaded: fourth };
+    shares[`${key}/${ratio}`] = {
+      all: round(all),
+      withoutFirst: round(withoutFirst),
+      churn: round(churn),
+      loaded: round(loaded),
+    };
   };
   for (const [key, source] of Object.entries(sources)) {
     keepBySource(source, shape, RATIOS).forEach((kept, index) =>

@@ -206,6 +206,20 @@ function headMeans(matches: Record<Choice, HeadMatch>): Record<Choice, HeadMeans
 }
 
 /**
+ * Averages numbers of heads by layer.
+ *
+ * @param heads One number per flat head.
+ * @param queryHeads Heads of a layer.
+ * @returns One mean per layer.
+ */
+export function layerMeans(heads: readonly number[], queryHeads: number): number[] {
+  return Array.from(
+    { length: heads.length / queryHeads },
+    (_, layer) => mean(heads.slice(layer * queryHeads, (layer + 1) * queryHeads)),
+  );
+}
+
+/**
  * Rounds numbers for storage.
  *
  * @param values Any numbers.
@@ -215,7 +229,13 @@ export function rounded(values: ArrayLike<number>): number[] {
   return Array.from(values, round);
 }
 
-function round(value: number): number {
+/**
+ * Rounds one number for storage.
+ *
+ * @param value Any number.
+ * @returns The number to six decimals.
+ */
+export function round(value: number): number {
   return Math.round(value * 1e6) / 1e6;
 }
 

@@ -5,7 +5,7 @@
  */
 
 import { mean } from "../core/stats.ts";
-import { claimOf, trendOf } from "./claims.ts";
+import { absoluteOf, trendOf } from "./claims.ts";
 import { benchmarkContexts, tracePair, WINDOW_TOKENS } from "./contexts.ts";
 import type {
   Claim,
@@ -28,20 +28,6 @@ import {
   similarityTable,
 } from "./similarity.ts";
 
-/** Rows of the two tables, by benchmark and pair. */
-export type PrintedSimilarity =
-  | "bbhQwen2"
-  | "gsm8kQwen2"
-  | "mmluQwen2"
-  | "bbhQwen3"
-  | "bbhHalfOf14"
-  | "bbhOneAndHalfOf14"
-  | "bbhThreeOf14"
-  | "bbhSevenOf72"
-  | "bbhSevenOf14"
-  | "bbhCrossFamily"
-  | "bbhLlama";
-
 /** Key, id, benchmark, small model, large model, value. */
 const PRINTED: readonly PrintedRow[] = [
   ["bbhQwen2", "C53", "bbh", "qwen2-0.5b", "qwen2-7b", 0.85],
@@ -57,7 +43,7 @@ const PRINTED: readonly PrintedRow[] = [
   ["bbhLlama", "C54", "bbh", "llama-3.2-1b", "llama-3.1-8b", 0.98],
 ];
 
-type PrintedRow = readonly [PrintedSimilarity, "C53" | "C54", DatasetName, string, string, number];
+type PrintedRow = readonly [string, "C53" | "C54", DatasetName, string, string, number];
 
 /** Benchmarks of the tables. */
 const BENCHMARKS: readonly DatasetName[] = ["bbh", "gsm8k", "mmlu"];
@@ -72,7 +58,7 @@ export const table7And8: Experiment = {
   source: "Tables 7 and 8",
   inputs: ["large", "small", "bbh", "gsm8k", "mmlu", "microworld"],
   claims: {
-    ...printedClaims(),
+    ...Object.fromEntries(PRINTED.map((row) => [row[0], printedClaim(row)])),
     gainOverRandom: gainClaim("that of random small heads"),
     gainOverMean: gainClaim("that with the mean of all small heads"),
     sinkGain: trendOf("C58", "cosine with all tokens minus cosine without the first 4", {
@@ -87,19 +73,14 @@ export const table7And8: Experiment = {
   summarise,
 };
 
-function printedClaims(): Record<PrintedSimilarity, Claim> {
-  const entries = PRINTED.map(([key, id, benchmark, small, large, paper]) => {
-    const detail = {
-      kind: "absolute",
-      paper,
-      tolerance: 0.02,
-      statement: `cosine without the first 4 tokens, ${benchmark}, ${small} for ${large}`,
-      source: id === "C53" ? "Table 7" : "Table 8",
-      pairs: [{ small, large }],
-    } as const;
-    return [key, claimOf(id, detail)] as const;
+function printedClaim([, id, benchmark, small, large, paper]: PrintedRow): Claim {
+  return absoluteOf(id, {
+    paper,
+    tolerance: 0.02,
+    statement: `cosine without the first 4 tokens, ${benchmark}, ${small} for ${large}`,
+    source: id === "C53" ? "Table 7" : "Table 8",
+    pairs: [{ small, large }],
   });
-  return Object.fromEntries(entries) as Record<PrintedSimilarity, Claim>;
 }
 
 function gainClaim(baseline: string): Claim {
@@ -115,7 +96,7 @@ async function planDataset(context: ExperimentContext, dataset: DatasetName): Pr
     work: { large: tokens.length, small: tokens.length },
     inputs: { tokens },
     async run(context) {
-      const saliency = await tracePair(context, tokens, { checkpoints: [WINDOW_TOKENS] });
+      const saliency = await tracePair(context, tokens, [WINDOW_TOKENS]);
       const pair = saliency(Math.min(WINDOW_TOKENS, tokens.length));
       return measureSimilarity(pair, { id: `${dataset}/${id}`, group, seed: context.seed });
     },
@@ -174,7 +155,7 @@ type Reading = (cell: SimilarityCell) => number;
 function printedValues(
   byDataset: ReadonlyMap<string, Measured>,
   input: SummaryInput,
-): Partial<Record<PrintedSimilarity, Measured>> {
+): Record<string, Measured> {
   const name = (model: { readonly name: string }) =>
     model.name.toLowerCase().replaceAll(/[^a-z0-9.]+/g, "-");
   const isPair = (row: PrintedRow) =>

@@ -140,7 +140,7 @@ async function measureDialogue(
   const { id, tokens, ends } = dialogue;
   const window = matchingWindow(ends[0]!);
   const checkpoints = [...new Set([window, ...ends])].sort((a, b) => a - b);
-  const saliency = await tracePair(context, tokens, { checkpoints });
+  const saliency = await tracePair(context, tokens, checkpoints);
   const first = matchBothWays(saliency(window));
   const cells = (matchesAt: (end: number) => typeof first) =>
     ends.map((end, turn) =>

@@ -7,8 +7,11 @@
 import { checkInteger, GpuError } from "../core/check.ts";
 import {
   boundWindows,
+  checkAlive,
+  checkBuffer,
   checkCommands,
   checkRange,
+  checkRecording,
   completeConstants,
   isCopy,
   packParams,
@@ -26,7 +29,6 @@ import type {
 } from "./device.ts";
 import type { KernelContract, KernelRun } from "./kernel.ts";
 import { Meter } from "./meter.ts";
-import { checkAlive, checkBuffer, checkRecording } from "./ownership.ts";
 
 class ReferenceBuffer implements DeviceBuffer {
   bytes: ArrayBuffer;

@@ -9,11 +9,13 @@ import {
   boundWindows,
   checkCommands,
   checkRange,
+  checkRecording,
   completeConstants,
   isCopy,
   packParams,
 } from "./commands.ts";
 import type {
+  BufferCopy,
   Command,
   Device,
   DeviceBuffer,
@@ -28,13 +30,6 @@ import type { OpenGpu } from "./webgpu_adapter.ts";
 import { ErrorLog, failure } from "./webgpu_errors.ts";
 import { type WebgpuBuffer, WebgpuMemory } from "./webgpu_memory.ts";
 import { PARAMS_BYTES, type Pipeline, PipelineCache } from "./webgpu_pipelines.ts";
-import {
-  type DispatchStep,
-  encode,
-  ownRecording,
-  type RecordingParts,
-  WebgpuRecording,
-} from "./webgpu_recording.ts";
 
 /** Larger writes are cut into pieces, so that the copies WebGPU makes of them stay small. */
 const WRITE_BYTES = 4 * 2 ** 20;
@@ -278,4 +273,90 @@ export class WebgpuDevice implements Device {
     await this.#errors.settle();
     return bytes;
   }
+}
+
+/** A dispatch made ready. */
+interface DispatchStep {
+  /** What to run. */
+  readonly pipeline: GPUComputePipeline;
+  /** Storage buffers. */
+  readonly storageGroup: GPUBindGroup;
+  /** Parameters of the whole recording; none if the kernel has none. */
+  readonly paramsGroup: GPUBindGroup | undefined;
+  /** Where the parameters of this dispatch start. */
+  readonly paramsOffset: readonly [number];
+  /** Workgroups along x, y and z. */
+  readonly grid: readonly [number, number, number];
+}
+
+/** A copy made ready. */
+interface CopyStep extends Omit<BufferCopy, "source" | "target"> {
+  readonly source: GPUBuffer;
+  readonly target: GPUBuffer;
+}
+
+/** What a recording of a WebGPU device holds. */
+interface RecordingParts {
+  /** Memory of the device that the recording belongs to. */
+  readonly memory: WebgpuMemory;
+  /** The commands. */
+  readonly steps: readonly (DispatchStep | CopyStep)[];
+  /** Every buffer the commands touch. */
+  readonly buffers: ReadonlySet<WebgpuBuffer>;
+  /** Parameters of all dispatches; freed with the recording. */
+  readonly params: WebgpuBuffer | undefined;
+}
+
+/** A recording of a WebGPU device. */
+class WebgpuRecording implements Recording {
+  /** Whether it was disposed. */
+  isDestroyed = false;
+
+  constructor(readonly label: string, readonly parts: RecordingParts) {}
+
+  /** Frees the parameters; the bound buffers stay. */
+  [Symbol.dispose](): void {
+    this.isDestroyed = true;
+    this.parts.params?.[Symbol.dispose]();
+  }
+}
+
+/** Checks that a recording and its buffers can be used by the device of a memory. */
+function ownRecording(
+  action: string,
+  recording: Recording,
+  memory: WebgpuMemory,
+): WebgpuRecording {
+  const made = recording instanceof WebgpuRecording ? recording : undefined;
+  const isOwn = made?.parts.memory === memory;
+  checkRecording(action, { isOwn, isDestroyed: made?.isDestroyed ?? false });
+  for (const buffer of made!.parts.buffers) memory.own(action, buffer);
+  return made!;
+}
+
+/** Encodes recordings one after the other; only a copy ends a compute pass. */
+function encode(encoder: GPUCommandEncoder, recordings: readonly WebgpuRecording[]): void {
+  let pass: GPUComputePassEncoder | undefined;
+  let pipeline: GPUComputePipeline | undefined;
+  for (const { parts } of recordings) {
+    for (const step of parts.steps) {
+      if (!("pipeline" in step)) {
+        pass?.end();
+        pass = undefined;
+        pipeline = undefined;
+        const { source, sourceOffset, target, targetOffset, byteLength } = step;
+        encoder.copyBufferToBuffer(source, sourceOffset, target, targetOffset, byteLength);
+        continue;
+      }
+      pass ??= encoder.beginComputePass();
+      if (pipeline !== step.pipeline) pass.setPipeline(step.pipeline);
+      pipeline = step.pipeline;
+      pass.setBindGroup(0, step.storageGroup);
+      if (step.paramsGroup !== undefined) {
+        pass.setBindGroup(1, step.paramsGroup, step.paramsOffset as [number]);
+      }
+      pass.dispatchWorkgroups(...step.grid);
+    }
+  }
+  pass?.end();
 }

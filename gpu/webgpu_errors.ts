@@ -5,7 +5,7 @@
  */
 
 import { GpuError } from "../core/check.ts";
-import { checkAlive } from "./ownership.ts";
+import { checkAlive } from "./commands.ts";
 
 /** Scopes around every call that may fail, outermost first. */
 const FILTERS: readonly GPUErrorFilter[] = ["validation", "out-of-memory", "internal"];

@@ -7,7 +7,7 @@
 import { GpuError } from "../core/check.ts";
 import type { DeviceBuffer } from "./device.ts";
 import type { Meter } from "./meter.ts";
-import { checkBuffer } from "./ownership.ts";
+import { checkBuffer } from "./commands.ts";
 import { type ErrorLog, oneLine } from "./webgpu_errors.ts";
 
 /** Most bytes kept in unused readback buffers. */

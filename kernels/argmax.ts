@@ -1,14 +1,15 @@
 /**
- * Greedy choice of the next token on the device: contract, twin, and the commands of both passes.
+ * Greedy choice of the next token on the device: `argmax_partial` finds the largest logit of each block of the vocabulary,
+ * `argmax` the largest of those.
  *
  * @module
  */
 
 import { checkInteger } from "../core/check.ts";
-import { type BufferWindow, type Command, type DeviceBuffer, dispatch } from "../gpu/device.ts";
+import { type Command, dispatch, type DispatchBuffers } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
 import wgsl from "./argmax.wgsl" with { type: "text" };
-import { argmaxPartial, NAN_RANK } from "./argmax_partial.ts";
+import { writeOut } from "./write_out.ts";
 
 /** Token id that stands for "a logit is not a number". */
 export const INVALID_TOKEN = 0xffffffff;
@@ -16,17 +17,63 @@ export const INVALID_TOKEN = 0xffffffff;
 /** Blocks that the vocabulary is divided into. */
 const BLOCKS = 64;
 
-/** Contract of `argmax.wgsl`. */
+const partialText: string = writeOut(wgsl, { PARTIAL: 1 })
+  .replace("fn argmax(", "fn argmax_partial(");
+const finalText: string = writeOut(wgsl, { PARTIAL: 0 });
+
+/** Rank of a logit that is not a number. */
+export const NAN_RANK = 0xffffffff;
+
+/** Contract of `argmax_partial`. */
+export const ARGMAX_PARTIAL_CONTRACT = {
+  name: "argmax_partial",
+  wgsl: partialText,
+  bindings: { logits: "read f32", partial: "write u32" },
+  constants: { WORKGROUP_SIZE: 64 },
+  params: { columns: "u32", stride: "u32", blocks: "u32" },
+  workgroupBytes: 8 * 64,
+} as const;
+
+/** Contract and twin of `argmax_partial`; the grid is blocks by sequences. */
+export const argmaxPartial: Kernel<typeof ARGMAX_PARTIAL_CONTRACT> = defineKernel(
+  ARGMAX_PARTIAL_CONTRACT,
+  findInBlocks,
+);
+
+function findInBlocks({ buffers, params, grid }: KernelRun<typeof ARGMAX_PARTIAL_CONTRACT>): void {
+  const { columns, stride, blocks } = params;
+  const blockColumns = 4 * Math.ceil(Math.ceil(columns / 4) / blocks);
+  for (let sequence = 0; sequence < grid[1]; sequence++) {
+    for (let block = 0; block < blocks; block++) {
+      const end = Math.min((block + 1) * blockColumns, columns);
+      let best = { rank: 0, column: 0 };
+      for (let column = block * blockColumns; column < end; column++) {
+        const rank = rankOf(buffers.logits[sequence * stride + column]!);
+        if (rank > best.rank) best = { rank, column };
+      }
+      buffers.partial.set([best.rank, best.column], 2 * (sequence * blocks + block));
+    }
+  }
+}
+
+/** Integer that orders like the logit; every NaN is `NAN_RANK`. */
+function rankOf(logit: number): number {
+  if (Number.isNaN(logit)) return NAN_RANK;
+  const bits = new Uint32Array(Float32Array.of(logit === 0 ? 0 : logit).buffer)[0]!;
+  return (bits >>> 31 === 1 ? ~bits : bits | 0x80000000) >>> 0;
+}
+
+/** Contract of `argmax`. */
 export const ARGMAX_CONTRACT = {
   name: "argmax",
-  wgsl,
+  wgsl: finalText,
   bindings: { partial: "read u32", tokens: "write u32", state: "write u32" },
   constants: { WORKGROUP_SIZE: 64 },
   params: { blocks: "u32", capacity: "u32", advance: "u32" },
   workgroupBytes: 8 * 64,
 } as const;
 
-/** Contract and twin of `argmax.wgsl`; the grid is sequences. */
+/** Contract and twin of `argmax`; the grid is sequences. */
 export const argmax: Kernel<typeof ARGMAX_CONTRACT> = defineKernel(ARGMAX_CONTRACT, chooseTokens);
 
 function chooseTokens({ buffers, params, grid }: KernelRun<typeof ARGMAX_CONTRACT>): void {
@@ -60,17 +107,10 @@ export interface ArgmaxShape {
   readonly advance: number;
 }
 
-/** Buffers of both passes. */
-export interface ArgmaxBuffers {
-  /** Logits of the last row of each sequence, f32 [sequences, stride]. */
-  readonly logits: DeviceBuffer | BufferWindow;
-  /** Scratch of `argmaxPartialBytes` bytes. */
-  readonly partial: DeviceBuffer | BufferWindow;
-  /** Token ids, u32 [sequences, capacity]. */
-  readonly tokens: DeviceBuffer | BufferWindow;
-  /** First sequence of the step, then the cached tokens of each sequence, u32; the latter advance. */
-  readonly state: DeviceBuffer | BufferWindow;
-}
+/** Buffers of both passes; `partial` is scratch of `argmaxPartialBytes` bytes. */
+export type ArgmaxBuffers =
+  & DispatchBuffers<typeof ARGMAX_PARTIAL_CONTRACT>
+  & DispatchBuffers<typeof ARGMAX_CONTRACT>;
 
 /**
  * Counts the bytes of the scratch buffer.
@@ -92,9 +132,9 @@ export function argmaxPartialBytes(sequences: number): number {
  */
 export function argmaxCommands(buffers: ArgmaxBuffers, shape: ArgmaxShape): Command[] {
   const { sequences, columns, stride, capacity, advance } = shape;
-  const fours = Math.ceil(columns / 4);
+  const vec4s = Math.ceil(columns / 4);
   checkInteger("choose tokens", "columns", { value: columns, min: 1 });
-  checkInteger("choose tokens", "stride / 4", { value: stride / 4, min: fours });
+  checkInteger("choose tokens", "stride / 4", { value: stride / 4, min: vec4s });
   const { logits, partial, tokens, state } = buffers;
   return [
     dispatch({
@@ -111,3 +151,9 @@ export function argmaxCommands(buffers: ArgmaxBuffers, shape: ArgmaxShape): Comm
     }),
   ];
 }
+
+/** Both kernels, for the tests that compare contracts with WGSL. */
+export const argmaxSamples: readonly Kernel[] = [
+  argmaxPartial as unknown as Kernel,
+  argmax as unknown as Kernel,
+];

@@ -2,7 +2,7 @@
  * Attention to every key, from the log-sum-exp that attention left: the second pass of two. Three kernels of one file:
  *
  * - `attention_sums`: what every key receives, summed over the rows of a step without storing a map
- * - `attention_map`: the rows of one query head, for heads asked for by name
+ * - `attention_map`: the rows of one query head, for heads that are named
  * - `attention_rows`: the newest token of each sequence, for every query head of a layer
  *
  * @module
@@ -24,6 +24,7 @@ import {
   broadcastOf,
   rowPlace,
   rowScores,
+  variantOf,
 } from "./attention_shape.ts";
 
 const INPUTS = { ...ATTENTION_INPUTS, log_sum: "read f32" } as const;
@@ -224,7 +225,7 @@ export type MaskedBuffers<C extends SumsContract | MapContract> =
  * @throws {RangeError} If the sizes do not fit together.
  */
 export function attentionSumsCommand(
-  { subgroupSize }: Pick<DeviceInfo, "subgroupSize">,
+  info: Pick<DeviceInfo, "subgroupSize">,
   { shape, buffers, rowDecay = 1 }: {
     readonly shape: AttentionShape;
     readonly buffers: MaskedBuffers<SumsContract>;
@@ -233,7 +234,7 @@ export function attentionSumsCommand(
 ): Command {
   const { state, qkv, keys, log_sum, visible = state, sums } = buffers;
   const params = attentionParams(shape);
-  const variant = { ...shape, subgroupSize };
+  const variant = variantOf(shape, info);
   return dispatch({
     kernel: attentionSums(variant),
     buffers: { state, qkv, keys, log_sum, visible, sums },
@@ -261,7 +262,7 @@ export interface MapPlace {
  * @throws {RangeError} If the sizes do not fit together or there is no such head.
  */
 export function attentionMapCommand(
-  { subgroupSize }: Pick<DeviceInfo, "subgroupSize">,
+  info: Pick<DeviceInfo, "subgroupSize">,
   { shape, buffers, map }: {
     readonly shape: AttentionShape;
     readonly buffers: MaskedBuffers<MapContract>;
@@ -271,7 +272,7 @@ export function attentionMapCommand(
   const { state, qkv, keys, log_sum, visible = state, output } = buffers;
   const params = attentionParams(shape);
   checkInteger("map attention", "head", { value: map.head, min: 0, max: shape.queryHeads - 1 });
-  const variant = { ...shape, subgroupSize };
+  const variant = variantOf(shape, info);
   return dispatch({
     kernel: attentionMap(variant),
     buffers: { state, qkv, keys, log_sum, visible, output },
@@ -297,7 +298,7 @@ export interface RowHeads {
  * @throws {RangeError} If the sizes do not fit together, a sequence has several new tokens, or keys are masked.
  */
 export function attentionRowsCommand(
-  { subgroupSize }: Pick<DeviceInfo, "subgroupSize">,
+  info: Pick<DeviceInfo, "subgroupSize">,
   { shape, heads, buffers: { state, qkv, keys, log_sum, rows } }: {
     readonly shape: AttentionShape;
     readonly heads: RowHeads;
@@ -311,7 +312,7 @@ export function attentionRowsCommand(
     value: heads.total,
     min: heads.offset + shape.queryHeads,
   });
-  const variant = { ...shape, subgroupSize };
+  const variant = variantOf(shape, info);
   return dispatch({
     kernel: attentionRows(variant),
     buffers: { state, qkv, keys, log_sum, rows },

@@ -8,6 +8,7 @@
  */
 
 import { checkInteger } from "../core/check.ts";
+import type { BufferWindow, DeviceBuffer, DeviceInfo } from "../gpu/device.ts";
 import type { KernelContract } from "../gpu/kernel.ts";
 import shared from "./attention.wgsl" with { type: "text" };
 import { type VariantConstants, writeOut } from "./write_out.ts";
@@ -41,7 +42,9 @@ export interface AttentionVariant extends AttentionRule {
 }
 
 /** Sizes of one attention step. */
-export interface AttentionShape extends Omit<AttentionVariant, "subgroupSize"> {
+export interface AttentionShape extends Omit<AttentionVariant, "subgroupSize" | "hasSinks"> {
+  /** Logit of each head's sink, f32 [queryHeads]; heads have none if left out. */
+  readonly sinks?: DeviceBuffer | BufferWindow | undefined;
   /** Sequences in the step. */
   readonly sequences: number;
   /** New tokens of each sequence. */
@@ -120,7 +123,9 @@ function checkMultiple(name: string, value: number, [unit, text]: readonly [numb
   );
 }
 
-function checkVariant({ headDim, window, softcap }: Omit<AttentionVariant, "subgroupSize">): void {
+function checkVariant(
+  { headDim, window, softcap }: Pick<AttentionVariant, "headDim" | "window" | "softcap">,
+): void {
   const action = "compute attention";
   if (!(Number.isInteger(headDim) && headDim % 8 === 0 && headDim >= 8 && headDim <= 256)) {
     throw new RangeError(
@@ -246,6 +251,20 @@ export type SinkBinding = { readonly sinks?: "read f32" };
  */
 export function sinkBinding({ hasSinks }: AttentionRule): SinkBinding {
   return hasSinks ? { sinks: "read f32" } : {};
+}
+
+/**
+ * Says which variant of a kernel a step takes.
+ *
+ * @param shape Sizes of the step.
+ * @param info The device.
+ * @returns The variant.
+ */
+export function variantOf<Shape extends AttentionShape>(
+  shape: Shape,
+  { subgroupSize }: Pick<DeviceInfo, "subgroupSize">,
+): Shape & AttentionVariant {
+  return { ...shape, subgroupSize, hasSinks: shape.sinks !== undefined };
 }
 
 /** What a twin reads of an attention step. */

@@ -28,6 +28,7 @@ import {
   rowScores,
   sinkBinding,
   unpackStored,
+  variantOf,
 } from "./attention_shape.ts";
 import wgsl from "./flash_attention.wgsl" with { type: "text" };
 
@@ -254,7 +255,7 @@ function splitRange(
 
 /** Buffers of `flash_attention`: see the header of its file; `visible` only where positions are masked. */
 export type FlashBuffers =
-  & Omit<DispatchBuffers<FlashContract>, "visible">
+  & Omit<DispatchBuffers<FlashContract>, "visible" | "sinks">
   & Partial<Pick<DispatchBuffers<FlashContract>, "visible">>;
 
 /**
@@ -281,9 +282,9 @@ export function flashAttentionCommand(
 }
 
 /** Where nothing is masked any buffer does for `visible`. */
-function inputsOf({ hasSinks }: AttentionShape, buffers: FlashBuffers) {
-  const { state, qkv, keys, values, visible = state, sinks } = buffers;
-  return { state, qkv, keys, values, visible, ...(hasSinks && sinks && { sinks }) };
+function inputsOf({ sinks }: AttentionShape, buffers: FlashBuffers) {
+  const { state, qkv, keys, values, visible = state } = buffers;
+  return { state, qkv, keys, values, visible, ...(sinks && { sinks }) };
 }
 
 /**
@@ -294,10 +295,13 @@ function inputsOf({ hasSinks }: AttentionShape, buffers: FlashBuffers) {
  * @returns The variant.
  */
 export function flashVariant(
-  { subgroupSize }: Pick<DeviceInfo, "subgroupSize">,
+  info: Pick<DeviceInfo, "subgroupSize">,
   shape: AttentionShape,
 ): FlashVariant {
-  return { ...shape, subgroupSize, rows: shape.rowsPerSequence * shape.queryHeads / shape.kvHeads };
+  return {
+    ...variantOf(shape, info),
+    rows: shape.rowsPerSequence * shape.queryHeads / shape.kvHeads,
+  };
 }
 
 /**
@@ -382,7 +386,7 @@ export function decodeAttentionCommands(
   }
   return [
     dispatch({
-      kernel: decodeAttention({ ...shape, subgroupSize: info.subgroupSize }),
+      kernel: decodeAttention(variantOf(shape, info)),
       buffers: { ...inputsOf(shape, buffers), partial },
       params: { ...attentionParams(shape), splits },
       grid: decodeAttentionGrid(shape, { splits, subgroupSize: info.subgroupSize }),

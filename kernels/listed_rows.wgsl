@@ -4,7 +4,7 @@
 // reads   state    u32: first sequence of the step, then the tokens of each sequence before the newest one
 //         lists    u32[sequences, units, list_words]: kept count, 3 words, unit_heads words, then token and row of
 //                  each kept token, ascending
-//         weights  f32[sequences of the step, query heads of the layer, weight_stride]: softmax over the list
+//         attention  f32[sequences of the step, query heads of the layer, attention_stride]: softmax over the list
 // writes  rows     f32[sequences, heads_total, capacity], up to the newest token
 // twin    listed_rows.ts
 
@@ -18,14 +18,14 @@ struct Params {
   unit_heads: u32,   // query heads of a unit
   list_words: u32,
   capacity: u32,
-  weight_stride: u32,
+  attention_stride: u32,
   head_offset: u32,  // first query head of the layer
   heads_total: u32,  // query heads of all layers
 }
 
 @group(0) @binding(0) var<storage, read> state: array<u32>;
 @group(0) @binding(1) var<storage, read> lists: array<u32>;
-@group(0) @binding(2) var<storage, read> weights: array<f32>;
+@group(0) @binding(2) var<storage, read> attention: array<f32>;
 @group(0) @binding(3) var<storage, read_write> rows: array<f32>;
 @group(1) @binding(0) var<uniform> params: Params;
 
@@ -41,7 +41,7 @@ fn listed_rows(
   let kept = select(lists[list], 0u, lists[list] > room);
   let entries = list + 4u + params.unit_heads;
   let heads = params.units_per_layer * params.unit_heads;
-  let weight_row = (group.z * heads + group.y) * params.weight_stride;
+  let attention_row = (group.z * heads + group.y) * params.attention_stride;
   let row = (sequence * params.heads_total + params.head_offset + group.y) * params.capacity;
   let begin = group.x * BLOCK;
   let end = min(begin + BLOCK, min(state[1u + sequence] + 1u, params.capacity));
@@ -58,7 +58,7 @@ fn listed_rows(
     }
     var value = 0.0;
     if (low < kept && lists[entries + 2u * low] == token) {
-      value = weights[weight_row + low];
+      value = attention[attention_row + low];
     }
     rows[row + token] = value;
   }

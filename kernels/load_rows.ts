@@ -6,7 +6,7 @@
  * @module
  */
 
-import { type BufferWindow, type Command, type DeviceBuffer, dispatch } from "../gpu/device.ts";
+import { type Command, dispatch, type DispatchBuffers } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
 import wgsl from "./load_rows.wgsl" with { type: "text" };
 
@@ -42,16 +42,6 @@ function moveRecords({ buffers, constants, params }: KernelRun<typeof LOAD_ROWS_
   }
 }
 
-/** Buffers of `load_rows`. */
-export interface LoadRowsBuffers {
-  /** Entries and records, u32. */
-  readonly upload: DeviceBuffer | BufferWindow;
-  /** Pool of keys, packed halves [rows, headDim / 2]. */
-  readonly keys: DeviceBuffer | BufferWindow;
-  /** Pool of values, packed halves [rows, headDim / 2]. */
-  readonly values: DeviceBuffer | BufferWindow;
-}
-
 /** Sizes of `load_rows`. */
 export interface LoadRowsShape {
   /** Layer whose records are taken. */
@@ -65,11 +55,14 @@ export interface LoadRowsShape {
 /**
  * Prepares the move of a layer's records into its pools.
  *
- * @param buffers What it reads and writes.
+ * @param buffers What it reads and writes; see the header of its WGSL.
  * @param shape Sizes.
  * @returns The command; how much it moves is decided by what `upload` holds when it runs.
  */
-export function loadRowsCommand(buffers: LoadRowsBuffers, shape: LoadRowsShape): Command {
+export function loadRowsCommand(
+  buffers: DispatchBuffers<typeof LOAD_ROWS_CONTRACT>,
+  shape: LoadRowsShape,
+): Command {
   const { layer, layers, headDim } = shape;
   return dispatch({
     kernel: loadRows,

@@ -1,8 +1,8 @@
 /**
- * How exact attention to kept tokens and a helper's attention to marginal tokens become one output.
+ * How exact attention to kept tokens and a small model's attention to marginal tokens become one output.
  *
  * Every way is a factor for each part: `kept` times the softmax output over kept tokens, plus `marginal` times the sum
- * of marginal values weighted by the helper's row.
+ * of marginal values weighted by the small model's row.
  *
  * @see {@link https://arxiv.org/abs/2508.02751 | SmallKV}, equations 6 and 7
  * @see docs/method.md, "Attention over selected tokens"
@@ -10,9 +10,9 @@
  */
 
 /**
- * Ways that a kernel knows; the index is the code of `selected_attention`. `joint`: both parts by the helper's masses,
+ * Ways that a kernel knows; the index is the code of `selected_attention`. `joint`: both parts by the small model's masses,
  * renormalized. `mass_split`: the kept part takes what marginal tokens leave. `additive`: the plain sum. `eq6_est`: the
- * full softmax estimated by the helper's masses. `joint_nosink`: as `joint`, with the ratio calibrated without sinks.
+ * full softmax estimated by the small model's masses. `joint_nosink`: as `joint`, with the ratio calibrated without sinks.
  */
 export const MARGINAL_MODES = [
   "joint",
@@ -25,18 +25,18 @@ export const MARGINAL_MODES = [
 /** One of `MARGINAL_MODES`, or `oracle_eq6`, which needs every key: kept tokens by their share of the full softmax. */
 export type MarginalMode = typeof MARGINAL_MODES[number] | "oracle_eq6";
 
-/** Helper's mass on the kept tokens and on the marginal ones below which the helper says nothing. */
+/** The small model's mass on the kept tokens and on the marginal ones below which the small model says nothing. */
 export const LEAST_MASS = 1e-6;
 
 /** Shares of attention that decide the factors, all of one query head. */
 export interface MarginalMasses {
   /** Marginal tokens. */
   readonly marginalTokens: number;
-  /** Sum of the helper's row over kept tokens. */
+  /** Sum of the small model's row over kept tokens. */
   readonly kept: number;
-  /** Sum of the helper's row over marginal tokens. */
+  /** Sum of the small model's row over marginal tokens. */
   readonly marginal: number;
-  /** Sum of the helper's row over kept sinks; 0 if left out. */
+  /** Sum of the small model's row over kept sinks; 0 if left out. */
   readonly sinks?: number;
   /** Share of the softmax over kept tokens that falls on kept sinks; 0 if left out. */
   readonly largeSinks?: number;
@@ -55,7 +55,7 @@ export interface MarginalFactors {
 /**
  * Computes the factors of the two parts.
  *
- * Without marginal tokens, or where the helper has less than `LEAST_MASS` on all tokens (`joint_nosink`: on kept
+ * Without marginal tokens, or where the small model has less than `LEAST_MASS` on all tokens (`joint_nosink`: on kept
  * tokens other than sinks), the kept part is all there is.
  *
  * @param mode How the parts join.
@@ -88,7 +88,7 @@ export function marginalFactors(mode: MarginalMode, masses: MarginalMasses): Mar
 export interface MarginalParts {
   /** Softmax output over kept tokens, [headDim]. */
   readonly kept: ArrayLike<number>;
-  /** Sum of marginal values weighted by the helper's row, [headDim]. */
+  /** Sum of marginal values weighted by the small model's row, [headDim]. */
   readonly marginal: ArrayLike<number>;
   /** Shares of attention. */
   readonly masses: MarginalMasses;

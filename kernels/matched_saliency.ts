@@ -1,12 +1,18 @@
 /**
- * Scores of each selection's tokens, joined from those of its matched helper heads: contract and twin.
+ * Scores of each selection's tokens, joined from those of its matched small heads: contract and twin.
  *
  * @see {@link https://arxiv.org/abs/2508.02751 | SmallKV}, section 4.1
  * @module
  */
 
 import { checkInteger } from "../core/check.ts";
-import { type BufferWindow, type Command, type DeviceBuffer, dispatch } from "../gpu/device.ts";
+import {
+  type BufferWindow,
+  type Command,
+  type DeviceBuffer,
+  dispatch,
+  type DispatchBuffers,
+} from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
 import wgsl from "./matched_saliency.wgsl" with { type: "text" };
 
@@ -54,25 +60,18 @@ function joinMatched({ buffers, params, grid }: KernelRun<typeof MATCHED_SALIENC
   }
 }
 
-/** Buffers of `matched_saliency`. */
-export interface MatchedSaliencyBuffers {
-  /** First sequence of the step, then the tokens of each sequence before the newest one, u32. */
-  readonly state: DeviceBuffer | BufferWindow;
-  /** Scores of the helper's heads, f32 [sequences, heads, capacity]. */
-  readonly scores: DeviceBuffer | BufferWindow;
-  /** Helper head of each query head, u32 [sequences, units * unitHeads]; a unit's are side by side. */
+/** Buffers of `matched_saliency`; see the header of its WGSL. */
+export interface MatchedSaliencyBuffers
+  extends Omit<DispatchBuffers<typeof MATCHED_SALIENCY_CONTRACT>, "matched"> {
+  /** Small head of each query head, u32 [sequences, units * unitHeads]; a unit's are side by side. */
   readonly match: DeviceBuffer | BufferWindow;
-  /** Consecutive query heads whose scores join, a multiple of `unitHeads`, u32 [sequences]. */
-  readonly joined: DeviceBuffer | BufferWindow;
-  /** Scores of each selection, f32 [sequences, units, capacity]. */
-  readonly saliency: DeviceBuffer | BufferWindow;
 }
 
 /** Sizes of `matched_saliency`. */
 export interface MatchedSaliencyShape {
   /** Sequences in the step. */
   readonly sequences: number;
-  /** Query heads of all layers of the helper. */
+  /** Query heads of all layers of the small model. */
   readonly heads: number;
   /** Tokens that fit per sequence; a multiple of 4. */
   readonly capacity: number;

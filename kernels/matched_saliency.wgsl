@@ -1,9 +1,9 @@
-// matched_saliency: scores of each selection's tokens, joined from those of its matched helper heads.
+// matched_saliency: scores of each selection's tokens, joined from those of its matched small heads.
 //
 // grid    (blocks of BLOCK tokens, units, sequences)
 // reads   state     u32: first sequence of the step, then the tokens of each sequence before the newest one
-//         scores    f32[sequences, heads, capacity] of the helper's heads
-//         matched   u32[sequences, units * unit_heads]: helper head of each query head, a unit's side by side
+//         scores    f32[sequences, heads, capacity] of the small model's heads
+//         matched   u32[sequences, units * unit_heads]: small head of each query head, a unit's side by side
 //         joined    u32[sequences]: consecutive query heads whose scores join, a multiple of unit_heads
 // writes  saliency  f32[sequences, units, capacity], up to the newest token and to the next multiple of 4
 // twin    matched_saliency.ts
@@ -14,7 +14,7 @@ override BLOCK: u32 = 1024;         // tokens of a workgroup
 struct Params {
   units: u32,
   unit_heads: u32,  // query heads of a unit
-  heads: u32,       // heads of the helper
+  heads: u32,       // heads of the small model
   capacity: u32,    // a multiple of 4
   reduction: u32,   // 0 mean, 1 sum, 2 maximum
 }

@@ -102,13 +102,11 @@ export function matmulGrid(
  * Chooses how to cut up a product.
  *
  * @param info The device; decides by what it offers, not by its name.
- * @param format Format of the weights.
  * @param rows Activation rows.
  * @returns A tile that the device can run.
  */
 export function chooseMatmul(
   info: Pick<DeviceInfo, "subgroupSize">,
-  _format: WeightFormat,
   rows: number,
 ): MatmulTile {
   checkInteger("choose a matrix product", "rows", { value: rows, min: 1 });

@@ -52,7 +52,7 @@ export function multiplyBlock(format: WeightFormat, tile: MatmulTile): readonly 
     return [...scales, ...row, ...scaleLast(format, format.scaling, tile)];
   }
   if (tile.variant === "subgroup") {
-    // A software adapter loads lane by lane: fetching one row ahead hides that behind the row before.
+    // A software adapter loads lane by lane: fetching one row ahead overlaps that with the row before.
     const weights = quads.flatMap((quad) => declareWeights(format, tile, quad));
     const ahead = (m: number) => m < tile.rows ? [loadRow(m)] : [];
     return [

@@ -7,7 +7,6 @@
  */
 
 export * from "./argmax.ts";
-export * from "./argmax_partial.ts";
 export * from "./attention_columns.ts";
 export * from "./attention_merge.ts";
 export * from "./attention_shape.ts";

@@ -6,7 +6,13 @@
  */
 
 import { checkInteger } from "../core/check.ts";
-import { type BufferWindow, type Command, type DeviceBuffer, dispatch } from "../gpu/device.ts";
+import {
+  type BufferWindow,
+  type Command,
+  type DeviceBuffer,
+  dispatch,
+  type DispatchBuffers,
+} from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
 import wgsl from "./plan_by_saliency.wgsl" with { type: "text" };
 import { BROKEN_LIST, CALIBRATION_SINKS, LIST_HEADER_WORDS, listRoom } from "./selection_list.ts";
@@ -97,20 +103,13 @@ function planOne(
   };
 }
 
-/** Buffers of `plan_by_saliency`. */
-export interface PlanBySaliencyBuffers {
-  /** First sequence of the step, then the tokens of each sequence before the newest ones, u32. */
-  readonly state: DeviceBuffer | BufferWindow;
-  /** Scores, f32 [sequences, units, capacity]. */
-  readonly saliency: DeviceBuffer | BufferWindow;
-  /** Sink, recent, critical and marginal tokens, u32 [sequences, units, 4]. */
-  readonly budgets: DeviceBuffer | BufferWindow;
-  /** Helper head of each query head, u32 [sequences, units * unitHeads]; goes into the lists. */
+/** Buffers of `plan_by_saliency`; see the header of its WGSL. */
+export interface PlanBySaliencyBuffers
+  extends Omit<DispatchBuffers<typeof PLAN_BY_SALIENCY_CONTRACT>, "matched" | "residency"> {
+  /** Small head of each query head, u32 [sequences, units * unitHeads]; a unit's are side by side. */
   readonly match: DeviceBuffer | BufferWindow;
   /** 1 where a token may be chosen, u32 [sequences, units, capacity]; all may if left out. */
   readonly residency?: DeviceBuffer | BufferWindow;
-  /** Tokens of each selection, u32 [sequences, units, listWords]; see `selection_list.ts`. */
-  readonly lists: DeviceBuffer | BufferWindow;
 }
 
 /** Sizes of `plan_by_saliency`. */

@@ -7,7 +7,7 @@
 // reads   state      u32: first sequence of the step, then the tokens of each sequence before the newest ones
 //         saliency   bits of f32[sequences, units, capacity]
 //         budgets    u32[sequences, units, 4]: sink, recent, critical, marginal tokens
-//         matched    u32[sequences, units * unit_heads]: helper head of each query head
+//         matched    u32[sequences, units * unit_heads]: small head of each query head
 //         residency  u32[sequences, units, capacity]: 1 where a token may be chosen; read if only_kept is 1
 // writes  lists      u32[sequences, units, list_words], see selection_list.ts; word 3 of each stays
 // twin    plan_by_saliency.ts

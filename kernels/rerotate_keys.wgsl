@@ -1,4 +1,4 @@
-// rerotate_keys: copies the keys of kept tokens, turned on to where they stand when positions count kept tokens.
+// rerotate_keys: copies the keys of kept tokens, rotated on to where they stand when positions count kept tokens.
 //
 // grid    (any number of workgroups, selections of the layer, sequences); each thread takes every so many-th piece
 // reads   state     u32: first sequence of the step
@@ -7,7 +7,7 @@
 //         rotation  f32[positions, HEAD_DIM]: per position HEAD_DIM / 2 cosines, then as many sines
 //         keys      f16x2[head vectors, HEAD_DIM / 2], after rotation by their own position; the bits of
 //                   f32[head vectors, HEAD_DIM] if HAS_F32_KEYS is 1
-// writes  turned    as keys, and in the same rows; rows that no list of the layer names stay as they were
+// writes  rerotated    as keys, and in the same rows; rows that no list of the layer names stay as they were
 // twin    rerotate_keys.ts
 
 override WORKGROUP_SIZE: u32 = 64;  // threads
@@ -28,7 +28,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> lists: array<u32>;
 @group(0) @binding(3) var<storage, read> rotation: array<vec2f>;
 @group(0) @binding(4) var<storage, read> keys: array<u32>;
-@group(0) @binding(5) var<storage, read_write> turned: array<u32>;
+@group(0) @binding(5) var<storage, read_write> rerotated: array<u32>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 // Two elements of a key.
@@ -39,19 +39,19 @@ fn pair_of(word: u32) -> vec2f {
 
 fn store(word: u32, value: vec2f) {
   if (HAS_F32_KEYS == 1u) {
-    turned[2u * word] = bitcast<u32>(value.x);
-    turned[2u * word + 1u] = bitcast<u32>(value.y);
+    rerotated[2u * word] = bitcast<u32>(value.x);
+    rerotated[2u * word + 1u] = bitcast<u32>(value.y);
   } else {
-    turned[word] = pack2x16float(value);
+    rerotated[word] = pack2x16float(value);
   }
 }
 
 fn copy_pair(word: u32) {
   if (HAS_F32_KEYS == 1u) {
-    turned[2u * word] = keys[2u * word];
-    turned[2u * word + 1u] = keys[2u * word + 1u];
+    rerotated[2u * word] = keys[2u * word];
+    rerotated[2u * word + 1u] = keys[2u * word + 1u];
   } else {
-    turned[word] = keys[word];
+    rerotated[word] = keys[word];
   }
 }
 
@@ -74,13 +74,13 @@ fn rerotate_keys(
     let token = lists[first + 2u * entry];
     let word = lists[first + 2u * entry + 1u] * head_pairs + pair;
     // Kept tokens that follow stand between a token and the newest one, and no others.
-    let turns = newest - token - (kept - 1u - entry);
-    if (counted[sequence] == 0u || turns == 0u) {
+    let steps = newest - token - (kept - 1u - entry);
+    if (counted[sequence] == 0u || steps == 0u) {
       copy_pair(word);
       copy_pair(word + head_lanes);
     } else {
-      let cosine = rotation[turns * head_pairs + pair];
-      let sine = rotation[turns * head_pairs + pair + head_lanes];
+      let cosine = rotation[steps * head_pairs + pair];
+      let sine = rotation[steps * head_pairs + pair + head_lanes];
       let x = pair_of(word);
       let y = pair_of(word + head_lanes);
       store(word, x * cosine - y * sine);

@@ -6,7 +6,7 @@
  */
 
 import { checkInteger } from "../core/check.ts";
-import { type BufferWindow, type Command, type DeviceBuffer, dispatch } from "../gpu/device.ts";
+import { type Command, dispatch, type DispatchBuffers } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
 import wgsl from "./rms_norm.wgsl" with { type: "text" };
 
@@ -63,25 +63,18 @@ export interface RmsNormShape {
   readonly rowOffset?: number;
 }
 
-/** Buffers of `rms_norm`. */
-export interface RmsNormBuffers {
-  /** Rows, f32 [_, inputStride]. */
-  readonly input: DeviceBuffer | BufferWindow;
-  /** Weights, f32 [columns]. */
-  readonly weight: DeviceBuffer | BufferWindow;
-  /** Normalized rows, f32 [rows, outputStride]. */
-  readonly output: DeviceBuffer | BufferWindow;
-}
-
 /**
  * Prepares a normalization.
  *
- * @param buffers What it reads and writes.
+ * @param buffers What it reads and writes; see the header of its WGSL.
  * @param shape Sizes.
  * @returns The command.
  * @throws {RangeError} If a stride is shorter than a row.
  */
-export function rmsNormCommand(buffers: RmsNormBuffers, shape: RmsNormShape): Command {
+export function rmsNormCommand(
+  buffers: DispatchBuffers<typeof RMS_NORM_CONTRACT>,
+  shape: RmsNormShape,
+): Command {
   const { rows, columns, inputStride, outputStride, epsilon, rowStep = 1, rowOffset = 0 } = shape;
   const action = "normalize rows";
   checkInteger(action, "columns", { value: columns, min: 1 });

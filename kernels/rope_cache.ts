@@ -6,9 +6,9 @@
  */
 
 import { checkInteger } from "../core/check.ts";
-import { type BufferWindow, type Command, type DeviceBuffer, dispatch } from "../gpu/device.ts";
+import { type Command, dispatch, type DispatchBuffers } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
-import { type KvFormat, rowPlace, unpackStored } from "./attention_shape.ts";
+import { type AttentionShape, rowPlace, unpackStored } from "./attention_shape.ts";
 import wgsl from "./rope_cache.wgsl" with { type: "text" };
 
 const WORKGROUP_SIZE = 64;
@@ -124,25 +124,7 @@ export interface WritePlace {
 }
 
 /** Sizes of a step. */
-export interface RopeCacheShape {
-  /** Sequences in the step. */
-  readonly sequences: number;
-  /** New tokens of each sequence. */
-  readonly rowsPerSequence: number;
-  /** Positions that the cache has room for. */
-  readonly capacity: number;
-  /** Elements from one row of `qkv` to the next; even. */
-  readonly stride: number;
-  /** Query heads. */
-  readonly queryHeads: number;
-  /** KV heads. */
-  readonly kvHeads: number;
-  /** Elements of a head; a multiple of 4 up to 256. */
-  readonly headDim: number;
-  /** How keys are stored; `f16` if left out. */
-  readonly keyFormat?: KvFormat | undefined;
-  /** How values are stored; `f16` if left out. */
-  readonly valueFormat?: KvFormat | undefined;
+export interface RopeCacheShape extends Omit<AttentionShape, "outputStride"> {
   /** Added to the mean square of a head; needed with norm weights. */
   readonly epsilon?: number;
   /** One place for the only new token of each sequence; that of its position if left out. */
@@ -160,23 +142,10 @@ function writeParams(
   return { write_capacity: write.capacity, write_slot: write.slot };
 }
 
-/** Buffers of `rope_cache`. */
-export interface RopeCacheBuffers {
-  /** First sequence of the step, then the cached tokens of each sequence, u32. */
-  readonly state: DeviceBuffer | BufferWindow;
-  /** Cosines and sines of each position, f32 [capacity, headDim]. */
-  readonly rotation: DeviceBuffer | BufferWindow;
-  /** Weights of the norm of query heads (Qwen3), f32 [headDim]; left out without such a norm. */
-  readonly q_norm?: DeviceBuffer | BufferWindow;
-  /** Weights of the norm of key heads, f32 [headDim]. */
-  readonly k_norm?: DeviceBuffer | BufferWindow;
-  /** Rows of query, key and value heads, f32 [rows, stride]; queries are rotated in place. */
-  readonly qkv: DeviceBuffer | BufferWindow;
-  /** Packed halves [sequences, kvHeads, slots, headDim / 2], or the bits of as many f32 as there are halves. */
-  readonly keys: DeviceBuffer | BufferWindow;
-  /** Packed halves [sequences, kvHeads, slots, headDim / 2]. */
-  readonly values: DeviceBuffer | BufferWindow;
-}
+/** Buffers of `rope_cache`; see the header of its WGSL. The norm weights (Qwen3) are left out without such norms. */
+export type RopeCacheBuffers =
+  & Omit<DispatchBuffers<typeof ROPE_CACHE_CONTRACT>, "q_norm" | "k_norm">
+  & Partial<Pick<DispatchBuffers<typeof ROPE_CACHE_CONTRACT>, "q_norm" | "k_norm">>;
 
 /**
  * Prepares the rotation and cache write of a step.

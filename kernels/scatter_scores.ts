@@ -1,14 +1,14 @@
 /**
- * What one layer's own attention says of the kept tokens of each selection: contract and twin.
+ * What one layer's attention of the large model says of the kept tokens of each selection: contract and twin.
  *
  * @module
  */
 
 import { checkInteger } from "../core/check.ts";
-import { type BufferWindow, type Command, type DeviceBuffer, dispatch } from "../gpu/device.ts";
+import { type Command, dispatch, type DispatchBuffers } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
 import wgsl from "./scatter_scores.wgsl" with { type: "text" };
-import { LIST_HEADER_WORDS, listRoom } from "./selection_list.ts";
+import { LIST_HEADER_WORDS, type ListedLayer, listParams, listRoom } from "./selection_list.ts";
 
 const BLOCK = 512;
 
@@ -16,7 +16,7 @@ const BLOCK = 512;
 export const SCATTER_SCORES_CONTRACT = {
   name: "scatter_scores",
   wgsl,
-  bindings: { lists: "read u32", weights: "read f32", own: "write f32" },
+  bindings: { lists: "read u32", attention: "read f32", large_scores: "write f32" },
   constants: { WORKGROUP_SIZE: 64, BLOCK },
   params: {
     units_per_layer: "u32",
@@ -25,7 +25,7 @@ export const SCATTER_SCORES_CONTRACT = {
     unit_heads: "u32",
     list_words: "u32",
     capacity: "u32",
-    weight_stride: "u32",
+    attention_stride: "u32",
     decay: "f32",
   },
 } as const;
@@ -37,8 +37,8 @@ export const scatterScores: Kernel<typeof SCATTER_SCORES_CONTRACT> = defineKerne
 );
 
 function scatter({ buffers, params, grid }: KernelRun<typeof SCATTER_SCORES_CONTRACT>): void {
-  const { lists, weights, own } = buffers;
-  const { units_per_layer, unit_heads, list_words, weight_stride } = params;
+  const { lists, attention, large_scores } = buffers;
+  const { units_per_layer, unit_heads, list_words, attention_stride } = params;
   const room = listRoom({ listWords: list_words, unitHeads: unit_heads });
   for (let index = 0; index < grid[2] * units_per_layer; index++) {
     const sequence = Math.floor(index / units_per_layer);
@@ -48,43 +48,21 @@ function scatter({ buffers, params, grid }: KernelRun<typeof SCATTER_SCORES_CONT
     for (let entry = 0; entry < kept; entry++) {
       let sum = 0;
       for (let member = 0; member < unit_heads; member++) {
-        sum += weights[(index * unit_heads + member) * weight_stride + entry]!;
+        sum += attention[(index * unit_heads + member) * attention_stride + entry]!;
       }
       const token = list[LIST_HEADER_WORDS + unit_heads + 2 * entry]!;
       const place = unit * params.capacity + token;
-      own[place] = params.decay * own[place]! + sum / unit_heads;
+      large_scores[place] = params.decay * large_scores[place]! + sum / unit_heads;
     }
   }
 }
 
-/** Buffers of `scatter_scores`. */
-export interface ScatterScoresBuffers {
-  /** Kept tokens, u32 [sequences, units, listWords]; see `selection_list.ts`. */
-  readonly lists: DeviceBuffer | BufferWindow;
-  /** Softmax over each list, f32 [sequences, query heads, weightStride]. */
-  readonly weights: DeviceBuffer | BufferWindow;
-  /** What is remembered of each token, f32 [sequences, units, capacity]. */
-  readonly own: DeviceBuffer | BufferWindow;
-}
-
 /** Sizes of `scatter_scores`. */
-export interface ScatterScoresShape {
-  /** Sequences, all of the cache. */
-  readonly sequences: number;
-  /** Selections of a layer. */
-  readonly unitsPerLayer: number;
-  /** First selection of the layer. */
-  readonly unitOffset: number;
-  /** Selections of all layers. */
-  readonly units: number;
-  /** Query heads that share a selection. */
-  readonly unitHeads: number;
-  /** Words of a list. */
-  readonly listWords: number;
+export interface ScatterScoresShape extends ListedLayer {
   /** Tokens that fit per sequence. */
   readonly capacity: number;
   /** Elements from one head's softmax to the next. */
-  readonly weightStride: number;
+  readonly attentionStride: number;
   /** Whether attention is added to what is there, or takes its place. */
   readonly isSum: boolean;
 }
@@ -92,33 +70,31 @@ export interface ScatterScoresShape {
 /**
  * Prepares the update for one layer.
  *
- * @param buffers What it reads and writes.
+ * @param buffers What it reads and writes; see the header of its WGSL.
  * @param shape Sizes.
  * @returns The command.
  * @throws {RangeError} If a size is not positive or the layer's selections lie outside.
  */
 export function scatterScoresCommand(
-  buffers: ScatterScoresBuffers,
+  buffers: DispatchBuffers<typeof SCATTER_SCORES_CONTRACT>,
   shape: ScatterScoresShape,
 ): Command {
   const action = "scatter scores";
-  const { unitsPerLayer, unitOffset, units, unitHeads, listWords, capacity, weightStride } = shape;
-  for (const name of ["sequences", "unitsPerLayer", "unitHeads", "capacity"] as const) {
-    checkInteger(action, name, { value: shape[name], min: 1 });
-  }
-  checkInteger(action, "unitOffset", { value: unitOffset, min: 0, max: units - unitsPerLayer });
-  checkInteger(action, "listWords", { value: listWords, min: LIST_HEADER_WORDS + unitHeads });
+  const { unitsPerLayer, capacity, attentionStride } = shape;
+  const listed = listParams(action, shape);
+  checkInteger(action, "capacity", { value: capacity, min: 1 });
   return dispatch({
     kernel: scatterScores,
-    buffers: { lists: buffers.lists, weights: buffers.weights, own: buffers.own },
+    buffers: {
+      lists: buffers.lists,
+      attention: buffers.attention,
+      large_scores: buffers.large_scores,
+    },
     params: {
+      ...listed,
       units_per_layer: unitsPerLayer,
-      unit_offset: unitOffset,
-      units,
-      unit_heads: unitHeads,
-      list_words: listWords,
       capacity,
-      weight_stride: weightStride,
+      attention_stride: attentionStride,
       decay: shape.isSum ? 1 : 0,
     },
     grid: scatterScoresGrid(shape),

@@ -1,10 +1,10 @@
-// scatter_scores: what one layer's own attention says of the kept tokens of each selection.
+// scatter_scores: what one layer's attention of the large model says of the kept tokens of each selection.
 //
 // grid    (blocks of BLOCK list entries, units_per_layer, sequences)
 // reads   lists    u32[sequences, units, list_words]: kept count, 3 words, unit_heads words, then token and row of
 //                  each kept token
-//         weights  f32[sequences, units_per_layer * unit_heads, weight_stride]: softmax over the list
-// writes  own      f32[sequences, units, capacity]: decay * what was there + mean softmax of the unit's heads; tokens
+//         attention  f32[sequences, units_per_layer * unit_heads, attention_stride]: softmax over the list
+// writes  large_scores      f32[sequences, units, capacity]: decay * what was there + mean softmax of the unit's heads; tokens
 //                  that are not listed stay as they were
 // twin    scatter_scores.ts
 
@@ -18,13 +18,13 @@ struct Params {
   unit_heads: u32,   // query heads of a unit
   list_words: u32,
   capacity: u32,
-  weight_stride: u32,
+  attention_stride: u32,
   decay: f32,
 }
 
 @group(0) @binding(0) var<storage, read> lists: array<u32>;
-@group(0) @binding(1) var<storage, read> weights: array<f32>;
-@group(0) @binding(2) var<storage, read_write> own: array<f32>;
+@group(0) @binding(1) var<storage, read> attention: array<f32>;
+@group(0) @binding(2) var<storage, read_write> large_scores: array<f32>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -41,9 +41,9 @@ fn scatter_scores(
   for (var entry = begin + lane; entry < end; entry += WORKGROUP_SIZE) {
     var sum = 0.0;
     for (var member = 0u; member < params.unit_heads; member++) {
-      sum += weights[(head + member) * params.weight_stride + entry];
+      sum += attention[(head + member) * params.attention_stride + entry];
     }
     let place = unit * params.capacity + lists[list + 4u + params.unit_heads + 2u * entry];
-    own[place] = params.decay * own[place] + sum / f32(params.unit_heads);
+    large_scores[place] = params.decay * large_scores[place] + sum / f32(params.unit_heads);
   }
 }

@@ -9,74 +9,34 @@
  * @module
  */
 
+import marginal from "./marginal.wgsl" with { type: "text" };
+import wgsl from "./selected_attention.wgsl" with { type: "text" };
 import { checkInteger } from "../core/check.ts";
 import { type Command, type DeviceInfo, dispatch, type DispatchBuffers } from "../gpu/device.ts";
 import { defineKernel, type Kernel } from "../gpu/kernel.ts";
 import { BROKEN_PART, mergedRows, PART_HEADER, selectedAttentionMerge } from "./attention_merge.ts";
 import {
-  ATTENTION_INPUTS,
-  type AttentionContract,
   attentionParams,
   type AttentionShape,
   attentionText,
   type AttentionVariant,
   broadcastOf,
   sinkBinding,
+  variantOf,
 } from "./attention_shape.ts";
 import { flashTile, keyValueBytes } from "./flash_attention.ts";
-import marginal from "./marginal.wgsl" with { type: "text" };
-import wgsl from "./selected_attention.wgsl" with { type: "text" };
-import { attendInSplits, attendWhole } from "./selected_reference.ts";
+import {
+  attendInSplits,
+  attendWhole,
+  SELECTED_BINDINGS,
+  SELECTED_PARAMS,
+  type SelectedContract,
+  type SelectedParams,
+  type SelectedSplitContract,
+  SPLIT_BINDINGS,
+  SPLIT_PARAMS,
+} from "./selected_reference.ts";
 import { LIST_HEADER_WORDS, listRoom } from "./selection_list.ts";
-
-const INPUTS = {
-  ...ATTENTION_INPUTS,
-  values: "read u32",
-  lists: "read u32",
-  small_attention: "read f32",
-} as const;
-
-/** Storage buffers of `selected_attention`. */
-export const SELECTED_BINDINGS = {
-  ...INPUTS,
-  output: "write f32",
-  attention: "write f32",
-} as const;
-
-/** Storage buffers of `selected_attention_split`. */
-export const SPLIT_BINDINGS = { ...INPUTS, partial: "write f32", attention: "write f32" } as const;
-
-/** Fields of `Params` of `selected_attention`. */
-export const SELECTED_PARAMS = {
-  rows: "u32",
-  rows_per_sequence: "u32",
-  capacity: "u32",
-  stride: "u32",
-  output_stride: "u32",
-  query_heads: "u32",
-  kv_heads: "u32",
-  scale: "f32",
-  units_per_layer: "u32",
-  unit_offset: "u32",
-  units: "u32",
-  list_words: "u32",
-  small_heads: "u32",
-  row_stride: "u32",
-  has_attention: "u32",
-  attention_stride: "u32",
-} as const;
-
-/** Fields of `Params` of `selected_attention_split`. */
-export const SPLIT_PARAMS = { ...SELECTED_PARAMS, splits: "u32" } as const;
-
-/** Values for the parameters of `selected_attention`. */
-export type SelectedParams = { readonly [Name in keyof typeof SELECTED_PARAMS]: number };
-
-/** Contract of every variant of `selected_attention`. */
-export type SelectedContract = AttentionContract<typeof SELECTED_BINDINGS, typeof SELECTED_PARAMS>;
-
-/** Contract of every variant of `selected_attention_split`. */
-export type SelectedSplitContract = AttentionContract<typeof SPLIT_BINDINGS, typeof SPLIT_PARAMS>;
 
 /** Entries of the shortest split of a full list; fewer do not pay for the merge. */
 const SPLIT_ENTRIES = 64;
@@ -111,6 +71,7 @@ function selectedText(variant: AttentionVariant, isSplit: boolean) {
       VALUE_LINES: Math.ceil(valueVectors / 4),
       HEADER_WORDS: LIST_HEADER_WORDS,
       BROKEN: BROKEN_PART,
+      TIERS: 2,
       SPLIT: isSplit ? 1 : 0,
       ATTENDS: 1,
       MASKS: 0,
@@ -254,7 +215,7 @@ export function selectedSplits(
  * too small for two, lists are not split.
  */
 export type SelectedBuffers =
-  & DispatchBuffers<SelectedContract>
+  & Omit<DispatchBuffers<SelectedContract>, "sinks">
   & Partial<Pick<DispatchBuffers<SelectedSplitContract>, "partial">>;
 
 /**
@@ -269,7 +230,7 @@ export type SelectedBuffers =
  * @throws {RangeError} If the sizes do not fit together.
  */
 export function selectedAttentionCommands(
-  { subgroupSize }: Pick<DeviceInfo, "subgroupSize">,
+  info: Pick<DeviceInfo, "subgroupSize">,
   options: {
     readonly shape: AttentionShape;
     readonly selection: SelectionShape;
@@ -278,16 +239,16 @@ export function selectedAttentionCommands(
   },
 ): Command[] {
   const { shape, selection } = options;
-  const { partial, output, sinks, ...given } = options.buffers;
-  const { state, qkv, keys, values, lists, small_attention, attention } = given;
+  const { state, qkv, keys, values, lists, small_attention, attention } = options.buffers;
+  const { partial, output } = options.buffers;
   const inputs = { state, qkv, keys, values, lists, small_attention, attention };
-  const buffers = { ...inputs, ...(shape.hasSinks && sinks && { sinks }) };
+  const buffers = { ...inputs, ...(shape.sinks && { sinks: shape.sinks }) };
   const unitHeads = shape.queryHeads / selection.unitsPerLayer;
   const partialBytes = partial?.byteLength ?? 0;
   const splits = options.splits ?? selectedSplits(shape, { ...selection, unitHeads, partialBytes });
   const params = selectedParams(shape, selection);
-  const variant = { ...shape, subgroupSize };
-  const [tiles, parts, sequences] = selectedGrid(shape, { ...selection, subgroupSize });
+  const variant = variantOf(shape, info);
+  const [tiles, parts, sequences] = selectedGrid(shape, { ...selection, ...info });
   if (partial === undefined || splits === 1) {
     return [dispatch({
       kernel: selectedAttention(variant),

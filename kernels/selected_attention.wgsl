@@ -38,6 +38,7 @@ const KEY_LINES: u32 = 2;     // lines of memory that a key takes
 const VALUE_LINES: u32 = 2;   // and a value
 const KEY_VECTORS: u32 = 8;   // vec4u of a stored key
 const VALUE_VECTORS: u32 = 8;  // and of a stored value
+const TIERS: u32 = 2;         // full tokens, then value-only ones
 const HEADER_WORDS: u32 = 4;  // of a list before its matched heads
 const BROKEN: f32 = -1.0;     // stands for the full tokens of a broken list
 
@@ -131,7 +132,8 @@ fn selected_attention(
   let attention_row = (row * params.query_heads + head) * params.attention_stride;
 
   var q = array<vec4f, VEC4S>();
-  var o = array<vec4f, VEC4S>();
+  var o = array<vec4f, VEC4S>();  // sums of values of full tokens
+  var m = array<vec4f, VEC4S>();  // and of value-only tokens
   let query = row * (params.stride / 4u) + head * VEC4S;
   for (var i = 0u; i < VEC4S; i++) {  // unroll
     q[i] = qkv[query + i] * score_factor();
@@ -151,208 +153,175 @@ fn selected_attention(
   var ahead = 0u;
 //# end
 
-  // Full tokens.
   var first_entry = list + HEADER_WORDS + unit_heads;
+  for (var is_marginal = 0u; is_marginal < TIERS; is_marginal++) {  // unroll
+//# if is_marginal
+    let count = marginal;
+//# else
+    let count = kept;
+//# end
 //# if SPLIT
-  var begin = split * split_length(kept);
-  var entries = min(begin + split_length(kept), kept);
+    let begin = split * split_length(count);
+    let entries = min(begin + split_length(count), count);
 //# else
-  var begin = 0u;
-  var entries = kept;
+    let begin = 0u;
+    let entries = count;
 //# end
-  for (var tile_key = begin; tile_key < entries; tile_key += TILE_KEYS) {
-    var token = array<u32, KEYS>();
+    for (var tile_key = begin; tile_key < entries; tile_key += TILE_KEYS) {
+      var token = array<u32, KEYS>();
 //# if SUBGROUP
-    let key_index = tile_key;
-    // WGSL has no prefetch. Rows that lie apart cost a software adapter more time than its arithmetic: a word of each
-    // line of memory is read for as many entries as there are lanes, so that at least all are on their way together.
-    if (tile_key % LANES == 0u) {
-      let far = lists[first_entry + 2u * min(tile_key + lane, entries - 1u) + 1u] + first_head_row;
-      for (var line = 0u; line < KEY_LINES; line++) {  // unroll
-        ahead ^= keys[far * KEY_VECTORS + 4u * line].x;
-      }
-      for (var line = 0u; line < VALUE_LINES; line++) {  // unroll
-        ahead ^= values[far * VALUE_VECTORS + 4u * line].x;
-      }
-    }
-    var word = array<u32, WORD_ROUNDS>();
-    for (var round = 0u; round < WORD_ROUNDS; round++) {  // unroll
-      word[round] = lists[first_entry + min(2u * tile_key + lane + round * LANES, 2u * entries - 1u)];
-    }
-    var tile_row = vec4u();
-    for (var key = 0u; key < KEYS; key++) {  // unroll
-      token[key] = subgroupBroadcast(word[2u * key / LANES], 2u * key % LANES);
-      tile_row[key] = subgroupBroadcast(word[(2u * key + 1u) / LANES], (2u * key + 1u) % LANES);
-    }
-    let source = (tile_row[lane % KEYS] + first_head_row) * PIECES;
-    var key_part = array<mat2x4f, ROUNDS>();
-    var value_part = array<mat2x4f, ROUNDS>();
-    for (var round = 0u; round < ROUNDS; round++) {  // unroll
-      let piece = source + min(lane / KEYS * ROUNDS + round, PIECES - 1u);
-      key_part[round] = key_piece(piece);
-      value_part[round] = value_piece(piece);
-    }
-//# else
-    for (var i = lane; i < TILE_KEYS * PIECES; i += LANES) {
-      let entry = first_entry + 2u * min(tile_key + i / PIECES, entries - 1u);
-      let piece = (first_head_row + lists[entry + 1u]) * PIECES + i % PIECES;
-      let key = key_piece(piece);
-      key_tile[2u * i] = key[0];
-      key_tile[2u * i + 1u] = key[1];
-      let value = value_piece(piece);
-      value_tile[2u * i] = value[0];
-      value_tile[2u * i + 1u] = value[1];
-    }
-    workgroupBarrier();
-    for (var inner = 0u; inner < TILE_KEYS; inner += KEYS) {
-    let key_index = tile_key + inner;
-    for (var key = 0u; key < KEYS; key++) {  // unroll
-      token[key] = lists[first_entry + 2u * min(key_index + key, entries - 1u)];
-    }
+      let key_index = tile_key;
+      // WGSL has no prefetch. Rows that lie apart cost a software adapter more time than its arithmetic: a word of each
+      // line of memory is read for as many entries as there are lanes, so that at least all are on their way together.
+      if (tile_key % LANES == 0u) {
+        let far =
+          lists[first_entry + 2u * min(tile_key + lane, entries - 1u) + 1u] + first_head_row;
+//# if !is_marginal
+        for (var line = 0u; line < KEY_LINES; line++) {  // unroll
+          ahead ^= keys[far * KEY_VECTORS + 4u * line].x;
+        }
 //# end
-
-    var is_seen = array<bool, KEYS>();
-    var score = array<f32, KEYS>();
-    var next = largest;
-    for (var key = 0u; key < KEYS; key++) {  // unroll
-      var product = vec4f();
-      for (var i = 0u; i < VEC4S; i++) {  // unroll
-//# if SUBGROUP
-        product += q[i] *
-          subgroupBroadcast(key_part[i / 2u % ROUNDS][i % 2u], key + KEYS * (i / 2u / ROUNDS));
-//# else
-        product += q[i] * key_tile[(inner + key) * VEC4S + i];
-//# end
-      }
-      is_seen[key] = key_index + key < entries && sees(position, token[key]);
-      score[key] = select(LOWEST, score_of(product), is_seen[key]);
-      next = max(next, score[key]);
-    }
-    let factor = exp2(largest - next);
-    largest = next;
-    var p = array<f32, KEYS>();
-    var total = 0.0;
-    for (var key = 0u; key < KEYS; key++) {  // unroll
-      p[key] = select(0.0, exp2(score[key] - next), is_seen[key]);
-      total += p[key];
-    }
-    sum = sum * factor + total;
-    for (var i = 0u; i < VEC4S; i++) {  // unroll
-      o[i] *= factor;
-      for (var key = 0u; key < KEYS; key++) {  // unroll
-//# if SUBGROUP
-        o[i] += p[key] *
-          subgroupBroadcast(value_part[i / 2u % ROUNDS][i % 2u], key + KEYS * (i / 2u / ROUNDS));
-//# else
-        o[i] += p[key] * value_tile[(inner + key) * VEC4S + i];
-//# end
-      }
-    }
-
-    if (mode == JOINT_NOSINK) {
-      other_sum *= factor;
-      for (var key = 0u; key < KEYS; key++) {  // unroll
-        if (key_index + key >= kept_sinks) { other_sum += p[key]; }
-      }
-    }
-    if (marginal > 0u) {
-      for (var key = 0u; key < KEYS; key++) {  // unroll
-        if (is_seen[key]) {
-          let mass = small_attention[small_row + token[key]];
-          kept_mass += mass;
-          if (key_index + key >= kept_sinks) { other_mass += mass; }
+        for (var line = 0u; line < VALUE_LINES; line++) {  // unroll
+          ahead ^= values[far * VALUE_VECTORS + 4u * line].x;
         }
       }
-    }
-    if (params.has_attention == 1u && index < row_count) {
-      for (var key = 0u; key < KEYS; key++) {  // unroll
-        if (key_index + key < entries) { attention[attention_row + key_index + key] = score[key]; }
+      var word = array<u32, WORD_ROUNDS>();
+      for (var round = 0u; round < WORD_ROUNDS; round++) {  // unroll
+        word[round] =
+          lists[first_entry + min(2u * tile_key + lane + round * LANES, 2u * entries - 1u)];
       }
-    }
-//# if !SUBGROUP
-    }
-    workgroupBarrier();  // the next round overwrites the tiles
+      var tile_row = vec4u();
+      for (var key = 0u; key < KEYS; key++) {  // unroll
+        token[key] = subgroupBroadcast(word[2u * key / LANES], 2u * key % LANES);
+        tile_row[key] = subgroupBroadcast(word[(2u * key + 1u) / LANES], (2u * key + 1u) % LANES);
+      }
+      let source = (tile_row[lane % KEYS] + first_head_row) * PIECES;
+      var key_part = array<mat2x4f, ROUNDS>();
+      var value_part = array<mat2x4f, ROUNDS>();
+      for (var round = 0u; round < ROUNDS; round++) {  // unroll
+        let piece = source + min(lane / KEYS * ROUNDS + round, PIECES - 1u);
+//# if !is_marginal
+        key_part[round] = key_piece(piece);
 //# end
-  }
-//# if !SPLIT
-  // A lane reads only what it wrote itself.
-  if (params.has_attention == 1u && index < row_count) {
-    for (var entry = 0u; entry < kept; entry++) {
-      attention[attention_row + entry] = exp2(attention[attention_row + entry] - largest) / sum;
-    }
-  }
+        value_part[round] = value_piece(piece);
+      }
+//# else
+      for (var i = lane; i < TILE_KEYS * PIECES; i += LANES) {
+        let entry = first_entry + 2u * min(tile_key + i / PIECES, entries - 1u);
+        let piece = (first_head_row + lists[entry + 1u]) * PIECES + i % PIECES;
+//# if !is_marginal
+        let key = key_piece(piece);
+        key_tile[2u * i] = key[0];
+        key_tile[2u * i + 1u] = key[1];
+//# end
+        let value = value_piece(piece);
+        value_tile[2u * i] = value[0];
+        value_tile[2u * i + 1u] = value[1];
+      }
+      workgroupBarrier();
+      for (var inner = 0u; inner < TILE_KEYS; inner += KEYS) {
+      let key_index = tile_key + inner;
+      for (var key = 0u; key < KEYS; key++) {  // unroll
+        token[key] = lists[first_entry + 2u * min(key_index + key, entries - 1u)];
+      }
 //# end
 
-  // Value-only tokens; queries are no longer needed.
-  var m = array<vec4f, VEC4S>();
-  first_entry += 2u * kept;
-//# if SPLIT
-  begin = split * split_length(marginal);
-  entries = min(begin + split_length(marginal), marginal);
-//# else
-  entries = marginal;
-//# end
-  for (var tile_key = begin; tile_key < entries; tile_key += TILE_KEYS) {
-    var token = array<u32, KEYS>();
-//# if SUBGROUP
-    let key_index = tile_key;
-    if (tile_key % LANES == 0u) {
-      let far = lists[first_entry + 2u * min(tile_key + lane, entries - 1u) + 1u] + first_head_row;
-      for (var line = 0u; line < VALUE_LINES; line++) {  // unroll
-        ahead ^= values[far * VALUE_VECTORS + 4u * line].x;
-      }
-    }
-    var word = array<u32, WORD_ROUNDS>();
-    for (var round = 0u; round < WORD_ROUNDS; round++) {  // unroll
-      word[round] = lists[first_entry + min(2u * tile_key + lane + round * LANES, 2u * entries - 1u)];
-    }
-    var tile_row = vec4u();
-    for (var key = 0u; key < KEYS; key++) {  // unroll
-      token[key] = subgroupBroadcast(word[2u * key / LANES], 2u * key % LANES);
-      tile_row[key] = subgroupBroadcast(word[(2u * key + 1u) / LANES], (2u * key + 1u) % LANES);
-    }
-    let source = (tile_row[lane % KEYS] + first_head_row) * PIECES;
-    var value_part = array<mat2x4f, ROUNDS>();
-    for (var round = 0u; round < ROUNDS; round++) {  // unroll
-      value_part[round] = value_piece(source + min(lane / KEYS * ROUNDS + round, PIECES - 1u));
-    }
-//# else
-    for (var i = lane; i < TILE_KEYS * PIECES; i += LANES) {
-      let entry = first_entry + 2u * min(tile_key + i / PIECES, entries - 1u);
-      let value = value_piece((first_head_row + lists[entry + 1u]) * PIECES + i % PIECES);
-      value_tile[2u * i] = value[0];
-      value_tile[2u * i + 1u] = value[1];
-    }
-    workgroupBarrier();
-    for (var inner = 0u; inner < TILE_KEYS; inner += KEYS) {
-    let key_index = tile_key + inner;
-    for (var key = 0u; key < KEYS; key++) {  // unroll
-      token[key] = lists[first_entry + 2u * min(key_index + key, entries - 1u)];
-    }
-//# end
-    var mass = array<f32, KEYS>();
-    for (var key = 0u; key < KEYS; key++) {  // unroll
-      if (key_index + key < entries && sees(position, token[key])) {
-        mass[key] = small_attention[small_row + token[key]];
-      }
-      marginal_mass += mass[key];
-    }
-    for (var i = 0u; i < VEC4S; i++) {  // unroll
-      var step = vec4f();
+//# if is_marginal
+      var mass = array<f32, KEYS>();
       for (var key = 0u; key < KEYS; key++) {  // unroll
-//# if SUBGROUP
-        step += mass[key] *
-          subgroupBroadcast(value_part[i / 2u % ROUNDS][i % 2u], key + KEYS * (i / 2u / ROUNDS));
-//# else
-        step += mass[key] * value_tile[(inner + key) * VEC4S + i];
-//# end
+        if (key_index + key < entries && sees(position, token[key])) {
+          mass[key] = small_attention[small_row + token[key]];
+        }
+        marginal_mass += mass[key];
       }
-      m[i] += step;
-    }
-//# if !SUBGROUP
-    }
-    workgroupBarrier();  // the next round overwrites the tiles
+      for (var i = 0u; i < VEC4S; i++) {  // unroll
+        var step = vec4f();
+        for (var key = 0u; key < KEYS; key++) {  // unroll
+//# if SUBGROUP
+          step += mass[key] *
+            subgroupBroadcast(value_part[i / 2u % ROUNDS][i % 2u], key + KEYS * (i / 2u / ROUNDS));
+//# else
+          step += mass[key] * value_tile[(inner + key) * VEC4S + i];
 //# end
+        }
+        m[i] += step;
+      }
+//# else
+      var is_seen = array<bool, KEYS>();
+      var score = array<f32, KEYS>();
+      var next = largest;
+      for (var key = 0u; key < KEYS; key++) {  // unroll
+        var product = vec4f();
+        for (var i = 0u; i < VEC4S; i++) {  // unroll
+//# if SUBGROUP
+          product += q[i] *
+            subgroupBroadcast(key_part[i / 2u % ROUNDS][i % 2u], key + KEYS * (i / 2u / ROUNDS));
+//# else
+          product += q[i] * key_tile[(inner + key) * VEC4S + i];
+//# end
+        }
+        is_seen[key] = key_index + key < entries && sees(position, token[key]);
+        score[key] = select(LOWEST, score_of(product), is_seen[key]);
+        next = max(next, score[key]);
+      }
+      let factor = exp2(largest - next);
+      largest = next;
+      var p = array<f32, KEYS>();
+      var total = 0.0;
+      for (var key = 0u; key < KEYS; key++) {  // unroll
+        p[key] = select(0.0, exp2(score[key] - next), is_seen[key]);
+        total += p[key];
+      }
+      sum = sum * factor + total;
+      for (var i = 0u; i < VEC4S; i++) {  // unroll
+        o[i] *= factor;
+        for (var key = 0u; key < KEYS; key++) {  // unroll
+//# if SUBGROUP
+          o[i] += p[key] *
+            subgroupBroadcast(value_part[i / 2u % ROUNDS][i % 2u], key + KEYS * (i / 2u / ROUNDS));
+//# else
+          o[i] += p[key] * value_tile[(inner + key) * VEC4S + i];
+//# end
+        }
+      }
+
+      if (mode == JOINT_NOSINK) {
+        other_sum *= factor;
+        for (var key = 0u; key < KEYS; key++) {  // unroll
+          if (key_index + key >= kept_sinks) { other_sum += p[key]; }
+        }
+      }
+      if (marginal > 0u) {
+        for (var key = 0u; key < KEYS; key++) {  // unroll
+          if (is_seen[key]) {
+            let mass = small_attention[small_row + token[key]];
+            kept_mass += mass;
+            if (key_index + key >= kept_sinks) { other_mass += mass; }
+          }
+        }
+      }
+      if (params.has_attention == 1u && index < row_count) {
+        for (var key = 0u; key < KEYS; key++) {  // unroll
+          if (key_index + key < entries) { attention[attention_row + key_index + key] = score[key]; }
+        }
+      }
+//# end
+//# if !SUBGROUP
+      }
+      workgroupBarrier();  // the next round overwrites the tiles
+//# end
+    }
+//# if !is_marginal
+//# if !SPLIT
+    // A lane reads only what it wrote itself.
+    if (params.has_attention == 1u && index < row_count) {
+      for (var entry = 0u; entry < kept; entry++) {
+        attention[attention_row + entry] = exp2(attention[attention_row + entry] - largest) / sum;
+      }
+    }
+//# end
+//# end
+    first_entry += 2u * count;
   }
 
   if (index < row_count) {

@@ -1,15 +1,70 @@
 /**
- * Float64 twins of `selected_attention` and `selected_attention_split`: the former is a single split, joined.
+ * Contracts and float64 twins of `selected_attention` and `selected_attention_split`: the former is a single split, joined.
  *
  * @module
  */
 
 import type { KernelRun } from "../gpu/kernel.ts";
 import { BROKEN_PART, PART_HEADER } from "./attention_merge.ts";
-import { type AttentionVariant, rowPlace, scoreOf, unpackStored } from "./attention_shape.ts";
+import {
+  ATTENTION_INPUTS,
+  type AttentionContract,
+  type AttentionVariant,
+  rowPlace,
+  scoreOf,
+  unpackStored,
+} from "./attention_shape.ts";
 import { combineMarginal, MARGINAL_MODES } from "./marginal.ts";
-import type { SelectedContract, SelectedSplitContract } from "./selected_attention.ts";
 import { readList, type SelectionEntries } from "./selection_list.ts";
+
+const INPUTS = {
+  ...ATTENTION_INPUTS,
+  values: "read u32",
+  lists: "read u32",
+  small_attention: "read f32",
+} as const;
+
+/** Storage buffers of `selected_attention`. */
+export const SELECTED_BINDINGS = {
+  ...INPUTS,
+  output: "write f32",
+  attention: "write f32",
+} as const;
+
+/** Storage buffers of `selected_attention_split`. */
+export const SPLIT_BINDINGS = { ...INPUTS, partial: "write f32", attention: "write f32" } as const;
+
+/** Fields of `Params` of `selected_attention`. */
+export const SELECTED_PARAMS = {
+  rows: "u32",
+  rows_per_sequence: "u32",
+  capacity: "u32",
+  stride: "u32",
+  output_stride: "u32",
+  query_heads: "u32",
+  kv_heads: "u32",
+  scale: "f32",
+  units_per_layer: "u32",
+  unit_offset: "u32",
+  units: "u32",
+  list_words: "u32",
+  small_heads: "u32",
+  row_stride: "u32",
+  has_attention: "u32",
+  attention_stride: "u32",
+} as const;
+
+/** Fields of `Params` of `selected_attention_split`. */
+export const SPLIT_PARAMS = { ...SELECTED_PARAMS, splits: "u32" } as const;
+
+/** Values for the parameters of `selected_attention`. */
+export type SelectedParams = { readonly [Name in keyof typeof SELECTED_PARAMS]: number };
+
+/** Contract of every variant of `selected_attention`. */
+export type SelectedContract = AttentionContract<typeof SELECTED_BINDINGS, typeof SELECTED_PARAMS>;
+
+/** Contract of every variant of `selected_attention_split`. */
+export type SelectedSplitContract = AttentionContract<typeof SPLIT_BINDINGS, typeof SPLIT_PARAMS>;
 
 type WholeRun = KernelRun<SelectedContract>;
 

@@ -2,11 +2,13 @@
  * How the tokens of a selection are listed for kernels.
  *
  * A list is `listWords` words: kept count, marginal count, how many of the kept tokens are sinks, how the two parts
- * join (an index in `MARGINAL_MODES`); then the matched helper head of each of the selection's query heads; then token and
+ * join (an index in `MARGINAL_MODES`); then the matched small head of each of the selection's query heads; then token and
  * row of each kept token, ascending; then the same of each marginal token. A row is one head vector of `keys` and `values`, or only of `values` for a marginal token.
  *
  * @module
  */
+
+import { checkInteger } from "../core/check.ts";
 
 /** Words before the matched heads. */
 export const LIST_HEADER_WORDS = 4;
@@ -23,13 +25,48 @@ export interface ListSize {
   readonly unitHeads: number;
 }
 
+/** The lists of a layer. */
+export interface ListedLayer extends ListSize {
+  /** Sequences in the step. */
+  readonly sequences: number;
+  /** Selections of a layer. */
+  readonly unitsPerLayer: number;
+  /** First selection of the layer. */
+  readonly unitOffset: number;
+  /** Selections of all layers. */
+  readonly units: number;
+}
+
+/**
+ * Checks the lists of a layer.
+ *
+ * @param action What could not be done.
+ * @param layer Sizes.
+ * @returns Parameters of kernels that read lists.
+ * @throws {RangeError} If a size is not positive, or the layer's selections lie outside.
+ */
+export function listParams(action: string, layer: ListedLayer): {
+  readonly unit_offset: number;
+  readonly units: number;
+  readonly unit_heads: number;
+  readonly list_words: number;
+} {
+  const { unitsPerLayer, unitOffset, units, unitHeads, listWords } = layer;
+  for (const name of ["sequences", "unitsPerLayer", "unitHeads"] as const) {
+    checkInteger(action, name, { value: layer[name], min: 1 });
+  }
+  checkInteger(action, "unitOffset", { value: unitOffset, min: 0, max: units - unitsPerLayer });
+  checkInteger(action, "listWords", { value: listWords, min: LIST_HEADER_WORDS + unitHeads });
+  return { unit_offset: unitOffset, units, unit_heads: unitHeads, list_words: listWords };
+}
+
 /** A list, read. */
 export interface SelectionEntries {
   /** Kept tokens whose positions are below `CALIBRATION_SINKS`. */
   readonly keptSinks: number;
   /** How kept and marginal tokens join, an index in `MARGINAL_MODES`. */
   readonly combine: number;
-  /** Helper head of each query head. */
+  /** Small head of each query head. */
   readonly matched: Uint32Array;
   /** Positions with key and value. */
   readonly kept: Uint32Array;

@@ -6,7 +6,7 @@
  */
 
 import { checkInteger } from "../core/check.ts";
-import { type BufferWindow, type Command, type DeviceBuffer, dispatch } from "../gpu/device.ts";
+import { type Command, dispatch, type DispatchBuffers } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
 import wgsl from "./silu_multiply.wgsl" with { type: "text" };
 
@@ -58,33 +58,25 @@ export interface SiluMultiplyShape {
   readonly outputStride: number;
 }
 
-/** Buffers of `silu_multiply`. */
-export interface SiluMultiplyBuffers {
-  /** Rows of gate and up, f32 [rows, inputStride]. */
-  readonly input: DeviceBuffer | BufferWindow;
-  /** Activations, f32 [rows, outputStride]. */
-  readonly output: DeviceBuffer | BufferWindow;
-}
-
 /**
  * Prepares the activation.
  *
- * @param buffers What it reads and writes.
+ * @param buffers What it reads and writes; see the header of its WGSL.
  * @param shape Sizes.
  * @returns The command.
  * @throws {RangeError} If a stride or offset is too short or no multiple of 4.
  */
 export function siluMultiplyCommand(
-  buffers: SiluMultiplyBuffers,
+  buffers: DispatchBuffers<typeof SILU_MULTIPLY_CONTRACT>,
   shape: SiluMultiplyShape,
 ): Command {
   const { rows, columns, inputStride, upOffset, outputStride } = shape;
   const action = "multiply gate and up";
-  const fours = Math.ceil(columns / 4);
+  const vec4s = Math.ceil(columns / 4);
   checkInteger(action, "columns", { value: columns, min: 1 });
-  checkInteger(action, "upOffset / 4", { value: upOffset / 4, min: fours });
-  checkInteger(action, "inputStride / 4", { value: inputStride / 4, min: upOffset / 4 + fours });
-  checkInteger(action, "outputStride / 4", { value: outputStride / 4, min: fours });
+  checkInteger(action, "upOffset / 4", { value: upOffset / 4, min: vec4s });
+  checkInteger(action, "inputStride / 4", { value: inputStride / 4, min: upOffset / 4 + vec4s });
+  checkInteger(action, "outputStride / 4", { value: outputStride / 4, min: vec4s });
   return dispatch({
     kernel: siluMultiply,
     buffers: { input: buffers.input, output: buffers.output },
@@ -95,6 +87,6 @@ export function siluMultiplyCommand(
       up_offset: upOffset,
       output_stride: outputStride,
     },
-    grid: [Math.ceil(fours / WORKGROUP_SIZE), rows, 1],
+    grid: [Math.ceil(vec4s / WORKGROUP_SIZE), rows, 1],
   });
 }

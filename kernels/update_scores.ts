@@ -1,11 +1,11 @@
 /**
- * What the heads of a helper remember of the attention that each token has received: contract and twin.
+ * What the heads of a small model remember of the attention that each token has received: contract and twin.
  *
  * @module
  */
 
 import { checkInteger } from "../core/check.ts";
-import { type BufferWindow, type Command, type DeviceBuffer, dispatch } from "../gpu/device.ts";
+import { type Command, dispatch, type DispatchBuffers } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
 import wgsl from "./update_scores.wgsl" with { type: "text" };
 
@@ -39,23 +39,11 @@ function remember({ buffers, params, grid }: KernelRun<typeof UPDATE_SCORES_CONT
   }
 }
 
-/** Buffers of `update_scores`. */
-export interface UpdateScoresBuffers {
-  /** First sequence of the step, then the tokens of each sequence before the newest one, u32. */
-  readonly state: DeviceBuffer | BufferWindow;
-  /** Attention of the newest token, f32 [sequences, heads, capacity]. */
-  readonly rows: DeviceBuffer | BufferWindow;
-  /** Factor on what is remembered, from 0 (only the newest row counts) to 1 (all rows count the same), f32 [sequences]. */
-  readonly decays: DeviceBuffer | BufferWindow;
-  /** What is remembered, f32 [sequences, heads, capacity]. */
-  readonly scores: DeviceBuffer | BufferWindow;
-}
-
 /** Sizes of `update_scores`. */
 export interface UpdateScoresShape {
   /** Sequences in the step. */
   readonly sequences: number;
-  /** Query heads of all layers of the helper. */
+  /** Query heads of all layers of the small model. */
   readonly heads: number;
   /** Tokens that fit per sequence; a multiple of 4. */
   readonly capacity: number;
@@ -64,13 +52,13 @@ export interface UpdateScoresShape {
 /**
  * Prepares the update of a step.
  *
- * @param buffers What it reads and writes.
+ * @param buffers What it reads and writes; see the header of its WGSL.
  * @param shape Sizes.
  * @returns The command.
  * @throws {RangeError} If a size is not positive or the capacity no multiple of 4.
  */
 export function updateScoresCommand(
-  buffers: UpdateScoresBuffers,
+  buffers: DispatchBuffers<typeof UPDATE_SCORES_CONTRACT>,
   shape: UpdateScoresShape,
 ): Command {
   const { heads, capacity } = shape;

@@ -1,4 +1,4 @@
-// update_scores: what the heads of a helper remember of the attention that each token has received.
+// update_scores: what the heads of a small model remember of the attention that each token has received.
 //
 // grid    (blocks of BLOCK tokens, heads, sequences)
 // reads   state   u32: first sequence of the step, then the tokens of each sequence before the newest one

@@ -6,7 +6,7 @@
  * - `const NAME: u32 = 64;` gets the variant's value
  * - `//# if NAME`, `//# if !NAME`, `//# else` and `//# end` keep lines only where the constant is not 0, or only where it is
  * - a loop marked `// unroll` from 0 to a constant is written out, so that arrays indexed by its variable become registers
- *   and the lane of a broadcast is a constant
+ *   and the lane of a broadcast is a constant; conditions inside it may name its variable
  *
  * @module
  */
@@ -20,17 +20,17 @@ export type VariantConstants = Readonly<Record<string, number>>;
  * @param wgsl Text of the file.
  * @param constants Values of its constants.
  * @returns WGSL that compiles alone.
- * @throws {TypeError} If a condition or a marked loop names no constant, or is not closed.
+ * @throws {TypeError} If a condition or a marked loop names no constant, or does not end.
  */
 export function writeOut(wgsl: string, constants: VariantConstants): string {
-  const lines = chooseLines(wgsl.split("\n"), constants).map((line) =>
+  const lines = wgsl.split("\n").map((line) =>
     line.replace(
       /^const (\w+): (u32|f32) = [^;]*;/,
       (declaration, name: string, type: string) =>
         name in constants ? `const ${name}: ${type} = ${type}(${constants[name]});` : declaration,
     )
   );
-  return unroll(lines, constants).join("\n");
+  return expand(lines, constants).join("\n");
 }
 
 function valueOf(name: string, constants: VariantConstants): number {
@@ -43,43 +43,55 @@ function valueOf(name: string, constants: VariantConstants): number {
   );
 }
 
-function chooseLines(lines: readonly string[], constants: VariantConstants): string[] {
-  const conditions: boolean[] = [];
-  const chosen: string[] = [];
-  for (const line of lines) {
-    const [, word, negation, name] = /^\s*\/\/# (if|else|end)(?: (!?)(\w+))?$/.exec(line) ?? [];
-    if (word === "if") conditions.push((valueOf(name!, constants) !== 0) === (negation === ""));
-    else if (word === "else") conditions.push(!conditions.pop());
-    else if (word === "end") conditions.pop();
-    else if (conditions.every((isKept) => isKept)) chosen.push(line);
-  }
-  if (conditions.length === 0) return chosen;
-  throw new TypeError(
-    `Cannot write a kernel out: every condition must end: current value is ${conditions.length} open`,
-  );
-}
-
 const LOOP = /^(\s*)for \(var (\w+) = 0u; \2 < (\w+); \2\+\+\) \{ {2}\/\/ unroll$/;
 
-function unroll(lines: readonly string[], constants: VariantConstants): string[] {
+function expand(lines: readonly string[], constants: VariantConstants): string[] {
   const written: string[] = [];
   for (let at = 0; at < lines.length; at++) {
-    const [, indent, variable, bound] = LOOP.exec(lines[at]!) ?? [];
-    if (bound === undefined) {
-      written.push(lines[at]!);
-      continue;
-    }
-    const end = lines.indexOf(`${indent}}`, at);
-    const body = lines.slice(at + 1, end);
-    const isScope = body.some((line) => /^\s*(let|var) /.test(line));
-    for (let index = 0; index < valueOf(bound, constants); index++) {
-      const round = body.map((line) =>
-        line.replaceAll(new RegExp(`\\b${variable}\\b`, "g"), `${index}u`)
-      );
-      const text = unroll(round, constants);
-      written.push(...isScope ? [`${indent}{`, ...text, `${indent}}`] : text);
-    }
-    at = end;
+    const line = lines[at]!;
+    const condition = /^\/\/# if (!?)(\w+)$/.exec(line);
+    const [, indent, variable, bound] = LOOP.exec(line) ?? [];
+    if (condition) {
+      const isMet = (valueOf(condition[2]!, constants) !== 0) === (condition[1] === "");
+      const { middle, end } = branches(lines, at);
+      const chosen = isMet ? lines.slice(at + 1, middle) : lines.slice(middle + 1, end);
+      written.push(...expand(chosen, constants));
+      at = end;
+    } else if (bound !== undefined) {
+      const end = lines.indexOf(`${indent}}`, at);
+      if (end < 0) throw unclosed(line);
+      const body = lines.slice(at + 1, end);
+      for (let index = 0; index < valueOf(bound, constants); index++) {
+        const round = body.map((text) =>
+          text.startsWith("//#")
+            ? text
+            : text.replaceAll(new RegExp(`\\b${variable}\\b`, "g"), `${index}u`)
+        );
+        const text = expand(round, { ...constants, [variable!]: index });
+        const isScope = text.some((other) => /^\s*(let|var) /.test(other));
+        written.push(...isScope ? [`${indent}{`, ...text, `${indent}}`] : text);
+      }
+      at = end;
+    } else written.push(line);
   }
   return written;
+}
+
+/** Where the condition that starts at a line turns and ends. */
+function branches(lines: readonly string[], start: number): { middle: number; end: number } {
+  let depth = 0;
+  let middle: number | undefined;
+  for (let at = start; at < lines.length; at++) {
+    if (lines[at]!.startsWith("//# if ")) depth++;
+    if (lines[at] === "//# else" && depth === 1) middle = at;
+    if (lines[at] === "//# end") depth--;
+    if (depth === 0) return { middle: middle ?? at, end: at };
+  }
+  throw unclosed(lines[start]!);
+}
+
+function unclosed(line: string): TypeError {
+  return new TypeError(
+    `Cannot write a kernel out: conditions and marked loops must end: current value is ${line.trim()}`,
+  );
 }

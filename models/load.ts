@@ -32,7 +32,11 @@ export interface Model extends Disposable {
   readonly config: ModelConfig;
   /** Where it runs. */
   readonly device: Device;
-  /** Weights on the device. */
+  /**
+   * Weights on the device.
+   *
+   * @internal
+   */
   readonly weights: ModelWeights;
   /** Bytes of the tensors in the files. */
   readonly fileTensorBytes: number;

@@ -7,25 +7,14 @@
 import { writeFileAtomic } from "../core/atomic_file.ts";
 import type { Figure } from "../experiments/result.ts";
 import { figureCaption } from "../experiments/figures/caption.ts";
-import {
-  figureHeight,
-  type PlotlyFigure,
-  plotlyFigure,
-} from "../experiments/figures/plotly_figure.ts";
+import { figureHeight, type PlotlyFigure } from "../experiments/figures/plotly_figure.ts";
 import { findChromium, startChromium } from "../experiments/figures/chromium.ts";
 import { drawFigures, type FigureImages } from "../experiments/figures/static_images.ts";
 import type { ResultRecord } from "../experiments/runner/record.ts";
 import { type Bundle, flush, publish } from "./output.ts";
+import { type NamedPlot, namedPlot } from "./views/named_plot.ts";
 
-/** A drawn figure with a name for its file. */
-export interface NamedPlot {
-  /** File stem. */
-  readonly name: string;
-  /** One line for whoever cannot see it. */
-  readonly text: string;
-  /** Data and layout. */
-  readonly plot: PlotlyFigure;
-}
+export type { NamedPlot };
 
 /** How a figure is shown. */
 export interface ShowOptions {
@@ -41,7 +30,7 @@ export interface ShowOptions {
  * @param options Caption.
  */
 export async function show(figure: Figure | NamedPlot, options: ShowOptions = {}): Promise<void> {
-  await showAll([named(figure, options)]);
+  await showAll(["plot" in figure ? figure : namedPlot(figure, options.caption)]);
 }
 
 /**
@@ -52,9 +41,7 @@ export async function show(figure: Figure | NamedPlot, options: ShowOptions = {}
  */
 export async function showFigures(record: ResultRecord, names?: readonly string[]): Promise<void> {
   const chosen = record.figures.filter(({ name }) => names?.includes(name) ?? true);
-  await showAll(
-    chosen.map((figure) => named(figure, { caption: figureCaption(figure, record) })),
-  );
+  await showAll(chosen.map((figure) => namedPlot(figure, figureCaption(figure, record))));
 }
 
 async function showAll(plots: readonly NamedPlot[]): Promise<void> {
@@ -90,14 +77,6 @@ export function figureBundle(plot: NamedPlot, picture?: FigureImages): Bundle {
     ...(picture && { "image/png": picture.png.toBase64() }),
     "text/plain": plot.text,
   };
-}
-
-function named(figure: Figure | NamedPlot, options: ShowOptions): NamedPlot {
-  if ("plot" in figure) return figure;
-  const { name, title } = figure;
-  const { caption } = options;
-  const plot = plotlyFigure(figure, caption === undefined ? {} : { caption });
-  return { name, text: `Figure: ${[title, caption].filter(Boolean).join(". ")}`, plot };
 }
 
 /** Front ends choose a height of their own otherwise, which long captions do not fit. */

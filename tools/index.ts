@@ -19,6 +19,8 @@ interface IndexedFolder {
   readonly summary: string;
   /** Folders in it whose files, or whose index, it re-exports too; none if left out. */
   readonly parts?: readonly string[];
+  /** Files beside the plug-ins that are re-exported; all of them if left out. */
+  readonly shown?: readonly string[];
   /** Plug-ins of the folder, if it has any. */
   readonly plugins?: {
     /** Type that each plug-in file exports one annotated constant of. */
@@ -31,13 +33,12 @@ interface IndexedFolder {
 }
 
 const FOLDERS: readonly IndexedFolder[] = [
-  { path: "core", summary: "Checks, errors, numbers and files that everything else builds on." },
   {
     path: "data",
     summary: "Datasets and the folders that models and data come from.",
     plugins: { type: "Dataset", list: "DATASETS", allowHelpers: true },
+    shown: [],
   },
-  { path: "gpu", summary: "Devices that store numbers and run kernels." },
   {
     path: "kernels",
     summary: "Kernels: WGSL, typed contracts and float64 twins.",
@@ -48,37 +49,22 @@ const FOLDERS: readonly IndexedFolder[] = [
     summary: "Formats of weights on the device.",
     plugins: { type: "WeightFormat", list: "WEIGHT_FORMATS", allowHelpers: true },
   },
-  { path: "analysis", summary: "Pure functions over attention maps and accumulated attention." },
-  {
-    path: "cache",
-    summary: "What is kept of a sequence, and the rules that decide it.",
-    parts: ["scores"],
-  },
   {
     path: "cache/policies",
     summary: "Cache policies.",
     plugins: { type: "Policy", list: "POLICIES", allowHelpers: false },
   },
-  {
-    path: "models",
-    summary: "Model files, tokenizers, weights and the forward pass.",
-    parts: ["files", "forward", "gguf", "hub", "safetensors", "tokenizer", "weights"],
-  },
+  { path: "cache/scores", summary: "Scores that tokens are ranked by." },
   {
     path: "models/architectures",
     summary: "Model families that can be loaded.",
     plugins: { type: "Architecture", list: "ARCHITECTURES", allowHelpers: false },
   },
   {
-    path: "decoding",
-    summary: "Sessions that run a model, decoding under policies, and traces of attention.",
-    parts: ["session", "selection", "scoring", "engine", "text", "forced"],
-  },
-  {
     path: "experiments",
     summary: "Experiments of the paper and the runner that reproduces them.",
-    parts: ["decoded"],
     plugins: { type: "Experiment", list: "EXPERIMENTS", allowHelpers: true },
+    shown: ["experiment.ts", "result.ts"],
   },
 ];
 
@@ -115,12 +101,14 @@ async function indexText(root: URL, folder: IndexedFolder): Promise<string | und
     }
     lines.push("");
   }
-  for (const file of files) lines.push(`export * from "./${file}";`);
+  const names = plugins.map(({ file }) => file);
+  const isShown = (file: string) => (folder.shown?.includes(file) ?? true) || names.includes(file);
+  for (const file of files.filter(isShown)) lines.push(`export * from "./${file}";`);
   if (plugins.length > 0) {
     const { type, list } = folder.plugins!;
     lines.push("", `/** All of them, in the order of their file names. */`);
-    const names = plugins.map(({ constant }) => constant).join(", ");
-    lines.push(`export const ${list}: readonly ${type}[] = [${names}];`);
+    const constants = plugins.map(({ constant }) => constant).join(", ");
+    lines.push(`export const ${list}: readonly ${type}[] = [${constants}];`);
   }
   return await format(lines.join("\n"));
 }

@@ -4,13 +4,13 @@
  * @module
  */
 
-import { fileURLToPath } from "node:url";
-import { kernelEnvironment, programIn } from "./jupyter.ts";
-import type { CodeCell, Notebook } from "./notebook_file.ts";
+import { type CodeCell, codeCells, type Notebook } from "./notebook_file.ts";
+import { type Execution, Kernel } from "./notebook_kernel.ts";
+import { OutputCollector } from "./notebook_outputs.ts";
 
 /** How a notebook is run. */
 export interface RunNotebookOptions {
-  /** Working folder of the kernel, which relative imports of cells start from. */
+  /** Working folder of the kernel. */
   readonly folder: string;
   /** Longest time of one cell; 10 minutes if left out. */
   readonly timeoutMs?: number;
@@ -18,38 +18,65 @@ export interface RunNotebookOptions {
   readonly allowErrors?: boolean;
   /** Environment variables of the kernel. */
   readonly env?: Readonly<Record<string, string>>;
+  /** Told of every cell before it runs, with the number of cells. */
+  readonly onCell?: (done: number, cells: number) => void;
 }
 
+/** Tag of cells that are meant to fail. */
+const EXPECTED_FAILURE = "raises-exception";
+
 /**
- * Runs a notebook; its outputs and counts are replaced. Needs what `prepareJupyter` installs.
+ * Runs a notebook; its outputs and counts are replaced.
  *
  * @param notebook The notebook, which is changed.
  * @param options Folder and limits.
- * @returns What failed, in order; empty if all went well. Cells tagged `raises-exception` may fail.
- * @throws {Error} If the kernel does not start.
+ * @returns What failed, in order; empty if all went well.
  */
 export async function runNotebook(
   notebook: Notebook,
   options: RunNotebookOptions,
 ): Promise<string[]> {
-  const { folder, timeoutMs = 600_000, allowErrors = false, env = {} } = options;
-  const script = fileURLToPath(new URL("notebook_run.py", import.meta.url));
-  const child = new Deno.Command(programIn("python"), {
-    args: [script, folder, String(timeoutMs / 1000), ...(allowErrors ? ["--allow-errors"] : [])],
-    env: { ...kernelEnvironment(), NO_COLOR: "1", ...env },
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  const written = new Response(JSON.stringify(notebook)).body!.pipeTo(child.stdin);
-  const { success, stdout, stderr } = await child.output();
-  await written;
-  if (!success) throw new Error(`Cannot run a notebook: ${new TextDecoder().decode(stderr)}`);
-  const { cells, failures } = JSON.parse(new TextDecoder().decode(stdout));
-  for (const [index, cell] of notebook.cells.entries()) {
-    if (cell.cell_type !== "code") continue;
-    const { outputs, execution_count } = cells[index] as CodeCell;
-    Object.assign(cell, { outputs, execution_count });
+  const failures: string[] = [];
+  const collector = new OutputCollector();
+  const cells = codeCells(notebook);
+  const { folder, env = {} } = options;
+  await using kernel = await Kernel.start({ folder, env });
+  for (const [done, { index, cell }] of cells.entries()) {
+    options.onCell?.(done, cells.length);
+    collector.start(cell);
+    const { failure, isDead } = await runCell(kernel, cell, { ...options, collector });
+    const isExpected = cell.metadata.tags?.includes(EXPECTED_FAILURE) === true;
+    if (failure !== "" && !isExpected) failures.push(`cell ${index}: ${failure}`);
+    if (isDead || (failures.length > 0 && options.allowErrors !== true)) break;
   }
   return failures;
+}
+
+async function runCell(
+  kernel: Kernel,
+  cell: CodeCell,
+  options: RunNotebookOptions & { readonly collector: OutputCollector },
+): Promise<{ readonly failure: string; readonly isDead: boolean }> {
+  const { collector, timeoutMs = 600_000 } = options;
+  const source = [cell.source].flat().join("");
+  let execution: Execution;
+  let isDead = false;
+  try {
+    execution = await kernel.execute(source, {
+      timeoutMs,
+      onMessage: (message) => collector.add(message),
+    });
+  } catch (error) {
+    isDead = true;
+    const failure = error instanceof Error ? error.message : String(error);
+    execution = { status: "error", failure, count: null };
+  }
+  const { failure, count } = execution;
+  cell.execution_count = count;
+  if (failure !== "" && cell.outputs.every(({ output_type }) => output_type !== "error")) {
+    const content = { ename: "RunError", evalue: failure, traceback: [failure] };
+    collector.add({ type: "error", parent: "", content });
+  }
+  collector.finish();
+  return { failure, isDead };
 }

@@ -14,7 +14,6 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { CHROMIUM_ADVICE, findChromium } from "../experiments/figures/chromium.ts";
 import { driverEnvironment, ensureAdapter, localHost } from "./adapter.ts";
-import { prepareJupyter } from "./jupyter.ts";
 import { compareNotebooks, stripNotebook } from "./notebook_compare.ts";
 import { readNotebook, writeNotebook } from "./notebook_file.ts";
 import { runNotebook } from "./notebook_run.ts";
@@ -92,11 +91,6 @@ async function runAll(choice: Choice): Promise<number> {
     return 1;
   }
   if (!hasPictures) say("No Chromium was found: pictures are not compared");
-  const failure = await prepareJupyter();
-  if (failure !== undefined) {
-    say(`Cannot run notebooks: ${failure}`);
-    return 1;
-  }
   const runtime = await Deno.makeTempDir({ prefix: "smallkv-" });
   try {
     // A busy machine is no fault of a notebook: only the limit of the command line counts here.

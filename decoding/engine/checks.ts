@@ -11,9 +11,8 @@ import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import { checkInteger, DataError, RequirementError } from "../../core/check.ts";
 import { sameVocabulary } from "../../models/tokenizer/tokenizer.ts";
 import { readsVectors } from "../../cache/scores/score.ts";
-import { isDeviceScore } from "../selection/sequence_settings.ts";
+import { isDeviceScore, type PolicyLane } from "../selection/sequence_settings.ts";
 import type { HelperCut } from "../scoring/small_model.ts";
-import type { PolicyLane } from "../selection/sequence_settings.ts";
 import {
   BLOCK_SELECTIONS,
   DEFAULT_BLOCK,

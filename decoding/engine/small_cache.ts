@@ -163,13 +163,13 @@ class HelperCache implements SmallCache {
     const { lists, weights } = this.#buffers;
     return [
       ...selectedStep(step, layer),
-      listedRowsCommand({ state: workspace.state, lists, weights, rows }, {
+      listedRowsCommand({ state: workspace.state, lists, attention: weights, rows }, {
         ...sizes,
         unitsPerLayer: units.perLayer,
         unitOffset: layer * units.perLayer,
         units: units.total,
         unitHeads: units.heads,
-        weightStride: sizes.capacity,
+        attentionStride: sizes.capacity,
         heads: { offset: layer * queryHeads, total: sizes.heads },
       }),
     ];

@@ -198,7 +198,6 @@ function attention(
   { layer, rows }: { readonly layer: number; readonly rows: number },
 ): Command[] {
   const { device, workspace, cache } = large;
-  const { sinks } = large.weights.layers[layer]!;
   const isShared = block === "shared";
   const rowShape = isShared
     ? { sequences: 1, rowsPerSequence: rows }
@@ -220,7 +219,6 @@ function attention(
       small_attention: buffers.rows,
       output: workspace.heads,
       attention: buffers.zeros,
-      ...(sinks && { sinks }),
       ...(workspace.partial && { partial: workspace.partial }),
     },
   });

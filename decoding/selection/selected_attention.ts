@@ -46,7 +46,6 @@ export function selectedStep(
   const { device, workspace, cache } = forward;
   const rowShape = { sequences: shape.sequences, rowsPerSequence: shared?.rows ?? 1 };
   const hasWeights = shape.weightHeads > 0;
-  const { sinks } = forward.weights.layers[layer]!;
   const { units, listWords } = shape;
   const commands = selectedAttentionCommands(device.info, {
     shape: attentionShape(forward, rowShape, layer),
@@ -68,7 +67,6 @@ export function selectedStep(
       small_attention: shape.hasGroupRows ? buffers.groupRows : buffers.rows,
       output: workspace.heads,
       attention: shared?.weights ?? buffers.weights,
-      ...(sinks && { sinks }),
       ...(workspace.partial && { partial: workspace.partial }),
     },
   });
@@ -91,10 +89,14 @@ function scatterCommands(
     unitHeads: units.heads,
     listWords,
     capacity,
-    weightStride: shared?.weightStride ?? capacity,
+    attentionStride: shared?.weightStride ?? capacity,
     isSum: false,
   };
-  if (!shared) return [scatterScoresCommand(buffers, sizes)];
+  const { lists } = buffers;
+  if (!shared) {
+    const { weights: attention, own: large_scores } = buffers;
+    return [scatterScoresCommand({ lists, attention, large_scores }, sizes)];
+  }
   const { rows, weights, weightWords, own, ownWords } = shared;
   const part = (buffer: DeviceBuffer, words: number, row: number) => ({
     buffer,
@@ -103,9 +105,9 @@ function scatterCommands(
   });
   return Array.from({ length: rows }, (_, row) =>
     scatterScoresCommand({
-      lists: buffers.lists,
-      weights: part(weights, weightWords, row),
-      own: part(own, ownWords, row),
+      lists,
+      attention: part(weights, weightWords, row),
+      large_scores: part(own, ownWords, row),
     }, sizes));
 }
 
@@ -170,7 +172,7 @@ function turnStep(
     lists: buffers.lists,
     rotation: layerRotation(forward, layer),
     keys: cache.layers[layer]!.keys,
-    turned: turned.keys,
+    rerotated: turned.keys,
   }, {
     headDim,
     keyFormat: cache.shape.keyFormat,

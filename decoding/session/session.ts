@@ -78,7 +78,11 @@ export class Session implements Disposable {
     return this.#lengths;
   }
 
-  /** Model and buffers, for drivers that run steps of their own; see `writeLengths`. */
+  /**
+   * Model and buffers, for drivers that run steps of their own; see `writeLengths`.
+   *
+   * @internal
+   */
   get forward(): ForwardState {
     return this.#state;
   }
@@ -127,6 +131,7 @@ export class Session implements Disposable {
    * Goes on with another cache of the same shape, whose tokens are those of the sequences.
    *
    * @param cache The cache; disposed with the session. The one before must have been disposed of.
+   * @internal
    */
   takeCache(cache: FullCache): void {
     this.#state = { ...this.#state, cache: this.#owned.use(cache) };

@@ -9,7 +9,7 @@ import { mean } from "../../core/stats.ts";
 import type { ForcedRun, ModelRole, PolicySetting, Unit, UnitResult } from "../experiment.ts";
 import type { PolicyText, TextBatch } from "./policy_texts.ts";
 import { settingOf, variantOf } from "./policy_variants.ts";
-import { rounded } from "../similarity.ts";
+import { round, rounded } from "../similarity.ts";
 
 /** What a policy did to one text; the first token, which the exact prompt predicts, is left out. */
 export type PolicyCell = {
@@ -134,11 +134,10 @@ function cellOf(
   text: Pick<PolicyText, "id" | "prompt" | "continuation"> & { readonly group: string },
 ): PolicyCell {
   const steps = (values: readonly number[]) => values.slice(1);
-  const average = (values: readonly number[]) => values.length > 1 ? mean(steps(values)) : 0;
+  const average = (values: readonly number[]) => values.length > 1 ? round(mean(steps(values))) : 0;
   const same = run.chosen.map((token, step) => token === run.reference[step] ? 1 : 0);
   const expected = text.continuation ?? run.reference;
   const isExact = run.chosen.every((token, step) => token === expected[step]);
-  const [cost, churn, loaded] = rounded([run.cost, run.churn, run.loaded].map(average));
   return {
     id: text.id,
     group: text.group,
@@ -146,9 +145,9 @@ function cellOf(
     kl: rounded(steps(run.kl)),
     same: steps(same),
     exact: isExact ? 1 : 0,
-    cost: cost!,
-    churn: churn!,
-    loaded: loaded!,
+    cost: average(run.cost),
+    churn: average(run.churn),
+    loaded: average(run.loaded),
   };
 }
 

@@ -68,7 +68,7 @@ export type VariantKey = keyof typeof VARIANTS;
 /**
  * Lists all variants.
  *
- * @returns Names in units: those of `VARIANTS`, then the names of policies that none of them has, one's own among them.
+ * @returns Names in units: those of `VARIANTS`, then the names of policies that none of them has, the user's among them.
  */
 export function variantKeys(): string[] {
   const known = new Set<string>(Object.values(VARIANTS).map(({ policy }) => policy));

@@ -6,9 +6,9 @@
 
 import { splitBudget } from "../../cache/budget.ts";
 import { planBySaliency } from "../../cache/policy.ts";
-import { type HeadMatch, matchHeads } from "../../analysis/head_match.ts";
+import { matchHeads } from "../../analysis/head_match.ts";
 import { DEFAULT_DECAY } from "../../cache/policy_options.ts";
-import { saliencyAt, traceRole, WINDOW_TOKENS } from "../contexts.ts";
+import { tracePair, WINDOW_TOKENS } from "../contexts.ts";
 import type { ExperimentContext, ForcedText } from "../experiment.ts";
 
 /** Sizes of one text and model. */
@@ -27,7 +27,7 @@ export interface ShareShape {
 export interface ScoreSource {
   /** Scores of the prompt's tokens before the first step, per head. */
   readonly start: (head: number) => Float32Array;
-  /** The row of a step, zero behind its own token, per head. */
+  /** The row of a step, zero after its own token, per head. */
   readonly row: (head: number, step: number) => Float32Array;
   /** Factor on older scores at each step. */
   readonly decay: number;
@@ -52,7 +52,7 @@ export interface SelectionShare {
 const FIRST_TOKENS = 4;
 
 /**
- * Keeps tokens by a source, at each step anew and from all tokens; no marginal ones.
+ * Keeps tokens by a source, at each step from all tokens; no marginal ones.
  *
  * @param source Scores.
  * @param shape Sizes.
@@ -222,16 +222,9 @@ async function rowsOf(
 /** Head match on the first tokens, and the sums over the whole prompt. */
 async function promptSums(context: ExperimentContext, prompt: readonly number[]) {
   const window = Math.min(WINDOW_TOKENS, prompt.length);
-  const options = { tokens: prompt, checkpoints: [window] };
-  const large = await traceRole(context, "large", options);
-  const small = await traceRole(context, "small", options);
-  const at = (tokens: number) => ({
-    large: saliencyAt(large, context.large, { tokens }),
-    small: saliencyAt(small, context.small, { tokens }),
-  });
-  const start = at(window);
-  const { match }: HeadMatch = matchHeads(start.large, start.small, { minimumTokens: 1 });
-  const whole = at(prompt.length);
+  const saliency = await tracePair(context, prompt, [window]);
+  const [start, whole] = [saliency(window), saliency()];
+  const { match } = matchHeads(start.large, start.small, { minimumTokens: 1 });
   const reader = ({ accumulated, tokens }: typeof whole.large) => (head: number) =>
     accumulated.subarray(head * tokens, (head + 1) * tokens);
   return { match, largeSums: reader(whole.large), smallSums: reader(whole.small) };

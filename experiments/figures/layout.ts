@@ -17,7 +17,7 @@ export type Trace = Record<string, JsonValue>;
 /** Choices of a figure's surroundings. */
 export interface LayoutOptions {
   /** Sentences below the picture; none if left out. */
-  readonly caption?: string;
+  readonly caption?: string | undefined;
   /** Whether the heading and the room for it are left to the page. */
   readonly isBare?: boolean;
 }

@@ -10,6 +10,9 @@ import type { ExperimentModel, Trace } from "../experiment.ts";
 import type { BlobStore } from "./blob_store.ts";
 import { contentHash } from "./hash.ts";
 
+/** Address of this module, which decides how models are asked for traces. */
+export const CACHE_CODE = new URL(import.meta.url);
+
 /** Where finished runs are kept, and what they depend on besides models and inputs. */
 export interface RunCache {
   /** Finished runs. */

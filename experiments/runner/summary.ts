@@ -8,6 +8,9 @@ import type { Experiment, ExperimentContext, ExperimentResult, UnitResult } from
 import type { ClaimRecord, Environment, ModelRecord, ResultRecord } from "./record.ts";
 import { judgeClaim } from "./verdict.ts";
 
+/** Address of this module: all that it imports decides how claims are judged. */
+export const SUMMARY_CODE = new URL(import.meta.url);
+
 /** What a record says besides the numbers. */
 export interface SummaryOptions {
   /** Models, scale and seed. */

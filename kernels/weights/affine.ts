@@ -46,7 +46,7 @@ fn bytes(word: u32) -> vec4f {
   return vec4f(vec4i((vec4u(word) >> vec4u(0u, 8u, 16u, 24u)) & vec4u(255u)));
 }`;
 
-/** WGSL expression for the nibbles of a quad, and of further arguments. */
+/** WGSL expression for the nibbles of a quad, joined with further arguments. */
 export function nibbles(quad: number, values: string, ...further: readonly string[]): string {
   const word = `${values}.${"xyzw"[quad % 4]}`;
   return `${quad < 4 ? "low" : "upper"}(${[word, ...further].join(", ")})`;

@@ -139,10 +139,9 @@ export function halvesOf<Memory extends ArrayBufferLike>(
 
 /** Makes something for each plane from what there is for it. */
 export function mapPlanes<From, To>(planes: Planes<From>, map: (item: From) => To): Planes<To> {
-  const entries = Object.entries(planes) as [string, From][];
-  return Object.fromEntries(entries.map(([name, item]) => [name, map(item)])) as unknown as Planes<
-    To
-  >;
+  const entries = Object.entries<From>({ ...planes });
+  const mapped: unknown = Object.fromEntries(entries.map(([name, item]) => [name, map(item)]));
+  return mapped as Planes<To>;
 }
 
 /** Rounds a number of columns up to whole blocks. */

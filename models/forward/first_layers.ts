@@ -1,5 +1,5 @@
 /**
- * The beginning of a model: a view of its first layers, for helpers that stop early.
+ * The beginning of a model: a view of its first layers, for small models that stop early.
  *
  * @see {@link https://arxiv.org/abs/2508.02751 | SmallKV}, appendix A.3, Table 6
  * @module

@@ -88,7 +88,7 @@ export function attentionShape(
   layer: number,
 ): AttentionShape {
   const { config, workspace, cache, taps } = state;
-  const { window, softcap, hasSinks } = config.layerAttention?.[layer] ?? {};
+  const { window, softcap } = config.layerAttention?.[layer] ?? {};
   return {
     ...step,
     capacity: cache.shape.capacity,
@@ -101,7 +101,7 @@ export function attentionShape(
     valueFormat: cache.shape.valueFormat,
     window,
     softcap,
-    hasSinks,
+    sinks: state.weights.layers[layer]!.sinks,
     isMasked: taps.visible !== undefined,
     scale: attentionScale(config),
   };

@@ -48,7 +48,7 @@ export function linearCommands(info: DeviceInfo, step: LinearStep): Command[] {
       `Cannot multiply by weights: inputStride must be a multiple of 4 and at least ${columns}: current value is ${step.inputStride}`,
     );
   }
-  const tile = chooseMatmul(info, weight.format, rows);
+  const tile = chooseMatmul(info, rows);
   return weight.blocks.map((block) =>
     dispatch({
       kernel: matmulKernel(weight.format, tile),
@@ -92,11 +92,10 @@ export interface EmbeddingStep {
 /**
  * Dispatches of a lookup, one per row block of the matrix.
  *
- * @param _info The device.
  * @param step The lookup and its rows.
  * @returns Commands; their order does not matter.
  */
-export function embeddingCommands(_info: DeviceInfo, step: EmbeddingStep): Command[] {
+export function embeddingCommands(step: EmbeddingStep): Command[] {
   const { weight, tokens, state, output, rows, capacity, stride } = step;
   const columns = paddedColumns(weight.columns);
   return weight.blocks.map((block) =>

@@ -34,8 +34,8 @@ import { upOffset } from "./workspace.ts";
  * @returns Commands that write the residual stream.
  */
 export function embeddingStep(state: ForwardState, step: StepShape): Command[] {
-  const { workspace, weights, device } = state;
-  return embeddingCommands(device.info, {
+  const { workspace, weights } = state;
+  return embeddingCommands({
     weight: weights.embedding,
     tokens: workspace.tokens,
     state: workspace.state,
@@ -156,13 +156,12 @@ function attentionStep(
 ): Command[] {
   const { device: { info }, workspace, taps } = state;
   const { keys, values } = state.cache.layers[layer]!;
-  const { sinks } = state.weights.layers[layer]!;
   const { state: lengths, queryKeyValue: qkv, logSum: log_sum, partial } = workspace;
   const shape = attentionShape(state, step, layer);
   const visible = taps.visible?.windows[layer] ?? lengths;
   const read = { state: lengths, qkv, keys, visible, log_sum };
   const sums = taps.sums?.windows[layer];
-  const buffers = { ...read, values, output: workspace.heads, ...(sinks && { sinks }) };
+  const buffers = { ...read, values, output: workspace.heads };
   const commands = step.rowsPerSequence > 1
     ? [flashAttentionCommand(info, { shape, buffers })]
     : decodeAttentionCommands(info, {

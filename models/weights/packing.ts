@@ -68,7 +68,7 @@ export function packRows(
       superScale: Math.floor(before / SUPER_BLOCKS) + lane,
     });
   }
-  if (isFinite(format, planes, rows)) return;
+  if (hasFiniteFloats(format, planes, rows)) return;
   throw new DataError(
     `Cannot ${action}: weights must be finite: current value is NaN or infinite, or too large for ${format.name}`,
   );
@@ -93,7 +93,7 @@ function packSource(data: Uint8Array<ArrayBuffer>): PackSource {
 }
 
 /** Whether the floats of packed rows are finite: weights, or the scales and minima of blocks. */
-function isFinite(
+function hasFiniteFloats(
   format: WeightFormat,
   planes: WeightPlanes,
   { columns, firstRow, rows }: PackedRows,

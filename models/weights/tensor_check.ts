@@ -22,7 +22,7 @@ export function weightShapes(config: ModelConfig): ReadonlyMap<string, readonly 
   const shapes = new Map<string, readonly number[]>();
   shapes.set("model.embed_tokens.weight", [vocabulary, hidden]);
   for (let layer = 0; layer < layers; layer++) {
-    for (const [name, shape] of layerShapes(config)) {
+    for (const [name, shape] of layerShapes(config, layer)) {
       shapes.set(`model.layers.${layer}.${name}`, shape);
     }
   }
@@ -33,7 +33,7 @@ export function weightShapes(config: ModelConfig): ReadonlyMap<string, readonly 
 
 type NamedShape = readonly [string, readonly number[]];
 
-function layerShapes(config: ModelConfig): readonly NamedShape[] {
+function layerShapes(config: ModelConfig, layer: number): readonly NamedShape[] {
   const { hidden, mlp, queryHeads, kvHeads, headDim } = config;
   const query = queryHeads * headDim;
   const kv = kvHeads * headDim;
@@ -42,12 +42,14 @@ function layerShapes(config: ModelConfig): readonly NamedShape[] {
     ["self_attn.q_norm.weight", [headDim]],
     ["self_attn.k_norm.weight", [headDim]],
   ];
+  const sinks: NamedShape = ["self_attn.sinks", [queryHeads]];
   return [
     ["input_layernorm.weight", [hidden]],
     ...projection("self_attn.q_proj", [query, hidden], hasQkvBias),
     ...projection("self_attn.k_proj", [kv, hidden], hasQkvBias),
     ...projection("self_attn.v_proj", [kv, hidden], hasQkvBias),
     ...(config.hasQkNorm ? norms : []),
+    ...(config.layerAttention?.[layer]?.hasSinks ? [sinks] : []),
     ...projection("self_attn.o_proj", [hidden, query], hasOutputBias),
     ["post_attention_layernorm.weight", [hidden]],
     ...projection("mlp.gate_proj", [mlp, hidden], hasMlpBias),

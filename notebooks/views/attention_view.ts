@@ -6,9 +6,8 @@
 
 import type { AttentionMap } from "../../analysis/attention_map.ts";
 import { checkLength } from "../../core/check.ts";
-import { plotlyFigure } from "../../experiments/figures/plotly_figure.ts";
 import type { Figure } from "../../experiments/result.ts";
-import type { NamedPlot } from "../show.ts";
+import { type NamedPlot, namedPlot } from "./named_plot.ts";
 
 /** What an attention view needs besides the map. */
 export interface AttentionViewOptions {
@@ -66,8 +65,8 @@ export function attentionView(map: AttentionMap, options: AttentionViewOptions):
     series: [{ label: "attention", x: labels, y: rows.map((query) => options.labels[query]!) }],
     paper: [],
   };
-  const { caption } = options;
-  const { data, layout } = plotlyFigure(figure, caption === undefined ? {} : { caption });
+  const named = namedPlot(figure, options.caption);
+  const { data, layout } = named.plot;
   const trace = {
     ...data[0]!,
     z,
@@ -79,11 +78,7 @@ export function attentionView(map: AttentionMap, options: AttentionViewOptions):
   };
   const axis = (name: "xaxis" | "yaxis") => ({ ...layout[name] as object, type: "category" });
   const yaxis = { ...axis("yaxis"), autorange: "reversed" };
-  return {
-    name: figure.name,
-    text: `Figure: ${[figure.title, caption].filter(Boolean).join(". ")}`,
-    plot: { data: [trace], layout: { ...layout, xaxis: axis("xaxis"), yaxis } },
-  };
+  return { ...named, plot: { data: [trace], layout: { ...layout, xaxis: axis("xaxis"), yaxis } } };
 }
 
 /** One line of a saliency view. */
@@ -122,17 +117,14 @@ export function saliencyView(
     })),
     paper: [],
   };
-  const { data, layout } = plotlyFigure(figure, caption === undefined ? {} : { caption });
+  const named = namedPlot(figure, caption);
+  const { data, layout } = named.plot;
   const traces = data.map((trace) => ({
     ...trace,
     text: labels.slice(start, end),
     hovertemplate: "%{text}<br>%{y:.3g}",
   }));
-  return {
-    name,
-    text: `Figure: ${[title, caption].filter(Boolean).join(". ")}`,
-    plot: { data: traces, layout },
-  };
+  return { ...named, plot: { data: traces, layout } };
 }
 
 function clipped([start, end]: readonly [number, number], length: number): [number, number] {

@@ -7,7 +7,7 @@
 import type { JsonValue } from "../../core/json.ts";
 import { figureLayout, type Trace } from "../../experiments/figures/layout.ts";
 import type { DropStep } from "../drop_timeline.ts";
-import type { NamedPlot } from "../show.ts";
+import type { NamedPlot } from "./named_plot.ts";
 import { TIER, TIER_COLORS, TIERS } from "./tiers.ts";
 
 /** What a slider view needs besides the steps. */
@@ -52,7 +52,7 @@ export function sliderView(steps: readonly DropStep[], options: SliderViewOption
     yTitle: "attention of the full cache",
     series: SHOWN.map((tier) => ({ label: TIERS[tier], x: [], y: [] })),
     paper: [],
-  }, caption === undefined ? {} : { caption });
+  }, { caption });
   const label = ({ position, missed }: DropStep) =>
     `${labels[position]} (${Math.round(100 * missed)} %)`;
   const slider = {

@@ -4,9 +4,8 @@
  * @module
  */
 
-import { plotlyFigure } from "../../experiments/figures/plotly_figure.ts";
 import type { Figure } from "../../experiments/result.ts";
-import type { NamedPlot } from "../show.ts";
+import { type NamedPlot, namedPlot } from "./named_plot.ts";
 import { TIER_COLORS, TIERS } from "./tiers.ts";
 
 /** One step of a tier view. */
@@ -52,7 +51,8 @@ export function tierView(steps: readonly TierStep[], options: TierViewOptions): 
     }],
     paper: [],
   };
-  const { data, layout } = plotlyFigure(figure, caption === undefined ? {} : { caption });
+  const named = namedPlot(figure, caption);
+  const { data, layout } = named.plot;
   const used = TIERS.map((_, tier) => tier)
     .filter((tier) => steps.some(({ tiers }) => Array.from(tiers).includes(tier)));
   const trace = {
@@ -75,9 +75,5 @@ export function tierView(steps: readonly TierStep[], options: TierViewOptions): 
     hovertemplate: "step %{y}<br>%{text}<extra></extra>",
   };
   const yaxis = { ...layout["yaxis"] as object, type: "category", autorange: "reversed" };
-  return {
-    name,
-    text: `Figure: ${[title, caption].filter(Boolean).join(". ")}`,
-    plot: { data: [trace], layout: { ...layout, yaxis } },
-  };
+  return { ...named, plot: { data: [trace], layout: { ...layout, yaxis } } };
 }

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { compensationError } from "../../analysis/error_bound.ts";
 import { seededRandom } from "../../core/random.ts";
@@ -13,7 +13,7 @@ Deno.test("compensationError() by hand", () => {
   });
   // e = (.3, .2) = 1 * a, so nothing is orthogonal; change = .3 (3, 4) + .2 (0, 1) = (.9, 1.4)
   const near = (actual: number, expected: number) =>
-    assert.ok(Math.abs(actual - expected) < 1e-9, `${actual} against ${expected}`);
+    assert(Math.abs(actual - expected) < 1e-9, `${actual} against ${expected}`);
   near(result.error, Math.hypot(0.9, 1.4));
   near(result.alpha, 1);
   near(result.orthogonalShare, 0);
@@ -37,9 +37,9 @@ Deno.test("compensationError() never exceeds the absolute bound, and the bounds 
       values: draw(keys * headDim),
       headDim,
     });
-    assert.ok(result.error <= result.absoluteBound * (1 + 1e-9) + 1e-12);
-    assert.ok(result.expectedBound <= result.massBound * (1 + 1e-9) + 1e-12);
-    assert.ok(result.orthogonalShare <= 1);
+    assert(result.error <= result.absoluteBound * (1 + 1e-9) + 1e-12);
+    assert(result.expectedBound <= result.massBound * (1 + 1e-9) + 1e-12);
+    assert(result.orthogonalShare <= 1);
   }));
 });
 
@@ -47,10 +47,10 @@ Deno.test("compensationError() is 0 for the same row and without marginal tokens
   const row = { attention: [0.5, 0.5], values: [1, 2], headDim: 1 };
   for (const marginal of [[0, 1], []]) {
     const result = compensationError({ ...row, replacement: row.attention, marginal });
-    assert.deepEqual([result.error, result.sigma, result.absoluteBound], [0, 0, 0]);
+    assertEquals([result.error, result.sigma, result.absoluteBound], [0, 0, 0]);
   }
-  assert.throws(() => compensationError({ ...row, replacement: [1], marginal: [] }), TypeError);
-  assert.throws(
+  assertThrows(() => compensationError({ ...row, replacement: [1], marginal: [] }), TypeError);
+  assertThrows(
     () => compensationError({ ...row, replacement: row.attention, marginal: [2] }),
     RangeError,
   );

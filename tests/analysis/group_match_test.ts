@@ -1,4 +1,4 @@
-import { deepStrictEqual, throws } from "node:assert/strict";
+import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { matchHeadGroups } from "../../analysis/group_match.ts";
 import { matchHeads } from "../../analysis/head_match.ts";
@@ -24,9 +24,9 @@ Deno.test("matchHeadGroups() gives a group the match of its mean, and of a group
       const groups = { layers: 2, queryHeads: 6 / groupSize, tokens, accumulated: sums };
       const expected = matchHeads(groups, small);
       for (let head = 0; head < 12; head++) {
-        deepStrictEqual(found.match[head], expected.match[Math.floor(head / groupSize)]);
+        assertEquals(found.match[head], expected.match[Math.floor(head / groupSize)]);
       }
-      if (groupSize === 1) deepStrictEqual(found, matchHeads(large, small));
+      if (groupSize === 1) assertEquals(found, matchHeads(large, small));
     }),
     { numRuns: 20 },
   );
@@ -34,8 +34,9 @@ Deno.test("matchHeadGroups() gives a group the match of its mean, and of a group
 
 Deno.test("matchHeadGroups() refuses groups that leave heads over", () => {
   const heads = randomHeads(seededRandom(1), { layers: 1, queryHeads: 4, tokens });
-  throws(
+  assertThrows(
     () => matchHeadGroups(heads, heads, { groupSize: 3 }),
-    /query heads left over by groups must be an integer from 0 to 0: current value is 1/,
+    Error,
+    "query heads left over by groups must be an integer from 0 to 0: current value is 1",
   );
 });

@@ -1,4 +1,10 @@
-import assert from "node:assert/strict";
+import {
+  assert,
+  assertEquals,
+  assertNotEquals,
+  assertStrictEquals,
+  assertThrows,
+} from "@std/assert";
 import fc from "fast-check";
 import {
   compareHeads,
@@ -57,7 +63,7 @@ Deno.test("matchHeads() equals the definition, also where ties abound", () => {
         const small = make(random, { layers: 3, queryHeads: 2, tokens });
         const options = { ...free, topTokens: Math.min(5, tokens - ignoredTokens), ignoredTokens };
         const { match } = matchHeads(large, small, options);
-        assert.deepEqual([...match], slowMatch(large, small, options));
+        assertEquals([...match], slowMatch(large, small, options));
       }
     }),
     { numRuns: 60 },
@@ -75,10 +81,10 @@ Deno.test("matchHeads() breaks ties by cosine, then depth, then the smaller head
   const options = { ...free, topTokens: 2 };
   const large = model(3, 1, [head(9, 5, 1, 0), head(9, 5, 1, 0), head(9, 5, 1, 0)]);
   const byCosine = model(1, 2, [head(5, 9, 0, 1), head(9, 6, 1, 0)]);
-  assert.deepEqual([...matchHeads(large, byCosine, options).match], [1, 1, 1]);
+  assertEquals([...matchHeads(large, byCosine, options).match], [1, 1, 1]);
   const same = head(8, 6, 0, 0);
   const byDepth = model(3, 2, [same, same, same, same, same, same]);
-  assert.deepEqual([...matchHeads(large, byDepth, options).match], [0, 2, 4]);
+  assertEquals([...matchHeads(large, byDepth, options).match], [0, 2, 4]);
 });
 
 Deno.test("matchHeads() gives ties to the smaller head at once if asked to (D-6)", () => {
@@ -96,7 +102,7 @@ Deno.test("matchHeads() gives ties to the smaller head at once if asked to (D-6)
       );
       return jaccards.indexOf(Math.max(...jaccards));
     });
-    assert.deepEqual([...matchHeads(large, small, options).match], expected);
+    assertEquals([...matchHeads(large, small, options).match], expected);
   }
 });
 
@@ -110,8 +116,8 @@ Deno.test("matchHeads() compares means over rows if asked to (D-1)", () => {
     accumulated: model.accumulated.map((sum, index) => sum / (120 - index % 120)),
   });
   const byRows = matchHeads(large, small, { normalise: "rows" });
-  assert.deepEqual(byRows, matchHeads(means(large), means(small)));
-  assert.notDeepEqual(byRows.match, matchHeads(large, small).match);
+  assertEquals(byRows, matchHeads(means(large), means(small)));
+  assertNotEquals(byRows.match, matchHeads(large, small).match);
 });
 
 Deno.test("matchHeads() restricts itself to allowed heads (D-28)", () => {
@@ -119,9 +125,9 @@ Deno.test("matchHeads() restricts itself to allowed heads (D-28)", () => {
   const large = randomHeads(random, { layers: 2, queryHeads: 2, tokens: 100 });
   const small = randomHeads(random, { layers: 3, queryHeads: 2, tokens: 100 });
   const { match } = matchHeads(large, small, { allowedHeads: [3, 1] });
-  assert.ok(match.every((head) => head === 1 || head === 3));
-  assert.throws(() => matchHeads(large, small, { allowedHeads: [6] }), RangeError);
-  assert.throws(() => matchHeads(large, small, { allowedHeads: [] }), RangeError);
+  assert(match.every((head) => head === 1 || head === 3));
+  assertThrows(() => matchHeads(large, small, { allowedHeads: [6] }), RangeError);
+  assertThrows(() => matchHeads(large, small, { allowedHeads: [] }), RangeError);
 });
 
 Deno.test("matchHeads() with the first layers alone finds what it finds among them in the whole model", () => {
@@ -130,9 +136,9 @@ Deno.test("matchHeads() with the first layers alone finds what it finds among th
   const options = { ...free, topTokens: 2 };
   const whole = matchHeads(few, few, { ...options, allowedHeads: [0, 1, 2, 3] });
   // all heads are alike, so depth alone decides
-  assert.deepEqual(matchHeads(few, { ...first, modelLayers: 3 }, options), whole);
-  assert.deepEqual([...whole.match], [0, 0, 2, 2, 2, 2]);
-  assert.deepEqual([...matchHeads(few, first, options).match], [0, 0, 0, 0, 2, 2]);
+  assertEquals(matchHeads(few, { ...first, modelLayers: 3 }, options), whole);
+  assertEquals([...whole.match], [0, 0, 2, 2, 2, 2]);
+  assertEquals([...matchHeads(few, first, options).match], [0, 0, 0, 0, 2, 2]);
 });
 
 Deno.test("matchHeads() by cosine reaches at least the cosine of the Jaccard match", () => {
@@ -142,55 +148,47 @@ Deno.test("matchHeads() by cosine reaches at least the cosine of the Jaccard mat
   const jaccard = matchHeads(large, small);
   const cosine = matchHeads(large, small, { by: "cosine" });
   for (let head = 0; head < 12; head++) {
-    assert.ok(cosine.cosine[head]! >= jaccard.cosine[head]!);
-    assert.ok(cosine.similarity[head]! <= jaccard.similarity[head]!);
+    assert(cosine.cosine[head]! >= jaccard.cosine[head]!);
+    assert(cosine.similarity[head]! <= jaccard.similarity[head]!);
   }
 });
 
 Deno.test("matchHeads() rejects short prompts, long windows, uneven lengths and NaN", () => {
   const heads = (tokens: number) =>
     randomHeads(seededRandom(1), { layers: 1, queryHeads: 1, tokens });
-  assert.throws(
-    () => matchHeads(heads(99), heads(99)),
-    new RangeError(
-      "Cannot match heads: prompt tokens must be an integer at least 100: current value is 99",
-    ),
+  assertEquals(
+    assertThrows(() => matchHeads(heads(99), heads(99)), RangeError).message,
+    "Cannot match heads: prompt tokens must be an integer at least 100: current value is 99",
   );
-  assert.throws(
-    () => matchHeads(heads(201), heads(201)),
-    new RangeError(
-      "Cannot match heads: accumulated attention must cover at most 200 tokens, " +
-        "summed over the rows of the window only: current value is 201",
-    ),
+  assertEquals(
+    assertThrows(() => matchHeads(heads(201), heads(201)), RangeError).message,
+    "Cannot match heads: accumulated attention must cover at most 200 tokens, " +
+      "summed over the rows of the window only: current value is 201",
   );
-  assert.throws(
-    () => matchHeads(heads(120), heads(121)),
-    new TypeError(
-      "Cannot match heads: the small model's tokens must have length 120: current length is 121",
-    ),
+  assertEquals(
+    assertThrows(() => matchHeads(heads(120), heads(121)), TypeError).message,
+    "Cannot match heads: the small model's tokens must have length 120: current length is 121",
   );
   const broken = heads(120);
   broken.accumulated[7] = NaN;
-  assert.throws(
-    () => matchHeads(heads(120), broken),
-    new RangeError(
-      "Cannot match heads: accumulated attention must be finite: current value is NaN " +
-        "at layer 0, head 0, token 7",
-    ),
+  assertEquals(
+    assertThrows(() => matchHeads(heads(120), broken), RangeError).message,
+    "Cannot match heads: accumulated attention must be finite: current value is NaN " +
+      "at layer 0, head 0, token 7",
   );
-  assert.throws(() => matchHeads({ ...heads(120), layers: 2 }, heads(120)), TypeError);
+  assertThrows(() => matchHeads({ ...heads(120), layers: 2 }, heads(120)), TypeError);
 });
 
 Deno.test("matchingWindow() and salientCount() follow D-3 to D-5", () => {
-  assert.equal(matchingWindow(100), 100);
-  assert.equal(matchingWindow(150), 150);
-  assert.equal(matchingWindow(5000), 200);
-  assert.equal(salientCount(200), 40);
-  assert.equal(salientCount(100), 20);
-  assert.equal(salientCount(30), 8);
-  assert.equal(salientCount(100, { topTokens: 5 }), 5);
-  assert.throws(() => salientCount(100, { topShare: 0 }), RangeError);
-  assert.throws(() => matchingWindow(40), RangeError);
+  assertEquals(matchingWindow(100), 100);
+  assertEquals(matchingWindow(150), 150);
+  assertEquals(matchingWindow(5000), 200);
+  assertEquals(salientCount(200), 40);
+  assertEquals(salientCount(100), 20);
+  assertEquals(salientCount(30), 8);
+  assertEquals(salientCount(100, { topTokens: 5 }), 5);
+  assertThrows(() => salientCount(100, { topShare: 0 }), RangeError);
+  assertThrows(() => matchingWindow(40), RangeError);
 });
 
 Deno.test("compareHeads() describes given pairs on any number of tokens", () => {
@@ -200,9 +198,9 @@ Deno.test("compareHeads() describes given pairs on any number of tokens", () => 
   const { similarity, cosine } = compareHeads(large, small, { match: [2, 0], ignoredTokens: 4 });
   const own = saliencyOfHead(large, 0).slice(4);
   const theirs = saliencyOfHead(small, 2).slice(4);
-  assert.ok(Math.abs(cosine[0]! - cosineSimilarity(own, theirs)) < 1e-12);
+  assert(Math.abs(cosine[0]! - cosineSimilarity(own, theirs)) < 1e-12);
   const expected = jaccardSimilarity(salientTokens(own, 8), salientTokens(theirs, 8));
-  assert.equal(similarity[0], expected);
-  assert.throws(() => compareHeads(large, small, { match: [2] }), TypeError);
-  assert.throws(() => compareHeads(large, small, { match: [2, 3] }), RangeError);
+  assertStrictEquals(similarity[0], expected);
+  assertThrows(() => compareHeads(large, small, { match: [2] }), TypeError);
+  assertThrows(() => compareHeads(large, small, { match: [2, 3] }), RangeError);
 });

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { matchHeads } from "../../analysis/head_match.ts";
 import { saliencyOfHead } from "../../analysis/head_saliency.ts";
 import {
@@ -17,25 +17,25 @@ const small = randomHeads(seededRandom(2), shape);
 
 Deno.test("randomHeadMatch() draws by seed and never beats the match by Jaccard", () => {
   const drawn = randomHeadMatch(large, small, { seed: 1 });
-  assert.deepEqual(drawn, randomHeadMatch(large, small, { seed: 1 }));
-  assert.notDeepEqual(drawn.match, randomHeadMatch(large, small, { seed: 2 }).match);
+  assertEquals(drawn, randomHeadMatch(large, small, { seed: 1 }));
+  assertNotEquals(drawn.match, randomHeadMatch(large, small, { seed: 2 }).match);
   const best = matchHeads(large, small);
-  drawn.similarity.forEach((value, head) => assert.ok(value <= best.similarity[head]!));
+  drawn.similarity.forEach((value, head) => assert(value <= best.similarity[head]!));
 });
 
 Deno.test("meanHeadMatch() compares with the mean of all small heads", () => {
   const { cosine, match } = meanHeadMatch(large, small);
   const mean = meanHead(small);
-  assert.ok(match.every((head) => head === 0));
+  assert(match.every((head) => head === 0));
   cosine.forEach((value, head) => {
     const expected = cosineSimilarity(saliencyOfHead(large, head), mean.accumulated);
-    assert.ok(Math.abs(value - expected) < 1e-9);
+    assert(Math.abs(value - expected) < 1e-9);
   });
 });
 
 Deno.test("totalSaliency() holds the mass of all heads", () => {
   const total = totalSaliency(large);
-  assert.equal(total.length, 100);
+  assertEquals(total.length, 100);
   const mass = total.reduce((sum, value) => sum + value, 0);
-  assert.ok(Math.abs(mass - 12 * 100) < 0.01);
+  assert(Math.abs(mass - 12 * 100) < 0.01);
 });

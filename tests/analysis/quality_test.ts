@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import {
   klDivergence,
@@ -15,7 +15,7 @@ import {
 } from "../../analysis/quality_text.ts";
 
 const close = (actual: number, expected: number, allowance = 1e-12) =>
-  assert.ok(Math.abs(actual - expected) <= allowance, `${actual} is not ${expected}`);
+  assert(Math.abs(actual - expected) <= allowance, `${actual} is not ${expected}`);
 
 Deno.test("klDivergence() gives values worked out by hand", () => {
   // p = (1/2, 1/2), q = (1/4, 3/4): ln 2 / 2 + ln(2/3) / 2
@@ -43,7 +43,7 @@ Deno.test("klDivergence() is 0 for equal distributions, never negative, blind to
       const length = Math.min(a.length, b.length);
       const [left, right] = [a.slice(0, length), b.slice(0, length)];
       const divergence = klDivergence(left, right);
-      assert.ok(divergence >= 0);
+      assert(divergence >= 0);
       close(klDivergence(left, left), 0);
       const shifted = right.map((value) => value + shift);
       close(klDivergence(left, shifted), divergence, 1e-10 * (1 + divergence));
@@ -53,72 +53,72 @@ Deno.test("klDivergence() is 0 for equal distributions, never negative, blind to
 });
 
 Deno.test("topOneAgreement() compares the first of the largest logits", () => {
-  assert.equal(topOneAgreement([1, 3, 2], [0, 9, 8]), true);
-  assert.equal(topOneAgreement([1, 3, 2], [0, 9, 9]), true);
-  assert.equal(topOneAgreement([1, 3, 2], [9, 9, 0]), false);
+  assertEquals(topOneAgreement([1, 3, 2], [0, 9, 8]), true);
+  assertEquals(topOneAgreement([1, 3, 2], [0, 9, 9]), true);
+  assertEquals(topOneAgreement([1, 3, 2], [9, 9, 0]), false);
 });
 
 Deno.test("measures of logits refuse rows that cannot be compared", () => {
   for (const measure of [klDivergence, topOneAgreement, stepQuality]) {
-    assert.throws(() => measure([0, 1], [0]), {
-      name: "TypeError",
-      message: "Cannot compare logits: the second row must have length 2: current length is 1",
-    });
-    assert.throws(() => measure([], []), /must be an integer at least 1: current value is 0/);
-    assert.throws(() => measure([0, 1], [0, NaN]), {
-      name: "RangeError",
-      message: "Cannot compare logits: they must be finite: current value at token 1 is NaN",
-    });
-    assert.throws(() => measure([-Infinity, 1], [0, 1]), /at token 0 is -Infinity/);
+    assertEquals(
+      assertThrows(() => measure([0, 1], [0]), TypeError).message,
+      "Cannot compare logits: the second row must have length 2: current length is 1",
+    );
+    assertThrows(() => measure([], []), Error, "must be an integer at least 1: current value is 0");
+    assertEquals(
+      assertThrows(() => measure([0, 1], [0, NaN]), RangeError).message,
+      "Cannot compare logits: they must be finite: current value at token 1 is NaN",
+    );
+    assertThrows(() => measure([-Infinity, 1], [0, 1]), Error, "at token 0 is -Infinity");
   }
 });
 
 Deno.test("summarizeQuality() gives mean, median and share", () => {
   const steps = [[0, true], [0.1, true], [2, false], [0.3, true]] as const;
   const summary = summarizeQuality(steps.map(([kl, isSameChoice]) => ({ kl, isSameChoice })));
-  assert.equal(summary.steps, 4);
+  assertEquals(summary.steps, 4);
   close(summary.meanKl, 0.6);
   close(summary.medianKl, 0.2);
-  assert.equal(summary.sameChoiceShare, 0.75);
-  assert.throws(() => summarizeQuality([]), RangeError);
+  assertEquals(summary.sameChoiceShare, 0.75);
+  assertThrows(() => summarizeQuality([]), RangeError);
 });
 
 Deno.test("firstDivergence() and tokenAgreement() compare place by place", () => {
-  assert.equal(firstDivergence([1, 2, 3], [1, 2, 3]), undefined);
-  assert.equal(firstDivergence([1, 2, 3], [1, 9, 3]), 1);
-  assert.equal(firstDivergence([1, 2, 3], [1, 2]), 2);
-  assert.equal(firstDivergence([], [1]), 0);
-  assert.equal(tokenAgreement([1, 2, 3, 4], [1, 9, 3]), 0.5);
-  assert.equal(tokenAgreement([], []), 1);
-  assert.equal(tokenAgreement([], [1]), 0);
+  assertEquals(firstDivergence([1, 2, 3], [1, 2, 3]), undefined);
+  assertEquals(firstDivergence([1, 2, 3], [1, 9, 3]), 1);
+  assertEquals(firstDivergence([1, 2, 3], [1, 2]), 2);
+  assertEquals(firstDivergence([], [1]), 0);
+  assertEquals(tokenAgreement([1, 2, 3, 4], [1, 9, 3]), 0.5);
+  assertEquals(tokenAgreement([], []), 1);
+  assertEquals(tokenAgreement([], [1]), 0);
 });
 
 Deno.test("repeatedShare() counts sequences of four that had occurred before", () => {
-  assert.equal(repeatedShare([1, 2, 3]), 0);
-  assert.equal(repeatedShare([1, 2, 3, 4, 5]), 0);
+  assertEquals(repeatedShare([1, 2, 3]), 0);
+  assertEquals(repeatedShare([1, 2, 3, 4, 5]), 0);
   // 1234 2341 3412 4123 1234: one of five
   close(repeatedShare([1, 2, 3, 4, 1, 2, 3, 4]), 0.2);
   close(repeatedShare(Array(103).fill(7)), 0.99);
   close(repeatedShare(["a", "b", "a", "b", "a"], 2), 0.5);
   // Joining words without care would make these equal.
-  assert.equal(repeatedShare(["a,b", "c", "a", "b,c"], 2), 0);
-  assert.throws(() => repeatedShare([1], 0), RangeError);
+  assertEquals(repeatedShare(["a,b", "c", "a", "b,c"], 2), 0);
+  assertThrows(() => repeatedShare([1], 0), RangeError);
 });
 
 Deno.test("newWords() lists what the prompt does not have, once, in order", () => {
   const prompt = "Sort: Zebra, apple; don't stop. 42 well-known";
-  assert.deepEqual(newWords("apple ZEBRA banana Don't dont 42 43 banana", prompt), [
+  assertEquals(newWords("apple ZEBRA banana Don't dont 42 43 banana", prompt), [
     "banana",
     "dont",
     "43",
   ]);
-  assert.deepEqual(newWords("", prompt), []);
-  assert.deepEqual(newWords("naïve 日本", "naïve"), ["日本"]);
+  assertEquals(newWords("", prompt), []);
+  assertEquals(newWords("naïve 日本", "naïve"), ["日本"]);
 });
 
 Deno.test("compareTexts() gives every measure, and the best ones to equal texts", () => {
   const reference = { tokens: [1, 2, 3, 4], text: "the cat sat down" };
-  assert.deepEqual(compareTexts(reference, reference, { prompt: "a cat sat" }), {
+  assertEquals(compareTexts(reference, reference, { prompt: "a cat sat" }), {
     tokenAgreement: 1,
     rougeL: 1,
     repeatedShare: 0,
@@ -127,12 +127,12 @@ Deno.test("compareTexts() gives every measure, and the best ones to equal texts"
   });
   const written = { tokens: [1, 2], text: "the cat" };
   const quality = compareTexts(reference, written, { prompt: "the cat" });
-  assert.equal(quality.firstDivergence, 2);
-  assert.equal(quality.tokenAgreement, 0.5);
-  assert.equal(quality.lengthRatio, 0.5);
+  assertEquals(quality.firstDivergence, 2);
+  assertEquals(quality.tokenAgreement, 0.5);
+  assertEquals(quality.lengthRatio, 0.5);
   // 2 of 2 words found, 2 of 4 needed
   close(quality.rougeL, 2 / 3, 1e-7);
   const empty = { tokens: [], text: "" };
-  assert.equal(compareTexts(empty, empty, { prompt: "" }).rougeL, 1);
-  assert.equal(compareTexts(empty, written, { prompt: "" }).lengthRatio, 2);
+  assertEquals(compareTexts(empty, empty, { prompt: "" }).rougeL, 1);
+  assertEquals(compareTexts(empty, written, { prompt: "" }).lengthRatio, 2);
 });

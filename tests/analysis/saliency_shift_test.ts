@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { accumulateAttention, type AttentionMap } from "../../analysis/attention_map.ts";
 import {
@@ -17,7 +17,7 @@ Deno.test("saliencyShift() is 0 with the whole budget (invariant 10)", () => {
   for (const tokens of [2, 3, 16, 33, 64]) {
     const map = randomMap(seededRandom(tokens), tokens);
     const { shift, jaccard } = saliencyShift(map, { budgetRatio: 1 });
-    assert.deepEqual([shift, jaccard], [0, 1]);
+    assertEquals([shift, jaccard], [0, 1]);
   }
 });
 
@@ -49,10 +49,10 @@ Deno.test("accumulateAfterDrop() by hand", () => {
   };
   // first half: 1.25, .75; token 1 is dropped; rows 2 and 3 become 2/3 _ 1/3 and 1/3 _ 1/3 1/3
   const kept = firstKeptTokens([1.25, 0.75], 0.5);
-  assert.deepEqual([...kept], [0]);
+  assertEquals([...kept], [0]);
   const sums = accumulateAfterDrop(map, { firstTokens: 2, kept });
-  assert.deepEqual([...sums], [2.25, -1, 2 / 3, 1 / 3].map(Math.fround));
-  assert.deepEqual(saliencyShift(map, { budgetRatio: 0.5 }), {
+  assertEquals([...sums], [2.25, -1, 2 / 3, 1 / 3].map(Math.fround));
+  assertEquals(saliencyShift(map, { budgetRatio: 0.5 }), {
     shift: 1 - 1 / 3,
     jaccard: 1 / 3,
     fullView: Uint32Array.of(0, 1),
@@ -70,8 +70,8 @@ Deno.test("compareViews() of means over rows prefers later tokens (D-1)", () => 
     });
     return [[...fullView], [...droppedView]];
   };
-  assert.deepEqual(views("none"), [[0, 2], [0, 2]]);
-  assert.deepEqual(views("rows"), [[0, 3], [0, 3]]);
+  assertEquals(views("none"), [[0, 2], [0, 2]]);
+  assertEquals(views("rows"), [[0, 3], [0, 3]]);
 });
 
 Deno.test("accumulateAfterDrop() keeps all mass, and dropped tokens are never salient", () => {
@@ -85,10 +85,10 @@ Deno.test("accumulateAfterDrop() keeps all mass, and dropped tokens are never sa
       const sums = accumulateAfterDrop(map, { firstTokens: half, kept });
       const later = sums.reduce((total, value) => total + Math.max(0, value), 0);
       // the second half's rows give 1 each; the kept tokens bring what they had
-      assert.ok(later >= half - 1e-3 && later <= tokens + 1e-3, `${later} of ${tokens}`);
+      assert(later >= half - 1e-3 && later <= tokens + 1e-3, `${later} of ${tokens}`);
       const dropped = positions.filter((position) => !kept.includes(position));
       const salient = salientTokens(sums, tokens - dropped.length);
-      assert.ok(dropped.every((position) => !salient.includes(position)));
+      assert(dropped.every((position) => !salient.includes(position)));
     }),
     { numRuns: 100 },
   );
@@ -112,37 +112,33 @@ Deno.test("mergeDropSaliency() of a continued pass equals the offline sums when 
   const first = accumulateAttention(half);
   const merged = mergeDropSaliency(first, second, { firstTokens: 10, kept });
   const offline = accumulateAfterDrop(map, { firstTokens: 10, kept });
-  merged.forEach((value, key) => assert.ok(Math.abs(value - offline[key]!) < 1e-5));
+  merged.forEach((value, key) => assert(Math.abs(value - offline[key]!) < 1e-5));
 });
 
 Deno.test("randomJaccard() is what random sets give", () => {
-  assert.equal(randomJaccard(1), 1);
-  assert.equal(randomJaccard(0.5), 1 / 3);
+  assertEquals(randomJaccard(1), 1);
+  assertEquals(randomJaccard(0.5), 1 / 3);
   const random = seededRandom(3);
   const tokens = Array.from({ length: 2000 }, (_, token) => token);
   for (const budgetRatio of [0.1, 0.4, 0.8]) {
     const views = [0, 1].map(() => Float32Array.from(tokens, random));
     const { jaccard } = compareViews(views[0]!, views[1]!, { budgetRatio });
-    assert.ok(Math.abs(jaccard - randomJaccard(budgetRatio)) < 0.03);
+    assert(Math.abs(jaccard - randomJaccard(budgetRatio)) < 0.03);
   }
 });
 
 Deno.test("saliencyShift() rejects budgets outside (0, 1], and budgets that keep no token", () => {
   const map = randomMap(seededRandom(1), 8);
   for (const budgetRatio of [0, -0.1, 1.01, NaN]) {
-    assert.throws(
-      () => saliencyShift(map, { budgetRatio }),
-      new RangeError(
-        `Cannot measure saliency shift: budgetRatio must lie in (0, 1]: current value is ${budgetRatio}`,
-      ),
+    assertEquals(
+      assertThrows(() => saliencyShift(map, { budgetRatio }), RangeError).message,
+      `Cannot measure saliency shift: budgetRatio must lie in (0, 1]: current value is ${budgetRatio}`,
     );
   }
-  assert.throws(
-    () => saliencyShift(map, { budgetRatio: 0.1 }),
-    new RangeError(
-      "Cannot measure saliency shift: salient tokens must be an integer at least 1: current value is 0",
-    ),
+  assertEquals(
+    assertThrows(() => saliencyShift(map, { budgetRatio: 0.1 }), RangeError).message,
+    "Cannot measure saliency shift: salient tokens must be an integer at least 1: current value is 0",
   );
-  assert.throws(() => accumulateAfterDrop(map, { firstTokens: 4, kept: [4] }), RangeError);
-  assert.throws(() => saliencyShift({ ...map, queries: 4 }, { budgetRatio: 0.5 }), TypeError);
+  assertThrows(() => accumulateAfterDrop(map, { firstTokens: 4, kept: [4] }), RangeError);
+  assertThrows(() => saliencyShift({ ...map, queries: 4 }, { budgetRatio: 0.5 }), TypeError);
 });

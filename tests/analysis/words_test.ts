@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { alignWords, wordSaliency } from "../../analysis/words.ts";
 
@@ -7,9 +7,9 @@ Deno.test("wordSaliency() joins the tokens of a word and splits tokens across wo
     [5, 1, 2, 4, 8, 3],
     ["", "The", " rain", "bow is", "\n", "x"],
   );
-  assert.deepEqual(words, ["The", "rainbow", "is", "x"]);
+  assertEquals(words, ["The", "rainbow", "is", "x"]);
   // "bow is" has 5 visible characters, 3 of them in "rainbow"; the special token and the line break belong to no word
-  assert.deepEqual([...saliency].map((value) => +value.toFixed(12)), [1, 4.4, 1.6, 3]);
+  assertEquals([...saliency].map((value) => +value.toFixed(12)), [1, 4.4, 1.6, 3]);
 });
 
 Deno.test("wordSaliency() does not depend on where tokens are cut, for saliency spread by characters", () => {
@@ -23,18 +23,18 @@ Deno.test("wordSaliency() does not depend on where tokens are cut, for saliency 
     }
     const visible = (piece: string) => Array.from(piece.replace(/\s/gu, "")).length;
     const { words, saliency } = wordSaliency(tokens.map(visible), tokens);
-    assert.deepEqual(words, text.split(/\s+/u));
-    words.forEach((word, index) => assert.ok(Math.abs(saliency[index]! - visible(word)) < 1e-9));
+    assertEquals(words, text.split(/\s+/u));
+    words.forEach((word, index) => assert(Math.abs(saliency[index]! - visible(word)) < 1e-9));
   }));
 });
 
 Deno.test("alignWords() cuts to the words that both share from the start", () => {
   const a = { words: ["a", "b", "c"], saliency: Float64Array.of(1, 2, 3) };
   const b = { words: ["a", "b", "cut", "d"], saliency: Float64Array.of(4, 5, 6, 7) };
-  assert.deepEqual(alignWords(a, b), {
+  assertEquals(alignWords(a, b), {
     words: ["a", "b"],
     first: Float64Array.of(1, 2),
     second: Float64Array.of(4, 5),
   });
-  assert.throws(() => wordSaliency([1], []), TypeError);
+  assertThrows(() => wordSaliency([1], []), TypeError);
 });

@@ -1,4 +1,4 @@
-import { deepStrictEqual, ok, throws } from "node:assert/strict";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { budgetShare, halfEntries, splitBudget, wholeEntries } from "../../cache/budget.ts";
 
@@ -26,9 +26,9 @@ const GOLDEN = [
 
 Deno.test("splitBudget() gives the golden counts", () => {
   for (const [tokens, ratio, half, critical, recent, marginal] of GOLDEN) {
-    deepStrictEqual(halfEntries({ ratio }, tokens), half);
+    assertEquals(halfEntries({ ratio }, tokens), half);
     const counts = splitBudget({ ratio }, tokens);
-    deepStrictEqual(counts, { sink: 0, critical, recent, marginal }, `${tokens} at ${ratio}`);
+    assertEquals(counts, { sink: 0, critical, recent, marginal }, `${tokens} at ${ratio}`);
   }
 });
 
@@ -38,19 +38,19 @@ Deno.test("splitBudget() spends the whole budget and keeps the newest token, wha
       const half = Math.floor(2 * percent * tokens / 100);
       const { critical, recent, marginal } = splitBudget({ ratio: percent / 100 }, tokens);
       const at = `${tokens} tokens at ${percent} %: ${critical}, ${recent}, ${marginal}`;
-      ok(recent >= 1 && critical >= 0 && marginal >= 0, at);
-      ok(critical + recent + marginal <= tokens, at);
-      if (half >= 4) deepStrictEqual(2 * critical + 2 * recent + marginal, half, at);
+      assert(recent >= 1 && critical >= 0 && marginal >= 0, at);
+      assert(critical + recent + marginal <= tokens, at);
+      if (half >= 4) assertEquals(2 * critical + 2 * recent + marginal, half, at);
     }
   }
 });
 
 Deno.test("halfEntries() is exact where binary floating point is not", () => {
-  deepStrictEqual(halfEntries({ ratio: 0.58 }, 25), 29);
-  deepStrictEqual(wholeEntries({ ratio: 0.29 }, 100), 29);
-  deepStrictEqual(wholeEntries({ ratio: 0.001 }, 100), 1);
-  deepStrictEqual(wholeEntries({ tokens: 64 }, 1000), 64);
-  deepStrictEqual(wholeEntries({ tokens: 64 }, 10), 10);
+  assertEquals(halfEntries({ ratio: 0.58 }, 25), 29);
+  assertEquals(wholeEntries({ ratio: 0.29 }, 100), 29);
+  assertEquals(wholeEntries({ ratio: 0.001 }, 100), 1);
+  assertEquals(wholeEntries({ tokens: 64 }, 1000), 64);
+  assertEquals(wholeEntries({ tokens: 64 }, 10), 10);
 });
 
 Deno.test("splitBudget() gives the bytes of marginal tokens back when there are none", () => {
@@ -62,15 +62,15 @@ Deno.test("splitBudget() gives the bytes of marginal tokens back when there are 
         const ratio = percent / 100;
         const { critical, recent, marginal } = splitBudget({ ratio }, tokens, { marginal: false });
         const half = halfEntries({ ratio }, tokens);
-        deepStrictEqual(marginal, 0);
-        if (half >= 4) deepStrictEqual(critical + recent, Math.floor(half / 2));
+        assertEquals(marginal, 0);
+        if (half >= 4) assertEquals(critical + recent, Math.floor(half / 2));
       },
     ),
   );
 });
 
 Deno.test("splitBudget() takes sinks out of the critical tokens", () => {
-  deepStrictEqual(splitBudget({ ratio: 0.2 }, 1000, { sink: 4 }), {
+  assertEquals(splitBudget({ ratio: 0.2 }, 1000, { sink: 4 }), {
     sink: 4,
     critical: 96,
     recent: 50,
@@ -79,7 +79,7 @@ Deno.test("splitBudget() takes sinks out of the critical tokens", () => {
 });
 
 Deno.test("splitBudget() scales 2 : 1 : 2 below 10 % if asked to", () => {
-  deepStrictEqual(splitBudget({ ratio: 0.05 }, 1000, { split: "plain" }), {
+  assertEquals(splitBudget({ ratio: 0.05 }, 1000, { split: "plain" }), {
     sink: 0,
     critical: 25,
     recent: 12,
@@ -89,34 +89,33 @@ Deno.test("splitBudget() scales 2 : 1 : 2 below 10 % if asked to", () => {
 
 Deno.test("splitBudget() refuses ratios outside (0, 1]", () => {
   for (const ratio of [0, -0.1, 1.01, NaN]) {
-    throws(() => splitBudget({ ratio }, 100), {
-      name: "RangeError",
-      message:
-        `Cannot set a cache budget: ratio must be above 0 and at most 1: current value is ${ratio}`,
-    });
+    assertEquals(
+      assertThrows(() => splitBudget({ ratio }, 100), RangeError).message,
+      `Cannot set a cache budget: ratio must be above 0 and at most 1: current value is ${ratio}`,
+    );
   }
 });
 
 Deno.test("splitBudget() above 80 % cuts tiers at equal cost, or lets them overlap at a lower one (D-19)", () => {
   const at = (percent: number, coverage: "clip" | "overlap") =>
     splitBudget({ ratio: percent / 100 }, 200, { coverage });
-  deepStrictEqual(at(80, "overlap"), at(80, "clip"), "tiers cover exactly all tokens");
-  deepStrictEqual(at(100, "overlap"), at(100, "clip"), "all of the cache");
-  deepStrictEqual(at(90, "clip"), { sink: 0, critical: 107, recent: 53, marginal: 40 });
-  deepStrictEqual(at(90, "overlap"), { sink: 0, critical: 90, recent: 45, marginal: 65 });
+  assertEquals(at(80, "overlap"), at(80, "clip"), "tiers cover exactly all tokens");
+  assertEquals(at(100, "overlap"), at(100, "clip"), "all of the cache");
+  assertEquals(at(90, "clip"), { sink: 0, critical: 107, recent: 53, marginal: 40 });
+  assertEquals(at(90, "overlap"), { sink: 0, critical: 90, recent: 45, marginal: 65 });
 });
 
 Deno.test("splitBudget() without marginal tokens spends what they cost on the others, or saves it (D-24)", () => {
   const at = (marginal: boolean | "dropped") => splitBudget({ ratio: 0.2 }, 1000, { marginal });
-  deepStrictEqual(at(true), { sink: 0, critical: 100, recent: 50, marginal: 100 });
-  deepStrictEqual(at(false), { sink: 0, critical: 133, recent: 67, marginal: 0 });
-  deepStrictEqual(at("dropped"), { sink: 0, critical: 100, recent: 50, marginal: 0 });
+  assertEquals(at(true), { sink: 0, critical: 100, recent: 50, marginal: 100 });
+  assertEquals(at(false), { sink: 0, critical: 133, recent: 67, marginal: 0 });
+  assertEquals(at("dropped"), { sink: 0, critical: 100, recent: 50, marginal: 0 });
 });
 
 Deno.test("budgetShare() is the share of the tokens that a budget pays for", () => {
-  deepStrictEqual(budgetShare({ ratio: 0.2 }, 1000), 0.2);
-  deepStrictEqual(budgetShare({ ratio: 0.2, of: 500 }, 1000), 0.1);
-  deepStrictEqual(budgetShare({ tokens: 250 }, 1000), 0.25);
-  deepStrictEqual(budgetShare({ tokens: 2500 }, 1000), 1);
-  throws(() => budgetShare({ ratio: 2 }, 1000), /ratio must be above 0/);
+  assertEquals(budgetShare({ ratio: 0.2 }, 1000), 0.2);
+  assertEquals(budgetShare({ ratio: 0.2, of: 500 }, 1000), 0.1);
+  assertEquals(budgetShare({ tokens: 250 }, 1000), 0.25);
+  assertEquals(budgetShare({ tokens: 2500 }, 1000), 1);
+  assertThrows(() => budgetShare({ ratio: 2 }, 1000), Error, "ratio must be above 0");
 });

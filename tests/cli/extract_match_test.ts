@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import fc from "fast-check";
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -84,9 +84,9 @@ Deno.test("extract writes logits, accumulated attention and named heads", () =>
     const out = place("a.safetensors");
     const words = ["--logits", "all", "--attention", "1:0,0:1,1:0", "--accumulated", "--out", out];
     const { code } = await run(["extract", "--tokens", place("ids.json"), ...words]);
-    assert.equal(code, 0);
+    assertEquals(code, 0);
     const tensors = await readTensors(out);
-    assert.deepEqual(
+    assertEquals(
       Object.entries(tensors).map(([name, { shape }]) => [name, shape]),
       [
         ["logits", [120, 32]],
@@ -95,8 +95,8 @@ Deno.test("extract writes logits, accumulated attention and named heads", () =>
         ["attention.0.1", [120, 120]],
       ],
     );
-    assert.equal(tensors["attention.1.0"]!.values[0], 100);
-    assert.equal(tensors["logits"]!.values[33], 33);
+    assertEquals(tensors["attention.1.0"]!.values[0], 100);
+    assertEquals(tensors["logits"]!.values[33], 33);
   }));
 
 Deno.test("extract writes all maps as one tensor and the last logits as one row", () =>
@@ -104,21 +104,21 @@ Deno.test("extract writes all maps as one tensor and the last logits as one row"
     const out = place("a.safetensors");
     const words = ["--attention", "all", "--logits=last", "--out", out];
     const { code } = await run(["extract", "--text", place("text.txt"), ...words]);
-    assert.equal(code, 0);
+    assertEquals(code, 0);
     const { attention, logits } = await readTensors(out);
-    assert.deepEqual(attention!.shape, [2, 2, 120, 120]);
+    assertEquals(attention!.shape, [2, 2, 120, 120]);
     const firsts = [0, 1, 2, 3].map((head) => attention!.values[head * 120 * 120]);
-    assert.deepEqual(firsts, [0, 10, 100, 110]);
-    assert.deepEqual(logits!.shape, [1, 32]);
+    assertEquals(firsts, [0, 10, 100, 110]);
+    assertEquals(logits!.shape, [1, 32]);
   }));
 
 Deno.test("extract refuses a file above the limit and says how large it would be", () =>
   withFolder(async (place, folder) => {
     const words = ["--attention", "all", "--max-bytes", "230399", "--out", place("a")];
     const { code, error } = await run(["extract", "--tokens", place("ids.json"), ...words]);
-    assert.equal(code, 1);
-    assert.match(error, /at most 230399 bytes, see --max-bytes: current estimate is 230400/);
-    assert.deepEqual((await readdir(folder)).sort(), ["ids.json", "text.txt"]);
+    assertEquals(code, 1);
+    assertMatch(error, /at most 230399 bytes, see --max-bytes: current estimate is 230400/);
+    assertEquals((await readdir(folder)).sort(), ["ids.json", "text.txt"]);
   }));
 
 Deno.test("match writes window, sets, matches and similarities", () =>
@@ -126,19 +126,19 @@ Deno.test("match writes window, sets, matches and similarities", () =>
     const out = place("match.json");
     const words = ["--window", "110", "--top", "0.1", "--out", out];
     const { code } = await run(["match", "--tokens", place("ids.json"), ...words]);
-    assert.equal(code, 0);
+    assertEquals(code, 0);
     const content = JSON.parse(await readFile(out, "utf8"));
-    assert.deepEqual(Object.keys(content), [
+    assertEquals(Object.keys(content), [
       "window",
       "topTokens",
       "match",
       "similarity",
       "cosine",
     ]);
-    assert.equal(content.window, 110);
-    assert.equal(content.topTokens, 11);
-    assert.deepEqual(content.match, [0, 1, 2, 3]);
-    assert.deepEqual(content.similarity, [1, 1, 1, 1]);
+    assertEquals(content.window, 110);
+    assertEquals(content.topTokens, 11);
+    assertEquals(content.match, [0, 1, 2, 3]);
+    assertEquals(content.similarity, [1, 1, 1, 1]);
   }));
 
 Deno.test("commands refuse input that does not fit, with exit code 1 and no file", () =>
@@ -159,15 +159,15 @@ Deno.test("commands refuse input that does not fit, with exit code 1 and no file
       for (const words of [["extract", "--accumulated"], ["match"]]) {
         const input = ["--tokens", place(name), "--out", place("out")];
         const { code, error } = await run([...words, ...input]);
-        assert.equal(code, 1, name);
-        assert.match(error, /^Cannot /m);
-        assert.match(error, message);
+        assertEquals(code, 1, name);
+        assertMatch(error, /^Cannot /m);
+        assertMatch(error, message);
       }
     }
     const short = await run(["match", "--tokens", place("short.json"), "--out", place("out")]);
-    assert.match(short.error, /at least 100 tokens: current count is 3/);
-    assert.equal(short.code, 1);
-    assert.equal((await readdir(folder)).includes("out"), false);
+    assertMatch(short.error, /at least 100 tokens: current count is 3/);
+    assertEquals(short.code, 1);
+    assertEquals((await readdir(folder)).includes("out"), false);
   }));
 
 Deno.test("commands say what is wrong with their options and end with 2", () =>
@@ -188,8 +188,8 @@ Deno.test("commands say what is wrong with their options and end with 2", () =>
     ];
     for (const [words, message] of cases) {
       const { code, error, out } = await run(words);
-      assert.equal(code, 2, words.join(" "));
-      assert.match(error + out, message);
+      assertEquals(code, 2, words.join(" "));
+      assertMatch(error + out, message);
     }
   }));
 
@@ -197,25 +197,25 @@ Deno.test("extract names a head that the model lacks", () =>
   withFolder(async (place) => {
     const words = ["--tokens", place("ids.json"), "--attention", "2:0", "--out", place("x")];
     const { code, error } = await run(["extract", ...words]);
-    assert.equal(code, 1);
-    assert.match(error, /must be from 0:0 to 1:1: current value is 2:0/);
+    assertEquals(code, 1);
+    assertMatch(error, /must be from 0:0 to 1:1: current value is 2:0/);
   }));
 
 Deno.test("info shows device, versions and models", async () => {
   const { code, out } = await run(["info"]);
-  assert.equal(code, 0);
+  assertEquals(code, 0);
   for (const word of ["reference", "made up", "fake large", "fake small", "vocabulary  32"]) {
-    assert.ok(out.includes(word), word);
+    assert(out.includes(word), word);
   }
 });
 
 Deno.test("every command has help with examples", async () => {
   for (const { name } of COMMANDS) {
     const { code, out } = await run([name, "--help"]);
-    assert.equal(code, 0);
-    assert.match(out, new RegExp(`Usage: deno task ${name}`));
-    assert.match(out, new RegExp(`Examples:\\n  deno task ${name}`));
-    assert.ok(out.split("\n").every((line) => line.length <= 110), name);
+    assertEquals(code, 0);
+    assertMatch(out, new RegExp(`Usage: deno task ${name}`));
+    assertMatch(out, new RegExp(`Examples:\\n  deno task ${name}`));
+    assert(out.split("\n").every((line) => line.length <= 110), name);
   }
 });
 
@@ -235,11 +235,11 @@ Deno.test("no command line makes the program crash", () =>
     await fc.assert(
       fc.asyncProperty(line, async (words) => {
         const { code, error } = await run(words);
-        assert.ok([0, 1, 2].includes(code), `${code}`);
-        if (code !== 0) assert.match(error, /^(?:Cannot |.*: Cannot )/m);
+        assert([0, 1, 2].includes(code), `${code}`);
+        if (code !== 0) assertMatch(error, /^(?:Cannot |.*: Cannot )/m);
         await rm(place("out"), { recursive: true, force: true });
       }),
       { seed: 14, numRuns: 300 },
     );
-    assert.deepEqual((await readdir(folder)).sort(), ["ids.json", "text.txt"]);
+    assertEquals((await readdir(folder)).sort(), ["ids.json", "text.txt"]);
   }));

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assertEquals } from "@std/assert";
 import { writeFile } from "node:fs/promises";
 import { run, withFolder } from "./generate_run.ts";
 
@@ -14,14 +14,14 @@ Deno.test("generate that fails says so in one line, and writes nothing half", ()
     ];
     for (const [words, expected] of failing) {
       const { code, out, error } = await run(words);
-      assert.deepEqual([code, out], [expected, ""], words.join(" "));
+      assertEquals([code, out], [expected, ""], words.join(" "));
       const isProgress = (line: string) => /^Generate: /.test(line);
       const lines = error.trimEnd().split("\n").filter((line) => !isProgress(line));
       const hint = expected === 2 ? ["Add --help for the options."] : [];
-      assert.deepEqual(lines.slice(1), hint, error);
+      assertEquals(lines.slice(1), hint, error);
     }
     const controller = new AbortController();
     controller.abort(new DOMException("Stopped by a signal", "AbortError"));
     const stopped = await run(["--json", "--tokens", place("ids.json")], controller.signal);
-    assert.deepEqual([stopped.code, stopped.out], [130, ""]);
+    assertEquals([stopped.code, stopped.out], [130, ""]);
   }));

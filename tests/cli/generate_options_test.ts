@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assertEquals, assertMatch, assertNotEquals, assertNotMatch } from "@std/assert";
 import { writeFile } from "node:fs/promises";
 import { run, withFolder } from "./generate_run.ts";
 
@@ -67,8 +67,8 @@ Deno.test("generate says what is wrong with its options and ends with 2", async 
   ];
   for (const [words, message] of cases) {
     const { code, error } = await run(words);
-    assert.match(error, message);
-    assert.equal(code, 2, words.join(" "));
+    assertMatch(error, message);
+    assertEquals(code, 2, words.join(" "));
   }
 });
 
@@ -84,8 +84,8 @@ Deno.test("generate refuses input that does not fit with 1", () =>
     ];
     for (const [words, message] of cases) {
       const { code, error } = await run(words);
-      assert.match(error, message);
-      assert.equal(code, 1, words.join(" "));
+      assertMatch(error, message);
+      assertEquals(code, 1, words.join(" "));
     }
   }));
 
@@ -107,8 +107,8 @@ Deno.test("generate refuses helpers that are cut to nothing, and cuts of none", 
     ] as const
   ) {
     const { code, error } = await run(words);
-    assert.notEqual(code, 0);
-    assert.match(error, message);
+    assertNotEquals(code, 0);
+    assertMatch(error, message);
   }
 });
 
@@ -122,16 +122,16 @@ Deno.test("generate takes former names of flags, says them back, and does not sh
       ["match-normalize", "match-normalise"],
     ]
   ) {
-    assert.match(out, new RegExp(`--${current} `));
-    assert.doesNotMatch(out, new RegExp(`--${former}`));
+    assertMatch(out, new RegExp(`--${current} `));
+    assertNotMatch(out, new RegExp(`--${former}`));
     for (const name of [current, former]) {
       const { code, error } = await run([`--${name}=`]);
-      assert.match(error, new RegExp(`--${name} must have a value`));
-      assert.equal(code, 2);
+      assertMatch(error, new RegExp(`--${name} must have a value`));
+      assertEquals(code, 2);
     }
   }
   for (const [policy, name] of [["h2o", "small-layers"], ["tova", "helper-layers"]] as const) {
     const { error } = await run(["--policy", policy, `--${name}`, "2"]);
-    assert.match(error, new RegExp(`--${name} must go with .*: current value is ${policy}`));
+    assertMatch(error, new RegExp(`--${name} must go with .*: current value is ${policy}`));
   }
 });

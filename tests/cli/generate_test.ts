@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { writeFile } from "node:fs/promises";
 import { embeddedModel } from "../support/embedded_model.ts";
 import { testBackends } from "../support/gpu.ts";
@@ -6,13 +6,13 @@ import { run, withFolder } from "./generate_run.ts";
 
 Deno.test("generate without arguments answers a question of the micro-world", async () => {
   const { code, out } = await run(["--policy", "full", "--max-new", "12", "--stats"]);
-  assert.equal(code, 0);
-  assert.match(out, /^ Where is Uma\? In [A-Z][a-z]+\./);
+  assertEquals(code, 0);
+  assertMatch(out, /^ Where is Uma\? In [A-Z][a-z]+\./);
   for (const line of ["time to first token", "time per new token", "new tokens per second"]) {
-    assert.match(out, new RegExp(`^${line} +\\d`, "m"));
+    assertMatch(out, new RegExp(`^${line} +\\d`, "m"));
   }
   for (const line of ["large model", "host store", "tokens per tier", "migrated", "churn"]) {
-    assert.match(out, new RegExp(`^${line}`, "m"));
+    assertMatch(out, new RegExp(`^${line}`, "m"));
   }
 });
 
@@ -22,18 +22,18 @@ Deno.test("generate --turns goes on with the answer's cache", () =>
     const words = ["--prompt", place("prompt.txt"), "--max-new", "3", "--ignore-end"];
     const turns = ["--turns", place("turns.txt")];
     const answers = JSON.parse((await run([...words, ...turns, "--json"])).out).turns;
-    assert.deepEqual(answers.map(({ turn }: { turn: string }) => turn).slice(1), [
+    assertEquals(answers.map(({ turn }: { turn: string }) => turn).slice(1), [
       " Where is Uma?",
       " What ran by?",
     ]);
     const counts = answers.map(({ stats }: { stats: { promptTokens: number[] } }) =>
       stats.promptTokens[0]
     );
-    assert.ok(counts[0] > 50 && counts[1] < 12 && counts[2] < 12, `${counts}`);
+    assert(counts[0] > 50 && counts[1] < 12 && counts[2] < 12, `${counts}`);
     const { out } = await run([...words, ...turns, "--stats"]);
-    for (const { text } of answers) assert.ok(out.includes(text));
-    assert.match(out, /\n> {2}Where is Uma\?\n/);
-    assert.equal(out.match(/time to first token/g)?.length, 3);
+    for (const { text } of answers) assert(out.includes(text));
+    assertMatch(out, /\n> {2}Where is Uma\?\n/);
+    assertEquals(out.match(/time to first token/g)?.length, 3);
   }));
 
 Deno.test("generate --speculate drafts where a policy has a helper, and says what came of it", () =>
@@ -42,16 +42,16 @@ Deno.test("generate --speculate drafts where a policy has a helper, and says wha
     const drafts = ["--speculate", "3", "--block", "per_query"];
     const plain = JSON.parse((await run([...words, "--trace", "1,5"])).out);
     const drafted = JSON.parse((await run([...words, "--trace", "1,5", ...drafts])).out);
-    assert.deepEqual([drafted.tokens, drafted.trace], [plain.tokens, plain.trace]);
-    assert.equal(plain.stats.speculation, undefined);
-    assert.ok(drafted.stats.speculation.blocks < 7);
+    assertEquals([drafted.tokens, drafted.trace], [plain.tokens, plain.trace]);
+    assertEquals(plain.stats.speculation, undefined);
+    assert(drafted.stats.speculation.blocks < 7);
     const { out } = await run([...words, ...drafts, "--compare", "h2o,smallkv"]);
     const [full, h2o, smallkv] = JSON.parse(out).policies;
-    assert.deepEqual([full.stats.speculation, h2o.stats.speculation], [undefined, undefined]);
-    assert.deepEqual(smallkv.tokens, plain.tokens);
+    assertEquals([full.stats.speculation, h2o.stats.speculation], [undefined, undefined]);
+    assertEquals(smallkv.tokens, plain.tokens);
     const text = (await run([...words.slice(0, -1), ...drafts, "--stats"])).out;
-    assert.match(text, /accepted drafts +\d+ of \d+, by place/);
-    assert.match(text, /time of a block +small model \d+ %, plan \d+ %, large model \d+ %/);
+    assertMatch(text, /accepted drafts +\d+ of \d+, by place/);
+    assertMatch(text, /time of a block +small model \d+ %, plan \d+ %, large model \d+ %/);
   }));
 
 Deno.test("generate --reference-tokens adds the divergence of each step", () =>
@@ -61,17 +61,17 @@ Deno.test("generate --reference-tokens adds the divergence of each step", () =>
     await writeFile(place("reference.json"), reference.out);
     const forced = ["--reference-tokens", place("reference.json")];
     const full = JSON.parse((await run([...input, ...forced, "--policy", "full"])).out);
-    assert.equal(full.kl.length, 5);
-    assert.ok(full.kl.every((kl: number) => kl < 1e-6));
-    assert.deepEqual(full.tokens, JSON.parse(reference.out).tokens);
-    assert.deepEqual(full.chosen.slice(0, 4), full.tokens.slice(1));
+    assertEquals(full.kl.length, 5);
+    assert(full.kl.every((kl: number) => kl < 1e-6));
+    assertEquals(full.tokens, JSON.parse(reference.out).tokens);
+    assertEquals(full.chosen.slice(0, 4), full.tokens.slice(1));
     const words = [...input, ...forced, "--max-new", "3", "--budget", "8t", "--trace", "3"];
     const { kl, trace } = JSON.parse((await run(words)).out);
-    assert.equal(kl.length, 3);
-    assert.ok(kl.some((value: number) => value > 1e-5));
-    assert.equal(trace[0].step, 3);
+    assertEquals(kl.length, 3);
+    assert(kl.some((value: number) => value > 1e-5));
+    assertEquals(trace[0].step, 3);
     const text = await run([...input.slice(0, 3), ...forced]);
-    assert.match(text.out, /5 forced steps against the full cache: mean KL \d/);
+    assertMatch(text.out, /5 forced steps against the full cache: mean KL \d/);
   }));
 
 Deno.test("generate --compare shows where each policy departs from the full cache", () =>
@@ -79,47 +79,47 @@ Deno.test("generate --compare shows where each policy departs from the full cach
     const words = ["--tokens", place("ids.json"), "--max-new", "8", "--ignore-end"];
     const list = ["--compare", "streaming,full,smallkv", "--budget", "6t", "--score", "row"];
     const { code, out } = await run([...words, ...list]);
-    assert.equal(code, 0);
-    assert.match(out, /^full:/m);
-    assert.match(out, /^policy +departs +agreement +ROUGE-L/m);
-    assert.match(out, /^full +never +1\.000 +1\.000/m);
-    assert.match(out, /^streaming +(?:never|at \d)/m);
+    assertEquals(code, 0);
+    assertMatch(out, /^full:/m);
+    assertMatch(out, /^policy +departs +agreement +ROUGE-L/m);
+    assertMatch(out, /^full +never +1\.000 +1\.000/m);
+    assertMatch(out, /^streaming +(?:never|at \d)/m);
     const { policies } = JSON.parse((await run([...words, ...list, "--json"])).out);
-    assert.deepEqual(
+    assertEquals(
       policies.map((entry: { stats: { policy: { name: string } } }) => entry.stats.policy.name),
       ["full", "streaming", "smallkv"],
     );
-    assert.equal(policies[2].stats.policy.score.name, "last_row");
-    assert.equal(policies[0].quality.tokenAgreement, 1);
+    assertEquals(policies[2].stats.policy.score.name, "last_row");
+    assertEquals(policies[0].quality.tokenAgreement, 1);
   }));
 
 Deno.test("generate reads prompts from files and tells a missing file from a text", () =>
   withFolder(async (place) => {
     const words = ["--policy", "full", "--max-new", "2"];
-    assert.equal((await run([...words, "--prompt", place("prompt.txt")])).code, 0);
-    assert.equal((await run([...words, "--prompt", "The moon was full."])).code, 0);
+    assertEquals((await run([...words, "--prompt", place("prompt.txt")])).code, 0);
+    assertEquals((await run([...words, "--prompt", "The moon was full."])).code, 0);
     const missing = await run([...words, "--prompt", place("missing.txt")]);
-    assert.equal(missing.code, 1);
-    assert.match(missing.error, /Cannot read .*missing\.txt: the file must exist/);
+    assertEquals(missing.code, 1);
+    assertMatch(missing.error, /Cannot read .*missing\.txt: the file must exist/);
     const chat = await run([...words, "--chat", "--prompt", "hello"]);
-    assert.equal(chat.code, 1);
-    assert.match(chat.error, /must come with a chat template, or be given plain text/);
+    assertEquals(chat.code, 1);
+    assertMatch(chat.error, /must come with a chat template, or be given plain text/);
   }));
 
 Deno.test("generate stopped by Ctrl-C ends with 130", async () => {
   const controller = new AbortController();
   controller.abort(new DOMException("Stopped by a signal", "AbortError"));
   const { code, error } = await run(["--policy", "full"], controller.signal);
-  assert.equal(code, 130);
-  assert.match(error, /Stopped\.$/m);
+  assertEquals(code, 130);
+  assertMatch(error, /Stopped\.$/m);
 });
 
 Deno.test("generate has help whose lines fit a screen", async () => {
   const { code, out } = await run(["--help"]);
-  assert.equal(code, 0);
-  assert.match(out, /Usage: deno task generate/);
+  assertEquals(code, 0);
+  assertMatch(out, /Usage: deno task generate/);
   const long = out.split("\n").filter((line) => line.length > 110);
-  assert.deepEqual(long, []);
+  assertEquals(long, []);
 });
 
 Deno.test("generate --helper-budget and --helper-layers make the small model cheaper, and say by how much", () =>
@@ -130,14 +130,14 @@ Deno.test("generate --helper-budget and --helper-layers make the small model che
     const whole = await stats();
     const cut = await stats("--helper-budget", "40%", "--helper-layers", "2", "--store", "tiered");
     const { layers, kvHeads, headDim } = (await embeddedModel("small", testBackends[0]!)).config;
-    assert.equal(whole.memory.small.cacheBytesIdeal, 4 * headDim * kvHeads * layers * 122);
+    assertEquals(whole.memory.small.cacheBytesIdeal, 4 * headDim * kvHeads * layers * 122);
     // floor(0.4 * 122) of 122 tokens
-    assert.equal(cut.memory.small.cacheBytesIdeal, 4 * headDim * kvHeads * 2 * 48);
-    assert.ok(cut.memory.small.cacheBytes < 0.3 * whole.memory.small.cacheBytes);
-    assert.deepEqual([cut.helperBudget, cut.helperLayers], [{ ratio: 0.4 }, 2]);
+    assertEquals(cut.memory.small.cacheBytesIdeal, 4 * headDim * kvHeads * 2 * 48);
+    assert(cut.memory.small.cacheBytes < 0.3 * whole.memory.small.cacheBytes);
+    assertEquals([cut.helperBudget, cut.helperLayers], [{ ratio: 0.4 }, 2]);
     const compared = await run([...words, "--compare", "h2o,smallkv", "--helper-layers", "1"]);
     const { policies } = JSON.parse(compared.out);
-    assert.deepEqual(
+    assertEquals(
       policies.map(({ stats }: { stats: { helperLayers?: number } }) => stats.helperLayers),
       [undefined, undefined, 1],
     );

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import { embeddedModel } from "../support/embedded_model.ts";
 import { testBackends } from "../support/gpu.ts";
 import { run, withFolder } from "./generate_run.ts";
@@ -21,14 +21,14 @@ Deno.test("generate --json prints tokens, text, statistics and the steps to be t
   withFolder(async (place) => {
     const words = ["--tokens", place("ids.json"), "--max-new", "4", "--ignore-end", "--json"];
     const { code, out } = await run([...words, "--trace", "1,4"]);
-    assert.equal(code, 0);
+    assertEquals(code, 0);
     const { tokens, text, stats, trace } = JSON.parse(out);
-    assert.equal(tokens.length, 4);
+    assertEquals(tokens.length, 4);
     const { tokenizer, config } = await embeddedModel("large", testBackends[0]!);
-    assert.equal(text, tokenizer!.decode(tokens, { skipSpecialTokens: true }));
-    assert.deepEqual(stats.promptTokens, [120]);
-    assert.equal(stats.policy.name, "smallkv");
-    assert.deepEqual(stats.budget, { ratio: 0.2 });
+    assertStrictEquals(text, tokenizer!.decode(tokens, { skipSpecialTokens: true }));
+    assertEquals(stats.promptTokens, [120]);
+    assertEquals(stats.policy.name, "smallkv");
+    assertEquals(stats.budget, { ratio: 0.2 });
     const { layers, kvHeads } = config;
     const places = trace.map((entry: Trace) => [entry.step, entry.layer, entry.kvHead]);
     const expected = [1, 4].flatMap((step) =>
@@ -38,18 +38,18 @@ Deno.test("generate --json prints tokens, text, statistics and the steps to be t
         unit % kvHeads,
       ])
     );
-    assert.deepEqual(places, expected);
+    assertEquals(places, expected);
     for (const { step, critical, recent, marginal } of trace as Trace[]) {
       // n = 121, H = 48 and n = 124, H = 49: c = 12, r = 6, m = 12 or 13
-      assert.deepEqual([critical.length, recent.length, marginal.length], [
+      assertEquals([critical.length, recent.length, marginal.length], [
         12,
         6,
         step === 1 ? 12 : 13,
       ]);
       const newest = 120 + step - 1;
-      assert.deepEqual(recent, Array.from({ length: 6 }, (_, age) => newest - 5 + age));
-      assert.ok(isAscending(critical) && isAscending(marginal));
-      assert.equal(new Set([...critical, ...recent, ...marginal]).size, 18 + marginal.length);
+      assertEquals(recent, Array.from({ length: 6 }, (_, age) => newest - 5 + age));
+      assert(isAscending(critical) && isAscending(marginal));
+      assertEquals(new Set([...critical, ...recent, ...marginal]).size, 18 + marginal.length);
     }
   }));
 
@@ -59,9 +59,9 @@ Deno.test("generate --trace tells what remains where a policy drops tokens after
     const { out } = await run([...words, "--policy", "h2o", "--trace", "1"]);
     for (const { critical, recent, after } of JSON.parse(out).trace as Trace[]) {
       // floor(0.2 * 120) = 24 were left by the prompt; attention also sees the newest one
-      assert.equal(critical.length + recent.length, 25);
-      assert.equal(after!.length, 24);
-      assert.ok(recent.includes(120));
+      assertEquals(critical.length + recent.length, 25);
+      assertEquals(after!.length, 24);
+      assert(recent.includes(120));
     }
   }));
 
@@ -71,8 +71,8 @@ Deno.test("generate --trace names query heads where each selects alone, and repe
     const { config } = await embeddedModel("large", testBackends[0]!);
     const layer = await run([...words, "--trace", "1", "--granularity", "layer"]);
     const trace = JSON.parse(layer.out).trace as Trace[];
-    assert.equal(trace.length, config.layers * config.kvHeads);
-    assert.deepEqual(trace[0]!.critical, trace[config.kvHeads - 1]!.critical);
+    assertEquals(trace.length, config.layers * config.kvHeads);
+    assertEquals(trace[0]!.critical, trace[config.kvHeads - 1]!.critical);
     const heads = await run([...words, "--trace", "1", "--granularity", "query_head"]);
-    assert.equal(JSON.parse(heads.out).trace.length, config.layers * config.queryHeads);
+    assertEquals(JSON.parse(heads.out).trace.length, config.layers * config.queryHeads);
   }));

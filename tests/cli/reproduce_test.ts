@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertMatch, assertStrictEquals } from "@std/assert";
 import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -68,10 +68,10 @@ Deno.test("reproduce decodes a pair of one's own under policies only if asked to
     });
     return names;
   };
-  assert.deepEqual(await ran(), ["first", "second"]);
-  assert.deepEqual(await ran(...pair), ["first"]);
-  assert.deepEqual(await ran(...pair, "--policies"), ["first", "second"]);
-  assert.deepEqual(await ran("second", ...pair), ["second"]);
+  assertEquals(await ran(), ["first", "second"]);
+  assertEquals(await ran(...pair), ["first"]);
+  assertEquals(await ran(...pair, "--policies"), ["first", "second"]);
+  assertEquals(await ran("second", ...pair), ["second"]);
 });
 
 /** Every file below a folder. */
@@ -85,66 +85,66 @@ async function files(folder: string): Promise<string[]> {
 Deno.test("reproduce writes results, prints the table and ends with one line of JSON", () =>
   withFolder(async (folder) => {
     const { code, out } = await run(["--out", folder, "--seed", "7"]);
-    assert.equal(code, 0);
+    assertEquals(code, 0);
     const lines = out.trimEnd().split("\n");
-    assert.match(lines[0]!, /^claim +paper +ours \(95 % interval\) +verdict +seconds$/);
-    assert.match(lines[2]!, /^C00 mean of made-up numbers .* 6 .*\[.*\] +reproduced +\d/);
+    assertMatch(lines[0]!, /^claim +paper +ours \(95 % interval\) +verdict +seconds$/);
+    assertMatch(lines[2]!, /^C00 mean of made-up numbers .* 6 .*\[.*\] +reproduced +\d/);
     const last = JSON.parse(lines.at(-1)!);
-    assert.equal(last.counts.reproduced, 2);
-    assert.equal(last.exitCode, 0);
-    assert.equal(last.counts["not run"], 64); // the made-up claim is none of the paper's
-    assert.deepEqual(last.untouched[1], {
+    assertEquals(last.counts.reproduced, 2);
+    assertEquals(last.exitCode, 0);
+    assertEquals(last.counts["not run"], 64); // the made-up claim is none of the paper's
+    assertEquals(last.untouched[1], {
       id: "C02",
       paper: 0.947,
       ours: null,
       verdict: "not run",
     });
-    assert.match(out, /^C02 mean cosine of matched heads \(Fig\. 1c\) +0\.947 +– +not run$/m);
+    assertMatch(out, /^C02 mean cosine of matched heads \(Fig\. 1c\) +0\.947 +– +not run$/m);
     const report = await readFile(join(folder, "smoke", "report.html"), "utf8");
-    assert.match(report, /<strong>64<\/strong> <span class="verdict other">not run/);
-    assert.match(report, /C64 SmallKV ahead on nearly all pairs/);
+    assertMatch(report, /<strong>64<\/strong> <span class="verdict other">not run/);
+    assertMatch(report, /C64 SmallKV ahead on nearly all pairs/);
     const record = JSON.parse(await readFile(join(folder, "smoke", "first.json"), "utf8"));
-    assert.equal(record.seed, 7);
-    assert.equal(record.environment.adapter, "made up");
-    assert.deepEqual(record.models.large, { name: "fake large", hash: "hash-of-fake large" });
-    assert.equal(record.environment.versions.deno, Deno.version.deno);
-    assert.equal(record.claims[0].ours.n, 4);
-    assert.equal(record.command, `deno task reproduce first --seed 7 --out ${folder}`);
+    assertEquals(record.seed, 7);
+    assertEquals(record.environment.adapter, "made up");
+    assertEquals(record.models.large, { name: "fake large", hash: "hash-of-fake large" });
+    assertStrictEquals(record.environment.versions.deno, Deno.version.deno);
+    assertEquals(record.claims[0].ours.n, 4);
+    assertEquals(record.command, `deno task reproduce first --seed 7 --out ${folder}`);
   }));
 
 Deno.test("reproduce skips what is finished, and --force does not", () =>
   withFolder(async (folder) => {
-    assert.equal((await run(["--out", folder])).traces, 8);
+    assertEquals((await run(["--out", folder])).traces, 8);
     const path = join(folder, "smoke", "first.json");
     const before = (await stat(path)).mtimeMs;
     const again = await run(["--out", folder]);
-    assert.equal(again.traces, 0);
-    assert.equal((await stat(path)).mtimeMs, before);
-    assert.equal(JSON.parse(again.out.trimEnd().split("\n").at(-1)!).experiments[0].status, "kept");
+    assertEquals(again.traces, 0);
+    assertStrictEquals((await stat(path)).mtimeMs, before);
+    assertEquals(JSON.parse(again.out.trimEnd().split("\n").at(-1)!).experiments[0].status, "kept");
     await rm(join(folder, ".cache"), { recursive: true });
-    assert.equal((await run(["--out", folder])).traces, 0);
-    assert.equal((await run(["--out", folder, "--force"])).traces, 8);
+    assertEquals((await run(["--out", folder])).traces, 0);
+    assertEquals((await run(["--out", folder, "--force"])).traces, 8);
   }));
 
 Deno.test("reproduce measures again for another seed, scale, pair or code", () =>
   withFolder(async (folder) => {
     await run(["--out", folder, "first"]);
     const pair = ["--large", "a", "--small", "b"];
-    assert.equal((await run(["--out", folder, "first", ...pair])).traces, 4);
-    assert.equal((await run(["--out", folder, "first", ...pair])).traces, 0);
-    assert.equal((await run(["--out", folder, "first"])).traces, 0);
+    assertEquals((await run(["--out", folder, "first", ...pair])).traces, 4);
+    assertEquals((await run(["--out", folder, "first", ...pair])).traces, 0);
+    assertEquals((await run(["--out", folder, "first"])).traces, 0);
     const names = await readdir(join(folder, "smoke"));
-    assert.equal(names.filter((name) => name.startsWith("a_b_")).length, 1);
+    assertEquals(names.filter((name) => name.startsWith("a_b_")).length, 1);
     // Texts are the same, so traces are found; units and results are not.
     const changed: ReadModule = async (module) => {
       const text = await readFile(module, "utf8");
       return module.href.endsWith("fake_engine.ts") ? `${text}\nconst more = 1;\n` : text;
     };
     const result = await run(["--out", folder, "first"], undefined, changed);
-    assert.match(result.out, /"status":"finished"/);
-    assert.match((await run(["--out", folder, "first", "--seed", "2"])).out, /"status":"finished"/);
+    assertMatch(result.out, /"status":"finished"/);
+    assertMatch((await run(["--out", folder, "first", "--seed", "2"])).out, /"status":"finished"/);
     await run(["--out", folder, "first", "--scale", "small"]);
-    assert.ok((await files(join(folder, "small"))).some((path) => path.endsWith("first.json")));
+    assert((await files(join(folder, "small"))).some((path) => path.endsWith("first.json")));
   }));
 
 Deno.test("reproduce measures again after a change of a kernel, not of its comments", () =>
@@ -155,18 +155,18 @@ Deno.test("reproduce measures again after a change of a kernel, not of its comme
       return changed.get(module.pathname.split("/").at(-1)!)?.(text) ?? text;
     };
     const again = () => run(["--out", folder], undefined, readModule);
-    assert.equal((await again()).traces, 8);
-    assert.equal((await again()).traces, 0);
+    assertEquals((await again()).traces, 8);
+    assertEquals((await again()).traces, 0);
     changed.set("rms_norm.wgsl", (text) => `// Other words.\n${text}`);
-    assert.equal((await again()).traces, 0);
+    assertEquals((await again()).traces, 0);
     changed.set("rms_norm.wgsl", (text) => text.replace("value * value", "value"));
     const { traces, out } = await again();
-    assert.equal(traces, 8);
-    assert.match(out, /"status":"finished"/);
+    assertEquals(traces, 8);
+    assertMatch(out, /"status":"finished"/);
     changed.clear();
-    assert.equal((await again()).traces, 0);
+    assertEquals((await again()).traces, 0);
     changed.set("matmul_source.ts", (text) => `${text}\nexport const more = 1;\n`);
-    assert.equal((await again()).traces, 8);
+    assertEquals((await again()).traces, 8);
   }));
 
 Deno.test("reproduce ends with 1 where a module of its results cannot be read", () =>
@@ -174,9 +174,9 @@ Deno.test("reproduce ends with 1 where a module of its results cannot be read", 
     const readModule: ReadModule = (module) =>
       readFile(module.href.endsWith("/trace.ts") ? new URL("gone.ts", module) : module, "utf8");
     const { code, error, traces } = await run(["--out", folder], undefined, readModule);
-    assert.equal(code, 1);
-    assert.equal(traces, 0);
-    assert.match(
+    assertEquals(code, 1);
+    assertEquals(traces, 0);
+    assertMatch(
       error,
       /^Cannot identify the code of a result: module .*trace\.ts must be readable/m,
     );
@@ -189,31 +189,31 @@ Deno.test("reproduce computes damaged cache files and results again", () =>
       if (!path.endsWith("lock")) await writeFile(path, "damaged");
     }
     const again = await run(["--out", folder]);
-    assert.equal(again.code, 0, again.error);
-    assert.equal(again.traces, 8);
+    assertEquals(again.code, 0, again.error);
+    assertEquals(again.traces, 8);
     const table = (text: string) => text.split("\n").slice(0, 4).map((line) => line.slice(0, 80));
-    assert.deepEqual(table(again.out), table(whole.out));
+    assertEquals(table(again.out), table(whole.out));
   }));
 
 Deno.test("reproduce --strict ends with 3 when a comparable claim differs", () =>
   withFolder(async (folder) => {
     const experiments = [fakeExperiment("first", { claim: { paper: 100 } })];
-    assert.equal((await run(["--out", folder], experiments)).code, 0);
+    assertEquals((await run(["--out", folder], experiments)).code, 0);
     const strict = await run(["--out", folder, "--strict"], experiments);
-    assert.equal(strict.code, 3);
-    assert.match(strict.out, / differs /);
+    assertEquals(strict.code, 3);
+    assertMatch(strict.out, / differs /);
     const absolute = [fakeExperiment("first", { claim: { paper: 100, kind: "absolute" } })];
-    assert.equal((await run(["--out", folder, "--strict"], absolute)).code, 0);
+    assertEquals((await run(["--out", folder, "--strict"], absolute)).code, 0);
   }));
 
 Deno.test("reproduce goes on after a failed experiment and ends with 1", () =>
   withFolder(async (folder) => {
     const experiments = [fakeExperiment("first", { fails: true }), fakeExperiment("second")];
     const { code, out, error } = await run(["--out", folder], experiments);
-    assert.equal(code, 1);
-    assert.match(error, /^first: Cannot measure: it must work$/m);
+    assertEquals(code, 1);
+    assertMatch(error, /^first: Cannot measure: it must work$/m);
     const { experiments: outcomes } = JSON.parse(out.trimEnd().split("\n").at(-1)!);
-    assert.deepEqual(outcomes.map(({ status }: { status: string }) => status), [
+    assertEquals(outcomes.map(({ status }: { status: string }) => status), [
       "failed",
       "finished",
     ]);
@@ -231,9 +231,9 @@ Deno.test("reproduce refuses a measured NaN", () =>
         })),
     };
     const { code, error } = await run(["--out", folder], [broken]);
-    assert.equal(code, 1);
-    assert.match(error, /numbers must be finite: current value is NaN/);
-    assert.deepEqual((await files(folder)).map((path) => path.slice(folder.length)), [
+    assertEquals(code, 1);
+    assertMatch(error, /numbers must be finite: current value is NaN/);
+    assertEquals((await files(folder)).map((path) => path.slice(folder.length)), [
       "/.cache/lock",
     ]);
   }));
@@ -252,8 +252,8 @@ Deno.test("reproduce says what is wrong with the command line and ends with 2", 
   ];
   for (const [words, message] of cases) {
     const { code, error } = await run(words);
-    assert.equal(code, 2, words.join(" "));
-    assert.match(error, message);
+    assertEquals(code, 2, words.join(" "));
+    assertMatch(error, message);
   }
 });
 
@@ -263,9 +263,9 @@ Deno.test("reproduce ends with 1 where it cannot write", () =>
     await mkdir(join(folder, "r", ".cache", "lock"), { recursive: true });
     for (const out of [join(folder, "file"), join(folder, "file", "inner"), join(folder, "r")]) {
       const { code, error, traces } = await run(["--out", out]);
-      assert.equal(code, 1);
-      assert.match(error, /^Cannot (make folder|write) .*: current error is E[A-Z]+$/m);
-      assert.equal(traces, 0);
+      assertEquals(code, 1);
+      assertMatch(error, /^Cannot (make folder|write) .*: current error is E[A-Z]+$/m);
+      assertEquals(traces, 0);
     }
   }));
 
@@ -273,23 +273,23 @@ Deno.test("reproduce prints its table although the report cannot be written", ()
   withFolder(async (folder) => {
     await mkdir(join(folder, "smoke", "report.html"), { recursive: true });
     const { code, out, error } = await run(["--out", folder]);
-    assert.equal(code, 1);
-    assert.match(error, /^Cannot write .*report\.html: the path must not be a folder/m);
-    assert.match(out, / reproduced /);
-    assert.match(out, /"exitCode":1/);
+    assertEquals(code, 1);
+    assertMatch(error, /^Cannot write .*report\.html: the path must not be a folder/m);
+    assertMatch(out, / reproduced /);
+    assertMatch(out, /"exitCode":1/);
   }));
 
 Deno.test("reproduce ends with 1 where a model is missing", () =>
   withFolder(async (folder) => {
     const { code, error } = await run(["--out", folder, "--large", "missing", "--small", "b"]);
-    assert.equal(code, 1);
-    assert.match(error, /^Cannot open missing: the file must exist/m);
+    assertEquals(code, 1);
+    assertMatch(error, /^Cannot open missing: the file must exist/m);
   }));
 
 Deno.test("reproduce --help names options, experiments and examples", async () => {
   const { code, out } = await run(["--scale", "huge", "--help"]);
-  assert.equal(code, 0);
+  assertEquals(code, 0);
   for (const word of ["--large MODEL", "smoke|small|paper", "first", "Examples:"]) {
-    assert.ok(out.includes(word), word);
+    assert(out.includes(word), word);
   }
 });

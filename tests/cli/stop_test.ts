@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -30,7 +30,7 @@ async function waitForTraces(child: Deno.ChildProcess, count: number) {
   let text = "";
   while (text.split("tracing ").length <= count) {
     const { value, done } = await reader.read();
-    assert.equal(done, false, text);
+    assertEquals(done, false, text);
     text += value;
   }
   return async () => {
@@ -53,14 +53,14 @@ async function finish(
 async function assertWhole(folder: string): Promise<void> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true });
   for (const entry of entries.filter((candidate) => candidate.isFile())) {
-    assert.equal(entry.name.includes("unfinished"), false, entry.name);
+    assertEquals(entry.name.includes("unfinished"), false, entry.name);
     if (entry.name.endsWith(".json")) {
       JSON.parse(await readFile(join(entry.parentPath, entry.name), "utf8"));
     }
   }
 }
 
-Deno.test("reproduce goes on where it was after kill -9", () =>
+Deno.test("reproduce continues after kill -9", () =>
   withFolder(async (folder) => {
     let traces = 0;
     for (const count of [3, 2, 3]) {
@@ -71,9 +71,9 @@ Deno.test("reproduce goes on where it was after kill -9", () =>
       traces += count;
     }
     const last = await finish(start(folder, 0));
-    assert.equal(last.code, 0);
+    assertEquals(last.code, 0);
     // Ten traces in all; each kill lost the one in progress and no other.
-    assert.equal(traces + last.traces, 10 + 3);
+    assertEquals(traces + last.traces, 10 + 3);
     await assertWhole(folder);
     const plain = await mkdtemp(join(tmpdir(), "stop-"));
     const expected = await finish(start(plain, 0));
@@ -81,7 +81,7 @@ Deno.test("reproduce goes on where it was after kill -9", () =>
     const numbers = (out: string) =>
       JSON.parse(out.trimEnd().split("\n").at(-1)!)
         .experiments.map(({ claims }: { claims: unknown }) => claims);
-    assert.deepEqual(numbers(last.out), numbers(expected.out));
+    assertEquals(numbers(last.out), numbers(expected.out));
   }));
 
 Deno.test("reproduce stops at Ctrl-C with 130 and keeps what is finished", () =>
@@ -90,10 +90,10 @@ Deno.test("reproduce stops at Ctrl-C with 130 and keeps what is finished", () =>
     const rest = await waitForTraces(child, 3);
     child.kill("SIGINT");
     const [status, text] = await Promise.all([child.status, rest(), child.stdout.cancel()]);
-    assert.equal(status.code, 130);
-    assert.match(text, /Stopped; the same command goes on where it was\./);
+    assertEquals(status.code, 130);
+    assertMatch(text, /Stopped; run the same command again to continue\./);
     await assertWhole(folder);
-    assert.equal((await finish(start(folder, 0))).traces, 8);
+    assertEquals((await finish(start(folder, 0))).traces, 8);
   }));
 
 Deno.test("reproduce ends at once at the second Ctrl-C", () =>
@@ -105,8 +105,8 @@ Deno.test("reproduce ends at once at the second Ctrl-C", () =>
     await new Promise((resolve) => setTimeout(resolve, 200));
     child.kill("SIGINT");
     const [status] = await Promise.all([child.status, rest(), child.stdout.cancel()]);
-    assert.equal(status.code, 130);
-    assert.ok(performance.now() - startedAt < 5000);
+    assertEquals(status.code, 130);
+    assert(performance.now() - startedAt < 5000);
   }));
 
 Deno.test("reproduce refuses a folder in which another run is at work", () =>
@@ -114,8 +114,8 @@ Deno.test("reproduce refuses a folder in which another run is at work", () =>
     const child = start(folder, 300);
     const rest = await waitForTraces(child, 1);
     const other = await finish(start(folder, 0));
-    assert.equal(other.code, 1);
-    assert.match(
+    assertEquals(other.code, 1);
+    assertMatch(
       other.error,
       new RegExp(
         `Cannot use .*: no other run may be using it: current user is process ${child.pid}`,
@@ -130,5 +130,5 @@ Deno.test("reproduce does not fail when nobody reads its output", () =>
     const child = start(folder, 0);
     await child.stdout.cancel();
     const [status] = await Promise.all([child.status, child.stderr.cancel()]);
-    assert.equal(status.code, 0);
+    assertEquals(status.code, 0);
   }));

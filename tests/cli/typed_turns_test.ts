@@ -4,7 +4,7 @@
  * @module
  */
 
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertMatch, assertRejects, assertStrictEquals } from "@std/assert";
 import type { CommandInput, CommandIo } from "../../cli/command.ts";
 import { readLines, untilAborted } from "../../cli/process_io.ts";
 import { run } from "./generate_run.ts";
@@ -29,16 +29,16 @@ async function typed(words: readonly string[], io: Partial<CommandIo> = {}) {
 
 Deno.test("generate --turns - prints what the same turns of a file print", async () => {
   const { out, code } = await typed([]);
-  assert.equal(code, 0);
+  assertEquals(code, 0);
   const given = [...WORDS.slice(0, -1), TURNS.slice(1).join("\n"), "--prompt", TURNS[0]!];
-  assert.equal(out, (await run(given)).out);
-  assert.equal(
+  assertStrictEquals(out, (await run(given)).out);
+  assertStrictEquals(
     out,
     (await typed(["--prompt", TURNS[0]!], {
       input: input({ nextLine: nextOf([TURNS[2]!]) }),
     })).out,
   );
-  assert.equal((await typed(["--stats"])).out.match(/time to first token/g)?.length, 2);
+  assertEquals((await typed(["--stats"])).out.match(/time to first token/g)?.length, 2);
 });
 
 function nextOf(lines: string[]): CommandInput["nextLine"] {
@@ -54,24 +54,24 @@ Deno.test("generate --turns - --json prints an object per turn before the next o
     return Promise.resolve(lines.shift());
   };
   const io = { input: input({ nextLine }), out: (text: string) => void (out += text) };
-  assert.equal((await typed(["--json"], io)).code, 0);
-  assert.deepEqual(linesBefore, [0, 1, 1, 2]);
+  assertEquals((await typed(["--json"], io)).code, 0);
+  assertEquals(linesBefore, [0, 1, 1, 2]);
   const answers = out.trimEnd().split("\n").map((line) => JSON.parse(line));
-  assert.deepEqual(answers.map(({ turn }) => turn), [TURNS[0], TURNS[2]]);
+  assertEquals(answers.map(({ turn }) => turn), [TURNS[0], TURNS[2]]);
   for (const { policy, budget, tokens, text, stats } of answers) {
-    assert.deepEqual([policy, budget], ["h2o", { ratio: 0.2 }]);
-    assert.equal(tokens.length, 3);
-    assert.equal(typeof text, "string");
-    assert.deepEqual(stats.newTokens, [3]);
+    assertEquals([policy, budget], ["h2o", { ratio: 0.2 }]);
+    assertEquals(tokens.length, 3);
+    assertEquals(typeof text, "string");
+    assertEquals(stats.newTokens, [3]);
   }
 });
 
 Deno.test("generate --turns - asks on the screen where lines are typed", async () => {
   const { out, error } = await typed([], { input: input({ isTerminal: true }) });
-  assert.equal(error.match(/^> /gm)?.length, 1, "the next ones follow without a line end");
-  assert.equal(error.match(/> /g)?.length, 4);
-  assert.equal(out.includes(">"), false, "what is typed is on the screen already");
-  assert.equal((await typed([])).error.includes("> "), false);
+  assertEquals(error.match(/^> /gm)?.length, 1, "the next ones follow without a line end");
+  assertEquals(error.match(/> /g)?.length, 4);
+  assertEquals(out.includes(">"), false, "what is typed is on the screen already");
+  assertEquals((await typed([])).error.includes("> "), false);
 });
 
 Deno.test("generate --turns - goes on after an answer was ended, and stops at the command's signal", async () => {
@@ -90,16 +90,16 @@ Deno.test("generate --turns - goes on after an answer was ended, and stops at th
       : untilAborted(new Promise<undefined>(() => {}), command.signal);
   };
   const stopped = await run(words, command.signal, { input: input({ nextLine, interruptible }) });
-  assert.equal(stopped.code, 130);
+  assertEquals(stopped.code, 130);
   const first = JSON.parse(stopped.out);
-  assert.ok(first.tokens.length < 400, `${first.tokens.length}`);
-  assert.equal(first.stats.isAborted, true);
+  assert(first.tokens.length < 400, `${first.tokens.length}`);
+  assertEquals(first.stats.isAborted, true);
 });
 
 Deno.test("generate --turn-block runs turns in blocks, and says what does not go with it", async () => {
   const { out, code } = await typed(["--json", "--turn-block", "4"]);
-  assert.equal(code, 0);
-  assert.equal(out.trimEnd().split("\n").length, 2);
+  assertEquals(code, 0);
+  assertEquals(out.trimEnd().split("\n").length, 2);
   const cases: [string[], RegExp][] = [
     [["--turn-block", "4"], /--turn-block must come with --turns: current value is 4 alone/],
     [["--turns", "-", "--turn-block", "0"], /--turn-block must be an integer from 1 to 128/],
@@ -114,15 +114,15 @@ Deno.test("generate --turn-block runs turns in blocks, and says what does not go
   ];
   for (const [words, message] of cases) {
     const refused = await run(words);
-    assert.match(refused.error, message);
-    assert.equal(refused.code, 2);
+    assertMatch(refused.error, message);
+    assertEquals(refused.code, 2);
   }
 });
 
 Deno.test("generate --turns - needs somebody to listen to", async () => {
   const { code, error } = await run(WORDS);
-  assert.match(error, /--turns - must have a standard input: current value is none/);
-  assert.equal(code, 2);
+  assertMatch(error, /--turns - must have a standard input: current value is none/);
+  assertEquals(code, 2);
 });
 
 Deno.test("readLines() passes lines on as they end, whatever the pieces", async () => {
@@ -133,9 +133,9 @@ Deno.test("readLines() passes lines on as they end, whatever the pieces", async 
       (_, piece) => bytes.slice(piece * size, (piece + 1) * size),
     );
     const lines = await Array.fromAsync(readLines(ReadableStream.from(pieces)));
-    assert.deepEqual(lines, ["first", "secönd", "", "last"]);
+    assertEquals(lines, ["first", "secönd", "", "last"]);
   }
-  assert.deepEqual(await Array.fromAsync(readLines(ReadableStream.from([]))), []);
+  assertEquals(await Array.fromAsync(readLines(ReadableStream.from([]))), []);
 });
 
 /** Text of a pipe, waited for piece by piece. */
@@ -145,7 +145,7 @@ function watch(pipe: ReadableStream<Uint8Array>) {
   return async (pattern: RegExp) => {
     while (!pattern.test(text)) {
       const { value, done } = await reader.read();
-      assert.equal(done, false, text);
+      assertEquals(done, false, text);
       text += value;
     }
     const end = text.search(pattern) + pattern.exec(text)![0].length;
@@ -175,11 +175,11 @@ Deno.test("generate --turns - answers a pipe turn by turn; Ctrl-C ends an answer
   await interrupt(/Ending this answer/);
   await say(TURNS[2]!);
   const first = await out(/\n> {2}Where is Uma\?\n/);
-  assert.ok(first.length < 600, "the answer was cut short");
+  assert(first.length < 600, "the answer was cut short");
   await out(/\w/);
   await interrupt(/Ending this answer/);
   await interrupt(/Stopped\./);
-  assert.equal((await child.status).code, 130);
+  assertEquals((await child.status).code, 130);
   await writer.abort().catch(() => {});
 });
 
@@ -195,9 +195,9 @@ Deno.test("generate --turns - ends with its input", async () => {
   const out = watch(child.stdout);
   for (const turn of [TURNS[0]!, TURNS[2]!]) {
     await writer.write(new TextEncoder().encode(`${turn}\n`));
-    assert.equal(JSON.parse(await out(/.*\n/)).turn, turn);
+    assertStrictEquals(JSON.parse(await out(/.*\n/)).turn, turn);
   }
   await writer.close();
-  assert.equal((await child.status).code, 0);
-  await assert.rejects(() => out(/./));
+  assertEquals((await child.status).code, 0);
+  await assertRejects(() => out(/./));
 });

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { mkdir, mkdtemp, open, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -43,8 +43,8 @@ Deno.test("writeFileAtomic() makes folders and replaces a file", () =>
     const path = join(folder, "a", "b", "file.json");
     await writeFileAtomic(path, "first");
     await writeFileAtomic(path, new Uint8Array([50, 51]));
-    assert.equal(await readFile(path, "utf8"), "23");
-    assert.deepEqual(await readdir(join(folder, "a", "b")), ["file.json"]);
+    assertEquals(await readFile(path, "utf8"), "23");
+    assertEquals(await readdir(join(folder, "a", "b")), ["file.json"]);
   }));
 
 Deno.test("createAtomicFile() shows nothing before commit and nothing after disposal", () =>
@@ -53,52 +53,56 @@ Deno.test("createAtomicFile() shows nothing before commit and nothing after disp
     {
       await using file = await createAtomicFile(path);
       await file.write(new Uint8Array(10));
-      assert.equal((await readdir(folder)).includes("file"), false);
+      assertEquals((await readdir(folder)).includes("file"), false);
     }
-    assert.deepEqual(await readdir(folder), []);
+    assertEquals(await readdir(folder), []);
   }));
 
 Deno.test("writeFileAtomic() keeps the old file and leaves no trace when the disk is full", () =>
   withFolder(async (folder) => {
     const path = join(folder, "file");
     await writeFileAtomic(path, "old");
-    await assert.rejects(
-      writeFileAtomic(path, "x".repeat(100), { open: fullDisk(20) }),
-      (error) =>
-        error instanceof DataError &&
-        error.message ===
-          `Cannot write ${path}: the disk must have free space: current error is ENOSPC`,
+    const error = await assertRejects(
+      () => writeFileAtomic(path, "x".repeat(100), { open: fullDisk(20) }),
+      DataError,
     );
-    assert.equal(await readFile(path, "utf8"), "old");
-    assert.deepEqual(await readdir(folder), ["file"]);
+    assertEquals(
+      error.message,
+      `Cannot write ${path}: the disk must have free space: current error is ENOSPC`,
+    );
+    assertEquals(await readFile(path, "utf8"), "old");
+    assertEquals(await readdir(folder), ["file"]);
   }));
 
 Deno.test("writeFileAtomic() writes on after short writes", () =>
   withFolder(async (folder) => {
     const path = join(folder, "file");
     await writeFileAtomic(path, "a longer text", { open: fullDisk(100) });
-    assert.equal(await readFile(path, "utf8"), "a longer text");
+    assertEquals(await readFile(path, "utf8"), "a longer text");
   }));
 
 Deno.test("writeFileAtomic() names the path and what is wrong with it", () =>
   withFolder(async (folder) => {
     await writeFile(join(folder, "file"), "");
     await mkdir(join(folder, "taken"));
-    await assert.rejects(
-      writeFileAtomic(join(folder, "file", "inner"), ""),
+    assertMatch(
+      String(await assertRejects(() => writeFileAtomic(join(folder, "file", "inner"), ""), Error)),
       /^DataError: Cannot make folder .*file: every part of the path but the last must be a folder/,
     );
-    await assert.rejects(
-      writeFileAtomic(join(folder, "taken"), ""),
+    assertMatch(
+      String(await assertRejects(() => writeFileAtomic(join(folder, "taken"), ""), Error)),
       /^DataError: Cannot write .*taken: the path must not be a folder: current error is EISDIR/,
     );
-    assert.deepEqual((await readdir(folder)).sort(), ["file", "taken"]);
+    assertEquals((await readdir(folder)).sort(), ["file", "taken"]);
   }));
 
 Deno.test("ensureFolder() says that a folder must be writable", async () => {
   // Not even root may make folders there.
   if (Deno.build.os !== "linux") return;
-  await assert.rejects(ensureFolder("/proc/nowhere/inner"), /^DataError: Cannot make folder/);
+  assertMatch(
+    String(await assertRejects(() => ensureFolder("/proc/nowhere/inner"), Error)),
+    /^DataError: Cannot make folder/,
+  );
 });
 
 Deno.test("removeUnfinished() removes what ended processes left and nothing else", () =>
@@ -115,8 +119,8 @@ Deno.test("removeUnfinished() removes what ended processes left and nothing else
     ];
     for (const name of names) await writeFile(join(folder, name), "");
     await removeUnfinished(folder, "a.json");
-    assert.deepEqual((await readdir(folder)).sort(), names.slice(1).sort());
+    assertEquals((await readdir(folder)).sort(), names.slice(1).sort());
     await removeUnfinished(folder);
-    assert.deepEqual((await readdir(folder)).sort(), names.slice(2).sort());
+    assertEquals((await readdir(folder)).sort(), names.slice(2).sort());
     await removeUnfinished(join(folder, "missing"));
   }));

@@ -1,9 +1,9 @@
-import assert from "node:assert/strict";
+import { assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { canonicalJson, type JsonValue } from "../../core/json.ts";
 
 Deno.test("canonicalJson() gives one text per value, whatever the order of keys", () => {
-  assert.equal(
+  assertEquals(
     canonicalJson({ b: [1, null, "x"], a: { d: true, c: -0.5 } }),
     '{"a":{"c":-0.5,"d":true},"b":[1,null,"x"]}',
   );
@@ -12,13 +12,13 @@ Deno.test("canonicalJson() gives one text per value, whatever the order of keys"
 Deno.test("canonicalJson() survives a round trip", () => {
   fc.assert(fc.property(fc.jsonValue({ noUnicodeString: false }), (value) => {
     const text = canonicalJson(value as JsonValue);
-    assert.equal(canonicalJson(JSON.parse(text)), text);
+    assertStrictEquals(canonicalJson(JSON.parse(text)), text);
   }));
 });
 
 Deno.test("canonicalJson() rejects numbers that JSON has no word for", () => {
-  assert.throws(
-    () => canonicalJson({ a: [NaN] }),
-    new RangeError("Cannot write JSON: numbers must be finite: current value is NaN"),
+  assertEquals(
+    assertThrows(() => canonicalJson({ a: [NaN] }), RangeError).message,
+    "Cannot write JSON: numbers must be finite: current value is NaN",
   );
 });

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import fc from "fast-check";
 import { Progress, type ProgressState } from "../../core/progress.ts";
 import { fitLine, formatDuration, terminalView } from "../../core/terminal_view.ts";
@@ -26,10 +26,10 @@ Deno.test("Progress shows at most ten states a second and always the last one", 
       progress.finish();
       progress.advance();
       const last = states.at(-1)!;
-      assert.equal(last.done, waits.length);
-      assert.equal(last.isFinal, true);
+      assertEquals(last.done, waits.length);
+      assertEquals(last.isFinal, true);
       const shown = states.slice(0, -1).map(({ at }) => at);
-      shown.slice(1).forEach((at, index) => assert.ok(at - shown[index]! >= 100));
+      shown.slice(1).forEach((at, index) => assert(at - shown[index]! >= 100));
     }),
     { seed },
   );
@@ -42,29 +42,29 @@ Deno.test("Progress shows a throttled state later by itself", async () => {
     intervalMs: 20,
   });
   progress.advance();
-  assert.equal(states.length, 1);
+  assertEquals(states.length, 1);
   await new Promise((resolve) => setTimeout(resolve, 60));
-  assert.equal(states.at(-1)!.done, 1);
+  assertEquals(states.at(-1)!.done, 1);
 });
 
 Deno.test("Progress estimates the time left from items that cost time", () => {
   const { progress, wait } = fixture({ total: 10 });
-  assert.equal(progress.state.remainingMs, undefined);
+  assertEquals(progress.state.remainingMs, undefined);
   wait(50);
   progress.advance({ items: 4, isFree: true });
-  assert.equal(progress.state.remainingMs, undefined);
+  assertEquals(progress.state.remainingMs, undefined);
   wait(1000);
   progress.advance();
-  assert.equal(progress.state.remainingMs, 5000);
+  assertEquals(progress.state.remainingMs, 5000);
   wait(600);
-  assert.equal(progress.state.remainingMs, 4400);
+  assertEquals(progress.state.remainingMs, 4400);
   progress.extend(2);
-  assert.equal(progress.state.remainingMs, 6400);
+  assertEquals(progress.state.remainingMs, 6400);
   progress.exclude();
-  assert.equal(progress.state.remainingMs, 7000);
+  assertEquals(progress.state.remainingMs, 7000);
   wait(1000);
   progress.advance();
-  assert.equal(progress.state.remainingMs, 6000);
+  assertEquals(progress.state.remainingMs, 6000);
   progress.finish();
 });
 
@@ -75,7 +75,7 @@ Deno.test("Progress leaves no timer behind when it is disposed", () => {
 
 Deno.test("formatDuration() rounds for people", () => {
   const words = [0, 400, 9_960, 59_499, 59_501, 185_000, 3_599_600, 7_800_000].map(formatDuration);
-  assert.deepEqual(words, [
+  assertEquals(words, [
     "0.0 s",
     "0.4 s",
     "10 s",
@@ -99,11 +99,11 @@ const STATE: ProgressState = {
 };
 
 Deno.test("fitLine() shows bar, share, time left and work, and never exceeds the width", () => {
-  assert.equal(
+  assertEquals(
     fitLine(STATE, 120),
     "Reproduce [#######-----------------] 30% 4.0 s left fig_2 3/8",
   );
-  for (let width = 1; width < 100; width++) assert.ok(fitLine(STATE, width).length <= width);
+  for (let width = 1; width < 100; width++) assert(fitLine(STATE, width).length <= width);
 });
 
 Deno.test("terminalView() overwrites one line on a screen", () => {
@@ -115,9 +115,9 @@ Deno.test("terminalView() overwrites one line on a screen", () => {
   });
   view(STATE);
   view({ ...STATE, done: 1, isFinal: true });
-  assert.equal(text.split("\n").length, 2);
-  assert.equal(text.split("\r").length, 3);
-  assert.match(text, /100% 2\.0 s\n$/);
+  assertEquals(text.split("\n").length, 2);
+  assertEquals(text.split("\r").length, 3);
+  assertMatch(text, /100% 2\.0 s\n$/);
 });
 
 Deno.test("terminalView() writes a line per stage where lines cannot be overwritten", () => {
@@ -130,7 +130,7 @@ Deno.test("terminalView() writes a line per stage where lines cannot be overwrit
   for (const state of [{ ...STATE, stage: "" }, STATE, { ...STATE, detail: "4/8" }]) view(state);
   view({ ...STATE, stage: "fig_8" });
   view({ ...STATE, isFinal: true });
-  assert.deepEqual(lines, [
+  assertEquals(lines, [
     "Reproduce: fig_2, 30%, 4.0 s left\n",
     "Reproduce: fig_8, 30%, 4.0 s left\n",
     "Reproduce: ended after 2.0 s\n",

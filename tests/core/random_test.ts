@@ -1,4 +1,10 @@
-import assert from "node:assert/strict";
+import {
+  assert,
+  assertEquals,
+  assertNotEquals,
+  assertStrictEquals,
+  assertThrows,
+} from "@std/assert";
 import fc from "fast-check";
 import {
   derivedSeed,
@@ -11,14 +17,14 @@ import {
 
 Deno.test("seededRandom() repeats its sequence for the same seed only", () => {
   const draw = (seed: number) => Array.from({ length: 5 }, seededRandom(seed));
-  assert.deepEqual(draw(3), draw(3));
-  assert.notDeepEqual(draw(3), draw(4));
+  assertEquals(draw(3), draw(3));
+  assertNotEquals(draw(3), draw(4));
 });
 
 Deno.test("seededRandom() gives the numbers that stored results were made with", () => {
   const random = seededRandom(1);
   const drawn = [random(), random(), random()].map((value) => value.toFixed(12));
-  assert.deepEqual(drawn, ["0.336820811044", "0.922147501947", "0.970864006050"]);
+  assertEquals(drawn, ["0.336820811044", "0.922147501947", "0.970864006050"]);
 });
 
 Deno.test("seededRandom() is uniform: mean, variance and lag correlation of 100,000 draws", () => {
@@ -31,34 +37,34 @@ Deno.test("seededRandom() is uniform: mean, variance and lag correlation of 100,
       (sum, value, index) => sum + (value - mean) * ((drawn[index + 1] ?? mean) - mean),
       0,
     ) / drawn.length / variance;
-    assert.ok(Math.abs(mean - 0.5) < 0.005, `mean ${mean} of seed ${seed}`);
-    assert.ok(Math.abs(variance - 1 / 12) < 0.001, `variance ${variance} of seed ${seed}`);
-    assert.ok(Math.abs(lag) < 0.015, `correlation ${lag} of seed ${seed}`);
+    assert(Math.abs(mean - 0.5) < 0.005, `mean ${mean} of seed ${seed}`);
+    assert(Math.abs(variance - 1 / 12) < 0.001, `variance ${variance} of seed ${seed}`);
+    assert(Math.abs(lag) < 0.015, `correlation ${lag} of seed ${seed}`);
   }
 });
 
 Deno.test("seededRandom() starts neighbouring seeds far apart", () => {
   const first = Array.from({ length: 1000 }, (_, seed) => seededRandom(seed)());
   const mean = first.reduce((sum, value) => sum + value, 0) / first.length;
-  assert.ok(Math.abs(mean - 0.5) < 0.04, `mean ${mean}`);
-  assert.equal(new Set(first).size, 1000);
+  assert(Math.abs(mean - 0.5) < 0.04, `mean ${mean}`);
+  assertEquals(new Set(first).size, 1000);
 });
 
 Deno.test("derivedSeed() depends on seed and label", () => {
-  assert.equal(derivedSeed(1, "fig2"), derivedSeed(1, "fig2"));
+  assertStrictEquals(derivedSeed(1, "fig2"), derivedSeed(1, "fig2"));
   const seeds = [derivedSeed(1, "fig2"), derivedSeed(2, "fig2"), derivedSeed(1, "fig8")];
-  assert.equal(new Set(seeds).size, 3);
+  assertEquals(new Set(seeds).size, 3);
 });
 
 Deno.test("shuffle() and sample() keep the items and repeat none", () => {
   fc.assert(
     fc.property(fc.uniqueArray(fc.integer(), { maxLength: 30 }), fc.integer(), (items, seed) => {
       const shuffled = shuffle(seededRandom(seed), items);
-      assert.deepEqual(shuffled.toSorted(), items.toSorted());
+      assertEquals(shuffled.toSorted(), items.toSorted());
       const count = items.length >> 1;
       const drawn = sample(seededRandom(seed), items, count);
-      assert.equal(new Set(drawn).size, count);
-      assert.ok(drawn.every((item) => items.includes(item)));
+      assertEquals(new Set(drawn).size, count);
+      assert(drawn.every((item) => items.includes(item)));
     }),
   );
 });
@@ -70,18 +76,16 @@ Deno.test("shuffle() reaches every order about equally often", () => {
     const order = shuffle(random, [0, 1, 2]).join("");
     counts.set(order, (counts.get(order) ?? 0) + 1);
   }
-  assert.equal(counts.size, 6);
-  for (const count of counts.values()) assert.ok(Math.abs(count - 1000) < 120, `${count}`);
+  assertEquals(counts.size, 6);
+  for (const count of counts.values()) assert(Math.abs(count - 1000) < 120, `${count}`);
 });
 
 Deno.test("random functions reject empty choices in the house voice", () => {
-  assert.throws(
-    () => pick(seededRandom(1), []),
-    new RangeError(
-      "Cannot pick an item: items.length must be an integer at least 1: current value is 0",
-    ),
+  assertEquals(
+    assertThrows(() => pick(seededRandom(1), []), RangeError).message,
+    "Cannot pick an item: items.length must be an integer at least 1: current value is 0",
   );
-  assert.throws(() => sample(seededRandom(1), [1], 2), RangeError);
-  assert.throws(() => randomInteger(seededRandom(1), 0), RangeError);
-  assert.throws(() => seededRandom(0.5), RangeError);
+  assertThrows(() => sample(seededRandom(1), [1], 2), RangeError);
+  assertThrows(() => randomInteger(seededRandom(1), 0), RangeError);
+  assertThrows(() => seededRandom(0.5), RangeError);
 });

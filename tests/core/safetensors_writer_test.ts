@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assertEquals, assertRejects } from "@std/assert";
 import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -30,17 +30,17 @@ Deno.test("createSafetensors() writes an aligned header and the values in order"
     }
     const bytes = await readFile(path);
     const length = Number(bytes.readBigUInt64LE(0));
-    assert.equal(length % 8, 0);
-    assert.equal(bytes.length, 8 + length + tensorBytes(TENSORS));
+    assertEquals(length % 8, 0);
+    assertEquals(bytes.length, 8 + length + tensorBytes(TENSORS));
     const header = JSON.parse(bytes.toString("utf8", 8, 8 + length));
-    assert.deepEqual(header, {
+    assertEquals(header, {
       __metadata__: { model: "é" },
       a: { dtype: "F32", shape: [2, 3], data_offsets: [0, 24] },
       empty: { dtype: "F32", shape: [0, 4], data_offsets: [24, 24] },
       b: { dtype: "F32", shape: [1], data_offsets: [24, 28] },
     });
     const values = [0, 1, 2, 3, 4, 5, 6].map((index) => bytes.readFloatLE(8 + length + 4 * index));
-    assert.deepEqual(values, [1, 2, 3, 4, 5, 6, -0.5]);
+    assertEquals(values, [1, 2, 3, 4, 5, 6, -0.5]);
   }));
 
 Deno.test("createSafetensors() refuses values out of order, too many and too few", () =>
@@ -48,18 +48,22 @@ Deno.test("createSafetensors() refuses values out of order, too many and too few
     const path = join(folder, "x.safetensors");
     {
       await using file = await createSafetensors(path, TENSORS);
-      await assert.rejects(file.append("b", new Float32Array(1)), /must be 6 of "a"/);
-      await assert.rejects(file.append("a", new Float32Array(7)), /current values are 7 of "a"/);
+      await assertRejects(() => file.append("b", new Float32Array(1)), Error, `must be 6 of "a"`);
+      await assertRejects(
+        () => file.append("a", new Float32Array(7)),
+        Error,
+        `current values are 7 of "a"`,
+      );
       await file.append("a", new Float32Array(6));
-      await assert.rejects(file.commit(), /current missing values are 1 of "b"/);
+      await assertRejects(() => file.commit(), Error, `current missing values are 1 of "b"`);
       await file.append("b", new Float32Array(1));
-      await assert.rejects(file.append("b", new Float32Array(1)), /must be nothing/);
+      await assertRejects(() => file.append("b", new Float32Array(1)), Error, "must be nothing");
     }
-    assert.deepEqual(await readdir(folder), []);
+    assertEquals(await readdir(folder), []);
   }));
 
 Deno.test("createSafetensors() refuses equal names and odd shapes", async () => {
   const twice = [{ name: "a", shape: [1] }, { name: "a", shape: [1] }];
-  await assert.rejects(createSafetensors("x", twice), RangeError);
-  await assert.rejects(createSafetensors("x", [{ name: "a", shape: [1.5] }]), RangeError);
+  await assertRejects(() => createSafetensors("x", twice), RangeError);
+  await assertRejects(() => createSafetensors("x", [{ name: "a", shape: [1.5] }]), RangeError);
 });

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { DataError } from "../../core/check.ts";
 import {
@@ -42,7 +42,7 @@ const words = (text: string) => text.split(" ").map((word) => word.length);
 Deno.test("wikitextParagraphs() drops blank lines and headings of every depth", () => {
   const text =
     " \n = Title = \n \n One paragraph = of text . \n = = Part = = \n = = = Sub = = = \n Two . \n";
-  assert.deepEqual(wikitextParagraphs(text), [
+  assertEquals(wikitextParagraphs(text), [
     { line: 3, text: "One paragraph = of text ." },
     { line: 6, text: "Two ." },
   ]);
@@ -52,21 +52,21 @@ Deno.test("wikitextContexts() takes lines that are long enough and cuts them", (
   const line = (count: number) => ` ${"word ".repeat(count)}\n`;
   const text = line(99) + line(100) + line(300);
   const contexts = wikitextContexts(text, words, { count: 5 });
-  assert.deepEqual(contexts.map(({ line, tokens }) => [line, tokens.length]), [[1, 100], [2, 200]]);
-  assert.equal(wikitextContexts(text, words, { count: 1 }).length, 1);
-  assert.throws(() => wikitextContexts(line(5), words, { count: 1 }), DataError);
+  assertEquals(contexts.map(({ line, tokens }) => [line, tokens.length]), [[1, 100], [2, 200]]);
+  assertEquals(wikitextContexts(text, words, { count: 1 }).length, 1);
+  assertThrows(() => wikitextContexts(line(5), words, { count: 1 }), DataError);
 });
 
 Deno.test("gradeGsm8k() finds stated and last numbers in any notation", () => {
   const item = { answer: "x\n#### 1,234" };
   const grade = (output: string) => Object.values(gradeGsm8k(output, item));
-  assert.deepEqual(grade(" So 2. The answer is $1,234.\n\nQ: next 5"), [true, true]);
-  assert.deepEqual(grade("The answer is 1234.00"), [true, true]);
-  assert.deepEqual(grade("We get 1234 in the end."), [false, true]);
-  assert.deepEqual(grade("The answer is 7. Check: 1234"), [false, true]);
-  assert.deepEqual(grade("The answer is 1234. Not 7."), [true, false]);
-  assert.deepEqual(grade("nothing"), [false, false]);
-  assert.deepEqual(Object.values(gradeGsm8k("The answer is -5.", { answer: "#### -5" })), [
+  assertEquals(grade(" So 2. The answer is $1,234.\n\nQ: next 5"), [true, true]);
+  assertEquals(grade("The answer is 1234.00"), [true, true]);
+  assertEquals(grade("We get 1234 in the end."), [false, true]);
+  assertEquals(grade("The answer is 7. Check: 1234"), [false, true]);
+  assertEquals(grade("The answer is 1234. Not 7."), [true, false]);
+  assertEquals(grade("nothing"), [false, false]);
+  assertEquals(Object.values(gradeGsm8k("The answer is -5.", { answer: "#### -5" })), [
     true,
     true,
   ]);
@@ -74,36 +74,36 @@ Deno.test("gradeGsm8k() finds stated and last numbers in any notation", () => {
 
 Deno.test("gsm8kPrompt() puts exemplars before the question", () => {
   const prompt = gsm8kPrompt("Why?", [{ question: "Q1", target: "T1" }]);
-  assert.equal(prompt, "Q: Q1\nA: T1\n\nQ: Why?\nA:");
+  assertEquals(prompt, "Q: Q1\nA: T1\n\nQ: Why?\nA:");
 });
 
 Deno.test("gradeBbh() compares letters for choices and whole answers otherwise", () => {
-  assert.equal(gradeBbh("So the answer is (B).", "(B)"), true);
-  assert.equal(gradeBbh("the answer is (A). No, the answer is (b) blue.", "(B)"), true);
-  assert.equal(gradeBbh("So the answer is B.", "(B)"), true);
-  assert.equal(gradeBbh("So the answer is (A) or (B).", "(B)"), false);
-  assert.equal(gradeBbh("So the answer is Bad.", "(B)"), false);
-  assert.equal(gradeBbh("The answer is true.", "True"), true);
-  assert.equal(gradeBbh("So the answer is  ] ] > .", "] ] >"), true);
-  assert.equal(
+  assertEquals(gradeBbh("So the answer is (B).", "(B)"), true);
+  assertEquals(gradeBbh("the answer is (A). No, the answer is (b) blue.", "(B)"), true);
+  assertEquals(gradeBbh("So the answer is B.", "(B)"), true);
+  assertEquals(gradeBbh("So the answer is (A) or (B).", "(B)"), false);
+  assertEquals(gradeBbh("So the answer is Bad.", "(B)"), false);
+  assertEquals(gradeBbh("The answer is true.", "True"), true);
+  assertEquals(gradeBbh("So the answer is  ] ] > .", "] ] >"), true);
+  assertEquals(
     gradeBbh("So the answer is ant bee.\n\nQ: x\nA: the answer is cow.", "ant bee"),
     true,
   );
-  assert.equal(gradeBbh("ant bee", "ant bee"), false);
-  assert.equal(bbhAnswer("no conclusion"), undefined);
+  assertEquals(gradeBbh("ant bee", "ant bee"), false);
+  assertEquals(bbhAnswer("no conclusion"), undefined);
 });
 
 Deno.test("bbhExemplars() drops the canary", () => {
-  assert.equal(
+  assertEquals(
     bbhExemplars("BENCHMARK canary\n-----\nSort.\n\nQ: a\nA: b\n", "f"),
     "Sort.\n\nQ: a\nA: b",
   );
-  assert.throws(() => bbhExemplars("no dashes", "f"), DataError);
-  assert.equal(bbhPrompt("D", "x"), "D\n\nQ: x\nA: Let's think step by step.");
+  assertThrows(() => bbhExemplars("no dashes", "f"), DataError);
+  assertEquals(bbhPrompt("D", "x"), "D\n\nQ: x\nA: Let's think step by step.");
 });
 
 Deno.test("parseCsv() reads quotes, commas and line breaks inside fields", () => {
-  assert.deepEqual(parseCsv('a,"b ""c"", d","e\nf"\r\ng,,\n\n"h"'), [
+  assertEquals(parseCsv('a,"b ""c"", d","e\nf"\r\ng,,\n\n"h"'), [
     ["a", 'b "c", d', "e\nf"],
     ["g", "", ""],
     ["h"],
@@ -117,7 +117,7 @@ Deno.test("parseCsv() gives back any fields that were quoted", () => {
     fc.property(rows, (given) => {
       const quoted = (text: string) => `"${text.replaceAll('"', '""')}"`;
       const text = given.map((row) => row.map(quoted).join(",")).join("\n");
-      assert.deepEqual(parseCsv(text), given);
+      assertEquals(parseCsv(text), given);
     }),
     { seed: 51, numRuns: 500 },
   );
@@ -127,11 +127,11 @@ Deno.test("mmluPrompt() and gradeMmlu() use letters", () => {
   const item = { question: "2 + 2?", choices: ["3", "4", "5", "6"], answer: "B" } as const;
   const prompt = mmluPrompt({ name: "high_school_math", exemplars: [item] }, item);
   const asked = "2 + 2?\nA. 3\nB. 4\nC. 5\nD. 6\nAnswer:";
-  assert.equal(
+  assertEquals(
     prompt,
     `The following are multiple choice questions (with answers) about high school math.\n\n${asked} B\n\n${asked}`,
   );
-  assert.deepEqual(
+  assertEquals(
     [" B", "(B) 4", "B.", "A", "Because", "b"].map((text) => gradeMmlu(text, item)),
     [
       true,
@@ -167,8 +167,8 @@ Deno.test("parsers fail with an error of ours on any text", () => {
       try {
         parse(given);
       } catch (error) {
-        assert.ok(error instanceof DataError, String(error));
-        assert.match(error.message, /^Cannot .*: current value/s);
+        assert(error instanceof DataError, String(error));
+        assertMatch(error.message, /^Cannot .*: current value/s);
       }
     }),
     { seed: 52, numRuns: 1500 },
@@ -180,25 +180,25 @@ Deno.test({
   ignore,
   async fn() {
     const { items, exemplars } = await readGsm8k(folder);
-    assert.deepEqual([items.length, exemplars.length], [1319, 8]);
+    assertEquals([items.length, exemplars.length], [1319, 8]);
     let questions = 0;
     for (const name of bbhTasks()) {
       const task = await readBbhTask(folder, name);
       questions += task.items.length;
-      assert.ok(!task.exemplars.includes("canary"));
-      assert.equal(task.exemplars.match(/^Q: /gm)?.length, 3, name);
+      assert(!task.exemplars.includes("canary"));
+      assertEquals(task.exemplars.match(/^Q: /gm)?.length, 3, name);
     }
-    assert.deepEqual([bbhTasks().length, questions], [27, 6511]);
+    assertEquals([bbhTasks().length, questions], [27, 6511]);
     let tests = 0;
     for (const name of mmluSubjects()) {
       const subject = await readMmluSubject(folder, name);
-      assert.equal(subject.exemplars.length, 5, name);
+      assertEquals(subject.exemplars.length, 5, name);
       tests += subject.items.length;
     }
-    assert.deepEqual([mmluSubjects().length, tests], [57, 14042]);
+    assertEquals([mmluSubjects().length, tests], [57, 14042]);
     const dialogues = await readMtBench(folder);
-    assert.equal(dialogues.length, 80);
-    assert.equal(dialogues.filter(({ answers }) => answers?.length === 2).length, 30);
+    assertEquals(dialogues.length, 80);
+    assertEquals(dialogues.filter(({ answers }) => answers?.length === 2).length, 30);
   },
 });
 
@@ -210,15 +210,15 @@ Deno.test({
     for (const { target } of exemplars) {
       const number = /The answer is ([\d.]+)\./.exec(target)![1];
       const grade = gradeGsm8k(` ${target}`, { answer: `#### ${number}` });
-      assert.deepEqual(grade, { strict: true, lenient: true });
+      assertEquals(grade, { strict: true, lenient: true });
     }
     for (const name of bbhTasks()) {
       const task = await readBbhTask(folder, name);
       const shots = task.exemplars.split(/^A: /m).slice(1).map((part) => part.split("\n\nQ:")[0]!);
       for (const shot of shots) {
         const answer = bbhAnswer(shot)!;
-        assert.ok(gradeBbh(shot, answer), `${name}: ${answer}`);
-        assert.ok(answer !== "" && !answer.endsWith("."), name);
+        assert(gradeBbh(shot, answer), `${name}: ${answer}`);
+        assert(answer !== "" && !answer.endsWith("."), name);
       }
     }
   },
@@ -231,13 +231,13 @@ for (const dataset of datasets) {
     ignore: ignore && dataset.files.length > 0,
     async fn() {
       const texts = await dataset.texts(folder, 30);
-      assert.equal(texts.length, 30);
-      assert.equal(new Set(texts.map(({ id }) => id)).size, 30);
-      assert.equal(new Set(texts.map(({ text }) => text)).size, 30);
-      assert.deepEqual(await dataset.texts(folder, 3), texts.slice(0, 3));
+      assertEquals(texts.length, 30);
+      assertEquals(new Set(texts.map(({ id }) => id)).size, 30);
+      assertEquals(new Set(texts.map(({ text }) => text)).size, 30);
+      assertEquals(await dataset.texts(folder, 3), texts.slice(0, 3));
       for (const { text, turns } of texts) {
-        assert.ok(text.length > 10);
-        if (turns !== undefined) assert.equal(turns.join(""), text);
+        assert(text.length > 10);
+        if (turns !== undefined) assertEquals(turns.join(""), text);
       }
     },
   });

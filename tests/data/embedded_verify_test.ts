@@ -1,6 +1,6 @@
 /** The embedded pair is the published one. */
 
-import { equal, rejects } from "node:assert/strict";
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { verifyEmbedded } from "../../data/embedded.ts";
 import manifest from "../../data/embedded/manifest.json" with { type: "json" };
@@ -16,8 +16,8 @@ Deno.test("verifyEmbedded() names a file that is not the published one, and both
   const { bytes, sha256 } = manifest.files["small/config.json"];
   try {
     Deno.readFile = (path) => readFile(path).then((bytes) => bytes.fill(7, 0, 1));
-    await rejects(
-      verifyEmbedded("small"),
+    assertMatch(
+      (await assertRejects(() => verifyEmbedded("small"), Error)).message,
       new RegExp(
         `small/config\\.json must have ${bytes} bytes and SHA-256 ${sha256}: current file has ${bytes} bytes and (?!${sha256})[0-9a-f]{64}$`,
       ),
@@ -42,6 +42,10 @@ Deno.test("embeddedPair() and verifyEmbedded() work in a module that comes from 
     env: { DENO_DIR: cache, NO_COLOR: "1" },
   }).output();
   const text = new TextDecoder();
-  equal(text.decode(stdout), `${server.address}/data/embedded/large/\n`, text.decode(stderr));
+  assertEquals(
+    text.decode(stdout),
+    `${server.address}/data/embedded/large/\n`,
+    text.decode(stderr),
+  );
   await Deno.remove(cache, { recursive: true });
 });

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { DataError } from "../../core/check.ts";
 import {
@@ -20,9 +20,9 @@ type Row = readonly [string, string, number, number, number];
 Deno.test("tokenF1(), rougeL() and editSimilarity() agree with the usual packages", () => {
   for (const [output, reference, f1, rouge, edit] of scores as unknown as Row[]) {
     const name = JSON.stringify([output, reference]);
-    assert.ok(Math.abs(tokenF1(output, reference) - f1) < 1e-12, name);
-    assert.ok(Math.abs(rougeL(output, reference) - rouge) < 1e-12, name);
-    assert.ok(Math.abs(editSimilarity(output, reference) - edit) < 1e-12, name);
+    assert(Math.abs(tokenF1(output, reference) - f1) < 1e-12, name);
+    assert(Math.abs(rougeL(output, reference) - rouge) < 1e-12, name);
+    assert(Math.abs(editSimilarity(output, reference) - edit) < 1e-12, name);
   }
 });
 
@@ -33,9 +33,9 @@ Deno.test("text scores are 0 to 1, 1 on equal texts, and 0 against nothing", () 
     fc.assert(
       fc.property(text, text, (a, b) => {
         const value = score(a, b);
-        assert.ok(value >= 0 && value <= 1);
-        assert.equal(score("", b), 0);
-        if (score(a, a) !== 0) assert.ok(Math.abs(score(a, a) - 1) < 1e-7);
+        assert(value >= 0 && value <= 1);
+        assertEquals(score("", b), 0);
+        if (score(a, a) !== 0) assert(Math.abs(score(a, a) - 1) < 1e-7);
       }),
       { seed: 31, numRuns: 200 },
     );
@@ -45,24 +45,24 @@ Deno.test("text scores are 0 to 1, 1 on equal texts, and 0 against nothing", () 
 Deno.test("scoreLongBench() takes the best reference and the part of the output that counts", () => {
   const score = (name: string, output: string, answers: string[], classes: string[] = []) =>
     scoreLongBench(longBenchTask(name), output, { answers, classes });
-  assert.equal(score("hotpotqa", "The Bob Dylan.", ["x", "Bob Dylan"]), 1);
-  assert.equal(score("triviaqa", "\n55\nQuestion: 12", ["55"]), 1);
-  assert.equal(
+  assertEquals(score("hotpotqa", "The Bob Dylan.", ["x", "Bob Dylan"]), 1);
+  assertEquals(score("triviaqa", "\n55\nQuestion: 12", ["55"]), 1);
+  assertEquals(
     score("trec", "Order, rank or Food", ["Food"], ["Food", "Order, rank", "Date"]),
     0.5,
   );
-  assert.equal(score("trec", "Date of birth", ["Date of birth"], ["Date", "Date of birth"]), 1);
-  assert.equal(score("trec", "Date", ["Food"], ["Food", "Date"]), 0);
-  assert.equal(score("passage_retrieval_en", "Paragraph 19, not 3", ["Paragraph 19"]), 0.5);
-  assert.equal(score("passage_count", "none", ["46"]), 0);
-  assert.equal(score("lcc", "# comment\nreturn x\nmore", ["return x"]), 1);
-  assert.equal(score("lcc", "// only\n`code`", ["return x"]), 0);
+  assertEquals(score("trec", "Date of birth", ["Date of birth"], ["Date", "Date of birth"]), 1);
+  assertEquals(score("trec", "Date", ["Food"], ["Food", "Date"]), 0);
+  assertEquals(score("passage_retrieval_en", "Paragraph 19, not 3", ["Paragraph 19"]), 0.5);
+  assertEquals(score("passage_count", "none", ["46"]), 0);
+  assertEquals(score("lcc", "# comment\nreturn x\nmore", ["return x"]), 1);
+  assertEquals(score("lcc", "// only\n`code`", ["return x"]), 0);
 });
 
 Deno.test("truncateMiddle() keeps both ends", () => {
-  assert.deepEqual(truncateMiddle([1, 2, 3, 4, 5, 6], 4), [1, 2, 5, 6]);
-  assert.deepEqual(truncateMiddle([1, 2, 3], 3), [1, 2, 3]);
-  assert.throws(() => truncateMiddle([1], 1), RangeError);
+  assertEquals(truncateMiddle([1, 2, 3, 4, 5, 6], 4), [1, 2, 5, 6]);
+  assertEquals(truncateMiddle([1, 2, 3], 3), [1, 2, 3]);
+  assertThrows(() => truncateMiddle([1], 1), RangeError);
 });
 
 Deno.test("parseMiniLongBench() orders items and reads both forms of answers", () => {
@@ -70,7 +70,7 @@ Deno.test("parseMiniLongBench() orders items and reads both forms of answers", (
     "10": { origin_prompt: "b", gold: { answers: ["x"], all_classes: ["x", "y"] } },
     "2": { origin_prompt: "a", gold: ["1"] },
   });
-  assert.deepEqual(parseMiniLongBench(text, "f"), [
+  assertEquals(parseMiniLongBench(text, "f"), [
     { prompt: "a", answers: ["1"], classes: [] },
     { prompt: "b", answers: ["x"], classes: ["x", "y"] },
   ]);
@@ -83,7 +83,7 @@ Deno.test("parseMiniLongBench() fails with an error of ours on any text", () => 
       try {
         parseMiniLongBench(given, "f");
       } catch (error) {
-        assert.ok(error instanceof DataError);
+        assert(error instanceof DataError);
       }
     }),
     { seed: 32, numRuns: 500 },
@@ -98,6 +98,6 @@ Deno.test({
     for (const { name } of LONGBENCH_TASKS) {
       counts.push((await readMiniLongBench(dataFolderOfTests!, name)).length);
     }
-    assert.deepEqual(counts, [6, 9, 7, 13, 13, 7, 12, 6, 11, 8, 12, 15, 4, 15, 26, 23]);
+    assertEquals(counts, [6, 9, 7, 13, 13, 7, 12, 6, 11, 8, 12, 15, 4, 15, 26, 23]);
   },
 });

@@ -1,4 +1,11 @@
-import assert from "node:assert/strict";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertNotEquals,
+  assertStrictEquals,
+  assertThrows,
+} from "@std/assert";
 import fc from "fast-check";
 import { seededRandom } from "../../core/random.ts";
 import {
@@ -62,36 +69,36 @@ function solve({ task, prompt }: MicroworldItem): string {
 Deno.test("the embedded tokenizer has one token for every word of the world", () => {
   const { PEOPLE, OBJECTS, TOWNS, PLACES, ANIMALS, COLORS } = words;
   for (const word of [...PEOPLE, ...OBJECTS, ...TOWNS, ...PLACES, ...ANIMALS, ...COLORS]) {
-    assert.equal(tokenizer.encode(` ${word}`, { addSpecialTokens: false }).length, 1, word);
+    assertEquals(tokenizer.encode(` ${word}`, { addSpecialTokens: false }).length, 1, word);
   }
 });
 
 for (const task of GRADED_TASKS) {
   Deno.test(`evaluationItems() draws solvable ${task} items within the bounds`, () => {
     const items = evaluationItems(task, { count: 40 });
-    assert.equal(items.length, 40);
-    assert.equal(new Set(items.map(({ content }) => content)).size, 40);
+    assertEquals(items.length, 40);
+    assertEquals(new Set(items.map(({ content }) => content)).size, 40);
     for (const item of items) {
-      assert.equal(solve(item), item.answer, item.prompt);
-      assert.equal(microworldSplit(item), "evaluation");
+      assertStrictEquals(solve(item), item.answer, item.prompt);
+      assertEquals(microworldSplit(item), "evaluation");
       const ids = promptIds(item, encode);
-      assert.ok(ids.length - 1 >= 250 && ids.length - 1 <= 420);
-      assert.equal(ids.length - 1, countTokens(item.prompt));
-      assert.equal(ids.lastIndexOf(0), 0);
-      assert.equal(
+      assert(ids.length - 1 >= 250 && ids.length - 1 <= 420);
+      assertEquals(ids.length - 1, countTokens(item.prompt));
+      assertEquals(ids.lastIndexOf(0), 0);
+      assertStrictEquals(
         tokenizer.decode(answerIds(item, encode), { skipSpecialTokens: true }),
         item.answer,
       );
-      assert.ok(ids.length + answerIds(item, encode).length <= 512);
+      assert(ids.length + answerIds(item, encode).length <= 512);
     }
   });
 }
 
 Deno.test("evaluationItems() gives the same items for the same seed, fewer being a start of more", () => {
   const ten = evaluationItems("route", { count: 10 });
-  assert.deepEqual(evaluationItems("route", { count: 4 }), ten.slice(0, 4));
-  assert.notDeepEqual(evaluationItems("route", { count: 4, seed: 1 }), ten.slice(0, 4));
-  assert.equal(
+  assertEquals(evaluationItems("route", { count: 4 }), ten.slice(0, 4));
+  assertNotEquals(evaluationItems("route", { count: 4, seed: 1 }), ten.slice(0, 4));
+  assertEquals(
     evaluationItems("route", { count: 1, factShare: 0.5 })[0]!.content.split("From").length,
     5,
   );
@@ -102,8 +109,8 @@ Deno.test("microworldItem() makes solvable items of any size", () => {
   fc.assert(
     fc.property(task, fc.integer(), fc.integer({ min: 24, max: 450 }), (name, seed, tokens) => {
       const item = microworldItem(name, seededRandom(seed), { tokens });
-      assert.equal(solve(item), item.answer);
-      assert.equal(item.segments.map(({ text }) => text).join(""), item.prompt + item.answer);
+      assertStrictEquals(solve(item), item.answer);
+      assertEquals(item.segments.map(({ text }) => text).join(""), item.prompt + item.answer);
     }),
     { seed: 41, numRuns: 300 },
   );
@@ -113,11 +120,11 @@ Deno.test("segments join to the tokens of the whole text, so that loss weights a
   for (const task of MICROWORLD_TASKS) {
     const item = microworldItem(task, seededRandom(3), { tokens: 200 });
     const plain = (text: string) => tokenizer.encode(text, { addSpecialTokens: false });
-    assert.deepEqual(
+    assertEquals(
       item.segments.flatMap(({ text }) => plain(text)),
       plain(item.prompt + item.answer),
     );
-    assert.ok(item.segments.every(({ weight }) => weight > 0 && weight <= 1));
+    assert(item.segments.every(({ weight }) => weight > 0 && weight <= 1));
   }
 });
 
@@ -128,8 +135,8 @@ Deno.test("trainingItems() never yields a problem of the evaluation split", () =
   );
   let count = 0;
   for (const item of trainingItems({ seed: 5, tokens: [32, 420] })) {
-    assert.equal(microworldSplit(item), "training");
-    assert.ok(!held.has(item.content));
+    assertEquals(microworldSplit(item), "training");
+    assert(!held.has(item.content));
     if (++count === 400) break;
   }
 });
@@ -140,11 +147,11 @@ Deno.test("microworldSplit() looks at facts and question, not at filler or order
     (_, seed) => microworldSplit(microworldItem("roll", seededRandom(seed), { tokens: 100 })),
   );
   const evaluation = shares.filter((split) => split === "evaluation").length;
-  assert.ok(evaluation > 60 && evaluation < 140, `${evaluation} of 800`);
+  assert(evaluation > 60 && evaluation < 140, `${evaluation} of 800`);
   const facts = [{ lead: " Kim has the", tail: " harp." }, { lead: " Ann saw the", tail: " owl." }];
-  assert.equal(factsContent(facts, "?"), factsContent(facts.toReversed(), "?"));
+  assertStrictEquals(factsContent(facts, "?"), factsContent(facts.toReversed(), "?"));
   const item = microworldItem("route", seededRandom(1), { tokens: 60, facts: 3 });
-  assert.match(item.content, /^route: From \w+ go to \w+\. From .*\nTrip from \w+:$/s);
+  assertMatch(item.content, /^route: From \w+ go to \w+\. From .*\nTrip from \w+:$/s);
 });
 
 Deno.test("trainingItems() follows the mix and repeats with the seed", () => {
@@ -156,42 +163,42 @@ Deno.test("trainingItems() follows the mix and repeats with the seed", () => {
     return items;
   };
   const items = take(8);
-  assert.deepEqual(take(8), items);
+  assertEquals(take(8), items);
   const lists = items.filter(({ task }) => task === "list").length;
-  assert.ok(lists > 125 && lists < 175, `${lists} of 200`);
-  assert.equal(items.every(({ task }) => task === "list" || task === "story"), true);
-  assert.throws(() => trainingItems({ seed: 1, tokens: [40, 80], mix: {} }).next(), RangeError);
+  assert(lists > 125 && lists < 175, `${lists} of 200`);
+  assertEquals(items.every(({ task }) => task === "list" || task === "story"), true);
+  assertThrows(() => trainingItems({ seed: 1, tokens: [40, 80], mix: {} }).next(), RangeError);
 });
 
 Deno.test("trainingLine() keeps texts, weights and who writes them", () => {
   const item = microworldItem("ask", seededRandom(2), { tokens: 60 });
   const line = JSON.parse(trainingLine(item));
-  assert.equal(line.segments.map(([text]: [string]) => text).join(""), item.prompt + item.answer);
-  assert.equal(trainingLine(item).includes("\n"), false);
+  assertEquals(line.segments.map(([text]: [string]) => text).join(""), item.prompt + item.answer);
+  assertEquals(trainingLine(item).includes("\n"), false);
   const answers = line.segments.filter(([, , isAnswer]: [string, number, number]) =>
     isAnswer === 1
   );
-  assert.equal(answers.map(([text]: [string]) => text).join(""), item.answer);
+  assertEquals(answers.map(([text]: [string]) => text).join(""), item.answer);
 });
 
 Deno.test("isExactAnswer() wants the whole answer and its end", () => {
   const item = { answer: " Gus leaf." };
-  assert.equal(isExactAnswer(item, " Gus leaf.", true), true);
-  assert.equal(isExactAnswer(item, " Gus leaf.", false), false);
-  assert.equal(isExactAnswer(item, " Gus leaf. Hal", true), false);
-  assert.equal(isExactAnswer(item, " Gus nut.", true), false);
+  assertEquals(isExactAnswer(item, " Gus leaf.", true), true);
+  assertEquals(isExactAnswer(item, " Gus leaf.", false), false);
+  assertEquals(isExactAnswer(item, " Gus leaf. Hal", true), false);
+  assertEquals(isExactAnswer(item, " Gus nut.", true), false);
 });
 
 Deno.test("evaluationItems() refuses tasks without answers and bounds that nothing meets", () => {
-  assert.throws(() => evaluationItems("story", { count: 1 }), RangeError);
-  assert.throws(
-    () => evaluationItems("ask", { count: 1, promptTokens: [5, 6] }),
+  assertThrows(() => evaluationItems("story", { count: 1 }), RangeError);
+  assertMatch(
+    String(assertThrows(() => evaluationItems("ask", { count: 1, promptTokens: [5, 6] }), Error)),
     /^DataError: Cannot draw evaluation items: ask prompts must/,
   );
 });
 
 Deno.test("microworld lists prompts of the graded tasks in turns", async () => {
   const texts = await microworld.texts("", 9);
-  assert.deepEqual(texts.map(({ group }) => group), [...GRADED_TASKS, "roll", "route"]);
-  assert.equal(new Set(texts.map(({ id }) => id)).size, 9);
+  assertEquals(texts.map(({ group }) => group), [...GRADED_TASKS, "roll", "route"]);
+  assertEquals(new Set(texts.map(({ id }) => id)).size, 9);
 });

@@ -4,7 +4,7 @@
  * @module
  */
 
-import assert from "node:assert/strict";
+import { assert, assertEquals } from "@std/assert";
 import { accumulateAttention } from "../../analysis/attention_map.ts";
 import { matchHeads } from "../../analysis/head_match.ts";
 import { compareViews, saliencyShift } from "../../analysis/saliency_shift.ts";
@@ -24,15 +24,15 @@ Deno.test("a model with itself as helper has similarity 1 and the full view (inv
   const twin = () => fakeModel("Twin", LARGE);
   const context = fakeContext({ large: twin(), small: twin() });
   const similarity = (await runAll(fig1c, context)).result;
-  assert.equal(similarity.values.meanCosine!.value, 1);
-  assert.ok(similarity.values.gainOverRandom!.low > 0);
+  assertEquals(similarity.values.meanCosine!.value, 1);
+  assert(similarity.values.gainOverRandom!.low > 0);
   const shares = (await runAll(fig8, context)).result;
-  assert.equal(shares.values.above90!.value, 100);
-  assert.equal(shares.values.below50!.value, 0);
+  assertEquals(shares.values.above90!.value, 100);
+  assertEquals(shares.values.below50!.value, 0);
   const shift = (await runAll(fig1b, context)).result;
   const curve = shift.figures[0]!.series.find(({ label }) => label.includes("(SmallKV)"))!;
-  assert.ok(curve.y.every((value) => value === 1));
-  assert.ok(shift.values.guidedGain!.value > 0);
+  assert(curve.y.every((value) => value === 1));
+  assert(shift.values.guidedGain!.value > 0);
 });
 
 Deno.test("fig1b equals the offline shift where hidden states do not matter", async () => {
@@ -47,25 +47,25 @@ Deno.test("fig1b equals the offline shift where hidden states do not matter", as
   );
   const { value } = units.find(({ key }) => key === plan!.key)!;
   const { layers } = value as { layers: number[] };
-  assert.ok(Math.abs(mean(layers) - mean(expected)) < 1e-5);
+  assert(Math.abs(mean(layers) - mean(expected)) < 1e-5);
 });
 
 Deno.test("fig1b has a value for every block and budget, falling with the budget", async () => {
   const context = fakeContext(models(), { isDefaultPair: true });
   const { result } = await runAll(fig1b, context);
   const { lowestBudget, highestBudget, rise, aboveRandom } = result.values;
-  assert.ok(highestBudget!.value > lowestBudget!.value);
-  assert.ok(rise!.low > 0 && aboveRandom!.low > 0);
-  assert.equal(rise!.n, 6);
+  assert(highestBudget!.value > lowestBudget!.value);
+  assert(rise!.low > 0 && aboveRandom!.low > 0);
+  assertEquals(rise!.n, 6);
 });
 
 Deno.test("fig9 sees through another tokenizer", async () => {
   const twin = (tokenLength: number) => fakeModel("Twin", { ...LARGE, tokenLength });
   const context = fakeContext({ large: twin(0), small: twin(0), other: twin(4) });
   const { result } = await runAll(fig9, context);
-  assert.equal(result.values.sameFamily!.value, 1);
-  assert.ok(result.values.crossFamily!.value < 1);
-  assert.ok(result.values.familyGap!.value > 0);
+  assertEquals(result.values.sameFamily!.value, 1);
+  assert(result.values.crossFamily!.value < 1);
+  assert(result.values.familyGap!.value > 0);
 });
 
 Deno.test("fig1b guides a KV head by the sum of its group's matches", async () => {
@@ -92,7 +92,7 @@ Deno.test("fig1b guides a KV head by the sum of its group's matches", async () =
     const budgetRatio = budgets[0]!;
     return compareViews(accumulateAttention(large.map(tokens, head)), sum, { budgetRatio }).jaccard;
   });
-  assert.ok(Math.abs(mean(jaccards) - overlaps.group[0]!) < 1e-5);
+  assert(Math.abs(mean(jaccards) - overlaps.group[0]!) < 1e-5);
 });
 
 Deno.test("matching_window judges each match by where it was made", async () => {
@@ -109,11 +109,11 @@ Deno.test("matching_window judges each match by where it was made", async () => 
   const { result } = await runAll(matchingWindowStudy, { ...fakeContext(models()), trace });
   const [windows, transfer] = result.tables;
   const agreement = new Map(windows!.rows.map((row) => [row[0], row.at(-1) as number]));
-  assert.equal(agreement.get(200), 100);
-  assert.ok(agreement.get(25)! < 100);
+  assertEquals(agreement.get(200), 100);
+  assert(agreement.get(25)! < 100);
   const value = (label: string) => transfer!.rows.find(([name]) => name === label)![1] as number;
-  assert.ok(value("same match on both texts (%)") < 100);
-  assert.ok(value("loss") > 0);
+  assert(value("same match on both texts (%)") < 100);
+  assert(value("loss") > 0);
 });
 
 Deno.test("fig9 shows what uniform attention would give, fig2 what the first tokens hold", async () => {
@@ -136,9 +136,9 @@ Deno.test("fig9 shows what uniform attention would give, fig2 what the first tok
   };
   const family = (await runAll(fig9, context)).result;
   const [, uniformRow] = family.tables[0]!.rows;
-  assert.deepEqual(uniformRow!.slice(1, 3), [1, 1]);
-  assert.equal(uniformRow![4], 1);
+  assertEquals(uniformRow!.slice(1, 3), [1, 1]);
+  assertEquals(uniformRow![4], 1);
   const spread = (await runAll(fig2, context)).result;
   const [all, , rest] = spread.tables[0]!.rows.map((row) => row[3] as number);
-  assert.ok(rest! < all! - 0.1, `${rest} of ${all}`);
+  assert(rest! < all! - 0.1, `${rest} of ${all}`);
 });

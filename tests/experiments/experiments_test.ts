@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { canonicalJson } from "../../core/json.ts";
 import { arithmeticClaims } from "../../experiments/arithmetic.ts";
 import type { Experiment, ExperimentResult, Figure } from "../../experiments/experiment.ts";
@@ -28,28 +28,28 @@ const ALL: readonly Experiment[] = [
 ];
 
 function checkFigure(figure: Figure): void {
-  assert.ok(figure.series.length > 0, figure.name);
+  assert(figure.series.length > 0, figure.name);
   for (const { x, y, z, low, high } of figure.series) {
     if (figure.kind === "heatmap") {
-      assert.equal(z!.length, y.length, figure.name);
-      for (const row of z!) assert.equal(row.length, x.length, figure.name);
-    } else assert.equal(x.length, y.length, figure.name);
-    for (const ends of [low, high]) if (ends) assert.equal(ends.length, y.length, figure.name);
+      assertEquals(z!.length, y.length, figure.name);
+      for (const row of z!) assertEquals(row.length, x.length, figure.name);
+    } else assertEquals(x.length, y.length, figure.name);
+    for (const ends of [low, high]) if (ends) assertEquals(ends.length, y.length, figure.name);
     const numbers = [...y, ...low ?? [], ...high ?? [], ...(z ?? []).flat()];
-    for (const value of numbers) if (typeof value === "number") assert.ok(Number.isFinite(value));
+    for (const value of numbers) if (typeof value === "number") assert(Number.isFinite(value));
   }
 }
 
 function checkResult(experiment: Experiment, result: ExperimentResult): void {
   for (const [key, { value, low, high, n }] of Object.entries(result.values) as [string, never][]) {
-    assert.ok(key in experiment.claims, key);
-    assert.ok(low - 1e-9 <= value && value <= high + 1e-9, `${key}: ${low} ${value} ${high}`);
-    assert.ok(Number.isInteger(n) && n > 0);
+    assert(key in experiment.claims, key);
+    assert(low - 1e-9 <= value && value <= high + 1e-9, `${key}: ${low} ${value} ${high}`);
+    assert(Number.isInteger(n) && n > 0);
   }
   for (const { name, columns, rows } of result.tables) {
     for (const row of rows) {
-      assert.equal(row.length, columns.length, name);
-      for (const cell of row) if (typeof cell === "number") assert.ok(Number.isFinite(cell), name);
+      assertEquals(row.length, columns.length, name);
+      for (const cell of row) if (typeof cell === "number") assert(Number.isFinite(cell), name);
     }
   }
   for (const figure of result.figures) checkFigure(figure);
@@ -61,10 +61,10 @@ for (const isDefaultPair of [true, false]) {
     Deno.test(`${experiment.name} runs and summarises with ${pair}`, async () => {
       const context = fakeContext(models(!isDefaultPair), { isDefaultPair });
       const { units, result } = await runAll(experiment, context);
-      assert.equal(new Set(units.map(({ key }) => key)).size, units.length);
+      assertEquals(new Set(units.map(({ key }) => key)).size, units.length);
       checkResult(experiment, result);
-      assert.ok(Object.keys(result.values).length > 0);
-      assert.deepEqual(experiment.summarise(input(context, units)), result);
+      assert(Object.keys(result.values).length > 0);
+      assertEquals(experiment.summarise(input(context, units)), result);
     });
   }
 }
@@ -75,7 +75,7 @@ Deno.test("plans are the same from run to run, so that finished units are found 
       (await experiment.plan(fakeContext(models()))).map(({ key, inputs }) =>
         `${key} ${canonicalJson(inputs)}`
       );
-    assert.deepEqual(await describe(), await describe());
+    assertEquals(await describe(), await describe());
   }
 });
 
@@ -83,27 +83,30 @@ Deno.test("table9 needs five turns of at least 100 tokens", async () => {
   const context = fakeContext(models());
   const [unit] = await table9.plan(context);
   const { ends } = unit!.inputs as { ends: number[] };
-  assert.deepEqual(ends, [120, 240, 360, 480, 600]);
+  assertEquals(ends, [120, 240, 360, 480, 600]);
   const short = {
     ...context,
     texts: () => Promise.resolve([{ id: "a", group: "", text: "too short" }]),
   };
-  await assert.rejects(
+  await assertRejects(
     () => table9.plan(short),
-    /Cannot build dialogues: dataset "mt_bench" must have 5 turns of at least 100 tokens/,
+    Error,
+    `Cannot build dialogues: dataset "mt_bench" must have 5 turns of at least 100 tokens`,
   );
 });
 
 Deno.test("plans reject texts that are too short and pairs of two tokenizers", async () => {
   const short = fakeContext(models(), { words: 20 });
-  await assert.rejects(
+  await assertRejects(
     () => fig8.plan(short),
-    /Cannot cut contexts: dataset "wikitext2" must have a text of at least 100 tokens/,
+    Error,
+    `Cannot cut contexts: dataset "wikitext2" must have a text of at least 100 tokens`,
   );
   const small = fakeModel("Small", { ...SMALL, tokenLength: 2 });
-  await assert.rejects(
+  await assertRejects(
     () => fig8.plan(fakeContext({ ...models(), small })),
-    /Cannot match heads: both models must have one tokenizer/,
+    Error,
+    "Cannot match heads: both models must have one tokenizer",
   );
 });
 
@@ -116,7 +119,7 @@ Deno.test("contexts that begin alike count once", async () => {
     texts[1]!,
   ];
   const units = await fig2.plan({ ...context, texts: () => Promise.resolve(twice) });
-  assert.deepEqual(units.map(({ key }) => key), ["bbh-0", "bbh-1"]);
+  assertEquals(units.map(({ key }) => key), ["bbh-0", "bbh-1"]);
 });
 
 for (
@@ -133,7 +136,7 @@ for (
     const small = fakeModel("Small", cheap);
     const context = fakeContext({ large, small }, { scale, isDefaultPair });
     for (const experiment of ALL) await runAll(experiment, context);
-    assert.ok(large.work.tokens <= limit, `large ${large.work.tokens}`);
-    assert.ok(small.work.tokens <= large.work.tokens, `small ${small.work.tokens}`);
+    assert(large.work.tokens <= limit, `large ${large.work.tokens}`);
+    assert(small.work.tokens <= large.work.tokens, `small ${small.work.tokens}`);
   });
 }

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import { decayChoice } from "../../experiments/decay_choice.ts";
 import type {
   Experiment,
@@ -65,22 +65,22 @@ function withLines(isDefaultPair: boolean): ExperimentContext {
 
 function checkResult(experiment: Experiment, { values, tables, figures }: ExperimentResult): void {
   for (const [key, measured] of Object.entries(values)) {
-    assert.ok(key in experiment.claims, key);
+    assert(key in experiment.claims, key);
     const { value, low, high } = measured!;
-    assert.ok(low - 1e-9 <= value && value <= high + 1e-9, `${key}: ${low} ${value} ${high}`);
+    assert(low - 1e-9 <= value && value <= high + 1e-9, `${key}: ${low} ${value} ${high}`);
   }
   for (const { name, columns, rows } of tables) {
-    assert.ok(rows.length > 0, name);
+    assert(rows.length > 0, name);
     for (const row of rows) {
-      assert.equal(row.length, columns.length, name);
-      for (const cell of row) if (typeof cell === "number") assert.ok(Number.isFinite(cell), name);
+      assertEquals(row.length, columns.length, name);
+      for (const cell of row) if (typeof cell === "number") assert(Number.isFinite(cell), name);
     }
   }
   for (const { name, series } of figures) {
-    assert.ok(series.length > 0, name);
+    assert(series.length > 0, name);
     for (const { x, y, low, high } of series) {
-      for (const list of [y, low!, high!]) assert.equal(list.length, x.length, name);
-      for (const value of y) assert.ok(Number.isFinite(value), name);
+      for (const list of [y, low!, high!]) assertEquals(list.length, x.length, name);
+      for (const value of y) assert(Number.isFinite(value), name);
     }
   }
 }
@@ -90,8 +90,8 @@ for (const isDefaultPair of [true, false]) {
   for (const experiment of ALL) {
     Deno.test(`${experiment.name} runs and summarises with ${pair}`, async () => {
       const { units, result } = await runAll(experiment, withLines(isDefaultPair));
-      assert.equal(new Set(units.map(({ key }) => key)).size, units.length);
-      assert.ok(Object.keys(result.values).length > 0);
+      assertEquals(new Set(units.map(({ key }) => key)).size, units.length);
+      assert(Object.keys(result.values).length > 0);
       checkResult(experiment, result);
     });
   }
@@ -99,11 +99,11 @@ for (const isDefaultPair of [true, false]) {
 
 Deno.test("fig7 needs a second helper that reads the same tokens", async () => {
   const none = await runAll(fig7, context(true));
-  assert.deepEqual(none.result.values, {});
+  assertEquals(none.result.values, {});
   const { units, result } = await runAll(fig7, context(true, true));
-  assert.equal(units.length, 3 * TASKS.length);
+  assertEquals(units.length, 3 * TASKS.length);
   checkResult(fig7, result);
-  assert.equal(result.values.meanGain!.value, 0);
+  assertEquals(result.values.meanGain!.value, 0);
 });
 
 Deno.test("table5 and table6 count the cache of each helper's cut", async () => {
@@ -115,44 +115,44 @@ Deno.test("table5 and table6 count the cache of each helper's cut", async () => 
       result.tables[0]!.rows.map((row) => [row[0], Number(row[13]) - Number(row[12])]),
     );
   const compressed = await runAll(table5, given);
-  assert.equal(added(compressed.result)["SmallKV"], whole);
-  assert.equal(added(compressed.result)["H2O"], 0);
-  assert.ok(Math.abs(added(compressed.result)["SmallKV, helper at 40 %"]! - 0.4 * whole) < 1e-9);
+  assertStrictEquals(added(compressed.result)["SmallKV"], whole);
+  assertEquals(added(compressed.result)["H2O"], 0);
+  assert(Math.abs(added(compressed.result)["SmallKV, helper at 40 %"]! - 0.4 * whole) < 1e-9);
   const early = await runAll(table6, given);
   const first = "SmallKV, helper's first 1 of 2 layers";
-  assert.ok(Math.abs(added(early.result)[first]! - whole / 2) < 1e-9);
-  assert.ok(Math.abs(added(early.result)[`${first} at 40 %`]! - 0.4 * whole / 2) < 1e-9);
-  assert.ok(Math.abs(early.result.values.bothCache!.value - 0.4 * whole / 2) < 1e-9);
+  assert(Math.abs(added(early.result)[first]! - whole / 2) < 1e-9);
+  assert(Math.abs(added(early.result)[`${first} at 40 %`]! - 0.4 * whole / 2) < 1e-9);
+  assert(Math.abs(early.result.values.bothCache!.value - 0.4 * whole / 2) < 1e-9);
   const cuts = (await table6.plan(given)).map(({ inputs }) => JSON.stringify(inputs));
-  assert.ok(cuts.some((inputs) => inputs.includes('"helperLayers":1')));
+  assert(cuts.some((inputs) => inputs.includes('"helperLayers":1')));
 });
 
 Deno.test("microworld_tasks shows every task, budget and policy", async () => {
   const { result } = await runAll(microworldTasks, context(true));
   const table = result.tables.find(({ name }) => name === "microworld_tasks")!;
-  assert.equal(table.rows.length, TASKS.length * (1 + 5 * 5));
+  assertEquals(table.rows.length, TASKS.length * (1 + 5 * 5));
   checkResult(microworldTasks, result);
   const full = result.tables[0]!.rows.find(([name]) => name === "full cache")!;
-  assert.equal(full[9], 100);
-  assert.equal((await microworldTasks.plan(context(false))).length, 0);
+  assertEquals(full[9], 100);
+  assertEquals((await microworldTasks.plan(context(false))).length, 0);
 });
 
 Deno.test("answers of the embedded pair end with its end token, other texts are completed", async () => {
   const given = context(true);
   const [batch] = await policyBatches(given);
   const text = await completeText(given, batch!.texts[0]!, 1);
-  assert.equal(text.continuation.at(-1), 0);
-  assert.equal(
+  assertEquals(text.continuation.at(-1), 0);
+  assertEquals(
     given.large.tokenTexts(text.continuation.slice(0, -1)).join(""),
     " sun moon river stone.",
   );
   const batches = await policyBatches(context(false));
-  assert.deepEqual(batches.map(({ group }) => group), ["gsm8k", "bbh", "wikitext2"]);
+  assertEquals(batches.map(({ group }) => group), ["gsm8k", "bbh", "wikitext2"]);
   const [open, , running] = batches;
-  assert.equal(open!.texts[0]!.continuation, undefined);
-  assert.equal(running!.texts[0]!.continuation!.length, 12);
+  assertEquals(open!.texts[0]!.continuation, undefined);
+  assertEquals(running!.texts[0]!.continuation!.length, 12);
   const completed = await completeText(context(false), open!.texts[0]!, 12);
-  assert.equal(completed.continuation.length, 12);
+  assertEquals(completed.continuation.length, 12);
 });
 
 Deno.test("examples are left out until a prompt fits, but never until nothing can be dropped", async () => {
@@ -168,8 +168,8 @@ Deno.test("examples are left out until a prompt fits, but never until nothing ca
     return batch!.texts[0]!.prompt.length;
   };
   const whole = given.large.encode(`${words(120)}\n\n${words(60)}`).length;
-  assert.equal(await lengths(200, 120, 60), whole);
-  assert.equal(await lengths(200, 300, 20), 256);
+  assertStrictEquals(await lengths(200, 120, 60), whole);
+  assertEquals(await lengths(200, 300, 20), 256);
 });
 
 Deno.test("choices are made on texts that no result uses", async () => {
@@ -181,8 +181,8 @@ Deno.test("choices are made on texts that no result uses", async () => {
       })).flatMap(({ texts }) => texts.map(({ id }) => id));
     const reported = new Set(await prompts(false));
     const tuning = await prompts(true);
-    assert.ok(tuning.length > 0);
-    assert.ok(tuning.every((id) => !reported.has(id)));
+    assert(tuning.length > 0);
+    assert(tuning.every((id) => !reported.has(id)));
   }
 });
 
@@ -206,8 +206,8 @@ Deno.test("selection_quality: the bound is above every other score, and a twin's
     const { shares } = value as { shares: Record<string, { all: number }> };
     for (const ratio of [0.05, 0.1, 0.2, 0.4]) {
       const at = (key: string) => shares[`${key}/${ratio}`]!.all;
-      assert.ok(Math.abs(at("row") - at("bound")) < 1e-6);
-      assert.ok(Math.abs(at("accumulated") - at("global")) < 1e-6);
+      assert(Math.abs(at("row") - at("bound")) < 1e-6);
+      assert(Math.abs(at("accumulated") - at("global")) < 1e-6);
     }
   }
 });

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import type { ModelShape } from "../../experiments/experiment.ts";
 import type { PolicyCell } from "../../experiments/decoded/policy_runs.ts";
 import {
@@ -18,37 +18,37 @@ function cell(id: string, kl: readonly number[], others: Partial<PolicyCell> = {
 
 Deno.test("Wilson's interval agrees with published values", () => {
   const { value, low, high } = wilsonInterval(10, 20);
-  assert.equal(value, 0.5);
-  assert.ok(Math.abs(low - 0.29929) < 1e-4 && Math.abs(high - 0.70071) < 1e-4);
+  assertEquals(value, 0.5);
+  assert(Math.abs(low - 0.29929) < 1e-4 && Math.abs(high - 0.70071) < 1e-4);
   const none = wilsonInterval(0, 10);
-  assert.ok(none.low === 0 && Math.abs(none.high - 0.27753) < 1e-4);
-  assert.ok(wilsonInterval(10, 10).high === 1);
-  assert.throws(() => wilsonInterval(3, 2), RangeError);
+  assert(none.low === 0 && Math.abs(none.high - 0.27753) < 1e-4);
+  assert(wilsonInterval(10, 10).high === 1);
+  assertThrows(() => wilsonInterval(3, 2), RangeError);
 });
 
 Deno.test("differences pair texts, several budgets of one text counting once", () => {
   const first = [cell("a", [1]), cell("a", [3]), cell("b", [5])];
   const second = [cell("b", [1]), cell("a", [1]), cell("c", [9])];
   const { value, n } = meanDifference(first, second, { ...OPTIONS, measure: "kl" })!;
-  assert.equal(value, (1 + 4) / 2);
-  assert.equal(n, 2);
-  assert.equal(meanDifference([], second, { ...OPTIONS, measure: "kl" }), undefined);
+  assertEquals(value, (1 + 4) / 2);
+  assertEquals(n, 2);
+  assertEquals(meanDifference([], second, { ...OPTIONS, measure: "kl" }), undefined);
 });
 
 Deno.test("ratios divide means over paired texts", () => {
   const first = [cell("a", [1]), cell("b", [5]), cell("d", [7])];
   const second = [cell("b", [2]), cell("a", [1]), cell("c", [9])];
   const { value, low, high, n } = meanRatio(first, second, { ...OPTIONS, measure: "kl" })!;
-  assert.deepEqual([value, n], [6 / 3, 2]);
-  assert.ok(low >= 1 && high <= 2.5 && low < high);
-  assert.equal(meanRatio(first, [cell("a", [0])], { ...OPTIONS, measure: "kl" }), undefined);
-  assert.equal(meanRatio([], second, { ...OPTIONS, measure: "kl" }), undefined);
+  assertEquals([value, n], [6 / 3, 2]);
+  assert(low >= 1 && high <= 2.5 && low < high);
+  assertEquals(meanRatio(first, [cell("a", [0])], { ...OPTIONS, measure: "kl" }), undefined);
+  assertEquals(meanRatio([], second, { ...OPTIONS, measure: "kl" }), undefined);
 });
 
 Deno.test("the median is taken over steps, texts without a step do not count", () => {
   const cells = [cell("a", [0, 0, 0]), cell("b", [1, 9]), cell("c", [])];
-  assert.equal(medianKl(cells, OPTIONS)!.value, 0);
-  assert.equal(medianKl([cell("c", [])], OPTIONS), undefined);
+  assertEquals(medianKl(cells, OPTIONS)!.value, 0);
+  assertEquals(medianKl([cell("c", [])], OPTIONS), undefined);
 });
 
 Deno.test("memory counts the helper's cache and weights", () => {
@@ -66,10 +66,10 @@ Deno.test("memory counts the helper's cache and weights", () => {
   const helper = { ...shape, layers: 1, fileTensorBytes: 500 };
   const cells = [cell("a", [0, 0])];
   const alone = memoryShares(cells, { large: shape });
-  assert.equal(alone.withHelper, 0.2);
+  assertEquals(alone.withHelper, 0.2);
   const full = 101 * 2 * 2 * 2 * 4 * 8;
-  assert.ok(Math.abs(alone.withWeights - (0.2 * full + 1000) / (full + 1000)) < 1e-12);
+  assert(Math.abs(alone.withWeights - (0.2 * full + 1000) / (full + 1000)) < 1e-12);
   const both = memoryShares(cells, { large: shape, helper });
-  assert.ok(Math.abs(both.withHelper - 0.7) < 1e-12);
-  assert.ok(Math.abs(both.withWeights - (0.7 * full + 1500) / (full + 1000)) < 1e-12);
+  assert(Math.abs(both.withHelper - 0.7) < 1e-12);
+  assert(Math.abs(both.withWeights - (0.7 * full + 1500) / (full + 1000)) < 1e-12);
 });

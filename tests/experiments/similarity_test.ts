@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertNotStrictEquals, assertStrictEquals } from "@std/assert";
 import { compareHeads, matchHeads } from "../../analysis/head_match.ts";
 import { mean } from "../../core/stats.ts";
 import { seededRandom } from "../../core/random.ts";
@@ -18,61 +18,61 @@ const small = randomHeads(seededRandom(2), { layers: 2, queryHeads: 2, tokens: 1
 const options = { id: "text", group: "task", seed: 3 };
 
 const near = (actual: number, expected: number) =>
-  assert.ok(Math.abs(actual - expected) < 1e-6, `${actual} against ${expected}`);
+  assert(Math.abs(actual - expected) < 1e-6, `${actual} against ${expected}`);
 
 Deno.test("measureSimilarity() reports the matches' means with and without the first tokens", () => {
   const cell = measureSimilarity({ large, small }, options);
   const { match, cosine, similarity } = matchHeads(large, small);
   const rest = compareHeads(large, small, { match, ignoredTokens: SINK_TOKENS });
-  assert.deepEqual(cell.match, [...match]);
+  assertEquals(cell.match, [...match]);
   near(cell.all.jaccard.cosine, mean(cosine));
   near(cell.all.jaccard.jaccard, mean(similarity));
   near(cell.withoutFirst.jaccard.cosine, mean(rest.cosine));
   near(cell.withoutFirst.jaccard.jaccard, mean(rest.similarity));
-  assert.notEqual(cell.all.mean.cosine, cell.withoutFirst.mean.cosine);
+  assertNotStrictEquals(cell.all.mean.cosine, cell.withoutFirst.mean.cosine);
   cell.headsWithoutFirst.forEach((value, head) => near(value, rest.cosine[head]!));
 });
 
 Deno.test("measureSimilarity() orders the choices: matched by cosine above by Jaccard above random", () => {
   const { all } = measureSimilarity({ large, small }, options);
-  assert.ok(all.cosine.cosine >= all.jaccard.cosine);
-  assert.ok(all.jaccard.jaccard >= all.cosine.jaccard);
-  assert.ok(all.jaccard.jaccard >= all.random.jaccard);
+  assert(all.cosine.cosine >= all.jaccard.cosine);
+  assert(all.jaccard.jaccard >= all.cosine.jaccard);
+  assert(all.jaccard.jaccard >= all.random.jaccard);
 });
 
 Deno.test("measureSimilarity() keeps matches made elsewhere", () => {
   const matches = { jaccard: [0, 0, 0, 0, 0, 0], cosine: [1, 1, 1, 1, 1, 1] };
   const cell = measureSimilarity({ large, small }, { ...options, matches });
-  assert.deepEqual(cell.match, matches.jaccard);
+  assertEquals(cell.match, matches.jaccard);
   near(cell.all.cosine.cosine, mean(compareHeads(large, small, { match: matches.cosine }).cosine));
 });
 
 Deno.test("measureSimilarity() draws the same random heads for the same context and seed", () => {
   const random = (seed: number, id: string) =>
     measureSimilarity({ large, small }, { ...options, seed, id }).all.random.cosine;
-  assert.equal(random(3, "a"), random(3, "a"));
-  assert.notEqual(random(3, "a"), random(3, "b"));
-  assert.notEqual(random(3, "a"), random(4, "a"));
+  assertStrictEquals(random(3, "a"), random(3, "a"));
+  assertNotStrictEquals(random(3, "a"), random(3, "b"));
+  assertNotStrictEquals(random(3, "a"), random(4, "a"));
 });
 
 Deno.test("matchBothWays() also serves windows that are too narrow for decoding", () => {
   const narrow = (tokens: number) =>
     randomHeads(seededRandom(5), { layers: 1, queryHeads: 2, tokens });
   const { jaccard, cosine } = matchBothWays({ large: narrow(25), small: narrow(25) });
-  assert.deepEqual([...jaccard, ...cosine], [0, 1, 0, 1]);
+  assertEquals([...jaccard, ...cosine], [0, 1, 0, 1]);
 });
 
 Deno.test("similarityTable() has a row for every choice and set of tokens", () => {
   const cells = ["a", "b"].map((id) => measureSimilarity({ large, small }, { ...options, id }));
   const { columns, rows } = similarityTable(cells, { name: "t", title: "T", seed: 1 });
-  assert.equal(rows.length, 2 * CHOICES.length);
-  for (const row of rows) assert.equal(row.length, columns.length);
+  assertEquals(rows.length, 2 * CHOICES.length);
+  for (const row of rows) assertEquals(row.length, columns.length);
   near(rows[0]![2] as number, mean(cells.map(({ all }) => all.jaccard.cosine)));
   near(rows[4]![2] as number, mean(cells.map(({ withoutFirst }) => withoutFirst.jaccard.cosine)));
 });
 
 Deno.test("measuredMean() and defined() leave out what has no number", () => {
   const seed = { seed: 1, label: "x" };
-  assert.equal(measuredMean([], seed), undefined);
-  assert.deepEqual(Object.keys(defined({ a: undefined, b: measuredMean([1, 2], seed) })), ["b"]);
+  assertEquals(measuredMean([], seed), undefined);
+  assertEquals(Object.keys(defined({ a: undefined, b: measuredMean([1, 2], seed) })), ["b"]);
 });

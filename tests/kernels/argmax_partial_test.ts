@@ -6,7 +6,7 @@
 
 import { assertEquals } from "@std/assert";
 import { seededRandom } from "../../core/random.ts";
-import { argmaxPartial, NAN_RANK } from "../../kernels/argmax_partial.ts";
+import { argmaxPartial, NAN_RANK } from "../../kernels/argmax.ts";
 import { hasGpu } from "../support/gpu.ts";
 import { runKernel, runReference } from "../support/run_kernel.ts";
 

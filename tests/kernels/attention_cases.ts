@@ -102,7 +102,7 @@ export interface AttentionArrays {
  * @param sizes The case.
  * @returns The shape; rows have 32 unused elements at their end.
  */
-export function shapeOf(sizes: AttentionCase): AttentionShape {
+export function shapeOf(sizes: AttentionCase): AttentionShape & AttentionRule {
   const { queryHeads, kvHeads, headDim, rowsPerSequence, cached, spare = 3 } = sizes;
   const { window, softcap, hasSinks } = sizes;
   return {

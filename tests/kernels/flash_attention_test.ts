@@ -44,7 +44,7 @@ async function attend(
   options: { readonly arrays?: AttentionArrays; readonly subgroupSize: number },
 ): Promise<Attended> {
   const shape = shapeOf(sizes);
-  const variant = flashVariant(options, shape);
+  const variant = { ...flashVariant(options, shape), hasSinks: sizes.hasSinks };
   const rows = shape.sequences * shape.rowsPerSequence;
   const kernel = flashAttention(variant);
   const run = {

@@ -69,7 +69,7 @@ function rowsRun(sizes: Case): ArrayRun<typeof listedRows> {
     buffers: {
       state: Uint32Array.of(firstSequence, ...lengths.map((length) => Math.max(0, length - 1))),
       lists,
-      weights: Float32Array.from({ length: tokens.length * heads * (capacity + 3) }, random),
+      attention: Float32Array.from({ length: tokens.length * heads * (capacity + 3) }, random),
       rows: new Float32Array(sequences * LAYERS * heads * capacity).fill(NaN),
     },
     params: {
@@ -79,7 +79,7 @@ function rowsRun(sizes: Case): ArrayRun<typeof listedRows> {
       unit_heads: unitHeads,
       list_words: listWords,
       capacity,
-      weight_stride: capacity + 3,
+      attention_stride: capacity + 3,
       head_offset: heads,
       heads_total: LAYERS * heads,
     },
@@ -105,7 +105,7 @@ Deno.test("listedRows moves each weight to its token, leaves no gap before the n
     buffers: {
       state: Uint32Array.of(0, 4),
       lists,
-      weights: Float32Array.of(0.25, 0.75, NaN, 0.5, 0.5, NaN),
+      attention: Float32Array.of(0.25, 0.75, NaN, 0.5, 0.5, NaN),
       rows: new Float32Array(12).fill(7),
     },
     params: {
@@ -115,7 +115,7 @@ Deno.test("listedRows moves each weight to its token, leaves no gap before the n
       unit_heads: 2,
       list_words: 14,
       capacity: 6,
-      weight_stride: 3,
+      attention_stride: 3,
       head_offset: 0,
       heads_total: 2,
     },
@@ -136,7 +136,7 @@ Deno.test("listedRowsCommand() refuses heads and selections outside", () => {
     unitHeads: 7,
     listWords: 100,
     capacity: 40,
-    weightStride: 40,
+    attentionStride: 40,
     heads: { offset: 28, total: 42 },
   };
   assertThrows(

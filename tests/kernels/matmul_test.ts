@@ -13,7 +13,6 @@ import {
   type WeightPlanes,
 } from "../../kernels/weights/format.ts";
 import { WEIGHT_FORMATS } from "../../kernels/weights/mod.ts";
-import { q4 } from "../../kernels/weights/q4.ts";
 import type { KernelArrays, KernelContract } from "../../gpu/kernel.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { hasGpu, testDevice } from "../support/gpu.ts";
@@ -152,13 +151,13 @@ for (const format of WEIGHT_FORMATS) {
 Deno.test("chooseMatmul() takes subgroups where there are 8 lanes, and the smallest tile that fits", () => {
   for (const size of [0, 4, 8, 16, 32, 64]) {
     for (const rows of [1, 2, 4, 5, 16, 17, 1000]) {
-      const tile = chooseMatmul({ subgroupSize: size }, q4, rows);
+      const tile = chooseMatmul({ subgroupSize: size }, rows);
       assertEquals(tile.variant === "subgroup", size === 8, `${size} lanes, ${rows} rows`);
       assert(tile.rows >= Math.min(rows, 8));
       if (rows === 1) assertEquals(tile.rows, 1);
     }
   }
-  assertThrows(() => chooseMatmul({ subgroupSize: 8 }, q4, 0), RangeError, "rows");
+  assertThrows(() => chooseMatmul({ subgroupSize: 8 }, 0), RangeError, "rows");
 });
 
 Deno.test("matmulKernel() makes sources under 40 KB", () => {

@@ -125,7 +125,7 @@ function runOf(sizes: Case) {
       lists,
       rotation: rotationTable(headDim),
       keys: words,
-      turned: new Uint32Array(words.length).fill(isExact ? 0x7fc00000 : 0x7e007e00),
+      rerotated: new Uint32Array(words.length).fill(isExact ? 0x7fc00000 : 0x7e007e00),
     },
     constants: { HEAD_DIM: headDim, HAS_F32_KEYS: isExact ? 1 : 0 },
     params: {
@@ -156,7 +156,7 @@ Deno.test("rerotateKeys' twin brings each key to its place behind the kept token
   for (const sizes of CASES) {
     const { headDim, unitsPerLayer = 1, counted, isExact } = sizes;
     const { run, raw, tokens } = runOf(sizes);
-    const after = floatsOf((await runReference(rerotateKeys, run)).turned, sizes);
+    const after = floatsOf((await runReference(rerotateKeys, run)).rerotated, sizes);
     const named = new Set<number>();
     for (const [place, entries] of tokens) {
       const isCounted = counted?.[Math.floor(place / unitsPerLayer)] !== 0;
@@ -187,7 +187,7 @@ for (const sizes of CASES) {
         await runKernel(rerotateKeys, run),
         await runReference(rerotateKeys, run),
       ];
-      const error = difference(actual.turned, expected.turned, sizes);
+      const error = difference(actual.rerotated, expected.rerotated, sizes);
       assert(error <= (sizes.isExact ? 1e-6 : 2 ** -10), `${error}`);
     },
   });
@@ -205,14 +205,14 @@ Deno.test("rerotateKeys does the same wherever a text begins, and copies bits wh
         await execute(rerotateKeys, run),
         await execute(rerotateKeys, shifted),
       ];
-      assertEquals(second.turned, first.turned);
+      assertEquals(second.rerotated, first.rerotated);
       const { run: whole } = runOf({ headDim: 24, kept: [CAPACITY - 40], isExact });
       const words = 24 * (isExact ? 1 : 0.5);
-      const { turned, keys } = await execute(rerotateKeys, whole);
+      const { rerotated, keys } = await execute(rerotateKeys, whole);
       const start = LIST_HEADER_WORDS + UNIT_HEADS + whole.params.list_words;
       for (let entry = 0; entry < CAPACITY - 40; entry++) {
         const row = whole.buffers.lists[start + 2 * entry + 1]! * words;
-        assertEquals(turned.subarray(row, row + words), keys.subarray(row, row + words));
+        assertEquals(rerotated.subarray(row, row + words), keys.subarray(row, row + words));
       }
     }
   }
@@ -222,7 +222,7 @@ Deno.test("rerotateKeys leaves out a list that could not be made", async () => {
   for (const execute of hasGpu ? [runKernel, runReference] : [runReference]) {
     const { run } = runOf({ headDim: 8, kept: [5] });
     run.buffers.lists[run.params.list_words] = BROKEN_LIST;
-    assertEquals((await execute(rerotateKeys, run)).turned, run.buffers.turned);
+    assertEquals((await execute(rerotateKeys, run)).rerotated, run.buffers.rerotated);
   }
 });
 
@@ -239,6 +239,6 @@ Deno.test("rerotateKeysCommand() refuses heads whose pairs do not fill words", (
   assertThrows(
     () => rerotateKeysCommand({} as Parameters<typeof rerotateKeysCommand>[0], shape),
     RangeError,
-    "Cannot turn keys: headDim / 4 must be an integer at least 1: current value is 1.5",
+    "Cannot rerotate keys: headDim / 4 must be an integer at least 1: current value is 1.5",
   );
 });

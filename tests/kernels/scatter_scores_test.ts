@@ -46,15 +46,15 @@ function scatterRun(sizes: Case): ArrayRun<typeof scatterScores> {
     }
     lists[unit * listWords] = kept;
   }
-  const weightStride = capacity + 3;
+  const attentionStride = capacity + 3;
   return {
     buffers: {
       lists,
-      weights: Float32Array.from(
-        { length: sequences * unitsPerLayer * unitHeads * weightStride },
+      attention: Float32Array.from(
+        { length: sequences * unitsPerLayer * unitHeads * attentionStride },
         random,
       ),
-      own: Float32Array.from({ length: sequences * units * capacity }, () => 4 * random()),
+      large_scores: Float32Array.from({ length: sequences * units * capacity }, () => 4 * random()),
     },
     params: {
       units_per_layer: unitsPerLayer,
@@ -63,7 +63,7 @@ function scatterRun(sizes: Case): ArrayRun<typeof scatterScores> {
       unit_heads: unitHeads,
       list_words: listWords,
       capacity,
-      weight_stride: weightStride,
+      attention_stride: attentionStride,
       decay,
     },
     grid: scatterScoresGrid({ ...sizes, listWords }),
@@ -76,12 +76,15 @@ for (const sizes of CASES) {
     ignore: !hasGpu,
     async fn() {
       const run = scatterRun(sizes);
-      const { own } = await runKernel(scatterScores, run);
+      const { large_scores } = await runKernel(scatterScores, run);
       const expected = await runReference(scatterScores, run);
-      assertClose(own, expected.own, { terms: sizes.unitHeads + 2, magnitude: 8 });
+      assertClose(large_scores, expected.large_scores, {
+        terms: sizes.unitHeads + 2,
+        magnitude: 8,
+      });
       const isOther = (_: number, i: number) =>
         Math.floor(i / sizes.capacity / sizes.unitsPerLayer) % 3 !== 1;
-      assertEquals(own.filter(isOther), run.buffers.own.filter(isOther));
+      assertEquals(large_scores.filter(isOther), run.buffers.large_scores.filter(isOther));
     },
   });
 }
@@ -91,13 +94,15 @@ Deno.test("scatterScores skips a broken list", async () => {
   for (let i = 0; i < run.buffers.lists.length; i += run.params.list_words) {
     run.buffers.lists[i] = BROKEN_LIST;
   }
-  assertEquals((await runReference(scatterScores, run)).own, run.buffers.own);
-  if (hasGpu) assertEquals((await runKernel(scatterScores, run)).own, run.buffers.own);
+  assertEquals((await runReference(scatterScores, run)).large_scores, run.buffers.large_scores);
+  if (hasGpu) {
+    assertEquals((await runKernel(scatterScores, run)).large_scores, run.buffers.large_scores);
+  }
 });
 
 Deno.test("scatterScoresCommand() refuses a layer outside", () => {
   const buffers = {} as Parameters<typeof scatterScoresCommand>[0];
-  const shape = { ...CASES[1]!, units: 6, listWords: 100, weightStride: 130, isSum: true };
+  const shape = { ...CASES[1]!, units: 6, listWords: 100, attentionStride: 130, isSum: true };
   assertThrows(
     () => scatterScoresCommand(buffers, { ...shape, unitOffset: 5 }),
     RangeError,

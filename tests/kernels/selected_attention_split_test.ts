@@ -7,11 +7,11 @@
 import { assert, assertEquals } from "@std/assert";
 import type { DeviceBuffer } from "../../gpu/device.ts";
 import { MARGINAL_MODES } from "../../kernels/marginal.ts";
+import type { SelectedSplitContract } from "../../kernels/selected_reference.ts";
 import {
   selectedAttention,
   selectedAttentionCommands,
   selectedAttentionSplit,
-  type SelectedSplitContract,
   selectedSplits,
 } from "../../kernels/selected_attention.ts";
 import { PART_HEADER, selectedAttentionMerge } from "../../kernels/attention_merge.ts";

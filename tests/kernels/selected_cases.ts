@@ -8,11 +8,8 @@ import { packFloat16 } from "../../core/float16.ts";
 import { seededRandom } from "../../core/random.ts";
 import type { KernelRun } from "../../gpu/kernel.ts";
 import type { AttentionRule, AttentionShape, KvFormat } from "../../kernels/attention_shape.ts";
-import {
-  type SelectedContract,
-  selectedGrid,
-  selectedParams,
-} from "../../kernels/selected_attention.ts";
+import type { SelectedContract } from "../../kernels/selected_reference.ts";
+import { selectedGrid, selectedParams } from "../../kernels/selected_attention.ts";
 import { CALIBRATION_SINKS, LIST_HEADER_WORDS } from "../../kernels/selection_list.ts";
 import { unwritten } from "./attention_cases.ts";
 
@@ -57,7 +54,7 @@ const SMALL_HEADS = 5;
  * @param sizes The case.
  * @returns The shape; rows have 32 unused elements at their end.
  */
-export function selectedShape(sizes: SelectedCase): AttentionShape {
+export function selectedShape(sizes: SelectedCase): AttentionShape & AttentionRule {
   const { queryHeads, kvHeads, headDim, tokens, rowsPerSequence = 1, keyFormat } = sizes;
   return {
     queryHeads,

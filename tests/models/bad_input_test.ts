@@ -4,7 +4,7 @@
  * @module
  */
 
-import assert from "node:assert/strict";
+import { assert, assertMatch, assertRejects } from "@std/assert";
 import fc from "fast-check";
 import { configFromJson } from "../../models/config_json.ts";
 import { parseHubReference } from "../../models/hub/hub_settings.ts";
@@ -22,7 +22,9 @@ import {
 Deno.test("openModelFiles() says what a folder lacks", async () => {
   await using folder = await temporaryFolder();
   const rejects = (message: RegExp, reference = folder.path) =>
-    assert.rejects(openModelFiles(reference), (error: Error) => checkError(error, message));
+    assertRejects(() => openModelFiles(reference), Error).then((error) =>
+      assert(checkError(error, message))
+    );
   await rejects(/reference must not be empty/, "");
   await rejects(
     /must be a \.gguf file, a \.safetensors file or a folder: there is nothing/,
@@ -53,7 +55,8 @@ Deno.test("openModelFiles() rejects an index that does not fit its shards", asyn
       "b.safetensors": safetensors,
     });
     const opening = openModelFiles(folder.path);
-    await assert.rejects(opening, (error: Error) => checkError(error, message));
+    const error = await assertRejects(() => opening, Error);
+    assert(checkError(error, message));
   };
   const map = (name: string, shard: unknown) => ({ weight_map: { [name]: shard } });
   await rejects({}, /weight_map must be an object/);
@@ -81,7 +84,7 @@ Deno.test("openModelFiles() says that it may not read", async () => {
     args: ["run", "--no-prompt", "--no-check", "--config", "deno.json", script],
     cwd: new URL("../../", import.meta.url),
   }).output();
-  assert.match(
+  assertMatch(
     new TextDecoder().decode(stdout),
     /^DataError: Cannot read .*a\.gguf: the file must be readable/,
   );
@@ -105,9 +108,9 @@ Deno.test("openModelFiles() stays below 256 MB for headers made to exhaust memor
       cwd: new URL("../../", import.meta.url),
     }).output();
     const [message, bytes] = new TextDecoder().decode(stdout).trim().split("\n");
-    assert.match(message!, /^Cannot /, name);
-    assert.ok(Number(bytes) < 256e6, `${name}: ${bytes} bytes`);
-    assert.ok(performance.now() - start < 15000, name);
+    assertMatch(message!, /^Cannot /, name);
+    assert(Number(bytes) < 256e6, `${name}: ${bytes} bytes`);
+    assert(performance.now() - start < 15000, name);
   }
 });
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import assert from "node:assert/strict";
+import { assert, assertEquals } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import type { Browser } from "playwright-core";
 import { EMBEDDED_MAX_TOKENS } from "../../data/embedded.ts";
@@ -25,8 +25,8 @@ for (const role of ["large", "small"]) {
     const input = { backend: "reference", text: TEXT } as const;
     const served = await runOnce({ ...input, address: `${server.address}/embedded/${role}/` });
     const local = await runOnce({ ...input, address: `${EMBEDDED}/${role}` });
-    assert.deepEqual(served, local);
-    assert.ok(served.tokens.length < EMBEDDED_MAX_TOKENS);
+    assertEquals(served, local);
+    assert(served.tokens.length < EMBEDDED_MAX_TOKENS);
   });
 }
 
@@ -40,7 +40,7 @@ async function bundlePage(folder: string): Promise<void> {
     cwd: folderOf("../.."),
   });
   const { success, stderr } = await command.output();
-  assert.ok(success, new TextDecoder().decode(stderr));
+  assert(success, new TextDecoder().decode(stderr));
 }
 
 async function startBrowser(): Promise<Browser> {
@@ -80,17 +80,17 @@ Deno.test({
       const input = { address: `${server.address}/embedded/${role}/`, text: TEXT };
       const expected = await runOnce({ ...input, backend: "reference" });
       await test.step(`${role} on the reference device`, async () => {
-        assert.deepEqual(await inPage({ ...input, backend: "reference" }), expected);
+        assertEquals(await inPage({ ...input, backend: "reference" }), expected);
       });
       await test.step({
         name: `${role} on WebGPU`,
         ignore: hasGpu !== true,
         fn: async () => {
           const actual = await inPage({ ...input, backend: "webgpu" });
-          assert.equal(actual.backend, "webgpu");
-          assert.deepEqual(actual.tokens, expected.tokens);
+          assertEquals(actual.backend, "webgpu");
+          assertEquals(actual.tokens, expected.tokens);
           const error = largestDifference(actual.logits, expected.logits);
-          assert.ok(error < 1e-3 * largest(expected.logits), `logits differ by ${error}`);
+          assert(error < 1e-3 * largest(expected.logits), `logits differ by ${error}`);
         },
       });
     }

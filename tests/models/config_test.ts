@@ -4,7 +4,7 @@
  * @module
  */
 
-import assert from "node:assert/strict";
+import { assertEquals, assertMatch, assertThrows } from "@std/assert";
 import type { ModelConfig } from "../../models/config.ts";
 import { ARCHITECTURES } from "../../models/architectures/mod.ts";
 import { configFromJson } from "../../models/config_json.ts";
@@ -44,7 +44,7 @@ const qwen25 = {
 
 Deno.test("configFromJson() reads Qwen2.5 as transformers 4 wrote it", () => {
   const generation = { eos_token_id: [151645, 151643] };
-  assert.deepEqual(read(qwen25, generation), {
+  assertEquals(read(qwen25, generation), {
     architecture: "qwen2",
     layers: 24,
     hidden: 896,
@@ -92,17 +92,17 @@ Deno.test("configFromJson() reads Llama 3.2 with its scaling, old and new", () =
   };
   const old = read({ ...llama, rope_theta: 500000.0, rope_scaling: scaling });
   const parameters = { ...scaling, rope_theta: 500000.0 };
-  assert.deepEqual(old, read({ ...llama, rope_parameters: parameters }));
-  assert.equal(old.ropeBase, 500000);
-  assert.deepEqual(old.ropeScaling, {
+  assertEquals(old, read({ ...llama, rope_parameters: parameters }));
+  assertEquals(old.ropeBase, 500000);
+  assertEquals(old.ropeScaling, {
     kind: "llama3",
     factor: 32,
     lowFrequencyFactor: 1,
     highFrequencyFactor: 4,
     originalContextLength: 8192,
   });
-  assert.deepEqual(old.eosTokenIds, [128001, 128008, 128009]);
-  assert.equal(old.hasQkvBias, false);
+  assertEquals(old.eosTokenIds, [128001, 128008, 128009]);
+  assertEquals(old.hasQkvBias, false);
 });
 
 Deno.test("configFromJson() reads Qwen3's head size and norms", () => {
@@ -120,10 +120,10 @@ Deno.test("configFromJson() reads Qwen3's head size and norms", () => {
     tie_word_embeddings: true,
     eos_token_id: 151645,
   });
-  assert.equal(config.headDim, 128);
-  assert.equal(config.hasQkNorm, true);
-  assert.equal(config.hasQkvBias, false);
-  assert.equal(config.contextLength, 32768);
+  assertEquals(config.headDim, 128);
+  assertEquals(config.hasQkNorm, true);
+  assertEquals(config.hasQkvBias, false);
+  assertEquals(config.contextLength, 32768);
 });
 
 Deno.test("configFromJson() shortens Mistral's context to its window", () => {
@@ -141,21 +141,21 @@ Deno.test("configFromJson() shortens Mistral's context to its window", () => {
     bos_token_id: 1,
     eos_token_id: 2,
   };
-  assert.equal(read({ ...mistral, sliding_window: 4096 }).contextLength, 4096);
-  assert.equal(read(mistral).contextLength, 4096);
-  assert.equal(read({ ...mistral, sliding_window: null }).contextLength, 32768);
-  assert.equal(read(mistral).headDim, 128);
+  assertEquals(read({ ...mistral, sliding_window: 4096 }).contextLength, 4096);
+  assertEquals(read(mistral).contextLength, 4096);
+  assertEquals(read({ ...mistral, sliding_window: null }).contextLength, 32768);
+  assertEquals(read(mistral).headDim, 128);
 });
 
 Deno.test("configFromJson() heeds a window only where layers use it", () => {
   const window = { ...qwen25, sliding_window: 4096, use_sliding_window: true };
-  assert.equal(read({ ...window, max_window_layers: 24 }).contextLength, 32768);
-  assert.equal(read({ ...window, max_window_layers: 21 }).contextLength, 4096);
-  assert.equal(read({ ...window, use_sliding_window: false }).contextLength, 32768);
+  assertEquals(read({ ...window, max_window_layers: 24 }).contextLength, 32768);
+  assertEquals(read({ ...window, max_window_layers: 21 }).contextLength, 4096);
+  assertEquals(read({ ...window, use_sliding_window: false }).contextLength, 32768);
   const full = { ...window, layer_types: Array(24).fill("full_attention") };
-  assert.equal(read(full).contextLength, 32768);
+  assertEquals(read(full).contextLength, 32768);
   const mixed = { ...window, layer_types: ["sliding_attention", ...full.layer_types.slice(1)] };
-  assert.equal(read(mixed).contextLength, 4096);
+  assertEquals(read(mixed).contextLength, 4096);
 });
 
 Deno.test("configFromJson() fills in what a family leaves out", () => {
@@ -170,13 +170,13 @@ Deno.test("configFromJson() fills in what a family leaves out", () => {
     num_key_value_heads: null,
   };
   const config = read(least);
-  assert.equal(config.kvHeads, 4);
-  assert.equal(config.headDim, 6);
-  assert.equal(config.ropeBase, 10000);
-  assert.equal(config.isTied, false);
-  assert.deepEqual(config.eosTokenIds, []);
-  assert.equal("bosTokenId" in config, false);
-  assert.equal(read({ ...least, model_type: "qwen3" }).headDim, 128);
+  assertEquals(config.kvHeads, 4);
+  assertEquals(config.headDim, 6);
+  assertEquals(config.ropeBase, 10000);
+  assertEquals(config.isTied, false);
+  assertEquals(config.eosTokenIds, []);
+  assertEquals("bosTokenId" in config, false);
+  assertEquals(read({ ...least, model_type: "qwen3" }).headDim, 128);
 });
 
 Deno.test("configFromJson() refuses what the forward pass does not compute", () => {
@@ -214,23 +214,25 @@ Deno.test("configFromJson() refuses what the forward pass does not compute", () 
     [{ eos_token_id: "x" }, /eos_token_id must be token ids of at least 0/],
     [{ tie_word_embeddings: 1 }, /tie_word_embeddings must be true or false/],
   ];
-  for (const [values, message] of cases) assert.throws(() => withTiny(values), message);
+  for (const [values, message] of cases) {
+    assertMatch(String(assertThrows(() => withTiny(values), Error)), message);
+  }
 });
 
 Deno.test("configFromJson() accepts linear scaling and both spellings of its kind", () => {
   const expected = { kind: "linear", factor: 4 };
   for (const key of ["type", "rope_type"]) {
     const config = withTiny({ rope_scaling: { [key]: "linear", factor: 4.0 } });
-    assert.deepEqual(config.ropeScaling, expected);
+    assertEquals(config.ropeScaling, expected);
   }
   const parameters = { rope_type: "default", rope_theta: 5.0 };
-  assert.equal(withTiny({ rope_parameters: parameters }).ropeScaling, undefined);
-  assert.equal(withTiny({ rope_parameters: parameters }).ropeBase, 5);
+  assertEquals(withTiny({ rope_parameters: parameters }).ropeScaling, undefined);
+  assertEquals(withTiny({ rope_parameters: parameters }).ropeBase, 5);
 });
 
 Deno.test("ARCHITECTURES lists every file of its folder", async () => {
   const folder = new URL("../../models/architectures/", import.meta.url);
   const stems = await Array.fromAsync(Deno.readDir(folder), ({ name }) => name.replace(".ts", ""));
   const names = ARCHITECTURES.map(({ name }) => name);
-  assert.deepEqual(names, stems.filter((stem) => stem !== "mod").sort());
+  assertEquals(names, stems.filter((stem) => stem !== "mod").sort());
 });

@@ -28,10 +28,10 @@ Deno.test("staleIndexes() lists the plug-ins of a folder by file name", async ()
 });
 
 Deno.test("staleIndexes() is empty once its texts are written", async () => {
-  await using root = await project({ "analysis/saliency.ts": "export const a = 1;\n" });
+  await using root = await project({ "kernels/saliency.ts": "export const a = 1;\n" });
   const stale = await staleIndexes(root);
-  assertEquals([...stale.keys()], ["analysis/mod.ts"]);
-  await Deno.writeTextFile(new URL("analysis/mod.ts", root), stale.get("analysis/mod.ts")!);
+  assertEquals([...stale.keys()], ["kernels/mod.ts"]);
+  await Deno.writeTextFile(new URL("kernels/mod.ts", root), stale.get("kernels/mod.ts")!);
   assertEquals(await staleIndexes(root), new Map());
 });
 

@@ -5,7 +5,7 @@
  * @module
  */
 
-import assert from "node:assert/strict";
+import { assert } from "@std/assert";
 import { POLICIES } from "../../../cache/policies/mod.ts";
 import { createPolicy } from "../../../cache/policy_options.ts";
 import { embeddedPair } from "../../../data/embedded.ts";
@@ -56,7 +56,7 @@ Deno.test({
         (most, value, i) => Math.max(most, Math.abs(value - hardware[step]![i]!)),
         0,
       );
-      assert.ok(worst < 2e-3, `step ${step}: logits differ by ${worst}`);
+      assert(worst < 2e-3, `step ${step}: logits differ by ${worst}`);
     }
   },
 });

@@ -1,4 +1,4 @@
-import { deepStrictEqual, ok, throws } from "node:assert/strict";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { createPolicy } from "../../../cache/policy_options.ts";
 import { POLICIES } from "../../../cache/policies/mod.ts";
 import { evaluationItems } from "../../../data/microworld.ts";
@@ -57,10 +57,10 @@ function checkReport(
   { name, length }: { readonly name: string; readonly length: number },
 ): void {
   for (const { kept, marginal } of report.selections[0]!) {
-    ok(kept.includes(length - 1), `${name} must keep the newest token`);
-    deepStrictEqual([...kept], [...kept].sort((a, b) => a - b), `${name} must list in order`);
-    deepStrictEqual(new Set([...kept, ...marginal]).size, kept.length + marginal.length, name);
-    if (name === "smallkv") ok(2 * kept.length + marginal.length <= 2 * 0.2 * length, name);
+    assert(kept.includes(length - 1), `${name} must keep the newest token`);
+    assertEquals([...kept], [...kept].sort((a, b) => a - b), `${name} must list in order`);
+    assertEquals(new Set([...kept, ...marginal]).size, kept.length + marginal.length, name);
+    if (name === "smallkv") assert(2 * kept.length + marginal.length <= 2 * 0.2 * length, name);
   }
 }
 
@@ -85,18 +85,19 @@ Deno.test("PolicySession gives a sequence of a batch what it gives it alone", as
     for (let step = 0; step < 6; step++) {
       (await batch.step()).chosen.forEach((token, sequence) => chosen[sequence]!.push(token));
     }
-    deepStrictEqual(chosen, alone, name);
+    assertEquals(chosen, alone, name);
   }
 });
 
 Deno.test("PolicySession refuses a helper of another vocabulary, and none where one is needed", async () => {
   const { large, small } = await embeddedModels("reference");
   const options = { policy: createPolicy("smallkv"), budget: { ratio: 0.2 }, capacity: 64 };
-  throws(() => new PolicySession({ large }, options), /a small model must be given/);
+  assertThrows(() => new PolicySession({ large }, options), Error, "a small model must be given");
   const { tokenizer: _, ...bare } = small!;
   const other = { ...bare, config: { ...small!.config, vocabulary: 700 } };
-  throws(
+  assertThrows(
     () => new PolicySession({ large, small: other }, options),
-    /must have the vocabulary of the large one, 768 tokens: current value is 700/,
+    Error,
+    "must have the vocabulary of the large one, 768 tokens: current value is 700",
   );
 });

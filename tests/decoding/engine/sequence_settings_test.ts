@@ -4,7 +4,14 @@
  * @module
  */
 
-import assert from "node:assert/strict";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStrictEquals,
+  assertThrows,
+} from "@std/assert";
 import { POLICIES } from "../../../cache/policies/mod.ts";
 import { createPolicy, type PolicyOptions } from "../../../cache/policy_options.ts";
 import type { PolicyLane } from "../../../decoding/selection/sequence_settings.ts";
@@ -54,15 +61,15 @@ function assertSame(
 ): void {
   expected.forEach((alone, step) => {
     const together = actual[step]!;
-    assert.deepEqual(together.selections[lane], alone.selections[0], `${name}, step ${step}`);
+    assertEquals(together.selections[lane], alone.selections[0], `${name}, step ${step}`);
     const size = alone.logits!.length;
     const own = together.logits!.subarray(lane * size, (lane + 1) * size);
-    if (isExact) return assert.deepEqual(own, alone.logits, name);
+    if (isExact) return assertEquals(own, alone.logits, name);
     const worst = alone.logits!.reduce(
       (most, value, index) => Math.max(most, Math.abs(value - own[index]!)),
       0,
     );
-    assert.ok(worst < 1e-3, `${name}, step ${step}: ${worst}`);
+    assert(worst < 1e-3, `${name}, step ${step}: ${worst}`);
   });
 }
 
@@ -108,8 +115,8 @@ Deno.test("sequences of other lengths and helpers of their own stand beside a sh
     await alone.prefill(prompt);
     for (const report of reports) {
       const { chosen, selections } = await alone.step({ tokens: [tokens[index]!] });
-      assert.deepEqual(report.selections[index], selections[0]);
-      assert.equal(report.chosen[index], chosen[0]);
+      assertEquals(report.selections[index], selections[0]);
+      assertStrictEquals(report.chosen[index], chosen[0]);
     }
   }
 });
@@ -122,7 +129,7 @@ Deno.test("settingBatches() keeps apart what cannot run together, and splits eve
     budget,
     options: { granularity: "query_head" },
   };
-  assert.deepEqual(settingBatches([apart, ...many], 4), [[0], [1, 2, 3], [4, 5]]);
+  assertEquals(settingBatches([apart, ...many], 4), [[0], [1, 2, 3], [4, 5]]);
 });
 
 Deno.test("sequences that cannot run together are refused", async () => {
@@ -135,29 +142,37 @@ Deno.test("sequences that cannot run together are refused", async () => {
   });
   const open = (lanes: readonly PolicyLane[], store: "resident" | "tiered" = "resident") => () =>
     new PolicySession(pair, { lanes, capacity: 16, store });
-  assert.throws(open([]), /sequences must be an integer at least 1/);
-  assert.throws(
+  assertThrows(open([]), Error, "sequences must be an integer at least 1");
+  assertThrows(
     open([lane("smallkv"), lane("smallkv", { granularity: "query_head" })]),
-    /Cannot decode together: sequences must have one granularity: current values are kv_head, query_head/,
+    Error,
+    "Cannot decode together: sequences must have one granularity: current values are kv_head, query_head",
   );
-  assert.throws(
+  assertThrows(
     open([lane("smallkv", { reduction: "sum" }), lane("smallkv")]),
-    /one reduction: current values are sum, mean/,
+    Error,
+    "one reduction: current values are sum, mean",
   );
-  assert.throws(
+  assertThrows(
     open([lane("smallkv"), lane("h2o")], "tiered"),
-    /one policy and budget in a tiered store: current values are smallkv, h2o/,
+    Error,
+    "one policy and budget in a tiered store: current values are smallkv, h2o",
   );
   open([lane("smallkv"), lane("smallkv")], "tiered")()[Symbol.dispose]();
   using session = open([lane("smallkv", {}, 1), lane("smallkv", {}, 1), lane("h2o")])();
-  await assert.rejects(
+  await assertRejects(
     () => session.prefill([1, 2, 3]),
-    /sequences that share a helper must begin together: current sequences lack 1/,
+    Error,
+    "sequences that share a helper must begin together: current sequences lack 1",
   );
   await session.prefill([1, 2, 3], { sequence: [0, 1, 2] });
-  await assert.rejects(() => session.step(), /must be given the same tokens: .* chosen freely/);
-  await assert.rejects(
+  assertMatch(
+    (await assertRejects(() => session.step(), Error)).message,
+    /must be given the same tokens: .* chosen freely/,
+  );
+  await assertRejects(
     () => session.step({ tokens: [4, 5, 6] }),
-    /must be given the same tokens: current tokens are 5 and 4/,
+    Error,
+    "must be given the same tokens: current tokens are 5 and 4",
   );
 });

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
+import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import { createPolicy } from "../../../cache/policy_options.ts";
 import type { HelperStep } from "../../../decoding/scoring/small_model.ts";
 import { laneSet } from "../../../decoding/selection/sequence_settings.ts";
@@ -38,12 +38,12 @@ for (const backend of testBackends) {
       const run = { tokens: someTokens(137), steps: 6, cut, score };
       const resident = await decode(pair, run);
       const tiered = await decode(pair, { ...run, store: "tiered" });
-      deepStrictEqual(tiered.logits, resident.logits);
-      deepStrictEqual(tiered.selections, resident.selections);
+      assertEquals(tiered.logits, resident.logits);
+      assertEquals(tiered.selections, resident.selections);
       const { helperCacheBytes, helperCacheBytesIdeal } = tiered.memory;
-      strictEqual(helperCacheBytesIdeal, resident.memory.helperCacheBytesIdeal);
-      ok(helperCacheBytes >= helperCacheBytesIdeal);
-      ok(helperCacheBytes <= 0.42 * resident.memory.helperCacheBytes);
+      assertStrictEquals(helperCacheBytesIdeal, resident.memory.helperCacheBytesIdeal);
+      assert(helperCacheBytes >= helperCacheBytesIdeal);
+      assert(helperCacheBytes <= 0.42 * resident.memory.helperCacheBytes);
     }
   });
 }
@@ -93,7 +93,7 @@ async function compareWithReference(
     minimumTokens: isLong ? policy.minimumTokens : Infinity,
   });
   const kept = () => helper.selections![0]!.map((selection) => [...selection.kept]);
-  deepStrictEqual(kept(), expected[0]!.kept);
+  assertEquals(kept(), expected[0]!.kept);
   for (const [step, token] of next.entries()) {
     large.replaceNext([token]);
     large.writeLengths();
@@ -101,7 +101,7 @@ async function compareWithReference(
     await helper.submit({ buffers, shape, lanes }, large.forward);
     large.advance();
     await helper.finish();
-    deepStrictEqual(kept(), expected[step + 1]!.kept);
+    assertEquals(kept(), expected[step + 1]!.kept);
     const rows = new Float32Array(await small.device.read(buffers.rows));
     const scores = new Float32Array(await small.device.read(buffers.scores));
     expected[step + 1]!.received.forEach((received, head) => {
@@ -110,11 +110,11 @@ async function compareWithReference(
       received.forEach((value, key) => {
         const place = head * capacity + key;
         const row = value - (before[key] ?? 0);
-        ok(Math.abs(scores[place]! - value) < 1e-4 * Math.max(1, value), `F' of token ${key}`);
+        assert(Math.abs(scores[place]! - value) < 1e-4 * Math.max(1, value), `F' of token ${key}`);
         if (key < prompt + step && !seen[unit]!.includes(key)) {
-          strictEqual(rows[place], 0, `row of dropped token ${key}`);
-          strictEqual(row, 0);
-        } else ok(Math.abs(rows[place]! - row) < 1e-4, `row of token ${key}`);
+          assertEquals(rows[place], 0, `row of dropped token ${key}`);
+          assertEquals(row, 0);
+        } else assert(Math.abs(rows[place]! - row) < 1e-4, `row of token ${key}`);
       });
     });
   }
@@ -139,7 +139,7 @@ Deno.test("a compressed helper of a batch gives each sequence what it gives it a
   for (let step = 0; step < 8; step++) {
     const tokens = texts.map((text) => text.at(step - 8)!);
     const { selections } = await session.step({ tokens });
-    deepStrictEqual(selections, alone.map((run) => run.selections[step]));
+    assertEquals<unknown>(selections, alone.map((run) => run.selections[step]));
   }
 });
 
@@ -174,6 +174,6 @@ Deno.test("policies that share compressed helpers get what each gets from one of
   }
   for (const [step, token] of tokens.slice(-6).entries()) {
     const { selections } = await session.step({ tokens: new Array(5).fill(token) });
-    deepStrictEqual(selections.slice(0, 4), alone.map((run) => run.selections[step]));
+    assertEquals(selections.slice(0, 4), alone.map((run) => run.selections[step]));
   }
 });

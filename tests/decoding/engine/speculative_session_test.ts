@@ -1,4 +1,9 @@
-import assert from "node:assert/strict";
+import {
+  assertEquals,
+  assertNotEquals,
+  assertNotStrictEquals,
+  assertStrictEquals,
+} from "@std/assert";
 import fc from "fast-check";
 import { decayOf } from "../../../decoding/selection/sequence_settings.ts";
 import { Session } from "../../../decoding/session/session.ts";
@@ -27,8 +32,8 @@ for (const backend of testBackends) {
         const given = await openCase({ ...sizes, draftTokens: 0 }, backend);
         using session = await openSpeculation(given);
         for (const { token, report } of await decodePlainly(given, STEPS)) {
-          assert.deepEqual(await session.nextTokens(), [token]);
-          assert.deepEqual(await session.step({ logits: true }), report);
+          assertEquals(await session.nextTokens(), [token]);
+          assertEquals(await session.step({ logits: true }), report);
         }
       }),
       { ...runs(8), seed: 1 },
@@ -47,11 +52,11 @@ for (const backend of testBackends) {
           const wrong = sizes.wrong[index] ?? -1;
           const drafts = spoiledDrafts(tokens.slice(done + 1), sizes.draftTokens, wrong);
           const block = await session.block(wrong < 0 ? {} : { drafts });
-          assert.deepEqual(block.tokens, tokens.slice(done + 1, done + 1 + block.tokens.length));
-          if (wrong >= 0) assert.equal(block.accepted, Math.min(wrong, block.drafts.length));
+          assertEquals(block.tokens, tokens.slice(done + 1, done + 1 + block.tokens.length));
+          if (wrong >= 0) assertStrictEquals(block.accepted, Math.min(wrong, block.drafts.length));
           for (const row of block.rows) {
             const { selections, chosen, churn } = plain[done++]!.report;
-            assert.deepEqual([row.selections, row.chosen, row.churn], [selections, chosen, churn]);
+            assertEquals([row.selections, row.chosen, row.churn], [selections, chosen, churn]);
           }
         }
       }),
@@ -76,14 +81,14 @@ for (const backend of testBackends) {
           text.push(first!, ...block.tokens.slice(0, -1));
         }
         const actual = await session.helperScores();
-        assert.equal(session.lengths[0], given.prompt.length + text.length);
+        assertEquals(session.lengths[0], given.prompt.length + text.length);
         // By a session that never drafts, to the bit.
         using plain = await openSpeculation({
           ...given,
           options: { ...given.options, draftTokens: 0 },
         });
         for (const token of text) await plain.block({ tokens: [token] });
-        assert.deepEqual(actual, await plain.helperScores());
+        assertEquals(actual, await plain.helperScores());
         // And by the column sums of the small model alone.
         assertClose(actual, await summedRows(given, { start, text }), {
           terms: 200,
@@ -114,10 +119,10 @@ for (const backend of testBackends) {
           for (const [row, report] of block.rows.entries()) {
             const logits = await runMasked(masked, tokens[row]!, report);
             assertClose(report.logits!, logits, { terms: 2000, magnitude: 1 });
-            assert.equal(report.chosen[0], tokens[row + 1]);
+            assertStrictEquals(report.chosen[0], tokens[row + 1]);
           }
-          assert.equal(block.rows.length, block.accepted + 1);
-          assert.notEqual(block.tokens[block.accepted], block.drafts[block.accepted]);
+          assertEquals(block.rows.length, block.accepted + 1);
+          assertNotStrictEquals(block.tokens[block.accepted], block.drafts[block.accepted]);
         }
       }),
       { ...runs(6), seed: 4 },
@@ -130,12 +135,12 @@ for (const backend of testBackends) {
     const compressed = await greedy(given);
     const full = { ...given, options: { ...given.options, budget: { ratio: 1 } } };
     const whole = await greedy(full);
-    assert.notDeepEqual(compressed, whole);
+    assertNotEquals(compressed, whole);
     const plain = await decodePlainly(given, STEPS);
-    assert.deepEqual(compressed, plain.map(({ report }) => report.chosen[0]));
+    assertEquals(compressed, plain.map(({ report }) => report.chosen[0]));
     using exact = new Session(given.pair.large, given.options);
     await exact.prefill(given.prompt);
-    assert.deepEqual(whole, (await exact.decode(STEPS))[0]);
+    assertEquals(whole, (await exact.decode(STEPS))[0]);
   });
 }
 

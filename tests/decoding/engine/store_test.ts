@@ -4,7 +4,7 @@
  * @module
  */
 
-import assert from "node:assert/strict";
+import { assertEquals } from "@std/assert";
 import { createPolicy, type PolicyOptions } from "../../../cache/policy_options.ts";
 import { PolicySession } from "../../../decoding/engine/policy_session.ts";
 import { embeddedModels, someTokens } from "../../support/embedded_model.ts";
@@ -31,7 +31,7 @@ for (const [name, options] of CHOICES) {
     for (let step = 0; step < 3; step++) {
       const { migration: _, ...expected } = await resident.step({ logits: true });
       const { migration: __, ...actual } = await tiered.step({ logits: true });
-      assert.deepEqual(actual, expected);
+      assertEquals(actual, expected);
     }
   });
 }

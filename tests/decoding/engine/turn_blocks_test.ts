@@ -4,7 +4,14 @@
  * @module
  */
 
-import assert from "node:assert/strict";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStrictEquals,
+  assertThrows,
+} from "@std/assert";
 import { POLICIES } from "../../../cache/policies/mod.ts";
 import type { Selection } from "../../../cache/policy.ts";
 import { createPolicy } from "../../../cache/policy_options.ts";
@@ -62,8 +69,8 @@ for (const backend of testBackends) {
           await single.step({ logits: true }),
           await stepped.step({ logits: true }),
         ];
-        assert.deepEqual(own.chosen, other.chosen, name);
-        assert.deepEqual([own.logits, own.selections], [other.logits, other.selections], name);
+        assertEquals(own.chosen, other.chosen, name);
+        assertEquals([own.logits, own.selections], [other.logits, other.selections], name);
       }
     }
   });
@@ -81,7 +88,7 @@ for (const backend of testBackends) {
         await session.prefill(turn);
         const actual = await session.nextTokens();
         for (let step = 0; step < 2; step++) actual.push(...(await session.step()).chosen);
-        assert.deepEqual(actual, expected, `${name}, blocks of ${turnBlock}`);
+        assertEquals(actual, expected, `${name}, blocks of ${turnBlock}`);
       }
     }
   });
@@ -100,8 +107,8 @@ for (const backend of testBackends) {
       using blocks = open(large, name, { policy, turnBlock: 16 });
       const expected = await runTurn(plain, given);
       const actual = await runTurn(blocks, given);
-      assert.deepEqual(actual.selections, expected.selections, name);
-      assert.deepEqual(actual.after, expected.after, name);
+      assertEquals(actual.selections, expected.selections, name);
+      assertEquals(actual.after, expected.after, name);
       assertClose(actual.last, expected.last, { terms: 4000, magnitude: 1 });
       assertClose(actual.logits!, expected.logits!, { terms: 4000, magnitude: 1 });
     }
@@ -122,12 +129,12 @@ for (const backend of testBackends) {
         held.push(session.memory().then((memory) => memory.largeCacheBytesIdeal));
       };
       await session.prefill(turn, { onProgress });
-      assert.deepEqual(done, [16, 32, 40]);
+      assertEquals(done, [16, 32, 40]);
       const counts = done.map((count) => {
         const budget = Math.floor(0.2 * (prompt.length + count));
         return 4 * headDim * layers * kvHeads * budget;
       });
-      assert.deepEqual(await Promise.all(held), counts, name);
+      assertEquals(await Promise.all(held), counts, name);
     }
   });
 
@@ -146,8 +153,8 @@ for (const backend of testBackends) {
         const { selections } = await session.step();
         kept.push(selections[0]!);
       }
-      assert.deepEqual(kept[1], kept[0], name);
-      assert.ok(kept[0]!.every((selection) => selection.kept.length < 0.5 * minimumTokens));
+      assertEquals(kept[1], kept[0], name);
+      assert(kept[0]!.every((selection) => selection.kept.length < 0.5 * minimumTokens));
     }
   });
 
@@ -163,7 +170,7 @@ for (const backend of testBackends) {
       selections[0]!.forEach((selection, unit) => {
         const before = new Set(after![0]![unit]!.kept);
         const back = selection.kept.filter((token) => token <= 120 && !before.has(token));
-        assert.equal(back.length, 0, name);
+        assertEquals(back.length, 0, name);
       });
     }
   });
@@ -178,10 +185,10 @@ Deno.test("A turn in blocks that is stopped keeps the blocks that were run, and 
   await whole.prefill(turn);
   const controller = new AbortController();
   const options = { signal: controller.signal, onProgress: () => controller.abort("stop") };
-  await assert.rejects(() => stopped.prefill(turn, options), (error) => error === "stop");
-  assert.deepEqual(stopped.lengths, [136]);
+  assertStrictEquals(await assertRejects(() => stopped.prefill(turn, options)), "stop");
+  assertEquals(stopped.lengths, [136]);
   await stopped.prefill(turn.slice(16));
-  assert.deepEqual(await stopped.step({ logits: true }), await whole.step({ logits: true }));
+  assertEquals(await stopped.step({ logits: true }), await whole.step({ logits: true }));
 });
 
 Deno.test("A turn in blocks that runs out of memory leaves the sequence as it was", async () => {
@@ -196,10 +203,13 @@ Deno.test("A turn in blocks that runs out of memory leaves the sequence as it wa
     await one.step();
   }
   const ballast = device.createBuffer("ballast", maxBytes - device.usage.liveBytes - 64);
-  await assert.rejects(() => session.prefill(turn), /Cannot allocate .*need less/);
+  assertMatch(
+    (await assertRejects(() => session.prefill(turn), Error)).message,
+    /Cannot allocate .*need less/,
+  );
   ballast[Symbol.dispose]();
   for (const one of [session, expected]) await one.prefill(turn);
-  assert.deepEqual(await session.step({ logits: true }), await expected.step({ logits: true }));
+  assertEquals(await session.step({ logits: true }), await expected.step({ logits: true }));
 });
 
 Deno.test("Turns in blocks say what they need", async () => {
@@ -208,12 +218,15 @@ Deno.test("Turns in blocks say what they need", async () => {
   const refuse = (name: string, options: Partial<PolicySessionOptions>, message: RegExp) => {
     const setting = { policy: createPolicy(name), budget: { ratio: 0.2 }, capacity: CAPACITY };
     const all = { ...setting, ...options } as PolicySessionOptions;
-    assert.throws(() => new PolicySession({ large, small }, all), message);
+    assertMatch(
+      String(assertThrows(() => new PolicySession({ large, small }, all), Error)),
+      message,
+    );
   };
   refuse("smallkv", { turnBlock: 2 }, /must drop for good, as h2o does: current policy is smallkv/);
   refuse("h2o", { turnBlock: 2, store: "tiered" }, /store must be resident, .* value is tiered/);
   refuse("h2o", { turnBlock: 129 }, /turnBlock must be an integer from 1 to 128: .* is 129/);
   refuse("h2o", { turnBlock: 0 }, /turnBlock must be an integer from 1 to 128: .* is 0/);
   using drafted = new Conversation({ large, small }, { speculative: 2, turnBlock: 4 });
-  await assert.rejects(() => drafted.say("Hi.").next(), /must drop for good/);
+  await assertRejects(() => drafted.say("Hi.").next(), Error, "must drop for good");
 });

@@ -1,4 +1,10 @@
-import assert from "node:assert/strict";
+import {
+  assert,
+  assertEquals,
+  assertNotEquals,
+  assertRejects,
+  assertStrictEquals,
+} from "@std/assert";
 import { POLICIES } from "../../../cache/policies/mod.ts";
 import { createPolicy, type PolicyOptions } from "../../../cache/policy_options.ts";
 import { evaluationItems } from "../../../data/microworld.ts";
@@ -83,7 +89,7 @@ for (const backend of testBackends) {
         await session.prefill(given.turn);
         const actual = await session.nextTokens();
         for (let step = 0; step < 3; step++) actual.push(...(await session.step()).chosen);
-        assert.deepEqual(actual, expected, `${name}, ${store}`);
+        assertEquals(actual, expected, `${name}, ${store}`);
       }
     }
   });
@@ -101,7 +107,7 @@ for (const backend of testBackends) {
         await session.prefill(given.turn.slice(20, 30));
         logits.push([...own, ...await decode(session, 2)]);
       }
-      assert.deepEqual(logits[0], logits[1], name);
+      assertEquals(logits[0], logits[1], name);
     }
   });
 
@@ -121,7 +127,7 @@ for (const backend of testBackends) {
       assertClose(actual, expected, { terms: 2000, magnitude: 1 });
       const { selections } = await session.step();
       const { kept, marginal } = selections[0]![0]!;
-      assert.ok(2 * kept.length + marginal.length <= 0.2 * (prompt.length + turn.length + 1));
+      assert(2 * kept.length + marginal.length <= 0.2 * (prompt.length + turn.length + 1));
     }
   });
 
@@ -173,7 +179,7 @@ for (const backend of testBackends) {
 }
 
 function ok(holds: boolean, token: number): void {
-  assert.ok(holds, `token ${token} had been dropped`);
+  assert(holds, `token ${token} had been dropped`);
 }
 
 Deno.test("A turn keeps the match, unless heads are matched anew after so many tokens", async () => {
@@ -188,8 +194,8 @@ Deno.test("A turn keeps the match, unless heads are matched anew after so many t
     return (await session.step()).selections;
   };
   const kept = await selectionsBy();
-  assert.deepEqual(await selectionsBy(turn.length + 10), kept);
-  assert.notDeepEqual(await selectionsBy(turn.length), kept);
+  assertEquals(await selectionsBy(turn.length + 10), kept);
+  assertNotEquals(await selectionsBy(turn.length), kept);
 });
 
 Deno.test("A short prompt is matched when a turn makes the text long enough", async () => {
@@ -200,7 +206,7 @@ Deno.test("A short prompt is matched when a turn makes the text long enough", as
   await session.prefill(turn);
   const { selections } = await session.step();
   const tokens = prompt.length + path.length + turn.length + 1;
-  assert.ok(selections[0]!.every(({ kept }) => kept.length < 0.3 * tokens));
+  assert(selections[0]!.every(({ kept }) => kept.length < 0.3 * tokens));
 });
 
 Deno.test("A turn of one sequence leaves the others of its batch alone", async () => {
@@ -218,7 +224,7 @@ Deno.test("A turn of one sequence leaves the others of its batch alone", async (
     const { selections, chosen } = await session.step();
     return { next, selections: selections[1], chosen: chosen[1] };
   };
-  assert.deepEqual(await run(true), await run(false));
+  assertEquals(await run(true), await run(false));
 });
 
 Deno.test("A turn that is stopped leaves the sequence as it was", async () => {
@@ -232,13 +238,13 @@ Deno.test("A turn that is stopped leaves the sequence as it was", async () => {
     const controller = new AbortController();
     const options = { signal: controller.signal, onProgress: () => controller.abort("stop") };
     if (isStopped) {
-      await assert.rejects(() => session.prefill(given.turn, options), (error) => error === "stop");
-      assert.deepEqual(session.lengths, [123]);
+      assertStrictEquals(await assertRejects(() => session.prefill(given.turn, options)), "stop");
+      assertEquals(session.lengths, [123]);
     }
     const step = await session.step({ tokens: next, logits: true });
     logits.push([step.logits!]);
   }
-  assert.deepEqual(logits[0], logits[1]);
+  assertEquals(logits[0], logits[1]);
 });
 
 Deno.test("A turn says what does not fit", async () => {
@@ -246,15 +252,17 @@ Deno.test("A turn says what does not fit", async () => {
   const { prompt } = await text();
   using short = open(pair, { name: "smallkv", ratio: 0.2, capacity: 128 });
   await short.prefill(prompt);
-  await assert.rejects(
+  await assertRejects(
     () => short.prefill(prompt),
-    /number of tokens must be an integer from 1 to 7: current value is 120/,
+    Error,
+    "number of tokens must be an integer from 1 to 7: current value is 120",
   );
   using batch = open(pair, { name: "h2o", ratio: 0.2, sequences: 2 });
   await batch.prefill(prompt);
-  await assert.rejects(
+  await assertRejects(
     () => batch.prefill([1, 2]),
-    /Cannot continue token by token: number of sequences must be an integer from 1 to 1: current value is 2/,
+    Error,
+    "Cannot continue token by token: number of sequences must be an integer from 1 to 1: current value is 2",
   );
 });
 
@@ -272,11 +280,11 @@ Deno.test("SpeculativeSession takes turns in the middle of a block as plain Smal
   for (const steps of [2, 4, 3]) {
     for (let step = 0; step < steps; step++) {
       const [own, other] = [await plain.step(), await drafted.step()];
-      assert.deepEqual(other, own);
+      assertEquals(other, own);
     }
     const next = await plain.nextTokens();
     const tokens = [...next, ...turn.slice(0, 12)];
     for (const session of [plain, drafted]) await session.prefill(tokens);
-    assert.deepEqual(await drafted.nextTokens(), await plain.nextTokens());
+    assertEquals(await drafted.nextTokens(), await plain.nextTokens());
   }
 });

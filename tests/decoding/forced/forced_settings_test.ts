@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { klDivergence, largestIndex } from "../../../analysis/quality.ts";
 import type { Selection } from "../../../cache/policy.ts";
 import { evaluationItems } from "../../../data/microworld.ts";
@@ -79,21 +79,21 @@ Deno.test("forceSettings() gives many settings what each gives alone", async () 
     onProgress: (done, total) => progress.push(`${done}/${total}`),
     onSelections: ({ setting, step, selections }) => seen[setting]![step] = selections,
   });
-  assert.equal(progress.at(-1), "25/25");
+  assertEquals(progress.at(-1), "25/25");
   for (const [index, setting] of SETTINGS.entries()) {
     const alone = await runAlone(models, text, setting);
     const { kl, chosen, reference, cost, churn, loaded } = together[index]!;
-    assert.deepEqual(seen[index], alone.selections);
-    assert.deepEqual([chosen, reference], [alone.chosen, alone.reference]);
-    kl.forEach((value, step) => assert.ok(Math.abs(value - alone.kl[step]!) < 1e-4, `${value}`));
+    assertEquals(seen[index], alone.selections);
+    assertEquals([chosen, reference], [alone.chosen, alone.reference]);
+    kl.forEach((value, step) => assert(Math.abs(value - alone.kl[step]!) < 1e-4, `${value}`));
     alone.selections.forEach((selections, step) => {
       const expected = stepCost(alone.selections[step - 1], selections, 121 + step);
       const actual = { held: cost[step + 1], churn: churn[step + 1], loaded: loaded[step + 1] };
-      assert.deepEqual(actual, { ...expected });
+      assertEquals(actual, { ...expected });
     });
   }
-  assert.ok(together[1]!.kl.every((kl) => kl < 1e-6), "the full cache strays from itself");
-  assert.ok(together[3]!.kl.some((kl) => kl > 1e-3), "a tenth of the cache must stray");
+  assert(together[1]!.kl.every((kl) => kl < 1e-6), "the full cache strays from itself");
+  assert(together[3]!.kl.some((kl) => kl > 1e-3), "a tenth of the cache must stray");
 });
 
 Deno.test("a whole cache under any policy strays by rounding alone", async () => {
@@ -106,10 +106,10 @@ Deno.test("a whole cache under any policy strays by rounding alone", async () =>
   for (
     const run of await forceSettings(await embeddedModels(BACKEND), text, { ...LIMITS, settings })
   ) {
-    assert.ok(run.kl.every((kl) => kl < 1e-4), `${run.kl}`);
-    assert.deepEqual(run.chosen, run.reference);
-    assert.ok(run.cost.slice(1).every((cost) => cost === 1), `${run.cost}`);
-    assert.ok(run.loaded.every((loaded) => loaded === 0));
+    assert(run.kl.every((kl) => kl < 1e-4), `${run.kl}`);
+    assertEquals(run.chosen, run.reference);
+    assert(run.cost.slice(1).every((cost) => cost === 1), `${run.cost}`);
+    assert(run.loaded.every((loaded) => loaded === 0));
   }
 });
 
@@ -119,16 +119,16 @@ Deno.test("freeRun() writes what forcing its own words would choose, and stops a
   const prompts = [all.slice(0, 120), all];
   const setting: PolicySetting = { policy: "h2o", budget: { ratio: 0.3 } };
   const written = await freeRun(models, prompts, { setting, maxNew: 5, endTokens: [] });
-  assert.deepEqual(written.map(({ length }) => length), [5, 5]);
+  assertEquals(written.map(({ length }) => length), [5, 5]);
   for (const [index, prompt] of prompts.entries()) {
     const text = { prompt, continuation: written[index]! };
     const [run] = await forceSettings(models, text, { ...LIMITS, settings: [setting] });
-    assert.deepEqual(run!.chosen, written[index]);
+    assertEquals(run!.chosen, written[index]);
   }
   const full = await freeRun(models, prompts, { setting: FULL, maxNew: 4, endTokens: [] });
   const end = full[0]![2]!;
   const [cut] = await freeRun(models, prompts, { setting: FULL, maxNew: 4, endTokens: [end] });
-  assert.deepEqual(cut, full[0]!.slice(0, full[0]!.indexOf(end)));
+  assertEquals(cut, full[0]!.slice(0, full[0]!.indexOf(end)));
 });
 
 Deno.test("forceSettings() forces what the full cache would write where a text is open", async () => {
@@ -146,36 +146,39 @@ Deno.test("forceSettings() forces what the full cache would write where a text i
   };
   const whole = await run([]);
   for (const { reference, kl } of whole.runs) {
-    assert.deepEqual(reference, whole.written);
-    assert.equal(kl.length, 5);
+    assertEquals(reference, whole.written);
+    assertEquals(kl.length, 5);
   }
   const cut = await run([whole.written.find((token) => token !== whole.written[0])!]);
-  assert.ok(cut.written.length < 5);
-  for (const { reference } of cut.runs) assert.deepEqual(reference, cut.written);
+  assert(cut.written.length < 5);
+  for (const { reference } of cut.runs) assertEquals(reference, cut.written);
 });
 
 Deno.test("forceSettings() refuses settings and texts that cannot be run", async () => {
   const models = await embeddedModels(BACKEND);
   const settings = [{ policy: "none", budget: { ratio: 0.2 } }];
-  await assert.rejects(
+  await assertRejects(
     () => forceSettings(models, { prompt: [1, 2] }, { ...LIMITS, settings }),
-    /policy must be one of/,
+    Error,
+    "policy must be one of",
   );
   const cut = [{ policy: "smallkv", budget: { ratio: 0.2 }, helperLayers: 4 }];
-  await assert.rejects(
+  await assertRejects(
     () => forceSettings(models, { prompt: [1, 2] }, { ...LIMITS, settings: cut }),
-    /layers that run must be an integer from 1 to 3/,
+    Error,
+    "layers that run must be an integer from 1 to 3",
   );
-  await assert.rejects(
+  await assertRejects(
     () => forceSettings(models, { prompt: [] }, { ...LIMITS, settings: [] }),
-    /tokens of its prompt must be an integer at least 1/,
+    Error,
+    "tokens of its prompt must be an integer at least 1",
   );
 });
 
 Deno.test("fittingSequences() shrinks with the length and never vanishes", async () => {
   const models = await embeddedModels(BACKEND);
   const counts = [64, 4_000, 100_000_000].map((tokens) => fittingSequences(models, tokens));
-  assert.equal(counts[0], 64);
-  assert.ok(counts[1]! <= counts[0]!);
-  assert.equal(counts[2], 1);
+  assertEquals(counts[0], 64);
+  assert(counts[1]! <= counts[0]!);
+  assertEquals(counts[2], 1);
 });

@@ -5,7 +5,7 @@
  */
 
 import fc from "fast-check";
-import { deepStrictEqual, ok, rejects, strictEqual, throws } from "node:assert/strict";
+import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { createPolicy, type PolicyOptions } from "../../../cache/policy_options.ts";
 import { GpuError } from "../../../core/check.ts";
 import { checkCut } from "../../../decoding/engine/checks.ts";
@@ -46,9 +46,9 @@ for (const backend of testBackends) {
         const run = { tokens: tokensOf(sizes), steps: sizes.steps, score: sizes.score };
         const whole = await decode(pair, run);
         const compressed = await decode(pair, { ...run, cut: { helperBudget: { ratio: 1 } } });
-        deepStrictEqual(compressed.selections, whole.selections);
-        ok(largestDifference(whole.logits, compressed.logits) < 1e-3);
-        deepStrictEqual(compressed.memory, whole.memory);
+        assertEquals(compressed.selections, whole.selections);
+        assert(largestDifference(whole.logits, compressed.logits) < 1e-3);
+        assertEquals(compressed.memory, whole.memory);
       }),
       { numRuns, seed: 5 },
     );
@@ -58,7 +58,7 @@ for (const backend of testBackends) {
     const pair = await embeddedModels(backend);
     const run = { tokens: someTokens(126), steps: 5 };
     const cut = { helperLayers: pair.small.config.layers };
-    deepStrictEqual(await decode(pair, { ...run, cut }), await decode(pair, run));
+    assertEquals(await decode(pair, { ...run, cut }), await decode(pair, run));
   });
 
   Deno.test(`a helper that stops early gives the bits of a whole one that is matched no deeper on ${backend}`, async () => {
@@ -69,11 +69,11 @@ for (const backend of testBackends) {
       const run = { tokens: someTokens(131), steps: 4 };
       const early = await decode(pair, { ...run, cut: { helperLayers } });
       const whole = await decode(pair, { ...run, allowedHeads });
-      deepStrictEqual(early.logits, whole.logits);
-      deepStrictEqual(early.selections, whole.selections);
+      assertEquals(early.logits, whole.logits);
+      assertEquals(early.selections, whole.selections);
       const share = helperLayers / layers;
-      strictEqual(early.memory.helperCacheBytes, share * whole.memory.helperCacheBytes);
-      strictEqual(early.memory.helperCacheBytesIdeal, share * whole.memory.helperCacheBytesIdeal);
+      assertEquals(early.memory.helperCacheBytes, share * whole.memory.helperCacheBytes);
+      assertEquals(early.memory.helperCacheBytesIdeal, share * whole.memory.helperCacheBytesIdeal);
     }
   });
 }
@@ -88,9 +88,9 @@ Deno.test("a helper that stops early steps through its own layers alone, and com
       "kernel" in command ? Object.values(command.buffers) : []
     ).map((buffer) => "buffer" in buffer ? buffer.buffer : buffer);
     const last = [...partsOf(small.weights.layers[cut.helperLayers - 1])];
-    ok(used.some((buffer) => last.includes(buffer)));
-    ok(!used.some((buffer) => later.has(buffer)));
-    ok(!used.some(({ label }) => label.startsWith("logits")));
+    assert(used.some((buffer) => last.includes(buffer)));
+    assert(!used.some((buffer) => later.has(buffer)));
+    assert(!used.some(({ label }) => label.startsWith("logits")));
   }
 });
 
@@ -119,14 +119,14 @@ Deno.test("a helper whose first step could not be recorded runs it when it is tr
     });
     await session.prefill(tokens.slice(0, 120));
     const step = () => session.step({ tokens: tokens.slice(120, 121), logits: true });
-    await rejects(step, GpuError);
+    await assertRejects(step, GpuError);
     const { logits } = await step();
     const expected = await decode({ large, small }, {
       tokens: tokens.slice(0, 121),
       steps: 1,
       cut,
     });
-    deepStrictEqual([logits], expected.logits);
+    assertEquals<unknown>([logits], expected.logits);
   }
 });
 
@@ -139,24 +139,34 @@ Deno.test("a helper is not cut to nothing, nor where there is none", async () =>
       capacity: 8,
       ...cut,
     });
-  throws(
+  assertThrows(
     open("smallkv", { helperLayers: 0 }),
-    /layers that run must be an integer from 1 to 3: current value is 0/,
+    Error,
+    "layers that run must be an integer from 1 to 3: current value is 0",
   );
-  throws(open("smallkv", { helperLayers: 4 }), /from 1 to 3: current value is 4/);
-  throws(open("smallkv", { helperBudget: { ratio: 0 } }), /above 0 and at most 1/);
-  throws(open("smallkv", { helperBudget: { ratio: 1.5 } }), /current value is 1.5/);
-  throws(open("smallkv", { helperBudget: { tokens: 0 } }), /tokens must be an integer/);
-  throws(
+  assertThrows(open("smallkv", { helperLayers: 4 }), Error, "from 1 to 3: current value is 4");
+  assertThrows(open("smallkv", { helperBudget: { ratio: 0 } }), Error, "above 0 and at most 1");
+  assertMatch(
+    assertThrows(open("smallkv", { helperBudget: { ratio: 1.5 } }), Error).message,
+    /current value is 1.5/,
+  );
+  assertThrows(
+    open("smallkv", { helperBudget: { tokens: 0 } }),
+    Error,
+    "tokens must be an integer",
+  );
+  assertThrows(
     open("h2o", { helperLayers: 2 }),
-    /the policy must have one, as smallkv has: current policy is h2o/,
+    Error,
+    "the policy must have one, as smallkv has: current policy is h2o",
   );
-  throws(open("full", { helperBudget: { ratio: 0.5 } }), RangeError);
+  assertThrows(open("full", { helperBudget: { ratio: 0.5 } }), RangeError);
   checkCut([{ policy: createPolicy("h2o") }], {});
   const lane = { policy: createPolicy("smallkv"), budget: { ratio: 0.2 } };
   const lanes = [lane, { ...lane, helperBudget: { ratio: 0.4 } }];
-  throws(
+  assertThrows(
     () => new PolicySession({ large, small }, { lanes, capacity: 8 }),
-    /sequences must have one kind of helper: current values are whole, compressed/,
+    Error,
+    "sequences must have one kind of helper: current values are whole, compressed",
   );
 });

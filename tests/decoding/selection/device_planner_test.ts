@@ -4,7 +4,7 @@
  * @module
  */
 
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import type { CacheBudget } from "../../../cache/budget.ts";
 import { createPolicy, type PolicyOptions, resolvePolicy } from "../../../cache/policy_options.ts";
 import { smallkv } from "../../../cache/policies/smallkv.ts";
@@ -68,11 +68,11 @@ for (const backend of testBackends) {
       // The helper is matched while the shorter text is decoded.
       for (const promptTokens of backend === "webgpu" ? [104, 97] : [104]) {
         const lanes = lanesOf(backend === "webgpu" ? choices : choices.slice(0, 3));
-        assert.ok(plansOnDevice(laneSet({ lanes }), "resident"));
+        assert(plansOnDevice(laneSet({ lanes }), "resident"));
         const host = await reports(pair, lanes, { promptTokens, isPlannedOnHost: true });
         const device = await reports(pair, lanes, { promptTokens, isPlannedOnHost: false });
-        assert.deepEqual(device, host);
-        assert.ok(host.steps.at(-1)!.selections[0]!.some(({ kept }) => kept.length < promptTokens));
+        assertEquals(device, host);
+        assert(host.steps.at(-1)!.selections[0]!.some(({ kept }) => kept.length < promptTokens));
       }
     });
   }
@@ -84,12 +84,12 @@ Deno.test("PolicySession decodes the same where nobody asks for its selections",
   const base = { promptTokens: 104, reported: [true, false, false, true, false, false] };
   const device = await reports(pair, lanes, { ...base, isPlannedOnHost: false });
   const host = await reports(pair, lanes, { promptTokens: 104, isPlannedOnHost: true });
-  assert.equal(device.idealBytes, host.idealBytes);
+  assertStrictEquals(device.idealBytes, host.idealBytes);
   for (const [step, report] of device.steps.entries()) {
     const expected = host.steps[step]!;
-    assert.deepEqual([report.chosen, report.logits], [expected.chosen, expected.logits]);
-    if (base.reported[step]) assert.deepEqual(report.selections, expected.selections);
-    else assert.deepEqual([report.selections, report.churn, report.migration], [[], [], undefined]);
+    assertEquals([report.chosen, report.logits], [expected.chosen, expected.logits]);
+    if (base.reported[step]) assertEquals(report.selections, expected.selections);
+    else assertEquals([report.selections, report.churn, report.migration], [[], [], undefined]);
   }
 });
 
@@ -107,7 +107,7 @@ for (const store of ["resident", "tiered"] as const) {
     for (let step = 0; step < 20; step++) await session.step({ hasSelections: step % 2 === 0 });
     const after = device.usage;
     for (const name of ["liveBytes", "buffersCreated", "bindGroupsCreated"] as const) {
-      assert.equal(after[name], before[name], name);
+      assertStrictEquals(after[name], before[name], name);
     }
   });
 }
@@ -115,9 +115,9 @@ for (const store of ["resident", "tiered"] as const) {
 Deno.test("plansOnDevice() leaves everything unusual to the host", () => {
   const isOnDevice = (policy: ReturnType<typeof createPolicy>, store: "resident" | "tiered") =>
     plansOnDevice(laneSet({ policy, budget: { ratio: 0.2 }, store }), store);
-  assert.equal(isOnDevice(createPolicy("smallkv"), "resident"), true);
-  assert.equal(isOnDevice(createPolicy("smallkv_query_aware"), "resident"), true);
-  assert.equal(isOnDevice(createPolicy("smallkv"), "tiered"), false);
+  assertEquals(isOnDevice(createPolicy("smallkv"), "resident"), true);
+  assertEquals(isOnDevice(createPolicy("smallkv_query_aware"), "resident"), true);
+  assertEquals(isOnDevice(createPolicy("smallkv"), "tiered"), false);
   const unusual: PolicyOptions[] = [
     { stale: true },
     { interval: 3 },
@@ -127,11 +127,11 @@ Deno.test("plansOnDevice() leaves everything unusual to the host", () => {
     { ties: "later" },
   ];
   for (const options of unusual) {
-    assert.equal(isOnDevice(createPolicy("smallkv", options), "resident"), false);
+    assertEquals(isOnDevice(createPolicy("smallkv", options), "resident"), false);
   }
   for (const name of ["full", "h2o", "streaming"]) {
-    assert.equal(isOnDevice(createPolicy(name), "resident"), false, name);
+    assertEquals(isOnDevice(createPolicy(name), "resident"), false, name);
   }
   const plan = () => ({ kept: new Uint32Array(), marginal: new Uint32Array() });
-  assert.equal(isOnDevice(resolvePolicy({ ...smallkv, plan }), "resident"), false);
+  assertEquals(isOnDevice(resolvePolicy({ ...smallkv, plan }), "resident"), false);
 });

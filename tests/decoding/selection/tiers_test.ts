@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assertEquals } from "@std/assert";
 import type { Selection } from "../../../cache/policy.ts";
 import { selectionTiers, tierSizes } from "../../../decoding/selection/tiers.ts";
 
@@ -6,12 +6,12 @@ const NOTHING: Selection = { kept: new Uint32Array(0), marginal: new Uint32Array
 
 Deno.test("selectionTiers() and tierSizes() take the newest kept tokens for recent", () => {
   const selection = { kept: Uint32Array.of(0, 3, 7, 8, 9), marginal: Uint32Array.of(1, 2) };
-  assert.deepEqual(selectionTiers(selection, 2), {
+  assertEquals(selectionTiers(selection, 2), {
     critical: Uint32Array.of(0, 3, 7),
     recent: Uint32Array.of(8, 9),
     marginal: Uint32Array.of(1, 2),
   });
-  assert.deepEqual(selectionTiers(selection, 9).critical, new Uint32Array(0));
+  assertEquals(selectionTiers(selection, 9).critical, new Uint32Array(0));
   const sizes = tierSizes([selection, NOTHING], { tokens: 10, recentOf: () => 3 });
-  assert.deepEqual(sizes, { critical: 1, recent: 1.5, marginal: 1, none: 6.5 });
+  assertEquals(sizes, { critical: 1, recent: 1.5, marginal: 1, none: 6.5 });
 });

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { attentionRows, traceAttention } from "../../../decoding/session/trace.ts";
 import { embeddedModel, someTokens } from "../../support/embedded_model.ts";
 import { hasGpu } from "../../support/gpu.ts";
@@ -8,12 +8,12 @@ Deno.test("attentionRows() are the last rows of whole maps", async () => {
   const tokens = someTokens(50);
   const rows = await attentionRows(small, tokens, { first: 41 });
   const { maps } = await traceAttention(small, tokens, { heads: "all", accumulated: false });
-  assert.equal(rows.length, maps.length * 9 * 50);
+  assertEquals(rows.length, maps.length * 9 * 50);
   maps.forEach(({ values }, head) => {
     const own = rows.subarray(head * 9 * 50, (head + 1) * 9 * 50);
     values.subarray(41 * 50).forEach((value, index) =>
-      assert.ok(Math.abs(value - own[index]!) < 1e-5)
+      assert(Math.abs(value - own[index]!) < 1e-5)
     );
   });
-  await assert.rejects(() => attentionRows(small, tokens, { first: 50 }), /first row/);
+  await assertRejects(() => attentionRows(small, tokens, { first: 50 }), Error, "first row");
 });

@@ -1,4 +1,4 @@
-import { deepStrictEqual, ok, rejects, throws } from "node:assert/strict";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { Session } from "../../../decoding/session/session.ts";
 import { traceAttention } from "../../../decoding/session/trace.ts";
 import { assertClose } from "../../support/assert_close.ts";
@@ -35,7 +35,7 @@ for (const backend of testBackends) {
       next = await again.nextTokens();
       chosen.push(...next);
     }
-    deepStrictEqual([first, ...rest!], chosen);
+    assertEquals([first, ...rest!], chosen);
   });
 
   Deno.test(`Session keeps the sequences of a batch apart on ${backend}`, async () => {
@@ -51,7 +51,7 @@ for (const backend of testBackends) {
     for (const [sequence, prompt] of prompts.entries()) await batch.prefill(prompt, { sequence });
     const first = await batch.nextTokens();
     const rest = await batch.decode(9);
-    deepStrictEqual(first.map((token, sequence) => [token, ...rest[sequence]!]), alone);
+    assertEquals(first.map((token, sequence) => [token, ...rest[sequence]!]), alone);
   });
 
   Deno.test(`traceAttention() sums what its maps hold on ${backend}`, async () => {
@@ -59,7 +59,7 @@ for (const backend of testBackends) {
     const { layers, queryHeads } = model.config;
     const tokens = someTokens(40);
     const trace = await traceAttention(model, tokens, { heads: "all", checkpoints: [17] });
-    deepStrictEqual(trace.maps.length, layers * queryHeads);
+    assertEquals(trace.maps.length, layers * queryHeads);
     for (const checkpoint of [17, 40]) {
       const sums = new Float64Array(layers * queryHeads * checkpoint);
       trace.maps.forEach(({ values }, head) => {
@@ -86,7 +86,7 @@ for (const backend of testBackends) {
     masked.clearAccumulated();
     await masked.prefill(tokens.slice(6), { logits: "none" });
     const sums = await masked.accumulated();
-    for (let head = 0; head < sums.length / 24; head++) deepStrictEqual(sums[head * 24 + 5], 0);
+    for (let head = 0; head < sums.length / 24; head++) assertEquals(sums[head * 24 + 5], 0);
   });
 }
 
@@ -115,9 +115,9 @@ Deno.test({
     const before = model.device.usage;
     await session.decode(200);
     const after = model.device.usage;
-    deepStrictEqual(after.buffersCreated, before.buffersCreated);
-    deepStrictEqual(after.bindGroupsCreated, before.bindGroupsCreated);
-    deepStrictEqual(after.reads - before.reads, 1);
+    assertEquals(after.buffersCreated, before.buffersCreated);
+    assertEquals(after.bindGroupsCreated, before.bindGroupsCreated);
+    assertEquals(after.reads - before.reads, 1);
   },
 });
 
@@ -132,7 +132,7 @@ Deno.test({
     const start = performance.now();
     await session.decode(256);
     const stepMs = (performance.now() - start) / 256;
-    ok(stepMs < 11, `a step must take less than 11 ms: current value is ${stepMs}`);
+    assert(stepMs < 11, `a step must take less than 11 ms: current value is ${stepMs}`);
   },
 });
 
@@ -152,7 +152,7 @@ Deno.test({
       const rows = sums.length / length;
       for (let head = 0; head < rows; head++) {
         const total = sums.subarray(head * length, (head + 1) * length).reduce((a, b) => a + b, 0);
-        ok(
+        assert(
           Math.abs(total - length) < 1e-3 * length,
           `head ${head} must sum to ${length}: ${total}`,
         );
@@ -160,26 +160,34 @@ Deno.test({
     }
     // Linear growth: doubling the length adds twice what the doubling before it added.
     const ratio = (bytes[2]! - bytes[1]!) / (bytes[1]! - bytes[0]!);
-    ok(ratio < 2.1, `growth must be linear: current ratio is ${ratio}`);
-    ok(bytes[2]! < 4096 * 4096, `bytes must be below one map: current value is ${bytes[2]}`);
+    assert(ratio < 2.1, `growth must be linear: current ratio is ${ratio}`);
+    assert(bytes[2]! < 4096 * 4096, `bytes must be below one map: current value is ${bytes[2]}`);
   },
 });
 
 Deno.test("Session refuses what it cannot do, in one sentence", async () => {
   const model = await embeddedModel("small", "reference");
-  throws(() => new Session(model, { capacity: 513 }), {
-    name: "RangeError",
-    message:
-      "Cannot start a session: capacity in tokens must be an integer from 1 to 512: current value is 513",
-  });
+  assertEquals(
+    assertThrows(() => new Session(model, { capacity: 513 }), RangeError).message,
+    "Cannot start a session: capacity in tokens must be an integer from 1 to 512: current value is 513",
+  );
   using session = new Session(model, { capacity: 8 });
-  await rejects(session.prefill(someTokens(9)), /number of tokens must be an integer from 1 to 8/);
-  await rejects(session.prefill([768]), /token ids must be integers from 0 to 767/);
-  await rejects(session.accumulated(), /must be started with accumulate/);
-  throws(() => session.setVisible(() => true), /must be started with masked/);
-  await rejects(
-    traceAttention(model, someTokens(8), { heads: "all", maxBytes: 100 }),
-    /must take at most 100 bytes/,
+  await assertRejects(
+    () => session.prefill(someTokens(9)),
+    Error,
+    "number of tokens must be an integer from 1 to 8",
+  );
+  await assertRejects(
+    () => session.prefill([768]),
+    Error,
+    "token ids must be integers from 0 to 767",
+  );
+  await assertRejects(() => session.accumulated(), Error, "must be started with accumulate");
+  assertThrows(() => session.setVisible(() => true), Error, "must be started with masked");
+  await assertRejects(
+    () => traceAttention(model, someTokens(8), { heads: "all", maxBytes: 100 }),
+    Error,
+    "must take at most 100 bytes",
   );
 });
 
@@ -191,8 +199,8 @@ Deno.test("Session stops between chunks when asked to", async () => {
     signal: controller.signal,
     onProgress: (done) => done === 16 && controller.abort(new Error("enough")),
   });
-  await rejects(stopped, /enough/);
-  deepStrictEqual(session.lengths, [16]);
+  await assertRejects(() => stopped, Error, "enough");
+  assertEquals(session.lengths, [16]);
 });
 
 for (const backend of testBackends) {

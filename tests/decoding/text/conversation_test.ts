@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
 import { evaluationItems } from "../../../data/microworld.ts";
 import {
   type AnswerOptions,
@@ -51,14 +51,14 @@ Deno.test("Conversation at full budget answers each turn as one long text would 
       const expected = [...await whole.nextTokens(), ...(await whole.decode(4))[0]!];
       whole.rewind(all.length);
       const { tokens, steps, statistics } = await answer(conversation, turn, { maxNewTokens: 5 });
-      assert.deepEqual(tokens, expected, JSON.stringify(options));
-      assert.deepEqual(steps, [1, 2, 3, 4].map((step) => all.length + step));
+      assertEquals(tokens, expected, JSON.stringify(options));
+      assertEquals(steps, [1, 2, 3, 4].map((step) => all.length + step));
       // Of the answer before, the cache lacks the last token only.
       const held = index > 0 ? start + 4 : 0;
-      assert.equal(statistics.promptTokens[0], all.length - held);
+      assertEquals(statistics.promptTokens[0], all.length - held);
       all.push(...expected);
     }
-    assert.equal(conversation.messages.length, 6);
+    assertEquals(conversation.messages.length, 6);
   }
 });
 
@@ -73,11 +73,11 @@ Deno.test("Conversation writes later turns as the chat template does", async () 
   const more = tokenizer!.encode(" </>\n<user> Where is Vic? </>\n<assistant>", {
     addSpecialTokens: false,
   });
-  assert.deepEqual(statistics.promptTokens, [1 + more.length]);
-  assert.deepEqual(conversation.messages.map(({ role }) => role), [
+  assertEquals(statistics.promptTokens, [1 + more.length]);
+  assertEquals(conversation.messages.map(({ role }) => role), [
     ...["user", "assistant", "user", "assistant"],
   ]);
-  assert.equal(conversation.messages[1]!.content, first);
+  assertStrictEquals(conversation.messages[1]!.content, first);
 });
 
 Deno.test("Conversation can be stopped, goes on, says when it is full and frees everything", async () => {
@@ -88,25 +88,27 @@ Deno.test("Conversation can be stopped, goes on, says when it is full and frees 
     const controller = new AbortController();
     controller.abort();
     const stopped = await answer(conversation, TEXT.slice(0, 300), { signal: controller.signal });
-    assert.equal(stopped.statistics.isAborted, true);
+    assertEquals(stopped.statistics.isAborted, true);
     await answer(conversation, TEXT.slice(0, 300), { maxNewTokens: 3 });
     for await (const _ of conversation.say(" Where is Vic?")) break;
     const { tokens } = await answer(conversation, " What has Uma?", { maxNewTokens: 2 });
-    assert.equal(tokens.length, 2);
-    await assert.rejects(
+    assertEquals(tokens.length, 2);
+    await assertRejects(
       () => answer(conversation, TEXT, {}),
-      /Cannot go on with a conversation: tokens left for an answer must be an integer at least 1/,
+      Error,
+      "Cannot go on with a conversation: tokens left for an answer must be an integer at least 1",
     );
   };
   await hold();
   const { liveBytes } = device.usage;
   await hold();
-  assert.equal(device.usage.liveBytes, liveBytes);
-  await assert.rejects(
+  assertStrictEquals(device.usage.liveBytes, liveBytes);
+  await assertRejects(
     async () => {
       using conversation = new Conversation(pair, { capacity: 10 });
       await answer(conversation, TEXT, {});
     },
-    /Cannot begin a conversation: tokens left for an answer must be an integer at least 1/,
+    Error,
+    "Cannot begin a conversation: tokens left for an answer must be an integer at least 1",
   );
 });

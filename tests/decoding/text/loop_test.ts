@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { Migration } from "../../../cache/kv_store.ts";
 import {
   type DecodingSession,
@@ -104,15 +104,15 @@ Deno.test("generationLoop() takes the first token from the prompt and needs one 
   const { tokens, statistics } = await drain(
     generationLoop(session, prompts, loopOptions(prompts, { maxNewTokens: 3 })),
   );
-  assert.deepEqual(log, ["prefill 0 3", "step", "step"]);
-  assert.deepEqual(tokens, [
+  assertEquals(log, ["prefill 0 3", "step", "step"]);
+  assertEquals(tokens, [
     { sequence: 0, index: 0, tokenId: 97, text: "a" },
     { sequence: 0, index: 1, tokenId: 98, text: "b" },
     { sequence: 0, index: 2, tokenId: 99, text: "c" },
   ]);
-  assert.equal(statistics.steps, 2);
-  assert.deepEqual(statistics.newTokens, [3]);
-  assert.equal(statistics.isAborted, false);
+  assertEquals(statistics.steps, 2);
+  assertEquals(statistics.newTokens, [3]);
+  assertEquals(statistics.isAborted, false);
 });
 
 Deno.test("generationLoop() yields whole characters only", async () => {
@@ -120,10 +120,10 @@ Deno.test("generationLoop() yields whole characters only", async () => {
   const { session } = scripted([ids]);
   const options = loopOptions([[1]], { maxNewTokens: ids.length });
   const { tokens } = await drain(generationLoop(session, [[1]], options));
-  assert.deepEqual(textsOf(tokens), ["", "é", "", "", "€", "", "", "", "😀"]);
+  assertEquals(textsOf(tokens), ["", "é", "", "", "€", "", "", "", "😀"]);
   const cut = loopOptions([[1]], { maxNewTokens: 4 });
   const short = await drain(generationLoop(scripted([ids]).session, [[1]], cut));
-  assert.equal(textsOf(short.tokens).join(""), "é");
+  assertEquals(textsOf(short.tokens).join(""), "é");
 });
 
 Deno.test("generationLoop() lets each sequence end alone and goes on with the others", async () => {
@@ -132,14 +132,14 @@ Deno.test("generationLoop() lets each sequence end alone and goes on with the ot
   const { tokens, statistics } = await drain(
     generationLoop(session, prompts, loopOptions(prompts, { maxNewTokens: 4 })),
   );
-  assert.deepEqual(textsOf(tokens, 0), ["a", ""]);
-  assert.deepEqual(textsOf(tokens, 1), ["d", "e", "f", "g"]);
-  assert.deepEqual(statistics.newTokens, [2, 4]);
-  assert.deepEqual(statistics.promptTokens, [1, 2]);
-  assert.equal(log.filter((entry) => entry === "step").length, 3);
+  assertEquals(textsOf(tokens, 0), ["a", ""]);
+  assertEquals(textsOf(tokens, 1), ["d", "e", "f", "g"]);
+  assertEquals(statistics.newTokens, [2, 4]);
+  assertEquals(statistics.promptTokens, [1, 2]);
+  assertEquals(log.filter((entry) => entry === "step").length, 3);
   const ended = scripted([[256], [256]]);
   await drain(generationLoop(ended.session, prompts, loopOptions(prompts)));
-  assert.equal(ended.log.includes("step"), false);
+  assertEquals(ended.log.includes("step"), false);
 });
 
 Deno.test("generationLoop() tells of every step what was kept, moved and churned", async () => {
@@ -156,16 +156,16 @@ Deno.test("generationLoop() tells of every step what was kept, moved and churned
       }),
     ),
   );
-  assert.deepEqual(steps.map(({ step, tokens }) => [step, tokens]), [[1, [6, 7]], [2, [7, 8]]]);
-  assert.deepEqual(steps[0]!.chosen, [98, 98]);
-  assert.deepEqual(steps[0]!.tiers, [
+  assertEquals(steps.map(({ step, tokens }) => [step, tokens]), [[1, [6, 7]], [2, [7, 8]]]);
+  assertEquals(steps[0]!.chosen, [98, 98]);
+  assertEquals(steps[0]!.tiers, [
     { critical: 2, recent: 2, marginal: 1, none: 1 },
     { critical: 2, recent: 2, marginal: 1, none: 2 },
   ]);
-  assert.deepEqual(statistics.tiers, { critical: 2, recent: 2, marginal: 1, none: 2.5 });
-  assert.equal(statistics.migratedBytesPerStep, 150);
-  assert.ok(Math.abs(statistics.churn! - 0.15) < 1e-12);
-  assert.equal(statistics.memory.hostBytes, 7);
+  assertEquals(statistics.tiers, { critical: 2, recent: 2, marginal: 1, none: 2.5 });
+  assertEquals(statistics.migratedBytesPerStep, 150);
+  assert(Math.abs(statistics.churn! - 0.15) < 1e-12);
+  assertEquals(statistics.memory.hostBytes, 7);
 });
 
 Deno.test("generationLoop() ends without an error when its signal aborts, at any time", async () => {
@@ -180,10 +180,10 @@ Deno.test("generationLoop() ends without an error when its signal aborts, at any
     for (let step = 0; step < steps; step++) await tokens.next();
     controller.abort();
     const { value, done } = await tokens.next();
-    assert.ok(done, `aborted after ${steps}`);
-    assert.equal(value.isAborted, true);
-    assert.deepEqual(value.newTokens, [steps]);
-    assert.equal(log.filter((entry) => entry === "step").length, Math.max(0, steps - 1));
+    assert(done, `aborted after ${steps}`);
+    assertEquals(value.isAborted, true);
+    assertEquals(value.newTokens, [steps]);
+    assertEquals(log.filter((entry) => entry === "step").length, Math.max(0, steps - 1));
   }
 });
 
@@ -194,7 +194,7 @@ Deno.test("generationLoop() passes errors on that are not the signal's", async (
   const options = loopOptions([[1]], { signal: controller.signal });
   const tokens = generationLoop(failing, [[1]], options);
   await tokens.next();
-  await assert.rejects(() => tokens.next(), /full/);
+  await assertRejects(() => tokens.next(), Error, "full");
 });
 
 Deno.test("StatisticsRecorder follows the definitions of its figures", () => {
@@ -214,15 +214,15 @@ Deno.test("StatisticsRecorder follows the definitions of its figures", () => {
   const memory = { large: { weightBytes: 1, cacheBytes: 1, cacheBytesIdeal: 1 }, hostBytes: 0 };
   const totals = { promptTokens: [5, 5], newTokens: [4, 4], memory, isAborted: false };
   const statistics = recorder.finish(totals);
-  assert.equal(statistics.ttftMs, 500);
-  assert.equal(statistics.tpotMs, 20);
-  assert.equal(statistics.stepMedianMs, 10);
+  assertEquals(statistics.ttftMs, 500);
+  assertEquals(statistics.tpotMs, 20);
+  assertEquals(statistics.stepMedianMs, 10);
   // 8 tokens from 1000 to 1560
-  assert.equal(statistics.tokensPerSecond, 8000 / 560);
-  assert.equal(statistics.migratedBytesPerStep, 8);
-  assert.equal(statistics.churn, 0.5);
+  assertEquals(statistics.tokensPerSecond, 8000 / 560);
+  assertEquals(statistics.migratedBytesPerStep, 8);
+  assertEquals(statistics.churn, 0.5);
   const empty = new StatisticsRecorder(() => now).finish({ ...totals, newTokens: [0] });
-  assert.equal(empty.tpotMs, 0);
-  assert.equal(empty.tokensPerSecond, 0);
-  assert.equal("tiers" in empty, false);
+  assertEquals(empty.tpotMs, 0);
+  assertEquals(empty.tokensPerSecond, 0);
+  assertEquals("tiers" in empty, false);
 });

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertMatch, assertRejects, assertStrictEquals } from "@std/assert";
 import { evaluationItems } from "../../../data/microworld.ts";
 import type { GenerationStep } from "../../../decoding/text/loop.ts";
 import { generate, generateAll, type GenerateOptions } from "../../../decoding/text/generate.ts";
@@ -19,16 +19,16 @@ for (const backend of testBackends) {
     };
     const plain = await run({});
     const drafted = await run({ speculative: 4, block: "per_query" });
-    assert.deepEqual(drafted.sequences, plain.sequences);
-    assert.deepEqual(drafted.steps, plain.steps);
-    assert.equal(plain.statistics.speculation, undefined);
+    assertEquals(drafted.sequences, plain.sequences);
+    assertEquals(drafted.steps, plain.steps);
+    assertEquals(plain.statistics.speculation, undefined);
     const { blocks, drafted: proposed, accepted, ...rest } = drafted.statistics.speculation!;
-    assert.ok(blocks < 11 && accepted + blocks >= 11, `${accepted} drafts in ${blocks} blocks`);
-    assert.equal(rest.smallForwards, proposed + blocks);
-    assert.equal(rest.tokensPerBlock, (accepted + blocks) / blocks);
-    assert.ok(Math.abs(rest.draftShare + rest.planShare + rest.verifyShare - 1) < 1e-9);
+    assert(blocks < 11 && accepted + blocks >= 11, `${accepted} drafts in ${blocks} blocks`);
+    assertEquals(rest.smallForwards, proposed + blocks);
+    assertEquals(rest.tokensPerBlock, (accepted + blocks) / blocks);
+    assert(Math.abs(rest.draftShare + rest.planShare + rest.verifyShare - 1) < 1e-9);
     const same = await run({ speculative: 0 });
-    assert.deepEqual(same.steps, plain.steps);
+    assertEquals(same.steps, plain.steps);
   });
 
   Deno.test(`generate() with drafts ends where a text ends (${backend})`, async () => {
@@ -46,10 +46,10 @@ for (const backend of testBackends) {
       ...options,
       stopTokens: [stop],
     });
-    assert.deepEqual(cut!.tokens, whole!.tokens.slice(0, end));
+    assertEquals(cut!.tokens, whole!.tokens.slice(0, end));
     const few = await generateAll(pair, ITEM!.prompt, { ...options, maxNewTokens: 3 });
-    assert.deepEqual(few.sequences[0]!.tokens, whole!.tokens.slice(0, 3));
-    assert.deepEqual(few.statistics.newTokens, [3]);
+    assertEquals(few.sequences[0]!.tokens, whole!.tokens.slice(0, 3));
+    assertEquals(few.statistics.newTokens, [3]);
   });
 
   Deno.test(`generate() with drafts frees everything, however it ends (${backend})`, async () => {
@@ -68,7 +68,7 @@ for (const backend of testBackends) {
     };
     // The device keeps some buffers for later reads; the first round has made them.
     const before = await endEveryWay();
-    assert.deepEqual(await endEveryWay(), before);
+    assertEquals(await endEveryWay(), before);
   });
 }
 
@@ -92,20 +92,20 @@ Deno.test("generate() says what drafts go with", async () => {
     [{ block: "own" as "shared" }, /block must be one of shared, per_query: current value is own/],
   ];
   for (const [options, message] of cases) {
-    await assert.rejects(() => generateAll(pair, "a", { speculative: 4, ...options }), {
-      name: "RangeError",
-      message,
-    });
+    const run = () => generateAll(pair, "a", { speculative: 4, ...options });
+    assertMatch((await assertRejects(run, RangeError)).message, message);
   }
-  await assert.rejects(
+  await assertRejects(
     () => generateAll(pair, ["a", "b"], { speculative: 4 }),
-    /Cannot speculate: the number of sequences must be 1: current value is 2/,
+    Error,
+    "Cannot speculate: the number of sequences must be 1: current value is 2",
   );
-  await assert.rejects(
+  await assertRejects(
     () => generateAll(pair, "a", { block: "shared" }),
-    /block must come with speculative: current value is shared alone/,
+    Error,
+    "block must come with speculative: current value is shared alone",
   );
-  assert.equal(pair.large.device.usage.buffersCreated, before);
+  assertStrictEquals(pair.large.device.usage.buffersCreated, before);
 });
 
 Deno.test("SpeculationRecorder counts acceptance by place among the blocks that drafted there", () => {
@@ -120,7 +120,7 @@ Deno.test("SpeculationRecorder counts acceptance by place among the blocks that 
   add(3, 3);
   add(3, 1);
   add(2, 0);
-  assert.deepEqual(recorder.finish(), {
+  assertEquals(recorder.finish(), {
     blocks: 3,
     drafted: 8,
     accepted: 4,

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import fc from "fast-check";
 import { endTokensOf, SequenceWriter, StopTexts } from "../../../decoding/text/writer.ts";
 import type { Tokenizer } from "../../../models/tokenizer/tokenizer.ts";
@@ -7,15 +7,15 @@ import { BYTES } from "./byte_tokenizer.ts";
 
 Deno.test("StopTexts holds back what may begin a stop text, and nothing is lost or said twice", () => {
   const stops = new StopTexts(["\nQ:", "stop"]);
-  assert.equal(stops.push("a\n"), "a");
-  assert.equal(stops.push("b s"), "\nb ");
-  assert.equal(stops.push("to"), "");
-  assert.equal(stops.push("p here"), "");
-  assert.equal(stops.isStopped, true);
-  assert.equal(stops.push("more"), "");
-  assert.equal(stops.end(), "");
+  assertEquals(stops.push("a\n"), "a");
+  assertEquals(stops.push("b s"), "\nb ");
+  assertEquals(stops.push("to"), "");
+  assertEquals(stops.push("p here"), "");
+  assertEquals(stops.isStopped, true);
+  assertEquals(stops.push("more"), "");
+  assertEquals(stops.end(), "");
   const held = new StopTexts(["stop"]);
-  assert.equal(held.push("sto") + held.end(), "sto");
+  assertEquals(held.push("sto") + held.end(), "sto");
   const letters = fc.string({ unit: fc.constantFrom("a", "b"), maxLength: 12 });
   fc.assert(
     fc.property(fc.array(letters), fc.array(letters, { maxLength: 3 }), (pieces, texts) => {
@@ -26,10 +26,10 @@ Deno.test("StopTexts holds back what may begin a stop text, and nothing is lost 
       const whole = pieces.join("");
       const places = texts.filter((text) => text !== "").map((text) => whole.indexOf(text))
         .filter((place) => place >= 0);
-      assert.equal(written, places.length === 0 ? whole : whole.slice(0, written.length));
-      assert.equal(filter.isStopped, places.length > 0);
-      if (places.length > 0) assert.ok(written.length >= Math.min(...places) - 12);
-      for (const text of texts) assert.ok(text === "" || !written.includes(text));
+      assertStrictEquals(written, places.length === 0 ? whole : whole.slice(0, written.length));
+      assertEquals(filter.isStopped, places.length > 0);
+      if (places.length > 0) assert(written.length >= Math.min(...places) - 12);
+      for (const text of texts) assert(text === "" || !written.includes(text));
     }),
     { seed: 4 },
   );
@@ -47,8 +47,8 @@ Deno.test("SequenceWriter ends at a stop text and leaves it out", () => {
   const texts = [...new TextEncoder().encode("a\nb\n\nc")].flatMap((id) =>
     writer.isDone ? [] : [writer.push(id).text]
   );
-  assert.deepEqual(texts, ["a", "", "\nb", "", ""]);
-  assert.equal(writer.count, 5);
+  assertEquals(texts, ["a", "", "\nb", "", ""]);
+  assertEquals(writer.count, 5);
 });
 
 Deno.test("SequenceWriter gives what was held back for a stop text when tokens run out", () => {
@@ -60,7 +60,7 @@ Deno.test("SequenceWriter gives what was held back for a stop text when tokens r
     stopTexts: ["abc"],
     tokenizer: BYTES,
   });
-  assert.deepEqual([97, 98].map((id) => writer.push(id).text), ["", "ab"]);
+  assertEquals([97, 98].map((id) => writer.push(id).text), ["", "ab"]);
 });
 
 Deno.test("SequenceWriter spells the first word with its space after a prompt", () => {
@@ -70,14 +70,14 @@ Deno.test("SequenceWriter spells the first word with its space after a prompt", 
     tokenBytes: (id: number) => new TextEncoder().encode(id === 1 ? " cat" : " The"),
   } as unknown as Tokenizer;
   const common = { sequence: 0, maxNewTokens: 4, stopTokens: new Set<number>(), stopTexts: [] };
-  assert.equal(new SequenceWriter({ ...common, prompt: [], tokenizer }).push(1).text, "cat");
-  assert.equal(new SequenceWriter({ ...common, prompt: [2], tokenizer }).push(1).text, " cat");
-  assert.equal(new SequenceWriter({ ...common, prompt: [2] }).push(1).text, "");
+  assertEquals(new SequenceWriter({ ...common, prompt: [], tokenizer }).push(1).text, "cat");
+  assertEquals(new SequenceWriter({ ...common, prompt: [2], tokenizer }).push(1).text, " cat");
+  assertEquals(new SequenceWriter({ ...common, prompt: [2] }).push(1).text, "");
 });
 
 Deno.test("endTokensOf() lists configured ids and known markers", () => {
-  assert.deepEqual(endTokensOf({ config: { ...TINY, eosTokenIds: [5, 2] } }), [2, 5]);
-  assert.deepEqual(endTokensOf({ config: { ...TINY, eosTokenIds: [5] }, tokenizer: BYTES }), [
+  assertEquals(endTokensOf({ config: { ...TINY, eosTokenIds: [5, 2] } }), [2, 5]);
+  assertEquals(endTokensOf({ config: { ...TINY, eosTokenIds: [5] }, tokenizer: BYTES }), [
     5,
     256,
   ]);

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assertEquals, assertRejects } from "@std/assert";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -19,13 +19,17 @@ Deno.test("cachedValues() measures what is missing, all at once and in order", a
     await cachedValues(cache, few, measure(few));
     const many = [{ x: 1 }, { x: 2 }, { x: 3 }, { x: 5 }];
     const values = await cachedValues(cache, many, measure(many));
-    assert.deepEqual(values.map(({ square }) => square), [1, 4, 9, 25]);
-    assert.deepEqual(asked, [[2, 5], [1, 3]]);
+    assertEquals(values.map(({ square }) => square), [1, 4, 9, 25]);
+    assertEquals(asked, [[2, 5], [1, 3]]);
     await cachedValues(cache, many, measure(many));
-    assert.equal(asked.length, 2);
+    assertEquals(asked.length, 2);
     const never = () => Promise.reject(new Error("measured again"));
-    assert.deepEqual(await cachedValue(cache, { x: 5 }, never), { square: 25 });
-    await assert.rejects(cachedValue({ store, code: "second" }, { x: 5 }, never), /measured again/);
+    assertEquals(await cachedValue(cache, { x: 5 }, never), { square: 25 });
+    await assertRejects(
+      () => cachedValue({ store, code: "second" }, { x: 5 }, never),
+      Error,
+      "measured again",
+    );
   } finally {
     await rm(folder, { recursive: true });
   }

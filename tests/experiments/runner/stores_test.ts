@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -24,9 +24,9 @@ const KEY = contentHash("key");
 Deno.test("openBlobStore() gives back what was written", () =>
   withFolder(async (folder) => {
     const store = openBlobStore(folder);
-    assert.equal(await store.read(KEY), undefined);
+    assertEquals(await store.read(KEY), undefined);
     await store.write(KEY, { meta: { a: [1, "é"] }, bytes: new Uint8Array([1, 2, 3]) });
-    assert.deepEqual(await store.read(KEY), {
+    assertEquals(await store.read(KEY), {
       meta: { a: [1, "é"] },
       bytes: new Uint8Array([1, 2, 3]),
     });
@@ -50,7 +50,7 @@ Deno.test("openBlobStore() takes a damaged piece for a missing one", () =>
     await fc.assert(
       fc.asyncProperty(damages, async (content) => {
         await writeFile(path, content);
-        assert.equal(await store.read(KEY), undefined);
+        assertEquals(await store.read(KEY), undefined);
       }),
       { seed: 13 },
     );
@@ -60,9 +60,9 @@ Deno.test("openBlobStore() does not see earlier pieces when it is fresh", () =>
   withFolder(async (folder) => {
     await openBlobStore(folder).write(KEY, { meta: 1, bytes: new Uint8Array() });
     const fresh = openBlobStore(folder, { isFresh: true });
-    assert.equal(await fresh.read(KEY), undefined);
+    assertEquals(await fresh.read(KEY), undefined);
     await fresh.write(KEY, { meta: 2, bytes: new Uint8Array() });
-    assert.equal((await fresh.read(KEY))!.meta, 2);
+    assertEquals((await fresh.read(KEY))!.meta, 2);
   }));
 
 Deno.test("cachedTrace() runs a model once for the same tokens and checkpoints", () =>
@@ -73,13 +73,13 @@ Deno.test("cachedTrace() runs a model once for the same tokens and checkpoints",
     const tokens = [3, 1, 4, 1, 5];
     const first = await cachedTrace(model, tokens, { checkpoints: [2], cache });
     const second = await cachedTrace(model, tokens, { checkpoints: [2], cache });
-    assert.deepEqual(second, first);
-    assert.equal(first.accumulated[1]!.length, 20);
-    assert.equal(runs, 1);
+    assertEquals(second, first);
+    assertEquals(first.accumulated[1]!.length, 20);
+    assertEquals(runs, 1);
     await cachedTrace(model, tokens, { cache });
     await cachedTrace(model, tokens, { checkpoints: [2], cache: { ...cache, code: "2" } });
     await cachedTrace({ ...model, hash: "other" }, tokens, { checkpoints: [2], cache });
-    assert.equal(runs, 4);
+    assertEquals(runs, 4);
   }));
 
 Deno.test("lockFolder() lets one run in at a time", () =>
@@ -87,8 +87,8 @@ Deno.test("lockFolder() lets one run in at a time", () =>
     const inner = join(folder, "new");
     {
       await using _lock = await lockFolder(inner);
-      await assert.rejects(
-        lockFolder(inner),
+      assertMatch(
+        String(await assertRejects(() => lockFolder(inner), Error)),
         new RegExp(`^DataError: Cannot use .*: current user is process ${Deno.pid}$`),
       );
     }
@@ -98,9 +98,15 @@ Deno.test("lockFolder() lets one run in at a time", () =>
 Deno.test("lockFolder() says when the folder cannot be used", () =>
   withFolder(async (folder) => {
     await writeFile(join(folder, "file"), "");
-    await assert.rejects(lockFolder(join(folder, "file")), /^DataError: Cannot make folder/);
+    assertMatch(
+      String(await assertRejects(() => lockFolder(join(folder, "file")), Error)),
+      /^DataError: Cannot make folder/,
+    );
     await mkdir(join(folder, "taken", "lock"), { recursive: true });
-    await assert.rejects(lockFolder(join(folder, "taken")), /^DataError: Cannot write .*lock/);
+    assertMatch(
+      String(await assertRejects(() => lockFolder(join(folder, "taken")), Error)),
+      /^DataError: Cannot write .*lock/,
+    );
   }));
 
 Deno.test("pairFolder() keeps pairs apart and the embedded pair's results in the plain place", () => {
@@ -110,7 +116,7 @@ Deno.test("pairFolder() keeps pairs apart and the embedded pair's results in the
     ReturnType<typeof fakeModel>,
   ];
   const isDefaultPair = false;
-  assert.equal(pairFolder("r", { large, small, isDefaultPair: true }), "r");
+  assertEquals(pairFolder("r", { large, small, isDefaultPair: true }), "r");
   const folders = [
     pairFolder("r", { large, small, isDefaultPair }),
     pairFolder("r", { large: small, small: large, isDefaultPair }),
@@ -118,17 +124,17 @@ Deno.test("pairFolder() keeps pairs apart and the embedded pair's results in the
     pairFolder("r", { large: { ...large, hash: "changed" }, small, isDefaultPair }),
     pairFolder("r", { large, small, other, isDefaultPair: true }),
   ];
-  assert.match(folders[0]!, /^r\/a-b-7b_a-b-1b_[0-9a-f]{8}$/);
-  assert.equal(new Set(folders).size, folders.length - 1);
-  for (const folder of folders) assert.equal(folder.includes(".."), false);
+  assertMatch(folders[0]!, /^r\/a-b-7b_a-b-1b_[0-9a-f]{8}$/);
+  assertEquals(new Set(folders).size, folders.length - 1);
+  for (const folder of folders) assertEquals(folder.includes(".."), false);
 });
 
 Deno.test("readRecord() takes a damaged result for a missing one", () =>
   withFolder(async (folder) => {
-    assert.equal(await readRecord(folder, "x"), undefined);
+    assertEquals(await readRecord(folder, "x"), undefined);
     for (const text of ["", "{", "null", '{"schema":2}', '{"schema":1,"name":"x"}', "[]"]) {
       await writeFile(recordPath(folder, "x"), text);
-      assert.equal(await readRecord(folder, "x"), undefined, text);
+      assertEquals(await readRecord(folder, "x"), undefined, text);
     }
-    assert.deepEqual(await readdir(folder), ["x.json"]);
+    assertEquals(await readdir(folder), ["x.json"]);
   }));

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals } from "@std/assert";
 import { PAPER_CLAIMS } from "../../../experiments/claims.ts";
 import { verdictTable } from "../../../experiments/runner/verdict_table.ts";
 import { SAMPLE_RECORDS } from "../../support/sample_records.ts";
@@ -10,22 +10,22 @@ Deno.test("verdictTable() cuts no word, whatever the width", () => {
   const whole = verdictTable(SAMPLE_RECORDS, { columns: Infinity, untouched });
   for (const columns of [40, 80, 120, 200]) {
     const table = verdictTable(SAMPLE_RECORDS, { columns, untouched });
-    assert.equal(table.includes("…"), false);
-    assert.deepEqual(words(table), words(whole), `${columns} columns`);
+    assertEquals(table.includes("…"), false);
+    assertEquals(words(table), words(whole), `${columns} columns`);
   }
 });
 
 Deno.test("verdictTable() fits the screen by taking more lines", () => {
   const claims = SAMPLE_RECORDS.reduce((sum, record) => sum + record.claims.length, 0);
   const lines = verdictTable(SAMPLE_RECORDS, { columns: Infinity, untouched }).split("\n");
-  assert.equal(lines.length, 2 + claims + untouched.length);
+  assertEquals(lines.length, 2 + claims + untouched.length);
   const narrow = verdictTable(SAMPLE_RECORDS, { columns: 130, untouched }).split("\n");
-  assert.ok(narrow.length > lines.length);
-  assert.deepEqual(narrow.filter((line) => line.length > 130), []);
+  assert(narrow.length > lines.length);
+  assertEquals(narrow.filter((line) => line.length > 130), []);
 });
 
 Deno.test("verdictTable() lists claims without an experiment as not run", () => {
   const lines = verdictTable([], { columns: Infinity, untouched }).split("\n").slice(2);
-  assert.deepEqual(lines.map((line) => line.slice(0, 3)), untouched.map(({ id }) => id));
-  assert.ok(lines.every((line) => line.endsWith("not run")));
+  assertEquals(lines.map((line) => line.slice(0, 3)), untouched.map(({ id }) => id));
+  assert(lines.every((line) => line.endsWith("not run")));
 });

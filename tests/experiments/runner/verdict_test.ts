@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import fc from "fast-check";
 import type { Claim, Measured } from "../../../experiments/experiment.ts";
 import { type ComparisonSetting, judgeClaim } from "../../../experiments/runner/verdict.ts";
@@ -25,14 +25,14 @@ function measured(value: number, reach = 0): Measured {
 }
 
 Deno.test("judgeClaim() compares absolute values within the tolerance", () => {
-  assert.equal(judgeClaim(CLAIM, measured(0.967), SETTING), "reproduced");
-  assert.equal(judgeClaim(CLAIM, measured(0.968), SETTING), "differs");
-  assert.equal(judgeClaim(CLAIM, undefined, SETTING), "not run");
+  assertEquals(judgeClaim(CLAIM, measured(0.967), SETTING), "reproduced");
+  assertEquals(judgeClaim(CLAIM, measured(0.968), SETTING), "differs");
+  assertEquals(judgeClaim(CLAIM, undefined, SETTING), "not run");
 });
 
 Deno.test("judgeClaim() does not call a difference that the interval does not show", () => {
-  assert.equal(judgeClaim(CLAIM, measured(0.98, 0.02), SETTING), "not comparable at this scale");
-  assert.equal(judgeClaim(CLAIM, measured(0.98, 0.01), SETTING), "differs");
+  assertEquals(judgeClaim(CLAIM, measured(0.98, 0.02), SETTING), "not comparable at this scale");
+  assertEquals(judgeClaim(CLAIM, measured(0.98, 0.01), SETTING), "differs");
 });
 
 Deno.test("judgeClaim() compares absolute values only for the paper's models and not for smoke", () => {
@@ -43,39 +43,39 @@ Deno.test("judgeClaim() compares absolute values only for the paper's models and
     { ...SETTING, small: "SmolLM2-135M" },
   ];
   for (const setting of others) {
-    assert.equal(judgeClaim(CLAIM, measured(0.1), setting), "not comparable at this scale");
+    assertEquals(judgeClaim(CLAIM, measured(0.1), setting), "not comparable at this scale");
   }
 });
 
 Deno.test("judgeClaim() compares arithmetic with any models", () => {
   const claim: Claim = { ...CLAIM, kind: "arithmetic", paper: 1.34, tolerance: 0 };
   const setting = { ...SETTING, scale: "smoke", large: "a", small: "b" } as const;
-  assert.equal(judgeClaim(claim, measured(1.34), setting), "reproduced");
-  assert.equal(judgeClaim(claim, measured(1.35), setting), "differs");
+  assertEquals(judgeClaim(claim, measured(1.34), setting), "reproduced");
+  assertEquals(judgeClaim(claim, measured(1.35), setting), "differs");
 });
 
 Deno.test("judgeClaim() wants trends strictly inside their interval", () => {
   const claim: Claim = { ...CLAIM, kind: "trend", paper: "falls", expected: { below: 0 } };
-  assert.equal(judgeClaim(claim, measured(-0.1), SETTING), "reproduced");
-  assert.equal(judgeClaim(claim, measured(0), SETTING), "differs");
+  assertEquals(judgeClaim(claim, measured(-0.1), SETTING), "reproduced");
+  assertEquals(judgeClaim(claim, measured(0), SETTING), "differs");
   for (const value of [-0.1, 0.1]) {
-    assert.equal(judgeClaim(claim, measured(value, 0.2), SETTING), "not comparable at this scale");
+    assertEquals(judgeClaim(claim, measured(value, 0.2), SETTING), "not comparable at this scale");
   }
-  assert.equal(judgeClaim(claim, measured(-0.1, 0.05), SETTING), "reproduced");
+  assertEquals(judgeClaim(claim, measured(-0.1, 0.05), SETTING), "reproduced");
 });
 
 Deno.test("judgeClaim() sees no trend in a single context, but trusts what is only computed", () => {
   const claim: Claim = { ...CLAIM, kind: "trend", paper: "falls", expected: { below: 0 } };
   const single = { ...measured(-0.1), n: 1 };
   const contexts = { ...SETTING, units: 1 };
-  assert.equal(judgeClaim(claim, single, contexts), "not comparable at this scale");
-  assert.equal(
+  assertEquals(judgeClaim(claim, single, contexts), "not comparable at this scale");
+  assertStrictEquals(
     judgeClaim(claim, { ...single, value: 1, low: 1, high: 1 }, contexts),
     judgeClaim(claim, single, contexts),
   );
-  assert.equal(judgeClaim(claim, { ...measured(-0.1), n: 2 }, contexts), "reproduced");
-  assert.equal(judgeClaim(claim, single, { ...SETTING, units: 0 }), "reproduced");
-  assert.equal(
+  assertEquals(judgeClaim(claim, { ...measured(-0.1), n: 2 }, contexts), "reproduced");
+  assertEquals(judgeClaim(claim, single, { ...SETTING, units: 0 }), "reproduced");
+  assertEquals(
     judgeClaim({ ...claim, kind: "arithmetic", paper: -0.1 }, single, contexts),
     "reproduced",
   );
@@ -83,7 +83,7 @@ Deno.test("judgeClaim() sees no trend in a single context, but trusts what is on
 
 Deno.test("judgeClaim() cannot compare with words", () => {
   const claim: Claim = { ...CLAIM, kind: "arithmetic", paper: "higher" };
-  assert.equal(judgeClaim(claim, measured(1), SETTING), "not comparable at this scale");
+  assertEquals(judgeClaim(claim, measured(1), SETTING), "not comparable at this scale");
 });
 
 Deno.test("judgeClaim() never calls a wider interval more different", () => {
@@ -93,7 +93,7 @@ Deno.test("judgeClaim() never calls a wider interval more different", () => {
     fc.property(number, reach, reach, (value, narrow, more) => {
       const isDifferent = (width: number) =>
         judgeClaim(CLAIM, measured(value, width), SETTING) === "differs";
-      assert.ok(!isDifferent(narrow + more) || isDifferent(narrow));
+      assert(!isDifferent(narrow + more) || isDifferent(narrow));
     }),
     { seed: 12 },
   );

@@ -4,7 +4,7 @@
  * @module
  */
 
-import assert from "node:assert/strict";
+import { assertEquals, assertStrictEquals } from "@std/assert";
 import { modelHash, openRangedFile } from "../../../models/files/ranged_file.ts";
 import { sha256 } from "../../../models/hub/hub_download.ts";
 import { temporaryFolder, writeFiles } from "../../support/model_writer.ts";
@@ -14,7 +14,7 @@ Deno.test("sha256() hashes a file in pieces", async () => {
   const bytes = new Uint8Array(9 * 2 ** 20 + 1).map((_, at) => at * 31);
   await using file = await openRangedFile(await writeFiles(folder.path, { "a": bytes }));
   const expected = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
-  assert.equal(await sha256(file), expected);
+  assertStrictEquals(await sha256(file), expected);
 });
 
 Deno.test("modelHash() depends on headers, sizes, samples and texts", async () => {
@@ -30,7 +30,7 @@ Deno.test("modelHash() depends on headers, sizes, samples and texts", async () =
     return copy;
   };
   const first = await hash(bytes);
-  assert.equal(await hash(bytes.slice()), first);
+  assertStrictEquals(await hash(bytes.slice()), first);
   const others = [
     await hash(changed(99)),
     await hash(changed(100)),
@@ -38,5 +38,5 @@ Deno.test("modelHash() depends on headers, sizes, samples and texts", async () =
     await hash(bytes.subarray(1)),
     await hash(bytes, ["config"]),
   ];
-  assert.equal(new Set([first, ...others]).size, 6);
+  assertEquals(new Set([first, ...others]).size, 6);
 });

@@ -4,7 +4,7 @@
  * @module
  */
 
-import assert from "node:assert/strict";
+import { assert, assertRejects } from "@std/assert";
 import { openModelFiles } from "../../../models/open.ts";
 import {
   checkError,
@@ -147,6 +147,7 @@ for (const [what, bytes, message] of badGgufs) {
   Deno.test(`openModelFiles() rejects a GGUF file with ${what}`, async () => {
     await using folder = await temporaryFolder();
     const path = await writeFiles(folder.path, { "bad.gguf": bytes });
-    await assert.rejects(openModelFiles(path), (error: Error) => checkError(error, message));
+    const error = await assertRejects(() => openModelFiles(path), Error);
+    assert(checkError(error, message));
   });
 }

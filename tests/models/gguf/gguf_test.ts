@@ -4,7 +4,13 @@
  * @module
  */
 
-import assert from "node:assert/strict";
+import {
+  assert,
+  assertEquals,
+  assertNotEquals,
+  assertRejects,
+  assertStrictEquals,
+} from "@std/assert";
 import { canonicalName, openGguf } from "../../../models/gguf/gguf.ts";
 import { architectureOfGguf, configFromGguf } from "../../../models/gguf/gguf_config.ts";
 import { withSplitHeads } from "../../../models/weights/heads.ts";
@@ -37,19 +43,19 @@ for (const version of [2, 3]) {
       metadata: ggufMetadata(TINY),
       tensors: ggufTensors(weights),
     });
-    assert.equal(file.tensors.size, weights.length);
+    assertEquals(file.tensors.size, weights.length);
     for (const { name, shape, bytes } of weights) {
       const info = file.tensors.get(name);
-      assert.deepEqual(info, { name, type: "F32", shape, byteLength: bytes.length });
+      assertEquals(info, { name, type: "F32", shape, byteLength: bytes.length });
       const rows = rowsOf({ shape });
-      assert.deepEqual(await file.readRows(name, 0, rows), Uint8Array.from(bytes));
+      assertEquals(await file.readRows(name, 0, rows), Uint8Array.from(bytes));
     }
     const { bytes } = weights[0]!;
     const rowBytes = bytes.length / TINY.vocabulary;
     const some = await file.readRows(weights[0]!.name, 5, 2);
-    assert.deepEqual(some, Uint8Array.from(bytes.subarray(5 * rowBytes, 7 * rowBytes)));
-    await assert.rejects(file.readRows(weights[0]!.name, 36, 2), RangeError);
-    await assert.rejects(file.readRows("none", 0, 1), /tensor "none" must exist/);
+    assertEquals(some, Uint8Array.from(bytes.subarray(5 * rowBytes, 7 * rowBytes)));
+    await assertRejects(() => file.readRows(weights[0]!.name, 36, 2), RangeError);
+    await assertRejects(() => file.readRows("none", 0, 1), Error, `tensor "none" must exist`);
   });
 }
 
@@ -63,8 +69,8 @@ Deno.test("openGguf() knows the block sizes of every type", async () => {
   }));
   await using file = await openWritten(folder.path, { metadata: [], tensors });
   for (const { name, type, bytes } of tensors) {
-    assert.equal(file.tensors.get(name)?.type, type as TensorType);
-    assert.deepEqual(
+    assertStrictEquals(file.tensors.get(name)?.type, type as TensorType);
+    assertEquals(
       await file.readRows(name, 2, 1),
       Uint8Array.from(bytes.subarray(0, bytes.length / 3)),
     );
@@ -90,8 +96,8 @@ Deno.test("openGguf() reads every kind of metadata, across windows", async () =>
     ],
     tensors: [],
   });
-  assert.ok(file.headerBytes > 2 ** 21);
-  assert.deepEqual(file.metadata, {
+  assert(file.headerBytes > 2 ** 21);
+  assertEquals(file.metadata, {
     a: 7,
     b: 0.5,
     c: true,
@@ -118,7 +124,7 @@ Deno.test("withSplitHeads() undoes what the converter does to Llama's heads, in 
     const pieces = [[0, rows], middle, [rows >> 1, rows - (rows >> 1)], [rows - 1, 1], [0, 0]];
     for (const [first, count] of pieces) {
       const expected = bytes.subarray(first! * rowBytes, (first! + count!) * rowBytes);
-      assert.deepEqual(
+      assertEquals(
         await source.readRows(name, first!, count!),
         Uint8Array.from(expected),
         name,
@@ -126,7 +132,7 @@ Deno.test("withSplitHeads() undoes what the converter does to Llama's heads, in 
     }
   }
   const name = "model.layers.0.self_attn.q_proj.weight";
-  assert.notDeepEqual(await file.readRows(name, 0, 32), await source.readRows(name, 0, 32));
+  assertNotEquals(await file.readRows(name, 0, 32), await source.readRows(name, 0, 32));
 });
 
 Deno.test("withSplitHeads() moves the elements of biases", async () => {
@@ -139,15 +145,15 @@ Deno.test("withSplitHeads() moves the elements of biases", async () => {
     [Symbol.asyncDispose]: () => Promise.resolve(),
   }, 4);
   const bytes = await source.readRows(name, 0, 1);
-  assert.deepEqual([...new Float32Array(bytes.buffer)], [0, 1, 2, 3, 10, 11, 12, 13]);
+  assertEquals([...new Float32Array(bytes.buffer)], [0, 1, 2, 3, 10, 11, 12, 13]);
 });
 
 Deno.test("canonicalName() translates names and keeps those it does not know", () => {
-  assert.equal(canonicalName("blk.12.ffn_gate.weight"), "model.layers.12.mlp.gate_proj.weight");
-  assert.equal(canonicalName("blk.0.attn_q_norm.weight"), "model.layers.0.self_attn.q_norm.weight");
-  assert.equal(canonicalName("output.weight"), "lm_head.weight");
-  assert.equal(canonicalName("blk.3.attn_sinks.weight"), "model.layers.3.attn_sinks.weight");
-  assert.equal(canonicalName("rope_freqs.weight"), "rope_freqs.weight");
+  assertEquals(canonicalName("blk.12.ffn_gate.weight"), "model.layers.12.mlp.gate_proj.weight");
+  assertEquals(canonicalName("blk.0.attn_q_norm.weight"), "model.layers.0.self_attn.q_norm.weight");
+  assertEquals(canonicalName("output.weight"), "lm_head.weight");
+  assertEquals(canonicalName("blk.3.attn_sinks.weight"), "model.layers.3.attn_sinks.weight");
+  assertEquals(canonicalName("rope_freqs.weight"), "rope_freqs.weight");
 });
 
 Deno.test("configFromGguf() reads sizes, and switches from the tensors", async () => {
@@ -155,14 +161,14 @@ Deno.test("configFromGguf() reads sizes, and switches from the tensors", async (
   const tensors = ggufTensors(weights);
   await using file = await openWritten(folder.path, { metadata: ggufMetadata(TINY), tensors });
   const config = await configFromGguf(file);
-  assert.deepEqual(config, { ...TINY, normEpsilon: Math.fround(TINY.normEpsilon) });
+  assertEquals(config, { ...TINY, normEpsilon: Math.fround(TINY.normEpsilon) });
   await using tied = await openWritten(folder.path, {
     metadata: ggufMetadata(llama),
     tensors: ggufTensors(tinyWeights({ ...llama, isTied: true })),
   });
-  assert.equal((await configFromGguf(tied)).isTied, true);
-  assert.equal((await configFromGguf(tied)).hasQkvBias, false);
-  assert.equal(architectureOfGguf(tied).label, "Llama");
+  assertEquals((await configFromGguf(tied)).isTied, true);
+  assertEquals((await configFromGguf(tied)).hasQkvBias, false);
+  assertEquals(architectureOfGguf(tied).label, "Llama");
 });
 
 Deno.test("configFromGguf() stops at every token that ends a turn", async () => {
@@ -179,8 +185,8 @@ Deno.test("configFromGguf() stops at every token that ends a turn", async () => 
     tensors: [],
   });
   const config = await configFromGguf(file);
-  assert.deepEqual(config.eosTokenIds, [3, 4, 0]);
-  assert.equal(config.bosTokenId, 2);
+  assertEquals(config.eosTokenIds, [3, 4, 0]);
+  assertEquals(config.bosTokenId, 2);
 });
 
 Deno.test("configFromGguf() takes Llama 3's scaling from rope_freqs and linear scaling from metadata", async () => {
@@ -197,22 +203,31 @@ Deno.test("configFromGguf() takes Llama 3's scaling from rope_freqs and linear s
     await using file = await openWritten(folder.path, { metadata, tensors });
     return await configFromGguf(file);
   };
-  assert.deepEqual((await read([freqs([1, 1, 4, 8])])).ropeFactors, [1, 1, 4, 8]);
-  assert.equal((await read([freqs([1, 1, 1, 1])])).ropeFactors, undefined);
-  await assert.rejects(read([freqs([1, 2])]), /rope factors must be 4: current value is 2/);
-  await assert.rejects(read([freqs([1, 1, 1, NaN])]), /must hold numbers above 0/);
+  assertEquals((await read([freqs([1, 1, 4, 8])])).ropeFactors, [1, 1, 4, 8]);
+  assertEquals((await read([freqs([1, 1, 1, 1])])).ropeFactors, undefined);
+  await assertRejects(
+    () => read([freqs([1, 2])]),
+    Error,
+    "rope factors must be 4: current value is 2",
+  );
+  await assertRejects(() => read([freqs([1, 1, 1, NaN])]), Error, "must hold numbers above 0");
   const linear = await read([], [
     ["llama.rope.scaling.type", ["string", "linear"]],
     ["llama.rope.scaling.factor", ["f32", 4]],
   ]);
-  assert.deepEqual(linear.ropeScaling, { kind: "linear", factor: 4 });
-  await assert.rejects(
-    read([], [["llama.rope.scaling.type", ["string", "yarn"]]]),
-    /rope\.scaling\.type must be none or linear: current value is "yarn"/,
+  assertEquals(linear.ropeScaling, { kind: "linear", factor: 4 });
+  await assertRejects(
+    () => read([], [["llama.rope.scaling.type", ["string", "yarn"]]]),
+    Error,
+    `rope.scaling.type must be none or linear: current value is "yarn"`,
   );
-  await assert.rejects(read([], [["llama.expert_count", ["u32", 8]]]), /expert_count must be 0/);
+  await assertRejects(
+    () => read([], [["llama.expert_count", ["u32", 8]]]),
+    Error,
+    "expert_count must be 0",
+  );
   const window = await read([], [["llama.attention.sliding_window", ["u32", 16]]]);
-  assert.equal(window.contextLength, 16);
+  assertEquals(window.contextLength, 16);
 });
 
 const folder = Deno.env.get("SMALLKV_MODELS");
@@ -269,16 +284,16 @@ for (const golden of goldens) {
     async fn() {
       const start = performance.now();
       await using model = await openModelFiles(`${folder}/${golden.file}`);
-      assert.ok(performance.now() - start < 1500);
+      assert(performance.now() - start < 1500);
       const { tensors } = model.source;
-      assert.equal(tensors.size, golden.tensors);
+      assertEquals(tensors.size, golden.tensors);
       const bytes = [...tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 0);
-      assert.equal(bytes, golden.bytes);
+      assertStrictEquals(bytes, golden.bytes);
       for (const [at, name] of hashed.entries()) {
         const info = tensors.get(name)!;
         const rows = await model.source.readRows(name, 0, rowsOf(info));
         const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", rows));
-        assert.equal(`${info.type} ${digest.subarray(0, 8).toHex()}`, golden.hashes[at], name);
+        assertEquals(`${info.type} ${digest.subarray(0, 8).toHex()}`, golden.hashes[at], name);
       }
     },
   });

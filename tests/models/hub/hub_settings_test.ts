@@ -4,7 +4,7 @@
  * @module
  */
 
-import assert from "node:assert/strict";
+import { assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { hubSettings, parseHubReference } from "../../../models/hub/hub_settings.ts";
 import { temporaryFolder } from "../../support/model_writer.ts";
 
@@ -17,11 +17,15 @@ Deno.test("parseHubReference() reads every form", () => {
     ["hf:o/n@v1/sub/x.gguf", { repository: "o/n", revision: "v1", file: "sub/x.gguf" }],
     ["hf:Qwen/Qwen2.5-0.5B", { repository: "Qwen/Qwen2.5-0.5B", revision: "main" }],
   ];
-  for (const [text, expected] of cases) assert.deepEqual(parseHubReference(text), expected, text);
+  for (const [text, expected] of cases) assertEquals(parseHubReference(text), expected, text);
   for (
     const text of ["hf:", "hf:o", "hf:o/", "hf:o/n@", "hf:o/../x.gguf", "hf:o/n@../../x", "hf:../n"]
   ) {
-    assert.throws(() => parseHubReference(text), /a hub reference must be hf:ORG\/NAME/, text);
+    assertMatch(
+      assertThrows(() => parseHubReference(text), Error).message,
+      /a hub reference must be hf:ORG\/NAME/,
+      text,
+    );
   }
 });
 
@@ -42,7 +46,7 @@ Deno.test("hubSettings() reads what Python's client reads", async () => {
     }).output();
     return JSON.parse(new TextDecoder().decode(stdout));
   };
-  assert.deepEqual(await settings({}), {
+  assertEquals(await settings({}), {
     endpoint: "https://huggingface.co",
     cacheFolder: `${folder.path}/hub`,
     token: "saved",
@@ -56,12 +60,12 @@ Deno.test("hubSettings() reads what Python's client reads", async () => {
     HF_ENDPOINT: "http://h/",
     HF_HUB_DOWNLOAD_TIMEOUT: "3",
   };
-  assert.deepEqual(await settings(env), {
+  assertEquals(await settings(env), {
     endpoint: "http://h",
     cacheFolder: "/x",
     token: "t",
     isOffline: true,
     silenceMs: 3000,
   });
-  assert.equal((await hubSettings({ token: "own", endpoint: "http://e" })).token, "own");
+  assertEquals((await hubSettings({ token: "own", endpoint: "http://e" })).token, "own");
 });

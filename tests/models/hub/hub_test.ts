@@ -4,7 +4,7 @@
  * @module
  */
 
-import assert from "node:assert/strict";
+import { assertEquals, assertMatch, assertRejects, assertStrictEquals } from "@std/assert";
 import { fetchModel } from "../../../models/hub/hub.ts";
 import { openModelFiles } from "../../../models/open.ts";
 import { configJson, encodeSafetensors, TINY } from "../../support/model_writer.ts";
@@ -28,17 +28,17 @@ Deno.test("openModelFiles() downloads a repository into the cache layout of Pyth
       isOffline,
       onProgress: ({ doneBytes, totalBytes }) => seen.push(doneBytes / totalBytes),
     });
-    assert.equal(files.name, "org/tiny");
-    assert.equal(files.config.hidden, TINY.hidden);
-    assert.equal(seen.at(-1), 1);
+    assertEquals(files.name, "org/tiny");
+    assertStrictEquals(files.config.hidden, TINY.hidden);
+    assertEquals(seen.at(-1), 1);
     const folder = `${cacheFolder}/models--org--tiny`;
-    assert.equal(await Deno.readTextFile(`${folder}/refs/main`), COMMIT);
+    assertStrictEquals(await Deno.readTextFile(`${folder}/refs/main`), COMMIT);
     const snapshot = `${folder}/snapshots/${COMMIT}`;
-    assert.deepEqual(await list(snapshot), ["config.json", "model.safetensors", "tokenizer.json"]);
+    assertEquals(await list(snapshot), ["config.json", "model.safetensors", "tokenizer.json"]);
     const link = await Deno.readLink(`${snapshot}/model.safetensors`);
-    assert.match(link, /^\.\.\/\.\.\/blobs\/[0-9a-f]{64}$/);
-    assert.equal((await list(`${folder}/blobs`)).filter((name) => name.includes(".")).length, 0);
-    assert.equal(requests.some((request) => request.includes("README")), false);
+    assertMatch(link, /^\.\.\/\.\.\/blobs\/[0-9a-f]{64}$/);
+    assertEquals((await list(`${folder}/blobs`)).filter((name) => name.includes(".")).length, 0);
+    assertEquals(requests.some((request) => request.includes("README")), false);
   });
 });
 
@@ -49,8 +49,8 @@ Deno.test("fetchModel() needs no request for what the cache holds", async () => 
     const again = await fetchModel("hf:org/tiny", { endpoint, cacheFolder, isOffline });
     const pinned = await fetchModel(`hf:org/tiny@${COMMIT}`, { endpoint, cacheFolder, isOffline });
     const offline = await fetchModel("hf:org/tiny", { endpoint, cacheFolder, isOffline: true });
-    assert.equal(requests.length, count);
-    assert.deepEqual([again, pinned, offline], [first, first, first]);
+    assertEquals(requests.length, count);
+    assertEquals([again, pinned, offline], [first, first, first]);
   });
 });
 
@@ -60,9 +60,9 @@ Deno.test("fetchModel() uses an incomplete cache when the hub cannot be reached"
     const { path } = await fetchModel("hf:org/tiny", options);
     await Deno.remove(`${cacheFolder}/models--org--tiny/.no_exist`, { recursive: true });
     const unreachable = { cacheFolder, endpoint: "http://127.0.0.1:9", isOffline };
-    assert.equal((await fetchModel("hf:org/tiny", unreachable)).path, path);
-    await assert.rejects(
-      fetchModel("hf:org/other", unreachable),
+    assertStrictEquals((await fetchModel("hf:org/tiny", unreachable)).path, path);
+    assertMatch(
+      (await assertRejects(() => fetchModel("hf:org/other", unreachable), Error)).message,
       /Cannot reach http:\/\/127.0.0.1:9: it must answer/,
     );
   });
@@ -70,11 +70,14 @@ Deno.test("fetchModel() uses an incomplete cache when the hub cannot be reached"
 
 Deno.test("fetchModel() refuses requests when offline", async () => {
   await withHub({ "org/tiny": single }, async ({ endpoint, requests }, cacheFolder) => {
-    await assert.rejects(
-      fetchModel("hf:org/tiny", { endpoint, cacheFolder, isOffline: true }),
+    assertMatch(
+      (await assertRejects(
+        () => fetchModel("hf:org/tiny", { endpoint, cacheFolder, isOffline: true }),
+        Error,
+      )).message,
       /Cannot open hf:org\/tiny: all its files must be in .* while HF_HUB_OFFLINE is set/,
     );
-    assert.deepEqual(requests, []);
+    assertEquals(requests, []);
   });
 });
 
@@ -98,10 +101,10 @@ Deno.test("fetchModel() takes shards from the index", async () => {
     await withHub({ "org/tiny": sharded }, async ({ endpoint, faults, requests }, cacheFolder) => {
       faults.hasNoList = hasNoList;
       await using files = await openModelFiles("hf:org/tiny", { endpoint, cacheFolder, isOffline });
-      assert.equal(files.files.length, 2);
+      assertEquals(files.files.length, 2);
       const count = requests.length;
       await fetchModel("hf:org/tiny", { endpoint, cacheFolder, isOffline });
-      assert.equal(requests.length, count);
+      assertEquals(requests.length, count);
     });
   }
 });
@@ -110,13 +113,18 @@ Deno.test("fetchModel() wants a choice among several GGUF files", async () => {
   const files = { "a.gguf": gguf, "b.gguf": gguf, "README.md": encode("") };
   await withHub({ "org/tiny": { commit: COMMIT, files } }, async ({ endpoint }, cacheFolder) => {
     const options = { endpoint, cacheFolder, isOffline };
-    await assert.rejects(
-      fetchModel("hf:org/tiny", options),
-      /one of its \.gguf files must be named, as hf:org\/tiny\/a\.gguf: current files are a\.gguf, b\.gguf/,
+    await assertRejects(
+      () => fetchModel("hf:org/tiny", options),
+      Error,
+      "one of its .gguf files must be named, as hf:org/tiny/a.gguf: current files are a.gguf, b.gguf",
     );
     await using opened = await openModelFiles("hf:org/tiny@main/b.gguf", options);
-    assert.equal(opened.name, "org/tiny/b");
-    await assert.rejects(fetchModel("hf:org/tiny/c.gguf", options), /c\.gguf must exist/);
+    assertEquals(opened.name, "org/tiny/b");
+    await assertRejects(
+      () => fetchModel("hf:org/tiny/c.gguf", options),
+      Error,
+      "c.gguf must exist",
+    );
   });
 });
 
@@ -124,17 +132,18 @@ Deno.test("fetchModel() takes the only GGUF file", async () => {
   const files = { "config.json": encode({}), "sub/a.gguf": gguf };
   await withHub({ "org/tiny": { commit: COMMIT, files } }, async ({ endpoint }, cacheFolder) => {
     const { path } = await fetchModel("hf:org/tiny", { endpoint, cacheFolder, isOffline });
-    assert.match(path, /sub\/a\.gguf$/);
+    assertMatch(path, /sub\/a\.gguf$/);
     const offline = { endpoint, cacheFolder, isOffline: true };
-    assert.equal((await fetchModel("hf:org/tiny/sub/a.gguf", offline)).path, path);
+    assertStrictEquals((await fetchModel("hf:org/tiny/sub/a.gguf", offline)).path, path);
   });
 });
 
 Deno.test("fetchModel() says what an unknown repository lacks", async () => {
   await withHub({}, async ({ endpoint }, cacheFolder) => {
-    await assert.rejects(
-      fetchModel("hf:org/none@v1", { endpoint, cacheFolder, isOffline }),
-      /Cannot download org\/none: the repository must exist at revision v1/,
+    await assertRejects(
+      () => fetchModel("hf:org/none@v1", { endpoint, cacheFolder, isOffline }),
+      Error,
+      "Cannot download org/none: the repository must exist at revision v1",
     );
   });
 });

@@ -4,7 +4,7 @@
  * @module
  */
 
-import assert from "node:assert/strict";
+import { assert, assertRejects } from "@std/assert";
 import { openModelFiles } from "../../../models/open.ts";
 import { checkError, rawHeader, safetensors, weights, withU64 } from "../../support/bad_files.ts";
 import {
@@ -101,6 +101,7 @@ for (const [what, bytes, message] of badSafetensors) {
   Deno.test(`openModelFiles() rejects a safetensors file with ${what}`, async () => {
     await using folder = await temporaryFolder();
     await writeFiles(folder.path, { "config.json": configJson(TINY), "model.safetensors": bytes });
-    await assert.rejects(openModelFiles(folder.path), (error: Error) => checkError(error, message));
+    const error = await assertRejects(() => openModelFiles(folder.path), Error);
+    assert(checkError(error, message));
   });
 }

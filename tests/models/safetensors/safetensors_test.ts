@@ -4,7 +4,7 @@
  * @module
  */
 
-import assert from "node:assert/strict";
+import { assertEquals } from "@std/assert";
 import { openSafetensors, readShardNames } from "../../../models/safetensors/safetensors.ts";
 import { rowsOf } from "../../../models/weights/tensor_source.ts";
 import {
@@ -21,13 +21,13 @@ Deno.test("openSafetensors() reads tensors of one file, whole and in rows", asyn
   await using folder = await temporaryFolder();
   const path = await writeFiles(folder.path, { "model.safetensors": encodeSafetensors(weights) });
   await using files = await openSafetensors(path);
-  assert.deepEqual([...files.tensors.keys()], weights.map(({ name }) => name));
+  assertEquals([...files.tensors.keys()], weights.map(({ name }) => name));
   for (const { name, shape, bytes } of weights) {
     const rows = rowsOf({ shape });
-    assert.deepEqual(await files.readRows(name, 0, rows), Uint8Array.from(bytes));
+    assertEquals(await files.readRows(name, 0, rows), Uint8Array.from(bytes));
     const last = bytes.subarray(bytes.length / rows * (rows - 1));
-    assert.deepEqual(await files.readRows(name, rows - 1, 1), Uint8Array.from(last));
-    assert.equal((await files.readRows(name, rows, 0)).length, 0);
+    assertEquals(await files.readRows(name, rows - 1, 1), Uint8Array.from(last));
+    assertEquals((await files.readRows(name, rows, 0)).length, 0);
   }
 });
 
@@ -39,7 +39,7 @@ Deno.test("openSafetensors() answers reads at the same time", async () => {
     weights.map(({ name, shape }) => files.readRows(name, 0, rowsOf({ shape }))),
   );
   for (const [at, { bytes }] of weights.entries()) {
-    assert.deepEqual(read[at], Uint8Array.from(bytes));
+    assertEquals(read[at], Uint8Array.from(bytes));
   }
 });
 
@@ -54,14 +54,14 @@ Deno.test("openSafetensors() knows F32, F16 and BF16", async () => {
     ]),
   });
   await using files = await openSafetensors(path);
-  assert.deepEqual([...files.tensors.values()].map(({ type, byteLength }) => [type, byteLength]), [
+  assertEquals([...files.tensors.values()].map(({ type, byteLength }) => [type, byteLength]), [
     ["F32", 24],
     ["F16", 12],
     ["BF16", 6],
     ["F32", 4],
   ]);
-  assert.deepEqual(await files.readRows("b", 1, 1), new Uint8Array(6).fill(2));
-  assert.deepEqual(await files.readRows("c", 0, 1), new Uint8Array(6).fill(3));
+  assertEquals(await files.readRows("b", 1, 1), new Uint8Array(6).fill(2));
+  assertEquals(await files.readRows("c", 0, 1), new Uint8Array(6).fill(3));
 });
 
 Deno.test("openSafetensors() accepts a header padded with spaces and names that need escapes", async () => {
@@ -75,7 +75,7 @@ Deno.test("openSafetensors() accepts a header padded with spaces and names that 
   await using files = await openSafetensors(
     await writeFiles(folder.path, { "a.safetensors": file }),
   );
-  assert.deepEqual([...files.tensors.keys()], [name]);
+  assertEquals([...files.tensors.keys()], [name]);
 });
 
 Deno.test("openSafetensors() joins the shards that an index names", async () => {
@@ -88,10 +88,10 @@ Deno.test("openSafetensors() joins the shards that an index names", async () => 
     },
     ...Object.fromEntries(parts.map((part, at) => [shard(at), encodeSafetensors(part)])),
   });
-  assert.deepEqual((await readShardNames(path)).toSorted(), [0, 1, 2].map(shard));
+  assertEquals((await readShardNames(path)).toSorted(), [0, 1, 2].map(shard));
   await using files = await openSafetensors(path);
-  assert.equal(files.shards.length, 3);
+  assertEquals(files.shards.length, 3);
   for (const { name, shape, bytes } of weights) {
-    assert.deepEqual(await files.readRows(name, 0, rowsOf({ shape })), Uint8Array.from(bytes));
+    assertEquals(await files.readRows(name, 0, rowsOf({ shape })), Uint8Array.from(bytes));
   }
 });

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertMatch, assertStrictEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { DataError } from "../../../core/check.ts";
 import {
@@ -34,8 +34,8 @@ function checkAll(name: string, template: string, special: readonly string[]): v
           bosToken: special[0]!,
           eosToken: special[1]!,
         });
-      if (expected === null) assert.throws(action, DataError);
-      else assert.equal(action(), expected);
+      if (expected === null) assertThrows(action, DataError);
+      else assertStrictEquals(action(), expected);
     });
   });
 }
@@ -59,13 +59,18 @@ for (const kind of ["qwen2", "smollm"] as const) {
 
 Deno.test("renderChat() starts an answer unless told otherwise and passes variables on", () => {
   const template = "{{ bos_token }}{{ extra }}{% if add_generation_prompt %}>{% endif %}";
-  assert.equal(renderChat(template, [], { bosToken: "B", variables: { extra: 7 } }), "B7>");
+  assertEquals(renderChat(template, [], { bosToken: "B", variables: { extra: 7 } }), "B7>");
 });
 
 Deno.test("renderChat() reports a malformed template and a refusal", () => {
-  assert.throws(() => renderChat("{% for %}", []), /^DataError: Cannot render a conversation: /);
-  assert.throws(
-    () => renderChat("{{ raise_exception('roles must alternate') }}", []),
+  assertMatch(
+    String(assertThrows(() => renderChat("{% for %}", []), Error)),
+    /^DataError: Cannot render a conversation: /,
+  );
+  assertMatch(
+    String(
+      assertThrows(() => renderChat("{{ raise_exception('roles must alternate') }}", []), Error),
+    ),
     /^DataError: Cannot render .*current value is roles must alternate$/,
   );
 });
@@ -88,9 +93,9 @@ Deno.test("renderChat() fails with an error of ours on any template", () => {
   fc.assert(
     fc.property(template, (text) => {
       try {
-        assert.equal(typeof renderChat(text, [{ role: "user", content: "x" }]), "string");
+        assertEquals(typeof renderChat(text, [{ role: "user", content: "x" }]), "string");
       } catch (error) {
-        assert.ok(error instanceof DataError);
+        assert(error instanceof DataError);
       }
     }),
     { seed: 21, numRuns: 1000 },
@@ -98,15 +103,15 @@ Deno.test("renderChat() fails with an error of ours on any template", () => {
 });
 
 Deno.test("chatTemplateOf() reads a template, a list of templates, or none", () => {
-  assert.equal(chatTemplateOf({ chat_template: "a" }), "a");
+  assertEquals(chatTemplateOf({ chat_template: "a" }), "a");
   const list = [{ name: "tool_use", template: "b" }, { name: "default", template: "c" }];
-  assert.equal(chatTemplateOf({ chat_template: list }), "c");
-  assert.equal(chatTemplateOf({ chat_template: [null, 3] }), undefined);
-  assert.equal(chatTemplateOf({}), undefined);
+  assertEquals(chatTemplateOf({ chat_template: list }), "c");
+  assertEquals(chatTemplateOf({ chat_template: [null, 3] }), undefined);
+  assertEquals(chatTemplateOf({}), undefined);
 });
 
 Deno.test("endTokenIds() adds known end markers to the configured ids", () => {
   const tokenizer = createTokenizer({ json: embeddedJson, config: {} });
-  assert.deepEqual(endTokenIds(tokenizer, [2]), [0, 2]);
-  assert.deepEqual(endTokenIds(tokenizer, [700]), [0, 2, 700]);
+  assertEquals(endTokenIds(tokenizer, [2]), [0, 2]);
+  assertEquals(endTokenIds(tokenizer, [700]), [0, 2, 700]);
 });

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assertEquals, assertMatch, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { DataError } from "../../../core/check.ts";
 import { createTokenizer, tokenizerFromGguf } from "../../../models/tokenizer/tokenizer.ts";
@@ -29,7 +29,7 @@ Deno.test("createTokenizer() takes U+0085 for white space and U+FEFF for none, a
   const [next, mark] = [c2 + x85, ef + bb + bf];
   const merges = [[c2, x85], [next, next], [ef, bb], [ef + bb, bf], [mark, mark]];
   const byteLevel = { type: "ByteLevel", add_prefix_space: false, use_regex: true };
-  assert.deepEqual(
+  assertEquals(
     tokenTexts("\u0085\u0085b\ufeff\ufeffc", merges, byteLevel),
     ["\u0085", "\u0085", "b", "\ufeff\ufeff", "c"],
   );
@@ -44,8 +44,8 @@ Deno.test("createTokenizer() ends a contraction after U+017F, which folds to an 
   const [first, second] = bytePieces("\u017f") as [string, string];
   const merges = [["s", "z"], [first, second], [first + second, "z"]];
   const texts = (text: string) => tokenTexts(text, merges, { type: "Sequence", pretokenizers });
-  assert.deepEqual(texts("asz'sz"), ["a", "sz", "'", "s", "z"]);
-  assert.deepEqual(texts("a\u017fz'\u017fz"), ["a", "\u017fz", "'", "\u017f", "z"]);
+  assertEquals(texts("asz'sz"), ["a", "sz", "'", "s", "z"]);
+  assertEquals(texts("a\u017fz'\u017fz"), ["a", "\u017fz", "'", "\u017f", "z"]);
 });
 
 Deno.test("tokenizerFromGguf() keeps a piece that is a token whole only where merges are ignored", () => {
@@ -57,9 +57,9 @@ Deno.test("tokenizerFromGguf() keeps a piece that is a token whole only where me
       "tokenizer.ggml.tokens": tokens,
       "tokenizer.ggml.merges": [],
     }));
-  for (const pre of ["llama-bpe", "tekken"]) assert.deepEqual(build(pre).encode("abc"), [3]);
+  for (const pre of ["llama-bpe", "tekken"]) assertEquals(build(pre).encode("abc"), [3]);
   for (const pre of ["qwen2", "smaug-bpe", "gpt-2"]) {
-    assert.deepEqual(build(pre).encode("abc"), [0, 1, 2]);
+    assertEquals(build(pre).encode("abc"), [0, 1, 2]);
   }
 });
 
@@ -70,16 +70,14 @@ Deno.test("tokenizerFromGguf() names what is missing or not covered", () => {
     "tokenizer.ggml.tokens": ["a", "b", "ab"],
     "tokenizer.ggml.merges": ["a b"],
   };
-  const failing = (changes: Record<string, unknown>, message: RegExp) =>
-    assert.throws(() => tokenizerFromGguf({ ...metadata, ...changes }), (error) => {
-      assert.ok(error instanceof DataError);
-      assert.match(
-        error.message,
-        /^Cannot build a tokenizer from GGUF metadata: .*current value is/,
-      );
-      assert.match(error.message, message);
-      return true;
-    });
+  const failing = (changes: Record<string, unknown>, message: RegExp) => {
+    const error = assertThrows(() => tokenizerFromGguf({ ...metadata, ...changes }), DataError);
+    assertMatch(
+      error.message,
+      /^Cannot build a tokenizer from GGUF metadata: .*current value is/,
+    );
+    assertMatch(error.message, message);
+  };
   failing({ "tokenizer.ggml.tokens": undefined }, /tokens must be a list of strings/);
   failing({ "tokenizer.ggml.tokens": ["a", 1] }, /tokens must be a list of strings/);
   failing({ "tokenizer.ggml.model": "bert" }, /"gpt2" or "llama".*bert/);
@@ -155,6 +153,6 @@ function failsOnlyAsData(action: () => void): void {
     action();
   } catch (error) {
     if (!(error instanceof DataError)) throw error;
-    assert.match(error.message, /^Cannot .*: .*current value/s);
+    assertMatch(error.message, /^Cannot .*: .*current value/s);
   }
 }

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { createTokenizer, tokenizerFromGguf } from "../../../models/tokenizer/tokenizer.ts";
 import small from "../../fixtures/tokenizer/small.json" with { type: "json" };
@@ -11,24 +11,24 @@ Deno.test("encodeWithOffsets() gives every token the whole characters that its b
   const han = "\u4e2d";
   const face = "\u{1f600}";
   const kim = plainIds(embedded, "Kim").length;
-  assert.deepEqual(covered.slice(kim), [" ", han, han, han, face, face, face, face, "x"]);
-  assert.equal(covered.slice(0, kim).join(""), "Kim");
+  assertEquals(covered.slice(kim), [" ", han, han, han, face, face, face, face, "x"]);
+  assertEquals(covered.slice(0, kim).join(""), "Kim");
 });
 
 Deno.test("encodeWithOffsets() points into the text before normalization", () => {
   const text = "cafe\u0301 \u1112\u1161\u11ab x";
   const { ids, starts, ends } = smallByteLevel("qwen2").encodeWithOffsets(text);
-  assert.equal(text.slice(starts[0], ends[0]).startsWith("c"), true);
-  assert.equal(ends.at(-1), text.length);
+  assertEquals(text.slice(starts[0], ends[0]).startsWith("c"), true);
+  assertEquals(ends.at(-1), text.length);
   const accented = ids.findIndex((_, i) => ends[i] === 5);
-  assert.equal(text.slice(starts[accented], 5).endsWith("e\u0301"), true);
+  assertEquals(text.slice(starts[accented], 5).endsWith("e\u0301"), true);
 });
 
 Deno.test("encodeWithOffsets() leaves the space that SentencePiece puts first out of the text", () => {
   const text = "the fox";
   const { ids, starts, ends } = smallSentencePiece().encodeWithOffsets(text);
-  assert.equal(starts[0], 0);
-  assert.equal(ids.map((_, i) => text.slice(starts[i], ends[i])).join(""), text);
+  assertEquals(starts[0], 0);
+  assertEquals(ids.map((_, i) => text.slice(starts[i], ends[i])).join(""), text);
 });
 
 Deno.test("encodeWithOffsets() covers any text without gaps, in order", () => {
@@ -38,10 +38,10 @@ Deno.test("encodeWithOffsets() covers any text without gaps, in order", () => {
         const { starts, ends } = tokenizer.encodeWithOffsets(text);
         let reached = 0;
         starts.forEach((start, i) => {
-          assert.equal(start <= reached && ends[i]! >= reached, true);
+          assertEquals(start <= reached && ends[i]! >= reached, true);
           reached = ends[i]!;
         });
-        assert.equal(reached, text.length);
+        assertEquals(reached, text.length);
       }),
       { seed: 12, numRuns: 300 },
     );
@@ -57,5 +57,5 @@ Deno.test("encodeWithOffsets() skips bytes that the vocabulary lacks", () => {
     "tokenizer.ggml.merges": merges.filter((merge) => !merge.includes("x")),
   }));
   const { starts, ends } = tokenizer.encodeWithOffsets("1x2");
-  assert.deepEqual([starts, ends], [[0, 2], [1, 3]]);
+  assertEquals([starts, ends], [[0, 2], [1, 3]]);
 });

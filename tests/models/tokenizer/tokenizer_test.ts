@@ -1,4 +1,10 @@
-import assert from "node:assert/strict";
+import {
+  assert,
+  assertEquals,
+  assertNotStrictEquals,
+  assertStrictEquals,
+  assertThrows,
+} from "@std/assert";
 import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { openGguf } from "../../../models/gguf/gguf.ts";
@@ -38,7 +44,7 @@ async function realTokenizer(kind: string): Promise<Tokenizer> {
 for (const [pre, expected] of Object.entries(small.byteLevel.ids)) {
   Deno.test(`tokenizerFromGguf() cuts text as the published tokenizer of kind ${pre}`, () => {
     const tokenizer = smallByteLevel(pre);
-    small.lines.forEach((line, i) => assert.deepEqual(tokenizer.encode(line), expected[i], line));
+    small.lines.forEach((line, i) => assertEquals(tokenizer.encode(line), expected[i], line));
   });
 }
 
@@ -53,7 +59,7 @@ for (const [kind, parts] of Object.entries(small.byteLevel.files)) {
     };
     const tokenizer = createTokenizer({ json: { ...parts, model }, config: {} });
     const expected = ids[kind as keyof typeof ids];
-    small.lines.forEach((line, i) => assert.deepEqual(tokenizer.encode(line), expected[i], line));
+    small.lines.forEach((line, i) => assertEquals(tokenizer.encode(line), expected[i], line));
   });
 }
 
@@ -61,18 +67,18 @@ Deno.test("tokenizerFromGguf() merges by scores as SentencePiece does", () => {
   const tokenizer = smallSentencePiece();
   const { lines, ids, decoded } = small.sentencePiece;
   lines.forEach((line, i) => {
-    assert.deepEqual(tokenizer.encode(line), ids[i], line);
-    assert.equal(tokenizer.decode(ids[i]!), decoded[i]);
+    assertEquals(tokenizer.encode(line), ids[i], line);
+    assertStrictEquals(tokenizer.decode(ids[i]!), decoded[i]);
   });
 });
 
 Deno.test("encode() puts the begin token first only where the model wants it and it is asked for", () => {
   const tokenizer = smallSentencePiece({ "tokenizer.ggml.add_bos_token": true });
   const plain = smallSentencePiece().encode("a b");
-  assert.deepEqual(tokenizer.encode("a b"), [1, ...plain]);
-  assert.deepEqual(tokenizer.encode("a b", { addSpecialTokens: false }), plain);
-  assert.deepEqual(tokenizer.encodeWithOffsets("a b").ids, plain);
-  assert.equal(tokenizer.decode([1, ...plain], { skipSpecialTokens: true }), "a b");
+  assertEquals(tokenizer.encode("a b"), [1, ...plain]);
+  assertEquals(tokenizer.encode("a b", { addSpecialTokens: false }), plain);
+  assertEquals(tokenizer.encodeWithOffsets("a b").ids, plain);
+  assertEquals(tokenizer.decode([1, ...plain], { skipSpecialTokens: true }), "a b");
 });
 
 for (const kind of ["embedded", "qwen2", "smollm"]) {
@@ -84,7 +90,7 @@ for (const kind of ["embedded", "qwen2", "smollm"]) {
       const tokenizer = await realTokenizer(kind);
       const expected = ownLines.ids[kind as keyof typeof ownLines.ids];
       writtenLines.forEach((line, i) =>
-        assert.deepEqual(tokenizer.encode(line), expected[i], JSON.stringify(line))
+        assertEquals(tokenizer.encode(line), expected[i], JSON.stringify(line))
       );
     },
   });
@@ -103,8 +109,8 @@ for (const kind of ["embedded", "qwen2", "smollm"]) {
         const line = texts.get(file)![number]!;
         const ids = tokenizer.encode(line);
         const hash = createHash("sha256").update(ids.join()).digest("hex").slice(0, 16);
-        assert.equal(hash, row[column], `${file}, line ${number}`);
-        assert.equal(tokenizer.decode(ids, { skipSpecialTokens: true }), line);
+        assertStrictEquals(hash, row[column], `${file}, line ${number}`);
+        assertStrictEquals(tokenizer.decode(ids, { skipSpecialTokens: true }), line);
       }
     },
   });
@@ -116,7 +122,7 @@ Deno.test("decode() returns what was encoded, whatever the text", () => {
       fc.property(fc.string({ unit: "binary", maxLength: 60 }), (text) => {
         fc.pre(tokenizer.hasPrefixSpace === false || text !== "");
         fc.pre(!text.includes("\u2581")); // a space to SentencePiece
-        assert.equal(tokenizer.decode(plainIds(tokenizer, text)), text.toWellFormed());
+        assertStrictEquals(tokenizer.decode(plainIds(tokenizer, text)), text.toWellFormed());
       }),
       { seed: 11, numRuns: 300 },
     );
@@ -125,19 +131,19 @@ Deno.test("decode() returns what was encoded, whatever the text", () => {
 
 Deno.test("createTextStream() holds back bytes until they form a character", () => {
   const ids = plainIds(embedded, "\u4e2d\u{1f600}");
-  assert.equal(ids.length, 7);
+  assertEquals(ids.length, 7);
   const stream = createTextStream(embedded);
   const parts = ids.map((id) => stream.push(id));
-  assert.deepEqual(parts, ["", "", "\u4e2d", "", "", "", "\u{1f600}"]);
-  assert.equal(stream.push(ids[0]!) + stream.end(), "\ufffd");
+  assertEquals(parts, ["", "", "\u4e2d", "", "", "", "\u{1f600}"]);
+  assertEquals(stream.push(ids[0]!) + stream.end(), "\ufffd");
 });
 
 Deno.test("encode() takes special tokens out of the text and never splits them", () => {
   const end = embedded.tokenId("<|im_end|>")!;
   const ids = embedded.encode("Kim<|im_end|>Zoe");
-  assert.equal(ids.filter((id) => id === end).length, 1);
-  assert.equal(embedded.isSpecial(end), true);
-  assert.equal(embedded.decode(ids, { skipSpecialTokens: true }), "KimZoe");
+  assertEquals(ids.filter((id) => id === end).length, 1);
+  assertEquals(embedded.isSpecial(end), true);
+  assertEquals(embedded.decode(ids, { skipSpecialTokens: true }), "KimZoe");
 });
 
 Deno.test("sameVocabulary() ignores padding and nothing else", () => {
@@ -149,13 +155,13 @@ Deno.test("sameVocabulary() ignores padding and nothing else", () => {
       "tokenizer.ggml.tokens": list,
       "tokenizer.ggml.merges": merges,
     }));
-  assert.equal(sameVocabulary(tokenizer, build([...tokens, "[PAD1]", "[PAD2]"])), true);
-  assert.equal(sameVocabulary(tokenizer, build([...tokens, "more"])), false);
-  assert.equal(sameVocabulary(tokenizer, embedded), false);
+  assertEquals(sameVocabulary(tokenizer, build([...tokens, "[PAD1]", "[PAD2]"])), true);
+  assertEquals(sameVocabulary(tokenizer, build([...tokens, "more"])), false);
+  assertEquals(sameVocabulary(tokenizer, embedded), false);
   const hash = vocabularyHash(tokenizer);
-  assert.equal(vocabularyHash(build([...tokens, "[PAD1]", "[PAD2]"])), hash);
-  assert.notEqual(vocabularyHash(build([...tokens, "more"])), hash);
-  assert.notEqual(vocabularyHash(embedded), hash);
+  assertStrictEquals(vocabularyHash(build([...tokens, "[PAD1]", "[PAD2]"])), hash);
+  assertNotStrictEquals(vocabularyHash(build([...tokens, "more"])), hash);
+  assertNotStrictEquals(vocabularyHash(embedded), hash);
 });
 
 Deno.test("encode() takes under 2 s for 100 kB of any one character", () => {
@@ -171,14 +177,14 @@ Deno.test("encode() takes under 2 s for 100 kB of any one character", () => {
         tokenizer.encode(text);
         seconds = Math.min(seconds, (performance.now() - started) / 1000);
       }
-      assert.ok(seconds < 2, `${JSON.stringify(part)}: ${seconds} s`);
+      assert(seconds < 2, `${JSON.stringify(part)}: ${seconds} s`);
     }
   }
 });
 
 Deno.test("decode() refuses ids that are no token numbers", () => {
   for (const id of [-1, 1.5, NaN, Infinity, 2 ** 24]) {
-    assert.throws(() => embedded.decode([id]), RangeError);
+    assertThrows(() => embedded.decode([id]), RangeError);
   }
-  assert.equal(embedded.decode([embedded.vocabulary + 5]), "");
+  assertEquals(embedded.decode([embedded.vocabulary + 5]), "");
 });

@@ -150,7 +150,7 @@ for (const backend of testBackends) {
     using output = device.createBuffer("output", 4 * ids.length * 64);
     using recording = await device.record(
       "a lookup",
-      embeddingCommands(device.info, {
+      embeddingCommands({
         weight,
         tokens,
         state,

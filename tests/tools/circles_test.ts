@@ -1,0 +1,58 @@
+/**
+ * The product's folders import each other in one direction: no two do it directly or round a corner.
+ *
+ * @module
+ */
+
+import { assertEquals } from "@std/assert";
+
+const ROOT = new URL("../../", import.meta.url);
+const PRODUCT = [
+  "core",
+  "data",
+  "gpu",
+  "kernels",
+  "analysis",
+  "cache",
+  "models",
+  "decoding",
+  "experiments",
+  "cli",
+];
+const IMPORT = /\bfrom\s+"(\.{1,2}\/[^"]+\.ts)"/g;
+
+function* modules(folder: string): Generator<string> {
+  for (const { name, isDirectory } of Deno.readDirSync(new URL(`${folder}/`, ROOT))) {
+    if (isDirectory) yield* modules(`${folder}/${name}`);
+    else if (name.endsWith(".ts") && name !== "mod.ts") yield `${folder}/${name}`;
+  }
+}
+
+/** A module's folder; the module itself where its folder holds folders of modules, which may lie on either side of it. */
+function placeOf(module: string, folders: ReadonlySet<string>): string {
+  const folder = module.slice(0, module.lastIndexOf("/"));
+  return [...folders].some((other) => other.startsWith(`${folder}/`)) ? module : folder;
+}
+
+Deno.test("no two folders of the product import each other, directly or round a corner", () => {
+  const files = PRODUCT.flatMap((folder) => [...modules(folder)]);
+  const folders = new Set(files.map((file) => file.slice(0, file.lastIndexOf("/"))));
+  const imports = new Map<string, Set<string>>();
+  for (const file of files) {
+    const from = placeOf(file, folders);
+    const targets = imports.get(from) ?? new Set();
+    imports.set(from, targets);
+    for (const [, specifier] of Deno.readTextFileSync(new URL(file, ROOT)).matchAll(IMPORT)) {
+      const path = new URL(specifier!, new URL(file, ROOT)).href.slice(ROOT.href.length);
+      const to = placeOf(path, folders);
+      if (to !== from && files.includes(path)) targets.add(to);
+    }
+  }
+  // What imports nothing that is left is in no circle, again and again.
+  const isDone = (targets: ReadonlySet<string>) => [...targets].every((to) => !imports.has(to));
+  for (let before = -1; before !== imports.size;) {
+    before = imports.size;
+    for (const [place, targets] of imports) if (isDone(targets)) imports.delete(place);
+  }
+  assertEquals([...imports.keys()], []);
+});
