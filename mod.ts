@@ -129,7 +129,7 @@ export type {
 } from "./cache/policy.ts";
 export { createPolicy, findPolicy, resolvePolicy } from "./cache/policy_options.ts";
 export type { ResolvedPolicy } from "./cache/policy_options.ts";
-export type { TieRule } from "./cache/salient_cut.ts";
+export type { TieRule } from "./cache/top_k_threshold.ts";
 /** Scores that policies rank tokens by, as in `scores.observationWindow({ rows: 32, pool: 7 })`. */
 export * as scores from "./cache/scores/mod.ts";
 export { QueryMoments } from "./cache/scores/query_moments.ts";
@@ -157,19 +157,22 @@ export type {
   StepOptions,
   StepReport,
 } from "./decoding/engine/types.ts";
-export { forceTokens } from "./decoding/forced/force_tokens.ts";
-export type { ForceOptions, ForceResult } from "./decoding/forced/force_tokens.ts";
-export { forceSettings } from "./decoding/forced/forced_settings.ts";
+export { teacherForce } from "./decoding/forced/teacher_force.ts";
+export type { TeacherForceOptions, TeacherForceResult } from "./decoding/forced/teacher_force.ts";
+export { teacherForceSettings } from "./decoding/forced/teacher_force_settings.ts";
 export type {
-  ForcedRun,
   OpenText,
   SelectionStep,
   SettingsOptions,
-} from "./decoding/forced/forced_settings.ts";
+  TeacherForcedRun,
+} from "./decoding/forced/teacher_force_settings.ts";
 export { MATCH_SIDES } from "./decoding/scoring/head_matching.ts";
 export type { MatchSide, PairMatchOptions } from "./decoding/scoring/head_matching.ts";
-export type { HelperCut } from "./decoding/scoring/small_model.ts";
-export type { LaneOptions, PolicyLane } from "./decoding/selection/sequence_settings.ts";
+export type { SmallModelCut } from "./decoding/scoring/small_model.ts";
+export type {
+  SequenceSetting,
+  SequenceSettingOptions,
+} from "./decoding/selection/sequence_settings.ts";
 export type { TierSizes } from "./decoding/selection/tiers.ts";
 export type { HeadSelection, MapBlock } from "./decoding/session/maps.ts";
 export { Session } from "./decoding/session/session.ts";

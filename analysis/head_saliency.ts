@@ -178,6 +178,6 @@ export interface Pair {
 
 function countBits(word: number): number {
   const pairs = word - ((word >>> 1) & 0x55555555);
-  const fours = (pairs & 0x33333333) + ((pairs >>> 2) & 0x33333333);
-  return Math.imul((fours + (fours >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;
+  const vec4s = (pairs & 0x33333333) + ((pairs >>> 2) & 0x33333333);
+  return Math.imul((vec4s + (vec4s >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;
 }

@@ -1,5 +1,5 @@
 /**
- * Exact attention to kept tokens joined with a helper's attention to marginal ones, on plain arrays.
+ * Exact attention to kept tokens joined with a small model's attention to marginal ones, on plain arrays.
  *
  * @module
  */

@@ -170,7 +170,7 @@ class Layer {
       ...new Array<number>(queryHeads / kvHeads).fill(3),
       ...entries(kvHead),
     ]).flat();
-    const selection = { unitsPerLayer: kvHeads, unitOffset: 0, units: kvHeads, listWords };
+    const selection = { groupsPerLayer: kvHeads, groupOffset: 0, groups: kvHeads, listWords };
     return selectedAttentionCommands(device.info, {
       shape,
       selection: { ...selection, smallHeads: SMALL_HEADS },

@@ -8,7 +8,7 @@ import { klDivergence } from "../analysis/quality.ts";
 import { createPolicy } from "../cache/policy_options.ts";
 import { mean } from "../core/stats.ts";
 import { evaluationItems } from "../data/microworld.ts";
-import { forceSettings } from "../decoding/forced/forced_settings.ts";
+import { teacherForceSettings } from "../decoding/forced/teacher_force_settings.ts";
 import type { ModelPair } from "../decoding/engine/types.ts";
 import type { PolicySetting } from "../decoding/engine/settings.ts";
 import { SpeculativeSession } from "../decoding/engine/speculative_session.ts";
@@ -181,7 +181,7 @@ export async function benchPolicyBatch(args: string[]): Promise<void> {
     const tokens = Array.from({ length: prompt + steps + 1 }, (_, at) => ids[at % ids.length]!);
     const text = { prompt: tokens.slice(0, prompt), continuation: tokens.slice(prompt) };
     const run = async (settings: readonly PolicySetting[]) => {
-      await forceSettings(pair, text, { settings, newTokens: 1, endTokens: [] });
+      await teacherForceSettings(pair, text, { settings, newTokens: 1, endTokens: [] });
     };
     const works = {
       apart: {

@@ -13,20 +13,20 @@ import { TieredStore } from "../cache/tiered_store.ts";
 import { packFloat16 } from "../core/float16.ts";
 import { seededRandom } from "../core/random.ts";
 import { scoreCommands } from "../decoding/scoring/small_model.ts";
-import { laneSet } from "../decoding/selection/sequence_settings.ts";
+import { sequenceSettings } from "../decoding/selection/sequence_settings.ts";
 import type { ModelPair } from "../decoding/engine/types.ts";
 import {
   createPolicyBuffers,
   type PolicyShape,
   type PolicyStep,
-  writeLanes,
+  writeSettings,
 } from "../decoding/selection/buffers.ts";
 import { recordLargeStep } from "../decoding/engine/step.ts";
 import { PolicyStore } from "../decoding/engine/store.ts";
 import { selectedStep } from "../decoding/selection/selected_attention.ts";
 import { DevicePlanner, SelectionPlanner } from "../decoding/selection/planner.ts";
 import { listShape } from "../decoding/selection/lists.ts";
-import { listUnits } from "../decoding/selection/head_groups.ts";
+import { listGroups } from "../decoding/selection/head_groups.ts";
 import { Session } from "../decoding/session/session.ts";
 import type { Command, DeviceBuffer, Recording } from "../gpu/device.ts";
 import { openDevice } from "../gpu/open_device.ts";
@@ -73,33 +73,33 @@ async function setUp(pair: Required<ModelPair>, sizes: StepSizes, owner: Disposa
   const [policy, budget] = [createPolicy("smallkv"), { ratio }];
   const large = owner.use(new Session(pair.large, { capacity }));
   const small = owner.use(
-    openSmallModel(pair.small, { lanes: [{ policy }], capacity, chunk: 128 }),
+    openSmallModel(pair.small, { settings: [{ policy }], capacity, chunk: 128 }),
   );
   for (const session of [large, small.session]) {
     fillCache(session.forward);
     for (let token = 1; token < tokens; token++) session.advance();
   }
-  const units = listUnits(config, policy.granularity);
+  const groups = listGroups(config, policy.granularity);
   const shape: PolicyShape = {
-    ...listShape(units, capacity),
+    ...listShape(groups, capacity),
     sequences: 1,
-    streams: 1,
+    smallSequences: 1,
     capacity,
     heads: config.layers * config.queryHeads,
-    helperHeads: small.heads,
-    weightHeads: 0,
+    smallHeads: small.heads,
+    attentionHeads: 0,
   };
   const buffers = owner.use(createPolicyBuffers(device, shape));
-  const common = { lanes: laneSet({ policy, budget }), shape, buffers };
+  const common = { settings: sequenceSettings({ policy, budget }), shape, buffers };
   const { forward, lengths } = large;
   const store = owner.use(
     await PolicyStore.create({ ...common, forward, lengths, kind: "resident" }),
   );
   const step: PolicyStep = { ...common, forward: store.forward };
-  writeLanes(step);
+  writeSettings(step);
   fillScores(step, tokens);
-  const planner = new SelectionPlanner({ policy, budget, units, promptTokens: tokens - 1 });
-  planner.keepAll(tokens - 1);
+  const planner = new SelectionPlanner({ policy, budget, groups, promptTokens: tokens - 1 });
+  planner.reset(tokens - 1);
   return { large, small, step, store, planner };
 }
 
@@ -117,12 +117,12 @@ function fillCache({ device, cache }: ForwardState): void {
 /** Writes skewed sums of attention, and any match. */
 function fillScores({ forward: { device }, buffers, shape }: PolicyStep, tokens: number): void {
   const random = seededRandom(2);
-  const { helperHeads, heads, capacity } = shape;
+  const { smallHeads, heads, capacity } = shape;
   const scores = Float32Array.from(
-    { length: helperHeads * capacity },
+    { length: smallHeads * capacity },
     (_, index) => index % capacity < tokens ? 10 * random() ** 8 : 0,
   );
-  const match = Uint32Array.from({ length: heads }, () => Math.floor(helperHeads * random()));
+  const match = Uint32Array.from({ length: heads }, () => Math.floor(smallHeads * random()));
   device.write(buffers.scores, 0, scores);
   device.write(buffers.match, 0, match);
 }

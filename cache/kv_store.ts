@@ -24,9 +24,9 @@ export interface HeadPlace {
 /** Where the tokens of a selection lie, as rows of one head vector each. */
 export interface SelectionRows {
   /** Row of each kept token in `keys` and in `values`, in list order. */
-  readonly kept: Uint32Array;
+  readonly full: Uint32Array;
   /** Row of each marginal token in `values`, in list order. */
-  readonly marginal: Uint32Array;
+  readonly valueOnly: Uint32Array;
 }
 
 /** How a layer's buffers are divided. */

@@ -361,14 +361,14 @@ export const RUN_CHOICES = {
     range: { min: 1, isInteger: true },
     usual: "never",
   },
-  helperBudget: {
+  smallBudget: {
     help: "what the small model keeps of its own cache, by h2o",
     placeholder: "SHARE|TOKENS",
     usual: "all",
     flag: "small-budget",
     aliases: ["helper-budget"],
   },
-  helperLayers: {
+  smallLayers: {
     decision: "D-28",
     help: "first layers of the small model that run",
     range: { min: 1, max: 1024, isInteger: true },

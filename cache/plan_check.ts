@@ -1,5 +1,5 @@
 /**
- * Checks of what a policy of one's own chose: a plan within its counts, counts within the budget.
+ * Checks of what your own policy chose: a plan within its counts, counts within the budget.
  *
  * @module
  */
@@ -32,9 +32,9 @@ export interface PlanPlace {
  */
 export function checkPlan(selection: Selection, at: PlanPlace): void {
   const { policy, counts, tokens, place } = at;
-  const { kept, marginal } = selection;
+  const { full, valueOnly } = selection;
   const allowed = halves(counts);
-  const used = 2 * kept.length + marginal.length;
+  const used = 2 * full.length + valueOnly.length;
   const wrong = (requirement: string, current: string) =>
     new RequirementError({
       action: `plan under ${policy.name}`,
@@ -44,11 +44,11 @@ export function checkPlan(selection: Selection, at: PlanPlace): void {
   if (used > allowed) {
     throw wrong(
       `hold at most ${allowed} half-entries (${countsText(counts)})`,
-      `holds ${used}, ${kept.length} tokens with key and value and ${marginal.length} with value only`,
+      `holds ${used}, ${full.length} tokens with key and value and ${valueOnly.length} with value only`,
     );
   }
   const seen = new Uint8Array(tokens);
-  for (const positions of [kept, marginal]) {
+  for (const positions of [full, valueOnly]) {
     let last = -1;
     for (const position of positions) {
       if (position <= last || position >= tokens || seen[position] === 1) {
@@ -61,12 +61,12 @@ export function checkPlan(selection: Selection, at: PlanPlace): void {
       last = position;
     }
   }
-  if (kept.at(-1) !== tokens - 1) {
-    throw wrong("keep the newest token", `ends at ${kept.at(-1)} of ${tokens} tokens`);
+  if (full.at(-1) !== tokens - 1) {
+    throw wrong("keep the newest token", `ends at ${full.at(-1)} of ${tokens} tokens`);
   }
   if (policy.candidates === "all") return;
   const before = new Set(at.held).add(tokens - 1);
-  const returned = kept.find((position) => !before.has(position));
+  const returned = full.find((position) => !before.has(position));
   if (returned !== undefined) {
     throw wrong("keep only tokens it holds", `takes token ${returned} back`);
   }

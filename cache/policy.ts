@@ -7,7 +7,7 @@
 import type { CountRequest, LayerPlace, TierCounts } from "./budget.ts";
 import type { Granularity, OptionName, PolicyOptions } from "./options.ts";
 import type { Score } from "./scores/score.ts";
-import { salientCuts, sortableBits, type TieRule } from "./salient_cut.ts";
+import { sortableBits, type TieRule, topKThresholds } from "./top_k_threshold.ts";
 
 /** A rule that decides which tokens the device cache holds. */
 export interface Policy {
@@ -15,7 +15,7 @@ export interface Policy {
   readonly name: string;
   /** One sentence on what it keeps. */
   readonly summary: string;
-  /** Address of the paper or code it follows; absent for one's own. */
+  /** Address of the paper or code it follows; absent for your own. */
   readonly source?: string;
   /** Model whose heads score tokens: the small one's matched heads, the large one's, or neither. */
   readonly saliencySource: "none" | "small" | "large";
@@ -42,8 +42,8 @@ export interface Policy {
   readonly isUnbounded?: boolean;
   /** Tokens of each tier. */
   readonly counts: (request: CountRequest) => TierCounts;
-  /** Whether tokens are chosen anew at a length; by the interval if left out. Looks at lengths only, at layer 0. */
-  readonly due?: (request: CountRequest) => boolean;
+  /** Whether tokens are chosen again at a length; by the interval if left out. Looks at lengths only, at layer 0. */
+  readonly shouldPlan?: (request: CountRequest) => boolean;
   /** Chooses the tokens of a selection in another way than `planBySaliency`, at no more cost than the counts have. */
   readonly plan?: (view: PlanView, counts: TierCounts) => Selection;
   /** Chooses what of the prompt goes on from each layer to the next; the prompt is run whole if left out. */
@@ -53,9 +53,9 @@ export interface Policy {
 /** Kept tokens of one selection. */
 export interface Selection {
   /** Positions with key and value, ascending. */
-  readonly kept: Uint32Array;
+  readonly full: Uint32Array;
   /** Positions with value only, ascending. */
-  readonly marginal: Uint32Array;
+  readonly valueOnly: Uint32Array;
 }
 
 /** What a planner ranks. */
@@ -110,19 +110,19 @@ export function planBySaliency(view: RankingView, counts: TierCounts): Selection
   const critical = Math.min(Math.max(0, counts.critical), open.scores.length);
   const chosen = Math.min(critical + Math.max(0, counts.marginal), open.scores.length);
   const ranks = [critical, chosen];
-  const [criticalCut, chosenCut] = salientCuts(open.scores, ranks, view.ties ?? "earlier");
-  const kept = new Uint32Array(sink + critical + tokens - firstRecent);
-  const marginal = new Uint32Array(chosen - critical);
+  const [criticalCut, chosenCut] = topKThresholds(open.scores, ranks, view.ties ?? "earlier");
+  const full = new Uint32Array(sink + critical + tokens - firstRecent);
+  const valueOnly = new Uint32Array(chosen - critical);
   let [keptCount, marginalCount] = [0, 0];
-  for (let token = 0; token < sink; token++) kept[keptCount++] = token;
+  for (let token = 0; token < sink; token++) full[keptCount++] = token;
   for (let index = 0; index < open.scores.length; index++) {
     const score = open.scores[index]!;
     const isChosen = chosenCut!.takes(score);
-    if (criticalCut!.takes(score)) kept[keptCount++] = open.tokens[index]!;
-    else if (isChosen) marginal[marginalCount++] = open.tokens[index]!;
+    if (criticalCut!.takes(score)) full[keptCount++] = open.tokens[index]!;
+    else if (isChosen) valueOnly[marginalCount++] = open.tokens[index]!;
   }
-  for (let token = firstRecent; token < tokens; token++) kept[keptCount++] = token;
-  return { kept, marginal };
+  for (let token = firstRecent; token < tokens; token++) full[keptCount++] = token;
+  return { full, valueOnly };
 }
 
 /**
@@ -133,13 +133,13 @@ export function planBySaliency(view: RankingView, counts: TierCounts): Selection
  * @returns Kept and marginal positions.
  */
 export function planOverAll(view: RankingView, counts: TierCounts): Selection {
-  const { kept, marginal } = planBySaliency(view, { ...counts, recent: 0 });
+  const { full, valueOnly } = planBySaliency(view, { ...counts, recent: 0 });
   const firstRecent = Math.max(0, view.tokens - counts.recent);
   const isOlder = (token: number) => token < firstRecent;
   const recent = Array.from({ length: view.tokens - firstRecent }, (_, k) => firstRecent + k);
   return {
-    kept: Uint32Array.of(...kept.filter(isOlder), ...recent),
-    marginal: marginal.filter(isOlder),
+    full: Uint32Array.of(...full.filter(isOlder), ...recent),
+    valueOnly: valueOnly.filter(isOlder),
   };
 }
 

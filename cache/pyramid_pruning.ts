@@ -154,8 +154,8 @@ function scheduleSizes(tokens: number, layers: number, preset: PyramidPreset): P
     const context = kept[layer]! - recent;
     const share = cosineDecay(preset.promptDecay, layer, layers);
     const fewer = Math.floor(context * share + 1e-9);
-    const isDue = layer % preset.interval === 0 && fewer > least;
-    kept.push(recent + (isDue ? fewer : context));
+    const shouldPlan = layer % preset.interval === 0 && fewer > least;
+    kept.push(recent + (shouldPlan ? fewer : context));
   }
   return { kept, recent };
 }
@@ -194,8 +194,8 @@ export function prunePrompt(view: PruneView, { kept: sizes, recent }: PromptSize
     const sink = Math.min(sinks, count - recent);
     const saliency = Float32Array.from(positions, (position) => scores[position]!);
     const counts = { sink, recent, critical: count - recent - sink, marginal: 0 };
-    const { kept } = planBySaliency({ tokens: positions.length, saliency }, counts);
-    return kept.map((index) => positions[index]!);
+    const { full } = planBySaliency({ tokens: positions.length, saliency }, counts);
+    return full.map((index) => positions[index]!);
   };
   const kept = best(reached, sizes[layer]!);
   return { kept, next: best(kept, sizes[layer + 1] ?? kept.length) };
@@ -267,7 +267,7 @@ export function planBlocks(view: PlanView, sizes: PromptSizes): Selection {
     own.sort((a, b) => saliency[b]! - saliency[a]! || a - b);
     for (const token of own.slice(kept)) stays.delete(token);
   }
-  return { kept: held.filter((token) => stays.has(token)), marginal: new Uint32Array(0) };
+  return { full: held.filter((token) => stays.has(token)), valueOnly: new Uint32Array(0) };
 }
 
 /**
@@ -289,7 +289,7 @@ export function prunedPolicy({ sizes }: Pruning): Omit<Policy, "name" | "summary
     accepts: ["minimumTokens"],
     isUnbounded: true,
     counts: (request) => pyramidCounts(request, sizes(request)),
-    due: (request) => isBlockFull(request, sizes(request)),
+    shouldPlan: (request) => isBlockFull(request, sizes(request)),
     plan: (view) => planBlocks(view, sizes(view)),
     prune: (view) => prunePrompt(view, sizes(view)),
   };

@@ -58,10 +58,10 @@ export class ResidencyTable {
     checkSelection(selection, { label, capacity, full, valueOnly });
     if (!isPermanent || !this.#held) return;
     const last = this.#newest;
-    for (const token of selection.kept) {
+    for (const token of selection.full) {
       if (this.#residency[token] !== FULL && token <= last) throw goneError(label, token, "key");
     }
-    for (const token of selection.marginal) {
+    for (const token of selection.valueOnly) {
       if (this.#residency[token] === NONE) throw goneError(label, token, "value");
     }
   }
@@ -73,31 +73,31 @@ export class ResidencyTable {
    * @returns Counts of tokens; nothing ever changes pools or leaves a landing slot.
    */
   apply(selection: Selection): SlotCounts {
-    const { kept, marginal } = selection;
+    const { full, valueOnly } = selection;
     const counts = noCounts();
-    counts.planned = kept.length + marginal.length;
-    this.#countKept(kept, counts);
-    this.#countMarginal(marginal, counts);
+    counts.planned = full.length + valueOnly.length;
+    this.#countFull(full, counts);
+    this.#countValueOnly(valueOnly, counts);
     const before = this.#held;
     const stayed = counts.planned - counts.entered;
-    counts.freed = before ? before.kept.length + before.marginal.length - stayed : 0;
+    counts.freed = before ? before.full.length + before.valueOnly.length - stayed : 0;
     if (before) {
-      this.#set(before.kept, NONE);
-      this.#set(before.marginal, NONE);
+      this.#set(before.full, NONE);
+      this.#set(before.valueOnly, NONE);
     }
-    this.#set(kept, FULL);
-    this.#set(marginal, VALUE_ONLY);
+    this.#set(full, FULL);
+    this.#set(valueOnly, VALUE_ONLY);
     this.#held = selection;
     return counts;
   }
 
   /** Newest token of the selection before; the newer ones of a block have been computed since, and not dropped. */
   get #newest(): number {
-    return this.#held?.kept.at(-1) ?? Infinity;
+    return this.#held?.full.at(-1) ?? Infinity;
   }
 
   /** Counts keys, and values with them, that were not held; those of tokens newer than the last plan are computed. */
-  #countKept(kept: Uint32Array, counts: SlotCounts): void {
+  #countFull(kept: Uint32Array, counts: SlotCounts): void {
     const last = this.#newest;
     const newest = kept.length - 1;
     for (let index = 0; index < kept.length; index++) {
@@ -113,8 +113,8 @@ export class ResidencyTable {
   }
 
   /** Counts values that were not held, and keys that are given up; the last step's newest token just moves on. */
-  #countMarginal(marginal: Uint32Array, counts: SlotCounts): void {
-    const landed = this.#held?.kept.at(-1);
+  #countValueOnly(marginal: Uint32Array, counts: SlotCounts): void {
+    const landed = this.#held?.full.at(-1);
     for (let index = 0; index < marginal.length; index++) {
       const residency = this.#residency[marginal[index]!]!;
       if (residency === FULL && marginal[index] !== landed) counts.demoted++;

@@ -74,7 +74,7 @@ export class ResidentStore implements KvStore {
       return new ResidencyTable({ label, capacity, isPermanent });
     });
     heads.forEach((selection, index) => {
-      const tokens = (selection.kept.at(-1) ?? 0) + 1;
+      const tokens = (selection.full.at(-1) ?? 0) + 1;
       const layer = Math.floor(index / kvHeads) % layers;
       tables[index]!.check(selection, this.#options.limit?.(layer, tokens));
     });
@@ -83,7 +83,7 @@ export class ResidentStore implements KvStore {
       addCounts(counts, tables[index]!.apply(selection));
       const sequence = Math.floor(index / kvHeads / layers);
       const first = (sequence * kvHeads + index % kvHeads) * capacity;
-      return { kept: plus(selection.kept, first), marginal: plus(selection.marginal, first) };
+      return { full: plus(selection.full, first), valueOnly: plus(selection.valueOnly, first) };
     });
     return { rows, migration: migrationOf(counts, 2 * headDim) };
   }

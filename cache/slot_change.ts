@@ -30,9 +30,9 @@ export interface SlotTableOptions {
 /** What a new selection needs, and what it changed. */
 export interface SlotChange {
   /** Slot of each kept token, in list order; below `full`. */
-  readonly keptSlots: Uint32Array;
+  readonly fullSlots: Uint32Array;
   /** Slot of each marginal token, in list order; value slots are numbered from `full` on. */
-  readonly marginalSlots: Uint32Array;
+  readonly valueOnlySlots: Uint32Array;
   /** Keys to write: token, slot, token, slot and so on. */
   readonly keyLoads: readonly number[];
   /** Values to write, as `keyLoads`. */
@@ -75,15 +75,15 @@ export function checkSelection(
   selection: Selection,
   limits: PoolSize & { readonly label: string; readonly capacity: number },
 ): void {
-  const { kept, marginal } = selection;
+  const { full: newFull, valueOnly: newValueOnly } = selection;
   const { label, full, valueOnly, capacity } = limits;
   const action = "apply a plan";
-  if (kept.length > full || marginal.length > valueOnly) {
+  if (newFull.length > full || newValueOnly.length > valueOnly) {
     throw new RequirementError({
       action,
       requirement:
         `${label} must keep at most ${full} tokens with keys and ${valueOnly} with values only`,
-      state: `counts are ${kept.length} and ${marginal.length}`,
+      state: `counts are ${newFull.length} and ${newValueOnly.length}`,
     });
   }
   if (isOrdered(selection, capacity)) return;
@@ -91,7 +91,7 @@ export function checkSelection(
     action,
     requirement:
       `${label} must list each token once and ascending, the newest one, below ${capacity}, as the last kept one`,
-    state: `last kept token is ${kept.at(-1)}`,
+    state: `last kept token is ${newFull.at(-1)}`,
   });
 }
 
@@ -109,14 +109,17 @@ export function goneError(label: string, token: number, what: "key" | "value"): 
   );
 }
 
-function isOrdered({ kept, marginal }: Selection, capacity: number): boolean {
-  const newest = kept.at(-1) ?? capacity;
-  if (newest >= capacity || (marginal.at(-1) ?? -1) >= newest) return false;
-  if (!isAscending(kept) || !isAscending(marginal)) return false;
+function isOrdered(
+  { full: newFull, valueOnly: newValueOnly }: Selection,
+  capacity: number,
+): boolean {
+  const newest = newFull.at(-1) ?? capacity;
+  if (newest >= capacity || (newValueOnly.at(-1) ?? -1) >= newest) return false;
+  if (!isAscending(newFull) || !isAscending(newValueOnly)) return false;
   let index = 0;
-  for (const token of marginal) {
-    while (kept[index]! < token) index++;
-    if (kept[index] === token) return false;
+  for (const token of newValueOnly) {
+    while (newFull[index]! < token) index++;
+    if (newFull[index] === token) return false;
   }
   return true;
 }

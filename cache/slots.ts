@@ -21,8 +21,8 @@ import {
 const NONE = -1;
 /** Roles of tokens in a plan. */
 const UNPLANNED = 0;
-const MARGINAL = 1;
-const KEPT = 2;
+const VALUE_ONLY = 1;
+const FULL = 2;
 
 /** Bookkeeping of one KV head. */
 export class SlotTable {
@@ -87,36 +87,36 @@ export class SlotTable {
    * @param selection Kept and marginal tokens.
    * @returns Slots, and what must be written into them.
    */
-  apply({ kept, marginal }: Selection): SlotChange {
-    const newest = kept.at(-1)!;
+  apply({ full, valueOnly }: Selection): SlotChange {
+    const newest = full.at(-1)!;
     const change = new Change();
     this.#isStarted = true;
-    this.#setRoles(kept, KEPT);
-    this.#setRoles(marginal, MARGINAL);
+    this.#setRoles(full, FULL);
+    this.#setRoles(valueOnly, VALUE_ONLY);
     const landed = this.#land(newest, change);
     this.#freeUnplanned(change);
-    this.#makeRoom(kept, change);
-    for (const token of kept) if (token !== newest) this.#placeKept(token, landed, change);
-    for (const token of marginal) this.#placeMarginal(token, landed, change);
-    this.#setRoles(kept, UNPLANNED);
-    this.#setRoles(marginal, UNPLANNED);
-    change.counts.planned = kept.length + marginal.length;
+    this.#makeRoom(full, change);
+    for (const token of full) if (token !== newest) this.#placeFull(token, landed, change);
+    for (const token of valueOnly) this.#placeValueOnly(token, landed, change);
+    this.#setRoles(full, UNPLANNED);
+    this.#setRoles(valueOnly, UNPLANNED);
+    change.counts.planned = full.length + valueOnly.length;
     const slots = (tokens: Uint32Array) => tokens.map((token) => this.#slotOf[token]!);
-    return { ...change, keptSlots: slots(kept), marginalSlots: slots(marginal) };
+    return { ...change, fullSlots: slots(full), valueOnlySlots: slots(valueOnly) };
   }
 
   /** Dropped tokens have no way back if the policy drops for good. */
-  #checkHeld({ kept, marginal }: Selection): void {
+  #checkHeld({ full, valueOnly }: Selection): void {
     const { label } = this.#options;
     const hasKey = (slot: number) => slot < this.#options.pool.full && this.#hasKey[slot] === 1;
-    const newest = kept.at(-1)!;
-    for (const token of kept) {
+    const newest = full.at(-1)!;
+    for (const token of full) {
       const slot = this.#slotOf[token]!;
       if (token !== newest && (slot === NONE || !hasKey(slot))) {
         throw goneError(label, token, "key");
       }
     }
-    for (const token of marginal) {
+    for (const token of valueOnly) {
       if (this.#slotOf[token] === NONE) throw goneError(label, token, "value");
     }
   }
@@ -150,7 +150,7 @@ export class SlotTable {
       if (role === UNPLANNED) {
         counts.freed++;
         this.#free(slot);
-      } else if (role === MARGINAL && slot < full && this.#hasKey[slot] === 1) {
+      } else if (role === VALUE_ONLY && slot < full && this.#hasKey[slot] === 1) {
         counts.demoted++;
         this.#hasKey[slot] = 0;
       }
@@ -168,7 +168,7 @@ export class SlotTable {
     }
     for (let slot = 1; slot < full && missing > 0; slot++) {
       const token = this.#tokenOf[slot]!;
-      if (token === NONE || this.#roles[token] !== MARGINAL) continue;
+      if (token === NONE || this.#roles[token] !== VALUE_ONLY) continue;
       this.#free(slot);
       change.valueLoads.push(token, this.#take(this.#freeValue, token));
       change.counts.poolMoves++;
@@ -176,7 +176,7 @@ export class SlotTable {
     }
   }
 
-  #placeKept(token: number, landed: number, { counts, keyLoads, valueLoads }: Change): void {
+  #placeFull(token: number, landed: number, { counts, keyLoads, valueLoads }: Change): void {
     const { full } = this.#options.pool;
     const old = this.#slotOf[token]!;
     const isInPlace = old !== NONE && old < full;
@@ -201,7 +201,7 @@ export class SlotTable {
     }
   }
 
-  #placeMarginal(token: number, landed: number, { counts, valueLoads }: Change): void {
+  #placeValueOnly(token: number, landed: number, { counts, valueLoads }: Change): void {
     if (this.#slotOf[token] !== NONE) return;
     valueLoads.push(token, this.#take(this.#freeValue, token));
     if (token === landed) {

@@ -215,12 +215,12 @@ export class TieredStore implements KvStore {
     const layer = Math.floor(index / kvHeads) % layers;
     const newest = this.lengths[Math.floor(index / kvHeads / layers)]!;
     this.#tables[index]!.check(selection, this.#options.limit?.(layer, newest + 1));
-    if (selection.kept.at(-1) === newest) return;
+    if (selection.full.at(-1) === newest) return;
     throw new RequirementError({
       action: "apply a plan",
       requirement: `the last kept token of layer ${layer}, KV head ${index % kvHeads} ` +
         `must be the newest one, ${newest}`,
-      current: selection.kept.at(-1),
+      current: selection.full.at(-1),
     });
   }
 
@@ -235,7 +235,7 @@ export class TieredStore implements KvStore {
     collect("keys", change.keyLoads);
     collect("values", change.valueLoads);
     const toRow = (slot: number) => this.#row(place, slot);
-    return { kept: change.keptSlots.map(toRow), marginal: change.marginalSlots.map(toRow) };
+    return { full: change.fullSlots.map(toRow), valueOnly: change.valueOnlySlots.map(toRow) };
   }
 
   #row({ sequence, layer, kvHead }: HeadPlace, slot: number): number {

@@ -154,24 +154,24 @@ async function generate(openEngine: OpenEngine, call: CommandCall, io: CommandIo
 /** Continues one prompt under all policies of the command line. */
 async function printRuns(
   call: CommandCall,
-  shared: Omit<RunSettings, "prompt" | "forced" | "newTokens"> & GenerateRequest,
+  shared: Omit<RunSettings, "prompt" | "teacherForced" | "newTokens"> & GenerateRequest,
   output: Output,
 ): Promise<void> {
   const { models, policies } = shared;
   const used = models.small ? [models.large, models.small] : [models.large];
   const prompt = promptTokens(models.large, await readPrompt(call, used));
-  const forced = await readForced(call, used);
+  const teacherForced = await readTeacherForced(call, used);
   const settings: RunSettings = {
     ...shared,
     prompt,
     newTokens: shared.newTokens ?? defaultNewTokens(used, prompt),
-    ...(forced && { forced: forced.slice(0, shared.newTokens) }),
+    ...(teacherForced && { teacherForced: teacherForced.slice(0, shared.newTokens) }),
   };
   if (call.has("compare")) await printComparison(policies, settings, output);
   else await printOne(policies[0]!, settings, output);
 }
 
-async function readForced(
+async function readTeacherForced(
   call: CommandCall,
   models: readonly Model[],
 ): Promise<readonly number[] | undefined> {

@@ -7,12 +7,12 @@
 import { type StepQuality, summarizeQuality } from "../analysis/quality.ts";
 import { compareTexts, type TextQuality } from "../analysis/quality_text.ts";
 import type { GenerationStatistics, ModelBytes } from "../decoding/text/statistics.ts";
-import type { HelperCut } from "../decoding/scoring/small_model.ts";
+import type { SmallModelCut } from "../decoding/scoring/small_model.ts";
 import type { CacheBudget } from "../cache/budget.ts";
 import type { ResolvedPolicy } from "../cache/policy_options.ts";
 import type { ModelPair } from "../decoding/engine/types.ts";
 import type { Selection } from "../cache/policy.ts";
-import { unitShape } from "../decoding/selection/head_groups.ts";
+import { headGroups } from "../decoding/selection/head_groups.ts";
 import { recentCounts, selectionTiers, type TierSizes } from "../decoding/selection/tiers.ts";
 import type { GenerationStep } from "../decoding/text/loop.ts";
 import type { GenerationSetup } from "../decoding/text/setup.ts";
@@ -118,7 +118,7 @@ export function runObject(
     readonly policy: ResolvedPolicy;
     readonly budget: CacheBudget;
     readonly store: string;
-    readonly cut: HelperCut;
+    readonly cut: SmallModelCut;
   },
 ): Record<string, unknown> {
   const { tokens, text, stats, trace, quality, chosen } = run;
@@ -262,7 +262,7 @@ export function traceEntries(
   setup: Pick<GenerationSetup, "policy" | "budget" | "pair"> & { readonly promptTokens: number },
 ): TraceEntry[] {
   const { config } = setup.pair.large;
-  const units = unitShape(config, setup.policy.granularity);
+  const units = headGroups(config, setup.policy.granularity);
   const tokens = step.tokens[0]!;
   const recent = recentCounts({ ...setup, config }, { tokens, promptTokens: setup.promptTokens });
   const heads = Math.max(units.perLayer, config.kvHeads);
@@ -283,7 +283,7 @@ export function traceEntries(
         critical: [...critical],
         recent: [...newest],
         marginal: [...marginal],
-        ...(after && { after: [...after.kept] }),
+        ...(after && { after: [...after.full] }),
       });
     }
   }

@@ -7,11 +7,11 @@
 import type { CacheBudget } from "../cache/budget.ts";
 import type { PairMatchOptions } from "../decoding/scoring/head_matching.ts";
 import type { ResolvedPolicy } from "../cache/policy_options.ts";
-import { forceTokens } from "../decoding/forced/force_tokens.ts";
+import { teacherForce } from "../decoding/forced/teacher_force.ts";
 import type { GenerationStep } from "../decoding/text/loop.ts";
 import { generateAll } from "../decoding/text/generate.ts";
 import type { DraftOptions } from "../decoding/text/setup.ts";
-import type { HelperCut } from "../decoding/scoring/small_model.ts";
+import type { SmallModelCut } from "../decoding/scoring/small_model.ts";
 import type { ModelPair } from "../decoding/engine/types.ts";
 import { type PolicyRun, traceEntries, type TraceEntry } from "./generate_report.ts";
 
@@ -23,8 +23,8 @@ export interface RunSettings {
   readonly prompt: readonly number[];
   /** What may be kept. */
   readonly budget: CacheBudget;
-  /** How a helper is made cheaper. */
-  readonly cut: HelperCut;
+  /** How a small model is made cheaper. */
+  readonly cut: SmallModelCut;
   /** Where it is kept. */
   readonly store: "resident" | "tiered";
   /** How heads are matched. */
@@ -39,8 +39,8 @@ export interface RunSettings {
   readonly ignoresEnd: boolean;
   /** Whether statistics or a trace of what was selected are wanted. */
   readonly hasSelections: boolean;
-  /** Tokens forced behind the prompt. */
-  readonly forced?: readonly number[];
+  /** Tokens forced after the prompt. */
+  readonly teacherForced?: readonly number[];
   /** Ends the run. */
   readonly signal: AbortSignal;
   /** Receives text as it comes; not with forced tokens. */
@@ -64,7 +64,7 @@ export async function runPolicy(
   const trace: TraceEntry[] = [];
   const { models, budget, prompt, tracedSteps } = settings;
   const setup = { policy, budget, pair: models, promptTokens: prompt.length };
-  const total = settings.forced?.length ?? settings.newTokens;
+  const total = settings.teacherForced?.length ?? settings.newTokens;
   const onStep = (step: GenerationStep) => {
     settings.onProgress?.(policy.name, step.step / total);
     if (tracedSteps.includes(step.step)) trace.push(...traceEntries(step, setup));
@@ -80,10 +80,10 @@ export async function runPolicy(
     onStep,
     onPrefill: (share: number) => settings.onProgress?.(`${policy.name}, prompt`, share),
   };
-  const { forced } = settings;
+  const { teacherForced } = settings;
   const drafts = policy.saliencySource === "small" ? settings.drafts : {};
-  const run = forced
-    ? runForced({ ...settings, forced }, common)
+  const run = teacherForced
+    ? runTeacherForced({ ...settings, teacherForced }, common)
     : runFreely(settings, { ...common, ...drafts });
   return { policy: policy.name, ...await run, trace };
 }
@@ -110,18 +110,18 @@ async function runFreely(
   return { tokens, text, stats: statistics };
 }
 
-async function runForced(
-  settings: RunSettings & { readonly forced: readonly number[] },
+async function runTeacherForced(
+  settings: RunSettings & { readonly teacherForced: readonly number[] },
   common: Common,
 ): Promise<Omit<PolicyRun, "policy" | "trace">> {
-  const { models, prompt, forced } = settings;
-  const { quality, chosen, statistics } = await forceTokens(models, prompt, {
+  const { models, prompt, teacherForced } = settings;
+  const { quality, chosen, statistics } = await teacherForce(models, prompt, {
     ...common,
-    tokens: forced,
+    tokens: teacherForced,
   });
   return {
-    tokens: forced,
-    text: textOf(settings, forced),
+    tokens: teacherForced,
+    text: textOf(settings, teacherForced),
     stats: statistics,
     quality,
     chosen,

@@ -43,12 +43,12 @@ export const SETTING_FLAGS: Readonly<Record<string, OptionSpec>> = {
 /** Names of all policies. */
 export const POLICY_NAMES: readonly string[] = POLICIES.map(({ name }) => name);
 
-const { matchMap, rematch, helperBudget, helperLayers } = RUN_CHOICES;
+const { matchMap, rematch, smallBudget, smallLayers } = RUN_CHOICES;
 
 /** Flags that only policies with a small model answer to. */
 const SMALL_FLAGS = [
   ...Object.entries<Choice>(MATCH_CHOICES).map(([name, choice]) => `match-${flagOf(name, choice)}`),
-  ...Object.entries<Choice>({ matchMap, rematch, helperBudget, helperLayers })
+  ...Object.entries<Choice>({ matchMap, rematch, smallBudget, smallLayers })
     .map(([name, choice]) => flagOf(name, choice)),
 ];
 
@@ -69,7 +69,7 @@ export interface GenerateRequest extends
 /** Choices of `RUN_CHOICES` that are words or numbers. */
 interface RunChoices {
   readonly rematch?: number;
-  readonly helperLayers?: number;
+  readonly smallLayers?: number;
   readonly store?: StoreKind;
   readonly speculate?: number;
   readonly block?: BlockSelection;
@@ -91,13 +91,13 @@ export function readRequest(call: CommandCall): GenerateRequest {
   const hasSmall = policies.some(({ saliencySource }) => saliencySource === "small");
   checkModels(call, hasSmall);
   if (!hasSmall) refuseSmallFlags(call, names);
-  const { rematch, helperLayers, store = "resident", ...made }: RunChoices = readChoices(
+  const { rematch, smallLayers, store = "resident", ...made }: RunChoices = readChoices(
     call,
     RUN_CHOICES,
   );
   const cut = {
-    ...(call.has("small-budget") && { helperBudget: readBudget(call, "small-budget") }),
-    ...(helperLayers !== undefined && { helperLayers }),
+    ...(call.has("small-budget") && { smallBudget: readBudget(call, "small-budget") }),
+    ...(smallLayers !== undefined && { smallLayers }),
   };
   const matching = SMALL_FLAGS.find((flag) =>
     flag.startsWith("match-") && flag !== "match-map" && call.has(flag)
@@ -209,8 +209,8 @@ function readTurnBlock(
     if (call.has(other)) call.exclude("turns", other);
   }
   if (turnBlock === undefined) return {};
-  const lanes = policies.map((policy) => ({ policy }));
-  usageOf(call, () => checkTurnBlock(lanes, { store, turnBlock }), "turn-block");
+  const settings = policies.map((policy) => ({ policy }));
+  usageOf(call, () => checkTurnBlock(settings, { store, turnBlock }), "turn-block");
   return { turnBlock };
 }
 

@@ -62,7 +62,11 @@ export function reproduceCommand(parts: ReproduceParts): Command {
     operands: "[NAME...]",
     options: {
       large: { type: "string", placeholder: "MODEL", text: "model that is compressed" },
-      small: { type: "string", placeholder: "MODEL", text: "its helper, with the same tokenizer" },
+      small: {
+        type: "string",
+        placeholder: "MODEL",
+        text: "its small model, with the same tokenizer",
+      },
       other: { type: "string", placeholder: "MODEL", text: "model of another family" },
       data: { type: "string", placeholder: "FOLDER", text: "datasets" },
       scale: { type: "string", choices: SCALES, default: "smoke", text: "how much to measure" },
@@ -122,7 +126,7 @@ async function reproduce(
     context,
     folder,
     store,
-    unitCode: ({ module, usesPolicies }) =>
+    workUnitCode: ({ module, usesPolicies }) =>
       codeOf([new URL(module), ...(usesPolicies ? DECODING : OBSERVING)]),
     summaryCode: await codeHash([SUMMARY_CODE], parts.readModule),
     environment: () => engine.environment,

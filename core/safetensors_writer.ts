@@ -43,14 +43,14 @@ export async function createSafetensors(
   const header = encodeHeader(tensors, options.metadata ?? {});
   const file = await createAtomicFile(path);
   await file.write(header);
-  const due = tensors.map((tensor) => ({ name: tensor.name, left: elementCount(tensor) }));
+  const unwritten = tensors.map((tensor) => ({ name: tensor.name, left: elementCount(tensor) }));
   const skipEmpty = () => {
-    while (due[0]?.left === 0) due.shift();
+    while (unwritten[0]?.left === 0) unwritten.shift();
   };
   skipEmpty();
   return {
     async append(name, values) {
-      const tensor = due[0];
+      const tensor = unwritten[0];
       if (tensor?.name !== name || values.length > tensor.left) {
         const wanted = tensor === undefined ? "nothing" : `${tensor.left} of "${tensor.name}"`;
         throw new DataError(
@@ -64,11 +64,11 @@ export async function createSafetensors(
       }
     },
     async commit() {
-      if (due.length > 0) {
+      if (unwritten.length > 0) {
         throw new DataError(
           `Cannot finish ${path}: every tensor must be complete: current missing values are ${
-            due[0]!.left
-          } of "${due[0]!.name}"`,
+            unwritten[0]!.left
+          } of "${unwritten[0]!.name}"`,
         );
       }
       await file.commit();

@@ -11,7 +11,7 @@ import manifest from "./embedded/manifest.json" with { type: "json" };
 export interface EmbeddedPair {
   /** The model that is compressed. */
   readonly large: string;
-  /** Its helper, of the same family and tokenizer. */
+  /** Its small model, of the same family and tokenizer. */
   readonly small: string;
 }
 

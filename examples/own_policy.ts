@@ -30,7 +30,7 @@ export const spaced: Policy = {
   plan({ tokens }, { recent, critical }) {
     const count = Math.min(tokens, recent + critical);
     const kept = Array.from({ length: count }, (_, k) => Math.floor((k + 1) * tokens / count) - 1);
-    return { kept: Uint32Array.from(kept), marginal: new Uint32Array(0) };
+    return { full: Uint32Array.from(kept), valueOnly: new Uint32Array(0) };
   },
 };
 

@@ -79,7 +79,7 @@ const FACTS: Readonly<Record<string, readonly [Claim, number]>> = {
   kv72Over7: [arithmetic("C36", 5.71, 0.005), kvRatio(QWEN2_SEVENTY_TWO, QWEN2_SEVEN)],
   helperShare: [
     arithmetic("C37", 21.9, 0.05),
-    100 * helperShareOfSaving(QWEN2_SEVENTY_TWO, QWEN2_SEVEN),
+    100 * smallModelShareOfSaving(QWEN2_SEVENTY_TWO, QWEN2_SEVEN),
   ],
   compute72Over7: [
     arithmetic("C38", 14.9, 0.05, {
@@ -104,7 +104,7 @@ const FACTS: Readonly<Record<string, readonly [Claim, number]>> = {
   totalCache: [arithmetic("C44", 28.6, 0.05), totalCache(kvRatio(QWEN2_SEVEN, QWEN2_HALF))],
   combinedHelper: [
     arithmetic("C47", 7.14, 0.01),
-    stoppedHelper(kvRatio(QWEN2_SEVEN, QWEN2_HALF)),
+    stoppedSmall(kvRatio(QWEN2_SEVEN, QWEN2_HALF)),
   ],
   critical: [splitClaim(10, "critical"), 100 * 2 * TIER],
   recent: [splitClaim(5, "recent"), 100 * TIER],
@@ -185,18 +185,18 @@ function kvRatio(large: Shape, small: Shape): number {
   return size(large) / size(small);
 }
 
-/** Share of the cache saved at 20 % that the helper's own cache eats. */
-function helperShareOfSaving(large: Shape, small: Shape): number {
+/** Share of the cache saved at 20 % that the small model's own cache eats. */
+function smallModelShareOfSaving(large: Shape, small: Shape): number {
   return 1 / kvRatio(large, small) / (1 - 0.2);
 }
 
-/** Percent of the large model's cache: at 20 % with the helper at 40 %. */
+/** Percent of the large model's cache: at 20 % with the small model at 40 %. */
 function totalCache(ratio: number): number {
   return 100 * (0.2 + 0.4 / ratio);
 }
 
-/** Percent of the large model's cache: a helper at 40 %, stopped after 20 of 24 layers. */
-function stoppedHelper(ratio: number): number {
+/** Percent of the large model's cache: a small model at 40 %, stopped after 20 of 24 layers. */
+function stoppedSmall(ratio: number): number {
   return 100 * 0.4 * (20 / 24) / ratio;
 }
 
@@ -270,18 +270,18 @@ function pairTable({ large, small }: SummaryInput): ResultTable {
   ];
   return {
     name: "arithmetic_pairs",
-    title: "Cache of the large model over that of the small one, and what the helper costs",
+    title: "Cache of the large model over that of the small one, and what the small model costs",
     columns: [
       "pair",
       "KV bytes, large over small",
-      "helper's share of the saving at 20 % (%)",
-      "total cache at 20 % with the helper at 40 % (%)",
-      "helper at 40 %, stopped after 20 of 24 layers (%)",
+      "small model's share of the saving at 20 % (%)",
+      "total cache at 20 % with the small model at 40 % (%)",
+      "small model at 40 %, stopped after 20 of 24 layers (%)",
     ],
     rows: pairs.map(([name, one, other]) => {
       const ratio = kvRatio(one, other);
-      const share = 100 * helperShareOfSaving(one, other);
-      return [name, ratio, share, totalCache(ratio), stoppedHelper(ratio)];
+      const share = 100 * smallModelShareOfSaving(one, other);
+      return [name, ratio, share, totalCache(ratio), stoppedSmall(ratio)];
     }),
   };
 }

@@ -26,7 +26,7 @@ export const decayChoice: Experiment = policyExperiment({
   name: NAME,
   module: import.meta.url,
   title: "How fast to forget",
-  question: "Which decay of the helper's scores trades divergence against churn best?",
+  question: "Which decay of the small model's scores trades divergence against churn best?",
   source: "no counterpart",
   claims: {
     churn: absoluteOf("C62", {
@@ -46,7 +46,7 @@ export const decayChoice: Experiment = policyExperiment({
   names: () =>
     Object.fromEntries(DECAYS.map((decay) => [
       `decay${decay}`,
-      { label: decay === 0 ? "current row" : `decay ${decay}`, helper: "small" as const },
+      { label: decay === 0 ? "current row" : `decay ${decay}`, smallModel: "small" as const },
     ])),
   summarise(decoded) {
     const preset = decoded.points.filter(({ key }) => key === `decay${DEFAULT_DECAY}`)
@@ -77,7 +77,7 @@ function decayPoint(decay: number, ratio: number): PolicyPoint {
   const score = decay === 0 ? "row" : decay === 1 ? "accumulated" : "decayed";
   const options = score === "decayed" ? { score, decay } as const : { score } as const;
   const setting = { policy: "smallkv", budget: { ratio }, options };
-  return { key: `decay${decay}`, ratio, hasHelper: true, setting };
+  return { key: `decay${decay}`, ratio, hasSmallModel: true, setting };
 }
 
 function chosenDecay({ points }: Decoded): number {

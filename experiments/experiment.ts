@@ -7,7 +7,10 @@
 
 import type { JsonValue } from "../core/json.ts";
 import type { Selection } from "../cache/policy.ts";
-import type { ForcedRun, ForcedText } from "../decoding/forced/forced_settings.ts";
+import type {
+  TeacherForcedRun,
+  TeacherForcedText,
+} from "../decoding/forced/teacher_force_settings.ts";
 import type { PolicySetting } from "../decoding/engine/settings.ts";
 import type { AttentionTrace, RowOptions, TraceOptions } from "../decoding/session/trace.ts";
 import type { ModelConfig } from "../models/config.ts";
@@ -15,12 +18,12 @@ import type { Model } from "../models/load.ts";
 import type { Claim, ExperimentResult } from "./result.ts";
 
 export type * from "./result.ts";
-export type { ForcedRun, ForcedText, PolicySetting };
+export type { PolicySetting, TeacherForcedRun, TeacherForcedText };
 
 /** How much is measured: seconds, an hour on two cores, or the counts of the paper. */
 export type Scale = "smoke" | "small" | "paper";
 
-/** Which model of a run: the compressed one, its helper, or one of another family. */
+/** Which model of a run: the compressed one, its small model, or one of another family. */
 export type ModelRole = "large" | "small" | "other";
 
 /** Sizes of a model, as far as experiments need them; heads as wide as in its files. */
@@ -105,7 +108,7 @@ export interface ExperimentText {
 }
 
 /** A text that is decoded under many settings beside the full cache. */
-export interface ForcedRequest {
+export interface TeacherForcedRequest {
   /** Token ids that are run exactly. */
   readonly prompt: readonly number[];
   /** Token ids that follow; those that the full cache would write if left out. */
@@ -115,7 +118,7 @@ export interface ForcedRequest {
   /** Policies, choices, budgets. */
   readonly settings: readonly PolicySetting[];
   /** Which model helps; the small one if left out. */
-  readonly helper?: ModelRole;
+  readonly smallModel?: ModelRole;
 }
 
 /** Prompts that are continued side by side under one setting. */
@@ -141,7 +144,7 @@ export type DatasetName = "microworld" | "wikitext2" | "bbh" | "gsm8k" | "mmlu" 
 export interface ExperimentContext {
   /** Model that is compressed. */
   readonly large: ExperimentModel;
-  /** Helper model with the same tokenizer. */
+  /** Small model model with the same tokenizer. */
   readonly small: ExperimentModel;
   /** Model of another family, if one was given. */
   readonly other?: ExperimentModel;
@@ -169,15 +172,17 @@ export interface ExperimentContext {
     options?: Pick<TraceOptions, "checkpoints" | "signal">,
   ): Promise<Trace>;
   /** Decodes a text under settings and compares each step with the full cache; one run each, kept on disk. */
-  forced(request: ForcedRequest): Promise<readonly ForcedRun[]>;
+  teacherForced(request: TeacherForcedRequest): Promise<readonly TeacherForcedRun[]>;
   /** Continues prompts greedily under a policy, up to and without an end token; kept on disk. */
   generated(batch: GeneratedBatch): Promise<readonly (readonly number[])[]>;
   /** What the attention of each setting sees at each step of a text, [setting][step][unit]; not kept. */
-  selections(request: ForcedRequest): Promise<readonly (readonly (readonly Selection[])[])[]>;
+  selections(
+    request: TeacherForcedRequest,
+  ): Promise<readonly (readonly (readonly Selection[])[])[]>;
 }
 
 /** One resumable piece of an experiment. */
-export interface Unit {
+export interface WorkUnit {
   /** Unique within the experiment, file-name safe after escaping, stable from run to run. */
   readonly key: string;
   /** Tokens this unit pushes through each model, for the estimate of the time left. */
@@ -189,7 +194,7 @@ export interface Unit {
 }
 
 /** A finished unit. */
-export interface UnitResult {
+export interface WorkUnitResult {
   /** Key of the unit. */
   readonly key: string;
   /** What its `run` returned. */
@@ -202,7 +207,7 @@ export type NamedShape = ModelShape & Pick<ExperimentModel, "name">;
 /** Finished units and where they were measured: all a summary may look at. */
 export interface SummaryInput extends Pick<ExperimentContext, "scale" | "seed" | "isDefaultPair"> {
   /** Finished units in plan order. */
-  readonly units: readonly UnitResult[];
+  readonly units: readonly WorkUnitResult[];
   /** The large model. */
   readonly large: NamedShape;
   /** The small model. */
@@ -230,7 +235,7 @@ export interface Experiment {
   /** What each measured number is compared with. */
   readonly claims: Readonly<Record<string, Claim>>;
   /** Lists the units; reads texts and counts tokens, runs no model. */
-  plan(context: ExperimentContext): Promise<readonly Unit[]>;
+  plan(context: ExperimentContext): Promise<readonly WorkUnit[]>;
   /** Turns unit values into numbers, tables and pictures; pure and fast. */
   summarise(input: SummaryInput): ExperimentResult;
 }

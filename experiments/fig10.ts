@@ -15,7 +15,7 @@ import type {
   ExperimentText,
   ResultTable,
   SummaryInput,
-  Unit,
+  WorkUnit,
 } from "./experiment.ts";
 import { policySizes } from "./decoded/policy_texts.ts";
 import { settingOf, type VariantKey, variantOf, VARIANTS } from "./decoded/policy_variants.ts";
@@ -85,9 +85,9 @@ export const fig10: Experiment = {
     const maxNew = context.isDefaultPair ? 24 : 2 * newTokens;
     const prompts = items.map(({ prompt }) => prompt);
     const tokens = prompts.reduce((sum, { length }) => sum + length + maxNew, 0);
-    return KEYS.map((key): Unit => ({
+    return KEYS.map((key): WorkUnit => ({
       key,
-      work: { large: tokens, ...(variantOf(key).hasHelper && { small: tokens }) },
+      work: { large: tokens, ...(variantOf(key).hasSmallModel && { small: tokens }) },
       inputs: JSON.parse(JSON.stringify({ prompts, maxNew, setting: settingOf(key, BUDGET) })),
       run: (context) => writeTexts(context, key, { items, maxNew }),
     }));

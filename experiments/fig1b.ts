@@ -27,7 +27,7 @@ import type {
   ResultTable,
   Series,
   SummaryInput,
-  Unit,
+  WorkUnit,
 } from "./experiment.ts";
 import { exactly, lineOf } from "./result.ts";
 import {
@@ -41,7 +41,7 @@ import {
 } from "./similarity.ts";
 import { sizesOf } from "./sizes.ts";
 
-/** Any helper: the drop concerns the large model alone. */
+/** Any small model: the drop concerns the large model alone. */
 const LARGE_7B: readonly PaperPair[] = [{ large: "qwen2-7b", small: "" }];
 
 /** Fig. 1b. */
@@ -73,7 +73,7 @@ export const fig1b: Experiment = {
     }),
     guidedGain: trendOf(
       "C01",
-      "Jaccard with helper-guided sets minus that after the real drop, mean over budgets",
+      "Jaccard with model-guided sets minus that after the real drop, mean over budgets",
       { above: 0 },
       { note: "An extension: the paper argues for it and shows no number." },
     ),
@@ -91,17 +91,17 @@ interface Block {
   readonly tokens: readonly number[];
 }
 
-function planBlock(context: ExperimentContext, block: Block): Unit[] {
+function planBlock(context: ExperimentContext, block: Block): WorkUnit[] {
   const { id, tokens } = block;
   const budgets = sizesOf(context).shiftBudgets;
   const half = Math.floor(tokens.length / 2);
-  const guided: Unit = {
+  const guided: WorkUnit = {
     key: `guided/${id}`,
     work: { large: tokens.length, small: tokens.length },
     inputs: { tokens, budgets },
     run: (context) => measureGuided(context, { ...block, budgets }),
   };
-  const drops = budgets.map((budgetRatio): Unit => ({
+  const drops = budgets.map((budgetRatio): WorkUnit => ({
     key: `drop/${id}/${budgetRatio.toFixed(2)}`,
     work: { large: tokens.length - half },
     inputs: { tokens, budgetRatio },
@@ -219,7 +219,7 @@ type DropCell = {
   readonly layers: readonly number[];
 };
 
-/** Overlap of helper-guided sets with the full view, one block. */
+/** Overlap of model-guided sets with the full view, one block. */
 type GuidedCell = {
   /** Which of the two cells this is. */
   readonly kind: "guided";
@@ -232,9 +232,9 @@ type GuidedCell = {
 };
 
 const GUIDE_LABELS: Readonly<Record<Guide, string>> = {
-  jaccard: "helper-guided, matched by Jaccard (SmallKV)",
-  cosine: "helper-guided, matched by cosine",
-  group: "helper-guided, mean of each KV head's group",
+  jaccard: "model-guided, matched by Jaccard (SmallKV)",
+  cosine: "model-guided, matched by cosine",
+  group: "model-guided, mean of each KV head's group",
   random: "null: random small head",
   total: "null: sum of all small heads",
 };
@@ -265,7 +265,7 @@ function summarise(input: SummaryInput): ExperimentResult {
     figures: [curveFigure(lines), layerFigure(drops, budgets)],
     notes: [
       "Selection is per query head and has no recent window, as in the paper's measurement.",
-      "Helper-guided sets are ranked by the matched small head's accumulated attention over the " +
+      "Model-guided sets are ranked by the matched small head's accumulated attention over the " +
       "whole block; both sides are compared with the large model's own full view.",
     ],
   };

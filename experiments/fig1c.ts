@@ -8,7 +8,7 @@ import type { JsonValue } from "../core/json.ts";
 import { saliencyOfHead } from "../analysis/head_saliency.ts";
 import { absoluteOf, MAIN_PAIR, trendOf } from "./claims.ts";
 import { similarityContexts, tracePair } from "./contexts.ts";
-import type { Experiment, ExperimentResult, Figure, SummaryInput, Unit } from "./experiment.ts";
+import type { Experiment, ExperimentResult, Figure, SummaryInput, WorkUnit } from "./experiment.ts";
 import {
   asSimilarityCell,
   matchBothWays,
@@ -53,7 +53,7 @@ export const fig1c: Experiment = {
   },
   async plan(context) {
     const contexts = await similarityContexts(context);
-    return contexts.map(({ id, group, tokens }, index): Unit => ({
+    return contexts.map(({ id, group, tokens }, index): WorkUnit => ({
       key: id,
       work: { large: tokens.length, small: tokens.length },
       inputs: { tokens, hasExample: index === 0 },

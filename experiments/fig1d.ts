@@ -1,5 +1,5 @@
 /**
- * Fig. 1d: the large model's own view against the helper's, at equal cache and without marginal tokens.
+ * Fig. 1d: the large model's own view against the small model's, at equal cache and without marginal tokens.
  *
  * @module
  */
@@ -23,12 +23,12 @@ export const fig1d: Experiment = policyExperiment({
   name: NAME,
   module: import.meta.url,
   title: "Whose view of the tokens",
-  question: "At 10 %, is the helper's choice of tokens better than the large model's own?",
+  question: "At 10 %, is the small model's choice of tokens better than the large model's own?",
   source: "Fig. 1d",
   claims: {
     tasksBetter: trendOf(
       "C03",
-      "tasks on which the helper's choice agrees more often with the full cache",
+      "tasks on which the small model's choice agrees more often with the full cache",
       { above: 50 },
       {
         paper: 100,
@@ -38,17 +38,17 @@ export const fig1d: Experiment = policyExperiment({
     ),
     sameGain: trendOf(
       "C03",
-      "steps with the full cache's choice, helper's view minus own view",
+      "steps with the full cache's choice, small model's view minus own view",
       { above: 0 },
       { unit: "%" },
     ),
-    klGain: trendOf("C03", "divergence, own view minus helper's view", { above: 0 }, {
+    klGain: trendOf("C03", "divergence, own view minus small model's view", { above: 0 }, {
       unit: "nats",
     }),
   },
-  points: () => variantPoints(["withoutHelper", "withoutMarginal"], [BUDGET]),
+  points: () => variantPoints(["withoutSmallModel", "withoutMarginal"], [BUDGET]),
   summarise(decoded, { seed }) {
-    const own = steppedCells(decoded.cells("withoutHelper", BUDGET));
+    const own = steppedCells(decoded.cells("withoutSmallModel", BUDGET));
     const guided = steppedCells(decoded.cells("withoutMarginal", BUDGET));
     return {
       values: {
@@ -59,10 +59,10 @@ export const fig1d: Experiment = policyExperiment({
       tables: [
         decoded.table(
           "fig1d_views",
-          "Own view (dropped for good) and helper's view, equal cache, no marginal tokens",
+          "Own view (dropped for good) and small model's view, equal cache, no marginal tokens",
         ),
       ],
-      figures: [taskFigure(decoded, [["own view", own], ["helper's view", guided]])],
+      figures: [taskFigure(decoded, [["own view", own], ["small model's view", guided]])],
       notes: [
         'The own view is the ablation "without both": the sizes of SmallKV without marginal tokens, ranked by the large model itself.',
       ],
@@ -98,7 +98,7 @@ function taskFigure(
   });
   return {
     name: "fig1d_tasks",
-    title: "Own view and helper's view at 10 %",
+    title: "Own view and small model's view at 10 %",
     kind: "bar",
     xTitle: "task",
     yTitle: "steps with the full cache's choice (%)",

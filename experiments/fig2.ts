@@ -19,7 +19,7 @@ import type {
   PaperPair,
   ResultTable,
   SummaryInput,
-  Unit,
+  WorkUnit,
 } from "./experiment.ts";
 import { ends, lineOf } from "./result.ts";
 import { round, rounded, seeded, SINK_TOKENS } from "./similarity.ts";
@@ -40,7 +40,7 @@ type SpreadCell = {
   readonly heads: number;
 };
 
-/** Any helper: only the large model is looked at. */
+/** Any small model: only the large model is looked at. */
 const LARGE_14B: readonly PaperPair[] = [{ large: "qwen2.5-14b", small: "" }];
 
 /** Fig. 2. */
@@ -68,7 +68,7 @@ export const fig2: Experiment = {
   async plan(context) {
     const dataset = context.isDefaultPair ? "microworld" : "bbh";
     const prompts = await benchmarkContexts(context, dataset);
-    return prompts.map(({ id, group, tokens }): Unit => ({
+    return prompts.map(({ id, group, tokens }): WorkUnit => ({
       key: id,
       work: { large: tokens.length },
       inputs: { tokens },

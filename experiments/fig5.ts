@@ -73,7 +73,7 @@ export const fig5: Experiment = policyExperiment({
       ],
       notes: [
         "No judge and no benchmark score: quality is agreement with the full cache on forced text.",
-        "Equal total memory: a helper's whole cache is added to SmallKV's budget in the last figure and the table.",
+        "Equal total memory: a small model's whole cache is added to SmallKV's budget in the last figure and the table.",
       ],
     };
   },

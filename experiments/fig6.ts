@@ -1,5 +1,5 @@
 /**
- * Fig. 6: SmallKV without marginal tokens, and without its helper as well.
+ * Fig. 6: SmallKV without marginal tokens, and without its small model as well.
  *
  * @module
  */
@@ -12,14 +12,14 @@ import type { VariantKey } from "./decoded/policy_variants.ts";
 import type { Experiment, ExperimentContext } from "./experiment.ts";
 
 /** Budgets at which the paper sees marginal tokens help. */
-const HELPED = [0.1, 0.2, 0.3, 0.4];
+const WITH_SMALL_MODEL = [0.1, 0.2, 0.3, 0.4];
 
 /** Fig. 6. */
 export const fig6: Experiment = policyExperiment({
   name: "fig6",
   module: import.meta.url,
   title: "What each compensation is worth",
-  question: "How much is lost without marginal tokens, and without the helper's ranking too?",
+  question: "How much is lost without marginal tokens, and without the small model's ranking too?",
   source: "Fig. 6",
   claims: {
     marginalGain: trendOf(
@@ -45,9 +45,9 @@ export const fig6: Experiment = policyExperiment({
     ),
   },
   points: (context) =>
-    variantPoints(["smallkv", "withoutMarginal", "withoutHelper"], ratiosOf(context)),
+    variantPoints(["smallkv", "withoutMarginal", "withoutSmallModel"], ratiosOf(context)),
   summarise(decoded) {
-    const cells = (key: VariantKey) => decoded.cells(key, ...HELPED);
+    const cells = (key: VariantKey) => decoded.cells(key, ...WITH_SMALL_MODEL);
     const [whole, without] = [
       decoded.cells("smallkv", 0.05),
       decoded.cells("withoutMarginal", 0.05),
@@ -56,7 +56,7 @@ export const fig6: Experiment = policyExperiment({
       values: {
         marginalGain: decoded.difference(cells("withoutMarginal"), cells("smallkv"), "kl"),
         meetsAtLow: percent(decoded.difference(whole, without, "same")),
-        helperGain: decoded.difference(cells("withoutHelper"), cells("withoutMarginal"), "kl"),
+        helperGain: decoded.difference(cells("withoutSmallModel"), cells("withoutMarginal"), "kl"),
       },
       tables: [decoded.table("fig6_ablation", "Ablations at equal cache (D-24, D-25)")],
       figures: [
@@ -72,6 +72,6 @@ export const fig6: Experiment = policyExperiment({
 });
 
 function ratiosOf({ scale, isDefaultPair }: ExperimentContext): number[] {
-  if (isDefaultPair) return scale === "smoke" ? [0.05, 0.1, 0.2, 0.3] : [0.05, ...HELPED];
+  if (isDefaultPair) return scale === "smoke" ? [0.05, 0.1, 0.2, 0.3] : [0.05, ...WITH_SMALL_MODEL];
   return scale === "smoke" ? [0.1] : [0.05, 0.1, 0.2, 0.4];
 }

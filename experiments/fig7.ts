@@ -1,5 +1,5 @@
 /**
- * Fig. 7: a larger helper instead of the small one; needs a third model of the same family.
+ * Fig. 7: a larger small model instead of the small one; needs a third model of the same family.
  *
  * @module
  */
@@ -20,14 +20,14 @@ const LARGER = {
 export const fig7: Experiment = policyExperiment({
   name: "fig7",
   module: import.meta.url,
-  title: "Larger helpers",
-  question: "Does a larger helper of the same family guide better than the small one?",
+  title: "Larger small models",
+  question: "Does a larger small model of the same family guide better than the small one?",
   source: "Fig. 7",
   inputs: ["large", "small", "other", "gsm8k", "bbh", "wikitext2", "microworld"],
   claims: {
     meanGain: trendOf(
       "C32",
-      "agreement with the other helper minus that with the small one, mean over budgets",
+      "agreement with the other small model minus that with the small one, mean over budgets",
       { above: 0 },
       LARGER,
     ),
@@ -37,17 +37,21 @@ export const fig7: Experiment = policyExperiment({
     gain7000: absoluteOf("C34", { note: NOT_JUDGED }),
   },
   points(context) {
-    if (!hasSecondHelper(context)) return [];
+    if (!hasSecondSmallModel(context)) return [];
     const ratios = context.scale === "smoke" ? [0.05] : [0.05, 0.1, 0.2, 0.4];
     const small = variantPoints(["smallkv"], ratios);
     return [
       ...small,
-      ...small.map((point): PolicyPoint => ({ ...point, key: "smallkvOther", helper: "other" })),
+      ...small.map((point): PolicyPoint => ({
+        ...point,
+        key: "smallkvOther",
+        smallModel: "other",
+      })),
     ];
   },
   names: () => ({
-    smallkv: { label: "small helper", helper: "small" },
-    smallkvOther: { label: "other helper", helper: "other" },
+    smallkv: { label: "small model", smallModel: "small" },
+    smallkvOther: { label: "other small model", smallModel: "other" },
   }),
   emptyNote: "Needs --other with a model that has the pair's tokenizer.",
   summarise(decoded) {
@@ -62,15 +66,15 @@ export const fig7: Experiment = policyExperiment({
         meanGain: percent(decoded.difference(other, small, "same")),
         lowGain: percent(decoded.difference(otherLow, smallLow, "same")),
       },
-      tables: [decoded.table("fig7_helpers", "Two helpers")],
-      figures: [decoded.curves("same", "fig7_same", "Two helpers")],
-      notes: [`Mean agreement with the small helper: ${agreement.toFixed(1)} %.`],
+      tables: [decoded.table("fig7_helpers", "Two small models")],
+      figures: [decoded.curves("same", "fig7_same", "Two small models")],
+      notes: [`Mean agreement with the small model: ${agreement.toFixed(1)} %.`],
     };
   },
 });
 
-/** A helper must read the same tokens. */
-function hasSecondHelper({ large, other }: ExperimentContext): boolean {
+/** A small model must read the same tokens. */
+function hasSecondSmallModel({ large, other }: ExperimentContext): boolean {
   const text = "The small model reads the same 27 tokens.";
   return other !== undefined && other.vocabulary === large.vocabulary &&
     other.encode(text).join() === large.encode(text).join();

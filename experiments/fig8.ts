@@ -8,7 +8,7 @@ import { type Interval, ratioInterval } from "../core/bootstrap.ts";
 import { mean } from "../core/stats.ts";
 import { absoluteOf, MAIN_PAIR, trendOf } from "./claims.ts";
 import { similarityContexts, tracePair } from "./contexts.ts";
-import type { Experiment, ExperimentResult, Figure, SummaryInput, Unit } from "./experiment.ts";
+import type { Experiment, ExperimentResult, Figure, SummaryInput, WorkUnit } from "./experiment.ts";
 import { ends, lineOf } from "./result.ts";
 import {
   asSimilarityCell,
@@ -43,7 +43,7 @@ export const fig8: Experiment = {
   },
   async plan(context) {
     const contexts = await similarityContexts(context);
-    return contexts.map(({ id, group, tokens }): Unit => ({
+    return contexts.map(({ id, group, tokens }): WorkUnit => ({
       key: id,
       work: { large: tokens.length, small: tokens.length },
       inputs: { tokens },

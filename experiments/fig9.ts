@@ -16,7 +16,7 @@ import type {
   Figure,
   Measured,
   SummaryInput,
-  Unit,
+  WorkUnit,
 } from "./experiment.ts";
 import { ends } from "./result.ts";
 import { measuredMean, round, rounded, SINK_TOKENS } from "./similarity.ts";
@@ -61,7 +61,7 @@ export const fig9: Experiment = {
   },
   async plan(context) {
     const contexts = await similarityContexts(context);
-    return contexts.map(({ id, tokens }, index): Unit => {
+    return contexts.map(({ id, tokens }, index): WorkUnit => {
       const count = tokens.length;
       const other = context.other === undefined ? {} : { other: count };
       return {

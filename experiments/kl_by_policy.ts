@@ -90,7 +90,7 @@ export const klByPolicy: Experiment = policyExperiment({
         decoded.curves(
           "kl",
           "kl_by_memory",
-          "Divergence at equal total cache, the helper's included",
+          "Divergence at equal total cache, the small model's included",
           { by: "memory" },
         ),
       ],

@@ -19,7 +19,7 @@ import type {
   ExperimentResult,
   Figure,
   SummaryInput,
-  Unit,
+  WorkUnit,
 } from "./experiment.ts";
 import { ends, lineOf } from "./result.ts";
 import { defined, matchBothWays, measuredMean, measureSimilarity, round } from "./similarity.ts";
@@ -93,7 +93,7 @@ export const matchingWindowStudy: Experiment = {
   summarise,
 };
 
-async function planWindows(context: ExperimentContext): Promise<Unit[]> {
+async function planWindows(context: ExperimentContext): Promise<WorkUnit[]> {
   return (await shiftBlocks(context)).map(({ id, tokens }) => ({
     key: `windows/${id}`,
     work: { large: tokens.length, small: tokens.length },
@@ -102,7 +102,7 @@ async function planWindows(context: ExperimentContext): Promise<Unit[]> {
   }));
 }
 
-async function planTransfers(context: ExperimentContext): Promise<Unit[]> {
+async function planTransfers(context: ExperimentContext): Promise<WorkUnit[]> {
   const contexts = await similarityContexts(context);
   if (contexts.length < 2) return [];
   return contexts.map(({ id, tokens }, index) => {

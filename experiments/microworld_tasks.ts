@@ -25,7 +25,7 @@ const VARIANTS = [
 
 const BUDGETS = [0.05, 0.1, 0.2, 0.3, 0.5];
 
-/** Tasks of several steps on which the recipe of the pair saw the helper's guidance work. */
+/** Tasks of several steps on which the recipe of the pair saw the small model's guidance work. */
 const GUIDED_TASKS = ["roll", "route", "sums", "qa"];
 
 /** Items of each task at scale `small`: so many that SmallKV and PyramidInfer at 20 % can be told apart. */

@@ -1,5 +1,5 @@
 /**
- * What to ask the helper: how much of the large model's true attention lies on the tokens that each score keeps.
+ * What to ask the small model: how much of the large model's true attention lies on the tokens that each score keeps.
  *
  * @module
  */
@@ -13,10 +13,10 @@ import type {
   ExperimentContext,
   ExperimentResult,
   Figure,
-  ForcedText,
   ResultTable,
   SummaryInput,
-  Unit,
+  TeacherForcedText,
+  WorkUnit,
 } from "./experiment.ts";
 import { ends, lineOf } from "./result.ts";
 import { entryBytes } from "./decoded/policy_stats.ts";
@@ -41,9 +41,9 @@ const NAME = "selection_quality";
 const RATIOS = [0.05, 0.1, 0.2, 0.4];
 /** Names of the ways to keep tokens. */
 const SOURCES = {
-  accumulated: "helper, accumulated (SmallKV)",
-  decayed: `helper, decayed (${DEFAULT_DECAY})`,
-  row: "helper, current row",
+  accumulated: "small model, accumulated (SmallKV)",
+  decayed: `small model, decayed (${DEFAULT_DECAY})`,
+  row: "small model, current row",
   h2o: "H2O, dropped for good",
   global: "large model, accumulated over the full cache",
   bound: "large model, current row (upper bound)",
@@ -58,7 +58,7 @@ type ShareCell = { readonly group: string; readonly shares: Record<string, Selec
 export const selectionQuality: Experiment = {
   name: NAME,
   module: import.meta.url,
-  title: "What to ask the helper",
+  title: "What to ask the small model",
   question: "How much of the large model's attention lies on the tokens that each score keeps?",
   source: "no counterpart",
   usesPolicies: true,
@@ -66,16 +66,21 @@ export const selectionQuality: Experiment = {
   claims: {
     accumulatedGain: trendOf(
       "C03",
-      "true attention on kept tokens at 10 %, helper's accumulated score minus H2O",
+      "true attention on kept tokens at 10 %, small model's accumulated score minus H2O",
       { above: 0 },
       { unit: "%" },
     ),
-    rowGain: trendOf("C03", "the same, helper's current row minus its accumulated score", {
+    rowGain: trendOf("C03", "the same, small model's current row minus its accumulated score", {
       above: 0,
     }, { unit: "%", note: "Ranking by the current row is not in the paper." }),
-    decayedGain: trendOf("C03", "the same, helper's decayed score minus its accumulated score", {
-      above: 0,
-    }, { unit: "%", note: "Ranking by a decayed sum is not in the paper." }),
+    decayedGain: trendOf(
+      "C03",
+      "the same, small model's decayed score minus its accumulated score",
+      {
+        above: 0,
+      },
+      { unit: "%", note: "Ranking by a decayed sum is not in the paper." },
+    ),
     churn: absoluteOf("C62", {
       statement: "kept tokens that the accumulated score exchanges per step at 10 %",
       unit: "%",
@@ -85,12 +90,12 @@ export const selectionQuality: Experiment = {
   async plan(context) {
     const isQuick = context.isDefaultPair && context.scale === "smoke";
     const batches = await policyBatches(context, isQuick ? { items: 1 } : {});
-    return batches.flatMap((batch) => batch.texts.map((text) => textUnit(batch, text)));
+    return batches.flatMap((batch) => batch.texts.map((text) => textWorkUnit(batch, text)));
   },
   summarise,
 };
 
-function textUnit({ group, newTokens }: TextBatch, text: PolicyText): Unit {
+function textWorkUnit({ group, newTokens }: TextBatch, text: PolicyText): WorkUnit {
   const tokens = text.prompt.length + (text.continuation?.length ?? newTokens);
   return {
     key: text.id,
@@ -109,7 +114,7 @@ function textUnit({ group, newTokens }: TextBatch, text: PolicyText): Unit {
 
 async function measureText(
   context: ExperimentContext,
-  text: ForcedText,
+  text: TeacherForcedText,
 ): Promise<Record<string, SelectionShare>> {
   const { large } = context;
   const shape: ShareShape = {
@@ -137,7 +142,7 @@ async function measureText(
   const settings = RATIOS.map((ratio) => settingOf("h2o", ratio));
   const selections = await context.selections({ ...text, newTokens: 1, settings });
   selections.forEach((own, index) =>
-    judge("h2o", RATIOS[index]!, own.map((units) => units.map(({ kept }) => kept)))
+    judge("h2o", RATIOS[index]!, own.map((units) => units.map(({ full }) => full)))
   );
   return shares;
 }

@@ -1,5 +1,5 @@
 /**
- * Table 5: SmallKV whose helper has a compressed cache of its own.
+ * Table 5: SmallKV whose small model has a compressed cache of its own.
  *
  * @module
  */
@@ -7,11 +7,11 @@
 import { absoluteOf, trendOf } from "./claims.ts";
 import {
   cutNames,
-  helperFigures,
-  helperPoints,
-  helperTables,
   type NamedCut,
-} from "./decoded/helper_cuts.ts";
+  smallModelFigures,
+  smallModelPoints,
+  smallTables,
+} from "./decoded/small_model_cuts.ts";
 import { policyExperiment } from "./decoded/policy_experiment.ts";
 import { variantPoints } from "./decoded/policy_runs.ts";
 import { percent } from "./decoded/policy_stats.ts";
@@ -19,22 +19,22 @@ import type { Claim, Experiment } from "./experiment.ts";
 
 const NAME = "table5";
 const BUDGET = 0.2;
-/** The table: accuracy on BBH by share of the helper's own cache, and with all of it. */
+/** The table: accuracy on BBH by share of the small model's own cache, and with all of it. */
 const PAPER = { 20: 0.2873, 40: 0.4416, 60: 0.4624, 80: 0.4642 } as const;
 const PAPER_WHOLE = 0.4359;
 const SHARES = [20, 40, 60, 80] as const;
 const CUTS: readonly NamedCut[] = SHARES.map((share) => ({
-  key: `helper${share}`,
-  label: `SmallKV, helper at ${share} %`,
-  cut: { helperBudget: { ratio: share / 100 } },
+  key: `small model${share}`,
+  label: `SmallKV, small model at ${share} %`,
+  cut: { smallBudget: { ratio: share / 100 } },
 }));
 
 /** Table 5. */
 export const table5: Experiment = policyExperiment({
   name: NAME,
   module: import.meta.url,
-  title: "Compressed helper",
-  question: "How much of the helper's own cache does SmallKV need?",
+  title: "Compressed small model",
+  question: "How much of the small model's own cache does SmallKV need?",
   source: "Table 5, A.3",
   claims: {
     share20: shareClaim(20),
@@ -43,32 +43,32 @@ export const table5: Experiment = policyExperiment({
     share80: shareClaim(80),
     lowHelperLoss: trendOf(
       "C42",
-      "agreement with the whole helper minus with a fifth of its cache",
+      "agreement with the whole small model minus with a fifth of its cache",
       { above: 0 },
       { unit: "%" },
     ),
     highHelperLoss: trendOf(
       "C43",
-      "agreement with two fifths of the helper's cache minus with all of it",
+      "agreement with two fifths of the small model's cache minus with all of it",
       { above: -5 },
       { unit: "%" },
     ),
     equalMemory: trendOf(
       "C44",
-      "agreement of SmallKV at 20 % with two fifths of the helper minus H2O at 30 %",
+      "agreement of SmallKV at 20 % with two fifths of the small model minus H2O at 30 %",
       { above: 0 },
       { unit: "%", note: "The total of SmallKV depends on the pair; the table shows it." },
     ),
   },
   points: () => [
     ...variantPoints(["smallkv", "h2o"], [BUDGET]),
-    ...helperPoints(CUTS, BUDGET),
+    ...smallModelPoints(CUTS, BUDGET),
     ...variantPoints(["h2o"], [0.3]),
   ],
   names: ({ small }) => cutNames(CUTS, small),
   summarise(decoded) {
     const whole = decoded.cells("smallkv", BUDGET);
-    const at = (share: keyof typeof PAPER) => decoded.cells(`helper${share}`, BUDGET);
+    const at = (share: keyof typeof PAPER) => decoded.cells(`small model${share}`, BUDGET);
     const gain = (first: typeof whole, second: typeof whole) =>
       percent(decoded.difference(first, second, "same"));
     const share = (part: keyof typeof PAPER) => decoded.ratio(at(part), whole, "same");
@@ -82,11 +82,11 @@ export const table5: Experiment = policyExperiment({
         highHelperLoss: gain(at(40), whole),
         equalMemory: gain(at(40), decoded.cells("h2o", 0.3)),
       },
-      tables: helperTables(decoded, NAME),
-      figures: helperFigures(decoded, {
+      tables: smallTables(decoded, NAME),
+      figures: smallModelFigures(decoded, {
         name: NAME,
-        title: "SmallKV at 20 % with a compressed helper",
-        xTitle: "helper's own cache (% of all its tokens)",
+        title: "SmallKV at 20 % with a compressed small model",
+        xTitle: "small model's own cache (% of all its tokens)",
         points: [
           ...SHARES.map((part) => ({ share: part, cells: at(part) })),
           { share: 100, cells: whole },
@@ -94,7 +94,7 @@ export const table5: Experiment = policyExperiment({
         rival: decoded.cells("h2o", BUDGET),
       }),
       notes: [
-        "The helper drops tokens by H2O on its own attention; what it has dropped keeps the score it had.",
+        "The small model drops tokens by H2O on its own attention; what it has dropped keeps the score it had.",
       ],
     };
   },
@@ -103,7 +103,7 @@ export const table5: Experiment = policyExperiment({
 function shareClaim(share: keyof typeof PAPER): Claim {
   return absoluteOf("C42", {
     paper: Math.round(1000 * PAPER[share] / PAPER_WHOLE) / 1000,
-    statement: `score with ${share} % of the helper's cache over that with all of it`,
+    statement: `score with ${share} % of the small model's cache over that with all of it`,
     note: "The paper's score is accuracy on BBH, ours agreement with the full cache.",
   });
 }

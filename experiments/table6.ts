@@ -1,5 +1,5 @@
 /**
- * Table 6: SmallKV whose helper stops after some of its layers.
+ * Table 6: SmallKV whose small model stops after some of its layers.
  *
  * @module
  */
@@ -8,11 +8,11 @@ import { absoluteOf, trendOf } from "./claims.ts";
 import {
   cutNames,
   cutShare,
-  helperFigures,
-  helperPoints,
-  helperTables,
   type NamedCut,
-} from "./decoded/helper_cuts.ts";
+  smallModelFigures,
+  smallModelPoints,
+  smallTables,
+} from "./decoded/small_model_cuts.ts";
 import { policyExperiment } from "./decoded/policy_experiment.ts";
 import { variantPoints } from "./decoded/policy_runs.ts";
 import { entryBytes, percent } from "./decoded/policy_stats.ts";
@@ -33,8 +33,8 @@ const BOTH = { key: "both", ratio: 0.4, stop: 20 } as const;
 export const table6: Experiment = policyExperiment({
   name: NAME,
   module: import.meta.url,
-  title: "Helper that stops early",
-  question: "How many of the helper's layers does SmallKV need?",
+  title: "Small model that stops early",
+  question: "How many of the small model's layers does SmallKV need?",
   source: "Table 6, A.3",
   claims: {
     stop20: stopClaim(20),
@@ -43,30 +43,30 @@ export const table6: Experiment = policyExperiment({
     stop12: stopClaim(12),
     earlyStopLoss: trendOf(
       "C46",
-      "agreement with five sixths of the helper's layers minus with all of them",
+      "agreement with five sixths of the small model's layers minus with all of them",
       { above: -5 },
       { unit: "%" },
     ),
     lateStopGain: trendOf(
       "C46",
-      "agreement with two thirds of the helper's layers minus H2O, both at 20 %",
+      "agreement with two thirds of the small model's layers minus H2O, both at 20 %",
       { above: 0 },
       { unit: "%" },
     ),
     bothLoss: trendOf(
       "C47",
-      "agreement with five sixths of the helper's layers at 40 % minus the whole helper",
+      "agreement with five sixths of the small model's layers at 40 % minus the whole small model",
       { above: -5 },
       { unit: "%" },
     ),
     bothCache: absoluteOf("C47", {
-      statement: "cache of five sixths of the helper's layers at 40 %, of the large model's",
+      statement: "cache of five sixths of the small model's layers at 40 %, of the large model's",
       note: "With the paper's own pair it is 7.14 %: see the arithmetic.",
     }),
   },
   points: ({ small }) => [
     ...variantPoints(["smallkv", "h2o"], [BUDGET]),
-    ...helperPoints(cutsOf(small), BUDGET),
+    ...smallModelPoints(cutsOf(small), BUDGET),
   ],
   names: ({ small }) => cutNames(cutsOf(small), small),
   summarise(decoded, { small, large }) {
@@ -88,11 +88,11 @@ export const table6: Experiment = policyExperiment({
         bothLoss: gain(decoded.cells(BOTH.key, BUDGET), whole),
         bothCache: exactly(100 * left * entryBytes(small) / entryBytes(large), whole.length),
       },
-      tables: helperTables(decoded, NAME),
-      figures: helperFigures(decoded, {
+      tables: smallTables(decoded, NAME),
+      figures: smallModelFigures(decoded, {
         name: NAME,
-        title: "SmallKV at 20 % with a helper that stops early",
-        xTitle: "layers of the helper that run (%)",
+        title: "SmallKV at 20 % with a small model that stops early",
+        xTitle: "layers of the small model that run (%)",
         points: [
           ...stopsOf(small).toReversed().map((stop) => ({
             share: 100 * stop / small.layers,
@@ -117,7 +117,7 @@ function stopClaim(stop: keyof typeof PAPER): Claim {
   });
 }
 
-/** A stop of the paper in a helper of other depth, rounded down. */
+/** A stop of the paper in a small model of other depth, rounded down. */
 function stopOf(stop: number, { layers }: Pick<ModelShape, "layers">): number {
   return Math.max(1, Math.floor(layers * stop / PAPER_LAYERS));
 }
@@ -128,18 +128,19 @@ function stopsOf(small: Pick<ModelShape, "layers">): number[] {
 }
 
 function cutsOf(small: Pick<ModelShape, "layers">): NamedCut[] {
-  const label = (layers: number) => `SmallKV, helper's first ${layers} of ${small.layers} layers`;
+  const label = (layers: number) =>
+    `SmallKV, small model's first ${layers} of ${small.layers} layers`;
   const both = stopOf(BOTH.stop, small);
   return [
-    ...stopsOf(small).map((helperLayers) => ({
-      key: `layers${helperLayers}`,
-      label: label(helperLayers),
-      cut: { helperLayers },
+    ...stopsOf(small).map((smallLayers) => ({
+      key: `layers${smallLayers}`,
+      label: label(smallLayers),
+      cut: { smallLayers },
     })),
     {
       key: BOTH.key,
       label: `${label(both)} at ${100 * BOTH.ratio} %`,
-      cut: { helperLayers: both, helperBudget: { ratio: BOTH.ratio } },
+      cut: { smallLayers: both, smallBudget: { ratio: BOTH.ratio } },
     },
   ];
 }

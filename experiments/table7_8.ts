@@ -16,7 +16,7 @@ import type {
   Figure,
   Measured,
   SummaryInput,
-  Unit,
+  WorkUnit,
 } from "./experiment.ts";
 import {
   asSimilarityCell,
@@ -89,7 +89,7 @@ function gainClaim(baseline: string): Claim {
   });
 }
 
-async function planDataset(context: ExperimentContext, dataset: DatasetName): Promise<Unit[]> {
+async function planDataset(context: ExperimentContext, dataset: DatasetName): Promise<WorkUnit[]> {
   const prompts = await benchmarkContexts(context, dataset);
   return prompts.map(({ id, group, tokens }) => ({
     key: `${dataset}/${id}`,

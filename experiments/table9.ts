@@ -14,7 +14,7 @@ import type {
   ExperimentContext,
   ExperimentResult,
   SummaryInput,
-  Unit,
+  WorkUnit,
 } from "./experiment.ts";
 import { ends, lineOf } from "./result.ts";
 import {
@@ -71,7 +71,7 @@ export const table9: Experiment = {
     const dialogues = context.isDefaultPair
       ? await splitPrompts(context)
       : await joinTurns(context);
-    return dialogues.map(({ id, tokens, ends }): Unit => ({
+    return dialogues.map(({ id, tokens, ends }): WorkUnit => ({
       key: id,
       work: { large: tokens.length, small: tokens.length },
       inputs: { tokens, ends },

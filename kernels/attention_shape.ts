@@ -116,8 +116,12 @@ export function attentionParams(shape: AttentionShape): AttentionParams {
   };
 }
 
-function checkMultiple(name: string, value: number, [unit, text]: readonly [number, string]): void {
-  if (value % unit === 0) return;
+function checkMultiple(
+  name: string,
+  value: number,
+  [headGroup, text]: readonly [number, string],
+): void {
+  if (value % headGroup === 0) return;
   throw new RangeError(
     `Cannot compute attention: ${name} must be a multiple of ${text}: current value is ${value}`,
   );

@@ -21,10 +21,10 @@ export const LISTED_ROWS_CONTRACT = {
   bindings: { state: "read u32", lists: "read u32", attention: "read f32", rows: "write f32" },
   constants: { WORKGROUP_SIZE: 64, BLOCK },
   params: {
-    units_per_layer: "u32",
-    unit_offset: "u32",
-    units: "u32",
-    unit_heads: "u32",
+    groups_per_layer: "u32",
+    group_offset: "u32",
+    groups: "u32",
+    group_heads: "u32",
     list_words: "u32",
     capacity: "u32",
     attention_stride: "u32",
@@ -41,19 +41,20 @@ export const listedRows: Kernel<typeof LISTED_ROWS_CONTRACT> = defineKernel(
 
 function layOut({ buffers, params, grid }: KernelRun<typeof LISTED_ROWS_CONTRACT>): void {
   const { state, lists, attention, rows } = buffers;
-  const { unit_heads, list_words, capacity, attention_stride } = params;
-  const room = listRoom({ listWords: list_words, unitHeads: unit_heads });
+  const { group_heads, list_words, capacity, attention_stride } = params;
+  const room = listRoom({ listWords: list_words, groupHeads: group_heads });
   for (let place = 0; place < grid[2]; place++) {
     const sequence = state[0]! + place;
     const tokens = Math.min(state[1 + sequence]! + 1, capacity);
     for (let head = 0; head < grid[1]; head++) {
-      const unit = sequence * params.units + params.unit_offset + Math.floor(head / unit_heads);
-      const list = lists.subarray(unit * list_words, (unit + 1) * list_words);
+      const headGroup = sequence * params.groups + params.group_offset +
+        Math.floor(head / group_heads);
+      const list = lists.subarray(headGroup * list_words, (headGroup + 1) * list_words);
       const kept = list[0]! > room ? 0 : list[0]!;
       const start = (sequence * params.heads_total + params.head_offset + head) * capacity;
       const row = rows.subarray(start, start + tokens).fill(0);
       for (let entry = 0; entry < kept; entry++) {
-        const token = list[LIST_HEADER_WORDS + unit_heads + 2 * entry]!;
+        const token = list[LIST_HEADER_WORDS + group_heads + 2 * entry]!;
         if (token < tokens) {
           row[token] = attention[(place * grid[1] + head) * attention_stride + entry]!;
         }
@@ -85,12 +86,12 @@ export function listedRowsCommand(
   shape: ListedRowsShape,
 ): Command {
   const action = "lay attention rows out";
-  const { unitsPerLayer, unitHeads, heads } = shape;
+  const { groupsPerLayer, groupHeads, heads } = shape;
   const listed = listParams(action, shape);
   checkInteger(action, "capacity", { value: shape.capacity, min: 1 });
   checkInteger(action, "heads in total", {
     value: heads.total,
-    min: heads.offset + unitsPerLayer * unitHeads,
+    min: heads.offset + groupsPerLayer * groupHeads,
   });
   const { state, lists, attention, rows } = buffers;
   return dispatch({
@@ -98,7 +99,7 @@ export function listedRowsCommand(
     buffers: { state, lists, attention, rows },
     params: {
       ...listed,
-      units_per_layer: unitsPerLayer,
+      groups_per_layer: groupsPerLayer,
       capacity: shape.capacity,
       attention_stride: shape.attentionStride,
       head_offset: heads.offset,
@@ -115,8 +116,8 @@ export function listedRowsCommand(
  * @returns Blocks of tokens, query heads of the layer, sequences.
  */
 export function listedRowsGrid(
-  shape: Pick<ListedRowsShape, "capacity" | "unitsPerLayer" | "unitHeads" | "sequences">,
+  shape: Pick<ListedRowsShape, "capacity" | "groupsPerLayer" | "groupHeads" | "sequences">,
 ): [number, number, number] {
-  const { capacity, unitsPerLayer, unitHeads, sequences } = shape;
-  return [Math.ceil(capacity / BLOCK), unitsPerLayer * unitHeads, sequences];
+  const { capacity, groupsPerLayer, groupHeads, sequences } = shape;
+  return [Math.ceil(capacity / BLOCK), groupsPerLayer * groupHeads, sequences];
 }

@@ -2,7 +2,7 @@
 //
 // grid    (blocks of BLOCK tokens, query heads of the layer, sequences)
 // reads   state    u32: first sequence of the step, then the tokens of each sequence before the newest one
-//         lists    u32[sequences, units, list_words]: kept count, 3 words, unit_heads words, then token and row of
+//         lists    u32[sequences, groups, list_words]: kept count, 3 words, group_heads words, then token and row of
 //                  each kept token, ascending
 //         attention  f32[sequences of the step, query heads of the layer, attention_stride]: softmax over the list
 // writes  rows     f32[sequences, heads_total, capacity], up to the newest token
@@ -12,10 +12,10 @@ override WORKGROUP_SIZE: u32 = 64;  // threads
 override BLOCK: u32 = 512;          // tokens of a workgroup
 
 struct Params {
-  units_per_layer: u32,
-  unit_offset: u32,  // first unit of the layer
-  units: u32,        // units of all layers
-  unit_heads: u32,   // query heads of a unit
+  groups_per_layer: u32,
+  group_offset: u32,  // first head group of the layer
+  groups: u32,        // head groups of all layers
+  group_heads: u32,   // query heads of a head group
   list_words: u32,
   capacity: u32,
   attention_stride: u32,
@@ -35,12 +35,12 @@ fn listed_rows(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let sequence = state[0] + group.z;
-  let unit = sequence * params.units + params.unit_offset + group.y / params.unit_heads;
-  let list = unit * params.list_words;
-  let room = (params.list_words - 4u - params.unit_heads) / 2u;
+  let head_group = sequence * params.groups + params.group_offset + group.y / params.group_heads;
+  let list = head_group * params.list_words;
+  let room = (params.list_words - 4u - params.group_heads) / 2u;
   let kept = select(lists[list], 0u, lists[list] > room);
-  let entries = list + 4u + params.unit_heads;
-  let heads = params.units_per_layer * params.unit_heads;
+  let entries = list + 4u + params.group_heads;
+  let heads = params.groups_per_layer * params.group_heads;
   let attention_row = (group.z * heads + group.y) * params.attention_stride;
   let row = (sequence * params.heads_total + params.head_offset + group.y) * params.capacity;
   let begin = group.x * BLOCK;

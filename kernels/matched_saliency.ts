@@ -30,7 +30,7 @@ export const MATCHED_SALIENCY_CONTRACT = {
     saliency: "write f32",
   },
   constants: { WORKGROUP_SIZE: 64, BLOCK },
-  params: { units: "u32", unit_heads: "u32", heads: "u32", capacity: "u32", reduction: "u32" },
+  params: { groups: "u32", group_heads: "u32", heads: "u32", capacity: "u32", reduction: "u32" },
 } as const;
 
 /** Contract and twin of `matched_saliency.wgsl`. */
@@ -41,12 +41,12 @@ export const matchedSaliency: Kernel<typeof MATCHED_SALIENCY_CONTRACT> = defineK
 
 function joinMatched({ buffers, params, grid }: KernelRun<typeof MATCHED_SALIENCY_CONTRACT>): void {
   const { state, scores, saliency } = buffers;
-  const { units, unit_heads, heads, capacity, reduction } = params;
+  const { groups, group_heads, heads, capacity, reduction } = params;
   for (let sequence = state[0]!; sequence < state[0]! + grid[2]; sequence++) {
     const tokens = Math.min(4 * Math.ceil((state[1 + sequence]! + 1) / 4), capacity);
     const members = buffers.joined[sequence]!;
-    for (let unit = sequence * units; unit < (sequence + 1) * units; unit++) {
-      const first = Math.floor(unit * unit_heads / members) * members;
+    for (let headGroup = sequence * groups; headGroup < (sequence + 1) * groups; headGroup++) {
+      const first = Math.floor(headGroup * group_heads / members) * members;
       const matched = buffers.matched.subarray(first, first + members);
       for (let token = 0; token < tokens; token++) {
         const values = [...matched].map((head) =>
@@ -54,7 +54,7 @@ function joinMatched({ buffers, params, grid }: KernelRun<typeof MATCHED_SALIENC
         );
         const sum = values.reduce((left, right) => left + right, 0);
         const joined = reduction === 2 ? Math.max(...values) : sum;
-        saliency[unit * capacity + token] = reduction === 0 ? joined / members : joined;
+        saliency[headGroup * capacity + token] = reduction === 0 ? joined / members : joined;
       }
     }
   }
@@ -63,7 +63,7 @@ function joinMatched({ buffers, params, grid }: KernelRun<typeof MATCHED_SALIENC
 /** Buffers of `matched_saliency`; see the header of its WGSL. */
 export interface MatchedSaliencyBuffers
   extends Omit<DispatchBuffers<typeof MATCHED_SALIENCY_CONTRACT>, "matched"> {
-  /** Small head of each query head, u32 [sequences, units * unitHeads]; a unit's are side by side. */
+  /** Small head of each query head, u32 [sequences, groups * groupHeads]; a head group's are side by side. */
   readonly match: DeviceBuffer | BufferWindow;
 }
 
@@ -76,9 +76,9 @@ export interface MatchedSaliencyShape {
   /** Tokens that fit per sequence; a multiple of 4. */
   readonly capacity: number;
   /** Selections of all layers. */
-  readonly units: number;
+  readonly groups: number;
   /** Query heads that share a selection. */
-  readonly unitHeads: number;
+  readonly groupHeads: number;
   /** How their scores join: 0 mean, 1 sum, 2 maximum. */
   readonly reduction: number;
 }
@@ -96,17 +96,17 @@ export function matchedSaliencyCommand(
   shape: MatchedSaliencyShape,
 ): Command {
   const action = "score selections";
-  for (const name of ["sequences", "heads", "units", "unitHeads"] as const) {
+  for (const name of ["sequences", "heads", "groups", "groupHeads"] as const) {
     checkInteger(action, name, { value: shape[name], min: 1 });
   }
   checkInteger(action, "capacity / 4", { value: shape.capacity / 4, min: 1 });
   checkInteger(action, "reduction", { value: shape.reduction, min: 0, max: 2 });
   const { state, scores, match, joined, saliency } = buffers;
-  const { units, unitHeads, heads, capacity, reduction } = shape;
+  const { groups, groupHeads, heads, capacity, reduction } = shape;
   return dispatch({
     kernel: matchedSaliency,
     buffers: { state, scores, matched: match, joined, saliency },
-    params: { units, unit_heads: unitHeads, heads, capacity, reduction },
+    params: { groups, group_heads: groupHeads, heads, capacity, reduction },
     grid: matchedSaliencyGrid(shape),
   });
 }
@@ -115,10 +115,10 @@ export function matchedSaliencyCommand(
  * Counts the workgroups of `matched_saliency`.
  *
  * @param shape Sizes of the step.
- * @returns Blocks of tokens, units, sequences.
+ * @returns Blocks of tokens, head groups, sequences.
  */
 export function matchedSaliencyGrid(
-  shape: Pick<MatchedSaliencyShape, "sequences" | "units" | "capacity">,
+  shape: Pick<MatchedSaliencyShape, "sequences" | "groups" | "capacity">,
 ): [number, number, number] {
-  return [Math.ceil(shape.capacity / BLOCK), shape.units, shape.sequences];
+  return [Math.ceil(shape.capacity / BLOCK), shape.groups, shape.sequences];
 }

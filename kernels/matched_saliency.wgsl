@@ -1,19 +1,19 @@
 // matched_saliency: scores of each selection's tokens, joined from those of its matched small heads.
 //
-// grid    (blocks of BLOCK tokens, units, sequences)
+// grid    (blocks of BLOCK tokens, head groups, sequences)
 // reads   state     u32: first sequence of the step, then the tokens of each sequence before the newest one
 //         scores    f32[sequences, heads, capacity] of the small model's heads
-//         matched   u32[sequences, units * unit_heads]: small head of each query head, a unit's side by side
-//         joined    u32[sequences]: consecutive query heads whose scores join, a multiple of unit_heads
-// writes  saliency  f32[sequences, units, capacity], up to the newest token and to the next multiple of 4
+//         matched   u32[sequences, groups * group_heads]: small head of each query head, a head group's side by side
+//         joined    u32[sequences]: consecutive query heads whose scores join, a multiple of group_heads
+// writes  saliency  f32[sequences, groups, capacity], up to the newest token and to the next multiple of 4
 // twin    matched_saliency.ts
 
 override WORKGROUP_SIZE: u32 = 64;  // threads
 override BLOCK: u32 = 1024;         // tokens of a workgroup
 
 struct Params {
-  units: u32,
-  unit_heads: u32,  // query heads of a unit
+  groups: u32,
+  group_heads: u32,  // query heads of a head group
   heads: u32,       // heads of the small model
   capacity: u32,    // a multiple of 4
   reduction: u32,   // 0 mean, 1 sum, 2 maximum
@@ -33,19 +33,19 @@ fn matched_saliency(
 ) {
   let sequence = state[0] + group.z;
   let tokens = min(state[1u + sequence] + 1u, params.capacity);
-  let unit = sequence * params.units + group.y;
+  let head_group = sequence * params.groups + group.y;
   let row = params.capacity / 4u;
   let members = joined[sequence];
-  let first = unit * params.unit_heads / members * members;
+  let first = head_group * params.group_heads / members * members;
   let begin = group.x * (BLOCK / 4u);
   let end = min(begin + BLOCK / 4u, (tokens + 3u) / 4u);
-  for (var four = begin + lane; four < end; four += WORKGROUP_SIZE) {
+  for (var vector = begin + lane; vector < end; vector += WORKGROUP_SIZE) {
     var sum = vec4f();
     for (var member = 0u; member < members; member++) {
-      let score = scores[(sequence * params.heads + matched[first + member]) * row + four];
+      let score = scores[(sequence * params.heads + matched[first + member]) * row + vector];
       sum = select(sum + score, max(sum, score), params.reduction == 2u && member > 0u);
     }
     if (params.reduction == 0u) { sum /= f32(members); }
-    saliency[unit * row + four] = sum;
+    saliency[head_group * row + vector] = sum;
   }
 }

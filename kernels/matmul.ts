@@ -13,10 +13,10 @@ import type { MatmulTile } from "./matmul_block.ts";
 import { MATMUL_PARAMS, matmulName, matmulSource, workgroupBytes } from "./matmul_source.ts";
 import {
   paddedColumns,
-  PANEL_ROWS,
   type PlaneArrays,
   planeBindings,
   rowReader,
+  ROWS_PER_PANEL,
   type WeightFormat,
 } from "./weights/format.ts";
 import { WEIGHT_FORMATS } from "./weights/mod.ts";
@@ -64,12 +64,12 @@ const BROADCAST_LANES = 8;
 
 /** Tiles that `chooseMatmul` may choose: those of adapters with 8 lanes first, then those for all others. */
 export const MATMUL_TILES: readonly MatmulTile[] = [
-  { variant: "subgroup", rows: 1, panels: 4, threads: 8 },
-  { variant: "subgroup", rows: 4, panels: 4, threads: 8 },
-  { variant: "subgroup", rows: 8, panels: 4, threads: 8 },
-  { variant: "split", rows: 1, panels: 1, threads: 128 },
-  { variant: "split", rows: 4, panels: 1, threads: 128 },
-  { variant: "workgroup", rows: 16, panels: 4, threads: 32 },
+  { variant: "subgroup", rows: 1, rowPanels: 4, threads: 8 },
+  { variant: "subgroup", rows: 4, rowPanels: 4, threads: 8 },
+  { variant: "subgroup", rows: 8, rowPanels: 4, threads: 8 },
+  { variant: "split", rows: 1, rowPanels: 1, threads: 128 },
+  { variant: "split", rows: 4, rowPanels: 1, threads: 128 },
+  { variant: "workgroup", rows: 16, rowPanels: 4, threads: 32 },
 ];
 
 /** Every kernel that may be chosen, for the test that compares WGSL with contracts. */
@@ -89,11 +89,11 @@ export function matmulGrid(
   tile: MatmulTile,
   size: { readonly rows: number; readonly weightRows: number },
 ): readonly [number, number, number] {
-  const threadRows = tile.variant === "split" ? PANEL_ROWS : tile.threads;
+  const threadRows = tile.variant === "split" ? ROWS_PER_PANEL : tile.threads;
   // Neighboring workgroups share weights, which are many, rather than activations.
   return [
     Math.ceil(size.rows / tile.rows),
-    Math.ceil(size.weightRows / (threadRows * tile.panels)),
+    Math.ceil(size.weightRows / (threadRows * tile.rowPanels)),
     1,
   ];
 }

@@ -26,7 +26,7 @@ export interface MatmulTile {
   /** Activation rows per workgroup. */
   readonly rows: number;
   /** Weight rows per thread; each lies in another row panel. */
-  readonly panels: number;
+  readonly rowPanels: number;
   /** Threads of a workgroup, a multiple of 8; for `subgroup` the lanes of a subgroup. */
   readonly threads: number;
 }
@@ -81,23 +81,25 @@ function scaleLast(
   scaling: WeightScaling,
   tile: MatmulTile,
 ): readonly string[] {
-  const panels = range(tile.panels);
+  const rowPanels = range(tile.rowPanels);
   const groups = range(8 / scaling.quads).map((group) =>
     range(scaling.quads).map((quad) => group * scaling.quads + quad)
   );
   return groups.flatMap((quads) => [
     "{",
     "  var total = vec4f();",
-    ...panels.map((p) => `  var q${p} = 0.0;`),
+    ...rowPanels.map((p) => `  var q${p} = 0.0;`),
     ...quads.flatMap((quad) => [
       ...loadVectors(format, tile, quad, quad === quads[0]).map((line) => `  ${line}`),
       `  { let a = ${activation(tile, 0, quad)}; total += a; ${
-        panels.map((p) => `q${p} += dot(a, ${format.numbers(quad, blockNames(format, p, quad))});`)
+        rowPanels.map((p) =>
+          `q${p} += dot(a, ${format.numbers(quad, blockNames(format, p, quad))});`
+        )
           .join(" ")
       } }`,
     ]),
     "  let activations = dot(total, vec4f(1.0));",
-    ...panels.map((p) => {
+    ...rowPanels.map((p) => {
       const sums = { products: `q${p}`, activations: "activations" };
       return `  c0_${p} += ${scaling.sum(sums, `s${p}`, quads[0]!)};`;
     }),
@@ -131,7 +133,7 @@ function activation(tile: MatmulTile, row: number, quad: number): string {
 }
 
 function loadScales(format: WeightFormat, tile: MatmulTile): readonly string[] {
-  return range(tile.panels).flatMap((p) => {
+  return range(tile.rowPanels).flatMap((p) => {
     const place = `(panel${p} + block)`;
     const scale = blockScale(format, place);
     return [
@@ -145,15 +147,15 @@ function loadScales(format: WeightFormat, tile: MatmulTile): readonly string[] {
 function declareWeights(format: WeightFormat, tile: MatmulTile, quad: number): readonly string[] {
   return [
     ...loadVectors(format, tile, quad, quad === 0),
-    ...range(tile.panels).map((p) =>
+    ...range(tile.rowPanels).map((p) =>
       `let w${quad}_${p} = ${quadWeights(format, quad, blockNames(format, p, quad))};`
     ),
   ];
 }
 
-function blockNames(format: WeightFormat, panel: number, quad: number): BlockNames {
-  const values = `v${panel}_${quadVector(format, quad)}`;
-  return { values, scale: `s${panel}`, high: `h${panel}` };
+function blockNames(format: WeightFormat, rowPanel: number, quad: number): BlockNames {
+  const values = `v${rowPanel}_${quadVector(format, quad)}`;
+  return { values, scale: `s${rowPanel}`, high: `h${rowPanel}` };
 }
 
 /** Loads the vectors that hold a quad unless the quad before has loaded them. */
@@ -165,7 +167,7 @@ function loadVectors(
 ): readonly string[] {
   const vector = quadVector(format, quad);
   if (!isFirst && vector === quadVector(format, quad - 1)) return [];
-  return range(tile.panels).map((p) => {
+  return range(tile.rowPanels).map((p) => {
     const index =
       `((panel${p} + block) * ${format.planes.values.perBlock}u + ${vector}u) * 8u + lane`;
     return `let v${p}_${vector} = values[${index}];`;
@@ -174,6 +176,6 @@ function loadVectors(
 
 /** Adds the products of four columns of one activation row with every row panel. */
 function addProducts(tile: MatmulTile, row: number, quad: number): string {
-  const sums = range(tile.panels).map((p) => `c${row}_${p} += dot(a, w${quad}_${p});`);
+  const sums = range(tile.rowPanels).map((p) => `c${row}_${p} += dot(a, w${quad}_${p});`);
   return `{ let a = ${activation(tile, row, quad)}; ${sums.join(" ")} }`;
 }

@@ -18,7 +18,7 @@ import { planeVariables, type WeightFormat } from "./weights/format.ts";
  * @param tile How the product is cut up.
  */
 export function matmulName(format: WeightFormat, tile: MatmulTile): string {
-  return `matmul_${format.name}_${tile.variant}_${tile.rows}x${tile.panels}x${tile.threads}`;
+  return `matmul_${format.name}_${tile.variant}_${tile.rows}x${tile.rowPanels}x${tile.threads}`;
 }
 
 /** Uniform parameters of every matrix product, in order. */
@@ -96,7 +96,7 @@ const finishFunction = `fn finish(row: u32, weight_row: u32, sum: f32) {
 
 function entryPoint(format: WeightFormat, tile: MatmulTile): string {
   const isSplit = tile.variant === "split";
-  const groupPanels = isSplit ? 1 : tile.threads / 8;
+  const groupRowPanels = isSplit ? 1 : tile.threads / 8;
   const slices = isSplit ? tile.threads / 8 : 1;
   return [
     `@compute @workgroup_size(${tile.threads})`,
@@ -109,37 +109,37 @@ function entryPoint(format: WeightFormat, tile: MatmulTile): string {
     "  let stride = params.input_stride / 4u;",
     `  let first_row = group.x * ${tile.rows}u;`,
     "  let last_panel = (params.weight_rows - 1u) / 8u;",
-    `  let first_panel = group.y * ${groupPanels * tile.panels}u${
+    `  let first_panel = group.y * ${groupRowPanels * tile.rowPanels}u${
       isSplit ? "" : " + thread / 8u"
     };`,
-    ...range(tile.panels).map((p) =>
-      `  let panel${p} = min(first_panel + ${p * groupPanels}u, last_panel) * blocks;`
+    ...range(tile.rowPanels).map((p) =>
+      `  let panel${p} = min(first_panel + ${p * groupRowPanels}u, last_panel) * blocks;`
     ),
     ...range(tile.variant === "workgroup" ? 0 : tile.rows).map((m) =>
       `  let row${m} = min(first_row + ${m}u, params.rows - 1u) * stride;`
     ),
     ...range(tile.rows).map((m) =>
-      `  ${range(tile.panels).map((p) => `var c${m}_${p} = 0.0;`).join(" ")}`
+      `  ${range(tile.rowPanels).map((p) => `var c${m}_${p} = 0.0;`).join(" ")}`
     ),
     `  for (var block = ${isSplit ? "thread / 8u" : "0u"}; block < blocks; block += ${slices}u) {`,
     ...multiplyBlock(format, tile).map((line) => `    ${line}`),
     "  }",
-    ...(isSplit ? reduceSlices(tile) : finishAll(tile, groupPanels)),
+    ...(isSplit ? reduceSlices(tile) : finishAll(tile, groupRowPanels)),
     "}",
   ].join("\n");
 }
 
-function finishAll(tile: MatmulTile, groupPanels: number): readonly string[] {
+function finishAll(tile: MatmulTile, groupRowPanels: number): readonly string[] {
   return range(tile.rows).flatMap((m) =>
-    range(tile.panels).map((p) =>
-      `  finish(first_row + ${m}u, (first_panel + ${p * groupPanels}u) * 8u + lane, c${m}_${p});`
+    range(tile.rowPanels).map((p) =>
+      `  finish(first_row + ${m}u, (first_panel + ${p * groupRowPanels}u) * 8u + lane, c${m}_${p});`
     )
   );
 }
 
 function reduceSlices(tile: MatmulTile): readonly string[] {
   return range(tile.rows).flatMap((m) =>
-    range(tile.panels).flatMap((p) => [
+    range(tile.rowPanels).flatMap((p) => [
       `  sums[thread] = c${m}_${p};`,
       "  workgroupBarrier();",
       `  for (var half = ${tile.threads / 2}u; half >= 8u; half /= 2u) {`,

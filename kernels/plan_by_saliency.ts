@@ -33,9 +33,9 @@ export const PLAN_BY_SALIENCY_CONTRACT = {
   },
   constants: { WORKGROUP_SIZE, BROKEN_LIST, CALIBRATION_SINKS, HEADER_WORDS: LIST_HEADER_WORDS },
   params: {
-    units: "u32",
-    unit_heads: "u32",
-    units_per_layer: "u32",
+    groups: "u32",
+    group_heads: "u32",
+    groups_per_layer: "u32",
     kv_heads: "u32",
     capacity: "u32",
     list_words: "u32",
@@ -56,38 +56,44 @@ type Run = KernelRun<typeof PLAN_BY_SALIENCY_CONTRACT>;
 
 function planAll(run: Run): void {
   const { buffers: { state, lists, matched }, params, grid } = run;
-  const { units, unit_heads, units_per_layer, kv_heads, list_words, capacity } = params;
-  const room = listRoom({ listWords: list_words, unitHeads: unit_heads });
-  for (let index = 0; index < grid[1] * units; index++) {
-    const sequence = state[0]! + Math.floor(index / units);
-    const unit = sequence * units + index % units;
-    const plan = planOne(run, { sequence, unit });
-    const list = lists.subarray(unit * list_words, (unit + 1) * list_words);
-    list.set(matched.subarray(unit * unit_heads, (unit + 1) * unit_heads), LIST_HEADER_WORDS);
+  const { groups, group_heads, groups_per_layer, kv_heads, list_words, capacity } = params;
+  const room = listRoom({ listWords: list_words, groupHeads: group_heads });
+  for (let index = 0; index < grid[1] * groups; index++) {
+    const sequence = state[0]! + Math.floor(index / groups);
+    const headGroup = sequence * groups + index % groups;
+    const plan = planOne(run, { sequence, headGroup });
+    const list = lists.subarray(headGroup * list_words, (headGroup + 1) * list_words);
+    list.set(
+      matched.subarray(headGroup * group_heads, (headGroup + 1) * group_heads),
+      LIST_HEADER_WORDS,
+    );
     const isBroken = !plan || plan.kept.length + plan.marginal.length > room;
     const { kept, marginal } = plan ?? { kept: [], marginal: [] };
     const sinks = kept.filter((token) => token < CALIBRATION_SINKS).length;
     list.set(isBroken ? [BROKEN_LIST, 0, 0] : [kept.length, marginal.length, sinks]);
     if (isBroken) continue;
-    const kvHead = Math.floor(unit % units % units_per_layer * kv_heads / units_per_layer);
+    const kvHead = Math.floor(headGroup % groups % groups_per_layer * kv_heads / groups_per_layer);
     const firstRow = (sequence * kv_heads + kvHead) * capacity;
     const entries = [...kept, ...marginal].flatMap((token) => [token, firstRow + token]);
-    list.set(entries, LIST_HEADER_WORDS + unit_heads);
+    list.set(entries, LIST_HEADER_WORDS + group_heads);
   }
 }
 
 /** Kept and marginal tokens of one selection, ascending; undefined if a score is not a number. */
 function planOne(
   { buffers, params }: Run,
-  at: { readonly sequence: number; readonly unit: number },
+  at: { readonly sequence: number; readonly headGroup: number },
 ): { readonly kept: number[]; readonly marginal: number[] } | undefined {
   const { capacity } = params;
-  const place = at.unit * capacity;
+  const place = at.headGroup * capacity;
   const tokens = Math.min(buffers.state[1 + at.sequence]! + params.tokens_offset, capacity);
   const bits = buffers.saliency.slice(place, place + tokens);
   const scores = new Float32Array(bits.buffer);
   if (scores.some(Number.isNaN)) return undefined;
-  const [sink, recent, critical, marginal] = buffers.budgets.subarray(4 * at.unit, 4 * at.unit + 4);
+  const [sink, recent, critical, marginal] = buffers.budgets.subarray(
+    4 * at.headGroup,
+    4 * at.headGroup + 4,
+  );
   const isFixed = (token: number) => token < sink! || token >= tokens - recent!;
   const isOpen = (token: number) =>
     params.only_kept === 0 || buffers.residency[place + token] === 1;
@@ -106,9 +112,9 @@ function planOne(
 /** Buffers of `plan_by_saliency`; see the header of its WGSL. */
 export interface PlanBySaliencyBuffers
   extends Omit<DispatchBuffers<typeof PLAN_BY_SALIENCY_CONTRACT>, "matched" | "residency"> {
-  /** Small head of each query head, u32 [sequences, units * unitHeads]; a unit's are side by side. */
+  /** Small head of each query head, u32 [sequences, groups * groupHeads]; a head group's are side by side. */
   readonly match: DeviceBuffer | BufferWindow;
-  /** 1 where a token may be chosen, u32 [sequences, units, capacity]; all may if left out. */
+  /** 1 where a token may be chosen, u32 [sequences, groups, capacity]; all may if left out. */
   readonly residency?: DeviceBuffer | BufferWindow;
 }
 
@@ -117,11 +123,11 @@ export interface PlanBySaliencyShape {
   /** Sequences in the step. */
   readonly sequences: number;
   /** Selections of all layers. */
-  readonly units: number;
+  readonly groups: number;
   /** Query heads that share a selection. */
-  readonly unitHeads: number;
+  readonly groupHeads: number;
   /** Selections of a layer. */
-  readonly unitsPerLayer: number;
+  readonly groupsPerLayer: number;
   /** KV heads of a layer. */
   readonly kvHeads: number;
   /** Tokens that fit per sequence. */
@@ -149,26 +155,26 @@ export function planBySaliencyCommand(
   shape: PlanBySaliencyShape,
 ): Command {
   const action = "plan by saliency";
-  const { units, unitHeads, unitsPerLayer, kvHeads, capacity, listWords } = shape;
+  const { groups, groupHeads, groupsPerLayer, kvHeads, capacity, listWords } = shape;
   for (
     const name of [
       "sequences",
-      "units",
-      "unitHeads",
-      "unitsPerLayer",
+      "groups",
+      "groupHeads",
+      "groupsPerLayer",
       "kvHeads",
       "capacity",
     ] as const
   ) checkInteger(action, name, { value: shape[name], min: 1 });
-  checkInteger(action, "listWords", { value: listWords, min: LIST_HEADER_WORDS + unitHeads + 2 });
+  checkInteger(action, "listWords", { value: listWords, min: LIST_HEADER_WORDS + groupHeads + 2 });
   const { state, saliency, budgets, match, residency, lists } = buffers;
   return dispatch({
     kernel: planBySaliencyKernel,
     buffers: { state, saliency, budgets, matched: match, residency: residency ?? state, lists },
     params: {
-      units,
-      unit_heads: unitHeads,
-      units_per_layer: unitsPerLayer,
+      groups,
+      group_heads: groupHeads,
+      groups_per_layer: groupsPerLayer,
       kv_heads: kvHeads,
       capacity,
       list_words: listWords,
@@ -176,6 +182,6 @@ export function planBySaliencyCommand(
       only_kept: residency ? 1 : 0,
       ties_later: shape.isLaterFirst ? 1 : 0,
     },
-    grid: [units, shape.sequences, 1],
+    grid: [groups, shape.sequences, 1],
   });
 }

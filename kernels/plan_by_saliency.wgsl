@@ -3,13 +3,13 @@
 // Sinks and the newest tokens are kept in any case. Of the others a radix select over the bits of their saliency finds
 // the least salient critical and marginal one; among tokens as salient as those, position decides.
 //
-// grid    (units, sequences, 1): one workgroup per selection
+// grid    (head groups, sequences, 1): one workgroup per selection
 // reads   state      u32: first sequence of the step, then the tokens of each sequence before the newest ones
-//         saliency   bits of f32[sequences, units, capacity]
-//         budgets    u32[sequences, units, 4]: sink, recent, critical, marginal tokens
-//         matched    u32[sequences, units * unit_heads]: small head of each query head
-//         residency  u32[sequences, units, capacity]: 1 where a token may be chosen; read if only_kept is 1
-// writes  lists      u32[sequences, units, list_words], see selection_list.ts; word 3 of each stays
+//         saliency   bits of f32[sequences, groups, capacity]
+//         budgets    u32[sequences, groups, 4]: sink, recent, critical, marginal tokens
+//         matched    u32[sequences, groups * group_heads]: small head of each query head
+//         residency  u32[sequences, groups, capacity]: 1 where a token may be chosen; read if only_kept is 1
+// writes  lists      u32[sequences, groups, list_words], see selection_list.ts; word 3 of each stays
 // twin    plan_by_saliency.ts
 
 override WORKGROUP_SIZE: u32 = 64;  // threads; a power of two up to 256
@@ -20,9 +20,9 @@ const CALIBRATION_SINKS: u32 = 4u;
 const HEADER_WORDS: u32 = 4u;
 
 struct Params {
-  units: u32,
-  unit_heads: u32,       // query heads of a unit
-  units_per_layer: u32,
+  groups: u32,
+  group_heads: u32,       // query heads of a head group
+  groups_per_layer: u32,
   kv_heads: u32,
   capacity: u32,
   list_words: u32,
@@ -83,13 +83,13 @@ fn plan_by_saliency(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let sequence = state[0] + group.y;
-  let unit = sequence * params.units + group.x;
+  let head_group = sequence * params.groups + group.x;
   let tokens = min(state[1u + sequence] + params.tokens_offset, params.capacity);
-  let first = unit * params.capacity;
-  let sink = min(budgets[4u * unit], tokens);
-  let recent_start = max(sink, tokens - min(budgets[4u * unit + 1u], tokens));
-  let critical = min(budgets[4u * unit + 2u], tokens);
-  let ranks = vec2u(critical, critical + min(budgets[4u * unit + 3u], tokens));
+  let first = head_group * params.capacity;
+  let sink = min(budgets[4u * head_group], tokens);
+  let recent_start = max(sink, tokens - min(budgets[4u * head_group + 1u], tokens));
+  let critical = min(budgets[4u * head_group + 2u], tokens);
+  let ranks = vec2u(critical, critical + min(budgets[4u * head_group + 3u], tokens));
 
   // 1. The saliency of the last critical and of the last marginal token, eight bits at a time.
   if (lane < 2u) { cuts[lane] = vec2u(0u, ranks[lane]); }
@@ -148,11 +148,11 @@ fn plan_by_saliency(
   let fixed = sink + tokens - recent_start;
 
   // 3. The lists, by the same walk.
-  let list = unit * params.list_words;
-  let entries = list + HEADER_WORDS + params.unit_heads;
-  let room = (params.list_words - HEADER_WORDS - params.unit_heads) / 2u;
+  let list = head_group * params.list_words;
+  let entries = list + HEADER_WORDS + params.group_heads;
+  let room = (params.list_words - HEADER_WORDS - params.group_heads) / 2u;
   let is_broken = atomicLoad(&has_nan) == 1u || fixed + chosen.y > room;
-  let kv_head = (group.x % params.units_per_layer) * params.kv_heads / params.units_per_layer;
+  let kv_head = (group.x % params.groups_per_layer) * params.kv_heads / params.groups_per_layer;
   let first_row = (sequence * params.kv_heads + kv_head) * params.capacity;
   var seen = before.zw;
   let chosen_before = before.xy + taken_before(seen, total.zw, taken);
@@ -181,8 +181,8 @@ fn plan_by_saliency(
     }
   }
   workgroupBarrier();
-  for (var member = lane; member < params.unit_heads; member += WORKGROUP_SIZE) {
-    lists[list + HEADER_WORDS + member] = matched[unit * params.unit_heads + member];
+  for (var member = lane; member < params.group_heads; member += WORKGROUP_SIZE) {
+    lists[list + HEADER_WORDS + member] = matched[head_group * params.group_heads + member];
   }
   if (lane == 0u) {
     lists[list] = select(fixed + chosen.x, BROKEN_LIST, is_broken);

@@ -32,7 +32,7 @@ export const REROTATE_KEYS_CONTRACT = {
     rerotated: "write u32",
   },
   constants: { WORKGROUP_SIZE, HEAD_DIM: 64, HAS_F32_KEYS: 0 },
-  params: { unit_offset: "u32", units: "u32", unit_heads: "u32", list_words: "u32" },
+  params: { group_offset: "u32", groups: "u32", group_heads: "u32", list_words: "u32" },
 } as const;
 
 /** Contract and twin of `rerotate_keys.wgsl`. */
@@ -51,15 +51,18 @@ function rerotateListed(
   const [, perLayer, sequences] = grid;
   for (let place = 0; place < sequences * perLayer; place++) {
     const sequence = buffers.state[0]! + Math.floor(place / perLayer);
-    const unit = sequence * params.units + params.unit_offset + place % perLayer;
-    const words = buffers.lists.subarray(unit * params.list_words, (unit + 1) * params.list_words);
-    const list = readList(words, params.unit_heads);
+    const headGroup = sequence * params.groups + params.group_offset + place % perLayer;
+    const words = buffers.lists.subarray(
+      headGroup * params.list_words,
+      (headGroup + 1) * params.list_words,
+    );
+    const list = readList(words, params.group_heads);
     if (!list) continue;
-    const { kept, keptRows } = list;
-    kept.forEach((token, entry) => {
-      const first = keptRows[entry]! * headDim;
+    const { full, fullRows } = list;
+    full.forEach((token, entry) => {
+      const first = fullRows[entry]! * headDim;
       const key = Float64Array.from(keys.subarray(first, first + headDim));
-      const dropped = kept.at(-1)! - token - (kept.length - 1 - entry);
+      const dropped = full.at(-1)! - token - (full.length - 1 - entry);
       const steps = buffers.counted[sequence] === 0 ? 0 : dropped;
       rerotated.set(rotateHead(key, steps, buffers.rotation), first);
     });
@@ -107,8 +110,8 @@ export function rerotateKeysCommand(
  * @returns Groups of keys, selections of a layer, sequences.
  */
 export function rerotateKeysGrid(
-  { headDim, listWords, sequences, unitsPerLayer }: RerotateKeysShape,
+  { headDim, listWords, sequences, groupsPerLayer }: RerotateKeysShape,
 ): [number, number, number] {
   const pieces = listWords / 2 * headDim / 4;
-  return [Math.min(WORKGROUPS, Math.ceil(pieces / WORKGROUP_SIZE)), unitsPerLayer, sequences];
+  return [Math.min(WORKGROUPS, Math.ceil(pieces / WORKGROUP_SIZE)), groupsPerLayer, sequences];
 }

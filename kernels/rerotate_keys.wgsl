@@ -3,7 +3,7 @@
 // grid    (any number of workgroups, selections of the layer, sequences); each thread takes every so many-th piece
 // reads   state     u32: first sequence of the step
 //         counted   u32[sequences]: 1 where positions count kept tokens, 0 where keys are copied as they are
-//         lists     u32[sequences, units, list_words], see selection_list.ts
+//         lists     u32[sequences, groups, list_words], see selection_list.ts
 //         rotation  f32[positions, HEAD_DIM]: per position HEAD_DIM / 2 cosines, then as many sines
 //         keys      f16x2[head vectors, HEAD_DIM / 2], after rotation by their own position; the bits of
 //                   f32[head vectors, HEAD_DIM] if HAS_F32_KEYS is 1
@@ -17,9 +17,9 @@ override HAS_F32_KEYS: u32 = 0;     // whether keys are stored as they are
 const HEADER_WORDS: u32 = 4;  // words of a list before its matched heads
 
 struct Params {
-  unit_offset: u32,  // first selection of the layer
-  units: u32,        // selections of all layers
-  unit_heads: u32,   // query heads of a selection
+  group_offset: u32,  // first selection of the layer
+  groups: u32,        // selections of all layers
+  group_heads: u32,   // query heads of a selection
   list_words: u32,
 }
 
@@ -63,9 +63,9 @@ fn rerotate_keys(
   let head_pairs = HEAD_DIM / 2u;
   let head_lanes = HEAD_DIM / 4u;  // pieces of a head: two pairs, half a head apart
   let sequence = state[0] + id.z;
-  let list = (sequence * params.units + params.unit_offset + id.y) * params.list_words;
-  let first = list + HEADER_WORDS + params.unit_heads;
-  let room = (params.list_words - HEADER_WORDS - params.unit_heads) / 2u;
+  let list = (sequence * params.groups + params.group_offset + id.y) * params.list_words;
+  let first = list + HEADER_WORDS + params.group_heads;
+  let room = (params.list_words - HEADER_WORDS - params.group_heads) / 2u;
   let kept = select(lists[list], 0u, lists[list] > room);  // a broken list has none
   let newest = lists[first + 2u * max(kept, 1u) - 2u];
   for (var i = id.x; i < kept * head_lanes; i += groups.x * WORKGROUP_SIZE) {

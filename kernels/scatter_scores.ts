@@ -19,10 +19,10 @@ export const SCATTER_SCORES_CONTRACT = {
   bindings: { lists: "read u32", attention: "read f32", large_scores: "write f32" },
   constants: { WORKGROUP_SIZE: 64, BLOCK },
   params: {
-    units_per_layer: "u32",
-    unit_offset: "u32",
-    units: "u32",
-    unit_heads: "u32",
+    groups_per_layer: "u32",
+    group_offset: "u32",
+    groups: "u32",
+    group_heads: "u32",
     list_words: "u32",
     capacity: "u32",
     attention_stride: "u32",
@@ -38,21 +38,21 @@ export const scatterScores: Kernel<typeof SCATTER_SCORES_CONTRACT> = defineKerne
 
 function scatter({ buffers, params, grid }: KernelRun<typeof SCATTER_SCORES_CONTRACT>): void {
   const { lists, attention, large_scores } = buffers;
-  const { units_per_layer, unit_heads, list_words, attention_stride } = params;
-  const room = listRoom({ listWords: list_words, unitHeads: unit_heads });
-  for (let index = 0; index < grid[2] * units_per_layer; index++) {
-    const sequence = Math.floor(index / units_per_layer);
-    const unit = sequence * params.units + params.unit_offset + index % units_per_layer;
-    const list = lists.subarray(unit * list_words, (unit + 1) * list_words);
+  const { groups_per_layer, group_heads, list_words, attention_stride } = params;
+  const room = listRoom({ listWords: list_words, groupHeads: group_heads });
+  for (let index = 0; index < grid[2] * groups_per_layer; index++) {
+    const sequence = Math.floor(index / groups_per_layer);
+    const headGroup = sequence * params.groups + params.group_offset + index % groups_per_layer;
+    const list = lists.subarray(headGroup * list_words, (headGroup + 1) * list_words);
     const kept = list[0]! > room ? 0 : list[0]!;
     for (let entry = 0; entry < kept; entry++) {
       let sum = 0;
-      for (let member = 0; member < unit_heads; member++) {
-        sum += attention[(index * unit_heads + member) * attention_stride + entry]!;
+      for (let member = 0; member < group_heads; member++) {
+        sum += attention[(index * group_heads + member) * attention_stride + entry]!;
       }
-      const token = list[LIST_HEADER_WORDS + unit_heads + 2 * entry]!;
-      const place = unit * params.capacity + token;
-      large_scores[place] = params.decay * large_scores[place]! + sum / unit_heads;
+      const token = list[LIST_HEADER_WORDS + group_heads + 2 * entry]!;
+      const place = headGroup * params.capacity + token;
+      large_scores[place] = params.decay * large_scores[place]! + sum / group_heads;
     }
   }
 }
@@ -80,7 +80,7 @@ export function scatterScoresCommand(
   shape: ScatterScoresShape,
 ): Command {
   const action = "scatter scores";
-  const { unitsPerLayer, capacity, attentionStride } = shape;
+  const { groupsPerLayer, capacity, attentionStride } = shape;
   const listed = listParams(action, shape);
   checkInteger(action, "capacity", { value: capacity, min: 1 });
   return dispatch({
@@ -92,7 +92,7 @@ export function scatterScoresCommand(
     },
     params: {
       ...listed,
-      units_per_layer: unitsPerLayer,
+      groups_per_layer: groupsPerLayer,
       capacity,
       attention_stride: attentionStride,
       decay: shape.isSum ? 1 : 0,
@@ -108,7 +108,7 @@ export function scatterScoresCommand(
  * @returns Blocks of list entries, selections of the layer, sequences.
  */
 export function scatterScoresGrid(
-  shape: Pick<ScatterScoresShape, "listWords" | "sequences" | "unitHeads" | "unitsPerLayer">,
+  shape: Pick<ScatterScoresShape, "listWords" | "sequences" | "groupHeads" | "groupsPerLayer">,
 ): [number, number, number] {
-  return [Math.max(1, Math.ceil(listRoom(shape) / BLOCK)), shape.unitsPerLayer, shape.sequences];
+  return [Math.max(1, Math.ceil(listRoom(shape) / BLOCK)), shape.groupsPerLayer, shape.sequences];
 }

@@ -1,10 +1,10 @@
 // scatter_scores: what one layer's attention of the large model says of the kept tokens of each selection.
 //
-// grid    (blocks of BLOCK list entries, units_per_layer, sequences)
-// reads   lists    u32[sequences, units, list_words]: kept count, 3 words, unit_heads words, then token and row of
+// grid    (blocks of BLOCK list entries, groups_per_layer, sequences)
+// reads   lists    u32[sequences, groups, list_words]: kept count, 3 words, group_heads words, then token and row of
 //                  each kept token
-//         attention  f32[sequences, units_per_layer * unit_heads, attention_stride]: softmax over the list
-// writes  large_scores      f32[sequences, units, capacity]: decay * what was there + mean softmax of the unit's heads; tokens
+//         attention  f32[sequences, groups_per_layer * group_heads, attention_stride]: softmax over the list
+// writes  large_scores      f32[sequences, groups, capacity]: decay * what was there + mean softmax of the head group's heads; tokens
 //                  that are not listed stay as they were
 // twin    scatter_scores.ts
 
@@ -12,10 +12,10 @@ override WORKGROUP_SIZE: u32 = 64;  // threads
 override BLOCK: u32 = 512;          // list entries of a workgroup
 
 struct Params {
-  units_per_layer: u32,
-  unit_offset: u32,  // first unit of the layer
-  units: u32,        // units of all layers
-  unit_heads: u32,   // query heads of a unit
+  groups_per_layer: u32,
+  group_offset: u32,  // first head group of the layer
+  groups: u32,        // head groups of all layers
+  group_heads: u32,   // query heads of a head group
   list_words: u32,
   capacity: u32,
   attention_stride: u32,
@@ -32,18 +32,18 @@ fn scatter_scores(
   @builtin(workgroup_id) group: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let unit = group.z * params.units + params.unit_offset + group.y;
-  let list = unit * params.list_words;
-  let room = (params.list_words - 4u - params.unit_heads) / 2u;
+  let head_group = group.z * params.groups + params.group_offset + group.y;
+  let list = head_group * params.list_words;
+  let room = (params.list_words - 4u - params.group_heads) / 2u;
   let begin = group.x * BLOCK;
   let end = min(begin + BLOCK, select(lists[list], 0u, lists[list] > room));
-  let head = (group.z * params.units_per_layer + group.y) * params.unit_heads;
+  let head = (group.z * params.groups_per_layer + group.y) * params.group_heads;
   for (var entry = begin + lane; entry < end; entry += WORKGROUP_SIZE) {
     var sum = 0.0;
-    for (var member = 0u; member < params.unit_heads; member++) {
+    for (var member = 0u; member < params.group_heads; member++) {
       sum += attention[(head + member) * params.attention_stride + entry];
     }
-    let place = unit * params.capacity + lists[list + 4u + params.unit_heads + 2u * entry];
-    large_scores[place] = params.decay * large_scores[place] + sum / f32(params.unit_heads);
+    let place = head_group * params.capacity + lists[list + 4u + params.group_heads + 2u * entry];
+    large_scores[place] = params.decay * large_scores[place] + sum / f32(params.group_heads);
   }
 }

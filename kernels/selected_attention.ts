@@ -120,11 +120,11 @@ export function selectedAttentionSplit(variant: AttentionVariant): Kernel<Select
 /** Which tokens are attended to, and how. */
 export interface SelectionShape {
   /** Selections of a layer: one per KV head, per query head, or one for all heads. */
-  readonly unitsPerLayer: number;
+  readonly groupsPerLayer: number;
   /** First selection of the layer. */
-  readonly unitOffset: number;
+  readonly groupOffset: number;
   /** Selections of all layers. */
-  readonly units: number;
+  readonly groups: number;
   /** Words of a list. */
   readonly listWords: number;
   /** Query heads of all layers of the small model; 1 without one. */
@@ -149,21 +149,21 @@ export function selectedParams(shape: AttentionShape, selection: SelectionShape)
   const action = "attend to selected tokens";
   const { is_masked: _, visible_words: __, ...params } = attentionParams(shape);
   const { queryHeads, kvHeads } = shape;
-  const { unitsPerLayer, unitOffset, units, listWords, smallHeads } = selection;
-  if (![1, kvHeads, queryHeads].includes(unitsPerLayer)) {
+  const { groupsPerLayer, groupOffset, groups, listWords, smallHeads } = selection;
+  if (![1, kvHeads, queryHeads].includes(groupsPerLayer)) {
     throw new RangeError(
-      `Cannot ${action}: unitsPerLayer must be one of 1, ${kvHeads}, ${queryHeads}: current value is ${unitsPerLayer}`,
+      `Cannot ${action}: groupsPerLayer must be one of 1, ${kvHeads}, ${queryHeads}: current value is ${groupsPerLayer}`,
     );
   }
-  const least = LIST_HEADER_WORDS + queryHeads / unitsPerLayer + 2;
-  checkInteger(action, "unitOffset", { value: unitOffset, min: 0, max: units - unitsPerLayer });
+  const least = LIST_HEADER_WORDS + queryHeads / groupsPerLayer + 2;
+  checkInteger(action, "groupOffset", { value: groupOffset, min: 0, max: groups - groupsPerLayer });
   checkInteger(action, "listWords", { value: listWords, min: least });
   checkInteger(action, "smallHeads", { value: smallHeads, min: 1 });
   return {
     ...params,
-    units_per_layer: unitsPerLayer,
-    unit_offset: unitOffset,
-    units,
+    groups_per_layer: groupsPerLayer,
+    group_offset: groupOffset,
+    groups,
     list_words: listWords,
     small_heads: smallHeads,
     row_stride: selection.rowStride ?? 0,
@@ -181,10 +181,10 @@ export function selectedParams(shape: AttentionShape, selection: SelectionShape)
  */
 export function selectedGrid(
   shape: Pick<AttentionShape, "kvHeads" | "queryHeads" | "rowsPerSequence" | "sequences">,
-  options: { readonly unitsPerLayer: number; readonly subgroupSize: number },
+  options: { readonly groupsPerLayer: number; readonly subgroupSize: number },
 ): [number, number, number] {
   const { lanes } = broadcastOf(options.subgroupSize);
-  const parts = Math.max(options.unitsPerLayer, shape.kvHeads);
+  const parts = Math.max(options.groupsPerLayer, shape.kvHeads);
   const rows = shape.rowsPerSequence * shape.queryHeads / parts;
   return [Math.ceil(rows / lanes), parts, shape.sequences];
 }
@@ -200,7 +200,7 @@ export function selectedSplits(
   shape: AttentionShape,
   options: {
     readonly listWords: number;
-    readonly unitHeads: number;
+    readonly groupHeads: number;
     readonly partialBytes: number;
   },
 ): number {
@@ -243,9 +243,10 @@ export function selectedAttentionCommands(
   const { partial, output } = options.buffers;
   const inputs = { state, qkv, keys, values, lists, small_attention, attention };
   const buffers = { ...inputs, ...(shape.sinks && { sinks: shape.sinks }) };
-  const unitHeads = shape.queryHeads / selection.unitsPerLayer;
+  const groupHeads = shape.queryHeads / selection.groupsPerLayer;
   const partialBytes = partial?.byteLength ?? 0;
-  const splits = options.splits ?? selectedSplits(shape, { ...selection, unitHeads, partialBytes });
+  const splits = options.splits ??
+    selectedSplits(shape, { ...selection, groupHeads, partialBytes });
   const params = selectedParams(shape, selection);
   const variant = variantOf(shape, info);
   const [tiles, parts, sequences] = selectedGrid(shape, { ...selection, ...info });

@@ -1,17 +1,17 @@
 //# if SPLIT
 // selected_attention_split: attention of each row to a split of the listed tokens, in parts to be merged
 //
-// grid    (tiles of rows * splits, the larger of units_per_layer and kv_heads, sequences)
+// grid    (tiles of rows * splits, the larger of groups_per_layer and kv_heads, sequences)
 //# else
 // selected_attention: attention of each row to the listed tokens, to value-only ones by a small model's attention
 //
-// grid    (tiles of rows, the larger of units_per_layer and kv_heads, sequences)
+// grid    (tiles of rows, the larger of groups_per_layer and kv_heads, sequences)
 //# end
 // reads   state            u32: first sequence of the step, then the cached tokens of each sequence
 //         qkv              f32[rows, stride], query heads first, after RoPE
 //         keys             f16x2[head vectors, HEAD_DIM / 2], after RoPE, or the bits of as many f32
 //         values           the same, without RoPE
-//         lists            u32[sequences, units, list_words], see selection_list.ts
+//         lists            u32[sequences, groups, list_words], see selection_list.ts
 //         small_attention  f32[sequences * rows_per_sequence, small_heads, capacity], the small model's, of the rows
 //# if SINKS
 //         sinks            f32[query_heads], logit of a key without a value
@@ -51,9 +51,9 @@ struct Params {
   query_heads: u32,
   kv_heads: u32,
   scale: f32,
-  units_per_layer: u32,
-  unit_offset: u32,
-  units: u32,
+  groups_per_layer: u32,
+  group_offset: u32,
+  groups: u32,
   list_words: u32,
   small_heads: u32,
   row_stride: u32,
@@ -99,15 +99,15 @@ fn selected_attention(
   @builtin(workgroup_id) group: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  // The list, and which of its query rows the lane has; heads of a unit, and of a KV head, are consecutive.
-  let parts = max(params.units_per_layer, params.kv_heads);
+  // The list, and which of its query rows the lane has; heads of a head group, and of a KV head, are consecutive.
+  let parts = max(params.groups_per_layer, params.kv_heads);
   let part_heads = params.query_heads / parts;
-  let unit_heads = params.query_heads / params.units_per_layer;
+  let group_heads = params.query_heads / params.groups_per_layer;
   let kv_head = group.y / (parts / params.kv_heads);
-  let unit = params.unit_offset + group.y / (parts / params.units_per_layer);
+  let head_group = params.group_offset + group.y / (parts / params.groups_per_layer);
   let sequence = state[0] + group.z;
-  let list = (sequence * params.units + unit) * params.list_words;
-  let room = (params.list_words - HEADER_WORDS - unit_heads) / 2u;
+  let list = (sequence * params.groups + head_group) * params.list_words;
+  let room = (params.list_words - HEADER_WORDS - group_heads) / 2u;
   let is_broken = lists[list] > room || lists[list + 1u] > room - min(lists[list], room);
   let kept = select(lists[list], 0u, is_broken);
   let marginal = select(lists[list + 1u], 0u, is_broken);
@@ -126,7 +126,7 @@ fn selected_attention(
   let head = group.y * part_heads + u % part_heads;
   let row = group.z * params.rows_per_sequence + offset;
   let position = state[1u + sequence] + offset;
-  let small_head = lists[list + HEADER_WORDS + head % unit_heads];
+  let small_head = lists[list + HEADER_WORDS + head % group_heads];
   let small_row = params.capacity *
     ((sequence * params.rows_per_sequence + offset) * params.small_heads + small_head);
   let attention_row = (row * params.query_heads + head) * params.attention_stride;
@@ -153,7 +153,7 @@ fn selected_attention(
   var ahead = 0u;
 //# end
 
-  var first_entry = list + HEADER_WORDS + unit_heads;
+  var first_entry = list + HEADER_WORDS + group_heads;
   for (var is_marginal = 0u; is_marginal < TIERS; is_marginal++) {  // unroll
 //# if is_marginal
     let count = marginal;

@@ -44,9 +44,9 @@ export const SELECTED_PARAMS = {
   query_heads: "u32",
   kv_heads: "u32",
   scale: "f32",
-  units_per_layer: "u32",
-  unit_offset: "u32",
-  units: "u32",
+  groups_per_layer: "u32",
+  group_offset: "u32",
+  groups: "u32",
   list_words: "u32",
   small_heads: "u32",
   row_stride: "u32",
@@ -125,7 +125,7 @@ export function attendWhole(run: KernelRun<SelectedContract>, variant: Attention
       kept: part.full.map((element) => element / part.sum),
       marginal: part.marginal,
       masses: {
-        marginalTokens: place.marginal.length,
+        marginalTokens: place.valueOnly.length,
         kept: part.fullMass,
         marginal: part.marginalMass,
         sinks: part.fullMass - part.otherMass,
@@ -165,13 +165,13 @@ export function attendInSplits(
       const isCalibrated = MARGINAL_MODES[place.combine] === "joint_nosink";
       partial.set([part.largest, part.sum, part.fullMass, part.marginalMass], first);
       const otherSum = isCalibrated ? part.otherSum : 0;
-      partial.set([part.otherMass, otherSum, place.combine, place.kept.length], first + 4);
+      partial.set([part.otherMass, otherSum, place.combine, place.full.length], first + 4);
       partial.set(part.full, first + PART_HEADER);
       partial.set(part.marginal, first + PART_HEADER + variant.headDim);
       if (params.has_attention === 0) continue;
       const start = (row * query_heads + head) * params.attention_stride;
       const scores = part.scores.map((score) => Math.max(-3.4e38, score));
-      attention.set(scores, start + rangeOf(place.kept.length, at)[0]);
+      attention.set(scores, start + rangeOf(place.full.length, at)[0]);
     }
   });
 }
@@ -192,15 +192,15 @@ function eachPlace(
 
 /** A row of a head and its list; undefined for a broken list. */
 function placeOf({ buffers, params }: Run, row: number, head: number): Place | undefined {
-  const { query_heads, kv_heads, units_per_layer, list_words, capacity } = params;
+  const { query_heads, kv_heads, groups_per_layer, list_words, capacity } = params;
   const { sequence, position } = rowPlace({ buffers, params }, row);
-  const unitHeads = query_heads / units_per_layer;
-  const unit = sequence * params.units + params.unit_offset + Math.floor(head / unitHeads);
-  const list = buffers.lists.subarray(unit * list_words, (unit + 1) * list_words);
-  const entries = readList(list, unitHeads);
+  const groupHeads = query_heads / groups_per_layer;
+  const headGroup = sequence * params.groups + params.group_offset + Math.floor(head / groupHeads);
+  const list = buffers.lists.subarray(headGroup * list_words, (headGroup + 1) * list_words);
+  const entries = readList(list, groupHeads);
   if (!entries) return undefined;
   const block = sequence * params.rows_per_sequence + row % params.rows_per_sequence;
-  const small = (block * params.small_heads + entries.matched[head % unitHeads]!) * capacity;
+  const small = (block * params.small_heads + entries.matched[head % groupHeads]!) * capacity;
   return {
     ...entries,
     row,
@@ -218,19 +218,19 @@ function rangeOf(count: number, { split, splits, tileKeys }: SplitAt): [from: nu
 }
 
 function partOf(run: Run, place: Place, at: SplitAt): Part {
-  const range = rangeOf(place.kept.length, at);
-  const marginalRange = rangeOf(place.marginal.length, at);
+  const range = rangeOf(place.full.length, at);
+  const marginalRange = rangeOf(place.valueOnly.length, at);
   const scores = fullScores(run, place, at).subarray(...range);
   const sink = at.split === 0 ? run.buffers.sinks?.[place.head] : undefined;
   const start = sink === undefined ? -3.4e38 : sink * Math.LOG2E;
   const largest = Math.max(start, ...scores);
   const exponentials = scores.map((score) => 2 ** (score - largest));
-  const hasMasses = place.marginal.length > 0;
+  const hasMasses = place.valueOnly.length > 0;
   const masses = hasMasses
-    ? massesOf(place, place.kept.subarray(...range), at)
+    ? massesOf(place, place.full.subarray(...range), at)
     : scores.map(() => 0);
-  const marginalMasses = massesOf(place, place.marginal.subarray(...marginalRange), at);
-  const others = Math.max(0, place.keptSinks - range[0]);
+  const marginalMasses = massesOf(place, place.valueOnly.subarray(...marginalRange), at);
+  const others = Math.max(0, place.fullSinks - range[0]);
   const { values } = run.buffers;
   const sumOf = (rows: Uint32Array, factors: Float64Array) =>
     weightedSum(rows, factors, { ...at, values, firstRow: place.firstRow });
@@ -242,8 +242,8 @@ function partOf(run: Run, place: Place, at: SplitAt): Part {
     fullMass: total(masses),
     otherMass: total(masses.subarray(others)),
     marginalMass: total(marginalMasses),
-    full: sumOf(place.keptRows.subarray(...range), exponentials),
-    marginal: sumOf(place.marginalRows.subarray(...marginalRange), marginalMasses),
+    full: sumOf(place.fullRows.subarray(...range), exponentials),
+    marginal: sumOf(place.valueOnlyRows.subarray(...marginalRange), marginalMasses),
   };
 }
 
@@ -262,12 +262,12 @@ function fullScores({ buffers, params }: Run, place: Place, variant: AttentionVa
   const { headDim } = variant;
   const keys = unpackStored(buffers.keys, variant.keyFormat);
   const query = buffers.qkv.subarray(place.row * params.stride + place.head * headDim);
-  return Float64Array.from(place.keptRows, (listed, entry) => {
+  return Float64Array.from(place.fullRows, (listed, entry) => {
     const start = (place.firstRow + listed) * headDim;
     let sum = 0;
     for (let i = 0; i < headDim; i++) sum += query[i]! * keys[start + i]!;
     const { position } = place;
-    return scoreOf(sum, params.scale, { ...variant, position, key: place.kept[entry]! }) *
+    return scoreOf(sum, params.scale, { ...variant, position, key: place.full[entry]! }) *
       Math.LOG2E;
   });
 }

@@ -22,7 +22,7 @@ export interface ListSize {
   /** Words of the list. */
   readonly listWords: number;
   /** Query heads that share the selection. */
-  readonly unitHeads: number;
+  readonly groupHeads: number;
 }
 
 /** The lists of a layer. */
@@ -30,11 +30,11 @@ export interface ListedLayer extends ListSize {
   /** Sequences in the step. */
   readonly sequences: number;
   /** Selections of a layer. */
-  readonly unitsPerLayer: number;
+  readonly groupsPerLayer: number;
   /** First selection of the layer. */
-  readonly unitOffset: number;
+  readonly groupOffset: number;
   /** Selections of all layers. */
-  readonly units: number;
+  readonly groups: number;
 }
 
 /**
@@ -46,36 +46,36 @@ export interface ListedLayer extends ListSize {
  * @throws {RangeError} If a size is not positive, or the layer's selections lie outside.
  */
 export function listParams(action: string, layer: ListedLayer): {
-  readonly unit_offset: number;
-  readonly units: number;
-  readonly unit_heads: number;
+  readonly group_offset: number;
+  readonly groups: number;
+  readonly group_heads: number;
   readonly list_words: number;
 } {
-  const { unitsPerLayer, unitOffset, units, unitHeads, listWords } = layer;
-  for (const name of ["sequences", "unitsPerLayer", "unitHeads"] as const) {
+  const { groupsPerLayer, groupOffset, groups, groupHeads, listWords } = layer;
+  for (const name of ["sequences", "groupsPerLayer", "groupHeads"] as const) {
     checkInteger(action, name, { value: layer[name], min: 1 });
   }
-  checkInteger(action, "unitOffset", { value: unitOffset, min: 0, max: units - unitsPerLayer });
-  checkInteger(action, "listWords", { value: listWords, min: LIST_HEADER_WORDS + unitHeads });
-  return { unit_offset: unitOffset, units, unit_heads: unitHeads, list_words: listWords };
+  checkInteger(action, "groupOffset", { value: groupOffset, min: 0, max: groups - groupsPerLayer });
+  checkInteger(action, "listWords", { value: listWords, min: LIST_HEADER_WORDS + groupHeads });
+  return { group_offset: groupOffset, groups, group_heads: groupHeads, list_words: listWords };
 }
 
 /** A list, read. */
 export interface SelectionEntries {
   /** Kept tokens whose positions are below `CALIBRATION_SINKS`. */
-  readonly keptSinks: number;
+  readonly fullSinks: number;
   /** How kept and marginal tokens join, an index in `MARGINAL_MODES`. */
   readonly combine: number;
   /** Small head of each query head. */
   readonly matched: Uint32Array;
   /** Positions with key and value. */
-  readonly kept: Uint32Array;
+  readonly full: Uint32Array;
   /** Their rows. */
-  readonly keptRows: Uint32Array;
+  readonly fullRows: Uint32Array;
   /** Positions with value only. */
-  readonly marginal: Uint32Array;
+  readonly valueOnly: Uint32Array;
   /** Their rows in `values`. */
-  readonly marginalRows: Uint32Array;
+  readonly valueOnlyRows: Uint32Array;
 }
 
 /**
@@ -84,21 +84,21 @@ export interface SelectionEntries {
  * @param size Sizes of the list.
  * @returns Kept and marginal tokens together.
  */
-export function listRoom({ listWords, unitHeads }: ListSize): number {
-  return Math.floor((listWords - LIST_HEADER_WORDS - unitHeads) / 2);
+export function listRoom({ listWords, groupHeads }: ListSize): number {
+  return Math.floor((listWords - LIST_HEADER_WORDS - groupHeads) / 2);
 }
 
 /**
  * Reads a list.
  *
  * @param list Its words.
- * @param unitHeads Query heads that share the selection.
+ * @param groupHeads Query heads that share the selection.
  * @returns What it holds; undefined for a broken list.
  */
-export function readList(list: Uint32Array, unitHeads: number): SelectionEntries | undefined {
+export function readList(list: Uint32Array, groupHeads: number): SelectionEntries | undefined {
   const [kept, marginal] = [list[0]!, list[1]!];
   if (kept === BROKEN_LIST) return undefined;
-  const start = LIST_HEADER_WORDS + unitHeads;
+  const start = LIST_HEADER_WORDS + groupHeads;
   const column = (first: number, count: number, offset: number) => {
     const values = new Uint32Array(count);
     const place = start + 2 * first + offset;
@@ -106,12 +106,12 @@ export function readList(list: Uint32Array, unitHeads: number): SelectionEntries
     return values;
   };
   return {
-    keptSinks: list[2]!,
+    fullSinks: list[2]!,
     combine: list[3]!,
     matched: list.slice(LIST_HEADER_WORDS, start),
-    kept: column(0, kept, 0),
-    keptRows: column(0, kept, 1),
-    marginal: column(kept, marginal, 0),
-    marginalRows: column(kept, marginal, 1),
+    full: column(0, kept, 0),
+    fullRows: column(0, kept, 1),
+    valueOnly: column(kept, marginal, 0),
+    valueOnlyRows: column(kept, marginal, 1),
   };
 }

@@ -24,13 +24,13 @@ fn silu_multiply(
   @builtin(workgroup_id) group: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let four = group.x * WORKGROUP_SIZE + lane;
-  if (four < (params.columns + 3u) / 4u) {
-    let first = group.y * (params.input_stride / 4u) + four;
+  let vector = group.x * WORKGROUP_SIZE + lane;
+  if (vector < (params.columns + 3u) / 4u) {
+    let first = group.y * (params.input_stride / 4u) + vector;
     let gate = input[first];
     let up = input[first + params.up_offset / 4u];
     // The clamp keeps the exponential finite; below it silu is 0 to f32 precision.
     let silu = gate / (1.0 + exp(-max(gate, vec4f(-80.0))));
-    output[group.y * (params.output_stride / 4u) + four] = silu * up;
+    output[group.y * (params.output_stride / 4u) + vector] = silu * up;
   }
 }

@@ -32,9 +32,9 @@ fn update_scores(
   let decay = decays[sequence];
   let begin = group.x * (BLOCK / 4u);
   let end = min(begin + BLOCK / 4u, (tokens + 3u) / 4u);
-  for (var four = begin + lane; four < end; four += WORKGROUP_SIZE) {
-    let before = scores[first + four];
-    let is_seen = vec4u(4u * four) + vec4u(0u, 1u, 2u, 3u) < vec4u(tokens);
-    scores[first + four] = select(before, decay * before + rows[first + four], is_seen);
+  for (var vector = begin + lane; vector < end; vector += WORKGROUP_SIZE) {
+    let before = scores[first + vector];
+    let is_seen = vec4u(4u * vector) + vec4u(0u, 1u, 2u, 3u) < vec4u(tokens);
+    scores[first + vector] = select(before, decay * before + rows[first + vector], is_seen);
   }
 }

@@ -21,7 +21,7 @@ export function cacheFigure({ runs, budget, tokenBytes }: PolicyComparison): Fig
     own(run).map((bytes, step) => bytes + run.length[step]! * tokenBytes.small);
   const lines = runs.flatMap((run) => [
     { label: run.policy, bytes: own(run) },
-    ...(run.hasHelper ? [{ label: `${run.policy}, helper's too`, bytes: both(run) }] : []),
+    ...(run.hasSmallModel ? [{ label: `${run.policy}, small model's too`, bytes: both(run) }] : []),
   ]);
   const largest = Math.max(...lines.flatMap(({ bytes }) => bytes));
   const [unit, size] = largest < 1e6 ? ["kB", 1e3] as const : ["MB", 1e6] as const;

@@ -19,7 +19,7 @@ import { tiersOf } from "./views/tiers.ts";
 
 /** How prompts are continued. */
 export interface ComparePoliciesOptions {
-  /** Names of policies, or policies of one's own from `resolvePolicy`. */
+  /** Names of policies, or policies of your own from `resolvePolicy`. */
   readonly policies: readonly (string | ResolvedPolicy)[];
   /** Share of the full cache; 0.3 if left out. The policy `full` ignores it. */
   readonly budget?: number;
@@ -46,7 +46,7 @@ export interface PolicyRun {
   /** Selections of the first prompt at each step, by unit. */
   readonly selections: readonly (readonly Selection[])[];
   /** Whether it asks the small model, whose whole cache then has to be held too. */
-  readonly hasHelper: boolean;
+  readonly hasSmallModel: boolean;
 }
 
 /** Policies and what they did, the full cache first. */
@@ -98,7 +98,7 @@ function nameOf(policy: string | ResolvedPolicy): string {
   return typeof policy === "string" ? policy : policy.name;
 }
 
-function asksHelper(policy: string | ResolvedPolicy): boolean {
+function asksSmallModel(policy: string | ResolvedPolicy): boolean {
   return (typeof policy === "string" ? createPolicy(policy) : policy).saliencySource === "small";
 }
 
@@ -128,7 +128,7 @@ async function runPolicy(
     cost: own.map(({ tiers: [first] }) => first!.critical + first!.recent + first!.marginal / 2),
     length: own.map((step) => step.tokens[0]!),
     selections: own.map((step) => step.selections[0]!),
-    hasHelper: asksHelper(policy),
+    hasSmallModel: asksSmallModel(policy),
   };
 }
 
@@ -202,8 +202,8 @@ export function runTiers(
 }
 
 /** How many of the newest tokens are kept without a gap. */
-function newest({ kept }: Selection, tokens: number): number {
+function newest({ full }: Selection, tokens: number): number {
   let count = 0;
-  while (count < kept.length && kept[kept.length - 1 - count] === tokens - 1 - count) count++;
+  while (count < full.length && full[full.length - 1 - count] === tokens - 1 - count) count++;
   return count;
 }

@@ -11,7 +11,7 @@ import { flush, publish } from "./output.ts";
  * Shows which statements hold.
  *
  * The text of a notebook describes the embedded pair, so with that pair a statement that does not hold is
- * an error; with models of one's own it is a finding.
+ * an error; with models of your own it is a finding.
  *
  * @param lab The pair.
  * @param statements Each statement of the text with whether it holds.

@@ -142,11 +142,11 @@ export interface MemoryOptions {
 const USUAL_TOKENS = [1_000, 10_000, 100_000, 1_000_000];
 
 /**
- * Finds from how many tokens on a helper saves memory: its weights and its whole cache have to be held too.
+ * Finds from how many tokens on a small model saves memory: its weights and its whole cache have to be held too.
  *
  * @param pair Bytes of both models.
  * @param budget Share of the full cache that the large model holds.
- * @returns Tokens of all sequences together; infinite if the helper's cache takes all that is saved.
+ * @returns Tokens of all sequences together; infinite if the small model's cache takes all that is saved.
  */
 export function breakEvenTokens(
   pair: Readonly<Record<"large" | "small", ModelBytes>>,
@@ -157,7 +157,7 @@ export function breakEvenTokens(
 }
 
 /**
- * Shows what weights and caches take together, with the full cache and with a helper.
+ * Shows what weights and caches take together, with the full cache and with a small model.
  *
  * @param pair Bytes of both models, as `showCost` gives them.
  * @param options Budget and tokens.
@@ -175,9 +175,9 @@ export async function showMemory(
     columns: ["tokens", "full cache (MB)", "SmallKV (MB)", "SmallKV over full (%)"],
     rows: tokens.map((count) => {
       const full = large.device + count * large.cachePerToken;
-      const helper = small.device + count * small.cachePerToken;
+      const smallModel = small.device + count * small.cachePerToken;
       const own = large.device + count * budget * large.cachePerToken;
-      return [count, full / 1e6, (own + helper) / 1e6, 100 * (own + helper) / full];
+      return [count, full / 1e6, (own + smallModel) / 1e6, 100 * (own + smallModel) / full];
     }),
   });
 }

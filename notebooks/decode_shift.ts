@@ -28,13 +28,13 @@ export interface DecodeShiftOptions {
 }
 
 /** Who chooses the tokens that are kept. */
-export type Chooser = "h2o" | "helperSum" | "helperRow";
+export type Chooser = "h2o" | "smallSum" | "smallRow";
 
 /** Names for legends. */
 export const CHOOSERS: Readonly<Record<Chooser, string>> = {
   h2o: "H2O: own sums, dropped for good",
-  helperSum: "matched small head: sums (the paper)",
-  helperRow: "matched small head: newest row",
+  smallSum: "matched small head: sums (the paper)",
+  smallRow: "matched small head: newest row",
 };
 
 /** What every head lacked at every step, by who chose. */
@@ -49,7 +49,7 @@ export interface DecodeShift {
   readonly budgetRatio: number;
   /** Steps of each flat head. */
   readonly heads: Readonly<Record<Chooser, readonly (readonly DropStep[])[]>>;
-  /** The flat head in which the newest row of the helper gains most over H2O. */
+  /** The flat head in which the newest row of the small model gains most over H2O. */
   readonly example: number;
   /** Layer and head of the example. */
   readonly exampleName: string;
@@ -102,11 +102,11 @@ async function decodeShift(
         budgetRatio,
         promptTokens,
         ...(chooser === "h2o" ? {} : { guide: guides[head]! }),
-        memory: chooser === "helperRow" ? "last" : "sum",
+        memory: chooser === "smallRow" ? "last" : "sum",
       })
     );
-  const [own, helperSum, helperRow] = [follow("h2o"), follow("helperSum"), follow("helperRow")];
-  const heads = { h2o: own, helperSum, helperRow };
+  const [own, smallSum, smallRow] = [follow("h2o"), follow("smallSum"), follow("smallRow")];
+  const heads = { h2o: own, smallSum, smallRow };
   const example = largestGain(heads);
   const { queryHeads } = lab.large.config;
   return {
@@ -122,7 +122,7 @@ async function decodeShift(
 
 /** Equal counts for all, so that only the choice differs. */
 const GUIDED: Policy = { ...h2o, candidates: "all", timing: "before" };
-const POLICIES: Readonly<Record<Chooser, Policy>> = { h2o, helperSum: GUIDED, helperRow: GUIDED };
+const POLICIES: Readonly<Record<Chooser, Policy>> = { h2o, smallSum: GUIDED, smallRow: GUIDED };
 
 async function traceHeads(
   lab: Lab,
@@ -151,6 +151,6 @@ function matchedMaps(large: AttentionTrace, small: AttentionTrace, window: numbe
 
 function largestGain(heads: DecodeShift["heads"]): number {
   const total = (steps: readonly DropStep[]) => steps.reduce((sum, step) => sum + step.missed, 0);
-  const gains = heads.h2o.map((steps, head) => total(steps) - total(heads.helperRow[head]!));
+  const gains = heads.h2o.map((steps, head) => total(steps) - total(heads.smallRow[head]!));
   return gains.indexOf(Math.max(...gains));
 }

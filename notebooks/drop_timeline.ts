@@ -61,7 +61,7 @@ export function dropTimeline(map: AttentionMap, options: DropTimelineOptions): D
   for (let query = 0; query < promptTokens; query++) see(query);
   const steps: DropStep[] = [];
   for (let position = promptTokens; position < keys; position++) {
-    // A helper runs before the model that it guides; own attention is known too late for its step.
+    // A small model runs before the model that it guides; own attention is known too late for its step.
     if (policy.timing === "before") see(position);
     const tiers = choose({ ...ranking, tokens: position + 1 }, options);
     const row = rowOf(map, position).slice();

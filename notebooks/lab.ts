@@ -44,7 +44,7 @@ export interface Lab extends AsyncDisposable {
   readonly environment: Environment;
   /** The model that is compressed. */
   readonly large: Model;
-  /** Its helper. */
+  /** Its small model. */
   readonly small: Model;
   /** Tokenizer of both. */
   readonly tokenizer: Tokenizer;
@@ -71,7 +71,7 @@ export interface Lab extends AsyncDisposable {
 export interface LabModels {
   /** The model that is compressed. */
   readonly large: ExperimentModel;
-  /** Its helper. */
+  /** Its small model. */
   readonly small: ExperimentModel;
   /** Model of another family, if one was given. */
   readonly other?: ExperimentModel;

@@ -9,7 +9,7 @@ import type {
   ExperimentContext,
   Measured,
   Scale,
-  Unit,
+  WorkUnit,
 } from "../experiments/experiment.ts";
 import type { Blob, BlobStore } from "../experiments/runner/blob_store.ts";
 import { experimentContext } from "../experiments/runner/context.ts";
@@ -62,7 +62,7 @@ export async function measure(
     const results = [];
     for (const unit of units) {
       progress.describe(unit.key);
-      results.push(await runUnit(unit, context));
+      results.push(await runWorkUnit(unit, context));
       progress.advance();
     }
     return summariseExperiment(experiment, results, {
@@ -75,7 +75,7 @@ export async function measure(
   });
 }
 
-async function runUnit(unit: Unit, context: ExperimentContext) {
+async function runWorkUnit(unit: WorkUnit, context: ExperimentContext) {
   context.signal.throwIfAborted();
   const startedAt = performance.now();
   const value = await unit.run(context);

@@ -28,7 +28,7 @@ interface IndexedFolder {
     /** Name of the list of all of them. */
     readonly list: string;
     /** Whether files without such a constant are helpers, to be re-exported, rather than errors. */
-    readonly allowHelpers: boolean;
+    readonly allowsOtherFiles: boolean;
   };
 }
 
@@ -36,7 +36,7 @@ const FOLDERS: readonly IndexedFolder[] = [
   {
     path: "data",
     summary: "Datasets and the folders that models and data come from.",
-    plugins: { type: "Dataset", list: "DATASETS", allowHelpers: true },
+    plugins: { type: "Dataset", list: "DATASETS", allowsOtherFiles: true },
     shown: [],
   },
   {
@@ -47,23 +47,23 @@ const FOLDERS: readonly IndexedFolder[] = [
   {
     path: "kernels/weights",
     summary: "Formats of weights on the device.",
-    plugins: { type: "WeightFormat", list: "WEIGHT_FORMATS", allowHelpers: true },
+    plugins: { type: "WeightFormat", list: "WEIGHT_FORMATS", allowsOtherFiles: true },
   },
   {
     path: "cache/policies",
     summary: "Cache policies.",
-    plugins: { type: "Policy", list: "POLICIES", allowHelpers: false },
+    plugins: { type: "Policy", list: "POLICIES", allowsOtherFiles: false },
   },
   { path: "cache/scores", summary: "Scores that tokens are ranked by." },
   {
     path: "models/architectures",
     summary: "Model families that can be loaded.",
-    plugins: { type: "Architecture", list: "ARCHITECTURES", allowHelpers: false },
+    plugins: { type: "Architecture", list: "ARCHITECTURES", allowsOtherFiles: false },
   },
   {
     path: "experiments",
     summary: "Experiments of the paper and the runner that reproduces them.",
-    plugins: { type: "Experiment", list: "EXPERIMENTS", allowHelpers: true },
+    plugins: { type: "Experiment", list: "EXPERIMENTS", allowsOtherFiles: true },
     shown: ["experiment.ts", "result.ts"],
   },
 ];
@@ -130,14 +130,14 @@ async function findPlugin(
   folder: IndexedFolder,
   file: string,
 ): Promise<Plugin | undefined> {
-  const { type, allowHelpers } = folder.plugins!;
+  const { type, allowsOtherFiles } = folder.plugins!;
   const source = await Deno.readTextFile(new URL(`${folder.path}/${file}`, root));
   const constants = [...source.matchAll(new RegExp(`^export const (\\w+): ${type}\\b`, "gm"))];
   const typeImport = new RegExp(`import [^;]*\\b${type}\\b[^;]*from "([^"]+)"`).exec(source);
   if (constants.length === 1 && typeImport) {
     return { file, constant: constants[0]![1]!, typeModule: typeImport[1]! };
   }
-  if (constants.length === 0 && allowHelpers) return undefined;
+  if (constants.length === 0 && allowsOtherFiles) return undefined;
   throw new Error(
     `Cannot index ${folder.path}/${file}: it must export one constant annotated with ${type}: ` +
       `current number is ${constants.length}`,

@@ -9,10 +9,10 @@
 import { driverEnvironment, ensureAdapter, localHost } from "./adapter.ts";
 import { supervise } from "./supervise.ts";
 
-/** Restarts of a command that goes on where it was. */
+/** Restarts of a command that continues where it stopped. */
 const RESTARTS = 3;
 
-/** Commands that go on where they were when started again. */
+/** Commands that continue where they were when started again. */
 const RESUMABLE = ["reproduce"];
 
 /** Paths without test modules or examples. */

@@ -78,7 +78,7 @@ export class OutputCollector {
   }
 
   #addStream({ name, text }: OutputContent): void {
-    this.#clearIfDue();
+    this.#clearIfPending();
     const last = this.#cell?.outputs.at(-1);
     if (last?.output_type === "stream" && last.name === name) {
       last.text = wholeText(last.text) + text;
@@ -105,16 +105,16 @@ export class OutputCollector {
 
   #clear(isWaiting: boolean): void {
     this.#isClearing = true;
-    if (!isWaiting) this.#clearIfDue();
+    if (!isWaiting) this.#clearIfPending();
   }
 
-  #clearIfDue(): void {
+  #clearIfPending(): void {
     if (this.#isClearing && this.#cell) this.#cell.outputs.length = 0;
     this.#isClearing = false;
   }
 
   #push(output: CellOutput): void {
-    this.#clearIfDue();
+    this.#clearIfPending();
     this.#cell?.outputs.push(output);
   }
 }

@@ -13,7 +13,7 @@ export interface SupervisedCommand {
   readonly args: readonly string[];
   /** Environment variables added to those of this process. */
   readonly env?: Readonly<Record<string, string>>;
-  /** Most restarts; 0 for a command that cannot go on where it was. */
+  /** Most restarts; 0 for a command that cannot continue where it was. */
   readonly restarts: number;
   /** Folder for the record of how the child ended. */
   readonly folder: string;

@@ -21,7 +21,7 @@ import { smallkvQueryAware } from "./smallkv_query_aware.ts";
 import { snapkv } from "./snapkv.ts";
 import { streaming } from "./streaming.ts";
 import { tova } from "./tova.ts";
-import { withoutHelper } from "./without_helper.ts";
+import { withoutSmallModel } from "./without_helper.ts";
 
 export * from "./expected_attention.ts";
 export * from "./full.ts";
@@ -55,5 +55,5 @@ export const POLICIES: readonly Policy[] = [
   snapkv,
   streaming,
   tova,
-  withoutHelper,
+  withoutSmallModel,
 ];

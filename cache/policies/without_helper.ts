@@ -9,9 +9,9 @@ import type { Policy } from "../policy.ts";
 import { sum } from "../scores/fading_sum.ts";
 
 /** Critical and recent tokens in the sizes that SmallKV without marginal tokens has (D-25); drops for good. */
-export const withoutHelper: Policy = {
+export const withoutSmallModel: Policy = {
   name: "without_helper",
-  summary: "SmallKV's sizes without marginal tokens, ranked by the large model's own attention",
+  summary: "SmallKV's sizes without marginal tokens, ranked by the large model's attention",
   source: "https://arxiv.org/abs/2508.02751",
   saliencySource: "large",
   score: sum(),

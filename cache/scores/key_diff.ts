@@ -18,18 +18,18 @@ export function keyDiff(): Score<Float64Array[]> {
     name: "key_diff",
     reads: "keys",
     start: () => [],
-    add(units, { token, key }) {
+    add(groups, { token, key }) {
       const norm = Math.hypot(...key!) || 1;
-      units[token] = Float64Array.from(key!, (value) => value / norm);
+      groups[token] = Float64Array.from(key!, (value) => value / norm);
     },
-    saliency(units, { tokens, held }) {
+    saliency(groups, { tokens, held }) {
       const scores = new Float32Array(tokens);
-      const mean = new Float64Array(units[0]?.length ?? 0);
-      const ranked = [...held ?? units.keys()].filter((token) => units[token]);
-      for (const token of ranked) units[token]!.forEach((value, index) => mean[index]! += value);
+      const mean = new Float64Array(groups[0]?.length ?? 0);
+      const ranked = [...held ?? groups.keys()].filter((token) => groups[token]);
+      for (const token of ranked) groups[token]!.forEach((value, index) => mean[index]! += value);
       const norm = Math.hypot(...mean) || 1;
       for (const token of ranked) {
-        const product = units[token]!.reduce((sum, value, index) => sum + value * mean[index]!, 0);
+        const product = groups[token]!.reduce((sum, value, index) => sum + value * mean[index]!, 0);
         scores[token] = -product / norm;
       }
       return scores;

@@ -1,5 +1,5 @@
 /**
- * The sequences of a session between its steps: what the helper knows of them, when tokens are chosen, and by what.
+ * The sequences of a session between its steps: what the small model knows of them, when tokens are chosen, and by what.
  *
  * @module
  */
@@ -7,23 +7,23 @@
 import type { CacheBudget, TierCounts } from "../../cache/budget.ts";
 import type { PrunedLayer, Selection } from "../../cache/policy.ts";
 import type { DeviceBuffer } from "../../gpu/device.ts";
-import type { HelperStep } from "../scoring/small_model.ts";
+import type { SmallModelStep } from "../scoring/small_model.ts";
 import {
   isDeviceScore,
-  type LaneSet,
   PLAIN_SCORES,
   plansBefore,
   scoreKey,
   scoreKind,
+  type SequenceSettings,
   wantsRows,
 } from "../selection/sequence_settings.ts";
-import { type HelperState, matchWhileDecoding, type PromptLane } from "./prompt.ts";
+import { matchWhileDecoding, type PromptSequence, type SmallModelState } from "./prompt.ts";
 import type { PolicyBuffers, PolicyShape } from "../selection/buffers.ts";
 import type { PolicySessionOptions } from "./types.ts";
 import { type HeadMatches, matchAgain, matchKind } from "../scoring/head_matching.ts";
 import type { Session } from "../session/session.ts";
 import { readVectors } from "../session/vectors.ts";
-import { joinHeads, listUnits, type UnitShape, unitShape } from "../selection/head_groups.ts";
+import { type HeadGroups, headGroups, joinHeads, listGroups } from "../selection/head_groups.ts";
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import type { ModelConfig } from "../../models/config.ts";
 import { HostScores } from "../scoring/host_scores.ts";
@@ -32,11 +32,11 @@ import { SelectionPlanner } from "../selection/planner.ts";
 /** What the sequences belong to. */
 export interface SequencesOptions {
   /** The small model's side, where a policy wants one. */
-  readonly helper: HelperStep | undefined;
+  readonly smallModel: SmallModelStep | undefined;
   /** How heads are matched, how many tokens fit. */
   readonly options: Pick<PolicySessionOptions, "match" | "capacity">;
   /** What each is decoded under. */
-  readonly lanes: LaneSet;
+  readonly settings: SequenceSettings;
   /** Sizes of the buffers. */
   readonly shape: PolicyShape;
   /** Buffers of the policies. */
@@ -45,12 +45,12 @@ export interface SequencesOptions {
   readonly large: Session;
 }
 
-/** Scores of each sequence, [list units, capacity]; none where nobody asks for them. */
+/** Scores of each sequence, [list groups, capacity]; none unless requested. */
 export interface StepScores {
   /** By the small model. */
-  readonly helper: readonly (Float32Array | undefined)[];
+  readonly smallModel: readonly (Float32Array | undefined)[];
   /** The large model's newest attention. */
-  readonly own: readonly Float32Array[];
+  readonly largeAttention: readonly Float32Array[];
 }
 
 /** State of all sequences of a session. */
@@ -68,25 +68,25 @@ export class PolicySequences {
     this.#options = options;
   }
 
-  /** Tokens kept now, [sequence][unit]. */
+  /** Tokens kept now, [sequence][group]. */
   get selections(): readonly (readonly Selection[])[] {
     return this.all.map((sequence) => sequence.selections);
   }
 
   /** Row that weighs marginal values for each flat large head, per sequence: its small head's, or its selection's. */
   get matches(): readonly Uint32Array[] {
-    const { shape: { hasGroupRows, units } } = this.#options;
+    const { shape: { hasGroupRows, groups } } = this.#options;
     return this.all.map(({ match }) =>
-      hasGroupRows ? match.map((_, head) => Math.floor(head / units.heads)) : match
+      hasGroupRows ? match.map((_, head) => Math.floor(head / groups.heads)) : match
     );
   }
 
   /** Whether the large model's keys and values of each sequence are read. */
   get readsVectors(): readonly boolean[] {
-    return this.all.map(({ own }) => own?.readsVectors ?? false);
+    return this.all.map(({ largeScores }) => largeScores?.readsVectors ?? false);
   }
 
-  /** Share of each newest plan that was not in the plan before, mean over units. */
+  /** Share of each newest plan that was not in the plan before, mean over head groups. */
   get churn(): readonly number[] {
     return this.all.map((sequence) => sequence.churn);
   }
@@ -97,52 +97,52 @@ export class PolicySequences {
    * @param indices Which ones.
    * @param promptTokens Tokens of the prompt.
    * @returns What running the prompt needs to know of them.
-   * @throws {RangeError} If a sequence that shares a helper with one of them is not among them.
+   * @throws {RangeError} If a sequence that shares a small model with one of them is not among them.
    */
-  begin(indices: readonly number[], promptTokens: number): PromptLane[] {
-    const { large: { model: { config } }, options: { capacity }, lanes } = this.#options;
-    const own = new Set(indices.map((index) => lanes.streams[index]));
-    const missing = lanes.streams.findIndex((stream, index) =>
-      stream !== undefined && own.has(stream) && !indices.includes(index)
+  begin(indices: readonly number[], promptTokens: number): PromptSequence[] {
+    const { large: { model: { config } }, options: { capacity }, settings } = this.#options;
+    const own = new Set(indices.map((index) => settings.smallSequences[index]));
+    const missing = settings.smallSequences.findIndex((smallSequence, index) =>
+      smallSequence !== undefined && own.has(smallSequence) && !indices.includes(index)
     );
     if (missing >= 0) {
       throw new RangeError(
-        `Cannot run a prompt: sequences that share a helper must begin together: current sequences lack ${missing}`,
+        `Cannot run a prompt: sequences that share a small model must begin together: current sequences lack ${missing}`,
       );
     }
-    for (const stream of own) {
-      if (stream !== undefined) this.#options.helper?.begin(stream, promptTokens);
+    for (const smallSequence of own) {
+      if (smallSequence !== undefined) this.#options.smallModel?.begin(smallSequence, promptTokens);
     }
     return indices.map((index) => {
-      const { policy, budget } = lanes.lanes[index]!;
-      const smallConfig = this.#options.helper?.session.model.config;
+      const { policy, budget } = settings.settings[index]!;
+      const smallConfig = this.#options.smallModel?.session.model.config;
       const sequence = new PolicySequence({
         ...{ policy, budget, config, capacity, promptTokens },
         ...(smallConfig && { smallConfig }),
       });
       this.all[index] = sequence;
-      return { index, stream: lanes.streams[index], sequence };
+      return { index, smallSequence: settings.smallSequences[index], sequence };
     });
   }
 
   /**
    * Takes over what a prompt's run found; policies that choose tokens after a step choose them now.
    *
-   * @param lanes What `begin` returned.
+   * @param promptSequences What `begin` returned.
    * @param tokens Tokens of the prompt.
-   * @param state What the helper knows.
+   * @param state What the small model knows.
    */
   async startFrom(
-    lanes: readonly PromptLane[],
+    promptSequences: readonly PromptSequence[],
     tokens: number,
-    state: HelperState | undefined,
+    state: SmallModelState | undefined,
   ): Promise<void> {
-    for (const { index, stream, sequence } of lanes) {
+    for (const { index, smallSequence, sequence } of promptSequences) {
       const { policy } = sequence;
-      if (stream === undefined) sequence.start(tokens);
-      else if (state && tokens >= policy.minimumTokens) this.#takeHelper(index, state, tokens);
-      if (sequence.plansBefore || !sequence.isDue(tokens)) continue;
-      const known = stream === undefined
+      if (smallSequence === undefined) sequence.start(tokens);
+      else if (state && tokens >= policy.minimumTokens) this.#takeSmallModel(index, state, tokens);
+      if (sequence.plansBefore || !sequence.shouldPlanAt(tokens)) continue;
+      const known = smallSequence === undefined
         ? undefined
         : await this.#smallScores(index, tokens) ?? state?.scores.get(scoreKey(scoreKind(policy)));
       sequence.planBy(tokens, known && this.#joined(sequence, known));
@@ -153,16 +153,16 @@ export class PolicySequences {
    * Checks the tokens of a step.
    *
    * @param tokens Tokens to run, one per sequence; chosen by the large model if left out.
-   * @throws {RangeError} If sequences that share a helper would read different tokens.
+   * @throws {RangeError} If sequences that share a small model would read different tokens.
    */
   checkTokens(tokens: readonly number[] | undefined): void {
-    const { streams, leaders } = this.#options.lanes;
-    streams.forEach((stream, index) => {
-      if (stream === undefined || leaders[stream] === index) return;
-      const [own, other] = [tokens?.[index], tokens?.[leaders[stream]!]];
+    const { smallSequences, firstReaders } = this.#options.settings;
+    smallSequences.forEach((smallSequence, index) => {
+      if (smallSequence === undefined || firstReaders[smallSequence] === index) return;
+      const [own, other] = [tokens?.[index], tokens?.[firstReaders[smallSequence]!]];
       if (tokens && own === other) return;
       throw new RangeError(
-        `Cannot decode: sequences that share a helper must be given the same tokens: current tokens are ${
+        `Cannot decode: sequences that share a small model must be given the same tokens: current tokens are ${
           tokens ? `${own} and ${other}` : "chosen freely"
         }`,
       );
@@ -170,34 +170,36 @@ export class PolicySequences {
   }
 
   /** Matches sequences that the coming token makes long enough, for the first time or again (D-22). */
-  async matchIfDue(): Promise<void> {
-    const { helper, options: { match = {}, capacity }, lanes, large } = this.#options;
-    if (!helper) return;
-    const { session: { model: small }, needsSums } = helper;
+  async matchIfNeeded(): Promise<void> {
+    const { smallModel, options: { match = {}, capacity }, settings, large } = this.#options;
+    if (!smallModel) return;
+    const { session: { model: small }, needsSums } = smallModel;
     for (const [index, length] of large.lengths.entries()) {
       const { isReady, matchedTokens, policy } = this.all[index]!;
       const next = isReady ? matchedTokens + (match.rematch ?? Infinity) : policy.minimumTokens;
-      if (lanes.streams[index] === undefined || length + 1 < next) continue;
+      if (settings.smallSequences[index] === undefined || length + 1 < next) continue;
       const all = await large.readTokens();
       const tokens = [...all.subarray(index * capacity, index * capacity + length + 1)];
       const models = { large: large.model, small, match, policies: [policy], needsSums };
       if (isReady) this.#takeMatch(index, await matchAgain(models, tokens, models), length + 1);
-      else this.#takeHelper(index, await matchWhileDecoding(models, tokens), length);
+      else this.#takeSmallModel(index, await matchWhileDecoding(models, tokens), length);
     }
   }
 
   /** Chooses what the coming step's attention sees, where a policy chooses before it; elsewhere adds the newest token. */
   async planBefore(): Promise<void> {
-    const { large, lanes } = this.#options;
-    const due = this.all.map((sequence, index) =>
-      sequence.plansBefore && sequence.isDue(large.lengths[index]! + 1)
+    const { large, settings } = this.#options;
+    const plans = this.all.map((sequence, index) =>
+      sequence.plansBefore && sequence.shouldPlanAt(large.lengths[index]! + 1)
     );
     await this.#takeSmallRows();
-    const scored = due.map((isDue, index) => isDue && lanes.streams[index] !== undefined);
+    const scored = plans.map((isPlanned, index) =>
+      isPlanned && settings.smallSequences[index] !== undefined
+    );
     const saliency = await this.#saliency(scored, large.lengths.map((length) => length + 1));
     this.all.forEach((sequence, index) => {
       const length = large.lengths[index]!;
-      if (due[index]) sequence.planBy(length + 1, saliency[index]);
+      if (plans[index]) sequence.planBy(length + 1, saliency[index]);
       else sequence.append(length);
     });
   }
@@ -215,7 +217,7 @@ export class PolicySequences {
   /**
    * Takes over what the device has chosen.
    *
-   * @param lists Tokens of each list unit, [sequence][unit].
+   * @param lists Tokens of each list group, [sequence][group].
    * @param lengths Tokens of each sequence, the newest one included.
    */
   take(lists: readonly (readonly Selection[])[], lengths: readonly number[]): void {
@@ -224,19 +226,20 @@ export class PolicySequences {
 
   /** Reads what `planAfter` ranks by. */
   async readAfter(): Promise<StepScores> {
-    const { buffers, shape, large: { lengths }, lanes } = this.#options;
-    const due = this.all.map((sequence, index) =>
-      !sequence.plansBefore && lanes.streams[index] !== undefined && sequence.isDue(lengths[index]!)
+    const { buffers, shape, large: { lengths }, settings } = this.#options;
+    const plans = this.all.map((sequence, index) =>
+      !sequence.plansBefore && settings.smallSequences[index] !== undefined &&
+      sequence.shouldPlanAt(lengths[index]!)
     );
-    const [helper, own] = await Promise.all([
-      this.#saliency(due, lengths),
-      shape.weightHeads > 0 ? this.#read(buffers.own) : [],
+    const [smallModel, largeAttention] = await Promise.all([
+      this.#saliency(plans, lengths),
+      shape.attentionHeads > 0 ? this.#read(buffers.largeAttention) : [],
     ]);
-    return { helper, own };
+    return { smallModel, largeAttention };
   }
 
   /**
-   * Remembers the step's own attention, and chooses tokens where a policy chooses after a step.
+   * Remembers the step's attention, and chooses tokens where a policy chooses after a step.
    *
    * @param scores What `readAfter` read.
    * @param vectors Newest key and value of each sequence, as `HostScores.addVectors` takes them, where they are read.
@@ -246,13 +249,13 @@ export class PolicySequences {
     const { lengths } = this.#options.large;
     let isAny = false;
     this.all.forEach((sequence, index) => {
-      const newest = scores.own[index];
+      const newest = scores.largeAttention[index];
       const tokens = lengths[index]!;
       if (newest && wantsRows(sequence.policy)) sequence.remember(newest, tokens);
-      if (vectors[index]) sequence.own!.addVectors(vectors[index]!);
+      if (vectors[index]) sequence.largeScores!.addVectors(vectors[index]!);
       if (sequence.plansBefore) return;
       isAny = true;
-      if (sequence.isDue(tokens)) sequence.planBy(tokens, scores.helper[index]);
+      if (sequence.shouldPlanAt(tokens)) sequence.planBy(tokens, scores.smallModel[index]);
     });
     return isAny;
   }
@@ -268,28 +271,28 @@ export class PolicySequences {
     for (const sequence of this.all) {
       if (!sequence) continue;
       const share = heads / sequence.selections.length;
-      for (const { kept, marginal } of sequence.selections) {
-        rows += share * (2 * kept.length + marginal.length);
+      for (const { full, valueOnly } of sequence.selections) {
+        rows += share * (2 * full.length + valueOnly.length);
       }
     }
     return rows;
   }
 
-  /** Takes what the helper knows of a sequence of some tokens. */
-  #takeHelper(index: number, state: HelperState, tokens: number): void {
-    const { shape: { helperHeads, capacity }, buffers, large, lanes, helper } = this.#options;
+  /** Takes what the small model knows of a sequence of some tokens. */
+  #takeSmallModel(index: number, state: SmallModelState, tokens: number): void {
+    const { shape: { smallHeads, capacity }, buffers, large, settings, smallModel } = this.#options;
     const { device } = large.forward;
     const sequence = this.all[index]!;
     sequence.start(tokens);
     this.#takeMatch(index, state.matches, tokens);
-    const stream = lanes.streams[index]!;
-    if (lanes.leaders[stream] === index) {
-      helper!.start(stream, state.scores.get(scoreKey(PLAIN_SCORES)));
+    const smallSequence = settings.smallSequences[index]!;
+    if (settings.firstReaders[smallSequence] === index) {
+      smallModel!.start(smallSequence, state.scores.get(scoreKey(PLAIN_SCORES)));
     }
     if (!isDeviceScore(sequence.policy)) return;
     const known = state.scores.get(scoreKey(scoreKind(sequence.policy)))!;
-    const scores = new Float32Array(helperHeads * capacity);
-    for (let head = 0; head < helperHeads; head++) {
+    const scores = new Float32Array(smallHeads * capacity);
+    for (let head = 0; head < smallHeads; head++) {
       scores.set(known.subarray(head * tokens, (head + 1) * tokens), head * capacity);
     }
     device.write(buffers.scores, scores.byteLength * index, scores);
@@ -304,28 +307,28 @@ export class PolicySequences {
     large.forward.device.write(buffers.match, 4 * heads * index, sequence.match);
   }
 
-  /** Joins what the helper's heads remember of a prompt, [smallHeads, tokens], as the device does after a step. */
+  /** Joins what the small model's heads remember of a prompt, [smallHeads, tokens], as the device does after a step. */
   #joined({ match, policy }: PolicySequence, known: Float32Array): Float32Array {
-    const { capacity, units, helperHeads } = this.#options.shape;
-    const tokens = known.length / helperHeads;
+    const { capacity, groups, smallHeads } = this.#options.shape;
+    const tokens = known.length / smallHeads;
     const rows = new Float32Array(match.length * capacity);
     match.forEach((small, head) => {
       rows.set(known.subarray(small * tokens, (small + 1) * tokens), head * capacity);
     });
-    if (policy.granularity !== "layer") return joinHeads(rows, units, policy.reduction);
-    const layers = units.total / units.perLayer;
+    if (policy.granularity !== "layer") return joinHeads(rows, groups, policy.reduction);
+    const layers = groups.total / groups.perLayer;
     const layer = { total: layers, heads: match.length / layers };
     const joined = joinHeads(rows, layer, policy.reduction);
-    const lists = new Float32Array(units.total * capacity);
-    for (let unit = 0; unit < units.total; unit++) {
-      const first = Math.floor(unit / units.perLayer) * capacity;
-      lists.set(joined.subarray(first, first + capacity), unit * capacity);
+    const lists = new Float32Array(groups.total * capacity);
+    for (let group = 0; group < groups.total; group++) {
+      const first = Math.floor(group / groups.perLayer) * capacity;
+      lists.set(joined.subarray(first, first + capacity), group * capacity);
     }
     return lists;
   }
 
   /**
-   * Scores of sequences by the small model, [list units, capacity], from the device or from the host.
+   * Scores of sequences by the small model, [list groups, capacity], from the device or from the host.
    *
    * @param wanted Of which sequences.
    * @param tokens Tokens of each sequence whose keys the small model's cache has.
@@ -347,11 +350,11 @@ export class PolicySequences {
 
   /** Gives scores that the host keeps the small model's newest rows. */
   async #takeSmallRows(): Promise<void> {
-    const { buffers, shape: { helperHeads, capacity }, large } = this.#options;
+    const { buffers, shape: { smallHeads, capacity }, large } = this.#options;
     const readers = this.all.map(({ small }) => small?.readsRows ? small : undefined);
     if (readers.every((small) => !small)) return;
     const all = new Float32Array(await large.forward.device.read(buffers.rows));
-    const size = helperHeads * capacity;
+    const size = smallHeads * capacity;
     readers.forEach((small, index) => {
       const token = large.lengths[index]!;
       const rows = this.all[index]!.rows(token + 1, 0);
@@ -363,10 +366,14 @@ export class PolicySequences {
   async #smallScores(index: number, tokens: number): Promise<Float32Array | undefined> {
     const { small } = this.all[index]!;
     if (!small) return undefined;
-    const { helper, lanes } = this.#options;
+    const { smallModel, settings } = this.#options;
     if (small.readsVectors) {
-      const range = { sequence: lanes.streams[index]!, from: small.knownTokens, to: tokens };
-      small.addVectors(await readVectors(helper!.session.forward, range));
+      const range = {
+        sequence: settings.smallSequences[index]!,
+        from: small.knownTokens,
+        to: tokens,
+      };
+      small.addVectors(await readVectors(smallModel!.session.forward, range));
     }
     small.settle(() => ({ tokens, rows: this.all[index]!.rows(tokens, 0) }));
     return small.values;
@@ -374,9 +381,9 @@ export class PolicySequences {
 
   /** Scores of each sequence. */
   async #read(buffer: DeviceBuffer): Promise<Float32Array[]> {
-    const { shape: { capacity, units }, large } = this.#options;
+    const { shape: { capacity, groups }, large } = this.#options;
     const all = new Float32Array(await large.forward.device.read(buffer));
-    const size = units.total * capacity;
+    const size = groups.total * capacity;
     return large.lengths.map((_, index) => all.subarray(index * size, (index + 1) * size));
   }
 }
@@ -400,7 +407,7 @@ export interface PolicySequenceOptions {
 /** State of one sequence. */
 export class PolicySequence extends SelectionPlanner {
   /** Scores by the large model, or by neither; only with a policy that ranks by them. */
-  readonly own: HostScores | undefined;
+  readonly largeScores: HostScores | undefined;
   /** Scores by the small model that the device cannot keep, [smallHeads, capacity]. */
   readonly small: HostScores | undefined;
   /** Flat small head of each flat large head; zeros until there is a match. */
@@ -412,7 +419,7 @@ export class PolicySequence extends SelectionPlanner {
   /** Whether a step's attention sees what its own plan chose. */
   readonly plansBefore: boolean;
   readonly #options: PolicySequenceOptions;
-  readonly #units: UnitShape;
+  readonly #groups: HeadGroups;
   /** Lists that hold the same tokens. */
   readonly #sharedLists: number;
 
@@ -423,19 +430,19 @@ export class PolicySequence extends SelectionPlanner {
    */
   constructor(options: PolicySequenceOptions) {
     const { policy, config } = options;
-    super({ ...options, units: unitShape(config, policy.granularity) });
+    super({ ...options, groups: headGroups(config, policy.granularity) });
     this.#options = options;
     this.plansBefore = plansBefore(policy);
-    this.#units = unitShape(config, policy.granularity);
-    this.#sharedLists = listUnits(config, policy.granularity).total / this.#units.total;
-    this.keepAll(options.promptTokens);
-    this.own = this.small = undefined;
+    this.#groups = headGroups(config, policy.granularity);
+    this.#sharedLists = listGroups(config, policy.granularity).total / this.#groups.total;
+    this.reset(options.promptTokens);
+    this.largeScores = this.small = undefined;
     const { score, saliencySource, scoreRows } = policy;
     if (score && saliencySource !== "small") {
-      this.own = new HostScores({ ...options, score, units: this.#units, scoreRows });
+      this.largeScores = new HostScores({ ...options, score, groups: this.#groups, scoreRows });
     } else if (score && options.smallConfig && !isDeviceScore(policy)) {
-      const units = unitShape(options.smallConfig, "query_head");
-      this.small = new HostScores({ ...options, config: options.smallConfig, score, units });
+      const groups = headGroups(options.smallConfig, "query_head");
+      this.small = new HostScores({ ...options, config: options.smallConfig, score, groups });
     }
     this.match = new Uint32Array(config.layers * config.queryHeads);
   }
@@ -445,7 +452,7 @@ export class PolicySequence extends SelectionPlanner {
     return this.#options.policy;
   }
 
-  /** Whether tokens may be dropped; with a helper not before it has been matched. */
+  /** Whether tokens may be dropped; with a small model not before it has been matched. */
   get isReady(): boolean {
     return this.#isReady;
   }
@@ -459,7 +466,7 @@ export class PolicySequence extends SelectionPlanner {
   /** Rows at the end of the prompt that the policy looks at. */
   get promptRows(): number {
     const { policy, budget, config: { layers }, promptTokens } = this.#options;
-    const scores = this.own ?? this.small;
+    const scores = this.largeScores ?? this.small;
     const score = scores?.score;
     if (score?.reads === "sums") return scores!.needsSums ? 0 : policy.scoreRows;
     if (score?.reads !== "rows") return 0;
@@ -483,12 +490,12 @@ export class PolicySequence extends SelectionPlanner {
   prune(layer: number, reached: Uint32Array): PrunedLayer {
     const { policy, budget, config: { layers }, promptTokens } = this.#options;
     const { minimumTokens } = policy;
-    const rows = this.own!.rowsOf(layer).map((row) => row.subarray(0, promptTokens));
+    const rows = this.largeScores!.rowsOf(layer).map((row) => row.subarray(0, promptTokens));
     return policy.prune!({ budget, promptTokens, layer, layers, minimumTokens, reached, rows });
   }
 
   /**
-   * Copies the state, so that steps can be tried; only with a policy that does not remember own attention.
+   * Copies the state, so that steps can be tried; only with a policy that does not remember the large model's attention.
    *
    * @returns A sequence that goes on from here on its own.
    */
@@ -516,13 +523,13 @@ export class PolicySequence extends SelectionPlanner {
    */
   takeBlock(
     rows: number,
-    read: { readonly own: readonly Float32Array[]; readonly vectors?: Float32Array },
+    read: { readonly largeAttention: readonly Float32Array[]; readonly vectors?: Float32Array },
     tokens: number,
   ): void {
     for (let row = rows; row > 0; row--) this.append(tokens - row);
-    read.own.forEach((row, index) => this.remember(row, tokens - rows + index + 1));
-    if (read.vectors) this.own!.addVectors(read.vectors);
-    if (this.isDue(tokens)) this.planBy(tokens);
+    read.largeAttention.forEach((row, index) => this.remember(row, tokens - rows + index + 1));
+    if (read.vectors) this.largeScores!.addVectors(read.vectors);
+    if (this.shouldPlanAt(tokens)) this.planBy(tokens);
   }
 
   /**
@@ -532,16 +539,16 @@ export class PolicySequence extends SelectionPlanner {
    * @param most Most tokens of the block.
    * @returns From 1 to `most`.
    */
-  rowsUntilDue(tokens: number, most: number): number {
-    if (!this.policy.due && this.policy.interval === 1) return most;
+  rowsUntilPlan(tokens: number, most: number): number {
+    if (!this.policy.shouldPlan && this.policy.interval === 1) return most;
     let rows = 1;
-    while (rows < most && !this.isDue(tokens + rows)) rows++;
+    while (rows < most && !this.shouldPlanAt(tokens + rows)) rows++;
     return rows;
   }
 
-  /** Whether tokens are to be chosen anew at a length. */
-  override isDue(tokens: number): boolean {
-    return this.isReady && super.isDue(tokens);
+  /** Whether tokens are to be chosen again at a length. */
+  override shouldPlanAt(tokens: number): boolean {
+    return this.isReady && super.shouldPlanAt(tokens);
   }
 
   /**
@@ -560,31 +567,31 @@ export class PolicySequence extends SelectionPlanner {
    * Takes over what the device has chosen.
    *
    * @param tokens Tokens of the sequence, the newest one included.
-   * @param lists Tokens of each list unit.
+   * @param lists Tokens of each list group.
    */
   takeLists(tokens: number, lists: readonly Selection[]): void {
-    const selections = lists.filter((_, unit) => unit % this.#sharedLists === 0);
+    const selections = lists.filter((_, group) => group % this.#sharedLists === 0);
     this.take(selections, this.#mayDrop(tokens));
   }
 
   /**
-   * Chooses tokens anew.
+   * Chooses tokens again.
    *
    * @param tokens Tokens of the sequence, the newest one included.
-   * @param saliency Scores by the helper, [list units, capacity], those of a layer's list units alike where they share a
+   * @param saliency Scores by the small model, [list groups, capacity], those of a layer's list groups alike where they share a
    *   selection; not needed otherwise.
    */
   planBy(tokens: number, saliency?: Float32Array): void {
-    const { perLayer } = this.#units;
+    const { perLayer } = this.#groups;
     const { capacity } = this.#options;
     const isPermanent = this.policy.candidates === "kept";
-    this.own?.settle((unit) => ({
+    this.largeScores?.settle((group) => ({
       tokens,
-      rows: this.rows(tokens, Math.floor(unit / perLayer)),
-      ...(isPermanent && { held: this.selections[unit]!.kept }),
+      rows: this.rows(tokens, Math.floor(group / perLayer)),
+      ...(isPermanent && { held: this.selections[group]!.full }),
     }));
-    const scores = this.own
-      ? { values: this.own.values, stride: capacity }
+    const scores = this.largeScores
+      ? { values: this.largeScores.values, stride: capacity }
       : { values: saliency ?? new Float32Array(0), stride: capacity * this.#sharedLists };
     this.plan(tokens, { ...scores, firstRow: this.#firstRow });
   }
@@ -592,14 +599,14 @@ export class PolicySequence extends SelectionPlanner {
   /**
    * Remembers the large model's newest attention.
    *
-   * @param row Softmax over kept tokens, mean over the heads of each list unit, [list units, capacity].
+   * @param row Softmax over kept tokens, mean over the heads of each list group, [list groups, capacity].
    * @param tokens Tokens of the sequence, that of the row included.
    */
   remember(row: Float32Array, tokens: number): void {
-    const { total, perLayer } = this.#units;
+    const { total, perLayer } = this.#groups;
     const latest = joinHeads(row, { total, heads: this.#sharedLists }, "mean");
-    const rowsOf = (unit: number) => this.rows(tokens, Math.floor(unit / perLayer));
-    this.own?.update(tokens - 1, latest, rowsOf);
+    const rowsOf = (group: number) => this.rows(tokens, Math.floor(group / perLayer));
+    this.largeScores?.update(tokens - 1, latest, rowsOf);
   }
 
   #mayDrop(tokens: number): boolean {

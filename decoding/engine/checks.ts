@@ -11,8 +11,8 @@ import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import { checkInteger, DataError, RequirementError } from "../../core/check.ts";
 import { sameVocabulary } from "../../models/tokenizer/tokenizer.ts";
 import { readsVectors } from "../../cache/scores/score.ts";
-import { isDeviceScore, type PolicyLane } from "../selection/sequence_settings.ts";
-import type { HelperCut } from "../scoring/small_model.ts";
+import { isDeviceScore, type SequenceSetting } from "../selection/sequence_settings.ts";
+import type { SmallModelCut } from "../scoring/small_model.ts";
 import {
   BLOCK_SELECTIONS,
   DEFAULT_BLOCK,
@@ -60,12 +60,12 @@ export function checkPair({ large, small }: ModelPair, policy: ResolvedPolicy): 
  * @throws {RequirementError} If there is none.
  */
 export function checkCut(
-  sequences: readonly Pick<PolicyLane, "policy" | "helperBudget">[],
-  { helperLayers }: Pick<HelperCut, "helperLayers">,
+  sequences: readonly Pick<SequenceSetting, "policy" | "smallBudget">[],
+  { smallLayers }: Pick<SmallModelCut, "smallLayers">,
 ): void {
-  for (const { helperBudget } of sequences) if (helperBudget) checkBudget(helperBudget);
-  const reader = sequences.find(({ helperBudget, policy: { saliencySource, score } }) =>
-    helperBudget && saliencySource === "small" && score && readsVectors(score)
+  for (const { smallBudget } of sequences) if (smallBudget) checkBudget(smallBudget);
+  const reader = sequences.find(({ smallBudget, policy: { saliencySource, score } }) =>
+    smallBudget && saliencySource === "small" && score && readsVectors(score)
   );
   if (reader) {
     throw new RequirementError({
@@ -75,11 +75,11 @@ export function checkCut(
     });
   }
   const bare = sequences.filter(({ policy }) => policy.saliencySource !== "small");
-  const isAll = helperLayers !== undefined && bare.length === sequences.length;
-  const misused = bare.find(({ helperBudget }) => isAll || helperBudget);
+  const isAll = smallLayers !== undefined && bare.length === sequences.length;
+  const misused = bare.find(({ smallBudget }) => isAll || smallBudget);
   if (!misused) return;
   throw new RequirementError({
-    action: "make the helper cheaper",
+    action: "make the small model cheaper",
     requirement: "the policy must have one, as smallkv has",
     state: `policy is ${misused.policy.name}`,
   });
@@ -123,7 +123,7 @@ export function checkTurnBlock(
  */
 export function checkSpeculation(policy: ResolvedPolicy, request: SpeculationRequest): Speculation {
   const { draftTokens, block = DEFAULT_BLOCK, store = "resident", sequences = 1 } = request;
-  const { helperBudget, helperLayers, match } = request;
+  const { smallBudget, smallLayers, match } = request;
   const action = "speculate";
   const refuse = (requirement: string, current: unknown): never => {
     throw new RequirementError({ action, requirement, current });
@@ -132,7 +132,7 @@ export function checkSpeculation(policy: ResolvedPolicy, request: SpeculationReq
     const allowed = POLICIES.filter(({ saliencySource }) => saliencySource === "small").map((
       { name },
     ) => name);
-    refuse(`the policy must be one with a helper, ${allowed.join(" or ")}`, policy.name);
+    refuse(`the policy must be one with a small model, ${allowed.join(" or ")}`, policy.name);
   }
   if (!isDeviceScore(policy)) refuse("the score must be a sum of rows", policy.score?.name);
   if (policy.weights === "group") refuse("weights must be query_head", policy.weights);
@@ -144,9 +144,9 @@ export function checkSpeculation(policy: ResolvedPolicy, request: SpeculationReq
   if (!BLOCK_SELECTIONS.includes(block)) {
     refuse(`block must be one of ${BLOCK_SELECTIONS.join(", ")}`, block);
   }
-  if (helperBudget) refuse("the small model must keep its whole cache", "a budget for it");
-  if (helperLayers !== undefined) {
-    refuse("the small model must run all of its layers, whose head drafts", helperLayers);
+  if (smallBudget) refuse("the small model must keep its whole cache", "a budget for it");
+  if (smallLayers !== undefined) {
+    refuse("the small model must run all of its layers, whose head drafts", smallLayers);
   }
   if (store !== "resident") refuse("the store must be resident", store);
   if (sequences !== 1) refuse("the number of sequences must be 1", sequences);

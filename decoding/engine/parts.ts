@@ -4,15 +4,15 @@
  * @module
  */
 
-import type { HelperStep } from "../scoring/small_model.ts";
+import type { SmallModelStep } from "../scoring/small_model.ts";
 import {
   createPolicyBuffers,
   type PolicyBuffers,
   type PolicyShape,
   policyShape,
-  writeLanes,
+  writeSettings,
 } from "../selection/buffers.ts";
-import type { LaneSet } from "../selection/sequence_settings.ts";
+import type { SequenceSettings } from "../selection/sequence_settings.ts";
 import { Session } from "../session/session.ts";
 import { PolicySequences } from "./batch.ts";
 import { openSmallModel } from "./small_cache.ts";
@@ -23,11 +23,11 @@ export interface EngineParts extends Disposable {
   /** The large model. */
   readonly large: Session;
   /** The small model's side, where a policy wants one. */
-  readonly helper: HelperStep | undefined;
+  readonly smallModel: SmallModelStep | undefined;
   /** State of the sequences. */
   readonly sequences: PolicySequences;
   /** What they are decoded under. */
-  readonly lanes: LaneSet;
+  readonly settings: SequenceSettings;
   /** Sizes of the buffers. */
   readonly shape: PolicyShape;
   /** Buffers of the policies. */
@@ -48,18 +48,18 @@ export function wholeCapacity(tokens: number): number {
  * Allocates everything.
  *
  * @param pair Models.
- * @param lanes What the sequences are decoded under.
+ * @param settings What the sequences are decoded under.
  * @param options Sizes, with a capacity of whole vectors; matching, store, layers of the small model.
  * @returns The parts.
  * @throws {GpuError} If the device has too little memory.
  */
 export function createEngineParts(
   pair: ModelPair,
-  lanes: LaneSet,
+  settings: SequenceSettings,
   options: SharedOptions,
 ): EngineParts {
   const { capacity, chunk = 128 } = options;
-  const all = lanes.lanes.map(({ policy }) => policy);
+  const all = settings.settings.map(({ policy }) => policy);
   const sizes = { capacity, chunk };
   const masked = all.some(({ prune }) => prune !== undefined);
   const accumulate = all.some(({ saliencySource, score }) =>
@@ -70,15 +70,15 @@ export function createEngineParts(
     new Session(pair.large, { ...sizes, sequences: all.length, accumulate, masked }),
   );
   if (masked) large.setVisible(() => true);
-  const readers = lanes.leaders.map((lane) => lanes.lanes[lane]!);
-  const helper = readers.length > 0
-    ? stack.use(openSmallModel(pair.small!, { ...options, ...sizes, lanes: readers }))
+  const readers = settings.firstReaders.map((setting) => settings.settings[setting]!);
+  const smallModel = readers.length > 0
+    ? stack.use(openSmallModel(pair.small!, { ...options, ...sizes, settings: readers }))
     : undefined;
-  const helperHeads = helper?.heads ?? 0;
-  const shape = policyShape(pair.large.config, lanes, { capacity, helperHeads });
+  const smallHeads = smallModel?.heads ?? 0;
+  const shape = policyShape(pair.large.config, settings, { capacity, smallHeads });
   const buffers = stack.use(createPolicyBuffers(pair.large.device, shape));
-  writeLanes({ forward: large.forward, buffers, shape, lanes });
-  const parts = { large, helper, lanes, shape, buffers };
+  writeSettings({ forward: large.forward, buffers, shape, settings });
+  const parts = { large, smallModel, settings, shape, buffers };
   const sequences = new PolicySequences({ ...parts, options });
   const owned = stack.move();
   return { ...parts, sequences, [Symbol.dispose]: () => owned.dispose() };

@@ -11,9 +11,9 @@ import { checkInteger } from "../../core/check.ts";
 import { checkTokens, readLogits } from "../session/step_io.ts";
 import { checkCut, checkPair, checkTurnBlock } from "./checks.ts";
 import { memoryAdvice } from "../session/memory_advice.ts";
-import { laneSet } from "../selection/sequence_settings.ts";
+import { sequenceSettings } from "../selection/sequence_settings.ts";
 import { type PromptEvents, type PromptOptions, runPrompt } from "./prompt.ts";
-import { type Running, startRunning, takeBack } from "./step.ts";
+import { type DecodeState, restoreFullCache, startDecoding } from "./step.ts";
 import { PolicyStore } from "./store.ts";
 import type {
   ModelPair,
@@ -31,7 +31,7 @@ export class PolicySession implements Disposable {
   readonly #options: PolicySessionOptions;
   readonly #parts: EngineParts;
   #store: PolicyStore | undefined;
-  #running: Running | undefined;
+  #state: DecodeState | undefined;
   #blocks: TurnBlocks | undefined;
 
   /**
@@ -39,18 +39,18 @@ export class PolicySession implements Disposable {
    *
    * @param pair Models.
    * @param options Policy and budget of all sequences or of each, sizes.
-   * @throws {TypeError} If a policy needs a helper and there is none, or its vocabulary differs.
-   * @throws {RangeError} If the sequences cannot run together, or there is no helper to cut as asked.
+   * @throws {TypeError} If a policy needs a small model and there is none, or its vocabulary differs.
+   * @throws {RangeError} If the sequences cannot run together, or there is no small model to cut as asked.
    */
   constructor(pair: ModelPair, options: PolicySessionOptions) {
     const capacity = wholeCapacity(options.capacity);
-    const lanes = laneSet(options);
-    for (const { policy } of lanes.lanes) checkPair(pair, policy);
-    checkCut(lanes.lanes, options);
+    const settings = sequenceSettings(options);
+    for (const { policy } of settings.settings) checkPair(pair, policy);
+    checkCut(settings.settings, options);
     const { chunk = 128 } = options;
-    checkTurnBlock(lanes.lanes, { ...options, chunk: Math.min(chunk, capacity) });
+    checkTurnBlock(settings.settings, { ...options, chunk: Math.min(chunk, capacity) });
     this.#options = { ...options, capacity };
-    this.#parts = createEngineParts(pair, lanes, this.#options);
+    this.#parts = createEngineParts(pair, settings, this.#options);
   }
 
   /** Tokens of each sequence in the cache. */
@@ -61,13 +61,13 @@ export class PolicySession implements Disposable {
   /**
    * Runs a prompt with both models; nothing is dropped before the first decode step, unless a policy prunes prompts.
    *
-   * A further turn follows the tokens that are there. Where dropped tokens may return, it sees all of them, the helper's
-   * scores grow by its rows, and the next step chooses anew. Where they are gone, it is run token by token, each seeing
+   * A further turn follows the tokens that are there. Where dropped tokens may return, it sees all of them, the small model's
+   * scores grow by its rows, and the next step chooses again. Where they are gone, it is run token by token, each seeing
    * what is kept then, or in blocks of `turnBlock` tokens.
    *
    * @param tokens Token ids; of a further turn all that the cache does not hold, the newest chosen token too.
    * @param options Which sequence, or which ones begin with this prompt; progress, signal.
-   * @throws {RangeError} If sequences that share a helper do not begin together, or several would be run token by token.
+   * @throws {RangeError} If sequences that share a small model do not begin together, or several would be run token by token.
    * @throws {GpuError} If the device runs out of memory; then, as after an abort, the sequences have no tokens, or those
    *   before the turn, others keep theirs, and the prompt can be run again.
    */
@@ -81,16 +81,16 @@ export class PolicySession implements Disposable {
         throw memoryAdvice(error);
       }
     }
-    const lanes = this.#parts.sequences.begin(indices, tokens.length);
+    const promptSequences = this.#parts.sequences.begin(indices, tokens.length);
     const models = {
       large: this.#parts.large,
-      ...(this.#parts.helper && { small: this.#parts.helper.session }),
+      ...(this.#parts.smallModel && { small: this.#parts.smallModel.session }),
       match: this.#options.match ?? {},
     };
-    const needsSums = this.#parts.helper?.needsSums ?? false;
+    const needsSums = this.#parts.smallModel?.needsSums ?? false;
     try {
-      const state = await runPrompt(models, tokens, { ...events, lanes, needsSums });
-      await this.#parts.sequences.startFrom(lanes, tokens.length, state);
+      const state = await runPrompt(models, tokens, { ...events, promptSequences, needsSums });
+      await this.#parts.sequences.startFrom(promptSequences, tokens.length, state);
     } catch (error) {
       forgetPrompt(this.#parts, indices);
       throw memoryAdvice(error);
@@ -111,7 +111,7 @@ export class PolicySession implements Disposable {
    *
    * @param options Forced tokens, logits.
    * @returns What was chosen and what was seen.
-   * @throws {RangeError} If the cache is full, or sequences that share a helper would read different tokens.
+   * @throws {RangeError} If the cache is full, or sequences that share a small model would read different tokens.
    * @throws {GpuError} If the device runs out of memory; if it does at the first step, that can be tried again.
    */
   async step(options: StepOptions = {}): Promise<StepReport> {
@@ -127,10 +127,10 @@ export class PolicySession implements Disposable {
     checkInteger("decode", "tokens of the longest sequence", room);
     this.#parts.sequences.checkTokens(options.tokens);
     if (options.tokens) this.#parts.large.replaceNext(options.tokens);
-    await this.#parts.sequences.matchIfDue();
-    const running = this.#running ??= await this.#start();
-    const { store, planner } = running;
-    const moved = await this.#submit(running);
+    await this.#parts.sequences.matchIfNeeded();
+    const state = this.#state ??= await this.#start();
+    const { store, planner } = state;
+    const moved = await this.#submit(state);
     const { hasSelections = true } = options;
     // Read together: each awaited read alone costs as much as all of them.
     const [chosen, logits, scores, lists, vectors] = await Promise.all([
@@ -139,7 +139,7 @@ export class PolicySession implements Disposable {
       this.#parts.sequences.readAfter(),
       hasSelections ? planner?.read() : undefined,
       store.takeNewest(this.lengths, this.#parts.sequences.readsVectors),
-      this.#parts.helper?.finish(),
+      this.#parts.smallModel?.finish(),
     ]);
     const seen = lists ? this.#take(lists) : this.#parts.sequences.selections;
     const migration = lists ? store.account(seen) : moved;
@@ -157,23 +157,23 @@ export class PolicySession implements Disposable {
 
   /** Bytes of keys and values now. */
   async memory(): Promise<PolicyMemory> {
-    const running = this.#running;
-    const helper = this.#parts.helper?.memory;
-    if (running?.planner) this.#take(await running.planner.read());
+    const state = this.#state;
+    const smallModel = this.#parts.smallModel?.memory;
+    if (state?.planner) this.#take(await state.planner.read());
     const { headDim, kvHeads, layers } = this.#parts.large.model.config;
     return {
-      largeCacheBytes: running?.deviceBytes ?? this.#parts.large.cacheBytes,
+      largeCacheBytes: state?.deviceBytes ?? this.#parts.large.cacheBytes,
       largeCacheBytesIdeal: 2 * headDim * this.#parts.sequences.heldRows(layers * kvHeads),
-      helperCacheBytes: helper?.deviceBytes ?? 0,
-      helperCacheBytesIdeal: helper?.idealBytes ?? 0,
-      hostBytes: (running?.store.hostBytes ?? 0) + (helper?.hostBytes ?? 0),
+      smallCacheBytes: smallModel?.deviceBytes ?? 0,
+      smallCacheBytesIdeal: smallModel?.idealBytes ?? 0,
+      hostBytes: (state?.store.hostBytes ?? 0) + (smallModel?.hostBytes ?? 0),
     };
   }
 
   /** Frees caches and activations. */
   [Symbol.dispose](): void {
     this.#blocks?.[Symbol.dispose]();
-    this.#running?.[Symbol.dispose]();
+    this.#state?.[Symbol.dispose]();
     this.#store?.[Symbol.dispose]();
     this.#parts[Symbol.dispose]();
   }
@@ -185,26 +185,26 @@ export class PolicySession implements Disposable {
     const longest = Math.max(...options.indices.map((index) => this.lengths[index]!));
     const room = this.#options.capacity - 1 - longest;
     checkTokens(tokens, { vocabulary: this.#parts.large.model.config.vocabulary, room });
-    if (options.indices.every((index) => hasWholeTurns(this.#parts.lanes, index))) {
-      if (this.#store) await takeBack(this.#parts.large, this.#store);
-      this.#running?.[Symbol.dispose]();
-      this.#running = this.#store = undefined; // until the next step
+    if (options.indices.every((index) => hasWholeTurns(this.#parts.settings, index))) {
+      if (this.#store) await restoreFullCache(this.#parts.large, this.#store);
+      this.#state?.[Symbol.dispose]();
+      this.#state = this.#store = undefined; // until the next step
       return await runTurn(this.#parts, tokens, options);
     }
     const count = { value: this.lengths.length, min: 1, max: 1 };
     checkInteger("continue token by token", "number of sequences", count);
     const { turnBlock = 1 } = this.#options;
     if (turnBlock === 1) return await stepThrough(this, tokens, options);
-    const running = this.#running ??= await this.#start();
+    const state = this.#state ??= await this.#start();
     const sequence = this.#parts.sequences.all[0]!;
-    this.#blocks ??= new TurnBlocks({ ...running, ...this.#parts, sequence }, turnBlock);
+    this.#blocks ??= new TurnBlocks({ ...state, ...this.#parts, sequence }, turnBlock);
     await this.#blocks.run(tokens, options);
   }
 
   /** Submits a step of both models with the choice of tokens; returns what a choice on the host moved. */
-  async #submit({ store, large, planner }: Running): Promise<Migration | undefined> {
+  async #submit({ store, large, planner }: DecodeState): Promise<Migration | undefined> {
     this.#parts.large.writeLengths();
-    await this.#parts.helper?.submit(this.#parts, this.#parts.large.forward);
+    await this.#parts.smallModel?.submit(this.#parts, this.#parts.large.forward);
     let moved: Migration | undefined;
     if (planner) {
       planner.run(this.#parts.sequences.tiers());
@@ -223,8 +223,8 @@ export class PolicySession implements Disposable {
     return this.#parts.sequences.selections;
   }
 
-  /** Moves the prompts' cache to its store and records the steps; goes on where it was if memory ran out before. */
-  async #start(): Promise<Running> {
+  /** Moves the prompts' cache to its store and records the steps; continues where it stopped if memory ran out before. */
+  async #start(): Promise<DecodeState> {
     const { store: kind = "resident", isPlannedOnHost = false } = this.#options;
     const { forward } = this.#parts.large;
     this.#store ??= await PolicyStore.create({
@@ -233,6 +233,6 @@ export class PolicySession implements Disposable {
       lengths: this.lengths,
       kind,
     });
-    return await startRunning(this.#store, this.#parts, { kind, isPlannedOnHost });
+    return await startDecoding(this.#store, this.#parts, { kind, isPlannedOnHost });
   }
 }

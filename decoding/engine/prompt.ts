@@ -42,11 +42,11 @@ export interface PromptOptions extends PromptEvents {
   readonly sequence?: number | readonly number[];
 }
 
-/** What the helper knows of a text. */
-export interface HelperState {
+/** What the small model knows of a text. */
+export interface SmallModelState {
   /** For each large head the most similar small head; `kv_match` has one for all heads of a KV head. */
   readonly matches: HeadMatches;
-  /** What the helper's heads remember of each token, [smallHeads, tokens], by `scoreKey`. */
+  /** What the small model's heads remember of each token, [smallHeads, tokens], by `scoreKey`. */
   readonly scores: ReadonlyMap<string, Float32Array>;
 }
 
@@ -55,31 +55,35 @@ export interface HelperState {
  *
  * @param models Sessions with nothing in these sequences yet.
  * @param tokens The prompt.
- * @param options Sequences; whether the helper's plain sums are wanted whatever the policies rank by; progress, signal,
+ * @param options Sequences; whether the small model's plain sums are wanted whatever the policies rank by; progress, signal,
  *   receiver of logits.
- * @returns What the helper knows; absent if no sequence has one or the prompt is too short for matching.
+ * @returns What the small model knows; absent if no sequence has one or the prompt is too short for matching.
  */
 export async function runPrompt(
   models: PromptModels,
   tokens: readonly number[],
-  options: PromptEvents & { readonly lanes: readonly PromptLane[]; readonly needsSums: boolean },
-): Promise<HelperState | undefined> {
+  options: PromptEvents & {
+    readonly promptSequences: readonly PromptSequence[];
+    readonly needsSums: boolean;
+  },
+): Promise<SmallModelState | undefined> {
   const { onProgress, ...events } = options;
-  const pruned = options.lanes.filter(({ sequence }) => sequence.isPruned);
-  const lanes = options.lanes.filter(({ sequence }) => !sequence.isPruned);
-  const helped = lanes.filter(({ stream }) => stream !== undefined);
-  const ready = helped.map(({ sequence: { policy } }) => policy)
+  const pruned = options.promptSequences.filter(({ sequence }) => sequence.isPruned);
+  const promptSequences = options.promptSequences.filter(({ sequence }) => !sequence.isPruned);
+  const withSmallModel = promptSequences.filter(({ smallSequence }) => smallSequence !== undefined);
+  const ready = withSmallModel.map(({ sequence: { policy } }) => policy)
     .filter(({ minimumTokens }) => tokens.length >= minimumTokens);
   const matched = ready.length > 0 ? matchTokens(models.match, tokens.length) : 0;
-  const runs = pruned.length + (lanes.length > 0 ? 1 : 0) + (helped.length > 0 ? 1 : 0);
+  const runs = pruned.length + (promptSequences.length > 0 ? 1 : 0) +
+    (withSmallModel.length > 0 ? 1 : 0);
   const total = matched + runs * tokens.length;
   let start = 0;
   const report = (done: number) => onProgress?.(start + done, total);
-  for (const lane of pruned) {
-    await runPrunedPrompt(models.large, tokens, { ...events, lane, onProgress: report });
+  for (const promptSequence of pruned) {
+    await runPrunedPrompt(models.large, tokens, { ...events, promptSequence, onProgress: report });
     start += tokens.length;
   }
-  if (lanes.length === 0) return undefined;
+  if (promptSequences.length === 0) return undefined;
   const matches = ready.length > 0
     ? await matchText(modelsOf(models), tokens, {
       policies: ready,
@@ -90,36 +94,38 @@ export async function runPrompt(
   start += matched;
   const scores = await runExactPrompt(models, tokens, {
     ...events,
-    lanes,
+    promptSequences,
     onProgress: report,
     kinds: matches ? kindsOf(ready, options.needsSums) : [],
   });
   return matches && { matches, scores };
 }
 
-/** The models of sessions of which one is a helper's. */
+/** The models of sessions of which one is a small model's. */
 function modelsOf({ large, small, match }: PromptModels): MatchedModels {
   return { large: large.model, small: small!.model, match };
 }
 
-/** The prompt of sequences that see all of it; returns the helper's scores of the kinds that are asked for. */
+/** The prompt of sequences that see all of it; returns the small model's scores of the kinds that are asked for. */
 async function runExactPrompt(
   { large, small }: PromptModels,
   tokens: readonly number[],
   options: PartEvents & {
-    readonly lanes: readonly PromptLane[];
+    readonly promptSequences: readonly PromptSequence[];
     readonly kinds: readonly ScoreKind[];
   },
-): Promise<HelperState["scores"]> {
-  const { lanes, kinds, ...events } = options;
-  const [first, ...others] = lanes.map(({ index }) => index);
-  await runOwn(large, tokens, { ...events, sequence: first!, lanes });
+): Promise<SmallModelState["scores"]> {
+  const { promptSequences, kinds, ...events } = options;
+  const [first, ...others] = promptSequences.map(({ index }) => index);
+  await runLargeModel(large, tokens, { ...events, sequence: first!, promptSequences });
   await large.fork(first!, others);
-  const streams = [...new Set(lanes.flatMap(({ stream }) => stream ?? []))];
-  if (!small || streams.length === 0) return new Map();
+  const smallSequences = [
+    ...new Set(promptSequences.flatMap(({ smallSequence }) => smallSequence ?? [])),
+  ];
+  if (!small || smallSequences.length === 0) return new Map();
   const { signal } = events;
-  const sequence = streams[0]!;
-  const observers = observersOf(lanes, ({ small: scores }) => scores);
+  const sequence = smallSequences[0]!;
+  const observers = observersOf(promptSequences, ({ small: scores }) => scores);
   await runParts(small, promptParts(tokens, observers), {
     sequence,
     observers,
@@ -127,8 +133,8 @@ async function runExactPrompt(
     onProgress: (done) => events.onProgress?.(tokens.length + done),
     ...(signal && { signal }),
   });
-  const scores = await helperScores(small, tokens, { sequence, kinds });
-  await small.fork(sequence, streams.slice(1));
+  const scores = await smallScores(small, tokens, { sequence, kinds });
+  await small.fork(sequence, smallSequences.slice(1));
   return scores;
 }
 
@@ -145,26 +151,29 @@ export async function matchWhileDecoding(
     readonly needsSums: boolean;
   },
   tokens: readonly number[],
-): Promise<HelperState> {
+): Promise<SmallModelState> {
   const { small, policies, needsSums } = pair;
   const matches = await matchText(pair, tokens, { policies });
   using again = new Session(small, { capacity: tokens.length, accumulate: true });
   const earlier = tokens.slice(0, -1);
   await again.prefill(earlier, { logits: "none" });
   const kinds = kindsOf(policies, needsSums);
-  return { matches, scores: await helperScores(again, earlier, { sequence: 0, kinds }) };
+  return { matches, scores: await smallScores(again, earlier, { sequence: 0, kinds }) };
 }
 
 /** The large model's prompt. */
-async function runOwn(
+async function runLargeModel(
   session: Session,
   tokens: readonly number[],
-  options: PartEvents & { readonly sequence: number; readonly lanes: readonly PromptLane[] },
+  options: PartEvents & {
+    readonly sequence: number;
+    readonly promptSequences: readonly PromptSequence[];
+  },
 ): Promise<void> {
-  const { sequence, lanes, onLogits, ...events } = options;
-  const observers = observersOf(lanes, ({ own }) => own);
+  const { sequence, promptSequences, onLogits, ...events } = options;
+  const observers = observersOf(promptSequences, ({ largeScores }) => largeScores);
   const summed = observers.filter(({ scores }) => scores.needsSums);
-  const sequences = lanes.map(({ index }) => index);
+  const sequences = promptSequences.map(({ index }) => index);
   await runParts(session, promptParts(tokens, observers), {
     ...events,
     sequence,
@@ -184,10 +193,10 @@ async function runOwn(
 
 /** Scores of the sequences that begin with a prompt, by one of the models. */
 function observersOf(
-  lanes: readonly PromptLane[],
+  promptSequences: readonly PromptSequence[],
   scoresOf: (sequence: PolicySequence) => HostScores | undefined,
 ): Observer[] {
-  return lanes.flatMap(({ sequence }) => {
+  return promptSequences.flatMap(({ sequence }) => {
     const scores = scoresOf(sequence);
     return scores ? [{ scores, promptRows: sequence.promptRows }] : [];
   });
@@ -210,11 +219,11 @@ type PartEvents = Omit<PromptEvents, "onProgress"> & {
 };
 
 /** Scores of the tokens of a text that the session has run, its rows summed if all of them count the same. */
-async function helperScores(
+async function smallScores(
   small: Session,
   tokens: readonly number[],
   { sequence, kinds }: { readonly sequence: number; readonly kinds: readonly ScoreKind[] },
-): Promise<HelperState["scores"]> {
+): Promise<SmallModelState["scores"]> {
   const scores = new Map<string, Float32Array>();
   for (const kind of kinds.filter((kind) => countsAll(kind, tokens))) {
     scores.set(scoreKey(kind), await small.accumulated(sequence));
@@ -254,11 +263,11 @@ export interface PromptEvents {
 }
 
 /** A sequence that begins with a prompt. */
-export interface PromptLane {
+export interface PromptSequence {
   /** Sequence of the large model. */
   readonly index: number;
-  /** Sequence of the small model; absent without a helper. */
-  readonly stream: number | undefined;
+  /** Sequence of the small model; absent without a small model. */
+  readonly smallSequence: number | undefined;
   /** Its state. */
   readonly sequence: PolicySequence;
 }
@@ -277,7 +286,7 @@ interface PromptPart {
   /** The tokens. */
   readonly tokens: readonly number[];
   /** Who looks at its rows of attention, and from which position on. */
-  readonly watched: readonly { readonly scores: HostScores; readonly first: number }[];
+  readonly observed: readonly { readonly scores: HostScores; readonly first: number }[];
 }
 
 /** Cuts a prompt where rows begin that scores look at. */
@@ -285,12 +294,12 @@ function promptParts(
   tokens: readonly number[],
   observers: readonly Observer[],
 ): PromptPart[] {
-  const watched = observers.filter(({ promptRows }) => promptRows > 0)
+  const observed = observers.filter(({ promptRows }) => promptRows > 0)
     .map(({ scores, promptRows }) => ({ scores, first: Math.max(0, tokens.length - promptRows) }));
-  const cut = Math.min(tokens.length, ...watched.map(({ first }) => first));
+  const cut = Math.min(tokens.length, ...observed.map(({ first }) => first));
   const parts = [
-    { start: 0, tokens: tokens.slice(0, cut), watched: [] },
-    { start: cut, tokens: tokens.slice(cut), watched },
+    { start: 0, tokens: tokens.slice(0, cut), observed: [] },
+    { start: cut, tokens: tokens.slice(cut), observed },
   ];
   return parts.filter((part) => part.tokens.length > 0);
 }
@@ -311,7 +320,7 @@ async function runParts(
   const { sequence, observers, isSummed, isChosen, onLogits, onProgress, signal } = options;
   const heads = Array.from({ length: session.model.config.queryHeads }, (_, head) => head);
   for (const part of parts) {
-    const { start, tokens, watched } = part;
+    const { start, tokens, observed } = part;
     await session.prefill(tokens, {
       sequence,
       isSummed,
@@ -319,10 +328,10 @@ async function runParts(
       ...(signal && { signal }),
       ...(onLogits && { onLogits }),
       ...queryTap(observers),
-      ...(watched.length > 0 && {
+      ...(observed.length > 0 && {
         heads: () => heads,
         onMap: (block: MapBlock) => {
-          for (const { scores, first } of watched) addRows(scores, block, first);
+          for (const { scores, first } of observed) addRows(scores, block, first);
         },
       }),
       onProgress: (done) => onProgress?.(start + done),
@@ -333,14 +342,14 @@ async function runParts(
 /**
  * Gives a policy's memory the rows of a block from a position on.
  *
- * @param own The memory.
+ * @param largeScores The memory.
  * @param block Rows of one head.
  * @param first Position of the first row that counts.
  */
-export function addRows(own: HostScores, block: MapBlock, first: number): void {
+export function addRows(largeScores: HostScores, block: MapBlock, first: number): void {
   const skipped = Math.max(0, first - block.firstQuery);
   if (skipped >= block.queries) return;
-  own.addPromptRows({
+  largeScores.addPromptRows({
     ...block,
     firstQuery: block.firstQuery + skipped,
     queries: block.queries - skipped,

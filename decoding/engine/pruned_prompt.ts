@@ -19,7 +19,7 @@ import {
 } from "../../models/forward/transformer.ts";
 import { checkTokens, readLogits } from "../session/step_io.ts";
 import { type MapBlock, MapReader } from "../session/maps.ts";
-import { addRows, type PromptEvents, type PromptLane } from "./prompt.ts";
+import { addRows, type PromptEvents, type PromptSequence } from "./prompt.ts";
 import type { Session } from "../session/session.ts";
 import { writeVisibleLayer } from "../session/taps.ts";
 
@@ -41,11 +41,11 @@ export async function runPrunedPrompt(
   session: Session,
   tokens: readonly number[],
   options: Omit<PromptEvents, "onProgress"> & {
-    readonly lane: PromptLane;
+    readonly promptSequence: PromptSequence;
     readonly onProgress?: (done: number) => void;
   },
 ): Promise<void> {
-  const { lane: { index, sequence }, signal, onLogits, onProgress } = options;
+  const { promptSequence: { index, sequence }, signal, onLogits, onProgress } = options;
   const { forward } = session;
   const { device, config: { layers, vocabulary }, workspace } = forward;
   const { capacity } = workspace.shape;
@@ -59,8 +59,8 @@ export async function runPrunedPrompt(
     writeVisibleLayer(forward, layer, reached);
     await run.layer(layer, {
       reached,
-      firstWatched: Math.max(0, tokens.length - sequence.promptRows),
-      onMap: (block, first) => addRows(sequence.own!, block, first),
+      firstObserved: Math.max(0, tokens.length - sequence.promptRows),
+      onMap: (block, first) => addRows(sequence.largeScores!, block, first),
     });
     const chosen = sequence.prune(layer, reached);
     checkPruned(chosen, { policy: sequence.policy, layer, reached });
@@ -80,7 +80,7 @@ interface LayerRequest {
   /** Positions that have reached the layer. */
   readonly reached: Uint32Array;
   /** First row whose attention is wanted. */
-  readonly firstWatched: number;
+  readonly firstObserved: number;
   /** Receives maps, and the first row of them that is wanted. */
   readonly onMap: (block: MapBlock, first: number) => void;
 }
@@ -106,18 +106,18 @@ class PrunedRun implements Disposable {
   }
 
   /** Runs a layer over all chunks; one whose tokens have all been dropped is left out. */
-  async layer(layer: number, { reached, firstWatched, onMap }: LayerRequest): Promise<void> {
+  async layer(layer: number, { reached, firstObserved, onMap }: LayerRequest): Promise<void> {
     for (const chunk of this.#chunks) {
       const end = chunk.first + chunk.rows;
       if (!reached.some((position) => position >= chunk.first && position < end)) continue;
       const heads = Array.from({ length: this.#forward.config.queryHeads }, (_, head) => head);
-      const maps = end > firstWatched
+      const maps = end > firstObserved
         ? this.#maps.target(heads, { rows: chunk.rows, keys: end })
         : undefined;
       await this.#submit(chunk, { layer, isSummed: false, ...(maps && { maps }) });
       if (!maps) continue;
       const rows = { layer, firstQuery: chunk.first, queries: chunk.rows };
-      for (const block of await this.#maps.read(maps, rows)) onMap(block, firstWatched);
+      for (const block of await this.#maps.read(maps, rows)) onMap(block, firstObserved);
     }
     await this.#forward.device.finished();
   }

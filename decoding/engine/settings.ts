@@ -7,13 +7,13 @@
 import type { CacheBudget } from "../../cache/budget.ts";
 import { createPolicy, type PolicyOptions } from "../../cache/policy_options.ts";
 import { listGranularity } from "../selection/sequence_settings.ts";
-import type { HelperCut } from "../scoring/small_model.ts";
+import type { SmallModelCut } from "../scoring/small_model.ts";
 import type { ModelPair } from "./types.ts";
 import { PolicySession } from "./policy_session.ts";
 import { fullCacheBytes } from "../../cache/full_cache.ts";
 
 /** One way to decode. */
-export interface PolicySetting extends HelperCut {
+export interface PolicySetting extends SmallModelCut {
   /** Name of the policy. */
   readonly policy: string;
   /** Choices that differ from the recommended ones. */
@@ -37,7 +37,7 @@ export interface BatchSizes {
  * @param setting Policy, choices, budget.
  * @param sizes Sizes of the batch.
  * @returns The session.
- * @throws {RangeError} If the policy or a choice is not allowed, or the helper cannot be cut as asked.
+ * @throws {RangeError} If the policy or a choice is not allowed, or the small model cannot be cut as asked.
  */
 export function openSetting(
   pair: ModelPair,
@@ -45,11 +45,11 @@ export function openSetting(
   sizes: BatchSizes,
 ): PolicySession {
   const { sequences, capacity } = sizes;
-  return openLanes(pair, new Array<LaneSetting>(sequences).fill({ setting }), capacity);
+  return openSequences(pair, new Array<SharedSetting>(sequences).fill({ setting }), capacity);
 }
 
 /**
- * Starts a session in which every setting decodes the same tokens: one sequence per setting, one helper for all.
+ * Starts a session in which every setting decodes the same tokens: one sequence per setting, one small model for all.
  *
  * @param pair Models.
  * @param settings Policies, choices, budgets that can run together, as `settingBatches` puts them.
@@ -62,7 +62,7 @@ export function openSettings(
   settings: readonly PolicySetting[],
   capacity: number,
 ): PolicySession {
-  return openLanes(pair, settings.map((setting) => ({ setting, stream: 0 })), capacity);
+  return openSequences(pair, settings.map((setting) => ({ setting, smallSequence: 0 })), capacity);
 }
 
 /**
@@ -75,12 +75,12 @@ export function openSettings(
  */
 export function settingBatches(settings: readonly PolicySetting[], most: number): number[][] {
   const families = Map.groupBy(settings.keys(), (index) => {
-    const { policy, options, helperBudget, helperLayers } = settings[index]!;
+    const { policy, options, smallBudget, smallLayers } = settings[index]!;
     const resolved = createPolicy(policy, options);
     const { reduction, weights } = resolved;
-    const isCompressed = helperBudget !== undefined;
+    const isCompressed = smallBudget !== undefined;
     const family = [listGranularity(resolved), reduction, weights];
-    return JSON.stringify([...family, isCompressed, helperLayers]);
+    return JSON.stringify([...family, isCompressed, smallLayers]);
   });
   return [...families.values()].flatMap((indices) => {
     const count = Math.ceil(indices.length / most);
@@ -89,26 +89,28 @@ export function settingBatches(settings: readonly PolicySetting[], most: number)
   });
 }
 
-interface LaneSetting {
+interface SharedSetting {
   readonly setting: PolicySetting;
-  readonly stream?: number;
+  readonly smallSequence?: number;
 }
 
-function openLanes(
+function openSequences(
   pair: ModelPair,
-  lanes: readonly LaneSetting[],
+  settings: readonly SharedSetting[],
   capacity: number,
 ): PolicySession {
-  const { helperLayers } = lanes[0]!.setting;
+  const { smallLayers } = settings[0]!.setting;
   return new PolicySession(pair, {
-    lanes: lanes.map(({ setting: { policy, options, budget, helperBudget }, ...stream }) => ({
+    settings: settings.map((
+      { setting: { policy, options, budget, smallBudget }, ...smallSequence },
+    ) => ({
       policy: createPolicy(policy, options),
       budget,
-      ...(helperBudget && { helperBudget }),
-      ...stream,
+      ...(smallBudget && { smallBudget }),
+      ...smallSequence,
     })),
     capacity,
-    ...(helperLayers !== undefined && { helperLayers }),
+    ...(smallLayers !== undefined && { smallLayers }),
   });
 }
 
@@ -120,7 +122,7 @@ const MOST_SEQUENCES = 64;
 /**
  * Counts the sequences that a batch may have.
  *
- * @param pair Models; one helper sequence serves the whole batch.
+ * @param pair Models; one small model sequence serves the whole batch.
  * @param capacity Tokens that fit per sequence.
  * @returns At least 1; caches, scores and logits of so many stay within a gibibyte and each within a binding.
  */
@@ -128,8 +130,8 @@ export function fittingSequences({ large, small }: ModelPair, capacity: number):
   const { layers, kvHeads, queryHeads, headDim, vocabulary } = large.config;
   const cache = fullCacheBytes({ layers, kvHeads, headDim, capacity, sequences: 1 });
   const sums = 4 * layers * queryHeads * capacity;
-  const helperHeads = small ? small.config.layers * small.config.queryHeads : 0;
-  const rows = 4 * helperHeads * capacity;
+  const smallHeads = small ? small.config.layers * small.config.queryHeads : 0;
+  const rows = 4 * smallHeads * capacity;
   const logits = 4 * vocabulary;
   const { maxBindingBytes } = large.device.info;
   const largest = Math.max(sums, rows, logits, cache / layers / 2);

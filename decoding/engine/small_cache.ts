@@ -1,5 +1,5 @@
 /**
- * A helper's own cache, compressed by H2O: what its steps attend to, and what they leave of each token.
+ * A small model's own cache, compressed by H2O: what its steps attend to, and what they leave of each token.
  *
  * @see {@link https://arxiv.org/abs/2508.02751 | SmallKV}, appendix A.3, Table 5
  * @module
@@ -9,7 +9,7 @@ import type { CacheBudget } from "../../cache/budget.ts";
 import { createPolicy, type ResolvedPolicy } from "../../cache/policy_options.ts";
 import type { Command, DeviceBuffer } from "../../gpu/device.ts";
 import { listedRowsCommand } from "../../kernels/listed_rows.ts";
-import { type LaneSet, laneSet } from "../selection/sequence_settings.ts";
+import { type SequenceSettings, sequenceSettings } from "../selection/sequence_settings.ts";
 import { createPolicyBuffers, type PolicyBuffers, type PolicyShape } from "../selection/buffers.ts";
 import { selectedStep } from "../selection/selected_attention.ts";
 import { PolicySequence } from "./batch.ts";
@@ -17,29 +17,29 @@ import type { StoreKind } from "../../cache/kv_store.ts";
 import { PolicyStore } from "./store.ts";
 import { listShape } from "../selection/lists.ts";
 import type { Session } from "../session/session.ts";
-import { listUnits } from "../selection/head_groups.ts";
-import { HelperStep, type SmallCache, type SmallModelSizes } from "../scoring/small_model.ts";
+import { listGroups } from "../selection/head_groups.ts";
+import { type SmallCache, type SmallModelSizes, SmallModelStep } from "../scoring/small_model.ts";
 import type { Model } from "../../models/load.ts";
 
-/** How a helper's cache is compressed. */
-export interface HelperCacheOptions {
+/** How a small model's cache is compressed. */
+export interface CompressedSmallCacheOptions {
   /**
    * For each sequence what it keeps of itself, all of it if left out, and the large model's policy, which tells what a
    * budget is a share of and how long a text must be before anything of it is dropped.
    */
-  readonly lanes: readonly {
-    readonly helperBudget?: CacheBudget;
+  readonly settings: readonly {
+    readonly smallBudget?: CacheBudget;
     readonly policy: Pick<ResolvedPolicy, "base" | "minimumTokens">;
   }[];
   /** Where its tokens are kept; `resident` if left out. */
   readonly store?: StoreKind;
 }
 
-/** Kept tokens of the helper, of all sequences. */
-class HelperCache implements SmallCache {
+/** Kept tokens of the small model, of all sequences. */
+class CompressedSmallCache implements SmallCache {
   readonly #session: Session;
-  readonly #options: HelperCacheOptions;
-  readonly #lanes: LaneSet;
+  readonly #options: CompressedSmallCacheOptions;
+  readonly #settings: SequenceSettings;
   readonly #shape: PolicyShape;
   readonly #buffers: PolicyBuffers;
   readonly #sequences: PolicySequence[] = [];
@@ -49,31 +49,31 @@ class HelperCache implements SmallCache {
   /**
    * Keeps everything until a sequence is told what its prompt has left.
    *
-   * @param session The helper, with its complete cache.
+   * @param session The small model, with its complete cache.
    * @param options Budget and store.
    */
-  constructor(session: Session, options: HelperCacheOptions) {
+  constructor(session: Session, options: CompressedSmallCacheOptions) {
     const { config, device, workspace } = session.forward;
     const { capacity, sequences } = workspace.shape;
     const { store } = options;
     this.#session = session;
     this.#options = options;
-    const lanes = options.lanes.map(({ policy, helperBudget }) => {
+    const settings = options.settings.map(({ policy, smallBudget }) => {
       const { base, minimumTokens } = policy;
       return {
         policy: createPolicy("h2o", { base, minimumTokens }),
-        budget: helperBudget ?? { ratio: 1 },
+        budget: smallBudget ?? { ratio: 1 },
       };
     });
-    this.#lanes = laneSet({ lanes, ...(store && { store }) });
+    this.#settings = sequenceSettings({ settings, ...(store && { store }) });
     this.#shape = {
-      ...listShape(listUnits(config, this.#lanes.granularity), capacity),
+      ...listShape(listGroups(config, this.#settings.granularity), capacity),
       sequences,
-      streams: 0,
+      smallSequences: 0,
       capacity,
       heads: config.layers * config.queryHeads,
-      helperHeads: 0,
-      weightHeads: config.queryHeads,
+      smallHeads: 0,
+      attentionHeads: config.queryHeads,
     };
     using stack = new DisposableStack();
     this.#buffers = stack.use(createPolicyBuffers(device, this.#shape));
@@ -97,7 +97,7 @@ class HelperCache implements SmallCache {
 
   /** Bytes of the tokens kept now: 4 * headDim each, over KV heads. */
   get idealBytes(): number {
-    const kept = this.selections.flat().reduce((sum, selection) => sum + selection.kept.length, 0);
+    const kept = this.selections.flat().reduce((sum, selection) => sum + selection.full.length, 0);
     return 4 * this.#session.model.config.headDim * kept;
   }
 
@@ -110,8 +110,8 @@ class HelperCache implements SmallCache {
   begin(index: number, promptTokens: number): void {
     const { config } = this.#session.model;
     const { capacity } = this.#shape;
-    const lane = this.#lanes.lanes[index]!;
-    this.#sequences[index] = new PolicySequence({ ...lane, config, capacity, promptTokens });
+    const setting = this.#settings.settings[index]!;
+    this.#sequences[index] = new PolicySequence({ ...setting, config, capacity, promptTokens });
   }
 
   /**
@@ -122,9 +122,9 @@ class HelperCache implements SmallCache {
    */
   start(index: number, sums: Float32Array): void {
     const sequence = this.#sequences[index]!;
-    sequence.own!.startFromSums(sums);
+    sequence.largeScores!.startFromSums(sums);
     sequence.start(this.#session.lengths[index]!);
-    this.#planIfDue(index);
+    this.#planIfNeeded(index);
   }
 
   /**
@@ -140,7 +140,7 @@ class HelperCache implements SmallCache {
         forward,
         lengths,
         kind,
-        lanes: this.#lanes,
+        settings: this.#settings,
         shape: this.#shape,
         buffers: this.#buffers,
       }),
@@ -158,17 +158,17 @@ class HelperCache implements SmallCache {
    */
   attention(forward: Session["forward"], layer: number, rows: DeviceBuffer): Command[] {
     const { config: { queryHeads }, workspace } = forward;
-    const { units, ...sizes } = this.#shape;
+    const { groups, ...sizes } = this.#shape;
     const step = { forward, buffers: this.#buffers, shape: this.#shape };
-    const { lists, weights } = this.#buffers;
+    const { lists, attention } = this.#buffers;
     return [
       ...selectedStep(step, layer),
-      listedRowsCommand({ state: workspace.state, lists, attention: weights, rows }, {
+      listedRowsCommand({ state: workspace.state, lists, attention: attention, rows }, {
         ...sizes,
-        unitsPerLayer: units.perLayer,
-        unitOffset: layer * units.perLayer,
-        units: units.total,
-        unitHeads: units.heads,
+        groupsPerLayer: groups.perLayer,
+        groupOffset: layer * groups.perLayer,
+        groups: groups.total,
+        groupHeads: groups.heads,
         attentionStride: sizes.capacity,
         heads: { offset: layer * queryHeads, total: sizes.heads },
       }),
@@ -186,7 +186,7 @@ class HelperCache implements SmallCache {
   async settle(): Promise<void> {
     const { device } = this.#session.forward;
     const [bytes] = await Promise.all([
-      device.read(this.#buffers.own),
+      device.read(this.#buffers.largeAttention),
       this.#store!.takeNewest(),
     ]);
     const all = new Float32Array(bytes);
@@ -194,7 +194,7 @@ class HelperCache implements SmallCache {
     this.#sequences.forEach((sequence, index) => {
       const row = all.subarray(index * size, (index + 1) * size);
       sequence.remember(row, this.#session.lengths[index]!);
-      this.#planIfDue(index);
+      this.#planIfNeeded(index);
     });
   }
 
@@ -203,10 +203,10 @@ class HelperCache implements SmallCache {
     this.#owned.dispose();
   }
 
-  #planIfDue(index: number): void {
+  #planIfNeeded(index: number): void {
     const sequence = this.#sequences[index]!;
     const tokens = this.#session.lengths[index]!;
-    if (sequence.isDue(tokens)) sequence.planBy(tokens);
+    if (sequence.shouldPlanAt(tokens)) sequence.planBy(tokens);
   }
 }
 
@@ -220,15 +220,15 @@ class HelperCache implements SmallCache {
  */
 export function openSmallModel(
   model: Model,
-  options: HelperCacheOptions & Omit<SmallModelSizes, "sequences">,
-): HelperStep {
-  const { lanes, helperLayers, capacity, chunk } = options;
-  const layers = helperLayers !== undefined && { helperLayers };
-  const sizes = { ...layers, capacity, chunk, sequences: lanes.length };
-  const isCompressed = lanes.some(({ helperBudget }) => helperBudget);
-  return new HelperStep(
+  options: CompressedSmallCacheOptions & Omit<SmallModelSizes, "sequences">,
+): SmallModelStep {
+  const { settings, smallLayers, capacity, chunk } = options;
+  const layers = smallLayers !== undefined && { smallLayers };
+  const sizes = { ...layers, capacity, chunk, sequences: settings.length };
+  const isCompressed = settings.some(({ smallBudget }) => smallBudget);
+  return new SmallModelStep(
     model,
     sizes,
-    isCompressed ? (session) => new HelperCache(session, options) : undefined,
+    isCompressed ? (session) => new CompressedSmallCache(session, options) : undefined,
   );
 }

@@ -10,7 +10,7 @@ import { argmaxCommands, argmaxPartialBytes } from "../../kernels/argmax.ts";
 import { selectedAttentionCommands } from "../../kernels/selected_attention.ts";
 import { attentionShape, type ForwardState } from "../../models/forward/forward.ts";
 import { embeddingStep, layerStep, logitsStep } from "../../models/forward/transformer.ts";
-import { helperRowsCommand, helperStep, scoreCommands } from "../scoring/small_model.ts";
+import { scoreCommands, smallModelStep, smallRowsCommand } from "../scoring/small_model.ts";
 import type { PolicyShape, PolicyStep } from "../selection/buffers.ts";
 import type { BlockPlace, BlockSelection } from "./speculative_types.ts";
 import { checkChosen } from "../session/session.ts";
@@ -18,13 +18,13 @@ import { readLogits } from "../session/step_io.ts";
 
 /** Buffers that blocks add to those of a policy. */
 export interface BlockBuffers extends Disposable {
-  /** The helper's row of each row of the block, f32 [rows, smallHeads, capacity]. */
+  /** The small model's row of each row of the block, f32 [rows, smallHeads, capacity]. */
   readonly rows: DeviceBuffer;
-  /** Scores of each planned row, f32 [plans, units, capacity]. */
+  /** Scores of each planned row, f32 [plans, groups, capacity]. */
   readonly saliency: DeviceBuffer;
   /** What the heads remember while a block is tried, f32 [smallHeads, capacity]. */
   readonly trial: DeviceBuffer;
-  /** Lists of each planned row, u32 [plans, units, listWords]. */
+  /** Lists of each planned row, u32 [plans, groups, listWords]. */
   readonly lists: DeviceBuffer;
   /** 0, then the tokens before each row, u32 [1 + rows]. */
   readonly places: DeviceBuffer;
@@ -55,14 +55,14 @@ export interface BlockShape {
  */
 export function createBlockBuffers(device: Device, shape: BlockShape): BlockBuffers {
   using stack = new DisposableStack();
-  const { policy: { helperHeads, capacity, units, listWords }, rows, plans } = shape;
+  const { policy: { smallHeads, capacity, groups, listWords }, rows, plans } = shape;
   const words = (label: string, count: number) =>
     stack.use(device.createBuffer(`${label} of a block`, 4 * count));
   const buffers = {
-    rows: words("helper rows", rows * helperHeads * capacity),
-    saliency: words("saliency", plans * units.total * capacity),
-    trial: words("helper scores", plans > 1 ? helperHeads * capacity : 1),
-    lists: words("kept tokens", plans * units.total * listWords),
+    rows: words("small model rows", rows * smallHeads * capacity),
+    saliency: words("saliency", plans * groups.total * capacity),
+    trial: words("small model scores", plans > 1 ? smallHeads * capacity : 1),
+    lists: words("kept tokens", plans * groups.total * listWords),
     places: words("places", 1 + rows),
     choices: words("choices", rows),
     zeros: words("zeros", 1 + rows),
@@ -75,7 +75,7 @@ export function createBlockBuffers(device: Device, shape: BlockShape): BlockBuff
 /** Both models and everything they write in a block. */
 export interface BlockStep {
   /** Small model with the buffers of the policy. */
-  readonly helper: PolicyStep;
+  readonly smallModel: PolicyStep;
   /** Large model. */
   readonly large: ForwardState;
   /** Buffers of blocks. */
@@ -90,8 +90,11 @@ export interface BlockStep {
  * @param step Both models.
  * @returns The commands.
  */
-function draftForward({ helper }: BlockStep): Command[] {
-  return helperStep(helper, (layer) => ({ watch: [helperRowsCommand(helper, layer)] }));
+function draftForward({ smallModel }: BlockStep): Command[] {
+  return smallModelStep(
+    smallModel,
+    (layer) => ({ observe: [smallRowsCommand(smallModel, layer)] }),
+  );
 }
 
 /**
@@ -100,7 +103,7 @@ function draftForward({ helper }: BlockStep): Command[] {
  * @param step Both models.
  * @returns Commands after a step of the small model.
  */
-function draftStep({ helper: { forward }, large }: BlockStep): Command[] {
+function draftStep({ smallModel: { forward }, large }: BlockStep): Command[] {
   const { config, workspace } = forward;
   const { logits, best, tokens, state, strides, shape } = workspace;
   return [
@@ -126,17 +129,20 @@ function draftStep({ helper: { forward }, large }: BlockStep): Command[] {
  * @param row Row of the block.
  * @returns Commands after a step of the small model, before its choice.
  */
-function keepStep({ helper, buffers, block }: BlockStep, row: number): Command[] {
-  const { shape } = helper;
-  const rowBytes = 4 * shape.helperHeads * shape.capacity;
-  const saliencyBytes = 4 * shape.units.total * shape.capacity;
-  const commands = [copy(helper.buffers.rows, buffers.rows, rowBytes, { to: row * rowBytes })];
+function keepStep({ smallModel, buffers, block }: BlockStep, row: number): Command[] {
+  const { shape } = smallModel;
+  const rowBytes = 4 * shape.smallHeads * shape.capacity;
+  const saliencyBytes = 4 * shape.groups.total * shape.capacity;
+  const commands = [copy(smallModel.buffers.rows, buffers.rows, rowBytes, { to: row * rowBytes })];
   if (row > 0 && block === "shared") return commands;
-  if (row === 1) commands.push(copy(helper.buffers.scores, buffers.trial, rowBytes));
-  const scores = row === 0 ? helper.buffers.scores : buffers.trial;
+  if (row === 1) commands.push(copy(smallModel.buffers.scores, buffers.trial, rowBytes));
+  const scores = row === 0 ? smallModel.buffers.scores : buffers.trial;
   commands.push(
-    ...scoreCommands({ ...helper, buffers: { ...helper.buffers, scores } }, helper.forward),
-    copy(helper.buffers.saliency, buffers.saliency, saliencyBytes, { to: row * saliencyBytes }),
+    ...scoreCommands(
+      { ...smallModel, buffers: { ...smallModel.buffers, scores } },
+      smallModel.forward,
+    ),
+    copy(smallModel.buffers.saliency, buffers.saliency, saliencyBytes, { to: row * saliencyBytes }),
   );
   return commands;
 }
@@ -148,10 +154,10 @@ function keepStep({ helper, buffers, block }: BlockStep, row: number): Command[]
  * @param row Row of the block, from 1.
  * @returns The commands.
  */
-function commitStep({ helper, buffers }: BlockStep, row: number): Command[] {
-  const rowBytes = 4 * helper.shape.helperHeads * helper.shape.capacity;
-  const [update] = scoreCommands(helper, helper.forward);
-  return [copy(buffers.rows, helper.buffers.rows, rowBytes, { from: row * rowBytes }), update!];
+function commitStep({ smallModel, buffers }: BlockStep, row: number): Command[] {
+  const rowBytes = 4 * smallModel.shape.smallHeads * smallModel.shape.capacity;
+  const [update] = scoreCommands(smallModel, smallModel.forward);
+  return [copy(buffers.rows, smallModel.buffers.rows, rowBytes, { from: row * rowBytes }), update!];
 }
 
 /**
@@ -162,7 +168,7 @@ function commitStep({ helper, buffers }: BlockStep, row: number): Command[] {
  * @returns Commands that write `choices`.
  */
 function verifyStep(step: BlockStep, rows: number): Command[] {
-  const { helper, large, buffers } = step;
+  const { smallModel, large, buffers } = step;
   const { config, workspace } = large;
   const { logits, strides } = workspace;
   const rowShape = { sequences: 1, rowsPerSequence: rows };
@@ -172,7 +178,7 @@ function verifyStep(step: BlockStep, rows: number): Command[] {
       layerStep(large, rowShape, { layer, attention: attention(step, { layer, rows }) }),
   );
   return [
-    copy(helper.forward.workspace.tokens, workspace.tokens, 4 * helper.shape.capacity),
+    copy(smallModel.forward.workspace.tokens, workspace.tokens, 4 * smallModel.shape.capacity),
     ...embeddingStep(large, rowShape),
     ...layers.flat(),
     ...logitsStep(large, { rows, rowStep: 1, rowOffset: 0 }),
@@ -194,7 +200,7 @@ function verifyStep(step: BlockStep, rows: number): Command[] {
  * up to itself. With selections of their own they are as many sequences of one row, whose lists name the same cache.
  */
 function attention(
-  { helper: { shape }, large, buffers, block }: BlockStep,
+  { smallModel: { shape }, large, buffers, block }: BlockStep,
   { layer, rows }: { readonly layer: number; readonly rows: number },
 ): Command[] {
   const { device, workspace, cache } = large;
@@ -205,11 +211,11 @@ function attention(
   return selectedAttentionCommands(device.info, {
     shape: attentionShape(large, rowShape, layer),
     selection: {
-      unitsPerLayer: shape.units.perLayer,
-      unitOffset: layer * shape.units.perLayer,
-      units: shape.units.total,
+      groupsPerLayer: shape.groups.perLayer,
+      groupOffset: layer * shape.groups.perLayer,
+      groups: shape.groups.total,
       listWords: shape.listWords,
-      smallHeads: shape.helperHeads,
+      smallHeads: shape.smallHeads,
     },
     buffers: {
       state: isShared ? workspace.state : buffers.places,
@@ -267,7 +273,7 @@ export class BlockRunner implements Disposable {
    * @param tokens The token before the block, and the proposed ones if the small model is not to draft them.
    */
   async draft({ length, rows }: BlockPlace, tokens: readonly number[]): Promise<void> {
-    const { workspace } = this.#step.helper.forward;
+    const { workspace } = this.#step.smallModel.forward;
     const isGiven = tokens.length > 1;
     this.#device.write(workspace.tokens, 4 * length, Uint32Array.from(tokens));
     let pending: Recording[] = [];
@@ -275,7 +281,7 @@ export class BlockRunner implements Disposable {
       if (row === 0 || isGiven) {
         this.#device.submit(...pending);
         pending = [];
-        this.#setHelperLength(length + row);
+        this.#setSmallModelLength(length + row);
       }
       pending.push(await this.#record("small model's step", () => draftForward(this.#step)));
       pending.push(await this.#record(`scores of row ${row}`, () => keepStep(this.#step, row)));
@@ -289,11 +295,11 @@ export class BlockRunner implements Disposable {
    * Reads the scores of the rows that have a plan of their own.
    *
    * @param rows How many.
-   * @returns Scores, [list units, capacity] of each row.
+   * @returns Scores, [list groups, capacity] of each row.
    */
   async saliency(rows: number): Promise<Float32Array[]> {
-    const { buffers, helper: { shape } } = this.#step;
-    const size = shape.units.total * shape.capacity;
+    const { buffers, smallModel: { shape } } = this.#step;
+    const size = shape.groups.total * shape.capacity;
     const all = new Float32Array(await this.#device.read(buffers.saliency, 0, 4 * size * rows));
     return Array.from({ length: rows }, (_, row) => all.subarray(row * size, (row + 1) * size));
   }
@@ -302,7 +308,7 @@ export class BlockRunner implements Disposable {
    * Runs the large model over a block.
    *
    * @param place Where the block is.
-   * @param options Lists of each plan, [list units, listWords]; whether logits are read.
+   * @param options Lists of each plan, [list groups, listWords]; whether logits are read.
    * @returns Choices and proposed tokens.
    * @throws {GpuError} If the logits of a choice were not finite.
    */
@@ -310,7 +316,7 @@ export class BlockRunner implements Disposable {
     { length, rows }: BlockPlace,
     options: { readonly lists: readonly Uint32Array<ArrayBuffer>[]; readonly logits: boolean },
   ): Promise<Verification> {
-    const { buffers, large, helper: { forward: { workspace } } } = this.#step;
+    const { buffers, large, smallModel: { forward: { workspace } } } = this.#step;
     options.lists.forEach((lists, plan) =>
       this.#device.write(buffers.lists, plan * lists.byteLength, lists)
     );
@@ -341,7 +347,7 @@ export class BlockRunner implements Disposable {
   async commit(length: number, row: number): Promise<void> {
     if (row === 0) return;
     const recording = await this.#record(`commit of row ${row}`, () => commitStep(this.#step, row));
-    this.#setHelperLength(length + row);
+    this.#setSmallModelLength(length + row);
     this.#device.submit(recording);
   }
 
@@ -350,8 +356,8 @@ export class BlockRunner implements Disposable {
     this.#owned.dispose();
   }
 
-  #setHelperLength(length: number): void {
-    const { workspace } = this.#step.helper.forward;
+  #setSmallModelLength(length: number): void {
+    const { workspace } = this.#step.smallModel.forward;
     this.#device.write(workspace.state, 0, Uint32Array.of(0, length));
   }
 

@@ -4,8 +4,8 @@
  * @module
  */
 
-import type { HelperStep } from "../scoring/small_model.ts";
-import { laneSet } from "../selection/sequence_settings.ts";
+import type { SmallModelStep } from "../scoring/small_model.ts";
+import { sequenceSettings } from "../selection/sequence_settings.ts";
 import type { ModelPair } from "./types.ts";
 import { BlockRunner, createBlockBuffers } from "./speculative_blocks.ts";
 import type {
@@ -20,7 +20,7 @@ import { createEngineParts, type EngineParts } from "./parts.ts";
 /** What lives on the device. */
 export interface SpeculativeParts extends EngineParts {
   /** The small model with its complete cache. */
-  readonly helper: HelperStep;
+  readonly smallModel: SmallModelStep;
   /** Runs blocks. */
   readonly runner: BlockRunner;
 }
@@ -42,39 +42,41 @@ export function createSpeculativeParts(
   using stack = new DisposableStack();
   // A block must fit the activations, however short the prefill's chunks are.
   const chunk = Math.max(options.chunk ?? 128, rows);
-  const parts = stack.use(createEngineParts(pair, laneSet(options), { ...options, chunk }));
-  const { large, shape, buffers, lanes } = parts;
-  const helper = parts.helper!;
+  const parts = stack.use(
+    createEngineParts(pair, sequenceSettings(options), { ...options, chunk }),
+  );
+  const { large, shape, buffers, settings } = parts;
+  const smallModel = parts.smallModel!;
   const plans = block === "shared" ? 1 : rows;
   // The small model's decode rows are kept one by one; nothing sums them.
   const taps = { visibleWords: 0, [Symbol.dispose]: () => {} };
   const runner = stack.use(
     new BlockRunner({
-      helper: { forward: { ...helper.session.forward, taps }, buffers, shape, lanes },
+      smallModel: { forward: { ...smallModel.session.forward, taps }, buffers, shape, settings },
       large: large.forward,
       buffers: stack.use(createBlockBuffers(pair.large.device, { policy: shape, rows, plans })),
       block,
     }),
   );
   const owned = stack.move();
-  return { ...parts, helper, runner, [Symbol.dispose]: () => owned.dispose() };
+  return { ...parts, smallModel, runner, [Symbol.dispose]: () => owned.dispose() };
 }
 
 /**
- * Reads what the helper's heads remember.
+ * Reads what the small model's heads remember.
  *
  * @param parts Where it is.
  * @param tokens How many tokens are wanted.
  * @returns Scores, [smallHeads, tokens].
  */
-export async function readHelperScores(
+export async function readSmallScores(
   { large, shape, buffers }: SpeculativeParts,
   tokens: number,
 ): Promise<Float32Array> {
-  const { helperHeads, capacity } = shape;
+  const { smallHeads, capacity } = shape;
   const all = new Float32Array(await large.forward.device.read(buffers.scores));
-  const scores = new Float32Array(helperHeads * tokens);
-  for (let head = 0; head < helperHeads; head++) {
+  const scores = new Float32Array(smallHeads * tokens);
+  for (let head = 0; head < smallHeads; head++) {
     scores.set(all.subarray(head * capacity, head * capacity + tokens), head * tokens);
   }
   return scores;
@@ -107,14 +109,14 @@ export class BlockPlanner {
   scoredRows({ length, rows }: BlockPlace): number {
     if (!this.#sequence.isReady) return 0;
     if (this.#block === "per_query") return rows;
-    return this.#sequence.isDue(length + 1) ? 1 : 0;
+    return this.#sequence.shouldPlanAt(length + 1) ? 1 : 0;
   }
 
   /**
    * Plans the rows of a block, each from what the one before leaves.
    *
    * @param place Where the block is.
-   * @param saliency Scores of list units for each scored row, [list units, capacity].
+   * @param saliency Scores of list groups for each scored row, [list groups, capacity].
    * @returns What each row attends to.
    */
   plan({ length, rows }: BlockPlace, saliency: readonly Float32Array[]): BlockSelections {
@@ -123,7 +125,7 @@ export class BlockPlanner {
       const next = (this.#states.at(-1) ?? this.#sequence).fork();
       const scores = saliency[row];
       const tokens = length + row + 1;
-      if (scores && next.isDue(tokens)) next.planBy(tokens, scores);
+      if (scores && next.shouldPlanAt(tokens)) next.planBy(tokens, scores);
       else next.append(tokens - 1);
       this.#states.push(next);
     }

@@ -1,5 +1,5 @@
 /**
- * Decoding under a policy whose helper drafts as well: each pass of the small model proposes a token, tells what the
+ * Decoding under a policy whose small model drafts as well: each pass of the small model proposes a token, tells what the
  * token before it attends to, and weighs marginal tokens. The large model checks a block of drafts in one pass.
  *
  * Greedy only. What comes out is what the compressed large model chooses, not what it would choose with its full cache.
@@ -20,7 +20,7 @@ import { residentLists } from "../selection/lists.ts";
 import {
   BlockPlanner,
   createSpeculativeParts,
-  readHelperScores,
+  readSmallScores,
   type SpeculativeParts,
 } from "./speculative_parts.ts";
 import type { Verification } from "./speculative_blocks.ts";
@@ -86,18 +86,18 @@ export class SpeculativeSession implements Disposable {
    */
   async prefill(tokens: readonly number[], options: PromptOptions = {}): Promise<void> {
     const { sequence: _, ...events } = options;
-    const { large, helper, sequences } = this.#parts;
+    const { large, smallModel, sequences } = this.#parts;
     const { match = {} } = this.#options;
     if (this.#planner) {
       this.#tried = undefined;
       await runTurn(this.#parts, tokens, { ...events, indices: [0] });
       this.#tokens.pop();
     } else {
-      const lanes = sequences.begin([0], tokens.length);
-      const models = { large, small: helper.session, match };
-      const { needsSums } = helper;
-      const state = await runPrompt(models, tokens, { ...events, lanes, needsSums });
-      await sequences.startFrom(lanes, tokens.length, state);
+      const promptSequences = sequences.begin([0], tokens.length);
+      const models = { large, small: smallModel.session, match };
+      const { needsSums } = smallModel;
+      const state = await runPrompt(models, tokens, { ...events, promptSequences, needsSums });
+      await sequences.startFrom(promptSequences, tokens.length, state);
       this.#planner = new BlockPlanner(sequences.all[0]!, this.#options.block);
     }
     this.#tokens.push(...tokens, ...await large.nextTokens());
@@ -116,7 +116,7 @@ export class SpeculativeSession implements Disposable {
   /**
    * Drafts a block, checks it and takes over what the large model agrees with.
    *
-   * @param options Drafts or tokens of one's own, logits.
+   * @param options Drafts or tokens of your own, logits.
    * @returns New tokens and what each of their rows has seen.
    * @throws {RangeError} If the cache is full, or given tokens do not fit.
    */
@@ -148,23 +148,23 @@ export class SpeculativeSession implements Disposable {
   }
 
   /**
-   * Reads what the helper's heads remember of each committed token.
+   * Reads what the small model's heads remember of each committed token.
    *
    * @returns Scores, [smallHeads, tokens].
    */
-  async helperScores(): Promise<Float32Array> {
-    return await readHelperScores(this.#parts, this.#length);
+  async smallScores(): Promise<Float32Array> {
+    return await readSmallScores(this.#parts, this.#length);
   }
 
   /** Bytes of keys and values now. */
   memory(): Promise<PolicyMemory> {
     const { layers, kvHeads, headDim } = this.#pair.large.config;
-    const helper = this.#parts.helper.memory;
+    const smallModel = this.#parts.smallModel.memory;
     return Promise.resolve({
       largeCacheBytes: this.#parts.large.cacheBytes,
       largeCacheBytesIdeal: 2 * headDim * this.#parts.sequences.heldRows(layers * kvHeads),
-      helperCacheBytes: helper.deviceBytes,
-      helperCacheBytesIdeal: helper.idealBytes,
+      smallCacheBytes: smallModel.deviceBytes,
+      smallCacheBytesIdeal: smallModel.idealBytes,
       hostBytes: 0,
     });
   }
@@ -220,7 +220,7 @@ export class SpeculativeSession implements Disposable {
     const clock = new Stopwatch();
     // Matching reads the text from the device.
     large.replaceNext(this.#tokens.slice(-1));
-    await sequences.matchIfDue();
+    await sequences.matchIfNeeded();
     await runner.draft(place, [this.#tokens.at(-1)!, ...(given ?? [])]);
     const scored = this.#planner!.scoredRows(place);
     const saliency = scored > 0 ? await runner.saliency(scored) : [];
@@ -244,7 +244,7 @@ export class SpeculativeSession implements Disposable {
     const { selections, churn } = this.#planner!.commit(row);
     this.#tokens.push(row < accepted ? drafts[row]! : choices[row]!);
     this.#parts.large.advance();
-    this.#parts.helper.session.advance();
+    this.#parts.smallModel.session.advance();
     return {
       chosen: [choices[row]!],
       selections: [selections],

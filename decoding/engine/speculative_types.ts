@@ -9,7 +9,7 @@ import { type ChoiceValue, RUN_CHOICES } from "../../cache/options.ts";
 import type { Selection } from "../../cache/policy.ts";
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import type { PairMatchOptions } from "../scoring/head_matching.ts";
-import type { HelperCut } from "../scoring/small_model.ts";
+import type { SmallModelCut } from "../scoring/small_model.ts";
 import type { StepReport } from "./types.ts";
 import { median } from "../../core/stats.ts";
 import type { StoreKind } from "../../cache/kv_store.ts";
@@ -36,7 +36,7 @@ export interface Speculation {
 }
 
 /** What drafts are refused for. */
-export interface SpeculationRequest extends HelperCut {
+export interface SpeculationRequest extends SmallModelCut {
   /** Tokens that the small model drafts for a block. */
   readonly draftTokens: number;
   /** What the rows of a block attend to; `per_query` if left out. */
@@ -51,7 +51,7 @@ export interface SpeculationRequest extends HelperCut {
 
 /** How a pair decodes with drafts; one sequence, greedily, with every token on the device. */
 export interface SpeculativeOptions extends SpeculationRequest {
-  /** What is kept: a policy with a helper that plans before each step. */
+  /** What is kept: a policy with a small model that plans before each step. */
   readonly policy: ResolvedPolicy;
   /** How much is kept. */
   readonly budget: CacheBudget;
@@ -129,7 +129,7 @@ export interface BlockPlace {
   readonly rows: number;
 }
 
-/** What each row of a block attends to, [rows][units]. */
+/** What each row of a block attends to, [rows][groups]. */
 export type BlockSelections = readonly (readonly Selection[])[];
 
 /** Adds blocks up. */

@@ -10,9 +10,9 @@ import type { PolicyStep } from "../selection/buffers.ts";
 import type { StoreKind } from "../../cache/kv_store.ts";
 import type { PolicyStore } from "./store.ts";
 import {
-  createTurnedKeys,
+  createRerotatedKeys,
+  type RerotatedKeys,
   selectedStep,
-  type TurnedKeys,
 } from "../selection/selected_attention.ts";
 import type { Session } from "../session/session.ts";
 import {
@@ -22,14 +22,14 @@ import {
   logitsStep,
 } from "../../models/forward/transformer.ts";
 
-/** Made at the first step behind a prefill; disposing it frees all but the store. */
-export interface Running extends Disposable {
+/** Made at the first step after a prefill; disposing it frees all but the store. */
+export interface DecodeState extends Disposable {
   /** Where kept tokens lie. */
   readonly store: PolicyStore;
   /** The large model's step. */
   readonly large: Recording;
   /** Room for keys at the positions of slots; absent where all positions are original. */
-  readonly turned?: TurnedKeys;
+  readonly rerotated?: RerotatedKeys;
   /** Bytes of keys and values on the device, those turned to other positions included. */
   readonly deviceBytes: number;
   /** Present if tokens are chosen on the device. */
@@ -45,25 +45,25 @@ export interface Running extends Disposable {
  * @returns What steps run on.
  * @throws {GpuError} If the device has too little memory.
  */
-export async function startRunning(
+export async function startDecoding(
   store: PolicyStore,
   step: Omit<PolicyStep, "forward">,
   options: { readonly kind: StoreKind; readonly isPlannedOnHost: boolean },
-): Promise<Running> {
+): Promise<DecodeState> {
   const { kind, isPlannedOnHost } = options;
   using stack = new DisposableStack();
   const models = { ...step, forward: store.forward };
-  const turned = stack.use(createTurnedKeys(models));
-  const stored = { ...models, ...(turned && { turned }) };
+  const rerotated = stack.use(createRerotatedKeys(models));
+  const stored = { ...models, ...(rerotated && { rerotated }) };
   const large = stack.use(await recordLargeStep(stored));
-  const isOnDevice = !isPlannedOnHost && plansOnDevice(step.lanes, kind);
+  const isOnDevice = !isPlannedOnHost && plansOnDevice(step.settings, kind);
   const planner = isOnDevice ? stack.use(await DevicePlanner.create(stored)) : undefined;
   const owned = stack.move();
   return {
     store,
     large,
-    ...(turned && { turned }),
-    deviceBytes: store.deviceBytes + (turned?.byteLength ?? 0),
+    ...(rerotated && { rerotated }),
+    deviceBytes: store.deviceBytes + (rerotated?.byteLength ?? 0),
     ...(planner && { planner }),
     [Symbol.dispose]: () => owned.dispose(),
   };
@@ -76,7 +76,7 @@ export async function startRunning(
  * @param store Where tokens were kept; not used any more.
  * @throws {GpuError} If the device has too little memory for it; the store stays as it is then.
  */
-export async function takeBack(session: Session, store: PolicyStore): Promise<void> {
+export async function restoreFullCache(session: Session, store: PolicyStore): Promise<void> {
   const cache = await store.restore();
   if (cache !== session.forward.cache) session.takeCache(cache);
   store[Symbol.dispose]();
@@ -92,7 +92,7 @@ export async function recordLargeStep(step: PolicyStep): Promise<Recording> {
   const { forward, shape } = step;
   const { device, config } = forward;
   const rowShape = { sequences: shape.sequences, rowsPerSequence: 1 };
-  const isFull = step.lanes.lanes.every(({ policy }) => policy.name === "full");
+  const isFull = step.settings.settings.every(({ policy }) => policy.name === "full");
   const layers = Array.from(
     { length: config.layers },
     (_, layer) =>

@@ -15,7 +15,7 @@ import { unpackFloat16 } from "../../core/float16.ts";
 import { readVectors } from "../session/vectors.ts";
 import type { ForwardState } from "../../models/forward/forward.ts";
 import type { PolicyBuffers, PolicyShape } from "../selection/buffers.ts";
-import type { LaneSet } from "../selection/sequence_settings.ts";
+import type { SequenceSettings } from "../selection/sequence_settings.ts";
 import { type ListSource, packLists } from "../selection/lists.ts";
 
 /** What a store is made from. */
@@ -27,7 +27,7 @@ export interface PolicyStoreOptions {
   /** Which store. */
   readonly kind: StoreKind;
   /** The sequences; all alike in a tiered store. */
-  readonly lanes: LaneSet;
+  readonly settings: SequenceSettings;
   /** Sizes of the policy's buffers. */
   readonly shape: PolicyShape;
   /** Buffers of the policy. */
@@ -47,7 +47,7 @@ export class PolicyStore implements Disposable {
     this.#store = store;
     this.#options = options;
     const { forward, shape } = options;
-    this.#lists = new Uint32Array(shape.units.total * shape.listWords);
+    this.#lists = new Uint32Array(shape.groups.total * shape.listWords);
     const layers = store.layers.map((buffers, layer) => {
       const { fullSlots, writeSlot } = store.slots(layer);
       const write = writeSlot === undefined
@@ -69,12 +69,12 @@ export class PolicyStore implements Disposable {
    * @returns The store.
    */
   static async create(options: PolicyStoreOptions): Promise<PolicyStore> {
-    const { forward: { cache, device }, kind, lanes: { lanes } } = options;
-    const isPermanent = (lane: number) => lanes[lane]!.policy.candidates === "kept";
+    const { forward: { cache, device }, kind, settings: { settings } } = options;
+    const isPermanent = (setting: number) => settings[setting]!.policy.candidates === "kept";
     if (kind === "resident") {
       return new PolicyStore(new ResidentStore(cache, { isPermanent }), options);
     }
-    const { policy, budget } = lanes[0]!;
+    const { policy, budget } = settings[0]!;
     const requests = poolRequests(options).map((request) => ({ ...request, budget }));
     const pools = requests.map((request) => poolSizes(policy, request));
     const store = await TieredStore.create(device, {
@@ -102,18 +102,18 @@ export class PolicyStore implements Disposable {
   /**
    * Makes the device hold what the coming step needs, and writes its lists.
    *
-   * @param selections Tokens of each unit, [sequence][unit].
-   * @param matches Flat small head of each flat large head, per sequence; zeros without a helper.
+   * @param selections Tokens of each head group, [sequence][group].
+   * @param matches Flat small head of each flat large head, per sequence; zeros without a small model.
    * @returns What was moved; nothing where each query head selects alone, which is a simulation.
    */
   apply(
     selections: readonly (readonly Selection[])[],
     matches: readonly Uint32Array[],
   ): Migration | undefined {
-    if (this.#options.lanes.granularity === "query_head") {
+    if (this.#options.settings.granularity === "query_head") {
       selections.forEach((chosen, sequence) => {
-        const rows = chosen.map((selection, unit) =>
-          this.#positions(selection, { sequence, unit })
+        const rows = chosen.map((selection, group) =>
+          this.#positions(selection, { sequence, group })
         );
         this.#write(sequence, { selections: chosen, rows, match: matches[sequence]! });
       });
@@ -135,11 +135,11 @@ export class PolicyStore implements Disposable {
   /**
    * Accounts for tokens that the device has chosen, and listed, itself.
    *
-   * @param selections Tokens of each unit, [sequence][unit].
+   * @param selections Tokens of each head group, [sequence][group].
    * @returns What a store that holds them alone would have moved; nothing where each query head selects alone.
    */
   account(selections: readonly (readonly Selection[])[]): Migration | undefined {
-    if (this.#options.lanes.granularity === "query_head") return undefined;
+    if (this.#options.settings.granularity === "query_head") return undefined;
     return this.#store.apply(this.#perHead(selections).flat()).migration;
   }
 
@@ -190,7 +190,7 @@ export class PolicyStore implements Disposable {
     this.#store[Symbol.dispose]();
   }
 
-  /** Gives each KV head the selection of its unit. */
+  /** Gives each KV head the selection of its head group. */
   #perHead(selections: readonly (readonly Selection[])[]): Selection[][] {
     const { layers, kvHeads } = this.#options.forward.config;
     const heads = layers * kvHeads;
@@ -201,21 +201,21 @@ export class PolicyStore implements Disposable {
 
   /** Rows of tokens whose slot is their position. */
   #positions(
-    { kept, marginal }: Selection,
-    { sequence, unit }: { readonly sequence: number; readonly unit: number },
+    { full, valueOnly }: Selection,
+    { sequence, group }: { readonly sequence: number; readonly group: number },
   ): SelectionRows {
-    const { shape: { units, capacity }, forward: { config } } = this.#options;
-    const kvHead = Math.floor(unit % units.perLayer * config.kvHeads / units.perLayer);
+    const { shape: { groups, capacity }, forward: { config } } = this.#options;
+    const kvHead = Math.floor(group % groups.perLayer * config.kvHeads / groups.perLayer);
     const first = (sequence * config.kvHeads + kvHead) * capacity;
     return {
-      kept: kept.map((token) => first + token),
-      marginal: marginal.map((token) => first + token),
+      full: full.map((token) => first + token),
+      valueOnly: valueOnly.map((token) => first + token),
     };
   }
 
   #write(sequence: number, source: Omit<ListSource, "combine">): void {
-    const { shape, buffers, lanes: { lanes }, forward: { device } } = this.#options;
-    const { combine } = lanes[sequence]!.policy;
+    const { shape, buffers, settings: { settings }, forward: { device } } = this.#options;
+    const { combine } = settings[sequence]!.policy;
     packLists(this.#lists, shape, { ...source, combine });
     device.write(buffers.lists, this.#lists.byteLength * sequence, this.#lists);
   }

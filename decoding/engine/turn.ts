@@ -7,7 +7,7 @@
 
 import { readVectors } from "../session/vectors.ts";
 import { readsRows } from "../../cache/scores/score.ts";
-import { decayOf, isDeviceScore, type LaneSet } from "../selection/sequence_settings.ts";
+import { decayOf, isDeviceScore, type SequenceSettings } from "../selection/sequence_settings.ts";
 import type { PolicySession } from "./policy_session.ts";
 import type { PolicyShape } from "../selection/buffers.ts";
 import type { PromptEvents } from "./prompt.ts";
@@ -20,18 +20,21 @@ const CHUNK = 128;
  * Tells whether a sequence's further turns are exact: nothing of either model's cache has been dropped for good, and the
  * host's scores do not wait for each step's row.
  *
- * @param lanes The sequences.
+ * @param sequence settings The sequences.
  * @param index Which one.
  * @returns Whether they are; otherwise a turn can only see what is kept.
  */
-export function hasWholeTurns({ lanes }: Pick<LaneSet, "lanes">, index: number): boolean {
-  const { policy, helperBudget } = lanes[index]!;
-  if (policy.candidates === "kept" || helperBudget !== undefined) return false;
+export function hasWholeTurns(
+  { settings }: Pick<SequenceSettings, "settings">,
+  index: number,
+): boolean {
+  const { policy, smallBudget } = settings[index]!;
+  if (policy.candidates === "kept" || smallBudget !== undefined) return false;
   return !policy.score || isDeviceScore(policy) || !readsRows(policy.score);
 }
 
 /**
- * Runs a turn exactly with both models; afterwards all tokens are kept, as behind a prompt.
+ * Runs a turn exactly with both models; afterwards all tokens are kept, as after a prompt.
  *
  * @param parts Models and what belongs to the sequences.
  * @param tokens Token ids of the turn.
@@ -42,33 +45,35 @@ export async function runTurn(
   tokens: readonly number[],
   options: PromptEvents & { readonly indices: readonly number[] },
 ): Promise<void> {
-  const { large, helper, sequences, lanes } = parts;
+  const { large, smallModel, sequences, settings } = parts;
   const { indices } = options;
-  const streams = [...new Set(indices.map((index) => lanes.streams[index]))]
-    .filter((stream) => stream !== undefined);
+  const smallSequences = [...new Set(indices.map((index) => settings.smallSequences[index]))]
+    .filter((smallSequence) => smallSequence !== undefined);
   const before = {
     large: indices.map((index) => large.lengths[index]!),
-    small: streams.map((stream) => helper!.session.lengths[stream]!),
+    small: smallSequences.map((smallSequence) => smallModel!.session.lengths[smallSequence]!),
   };
   try {
-    await runLarge(parts, tokens, { ...options, steps: indices.length + streams.length });
-    for (const stream of streams) {
-      const readers = indices.filter((index) => lanes.streams[index] === stream);
-      await runHelper(parts, tokens, { ...options, stream, readers });
+    await runLarge(parts, tokens, { ...options, steps: indices.length + smallSequences.length });
+    for (const smallSequence of smallSequences) {
+      const readers = indices.filter((index) => settings.smallSequences[index] === smallSequence);
+      await runSmallModel(parts, tokens, { ...options, smallSequence, readers });
     }
   } catch (error) {
     indices.forEach((index, k) => large.rewind(before.large[k]!, index));
-    streams.forEach((stream, k) => helper!.session.rewind(before.small[k]!, stream));
+    smallSequences.forEach((smallSequence, k) =>
+      smallModel!.session.rewind(before.small[k]!, smallSequence)
+    );
     throw error;
   }
   for (const index of indices) {
-    const { own } = sequences.all[index]!;
+    const { largeScores } = sequences.all[index]!;
     const to = large.lengths[index]!;
-    if (own?.readsVectors) {
-      const range = { sequence: index, from: own.knownTokens, to };
-      own.addVectors(await readVectors(large.forward, range));
+    if (largeScores?.readsVectors) {
+      const range = { sequence: index, from: largeScores.knownTokens, to };
+      largeScores.addVectors(await readVectors(large.forward, range));
     }
-    sequences.all[index]!.keepAll(to);
+    sequences.all[index]!.reset(to);
   }
 }
 
@@ -101,16 +106,16 @@ export async function stepThrough(
  * @param indices Which ones.
  */
 export function forgetPrompt(
-  { large, helper, lanes }: Pick<EngineParts, "large" | "helper" | "lanes">,
+  { large, smallModel, settings }: Pick<EngineParts, "large" | "smallModel" | "settings">,
   indices: readonly number[],
 ): void {
   for (const index of indices) {
     large.rewind(0, index);
-    const stream = lanes.streams[index];
-    if (stream !== undefined) helper!.session.rewind(0, stream);
+    const smallSequence = settings.smallSequences[index];
+    if (smallSequence !== undefined) smallModel!.session.rewind(0, smallSequence);
   }
   // Sums of prompts that were run to their end have been read.
-  for (const session of [large, helper?.session]) {
+  for (const session of [large, smallModel?.session]) {
     if (session?.forward.taps.sums) session.clearAccumulated();
   }
 }
@@ -133,23 +138,23 @@ async function runLarge(
   }
 }
 
-/** Extends what the helper remembers by the rows of the turn; before heads are matched it only reads along. */
-async function runHelper(
-  { helper, sequences, shape, buffers }: EngineParts,
+/** Extends what the small model remembers by the rows of the turn; before heads are matched it only reads along. */
+async function runSmallModel(
+  { smallModel, sequences, shape, buffers }: EngineParts,
   tokens: readonly number[],
-  options: PromptEvents & { readonly stream: number; readonly readers: readonly number[] },
+  options: PromptEvents & { readonly smallSequence: number; readonly readers: readonly number[] },
 ): Promise<void> {
-  const { stream, signal } = options;
-  const { session } = helper!;
+  const { smallSequence, signal } = options;
+  const { session } = smallModel!;
   const { device } = session.forward;
-  const start = session.lengths[stream]!;
+  const start = session.lengths[smallSequence]!;
   const readers = options.readers.filter((index) => {
     const { isReady, policy } = sequences.all[index]!;
     return isReady && isDeviceScore(policy);
   });
-  const quiet = { sequence: stream, logits: "none", ...(signal && { signal }) } as const;
+  const quiet = { sequence: smallSequence, logits: "none", ...(signal && { signal }) } as const;
   if (readers.length === 0) return await session.prefill(tokens, { ...quiet, isSummed: false });
-  const bytes = 4 * shape.helperHeads * shape.capacity;
+  const bytes = 4 * shape.smallHeads * shape.capacity;
   const memories = readers.map((index) => ({
     index,
     decay: decayOf(sequences.all[index]!.policy),
@@ -160,12 +165,12 @@ async function runHelper(
       own.map(({ index }) => device.read(buffers.scores, bytes * index, bytes)),
     );
     const scores = known.map((words) => new Float32Array(words));
-    session.rewind(start, stream);
+    session.rewind(start, smallSequence);
     for (let done = 0; done < tokens.length; done += CHUNK) {
       const piece = tokens.slice(done, done + CHUNK);
       session.clearAccumulated();
       await session.prefill(piece, { ...quiet, rowDecay: decay });
-      const rows = await session.accumulated(stream);
+      const rows = await session.accumulated(smallSequence);
       for (const own of scores) addRows(own, rows, { ...shape, factor: decay ** piece.length });
     }
     own.forEach(({ index }, k) => device.write(buffers.scores, bytes * index, scores[k]!));
@@ -176,11 +181,11 @@ async function runHelper(
 function addRows(
   scores: Float32Array,
   rows: Float32Array,
-  sizes: Pick<PolicyShape, "helperHeads" | "capacity"> & { readonly factor: number },
+  sizes: Pick<PolicyShape, "smallHeads" | "capacity"> & { readonly factor: number },
 ): void {
-  const { helperHeads, capacity, factor } = sizes;
-  const tokens = rows.length / helperHeads;
-  for (let head = 0; head < helperHeads; head++) {
+  const { smallHeads, capacity, factor } = sizes;
+  const tokens = rows.length / smallHeads;
+  for (let head = 0; head < smallHeads; head++) {
     for (let token = 0; token < tokens; token++) {
       const place = head * capacity + token;
       scores[place] = factor * scores[place]! + rows[head * tokens + token]!;

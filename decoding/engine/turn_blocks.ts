@@ -30,7 +30,7 @@ export interface TurnBlockParts extends Omit<PolicyStep, "forward"> {
   readonly large: Session;
   /** Where its tokens are kept: all on the device. */
   readonly store: PolicyStore;
-  /** The sequence, without a helper. */
+  /** The sequence, without a small model. */
   readonly sequence: PolicySequence;
 }
 
@@ -53,21 +53,21 @@ export class TurnBlocks implements Disposable {
    * @throws {GpuError} If the device has too little memory.
    */
   constructor(parts: TurnBlockParts, rows: number) {
-    const { large: { forward: { device } }, shape: { weightHeads, capacity, units } } = parts;
-    const weightStride = aligned(capacity);
-    const weightWords = Math.max(ALIGNMENT, weightHeads * weightStride);
-    const ownWords = weightHeads > 0 ? aligned(units.total * capacity) : ALIGNMENT;
+    const { large: { forward: { device } }, shape: { attentionHeads, capacity, groups } } = parts;
+    const attentionStride = aligned(capacity);
+    const attentionWords = Math.max(ALIGNMENT, attentionHeads * attentionStride);
+    const largeAttentionWords = attentionHeads > 0 ? aligned(groups.total * capacity) : ALIGNMENT;
     using stack = new DisposableStack();
     const buffer = (label: string, words: number): DeviceBuffer =>
       stack.use(device.createBuffer(`${label} of a turn's block`, 4 * words * rows));
     this.#parts = parts;
     this.#rows = rows;
     this.#shared = {
-      weights: buffer("softmax over kept tokens", weightWords),
-      own: buffer("own attention", ownWords),
-      weightStride,
-      weightWords,
-      ownWords,
+      attention: buffer("softmax over kept tokens", attentionWords),
+      largeAttention: buffer("the large model's attention", largeAttentionWords),
+      attentionStride,
+      attentionWords,
+      largeAttentionWords,
     };
     this.#owned = stack.move();
   }
@@ -84,7 +84,7 @@ export class TurnBlocks implements Disposable {
     for (let done = 0; done < tokens.length;) {
       signal?.throwIfAborted();
       const most = Math.min(this.#rows, tokens.length - done);
-      const rows = sequence.rowsUntilDue(large.lengths[0]!, most);
+      const rows = sequence.rowsUntilPlan(large.lengths[0]!, most);
       const isLast = done + rows === tokens.length;
       await this.#block(tokens.slice(done, done + rows), isLast);
       done += rows;
@@ -110,29 +110,32 @@ export class TurnBlocks implements Disposable {
     device.write(workspace.tokens, 4 * length, Uint32Array.from(tokens));
     device.write(workspace.state, 0, Uint32Array.of(0, length));
     device.submit(await this.#recording(rows, isLast));
-    const own = await this.#readOwn(rows);
+    const largeAttention = await this.#readLargeAttention(rows);
     const range = { sequence: 0, from: length, to: length + rows };
-    const vectors = sequence.own?.readsVectors
+    const vectors = sequence.largeScores?.readsVectors
       ? await readVectors(store.forward, range)
       : undefined;
     large.advance(rows);
-    sequence.takeBlock(rows, { own, ...(vectors && { vectors }) }, large.lengths[0]!);
+    sequence.takeBlock(rows, { largeAttention, ...(vectors && { vectors }) }, large.lengths[0]!);
     store.account([sequence.selections]);
   }
 
-  /** Attention of each row, [list units, capacity]; nothing where no policy wants it. */
-  async #readOwn(rows: number): Promise<Float32Array[]> {
-    const { large: { forward: { device } }, shape: { weightHeads, units, capacity } } = this.#parts;
-    if (weightHeads === 0) {
+  /** Attention of each row, [list groups, capacity]; nothing where no policy wants it. */
+  async #readLargeAttention(rows: number): Promise<Float32Array[]> {
+    const { large: { forward: { device } }, shape: { attentionHeads, groups, capacity } } =
+      this.#parts;
+    if (attentionHeads === 0) {
       await device.finished();
       return [];
     }
-    const { own, ownWords } = this.#shared;
-    const all = new Float32Array(await device.read(own, 0, 4 * ownWords * rows));
-    const size = units.total * capacity;
+    const { largeAttention, largeAttentionWords } = this.#shared;
+    const all = new Float32Array(
+      await device.read(largeAttention, 0, 4 * largeAttentionWords * rows),
+    );
+    const size = groups.total * capacity;
     return Array.from(
       { length: rows },
-      (_, row) => all.subarray(row * ownWords, row * ownWords + size),
+      (_, row) => all.subarray(row * largeAttentionWords, row * largeAttentionWords + size),
     );
   }
 
@@ -167,11 +170,11 @@ export class TurnBlocks implements Disposable {
 
 /** What is kept and so many newer tokens. */
 function withNewest(selections: readonly Selection[], length: number, rows: number): Selection[] {
-  return selections.map(({ kept, marginal }) => {
-    const longer = new Uint32Array(kept.length + rows);
-    longer.set(kept);
-    for (let row = 0; row < rows; row++) longer[kept.length + row] = length + row;
-    return { kept: longer, marginal };
+  return selections.map(({ full, valueOnly }) => {
+    const longer = new Uint32Array(full.length + rows);
+    longer.set(full);
+    for (let row = 0; row < rows; row++) longer[full.length + row] = length + row;
+    return { full: longer, valueOnly };
   });
 }
 

@@ -7,14 +7,14 @@
 import type { Migration, StoreKind } from "../../cache/kv_store.ts";
 import type { Selection } from "../../cache/policy.ts";
 import type { Model } from "../../models/load.ts";
-import type { LaneOptions } from "../selection/sequence_settings.ts";
+import type { SequenceSettingOptions } from "../selection/sequence_settings.ts";
 import type { PairMatchOptions } from "../scoring/head_matching.ts";
 
-/** A model to compress, and its helper. */
+/** A model to compress, and its small model. */
 export interface ModelPair {
   /** Model whose cache is compressed. */
   readonly large: Model;
-  /** Model of the same family that guides it; not needed by policies without a helper. */
+  /** Model of the same family that guides it; not needed by policies without a small model. */
   readonly small?: Model;
 }
 
@@ -25,7 +25,7 @@ export interface SharedOptions {
   /** Rows of one prefill step; 128 if left out. */
   readonly chunk?: number;
   /** First layers of the small model that run; all of them if left out. */
-  readonly helperLayers?: number;
+  readonly smallLayers?: number;
   /** How heads are matched (D-3 to D-8). */
   readonly match?: PairMatchOptions;
   /** Where tokens are kept; `resident` if left out. */
@@ -40,8 +40,8 @@ export interface SharedOptions {
   readonly isPlannedOnHost?: boolean;
 }
 
-/** How a pair decodes: policy and budget of all sequences, or of each (`lanes`). */
-export type PolicySessionOptions = SharedOptions & LaneOptions;
+/** How a pair decodes: policy and budget of all sequences, or of each (`sequence settings`). */
+export type PolicySessionOptions = SharedOptions & SequenceSettingOptions;
 
 /** What a step is given. */
 export interface StepOptions {
@@ -62,11 +62,11 @@ export interface StepReport {
   readonly chosen: readonly number[];
   /** Logits after the step, [sequences, vocabulary], if asked for. */
   readonly logits?: Float32Array;
-  /** Tokens that the step's attention saw, [sequence][unit]; empty if not asked for. */
+  /** Tokens that the step's attention saw, [sequence][group]; empty if not asked for. */
   readonly selections: readonly (readonly Selection[])[];
-  /** Tokens kept after the step, if a policy drops them then, [sequence][unit]. */
+  /** Tokens kept after the step, if a policy drops them then, [sequence][group]. */
   readonly after?: readonly (readonly Selection[])[];
-  /** Share of each sequence's newest plan that was not in the plan before, mean over units; empty if not asked for. */
+  /** Share of each sequence's newest plan that was not in the plan before, mean over head groups; empty if not asked for. */
   readonly churn: readonly number[];
   /** What the step's plan moved between host and device; absent where each query head selects alone or if not asked for. */
   readonly migration?: Migration;
@@ -79,9 +79,9 @@ export interface PolicyMemory {
   /** Of the large model, by counting the tokens kept now: 2 * headDim * (2 * full + marginal), over KV heads. */
   readonly largeCacheBytesIdeal: number;
   /** Of the small model, in the buffers that exist on the device. */
-  readonly helperCacheBytes: number;
+  readonly smallCacheBytes: number;
   /** Of the small model, by counting the tokens that it keeps itself: 4 * headDim each, over its KV heads. */
-  readonly helperCacheBytesIdeal: number;
+  readonly smallCacheBytesIdeal: number;
   /** On the host. */
   readonly hostBytes: number;
 }

@@ -122,7 +122,7 @@ export function matchTokens(match: PairMatchOptions, tokens: number): number {
 }
 
 /**
- * Matches two models anew on the newest tokens of a text.
+ * Matches two models again on the newest tokens of a text.
  *
  * @param models The models, and how their heads are matched.
  * @param tokens The text.
@@ -150,8 +150,8 @@ function matchSums(
   const { window: { first, end, column }, sums, kind } = options;
   const { config } = large;
   const size = { tokens: end - column, firstRow: first - column };
-  const own: HeadSaliency = { ...config, ...size, accumulated: sums.large };
-  const other: HeadSaliency = { ...small.config, ...size, accumulated: sums.small };
+  const largeSaliency: HeadSaliency = { ...config, ...size, accumulated: sums.large };
+  const smallSaliency: HeadSaliency = { ...small.config, ...size, accumulated: sums.small };
   const choice = {
     ...match,
     // Policies say below which length there is no matching (D-4), and sets have a share of the rows, not the columns.
@@ -159,14 +159,17 @@ function matchSums(
     window: size.tokens,
     topTokens: salientCount(end - first, match),
   };
-  if (kind === "head") return matchHeads(own, other, choice);
-  return matchHeadGroups(own, other, { ...choice, groupSize: config.queryHeads / config.kvHeads });
+  if (kind === "head") return matchHeads(largeSaliency, smallSaliency, choice);
+  return matchHeadGroups(largeSaliency, smallSaliency, {
+    ...choice,
+    groupSize: config.queryHeads / config.kvHeads,
+  });
 }
 
 /**
  * Tells what is matched for a policy.
  *
- * @param policy A policy with a helper.
+ * @param policy A policy with a small model.
  * @returns Each query head, or the heads of a KV head together.
  */
 export function matchKind({ granularity }: ResolvedPolicy): MatchKind {

@@ -9,7 +9,7 @@ import { QueryMoments } from "../../cache/scores/query_moments.ts";
 import type { ModelConfig } from "../../models/config.ts";
 import { attentionScale } from "../../models/forward/forward.ts";
 import { inverseFrequencies } from "../../models/forward/rotation.ts";
-import { joinHeads, type UnitShape } from "../selection/head_groups.ts";
+import { type HeadGroups, joinHeads } from "../selection/head_groups.ts";
 import type { MapBlock } from "../session/maps.ts";
 
 /** What scores are kept for. */
@@ -19,7 +19,7 @@ export interface HostScoreOptions {
   /** Model whose heads score them. */
   readonly config: ModelConfig;
   /** How heads are grouped. */
-  readonly units: UnitShape;
+  readonly groups: HeadGroups;
   /** Tokens that fit. */
   readonly capacity: number;
   /** Tokens of the prompt. */
@@ -28,18 +28,18 @@ export interface HostScoreOptions {
   readonly scoreRows?: number;
 }
 
-/** Scores of one sequence's tokens, [units, capacity]. */
+/** Scores of one sequence's tokens, [groups, capacity]. */
 export class HostScores {
   /** The scores that a plan ranks by, once `settle` has been called. */
   readonly values: Float32Array<ArrayBuffer>;
   /** Moments of the prompt's queries, [layers * queryHeads]; absent where no score reads them. */
   readonly queries: readonly QueryMoments[] | undefined;
   readonly #options: HostScoreOptions;
-  /** Last rows of the prompt of each unit, oldest first. */
+  /** Last rows of the prompt of each head group, oldest first. */
   readonly #rows: Float32Array[][];
-  /** Attention that the prompt's tokens have received, [units, tokens]. */
+  /** Attention that the prompt's tokens have received, [groups, tokens]. */
   #sums: Float32Array | undefined;
-  /** State of each unit, or of each KV head where keys are read. */
+  /** State of each head group, or of each KV head where keys are read. */
   #states: unknown[] | undefined;
   #knownTokens = 0;
 
@@ -49,10 +49,10 @@ export class HostScores {
    * @param options What is scored.
    */
   constructor(options: HostScoreOptions) {
-    const { units, capacity, score, config } = options;
+    const { groups, capacity, score, config } = options;
     this.#options = options;
-    this.values = new Float32Array(units.total * capacity);
-    this.#rows = Array.from({ length: units.total }, () => []);
+    this.values = new Float32Array(groups.total * capacity);
+    this.#rows = Array.from({ length: groups.total }, () => []);
     if (score.reads !== "queries") return;
     const frequencies = inverseFrequencies(config);
     this.queries = Array.from(
@@ -88,28 +88,28 @@ export class HostScores {
 
   /** Starts from the attention that the prompt's tokens have received, [layers * queryHeads, tokens]. */
   startFromSums(sums: Float32Array): void {
-    this.#sums = joinHeads(sums, this.#options.units, "mean");
+    this.#sums = joinHeads(sums, this.#options.groups, "mean");
   }
 
   /** Takes some of the prompt's last rows of one head. */
   addPromptRows(block: MapBlock): void {
-    const { units, config: { queryHeads }, capacity } = this.#options;
-    const unit = Math.floor((block.layer * queryHeads + block.head) / units.heads);
-    const rows = this.#rows[unit]!;
-    const isFirstHead = block.head % units.heads === 0;
+    const { groups, config: { queryHeads }, capacity } = this.#options;
+    const group = Math.floor((block.layer * queryHeads + block.head) / groups.heads);
+    const rows = this.#rows[group]!;
+    const isFirstHead = block.head % groups.heads === 0;
     const start = isFirstHead ? rows.length : rows.length - block.queries;
     for (let query = 0; query < block.queries; query++) {
       if (isFirstHead) rows.push(new Float32Array(capacity));
       const row = rows[start + query]!;
       for (let key = 0; key < block.keys; key++) {
-        row[key]! += block.values[query * block.keys + key]! / units.heads;
+        row[key]! += block.values[query * block.keys + key]! / groups.heads;
       }
     }
   }
 
-  /** Last rows of the prompt of a unit, oldest first, [capacity] each. */
-  rowsOf(unit: number): readonly Float32Array[] {
-    return this.#rows[unit]!;
+  /** Last rows of the prompt of a head group, oldest first, [capacity] each. */
+  rowsOf(group: number): readonly Float32Array[] {
+    return this.#rows[group]!;
   }
 
   /**
@@ -159,33 +159,33 @@ export class HostScores {
   }
 
   /**
-   * Takes the newest row of every unit.
+   * Takes the newest row of every head group.
    *
    * @param token Position of the row.
-   * @param latest Attention, [units, capacity]; entries of tokens that are not kept do not matter.
-   * @param rowsOf Rows that count for each unit.
+   * @param latest Attention, [groups, capacity]; entries of tokens that are not kept do not matter.
+   * @param rowsOf Rows that count for each head group.
    */
-  update(token: number, latest: Float32Array, rowsOf: (unit: number) => number): void {
+  update(token: number, latest: Float32Array, rowsOf: (group: number) => number): void {
     const { score, capacity } = this.#options;
-    this.#started().forEach((state, unit) => {
-      const row = latest.subarray(unit * capacity, (unit + 1) * capacity);
-      score.add(state, { token, row, rows: rowsOf(unit) });
+    this.#started().forEach((state, group) => {
+      const row = latest.subarray(group * capacity, (group + 1) * capacity);
+      score.add(state, { token, row, rows: rowsOf(group) });
     });
   }
 
   /**
    * Makes `values` the scores of now.
    *
-   * @param viewOf What each unit's ranking depends on.
+   * @param viewOf What each head group's ranking depends on.
    */
-  settle(viewOf: (unit: number) => ScoreView): void {
-    const { units, capacity, score } = this.#options;
+  settle(viewOf: (group: number) => ScoreView): void {
+    const { groups, capacity, score } = this.#options;
     const states = this.#started();
-    for (let unit = 0; unit < units.total; unit++) {
-      const view = viewOf(unit);
-      const heads = this.#statesOf(unit);
+    for (let group = 0; group < groups.total; group++) {
+      const view = viewOf(group);
+      const heads = this.#statesOf(group);
       const found = heads.map((head) => score.saliency(states[head], view));
-      const row = this.values.subarray(unit * capacity, (unit + 1) * capacity);
+      const row = this.values.subarray(group * capacity, (group + 1) * capacity);
       if (found.length === 1) {
         if (found[0]!.buffer !== row.buffer) row.set(found[0]!);
         continue;
@@ -196,12 +196,12 @@ export class HostScores {
     }
   }
 
-  /** States that a unit's scores are the mean of. */
-  #statesOf(unit: number): number[] {
-    const { units: { perLayer }, config: { kvHeads } } = this.#options;
-    if (!this.readsVectors) return [unit];
-    const first = Math.floor(unit / perLayer) * kvHeads;
-    if (perLayer >= kvHeads) return [first + Math.floor(unit % perLayer * kvHeads / perLayer)];
+  /** States that a head group's scores are the mean of. */
+  #statesOf(group: number): number[] {
+    const { groups: { perLayer }, config: { kvHeads } } = this.#options;
+    if (!this.readsVectors) return [group];
+    const first = Math.floor(group / perLayer) * kvHeads;
+    if (perLayer >= kvHeads) return [first + Math.floor(group % perLayer * kvHeads / perLayer)];
     return Array.from({ length: kvHeads }, (_, kvHead) => first + kvHead);
   }
 
@@ -210,10 +210,10 @@ export class HostScores {
   }
 
   #start(): unknown[] {
-    const { units, capacity, score, config, promptTokens } = this.#options;
+    const { groups, capacity, score, config, promptTokens } = this.#options;
     const { layers, kvHeads, queryHeads } = config;
-    const heads = this.readsVectors ? layers * kvHeads : units.total;
-    const room = heads === units.total ? this.values : new Float32Array(heads * capacity);
+    const heads = this.readsVectors ? layers * kvHeads : groups.total;
+    const room = heads === groups.total ? this.values : new Float32Array(heads * capacity);
     const readers = queryHeads / kvHeads;
     const summed = (this.#sums?.length ?? 0) / heads;
     return Array.from({ length: heads }, (_, head) =>

@@ -23,16 +23,16 @@ import { matchedSaliencyCommand } from "../../kernels/matched_saliency.ts";
 import { updateScoresCommand } from "../../kernels/update_scores.ts";
 import type { Selection } from "../../cache/policy.ts";
 
-/** How a helper is made cheaper (Tables 5 and 6). */
-export interface HelperCut {
-  /** What is kept of the helper's own cache; all of it if left out. */
-  readonly helperBudget?: CacheBudget;
-  /** Layers of the helper that run; all of them if left out. */
-  readonly helperLayers?: number;
+/** How a small model is made cheaper (Tables 5 and 6). */
+export interface SmallModelCut {
+  /** What is kept of the small model's own cache; all of it if left out. */
+  readonly smallBudget?: CacheBudget;
+  /** Layers of the small model that run; all of them if left out. */
+  readonly smallLayers?: number;
 }
 
 /** Sizes of the small model's side. */
-export interface SmallModelSizes extends Pick<HelperCut, "helperLayers"> {
+export interface SmallModelSizes extends Pick<SmallModelCut, "smallLayers"> {
   /** Sequences that it reads. */
   readonly sequences: number;
   /** Tokens that fit per sequence. */
@@ -42,7 +42,7 @@ export interface SmallModelSizes extends Pick<HelperCut, "helperLayers"> {
 }
 
 /** A compressed cache of the small model's own, whose sequences advance with those of its session. */
-export interface SmallCache extends Disposable, HelperMemory {
+export interface SmallCache extends Disposable, SmallModelMemory {
   /** Tokens that it keeps, [sequence][layer * kvHeads + kvHead]. */
   readonly selections: readonly (readonly Selection[])[];
   /** Keeps every token of a prompt. */
@@ -59,8 +59,8 @@ export interface SmallCache extends Disposable, HelperMemory {
   settle(): Promise<void>;
 }
 
-/** Bytes of a helper's keys and values. */
-export interface HelperMemory {
+/** Bytes of a small model's keys and values. */
+export interface SmallModelMemory {
   /** In the buffers that exist on the device. */
   readonly deviceBytes: number;
   /** Of the tokens kept now, by counting: 4 * headDim each, over the KV heads of the layers that run. */
@@ -70,7 +70,7 @@ export interface HelperMemory {
 }
 
 /** A small model that watches. Disposing it frees its cache and activations. */
-export class HelperStep implements Disposable {
+export class SmallModelStep implements Disposable {
   /** Runs the prompts; its model has the layers that run. */
   readonly session: Session;
   readonly #cache: SmallCache | undefined;
@@ -86,9 +86,9 @@ export class HelperStep implements Disposable {
    * @throws {RangeError} If the model does not have the layers that should run.
    */
   constructor(model: Model, sizes: SmallModelSizes, compress?: (session: Session) => SmallCache) {
-    const { helperLayers = model.config.layers, ...session } = sizes;
+    const { smallLayers = model.config.layers, ...session } = sizes;
     using stack = new DisposableStack();
-    const small = firstLayers(model, helperLayers);
+    const small = firstLayers(model, smallLayers);
     this.session = stack.use(new Session(small, { ...session, accumulate: true }));
     this.#cache = compress && stack.use(compress(this.session));
     this.#owned = stack.move();
@@ -105,13 +105,13 @@ export class HelperStep implements Disposable {
     return layers * queryHeads;
   }
 
-  /** Tokens that the helper itself keeps, [sequence][layer * kvHeads + kvHead]; undefined if it keeps all. */
+  /** Tokens that the small model itself keeps, [sequence][layer * kvHeads + kvHead]; undefined if it keeps all. */
   get selections(): SmallCache["selections"] | undefined {
     return this.#cache?.selections;
   }
 
   /** Bytes of keys and values now. */
-  get memory(): HelperMemory {
+  get memory(): SmallModelMemory {
     if (this.#cache) return this.#cache;
     const { session } = this;
     const { layers, kvHeads, headDim } = session.model.config;
@@ -134,7 +134,7 @@ export class HelperStep implements Disposable {
   }
 
   /**
-   * Allows a compressed helper to drop tokens of a sequence.
+   * Allows a compressed small model to drop tokens of a sequence.
    *
    * @param sequence Which sequence.
    * @param sums What its tokens have received so far, [heads, tokens]; needed if `needsSums`.
@@ -169,11 +169,11 @@ export class HelperStep implements Disposable {
 
   async #record(step: Omit<PolicyStep, "forward">, large: ForwardState): Promise<Recording> {
     const forward = await this.#cache?.open() ?? this.session.forward;
-    const watched = (layer: number): Omit<LayerOptions, "layer"> =>
+    const observed = (layer: number): Omit<LayerOptions, "layer"> =>
       this.#cache
-        ? { attention: this.#cache.attention(forward, layer, step.buffers.streamRows) }
-        : { watch: [helperRowsCommand({ ...step, forward }, layer)] };
-    const recording = await recordSmallStep({ ...step, forward }, { large, watched });
+        ? { attention: this.#cache.attention(forward, layer, step.buffers.smallSequenceRows) }
+        : { observe: [smallRowsCommand({ ...step, forward }, layer)] };
+    const recording = await recordSmallStep({ ...step, forward }, { large, observed });
     return this.#owned.use(recording);
   }
 }
@@ -185,57 +185,57 @@ export class HelperStep implements Disposable {
  * @param layer The layer.
  * @returns A command after the layer's attention.
  */
-export function helperRowsCommand(
-  { forward, buffers, shape }: Omit<PolicyStep, "lanes">,
+export function smallRowsCommand(
+  { forward, buffers, shape }: Omit<PolicyStep, "settings">,
   layer: number,
 ): Command {
   const { device, config, workspace, cache } = forward;
   return attentionRowsCommand(device.info, {
-    shape: attentionShape(forward, { sequences: shape.streams, rowsPerSequence: 1 }, layer),
-    heads: { offset: layer * config.queryHeads, total: shape.helperHeads },
+    shape: attentionShape(forward, { sequences: shape.smallSequences, rowsPerSequence: 1 }, layer),
+    heads: { offset: layer * config.queryHeads, total: shape.smallHeads },
     buffers: {
       state: workspace.state,
       qkv: workspace.queryKeyValue,
       keys: cache.layers[layer]!.keys,
       log_sum: workspace.logSum,
-      rows: buffers.streamRows,
+      rows: buffers.smallSequenceRows,
     },
   });
 }
 
 /**
- * Copies tokens: each sequence of the helper reads those of the first sequence that it guides.
+ * Copies tokens: each sequence of the small model reads those of the first sequence that it guides.
  *
  * @param step Small model and the sequences.
  * @param large Model whose tokens are copied.
  * @returns Commands that write the small model's tokens.
  */
-function tokenCopies({ forward, shape, lanes }: PolicyStep, large: ForwardState): Command[] {
+function tokenCopies({ forward, shape, settings }: PolicyStep, large: ForwardState): Command[] {
   const byteLength = 4 * shape.capacity;
-  return lanes.leaders.map((leader, stream) => ({
+  return settings.firstReaders.map((firstReader, smallSequence) => ({
     source: large.workspace.tokens,
-    sourceOffset: byteLength * leader,
+    sourceOffset: byteLength * firstReader,
     target: forward.workspace.tokens,
-    targetOffset: byteLength * stream,
+    targetOffset: byteLength * smallSequence,
     byteLength,
   }));
 }
 
 /**
- * Copies the helper's newest rows to the sequences that share one of its own.
+ * Copies the small model's newest rows to the sequences that share one of its own.
  *
  * @param step Buffers and sizes of the policies, the sequences.
- * @returns Commands that write `rows`; none if every sequence has a helper of its own.
+ * @returns Commands that write `rows`; none if every sequence has a small model of its own.
  */
-function rowCopies({ buffers, shape, lanes }: PolicyStep): Command[] {
-  if (buffers.streamRows === buffers.rows) return [];
-  const byteLength = 4 * shape.helperHeads * shape.capacity;
-  return lanes.streams.flatMap((stream, lane) =>
-    stream === undefined ? [] : [{
-      source: buffers.streamRows,
-      sourceOffset: byteLength * stream,
+function rowCopies({ buffers, shape, settings }: PolicyStep): Command[] {
+  if (buffers.smallSequenceRows === buffers.rows) return [];
+  const byteLength = 4 * shape.smallHeads * shape.capacity;
+  return settings.smallSequences.flatMap((smallSequence, setting) =>
+    smallSequence === undefined ? [] : [{
+      source: buffers.smallSequenceRows,
+      sourceOffset: byteLength * smallSequence,
       target: buffers.rows,
-      targetOffset: byteLength * lane,
+      targetOffset: byteLength * setting,
       byteLength,
     }]
   );
@@ -248,69 +248,69 @@ function rowCopies({ buffers, shape, lanes }: PolicyStep): Command[] {
  *
  * @param step Small model and buffers.
  * @param options Model whose tokens it reads and whose selections it scores; commands of each layer that leave its
- *   newest rows in `streamRows`.
+ *   newest rows in `smallSequenceRows`.
  * @returns The recording; its last commands write `saliency`.
  */
 async function recordSmallStep(
   step: PolicyStep,
-  { large, watched }: {
+  { large, observed }: {
     readonly large: ForwardState;
-    readonly watched: WatchedLayer;
+    readonly observed: ObservedLayer;
   },
 ): Promise<Recording> {
   return await step.forward.device.record("small model's step", [
     ...tokenCopies(step, large),
-    ...helperStep(step, watched),
+    ...smallModelStep(step, observed),
     ...rowCopies(step),
     ...scoreCommands(step, large),
   ]);
 }
 
-/** Commands of a layer that leave its newest rows in `streamRows`. */
-export type WatchedLayer = (layer: number) => Omit<LayerOptions, "layer">;
+/** Commands of a layer that leave its newest rows in `smallSequenceRows`. */
+export type ObservedLayer = (layer: number) => Omit<LayerOptions, "layer">;
 
 /**
  * Runs the small model on one token of each of its sequences.
  *
  * @param step Small model and buffers.
- * @param watched What its layers do beside.
- * @returns Commands that write `streamRows`.
+ * @param observed What its layers do beside.
+ * @returns Commands that write `smallSequenceRows`.
  */
-export function helperStep({ forward, shape }: PolicyStep, watched: WatchedLayer): Command[] {
+export function smallModelStep({ forward, shape }: PolicyStep, observed: ObservedLayer): Command[] {
   const { config } = forward;
-  const rowShape = { sequences: shape.streams, rowsPerSequence: 1 };
+  const rowShape = { sequences: shape.smallSequences, rowsPerSequence: 1 };
   const commands = embeddingStep(forward, rowShape);
   for (let layer = 0; layer < config.layers; layer++) {
-    commands.push(...layerStep(forward, rowShape, { layer, ...watched(layer) }));
+    commands.push(...layerStep(forward, rowShape, { layer, ...observed(layer) }));
   }
   return commands;
 }
 
 /**
- * Adds the helper's newest rows to what it remembers, and joins that to the scores of each selection.
+ * Adds the small model's newest rows to what it remembers, and joins that to the scores of each selection.
  *
  * @param step Buffers and sizes of the policies, the sequences.
  * @param counted Model that has run the rows, whose lengths do not count them yet.
  * @returns Commands that write `scores` and `saliency`.
  */
 export function scoreCommands(
-  { buffers, shape, lanes }: Omit<PolicyStep, "forward">,
+  { buffers, shape, settings }: Omit<PolicyStep, "forward">,
   counted: ForwardState,
 ): Command[] {
-  const { sequences, helperHeads: heads, capacity, units } = shape;
+  const { sequences, smallHeads: heads, capacity, groups } = shape;
   const { state } = counted.workspace;
   const sizes = { sequences, heads, capacity };
   const join = (names: { scores: DeviceBuffer; saliency: DeviceBuffer }, reduction: Reduction) =>
     matchedSaliencyCommand({ ...buffers, state, ...names }, {
       ...sizes,
-      units: units.total,
-      unitHeads: units.heads,
+      groups: groups.total,
+      groupHeads: groups.heads,
       reduction: REDUCTIONS.indexOf(reduction),
     });
   const { rows, groupRows, scores, saliency } = buffers;
   return [
     updateScoresCommand({ ...buffers, state }, sizes),
-    join({ scores, saliency }, lanes.reduction),
+    join({ scores, saliency }, settings.reduction),
     ...shape.hasGroupRows ? [join({ scores: rows, saliency: groupRows }, "mean")] : [],
   ];
 }

@@ -20,10 +20,10 @@ export interface StepCost {
 /**
  * Counts what a step's selections hold and load.
  *
- * @param before Selections of the step before, one per unit; none at the first step after a prompt, where all is held.
+ * @param before Selections of the step before, one per head group; none at the first step after a prompt, where all is held.
  * @param now Selections of this step, as many.
  * @param tokens Tokens of the sequence, the newest one included.
- * @returns Means over the units.
+ * @returns Means over the head groups.
  */
 export function stepCost(
   before: readonly Selection[] | undefined,
@@ -31,13 +31,13 @@ export function stepCost(
   tokens: number,
 ): StepCost {
   let [held, churn, loaded] = [0, 0, 0];
-  now.forEach((selection, unit) => {
+  now.forEach((selection, group) => {
     held += heldHalves(selection);
-    const earlier = before?.[unit];
+    const earlier = before?.[group];
     if (!earlier || earlier === selection) return;
     const coming = comingTokens(earlier, selection, tokens - 1);
     loaded += coming.keys + coming.values;
-    churn += coming.values / Math.max(1, selection.kept.length + selection.marginal.length - 1);
+    churn += coming.values / Math.max(1, selection.full.length + selection.valueOnly.length - 1);
   });
   return {
     held: held / (2 * tokens * now.length),
@@ -52,8 +52,8 @@ export function stepCost(
  * @param selection Kept and marginal positions.
  * @returns Keys and values.
  */
-export function heldHalves({ kept, marginal }: Selection): number {
-  return 2 * kept.length + marginal.length;
+export function heldHalves({ full, valueOnly }: Selection): number {
+  return 2 * full.length + valueOnly.length;
 }
 
 /** Tokens whose key, and tokens whose value, was not held before; the newest one was computed, not loaded. */
@@ -62,15 +62,15 @@ function comingTokens(
   now: Selection,
   newest: number,
 ): { keys: number; values: number } {
-  const keysBefore = new Set(before.kept);
-  const marginalBefore = new Set(before.marginal);
+  const keysBefore = new Set(before.full);
+  const marginalBefore = new Set(before.valueOnly);
   let [keys, values] = [0, 0];
-  for (const token of now.kept) {
+  for (const token of now.full) {
     if (token === newest || keysBefore.has(token)) continue;
     keys++;
     if (!marginalBefore.has(token)) values++;
   }
-  for (const token of now.marginal) {
+  for (const token of now.valueOnly) {
     if (!keysBefore.has(token) && !marginalBefore.has(token)) values++;
   }
   return { keys, values };

@@ -8,13 +8,13 @@ import type { Granularity } from "../../cache/options.ts";
 import type { Reduction } from "../../cache/policy_options.ts";
 import type { ModelConfig } from "../../models/config.ts";
 
-/** How query heads are grouped; flat unit = layer * perLayer + k, with `heads` consecutive query heads each. */
-export interface UnitShape {
-  /** Units of a layer. */
+/** How query heads are grouped; flat group = layer * perLayer + k, with `heads` consecutive query heads each. */
+export interface HeadGroups {
+  /** Head groups of a layer. */
   readonly perLayer: number;
-  /** Query heads of a unit. */
+  /** Query heads of a head group. */
   readonly heads: number;
-  /** Units of the model. */
+  /** Head groups of the model. */
   readonly total: number;
 }
 
@@ -25,7 +25,7 @@ export interface UnitShape {
  * @param granularity What shares a selection (D-15).
  * @returns Counts.
  */
-export function unitShape(config: ModelConfig, granularity: Granularity): UnitShape {
+export function headGroups(config: ModelConfig, granularity: Granularity): HeadGroups {
   const { layers, queryHeads, kvHeads } = config;
   const perLayer = granularity === "query_head"
     ? queryHeads
@@ -42,33 +42,33 @@ export function unitShape(config: ModelConfig, granularity: Granularity): UnitSh
  * @param granularity What shares a selection.
  * @returns Counts.
  */
-export function listUnits(config: ModelConfig, granularity: Granularity): UnitShape {
-  return unitShape(config, granularity === "layer" ? "kv_head" : granularity);
+export function listGroups(config: ModelConfig, granularity: Granularity): HeadGroups {
+  return headGroups(config, granularity === "layer" ? "kv_head" : granularity);
 }
 
 /**
- * Joins the scores of the query heads of each unit.
+ * Joins the scores of the query heads of each head group.
  *
- * @param scores Scores of each query head, [units * heads, tokens].
- * @param units How heads are grouped.
+ * @param scores Scores of each query head, [groups * heads, tokens].
+ * @param groups How heads are grouped.
  * @param reduction Mean, sum or maximum.
- * @returns Scores of each unit, [units, tokens].
+ * @returns Scores of each head group, [groups, tokens].
  */
 export function joinHeads(
   scores: Float32Array,
-  units: Pick<UnitShape, "total" | "heads">,
+  groups: Pick<HeadGroups, "total" | "heads">,
   reduction: Reduction,
 ): Float32Array<ArrayBuffer> {
-  const tokens = scores.length / (units.total * units.heads);
-  const joined = new Float32Array(units.total * tokens);
-  for (let unit = 0; unit < units.total; unit++) {
+  const tokens = scores.length / (groups.total * groups.heads);
+  const joined = new Float32Array(groups.total * tokens);
+  for (let group = 0; group < groups.total; group++) {
     for (let token = 0; token < tokens; token++) {
       let value = 0;
-      for (let k = 0; k < units.heads; k++) {
-        const score = scores[(unit * units.heads + k) * tokens + token]!;
+      for (let k = 0; k < groups.heads; k++) {
+        const score = scores[(group * groups.heads + k) * tokens + token]!;
         value = reduction === "max" ? Math.max(value, score) : value + score;
       }
-      joined[unit * tokens + token] = reduction === "mean" ? value / units.heads : value;
+      joined[group * tokens + token] = reduction === "mean" ? value / groups.heads : value;
     }
   }
   return joined;

@@ -9,34 +9,34 @@ import { type Combine, COMBINES } from "../../cache/policy_options.ts";
 import type { SelectionRows } from "../../cache/kv_store.ts";
 import { checkInteger } from "../../core/check.ts";
 import { CALIBRATION_SINKS, LIST_HEADER_WORDS, listRoom } from "../../kernels/selection_list.ts";
-import type { UnitShape } from "./head_groups.ts";
+import type { HeadGroups } from "./head_groups.ts";
 
 /** Sizes of the lists of a session. */
 export interface ListShape {
   /** How heads are grouped. */
-  readonly units: UnitShape;
-  /** Words of one unit's list. */
+  readonly groups: HeadGroups;
+  /** Words of one head group's list. */
   readonly listWords: number;
 }
 
 /**
  * Sizes lists so that every token fits.
  *
- * @param units How heads are grouped.
+ * @param groups How heads are grouped.
  * @param capacity Tokens that fit per sequence.
  * @returns Words of a list.
  */
-export function listShape(units: UnitShape, capacity: number): ListShape {
-  return { units, listWords: LIST_HEADER_WORDS + units.heads + 2 * capacity };
+export function listShape(groups: HeadGroups, capacity: number): ListShape {
+  return { groups, listWords: LIST_HEADER_WORDS + groups.heads + 2 * capacity };
 }
 
 /** What the lists of a sequence hold. */
 export interface ListSource {
-  /** Tokens of each unit. */
+  /** Tokens of each head group. */
   readonly selections: readonly Selection[];
   /** Their rows. */
   readonly rows: readonly SelectionRows[];
-  /** Flat small head of each flat query head; zeros without a helper. */
+  /** Flat small head of each flat query head; zeros without a small model. */
   readonly match: Uint32Array;
   /** How kept and marginal tokens join. */
   readonly combine: Combine;
@@ -45,32 +45,32 @@ export interface ListSource {
 /**
  * Writes the lists of one sequence.
  *
- * @param lists Where they go, u32 [units, listWords]; what lies behind the end of a list stays as it was.
+ * @param lists Where they go, u32 [groups, listWords]; what lies behind the end of a list stays as it was.
  * @param shape Sizes.
  * @param source Tokens, rows, matched heads.
  * @throws {RangeError} If a selection does not fit its list.
  */
 export function packLists(
   lists: Uint32Array,
-  { units, listWords }: ListShape,
+  { groups, listWords }: ListShape,
   { selections, rows, match, combine }: ListSource,
 ): void {
-  const room = listRoom({ listWords, unitHeads: units.heads });
-  selections.forEach(({ kept, marginal }, unit) => {
-    const entries = { value: kept.length + marginal.length, min: 1, max: room };
-    checkInteger("list kept tokens", `tokens of unit ${unit}`, entries);
-    const list = lists.subarray(unit * listWords, (unit + 1) * listWords);
-    list[0] = kept.length;
-    list[1] = marginal.length;
+  const room = listRoom({ listWords, groupHeads: groups.heads });
+  selections.forEach(({ full, valueOnly }, group) => {
+    const entries = { value: full.length + valueOnly.length, min: 1, max: room };
+    checkInteger("list kept tokens", `tokens of unit ${group}`, entries);
+    const list = lists.subarray(group * listWords, (group + 1) * listWords);
+    list[0] = full.length;
+    list[1] = valueOnly.length;
     // Ascending, so that sinks come first.
-    list[2] = kept.subarray(0, CALIBRATION_SINKS).filter((token) =>
+    list[2] = full.subarray(0, CALIBRATION_SINKS).filter((token) =>
       token < CALIBRATION_SINKS
     ).length;
     list[3] = COMBINES.indexOf(combine);
-    list.set(match.subarray(unit * units.heads, (unit + 1) * units.heads), LIST_HEADER_WORDS);
-    const start = LIST_HEADER_WORDS + units.heads;
-    writePairs(list.subarray(start), kept, rows[unit]!.kept);
-    writePairs(list.subarray(start + 2 * kept.length), marginal, rows[unit]!.marginal);
+    list.set(match.subarray(group * groups.heads, (group + 1) * groups.heads), LIST_HEADER_WORDS);
+    const start = LIST_HEADER_WORDS + groups.heads;
+    writePairs(list.subarray(start), full, rows[group]!.full);
+    writePairs(list.subarray(start + 2 * full.length), valueOnly, rows[group]!.valueOnly);
   });
 }
 
@@ -85,25 +85,25 @@ function writePairs(list: Uint32Array, tokens: Uint32Array, rows: Uint32Array): 
  * Writes the lists of a selection for a cache that holds every token at its position.
  *
  * @param shape Sizes.
- * @param selections Tokens of each of the policy's units.
+ * @param selections Tokens of each of the policy's head groups.
  * @param options KV heads of a layer, matched heads, how kept and marginal tokens join.
- * @returns u32 [list units, listWords].
+ * @returns u32 [list groups, listWords].
  */
 export function residentLists(
   shape: ListShape & { readonly capacity: number },
   selections: readonly Selection[],
   options: { readonly kvHeads: number; readonly match: Uint32Array; readonly combine: Combine },
 ): Uint32Array<ArrayBuffer> {
-  const { units: { total, perLayer }, listWords, capacity } = shape;
+  const { groups: { total, perLayer }, listWords, capacity } = shape;
   const { kvHeads, match, combine } = options;
   const listed = Array.from(
     { length: total },
-    (_, unit) => selections[Math.floor(unit * selections.length / total)]!,
+    (_, group) => selections[Math.floor(group * selections.length / total)]!,
   );
-  const rows = listed.map(({ kept, marginal }, unit) => {
-    const first = Math.floor(unit % perLayer * kvHeads / perLayer) * capacity;
+  const rows = listed.map(({ full, valueOnly }, group) => {
+    const first = Math.floor(group % perLayer * kvHeads / perLayer) * capacity;
     const toRow = (token: number) => first + token;
-    return { kept: kept.map(toRow), marginal: marginal.map(toRow) };
+    return { full: full.map(toRow), valueOnly: valueOnly.map(toRow) };
   });
   const lists = new Uint32Array(total * listWords);
   packLists(lists, shape, { selections: listed, rows, match, combine });

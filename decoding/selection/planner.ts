@@ -9,11 +9,11 @@ import { checkCounts, checkPlan } from "../../cache/plan_check.ts";
 import { planBySaliency, planOverAll, type Selection } from "../../cache/policy.ts";
 import { basedOn, COMBINES, type ResolvedPolicy } from "../../cache/policy_options.ts";
 import { perRow } from "../../analysis/row_means.ts";
-import type { UnitShape } from "./head_groups.ts";
+import type { HeadGroups } from "./head_groups.ts";
 import type { Device, DeviceBuffer, Recording } from "../../gpu/device.ts";
 import { planBySaliencyCommand } from "../../kernels/plan_by_saliency.ts";
 import { readList } from "../../kernels/selection_list.ts";
-import { isDeviceScore, type LaneSet, plansBefore } from "./sequence_settings.ts";
+import { isDeviceScore, plansBefore, type SequenceSettings } from "./sequence_settings.ts";
 import type { PolicyShape, PolicyStep } from "./buffers.ts";
 import type { StoreKind } from "../../cache/kv_store.ts";
 
@@ -24,13 +24,13 @@ export interface PlannerOptions {
   /** What may be kept. */
   readonly budget: CacheBudget;
   /** How heads are grouped. */
-  readonly units: UnitShape;
+  readonly groups: HeadGroups;
   /** Tokens of the prompt. */
   readonly promptTokens: number;
 }
 
-/** Scores of all units, [units, stride]; a row is long enough for the tokens that are ranked. */
-export interface UnitScores {
+/** Scores of all head groups, [groups, stride]; a row is long enough for the tokens that are ranked. */
+export interface GroupScores {
   /** The scores. */
   readonly values: Float32Array;
   /** Length of a row. */
@@ -39,7 +39,7 @@ export interface UnitScores {
   readonly firstRow?: number;
 }
 
-/** Remembers what is kept of one sequence and chooses anew. */
+/** Remembers what is kept of one sequence and chooses again. */
 export class SelectionPlanner {
   readonly #options: PlannerOptions;
   readonly #layers: number;
@@ -54,7 +54,7 @@ export class SelectionPlanner {
    */
   constructor(options: PlannerOptions) {
     this.#options = options;
-    this.#layers = options.units.total / options.units.perLayer;
+    this.#layers = options.groups.total / options.groups.perLayer;
   }
 
   /** Continues from where another planner with the same options is. */
@@ -64,44 +64,44 @@ export class SelectionPlanner {
     this.#churn = other.#churn;
   }
 
-  /** Selections as they are, one per unit. */
+  /** Selections as they are, one per head group. */
   get selections(): readonly Selection[] {
     return this.#selections;
   }
 
-  /** Share of the newest plan's tokens that were not in the selection before, mean over units. */
+  /** Share of the newest plan's tokens that were not in the selection before, mean over head groups. */
   get churn(): number {
     return this.#churn;
   }
 
   /** Keeps every token. */
-  keepAll(tokens: number): void {
+  reset(tokens: number): void {
     const kept = Uint32Array.from({ length: tokens }, (_, token) => token);
-    this.keep(new Array<Uint32Array>(this.#options.units.total).fill(kept));
+    this.keep(new Array<Uint32Array>(this.#options.groups.total).fill(kept));
   }
 
-  /** Keeps given tokens, ascending, of each unit. */
+  /** Keeps given tokens, ascending, of each head group. */
   keep(kept: readonly Uint32Array[]): void {
-    const marginal = new Uint32Array(0);
-    this.#selections = kept.map((positions) => ({ kept: positions, marginal }));
+    const valueOnly = new Uint32Array(0);
+    this.#selections = kept.map((positions) => ({ full: positions, valueOnly }));
     this.#plannedTokens = 0;
   }
 
   /** Adds the newest token to every selection. */
   append(token: number): void {
-    this.#selections = this.#selections.map(({ kept, marginal }) => {
-      const longer = new Uint32Array(kept.length + 1);
-      longer.set(kept);
-      longer[kept.length] = token;
-      return { kept: longer, marginal };
+    this.#selections = this.#selections.map(({ full, valueOnly }) => {
+      const longer = new Uint32Array(full.length + 1);
+      longer.set(full);
+      longer[full.length] = token;
+      return { full: longer, valueOnly };
     });
   }
 
-  /** Whether the policy chooses anew at a length, or only adds the newest token. */
-  isDue(tokens: number): boolean {
+  /** Whether the policy chooses again at a length, or only adds the newest token. */
+  shouldPlanAt(tokens: number): boolean {
     const { policy } = this.#options;
     if (tokens < policy.minimumTokens) return false;
-    if (policy.due) return policy.due(this.#request(tokens, 0));
+    if (policy.shouldPlan) return policy.shouldPlan(this.#request(tokens, 0));
     return this.#plannedTokens < policy.minimumTokens || policy.change > 0 ||
       this.#hasWaited(tokens);
   }
@@ -137,7 +137,7 @@ export class SelectionPlanner {
   /**
    * Takes over what was chosen elsewhere.
    *
-   * @param selections Tokens of each unit.
+   * @param selections Tokens of each head group.
    * @param isPlan Whether they were ranked; if not, all tokens are kept and churn stays what it was.
    */
   take(selections: readonly Selection[], isPlan: boolean): void {
@@ -146,21 +146,21 @@ export class SelectionPlanner {
   }
 
   /**
-   * Chooses the tokens of every unit.
+   * Chooses the tokens of every head group.
    *
    * @param tokens Tokens of the sequence, the newest one included.
-   * @param scores Scores of all units.
+   * @param scores Scores of all head groups.
    */
-  plan(tokens: number, scores: UnitScores): void {
-    const { policy, units } = this.#options;
+  plan(tokens: number, scores: GroupScores): void {
+    const { policy, groups } = this.#options;
     const before = this.#selections;
     const layers = this.tiers(tokens);
-    const after = Array.from({ length: units.total }, (_, unit) => {
-      const first = unit * scores.stride;
+    const after = Array.from({ length: groups.total }, (_, group) => {
+      const first = group * scores.stride;
       const raw = scores.values.subarray(first, first + tokens);
       const saliency = policy.normalise === "rows" ? perRow(raw, scores.firstRow) : raw;
-      const counts = layers[Math.floor(unit / units.perLayer)]!;
-      return this.#choose({ unit, tokens, saliency }, counts);
+      const counts = layers[Math.floor(group / groups.perLayer)]!;
+      return this.#choose({ group, tokens, saliency }, counts);
     });
     const isKept = policy.change > 0 && before.length > 0 && !this.#hasWaited(tokens) &&
       meanChange(before, after) <= policy.change;
@@ -181,15 +181,15 @@ export class SelectionPlanner {
   }
 
   #choose(
-    { unit, tokens, saliency }: {
-      readonly unit: number;
+    { group, tokens, saliency }: {
+      readonly group: number;
       readonly tokens: number;
       readonly saliency: Float32Array;
     },
     counts: TierCounts,
   ): Selection {
-    const { policy, budget, promptTokens, units } = this.#options;
-    const held = this.#selections[unit]?.kept ?? new Uint32Array(0);
+    const { policy, budget, promptTokens, groups } = this.#options;
+    const held = this.#selections[group]?.full ?? new Uint32Array(0);
     const isHeld = policy.candidates === "kept" ? tokenFlags(held, tokens) : undefined;
     const view = {
       tokens,
@@ -201,11 +201,11 @@ export class SelectionPlanner {
       const left = isHeld ? withoutLostSinks(counts, isHeld) : counts;
       return policy.ranked === "all" ? planOverAll(view, left) : planBySaliency(view, left);
     }
-    const layer = Math.floor(unit / units.perLayer);
+    const layer = Math.floor(group / groups.perLayer);
     const { minimumTokens } = policy;
     const place = { budget, promptTokens, layer, layers: this.#layers, minimumTokens };
     const selection = policy.plan({ ...view, ...place, held }, counts);
-    checkPlan(selection, { policy, tokens, counts, held, place: placeOf(unit, this.#options) });
+    checkPlan(selection, { policy, tokens, counts, held, place: placeOf(group, this.#options) });
     return selection;
   }
 }
@@ -217,12 +217,12 @@ function withoutLostSinks(counts: TierCounts, isHeld: Uint8Array): TierCounts {
   return { ...counts, sink, critical: counts.critical + counts.sink - sink };
 }
 
-/** Layer and head of a unit, in words. */
-function placeOf(unit: number, { units, policy }: PlannerOptions): string {
-  const layer = `layer ${Math.floor(unit / units.perLayer)}`;
+/** Layer and head of a head group, in words. */
+function placeOf(group: number, { groups, policy }: PlannerOptions): string {
+  const layer = `layer ${Math.floor(group / groups.perLayer)}`;
   if (policy.granularity === "layer") return layer;
   const heads = policy.granularity === "query_head" ? "query head" : "KV head";
-  return `${layer}, ${heads} ${unit % units.perLayer}`;
+  return `${layer}, ${heads} ${group % groups.perLayer}`;
 }
 
 function tokenFlags(held: Uint32Array, tokens: number): Uint8Array {
@@ -231,14 +231,14 @@ function tokenFlags(held: Uint32Array, tokens: number): Uint8Array {
   return flags;
 }
 
-/** Share of the larger of two selections that is not in both, mean over units. */
+/** Share of the larger of two selections that is not in both, mean over head groups. */
 function meanChange(before: readonly Selection[], after: readonly Selection[]): number {
   let sum = 0;
-  after.forEach((selection, unit) => {
-    const earlier = before[unit]!;
-    const shared = sharedTokens(earlier.kept, selection.kept) +
-      sharedTokens(earlier.marginal, selection.marginal);
-    const size = ({ kept, marginal }: Selection) => kept.length + marginal.length;
+  after.forEach((selection, group) => {
+    const earlier = before[group]!;
+    const shared = sharedTokens(earlier.full, selection.full) +
+      sharedTokens(earlier.valueOnly, selection.valueOnly);
+    const size = ({ full, valueOnly }: Selection) => full.length + valueOnly.length;
     sum += 1 - shared / Math.max(1, size(earlier), size(selection));
   });
   return sum / after.length;
@@ -257,15 +257,15 @@ function sharedTokens(first: Uint32Array, second: Uint32Array): number {
 function meanChurn(before: readonly Selection[], after: readonly Selection[]): number {
   if (before.length === 0) return 0;
   let sum = 0;
-  after.forEach(({ kept, marginal }, unit) => {
-    const last = Math.max(kept.at(-1) ?? 0, before[unit]!.kept.at(-1) ?? 0);
+  after.forEach(({ full, valueOnly }, group) => {
+    const last = Math.max(full.at(-1) ?? 0, before[group]!.full.at(-1) ?? 0);
     const held = new Uint8Array(last + 1);
-    for (const token of before[unit]!.kept) held[token] = 1;
-    for (const token of before[unit]!.marginal) held[token] = 1;
+    for (const token of before[group]!.full) held[token] = 1;
+    for (const token of before[group]!.valueOnly) held[token] = 1;
     let entered = 0;
-    for (const token of kept) entered += 1 - held[token]!;
-    for (const token of marginal) entered += 1 - held[token]!;
-    sum += entered / (kept.length + marginal.length);
+    for (const token of full) entered += 1 - held[token]!;
+    for (const token of valueOnly) entered += 1 - held[token]!;
+    sum += entered / (full.length + valueOnly.length);
   });
   return sum / after.length;
 }
@@ -273,24 +273,24 @@ function meanChurn(before: readonly Selection[], after: readonly Selection[]): n
 /**
  * Tells whether a session chooses tokens on the device.
  *
- * It does if every sequence has a helper whose scores, as they are, rank the tokens anew at every step before its
+ * It does if every sequence has a small model whose scores, as they are, rank the tokens again at every step before its
  * attention, any token may be chosen, the earlier of two equal ones first, and no token has to be loaded for it.
  *
- * @param lanes The sequences.
+ * @param sequence settings The sequences.
  * @param store Where tokens are kept.
  * @returns Whether all of that holds; the host chooses otherwise.
  */
-export function plansOnDevice({ lanes }: LaneSet, store: StoreKind): boolean {
-  return store === "resident" && lanes.every(({ policy }) => isStandard(policy));
+export function plansOnDevice({ settings }: SequenceSettings, store: StoreKind): boolean {
+  return store === "resident" && settings.every(({ policy }) => isStandard(policy));
 }
 
 function isStandard(policy: ResolvedPolicy): boolean {
-  const { candidates, ties, interval, normalise, ranked, weights, plan, due } = policy;
+  const { candidates, ties, interval, normalise, ranked, weights, plan, shouldPlan } = policy;
   return isDeviceScore(policy) && plansBefore(policy) && candidates === "all" &&
     ties === "earlier" &&
     interval === 1 && normalise === "none" && ranked === "older" &&
     weights === "query_head" &&
-    plan === undefined && due === undefined;
+    plan === undefined && shouldPlan === undefined;
 }
 
 /** Ranks on the device. Disposing it frees its buffer and recording. */
@@ -323,16 +323,16 @@ export class DevicePlanner implements Disposable {
    */
   static async create(step: PolicyStep): Promise<DevicePlanner> {
     const { forward: { device, config, workspace: { state } }, shape, buffers } = step;
-    const { units, sequences } = shape;
+    const { groups, sequences } = shape;
     using stack = new DisposableStack();
     const budgets = stack.use(
-      device.createBuffer("budgets of a step", 16 * units.total * sequences),
+      device.createBuffer("budgets of a step", 16 * groups.total * sequences),
     );
     const command = planBySaliencyCommand({ ...buffers, state, budgets }, {
       ...shape,
-      units: units.total,
-      unitHeads: units.heads,
-      unitsPerLayer: units.perLayer,
+      groups: groups.total,
+      groupHeads: groups.heads,
+      groupsPerLayer: groups.perLayer,
       kvHeads: config.kvHeads,
     });
     const recording = await device.record("choice of tokens", [command]);
@@ -347,11 +347,11 @@ export class DevicePlanner implements Disposable {
    * @param counts Tokens of each tier, [sequence][layer].
    */
   run(counts: readonly (readonly TierCounts[])[]): void {
-    const { perLayer } = this.#shape.units;
+    const { perLayer } = this.#shape.groups;
     let word = 0;
     for (const layers of counts) {
       for (const { sink, recent, critical, marginal } of layers) {
-        for (let unit = 0; unit < perLayer; unit++) {
+        for (let group = 0; group < perLayer; group++) {
           this.#words[word++] = sink;
           this.#words[word++] = recent;
           this.#words[word++] = critical;
@@ -366,19 +366,19 @@ export class DevicePlanner implements Disposable {
   /**
    * Reads what was chosen last.
    *
-   * @returns Tokens of each list, [sequence][list unit].
+   * @returns Tokens of each list, [sequence][list group].
    * @throws {RangeError} If a score was not a number.
    */
   async read(): Promise<Selection[][]> {
-    const { units, listWords, sequences } = this.#shape;
+    const { groups, listWords, sequences } = this.#shape;
     const words = new Uint32Array(await this.#device.read(this.#lists));
     return Array.from(
       { length: sequences },
       (_, sequence) =>
-        Array.from({ length: units.total }, (_, unit) => {
-          const first = (sequence * units.total + unit) * listWords;
-          const list = readList(words.subarray(first, first + listWords), units.heads);
-          if (list) return { kept: list.kept, marginal: list.marginal };
+        Array.from({ length: groups.total }, (_, group) => {
+          const first = (sequence * groups.total + group) * listWords;
+          const list = readList(words.subarray(first, first + listWords), groups.heads);
+          if (list) return { full: list.full, valueOnly: list.valueOnly };
           throw new RangeError(
             "Cannot rank tokens: saliency must be a number: current value is NaN",
           );
@@ -394,12 +394,12 @@ export class DevicePlanner implements Disposable {
 }
 
 /** Writes what the choice leaves as it is. */
-function writeCombines({ forward: { device }, shape, buffers, lanes }: PolicyStep): void {
-  const { units, listWords } = shape;
-  lanes.lanes.forEach(({ policy }, sequence) => {
-    const lists = new Uint32Array(units.total * listWords);
-    for (let unit = 0; unit < units.total; unit++) {
-      lists[unit * listWords + 3] = COMBINES.indexOf(policy.combine);
+function writeCombines({ forward: { device }, shape, buffers, settings }: PolicyStep): void {
+  const { groups, listWords } = shape;
+  settings.settings.forEach(({ policy }, sequence) => {
+    const lists = new Uint32Array(groups.total * listWords);
+    for (let group = 0; group < groups.total; group++) {
+      lists[group * listWords + 3] = COMBINES.indexOf(policy.combine);
     }
     device.write(buffers.lists, lists.byteLength * sequence, lists);
   });

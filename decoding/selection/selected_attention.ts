@@ -16,16 +16,16 @@ import { layerRotation } from "../../models/forward/rotation.ts";
 export interface SharedRows {
   /** How many. */
   readonly rows: number;
-  /** Softmax over kept tokens of one layer, f32 [rows, weightWords / weightStride, weightStride]. */
-  readonly weights: DeviceBuffer;
+  /** Softmax over kept tokens of one layer, f32 [rows, attentionWords / attentionStride, attentionStride]. */
+  readonly attention: DeviceBuffer;
   /** Elements from one head's softmax to the next. */
-  readonly weightStride: number;
+  readonly attentionStride: number;
   /** Elements from one row's softmax to the next; a multiple of 64. */
-  readonly weightWords: number;
-  /** Each row's attention, f32 [rows, ownWords], whose first elements are [units, capacity]. */
-  readonly own: DeviceBuffer;
+  readonly attentionWords: number;
+  /** Each row's attention, f32 [rows, largeAttentionWords], whose first elements are [groups, capacity]. */
+  readonly largeAttention: DeviceBuffer;
   /** Elements from one row's attention to the next; a multiple of 64. */
-  readonly ownWords: number;
+  readonly largeAttentionWords: number;
 }
 
 /**
@@ -38,40 +38,40 @@ export interface SharedRows {
  * @returns Commands in place of attention to the whole cache.
  */
 export function selectedStep(
-  step: Omit<PolicyStep, "lanes">,
+  step: Omit<PolicyStep, "settings">,
   layer: number,
   shared?: SharedRows,
 ): Command[] {
-  const { forward, buffers, shape, turned } = step;
+  const { forward, buffers, shape, rerotated } = step;
   const { device, workspace, cache } = forward;
   const rowShape = { sequences: shape.sequences, rowsPerSequence: shared?.rows ?? 1 };
-  const hasWeights = shape.weightHeads > 0;
-  const { units, listWords } = shape;
+  const hasAttention = shape.attentionHeads > 0;
+  const { groups, listWords } = shape;
   const commands = selectedAttentionCommands(device.info, {
     shape: attentionShape(forward, rowShape, layer),
     selection: {
-      unitsPerLayer: units.perLayer,
-      unitOffset: layer * units.perLayer,
-      units: units.total,
+      groupsPerLayer: groups.perLayer,
+      groupOffset: layer * groups.perLayer,
+      groups: groups.total,
       listWords,
-      smallHeads: shape.hasGroupRows ? units.total : Math.max(1, shape.helperHeads),
-      hasAttention: hasWeights,
-      attentionStride: shared?.weightStride ?? shape.capacity,
+      smallHeads: shape.hasGroupRows ? groups.total : Math.max(1, shape.smallHeads),
+      hasAttention: hasAttention,
+      attentionStride: shared?.attentionStride ?? shape.capacity,
     },
     buffers: {
       state: workspace.state,
       qkv: workspace.queryKeyValue,
       ...cache.layers[layer]!,
-      ...(turned && { keys: turned.keys }),
+      ...(rerotated && { keys: rerotated.keys }),
       lists: buffers.lists,
       small_attention: shape.hasGroupRows ? buffers.groupRows : buffers.rows,
       output: workspace.heads,
-      attention: shared?.weights ?? buffers.weights,
+      attention: shared?.attention ?? buffers.attention,
       ...(workspace.partial && { partial: workspace.partial }),
     },
   });
-  if (hasWeights) commands.push(...scatterCommands(step, layer, shared));
-  return turned ? [...turnStep(step, turned, layer), ...commands] : commands;
+  if (hasAttention) commands.push(...scatterCommands(step, layer, shared));
+  return rerotated ? [...rerotateStep(step, rerotated, layer), ...commands] : commands;
 }
 
 /** Lays the softmax out by position: of the newest row of every sequence, or of each row of a block on its own. */
@@ -80,24 +80,24 @@ function scatterCommands(
   layer: number,
   shared?: SharedRows,
 ): Command[] {
-  const { units, listWords, capacity, sequences } = shape;
+  const { groups, listWords, capacity, sequences } = shape;
   const sizes = {
     sequences,
-    unitsPerLayer: units.perLayer,
-    unitOffset: layer * units.perLayer,
-    units: units.total,
-    unitHeads: units.heads,
+    groupsPerLayer: groups.perLayer,
+    groupOffset: layer * groups.perLayer,
+    groups: groups.total,
+    groupHeads: groups.heads,
     listWords,
     capacity,
-    attentionStride: shared?.weightStride ?? capacity,
+    attentionStride: shared?.attentionStride ?? capacity,
     isSum: false,
   };
   const { lists } = buffers;
   if (!shared) {
-    const { weights: attention, own: large_scores } = buffers;
+    const { attention: attention, largeAttention: large_scores } = buffers;
     return [scatterScoresCommand({ lists, attention, large_scores }, sizes)];
   }
-  const { rows, weights, weightWords, own, ownWords } = shared;
+  const { rows, attention, attentionWords, largeAttention, largeAttentionWords } = shared;
   const part = (buffer: DeviceBuffer, words: number, row: number) => ({
     buffer,
     byteOffset: 4 * words * row,
@@ -106,13 +106,13 @@ function scatterCommands(
   return Array.from({ length: rows }, (_, row) =>
     scatterScoresCommand({
       lists,
-      attention: part(weights, weightWords, row),
-      large_scores: part(own, ownWords, row),
+      attention: part(attention, attentionWords, row),
+      large_scores: part(largeAttention, largeAttentionWords, row),
     }, sizes));
 }
 
 /** Turned keys of one layer at a time. */
-export interface TurnedKeys extends Disposable {
+export interface RerotatedKeys extends Disposable {
   /** As the largest layer's keys in the store, in their rows. */
   readonly keys: DeviceBuffer;
   /** 1 for each sequence whose positions are those of slots, u32 [sequences]. */
@@ -122,20 +122,20 @@ export interface TurnedKeys extends Disposable {
 }
 
 /**
- * Makes room for turned keys, if a sequence of a batch wants any.
+ * Makes room for rerotated keys, if a sequence of a batch wants any.
  *
  * @param step Large model on its store, the sequences.
  * @returns The room; nothing where all positions are original.
  * @throws {RangeError} If each query head selects alone: heads that share keys would turn them differently.
  * @throws {GpuError} If the device has too little memory.
  */
-export function createTurnedKeys(
-  { forward: { device, cache }, lanes: { lanes, granularity } }: Pick<
+export function createRerotatedKeys(
+  { forward: { device, cache }, settings: { settings, granularity } }: Pick<
     PolicyStep,
-    "forward" | "lanes"
+    "forward" | "settings"
   >,
-): TurnedKeys | undefined {
-  const counted = Uint32Array.from(lanes, ({ policy }) => policy.positions === "slot" ? 1 : 0);
+): RerotatedKeys | undefined {
+  const counted = Uint32Array.from(settings, ({ policy }) => policy.positions === "slot" ? 1 : 0);
   if (!counted.includes(1)) return undefined;
   if (granularity === "query_head") {
     throw new RangeError(
@@ -144,8 +144,8 @@ export function createTurnedKeys(
   }
   using stack = new DisposableStack();
   const byteLength = Math.max(...cache.layers.map(({ keys }) => keys.byteLength));
-  const keys = stack.use(device.createBuffer("turned keys of a layer", byteLength));
-  const flags = stack.use(device.createBuffer("sequences with turned keys", counted.byteLength));
+  const keys = stack.use(device.createBuffer("rerotated keys of a layer", byteLength));
+  const flags = stack.use(device.createBuffer("sequences with rerotated keys", counted.byteLength));
   device.write(flags, 0, counted);
   const owned = stack.move();
   return { keys, counted: flags, byteLength, [Symbol.dispose]: () => owned.dispose() };
@@ -155,32 +155,32 @@ export function createTurnedKeys(
  * Turns the listed keys of a layer; those of sequences with original positions are copied.
  *
  * @param step Large model on its store, buffers and sizes of the policies.
- * @param turned Where they go.
+ * @param rerotated Where they go.
  * @param layer The layer.
  * @returns Commands after the layer's keys are written and before its attention.
  */
-function turnStep(
+function rerotateStep(
   { forward, buffers, shape }: Pick<PolicyStep, "forward" | "buffers" | "shape">,
-  turned: TurnedKeys,
+  rerotated: RerotatedKeys,
   layer: number,
 ): Command[] {
   const { workspace: { state }, cache, config: { headDim } } = forward;
-  const { units, listWords, sequences } = shape;
+  const { groups, listWords, sequences } = shape;
   return [rerotateKeysCommand({
     state,
-    counted: turned.counted,
+    counted: rerotated.counted,
     lists: buffers.lists,
     rotation: layerRotation(forward, layer),
     keys: cache.layers[layer]!.keys,
-    rerotated: turned.keys,
+    rerotated: rerotated.keys,
   }, {
     headDim,
     keyFormat: cache.shape.keyFormat,
     sequences,
-    unitsPerLayer: units.perLayer,
-    unitOffset: layer * units.perLayer,
-    units: units.total,
-    unitHeads: units.heads,
+    groupsPerLayer: groups.perLayer,
+    groupOffset: layer * groups.perLayer,
+    groups: groups.total,
+    groupHeads: groups.heads,
     listWords,
   })];
 }

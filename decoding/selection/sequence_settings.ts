@@ -12,49 +12,49 @@ import { checkInteger } from "../../core/check.ts";
 import type { StoreKind } from "../../cache/kv_store.ts";
 
 /** What one sequence of a batch is decoded under. */
-export interface PolicyLane {
+export interface SequenceSetting {
   /** What is kept. */
   readonly policy: ResolvedPolicy;
   /** How much is kept. */
   readonly budget: CacheBudget;
-  /** How much a helper keeps of its own cache; all of it if left out. */
-  readonly helperBudget?: CacheBudget;
+  /** How much a small model keeps of its own cache; all of it if left out. */
+  readonly smallBudget?: CacheBudget;
   /**
-   * Any number. Sequences with the same one get the same prompt and the same tokens, so that the helper reads them once,
-   * or once for each budget of its own; without one, a sequence has its helper for itself.
+   * Any number. Sequences with the same one get the same prompt and the same tokens, so that the small model reads them once,
+   * or once for each budget of its own; without one, a sequence has its small model for itself.
    */
-  readonly stream?: number;
+  readonly smallSequence?: number;
 }
 
 /** The sequences of a batch. */
-export interface LaneSet {
+export interface SequenceSettings {
   /** What each is decoded under. */
-  readonly lanes: readonly PolicyLane[];
-  /** Sequence of the helper that reads along with each; absent without a helper. */
-  readonly streams: readonly (number | undefined)[];
-  /** For each sequence of the helper, the first that it reads along with. */
-  readonly leaders: readonly number[];
+  readonly settings: readonly SequenceSetting[];
+  /** Sequence of the small model that reads along with each; absent without a small model. */
+  readonly smallSequences: readonly (number | undefined)[];
+  /** For each sequence of the small model, the first that it reads along with. */
+  readonly firstReaders: readonly number[];
   /** What shares a list of kept tokens; `layer` and `kv_match` have one per KV head. */
   readonly granularity: Granularity;
-  /** How the helper's scores join. */
+  /** How the small model's scores join. */
   readonly reduction: Reduction;
   /** Whose attention weighs marginal values. */
   readonly weights: ResolvedPolicy["weights"];
 }
 
 /** The sequences of a batch, by one setting for all or one for each. */
-export type LaneOptions =
-  | (Omit<PolicyLane, "stream"> & {
+export type SequenceSettingOptions =
+  | (Omit<SequenceSetting, "smallSequence"> & {
     /** Sequences held side by side; 1 if left out. */
     readonly sequences?: number;
-    readonly lanes?: never;
+    readonly settings?: never;
   })
   | {
     /**
      * One entry per sequence; they share the family of their granularity their reduction and their weights, and either
-     * all helpers are compressed or none is.
+     * all small models are compressed or none is.
      */
-    readonly lanes: readonly PolicyLane[];
+    readonly settings: readonly SequenceSetting[];
   };
 
 /**
@@ -64,23 +64,27 @@ export type LaneOptions =
  * @returns The sequences.
  * @throws {RangeError} If there are none, or they cannot run together.
  */
-export function laneSet(options: LaneOptions & { readonly store?: StoreKind }): LaneSet {
-  const lanes = options.lanes ??
-    new Array<PolicyLane>(options.sequences ?? 1).fill(onlyLane(options));
-  checkInteger("decode together", "sequences", { value: lanes.length, min: 1 });
-  for (const { policy, budget } of lanes) checkBase(policy, budget);
-  const helped = lanes.filter(({ policy }) => policy.saliencySource === "small");
-  const granularity = onlyOne("granularity", lanes.map(({ policy }) => listGranularity(policy)));
-  const reduction = onlyOne("reduction", helped.map(({ policy }) => policy.reduction)) ?? "mean";
+export function sequenceSettings(
+  options: SequenceSettingOptions & { readonly store?: StoreKind },
+): SequenceSettings {
+  const settings = options.settings ??
+    new Array<SequenceSetting>(options.sequences ?? 1).fill(onlySetting(options));
+  checkInteger("decode together", "sequences", { value: settings.length, min: 1 });
+  for (const { policy, budget } of settings) checkBase(policy, budget);
+  const withSmallModel = settings.filter(({ policy }) => policy.saliencySource === "small");
+  const granularity = onlyOne("granularity", settings.map(({ policy }) => listGranularity(policy)));
+  const reduction = onlyOne("reduction", withSmallModel.map(({ policy }) => policy.reduction)) ??
+    "mean";
   onlyOne(
-    "kind of helper",
-    helped.map(({ helperBudget }) => helperBudget ? "compressed" : "whole"),
+    "kind of small model",
+    withSmallModel.map(({ smallBudget }) => smallBudget ? "compressed" : "whole"),
   );
-  const weights = onlyOne("weights", helped.map(({ policy }) => policy.weights)) ?? "query_head";
+  const weights = onlyOne("weights", withSmallModel.map(({ policy }) => policy.weights)) ??
+    "query_head";
   if (options.store === "tiered") {
-    onlyOne("policy and budget in a tiered store", lanes.map(settingText));
+    onlyOne("policy and budget in a tiered store", settings.map(settingText));
   }
-  return { lanes, ...streamsOf(lanes), granularity: granularity!, reduction, weights };
+  return { settings, ...smallSequencesOf(settings), granularity: granularity!, reduction, weights };
 }
 
 /**
@@ -123,7 +127,7 @@ export function decayOf({ score }: ResolvedPolicy): number {
   return score?.decay ?? 1;
 }
 
-/** How a helper's scores start: a factor on older rows, and the last rows of the prompt that count. */
+/** How a small model's scores start: a factor on older rows, and the last rows of the prompt that count. */
 export interface ScoreKind {
   /** 1 for a sum, 0 for the current row alone. */
   readonly decay: number;
@@ -137,7 +141,7 @@ export const PLAIN_SCORES: ScoreKind = { decay: 1, rows: Infinity };
 /**
  * Tells how a policy's scores start.
  *
- * @param policy A policy with a helper.
+ * @param policy A policy with a small model.
  * @returns Factor and rows.
  */
 export function scoreKind(policy: ResolvedPolicy): ScoreKind {
@@ -164,26 +168,28 @@ export function listGranularity({ granularity }: ResolvedPolicy): "query_head" |
   return granularity === "query_head" ? "query_head" : "kv_head";
 }
 
-function streamsOf(lanes: readonly PolicyLane[]): Pick<LaneSet, "streams" | "leaders"> {
+function smallSequencesOf(
+  settings: readonly SequenceSetting[],
+): Pick<SequenceSettings, "smallSequences" | "firstReaders"> {
   const known = new Map<string, number>();
-  const leaders: number[] = [];
-  const streams = lanes.map(({ policy, stream, helperBudget }, lane) => {
+  const firstReaders: number[] = [];
+  const smallSequences = settings.map(({ policy, smallSequence, smallBudget }, setting) => {
     if (policy.saliencySource !== "small") return undefined;
-    const key = JSON.stringify([stream, helperBudget]);
-    const index = (stream !== undefined ? known.get(key) : undefined) ?? leaders.length;
-    if (stream !== undefined) known.set(key, index);
-    if (index === leaders.length) leaders.push(lane);
+    const key = JSON.stringify([smallSequence, smallBudget]);
+    const index = (smallSequence !== undefined ? known.get(key) : undefined) ?? firstReaders.length;
+    if (smallSequence !== undefined) known.set(key, index);
+    if (index === firstReaders.length) firstReaders.push(setting);
     return index;
   });
-  return { streams, leaders };
+  return { smallSequences, firstReaders };
 }
 
-function onlyLane({ policy, budget, helperBudget }: PolicyLane): PolicyLane {
-  return { policy, budget, ...(helperBudget && { helperBudget }) };
+function onlySetting({ policy, budget, smallBudget }: SequenceSetting): SequenceSetting {
+  return { policy, budget, ...(smallBudget && { smallBudget }) };
 }
 
-function settingText({ policy, budget, helperBudget }: PolicyLane): string {
-  return `${policy.name} ${JSON.stringify({ ...policy, ...budget, helperBudget })}`;
+function settingText({ policy, budget, smallBudget }: SequenceSetting): string {
+  return `${policy.name} ${JSON.stringify({ ...policy, ...budget, smallBudget })}`;
 }
 
 function onlyOne<T extends string>(what: string, values: readonly T[]): T | undefined {

@@ -8,7 +8,7 @@ import type { Selection } from "../../cache/policy.ts";
 import type { CacheBudget } from "../../cache/budget.ts";
 import type { ModelConfig } from "../../models/config.ts";
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
-import { unitShape } from "./head_groups.ts";
+import { headGroups } from "./head_groups.ts";
 
 /** Positions of a selection by tier, each ascending. */
 export interface SelectionTiers {
@@ -40,9 +40,9 @@ export interface TierSizes {
  * @returns Positions by tier.
  */
 export function selectionTiers(selection: Selection, recent: number): SelectionTiers {
-  const { kept, marginal } = selection;
-  const first = Math.max(0, kept.length - recent);
-  return { critical: kept.slice(0, first), recent: kept.slice(first), marginal };
+  const { full, valueOnly } = selection;
+  const first = Math.max(0, full.length - recent);
+  return { critical: full.slice(0, first), recent: full.slice(first), marginal: valueOnly };
 }
 
 /**
@@ -54,21 +54,21 @@ export function selectionTiers(selection: Selection, recent: number): SelectionT
  */
 export function tierSizes(
   selections: readonly Selection[],
-  options: { readonly tokens: number; readonly recentOf: (unit: number) => number },
+  options: { readonly tokens: number; readonly recentOf: (group: number) => number },
 ): TierSizes {
   let [critical, recent, marginal] = [0, 0, 0];
-  selections.forEach((selection, unit) => {
-    const newest = Math.min(options.recentOf(unit), selection.kept.length);
-    critical += selection.kept.length - newest;
+  selections.forEach((selection, group) => {
+    const newest = Math.min(options.recentOf(group), selection.full.length);
+    critical += selection.full.length - newest;
     recent += newest;
-    marginal += selection.marginal.length;
+    marginal += selection.valueOnly.length;
   });
-  const units = selections.length;
+  const groups = selections.length;
   return {
-    critical: critical / units,
-    recent: recent / units,
-    marginal: marginal / units,
-    none: options.tokens - (critical + recent + marginal) / units,
+    critical: critical / groups,
+    recent: recent / groups,
+    marginal: marginal / groups,
+    none: options.tokens - (critical + recent + marginal) / groups,
   };
 }
 
@@ -114,12 +114,12 @@ export function recentCounts(
 export function tierCounter(
   setting: TierSetting,
 ): (selections: readonly Selection[], place: SequencePlace) => TierSizes {
-  const { perLayer } = unitShape(setting.config, setting.policy.granularity);
+  const { perLayer } = headGroups(setting.config, setting.policy.granularity);
   return (selections, place) => {
     const recent = recentCounts(setting, place);
     return tierSizes(selections, {
       tokens: place.tokens,
-      recentOf: (unit) => recent[Math.floor(unit / perLayer)]!,
+      recentOf: (group) => recent[Math.floor(group / perLayer)]!,
     });
   };
 }

@@ -59,7 +59,7 @@ export class Conversation implements Disposable {
   /**
    * Allocates nothing before the first turn.
    *
-   * @param pair Models; the small one may be left out where the policy has no helper.
+   * @param pair Models; the small one may be left out where the policy has no small model.
    * @param options Policy, budget, drafts, room.
    */
   constructor(pair: ModelPair, options: ConversationOptions = {}) {

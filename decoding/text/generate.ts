@@ -69,7 +69,7 @@ export const DEFAULT_NEW_TOKENS = 64;
  *   await Deno.stdout.write(new TextEncoder().encode(text));
  * }
  * ```
- * @param pair Models; the small one may be left out where the policy has no helper.
+ * @param pair Models; the small one may be left out where the policy has no small model.
  * @param prompt A text, token ids or messages of a chat; or several of these, generated as one batch.
  * @param options Policy, budget, ends, events.
  * @returns Tokens in order of step and sequence; statistics at the end.

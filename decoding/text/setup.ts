@@ -13,7 +13,7 @@ import {
 import { RequirementError } from "../../core/check.ts";
 import type { DecodingSession } from "./loop.ts";
 import type { GenerationMemory } from "./statistics.ts";
-import type { HelperCut } from "../scoring/small_model.ts";
+import type { SmallModelCut } from "../scoring/small_model.ts";
 import type { ModelPair, PolicySessionOptions } from "../engine/types.ts";
 import { PolicySession } from "../engine/policy_session.ts";
 import { type Prompt, promptList, promptTokens } from "./prompts.ts";
@@ -30,9 +30,9 @@ export interface CompressionOptions {
   /** Share of the full cache in (0, 1], or a number of tokens; 0.2 if left out. */
   readonly budget?: number | CacheBudget;
   /** Share of the small model's own cache that it keeps, or a number of its tokens; all of it if left out. */
-  readonly helperBudget?: number | CacheBudget;
+  readonly smallBudget?: number | CacheBudget;
   /** First layers of the small model that run; all if left out. */
-  readonly helperLayers?: number;
+  readonly smallLayers?: number;
   /** How heads are matched. */
   readonly match?: PairMatchOptions;
   /** Whether the device holds every token and only counts, or the chosen ones alone; `resident` if left out. */
@@ -64,7 +64,7 @@ export interface GenerationSetup {
   /** What may be kept. */
   readonly budget: CacheBudget;
   /** How the small model is made cheaper. */
-  readonly cut: HelperCut;
+  readonly cut: SmallModelCut;
   /** Token ids of each prompt. */
   readonly prompts: readonly (readonly number[])[];
   /** Tokens that must fit per sequence. */
@@ -81,7 +81,7 @@ export const DEFAULT_BUDGET = 0.2;
  * @param prompt One prompt or several.
  * @param options Choices; `newTokens` is how many tokens must fit behind each prompt.
  * @returns The setup.
- * @throws {RangeError} If the policy, an option or a budget is not allowed, there is no helper to cut, or prompt and new
+ * @throws {RangeError} If the policy, an option or a budget is not allowed, there is no small model to cut, or prompt and new
  *   tokens do not fit.
  * @throws {DataError} If the models do not share a vocabulary, or a prompt needs what the model lacks.
  */
@@ -92,7 +92,7 @@ export function setUpGeneration(
 ): GenerationSetup {
   const policy = resolvePolicyOption(options);
   const budget = cacheBudget(options.budget ?? DEFAULT_BUDGET);
-  const cut = helperCut(options);
+  const cut = smallModelCut(options);
   const used = policy.saliencySource === "small" ? pair : { large: pair.large };
   const prompts = promptList(prompt).map((one) => promptTokens(pair.large, one));
   const longest = Math.max(...prompts.map(({ length }) => length));
@@ -156,8 +156,8 @@ export async function generationMemory(
     ...(small && {
       small: {
         weightBytes: small.weights.byteLength,
-        cacheBytes: bytes?.helperCacheBytes ?? 0,
-        cacheBytesIdeal: bytes?.helperCacheBytesIdeal ?? 0,
+        cacheBytes: bytes?.smallCacheBytes ?? 0,
+        cacheBytesIdeal: bytes?.smallCacheBytesIdeal ?? 0,
       },
     }),
     hostBytes: bytes?.hostBytes ?? 0,
@@ -175,10 +175,10 @@ export function cacheBudget(budget: number | CacheBudget): CacheBudget {
   return checkBudget(typeof budget === "number" ? { ratio: budget } : budget);
 }
 
-function helperCut({ helperBudget, helperLayers }: CompressionOptions): HelperCut {
+function smallModelCut({ smallBudget, smallLayers }: CompressionOptions): SmallModelCut {
   return {
-    ...(helperBudget !== undefined && { helperBudget: cacheBudget(helperBudget) }),
-    ...(helperLayers !== undefined && { helperLayers }),
+    ...(smallBudget !== undefined && { smallBudget: cacheBudget(smallBudget) }),
+    ...(smallLayers !== undefined && { smallLayers }),
   };
 }
 

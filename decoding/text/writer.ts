@@ -49,7 +49,7 @@ export class SequenceWriter {
   #isDone = false;
 
   /**
-   * Starts behind a prompt.
+   * Starts after a prompt.
    *
    * @param options Sequence and what ends it.
    */

@@ -26,19 +26,19 @@ import {
 } from "./policy_stats.ts";
 import { type VariantKey, variantKeys, variantOf } from "./policy_variants.ts";
 
-/** Names of points in tables, their helper, and the share of its cache that is left. */
+/** Names of points in tables, their small model, and the share of its cache that is left. */
 export type PointNames = Readonly<
   Record<
     string,
-    { readonly label: string; readonly helper?: "small" | "other"; readonly share?: number }
+    { readonly label: string; readonly smallModel?: "small" | "other"; readonly share?: number }
   >
 >;
 
 /** The variants, as points. */
 export const VARIANT_NAMES: PointNames = Object.fromEntries(
   variantKeys().map((key) => {
-    const { label, hasHelper } = variantOf(key);
-    return [key, { label, ...(hasHelper && { helper: "small" as const }) }];
+    const { label, hasSmallModel } = variantOf(key);
+    return [key, { label, ...(hasSmallModel && { smallModel: "small" as const }) }];
   }),
 );
 
@@ -56,7 +56,7 @@ const COLUMNS = [
   "low",
   "high",
   "cache seen (%)",
-  "with helper's cache (%)",
+  "with small model's cache (%)",
   "with cache and weights (%)",
   "churn (%)",
   "loaded per step (KiB)",
@@ -75,7 +75,7 @@ const TITLES = {
 /** Policies compared on the same texts: a positive difference speaks for the second. */
 const PAIRS: readonly (readonly [first: VariantKey, second: VariantKey])[] = [
   ["h2o", "smallkv"],
-  ["withoutHelper", "smallkv"],
+  ["withoutSmallModel", "smallkv"],
   ["withoutMarginal", "smallkv"],
   ["smallkv", "smallkvRows"],
   ["h2o", "smallkvRows"],
@@ -87,7 +87,7 @@ const PAIRS: readonly (readonly [first: VariantKey, second: VariantKey])[] = [
   ["queryAware", "row"],
 ];
 
-/** Whose cache may be as large as that of a policy with its helper. */
+/** Whose cache may be as large as that of a policy with its small model. */
 const RIVAL = "h2o" satisfies VariantKey;
 
 /** What a curve shows. */
@@ -96,7 +96,7 @@ export interface CurveOptions {
   readonly points?: readonly PointCells[];
   /** Only texts of this group. */
   readonly group?: string;
-  /** Horizontal axis: the budget, or all the cache that a policy needs with its helper; the former if left out. */
+  /** Horizontal axis: the budget, or all the cache that a policy needs with its small model; the former if left out. */
   readonly by?: "budget" | "memory";
 }
 
@@ -161,7 +161,7 @@ export class Decoded {
     const rows = this.points.flatMap(({ key, ratio, cells }) => {
       const own = steppedCells(cells);
       if (own.length === 0) return [];
-      const { cache, withHelper, withWeights } = this.#memory(key, own);
+      const { cache, withSmallModel, withWeights } = this.#memory(key, own);
       const churn = mean(own.map((cell) => cell.churn));
       const halfBytes = entryBytes(this.#input.large) / 2;
       return [[
@@ -171,7 +171,7 @@ export class Decoded {
         medianKl(own, this.#options)!.value,
         ...ends(this.mean(own, "same")!, 100),
         ...ends(exactShare(own), 100),
-        ...[cache, withHelper, withWeights, churn].map((share) => 100 * share),
+        ...[cache, withSmallModel, withWeights, churn].map((share) => 100 * share),
         mean(own.map((cell) => cell.loaded)) * halfBytes / 1024,
         own.length,
       ]];
@@ -187,7 +187,7 @@ export class Decoded {
       const known = points.filter((point) => point.key === key).flatMap(({ ratio, cells }) => {
         const own = steppedCells(cells).filter((cell) => (group ?? cell.group) === cell.group);
         if (own.length === 0) return [];
-        const x = by === "memory" ? this.#memory(key, own).withHelper : ratio;
+        const x = by === "memory" ? this.#memory(key, own).withSmallModel : ratio;
         const interval = measure === "exact" ? exactShare(own) : this.mean(own, measure)!;
         return [{ x: 100 * x, interval }];
       });
@@ -232,22 +232,22 @@ export class Decoded {
     }];
   }
 
-  /** Policies with a helper against H2O with as much memory as they use for both caches; no table without H2O. */
+  /** Policies with a small model against H2O with as much memory as they use for both caches; no table without H2O. */
   equalMemoryTable(): ResultTable[] {
     const rivals = this.points
       .filter(({ key, cells }) => key === RIVAL && steppedCells(cells).length > 0)
       .map((point) => ({ ...point, total: this.#memory(RIVAL, steppedCells(point.cells)).cache }));
     const rows = this.points.flatMap(({ key, ratio, cells }) => {
       const own = steppedCells(cells);
-      if (VARIANT_NAMES[key]?.helper === undefined || own.length === 0) return [];
-      const { withHelper } = this.#memory(key, own);
-      const rival = rivals.filter(({ total }) => total <= withHelper)
+      if (VARIANT_NAMES[key]?.smallModel === undefined || own.length === 0) return [];
+      const { withSmallModel } = this.#memory(key, own);
+      const rival = rivals.filter(({ total }) => total <= withSmallModel)
         .sort((a, b) => a.total - b.total).at(-1);
       if (!rival) return [];
       return [[
         VARIANT_NAMES[key].label,
         100 * ratio,
-        100 * withHelper,
+        100 * withSmallModel,
         this.mean(own, "kl")!.value,
         100 * rival.ratio,
         100 * rival.total,
@@ -259,11 +259,11 @@ export class Decoded {
     return [{
       name: "kl_equal_memory",
       title:
-        "Equal total memory: H2O at the largest measured budget that fits cache and helper's cache",
+        "Equal total memory: H2O at the largest measured budget that fits cache and small model's cache",
       columns: [
         "policy",
         "budget (%)",
-        "with helper's cache (%)",
+        "with small model's cache (%)",
         "KL mean (nats)",
         "budget of H2O (%)",
         "cache seen by H2O (%)",
@@ -277,11 +277,11 @@ export class Decoded {
   }
 
   #memory(key: string, cells: readonly PolicyCell[]): MemoryShares {
-    const { helper, share = 1 } = this.#names[key]!;
+    const { smallModel, share = 1 } = this.#names[key]!;
     const { large, ...others } = this.#input;
-    const model = helper && others[helper];
+    const model = smallModel && others[smallModel];
     if (!model) return memoryShares(cells, { large });
-    return memoryShares(cells, { large, helper: { ...model, layers: model.layers * share } });
+    return memoryShares(cells, { large, smallModel: { ...model, layers: model.layers * share } });
   }
 }
 

@@ -13,7 +13,7 @@ import type {
 } from "../experiment.ts";
 import { defined } from "../similarity.ts";
 import { Decoded, type PointNames } from "./decoded.ts";
-import { type PolicyPoint, policyUnits } from "./policy_runs.ts";
+import { type PolicyPoint, policyWorkUnits } from "./policy_runs.ts";
 import { type BatchOptions, policyBatches } from "./policy_texts.ts";
 
 /** What such an experiment finds; numbers that could not be measured are undefined. */
@@ -54,7 +54,7 @@ export function policyExperiment(parts: PolicyExperiment): Experiment {
     async plan(context) {
       const wanted = points(context);
       if (wanted.length === 0) return [];
-      return policyUnits(await policyBatches(context, texts?.(context)), wanted);
+      return policyWorkUnits(await policyBatches(context, texts?.(context)), wanted);
     },
     summarise(input) {
       const decoded = new Decoded(input, parts.name, names?.(input));

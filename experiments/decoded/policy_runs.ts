@@ -6,7 +6,13 @@
 
 import type { JsonValue } from "../../core/json.ts";
 import { mean } from "../../core/stats.ts";
-import type { ForcedRun, ModelRole, PolicySetting, Unit, UnitResult } from "../experiment.ts";
+import type {
+  ModelRole,
+  PolicySetting,
+  TeacherForcedRun,
+  WorkUnit,
+  WorkUnitResult,
+} from "../experiment.ts";
 import type { PolicyText, TextBatch } from "./policy_texts.ts";
 import { settingOf, variantOf } from "./policy_variants.ts";
 import { round, rounded } from "../similarity.ts";
@@ -42,9 +48,9 @@ export interface PolicyPoint {
   /** Policy, choices, budget. */
   readonly setting: PolicySetting;
   /** Which model helps; the small one if left out. */
-  readonly helper?: ModelRole;
-  /** Whether a helper runs at all. */
-  readonly hasHelper: boolean;
+  readonly smallModel?: ModelRole;
+  /** Whether a small model runs at all. */
+  readonly hasSmallModel: boolean;
 }
 
 /**
@@ -63,7 +69,7 @@ export function variantPoints(
     key,
     ratio,
     setting: settingOf(key, ratio),
-    hasHelper: variantOf(key).hasHelper,
+    hasSmallModel: variantOf(key).hasSmallModel,
   });
   return [
     ...(keys.includes("full") ? [point("full", 1)] : []),
@@ -84,41 +90,47 @@ type PointCell = PolicyCell & Pick<PolicyPoint, "key" | "ratio">;
  * @param points Settings.
  * @returns Units whose values are lists of cells.
  */
-export function policyUnits(
+export function policyWorkUnits(
   batches: readonly TextBatch[],
   points: readonly PolicyPoint[],
-): Unit[] {
+): WorkUnit[] {
   const most = Math.max(0, ...batches.map(({ texts }) => texts.length));
   return Array.from({ length: most }, (_, index) =>
     batches.flatMap((batch) => {
       const text = batch.texts[index];
-      return text ? [policyUnit(batch, text, points)] : [];
+      return text ? [policyWorkUnit(batch, text, points)] : [];
     })).flat();
 }
 
-function policyUnit(
+function policyWorkUnit(
   { group, newTokens }: TextBatch,
   text: PolicyText,
   points: readonly PolicyPoint[],
-): Unit {
+): WorkUnit {
   const { id, prompt, continuation } = text;
   const steps = continuation?.length ?? newTokens;
-  const helpers = new Set(
-    points.flatMap(({ hasHelper, helper }) => hasHelper ? [helper ?? "small"] : []),
+  const smallModels = new Set(
+    points.flatMap(({ hasSmallModel, smallModel }) => hasSmallModel ? [smallModel ?? "small"] : []),
   );
   const request = { prompt, newTokens, ...(continuation && { continuation }) };
   return {
     key: id,
     work: {
       large: prompt.length + steps * (1 + points.length),
-      ...Object.fromEntries([...helpers].map((helper) => [helper, prompt.length + steps])),
+      ...Object.fromEntries(
+        [...smallModels].map((smallModel) => [smallModel, prompt.length + steps]),
+      ),
     },
     inputs: JSON.parse(JSON.stringify({ group, request, points })),
     async run(context) {
       const cells: PointCell[] = [];
-      for (const [helper, own] of Map.groupBy(points, (point) => point.helper)) {
+      for (const [smallModel, own] of Map.groupBy(points, (point) => point.smallModel)) {
         const settings = own.map(({ setting }) => setting);
-        const runs = await context.forced({ ...request, settings, ...(helper && { helper }) });
+        const runs = await context.teacherForced({
+          ...request,
+          settings,
+          ...(smallModel && { smallModel }),
+        });
         runs.forEach((run, index) => {
           const { key, ratio } = own[index]!;
           cells.push({ key, ratio, ...cellOf(run, { id, group, ...request }) });
@@ -130,7 +142,7 @@ function policyUnit(
 }
 
 function cellOf(
-  run: ForcedRun,
+  run: TeacherForcedRun,
   text: Pick<PolicyText, "id" | "prompt" | "continuation"> & { readonly group: string },
 ): PolicyCell {
   const steps = (values: readonly number[]) => values.slice(1);
@@ -164,10 +176,10 @@ export interface PointCells {
 /**
  * Gathers the cells of units.
  *
- * @param units Finished units of `policyUnits`; others are passed over.
+ * @param units Finished units of `policyWorkUnits`; others are passed over.
  * @returns Cells by point, in the order in which points first occur.
  */
-export function pointCells(units: readonly UnitResult[]): PointCells[] {
+export function pointCells(units: readonly WorkUnitResult[]): PointCells[] {
   const points = new Map<string, { key: string; ratio: number; cells: PolicyCell[] }>();
   for (const { value } of units) {
     if (!Array.isArray(value)) continue;

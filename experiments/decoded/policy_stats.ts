@@ -178,33 +178,33 @@ export function percent(interval: Interval | undefined): Interval | undefined {
 export interface MemoryShares {
   /** Cache of the large model. */
   readonly cache: number;
-  /** With the helper's whole cache. */
-  readonly withHelper: number;
+  /** With the small model's whole cache. */
+  readonly withSmallModel: number;
   /** Caches and weights of all models, over cache and weights of the large model alone. */
   readonly withWeights: number;
 }
 
 /**
- * Counts the memory of a point: what the paper calls the budget, and what a helper really adds.
+ * Counts the memory of a point: what the paper calls the budget, and what a small model really adds.
  *
  * @param cells Cells of the point, at least one.
- * @param models The models; the helper only where one runs.
+ * @param models The models; the small model only where one runs.
  * @returns Shares.
  */
 export function memoryShares(
   cells: readonly PolicyCell[],
-  models: { readonly large: ModelShape; readonly helper?: ModelShape },
+  models: { readonly large: ModelShape; readonly smallModel?: ModelShape },
 ): MemoryShares {
-  const { large, helper } = models;
+  const { large, smallModel } = models;
   const cache = mean(cells.map(({ cost }) => cost));
   const tokens = mean(cells.map(({ tokens, kl }) => tokens + kl.length / 2));
   const full = tokens * entryBytes(large);
-  const helperCache = helper ? tokens * entryBytes(helper) : 0;
-  const weights = large.fileTensorBytes + (helper?.fileTensorBytes ?? 0);
+  const smallCache = smallModel ? tokens * entryBytes(smallModel) : 0;
+  const weights = large.fileTensorBytes + (smallModel?.fileTensorBytes ?? 0);
   return {
     cache,
-    withHelper: cache + helperCache / full,
-    withWeights: (cache * full + helperCache + weights) / (full + large.fileTensorBytes),
+    withSmallModel: cache + smallCache / full,
+    withWeights: (cache * full + smallCache + weights) / (full + large.fileTensorBytes),
   };
 }
 

@@ -10,8 +10,8 @@ import type {
   DatasetName,
   ExperimentContext,
   ExperimentText,
-  ForcedText,
   Scale,
+  TeacherForcedText,
 } from "../experiment.ts";
 import { settingOf } from "./policy_variants.ts";
 
@@ -129,9 +129,13 @@ export async function completeText(
   context: ExperimentContext,
   { prompt, continuation }: PolicyText,
   newTokens: number,
-): Promise<ForcedText> {
+): Promise<TeacherForcedText> {
   if (continuation !== undefined) return { prompt, continuation };
-  const [run] = await context.forced({ prompt, newTokens, settings: [settingOf("full", 1)] });
+  const [run] = await context.teacherForced({
+    prompt,
+    newTokens,
+    settings: [settingOf("full", 1)],
+  });
   return { prompt, continuation: run!.reference };
 }
 

@@ -47,7 +47,7 @@ export const VARIANTS = {
     policy: "smallkv",
     options: { marginal: false },
   },
-  withoutHelper: { label: "without both", policy: "without_helper" },
+  withoutSmallModel: { label: "without both", policy: "without_helper" },
   queryHead: {
     label: "SmallKV per query head",
     policy: "smallkv",
@@ -85,10 +85,10 @@ export function variantKeys(): string[] {
  * @returns The variant, and whether a small model runs beside the large one.
  * @throws {RangeError} If there is none.
  */
-export function variantOf(key: string): Variant & { readonly hasHelper: boolean } {
+export function variantOf(key: string): Variant & { readonly hasSmallModel: boolean } {
   const known: Variant = (VARIANTS as Readonly<Record<string, Variant>>)[key] ??
     { label: key, policy: key };
-  return { ...known, hasHelper: createPolicy(known.policy).saliencySource === "small" };
+  return { ...known, hasSmallModel: createPolicy(known.policy).saliencySource === "small" };
 }
 
 /**

@@ -9,7 +9,7 @@ import { planBySaliency } from "../../cache/policy.ts";
 import { matchHeads } from "../../analysis/head_match.ts";
 import { DEFAULT_DECAY } from "../../cache/policy_options.ts";
 import { tracePair, WINDOW_TOKENS } from "../contexts.ts";
-import type { ExperimentContext, ForcedText } from "../experiment.ts";
+import type { ExperimentContext, TeacherForcedText } from "../experiment.ts";
 
 /** Sizes of one text and model. */
 export interface ShareShape {
@@ -83,7 +83,7 @@ export function keepBySource(
     const tokens = promptTokens + step + 1;
     ratios.forEach((ratio, index) => {
       const counts = splitBudget({ ratio }, tokens, { marginal: false });
-      kept[index]!.push(units.map((saliency) => planBySaliency({ tokens, saliency }, counts).kept));
+      kept[index]!.push(units.map((saliency) => planBySaliency({ tokens, saliency }, counts).full));
     });
   }
   return kept;
@@ -151,7 +151,7 @@ const DECAY_ROWS = 32;
 
 /** Scores of both models, and the truth they are judged by. */
 export interface TextScores {
-  /** Scores by name: three of the helper, two of the large model. */
+  /** Scores by name: three of the small model, two of the large model. */
   readonly sources: Readonly<
     Record<"accumulated" | "decayed" | "row" | "global" | "bound", ScoreSource>
   >;
@@ -172,7 +172,7 @@ type RowReader = (head: number, position: number) => Float32Array;
  */
 export async function scoreSources(
   context: ExperimentContext,
-  text: ForcedText,
+  text: TeacherForcedText,
   { promptTokens, steps }: ShareShape,
 ): Promise<TextScores> {
   const tokens = [...text.prompt, ...text.continuation.slice(0, steps)];

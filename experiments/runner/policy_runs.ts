@@ -5,13 +5,16 @@
  */
 
 import type { Selection } from "../../cache/policy.ts";
-import { forceSettings, type SettingsOptions } from "../../decoding/forced/forced_settings.ts";
+import {
+  type SettingsOptions,
+  teacherForceSettings,
+} from "../../decoding/forced/teacher_force_settings.ts";
 import { freeRun } from "../../decoding/forced/free_run.ts";
 import type {
   ExperimentContext,
   ExperimentModel,
-  ForcedRequest,
   ModelRole,
+  TeacherForcedRequest,
 } from "../experiment.ts";
 import { cachedValue, cachedValues, type RunCache } from "./run_cache.ts";
 
@@ -36,31 +39,36 @@ export interface PolicyRunOptions {
  */
 export function policyRuns(
   options: PolicyRunOptions,
-): Pick<ExperimentContext, "forced" | "generated" | "selections"> {
+): Pick<ExperimentContext, "teacherForced" | "generated" | "selections"> {
   const { modelOf, cache, signal } = options;
   const { eosTokenIds: endTokens } = modelOf("large");
-  const load = async (helper: ModelRole = "small") => ({
+  const load = async (smallModel: ModelRole = "small") => ({
     large: await modelOf("large").load(),
-    small: await modelOf(helper).load(),
+    small: await modelOf(smallModel).load(),
   });
-  const identity = (helper: ModelRole = "small") => ({
+  const identity = (smallModel: ModelRole = "small") => ({
     large: modelOf("large").hash,
-    small: modelOf(helper).hash,
+    small: modelOf(smallModel).hash,
   });
   const force = async (
-    { helper, prompt, continuation, ...rest }: ForcedRequest,
+    { smallModel, prompt, continuation, ...rest }: TeacherForcedRequest,
     onSelections?: SettingsOptions["onSelections"],
   ) => {
     const text = { prompt, ...(continuation && { continuation }) };
     const seen = onSelections && { onSelections };
-    return await forceSettings(await load(helper), text, { ...rest, endTokens, signal, ...seen });
+    return await teacherForceSettings(await load(smallModel), text, {
+      ...rest,
+      endTokens,
+      signal,
+      ...seen,
+    });
   };
   return {
-    async forced(request) {
-      const { helper, settings, newTokens, ...text } = request;
+    async teacherForced(request) {
+      const { smallModel, settings, newTokens, ...text } = request;
       // A text with a continuation is the same run at every scale.
       const length = text.continuation ? {} : { newTokens };
-      const common = { kind: "forced", ...identity(helper), ...text, ...length };
+      const common = { kind: "forced", ...identity(smallModel), ...text, ...length };
       const inputs = settings.map((setting) => ({ ...common, setting }));
       return await cachedValues(
         cache,

@@ -11,8 +11,8 @@ import type {
   ExperimentContext,
   ModelRole,
   ModelShape,
-  Unit,
-  UnitResult,
+  WorkUnit,
+  WorkUnitResult,
 } from "../experiment.ts";
 import type { BlobStore } from "./blob_store.ts";
 import { contentHash } from "./hash.ts";
@@ -28,7 +28,7 @@ export interface RunOptions {
   /** Finished units of this and earlier runs. */
   readonly store: BlobStore;
   /** Hash of the device and of all code that measures an experiment; part of the key of its units. */
-  readonly unitCode: (experiment: Experiment) => Promise<string>;
+  readonly workUnitCode: (experiment: Experiment) => Promise<string>;
   /** Hash of the code that judges claims; part of the hash of results. */
   readonly summaryCode: string;
   /** Device and versions, for the result files; asked for after measuring. */
@@ -58,12 +58,16 @@ const ROLES: readonly ModelRole[] = ["large", "small", "other"];
 /** A planned experiment. */
 interface Job {
   readonly experiment: Experiment;
-  readonly units: readonly { readonly unit: Unit; readonly hash: string; readonly cost: number }[];
+  readonly units: readonly {
+    readonly unit: WorkUnit;
+    readonly hash: string;
+    readonly cost: number;
+  }[];
   readonly hash: string;
 }
 
 /** A finished unit with its cost. */
-interface TimedResult extends UnitResult {
+interface TimedResult extends WorkUnitResult {
   readonly milliseconds: number;
 }
 
@@ -123,12 +127,12 @@ async function planJob(experiment: Experiment, options: RunOptions): Promise<Job
   }
   const { name } = experiment;
   const { scale, seed } = context;
-  const code = await options.unitCode(experiment);
+  const code = await options.workUnitCode(experiment);
   const base = { name, code, models, scale, seed };
   const units = (await experiment.plan(context)).map((unit) => ({
     unit,
     hash: contentHash({ ...base, unit: unit.key, inputs: unit.inputs }),
-    cost: unitCost(unit, context),
+    cost: workUnitCost(unit, context),
   }));
   const hash = contentHash({
     ...base,
@@ -140,7 +144,7 @@ async function planJob(experiment: Experiment, options: RunOptions): Promise<Job
 }
 
 /** Multiplications of all matrices of a unit, in millions, at least 1; for the time left. */
-function unitCost(unit: Unit, context: ExperimentContext): number {
+function workUnitCost(unit: WorkUnit, context: ExperimentContext): number {
   let cost = 1;
   for (const role of ROLES) {
     const model = context[role];
@@ -170,9 +174,9 @@ async function runJob(job: Job, options: RunOptions): Promise<Outcome> {
   for (const [index, { unit, hash: key, cost }] of job.units.entries()) {
     context.signal.throwIfAborted();
     progress.describe(experiment.name, `${index + 1}/${job.units.length}`);
-    const stored = await readUnit(options.store, key);
-    const result = stored ?? await runUnit(unit, context);
-    if (stored === undefined) await writeUnit(options.store, key, result);
+    const stored = await readWorkUnit(options.store, key);
+    const result = stored ?? await runWorkUnit(unit, context);
+    if (stored === undefined) await writeWorkUnit(options.store, key, result);
     results.push({ key: unit.key, ...result });
     progress.advance({ items: cost, isFree: stored !== undefined });
   }
@@ -182,22 +186,22 @@ async function runJob(job: Job, options: RunOptions): Promise<Outcome> {
 }
 
 /** Value of a unit and the time it took. */
-interface UnitValue {
+interface WorkUnitValue {
   readonly value: JsonValue;
   readonly milliseconds: number;
 }
 
-async function runUnit(unit: Unit, context: ExperimentContext): Promise<UnitValue> {
+async function runWorkUnit(unit: WorkUnit, context: ExperimentContext): Promise<WorkUnitValue> {
   const startedAt = performance.now();
   const value = await unit.run(context);
   return { value, milliseconds: Math.round(performance.now() - startedAt) };
 }
 
-async function readUnit(store: BlobStore, key: string): Promise<UnitValue | undefined> {
-  return (await store.read(key))?.meta as UnitValue | undefined;
+async function readWorkUnit(store: BlobStore, key: string): Promise<WorkUnitValue | undefined> {
+  return (await store.read(key))?.meta as WorkUnitValue | undefined;
 }
 
-async function writeUnit(store: BlobStore, key: string, result: UnitValue): Promise<void> {
+async function writeWorkUnit(store: BlobStore, key: string, result: WorkUnitValue): Promise<void> {
   contentHash(result.value); // refuses NaN, which JSON would store as null
   await store.write(key, { meta: { ...result }, bytes: new Uint8Array() });
 }

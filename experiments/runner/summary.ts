@@ -4,7 +4,12 @@
  * @module
  */
 
-import type { Experiment, ExperimentContext, ExperimentResult, UnitResult } from "../experiment.ts";
+import type {
+  Experiment,
+  ExperimentContext,
+  ExperimentResult,
+  WorkUnitResult,
+} from "../experiment.ts";
 import type { ClaimRecord, Environment, ModelRecord, ResultRecord } from "./record.ts";
 import { judgeClaim } from "./verdict.ts";
 
@@ -35,7 +40,7 @@ export interface SummaryOptions {
  */
 export function summariseExperiment(
   experiment: Experiment,
-  results: readonly (UnitResult & { readonly milliseconds: number })[],
+  results: readonly (WorkUnitResult & { readonly milliseconds: number })[],
   options: SummaryOptions,
 ): ResultRecord {
   const { context, hash, startedAt } = options;

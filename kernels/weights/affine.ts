@@ -71,9 +71,9 @@ function affineReader(
   const scales = halvesOf(planes.scales!);
   const superScales = planes.superScales && halvesOf(planes.superScales);
   return (target, place) => {
-    const { column, scale, superScale } = place;
-    const factor = scales[2 * scale]! * (superScales?.[2 * superScale] ?? 1);
-    const minimum = scales[2 * scale + 1]! * (superScales?.[2 * superScale + 1] ?? 1);
+    const { column, scale, superBlockScale } = place;
+    const factor = scales[2 * scale]! * (superScales?.[2 * superBlockScale] ?? 1);
+    const minimum = scales[2 * scale + 1]! * (superScales?.[2 * superBlockScale + 1] ?? 1);
     for (let i = 0; i < BLOCK_COLUMNS; i++) {
       target[column + i] = factor * numberAt(place, i) + minimum;
     }

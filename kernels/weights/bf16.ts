@@ -5,7 +5,7 @@
  */
 
 import { packHalves } from "./floats.ts";
-import { BLOCK_COLUMNS, PANEL_ROWS, type WeightFormat } from "./format.ts";
+import { BLOCK_COLUMNS, ROWS_PER_PANEL, type WeightFormat } from "./format.ts";
 
 /** The upper halves of 32-bit floats. */
 export const bf16: WeightFormat = {
@@ -20,7 +20,7 @@ export const bf16: WeightFormat = {
     const float = new Float32Array(bits.buffer);
     return (target, { column, value }) => {
       for (let i = 0; i < BLOCK_COLUMNS; i++) {
-        const word = values[value + (i >> 3) * PANEL_ROWS * 4 + (i >> 1 & 3)]!;
+        const word = values[value + (i >> 3) * ROWS_PER_PANEL * 4 + (i >> 1 & 3)]!;
         bits[0] = i % 2 === 0 ? word << 16 : word & 0xffff0000;
         target[column + i] = float[0]!;
       }

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { BLOCK_COLUMNS, type BlockReader, PANEL_ROWS } from "./format.ts";
+import { BLOCK_COLUMNS, type BlockReader, ROWS_PER_PANEL } from "./format.ts";
 import type { StoredType } from "./packing.ts";
 
 /** Makes the reader of vectors of 16 bytes that hold `perVector` floats each. */
@@ -15,13 +15,13 @@ export function floatReader(
   return (target, { column, value }) => {
     const start = value / 4 * perVector;
     for (let i = 0; i < BLOCK_COLUMNS; i++) {
-      const vector = Math.floor(i / perVector) * PANEL_ROWS;
+      const vector = Math.floor(i / perVector) * ROWS_PER_PANEL;
       target[column + i] = floats[start + vector * perVector + i % perVector]!;
     }
   };
 }
 
-/** Copies a row of elements to vectors that are `PANEL_ROWS` vectors apart. */
+/** Copies a row of elements to vectors that are `ROWS_PER_PANEL` vectors apart. */
 export function copyRow(
   source: { readonly [index: number]: number },
   target: { [index: number]: number },
@@ -33,7 +33,7 @@ export function copyRow(
   },
 ): void {
   const { from, perVector, count } = row;
-  const step = perVector * PANEL_ROWS;
+  const step = perVector * ROWS_PER_PANEL;
   for (let first = 0, to = row.to; first < count; first += perVector, to += step) {
     const size = Math.min(perVector, count - first);
     for (let i = 0; i < size; i++) target[to + i] = source[from + first + i]!;

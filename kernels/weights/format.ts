@@ -19,7 +19,7 @@
 import type { PlanePlace, StoredType } from "./packing.ts";
 
 /** Rows of a row panel; each is read by one thread. */
-export const PANEL_ROWS = 8;
+export const ROWS_PER_PANEL = 8;
 
 /** Columns of a block; a quantized block has its own scale. */
 export const BLOCK_COLUMNS = 32;
@@ -168,7 +168,7 @@ export function planeWords(format: WeightFormat, shape: MatrixShape): Planes<num
       `Cannot lay out ${format.name} weights: columns must be a multiple of ${SUPER_COLUMNS}: current value is ${shape.columns}`,
     );
   }
-  const rows = Math.ceil(shape.rows / PANEL_ROWS) * PANEL_ROWS;
+  const rows = Math.ceil(shape.rows / ROWS_PER_PANEL) * ROWS_PER_PANEL;
   const blocks = rows * paddedColumns(shape.columns) / BLOCK_COLUMNS;
   return mapPlanes(format.planes, ({ type, perBlock }) => blocks * perBlock * ELEMENT_WORDS[type]);
 }
@@ -203,15 +203,15 @@ export function rowReader(
     mapPlanes(planes, (words) => new Uint32Array(words.buffer, words.byteOffset, words.length)),
   );
   return (row, target) => {
-    const lane = row % PANEL_ROWS;
-    const panel = (row - lane) / PANEL_ROWS;
+    const lane = row % ROWS_PER_PANEL;
+    const rowPanel = (row - lane) / ROWS_PER_PANEL;
     for (let block = 0; block < blocks; block++) {
-      const index = panel * blocks + block;
+      const index = rowPanel * blocks + block;
       readBlock(target, {
         column: block * BLOCK_COLUMNS,
-        value: (index * vectors * PANEL_ROWS + lane) * 4,
-        scale: index * PANEL_ROWS + lane,
-        superScale: Math.floor(index * BLOCK_COLUMNS / SUPER_COLUMNS) * PANEL_ROWS + lane,
+        value: (index * vectors * ROWS_PER_PANEL + lane) * 4,
+        scale: index * ROWS_PER_PANEL + lane,
+        superBlockScale: Math.floor(index * BLOCK_COLUMNS / SUPER_COLUMNS) * ROWS_PER_PANEL + lane,
       });
     }
   };

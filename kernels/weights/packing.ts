@@ -40,7 +40,7 @@ export interface PlanePlace {
   /** Word of `scales`, and element of `high`. */
   readonly scale: number;
   /** Word of `superScales`. */
-  readonly superScale: number;
+  readonly superBlockScale: number;
 }
 
 /** Where a row begins in the file and in the planes. */

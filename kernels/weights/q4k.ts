@@ -22,14 +22,14 @@ export const q4k: WeightFormat = {
       elements: 256,
       bytes: 144,
       packRow({ words32 }, { blocks, values, halves, superScales }, row) {
-        let { value, scale, superScale } = row;
+        let { value, scale, superBlockScale } = row;
         let word = row.byte >> 2;
         for (let block = 0; block < blocks; block += SUPER_BLOCKS) {
-          superScales[superScale] = words32[word]! ^ MINUS_SECOND;
+          superScales[superBlockScale] = words32[word]! ^ MINUS_SECOND;
           packScales(words32, word + 1, { halves, scale });
           packNibbles(words32, word + 4, { values, value });
           word += 36;
-          superScale += 8;
+          superBlockScale += 8;
           scale += 8 * SUPER_BLOCKS;
           value += VECTOR_STEP * SUPER_BLOCKS;
         }

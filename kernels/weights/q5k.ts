@@ -25,7 +25,7 @@ export const q5k: WeightFormat = {
         let word = row.byte >> 2;
         for (let block = 0; block < blocks; block += SUPER_BLOCKS, word += 44) {
           const scale = row.scale + 8 * block;
-          superScales[row.superScale + block] = words32[word]! ^ MINUS_SECOND;
+          superScales[row.superBlockScale + block] = words32[word]! ^ MINUS_SECOND;
           packScales(words32, word + 1, { halves, scale });
           for (let b = 0; b < SUPER_BLOCKS; b++) {
             let bits = 0;

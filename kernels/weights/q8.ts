@@ -10,7 +10,7 @@ import { copyVector } from "./affine.ts";
 import {
   BLOCK_COLUMNS,
   halvesOf,
-  PANEL_ROWS,
+  ROWS_PER_PANEL,
   TWO_HALVES,
   type WeightFormat,
   WORD,
@@ -37,7 +37,7 @@ export const q8: WeightFormat = {
     return (target, { column, value, scale }) => {
       const factor = halves[scale * 2]!;
       for (let i = 0; i < BLOCK_COLUMNS; i++) {
-        const byte = value * 4 + (i >> 4) * PANEL_ROWS * 16 + (i & 15);
+        const byte = value * 4 + (i >> 4) * ROWS_PER_PANEL * 16 + (i & 15);
         target[column + i] = factor * bytes[byte]!;
       }
     };

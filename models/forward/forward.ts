@@ -57,7 +57,7 @@ export interface LayerOptions {
   /** Commands that take the place of attention. */
   readonly attention?: readonly Command[];
   /** Commands that look at the layer's queries, keys and log-sum-exp right after attention. */
-  readonly watch?: readonly Command[];
+  readonly observe?: readonly Command[];
   /** Whether received attention is summed where there is room for sums; true if left out. */
   readonly isSummed?: boolean;
   /** Factor on the attention of each row relative to the next one's where it is summed; 1 if left out. */

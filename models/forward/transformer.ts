@@ -66,7 +66,7 @@ export function layerStep(
   return [
     ...attentionInputStep(state, step, options.layer),
     ...(options.attention ?? attentionStep(state, step, options)),
-    ...(options.watch ?? []),
+    ...(options.observe ?? []),
     ...linearStep(state, {
       projections: weights.output,
       input: [workspace.heads, workspace.strides.heads],

@@ -11,10 +11,10 @@ import {
   mapPlanes,
   type MatrixShape,
   paddedColumns,
-  PANEL_ROWS,
   type Planes,
   planeWords,
   rowReader,
+  ROWS_PER_PANEL,
   type WeightFormat,
   type WeightPlanes,
 } from "../../kernels/weights/format.ts";
@@ -155,16 +155,16 @@ export function rowBlocks(
   format: WeightFormat,
   shape: MatrixShape,
 ): { readonly firstRow: number; readonly rows: number }[] {
-  const panel = planeWords(format, { rows: PANEL_ROWS, columns: shape.columns });
-  const panelBytes = 4 * Math.max(...Object.values(panel));
+  const rowPanel = planeWords(format, { rows: ROWS_PER_PANEL, columns: shape.columns });
+  const rowPanelBytes = 4 * Math.max(...Object.values(rowPanel));
   const limit = Math.min(info.maxBindingBytes, info.maxBufferBytes);
-  const panels = Math.min(Math.floor(limit / panelBytes), info.maxGridSize);
-  if (panels === 0) {
+  const rowPanels = Math.min(Math.floor(limit / rowPanelBytes), info.maxGridSize);
+  if (rowPanels === 0) {
     throw new RangeError(
-      `Cannot split weights: ${PANEL_ROWS} rows must fit the ${limit} bytes that a binding may have: current value is ${panelBytes}`,
+      `Cannot split weights: ${ROWS_PER_PANEL} rows must fit the ${limit} bytes that a binding may have: current value is ${rowPanelBytes}`,
     );
   }
-  const step = PANEL_ROWS * panels;
+  const step = ROWS_PER_PANEL * rowPanels;
   const blocks = [];
   for (let firstRow = 0; firstRow < shape.rows; firstRow += step) {
     blocks.push({ firstRow, rows: Math.min(step, shape.rows - firstRow) });
@@ -182,7 +182,8 @@ interface Loading {
 async function fillBlock(loading: Loading, block: WeightBlock): Promise<void> {
   const { device, matrix: { tensors, format, rows, columns } } = loading;
   const fileBytes = tensors.reduce((sum, { byteLength }) => sum + byteLength, 0);
-  const step = PANEL_ROWS * Math.max(1, Math.floor(PIECE_BYTES / (PANEL_ROWS * fileBytes / rows)));
+  const step = ROWS_PER_PANEL *
+    Math.max(1, Math.floor(PIECE_BYTES / (ROWS_PER_PANEL * fileBytes / rows)));
   let planes: WeightPlanes | undefined;
   for (let row = 0; row < block.rows; row += step) {
     const count = Math.min(step, block.rows - row);

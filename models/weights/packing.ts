@@ -10,8 +10,8 @@ import {
   halvesOf,
   type MatrixShape,
   paddedColumns,
-  PANEL_ROWS,
   planeWords,
+  ROWS_PER_PANEL,
   type WeightFormat,
   type WeightPlanes,
 } from "../../kernels/weights/format.ts";
@@ -59,13 +59,13 @@ export function packRows(
   const vectors = format.planes.values.perBlock;
   const rowBytes = required / rows.rows;
   for (let index = 0; index < rows.rows; index++) {
-    const lane = (firstRow + index) % PANEL_ROWS;
+    const lane = (firstRow + index) % ROWS_PER_PANEL;
     const before = (firstRow + index - lane) * blocks;
     packRow(source, target, {
       byte: index * rowBytes,
       value: (before * vectors + lane) * 4,
       scale: before + lane,
-      superScale: Math.floor(before / SUPER_BLOCKS) + lane,
+      superBlockScale: Math.floor(before / SUPER_BLOCKS) + lane,
     });
   }
   if (hasFiniteFloats(format, planes, rows)) return;
@@ -99,11 +99,11 @@ function hasFiniteFloats(
   { columns, firstRow, rows }: PackedRows,
 ): boolean {
   const { plane, exponents } = format.floats;
-  const panelWords = planeWords(format, { rows: PANEL_ROWS, columns })[plane]!;
-  const [begin, end] = [firstRow / PANEL_ROWS, (firstRow + rows) / PANEL_ROWS];
+  const rowPanelWords = planeWords(format, { rows: ROWS_PER_PANEL, columns })[plane]!;
+  const [begin, end] = [firstRow / ROWS_PER_PANEL, (firstRow + rows) / ROWS_PER_PANEL];
   const words = planes[plane]!.subarray(
-    panelWords * Math.floor(begin),
-    panelWords * Math.ceil(end),
+    rowPanelWords * Math.floor(begin),
+    rowPanelWords * Math.ceil(end),
   );
   // Adding one to an exponent of all ones, which only NaN and infinity have, carries into the bit above it.
   const one = exponents & ~(exponents << 1);

@@ -10,7 +10,7 @@ import type { Selection } from "../../cache/policy.ts";
 export const TIERS = ["dropped", "marginal (value only)", "kept", "newest", "later"] as const;
 
 /** Numbers of the tiers in views. */
-export const TIER = { dropped: 0, marginal: 1, kept: 2, newest: 3, later: 4 } as const;
+export const TIER = { dropped: 0, valueOnly: 1, full: 2, newest: 3, later: 4 } as const;
 
 /** Colours that stay apart for colour-blind readers and in grey. */
 export const TIER_COLORS: readonly string[] = [
@@ -34,9 +34,9 @@ export function tiersOf(
 ): Uint8Array {
   const { tokens, recent, length } = options;
   const tiers = new Uint8Array(length).fill(TIER.later, tokens);
-  for (const position of selection.marginal) tiers[position] = TIER.marginal;
-  for (const position of selection.kept) {
-    tiers[position] = position >= tokens - recent ? TIER.newest : TIER.kept;
+  for (const position of selection.valueOnly) tiers[position] = TIER.valueOnly;
+  for (const position of selection.full) {
+    tiers[position] = position >= tokens - recent ? TIER.newest : TIER.full;
   }
   return tiers;
 }

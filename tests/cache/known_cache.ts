@@ -24,7 +24,7 @@ function vector(words: number, seed: number): Uint32Array<ArrayBuffer> {
   return Uint32Array.from({ length: words }, (_, word) => Math.imul(seed + word, 0xc2b2ae35));
 }
 
-/** A cache with known content behind the prompt of each sequence. */
+/** A cache with known content after the prompt of each sequence. */
 export function filledCache(
   device: Device,
   shape: CacheShape,
@@ -82,7 +82,7 @@ export async function checkRows(
     for (let head = 0; head < sequences * kvHeads; head++) {
       const place = { sequence: Math.floor(head / kvHeads), layer, kvHead: head % kvHeads };
       const index = headIndex(store.shape, place);
-      const { kept, marginal } = plan.selections[index]!;
+      const { full, valueOnly } = plan.selections[index]!;
       const rows = plan.rows[index]!;
       const same = (words: Uint32Array, row: number, seed: number) =>
         assertEquals(
@@ -90,12 +90,12 @@ export async function checkRows(
           vector(rowWords, seed),
           `row ${row} of ${JSON.stringify(place)}`,
         );
-      kept.forEach((token, i) => {
-        same(keys, rows.kept[i]!, original(place, 0, token));
-        same(values, rows.kept[i]!, original(place, 1, token));
-        assertEquals(store.rowOf(place, token), rows.kept[i]);
+      full.forEach((token, i) => {
+        same(keys, rows.full[i]!, original(place, 0, token));
+        same(values, rows.full[i]!, original(place, 1, token));
+        assertEquals(store.rowOf(place, token), rows.full[i]);
       });
-      marginal.forEach((token, i) => same(values, rows.marginal[i]!, original(place, 1, token)));
+      valueOnly.forEach((token, i) => same(values, rows.valueOnly[i]!, original(place, 1, token)));
     }
   }
 }

@@ -16,11 +16,11 @@ import { testBackends, testDevice } from "../support/gpu.ts";
 import { runKernel } from "../support/run_kernel.ts";
 import { anyPlan, type PlanRun, planRun } from "../kernels/plan_cases.ts";
 
-function expectedSelection({ buffers, params }: PlanRun, sequence: number, unit: number) {
+function expectedSelection({ buffers, params }: PlanRun, sequence: number, group: number) {
   const { capacity } = params;
   const tokens = buffers.state[1 + sequence]! + params.tokens_offset;
-  const place = unit * capacity;
-  const [sink, recent, critical, marginal] = buffers.budgets.subarray(4 * unit, 4 * unit + 4);
+  const place = group * capacity;
+  const [sink, recent, critical, marginal] = buffers.budgets.subarray(4 * group, 4 * group + 4);
   return planBySaliency({
     tokens,
     saliency: new Float32Array(buffers.saliency.buffer as ArrayBuffer, 4 * place, tokens),
@@ -36,15 +36,15 @@ for (const backend of testBackends) {
     fc.assert(
       fc.asyncProperty(anyPlan(), fc.nat(1000), async (sizes, seed) => {
         const run = planRun(sizes, seed);
-        const { units, list_words, unit_heads } = run.params;
+        const { groups, list_words, group_heads } = run.params;
         const device = await testDevice(backend);
         const { lists } = await runKernel(planBySaliencyKernel, run, { device });
-        for (let index = 0; index < run.grid[1] * units; index++) {
-          const sequence = run.buffers.state[0]! + Math.floor(index / units);
-          const unit = sequence * units + index % units;
-          const list = lists.subarray(unit * list_words, (unit + 1) * list_words);
-          const { kept, marginal } = readList(list, unit_heads)!;
-          assertEquals({ kept, marginal }, expectedSelection(run, sequence, unit));
+        for (let index = 0; index < run.grid[1] * groups; index++) {
+          const sequence = run.buffers.state[0]! + Math.floor(index / groups);
+          const group = sequence * groups + index % groups;
+          const list = lists.subarray(group * list_words, (group + 1) * list_words);
+          const { full, valueOnly } = readList(list, group_heads)!;
+          assertEquals({ full, valueOnly }, expectedSelection(run, sequence, group));
         }
       }),
       { numRuns: 60, seed: 29 },

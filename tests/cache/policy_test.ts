@@ -92,15 +92,15 @@ for (const policy of POLICIES) {
       const request = { budget: { ratio: 0.15 }, tokens, promptTokens: 100, layer: 1, layers: 4 };
       const saliency = Float32Array.from({ length: tokens }, () => Math.floor(5 * random()));
       const isOpen = (token: number) => token === tokens - 1 || tokens === 100 || before.has(token);
-      const { kept, marginal } = planBySaliency(
+      const { full, valueOnly } = planBySaliency(
         { tokens, saliency, ties: policy.ties, ...(policy.candidates === "kept" && { isOpen }) },
         policy.counts(request),
       );
-      assertEquals(kept.at(-1), tokens - 1, "the newest token");
-      const returned = kept.filter((token) => tokens > 100 && !isOpen(token));
+      assertEquals(full.at(-1), tokens - 1, "the newest token");
+      const returned = full.filter((token) => tokens > 100 && !isOpen(token));
       hasReturned ||= returned.length > 0;
       before.clear();
-      for (const token of [...kept, ...marginal]) before.add(token);
+      for (const token of [...full, ...valueOnly]) before.add(token);
     }
     assertEquals(hasReturned, policy.candidates === "all" && policy.name !== "full");
   });
@@ -114,7 +114,7 @@ Deno.test("snapkv holds its prompt budget and adds every generated token", () =>
 });
 
 /** Follows the words of the specification, one token at a time. */
-function slowPlan(view: RankingView, counts: TierCounts): Record<"kept" | "marginal", number[]> {
+function slowPlan(view: RankingView, counts: TierCounts): Record<"full" | "valueOnly", number[]> {
   const all = Array.from({ length: view.tokens }, (_, token) => token);
   const isForced = (token: number) =>
     token < counts.sink || token >= Math.max(counts.sink, view.tokens - counts.recent);
@@ -130,8 +130,8 @@ function slowPlan(view: RankingView, counts: TierCounts): Record<"kept" | "margi
     return best === undefined ? [] : [best];
   };
   const take = (count: number) => Array.from({ length: count }, takeBest).flat();
-  const kept = [...all.filter(isForced), ...take(counts.critical)].sort((a, b) => a - b);
-  return { kept, marginal: take(counts.marginal).sort((a, b) => a - b) };
+  const full = [...all.filter(isForced), ...take(counts.critical)].sort((a, b) => a - b);
+  return { full, valueOnly: take(counts.marginal).sort((a, b) => a - b) };
 }
 
 Deno.test("planBySaliency() follows the specification on every tie", () => {
@@ -154,8 +154,8 @@ Deno.test("planBySaliency() follows the specification on every tie", () => {
       const saliency = Float32Array.from({ length: tokens }, () => Math.floor(levels * random()));
       const isOpen = (token: number) => (token * 7 + seed) % 3 !== 0;
       const view = { tokens, saliency, ties, ...(isNarrow && { isOpen }) } as const;
-      const { kept, marginal } = planBySaliency(view, counts);
-      assertEquals({ kept: [...kept], marginal: [...marginal] }, slowPlan(view, counts));
+      const { full, valueOnly } = planBySaliency(view, counts);
+      assertEquals({ full: [...full], valueOnly: [...valueOnly] }, slowPlan(view, counts));
     }),
     { numRuns: 500, seed: 3 },
   );
@@ -169,13 +169,13 @@ Deno.test("planBySaliency() ranks thousands of scores of any size as a sort does
       return random() < 0.1 ? -size : random() < 0.1 ? -0 : size;
     });
     const counts = { sink: 2, recent: 50, critical: 0.1 * tokens | 0, marginal: 0.7 * tokens | 0 };
-    const { kept, marginal } = planBySaliency({ tokens, saliency }, counts);
+    const { full, valueOnly } = planBySaliency({ tokens, saliency }, counts);
     const ranked = Array.from({ length: tokens - 52 }, (_, index) => index + 2)
       .sort((a, b) => saliency[b]! > saliency[a]! ? 1 : saliency[b]! < saliency[a]! ? -1 : a - b);
     const ascending = (list: number[]) => list.sort((a, b) => a - b);
-    assertEquals([...kept].slice(2, -50), ascending(ranked.slice(0, counts.critical)));
+    assertEquals([...full].slice(2, -50), ascending(ranked.slice(0, counts.critical)));
     const end = counts.critical + counts.marginal;
-    assertEquals([...marginal], ascending(ranked.slice(counts.critical, end)));
+    assertEquals([...valueOnly], ascending(ranked.slice(counts.critical, end)));
   }
 });
 
@@ -192,13 +192,13 @@ Deno.test("planBySaliency() breaks ties towards the earlier token unless told ot
   const saliency = Float32Array.of(1, 2, 2, 2, 1, 0);
   const counts = { sink: 0, recent: 1, critical: 2, marginal: 1 };
   const early = planBySaliency({ tokens: 6, saliency }, counts);
-  assertEquals([[...early.kept], [...early.marginal]], [[1, 2, 5], [3]]);
+  assertEquals([[...early.full], [...early.valueOnly]], [[1, 2, 5], [3]]);
   const late = planBySaliency({ tokens: 6, saliency, ties: "later" }, counts);
-  assertEquals([[...late.kept], [...late.marginal]], [[2, 3, 5], [1]]);
+  assertEquals([[...late.full], [...late.valueOnly]], [[2, 3, 5], [1]]);
 });
 
 Deno.test("planBySaliency() ranks nothing when sinks and recent tokens cover all", () => {
   const counts = { sink: 4, recent: 9, critical: 3, marginal: 2 };
-  const { kept, marginal } = planBySaliency({ tokens: 6, saliency: new Float32Array() }, counts);
-  assertEquals([[...kept], [...marginal]], [[0, 1, 2, 3, 4, 5], []]);
+  const { full, valueOnly } = planBySaliency({ tokens: 6, saliency: new Float32Array() }, counts);
+  assertEquals([[...full], [...valueOnly]], [[0, 1, 2, 3, 4, 5], []]);
 });

@@ -105,9 +105,9 @@ function walk(policy: Policy, request: Omit<CountRequest, "tokens">, steps: numb
     held = Uint32Array.of(...held, tokens - 1);
     const at = { ...request, tokens };
     const counts = policy.counts(at);
-    if (policy.due!(at)) {
+    if (policy.shouldPlan!(at)) {
       const saliency = Float32Array.from({ length: tokens }, random);
-      held = Uint32Array.from(policy.plan!({ ...at, saliency, held }, counts).kept);
+      held = Uint32Array.from(policy.plan!({ ...at, saliency, held }, counts).full);
     }
     assertEquals(held.length, sum(Object.values(counts)), `${tokens} tokens`);
     assert(counts.recent >= 1 && counts.critical >= 0);
@@ -156,9 +156,9 @@ Deno.test("planBlocks() keeps the best of a block, and of equal ones the earlier
     held,
     saliency,
   };
-  const { kept } = planBlocks(view, sizes);
+  const { full } = planBlocks(view, sizes);
   const best = [...Array.from({ length: 13 }, (_, k) => 10 + k), 25];
-  assertEquals([...kept], [0, 3, 4, 8, 9, ...best, 26, 27]);
+  assertEquals([...full], [0, 3, 4, 8, 9, ...best, 26, 27]);
 });
 
 Deno.test("checkPruned() wants parts of what there is, with both ends", () => {

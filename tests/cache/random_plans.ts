@@ -26,10 +26,10 @@ export interface PlanLimits {
  */
 export function planMaker(seed: number, limits: PlanLimits): (newest: number) => Selection {
   const random = seededRandom(seed);
-  let before: Selection = { kept: new Uint32Array(), marginal: new Uint32Array() };
+  let before: Selection = { full: new Uint32Array(), valueOnly: new Uint32Array() };
   return (newest) => {
-    const isFirst = before.kept.length === 0;
-    const old = new Set([...before.kept, ...before.marginal]);
+    const isFirst = before.full.length === 0;
+    const old = new Set([...before.full, ...before.valueOnly]);
     const isOpen = (token: number) => isFirst || !limits.isPermanent || old.has(token);
     const churn = random();
     const score = (token: number) =>
@@ -37,14 +37,14 @@ export function planMaker(seed: number, limits: PlanLimits): (newest: number) =>
     const candidates = Array.from({ length: newest }, (_, token) => token);
     const ranked = candidates.filter(isOpen).map((token) => [score(token), token] as const)
       .sort((a, b) => b[0] - a[0]).map(([, token]) => token);
-    const lostKeys = new Set(limits.isPermanent && !isFirst ? before.marginal : []);
+    const lostKeys = new Set(limits.isPermanent && !isFirst ? before.valueOnly : []);
     const room = Math.floor((limits.full - 1) * (0.5 + 0.5 * random()) + 0.5);
     const kept = ranked.filter((token) => !lostKeys.has(token)).slice(0, room);
     const others = ranked.filter((token) => !kept.includes(token));
     const marginal = others.slice(0, Math.floor((limits.valueOnly + 1) * random()));
     before = {
-      kept: Uint32Array.from([...kept, newest]).sort(),
-      marginal: Uint32Array.from(marginal).sort(),
+      full: Uint32Array.from([...kept, newest]).sort(),
+      valueOnly: Uint32Array.from(marginal).sort(),
     };
     return before;
   };

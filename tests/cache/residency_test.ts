@@ -44,8 +44,8 @@ Deno.test("ResidencyTable refuses what SlotTable refuses", () => {
     new ResidencyTable({ label, capacity: 50, isPermanent: true }),
   ];
   const selection = (kept: readonly number[], marginal: readonly number[] = []) => ({
-    kept: Uint32Array.from(kept),
-    marginal: Uint32Array.from(marginal),
+    full: Uint32Array.from(kept),
+    valueOnly: Uint32Array.from(marginal),
   });
   const refused = [
     [selection([1, 2, 3, 4, 10]), "must keep at most 4 tokens with keys"],

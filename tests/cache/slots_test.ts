@@ -14,7 +14,7 @@ import { planMaker } from "./random_plans.ts";
 const label = "layer 2, KV head 1, sequence 0";
 
 function selection(kept: readonly number[], marginal: readonly number[] = []): Selection {
-  return { kept: Uint32Array.from(kept), marginal: Uint32Array.from(marginal) };
+  return { full: Uint32Array.from(kept), valueOnly: Uint32Array.from(marginal) };
 }
 
 /** Slots of one KV head with the token that each key and value belongs to. */
@@ -27,31 +27,31 @@ class ModelDevice {
     this.values = new Int32Array(full + valueOnly).fill(-1);
   }
 
-  run(change: SlotChange, { kept, marginal }: Selection): void {
-    const { keyLoads, valueLoads, keptSlots, marginalSlots } = change;
+  run(change: SlotChange, { full, valueOnly }: Selection): void {
+    const { keyLoads, valueLoads, fullSlots, valueOnlySlots } = change;
     for (let i = 0; i < keyLoads.length; i += 2) this.keys[keyLoads[i + 1]!] = keyLoads[i]!;
     for (let i = 0; i < valueLoads.length; i += 2) this.values[valueLoads[i + 1]!] = valueLoads[i]!;
-    this.keys[0] = this.values[0] = kept.at(-1)!;
-    assertEquals(keptSlots.map((slot) => this.keys[slot]!), kept, "keys");
-    assertEquals(keptSlots.map((slot) => this.values[slot]!), kept, "values of kept tokens");
-    assertEquals(marginalSlots.map((slot) => this.values[slot]!), marginal, "marginal values");
-    const used = new Set([...keptSlots, ...marginalSlots]);
-    assertEquals(used.size, kept.length + marginal.length, "no slot is shared");
+    this.keys[0] = this.values[0] = full.at(-1)!;
+    assertEquals(fullSlots.map((slot) => this.keys[slot]!), full, "keys");
+    assertEquals(fullSlots.map((slot) => this.values[slot]!), full, "values of kept tokens");
+    assertEquals(valueOnlySlots.map((slot) => this.values[slot]!), valueOnly, "marginal values");
+    const used = new Set([...fullSlots, ...valueOnlySlots]);
+    assertEquals(used.size, full.length + valueOnly.length, "no slot is shared");
   }
 }
 
 /** What must be loaded at least, from what the plans say alone. */
 function checkCounts(change: SlotChange, before: Selection, now: Selection): void {
-  const landed = before.kept.at(-1);
-  const newest = now.kept.at(-1)!;
-  const hadKey = new Set(before.kept);
-  const had = new Set([...before.kept, ...before.marginal]);
-  const all = [...now.kept, ...now.marginal];
+  const landed = before.full.at(-1);
+  const newest = now.full.at(-1)!;
+  const hadKey = new Set(before.full);
+  const had = new Set([...before.full, ...before.valueOnly]);
+  const all = [...now.full, ...now.valueOnly];
   const planned = new Set(all);
   const { counts, keyLoads, valueLoads } = change;
-  const keys = now.kept.filter((token) => !hadKey.has(token) && token !== newest).length;
+  const keys = now.full.filter((token) => !hadKey.has(token) && token !== newest).length;
   const values = all.filter((token) => !had.has(token) && token !== newest).length;
-  const landing = now.kept.includes(landed!) ? 2 : now.marginal.includes(landed!) ? 1 : 0;
+  const landing = now.full.includes(landed!) ? 2 : now.valueOnly.includes(landed!) ? 1 : 0;
   assertEquals(counts.loadedKeys, keys, "keys that the device lacked");
   assertEquals(counts.loadedValues, values, "values that the device lacked");
   assertEquals(counts.landing, landing, "rows that leave the landing slot");
@@ -60,20 +60,20 @@ function checkCounts(change: SlotChange, before: Selection, now: Selection): voi
   assertEquals(counts.freed, [...had].filter((token) => !planned.has(token)).length, "freed");
   assertEquals(counts.entered, all.filter((token) => !had.has(token)).length, "entered");
   assertEquals(counts.planned, all.length);
-  const marginal = new Set(before.marginal);
-  assertEquals(counts.promoted, now.kept.filter((token) => marginal.has(token)).length, "promoted");
-  const demoted = now.marginal.filter((token) => hadKey.has(token) && token !== landed);
+  const marginal = new Set(before.valueOnly);
+  assertEquals(counts.promoted, now.full.filter((token) => marginal.has(token)).length, "promoted");
+  const demoted = now.valueOnly.filter((token) => hadKey.has(token) && token !== landed);
   assertEquals(counts.demoted, demoted.length, "demoted");
 }
 
 /** Values leave a full slot only if no full slot is free. */
 function checkEvictions(change: SlotChange, oldSlots: Uint32Array, full: number): void {
-  const { keptSlots, marginalSlots } = change;
+  const { fullSlots, valueOnlySlots } = change;
   const hasLeft = (slot: number, i: number) =>
     slot >= full && oldSlots[i]! > 0 && oldSlots[i]! < full;
-  if (!marginalSlots.some(hasLeft)) return;
-  const guests = marginalSlots.filter((slot) => slot < full);
-  assertEquals(keptSlots.length + guests.length, full, "every full slot is taken");
+  if (!valueOnlySlots.some(hasLeft)) return;
+  const guests = valueOnlySlots.filter((slot) => slot < full);
+  assertEquals(fullSlots.length + guests.length, full, "every full slot is taken");
 }
 
 for (const isPermanent of [false, true]) {
@@ -88,7 +88,7 @@ for (const isPermanent of [false, true]) {
         for (let newest = 20; newest < 300; newest++) {
           const now = plan(newest);
           table.check(now);
-          const oldSlots = now.marginal.map((token) => table.slotOf(token));
+          const oldSlots = now.valueOnly.map((token) => table.slotOf(token));
           const change = table.apply(now);
           device.run(change, now);
           checkCounts(change, before, now);
@@ -146,9 +146,9 @@ Deno.test("SlotTable changes nothing when a plan comes again", () => {
     isPermanent: false,
   });
   const plan = selection([0, 5, 7], [2]);
-  const { keptSlots } = table.apply(plan);
+  const { fullSlots } = table.apply(plan);
   const again = table.apply(plan);
-  assertEquals(again.keptSlots, keptSlots);
+  assertEquals(again.fullSlots, fullSlots);
   assertEquals([again.keyLoads.length, again.valueLoads.length, again.counts.entered], [0, 0, 0]);
   assertEquals([table.slotOf(7), table.slotOf(6), table.slotOf(2)], [0, -1, 3]);
 });

@@ -86,6 +86,6 @@ function randomPlan(newest: number): Selection {
   const tokens = Array.from({ length: 50 }, (_, i) => (newest * 7919 + i * i * 104_729) % newest);
   const different = [...new Set(tokens)];
   const kept = Uint32Array.from(different.slice(0, 30)).sort();
-  const marginal = Uint32Array.from(different.slice(30)).sort();
-  return { kept: Uint32Array.of(...kept, newest), marginal };
+  const valueOnly = Uint32Array.from(different.slice(30)).sort();
+  return { full: Uint32Array.of(...kept, newest), valueOnly };
 }

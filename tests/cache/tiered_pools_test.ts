@@ -12,7 +12,7 @@ import { SlotTable } from "../../cache/slots.ts";
 import { poolSizes, tierLimit } from "../../cache/tiered_pools.ts";
 import { seededRandom } from "../../core/random.ts";
 
-const NOTHING: Selection = { kept: new Uint32Array(), marginal: new Uint32Array() };
+const NOTHING: Selection = { full: new Uint32Array(), valueOnly: new Uint32Array() };
 
 /** Selections that the attention of each decode step sees, as a driver makes them. */
 function* selections(
@@ -24,19 +24,19 @@ function* selections(
   let selection = NOTHING;
   let planned = 0;
   const plan = (tokens: number) => {
-    const isDue = planned === 0 || tokens - planned >= policy.interval;
-    if (tokens < policy.minimumTokens || !isDue) return;
-    const held = new Set([...selection.kept, ...selection.marginal]);
+    const shouldPlan = planned === 0 || tokens - planned >= policy.interval;
+    if (tokens < policy.minimumTokens || !shouldPlan) return;
+    const held = new Set([...selection.full, ...selection.valueOnly]);
     const isOpen = (token: number) => policy.candidates === "all" || held.has(token);
     const saliency = Float32Array.from({ length: tokens }, random);
     const counts = policy.counts({ budget, tokens, promptTokens, layer: 1, layers });
     selection = planBySaliency({ tokens, saliency, ties: policy.ties, isOpen }, counts);
     planned = tokens;
   };
-  selection = { ...NOTHING, kept: Uint32Array.from({ length: promptTokens }, (_, token) => token) };
+  selection = { ...NOTHING, full: Uint32Array.from({ length: promptTokens }, (_, token) => token) };
   if (policy.timing === "after") plan(promptTokens);
   for (let tokens = promptTokens + 1; tokens <= capacity; tokens++) {
-    selection = { ...selection, kept: Uint32Array.of(...selection.kept, tokens - 1) };
+    selection = { ...selection, full: Uint32Array.of(...selection.full, tokens - 1) };
     if (policy.timing === "before") plan(tokens);
     yield selection;
     if (policy.timing === "after") plan(tokens);
@@ -65,11 +65,11 @@ for (const policy of VARIANTS) {
       let full = 0;
       let valueOnly = 0;
       for (const selection of selections(policy, request)) {
-        const tokens = selection.kept.at(-1)! + 1;
+        const tokens = selection.full.at(-1)! + 1;
         table.check(selection, tierLimit(policy, request, { layer: 1, tokens }));
         table.apply(selection);
-        full = Math.max(full, selection.kept.length);
-        valueOnly = Math.max(valueOnly, selection.marginal.length);
+        full = Math.max(full, selection.full.length);
+        valueOnly = Math.max(valueOnly, selection.valueOnly.length);
       }
       const slack = policy.interval; // plans may fall on other lengths
       assert(pool.full - full <= slack, `${pool.full} slots for ${full} tokens`);
@@ -112,7 +112,7 @@ Deno.test("tierLimit() makes a plan that breaks the budget an error", () => {
   const limit = tierLimit(policy, request, { layer: 0, tokens: 201 });
   assertEquals(limit, { full: 41, valueOnly: 0 });
   const table = new SlotTable({ label: "layer 0", pool, capacity: 420, isPermanent: true });
-  const kept = Uint32Array.from({ length: 42 }, (_, index) => index + 159);
-  assertThrows(() => table.check({ ...NOTHING, kept }, limit), RangeError, "at most 41 tokens");
-  table.check({ ...NOTHING, kept: kept.subarray(1) }, limit);
+  const full = Uint32Array.from({ length: 42 }, (_, index) => index + 159);
+  assertThrows(() => table.check({ ...NOTHING, full }, limit), RangeError, "at most 41 tokens");
+  table.check({ ...NOTHING, full: full.subarray(1) }, limit);
 });

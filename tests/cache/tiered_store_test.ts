@@ -138,7 +138,10 @@ for (const backend of testBackends) {
     });
     const keptOf = [[3, 5], [5, 7], [7, 20], [3, 20, 21]];
     for (const [step, tokens] of keptOf.entries()) {
-      const selection = { kept: Uint32Array.of(...tokens, 20 + step), marginal: new Uint32Array() };
+      const selection = {
+        full: Uint32Array.of(...tokens, 20 + step),
+        valueOnly: new Uint32Array(),
+      };
       const selections = new Array<Selection>(shape.layers).fill(selection);
       const { rows } = store.apply(selections);
       writeNewest(device, store, [20 + step]);
@@ -160,7 +163,7 @@ for (const backend of testBackends) {
 const plain = { ...SHAPE, sequences: 1 };
 
 function allHeads(kept: readonly number[], marginal: readonly number[] = []): Selection[] {
-  const selection = { kept: Uint32Array.from(kept), marginal: Uint32Array.from(marginal) };
+  const selection = { full: Uint32Array.from(kept), valueOnly: Uint32Array.from(marginal) };
   return new Array<Selection>(plain.layers * plain.kvHeads).fill(selection);
 }
 

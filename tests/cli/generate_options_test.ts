@@ -39,7 +39,7 @@ Deno.test("generate says what is wrong with its options and ends with 2", async 
     [["--turns", "a", "--json", "--trace", "1"], /--turns and --trace exclude each other/],
     [["--speculate", "16"], /--speculate must be an integer from 0 to 15: current value is 16/],
     [["--speculate", "2", "--policy", "h2o"], /--speculate: the policy must be .* smallkv/],
-    [["--speculate", "2", "--compare", "h2o,tova"], /the policy must be one with a helper/],
+    [["--speculate", "2", "--compare", "h2o,tova"], /the policy must be one with a small model/],
     [["--speculate", "2", "--store", "tiered"], /--speculate: the store must be resident/],
     [["--speculate", "2", "--helper-layers", "1"], /must run all of its layers, .* value is 1/],
     [["--speculate", "2", "--reference-tokens", "a.json"], /exclude each other/],
@@ -89,7 +89,7 @@ Deno.test("generate refuses input that does not fit with 1", () =>
     }
   }));
 
-Deno.test("generate refuses helpers that are cut to nothing, and cuts of none", async () => {
+Deno.test("generate refuses small models that are cut to nothing, and cuts of none", async () => {
   for (
     const [words, message] of [
       [["--helper-layers", "0"], /--helper-layers must be an integer/],

@@ -36,7 +36,7 @@ Deno.test("generate --turns goes on with the answer's cache", () =>
     assertEquals(out.match(/time to first token/g)?.length, 3);
   }));
 
-Deno.test("generate --speculate drafts where a policy has a helper, and says what came of it", () =>
+Deno.test("generate --speculate drafts where a policy has a small model, and says what came of it", () =>
   withFolder(async (place) => {
     const words = ["--tokens", place("ids.json"), "--max-new", "8", "--ignore-end", "--json"];
     const drafts = ["--speculate", "3", "--block", "per_query"];
@@ -59,18 +59,18 @@ Deno.test("generate --reference-tokens adds the divergence of each step", () =>
     const input = ["--tokens", place("ids.json"), "--ignore-end", "--json"];
     const reference = await run([...input, "--policy", "full", "--max-new", "5"]);
     await writeFile(place("reference.json"), reference.out);
-    const forced = ["--reference-tokens", place("reference.json")];
-    const full = JSON.parse((await run([...input, ...forced, "--policy", "full"])).out);
+    const teacherForced = ["--reference-tokens", place("reference.json")];
+    const full = JSON.parse((await run([...input, ...teacherForced, "--policy", "full"])).out);
     assertEquals(full.kl.length, 5);
     assert(full.kl.every((kl: number) => kl < 1e-6));
     assertEquals(full.tokens, JSON.parse(reference.out).tokens);
     assertEquals(full.chosen.slice(0, 4), full.tokens.slice(1));
-    const words = [...input, ...forced, "--max-new", "3", "--budget", "8t", "--trace", "3"];
+    const words = [...input, ...teacherForced, "--max-new", "3", "--budget", "8t", "--trace", "3"];
     const { kl, trace } = JSON.parse((await run(words)).out);
     assertEquals(kl.length, 3);
     assert(kl.some((value: number) => value > 1e-5));
     assertEquals(trace[0].step, 3);
-    const text = await run([...input.slice(0, 3), ...forced]);
+    const text = await run([...input.slice(0, 3), ...teacherForced]);
     assertMatch(text.out, /5 forced steps against the full cache: mean KL \d/);
   }));
 
@@ -134,11 +134,11 @@ Deno.test("generate --helper-budget and --helper-layers make the small model che
     // floor(0.4 * 122) of 122 tokens
     assertEquals(cut.memory.small.cacheBytesIdeal, 4 * headDim * kvHeads * 2 * 48);
     assert(cut.memory.small.cacheBytes < 0.3 * whole.memory.small.cacheBytes);
-    assertEquals([cut.helperBudget, cut.helperLayers], [{ ratio: 0.4 }, 2]);
+    assertEquals([cut.smallBudget, cut.smallLayers], [{ ratio: 0.4 }, 2]);
     const compared = await run([...words, "--compare", "h2o,smallkv", "--helper-layers", "1"]);
     const { policies } = JSON.parse(compared.out);
     assertEquals(
-      policies.map(({ stats }: { stats: { helperLayers?: number } }) => stats.helperLayers),
+      policies.map(({ stats }: { stats: { smallLayers?: number } }) => stats.smallLayers),
       [undefined, undefined, 1],
     );
   }));

@@ -53,7 +53,7 @@ async function run(
   return { code, out, error, traces };
 }
 
-Deno.test("reproduce decodes a pair of one's own under policies only if asked to", async () => {
+Deno.test("reproduce decodes your own pair under policies only if asked to", async () => {
   const experiments = [fakeExperiment("first"), {
     ...fakeExperiment("second"),
     usesPolicies: true,

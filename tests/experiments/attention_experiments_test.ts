@@ -20,7 +20,7 @@ import { matchingWindowStudy } from "../../experiments/matching_window.ts";
 import { fakeContext, type FakeModel, fakeModel } from "./fake_models.ts";
 import { LARGE, models, runAll, shapeOf } from "./fake_runs.ts";
 
-Deno.test("a model with itself as helper has similarity 1 and the full view (invariant 4)", async () => {
+Deno.test("a model with itself as small model has similarity 1 and the full view (invariant 4)", async () => {
   const twin = () => fakeModel("Twin", LARGE);
   const context = fakeContext({ large: twin(), small: twin() });
   const similarity = (await runAll(fig1c, context)).result;

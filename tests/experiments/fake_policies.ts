@@ -1,5 +1,5 @@
 /**
- * Made-up runs under policies: better with more budget and with helpers, best with the newest row.
+ * Made-up runs under policies: better with more budget and with small models, best with the newest row.
  *
  * @module
  */
@@ -7,10 +7,10 @@
 import { derivedSeed, randomInteger, seededRandom } from "../../core/random.ts";
 import type {
   ExperimentContext,
-  ForcedRun,
-  ForcedText,
   ModelShape,
   PolicySetting,
+  TeacherForcedRun,
+  TeacherForcedText,
 } from "../../experiments/experiment.ts";
 
 /** Divergence of a policy at a vanishing budget, in nats. */
@@ -19,9 +19,9 @@ const STRAY: Readonly<Record<string, number>> = { full: 0, smallkv: 1, smallkv_q
 /** The methods of a context that decode. */
 export function fakePolicies(
   large: ModelShape,
-): Pick<ExperimentContext, "forced" | "generated" | "selections"> {
+): Pick<ExperimentContext, "teacherForced" | "generated" | "selections"> {
   return {
-    forced({ prompt, continuation, newTokens, settings }) {
+    teacherForced({ prompt, continuation, newTokens, settings }) {
       const own = continuation ?? Array.from({ length: newTokens }, (_, k) => prompt[k]!);
       const text = { prompt, continuation: own };
       return Promise.resolve(settings.map((setting) => fakeRun(setting, text)));
@@ -45,8 +45,8 @@ export function fakePolicies(
             const count = Math.ceil(
               tokens * ("ratio" in setting.budget ? setting.budget.ratio : 1),
             );
-            const kept = Uint32Array.from({ length: count }, (_, index) => tokens - count + index);
-            return new Array(units).fill({ kept, marginal: new Uint32Array(0) });
+            const full = Uint32Array.from({ length: count }, (_, index) => tokens - count + index);
+            return new Array(units).fill({ full, valueOnly: new Uint32Array(0) });
           })
         ),
       );
@@ -54,7 +54,10 @@ export function fakePolicies(
   };
 }
 
-function fakeRun(setting: PolicySetting, { prompt, continuation }: ForcedText): ForcedRun {
+function fakeRun(
+  setting: PolicySetting,
+  { prompt, continuation }: TeacherForcedText,
+): TeacherForcedRun {
   const ratio = "ratio" in setting.budget ? setting.budget.ratio : 1;
   const stray = (STRAY[setting.policy] ?? 2) * (1 - ratio) *
     (setting.options?.marginal === false ? 1.5 : 1) * (setting.options?.score === "row" ? 0.1 : 1);

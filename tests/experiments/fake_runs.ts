@@ -11,12 +11,12 @@ import type {
   ExperimentResult,
   ModelShape,
   SummaryInput,
-  UnitResult,
+  WorkUnitResult,
 } from "../../experiments/experiment.ts";
 import { type FakeModel, fakeModel, type FakeOptions } from "./fake_models.ts";
 
 /** What an experiment's summary is made of. */
-export function input(context: ExperimentContext, units: readonly UnitResult[]): SummaryInput {
+export function input(context: ExperimentContext, units: readonly WorkUnitResult[]): SummaryInput {
   const { large, small, other, scale, seed, isDefaultPair } = context;
   return { units, scale, seed, large, small, isDefaultPair, ...(other ? { other } : {}) };
 }
@@ -25,8 +25,8 @@ export function input(context: ExperimentContext, units: readonly UnitResult[]):
 export async function runAll(
   experiment: Experiment,
   context: ExperimentContext,
-): Promise<{ units: UnitResult[]; result: ExperimentResult }> {
-  const units: UnitResult[] = [];
+): Promise<{ units: WorkUnitResult[]; result: ExperimentResult }> {
+  const units: WorkUnitResult[] = [];
   for (const unit of await experiment.plan(context)) {
     canonicalJson(unit.inputs);
     const value = await unit.run(context);

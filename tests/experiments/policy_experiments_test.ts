@@ -97,7 +97,7 @@ for (const isDefaultPair of [true, false]) {
   }
 }
 
-Deno.test("fig7 needs a second helper that reads the same tokens", async () => {
+Deno.test("fig7 needs a second small model that reads the same tokens", async () => {
   const none = await runAll(fig7, context(true));
   assertEquals(none.result.values, {});
   const { units, result } = await runAll(fig7, context(true, true));
@@ -106,7 +106,7 @@ Deno.test("fig7 needs a second helper that reads the same tokens", async () => {
   assertEquals(result.values.meanGain!.value, 0);
 });
 
-Deno.test("table5 and table6 count the cache of each helper's cut", async () => {
+Deno.test("table5 and table6 count the cache of each small model's cut", async () => {
   const given = withLines(true);
   // A KV head of the small model over 2 x 2 of the large one, both of 2 layers.
   const whole = 100 / 2;
@@ -117,14 +117,14 @@ Deno.test("table5 and table6 count the cache of each helper's cut", async () => 
   const compressed = await runAll(table5, given);
   assertStrictEquals(added(compressed.result)["SmallKV"], whole);
   assertEquals(added(compressed.result)["H2O"], 0);
-  assert(Math.abs(added(compressed.result)["SmallKV, helper at 40 %"]! - 0.4 * whole) < 1e-9);
+  assert(Math.abs(added(compressed.result)["SmallKV, small model at 40 %"]! - 0.4 * whole) < 1e-9);
   const early = await runAll(table6, given);
-  const first = "SmallKV, helper's first 1 of 2 layers";
+  const first = "SmallKV, small model's first 1 of 2 layers";
   assert(Math.abs(added(early.result)[first]! - whole / 2) < 1e-9);
   assert(Math.abs(added(early.result)[`${first} at 40 %`]! - 0.4 * whole / 2) < 1e-9);
   assert(Math.abs(early.result.values.bothCache!.value - 0.4 * whole / 2) < 1e-9);
   const cuts = (await table6.plan(given)).map(({ inputs }) => JSON.stringify(inputs));
-  assert(cuts.some((inputs) => inputs.includes('"helperLayers":1')));
+  assert(cuts.some((inputs) => inputs.includes('"smallLayers":1')));
 });
 
 Deno.test("microworld_tasks shows every task, budget and policy", async () => {

@@ -51,7 +51,7 @@ Deno.test("the median is taken over steps, texts without a step do not count", (
   assertEquals(medianKl([cell("c", [])], OPTIONS), undefined);
 });
 
-Deno.test("memory counts the helper's cache and weights", () => {
+Deno.test("memory counts the small model's cache and weights", () => {
   const shape: ModelShape = {
     layers: 2,
     queryHeads: 4,
@@ -63,13 +63,13 @@ Deno.test("memory counts the helper's cache and weights", () => {
     contextLength: 512,
     fileTensorBytes: 1000,
   };
-  const helper = { ...shape, layers: 1, fileTensorBytes: 500 };
+  const smallModel = { ...shape, layers: 1, fileTensorBytes: 500 };
   const cells = [cell("a", [0, 0])];
   const alone = memoryShares(cells, { large: shape });
-  assertEquals(alone.withHelper, 0.2);
+  assertEquals(alone.withSmallModel, 0.2);
   const full = 101 * 2 * 2 * 2 * 4 * 8;
   assert(Math.abs(alone.withWeights - (0.2 * full + 1000) / (full + 1000)) < 1e-12);
-  const both = memoryShares(cells, { large: shape, helper });
-  assert(Math.abs(both.withHelper - 0.7) < 1e-12);
+  const both = memoryShares(cells, { large: shape, smallModel });
+  assert(Math.abs(both.withSmallModel - 0.7) < 1e-12);
   assert(Math.abs(both.withWeights - (0.7 * full + 1500) / (full + 1000)) < 1e-12);
 });

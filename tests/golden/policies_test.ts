@@ -91,10 +91,10 @@ async function run(
   return { chosen, logits, selections };
 }
 
-function lettersOf({ kept, marginal }: Selection, length: number): string {
+function lettersOf({ full, valueOnly }: Selection, length: number): string {
   const letters = new Array<string>(length).fill(".");
-  for (const token of kept) letters[token] = "k";
-  for (const token of marginal) letters[token] = "m";
+  for (const token of full) letters[token] = "k";
+  for (const token of valueOnly) letters[token] = "m";
   return letters.join("");
 }
 

@@ -76,9 +76,9 @@ async function run(
   const kept: number[][][] = [];
   for (const [step, token] of forced.slice(0, steps).entries()) {
     const report = await session.step({ tokens: [token], logits: true });
-    const seen = report.selections[0]!.map((one) => [...one.kept]);
+    const seen = report.selections[0]!.map((one) => [...one.full]);
     if (step === 0) prompt = seen.map((positions) => positions.slice(0, -1));
-    kept.push(report.after![0]!.map((one) => [...one.kept]));
+    kept.push(report.after![0]!.map((one) => [...one.full]));
     logits.push(report.logits!);
   }
   return { first: first!, prompt, kept, logits };

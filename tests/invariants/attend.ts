@@ -26,8 +26,8 @@ export interface Call {
   readonly keys: Float32Array;
   /** As `keys`. */
   readonly values: Float32Array;
-  /** The helper's row for each query head, [queryHeads, tokens]. */
-  readonly helper: Float32Array;
+  /** The small model's row for each query head, [queryHeads, tokens]. */
+  readonly small: Float32Array;
   readonly kept: readonly number[];
   readonly marginal: readonly number[];
 }
@@ -41,7 +41,7 @@ export interface CallShape {
 }
 
 /**
- * Draws queries, keys, values, a helper's rows, and tiers; the newest token is kept.
+ * Draws queries, keys, values, a small model's rows, and tiers; the newest token is kept.
  *
  * @param random Source of numbers.
  * @param shape Sizes.
@@ -52,9 +52,9 @@ export function randomCall(random: Random, shape: CallShape): Call {
   const queryHeads = kvHeads * group;
   const numbers = (length: number, scale: number) =>
     Float32Array.from({ length }, () => Math.f16round(scale * (2 * random() - 1)));
-  const helper = Float32Array.from({ length: queryHeads * tokens }, () => random() ** 4);
+  const small = Float32Array.from({ length: queryHeads * tokens }, () => random() ** 4);
   for (let head = 0; head < queryHeads; head++) {
-    const row = helper.subarray(head * tokens, (head + 1) * tokens);
+    const row = small.subarray(head * tokens, (head + 1) * tokens);
     const sum = row.reduce((total, value) => total + value, 0);
     row.forEach((value, token) => row[token] = value / sum);
   }
@@ -69,7 +69,7 @@ export function randomCall(random: Random, shape: CallShape): Call {
     queries: numbers(queryHeads * headDim, 3),
     keys: numbers(kvHeads * tokens * headDim, 1),
     values: numbers(kvHeads * tokens * headDim, 1),
-    helper,
+    small,
     kept: tokensOf(0),
     marginal: tokensOf(1),
   };
@@ -113,9 +113,9 @@ export async function attend(
       outputStride: queryHeads * headDim,
     },
     selection: {
-      unitsPerLayer: kvHeads,
-      unitOffset: 0,
-      units: kvHeads,
+      groupsPerLayer: kvHeads,
+      groupOffset: 0,
+      groups: kvHeads,
       listWords,
       smallHeads: queryHeads,
     },
@@ -125,7 +125,7 @@ export async function attend(
       keys: upload("keys", packFloat16(call.keys)),
       values: upload("values", packFloat16(call.values)),
       lists: upload("lists", listsOf(call, { combine, listWords })),
-      small_attention: upload("small attention", call.helper),
+      small_attention: upload("small attention", call.small),
       output,
       attention: stack.use(device.createBuffer("attention", 4)),
     },

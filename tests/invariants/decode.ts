@@ -37,7 +37,7 @@ export interface RunResult {
   readonly chosen: readonly number[];
   /** Logits behind each of them. */
   readonly logits: readonly Float32Array[];
-  /** What each step's attention saw, one per unit. */
+  /** What each step's attention saw, one per head group. */
   readonly selections: readonly (readonly Selection[])[];
   /** What was kept after each step, where a policy drops tokens then. */
   readonly after: readonly (readonly Selection[])[];
@@ -104,6 +104,6 @@ export const VARIANTS: readonly Variant[] = [
 ];
 
 /** Tokens of a selection with key and value, and with value only, as plain lists. */
-export function listed({ kept, marginal }: Selection): { kept: number[]; marginal: number[] } {
-  return { kept: [...kept], marginal: [...marginal] };
+export function listed({ full, valueOnly }: Selection): { full: number[]; valueOnly: number[] } {
+  return { full: [...full], valueOnly: [...valueOnly] };
 }

@@ -32,7 +32,7 @@ async function writeAll(
   steps: number,
 ): Promise<Record<string, number[]>> {
   using session = new PolicySession(pair, {
-    lanes: COMPRESSING.map((name) => ({ policy: createPolicy(name), budget: { ratio: 1 } })),
+    settings: COMPRESSING.map((name) => ({ policy: createPolicy(name), budget: { ratio: 1 } })),
     capacity: prompt.length + steps + 1,
   });
   await session.prefill(prompt, { sequence: [...COMPRESSING.keys()] });

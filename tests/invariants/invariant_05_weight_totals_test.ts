@@ -7,7 +7,7 @@ import { marginalFactors } from "../../kernels/marginal.ts";
 import { testBackends, testDevice } from "../support/gpu.ts";
 import { attend, type KernelMode, randomCall } from "./attend.ts";
 
-/** Totals of an output whose kept and marginal tokens have these shares of the helper's row. */
+/** Totals of an output whose kept and marginal tokens have these shares of the small model's row. */
 const TOTALS: Readonly<Record<string, (kept: number, marginal: number) => number>> = {
   joint: () => 1,
   mass_split: () => 1,
@@ -56,7 +56,7 @@ for (const backend of testBackends) {
           output.forEach((total, index) => {
             const head = Math.floor(index / call.headDim);
             const mass = (tokens: readonly number[]) =>
-              tokens.reduce((sum, token) => sum + call.helper[head * call.tokens + token]!, 0);
+              tokens.reduce((sum, token) => sum + call.small[head * call.tokens + token]!, 0);
             const isPlain = call.marginal.length === 0;
             const promised = isPlain ? 1 : TOTALS[mode]!(mass(call.kept), mass(call.marginal));
             assert(Math.abs(total - promised) < 1e-5, `${mode}: ${total} instead of ${promised}`);

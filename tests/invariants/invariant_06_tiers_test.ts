@@ -34,18 +34,18 @@ for (const backend of testBackends) {
             steps: STEPS,
             isPlannedOnHost,
           });
-          selections.forEach((units, step) => {
+          selections.forEach((groups, step) => {
             const tokens = length + step + 1;
             const { critical, recent, marginal } = splitBudget({ ratio }, tokens);
             const half = halfEntries({ ratio }, tokens);
             if (half >= 4) assertEquals(2 * (critical + recent) + marginal, half);
-            for (const selection of units) {
+            for (const selection of groups) {
               const tiers = listed(selection);
-              assertEquals(tiers.kept.length, critical + recent);
-              assertEquals(tiers.marginal.length, marginal);
+              assertEquals(tiers.full.length, critical + recent);
+              assertEquals(tiers.valueOnly.length, marginal);
               const newest = Array.from({ length: recent }, (_, i) => tokens - recent + i);
-              assertEquals(tiers.kept.slice(critical), newest, "the newest tokens are recent");
-              const all = [...tiers.kept, ...tiers.marginal];
+              assertEquals(tiers.full.slice(critical), newest, "the newest tokens are recent");
+              const all = [...tiers.full, ...tiers.valueOnly];
               assertEquals(new Set(all).size, all.length, "disjoint");
               assert(all.every((token) => token >= 0 && token < tokens));
             }

@@ -62,12 +62,12 @@ for (const backend of testBackends) {
           writeNewest(device, store, [newest]);
           await checkRows(device, store, { selections, rows });
           await store.takeNewest();
-          const { kept } = selections[0]!;
-          for (const token of kept) {
+          const { full } = selections[0]!;
+          for (const token of full) {
             if (everHeld.has(token) && !keys.has(token)) returned += 1;
             everHeld.add(token);
           }
-          keys = new Set(kept);
+          keys = new Set(full);
         }
       }),
       { numRuns: 4, seed: 8 },
@@ -90,13 +90,13 @@ for (const backend of testBackends) {
           store.apply(before);
           writeNewest(device, store, [PROMPT]);
           await store.takeNewest();
-          const held = new Set(before[0]!.kept);
+          const held = new Set(before[0]!.full);
           const kept = [...held].slice(1);
           const gone = Array.from({ length: PROMPT }, (_, token) => token)
             .filter((token) => !held.has(token));
           const asked = gone[seed % gone.length]!;
           const wrong = Uint32Array.from([...kept, asked, PROMPT + 1].sort((a, b) => a - b));
-          const selections = before.map(({ marginal }) => ({ kept: wrong, marginal }));
+          const selections = before.map(({ valueOnly }) => ({ full: wrong, valueOnly }));
           assertThrows(
             () => store.apply(selections),
             RangeError,
@@ -120,11 +120,11 @@ for (const backend of testBackends) {
 
 /** Throws if a token is seen again after a step that did not see it. */
 function checkNeverBack(steps: readonly (readonly Selection[])[]): void {
-  steps.slice(1).forEach((units, index) =>
-    units.forEach(({ kept }, unit) => {
-      const before = new Set(steps[index]![unit]!.kept);
+  steps.slice(1).forEach((groups, index) =>
+    groups.forEach(({ full }, group) => {
+      const before = new Set(steps[index]![group]!.full);
       const newest = PROMPT + index + 1;
-      assertEquals([...kept].filter((token) => token !== newest && !before.has(token)), []);
+      assertEquals([...full].filter((token) => token !== newest && !before.has(token)), []);
     })
   );
 }

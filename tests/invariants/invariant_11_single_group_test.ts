@@ -31,8 +31,8 @@ for (const backend of testBackends) {
       const { isPlannedOnHost } = variant;
       const prompt = randomText(one.seed, 117);
       const request = { prompt, steps: 3, budget: 0.3, isPlannedOnHost };
-      const isHelped = variant.policy.startsWith("smallkv");
-      const chosen = isHelped ? GRANULARITIES : GRANULARITIES.slice(0, 2);
+      const hasSmallModel = variant.policy.startsWith("smallkv");
+      const chosen = hasSmallModel ? GRANULARITIES : GRANULARITIES.slice(0, 2);
       const runs = [];
       for (const granularity of chosen) {
         const { memory: _, ...rest } = await decodeUnder(pair, {

@@ -27,7 +27,7 @@ async function sumsOf(
   return await session.accumulated();
 }
 
-/** Mean score of each KV head's matched helper heads; [layers * kvHeads][tokens]. */
+/** Mean score of each KV head's matched small heads; [layers * kvHeads][tokens]. */
 async function scoresOf(pair: RandomPair, text: readonly number[], window: number) {
   const { layers, queryHeads, kvHeads } = pair.large.config;
   const first = text.slice(0, window);
@@ -39,11 +39,11 @@ async function scoresOf(pair: RandomPair, text: readonly number[], window: numbe
   const group = queryHeads / kvHeads;
   return Array.from(
     { length: layers * kvHeads },
-    (_, unit) =>
+    (_, headGroup) =>
       Float64Array.from(text, (_, token) => {
         let sum = 0;
         for (let k = 0; k < group; k++) {
-          sum += sums[match[unit * group + k]! * text.length + token]!;
+          sum += sums[match[headGroup * group + k]! * text.length + token]!;
         }
         return sum / group;
       }),
@@ -62,14 +62,14 @@ for (const backend of testBackends) {
           const steps = Math.max(3, 103 - length);
           for (const policy of COMPRESSING) {
             const { selections } = await decodeUnder(pair, { policy, prompt, steps, budget: 0.5 });
-            selections.forEach((units, step) => {
+            selections.forEach((groups, step) => {
               const tokens = length + step + 1;
               // Policies that drop tokens after a step see one step later that there are 100.
-              const isDue = selections.length - 1 === step;
-              for (const { kept, marginal } of units) {
-                const held = kept.length + marginal.length;
+              const shouldPlan = selections.length - 1 === step;
+              for (const { full, valueOnly } of groups) {
+                const held = full.length + valueOnly.length;
                 if (tokens < 100) assertEquals(held, tokens, `${policy} at ${tokens}`);
-                if (isDue) assert(held < tokens, `${policy} at ${tokens}`);
+                if (shouldPlan) assert(held < tokens, `${policy} at ${tokens}`);
               }
             });
           }
@@ -96,13 +96,13 @@ for (const backend of testBackends) {
           const tokens = length! + step + 1;
           const scores = await scoresOf(pair, text.slice(0, tokens), window);
           const { critical, recent } = splitBudget({ ratio: 0.3 }, tokens);
-          selections[step]!.forEach(({ kept, marginal }, unit) => {
-            const own = scores[unit]!;
+          selections[step]!.forEach(({ full, valueOnly }, headGroup) => {
+            const own = scores[headGroup]!;
             const order = [...own.keys()].slice(0, tokens - recent)
               .sort((a, b) => own[b]! - own[a]! || a - b);
             const near = NEAR * own[order[0]!]!;
-            checkRanks([...kept].slice(0, critical), { order, own, near });
-            checkRanks([...kept.slice(0, critical), ...marginal], { order, own, near });
+            checkRanks([...full].slice(0, critical), { order, own, near });
+            checkRanks([...full.slice(0, critical), ...valueOnly], { order, own, near });
           });
         }
       }),

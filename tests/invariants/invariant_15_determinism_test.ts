@@ -16,9 +16,9 @@ import { decodeUnder, listed, VARIANTS } from "./decode.ts";
 import { randomCases, randomPair, randomText } from "./random_pair.ts";
 
 /** Sorts by falling score, then by position (D-7), and takes tiers from the top. */
-function sortedPlan(run: PlanRun, { sequence, unit }: { sequence: number; unit: number }) {
-  const { units, capacity, only_kept, ties_later } = run.params;
-  const index = sequence * units + unit;
+function sortedPlan(run: PlanRun, { sequence, group }: { sequence: number; group: number }) {
+  const { groups, capacity, only_kept, ties_later } = run.params;
+  const index = sequence * groups + group;
   const tokens = run.buffers.state[1 + sequence]! + 1;
   const saliency = new Float32Array(run.buffers.saliency.buffer)
     .subarray(index * capacity, index * capacity + tokens);
@@ -32,8 +32,8 @@ function sortedPlan(run: PlanRun, { sequence, unit }: { sequence: number; unit: 
   order.sort((a, b) => saliency[b]! - saliency[a]! || (ties_later ? b - a : a - b));
   const ascending = (list: number[]) => list.sort((a, b) => a - b);
   return {
-    kept: ascending([...all.filter(isForced), ...order.slice(0, critical!)]),
-    marginal: ascending(order.slice(critical!, critical! + marginal!)),
+    full: ascending([...all.filter(isForced), ...order.slice(0, critical!)]),
+    valueOnly: ascending(order.slice(critical!, critical! + marginal!)),
   };
 }
 
@@ -48,7 +48,7 @@ Deno.test("15: salientTokens() and planBySaliency() give ties to the earlier tok
       assertEquals([...salientTokens(values, count)], order);
       const view = { tokens: values.length, saliency: Float32Array.from(values) };
       const counts = { sink: 0, recent: 0, critical: count, marginal: 0 };
-      assertEquals([...planBySaliency(view, counts).kept], order);
+      assertEquals([...planBySaliency(view, counts).full], order);
     }),
     { numRuns: 300, seed: 15 },
   );
@@ -61,12 +61,12 @@ for (const backend of testBackends) {
       fc.asyncProperty(anyPlan(), fc.nat(1000), async (sizes, seed) => {
         const run = planRun({ ...sizes, firstSequence: 0 }, seed);
         const { lists } = await runKernel(planBySaliencyKernel, run, { device });
-        const { units, unit_heads, list_words } = run.params;
+        const { groups, group_heads, list_words } = run.params;
         for (let sequence = 0; sequence < sizes.tokens.length; sequence++) {
-          for (let unit = 0; unit < units; unit++) {
-            const start = (sequence * units + unit) * list_words;
-            const entries = readList(lists.subarray(start, start + list_words), unit_heads)!;
-            assertEquals(listed(entries), sortedPlan(run, { sequence, unit }));
+          for (let group = 0; group < groups; group++) {
+            const start = (sequence * groups + group) * list_words;
+            const entries = readList(lists.subarray(start, start + list_words), group_heads)!;
+            assertEquals(listed(entries), sortedPlan(run, { sequence, group }));
           }
         }
       }),

@@ -27,11 +27,11 @@ const HALF = 2;
 /** Bytes of selections by the formula, and of all tokens. */
 function formula(
   { layers, kvHeads, headDim }: ModelConfig,
-  units: StepReport["selections"][number],
+  groups: StepReport["selections"][number],
 ): number {
-  const heads = layers * kvHeads / units.length;
-  const rows = units.reduce(
-    (sum, { kept, marginal }) => sum + heads * (2 * kept.length + marginal.length),
+  const heads = layers * kvHeads / groups.length;
+  const rows = groups.reduce(
+    (sum, { full, valueOnly }) => sum + heads * (2 * full.length + valueOnly.length),
     0,
   );
   return rows * headDim * HALF;

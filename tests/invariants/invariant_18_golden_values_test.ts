@@ -11,7 +11,7 @@ const LOGITS = [2, 1, 0, -1, 0.5, 1.5];
 const HEAD_DIM = 16;
 
 /** Scores and values in the first element of each head vector; the newest token is among the kept ones. */
-function example(helper: readonly number[]): Call {
+function example(smallModel: readonly number[]): Call {
   const first = (values: readonly number[]) =>
     Float32Array.from(values.flatMap((value) => [value, ...new Array(HEAD_DIM - 1).fill(0)]));
   return {
@@ -22,7 +22,7 @@ function example(helper: readonly number[]): Call {
     queries: first([Math.sqrt(HEAD_DIM)]),
     keys: first(LOGITS),
     values: first([1, 2, 3, 4, 5, 6]),
-    helper: Float32Array.from(helper),
+    small: Float32Array.from(smallModel),
     kept: [0, 1, 5],
     marginal: [2, 4],
   };
@@ -36,7 +36,7 @@ const OUTPUTS: readonly [KernelMode, number, number][] = [
 ];
 
 for (const backend of testBackends) {
-  Deno.test(`18: attention gives the outputs of the worked example, with its helper and an identical one, on ${backend}`, async () => {
+  Deno.test(`18: attention gives the outputs of the worked example, with its small model and an identical one, on ${backend}`, async () => {
     const device = await testDevice(backend);
     const own = example([0.42, 0.12, 0.08, 0.03, 0.10, 0.25]);
     const identical = example([...softmaxRows(own, [0, 1, 2, 3, 4, 5])[0]!]);

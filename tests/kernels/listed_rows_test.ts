@@ -17,8 +17,8 @@ import { hasGpu } from "../support/gpu.ts";
 import { type ArrayRun, runKernel, runReference } from "../support/run_kernel.ts";
 
 interface Case {
-  readonly unitsPerLayer: number;
-  readonly unitHeads: number;
+  readonly groupsPerLayer: number;
+  readonly groupHeads: number;
   readonly capacity: number;
   /** Tokens of each sequence, the newest one included. */
   readonly tokens: readonly number[];
@@ -29,42 +29,55 @@ interface Case {
 }
 
 const CASES: Case[] = [
-  { unitsPerLayer: 1, unitHeads: 1, capacity: 1, tokens: [1], firstSequence: 0, share: 1 },
+  { groupsPerLayer: 1, groupHeads: 1, capacity: 1, tokens: [1], firstSequence: 0, share: 1 },
   {
-    unitsPerLayer: 2,
-    unitHeads: 7,
+    groupsPerLayer: 2,
+    groupHeads: 7,
     capacity: 131,
     tokens: [131, 64],
     firstSequence: 0,
     share: 0.4,
   },
-  { unitsPerLayer: 1, unitHeads: 6, capacity: 700, tokens: [513], firstSequence: 1, share: 0.1 },
-  { unitsPerLayer: 4, unitHeads: 1, capacity: 65, tokens: [63, 2, 65], firstSequence: 0, share: 0 },
-  { unitsPerLayer: 2, unitHeads: 2, capacity: 512, tokens: [512], firstSequence: 0, share: 1 },
+  { groupsPerLayer: 1, groupHeads: 6, capacity: 700, tokens: [513], firstSequence: 1, share: 0.1 },
+  {
+    groupsPerLayer: 4,
+    groupHeads: 1,
+    capacity: 65,
+    tokens: [63, 2, 65],
+    firstSequence: 0,
+    share: 0,
+  },
+  { groupsPerLayer: 2, groupHeads: 2, capacity: 512, tokens: [512], firstSequence: 0, share: 1 },
 ];
 
 const LAYERS = 3;
 
 /** The second of three layers; each list holds a random part of the tokens, the newest one always. */
 function rowsRun(sizes: Case): ArrayRun<typeof listedRows> {
-  const { unitsPerLayer, unitHeads, capacity, tokens, firstSequence, share } = sizes;
+  const { groupsPerLayer, groupHeads, capacity, tokens, firstSequence, share } = sizes;
   const random = seededRandom(12);
-  const units = LAYERS * unitsPerLayer;
+  const groups = LAYERS * groupsPerLayer;
   const sequences = firstSequence + tokens.length;
-  const listWords = LIST_HEADER_WORDS + unitHeads + 2 * capacity;
-  const lists = new Uint32Array(sequences * units * listWords);
+  const listWords = LIST_HEADER_WORDS + groupHeads + 2 * capacity;
+  const lists = new Uint32Array(sequences * groups * listWords);
   const lengths = [...new Array<number>(firstSequence).fill(0), ...tokens];
-  for (let unit = 0; unit < sequences * units; unit++) {
-    const length = lengths[Math.floor(unit / units)]!;
-    const start = unit * listWords + LIST_HEADER_WORDS + unitHeads;
+  for (let headGroup = 0; headGroup < sequences * groups; headGroup++) {
+    const length = lengths[Math.floor(headGroup / groups)]!;
+    const start = headGroup * listWords + LIST_HEADER_WORDS + groupHeads;
     let kept = 0;
     for (let token = 0; token < length; token++) {
       if (random() < share || token === length - 1) lists[start + 2 * kept++] = token;
     }
-    lists[unit * listWords] = kept;
+    lists[headGroup * listWords] = kept;
   }
-  const heads = unitsPerLayer * unitHeads;
-  const shape = { ...sizes, sequences: tokens.length, unitOffset: unitsPerLayer, units, listWords };
+  const heads = groupsPerLayer * groupHeads;
+  const shape = {
+    ...sizes,
+    sequences: tokens.length,
+    groupOffset: groupsPerLayer,
+    groups,
+    listWords,
+  };
   return {
     buffers: {
       state: Uint32Array.of(firstSequence, ...lengths.map((length) => Math.max(0, length - 1))),
@@ -73,10 +86,10 @@ function rowsRun(sizes: Case): ArrayRun<typeof listedRows> {
       rows: new Float32Array(sequences * LAYERS * heads * capacity).fill(NaN),
     },
     params: {
-      units_per_layer: unitsPerLayer,
-      unit_offset: unitsPerLayer,
-      units,
-      unit_heads: unitHeads,
+      groups_per_layer: groupsPerLayer,
+      group_offset: groupsPerLayer,
+      groups,
+      group_heads: groupHeads,
       list_words: listWords,
       capacity,
       attention_stride: capacity + 3,
@@ -109,10 +122,10 @@ Deno.test("listedRows moves each weight to its token, leaves no gap before the n
       rows: new Float32Array(12).fill(7),
     },
     params: {
-      units_per_layer: 1,
-      unit_offset: 0,
-      units: 1,
-      unit_heads: 2,
+      groups_per_layer: 1,
+      group_offset: 0,
+      groups: 1,
+      group_heads: 2,
       list_words: 14,
       capacity: 6,
       attention_stride: 3,
@@ -130,19 +143,19 @@ Deno.test("listedRowsCommand() refuses heads and selections outside", () => {
   const buffers = {} as Parameters<typeof listedRowsCommand>[0];
   const shape: ListedRowsShape = {
     sequences: 1,
-    unitsPerLayer: 2,
-    unitOffset: 4,
-    units: 6,
-    unitHeads: 7,
+    groupsPerLayer: 2,
+    groupOffset: 4,
+    groups: 6,
+    groupHeads: 7,
     listWords: 100,
     capacity: 40,
     attentionStride: 40,
     heads: { offset: 28, total: 42 },
   };
   assertThrows(
-    () => listedRowsCommand(buffers, { ...shape, unitOffset: 5 }),
+    () => listedRowsCommand(buffers, { ...shape, groupOffset: 5 }),
     RangeError,
-    "unitOffset must be an integer from 0 to 4: current value is 5",
+    "groupOffset must be an integer from 0 to 4: current value is 5",
   );
   assertThrows(
     () => listedRowsCommand(buffers, { ...shape, heads: { offset: 28, total: 41 } }),

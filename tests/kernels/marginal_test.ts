@@ -14,11 +14,11 @@ import {
   type MarginalMode,
 } from "../../kernels/marginal.ts";
 
-/** One query head: logits, values, and the helper's row. */
+/** One query head: logits, values, and the small model's row. */
 interface Example {
   readonly logits: readonly number[];
   readonly values: readonly number[];
-  readonly helper: readonly number[];
+  readonly small: readonly number[];
   readonly kept: readonly number[];
   readonly marginal: readonly number[];
   readonly sinks?: readonly number[];
@@ -27,7 +27,7 @@ interface Example {
 const GOLDEN: Example = {
   logits: [2, 1, 0, -1, 0.5, 1.5],
   values: [1, 2, 3, 4, 5, 6],
-  helper: [0.42, 0.12, 0.08, 0.03, 0.10, 0.25],
+  small: [0.42, 0.12, 0.08, 0.03, 0.10, 0.25],
   kept: [0, 1, 5],
   marginal: [4, 2],
 };
@@ -47,18 +47,18 @@ function pick(values: readonly number[], tokens: readonly number[]): number[] {
 }
 
 function combine(mode: MarginalMode, example: Example): number {
-  const { values, helper, kept, marginal, sinks = [] } = example;
+  const { values, small, kept, marginal, sinks = [] } = example;
   const attention = softmax(example, kept);
   const full = softmax(example, values.map((_, token) => token));
   const total = (list: readonly number[]) => list.reduce((sum, value) => sum + value, 0);
   return combineMarginal(mode, {
     kept: [weighted(pick(values, kept), attention)],
-    marginal: [weighted(pick(values, marginal), pick(helper, marginal))],
+    marginal: [weighted(pick(values, marginal), pick(small, marginal))],
     masses: {
       marginalTokens: marginal.length,
-      kept: total(pick(helper, kept)),
-      marginal: total(pick(helper, marginal)),
-      sinks: total(pick(helper, sinks)),
+      kept: total(pick(small, kept)),
+      marginal: total(pick(small, marginal)),
+      sinks: total(pick(small, sinks)),
       largeSinks: total(attention.filter((_, i) => sinks.includes(kept[i]!))),
       largeKept: total(pick(full, kept)),
     },
@@ -96,10 +96,10 @@ Deno.test("combineMarginal() gives the outputs of the worked example", () => {
   for (const [mode, output] of GOLDEN_OUTPUTS) assertNear(combine(mode, GOLDEN), output);
 });
 
-Deno.test("combineMarginal() gives the outputs of the worked example with an identical helper", () => {
-  const helper = softmax(GOLDEN, [0, 1, 2, 3, 4, 5]);
+Deno.test("combineMarginal() gives the outputs of the worked example with an identical small model", () => {
+  const small = softmax(GOLDEN, [0, 1, 2, 3, 4, 5]);
   for (const [mode, output] of IDENTICAL_OUTPUTS) {
-    assertNear(combine(mode, { ...GOLDEN, helper, sinks: [0] }), output);
+    assertNear(combine(mode, { ...GOLDEN, small, sinks: [0] }), output);
   }
 });
 
@@ -109,19 +109,19 @@ Deno.test("combineMarginal() is the same function in analysis", () => {
 
 Deno.test("combineMarginal() with joint_nosink is one softmax with calibrated logits of marginal tokens", () => {
   const example = { ...GOLDEN, sinks: [0] };
-  const { logits, values, helper } = example;
+  const { logits, values, small } = example;
   const others = [1, 5];
   const logSum = Math.log(others.reduce((sum, token) => sum + Math.exp(logits[token]!), 0));
-  const mass = others.reduce((sum, token) => sum + helper[token]!, 0);
+  const mass = others.reduce((sum, token) => sum + small[token]!, 0);
   const exponents = [0, 1, 5].map((token) => logits[token]!);
-  for (const token of [4, 2]) exponents.push(Math.log(helper[token]!) + logSum - Math.log(mass));
+  for (const token of [4, 2]) exponents.push(Math.log(small[token]!) + logSum - Math.log(mass));
   const weights = exponents.map(Math.exp);
   const total = weights.reduce((sum, weight) => sum + weight, 0);
   const expected = weighted(pick(values, [0, 1, 5, 4, 2]), weights) / total;
   assertNear(combine("joint_nosink", example), expected, 1e-12);
 });
 
-Deno.test("combineMarginal() with joint equals exact attention to kept and marginal tokens if the helper is the model", () =>
+Deno.test("combineMarginal() with joint equals exact attention to kept and marginal tokens if the small model is the model", () =>
   fc.assert(
     fc.property(
       fc.array(
@@ -137,11 +137,11 @@ Deno.test("combineMarginal() with joint equals exact attention to kept and margi
         const example = {
           logits,
           values: logits.map((_, i) => Math.sin(i)),
-          helper: softmax({ ...GOLDEN, logits }, logits.map((_, i) => i)),
+          small: softmax({ ...GOLDEN, logits }, logits.map((_, i) => i)),
           kept: roles.flatMap((role, i) => role === 0 ? [i] : []),
           marginal: roles.flatMap((role, i) => role === 1 ? [i] : []),
         };
-        const masses = pick(example.helper, example.kept);
+        const masses = pick(example.small, example.kept);
         fc.pre(masses.reduce((sum, mass) => sum + mass, 0) > 1e-5);
         assertNear(combine("joint", example), restricted(example), 1e-9);
         assertNear(combine("joint_nosink", example), restricted(example), 1e-9);

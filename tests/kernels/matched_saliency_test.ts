@@ -19,41 +19,41 @@ interface Case {
   readonly lengths: readonly number[];
   readonly firstSequence?: number;
   readonly heads: number;
-  readonly units: number;
-  readonly unitHeads: number;
+  readonly groups: number;
+  readonly groupHeads: number;
   readonly capacity: number;
   readonly reduction: number;
-  /** Units that join, per sequence; 1 if left out. */
-  readonly joinedUnits?: readonly number[];
+  /** Head groups that join, per sequence; 1 if left out. */
+  readonly joinedGroups?: readonly number[];
 }
 
 const CASES: Case[] = [
-  { lengths: [0], heads: 1, units: 1, unitHeads: 1, capacity: 4, reduction: 0 },
-  { lengths: [63, 64], heads: 13, units: 6, unitHeads: 7, capacity: 92, reduction: 0 },
-  { lengths: [511, 512, 5], heads: 8, units: 3, unitHeads: 6, capacity: 516, reduction: 1 },
+  { lengths: [0], heads: 1, groups: 1, groupHeads: 1, capacity: 4, reduction: 0 },
+  { lengths: [63, 64], heads: 13, groups: 6, groupHeads: 7, capacity: 92, reduction: 0 },
+  { lengths: [511, 512, 5], heads: 8, groups: 3, groupHeads: 6, capacity: 516, reduction: 1 },
   {
     lengths: [9, 99],
     firstSequence: 1,
     heads: 6,
-    units: 12,
-    unitHeads: 1,
+    groups: 12,
+    groupHeads: 1,
     capacity: 100,
     reduction: 2,
   },
   {
     lengths: [20, 33, 8],
     heads: 9,
-    units: 6,
-    unitHeads: 3,
+    groups: 6,
+    groupHeads: 3,
     capacity: 40,
     reduction: 0,
-    joinedUnits: [1, 3, 2],
+    joinedGroups: [1, 3, 2],
   },
-  { lengths: [700], heads: 336, units: 56, unitHeads: 6, capacity: 704, reduction: 2 },
+  { lengths: [700], heads: 336, groups: 56, groupHeads: 6, capacity: 704, reduction: 2 },
 ];
 
 function saliencyRun(sizes: Case): ArrayRun<typeof matchedSaliency> {
-  const { lengths, heads, units, unitHeads, capacity, reduction, firstSequence = 0 } = sizes;
+  const { lengths, heads, groups, groupHeads, capacity, reduction, firstSequence = 0 } = sizes;
   const random = seededRandom(5);
   const sequences = lengths.length;
   return {
@@ -61,13 +61,13 @@ function saliencyRun(sizes: Case): ArrayRun<typeof matchedSaliency> {
       state: Uint32Array.of(firstSequence, ...lengths),
       scores: Float32Array.from({ length: sequences * heads * capacity }, random),
       matched: Uint32Array.from(
-        { length: sequences * units * unitHeads },
+        { length: sequences * groups * groupHeads },
         () => Math.floor(heads * random()),
       ),
-      joined: Uint32Array.from(lengths, (_, i) => unitHeads * (sizes.joinedUnits?.[i] ?? 1)),
-      saliency: new Float32Array(sequences * units * capacity).fill(NaN),
+      joined: Uint32Array.from(lengths, (_, i) => groupHeads * (sizes.joinedGroups?.[i] ?? 1)),
+      saliency: new Float32Array(sequences * groups * capacity).fill(NaN),
     },
-    params: { units, unit_heads: unitHeads, heads, capacity, reduction },
+    params: { groups, group_heads: groupHeads, heads, capacity, reduction },
     grid: matchedSaliencyGrid({ ...sizes, sequences: sequences - firstSequence }),
   };
 }
@@ -84,15 +84,15 @@ for (const sizes of CASES) {
       assertEquals([...saliency].map(isPast), [...expected.saliency].map(isPast));
       const written = (values: Float32Array) => values.filter((value) => !isPast(value));
       assertClose(written(saliency), written(expected.saliency), {
-        terms: 3 * sizes.unitHeads,
-        magnitude: 3 * sizes.unitHeads,
+        terms: 3 * sizes.groupHeads,
+        magnitude: 3 * sizes.groupHeads,
       });
     },
   });
 }
 
 Deno.test("matchedSaliency joins the matched heads by mean, sum or maximum", async () => {
-  const base = saliencyRun({ ...CASES[0]!, heads: 3, unitHeads: 2 });
+  const base = saliencyRun({ ...CASES[0]!, heads: 3, groupHeads: 2 });
   const results: number[] = [];
   for (const reduction of [0, 1, 2]) {
     const run = {

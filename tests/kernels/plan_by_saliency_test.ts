@@ -14,9 +14,9 @@ import { anyPlan, type PlanCase, type PlanRun, planRun } from "./plan_cases.ts";
 
 const BASE: PlanCase = {
   tokens: [100],
-  unitsPerLayer: 2,
+  groupsPerLayer: 2,
   kvHeads: 2,
-  unitHeads: 7,
+  groupHeads: 7,
   counts: [0, 10, 20, 20],
   levels: 0,
 };
@@ -29,25 +29,25 @@ const CASES: PlanCase[] = [
   { ...BASE, tokens: [1001], counts: [4, 60, 300, 300], levels: 3, isLaterFirst: true },
   { ...BASE, tokens: [300], counts: [0, 50, 90, 0], levels: 2, openShare: 0.5, isLaterFirst: true },
   { ...BASE, tokens: [40], counts: [60, 60, 60, 60] },
-  { ...BASE, tokens: [130], unitsPerLayer: 14, unitHeads: 1, levels: 5 },
-  { ...BASE, tokens: [130], unitsPerLayer: 1, unitHeads: 14, levels: 5 },
+  { ...BASE, tokens: [130], groupsPerLayer: 14, groupHeads: 1, levels: 5 },
+  { ...BASE, tokens: [130], groupsPerLayer: 1, groupHeads: 14, levels: 5 },
   {
     ...BASE,
     tokens: [8192],
     kvHeads: 1,
-    unitsPerLayer: 1,
+    groupsPerLayer: 1,
     counts: [4, 400, 1600, 1600],
     levels: 900,
   },
-  { ...BASE, tokens: [8192], kvHeads: 1, unitsPerLayer: 1, counts: [4, 8192, 8192, 8192] },
+  { ...BASE, tokens: [8192], kvHeads: 1, groupsPerLayer: 1, counts: [4, 8192, 8192, 8192] },
 ];
 
 /** What lists hold; what lies behind their entries is left out. */
 function contents(run: PlanRun, lists: Uint32Array): unknown[] {
-  const { list_words, unit_heads } = run.params;
+  const { list_words, group_heads } = run.params;
   return Array.from({ length: lists.length / list_words }, (_, index) => {
     const list = lists.subarray(index * list_words, (index + 1) * list_words);
-    return { header: list.slice(0, 4 + unit_heads), ...readList(list, unit_heads) };
+    return { header: list.slice(0, 4 + group_heads), ...readList(list, group_heads) };
   });
 }
 
@@ -105,7 +105,7 @@ Deno.test({
     await check(run);
     const { lists } = await runKernel(planBySaliencyKernel, run);
     assertEquals(
-      [0, 1, 2, 3].map((unit) => lists[unit * list_words] === BROKEN_LIST),
+      [0, 1, 2, 3].map((headGroup) => lists[headGroup * list_words] === BROKEN_LIST),
       [false, true, false, false],
     );
     await check(planRun({ ...BASE, counts: [0, 60, 60, 60], missingWords: 160 }));
@@ -114,7 +114,7 @@ Deno.test({
 
 Deno.test("planBySaliencyCommand() refuses lists without room", () => {
   const buffers = {} as Parameters<typeof planBySaliencyCommand>[0];
-  const shape = { ...BASE, sequences: 1, units: 48, capacity: 100, listWords: 12 };
+  const shape = { ...BASE, sequences: 1, groups: 48, capacity: 100, listWords: 12 };
   assertThrows(
     () => planBySaliencyCommand(buffers, shape),
     RangeError,

@@ -17,11 +17,11 @@ export interface PlanCase {
   /** Sequences before the first of the step; 0 if left out. */
   readonly firstSequence?: number;
   /** Selections of a layer; there are two layers. */
-  readonly unitsPerLayer: number;
+  readonly groupsPerLayer: number;
   /** KV heads of a layer. */
   readonly kvHeads: number;
   /** Query heads of a selection. */
-  readonly unitHeads: number;
+  readonly groupHeads: number;
   /** Most tokens of each tier: sink, recent, critical, marginal. */
   readonly counts: readonly [number, number, number, number];
   /** Different values that saliency takes; few of them make ties. 0 for any value. */
@@ -45,13 +45,13 @@ export type PlanRun = KernelRun<typeof PLAN_BY_SALIENCY_CONTRACT>;
  * @returns Arrays, parameters, grid.
  */
 export function planRun(sizes: PlanCase, seed = 1): PlanRun {
-  const { tokens, unitsPerLayer, kvHeads, unitHeads, counts, levels, firstSequence = 0 } = sizes;
+  const { tokens, groupsPerLayer, kvHeads, groupHeads, counts, levels, firstSequence = 0 } = sizes;
   const random = seededRandom(seed);
   const capacity = Math.max(...tokens) + 2;
-  const units = 2 * unitsPerLayer;
+  const groups = 2 * groupsPerLayer;
   const sequences = firstSequence + tokens.length;
-  const length = sequences * units;
-  const listWords = LIST_HEADER_WORDS + unitHeads + 2 * capacity - (sizes.missingWords ?? 0);
+  const length = sequences * groups;
+  const listWords = LIST_HEADER_WORDS + groupHeads + 2 * capacity - (sizes.missingWords ?? 0);
   const value = levels > 0 ? () => Math.floor(levels * random()) / 8 : () => 100 * random() ** 8;
   const saliency = Float32Array.from({ length: length * capacity }, value);
   const starts = tokens.map((count) => count - 1);
@@ -63,7 +63,7 @@ export function planRun(sizes: PlanCase, seed = 1): PlanRun {
         { length: 4 * length },
         (_, i) => Math.floor((counts[i % 4]! + 1) * random()),
       ),
-      matched: Uint32Array.from({ length: length * unitHeads }, () => 300 * random()),
+      matched: Uint32Array.from({ length: length * groupHeads }, () => 300 * random()),
       residency: Uint32Array.from(
         { length: length * capacity },
         () => random() < (sizes.openShare ?? 1) ? 1 : 0,
@@ -77,9 +77,9 @@ export function planRun(sizes: PlanCase, seed = 1): PlanRun {
       HEADER_WORDS: 4,
     },
     params: {
-      units,
-      unit_heads: unitHeads,
-      units_per_layer: unitsPerLayer,
+      groups,
+      group_heads: groupHeads,
+      groups_per_layer: groupsPerLayer,
       kv_heads: kvHeads,
       capacity,
       list_words: listWords,
@@ -87,7 +87,7 @@ export function planRun(sizes: PlanCase, seed = 1): PlanRun {
       only_kept: sizes.openShare === undefined ? 0 : 1,
       ties_later: sizes.isLaterFirst ? 1 : 0,
     },
-    grid: [units, tokens.length, 1],
+    grid: [groups, tokens.length, 1],
   };
 }
 
@@ -98,17 +98,17 @@ export function anyPlan(): fc.Arbitrary<PlanCase> {
     tokens: fc.array(fc.integer({ min: 1, max: 200 }), { minLength: 1, maxLength: 2 }),
     firstSequence: fc.nat(1),
     kvHeads: fc.integer({ min: 1, max: 3 }),
-    units: fc.constantFrom("layer", "kv", "query"),
+    groups: fc.constantFrom("layer", "kv", "query"),
     group: fc.integer({ min: 1, max: 4 }),
     counts: fc.tuple(count, count, count, count),
     levels: fc.constantFrom(1, 2, 3, 7, 0),
     openShare: fc.option(fc.constantFrom(0, 0.3, 0.8), { nil: undefined }),
     isLaterFirst: fc.boolean(),
-  }).map(({ units, group, kvHeads, openShare, ...sizes }) => ({
+  }).map(({ groups, group, kvHeads, openShare, ...sizes }) => ({
     ...sizes,
     kvHeads,
-    unitsPerLayer: units === "layer" ? 1 : units === "kv" ? kvHeads : kvHeads * group,
-    unitHeads: units === "layer" ? kvHeads * group : units === "kv" ? group : 1,
+    groupsPerLayer: groups === "layer" ? 1 : groups === "kv" ? kvHeads : kvHeads * group,
+    groupHeads: groups === "layer" ? kvHeads * group : groups === "kv" ? group : 1,
     ...(openShare !== undefined && { openShare }),
   }));
 }

@@ -21,7 +21,7 @@ interface Case {
   readonly headDim: number;
   /** Kept tokens of each list, one entry a sequence. */
   readonly kept: readonly number[];
-  readonly unitsPerLayer?: number;
+  readonly groupsPerLayer?: number;
   readonly firstSequence?: number;
   /** Sequences that count kept tokens; all if left out. */
   readonly counted?: readonly number[];
@@ -35,23 +35,23 @@ interface Case {
 const CASES: readonly Case[] = [
   { headDim: 4, kept: [1] },
   { headDim: 8, kept: [2] },
-  { headDim: 24, kept: [17], unitsPerLayer: 3 },
-  { headDim: 64, kept: [63], unitsPerLayer: 2, isExact: true },
-  { headDim: 64, kept: [64, 3], unitsPerLayer: 2, counted: [0, 1] },
+  { headDim: 24, kept: [17], groupsPerLayer: 3 },
+  { headDim: 64, kept: [63], groupsPerLayer: 2, isExact: true },
+  { headDim: 64, kept: [64, 3], groupsPerLayer: 2, counted: [0, 1] },
   { headDim: 80, kept: [65, 40], firstSequence: 1, counted: [1, 1, 0] },
-  { headDim: 128, kept: [131], unitsPerLayer: 2, groups: 1 },
-  { headDim: 128, kept: [20, 9], unitsPerLayer: 8, isExact: true, counted: [1, 0] },
+  { headDim: 128, kept: [131], groupsPerLayer: 2, groups: 1 },
+  { headDim: 128, kept: [20, 9], groupsPerLayer: 8, isExact: true, counted: [1, 0] },
 ];
 
 /** Tokens that fit a sequence, rows that a selection has. */
 const CAPACITY = 200;
-const UNIT_HEADS = 3;
+const GROUP_HEADS = 3;
 
 /** Angle of a pair of elements at a position. */
 const angleOf = (position: number, pair: number, headDim: number) =>
   position * 10000 ** (-2 * pair / headDim);
 
-function turn(input: readonly number[], position: number): number[] {
+function rerotate(input: readonly number[], position: number): number[] {
   const half = input.length / 2;
   return input.map((value, i) => {
     const angle = angleOf(position, i % half, input.length);
@@ -80,15 +80,15 @@ function keptTokens(count: number, random: Random, at: { place: number; offset: 
 }
 
 /** Sizes of the middle one of three layers. */
-function shapeOf({ headDim, kept, unitsPerLayer = 1 }: Case): RerotateKeysShape {
+function shapeOf({ headDim, kept, groupsPerLayer = 1 }: Case): RerotateKeysShape {
   return {
     headDim,
     sequences: kept.length,
-    unitsPerLayer,
-    unitOffset: unitsPerLayer,
-    units: 3 * unitsPerLayer,
-    unitHeads: UNIT_HEADS,
-    listWords: LIST_HEADER_WORDS + UNIT_HEADS + 2 * CAPACITY,
+    groupsPerLayer,
+    groupOffset: groupsPerLayer,
+    groups: 3 * groupsPerLayer,
+    groupHeads: GROUP_HEADS,
+    listWords: LIST_HEADER_WORDS + GROUP_HEADS + 2 * CAPACITY,
   };
 }
 
@@ -96,23 +96,23 @@ function shapeOf({ headDim, kept, unitsPerLayer = 1 }: Case): RerotateKeysShape 
 function runOf(sizes: Case) {
   const { headDim, kept, firstSequence = 0, isExact = false, offset = 0 } = sizes;
   const shape = shapeOf(sizes);
-  const { unitsPerLayer, units, listWords } = shape;
+  const { groupsPerLayer, groups: headGroups, listWords } = shape;
   const random = seededRandom(kept[0]!);
   const sequences = firstSequence + kept.length;
   const raw = Array.from(
-    { length: sequences * unitsPerLayer * CAPACITY },
+    { length: sequences * groupsPerLayer * CAPACITY },
     () => Array.from({ length: headDim }, () => 2 * random() - 1),
   );
   const keys = [...raw];
-  const lists = new Uint32Array(sequences * units * listWords).fill(7);
+  const lists = new Uint32Array(sequences * headGroups * listWords).fill(7);
   const tokens = new Map<number, readonly Entry[]>();
-  for (let place = firstSequence * unitsPerLayer; place < sequences * unitsPerLayer; place++) {
-    const sequence = Math.floor(place / unitsPerLayer);
+  for (let place = firstSequence * groupsPerLayer; place < sequences * groupsPerLayer; place++) {
+    const sequence = Math.floor(place / groupsPerLayer);
     const entries = keptTokens(kept[sequence - firstSequence]!, random, { place, offset });
-    for (const [token, row] of entries) keys[row] = turn(raw[row]!, token);
-    const unit = sequence * units + unitsPerLayer + place % unitsPerLayer;
-    lists.set([entries.length, 1, 0, 0], unit * listWords);
-    lists.set(entries.flat(), unit * listWords + LIST_HEADER_WORDS + UNIT_HEADS);
+    for (const [token, row] of entries) keys[row] = rerotate(raw[row]!, token);
+    const headGroup = sequence * headGroups + groupsPerLayer + place % groupsPerLayer;
+    lists.set([entries.length, 1, 0, 0], headGroup * listWords);
+    lists.set(entries.flat(), headGroup * listWords + LIST_HEADER_WORDS + GROUP_HEADS);
     tokens.set(place, entries);
   }
   const flat = Float32Array.from(keys.flat());
@@ -129,9 +129,9 @@ function runOf(sizes: Case) {
     },
     constants: { HEAD_DIM: headDim, HAS_F32_KEYS: isExact ? 1 : 0 },
     params: {
-      unit_offset: unitsPerLayer,
-      units,
-      unit_heads: UNIT_HEADS,
+      group_offset: groupsPerLayer,
+      groups: headGroups,
+      group_heads: GROUP_HEADS,
       list_words: listWords,
     },
     grid: [sizes.groups ?? groups, ...others],
@@ -154,17 +154,17 @@ function difference(actual: Uint32Array, expected: Uint32Array, sizes: Case): nu
 
 Deno.test("rerotateKeys' twin brings each key to its place behind the kept tokens, and leaves others alone", async () => {
   for (const sizes of CASES) {
-    const { headDim, unitsPerLayer = 1, counted, isExact } = sizes;
+    const { headDim, groupsPerLayer = 1, counted, isExact } = sizes;
     const { run, raw, tokens } = runOf(sizes);
     const after = floatsOf((await runReference(rerotateKeys, run)).rerotated, sizes);
     const named = new Set<number>();
     for (const [place, entries] of tokens) {
-      const isCounted = counted?.[Math.floor(place / unitsPerLayer)] !== 0;
+      const isCounted = counted?.[Math.floor(place / groupsPerLayer)] !== 0;
       const newest = entries.at(-1)![0];
       for (const [rank, [token, row]] of entries.entries()) {
         const position = isCounted ? newest - (entries.length - 1 - rank) : token;
         const actual = after.subarray(row * headDim, (row + 1) * headDim);
-        const expected = turn(raw[row]!, position);
+        const expected = rerotate(raw[row]!, position);
         const error = Math.max(...expected.map((value, i) => Math.abs(value - actual[i]!)));
         assert(
           error < (isExact ? 2e-6 : 1.5e-3),
@@ -209,7 +209,7 @@ Deno.test("rerotateKeys does the same wherever a text begins, and copies bits wh
       const { run: whole } = runOf({ headDim: 24, kept: [CAPACITY - 40], isExact });
       const words = 24 * (isExact ? 1 : 0.5);
       const { rerotated, keys } = await execute(rerotateKeys, whole);
-      const start = LIST_HEADER_WORDS + UNIT_HEADS + whole.params.list_words;
+      const start = LIST_HEADER_WORDS + GROUP_HEADS + whole.params.list_words;
       for (let entry = 0; entry < CAPACITY - 40; entry++) {
         const row = whole.buffers.lists[start + 2 * entry + 1]! * words;
         assertEquals(rerotated.subarray(row, row + words), keys.subarray(row, row + words));
@@ -230,10 +230,10 @@ Deno.test("rerotateKeysCommand() refuses heads whose pairs do not fill words", (
   const shape = {
     headDim: 6,
     sequences: 1,
-    unitsPerLayer: 1,
-    unitOffset: 0,
-    units: 1,
-    unitHeads: 1,
+    groupsPerLayer: 1,
+    groupOffset: 0,
+    groups: 1,
+    groupHeads: 1,
     listWords: 9,
   };
   assertThrows(

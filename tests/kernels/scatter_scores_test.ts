@@ -18,49 +18,52 @@ import { type ArrayRun, runKernel, runReference } from "../support/run_kernel.ts
 
 interface Case {
   readonly sequences: number;
-  readonly unitsPerLayer: number;
-  readonly unitHeads: number;
+  readonly groupsPerLayer: number;
+  readonly groupHeads: number;
   readonly capacity: number;
   readonly decay: number;
 }
 
 const CASES: Case[] = [
-  { sequences: 1, unitsPerLayer: 1, unitHeads: 1, capacity: 1, decay: 1 },
-  { sequences: 2, unitsPerLayer: 2, unitHeads: 7, capacity: 130, decay: 1 },
-  { sequences: 3, unitsPerLayer: 1, unitHeads: 6, capacity: 600, decay: 0 },
-  { sequences: 1, unitsPerLayer: 12, unitHeads: 1, capacity: 65, decay: 0.5 },
+  { sequences: 1, groupsPerLayer: 1, groupHeads: 1, capacity: 1, decay: 1 },
+  { sequences: 2, groupsPerLayer: 2, groupHeads: 7, capacity: 130, decay: 1 },
+  { sequences: 3, groupsPerLayer: 1, groupHeads: 6, capacity: 600, decay: 0 },
+  { sequences: 1, groupsPerLayer: 12, groupHeads: 1, capacity: 65, decay: 0.5 },
 ];
 
 /** The second of three layers; each list holds a random half of the tokens. */
 function scatterRun(sizes: Case): ArrayRun<typeof scatterScores> {
-  const { sequences, unitsPerLayer, unitHeads, capacity, decay } = sizes;
+  const { sequences, groupsPerLayer, groupHeads, capacity, decay } = sizes;
   const random = seededRandom(8);
-  const units = 3 * unitsPerLayer;
-  const listWords = LIST_HEADER_WORDS + unitHeads + 2 * capacity;
-  const lists = new Uint32Array(sequences * units * listWords);
-  for (let unit = 0; unit < sequences * units; unit++) {
+  const groups = 3 * groupsPerLayer;
+  const listWords = LIST_HEADER_WORDS + groupHeads + 2 * capacity;
+  const lists = new Uint32Array(sequences * groups * listWords);
+  for (let headGroup = 0; headGroup < sequences * groups; headGroup++) {
     let kept = 0;
-    const start = unit * listWords + LIST_HEADER_WORDS + unitHeads;
+    const start = headGroup * listWords + LIST_HEADER_WORDS + groupHeads;
     for (let token = 0; token < capacity; token++) {
       if (random() < 0.5) lists[start + 2 * kept++] = token;
     }
-    lists[unit * listWords] = kept;
+    lists[headGroup * listWords] = kept;
   }
   const attentionStride = capacity + 3;
   return {
     buffers: {
       lists,
       attention: Float32Array.from(
-        { length: sequences * unitsPerLayer * unitHeads * attentionStride },
+        { length: sequences * groupsPerLayer * groupHeads * attentionStride },
         random,
       ),
-      large_scores: Float32Array.from({ length: sequences * units * capacity }, () => 4 * random()),
+      large_scores: Float32Array.from(
+        { length: sequences * groups * capacity },
+        () => 4 * random(),
+      ),
     },
     params: {
-      units_per_layer: unitsPerLayer,
-      unit_offset: unitsPerLayer,
-      units,
-      unit_heads: unitHeads,
+      groups_per_layer: groupsPerLayer,
+      group_offset: groupsPerLayer,
+      groups,
+      group_heads: groupHeads,
       list_words: listWords,
       capacity,
       attention_stride: attentionStride,
@@ -79,11 +82,11 @@ for (const sizes of CASES) {
       const { large_scores } = await runKernel(scatterScores, run);
       const expected = await runReference(scatterScores, run);
       assertClose(large_scores, expected.large_scores, {
-        terms: sizes.unitHeads + 2,
+        terms: sizes.groupHeads + 2,
         magnitude: 8,
       });
       const isOther = (_: number, i: number) =>
-        Math.floor(i / sizes.capacity / sizes.unitsPerLayer) % 3 !== 1;
+        Math.floor(i / sizes.capacity / sizes.groupsPerLayer) % 3 !== 1;
       assertEquals(large_scores.filter(isOther), run.buffers.large_scores.filter(isOther));
     },
   });
@@ -102,10 +105,10 @@ Deno.test("scatterScores skips a broken list", async () => {
 
 Deno.test("scatterScoresCommand() refuses a layer outside", () => {
   const buffers = {} as Parameters<typeof scatterScoresCommand>[0];
-  const shape = { ...CASES[1]!, units: 6, listWords: 100, attentionStride: 130, isSum: true };
+  const shape = { ...CASES[1]!, groups: 6, listWords: 100, attentionStride: 130, isSum: true };
   assertThrows(
-    () => scatterScoresCommand(buffers, { ...shape, unitOffset: 5 }),
+    () => scatterScoresCommand(buffers, { ...shape, groupOffset: 5 }),
     RangeError,
-    "unitOffset must be an integer from 0 to 4: current value is 5",
+    "groupOffset must be an integer from 0 to 4: current value is 5",
   );
 });

@@ -45,8 +45,8 @@ const CASES: readonly (readonly [splits: number, sizes: SelectedCase])[] = [
   ),
   [32, { ...BASE, tokens: [70], hasAttention: true }],
   [5, { ...BASE, queryHeads: 10, kvHeads: 1, headDim: 16, tokens: [65, 64], keyFormat: "f32" }],
-  [4, { ...BASE, queryHeads: 32, kvHeads: 8, headDim: 16, tokens: [70], unitsPerLayer: 32 }],
-  [4, { ...BASE, unitsPerLayer: 1, tokens: [90, 80], combine: 4, hasAttention: true }],
+  [4, { ...BASE, queryHeads: 32, kvHeads: 8, headDim: 16, tokens: [70], groupsPerLayer: 32 }],
+  [4, { ...BASE, groupsPerLayer: 1, tokens: [90, 80], combine: 4, hasAttention: true }],
   [3, { ...BASE, rowsPerSequence: 5, tokens: [60, 50], combine: 4, hasAttention: true }],
   [2, { ...BASE, headDim: 24, tokens: [129], keyFormat: "f32", valueFormat: "f32" }],
   [3, { ...BASE, tokens: [150, 40], window: 30, hasAttention: true }],
@@ -149,7 +149,7 @@ async function runCommands(
   const device = await testDevice(backend);
   const shape = selectedShape(sizes);
   const { buffers: arrays, params } = selectedRun(sizes, { subgroupSize: 0 });
-  if (options.isBroken) arrays.lists[params.unit_offset * params.list_words] = BROKEN_LIST;
+  if (options.isBroken) arrays.lists[params.group_offset * params.list_words] = BROKEN_LIST;
   using stack = new DisposableStack();
   const { splits } = options;
   const partial = new Float32Array(
@@ -165,9 +165,9 @@ async function runCommands(
   const commands = selectedAttentionCommands(device.info, {
     shape,
     selection: {
-      unitsPerLayer: params.units_per_layer,
-      unitOffset: params.unit_offset,
-      units: params.units,
+      groupsPerLayer: params.groups_per_layer,
+      groupOffset: params.group_offset,
+      groups: params.groups,
       listWords: params.list_words,
       smallHeads: params.small_heads,
     },
@@ -202,7 +202,7 @@ for (const backend of testBackends) {
 Deno.test("selectedSplits() takes what there is scratch for, in parts that are not too short", () => {
   const shape = selectedShape({ ...BASE, tokens: [4096] });
   const splitBytes = 4 * 14 * (PART_HEADER + 128);
-  const list = { listWords: 4 + 7 + 2 * 4096, unitHeads: 7 };
+  const list = { listWords: 4 + 7 + 2 * 4096, groupHeads: 7 };
   assertEquals(selectedSplits(shape, { ...list, partialBytes: 0 }), 1);
   assertEquals(selectedSplits(shape, { ...list, partialBytes: 5 * splitBytes + 3 }), 5);
   assertEquals(selectedSplits(shape, { ...list, partialBytes: 99 * splitBytes }), 32);

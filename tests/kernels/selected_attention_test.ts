@@ -53,11 +53,11 @@ const CASES: SelectedCase[] = [
   { ...BASE, combine: MODES, tokens: [90, 101, 80, 120, 95], hasAttention: true },
   { ...BASE, combine: [4, 1], tokens: [90, 101], firstSequence: 1 },
   { ...BASE, queryHeads: 12, headDim: 128, tokens: [300], hasAttention: true },
-  { ...BASE, queryHeads: 32, kvHeads: 8, headDim: 128, tokens: [70], unitsPerLayer: 32 },
-  { ...BASE, unitsPerLayer: 14, tokens: [90, 80], hasAttention: true, combine: 4 },
-  { ...BASE, unitsPerLayer: 1, tokens: [90, 80], hasAttention: true },
+  { ...BASE, queryHeads: 32, kvHeads: 8, headDim: 128, tokens: [70], groupsPerLayer: 32 },
+  { ...BASE, groupsPerLayer: 14, tokens: [90, 80], hasAttention: true, combine: 4 },
+  { ...BASE, groupsPerLayer: 1, tokens: [90, 80], hasAttention: true },
   { ...BASE, rowsPerSequence: 5, tokens: [60, 50], combine: 4, hasAttention: true },
-  { ...BASE, rowsPerSequence: 3, tokens: [60], unitsPerLayer: 1, keyFormat: "f32" },
+  { ...BASE, rowsPerSequence: 3, tokens: [60], groupsPerLayer: 1, keyFormat: "f32" },
   { ...BASE, keptShare: 1, tokens: [129], keyFormat: "f32", hasAttention: true },
   { ...BASE, tokens: [129], keyFormat: "f32", valueFormat: "f32" },
   { ...BASE, tokens: [150, 40], window: 30, hasAttention: true },
@@ -161,7 +161,7 @@ for (const subgroupSize of SUBGROUP_SIZES) {
     async fn() {
       const sizes: SelectedCase = { ...BASE, tokens: [30, 40] };
       const run = selectedRun(sizes, { subgroupSize });
-      run.buffers.lists[run.params.unit_offset * run.params.list_words] = BROKEN_LIST;
+      run.buffers.lists[run.params.group_offset * run.params.list_words] = BROKEN_LIST;
       const kernel = selectedAttention({ ...selectedShape(sizes), subgroupSize });
       const isNumber = (output: Float32Array) => [...output].map((value) => !Number.isNaN(value));
       const actual = await runKernel(kernel, run);
@@ -208,22 +208,22 @@ function randomCase(): fc.Arbitrary<SelectedCase> {
     marginalShare: fc.constantFrom(0, 0.3, 0.5),
     combine: fc.array(fc.nat(MODES.length - 1), { minLength: 3, maxLength: 3 }),
     hasAttention: fc.boolean(),
-    units: fc.constantFrom("layer", "kv", "query"),
+    groups: fc.constantFrom("layer", "kv", "query"),
     keyFormat: fc.constantFrom<KvFormat>("f16", "f32"),
     valueFormat: fc.constantFrom<KvFormat>("f16", "f32"),
-  }).map(({ group, units, ...sizes }) => {
+  }).map(({ group, groups, ...sizes }) => {
     const queryHeads = group * sizes.kvHeads;
-    const unitsPerLayer = units === "layer" ? 1 : units === "kv" ? sizes.kvHeads : queryHeads;
-    return { ...sizes, queryHeads, unitsPerLayer };
+    const groupsPerLayer = groups === "layer" ? 1 : groups === "kv" ? sizes.kvHeads : queryHeads;
+    return { ...sizes, queryHeads, groupsPerLayer };
   });
 }
 
 Deno.test("selectedAttentionCommands() refuses sizes that do not fit together", () => {
   const shape = selectedShape(BASE);
   const selection = {
-    unitsPerLayer: 2,
-    unitOffset: 0,
-    units: 48,
+    groupsPerLayer: 2,
+    groupOffset: 0,
+    groups: 48,
     listWords: 200,
     smallHeads: 1,
   };
@@ -233,8 +233,12 @@ Deno.test("selectedAttentionCommands() refuses sizes that do not fit together", 
       selection: { ...selection, ...wrong },
       buffers: {} as Parameters<typeof selectedAttentionCommands>[1]["buffers"],
     });
-  assertThrows(command({ unitsPerLayer: 7 }), RangeError, "unitsPerLayer must be one of 1, 2, 14");
-  assertThrows(command({ unitOffset: 47 }), RangeError, "unitOffset must be an integer from 0");
+  assertThrows(
+    command({ groupsPerLayer: 7 }),
+    RangeError,
+    "groupsPerLayer must be one of 1, 2, 14",
+  );
+  assertThrows(command({ groupOffset: 47 }), RangeError, "groupOffset must be an integer from 0");
   assertThrows(command({ listWords: 9 }), RangeError, "listWords must be an integer at least 13");
 });
 
@@ -258,7 +262,7 @@ Deno.test({
   },
 });
 
-/** Token 0 is kept everywhere and takes nearly all attention; the helper sees only marginal tokens beside it. */
+/** Token 0 is kept everywhere and takes nearly all attention; the small model sees only marginal tokens beside it. */
 function sinkRun(sizes: SelectedCase, subgroupSize: number): SelectedRun {
   const run = selectedRun(sizes, { subgroupSize, isPlaced: true });
   const { headDim, capacity, kvHeads } = selectedShape(sizes);
@@ -270,15 +274,15 @@ function sinkRun(sizes: SelectedCase, subgroupSize: number): SelectedRun {
       for (let head = 0; head < 7; head++) qkv[(7 * kvHead + head) * headDim + i] = 2 + i / 64;
     }
   }
-  const { list_words, units } = run.params;
+  const { list_words, groups } = run.params;
   const first = readList(lists.subarray(0, list_words), 7)!;
-  const kept = [...new Set([0, ...first.kept])];
-  const marginal = [...first.marginal].filter((token) => token > 0);
+  const kept = [...new Set([0, ...first.full])];
+  const marginal = [...first.valueOnly].filter((token) => token > 0);
   const sinks = kept.filter((token) => token < CALIBRATION_SINKS).length;
-  for (let unit = 0; unit < units; unit++) {
-    const row = (token: number) => (unit % kvHeads) * capacity + token;
+  for (let headGroup = 0; headGroup < groups; headGroup++) {
+    const row = (token: number) => (headGroup % kvHeads) * capacity + token;
     const entries = [...kept, ...marginal].flatMap((token) => [token, row(token)]);
-    const start = unit * list_words;
+    const start = headGroup * list_words;
     lists.set([kept.length, marginal.length, sinks, 0], start);
     lists.set(entries, start + LIST_HEADER_WORDS + 7);
   }

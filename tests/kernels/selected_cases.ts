@@ -28,7 +28,7 @@ export interface SelectedCase extends AttentionRule {
   /** Sequences before the first of the step; 0 if left out. */
   readonly firstSequence?: number;
   /** Selections of the layer; one per KV head if left out. */
-  readonly unitsPerLayer?: number;
+  readonly groupsPerLayer?: number;
   /** Chance of an older token to be kept. */
   readonly keptShare: number;
   /** Chance of another one to be marginal. */
@@ -104,8 +104,8 @@ export function selectedRun(
   const { seed = 1, isPlaced = false, subgroupSize } = options;
   const shape = selectedShape(sizes);
   const { capacity } = shape;
-  const unitsPerLayer = sizes.unitsPerLayer ?? kvHeads;
-  const isShared = unitsPerLayer === 1 && kvHeads > 1;
+  const groupsPerLayer = sizes.groupsPerLayer ?? kvHeads;
+  const isShared = groupsPerLayer === 1 && kvHeads > 1;
   const random = seededRandom(seed);
   const sequences = firstSequence + tokens.length;
   const vectors = sequences * kvHeads * capacity;
@@ -123,10 +123,10 @@ export function selectedRun(
   const values = placed(uniform(vectors * headDim));
   const rows = tokens.length * rowsPerSequence;
   const selection = {
-    unitsPerLayer,
-    unitOffset: unitsPerLayer,
-    units: 3 * unitsPerLayer,
-    listWords: LIST_HEADER_WORDS + queryHeads / unitsPerLayer + 2 * capacity,
+    groupsPerLayer,
+    groupOffset: groupsPerLayer,
+    groups: 3 * groupsPerLayer,
+    listWords: LIST_HEADER_WORDS + queryHeads / groupsPerLayer + 2 * capacity,
     smallHeads: SMALL_HEADS,
     rowStride: isShared ? capacity : 0,
     hasAttention: sizes.hasAttention ?? false,
@@ -141,7 +141,7 @@ export function selectedRun(
       keys: stored(keys, sizes.keyFormat),
       values: stored(values, sizes.valueFormat),
       lists: listsOf(sizes, { state, places, seed, ...selection }),
-      small_attention: helperOf(sizes, random),
+      small_attention: smallOf(sizes, random),
       output: unwritten(rows * shape.outputStride),
       attention: unwritten(rows * queryHeads * capacity),
       ...(sizes.hasSinks &&
@@ -149,7 +149,7 @@ export function selectedRun(
     },
     constants: {},
     params: selectedParams(shape, selection),
-    grid: selectedGrid(shape, { unitsPerLayer, subgroupSize }),
+    grid: selectedGrid(shape, { groupsPerLayer, subgroupSize }),
   };
 }
 
@@ -158,7 +158,7 @@ function stored(numbers: Float32Array, format?: KvFormat): Uint32Array {
 }
 
 /** Rows that sum to at most one. */
-function helperOf(sizes: SelectedCase, random: () => number): Float32Array {
+function smallOf(sizes: SelectedCase, random: () => number): Float32Array {
   const { capacity, rowsPerSequence, sequences } = selectedShape(sizes);
   const rows = ((sizes.firstSequence ?? 0) + sequences) * rowsPerSequence * SMALL_HEADS;
   return Float32Array.from({ length: rows * capacity }, () => 2 * random() / capacity);
@@ -174,20 +174,20 @@ function listsOf(
     readonly state: Uint32Array;
     readonly places: Uint32Array;
     readonly seed: number;
-    readonly unitsPerLayer: number;
-    readonly units: number;
+    readonly groupsPerLayer: number;
+    readonly groups: number;
     readonly listWords: number;
   },
 ): Uint32Array {
   const { kvHeads, queryHeads, rowsPerSequence = 1, keptShare, marginalShare } = sizes;
-  const { state, places, unitsPerLayer, units, listWords } = layout;
+  const { state, places, groupsPerLayer, groups, listWords } = layout;
   const { capacity } = selectedShape(sizes);
   const random = seededRandom(layout.seed + 7);
   const sequences = state.length - 1;
-  const lists = new Uint32Array(sequences * units * listWords);
-  for (let index = 0; index < sequences * units; index++) {
-    const sequence = Math.floor(index / units);
-    const kvHead = Math.floor(index % unitsPerLayer / Math.max(1, unitsPerLayer / kvHeads));
+  const lists = new Uint32Array(sequences * groups * listWords);
+  for (let index = 0; index < sequences * groups; index++) {
+    const sequence = Math.floor(index / groups);
+    const kvHead = Math.floor(index % groupsPerLayer / Math.max(1, groupsPerLayer / kvHeads));
     const kept: number[] = [];
     const marginal: number[] = [];
     const row = (token: number) => places[(sequence * kvHeads + kvHead) * capacity + token]!;
@@ -198,7 +198,7 @@ function listsOf(
     }
     const sinks = kept.filter((token, i) => i % 2 === 0 && token < CALIBRATION_SINKS).length;
     const matched = Array.from(
-      { length: queryHeads / unitsPerLayer },
+      { length: queryHeads / groupsPerLayer },
       () => Math.floor(SMALL_HEADS * random()),
     );
     const header = [kept.length / 2, marginal.length / 2, sinks, combineOf(sizes, sequence)];
@@ -211,25 +211,25 @@ function listsOf(
  * Changes the lists of a run.
  *
  * @param run The run.
- * @param match New matched head of a unit's query head (unit, flat query head of the layer); if left out, marginal
+ * @param match New matched head of a head group's query head (head group, flat query head of the layer); if left out, marginal
  *   tokens become kept ones instead.
  * @returns The same run with other lists.
  */
 export function relist(
   run: SelectedRun,
-  match: ((unit: number, head: number) => number) | undefined,
+  match: ((headGroup: number, head: number) => number) | undefined,
 ): SelectedRun {
-  const { list_words, query_heads, units_per_layer, small_heads } = run.params;
-  const unitHeads = query_heads / units_per_layer;
+  const { list_words, query_heads, groups_per_layer, small_heads } = run.params;
+  const groupHeads = query_heads / groups_per_layer;
   const lists = run.buffers.lists.slice();
   for (let index = 0; index < lists.length / list_words; index++) {
     const list = lists.subarray(index * list_words, (index + 1) * list_words);
     if (match) {
-      const first = index % units_per_layer * unitHeads;
-      for (let k = 0; k < unitHeads; k++) list[LIST_HEADER_WORDS + k] = match(index, first + k);
+      const first = index % groups_per_layer * groupHeads;
+      for (let k = 0; k < groupHeads; k++) list[LIST_HEADER_WORDS + k] = match(index, first + k);
       continue;
     }
-    const start = LIST_HEADER_WORDS + unitHeads;
+    const start = LIST_HEADER_WORDS + groupHeads;
     const entries: [number, number][] = [];
     for (let i = 0; i < list[0]! + list[1]!; i++) {
       entries.push([list[start + 2 * i]!, list[start + 2 * i + 1]!]);

@@ -16,11 +16,11 @@ for (const [rows, columns] of [[1, 1], [3, 255], [2, 256], [5, 257], [2, 4864]] 
     name: `siluMultiply matches its twin for ${rows} rows of ${columns}`,
     ignore: !hasGpu,
     async fn() {
-      const fours = 4 * Math.ceil(columns / 4);
+      const vec4s = 4 * Math.ceil(columns / 4);
       const random = seededRandom(4);
-      const input_stride = 2 * fours + 12;
-      const up_offset = fours + 4;
-      const output_stride = fours + 8;
+      const input_stride = 2 * vec4s + 12;
+      const up_offset = vec4s + 4;
+      const output_stride = vec4s + 8;
       const input = Float32Array.from(
         { length: rows * input_stride },
         (_, i) => i % input_stride % up_offset < columns ? 200 * (random() - 0.5) ** 3 : 0,
@@ -28,11 +28,11 @@ for (const [rows, columns] of [[1, 1], [3, 255], [2, 256], [5, 257], [2, 4864]] 
       const run = {
         buffers: { input, output: new Float32Array(rows * output_stride).fill(NaN) },
         params: { rows, columns, input_stride, up_offset, output_stride },
-        grid: [Math.ceil(fours / 256), rows, 1] as const,
+        grid: [Math.ceil(vec4s / 256), rows, 1] as const,
       };
       const { output } = await runKernel(siluMultiply, run);
       const expected = await runReference(siluMultiply, run);
-      const isWritten = (_: number, index: number) => index % output_stride < fours;
+      const isWritten = (_: number, index: number) => index % output_stride < vec4s;
       const isPadding = (_: number, index: number) =>
         isWritten(_, index) && index % output_stride >= columns;
       const allowance = { terms: 4, magnitude: 25 * 25 };

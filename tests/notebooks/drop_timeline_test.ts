@@ -36,7 +36,7 @@ Deno.test("dropTimeline() finds what a policy dropped and a later step needed", 
   assertEquals(steps.map(({ position }) => position), [4, 5]);
   const last = steps[1]!;
   assertStrictEquals(last.tiers[2], TIER.dropped);
-  assertStrictEquals(last.tiers[0], TIER.kept);
+  assertStrictEquals(last.tiers[0], TIER.full);
   assertStrictEquals(last.tiers[5], TIER.newest);
   assert(last.missed >= 0.8 - 1e-6);
 });
@@ -45,7 +45,7 @@ Deno.test("dropTimeline() with a guide that is right at once misses less", () =>
   const options = { budgetRatio: 0.5, promptTokens: 4, guide: SHIFTED, memory: "last" } as const;
   const guided = { ...h2o, candidates: "all", timing: "before" } as const;
   const last = dropTimeline(SHIFTED, { policy: guided, ...options }).at(-1)!;
-  assertStrictEquals(last.tiers[2], TIER.kept);
+  assertStrictEquals(last.tiers[2], TIER.full);
   assert(last.missed < 0.11);
 });
 
@@ -54,7 +54,7 @@ Deno.test("dropTimeline() never brings a dropped token back under H2O, and keeps
     const map = randomMap(40, seed);
     const steps = dropTimeline(map, { policy: h2o, budgetRatio: 0.3, promptTokens: 20 });
     for (const [index, { position, tiers, row, missed }] of steps.entries()) {
-      const held = tiers.filter((tier) => tier === TIER.kept || tier === TIER.newest).length;
+      const held = tiers.filter((tier) => tier === TIER.full || tier === TIER.newest).length;
       assert(held <= 0.3 * (position + 1) + 1, `seed ${seed}`);
       const before = steps[index - 1]?.tiers;
       before?.forEach((tier, token) => {

@@ -27,7 +27,7 @@ Deno.test({
     assertEquals(full!.agreement, 1);
     assertEquals(full!.cost, full!.length);
     h2o!.cost.forEach((cost, step) => assert(cost <= 0.3 * h2o!.length[step]! + 1));
-    assertEquals(written.runs.map(({ hasHelper }) => hasHelper), [false, false]);
+    assertEquals(written.runs.map(({ hasSmallModel }) => hasSmallModel), [false, false]);
     assertEquals(cacheFigure(written).series.length, 2);
     assertEquals(pairName(lab), "micro-world large / micro-world small");
     const { steps, labels } = runTiers(lab, written, { policy: "h2o", unit: 0 });
@@ -74,9 +74,9 @@ Deno.test({
       assertEquals(heads.length, lab.large.config.layers * lab.large.config.queryHeads);
       assert(heads.every((steps) => steps.length === 4));
     }
-    const [h2o, guided] = [meanMissed(shifts, "h2o"), meanMissed(shifts, "helperRow")];
+    const [h2o, guided] = [meanMissed(shifts, "h2o"), meanMissed(shifts, "smallRow")];
     assert(h2o.low > 0 && h2o.high < 100);
-    const gain = missedGain(shifts, "helperRow");
+    const gain = missedGain(shifts, "smallRow");
     assert(Math.abs(gain.value - (h2o.value - guided.value)) < 1e-9);
     assert(gain.low < gain.value && gain.value < gain.high);
     assertEquals(missedFigure(shift).series.length, 3);

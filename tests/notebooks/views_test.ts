@@ -92,10 +92,10 @@ Deno.test("sliderView() starts at the step that misses most and has the bars of 
 });
 
 Deno.test("tiersOf() numbers kept, newest, marginal, dropped and later tokens", () => {
-  const selection = { kept: Uint32Array.of(0, 4), marginal: Uint32Array.of(2) };
+  const selection = { full: Uint32Array.of(0, 4), valueOnly: Uint32Array.of(2) };
   const tiers = tiersOf(selection, { tokens: 5, recent: 1, length: 6 });
-  const { kept, dropped, marginal, newest, later } = TIER;
-  assertEquals([...tiers], [kept, dropped, marginal, dropped, newest, later]);
+  const { full, dropped, valueOnly, newest, later } = TIER;
+  assertEquals([...tiers], [full, dropped, valueOnly, dropped, newest, later]);
 });
 
 Deno.test("tokenLabels() makes every label different and every token visible", () => {

@@ -34,13 +34,13 @@ function nibble(view: DataView, at: number, i: number): number {
 }
 
 /** Nibble of weight `i` of 256 in 128 bytes: every 32 bytes hold two blocks of 32 weights. */
-function superNibble(view: DataView, at: number, i: number): number {
+function superBlockNibble(view: DataView, at: number, i: number): number {
   const byte = view.getUint8(at + 32 * Math.floor(i / 64) + i % 32);
   return i % 64 < 32 ? byte & 15 : byte >> 4;
 }
 
 /** Scale and minimum, 6 bits each, of block `b` of 8, from 12 bytes. */
-function superScale(view: DataView, at: number, b: number): readonly [number, number] {
+function superBlockScale(view: DataView, at: number, b: number): readonly [number, number] {
   const byte = (i: number) => view.getUint8(at + i);
   if (b < 4) return [byte(b) & 63, byte(b + 4) & 63];
   return [
@@ -70,15 +70,15 @@ export const WEIGHT_READERS: Readonly<Record<TensorType, WeightReader>> = {
   },
   Q8_0: (view, start, i) => half(view, start) * view.getInt8(start + 2 + i),
   Q4_K: (view, start, i) => {
-    const [scale, minimum] = superScale(view, start + 4, Math.floor(i / 32));
-    const q = superNibble(view, start + 16, i);
+    const [scale, minimum] = superBlockScale(view, start + 4, Math.floor(i / 32));
+    const q = superBlockNibble(view, start + 16, i);
     return half(view, start) * scale * q - half(view, start + 2) * minimum;
   },
   Q5_K: (view, start, i) => {
     const block = Math.floor(i / 32);
-    const [scale, minimum] = superScale(view, start + 4, block);
+    const [scale, minimum] = superBlockScale(view, start + 4, block);
     const fifth = view.getUint8(start + 16 + i % 32) >> block & 1;
-    const q = superNibble(view, start + 48, i) + 16 * fifth;
+    const q = superBlockNibble(view, start + 48, i) + 16 * fifth;
     return half(view, start) * scale * q - half(view, start + 2) * minimum;
   },
   Q6_K: (view, start, i) => {

@@ -71,13 +71,13 @@ Deno.test("keyNorm() ranks short keys first", () => {
 Deno.test("keyDiff() ranks keys by how little they point to where the held keys do in the mean", () => {
   for (const held of [undefined, Uint32Array.of(0, 3, 4, 7, 11, 19)]) {
     const tokens = [...held ?? KEYS.keys()];
-    const units = tokens.map((token) => [...KEYS[token]!].map((x) => x / norm(KEYS[token]!)));
-    const mean = units[0]!.map((_, k) =>
-      units.reduce((total, unit) => total + unit[k]!, 0) / units.length
+    const groups = tokens.map((token) => [...KEYS[token]!].map((x) => x / norm(KEYS[token]!)));
+    const mean = groups[0]!.map((_, k) =>
+      groups.reduce((total, group) => total + group[k]!, 0) / groups.length
     );
     const actual = scored(keyDiff(), {}, held);
     tokens.forEach((token, k) => {
-      assertAlmostEquals(actual[token]!, -dot(units[k]!, mean) / norm(mean), 1e-5);
+      assertAlmostEquals(actual[token]!, -dot(groups[k]!, mean) / norm(mean), 1e-5);
     });
   }
 });
@@ -135,16 +135,16 @@ Deno.test("expectedAttention() is what an explicit mean rotation, exponential an
   const held = Uint32Array.of(0, 1, 2, 5, 6, 9, 12, 13, 19);
   const options = { positions, sinks: 2, epsilon: 0.01 };
   const actual = scored(expectedAttention(options), { queries: QUERIES.map(momentsOf) }, held);
-  // Columns of the mean rotation are what it makes of unit vectors.
-  const units = Array.from(
+  // Columns of the mean rotation are what it makes of head group vectors.
+  const groups = Array.from(
     { length: HEAD_DIM },
     (_, k) => Array.from({ length: HEAD_DIM }, (_, j) => Number(j === k)),
   );
-  const columns = units.map((unit) =>
+  const columns = groups.map((group) =>
     meanOf(
       Array.from({ length: positions }, (_, step) =>
         rotated(
-          unit,
+          group,
           FREQUENCIES.map((frequency) => frequency * (TOKENS + step)),
         )),
     )

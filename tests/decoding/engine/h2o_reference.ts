@@ -41,21 +41,21 @@ export async function h2oReference(
   await session.prefill(prompt, { logits: "none" });
   const received = rowsOf(await session.accumulated(), layers * queryHeads);
   let kept = Array.from({ length: layers * kvHeads }, () => prompt.map((_, token) => token));
-  const groupScore = (unit: number, token: number) => {
+  const groupScore = (headGroup: number, token: number) => {
     let sum = 0;
-    for (let k = 0; k < group; k++) sum += received[unit * group + k]![token]!;
+    for (let k = 0; k < group; k++) sum += received[headGroup * group + k]![token]!;
     return sum / group;
   };
   const evict = (tokens: number) => {
     if (tokens < options.minimumTokens) return;
     const capacity = Math.max(1, Math.floor(options.ratio * tokens + 1e-9));
     const recent = capacity - Math.floor(capacity / 2);
-    kept = kept.map((own, unit) => {
+    kept = kept.map((own, headGroup) => {
       const left = [...own];
       while (left.length > capacity) {
         const old = left.filter((token) => token < tokens - recent);
-        const least = Math.min(...old.map((token) => groupScore(unit, token)));
-        left.splice(left.findIndex((token) => groupScore(unit, token) === least), 1);
+        const least = Math.min(...old.map((token) => groupScore(headGroup, token)));
+        left.splice(left.findIndex((token) => groupScore(headGroup, token) === least), 1);
       }
       return left;
     });

@@ -9,7 +9,7 @@ import { assert } from "@std/assert";
 import { POLICIES } from "../../../cache/policies/mod.ts";
 import { createPolicy } from "../../../cache/policy_options.ts";
 import { embeddedPair } from "../../../data/embedded.ts";
-import type { PolicyLane } from "../../../decoding/selection/sequence_settings.ts";
+import type { SequenceSetting } from "../../../decoding/selection/sequence_settings.ts";
 import { PolicySession } from "../../../decoding/engine/policy_session.ts";
 import type { Device, DeviceInfo } from "../../../gpu/device.ts";
 import { openDevice } from "../../../gpu/open_device.ts";
@@ -31,16 +31,16 @@ async function decode(info: Partial<DeviceInfo>): Promise<Float32Array[]> {
   const files = embeddedPair();
   using large = await loadModel(files.large, { device });
   using small = await loadModel(files.small, { device });
-  const lanes = POLICIES.map(({ name }): PolicyLane => ({
+  const settings = POLICIES.map(({ name }): SequenceSetting => ({
     policy: createPolicy(name),
     budget: { ratio: 0.4 },
   }));
   const prompt = someTokens(300);
-  using session = new PolicySession({ large, small }, { lanes, capacity: 320 });
-  await session.prefill(prompt, { sequence: [...lanes.keys()] });
+  using session = new PolicySession({ large, small }, { settings, capacity: 320 });
+  await session.prefill(prompt, { sequence: [...settings.keys()] });
   const logits: Float32Array[] = [];
   for (const token of prompt.slice(10, 14)) {
-    const report = await session.step({ tokens: lanes.map(() => token), logits: true });
+    const report = await session.step({ tokens: settings.map(() => token), logits: true });
     logits.push(report.logits!);
   }
   return logits;

@@ -32,11 +32,11 @@ Deno.test("D-2: sums start from the last prompt rows if asked to", async () => {
   const { counts } = createPolicy("smallkv");
   const request = { budget: BUDGET, tokens: 181, promptTokens: 180, layer: 0, layers: 6 };
   const expected = planBySaliency({ tokens: 181, saliency }, counts(request));
-  const { kept } = report!.selections[0]![3]!;
-  const differing = kept.filter((token) => !expected.kept.includes(token));
-  assert(differing.length <= 1, `${differing} of ${expected.kept}: halves in the cache move one`);
+  const { full } = report!.selections[0]![3]!;
+  const differing = full.filter((token) => !expected.full.includes(token));
+  assert(differing.length <= 1, `${differing} of ${expected.full}: halves in the cache move one`);
   const [usual] = await run(pair, tokens, { match: allTo(head, pair.large), steps: 1 });
-  const others = kept.filter((token) => !usual!.selections[0]![3]!.kept.includes(token));
+  const others = full.filter((token) => !usual!.selections[0]![3]!.full.includes(token));
   assert(others.length > 3, "all rows choose others");
 });
 
@@ -50,7 +50,7 @@ Deno.test("D-2: own sums start from the last prompt rows too, and as many rows a
   assertNotEquals(await keptBy({ scoreRows: 8 }), usual);
 });
 
-Deno.test("D-1: helper and own scores are ranked by means over rows if asked to", async () => {
+Deno.test("D-1: small model and own scores are ranked by means over rows if asked to", async () => {
   const pair = await openPair();
   const tokens = await promptOf(180);
   for (const policy of ["smallkv", "h2o"]) {
@@ -62,7 +62,7 @@ Deno.test("D-1: helper and own scores are ranked by means over rows if asked to"
       }) as [
         Awaited<ReturnType<typeof run>>[0],
       ];
-      const kept = selections[0]!.flatMap((one) => [...one.kept]);
+      const kept = selections[0]!.flatMap((one) => [...one.full]);
       return kept.reduce((sum, token) => sum + token, 0) / kept.length;
     };
     const [raw, means] = [await middle("none"), await middle("rows")];
@@ -95,7 +95,7 @@ Deno.test("D-4: a shorter minimum matches shorter texts", async () => {
   const tokens = await promptOf(60);
   const [short] = await run(pair, tokens, { options: { minimumTokens: 50 }, steps: 1 });
   const [usual] = await run(pair, tokens, { steps: 1 });
-  assertEquals([short, usual].map((report) => report!.selections[0]![0]!.kept.length), [9, 61]);
+  assertEquals([short, usual].map((report) => report!.selections[0]![0]!.full.length), [9, 61]);
 });
 
 Deno.test("a number of tokens is a budget of every policy", async () => {
@@ -107,7 +107,7 @@ Deno.test("a number of tokens is a budget of every policy", async () => {
     await session.prefill(tokens);
     await session.step();
     const { selections, after = selections } = await session.step();
-    const costs = after[0]!.map(({ kept, marginal }) => kept.length + marginal.length / 2);
+    const costs = after[0]!.map(({ full, valueOnly }) => full.length + valueOnly.length / 2);
     const mean = costs.reduce((sum, cost) => sum + cost, 0) / costs.length;
     if (isUnbounded) assert(mean > 0);
     else assert(mean > 36 && mean <= 40 + interval - 1, `${name}: ${mean}`);

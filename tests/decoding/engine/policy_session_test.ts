@@ -56,11 +56,11 @@ function checkReport(
   report: StepReport,
   { name, length }: { readonly name: string; readonly length: number },
 ): void {
-  for (const { kept, marginal } of report.selections[0]!) {
-    assert(kept.includes(length - 1), `${name} must keep the newest token`);
-    assertEquals([...kept], [...kept].sort((a, b) => a - b), `${name} must list in order`);
-    assertEquals(new Set([...kept, ...marginal]).size, kept.length + marginal.length, name);
-    if (name === "smallkv") assert(2 * kept.length + marginal.length <= 2 * 0.2 * length, name);
+  for (const { full, valueOnly } of report.selections[0]!) {
+    assert(full.includes(length - 1), `${name} must keep the newest token`);
+    assertEquals([...full], [...full].sort((a, b) => a - b), `${name} must list in order`);
+    assertEquals(new Set([...full, ...valueOnly]).size, full.length + valueOnly.length, name);
+    if (name === "smallkv") assert(2 * full.length + valueOnly.length <= 2 * 0.2 * length, name);
   }
 }
 
@@ -89,7 +89,7 @@ Deno.test("PolicySession gives a sequence of a batch what it gives it alone", as
   }
 });
 
-Deno.test("PolicySession refuses a helper of another vocabulary, and none where one is needed", async () => {
+Deno.test("PolicySession refuses a small model of another vocabulary, and none where one is needed", async () => {
   const { large, small } = await embeddedModels("reference");
   const options = { policy: createPolicy("smallkv"), budget: { ratio: 0.2 }, capacity: 64 };
   assertThrows(() => new PolicySession({ large }, options), Error, "a small model must be given");

@@ -12,7 +12,7 @@ import { h2o } from "../../../cache/policies/h2o.ts";
 import { packFloat16, unpackFloat16 } from "../../../core/float16.ts";
 import type { ModelPair } from "../../../decoding/engine/types.ts";
 import { PolicySession } from "../../../decoding/engine/policy_session.ts";
-import { createTurnedKeys } from "../../../decoding/selection/selected_attention.ts";
+import { createRerotatedKeys } from "../../../decoding/selection/selected_attention.ts";
 import { Session } from "../../../decoding/session/session.ts";
 import type { Device } from "../../../gpu/device.ts";
 import { openDevice } from "../../../gpu/open_device.ts";
@@ -27,7 +27,7 @@ const PROMPT = randomText(3, 118);
 const STEPS = randomText(4, 5);
 
 /** One key turned from a position to another, pairs half a head apart. */
-function turned(key: Float32Array, turns: number, base: number): Float64Array {
+function rerotated(key: Float32Array, turns: number, base: number): Float64Array {
   const half = key.length / 2;
   return Float64Array.from(key, (value, i) => {
     const angle = turns * base ** (-(i % half) / half);
@@ -37,7 +37,7 @@ function turned(key: Float32Array, turns: number, base: number): Float64Array {
 }
 
 /** A cache whose keys the host keeps as they were written, and turns before each step. */
-async function turnedByHand(
+async function rerotatedByHand(
   model: Model,
   selections: readonly (readonly Selection[])[],
 ): Promise<Float32Array[]> {
@@ -53,10 +53,10 @@ async function turnedByHand(
     );
   const written = await read();
   const logits: Float32Array[] = [];
-  for (const [step, units] of selections.entries()) {
+  for (const [step, groups] of selections.entries()) {
     const newest = PROMPT.length + step;
     const keptBy = (head: number) =>
-      units[Math.floor(head * units.length / (layers * kvHeads))]!.kept;
+      groups[Math.floor(head * groups.length / (layers * kvHeads))]!.full;
     for (const [layer, keys] of written.entries()) {
       const moved = keys.slice();
       for (let kvHead = 0; kvHead < kvHeads; kvHead++) {
@@ -65,7 +65,7 @@ async function turnedByHand(
           const slot = newest - (kept.length - 1 - rank);
           const first = (kvHead * capacity + token) * headDim;
           const key = keys.subarray(first, first + headDim);
-          moved.set(turned(key, slot - token, ropeBase), first);
+          moved.set(rerotated(key, slot - token, ropeBase), first);
         });
       }
       device.write(cache.layers[layer]!.keys, 0, packFloat16(moved));
@@ -108,7 +108,7 @@ for (const backend of testBackends) {
           options: { ...options, ...SLOT },
           store,
         });
-        const expected = await turnedByHand(pair.large, run.selections);
+        const expected = await rerotatedByHand(pair.large, run.selections);
         const name = `${policy} ${JSON.stringify(options)} in a ${store} store`;
         assertEquals(run.logits[0], usual.logits[0], `${name}: a prompt knows no slots`);
         for (const [step, row] of expected.entries()) {
@@ -160,7 +160,7 @@ async function costOf(device: Device, pair: ModelPair, options: PolicyOptions) {
   };
 }
 
-Deno.test("turned keys take the room of one layer's, are counted, and cost nothing where nobody wants them", async () => {
+Deno.test("rerotated keys take the room of one layer's, are counted, and cost nothing where nobody wants them", async () => {
   using device = await openDevice({ backend: testBackends[0]! });
   using pair = await randomPair(device, { shape: SHAPES[1]!, seed: 5 });
   const { layers } = pair.large.config;
@@ -184,21 +184,21 @@ Deno.test("slots are refused where query heads that share keys select alone", as
     "granularity kv_head, kv_match or layer if it is slot: current value is query_head";
   assertThrows(() => createPolicy("h2o", options), RangeError, `positions must go with ${message}`);
   createPolicy("h2o", { ...options, positions: "original" });
-  // A preset of one's own, whose defaults are not options.
+  // A preset of your own, whose defaults are not options.
   const policy = resolvePolicy({ ...h2o, granularity: "query_head", defaults: SLOT });
   using pair = await randomPair("reference", { shape: SHAPES[1]!, seed: 5 });
   using session = new Session(pair.large, { capacity: 8 });
   const { forward } = session;
-  const lanes = {
-    lanes: [{ policy, budget: { ratio: 1 } }],
-    streams: [],
-    leaders: [],
+  const settings = {
+    settings: [{ policy, budget: { ratio: 1 } }],
+    smallSequences: [],
+    firstReaders: [],
     granularity: "query_head",
     reduction: "mean",
     weights: "query_head",
   } as const;
   assertThrows(
-    () => createTurnedKeys({ forward, lanes }),
+    () => createRerotatedKeys({ forward, settings }),
     RangeError,
     "granularity must be kv_head, kv_match or layer: current value is query_head",
   );

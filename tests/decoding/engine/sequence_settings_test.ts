@@ -14,7 +14,7 @@ import {
 } from "@std/assert";
 import { POLICIES } from "../../../cache/policies/mod.ts";
 import { createPolicy, type PolicyOptions } from "../../../cache/policy_options.ts";
-import type { PolicyLane } from "../../../decoding/selection/sequence_settings.ts";
+import type { SequenceSetting } from "../../../decoding/selection/sequence_settings.ts";
 import type { ModelPair, StepReport } from "../../../decoding/engine/types.ts";
 import { PolicySession } from "../../../decoding/engine/policy_session.ts";
 import { type PolicySetting, settingBatches } from "../../../decoding/engine/settings.ts";
@@ -34,18 +34,18 @@ const CHOICES: readonly (readonly [string, PolicyOptions, number])[] = [
   ["smallkv", { positions: "slot" }, 0.2],
 ];
 
-/** Steps with given tokens behind a prompt of all sequences. */
-async function forced(
+/** Steps with given tokens after a prompt of all sequences. */
+async function teacherForced(
   pair: ModelPair,
-  lanes: readonly PolicyLane[],
+  settings: readonly SequenceSetting[],
   { prompt, tokens }: { readonly prompt: readonly number[]; readonly tokens: readonly number[] },
 ): Promise<StepReport[]> {
   const capacity = prompt.length + tokens.length + 1;
-  using session = new PolicySession(pair, { lanes, capacity });
-  await session.prefill(prompt, { sequence: [...lanes.keys()] });
+  using session = new PolicySession(pair, { settings, capacity });
+  await session.prefill(prompt, { sequence: [...settings.keys()] });
   const reports: StepReport[] = [];
   for (const token of tokens) {
-    reports.push(await session.step({ tokens: lanes.map(() => token), logits: true }));
+    reports.push(await session.step({ tokens: settings.map(() => token), logits: true }));
   }
   return reports;
 }
@@ -53,17 +53,17 @@ async function forced(
 function assertSame(
   actual: readonly StepReport[],
   expected: readonly StepReport[],
-  { lane, isExact, name }: {
-    readonly lane: number;
+  { setting, isExact, name }: {
+    readonly setting: number;
     readonly isExact: boolean;
     readonly name: string;
   },
 ): void {
   expected.forEach((alone, step) => {
     const together = actual[step]!;
-    assertEquals(together.selections[lane], alone.selections[0], `${name}, step ${step}`);
+    assertEquals(together.selections[setting], alone.selections[0], `${name}, step ${step}`);
     const size = alone.logits!.length;
-    const own = together.logits!.subarray(lane * size, (lane + 1) * size);
+    const own = together.logits!.subarray(setting * size, (setting + 1) * size);
     if (isExact) return assertEquals(own, alone.logits, name);
     const worst = alone.logits!.reduce(
       (most, value, index) => Math.max(most, Math.abs(value - own[index]!)),
@@ -78,40 +78,40 @@ for (const backend of testBackends) {
     const pair = await embeddedModels(backend);
     const all = someTokens(109);
     const text = { prompt: all.slice(0, 104), tokens: all.slice(104) };
-    const lanes = CHOICES.map(([name, options, ratio]): PolicyLane => ({
+    const settings = CHOICES.map(([name, options, ratio]): SequenceSetting => ({
       policy: createPolicy(name, options),
       budget: { ratio },
-      stream: 0,
+      smallSequence: 0,
     }));
-    const together = await forced(pair, lanes, text);
-    for (const [lane, own] of lanes.entries()) {
-      const alone = await forced(pair, [own], text);
-      const name = CHOICES[lane]!.slice(0, 2).map((value) => JSON.stringify(value)).join(" ");
+    const together = await teacherForced(pair, settings, text);
+    for (const [setting, own] of settings.entries()) {
+      const alone = await teacherForced(pair, [own], text);
+      const name = CHOICES[setting]!.slice(0, 2).map((value) => JSON.stringify(value)).join(" ");
       // Sums of products in another order where a step has more rows; the reference has one order.
-      assertSame(together, alone, { lane, isExact: backend === "reference", name });
+      assertSame(together, alone, { setting, isExact: backend === "reference", name });
     }
   });
 }
 
-Deno.test("sequences of other lengths and helpers of their own stand beside a shared prompt", async () => {
+Deno.test("sequences of other lengths and small models of their own stand beside a shared prompt", async () => {
   const pair = await embeddedModels(testBackends[0]!);
   const texts = [someTokens(104), someTokens(131).toReversed()];
   const policy = createPolicy("smallkv_query_aware");
-  const lane = (ratio: number, stream?: number): PolicyLane => ({
+  const setting = (ratio: number, smallSequence?: number): SequenceSetting => ({
     policy,
     budget: { ratio },
-    ...(stream !== undefined && { stream }),
+    ...(smallSequence !== undefined && { smallSequence }),
   });
-  const lanes = [lane(0.2), lane(0.2, 7), lane(0.3, 7), lane(0.2)];
-  const lanesOf = [texts[1]!, texts[0]!, texts[0]!, texts[0]!];
-  using together = new PolicySession(pair, { lanes, capacity: 140 });
+  const settings = [setting(0.2), setting(0.2, 7), setting(0.3, 7), setting(0.2)];
+  const settingsOf = [texts[1]!, texts[0]!, texts[0]!, texts[0]!];
+  using together = new PolicySession(pair, { settings, capacity: 140 });
   await together.prefill(texts[1]!);
   await together.prefill(texts[0]!, { sequence: [1, 2] });
   await together.prefill(texts[0]!, { sequence: 3 });
   const tokens = [5, 9, 9, 9];
   const reports = [await together.step({ tokens }), await together.step({ tokens })];
-  for (const [index, prompt] of lanesOf.entries()) {
-    using alone = new PolicySession(pair, { ...lanes[index]!, capacity: 140 });
+  for (const [index, prompt] of settingsOf.entries()) {
+    using alone = new PolicySession(pair, { ...settings[index]!, capacity: 140 });
     await alone.prefill(prompt);
     for (const report of reports) {
       const { chosen, selections } = await alone.step({ tokens: [tokens[index]!] });
@@ -135,35 +135,40 @@ Deno.test("settingBatches() keeps apart what cannot run together, and splits eve
 Deno.test("sequences that cannot run together are refused", async () => {
   const pair = await embeddedModels("reference");
   const budget = { ratio: 0.2 };
-  const lane = (name: string, options: PolicyOptions = {}, stream?: number): PolicyLane => ({
+  const setting = (
+    name: string,
+    options: PolicyOptions = {},
+    smallSequence?: number,
+  ): SequenceSetting => ({
     policy: createPolicy(name, options),
     budget,
-    ...(stream !== undefined && { stream }),
+    ...(smallSequence !== undefined && { smallSequence }),
   });
-  const open = (lanes: readonly PolicyLane[], store: "resident" | "tiered" = "resident") => () =>
-    new PolicySession(pair, { lanes, capacity: 16, store });
+  const open =
+    (settings: readonly SequenceSetting[], store: "resident" | "tiered" = "resident") => () =>
+      new PolicySession(pair, { settings, capacity: 16, store });
   assertThrows(open([]), Error, "sequences must be an integer at least 1");
   assertThrows(
-    open([lane("smallkv"), lane("smallkv", { granularity: "query_head" })]),
+    open([setting("smallkv"), setting("smallkv", { granularity: "query_head" })]),
     Error,
     "Cannot decode together: sequences must have one granularity: current values are kv_head, query_head",
   );
   assertThrows(
-    open([lane("smallkv", { reduction: "sum" }), lane("smallkv")]),
+    open([setting("smallkv", { reduction: "sum" }), setting("smallkv")]),
     Error,
     "one reduction: current values are sum, mean",
   );
   assertThrows(
-    open([lane("smallkv"), lane("h2o")], "tiered"),
+    open([setting("smallkv"), setting("h2o")], "tiered"),
     Error,
     "one policy and budget in a tiered store: current values are smallkv, h2o",
   );
-  open([lane("smallkv"), lane("smallkv")], "tiered")()[Symbol.dispose]();
-  using session = open([lane("smallkv", {}, 1), lane("smallkv", {}, 1), lane("h2o")])();
+  open([setting("smallkv"), setting("smallkv")], "tiered")()[Symbol.dispose]();
+  using session = open([setting("smallkv", {}, 1), setting("smallkv", {}, 1), setting("h2o")])();
   await assertRejects(
     () => session.prefill([1, 2, 3]),
     Error,
-    "sequences that share a helper must begin together: current sequences lack 1",
+    "sequences that share a small model must begin together: current sequences lack 1",
   );
   await session.prefill([1, 2, 3], { sequence: [0, 1, 2] });
   assertMatch(

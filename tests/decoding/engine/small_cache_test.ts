@@ -1,18 +1,18 @@
 /**
- * Helpers that keep fewer tokens of their own.
+ * Small models that keep fewer tokens of their own.
  *
  * @module
  */
 
 import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import { createPolicy } from "../../../cache/policy_options.ts";
-import type { HelperStep } from "../../../decoding/scoring/small_model.ts";
-import { laneSet } from "../../../decoding/selection/sequence_settings.ts";
+import type { SmallModelStep } from "../../../decoding/scoring/small_model.ts";
+import { sequenceSettings } from "../../../decoding/selection/sequence_settings.ts";
 import { PolicySession } from "../../../decoding/engine/policy_session.ts";
-import { createPolicyBuffers, writeLanes } from "../../../decoding/selection/buffers.ts";
+import { createPolicyBuffers, writeSettings } from "../../../decoding/selection/buffers.ts";
 import { listShape } from "../../../decoding/selection/lists.ts";
 import { Session } from "../../../decoding/session/session.ts";
-import { listUnits } from "../../../decoding/selection/head_groups.ts";
+import { listGroups } from "../../../decoding/selection/head_groups.ts";
 import { embeddedModels, someTokens } from "../../support/embedded_model.ts";
 import { hasGpu, testBackends } from "../../support/gpu.ts";
 import { h2oReference } from "./h2o_reference.ts";
@@ -23,7 +23,7 @@ import { openSmallModel } from "../../../decoding/engine/small_cache.ts";
 const BACKEND = hasGpu ? "webgpu" : "reference";
 
 for (const backend of testBackends) {
-  Deno.test(`a compressed helper keeps what H2O written out keeps, and remembers what it dropped, on ${backend}`, async () => {
+  Deno.test(`a compressed small model keeps what H2O written out keeps, and remembers what it dropped, on ${backend}`, async () => {
     const { small } = await embeddedModels(backend);
     for (const prompt of backend === "webgpu" ? [120, 150, 97] : [105]) {
       const tokens = someTokens(prompt + 6);
@@ -31,26 +31,26 @@ for (const backend of testBackends) {
     }
   });
 
-  Deno.test(`a compressed helper whose dropped tokens are freed gives the same bits on ${backend}`, async () => {
+  Deno.test(`a compressed small model whose dropped tokens are freed gives the same bits on ${backend}`, async () => {
     const pair = await embeddedModels(backend);
-    const cut = { helperBudget: { ratio: 0.4 }, helperLayers: 2 };
+    const cut = { smallBudget: { ratio: 0.4 }, smallLayers: 2 };
     for (const score of ["accumulated", "decayed"] as const) {
       const run = { tokens: someTokens(137), steps: 6, cut, score };
       const resident = await decode(pair, run);
       const tiered = await decode(pair, { ...run, store: "tiered" });
       assertEquals(tiered.logits, resident.logits);
       assertEquals(tiered.selections, resident.selections);
-      const { helperCacheBytes, helperCacheBytesIdeal } = tiered.memory;
-      assertStrictEquals(helperCacheBytesIdeal, resident.memory.helperCacheBytesIdeal);
-      assert(helperCacheBytes >= helperCacheBytesIdeal);
-      assert(helperCacheBytes <= 0.42 * resident.memory.helperCacheBytes);
+      const { smallCacheBytes, smallCacheBytesIdeal } = tiered.memory;
+      assertStrictEquals(smallCacheBytesIdeal, resident.memory.smallCacheBytesIdeal);
+      assert(smallCacheBytes >= smallCacheBytesIdeal);
+      assert(smallCacheBytes <= 0.42 * resident.memory.smallCacheBytes);
     }
   });
 }
 
-/** Runs a compressed helper beside the reference and compares what is kept, its newest rows and its scores. */
+/** Runs a compressed small model beside the reference and compares what is kept, its newest rows and its scores. */
 async function compareWithReference(
-  small: HelperStep["session"]["model"],
+  small: SmallModelStep["session"]["model"],
   { prompt, tokens, ratio }: {
     readonly prompt: number;
     readonly tokens: readonly number[];
@@ -63,55 +63,58 @@ async function compareWithReference(
   const policy = createPolicy("smallkv");
   const sizes = { capacity, chunk: 128 };
   using large = new Session(small, sizes);
-  using helper = openSmallModel(small, { ...sizes, lanes: [{ policy, helperBudget: { ratio } }] });
+  using smallModel = openSmallModel(small, {
+    ...sizes,
+    settings: [{ policy, smallBudget: { ratio } }],
+  });
   const shape = {
-    ...listShape(listUnits(small.config, "kv_head"), capacity),
+    ...listShape(listGroups(small.config, "kv_head"), capacity),
     capacity,
     sequences: 1,
-    streams: 1,
+    smallSequences: 1,
     heads,
-    helperHeads: helper.heads,
-    weightHeads: 0,
+    smallHeads: smallModel.heads,
+    attentionHeads: 0,
   };
   using buffers = createPolicyBuffers(small.device, shape);
-  const lanes = laneSet({ policy, budget: { ratio: 0.2 } });
-  writeLanes({ forward: large.forward, buffers, shape, lanes });
-  for (const session of [large, helper.session]) {
+  const settings = sequenceSettings({ policy, budget: { ratio: 0.2 } });
+  writeSettings({ forward: large.forward, buffers, shape, settings });
+  for (const session of [large, smallModel.session]) {
     await session.prefill(tokens.slice(0, prompt), { logits: "none" });
   }
-  const sums = await helper.session.accumulated();
+  const sums = await smallModel.session.accumulated();
   sums.forEach((value, i) => {
     const [head, token] = [Math.floor(i / prompt), i % prompt];
     small.device.write(buffers.scores, 4 * (head * capacity + token), Float32Array.of(value));
   });
-  helper.begin(0, prompt);
+  smallModel.begin(0, prompt);
   const isLong = prompt >= policy.minimumTokens;
-  if (isLong) helper.start(0, sums);
+  if (isLong) smallModel.start(0, sums);
   const next = tokens.slice(prompt);
   const expected = await h2oReference(small, { prompt: tokens.slice(0, prompt), next }, {
     ratio,
     minimumTokens: isLong ? policy.minimumTokens : Infinity,
   });
-  const kept = () => helper.selections![0]!.map((selection) => [...selection.kept]);
+  const kept = () => smallModel.selections![0]!.map((selection) => [...selection.full]);
   assertEquals(kept(), expected[0]!.kept);
   for (const [step, token] of next.entries()) {
     large.replaceNext([token]);
     large.writeLengths();
     const seen = kept();
-    await helper.submit({ buffers, shape, lanes }, large.forward);
+    await smallModel.submit({ buffers, shape, settings }, large.forward);
     large.advance();
-    await helper.finish();
+    await smallModel.finish();
     assertEquals(kept(), expected[step + 1]!.kept);
     const rows = new Float32Array(await small.device.read(buffers.rows));
     const scores = new Float32Array(await small.device.read(buffers.scores));
     expected[step + 1]!.received.forEach((received, head) => {
       const before = expected[step]!.received[head]!;
-      const unit = Math.floor(head * kvHeads / queryHeads);
+      const group = Math.floor(head * kvHeads / queryHeads);
       received.forEach((value, key) => {
         const place = head * capacity + key;
         const row = value - (before[key] ?? 0);
         assert(Math.abs(scores[place]! - value) < 1e-4 * Math.max(1, value), `F' of token ${key}`);
-        if (key < prompt + step && !seen[unit]!.includes(key)) {
+        if (key < prompt + step && !seen[group]!.includes(key)) {
           assertEquals(rows[place], 0, `row of dropped token ${key}`);
           assertEquals(row, 0);
         } else assert(Math.abs(rows[place]! - row) < 1e-4, `row of token ${key}`);
@@ -120,9 +123,9 @@ async function compareWithReference(
   }
 }
 
-Deno.test("a compressed helper of a batch gives each sequence what it gives it alone, short prompts too", async () => {
+Deno.test("a compressed small model of a batch gives each sequence what it gives it alone, short prompts too", async () => {
   const pair = await embeddedModels(BACKEND);
-  const cut = { helperBudget: { ratio: 0.3 } };
+  const cut = { smallBudget: { ratio: 0.3 } };
   const texts = [126, 97, 141].map((count) => tokensOf({ prompt: count, steps: 8, shift: count }));
   using session = new PolicySession(pair, {
     policy: createPolicy("smallkv"),
@@ -143,33 +146,33 @@ Deno.test("a compressed helper of a batch gives each sequence what it gives it a
   }
 });
 
-Deno.test("policies that share compressed helpers get what each gets from one of its own", async () => {
+Deno.test("policies that share compressed small models get what each gets from one of its own", async () => {
   const pair = await embeddedModels(BACKEND);
   const tokens = someTokens(128);
   const cuts = [
-    { score: "accumulated", helperBudget: { ratio: 0.3 } },
-    { score: "row", helperBudget: { ratio: 0.3 } },
-    { score: "decayed", helperBudget: { ratio: 0.3 } },
-    { score: "accumulated", helperBudget: { ratio: 0.6 } },
+    { score: "accumulated", smallBudget: { ratio: 0.3 } },
+    { score: "row", smallBudget: { ratio: 0.3 } },
+    { score: "decayed", smallBudget: { ratio: 0.3 } },
+    { score: "accumulated", smallBudget: { ratio: 0.6 } },
   ] as const;
   const budget = { ratio: 0.2 };
   using session = new PolicySession(pair, {
-    lanes: [
-      ...cuts.map(({ score, helperBudget }) => ({
+    settings: [
+      ...cuts.map(({ score, smallBudget }) => ({
         policy: createPolicy("smallkv", { score }),
         budget,
-        helperBudget,
-        stream: 0,
+        smallBudget,
+        smallSequence: 0,
       })),
       { policy: createPolicy("h2o"), budget },
     ],
     capacity: 129,
-    helperLayers: 2,
+    smallLayers: 2,
   });
   await session.prefill(tokens.slice(0, -6), { sequence: [0, 1, 2, 3, 4] });
   const alone = [];
-  for (const { score, helperBudget } of cuts) {
-    const cut = { helperBudget, helperLayers: 2 };
+  for (const { score, smallBudget } of cuts) {
+    const cut = { smallBudget, smallLayers: 2 };
     alone.push(await decode(pair, { tokens, steps: 6, cut, score }));
   }
   for (const [step, token] of tokens.slice(-6).entries()) {

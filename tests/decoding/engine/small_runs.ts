@@ -1,12 +1,12 @@
 /**
- * Runs of a pair with a helper that is whole or cut, for tests.
+ * Runs of a pair with a small model that is whole or cut, for tests.
  *
  * @module
  */
 
 import { createPolicy, type PolicyOptions } from "../../../cache/policy_options.ts";
 import type { Selection } from "../../../cache/policy.ts";
-import type { HelperCut } from "../../../decoding/scoring/small_model.ts";
+import type { SmallModelCut } from "../../../decoding/scoring/small_model.ts";
 import type { ModelPair, PolicyMemory } from "../../../decoding/engine/types.ts";
 import { PolicySession } from "../../../decoding/engine/policy_session.ts";
 import { someTokens } from "../../support/embedded_model.ts";
@@ -17,14 +17,14 @@ import { someTokens } from "../../support/embedded_model.ts";
  * @param backend Where it runs.
  * @returns The models; shared, so do not dispose of them.
  */
-/** What is decoded, and how the helper is cut. */
-export interface HelperRun {
+/** What is decoded, and how the small model is cut. */
+export interface SmallModelRun {
   /** The prompt and what follows it. */
   readonly tokens: readonly number[];
   /** Tokens at the end that are forced one at a time. */
   readonly steps: number;
-  /** How the helper is made cheaper. */
-  readonly cut?: HelperCut;
+  /** How the small model is made cheaper. */
+  readonly cut?: SmallModelCut;
   /** What ranks tokens. */
   readonly score?: PolicyOptions["score"];
   /** Where tokens lie. */
@@ -34,10 +34,10 @@ export interface HelperRun {
 }
 
 /** What each step said and saw, and the bytes at the end. */
-export interface HelperOutcome {
+export interface SmallModelOutcome {
   /** Logits of each step. */
   readonly logits: readonly Float32Array[];
-  /** Tokens that each step's attention saw, [step][unit]. */
+  /** Tokens that each step's attention saw, [step][group]. */
   readonly selections: readonly (readonly Selection[])[];
   /** Bytes of keys and values. */
   readonly memory: PolicyMemory;
@@ -50,7 +50,7 @@ export interface HelperOutcome {
  * @param run Tokens, cut.
  * @returns Logits, selections, bytes.
  */
-export async function decode(pair: ModelPair, run: HelperRun): Promise<HelperOutcome> {
+export async function decode(pair: ModelPair, run: SmallModelRun): Promise<SmallModelOutcome> {
   const { tokens, steps, cut = {}, score = "accumulated", store = "resident", allowedHeads } = run;
   const prompt = tokens.slice(0, tokens.length - steps);
   using session = new PolicySession(pair, {

@@ -72,7 +72,7 @@ for (const backend of testBackends) {
           promptTokens: Math.max(100, sizes.promptTokens),
         }, backend);
         using session = await openSpeculation(given);
-        const start = await session.helperScores();
+        const start = await session.smallScores();
         const text: number[] = [];
         for (const wrong of sizes.wrong) {
           const [first] = await session.nextTokens();
@@ -80,7 +80,7 @@ for (const backend of testBackends) {
           const block = await session.block(own);
           text.push(first!, ...block.tokens.slice(0, -1));
         }
-        const actual = await session.helperScores();
+        const actual = await session.smallScores();
         assertEquals(session.lengths[0], given.prompt.length + text.length);
         // By a session that never drafts, to the bit.
         using plain = await openSpeculation({
@@ -88,7 +88,7 @@ for (const backend of testBackends) {
           options: { ...given.options, draftTokens: 0 },
         });
         for (const token of text) await plain.block({ tokens: [token] });
-        assertEquals(actual, await plain.helperScores());
+        assertEquals(actual, await plain.smallScores());
         // And by the column sums of the small model alone.
         assertClose(actual, await summedRows(given, { start, text }), {
           terms: 200,
@@ -174,12 +174,12 @@ function wrongDrafts({ options }: RunnableCase, first: number): number[] {
 async function runMasked(
   masked: Session,
   token: number,
-  { selections: [units] }: StepReport,
+  { selections: [groups] }: StepReport,
 ): Promise<Float32Array> {
   const { layers, queryHeads } = masked.model.config;
-  const seen = units!.map(({ kept }) => new Set(kept));
-  const unitHeads = layers * queryHeads / seen.length;
-  masked.setVisible((head, position) => seen[Math.floor(head / unitHeads)]!.has(position));
+  const seen = groups!.map(({ full }) => new Set(full));
+  const groupHeads = layers * queryHeads / seen.length;
+  masked.setVisible((head, position) => seen[Math.floor(head / groupHeads)]!.has(position));
   let logits = new Float32Array(0);
   await masked.prefill([token], {
     onLogits: (values) => {

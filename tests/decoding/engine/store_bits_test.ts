@@ -82,15 +82,15 @@ Deno.test("a stale step sees what the step before would have chosen, and the new
     };
     const fresh = await decodeUnder(pair, request);
     const stale = await decodeUnder(pair, { ...request, options: { stale: true } });
-    stale.selections.forEach((units, step) => {
+    stale.selections.forEach((groups, step) => {
       const newest = length + step;
-      units.forEach((selection, unit) => {
-        const { kept, marginal } = listed(selection);
-        assertEquals(kept.at(-1), newest);
+      groups.forEach((selection, group) => {
+        const { full, valueOnly } = listed(selection);
+        assertEquals(full.at(-1), newest);
         // The prompt's own selection is not among the steps of the other run.
-        if (step === 0) return assertEquals(kept.length < 100, true);
-        const before = listed(fresh.selections[step - 1]![unit]!);
-        assertEquals([kept.slice(0, -1), marginal], [before.kept, before.marginal]);
+        if (step === 0) return assertEquals(full.length < 100, true);
+        const before = listed(fresh.selections[step - 1]![group]!);
+        assertEquals([full.slice(0, -1), valueOnly], [before.full, before.valueOnly]);
       });
     });
   }

@@ -154,7 +154,7 @@ for (const backend of testBackends) {
         kept.push(selections[0]!);
       }
       assertEquals(kept[1], kept[0], name);
-      assert(kept[0]!.every((selection) => selection.kept.length < 0.5 * minimumTokens));
+      assert(kept[0]!.every((selection) => selection.full.length < 0.5 * minimumTokens));
     }
   });
 
@@ -167,9 +167,9 @@ for (const backend of testBackends) {
       const { after } = await session.step();
       await session.prefill(turn);
       const { selections } = await session.step();
-      selections[0]!.forEach((selection, unit) => {
-        const before = new Set(after![0]![unit]!.kept);
-        const back = selection.kept.filter((token) => token <= 120 && !before.has(token));
+      selections[0]!.forEach((selection, group) => {
+        const before = new Set(after![0]![group]!.full);
+        const back = selection.full.filter((token) => token <= 120 && !before.has(token));
         assertEquals(back.length, 0, name);
       });
     }

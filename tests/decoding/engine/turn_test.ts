@@ -126,12 +126,12 @@ for (const backend of testBackends) {
       await session.prefill(turn, { onLogits });
       assertClose(actual, expected, { terms: 2000, magnitude: 1 });
       const { selections } = await session.step();
-      const { kept, marginal } = selections[0]![0]!;
-      assert(2 * kept.length + marginal.length <= 0.2 * (prompt.length + turn.length + 1));
+      const { full, valueOnly } = selections[0]![0]!;
+      assert(2 * full.length + valueOnly.length <= 0.2 * (prompt.length + turn.length + 1));
     }
   });
 
-  Deno.test(`A turn leaves the helper with the scores of one long prompt on ${backend}`, async () => {
+  Deno.test(`A turn leaves the small model with the scores of one long prompt on ${backend}`, async () => {
     const pair = await pairOn(backend);
     const { prompt, path, turn } = await text();
     const memories = [
@@ -152,9 +152,9 @@ for (const backend of testBackends) {
       await turns.prefill(turn);
       using long = new SpeculativeSession(pair, options);
       await long.prefill([...prompt, ...path, ...turn]);
-      const expected = await long.helperScores();
+      const expected = await long.smallScores();
       // Decayed scores start from the last 32 rows of a prompt: what is older counts for less than 2^-32.
-      assertClose(await turns.helperScores(), expected, {
+      assertClose(await turns.smallScores(), expected, {
         terms: 400,
         magnitude: Math.max(...expected),
       });
@@ -170,9 +170,9 @@ for (const backend of testBackends) {
       const { after } = await session.step();
       await session.prefill(given.turn);
       const { selections } = await session.step();
-      selections[0]!.forEach(({ kept }, unit) => {
-        const before = new Set(after![0]![unit]!.kept);
-        for (const token of kept) ok(token > given.prompt.length || before.has(token), token);
+      selections[0]!.forEach(({ full }, group) => {
+        const before = new Set(after![0]![group]!.full);
+        for (const token of full) ok(token > given.prompt.length || before.has(token), token);
       });
     }
   });
@@ -182,7 +182,7 @@ function ok(holds: boolean, token: number): void {
   assert(holds, `token ${token} had been dropped`);
 }
 
-Deno.test("A turn keeps the match, unless heads are matched anew after so many tokens", async () => {
+Deno.test("A turn keeps the match, unless heads are matched again after so many tokens", async () => {
   const pair = await pairOn(testBackends[0]!);
   const { prompt, turn } = await text();
   const selectionsBy = async (rematch?: number) => {
@@ -206,7 +206,7 @@ Deno.test("A short prompt is matched when a turn makes the text long enough", as
   await session.prefill(turn);
   const { selections } = await session.step();
   const tokens = prompt.length + path.length + turn.length + 1;
-  assert(selections[0]!.every(({ kept }) => kept.length < 0.3 * tokens));
+  assert(selections[0]!.every(({ full }) => full.length < 0.3 * tokens));
 });
 
 Deno.test("A turn of one sequence leaves the others of its batch alone", async () => {

@@ -57,8 +57,8 @@ Deno.test("D-3: heads are compared on the first tokens, the last ones, or by the
       const actual = policies.length === 1
         ? await matchOf(pair, tokens, { side, window })
         : await mixedMatch(pair, tokens, { side, window });
-      const wrong = actual.filter((selection, unit) =>
-        JSON.stringify([...selection.kept]) !== JSON.stringify([...expected[unit]!.kept])
+      const wrong = actual.filter((selection, group) =>
+        JSON.stringify([...selection.full]) !== JSON.stringify([...expected[group]!.full])
       );
       assert(wrong.length === 0, `${side}: ${wrong.length} of 24`);
     }
@@ -74,7 +74,7 @@ async function mixedMatch(
   match: PairMatchOptions,
 ) {
   using session = new PolicySession(pair, {
-    lanes: [
+    settings: [
       { policy: createPolicy("smallkv", { score: "row" }), budget: BUDGET },
       { policy: createPolicy("h2o"), budget: BUDGET },
       { policy: createPolicy("smallkv"), budget: BUDGET },
@@ -121,8 +121,8 @@ Deno.test("D-22: heads are matched again after so many tokens, on the newest one
     await sumsOf(pair.small, text, at),
   );
   const expected = await selectionsBy({ map: match });
-  const wrong = again[4]!.filter((selection, unit) =>
-    JSON.stringify([...selection.kept]) !== JSON.stringify([...expected[4]![unit]!.kept])
+  const wrong = again[4]!.filter((selection, group) =>
+    JSON.stringify([...selection.full]) !== JSON.stringify([...expected[4]![group]!.full])
   );
   assert(wrong.length === 0, `${wrong.length} of 24`);
 });

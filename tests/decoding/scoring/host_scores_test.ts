@@ -68,7 +68,7 @@ async function selectionsOf(
   const seen: number[][][] = [];
   for (let step = 0; step < steps; step++) {
     const { selections } = await session.step({ tokens: [tokens[PROMPT + step]!] });
-    seen.push(selections[0]!.map(({ kept }) => [...kept]));
+    seen.push(selections[0]!.map(({ full }) => [...full]));
   }
   return seen;
 }
@@ -76,9 +76,9 @@ async function selectionsOf(
 const SCORES: Readonly<Record<string, (keys: number[][]) => number[]>> = {
   key_norm: (keys) => keys.map((key) => -Math.sqrt(dot(key, key))),
   key_diff(keys) {
-    const units = keys.map((key) => key.map((value) => value / Math.sqrt(dot(key, key))));
-    const sum = units[0]!.map((_, k) => units.reduce((total, unit) => total + unit[k]!, 0));
-    return units.map((unit) => -dot(unit, sum));
+    const groups = keys.map((key) => key.map((value) => value / Math.sqrt(dot(key, key))));
+    const sum = groups[0]!.map((_, k) => groups.reduce((total, group) => total + group[k]!, 0));
+    return groups.map((group) => -dot(group, sum));
   },
 };
 
@@ -98,7 +98,7 @@ for (const policy of [keyNorm, keyDiff]) {
       layer.map((head) => {
         const saliency = Float32Array.from(SCORES[policy.name]!(head));
         const view = { tokens: PROMPT, saliency, ties: "later" } as const;
-        return [...planBySaliency(view, resolved.counts(request)).kept, PROMPT];
+        return [...planBySaliency(view, resolved.counts(request)).full, PROMPT];
       })
     );
     assertEquals((await selectionsOf({ large }, policy, { steps: 1 }))[0], expected);
@@ -174,7 +174,7 @@ Deno.test("keys and rows are read at every step, in both stores and by both mode
   for (const policy of policies) {
     const resident = await selectionsOf(pair, policy);
     assertEquals(await selectionsOf(pair, policy, { store: "tiered" }), resident, policy.name);
-    for (const unit of resident.at(-1)!) assertEquals(unit.at(-1), PROMPT + STEPS - 1);
+    for (const group of resident.at(-1)!) assertEquals(group.at(-1), PROMPT + STEPS - 1);
   }
 });
 
@@ -182,7 +182,7 @@ Deno.test("what cannot go with a score of the small model is refused", async () 
   const pair = await openPair();
   const policy = resolvePolicy({ ...smallkv, score: keyNormScore() });
   assertThrows(
-    () => new PolicySession(pair, { policy, budget: BUDGET, capacity: 160, helperBudget: BUDGET }),
+    () => new PolicySession(pair, { policy, budget: BUDGET, capacity: 160, smallBudget: BUDGET }),
     RangeError,
     "it must keep its whole cache for a score that reads keys: current score is key_norm",
   );
@@ -201,10 +201,10 @@ Deno.test("the random control keeps first and recent tokens, and what it drew on
   };
   const [one, same, other] = [await kept(1), await kept(1), await kept(2)];
   assertEquals(one, same);
-  assertEquals(one[0]!.some((unit, index) => unit.join() !== other[0]![index]!.join()), true);
-  assertEquals(new Set(one[0]!.map((unit) => unit.join())).size, one[0]!.length, "heads differ");
-  for (const unit of one[0]!) {
-    assertEquals(unit.slice(0, 4), [0, 1, 2, 3]);
-    assertEquals(unit.slice(-14), Array.from({ length: 14 }, (_, k) => PROMPT - 13 + k));
+  assertEquals(one[0]!.some((group, index) => group.join() !== other[0]![index]!.join()), true);
+  assertEquals(new Set(one[0]!.map((group) => group.join())).size, one[0]!.length, "heads differ");
+  for (const group of one[0]!) {
+    assertEquals(group.slice(0, 4), [0, 1, 2, 3]);
+    assertEquals(group.slice(-14), Array.from({ length: 14 }, (_, k) => PROMPT - 13 + k));
   }
 });

@@ -1,5 +1,5 @@
 /**
- * Helpers that run fewer layers, or all of them with all of their tokens.
+ * Small models that run fewer layers, or all of them with all of their tokens.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "
 import { createPolicy, type PolicyOptions } from "../../../cache/policy_options.ts";
 import { GpuError } from "../../../core/check.ts";
 import { checkCut } from "../../../decoding/engine/checks.ts";
-import type { HelperCut } from "../../../decoding/scoring/small_model.ts";
+import type { SmallModelCut } from "../../../decoding/scoring/small_model.ts";
 import { PolicySession } from "../../../decoding/engine/policy_session.ts";
 import type { Device } from "../../../gpu/device.ts";
 import { embeddedModels, someTokens } from "../../support/embedded_model.ts";
@@ -39,13 +39,13 @@ const randomRun = () =>
 for (const backend of testBackends) {
   const numRuns = backend === "webgpu" ? 6 : 1;
 
-  Deno.test(`a helper that may keep all of its own tokens decodes as the whole helper on ${backend}`, async () => {
+  Deno.test(`a small model that may keep all of its own tokens decodes as the whole small model on ${backend}`, async () => {
     const pair = await embeddedModels(backend);
     await fc.assert(
       fc.asyncProperty(randomRun(), async (sizes) => {
         const run = { tokens: tokensOf(sizes), steps: sizes.steps, score: sizes.score };
         const whole = await decode(pair, run);
-        const compressed = await decode(pair, { ...run, cut: { helperBudget: { ratio: 1 } } });
+        const compressed = await decode(pair, { ...run, cut: { smallBudget: { ratio: 1 } } });
         assertEquals(compressed.selections, whole.selections);
         assert(largestDifference(whole.logits, compressed.logits) < 1e-3);
         assertEquals(compressed.memory, whole.memory);
@@ -54,50 +54,50 @@ for (const backend of testBackends) {
     );
   });
 
-  Deno.test(`a helper with all of its layers gives the bits of the whole helper on ${backend}`, async () => {
+  Deno.test(`a small model with all of its layers gives the bits of the whole small model on ${backend}`, async () => {
     const pair = await embeddedModels(backend);
     const run = { tokens: someTokens(126), steps: 5 };
-    const cut = { helperLayers: pair.small.config.layers };
+    const cut = { smallLayers: pair.small.config.layers };
     assertEquals(await decode(pair, { ...run, cut }), await decode(pair, run));
   });
 
-  Deno.test(`a helper that stops early gives the bits of a whole one that is matched no deeper on ${backend}`, async () => {
+  Deno.test(`a small model that stops early gives the bits of a whole one that is matched no deeper on ${backend}`, async () => {
     const pair = await embeddedModels(backend);
     const { queryHeads, layers } = pair.small.config;
-    for (let helperLayers = 1; helperLayers < layers; helperLayers++) {
-      const allowedHeads = Array.from({ length: helperLayers * queryHeads }, (_, head) => head);
+    for (let smallLayers = 1; smallLayers < layers; smallLayers++) {
+      const allowedHeads = Array.from({ length: smallLayers * queryHeads }, (_, head) => head);
       const run = { tokens: someTokens(131), steps: 4 };
-      const early = await decode(pair, { ...run, cut: { helperLayers } });
+      const early = await decode(pair, { ...run, cut: { smallLayers } });
       const whole = await decode(pair, { ...run, allowedHeads });
       assertEquals(early.logits, whole.logits);
       assertEquals(early.selections, whole.selections);
-      const share = helperLayers / layers;
-      assertEquals(early.memory.helperCacheBytes, share * whole.memory.helperCacheBytes);
-      assertEquals(early.memory.helperCacheBytesIdeal, share * whole.memory.helperCacheBytesIdeal);
+      const share = smallLayers / layers;
+      assertEquals(early.memory.smallCacheBytes, share * whole.memory.smallCacheBytes);
+      assertEquals(early.memory.smallCacheBytesIdeal, share * whole.memory.smallCacheBytesIdeal);
     }
   });
 }
 
-Deno.test("a helper that stops early steps through its own layers alone, and computes no logits", async () => {
+Deno.test("a small model that stops early steps through its own layers alone, and computes no logits", async () => {
   const { large, small } = await embeddedModels(BACKEND);
-  for (const cut of [{ helperLayers: 2 }, { helperLayers: 1, helperBudget: { ratio: 0.4 } }]) {
+  for (const cut of [{ smallLayers: 2 }, { smallLayers: 1, smallBudget: { ratio: 0.4 } }]) {
     const { model, commands } = observed(small);
     await decode({ large, small: model }, { tokens: someTokens(121), steps: 1, cut });
-    const later = new Set(partsOf(small.weights.layers.slice(cut.helperLayers)));
+    const later = new Set(partsOf(small.weights.layers.slice(cut.smallLayers)));
     const used = commands.flatMap((command) =>
       "kernel" in command ? Object.values(command.buffers) : []
     ).map((buffer) => "buffer" in buffer ? buffer.buffer : buffer);
-    const last = [...partsOf(small.weights.layers[cut.helperLayers - 1])];
+    const last = [...partsOf(small.weights.layers[cut.smallLayers - 1])];
     assert(used.some((buffer) => last.includes(buffer)));
     assert(!used.some((buffer) => later.has(buffer)));
     assert(!used.some(({ label }) => label.startsWith("logits")));
   }
 });
 
-Deno.test("a helper whose first step could not be recorded runs it when it is tried again", async () => {
+Deno.test("a small model whose first step could not be recorded runs it when it is tried again", async () => {
   const { large, small } = await embeddedModels(BACKEND);
   const tokens = someTokens(122);
-  for (const cut of [{}, { helperBudget: { ratio: 0.4 } }]) {
+  for (const cut of [{}, { smallBudget: { ratio: 0.4 } }]) {
     let failures = 1;
     const device = new Proxy(small.device, {
       get(target, name) {
@@ -130,9 +130,9 @@ Deno.test("a helper whose first step could not be recorded runs it when it is tr
   }
 });
 
-Deno.test("a helper is not cut to nothing, nor where there is none", async () => {
+Deno.test("a small model is not cut to nothing, nor where there is none", async () => {
   const { large, small } = await embeddedModels("reference");
-  const open = (name: string, cut: HelperCut) => () =>
+  const open = (name: string, cut: SmallModelCut) => () =>
     new PolicySession({ large, small }, {
       policy: createPolicy(name),
       budget: { ratio: 0.2 },
@@ -140,33 +140,33 @@ Deno.test("a helper is not cut to nothing, nor where there is none", async () =>
       ...cut,
     });
   assertThrows(
-    open("smallkv", { helperLayers: 0 }),
+    open("smallkv", { smallLayers: 0 }),
     Error,
     "layers that run must be an integer from 1 to 3: current value is 0",
   );
-  assertThrows(open("smallkv", { helperLayers: 4 }), Error, "from 1 to 3: current value is 4");
-  assertThrows(open("smallkv", { helperBudget: { ratio: 0 } }), Error, "above 0 and at most 1");
+  assertThrows(open("smallkv", { smallLayers: 4 }), Error, "from 1 to 3: current value is 4");
+  assertThrows(open("smallkv", { smallBudget: { ratio: 0 } }), Error, "above 0 and at most 1");
   assertMatch(
-    assertThrows(open("smallkv", { helperBudget: { ratio: 1.5 } }), Error).message,
+    assertThrows(open("smallkv", { smallBudget: { ratio: 1.5 } }), Error).message,
     /current value is 1.5/,
   );
   assertThrows(
-    open("smallkv", { helperBudget: { tokens: 0 } }),
+    open("smallkv", { smallBudget: { tokens: 0 } }),
     Error,
     "tokens must be an integer",
   );
   assertThrows(
-    open("h2o", { helperLayers: 2 }),
+    open("h2o", { smallLayers: 2 }),
     Error,
     "the policy must have one, as smallkv has: current policy is h2o",
   );
-  assertThrows(open("full", { helperBudget: { ratio: 0.5 } }), RangeError);
+  assertThrows(open("full", { smallBudget: { ratio: 0.5 } }), RangeError);
   checkCut([{ policy: createPolicy("h2o") }], {});
-  const lane = { policy: createPolicy("smallkv"), budget: { ratio: 0.2 } };
-  const lanes = [lane, { ...lane, helperBudget: { ratio: 0.4 } }];
+  const setting = { policy: createPolicy("smallkv"), budget: { ratio: 0.2 } };
+  const settings = [setting, { ...setting, smallBudget: { ratio: 0.4 } }];
   assertThrows(
-    () => new PolicySession({ large, small }, { lanes, capacity: 8 }),
+    () => new PolicySession({ large, small }, { settings, capacity: 8 }),
     Error,
-    "sequences must have one kind of helper: current values are whole, compressed",
+    "sequences must have one kind of small model: current values are whole, compressed",
   );
 });

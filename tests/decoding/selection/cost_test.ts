@@ -4,8 +4,8 @@ import { heldHalves, stepCost } from "../../../decoding/selection/cost.ts";
 
 Deno.test("stepCost counts keys and values that come back, and not the newest token", () => {
   const selection = (kept: number[], marginal: number[]): Selection => ({
-    kept: Uint32Array.from(kept),
-    marginal: Uint32Array.from(marginal),
+    full: Uint32Array.from(kept),
+    valueOnly: Uint32Array.from(marginal),
   });
   const before = selection([0, 1, 8], [2, 3]);
   // 2 gains its key, 3 stays, 5 comes with both, 6 with its value, 9 is the newest

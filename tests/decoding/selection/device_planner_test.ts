@@ -9,7 +9,10 @@ import type { CacheBudget } from "../../../cache/budget.ts";
 import { createPolicy, type PolicyOptions, resolvePolicy } from "../../../cache/policy_options.ts";
 import { smallkv } from "../../../cache/policies/smallkv.ts";
 import { plansOnDevice } from "../../../decoding/selection/planner.ts";
-import { laneSet, type PolicyLane } from "../../../decoding/selection/sequence_settings.ts";
+import {
+  type SequenceSetting,
+  sequenceSettings,
+} from "../../../decoding/selection/sequence_settings.ts";
 import type { ModelPair, StepReport } from "../../../decoding/engine/types.ts";
 import { PolicySession } from "../../../decoding/engine/policy_session.ts";
 import { embeddedModels, someTokens } from "../../support/embedded_model.ts";
@@ -29,18 +32,18 @@ const ALONE: readonly Choice[] = [[{}, { ratio: 0.15 }], [{ sink: 2, marginal: f
   ratio: 0.05,
 }]].map(([options, budget]) => [{ granularity: "query_head", ...options }, budget] as Choice);
 
-function lanesOf(choices: readonly Choice[]): PolicyLane[] {
+function settingsOf(choices: readonly Choice[]): SequenceSetting[] {
   return choices.map(([options, budget]) => ({
     policy: createPolicy("smallkv", options),
     budget,
-    stream: 0,
+    smallSequence: 0,
   }));
 }
 
-/** Steps behind a prompt; which of them report what was selected. */
+/** Steps after a prompt; which of them report what was selected. */
 async function reports(
   pair: ModelPair,
-  lanes: readonly PolicyLane[],
+  settings: readonly SequenceSetting[],
   run: {
     readonly promptTokens: number;
     readonly isPlannedOnHost: boolean;
@@ -49,13 +52,17 @@ async function reports(
 ): Promise<{ steps: StepReport[]; idealBytes: number }> {
   const { promptTokens, isPlannedOnHost, reported = new Array(6).fill(true) } = run;
   const tokens = await someTokens(promptTokens + 6);
-  using session = new PolicySession(pair, { lanes, capacity: promptTokens + 7, isPlannedOnHost });
-  await session.prefill(tokens.slice(0, promptTokens), { sequence: [...lanes.keys()] });
+  using session = new PolicySession(pair, {
+    settings,
+    capacity: promptTokens + 7,
+    isPlannedOnHost,
+  });
+  await session.prefill(tokens.slice(0, promptTokens), { sequence: [...settings.keys()] });
   const steps: StepReport[] = [];
   for (const [step, hasSelections] of reported.entries()) {
     const token = tokens[promptTokens + step]!;
     steps.push(
-      await session.step({ tokens: lanes.map(() => token), logits: true, hasSelections }),
+      await session.step({ tokens: settings.map(() => token), logits: true, hasSelections }),
     );
   }
   return { steps, idealBytes: (await session.memory()).largeCacheBytesIdeal };
@@ -65,25 +72,25 @@ for (const backend of testBackends) {
   for (const [name, choices] of [["grouped heads", GROUPED], ["single heads", ALONE]] as const) {
     Deno.test(`PolicySession selects on the device what it selects on the host: ${name} on ${backend}`, async () => {
       const pair = await embeddedModels(backend);
-      // The helper is matched while the shorter text is decoded.
+      // The small model is matched while the shorter text is decoded.
       for (const promptTokens of backend === "webgpu" ? [104, 97] : [104]) {
-        const lanes = lanesOf(backend === "webgpu" ? choices : choices.slice(0, 3));
-        assert(plansOnDevice(laneSet({ lanes }), "resident"));
-        const host = await reports(pair, lanes, { promptTokens, isPlannedOnHost: true });
-        const device = await reports(pair, lanes, { promptTokens, isPlannedOnHost: false });
+        const settings = settingsOf(backend === "webgpu" ? choices : choices.slice(0, 3));
+        assert(plansOnDevice(sequenceSettings({ settings }), "resident"));
+        const host = await reports(pair, settings, { promptTokens, isPlannedOnHost: true });
+        const device = await reports(pair, settings, { promptTokens, isPlannedOnHost: false });
         assertEquals(device, host);
-        assert(host.steps.at(-1)!.selections[0]!.some(({ kept }) => kept.length < promptTokens));
+        assert(host.steps.at(-1)!.selections[0]!.some(({ full }) => full.length < promptTokens));
       }
     });
   }
 }
 
-Deno.test("PolicySession decodes the same where nobody asks for its selections", async () => {
+Deno.test("PolicySession decodes the same whether or not its selections are requested", async () => {
   const pair = await embeddedModels(testBackends[0]!);
-  const lanes = lanesOf(GROUPED.slice(0, 2));
+  const settings = settingsOf(GROUPED.slice(0, 2));
   const base = { promptTokens: 104, reported: [true, false, false, true, false, false] };
-  const device = await reports(pair, lanes, { ...base, isPlannedOnHost: false });
-  const host = await reports(pair, lanes, { promptTokens: 104, isPlannedOnHost: true });
+  const device = await reports(pair, settings, { ...base, isPlannedOnHost: false });
+  const host = await reports(pair, settings, { promptTokens: 104, isPlannedOnHost: true });
   assertStrictEquals(device.idealBytes, host.idealBytes);
   for (const [step, report] of device.steps.entries()) {
     const expected = host.steps[step]!;
@@ -114,7 +121,7 @@ for (const store of ["resident", "tiered"] as const) {
 
 Deno.test("plansOnDevice() leaves everything unusual to the host", () => {
   const isOnDevice = (policy: ReturnType<typeof createPolicy>, store: "resident" | "tiered") =>
-    plansOnDevice(laneSet({ policy, budget: { ratio: 0.2 }, store }), store);
+    plansOnDevice(sequenceSettings({ policy, budget: { ratio: 0.2 }, store }), store);
   assertEquals(isOnDevice(createPolicy("smallkv"), "resident"), true);
   assertEquals(isOnDevice(createPolicy("smallkv_query_aware"), "resident"), true);
   assertEquals(isOnDevice(createPolicy("smallkv"), "tiered"), false);
@@ -132,6 +139,6 @@ Deno.test("plansOnDevice() leaves everything unusual to the host", () => {
   for (const name of ["full", "h2o", "streaming"]) {
     assertEquals(isOnDevice(createPolicy(name), "resident"), false, name);
   }
-  const plan = () => ({ kept: new Uint32Array(), marginal: new Uint32Array() });
+  const plan = () => ({ full: new Uint32Array(), valueOnly: new Uint32Array() });
   assertEquals(isOnDevice(resolvePolicy({ ...smallkv, plan }), "resident"), false);
 });

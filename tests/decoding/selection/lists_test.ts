@@ -14,13 +14,13 @@ const match = Uint32Array.of(5, 6, 7, 8);
 
 /** A selection whose rows are its tokens plus 100. */
 function source(kept: readonly number[], marginal: readonly number[]) {
-  const selection = { kept: Uint32Array.from(kept), marginal: Uint32Array.from(marginal) };
+  const selection = { full: Uint32Array.from(kept), valueOnly: Uint32Array.from(marginal) };
   const row = (token: number) => token + 100;
   return {
     selections: [selection, selection],
     rows: new Array(2).fill({
-      kept: selection.kept.map(row),
-      marginal: selection.marginal.map(row),
+      full: selection.full.map(row),
+      valueOnly: selection.valueOnly.map(row),
     }),
     match,
     combine: "additive" as const,
@@ -32,12 +32,12 @@ Deno.test("packLists() writes lists that read back, also where longer ones were"
   for (const [kept, marginal] of [[[0, 2, 3, 5, 8], [1, 4]], [[4, 7], []], [[3, 8], [0]]]) {
     packLists(lists, shape, source(kept!, marginal!));
     const list = readList(lists.subarray(shape.listWords), 2)!;
-    assertEquals([...list.kept, ...list.marginal], [...kept!, ...marginal!]);
-    assertEquals([...list.keptRows], kept!.map((token) => token + 100));
-    assertEquals([...list.marginalRows], marginal!.map((token) => token + 100));
+    assertEquals([...list.full, ...list.valueOnly], [...kept!, ...marginal!]);
+    assertEquals([...list.fullRows], kept!.map((token) => token + 100));
+    assertEquals([...list.valueOnlyRows], marginal!.map((token) => token + 100));
     assertEquals([...list.matched], [7, 8]);
     assertEquals(MARGINAL_MODES[list.combine], "additive");
-    assertEquals(list.keptSinks, kept!.filter((token) => token < 4).length);
+    assertEquals(list.fullSinks, kept!.filter((token) => token < 4).length);
   }
 });
 

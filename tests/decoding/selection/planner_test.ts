@@ -13,22 +13,22 @@ import { seededRandom } from "../../../core/random.ts";
 import { SelectionPlanner } from "../../../decoding/selection/planner.ts";
 
 const TOKENS = 200;
-const UNITS = { perLayer: 2, heads: 3, total: 4 };
+const GROUPS = { perLayer: 2, heads: 3, total: 4 };
 
 function plannerOf(policy: ResolvedPolicy, ratio = 0.2): SelectionPlanner {
   const planner = new SelectionPlanner({
     policy,
     budget: { ratio },
-    units: UNITS,
+    groups: GROUPS,
     promptTokens: TOKENS,
   });
-  planner.keepAll(TOKENS);
+  planner.reset(TOKENS);
   return planner;
 }
 
 function randomScores(seed: number, tokens = TOKENS + 40) {
   const random = seededRandom(seed);
-  return { values: Float32Array.from({ length: UNITS.total * tokens }, random), stride: tokens };
+  return { values: Float32Array.from({ length: GROUPS.total * tokens }, random), stride: tokens };
 }
 
 Deno.test("a plan ranks by means over rows if asked to, and by sums otherwise", () => {
@@ -39,7 +39,7 @@ Deno.test("a plan ranks by means over rows if asked to, and by sums otherwise", 
   const keptBy = (normalise: "none" | "rows") => {
     const planner = plannerOf(createPolicy("smallkv", { normalise }));
     planner.plan(TOKENS, scores);
-    return [...planner.selections[3]!.kept];
+    return [...planner.selections[3]!.full];
   };
   const recent = Array.from({ length: 10 }, (_, k) => TOKENS - 10 + k);
   assertEquals(keptBy("none"), [...Array.from({ length: 20 }, (_, k) => k), ...recent]);
@@ -54,13 +54,13 @@ Deno.test("ranks over all tokens give ranks to the recent ones, which then cost 
   };
   const planner = plannerOf(createPolicy("smallkv", { ranked: "all" }));
   planner.plan(TOKENS, scores);
-  const [{ kept, marginal }] = planner.selections as [typeof planner.selections[0]];
+  const [{ full, valueOnly }] = planner.selections as [typeof planner.selections[0]];
   assertEquals(
-    [...kept],
+    [...full],
     Array.from({ length: 20 }, (_, k) => 180 + k),
     "recents are critical too",
   );
-  assertEquals([...marginal], Array.from({ length: 20 }, (_, k) => 160 + k));
+  assertEquals([...valueOnly], Array.from({ length: 20 }, (_, k) => 160 + k));
 });
 
 Deno.test("a plan is only taken over when enough changes, and after the interval in any case", () => {
@@ -68,19 +68,19 @@ Deno.test("a plan is only taken over when enough changes, and after the interval
   const scores = randomScores(1);
   planner.plan(TOKENS + 1, scores);
   const [first] = planner.selections;
-  assertEquals(first!.kept.length, 30, "the first plan drops most tokens, so it counts");
+  assertEquals(first!.full.length, 30, "the first plan drops most tokens, so it counts");
   for (let tokens = TOKENS + 2; tokens <= TOKENS + 8; tokens++) {
-    assert(planner.isDue(tokens));
+    assert(planner.shouldPlanAt(tokens));
     planner.plan(tokens, scores);
-    assertEquals([planner.selections[0]!.kept.length, planner.churn], [
+    assertEquals([planner.selections[0]!.full.length, planner.churn], [
       28 + tokens - TOKENS + 1,
       0,
     ]);
   }
   planner.plan(TOKENS + 9, scores);
-  assertEquals(planner.selections[0]!.kept.length, 30, "the interval is over");
+  assertEquals(planner.selections[0]!.full.length, 30, "the interval is over");
   planner.plan(TOKENS + 10, randomScores(2));
-  assertEquals(planner.selections[0]!.kept.length, 31, "other scores exchange more than 30 %");
+  assertEquals(planner.selections[0]!.full.length, 31, "other scores exchange more than 30 %");
   assert(planner.churn > 0.3);
 });
 
@@ -89,18 +89,18 @@ function comb(view: PlanView, most: number) {
   const step = Math.ceil(view.tokens / most);
   const all = Array.from({ length: view.tokens }, (_, token) => token);
   return {
-    kept: Uint32Array.from(all.filter((token) => (view.tokens - 1 - token) % step === 0)),
-    marginal: new Uint32Array(0),
+    full: Uint32Array.from(all.filter((token) => (view.tokens - 1 - token) % step === 0)),
+    valueOnly: new Uint32Array(0),
   };
 }
 
-function ownPolicy(parts: Partial<Policy>): ResolvedPolicy {
+function customPolicy(parts: Partial<Policy>): ResolvedPolicy {
   return resolvePolicy({ ...smallkv, name: "own", ...parts });
 }
 
 Deno.test("a policy's own plan is called with what is held and where, and decides", () => {
   const views: PlanView[] = [];
-  const policy = ownPolicy({
+  const policy = customPolicy({
     plan(view, counts) {
       views.push(view);
       return comb(view, counts.critical + counts.recent);
@@ -119,7 +119,7 @@ Deno.test("a policy's own plan is called with what is held and where, and decide
 });
 
 Deno.test("a plan that breaks its budget is an error with layer, head and counts", () => {
-  const policy = ownPolicy({ plan: (view) => comb(view, view.layer === 1 ? 200 : 20) });
+  const policy = customPolicy({ plan: (view) => comb(view, view.layer === 1 ? 200 : 20) });
   assertThrows(
     () => plannerOf(policy).plan(TOKENS, randomScores(1)),
     RangeError,
@@ -127,14 +127,14 @@ Deno.test("a plan that breaks its budget is an error with layer, head and counts
       "(sink 0, recent 10, critical 20, marginal 20): " +
       "current plan holds 400, 200 tokens with key and value and 0 with value only",
   );
-  const layers = ownPolicy({ granularity: "layer", plan: (view) => comb(view, 200) });
+  const layers = customPolicy({ granularity: "layer", plan: (view) => comb(view, 200) });
   assertThrows(() => plannerOf(layers).plan(TOKENS, randomScores(1)), RangeError, "layer 0 must");
 });
 
 Deno.test("a plan must be a selection of what there is", () => {
   const selectionOf = (kept: number[], marginal: number[] = []) => () => ({
-    kept: Uint32Array.from(kept),
-    marginal: Uint32Array.from(marginal),
+    full: Uint32Array.from(kept),
+    valueOnly: Uint32Array.from(marginal),
   });
   const cases: readonly (readonly [Partial<Policy>, string])[] = [
     [
@@ -150,16 +150,16 @@ Deno.test("a plan must be a selection of what there is", () => {
   ];
   for (const [parts, message] of cases) {
     assertThrows(
-      () => plannerOf(ownPolicy(parts)).plan(TOKENS, randomScores(1)),
+      () => plannerOf(customPolicy(parts)).plan(TOKENS, randomScores(1)),
       RangeError,
       message,
     );
   }
-  const forgetful = ownPolicy({
+  const forgetful = customPolicy({
     candidates: "kept",
     plan: ({ tokens }) => ({
-      kept: Uint32Array.of(tokens === TOKENS ? 7 : 8, tokens - 1),
-      marginal: new Uint32Array(0),
+      full: Uint32Array.of(tokens === TOKENS ? 7 : 8, tokens - 1),
+      valueOnly: new Uint32Array(0),
     }),
   });
   const planner = plannerOf(forgetful);
@@ -182,18 +182,18 @@ Deno.test("counts that break the budget are an error, unless the policy says tha
     }),
   };
   assertThrows(
-    () => plannerOf(ownPolicy(parts)).plan(TOKENS, randomScores(1)),
+    () => plannerOf(customPolicy(parts)).plan(TOKENS, randomScores(1)),
     RangeError,
     "Cannot plan under own: counts must cost at most 80 half-entries per head, mean over layers, at 200 tokens: " +
       "current mean is 83, and each head of layer 1 would hold 86 (sink 0, recent 43, critical 0, marginal 0)",
   );
-  const planner = plannerOf(ownPolicy({ ...parts, isUnbounded: true }));
+  const planner = plannerOf(customPolicy({ ...parts, isUnbounded: true }));
   planner.plan(TOKENS, randomScores(1));
-  assertEquals(planner.selections[2]!.kept.length, 43);
+  assertEquals(planner.selections[2]!.full.length, 43);
 });
 
-Deno.test("a plan of one's own may use the usual one", () => {
-  const policy = ownPolicy({ plan: planBySaliency });
+Deno.test("your own plan may use the usual one", () => {
+  const policy = customPolicy({ plan: planBySaliency });
   const [own, usual] = [plannerOf(policy), plannerOf(createPolicy("smallkv"))];
   for (const planner of [own, usual]) planner.plan(TOKENS, randomScores(4));
   assertEquals(own.selections, usual.selections);
@@ -206,15 +206,15 @@ Deno.test("sinks that a tiny budget dropped for good do not return when it grows
       const planner = new SelectionPlanner({
         policy,
         budget: { ratio },
-        units: UNITS,
+        groups: GROUPS,
         promptTokens: 30,
       });
-      planner.keepAll(30);
+      planner.reset(30);
       for (let tokens = 30; tokens < TOKENS; tokens++) {
-        const before = planner.selections.map(({ kept }) => new Set(kept));
-        if (planner.isDue(tokens)) planner.plan(tokens, randomScores(tokens));
-        planner.selections.forEach(({ kept }, unit) => {
-          const returned = [...kept].filter((token) => !before[unit]!.has(token));
+        const before = planner.selections.map(({ full }) => new Set(full));
+        if (planner.shouldPlanAt(tokens)) planner.plan(tokens, randomScores(tokens));
+        planner.selections.forEach(({ full }, group) => {
+          const returned = [...full].filter((token) => !before[group]!.has(token));
           assertEquals(returned, [], `${name} at ${ratio}, ${tokens} tokens`);
         });
         planner.append(tokens);

@@ -2,10 +2,10 @@ import { assertEquals } from "@std/assert";
 import type { Selection } from "../../../cache/policy.ts";
 import { selectionTiers, tierSizes } from "../../../decoding/selection/tiers.ts";
 
-const NOTHING: Selection = { kept: new Uint32Array(0), marginal: new Uint32Array(0) };
+const NOTHING: Selection = { full: new Uint32Array(0), valueOnly: new Uint32Array(0) };
 
 Deno.test("selectionTiers() and tierSizes() take the newest kept tokens for recent", () => {
-  const selection = { kept: Uint32Array.of(0, 3, 7, 8, 9), marginal: Uint32Array.of(1, 2) };
+  const selection = { full: Uint32Array.of(0, 3, 7, 8, 9), valueOnly: Uint32Array.of(1, 2) };
   assertEquals(selectionTiers(selection, 2), {
     critical: Uint32Array.of(0, 3, 7),
     recent: Uint32Array.of(8, 9),

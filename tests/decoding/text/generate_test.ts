@@ -8,7 +8,7 @@ import {
 } from "@std/assert";
 import { createPolicy } from "../../../cache/policy_options.ts";
 import { evaluationItems } from "../../../data/microworld.ts";
-import { forceTokens } from "../../../decoding/forced/force_tokens.ts";
+import { teacherForce } from "../../../decoding/forced/teacher_force.ts";
 import type { GenerationStep } from "../../../decoding/text/loop.ts";
 import { generate, generateAll, type GenerateOptions } from "../../../decoding/text/generate.ts";
 import type { ModelPair } from "../../../decoding/engine/types.ts";
@@ -121,16 +121,16 @@ for (const backend of testBackends) {
     assertEquals(statistics.newTokens, [0]);
   });
 
-  Deno.test(`forceTokens() finds no divergence of the full cache, and some below it (${backend})`, async () => {
+  Deno.test(`teacherForce() finds no divergence of the full cache, and some below it (${backend})`, async () => {
     const pair = await embeddedModels(backend);
     const [prompt] = prompts(pair);
     const options = { policy: "full", maxNewTokens: 5, stopTokens: [] };
     const { tokens } = (await generateAll(pair, prompt!, options)).sequences[0]!;
-    const full = await forceTokens(pair, prompt!, { tokens, policy: "full" });
+    const full = await teacherForce(pair, prompt!, { tokens, policy: "full" });
     assertEquals(full.quality.length, 5);
     assert(full.quality.every(({ kl, isSameChoice }) => kl < 1e-6 && isSameChoice));
     assertEquals(full.chosen.slice(0, 4), tokens.slice(1));
-    const streaming = await forceTokens(pair, prompt!, {
+    const streaming = await teacherForce(pair, prompt!, {
       tokens,
       policy: "streaming",
       budget: { tokens: 8 },
@@ -209,9 +209,9 @@ Deno.test("generate() on a full device says what to lower and leaves the device 
     /^GpuError: Cannot allocate .*; shorter or fewer prompts, or fewer new tokens, need less$/,
   );
   assertStrictEquals(device.usage.liveBytes, before);
-  const forced = { ...wide, tokens: Array(400).fill(1) };
+  const teacherForced = { ...wide, tokens: Array(400).fill(1) };
   assertMatch(
-    String(await assertRejects(() => forceTokens({ large }, prompt, forced), Error)),
+    String(await assertRejects(() => teacherForce({ large }, prompt, teacherForced), Error)),
     /^GpuError: Cannot allocate [^;]*; shorter [^;]*$/,
   );
   assertStrictEquals(device.usage.liveBytes, before);

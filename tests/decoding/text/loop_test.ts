@@ -41,7 +41,7 @@ function scripted(texts: readonly (readonly number[])[]) {
     step() {
       log.push("step");
       place++;
-      const selection = { kept: Uint32Array.of(0, 1, 4, 5), marginal: Uint32Array.of(2) };
+      const selection = { full: Uint32Array.of(0, 1, 4, 5), valueOnly: Uint32Array.of(2) };
       return Promise.resolve({
         chosen: at(),
         selections: texts.map(() => [selection, selection]),

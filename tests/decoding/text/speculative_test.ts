@@ -75,17 +75,17 @@ for (const backend of testBackends) {
 Deno.test("generate() says what drafts go with", async () => {
   const pair = await embeddedModels("reference");
   const before = pair.large.device.usage.buffersCreated;
-  const helpers = "must be one with a helper, smallkv or smallkv_query_aware";
+  const smallModels = "must be one with a small model, smallkv or smallkv_query_aware";
   const cases: [GenerateOptions, RegExp][] = [
-    [{ policy: "h2o" }, new RegExp(`the policy ${helpers}: current value is h2o`)],
-    [{ policy: "full" }, new RegExp(`${helpers}: current value is full`)],
+    [{ policy: "h2o" }, new RegExp(`the policy ${smallModels}: current value is h2o`)],
+    [{ policy: "full" }, new RegExp(`${smallModels}: current value is full`)],
     [
       { policyOptions: { positions: "slot" } },
       /positions must be original, .*: current value is slot/,
     ],
     [{ policyOptions: { stale: true } }, /stale must be false, .*: current value is true/],
-    [{ helperBudget: 0.5 }, /the small model must keep its whole cache/],
-    [{ helperLayers: 1 }, /the small model must run all of its layers, .*: current value is 1/],
+    [{ smallBudget: 0.5 }, /the small model must keep its whole cache/],
+    [{ smallLayers: 1 }, /the small model must run all of its layers, .*: current value is 1/],
     [{ store: "tiered" }, /the store must be resident: current value is tiered/],
     [{ speculative: 16 }, /draftTokens must be an integer from 0 to 15: current value is 16/],
     [{ speculative: 1.5 }, /draftTokens must be an integer from 0 to 15: current value is 1.5/],

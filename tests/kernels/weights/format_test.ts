@@ -57,9 +57,9 @@ Deno.test("rowReader() finds bits where the format says they are", () => {
   q6Planes.high![index * 2 + 1] = 3 << 8 * 1 + 2 * 1; // second word, byte 1, pair 1: weight 16 + 4 + 1
   q6Planes.scales![index] = 0x80 | 127 << 8 | half(1 + 2 ** -10) << 16; // products that are no halves
   rowReader(q6, q6Planes, 64)(row, target);
-  const unit = 1 + 2 ** -10;
-  assertEquals([target[32 + 21], target[32 + 22]], [unit * 127 * 16, unit * 127 * -32]);
-  assertEquals(target[32 + 5], unit * 128 * 32);
+  const headGroup = 1 + 2 ** -10;
+  assertEquals([target[32 + 21], target[32 + 22]], [headGroup * 127 * 16, headGroup * 127 * -32]);
+  assertEquals(target[32 + 5], headGroup * 128 * 32);
 
   const q8Planes = createPlanes(q8, shape);
   q8Planes.values[((1 * 2 + block) * 2 + 1) * 32 + 4 + 3] = 0xfe << 16; // second vector, word 3, byte 2
@@ -68,12 +68,12 @@ Deno.test("rowReader() finds bits where the format says they are", () => {
   assertEquals([target[32 + 30], target[32 + 29]], [-1, 0]);
 });
 
-/** Two super-blocks per row, so that a mistaken unit is another number. */
+/** Two super-blocks per row, so that a mistaken head group is another number. */
 Deno.test("rowReader() multiplies scales with those of the super-block", () => {
   const row = 9; // panel 1, lane 1
   const block = 11; // of 16, in super-block 1 of 2
   const index = (1 * 16 + block) * 8 + 1;
-  const unit = (1 * 2 + 1) * 8 + 1;
+  const headGroup = (1 * 2 + 1) * 8 + 1;
   const halves = (low: number, high: number) =>
     new Uint32Array(Float16Array.of(low, high).buffer)[0]!;
   const shape = { rows: 16, columns: 512 };
@@ -83,7 +83,7 @@ Deno.test("rowReader() multiplies scales with those of the super-block", () => {
   const q4kPlanes = createPlanes(q4k, shape);
   q4kPlanes.values[index * 4 + 2] = 0xb << 8; // byte 1 of word 2: weight 9
   q4kPlanes.scales![index] = halves(63, 61);
-  q4kPlanes.superScales![unit] = halves(1 + 2 ** -10, -(2 ** -24)); // products that are no halves
+  q4kPlanes.superScales![headGroup] = halves(1 + 2 ** -10, -(2 ** -24)); // products that are no halves
   rowReader(q4k, q4kPlanes, 512)(row, target);
   assertEquals(target[first + 9], 63 * (1 + 2 ** -10) * 11 - 61 * 2 ** -24);
   assertEquals([target[first], target[first - 1]], [-61 * 2 ** -24, 0]);
@@ -91,7 +91,7 @@ Deno.test("rowReader() multiplies scales with those of the super-block", () => {
   const q5kPlanes = createPlanes(q5k, shape);
   q5kPlanes.high![index] = 1 << 8 * 2 + 6; // bit 6 of byte 2: weight 4 * 6 + 2
   q5kPlanes.scales![index] = halves(3, 0);
-  q5kPlanes.superScales![unit] = halves(0.5, 0);
+  q5kPlanes.superScales![headGroup] = halves(0.5, 0);
   rowReader(q5k, q5kPlanes, 512)(row, target);
   assertEquals([target[first + 26], target[first + 25]], [24, 0]);
 });

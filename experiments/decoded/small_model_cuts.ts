@@ -1,10 +1,10 @@
 /**
- * SmallKV with a cheaper helper: what Tables 5 and 6 share.
+ * SmallKV with a cheaper small model: what Tables 5 and 6 share.
  *
  * @module
  */
 
-import type { HelperCut } from "../../decoding/scoring/small_model.ts";
+import type { SmallModelCut } from "../../decoding/scoring/small_model.ts";
 import type { Figure, ModelShape, ResultTable, Series } from "../experiment.ts";
 import { lineOf } from "../result.ts";
 import { type Decoded, type PointNames, VARIANT_NAMES } from "./decoded.ts";
@@ -12,51 +12,51 @@ import type { PolicyCell, PolicyPoint } from "./policy_runs.ts";
 import { percent } from "./policy_stats.ts";
 import { settingOf } from "./policy_variants.ts";
 
-/** A cheaper helper. */
+/** A cheaper small model. */
 export interface NamedCut {
   /** Name in units, without slashes. */
   readonly key: string;
   /** Name in tables. */
   readonly label: string;
   /** What is cut. */
-  readonly cut: HelperCut & { readonly helperBudget?: { readonly ratio: number } };
+  readonly cut: SmallModelCut & { readonly smallBudget?: { readonly ratio: number } };
 }
 
 /**
- * Lists SmallKV with cheaper helpers.
+ * Lists SmallKV with cheaper small models.
  *
- * @param cuts The helpers.
+ * @param cuts The small models.
  * @param ratio Budget of the large model.
  * @returns Points.
  */
-export function helperPoints(cuts: readonly NamedCut[], ratio: number): PolicyPoint[] {
+export function smallModelPoints(cuts: readonly NamedCut[], ratio: number): PolicyPoint[] {
   return cuts.map(({ key, cut }) => ({
     key,
     ratio,
     setting: { ...settingOf("smallkv", ratio), ...cut },
-    hasHelper: true,
+    hasSmallModel: true,
   }));
 }
 
 /**
- * Counts what remains of a helper's cache.
+ * Counts what remains of a small model's cache.
  *
  * @param cut What is cut.
- * @param small The whole helper.
+ * @param small The whole small model.
  * @returns Share of its layers times share of its tokens.
  */
 export function cutShare(
-  { helperBudget, helperLayers }: NamedCut["cut"],
+  { smallBudget, smallLayers }: NamedCut["cut"],
   small: Pick<ModelShape, "layers">,
 ): number {
-  return (helperBudget?.ratio ?? 1) * (helperLayers ?? small.layers) / small.layers;
+  return (smallBudget?.ratio ?? 1) * (smallLayers ?? small.layers) / small.layers;
 }
 
 /**
- * Names the points of cheaper helpers beside the variants.
+ * Names the points of cheaper small models beside the variants.
  *
- * @param cuts The helpers.
- * @param small The whole helper.
+ * @param cuts The small models.
+ * @param small The whole small model.
  * @returns Names.
  */
 export function cutNames(
@@ -64,7 +64,7 @@ export function cutNames(
   small: Pick<ModelShape, "layers">,
 ): PointNames {
   const names = cuts.map(({ key, label, cut }) =>
-    [key, { label, helper: "small" as const, share: cutShare(cut, small) }] as const
+    [key, { label, smallModel: "small" as const, share: cutShare(cut, small) }] as const
   );
   return { ...VARIANT_NAMES, ...Object.fromEntries(names) };
 }
@@ -76,29 +76,29 @@ export function cutNames(
  * @param name Name of the experiment.
  * @returns A table; none if nothing was decoded.
  */
-export function helperTables(decoded: Decoded, name: string): ResultTable[] {
-  const title = "SmallKV with cheaper helpers, and H2O";
+export function smallTables(decoded: Decoded, name: string): ResultTable[] {
+  const title = "SmallKV with cheaper small models, and H2O";
   return decoded.points.length === 0 ? [] : [decoded.table(`${name}_helpers`, title)];
 }
 
-/** What a curve over helpers shows. */
-export interface HelperCurve extends Pick<Figure, "name" | "title" | "xTitle"> {
-  /** Cells of each helper and its share in percent, the whole one last. */
+/** What a curve over small models shows. */
+export interface SmallModelCurve extends Pick<Figure, "name" | "title" | "xTitle"> {
+  /** Cells of each small model and its share in percent, the whole one last. */
   readonly points: readonly { readonly share: number; readonly cells: readonly PolicyCell[] }[];
   /** Cells of H2O at the same budget. */
   readonly rival: readonly PolicyCell[];
 }
 
 /**
- * Draws agreement with the full cache against what remains of the helper, H2O beside it.
+ * Draws agreement with the full cache against what remains of the small model, H2O beside it.
  *
  * @param decoded Points.
  * @param curve Cells and headings.
- * @returns The figure; none if no helper was measured.
+ * @returns The figure; none if no small model was measured.
  */
-export function helperFigures(decoded: Decoded, curve: HelperCurve): Figure[] {
+export function smallModelFigures(decoded: Decoded, curve: SmallModelCurve): Figure[] {
   const { points, rival, ...headings } = curve;
-  const line = (label: string, own: HelperCurve["points"]): Series => {
+  const line = (label: string, own: SmallModelCurve["points"]): Series => {
     const known = own.flatMap(({ share, cells }) => {
       const interval = percent(decoded.mean(cells, "same"));
       return interval ? [{ share, interval }] : [];
@@ -109,7 +109,7 @@ export function helperFigures(decoded: Decoded, curve: HelperCurve): Figure[] {
   const levels = [Math.min(...shares), Math.max(...shares)];
   const series = [
     line("SmallKV", points),
-    line("H2O, no helper", levels.map((share) => ({ share, cells: rival }))),
+    line("H2O, no small model", levels.map((share) => ({ share, cells: rival }))),
   ].filter(({ x }) => x.length > 0);
   const yTitle = "steps with the full cache's choice (%)";
   return series.length === 0 ? [] : [{ ...headings, kind: "line", yTitle, series, paper: [] }];

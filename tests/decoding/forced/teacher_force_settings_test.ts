@@ -2,7 +2,10 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { klDivergence, largestIndex } from "../../../analysis/quality.ts";
 import type { Selection } from "../../../cache/policy.ts";
 import { evaluationItems } from "../../../data/microworld.ts";
-import { type ForcedText, forceSettings } from "../../../decoding/forced/forced_settings.ts";
+import {
+  type TeacherForcedText,
+  teacherForceSettings,
+} from "../../../decoding/forced/teacher_force_settings.ts";
 import { freeRun } from "../../../decoding/forced/free_run.ts";
 import type { ModelPair } from "../../../decoding/engine/types.ts";
 import {
@@ -28,7 +31,7 @@ const FULL: PolicySetting = { policy: "full", budget: { ratio: 1 } };
 const LIMITS = { newTokens: 5, endTokens: [] };
 
 /** What the full cache predicts, by one prefill of the whole text. */
-async function reference(models: ModelPair, { prompt, continuation }: ForcedText) {
+async function reference(models: ModelPair, { prompt, continuation }: TeacherForcedText) {
   const rows: Float32Array[] = [];
   using session = new Session(models.large, { capacity: prompt.length + continuation.length });
   await session.prefill(prompt.slice(0, -1), { logits: "none" });
@@ -45,7 +48,7 @@ async function reference(models: ModelPair, { prompt, continuation }: ForcedText
 }
 
 /** Divergence and choices of one policy alone, without any of the code under test. */
-async function runAlone(models: ModelPair, text: ForcedText, setting: PolicySetting) {
+async function runAlone(models: ModelPair, text: TeacherForcedText, setting: PolicySetting) {
   const { prompt, continuation } = text;
   const rows = await reference(models, text);
   const capacity = prompt.length + continuation.length + 1;
@@ -66,13 +69,13 @@ async function runAlone(models: ModelPair, text: ForcedText, setting: PolicySett
   };
 }
 
-Deno.test("forceSettings() gives many settings what each gives alone", async () => {
+Deno.test("teacherForceSettings() gives many settings what each gives alone", async () => {
   const models = await embeddedModels(BACKEND);
   const all = someTokens(126);
   const text = { prompt: all.slice(0, 120), continuation: all.slice(120) };
   const progress: string[] = [];
   const seen: (readonly Selection[])[][] = SETTINGS.map(() => []);
-  const together = await forceSettings(models, text, {
+  const together = await teacherForceSettings(models, text, {
     ...LIMITS,
     settings: SETTINGS,
     sequences: 2,
@@ -104,7 +107,10 @@ Deno.test("a whole cache under any policy strays by rounding alone", async () =>
     budget: { ratio: 1 },
   }));
   for (
-    const run of await forceSettings(await embeddedModels(BACKEND), text, { ...LIMITS, settings })
+    const run of await teacherForceSettings(await embeddedModels(BACKEND), text, {
+      ...LIMITS,
+      settings,
+    })
   ) {
     assert(run.kl.every((kl) => kl < 1e-4), `${run.kl}`);
     assertEquals(run.chosen, run.reference);
@@ -122,7 +128,7 @@ Deno.test("freeRun() writes what forcing its own words would choose, and stops a
   assertEquals(written.map(({ length }) => length), [5, 5]);
   for (const [index, prompt] of prompts.entries()) {
     const text = { prompt, continuation: written[index]! };
-    const [run] = await forceSettings(models, text, { ...LIMITS, settings: [setting] });
+    const [run] = await teacherForceSettings(models, text, { ...LIMITS, settings: [setting] });
     assertEquals(run!.chosen, written[index]);
   }
   const full = await freeRun(models, prompts, { setting: FULL, maxNew: 4, endTokens: [] });
@@ -131,13 +137,13 @@ Deno.test("freeRun() writes what forcing its own words would choose, and stops a
   assertEquals(cut, full[0]!.slice(0, full[0]!.indexOf(end)));
 });
 
-Deno.test("forceSettings() forces what the full cache would write where a text is open", async () => {
+Deno.test("teacherForceSettings() forces what the full cache would write where a text is open", async () => {
   const models = await embeddedModels(BACKEND);
   const [item] = evaluationItems("route", { count: 1 });
   const prompt = models.large.tokenizer!.encode(item!.prompt);
   const run = async (endTokens: readonly number[]) => {
     const [written] = await freeRun(models, [prompt], { setting: FULL, maxNew: 5, endTokens });
-    const runs = await forceSettings(models, { prompt }, {
+    const runs = await teacherForceSettings(models, { prompt }, {
       newTokens: 5,
       endTokens,
       settings: SETTINGS.slice(0, 3),
@@ -154,22 +160,22 @@ Deno.test("forceSettings() forces what the full cache would write where a text i
   for (const { reference } of cut.runs) assertEquals(reference, cut.written);
 });
 
-Deno.test("forceSettings() refuses settings and texts that cannot be run", async () => {
+Deno.test("teacherForceSettings() refuses settings and texts that cannot be run", async () => {
   const models = await embeddedModels(BACKEND);
   const settings = [{ policy: "none", budget: { ratio: 0.2 } }];
   await assertRejects(
-    () => forceSettings(models, { prompt: [1, 2] }, { ...LIMITS, settings }),
+    () => teacherForceSettings(models, { prompt: [1, 2] }, { ...LIMITS, settings }),
     Error,
     "policy must be one of",
   );
-  const cut = [{ policy: "smallkv", budget: { ratio: 0.2 }, helperLayers: 4 }];
+  const cut = [{ policy: "smallkv", budget: { ratio: 0.2 }, smallLayers: 4 }];
   await assertRejects(
-    () => forceSettings(models, { prompt: [1, 2] }, { ...LIMITS, settings: cut }),
+    () => teacherForceSettings(models, { prompt: [1, 2] }, { ...LIMITS, settings: cut }),
     Error,
     "layers that run must be an integer from 1 to 3",
   );
   await assertRejects(
-    () => forceSettings(models, { prompt: [] }, { ...LIMITS, settings: [] }),
+    () => teacherForceSettings(models, { prompt: [] }, { ...LIMITS, settings: [] }),
     Error,
     "tokens of its prompt must be an integer at least 1",
   );

@@ -27,7 +27,7 @@ import type { ModelPair } from "../engine/types.ts";
 import type { Prompt } from "../text/prompts.ts";
 
 /** What is forced, under which policy. */
-export interface ForceOptions extends CompressionOptions {
+export interface TeacherForceOptions extends CompressionOptions {
   /** Tokens that follow the prompt, whatever the model would choose; one decode step each. */
   readonly tokens: readonly number[];
   /** Stops between steps with the signal's reason. */
@@ -39,7 +39,7 @@ export interface ForceOptions extends CompressionOptions {
 }
 
 /** What forcing showed. */
-export interface ForceResult {
+export interface TeacherForceResult {
   /** One entry per step, over the prediction behind each forced token. */
   readonly quality: readonly StepQuality[];
   /** Token that the compressed cache would have chosen after each step. */
@@ -49,9 +49,9 @@ export interface ForceResult {
 }
 
 /**
- * Forces tokens behind a prompt and compares the predictions of a compressed cache with those of the full one.
+ * Forces tokens after a prompt and compares the predictions of a compressed cache with those of the full one.
  *
- * Both caches advance side by side, so no logits are stored. The prediction behind the prompt itself is left out: no
+ * Both caches advance side by side, so no logits are stored. The prediction after the prompt itself is left out: no
  * token has been dropped there.
  *
  * @param pair Models.
@@ -62,11 +62,11 @@ export interface ForceResult {
  * @throws {DataError} If the models do not share a vocabulary, or the prompt needs what the model lacks.
  * @throws {GpuError} If the device runs out of memory.
  */
-export async function forceTokens(
+export async function teacherForce(
   pair: ModelPair,
   prompt: Prompt,
-  options: ForceOptions,
-): Promise<ForceResult> {
+  options: TeacherForceOptions,
+): Promise<TeacherForceResult> {
   const { tokens, onPrefill, signal } = options;
   checkInteger("force tokens", "number of tokens", { value: tokens.length, min: 1 });
   // One more than is run: the choice behind the last token needs a place.
@@ -90,7 +90,7 @@ export async function forceTokens(
     recorder.first();
     await clock.paused(() => prefillAll(full, setup.prompts, events(1)));
     const sessions = { session, full };
-    const steps = await runForced(sessions, { ...options, setup, recorder, clock });
+    const steps = await runTeacherForced(sessions, { ...options, setup, recorder, clock });
     return {
       ...steps,
       statistics: recorder.finish({
@@ -105,25 +105,25 @@ export async function forceTokens(
   }
 }
 
-async function runForced(
+async function runTeacherForced(
   { session, full }: { readonly session: DecodingSession; readonly full: DecodingSession },
-  options: ForceOptions & {
+  options: TeacherForceOptions & {
     readonly setup: ReturnType<typeof setUpGeneration>;
     readonly recorder: StatisticsRecorder;
     readonly clock: PausableClock;
   },
-): Promise<Pick<ForceResult, "quality" | "chosen">> {
+): Promise<Pick<TeacherForceResult, "quality" | "chosen">> {
   const { tokens, setup, recorder, clock, signal, onStep } = options;
   const tiersOf = tierCounter({ ...setup, config: setup.pair.large.config });
   const quality: StepQuality[] = [];
   const chosen: number[] = [];
   for (const [index, token] of tokens.entries()) {
     signal?.throwIfAborted();
-    const forced = { tokens: [token], logits: true };
-    const report = await session.step(forced);
+    const teacherForced = { tokens: [token], logits: true };
+    const report = await session.step(teacherForced);
     const step = describeStep(report, { step: index + 1, prompts: setup.prompts, tiersOf });
     recorder.step(step);
-    const reference = await clock.paused(() => full.step(forced));
+    const reference = await clock.paused(() => full.step(teacherForced));
     const compared = stepQuality(reference.logits!, report.logits!);
     quality.push(compared);
     chosen.push(report.chosen[0]!);

@@ -10,7 +10,7 @@ import { attend, randomCall, softmaxRows, weightedValues } from "./attend.ts";
 import { decodeUnder } from "./decode.ts";
 import { randomCases, randomModel, randomText } from "./random_pair.ts";
 
-/** Invariant 4 of docs/method.md: a model that helps itself is its own best helper. */
+/** Invariant 4 of docs/method.md: a model that helps itself is its own best small model. */
 
 /** Rounding of sums of attention, as a share of the largest. */
 const SUM_ERROR = 1e-5;
@@ -27,7 +27,7 @@ for (const backend of testBackends) {
         };
         const large = { ...model.config, tokens, accumulated: await sums() };
         const small = { ...model.config, tokens, accumulated: await sums() };
-        assertEquals(small.accumulated, large.accumulated, "the helper's sums are one's own");
+        assertEquals(small.accumulated, large.accumulated, "the small model's sums are your own");
         const { match, similarity, cosine } = matchHeads(large, small);
         assertEquals([...match], Array.from(match, (_, head) => head));
         assert(similarity.every((value) => value === 1));
@@ -49,7 +49,7 @@ for (const backend of testBackends) {
       fc.asyncProperty(shapes, fc.nat(1e6), async (shape, seed) => {
         const call = randomCall(seededRandom(seed), shape);
         const all = Array.from({ length: call.tokens }, (_, token) => token);
-        call.helper.set(softmaxRows(call, all).flatMap((row) => [...row]));
+        call.small.set(softmaxRows(call, all).flatMap((row) => [...row]));
         const expected = weightedValues(call, softmaxRows(call, [...call.kept, ...call.marginal]));
         for (const mode of ["joint", "joint_nosink"] as const) {
           const isSinkOnly = call.kept.every((token) => token < 4);
@@ -71,7 +71,7 @@ for (const backend of testBackends) {
           using model = await randomModel(backend, one);
           const prompt = randomText(one.seed, 120);
           const next = randomText(one.seed + 1, 1);
-          const { selections: [units] } = await decodeUnder({ large: model, small: model }, {
+          const { selections: [groups] } = await decodeUnder({ large: model, small: model }, {
             policy: "smallkv",
             options: { granularity: "query_head" },
             budget: ratio,
@@ -82,14 +82,14 @@ for (const backend of testBackends) {
           using session = new Session(model, { capacity: tokens, accumulate: true });
           await session.prefill([...prompt, ...next], { logits: "none" });
           const sums = await session.accumulated();
-          units!.forEach(({ kept, marginal }, head) => {
+          groups!.forEach(({ full, valueOnly }, head) => {
             const scores = sums.subarray(head * tokens, (head + 1) * tokens);
             const counts = splitBudget({ ratio }, tokens);
             const open = tokens - counts.recent;
-            const critical = [...kept].slice(0, counts.critical);
+            const critical = [...full].slice(0, counts.critical);
             checkTop(scores, { open, chosen: critical });
-            checkTop(scores, { open, chosen: [...critical, ...marginal] });
-            assertEquals(marginal.length, counts.marginal);
+            checkTop(scores, { open, chosen: [...critical, ...valueOnly] });
+            assertEquals(valueOnly.length, counts.marginal);
           });
         },
       ),

@@ -18,7 +18,7 @@ import type { PolicySession } from "../engine/policy_session.ts";
 import { type StepCost, stepCost } from "../selection/cost.ts";
 
 /** A text in two parts. */
-export interface ForcedText {
+export interface TeacherForcedText {
   /** Token ids that are run exactly. */
   readonly prompt: readonly number[];
   /** Token ids that follow, at least one, given one at a time. */
@@ -31,7 +31,7 @@ export interface SelectionStep {
   readonly setting: number;
   /** Index of the token of the continuation that was run. */
   readonly step: number;
-  /** What the step's attention saw, one per unit. */
+  /** What the step's attention saw, one per head group. */
   readonly selections: readonly Selection[];
 }
 
@@ -73,11 +73,11 @@ const FULL: PolicySetting = { policy: "full", budget: { ratio: 1 } };
  * @returns One run per setting; the `reference` of each is the whole continuation of a text without one.
  * @throws {RangeError} If a setting is not allowed or the text does not fit the models.
  */
-export async function forceSettings(
+export async function teacherForceSettings(
   pair: ModelPair,
   text: OpenText,
   options: SettingsOptions,
-): Promise<ForcedRun[]> {
+): Promise<TeacherForcedRun[]> {
   const { settings, newTokens, onProgress } = options;
   const count = text.continuation?.length ?? newTokens;
   const parts = { prompt: text.prompt.length, continuation: count };
@@ -90,18 +90,18 @@ export async function forceSettings(
   const batches = settingBatches(all, most);
   const steps = count - 1;
   const reference: Reference = { rows: [], chosen: [] };
-  const runs = new Array<ForcedRun>(all.length);
+  const runs = new Array<TeacherForcedRun>(all.length);
   for (const [index, batch] of batches.entries()) {
     using session = openSettings(pair, batch.map((setting) => all[setting]!), capacity);
     const recorded = await runBatch(session, text, {
       ...options,
       reference,
       sequences: batch.length,
-      onSelections: ({ setting: lane, ...seen }) =>
-        batch[lane]! > 0 && options.onSelections?.({ setting: batch[lane]! - 1, ...seen }),
+      onSelections: ({ setting: place, ...seen }) =>
+        batch[place]! > 0 && options.onSelections?.({ setting: batch[place]! - 1, ...seen }),
       onStep: (done) => onProgress?.(index * steps + done, batches.length * steps),
     });
-    batch.forEach((setting, lane) => runs[setting] = recorded[lane]!);
+    batch.forEach((setting, place) => runs[setting] = recorded[place]!);
   }
   return runs.slice(1);
 }
@@ -120,35 +120,35 @@ async function runBatch(
     readonly sequences: number;
     readonly onStep: (done: number) => void;
   },
-): Promise<ForcedRun[]> {
+): Promise<TeacherForcedRun[]> {
   const { reference, newTokens, endTokens, signal } = options;
   const isFirst = reference.rows.length === 0;
   const sequence = [...Array(options.sequences).keys()];
-  const recorders = sequence.map(() => new ForcedRecorder(reference));
+  const recorders = sequence.map(() => new TeacherForcedRecorder(reference));
   const add = (rows: readonly Float32Array[]) => {
     if (isFirst) reference.rows.push(rows[0]!.slice());
     if (isFirst) reference.chosen.push(largestIndex(rows[0]!));
-    recorders.forEach((recorder, lane) => recorder.add(rows[lane]!));
+    recorders.forEach((recorder, place) => recorder.add(rows[place]!));
   };
   const first: Float32Array[] = [];
-  const onLogits = (logits: Float32Array, lanes: readonly number[]) =>
-    lanes.forEach((lane) => first[lane] = logits);
+  const onLogits = (logits: Float32Array, settings: readonly number[]) =>
+    settings.forEach((place) => first[place] = logits);
   await session.prefill(prompt, { sequence, onLogits, ...(signal && { signal }) });
   add(first);
   // What the full cache writes in the first batch is forced on the others.
-  const forced = continuation ?? reference.chosen;
-  const count = continuation?.length ?? (isFirst ? newTokens : forced.length);
+  const teacherForced = continuation ?? reference.chosen;
+  const count = continuation?.length ?? (isFirst ? newTokens : teacherForced.length);
   for (let step = 0; step < count - 1; step++) {
     signal?.throwIfAborted();
-    const tokens = sequence.map(() => forced[step]!);
+    const tokens = sequence.map(() => teacherForced[step]!);
     const length = session.lengths[0]! + 1;
     const { logits, selections } = await session.step({ tokens, logits: true });
     const size = logits!.length / sequence.length;
-    const rows = sequence.map((lane) => logits!.subarray(lane * size, (lane + 1) * size));
+    const rows = sequence.map((place) => logits!.subarray(place * size, (place + 1) * size));
     if (isFirst && !continuation && endTokens.includes(largestIndex(rows[0]!))) break;
-    selections.forEach((own, lane) => {
-      recorders[lane]!.see(own, length);
-      options.onSelections?.({ setting: lane, step, selections: own });
+    selections.forEach((perGroup, place) => {
+      recorders[place]!.see(perGroup, length);
+      options.onSelections?.({ setting: place, step, selections: perGroup });
     });
     add(rows);
     options.onStep(step + 1);
@@ -160,7 +160,7 @@ async function runBatch(
  * What a policy did to each token of a continuation; arrays of its length. The first token is predicted by the prompt,
  * so it costs nothing, and diverges by rounding alone unless the policy prunes the prompt.
  */
-export interface ForcedRun {
+export interface TeacherForcedRun {
   /** Divergence from the full cache, in nats. */
   readonly kl: readonly number[];
   /** Token that the policy would choose. */
@@ -184,7 +184,7 @@ export interface ReferenceText {
 }
 
 /** Collects the steps of one text under one policy. */
-class ForcedRecorder {
+class TeacherForcedRecorder {
   readonly #reference: ReferenceText;
   readonly #kl: number[] = [];
   readonly #chosen: number[] = [];
@@ -213,7 +213,7 @@ class ForcedRecorder {
   }
 
   /** What was recorded. */
-  run(): ForcedRun {
+  run(): TeacherForcedRun {
     const costs = [{ held: 0, churn: 0, loaded: 0 }, ...this.#costs];
     return {
       kl: this.#kl,

@@ -1,5 +1,5 @@
 /**
- * Policies that are in no index: plans and prunings of one's own.
+ * Policies that are in no index: plans and prunings of your own.
  *
  * @module
  */
@@ -29,7 +29,7 @@ const SPACED: Policy = {
   plan({ tokens }, { recent, critical }) {
     const count = Math.min(tokens, recent + critical);
     const kept = Array.from({ length: count }, (_, k) => Math.floor((k + 1) * tokens / count) - 1);
-    return { kept: Uint32Array.from(kept), marginal: new Uint32Array(0) };
+    return { full: Uint32Array.from(kept), valueOnly: new Uint32Array(0) };
   },
 };
 
@@ -43,7 +43,7 @@ Deno.test("a policy with a plan of its own decodes in both stores, and in genera
     await session.prefill(tokens);
     const report = await session.step({ tokens: [tokens[0]!], logits: true });
     const expected = Array.from({ length: 30 }, (_, k) => Math.floor((k + 1) * 151 / 30) - 1);
-    assertEquals(report.selections[0]!.map(({ kept }) => [...kept]), new Array(6).fill(expected));
+    assertEquals(report.selections[0]!.map(({ full }) => [...full]), new Array(6).fill(expected));
     logits.push(report.logits!);
   }
   assertEquals(logits[0], logits[1]);
@@ -77,7 +77,7 @@ Deno.test("a policy whose plan or counts break the budget ends the step with an 
   );
 });
 
-Deno.test("a policy of one's own may prune prompts, beside others that do not", async () => {
+Deno.test("your own policy may prune prompts, beside others that do not", async () => {
   const { large } = await openPair();
   const tokens = await promptOf(150);
   const every = (positions: Uint32Array, step: number) =>
@@ -91,14 +91,14 @@ Deno.test("a policy of one's own may prune prompts, beside others that do not", 
     timing: "after",
     isUnbounded: true,
     counts: ({ tokens: all }) => ({ sink: 0, recent: 1, critical: all - 1, marginal: 0 }),
-    plan: ({ held }) => ({ kept: held, marginal: new Uint32Array(0) }),
+    plan: ({ held }) => ({ full: held, valueOnly: new Uint32Array(0) }),
     prune: ({ reached, layer }) => ({
       kept: reached,
       next: layer === 2 ? every(reached, 3) : reached,
     }),
   };
   using session = new PolicySession({ large }, {
-    lanes: [
+    settings: [
       { policy: createPolicy("h2o"), budget: BUDGET },
       { policy: resolvePolicy(pruning), budget: BUDGET },
     ],
@@ -108,8 +108,8 @@ Deno.test("a policy of one's own may prune prompts, beside others that do not", 
   await session.prefill(tokens, { sequence: [0, 1], onLogits: (_, of) => sequences.push([...of]) });
   assertEquals(sequences, [[1], [0]], "each prompt says whom its logits are for");
   const { selections } = await session.step({ tokens: [5, 5] });
-  const sizes = selections[1]!.map(({ kept }) => kept.length);
+  const sizes = selections[1]!.map(({ full }) => full.length);
   const all = Uint32Array.from(tokens, (_, position) => position);
   assertEquals(sizes, [151, 151, 151, ...new Array(3).fill(every(all, 3).length + 1)]);
-  assertEquals(selections[0]!.map(({ kept }) => kept.length), new Array(24).fill(31));
+  assertEquals(selections[0]!.map(({ full }) => full.length), new Array(24).fill(31));
 });

@@ -15,7 +15,7 @@ const MIDDLE = BINS / 2;
 const INFINITY_BITS = 0x7f800000;
 
 /** Tells the scores of a rank and above from those below; asked once per score, in order of position. */
-export class SalientCut {
+export class TopKThreshold {
   readonly #value: number;
   readonly #firstTie: number;
   readonly #endTie: number;
@@ -69,17 +69,17 @@ export function sortableBits(scores: Float32Array<ArrayBuffer>): Int32Array {
  * @param ties Which of equal scores come first.
  * @returns A cut for each rank.
  */
-export function salientCuts(
+export function topKThresholds(
   scores: Int32Array,
   ranks: readonly number[],
   ties: TieRule,
-): SalientCut[] {
+): TopKThreshold[] {
   const bins = new Int32Array(BINS);
   for (let index = 0; index < scores.length; index++) {
     bins[(scores[index]! >> BIN_SHIFT) + MIDDLE]! += 1;
   }
   return ranks.map((rank) => {
-    if (rank <= 0) return new SalientCut(0x7fffffff, 0, 0);
+    if (rank <= 0) return new TopKThreshold(0x7fffffff, 0, 0);
     let bin = BINS - 1;
     let left = rank;
     while (left > bins[bin]!) left -= bins[bin--]!;
@@ -90,8 +90,8 @@ export function salientCuts(
     const equal = endEqual - firstEqual;
     const taken = left - (same.length - endEqual);
     return ties === "earlier"
-      ? new SalientCut(value, 0, taken)
-      : new SalientCut(value, equal - taken, equal);
+      ? new TopKThreshold(value, 0, taken)
+      : new TopKThreshold(value, equal - taken, equal);
   });
 }
 
