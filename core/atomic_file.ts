@@ -42,7 +42,6 @@ export async function ensureFolder(folder: string): Promise<void> {
 /**
  * Removes unfinished files that ended processes left in a folder.
  *
- * @param folder The folder; need not exist.
  * @param name Only files on their way to this name; any if left out.
  */
 export async function removeUnfinished(folder: string, name?: string): Promise<void> {

@@ -88,8 +88,6 @@ export interface IntegerBounds {
  * Throws unless a value is an integer within bounds.
  *
  * @param action What could not be done, as in "match heads".
- * @param name Name of the argument.
- * @param bounds The value and its bounds.
  * @throws {RangeError} If the value is no such integer.
  */
 export function checkInteger(action: string, name: string, bounds: IntegerBounds): void {
@@ -110,9 +108,6 @@ export function checkInteger(action: string, name: string, bounds: IntegerBounds
 /**
  * Throws unless two lengths are equal.
  *
- * @param action What could not be done.
- * @param name What has the length.
- * @param lengths The required and the current length.
  * @throws {TypeError} If they differ.
  */
 export function checkLength(

@@ -24,9 +24,6 @@ const REASONS: Readonly<Record<string, string>> = {
  * Turns a failure of the file system into an error that says what to mend.
  *
  * @param action What could not be done, as in "write".
- * @param path The file or folder.
- * @param cause The original failure.
- * @returns The error to throw.
  */
 export function fileError(action: string, path: string, cause: unknown): DataError {
   if (cause instanceof DataError) return cause;

@@ -22,7 +22,6 @@ export function packFloat16(values: ArrayLike<number>): Uint32Array<ArrayBuffer>
  * Takes f16 pairs apart.
  *
  * @param words Two numbers each.
- * @returns The numbers.
  */
 export function unpackFloat16(words: Uint32Array): Float32Array<ArrayBuffer> {
   return new Float32Array(new Float16Array(words.buffer, words.byteOffset, 2 * words.length));

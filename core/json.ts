@@ -17,7 +17,6 @@ export type JsonValue =
  * Writes a value as JSON with sorted keys and no spaces, so that equal values give equal texts.
  *
  * @param value The value; keys whose value is `undefined` are not accepted by its type.
- * @returns One line of JSON.
  * @throws {RangeError} If a number is not finite, since JSON would turn it into `null`.
  */
 export function canonicalJson(value: JsonValue): string {

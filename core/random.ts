@@ -18,7 +18,6 @@ const WARM_UP = 16;
  * Makes a generator.
  *
  * @param seed Any integer; only its lowest 32 bits count.
- * @returns A function that draws the next number in [0, 1).
  * @throws {RangeError} If the seed is no integer.
  */
 export function seededRandom(seed: number): Random {
@@ -31,7 +30,6 @@ export function seededRandom(seed: number): Random {
 /**
  * Derives a seed for one use, so that adding a use does not shift the numbers of another.
  *
- * @param seed Seed of the run.
  * @param label What the numbers are for, for example "bootstrap fig1c".
  * @returns An unsigned 32-bit seed.
  */
@@ -46,8 +44,6 @@ export function derivedSeed(seed: number, label: string): number {
 /**
  * Draws an integer.
  *
- * @param random Source of numbers.
- * @param count How many integers there are to choose from.
  * @returns An integer from 0 to `count - 1`.
  */
 export function randomInteger(random: Random, count: number): number {
@@ -58,9 +54,6 @@ export function randomInteger(random: Random, count: number): number {
 /**
  * Draws one element.
  *
- * @param random Source of numbers.
- * @param items What to choose from.
- * @returns One of the items.
  * @throws {RangeError} If there are none.
  */
 export function pick<T>(random: Random, items: readonly T[]): T {
@@ -71,9 +64,7 @@ export function pick<T>(random: Random, items: readonly T[]): T {
 /**
  * Puts a copy of a list in random order.
  *
- * @param random Source of numbers.
  * @param items The list; stays as it is.
- * @returns The same items in another order.
  */
 export function shuffle<T>(random: Random, items: readonly T[]): T[] {
   return sample(random, items, items.length);
@@ -82,9 +73,6 @@ export function shuffle<T>(random: Random, items: readonly T[]): T[] {
 /**
  * Draws several elements, none of them twice.
  *
- * @param random Source of numbers.
- * @param items What to choose from.
- * @param count How many to draw.
  * @returns The drawn items in the order of drawing.
  * @throws {RangeError} If there are fewer items than that.
  */

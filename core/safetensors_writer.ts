@@ -80,7 +80,6 @@ export async function createSafetensors(
 /**
  * Bytes of a safetensors file, without its header.
  *
- * @param tensors The tensors.
  * @returns Four bytes for each element.
  */
 export function tensorBytes(tensors: readonly TensorPlan[]): number {

@@ -56,8 +56,6 @@ export function bbhTasks(): string[] {
 /**
  * Takes the worked examples out of a prompt file: all that follows the canary and its dashes.
  *
- * @param text Content of the file.
- * @param place File name, for messages.
  * @returns Description and exemplars, without blank ends.
  * @throws {DataError} If there is no line of dashes after a canary.
  */
@@ -72,9 +70,6 @@ export function bbhExemplars(text: string, place: string): string {
 /**
  * Parses a task file.
  *
- * @param text Content of the file.
- * @param place File name, for messages.
- * @returns The questions.
  * @throws {DataError} If it is no list of questions with targets.
  */
 export function parseBbh(text: string, place: string): BbhItem[] {
@@ -88,9 +83,6 @@ export function parseBbh(text: string, place: string): BbhItem[] {
 /**
  * Reads a task.
  *
- * @param folder Data folder.
- * @param name Name of the task.
- * @returns Its exemplars and questions.
  * @throws {DataError} If a file is missing or damaged, or there is no such task.
  */
 export async function readBbhTask(folder: string, name: string): Promise<BbhTask> {
@@ -107,8 +99,6 @@ export async function readBbhTask(folder: string, name: string): Promise<BbhTask
 /**
  * Writes the prompt of a question.
  *
- * @param exemplars Description and worked examples.
- * @param input The question.
  * @returns The prompt, up to the first words of the reasoning.
  */
 export function bbhPrompt(exemplars: string, input: string): string {
@@ -129,13 +119,7 @@ export function bbhAnswer(output: string): string | undefined {
     : parts.at(-1)!.split("\n")[0]!.trim().replace(/\.$/, "").trim();
 }
 
-/**
- * Grades an answer: the letter for multiple choice, else the whole answer in either case.
- *
- * @param output What the model wrote.
- * @param target The right answer.
- * @returns Whether it is right.
- */
+/** Grades an answer: the letter for multiple choice, else the whole answer in either case. */
 export function gradeBbh(output: string, target: string): boolean {
   const answer = bbhAnswer(output);
   if (answer === undefined) return false;

@@ -10,7 +10,6 @@
  * Quoted fields may hold commas, line breaks and doubled quotes. A quote inside an unquoted field
  * stands for itself, and a missing last quote ends with the text.
  *
- * @param text Content of the file.
  * @returns Rows of fields; blank lines are skipped.
  */
 export function parseCsv(text: string): string[][] {

@@ -74,7 +74,6 @@ export function dataFolder(
 /**
  * Lists the files of a dataset.
  *
- * @param dataset Name of the dataset.
  * @returns Its entries in the manifest, by path.
  * @throws {RangeError} If the manifest has no such dataset.
  */
@@ -95,9 +94,7 @@ export function datasetFiles(dataset: string): DataFile[] {
 /**
  * Reads a file of the manifest and verifies it.
  *
- * @param folder Data folder.
  * @param path Path of the file in the manifest.
- * @returns Its text.
  * @throws {DataError} If it is missing, or its size or hash differs.
  */
 export async function readDataFile(folder: string, path: string): Promise<string> {
@@ -152,8 +149,6 @@ function expected(place: string, file: DataFile, state: string, cause?: unknown)
  * Parses JSON lines.
  *
  * @param text One JSON value a line; empty lines are skipped.
- * @param path Name of the file, for messages.
- * @returns The values, unchecked.
  * @throws {DataError} If a line is no JSON.
  */
 export function parseJsonLines<T>(text: string, path: string): T[] {
@@ -167,9 +162,6 @@ export function parseJsonLines<T>(text: string, path: string): T[] {
 /**
  * Parses one JSON value.
  *
- * @param text The value.
- * @param place Where it stands, for messages.
- * @returns The value, unchecked.
  * @throws {DataError} If it is no JSON.
  */
 export function parseJson<T>(text: string, place: string): T {
@@ -183,10 +175,7 @@ export function parseJson<T>(text: string, place: string): T {
 /**
  * Makes the error for content of the wrong form.
  *
- * @param place File and, where known, line.
- * @param form What it must be.
  * @param cause Original error, or a description of what is there.
- * @returns The error, to be thrown.
  */
 export function malformed(place: string, form: string, cause: unknown): DataError {
   const state = cause instanceof Error ? cause.message : String(cause);
@@ -195,13 +184,7 @@ export function malformed(place: string, form: string, cause: unknown): DataErro
   });
 }
 
-/**
- * Deals lists out in turns: the first of each, then the second of each, and so on.
- *
- * @param lists Lists of any lengths.
- * @param limit Most items to deal.
- * @returns The items.
- */
+/** Deals lists out in turns: the first of each, then the second of each, and so on. */
 export function takeTurns<T>(lists: readonly (readonly T[])[], limit: number): T[] {
   const longest = Math.max(0, ...lists.map(({ length }) => length));
   const dealt: T[] = [];

@@ -86,8 +86,6 @@ const MINI_FOLDER = "longbench/minilongbench/MiniLongBench_";
 /**
  * Finds a task.
  *
- * @param name Its name in the files.
- * @returns The task.
  * @throws {DataError} If there is none of that name.
  */
 export function longBenchTask(name: string): LongBenchTask {
@@ -103,8 +101,6 @@ export function longBenchTask(name: string): LongBenchTask {
 /**
  * Parses a file of MiniLongBench.
  *
- * @param text Content of the file.
- * @param place File name, for messages.
  * @returns Its items in the order of their numbers.
  * @throws {DataError} If it has another form.
  */
@@ -145,8 +141,6 @@ function isTexts(value: unknown): value is readonly string[] {
 /**
  * Reads a task of MiniLongBench.
  *
- * @param folder Data folder.
- * @param name Name of the task.
  * @returns Its 4 to 26 items.
  * @throws {DataError} If the file is missing or damaged, or there is no such task.
  */
@@ -158,9 +152,6 @@ export async function readMiniLongBench(folder: string, name: string): Promise<L
 /**
  * Scores an answer: the best over all references.
  *
- * @param task The task.
- * @param output What the model wrote.
- * @param item The item.
  * @returns A score from 0 to 1.
  */
 export function scoreLongBench(
@@ -202,7 +193,6 @@ function codeScore(output: string, answer: string): number {
 /**
  * Shortens a prompt to its beginning and end.
  *
- * @param tokens Token ids.
  * @param limit Most tokens to keep.
  * @returns The first and the last half of the limit, or all tokens if they fit.
  */

@@ -98,8 +98,6 @@ const MAX_DRAWS = 10_000;
 /**
  * Makes an item of either split.
  *
- * @param task Its task.
- * @param random Source of numbers.
  * @param size Length to aim at, in tokens, and how many facts.
  * @returns The item; may be some tokens shorter or longer than the aim.
  */
@@ -122,7 +120,6 @@ export function microworldItem(
 /**
  * Tells which split an item belongs to; stories are for training only.
  *
- * @param item The item.
  * @returns Its split, by a hash of its content.
  */
 export function microworldSplit(item: Pick<MicroworldItem, "task" | "content">): MicroworldSplit {
@@ -191,7 +188,6 @@ export interface TrainingOptions {
 /**
  * Draws training items without end.
  *
- * @param options How they are drawn.
  * @returns An endless series of items of the training split.
  * @throws {RangeError} If the mix holds no task.
  */

@@ -45,8 +45,6 @@ export function mmluSubjects(): string[] {
  * Parses a file of questions.
  *
  * @param text Comma-separated: question, four choices, letter; no header.
- * @param place File name, for messages.
- * @returns The questions.
  * @throws {DataError} If a row has another form.
  */
 export function parseMmlu(text: string, place: string): MmluItem[] {
@@ -67,9 +65,6 @@ export function parseMmlu(text: string, place: string): MmluItem[] {
 /**
  * Reads a subject.
  *
- * @param folder Data folder.
- * @param name Name of the subject.
- * @returns Its questions.
  * @throws {DataError} If a file is missing or damaged, or there is no such subject.
  */
 export async function readMmluSubject(folder: string, name: string): Promise<MmluSubject> {
@@ -86,8 +81,6 @@ export async function readMmluSubject(folder: string, name: string): Promise<Mml
 /**
  * Writes the few-shot prompt of a question.
  *
- * @param subject Name of the subject and its answered questions.
- * @param item The question.
  * @returns The prompt, up to "Answer:".
  */
 export function mmluPrompt(
@@ -106,13 +99,7 @@ function asked({ question, choices }: Pick<MmluItem, "question" | "choices">): s
   return `${question.trim()}\n${lines.join("\n")}\nAnswer:`;
 }
 
-/**
- * Grades an answer by the letter it begins with.
- *
- * @param output What the model wrote.
- * @param item The question.
- * @returns Whether the letter is right.
- */
+/** Grades an answer by the letter it begins with. */
 export function gradeMmlu(output: string, item: Pick<MmluItem, "answer">): boolean {
   return /^\s*\(?([A-D])(?![A-Za-z])/.exec(output)?.[1] === item.answer;
 }

@@ -66,7 +66,6 @@ export function parseMtBench(questions: string, answers: string): MtBenchQuestio
 /**
  * Reads the dataset.
  *
- * @param folder Data folder.
  * @returns The 80 questions.
  * @throws {DataError} If a file is missing or damaged.
  */

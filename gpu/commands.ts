@@ -28,12 +28,7 @@ export interface BoundWindow extends BufferWindow {
   readonly isFloat: boolean;
 }
 
-/**
- * Tells copies from dispatches.
- *
- * @param command Any command.
- * @returns Whether it is a copy.
- */
+/** Tells copies from dispatches. */
 export function isCopy(command: Command): command is BufferCopy {
   return "source" in command;
 }
@@ -59,7 +54,6 @@ export function boundWindows(dispatch: Dispatch): BoundWindow[] {
 /**
  * Completes the constants of a kernel.
  *
- * @param kernel The kernel.
  * @param given Values that differ from the defaults.
  * @returns Every constant, in the order of the contract.
  * @throws {TypeError} If a name is not a constant of the kernel.
@@ -90,8 +84,6 @@ export function completeConstants(
 /**
  * Packs the fields of `Params` into the words a uniform buffer holds.
  *
- * @param kernel The kernel.
- * @param params A value for every field.
  * @returns One word per field, in the order of the contract.
  * @throws {TypeError} If a field is missing or unknown.
  * @throws {RangeError} If a `u32` is no integer from 0 to 2^32 - 1 or an `f32` is not a number.
@@ -125,9 +117,6 @@ export function packParams(
 /**
  * Checks everything about commands that needs no back end.
  *
- * @param label What the recording computes.
- * @param commands The commands.
- * @param info Limits of the device.
  * @throws {TypeError} If a binding lacks a buffer, or a written buffer is bound twice.
  * @throws {RangeError} If a window or copy lies outside its buffer or is not aligned.
  * @throws {GpuError} If a binding or a grid is larger than the device allows.
@@ -204,9 +193,6 @@ function checkWindow(action: string, name: string, window: BufferWindow): void {
 /**
  * Checks that bytes lie within a buffer and are whole words.
  *
- * @param action What could not be done.
- * @param buffer The buffer.
- * @param range First byte and number of bytes.
  * @throws {RangeError} If they do not.
  */
 export function checkRange(
@@ -276,8 +262,6 @@ export interface Ownership {
 /**
  * Throws unless a device exists.
  *
- * @param action What could not be done.
- * @param isDisposed Whether the device was disposed.
  * @throws {GpuError} If it was.
  */
 export function checkAlive(action: string, isDisposed: boolean): void {
@@ -288,9 +272,6 @@ export function checkAlive(action: string, isDisposed: boolean): void {
 /**
  * Throws unless a buffer can be used.
  *
- * @param action What could not be done.
- * @param label What the buffer holds.
- * @param ownership Whose it is.
  * @throws {TypeError} If it belongs to another device.
  * @throws {GpuError} If it was disposed.
  */
@@ -307,8 +288,6 @@ export function checkBuffer(action: string, label: string, ownership: Ownership)
 /**
  * Throws unless a recording can be submitted.
  *
- * @param action What could not be done.
- * @param ownership Whose it is.
  * @throws {GpuError} If it was disposed or belongs to another device.
  */
 export function checkRecording(action: string, ownership: Ownership): void {

@@ -82,11 +82,7 @@ export class ReferenceDevice implements Device {
   readonly #buffers = new Set<ReferenceBuffer>();
   #isDisposed = false;
 
-  /**
-   * Makes an empty device.
-   *
-   * @param options Caps.
-   */
+  /** Makes an empty device. */
   constructor(options: DeviceOptions = {}) {
     this.#meter = new Meter(options.maxBytes);
     this.info = {

@@ -35,7 +35,6 @@ const LIMITS = [
 /**
  * Asks for the fastest adapter.
  *
- * @param gpu Entry point of WebGPU.
  * @returns The adapter, or nothing if there is none.
  */
 export async function requestAdapter(gpu: GPU): Promise<GPUAdapter | undefined> {
@@ -45,7 +44,6 @@ export async function requestAdapter(gpu: GPU): Promise<GPUAdapter | undefined> 
 /**
  * Opens a device with the largest limits and as many features as it grants.
  *
- * @param gpu Entry point of WebGPU.
  * @returns The device, or nothing if there is no adapter.
  */
 export async function openGpu(gpu: GPU): Promise<OpenGpu | undefined> {
@@ -65,12 +63,7 @@ export async function openGpu(gpu: GPU): Promise<OpenGpu | undefined> {
   return undefined;
 }
 
-/**
- * Tells whether an adapter computes on the CPU.
- *
- * @param info What the adapter says about itself.
- * @returns Whether it is software.
- */
+/** Tells whether an adapter computes on the CPU. */
 export function isSoftwareAdapter(info: GPUAdapterInfo): boolean {
   const text = `${info.vendor} ${info.architecture} ${info.device} ${info.description}`;
   return info.isFallbackAdapter || /llvmpipe|lavapipe|swiftshader|basic render/i.test(text);
@@ -79,7 +72,6 @@ export function isSoftwareAdapter(info: GPUAdapterInfo): boolean {
 /**
  * Names an adapter.
  *
- * @param info What the adapter says about itself.
  * @returns Its description, or what else it tells.
  */
 export function adapterName(info: GPUAdapterInfo): string {

@@ -44,12 +44,7 @@ export class WebgpuDevice implements Device {
   readonly #memory: WebgpuMemory;
   readonly #pipelines: PipelineCache;
 
-  /**
-   * Takes over an open device.
-   *
-   * @param gpu The device and what is known about it.
-   * @param options Caps.
-   */
+  /** Takes over an open device. */
   constructor(gpu: OpenGpu, options: DeviceOptions = {}) {
     const { maxBytes, maxBindingBytes = Number.POSITIVE_INFINITY } = options;
     this.info = {

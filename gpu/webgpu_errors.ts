@@ -19,11 +19,7 @@ export class ErrorLog {
   #activity = "start";
   #isDisposed = false;
 
-  /**
-   * Starts to listen.
-   *
-   * @param device Device whose errors are collected.
-   */
+  /** Starts to listen. */
   constructor(device: GPUDevice) {
     this.#device = device;
     device.addEventListener("uncapturederror", (event) => {
@@ -61,13 +57,7 @@ export class ErrorLog {
     this.#activity = action;
   }
 
-  /**
-   * Calls WebGPU and watches for errors that arrive later.
-   *
-   * @param call The call.
-   * @param onError Makes the error to report.
-   * @returns What the call returned.
-   */
+  /** Calls WebGPU and watches for errors that arrive later. */
   watch<T>(call: () => T, onError: (error: GPUError) => GpuError): T {
     const { result, errors } = this.#scoped(call);
     const pending: Promise<void> = errors.then((found) => {
@@ -78,13 +68,7 @@ export class ErrorLog {
     return result;
   }
 
-  /**
-   * Calls WebGPU and waits for its verdict.
-   *
-   * @param call The call.
-   * @param onError Makes the error to throw.
-   * @returns What the call returned.
-   */
+  /** Calls WebGPU and waits for its verdict. */
   async check<T>(call: () => T, onError: (error: GPUError) => GpuError): Promise<T> {
     const { result, errors } = this.#scoped(call);
     const found = await errors;
@@ -123,14 +107,7 @@ export class ErrorLog {
   }
 }
 
-/**
- * Words an error of WebGPU.
- *
- * @param action What could not be done.
- * @param requirement What was required.
- * @param cause What WebGPU said.
- * @returns The error.
- */
+/** Words an error of WebGPU. */
 export function failure(
   action: string,
   requirement: string,

@@ -34,8 +34,6 @@ export class PipelineCache {
   /**
    * Starts empty.
    *
-   * @param device Device that compiles.
-   * @param errors Where its errors go.
    * @param options What to put before shaders that call subgroup functions.
    */
   constructor(
@@ -59,9 +57,6 @@ export class PipelineCache {
   /**
    * Gives the pipeline of a kernel, compiled at the first call.
    *
-   * @param kernel The kernel.
-   * @param constants Every constant.
-   * @returns The pipeline.
    * @throws {GpuError} If the WGSL does not compile or needs more than the device has.
    */
   get(kernel: KernelContract, constants: Readonly<Record<string, number>>): Promise<Pipeline> {
@@ -162,8 +157,6 @@ export interface SpecializedKernel {
 /**
  * Fills in the constants of a kernel: `const NAME: type = value;` lines are rewritten in place, the others are overrides.
  *
- * @param kernel The kernel.
- * @param constants Every constant.
  * @returns The WGSL, with the lines where they were, and what is left to override.
  */
 export function specialize(

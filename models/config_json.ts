@@ -28,9 +28,7 @@ export function architectureOfJson(config: ConfigFields): Architecture {
 /**
  * Reads sizes and switches.
  *
- * @param config Content of `config.json`.
  * @param generation Content of `generation_config.json`, whose end tokens come first.
- * @returns Sizes and switches.
  * @throws {DataError} If a field is missing or malformed, or asks for what the forward pass does not do.
  */
 export function configFromJson(config: ConfigFields, generation?: ConfigFields): ModelConfig {

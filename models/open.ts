@@ -55,7 +55,6 @@ const MAX_CONFIG_BYTES = 2 ** 20;
  * Opens a model and checks that its weights are those that its configuration announces.
  *
  * @param reference `.gguf` or `.safetensors` file, folder, `http:` or `https:` address of one of these, or `hf:ORG/NAME[@REVISION][/FILE.gguf]`.
- * @param options How to download, for `hf:`.
  * @returns The open model; close it by disposing it.
  * @throws {DataError} If files are missing, damaged or of an unknown family.
  * @throws {TypeError} If a weight has another shape than the configuration says.

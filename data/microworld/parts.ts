@@ -89,10 +89,8 @@ export function fillers(random: Random, tokens: number): Segment[] {
 /**
  * Spreads filler and restatements of earlier facts between facts.
  *
- * @param random Source of numbers.
  * @param facts Facts in the order in which they appear.
  * @param room Tokens that filler may take.
- * @returns Prompt segments.
  */
 export function weave(random: Random, facts: readonly Fact[], room: number): Segment[] {
   const segments: Segment[] = [];
@@ -121,7 +119,6 @@ function restatement({ lead, tail }: Fact): Segment[] {
 /**
  * Draws how many facts an item has.
  *
- * @param random Source of numbers.
  * @param size Length of the item, and a fixed count if there is one.
  * @param limits Tokens that each fact takes in all, tokens beside the facts, and bounds of the count.
  * @returns The count; the largest that fits in about a third of the cases.
@@ -154,8 +151,6 @@ export function lastPeople(count: number): string[] {
 /**
  * Draws one fact about each person: a thing they have, a town they live in or an animal they saw.
  *
- * @param random Source of numbers.
- * @param people Names.
  * @returns Facts and their values in the order of the names.
  */
 export function drawFacts(

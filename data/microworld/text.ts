@@ -24,7 +24,6 @@ export interface ItemTexts {
 /**
  * Writes an item as one line of training text.
  *
- * @param item The item.
  * @returns JSON: task and segments as [text, loss weight, 1 for the answer and 0 for the prompt].
  */
 export function trainingLine({ task, segments }: Pick<ItemTexts, "task" | "segments">): string {
@@ -35,7 +34,6 @@ export function trainingLine({ task, segments }: Pick<ItemTexts, "task" | "segme
 /**
  * Encodes a prompt, with the begin token that the embedded pair needs.
  *
- * @param item The item.
  * @param encode Encodes text; may put the begin token first or leave it out.
  * @returns Token ids, the first of them 0 and no other.
  */
@@ -49,7 +47,6 @@ export function promptIds(
 /**
  * Encodes an answer, with the end token that the model must write after it.
  *
- * @param item The item.
  * @param encode Encodes text; may put the begin token first or leave it out.
  * @returns Token ids, the last of them 0.
  */
@@ -63,10 +60,8 @@ export function answerIds(
 /**
  * Grades an answer: exact match of the whole answer, its end included.
  *
- * @param item The item.
  * @param output What the model wrote, without the end token.
  * @param hasEnded Whether the model ended the answer itself.
- * @returns Whether it is right.
  */
 export function isExactAnswer(
   item: Pick<ItemTexts, "answer">,
@@ -79,7 +74,6 @@ export function isExactAnswer(
 /**
  * Counts the tokens of micro-world text as the embedded tokenizer does, one for each word.
  *
- * @param text Text of the micro-world.
  * @returns Tokens, without begin and end.
  */
 export function countTokens(text: string): number {

@@ -27,7 +27,6 @@ const INDEX = "model.safetensors.index.json";
  * Finds the files of a model.
  *
  * @param reference Path, `file:` address, or `http:` or `https:` address of a file or folder.
- * @returns Where they are.
  * @throws {DataError} If there is nothing, no weights, or more than one choice.
  */
 export async function locateModel(reference: string): Promise<ModelLocation> {

@@ -10,11 +10,7 @@ import { DataError } from "../../core/check.ts";
 /**
  * Makes the error for a file that is not as it must be.
  *
- * @param location Path or address.
- * @param requirement What must hold.
  * @param current What was found; anything but text and numbers is shown as JSON.
- * @param cause Error that it came from.
- * @returns The error to throw.
  */
 export function fileFailure(
   location: string,
@@ -48,7 +44,6 @@ export interface RangedFile extends AsyncDisposable {
  * Tells addresses from paths.
  *
  * @param location Path, or `http:` or `https:` address.
- * @returns Whether it must be fetched.
  */
 export function isAddress(location: string): boolean {
   return /^https?:\/\//.test(location);
@@ -68,7 +63,6 @@ export async function openRangedFile(location: string): Promise<RangedFile> {
 /**
  * Reads a small file as text, if it exists.
  *
- * @param location Path or address.
  * @param maxBytes Largest size; 32 MiB if left out.
  * @returns The text, or undefined where there is no such file.
  * @throws {DataError} If it is larger or cannot be read.
@@ -91,7 +85,6 @@ export async function readTextIfThere(
 /**
  * What lies at a path.
  *
- * @param path Path of a file or folder.
  * @returns Its status, or undefined where there is nothing.
  * @throws {DataError} If the path cannot be looked at.
  */

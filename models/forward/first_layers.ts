@@ -14,8 +14,6 @@ import type { Model } from "../load.ts";
  * Nothing is copied: the view shares the weights, and disposing it frees nothing. Whatever is made for it, caches above
  * all, is made for its layers only. Its attention is the model's; its logits mean nothing, so it can watch but not write.
  *
- * @param model The whole model.
- * @param layers How many layers.
  * @returns The view; the model itself if these are all of its layers.
  * @throws {RangeError} If the model does not have so many layers, or there are none.
  */

@@ -74,14 +74,7 @@ export interface HeadRows {
   readonly rowOffset: number;
 }
 
-/**
- * Sizes and rule of a layer's attention.
- *
- * @param state Model and buffers.
- * @param step Rows of the step.
- * @param layer Index of the layer.
- * @returns What attention kernels are told.
- */
+/** Sizes and rule of a layer's attention. */
 export function attentionShape(
   state: ForwardState,
   step: StepShape,
@@ -110,7 +103,6 @@ export function attentionShape(
 /**
  * Share of a head's elements that are not zeros added to widen it.
  *
- * @param config Sizes of the model.
  * @returns A number in (0, 1].
  */
 export function usedShare({ headDim, fileHeadDim = headDim }: ModelConfig): number {
@@ -120,9 +112,6 @@ export function usedShare({ headDim, fileHeadDim = headDim }: ModelConfig): numb
 /**
  * Factor on products of queries and keys. A norm over a widened head divides by too large a root, in queries and in keys;
  * the factor takes it back.
- *
- * @param config Sizes of the model.
- * @returns The factor.
  */
 export function attentionScale(config: ModelConfig): number {
   const { headDim, fileHeadDim = headDim } = config;

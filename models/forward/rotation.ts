@@ -13,7 +13,6 @@ type Rotation = Pick<ModelConfig, "ropeBase" | "ropeScaling" | "ropeFactors">;
 /**
  * Inverse frequencies of the rotation, after scaling.
  *
- * @param config Model whose base, head size and scaling are used.
  * @returns Radians per position for each pair of elements, [headDim / 2], without pairs of zeros in widened heads.
  * @see {@link https://arxiv.org/abs/2104.09864 | RoFormer}, equation 15; the Llama 3 rule follows transformers' `rope_utils`
  */
@@ -74,7 +73,6 @@ function tableLength(config: ModelConfig, capacity: number): number {
  * Tables of cosines and sines for the device, one for each rotation of the model; angles are computed in float64, since
  * float32 loses them at long positions.
  *
- * @param config Model whose frequencies are used.
  * @param capacity Positions, from 0.
  * @returns Per position `headDim / 2` cosines, then as many sines, [capacity, headDim] for each rotation, padded to a
  *   multiple of 64 elements.
@@ -101,8 +99,6 @@ export function rotationTable(config: ModelConfig, capacity: number): Float32Arr
 /**
  * The table of a layer's rotation.
  *
- * @param state Model, cache and tables.
- * @param layer Index of the layer.
  * @returns Part of the tables, f32 [capacity, headDim].
  */
 export function layerRotation(

@@ -42,9 +42,6 @@ export interface TapShape {
 /**
  * Allocates the buffers of the taps; O(capacity) per head.
  *
- * @param device Where they live.
- * @param config Sizes of the model.
- * @param shape What to watch.
  * @returns Buffers of zeros.
  */
 export function createTaps(device: Device, config: ModelConfig, shape: TapShape): AttentionTaps {

@@ -29,8 +29,6 @@ import { upOffset } from "./workspace.ts";
 /**
  * Dispatches that look tokens up in the embedding.
  *
- * @param state Model and buffers.
- * @param step Rows of the step.
  * @returns Commands that write the residual stream.
  */
 export function embeddingStep(state: ForwardState, step: StepShape): Command[] {
@@ -50,10 +48,7 @@ export function embeddingStep(state: ForwardState, step: StepShape): Command[] {
 /**
  * Dispatches of one layer: attention with its cache, then the MLP, both added to the residual stream.
  *
- * @param state Model and buffers.
- * @param step Rows of the step.
  * @param options Index of the layer, and what differs from plain causal attention.
- * @returns Commands in order.
  */
 export function layerStep(
   state: ForwardState,
@@ -81,8 +76,6 @@ export function layerStep(
 /**
  * Dispatches that turn rows of the residual stream into logits.
  *
- * @param state Model and buffers.
- * @param which Rows that get logits.
  * @returns Commands that write `workspace.logits`.
  */
 export function logitsStep(state: ForwardState, which: HeadRows): Command[] {
@@ -105,7 +98,6 @@ export function logitsStep(state: ForwardState, which: HeadRows): Command[] {
  * Dispatches that choose each sequence's most likely token, write it behind the sequence, and advance the sequence.
  *
  * @param state Model and buffers; logits hold one row per sequence of the step.
- * @param step Rows of the step.
  * @returns Commands that write `workspace.tokens` and `workspace.state`.
  */
 export function argmaxStep({ workspace, config }: ForwardState, step: StepShape): Command[] {

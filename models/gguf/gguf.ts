@@ -25,7 +25,6 @@ export interface GgufFile extends TensorFile {
 /**
  * Opens a GGUF file.
  *
- * @param location Path or address.
  * @returns The open file; close it by disposing it.
  * @throws {DataError} If it is missing, damaged, or has tensors of an unknown type.
  */

@@ -45,8 +45,6 @@ export function architectureOfGguf({ description, metadata }: GgufFile): Archite
  *
  * Llama 3's rotation is scaled by a tensor, not by metadata, hence the wait.
  *
- * @param file The open file.
- * @returns Sizes and switches.
  * @throws {DataError} If a key is missing or malformed, or asks for what the forward pass does not do.
  */
 export async function configFromGguf(file: GgufFile): Promise<ModelConfig> {

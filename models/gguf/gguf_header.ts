@@ -92,7 +92,6 @@ const LIST = 9;
 /**
  * Reads the header of a GGUF file, version 2 or 3.
  *
- * @param file The file.
  * @returns Metadata, tensor table and where the data begin.
  * @throws {DataError} If it is no such file or is damaged; memory stays below 200 MB in any case.
  */
@@ -246,9 +245,7 @@ class HeaderCursor {
   /**
    * Reads eight bytes as a count.
    *
-   * @param name What is counted.
    * @param max Largest count allowed.
-   * @returns The count.
    * @throws {DataError} If it is larger or the file ends.
    */
   async count(name: string, max: number): Promise<number> {
@@ -262,7 +259,6 @@ class HeaderCursor {
   /**
    * Reads a length and as many bytes of UTF-8.
    *
-   * @returns The text.
    * @throws {DataError} If the file ends.
    */
   async text(): Promise<string> {
@@ -289,8 +285,6 @@ class HeaderCursor {
   /**
    * Copies bytes out of the window.
    *
-   * @param byteLength How many.
-   * @returns The bytes.
    * @throws {DataError} If the file ends.
    */
   async copy(byteLength: number): Promise<Uint8Array<ArrayBuffer>> {

@@ -73,7 +73,6 @@ export interface FetchedModel {
  *
  * @param text `hf:ORG/NAME[@REVISION][/FILE]`.
  * @param options Token, address, cache, progress; what is left out comes from the environment.
- * @returns Where it is.
  * @throws {UsageError} If the reference is malformed.
  * @throws {DataError} If the model cannot be had, or the repository offers a choice that was not made.
  */

@@ -31,7 +31,6 @@ const COMMIT = /^[0-9a-f]{40}$/;
 /**
  * Finds the cache of a repository.
  *
- * @param cacheFolder Folder of the whole cache.
  * @param repository `ORG/NAME`.
  * @returns Its folders, which need not exist.
  */
@@ -47,8 +46,6 @@ export async function repositoryCache(
 /**
  * Where a file of a snapshot lies.
  *
- * @param cache Cache of the repository.
- * @param file Commit and path.
  * @returns Its path, whether it exists or not.
  */
 export function snapshotPath(cache: RepositoryCache, file: CachedFile): string {
@@ -58,8 +55,6 @@ export function snapshotPath(cache: RepositoryCache, file: CachedFile): string {
 /**
  * Whether a file is in the cache.
  *
- * @param cache Cache of the repository.
- * @param file Commit and path.
  * @returns False too if its link leads nowhere.
  */
 export async function isCached(cache: RepositoryCache, file: CachedFile): Promise<boolean> {
@@ -69,20 +64,13 @@ export async function isCached(cache: RepositoryCache, file: CachedFile): Promis
 /**
  * Whether the cache remembers that a commit has no such file.
  *
- * @param cache Cache of the repository.
- * @param file Commit and path.
  * @returns False if it was never asked for.
  */
 export async function isKnownAbsent(cache: RepositoryCache, file: CachedFile): Promise<boolean> {
   return await statPath(join(cache.folder, ".no_exist", file.commit, file.path)) !== undefined;
 }
 
-/**
- * Remembers that a commit has no such file, as Python's client does.
- *
- * @param cache Cache of the repository.
- * @param file Commit and path.
- */
+/** Remembers that a commit has no such file, as Python's client does. */
 export async function rememberAbsent(cache: RepositoryCache, file: CachedFile): Promise<void> {
   const path = join(cache.folder, ".no_exist", file.commit, file.path);
   if (await statPath(path) === undefined) await writeFileAtomic(path, "");
@@ -91,8 +79,6 @@ export async function rememberAbsent(cache: RepositoryCache, file: CachedFile): 
 /**
  * Commit that a revision stood for when it was last asked for.
  *
- * @param cache Cache of the repository.
- * @param revision Branch, tag or commit.
  * @returns The commit, or undefined if the cache does not know.
  */
 export async function cachedCommit(
@@ -104,13 +90,7 @@ export async function cachedCommit(
   return text !== undefined && /^[\w.-]+$/.test(text) ? text : undefined;
 }
 
-/**
- * Remembers the commit that a revision stands for.
- *
- * @param cache Cache of the repository.
- * @param revision Branch, tag or commit.
- * @param commit The commit.
- */
+/** Remembers the commit that a revision stands for. */
 export async function rememberCommit(
   cache: RepositoryCache,
   revision: string,
@@ -123,9 +103,6 @@ export async function rememberCommit(
 /**
  * Makes a finished blob appear in a snapshot.
  *
- * @param cache Cache of the repository.
- * @param file Commit and path.
- * @param blob Path of the blob.
  * @throws {DataError} If the folder cannot be written.
  */
 export async function linkBlob(
@@ -153,10 +130,7 @@ export async function linkBlob(
 /**
  * Runs work that only one process may do at a time; the lock is the one of Python's client.
  *
- * @param cache Cache of the repository.
  * @param lock Name of the lock, which is that of the blob, and what stops the wait for it.
- * @param work What to do.
- * @returns What the work returns.
  */
 export async function withLock<T>(
   cache: RepositoryCache,

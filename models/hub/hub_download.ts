@@ -42,8 +42,6 @@ const SHA256 = /^[0-9a-f]{64}$/;
 /**
  * Fetches a file unless the cache holds it.
  *
- * @param remote The file.
- * @param context Hub, cache and commit.
  * @throws {DataError} If it cannot be fetched or written, or is not what the hub announced.
  */
 export async function downloadFile(remote: RemoteFile, context: DownloadContext): Promise<void> {
@@ -193,7 +191,6 @@ const PIECE_BYTES = 4 * 2 ** 20;
 /**
  * Hashes a whole file, in pieces.
  *
- * @param file The file.
  * @returns SHA-256, hexadecimal.
  * @throws {DataError} If the file cannot be read.
  */

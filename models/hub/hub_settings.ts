@@ -43,12 +43,7 @@ export type HubSettings =
 
 const TRUE_VALUES: readonly string[] = ["1", "ON", "YES", "TRUE"];
 
-/**
- * Completes options with the environment.
- *
- * @param options What the caller chose.
- * @returns All settings.
- */
+/** Completes options with the environment. */
 export async function hubSettings(options: DownloadOptions): Promise<HubSettings> {
   const { getHFHubCachePath } = await import("@huggingface/hub");
   const endpoint = options.endpoint ?? variable("HF_ENDPOINT") ?? "https://huggingface.co";
@@ -104,7 +99,6 @@ export interface HubReference {
 /**
  * Tells hub references from paths.
  *
- * @param reference What a person typed.
  * @returns Whether it begins with `hf:`.
  */
 export function isHubReference(reference: string): boolean {
@@ -116,8 +110,6 @@ export function isHubReference(reference: string): boolean {
  *
  * A revision may hold slashes only where no file follows.
  *
- * @param reference What a person typed.
- * @returns Its parts.
  * @throws {UsageError} If it has another form.
  */
 export function parseHubReference(reference: string): HubReference {

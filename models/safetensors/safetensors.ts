@@ -91,7 +91,6 @@ export async function openSafetensors(location: string): Promise<SafetensorsFile
 /**
  * Files that an index names.
  *
- * @param location Path or address of a `.safetensors.index.json`.
  * @returns Names of files beside it, each once.
  * @throws {DataError} If it is missing or malformed.
  */
@@ -145,7 +144,6 @@ type Fail = (requirement: string, current: unknown) => DataError;
  * Parses a header: JSON with a type, a shape and a place for every tensor.
  *
  * @param bytes JSON text as UTF-8.
- * @param location File, for messages.
  * @returns Tensors in the order of the header.
  * @throws {DataError} If anything is not as it must be.
  */

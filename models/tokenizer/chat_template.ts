@@ -74,7 +74,6 @@ export function renderChat(
 /**
  * Reads the chat template of a `tokenizer_config.json`.
  *
- * @param config Content of the file.
  * @returns The template, the one called `default` if there are several; undefined without one.
  */
 export function chatTemplateOf(config: object): string | undefined {

@@ -90,7 +90,6 @@ interface GgufVocabulary {
  * Byte-level BPE (`gpt2`) and SentencePiece BPE (`llama`) are covered.
  *
  * @param metadata Key-value pairs under their names in the file, as `tokenizer.ggml.tokens`.
- * @returns Files for `createTokenizer`.
  * @throws {DataError} If a key is missing or malformed, or the kind of tokenizer is not covered.
  */
 export function tokenizerFromGguf(metadata: Readonly<Record<string, unknown>>): TokenizerFiles {

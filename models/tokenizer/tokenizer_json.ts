@@ -29,7 +29,6 @@ const BYTE_CHARACTERS: readonly string[] = [...byteOfCharacter.keys()];
 /**
  * Finds how a tokenizer writes bytes, from the `decoder` and `pre_tokenizer` of its file.
  *
- * @param json Content of `tokenizer.json`.
  * @returns `byteLevel` (GPT-2's alphabet), `metaspace` (SentencePiece's U+2581) or `plain`.
  */
 export function pieceEncoding(json: object): PieceEncoding {
@@ -41,12 +40,7 @@ export function pieceEncoding(json: object): PieceEncoding {
     : "plain";
 }
 
-/**
- * Tells whether decoding removes one space from the start of a text.
- *
- * @param json Content of `tokenizer.json`.
- * @returns Whether encoding put it there.
- */
+/** Tells whether decoding removes one space from the start of a text. */
 export function hasPrefixSpace(json: object): boolean {
   const { decoder } = json as { decoder?: unknown };
   const found = components(decoder).find(({ type }) => type === "Strip" || type === "Metaspace");
@@ -59,7 +53,6 @@ export function hasPrefixSpace(json: object): boolean {
 /**
  * Finds the Unicode form that a tokenizer puts text into.
  *
- * @param json Content of `tokenizer.json`.
  * @returns The form; undefined if there is none.
  */
 export function unicodeForm(json: object): UnicodeForm | undefined {
@@ -71,8 +64,6 @@ export function unicodeForm(json: object): UnicodeForm | undefined {
 /**
  * Spells one piece of a vocabulary as bytes.
  *
- * @param piece Entry of the vocabulary.
- * @param encoding How the vocabulary writes bytes.
  * @returns UTF-8, not necessarily whole characters.
  */
 export function pieceBytes(piece: string, encoding: PieceEncoding): Uint8Array {

@@ -87,7 +87,6 @@ export interface PaddedModel {
  * Widens heads to a multiple of 8 elements; models that need no widening come back as they are.
  *
  * @param model Sizes and weights in Hugging Face's order.
- * @returns The model to run.
  * @throws {DataError} If weights that would have to be widened are stored in blocks.
  */
 export function padHeads(model: PaddedModel): PaddedModel {

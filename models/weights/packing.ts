@@ -34,7 +34,6 @@ export interface PackedRows extends MatrixShape {
  *
  * @param planes Planes with as many columns.
  * @param data The rows as a file has them.
- * @param rows Type, how many, and where they go.
  * @throws {TypeError} If `data` has another length than the rows.
  * @throws {DataError} If a weight is not a finite number of the device's format.
  */

@@ -14,7 +14,6 @@ const HARMLESS = /(^|\.)(rotary_emb|attn_rot_embd|masked_bias)(\.|$)/;
 /**
  * Shapes of all weights of a model.
  *
- * @param config Sizes and switches.
  * @returns Shape by canonical name, in the order of the forward pass.
  */
 export function weightShapes(config: ModelConfig): ReadonlyMap<string, readonly number[]> {
@@ -72,9 +71,6 @@ function projection(
  *
  * Weights of layers after the last, of other parts of a larger model, and rotary tables are ignored.
  *
- * @param label Name of the family, for messages.
- * @param config Sizes and switches.
- * @param source The tensors.
  * @throws {TypeError} If a weight has another shape.
  * @throws {DataError} If a weight is missing, or there is one that the forward pass has no place for.
  */

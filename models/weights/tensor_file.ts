@@ -27,7 +27,6 @@ export interface TensorFile extends TensorSource {
  * @param file The file; disposing the source closes it.
  * @param headerBytes Bytes before the data.
  * @param stored Tensors in the order of the header.
- * @returns The source.
  * @throws {DataError} If a check fails.
  */
 export function tensorFile(

@@ -57,7 +57,6 @@ export interface TensorSource extends AsyncDisposable {
 /**
  * Rows of a tensor: the product of all axes but the fastest.
  *
- * @param info The tensor.
  * @returns At least 1; a vector is one row.
  */
 export function rowsOf(info: Pick<TensorInfo, "shape">): number {
@@ -67,7 +66,6 @@ export function rowsOf(info: Pick<TensorInfo, "shape">): number {
 /**
  * Bytes of a tensor of a type and shape.
  *
- * @param type Element type.
  * @param shape Lengths of the axes, slowest first.
  * @returns The bytes, or NaN if a row is no whole number of blocks or the size is beyond 2^53.
  */
@@ -92,9 +90,6 @@ export interface RowRange {
 /**
  * Finds rows of a tensor, after checking that they exist.
  *
- * @param source Tensors and their description.
- * @param name Canonical name.
- * @param rows First row and how many.
  * @returns Where the rows lie within the tensor.
  * @throws {DataError} If there is no such tensor.
  * @throws {RangeError} If the tensor has no such rows.

@@ -68,7 +68,6 @@ export interface WeightLoading {
 /**
  * Loads every weight, streaming, so that host memory stays small.
  *
- * @param loading Source, sizes and target.
  * @param onLayer Called with the number of layers done so far.
  * @returns The weights; nothing stays allocated if loading fails.
  * @throws {GpuError} If the device has too little memory.
