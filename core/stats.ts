@@ -1,5 +1,5 @@
 /**
- * Means, quantiles, the normal distribution and the exact McNemar test.
+ * Means, quantiles and the normal distribution.
  *
  * @module
  */

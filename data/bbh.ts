@@ -8,11 +8,11 @@
 import { DataError } from "../core/check.ts";
 import {
   type Dataset,
-  datasetFiles,
+  datasetPaths,
+  groupTexts,
   malformed,
   parseJson,
   readDataFile,
-  takeTurns,
 } from "./dataset.ts";
 
 /** A question with its answer. */
@@ -47,8 +47,7 @@ const CANARY_END = /^-{5}\r?\n/m;
  * @returns Names in alphabetic order.
  */
 export function bbhTasks(): string[] {
-  return datasetFiles("bbh").map(({ path }) => path)
-    .filter((path) => path.startsWith(TASK_FOLDER))
+  return datasetPaths("bbh").filter((path) => path.startsWith(TASK_FOLDER))
     .map((path) => path.slice(TASK_FOLDER.length, -".json".length))
     .sort();
 }
@@ -141,17 +140,13 @@ function normalize(text: string): string {
 /** Three-shot prompts, tasks taking turns. */
 export const bbh: Dataset = {
   name: "bbh",
-  files: datasetFiles("bbh").map(({ path }) => path),
+  files: datasetPaths("bbh"),
   async texts(folder, limit) {
-    const tasks: BbhTask[] = [];
-    for (const name of bbhTasks().slice(0, limit)) tasks.push(await readBbhTask(folder, name));
-    const lists = tasks.map(({ name, exemplars, items }) =>
-      items.map(({ input }, index) => ({
-        id: `${name}/${index}`,
-        group: name,
-        text: bbhPrompt(exemplars, input),
-      }))
-    );
-    return takeTurns(lists, limit);
+    const tasks = [];
+    for (const name of bbhTasks().slice(0, limit)) {
+      const { exemplars, items } = await readBbhTask(folder, name);
+      tasks.push({ name, texts: items.map(({ input }) => bbhPrompt(exemplars, input)) });
+    }
+    return groupTexts(tasks, limit);
   },
 };

@@ -184,6 +184,11 @@ export function malformed(place: string, form: string, cause: unknown): DataErro
   });
 }
 
+/** Names the files of a dataset, by path. */
+export function datasetPaths(dataset: string): string[] {
+  return datasetFiles(dataset).map(({ path }) => path);
+}
+
 /** Deals lists out in turns: the first of each, then the second of each, and so on. */
 export function takeTurns<T>(lists: readonly (readonly T[])[], limit: number): T[] {
   const longest = Math.max(0, ...lists.map(({ length }) => length));
@@ -194,4 +199,20 @@ export function takeTurns<T>(lists: readonly (readonly T[])[], limit: number): T
     }
   }
   return dealt;
+}
+
+/** Makes the texts of groups, as tasks or subjects, which take turns; a text is named by group and index. */
+export function groupTexts(
+  groups: readonly { readonly name: string; readonly texts: readonly string[] }[],
+  limit: number,
+): DatasetText[] {
+  const lists = groups.map(({ name, texts }) =>
+    texts.map((text, index) => ({ id: `${name}/${index}`, group: name, text }))
+  );
+  return takeTurns(lists, limit);
+}
+
+/** Whether a parsed value is a list of strings. */
+export function isTexts(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.every((item) => typeof item === "string");
 }

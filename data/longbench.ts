@@ -8,11 +8,12 @@
 import { checkInteger, DataError } from "../core/check.ts";
 import {
   type Dataset,
-  datasetFiles,
+  datasetPaths,
+  groupTexts,
+  isTexts,
   malformed,
   parseJson,
   readDataFile,
-  takeTurns,
 } from "./dataset.ts";
 import { editSimilarity, rougeL, tokenF1 } from "./longbench/text_scores.ts";
 
@@ -134,10 +135,6 @@ interface ClassifiedGold {
   readonly all_classes?: unknown;
 }
 
-function isTexts(value: unknown): value is readonly string[] {
-  return Array.isArray(value) && value.every((item) => typeof item === "string");
-}
-
 /**
  * Reads a task of MiniLongBench.
  *
@@ -206,19 +203,13 @@ export function truncateMiddle(tokens: readonly number[], limit: number): number
 /** Prompts of the subset, tasks taking turns. */
 export const longBench: Dataset = {
   name: "longbench",
-  files: datasetFiles("longbench").map(({ path }) => path).filter((path) =>
-    path.startsWith(MINI_FOLDER)
-  ),
+  files: datasetPaths("longbench").filter((path) => path.startsWith(MINI_FOLDER)),
   async texts(folder, limit) {
-    const lists = [];
+    const tasks = [];
     for (const { name } of LONGBENCH_TASKS.slice(0, limit)) {
       const items = await readMiniLongBench(folder, name);
-      lists.push(items.map(({ prompt }, index) => ({
-        id: `${name}/${index}`,
-        group: name,
-        text: prompt,
-      })));
+      tasks.push({ name, texts: items.map(({ prompt }) => prompt) });
     }
-    return takeTurns(lists, limit);
+    return groupTexts(tasks, limit);
   },
 };

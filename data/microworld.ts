@@ -44,19 +44,13 @@ const MAKERS: Readonly<Record<MicroworldTask, DraftMaker>> = {
   story,
 };
 
-/** Tasks with an answer, in the order of reports. */
-export const GRADED_TASKS: readonly MicroworldTask[] = [
-  "roll",
-  "route",
-  "list",
-  "sums",
-  "qa",
-  "sort",
-  "ask",
-];
-
 /** All tasks. */
-export const MICROWORLD_TASKS: readonly MicroworldTask[] = [...GRADED_TASKS, "story"];
+export const MICROWORLD_TASKS: readonly MicroworldTask[] = Object.keys(MAKERS) as MicroworldTask[];
+
+/** Tasks with an answer, in the order of reports. */
+export const GRADED_TASKS: readonly MicroworldTask[] = MICROWORLD_TASKS.filter((task) =>
+  task !== "story"
+);
 
 /** One item. */
 export interface MicroworldItem {

@@ -7,7 +7,7 @@
 
 import { DataError } from "../core/check.ts";
 import { parseCsv } from "./csv.ts";
-import { type Dataset, datasetFiles, malformed, readDataFile, takeTurns } from "./dataset.ts";
+import { type Dataset, datasetPaths, groupTexts, malformed, readDataFile } from "./dataset.ts";
 
 /** A question with four choices. */
 export interface MmluItem {
@@ -38,7 +38,7 @@ const TEST_FILE = /^mmlu\/test\/(\w+)_test\.csv$/;
  * @returns Names in alphabetic order.
  */
 export function mmluSubjects(): string[] {
-  return datasetFiles("mmlu").flatMap(({ path }) => TEST_FILE.exec(path)?.[1] ?? []).sort();
+  return datasetPaths("mmlu").flatMap((path) => TEST_FILE.exec(path)?.[1] ?? []).sort();
 }
 
 /**
@@ -107,19 +107,13 @@ export function gradeMmlu(output: string, item: Pick<MmluItem, "answer">): boole
 /** Five-shot prompts, subjects taking turns. */
 export const mmlu: Dataset = {
   name: "mmlu",
-  files: datasetFiles("mmlu").map(({ path }) => path),
+  files: datasetPaths("mmlu"),
   async texts(folder, limit) {
-    const subjects: MmluSubject[] = [];
+    const subjects = [];
     for (const name of mmluSubjects().slice(0, limit)) {
-      subjects.push(await readMmluSubject(folder, name));
+      const subject = await readMmluSubject(folder, name);
+      subjects.push({ name, texts: subject.items.map((item) => mmluPrompt(subject, item)) });
     }
-    const lists = subjects.map((subject) =>
-      subject.items.map((item, index) => ({
-        id: `${subject.name}/${index}`,
-        group: subject.name,
-        text: mmluPrompt(subject, item),
-      }))
-    );
-    return takeTurns(lists, limit);
+    return groupTexts(subjects, limit);
   },
 };

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { type Dataset, malformed, parseJsonLines, readDataFile } from "./dataset.ts";
+import { type Dataset, isTexts, malformed, parseJsonLines, readDataFile } from "./dataset.ts";
 
 /** A question of two turns. */
 export interface MtBenchQuestion {
@@ -71,10 +71,6 @@ export function parseMtBench(questions: string, answers: string): MtBenchQuestio
  */
 export async function readMtBench(folder: string): Promise<MtBenchQuestion[]> {
   return parseMtBench(await readDataFile(folder, QUESTIONS), await readDataFile(folder, ANSWERS));
-}
-
-function isTexts(value: unknown): value is readonly string[] {
-  return Array.isArray(value) && value.every((item) => typeof item === "string");
 }
 
 /** Questions that have reference answers, both in `turns`: the others are too short to measure on. */

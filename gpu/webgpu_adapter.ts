@@ -16,9 +16,6 @@ export interface OpenGpu {
   readonly subgroupDirective: string;
 }
 
-/** Features worth having, most useful first; listed or not, requestDevice decides. */
-const FEATURES = ["subgroups", "timestamp-query"] as const;
-
 /** Limits to raise to what the adapter offers. */
 const LIMITS = [
   "maxBufferSize",
@@ -47,13 +44,13 @@ export async function requestAdapter(gpu: GPU): Promise<GPUAdapter | undefined> 
  * @returns The device, or nothing if there is no adapter.
  */
 export async function openGpu(gpu: GPU): Promise<OpenGpu | undefined> {
-  for (const requiredFeatures of [[...FEATURES], ...FEATURES.map((name) => [name]), []]) {
+  // Whether an adapter lists subgroups or not, requestDevice decides.
+  for (const hasSubgroups of [true, false]) {
     // An adapter may be used for one request only.
     const adapter = await requestAdapter(gpu);
     if (adapter === undefined) return undefined;
-    const device = await tryDevice(adapter, requiredFeatures);
+    const device = await tryDevice(adapter, hasSubgroups ? ["subgroups"] : []);
     if (device === undefined) continue;
-    const hasSubgroups = requiredFeatures.includes("subgroups");
     return {
       device,
       info: describe(adapter, device, hasSubgroups),
