@@ -119,9 +119,9 @@ export function attentionParams(shape: AttentionShape): AttentionParams {
 function checkMultiple(
   name: string,
   value: number,
-  [headGroup, text]: readonly [number, string],
+  [divisor, text]: readonly [number, string],
 ): void {
-  if (value % headGroup === 0) return;
+  if (value % divisor === 0) return;
   throw new RangeError(
     `Cannot compute attention: ${name} must be a multiple of ${text}: current value is ${value}`,
   );

@@ -66,7 +66,7 @@ export function loadRowsCommand(
   const { layer, layers, headDim } = shape;
   return dispatch({
     kernel: loadRows,
-    buffers: { upload: buffers.upload, keys: buffers.keys, values: buffers.values },
+    buffers,
     constants: { ROW_WORDS: headDim / 2 },
     params: { layer, layers },
     grid: [WORKGROUPS, 1, 1],

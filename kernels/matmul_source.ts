@@ -9,7 +9,7 @@
  */
 
 import { type MatmulTile, multiplyBlock, range } from "./matmul_block.ts";
-import { planeVariables, type WeightFormat } from "./weights/format.ts";
+import { declarations, planeVariables, type WeightFormat } from "./weights/format.ts";
 
 /**
  * Name of the kernel of a format and tile: its stem, entry point and label.
@@ -51,22 +51,16 @@ export function matmulSource(format: WeightFormat, tile: MatmulTile): string {
 }
 
 function header(format: WeightFormat, tile: MatmulTile): string {
-  const bindings = {
+  const variables = {
     "read> input": "vec4f",
     ...planeVariables(format),
     "read> bias": "f32",
     "read_write> output": "f32",
   };
-  const params = Object.entries(MATMUL_PARAMS).map(([name, type]) => `  ${name}: ${type},`);
   return [
     `// ${matmulName(format, tile)}: activations times the rows of a ${format.name} matrix.`,
     "",
-    `struct Params {\n${params.join("\n")}\n}`,
-    "",
-    ...Object.entries(bindings).map(([name, type], i) =>
-      `@group(0) @binding(${i}) var<storage, ${name}: array<${type}>;`
-    ),
-    "@group(1) @binding(0) var<uniform> params: Params;",
+    ...declarations(MATMUL_PARAMS, variables),
     ...workgroupMemory(tile),
   ].join("\n");
 }

@@ -12,7 +12,7 @@ import { type Command, dispatch, type DispatchBuffers } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
 import { type KvFormat, unpackStored } from "./attention_shape.ts";
 import { rotateHead } from "./rope_cache.ts";
-import { type ListedLayer, listParams, readList } from "./selection_list.ts";
+import { type ListedLayer, listOf, listParams } from "./selection_list.ts";
 import wgsl from "./rerotate_keys.wgsl" with { type: "text" };
 
 const WORKGROUP_SIZE = 64;
@@ -52,11 +52,7 @@ function rerotateListed(
   for (let place = 0; place < sequences * perLayer; place++) {
     const sequence = buffers.state[0]! + Math.floor(place / perLayer);
     const headGroup = sequence * params.groups + params.group_offset + place % perLayer;
-    const words = buffers.lists.subarray(
-      headGroup * params.list_words,
-      (headGroup + 1) * params.list_words,
-    );
-    const list = readList(words, params.group_heads);
+    const list = listOf(buffers.lists, params, headGroup);
     if (!list) continue;
     const { full, fullRows } = list;
     full.forEach((token, entry) => {
@@ -93,10 +89,9 @@ export function rerotateKeysCommand(
 ): Command {
   const { headDim } = shape;
   checkInteger("rerotate keys", "headDim / 4", { value: headDim / 4, min: 1 });
-  const { state, counted, lists, rotation, keys, rerotated } = buffers;
   return dispatch({
     kernel: rerotateKeys,
-    buffers: { state, counted, lists, rotation, keys, rerotated },
+    buffers,
     constants: { HEAD_DIM: headDim, HAS_F32_KEYS: shape.keyFormat === "f32" ? 1 : 0 },
     params: listParams("rerotate keys", shape),
     grid: rerotateKeysGrid(shape),

@@ -82,7 +82,7 @@ export function rmsNormCommand(
   checkInteger(action, "outputStride", { value: outputStride, min: columns });
   return dispatch({
     kernel: rmsNorm,
-    buffers: { input: buffers.input, weight: buffers.weight, output: buffers.output },
+    buffers,
     params: {
       rows,
       columns,

@@ -15,7 +15,7 @@ import {
   unpackStored,
 } from "./attention_shape.ts";
 import { combineMarginal, MARGINAL_MODES } from "./marginal.ts";
-import { readList, type SelectionEntries } from "./selection_list.ts";
+import { listOf, type SelectionEntries } from "./selection_list.ts";
 
 const INPUTS = {
   ...ATTENTION_INPUTS,
@@ -196,8 +196,7 @@ function placeOf({ buffers, params }: Run, row: number, head: number): Place | u
   const { sequence, position } = rowPlace({ buffers, params }, row);
   const groupHeads = query_heads / groups_per_layer;
   const headGroup = sequence * params.groups + params.group_offset + Math.floor(head / groupHeads);
-  const list = buffers.lists.subarray(headGroup * list_words, (headGroup + 1) * list_words);
-  const entries = readList(list, groupHeads);
+  const entries = listOf(buffers.lists, { list_words, group_heads: groupHeads }, headGroup);
   if (!entries) return undefined;
   const block = sequence * params.rows_per_sequence + row % params.rows_per_sequence;
   const small = (block * params.small_heads + entries.matched[head % groupHeads]!) * capacity;

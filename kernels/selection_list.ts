@@ -97,7 +97,7 @@ export function listRoom({ listWords, groupHeads }: ListSize): number {
  */
 export function readList(list: Uint32Array, groupHeads: number): SelectionEntries | undefined {
   const [kept, marginal] = [list[0]!, list[1]!];
-  if (kept === BROKEN_LIST) return undefined;
+  if (kept + marginal > listRoom({ listWords: list.length, groupHeads })) return undefined;
   const start = LIST_HEADER_WORDS + groupHeads;
   const column = (first: number, count: number, offset: number) => {
     const values = new Uint32Array(count);
@@ -114,4 +114,23 @@ export function readList(list: Uint32Array, groupHeads: number): SelectionEntrie
     valueOnly: column(kept, marginal, 0),
     valueOnlyRows: column(kept, marginal, 1),
   };
+}
+
+/**
+ * Reads the list of a head group in a run of a kernel.
+ *
+ * @param lists Lists of all sequences, u32 [sequences, groups, list_words].
+ * @param params Parameters of the kernel.
+ * @param headGroup Head group, counted over all sequences.
+ * @returns What it holds; undefined for a broken list.
+ */
+export function listOf(
+  lists: Uint32Array,
+  { list_words, group_heads }: { readonly list_words: number; readonly group_heads: number },
+  headGroup: number,
+): SelectionEntries | undefined {
+  return readList(
+    lists.subarray(headGroup * list_words, (headGroup + 1) * list_words),
+    group_heads,
+  );
 }

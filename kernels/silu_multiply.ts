@@ -79,7 +79,7 @@ export function siluMultiplyCommand(
   checkInteger(action, "outputStride / 4", { value: outputStride / 4, min: vec4s });
   return dispatch({
     kernel: siluMultiply,
-    buffers: { input: buffers.input, output: buffers.output },
+    buffers,
     params: {
       rows,
       columns,

@@ -66,10 +66,9 @@ export function updateScoresCommand(
     checkInteger("update scores", name, { value: shape[name], min: 1 });
   }
   checkInteger("update scores", "capacity / 4", { value: capacity / 4, min: 1 });
-  const { state, rows, decays, scores } = buffers;
   return dispatch({
     kernel: updateScores,
-    buffers: { state, rows, decays, scores },
+    buffers,
     params: { heads, capacity },
     grid: updateScoresGrid(shape),
   });

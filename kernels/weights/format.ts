@@ -231,6 +231,29 @@ export function planeVariables(format: WeightFormat): Readonly<Record<string, st
 }
 
 /**
+ * Declares the parameters and bindings of a generated kernel.
+ *
+ * @param params Types of the fields of `Params`, in order.
+ * @param variables Element types of the storage buffers in binding order, named as by `planeVariables`.
+ * @returns Lines of WGSL.
+ */
+export function declarations(
+  params: Readonly<Record<string, string>>,
+  variables: Readonly<Record<string, string>>,
+): string[] {
+  return [
+    "struct Params {",
+    ...Object.entries(params).map(([name, type]) => `  ${name}: ${type},`),
+    "}",
+    "",
+    ...Object.entries(variables).map(([name, type], i) =>
+      `@group(0) @binding(${i}) var<storage, ${name}: array<${type}>;`
+    ),
+    "@group(1) @binding(0) var<uniform> params: Params;",
+  ];
+}
+
+/**
  * WGSL expression for the scales of a block.
  *
  * @param format Weight format.
