@@ -8,7 +8,7 @@ import { DataError } from "../core/check.ts";
 import type { ConfigFields, ModelConfig } from "./config.ts";
 import { architectureOfJson, configFromJson } from "./config_json.ts";
 import { locateModel, type ModelLocation } from "./files/model_location.ts";
-import { modelHash, readTextIfThere } from "./files/ranged_file.ts";
+import { modelHash, parseObject, readTextIfThere } from "./files/ranged_file.ts";
 import { openGguf } from "./gguf/gguf.ts";
 import { architectureOfGguf, configFromGguf } from "./gguf/gguf_config.ts";
 import { type DownloadOptions, isHubReference } from "./hub/hub_settings.ts";
@@ -112,7 +112,7 @@ async function openSafetensorsModel(location: ModelLocation): Promise<ModelFiles
   if (text === undefined) {
     throw new DataError(`Cannot open a model: ${folder}config.json must exist beside its weights`);
   }
-  const json = parse(`${folder}config.json`, text);
+  const json = fieldsOf(`${folder}config.json`, text);
   const generation = await readJson(`${folder}generation_config.json`, MAX_CONFIG_BYTES);
   const announced = configFromJson(json, generation);
   const texts = await readTexts(folder);
@@ -133,21 +133,13 @@ async function openSafetensorsModel(location: ModelLocation): Promise<ModelFiles
   return model;
 }
 
-function parse(location: string, text: string): ConfigFields {
-  try {
-    const values: unknown = JSON.parse(text);
-    if (typeof values === "object" && values !== null && !Array.isArray(values)) {
-      return { location, values: values as Record<string, unknown> };
-    }
-  } catch (cause) {
-    throw new DataError(`Cannot read ${location}: it must be JSON: ${cause}`, { cause });
-  }
-  throw new DataError(`Cannot read ${location}: it must be a JSON object`);
+function fieldsOf(location: string, text: string): ConfigFields {
+  return { location, values: parseObject(text, location) };
 }
 
 async function readJson(location: string, maxBytes?: number): Promise<ConfigFields | undefined> {
   const text = await readTextIfThere(location, maxBytes);
-  return text === undefined ? undefined : parse(location, text);
+  return text === undefined ? undefined : fieldsOf(location, text);
 }
 
 async function readTexts(folder: string): Promise<Pick<ModelFiles, "tokenizer" | "chatTemplate">> {

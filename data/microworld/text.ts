@@ -4,32 +4,8 @@
  * @module
  */
 
-import type { Segment } from "./parts.ts";
-
 /** Token that starts every prompt and ends every answer of the embedded pair. */
 export const DOCUMENT_TOKEN = 0;
-
-/** An item as text. */
-export interface ItemTexts {
-  /** Name of its task. */
-  readonly task: string;
-  /** Prompt and answer in pieces with their loss weights. */
-  readonly segments: readonly Segment[];
-  /** Text that the model is given. */
-  readonly prompt: string;
-  /** Text that the model has to write. */
-  readonly answer: string;
-}
-
-/**
- * Writes an item as one line of training text.
- *
- * @returns JSON: task and segments as [text, loss weight, 1 for the answer and 0 for the prompt].
- */
-export function trainingLine({ task, segments }: Pick<ItemTexts, "task" | "segments">): string {
-  const rows = segments.map(({ text, weight, isAnswer }) => [text, weight, isAnswer ? 1 : 0]);
-  return JSON.stringify({ task, segments: rows });
-}
 
 /**
  * Encodes a prompt, with the begin token that the embedded pair needs.
@@ -38,7 +14,7 @@ export function trainingLine({ task, segments }: Pick<ItemTexts, "task" | "segme
  * @returns Token ids, the first of them 0 and no other.
  */
 export function promptIds(
-  item: Pick<ItemTexts, "prompt">,
+  item: { readonly prompt: string },
   encode: (text: string) => readonly number[],
 ): number[] {
   return [DOCUMENT_TOKEN, ...withoutDocumentToken(encode(item.prompt))];
@@ -51,7 +27,7 @@ export function promptIds(
  * @returns Token ids, the last of them 0.
  */
 export function answerIds(
-  item: Pick<ItemTexts, "answer">,
+  item: { readonly answer: string },
   encode: (text: string) => readonly number[],
 ): number[] {
   return [...withoutDocumentToken(encode(item.answer)), DOCUMENT_TOKEN];
@@ -64,7 +40,7 @@ export function answerIds(
  * @param hasEnded Whether the model ended the answer itself.
  */
 export function isExactAnswer(
-  item: Pick<ItemTexts, "answer">,
+  item: { readonly answer: string },
   output: string,
   hasEnded: boolean,
 ): boolean {

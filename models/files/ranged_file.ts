@@ -40,6 +40,27 @@ export interface RangedFile extends AsyncDisposable {
   read(byteOffset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>>;
 }
 
+/** Parses text that must be a JSON object; `what` names it in messages. */
+export function parseObject(
+  text: string,
+  location: string,
+  what: string = "it",
+): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new DataError(`Cannot read ${location}: ${what} must be JSON: ${cause}`, { cause });
+  }
+  if (isObject(value)) return value;
+  throw fileFailure(location, `${what} must be a JSON object`, text.slice(0, 20));
+}
+
+/** Whether a parsed value is an object, not a list. */
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
 /**
  * Tells addresses from paths.
  *

@@ -21,7 +21,6 @@ import {
   microworldSplit,
   promptIds,
   trainingItems,
-  trainingLine,
 } from "../../data/microworld.ts";
 import { factsContent } from "../../data/microworld/parts.ts";
 import * as words from "../../data/microworld/words.ts";
@@ -168,17 +167,6 @@ Deno.test("trainingItems() follows the mix and repeats with the seed", () => {
   assert(lists > 125 && lists < 175, `${lists} of 200`);
   assertEquals(items.every(({ task }) => task === "list" || task === "story"), true);
   assertThrows(() => trainingItems({ seed: 1, tokens: [40, 80], mix: {} }).next(), RangeError);
-});
-
-Deno.test("trainingLine() keeps texts, weights and who writes them", () => {
-  const item = microworldItem("ask", seededRandom(2), { tokens: 60 });
-  const line = JSON.parse(trainingLine(item));
-  assertEquals(line.segments.map(([text]: [string]) => text).join(""), item.prompt + item.answer);
-  assertEquals(trainingLine(item).includes("\n"), false);
-  const answers = line.segments.filter(([, , isAnswer]: [string, number, number]) =>
-    isAnswer === 1
-  );
-  assertEquals(answers.map(([text]: [string]) => text).join(""), item.answer);
 });
 
 Deno.test("isExactAnswer() wants the whole answer and its end", () => {

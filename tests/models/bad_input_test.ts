@@ -60,7 +60,7 @@ Deno.test("openModelFiles() rejects an index that does not fit its shards", asyn
   };
   const map = (name: string, shard: unknown) => ({ weight_map: { [name]: shard } });
   await rejects({}, /weight_map must be an object/);
-  await rejects(null, /weight_map must be an object/);
+  await rejects(null, /it must be a JSON object/);
   await rejects(map("x", "../a.safetensors"), /weight_map must name \.safetensors files beside it/);
   await rejects(map("x", 3), /weight_map must name \.safetensors files beside it/);
   await rejects(map("x", "c.safetensors"), /c\.safetensors: the file must exist/);
