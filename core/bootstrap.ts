@@ -17,7 +17,7 @@ export interface Interval {
   readonly low: number;
   /** Upper end. */
   readonly high: number;
-  /** Independent contexts behind the estimate. */
+  /** Independent contexts that the estimate rests on. */
   readonly n: number;
 }
 
@@ -46,7 +46,7 @@ export interface Resampled {
 /**
  * Computes the interval of any statistic of contexts.
  *
- * @param statistic Computes the number from a list of context indices, some of them several times.
+ * @param statistic Computes the number from a list of context indices, which may repeat.
  * @throws {RangeError} If there are no contexts, or the statistic of all contexts is not finite.
  */
 export function bootstrapInterval(
@@ -107,7 +107,7 @@ export function meanInterval(values: ArrayLike<number>, options: BootstrapOption
 }
 
 /**
- * Computes the interval of a ratio of sums, which also is a mean or a proportion over all pieces of
+ * Computes the interval of a ratio of sums, which is also a mean or a proportion over all pieces of
  * all contexts when `denominators` counts the pieces.
  *
  * @param numerators One sum per context.

@@ -11,14 +11,14 @@ import { checkInteger } from "./check.ts";
 /** Draws the next number in [0, 1), a multiple of 2^-53. */
 export type Random = () => number;
 
-/** Draws thrown away first: small seeds leave the generator's state mostly zeros or ones. */
+/** Draws discarded at the start: small seeds leave the generator's state mostly zeros or ones. */
 const WARM_UP = 16;
 
 /**
  * Makes a generator.
  *
  * @param seed Any integer; only its lowest 32 bits count.
- * @throws {RangeError} If the seed is no integer.
+ * @throws {RangeError} If the seed is not an integer.
  */
 export function seededRandom(seed: number): Random {
   checkInteger("draw random numbers", "seed", { value: seed });
@@ -71,7 +71,7 @@ export function shuffle<T>(random: Random, items: readonly T[]): T[] {
 }
 
 /**
- * Draws several elements, none of them twice.
+ * Draws several elements, each at most once.
  *
  * @returns The drawn items in the order of drawing.
  * @throws {RangeError} If there are fewer items than that.

@@ -7,7 +7,7 @@
 import type { ProgressState, ProgressView } from "./progress.ts";
 
 /**
- * Words for a duration, for people.
+ * Formats a duration for people.
  *
  * @returns For example `0.4 s`, `42 s`, `3 min 05 s`, `2 h 10 min`.
  */
@@ -27,7 +27,7 @@ function pad(value: number): string {
 
 /** Where {@linkcode terminalView} writes. */
 export interface Terminal {
-  /** Writes text, without a line end of its own. */
+  /** Writes text without adding a line end. */
   readonly write: (text: string) => void;
   /** Whether lines can be overwritten; if not, one line per stage is written. */
   readonly isInteractive: boolean;
@@ -64,7 +64,7 @@ function plainView(write: (text: string) => void): ProgressView {
 /**
  * One line that fits a width.
  *
- * @returns Label, bar, share, time left and what is being done, as far as they fit.
+ * @returns Label, bar, share, time left and current work, as far as they fit.
  */
 export function fitLine(state: ProgressState, width: number): string {
   const share = state.total > 0 ? Math.min(1, state.done / state.total) : 0;

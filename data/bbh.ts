@@ -25,7 +25,7 @@ export interface BbhItem {
 
 /** A task with everything needed to ask it. */
 export interface BbhTask {
-  /** Name, as "word_sorting". */
+  /** Name, such as "word_sorting". */
   readonly name: string;
   /** Description and three worked examples. */
   readonly exemplars: string;
@@ -44,7 +44,7 @@ const CANARY_END = /^-{5}\r?\n/m;
 /**
  * Lists the tasks.
  *
- * @returns Names in alphabetic order.
+ * @returns Names in alphabetical order.
  */
 export function bbhTasks(): string[] {
   return datasetPaths("bbh").filter((path) => path.startsWith(TASK_FOLDER))
@@ -53,9 +53,9 @@ export function bbhTasks(): string[] {
 }
 
 /**
- * Takes the worked examples out of a prompt file: all that follows the canary and its dashes.
+ * Extracts the worked examples from a prompt file: everything after the canary and its line of dashes.
  *
- * @returns Description and exemplars, without blank ends.
+ * @returns Description and exemplars, trimmed.
  * @throws {DataError} If there is no line of dashes after a canary.
  */
 export function bbhExemplars(text: string, place: string): string {
@@ -69,7 +69,7 @@ export function bbhExemplars(text: string, place: string): string {
 /**
  * Parses a task file.
  *
- * @throws {DataError} If it is no list of questions with targets.
+ * @throws {DataError} If it is not a list of questions with targets.
  */
 export function parseBbh(text: string, place: string): BbhItem[] {
   const examples = parseJson<{ examples?: unknown } | null>(text, place)?.examples;
@@ -118,7 +118,7 @@ export function bbhAnswer(output: string): string | undefined {
     : parts.at(-1)!.split("\n")[0]!.trim().replace(/\.$/, "").trim();
 }
 
-/** Grades an answer: the letter for multiple choice, else the whole answer in either case. */
+/** Grades an answer: the letter for multiple choice, otherwise the whole answer, ignoring case. */
 export function gradeBbh(output: string, target: string): boolean {
   const answer = bbhAnswer(output);
   if (answer === undefined) return false;
@@ -137,7 +137,7 @@ function normalize(text: string): string {
   return text.trim().replace(/\s+/g, " ").toLowerCase();
 }
 
-/** Three-shot prompts, tasks taking turns. */
+/** Three-shot prompts, from each task in turn. */
 export const bbh: Dataset = {
   name: "bbh",
   files: datasetPaths("bbh"),

@@ -17,7 +17,7 @@ export interface DatasetText {
   readonly text: string;
   /** Of a dialogue, the text that each turn adds, in order. */
   readonly turns?: readonly string[];
-  /** Of an item with one right answer, the text that a model has to write after it. */
+  /** Of an item with a single right answer, the text that a model must write after it. */
   readonly answer?: string;
 }
 
@@ -37,7 +37,7 @@ export interface Dataset {
   texts(folder: string, limit: number): Promise<DatasetText[]>;
 }
 
-/** What the manifest says of a file. */
+/** What the manifest says about a file. */
 export interface DataFile {
   /** Path inside the data folder, with forward slashes. */
   readonly path: string;
@@ -45,7 +45,7 @@ export interface DataFile {
   readonly sha256: string;
   /** Size in bytes. */
   readonly bytes: number;
-  /** Licence of the content. */
+  /** License of the content. */
   readonly licence: string;
 }
 
@@ -148,8 +148,8 @@ function expected(place: string, file: DataFile, state: string, cause?: unknown)
 /**
  * Parses JSON lines.
  *
- * @param text One JSON value a line; empty lines are skipped.
- * @throws {DataError} If a line is no JSON.
+ * @param text One JSON value per line; empty lines are skipped.
+ * @throws {DataError} If a line is not JSON.
  */
 export function parseJsonLines<T>(text: string, path: string): T[] {
   const values: T[] = [];
@@ -162,7 +162,7 @@ export function parseJsonLines<T>(text: string, path: string): T[] {
 /**
  * Parses one JSON value.
  *
- * @throws {DataError} If it is no JSON.
+ * @throws {DataError} If it is not JSON.
  */
 export function parseJson<T>(text: string, place: string): T {
   try {
@@ -189,7 +189,7 @@ export function datasetPaths(dataset: string): string[] {
   return datasetFiles(dataset).map(({ path }) => path);
 }
 
-/** Deals lists out in turns: the first of each, then the second of each, and so on. */
+/** Interleaves lists: the first of each, then the second of each, and so on. */
 export function takeTurns<T>(lists: readonly (readonly T[])[], limit: number): T[] {
   const longest = Math.max(0, ...lists.map(({ length }) => length));
   const dealt: T[] = [];
@@ -201,7 +201,7 @@ export function takeTurns<T>(lists: readonly (readonly T[])[], limit: number): T
   return dealt;
 }
 
-/** Makes the texts of groups, as tasks or subjects, which take turns; a text is named by group and index. */
+/** Names texts by group and index, and takes them from each group in turn. */
 export function groupTexts(
   groups: readonly { readonly name: string; readonly texts: readonly string[] }[],
   limit: number,

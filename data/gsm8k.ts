@@ -42,7 +42,7 @@ export interface Gsm8kGrade {
 
 /** Text at which generation stops. */
 export const GSM8K_STOP = "\nQ:";
-/** Most tokens of an answer: a base model, and one that talks. */
+/** Most tokens of an answer, for a base model and for a chat model. */
 export const GSM8K_MAX_TOKENS: { readonly base: number; readonly chat: number } = {
   base: 256,
   chat: 512,
@@ -124,7 +124,7 @@ function toNumber(text: string): number {
   return Number(text.replace(/[$,]/g, ""));
 }
 
-/** Eight-shot prompts; each begins with another exemplar, so that prompts differ from the start. */
+/** Eight-shot prompts; each begins with a different exemplar, so that prompts differ from the start. */
 export const gsm8k: Dataset = {
   name: "gsm8k",
   files: [TEST, EXEMPLARS],

@@ -22,9 +22,9 @@ export { editSimilarity, normalizeAnswer, rougeL, tokenF1 } from "./longbench/te
 /** How an answer is compared with a reference. */
 export type LongBenchMetric = "tokenF1" | "rougeL" | "classification" | "numbers" | "edit";
 
-/** What is known of a task. */
+/** Properties of a task. */
 export interface LongBenchTask {
-  /** Name in the files, as "hotpotqa". */
+  /** Name in the files, such as "hotpotqa". */
   readonly name: string;
   /** Its score. */
   readonly metric: LongBenchMetric;
@@ -38,7 +38,7 @@ export interface LongBenchTask {
   readonly isInPaper: boolean;
 }
 
-/** A prompt with what is right. */
+/** A prompt with its right answers. */
 export interface LongBenchItem {
   /** The complete prompt, not truncated. */
   readonly prompt: string;
@@ -87,7 +87,7 @@ const MINI_FOLDER = "longbench/minilongbench/MiniLongBench_";
 /**
  * Finds a task.
  *
- * @throws {DataError} If there is none of that name.
+ * @throws {DataError} If no task has that name.
  */
 export function longBenchTask(name: string): LongBenchTask {
   const task = LONGBENCH_TASKS.find((known) => known.name === name);
@@ -166,7 +166,7 @@ export function scoreLongBench(
   return Math.max(0, ...scores);
 }
 
-/** Shares the point among the classes named; names inside the right one's do not count. */
+/** Splits the point among the classes named; names contained in the right one's name do not count. */
 function classScore(output: string, answer: string, classes: readonly string[]): number {
   const named = classes.filter((name) => output.includes(name))
     .filter((name) => name === answer || !answer.includes(name));
@@ -200,7 +200,7 @@ export function truncateMiddle(tokens: readonly number[], limit: number): number
   return [...tokens.slice(0, half), ...tokens.slice(-half)];
 }
 
-/** Prompts of the subset, tasks taking turns. */
+/** Prompts of the subset, from each task in turn. */
 export const longBench: Dataset = {
   name: "longbench",
   files: datasetPaths("longbench").filter((path) => path.startsWith(MINI_FOLDER)),

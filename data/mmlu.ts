@@ -21,7 +21,7 @@ export interface MmluItem {
 
 /** A subject with everything needed to ask it. */
 export interface MmluSubject {
-  /** Name, as "high_school_biology". */
+  /** Name, such as "high_school_biology". */
   readonly name: string;
   /** Five answered questions. */
   readonly exemplars: readonly MmluItem[];
@@ -35,7 +35,7 @@ const TEST_FILE = /^mmlu\/test\/(\w+)_test\.csv$/;
 /**
  * Lists the subjects.
  *
- * @returns Names in alphabetic order.
+ * @returns Names in alphabetical order.
  */
 export function mmluSubjects(): string[] {
   return datasetPaths("mmlu").flatMap((path) => TEST_FILE.exec(path)?.[1] ?? []).sort();
@@ -104,7 +104,7 @@ export function gradeMmlu(output: string, item: Pick<MmluItem, "answer">): boole
   return /^\s*\(?([A-D])(?![A-Za-z])/.exec(output)?.[1] === item.answer;
 }
 
-/** Five-shot prompts, subjects taking turns. */
+/** Five-shot prompts, from each subject in turn. */
 export const mmlu: Dataset = {
   name: "mmlu",
   files: datasetPaths("mmlu"),

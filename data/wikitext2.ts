@@ -1,5 +1,5 @@
 /**
- * WikiText-2, raw: encyclopedia paragraphs, one a line.
+ * WikiText-2, raw: encyclopedia paragraphs, one per line.
  *
  * @see {@link https://arxiv.org/abs/1609.07843 | Pointer Sentinel Mixture Models}
  * @module
@@ -11,7 +11,7 @@ import { type Dataset, readDataFile } from "./dataset.ts";
 /** Splits that are used; training text is not needed. */
 export type WikitextSplit = "test" | "valid";
 
-/** Turns text into token ids; data files know no tokenizer. */
+/** Turns text into token ids; data modules know no tokenizer. */
 export type Encode = (text: string) => readonly number[];
 
 /** A line of the corpus. */

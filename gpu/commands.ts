@@ -1,5 +1,5 @@
 /**
- * Checks that every back end makes, in the same words: of commands before it records them, and of what is used.
+ * Checks that all back ends share: of commands before they are recorded, and of buffers and recordings before use.
  *
  * @module
  */
@@ -15,7 +15,7 @@ import type {
 } from "./device.ts";
 import type { KernelContract } from "./kernel.ts";
 
-/** Bytes that the first byte of a window must be a multiple of. */
+/** Alignment of the first byte of a window, in bytes. */
 export const WINDOW_ALIGNMENT = 256;
 
 /** A bound window with its place in the contract. */
@@ -86,7 +86,7 @@ export function completeConstants(
  *
  * @returns One word per field, in the order of the contract.
  * @throws {TypeError} If a field is missing or unknown.
- * @throws {RangeError} If a `u32` is no integer from 0 to 2^32 - 1 or an `f32` is not a number.
+ * @throws {RangeError} If a `u32` is not an integer from 0 to 2^32 - 1 or an `f32` is not a number.
  */
 export function packParams(
   kernel: KernelContract,
@@ -251,9 +251,9 @@ function checkNames(
   );
 }
 
-/** Whose something is and whether it still exists. */
+/** Whether a device owns an object, and whether it still exists. */
 export interface Ownership {
-  /** Whether it was made by the device asked. */
+  /** Whether the device in question made it. */
   readonly isOwn: boolean;
   /** Whether it was disposed. */
   readonly isDestroyed: boolean;

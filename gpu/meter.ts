@@ -1,5 +1,5 @@
 /**
- * Counts what a device has allocated and done, and refuses what would pass its cap.
+ * Counts what a device has allocated and done, and refuses what would exceed its cap.
  *
  * @module
  */
@@ -7,7 +7,7 @@
 import { GpuError } from "../core/check.ts";
 import type { DeviceUsage } from "./device.ts";
 
-/** Counters of one device; every buffer it makes, its own included, passes through here. */
+/** Counters of one device; every buffer it makes, including internal ones, is counted here. */
 export class Meter {
   readonly #maxBytes: number;
   readonly #counts = {

@@ -76,7 +76,7 @@ class ReferenceRecording implements Recording {
 
 /** Runs kernels by calling their twins; `submit` returns when they are done. */
 export class ReferenceDevice implements Device {
-  /** What it is. */
+  /** Properties of the device. */
   readonly info: DeviceInfo;
   readonly #meter: Meter;
   readonly #buffers = new Set<ReferenceBuffer>();

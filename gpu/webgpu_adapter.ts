@@ -1,16 +1,16 @@
 /**
- * Finds an adapter and gets from it all that the kernels can use.
+ * Finds an adapter and requests everything that the kernels can use.
  *
  * @module
  */
 
 import type { DeviceInfo } from "./device.ts";
 
-/** A device as WebGPU gave it, with what was found out about it. */
+/** A WebGPU device with its properties. */
 export interface OpenGpu {
   /** The device. */
   readonly device: GPUDevice;
-  /** What it is. */
+  /** Properties of the device. */
   readonly info: DeviceInfo;
   /** Text to put before a shader that calls subgroup functions; empty if its compiler wants none. */
   readonly subgroupDirective: string;
@@ -32,19 +32,19 @@ const LIMITS = [
 /**
  * Asks for the fastest adapter.
  *
- * @returns The adapter, or nothing if there is none.
+ * @returns The adapter, if there is one.
  */
 export async function requestAdapter(gpu: GPU): Promise<GPUAdapter | undefined> {
   return await gpu.requestAdapter({ powerPreference: "high-performance" }) ?? undefined;
 }
 
 /**
- * Opens a device with the largest limits and as many features as it grants.
+ * Opens a device with the largest limits, and with subgroups if it grants them.
  *
- * @returns The device, or nothing if there is no adapter.
+ * @returns The device; undefined without an adapter.
  */
 export async function openGpu(gpu: GPU): Promise<OpenGpu | undefined> {
-  // Whether an adapter lists subgroups or not, requestDevice decides.
+  // What the adapter lists does not matter; requestDevice decides.
   for (const hasSubgroups of [true, false]) {
     // An adapter may be used for one request only.
     const adapter = await requestAdapter(gpu);
@@ -69,7 +69,7 @@ export function isSoftwareAdapter(info: GPUAdapterInfo): boolean {
 /**
  * Names an adapter.
  *
- * @returns Its description, or what else it tells.
+ * @returns Its description, or its other fields.
  */
 export function adapterName(info: GPUAdapterInfo): string {
   const parts = [info.vendor, info.architecture, info.device];

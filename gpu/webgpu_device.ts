@@ -36,7 +36,7 @@ const WRITE_BYTES = 4 * 2 ** 20;
 
 /** Runs kernels on a GPU, or on a software adapter. */
 export class WebgpuDevice implements Device {
-  /** What it is. */
+  /** Properties of the device. */
   readonly info: DeviceInfo;
   readonly #device: GPUDevice;
   readonly #meter: Meter;
@@ -270,7 +270,7 @@ export class WebgpuDevice implements Device {
   }
 }
 
-/** A dispatch made ready. */
+/** A prepared dispatch. */
 interface DispatchStep {
   /** What to run. */
   readonly pipeline: GPUComputePipeline;
@@ -284,7 +284,7 @@ interface DispatchStep {
   readonly grid: readonly [number, number, number];
 }
 
-/** A copy made ready. */
+/** A prepared copy. */
 interface CopyStep extends Omit<BufferCopy, "source" | "target"> {
   readonly source: GPUBuffer;
   readonly target: GPUBuffer;

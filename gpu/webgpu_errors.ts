@@ -10,7 +10,7 @@ import { checkAlive } from "./commands.ts";
 /** Scopes around every call that may fail, outermost first. */
 const FILTERS: readonly GPUErrorFilter[] = ["validation", "out-of-memory", "internal"];
 
-/** Collects the errors of one device until someone awaits it. */
+/** Collects the errors of one device until a call waits for it. */
 export class ErrorLog {
   readonly #device: GPUDevice;
   readonly #pending = new Set<Promise<void>>();
@@ -35,7 +35,7 @@ export class ErrorLog {
     });
   }
 
-  /** Says that the loss of the device is wanted. */
+  /** Marks the loss of the device as intended. */
   dispose(): void {
     this.#isDisposed = true;
   }
@@ -68,7 +68,7 @@ export class ErrorLog {
     return result;
   }
 
-  /** Calls WebGPU and waits for its verdict. */
+  /** Calls WebGPU and waits until it reports success or an error. */
   async check<T>(call: () => T, onError: (error: GPUError) => GpuError): Promise<T> {
     const { result, errors } = this.#scoped(call);
     const found = await errors;
@@ -77,7 +77,7 @@ export class ErrorLog {
   }
 
   /**
-   * Waits until the fate of all calls so far is known.
+   * Waits until all calls so far have succeeded or failed.
    *
    * @throws {GpuError} The first error not yet reported, or that the device was lost.
    */
@@ -107,7 +107,7 @@ export class ErrorLog {
   }
 }
 
-/** Words an error of WebGPU. */
+/** Makes an error from what WebGPU reported. */
 export function failure(
   action: string,
   requirement: string,

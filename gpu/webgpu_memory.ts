@@ -123,7 +123,7 @@ export class WebgpuMemory {
   }
 
   /**
-   * Gives a buffer that the CPU can read, used before if possible.
+   * Returns a buffer that the CPU can read, reusing an idle one if possible.
    *
    * @returns A buffer that holds at least as many; hand it back with `recycle`.
    */

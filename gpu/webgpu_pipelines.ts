@@ -1,5 +1,5 @@
 /**
- * Compiles kernels once per set of constants and words their compile errors.
+ * Compiles kernels once per set of constants and rewords their compile errors.
  *
  * @module
  */
@@ -55,7 +55,7 @@ export class PipelineCache {
   }
 
   /**
-   * Gives the pipeline of a kernel, compiled at the first call.
+   * Returns the pipeline of a kernel, which the first call compiles.
    *
    * @throws {GpuError} If the WGSL does not compile or needs more than the device has.
    */
@@ -157,7 +157,7 @@ export interface SpecializedKernel {
 /**
  * Fills in the constants of a kernel: `const NAME: type = value;` lines are rewritten in place, the others are overrides.
  *
- * @returns The WGSL, with the lines where they were, and what is left to override.
+ * @returns The WGSL with unchanged line numbers, and the constants left to override.
  */
 export function specialize(
   kernel: KernelContract,
@@ -184,7 +184,7 @@ function position(file: string, message: GPUCompilationMessage, prefixLength: nu
   return `${file}:${lineNum}:${lineNum === 1 ? Math.max(1, linePos - prefixLength) : linePos}`;
 }
 
-/** Deno's compiler draws the source around the message; keeps the message, its labels and its notes. */
+/** Removes the source that Deno's compiler draws around a message; the message, its labels and its notes stay. */
 function messageText(message: string): string {
   const kept = message.split("\n").map((line) => line.trim()).filter((line) =>
     line !== "" && !/^(┌─|│|\d+ │ )/.test(line) || /[\^]+ \S/.test(line)

@@ -1,6 +1,6 @@
 /**
  * Attention of the newest token to listed tokens, laid out by position, for every query head of a layer: contract and
- * twin. What `attention_rows` is for a complete cache.
+ * twin. The counterpart of `attention_rows` for lists.
  *
  * @module
  */

@@ -3,7 +3,7 @@
  *
  * Every thread owns the same row of several neighboring row panels, keeps one sum per activation row and weight row
  * in registers, and turns weights into numbers right after loading them. The variants differ in
- * how activations reach a thread, because that is what costs most.
+ * how activations reach a thread, which is what costs most.
  *
  * @module
  */
@@ -15,7 +15,7 @@ import { declarations, planeVariables, type WeightFormat } from "./weights/forma
  * Name of the kernel of a format and tile: its stem, entry point and label.
  *
  * @param format Weight format.
- * @param tile How the product is cut up.
+ * @param tile How the product is tiled.
  */
 export function matmulName(format: WeightFormat, tile: MatmulTile): string {
   return `matmul_${format.name}_${tile.variant}_${tile.rows}x${tile.rowPanels}x${tile.threads}`;
@@ -38,7 +38,7 @@ export const MATMUL_PARAMS = {
  * WGSL of a matrix product.
  *
  * @param format Weight format.
- * @param tile How the product is cut up.
+ * @param tile How the product is tiled.
  * @returns A module that compiles alone.
  */
 export function matmulSource(format: WeightFormat, tile: MatmulTile): string {

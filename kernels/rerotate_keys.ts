@@ -1,7 +1,7 @@
 /**
- * Keys of kept tokens rotated on by the number of dropped tokens that follow them, so that positions count kept tokens.
+ * Rotates keys of kept tokens forward by the number of dropped tokens after them, so that positions count kept tokens.
  *
- * Rotations add up and attention sees only their differences, so queries and the newest key stay as they are.
+ * Rotations add up and attention depends only on their differences, so queries and the newest key stay as they are.
  *
  * @see {@link https://arxiv.org/abs/2309.17453 | StreamingLLM}, section 3.2: positions within the cache (D-21)
  * @module
@@ -16,7 +16,7 @@ import { type ListedLayer, listOf, listParams } from "./selection_list.ts";
 import wgsl from "./rerotate_keys.wgsl" with { type: "text" };
 
 const WORKGROUP_SIZE = 64;
-/** Most workgroups of a selection; each takes its share of however many keys there are. */
+/** Most workgroups of a selection; each takes a share of the keys. */
 const WORKGROUPS = 64;
 
 /** Contract of `rerotate_keys.wgsl`. */
@@ -76,7 +76,7 @@ export interface RerotateKeysShape extends ListedLayer {
 /**
  * Prepares the rerotation of a layer's listed keys.
  *
- * Rows of a block that share lists need nothing else: its tokens stand next to each other at the end of each list.
+ * Rows of a block that share lists need nothing more: the block's tokens are adjacent at the end of each list.
  *
  * @param buffers What it reads and writes; see the header of its WGSL.
  * @param shape Sizes.

@@ -1,5 +1,5 @@
 /**
- * What one layer's attention of the large model says of the kept tokens of each selection: contract and twin.
+ * Scores of the kept tokens of each selection from one layer's attention of the large model: contract and twin.
  *
  * @module
  */
@@ -59,7 +59,7 @@ export interface ScatterScoresShape extends ListedLayer {
   readonly capacity: number;
   /** Elements from one head's softmax to the next. */
   readonly attentionStride: number;
-  /** Whether attention is added to what is there, or takes its place. */
+  /** Whether attention is added to the stored scores or replaces them. */
   readonly isSum: boolean;
 }
 

@@ -36,9 +36,9 @@ export interface ModelFiles extends AsyncDisposable {
   /** Sizes and switches. */
   readonly config: ModelConfig;
   /**
-   * The tokenizer, built when first asked for; undefined where the model has none.
+   * The tokenizer, built on first access; undefined if the model has none.
    *
-   * @throws {DataError} If it is of a kind that is not covered.
+   * @throws {DataError} If its kind is not supported.
    */
   readonly tokenizer: TokenizerFiles | undefined;
   /** Jinja template of a conversation. */
@@ -52,9 +52,10 @@ export interface ModelFiles extends AsyncDisposable {
 const MAX_CONFIG_BYTES = 2 ** 20;
 
 /**
- * Opens a model and checks that its weights are those that its configuration announces.
+ * Opens a model and checks that its weights match its configuration.
  *
- * @param reference `.gguf` or `.safetensors` file, folder, `http:` or `https:` address of one of these, or `hf:ORG/NAME[@REVISION][/FILE.gguf]`.
+ * @param reference `.gguf` or `.safetensors` file, folder, `http:` or `https:` address of one of these, or
+ *   `hf:ORG/NAME[@REVISION][/FILE.gguf]`.
  * @returns The open model; close it by disposing it.
  * @throws {DataError} If files are missing, damaged or of an unknown family.
  * @throws {TypeError} If a weight has another shape than the configuration says.
@@ -92,7 +93,7 @@ async function openGgufModel({ weights, name }: ModelLocation): Promise<ModelFil
     name,
     config,
     source,
-    /** Building a tokenizer takes longer than all else, and work on token ids needs none. */
+    /** Building a tokenizer takes longer than everything else, and work on token ids does not need one. */
     get tokenizer() {
       if (metadata["tokenizer.ggml.tokens"] === undefined) return undefined;
       return built ??= tokenizerFromGguf(metadata);
@@ -110,7 +111,7 @@ async function openSafetensorsModel(location: ModelLocation): Promise<ModelFiles
   const { folder, name } = location;
   const text = await readTextIfThere(`${folder}config.json`, MAX_CONFIG_BYTES);
   if (text === undefined) {
-    throw new DataError(`Cannot open a model: ${folder}config.json must exist beside its weights`);
+    throw new DataError(`Cannot open a model: ${folder}config.json must exist next to its weights`);
   }
   const json = fieldsOf(`${folder}config.json`, text);
   const generation = await readJson(`${folder}generation_config.json`, MAX_CONFIG_BYTES);
@@ -153,7 +154,7 @@ async function readTexts(folder: string): Promise<Pick<ModelFiles, "tokenizer" |
   };
 }
 
-/** A file that announces tying but holds two different matrices is used as it is, as transformers 5 does. */
+/** A file that announces tying but holds two different matrices is loaded as untied, as transformers 5 does. */
 async function withTying(config: ModelConfig, files: SafetensorsFiles): Promise<ModelConfig> {
   const head = files.tensors.get("lm_head.weight");
   if (!config.isTied || head === undefined) return config;

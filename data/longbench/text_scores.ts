@@ -7,7 +7,7 @@
 /** ASCII punctuation. */
 const PUNCTUATION = /[!-/:-@[-`{-~]/g;
 
-/** Kept out of the denominator's zero, as in the `rouge` package that LongBench uses. */
+/** Keeps the denominator above zero, as in the `rouge` package that LongBench uses. */
 const EPSILON = 1e-8;
 
 /**
@@ -44,7 +44,7 @@ export function tokenF1(output: string, reference: string): number {
 
 /**
  * Computes the summary-level ROUGE-L of the `rouge` package, version 1.0.1: sentences end at full
- * stops, and of each text the distinct words count.
+ * stops, and only distinct words of each text count.
  *
  * @returns The F score, 0 to 1; 0 for empty texts.
  */

@@ -1,5 +1,5 @@
 /**
- * Finds the files of a model from what a person typed.
+ * Finds the files of a model from what a user typed.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import { fileError } from "../../core/file_error.ts";
 import { DataError } from "../../core/check.ts";
 import { isAddress, readTextIfThere, statPath } from "./ranged_file.ts";
 
-/** Where the weights of a model lie and in which format. */
+/** Where the weights of a model are, and their format. */
 export interface ModelLocation {
   /** Format of the weights. */
   readonly format: "gguf" | "safetensors";

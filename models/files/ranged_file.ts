@@ -8,7 +8,7 @@ import { fileError } from "../../core/file_error.ts";
 import { DataError } from "../../core/check.ts";
 
 /**
- * Makes the error for a file that is not as it must be.
+ * Makes the error for an invalid file.
  *
  * @param current What was found; anything but text and numbers is shown as JSON.
  */
@@ -35,7 +35,7 @@ export interface RangedFile extends AsyncDisposable {
   /**
    * Reads bytes.
    *
-   * @throws {DataError} If the range ends after the file or it cannot be read.
+   * @throws {DataError} If the range goes beyond the end of the file, or it cannot be read.
    */
   read(byteOffset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>>;
 }
@@ -85,7 +85,7 @@ export async function openRangedFile(location: string): Promise<RangedFile> {
  * Reads a small file as text, if it exists.
  *
  * @param maxBytes Largest size; 32 MiB if left out.
- * @returns The text, or undefined where there is no such file.
+ * @returns The text; undefined if there is no such file.
  * @throws {DataError} If it is larger or cannot be read.
  */
 export async function readTextIfThere(
@@ -104,9 +104,9 @@ export async function readTextIfThere(
 }
 
 /**
- * What lies at a path.
+ * Looks at a path.
  *
- * @returns Its status, or undefined where there is nothing.
+ * @returns Status of the file or folder; undefined if there is nothing.
  * @throws {DataError} If the path cannot be looked at.
  */
 export async function statPath(path: string): Promise<Deno.FileInfo | undefined> {
@@ -266,13 +266,13 @@ const SAMPLES = 32;
 const SAMPLE_BYTES = 4096;
 
 /**
- * Hashes what tells models apart without reading them whole.
+ * Hashes enough of a model to tell it from others, without reading it whole.
  *
  * Fine-tuned models share headers and sizes, hence the samples: 32 pieces of 4 KiB spread evenly over the data of each
  * file. Files up to 4 MiB are hashed whole.
  *
  * @param files Files with weights and the bytes before their data, in a fixed order.
- * @param texts Texts that change results, as the configuration.
+ * @param texts Texts that change results, such as the configuration.
  * @returns SHA-256, hexadecimal.
  */
 export async function modelHash(

@@ -13,7 +13,7 @@ type Rotation = Pick<ModelConfig, "ropeBase" | "ropeScaling" | "ropeFactors">;
 /**
  * Inverse frequencies of the rotation, after scaling.
  *
- * @returns Radians per position for each pair of elements, [headDim / 2], without pairs of zeros in widened heads.
+ * @returns Radians per position for each pair of elements, [headDim / 2], without pairs that are padding.
  * @see {@link https://arxiv.org/abs/2104.09864 | RoFormer}, equation 15; the Llama 3 rule follows transformers' `rope_utils`
  */
 export function inverseFrequencies(config: ModelConfig): Float64Array {
@@ -32,7 +32,7 @@ function frequenciesOf(config: ModelConfig, rotation: Rotation): Float64Array {
   });
 }
 
-/** Slow rotations are divided by the factor, fast ones kept, those between interpolated. */
+/** Slow rotations are divided by the factor, fast ones kept, those in between interpolated. */
 function llama3Frequency(
   frequency: number,
   scaling: NonNullable<ModelConfig["ropeScaling"]>,
@@ -46,7 +46,7 @@ function llama3Frequency(
   return (1 - share) * frequency / factor + share * frequency;
 }
 
-/** The different rotations of a model, and which of them each layer has. */
+/** The different rotations of a model, and the one that each layer uses. */
 function rotationsOf(config: ModelConfig): { rotations: Rotation[]; indices: number[] } {
   const rotations: Rotation[] = [];
   const keys: string[] = [];

@@ -97,7 +97,7 @@ export function logitsStep(state: ForwardState, which: HeadRows): Command[] {
 }
 
 /**
- * Dispatches that choose each sequence's most likely token, write it behind the sequence, and advance the sequence.
+ * Dispatches that choose each sequence's most likely token, append it, and advance the sequence.
  *
  * @param state Model and buffers; logits hold one row per sequence of the step.
  * @returns Commands that write `workspace.tokens` and `workspace.state`.

@@ -74,9 +74,9 @@ export interface Workspace extends Disposable {
 const padded = (columns: number) => 32 * Math.ceil(columns / 32);
 
 /**
- * Column where the up projection starts beside the gate projection.
+ * Column where the up projection starts, after the gate projection.
  *
- * @returns The MLP size, rounded up to a multiple of 4 because activations are read in fours.
+ * @returns The MLP size, rounded up to a multiple of 4 because activations are read as vec4s.
  */
 export function upOffset(config: ModelConfig): number {
   return 4 * Math.ceil(config.mlp / 4);

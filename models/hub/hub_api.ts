@@ -1,5 +1,5 @@
 /**
- * Questions to the hub: what a repository holds, and what a file is.
+ * Requests to the hub: the contents of a repository, and the properties of a file.
  *
  * @module
  */
@@ -38,7 +38,7 @@ const NO_HEAD: readonly number[] = [405, 501];
 /**
  * Lists a repository.
  *
- * @returns Commit and files, or undefined where the hub does not know the repository or has no such question.
+ * @returns Commit and files, or undefined where the hub does not know the repository or the request.
  * @throws {HubConnectionError} If the hub cannot be reached.
  * @throws {DataError} If it refuses.
  */
@@ -65,9 +65,9 @@ export async function repositoryInfo(
 }
 
 /**
- * Asks what a file is without fetching it.
+ * Looks up a file without fetching it.
  *
- * @returns The file, or undefined where there is none.
+ * @returns The file; undefined if there is none.
  * @throws {HubConnectionError} If the hub cannot be reached.
  * @throws {DataError} If it refuses.
  */
@@ -187,7 +187,7 @@ export function hubRefusal(what: string, status: number): DataError {
 }
 
 /**
- * Waits for a connection that may have been lost without an error.
+ * Waits for a connection that may have been lost silently.
  *
  * @param silenceMs Longest wait in milliseconds.
  * @throws {DOMException} "TimeoutError" if nothing came.

@@ -1,5 +1,5 @@
 /**
- * The cache folder that Python's hub client uses too: `models--ORG--NAME/{blobs,refs,snapshots}`.
+ * The cache folder that Python's hub client also uses: `models--ORG--NAME/{blobs,refs,snapshots}`.
  *
  * @see {@link https://huggingface.co/docs/huggingface_hub/guides/manage-cache | The cache}
  * @module
@@ -14,7 +14,7 @@ import { readTextIfThere, statPath } from "../files/ranged_file.ts";
 export interface RepositoryCache {
   /** Folder with `blobs`, `refs` and `snapshots`. */
   readonly folder: string;
-  /** Folder of locks, outside so that it survives the other's removal. */
+  /** Folder of locks, outside `folder` so that it survives its removal. */
   readonly locks: string;
 }
 
@@ -55,7 +55,7 @@ export function snapshotPath(cache: RepositoryCache, file: CachedFile): string {
 /**
  * Whether a file is in the cache.
  *
- * @returns False too if its link leads nowhere.
+ * @returns Also false if its link is broken.
  */
 export async function isCached(cache: RepositoryCache, file: CachedFile): Promise<boolean> {
   return await statPath(snapshotPath(cache, file)) !== undefined;
@@ -64,7 +64,7 @@ export async function isCached(cache: RepositoryCache, file: CachedFile): Promis
 /**
  * Whether the cache remembers that a commit has no such file.
  *
- * @returns False if it was never asked for.
+ * @returns False if it was never looked up.
  */
 export async function isKnownAbsent(cache: RepositoryCache, file: CachedFile): Promise<boolean> {
   return await statPath(join(cache.folder, ".no_exist", file.commit, file.path)) !== undefined;
@@ -77,7 +77,7 @@ export async function rememberAbsent(cache: RepositoryCache, file: CachedFile): 
 }
 
 /**
- * Commit that a revision stood for when it was last asked for.
+ * Commit that a revision stood for when it was last looked up.
  *
  * @returns The commit, or undefined if the cache does not know.
  */
@@ -128,9 +128,9 @@ export async function linkBlob(
 }
 
 /**
- * Runs work that only one process may do at a time; the lock is the one of Python's client.
+ * Runs work that only one process may do at a time, under the same lock as Python's client.
  *
- * @param lock Name of the lock, which is that of the blob, and what stops the wait for it.
+ * @param lock Name of the lock, which is that of the blob, and a signal that stops the wait.
  */
 export async function withLock<T>(
   cache: RepositoryCache,

@@ -1,5 +1,5 @@
 /**
- * Fetches a file of the hub into the cache: resumed where it stopped, checked, and seen only when whole.
+ * Fetches a file of the hub into the cache: resumed where it stopped, checked, and visible only when complete.
  *
  * @module
  */
@@ -20,7 +20,7 @@ import { linkBlob, type RepositoryCache, withLock } from "./hub_cache.ts";
 import type { HubSettings } from "./hub_settings.ts";
 import { openRangedFile, type RangedFile, statPath } from "../files/ranged_file.ts";
 
-/** What a download needs beside the file. */
+/** What a download needs besides the file. */
 export interface DownloadContext {
   /** Where the hub is. */
   readonly settings: HubSettings;
@@ -28,7 +28,7 @@ export interface DownloadContext {
   readonly cache: RepositoryCache;
   /** Commit of the snapshot. */
   readonly commit: string;
-  /** Called with the bytes of this file that are here. */
+  /** Called with the bytes of this file downloaded so far. */
   readonly onBytes: (doneBytes: number) => void;
 }
 
@@ -90,8 +90,8 @@ async function fetchRest(
   incomplete: string,
   context: DownloadContext & { readonly before: number },
 ): Promise<void> {
-  const isBehind = context.before > (remote.byteLength ?? Infinity);
-  const begin = isBehind ? 0 : context.before;
+  const isTooLong = context.before > (remote.byteLength ?? Infinity);
+  const begin = isTooLong ? 0 : context.before;
   const response = await hubFetch(context.settings, remote.address, {
     headers: {
       "accept-encoding": "identity",

@@ -8,11 +8,11 @@
 import { UsageError } from "../../core/check.ts";
 import { readTextIfThere } from "../files/ranged_file.ts";
 
-/** How far a download is. */
+/** Progress of a download. */
 export interface DownloadProgress {
   /** File being fetched, within its repository. */
   readonly file: string;
-  /** Bytes of all files that are here. */
+  /** Bytes of all files downloaded so far. */
   readonly doneBytes: number;
   /** Bytes of all files that are needed. */
   readonly totalBytes: number;
@@ -28,15 +28,15 @@ export interface DownloadOptions {
   readonly cacheFolder?: string;
   /** Whether to use the cache only; else `HF_HUB_OFFLINE`. */
   readonly isOffline?: boolean;
-  /** Called whenever bytes have come. */
+  /** Called whenever bytes have arrived. */
   readonly onProgress?: (progress: DownloadProgress) => void;
   /** Longest silence of the hub in milliseconds; else `HF_HUB_DOWNLOAD_TIMEOUT` seconds, else 10. */
   readonly silenceMs?: number;
-  /** Stops the download; what has come stays for the next attempt. */
+  /** Stops the download; what has arrived stays for the next attempt. */
   readonly signal?: AbortSignal;
 }
 
-/** Settings with nothing left open; the address has no slash at its end. */
+/** Complete settings; the address has no slash at its end. */
 export type HubSettings =
   & Required<Pick<DownloadOptions, "endpoint" | "cacheFolder" | "isOffline" | "silenceMs">>
   & Pick<DownloadOptions, "token" | "signal">;

@@ -93,7 +93,7 @@ export async function openSafetensors(location: string): Promise<SafetensorsFile
 /**
  * Files that an index names.
  *
- * @returns Names of files beside it, each once.
+ * @returns Names of files next to it, each once.
  * @throws {DataError} If it is missing or malformed.
  */
 export async function readShardNames(location: string): Promise<readonly string[]> {
@@ -111,7 +111,7 @@ async function readIndex(location: string): Promise<ReadonlyMap<string, string>>
   for (const [name, shard] of entries) {
     if (typeof shard === "string" && /^[^/\\]+\.safetensors$/.test(shard)) continue;
     throw new DataError(
-      `Cannot read ${location}: weight_map must name .safetensors files beside it: current value of "${name}" is ${
+      `Cannot read ${location}: weight_map must name .safetensors files next to it: current value of "${name}" is ${
         JSON.stringify(shard)
       }`,
     );
@@ -134,7 +134,7 @@ async function readShard(file: RangedFile): Promise<TensorFile> {
   return tensorFile(file, 8 + Number(length), parseSafetensorsHeader(bytes, location));
 }
 
-/** Makes the error for a header that is not as it must be. */
+/** Makes the error for an invalid header. */
 type Fail = (requirement: string, current: unknown) => DataError;
 
 /**
@@ -142,7 +142,7 @@ type Fail = (requirement: string, current: unknown) => DataError;
  *
  * @param bytes JSON text as UTF-8.
  * @returns Tensors in the order of the header.
- * @throws {DataError} If anything is not as it must be.
+ * @throws {DataError} If the header is invalid.
  */
 export function parseSafetensorsHeader(bytes: Uint8Array, location: string): StoredTensor[] {
   const fail: Fail = (requirement, current) => fileFailure(location, requirement, current);

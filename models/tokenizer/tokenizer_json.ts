@@ -1,9 +1,9 @@
 /**
- * What `tokenizer.json` says of pieces as bytes, and rewrites of it that make the library cut text as the original does.
+ * How `tokenizer.json` maps pieces to bytes, and rewrites that make the library split text as the original does.
  *
  * The library's own classes use JavaScript's `\s` and `\d`. The original tokenizers mean Unicode white space (with U+0085,
- * without U+FEFF) and every kind of number. A `Split` pattern goes through the library's translation, which has these
- * right, so the other components are written as one.
+ * without U+FEFF) and every kind of number. A `Split` pattern goes through the library's translation, which gets these
+ * right, so the other components are rewritten as `Split`.
  *
  * @module
  */
@@ -53,7 +53,7 @@ export function hasPrefixSpace(json: object): boolean {
 /**
  * Finds the Unicode form that a tokenizer puts text into.
  *
- * @returns The form; undefined if there is none.
+ * @returns The form, if there is one.
  */
 export function unicodeForm(json: object): UnicodeForm | undefined {
   const { normalizer } = json as { normalizer?: unknown };
@@ -110,7 +110,7 @@ function byteLevelAlphabet(): [string, number][] {
   return alphabet;
 }
 
-/** Tells whether an id of the vocabulary only fills up its table. */
+/** Tells whether an entry of the vocabulary is only padding of its table. */
 export function isPadding(piece: string | undefined): boolean {
   return piece === undefined || /^\[PAD\d+\]$/.test(piece);
 }

@@ -205,7 +205,7 @@ async function packPiece(
     if (rows > 0) {
       const data = await source.readRows(name, first - start, rows);
       packRows(planes, data, { type, name, rows, columns, firstRow: first - piece.first });
-      data.buffer.transfer(0); // frees it now: pieces come faster than the collector runs
+      data.buffer.transfer(0); // frees it now: pieces arrive faster than the garbage collector runs
     }
     start = end;
   }

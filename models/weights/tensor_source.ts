@@ -18,7 +18,7 @@ export interface TensorPacking extends StoredType {
 /** Name of an element type, a key of `TENSOR_TYPES`. */
 export type TensorType = string;
 
-/** Element types by name: all that some format can hold. */
+/** Element types by name: every type that a format can hold. */
 export const TENSOR_TYPES: Readonly<Record<TensorType, TensorPacking>> = Object.fromEntries(
   WEIGHT_FORMATS.flatMap((format) =>
     Object.entries(format.stored).map(([name, type]) => [name, { ...type, format }])
@@ -37,7 +37,7 @@ export interface TensorInfo {
   readonly byteLength: number;
 }
 
-/** Tensors of one model; reads what is asked for and keeps nothing. */
+/** Tensors of one model; reads on demand and keeps nothing. */
 export interface TensorSource extends AsyncDisposable {
   /** Where the tensors come from, for messages. */
   readonly description: string;
@@ -67,7 +67,7 @@ export function rowsOf(info: Pick<TensorInfo, "shape">): number {
  * Bytes of a tensor of a type and shape.
  *
  * @param shape Lengths of the axes, slowest first.
- * @returns The bytes, or NaN if a row is no whole number of blocks or the size is beyond 2^53.
+ * @returns The bytes, or NaN if a row is not a whole number of blocks or the size is beyond 2^53.
  */
 export function tensorBytes(type: TensorType, shape: readonly number[]): number {
   const block = TENSOR_TYPES[type]!;

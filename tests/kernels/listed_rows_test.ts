@@ -112,7 +112,7 @@ for (const sizes of CASES) {
   });
 }
 
-Deno.test("listedRows moves each weight to its token, leaves no gap before the newest token and nothing behind it", async () => {
+Deno.test("listedRows moves attention to its tokens, leaves no gap before the newest token and writes nothing after it", async () => {
   const lists = Uint32Array.of(2, 0, 0, 0, 9, 9, 1, 70, 4, 71, 5, 0, 0, 0);
   const run: ArrayRun<typeof listedRows> = {
     buffers: {

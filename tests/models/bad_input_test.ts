@@ -36,7 +36,7 @@ Deno.test("openModelFiles() says what a folder lacks", async () => {
   await rejects(/must hold .*: current files are a\.gguf, b\.gguf/);
   await rejects(/sub\.gguf: it must be a file/, `${folder.path}/sub.gguf`);
   await writeFiles(folder.path, { "model.safetensors": safetensors });
-  await rejects(/config\.json must exist beside its weights/);
+  await rejects(/config\.json must exist next to its weights/);
   await writeFiles(folder.path, { "config.json": "{" });
   await rejects(/config\.json: it must be JSON/);
   await writeFiles(folder.path, { "config.json": "[]" });
@@ -61,8 +61,11 @@ Deno.test("openModelFiles() rejects an index that does not fit its shards", asyn
   const map = (name: string, shard: unknown) => ({ weight_map: { [name]: shard } });
   await rejects({}, /weight_map must be an object/);
   await rejects(null, /it must be a JSON object/);
-  await rejects(map("x", "../a.safetensors"), /weight_map must name \.safetensors files beside it/);
-  await rejects(map("x", 3), /weight_map must name \.safetensors files beside it/);
+  await rejects(
+    map("x", "../a.safetensors"),
+    /weight_map must name \.safetensors files next to it/,
+  );
+  await rejects(map("x", 3), /weight_map must name \.safetensors files next to it/);
   await rejects(map("x", "c.safetensors"), /c\.safetensors: the file must exist/);
   await rejects(map("x", "a.safetensors"), /tensor "x" must lie in a\.safetensors/);
   const both = {
