@@ -93,7 +93,7 @@ for (const task of GRADED_TASKS) {
   });
 }
 
-Deno.test("evaluationItems() gives the same items for the same seed, fewer being a start of more", () => {
+Deno.test("evaluationItems() gives the same items for the same seed, a smaller count giving the first of them", () => {
   const ten = evaluationItems("route", { count: 10 });
   assertEquals(evaluationItems("route", { count: 4 }), ten.slice(0, 4));
   assertNotEquals(evaluationItems("route", { count: 4, seed: 1 }), ten.slice(0, 4));

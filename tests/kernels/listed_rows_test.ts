@@ -20,7 +20,7 @@ interface Case {
   readonly groupsPerLayer: number;
   readonly groupHeads: number;
   readonly capacity: number;
-  /** Tokens of each sequence, the newest one included. */
+  /** Tokens of each sequence, including the newest. */
   readonly tokens: readonly number[];
   /** Sequences before the first of the step. */
   readonly firstSequence: number;

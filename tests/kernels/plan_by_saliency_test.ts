@@ -95,7 +95,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "planBySaliencyKernel marks lists of scores that are no numbers, and lists without room",
+  name: "planBySaliencyKernel marks lists of scores that are not numbers, and lists without room",
   ignore: !hasGpu,
   async fn() {
     const run = planRun(BASE);

@@ -19,7 +19,7 @@ import { type ArrayRun, runKernel, runReference } from "../support/run_kernel.ts
 
 interface Case {
   readonly headDim: number;
-  /** Kept tokens of each list, one entry a sequence. */
+  /** Kept tokens of each list, one entry per sequence. */
   readonly kept: readonly number[];
   readonly groupsPerLayer?: number;
   readonly firstSequence?: number;

@@ -156,7 +156,7 @@ for (const subgroupSize of SUBGROUP_SIZES) {
   });
 
   Deno.test({
-    name: `selectedAttention ${variant} says NaN of a broken list`,
+    name: `selectedAttention ${variant} returns NaN for a broken list`,
     ignore: !hasGpu,
     async fn() {
       const sizes: SelectedCase = { ...BASE, tokens: [30, 40] };

@@ -161,7 +161,7 @@ const exhausting: Readonly<Record<string, () => Uint8Array<ArrayBuffer>>> = {
     })),
 };
 
-Deno.test("every parser answers random bytes with an error of ours", async () => {
+Deno.test("every parser answers random bytes with a clear error", async () => {
   await using folder = await temporaryFolder();
   const random = fc.uint8Array({ maxLength: 2000 });
   await fc.assert(
@@ -188,7 +188,7 @@ Deno.test("every parser answers random bytes with an error of ours", async () =>
   );
 });
 
-Deno.test("every parser answers damaged files with an error of ours, or reads them", async () => {
+Deno.test("every parser answers damaged files with a clear error, or reads them", async () => {
   await using folder = await temporaryFolder();
   await writeFiles(folder.path, { "config.json": configJson(TINY) });
   const tokens = withMetadata(
@@ -211,7 +211,7 @@ Deno.test("every parser answers damaged files with an error of ours, or reads th
   );
 });
 
-Deno.test("configFromJson() and the other text parsers answer any value with an error of ours", async () => {
+Deno.test("configFromJson() and the other text parsers answer any value with a clear error", async () => {
   const good = configJson(TINY);
   const change = fc.tuple(fc.constantFrom(...Object.keys(good), "rope_scaling"), fc.jsonValue());
   await fc.assert(
