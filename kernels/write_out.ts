@@ -1,7 +1,7 @@
 /**
  * Turns a `.wgsl` file that serves several variants of a kernel into the text of one of them.
  *
- * Three things in such a file are more than WGSL, and all of them look like comments or plain loops:
+ * Such a file adds three things to WGSL, which look like comments or plain loops:
  *
  * - `const NAME: u32 = 64;` gets the variant's value
  * - `//# if NAME`, `//# if !NAME`, `//# else` and `//# end` keep lines only where the constant is not 0, or only where it is
@@ -87,7 +87,7 @@ function expand(lines: readonly string[], constants: VariantConstants): string[]
   return written;
 }
 
-/** Where the condition that starts at a line turns and ends. */
+/** Lines of the `else` and the end of the condition that starts at a line. */
 function branches(lines: readonly string[], start: number): { middle: number; end: number } {
   let depth = 0;
   let middle: number | undefined;
