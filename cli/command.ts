@@ -6,6 +6,7 @@
 
 import { parseArgs } from "node:util";
 import { UsageError } from "../core/check.ts";
+import { wrapText } from "../core/wrap_text.ts";
 
 /** An option of a command. */
 export interface OptionSpec {
@@ -21,6 +22,18 @@ export interface OptionSpec {
   readonly aliases?: readonly string[];
   /** What it does, one line. */
   readonly text: string;
+}
+
+/**
+ * Makes an option that takes a value.
+ *
+ * @param placeholder Stands for the value in the help.
+ * @param text What it does.
+ * @param usual Its value if left out; none if left out here, too.
+ * @returns The option.
+ */
+export function valueOption(placeholder: string, text: string, usual?: string): OptionSpec {
+  return { type: "string", placeholder, text, ...(usual !== undefined && { default: usual }) };
 }
 
 /** Where a command is talked to while it runs. */
@@ -269,18 +282,6 @@ function checkOption(
 /** Columns that help is wrapped to. */
 const HELP_COLUMNS = 100;
 
-/** Lines of at most so many columns, unless a word is longer. */
-function wrappedText(text: string, columns: number): string[] {
-  const lines = [""];
-  for (const word of text.split(" ")) {
-    const line = lines.at(-1)!;
-    if (line === "") lines[lines.length - 1] = word;
-    else if (line.length + 1 + word.length <= columns) lines[lines.length - 1] = `${line} ${word}`;
-    else lines.push(word);
-  }
-  return lines;
-}
-
 /**
  * Help of a command.
  *
@@ -297,7 +298,7 @@ export function commandHelp(command: Command): string {
   rows.push(["--help", "shows this"]);
   const width = Math.min(34, Math.max(...rows.map(([left]) => left.length)));
   const lines = rows.flatMap(([left, text]) => {
-    const wrapped = wrappedText(text, HELP_COLUMNS - width - 4);
+    const wrapped = wrapText(text, HELP_COLUMNS - width - 4);
     const first = left.length > width ? [`  ${left}`] : [];
     return [
       ...first,

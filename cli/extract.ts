@@ -13,7 +13,7 @@ import {
   type TensorPlan,
 } from "../core/safetensors_writer.ts";
 import { terminalView } from "../core/terminal_view.ts";
-import type { Command, CommandCall, CommandIo } from "./command.ts";
+import { type Command, type CommandCall, type CommandIo, valueOption } from "./command.ts";
 import { EXIT } from "./command_line.ts";
 import type { ExperimentModel } from "../experiments/experiment.ts";
 import type { OpenEngine } from "../experiments/runner/engine.ts";
@@ -34,26 +34,17 @@ export function extractCommand(parts: { readonly openEngine: OpenEngine }): Comm
     name: "extract",
     summary: "Writes logits and attention of a text into a safetensors file",
     options: {
-      model: {
-        type: "string",
-        placeholder: "MODEL",
-        text: "the model; the embedded large one if left out",
-      },
+      model: valueOption("MODEL", "the model; the embedded large one if left out"),
       ...INPUT_OPTIONS,
-      out: { type: "string", placeholder: "FILE", text: "safetensors file to write" },
+      out: valueOption("FILE", "safetensors file to write"),
       logits: {
         type: "string",
         choices: ["last", "all"],
         text: "logits of the last or of every token",
       },
-      attention: { type: "string", placeholder: "HEADS", text: "maps: all, or LAYER:HEAD,..." },
+      attention: valueOption("HEADS", "maps: all, or LAYER:HEAD,..."),
       accumulated: { type: "boolean", text: "attention summed over queries, of every head" },
-      "max-bytes": {
-        type: "string",
-        placeholder: "N",
-        default: String(MOST_BYTES),
-        text: "largest file that is written",
-      },
+      "max-bytes": valueOption("N", "largest file that is written", String(MOST_BYTES)),
       device: DEVICE_OPTION,
     },
     notes: [

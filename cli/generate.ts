@@ -11,7 +11,7 @@ import { terminalView } from "../core/terminal_view.ts";
 import { promptTokens } from "../decoding/text/prompts.ts";
 import type { OpenEngine } from "../experiments/runner/engine.ts";
 import type { Model } from "../models/load.ts";
-import type { Command, CommandCall, CommandIo } from "./command.ts";
+import { type Command, type CommandCall, type CommandIo, valueOption } from "./command.ts";
 import { EXIT } from "./command_line.ts";
 import { PROMPT_FLAGS, readPrompt, tokenReader } from "./generate_prompt.ts";
 import {
@@ -46,33 +46,19 @@ const OPTIONS: Command["options"] = {
     default: "smallkv",
     text: "what is kept",
   },
-  budget: {
-    type: "string",
-    placeholder: "SHARE|TOKENS",
-    default: "0.2",
-    text: "how much is kept",
-  },
+  budget: valueOption("SHARE|TOKENS", "how much is kept", "0.2"),
   ...PROMPT_FLAGS,
   ...TURN_FLAGS,
-  "max-new": {
-    type: "string",
-    placeholder: "N",
-    text: `most new tokens, ${NEW_TOKENS} if left out`,
-  },
+  "max-new": valueOption("N", `most new tokens, ${NEW_TOKENS} if left out`),
   "ignore-end": { type: "boolean", text: "goes on after a token that ends a text" },
   stats: { type: "boolean", text: "ends with times, bytes and tokens per tier" },
-  compare: { type: "string", placeholder: "POLICY,...", text: "runs these and the full cache" },
-  "reference-tokens": {
-    type: "string",
-    placeholder: "FILE.json",
-    text: "forces these tokens and adds kl, the divergence per step",
-  },
+  compare: valueOption("POLICY,...", "runs these and the full cache"),
+  "reference-tokens": valueOption(
+    "FILE.json",
+    "forces these tokens and adds kl, the divergence per step",
+  ),
   json: { type: "boolean", text: "prints one object instead of text" },
-  trace: {
-    type: "string",
-    placeholder: "STEP,...",
-    text: "with --json: selections of these steps",
-  },
+  trace: valueOption("STEP,...", "with --json: selections of these steps"),
   ...SETTING_FLAGS,
   device: DEVICE_OPTION,
 };

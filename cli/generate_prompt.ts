@@ -10,13 +10,13 @@ import { evaluationItems } from "../data/microworld.ts";
 import type { Prompt } from "../decoding/text/prompts.ts";
 import type { ChatMessage } from "../models/tokenizer/chat_template.ts";
 import type { Model } from "../models/load.ts";
-import type { CommandCall, OptionSpec } from "./command.ts";
+import { type CommandCall, type OptionSpec, valueOption } from "./command.ts";
 import { readTextFile, readTokenFile, type TokenReader } from "./token_input.ts";
 
 /** Options that name the prompt. */
 export const PROMPT_FLAGS: Readonly<Record<string, OptionSpec>> = {
-  prompt: { type: "string", placeholder: "FILE|TEXT", text: "prompt, or a file that holds it" },
-  tokens: { type: "string", placeholder: "FILE.json", text: "token ids instead of a prompt" },
+  prompt: valueOption("FILE|TEXT", "prompt, or a file that holds it"),
+  tokens: valueOption("FILE.json", "token ids instead of a prompt"),
   chat: { type: "boolean", text: "the prompt is what a user says, or a JSON file of messages" },
 };
 

@@ -9,7 +9,13 @@ import type { ResolvedPolicy } from "../cache/policy_options.ts";
 import type { Progress } from "../core/progress.ts";
 import { Conversation } from "../decoding/text/conversation.ts";
 import type { GenerationStatistics } from "../decoding/text/statistics.ts";
-import type { CommandCall, CommandInput, CommandIo, OptionSpec } from "./command.ts";
+import {
+  type CommandCall,
+  type CommandInput,
+  type CommandIo,
+  type OptionSpec,
+  valueOption,
+} from "./command.ts";
 import { statisticsText } from "./generate_report.ts";
 import { readFirstTurn } from "./generate_prompt.ts";
 import type { RunSettings } from "./generate_run.ts";
@@ -20,11 +26,10 @@ const TYPED = "-";
 
 /** Options of further turns. */
 export const TURN_FLAGS: Readonly<Record<string, OptionSpec>> = {
-  turns: {
-    type: "string",
-    placeholder: "FILE|TEXT|-",
-    text: "what follows each answer, by line; - reads lines as they are typed",
-  },
+  turns: valueOption(
+    "FILE|TEXT|-",
+    "what follows each answer, by line; - reads lines as they are typed",
+  ),
 };
 
 /** A turn and its answer. */

@@ -11,7 +11,7 @@ import { DataError, RequirementError } from "../core/check.ts";
 import { Progress } from "../core/progress.ts";
 import { terminalView } from "../core/terminal_view.ts";
 import { choiceFlags, readMatching } from "./choice_flags.ts";
-import type { Command, CommandCall, CommandIo } from "./command.ts";
+import { type Command, type CommandCall, type CommandIo, valueOption } from "./command.ts";
 import { EXIT } from "./command_line.ts";
 import type { ExperimentModel } from "../experiments/experiment.ts";
 import type { OpenEngine } from "../experiments/runner/engine.ts";
@@ -36,7 +36,7 @@ export function matchCommand(parts: { readonly openEngine: OpenEngine }): Comman
       ...PAIR_OPTIONS,
       ...INPUT_OPTIONS,
       ...choiceFlags(COMPARED),
-      out: { type: "string", placeholder: "FILE.json", text: "JSON file to write" },
+      out: valueOption("FILE.json", "JSON file to write"),
       device: DEVICE_OPTION,
     },
     notes: [

@@ -11,7 +11,7 @@ import { terminalView } from "../core/terminal_view.ts";
 import { untouchedClaims } from "../experiments/claims.ts";
 import type { Experiment, ExperimentContext, ModelRole, Scale } from "../experiments/experiment.ts";
 import { writeOutputs } from "../experiments/report/outputs.ts";
-import { cleanBlobStore, openBlobStore } from "../experiments/runner/blob_store.ts";
+import { openBlobStore } from "../experiments/runner/blob_store.ts";
 import { codeHash, type ReadModule } from "../experiments/runner/code_hash.ts";
 import { type ContextOptions, experimentContext } from "../experiments/runner/context.ts";
 import type { Engine, OpenEngine } from "../experiments/runner/engine.ts";
@@ -25,7 +25,7 @@ import { type Outcome, runExperiments } from "../experiments/runner/run_experime
 import { SUMMARY_CODE } from "../experiments/runner/summary.ts";
 import { summaryLine } from "../experiments/runner/summary_line.ts";
 import { verdictTable } from "../experiments/runner/verdict_table.ts";
-import type { Command, CommandCall, CommandIo } from "./command.ts";
+import { type Command, type CommandCall, type CommandIo, valueOption } from "./command.ts";
 import { errorText, EXIT } from "./command_line.ts";
 import { DEVICE_OPTION, openEngineFor } from "./open.ts";
 
@@ -61,20 +61,16 @@ export function reproduceCommand(parts: ReproduceParts): Command {
     summary: "Measures what the paper claims and compares",
     operands: "[NAME...]",
     options: {
-      large: { type: "string", placeholder: "MODEL", text: "model that is compressed" },
-      small: {
-        type: "string",
-        placeholder: "MODEL",
-        text: "its small model, with the same tokenizer",
-      },
-      other: { type: "string", placeholder: "MODEL", text: "model of another family" },
-      data: { type: "string", placeholder: "FOLDER", text: "datasets" },
+      large: valueOption("MODEL", "model that is compressed"),
+      small: valueOption("MODEL", "its small model, with the same tokenizer"),
+      other: valueOption("MODEL", "model of another family"),
+      data: valueOption("FOLDER", "datasets"),
       scale: { type: "string", choices: SCALES, default: "smoke", text: "how much to measure" },
       policies: { type: "boolean", text: "with --large: also decodes under policies (hours)" },
-      seed: { type: "string", placeholder: "N", default: "1", text: "seed of everything random" },
+      seed: valueOption("N", "seed of everything random", "1"),
       force: { type: "boolean", text: "measures again what is finished" },
       strict: { type: "boolean", text: "ends with 3 if a comparable claim differs" },
-      out: { type: "string", placeholder: "FOLDER", default: "results", text: "results" },
+      out: valueOption("FOLDER", "results", "results"),
       device: DEVICE_OPTION,
     },
     notes: [
@@ -109,7 +105,7 @@ async function reproduce(
   const cache = join(out, ".cache");
   const view = terminalView({ ...io, write: io.error });
   await using _lock = await lockFolder(cache);
-  await cleanBlobStore(cache);
+  await removeUnfinished(cache);
   using progress = new Progress("Reproduce", view, { refreshMs: 1000 });
   await using engine = await openEngineFor(parts.openEngine, call, { progress });
   const store = openBlobStore(cache, { isFresh: call.has("force") });

@@ -7,13 +7,13 @@
 import { readFile } from "node:fs/promises";
 import { fileError } from "../core/file_error.ts";
 import { DataError } from "../core/check.ts";
-import type { CommandCall, OptionSpec } from "./command.ts";
+import { type CommandCall, type OptionSpec, valueOption } from "./command.ts";
 import type { ExperimentModel } from "../experiments/experiment.ts";
 
 /** Options that name the input. */
 export const INPUT_OPTIONS: Readonly<Record<string, OptionSpec>> = {
-  text: { type: "string", placeholder: "FILE", text: "text in UTF-8" },
-  tokens: { type: "string", placeholder: "FILE.json", text: "array of token ids" },
+  text: valueOption("FILE", "text in UTF-8"),
+  tokens: valueOption("FILE.json", "array of token ids"),
 };
 
 /**

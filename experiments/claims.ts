@@ -132,17 +132,15 @@ export function claimOf(id: string, detail: ClaimDetail): Claim {
  *
  * @param id "C01" to "C64".
  * @param statement What is compared.
- * @param expected Open interval.
- * @param detail What else is said differently.
+ * @param detail What differs from the paper's words; `expected`: everything above 0 if left out.
  * @returns The claim.
  */
 export function trendOf(
   id: string,
   statement: string,
-  expected: NonNullable<Claim["expected"]>,
   detail: Omit<ClaimDetail, "kind"> = {},
 ): Claim {
-  return claimOf(id, { kind: "trend", paper: null, statement, expected, ...detail });
+  return claimOf(id, { kind: "trend", paper: null, statement, expected: { above: 0 }, ...detail });
 }
 
 /**

@@ -10,9 +10,9 @@ import { absoluteOf } from "./claims.ts";
 import type { Decoded } from "./decoded/decoded.ts";
 import { policyExperiment } from "./decoded/policy_experiment.ts";
 import type { PolicyCell, PolicyPoint } from "./decoded/policy_runs.ts";
-import { percent, steppedCells } from "./decoded/policy_stats.ts";
+import { steppedCells } from "./decoded/policy_stats.ts";
 import type { Experiment, ExperimentContext, Figure } from "./experiment.ts";
-import { lineOf } from "./result.ts";
+import { lineOf, percent } from "./result.ts";
 
 const NAME = "decay_choice";
 /** Factors on older rows; 0 is the current row alone, 1 the paper's sum. */

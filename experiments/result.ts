@@ -132,15 +132,44 @@ export interface ExperimentResult {
   readonly notes: readonly string[];
 }
 
+/** A value of a row; an interval takes three columns, its value and its ends, as does one that was not measured. */
+export type RowValue = string | number | null | Measured | undefined;
+
 /**
- * Reads value and ends of an interval, for rows of tables.
+ * Makes a table of rows that name their columns.
  *
- * @param measured The interval.
- * @param scale Factor on all three.
- * @returns Value, low, high.
+ * @param name File stem.
+ * @param title One line above the table.
+ * @param rows Values by column heading, with the same columns in every row.
+ * @returns The table; without columns if there are no rows.
  */
-export function ends({ value, low, high }: Measured, scale = 1): [number, number, number] {
-  return [scale * value, scale * low, scale * high];
+export function tableOf(
+  name: string,
+  title: string,
+  rows: readonly Readonly<Record<string, RowValue>>[],
+): ResultTable {
+  const isInterval = (value: RowValue) =>
+    value === undefined || value !== null && typeof value === "object";
+  const columns = Object.entries(rows[0] ?? {})
+    .flatMap(([column, value]) => isInterval(value) ? [column, "low", "high"] : [column]);
+  const cells = (value: RowValue) => {
+    if (value === undefined) return [null, null, null];
+    if (value === null || typeof value !== "object") return [value];
+    return [value.value, value.low, value.high];
+  };
+  return { name, title, columns, rows: rows.map((row) => Object.values(row).flatMap(cells)) };
+}
+
+/**
+ * Turns a share into percent.
+ *
+ * @param share A share, if it was measured.
+ * @returns The same in percent.
+ */
+export function percent(share: Measured | undefined): Measured | undefined {
+  if (share === undefined) return undefined;
+  const { value, low, high, n } = share;
+  return { value: 100 * value, low: 100 * low, high: 100 * high, n };
 }
 
 /**

@@ -6,14 +6,13 @@
  */
 
 import { type BootstrapOptions, meanInterval } from "../core/bootstrap.ts";
-import type { JsonValue } from "../core/json.ts";
 import { derivedSeed } from "../core/random.ts";
 import { mean } from "../core/stats.ts";
 import { compareHeads, type HeadMatch, matchHeads } from "../analysis/head_match.ts";
 import type { HeadSaliency } from "../analysis/head_saliency.ts";
 import { meanHeadMatch, randomHeadMatch } from "../analysis/null_match.ts";
 import type { Measured, ResultTable } from "./experiment.ts";
-import { ends } from "./result.ts";
+import { tableOf } from "./result.ts";
 
 /** How small heads are chosen; the last two are null models. */
 export const CHOICES = ["jaccard", "cosine", "random", "mean"] as const;
@@ -92,24 +91,32 @@ export function measureSimilarity(pair: SaliencyPair, options: CellOptions): Sim
   const { id, group } = options;
   const { jaccard, cosine } = options.matches ?? matchBothWays(pair);
   const seed = derivedSeed(options.seed, `random heads ${id}`);
-  const compare = (ignoredTokens: number): Record<Choice, HeadMatch> => ({
-    jaccard: compareHeads(large, small, { match: jaccard, ignoredTokens }),
-    cosine: compareHeads(large, small, { match: cosine, ignoredTokens }),
-    random: randomHeadMatch(large, small, { seed, ignoredTokens }),
-    mean: meanHeadMatch(large, small, { ignoredTokens }),
-  });
+  const compare = (ignoredTokens: number) => {
+    const matched = compareHeads(large, small, { match: jaccard, ignoredTokens });
+    const means = {
+      jaccard: headMeans(matched),
+      cosine: headMeans(compareHeads(large, small, { match: cosine, ignoredTokens })),
+      random: headMeans(randomHeadMatch(large, small, { seed, ignoredTokens })),
+      mean: headMeans(meanHeadMatch(large, small, { ignoredTokens })),
+    };
+    return { means, heads: rounded(matched.cosine) };
+  };
   const all = compare(0);
   const withoutFirst = compare(SINK_TOKENS);
   return {
     id,
     group,
     tokens: large.tokens,
-    all: headMeans(all),
-    withoutFirst: headMeans(withoutFirst),
-    heads: rounded(all.jaccard.cosine),
-    headsWithoutFirst: rounded(withoutFirst.jaccard.cosine),
+    all: all.means,
+    withoutFirst: withoutFirst.means,
+    heads: all.heads,
+    headsWithoutFirst: withoutFirst.heads,
     match: Array.from(jaccard),
   };
+}
+
+function headMeans({ cosine, similarity }: HeadMatch): HeadMeans {
+  return { cosine: round(mean(cosine)), jaccard: round(mean(similarity)) };
 }
 
 /**
@@ -127,16 +134,6 @@ export function matchBothWays(
     jaccard: matchHeads(large, small, options).match,
     cosine: matchHeads(large, small, { ...options, by: "cosine" }).match,
   };
-}
-
-/**
- * Reads a stored cell.
- *
- * @param value What {@link measureSimilarity} returned.
- * @returns The cell.
- */
-export function asSimilarityCell(value: JsonValue): SimilarityCell {
-  return value as unknown as SimilarityCell;
 }
 
 /**
@@ -180,29 +177,17 @@ export function similarityTable(
   const { name, title, seed } = options;
   const rows = (["all", "withoutFirst"] as const).flatMap((set) =>
     CHOICES.map((choice) => {
-      const interval = (measure: "cosine" | "jaccard") => {
-        const values = cells.map((cell) => cell[set][choice][measure]);
-        return ends(meanInterval(values, seeded({ seed, label: name })));
+      const interval = (measure: "cosine" | "jaccard") =>
+        measuredMean(cells.map((cell) => cell[set][choice][measure]), { seed, label: name });
+      return {
+        "small head": CHOICE_LABELS[choice],
+        "tokens": set === "all" ? "all" : `without the first ${SINK_TOKENS}`,
+        "cosine": interval("cosine"),
+        "Jaccard": interval("jaccard"),
       };
-      const tokens = set === "all" ? "all" : `without the first ${SINK_TOKENS}`;
-      return [CHOICE_LABELS[choice], tokens, ...interval("cosine"), ...interval("jaccard")];
     })
   );
-  const columns = ["small head", "tokens", "cosine", "low", "high", "Jaccard", "low", "high"];
-  return { name, title, columns, rows };
-}
-
-function headMeans(matches: Record<Choice, HeadMatch>): Record<Choice, HeadMeans> {
-  const means = ({ cosine, similarity }: HeadMatch) => ({
-    cosine: round(mean(cosine)),
-    jaccard: round(mean(similarity)),
-  });
-  return {
-    jaccard: means(matches.jaccard),
-    cosine: means(matches.cosine),
-    random: means(matches.random),
-    mean: means(matches.mean),
-  };
+  return tableOf(name, title, rows);
 }
 
 /**

@@ -54,11 +54,7 @@ export interface BatchOptions {
 }
 
 /** Datasets of other pairs than the embedded one. */
-export const QUALITY_DATASETS = [
-  "gsm8k",
-  "bbh",
-  "wikitext2",
-] as const satisfies readonly DatasetName[];
+const QUALITY_DATASETS = ["gsm8k", "bbh", "wikitext2"] as const;
 
 const SIZES: Readonly<Record<Scale, PolicySizes>> = {
   smoke: { items: 1, promptTokens: 256, newTokens: 12 },
@@ -147,10 +143,8 @@ interface WantedTexts extends PolicySizes {
 async function worldBatches(context: ExperimentContext, wanted: WantedTexts): Promise<TextBatch[]> {
   const { items, skip, newTokens } = wanted;
   const tasks = 7;
-  const groups = new Map<string, ExperimentText[]>();
-  for (const text of await context.texts("microworld", tasks * (items + skip))) {
-    groups.set(text.group, [...groups.get(text.group) ?? [], text]);
-  }
+  const found = await context.texts("microworld", tasks * (items + skip));
+  const groups = Map.groupBy(found, ({ group }) => group);
   const batches = [...groups].map(([group, texts]) => ({
     group,
     newTokens,

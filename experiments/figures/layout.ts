@@ -5,6 +5,7 @@
  */
 
 import type { JsonValue } from "../../core/json.ts";
+import { wrapText } from "../../core/wrap_text.ts";
 import type { Figure, PaperMark } from "../experiment.ts";
 import { DASHES, PAPER_COLOR, transparent } from "./palette.ts";
 
@@ -178,16 +179,6 @@ function legendRows(labels: readonly string[]): number {
   const widest = Math.max(0, ...labels.map((label) => label.length)) * (LETTER - 0.5) + 44;
   const perRow = Math.max(1, Math.floor((FIGURE_WIDTH - 92) / widest));
   return Math.ceil(labels.length / perRow);
-}
-
-function wrapText(text: string, width: number): string[] {
-  const lines: string[] = [];
-  for (const word of text.split(" ")) {
-    const last = lines.at(-1);
-    if (last === undefined || last.length + 1 + word.length > width) lines.push(word);
-    else lines[lines.length - 1] = `${last} ${word}`;
-  }
-  return lines;
 }
 
 /** Lines and bands of the paper; the legend names them, so that no text lies on the data. */

@@ -7,7 +7,7 @@
 import { readFile, rm } from "node:fs/promises";
 import { createHash } from "node:crypto";
 import { join } from "node:path";
-import { removeUnfinished, writeFileAtomic } from "../../core/atomic_file.ts";
+import { writeFileAtomic } from "../../core/atomic_file.ts";
 import type { JsonValue } from "../../core/json.ts";
 
 /** One stored piece. */
@@ -56,15 +56,6 @@ export function openBlobStore(
       written.add(key);
     },
   };
-}
-
-/**
- * Removes what a killed run left unfinished in a store.
- *
- * @param folder Folder of the store.
- */
-export async function cleanBlobStore(folder: string): Promise<void> {
-  await removeUnfinished(folder);
 }
 
 function encodeBlob(blob: Blob): Uint8Array {
