@@ -13,8 +13,11 @@ export const DEVICE_OPTION: OptionSpec = {
   type: "string",
   choices: ["auto", "webgpu", "reference"],
   default: "auto",
-  text: "where to compute",
+  text: "device to compute on",
 };
+
+/** What MODEL stands for in the help. */
+export const MODEL_NOTE = "MODEL is a .gguf or .safetensors file, a folder, or hf:ORG/NAME.";
 
 /** Options that name a pair. */
 export const PAIR_OPTIONS: Readonly<Record<"large" | "small", OptionSpec>> = {

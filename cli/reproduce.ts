@@ -27,7 +27,7 @@ import { summaryLine } from "../experiments/runner/summary_line.ts";
 import { verdictTable } from "../experiments/runner/verdict_table.ts";
 import { type Command, type CommandCall, type CommandIo, valueOption } from "./command.ts";
 import { errorText, EXIT } from "./command_line.ts";
-import { DEVICE_OPTION, openEngineFor } from "./open.ts";
+import { DEVICE_OPTION, MODEL_NOTE, openEngineFor } from "./open.ts";
 
 /** Values of `--scale`. */
 const SCALES = ["smoke", "small", "paper"] as const satisfies readonly Scale[];
@@ -58,25 +58,31 @@ export function reproduceCommand(parts: ReproduceParts): Command {
   const width = Math.max(0, ...parts.experiments.map(({ name }) => name.length));
   return {
     name: "reproduce",
-    summary: "Measures what the paper claims and compares",
+    summary: "Measures what the paper claims and compares the numbers",
     operands: "[NAME...]",
     options: {
-      large: valueOption("MODEL", "model that is compressed"),
-      small: valueOption("MODEL", "its small model, with the same tokenizer"),
-      other: valueOption("MODEL", "model of another family"),
-      data: valueOption("FOLDER", "datasets"),
+      large: valueOption("MODEL", "model whose cache is compressed; the embedded one if left out"),
+      small: valueOption(
+        "MODEL",
+        "small model with the same tokenizer; the embedded one if left out",
+      ),
+      other: valueOption("MODEL", "third model, of another family or size; none if left out"),
+      data: valueOption("FOLDER", "folder of the datasets"),
       scale: { type: "string", choices: SCALES, default: "smoke", text: "how much to measure" },
-      policies: { type: "boolean", text: "with --large: also decodes under policies (hours)" },
+      policies: {
+        type: "boolean",
+        text: "with --large: also runs the experiments that decode under policies (hours)",
+      },
       seed: valueOption("N", "seed of everything random", "1"),
-      force: { type: "boolean", text: "measures again what is finished" },
-      strict: { type: "boolean", text: "ends with 3 if a comparable claim differs" },
-      out: valueOption("FOLDER", "results", "results"),
+      force: { type: "boolean", text: "measures again what has been measured" },
+      strict: { type: "boolean", text: "exits with 3 if a comparable claim differs" },
+      out: valueOption("FOLDER", "folder of the results", "results"),
       device: DEVICE_OPTION,
     },
     notes: [
-      "MODEL is a .gguf or .safetensors file, a folder, or hf:ORG/NAME; left out, the embedded pair.",
-      "A stopped run continues when the same command is given again.",
-      "Results lie in OUT/SCALE, those of other than the embedded pair in a folder of their own there.",
+      MODEL_NOTE,
+      "Run the same command again to continue a run that was stopped. Results are written to OUT/SCALE,",
+      "and those of a pair other than the embedded one to a folder inside it.",
       "",
       "Names:",
       ...parts.experiments.map(({ name, question }) => `  ${name.padEnd(width)}  ${question}`),

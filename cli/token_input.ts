@@ -12,8 +12,8 @@ import type { ExperimentModel } from "../experiments/experiment.ts";
 
 /** Options that name the input. */
 export const INPUT_OPTIONS: Readonly<Record<string, OptionSpec>> = {
-  text: valueOption("FILE", "text in UTF-8"),
-  tokens: valueOption("FILE.json", "array of token ids"),
+  text: valueOption("FILE", "text file in UTF-8"),
+  tokens: valueOption("FILE.json", "array of token ids, instead of a text"),
 };
 
 /**
@@ -32,7 +32,7 @@ export function checkInput(call: CommandCall): void {
   );
 }
 
-/** What ids must fit. */
+/** What token ids are checked against. */
 export type TokenReader = Pick<ExperimentModel, "name" | "contextLength" | "vocabulary">;
 
 /**

@@ -43,7 +43,7 @@ export const WINDOW_TOKENS = 200;
 /** Longest sequence the embedded pair was trained on. */
 const EMBEDDED_TOKENS = 420;
 
-/** Texts of which one passes the length filter, at worst. */
+/** Texts read per context: at worst, one in six is long enough. */
 const TEXTS_PER_CONTEXT = 6;
 
 /** The dataset of running text: WikiText-2, or the world of the embedded pair. */
@@ -52,8 +52,8 @@ function textDataset(context: Pick<ExperimentContext, "isDefaultPair">): Dataset
 }
 
 /**
- * Cuts the start of the first texts that are long enough. Texts that begin alike, as few-shot prompts
- * of one task do, count once: they would pass for independent contexts and narrow the intervals.
+ * Cuts the start of the first texts that are long enough. Texts with the same beginning, such as few-shot prompts of
+ * one task, count once: taken for independent contexts, they would narrow the intervals.
  *
  * @param context Models and datasets.
  * @param name Dataset.

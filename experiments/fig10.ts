@@ -1,5 +1,5 @@
 /**
- * Fig. 10: what each policy writes for word-sorting items, beside what the full cache writes.
+ * Fig. 10: what each policy writes for word-sorting items, compared with what the full cache writes.
  *
  * @module
  */

@@ -168,7 +168,7 @@ async function measureGuided(
   };
 }
 
-/** For each guide one ranking per large head. */
+/** One ranking per large head, for each guide. */
 function guidingViews(
   pair: SaliencyPair,
   options: {

@@ -40,7 +40,7 @@ type SpreadCell = {
   readonly heads: number;
 };
 
-/** Any small model: only the large model is looked at. */
+/** Any small model: only the large model is measured. */
 const LARGE_14B: readonly PaperPair[] = [{ large: "qwen2.5-14b", small: "" }];
 
 /** Fig. 2. */
@@ -145,7 +145,7 @@ function summarise(input: SummaryInput): ExperimentResult {
   };
 }
 
-/** Mean over prompts with an interval of its own. */
+/** Mean over prompts with its interval. */
 type Average = (label: string, values: readonly number[]) => Interval;
 
 /** Ratio of sums of one bin and the next, over all prompts. */

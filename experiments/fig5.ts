@@ -74,7 +74,7 @@ export const fig5: Experiment = policyExperiment({
   },
 });
 
-/** The paper's score at 5 % over its full score, beside our agreement with the full cache. */
+/** The paper's score at 5 % over its full score, next to our agreement with the full cache. */
 function lowClaim(id: string, share: number, policy: string) {
   return absoluteOf(id, {
     paper: Math.round(100 * share),

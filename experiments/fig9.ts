@@ -102,7 +102,7 @@ async function measureContext(
   };
 }
 
-/** Column sums if every row attended to all tokens it sees alike: F[v] = sum over u >= v of 1 / (u + 1). */
+/** Column sums if every row attended equally to all tokens that it sees: F[v] = sum over u >= v of 1 / (u + 1). */
 function uniformSaliency(tokens: number): Float32Array {
   const sums = new Float32Array(tokens);
   let sum = 0;

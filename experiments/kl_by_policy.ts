@@ -21,7 +21,7 @@ const SHARED: readonly VariantKey[] = [
   "queryAware",
 ];
 
-/** Variants that are decoded at one budget only where there is little time, and that budget. */
+/** Variants that the smallest scale decodes at only one budget, and that budget. */
 const ONCE: readonly VariantKey[] = [
   "h2oTwo",
   "pyramidScaled",
@@ -102,9 +102,9 @@ export const klByPolicy: Experiment = policyExperiment({
   },
 });
 
-/** Few in seconds, all otherwise. */
+/** A few at the smallest scale, all otherwise. */
 function pointsOf({ scale, isDefaultPair }: ExperimentContext): PolicyPoint[] {
-  // One selection per query head cannot be decoded beside the others: a prompt of its own for a few rows.
+  // One selection per query head cannot be decoded in a batch with the others: it takes its own prompt for a few rows.
   const all = variantKeys().filter((key) => isDefaultPair || key !== "queryHead");
   if (scale !== "smoke") return variantPoints(all, [0.05, 0.1, 0.2, 0.4]);
   if (!isDefaultPair) return variantPoints(["full", "h2o", "smallkv", "queryAware"], [0.1]);

@@ -25,10 +25,10 @@ const VARIANTS = [
 
 const BUDGETS = [0.05, 0.1, 0.2, 0.3, 0.5];
 
-/** Tasks of several steps on which the recipe of the pair saw the small model's guidance work. */
+/** Multi-step tasks on which the small model's guidance was seen to work when the pair was trained. */
 const GUIDED_TASKS = ["roll", "route", "sums", "qa"];
 
-/** Items of each task at scale `small`: so many that SmallKV and PyramidInfer at 20 % can be told apart. */
+/** Items of each task at scale `small`: enough to tell SmallKV and PyramidInfer apart at 20 %. */
 const SMALL_ITEMS = 64;
 
 /** The policy table of the embedded pair. */

@@ -52,7 +52,7 @@ export interface Measured {
   readonly low: number;
   /** Upper end of the interval. */
   readonly high: number;
-  /** Contexts (or other independent pieces) behind it. */
+  /** Number of contexts, or of other independent pieces, that it comes from. */
   readonly n: number;
 }
 
@@ -86,11 +86,11 @@ export interface Series {
 
 /** What the paper shows in the same picture. */
 export interface PaperMark {
-  /** Text beside the mark. */
+  /** Text next to the mark. */
   readonly label: string;
-  /** Vertical line here; left out, the mark is not tied to an x. */
+  /** Place of a vertical line; the mark has no x if left out. */
   readonly x?: number;
-  /** Horizontal line here, or the lower edge of a band. */
+  /** Place of a horizontal line, or the lower edge of a band. */
   readonly y?: number;
   /** Upper edge of a band. */
   readonly yHigh?: number;
@@ -108,7 +108,7 @@ export interface Figure {
   readonly xTitle: string;
   /** Title of the vertical axis, with unit. */
   readonly yTitle: string;
-  /** Title of the colour scale of a heat map. */
+  /** Title of the color scale of a heat map. */
   readonly zTitle?: string;
   /** Whether the vertical axis is logarithmic. */
   readonly isLog?: boolean;
@@ -116,7 +116,7 @@ export interface Figure {
   readonly series: readonly Series[];
   /** The paper's values. */
   readonly paper: readonly PaperMark[];
-  /** Contexts behind it, where they are not those of the claims: an example has 1. */
+  /** Number of contexts that it shows, if not that of the claims; an example has 1. */
   readonly contexts?: number;
 }
 
@@ -197,10 +197,10 @@ export function lineOf(
 }
 
 /**
- * Makes a measured number of one that nothing random went into.
+ * Turns an exact number into a measured one.
  *
  * @param value The number.
- * @param n Pieces behind it.
+ * @param n Number of pieces that it comes from.
  * @returns An interval of no width.
  */
 export function exactly(value: number, n = 1): Measured {

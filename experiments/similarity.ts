@@ -1,6 +1,6 @@
 /**
- * Similarity of the two models on one context, in every way it is reported: matched by Jaccard and by
- * cosine, beside two null models, with and without the first tokens.
+ * Similarity of the two models on one context, in every way it is reported: matched by Jaccard and by cosine, next
+ * to two null models, with and without the first tokens.
  *
  * @module
  */
@@ -67,7 +67,7 @@ export interface SaliencyPair {
   readonly small: HeadSaliency;
 }
 
-/** Where a cell is measured. */
+/** Names, seed and matches of a cell. */
 export interface CellOptions {
   /** Name of the context. */
   readonly id: string;
@@ -75,7 +75,7 @@ export interface CellOptions {
   readonly group: string;
   /** Seed of the run, for the random heads. */
   readonly seed: number;
-  /** Pairs by choice that were matched elsewhere (on a window, at an earlier turn); matched here if left out. */
+  /** Matches made elsewhere, on a window or at an earlier turn; made here if left out. */
   readonly matches?: Readonly<Record<"jaccard" | "cosine", ArrayLike<number>>>;
 }
 
@@ -140,7 +140,7 @@ export function matchBothWays(
  * Averages a number over contexts.
  *
  * @param values One number per context.
- * @param options Seed of the run and a label of its own.
+ * @param options Seed of the run, and a label that no other mean has.
  * @returns Mean with its 95 % interval; absent without contexts.
  */
 export function measuredMean(
@@ -155,7 +155,7 @@ export function measuredMean(
  * Derives bootstrap options.
  *
  * @param options Seed of the run and a label.
- * @returns Options with a seed of their own.
+ * @returns Options with a seed that follows from both.
  */
 export function seeded(
   options: { readonly seed: number; readonly label: string },

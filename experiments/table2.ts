@@ -101,7 +101,7 @@ function outputThroughput(row: PrintedRow): number {
   return row.batch * row.decoded / seconds;
 }
 
-/** Decode steps from which H2O, eager prefill and all, gives more tokens per second than SmallKV. */
+/** Decode steps from which H2O, in spite of its eager prefill, gives more tokens per second than SmallKV. */
 function overtakingSteps(h2o: PrintedRow, smallKv: PrintedRow): number {
   return (h2o.ttftSeconds - smallKv.ttftSeconds) / ((smallKv.tpotMs - h2o.tpotMs) / 1000);
 }

@@ -1,5 +1,5 @@
 /**
- * Table 5: SmallKV whose small model has a compressed cache of its own.
+ * Table 5: SmallKV whose small model has a compressed cache, too.
  *
  * @module
  */

@@ -29,7 +29,7 @@ const PRINTED = [0.822, 0.812, 0.799, 0.796, 0.782];
 
 const TURNS = PRINTED.length;
 
-/** Shortest turn: the first one must do for matching. */
+/** Shortest turn: the first one must be long enough for matching. */
 const SHORTEST_TURN = 100;
 
 /** A dialogue as tokens. */

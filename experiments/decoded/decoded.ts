@@ -50,7 +50,7 @@ const TITLES = {
   memory: "cache of both models (% of the large model's full cache)",
 } as const;
 
-/** Policies compared on the same texts: a positive difference speaks for the second. */
+/** Policies compared on the same texts: a positive difference favors the second. */
 const PAIRS: readonly (readonly [first: VariantKey, second: VariantKey])[] = [
   ["h2o", "smallkv"],
   ["withoutSmallModel", "smallkv"],
@@ -65,7 +65,7 @@ const PAIRS: readonly (readonly [first: VariantKey, second: VariantKey])[] = [
   ["queryAware", "row"],
 ];
 
-/** Whose cache may be as large as that of a policy with its small model. */
+/** The policy whose cache may be as large as that of another one with its small model. */
 const RIVAL = "h2o" satisfies VariantKey;
 
 /** What a curve shows. */
@@ -78,7 +78,7 @@ export interface CurveOptions {
   readonly by?: "budget" | "memory";
 }
 
-/** Points of an experiment with the models and the seed behind them. */
+/** Points of an experiment, with its models and its seed. */
 export class Decoded {
   /** What was decoded, in the order in which points first occur. */
   readonly points: readonly PointCells[];

@@ -1,5 +1,5 @@
 /**
- * Numbers of quality experiments with their intervals: paired over texts, and for exact answers by Wilson.
+ * Numbers of quality experiments with their intervals: paired over texts, or Wilson's for exact answers.
  *
  * @module
  */
@@ -23,7 +23,7 @@ export interface StatOptions {
 }
 
 /**
- * Drops texts that a policy had no step in, and brings the rest into one order.
+ * Drops texts in which a policy had no step, and sorts the others.
  *
  * @param cells Cells of one point.
  * @returns Cells with at least one step, by id.
@@ -121,10 +121,10 @@ function textMeans(cells: readonly PolicyCell[], measure: Measure): Map<string, 
 }
 
 /**
- * Computes Wilson's interval of a proportion, which stays honest where all or none succeed.
+ * Computes Wilson's interval of a proportion, which stays reliable if all or none succeed.
  *
  * @param successes How many succeeded.
- * @param count Of how many, at least one.
+ * @param count Number of tries, at least one.
  * @returns Share with its 95 % interval.
  * @throws {RangeError} If there are more successes than tries.
  * @see {@link https://doi.org/10.1080/01621459.1927.10502953 | Wilson 1927}

@@ -69,7 +69,7 @@ export function cutShare(
 }
 
 /**
- * Names the points of cheaper small models beside the variants.
+ * Names the points of cheaper small models along with the variants.
  *
  * @param cuts The small models.
  * @param small The whole small model.
@@ -106,7 +106,7 @@ export interface SmallModelCurve extends Pick<Figure, "name" | "title" | "xTitle
 }
 
 /**
- * Draws agreement with the full cache against what remains of the small model, H2O beside it.
+ * Draws agreement with the full cache against what remains of the small model, with H2O for comparison.
  *
  * @param decoded Points.
  * @param curve Cells and headings.

@@ -23,7 +23,7 @@ export interface LayoutOptions {
   readonly isBare?: boolean;
 }
 
-/** Above the plot, where no tick label or axis title can meet it. */
+/** Above the plot, where no tick label or axis title can overlap it. */
 const LEGEND: Trace = {
   orientation: "h",
   traceorder: "normal",
@@ -165,7 +165,7 @@ function captionOf(
 }
 
 /**
- * Makes a text one that Plotly shows as it is; it reads a few tags.
+ * Escapes a text for Plotly, which reads a few tags.
  *
  * @param text Any text.
  * @returns The same with `&` and `<` as entities.
@@ -201,7 +201,7 @@ function paperShapes(figure: Figure): Trace[] {
 /**
  * What the legend says of the paper's lines and bands.
  *
- * Shapes have names of their own only since version 2.20, so these are traces without points.
+ * Shapes have names only since version 2.20, so these are traces without points.
  *
  * @param figure The figure.
  * @returns One trace per line or band.

@@ -19,11 +19,11 @@ const VERDICTS: readonly Verdict[] = [
   "not run",
 ];
 
-/** Rows a table shows before it has to be opened. */
+/** Most rows of a table that is shown without being opened. */
 const MOST_ROWS = 12;
 
 /**
- * How many claims have which verdict.
+ * Counts claims by verdict.
  *
  * @param records All results.
  * @param untouched Claims that no experiment measures.
@@ -160,7 +160,7 @@ function tableSection(table: ResultTable): string {
 }
 
 /**
- * Devices, versions and models behind the results.
+ * Devices, versions and models of the results.
  *
  * @param records All results.
  */

@@ -17,7 +17,7 @@ import type {
 import { contentHash } from "./hash.ts";
 import type { Verdict } from "./verdict.ts";
 
-/** A model behind a result. */
+/** A model of a result. */
 export interface ModelRecord {
   /** Name for people. */
   readonly name: string;
@@ -31,7 +31,7 @@ export interface Environment {
   readonly device: string;
   /** What the back end runs on, in the driver's words. */
   readonly adapter: string;
-  /** Whether the adapter is a processor that plays one. */
+  /** Whether the adapter is emulated on the CPU. */
   readonly isSoftware: boolean;
   /** Versions of this package and of what runs it. */
   readonly versions: Readonly<Record<string, string>>;
@@ -121,7 +121,7 @@ export function recordPath(folder: string, name: string): string {
  *
  * @param folder Folder of the results.
  * @param name Name of the experiment.
- * @returns The record, or nothing where it is missing, damaged or of another layout.
+ * @returns The record, or undefined if it is missing, damaged or of another layout.
  */
 export async function readRecord(folder: string, name: string): Promise<ResultRecord | undefined> {
   try {
@@ -139,7 +139,7 @@ function isRecord(value: unknown): value is ResultRecord {
 }
 
 /**
- * Writes a result file at once.
+ * Writes a result file as a whole.
  *
  * @param folder Folder of the results.
  * @param record The result.

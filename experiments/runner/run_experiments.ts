@@ -35,7 +35,7 @@ export interface RunOptions extends Pick<SummaryOptions, "context" | "environmen
   readonly progress: Progress;
 }
 
-/** What became of one experiment. */
+/** Outcome of one experiment. */
 export interface Outcome {
   /** The experiment. */
   readonly experiment: Experiment;

@@ -17,7 +17,7 @@ export interface ComparisonSetting {
   readonly large: string;
   /** Name of the small model. */
   readonly small: string;
-  /** Units behind the numbers; 0, the default, where they follow from what is printed. */
+  /** Number of measured units; 0, the default, for numbers that follow from printed ones. */
   readonly units?: number;
 }
 

@@ -58,7 +58,7 @@ function unitSuffix(claim: Pick<Claim, "unit">): string {
 export interface VerdictTableOptions {
   /** Width of the screen; long claims take several lines to fit it. Infinity: one line each. */
   readonly columns: number;
-  /** Claims that no experiment measures; they stand at the end as "not run". */
+  /** Claims that no experiment measures; listed at the end as "not run". */
   readonly untouched?: readonly PaperClaim[];
 }
 
