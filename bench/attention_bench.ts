@@ -1,9 +1,9 @@
 /**
  * Times attention of one layer for the head shapes of Qwen2-0.5B and Qwen2.5-1.5B: prefill, decoding, column sums, and
- * decoding with selected tokens beside all of them.
+ * decoding with selected tokens next to all of them.
  *
- * Every kernel is compared with its twin before it is timed. What a dispatch costs whatever it does is timed with lists
- * of one token; the ratio of full to selected attention is given with it, beyond it, and by the bytes both read.
+ * Every kernel is compared with its twin before it is timed. The fixed cost of a dispatch is timed with lists of one
+ * token; the ratio of full to selected attention is given with that cost, without it, and by the bytes that both read.
  *
  * @module
  */

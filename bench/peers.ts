@@ -47,7 +47,7 @@ async function isInstalled(folder: string): Promise<boolean> {
 }
 
 /**
- * Times llama.cpp in a process of its own.
+ * Times llama.cpp in a separate process.
  *
  * @param device Where it computes; `vulkan` takes the first adapter, software or not.
  * @param shape Sizes of the run.
@@ -104,7 +104,7 @@ async function runOnce(
   const tokens: number[] = [];
   const start = performance.now();
   let ttftMs = 0;
-  // Ends of text are tokens as any other, so that every engine decodes as many.
+  // End tokens are treated like any other, so that every engine decodes as many tokens.
   for await (const token of sequence.evaluate(prompt, { temperature: 0, yieldEogToken: true })) {
     if (tokens.length === 0) ttftMs = performance.now() - start;
     tokens.push(token);

@@ -89,7 +89,7 @@ function printStep(times: StepTimes, { tokens, ratio }: StepSizes, predicted: nu
   }
 }
 
-/** Puts bytes beside the bar: 21 % of the full cache and one layer after the prompt. */
+/** Prints bytes next to the bar: 21 % of the full cache, and one layer after the prompt. */
 function printMemory({ fullBytes, layerBytes, ...memory }: CacheMemory): void {
   const share = (bytes: number) => `${(100 * bytes / fullBytes).toFixed(2)} %`;
   const beyond = ((memory.peakBytes - fullBytes) / layerBytes).toFixed(2);
@@ -114,8 +114,8 @@ async function withPair(
 }
 
 /**
- * Times the parts of a decode step under `smallkv`: what planning, gathering and bookkeeping cost beside the large
- * model's step, and how much faster its attention becomes.
+ * Times the parts of a decode step under `smallkv`: what planning, gathering and bookkeeping cost relative to the
+ * large model's step, and how much faster its attention becomes.
  *
  * @param args Command line.
  */
@@ -281,8 +281,8 @@ const DRAFT_COLUMNS = [
 ] as const;
 
 /**
- * Times decoding with drafts of the small model beside the same policy without, and tells how many drafts are accepted
- * and how far a block's shared selection leads away. The texts are those of the embedded pair's world.
+ * Times decoding with drafts of the small model against the same policy without drafts, and counts accepted drafts and
+ * the divergence that a block's shared selection causes. The texts are those of the embedded pair's world.
  *
  * @param args Command line.
  */

@@ -39,7 +39,7 @@ import { openSmallModel } from "../decoding/engine/small_cache.ts";
 
 const STEP = { sequences: 1, rowsPerSequence: 1 };
 
-/** Parts of a step: name, what it is, runs between two looks at the clock. */
+/** Parts of a step: name, what it is, runs between two readings of the clock. */
 export const PARTS = [
   ["full", "large model, full cache", 1],
   ["large", "large model, kept tokens", 1],
@@ -235,7 +235,7 @@ export interface CacheMemory {
 }
 
 /**
- * Moves a cache of a model's size to a tiered store, on a device of its own.
+ * Moves a cache of a model's size to a tiered store, on a separate device.
  *
  * @param config Sizes of the large model.
  * @param sizes Tokens and budget.

@@ -25,11 +25,11 @@ const KINDS: Readonly<Record<string, (args: string[]) => void | Promise<void>>> 
 
 const USAGE = `Usage: deno task bench [KIND] [OPTION...]
 
-  speed        this engine beside llama.cpp: --model FILE --prompt COUNT --tokens COUNT
+  speed        this engine and llama.cpp: --model FILE --prompt COUNT --tokens COUNT
                --repetitions COUNT --peers vulkan,cpu|none (taken if no KIND is given)
   policy       parts of a decode step under smallkv: --large FILE --small FILE
                --tokens COUNT,... --budget SHARE --samples COUNT
-  speculative  drafts of the small model beside none: --large FILE --small FILE
+  speculative  drafts of the small model against none: --large FILE --small FILE
                --drafts COUNT,... --tokens COUNT --budget SHARE --prompts COUNT
   batch        many settings one after the other, and as one batch: --large FILE --small FILE
                --tokens COUNT --steps COUNT --samples COUNT

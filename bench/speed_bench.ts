@@ -1,5 +1,5 @@
 /**
- * Times this engine beside llama.cpp on one model file, in one run.
+ * Times this engine and llama.cpp on one model file, in one run.
  *
  * @module
  */
@@ -69,7 +69,7 @@ function report(ours: SpeedFigures, peers: readonly SpeedFigures[], shape: Speed
   }
 }
 
-/** Threads that wait for each other at every operation say nothing of an engine while others use the cores. */
+/** Engines whose threads wait for each other at every operation cannot be judged while others use the cores. */
 function warnOfLoad(): void {
   const [load, cores] = [Deno.loadavg()[0]!, navigator.hardwareConcurrency];
   if (load <= cores / 2) return;

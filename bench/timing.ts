@@ -98,13 +98,13 @@ export function modelPath(name: string, role: "large" | "small" = "large"): stri
 
 /** Work that is timed. */
 export interface Work {
-  /** Does it, and need not wait for the device. */
+  /** Does the work; it need not wait for the device. */
   run(): void | Promise<void>;
-  /** How many times `run` does what is asked for; its time is divided by it. */
+  /** How many times `run` repeats the work; its time is divided by this. */
   readonly times: number;
 }
 
-/** Milliseconds by the clock; and of processor time over cores, which other load disturbs less. */
+/** Milliseconds by the clock, and of processor time divided by cores, which other load disturbs less. */
 export interface Times {
   readonly medianMs: number;
   readonly lowMs: number;
@@ -126,7 +126,7 @@ async function timeOnce(device: Device, { run, times }: Work) {
 }
 
 /**
- * Times several kinds of work in turns, so that other load disturbs all of them alike; one more turn, before them,
+ * Times several kinds of work in turns, so that other load disturbs all of them equally; an additional first turn
  * warms up.
  *
  * @param device What computes.
@@ -160,7 +160,7 @@ export async function timeInTurns<Name extends string>(
 }
 
 /**
- * Records commands so often that the clock can tell their time.
+ * Records commands often enough for the clock to resolve their time.
  *
  * @param device What computes.
  * @param commands Commands, all of them timed together.

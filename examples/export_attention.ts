@@ -16,7 +16,7 @@ import {
 } from "@smallkv/lab";
 
 /**
- * Writes every head's attention of a text, and the attention that each token receives in all.
+ * Writes the attention of every head for a text, and the total that each token receives.
  *
  * @param model File or folder of a model, or `hf:ORG/NAME`.
  * @param text The text.

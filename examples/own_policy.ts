@@ -1,5 +1,5 @@
 /**
- * A cache policy in one record, beside two of the library's: `deno run -A examples/own_policy.ts [PROMPT]`
+ * A cache policy in one record, compared with two of the library's: `deno run -A examples/own_policy.ts [PROMPT]`
  *
  * @module
  */

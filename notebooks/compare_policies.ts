@@ -43,7 +43,7 @@ export interface PolicyRun {
   readonly cost: readonly number[];
   /** Tokens of the first prompt at each step. */
   readonly length: readonly number[];
-  /** Selections of the first prompt at each step, by unit. */
+  /** Selections of the first prompt at each step, by head group. */
   readonly selections: readonly (readonly Selection[])[];
   /** Whether it asks the small model, whose whole cache then has to be held too. */
   readonly hasSmallModel: boolean;
@@ -138,7 +138,7 @@ function agreementOf(own: readonly number[], reference: readonly number[] = own)
 }
 
 /**
- * Shows what each policy wrote for the first prompt and how much of all texts is as with the full cache.
+ * Shows what each policy wrote for the first prompt and how many tokens of all texts are those of the full cache.
  *
  * @param comparison The comparison.
  */
@@ -166,25 +166,25 @@ export interface RunTiers {
 }
 
 /**
- * Gathers which tokens one selection unit held while the first prompt was continued.
+ * Gathers which tokens one head group held while the first prompt was continued.
  *
  * @param lab The pair.
  * @param comparison The comparison.
- * @param choice Policy, and the flat KV head (layer * KV heads + head) whose selection is shown.
+ * @param choice Policy, and the head group whose selection is shown: for most policies a flat KV head, layer * KV heads + head.
  * @returns Steps and labels, for `tierView`.
  */
 export function runTiers(
   lab: Lab,
   comparison: PolicyComparison,
-  choice: { readonly policy: string; readonly unit: number },
+  choice: { readonly policy: string; readonly headGroup: number },
 ): RunTiers {
   const run = comparison.runs.find(({ policy }) => policy === choice.policy);
-  const selection = (step: readonly Selection[]) => step[choice.unit];
+  const selection = (step: readonly Selection[]) => step[choice.headGroup];
   if (run === undefined || run.selections.some((step) => selection(step) === undefined)) {
     throw new RangeError(
       `Cannot show a selection: policy must be one of ${
         comparison.runs.map(({ policy }) => policy).join(", ")
-      } and unit one of its units: current value is ${choice.policy}, ${choice.unit}`,
+      } and headGroup one of its head groups: current value is ${choice.policy}, ${choice.headGroup}`,
     );
   }
   const prompt = lab.tokenizer.encode(comparison.prompts[0]!);

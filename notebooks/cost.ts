@@ -142,7 +142,7 @@ export interface MemoryOptions {
 const USUAL_TOKENS = [1_000, 10_000, 100_000, 1_000_000];
 
 /**
- * Finds from how many tokens on a small model saves memory: its weights and its whole cache have to be held too.
+ * Finds the number of tokens beyond which a small model saves memory: its weights and its whole cache have to be held too.
  *
  * @param pair Bytes of both models.
  * @param budget Share of the full cache that the large model holds.

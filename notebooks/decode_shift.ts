@@ -27,17 +27,17 @@ export interface DecodeShiftOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Who chooses the tokens that are kept. */
+/** What chooses the tokens that are kept. */
 export type Chooser = "h2o" | "smallSum" | "smallRow";
 
 /** Names for legends. */
 export const CHOOSERS: Readonly<Record<Chooser, string>> = {
-  h2o: "H2O: own sums, dropped for good",
+  h2o: "H2O: the large head's sums, dropped for good",
   smallSum: "matched small head: sums (the paper)",
   smallRow: "matched small head: newest row",
 };
 
-/** What every head lacked at every step, by who chose. */
+/** What every head lacked at every step, by chooser. */
 export interface DecodeShift {
   /** Label of each token of prompt and answer. */
   readonly labels: readonly string[];

@@ -41,7 +41,7 @@ export interface DropStep {
 /**
  * Follows a head through decoding while a policy drops tokens by accumulated attention.
  *
- * A policy whose candidates are `kept` sums only what it could see: rows are normalised again over the
+ * A policy whose candidates are `kept` sums only what it could see: rows are normalized again over the
  * tokens that are left, and what was dropped never returns.
  *
  * @param map Full causal map of a head over prompt and answer.
@@ -61,7 +61,7 @@ export function dropTimeline(map: AttentionMap, options: DropTimelineOptions): D
   for (let query = 0; query < promptTokens; query++) see(query);
   const steps: DropStep[] = [];
   for (let position = promptTokens; position < keys; position++) {
-    // A small model runs before the model that it guides; own attention is known too late for its step.
+    // A small model runs before the model that it guides; the large model's attention comes too late for its step.
     if (policy.timing === "before") see(position);
     const tiers = choose({ ...ranking, tokens: position + 1 }, options);
     const row = rowOf(map, position).slice();
@@ -112,7 +112,7 @@ function choose(
   return tiersOf(selection, { tokens, recent: counts.recent, length: isOpen.length });
 }
 
-/** Adds what is left of a row when it is normalised again over the tokens that can be seen. */
+/** Adds what is left of a row when it is normalized again over the tokens that can be seen. */
 function addRow({ saliency, isOpen }: Ranking, row: Float32Array, memory: "sum" | "last"): void {
   const seen = row.map((value, key) => isOpen[key] === 1 ? value : 0);
   const mass = seen.reduce((sum, value) => sum + value, 0);

@@ -24,7 +24,7 @@ function headMeans(shifts: readonly DecodeShift[], chooser: Chooser): number[] {
  * Averages what was missed over all heads, steps and prompts.
  *
  * @param shifts The followed prompts.
- * @param chooser Who chose.
+ * @param chooser What chose the tokens.
  * @returns Percent of the attention on dropped tokens, with a 95 % interval over heads.
  */
 export function meanMissed(shifts: readonly DecodeShift[], chooser: Chooser): Interval {
@@ -35,7 +35,7 @@ export function meanMissed(shifts: readonly DecodeShift[], chooser: Chooser): In
  * Compares a chooser with H2O, head by head.
  *
  * @param shifts The followed prompts.
- * @param chooser Who chose.
+ * @param chooser What chose the tokens.
  * @returns Percentage points that H2O misses more, with a 95 % interval over heads.
  */
 export function missedGain(shifts: readonly DecodeShift[], chooser: Chooser): Interval {
@@ -54,7 +54,7 @@ export async function showMissed(shifts: readonly DecodeShift[]): Promise<void> 
   const prompts = shifts.length === 1 ? "one prompt" : `mean over ${shifts.length} prompts`;
   await showTable({
     title: `Attention on dropped tokens, ${prompts}, 95 % intervals over n = ${length} heads`,
-    columns: ["who chose", "missed (%)", "low", "high", "less than H2O (points)", "low", "high"],
+    columns: ["chosen by", "missed (%)", "low", "high", "less than H2O (points)", "low", "high"],
     rows: NAMES.map((chooser) => {
       const missed = meanMissed(shifts, chooser);
       const gain = chooser === "h2o" ? undefined : missedGain(shifts, chooser);

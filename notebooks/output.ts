@@ -1,12 +1,12 @@
 /**
- * The way out of a cell: MIME bundles in a notebook, text elsewhere.
+ * Output of cells: MIME bundles in a notebook, text elsewhere.
  *
  * @module
  */
 
 /** One thing to show in several forms; a front end takes the richest one it can draw. */
 export interface Bundle {
-  /** One line or a table, for terminals and for whoever cannot draw the rest. */
+  /** One line or a table, for terminals and front ends that cannot draw the rest. */
   readonly "text/plain": string;
   /** Other forms by MIME type. */
   readonly [type: string]: unknown;
@@ -19,8 +19,8 @@ export interface PublishOptions {
   /** Whether it replaces what was shown under `id`. */
   readonly isUpdate?: boolean;
   /**
-   * Whether its numbers are measured times or sizes of this machine, so that another run will not give
-   * the same ones.
+   * Whether its numbers are measured times or sizes of this machine, so that another run gives
+   * others.
    */
   readonly isVolatile?: boolean;
 }
@@ -30,10 +30,10 @@ interface JupyterKernel {
   broadcast(type: string, content: Readonly<Record<string, unknown>>): Promise<void>;
 }
 
-/** Time in which the kernel sends what is queued. */
+/** Time that the kernel takes to send what is queued, in milliseconds. */
 const FLUSH_MS = 60;
 
-/** The kernel that this code runs in; outside of notebooks there is none. */
+/** The kernel that this code runs in; undefined outside of notebooks. */
 function kernel(): JupyterKernel | undefined {
   try {
     return Deno.jupyter as unknown as JupyterKernel;
@@ -43,9 +43,7 @@ function kernel(): JupyterKernel | undefined {
 }
 
 /**
- * Tells whether this code runs in a cell of a notebook.
- *
- * @returns Whether outputs go to a cell.
+ * Whether this code runs in a cell of a notebook, so that outputs go to the cell.
  */
 export function isNotebook(): boolean {
   return kernel() !== undefined;
@@ -55,7 +53,7 @@ export function isNotebook(): boolean {
  * Shows a bundle in the running cell; outside of notebooks its text on the standard output.
  *
  * @param bundle What to show.
- * @param options Whether it can be or is a replacement.
+ * @param options Whether it may be replaced, or replaces another.
  */
 export async function publish(bundle: Bundle, options: PublishOptions = {}): Promise<void> {
   const jupyter = kernel();
@@ -72,7 +70,7 @@ export async function publish(bundle: Bundle, options: PublishOptions = {}): Pro
 /**
  * Waits until the kernel has sent what was shown, so that it appears under this cell and not the next.
  *
- * Nothing to wait for outside of notebooks.
+ * Outside of notebooks there is nothing to wait for.
  */
 export async function flush(): Promise<void> {
   if (!isNotebook()) return;

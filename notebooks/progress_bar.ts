@@ -15,7 +15,7 @@ import { escapeHtml } from "../experiments/report/html.ts";
 import { type Bundle, flush, isNotebook, publish } from "./output.ts";
 
 /**
- * Runs work beside a bar; the last state is always shown, also when the work fails.
+ * Runs work with a progress bar; the last state is always shown, even if the work fails.
  *
  * At most ten states a second are shown. In a terminal the same bar is one line of text on the error
  * stream.
@@ -57,7 +57,7 @@ export async function withProgress<T>(
 /** A bar in a cell. */
 interface NotebookBar {
   readonly view: ProgressView;
-  /** Makes the last state say that the work was stopped. */
+  /** Makes the last state say that the work stopped early. */
   fail(): void;
   /** Waits until all states are with the kernel. */
   settled(): Promise<void>;

@@ -79,7 +79,7 @@ export function figureBundle(plot: NamedPlot, picture?: FigureImages): Bundle {
   };
 }
 
-/** Front ends choose a height of their own otherwise, which long captions do not fit. */
+/** Otherwise front ends choose the height, and long captions do not fit. */
 function withHeight(plot: NamedPlot["plot"]): NamedPlot["plot"] {
   return { ...plot, layout: { ...plot.layout, height: figureHeight(plot) } };
 }

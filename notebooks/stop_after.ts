@@ -8,10 +8,10 @@ import { checkInteger } from "../core/check.ts";
 import { formatDuration } from "../core/terminal_view.ts";
 
 /**
- * Makes a signal that ends work after a time; everything in the toolkit that runs long takes one.
+ * Makes a signal that ends work after a time; every long-running function of the toolkit takes one.
  *
  * Interrupting the kernel stops a loop that computes, but not one that waits for a device. With a signal
- * such a cell ends between two pieces of work, and all variables live on.
+ * such a cell ends between two pieces of work, and all variables survive.
  *
  * @example
  * ```ts ignore

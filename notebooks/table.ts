@@ -108,7 +108,7 @@ function tableHtml({ title, columns, rows, isNumeric }: TextTable): string {
     }</${tag}>`;
   const line = (tag: string, texts: readonly string[]) =>
     `<tr>${texts.map((text, column) => cell(tag, text, column)).join("")}</tr>`;
-  // Beside the table and not its caption, which would be as narrow as the table.
+  // Next to the table rather than its caption, which would be as narrow as the table.
   return `<div>${escapeHtml(title)}</div>\n<table><thead>${line("th", columns)}</thead>\n<tbody>${
     rows.map((row) => line("td", row)).join("\n")
   }</tbody></table>`;

@@ -30,13 +30,13 @@ const PROBE_MS = 60_000;
  * Finds an adapter, installing Mesa's software driver if there is none and the user is root.
  *
  * @param host The machine.
- * @returns Name of the adapter; undefined if the reference device has to serve.
+ * @returns Name of the adapter; undefined if the reference device must do.
  */
 export async function ensureAdapter(host: AdapterHost): Promise<string | undefined> {
   const found = await host.findAdapter();
   if (found !== undefined) return found;
   if (!(host.isRoot && host.hasApt && host.mayInstall)) {
-    host.say(`No WebGPU adapter was found: ${advice(host)}; going on with the reference device`);
+    host.say(`No WebGPU adapter was found: ${advice(host)}; continuing with the reference device`);
     return undefined;
   }
   host.say(`No WebGPU adapter was found: installing Mesa's software driver (${names()})`);
@@ -44,7 +44,7 @@ export async function ensureAdapter(host: AdapterHost): Promise<string | undefin
   const installed = failure === undefined ? await host.findAdapter() : undefined;
   if (installed === undefined) {
     const reason = failure ?? "the driver offers no adapter";
-    host.say(`Cannot install ${names()}: ${reason}: going on with the reference device`);
+    host.say(`Cannot install ${names()}: ${reason}: continuing with the reference device`);
   }
   return installed;
 }

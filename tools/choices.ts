@@ -1,5 +1,5 @@
 /**
- * Writes the table of choices that the documentation shows, from the one that checks and flags follow from.
+ * Writes `docs/choices.md` from the table of choices.
  *
  * @module
  */

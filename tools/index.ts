@@ -19,7 +19,7 @@ interface IndexedFolder {
   readonly summary: string;
   /** Folders in it whose files, or whose index, it re-exports too; none if left out. */
   readonly parts?: readonly string[];
-  /** Files beside the plug-ins that are re-exported; all of them if left out. */
+  /** Files besides the plug-ins that are re-exported; all of them if left out. */
   readonly shown?: readonly string[];
   /** Plug-ins of the folder, if it has any. */
   readonly plugins?: {
@@ -27,7 +27,7 @@ interface IndexedFolder {
     readonly type: string;
     /** Name of the list of all of them. */
     readonly list: string;
-    /** Whether files without such a constant are helpers, to be re-exported, rather than errors. */
+    /** Whether files without such a constant are shared code, to be re-exported, rather than errors. */
     readonly allowsOtherFiles: boolean;
   };
 }

@@ -1,5 +1,5 @@
 /**
- * Opens the notebooks in a JupyterLab of the project's own.
+ * Opens the notebooks in a JupyterLab that belongs to the project.
  *
  *     deno run -A tools/jupyter.ts [--prepare] [ARGUMENT of `jupyter lab`...]
  *

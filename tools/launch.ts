@@ -1,5 +1,5 @@
 /**
- * First step of the tasks that compute: sees to an adapter, then runs the real command supervised.
+ * First step of the tasks that compute: finds or installs an adapter, then runs the command under supervision.
  *
  *     deno run -A tools/launch.ts COMMAND [ARGUMENT...]
  *
@@ -12,7 +12,7 @@ import { supervise } from "./supervise.ts";
 /** Restarts of a command that continues where it stopped. */
 const RESTARTS = 3;
 
-/** Commands that continue where they were when started again. */
+/** Commands that continue where they stopped when started again. */
 const RESUMABLE = ["reproduce"];
 
 /** Paths without test modules or examples. */
@@ -40,7 +40,7 @@ function describeTiers(adapter: string | undefined): void {
   say(`gpu tests: ${adapter === undefined ? "skipped, no adapter" : `run on ${adapter}`}`);
   say(
     models === undefined
-      ? "model tests: skipped, SMALLKV_MODELS names no folder with model files (see README)"
+      ? "model tests: skipped, SMALLKV_MODELS names no folder with model files (see docs/models-and-data.md)"
       : `model tests: run on the files in ${models}`,
   );
 }

@@ -1,5 +1,5 @@
 /**
- * Lint rules for who may import whom: a module imports from its own layer or a lower one, folders with a direction obey
+ * Lint rules for imports: a module imports from its own layer or a lower one, folders with a direction obey
  * it, and plug-in files do not import each other.
  *
  * @module
@@ -18,12 +18,12 @@ const LAYERS = [
   "cli",
 ];
 
-/** Folders of a layer that have a direction of their own, lowest first. */
+/** Folders of a layer that also have a direction, lowest first. */
 const FOLDERS: Readonly<Record<string, readonly string[]>> = {
   decoding: ["session", "selection", "scoring", "engine", "text", "forced"],
 };
 
-/** Folders whose generated `mod.ts` imports the plug-in files that lie beside it by name. */
+/** Folders whose generated `mod.ts` imports the plug-in files next to it by name. */
 const PLUGIN_FOLDERS = [
   "data",
   "kernels/weights",

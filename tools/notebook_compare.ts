@@ -24,7 +24,7 @@ export interface NotebookDifference {
 
 /** How two runs are compared. */
 export interface CompareOptions {
-  /** Whether the new run could draw pictures; if not, those that are stored are passed over. */
+  /** Whether the new run could draw pictures; if not, stored ones are ignored. */
   readonly hasPictures: boolean;
 }
 

@@ -45,11 +45,11 @@ const PORTS: readonly Port[] = [
 
 /** Type of the message that marks the end of an execution's output. */
 const FENCE = "smallkv_fence";
-/** Time that an interrupted execution has for ending. */
+/** Time that an interrupted execution has to end. */
 const GRACE_MS = 3000;
-/** Time that a kernel has for a shutdown. */
+/** Time that a kernel has to shut down. */
 const SHUTDOWN_MS = 2000;
-/** Time between two questions whether a fresh kernel listens. */
+/** Time between two checks whether a fresh kernel listens. */
 const PROBE_MS = 500;
 
 /** A running kernel. Disposing it ends the process. */
@@ -76,7 +76,7 @@ export class Kernel implements AsyncDisposable {
    *
    * @param options Folder and environment.
    * @returns The kernel.
-   * @throws {Error} If the process ends at once.
+   * @throws {Error} If the process ends immediately.
    */
   static async start(options: KernelOptions): Promise<Kernel> {
     await using stack = new AsyncDisposableStack();
@@ -114,7 +114,7 @@ export class Kernel implements AsyncDisposable {
    * Runs code and waits until everything it published has arrived.
    *
    * The kernel sends "idle" before the last outputs. A second, silent request goes through the same queue as
-   * the outputs, so what it publishes arrives behind all of them.
+   * the outputs, so what it publishes arrives after all of them.
    *
    * @param code TypeScript.
    * @param options Time limit and listener.
@@ -125,7 +125,7 @@ export class Kernel implements AsyncDisposable {
     const { shell, published } = this.#sockets;
     let failure = "";
     using limit = this.#startLimit(options.timeoutMs, (text) => failure = text);
-    // A closed connection is only how the end of the process shows first.
+    // The end of the process first shows as a closed connection.
     const wait = <T>(work: Promise<T>) =>
       Promise.race([work.catch(() => this.#died), this.#died, limit.expired]);
     const id = await this.#request(code, { isSilent: false });
@@ -144,12 +144,12 @@ export class Kernel implements AsyncDisposable {
       if (type === "error") failure ||= `${content.ename}: ${content.evalue}`;
     }
     const reply = await wait(replyTo(shell, id));
-    // Code that does not compile is told of in the reply only.
+    // Code that does not compile is reported in the reply only.
     if (reply.content.status === "error") failure ||= "The code did not compile or was interrupted";
     return { status: failure === "" ? "ok" : "error", failure, count };
   }
 
-  /** Asks the kernel to stop what runs; code that waits for a promise goes on until that settles. */
+  /** Asks the kernel to stop what runs; code that waits for a promise continues until the promise settles. */
   async interrupt(): Promise<void> {
     await this.#sockets.control.send("interrupt_request", {});
   }
@@ -172,7 +172,7 @@ export class Kernel implements AsyncDisposable {
     });
   }
 
-  /** What is published before the kernel has seen the subscription is lost, so asks until something comes. */
+  /** What is published before the kernel has seen the subscription is lost, so this asks until something comes. */
   async #waitUntilHeard(): Promise<void> {
     const first = this.#sockets.published.receive().then(() => true);
     for (let isHeard = false; !isHeard;) {

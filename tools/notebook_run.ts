@@ -18,7 +18,7 @@ export interface RunNotebookOptions {
   readonly allowErrors?: boolean;
   /** Environment variables of the kernel. */
   readonly env?: Readonly<Record<string, string>>;
-  /** Told of every cell before it runs, with the number of cells. */
+  /** Called before every cell, with the number of cells. */
   readonly onCell?: (done: number, cells: number) => void;
 }
 

@@ -58,7 +58,7 @@ export class KernelSocket implements Disposable {
   }
 
   /**
-   * Connects, trying for a minute, since a kernel opens its ports some time after its start.
+   * Connects, trying for a minute, since a kernel opens its ports only some time after it starts.
    *
    * @param address Port and kind.
    * @param key Signature key and session.

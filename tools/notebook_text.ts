@@ -1,5 +1,5 @@
 /**
- * Takes out of the text of outputs what differs from run to run and from machine to machine.
+ * Removes from the text of outputs what differs between runs and machines.
  *
  * @module
  */
@@ -17,7 +17,7 @@ const DATES = /\d{4}-\d{2}-\d{2}(?:T[\d:.]+Z?)?/g;
 // deno-lint-ignore no-control-regex
 const COLORS = /\u001b\[[\d;]*m/g;
 
-/** Durations of two units once their numbers are gone: whether a run took over a minute is noise too. */
+/** Durations of two units once their numbers are gone: whether a run took over a minute is noise, too. */
 const LONG_TIMES = /… ?h … ?min|… ?min … ?s\b/g;
 
 /** Stands for a duration's number. */
@@ -28,7 +28,7 @@ const ANY_TIME = "…";
  *
  * @param text Text of an output.
  * @param names Names to replace, as {@linkcode machineNames} gives them.
- * @returns Text that another run on another machine would write too.
+ * @returns Text that another run on another machine would also write.
  */
 export function stripText(text: string, names: readonly MachineName[] = []): string {
   let stripped = text.replace(COLORS, "").replace(DATES, ANY_TIME).replace(TIMES, ANY_TIME)
@@ -56,7 +56,7 @@ export function machineNames(root: string): MachineName[] {
 const NUMBER = /(?<![\w.])[-−]?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?![\w])/gi;
 
 /**
- * Compares two texts; numbers count as equal if they are so to three significant digits.
+ * Compares two texts; numbers count as equal if they agree to three significant digits.
  *
  * @param a One text.
  * @param b The other one.

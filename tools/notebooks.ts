@@ -4,8 +4,7 @@
  *     deno run -A tools/notebooks.ts [--update] [--timeout SECONDS] [NAME...]
  *
  * `--update` stores the new outputs, for which a Chromium must draw the pictures; without one, pictures are not
- * compared. Exit codes: 0 all as stored, 1 a notebook failed or differs, 2 wrong
- * usage.
+ * compared. Exit codes: 0 all as stored, 1 a notebook failed or differs, 2 wrong usage.
  *
  * @module
  */

@@ -1,6 +1,6 @@
 /**
- * Runs a command as a child process, passes signals and its exit code on, and restarts it when a
- * driver took it down.
+ * Runs a command as a child process, passes on signals and its exit code, and restarts it when a
+ * driver crashed it.
  *
  * @module
  */
@@ -13,7 +13,7 @@ export interface SupervisedCommand {
   readonly args: readonly string[];
   /** Environment variables added to those of this process. */
   readonly env?: Readonly<Record<string, string>>;
-  /** Most restarts; 0 for a command that cannot continue where it was. */
+  /** Most restarts; 0 for a command that cannot continue where it stopped. */
   readonly restarts: number;
   /** Folder for the record of how the child ended. */
   readonly folder: string;
@@ -53,7 +53,7 @@ export async function supervise(command: SupervisedCommand): Promise<number> {
       return ending.code === 0 ? 1 : ending.code;
     }
     const count = `restart ${restarts + 1} of ${command.restarts}`;
-    command.say(`The graphics driver ended the process (${ending.crash}); going on, ${count}`);
+    command.say(`The graphics driver ended the process (${ending.crash}); continuing, ${count}`);
   }
 }
 

@@ -1,8 +1,8 @@
 /**
  * Preloaded into a supervised process: records how it ends and ends it with its supervisor.
  *
- * A driver that aborts leaves the record that it was in use, which is how `supervise.ts` tells it from
- * an error of ours. Only meant for `deno run --preload`, hence the side effects on import.
+ * A driver that aborts leaves the record that it was in use, which is how `supervise.ts` distinguishes it
+ * from an error of ours. Only meant for `deno run --preload`, hence the side effects on import.
  *
  * @module
  */
@@ -25,7 +25,7 @@ if (file !== undefined) {
     try {
       Deno.writeTextFileSync(file, text);
     } catch {
-      // The supervisor is gone and took its folder along; nobody reads the record.
+      // The supervisor is gone, and its folder with it; the record has no reader.
     }
   };
   if (navigator.gpu) onFirstUse(navigator.gpu, () => record("driver in use"));

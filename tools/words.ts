@@ -50,7 +50,7 @@ export const WORDS: readonly BannedWord[] = [
     instead: "head group",
     meaning: "query heads that share a selection; a piece of an experiment is a work unit",
     inside: ENGINE,
-    outside: ["kernels/formats/", "kernels/weight_reader.ts", "tests/decoding/text/"],
+    outside: ["tests/decoding/text/"],
   },
   {
     words: ["stream", "streams"],

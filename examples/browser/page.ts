@@ -1,7 +1,7 @@
 /**
- * What the page runs on the visitor's GPU; `serve.ts` bundles and serves it.
+ * Runs in the page, on the GPU of the visitor; `serve.ts` bundles and serves it.
  *
- * Imports modules rather than the package's entries, which bring along what reads files.
+ * Imports modules rather than the entries of the package, which also hold code that reads files.
  *
  * @module
  */

@@ -19,7 +19,7 @@ export interface AttentionViewOptions {
   readonly caption?: string;
 }
 
-/** Tokens drawn if nothing else is said; more make labels unreadable. */
+/** Tokens drawn by default; with more, labels are unreadable. */
 const USUAL_RANGE = [0, 64] as const;
 
 /** Viridis at equal steps. */

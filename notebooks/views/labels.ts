@@ -10,7 +10,7 @@ import type { ExperimentModel } from "../../experiments/experiment.ts";
 const LONGEST = 14;
 
 /**
- * Gives every token a label of its own: its position and its text.
+ * Gives every token a unique label: its position and its text.
  *
  * @param model Model whose tokenizer made the tokens.
  * @param tokens Token ids.

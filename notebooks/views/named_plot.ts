@@ -11,7 +11,7 @@ import type { Figure } from "../../experiments/result.ts";
 export interface NamedPlot {
   /** File stem. */
   readonly name: string;
-  /** One line for whoever cannot see it. */
+  /** One line for readers who cannot see it. */
   readonly text: string;
   /** Data and layout. */
   readonly plot: PlotlyFigure;

@@ -27,11 +27,11 @@ const SHOWN = [0, 1, 2, 3] as const;
 /** Room for the slider below the axis, in pixels. */
 const SLIDER_HEIGHT = 84;
 
-/** Colours of bars: what is missed must stand out here, not fade as in the tier view. */
+/** Colors of bars: what is missed must stand out here, not fade as in the tier view. */
 const BAR_COLORS = ["#d55e00", ...TIER_COLORS.slice(1)];
 
 /**
- * Draws the attention of each step by token, coloured by what the cache held of it. The first step shown
+ * Draws the attention of each step by token, colored by what the cache held of it. The first step shown
  * is the one that misses most.
  *
  * @param steps Steps of one head.
@@ -91,14 +91,14 @@ export function sliderView(steps: readonly DropStep[], options: SliderViewOption
   };
 }
 
-/** What a step changes in all traces; frames would do too, but not all front ends hand them to Plotly. */
+/** What a step changes in all traces; frames would do too, but not all front ends pass them to Plotly. */
 function changes(step: DropStep, labels: readonly string[]): Trace {
   const all = traces(step, labels);
   const of = (key: string) => all.map((trace) => trace[key]!);
   return { x: of("x"), y: of("y"), text: of("text"), customdata: of("customdata") };
 }
 
-/** One trace per tier, with its tokens only; what was dropped and is needed most bears its name. */
+/** One trace per tier, with its tokens only; the dropped tokens that are needed most are labeled. */
 function traces({ row, tiers }: DropStep, labels: readonly string[]): Trace[] {
   const tall = 0.2 * Math.max(...row);
   return SHOWN.map((tier) => {
@@ -107,7 +107,7 @@ function traces({ row, tiers }: DropStep, labels: readonly string[]): Trace[] {
     return {
       type: "bar",
       name: TIERS[tier],
-      // A bar outside of the picture, since tiers without bars would miss in the legend.
+      // A bar outside of the picture, since tiers without bars would be missing from the legend.
       x: [-10, ...positions],
       y: [0, ...positions.map((position) => rounded(row[position]!))],
       text: [

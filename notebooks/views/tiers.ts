@@ -1,5 +1,5 @@
 /**
- * What a cache holds of each token, as numbers, names and colours.
+ * What a cache holds of each token, as numbers, names and colors.
  *
  * @module
  */
@@ -12,7 +12,7 @@ export const TIERS = ["dropped", "marginal (value only)", "kept", "newest", "lat
 /** Numbers of the tiers in views. */
 export const TIER = { dropped: 0, valueOnly: 1, full: 2, newest: 3, later: 4 } as const;
 
-/** Colours that stay apart for colour-blind readers and in grey. */
+/** Colors that color-blind readers can tell apart, as can readers of gray prints. */
 export const TIER_COLORS: readonly string[] = [
   "#dcdcdc",
   "#e69f00",
@@ -24,8 +24,8 @@ export const TIER_COLORS: readonly string[] = [
 /**
  * Numbers the tokens of a step by tier.
  *
- * @param selection Kept and marginal tokens.
- * @param options Tokens there are at this step, how many of the newest are kept anyway, and tokens at the end.
+ * @param selection Tokens kept in full, and tokens kept as a value only.
+ * @param options Tokens at this step, how many of the newest are always kept, and tokens at the end.
  * @returns Tier of each token, [length].
  */
 export function tiersOf(

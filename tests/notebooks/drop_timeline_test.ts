@@ -41,7 +41,7 @@ Deno.test("dropTimeline() finds what a policy dropped and a later step needed", 
   assert(last.missed >= 0.8 - 1e-6);
 });
 
-Deno.test("dropTimeline() with a guide that is right at once misses less", () => {
+Deno.test("dropTimeline() with a guide that is right immediately misses less", () => {
   const options = { budgetRatio: 0.5, promptTokens: 4, guide: SHIFTED, memory: "last" } as const;
   const guided = { ...h2o, candidates: "all", timing: "before" } as const;
   const last = dropTimeline(SHIFTED, { policy: guided, ...options }).at(-1)!;

@@ -30,11 +30,11 @@ Deno.test({
     assertEquals(written.runs.map(({ hasSmallModel }) => hasSmallModel), [false, false]);
     assertEquals(cacheFigure(written).series.length, 2);
     assertEquals(pairName(lab), "micro-world large / micro-world small");
-    const { steps, labels } = runTiers(lab, written, { policy: "h2o", unit: 0 });
+    const { steps, labels } = runTiers(lab, written, { policy: "h2o", headGroup: 0 });
     assertEquals(steps.length, 3);
     assert(steps.every(({ tiers }) => tiers.length === labels.length));
     assertThrows(
-      () => runTiers(lab, written, { policy: "tova", unit: 0 }),
+      () => runTiers(lab, written, { policy: "tova", headGroup: 0 }),
       Error,
       "one of full, h2o",
     );

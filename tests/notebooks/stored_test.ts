@@ -34,7 +34,7 @@ for (const { name, notebook } of notebooks) {
     assertMatch(sources.at(-1)!, /await conclude\(lab, \{[\s\S]*\}\);\nawait lab\.close\(\);$/);
   });
 
-  Deno.test(`${name} opens its models in one cell of its own`, () => {
+  Deno.test(`${name} opens its models in a separate cell`, () => {
     assertEquals(sources.filter((source) => source.includes("openLab(")).length, 1);
     assert(sources.includes("const lab = await openLab();"));
   });

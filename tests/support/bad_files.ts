@@ -1,5 +1,5 @@
 /**
- * Good files to damage, ways to damage them, and what the answer must look like.
+ * Good files to damage, ways to damage them, and what the errors must look like.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * A web server for files of this machine, as a registry of modules is one.
+ * A web server for files of this machine, like a registry of modules.
  *
  * @module
  */

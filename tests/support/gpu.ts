@@ -18,7 +18,7 @@ export const hasGpu: boolean = await adapterSummary() !== undefined;
 
 if (!hasGpu) console.warn("Tests that need a GPU are skipped: no WebGPU adapter was found");
 
-/** Back ends that tests can run on here. */
+/** Back ends that tests can run on this machine. */
 export const testBackends: readonly Backend[] = hasGpu ? ["webgpu", "reference"] : ["reference"];
 
 const shared = new Map<Backend, Promise<Device>>();

@@ -1,5 +1,5 @@
 /**
- * A small hub on this machine: repositories at one commit, large files behind a redirect, faults on demand.
+ * A small hub on this machine: repositories at one commit, large files through a redirect, faults on demand.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import { createHash } from "node:crypto";
 
 /** A repository of the small hub. */
 export interface ServedRepository {
-  /** The only commit; `main` stands for it. */
+  /** The only commit; `main` points to it. */
   readonly commit: string;
   /** Content by path; those of weights are large files. */
   readonly files: Readonly<Record<string, Uint8Array<ArrayBuffer>>>;

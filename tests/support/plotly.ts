@@ -19,7 +19,7 @@ interface PlotlyModule {
   validate(data: unknown, layout: unknown): PlotlyFault[] | undefined;
 }
 
-/** Answers every question with itself or nothing; Plotly asks a page many while it loads, but none in its check. */
+/** Answers every access with itself or nothing; Plotly makes many while it loads, but none in its check. */
 const PAGE: unknown = new Proxy(function () {}, {
   get(_, key) {
     if (key === Symbol.toPrimitive) return () => "";
@@ -34,7 +34,7 @@ const PAGE: unknown = new Proxy(function () {}, {
 const PAGE_NAMES = ["window", "document", "self", "DOMParser", "getComputedStyle"];
 
 /**
- * Loads Plotly where what it expects of a page is a stand-in.
+ * Loads Plotly with a stand-in for the page that it expects.
  *
  * @returns Checks a figure against the schema; faults, none if all is right.
  */
@@ -45,6 +45,6 @@ export async function plotlyValidator(): Promise<
   const run = new Function("module", "exports", ...PAGE_NAMES, await plotlySource());
   run(module, module.exports, ...PAGE_NAMES.map(() => PAGE));
   const plotly = module.exports as PlotlyModule;
-  // With a size of its own, a layout does not have the page measured.
+  // A layout with a size does not have the page measured.
   return ({ data, layout }) => plotly.validate(data, { width: 720, height: 400, ...layout }) ?? [];
 }

@@ -167,13 +167,13 @@ export const SAMPLE_RECORDS: readonly ResultRecord[] = [
     tables: [{
       name: "budgets",
       title: "Jaccard by budget",
-      columns: ["budget (%)", "own", "helper", "random"],
+      columns: ["budget (%)", "own", "guided", "random"],
       rows: range(9).map((index) => [10 * (index + 1), 0.5 + index / 20, 0.4 + index / 20, null]),
     }],
     figures: SAMPLE_FIGURES.slice(0, 3),
     notes: [
       "No recent window; selection per query head.",
-      "Every text starts a context of its own.",
+      "Every text starts a new context.",
     ],
   }),
   record("head_similarity", {

@@ -2,7 +2,7 @@
  * Compiles every kernel with Tint, the WGSL compiler of Chromium, on Dawn's device that runs nothing; prints one JSON
  * object: kernels by name, each with its errors and warnings.
  *
- * Runs as a process of its own, since Dawn keeps one alive. Exits with 3 where Dawn cannot be loaded.
+ * Runs as a separate process, since Dawn keeps its process alive. Exits with 3 where Dawn cannot be loaded.
  *
  * @module
  */

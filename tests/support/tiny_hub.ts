@@ -19,7 +19,7 @@ import {
 
 /** Commit of every repository. */
 export const COMMIT = "0123456789abcdef0123456789abcdef01234567";
-/** Setting that keeps a test from asking the environment. */
+/** Setting that keeps a test from reading the environment. */
 export const isOffline = false;
 /** JSON as a file. */
 export const encode = (value: unknown): Uint8Array<ArrayBuffer> =>

@@ -23,7 +23,7 @@ function machine(host: Partial<AdapterHost>): { host: AdapterHost; events: strin
 
 const MISSING = "No WebGPU adapter was found: ";
 const PACKAGES = "mesa-vulkan-drivers libvulkan1";
-const GOING_ON = "going on with the reference device";
+const CONTINUING = "continuing with the reference device";
 
 Deno.test("ensureAdapter() is silent where an adapter exists", async () => {
   const { host, events } = machine({ findAdapter: () => Promise.resolve("a GPU") });
@@ -53,12 +53,12 @@ Deno.test("ensureAdapter() installs nothing where that is forbidden or not possi
   for (const [limits, advice] of cases) {
     const { host, events } = machine(limits);
     assertEquals(await ensureAdapter(host), undefined);
-    assertEquals(events, [`${MISSING}${advice}; ${GOING_ON}`]);
+    assertEquals(events, [`${MISSING}${advice}; ${CONTINUING}`]);
   }
 });
 
-Deno.test("ensureAdapter() goes on when the installation fails", async () => {
+Deno.test("ensureAdapter() continues when the installation fails", async () => {
   const { host, events } = machine({ install: () => Promise.resolve("apt-get update failed (x)") });
   assertEquals(await ensureAdapter(host), undefined);
-  assertEquals(events[1], `Cannot install ${PACKAGES}: apt-get update failed (x): ${GOING_ON}`);
+  assertEquals(events[1], `Cannot install ${PACKAGES}: apt-get update failed (x): ${CONTINUING}`);
 });

@@ -1,5 +1,5 @@
 /**
- * The product's folders import each other in one direction: no two do it directly or round a corner.
+ * Imports between the product's folders have one direction: no two folders import each other, directly or indirectly.
  *
  * @module
  */
@@ -28,13 +28,13 @@ function* modules(folder: string): Generator<string> {
   }
 }
 
-/** A module's folder; the module itself where its folder holds folders of modules, which may lie on either side of it. */
+/** A module's folder; the module itself where its folder holds folders of modules, which may come before or after it. */
 function placeOf(module: string, folders: ReadonlySet<string>): string {
   const folder = module.slice(0, module.lastIndexOf("/"));
   return [...folders].some((other) => other.startsWith(`${folder}/`)) ? module : folder;
 }
 
-Deno.test("no two folders of the product import each other, directly or round a corner", () => {
+Deno.test("no two folders of the product import each other, directly or indirectly", () => {
   const files = PRODUCT.flatMap((folder) => [...modules(folder)]);
   const folders = new Set(files.map((file) => file.slice(0, file.lastIndexOf("/"))));
   const imports = new Map<string, Set<string>>();
@@ -48,7 +48,7 @@ Deno.test("no two folders of the product import each other, directly or round a 
       if (to !== from && files.includes(path)) targets.add(to);
     }
   }
-  // What imports nothing that is left is in no circle, again and again.
+  // Repeatedly removes what imports nothing that is left; only circles remain.
   const isDone = (targets: ReadonlySet<string>) => [...targets].every((to) => !imports.has(to));
   for (let before = -1; before !== imports.size;) {
     before = imports.size;

@@ -40,7 +40,7 @@ Deno.test("staleIndexes() rejects a plug-in file without its constant", async ()
   await assertRejects(() => staleIndexes(root), Error, "Cannot index cache/policies/h2o.ts");
 });
 
-Deno.test("staleIndexes() takes files without a plug-in for helpers where that is allowed", async () => {
+Deno.test("staleIndexes() re-exports files without a plug-in where that is allowed", async () => {
   await using root = await project({
     "experiments/experiment.ts": "export interface Experiment { name: string }\n",
     "experiments/table_2.ts":

@@ -38,7 +38,7 @@ Deno.test("layers rule accepts imports from the same layer, a lower one or a pac
   assertEquals(problems("kernels/x.ts", source), []);
 });
 
-Deno.test("layers rule keeps layers from what lies above all of them", () => {
+Deno.test("layers rule keeps layers from importing what lies above them", () => {
   for (
     const path of ["../mod.ts", "../cli.ts", "../tools/x.ts", "../tests/x.ts", "../bench/x.ts"]
   ) {
@@ -54,7 +54,7 @@ Deno.test("layers rule leaves the files above the layers alone", () => {
   assertEquals(problems("mod.ts", 'export * from "./core/x.ts";'), []);
 });
 
-Deno.test("layers rule keeps plug-in files apart and lets them use helpers", () => {
+Deno.test("layers rule keeps plug-in files apart and lets them use shared files", () => {
   const source = 'import { x } from "./fig1c.ts"; import type { Y } from "./experiment.ts";';
   assertEquals(problems("experiments/fig1b.ts", source), [
     "layers/plugins-apart: Cannot import ./fig1c.ts: plug-in files of experiments do not import each other",

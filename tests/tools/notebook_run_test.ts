@@ -83,7 +83,7 @@ Deno.test("runNotebook() keeps what a failing cell wrote, and stops", async () =
   assertEquals(textOf(notebook, 1), "");
 });
 
-Deno.test("runNotebook() goes on after cells that are meant to fail", async () => {
+Deno.test("runNotebook() continues after cells that are meant to fail", async () => {
   const notebook = notebookOf({ code: `throw 1`, tags: ["raises-exception"] }, `"after"`);
   assertEquals(await runNotebook(notebook, { folder }), []);
   assertEquals(textOf(notebook, 1), `"after"`);
@@ -96,7 +96,7 @@ Deno.test("runNotebook() reports code that does not compile", async () => {
   assertMatch(textOf(notebook, 0), /^RunError/);
 });
 
-Deno.test("runNotebook() interrupts a loop; the kernel and its variables live on", async () => {
+Deno.test("runNotebook() interrupts a loop; the kernel and its variables survive", async () => {
   const notebook = notebookOf(`let kept = 41;`, `while (true) kept = 42;`, `kept`);
   const startedAt = performance.now();
   const failures = await runNotebook(notebook, { folder, timeoutMs: 1500, allowErrors: true });
@@ -138,7 +138,7 @@ Deno.test("runNotebook() stores text as a screen shows it", async () => {
   assertEquals(textOf(notebook, 1), "kept\n");
 });
 
-Deno.test("a cell with a signal ends within 2 s of it, and its variables live on", async () => {
+Deno.test("a cell with a signal ends within 2 s of it, and its variables survive", async () => {
   await using kernel = await Kernel.start({ folder });
   const run = async (code: string) => {
     let text = "";

@@ -60,7 +60,7 @@ Deno.test("batchItems() depends on phase and step alone", () => {
   );
 });
 
-Deno.test("batchItems() lengthens items as the phase goes on", () => {
+Deno.test("batchItems() lengthens items as the phase proceeds", () => {
   const text = phaseText("retrieval");
   const longest = (step: number) =>
     Math.max(...batchItems(text, step).map((item) => plain(item.prompt + item.answer).length));

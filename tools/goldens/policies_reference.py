@@ -1,17 +1,18 @@
-"""Writes what cache policies do, after an implementation of its own: tests/fixtures/policies/NAME.json.gz.
+"""Writes what cache policies do, by an independent implementation: tests/fixtures/policies/NAME.json.gz.
 
     python tools/goldens/policies_reference.py [NAME ...]
     python tools/goldens/policies_reference.py --models FOLDER real_code real_prose   # 12 GB of memory
 
 Follows the published methods alone (policy_rules.py, policy_decoding.py) on weights loaded by
 transformers, in float64 (the real pair in float32), with keys and values rounded to halves as the
-product stores them, but not for the head match. Each case names its models and the hashes of their files, and has a prompt, the head match, and for every policy and budget:
+product stores them, except for the head match. Each case names its models and the hashes of their
+files, and has a prompt, the head match, and for every policy and budget:
 
     tokens  greedy tokens; the first comes from the exact prompt
     gaps    log-probability of each greedy token over that of the runner-up
-    kl      divergence from the full cache when the full cache's tokens are forced
-    tiers   forced run, [step][layer][selection]: one letter a token, k or c or r kept, m marginal
-    near    forced run, tokens whose scores lie within 1e-4 of a border: [step][layer][selection]
+    kl      divergence from the full cache when the full cache's tokens are given
+    tiers   teacher-forced run, [step][layer][selection]: one letter a token, k or c or r kept, m marginal
+    near    teacher-forced run, tokens whose scores lie within 1e-4 of a border: [step][layer][selection]
 """
 
 import argparse

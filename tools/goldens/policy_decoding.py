@@ -36,17 +36,17 @@ class Prompt:
         self.tokens = list(tokens)
         self.logits, self.keys, self.values, maps = large.prefill(tokens)
         self.small_keys, self.small_values, small_maps = small.prefill(tokens)[1:]
-        self.own, self.helper = stacked(maps), stacked(small_maps)
+        self.own, self.guide = stacked(maps), stacked(small_maps)
 
     def match(self, large, small, heads=1):
         """Matched small head of every large head, over the leading window; as many share one."""
         window = self.tokens[:WINDOW]
-        own, helper = (stacked(model.exact_maps(window)).sum(1) for model in (large, small))
+        own, guide = (stacked(model.exact_maps(window)).sum(1) for model in (large, small))
         own = grouped(own, len(own) // heads)
-        return match_heads(own, helper, (len(large.layers), len(small.layers))).repeat(heads)
+        return match_heads(own, guide, (len(large.layers), len(small.layers))).repeat(heads)
 
 
-class Helper:
+class Guide:
     """The small model's scores and its match to the large one."""
 
     def __init__(self, setting, models, prompt):
@@ -56,7 +56,7 @@ class Helper:
         score = setting.get("score", "accumulated")
         self.keep = {"accumulated": 1.0, "decayed": setting.get("decay", 0.8), "row": 0.0}[score]
         self.match = prompt.match(*models, self.shared) if len(self.tokens) >= FEWEST else None
-        rows = prompt.helper if score == "accumulated" else prompt.helper[:, -DECAY_ROWS:]
+        rows = prompt.guide if score == "accumulated" else prompt.guide[:, -DECAY_ROWS:]
         weights = self.keep ** numpy.arange(rows.shape[1])[::-1]
         self.saliency = (rows * weights[None, :, None]).sum(1)
 
@@ -83,7 +83,7 @@ class Variant:
         self.n, self.steps = len(prompt.tokens), 0
         self.keys, self.values = list(prompt.keys), list(prompt.values)
         self.small_keys, self.small_values = list(prompt.small_keys), list(prompt.small_values)
-        self.helper = Helper(setting, models, prompt)
+        self.guide = Guide(setting, models, prompt)
         layers, heads = len(self.keys), self.large.query_heads
         self.marginal = setting.get("marginal", True)
         # PyramidInfer and TOVA choose once a layer, the others for each KV head.
@@ -102,8 +102,8 @@ class Variant:
         self.drop_if_due()
 
     def small_step(self, token, row):
-        """Takes the helper's row of the current token and chooses what the step sees."""
-        self.helper.step(token, row)
+        """Takes the small model's row of the current token and chooses what the step sees."""
+        self.guide.step(token, row)
         self.n += 1
         self.steps += 1
         self.tiers = [self.tiers_of(layer) for layer in range(len(self.keys))]
@@ -111,7 +111,7 @@ class Variant:
     def tiers_of(self, layer):
         units, n = self.units, self.n
         if self.policy == "smallkv" and n >= FEWEST:
-            scores = grouped(self.helper.saliency[self.helper.of_layer(layer)], units)
+            scores = grouped(self.guide.saliency[self.guide.of_layer(layer)], units)
             counts = self.counts()
             self.near[layer] = [near_ties(s, n, counts) for s in scores]
             return [choose(s, n, counts) for s in scores]
@@ -147,16 +147,16 @@ class Variant:
         exact = torch.einsum("hk,khd->hd", row, wide(values))
         if not marginal.any():
             return exact
-        helper = torch.from_numpy(self.helper.row[self.helper.of_layer(layer)]).to(exact.dtype)
-        added = torch.einsum("hk,khd->hd", helper * marginal, wide(values))
-        kept_mass = (helper * full).sum(1, keepdim=True)
-        marginal_mass = (helper * marginal).sum(1, keepdim=True)
+        guide = torch.from_numpy(self.guide.row[self.guide.of_layer(layer)]).to(exact.dtype)
+        added = torch.einsum("hk,khd->hd", guide * marginal, wide(values))
+        kept_mass = (guide * full).sum(1, keepdim=True)
+        marginal_mass = (guide * marginal).sum(1, keepdim=True)
         total = kept_mass + marginal_mass
         if self.combine == "joint_nosink":
             sinks = torch.arange(self.n) < SINKS
             known = torch.logsumexp(scores.masked_fill(sinks, -torch.inf), 1, keepdim=True)
-            mass = (helper * (full & ~sinks)).sum(1, keepdim=True)
-            pseudo = torch.log(helper) + known - torch.log(mass)
+            mass = (guide * (full & ~sinks)).sum(1, keepdim=True)
+            pseudo = torch.log(guide) + known - torch.log(mass)
             return torch.einsum(
                 "hk,khd->hd", torch.softmax(torch.where(marginal, pseudo, scores), -1), wide(values)
             )
@@ -266,7 +266,7 @@ def small_rows(variants, small, tokens):
 
 @torch.no_grad()
 def decode(models, prompt, settings, steps, forced=None):
-    """Decodes a prompt under every setting, greedily or with forced tokens.
+    """Decodes a prompt under every setting, greedily or with given tokens.
 
     The first token comes from the exact prefill; step s feeds token s - 1 and is the first to see
     a compressed cache. Returns one record a setting: tokens and log-probabilities [steps + 1],
@@ -296,5 +296,5 @@ def decode(models, prompt, settings, steps, forced=None):
             record["near"].append(list(variant.near))
             variant.finish()
     for variant, record in zip(variants, records):
-        record["match"] = variant.helper.match
+        record["match"] = variant.guide.match
     return records

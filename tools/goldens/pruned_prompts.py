@@ -62,7 +62,7 @@ def weighted(rows):
 
 
 class Pruned:
-    """A prompt that loses tokens from layer to layer, and the tokens generated behind it."""
+    """A prompt that loses tokens from layer to layer, and the tokens generated after it."""
 
     def __init__(self, model, tokens, sizes, newest):
         self.model, self.sizes, self.newest = model, sizes, newest

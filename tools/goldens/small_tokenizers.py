@@ -2,7 +2,7 @@
 
     python tools/goldens/small_tokenizers.py
 
-Needs tokenizers and sentencepiece. The byte-level vocabulary is learnt from the lines of lines.json
+Needs tokenizers and sentencepiece. The byte-level vocabulary is learned from the lines of lines.json
 without cutting them first, so that merges cross every border that a pre-tokenizer may set; each kind then
 cuts with the pattern of the published tokenizer.json. The SentencePiece model is encoded by SentencePiece.
 """

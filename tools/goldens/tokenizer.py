@@ -8,7 +8,7 @@ out of the published tokenizer, and encodes
 
 * lines written for this purpose (lines.json): stored as ids;
 * 1,000 lines of the evaluation data: stored as file, line number and a hash of the ids, no text;
-* the conversations of conversations.json, with the template of each model and with those beside them.
+* the conversations of conversations.json, with the template of each model and with the other ones.
 """
 
 import argparse

@@ -2,7 +2,7 @@
  * Batches of training text for the embedded pair: token ids with loss weights, as bytes that the
  * training script reads.
  *
- * A batch depends on the seed of its phase and its step alone, so that training can be taken up
+ * A batch depends on the seed of its phase and its step alone, so that training can resume
  * anywhere.
  *
  * @module
@@ -19,7 +19,7 @@ import {
   trainingItems,
 } from "../../data/microworld.ts";
 
-/** What the text of a phase of training is like. */
+/** The text of a training phase. */
 export interface PhaseText {
   /** Seed of the phase. */
   readonly seed: number;
@@ -51,9 +51,9 @@ export interface TrainingRow {
 /**
  * Draws the items of one step.
  *
- * @param text What the text of the phase is like.
+ * @param text The text of the phase.
  * @param step The step, from 0.
- * @returns Items of the training split, all with the same length in view.
+ * @returns Items of the training split, all drawn for the same length.
  * @throws {RangeError} If the phase has no such step.
  * @throws {DataError} If an item belongs to the evaluation split.
  */

@@ -77,7 +77,7 @@ def exported(role: str, folder: pathlib.Path) -> Decoder:
 def exact_match(model: Decoder, items: dict[str, list]) -> dict[str, float]:
     """Share of items whose whole answer greedy decoding writes.
 
-    Greedy decoding is right to the end exactly if it is right at each step behind a right beginning, so one pass
+    Greedy decoding is right to the end exactly if it is right at each step after a right beginning, so one pass
     over prompt and answer grades an item.
     """
     shares = {}

@@ -29,7 +29,7 @@ class Shape:
 
 
 def rope_frequencies(head_dim: int) -> Tensor:
-    """Turn of each pair of dimensions from one position to the next, in radians [head_dim / 2]."""
+    """Rotation of each pair of dimensions from one position to the next, in radians [head_dim / 2]."""
     return ROPE_THETA ** -(torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
 
 
@@ -94,7 +94,7 @@ class Mlp(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention and feed-forward part, each behind a norm and beside a shortcut."""
+    """Attention and feed-forward part, each after a norm and with a shortcut."""
 
     def __init__(self, shape: Shape):
         super().__init__()
@@ -133,7 +133,7 @@ class Decoder(nn.Module):
         self.model = Trunk(shape)
 
     def head(self, states: Tensor) -> Tensor:
-        """Logits [..., vocab_size] of states behind the last norm."""
+        """Logits [..., vocab_size] of states after the last norm."""
         return functional.linear(states, self.model.embed_tokens.weight)
 
     def forward(self, ids: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
     python tools/train_pair/run.py --folder results/.cache/train_pair
 
 Phases run as soon as the one before them is done, the two models side by side. What a run has finished is kept in the
-folder; started again, it goes on from there.
+folder; started again, it continues from there.
 """
 
 import argparse
@@ -21,7 +21,7 @@ HERE = pathlib.Path(__file__).parent
 
 
 def train_phase(name: str, folder: pathlib.Path) -> None:
-    """Trains a phase in a process of its own; its reports go to the log beside its checkpoint."""
+    """Trains a phase in a separate process; its reports go to the log next to its checkpoint."""
     command = [sys.executable, HERE / "train.py", "--phase", name, "--folder", folder]
     print(f"{name}: training, see {folder / name}.log", flush=True)
     with (folder / f"{name}.log").open("a", encoding="utf-8") as log:

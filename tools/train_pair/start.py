@@ -73,7 +73,7 @@ def write_what_is_read(attention: Attention, share: float) -> None:
 
 
 def ask_for_alike(attention: Attention) -> None:
-    """Turns queries towards keys of the same content."""
+    """Turns queries toward keys of the same content."""
     for _, query, shared in heads_of(attention):
         attention.q_proj.weight[query] = (
             ALIKE * attention.k_proj.weight[shared] + CHANCE * attention.q_proj.weight[query]
@@ -95,7 +95,7 @@ def add_sink(attention: Attention, begin: Tensor, logit: float) -> None:
     """Reserves the slowest rotary pair of every head for the begin token, which gets this logit and no value."""
     shape = attention.shape
     half = shape.head_dim // 2
-    towards = begin / begin.norm()
+    toward = begin / begin.norm()
     strength = math.sqrt(logit * math.sqrt(shape.head_dim))
     for _, query, shared in heads_of(attention):
         for row in (half - 1, shape.head_dim - 1):
@@ -103,9 +103,9 @@ def add_sink(attention: Attention, begin: Tensor, logit: float) -> None:
             attention.k_proj.weight[shared][row] = 0
         attention.q_proj.bias[query][half - 1] = strength
         # A norm has made the state of the begin token as long as the root of its size.
-        attention.k_proj.weight[shared][half - 1] = strength * towards / math.sqrt(shape.hidden_size)
+        attention.k_proj.weight[shared][half - 1] = strength * toward / math.sqrt(shape.hidden_size)
     values = attention.v_proj.weight
-    values -= torch.outer(values @ towards, towards)
+    values -= torch.outer(values @ toward, toward)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Training batches from the generator, which is TypeScript: a process of its own, read as a stream of bytes."""
+"""Training batches from the generator, which is TypeScript: a separate process, read as a stream of bytes."""
 
 import dataclasses
 import pathlib

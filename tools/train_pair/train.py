@@ -1,4 +1,4 @@
-"""Trains one phase of the plan; taken up again from its last checkpoint when it is run again.
+"""Trains one phase of the plan; resumed from its last checkpoint when run again.
 
 python tools/train_pair/train.py --phase retrieval --folder results/.cache/train_pair
 """
@@ -59,7 +59,7 @@ class Report:
                 sums[3] += 1
 
     def take(self) -> dict:
-        """The numbers, from which the report starts anew."""
+        """The numbers; the next report starts from zero."""
         sums, self.sums = self.sums, {}
         return {
             "loss": {task: round(loss / tokens, 4) for task, (loss, tokens, _, _) in sorted(sums.items())},

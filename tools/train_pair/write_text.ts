@@ -14,7 +14,7 @@ import { batchBytes, batchItems, type PhaseText, trainingRow, wordEncoder } from
 import plan from "./plan.json" with { type: "json" };
 
 /**
- * Finds what the text of a phase is like.
+ * Finds the text of a phase.
  *
  * @param name Name of the phase in the plan.
  * @returns Its text.
@@ -49,7 +49,7 @@ async function main(): Promise<void> {
     }
     await writer.close();
   } catch (error) {
-    // The reader has stopped, which is its right.
+    // The reader has stopped, as it may.
     if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
   }
 }
