@@ -26,7 +26,12 @@ type Row = readonly [string, string, string, number | string, string?];
 const ROWS: readonly Row[] = [
   ["C01", "Fig. 1b", "salient sets after a real drop against the full view", "0.55 to 0.77"],
   ["C02", "Fig. 1c", "mean cosine of matched heads", 0.947],
-  ["C03", "Fig. 1d", "model-guided selection better on six tasks at 10 %", "yes, figure only"],
+  [
+    "C03",
+    "Fig. 1d",
+    "small-model-guided selection better on six tasks at 10 %",
+    "yes, figure only",
+  ],
   ["C04", "Fig. 2", "attention of the top 5 % over that of the next 5 %", 7],
   ["C05", "Fig. 2", "attention of ranks 5 to 10 % over that of 10 to 15 %", 1.34],
   ["C06", "Fig. 2", "H2O accuracy on BBH at 15 % and at 5 %", "0.482, 0.148"],

@@ -78,7 +78,7 @@ export const fig1b: Experiment = {
     aboveRandom: trendOf("C01", "Jaccard minus that of random sets, mean over budgets"),
     guidedGain: trendOf(
       "C01",
-      "Jaccard with model-guided sets minus that after the real drop, mean over budgets",
+      "Jaccard with small-model-guided sets minus that after the real drop, mean over budgets",
       { note: "An extension: the paper argues for it and shows no number." },
     ),
   },
@@ -219,7 +219,7 @@ type DropCell = {
   readonly layers: readonly number[];
 };
 
-/** Overlap of model-guided sets with the full view, one block. */
+/** Overlap of small-model-guided sets with the full view, one block. */
 type GuidedCell = {
   /** Which of the two cells this is. */
   readonly kind: "guided";
@@ -232,9 +232,9 @@ type GuidedCell = {
 };
 
 const GUIDE_LABELS: Readonly<Record<Guide, string>> = {
-  jaccard: "model-guided, matched by Jaccard (SmallKV)",
-  cosine: "model-guided, matched by cosine",
-  group: "model-guided, mean of each KV head's group",
+  jaccard: "small-model-guided, matched by Jaccard (SmallKV)",
+  cosine: "small-model-guided, matched by cosine",
+  group: "small-model-guided, mean of each KV head's group",
   random: "null: random small head",
   total: "null: sum of all small heads",
 };
