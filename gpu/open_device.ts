@@ -48,7 +48,7 @@ const AUTO: readonly Backend[] = ["webgpu", "reference"];
  *
  * @param options Back end and caps.
  * @returns The device; dispose of it to free its memory.
- * @throws {GpuError} If the back end asked for has no adapter here.
+ * @throws {GpuError} If the requested back end has no adapter here.
  */
 export async function openDevice(options: OpenDeviceOptions = {}): Promise<Device> {
   const { backend = "auto", maxBytes } = options;
