@@ -26,7 +26,7 @@ Deno.test("accumulateAttention() sums columns by hand", () => {
   );
 });
 
-Deno.test("accumulateAttention() gives as much as there are rows (invariant 2)", () => {
+Deno.test("accumulateAttention() sums to the number of rows (invariant 2)", () => {
   for (const tokens of [1, 2, 31, 32, 33, 97]) {
     const random = seededRandom(tokens);
     const whole = randomMap(random, tokens);

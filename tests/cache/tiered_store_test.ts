@@ -230,7 +230,7 @@ Deno.test("TieredStore.create() refuses what it cannot hold", async () => {
   assertEquals(fullCache.byteLength, fullCacheBytes(plain), "the cache is whole");
 });
 
-Deno.test("TieredStore.create() leaves the cache whole if its buffers do not fit", async () => {
+Deno.test("TieredStore.create() leaves the cache unchanged if its buffers do not fit", async () => {
   using device = await openDevice({ backend: "reference", maxBytes: fullCacheBytes(plain) + 100 });
   using fullCache = filledCache(device, plain, [20]);
   const options = { fullCache, lengths: [20], pools, isPermanent: false };
@@ -238,7 +238,7 @@ Deno.test("TieredStore.create() leaves the cache whole if its buffers do not fit
   assertEquals(device.usage.liveBytes, fullCacheBytes(plain));
 });
 
-Deno.test("TieredStore.restore() holds pools and cache for a moment, or keeps its pools", async () => {
+Deno.test("TieredStore.restore() briefly holds pools and cache, or keeps its pools", async () => {
   const full = fullCacheBytes(plain);
   using device = await openDevice({ backend: "reference", maxBytes: 2 * full });
   const fullCache = filledCache(device, plain, [20]);
