@@ -86,8 +86,6 @@ export interface ResultRecord
  * named after the models and a hash of their weights, so that no pair overwrites another.
  *
  * @param folder Folder of the scale.
- * @param context The models.
- * @returns The folder.
  */
 export function pairFolder(
   folder: string,
@@ -110,7 +108,6 @@ export function pairFolder(
  *
  * @param folder Folder of the results of one pair and scale.
  * @param name Name of the experiment.
- * @returns The path.
  */
 export function recordPath(folder: string, name: string): string {
   return join(folder, `${name}.json`);
@@ -142,7 +139,6 @@ function isRecord(value: unknown): value is ResultRecord {
  * Writes a result file as a whole.
  *
  * @param folder Folder of the results.
- * @param record The result.
  * @throws {DataError} If it cannot be written.
  */
 export async function writeRecord(folder: string, record: ResultRecord): Promise<void> {

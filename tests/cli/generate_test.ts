@@ -16,7 +16,7 @@ Deno.test("generate without arguments answers a question of the micro-world", as
   }
 });
 
-Deno.test("generate --turns goes on with the answer's cache", () =>
+Deno.test("generate --turns continues with the answer's cache", () =>
   withFolder(async (place) => {
     await writeFile(place("turns.txt"), " Where is Uma?\n\n What ran by?\n");
     const words = ["--prompt", place("prompt.txt"), "--max-new", "3", "--ignore-end"];

@@ -74,7 +74,7 @@ Deno.test("generate --turns - asks on the screen where lines are typed", async (
   assertEquals((await typed([])).error.includes("> "), false);
 });
 
-Deno.test("generate --turns - goes on after an answer was ended, and stops at the command's signal", async () => {
+Deno.test("generate --turns - continues after an answer was ended, and stops at the command's signal", async () => {
   const command = new AbortController();
   let count = 0;
   const interruptible: CommandInput["interruptible"] = async (go) => {

@@ -28,7 +28,7 @@ export interface FakeOptions {
   readonly queryHeads: number;
   /** KV heads per layer; as many as query heads if left out. */
   readonly kvHeads?: number;
-  /** Models with equal seeds and shapes attend alike. */
+  /** Models with equal seeds and shapes attend to the same tokens. */
   readonly seed: number;
   /** Characters per token: 0 for whole words. */
   readonly tokenLength?: number;
