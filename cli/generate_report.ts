@@ -42,7 +42,7 @@ function heldShare({ critical, recent, marginal, none }: TierSizes): number {
 }
 
 /**
- * Writes statistics for people.
+ * Formats statistics as text.
  *
  * @returns Lines, the last one ended.
  */
@@ -165,7 +165,7 @@ export function compareRuns(runs: readonly PolicyRun[], prompt: string): readonl
 }
 
 /**
- * Writes a comparison for people.
+ * Formats a comparison as text.
  *
  * @param quality Each compared with the full cache.
  * @param tokenText Text of some tokens.

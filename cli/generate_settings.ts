@@ -1,5 +1,5 @@
 /**
- * What a command line of `generate` asks for, before any model is open.
+ * What a command line of `generate` asks for, before any model is opened.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Table 2: the printed throughputs recomputed from the printed times, and what they should have been.
+ * Table 2: throughputs from the printed times, as the paper counts them and as output tokens.
  *
  * @module
  */

@@ -9,7 +9,7 @@ import type { ResultRecord } from "../runner/record.ts";
 import { MOST_ERROR_BARS } from "./plotly_figure.ts";
 
 /**
- * Says what was measured on how much, what the bars mean, and what the paper states.
+ * States models, scale and contexts, what the bars mean, and what the paper says.
  *
  * @param record The result it belongs to.
  * @returns Sentences.

@@ -19,7 +19,7 @@ import type { Verdict } from "./verdict.ts";
 
 /** A model of a result. */
 export interface ModelRecord {
-  /** Name for people. */
+  /** Readable name. */
   readonly name: string;
   /** Identity of the weights. */
   readonly hash: string;
@@ -63,7 +63,7 @@ export interface ResultRecord
     Omit<ExperimentResult, "values"> {
   /** Version of this layout. */
   readonly schema: 1;
-  /** Hash of code, models, texts, scale and seed; an equal hash means nothing to do. */
+  /** Hash of code, models, texts, scale and seed; if it is equal, there is nothing to do. */
   readonly hash: string;
   /** Models by role. */
   readonly models: Readonly<Record<string, ModelRecord>>;

@@ -10,7 +10,7 @@ import type { ExperimentModel, Trace } from "../experiment.ts";
 import type { BlobStore } from "./blob_store.ts";
 import { contentHash } from "./hash.ts";
 
-/** Address of this module, which decides how models are asked for traces. */
+/** Address of this module, which decides how traces are requested. */
 export const CACHE_CODE = new URL(import.meta.url);
 
 /** Where finished runs are kept, and what they depend on besides models and inputs. */

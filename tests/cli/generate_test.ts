@@ -36,7 +36,7 @@ Deno.test("generate --turns continues with the answer's cache", () =>
     assertEquals(out.match(/time to first token/g)?.length, 3);
   }));
 
-Deno.test("generate --speculate drafts where a policy has a small model, and says what came of it", () =>
+Deno.test("generate --speculate drafts where a policy has a small model, and reports the outcome", () =>
   withFolder(async (place) => {
     const words = ["--tokens", place("ids.json"), "--max-new", "8", "--ignore-end", "--json"];
     const drafts = ["--speculate", "3", "--block", "per_query"];

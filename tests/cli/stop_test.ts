@@ -109,7 +109,7 @@ Deno.test("reproduce ends at once at the second Ctrl-C", () =>
     assert(performance.now() - startedAt < 5000);
   }));
 
-Deno.test("reproduce refuses a folder in which another run is at work", () =>
+Deno.test("reproduce refuses a folder that another run is using", () =>
   withFolder(async (folder) => {
     const child = start(folder, 300);
     const rest = await waitForTraces(child, 1);
