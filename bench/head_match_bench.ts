@@ -7,6 +7,7 @@
 import { matchHeads } from "../analysis/head_match.ts";
 import { seededRandom } from "../core/random.ts";
 import { median } from "../core/stats.ts";
+import { printJson } from "./timing.ts";
 
 const RUNS = 9;
 const TOKENS = 200;
@@ -31,5 +32,5 @@ export function benchHeads(): void {
     }));
     console.log(`${by.padEnd(8)} ${medianMs[by].toFixed(1)} ms`);
   }
-  console.log(JSON.stringify({ bench: "heads", runs: RUNS, tokens: TOKENS, medianMs }));
+  printJson("heads", undefined, { runs: RUNS, tokens: TOKENS, medianMs });
 }

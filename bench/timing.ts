@@ -237,12 +237,12 @@ export function printDevice({ info: { description, isSoftware } }: Device): void
  * Prints the last line of a benchmark: JSON with what the figures depend on.
  *
  * @param bench Name of the benchmark.
- * @param device What computed.
+ * @param device What computed; undefined for the host.
  * @param figures What was measured.
  */
-export function printJson(bench: string, { info }: Device, figures: object): void {
-  const { backend, description, isSoftware } = info;
+export function printJson(bench: string, device: Device | undefined, figures: object): void {
   const facts = { commit: commit(), deno: Deno.version.deno, load: Deno.loadavg()[0]! };
+  const { backend, description, isSoftware } = device?.info ?? {};
   console.log(JSON.stringify({ bench, ...facts, backend, description, isSoftware, ...figures }));
 }
 

@@ -5,13 +5,14 @@
  */
 
 import type { Progress } from "../core/progress.ts";
+import { BACKENDS } from "../gpu/device.ts";
 import type { Engine, EngineOptions, OpenEngine } from "../experiments/runner/engine.ts";
 import { type CommandCall, type OptionSpec, valueOption } from "./command.ts";
 
 /** Option that chooses the device. */
 export const DEVICE_OPTION: OptionSpec = {
   type: "string",
-  choices: ["auto", "webgpu", "reference"],
+  choices: ["auto", ...BACKENDS],
   default: "auto",
   text: "device to compute on",
 };

@@ -9,6 +9,9 @@ import type { Kernel, KernelContract } from "./kernel.ts";
 /** Back ends that `openDevice` knows. */
 export type Backend = "webgpu" | "reference";
 
+/** Back ends in the order in which `auto` tries them. */
+export const BACKENDS: readonly Backend[] = ["webgpu", "reference"];
+
 /** What a device says about itself; goes into every result. */
 export interface DeviceInfo {
   /** Back end that runs the kernels. */

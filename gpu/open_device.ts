@@ -5,7 +5,7 @@
  */
 
 import { checkInteger, GpuError } from "../core/check.ts";
-import type { Backend, Device, DeviceOptions } from "./device.ts";
+import { type Backend, BACKENDS, type Device, type DeviceOptions } from "./device.ts";
 import { ReferenceDevice } from "./reference_device.ts";
 import { adapterName, isSoftwareAdapter, openGpu, requestAdapter } from "./webgpu_adapter.ts";
 import { WebgpuDevice } from "./webgpu_device.ts";
@@ -40,9 +40,6 @@ const OPENERS: Readonly<Record<Backend, Opener>> = {
   reference: (options) => Promise.resolve(new ReferenceDevice(options)),
 };
 
-/** Back ends in the order in which `auto` tries them. */
-const AUTO: readonly Backend[] = ["webgpu", "reference"];
-
 /**
  * Opens a device.
  *
@@ -55,12 +52,12 @@ export async function openDevice(options: OpenDeviceOptions = {}): Promise<Devic
   if (maxBytes !== undefined) {
     checkInteger("open a device", "maxBytes", { value: maxBytes, min: 0 });
   }
-  for (const name of backend === "auto" ? AUTO : [backend]) {
+  for (const name of backend === "auto" ? BACKENDS : [backend]) {
     const opener = OPENERS[name];
     if (opener === undefined) {
       throw new RangeError(
         `Cannot open a device: backend must be one of auto, ${
-          Object.keys(OPENERS).join(", ")
+          BACKENDS.join(", ")
         }: current value is ${name}`,
       );
     }

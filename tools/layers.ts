@@ -5,7 +5,8 @@
  * @module
  */
 
-const LAYERS = [
+/** Folders of the product, lowest first. */
+export const LAYERS: readonly string[] = [
   "core",
   "data",
   "gpu",

@@ -5,20 +5,9 @@
  */
 
 import { assertEquals } from "@std/assert";
+import { LAYERS } from "../../tools/layers.ts";
 
 const ROOT = new URL("../../", import.meta.url);
-const PRODUCT = [
-  "core",
-  "data",
-  "gpu",
-  "kernels",
-  "analysis",
-  "cache",
-  "models",
-  "decoding",
-  "experiments",
-  "cli",
-];
 const IMPORT = /\bfrom\s+"(\.{1,2}\/[^"]+\.ts)"/g;
 
 function* modules(folder: string): Generator<string> {
@@ -35,7 +24,7 @@ function placeOf(module: string, folders: ReadonlySet<string>): string {
 }
 
 Deno.test("no two folders of the product import each other, directly or indirectly", () => {
-  const files = PRODUCT.flatMap((folder) => [...modules(folder)]);
+  const files = LAYERS.flatMap((folder) => [...modules(folder)]);
   const folders = new Set(files.map((file) => file.slice(0, file.lastIndexOf("/"))));
   const imports = new Map<string, Set<string>>();
   for (const file of files) {
