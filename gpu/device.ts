@@ -154,9 +154,11 @@ export interface Device extends Disposable {
 /**
  * Checks the names and sizes of a dispatch while hiding its kernel's type, so that lists of commands can be built.
  *
- * @param dispatch A dispatch of a certain kernel.
+ * @param dispatch A dispatch of a certain kernel; of its buffers those that the kernel does not bind are left out.
  * @returns The same, as a command.
  */
 export function dispatch<C extends KernelContract>(dispatch: Dispatch<C>): Command {
-  return dispatch as unknown as Command;
+  const { bindings } = dispatch.kernel;
+  const bound = Object.entries(dispatch.buffers).filter(([name]) => name in bindings);
+  return { ...dispatch, buffers: Object.fromEntries(bound) } as unknown as Command;
 }
