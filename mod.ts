@@ -127,7 +127,7 @@ export type {
   RankingView,
   Selection,
 } from "./cache/policy.ts";
-export { createPolicy, resolvePolicy } from "./cache/policy_options.ts";
+export { createPolicy, findPolicy, resolvePolicy } from "./cache/policy_options.ts";
 export type { ResolvedPolicy } from "./cache/policy_options.ts";
 export type { TieRule } from "./cache/top_k_threshold.ts";
 /** Scores that policies rank tokens by, as in `scores.observationWindow({ rows: 32, pool: 7 })`. */

@@ -90,7 +90,7 @@ async function setUp(pair: Required<ModelPair>, sizes: StepSizes, owner: Disposa
     attentionHeads: 0,
   };
   const buffers = owner.use(createPolicyBuffers(device, shape));
-  const common = { settings: sequenceSettings({ policy, budget }), shape, buffers };
+  const common = { batch: sequenceSettings({ policy, budget }), shape, buffers };
   const { forward, lengths } = large;
   const store = owner.use(
     await PolicyStore.create({ ...common, forward, lengths, kind: "resident" }),

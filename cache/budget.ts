@@ -2,7 +2,7 @@
  * How many tokens of each tier a budget pays for: integer arithmetic in half-entries, so that tokens whose key is
  * dropped cost exactly half.
  *
- * @see docs/method.md, "Budgets and tiers": critical : recent : marginal are 2 : 1 : 2 but below 10 % and above 80 %
+ * @see docs/method.md, "Budgets and tiers": critical : recent : marginal are 2 : 1 : 2 from 10 % to 80 %
  * @module
  */
 
@@ -21,12 +21,12 @@ export interface TierCounts {
   readonly marginal: number;
 }
 
-/** A share of the full cache in (0, 1] (of so many tokens, if not of all there are), or a number of tokens. */
+/** A share of the full cache in (0, 1], or of a given number of tokens (`of`); or a number of tokens. */
 export type CacheBudget = { readonly ratio: number; readonly of?: number } | {
   readonly tokens: number;
 };
 
-/** The layer that something is decided for, and what holds for all of them. */
+/** A layer, and what is the same for all of them. */
 export interface LayerPlace extends Pick<CountOptions, "minimumTokens"> {
   /** What may be kept. */
   readonly budget: CacheBudget;
@@ -44,7 +44,7 @@ export interface CountRequest extends CountOptions, LayerPlace {
   readonly tokens: number;
 }
 
-/** Choices of policies that split their budget as SmallKV does. */
+/** Options of policies that split their budget as SmallKV does. */
 export const SPLIT_OPTIONS: readonly OptionName[] = [
   "base",
   "coverage",
@@ -55,13 +55,13 @@ export const SPLIT_OPTIONS: readonly OptionName[] = [
   "split",
 ];
 
-/** Share of the tokens whose keys a small budget serves first. */
+/** Share of the tokens that a small budget keeps as critical ones before any others. */
 const CRITICAL_DEMAND = 0.05;
-/** Recent tokens that a small budget keeps. */
+/** Least number of recent tokens of a small budget. */
 const RECENT_FLOOR = 4;
 
 /**
- * Throws unless a budget is one.
+ * Throws unless a budget is valid.
  *
  * @param budget Share of the full cache, or tokens.
  * @returns The budget.
@@ -83,7 +83,7 @@ export function checkBudget(budget: CacheBudget): CacheBudget {
  * @param budget Share of the full cache, or tokens.
  * @param tokens Tokens of the sequence.
  * @returns floor(2 * ratio * tokens), free of binary rounding.
- * @throws {RequirementError} If the budget is none.
+ * @throws {RequirementError} If the budget is not valid.
  */
 export function halfEntries(budget: CacheBudget, tokens: number): number {
   checkBudget(budget);
@@ -93,7 +93,7 @@ export function halfEntries(budget: CacheBudget, tokens: number): number {
 }
 
 /**
- * Whole entries that a budget pays for, as policies without marginal tokens use it.
+ * Whole entries that a budget pays for, for policies without marginal tokens.
  *
  * @param budget Share of the full cache, or tokens.
  * @param tokens Tokens of the sequence.
@@ -177,7 +177,7 @@ function ratioSplit(half: number): Split {
   return { critical, recent, marginal: half - 2 * critical - 2 * recent };
 }
 
-/** All tokens in some tier at the cost of the budget (D-19): marginal ones shrink. */
+/** Puts every token in some tier at the cost of the budget (D-19), with fewer marginal ones. */
 function covered(half: number, tokens: number): Split {
   const critical = Math.round(2 * (half - tokens) / 3);
   return { critical, recent: half - tokens - critical, marginal: 2 * tokens - half };

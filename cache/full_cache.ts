@@ -33,7 +33,7 @@ export interface LayerCache {
   readonly keys: DeviceBuffer;
   /** Values. */
   readonly values: DeviceBuffer;
-  /** Place that takes the newest token; that of its position if left out. */
+  /** Slot that the newest token is written to; its position if left out. */
   readonly write?: WritePlace;
 }
 
@@ -43,9 +43,9 @@ export interface FullCache extends Disposable {
   readonly shape: CacheShape;
   /** One entry per layer. */
   readonly layers: readonly LayerCache[];
-  /** Bytes of all its buffers that exist. */
+  /** Bytes of the buffers that have not been released. */
   readonly byteLength: number;
-  /** Frees the buffers of one layer; they must not be used any more. */
+  /** Frees the buffers of one layer, which must not be used afterwards. */
   releaseLayer(layer: number): void;
 }
 
@@ -82,7 +82,7 @@ export function createFullCache(device: Device, shape: CacheShape): FullCache {
     keys: stack.use(device.createBuffer(`keys of layer ${layer}`, keyBytes)),
     values: stack.use(device.createBuffer(`values of layer ${layer}`, valueBytes)),
   }));
-  stack.move(); // from here on `releaseLayer` frees them
+  stack.move(); // `releaseLayer` frees them from now on
   const held = new Set(layers.keys());
   const releaseLayer = (layer: number) => {
     held.delete(layer);

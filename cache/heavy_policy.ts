@@ -1,5 +1,5 @@
 /**
- * What policies have in common that keep the best of the older tokens and a recent window, and drop the rest for good.
+ * Common parts of policies that keep the best older tokens and a recent window, and drop the rest for good.
  *
  * @module
  */
@@ -7,7 +7,7 @@
 import { wholeEntries } from "./budget.ts";
 import type { Policy } from "./policy.ts";
 
-/** Sizes and rhythm of H2O: half of the budget for heavy hitters, half for the newest tokens. */
+/** Counts and timing of H2O: half of the budget for heavy hitters, half for the newest tokens. */
 export const HEAVY_AND_RECENT: Omit<Policy, "name" | "summary"> = {
   saliencySource: "large",
   candidates: "kept",

@@ -1,5 +1,5 @@
 /**
- * Keys and values of every token on the host: what the device gives up can be loaded again from here.
+ * Keys and values of every token on the host, from which the device can load again what it has freed.
  *
  * @module
  */
@@ -7,7 +7,7 @@
 import type { CacheShape } from "./full_cache.ts";
 import type { HeadPlace } from "./kv_store.ts";
 
-/** Tokens of a block; storage grows by one block of all heads at a time. */
+/** Tokens of a block; storage grows by one block for all heads at a time. */
 const BLOCK_TOKENS = 256;
 
 /** Packed halves of some tokens of a layer, [sequences, kvHeads, BLOCK_TOKENS, headDim / 2]. */
@@ -17,14 +17,14 @@ interface Block {
 }
 
 /** Keys and values of one layer as a full cache holds them, [sequences, kvHeads, capacity, headDim / 2]. */
-export interface LayerWords {
+interface LayerWords {
   /** Keys, packed halves. */
   readonly keys: Uint32Array<ArrayBuffer>;
   /** Values, packed halves. */
   readonly values: Uint32Array<ArrayBuffer>;
 }
 
-/** Where one head vector lies. */
+/** Location of one head vector. */
 export interface HostRow {
   /** Array that holds it. */
   readonly words: Uint32Array;
@@ -37,7 +37,7 @@ export class HostCopy {
   readonly #shape: CacheShape;
   readonly #rowWords: number;
   readonly #lengths: number[];
-  /** Blocks of each layer; forgotten ones are absent. */
+  /** Blocks of each layer; freed ones are absent. */
   readonly #layers: (Block | undefined)[][];
   #forgotten = 0;
 
@@ -45,7 +45,7 @@ export class HostCopy {
    * Starts empty.
    *
    * @param shape Sizes of the cache.
-   * @param lengths Tokens of each sequence that `setLayer` will bring.
+   * @param lengths Tokens of each sequence that `setLayer` will copy.
    */
   constructor(shape: CacheShape, lengths: readonly number[]) {
     this.#shape = shape;
@@ -118,8 +118,8 @@ export class HostCopy {
    * @param kind Keys or values.
    * @param place KV head.
    * @param token Position.
-   * @returns Where it lies; read it at once.
-   * @throws {RangeError} If the token was never there or was forgotten.
+   * @returns Its location, valid until the copy changes.
+   * @throws {RangeError} If the token has never been there or was forgotten.
    */
   row(kind: "keys" | "values", place: HeadPlace, token: number): HostRow {
     const block = this.#layers[place.layer]?.[Math.floor(token / BLOCK_TOKENS)];
@@ -137,10 +137,10 @@ export class HostCopy {
   }
 
   /**
-   * Lays a layer out as a full cache holds it.
+   * Arranges a layer as a full cache holds it.
    *
    * @param layer Layer, from 0.
-   * @returns Its keys and values; zeros behind the end of each sequence.
+   * @returns Its keys and values; zeros after the end of each sequence.
    * @throws {RangeError} If tokens were forgotten.
    */
   layer(layer: number): LayerWords {
@@ -160,7 +160,7 @@ export class HostCopy {
     return whole;
   }
 
-  /** Forgets every token so far, for policies that drop for good and have on the device what they keep. */
+  /** Forgets every token so far, for policies that drop for good and keep all they need on the device. */
   forget(): void {
     this.#forgotten = Math.min(...this.#lengths);
     const blocks = Math.floor(this.#forgotten / BLOCK_TOKENS);

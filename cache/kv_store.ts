@@ -1,5 +1,5 @@
 /**
- * What a decoder sees of the place where keys and values are kept under a policy.
+ * The interface of stores of keys and values under a policy.
  *
  * @module
  */
@@ -8,10 +8,10 @@ import type { CacheShape, FullCache, LayerCache } from "./full_cache.ts";
 import type { Selection } from "./policy.ts";
 import type { SlotCounts } from "./slot_change.ts";
 
-/** Where tokens are kept: all on the device, or what the plan names there and everything on the host. */
+/** Where tokens are kept: all on the device, or planned ones there and all on the host. */
 export type StoreKind = "resident" | "tiered";
 
-/** Which KV head of a store. */
+/** A KV head of a store. */
 export interface HeadPlace {
   /** Sequence, from 0. */
   readonly sequence: number;
@@ -21,11 +21,11 @@ export interface HeadPlace {
   readonly kvHead: number;
 }
 
-/** Where the tokens of a selection lie, as rows of one head vector each. */
+/** Rows of the tokens of a selection; a row is one head vector. */
 export interface SelectionRows {
-  /** Row of each kept token in `keys` and in `values`, in list order. */
+  /** Row of each full token in `keys` and in `values`, in list order. */
   readonly full: Uint32Array;
-  /** Row of each marginal token in `values`, in list order. */
+  /** Row of each value-only token in `values`, in list order. */
   readonly valueOnly: Uint32Array;
 }
 
@@ -33,9 +33,9 @@ export interface SelectionRows {
 export interface LayerSlots {
   /** Rows of a KV head in `keys`; head h of sequence s starts at row (s * kvHeads + h) * fullSlots. */
   readonly fullSlots: number;
-  /** Rows of a KV head in `values` behind those of all full slots. */
+  /** Rows of a KV head in `values` after those of all full slots. */
   readonly valueSlots: number;
-  /** Slot that takes the newest token; absent where slot and position are the same. */
+  /** Slot of the newest token; absent where slots are positions. */
   readonly writeSlot?: number;
 }
 
@@ -47,21 +47,21 @@ export interface Migration {
   readonly entered: number;
   /** Share of the plan's tokens that were not in the one before. */
   readonly churn: number;
-  /** Tokens that had a key or value before and now have none. */
+  /** Tokens that had a key or value before and now have neither. */
   readonly freed: number;
   /** Tokens that had only their value and gained their key. */
   readonly promoted: number;
   /** Tokens that kept their value and gave up their key. */
   readonly demoted: number;
-  /** Tokens of which something was loaded from the host because the device did not have it. */
+  /** Tokens whose key or value was loaded from the host because the device did not have it. */
   readonly loadedTokens: number;
   /** Bytes of keys loaded because the device did not have them. */
   readonly keyBytes: number;
   /** Bytes of values loaded because the device did not have them. */
   readonly valueBytes: number;
-  /** Bytes of values that changed pools. */
+  /** Bytes of values that moved from one pool to the other. */
   readonly poolMoveBytes: number;
-  /** Bytes of keys and values that left the landing slot. */
+  /** Bytes of keys and values that moved out of the landing slot. */
   readonly landingBytes: number;
 }
 
@@ -85,14 +85,14 @@ export interface KvStore extends Disposable {
   readonly hostBytes: number;
   /** Whether every step's selections must pass through `apply` before the step's attention. */
   readonly needsPlan: boolean;
-  /** Tells how a layer's buffers are divided. */
+  /** How a layer's buffers are divided. */
   slots(layer: number): LayerSlots;
   /**
    * Makes the device hold what a step needs.
    *
    * @param selections What each KV head keeps, [sequences, layers, kvHeads], or one for all heads of a layer,
-   *   [sequences, layers]; the newest token is the last kept one.
-   * @throws {RangeError} If a plan exceeds the pools or asks for what was dropped for good; nothing has changed then.
+   *   [sequences, layers]; the newest token is the last full one.
+   * @throws {RangeError} If a plan exceeds the pools or needs what was dropped for good; nothing has changed then.
    */
   apply(selections: readonly Selection[]): StepRows;
   /**
@@ -104,17 +104,17 @@ export interface KvStore extends Disposable {
    */
   rowOf(place: HeadPlace, token: number): number | undefined;
   /**
-   * Takes the newest token's key and value over once the step has been submitted.
+   * Copies the newest token's key and value to the host once the step has been submitted.
    *
    * @returns Packed halves [layers, keys and values, sequences, kvHeads, headDim / 2]; nothing where they stay in place.
    */
   takeNewest(): Promise<Uint32Array | undefined>;
   /**
-   * Gives the complete cache back, as a further prefill needs it; the store must not be used any more.
+   * Returns the complete cache, as a further prefill needs it; the store must not be used afterwards.
    *
    * @returns A cache with every token.
-   * @throws {RangeError} If tokens have been dropped for good; the store stays as it is then.
-   * @throws {GpuError} If the device has too little memory for it; the store stays as it is then.
+   * @throws {RangeError} If tokens have been dropped for good; the store then stays as it is.
+   * @throws {GpuError} If the device has too little memory for it; the store then stays as it is.
    */
   restore(): Promise<FullCache>;
 }
@@ -134,11 +134,11 @@ export function headIndex(
 }
 
 /**
- * Makes something for each KV head of a store.
+ * Calls a function for each KV head of a store.
  *
  * @param shape Sizes of the store.
- * @param make Given where the head is, and its name in errors, as in "layer 3, KV head 1, sequence 0".
- * @returns What was made, [sequences, layers, kvHeads].
+ * @param make Gets the head, and its name in errors, as in "layer 3, KV head 1, sequence 0".
+ * @returns Its results, [sequences, layers, kvHeads].
  */
 export function perHead<T>(
   { sequences, layers, kvHeads }: CacheShape,
@@ -161,7 +161,7 @@ export function perHead<T>(
  * @param shape Sizes of the store.
  * @param selections [sequences, layers, kvHeads] or [sequences, layers].
  * @returns [sequences, layers, kvHeads].
- * @throws {TypeError} If there are as many selections as for neither.
+ * @throws {TypeError} If the number of selections fits neither.
  */
 export function selectionsPerHead(
   shape: CacheShape,
@@ -181,11 +181,11 @@ export function selectionsPerHead(
 }
 
 /**
- * Sums a plan up.
+ * Summarizes a plan.
  *
  * @param counts Counts over all KV heads.
  * @param rowBytes Bytes of one head vector.
- * @returns What was moved.
+ * @returns Counts and bytes.
  */
 export function migrationOf(counts: SlotCounts, rowBytes: number): Migration {
   const { planned, entered, freed, promoted, demoted, loadedTokens } = counts;

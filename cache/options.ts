@@ -32,26 +32,26 @@ export interface Choice {
   readonly range?: NumberRange;
   /** Stands for the value in the help; `N` or `X` for numbers if left out. */
   readonly placeholder?: string;
-  /** Recommended value, in words where it depends on others; whatever the policy says if left out. */
+  /** Recommended value, in words if it depends on others; the policy's own if left out. */
   readonly usual?: string | number | boolean;
   /** Name of its flag; its own name with dashes if left out. */
   readonly flag?: string;
-  /** Flags without a value in place of one with a value: which value each stands for, and its own help. */
+  /** Flags without a value in place of one with a value: the value that each stands for, and its help. */
   readonly switches?: Readonly<
     Record<string, { readonly value: string | boolean; readonly help: string }>
   >;
   /** Former names of its flag, which still work. */
   readonly aliases?: readonly string[];
   /**
-   * Policies that have it. `counts`: those whose counts answer to it; `ranking`: those that rank tokens; `dropping`: all
-   * but the full cache; `sums`: those that rank by sums of attention; `small`: those that ask the small model.
+   * Policies that have it. `counts`: those whose counts depend on it; `ranking`: those that rank tokens; `dropping`: all
+   * but the full cache; `sums`: those that rank by sums of attention; `small`: those that use the small model.
    */
   readonly holders?: "counts" | "ranking" | "dropping" | "sums" | "small";
   /** Values that other choices must have for it to change anything. */
   readonly needs?: readonly Need[];
 }
 
-/** What a choice needs of another one. */
+/** A requirement of one choice on another. */
 export interface Need {
   /** The other choice. */
   readonly choice: string;
@@ -61,15 +61,15 @@ export interface Need {
   readonly above?: number;
   /** The requirement in words. */
   readonly text: string;
-  /** What holds otherwise, in words; the other choice's value if left out. */
+  /** The current state in words if it is not met; the other choice's value if left out. */
   readonly otherwise?: string;
   /** Value of the choice itself that needs it; all of them if left out. */
   readonly if?: string;
-  /** Whether only policies that ask the small model need it. */
+  /** Whether it holds only for policies that use the small model. */
   readonly isSmallOnly?: boolean;
 }
 
-/** Ways to join the exact part with marginal attention (D-17). */
+/** Ways to combine the exact part with marginal attention (D-17). */
 export const COMBINES = ["joint", "mass_split", "additive", "eq6_est", "joint_nosink"] as const;
 /** One of `COMBINES`. */
 export type Combine = typeof COMBINES[number];
@@ -150,7 +150,7 @@ export const POLICY_CHOICES = {
   },
   combine: {
     decision: "D-17",
-    help: "how marginal tokens join the exact part of attention",
+    help: "how marginal tokens are combined with the exact part of attention",
     values: COMBINES,
     usual: "joint",
     holders: "small",
@@ -180,7 +180,7 @@ export const POLICY_CHOICES = {
   },
   reduction: {
     decision: "D-15",
-    help: "how the scores of such heads join",
+    help: "how the scores of such heads are joined",
     values: REDUCTIONS,
     usual: "mean",
     holders: "small",
@@ -348,11 +348,11 @@ export const MATCH_CHOICES = {
   },
 } as const satisfies Readonly<Record<string, Choice>>;
 
-/** Choices of a run beside its policy. */
+/** Choices of a run other than those of its policy. */
 export const RUN_CHOICES = {
   matchMap: {
     decision: "D-22",
-    help: "a match that is known beforehand, as deno task match writes it",
+    help: "a match that is known in advance, as deno task match writes it",
     placeholder: "FILE.json",
   },
   rematch: {
@@ -392,7 +392,7 @@ export const RUN_CHOICES = {
     usual: "per_query",
   },
   turnBlock: {
-    help: "tokens of a further turn that run at once where dropped ones are gone",
+    help: "tokens of a further turn that run at once where dropped ones cannot return",
     range: { min: 1, max: 128, isInteger: true },
     usual: 1,
   },
@@ -415,7 +415,7 @@ export type CountOptions = Pick<
   "marginal" | "split" | "coverage" | "sink" | "minimumTokens" | "heavyRatio"
 >;
 
-/** Every choice of a policy there is, by name. */
+/** Names of all choices of policies, sorted. */
 export const OPTION_NAMES: readonly OptionName[] = Object.keys(POLICY_CHOICES)
   .sort() as OptionName[];
 
@@ -483,7 +483,7 @@ function rangeText(
  *
  * @param name Name of the choice.
  * @param choice The choice.
- * @returns The flag without dashes before it.
+ * @returns The flag without its leading dashes.
  */
 export function flagOf(name: string, { flag }: Choice): string {
   return flag ?? name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);

@@ -1,5 +1,5 @@
 /**
- * Checks of what your own policy chose: a plan within its counts, counts within the budget.
+ * Checks of custom policies: plans within their counts, counts within the budget.
  *
  * @module
  */
@@ -8,8 +8,8 @@ import { RequirementError } from "../core/check.ts";
 import { type CacheBudget, halfEntries, type TierCounts } from "./budget.ts";
 import type { Policy, PrunedLayer, Selection } from "./policy.ts";
 
-/** Where and for what a plan was made. */
-export interface PlanPlace {
+/** What a plan was made for. */
+interface PlanPlace {
   /** The rule. */
   readonly policy: Pick<Policy, "name" | "candidates">;
   /** Tokens of the sequence, the newest one included. */
@@ -27,8 +27,8 @@ export interface PlanPlace {
  *
  * @param selection What was chosen.
  * @param at What it was chosen for.
- * @throws {RangeError} If it costs more, lists positions twice, out of order or that do not exist, leaves the newest
- *   token out, or brings back what was dropped for good; the message names the layer, the head and the counts.
+ * @throws {RangeError} If it costs more, lists positions twice, out of order or beyond the end, leaves out the newest
+ *   token, or brings back what was dropped for good; the message names the layer, the head and the counts.
  */
 export function checkPlan(selection: Selection, at: PlanPlace): void {
   const { policy, counts, tokens, place } = at;
@@ -73,7 +73,7 @@ export function checkPlan(selection: Selection, at: PlanPlace): void {
 }
 
 /** Where a prompt is pruned. */
-export interface PrunePlace {
+interface PrunePlace {
   /** The rule. */
   readonly policy: Pick<Policy, "name">;
   /** The layer. */
@@ -83,12 +83,12 @@ export interface PrunePlace {
 }
 
 /**
- * Throws unless a layer keeps some of what has reached it, and passes some of that on, the first and the last token of
- * the prompt among them: every row needs a token to look at, and the last one predicts.
+ * Throws unless a layer keeps some of the tokens that have reached it and passes some of those on, always including the
+ * first and the last token of the prompt: every row must see a token, and the last one predicts.
  *
  * @param pruned What was chosen.
  * @param at Where.
- * @throws {RangeError} If a list is out of order, holds others, or lacks one of the two; the message names the layer.
+ * @throws {RangeError} If a list is out of order, has other tokens, or lacks one of the two; the message names the layer.
  */
 export function checkPruned(pruned: PrunedLayer, { policy, layer, reached }: PrunePlace): void {
   const lists = [["keep", pruned.kept, reached], ["pass on", pruned.next, pruned.kept]] as const;
@@ -115,7 +115,7 @@ export function checkPruned(pruned: PrunedLayer, { policy, layer, reached }: Pru
 }
 
 /** Counts of all layers, and the budget they are for. */
-export interface CountsPlace {
+interface CountsPlace {
   /** The rule. */
   readonly policy: Pick<Policy, "name" | "isUnbounded">;
   /** What may be kept. */
@@ -125,11 +125,11 @@ export interface CountsPlace {
 }
 
 /**
- * Throws unless the counts of a policy's layers cost no more than its budget in the mean; the newest token is always
+ * Throws unless the counts of a policy's layers cost no more than its budget on average; the newest token is always
  * allowed.
  *
  * @param layers Counts of each layer.
- * @param at What they are for.
+ * @param at What they were made for.
  * @throws {RangeError} If they cost more; the message names the layer with the most, its heads and its counts.
  */
 export function checkCounts(layers: readonly TierCounts[], at: CountsPlace): void {

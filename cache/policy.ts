@@ -1,5 +1,5 @@
 /**
- * What a KV cache policy is: data and one small function. Policies hold no state and never see a device.
+ * KV cache policies: data and one small function. They hold no state and never see a device.
  *
  * @module
  */
@@ -17,14 +17,14 @@ export interface Policy {
   readonly summary: string;
   /** Address of the paper or code it follows; absent for your own. */
   readonly source?: string;
-  /** Model whose heads score tokens: the small one's matched heads, the large one's, or neither. */
+  /** Model whose heads score tokens: the small one (by matched heads), the large one, or neither. */
   readonly saliencySource: "none" | "small" | "large";
   /**
-   * How tokens are scored, or the score that choices name. If left out, policies that ask the small model follow the
-   * choices `score` and `decay` (D-30), and all others do without.
+   * How tokens are scored, or a function of choices that returns it. If left out, policies that use the small model follow
+   * the choices `score` and `decay` (D-30), and all others have no score.
    */
   readonly score?: Score | ((options: Required<Pick<PolicyOptions, "seed">>) => Score);
-  /** Whether dropped tokens may return from the host, or only kept ones stay. */
+  /** Whether dropped tokens may return from the host, or only kept ones are candidates. */
   readonly candidates: "all" | "kept";
   /** Whether tokens are chosen before a step's attention or after it. */
   readonly timing: "before" | "after";
@@ -36,17 +36,17 @@ export interface Policy {
   readonly ties: "earlier" | "later";
   /** Choices that differ from the recommended ones, such as those of a preset. */
   readonly defaults?: PolicyOptions;
-  /** Choices that its counts and its rhythm answer to; `base`, `interval` and `minimumTokens` if left out. */
+  /** Choices that its counts and its timing depend on; `base`, `interval` and `minimumTokens` if left out. */
   readonly accepts?: readonly OptionName[];
-  /** Whether its cost may lie above the budget, which is reported then; a plan over the budget is an error otherwise. */
+  /** Whether its cost may exceed the budget, which is then reported; otherwise a plan over the budget is an error. */
   readonly isUnbounded?: boolean;
   /** Tokens of each tier. */
   readonly counts: (request: CountRequest) => TierCounts;
-  /** Whether tokens are chosen again at a length; by the interval if left out. Looks at lengths only, at layer 0. */
+  /** Whether tokens are chosen again at a length; by the interval if left out. Called for layer 0; may use lengths only. */
   readonly shouldPlan?: (request: CountRequest) => boolean;
-  /** Chooses the tokens of a selection in another way than `planBySaliency`, at no more cost than the counts have. */
+  /** Chooses the tokens of a selection in place of `planBySaliency`, at no more cost than that of the counts. */
   readonly plan?: (view: PlanView, counts: TierCounts) => Selection;
-  /** Chooses what of the prompt goes on from each layer to the next; the prompt is run whole if left out. */
+  /** Chooses which prompt tokens each layer passes on to the next; all of them if left out. */
   readonly prune?: (view: PruneView) => PrunedLayer;
 }
 
@@ -62,7 +62,7 @@ export interface Selection {
 export interface RankingView {
   /** Tokens of the sequence so far, the newest one included. */
   readonly tokens: number;
-  /** Score of each token, >= 0, [tokens]; unused ranks may be left out by an empty array. */
+  /** Score of each token, [tokens]; may be empty if the counts leave nothing to rank. */
   readonly saliency: Float32Array;
   /** Which tokens may be chosen; all if left out. Recent tokens and sinks are chosen in any case. */
   readonly isOpen?: (token: number) => boolean;
@@ -72,7 +72,7 @@ export interface RankingView {
 
 /** What a policy's own plan sees of one selection. */
 export interface PlanView extends RankingView, LayerPlace {
-  /** Which tokens are held now, ascending; all of the prompt at first. */
+  /** Tokens held now, ascending; the whole prompt at first. */
   readonly held: Uint32Array;
 }
 
@@ -80,15 +80,15 @@ export interface PlanView extends RankingView, LayerPlace {
 export interface PruneView extends LayerPlace {
   /** Positions that have reached the layer, ascending. */
   readonly reached: Uint32Array;
-  /** Attention of the last prompt rows that the score looks at, in this layer, mean over heads, oldest row first, [rows][promptTokens]. */
+  /** Attention of the last prompt rows that the score reads, in this layer, mean over heads, oldest first, [rows][promptTokens]. */
   readonly rows: readonly Float32Array[];
 }
 
-/** What a layer does with the prompt. */
+/** Prompt tokens that a layer keeps and passes on. */
 export interface PrunedLayer {
-  /** Positions that the layer's cache keeps, ascending; among those that have reached it. */
+  /** Positions that the layer's cache keeps, ascending; a part of those that have reached it. */
   readonly kept: Uint32Array;
-  /** Positions that go on to the next layer, ascending; among the kept ones, the first and the last one of the prompt always. */
+  /** Positions passed on to the next layer, ascending; a part of the kept ones, with the first and the last of the prompt. */
   readonly next: Uint32Array;
 }
 
@@ -100,7 +100,7 @@ export interface PrunedLayer {
  *
  * @param view Tokens and their scores.
  * @param counts Tokens of each tier.
- * @returns Kept and marginal positions.
+ * @returns Full and value-only positions.
  */
 export function planBySaliency(view: RankingView, counts: TierCounts): Selection {
   const { tokens } = view;
@@ -113,24 +113,24 @@ export function planBySaliency(view: RankingView, counts: TierCounts): Selection
   const [criticalCut, chosenCut] = topKThresholds(open.scores, ranks, view.ties ?? "earlier");
   const full = new Uint32Array(sink + critical + tokens - firstRecent);
   const valueOnly = new Uint32Array(chosen - critical);
-  let [keptCount, marginalCount] = [0, 0];
-  for (let token = 0; token < sink; token++) full[keptCount++] = token;
+  let [fullCount, valueOnlyCount] = [0, 0];
+  for (let token = 0; token < sink; token++) full[fullCount++] = token;
   for (let index = 0; index < open.scores.length; index++) {
     const score = open.scores[index]!;
     const isChosen = chosenCut!.takes(score);
-    if (criticalCut!.takes(score)) full[keptCount++] = open.tokens[index]!;
-    else if (isChosen) valueOnly[marginalCount++] = open.tokens[index]!;
+    if (criticalCut!.takes(score)) full[fullCount++] = open.tokens[index]!;
+    else if (isChosen) valueOnly[valueOnlyCount++] = open.tokens[index]!;
   }
-  for (let token = firstRecent; token < tokens; token++) full[keptCount++] = token;
+  for (let token = firstRecent; token < tokens; token++) full[fullCount++] = token;
   return { full, valueOnly };
 }
 
 /**
- * Chooses the tokens of one selection by ranks over all tokens, and adds the newest ones after (D-11).
+ * Chooses the tokens of one selection by ranks over all tokens, and then adds the newest ones (D-11).
  *
  * @param view Tokens and their scores.
  * @param counts Tokens of each tier; where tiers overlap, fewer tokens are taken than there are counts.
- * @returns Kept and marginal positions.
+ * @returns Full and value-only positions.
  */
 export function planOverAll(view: RankingView, counts: TierCounts): Selection {
   const { full, valueOnly } = planBySaliency(view, { ...counts, recent: 0 });
@@ -143,7 +143,7 @@ export function planOverAll(view: RankingView, counts: TierCounts): Selection {
   };
 }
 
-/** Tokens of a stretch that may be chosen, with their scores as integers. */
+/** Tokens of a range that may be chosen, with their scores as integers. */
 function openTokens({ saliency, isOpen }: RankingView, first: number, end: number) {
   const tokens = new Uint32Array(end - first);
   const scores = new Float32Array(end - first);

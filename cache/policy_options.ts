@@ -1,5 +1,5 @@
 /**
- * Policies with their choices checked and settled.
+ * Policies with all choices made and checked.
  *
  * @module
  */
@@ -24,7 +24,7 @@ import type { Score } from "./scores/score.ts";
 
 export * from "./options.ts";
 
-/** A policy with every choice made; `score` is the way to score that choices and policy come to. */
+/** A policy with every choice made; `score` follows from the policy and its choices. */
 export interface ResolvedPolicy
   extends Omit<Policy, "score">, Required<Omit<PolicyOptions, "score">> {
   /** How tokens are scored; absent if they are not. */
@@ -32,19 +32,19 @@ export interface ResolvedPolicy
 }
 
 /** An option that would change nothing. */
-export interface Misuse {
+interface Misuse {
   /** The option. */
   readonly option: OptionName;
-  /** Whether the policy has the option, so that another choice is in its way. */
+  /** Whether the policy accepts the option, so that another choice makes it useless. */
   readonly isAccepted: boolean;
-  /** Why; to be thrown if nothing else is done about it. */
+  /** The reason, to be thrown unless the option is ignored. */
   readonly error: ChoiceError;
 }
 
-/** Choices of every policy that names no others. */
+/** Choices of every policy that lists no others. */
 const COMMON: readonly OptionName[] = ["base", "interval", "minimumTokens"];
 
-/** What is recommended, for every choice that policies do not decide themselves. */
+/** Recommended values of all choices that policies do not make themselves. */
 const USUAL = Object.fromEntries(
   Object.entries<Choice>(POLICY_CHOICES)
     .filter(([name, { usual }]) => usual !== undefined && name !== "scoreRows")
@@ -52,7 +52,7 @@ const USUAL = Object.fromEntries(
 ) as Omit<Required<PolicyOptions>, "scoreRows" | "granularity" | "ties" | "interval">;
 
 /**
- * Finds a policy and settles its choices.
+ * Finds a policy and makes its choices.
  *
  * @param name Name of a policy.
  * @param options Choices that differ from the recommended ones.
@@ -77,9 +77,9 @@ export function findPolicy(name: string): Policy {
 }
 
 /**
- * Settles the choices of a policy.
+ * Makes the choices of a policy.
  *
- * @param policy Any policy, also one that is in no index.
+ * @param policy Any policy, including your own.
  * @param options Choices that differ from the recommended ones.
  * @returns The policy to run.
  * @throws {ChoiceError} If a choice is not allowed for it, or would change nothing.
@@ -111,7 +111,7 @@ function chosenOptions({ score: _, ...policy }: Policy, options: PolicyOptions) 
   return { ...USUAL, ...policy, ...policy.defaults, ...options };
 }
 
-/** The way to score that a policy and its choices come to. */
+/** The score that follows from a policy and its choices. */
 function scoreOf(policy: Policy, options: PolicyOptions): Score | undefined {
   const chosen = chosenOptions(policy, options);
   if (typeof policy.score === "function") return policy.score(chosen);
@@ -158,7 +158,7 @@ export function acceptedOptions(policy: Policy): OptionName[] {
  * Finds options that would change nothing.
  *
  * @param policy Any policy.
- * @param options Choices of allowed values.
+ * @param options Choices with allowed values.
  * @returns Options, each with the reason.
  */
 export function misusedOptions(policy: Policy, options: PolicyOptions): Misuse[] {
@@ -178,7 +178,7 @@ export function misusedOptions(policy: Policy, options: PolicyOptions): Misuse[]
   });
 }
 
-/** What an option needs of the others to have any effect. */
+/** The first requirement of an option that other choices do not meet, if any. */
 function missingChoice(option: OptionName, policy: Policy, options: PolicyOptions) {
   const chosen: Readonly<Record<string, unknown>> = { ...chosenOptions(policy, options) };
   const { needs = [] }: Choice = POLICY_CHOICES[option];
@@ -194,11 +194,11 @@ function missingChoice(option: OptionName, policy: Policy, options: PolicyOption
 }
 
 /**
- * Gives what a budget is at a length under a policy's base (D-12): a share of the prompt stays what it was.
+ * Applies a policy's base (D-12) to a budget: a share of the prompt stays the same at every length.
  *
- * @param base What a share is of.
+ * @param base What a share refers to.
  * @param request Budget and lengths.
- * @returns The budget as counts take it.
+ * @returns The budget for the policy's counts.
  */
 export function basedOn(
   base: ResolvedPolicy["base"],
@@ -208,11 +208,11 @@ export function basedOn(
 }
 
 /**
- * Throws unless a policy's base (D-12) says anything about a budget.
+ * Throws unless a policy's base (D-12) applies to a budget.
  *
  * @param policy The rule.
  * @param budget What may be kept.
- * @throws {RequirementError} If the base is the prompt and the budget no share.
+ * @throws {RequirementError} If the base is the prompt and the budget is not a share.
  */
 export function checkBase({ name, base }: ResolvedPolicy, budget: CacheBudget): void {
   if (base === "current" || "ratio" in budget) return;

@@ -5,7 +5,7 @@
  */
 
 /** What a depth profile depends on. */
-export interface PyramidRequest {
+interface PyramidRequest {
   /** Mean share of the tokens that layers keep, in (0, 1]. */
   readonly ratio: number;
   /** Tokens of the sequence. */
@@ -16,13 +16,13 @@ export interface PyramidRequest {
   readonly layers: number;
 }
 
-/** Amplitude of the cosine, so that the last layer keeps 0.4 of what the first keeps, as in the 7-8B preset. */
+/** Amplitude of the cosine: the last layer keeps 0.4 of what the first keeps, as in the 7-8B preset. */
 const AMPLITUDE = 0.43;
 
 /**
  * Share of the tokens that each layer keeps: a cosine over depth with the given mean.
  *
- * Shares above 1 are cut, and the rest scaled until the mean is right again.
+ * Shares above 1 are clipped, and the rest scaled so that the mean is right again.
  *
  * @param ratio Mean share.
  * @param layers Layers of the model.
@@ -52,7 +52,7 @@ function profile(layer: number, layers: number): number {
   return layers === 1 ? 1 : 1 + AMPLITUDE * Math.cos(Math.PI * layer / (layers - 1));
 }
 
-/** Factor on the profile that makes the mean right; the profile falls, so that full layers are the first ones. */
+/** Factor on the profile that makes the mean right; the profile falls with depth, so that clipped layers come first. */
 function profileScale(ratio: number, layers: number): number {
   let rest = layers;
   for (let full = 0; full < layers; full++) {

@@ -1,5 +1,5 @@
 /**
- * PyramidInfer as published: what of a prompt goes on from layer to layer, and what of the generated tokens stays.
+ * PyramidInfer as published: which prompt tokens pass from layer to layer, and which generated tokens stay.
  *
  * @see {@link https://github.com/mutonix/pyramidinfer | the official code}; docs/method.md, "Policies"
  * @module
@@ -17,18 +17,18 @@ import {
 import { weightedMean, window } from "./scores/window.ts";
 
 /** Settings of the official code. */
-export interface PyramidPreset {
-  /** Share of the prompt whose newest tokens always go on. */
+interface PyramidPreset {
+  /** Share of the prompt, its newest tokens, that is always passed on. */
   readonly recentShare: number;
   /** Share of the context that the deepest layers pass on. */
   readonly promptDecay: number;
   /** Layers from one selection to the next. */
   readonly interval: number;
-  /** Context tokens at or below which nothing more is dropped. */
+  /** Number of context tokens at or below which no more are dropped. */
   readonly leastContext: number;
-  /** First tokens that always go on. */
+  /** First tokens that are always passed on. */
   readonly sinks: number;
-  /** Generated tokens that are compressed at a time. */
+  /** Generated tokens that are compressed together. */
   readonly blockTokens: number;
   /** Share of a block that the first layer keeps. */
   readonly blockShare: number;
@@ -51,10 +51,7 @@ const SMALL_PRESET: PyramidPreset = {
 };
 
 /**
- * Chooses the official settings for a model: those for 7-8B below 40 layers, for 13B below 60, for 70B above.
- *
- * @param layers Layers of the model.
- * @returns Settings.
+ * The official settings for a model with some layers: those for 7-8B below 40, for 13B below 60, for 70B from 60 on.
  */
 export function pyramidPreset(layers: number): PyramidPreset {
   if (layers < 40) return SMALL_PRESET;
@@ -64,26 +61,26 @@ export function pyramidPreset(layers: number): PyramidPreset {
 }
 
 /** What the pruning of a prompt depends on. */
-export interface PruningRequest extends Pick<CountRequest, "budget" | "promptTokens" | "layers"> {
+interface PruningRequest extends Pick<CountRequest, "budget" | "promptTokens" | "layers"> {
   /** Tokens below which nothing is dropped; none if left out. */
   readonly minimumTokens?: number;
 }
 
 /** How many prompt tokens each layer keeps. */
-export interface PromptSizes {
+interface PromptSizes {
   /** Tokens in each layer's cache, never more than in the layer before, [layers]. */
   readonly kept: readonly number[];
-  /** Newest tokens that always go on; as many prompt rows choose. */
+  /** Newest tokens that are always passed on; their rows of attention rank the others. */
   readonly recent: number;
 }
 
 /** A way to prune. */
-export interface Pruning {
+interface Pruning {
   /** Sizes for a prompt. */
   readonly sizes: (request: PruningRequest) => PromptSizes;
 }
 
-/** The official schedule as it is; a budget of 1 is the whole cache, any other changes nothing. */
+/** The official schedule; a budget of 1 keeps the whole cache, and any other budget is ignored. */
 export const OFFICIAL_PRUNING: Pruning = {
   sizes(request) {
     const { promptTokens, layers } = request;
@@ -93,10 +90,10 @@ export const OFFICIAL_PRUNING: Pruning = {
 };
 
 /**
- * The official schedule behind a cut at the first layer, such that layers keep what the budget says in the mean.
+ * The official schedule after a cut at the first layer, so that layers keep the budget on average.
  *
- * The schedule runs on what the cut leaves as on a prompt of that length. Where it alone drops more than the budget
- * asks for, there is no cut, and it decays less.
+ * After the cut, the schedule runs as on a prompt of the remaining length. If the schedule alone drops more than the
+ * budget requires, there is no cut, and it decays less.
  */
 export const SCALED_PRUNING: Pruning = {
   sizes: rememberedSizes((request) => {
@@ -107,7 +104,7 @@ export const SCALED_PRUNING: Pruning = {
     const fits = ({ kept }: PromptSizes) => kept.reduce((sum, size) => sum + size, 0) <= allowed;
     if (!fits(scheduleSizes(promptTokens, layers, preset))) {
       const cutTo = (tokens: number) => scheduleSizes(tokens, layers, preset);
-      // Two tokens at least: every row needs the first one to look at, and the last one predicts.
+      // At least two tokens: every row must see the first one, and the last one predicts.
       return cutTo(bisect(2, promptTokens, (tokens) => fits(cutTo(tokens))));
     }
     const decayBy = (steps: number) =>
@@ -119,7 +116,7 @@ export const SCALED_PRUNING: Pruning = {
   }),
 };
 
-/** Searching takes hundreds of steps, and a prompt's sizes are asked for at every layer of every plan. */
+/** Caches the newest result: searching takes hundreds of steps, and every layer of every plan needs a prompt's sizes. */
 function rememberedSizes(compute: Pruning["sizes"]): Pruning["sizes"] {
   let newest = "";
   let sizes: PromptSizes = { kept: [], recent: 0 };
@@ -132,10 +129,10 @@ function rememberedSizes(compute: Pruning["sizes"]): Pruning["sizes"] {
   };
 }
 
-/** Decays that are tried between the preset's and none. */
+/** Number of decays to choose from between the preset's and none. */
 const DECAY_STEPS = 4096;
 
-/** Largest integer from `least` on that fits, given that fewer always fit better; `least` if none does. */
+/** Largest integer that fits, provided that all smaller ones fit too; `least` if none does. */
 function bisect(least: number, most: number, fits: (value: number) => boolean): number {
   let [low, high] = [least, most];
   while (low < high) {
@@ -179,7 +176,7 @@ function isAll(budget: CacheBudget): boolean {
 }
 
 /**
- * Chooses what a layer keeps of the prompt and what goes on.
+ * Chooses which prompt tokens a layer keeps and passes on.
  *
  * @param view The layer, and the newest rows of its attention.
  * @param sizes Tokens that each layer keeps.
@@ -202,9 +199,9 @@ export function prunePrompt(view: PruneView, { kept: sizes, recent }: PromptSize
 }
 
 /** A length and a layer, and what blocks of generated tokens depend on. */
-export type BlockRequest = PruningRequest & Pick<CountRequest, "tokens" | "layer">;
+type BlockRequest = PruningRequest & Pick<CountRequest, "tokens" | "layer">;
 
-/** Generated tokens that have left the recent window in whole blocks, and what each block keeps. */
+/** Whole blocks of generated tokens that have left the recent window, and how many tokens each keeps. */
 function blocksOf(request: BlockRequest, recent: number): { blocks: number; kept: number } {
   const { tokens, promptTokens, layer, layers, minimumTokens = 0 } = request;
   const { blockTokens, blockShare, blockDecay } = pyramidPreset(layers);
@@ -218,14 +215,10 @@ function blocksOf(request: BlockRequest, recent: number): { blocks: number; kept
 }
 
 /**
- * Counts what a layer holds: what it kept of the prompt, the best of each full block of generated tokens, and all
- * newer ones.
- *
- * @param request Lengths and layer.
- * @param sizes Tokens that each layer keeps of the prompt.
- * @returns Counts; first tokens are sinks, the newest ones without a gap are recent.
+ * Counts the tokens that a layer holds: those kept of the prompt, the best of each full block of generated tokens, and all
+ * newer ones. The first tokens are sinks, and the newest ones without a gap are recent.
  */
-export function pyramidCounts(request: BlockRequest, sizes: PromptSizes): TierCounts {
+function pyramidCounts(request: BlockRequest, sizes: PromptSizes): TierCounts {
   const { tokens, promptTokens, layer, layers } = request;
   const { blocks, kept } = blocksOf(request, sizes.recent);
   const { blockTokens, sinks } = pyramidPreset(layers);
@@ -237,24 +230,18 @@ export function pyramidCounts(request: BlockRequest, sizes: PromptSizes): TierCo
   return { sink, recent, critical: others - sink, marginal: 0 };
 }
 
-/**
- * Tells whether another block of generated tokens is full.
- *
- * @param request Lengths.
- * @param sizes Tokens that each layer keeps of the prompt.
- * @returns Whether there is something to drop.
- */
-export function isBlockFull(request: CountRequest, sizes: PromptSizes): boolean {
+/** Whether the newest token completes a block of generated tokens, so that some can be dropped. */
+function isBlockFull(request: CountRequest, sizes: PromptSizes): boolean {
   const now = blocksOf(request, sizes.recent).blocks;
   return now > blocksOf({ ...request, tokens: request.tokens - 1 }, sizes.recent).blocks;
 }
 
 /**
- * Drops the least salient tokens of full blocks; the prompt is never looked at again.
+ * Drops the least salient tokens of full blocks, and never any more of the prompt.
  *
- * @param view What is held, and its scores.
+ * @param view Held tokens and their scores.
  * @param sizes Tokens that each layer keeps of the prompt.
- * @returns What stays.
+ * @returns The tokens that stay.
  */
 export function planBlocks(view: PlanView, sizes: PromptSizes): Selection {
   const { held, promptTokens, layers, saliency } = view;
@@ -263,18 +250,18 @@ export function planBlocks(view: PlanView, sizes: PromptSizes): Selection {
   const stays = new Set(held);
   for (let block = 0; block < blocks; block++) {
     const first = promptTokens + block * blockTokens;
-    const own = [...held.filter((token) => token >= first && token < first + blockTokens)];
-    own.sort((a, b) => saliency[b]! - saliency[a]! || a - b);
-    for (const token of own.slice(kept)) stays.delete(token);
+    const inBlock = [...held.filter((token) => token >= first && token < first + blockTokens)];
+    inBlock.sort((a, b) => saliency[b]! - saliency[a]! || a - b);
+    for (const token of inBlock.slice(kept)) stays.delete(token);
   }
   return { full: held.filter((token) => stays.has(token)), valueOnly: new Uint32Array(0) };
 }
 
 /**
- * Makes a policy of the sizes that a prompt is pruned to.
+ * Makes a policy that prunes the prompt to given sizes.
  *
  * @param pruning How many tokens each layer keeps.
- * @returns All of the policy but its name and summary.
+ * @returns The policy without its name and summary.
  */
 export function prunedPolicy({ sizes }: Pruning): Omit<Policy, "name" | "summary"> {
   return {

@@ -1,5 +1,5 @@
 /**
- * What one KV head holds of each token, and what a new selection would have to load, where no slots are handed out.
+ * What one KV head holds of each token, and what a new selection would have to load, in a store without slots.
  *
  * @see docs/method.md, "Stores"
  * @module
@@ -18,17 +18,17 @@ const NONE = 0;
 const VALUE_ONLY = 1;
 const FULL = 2;
 
-/** What a table is made for. */
+/** Sizes and rules of a table. */
 export interface ResidencyOptions {
   /** Names the KV head in errors, as in "layer 3, KV head 1, sequence 0". */
   readonly label: string;
   /** Positions that tokens may have. */
   readonly capacity: number;
-  /** Whether tokens that left, and keys that were given up, never return. */
+  /** Whether dropped tokens and keys never return. */
   readonly isPermanent: boolean;
 }
 
-/** Bookkeeping of one KV head whose tokens all stay where they are; counts as `SlotTable` does. */
+/** Bookkeeping of one KV head whose tokens never move; it counts as `SlotTable` does. */
 export class ResidencyTable {
   readonly #options: ResidencyOptions;
   readonly #residency: Uint8Array;
@@ -45,12 +45,12 @@ export class ResidencyTable {
   }
 
   /**
-   * Throws unless a selection can be had.
+   * Throws unless a selection can be applied.
    *
-   * @param selection Kept and marginal tokens.
+   * @param selection Full and value-only tokens.
    * @param limit Most tokens of either kind; all if left out.
-   * @throws {RangeError} If it exceeds the limit, is not ascending with the newest token as the last kept one, or asks
-   *   for what was dropped for good.
+   * @throws {RangeError} If it exceeds the limit, is not ascending with the newest token as the last full one, or needs
+   *   what was dropped for good.
    */
   check(selection: Selection, limit?: PoolSize): void {
     const { capacity, isPermanent, label } = this.#options;
@@ -67,10 +67,10 @@ export class ResidencyTable {
   }
 
   /**
-   * Takes a selection in place of the one before; `check` it first.
+   * Replaces the selection before; `check` the new one first.
    *
-   * @param selection Kept and marginal tokens.
-   * @returns Counts of tokens; nothing ever changes pools or leaves a landing slot.
+   * @param selection Full and value-only tokens.
+   * @returns Counts of tokens; none ever changes pools or leaves a landing slot.
    */
   apply(selection: Selection): SlotCounts {
     const { full, valueOnly } = selection;
@@ -91,20 +91,20 @@ export class ResidencyTable {
     return counts;
   }
 
-  /** Newest token of the selection before; the newer ones of a block have been computed since, and not dropped. */
+  /** Newest token of the selection before; newer ones of a block have been computed since, not dropped. */
   get #newest(): number {
     return this.#held?.full.at(-1) ?? Infinity;
   }
 
-  /** Counts keys, and values with them, that were not held; those of tokens newer than the last plan are computed. */
-  #countFull(kept: Uint32Array, counts: SlotCounts): void {
+  /** Counts keys and values that were not held; those of tokens newer than the last plan were computed, not loaded. */
+  #countFull(full: Uint32Array, counts: SlotCounts): void {
     const last = this.#newest;
-    const newest = kept.length - 1;
-    for (let index = 0; index < kept.length; index++) {
-      const residency = this.#residency[kept[index]!]!;
+    const newest = full.length - 1;
+    for (let index = 0; index < full.length; index++) {
+      const residency = this.#residency[full[index]!]!;
       if (residency === FULL) continue;
       if (residency === NONE) counts.entered++;
-      if (index === newest || kept[index]! > last) continue;
+      if (index === newest || full[index]! > last) continue;
       counts.loadedKeys++;
       counts.loadedTokens++;
       if (residency === NONE) counts.loadedValues++;
@@ -112,12 +112,12 @@ export class ResidencyTable {
     }
   }
 
-  /** Counts values that were not held, and keys that are given up; the last step's newest token just moves on. */
-  #countValueOnly(marginal: Uint32Array, counts: SlotCounts): void {
+  /** Counts values that were not held, and keys that are dropped, except that of the last step's newest token. */
+  #countValueOnly(valueOnly: Uint32Array, counts: SlotCounts): void {
     const landed = this.#held?.full.at(-1);
-    for (let index = 0; index < marginal.length; index++) {
-      const residency = this.#residency[marginal[index]!]!;
-      if (residency === FULL && marginal[index] !== landed) counts.demoted++;
+    for (let index = 0; index < valueOnly.length; index++) {
+      const residency = this.#residency[valueOnly[index]!]!;
+      if (residency === FULL && valueOnly[index] !== landed) counts.demoted++;
       if (residency !== NONE) continue;
       counts.entered++;
       counts.loadedValues++;

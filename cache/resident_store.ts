@@ -1,7 +1,7 @@
 /**
- * A cache that holds every token on the device: a plan chooses what attention sees and is only accounted for.
+ * A cache that holds every token on the device: plans decide what attention sees, and migration is only counted.
  *
- * @see docs/method.md, "Stores": the mode for software GPUs and for quality runs
+ * @see docs/method.md, "Stores": the mode for software GPUs and for runs that measure quality
  * @module
  */
 
@@ -19,9 +19,9 @@ import type { Selection } from "./policy.ts";
 import { ResidencyTable } from "./residency.ts";
 import { addCounts, noCounts, type PoolSize } from "./slot_change.ts";
 
-/** What a resident store accounts for. */
+/** Rules that a resident store checks plans against. */
 export interface ResidentStoreOptions {
-  /** Whether what leaves a plan of a sequence is gone (policies with candidates "kept"); for none if left out. */
+  /** Whether tokens that leave a sequence's plan are dropped for good (candidates "kept"); false if left out. */
   readonly isPermanent?: (sequence: number) => boolean;
   /** Most tokens that a plan may hold at a length; all if left out. */
   readonly limit?: (layer: number, tokens: number) => PoolSize;
@@ -33,7 +33,7 @@ export class ResidentStore implements KvStore {
   readonly shape: CacheShape;
   /** Buffers of the full cache. */
   readonly layers: readonly LayerCache[];
-  /** Plans may stay on the device. */
+  /** Plans need not pass through the host. */
   readonly needsPlan = false;
   /** Nothing lies on the host. */
   readonly hostBytes = 0;
@@ -43,7 +43,7 @@ export class ResidentStore implements KvStore {
   #tables: readonly ResidencyTable[] | undefined;
 
   /**
-   * Takes a cache over.
+   * Wraps a cache.
    *
    * @param cache Complete cache; disposed with the store.
    * @param options Rules that plans are checked against.
@@ -60,7 +60,7 @@ export class ResidentStore implements KvStore {
     return this.#cache.byteLength;
   }
 
-  /** Every position has its slot. */
+  /** Slots are positions. */
   slots(): LayerSlots {
     return { fullSlots: this.shape.capacity, valueSlots: 0 };
   }
@@ -99,18 +99,18 @@ export class ResidentStore implements KvStore {
     return (sequence * this.shape.kvHeads + kvHead) * this.shape.capacity + token;
   }
 
-  /** Nothing to take over. */
+  /** The newest token stays where it is. */
   takeNewest(): Promise<undefined> {
     return Promise.resolve(undefined);
   }
 
-  /** Gives the full cache back, of which attention has only seen less; see {@linkcode KvStore.restore}. */
+  /** Returns the full cache, which has not changed; see {@linkcode KvStore.restore}. */
   restore(): Promise<FullCache> {
     this.#isRestored = true;
     return Promise.resolve(this.#cache);
   }
 
-  /** Frees the full cache, unless it has been given back. */
+  /** Frees the full cache, unless it has been restored. */
   [Symbol.dispose](): void {
     if (!this.#isRestored) this.#cache[Symbol.dispose]();
   }

@@ -1,5 +1,5 @@
 /**
- * What a slot table is made for, what a new selection asks of it, and what it answers.
+ * Options of slot tables, checks of selections, and the changes and counts that selections cause.
  *
  * @module
  */
@@ -15,7 +15,7 @@ export interface PoolSize {
   readonly valueOnly: number;
 }
 
-/** What a slot table is made for. */
+/** Sizes and rules of a slot table. */
 export interface SlotTableOptions {
   /** Names the KV head in errors, as in "layer 3, KV head 1, sequence 0". */
   readonly label: string;
@@ -23,15 +23,15 @@ export interface SlotTableOptions {
   readonly pool: PoolSize;
   /** Positions that tokens may have. */
   readonly capacity: number;
-  /** Whether tokens that left, and keys that were given up, never return. */
+  /** Whether dropped tokens and keys never return. */
   readonly isPermanent: boolean;
 }
 
-/** What a new selection needs, and what it changed. */
+/** What a new selection needs and changes. */
 export interface SlotChange {
-  /** Slot of each kept token, in list order; below `full`. */
+  /** Slot of each full token, in list order; below `full`. */
   readonly fullSlots: Uint32Array;
-  /** Slot of each marginal token, in list order; value slots are numbered from `full` on. */
+  /** Slot of each value-only token, in list order; value slots are numbered from `full` on. */
   readonly valueOnlySlots: Uint32Array;
   /** Keys to write: token, slot, token, slot and so on. */
   readonly keyLoads: readonly number[];
@@ -42,7 +42,7 @@ export interface SlotChange {
 }
 
 /** Names of the counts of a change. */
-export const SLOT_COUNTS = [
+const SLOT_COUNTS = [
   "planned",
   "entered",
   "freed",
@@ -58,18 +58,18 @@ export const SLOT_COUNTS = [
 /**
  * Counts of one change. `planned`: tokens of the selection. `entered`: those that had no slot before, the newest one
  * included. `freed`: tokens that lost theirs. `promoted`: tokens with a value that gained their key. `demoted`: tokens
- * that gave up their key. `loadedTokens`, `loadedKeys`, `loadedValues`: what the device did not have. `poolMoves`:
- * values that change from one pool to the other. `landing`: keys and values that leave the landing slot.
+ * that lost their key. `loadedTokens`, `loadedKeys`, `loadedValues`: what the device did not have. `poolMoves`: values
+ * that move from one pool to the other. `landing`: keys and values that leave the landing slot.
  */
 export type SlotCounts = Record<typeof SLOT_COUNTS[number], number>;
 
 /**
- * Throws unless a selection is within its limits and lists each token once and ascending, the newest one as the last
- * kept one.
+ * Throws unless a selection is within its limits and lists each token once and ascending, with the newest one as the last
+ * full one.
  *
- * @param selection Kept and marginal tokens.
+ * @param selection Full and value-only tokens.
  * @param limits Name of the KV head, most tokens of either kind, positions that tokens may have.
- * @throws {RangeError} If it does not.
+ * @throws {RangeError} If it is not.
  */
 export function checkSelection(
   selection: Selection,
@@ -96,7 +96,7 @@ export function checkSelection(
 }
 
 /**
- * Says that a plan asks for what was dropped for good.
+ * The error of a plan that needs what was dropped for good.
  *
  * @param label Name of the KV head.
  * @param token Position.
@@ -110,16 +110,16 @@ export function goneError(label: string, token: number, what: "key" | "value"): 
 }
 
 function isOrdered(
-  { full: newFull, valueOnly: newValueOnly }: Selection,
+  { full, valueOnly }: Selection,
   capacity: number,
 ): boolean {
-  const newest = newFull.at(-1) ?? capacity;
-  if (newest >= capacity || (newValueOnly.at(-1) ?? -1) >= newest) return false;
-  if (!isAscending(newFull) || !isAscending(newValueOnly)) return false;
+  const newest = full.at(-1) ?? capacity;
+  if (newest >= capacity || (valueOnly.at(-1) ?? -1) >= newest) return false;
+  if (!isAscending(full) || !isAscending(valueOnly)) return false;
   let index = 0;
-  for (const token of newValueOnly) {
-    while (newFull[index]! < token) index++;
-    if (newFull[index] === token) return false;
+  for (const token of valueOnly) {
+    while (full[index]! < token) index++;
+    if (full[index] === token) return false;
   }
   return true;
 }
@@ -131,21 +131,12 @@ function isAscending(tokens: Uint32Array): boolean {
   return true;
 }
 
-/**
- * Starts counting.
- *
- * @returns Zeros.
- */
+/** Counts of zero. */
 export function noCounts(): SlotCounts {
   return Object.fromEntries(SLOT_COUNTS.map((name) => [name, 0])) as SlotCounts;
 }
 
-/**
- * Adds the counts of one KV head to a sum.
- *
- * @param sum Grows.
- * @param counts What is added.
- */
+/** Adds the counts of one KV head to a sum. */
 export function addCounts(sum: SlotCounts, counts: Readonly<SlotCounts>): void {
   for (const name of SLOT_COUNTS) sum[name] += counts[name];
 }

@@ -1,8 +1,8 @@
 /**
- * Which token of one KV head lies in which slot, and what a new selection must load.
+ * Assignment of one KV head's tokens to slots, and what a new selection must load.
  *
- * A full slot holds key and value, a value slot only a value. Slot 0 is the landing slot: the newest token's. A token
- * that gives up its key stays in its full slot as a guest until the slot is needed, so that its value need not move.
+ * A full slot holds key and value, a value slot only a value. Slot 0 is the landing slot, for the newest token. A token
+ * that loses its key stays in its full slot as a guest until the slot is needed, so that its value need not move.
  *
  * @see docs/method.md, "Stores"
  * @module
@@ -24,16 +24,16 @@ const UNPLANNED = 0;
 const VALUE_ONLY = 1;
 const FULL = 2;
 
-/** Bookkeeping of one KV head. */
+/** Slots of one KV head. */
 export class SlotTable {
   readonly #options: SlotTableOptions;
   /** Slot of each token. */
   readonly #slotOf: Int32Array;
   /** Token of each slot. */
   readonly #tokenOf: Int32Array;
-  /** Whether the key of a full slot is its token's. */
+  /** Whether a full slot holds its token's key. */
   readonly #hasKey: Uint8Array;
-  /** Role of each token in the plan at hand. */
+  /** Role of each token in the plan being applied. */
   readonly #roles: Uint8Array;
   readonly #freeFull: number[] = [];
   readonly #freeValue: number[] = [];
@@ -56,7 +56,7 @@ export class SlotTable {
   }
 
   /**
-   * Finds a token of the present selection.
+   * Finds a token of the current selection.
    *
    * @param token Its position.
    * @returns Its slot, or -1 if it has none.
@@ -66,12 +66,12 @@ export class SlotTable {
   }
 
   /**
-   * Throws unless a selection can be had.
+   * Throws unless a selection can be applied.
    *
-   * @param selection Kept and marginal tokens.
+   * @param selection Full and value-only tokens.
    * @param limit Most tokens of either kind; the pools if left out.
-   * @throws {RangeError} If it exceeds the limit, is not ascending with the newest token as the last kept one, or asks
-   *   for what was dropped for good.
+   * @throws {RangeError} If it exceeds the limit, is not ascending with the newest token as the last full one, or needs
+   *   what was dropped for good.
    */
   check(selection: Selection, limit: PoolSize = this.#options.pool): void {
     const { label, pool, capacity, isPermanent } = this.#options;
@@ -82,9 +82,9 @@ export class SlotTable {
   }
 
   /**
-   * Gives the tokens of a selection their slots; `check` it first.
+   * Assigns slots to the tokens of a selection; `check` it first.
    *
-   * @param selection Kept and marginal tokens.
+   * @param selection Full and value-only tokens.
    * @returns Slots, and what must be written into them.
    */
   apply({ full, valueOnly }: Selection): SlotChange {
@@ -105,7 +105,7 @@ export class SlotTable {
     return { ...change, fullSlots: slots(full), valueOnlySlots: slots(valueOnly) };
   }
 
-  /** Dropped tokens have no way back if the policy drops for good. */
+  /** Throws if a selection brings back a token or a key; called for policies that drop for good. */
   #checkHeld({ full, valueOnly }: Selection): void {
     const { label } = this.#options;
     const hasKey = (slot: number) => slot < this.#options.pool.full && this.#hasKey[slot] === 1;
@@ -125,7 +125,7 @@ export class SlotTable {
     for (const token of tokens) this.#roles[token] = role;
   }
 
-  /** Puts the newest token into the landing slot; returns the token that has to leave it. */
+  /** Puts the newest token into the landing slot; returns the token that must leave it. */
   #land(newest: number, { counts }: Change): number {
     const landed = this.#tokenOf[0]!;
     if (landed === newest) return NONE;
@@ -140,7 +140,7 @@ export class SlotTable {
     return landed;
   }
 
-  /** Frees the slots of tokens that left; those that only give up their key stay as guests. */
+  /** Frees the slots of tokens that left; tokens that only lose their key stay as guests. */
   #freeUnplanned({ counts }: Change): void {
     const { full } = this.#options.pool;
     for (let slot = 1; slot < this.#tokenOf.length; slot++) {
@@ -157,11 +157,11 @@ export class SlotTable {
     }
   }
 
-  /** Sends guests to value slots until every kept token finds a full one. */
-  #makeRoom(kept: Uint32Array, change: Change): void {
+  /** Moves guests to value slots until there is a full slot for every full token. */
+  #makeRoom(tokens: Uint32Array, change: Change): void {
     const { full } = this.#options.pool;
     let missing = -this.#freeFull.length;
-    for (const token of kept) {
+    for (const token of tokens) {
       const slot = this.#slotOf[token]!;
       if (slot >= full) this.#freeValue.push(slot);
       if (slot >= full || slot === NONE) missing++;
@@ -231,7 +231,7 @@ export class SlotTable {
   }
 }
 
-/** A change while it is worked out. */
+/** A change while it is being computed. */
 class Change {
   readonly keyLoads: number[] = [];
   readonly valueLoads: number[] = [];

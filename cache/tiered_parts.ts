@@ -1,5 +1,5 @@
 /**
- * Moves a prefilled cache to the host and makes the pools that take its place.
+ * Moves a prefilled cache to the host and makes the pools that replace it.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import type { Granularity } from "./options.ts";
 import type { PoolSize } from "./slot_change.ts";
 import { minUploadBytes, RowUploader } from "./tiered_upload.ts";
 
-/** What a tiered store starts from. */
+/** Cache, sizes and rules of a tiered store. */
 export interface TieredStoreOptions {
   /** Cache after the prefill; its layers are freed one by one. */
   readonly fullCache: FullCache;
@@ -20,7 +20,7 @@ export interface TieredStoreOptions {
   readonly lengths: readonly number[];
   /** Slots per KV head of a layer. */
   readonly pools: (layer: number) => PoolSize;
-  /** Whether what leaves the device is forgotten (policies with candidates "kept"). */
+  /** Whether tokens that leave the device are dropped for good (policies with candidates "kept"). */
   readonly isPermanent: boolean;
   /** Heads that share a selection; `query_head` is refused. */
   readonly granularity?: Granularity;
@@ -30,7 +30,7 @@ export interface TieredStoreOptions {
   readonly uploadBytes?: number;
 }
 
-/** Largest upload buffer made without being asked. */
+/** Largest upload buffer if no size is given. */
 const MAX_UPLOAD_BYTES = 4 * 2 ** 20;
 
 /** Buffers and recordings of a store. */
@@ -43,7 +43,7 @@ export interface TieredParts {
   readonly host: HostCopy;
   /** Carries loads. */
   readonly uploader: RowUploader;
-  /** Content of the landing slots, packed halves [layers, keys and values, sequences, kvHeads, headDim / 2]. */
+  /** Contents of the landing slots, packed halves [layers, keys and values, sequences, kvHeads, headDim / 2]. */
   readonly landing: DeviceBuffer;
   /** Copies the landing slots into `landing`. */
   readonly collect: Recording;
@@ -56,9 +56,9 @@ export interface TieredParts {
  *
  * @param device Where the cache lives.
  * @param options Cache, lengths, pools.
- * @returns Host copy, pools, and what moves tokens between them; the full cache is gone.
- * @throws {RangeError} If the pools or the granularity cannot be had.
- * @throws {GpuError} If there is too little memory for the buffers that carry tokens; the full cache is whole then.
+ * @returns Host copy, pools, and what moves tokens between them; the full cache is freed.
+ * @throws {RangeError} If the pools or the granularity are not possible.
+ * @throws {GpuError} If there is too little memory for the transfer buffers; the full cache is then unchanged.
  */
 export async function createParts(
   device: Device,
@@ -92,7 +92,7 @@ export async function createParts(
   return { layers, pools, host, uploader, landing, collect, owned: stack.move() };
 }
 
-/** Reads a buffer in pieces of a power of two, which a readback does not round up to twice their size. */
+/** Reads a buffer in pieces of a power of two, which a readback does not round up. */
 async function readWords(device: Device, buffer: DeviceBuffer): Promise<Uint32Array<ArrayBuffer>> {
   const { byteLength } = buffer;
   const piece = 2 ** Math.floor(Math.log2(byteLength));

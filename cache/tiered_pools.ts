@@ -8,7 +8,7 @@ import type { CacheBudget } from "./budget.ts";
 import type { ResolvedPolicy } from "./policy_options.ts";
 import type { PoolSize } from "./slot_change.ts";
 
-/** What slots depend on. */
+/** What the number of slots depends on. */
 export interface PoolRequest {
   /** What may be kept. */
   readonly budget: CacheBudget;
@@ -21,9 +21,9 @@ export interface PoolRequest {
 }
 
 /**
- * Tells how many tokens a KV head may hold while a step's attention runs.
+ * Counts the tokens that a KV head may hold while a step's attention runs.
  *
- * Between two selections, and where a policy selects after the attention, newer tokens come on top.
+ * Between two selections, and where a policy selects after attention, newer tokens are added to them.
  *
  * @param policy The rule.
  * @param request Budget and sizes.
@@ -73,7 +73,7 @@ export function poolSizes(policy: ResolvedPolicy, request: PoolRequest): PoolSiz
   });
 }
 
-/** Tokens that every plan lacks when a step's attention runs. */
+/** How many of the newest tokens every plan lacks when a step's attention runs. */
 function newestTokens({ timing, stale }: ResolvedPolicy): number {
   return (timing === "after" ? 1 : 0) + (stale ? 1 : 0);
 }

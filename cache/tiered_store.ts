@@ -1,5 +1,5 @@
 /**
- * A cache whose device part holds only what the plan names; everything else waits on the host.
+ * A cache whose device part holds only the planned tokens; the host holds all of them.
  *
  * @see docs/method.md, "Stores"
  * @module
@@ -66,9 +66,9 @@ export class TieredStore implements KvStore {
    *
    * @param device Where the cache lives.
    * @param options Cache, lengths, pools.
-   * @returns The store; the full cache is gone.
-   * @throws {RangeError} If the pools are larger than the cache, or each query head would have a selection of its own.
-   * @throws {GpuError} If the device has too little memory for the upload buffer; the full cache is whole then.
+   * @returns The store; the full cache is freed.
+   * @throws {RangeError} If the pools are larger than the cache, or each query head would have its own selection.
+   * @throws {GpuError} If the device has too little memory for the upload buffer; the full cache is then unchanged.
    */
   static async create(device: Device, options: TieredStoreOptions): Promise<TieredStore> {
     return new TieredStore(device, options, await createParts(device, options));
@@ -92,13 +92,13 @@ export class TieredStore implements KvStore {
     return this.#parts.host.byteLength;
   }
 
-  /** Tells how a layer's pools are divided. */
+  /** How a layer's pools are divided. */
   slots(layer: number): LayerSlots {
     const { full, valueOnly } = this.#parts.pools[layer]!;
     return { fullSlots: full, valueSlots: valueOnly, writeSlot: 0 };
   }
 
-  /** Loads what a plan lacks; see {@linkcode KvStore.apply}. */
+  /** Loads the planned tokens that the device lacks; see {@linkcode KvStore.apply}. */
   apply(selections: readonly Selection[]): StepRows {
     const heads = selectionsPerHead(this.shape, selections);
     heads.forEach((selection, index) => this.#check(selection, index));
@@ -127,7 +127,7 @@ export class TieredStore implements KvStore {
   }
 
   /**
-   * Finds a token of the present plan.
+   * Finds a token of the current plan.
    *
    * @param place KV head.
    * @param token Position.
@@ -142,7 +142,7 @@ export class TieredStore implements KvStore {
   async takeNewest(): Promise<Uint32Array> {
     if (!this.#isApplied) {
       throw new TypeError(
-        "Cannot take the newest token over: a plan must have been applied for it: current plan is that of the step before",
+        "Cannot store the newest token: a plan must have been applied for it: current plan is that of the step before",
       );
     }
     this.#isApplied = false;
@@ -153,7 +153,7 @@ export class TieredStore implements KvStore {
   }
 
   /**
-   * Forgets the end of a sequence; the next plan frees its slots.
+   * Removes the end of a sequence; the next plan frees its slots.
    *
    * @param length Tokens that remain.
    * @param sequence Which sequence; 0 if left out.
@@ -166,14 +166,14 @@ export class TieredStore implements KvStore {
   }
 
   /**
-   * Gives the complete cache back, as a further prefill needs it, and frees the pools.
+   * Returns the complete cache, as a further prefill needs it, and frees the pools.
    *
-   * The cache is allocated first, so that for a moment the device holds it on top of all that the store has there: the
-   * pools, the newest token's landing buffer and the upload buffer.
+   * The cache is allocated first, so that the device briefly holds it in addition to the pools, the landing buffer and the
+   * upload buffer.
    *
    * @returns A cache with every token of the host.
-   * @throws {RangeError} If the policy has dropped tokens for good; the store stays as it is then.
-   * @throws {GpuError} If the device has too little memory for both; the store stays as it is then.
+   * @throws {RangeError} If the policy has dropped tokens for good; the store then stays as it is.
+   * @throws {GpuError} If the device has too little memory for both; the store then stays as it is.
    */
   async restore(): Promise<FullCache> {
     const first = this.#parts.host.layer(0);
@@ -192,19 +192,19 @@ export class TieredStore implements KvStore {
     this.#parts.owned.dispose();
   }
 
-  /** An empty cache beside the pools. */
+  /** Allocates an empty cache in addition to the pools. */
   async #allocate(): Promise<FullCache> {
     using stack = new DisposableStack();
     try {
       const cache = stack.use(createFullCache(this.#device, this.shape));
-      await this.#device.finished(); // some devices only now say that memory ran out
+      await this.#device.finished(); // some devices report only now that memory ran out
       stack.move();
       return cache;
     } catch (cause) {
       if (!(cause instanceof GpuError)) throw cause;
       const bytes = fullCacheBytes(this.shape);
       throw new GpuError(
-        `Cannot restore the full cache: the device must have ${bytes} bytes free beside the pools, which a smaller capacity, a smaller budget or fewer sequences lower: current error is: ${cause.message}`,
+        `Cannot restore the full cache: the device must have ${bytes} bytes free in addition to the pools, which a smaller capacity, a smaller budget or fewer sequences lower: current error is: ${cause.message}`,
         { cause },
       );
     }
@@ -224,7 +224,7 @@ export class TieredStore implements KvStore {
     });
   }
 
-  /** Turns slots into rows and adds what must be loaded. */
+  /** Converts slots to rows and adds the loads that they need. */
   #rows(place: HeadPlace, change: SlotChange, loads: LayerLoads): SelectionRows {
     const collect = (kind: keyof LayerLoads, pairs: readonly number[]) => {
       for (let index = 0; index < pairs.length; index += 2) {

@@ -1,5 +1,5 @@
 /**
- * Carries head vectors from the host into slots: one write per step, or one per buffer full.
+ * Uploads head vectors from the host into slots, with one write per step or per full buffer.
  *
  * @module
  */
@@ -9,8 +9,8 @@ import { loadRowsCommand, UPLOAD_ENTRY_WORDS } from "../kernels/load_rows.ts";
 import type { LayerCache } from "./full_cache.ts";
 import type { HostRow } from "./host_copy.ts";
 
-/** What an uploader is made for. */
-export interface UploaderOptions {
+/** Pools and buffer of an uploader. */
+interface UploaderOptions {
   /** Pools, one entry per layer. */
   readonly layers: readonly LayerCache[];
   /** Elements of a head vector. */
@@ -19,15 +19,15 @@ export interface UploaderOptions {
   readonly buffer: DeviceBuffer;
 }
 
-/** A head vector on its way to a slot. */
-export interface TargetRow {
+/** A head vector to upload. */
+interface TargetRow {
   /** Row in the pool. */
   readonly row: number;
   /** Its content. */
   readonly source: HostRow;
 }
 
-/** What a layer's pools take in; keys and values have records of their own. */
+/** Rows to upload to a layer's pools; keys and values have separate records. */
 export interface LayerLoads {
   /** Target row and content of each key. */
   readonly keys: TargetRow[];

@@ -1,21 +1,21 @@
 /**
- * The most salient of some tokens, found without sorting all of them.
+ * The most salient tokens, found without sorting all of them.
  *
  * @module
  */
 
-/** Which of equal scores come first. */
+/** Which of equal scores are taken first. */
 export type TieRule = "earlier" | "later";
 
-/** Scores are first told apart by their sign, exponent and two more bits. */
+/** Scores are first sorted into bins by their sign, exponent and two more bits. */
 const BINS = 2048;
 const BIN_SHIFT = 21;
 /** Bin of zero. */
 const MIDDLE = BINS / 2;
 const INFINITY_BITS = 0x7f800000;
 
-/** Tells the scores of a rank and above from those below; asked once per score, in order of position. */
-export class TopKThreshold {
+/** Separates the scores of a rank and above from those below; to be called once per score, in order of position. */
+class TopKThreshold {
   readonly #value: number;
   readonly #firstTie: number;
   readonly #endTie: number;
@@ -24,9 +24,9 @@ export class TopKThreshold {
   /**
    * Starts before the first score.
    *
-   * @param value Score on the cut, as `sortableBits` gives it.
+   * @param value Score at the threshold, as `sortableBits` returns it.
    * @param firstTie First of the scores equal to it that is taken.
-   * @param endTie First of the later ones that is not.
+   * @param endTie The one after the last that is taken.
    */
   constructor(value: number, firstTie: number, endTie: number) {
     this.#value = value;
@@ -43,7 +43,7 @@ export class TopKThreshold {
 }
 
 /**
- * Turns scores, in their place, into integers that compare as they do.
+ * Converts scores in place into integers that have the same order.
  *
  * @param scores Numbers; both zeros become the same.
  * @returns The same memory as integers.
@@ -62,12 +62,12 @@ export function sortableBits(scores: Float32Array<ArrayBuffer>): Int32Array {
 }
 
 /**
- * Cuts scores at several ranks.
+ * Finds the thresholds of several ranks.
  *
- * @param scores Scores as `sortableBits` gives them, in order of position.
- * @param ranks How many to take at each cut; at most as many as there are.
- * @param ties Which of equal scores come first.
- * @returns A cut for each rank.
+ * @param scores Scores as `sortableBits` returns them, in order of position.
+ * @param ranks How many scores to take at each threshold; at most as many as there are.
+ * @param ties Which of equal scores are taken first.
+ * @returns A threshold for each rank.
  */
 export function topKThresholds(
   scores: Int32Array,

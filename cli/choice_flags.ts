@@ -48,7 +48,7 @@ export function choiceFlags(choices: Choices, prefix = ""): Record<string, Optio
 }
 
 /**
- * Reads the choices that were made, of those that are a word or a number.
+ * Reads the choices that were made among those that are words or numbers.
  *
  * @param call The command line.
  * @param choices The choices.
@@ -129,7 +129,7 @@ export function readBudget(call: CommandCall, flag: string): CacheBudget {
 }
 
 /**
- * Runs a check whose refusal is the command line's fault.
+ * Runs a check and turns its refusal into a usage error.
  *
  * @param call The command line.
  * @param check Throws a `RequirementError` if it refuses.

@@ -6,6 +6,7 @@
 
 import { parseArgs } from "node:util";
 import { UsageError } from "../core/check.ts";
+import { wrapText } from "../core/wrap_text.ts";
 
 /** An option of a command. */
 export interface OptionSpec {
@@ -23,14 +24,26 @@ export interface OptionSpec {
   readonly text: string;
 }
 
-/** Where a command is talked to while it runs. */
+/**
+ * Makes an option that takes a value.
+ *
+ * @param placeholder Stands for the value in the help.
+ * @param text What it does.
+ * @param usual Its value if left out; none by default.
+ * @returns The option.
+ */
+export function valueOption(placeholder: string, text: string, usual?: string): OptionSpec {
+  return { type: "string", placeholder, text, ...(usual !== undefined && { default: usual }) };
+}
+
+/** Standard input of a running command. */
 export interface CommandInput {
-  /** Whether lines are typed on a screen that shows them, and are to be asked for. */
+  /** Whether lines are typed at a terminal, which then shows a prompt. */
   readonly isTerminal: boolean;
   /**
    * Waits for a line.
    *
-   * @returns The line without its end; nothing behind the last one.
+   * @returns The line without its end; undefined after the last one.
    * @throws The reason of the command's signal if that aborts first.
    */
   readonly nextLine: () => Promise<string | undefined>;
@@ -55,9 +68,9 @@ export interface CommandIo {
   readonly columns: () => number;
   /** Width of what results are written to; Infinity unless it is a screen. */
   readonly outColumns: () => number;
-  /** Aborted by the first Ctrl-C that nothing else takes. */
+  /** Aborted by the first Ctrl-C that nothing else handles. */
   readonly signal: AbortSignal;
-  /** Lines of standard input; absent where nobody can say anything. */
+  /** Lines of standard input; absent if there is none. */
   readonly input?: CommandInput;
 }
 
@@ -131,7 +144,7 @@ export class CommandCall {
   }
 
   /**
-   * Ends the command because of two options of which only one may be given.
+   * Ends the command because two options exclude each other.
    *
    * @param name One of them.
    * @param other The other one.
@@ -158,7 +171,7 @@ export class CommandCall {
    *
    * @param name Its name.
    * @param bounds Smallest and largest value, and whether it must be whole.
-   * @throws {UsageError} If it is no such number.
+   * @throws {UsageError} If it is not such a number.
    */
   number(
     name: string,
@@ -269,18 +282,6 @@ function checkOption(
 /** Columns that help is wrapped to. */
 const HELP_COLUMNS = 100;
 
-/** Lines of at most so many columns, unless a word is longer. */
-function wrappedText(text: string, columns: number): string[] {
-  const lines = [""];
-  for (const word of text.split(" ")) {
-    const line = lines.at(-1)!;
-    if (line === "") lines[lines.length - 1] = word;
-    else if (line.length + 1 + word.length <= columns) lines[lines.length - 1] = `${line} ${word}`;
-    else lines.push(word);
-  }
-  return lines;
-}
-
 /**
  * Help of a command.
  *
@@ -294,10 +295,10 @@ export function commandHelp(command: Command): string {
     const text = spec.default === undefined ? spec.text : `${spec.text} (default ${spec.default})`;
     return [value === undefined ? `--${name}` : `--${name} ${value}`, text] as const;
   });
-  rows.push(["--help", "shows this"]);
+  rows.push(["--help", "shows this help"]);
   const width = Math.min(34, Math.max(...rows.map(([left]) => left.length)));
   const lines = rows.flatMap(([left, text]) => {
-    const wrapped = wrappedText(text, HELP_COLUMNS - width - 4);
+    const wrapped = wrapText(text, HELP_COLUMNS - width - 4);
     const first = left.length > width ? [`  ${left}`] : [];
     return [
       ...first,

@@ -24,7 +24,7 @@ export const EXIT = {
 /**
  * Runs a command line. Nothing is thrown; errors go to `io.error`.
  *
- * @param commands The commands there are.
+ * @param commands All commands.
  * @param words The words after the program's name.
  * @param io Where to write.
  * @returns The exit code.
@@ -69,12 +69,12 @@ function reportError(error: unknown, io: CommandIo): number {
 }
 
 /**
- * Message of an error for people; an error that no check throws also says where it arose.
+ * Message of an error for people; an unexpected one comes with its stack.
  *
  * @param error What was thrown.
  */
 export function errorText(error: unknown): string {
-  if (!(error instanceof Error)) return `Cannot go on: ${String(error)}`;
+  if (!(error instanceof Error)) return `Cannot continue: ${String(error)}`;
   const kinds = [RangeError, DataError, GpuError, UsageError];
   if (kinds.some((kind) => error instanceof kind)) return error.message;
   return error.stack ?? `${error.name}: ${error.message}`;
@@ -84,5 +84,5 @@ function overview(commands: readonly Command[]): string {
   const width = Math.max(...commands.map(({ name }) => name.length));
   const lines = commands.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}`);
   return `Usage: deno task COMMAND [options]\n\n${lines.join("\n")}\n\n` +
-    "deno task COMMAND --help explains one.\n";
+    "Run deno task COMMAND --help for the options of a command.\n";
 }

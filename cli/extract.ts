@@ -1,5 +1,5 @@
 /**
- * `extract`: logits and attention of a text as a safetensors file.
+ * `extract`: writes the logits and attention of a text to a safetensors file.
  *
  * @module
  */
@@ -13,11 +13,11 @@ import {
   type TensorPlan,
 } from "../core/safetensors_writer.ts";
 import { terminalView } from "../core/terminal_view.ts";
-import type { Command, CommandCall, CommandIo } from "./command.ts";
+import { type Command, type CommandCall, type CommandIo, valueOption } from "./command.ts";
 import { EXIT } from "./command_line.ts";
 import type { ExperimentModel } from "../experiments/experiment.ts";
 import type { OpenEngine } from "../experiments/runner/engine.ts";
-import { DEVICE_OPTION, openEngineFor } from "./open.ts";
+import { DEVICE_OPTION, MODEL_NOTE, openEngineFor } from "./open.ts";
 import { checkInput, INPUT_OPTIONS, readTokens } from "./token_input.ts";
 
 const MOST_BYTES = 8 * 2 ** 30;
@@ -32,35 +32,26 @@ const MAP_BYTES_AT_ONCE = 128 * 2 ** 20;
 export function extractCommand(parts: { readonly openEngine: OpenEngine }): Command {
   return {
     name: "extract",
-    summary: "Writes logits and attention of a text into a safetensors file",
+    summary: "Writes the logits and attention of a text to a safetensors file",
     options: {
-      model: {
-        type: "string",
-        placeholder: "MODEL",
-        text: "the model; the embedded large one if left out",
-      },
+      model: valueOption("MODEL", "model; the embedded large one if left out"),
       ...INPUT_OPTIONS,
-      out: { type: "string", placeholder: "FILE", text: "safetensors file to write" },
+      out: valueOption("FILE", "safetensors file to write"),
       logits: {
         type: "string",
         choices: ["last", "all"],
-        text: "logits of the last or of every token",
+        text: "logits of the last token, or of all",
       },
-      attention: { type: "string", placeholder: "HEADS", text: "maps: all, or LAYER:HEAD,..." },
-      accumulated: { type: "boolean", text: "attention summed over queries, of every head" },
-      "max-bytes": {
-        type: "string",
-        placeholder: "N",
-        default: String(MOST_BYTES),
-        text: "largest file that is written",
-      },
+      attention: valueOption("HEADS", "attention maps: all, or LAYER:HEAD,..."),
+      accumulated: { type: "boolean", text: "attention summed over queries, for every head" },
+      "max-bytes": valueOption("N", "most bytes that the file may have", String(MOST_BYTES)),
       device: DEVICE_OPTION,
     },
     notes: [
-      "MODEL is a .gguf or .safetensors file, a folder, or hf:ORG/NAME.",
-      "Tensors, all f32: logits [tokens, vocabulary] (one row for last),",
-      "accumulated [layers, queryHeads, keys], attention [layers, queryHeads, queries, keys],",
-      "or attention.LAYER.HEAD [queries, keys] for each head that is named.",
+      MODEL_NOTE,
+      "All tensors are f32: logits [tokens, vocabulary], with one row for --logits last;",
+      "accumulated [layers, queryHeads, keys]; attention [layers, queryHeads, queries, keys] for",
+      "--attention all, otherwise attention.LAYER.HEAD [queries, keys] for each head.",
     ],
     examples: [
       "deno task extract --text prompt.txt --logits all --out logits.safetensors",

@@ -11,7 +11,7 @@ import { terminalView } from "../core/terminal_view.ts";
 import { promptTokens } from "../decoding/text/prompts.ts";
 import type { OpenEngine } from "../experiments/runner/engine.ts";
 import type { Model } from "../models/load.ts";
-import type { Command, CommandCall, CommandIo } from "./command.ts";
+import { type Command, type CommandCall, type CommandIo, valueOption } from "./command.ts";
 import { EXIT } from "./command_line.ts";
 import { PROMPT_FLAGS, readPrompt, tokenReader } from "./generate_prompt.ts";
 import {
@@ -31,7 +31,7 @@ import {
   SETTING_FLAGS,
 } from "./generate_settings.ts";
 import { printTurns, TURN_FLAGS } from "./generate_turns.ts";
-import { DEVICE_OPTION, openEngineFor, PAIR_OPTIONS } from "./open.ts";
+import { DEVICE_OPTION, MODEL_NOTE, openEngineFor, PAIR_OPTIONS } from "./open.ts";
 import { readTokenFile } from "./token_input.ts";
 
 /** New tokens where the command line names no number, or fewer if the context has no room. */
@@ -44,60 +44,53 @@ const OPTIONS: Command["options"] = {
     choices: POLICY_NAMES,
     placeholder: "POLICY",
     default: "smallkv",
-    text: "what is kept",
+    text: "cache policy, from the list below",
   },
-  budget: {
-    type: "string",
-    placeholder: "SHARE|TOKENS",
-    default: "0.2",
-    text: "how much is kept",
-  },
+  budget: valueOption("SHARE|TOKENS", "how much of the cache is kept", "0.2"),
   ...PROMPT_FLAGS,
   ...TURN_FLAGS,
-  "max-new": {
-    type: "string",
-    placeholder: "N",
-    text: `most new tokens, ${NEW_TOKENS} if left out`,
-  },
-  "ignore-end": { type: "boolean", text: "goes on after a token that ends a text" },
-  stats: { type: "boolean", text: "ends with times, bytes and tokens per tier" },
-  compare: { type: "string", placeholder: "POLICY,...", text: "runs these and the full cache" },
-  "reference-tokens": {
-    type: "string",
-    placeholder: "FILE.json",
-    text: "forces these tokens and adds kl, the divergence per step",
-  },
-  json: { type: "boolean", text: "prints one object instead of text" },
-  trace: {
-    type: "string",
-    placeholder: "STEP,...",
-    text: "with --json: selections of these steps",
-  },
+  "max-new": valueOption("N", `most new tokens; ${NEW_TOKENS} if left out`),
+  "ignore-end": { type: "boolean", text: "continues after a token that ends a text" },
+  stats: { type: "boolean", text: "prints times, bytes and tokens per tier at the end" },
+  compare: valueOption("POLICY,...", "compares these policies with the full cache"),
+  "reference-tokens": valueOption(
+    "FILE.json",
+    "runs these tokens, whatever would be chosen, and measures the divergence at each step",
+  ),
+  json: { type: "boolean", text: "prints a JSON object instead of text" },
+  trace: valueOption("STEP,...", "with --json: adds the selections of these steps"),
   ...SETTING_FLAGS,
   device: DEVICE_OPTION,
 };
 
 /** What the help says beyond the options. */
 const NOTES: readonly string[] = [
-  "MODEL is a .gguf or .safetensors file, a folder, or hf:ORG/NAME. Without a prompt the embedded pair",
-  "gets one of its own world. A budget is a share of the full cache (0.2, 20%; 1 is all of it) or a",
-  "number of tokens (256, 256t). --json prints { tokens, text, stats, trace }; trace has, per step,",
-  "layer and KV head, the positions { critical, recent, marginal } that attention saw, and what remains",
-  "after it where a policy drops tokens then. Step 1 is the first decode step and sees prompt + 1",
-  "tokens; a traced step after the last token is run as well. With --reference-tokens, step s runs the",
-  "s-th of those tokens, kl[s - 1] is the divergence of what is predicted then, in nats, and chosen",
-  "what would have been chosen. A file for --tokens or --reference-tokens holds an array of ids or an",
-  "object with one under tokens; --match-map reads what deno task match writes. With --compare, an",
-  "option applies to the policies that have it. With --speculate, the large model checks N drafts in one",
-  "pass, greedily: with --block per_query (the default) each of them attends to the tokens that it would",
-  "get without drafts, and the text stays the same; with shared all attend to those of the first one",
-  "and to the drafts before them. With --turns, each line of FILE or TEXT is a turn that follows the",
-  "answer before it, whose cache is kept; with --chat it is what a user says. --turns - answers each",
-  "line of standard input as it comes, the first one too without --prompt, until the input ends",
-  "(Ctrl-D); Ctrl-C ends the answer that is being written, and a second one, or one between answers,",
-  "ends the conversation; with --json each turn is an object on a line of its own. Policies that drop",
-  "for good read a turn token by token; with --turn-block N as blocks of N that see what is kept and",
-  "themselves, and drop once each.",
+  MODEL_NOTE,
+  "",
+  "Without --prompt or --tokens, a prompt from the embedded pair's own world is continued. A budget is a",
+  "share of the full cache (0.2 or 20%; 1 keeps all of it) or a number of tokens (256 or 256t). Files of",
+  "tokens hold an array of ids, or an object with one under tokens; --match-map takes what",
+  "deno task match writes. With --compare, an option applies to the policies that have it.",
+  "",
+  "--json prints { tokens, text, stats, trace }. For each traced step, layer and KV head, trace lists the",
+  "positions that attention saw, as { critical, recent, marginal }, and, if the policy drops tokens after",
+  "a step, those that remain. Step 1 is the first decode step and sees prompt + 1 tokens; a traced step",
+  "after the last token is run, too. With --reference-tokens, step s runs the s-th of those tokens;",
+  "kl[s - 1] is how far its prediction diverges from the full cache's, in nats, and chosen holds the",
+  "tokens that the policy would have chosen.",
+  "",
+  "With --speculate N, the large model checks N drafts of the small one in a single pass, always choosing",
+  "the likeliest token. With --block per_query, the default, each draft attends to the tokens that it would",
+  "see without drafting, so the text does not change; with --block shared, all drafts attend to the tokens",
+  "of the first one and to the drafts before them.",
+  "",
+  "With --turns, each line of FILE or TEXT is a turn that follows the previous answer, on the same cache;",
+  "with --chat it is a message of the user. --turns - answers lines of standard input as they are typed,",
+  "the first one included unless --prompt is given, until the input ends (Ctrl-D). Ctrl-C stops the",
+  "current answer; a second one, or one between answers, ends the conversation. With --json, each turn is",
+  "an object on its own line. A policy that drops tokens for good reads a turn token by token;",
+  "--turn-block N lets it read N at once: they see the kept tokens and each other, and tokens are dropped",
+  "once per block.",
   "",
   "Policies:",
   ...POLICIES.map(({ name, summary }) => `  ${name.padEnd(20)}${summary}`),

@@ -1,5 +1,5 @@
 /**
- * The prompt of `generate`: a text, a file, token ids, or what the embedded pair knows.
+ * The prompt of `generate`: a text, a file, token ids, or one from the embedded pair's world.
  *
  * @module
  */
@@ -10,14 +10,17 @@ import { evaluationItems } from "../data/microworld.ts";
 import type { Prompt } from "../decoding/text/prompts.ts";
 import type { ChatMessage } from "../models/tokenizer/chat_template.ts";
 import type { Model } from "../models/load.ts";
-import type { CommandCall, OptionSpec } from "./command.ts";
+import { type CommandCall, type OptionSpec, valueOption } from "./command.ts";
 import { readTextFile, readTokenFile, type TokenReader } from "./token_input.ts";
 
 /** Options that name the prompt. */
 export const PROMPT_FLAGS: Readonly<Record<string, OptionSpec>> = {
-  prompt: { type: "string", placeholder: "FILE|TEXT", text: "prompt, or a file that holds it" },
-  tokens: { type: "string", placeholder: "FILE.json", text: "token ids instead of a prompt" },
-  chat: { type: "boolean", text: "the prompt is what a user says, or a JSON file of messages" },
+  prompt: valueOption("FILE|TEXT", "the prompt, or a file that holds it"),
+  tokens: valueOption("FILE.json", "token ids of the prompt"),
+  chat: {
+    type: "boolean",
+    text: "the prompt is a message of the user, or a JSON file of messages",
+  },
 };
 
 /**
@@ -63,7 +66,7 @@ export async function readFirstTurn(call: CommandCall): Promise<string> {
 }
 
 /**
- * Names of a model what token files are checked against.
+ * Picks what token files are checked against.
  *
  * @param model The model.
  * @returns Name, context, vocabulary.
@@ -76,7 +79,7 @@ function defaultPrompt(): string {
   return evaluationItems("qa", { count: 1 })[0]!.prompt;
 }
 
-/** A name that can only be meant as a file must be one. */
+/** A name that looks like a file must be one. */
 async function promptText(given: string): Promise<string> {
   const isFile = await stat(given).then((found) => found.isFile(), () => false);
   if (isFile || /^\S*(?:[/\\]\S+|\.(?:txt|md|json))$/.test(given)) return await readTextFile(given);

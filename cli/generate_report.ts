@@ -143,7 +143,7 @@ export function runObject(
 }
 
 /**
- * Writes how far a forced run strays.
+ * Writes how far a teacher-forced run diverges.
  *
  * @param quality Its steps.
  * @returns Lines, the last one ended.

@@ -1,5 +1,5 @@
 /**
- * Runs one policy for `generate`: freely, or with the tokens of another text forced.
+ * Runs one policy for `generate`: freely, or teacher-forced with the tokens of another text.
  *
  * @module
  */
@@ -25,7 +25,7 @@ export interface RunSettings {
   readonly budget: CacheBudget;
   /** How a small model is made cheaper. */
   readonly cut: SmallModelCut;
-  /** Where it is kept. */
+  /** Where dropped tokens go. */
   readonly store: "resident" | "tiered";
   /** How heads are matched. */
   readonly match: PairMatchOptions;
@@ -35,7 +35,7 @@ export interface RunSettings {
   readonly newTokens: number;
   /** Steps whose selections are wanted, ascending. */
   readonly tracedSteps: readonly number[];
-  /** Whether tokens that end a text are tokens like others. */
+  /** Whether the run continues after a token that ends a text. */
   readonly ignoresEnd: boolean;
   /** Whether statistics or a trace of what was selected are wanted. */
   readonly hasSelections: boolean;
@@ -95,7 +95,7 @@ async function runFreely(
   common: Common,
 ): Promise<Omit<PolicyRun, "policy" | "trace">> {
   const { models, prompt, newTokens, onText } = settings;
-  // The step that a last token would be run in is only run to be traced.
+  // The step after the last token is only run to be traced.
   const steps = settings.tracedSteps.at(-1) ?? 0;
   const { sequences: [sequence], statistics } = await generateAll(models, prompt, {
     ...common,

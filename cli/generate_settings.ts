@@ -33,7 +33,7 @@ import { checkPromptFlags } from "./generate_prompt.ts";
 import type { RunSettings } from "./generate_run.ts";
 import { fileFault, readJsonFile } from "./token_input.ts";
 
-/** Flags of every choice of the decision table, of head matching, and of a run beside them. */
+/** Flags of every choice: of policies, of head matching, and of a run. */
 export const SETTING_FLAGS: Readonly<Record<string, OptionSpec>> = {
   ...choiceFlags(POLICY_CHOICES),
   ...choiceFlags(MATCH_CHOICES, "match-"),
@@ -45,7 +45,7 @@ export const POLICY_NAMES: readonly string[] = POLICIES.map(({ name }) => name);
 
 const { matchMap, rematch, smallBudget, smallLayers } = RUN_CHOICES;
 
-/** Flags that only policies with a small model answer to. */
+/** Flags that only change policies with a small model. */
 const SMALL_FLAGS = [
   ...Object.entries<Choice>(MATCH_CHOICES).map(([name, choice]) => `match-${flagOf(name, choice)}`),
   ...Object.entries<Choice>({ matchMap, rematch, smallBudget, smallLayers })
@@ -129,7 +129,7 @@ function readNames(call: CommandCall): string[] {
   );
 }
 
-/** Several policies share the options: each takes those that it has, and each option must be one of some policy's. */
+/** Several policies share the options: each takes those that it has, and each option must belong to at least one. */
 function readPolicies(
   call: CommandCall,
   names: readonly string[],
@@ -142,7 +142,7 @@ function readPolicies(
     for (const name of Object.keys(options) as OptionName[]) {
       const found = misused.map((own) => own.find(({ option }) => option === name));
       if (found.includes(undefined)) continue;
-      // Nothing takes it; a policy that has the option tells best what is missing.
+      // No policy takes it; one that has the option explains best what is missing.
       throw (found.find((misuse) => misuse!.isAccepted) ?? found.at(-1))!.error;
     }
     return policies.map((policy, index) => {
@@ -224,7 +224,7 @@ function readSteps(call: CommandCall): number[] {
 }
 
 /**
- * Reads a match that is known beforehand.
+ * Reads a match from a file.
  *
  * @param call The command line.
  * @returns The small head of each large head, as `deno task match` writes it; nothing if none is named.

@@ -1,5 +1,5 @@
 /**
- * Several turns of a conversation for `generate`, on one kept cache: given beforehand, or typed one by one.
+ * Several turns of a conversation for `generate`, on one cache: given in advance, or typed one by one.
  *
  * @module
  */
@@ -9,7 +9,13 @@ import type { ResolvedPolicy } from "../cache/policy_options.ts";
 import type { Progress } from "../core/progress.ts";
 import { Conversation } from "../decoding/text/conversation.ts";
 import type { GenerationStatistics } from "../decoding/text/statistics.ts";
-import type { CommandCall, CommandInput, CommandIo, OptionSpec } from "./command.ts";
+import {
+  type CommandCall,
+  type CommandInput,
+  type CommandIo,
+  type OptionSpec,
+  valueOption,
+} from "./command.ts";
 import { statisticsText } from "./generate_report.ts";
 import { readFirstTurn } from "./generate_prompt.ts";
 import type { RunSettings } from "./generate_run.ts";
@@ -20,16 +26,15 @@ const TYPED = "-";
 
 /** Options of further turns. */
 export const TURN_FLAGS: Readonly<Record<string, OptionSpec>> = {
-  turns: {
-    type: "string",
-    placeholder: "FILE|TEXT|-",
-    text: "what follows each answer, by line; - reads lines as they are typed",
-  },
+  turns: valueOption(
+    "FILE|TEXT|-",
+    "further turns, one per line; - reads them as they are typed",
+  ),
 };
 
 /** A turn and its answer. */
 export interface AnsweredTurn {
-  /** What was said. */
+  /** What the user said. */
   readonly turn: string;
   /** What was answered. */
   readonly text: string;
@@ -39,7 +44,7 @@ export interface AnsweredTurn {
   readonly stats: GenerationStatistics;
 }
 
-/** What is said, one turn per line that is not empty. */
+/** The turns, one per line that is not empty. */
 async function* readTurns(call: CommandCall, settings: TurnSettings): AsyncGenerator<string> {
   const given = call.required("turns");
   if (given === TYPED) {
@@ -55,7 +60,7 @@ async function* readTurns(call: CommandCall, settings: TurnSettings): AsyncGener
   yield* text.split("\n").filter((line) => line.trim() !== "");
 }
 
-/** Each turn is asked for where somebody sees the question. */
+/** At a terminal, a prompt is shown for each turn. */
 async function* typedTurns(
   input: CommandInput,
   { io: { error }, progress }: TurnSettings,
@@ -71,7 +76,7 @@ async function* typedTurns(
 }
 
 /** A conversation and where it is printed. */
-export interface TurnSettings extends Omit<RunSettings, "prompt" | "forced"> {
+export interface TurnSettings extends Omit<RunSettings, "prompt" | "teacherForced"> {
   /** The policy. */
   readonly policy: ResolvedPolicy;
   /** Tokens of a turn that run at once; 1 if left out. */
@@ -89,7 +94,7 @@ export interface TurnSettings extends Omit<RunSettings, "prompt" | "forced"> {
 /**
  * Holds a conversation and prints it: turns from a file as one object or text, typed ones each as it is answered.
  *
- * @param call The command line, which names what is said.
+ * @param call The command line, which names the turns.
  * @param settings Models, policy, budget, drafts, output.
  * @throws The signal's reason if it aborts.
  */

@@ -8,7 +8,7 @@ import type { Command, CommandCall, CommandIo } from "./command.ts";
 import { EXIT } from "./command_line.ts";
 import type { ExperimentModel } from "../experiments/experiment.ts";
 import type { OpenEngine } from "../experiments/runner/engine.ts";
-import { DEVICE_OPTION, openEngineFor } from "./open.ts";
+import { DEVICE_OPTION, MODEL_NOTE, openEngineFor } from "./open.ts";
 
 /**
  * Makes the `info` command.
@@ -19,10 +19,10 @@ import { DEVICE_OPTION, openEngineFor } from "./open.ts";
 export function infoCommand(parts: { readonly openEngine: OpenEngine }): Command {
   return {
     name: "info",
-    summary: "Shows the device, versions and what a model is made of",
+    summary: "Shows the device, the versions and the sizes of models",
     operands: "[MODEL...]",
     options: { device: DEVICE_OPTION },
-    notes: ["MODEL is a .gguf or .safetensors file, a folder, or hf:ORG/NAME."],
+    notes: [MODEL_NOTE, "Without one, the embedded pair is shown."],
     examples: ["deno task info", "deno task info model.gguf --device reference"],
     run: (call, io) => info(parts.openEngine, call, io),
   };

@@ -1,5 +1,5 @@
 /**
- * `match`: for every head of a large model the most similar head of a small one.
+ * `match`: finds the most similar head of a small model for every head of a large one.
  *
  * @module
  */
@@ -11,11 +11,11 @@ import { DataError, RequirementError } from "../core/check.ts";
 import { Progress } from "../core/progress.ts";
 import { terminalView } from "../core/terminal_view.ts";
 import { choiceFlags, readMatching } from "./choice_flags.ts";
-import type { Command, CommandCall, CommandIo } from "./command.ts";
+import { type Command, type CommandCall, type CommandIo, valueOption } from "./command.ts";
 import { EXIT } from "./command_line.ts";
 import type { ExperimentModel } from "../experiments/experiment.ts";
 import type { OpenEngine } from "../experiments/runner/engine.ts";
-import { DEVICE_OPTION, openEngineFor, PAIR_OPTIONS } from "./open.ts";
+import { DEVICE_OPTION, MODEL_NOTE, openEngineFor, PAIR_OPTIONS } from "./open.ts";
 import { checkInput, INPUT_OPTIONS, readTokens } from "./token_input.ts";
 
 /** The first tokens are compared, whatever follows. */
@@ -31,18 +31,18 @@ const LEAST_TOKENS = COMPARED.window.range.min;
 export function matchCommand(parts: { readonly openEngine: OpenEngine }): Command {
   return {
     name: "match",
-    summary: "Finds for every head of a large model the most similar head of a small one",
+    summary: "Finds the most similar head of a small model for every head of a large one",
     options: {
       ...PAIR_OPTIONS,
       ...INPUT_OPTIONS,
       ...choiceFlags(COMPARED),
-      out: { type: "string", placeholder: "FILE.json", text: "JSON file to write" },
+      out: valueOption("FILE.json", "JSON file to write"),
       device: DEVICE_OPTION,
     },
     notes: [
-      "MODEL is a .gguf or .safetensors file, a folder, or hf:ORG/NAME.",
-      `The text must have at least ${LEAST_TOKENS} tokens. The file holds window, topTokens and, per large`,
-      "head (layer * queryHeads + head): match (the small head), similarity (Jaccard), cosine.",
+      MODEL_NOTE,
+      `The text must have at least ${LEAST_TOKENS} tokens. The file holds window, topTokens and, for each large`,
+      "head (layer * queryHeads + head), match (the small head), similarity (Jaccard) and cosine.",
     ],
     examples: [
       "deno task match --text prompt.txt --out match.json",

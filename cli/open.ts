@@ -7,28 +7,23 @@
 import type { Progress } from "../core/progress.ts";
 import { BACKENDS } from "../gpu/device.ts";
 import type { Engine, EngineOptions, OpenEngine } from "../experiments/runner/engine.ts";
-import type { CommandCall, OptionSpec } from "./command.ts";
+import { type CommandCall, type OptionSpec, valueOption } from "./command.ts";
 
 /** Option that chooses the device. */
 export const DEVICE_OPTION: OptionSpec = {
   type: "string",
   choices: ["auto", ...BACKENDS],
   default: "auto",
-  text: "where to compute",
+  text: "device to compute on",
 };
+
+/** What MODEL stands for in the help. */
+export const MODEL_NOTE = "MODEL is a .gguf or .safetensors file, a folder, or hf:ORG/NAME.";
 
 /** Options that name a pair. */
 export const PAIR_OPTIONS: Readonly<Record<"large" | "small", OptionSpec>> = {
-  large: {
-    type: "string",
-    placeholder: "MODEL",
-    text: "large model; the embedded one if left out",
-  },
-  small: {
-    type: "string",
-    placeholder: "MODEL",
-    text: "small model; the embedded one if left out",
-  },
+  large: valueOption("MODEL", "large model; the embedded one if left out"),
+  small: valueOption("MODEL", "small model; the embedded one if left out"),
 };
 
 /**

@@ -12,7 +12,7 @@ const SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
   ? ["SIGINT"]
   : ["SIGINT", "SIGTERM"];
 
-/** Streams of this process; disposing gives Ctrl-C its usual meaning back. */
+/** Streams of this process; disposing restores the usual meaning of Ctrl-C. */
 export interface ProcessIo extends Disposable {
   /** What commands write to. */
   readonly io: CommandIo;
@@ -31,7 +31,7 @@ export function openProcessIo(): ProcessIo {
   const input = new ProcessInput(command.signal);
   const stop = () => {
     if (command.signal.aborted) Deno.exit(EXIT.stopped);
-    writeText(2, "\nStopping after what is in progress; once more to stop at once.\n");
+    writeText(2, "\nStopping after the current step; press Ctrl-C again to stop at once.\n");
     command.abort(new DOMException("Stopped by a signal", "AbortError"));
   };
   const interrupt = () => input.interrupt() || stop();
@@ -82,16 +82,16 @@ class ProcessInput implements CommandInput {
     }
   };
 
-  /** Ends what is interruptible; returns whether there was something that had not been ended. */
+  /** Ends what is interruptible; returns whether anything was still running. */
   interrupt(): boolean {
     if (!this.#running || this.#running.signal.aborted) return false;
-    writeText(2, "\nEnding this answer; once more to end the conversation.\n");
+    writeText(2, "\nEnding this answer; press Ctrl-C again to end the conversation.\n");
     this.#running.abort(new DOMException("Ended by a signal", "AbortError"));
     return true;
   }
 }
 
-/** Writes all of a text; a reader that has gone away is no reason to fail. */
+/** Writes all of a text; a closed pipe is not an error. */
 function writeText(descriptor: 1 | 2, text: string): void {
   const bytes = new TextEncoder().encode(text);
   let offset = 0;
@@ -113,7 +113,7 @@ function screenColumns(): number {
 }
 
 /**
- * Splits a stream into lines; a line is passed on as soon as its end is there.
+ * Splits a stream into lines; each is passed on as soon as it is complete.
  *
  * @param bytes Text in UTF-8, with either kind of line end; not touched before the first line is asked for.
  * @returns Lines without their ends; the last one also if nothing ends it, unless it is empty.
@@ -135,11 +135,11 @@ function withoutReturn(line: string): string {
 }
 
 /**
- * Waits for something that a signal may make unwanted.
+ * Waits for a promise until a signal aborts.
  *
- * @param wanted What is waited for; nobody sees how it ends once the signal has aborted.
+ * @param wanted The promise; its outcome is ignored once the signal has aborted.
  * @param signal Ends the wait.
- * @returns What came.
+ * @returns Its value.
  * @throws The signal's reason if it aborts first.
  */
 export async function untilAborted<T>(wanted: Promise<T>, signal: AbortSignal): Promise<T> {

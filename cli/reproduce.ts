@@ -11,7 +11,7 @@ import { terminalView } from "../core/terminal_view.ts";
 import { untouchedClaims } from "../experiments/claims.ts";
 import type { Experiment, ExperimentContext, ModelRole, Scale } from "../experiments/experiment.ts";
 import { writeOutputs } from "../experiments/report/outputs.ts";
-import { cleanBlobStore, openBlobStore } from "../experiments/runner/blob_store.ts";
+import { openBlobStore } from "../experiments/runner/blob_store.ts";
 import { codeHash, type ReadModule } from "../experiments/runner/code_hash.ts";
 import { type ContextOptions, experimentContext } from "../experiments/runner/context.ts";
 import type { Engine, OpenEngine } from "../experiments/runner/engine.ts";
@@ -25,9 +25,9 @@ import { type Outcome, runExperiments } from "../experiments/runner/run_experime
 import { SUMMARY_CODE } from "../experiments/runner/summary.ts";
 import { summaryLine } from "../experiments/runner/summary_line.ts";
 import { verdictTable } from "../experiments/runner/verdict_table.ts";
-import type { Command, CommandCall, CommandIo } from "./command.ts";
+import { type Command, type CommandCall, type CommandIo, valueOption } from "./command.ts";
 import { errorText, EXIT } from "./command_line.ts";
-import { DEVICE_OPTION, openEngineFor } from "./open.ts";
+import { DEVICE_OPTION, MODEL_NOTE, openEngineFor } from "./open.ts";
 
 /** Values of `--scale`. */
 const SCALES = ["smoke", "small", "paper"] as const satisfies readonly Scale[];
@@ -58,29 +58,31 @@ export function reproduceCommand(parts: ReproduceParts): Command {
   const width = Math.max(0, ...parts.experiments.map(({ name }) => name.length));
   return {
     name: "reproduce",
-    summary: "Measures what the paper claims and compares",
+    summary: "Measures what the paper claims and compares the numbers",
     operands: "[NAME...]",
     options: {
-      large: { type: "string", placeholder: "MODEL", text: "model that is compressed" },
-      small: {
-        type: "string",
-        placeholder: "MODEL",
-        text: "its small model, with the same tokenizer",
-      },
-      other: { type: "string", placeholder: "MODEL", text: "model of another family" },
-      data: { type: "string", placeholder: "FOLDER", text: "datasets" },
+      large: valueOption("MODEL", "model whose cache is compressed; the embedded one if left out"),
+      small: valueOption(
+        "MODEL",
+        "small model with the same tokenizer; the embedded one if left out",
+      ),
+      other: valueOption("MODEL", "third model, of another family or size; none if left out"),
+      data: valueOption("FOLDER", "folder of the datasets"),
       scale: { type: "string", choices: SCALES, default: "smoke", text: "how much to measure" },
-      policies: { type: "boolean", text: "with --large: also decodes under policies (hours)" },
-      seed: { type: "string", placeholder: "N", default: "1", text: "seed of everything random" },
-      force: { type: "boolean", text: "measures again what is finished" },
-      strict: { type: "boolean", text: "ends with 3 if a comparable claim differs" },
-      out: { type: "string", placeholder: "FOLDER", default: "results", text: "results" },
+      policies: {
+        type: "boolean",
+        text: "with --large: also runs the experiments that decode under policies (hours)",
+      },
+      seed: valueOption("N", "seed of everything random", "1"),
+      force: { type: "boolean", text: "measures again what has been measured" },
+      strict: { type: "boolean", text: "exits with 3 if a comparable claim differs" },
+      out: valueOption("FOLDER", "folder of the results", "results"),
       device: DEVICE_OPTION,
     },
     notes: [
-      "MODEL is a .gguf or .safetensors file, a folder, or hf:ORG/NAME; left out, the embedded pair.",
-      "A stopped run continues when the same command is given again.",
-      "Results lie in OUT/SCALE, those of other than the embedded pair in a folder of their own there.",
+      MODEL_NOTE,
+      "Run the same command again to continue a run that was stopped. Results are written to OUT/SCALE,",
+      "and those of a pair other than the embedded one to a folder inside it.",
       "",
       "Names:",
       ...parts.experiments.map(({ name, question }) => `  ${name.padEnd(width)}  ${question}`),
@@ -109,7 +111,7 @@ async function reproduce(
   const cache = join(out, ".cache");
   const view = terminalView({ ...io, write: io.error });
   await using _lock = await lockFolder(cache);
-  await cleanBlobStore(cache);
+  await removeUnfinished(cache);
   using progress = new Progress("Reproduce", view, { refreshMs: 1000 });
   await using engine = await openEngineFor(parts.openEngine, call, { progress });
   const store = openBlobStore(cache, { isFresh: call.has("force") });

@@ -7,13 +7,13 @@
 import { readFile } from "node:fs/promises";
 import { fileError } from "../core/file_error.ts";
 import { DataError } from "../core/check.ts";
-import type { CommandCall, OptionSpec } from "./command.ts";
+import { type CommandCall, type OptionSpec, valueOption } from "./command.ts";
 import type { ExperimentModel } from "../experiments/experiment.ts";
 
 /** Options that name the input. */
 export const INPUT_OPTIONS: Readonly<Record<string, OptionSpec>> = {
-  text: { type: "string", placeholder: "FILE", text: "text in UTF-8" },
-  tokens: { type: "string", placeholder: "FILE.json", text: "array of token ids" },
+  text: valueOption("FILE", "text file in UTF-8"),
+  tokens: valueOption("FILE.json", "array of token ids, instead of a text"),
 };
 
 /**
@@ -32,7 +32,7 @@ export function checkInput(call: CommandCall): void {
   );
 }
 
-/** What ids must fit. */
+/** What token ids are checked against. */
 export type TokenReader = Pick<ExperimentModel, "name" | "contextLength" | "vocabulary">;
 
 /**

@@ -1,5 +1,5 @@
 /**
- * Files that appear whole or not at all: written beside their place, flushed, then renamed.
+ * Files that appear whole or not at all: written next to their final place, flushed, then renamed.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import { fileError } from "./file_error.ts";
 export interface AtomicFile extends AsyncDisposable {
   /** Appends bytes. */
   write(bytes: Uint8Array): Promise<void>;
-  /** Flushes to the disk and moves the file to its place. */
+  /** Flushes to disk and moves the file into place. */
   commit(): Promise<void>;
 }
 
@@ -42,7 +42,6 @@ export async function ensureFolder(folder: string): Promise<void> {
 /**
  * Removes unfinished files that ended processes left in a folder.
  *
- * @param folder The folder; need not exist.
  * @param name Only files on their way to this name; any if left out.
  */
 export async function removeUnfinished(folder: string, name?: string): Promise<void> {
@@ -66,8 +65,8 @@ function isRunning(id: number): boolean {
 /**
  * Starts a file that reaches its place only by `commit`.
  *
- * @param path Where the file will lie; an existing one is replaced.
- * @param options Where the unfinished file lies.
+ * @param path Final path of the file; an existing one is replaced.
+ * @param options Where the unfinished file is kept.
  * @throws {DataError} If the folder cannot be written; `write` and `commit` throw it too.
  */
 export async function createAtomicFile(
@@ -137,9 +136,9 @@ async function syncFolder(folder: string): Promise<void> {
 /**
  * Writes a whole file atomically.
  *
- * @param path Where the file will lie; an existing one is replaced.
+ * @param path Final path of the file; an existing one is replaced.
  * @param content Text, as UTF-8, or bytes.
- * @param options Where the unfinished file lies.
+ * @param options Where the unfinished file is kept.
  * @throws {DataError} If it cannot be written; the old file is then untouched.
  */
 export async function writeFileAtomic(

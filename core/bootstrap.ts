@@ -17,7 +17,7 @@ export interface Interval {
   readonly low: number;
   /** Upper end. */
   readonly high: number;
-  /** Independent contexts behind the estimate. */
+  /** Independent contexts that the estimate rests on. */
   readonly n: number;
 }
 
@@ -46,10 +46,7 @@ export interface Resampled {
 /**
  * Computes the interval of any statistic of contexts.
  *
- * @param count Number of contexts.
- * @param statistic Computes the number from a list of context indices, some of them several times.
- * @param options Seed, resamples, level and method.
- * @returns The estimate and its interval.
+ * @param statistic Computes the number from a list of context indices, which may repeat.
  * @throws {RangeError} If there are no contexts, or the statistic of all contexts is not finite.
  */
 export function bootstrapInterval(
@@ -82,9 +79,6 @@ export function bootstrapInterval(
 /**
  * Turns resampled estimates into the ends of an interval.
  *
- * @param resampled Estimates of all, resampled and left-out contexts.
- * @param options Level and method.
- * @returns The point estimate and the ends.
  * @see {@link https://doi.org/10.1080/01621459.1987.10478410 | Efron 1987, Better Bootstrap Confidence Intervals}
  */
 export function intervalEnds(
@@ -107,24 +101,17 @@ export function intervalEnds(
   };
 }
 
-/**
- * Computes the interval of a mean over contexts.
- *
- * @param values One number per context.
- * @param options Seed, resamples, level and method.
- * @returns The mean and its interval.
- */
+/** Computes the interval of a mean over contexts. */
 export function meanInterval(values: ArrayLike<number>, options: BootstrapOptions = {}): Interval {
   return bootstrapInterval(values.length, (contexts) => meanOf(values, contexts), options);
 }
 
 /**
- * Computes the interval of a ratio of sums, which also is a mean or a proportion over all pieces of
+ * Computes the interval of a ratio of sums, which is also a mean or a proportion over all pieces of
  * all contexts when `denominators` counts the pieces.
  *
  * @param numerators One sum per context.
  * @param denominators One sum per context, as many as numerators.
- * @param options Seed, resamples, level and method.
  * @returns The sum of the numerators over the sum of the denominators, and its interval.
  * @throws {TypeError} If the lists differ in length.
  */
@@ -147,10 +134,7 @@ export function ratioInterval(
 /**
  * Computes the interval of the mean difference of two measurements of the same contexts.
  *
- * @param first One number per context.
  * @param second One number per context, in the same order.
- * @param options Seed, resamples, level and method.
- * @returns Mean of `first - second` and its interval.
  * @throws {TypeError} If the lists differ in length.
  */
 export function differenceInterval(

@@ -1,5 +1,5 @@
 /**
- * Errors in one voice: `Cannot <action>: <requirement>: current value is <value>`.
+ * Errors in one form: `Cannot <action>: <requirement>: current value is <value>`.
  *
  * @module
  */
@@ -14,7 +14,7 @@ export class GpuError extends Error {
   /**
    * Makes the error.
    *
-   * @param message What failed, in the voice of all errors.
+   * @param message What failed, in the form of all errors.
    * @param options The original error; whether memory was the reason.
    */
   constructor(message: string, options: ErrorOptions & { readonly isOutOfMemory?: boolean } = {}) {
@@ -39,11 +39,11 @@ export class UsageError extends Error {
 export interface Refusal {
   /** What could not be done, as in "match heads". */
   readonly action: string;
-  /** What would have to hold. */
+  /** What must hold. */
   readonly requirement: string;
   /** The value that does not fit. */
   readonly current?: unknown;
-  /** What holds in words, as in "policy is h2o", where that is not said by the value. */
+  /** The current state in words, as in "policy is h2o", where the value does not tell it. */
   readonly state?: string;
 }
 
@@ -51,9 +51,9 @@ export interface Refusal {
 export class RequirementError extends RangeError {
   /** What could not be done, as in "match heads". */
   readonly action: string;
-  /** What would have to hold. */
+  /** What must hold. */
   readonly requirement: string;
-  /** The value that does not fit, or what holds in words, as in "policy is h2o". */
+  /** The value that does not fit, or the current state in words, as in "policy is h2o". */
   readonly current: unknown;
   /** Requirement and present state, for a message that names the action in other words. */
   readonly reason: string;
@@ -88,9 +88,7 @@ export interface IntegerBounds {
  * Throws unless a value is an integer within bounds.
  *
  * @param action What could not be done, as in "match heads".
- * @param name Name of the argument.
- * @param bounds The value and its bounds.
- * @throws {RangeError} If the value is no such integer.
+ * @throws {RangeError} If the value is not such an integer.
  */
 export function checkInteger(action: string, name: string, bounds: IntegerBounds): void {
   const { value, min = Number.MIN_SAFE_INTEGER, max = Number.MAX_SAFE_INTEGER } = bounds;
@@ -110,9 +108,6 @@ export function checkInteger(action: string, name: string, bounds: IntegerBounds
 /**
  * Throws unless two lengths are equal.
  *
- * @param action What could not be done.
- * @param name What has the length.
- * @param lengths The required and the current length.
  * @throws {TypeError} If they differ.
  */
 export function checkLength(

@@ -1,5 +1,5 @@
 /**
- * Failures of the file system in words that say what to mend.
+ * File system failures as messages that say what to fix.
  *
  * @module
  */
@@ -21,12 +21,9 @@ const REASONS: Readonly<Record<string, string>> = {
 };
 
 /**
- * Turns a failure of the file system into an error that says what to mend.
+ * Turns a file system failure into an error that says what to fix.
  *
  * @param action What could not be done, as in "write".
- * @param path The file or folder.
- * @param cause The original failure.
- * @returns The error to throw.
  */
 export function fileError(action: string, path: string, cause: unknown): DataError {
   if (cause instanceof DataError) return cause;

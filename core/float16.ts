@@ -10,7 +10,7 @@
  * Rounds numbers to f16, ties to even, and puts two in each word.
  *
  * @param values Numbers; an odd count is filled up with a zero.
- * @returns One word for two numbers.
+ * @returns One word for every two numbers.
  */
 export function packFloat16(values: ArrayLike<number>): Uint32Array<ArrayBuffer> {
   const words = new Uint32Array(Math.ceil(values.length / 2));
@@ -21,8 +21,7 @@ export function packFloat16(values: ArrayLike<number>): Uint32Array<ArrayBuffer>
 /**
  * Takes f16 pairs apart.
  *
- * @param words Two numbers each.
- * @returns The numbers.
+ * @param words Words of two numbers each.
  */
 export function unpackFloat16(words: Uint32Array): Float32Array<ArrayBuffer> {
   return new Float32Array(new Float16Array(words.buffer, words.byteOffset, 2 * words.length));

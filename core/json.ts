@@ -1,5 +1,5 @@
 /**
- * Values that survive a round trip through JSON, and one text per value.
+ * Values that survive a round trip through JSON, and a canonical text for each.
  *
  * @module
  */
@@ -16,8 +16,7 @@ export type JsonValue =
 /**
  * Writes a value as JSON with sorted keys and no spaces, so that equal values give equal texts.
  *
- * @param value The value; keys whose value is `undefined` are not accepted by its type.
- * @returns One line of JSON.
+ * @param value The value; its type excludes `undefined`.
  * @throws {RangeError} If a number is not finite, since JSON would turn it into `null`.
  */
 export function canonicalJson(value: JsonValue): string {

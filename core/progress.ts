@@ -1,5 +1,5 @@
 /**
- * Progress of long work: what is known about it, for a terminal, a notebook or nothing to show.
+ * Progress of long work: what is known about it, for a terminal, a notebook or no view at all.
  *
  * @module
  */
@@ -43,7 +43,7 @@ export interface ProgressOptions {
 export interface ProgressStep {
   /** Items finished; 1 if left out. */
   readonly items?: number;
-  /** Whether the items cost no time, as those found in a cache; they do not enter the time left. */
+  /** Whether the items took no time, such as those found in a cache; they do not affect the time left. */
   readonly isFree?: boolean;
 }
 
@@ -116,7 +116,7 @@ export class Progress implements Disposable {
   }
 
   /**
-   * Adds to the total, as when work turns out to have more parts.
+   * Adds to the total when work turns out to have more parts.
    *
    * @param items How many; negative if some are not needed.
    */
@@ -143,7 +143,7 @@ export class Progress implements Disposable {
     this.#request();
   }
 
-  /** Leaves the time since the last item out of the time left, as after loading a model. */
+  /** Excludes the time since the last item from the estimate, for example after loading a model. */
   exclude(): void {
     this.#countedAt = this.#now();
   }
@@ -152,7 +152,7 @@ export class Progress implements Disposable {
    * Says what is being done now.
    *
    * @param stage Part of the work.
-   * @param detail A few words on what is done within it.
+   * @param detail A few words about the current step.
    */
   describe(stage: string, detail = ""): void {
     this.#stage = stage;

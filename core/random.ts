@@ -11,15 +11,14 @@ import { checkInteger } from "./check.ts";
 /** Draws the next number in [0, 1), a multiple of 2^-53. */
 export type Random = () => number;
 
-/** Draws thrown away first: small seeds leave the generator's state mostly zeros or ones. */
+/** Draws discarded at the start: small seeds leave the generator's state mostly zeros or ones. */
 const WARM_UP = 16;
 
 /**
  * Makes a generator.
  *
  * @param seed Any integer; only its lowest 32 bits count.
- * @returns A function that draws the next number in [0, 1).
- * @throws {RangeError} If the seed is no integer.
+ * @throws {RangeError} If the seed is not an integer.
  */
 export function seededRandom(seed: number): Random {
   checkInteger("draw random numbers", "seed", { value: seed });
@@ -31,7 +30,6 @@ export function seededRandom(seed: number): Random {
 /**
  * Derives a seed for one use, so that adding a use does not shift the numbers of another.
  *
- * @param seed Seed of the run.
  * @param label What the numbers are for, for example "bootstrap fig1c".
  * @returns An unsigned 32-bit seed.
  */
@@ -46,8 +44,6 @@ export function derivedSeed(seed: number, label: string): number {
 /**
  * Draws an integer.
  *
- * @param random Source of numbers.
- * @param count How many integers there are to choose from.
  * @returns An integer from 0 to `count - 1`.
  */
 export function randomInteger(random: Random, count: number): number {
@@ -58,9 +54,6 @@ export function randomInteger(random: Random, count: number): number {
 /**
  * Draws one element.
  *
- * @param random Source of numbers.
- * @param items What to choose from.
- * @returns One of the items.
  * @throws {RangeError} If there are none.
  */
 export function pick<T>(random: Random, items: readonly T[]): T {
@@ -71,20 +64,15 @@ export function pick<T>(random: Random, items: readonly T[]): T {
 /**
  * Puts a copy of a list in random order.
  *
- * @param random Source of numbers.
  * @param items The list; stays as it is.
- * @returns The same items in another order.
  */
 export function shuffle<T>(random: Random, items: readonly T[]): T[] {
   return sample(random, items, items.length);
 }
 
 /**
- * Draws several elements, none of them twice.
+ * Draws several elements, each at most once.
  *
- * @param random Source of numbers.
- * @param items What to choose from.
- * @param count How many to draw.
  * @returns The drawn items in the order of drawing.
  * @throws {RangeError} If there are fewer items than that.
  */

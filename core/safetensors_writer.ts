@@ -18,9 +18,9 @@ export interface TensorPlan {
 
 /** A safetensors file under construction; disposing it before `commit` leaves no trace. */
 export interface SafetensorsWriter extends AsyncDisposable {
-  /** Appends values of the tensor that is due; pieces of one tensor follow each other. */
+  /** Appends values of the next tensor, which may come in several pieces. */
   append(name: string, values: Float32Array): Promise<void>;
-  /** Checks that all is there and moves the file to its place. */
+  /** Checks that every tensor is complete and moves the file into place. */
   commit(): Promise<void>;
 }
 
@@ -29,9 +29,9 @@ const PIECE_ELEMENTS = 1 << 20;
 /**
  * Starts a safetensors file.
  *
- * @param path Where it will lie; an existing one is replaced.
+ * @param path Final path of the file; an existing one is replaced.
  * @param tensors Every tensor, in the order in which they will be appended.
- * @param options `metadata`: strings stored beside the tensors.
+ * @param options `metadata`: strings stored along with the tensors.
  * @throws {RangeError} If a shape is not made of whole numbers or a name occurs twice.
  * @throws {DataError} If the file cannot be written.
  */
@@ -80,7 +80,6 @@ export async function createSafetensors(
 /**
  * Bytes of a safetensors file, without its header.
  *
- * @param tensors The tensors.
  * @returns Four bytes for each element.
  */
 export function tensorBytes(tensors: readonly TensorPlan[]): number {

@@ -1,5 +1,5 @@
 /**
- * Means, quantiles, the normal distribution and the exact McNemar test.
+ * Means, quantiles and the normal distribution.
  *
  * @module
  */
@@ -11,7 +11,6 @@ import { checkInteger } from "./check.ts";
  * Averages numbers.
  *
  * @param values At least one number.
- * @returns Their arithmetic mean.
  * @throws {RangeError} If there are none.
  */
 export function mean(values: ArrayLike<number>): number {
@@ -34,7 +33,6 @@ export function median(values: ArrayLike<number>): number {
  *
  * @param values At least one number, in any order.
  * @param fraction Share of the values at or below the result, in [0, 1].
- * @returns The quantile.
  * @throws {RangeError} If there are no values or the fraction lies outside [0, 1].
  */
 export function quantile(values: ArrayLike<number>, fraction: number): number {
@@ -62,7 +60,6 @@ export function sortedQuantile(sorted: ArrayLike<number>, fraction: number): num
 /**
  * Computes the probability that a standard normal variable lies below a value.
  *
- * @param value Any number.
  * @returns The probability, with an absolute error below 1e-14.
  */
 export function normalCdf(value: number): number {
@@ -81,7 +78,6 @@ export function normalCdf(value: number): number {
 /**
  * Inverts `normalCdf`.
  *
- * @param probability A number in (0, 1).
  * @returns The value below which a standard normal variable lies with this probability.
  * @throws {RangeError} If the probability lies outside (0, 1).
  */

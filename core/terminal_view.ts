@@ -7,9 +7,8 @@
 import type { ProgressState, ProgressView } from "./progress.ts";
 
 /**
- * Words for a duration, for people.
+ * Formats a duration for people.
  *
- * @param milliseconds The duration.
  * @returns For example `0.4 s`, `42 s`, `3 min 05 s`, `2 h 10 min`.
  */
 export function formatDuration(milliseconds: number): string {
@@ -28,7 +27,7 @@ function pad(value: number): string {
 
 /** Where {@linkcode terminalView} writes. */
 export interface Terminal {
-  /** Writes text, without a line end of its own. */
+  /** Writes text without adding a line end. */
   readonly write: (text: string) => void;
   /** Whether lines can be overwritten; if not, one line per stage is written. */
   readonly isInteractive: boolean;
@@ -39,9 +38,6 @@ export interface Terminal {
 /**
  * Shows progress as one line that is overwritten or, where that is not possible, as one line per
  * stage and one at the end.
- *
- * @param terminal Where to write.
- * @returns The view.
  */
 export function terminalView(terminal: Terminal): ProgressView {
   if (!terminal.isInteractive) return plainView(terminal.write);
@@ -68,9 +64,7 @@ function plainView(write: (text: string) => void): ProgressView {
 /**
  * One line that fits a width.
  *
- * @param state What to show.
- * @param width Characters there are.
- * @returns Label, bar, share, time left and what is being done, as far as they fit.
+ * @returns Label, bar, share, time left and current work, as far as they fit.
  */
 export function fitLine(state: ProgressState, width: number): string {
   const share = state.total > 0 ? Math.min(1, state.done / state.total) : 0;

@@ -8,11 +8,11 @@
 import { DataError } from "../core/check.ts";
 import {
   type Dataset,
-  datasetFiles,
+  datasetPaths,
+  groupTexts,
   malformed,
   parseJson,
   readDataFile,
-  takeTurns,
 } from "./dataset.ts";
 
 /** A question with its answer. */
@@ -25,7 +25,7 @@ export interface BbhItem {
 
 /** A task with everything needed to ask it. */
 export interface BbhTask {
-  /** Name, as "word_sorting". */
+  /** Name, such as "word_sorting". */
   readonly name: string;
   /** Description and three worked examples. */
   readonly exemplars: string;
@@ -44,21 +44,18 @@ const CANARY_END = /^-{5}\r?\n/m;
 /**
  * Lists the tasks.
  *
- * @returns Names in alphabetic order.
+ * @returns Names in alphabetical order.
  */
 export function bbhTasks(): string[] {
-  return datasetFiles("bbh").map(({ path }) => path)
-    .filter((path) => path.startsWith(TASK_FOLDER))
+  return datasetPaths("bbh").filter((path) => path.startsWith(TASK_FOLDER))
     .map((path) => path.slice(TASK_FOLDER.length, -".json".length))
     .sort();
 }
 
 /**
- * Takes the worked examples out of a prompt file: all that follows the canary and its dashes.
+ * Extracts the worked examples from a prompt file: everything after the canary and its line of dashes.
  *
- * @param text Content of the file.
- * @param place File name, for messages.
- * @returns Description and exemplars, without blank ends.
+ * @returns Description and exemplars, trimmed.
  * @throws {DataError} If there is no line of dashes after a canary.
  */
 export function bbhExemplars(text: string, place: string): string {
@@ -72,10 +69,7 @@ export function bbhExemplars(text: string, place: string): string {
 /**
  * Parses a task file.
  *
- * @param text Content of the file.
- * @param place File name, for messages.
- * @returns The questions.
- * @throws {DataError} If it is no list of questions with targets.
+ * @throws {DataError} If it is not a list of questions with targets.
  */
 export function parseBbh(text: string, place: string): BbhItem[] {
   const examples = parseJson<{ examples?: unknown } | null>(text, place)?.examples;
@@ -88,9 +82,6 @@ export function parseBbh(text: string, place: string): BbhItem[] {
 /**
  * Reads a task.
  *
- * @param folder Data folder.
- * @param name Name of the task.
- * @returns Its exemplars and questions.
  * @throws {DataError} If a file is missing or damaged, or there is no such task.
  */
 export async function readBbhTask(folder: string, name: string): Promise<BbhTask> {
@@ -107,8 +98,6 @@ export async function readBbhTask(folder: string, name: string): Promise<BbhTask
 /**
  * Writes the prompt of a question.
  *
- * @param exemplars Description and worked examples.
- * @param input The question.
  * @returns The prompt, up to the first words of the reasoning.
  */
 export function bbhPrompt(exemplars: string, input: string): string {
@@ -129,13 +118,7 @@ export function bbhAnswer(output: string): string | undefined {
     : parts.at(-1)!.split("\n")[0]!.trim().replace(/\.$/, "").trim();
 }
 
-/**
- * Grades an answer: the letter for multiple choice, else the whole answer in either case.
- *
- * @param output What the model wrote.
- * @param target The right answer.
- * @returns Whether it is right.
- */
+/** Grades an answer: the letter for multiple choice, otherwise the whole answer, ignoring case. */
 export function gradeBbh(output: string, target: string): boolean {
   const answer = bbhAnswer(output);
   if (answer === undefined) return false;
@@ -154,20 +137,16 @@ function normalize(text: string): string {
   return text.trim().replace(/\s+/g, " ").toLowerCase();
 }
 
-/** Three-shot prompts, tasks taking turns. */
+/** Three-shot prompts, from each task in turn. */
 export const bbh: Dataset = {
   name: "bbh",
-  files: datasetFiles("bbh").map(({ path }) => path),
+  files: datasetPaths("bbh"),
   async texts(folder, limit) {
-    const tasks: BbhTask[] = [];
-    for (const name of bbhTasks().slice(0, limit)) tasks.push(await readBbhTask(folder, name));
-    const lists = tasks.map(({ name, exemplars, items }) =>
-      items.map(({ input }, index) => ({
-        id: `${name}/${index}`,
-        group: name,
-        text: bbhPrompt(exemplars, input),
-      }))
-    );
-    return takeTurns(lists, limit);
+    const tasks = [];
+    for (const name of bbhTasks().slice(0, limit)) {
+      const { exemplars, items } = await readBbhTask(folder, name);
+      tasks.push({ name, texts: items.map(({ input }) => bbhPrompt(exemplars, input)) });
+    }
+    return groupTexts(tasks, limit);
   },
 };

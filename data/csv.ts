@@ -1,5 +1,5 @@
 /**
- * Comma-separated values with quotes, as RFC 4180 has them.
+ * Comma-separated values with quotes, as in RFC 4180.
  *
  * @module
  */
@@ -8,9 +8,8 @@
  * Parses a file of comma-separated values.
  *
  * Quoted fields may hold commas, line breaks and doubled quotes. A quote inside an unquoted field
- * stands for itself, and a missing last quote ends with the text.
+ * stands for itself, and a field whose quote is never closed ends with the text.
  *
- * @param text Content of the file.
  * @returns Rows of fields; blank lines are skipped.
  */
 export function parseCsv(text: string): string[][] {

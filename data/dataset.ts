@@ -17,7 +17,7 @@ export interface DatasetText {
   readonly text: string;
   /** Of a dialogue, the text that each turn adds, in order. */
   readonly turns?: readonly string[];
-  /** Of an item with one right answer, the text that a model has to write after it. */
+  /** Of an item with a single right answer, the text that a model must write after it. */
   readonly answer?: string;
 }
 
@@ -37,7 +37,7 @@ export interface Dataset {
   texts(folder: string, limit: number): Promise<DatasetText[]>;
 }
 
-/** What the manifest says of a file. */
+/** What the manifest says about a file. */
 export interface DataFile {
   /** Path inside the data folder, with forward slashes. */
   readonly path: string;
@@ -45,7 +45,7 @@ export interface DataFile {
   readonly sha256: string;
   /** Size in bytes. */
   readonly bytes: number;
-  /** Licence of the content. */
+  /** License of the content. */
   readonly licence: string;
 }
 
@@ -74,7 +74,6 @@ export function dataFolder(
 /**
  * Lists the files of a dataset.
  *
- * @param dataset Name of the dataset.
  * @returns Its entries in the manifest, by path.
  * @throws {RangeError} If the manifest has no such dataset.
  */
@@ -95,9 +94,7 @@ export function datasetFiles(dataset: string): DataFile[] {
 /**
  * Reads a file of the manifest and verifies it.
  *
- * @param folder Data folder.
  * @param path Path of the file in the manifest.
- * @returns Its text.
  * @throws {DataError} If it is missing, or its size or hash differs.
  */
 export async function readDataFile(folder: string, path: string): Promise<string> {
@@ -151,10 +148,8 @@ function expected(place: string, file: DataFile, state: string, cause?: unknown)
 /**
  * Parses JSON lines.
  *
- * @param text One JSON value a line; empty lines are skipped.
- * @param path Name of the file, for messages.
- * @returns The values, unchecked.
- * @throws {DataError} If a line is no JSON.
+ * @param text One JSON value per line; empty lines are skipped.
+ * @throws {DataError} If a line is not JSON.
  */
 export function parseJsonLines<T>(text: string, path: string): T[] {
   const values: T[] = [];
@@ -167,10 +162,7 @@ export function parseJsonLines<T>(text: string, path: string): T[] {
 /**
  * Parses one JSON value.
  *
- * @param text The value.
- * @param place Where it stands, for messages.
- * @returns The value, unchecked.
- * @throws {DataError} If it is no JSON.
+ * @throws {DataError} If it is not JSON.
  */
 export function parseJson<T>(text: string, place: string): T {
   try {
@@ -183,10 +175,7 @@ export function parseJson<T>(text: string, place: string): T {
 /**
  * Makes the error for content of the wrong form.
  *
- * @param place File and, where known, line.
- * @param form What it must be.
  * @param cause Original error, or a description of what is there.
- * @returns The error, to be thrown.
  */
 export function malformed(place: string, form: string, cause: unknown): DataError {
   const state = cause instanceof Error ? cause.message : String(cause);
@@ -195,13 +184,12 @@ export function malformed(place: string, form: string, cause: unknown): DataErro
   });
 }
 
-/**
- * Deals lists out in turns: the first of each, then the second of each, and so on.
- *
- * @param lists Lists of any lengths.
- * @param limit Most items to deal.
- * @returns The items.
- */
+/** Names the files of a dataset, by path. */
+export function datasetPaths(dataset: string): string[] {
+  return datasetFiles(dataset).map(({ path }) => path);
+}
+
+/** Interleaves lists: the first of each, then the second of each, and so on. */
 export function takeTurns<T>(lists: readonly (readonly T[])[], limit: number): T[] {
   const longest = Math.max(0, ...lists.map(({ length }) => length));
   const dealt: T[] = [];
@@ -211,4 +199,20 @@ export function takeTurns<T>(lists: readonly (readonly T[])[], limit: number): T
     }
   }
   return dealt;
+}
+
+/** Names texts by group and index, and takes them from each group in turn. */
+export function groupTexts(
+  groups: readonly { readonly name: string; readonly texts: readonly string[] }[],
+  limit: number,
+): DatasetText[] {
+  const lists = groups.map(({ name, texts }) =>
+    texts.map((text, index) => ({ id: `${name}/${index}`, group: name, text }))
+  );
+  return takeTurns(lists, limit);
+}
+
+/** Whether a parsed value is a list of strings. */
+export function isTexts(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.every((item) => typeof item === "string");
 }

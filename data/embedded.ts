@@ -7,11 +7,11 @@
 import { DataError } from "../core/check.ts";
 import manifest from "./embedded/manifest.json" with { type: "json" };
 
-/** Where the two models of a pair lie: file or web addresses of folders, with a slash at the end. */
+/** Where the two models of a pair are: file or web addresses of folders, with a slash at the end. */
 export interface EmbeddedPair {
   /** The model that is compressed. */
   readonly large: string;
-  /** Its small model, of the same family and tokenizer. */
+  /** Its small model, with the same family and tokenizer. */
   readonly small: string;
 }
 
@@ -21,7 +21,7 @@ export interface EmbeddedPair {
  * Its world is that of `microworld.ts`; other text gives nonsense. Each folder has its own copy of
  * the shared tokenizer, which puts the begin token (id 0) first, as both models need.
  *
- * @returns Addresses beside this module: `file:` in a checkout, `https:` when served.
+ * @returns Addresses relative to this module: `file:` in a checkout, `https:` when served.
  */
 export function embeddedPair(): EmbeddedPair {
   return {

@@ -42,7 +42,7 @@ export interface Gsm8kGrade {
 
 /** Text at which generation stops. */
 export const GSM8K_STOP = "\nQ:";
-/** Most tokens of an answer: a base model, and one that talks. */
+/** Most tokens of an answer, for a base model and for a chat model. */
 export const GSM8K_MAX_TOKENS: { readonly base: number; readonly chat: number } = {
   base: 256,
   chat: 512,
@@ -56,7 +56,6 @@ const NUMBER = /-?\$?(?:\d[\d,]*(?:\.\d+)?|\.\d+)/g;
  * Parses a file of problems.
  *
  * @param text JSON lines.
- * @returns The problems.
  * @throws {DataError} If a line lacks a field or a reference number.
  */
 export function parseGsm8k(text: string): Gsm8kItem[] {
@@ -72,7 +71,6 @@ export function parseGsm8k(text: string): Gsm8kItem[] {
  * Parses the file of exemplars.
  *
  * @param text JSON lines.
- * @returns The exemplars.
  * @throws {DataError} If a line lacks a field.
  */
 export function parseGsm8kExemplars(text: string): Gsm8kExemplar[] {
@@ -87,8 +85,6 @@ export function parseGsm8kExemplars(text: string): Gsm8kExemplar[] {
 /**
  * Reads the dataset.
  *
- * @param folder Data folder.
- * @returns Problems and exemplars.
  * @throws {DataError} If a file is missing or damaged.
  */
 export async function readGsm8k(folder: string): Promise<Gsm8k> {
@@ -99,7 +95,6 @@ export async function readGsm8k(folder: string): Promise<Gsm8k> {
 /**
  * Writes the few-shot prompt of a problem.
  *
- * @param question The problem.
  * @param exemplars Worked examples in the order in which they appear.
  * @returns The prompt, up to "A:".
  */
@@ -108,13 +103,7 @@ export function gsm8kPrompt(question: string, exemplars: readonly Gsm8kExemplar[
   return `${shots.join("")}Q: ${question}\nA:`;
 }
 
-/**
- * Grades an answer; text from the next "Q:" on does not count.
- *
- * @param output What the model wrote.
- * @param item The problem.
- * @returns Both verdicts.
- */
+/** Grades an answer; text from the next "Q:" on does not count. */
 export function gradeGsm8k(output: string, item: Pick<Gsm8kItem, "answer">): Gsm8kGrade {
   const reference = referenceNumber(item.answer);
   const text = output.split(/(?:^|\n)Q:/)[0]!;
@@ -135,7 +124,7 @@ function toNumber(text: string): number {
   return Number(text.replace(/[$,]/g, ""));
 }
 
-/** Eight-shot prompts; each begins with another exemplar, so that prompts differ from the start. */
+/** Eight-shot prompts; each begins with a different exemplar, so that prompts differ from the start. */
 export const gsm8k: Dataset = {
   name: "gsm8k",
   files: [TEST, EXEMPLARS],

@@ -8,11 +8,12 @@
 import { checkInteger, DataError } from "../core/check.ts";
 import {
   type Dataset,
-  datasetFiles,
+  datasetPaths,
+  groupTexts,
+  isTexts,
   malformed,
   parseJson,
   readDataFile,
-  takeTurns,
 } from "./dataset.ts";
 import { editSimilarity, rougeL, tokenF1 } from "./longbench/text_scores.ts";
 
@@ -21,9 +22,9 @@ export { editSimilarity, normalizeAnswer, rougeL, tokenF1 } from "./longbench/te
 /** How an answer is compared with a reference. */
 export type LongBenchMetric = "tokenF1" | "rougeL" | "classification" | "numbers" | "edit";
 
-/** What is known of a task. */
+/** Properties of a task. */
 export interface LongBenchTask {
-  /** Name in the files, as "hotpotqa". */
+  /** Name in the files, such as "hotpotqa". */
   readonly name: string;
   /** Its score. */
   readonly metric: LongBenchMetric;
@@ -37,7 +38,7 @@ export interface LongBenchTask {
   readonly isInPaper: boolean;
 }
 
-/** A prompt with what is right. */
+/** A prompt with its right answers. */
 export interface LongBenchItem {
   /** The complete prompt, not truncated. */
   readonly prompt: string;
@@ -86,9 +87,7 @@ const MINI_FOLDER = "longbench/minilongbench/MiniLongBench_";
 /**
  * Finds a task.
  *
- * @param name Its name in the files.
- * @returns The task.
- * @throws {DataError} If there is none of that name.
+ * @throws {DataError} If no task has that name.
  */
 export function longBenchTask(name: string): LongBenchTask {
   const task = LONGBENCH_TASKS.find((known) => known.name === name);
@@ -103,8 +102,6 @@ export function longBenchTask(name: string): LongBenchTask {
 /**
  * Parses a file of MiniLongBench.
  *
- * @param text Content of the file.
- * @param place File name, for messages.
  * @returns Its items in the order of their numbers.
  * @throws {DataError} If it has another form.
  */
@@ -138,15 +135,9 @@ interface ClassifiedGold {
   readonly all_classes?: unknown;
 }
 
-function isTexts(value: unknown): value is readonly string[] {
-  return Array.isArray(value) && value.every((item) => typeof item === "string");
-}
-
 /**
  * Reads a task of MiniLongBench.
  *
- * @param folder Data folder.
- * @param name Name of the task.
  * @returns Its 4 to 26 items.
  * @throws {DataError} If the file is missing or damaged, or there is no such task.
  */
@@ -158,9 +149,6 @@ export async function readMiniLongBench(folder: string, name: string): Promise<L
 /**
  * Scores an answer: the best over all references.
  *
- * @param task The task.
- * @param output What the model wrote.
- * @param item The item.
  * @returns A score from 0 to 1.
  */
 export function scoreLongBench(
@@ -178,7 +166,7 @@ export function scoreLongBench(
   return Math.max(0, ...scores);
 }
 
-/** Shares the point among the classes named; names inside the right one's do not count. */
+/** Splits the point among the classes named; names contained in the right one's name do not count. */
 function classScore(output: string, answer: string, classes: readonly string[]): number {
   const named = classes.filter((name) => output.includes(name))
     .filter((name) => name === answer || !answer.includes(name));
@@ -202,7 +190,6 @@ function codeScore(output: string, answer: string): number {
 /**
  * Shortens a prompt to its beginning and end.
  *
- * @param tokens Token ids.
  * @param limit Most tokens to keep.
  * @returns The first and the last half of the limit, or all tokens if they fit.
  */
@@ -213,22 +200,16 @@ export function truncateMiddle(tokens: readonly number[], limit: number): number
   return [...tokens.slice(0, half), ...tokens.slice(-half)];
 }
 
-/** Prompts of the subset, tasks taking turns. */
+/** Prompts of the subset, from each task in turn. */
 export const longBench: Dataset = {
   name: "longbench",
-  files: datasetFiles("longbench").map(({ path }) => path).filter((path) =>
-    path.startsWith(MINI_FOLDER)
-  ),
+  files: datasetPaths("longbench").filter((path) => path.startsWith(MINI_FOLDER)),
   async texts(folder, limit) {
-    const lists = [];
+    const tasks = [];
     for (const { name } of LONGBENCH_TASKS.slice(0, limit)) {
       const items = await readMiniLongBench(folder, name);
-      lists.push(items.map(({ prompt }, index) => ({
-        id: `${name}/${index}`,
-        group: name,
-        text: prompt,
-      })));
+      tasks.push({ name, texts: items.map(({ prompt }) => prompt) });
     }
-    return takeTurns(lists, limit);
+    return groupTexts(tasks, limit);
   },
 };

@@ -1,10 +1,10 @@
 /**
  * The micro-world: a seeded generator of the texts that the embedded pair is trained and graded on.
  *
- * Every task but `story` ends in a question whose answer the model writes alone. In most of them it
- * looks for one early token after another that nobody could foresee when the prompt was read.
+ * Every task but `story` ends in a question whose answer the model writes on its own. In most of them
+ * it looks up one early token after another, none of which could be foreseen when the prompt was read.
  * Training and evaluation items are told apart by a hash of their content, so that no evaluation
- * problem occurs in training text, not even with other filler.
+ * problem occurs in training text, not even with different filler.
  *
  * @module
  */
@@ -44,19 +44,13 @@ const MAKERS: Readonly<Record<MicroworldTask, DraftMaker>> = {
   story,
 };
 
-/** Tasks with an answer, in the order of reports. */
-export const GRADED_TASKS: readonly MicroworldTask[] = [
-  "roll",
-  "route",
-  "list",
-  "sums",
-  "qa",
-  "sort",
-  "ask",
-];
-
 /** All tasks. */
-export const MICROWORLD_TASKS: readonly MicroworldTask[] = [...GRADED_TASKS, "story"];
+export const MICROWORLD_TASKS: readonly MicroworldTask[] = Object.keys(MAKERS) as MicroworldTask[];
+
+/** Tasks with an answer, in the order of reports. */
+export const GRADED_TASKS: readonly MicroworldTask[] = MICROWORLD_TASKS.filter((task) =>
+  task !== "story"
+);
 
 /** One item. */
 export interface MicroworldItem {
@@ -64,7 +58,7 @@ export interface MicroworldItem {
   readonly task: MicroworldTask;
   /** Text that the model is given; begins with a space. */
   readonly prompt: string;
-  /** Text that the model has to write, to the last character; empty for `story`. */
+  /** Text that the model must write, to the last character; empty for `story`. */
   readonly answer: string;
   /** Prompt and answer in pieces with their loss weights. */
   readonly segments: readonly Segment[];
@@ -72,7 +66,7 @@ export interface MicroworldItem {
   readonly content: string;
 }
 
-/** Which items may be drawn. */
+/** Which part of the problems an item belongs to. */
 export type MicroworldSplit = "training" | "evaluation";
 
 /** Facts of an evaluation item, by task; the recipe of the embedded pair was measured with these. */
@@ -98,10 +92,8 @@ const MAX_DRAWS = 10_000;
 /**
  * Makes an item of either split.
  *
- * @param task Its task.
- * @param random Source of numbers.
  * @param size Length to aim at, in tokens, and how many facts.
- * @returns The item; may be some tokens shorter or longer than the aim.
+ * @returns The item; may be a few tokens shorter or longer than the aim.
  */
 export function microworldItem(
   task: MicroworldTask,
@@ -122,7 +114,6 @@ export function microworldItem(
 /**
  * Tells which split an item belongs to; stories are for training only.
  *
- * @param item The item.
  * @returns Its split, by a hash of its content.
  */
 export function microworldSplit(item: Pick<MicroworldItem, "task" | "content">): MicroworldSplit {
@@ -189,10 +180,9 @@ export interface TrainingOptions {
 }
 
 /**
- * Draws training items without end.
+ * Draws an endless series of training items.
  *
- * @param options How they are drawn.
- * @returns An endless series of items of the training split.
+ * @returns Items of the training split.
  * @throws {RangeError} If the mix holds no task.
  */
 export function* trainingItems(options: TrainingOptions): Generator<MicroworldItem, never> {
@@ -215,7 +205,7 @@ export function* trainingItems(options: TrainingOptions): Generator<MicroworldIt
   }
 }
 
-/** Prompts of all graded tasks, taking turns. */
+/** Prompts of all graded tasks, from each in turn. */
 export const microworld: Dataset = {
   name: "microworld",
   files: [],

@@ -7,7 +7,7 @@
 
 import { DataError } from "../core/check.ts";
 import { parseCsv } from "./csv.ts";
-import { type Dataset, datasetFiles, malformed, readDataFile, takeTurns } from "./dataset.ts";
+import { type Dataset, datasetPaths, groupTexts, malformed, readDataFile } from "./dataset.ts";
 
 /** A question with four choices. */
 export interface MmluItem {
@@ -21,7 +21,7 @@ export interface MmluItem {
 
 /** A subject with everything needed to ask it. */
 export interface MmluSubject {
-  /** Name, as "high_school_biology". */
+  /** Name, such as "high_school_biology". */
   readonly name: string;
   /** Five answered questions. */
   readonly exemplars: readonly MmluItem[];
@@ -35,18 +35,16 @@ const TEST_FILE = /^mmlu\/test\/(\w+)_test\.csv$/;
 /**
  * Lists the subjects.
  *
- * @returns Names in alphabetic order.
+ * @returns Names in alphabetical order.
  */
 export function mmluSubjects(): string[] {
-  return datasetFiles("mmlu").flatMap(({ path }) => TEST_FILE.exec(path)?.[1] ?? []).sort();
+  return datasetPaths("mmlu").flatMap((path) => TEST_FILE.exec(path)?.[1] ?? []).sort();
 }
 
 /**
  * Parses a file of questions.
  *
  * @param text Comma-separated: question, four choices, letter; no header.
- * @param place File name, for messages.
- * @returns The questions.
  * @throws {DataError} If a row has another form.
  */
 export function parseMmlu(text: string, place: string): MmluItem[] {
@@ -67,9 +65,6 @@ export function parseMmlu(text: string, place: string): MmluItem[] {
 /**
  * Reads a subject.
  *
- * @param folder Data folder.
- * @param name Name of the subject.
- * @returns Its questions.
  * @throws {DataError} If a file is missing or damaged, or there is no such subject.
  */
 export async function readMmluSubject(folder: string, name: string): Promise<MmluSubject> {
@@ -86,8 +81,6 @@ export async function readMmluSubject(folder: string, name: string): Promise<Mml
 /**
  * Writes the few-shot prompt of a question.
  *
- * @param subject Name of the subject and its answered questions.
- * @param item The question.
  * @returns The prompt, up to "Answer:".
  */
 export function mmluPrompt(
@@ -106,33 +99,21 @@ function asked({ question, choices }: Pick<MmluItem, "question" | "choices">): s
   return `${question.trim()}\n${lines.join("\n")}\nAnswer:`;
 }
 
-/**
- * Grades an answer by the letter it begins with.
- *
- * @param output What the model wrote.
- * @param item The question.
- * @returns Whether the letter is right.
- */
+/** Grades an answer by the letter it begins with. */
 export function gradeMmlu(output: string, item: Pick<MmluItem, "answer">): boolean {
   return /^\s*\(?([A-D])(?![A-Za-z])/.exec(output)?.[1] === item.answer;
 }
 
-/** Five-shot prompts, subjects taking turns. */
+/** Five-shot prompts, from each subject in turn. */
 export const mmlu: Dataset = {
   name: "mmlu",
-  files: datasetFiles("mmlu").map(({ path }) => path),
+  files: datasetPaths("mmlu"),
   async texts(folder, limit) {
-    const subjects: MmluSubject[] = [];
+    const subjects = [];
     for (const name of mmluSubjects().slice(0, limit)) {
-      subjects.push(await readMmluSubject(folder, name));
+      const subject = await readMmluSubject(folder, name);
+      subjects.push({ name, texts: subject.items.map((item) => mmluPrompt(subject, item)) });
     }
-    const lists = subjects.map((subject) =>
-      subject.items.map((item, index) => ({
-        id: `${subject.name}/${index}`,
-        group: subject.name,
-        text: mmluPrompt(subject, item),
-      }))
-    );
-    return takeTurns(lists, limit);
+    return groupTexts(subjects, limit);
   },
 };

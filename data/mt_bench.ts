@@ -5,7 +5,7 @@
  * @module
  */
 
-import { type Dataset, malformed, parseJsonLines, readDataFile } from "./dataset.ts";
+import { type Dataset, isTexts, malformed, parseJsonLines, readDataFile } from "./dataset.ts";
 
 /** A question of two turns. */
 export interface MtBenchQuestion {
@@ -66,16 +66,11 @@ export function parseMtBench(questions: string, answers: string): MtBenchQuestio
 /**
  * Reads the dataset.
  *
- * @param folder Data folder.
  * @returns The 80 questions.
  * @throws {DataError} If a file is missing or damaged.
  */
 export async function readMtBench(folder: string): Promise<MtBenchQuestion[]> {
   return parseMtBench(await readDataFile(folder, QUESTIONS), await readDataFile(folder, ANSWERS));
-}
-
-function isTexts(value: unknown): value is readonly string[] {
-  return Array.isArray(value) && value.every((item) => typeof item === "string");
 }
 
 /** Questions that have reference answers, both in `turns`: the others are too short to measure on. */

@@ -1,5 +1,5 @@
 /**
- * WikiText-2, raw: encyclopedia paragraphs, one a line.
+ * WikiText-2, raw: encyclopedia paragraphs, one per line.
  *
  * @see {@link https://arxiv.org/abs/1609.07843 | Pointer Sentinel Mixture Models}
  * @module
@@ -11,7 +11,7 @@ import { type Dataset, readDataFile } from "./dataset.ts";
 /** Splits that are used; training text is not needed. */
 export type WikitextSplit = "test" | "valid";
 
-/** Turns text into token ids; data files know no tokenizer. */
+/** Turns text into token ids; data modules know no tokenizer. */
 export type Encode = (text: string) => readonly number[];
 
 /** A line of the corpus. */
@@ -28,7 +28,6 @@ const HEADING = /^ = .* =$/;
 /**
  * Lists the paragraphs of a split.
  *
- * @param content Text of the file.
  * @returns Lines that are neither blank nor headings, in file order.
  */
 export function wikitextParagraphs(content: string): WikitextLine[] {
@@ -53,9 +52,7 @@ export interface ContextOptions {
 /**
  * Cuts the contexts of the similarity figures: the first lines that are long enough.
  *
- * @param content Text of the file.
  * @param encode Tokenizer; special tokens it adds count as tokens.
- * @param options Count and lengths.
  * @returns Token ids of each context, in file order.
  * @throws {DataError} If no line is long enough.
  */
@@ -82,9 +79,7 @@ export function wikitextContexts(
 /**
  * Reads a split.
  *
- * @param folder Data folder.
  * @param split Which one (default `test`).
- * @returns Text of the file.
  * @throws {DataError} If the file is missing or damaged.
  */
 export async function readWikitext(folder: string, split: WikitextSplit = "test"): Promise<string> {

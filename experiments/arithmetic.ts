@@ -7,7 +7,7 @@
 import { mean } from "../core/stats.ts";
 import { absoluteOf, type ClaimDetail, claimOf } from "./claims.ts";
 import type { Claim, Experiment, ModelShape, ResultTable, SummaryInput } from "./experiment.ts";
-import { exactly } from "./result.ts";
+import { exactly, tableOf } from "./result.ts";
 
 /** The numbers of a shape that the arithmetic needs. */
 type Shape = Omit<ModelShape, "contextLength" | "fileTensorBytes">;
@@ -245,18 +245,14 @@ function leaders() {
 }
 
 function leaderTable(): ResultTable {
-  return {
-    name: "arithmetic_table1",
-    title: "Printed group averages of Table 1",
-    columns: ["budget", "group", "SmallKV", "best baseline", "SmallKV ahead"],
-    rows: leaders().map(({ budget, group, small, best, isAhead }) => [
-      budget,
-      group,
-      small,
-      best,
-      isAhead ? "yes" : "no",
-    ]),
-  };
+  const rows = leaders().map(({ budget, group, small, best, isAhead }) => ({
+    budget,
+    group,
+    "SmallKV": small,
+    "best baseline": best,
+    "SmallKV ahead": isAhead ? "yes" : "no",
+  }));
+  return tableOf("arithmetic_table1", "Printed group averages of Table 1", rows);
 }
 
 /** What the paper's memory arithmetic gives for its pairs and for the pair of this run. */
@@ -268,22 +264,19 @@ function pairTable({ large, small }: SummaryInput): ResultTable {
     ["Llama-3.2-1B and 3.1-8B", LLAMA_EIGHT, LLAMA_ONE],
     [`this run: ${small.name} and ${large.name}`, large, small],
   ];
-  return {
-    name: "arithmetic_pairs",
-    title: "Cache of the large model over that of the small one, and what the small model costs",
-    columns: [
-      "pair",
-      "KV bytes, large over small",
-      "small model's share of the saving at 20 % (%)",
-      "total cache at 20 % with the small model at 40 % (%)",
-      "small model at 40 %, stopped after 20 of 24 layers (%)",
-    ],
-    rows: pairs.map(([name, one, other]) => {
-      const ratio = kvRatio(one, other);
-      const share = 100 * smallModelShareOfSaving(one, other);
-      return [name, ratio, share, totalCache(ratio), stoppedSmall(ratio)];
-    }),
-  };
+  const rows = pairs.map(([pair, one, other]) => {
+    const ratio = kvRatio(one, other);
+    return {
+      pair,
+      "KV bytes, large over small": ratio,
+      "small model's share of the saving at 20 % (%)": 100 * smallModelShareOfSaving(one, other),
+      "total cache at 20 % with the small model at 40 % (%)": totalCache(ratio),
+      "small model at 40 %, stopped after 20 of 24 layers (%)": stoppedSmall(ratio),
+    };
+  });
+  const title =
+    "Cache of the large model over that of the small one, and what the small model costs";
+  return tableOf("arithmetic_pairs", title, rows);
 }
 
 function computeTable(): ResultTable {

@@ -6,8 +6,15 @@
  */
 
 import { DataError } from "../core/check.ts";
+import type { JsonValue } from "../core/json.ts";
 import type { HeadSaliency } from "../analysis/head_saliency.ts";
-import type { DatasetName, ExperimentContext, ExperimentModel, ModelRole } from "./experiment.ts";
+import type {
+  DatasetName,
+  ExperimentContext,
+  ExperimentModel,
+  ModelRole,
+  WorkUnit,
+} from "./experiment.ts";
 import { sizesOf } from "./sizes.ts";
 
 /** Tokens to measure on. */
@@ -36,22 +43,17 @@ export const WINDOW_TOKENS = 200;
 /** Longest sequence the embedded pair was trained on. */
 const EMBEDDED_TOKENS = 420;
 
-/** Texts of which one passes the length filter, at worst. */
+/** Texts read per context: at worst, one in six is long enough. */
 const TEXTS_PER_CONTEXT = 6;
 
-/**
- * Names the dataset of running text: WikiText-2, or the world of the embedded pair.
- *
- * @param context Models and datasets.
- * @returns A dataset name.
- */
-export function textDataset(context: Pick<ExperimentContext, "isDefaultPair">): DatasetName {
+/** The dataset of running text: WikiText-2, or the world of the embedded pair. */
+function textDataset(context: Pick<ExperimentContext, "isDefaultPair">): DatasetName {
   return context.isDefaultPair ? "microworld" : "wikitext2";
 }
 
 /**
- * Cuts the start of the first texts that are long enough. Texts that begin alike, as few-shot prompts
- * of one task do, count once: they would pass for independent contexts and narrow the intervals.
+ * Cuts the start of the first texts that are long enough. Texts with the same beginning, such as few-shot prompts of
+ * one task, count once: taken for independent contexts, they would narrow the intervals.
  *
  * @param context Models and datasets.
  * @param name Dataset.
@@ -82,18 +84,26 @@ export async function cutTexts(
 }
 
 /**
- * Cuts running text into consecutive blocks (Fig. 1b); texts of the embedded pair give one block each.
+ * Cuts the contexts of Fig. 1c, 8, 9 and of the transfer of matches.
  *
  * @param context Models and datasets.
- * @param options Count of blocks, and tokens of each.
- * @returns At most `count` blocks of equal, even length.
+ * @returns Contexts of 100 to 200 tokens.
+ */
+export async function similarityContexts(context: ExperimentContext): Promise<TokenContext[]> {
+  const count = sizesOf(context).similarityContexts;
+  return await cutTexts(context, textDataset(context), { count, tokens: WINDOW_TOKENS });
+}
+
+/**
+ * Cuts the blocks of Fig. 1b and of the matching window from running text; texts of the embedded pair give one block
+ * each.
+ *
+ * @param context Models and datasets.
+ * @returns Blocks of one even length.
  * @throws {DataError} If there is not enough text for one block.
  */
-export async function cutBlocks(
-  context: ExperimentContext,
-  options: Pick<CutOptions, "count" | "tokens">,
-): Promise<TokenContext[]> {
-  const { count, tokens } = options;
+export async function shiftBlocks(context: ExperimentContext): Promise<TokenContext[]> {
+  const { shiftBlocks: count, shiftTokens: tokens } = sizesOf(context);
   const name = textDataset(context);
   if (context.isDefaultPair) {
     const length = Math.min(tokens, 256);
@@ -110,28 +120,6 @@ export async function cutBlocks(
   }
   checkOneTokenizer(context, texts[0]?.text ?? "");
   return checkAny(blocks, name, tokens);
-}
-
-/**
- * Cuts the contexts of Fig. 1c, 8, 9 and of the transfer of matches.
- *
- * @param context Models and datasets.
- * @returns Contexts of 100 to 200 tokens.
- */
-export async function similarityContexts(context: ExperimentContext): Promise<TokenContext[]> {
-  const count = sizesOf(context).similarityContexts;
-  return await cutTexts(context, textDataset(context), { count, tokens: WINDOW_TOKENS });
-}
-
-/**
- * Cuts the blocks of Fig. 1b and of the matching window.
- *
- * @param context Models and datasets.
- * @returns Blocks of one even length.
- */
-export async function shiftBlocks(context: ExperimentContext): Promise<TokenContext[]> {
-  const { shiftBlocks: count, shiftTokens: tokens } = sizesOf(context);
-  return await cutBlocks(context, { count, tokens });
 }
 
 /**
@@ -160,6 +148,25 @@ export async function benchmarkContexts(
 export function blockCheckpoints(tokens: number): number[] {
   const wanted = [25, 50, 100, 200, 400, 800, Math.floor(tokens / 2), tokens];
   return [...new Set(wanted.filter((length) => length <= tokens))].sort((a, b) => a - b);
+}
+
+/**
+ * Makes a unit that runs both models over the same tokens.
+ *
+ * @param key Name of the unit.
+ * @param tokens The tokens.
+ * @param run Measures.
+ * @param inputs What else decides the value.
+ * @returns The unit.
+ */
+export function pairWorkUnit(
+  key: string,
+  tokens: readonly number[],
+  run: WorkUnit["run"],
+  inputs: Readonly<Record<string, JsonValue>> = {},
+): WorkUnit {
+  const work = { large: tokens.length, small: tokens.length };
+  return { key, work, inputs: { tokens, ...inputs }, run };
 }
 
 /**

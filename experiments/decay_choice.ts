@@ -10,15 +10,15 @@ import { absoluteOf } from "./claims.ts";
 import type { Decoded } from "./decoded/decoded.ts";
 import { policyExperiment } from "./decoded/policy_experiment.ts";
 import type { PolicyCell, PolicyPoint } from "./decoded/policy_runs.ts";
-import { percent, steppedCells } from "./decoded/policy_stats.ts";
+import { steppedCells } from "./decoded/policy_stats.ts";
 import type { Experiment, ExperimentContext, Figure } from "./experiment.ts";
-import { lineOf } from "./result.ts";
+import { lineOf, percent } from "./result.ts";
 
 const NAME = "decay_choice";
 /** Factors on older rows; 0 is the current row alone, 1 the paper's sum. */
 const DECAYS = [0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 1];
 const QUICK_DECAYS = [0, 0.5, 0.8, 1];
-/** Divergence that less churn may cost, over the smallest. */
+/** Most divergence that less churn may cost, as a multiple of the smallest. */
 const PATIENCE = 2;
 
 /** Decay of the preset. */
@@ -67,7 +67,7 @@ export const decayChoice: Experiment = policyExperiment({
   },
 });
 
-/** Fewer texts than results are reported on: a choice between a few decays needs less than a claim. */
+/** Fewer texts than results are reported on: choosing among a few decays takes less than supporting a claim. */
 function quickItems({ isDefaultPair, scale }: ExperimentContext): { items?: number } {
   if (scale === "paper") return {};
   return { items: isDefaultPair && scale === "small" ? 5 : 1 };

@@ -26,7 +26,7 @@ export type Scale = "smoke" | "small" | "paper";
 /** Which model of a run: the compressed one, its small model, or one of another family. */
 export type ModelRole = "large" | "small" | "other";
 
-/** Sizes of a model, as far as experiments need them; heads as wide as in its files. */
+/** Sizes of a model that experiments need; head sizes are those of its files. */
 export type ModelShape =
   & Pick<Model, "fileTensorBytes">
   & Pick<
@@ -107,7 +107,7 @@ export interface ExperimentText {
   readonly answer?: string;
 }
 
-/** A text that is decoded under many settings beside the full cache. */
+/** A text that is decoded under many settings along with the full cache. */
 export interface TeacherForcedRequest {
   /** Token ids that are run exactly. */
   readonly prompt: readonly number[];
@@ -117,7 +117,7 @@ export interface TeacherForcedRequest {
   readonly newTokens: number;
   /** Policies, choices, budgets. */
   readonly settings: readonly PolicySetting[];
-  /** Which model helps; the small one if left out. */
+  /** Model whose attention guides the large one; the small one if left out. */
   readonly smallModel?: ModelRole;
 }
 
@@ -134,8 +134,8 @@ export interface GeneratedBatch {
 /**
  * Datasets by name. `microworld`: prompts of the default pair's world (group = task).
  * `wikitext2`: lines of the raw test split in file order, without blank lines and headings.
- * `bbh`: three-shot chain-of-thought prompts, tasks taking turns. `gsm8k`: eight-shot prompts whose
- * exemplars start at another one each time. `mmlu`: five-shot prompts, subjects taking turns.
+ * `bbh`: three-shot chain-of-thought prompts, with tasks alternating. `gsm8k`: eight-shot prompts whose exemplars
+ * are rotated from prompt to prompt. `mmlu`: five-shot prompts, with subjects alternating.
  * `mt_bench`: questions with their reference answers, both in `turns`.
  */
 export type DatasetName = "microworld" | "wikitext2" | "bbh" | "gsm8k" | "mmlu" | "mt_bench";
@@ -144,7 +144,7 @@ export type DatasetName = "microworld" | "wikitext2" | "bbh" | "gsm8k" | "mmlu" 
 export interface ExperimentContext {
   /** Model that is compressed. */
   readonly large: ExperimentModel;
-  /** Small model model with the same tokenizer. */
+  /** Small model with the same tokenizer. */
   readonly small: ExperimentModel;
   /** Model of another family, if one was given. */
   readonly other?: ExperimentModel;
@@ -175,7 +175,7 @@ export interface ExperimentContext {
   teacherForced(request: TeacherForcedRequest): Promise<readonly TeacherForcedRun[]>;
   /** Continues prompts greedily under a policy, up to and without an end token; kept on disk. */
   generated(batch: GeneratedBatch): Promise<readonly (readonly number[])[]>;
-  /** What the attention of each setting sees at each step of a text, [setting][step][unit]; not kept. */
+  /** What the attention of each setting sees at each step of a text, [setting][step][head group]; not stored. */
   selections(
     request: TeacherForcedRequest,
   ): Promise<readonly (readonly (readonly Selection[])[])[]>;
@@ -187,7 +187,7 @@ export interface WorkUnit {
   readonly key: string;
   /** Tokens this unit pushes through each model, for the estimate of the time left. */
   readonly work: Readonly<Partial<Record<ModelRole, number>>>;
-  /** Whatever besides models, scale and seed decides the value: token ids, options. Part of the cache key. */
+  /** What the value depends on besides models, scale and seed, such as token ids; part of the cache key. */
   readonly inputs: JsonValue;
   /** Measures. */
   run(context: ExperimentContext): Promise<JsonValue>;
@@ -204,7 +204,7 @@ export interface WorkUnitResult {
 /** A model as a summary sees it: sizes and name. */
 export type NamedShape = ModelShape & Pick<ExperimentModel, "name">;
 
-/** Finished units and where they were measured: all a summary may look at. */
+/** Finished units and where they were measured: all that a summary may use. */
 export interface SummaryInput extends Pick<ExperimentContext, "scale" | "seed" | "isDefaultPair"> {
   /** Finished units in plan order. */
   readonly units: readonly WorkUnitResult[];

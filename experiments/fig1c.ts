@@ -7,10 +7,9 @@
 import type { JsonValue } from "../core/json.ts";
 import { saliencyOfHead } from "../analysis/head_saliency.ts";
 import { absoluteOf, MAIN_PAIR, trendOf } from "./claims.ts";
-import { similarityContexts, tracePair } from "./contexts.ts";
-import type { Experiment, ExperimentResult, Figure, SummaryInput, WorkUnit } from "./experiment.ts";
+import { pairWorkUnit, similarityContexts, tracePair } from "./contexts.ts";
+import type { Experiment, ExperimentResult, Figure, SummaryInput } from "./experiment.ts";
 import {
-  asSimilarityCell,
   matchBothWays,
   measuredMean,
   measureSimilarity,
@@ -37,39 +36,33 @@ export const fig1c: Experiment = {
   inputs: ["large", "small", "wikitext2", "microworld"],
   claims: {
     meanCosine: absoluteOf("C02", { tolerance: 0.02, pairs: MAIN_PAIR }),
-    gainOverRandom: trendOf("C02", "cosine of matched heads minus that of random small heads", {
-      above: 0,
-    }),
+    gainOverRandom: trendOf("C02", "cosine of matched heads minus that of random small heads"),
     gainOverMean: trendOf(
       "C02",
       "cosine of matched heads minus that with the mean of all small heads",
-      { above: 0 },
     ),
     gainWithoutFirst: trendOf(
       "C02",
       "the same gain over the mean head, without the first 4 tokens",
-      { above: 0 },
     ),
   },
   async plan(context) {
     const contexts = await similarityContexts(context);
-    return contexts.map(({ id, group, tokens }, index): WorkUnit => ({
-      key: id,
-      work: { large: tokens.length, small: tokens.length },
-      inputs: { tokens, hasExample: index === 0 },
-      async run(context) {
+    return contexts.map(({ id, group, tokens }, index) => {
+      const hasExample = index === 0;
+      return pairWorkUnit(id, tokens, async (context) => {
         const pair = (await tracePair(context, tokens))();
         const cell = measureSimilarity(pair, { id, group, seed: context.seed });
-        return { cell, example: index === 0 ? exampleOf(pair, cell) : null };
-      },
-    }));
+        return { cell, example: hasExample ? exampleOf(pair, cell) : null };
+      }, { hasExample });
+    });
   },
   summarise,
 };
 
 function summarise(input: SummaryInput): ExperimentResult {
   const values = input.units.map(({ value }) => value as { [key: string]: JsonValue });
-  const cells = values.map(({ cell }) => asSimilarityCell(cell!));
+  const cells = values.map(({ cell }) => cell as unknown as SimilarityCell);
   const average = (label: string, read: (cell: SimilarityCell) => number) =>
     measuredMean(cells.map(read), { seed: input.seed, label: `fig1c ${label}` })!;
   const example = values.find((value) => value.example !== null)?.example;

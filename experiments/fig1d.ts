@@ -4,23 +4,20 @@
  * @module
  */
 
-import { bootstrapInterval } from "../core/bootstrap.ts";
 import { mean } from "../core/stats.ts";
 import { trendOf } from "./claims.ts";
 import type { Decoded } from "./decoded/decoded.ts";
 import { policyExperiment } from "./decoded/policy_experiment.ts";
 import { type PolicyCell, variantPoints } from "./decoded/policy_runs.ts";
-import { measureOf, percent, steppedCells } from "./decoded/policy_stats.ts";
+import { measureOf, steppedCells } from "./decoded/policy_stats.ts";
 import type { Experiment, Figure } from "./experiment.ts";
 import { lineOf } from "./result.ts";
-import { seeded } from "./similarity.ts";
 
 const BUDGET = 0.1;
-const NAME = "fig1d";
 
 /** Fig. 1d. */
 export const fig1d: Experiment = policyExperiment({
-  name: NAME,
+  name: "fig1d",
   module: import.meta.url,
   title: "Whose view of the tokens",
   question: "At 10 %, is the small model's choice of tokens better than the large model's own?",
@@ -29,8 +26,8 @@ export const fig1d: Experiment = policyExperiment({
     tasksBetter: trendOf(
       "C03",
       "tasks on which the small model's choice agrees more often with the full cache",
-      { above: 50 },
       {
+        expected: { above: 50 },
         paper: 100,
         unit: "%",
         note: "The paper's six tasks are not readable; ours are those of the pair at hand.",
@@ -39,21 +36,18 @@ export const fig1d: Experiment = policyExperiment({
     sameGain: trendOf(
       "C03",
       "steps with the full cache's choice, small model's view minus own view",
-      { above: 0 },
       { unit: "%" },
     ),
-    klGain: trendOf("C03", "divergence, own view minus small model's view", { above: 0 }, {
-      unit: "nats",
-    }),
+    klGain: trendOf("C03", "divergence, own view minus small model's view", { unit: "nats" }),
   },
   points: () => variantPoints(["withoutSmallModel", "withoutMarginal"], [BUDGET]),
-  summarise(decoded, { seed }) {
+  summarise(decoded) {
     const own = steppedCells(decoded.cells("withoutSmallModel", BUDGET));
     const guided = steppedCells(decoded.cells("withoutMarginal", BUDGET));
     return {
       values: {
-        tasksBetter: tasksBetter(own, guided, seed),
-        sameGain: percent(decoded.difference(guided, own, "same")),
+        tasksBetter: tasksBetter(decoded, own, guided),
+        sameGain: decoded.gain(guided, own),
         klGain: decoded.difference(own, guided, "kl"),
       },
       tables: [
@@ -70,7 +64,11 @@ export const fig1d: Experiment = policyExperiment({
   },
 });
 
-function tasksBetter(own: readonly PolicyCell[], guided: readonly PolicyCell[], seed: number) {
+function tasksBetter(
+  decoded: Decoded,
+  own: readonly PolicyCell[],
+  guided: readonly PolicyCell[],
+) {
   if (own.length === 0) return undefined;
   const statistic = (texts: Uint32Array) => {
     const gains = new Map<string, number>();
@@ -81,8 +79,7 @@ function tasksBetter(own: readonly PolicyCell[], guided: readonly PolicyCell[], 
     }
     return 100 * mean([...gains.values()].map((gain) => gain > 0 ? 1 : 0));
   };
-  const options = seeded({ seed, label: NAME });
-  return bootstrapInterval(own.length, statistic, { ...options, method: "percentile" });
+  return decoded.resampled(own.length, statistic);
 }
 
 function taskFigure(

@@ -21,7 +21,7 @@ import type {
   SummaryInput,
   WorkUnit,
 } from "./experiment.ts";
-import { ends, lineOf } from "./result.ts";
+import { lineOf, tableOf } from "./result.ts";
 import { round, rounded, seeded, SINK_TOKENS } from "./similarity.ts";
 
 /** What is stored of one prompt. */
@@ -40,7 +40,7 @@ type SpreadCell = {
   readonly heads: number;
 };
 
-/** Any small model: only the large model is looked at. */
+/** Any small model: only the large model is measured. */
 const LARGE_14B: readonly PaperPair[] = [{ large: "qwen2.5-14b", small: "" }];
 
 /** Fig. 2. */
@@ -57,7 +57,6 @@ export const fig2: Experiment = {
     steepStart: trendOf(
       "C04",
       "first ratio minus second ratio: the curve is steep only at its start",
-      { above: 0 },
     ),
     topShare: absoluteOf("C60", {
       unit: "%",
@@ -146,7 +145,7 @@ function summarise(input: SummaryInput): ExperimentResult {
   };
 }
 
-/** Mean over prompts with an interval of its own. */
+/** Mean over prompts with its interval. */
 type Average = (label: string, values: readonly number[]) => Interval;
 
 /** Ratio of sums of one bin and the next, over all prompts. */
@@ -170,17 +169,17 @@ function ratioTable(cells: readonly SpreadCell[], input: SummaryInput): ResultTa
     { name: "0-5 % over 5-10 %", paper: 7 },
     { name: "5-10 % over 10-15 %", paper: 1.34 },
   ];
-  return {
-    name: "fig2_ratios",
-    title: "Attention of one group of ranked tokens over that of the next",
-    columns: ["groups", "tokens", "paper", "ratio of sums", "low", "high", "mean of ratios"],
-    rows: sets.flatMap(({ tokens, bins }) =>
-      groups.map(({ name, paper }, above) => {
-        const { meanOfRatios } = binRatio(bins, { above, below: above + 1 });
-        return [name, tokens, paper, ...ends(ratio(bins, above, input)), meanOfRatios];
-      })
-    ),
-  };
+  const rows = sets.flatMap(({ tokens, bins }) =>
+    groups.map(({ name, paper }, above) => ({
+      "groups": name,
+      "tokens": tokens,
+      "paper": paper,
+      "ratio of sums": ratio(bins, above, input),
+      "mean of ratios": binRatio(bins, { above, below: above + 1 }).meanOfRatios,
+    }))
+  );
+  const title = "Attention of one group of ranked tokens over that of the next";
+  return tableOf("fig2_ratios", title, rows);
 }
 
 function binFigure(cells: readonly SpreadCell[], average: Average): Figure {

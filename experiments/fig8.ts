@@ -7,11 +7,10 @@
 import { type Interval, ratioInterval } from "../core/bootstrap.ts";
 import { mean } from "../core/stats.ts";
 import { absoluteOf, MAIN_PAIR, trendOf } from "./claims.ts";
-import { similarityContexts, tracePair } from "./contexts.ts";
-import type { Experiment, ExperimentResult, Figure, SummaryInput, WorkUnit } from "./experiment.ts";
-import { ends, lineOf } from "./result.ts";
+import { pairWorkUnit, similarityContexts, tracePair } from "./contexts.ts";
+import type { Experiment, ExperimentResult, Figure, SummaryInput } from "./experiment.ts";
+import { lineOf, tableOf } from "./result.ts";
 import {
-  asSimilarityCell,
   layerMeans,
   measuredMean,
   measureSimilarity,
@@ -37,19 +36,17 @@ export const fig8: Experiment = {
     laterLayers: trendOf(
       "C48",
       "mean cosine of the later half of the layers minus that of the earlier half",
-      { above: 0 },
       { unit: "" },
     ),
   },
   async plan(context) {
     const contexts = await similarityContexts(context);
-    return contexts.map(({ id, group, tokens }): WorkUnit => ({
-      key: id,
-      work: { large: tokens.length, small: tokens.length },
-      inputs: { tokens },
-      run: async (context) =>
-        measureSimilarity((await tracePair(context, tokens))(), { id, group, seed: context.seed }),
-    }));
+    return contexts.map(({ id, group, tokens }) =>
+      pairWorkUnit(id, tokens, async (context) => {
+        const pair = (await tracePair(context, tokens))();
+        return measureSimilarity(pair, { id, group, seed: context.seed });
+      })
+    );
   },
   summarise,
 };
@@ -66,7 +63,7 @@ const RULES: readonly {
 ];
 
 function summarise(input: SummaryInput): ExperimentResult {
-  const cells = input.units.map(({ value }) => asSimilarityCell(value));
+  const cells = input.units.map(({ value }) => value as unknown as SimilarityCell);
   const shares = RULES.map((rule) => ({
     ...rule,
     all: share(cells.map(({ heads }) => heads), rule.isCounted, input),
@@ -84,22 +81,18 @@ function summarise(input: SummaryInput): ExperimentResult {
         label: "fig8 layers",
       })!,
     },
-    tables: [{
-      name: "fig8_shares",
-      title: "Share of head cosines, percent of all heads and contexts",
-      columns: [
-        "cosine",
-        "paper",
-        ...["all tokens", "low", "high"],
-        ...["without the first 4", "low", "high"],
-      ],
-      rows: shares.map(({ label, paper, all, rest }) => [
-        label,
-        paper,
-        ...ends(all),
-        ...ends(rest),
-      ]),
-    }],
+    tables: [
+      tableOf(
+        "fig8_shares",
+        "Share of head cosines, percent of all heads and contexts",
+        shares.map(({ label, paper, all, rest }) => ({
+          "cosine": label,
+          "paper": paper,
+          "all tokens": all,
+          "without the first 4": rest,
+        })),
+      ),
+    ],
     figures: [heatMap(cells), histogram(cells), layerFigure(layers, input.seed)],
     notes: ["Intervals resample contexts; the heads of one context stay together."],
   };

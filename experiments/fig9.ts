@@ -18,7 +18,7 @@ import type {
   SummaryInput,
   WorkUnit,
 } from "./experiment.ts";
-import { ends } from "./result.ts";
+import { tableOf } from "./result.ts";
 import { measuredMean, round, rounded, SINK_TOKENS } from "./similarity.ts";
 
 /** Cosines of one comparison, with all tokens (or words) and without the first four. */
@@ -56,7 +56,6 @@ export const fig9: Experiment = {
     familyGap: trendOf(
       "C52",
       "cosine within the family minus cosine across families, word by word",
-      { above: 0 },
     ),
   },
   async plan(context) {
@@ -103,7 +102,7 @@ async function measureContext(
   };
 }
 
-/** Column sums if every row attended to all tokens it sees alike: F[v] = sum over u >= v of 1 / (u + 1). */
+/** Column sums if every row attended equally to all tokens that it sees: F[v] = sum over u >= v of 1 / (u + 1). */
 function uniformSaliency(tokens: number): Float32Array {
   const sums = new Float32Array(tokens);
   let sum = 0;
@@ -126,13 +125,13 @@ function cosines(a: ArrayLike<number>, b: ArrayLike<number>): Cosines {
 
 function summarise(input: SummaryInput): ExperimentResult {
   const cells = input.units.map(({ value }) => value as unknown as FamilyCell);
-  const rows: (string | number | null)[][] = [];
+  const rows: Record<string, string | Measured | undefined>[] = [];
   const tabulate = (label: string, read: (cell: FamilyCell) => Cosines | null) => {
     const found = cells.map(read).filter((pair) => pair !== null);
     const [all, rest] = (["all", "withoutFirst"] as const).map((set) =>
       measuredMean(found.map((pair) => pair[set]), { seed: input.seed, label: `fig9 ${label}` })
     );
-    rows.push([label, ...cellsOf(all), ...cellsOf(rest)]);
+    rows.push({ "compared": label, "all": all, "without the first 4": rest });
     return all;
   };
   const sameFamily = tabulate("large and small, by tokens", ({ tokens }) => tokens);
@@ -150,12 +149,13 @@ function summarise(input: SummaryInput): ExperimentResult {
       ...(crossFamily && isComparableThird(input) && { crossFamily }),
       ...(familyGap && { familyGap }),
     },
-    tables: [{
-      name: "fig9_cosines",
-      title: "Cosine of attention summed over all heads, mean over contexts",
-      columns: ["compared", "all", "low", "high", "without the first 4", "low", "high"],
-      rows,
-    }],
+    tables: [
+      tableOf(
+        "fig9_cosines",
+        "Cosine of attention summed over all heads, mean over contexts",
+        rows,
+      ),
+    ],
     figures: curves ? [curveFigure(curves)] : [],
     notes: input.other === undefined
       ? ["No third model was given, so families were not compared: add one with --other."]
@@ -167,10 +167,6 @@ function summarise(input: SummaryInput): ExperimentResult {
 function isComparableThird(input: SummaryInput): boolean {
   const isPaperPair = /qwen2-7b/i.test(input.large.name);
   return !isPaperPair || /llama-?3\.2-1b/i.test(input.other?.name ?? "");
-}
-
-function cellsOf(measured: Measured | undefined): (number | null)[] {
-  return measured ? ends(measured) : [null, null, null];
 }
 
 function curveFigure(curves: NonNullable<FamilyCell["curves"]>): Figure {

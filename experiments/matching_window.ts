@@ -8,6 +8,7 @@
 import { absoluteOf, claimOf, MAIN_PAIR, trendOf } from "./claims.ts";
 import {
   blockCheckpoints,
+  pairWorkUnit,
   shiftBlocks,
   similarityContexts,
   tracePair,
@@ -18,10 +19,11 @@ import type {
   ExperimentContext,
   ExperimentResult,
   Figure,
+  ResultTable,
   SummaryInput,
   WorkUnit,
 } from "./experiment.ts";
-import { ends, lineOf } from "./result.ts";
+import { lineOf, tableOf } from "./result.ts";
 import { defined, matchBothWays, measuredMean, measureSimilarity, round } from "./similarity.ts";
 
 /** A match made on a window, judged on the window and on the whole block. */
@@ -83,9 +85,7 @@ export const matchingWindowStudy: Experiment = {
       expected: { below: 0.02 },
     }),
     withSinks: absoluteOf("C58", { tolerance: 0.02, pairs: MAIN_PAIR }),
-    sinkGain: trendOf("C58", "cosine with all tokens minus cosine without the first 4", {
-      above: 0,
-    }),
+    sinkGain: trendOf("C58", "cosine with all tokens minus cosine without the first 4"),
   },
   async plan(context) {
     return [...await planWindows(context), ...await planTransfers(context)];
@@ -94,12 +94,9 @@ export const matchingWindowStudy: Experiment = {
 };
 
 async function planWindows(context: ExperimentContext): Promise<WorkUnit[]> {
-  return (await shiftBlocks(context)).map(({ id, tokens }) => ({
-    key: `windows/${id}`,
-    work: { large: tokens.length, small: tokens.length },
-    inputs: { tokens },
-    run: (context) => measureWindows(context, id, tokens),
-  }));
+  return (await shiftBlocks(context)).map(({ id, tokens }) =>
+    pairWorkUnit(`windows/${id}`, tokens, (context) => measureWindows(context, id, tokens))
+  );
 }
 
 async function planTransfers(context: ExperimentContext): Promise<WorkUnit[]> {
@@ -107,12 +104,8 @@ async function planTransfers(context: ExperimentContext): Promise<WorkUnit[]> {
   if (contexts.length < 2) return [];
   return contexts.map(({ id, tokens }, index) => {
     const before = contexts.at(index - 1)!.tokens;
-    return {
-      key: `transfer/${id}`,
-      work: { large: tokens.length, small: tokens.length },
-      inputs: { tokens, before },
-      run: (context) => measureTransfer(context, id, { tokens, before }),
-    };
+    const run = (context: ExperimentContext) => measureTransfer(context, id, { tokens, before });
+    return pairWorkUnit(`transfer/${id}`, tokens, run, { before });
   });
 }
 
@@ -216,31 +209,27 @@ const WINDOW_COLUMNS: readonly (readonly [string, keyof WindowCell])[] = [
   ["same match as on 200 tokens (%)", "agreement"],
 ];
 
-function windowTable(blocks: readonly (readonly WindowCell[])[], average: Average) {
-  const rows = (blocks[0] ?? []).map(({ window }, index) => [
-    window,
-    ...WINDOW_COLUMNS.map(([, key]) =>
-      average(`table ${window} ${key}`, blocks.map((windows) => windows[index]![key]))!.value
-    ),
-  ]);
-  return {
-    name: "matching_window",
-    title: "Matches made on the first tokens of a block, mean over heads and blocks",
-    columns: ["matched on (tokens)", ...WINDOW_COLUMNS.map(([title]) => title)],
-    rows,
-  };
+function windowTable(blocks: readonly (readonly WindowCell[])[], average: Average): ResultTable {
+  const rows = (blocks[0] ?? []).map(({ window }, index) => ({
+    "matched on (tokens)": window,
+    ...Object.fromEntries(WINDOW_COLUMNS.map(([title, key]) => {
+      const values = blocks.map((windows) => windows[index]![key]);
+      return [title, average(`table ${window} ${key}`, values)!.value];
+    })),
+  }));
+  const title = "Matches made on the first tokens of a block, mean over heads and blocks";
+  return tableOf("matching_window", title, rows);
 }
 
-function transferTable(transfers: readonly TransferCell[], average: Average) {
-  const row = (label: string, read: (cell: TransferCell) => number) => {
-    const measured = average(`transfer ${label}`, transfers.map(read));
-    return [label, ...(measured ? ends(measured) : [null, null, null])];
-  };
-  return {
-    name: "matching_transfer",
-    title: "A match made on another text, mean over heads and contexts",
-    columns: ["quantity", "mean", "low", "high"],
-    rows: [
+function transferTable(transfers: readonly TransferCell[], average: Average): ResultTable {
+  const row = (label: string, read: (cell: TransferCell) => number) => ({
+    "quantity": label,
+    "mean": average(`transfer ${label}`, transfers.map(read)),
+  });
+  return tableOf(
+    "matching_transfer",
+    "A match made on another text, mean over heads and contexts",
+    [
       row("cosine, matched here", ({ own }) => own),
       row("cosine, matched on another text", ({ transferred }) => transferred),
       row("loss", ({ own, transferred }) => own - transferred),
@@ -251,7 +240,7 @@ function transferTable(transfers: readonly TransferCell[], average: Average) {
       row("cosine, random small head", ({ random }) => random),
       row("same match on both texts (%)", (cell) => cell.agreement),
     ],
-  };
+  );
 }
 
 function windowFigure(blocks: readonly (readonly WindowCell[])[], average: Average): Figure {

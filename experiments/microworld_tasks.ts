@@ -12,7 +12,7 @@ import { variantPoints } from "./decoded/policy_runs.ts";
 import { steppedCells } from "./decoded/policy_stats.ts";
 import type { VariantKey } from "./decoded/policy_variants.ts";
 import type { Experiment, ResultTable } from "./experiment.ts";
-import { ends } from "./result.ts";
+import { percent, tableOf } from "./result.ts";
 
 const VARIANTS = [
   "full",
@@ -25,10 +25,10 @@ const VARIANTS = [
 
 const BUDGETS = [0.05, 0.1, 0.2, 0.3, 0.5];
 
-/** Tasks of several steps on which the recipe of the pair saw the small model's guidance work. */
+/** Multi-step tasks on which the small model's guidance was seen to work when the pair was trained. */
 const GUIDED_TASKS = ["roll", "route", "sums", "qa"];
 
-/** Items of each task at scale `small`: so many that SmallKV and PyramidInfer at 20 % can be told apart. */
+/** Items of each task at scale `small`: enough to tell SmallKV and PyramidInfer apart at 20 %. */
 const SMALL_ITEMS = 64;
 
 /** The policy table of the embedded pair. */
@@ -43,12 +43,10 @@ export const microworldTasks: Experiment = policyExperiment({
     smallkvAhead: trendOf(
       "C64",
       "exact answers of SmallKV minus H2O at 30 % on roll, route, sums and qa",
-      { above: 0 },
     ),
     marginalGain: trendOf(
       "C29",
       "exact answers with minus without marginal tokens at 30 %, all tasks",
-      { above: 0 },
     ),
     queryAwareExact: absoluteOf("C64", {
       paper: null,
@@ -108,33 +106,16 @@ function taskTable(decoded: Decoded): ResultTable {
     decoded.points.flatMap(({ key, ratio, cells }) => {
       const items = steppedCells(cells).filter(({ group }) => group === task);
       if (items.length === 0) return [];
-      return [[
-        task,
-        100 * ratio,
-        VARIANT_NAMES[key]!.label,
-        ...ends(exactShare(items), 100),
-        100 * mean(items.map(({ same }) => mean(same))),
-        ...ends(decoded.mean(items, "kl")!),
-        items.length,
-      ]];
+      return [{
+        "task": task,
+        "budget (%)": 100 * ratio,
+        "policy": VARIANT_NAMES[key]!.label,
+        "exact (%)": percent(exactShare(items)),
+        "same choice (%)": 100 * mean(items.map(({ same }) => mean(same))),
+        "KL (nats)": decoded.mean(items, "kl"),
+        "items": items.length,
+      }];
     })
   );
-  return {
-    name: "microworld_tasks",
-    title: "Every task, budget and policy",
-    columns: [
-      "task",
-      "budget (%)",
-      "policy",
-      "exact (%)",
-      "low",
-      "high",
-      "same choice (%)",
-      "KL (nats)",
-      "low",
-      "high",
-      "items",
-    ],
-    rows,
-  };
+  return tableOf("microworld_tasks", "Every task, budget and policy", rows);
 }

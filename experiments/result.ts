@@ -52,7 +52,7 @@ export interface Measured {
   readonly low: number;
   /** Upper end of the interval. */
   readonly high: number;
-  /** Contexts (or other independent pieces) behind it. */
+  /** Number of contexts, or of other independent pieces, that it comes from. */
   readonly n: number;
 }
 
@@ -86,11 +86,11 @@ export interface Series {
 
 /** What the paper shows in the same picture. */
 export interface PaperMark {
-  /** Text beside the mark. */
+  /** Text next to the mark. */
   readonly label: string;
-  /** Vertical line here; left out, the mark is not tied to an x. */
+  /** Place of a vertical line; the mark has no x if left out. */
   readonly x?: number;
-  /** Horizontal line here, or the lower edge of a band. */
+  /** Place of a horizontal line, or the lower edge of a band. */
   readonly y?: number;
   /** Upper edge of a band. */
   readonly yHigh?: number;
@@ -108,7 +108,7 @@ export interface Figure {
   readonly xTitle: string;
   /** Title of the vertical axis, with unit. */
   readonly yTitle: string;
-  /** Title of the colour scale of a heat map. */
+  /** Title of the color scale of a heat map. */
   readonly zTitle?: string;
   /** Whether the vertical axis is logarithmic. */
   readonly isLog?: boolean;
@@ -116,7 +116,7 @@ export interface Figure {
   readonly series: readonly Series[];
   /** The paper's values. */
   readonly paper: readonly PaperMark[];
-  /** Contexts behind it, where they are not those of the claims: an example has 1. */
+  /** Number of contexts that it shows, if not that of the claims; an example has 1. */
   readonly contexts?: number;
 }
 
@@ -132,15 +132,44 @@ export interface ExperimentResult {
   readonly notes: readonly string[];
 }
 
+/** A value of a row; an interval takes three columns, its value and its ends, as does one that was not measured. */
+export type RowValue = string | number | null | Measured | undefined;
+
 /**
- * Reads value and ends of an interval, for rows of tables.
+ * Makes a table of rows that name their columns.
  *
- * @param measured The interval.
- * @param scale Factor on all three.
- * @returns Value, low, high.
+ * @param name File stem.
+ * @param title One line above the table.
+ * @param rows Values by column heading, with the same columns in every row.
+ * @returns The table; without columns if there are no rows.
  */
-export function ends({ value, low, high }: Measured, scale = 1): [number, number, number] {
-  return [scale * value, scale * low, scale * high];
+export function tableOf(
+  name: string,
+  title: string,
+  rows: readonly Readonly<Record<string, RowValue>>[],
+): ResultTable {
+  const isInterval = (value: RowValue) =>
+    value === undefined || value !== null && typeof value === "object";
+  const columns = Object.entries(rows[0] ?? {})
+    .flatMap(([column, value]) => isInterval(value) ? [column, "low", "high"] : [column]);
+  const cells = (value: RowValue) => {
+    if (value === undefined) return [null, null, null];
+    if (value === null || typeof value !== "object") return [value];
+    return [value.value, value.low, value.high];
+  };
+  return { name, title, columns, rows: rows.map((row) => Object.values(row).flatMap(cells)) };
+}
+
+/**
+ * Turns a share into percent.
+ *
+ * @param share A share, if it was measured.
+ * @returns The same in percent.
+ */
+export function percent(share: Measured | undefined): Measured | undefined {
+  if (share === undefined) return undefined;
+  const { value, low, high, n } = share;
+  return { value: 100 * value, low: 100 * low, high: 100 * high, n };
 }
 
 /**
@@ -168,10 +197,10 @@ export function lineOf(
 }
 
 /**
- * Makes a measured number of one that nothing random went into.
+ * Turns an exact number into a measured one.
  *
  * @param value The number.
- * @param n Pieces behind it.
+ * @param n Number of pieces that it comes from.
  * @returns An interval of no width.
  */
 export function exactly(value: number, n = 1): Measured {

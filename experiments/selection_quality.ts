@@ -18,7 +18,7 @@ import type {
   TeacherForcedText,
   WorkUnit,
 } from "./experiment.ts";
-import { ends, lineOf } from "./result.ts";
+import { lineOf, tableOf } from "./result.ts";
 import { entryBytes } from "./decoded/policy_stats.ts";
 import {
   completeText,
@@ -67,18 +67,15 @@ export const selectionQuality: Experiment = {
     accumulatedGain: trendOf(
       "C03",
       "true attention on kept tokens at 10 %, small model's accumulated score minus H2O",
-      { above: 0 },
       { unit: "%" },
     ),
     rowGain: trendOf("C03", "the same, small model's current row minus its accumulated score", {
-      above: 0,
-    }, { unit: "%", note: "Ranking by the current row is not in the paper." }),
+      unit: "%",
+      note: "Ranking by the current row is not in the paper.",
+    }),
     decayedGain: trendOf(
       "C03",
       "the same, small model's decayed score minus its accumulated score",
-      {
-        above: 0,
-      },
       { unit: "%", note: "Ranking by a decayed sum is not in the paper." },
     ),
     churn: absoluteOf("C62", {
@@ -173,41 +170,29 @@ function summarise(input: SummaryInput): ExperimentResult {
 }
 
 function shareTable(cells: readonly ShareCell[], input: SummaryInput): ResultTable {
-  const unitBytes = entryBytes(input.large) / 1024;
+  const entryKiB = entryBytes(input.large) / 1024;
   const rows = RATIOS.flatMap((ratio) =>
     (Object.keys(SOURCES) as SourceKey[]).map((key) => {
       const own = cells.map(({ shares }) => shares[`${key}/${ratio}`]!);
       const interval = (read: (share: SelectionShare) => number) => {
         const options = seeded({ seed: input.seed, label: NAME });
-        return ends(meanInterval(own.map((share) => 100 * read(share)), options));
+        return meanInterval(own.map((share) => 100 * read(share)), options);
       };
-      return [
-        100 * ratio,
-        SOURCES[key],
-        ...interval(({ all }) => all),
-        ...interval(({ withoutFirst }) => withoutFirst),
-        100 * mean(own.map(({ churn }) => churn)),
-        mean(own.map(({ loaded }) => loaded)) * unitBytes,
-      ];
+      return {
+        "budget (%)": 100 * ratio,
+        "score": SOURCES[key],
+        "all tokens (%)": interval(({ all }) => all),
+        "without the first 4 (%)": interval(({ withoutFirst }) => withoutFirst),
+        "churn (%)": 100 * mean(own.map(({ churn }) => churn)),
+        "loaded per step (KiB)": mean(own.map(({ loaded }) => loaded)) * entryKiB,
+      };
     })
   );
-  return {
-    name: NAME,
-    title: "True attention of the large model on kept tokens, by what ranks them",
-    columns: [
-      "budget (%)",
-      "score",
-      "all tokens (%)",
-      "low",
-      "high",
-      "without the first 4 (%)",
-      "low",
-      "high",
-      "churn (%)",
-      "loaded per step (KiB)",
-    ],
+  return tableOf(
+    NAME,
+    "True attention of the large model on kept tokens, by what ranks them",
     rows,
-  };
+  );
 }
 
 function shareFigure(cells: readonly ShareCell[], input: SummaryInput): Figure {

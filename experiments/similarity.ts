@@ -1,19 +1,18 @@
 /**
- * Similarity of the two models on one context, in every way it is reported: matched by Jaccard and by
- * cosine, beside two null models, with and without the first tokens.
+ * Similarity of the two models on one context, in every way it is reported: matched by Jaccard and by cosine, next
+ * to two null models, with and without the first tokens.
  *
  * @module
  */
 
 import { type BootstrapOptions, meanInterval } from "../core/bootstrap.ts";
-import type { JsonValue } from "../core/json.ts";
 import { derivedSeed } from "../core/random.ts";
 import { mean } from "../core/stats.ts";
 import { compareHeads, type HeadMatch, matchHeads } from "../analysis/head_match.ts";
 import type { HeadSaliency } from "../analysis/head_saliency.ts";
 import { meanHeadMatch, randomHeadMatch } from "../analysis/null_match.ts";
 import type { Measured, ResultTable } from "./experiment.ts";
-import { ends } from "./result.ts";
+import { tableOf } from "./result.ts";
 
 /** How small heads are chosen; the last two are null models. */
 export const CHOICES = ["jaccard", "cosine", "random", "mean"] as const;
@@ -68,7 +67,7 @@ export interface SaliencyPair {
   readonly small: HeadSaliency;
 }
 
-/** Where a cell is measured. */
+/** Names, seed and matches of a cell. */
 export interface CellOptions {
   /** Name of the context. */
   readonly id: string;
@@ -76,7 +75,7 @@ export interface CellOptions {
   readonly group: string;
   /** Seed of the run, for the random heads. */
   readonly seed: number;
-  /** Pairs by choice that were matched elsewhere (on a window, at an earlier turn); matched here if left out. */
+  /** Matches made elsewhere, on a window or at an earlier turn; made here if left out. */
   readonly matches?: Readonly<Record<"jaccard" | "cosine", ArrayLike<number>>>;
 }
 
@@ -92,24 +91,32 @@ export function measureSimilarity(pair: SaliencyPair, options: CellOptions): Sim
   const { id, group } = options;
   const { jaccard, cosine } = options.matches ?? matchBothWays(pair);
   const seed = derivedSeed(options.seed, `random heads ${id}`);
-  const compare = (ignoredTokens: number): Record<Choice, HeadMatch> => ({
-    jaccard: compareHeads(large, small, { match: jaccard, ignoredTokens }),
-    cosine: compareHeads(large, small, { match: cosine, ignoredTokens }),
-    random: randomHeadMatch(large, small, { seed, ignoredTokens }),
-    mean: meanHeadMatch(large, small, { ignoredTokens }),
-  });
+  const compare = (ignoredTokens: number) => {
+    const matched = compareHeads(large, small, { match: jaccard, ignoredTokens });
+    const means = {
+      jaccard: headMeans(matched),
+      cosine: headMeans(compareHeads(large, small, { match: cosine, ignoredTokens })),
+      random: headMeans(randomHeadMatch(large, small, { seed, ignoredTokens })),
+      mean: headMeans(meanHeadMatch(large, small, { ignoredTokens })),
+    };
+    return { means, heads: rounded(matched.cosine) };
+  };
   const all = compare(0);
   const withoutFirst = compare(SINK_TOKENS);
   return {
     id,
     group,
     tokens: large.tokens,
-    all: headMeans(all),
-    withoutFirst: headMeans(withoutFirst),
-    heads: rounded(all.jaccard.cosine),
-    headsWithoutFirst: rounded(withoutFirst.jaccard.cosine),
+    all: all.means,
+    withoutFirst: withoutFirst.means,
+    heads: all.heads,
+    headsWithoutFirst: withoutFirst.heads,
     match: Array.from(jaccard),
   };
+}
+
+function headMeans({ cosine, similarity }: HeadMatch): HeadMeans {
+  return { cosine: round(mean(cosine)), jaccard: round(mean(similarity)) };
 }
 
 /**
@@ -130,20 +137,10 @@ export function matchBothWays(
 }
 
 /**
- * Reads a stored cell.
- *
- * @param value What {@link measureSimilarity} returned.
- * @returns The cell.
- */
-export function asSimilarityCell(value: JsonValue): SimilarityCell {
-  return value as unknown as SimilarityCell;
-}
-
-/**
  * Averages a number over contexts.
  *
  * @param values One number per context.
- * @param options Seed of the run and a label of its own.
+ * @param options Seed of the run, and a label that no other mean has.
  * @returns Mean with its 95 % interval; absent without contexts.
  */
 export function measuredMean(
@@ -158,7 +155,7 @@ export function measuredMean(
  * Derives bootstrap options.
  *
  * @param options Seed of the run and a label.
- * @returns Options with a seed of their own.
+ * @returns Options with a seed that follows from both.
  */
 export function seeded(
   options: { readonly seed: number; readonly label: string },
@@ -180,29 +177,17 @@ export function similarityTable(
   const { name, title, seed } = options;
   const rows = (["all", "withoutFirst"] as const).flatMap((set) =>
     CHOICES.map((choice) => {
-      const interval = (measure: "cosine" | "jaccard") => {
-        const values = cells.map((cell) => cell[set][choice][measure]);
-        return ends(meanInterval(values, seeded({ seed, label: name })));
+      const interval = (measure: "cosine" | "jaccard") =>
+        measuredMean(cells.map((cell) => cell[set][choice][measure]), { seed, label: name });
+      return {
+        "small head": CHOICE_LABELS[choice],
+        "tokens": set === "all" ? "all" : `without the first ${SINK_TOKENS}`,
+        "cosine": interval("cosine"),
+        "Jaccard": interval("jaccard"),
       };
-      const tokens = set === "all" ? "all" : `without the first ${SINK_TOKENS}`;
-      return [CHOICE_LABELS[choice], tokens, ...interval("cosine"), ...interval("jaccard")];
     })
   );
-  const columns = ["small head", "tokens", "cosine", "low", "high", "Jaccard", "low", "high"];
-  return { name, title, columns, rows };
-}
-
-function headMeans(matches: Record<Choice, HeadMatch>): Record<Choice, HeadMeans> {
-  const means = ({ cosine, similarity }: HeadMatch) => ({
-    cosine: round(mean(cosine)),
-    jaccard: round(mean(similarity)),
-  });
-  return {
-    jaccard: means(matches.jaccard),
-    cosine: means(matches.cosine),
-    random: means(matches.random),
-    mean: means(matches.mean),
-  };
+  return tableOf(name, title, rows);
 }
 
 /**

@@ -7,6 +7,7 @@
 import { absoluteOf, trendOf } from "./claims.ts";
 import {
   cutNames,
+  cutScoreClaim,
   cutShare,
   type NamedCut,
   smallModelFigures,
@@ -15,7 +16,7 @@ import {
 } from "./decoded/small_model_cuts.ts";
 import { policyExperiment } from "./decoded/policy_experiment.ts";
 import { variantPoints } from "./decoded/policy_runs.ts";
-import { entryBytes, percent } from "./decoded/policy_stats.ts";
+import { entryBytes } from "./decoded/policy_stats.ts";
 import type { Claim, Experiment, ModelShape } from "./experiment.ts";
 import { exactly } from "./result.ts";
 
@@ -44,20 +45,17 @@ export const table6: Experiment = policyExperiment({
     earlyStopLoss: trendOf(
       "C46",
       "agreement with five sixths of the small model's layers minus with all of them",
-      { above: -5 },
-      { unit: "%" },
+      { expected: { above: -5 }, unit: "%" },
     ),
     lateStopGain: trendOf(
       "C46",
       "agreement with two thirds of the small model's layers minus H2O, both at 20 %",
-      { above: 0 },
       { unit: "%" },
     ),
     bothLoss: trendOf(
       "C47",
       "agreement with five sixths of the small model's layers at 40 % minus the whole small model",
-      { above: -5 },
-      { unit: "%" },
+      { expected: { above: -5 }, unit: "%" },
     ),
     bothCache: absoluteOf("C47", {
       statement: "cache of five sixths of the small model's layers at 40 %, of the large model's",
@@ -73,8 +71,6 @@ export const table6: Experiment = policyExperiment({
     const whole = decoded.cells("smallkv", BUDGET);
     const rival = decoded.cells("h2o", BUDGET);
     const at = (stop: number) => decoded.cells(`layers${stopOf(stop, small)}`, BUDGET);
-    const gain = (first: typeof whole, second: typeof whole) =>
-      percent(decoded.difference(first, second, "same"));
     const share = (stop: keyof typeof PAPER) => decoded.ratio(at(stop), whole, "same");
     const left = cutShare(cutsOf(small).at(-1)!.cut, small);
     return {
@@ -83,9 +79,9 @@ export const table6: Experiment = policyExperiment({
         stop18: share(18),
         stop16: share(16),
         stop12: share(12),
-        earlyStopLoss: gain(at(20), whole),
-        lateStopGain: gain(at(16), rival),
-        bothLoss: gain(decoded.cells(BOTH.key, BUDGET), whole),
+        earlyStopLoss: decoded.gain(at(20), whole),
+        lateStopGain: decoded.gain(at(16), rival),
+        bothLoss: decoded.gain(decoded.cells(BOTH.key, BUDGET), whole),
         bothCache: exactly(100 * left * entryBytes(small) / entryBytes(large), whole.length),
       },
       tables: smallTables(decoded, NAME),
@@ -110,11 +106,11 @@ export const table6: Experiment = policyExperiment({
 });
 
 function stopClaim(stop: keyof typeof PAPER): Claim {
-  return absoluteOf("C45", {
-    paper: Math.round(1000 * PAPER[stop] / PAPER_WHOLE) / 1000,
-    statement: `score with ${stop} of ${PAPER_LAYERS} layers over that with all of them`,
-    note: "The paper's score is accuracy on BBH, ours agreement with the full cache.",
-  });
+  return cutScoreClaim(
+    "C45",
+    PAPER[stop] / PAPER_WHOLE,
+    `score with ${stop} of ${PAPER_LAYERS} layers over that with all of them`,
+  );
 }
 
 /** A stop of the paper in a small model of other depth, rounded down. */

@@ -6,7 +6,7 @@
 
 import { mean } from "../core/stats.ts";
 import { absoluteOf, trendOf } from "./claims.ts";
-import { benchmarkContexts, tracePair, WINDOW_TOKENS } from "./contexts.ts";
+import { benchmarkContexts, pairWorkUnit, tracePair, WINDOW_TOKENS } from "./contexts.ts";
 import type {
   Claim,
   DatasetName,
@@ -19,7 +19,6 @@ import type {
   WorkUnit,
 } from "./experiment.ts";
 import {
-  asSimilarityCell,
   CHOICE_LABELS,
   CHOICES,
   measuredMean,
@@ -61,9 +60,7 @@ export const table7And8: Experiment = {
     ...Object.fromEntries(PRINTED.map((row) => [row[0], printedClaim(row)])),
     gainOverRandom: gainClaim("that of random small heads"),
     gainOverMean: gainClaim("that with the mean of all small heads"),
-    sinkGain: trendOf("C58", "cosine with all tokens minus cosine without the first 4", {
-      above: 0,
-    }),
+    sinkGain: trendOf("C58", "cosine with all tokens minus cosine without the first 4"),
   },
   async plan(context) {
     const datasets = context.isDefaultPair ? ["microworld" as const] : BENCHMARKS;
@@ -84,27 +81,23 @@ function printedClaim([, id, benchmark, small, large, paper]: PrintedRow): Claim
 }
 
 function gainClaim(baseline: string): Claim {
-  return trendOf("C53", `cosine of matched heads without the first 4 tokens minus ${baseline}`, {
-    above: 0,
-  });
+  return trendOf("C53", `cosine of matched heads without the first 4 tokens minus ${baseline}`);
 }
 
 async function planDataset(context: ExperimentContext, dataset: DatasetName): Promise<WorkUnit[]> {
   const prompts = await benchmarkContexts(context, dataset);
-  return prompts.map(({ id, group, tokens }) => ({
-    key: `${dataset}/${id}`,
-    work: { large: tokens.length, small: tokens.length },
-    inputs: { tokens },
-    async run(context) {
+  return prompts.map(({ id: prompt, group, tokens }) => {
+    const id = `${dataset}/${prompt}`;
+    return pairWorkUnit(id, tokens, async (context) => {
       const saliency = await tracePair(context, tokens, [WINDOW_TOKENS]);
       const pair = saliency(Math.min(WINDOW_TOKENS, tokens.length));
-      return measureSimilarity(pair, { id: `${dataset}/${id}`, group, seed: context.seed });
-    },
-  }));
+      return measureSimilarity(pair, { id, group, seed: context.seed });
+    });
+  });
 }
 
 function summarise(input: SummaryInput): ExperimentResult {
-  const cells = input.units.map(({ value }) => asSimilarityCell(value));
+  const cells = input.units.map(({ value }) => value as unknown as SimilarityCell);
   const names = [...new Set(cells.map(({ id }) => datasetOf(id)))];
   const average = (label: string, from: readonly SimilarityCell[], read: Reading) =>
     measuredMean(from.map(read), { seed: input.seed, label: `table7_8 ${label}` });

@@ -7,16 +7,15 @@
 import { matchingWindow } from "../analysis/head_match.ts";
 import { DataError } from "../core/check.ts";
 import { absoluteOf, claimOf, MAIN_PAIR, trendOf } from "./claims.ts";
-import { cutTexts, limitTokens, tracePair } from "./contexts.ts";
+import { cutTexts, limitTokens, pairWorkUnit, tracePair } from "./contexts.ts";
 import type {
   Claim,
   Experiment,
   ExperimentContext,
   ExperimentResult,
   SummaryInput,
-  WorkUnit,
 } from "./experiment.ts";
-import { ends, lineOf } from "./result.ts";
+import { lineOf, tableOf } from "./result.ts";
 import {
   matchBothWays,
   measuredMean,
@@ -30,7 +29,7 @@ const PRINTED = [0.822, 0.812, 0.799, 0.796, 0.782];
 
 const TURNS = PRINTED.length;
 
-/** Shortest turn: the first one must do for matching. */
+/** Shortest turn: the first one must be long enough for matching. */
 const SHORTEST_TURN = 100;
 
 /** A dialogue as tokens. */
@@ -59,7 +58,7 @@ export const table9: Experiment = {
   inputs: ["large", "small", "mt_bench", "microworld"],
   claims: {
     ...Object.fromEntries(PRINTED.map((_, turn) => [`turn${turn + 1}`, turnClaim(turn + 1)])),
-    decline: trendOf("C55", "similarity after turn 1 minus that after turn 5", { above: 0 }),
+    decline: trendOf("C55", "similarity after turn 1 minus that after turn 5"),
     remaining: claimOf("C55", {
       kind: "trend",
       paper: 0.951,
@@ -71,12 +70,10 @@ export const table9: Experiment = {
     const dialogues = context.isDefaultPair
       ? await splitPrompts(context)
       : await joinTurns(context);
-    return dialogues.map(({ id, tokens, ends }): WorkUnit => ({
-      key: id,
-      work: { large: tokens.length, small: tokens.length },
-      inputs: { tokens, ends },
-      run: (context) => measureDialogue(context, { id, tokens, ends }),
-    }));
+    return dialogues.map((dialogue) => {
+      const { id, tokens, ends } = dialogue;
+      return pairWorkUnit(id, tokens, (context) => measureDialogue(context, dialogue), { ends });
+    });
   },
   summarise,
 };
@@ -179,14 +176,20 @@ function summarise(input: SummaryInput): ExperimentResult {
       decline: measured("decline", turns.map((cosines) => cosines[0]! - cosines.at(-1)!)),
       remaining: measured("remaining", turns.map((cosines) => cosines.at(-1)! / cosines[0]!)),
     },
-    tables: [{
-      name: "table9_turns",
-      title: "Similarity after each turn, mean over heads and dialogues",
-      columns: ["heads and tokens", "turn", "paper", "cosine", "low", "high"],
-      rows: curves.flatMap(({ label, points }) =>
-        points.map((point, turn) => [label, turn + 1, PRINTED[turn]!, ...ends(point)])
+    tables: [
+      tableOf(
+        "table9_turns",
+        "Similarity after each turn, mean over heads and dialogues",
+        curves.flatMap(({ label, points }) =>
+          points.map((cosine, turn) => ({
+            "heads and tokens": label,
+            "turn": turn + 1,
+            "paper": PRINTED[turn]!,
+            cosine,
+          }))
+        ),
       ),
-    }],
+    ],
     figures: [{
       name: "table9_turns",
       title: "Similarity over the turns of a dialogue",

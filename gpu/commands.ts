@@ -1,5 +1,5 @@
 /**
- * Checks that every back end makes, in the same words: of commands before it records them, and of what is used.
+ * Checks that all back ends share: of commands before they are recorded, and of buffers and recordings before use.
  *
  * @module
  */
@@ -15,7 +15,7 @@ import type {
 } from "./device.ts";
 import type { KernelContract } from "./kernel.ts";
 
-/** Bytes that the first byte of a window must be a multiple of. */
+/** Alignment of the first byte of a window, in bytes. */
 export const WINDOW_ALIGNMENT = 256;
 
 /** A bound window with its place in the contract. */
@@ -28,12 +28,7 @@ export interface BoundWindow extends BufferWindow {
   readonly isFloat: boolean;
 }
 
-/**
- * Tells copies from dispatches.
- *
- * @param command Any command.
- * @returns Whether it is a copy.
- */
+/** Tells copies from dispatches. */
 export function isCopy(command: Command): command is BufferCopy {
   return "source" in command;
 }
@@ -59,7 +54,6 @@ export function boundWindows(dispatch: Dispatch): BoundWindow[] {
 /**
  * Completes the constants of a kernel.
  *
- * @param kernel The kernel.
  * @param given Values that differ from the defaults.
  * @returns Every constant, in the order of the contract.
  * @throws {TypeError} If a name is not a constant of the kernel.
@@ -90,11 +84,9 @@ export function completeConstants(
 /**
  * Packs the fields of `Params` into the words a uniform buffer holds.
  *
- * @param kernel The kernel.
- * @param params A value for every field.
  * @returns One word per field, in the order of the contract.
  * @throws {TypeError} If a field is missing or unknown.
- * @throws {RangeError} If a `u32` is no integer from 0 to 2^32 - 1 or an `f32` is not a number.
+ * @throws {RangeError} If a `u32` is not an integer from 0 to 2^32 - 1 or an `f32` is not a number.
  */
 export function packParams(
   kernel: KernelContract,
@@ -125,9 +117,6 @@ export function packParams(
 /**
  * Checks everything about commands that needs no back end.
  *
- * @param label What the recording computes.
- * @param commands The commands.
- * @param info Limits of the device.
  * @throws {TypeError} If a binding lacks a buffer, or a written buffer is bound twice.
  * @throws {RangeError} If a window or copy lies outside its buffer or is not aligned.
  * @throws {GpuError} If a binding or a grid is larger than the device allows.
@@ -204,9 +193,6 @@ function checkWindow(action: string, name: string, window: BufferWindow): void {
 /**
  * Checks that bytes lie within a buffer and are whole words.
  *
- * @param action What could not be done.
- * @param buffer The buffer.
- * @param range First byte and number of bytes.
  * @throws {RangeError} If they do not.
  */
 export function checkRange(
@@ -265,9 +251,9 @@ function checkNames(
   );
 }
 
-/** Whose something is and whether it still exists. */
+/** Whether a device owns an object, and whether it still exists. */
 export interface Ownership {
-  /** Whether it was made by the device asked. */
+  /** Whether the device in question made it. */
   readonly isOwn: boolean;
   /** Whether it was disposed. */
   readonly isDestroyed: boolean;
@@ -276,8 +262,6 @@ export interface Ownership {
 /**
  * Throws unless a device exists.
  *
- * @param action What could not be done.
- * @param isDisposed Whether the device was disposed.
  * @throws {GpuError} If it was.
  */
 export function checkAlive(action: string, isDisposed: boolean): void {
@@ -288,9 +272,6 @@ export function checkAlive(action: string, isDisposed: boolean): void {
 /**
  * Throws unless a buffer can be used.
  *
- * @param action What could not be done.
- * @param label What the buffer holds.
- * @param ownership Whose it is.
  * @throws {TypeError} If it belongs to another device.
  * @throws {GpuError} If it was disposed.
  */
@@ -307,8 +288,6 @@ export function checkBuffer(action: string, label: string, ownership: Ownership)
 /**
  * Throws unless a recording can be submitted.
  *
- * @param action What could not be done.
- * @param ownership Whose it is.
  * @throws {GpuError} If it was disposed or belongs to another device.
  */
 export function checkRecording(action: string, ownership: Ownership): void {

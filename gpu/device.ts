@@ -70,7 +70,7 @@ export interface BufferWindow {
   readonly buffer: DeviceBuffer;
   /** First byte. */
   readonly byteOffset: number;
-  /** Bytes from there on. */
+  /** Number of bytes. */
   readonly byteLength: number;
 }
 
@@ -110,7 +110,7 @@ export interface BufferCopy {
 /** One entry of a recording. */
 export type Command = Dispatch | BufferCopy;
 
-/** Commands with pipelines, parameters and bind groups made ready; may be submitted many times. */
+/** Commands with prepared pipelines, parameters and bind groups; may be submitted many times. */
 export interface Recording extends Disposable {
   /** What it computes; appears in errors and traces. */
   readonly label: string;
@@ -118,7 +118,7 @@ export interface Recording extends Disposable {
 
 /** Stores buffers and runs recordings, in order. */
 export interface Device extends Disposable {
-  /** What it is. */
+  /** Properties of the device. */
   readonly info: DeviceInfo;
   /** What it has allocated and done so far. */
   readonly usage: DeviceUsage;
@@ -143,8 +143,8 @@ export interface Device extends Disposable {
   /**
    * Runs recordings one after the other in one submission.
    *
-   * @throws {GpuError} If a recording or a buffer it uses was disposed, or the device was lost; what WebGPU finds later reaches
-   *   the next `record`, `read` or `finished`.
+   * @throws {GpuError} If a recording or a buffer it uses was disposed, or the device was lost; errors that WebGPU finds
+   *   later reach the next `record`, `read` or `finished`.
    */
   submit(...recordings: readonly Recording[]): void;
   /** Waits for everything submitted so far; rejects with the first error of the device. */
@@ -152,7 +152,7 @@ export interface Device extends Disposable {
 }
 
 /**
- * Checks the names and sizes of a dispatch while hiding its kernel's type, so that lists of them can be built.
+ * Checks the names and sizes of a dispatch while hiding its kernel's type, so that lists of commands can be built.
  *
  * @param dispatch A dispatch of a certain kernel.
  * @returns The same, as a command.

@@ -1,5 +1,5 @@
 /**
- * Counts what a device has allocated and done, and refuses what would pass its cap.
+ * Counts what a device has allocated and done, and refuses what would exceed its cap.
  *
  * @module
  */
@@ -7,7 +7,7 @@
 import { GpuError } from "../core/check.ts";
 import type { DeviceUsage } from "./device.ts";
 
-/** Counters of one device; every buffer it makes, its own included, passes through here. */
+/** Counters of one device; every buffer it makes, including internal ones, is counted here. */
 export class Meter {
   readonly #maxBytes: number;
   readonly #counts = {
@@ -34,12 +34,7 @@ export class Meter {
     return { ...this.#counts };
   }
 
-  /**
-   * Tells whether the cap leaves room.
-   *
-   * @param byteLength Size of a buffer.
-   * @returns Whether it could be allocated now.
-   */
+  /** Tells whether the cap leaves room. */
   fits(byteLength: number): boolean {
     return byteLength <= this.#maxBytes - this.#counts.liveBytes;
   }
@@ -47,8 +42,6 @@ export class Meter {
   /**
    * Counts a buffer about to be made.
    *
-   * @param label What the buffer holds.
-   * @param byteLength Its size.
    * @throws {GpuError} If the cap leaves too little; nothing is counted then.
    */
   allocate(label: string, byteLength: number): void {
@@ -66,21 +59,13 @@ export class Meter {
     counts.buffersCreated += 1;
   }
 
-  /**
-   * Counts a buffer that was destroyed.
-   *
-   * @param byteLength Its size.
-   */
+  /** Counts a buffer that was destroyed. */
   release(byteLength: number): void {
     this.#counts.liveBytes -= byteLength;
     this.#counts.liveBuffers -= 1;
   }
 
-  /**
-   * Counts one more of something.
-   *
-   * @param what Counter to raise.
-   */
+  /** Counts one more of something. */
   count(what: "bindGroupsCreated" | "submits" | "reads"): void {
     this.#counts[what] += 1;
   }

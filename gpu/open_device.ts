@@ -32,7 +32,7 @@ export interface AdapterSummary {
   readonly maxWorkgroupBytes: number;
 }
 
-/** Opens a back end; nothing if this machine cannot run it. */
+/** Opens a back end; undefined if this machine cannot run it. */
 type Opener = (options: DeviceOptions) => Promise<Device | undefined>;
 
 const OPENERS: Readonly<Record<Backend, Opener>> = {
@@ -72,7 +72,7 @@ export async function openDevice(options: OpenDeviceOptions = {}): Promise<Devic
 /**
  * Looks at the adapter that `openDevice` would use, without opening it.
  *
- * @returns What it says about itself, or nothing if there is none.
+ * @returns What it says about itself; undefined without an adapter.
  */
 export async function adapterSummary(): Promise<AdapterSummary | undefined> {
   const gpu = webgpu();

@@ -76,17 +76,13 @@ class ReferenceRecording implements Recording {
 
 /** Runs kernels by calling their twins; `submit` returns when they are done. */
 export class ReferenceDevice implements Device {
-  /** What it is. */
+  /** Properties of the device. */
   readonly info: DeviceInfo;
   readonly #meter: Meter;
   readonly #buffers = new Set<ReferenceBuffer>();
   #isDisposed = false;
 
-  /**
-   * Makes an empty device.
-   *
-   * @param options Caps.
-   */
+  /** Makes an empty device. */
   constructor(options: DeviceOptions = {}) {
     this.#meter = new Meter(options.maxBytes);
     this.info = {

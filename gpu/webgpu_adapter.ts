@@ -1,23 +1,20 @@
 /**
- * Finds an adapter and gets from it all that the kernels can use.
+ * Finds an adapter and requests everything that the kernels can use.
  *
  * @module
  */
 
 import type { DeviceInfo } from "./device.ts";
 
-/** A device as WebGPU gave it, with what was found out about it. */
+/** A WebGPU device with its properties. */
 export interface OpenGpu {
   /** The device. */
   readonly device: GPUDevice;
-  /** What it is. */
+  /** Properties of the device. */
   readonly info: DeviceInfo;
   /** Text to put before a shader that calls subgroup functions; empty if its compiler wants none. */
   readonly subgroupDirective: string;
 }
-
-/** Features worth having, most useful first; listed or not, requestDevice decides. */
-const FEATURES = ["subgroups", "timestamp-query"] as const;
 
 /** Limits to raise to what the adapter offers. */
 const LIMITS = [
@@ -35,27 +32,25 @@ const LIMITS = [
 /**
  * Asks for the fastest adapter.
  *
- * @param gpu Entry point of WebGPU.
- * @returns The adapter, or nothing if there is none.
+ * @returns The adapter, if there is one.
  */
 export async function requestAdapter(gpu: GPU): Promise<GPUAdapter | undefined> {
   return await gpu.requestAdapter({ powerPreference: "high-performance" }) ?? undefined;
 }
 
 /**
- * Opens a device with the largest limits and as many features as it grants.
+ * Opens a device with the largest limits, and with subgroups if it grants them.
  *
- * @param gpu Entry point of WebGPU.
- * @returns The device, or nothing if there is no adapter.
+ * @returns The device; undefined without an adapter.
  */
 export async function openGpu(gpu: GPU): Promise<OpenGpu | undefined> {
-  for (const requiredFeatures of [[...FEATURES], ...FEATURES.map((name) => [name]), []]) {
+  // What the adapter lists does not matter; requestDevice decides.
+  for (const hasSubgroups of [true, false]) {
     // An adapter may be used for one request only.
     const adapter = await requestAdapter(gpu);
     if (adapter === undefined) return undefined;
-    const device = await tryDevice(adapter, requiredFeatures);
+    const device = await tryDevice(adapter, hasSubgroups ? ["subgroups"] : []);
     if (device === undefined) continue;
-    const hasSubgroups = requiredFeatures.includes("subgroups");
     return {
       device,
       info: describe(adapter, device, hasSubgroups),
@@ -65,12 +60,7 @@ export async function openGpu(gpu: GPU): Promise<OpenGpu | undefined> {
   return undefined;
 }
 
-/**
- * Tells whether an adapter computes on the CPU.
- *
- * @param info What the adapter says about itself.
- * @returns Whether it is software.
- */
+/** Tells whether an adapter computes on the CPU. */
 export function isSoftwareAdapter(info: GPUAdapterInfo): boolean {
   const text = `${info.vendor} ${info.architecture} ${info.device} ${info.description}`;
   return info.isFallbackAdapter || /llvmpipe|lavapipe|swiftshader|basic render/i.test(text);
@@ -79,8 +69,7 @@ export function isSoftwareAdapter(info: GPUAdapterInfo): boolean {
 /**
  * Names an adapter.
  *
- * @param info What the adapter says about itself.
- * @returns Its description, or what else it tells.
+ * @returns Its description, or its other fields.
  */
 export function adapterName(info: GPUAdapterInfo): string {
   const parts = [info.vendor, info.architecture, info.device];

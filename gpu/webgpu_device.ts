@@ -36,7 +36,7 @@ const WRITE_BYTES = 4 * 2 ** 20;
 
 /** Runs kernels on a GPU, or on a software adapter. */
 export class WebgpuDevice implements Device {
-  /** What it is. */
+  /** Properties of the device. */
   readonly info: DeviceInfo;
   readonly #device: GPUDevice;
   readonly #meter: Meter;
@@ -44,12 +44,7 @@ export class WebgpuDevice implements Device {
   readonly #memory: WebgpuMemory;
   readonly #pipelines: PipelineCache;
 
-  /**
-   * Takes over an open device.
-   *
-   * @param gpu The device and what is known about it.
-   * @param options Caps.
-   */
+  /** Takes over an open device. */
   constructor(gpu: OpenGpu, options: DeviceOptions = {}) {
     const { maxBytes, maxBindingBytes = Number.POSITIVE_INFINITY } = options;
     this.info = {
@@ -275,7 +270,7 @@ export class WebgpuDevice implements Device {
   }
 }
 
-/** A dispatch made ready. */
+/** A prepared dispatch. */
 interface DispatchStep {
   /** What to run. */
   readonly pipeline: GPUComputePipeline;
@@ -289,7 +284,7 @@ interface DispatchStep {
   readonly grid: readonly [number, number, number];
 }
 
-/** A copy made ready. */
+/** A prepared copy. */
 interface CopyStep extends Omit<BufferCopy, "source" | "target"> {
   readonly source: GPUBuffer;
   readonly target: GPUBuffer;

@@ -10,7 +10,7 @@ import { checkAlive } from "./commands.ts";
 /** Scopes around every call that may fail, outermost first. */
 const FILTERS: readonly GPUErrorFilter[] = ["validation", "out-of-memory", "internal"];
 
-/** Collects the errors of one device until someone awaits it. */
+/** Collects the errors of one device until a call waits for it. */
 export class ErrorLog {
   readonly #device: GPUDevice;
   readonly #pending = new Set<Promise<void>>();
@@ -19,11 +19,7 @@ export class ErrorLog {
   #activity = "start";
   #isDisposed = false;
 
-  /**
-   * Starts to listen.
-   *
-   * @param device Device whose errors are collected.
-   */
+  /** Starts to listen. */
   constructor(device: GPUDevice) {
     this.#device = device;
     device.addEventListener("uncapturederror", (event) => {
@@ -39,7 +35,7 @@ export class ErrorLog {
     });
   }
 
-  /** Says that the loss of the device is wanted. */
+  /** Marks the loss of the device as intended. */
   dispose(): void {
     this.#isDisposed = true;
   }
@@ -61,13 +57,7 @@ export class ErrorLog {
     this.#activity = action;
   }
 
-  /**
-   * Calls WebGPU and watches for errors that arrive later.
-   *
-   * @param call The call.
-   * @param onError Makes the error to report.
-   * @returns What the call returned.
-   */
+  /** Calls WebGPU and watches for errors that arrive later. */
   watch<T>(call: () => T, onError: (error: GPUError) => GpuError): T {
     const { result, errors } = this.#scoped(call);
     const pending: Promise<void> = errors.then((found) => {
@@ -78,13 +68,7 @@ export class ErrorLog {
     return result;
   }
 
-  /**
-   * Calls WebGPU and waits for its verdict.
-   *
-   * @param call The call.
-   * @param onError Makes the error to throw.
-   * @returns What the call returned.
-   */
+  /** Calls WebGPU and waits until it reports success or an error. */
   async check<T>(call: () => T, onError: (error: GPUError) => GpuError): Promise<T> {
     const { result, errors } = this.#scoped(call);
     const found = await errors;
@@ -93,7 +77,7 @@ export class ErrorLog {
   }
 
   /**
-   * Waits until the fate of all calls so far is known.
+   * Waits until all calls so far have succeeded or failed.
    *
    * @throws {GpuError} The first error not yet reported, or that the device was lost.
    */
@@ -123,14 +107,7 @@ export class ErrorLog {
   }
 }
 
-/**
- * Words an error of WebGPU.
- *
- * @param action What could not be done.
- * @param requirement What was required.
- * @param cause What WebGPU said.
- * @returns The error.
- */
+/** Makes an error from what WebGPU reported. */
 export function failure(
   action: string,
   requirement: string,

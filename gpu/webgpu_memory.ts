@@ -23,13 +23,7 @@ export class WebgpuBuffer implements DeviceBuffer {
   /** Whether it was disposed. */
   isDestroyed = false;
 
-  /**
-   * Wraps a buffer.
-   *
-   * @param memory What made it.
-   * @param gpuBuffer The buffer.
-   * @param label What it holds.
-   */
+  /** Wraps a buffer. */
   constructor(
     readonly memory: WebgpuMemory,
     readonly gpuBuffer: GPUBuffer,
@@ -55,13 +49,7 @@ export class WebgpuMemory {
   readonly #live = new Set<WebgpuBuffer>();
   readonly #idle: WebgpuBuffer[] = [];
 
-  /**
-   * Starts empty.
-   *
-   * @param device Device whose memory it is.
-   * @param errors Where its errors go.
-   * @param meter What counts.
-   */
+  /** Starts empty. */
   constructor(device: GPUDevice, errors: ErrorLog, meter: Meter) {
     this.#device = device;
     this.#errors = errors;
@@ -71,9 +59,7 @@ export class WebgpuMemory {
   /**
    * Makes a buffer of zeros.
    *
-   * @param label What it holds.
    * @param size Bytes, a multiple of 4.
-   * @param usage Flags of `GPUBufferUsage`.
    * @returns The buffer; if the device lacks memory, its `failure` appears soon after.
    * @throws {GpuError} If the cap leaves too little, or the device says at once that it does.
    */
@@ -109,8 +95,6 @@ export class WebgpuMemory {
   /**
    * Checks that a buffer of this device still exists.
    *
-   * @param action What could not be done.
-   * @param buffer Any buffer.
    * @returns The buffer as this device made it.
    * @throws {GpuError} If it was disposed, or the device had too little memory for it.
    * @throws {TypeError} If another device made it.
@@ -139,9 +123,8 @@ export class WebgpuMemory {
   }
 
   /**
-   * Gives a buffer that the CPU can read, used before if possible.
+   * Returns a buffer that the CPU can read, reusing an idle one if possible.
    *
-   * @param byteLength Bytes it must hold.
    * @returns A buffer that holds at least as many; hand it back with `recycle`.
    */
   staging(byteLength: number): WebgpuBuffer {

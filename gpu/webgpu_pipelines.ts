@@ -1,5 +1,5 @@
 /**
- * Compiles kernels once per set of constants and words their compile errors.
+ * Compiles kernels once per set of constants and rewords their compile errors.
  *
  * @module
  */
@@ -34,8 +34,6 @@ export class PipelineCache {
   /**
    * Starts empty.
    *
-   * @param device Device that compiles.
-   * @param errors Where its errors go.
    * @param options What to put before shaders that call subgroup functions.
    */
   constructor(
@@ -57,11 +55,8 @@ export class PipelineCache {
   }
 
   /**
-   * Gives the pipeline of a kernel, compiled at the first call.
+   * Returns the pipeline of a kernel, which the first call compiles.
    *
-   * @param kernel The kernel.
-   * @param constants Every constant.
-   * @returns The pipeline.
    * @throws {GpuError} If the WGSL does not compile or needs more than the device has.
    */
   get(kernel: KernelContract, constants: Readonly<Record<string, number>>): Promise<Pipeline> {
@@ -162,9 +157,7 @@ export interface SpecializedKernel {
 /**
  * Fills in the constants of a kernel: `const NAME: type = value;` lines are rewritten in place, the others are overrides.
  *
- * @param kernel The kernel.
- * @param constants Every constant.
- * @returns The WGSL, with the lines where they were, and what is left to override.
+ * @returns The WGSL with unchanged line numbers, and the constants left to override.
  */
 export function specialize(
   kernel: KernelContract,
@@ -191,7 +184,7 @@ function position(file: string, message: GPUCompilationMessage, prefixLength: nu
   return `${file}:${lineNum}:${lineNum === 1 ? Math.max(1, linePos - prefixLength) : linePos}`;
 }
 
-/** Deno's compiler draws the source around the message; keeps the message, its labels and its notes. */
+/** Removes the source that Deno's compiler draws around a message; the message, its labels and its notes stay. */
 function messageText(message: string): string {
   const kept = message.split("\n").map((line) => line.trim()).filter((line) =>
     line !== "" && !/^(┌─|│|\d+ │ )/.test(line) || /[\^]+ \S/.test(line)

@@ -97,7 +97,7 @@ function chooseTokens({ buffers, params, grid }: KernelRun<typeof ARGMAX_CONTRAC
 export interface ArgmaxShape {
   /** Sequences in the step. */
   readonly sequences: number;
-  /** Logits of a sequence that count. */
+  /** Logits of a sequence in use. */
   readonly columns: number;
   /** Elements from one row of logits to the next; a multiple of 4. */
   readonly stride: number;
@@ -128,7 +128,7 @@ export function argmaxPartialBytes(sequences: number): number {
  * @param buffers What it reads and writes.
  * @param shape Sizes.
  * @returns Two commands.
- * @throws {RangeError} If the stride is too short or no multiple of 4.
+ * @throws {RangeError} If the stride is too short or not a multiple of 4.
  */
 export function argmaxCommands(buffers: ArgmaxBuffers, shape: ArgmaxShape): Command[] {
   const { sequences, columns, stride, capacity, advance } = shape;

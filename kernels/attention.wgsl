@@ -1,8 +1,8 @@
 // Shared by the attention kernels: which keys a row sees, what their scores are, and how keys and values are stored.
-// Window, softcap and sinks are constants of a variant: where they are off, nothing of them is left in its text.
+// Window, softcap and sinks are constants of a variant: a variant without them has no code for them.
 
-const WINDOW: u32 = 0;     // newest keys that a row sees, its own included; all of them if 0
-const SOFTCAP: f32 = 0.0;  // scores lie between its negative and itself; anywhere if 0
+const WINDOW: u32 = 0;     // newest keys that a row sees, including its own; all if 0
+const SOFTCAP: f32 = 0.0;  // scores lie between -SOFTCAP and SOFTCAP; unbounded if 0
 const LOG2_E = 1.4426950408889634;
 const LOWEST = -3.4e38;
 
@@ -33,11 +33,11 @@ fn score_factor() -> f32 {
 //# end
 }
 
-// Score in base 2 of a product with that factor, given as four sums.
+// Score in base 2 of a product that includes the factor, given as four partial sums.
 fn score_of(product: vec4f) -> f32 {
   let sum = (product.x + product.y) + (product.z + product.w);
 //# if SOFTCAP
-  let tangent = 1.0 - 2.0 / (exp2(2.0 * LOG2_E * sum) + 1.0);  // hyperbolic; needs no case for large sums
+  let tangent = 1.0 - 2.0 / (exp2(2.0 * LOG2_E * sum) + 1.0);  // tanh, safe for large sums
   return SOFTCAP * LOG2_E * tangent;
 //# else
   return sum;
@@ -56,7 +56,7 @@ fn softmax_start(head: u32, is_first: bool) -> vec2f {
 //# end
 //# if MASKS
 
-// 32 bits of a head's mask, all ones if there is none.
+// 32 bits of a head's mask, all ones if nothing is masked.
 fn visible_bits(head: u32, word: u32) -> u32 {
   var bits = 0xffffffffu;
   if (params.is_masked == 1u) {

@@ -1,8 +1,8 @@
 /**
- * Attention to every key, from the log-sum-exp that attention left: the second pass of two. Three kernels of one file:
+ * Attention to every key, from the log-sum-exp that attention stored: the second of two passes. Three kernels of one file:
  *
  * - `attention_sums`: what every key receives, summed over the rows of a step without storing a map
- * - `attention_map`: the rows of one query head, for heads that are named
+ * - `attention_map`: the rows of one requested query head
  * - `attention_rows`: the newest token of each sequence, for every query head of a layer
  *
  * @module
@@ -60,10 +60,10 @@ export type MapContract = AttentionContract<typeof MAP_BINDINGS, typeof MAP_PARA
 /** Contract of every variant of `attention_rows`. */
 export type RowsContract = AttentionContract<typeof ROWS_BINDINGS, typeof ROWS_PARAMS>;
 
-/** Most workgroups along x; each takes every so many blocks of keys, so that an empty cache costs little. */
+/** Most workgroups along x; they stride over the blocks of keys, so that an empty cache costs little. */
 const MAX_STRIPES = 32;
 
-/** What a variant is made for. */
+/** What the text of a variant depends on. */
 export interface ColumnsVariant extends AttentionVariant {
   /** New tokens of each sequence. */
   readonly rowsPerSequence: number;
@@ -76,7 +76,7 @@ function columnsTile(rowsPerSequence: number, { isSubgroup }: Broadcast) {
   return isRow ? { laneKeys: 2, tileRows: 1 } : { laneKeys: 4, tileRows: 2 };
 }
 
-/** What a variant's contract has beside bindings and parameters. */
+/** A variant's contract without bindings and parameters. */
 function columnsText(variant: ColumnsVariant, kind: "sums" | "map" | "rows") {
   const { headDim, rowsPerSequence, subgroupSize } = variant;
   const broadcast = broadcastOf(subgroupSize);
@@ -104,7 +104,7 @@ function columnsText(variant: ColumnsVariant, kind: "sums" | "map" | "rows") {
 /**
  * Counts the workgroups that share the keys.
  *
- * @param variant What the kernel is made for.
+ * @param variant What the text depends on.
  * @param columns Keys at most.
  * @returns Workgroups along x.
  */
@@ -130,7 +130,7 @@ function rowAttention(
 /**
  * Makes a variant of `attention_sums`.
  *
- * @param variant What it is made for.
+ * @param variant What the text depends on.
  * @returns The kernel.
  * @throws {RangeError} If there is no such variant.
  */
@@ -165,7 +165,7 @@ function sumColumns(run: KernelRun<SumsContract>, variant: ColumnsVariant): void
 /**
  * Makes a variant of `attention_map`.
  *
- * @param variant What it is made for.
+ * @param variant What the text depends on.
  * @returns The kernel.
  * @throws {RangeError} If there is no such variant.
  */
@@ -186,7 +186,7 @@ export function attentionMap(variant: ColumnsVariant): Kernel<MapContract> {
 /**
  * Makes a variant of `attention_rows`.
  *
- * @param variant What it is made for; one new token of each sequence.
+ * @param variant What the text depends on; one new token of each sequence.
  * @returns The kernel.
  * @throws {RangeError} If there is no such variant.
  */
@@ -219,8 +219,8 @@ export type MaskedBuffers<C extends SumsContract | MapContract> =
  * Prepares the column sums of a step.
  *
  * @param info The device, for the choice of the variant.
- * @param options Buffers, sizes, and the factor from one row's weight to that of the row before, from 0 (only a
- *   sequence's last row counts) to 1 (all rows count the same, if left out); sums of earlier steps fade by it, too.
+ * @param options Buffers, sizes, and the factor by which each earlier row counts less, from 0 (only a
+ *   sequence's last row counts) to 1 (all rows count the same; the default); it also decays the sums of earlier steps.
  * @returns The command.
  * @throws {RangeError} If the sizes do not fit together.
  */

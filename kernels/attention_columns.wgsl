@@ -27,18 +27,18 @@
 // writes  output   f32[map_offset + rows, map_stride], zero after a row's own position
 //# end
 //# if ROWS
-// writes  rows     f32[sequences, heads_total, capacity]; zero or as it was after the newest token
+// writes  rows     f32[sequences, heads_total, capacity]; after the newest token zero or unchanged
 //# end
 // twin    attention_columns.ts
 //
 // A lane keeps its keys in registers; queries are loaded once for all lanes. Scores are computed again, and the
-// log-sum-exp that attention left turns them into attention.
+// log-sum-exp that attention stored turns them into attention.
 
 const LANES: u32 = 8;
-const LANE_KEYS: u32 = 4;  // keys of a lane
-const TILE_ROWS: u32 = 2;  // queries loaded together
-const VEC4S: u32 = 16;     // of a head
-const PIECES: u32 = 8;     // of eight elements of a head
+const LANE_KEYS: u32 = 4;     // keys of a lane
+const TILE_ROWS: u32 = 2;     // queries loaded together
+const VEC4S: u32 = 16;        // of a head
+const PIECES: u32 = 8;        // of eight elements of a head
 const QUERY_ROUNDS: u32 = 4;  // vec4s of a tile that a lane loads where lanes broadcast
 
 struct Params {
@@ -53,7 +53,7 @@ struct Params {
   is_masked: u32,
   visible_words: u32,
 //# if SUMS
-  row_decay: f32,  // factor from one row's weight to that of the row before
+  row_decay: f32,  // factor by which each earlier row counts less
   sum_decay: f32,  // factor on the sums of earlier steps: row_decay to the power of the step's rows
 //# end
 //# if MAP

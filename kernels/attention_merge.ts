@@ -1,12 +1,12 @@
 /**
- * Joins parts of attention that splits of the keys left: of `decode_attention`, or of `selected_attention_split`.
+ * Joins the parts of attention that `decode_attention` or `selected_attention_split` computed from splits of the keys.
  *
- * A part starts with the largest score in base 2 and the sum of the exponentials. One of `decode_attention` has two unused
- * numbers and the sum of values weighted by the exponentials. One of `selected_attention_split` has `PART_HEADER` numbers
- * and two head vectors: after the first two the small model's mass on full and on value-only tokens; its mass on full
- * tokens other than sinks and their sum of exponentials; how the two join (an index in `MARGINAL_MODES`); full tokens of
- * the whole list, or `BROKEN_PART`; the sum of values weighted by the exponentials; that of value-only tokens weighted by
- * the small model.
+ * A part starts with the largest score in base 2 and the sum of the exponentials. In `decode_attention` two unused numbers
+ * and the sum of values weighted by the exponentials follow. In `selected_attention_split` a part has `PART_HEADER`
+ * numbers and two head vectors. After the first two numbers come the small model's mass on full and on value-only tokens;
+ * its mass on full tokens other than sinks, and their sum of exponentials; how full and value-only tokens join (an index
+ * in `MARGINAL_MODES`); the number of full tokens in the whole list, or `BROKEN_PART`. The vectors are the sum of values
+ * weighted by the exponentials, and that of value-only tokens weighted by the small model's attention.
  *
  * @module
  */
@@ -83,7 +83,7 @@ interface HeadParts {
   readonly first: number;
   readonly parts: readonly Float32Array[];
   readonly largest: number;
-  /** Sums a field over the parts, with their exponentials brought to one scale, or as it is. */
+  /** Sums a field over the parts: scaled to the largest score, or as stored. */
   readonly scaledSum: (field: number) => number;
   readonly plainSum: (field: number) => number;
 }
@@ -156,7 +156,7 @@ function mergeSelected(
 }
 
 /**
- * Parameters and grid that both merges of a step have.
+ * Makes the parameters and the grid of a merge.
  *
  * @param shape Sizes of the step.
  * @param splits Parts of each row.

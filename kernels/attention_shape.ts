@@ -15,15 +15,15 @@ import { type VariantConstants, writeOut } from "./write_out.ts";
 
 /**
  * How a cache stores keys or values. Keys of some models are so large that rounding them to halves moves scores by a
- * tenth; where attention itself is the result, keys and values stay as they are.
+ * tenth; where attention itself is the result, keys and values stay f32.
  */
 export type KvFormat = "f16" | "f32";
 
 /** What a layer's attention computes beyond plain causal attention; compiled in, so what is left out costs nothing. */
 export interface AttentionRule {
-  /** Newest tokens that a row sees, its own included; all of them if left out. */
+  /** Newest tokens that a row sees, including its own; all if left out. */
   readonly window?: number | undefined;
-  /** Scores s become `softcap * tanh(s / softcap)`; they stay as they are if left out. */
+  /** Scores s become `softcap * tanh(s / softcap)`; unchanged if left out. */
   readonly softcap?: number | undefined;
   /** Whether each head has a sink: a logit without a value that takes its share of the softmax; false if left out. */
   readonly hasSinks?: boolean | undefined;
@@ -59,7 +59,7 @@ export interface AttentionShape extends Omit<AttentionVariant, "subgroupSize" | 
   readonly queryHeads: number;
   /** KV heads; divide `queryHeads`. */
   readonly kvHeads: number;
-  /** Whether `visible` is looked at; false if left out. */
+  /** Whether `visible` is read; false if left out. */
   readonly isMasked?: boolean;
   /** Factor before the softmax; `1 / sqrt(headDim)` if left out. */
   readonly scale?: number;
@@ -119,9 +119,9 @@ export function attentionParams(shape: AttentionShape): AttentionParams {
 function checkMultiple(
   name: string,
   value: number,
-  [headGroup, text]: readonly [number, string],
+  [divisor, text]: readonly [number, string],
 ): void {
-  if (value % headGroup === 0) return;
+  if (value % divisor === 0) return;
   throw new RangeError(
     `Cannot compute attention: ${name} must be a multiple of ${text}: current value is ${value}`,
   );
@@ -147,7 +147,7 @@ function checkVariant(
 export interface Broadcast {
   /** Lanes of a workgroup; also those of a subgroup if `isSubgroup`. */
   readonly lanes: number;
-  /** Whether a lane loads a piece and broadcasts it, or all lanes fill workgroup memory. */
+  /** Whether each lane loads a piece and broadcasts it; otherwise all lanes fill workgroup memory. */
   readonly isSubgroup: boolean;
 }
 
@@ -157,7 +157,7 @@ const MEMORY_LANES = 32;
 /**
  * Chooses how vectors reach all lanes.
  *
- * Software adapters have narrow subgroups and broadcast for nothing. Where subgroups are wide, a broadcast takes the
+ * Software adapters have narrow subgroups and broadcast at no cost. Where subgroups are wide, a broadcast takes the
  * time of several multiply-adds, while all lanes may read one word of workgroup memory at once.
  *
  * @param subgroupSize Lanes of a subgroup, 0 where there are none.
@@ -169,7 +169,7 @@ export function broadcastOf(subgroupSize: number): Broadcast {
     : { lanes: MEMORY_LANES, isSubgroup: false };
 }
 
-/** What makes the text of an attention kernel. */
+/** What the text of an attention kernel is made from. */
 export interface AttentionText {
   /** Text of its file. */
   readonly wgsl: string;
@@ -184,9 +184,9 @@ export interface AttentionText {
 }
 
 /**
- * Writes the text of a variant, as of `flash_attention_subgroup8_64` or `flash_attention_f32_keys_64`.
+ * Writes the text of a variant, such as `flash_attention_subgroup8_64` or `flash_attention_f32_keys_64`.
  *
- * @param variant What the kernel is made for.
+ * @param variant What the text depends on.
  * @param text The file and its constants.
  * @returns Entry point, WGSL that compiles alone, and the subgroup that it needs.
  * @throws {RangeError} If there is no variant for the head size, window or cap.
@@ -238,7 +238,7 @@ export interface AttentionContract<
 > extends KernelContract {
   /** Storage buffers; `sinks` only in variants that have them. */
   readonly bindings: Bindings & SinkBinding;
-  /** There are none. */
+  /** None: sizes are written into the text. */
   readonly constants: Record<never, number>;
   /** Sizes and flags. */
   readonly params: Params;
@@ -248,9 +248,9 @@ export interface AttentionContract<
 export type SinkBinding = { readonly sinks?: "read f32" };
 
 /**
- * The binding that a variant has beside those of its kernel.
+ * The binding that a variant adds to those of its kernel.
  *
- * @param variant What the kernel is made for.
+ * @param variant What the text depends on.
  * @returns `sinks`, or nothing.
  */
 export function sinkBinding({ hasSinks }: AttentionRule): SinkBinding {
@@ -258,7 +258,7 @@ export function sinkBinding({ hasSinks }: AttentionRule): SinkBinding {
 }
 
 /**
- * Says which variant of a kernel a step takes.
+ * Chooses the variant of a kernel for a step.
  *
  * @param shape Sizes of the step.
  * @param info The device.
@@ -271,7 +271,7 @@ export function variantOf<Shape extends AttentionShape>(
   return { ...shape, subgroupSize, hasSinks: shape.sinks !== undefined };
 }
 
-/** What a twin reads of an attention step. */
+/** What a twin reads in an attention step. */
 export interface AttentionRun {
   /** Contents of the buffers; `visible` only where positions can be masked. */
   readonly buffers: {
@@ -341,7 +341,7 @@ export function headStart(
  *
  * @param product The product.
  * @param scale Factor before the softmax.
- * @param rule What the layer's attention does; whether the row sees the key, too.
+ * @param rule Rule of the layer's attention, and the positions that decide whether the row sees the key.
  * @returns The score, minus infinity for a key that the row does not see.
  */
 export function scoreOf(
@@ -366,7 +366,7 @@ export interface AttentionRow extends Omit<AttentionVariant, "subgroupSize"> {
  * Computes the scores of one row against the keys up to its own.
  *
  * @param run The step.
- * @param at Row, head, and what the kernel is made for.
+ * @param at Row, head, and what the text depends on.
  * @returns Scores of positions 0 to the row's own; minus infinity for keys that it does not see.
  */
 export function rowScores(run: AttentionRun, at: AttentionRow): Float64Array {
@@ -392,7 +392,7 @@ export function rowScores(run: AttentionRun, at: AttentionRow): Float64Array {
  *
  * @param scores Scores of a row; at least one is finite.
  * @param sink Logit of the head's sink; none if left out.
- * @returns The logarithm of the sum of their exponentials, the sink's among them.
+ * @returns The logarithm of the sum of their exponentials, including the sink's.
  */
 export function logSumExp(scores: Float64Array, sink: number = -Infinity): number {
   let largest = sink;

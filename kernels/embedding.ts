@@ -10,6 +10,7 @@ import { defineKernel, type Kernel, type KernelContract, type KernelRun } from "
 import {
   BLOCK_COLUMNS,
   blockScale,
+  declarations,
   paddedColumns,
   type PlaneArrays,
   planeBindings,
@@ -76,7 +77,7 @@ export function embeddingGrid(rows: number, columns: number): readonly [number, 
 }
 
 function source(format: WeightFormat): string {
-  const bindings = {
+  const variables = {
     "read> tokens": "u32",
     "read> state": "u32",
     ...planeVariables(format),
@@ -85,14 +86,7 @@ function source(format: WeightFormat): string {
   return [
     `// embedding_${format.name}: rows of a ${format.name} matrix, chosen by token id.`,
     "",
-    "struct Params {",
-    ...Object.entries(PARAMS).map(([name, type]) => `  ${name}: ${type},`),
-    "}",
-    "",
-    ...Object.entries(bindings).map(([name, type], i) =>
-      `@group(0) @binding(${i}) var<storage, ${name}: array<${type}>;`
-    ),
-    "@group(1) @binding(0) var<uniform> params: Params;",
+    ...declarations(PARAMS, variables),
     "",
     format.functions,
     "",

@@ -1,7 +1,7 @@
 /**
  * Attention of a step's rows to the cached keys and values, without storing scores: whole, or in splits of the keys.
  *
- * A decode step of few sequences has fewer rows than a GPU has cores, so that splits of the keys go to different
+ * A decode step of few sequences has fewer rows than a GPU has cores, so splits of the keys go to different
  * workgroups, and `attention_merge` joins their parts.
  *
  * @see {@link https://arxiv.org/abs/2205.14135 | FlashAttention}, the online softmax;
@@ -58,7 +58,7 @@ const SPLIT_KEYS = 64;
 /** Most splits of a sequence's keys. */
 const MAX_SPLITS = 32;
 
-/** What a variant of `flash_attention` is made for. */
+/** What the text of a variant of `flash_attention` depends on. */
 export interface FlashVariant extends AttentionVariant {
   /** Rows of a KV head: new tokens times query heads of the group. */
   readonly rows: number;
@@ -137,7 +137,7 @@ export function keyValueBytes(headDim: number, tileKeys: number): number {
 /**
  * Makes a variant of `flash_attention`.
  *
- * @param variant What it is made for.
+ * @param variant What the text depends on.
  * @returns The kernel.
  * @throws {RangeError} If there is no such variant.
  */
@@ -178,7 +178,7 @@ function attendWhole(run: KernelRun<FlashContract>, variant: FlashVariant): void
 /**
  * Makes a variant of `decode_attention`.
  *
- * @param variant What it is made for.
+ * @param variant What the text depends on.
  * @returns The kernel.
  * @throws {RangeError} If there is no such variant.
  */
@@ -231,7 +231,7 @@ function attendSplits(run: KernelRun<DecodeContract>, sizes: SplitSizes): void {
   }
 }
 
-/** All rows of a workgroup cut their keys at the same places: from the first that one of them sees to the last. */
+/** All rows of a workgroup split their keys at the same places, from the first key that any of them sees to the last. */
 function splitRange(
   run: KernelRun<DecodeContract>,
   { row, head, sizes }: {
@@ -281,14 +281,14 @@ export function flashAttentionCommand(
   });
 }
 
-/** Where nothing is masked any buffer does for `visible`. */
+/** Where nothing is masked, any buffer can stand in for `visible`. */
 function inputsOf({ sinks }: AttentionShape, buffers: FlashBuffers) {
   const { state, qkv, keys, values, visible = state } = buffers;
   return { state, qkv, keys, values, visible, ...(sinks && { sinks }) };
 }
 
 /**
- * Says which variant a step takes.
+ * Chooses the variant for a step.
  *
  * @param info The device.
  * @param shape Sizes of the step.
@@ -308,7 +308,7 @@ export function flashVariant(
  * Counts the workgroups of `flash_attention`.
  *
  * @param shape Sizes of the step.
- * @param variant The variant it takes.
+ * @param variant The variant chosen for it.
  * @returns Tiles of rows, KV heads, sequences.
  */
 export function flashAttentionGrid(

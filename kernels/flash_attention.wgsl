@@ -24,7 +24,7 @@
 //# end
 // twin    flash_attention.ts
 //
-// The rows of a KV head are numbered so that the query heads that share it come together: row u is the step's row
+// The rows of a KV head are numbered so that the query heads that share it are adjacent: row u is the step's row
 // u / group_size of query head kv_head * group_size + u % group_size. A lane keeps queries and outputs of its rows in
 // registers; keys and values are loaded once for all lanes, which get them by broadcast or from workgroup memory.
 

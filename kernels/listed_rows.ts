@@ -1,6 +1,6 @@
 /**
  * Attention of the newest token to listed tokens, laid out by position, for every query head of a layer: contract and
- * twin. What `attention_rows` is for a complete cache.
+ * twin. The counterpart of `attention_rows` for lists.
  *
  * @module
  */
@@ -10,7 +10,7 @@ import { type Command, dispatch, type DispatchBuffers } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
 import type { RowHeads } from "./attention_columns.ts";
 import wgsl from "./listed_rows.wgsl" with { type: "text" };
-import { LIST_HEADER_WORDS, type ListedLayer, listParams, listRoom } from "./selection_list.ts";
+import { type ListedLayer, listOf, listParams } from "./selection_list.ts";
 
 const BLOCK = 512;
 
@@ -41,24 +41,19 @@ export const listedRows: Kernel<typeof LISTED_ROWS_CONTRACT> = defineKernel(
 
 function layOut({ buffers, params, grid }: KernelRun<typeof LISTED_ROWS_CONTRACT>): void {
   const { state, lists, attention, rows } = buffers;
-  const { group_heads, list_words, capacity, attention_stride } = params;
-  const room = listRoom({ listWords: list_words, groupHeads: group_heads });
+  const { group_heads, capacity, attention_stride } = params;
   for (let place = 0; place < grid[2]; place++) {
     const sequence = state[0]! + place;
     const tokens = Math.min(state[1 + sequence]! + 1, capacity);
     for (let head = 0; head < grid[1]; head++) {
       const headGroup = sequence * params.groups + params.group_offset +
         Math.floor(head / group_heads);
-      const list = lists.subarray(headGroup * list_words, (headGroup + 1) * list_words);
-      const kept = list[0]! > room ? 0 : list[0]!;
       const start = (sequence * params.heads_total + params.head_offset + head) * capacity;
       const row = rows.subarray(start, start + tokens).fill(0);
-      for (let entry = 0; entry < kept; entry++) {
-        const token = list[LIST_HEADER_WORDS + group_heads + 2 * entry]!;
-        if (token < tokens) {
-          row[token] = attention[(place * grid[1] + head) * attention_stride + entry]!;
-        }
-      }
+      const softmax = attention.subarray((place * grid[1] + head) * attention_stride);
+      listOf(lists, params, headGroup)?.full.forEach((token, entry) => {
+        if (token < tokens) row[token] = softmax[entry]!;
+      });
     }
   }
 }
@@ -93,10 +88,9 @@ export function listedRowsCommand(
     value: heads.total,
     min: heads.offset + groupsPerLayer * groupHeads,
   });
-  const { state, lists, attention, rows } = buffers;
   return dispatch({
     kernel: listedRows,
-    buffers: { state, lists, attention, rows },
+    buffers,
     params: {
       ...listed,
       groups_per_layer: groupsPerLayer,

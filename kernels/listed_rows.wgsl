@@ -1,11 +1,11 @@
-// listed_rows: attention of the newest token by position: the softmax over a list, and 0 for what is not listed.
+// listed_rows: attention of the newest token by position: the softmax over a list, 0 for tokens that are not listed.
 //
 // grid    (blocks of BLOCK tokens, query heads of the layer, sequences)
-// reads   state    u32: first sequence of the step, then the tokens of each sequence before the newest one
-//         lists    u32[sequences, groups, list_words]: kept count, 3 words, group_heads words, then token and row of
-//                  each kept token, ascending
+// reads   state      u32: first sequence of the step, then the tokens of each sequence before the newest one
+//         lists      u32[sequences, groups, list_words]: kept count, 3 words, group_heads words, then token and row of
+//                    each kept token, ascending
 //         attention  f32[sequences of the step, query heads of the layer, attention_stride]: softmax over the list
-// writes  rows     f32[sequences, heads_total, capacity], up to the newest token
+// writes  rows       f32[sequences, heads_total, capacity], up to the newest token
 // twin    listed_rows.ts
 
 override WORKGROUP_SIZE: u32 = 64;  // threads

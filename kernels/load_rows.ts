@@ -1,7 +1,7 @@
 /**
  * Puts uploaded head vectors into the slots of a layer's pools: contract and twin.
  *
- * How many there are stands in the upload itself, so that one recording serves every step.
+ * The upload itself says how many there are, so that one recording serves every step.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import wgsl from "./load_rows.wgsl" with { type: "text" };
 
 /** Words that an upload has for each layer before its records: first record, records of keys, records of values. */
 export const UPLOAD_ENTRY_WORDS = 3;
-/** Workgroups of a dispatch; each takes its share of however many rows there are. */
+/** Workgroups of a dispatch; each takes a share of the rows. */
 const WORKGROUPS = 64;
 
 /** Contract of `load_rows.wgsl`. */
@@ -57,7 +57,7 @@ export interface LoadRowsShape {
  *
  * @param buffers What it reads and writes; see the header of its WGSL.
  * @param shape Sizes.
- * @returns The command; how much it moves is decided by what `upload` holds when it runs.
+ * @returns The command; what `upload` holds when it runs decides how much it moves.
  */
 export function loadRowsCommand(
   buffers: DispatchBuffers<typeof LOAD_ROWS_CONTRACT>,
@@ -66,7 +66,7 @@ export function loadRowsCommand(
   const { layer, layers, headDim } = shape;
   return dispatch({
     kernel: loadRows,
-    buffers: { upload: buffers.upload, keys: buffers.keys, values: buffers.values },
+    buffers,
     constants: { ROW_WORDS: headDim / 2 },
     params: { layer, layers },
     grid: [WORKGROUPS, 1, 1],

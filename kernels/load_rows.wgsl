@@ -1,6 +1,6 @@
 // load_rows: puts uploaded head vectors into the slots of one layer's keys and values.
 //
-// grid    any number of workgroups along x; each thread takes every so many-th word
+// grid    any number of workgroups along x; threads stride over the words
 // reads   upload  u32: per layer first record, records of keys, records of values (3 words each);
 //                 then records of 1 + ROW_WORDS words: target row, the head vector
 // writes  keys    f16x2[rows, ROW_WORDS]

@@ -10,7 +10,7 @@
  */
 
 /**
- * Ways that a kernel knows; the index is the code of `selected_attention`. `joint`: both parts by the small model's masses,
+ * Ways to join that kernels know; the index is the code in a list. `joint`: both parts by the small model's masses,
  * renormalized. `mass_split`: the kept part takes what marginal tokens leave. `additive`: the plain sum. `eq6_est`: the
  * full softmax estimated by the small model's masses. `joint_nosink`: as `joint`, with the ratio calibrated without sinks.
  */
@@ -25,7 +25,7 @@ export const MARGINAL_MODES = [
 /** One of `MARGINAL_MODES`, or `oracle_eq6`, which needs every key: kept tokens by their share of the full softmax. */
 export type MarginalMode = typeof MARGINAL_MODES[number] | "oracle_eq6";
 
-/** The small model's mass on the kept tokens and on the marginal ones below which the small model says nothing. */
+/** Mass of the small model's attention on kept and marginal tokens below which that attention is ignored. */
 export const LEAST_MASS = 1e-6;
 
 /** Shares of attention that decide the factors, all of one query head. */
@@ -56,7 +56,7 @@ export interface MarginalFactors {
  * Computes the factors of the two parts.
  *
  * Without marginal tokens, or where the small model has less than `LEAST_MASS` on all tokens (`joint_nosink`: on kept
- * tokens other than sinks), the kept part is all there is.
+ * tokens other than sinks), the output is the kept part alone.
  *
  * @param mode How the parts join.
  * @param masses Shares of attention.

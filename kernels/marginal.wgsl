@@ -1,13 +1,13 @@
 // Shared by the kernels of selected attention: how the two parts of an output join. Twin: marginal.ts.
 
-const LEAST_MASS: f32 = 0.000001;  // of the small model, below which it says nothing
+const LEAST_MASS: f32 = 0.000001;  // mass of the small model below which it is ignored
 const JOINT: u32 = 0;              // ways to join, as in MARGINAL_MODES
 const MASS_SPLIT: u32 = 1;
 const EQ6_EST: u32 = 3;
 const JOINT_NOSINK: u32 = 4;
 
-// Factors of the full part and of the value-only part, once the masses of all listed tokens are summed: of the small
-// model on full tokens, on value-only tokens, on full tokens other than sinks; and of the large model on the latter.
+// Factors of the full part and of the value-only part, from masses summed over the whole list: the small model's on
+// full tokens, on value-only tokens and on full tokens other than sinks; and the large model's on the last of these.
 fn marginal_factors(mode: u32, masses: vec3f, large_others: f32) -> vec2f {
   let total = masses.x + masses.y;
   let calibrated = masses.z + large_others * masses.y;

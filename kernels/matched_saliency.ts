@@ -1,5 +1,5 @@
 /**
- * Scores of each selection's tokens, joined from those of its matched small heads: contract and twin.
+ * Scores of each selection's tokens, combined from those of its matched small heads: contract and twin.
  *
  * @see {@link https://arxiv.org/abs/2508.02751 | SmallKV}, section 4.1
  * @module
@@ -63,7 +63,7 @@ function joinMatched({ buffers, params, grid }: KernelRun<typeof MATCHED_SALIENC
 /** Buffers of `matched_saliency`; see the header of its WGSL. */
 export interface MatchedSaliencyBuffers
   extends Omit<DispatchBuffers<typeof MATCHED_SALIENCY_CONTRACT>, "matched"> {
-  /** Small head of each query head, u32 [sequences, groups * groupHeads]; a head group's are side by side. */
+  /** Small head of each query head, u32 [sequences, groups * groupHeads]; those of a head group are adjacent. */
   readonly match: DeviceBuffer | BufferWindow;
 }
 
@@ -79,7 +79,7 @@ export interface MatchedSaliencyShape {
   readonly groups: number;
   /** Query heads that share a selection. */
   readonly groupHeads: number;
-  /** How their scores join: 0 mean, 1 sum, 2 maximum. */
+  /** How their scores are combined: 0 mean, 1 sum, 2 maximum. */
   readonly reduction: number;
 }
 
@@ -89,7 +89,7 @@ export interface MatchedSaliencyShape {
  * @param buffers What it reads and writes.
  * @param shape Sizes.
  * @returns The command.
- * @throws {RangeError} If a size is not positive, the capacity no multiple of 4, or there is no such reduction.
+ * @throws {RangeError} If a size is not positive, the capacity is not a multiple of 4, or the reduction is unknown.
  */
 export function matchedSaliencyCommand(
   buffers: MatchedSaliencyBuffers,

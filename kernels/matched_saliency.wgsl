@@ -1,10 +1,10 @@
-// matched_saliency: scores of each selection's tokens, joined from those of its matched small heads.
+// matched_saliency: scores of each selection's tokens, combined from those of its matched small heads.
 //
 // grid    (blocks of BLOCK tokens, head groups, sequences)
 // reads   state     u32: first sequence of the step, then the tokens of each sequence before the newest one
 //         scores    f32[sequences, heads, capacity] of the small model's heads
-//         matched   u32[sequences, groups * group_heads]: small head of each query head, a head group's side by side
-//         joined    u32[sequences]: consecutive query heads whose scores join, a multiple of group_heads
+//         matched   u32[sequences, groups * group_heads]: small head of each query head, those of a head group adjacent
+//         joined    u32[sequences]: consecutive query heads whose scores are combined, a multiple of group_heads
 // writes  saliency  f32[sequences, groups, capacity], up to the newest token and to the next multiple of 4
 // twin    matched_saliency.ts
 
@@ -14,9 +14,9 @@ override BLOCK: u32 = 1024;         // tokens of a workgroup
 struct Params {
   groups: u32,
   group_heads: u32,  // query heads of a head group
-  heads: u32,       // heads of the small model
-  capacity: u32,    // a multiple of 4
-  reduction: u32,   // 0 mean, 1 sum, 2 maximum
+  heads: u32,        // heads of the small model
+  capacity: u32,     // a multiple of 4
+  reduction: u32,    // 0 mean, 1 sum, 2 maximum
 }
 
 @group(0) @binding(0) var<storage, read> state: array<u32>;

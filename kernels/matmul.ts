@@ -1,7 +1,7 @@
 /**
  * Matrix products of activations and packed weights, the heart of the forward pass.
  *
- * `output[row, output_offset + n] = sum over k of input[row, k] * weight[n, k]`, plus a bias, plus what was there.
+ * `output[row, output_offset + n] = sum over k of input[row, k] * weight[n, k]`, plus a bias, plus the old value.
  *
  * @module
  */
@@ -26,11 +26,12 @@ export type { MatmulTile } from "./matmul_block.ts";
 /**
  * The kernel of a format and tile.
  *
- * Bindings: `input` f32 [rows, input_stride] with zeros from the last used column to the next multiple of 32; the planes of the matrix; `bias` f32, read only if `has_bias`; `output` f32 [rows, output_stride].
- * The strides are in f32; `input_stride` is a multiple of 4 and `columns` of 32.
+ * Bindings: `input` f32 [rows, input_stride] with zeros from the last used column to the next multiple of 32; the planes
+ * of the matrix; `bias` f32, read only if `has_bias`; `output` f32 [rows, output_stride]. The strides are in f32;
+ * `input_stride` is a multiple of 4 and `columns` of 32.
  *
  * @param format Format of the weights.
- * @param tile How the product is cut up.
+ * @param tile How the product is tiled.
  * @returns Contract and twin; equal arguments give the same object.
  */
 export function matmulKernel(format: WeightFormat, tile: MatmulTile): Kernel {
@@ -56,10 +57,10 @@ export function matmulKernel(format: WeightFormat, tile: MatmulTile): Kernel {
   return kernel;
 }
 
-/** Kernels made so far, so that a forward pass of hundreds of products makes each source once. */
+/** Kernels made so far, so that a forward pass of hundreds of products generates each source once. */
 const kernels = new Map<string, Kernel>();
 
-/** Subgroup size for which broadcasts beat workgroup memory: software adapters that take 8 lanes for one vector. */
+/** Subgroup size for which broadcasts beat workgroup memory: that of software adapters. */
 const BROADCAST_LANES = 8;
 
 /** Tiles that `chooseMatmul` may choose: those of adapters with 8 lanes first, then those for all others. */
@@ -80,9 +81,8 @@ export function matmulSamples(): readonly Kernel[] {
 /**
  * Workgroups of a product.
  *
- * @param tile How the product is cut up.
- * @param rows Activation rows.
- * @param weightRows Rows of the matrix.
+ * @param tile How the product is tiled.
+ * @param size Activation rows, and rows of the matrix.
  * @returns The grid.
  */
 export function matmulGrid(
@@ -99,9 +99,9 @@ export function matmulGrid(
 }
 
 /**
- * Chooses how to cut up a product.
+ * Chooses how to tile a product.
  *
- * @param info The device; decides by what it offers, not by its name.
+ * @param info The device; its features decide, not its name.
  * @param rows Activation rows.
  * @returns A tile that the device can run.
  */

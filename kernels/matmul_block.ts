@@ -1,5 +1,5 @@
 /**
- * Generates the WGSL that multiplies one block of 32 columns, the inside of matrix products' loops.
+ * Generates the WGSL that multiplies one block of 32 columns, the loop body of matrix products.
  *
  * @module
  */
@@ -13,19 +13,19 @@ import {
   type WeightScaling,
 } from "./weights/format.ts";
 
-/** How a matrix product is cut up. */
+/** How a matrix product is tiled. */
 export interface MatmulTile {
   /**
    * How activations reach a thread.
    *
    * - `subgroup`: each lane loads a part, the others get it by broadcast; a workgroup is one subgroup
    * - `workgroup`: loaded once per workgroup into its memory
-   * - `split`: each thread takes every n-th block of columns; sums meet in workgroup memory at the end
+   * - `split`: each thread takes every n-th block of columns; sums are added in workgroup memory at the end
    */
   readonly variant: "subgroup" | "workgroup" | "split";
   /** Activation rows per workgroup. */
   readonly rows: number;
-  /** Weight rows per thread; each lies in another row panel. */
+  /** Weight rows per thread; each in a different row panel. */
   readonly rowPanels: number;
   /** Threads of a workgroup, a multiple of 8; for `subgroup` the lanes of a subgroup. */
   readonly threads: number;
@@ -40,7 +40,7 @@ export function range(count: number): number[] {
  * Multiplies 32 columns of activations and weights and adds the products to the sums.
  *
  * @param format Weight format.
- * @param tile How the product is cut up.
+ * @param tile How the product is tiled.
  * @returns Lines of WGSL: `a` are activations, `w` weights of four columns, `c` the sums.
  */
 export function multiplyBlock(format: WeightFormat, tile: MatmulTile): readonly string[] {
@@ -52,7 +52,7 @@ export function multiplyBlock(format: WeightFormat, tile: MatmulTile): readonly 
     return [...scales, ...row, ...scaleLast(format, format.scaling, tile)];
   }
   if (tile.variant === "subgroup") {
-    // A software adapter loads lane by lane: fetching one row ahead overlaps that with the row before.
+    // A software adapter loads lane by lane: fetching one row ahead overlaps loading with arithmetic.
     const weights = quads.flatMap((quad) => declareWeights(format, tile, quad));
     const ahead = (m: number) => m < tile.rows ? [loadRow(m)] : [];
     return [
@@ -75,7 +75,7 @@ export function multiplyBlock(format: WeightFormat, tile: MatmulTile): readonly 
   ];
 }
 
-/** With a single row, scaling the products of quads that share a scale takes less than scaling every weight. */
+/** With a single row, scaling the products of quads that share a scale is cheaper than scaling every weight. */
 function scaleLast(
   format: WeightFormat,
   scaling: WeightScaling,
@@ -158,7 +158,7 @@ function blockNames(format: WeightFormat, rowPanel: number, quad: number): Block
   return { values, scale: `s${rowPanel}`, high: `h${rowPanel}` };
 }
 
-/** Loads the vectors that hold a quad unless the quad before has loaded them. */
+/** Loads the vectors that hold a quad unless the previous quad has loaded them. */
 function loadVectors(
   format: WeightFormat,
   tile: MatmulTile,

@@ -3,19 +3,19 @@
  *
  * Every thread owns the same row of several neighboring row panels, keeps one sum per activation row and weight row
  * in registers, and turns weights into numbers right after loading them. The variants differ in
- * how activations reach a thread, because that is what costs most.
+ * how activations reach a thread, which is what costs most.
  *
  * @module
  */
 
 import { type MatmulTile, multiplyBlock, range } from "./matmul_block.ts";
-import { planeVariables, type WeightFormat } from "./weights/format.ts";
+import { declarations, planeVariables, type WeightFormat } from "./weights/format.ts";
 
 /**
  * Name of the kernel of a format and tile: its stem, entry point and label.
  *
  * @param format Weight format.
- * @param tile How the product is cut up.
+ * @param tile How the product is tiled.
  */
 export function matmulName(format: WeightFormat, tile: MatmulTile): string {
   return `matmul_${format.name}_${tile.variant}_${tile.rows}x${tile.rowPanels}x${tile.threads}`;
@@ -38,7 +38,7 @@ export const MATMUL_PARAMS = {
  * WGSL of a matrix product.
  *
  * @param format Weight format.
- * @param tile How the product is cut up.
+ * @param tile How the product is tiled.
  * @returns A module that compiles alone.
  */
 export function matmulSource(format: WeightFormat, tile: MatmulTile): string {
@@ -51,22 +51,16 @@ export function matmulSource(format: WeightFormat, tile: MatmulTile): string {
 }
 
 function header(format: WeightFormat, tile: MatmulTile): string {
-  const bindings = {
+  const variables = {
     "read> input": "vec4f",
     ...planeVariables(format),
     "read> bias": "f32",
     "read_write> output": "f32",
   };
-  const params = Object.entries(MATMUL_PARAMS).map(([name, type]) => `  ${name}: ${type},`);
   return [
     `// ${matmulName(format, tile)}: activations times the rows of a ${format.name} matrix.`,
     "",
-    `struct Params {\n${params.join("\n")}\n}`,
-    "",
-    ...Object.entries(bindings).map(([name, type], i) =>
-      `@group(0) @binding(${i}) var<storage, ${name}: array<${type}>;`
-    ),
-    "@group(1) @binding(0) var<uniform> params: Params;",
+    ...declarations(MATMUL_PARAMS, variables),
     ...workgroupMemory(tile),
   ].join("\n");
 }

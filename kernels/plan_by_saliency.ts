@@ -112,7 +112,7 @@ function planOne(
 /** Buffers of `plan_by_saliency`; see the header of its WGSL. */
 export interface PlanBySaliencyBuffers
   extends Omit<DispatchBuffers<typeof PLAN_BY_SALIENCY_CONTRACT>, "matched" | "residency"> {
-  /** Small head of each query head, u32 [sequences, groups * groupHeads]; a head group's are side by side. */
+  /** Small head of each query head, u32 [sequences, groups * groupHeads]; those of a head group are adjacent. */
   readonly match: DeviceBuffer | BufferWindow;
   /** 1 where a token may be chosen, u32 [sequences, groups, capacity]; all may if left out. */
   readonly residency?: DeviceBuffer | BufferWindow;
@@ -134,7 +134,7 @@ export interface PlanBySaliencyShape {
   readonly capacity: number;
   /** Words of a list. */
   readonly listWords: number;
-  /** New tokens of the step, which count; 1 if left out. */
+  /** New tokens of the step, which may be listed; 1 if left out. */
   readonly newTokens?: number;
   /** Whether the later of two equally salient tokens is taken; the earlier one if left out (D-7). */
   readonly isLaterFirst?: boolean;

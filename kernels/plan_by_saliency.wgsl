@@ -1,7 +1,7 @@
 // plan_by_saliency: the tokens of each selection, ranked by saliency without sorting.
 //
-// Sinks and the newest tokens are kept in any case. Of the others a radix select over the bits of their saliency finds
-// the least salient critical and marginal one; among tokens as salient as those, position decides.
+// Sinks and the newest tokens are always kept. Among the others, a radix select over the bits of their saliency finds
+// the least salient critical token and the least salient marginal one; position breaks ties.
 //
 // grid    (head groups, sequences, 1): one workgroup per selection
 // reads   state      u32: first sequence of the step, then the tokens of each sequence before the newest ones
@@ -9,7 +9,7 @@
 //         budgets    u32[sequences, groups, 4]: sink, recent, critical, marginal tokens
 //         matched    u32[sequences, groups * group_heads]: small head of each query head
 //         residency  u32[sequences, groups, capacity]: 1 where a token may be chosen; read if only_kept is 1
-// writes  lists      u32[sequences, groups, list_words], see selection_list.ts; word 3 of each stays
+// writes  lists      u32[sequences, groups, list_words], see selection_list.ts; word 3 of each is left as it was
 // twin    plan_by_saliency.ts
 
 override WORKGROUP_SIZE: u32 = 64;  // threads; a power of two up to 256
@@ -21,14 +21,14 @@ const HEADER_WORDS: u32 = 4u;
 
 struct Params {
   groups: u32,
-  group_heads: u32,       // query heads of a head group
+  group_heads: u32,  // query heads of a head group
   groups_per_layer: u32,
   kv_heads: u32,
   capacity: u32,
   list_words: u32,
-  tokens_offset: u32,    // new tokens of the step
+  tokens_offset: u32,  // new tokens of the step
   only_kept: u32,
-  ties_later: u32,       // 1 if the later of two equal tokens is taken
+  ties_later: u32,  // 1 if the later of two equal tokens is taken
 }
 
 @group(0) @binding(0) var<storage, read> state: array<u32>;
@@ -45,7 +45,7 @@ var<workgroup> cuts: array<vec2u, 2>;  // per rank: bits found so far, tokens st
 var<workgroup> has_nan: atomic<u32>;
 var<workgroup> kept_sinks: atomic<u32>;
 
-// Orders floats as their bits, read as integers, would be ordered; minus zero counts as zero.
+// Maps the bits of a float to an integer of the same order; minus zero counts as zero.
 fn order_of(bits: u32) -> u32 {
   if (bits == 0x80000000u) { return 0x80000000u; }
   return select(bits | 0x80000000u, ~bits, (bits >> 31u) == 1u);
@@ -65,7 +65,7 @@ fn sums_before(lane: u32, value: vec4u) -> vec4u {
   return sums[lane] - value;
 }
 
-// How many of the first `before` tokens of a tie are taken: `taken` in all, from the side that comes first.
+// How many of the first `before` tokens of a tie are taken: `taken` in all, from the end that ties prefer.
 fn taken_before(before: vec2u, ties: vec2u, taken: vec2u) -> vec2u {
   let limit = min(taken, ties);
   if (params.ties_later == 0u) { return min(before, limit); }
@@ -130,7 +130,7 @@ fn plan_by_saliency(
     workgroupBarrier();
   }
 
-  // 2. In each lane's stretch of tokens: those above either cut, and those as salient as it.
+  // 2. In each lane's stretch of tokens: those above either cut, and those equal to it.
   let stretch = (tokens + WORKGROUP_SIZE - 1u) / WORKGROUP_SIZE;
   let begin = min(lane * stretch, tokens);
   let end = min(begin + stretch, tokens);
@@ -147,7 +147,7 @@ fn plan_by_saliency(
   let chosen = total.xy + min(taken, total.zw);  // critical ones, then with marginal ones
   let fixed = sink + tokens - recent_start;
 
-  // 3. The lists, by the same walk.
+  // 3. The lists, in the same order.
   let list = head_group * params.list_words;
   let entries = list + HEADER_WORDS + params.group_heads;
   let room = (params.list_words - HEADER_WORDS - params.group_heads) / 2u;

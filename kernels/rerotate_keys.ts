@@ -1,7 +1,7 @@
 /**
- * Keys of kept tokens rotated on by the number of dropped tokens that follow them, so that positions count kept tokens.
+ * Rotates keys of kept tokens forward by the number of dropped tokens after them, so that positions count kept tokens.
  *
- * Rotations add up and attention sees only their differences, so queries and the newest key stay as they are.
+ * Rotations add up and attention depends only on their differences, so queries and the newest key stay as they are.
  *
  * @see {@link https://arxiv.org/abs/2309.17453 | StreamingLLM}, section 3.2: positions within the cache (D-21)
  * @module
@@ -12,11 +12,11 @@ import { type Command, dispatch, type DispatchBuffers } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
 import { type KvFormat, unpackStored } from "./attention_shape.ts";
 import { rotateHead } from "./rope_cache.ts";
-import { type ListedLayer, listParams, readList } from "./selection_list.ts";
+import { type ListedLayer, listOf, listParams } from "./selection_list.ts";
 import wgsl from "./rerotate_keys.wgsl" with { type: "text" };
 
 const WORKGROUP_SIZE = 64;
-/** Most workgroups of a selection; each takes its share of however many keys there are. */
+/** Most workgroups of a selection; each takes a share of the keys. */
 const WORKGROUPS = 64;
 
 /** Contract of `rerotate_keys.wgsl`. */
@@ -52,11 +52,7 @@ function rerotateListed(
   for (let place = 0; place < sequences * perLayer; place++) {
     const sequence = buffers.state[0]! + Math.floor(place / perLayer);
     const headGroup = sequence * params.groups + params.group_offset + place % perLayer;
-    const words = buffers.lists.subarray(
-      headGroup * params.list_words,
-      (headGroup + 1) * params.list_words,
-    );
-    const list = readList(words, params.group_heads);
+    const list = listOf(buffers.lists, params, headGroup);
     if (!list) continue;
     const { full, fullRows } = list;
     full.forEach((token, entry) => {
@@ -80,7 +76,7 @@ export interface RerotateKeysShape extends ListedLayer {
 /**
  * Prepares the rerotation of a layer's listed keys.
  *
- * Rows of a block that share lists need nothing else: its tokens stand next to each other at the end of each list.
+ * Rows of a block that share lists need nothing more: the block's tokens are adjacent at the end of each list.
  *
  * @param buffers What it reads and writes; see the header of its WGSL.
  * @param shape Sizes.
@@ -93,10 +89,9 @@ export function rerotateKeysCommand(
 ): Command {
   const { headDim } = shape;
   checkInteger("rerotate keys", "headDim / 4", { value: headDim / 4, min: 1 });
-  const { state, counted, lists, rotation, keys, rerotated } = buffers;
   return dispatch({
     kernel: rerotateKeys,
-    buffers: { state, counted, lists, rotation, keys, rerotated },
+    buffers,
     constants: { HEAD_DIM: headDim, HAS_F32_KEYS: shape.keyFormat === "f32" ? 1 : 0 },
     params: listParams("rerotate keys", shape),
     grid: rerotateKeysGrid(shape),

@@ -1,18 +1,18 @@
-// rerotate_keys: copies the keys of kept tokens, rotated on to where they stand when positions count kept tokens.
+// rerotate_keys: copies the keys of kept tokens, rotated to their positions among kept tokens.
 //
-// grid    (any number of workgroups, selections of the layer, sequences); each thread takes every so many-th piece
-// reads   state     u32: first sequence of the step
-//         counted   u32[sequences]: 1 where positions count kept tokens, 0 where keys are copied as they are
-//         lists     u32[sequences, groups, list_words], see selection_list.ts
-//         rotation  f32[positions, HEAD_DIM]: per position HEAD_DIM / 2 cosines, then as many sines
-//         keys      f16x2[head vectors, HEAD_DIM / 2], after rotation by their own position; the bits of
-//                   f32[head vectors, HEAD_DIM] if HAS_F32_KEYS is 1
-// writes  rerotated    as keys, and in the same rows; rows that no list of the layer names stay as they were
+// grid    (any number of workgroups, selections of the layer, sequences); threads stride over the pieces
+// reads   state      u32: first sequence of the step
+//         counted    u32[sequences]: 1 where positions count kept tokens, 0 where keys are copied as they are
+//         lists      u32[sequences, groups, list_words], see selection_list.ts
+//         rotation   f32[positions, HEAD_DIM]: per position HEAD_DIM / 2 cosines, then as many sines
+//         keys       f16x2[head vectors, HEAD_DIM / 2], after rotation by their own position; the bits of
+//                    f32[head vectors, HEAD_DIM] if HAS_F32_KEYS is 1
+// writes  rerotated  like keys, in the same rows; rows that no list of the layer names stay unchanged
 // twin    rerotate_keys.ts
 
 override WORKGROUP_SIZE: u32 = 64;  // threads
 override HEAD_DIM: u32 = 64;        // elements; a multiple of 4
-override HAS_F32_KEYS: u32 = 0;     // whether keys are stored as they are
+override HAS_F32_KEYS: u32 = 0;     // whether keys are stored as f32
 
 const HEADER_WORDS: u32 = 4;  // words of a list before its matched heads
 
@@ -73,7 +73,7 @@ fn rerotate_keys(
     let pair = i % head_lanes;
     let token = lists[first + 2u * entry];
     let word = lists[first + 2u * entry + 1u] * head_pairs + pair;
-    // Kept tokens that follow stand between a token and the newest one, and no others.
+    // All kept tokens after this one lie between it and the newest one.
     let steps = newest - token - (kept - 1u - entry);
     if (counted[sequence] == 0u || steps == 0u) {
       copy_pair(word);

@@ -49,7 +49,7 @@ function normalize({ buffers, params }: KernelRun<typeof RMS_NORM_CONTRACT>): vo
 export interface RmsNormShape {
   /** Output rows. */
   readonly rows: number;
-  /** Columns that count. */
+  /** Columns in use. */
   readonly columns: number;
   /** Elements from one input row to the next. */
   readonly inputStride: number;
@@ -82,7 +82,7 @@ export function rmsNormCommand(
   checkInteger(action, "outputStride", { value: outputStride, min: columns });
   return dispatch({
     kernel: rmsNorm,
-    buffers: { input: buffers.input, weight: buffers.weight, output: buffers.output },
+    buffers,
     params: {
       rows,
       columns,

@@ -12,7 +12,7 @@ import { type AttentionShape, rowPlace, unpackStored } from "./attention_shape.t
 import wgsl from "./rope_cache.wgsl" with { type: "text" };
 
 const WORKGROUP_SIZE = 64;
-/** Slot of a token that is written at its own position. */
+/** Stands for the slot of each token's position. */
 const NOT_FIXED = 0xffffffff;
 
 /** Contract of `rope_cache.wgsl`. */
@@ -94,12 +94,12 @@ function normalizeHead(
 }
 
 /**
- * Turns a head in float64; pairs of elements are half a head apart.
+ * Rotates a head in float64; pairs of elements are half a head apart.
  *
  * @param input Elements of the head.
- * @param position How far.
+ * @param position Position to rotate to.
  * @param rotation Cosines and sines of each position, [_, headDim].
- * @returns The head at its new place.
+ * @returns The rotated head.
  */
 export function rotateHead(
   input: Float64Array,
@@ -115,7 +115,7 @@ export function rotateHead(
   });
 }
 
-/** Where keys and values go if not to the places of their positions. */
+/** Where keys and values go, if not to the slots of their positions. */
 export interface WritePlace {
   /** Head vectors that `keys` and `values` have room for per KV head. */
   readonly capacity: number;
@@ -127,11 +127,11 @@ export interface WritePlace {
 export interface RopeCacheShape extends Omit<AttentionShape, "outputStride"> {
   /** Added to the mean square of a head; needed with norm weights. */
   readonly epsilon?: number;
-  /** One place for the only new token of each sequence; that of its position if left out. */
+  /** Slot for the only new token of each sequence; that of its position if left out. */
   readonly write?: WritePlace;
 }
 
-/** Parameters of where keys and values go. */
+/** Parameters that say where keys and values go. */
 function writeParams(
   { write, capacity, rowsPerSequence }: RopeCacheShape,
 ): { readonly write_capacity: number; readonly write_slot: number } {
@@ -142,7 +142,7 @@ function writeParams(
   return { write_capacity: write.capacity, write_slot: write.slot };
 }
 
-/** Buffers of `rope_cache`; see the header of its WGSL. The norm weights (Qwen3) are left out without such norms. */
+/** Buffers of `rope_cache`; see the header of its WGSL. Models without QK norms leave out the norm weights. */
 export type RopeCacheBuffers =
   & Omit<DispatchBuffers<typeof ROPE_CACHE_CONTRACT>, "q_norm" | "k_norm">
   & Partial<Pick<DispatchBuffers<typeof ROPE_CACHE_CONTRACT>, "q_norm" | "k_norm">>;

@@ -4,7 +4,7 @@
 // reads   state     u32: first sequence of the step, then the cached tokens of each sequence
 //         rotation  f32[capacity, HEAD_DIM]: per position HEAD_DIM / 2 cosines, then as many sines
 //         q_norm    f32[HEAD_DIM], weights of the norm of query heads; read if has_norm is 1
-//         k_norm    f32[HEAD_DIM], the same of key heads
+//         k_norm    f32[HEAD_DIM], the same for key heads
 // writes  qkv       f32[rows, stride]: query, key and value heads; queries are rotated in place
 //         keys      f16x2[sequences, kv_heads, write_capacity, HEAD_DIM / 2], after rotation; the bits of
 //                   f32[sequences, kv_heads, write_capacity, HEAD_DIM] if HAS_F32_KEYS is 1
@@ -13,8 +13,8 @@
 
 override WORKGROUP_SIZE: u32 = 64;  // threads; at least HEAD_DIM / 4
 override HEAD_DIM: u32 = 64;        // elements; a multiple of 4
-override HAS_F32_KEYS: u32 = 0;     // whether keys are stored as they are
-override HAS_F32_VALUES: u32 = 0;   // whether values are stored as they are
+override HAS_F32_KEYS: u32 = 0;     // whether keys are stored as f32
+override HAS_F32_VALUES: u32 = 0;   // whether values are stored as f32
 
 const NOT_FIXED: u32 = 4294967295u;
 
@@ -28,7 +28,7 @@ struct Params {
   has_norm: u32,
   epsilon: f32,
   write_capacity: u32,  // head vectors of a KV head in keys and values
-  write_slot: u32,      // which of them is written; its position's where this is NOT_FIXED
+  write_slot: u32,      // which of them is written; that of the token's position if NOT_FIXED
 }
 
 @group(0) @binding(0) var<storage, read> state: array<u32>;
@@ -42,7 +42,7 @@ struct Params {
 
 var<workgroup> partial: array<f32, WORKGROUP_SIZE>;
 
-// Weights of the norm for pair i of elements and the pair half a head further.
+// Weights of the norm for pair i of elements and for the pair half a head later.
 fn norm_weights(is_query: bool, i: u32) -> vec4f {
   if (is_query) { return vec4f(q_norm[i], q_norm[i + HEAD_DIM / 4u]); }
   return vec4f(k_norm[i], k_norm[i + HEAD_DIM / 4u]);

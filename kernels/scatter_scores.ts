@@ -1,5 +1,5 @@
 /**
- * What one layer's attention of the large model says of the kept tokens of each selection: contract and twin.
+ * Scores of the kept tokens of each selection from one layer's attention of the large model: contract and twin.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import { checkInteger } from "../core/check.ts";
 import { type Command, dispatch, type DispatchBuffers } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
 import wgsl from "./scatter_scores.wgsl" with { type: "text" };
-import { LIST_HEADER_WORDS, type ListedLayer, listParams, listRoom } from "./selection_list.ts";
+import { type ListedLayer, listOf, listParams, listRoom } from "./selection_list.ts";
 
 const BLOCK = 512;
 
@@ -38,22 +38,18 @@ export const scatterScores: Kernel<typeof SCATTER_SCORES_CONTRACT> = defineKerne
 
 function scatter({ buffers, params, grid }: KernelRun<typeof SCATTER_SCORES_CONTRACT>): void {
   const { lists, attention, large_scores } = buffers;
-  const { groups_per_layer, group_heads, list_words, attention_stride } = params;
-  const room = listRoom({ listWords: list_words, groupHeads: group_heads });
+  const { groups_per_layer, group_heads, attention_stride } = params;
   for (let index = 0; index < grid[2] * groups_per_layer; index++) {
     const sequence = Math.floor(index / groups_per_layer);
     const headGroup = sequence * params.groups + params.group_offset + index % groups_per_layer;
-    const list = lists.subarray(headGroup * list_words, (headGroup + 1) * list_words);
-    const kept = list[0]! > room ? 0 : list[0]!;
-    for (let entry = 0; entry < kept; entry++) {
+    listOf(lists, params, headGroup)?.full.forEach((token, entry) => {
       let sum = 0;
       for (let member = 0; member < group_heads; member++) {
         sum += attention[(index * group_heads + member) * attention_stride + entry]!;
       }
-      const token = list[LIST_HEADER_WORDS + group_heads + 2 * entry]!;
       const place = headGroup * params.capacity + token;
       large_scores[place] = params.decay * large_scores[place]! + sum / group_heads;
-    }
+    });
   }
 }
 
@@ -63,7 +59,7 @@ export interface ScatterScoresShape extends ListedLayer {
   readonly capacity: number;
   /** Elements from one head's softmax to the next. */
   readonly attentionStride: number;
-  /** Whether attention is added to what is there, or takes its place. */
+  /** Whether attention is added to the stored scores or replaces them. */
   readonly isSum: boolean;
 }
 
@@ -85,11 +81,7 @@ export function scatterScoresCommand(
   checkInteger(action, "capacity", { value: capacity, min: 1 });
   return dispatch({
     kernel: scatterScores,
-    buffers: {
-      lists: buffers.lists,
-      attention: buffers.attention,
-      large_scores: buffers.large_scores,
-    },
+    buffers,
     params: {
       ...listed,
       groups_per_layer: groupsPerLayer,

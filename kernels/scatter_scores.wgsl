@@ -1,11 +1,11 @@
-// scatter_scores: what one layer's attention of the large model says of the kept tokens of each selection.
+// scatter_scores: scores of the kept tokens of each selection from one layer's attention of the large model.
 //
 // grid    (blocks of BLOCK list entries, groups_per_layer, sequences)
-// reads   lists    u32[sequences, groups, list_words]: kept count, 3 words, group_heads words, then token and row of
-//                  each kept token
-//         attention  f32[sequences, groups_per_layer * group_heads, attention_stride]: softmax over the list
-// writes  large_scores      f32[sequences, groups, capacity]: decay * what was there + mean softmax of the head group's heads; tokens
-//                  that are not listed stay as they were
+// reads   lists         u32[sequences, groups, list_words]: kept count, 3 words, group_heads words, then token and row
+//                       of each kept token
+//         attention     f32[sequences, groups_per_layer * group_heads, attention_stride]: softmax over the list
+// writes  large_scores  f32[sequences, groups, capacity]: decay * old score + mean softmax over the head group's heads;
+//                       tokens that are not listed stay unchanged
 // twin    scatter_scores.ts
 
 override WORKGROUP_SIZE: u32 = 64;  // threads

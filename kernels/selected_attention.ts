@@ -1,9 +1,9 @@
 /**
- * Attention of few rows to listed tokens, with a small model's attention to those whose keys are gone: whole, or in splits
- * of the lists.
+ * Attention of a few rows to listed tokens, with a small model's attention for tokens whose keys are gone: whole, or in
+ * splits of the lists.
  *
  * A software adapter has few cores, which the KV heads keep busy; others need more workgroups than a decode step of few
- * sequences has KV heads, so that splits of a list go to different workgroups, and `attention_merge` joins their parts.
+ * sequences has KV heads, so splits of a list go to different workgroups, and `attention_merge` joins their parts.
  *
  * @see {@link https://arxiv.org/abs/2508.02751 | SmallKV}, section 4.2
  * @module
@@ -44,12 +44,12 @@ const SPLIT_ENTRIES = 64;
 /** Most splits of a list. */
 const MAX_SPLITS = 32;
 
-/** List entries that are rescaled, and that are loaded together. */
+/** How many list entries are rescaled together, and loaded together. */
 function tileOf({ headDim, subgroupSize }: AttentionVariant) {
   return flashTile(headDim, { broadcast: broadcastOf(subgroupSize), rows: 1 });
 }
 
-/** What a variant's contract has beside bindings and parameters. */
+/** A variant's contract without bindings and parameters. */
 function selectedText(variant: AttentionVariant, isSplit: boolean) {
   const { lanes, isSubgroup } = broadcastOf(variant.subgroupSize);
   const { keys, tileKeys } = tileOf(variant);
@@ -84,7 +84,7 @@ function selectedText(variant: AttentionVariant, isSplit: boolean) {
 /**
  * Makes a variant of `selected_attention`.
  *
- * @param variant What it is made for.
+ * @param variant What the text depends on.
  * @returns The kernel.
  * @throws {RangeError} If there is no such variant.
  */
@@ -102,7 +102,7 @@ export function selectedAttention(variant: AttentionVariant): Kernel<SelectedCon
 /**
  * Makes a variant of `selected_attention_split`.
  *
- * @param variant What it is made for.
+ * @param variant What the text depends on.
  * @returns The kernel.
  * @throws {RangeError} If there is no such variant.
  */
@@ -190,7 +190,7 @@ export function selectedGrid(
 }
 
 /**
- * Chooses into how many parts lists are split: what the scratch has room for, but no shorter parts than pay.
+ * Chooses into how many parts lists are split: as many as the scratch holds, but none too short to pay off.
  *
  * @param shape Sizes of the step.
  * @param options Words of a list, query heads that share it, bytes of the scratch.

@@ -12,7 +12,7 @@
 //         keys             f16x2[head vectors, HEAD_DIM / 2], after RoPE, or the bits of as many f32
 //         values           the same, without RoPE
 //         lists            u32[sequences, groups, list_words], see selection_list.ts
-//         small_attention  f32[sequences * rows_per_sequence, small_heads, capacity], the small model's, of the rows
+//         small_attention  f32[sequences * rows_per_sequence, small_heads, capacity], of these rows
 //# if SINKS
 //         sinks            f32[query_heads], logit of a key without a value
 //# end
@@ -28,19 +28,19 @@
 // twin    selected_reference.ts
 
 const LANES: u32 = 8;
-const KEYS: u32 = 4;          // tokens between two rescalings
-const TILE_KEYS: u32 = 4;     // tokens loaded together; the same where lanes broadcast
-const VEC4S: u32 = 16;        // of a head
-const PIECES: u32 = 8;        // of eight elements of a head
-const ROUNDS: u32 = 4;        // pieces of a tile that a lane loads where lanes broadcast
-const WORD_ROUNDS: u32 = 1;   // words of a tile's list entries that a lane loads there
-const KEY_LINES: u32 = 2;     // lines of memory that a key takes
-const VALUE_LINES: u32 = 2;   // and a value
-const KEY_VECTORS: u32 = 8;   // vec4u of a stored key
+const KEYS: u32 = 4;           // tokens between two rescalings
+const TILE_KEYS: u32 = 4;      // tokens loaded together; the same where lanes broadcast
+const VEC4S: u32 = 16;         // of a head
+const PIECES: u32 = 8;         // of eight elements of a head
+const ROUNDS: u32 = 4;         // pieces of a tile that a lane loads where lanes broadcast
+const WORD_ROUNDS: u32 = 1;    // words of a tile's list entries that a lane loads there
+const KEY_LINES: u32 = 2;      // cache lines that a key takes
+const VALUE_LINES: u32 = 2;    // and a value
+const KEY_VECTORS: u32 = 8;    // vec4u of a stored key
 const VALUE_VECTORS: u32 = 8;  // and of a stored value
-const TIERS: u32 = 2;         // full tokens, then value-only ones
-const HEADER_WORDS: u32 = 4;  // of a list before its matched heads
-const BROKEN: f32 = -1.0;     // stands for the full tokens of a broken list
+const TIERS: u32 = 2;          // full tokens, then value-only ones
+const HEADER_WORDS: u32 = 4;   // of a list before its matched heads
+const BROKEN: f32 = -1.0;      // stands for the full tokens of a broken list
 
 struct Params {
   rows: u32,
@@ -171,8 +171,8 @@ fn selected_attention(
       var token = array<u32, KEYS>();
 //# if SUBGROUP
       let key_index = tile_key;
-      // WGSL has no prefetch. Rows that lie apart cost a software adapter more time than its arithmetic: a word of each
-      // line of memory is read for as many entries as there are lanes, so that at least all are on their way together.
+      // WGSL has no prefetch, and on a software adapter scattered rows cost more time than arithmetic: each lane reads
+      // a word of every cache line of one entry, so that at least the loads overlap.
       if (tile_key % LANES == 0u) {
         let far =
           lists[first_entry + 2u * min(tile_key + lane, entries - 1u) + 1u] + first_head_row;
@@ -338,7 +338,7 @@ fn selected_attention(
     let place = row * (params.output_stride / 4u) + head * VEC4S;
     let factors =
       marginal_factors(mode, vec3f(kept_mass, marginal_mass, other_mass), other_sum / sum);
-    // A broken list must not look like a result: its count becomes the bits of no number.
+    // A broken list must not look like a result: its count becomes the bits of NaN.
     let no_number = bitcast<f32>(lists[list] | 0x7fc00000u);
     for (var i = 0u; i < VEC4S; i++) {  // unroll
       let joined = o[i] / sum * factors.x + m[i] * factors.y;
@@ -347,7 +347,7 @@ fn selected_attention(
 //# end
   }
 //# if SUBGROUP
-  // Without a use of what was read ahead a driver would leave the reads out; that this never happens no driver knows.
+  // Keeps drivers from removing the reads ahead as unused: none can know that this condition never holds.
   if (params.rows == 0u) {
 //# if SPLIT
     partial[0] = vec4f(bitcast<f32>(ahead));

@@ -15,7 +15,7 @@ import {
   unpackStored,
 } from "./attention_shape.ts";
 import { combineMarginal, MARGINAL_MODES } from "./marginal.ts";
-import { readList, type SelectionEntries } from "./selection_list.ts";
+import { listOf, type SelectionEntries } from "./selection_list.ts";
 
 const INPUTS = {
   ...ATTENTION_INPUTS,
@@ -86,23 +86,23 @@ interface Place extends SelectionEntries {
 
 /** What a split leaves of a row. */
 interface Part {
-  /** Largest score in base 2, that of the sink among them. */
+  /** Largest score in base 2, including the sink's. */
   readonly largest: number;
   /** Scores of full tokens in base 2. */
   readonly scores: Float64Array;
-  /** Sum of their exponentials, and of those that are no first tokens. */
+  /** Sum of their exponentials, and the same without the first tokens. */
   readonly sum: number;
   readonly otherSum: number;
-  /** The small model's mass on full tokens, on those that are no first tokens, and on value-only tokens. */
+  /** The small model's mass on full tokens, on full tokens other than the first, and on value-only tokens. */
   readonly fullMass: number;
   readonly otherMass: number;
   readonly marginalMass: number;
-  /** Values of full tokens weighted by the exponentials, those of value-only tokens by the small model. */
+  /** Sums of values: of full tokens weighted by the exponentials, of value-only tokens by the small model's attention. */
   readonly full: Float64Array;
   readonly marginal: Float64Array;
 }
 
-/** What a part is made for. */
+/** Which part is computed. */
 interface SplitAt extends AttentionVariant {
   readonly tileKeys: number;
   readonly split: number;
@@ -113,7 +113,7 @@ interface SplitAt extends AttentionVariant {
  * Computes in float64 what `selected_attention` computes.
  *
  * @param run Arrays and parameters.
- * @param variant What the kernel is made for.
+ * @param variant What the text depends on.
  */
 export function attendWhole(run: KernelRun<SelectedContract>, variant: AttentionVariant): void {
   const { buffers: { output, attention }, params } = run;
@@ -143,7 +143,7 @@ export function attendWhole(run: KernelRun<SelectedContract>, variant: Attention
  * Computes in float64 what `selected_attention_split` computes.
  *
  * @param run Arrays and parameters.
- * @param variant What the kernel is made for, and the list entries that it loads together.
+ * @param variant What the text depends on, and how many list entries are loaded together.
  */
 export function attendInSplits(
   run: KernelRun<SelectedSplitContract>,
@@ -196,8 +196,7 @@ function placeOf({ buffers, params }: Run, row: number, head: number): Place | u
   const { sequence, position } = rowPlace({ buffers, params }, row);
   const groupHeads = query_heads / groups_per_layer;
   const headGroup = sequence * params.groups + params.group_offset + Math.floor(head / groupHeads);
-  const list = buffers.lists.subarray(headGroup * list_words, (headGroup + 1) * list_words);
-  const entries = readList(list, groupHeads);
+  const entries = listOf(buffers.lists, { list_words, group_heads: groupHeads }, headGroup);
   if (!entries) return undefined;
   const block = sequence * params.rows_per_sequence + row % params.rows_per_sequence;
   const small = (block * params.small_heads + entries.matched[head % groupHeads]!) * capacity;

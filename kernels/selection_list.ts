@@ -1,9 +1,10 @@
 /**
  * How the tokens of a selection are listed for kernels.
  *
- * A list is `listWords` words: kept count, marginal count, how many of the kept tokens are sinks, how the two parts
- * join (an index in `MARGINAL_MODES`); then the matched small head of each of the selection's query heads; then token and
- * row of each kept token, ascending; then the same of each marginal token. A row is one head vector of `keys` and `values`, or only of `values` for a marginal token.
+ * A list is `listWords` words: kept count, marginal count, number of sinks among the kept tokens, how kept and marginal
+ * tokens join (an index in `MARGINAL_MODES`); then the matched small head of each of the selection's query heads; then
+ * token and row of each kept token, ascending; then the same for each marginal token. A row is one head vector of `keys`
+ * and `values`, or of `values` only for a marginal token.
  *
  * @module
  */
@@ -12,7 +13,7 @@ import { checkInteger } from "../core/check.ts";
 
 /** Words before the matched heads. */
 export const LIST_HEADER_WORDS = 4;
-/** Kept count of a list that could not be made, because a score was not a number or the list was too short. */
+/** Kept count of a list that could not be made, because a score was not a number or the list is too short. */
 export const BROKEN_LIST = 0xffffffff;
 /** First tokens that `joint_nosink` leaves out of its calibration where they are kept. */
 export const CALIBRATION_SINKS = 4;
@@ -60,7 +61,7 @@ export function listParams(action: string, layer: ListedLayer): {
   return { group_offset: groupOffset, groups, group_heads: groupHeads, list_words: listWords };
 }
 
-/** A list, read. */
+/** Contents of a list. */
 export interface SelectionEntries {
   /** Kept tokens whose positions are below `CALIBRATION_SINKS`. */
   readonly fullSinks: number;
@@ -97,7 +98,7 @@ export function listRoom({ listWords, groupHeads }: ListSize): number {
  */
 export function readList(list: Uint32Array, groupHeads: number): SelectionEntries | undefined {
   const [kept, marginal] = [list[0]!, list[1]!];
-  if (kept === BROKEN_LIST) return undefined;
+  if (kept + marginal > listRoom({ listWords: list.length, groupHeads })) return undefined;
   const start = LIST_HEADER_WORDS + groupHeads;
   const column = (first: number, count: number, offset: number) => {
     const values = new Uint32Array(count);
@@ -114,4 +115,23 @@ export function readList(list: Uint32Array, groupHeads: number): SelectionEntrie
     valueOnly: column(kept, marginal, 0),
     valueOnlyRows: column(kept, marginal, 1),
   };
+}
+
+/**
+ * Reads the list of a head group in a run of a kernel.
+ *
+ * @param lists Lists of all sequences, u32 [sequences, groups, list_words].
+ * @param params Parameters of the kernel.
+ * @param headGroup Head group, counted over all sequences.
+ * @returns What it holds; undefined for a broken list.
+ */
+export function listOf(
+  lists: Uint32Array,
+  { list_words, group_heads }: { readonly list_words: number; readonly group_heads: number },
+  headGroup: number,
+): SelectionEntries | undefined {
+  return readList(
+    lists.subarray(headGroup * list_words, (headGroup + 1) * list_words),
+    group_heads,
+  );
 }

@@ -64,7 +64,7 @@ export interface SiluMultiplyShape {
  * @param buffers What it reads and writes; see the header of its WGSL.
  * @param shape Sizes.
  * @returns The command.
- * @throws {RangeError} If a stride or offset is too short or no multiple of 4.
+ * @throws {RangeError} If a stride or offset is too short or not a multiple of 4.
  */
 export function siluMultiplyCommand(
   buffers: DispatchBuffers<typeof SILU_MULTIPLY_CONTRACT>,
@@ -79,7 +79,7 @@ export function siluMultiplyCommand(
   checkInteger(action, "outputStride / 4", { value: outputStride / 4, min: vec4s });
   return dispatch({
     kernel: siluMultiply,
-    buffers: { input: buffers.input, output: buffers.output },
+    buffers,
     params: {
       rows,
       columns,

@@ -1,5 +1,5 @@
 /**
- * What the heads of a small model remember of the attention that each token has received: contract and twin.
+ * Running scores of a small model's heads: the attention that each token has received. Contract and twin.
  *
  * @module
  */
@@ -55,7 +55,7 @@ export interface UpdateScoresShape {
  * @param buffers What it reads and writes; see the header of its WGSL.
  * @param shape Sizes.
  * @returns The command.
- * @throws {RangeError} If a size is not positive or the capacity no multiple of 4.
+ * @throws {RangeError} If a size is not positive or the capacity is not a multiple of 4.
  */
 export function updateScoresCommand(
   buffers: DispatchBuffers<typeof UPDATE_SCORES_CONTRACT>,
@@ -66,10 +66,9 @@ export function updateScoresCommand(
     checkInteger("update scores", name, { value: shape[name], min: 1 });
   }
   checkInteger("update scores", "capacity / 4", { value: capacity / 4, min: 1 });
-  const { state, rows, decays, scores } = buffers;
   return dispatch({
     kernel: updateScores,
-    buffers: { state, rows, decays, scores },
+    buffers,
     params: { heads, capacity },
     grid: updateScoresGrid(shape),
   });

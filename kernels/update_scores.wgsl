@@ -1,10 +1,10 @@
-// update_scores: what the heads of a small model remember of the attention that each token has received.
+// update_scores: adds the newest row of attention to the scores of a small model's heads.
 //
 // grid    (blocks of BLOCK tokens, heads, sequences)
 // reads   state   u32: first sequence of the step, then the tokens of each sequence before the newest one
 //         rows    f32[sequences, heads, capacity], attention of the newest token
-//         decays  f32[sequences], factor on what was there
-// writes  scores  f32[sequences, heads, capacity]: its decay * what was there + rows, up to the newest token
+//         decays  f32[sequences], factor on old scores
+// writes  scores  f32[sequences, heads, capacity]: decay * old score + rows, up to the newest token
 // twin    update_scores.ts
 
 override WORKGROUP_SIZE: u32 = 64;  // threads

@@ -1,7 +1,7 @@
 /**
  * Turns a `.wgsl` file that serves several variants of a kernel into the text of one of them.
  *
- * Three things in such a file are more than WGSL, and all of them look like comments or plain loops:
+ * Such a file adds three things to WGSL, which look like comments or plain loops:
  *
  * - `const NAME: u32 = 64;` gets the variant's value
  * - `//# if NAME`, `//# if !NAME`, `//# else` and `//# end` keep lines only where the constant is not 0, or only where it is
@@ -14,6 +14,9 @@
 /** Values of the constants of a variant; conditions may name constants that the text does not declare. */
 export type VariantConstants = Readonly<Record<string, number>>;
 
+/** Texts by file and constants: every layer of every recording asks for the same few. */
+const WRITTEN = new Map<string, Map<string, string>>();
+
 /**
  * Writes the text of a variant.
  *
@@ -23,6 +26,11 @@ export type VariantConstants = Readonly<Record<string, number>>;
  * @throws {TypeError} If a condition or a marked loop names no constant, or does not end.
  */
 export function writeOut(wgsl: string, constants: VariantConstants): string {
+  const variants = WRITTEN.get(wgsl) ?? new Map<string, string>();
+  WRITTEN.set(wgsl, variants);
+  const key = JSON.stringify(constants);
+  const known = variants.get(key);
+  if (known !== undefined) return known;
   const lines = wgsl.split("\n").map((line) =>
     line.replace(
       /^const (\w+): (u32|f32) = [^;]*;/,
@@ -30,7 +38,9 @@ export function writeOut(wgsl: string, constants: VariantConstants): string {
         name in constants ? `const ${name}: ${type} = ${type}(${constants[name]});` : declaration,
     )
   );
-  return expand(lines, constants).join("\n");
+  const text = expand(lines, constants).join("\n");
+  variants.set(key, text);
+  return text;
 }
 
 function valueOf(name: string, constants: VariantConstants): number {
@@ -77,7 +87,7 @@ function expand(lines: readonly string[], constants: VariantConstants): string[]
   return written;
 }
 
-/** Where the condition that starts at a line turns and ends. */
+/** Lines of the `else` and the end of the condition that starts at a line. */
 function branches(lines: readonly string[], start: number): { middle: number; end: number } {
   let depth = 0;
   let middle: number | undefined;

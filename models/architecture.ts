@@ -1,5 +1,5 @@
 /**
- * What a model family has to say for its files to be understood; the forward pass is shared.
+ * What defines a model family, so that its files can be read; the forward pass is shared.
  *
  * @module
  */
@@ -14,7 +14,7 @@ export interface Architecture {
   readonly modelTypes: readonly string[];
   /** Values of `general.architecture` in GGUF files. */
   readonly ggufNames: readonly string[];
-  /** Whether GGUF files hold the rotated pairs of query and key heads side by side. */
+  /** Whether GGUF files hold the rotated pairs of query and key heads next to each other. */
   readonly isGgufInterleaved: boolean;
   /**
    * Which projections have biases: always query, key and value; none; or, as `attention_bias` and `mlp_bias` say, all of

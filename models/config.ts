@@ -10,7 +10,7 @@ import { ARCHITECTURES } from "./architectures/mod.ts";
 import { fileFailure } from "./files/ranged_file.ts";
 import type { AttentionRule } from "../kernels/attention_shape.ts";
 
-/** How rotary frequencies are stretched for contexts longer than the first training's. */
+/** How rotary frequencies are stretched for contexts longer than those of the original training. */
 export interface RopeScaling {
   /** Rule: `linear` divides every frequency, `llama3` only the slow ones. */
   readonly kind: "llama3" | "linear";
@@ -34,7 +34,7 @@ export interface LayerAttention extends AttentionRule {
 
 /** Sizes and switches of a decoder-only transformer. */
 export interface ModelConfig {
-  /** Name of the family in `architectures/`, as `qwen2`. */
+  /** Name of the family in `architectures/`, such as `qwen2`. */
   readonly architecture: string;
   /** Number of layers. */
   readonly layers: number;
@@ -82,7 +82,7 @@ export interface ModelConfig {
   readonly eosTokenIds: readonly number[];
 }
 
-/** ConfigFields of one object, with the file they came from. */
+/** Fields of one object, with the file they came from. */
 export interface ConfigFields {
   /** File, for messages. */
   readonly location: string;
@@ -90,14 +90,7 @@ export interface ConfigFields {
   readonly values: Readonly<Record<string, unknown>>;
 }
 
-/**
- * Makes the error for a field that is not as it must be.
- *
- * @param fields Where the field is.
- * @param requirement What must hold.
- * @param current What was found.
- * @returns The error to throw.
- */
+/** Makes the error for an invalid field. */
 export function fieldError(
   fields: Pick<ConfigFields, "location">,
   requirement: string,
@@ -115,10 +108,7 @@ export const MAX_HEADS = 4096;
 /**
  * Finds the family of a model.
  *
- * @param fields Where its name is.
- * @param name Name of the field.
  * @param namesOf Values of the field that stand for a family.
- * @returns The family.
  * @throws {DataError} If it is none of those in `architectures/`; the message lists them.
  */
 export function findArchitecture(
@@ -136,9 +126,7 @@ export function findArchitecture(
 /**
  * Reads a whole number.
  *
- * @param fields Where to look.
- * @param name Name of the field.
- * @param bounds Smallest and largest value, 1 and 2^31 - 1 if left out, and what stands for a missing field.
+ * @param bounds Smallest and largest value, 1 and 2^31 - 1 if left out, and the value of a missing field.
  * @returns An integer within the bounds.
  * @throws {DataError} If the field is something else, or missing without a fallback.
  */
@@ -162,9 +150,7 @@ export function countField(
 /**
  * Reads a positive number.
  *
- * @param fields Where to look.
- * @param name Name of the field.
- * @param missing What stands for a missing field.
+ * @param missing Value of a missing field; the field is required if left out.
  * @returns A finite number above 0.
  * @throws {DataError} If the field is something else, or missing without a fallback.
  */
@@ -177,8 +163,6 @@ export function positiveField(fields: ConfigFields, name: string, missing?: numb
 /**
  * Reads a field that may be true, false or missing.
  *
- * @param fields Where to look.
- * @param name Name of the field.
  * @returns The value; false for a missing or null field.
  * @throws {DataError} If the field is something else.
  */
@@ -191,8 +175,6 @@ export function flagField(fields: ConfigFields, name: string): boolean {
 /**
  * Reads token ids from a number, a list or nothing.
  *
- * @param fields Where to look.
- * @param name Name of the field.
  * @returns The ids in their order; empty for a missing or null field.
  * @throws {DataError} If the field is something else.
  */
@@ -205,11 +187,8 @@ export function tokenIdsField(fields: ConfigFields, name: string): number[] {
 }
 
 /**
- * Checks what sizes must be to each other.
+ * Checks that sizes fit each other.
  *
- * @param config The sizes.
- * @param location File, for messages.
- * @returns The same sizes.
  * @throws {DataError} If the forward pass cannot work with them.
  */
 export function checkSizes(config: ModelConfig, location: string): ModelConfig {

@@ -28,10 +28,8 @@ export function architectureOfJson(config: ConfigFields): Architecture {
 /**
  * Reads sizes and switches.
  *
- * @param config Content of `config.json`.
  * @param generation Content of `generation_config.json`, whose end tokens come first.
- * @returns Sizes and switches.
- * @throws {DataError} If a field is missing or malformed, or asks for what the forward pass does not do.
+ * @throws {DataError} If a field is missing or malformed, or asks for something that the forward pass does not support.
  */
 export function configFromJson(config: ConfigFields, generation?: ConfigFields): ModelConfig {
   const architecture = architectureOfJson(config);
@@ -83,7 +81,7 @@ function biases(
   };
 }
 
-/** Refuses what would change the result and is not computed. */
+/** Refuses settings that would change the result but are not supported. */
 function checkForward(config: ConfigFields): void {
   const { hidden_act: activation, quantization_config: quantization } = config.values;
   if ((activation ?? "silu") !== "silu") {

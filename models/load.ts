@@ -46,7 +46,7 @@ export interface Model extends Disposable {
   readonly chatTemplate?: string;
 }
 
-/** Most weight bytes that the reference device takes on; beyond, a single token takes minutes. */
+/** Most weight bytes that the reference device accepts; with more, a single token takes minutes. */
 const REFERENCE_BYTES = 64e6;
 
 /**

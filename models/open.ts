@@ -8,7 +8,7 @@ import { DataError } from "../core/check.ts";
 import type { ConfigFields, ModelConfig } from "./config.ts";
 import { architectureOfJson, configFromJson } from "./config_json.ts";
 import { locateModel, type ModelLocation } from "./files/model_location.ts";
-import { modelHash, readTextIfThere } from "./files/ranged_file.ts";
+import { modelHash, parseObject, readTextIfThere } from "./files/ranged_file.ts";
 import { openGguf } from "./gguf/gguf.ts";
 import { architectureOfGguf, configFromGguf } from "./gguf/gguf_config.ts";
 import { type DownloadOptions, isHubReference } from "./hub/hub_settings.ts";
@@ -36,9 +36,9 @@ export interface ModelFiles extends AsyncDisposable {
   /** Sizes and switches. */
   readonly config: ModelConfig;
   /**
-   * The tokenizer, built when first asked for; undefined where the model has none.
+   * The tokenizer, built on first access; undefined if the model has none.
    *
-   * @throws {DataError} If it is of a kind that is not covered.
+   * @throws {DataError} If its kind is not supported.
    */
   readonly tokenizer: TokenizerFiles | undefined;
   /** Jinja template of a conversation. */
@@ -52,10 +52,10 @@ export interface ModelFiles extends AsyncDisposable {
 const MAX_CONFIG_BYTES = 2 ** 20;
 
 /**
- * Opens a model and checks that its weights are those that its configuration announces.
+ * Opens a model and checks that its weights match its configuration.
  *
- * @param reference `.gguf` or `.safetensors` file, folder, `http:` or `https:` address of one of these, or `hf:ORG/NAME[@REVISION][/FILE.gguf]`.
- * @param options How to download, for `hf:`.
+ * @param reference `.gguf` or `.safetensors` file, folder, `http:` or `https:` address of one of these, or
+ *   `hf:ORG/NAME[@REVISION][/FILE.gguf]`.
  * @returns The open model; close it by disposing it.
  * @throws {DataError} If files are missing, damaged or of an unknown family.
  * @throws {TypeError} If a weight has another shape than the configuration says.
@@ -93,7 +93,7 @@ async function openGgufModel({ weights, name }: ModelLocation): Promise<ModelFil
     name,
     config,
     source,
-    /** Building a tokenizer takes longer than all else, and work on token ids needs none. */
+    /** Building a tokenizer takes longer than everything else, and work on token ids does not need one. */
     get tokenizer() {
       if (metadata["tokenizer.ggml.tokens"] === undefined) return undefined;
       return built ??= tokenizerFromGguf(metadata);
@@ -111,9 +111,9 @@ async function openSafetensorsModel(location: ModelLocation): Promise<ModelFiles
   const { folder, name } = location;
   const text = await readTextIfThere(`${folder}config.json`, MAX_CONFIG_BYTES);
   if (text === undefined) {
-    throw new DataError(`Cannot open a model: ${folder}config.json must exist beside its weights`);
+    throw new DataError(`Cannot open a model: ${folder}config.json must exist next to its weights`);
   }
-  const json = parse(`${folder}config.json`, text);
+  const json = fieldsOf(`${folder}config.json`, text);
   const generation = await readJson(`${folder}generation_config.json`, MAX_CONFIG_BYTES);
   const announced = configFromJson(json, generation);
   const texts = await readTexts(folder);
@@ -134,21 +134,13 @@ async function openSafetensorsModel(location: ModelLocation): Promise<ModelFiles
   return model;
 }
 
-function parse(location: string, text: string): ConfigFields {
-  try {
-    const values: unknown = JSON.parse(text);
-    if (typeof values === "object" && values !== null && !Array.isArray(values)) {
-      return { location, values: values as Record<string, unknown> };
-    }
-  } catch (cause) {
-    throw new DataError(`Cannot read ${location}: it must be JSON: ${cause}`, { cause });
-  }
-  throw new DataError(`Cannot read ${location}: it must be a JSON object`);
+function fieldsOf(location: string, text: string): ConfigFields {
+  return { location, values: parseObject(text, location) };
 }
 
 async function readJson(location: string, maxBytes?: number): Promise<ConfigFields | undefined> {
   const text = await readTextIfThere(location, maxBytes);
-  return text === undefined ? undefined : parse(location, text);
+  return text === undefined ? undefined : fieldsOf(location, text);
 }
 
 async function readTexts(folder: string): Promise<Pick<ModelFiles, "tokenizer" | "chatTemplate">> {
@@ -162,7 +154,7 @@ async function readTexts(folder: string): Promise<Pick<ModelFiles, "tokenizer" |
   };
 }
 
-/** A file that announces tying but holds two different matrices is used as it is, as transformers 5 does. */
+/** A file that announces tying but holds two different matrices is loaded as untied, as transformers 5 does. */
 async function withTying(config: ModelConfig, files: SafetensorsFiles): Promise<ModelConfig> {
   const head = files.tensors.get("lm_head.weight");
   if (!config.isTied || head === undefined) return config;

@@ -8,7 +8,7 @@ import { HEAVY_AND_RECENT } from "../heavy_policy.ts";
 import type { Policy } from "../policy.ts";
 import { expectedAttention as score } from "../scores/expected_attention.ts";
 
-/** Sinks, and the sizes of H2O; ranking takes long, so that tokens are chosen every 16 steps. */
+/** Sinks, and the counts of H2O. Tokens are chosen every 16 steps only, since ranking is slow. */
 export const expectedAttention: Policy = {
   ...HEAVY_AND_RECENT,
   name: "expected_attention",

@@ -8,7 +8,7 @@ import { HEAVY_AND_RECENT } from "../heavy_policy.ts";
 import type { Policy } from "../policy.ts";
 import { keyDiff as score } from "../scores/key_diff.ts";
 
-/** The sizes of H2O, with tokens ranked by how little their keys resemble the mean key. */
+/** The counts of H2O, with tokens ranked by how little their keys resemble the mean key. */
 export const keyDiff: Policy = {
   ...HEAVY_AND_RECENT,
   name: "key_diff",

@@ -8,7 +8,7 @@ import { HEAVY_AND_RECENT } from "../heavy_policy.ts";
 import type { Policy } from "../policy.ts";
 import { keyNorm as score } from "../scores/key_norm.ts";
 
-/** The sizes of H2O, with tokens ranked by how short their keys are. */
+/** The counts of H2O, with tokens ranked by how short their keys are. */
 export const keyNorm: Policy = {
   ...HEAVY_AND_RECENT,
   name: "key_norm",

@@ -1,5 +1,5 @@
 /**
- * PyramidInfer with per-layer budgets whose mean is the one asked for.
+ * PyramidInfer with per-layer budgets whose mean is the given one.
  *
  * @module
  */
@@ -22,7 +22,7 @@ function counts(request: CountRequest): TierCounts {
   return { sink, recent, critical: entries - recent - sink, marginal: 0 };
 }
 
-/** Deeper layers keep fewer tokens; layers shrink every 16 tokens, so the real cost lies a little above the budget. */
+/** Deeper layers keep fewer tokens. Layers shrink every 16 tokens, so the real cost is slightly above the budget. */
 export const pyramidBudget: Policy = {
   name: "pyramid_budget",
   summary: "PyramidInfer's ranking and shrinking depth profile at a given mean budget",

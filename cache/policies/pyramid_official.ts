@@ -7,7 +7,7 @@
 import type { Policy } from "../policy.ts";
 import { OFFICIAL_PRUNING, prunedPolicy } from "../pyramid_pruning.ts";
 
-/** Deeper layers see fewer tokens of the prompt; its settings, not the budget, say how many, and the real cost is reported. */
+/** Deeper layers see fewer tokens of the prompt. Its settings decide how many, not the budget; the real cost is reported. */
 export const pyramidOfficial: Policy = {
   ...prunedPolicy(OFFICIAL_PRUNING),
   name: "pyramid_official",

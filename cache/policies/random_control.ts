@@ -8,7 +8,7 @@ import { HEAVY_AND_RECENT } from "../heavy_policy.ts";
 import type { Policy } from "../policy.ts";
 import { random } from "../scores/random.ts";
 
-/** First and recent tokens as policies with scores keep them; the others are drawn, and what is not drawn is gone. */
+/** First and recent tokens as in policies with scores; the others are drawn at random, and the rest is dropped for good. */
 export const randomControl: Policy = {
   ...HEAVY_AND_RECENT,
   name: "random",

@@ -1,5 +1,5 @@
 /**
- * SmallKV: the matched heads of a small model with its whole cache decide, at every step.
+ * SmallKV: the matched heads of a small model, which keeps its whole cache, choose at every step.
  *
  * @module
  */

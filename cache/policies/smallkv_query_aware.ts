@@ -1,5 +1,5 @@
 /**
- * SmallKV asked what the small model attends to now, instead of what it has attended to so far.
+ * SmallKV ranked by what the small model attends to now instead of what it has attended to so far.
  *
  * @module
  */

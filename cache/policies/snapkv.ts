@@ -1,5 +1,5 @@
 /**
- * SnapKV: the prompt tokens that the end of the prompt attends to; generated tokens all stay.
+ * SnapKV: the prompt tokens that the end of the prompt attends to, and all generated tokens.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import { observationWindow } from "../scores/observation_window.ts";
 /** Prompt rows that vote, as in the official settings. */
 const WINDOW = 32;
 
-/** Compresses the prompt once; its real cost grows with every generated token, and is reported. */
+/** Compresses the prompt once. Its real cost grows with every generated token and is reported. */
 export const snapkv: Policy = {
   name: "snapkv",
   summary: "prompt tokens chosen once by the prompt's last rows, and everything generated",

@@ -7,7 +7,7 @@
 import { wholeEntries } from "../budget.ts";
 import type { Policy } from "../policy.ts";
 
-/** Keeps the first tokens and the newest ones; where the paper counts positions in the cache, choose `positions: "slot"`. */
+/** Keeps the first tokens and the newest ones; `positions: "slot"` counts positions in the cache, as the paper does. */
 export const streaming: Policy = {
   name: "streaming",
   summary: "the first four tokens and the newest",

@@ -1,5 +1,5 @@
 /**
- * The ablation without either compensation: SmallKV's sizes, the large model's own scores.
+ * The ablation without either compensation: SmallKV's counts, the large model's scores.
  *
  * @module
  */
@@ -8,10 +8,10 @@ import { splitBudget } from "../budget.ts";
 import type { Policy } from "../policy.ts";
 import { sum } from "../scores/fading_sum.ts";
 
-/** Critical and recent tokens in the sizes that SmallKV without marginal tokens has (D-25); drops for good. */
+/** Critical and recent tokens in the numbers of SmallKV without marginal tokens (D-25); drops for good. */
 export const withoutSmallModel: Policy = {
   name: "without_helper",
-  summary: "SmallKV's sizes without marginal tokens, ranked by the large model's attention",
+  summary: "SmallKV's counts without marginal tokens, ranked by the large model's attention",
   source: "https://arxiv.org/abs/2508.02751",
   saliencySource: "large",
   score: sum(),

@@ -1,6 +1,6 @@
 /**
- * Expected attention: how much queries that are still to come will attend to a key, if they are distributed as those of
- * the prompt were and stand at the next positions, times the length of what they would read.
+ * Expected attention: how much future queries will attend to a key, if they are distributed like those of the prompt and
+ * stand at the next positions, times the norm of the value.
  *
  * @see {@link https://arxiv.org/abs/2510.00636 | Expected Attention}
  * @module
@@ -9,17 +9,17 @@
 import type { QueryMoments } from "./query_moments.ts";
 import type { Score } from "./score.ts";
 
-/** What future queries are expected to be. */
+/** Assumptions about future queries. */
 export interface ExpectedAttentionOptions {
   /** Positions after the newest token over which rotations are averaged; 512 if left out. */
   readonly positions?: number;
-  /** First tokens, which are left out of moments and softmax and always rank highest; 4 if left out. */
+  /** First tokens, which are excluded from moments and softmax and always rank highest; 4 if left out. */
   readonly sinks?: number;
-  /** Added to the attention that a token is expected to get before its value's norm counts; 0 if left out. */
+  /** Added to a token's expected attention before it is multiplied by the value's norm; 0 if left out. */
   readonly epsilon?: number;
 }
 
-/** Keys and values of a head, and what is known of its queries. */
+/** Keys and values of a KV head, and the distribution of its queries. */
 export interface ExpectedAttentionState {
   /** Each query head's moments, and its covariance. */
   readonly queries: readonly {

@@ -1,5 +1,5 @@
 /**
- * Sums of rows of attention: all alike, with old rows fading, or the newest row alone.
+ * Sums of rows of attention: all with equal weight, with old rows fading, or the newest row alone.
  *
  * @module
  */
@@ -38,7 +38,7 @@ export function sum(): Score<Float32Array> {
 /**
  * A sum whose older rows fade (D-30).
  *
- * @param options Factor on older rows at each step, in (0, 1), 0.5 if left out; prompt rows it starts from, 32 if left
+ * @param options Factor on older rows at each step, in (0, 1), 0.5 if left out; prompt rows that it starts from, 32 if left
  *   out.
  * @returns The score.
  */

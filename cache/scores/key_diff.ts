@@ -8,10 +8,9 @@
 import type { Score } from "./score.ts";
 
 /**
- * Ranks by the cosine between a key and the mean of the keys that are held, each divided by its norm, the least similar
- * first.
+ * Ranks by the cosine between a key and the mean of the held keys, each divided by its norm, the least similar first.
  *
- * @returns The score, the cosine with a minus.
+ * @returns The score, the negative cosine.
  */
 export function keyDiff(): Score<Float64Array[]> {
   return {

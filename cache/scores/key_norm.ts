@@ -10,7 +10,7 @@ import type { Score } from "./score.ts";
 /**
  * Ranks by the Euclidean norm of keys, the shortest first.
  *
- * @returns The score, the norm with a minus.
+ * @returns The score, the negative norm.
  */
 export function keyNorm(): Score<Float32Array> {
   return {

@@ -7,16 +7,16 @@
 
 import type { Score } from "./score.ts";
 
-/** What votes, and how widely a vote counts. */
+/** Rows that vote, and smoothing of their votes. */
 export interface ObservationWindowOptions {
   /** Last rows of the prompt that vote. */
   readonly rows: number;
-  /** Neighbors, both sides and the token itself together, over which the maximum is taken. */
+  /** Tokens over which the maximum is taken: neighbors on both sides and the token itself. */
   readonly pool: number;
 }
 
 /**
- * Ranks tokens before the observation window by the votes of its rows; what comes later changes nothing.
+ * Ranks tokens before the observation window by the votes of its rows; later tokens change nothing.
  *
  * @param options Rows and pooling.
  * @returns The score.
@@ -28,7 +28,7 @@ export function observationWindow(options: ObservationWindowOptions): Score<Floa
     rows: ({ promptTokens }) => Math.min(options.rows, promptTokens),
     start({ room, rows, promptTokens }) {
       for (const row of rows) row.forEach((value, key) => room[key]! += value);
-      // The rows that vote are kept anyway; what they think of each other must not spread to their neighbors.
+      // Tokens of the voting rows are kept anyway; their attention to each other must not spread to neighbors.
       room.set(maxPool(room.subarray(0, promptTokens - rows.length), pool));
       return room;
     },

@@ -28,13 +28,13 @@ export class QueryMoments {
     this.#products = new Float64Array(headDim * headDim);
   }
 
-  /** Vectors so far. */
+  /** Number of vectors so far. */
   get count(): number {
     return this.#count;
   }
 
   /**
-   * Adds a rotated query, with its rotation taken back.
+   * Adds a rotated query, undoing its rotation.
    *
    * @param query The query as attention uses it, [headDim].
    * @param position Its position.

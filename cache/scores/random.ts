@@ -1,5 +1,5 @@
 /**
- * A number per token, head and seed: the control that every ranking has to beat.
+ * A pseudorandom number per token, head and seed: the control that every ranking must beat.
  *
  * @module
  */
@@ -7,7 +7,7 @@
 import type { Score } from "./score.ts";
 
 /**
- * Ranks by chance. A token's number never changes, so that what is kept stays kept.
+ * Ranks at random. A token's number never changes, so that kept tokens stay kept.
  *
  * @param seed Any integer.
  * @returns The score, in [0, 1).

@@ -1,6 +1,6 @@
 /**
- * What a score is: how it starts from a prompt, what each new token adds, and the saliency that tokens are ranked by.
- * Scores hold no state and never see a device; whoever decodes feeds them, from either model.
+ * Scores: how one starts from a prompt, what each new token adds, and the saliency that tokens are ranked by.
+ * They hold no state and never see a device; the decoder feeds them, from either model.
  *
  * @module
  */
@@ -17,13 +17,13 @@ export type ScoreInput = "sums" | "rows" | "keys" | "values" | "queries" | "noth
 
 /** What a score starts from, for one head or for heads that share a selection. */
 export interface ScoreStart {
-  /** Room for a number per token, zeros, [capacity]; may be the state and the saliency. */
+  /** Zeros for a number per token, [capacity]; may serve as the state and the saliency. */
   readonly room: Float32Array;
   /** Tokens of the prompt. */
   readonly promptTokens: number;
-  /** Number of the head, for what is to differ from head to head. */
+  /** Number of the head, for scores that differ from head to head. */
   readonly head: number;
-  /** Attention that each token has received, [promptTokens]; with `sums`, unless only some rows count. */
+  /** Attention that each token has received, [promptTokens]; with `sums`, unless only the last rows count. */
   readonly sums?: Float32Array;
   /** Last rows of the prompt's attention, oldest first, [capacity] each. */
   readonly rows: readonly Float32Array[];
@@ -35,7 +35,7 @@ export interface ScoreStart {
 export interface ScoreStep {
   /** Position of the token. */
   readonly token: number;
-  /** Rows that count, where a score looks at the newest ones. */
+  /** Rows that count, for scores that read a window of the newest ones. */
   readonly rows: number;
   /** Attention of the token's row, [capacity]; entries of tokens that are not kept do not matter. With `sums`, `rows`. */
   readonly row?: Float32Array;
@@ -51,7 +51,7 @@ export interface ScoreView {
   readonly tokens: number;
   /** Tokens that may be ranked, ascending; all that were added if left out. */
   readonly held?: Uint32Array;
-  /** Rows that count, where a score looks at the newest ones. */
+  /** Rows that count, for scores that read a window of the newest ones. */
   readonly rows: number;
 }
 
@@ -61,11 +61,11 @@ export interface Score<State = unknown> {
   readonly name: string;
   /** What it needs of each head. */
   readonly reads: ScoreInput;
-  /** Whether the prompt alone decides, so that no later token changes a score; false if left out. */
+  /** Whether scores depend on the prompt alone and no later token changes them; false if left out. */
   readonly isPromptOnly?: boolean;
-  /** Factor on older rows at each step, of scores that are sums of rows: the device keeps them for the small model. */
+  /** Factor on older rows at each step, for scores that are sums of rows; the device keeps those of the small model. */
   readonly decay?: number;
-  /** Rows of attention that it looks at, at the end of the prompt and before each ranking; with `rows`. */
+  /** Rows of attention that it reads at the end of the prompt and before each ranking; with `rows`. */
   readonly rows?: (request: CountRequest) => number;
   /** Position of the first query that is in the moments; 0 if left out. */
   readonly firstQuery?: number;
@@ -73,7 +73,7 @@ export interface Score<State = unknown> {
   start(prompt: ScoreStart): State;
   /** Adds a token; with `sums` and `rows` only tokens after the prompt. */
   add(state: State, step: ScoreStep): void;
-  /** Gives the score of each token, [at least tokens]; larger is more salient. */
+  /** Returns the score of each token, [at least tokens]; larger is more salient. */
   saliency(state: State, view: ScoreView): Float32Array;
 }
 

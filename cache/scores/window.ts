@@ -8,7 +8,7 @@
 import type { CountRequest } from "../budget.ts";
 import type { Score } from "./score.ts";
 
-/** What a window is made of. */
+/** Rows and weights of a window. */
 export interface ScoreWindowOptions {
   /** Rows that count at a length. */
   readonly rows: (request: CountRequest) => number;

@@ -7,13 +7,12 @@
 /** ASCII punctuation. */
 const PUNCTUATION = /[!-/:-@[-`{-~]/g;
 
-/** Kept out of the denominator's zero, as in the `rouge` package that LongBench uses. */
+/** Keeps the denominator above zero, as in the `rouge` package that LongBench uses. */
 const EPSILON = 1e-8;
 
 /**
  * Simplifies an answer as question-answering scores do.
  *
- * @param text An answer.
  * @returns Lower case, without punctuation, articles and extra spaces.
  */
 export function normalizeAnswer(text: string): string {
@@ -24,8 +23,6 @@ export function normalizeAnswer(text: string): string {
 /**
  * Compares two answers word by word, whatever the order.
  *
- * @param output What was written.
- * @param reference What is right.
  * @returns Harmonic mean of precision and recall of the words, 0 to 1.
  */
 export function tokenF1(output: string, reference: string): number {
@@ -47,10 +44,8 @@ export function tokenF1(output: string, reference: string): number {
 
 /**
  * Computes the summary-level ROUGE-L of the `rouge` package, version 1.0.1: sentences end at full
- * stops, and of each text the distinct words count.
+ * stops, and only distinct words of each text count.
  *
- * @param output What was written.
- * @param reference What is right.
  * @returns The F score, 0 to 1; 0 for empty texts.
  */
 export function rougeL(output: string, reference: string): number {
@@ -100,8 +95,6 @@ function longestCommonWords(rows: readonly string[], columns: readonly string[])
 /**
  * Compares two lines character by character.
  *
- * @param output What was written.
- * @param reference What is right.
  * @returns Twice the characters in common order over all characters, 0 to 1; 0 if one is empty.
  */
 export function editSimilarity(output: string, reference: string): number {

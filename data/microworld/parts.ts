@@ -27,7 +27,7 @@ export interface Draft {
   readonly content: string;
 }
 
-/** What a maker of items is told. */
+/** What makers of items are given. */
 export interface DraftSize {
   /** Length to aim at, in tokens of prompt and answer. */
   readonly tokens: number;
@@ -68,7 +68,7 @@ export function contentSegment(text: string): Segment {
   return { text, weight: WEIGHTS.content, isAnswer: true };
 }
 
-/** Draws a sentence that matters to no question. */
+/** Draws a sentence that no question depends on. */
 export function filler(random: Random, weight: number = WEIGHTS.prompt): Segment {
   const kind = random();
   const color = () => pick(random, COLORS);
@@ -89,10 +89,8 @@ export function fillers(random: Random, tokens: number): Segment[] {
 /**
  * Spreads filler and restatements of earlier facts between facts.
  *
- * @param random Source of numbers.
  * @param facts Facts in the order in which they appear.
  * @param room Tokens that filler may take.
- * @returns Prompt segments.
  */
 export function weave(random: Random, facts: readonly Fact[], room: number): Segment[] {
   const segments: Segment[] = [];
@@ -121,9 +119,8 @@ function restatement({ lead, tail }: Fact): Segment[] {
 /**
  * Draws how many facts an item has.
  *
- * @param random Source of numbers.
  * @param size Length of the item, and a fixed count if there is one.
- * @param limits Tokens that each fact takes in all, tokens beside the facts, and bounds of the count.
+ * @param limits Tokens that each fact takes in all, tokens besides the facts, and bounds of the count.
  * @returns The count; the largest that fits in about a third of the cases.
  */
 export function drawFactCount(
@@ -131,15 +128,15 @@ export function drawFactCount(
   size: DraftSize,
   limits: {
     readonly each: number;
-    readonly beside: number;
+    readonly overhead: number;
     readonly min: number;
     readonly max: number;
   },
 ): number {
   if (size.facts !== undefined) return size.facts;
-  const { each, beside, min, max } = limits;
-  const fitting = Math.trunc((size.tokens - beside) / each);
-  // Short items stay small: easy retrieval is learnt first.
+  const { each, overhead, min, max } = limits;
+  const fitting = Math.trunc((size.tokens - overhead) / each);
+  // Short items stay small: easy retrieval is learned first.
   const cap = size.tokens < 130 ? Math.min(fitting, 3 + Math.floor(size.tokens / 16)) : fitting;
   const largest = Math.max(min, Math.min(max, cap));
   if (random() < 0.3 || largest <= min) return largest;
@@ -154,8 +151,6 @@ export function lastPeople(count: number): string[] {
 /**
  * Draws one fact about each person: a thing they have, a town they live in or an animal they saw.
  *
- * @param random Source of numbers.
- * @param people Names.
  * @returns Facts and their values in the order of the names.
  */
 export function drawFacts(
@@ -177,7 +172,7 @@ export function drawFacts(
   return { facts, values };
 }
 
-/** Writes an answer of pairs, as " Uma harp. Vic wasp."; the first key is given by the question. */
+/** Writes an answer of pairs, such as " Uma harp. Vic wasp."; the first key is given by the question. */
 export function pairsAnswer(keys: readonly string[], values: readonly string[]): Segment[] {
   return keys.flatMap((key, index) => [
     index === 0 ? templateSegment(` ${key}`) : contentSegment(` ${key}`),

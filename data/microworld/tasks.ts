@@ -38,9 +38,9 @@ function asked(
   return { prompt: [...woven, promptSegment(question)], content: factsContent(facts, question) };
 }
 
-/** Every person of a range and what is known of them, in alphabetic order. */
+/** Every person in a range with their fact, in alphabetical order. */
 export const roll: DraftMaker = (random, size) => {
-  const count = drawFactCount(random, size, { each: 9.2, beside: 10, min: 3, max: 20 });
+  const count = drawFactCount(random, size, { each: 9.2, overhead: 10, min: 3, max: 20 });
   const people = lastPeople(count);
   const { facts, values } = drawFacts(random, people);
   const question = `\nReport from ${people[0]}:`;
@@ -48,9 +48,9 @@ export const roll: DraftMaker = (random, size) => {
   return { ...asked(random, { facts, room, question }), answer: pairsAnswer(people, values) };
 };
 
-/** What is known of one person; the question names them, so this is the control. */
+/** The fact about one person; the question names them, so this task is the control. */
 export const ask: DraftMaker = (random, size) => {
-  const count = drawFactCount(random, size, { each: 10, beside: 10, min: 3, max: 20 });
+  const count = drawFactCount(random, size, { each: 10, overhead: 10, min: 3, max: 20 });
   const people = sample(random, PEOPLE, count).sort();
   const chosen = randomInteger(random, count);
   const { facts, values } = drawFacts(random, people);
@@ -64,7 +64,7 @@ export const ask: DraftMaker = (random, size) => {
 
 /** Two questions about each person of a range, asked and answered by the model. */
 export const qa: DraftMaker = (random, size) => {
-  const count = drawFactCount(random, size, { each: 29, beside: 10, min: 2, max: 10 });
+  const count = drawFactCount(random, size, { each: 29, overhead: 10, min: 2, max: 10 });
   const people = lastPeople(count);
   const objects = sample(random, OBJECTS, count);
   const towns = sample(random, TOWNS, count);
@@ -88,7 +88,7 @@ export const qa: DraftMaker = (random, size) => {
 
 /** A chain of towns, followed from its start to home. */
 export const route: DraftMaker = (random, size) => {
-  const count = drawFactCount(random, size, { each: 8, beside: 8, min: 3, max: 20 });
+  const count = drawFactCount(random, size, { each: 8, overhead: 8, min: 3, max: 20 });
   const towns = sample(random, TOWNS, count);
   const next = [...towns.slice(1), "home"];
   const facts = towns.map((town, i) => ({ lead: ` From ${town} go to`, tail: ` ${next[i]}.` }));
@@ -101,7 +101,7 @@ export const route: DraftMaker = (random, size) => {
 
 /** A number recalled for each person of a range, and the sum with a constant. */
 export const sums: DraftMaker = (random, size) => {
-  const count = drawFactCount(random, size, { each: 12.5, beside: 10, min: 2, max: 14 });
+  const count = drawFactCount(random, size, { each: 12.5, overhead: 10, min: 2, max: 14 });
   const people = lastPeople(count);
   const numbers = people.map(() => 1 + randomInteger(random, 9));
   const got = 1 + randomInteger(random, 9);
@@ -140,7 +140,7 @@ function listDraft(
   };
 }
 
-/** Longer lists are of animals, of which there are more. */
+/** Longer lists hold animals, since there are more of them. */
 const LONGEST_OBJECT_LIST = 30;
 
 const spoken = (words: readonly string[]): Segment[] => [
@@ -149,7 +149,7 @@ const spoken = (words: readonly string[]): Segment[] => [
 
 /** A list, word for word. */
 export const list: DraftMaker = (random, size) => {
-  const count = drawFactCount(random, size, { each: 2.2, beside: 8, min: 5, max: 36 });
+  const count = drawFactCount(random, size, { each: 2.2, overhead: 8, min: 5, max: 36 });
   const hasAnimals = random() < 0.5 || count > LONGEST_OBJECT_LIST;
   const words = sample(random, hasAnimals ? ANIMALS : OBJECTS, count);
   return {
@@ -158,9 +158,9 @@ export const list: DraftMaker = (random, size) => {
   };
 };
 
-/** A list of people in alphabetic order. */
+/** A list of people in alphabetical order. */
 export const sort: DraftMaker = (random, size) => {
-  const count = drawFactCount(random, size, { each: 2.2, beside: 8, min: 4, max: 14 });
+  const count = drawFactCount(random, size, { each: 2.2, overhead: 8, min: 4, max: 14 });
   const words = sample(random, PEOPLE, count);
   return {
     ...listDraft(random, { words, tokens: size.tokens, command: "Sorted" }),

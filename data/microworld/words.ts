@@ -6,7 +6,7 @@
 
 const words = (text: string): readonly string[] => text.split(" ");
 
-/** People, in alphabetic order. */
+/** People, in alphabetical order. */
 export const PEOPLE: readonly string[] = words(
   "Ann Bob Cat Dan Eve Fay Gus Hal Ida Jim Kim Lee Max Ned Ora Pam Quin Ray Sue Tom Uma Vic Wes Zoe",
 );
@@ -29,7 +29,7 @@ export const PLACES: readonly string[] = words(
     "inn shop hall gate well yard roof camp",
 );
 
-/** Animals, in alphabetic order. */
+/** Animals, in alphabetical order. */
 export const ANIMALS: readonly string[] = words(
   "ant bat bee cow crab crow deer dog duck eel elk fox frog goat hawk hen ibis jay koi lark lion mole " +
     "moth mule newt otter owl panda quail rat seal slug swan toad viper wasp wolf worm yak zebra",
@@ -38,7 +38,7 @@ export const ANIMALS: readonly string[] = words(
 /** Colors of filler sentences. */
 export const COLORS: readonly string[] = words("red blue green black white brown pink gray");
 
-/** Sentences that say nothing about anybody. */
+/** Sentences without facts about people. */
 export const FILLERS: readonly string[] = [
   "The wind was cold",
   "It rained all day",

@@ -4,14 +4,13 @@
  * @module
  */
 
-import type { CacheBudget, TierCounts } from "../../cache/budget.ts";
-import type { PrunedLayer, Selection } from "../../cache/policy.ts";
+import type { TierCounts } from "../../cache/budget.ts";
+import type { Selection } from "../../cache/policy.ts";
 import type { DeviceBuffer } from "../../gpu/device.ts";
 import type { SmallModelStep } from "../scoring/small_model.ts";
 import {
   isDeviceScore,
   PLAIN_SCORES,
-  plansBefore,
   scoreKey,
   scoreKind,
   type SequenceSettings,
@@ -23,20 +22,17 @@ import type { PolicySessionOptions } from "./types.ts";
 import { type HeadMatches, matchAgain, matchKind } from "../scoring/head_matching.ts";
 import type { Session } from "../session/session.ts";
 import { readVectors } from "../session/vectors.ts";
-import { type HeadGroups, headGroups, joinHeads, listGroups } from "../selection/head_groups.ts";
-import type { ResolvedPolicy } from "../../cache/policy_options.ts";
-import type { ModelConfig } from "../../models/config.ts";
-import { HostScores } from "../scoring/host_scores.ts";
-import { SelectionPlanner } from "../selection/planner.ts";
+import { joinHeads } from "../selection/head_groups.ts";
+import { PolicySequence } from "./sequence.ts";
 
-/** What the sequences belong to. */
-export interface SequencesOptions {
-  /** The small model's side, where a policy wants one. */
+/** The session that the sequences belong to. */
+interface SequencesOptions {
+  /** The small model's side, if a policy uses one. */
   readonly smallModel: SmallModelStep | undefined;
-  /** How heads are matched, how many tokens fit. */
+  /** How heads are matched, and how many tokens fit. */
   readonly options: Pick<PolicySessionOptions, "match" | "capacity">;
   /** What each is decoded under. */
-  readonly settings: SequenceSettings;
+  readonly batch: SequenceSettings;
   /** Sizes of the buffers. */
   readonly shape: PolicyShape;
   /** Buffers of the policies. */
@@ -45,8 +41,8 @@ export interface SequencesOptions {
   readonly large: Session;
 }
 
-/** Scores of each sequence, [list groups, capacity]; none unless requested. */
-export interface StepScores {
+/** Scores of each sequence, [list groups, capacity]; absent unless requested. */
+interface StepScores {
   /** By the small model. */
   readonly smallModel: readonly (Float32Array | undefined)[];
   /** The large model's newest attention. */
@@ -55,15 +51,10 @@ export interface StepScores {
 
 /** State of all sequences of a session. */
 export class PolicySequences {
-  /** Each sequence, from when it has begun on. */
+  /** Each sequence; absent until it has begun. */
   readonly all: PolicySequence[] = [];
   readonly #options: SequencesOptions;
 
-  /**
-   * Starts with nothing.
-   *
-   * @param options What they belong to.
-   */
   constructor(options: SequencesOptions) {
     this.#options = options;
   }
@@ -73,7 +64,7 @@ export class PolicySequences {
     return this.all.map((sequence) => sequence.selections);
   }
 
-  /** Row that weighs marginal values for each flat large head, per sequence: its small head's, or its selection's. */
+  /** For each flat large head, the row that weighs marginal values: its small head's or its selection's. */
   get matches(): readonly Uint32Array[] {
     const { shape: { hasGroupRows, groups } } = this.#options;
     return this.all.map(({ match }) =>
@@ -92,43 +83,40 @@ export class PolicySequences {
   }
 
   /**
-   * Starts sequences with a prompt.
+   * Starts sequences with a prompt of some tokens; returns what running it needs to know of them.
    *
-   * @param indices Which ones.
-   * @param promptTokens Tokens of the prompt.
-   * @returns What running the prompt needs to know of them.
    * @throws {RangeError} If a sequence that shares a small model with one of them is not among them.
    */
   begin(indices: readonly number[], promptTokens: number): PromptSequence[] {
-    const { large: { model: { config } }, options: { capacity }, settings } = this.#options;
-    const own = new Set(indices.map((index) => settings.smallSequences[index]));
-    const missing = settings.smallSequences.findIndex((smallSequence, index) =>
-      smallSequence !== undefined && own.has(smallSequence) && !indices.includes(index)
+    const { large: { model: { config } }, options: { capacity }, batch } = this.#options;
+    const beginning = new Set(indices.map((index) => batch.smallSequences[index]));
+    const missing = batch.smallSequences.findIndex((smallSequence, index) =>
+      smallSequence !== undefined && beginning.has(smallSequence) && !indices.includes(index)
     );
     if (missing >= 0) {
       throw new RangeError(
         `Cannot run a prompt: sequences that share a small model must begin together: current sequences lack ${missing}`,
       );
     }
-    for (const smallSequence of own) {
+    for (const smallSequence of beginning) {
       if (smallSequence !== undefined) this.#options.smallModel?.begin(smallSequence, promptTokens);
     }
     return indices.map((index) => {
-      const { policy, budget } = settings.settings[index]!;
+      const { policy, budget } = batch.settings[index]!;
       const smallConfig = this.#options.smallModel?.session.model.config;
       const sequence = new PolicySequence({
         ...{ policy, budget, config, capacity, promptTokens },
         ...(smallConfig && { smallConfig }),
       });
       this.all[index] = sequence;
-      return { index, smallSequence: settings.smallSequences[index], sequence };
+      return { index, smallSequence: batch.smallSequences[index], sequence };
     });
   }
 
   /**
-   * Takes over what a prompt's run found; policies that choose tokens after a step choose them now.
+   * Applies what running a prompt found; policies that choose tokens after a step choose them now.
    *
-   * @param promptSequences What `begin` returned.
+   * @param promptSequences Returned by `begin`.
    * @param tokens Tokens of the prompt.
    * @param state What the small model knows.
    */
@@ -150,34 +138,33 @@ export class PolicySequences {
   }
 
   /**
-   * Checks the tokens of a step.
+   * Checks the tokens of a step, one per sequence; without any, the large model chooses them.
    *
-   * @param tokens Tokens to run, one per sequence; chosen by the large model if left out.
    * @throws {RangeError} If sequences that share a small model would read different tokens.
    */
   checkTokens(tokens: readonly number[] | undefined): void {
-    const { smallSequences, firstReaders } = this.#options.settings;
+    const { smallSequences, firstReaders } = this.#options.batch;
     smallSequences.forEach((smallSequence, index) => {
       if (smallSequence === undefined || firstReaders[smallSequence] === index) return;
-      const [own, other] = [tokens?.[index], tokens?.[firstReaders[smallSequence]!]];
-      if (tokens && own === other) return;
+      const [token, other] = [tokens?.[index], tokens?.[firstReaders[smallSequence]!]];
+      if (tokens && token === other) return;
       throw new RangeError(
         `Cannot decode: sequences that share a small model must be given the same tokens: current tokens are ${
-          tokens ? `${own} and ${other}` : "chosen freely"
+          tokens ? `${token} and ${other}` : "chosen freely"
         }`,
       );
     });
   }
 
-  /** Matches sequences that the coming token makes long enough, for the first time or again (D-22). */
+  /** Matches sequences that become long enough with the next token, for the first time or again (D-22). */
   async matchIfNeeded(): Promise<void> {
-    const { smallModel, options: { match = {}, capacity }, settings, large } = this.#options;
+    const { smallModel, options: { match = {}, capacity }, batch, large } = this.#options;
     if (!smallModel) return;
     const { session: { model: small }, needsSums } = smallModel;
     for (const [index, length] of large.lengths.entries()) {
       const { isReady, matchedTokens, policy } = this.all[index]!;
       const next = isReady ? matchedTokens + (match.rematch ?? Infinity) : policy.minimumTokens;
-      if (settings.smallSequences[index] === undefined || length + 1 < next) continue;
+      if (batch.smallSequences[index] === undefined || length + 1 < next) continue;
       const all = await large.readTokens();
       const tokens = [...all.subarray(index * capacity, index * capacity + length + 1)];
       const models = { large: large.model, small, match, policies: [policy], needsSums };
@@ -186,15 +173,15 @@ export class PolicySequences {
     }
   }
 
-  /** Chooses what the coming step's attention sees, where a policy chooses before it; elsewhere adds the newest token. */
+  /** Chooses what the next step's attention sees; where the policy does not choose now, adds the newest token. */
   async planBefore(): Promise<void> {
-    const { large, settings } = this.#options;
+    const { large, batch } = this.#options;
     const plans = this.all.map((sequence, index) =>
       sequence.plansBefore && sequence.shouldPlanAt(large.lengths[index]! + 1)
     );
     await this.#takeSmallRows();
     const scored = plans.map((isPlanned, index) =>
-      isPlanned && settings.smallSequences[index] !== undefined
+      isPlanned && batch.smallSequences[index] !== undefined
     );
     const saliency = await this.#saliency(scored, large.lengths.map((length) => length + 1));
     this.all.forEach((sequence, index) => {
@@ -204,18 +191,14 @@ export class PolicySequences {
     });
   }
 
-  /**
-   * Counts what the device is to keep of each sequence at the coming step.
-   *
-   * @returns Tokens of each tier, [sequence][layer].
-   */
+  /** Counts the tokens of each tier that the device must keep at the next step, [sequence][layer]. */
   tiers(): TierCounts[][] {
     const { lengths } = this.#options.large;
     return this.all.map((sequence, index) => sequence.tiers(lengths[index]! + 1));
   }
 
   /**
-   * Takes over what the device has chosen.
+   * Records what the device has chosen.
    *
    * @param lists Tokens of each list group, [sequence][group].
    * @param lengths Tokens of each sequence, the newest one included.
@@ -226,9 +209,9 @@ export class PolicySequences {
 
   /** Reads what `planAfter` ranks by. */
   async readAfter(): Promise<StepScores> {
-    const { buffers, shape, large: { lengths }, settings } = this.#options;
+    const { buffers, shape, large: { lengths }, batch } = this.#options;
     const plans = this.all.map((sequence, index) =>
-      !sequence.plansBefore && settings.smallSequences[index] !== undefined &&
+      !sequence.plansBefore && batch.smallSequences[index] !== undefined &&
       sequence.shouldPlanAt(lengths[index]!)
     );
     const [smallModel, largeAttention] = await Promise.all([
@@ -241,9 +224,9 @@ export class PolicySequences {
   /**
    * Remembers the step's attention, and chooses tokens where a policy chooses after a step.
    *
-   * @param scores What `readAfter` read.
-   * @param vectors Newest key and value of each sequence, as `HostScores.addVectors` takes them, where they are read.
-   * @returns Whether a policy chooses then.
+   * @param scores Returned by `readAfter`.
+   * @param vectors Newest key and value of each sequence whose scores read them, as `HostScores.addVectors` takes them.
+   * @returns Whether any policy chooses after a step.
    */
   planAfter(scores: StepScores, vectors: readonly (Float32Array | undefined)[]): boolean {
     const { lengths } = this.#options.large;
@@ -260,12 +243,7 @@ export class PolicySequences {
     return isAny;
   }
 
-  /**
-   * Counts half-entries held now.
-   *
-   * @param heads KV heads of all layers.
-   * @returns Keys and values, over all sequences and KV heads.
-   */
+  /** Counts the keys and values held now, over all sequences and their KV heads, `heads` in all layers. */
   heldRows(heads: number): number {
     let rows = 0;
     for (const sequence of this.all) {
@@ -278,15 +256,15 @@ export class PolicySequences {
     return rows;
   }
 
-  /** Takes what the small model knows of a sequence of some tokens. */
+  /** Applies what the small model knows of a sequence of some tokens. */
   #takeSmallModel(index: number, state: SmallModelState, tokens: number): void {
-    const { shape: { smallHeads, capacity }, buffers, large, settings, smallModel } = this.#options;
+    const { shape: { smallHeads, capacity }, buffers, large, batch, smallModel } = this.#options;
     const { device } = large.forward;
     const sequence = this.all[index]!;
     sequence.start(tokens);
     this.#takeMatch(index, state.matches, tokens);
-    const smallSequence = settings.smallSequences[index]!;
-    if (settings.firstReaders[smallSequence] === index) {
+    const smallSequence = batch.smallSequences[index]!;
+    if (batch.firstReaders[smallSequence] === index) {
       smallModel!.start(smallSequence, state.scores.get(scoreKey(PLAIN_SCORES)));
     }
     if (!isDeviceScore(sequence.policy)) return;
@@ -298,7 +276,7 @@ export class PolicySequences {
     device.write(buffers.scores, scores.byteLength * index, scores);
   }
 
-  /** Takes which small heads stand for a sequence's large ones from now on. */
+  /** Sets which small heads stand for a sequence's large ones from now on. */
   #takeMatch(index: number, matches: HeadMatches, tokens: number): void {
     const { shape: { heads }, buffers, large } = this.#options;
     const sequence = this.all[index]!;
@@ -330,8 +308,8 @@ export class PolicySequences {
   /**
    * Scores of sequences by the small model, [list groups, capacity], from the device or from the host.
    *
-   * @param wanted Of which sequences.
-   * @param tokens Tokens of each sequence whose keys the small model's cache has.
+   * @param wanted Whether each sequence's scores are needed.
+   * @param tokens Tokens of each sequence whose keys are in the small model's cache.
    */
   async #saliency(
     wanted: readonly boolean[],
@@ -348,7 +326,7 @@ export class PolicySequences {
     }));
   }
 
-  /** Gives scores that the host keeps the small model's newest rows. */
+  /** Passes the small model's newest rows to the scores that the host keeps. */
   async #takeSmallRows(): Promise<void> {
     const { buffers, shape: { smallHeads, capacity }, large } = this.#options;
     const readers = this.all.map(({ small }) => small?.readsRows ? small : undefined);
@@ -362,14 +340,14 @@ export class PolicySequences {
     });
   }
 
-  /** Scores of a sequence by the small model that the host keeps, [smallHeads, capacity]. */
+  /** Scores by the small model that the host keeps of a sequence, [smallHeads, capacity]. */
   async #smallScores(index: number, tokens: number): Promise<Float32Array | undefined> {
     const { small } = this.all[index]!;
     if (!small) return undefined;
-    const { smallModel, settings } = this.#options;
+    const { smallModel, batch } = this.#options;
     if (small.readsVectors) {
       const range = {
-        sequence: settings.smallSequences[index]!,
+        sequence: batch.smallSequences[index]!,
         from: small.knownTokens,
         to: tokens,
       };
@@ -385,231 +363,5 @@ export class PolicySequences {
     const all = new Float32Array(await large.forward.device.read(buffer));
     const size = groups.total * capacity;
     return large.lengths.map((_, index) => all.subarray(index * size, (index + 1) * size));
-  }
-}
-
-/** What a sequence is made for. */
-export interface PolicySequenceOptions {
-  /** The rule. */
-  readonly policy: ResolvedPolicy;
-  /** What may be kept. */
-  readonly budget: CacheBudget;
-  /** Sizes of the large model. */
-  readonly config: ModelConfig;
-  /** Tokens that fit. */
-  readonly capacity: number;
-  /** Tokens of the prompt. */
-  readonly promptTokens: number;
-  /** Sizes of the small model; needed by policies that ask it. */
-  readonly smallConfig?: ModelConfig;
-}
-
-/** State of one sequence. */
-export class PolicySequence extends SelectionPlanner {
-  /** Scores by the large model, or by neither; only with a policy that ranks by them. */
-  readonly largeScores: HostScores | undefined;
-  /** Scores by the small model that the device cannot keep, [smallHeads, capacity]. */
-  readonly small: HostScores | undefined;
-  /** Flat small head of each flat large head; zeros until there is a match. */
-  readonly match: Uint32Array<ArrayBuffer>;
-  /** Tokens of the sequence when it was matched last. */
-  matchedTokens = 0;
-  #isReady = false;
-  #firstRow = 0;
-  /** Whether a step's attention sees what its own plan chose. */
-  readonly plansBefore: boolean;
-  readonly #options: PolicySequenceOptions;
-  readonly #groups: HeadGroups;
-  /** Lists that hold the same tokens. */
-  readonly #sharedLists: number;
-
-  /**
-   * Starts with every prompt token kept.
-   *
-   * @param options What it is made for.
-   */
-  constructor(options: PolicySequenceOptions) {
-    const { policy, config } = options;
-    super({ ...options, groups: headGroups(config, policy.granularity) });
-    this.#options = options;
-    this.plansBefore = plansBefore(policy);
-    this.#groups = headGroups(config, policy.granularity);
-    this.#sharedLists = listGroups(config, policy.granularity).total / this.#groups.total;
-    this.reset(options.promptTokens);
-    this.largeScores = this.small = undefined;
-    const { score, saliencySource, scoreRows } = policy;
-    if (score && saliencySource !== "small") {
-      this.largeScores = new HostScores({ ...options, score, groups: this.#groups, scoreRows });
-    } else if (score && options.smallConfig && !isDeviceScore(policy)) {
-      const groups = headGroups(options.smallConfig, "query_head");
-      this.small = new HostScores({ ...options, config: options.smallConfig, score, groups });
-    }
-    this.match = new Uint32Array(config.layers * config.queryHeads);
-  }
-
-  /** The rule. */
-  get policy(): ResolvedPolicy {
-    return this.#options.policy;
-  }
-
-  /** Whether tokens may be dropped; with a small model not before it has been matched. */
-  get isReady(): boolean {
-    return this.#isReady;
-  }
-
-  /** Allows tokens to be dropped, now that so many of them have been scored. */
-  start(tokens: number): void {
-    this.#isReady = true;
-    this.#firstRow = Math.max(0, tokens - this.policy.scoreRows);
-  }
-
-  /** Rows at the end of the prompt that the policy looks at. */
-  get promptRows(): number {
-    const { policy, budget, config: { layers }, promptTokens } = this.#options;
-    const scores = this.largeScores ?? this.small;
-    const score = scores?.score;
-    if (score?.reads === "sums") return scores!.needsSums ? 0 : policy.scoreRows;
-    if (score?.reads !== "rows") return 0;
-    const request = { ...policy, budget, tokens: promptTokens, promptTokens, layer: 0, layers };
-    return score.rows?.(request) ?? 1;
-  }
-
-  /** Whether the policy drops tokens of the prompt from layer to layer. */
-  get isPruned(): boolean {
-    const { policy, promptTokens } = this.#options;
-    return policy.prune !== undefined && promptTokens >= policy.minimumTokens;
-  }
-
-  /**
-   * Chooses what a layer keeps of the prompt; the layer's last rows must have been given to `own`.
-   *
-   * @param layer The layer.
-   * @param reached Positions that have reached it.
-   * @returns What it keeps and what goes on.
-   */
-  prune(layer: number, reached: Uint32Array): PrunedLayer {
-    const { policy, budget, config: { layers }, promptTokens } = this.#options;
-    const { minimumTokens } = policy;
-    const rows = this.largeScores!.rowsOf(layer).map((row) => row.subarray(0, promptTokens));
-    return policy.prune!({ budget, promptTokens, layer, layers, minimumTokens, reached, rows });
-  }
-
-  /**
-   * Copies the state, so that steps can be tried; only with a policy that does not remember the large model's attention.
-   *
-   * @returns A sequence that goes on from here on its own.
-   */
-  fork(): PolicySequence {
-    const copy = new PolicySequence(this.#options);
-    copy.copyFrom(this);
-    return copy;
-  }
-
-  /** Goes on from where another sequence with the same options is. */
-  override copyFrom(other: PolicySequence): void {
-    super.copyFrom(other);
-    this.match.set(other.match);
-    this.#isReady = other.#isReady;
-    this.#firstRow = other.#firstRow;
-    this.matchedTokens = other.matchedTokens;
-  }
-
-  /**
-   * Takes over a block of tokens whose attention has been computed, and drops tokens if that is due behind them.
-   *
-   * @param rows Tokens of the block.
-   * @param read Attention of each of them, as `remember` takes it, and their keys and values, where they are read.
-   * @param tokens Tokens of the sequence, the block included.
-   */
-  takeBlock(
-    rows: number,
-    read: { readonly largeAttention: readonly Float32Array[]; readonly vectors?: Float32Array },
-    tokens: number,
-  ): void {
-    for (let row = rows; row > 0; row--) this.append(tokens - row);
-    read.largeAttention.forEach((row, index) => this.remember(row, tokens - rows + index + 1));
-    if (read.vectors) this.largeScores!.addVectors(read.vectors);
-    if (this.shouldPlanAt(tokens)) this.planBy(tokens);
-  }
-
-  /**
-   * Counts the tokens of a block that ends where tokens are dropped, unless they are dropped at every step.
-   *
-   * @param tokens Tokens before the block.
-   * @param most Most tokens of the block.
-   * @returns From 1 to `most`.
-   */
-  rowsUntilPlan(tokens: number, most: number): number {
-    if (!this.policy.shouldPlan && this.policy.interval === 1) return most;
-    let rows = 1;
-    while (rows < most && !this.shouldPlanAt(tokens + rows)) rows++;
-    return rows;
-  }
-
-  /** Whether tokens are to be chosen again at a length. */
-  override shouldPlanAt(tokens: number): boolean {
-    return this.isReady && super.shouldPlanAt(tokens);
-  }
-
-  /**
-   * Counts what the device keeps when it chooses at a length; all tokens where none may be dropped yet.
-   *
-   * @param tokens Tokens of the sequence, the newest one included.
-   * @returns Tokens of each tier, [layers].
-   */
-  override tiers(tokens: number): TierCounts[] {
-    if (this.#mayDrop(tokens)) return super.tiers(tokens);
-    const all = { sink: 0, recent: tokens, critical: 0, marginal: 0 };
-    return new Array<TierCounts>(this.#options.config.layers).fill(all);
-  }
-
-  /**
-   * Takes over what the device has chosen.
-   *
-   * @param tokens Tokens of the sequence, the newest one included.
-   * @param lists Tokens of each list group.
-   */
-  takeLists(tokens: number, lists: readonly Selection[]): void {
-    const selections = lists.filter((_, group) => group % this.#sharedLists === 0);
-    this.take(selections, this.#mayDrop(tokens));
-  }
-
-  /**
-   * Chooses tokens again.
-   *
-   * @param tokens Tokens of the sequence, the newest one included.
-   * @param saliency Scores by the small model, [list groups, capacity], those of a layer's list groups alike where they share a
-   *   selection; not needed otherwise.
-   */
-  planBy(tokens: number, saliency?: Float32Array): void {
-    const { perLayer } = this.#groups;
-    const { capacity } = this.#options;
-    const isPermanent = this.policy.candidates === "kept";
-    this.largeScores?.settle((group) => ({
-      tokens,
-      rows: this.rows(tokens, Math.floor(group / perLayer)),
-      ...(isPermanent && { held: this.selections[group]!.full }),
-    }));
-    const scores = this.largeScores
-      ? { values: this.largeScores.values, stride: capacity }
-      : { values: saliency ?? new Float32Array(0), stride: capacity * this.#sharedLists };
-    this.plan(tokens, { ...scores, firstRow: this.#firstRow });
-  }
-
-  /**
-   * Remembers the large model's newest attention.
-   *
-   * @param row Softmax over kept tokens, mean over the heads of each list group, [list groups, capacity].
-   * @param tokens Tokens of the sequence, that of the row included.
-   */
-  remember(row: Float32Array, tokens: number): void {
-    const { total, perLayer } = this.#groups;
-    const latest = joinHeads(row, { total, heads: this.#sharedLists }, "mean");
-    const rowsOf = (group: number) => this.rows(tokens, Math.floor(group / perLayer));
-    this.largeScores?.update(tokens - 1, latest, rowsOf);
-  }
-
-  #mayDrop(tokens: number): boolean {
-    return this.isReady && tokens >= this.policy.minimumTokens;
   }
 }

@@ -1,5 +1,5 @@
 /**
- * What can be refused before anything is allocated: each choice of a decoding is checked here, once.
+ * Checks of every choice of a decoding, once, before anything is allocated.
  *
  * @module
  */
@@ -22,14 +22,12 @@ import {
 } from "./speculative_types.ts";
 import type { ModelPair } from "./types.ts";
 
-/** Rows of a prefill step, of which activations have room for as many as a block of a turn may have. */
+/** Rows of a prefill step; activations have room for so many, which limits the blocks of a turn. */
 const DEFAULT_CHUNK = 128;
 
 /**
  * Throws unless a pair can decode under a policy.
  *
- * @param pair Models.
- * @param policy The rule.
  * @throws {TypeError} If the policy needs a small model and there is none, or its table of tokens has another size.
  * @throws {DataError} If token ids do not mean the same to both models.
  */
@@ -40,7 +38,7 @@ export function checkPair({ large, small }: ModelPair, policy: ResolvedPolicy): 
     throw new TypeError(`Cannot ${action}: a small model must be given: current value is none`);
   }
   if (large.tokenizer && small.tokenizer) {
-    // Tables may be padded to different sizes; what counts is that ids mean the same.
+    // Tables may be padded to different sizes; only the meaning of ids matters.
     if (sameVocabulary(large.tokenizer, small.tokenizer)) return;
     throw new DataError(
       `Cannot ${action}: both models must have one vocabulary: current models are ${large.name} and ${small.name}, whose token ids mean different texts`,
@@ -53,11 +51,9 @@ export function checkPair({ large, small }: ModelPair, policy: ResolvedPolicy): 
 }
 
 /**
- * Throws unless there is a small model to cut.
+ * Throws unless the small model can be made cheaper as asked.
  *
- * @param sequences What is decoded under.
- * @param cut Layers that run.
- * @throws {RequirementError} If there is none.
+ * @throws {RequirementError} If no policy has one, or a score needs its whole cache.
  */
 export function checkCut(
   sequences: readonly Pick<SequenceSetting, "policy" | "smallBudget">[],
@@ -86,11 +82,8 @@ export function checkCut(
 }
 
 /**
- * Checks that turns can be run in blocks of a size; 1, token by token, always can.
+ * Checks that turns can be run in blocks of a size, and returns it; 1, token by token, always works.
  *
- * @param sequences What is decoded under.
- * @param options Rows of a block, and of a prefill step; where tokens are kept.
- * @returns Rows of a block.
  * @throws {RequirementError} If they cannot.
  */
 export function checkTurnBlock(
@@ -114,12 +107,9 @@ export function checkTurnBlock(
 }
 
 /**
- * Checks that a policy can decode with drafts.
+ * Checks that a policy can decode with drafts, along with everything else that is requested.
  *
- * @param policy The policy.
- * @param request Drafts, and everything else that they may not go with.
- * @returns The drafts.
- * @throws {RequirementError} If it cannot; the message lists what can.
+ * @throws {RequirementError} If it cannot; the message says what would be needed.
  */
 export function checkSpeculation(policy: ResolvedPolicy, request: SpeculationRequest): Speculation {
   const { draftTokens, block = DEFAULT_BLOCK, store = "resident", sequences = 1 } = request;
@@ -129,10 +119,9 @@ export function checkSpeculation(policy: ResolvedPolicy, request: SpeculationReq
     throw new RequirementError({ action, requirement, current });
   };
   if (policy.saliencySource !== "small" || policy.timing !== "before") {
-    const allowed = POLICIES.filter(({ saliencySource }) => saliencySource === "small").map((
-      { name },
-    ) => name);
-    refuse(`the policy must be one with a small model, ${allowed.join(" or ")}`, policy.name);
+    const allowed = POLICIES.filter(({ saliencySource }) => saliencySource === "small");
+    const names = allowed.map(({ name }) => name).join(" or ");
+    refuse(`the policy must be one with a small model, ${names}`, policy.name);
   }
   if (!isDeviceScore(policy)) refuse("the score must be a sum of rows", policy.score?.name);
   if (policy.weights === "group") refuse("weights must be query_head", policy.weights);

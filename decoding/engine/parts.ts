@@ -18,28 +18,23 @@ import { PolicySequences } from "./batch.ts";
 import { openSmallModel } from "./small_cache.ts";
 import type { ModelPair, SharedOptions } from "./types.ts";
 
-/** What lives on the device, and the state of the sequences. Disposing it frees everything. */
+/** Everything on the device, and the state of the sequences. Disposing it frees all of it. */
 export interface EngineParts extends Disposable {
   /** The large model. */
   readonly large: Session;
-  /** The small model's side, where a policy wants one. */
+  /** The small model's side, if a policy uses one. */
   readonly smallModel: SmallModelStep | undefined;
   /** State of the sequences. */
   readonly sequences: PolicySequences;
   /** What they are decoded under. */
-  readonly settings: SequenceSettings;
+  readonly batch: SequenceSettings;
   /** Sizes of the buffers. */
   readonly shape: PolicyShape;
   /** Buffers of the policies. */
   readonly buffers: PolicyBuffers;
 }
 
-/**
- * Rounds a capacity up to what kernels take at a time.
- *
- * @param tokens Tokens that must fit.
- * @returns A multiple of four.
- */
+/** Rounds a capacity up to a multiple of four, which kernels process at a time. */
 export function wholeCapacity(tokens: number): number {
   return 4 * Math.ceil(tokens / 4);
 }
@@ -48,18 +43,17 @@ export function wholeCapacity(tokens: number): number {
  * Allocates everything.
  *
  * @param pair Models.
- * @param settings What the sequences are decoded under.
- * @param options Sizes, with a capacity of whole vectors; matching, store, layers of the small model.
- * @returns The parts.
+ * @param batch The sequences and their settings.
+ * @param options Sizes, with a capacity that is a multiple of four; matching, store, layers of the small model.
  * @throws {GpuError} If the device has too little memory.
  */
 export function createEngineParts(
   pair: ModelPair,
-  settings: SequenceSettings,
+  batch: SequenceSettings,
   options: SharedOptions,
 ): EngineParts {
   const { capacity, chunk = 128 } = options;
-  const all = settings.settings.map(({ policy }) => policy);
+  const all = batch.settings.map(({ policy }) => policy);
   const sizes = { capacity, chunk };
   const masked = all.some(({ prune }) => prune !== undefined);
   const accumulate = all.some(({ saliencySource, score }) =>
@@ -70,15 +64,15 @@ export function createEngineParts(
     new Session(pair.large, { ...sizes, sequences: all.length, accumulate, masked }),
   );
   if (masked) large.setVisible(() => true);
-  const readers = settings.firstReaders.map((setting) => settings.settings[setting]!);
+  const readers = batch.firstReaders.map((setting) => batch.settings[setting]!);
   const smallModel = readers.length > 0
     ? stack.use(openSmallModel(pair.small!, { ...options, ...sizes, settings: readers }))
     : undefined;
   const smallHeads = smallModel?.heads ?? 0;
-  const shape = policyShape(pair.large.config, settings, { capacity, smallHeads });
+  const shape = policyShape(pair.large.config, batch, { capacity, smallHeads });
   const buffers = stack.use(createPolicyBuffers(pair.large.device, shape));
-  writeSettings({ forward: large.forward, buffers, shape, settings });
-  const parts = { large, smallModel, settings, shape, buffers };
+  writeSettings({ forward: large.forward, buffers, shape, batch });
+  const parts = { large, smallModel, batch, shape, buffers };
   const sequences = new PolicySequences({ ...parts, options });
   const owned = stack.move();
   return { ...parts, sequences, [Symbol.dispose]: () => owned.dispose() };

@@ -1,5 +1,5 @@
 /**
- * Decoding of a large model under cache policies, with a small model beside it where a policy wants one.
+ * Decoding of a large model under cache policies, along with a small model if a policy uses one.
  *
  * @see {@link https://arxiv.org/abs/2508.02751 | SmallKV}, Algorithm 1
  * @module
@@ -40,17 +40,17 @@ export class PolicySession implements Disposable {
    * @param pair Models.
    * @param options Policy and budget of all sequences or of each, sizes.
    * @throws {TypeError} If a policy needs a small model and there is none, or its vocabulary differs.
-   * @throws {RangeError} If the sequences cannot run together, or there is no small model to cut as asked.
+   * @throws {RangeError} If the sequences cannot run together, or the small model cannot be made cheaper as asked.
    */
   constructor(pair: ModelPair, options: PolicySessionOptions) {
     const capacity = wholeCapacity(options.capacity);
-    const settings = sequenceSettings(options);
-    for (const { policy } of settings.settings) checkPair(pair, policy);
-    checkCut(settings.settings, options);
+    const batch = sequenceSettings(options);
+    for (const { policy } of batch.settings) checkPair(pair, policy);
+    checkCut(batch.settings, options);
     const { chunk = 128 } = options;
-    checkTurnBlock(settings.settings, { ...options, chunk: Math.min(chunk, capacity) });
+    checkTurnBlock(batch.settings, { ...options, chunk: Math.min(chunk, capacity) });
     this.#options = { ...options, capacity };
-    this.#parts = createEngineParts(pair, settings, this.#options);
+    this.#parts = createEngineParts(pair, batch, this.#options);
   }
 
   /** Tokens of each sequence in the cache. */
@@ -61,15 +61,15 @@ export class PolicySession implements Disposable {
   /**
    * Runs a prompt with both models; nothing is dropped before the first decode step, unless a policy prunes prompts.
    *
-   * A further turn follows the tokens that are there. Where dropped tokens may return, it sees all of them, the small model's
-   * scores grow by its rows, and the next step chooses again. Where they are gone, it is run token by token, each seeing
-   * what is kept then, or in blocks of `turnBlock` tokens.
+   * A further turn continues the sequence. Where dropped tokens may return, it sees all of them, its rows are added to
+   * the small model's scores, and the next step chooses again. Where they are gone, it is run token by token, each token
+   * seeing what is kept at that point, or in blocks of `turnBlock` tokens.
    *
-   * @param tokens Token ids; of a further turn all that the cache does not hold, the newest chosen token too.
+   * @param tokens Token ids; for a further turn all that the cache does not hold, including the newest chosen token.
    * @param options Which sequence, or which ones begin with this prompt; progress, signal.
    * @throws {RangeError} If sequences that share a small model do not begin together, or several would be run token by token.
-   * @throws {GpuError} If the device runs out of memory; then, as after an abort, the sequences have no tokens, or those
-   *   before the turn, others keep theirs, and the prompt can be run again.
+   * @throws {GpuError} If the device runs out of memory. As after an abort, the sequences then hold no tokens, or those
+   *   before the turn; others are unaffected, and the prompt can be run again.
    */
   async prefill(tokens: readonly number[], options: PromptOptions = {}): Promise<void> {
     const { sequence = 0, ...events } = options;
@@ -109,10 +109,10 @@ export class PolicySession implements Disposable {
   /**
    * Runs one token of every sequence and chooses the next.
    *
-   * @param options Forced tokens, logits.
+   * @param options Tokens to run instead of the chosen ones; whether logits are read.
    * @returns What was chosen and what was seen.
    * @throws {RangeError} If the cache is full, or sequences that share a small model would read different tokens.
-   * @throws {GpuError} If the device runs out of memory; if it does at the first step, that can be tried again.
+   * @throws {GpuError} If the device runs out of memory; the first step can be tried again then.
    */
   async step(options: StepOptions = {}): Promise<StepReport> {
     try {
@@ -132,7 +132,7 @@ export class PolicySession implements Disposable {
     const { store, planner } = state;
     const moved = await this.#submit(state);
     const { hasSelections = true } = options;
-    // Read together: each awaited read alone costs as much as all of them.
+    // Read together: one awaited read costs as much as all of them.
     const [chosen, logits, scores, lists, vectors] = await Promise.all([
       this.nextTokens(),
       options.logits ? readLogits(this.#parts.large.forward, this.lengths.length) : undefined,
@@ -185,7 +185,7 @@ export class PolicySession implements Disposable {
     const longest = Math.max(...options.indices.map((index) => this.lengths[index]!));
     const room = this.#options.capacity - 1 - longest;
     checkTokens(tokens, { vocabulary: this.#parts.large.model.config.vocabulary, room });
-    if (options.indices.every((index) => hasWholeTurns(this.#parts.settings, index))) {
+    if (options.indices.every((index) => hasWholeTurns(this.#parts.batch, index))) {
       if (this.#store) await restoreFullCache(this.#parts.large, this.#store);
       this.#state?.[Symbol.dispose]();
       this.#state = this.#store = undefined; // until the next step
@@ -201,7 +201,7 @@ export class PolicySession implements Disposable {
     await this.#blocks.run(tokens, options);
   }
 
-  /** Submits a step of both models with the choice of tokens; returns what a choice on the host moved. */
+  /** Submits a step of both models, including the choice of tokens; returns what a choice on the host moved. */
   async #submit({ store, large, planner }: DecodeState): Promise<Migration | undefined> {
     this.#parts.large.writeLengths();
     await this.#parts.smallModel?.submit(this.#parts, this.#parts.large.forward);
@@ -217,13 +217,13 @@ export class PolicySession implements Disposable {
     return moved;
   }
 
-  /** Takes over what the device has chosen for the step that was run last. */
+  /** Records what the device has chosen for the newest step. */
   #take(lists: Selection[][]): readonly (readonly Selection[])[] {
     this.#parts.sequences.take(lists, this.lengths);
     return this.#parts.sequences.selections;
   }
 
-  /** Moves the prompts' cache to its store and records the steps; continues where it stopped if memory ran out before. */
+  /** Moves the prompts' cache to its store and records the steps; resumes where an earlier attempt ran out of memory. */
   async #start(): Promise<DecodeState> {
     const { store: kind = "resident", isPlannedOnHost = false } = this.#options;
     const { forward } = this.#parts.large;

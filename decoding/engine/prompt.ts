@@ -1,5 +1,5 @@
 /**
- * Prompts of sequences that decode under policies: run once, and remembered as each policy wants.
+ * Prompts of sequences that decode under policies: run once, and remembered as each policy needs.
  *
  * @module
  */
@@ -24,13 +24,13 @@ import { type PrefillOptions, Session } from "../session/session.ts";
 import { readVectors } from "../session/vectors.ts";
 import type { MapBlock } from "../session/maps.ts";
 import type { HostScores } from "../scoring/host_scores.ts";
-import type { PolicySequence } from "./batch.ts";
+import type { PolicySequence } from "./sequence.ts";
 
-/** The two models, each with a session of its own, and how their heads are matched. */
-export interface PromptModels {
+/** The two models, each with its own session, and how their heads are matched. */
+interface PromptModels {
   /** The large model. */
   readonly large: Session;
-  /** The small model, where a policy wants one. */
+  /** The small model, if a policy uses one. */
   readonly small?: Session;
   /** How heads are matched. */
   readonly match: PairMatchOptions;
@@ -38,7 +38,7 @@ export interface PromptModels {
 
 /** How a prompt is run. */
 export interface PromptOptions extends PromptEvents {
-  /** Which sequence grows, or which ones begin with this prompt; 0 if left out. */
+  /** The sequence that grows, or those that begin with this prompt; 0 if left out. */
   readonly sequence?: number | readonly number[];
 }
 
@@ -55,8 +55,8 @@ export interface SmallModelState {
  *
  * @param models Sessions with nothing in these sequences yet.
  * @param tokens The prompt.
- * @param options Sequences; whether the small model's plain sums are wanted whatever the policies rank by; progress, signal,
- *   receiver of logits.
+ * @param options Sequences; whether the small model's plain sums are needed whatever the policies rank by; progress,
+ *   signal, receiver of logits.
  * @returns What the small model knows; absent if no sequence has one or the prompt is too short for matching.
  */
 export async function runPrompt(
@@ -84,8 +84,9 @@ export async function runPrompt(
     start += tokens.length;
   }
   if (promptSequences.length === 0) return undefined;
+  const { large, small, match } = models;
   const matches = ready.length > 0
-    ? await matchText(modelsOf(models), tokens, {
+    ? await matchText({ large: large.model, small: small!.model, match }, tokens, {
       policies: ready,
       onProgress: report,
       ...(events.signal && { signal: events.signal }),
@@ -101,12 +102,7 @@ export async function runPrompt(
   return matches && { matches, scores };
 }
 
-/** The models of sessions of which one is a small model's. */
-function modelsOf({ large, small, match }: PromptModels): MatchedModels {
-  return { large: large.model, small: small!.model, match };
-}
-
-/** The prompt of sequences that see all of it; returns the small model's scores of the kinds that are asked for. */
+/** Runs the prompt of sequences that see all of it; returns the small model's scores of the requested kinds. */
 async function runExactPrompt(
   { large, small }: PromptModels,
   tokens: readonly number[],
@@ -141,8 +137,8 @@ async function runExactPrompt(
 /**
  * Matches two models when a text becomes long enough while it is being decoded.
  *
- * @param pair Models, how their heads are matched, the policies that want to know, whether plain sums are wanted too.
- * @param tokens The text, its newest token included, whose row is not in the scores yet.
+ * @param pair Models, how their heads are matched, the policies that use the match, whether plain sums are needed too.
+ * @param tokens The text including its newest token, whose row is not in the scores yet.
  * @returns Match over all tokens, scores of the rows before the newest.
  */
 export async function matchWhileDecoding(
@@ -161,7 +157,7 @@ export async function matchWhileDecoding(
   return { matches, scores: await smallScores(again, earlier, { sequence: 0, kinds }) };
 }
 
-/** The large model's prompt. */
+/** Runs the large model's prompt. */
 async function runLargeModel(
   session: Session,
   tokens: readonly number[],
@@ -202,7 +198,7 @@ function observersOf(
   });
 }
 
-/** Lets scores see the queries of a prompt. */
+/** Passes the queries of a prompt to the scores that read them. */
 function queryTap(observers: readonly Observer[]): Pick<PrefillOptions, "onQueries"> {
   const readers = observers.map(({ scores }) => scores).filter(({ queries }) => queries);
   if (readers.length === 0) return {};
@@ -213,12 +209,12 @@ function queryTap(observers: readonly Observer[]): Pick<PrefillOptions, "onQueri
   };
 }
 
-/** What a model's own run tells. */
+/** Events of one model's run. */
 type PartEvents = Omit<PromptEvents, "onProgress"> & {
   readonly onProgress?: (done: number) => void;
 };
 
-/** Scores of the tokens of a text that the session has run, its rows summed if all of them count the same. */
+/** Scores of the tokens of a text that the session has run; its rows are already summed if all count the same. */
 async function smallScores(
   small: Session,
   tokens: readonly number[],
@@ -243,7 +239,7 @@ function countsAll({ decay, rows }: ScoreKind, tokens: readonly number[]): boole
   return decay === 1 && rows >= tokens.length;
 }
 
-/** Scores that are asked for, each kind once. */
+/** The scores that policies need, each kind once. */
 function kindsOf(policies: readonly ResolvedPolicy[], needsSums: boolean): ScoreKind[] {
   const kinds = [
     ...needsSums ? [PLAIN_SCORES] : [],
@@ -252,11 +248,11 @@ function kindsOf(policies: readonly ResolvedPolicy[], needsSums: boolean): Score
   return [...new Map(kinds.map((kind) => [scoreKey(kind), kind])).values()];
 }
 
-/** What a prompt's run tells. */
+/** Events of a prompt's run. */
 export interface PromptEvents {
   /** Receives the logits of the prompt's last row, [1, vocabulary], and the sequences that continue from them. */
   readonly onLogits?: (logits: Float32Array, sequences: readonly number[]) => void;
-  /** Called with the tokens done so far, of both models together, and how many there are. */
+  /** Called with the tokens done so far and their total, both models together. */
   readonly onProgress?: (done: number, total: number) => void;
   /** Stops between chunks. */
   readonly signal?: AbortSignal;
@@ -272,10 +268,10 @@ export interface PromptSequence {
   readonly sequence: PolicySequence;
 }
 
-/** Scores that look at a prompt while a model runs it. */
+/** Scores that read a prompt's attention while a model runs it. */
 interface Observer {
   readonly scores: HostScores;
-  /** Last rows of its attention that they look at. */
+  /** How many of the last rows of its attention they read. */
   readonly promptRows: number;
 }
 
@@ -285,11 +281,11 @@ interface PromptPart {
   readonly start: number;
   /** The tokens. */
   readonly tokens: readonly number[];
-  /** Who looks at its rows of attention, and from which position on. */
+  /** Scores that read its rows of attention, and the first position that they read. */
   readonly observed: readonly { readonly scores: HostScores; readonly first: number }[];
 }
 
-/** Cuts a prompt where rows begin that scores look at. */
+/** Cuts a prompt before the first row that a score reads. */
 function promptParts(
   tokens: readonly number[],
   observers: readonly Observer[],
@@ -304,7 +300,7 @@ function promptParts(
   return parts.filter((part) => part.tokens.length > 0);
 }
 
-/** Runs the parts of a prompt in a sequence without tokens. */
+/** Runs the parts of a prompt in an empty sequence. */
 async function runParts(
   session: Session,
   parts: readonly PromptPart[],
@@ -340,16 +336,16 @@ async function runParts(
 }
 
 /**
- * Gives a policy's memory the rows of a block from a position on.
+ * Adds the rows of a block to scores, from a position on.
  *
- * @param largeScores The memory.
+ * @param scores The scores.
  * @param block Rows of one head.
  * @param first Position of the first row that counts.
  */
-export function addRows(largeScores: HostScores, block: MapBlock, first: number): void {
+export function addRows(scores: HostScores, block: MapBlock, first: number): void {
   const skipped = Math.max(0, first - block.firstQuery);
   if (skipped >= block.queries) return;
-  largeScores.addPromptRows({
+  scores.addPromptRows({
     ...block,
     firstQuery: block.firstQuery + skipped,
     queries: block.queries - skipped,

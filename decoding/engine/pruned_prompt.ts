@@ -1,15 +1,16 @@
 /**
  * A prompt that loses tokens from layer to layer.
  *
- * All rows run through every layer, one layer after the other, and no row sees a token that has not reached its layer:
- * what goes on is what pruning of hidden states would leave, at the time of an exact prompt.
- * What is compared is therefore the memory of the cache that is kept, never the time to the first token.
+ * All rows run through every layer, one layer after the other, and no row sees a token that has not reached its layer.
+ * The result is that of pruning hidden states, but it takes as long as an exact prompt: only the memory of the cache can
+ * be compared, not the time to the first token.
  *
  * @module
  */
 
 import { checkPruned } from "../../cache/plan_check.ts";
 import type { Command, DeviceBuffer } from "../../gpu/device.ts";
+import { copyCommand } from "../session/commands.ts";
 import type { ForwardState, LayerOptions } from "../../models/forward/forward.ts";
 import {
   argmaxStep,
@@ -30,9 +31,9 @@ interface Chunk {
 }
 
 /**
- * Runs a prompt for a policy that prunes it, and tells the sequence what each layer keeps.
+ * Runs a prompt for a policy that prunes it, and sets what each layer of the sequence keeps.
  *
- * @param session Large model's session, masked, with nothing in the sequence yet.
+ * @param session Large model's session, masked; the sequence is empty.
  * @param tokens The prompt.
  * @param options The sequence; progress, signal, receiver of logits.
  * @throws {RangeError} If the tokens do not fit, or what the policy chooses is not a part of what it was given.
@@ -75,13 +76,13 @@ export async function runPrunedPrompt(
   session.setVisible(() => true);
 }
 
-/** What one layer is asked for. */
+/** How one layer is run. */
 interface LayerRequest {
   /** Positions that have reached the layer. */
   readonly reached: Uint32Array;
-  /** First row whose attention is wanted. */
+  /** First row whose attention is read. */
   readonly firstObserved: number;
-  /** Receives maps, and the first row of them that is wanted. */
+  /** Receives maps, and the first row of them that counts. */
   readonly onMap: (block: MapBlock, first: number) => void;
 }
 
@@ -105,7 +106,7 @@ class PrunedRun implements Disposable {
     this.#maps = new MapReader(device);
   }
 
-  /** Runs a layer over all chunks; one whose tokens have all been dropped is left out. */
+  /** Runs a layer over all chunks, except those whose tokens have all been dropped. */
   async layer(layer: number, { reached, firstObserved, onMap }: LayerRequest): Promise<void> {
     for (const chunk of this.#chunks) {
       const end = chunk.first + chunk.rows;
@@ -122,7 +123,7 @@ class PrunedRun implements Disposable {
     await this.#forward.device.finished();
   }
 
-  /** Computes the last row's logits and chooses the next token; the last chunk must have run last. */
+  /** Computes the last row's logits and chooses the next token; the last chunk must be the newest one run. */
   async choose(): Promise<void> {
     const { rows } = this.#chunks.at(-1)!;
     await this.#run("choice of the next token", [
@@ -139,27 +140,17 @@ class PrunedRun implements Disposable {
   async #submit({ first, rows }: Chunk, options: LayerOptions): Promise<void> {
     const { device, workspace: { state, hidden, strides } } = this.#forward;
     const step = { sequences: 1, rowsPerSequence: rows };
-    const states = { buffer: this.#states, offset: 4 * first * strides.hidden };
+    const offset = 4 * first * strides.hidden;
     const byteLength = 4 * rows * strides.hidden;
     device.write(state, 0, Uint32Array.of(this.#sequence));
     device.write(state, 4 * (1 + this.#sequence), Uint32Array.of(first));
-    const input: Command[] = options.layer === 0 ? embeddingStep(this.#forward, step) : [{
-      source: states.buffer,
-      sourceOffset: states.offset,
-      target: hidden,
-      targetOffset: 0,
-      byteLength,
-    }];
+    const input: Command[] = options.layer === 0
+      ? embeddingStep(this.#forward, step)
+      : [copyCommand(this.#states, hidden, byteLength, { from: offset })];
     await this.#run(`layer ${options.layer}`, [
       ...input,
       ...layerStep(this.#forward, step, options),
-      {
-        source: hidden,
-        sourceOffset: 0,
-        target: states.buffer,
-        targetOffset: states.offset,
-        byteLength,
-      },
+      copyCommand(hidden, this.#states, byteLength, { to: offset }),
     ]);
   }
 

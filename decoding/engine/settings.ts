@@ -1,12 +1,12 @@
 /**
- * A cache policy with everything that is chosen about it, as plain data: what experiments vary.
+ * A cache policy with all of its choices as plain data, which experiments vary.
  *
  * @module
  */
 
 import type { CacheBudget } from "../../cache/budget.ts";
 import { createPolicy, type PolicyOptions } from "../../cache/policy_options.ts";
-import { listGranularity } from "../selection/sequence_settings.ts";
+import { listGranularity, type SequenceSetting } from "../selection/sequence_settings.ts";
 import type { SmallModelCut } from "../scoring/small_model.ts";
 import type { ModelPair } from "./types.ts";
 import { PolicySession } from "./policy_session.ts";
@@ -23,7 +23,7 @@ export interface PolicySetting extends SmallModelCut {
 }
 
 /** Sizes of a batch of sequences. */
-export interface BatchSizes {
+interface BatchSizes {
   /** Sequences side by side. */
   readonly sequences: number;
   /** Tokens that fit per sequence. */
@@ -37,22 +37,25 @@ export interface BatchSizes {
  * @param setting Policy, choices, budget.
  * @param sizes Sizes of the batch.
  * @returns The session.
- * @throws {RangeError} If the policy or a choice is not allowed, or the small model cannot be cut as asked.
+ * @throws {RangeError} If the policy or a choice is not allowed, or the small model cannot be made cheaper as asked.
  */
 export function openSetting(
   pair: ModelPair,
   setting: PolicySetting,
   sizes: BatchSizes,
 ): PolicySession {
-  const { sequences, capacity } = sizes;
-  return openSequences(pair, new Array<SharedSetting>(sequences).fill({ setting }), capacity);
+  return new PolicySession(pair, {
+    ...sequenceSetting(setting),
+    ...sizes,
+    ...layersOption(setting),
+  });
 }
 
 /**
  * Starts a session in which every setting decodes the same tokens: one sequence per setting, one small model for all.
  *
  * @param pair Models.
- * @param settings Policies, choices, budgets that can run together, as `settingBatches` puts them.
+ * @param settings Policies, choices, budgets that can run together, as `settingBatches` groups them.
  * @param capacity Tokens that fit per sequence.
  * @returns The session.
  * @throws {RangeError} If a policy or a choice is not allowed, or they cannot run together.
@@ -62,11 +65,15 @@ export function openSettings(
   settings: readonly PolicySetting[],
   capacity: number,
 ): PolicySession {
-  return openSequences(pair, settings.map((setting) => ({ setting, smallSequence: 0 })), capacity);
+  return new PolicySession(pair, {
+    settings: settings.map((setting) => ({ ...sequenceSetting(setting), smallSequence: 0 })),
+    capacity,
+    ...layersOption(settings[0]!),
+  });
 }
 
 /**
- * Puts settings into batches that can run together.
+ * Groups settings into batches that can run together.
  *
  * @param settings Policies, choices, budgets.
  * @param most Most sequences of a batch.
@@ -89,34 +96,23 @@ export function settingBatches(settings: readonly PolicySetting[], most: number)
   });
 }
 
-interface SharedSetting {
-  readonly setting: PolicySetting;
-  readonly smallSequence?: number;
+function sequenceSetting(
+  { policy, options, budget, smallBudget }: PolicySetting,
+): SequenceSetting {
+  return {
+    policy: createPolicy(policy, options),
+    budget,
+    ...(smallBudget && { smallBudget }),
+  };
 }
 
-function openSequences(
-  pair: ModelPair,
-  settings: readonly SharedSetting[],
-  capacity: number,
-): PolicySession {
-  const { smallLayers } = settings[0]!.setting;
-  return new PolicySession(pair, {
-    settings: settings.map((
-      { setting: { policy, options, budget, smallBudget }, ...smallSequence },
-    ) => ({
-      policy: createPolicy(policy, options),
-      budget,
-      ...(smallBudget && { smallBudget }),
-      ...smallSequence,
-    })),
-    capacity,
-    ...(smallLayers !== undefined && { smallLayers }),
-  });
+function layersOption({ smallLayers }: PolicySetting): Pick<SmallModelCut, "smallLayers"> {
+  return smallLayers === undefined ? {} : { smallLayers };
 }
 
-/** Bytes that a batch may take beside the weights. */
+/** Bytes that a batch may take in addition to the weights. */
 const BATCH_BYTES = 2 ** 30;
-/** More rows gain nothing: the weights are read once for all of them long before. */
+/** More sequences gain nothing: reading the weights is shared among enough rows already. */
 const MOST_SEQUENCES = 64;
 
 /**
@@ -124,7 +120,7 @@ const MOST_SEQUENCES = 64;
  *
  * @param pair Models; one small model sequence serves the whole batch.
  * @param capacity Tokens that fit per sequence.
- * @returns At least 1; caches, scores and logits of so many stay within a gibibyte and each within a binding.
+ * @returns At least 1; their caches, scores and logits stay within a gibibyte, and each buffer within a binding.
  */
 export function fittingSequences({ large, small }: ModelPair, capacity: number): number {
   const { layers, kvHeads, queryHeads, headDim, vocabulary } = large.config;

@@ -1,5 +1,5 @@
 /**
- * A small model's own cache, compressed by H2O: what its steps attend to, and what they leave of each token.
+ * A small model's own cache, compressed by H2O.
  *
  * @see {@link https://arxiv.org/abs/2508.02751 | SmallKV}, appendix A.3, Table 5
  * @module
@@ -12,7 +12,7 @@ import { listedRowsCommand } from "../../kernels/listed_rows.ts";
 import { type SequenceSettings, sequenceSettings } from "../selection/sequence_settings.ts";
 import { createPolicyBuffers, type PolicyBuffers, type PolicyShape } from "../selection/buffers.ts";
 import { selectedStep } from "../selection/selected_attention.ts";
-import { PolicySequence } from "./batch.ts";
+import { PolicySequence } from "./sequence.ts";
 import type { StoreKind } from "../../cache/kv_store.ts";
 import { PolicyStore } from "./store.ts";
 import { listShape } from "../selection/lists.ts";
@@ -22,36 +22,31 @@ import { type SmallCache, type SmallModelSizes, SmallModelStep } from "../scorin
 import type { Model } from "../../models/load.ts";
 
 /** How a small model's cache is compressed. */
-export interface CompressedSmallCacheOptions {
+interface CompressedSmallCacheOptions {
   /**
-   * For each sequence what it keeps of itself, all of it if left out, and the large model's policy, which tells what a
-   * budget is a share of and how long a text must be before anything of it is dropped.
+   * For each sequence the small model's budget, its whole cache if left out, and the large model's policy, which says
+   * what a budget is a share of and how long a text must be before tokens are dropped.
    */
   readonly settings: readonly {
     readonly smallBudget?: CacheBudget;
     readonly policy: Pick<ResolvedPolicy, "base" | "minimumTokens">;
   }[];
-  /** Where its tokens are kept; `resident` if left out. */
+  /** Where the small model's tokens are kept; `resident` if left out. */
   readonly store?: StoreKind;
 }
 
-/** Kept tokens of the small model, of all sequences. */
+/** Compressed cache of all sequences of the small model. */
 class CompressedSmallCache implements SmallCache {
   readonly #session: Session;
   readonly #options: CompressedSmallCacheOptions;
-  readonly #settings: SequenceSettings;
+  readonly #batch: SequenceSettings;
   readonly #shape: PolicyShape;
   readonly #buffers: PolicyBuffers;
   readonly #sequences: PolicySequence[] = [];
   readonly #owned: DisposableStack;
   #store: PolicyStore | undefined;
 
-  /**
-   * Keeps everything until a sequence is told what its prompt has left.
-   *
-   * @param session The small model, with its complete cache.
-   * @param options Budget and store.
-   */
+  /** Keeps everything until `start` is called for a sequence. */
   constructor(session: Session, options: CompressedSmallCacheOptions) {
     const { config, device, workspace } = session.forward;
     const { capacity, sequences } = workspace.shape;
@@ -65,9 +60,9 @@ class CompressedSmallCache implements SmallCache {
         budget: smallBudget ?? { ratio: 1 },
       };
     });
-    this.#settings = sequenceSettings({ settings, ...(store && { store }) });
+    this.#batch = sequenceSettings({ settings, ...(store && { store }) });
     this.#shape = {
-      ...listShape(listGroups(config, this.#settings.granularity), capacity),
+      ...listShape(listGroups(config, this.#batch.granularity), capacity),
       sequences,
       smallSequences: 0,
       capacity,
@@ -101,25 +96,15 @@ class CompressedSmallCache implements SmallCache {
     return 4 * this.#session.model.config.headDim * kept;
   }
 
-  /**
-   * Keeps every token of a prompt.
-   *
-   * @param index Which sequence.
-   * @param promptTokens Its tokens.
-   */
+  /** Keeps every token of a prompt. */
   begin(index: number, promptTokens: number): void {
     const { config } = this.#session.model;
     const { capacity } = this.#shape;
-    const setting = this.#settings.settings[index]!;
+    const setting = this.#batch.settings[index]!;
     this.#sequences[index] = new PolicySequence({ ...setting, config, capacity, promptTokens });
   }
 
-  /**
-   * Starts to drop tokens of a sequence.
-   *
-   * @param index Which sequence.
-   * @param sums What its tokens have received so far, [heads, tokens].
-   */
+  /** Starts to drop tokens of a sequence, given the attention that they have received, [heads, tokens]. */
   start(index: number, sums: Float32Array): void {
     const sequence = this.#sequences[index]!;
     sequence.largeScores!.startFromSums(sums);
@@ -127,11 +112,7 @@ class CompressedSmallCache implements SmallCache {
     this.#planIfNeeded(index);
   }
 
-  /**
-   * Moves the prompts' cache to its store.
-   *
-   * @returns Buffers to run steps with.
-   */
+  /** Moves the prompts' cache to its store; returns buffers to run steps with. */
   async open(): Promise<Session["forward"]> {
     const { forward, lengths } = this.#session;
     const { store: kind = "resident" } = this.#options;
@@ -140,7 +121,7 @@ class CompressedSmallCache implements SmallCache {
         forward,
         lengths,
         kind,
-        settings: this.#settings,
+        batch: this.#batch,
         shape: this.#shape,
         buffers: this.#buffers,
       }),
@@ -149,9 +130,9 @@ class CompressedSmallCache implements SmallCache {
   }
 
   /**
-   * Attention of a layer to kept tokens, whose softmax becomes the newest rows; 0 for tokens that are gone.
+   * Attention of a layer to kept tokens, whose softmax becomes the newest rows; 0 for dropped tokens.
    *
-   * @param forward What `open` returned.
+   * @param forward Returned by `open`.
    * @param layer The layer.
    * @param rows Newest rows of all heads, f32 [sequences, heads, capacity].
    * @returns Commands in place of attention to the whole cache.
@@ -163,7 +144,7 @@ class CompressedSmallCache implements SmallCache {
     const { lists, attention } = this.#buffers;
     return [
       ...selectedStep(step, layer),
-      listedRowsCommand({ state: workspace.state, lists, attention: attention, rows }, {
+      listedRowsCommand({ state: workspace.state, lists, attention, rows }, {
         ...sizes,
         groupsPerLayer: groups.perLayer,
         groupOffset: layer * groups.perLayer,
@@ -175,14 +156,14 @@ class CompressedSmallCache implements SmallCache {
     ];
   }
 
-  /** Tells the coming step what it sees: what is kept, and its own token. */
+  /** Sets what the next step sees: kept tokens and its own. */
   append(): void {
     const { lengths } = this.#session;
     this.#sequences.forEach((sequence, index) => sequence.append(lengths[index]!));
     this.#store!.apply(this.selections, this.#sequences.map(({ match }) => match));
   }
 
-  /** Remembers the attention of a step that has been counted, and drops tokens. */
+  /** Remembers the attention of the newest step, which `lengths` already include, and drops tokens. */
   async settle(): Promise<void> {
     const { device } = this.#session.forward;
     const [bytes] = await Promise.all([
@@ -211,10 +192,10 @@ class CompressedSmallCache implements SmallCache {
 }
 
 /**
- * Starts the small model's side of a batch, with its cache compressed where sequences have a budget for it.
+ * Starts the small model's side of a batch, with its cache compressed if sequences have a budget for it.
  *
  * @param model The whole small model.
- * @param options What each of its sequences is read for, sizes, store.
+ * @param options Budget and policy of each of its sequences, sizes, store.
  * @returns The small model's side; disposing it frees its cache and activations.
  * @throws {RangeError} If the model does not have the layers that should run.
  */

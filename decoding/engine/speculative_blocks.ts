@@ -1,7 +1,7 @@
 /**
- * The parts of a block: the small model's drafts with their attention rows, and the large model's only pass over them.
+ * The parts of a block: the small model's drafts with their attention rows, and the large model's single pass over them.
  *
- * @see {@link https://arxiv.org/abs/2508.02751 | SmallKV}, which asserts that its small model may draft as well
+ * @see {@link https://arxiv.org/abs/2508.02751 | SmallKV}, which says that its small model may draft as well
  * @module
  */
 
@@ -9,7 +9,8 @@ import type { Command, Device, DeviceBuffer, Recording } from "../../gpu/device.
 import { argmaxCommands, argmaxPartialBytes } from "../../kernels/argmax.ts";
 import { selectedAttentionCommands } from "../../kernels/selected_attention.ts";
 import { attentionShape, type ForwardState } from "../../models/forward/forward.ts";
-import { embeddingStep, layerStep, logitsStep } from "../../models/forward/transformer.ts";
+import { logitsStep } from "../../models/forward/transformer.ts";
+import { copyCommand, layersStep } from "../session/commands.ts";
 import { scoreCommands, smallModelStep, smallRowsCommand } from "../scoring/small_model.ts";
 import type { PolicyShape, PolicyStep } from "../selection/buffers.ts";
 import type { BlockPlace, BlockSelection } from "./speculative_types.ts";
@@ -17,27 +18,27 @@ import { checkChosen } from "../session/session.ts";
 import { readLogits } from "../session/step_io.ts";
 
 /** Buffers that blocks add to those of a policy. */
-export interface BlockBuffers extends Disposable {
+interface BlockBuffers extends Disposable {
   /** The small model's row of each row of the block, f32 [rows, smallHeads, capacity]. */
   readonly rows: DeviceBuffer;
   /** Scores of each planned row, f32 [plans, groups, capacity]. */
   readonly saliency: DeviceBuffer;
-  /** What the heads remember while a block is tried, f32 [smallHeads, capacity]. */
+  /** Scores of the heads while a block is tried, f32 [smallHeads, capacity]. */
   readonly trial: DeviceBuffer;
   /** Lists of each planned row, u32 [plans, groups, listWords]. */
   readonly lists: DeviceBuffer;
-  /** 0, then the tokens before each row, u32 [1 + rows]. */
+  /** 0, then the number of tokens before each row, u32 [1 + rows]. */
   readonly places: DeviceBuffer;
-  /** The large model's choice behind each row, u32 [rows]. */
+  /** The large model's choice after each row, u32 [rows]. */
   readonly choices: DeviceBuffer;
-  /** Zeros: choices need no place in a sequence, u32 [1 + rows]. */
+  /** Zeros, since choices have no place in a sequence, u32 [1 + rows]. */
   readonly zeros: DeviceBuffer;
   /** Scratch of the choice. */
   readonly best: DeviceBuffer;
 }
 
 /** Sizes of blocks. */
-export interface BlockShape {
+interface BlockShape {
   /** Sizes of the policy. */
   readonly policy: PolicyShape;
   /** Most rows of a block. */
@@ -46,13 +47,7 @@ export interface BlockShape {
   readonly plans: number;
 }
 
-/**
- * Allocates the buffers of blocks.
- *
- * @param device Where they live.
- * @param shape Sizes.
- * @returns Buffers of zeros.
- */
+/** Allocates the buffers of blocks, filled with zeros. */
 export function createBlockBuffers(device: Device, shape: BlockShape): BlockBuffers {
   using stack = new DisposableStack();
   const { policy: { smallHeads, capacity, groups, listWords }, rows, plans } = shape;
@@ -73,7 +68,7 @@ export function createBlockBuffers(device: Device, shape: BlockShape): BlockBuff
 }
 
 /** Both models and everything they write in a block. */
-export interface BlockStep {
+interface BlockStep {
   /** Small model with the buffers of the policy. */
   readonly smallModel: PolicyStep;
   /** Large model. */
@@ -84,12 +79,7 @@ export interface BlockStep {
   readonly block: BlockSelection;
 }
 
-/**
- * Runs the small model on one token and keeps what its heads attend to.
- *
- * @param step Both models.
- * @returns The commands.
- */
+/** Runs the small model on one token and keeps the attention rows of its heads. */
 function draftForward({ smallModel }: BlockStep): Command[] {
   return smallModelStep(
     smallModel,
@@ -97,18 +87,13 @@ function draftForward({ smallModel }: BlockStep): Command[] {
   );
 }
 
-/**
- * Chooses the small model's next token, writes it behind its sequence, and advances the sequence.
- *
- * @param step Both models.
- * @returns Commands after a step of the small model.
- */
+/** After a step of the small model: chooses its next token, appends it to its sequence, and advances the sequence. */
 function draftStep({ smallModel: { forward }, large }: BlockStep): Command[] {
   const { config, workspace } = forward;
   const { logits, best, tokens, state, strides, shape } = workspace;
   return [
     ...logitsStep(forward, { rows: 1, rowStep: 1, rowOffset: 0 }),
-    // Tables may be padded to different sizes; the large model must know what is proposed to it.
+    // Tables may be padded to different sizes; the large model must know the proposed tokens.
     ...argmaxCommands({ logits, partial: best, tokens, state }, {
       sequences: 1,
       columns: Math.min(config.vocabulary, large.config.vocabulary),
@@ -120,67 +105,55 @@ function draftStep({ smallModel: { forward }, large }: BlockStep): Command[] {
 }
 
 /**
- * Keeps the attention rows of the small model's newest step as those of a row of the block, and scores tokens by them.
+ * After a step of the small model, before its choice: keeps its attention rows as those of a row of the block, and scores
+ * tokens by them.
  *
- * The first row is that of a token that stays, so it enters the committed scores at once. Rows of drafts enter a copy,
- * and only where they have a plan of their own.
- *
- * @param step Both models.
- * @param row Row of the block.
- * @returns Commands after a step of the small model, before its choice.
+ * The first row belongs to a token that stays, so it enters the committed scores at once. Rows of drafts enter a copy,
+ * and only if each row has its own plan.
  */
 function keepStep({ smallModel, buffers, block }: BlockStep, row: number): Command[] {
   const { shape } = smallModel;
   const rowBytes = 4 * shape.smallHeads * shape.capacity;
   const saliencyBytes = 4 * shape.groups.total * shape.capacity;
-  const commands = [copy(smallModel.buffers.rows, buffers.rows, rowBytes, { to: row * rowBytes })];
+  const commands: Command[] = [
+    copyCommand(smallModel.buffers.rows, buffers.rows, rowBytes, { to: row * rowBytes }),
+  ];
   if (row > 0 && block === "shared") return commands;
-  if (row === 1) commands.push(copy(smallModel.buffers.scores, buffers.trial, rowBytes));
+  if (row === 1) commands.push(copyCommand(smallModel.buffers.scores, buffers.trial, rowBytes));
   const scores = row === 0 ? smallModel.buffers.scores : buffers.trial;
   commands.push(
     ...scoreCommands(
       { ...smallModel, buffers: { ...smallModel.buffers, scores } },
       smallModel.forward,
     ),
-    copy(smallModel.buffers.saliency, buffers.saliency, saliencyBytes, { to: row * saliencyBytes }),
+    copyCommand(smallModel.buffers.saliency, buffers.saliency, saliencyBytes, {
+      to: row * saliencyBytes,
+    }),
   );
   return commands;
 }
 
 /**
- * Takes the attention rows of an accepted draft into the committed scores; the small model's length is that before it.
- *
- * @param step Both models.
- * @param row Row of the block, from 1.
- * @returns The commands.
+ * Adds the attention rows of an accepted draft, a row of the block from 1, to the committed scores; the small model's
+ * length must be that before it.
  */
 function commitStep({ smallModel, buffers }: BlockStep, row: number): Command[] {
   const rowBytes = 4 * smallModel.shape.smallHeads * smallModel.shape.capacity;
   const [update] = scoreCommands(smallModel, smallModel.forward);
-  return [copy(buffers.rows, smallModel.buffers.rows, rowBytes, { from: row * rowBytes }), update!];
+  const from = row * rowBytes;
+  return [copyCommand(buffers.rows, smallModel.buffers.rows, rowBytes, { from }), update!];
 }
 
-/**
- * Runs the large model over a block and chooses the token behind each row.
- *
- * @param step Both models.
- * @param rows Rows of the block.
- * @returns Commands that write `choices`.
- */
+/** Runs the large model over a block and chooses the token after each row, which `choices` receive. */
 function verifyStep(step: BlockStep, rows: number): Command[] {
   const { smallModel, large, buffers } = step;
   const { config, workspace } = large;
   const { logits, strides } = workspace;
   const rowShape = { sequences: 1, rowsPerSequence: rows };
-  const layers = Array.from(
-    { length: config.layers },
-    (_, layer) =>
-      layerStep(large, rowShape, { layer, attention: attention(step, { layer, rows }) }),
-  );
+  const { tokens } = smallModel.forward.workspace;
   return [
-    copy(smallModel.forward.workspace.tokens, workspace.tokens, 4 * smallModel.shape.capacity),
-    ...embeddingStep(large, rowShape),
-    ...layers.flat(),
+    copyCommand(tokens, workspace.tokens, 4 * smallModel.shape.capacity),
+    ...layersStep(large, rowShape, (layer) => ({ attention: attention(step, { layer, rows }) })),
     ...logitsStep(large, { rows, rowStep: 1, rowOffset: 0 }),
     ...argmaxCommands(
       { logits, partial: buffers.best, tokens: buffers.choices, state: buffers.zeros },
@@ -196,8 +169,8 @@ function verifyStep(step: BlockStep, rows: number): Command[] {
 }
 
 /**
- * Attention of a layer. With a shared selection the rows are one sequence, whose list holds the block, and each sees it
- * up to itself. With selections of their own they are as many sequences of one row, whose lists name the same cache.
+ * Attention of a layer. With a shared selection the rows form one sequence, whose list ends with the block, and each sees
+ * the block up to itself. With separate selections each row is a sequence of its own, whose list refers to the same cache.
  */
 function attention(
   { smallModel: { shape }, large, buffers, block }: BlockStep,
@@ -230,22 +203,13 @@ function attention(
   });
 }
 
-function copy(
-  source: DeviceBuffer,
-  target: DeviceBuffer,
-  byteLength: number,
-  { from = 0, to = 0 }: { readonly from?: number; readonly to?: number } = {},
-): Command {
-  return { source, sourceOffset: from, target, targetOffset: to, byteLength };
-}
-
-/** What the large model says of a block. */
+/** The large model's verdict on a block. */
 export interface Verification {
-  /** Its choice behind each row. */
+  /** Its choice after each row. */
   readonly choices: readonly number[];
   /** The tokens that were proposed, one fewer than rows. */
   readonly drafts: readonly number[];
-  /** Logits behind each row, [rows, vocabulary], if asked for. */
+  /** Logits after each row, [rows, vocabulary], if requested. */
   readonly logits?: Float32Array;
 }
 
@@ -256,11 +220,7 @@ export class BlockRunner implements Disposable {
   readonly #owned = new DisposableStack();
   readonly #recordings = new Map<string, Promise<Recording>>();
 
-  /**
-   * Records nothing yet; what a block needs is recorded when it first runs.
-   *
-   * @param step Models and buffers.
-   */
+  /** Records nothing yet: commands are recorded when a block first needs them. */
   constructor(step: BlockStep) {
     this.#step = step;
     this.#device = step.large.device;
@@ -270,7 +230,7 @@ export class BlockRunner implements Disposable {
    * Runs the small model over a block.
    *
    * @param place Where the block is.
-   * @param tokens The token before the block, and the proposed ones if the small model is not to draft them.
+   * @param tokens The token before the block, followed by the proposed ones unless the small model drafts them.
    */
   async draft({ length, rows }: BlockPlace, tokens: readonly number[]): Promise<void> {
     const { workspace } = this.#step.smallModel.forward;
@@ -291,12 +251,7 @@ export class BlockRunner implements Disposable {
     this.#device.submit(...pending);
   }
 
-  /**
-   * Reads the scores of the rows that have a plan of their own.
-   *
-   * @param rows How many.
-   * @returns Scores, [list groups, capacity] of each row.
-   */
+  /** Reads the scores of the first rows, [list groups, capacity] each, by which their own plans are made. */
   async saliency(rows: number): Promise<Float32Array[]> {
     const { buffers, smallModel: { shape } } = this.#step;
     const size = shape.groups.total * shape.capacity;
@@ -339,10 +294,10 @@ export class BlockRunner implements Disposable {
   }
 
   /**
-   * Takes an accepted row into the committed scores; the first one is there already.
+   * Adds an accepted row to the committed scores; the first one is there already, and all before it must be.
    *
    * @param length Tokens before the block.
-   * @param row Which one; those before it must have been committed.
+   * @param row Which row.
    */
   async commit(length: number, row: number): Promise<void> {
     if (row === 0) return;

@@ -5,6 +5,7 @@
  */
 
 import type { SmallModelStep } from "../scoring/small_model.ts";
+import { NO_TAPS } from "../session/commands.ts";
 import { sequenceSettings } from "../selection/sequence_settings.ts";
 import type { ModelPair } from "./types.ts";
 import { BlockRunner, createBlockBuffers } from "./speculative_blocks.ts";
@@ -14,10 +15,10 @@ import type {
   BlockSelections,
   SpeculativeOptions,
 } from "./speculative_types.ts";
-import type { PolicySequence } from "./batch.ts";
+import type { PolicySequence } from "./sequence.ts";
 import { createEngineParts, type EngineParts } from "./parts.ts";
 
-/** What lives on the device. */
+/** Everything on the device. */
 export interface SpeculativeParts extends EngineParts {
   /** The small model with its complete cache. */
   readonly smallModel: SmallModelStep;
@@ -28,9 +29,6 @@ export interface SpeculativeParts extends EngineParts {
 /**
  * Allocates everything.
  *
- * @param pair Both models.
- * @param options Policy, sizes, drafts.
- * @returns The parts.
  * @throws {GpuError} If the device has too little memory.
  */
 export function createSpeculativeParts(
@@ -45,14 +43,14 @@ export function createSpeculativeParts(
   const parts = stack.use(
     createEngineParts(pair, sequenceSettings(options), { ...options, chunk }),
   );
-  const { large, shape, buffers, settings } = parts;
+  const { large, shape, buffers, batch } = parts;
   const smallModel = parts.smallModel!;
   const plans = block === "shared" ? 1 : rows;
   // The small model's decode rows are kept one by one; nothing sums them.
-  const taps = { visibleWords: 0, [Symbol.dispose]: () => {} };
+  const forward = { ...smallModel.session.forward, taps: NO_TAPS };
   const runner = stack.use(
     new BlockRunner({
-      smallModel: { forward: { ...smallModel.session.forward, taps }, buffers, shape, settings },
+      smallModel: { forward, buffers, shape, batch },
       large: large.forward,
       buffers: stack.use(createBlockBuffers(pair.large.device, { policy: shape, rows, plans })),
       block,
@@ -62,13 +60,7 @@ export function createSpeculativeParts(
   return { ...parts, smallModel, runner, [Symbol.dispose]: () => owned.dispose() };
 }
 
-/**
- * Reads what the small model's heads remember.
- *
- * @param parts Where it is.
- * @param tokens How many tokens are wanted.
- * @returns Scores, [smallHeads, tokens].
- */
+/** Reads the small model's scores of the first tokens, [smallHeads, tokens]. */
 export async function readSmallScores(
   { large, shape, buffers }: SpeculativeParts,
   tokens: number,
@@ -82,29 +74,24 @@ export async function readSmallScores(
   return scores;
 }
 
-/** Plans the blocks of one sequence: what their rows attend to is tried first, and kept for accepted rows only. */
+/** Plans the blocks of one sequence: selections are tried first, and only those of accepted rows are kept. */
 export class BlockPlanner {
   readonly #sequence: PolicySequence;
   readonly #block: BlockSelection;
   /** The state after each row of the block that is being tried. */
   #states: PolicySequence[] = [];
 
-  /**
-   * Starts with no block.
-   *
-   * @param sequence The sequence behind its prompt.
-   * @param block What the rows of a block attend to.
-   */
+  /** Starts with no block, for a sequence after its prompt. */
   constructor(sequence: PolicySequence, block: BlockSelection) {
     this.#sequence = sequence;
     this.#block = block;
   }
 
   /**
-   * Counts the rows whose scores a block is planned by, from its first one on.
+   * Counts the rows, from the first one on, whose scores are needed to plan a block.
    *
    * @param place Where the block is.
-   * @returns 0 where it only adds its own tokens to what is kept.
+   * @returns 0 if the block only adds its own tokens to those that are kept.
    */
   scoredRows({ length, rows }: BlockPlace): number {
     if (!this.#sequence.isReady) return 0;
@@ -113,7 +100,7 @@ export class BlockPlanner {
   }
 
   /**
-   * Plans the rows of a block, each from what the one before leaves.
+   * Plans the rows of a block, each starting from the state after the one before.
    *
    * @param place Where the block is.
    * @param saliency Scores of list groups for each scored row, [list groups, capacity].
@@ -132,12 +119,7 @@ export class BlockPlanner {
     return this.#states.map(({ selections }) => selections);
   }
 
-  /**
-   * Goes on from behind a row of the block.
-   *
-   * @param row Which one; those before it must have been committed.
-   * @returns What it attended to, and its churn.
-   */
+  /** Continues after a row of the block, once those before it are committed; returns its selection and churn. */
   commit(row: number): Pick<PolicySequence, "selections" | "churn"> {
     this.#sequence.copyFrom(this.#states[row]!);
     return this.#states[row]!;

@@ -1,8 +1,8 @@
 /**
- * Decoding under a policy whose small model drafts as well: each pass of the small model proposes a token, tells what the
+ * Decoding under a policy whose small model drafts as well: each pass of the small model proposes a token, selects what the
  * token before it attends to, and weighs marginal tokens. The large model checks a block of drafts in one pass.
  *
- * Greedy only. What comes out is what the compressed large model chooses, not what it would choose with its full cache.
+ * Greedy only. The output is that of the large model with its compressed cache, not with its full one.
  *
  * @see {@link https://arxiv.org/abs/2508.02751 | SmallKV}, section 4.3
  * @module
@@ -42,12 +42,12 @@ export class SpeculativeSession implements Disposable {
   readonly #options: SpeculativeOptions & { readonly block: BlockSelection };
   readonly #parts: SpeculativeParts;
   readonly #recorder = new SpeculationRecorder();
-  /** The text so far, the token that comes next included. */
+  /** The text so far, including the token that comes next. */
   readonly #tokens: number[] = [];
-  /** Block that `step` takes rows from. */
+  /** The block whose rows `step` reports. */
   #tried: TriedBlock | undefined;
   #planner: BlockPlanner | undefined;
-  /** Counts what a store that holds only the selections would move; the cache stays the session's. */
+  /** Counts what a store that holds only the selections would move; the session still owns the cache. */
   #store: ResidentStore | undefined;
 
   /**
@@ -80,7 +80,7 @@ export class SpeculativeSession implements Disposable {
   /**
    * Runs a prompt or a further turn exactly, with both models; nothing is dropped before the next block.
    *
-   * @param tokens Token ids; of a further turn all that the cache does not hold, the newest chosen token too.
+   * @param tokens Token ids; for a further turn all that the cache does not hold, including the newest chosen token.
    * @param options Progress, signal.
    * @throws {RangeError} If the tokens do not fit.
    */
@@ -105,7 +105,7 @@ export class SpeculativeSession implements Disposable {
   }
 
   /**
-   * Tells the token that the sequence continues with.
+   * Returns the token that the sequence continues with.
    *
    * @returns Its id.
    */
@@ -114,10 +114,10 @@ export class SpeculativeSession implements Disposable {
   }
 
   /**
-   * Drafts a block, checks it and takes over what the large model agrees with.
+   * Drafts a block, checks it and accepts the drafts that the large model agrees with.
    *
-   * @param options Drafts or tokens of your own, logits.
-   * @returns New tokens and what each of their rows has seen.
+   * @param options Your own drafts or tokens; whether logits are read.
+   * @returns New tokens, and what each of their rows attended to.
    * @throws {RangeError} If the cache is full, or given tokens do not fit.
    */
   async block(options: BlockOptions = {}): Promise<BlockReport> {
@@ -129,9 +129,9 @@ export class SpeculativeSession implements Disposable {
   }
 
   /**
-   * Takes decode steps over one by one; where there is none left, a block is run for more.
+   * Reports the accepted rows of a block one by one as decode steps; when none is left, runs another block.
    *
-   * @param options Logits. Tokens cannot be forced one by one.
+   * @param options Whether logits are read. Tokens can only be given to whole blocks.
    * @returns What the step saw and chose.
    * @throws {RangeError} If the cache is full, or a token is given.
    */
@@ -148,7 +148,7 @@ export class SpeculativeSession implements Disposable {
   }
 
   /**
-   * Reads what the small model's heads remember of each committed token.
+   * Reads the scores that the small model's heads give each committed token.
    *
    * @returns Scores, [smallHeads, tokens].
    */
@@ -178,7 +178,7 @@ export class SpeculativeSession implements Disposable {
     return this.#parts.large.lengths[0]!;
   }
 
-  /** Puts a forced token in place and returns the proposals that are not the small model's own. */
+  /** Puts a given first token in place and returns the given proposals, if any. */
   #given({ drafts, tokens }: BlockOptions): readonly number[] | undefined {
     const room = this.#draftRoom();
     const given = tokens ?? (drafts && [this.#tokens.at(-1)!, ...drafts.slice(0, room)]);
@@ -190,7 +190,7 @@ export class SpeculativeSession implements Disposable {
   }
 
   /**
-   * Drafts that the coming block may have: the token behind it needs a place, and until heads are matched it must end
+   * How many drafts the next block may have: the token after it needs a place, and until heads are matched it must end
    * before the length at which they are.
    */
   #draftRoom(): number {
@@ -212,7 +212,7 @@ export class SpeculativeSession implements Disposable {
     return planned.map((chosen) => residentLists(shape, chosen, source));
   }
 
-  /** Drafts and checks a block of which nothing is taken over yet. */
+  /** Drafts and checks a block without accepting any of it yet. */
   async #try(options: BlockOptions): Promise<TriedBlock> {
     const given = this.#given(options);
     const place = { length: this.#length, rows: 1 + (given?.length ?? this.#draftRoom()) };
@@ -235,7 +235,7 @@ export class SpeculativeSession implements Disposable {
     return { length: place.length, checked, accepted, times, done: 0 };
   }
 
-  /** Takes the next accepted row over and describes it as a decode step; the caches end behind it. */
+  /** Commits the next accepted row and describes it as a decode step; the caches then end after it. */
   async #acceptRow(tried: TriedBlock): Promise<StepReport> {
     const { length, checked: { choices, drafts, logits }, accepted } = tried;
     const { config: { vocabulary } } = this.#pair.large;
@@ -269,11 +269,11 @@ interface TriedBlock {
   /** Drafts that the large model agrees with. */
   readonly accepted: number;
   readonly times: BlockTimes;
-  /** Rows that have been taken over. */
+  /** Rows that have been committed. */
   done: number;
 }
 
-/** Length of the longest prefix of the drafts that the large model would have chosen itself. */
+/** Length of the longest prefix of the drafts that the large model would also have chosen. */
 function agreement(drafts: readonly number[], choices: readonly number[]): number {
   const end = drafts.findIndex((draft, place) => draft !== choices[place]);
   return end < 0 ? drafts.length : end;

@@ -1,5 +1,5 @@
 /**
- * What decoding with drafts of the small model is given and what it reports.
+ * Options and reports of decoding with drafts of the small model.
  *
  * @module
  */
@@ -16,15 +16,15 @@ import type { StoreKind } from "../../cache/kv_store.ts";
 
 /**
  * What the rows of a block attend to. `shared`: one selection per head, made for the first row, and the block itself.
- * `per_query`: each row the selection it would have got without drafts, so that the output is the same.
+ * `per_query`: each row has the selection it would have without drafts, so that the output is the same.
  */
 export const BLOCK_SELECTIONS: readonly BlockSelection[] = RUN_CHOICES.block.values;
 /** One of `BLOCK_SELECTIONS`. */
 export type BlockSelection = ChoiceValue<typeof RUN_CHOICES.block>;
-/** What is used if nothing is said: drafts then never change the text. */
+/** The default, with which drafts never change the text. */
 export const DEFAULT_BLOCK: BlockSelection = RUN_CHOICES.block.usual;
 
-/** Most tokens drafted for a block: it must not have more rows than logits are computed at once. */
+/** Most tokens drafted for a block, whose rows must not outnumber those whose logits are computed at once. */
 export const MAX_DRAFT_TOKENS: number = RUN_CHOICES.speculate.range.max;
 
 /** Drafts that a policy can decode with. */
@@ -35,7 +35,7 @@ export interface Speculation {
   readonly block: BlockSelection;
 }
 
-/** What drafts are refused for. */
+/** What decides whether a policy can decode with drafts. */
 export interface SpeculationRequest extends SmallModelCut {
   /** Tokens that the small model drafts for a block. */
   readonly draftTokens: number;
@@ -43,7 +43,7 @@ export interface SpeculationRequest extends SmallModelCut {
   readonly block?: BlockSelection;
   /** Where tokens are kept. */
   readonly store?: StoreKind;
-  /** Sequences side by side. */
+  /** Sequences side by side; 1 if left out, and nothing else is allowed. */
   readonly sequences?: number;
   /** How heads are matched. */
   readonly match?: PairMatchOptions;
@@ -59,13 +59,13 @@ export interface SpeculativeOptions extends SpeculationRequest {
   readonly capacity: number;
   /** Rows of one prefill step; 128 if left out. */
   readonly chunk?: number;
-  /** Rows of a block of a further turn; nothing but 1, since dropped tokens may return. */
+  /** Rows of a block of a further turn; only 1 is allowed, since dropped tokens may return. */
   readonly turnBlock?: number;
 }
 
-/** What a block is given. */
+/** How a block is run. */
 export interface BlockOptions {
-  /** Proposed in place of the small model's own drafts; those that the block has no room for are left out. */
+  /** Proposed in place of the small model's drafts; those that do not fit the block are left out. */
   readonly drafts?: readonly number[];
   /** Run in place of the chosen token and all drafts, and accepted whatever the large model chooses. */
   readonly tokens?: readonly number[];
@@ -89,7 +89,7 @@ export interface BlockReport {
   readonly tokens: readonly number[];
   /** Proposed tokens. */
   readonly drafts: readonly number[];
-  /** How many of them were accepted, from the first on. */
+  /** How many of them were accepted, counted from the first. */
   readonly accepted: number;
   /** Each accepted row as a decode step; the first one is that of the token before the block. */
   readonly rows: readonly StepReport[];
@@ -97,13 +97,13 @@ export interface BlockReport {
   readonly times: BlockTimes;
 }
 
-/** What blocks came to; what a block's end has cut off is counted as well. */
+/** Totals over blocks; rows that a generation's end cut off are counted as well. */
 export interface SpeculationStatistics {
   /** Passes of the large model. */
   readonly blocks: number;
   /** Proposed tokens. */
   readonly drafted: number;
-  /** Of them, accepted. */
+  /** How many of them were accepted. */
   readonly accepted: number;
   /** For each place in a block, the share of the drafts at this place that were accepted. */
   readonly acceptance: readonly number[];
@@ -111,13 +111,13 @@ export interface SpeculationStatistics {
   readonly tokensPerBlock: number;
   /** Passes of the small model. */
   readonly smallForwards: number;
-  /** Median block. */
+  /** Median time of a block. */
   readonly blockMedianMs: number;
   /** Share of the blocks' time that the small model takes. */
   readonly draftShare: number;
-  /** Share of the choice of tokens on the host. */
+  /** Share of the blocks' time that choosing tokens on the host takes. */
   readonly planShare: number;
-  /** Share of the large model. */
+  /** Share of the blocks' time that the large model takes. */
   readonly verifyShare: number;
 }
 
@@ -140,7 +140,7 @@ export class SpeculationRecorder {
   /** Proposed and accepted drafts at each place in a block. */
   readonly #places: { drafted: number; accepted: number }[] = [];
 
-  /** Takes a block. */
+  /** Adds a block. */
   add({ drafts, accepted, times }: Pick<BlockReport, "drafts" | "accepted" | "times">): void {
     this.#blockMs.push(times.draftMs + times.planMs + times.verifyMs);
     this.#rows += drafts.length + 1;
@@ -154,11 +154,7 @@ export class SpeculationRecorder {
     });
   }
 
-  /**
-   * Sums up.
-   *
-   * @returns Counts and shares; zeros without blocks.
-   */
+  /** Counts and shares; zeros without blocks. */
   finish(): SpeculationStatistics {
     const sum = (name: "drafted" | "accepted") =>
       this.#places.reduce((total, place) => total + place[name], 0);

@@ -1,5 +1,5 @@
 /**
- * What the steps of a session run on: where kept tokens lie, recordings, the choice of tokens on the device.
+ * State that the steps of a session run on: the store of kept tokens, recordings, the choice of tokens on the device.
  *
  * @module
  */
@@ -14,13 +14,9 @@ import {
   type RerotatedKeys,
   selectedStep,
 } from "../selection/selected_attention.ts";
+import { layersStep } from "../session/commands.ts";
 import type { Session } from "../session/session.ts";
-import {
-  argmaxStep,
-  embeddingStep,
-  layerStep,
-  logitsStep,
-} from "../../models/forward/transformer.ts";
+import { argmaxStep, logitsStep } from "../../models/forward/transformer.ts";
 
 /** Made at the first step after a prefill; disposing it frees all but the store. */
 export interface DecodeState extends Disposable {
@@ -30,7 +26,7 @@ export interface DecodeState extends Disposable {
   readonly large: Recording;
   /** Room for keys at the positions of slots; absent where all positions are original. */
   readonly rerotated?: RerotatedKeys;
-  /** Bytes of keys and values on the device, those turned to other positions included. */
+  /** Bytes of keys and values on the device, including rerotated keys. */
   readonly deviceBytes: number;
   /** Present if tokens are chosen on the device. */
   readonly planner?: DevicePlanner;
@@ -41,8 +37,7 @@ export interface DecodeState extends Disposable {
  *
  * @param store Where kept tokens lie.
  * @param step Buffers, sizes and sequences of the policies.
- * @param options Kind of the store; whether the host is to choose tokens even where the device could.
- * @returns What steps run on.
+ * @param options Kind of the store; whether the host chooses tokens even where the device could.
  * @throws {GpuError} If the device has too little memory.
  */
 export async function startDecoding(
@@ -56,7 +51,7 @@ export async function startDecoding(
   const rerotated = stack.use(createRerotatedKeys(models));
   const stored = { ...models, ...(rerotated && { rerotated }) };
   const large = stack.use(await recordLargeStep(stored));
-  const isOnDevice = !isPlannedOnHost && plansOnDevice(step.settings, kind);
+  const isOnDevice = !isPlannedOnHost && plansOnDevice(step.batch, kind);
   const planner = isOnDevice ? stack.use(await DevicePlanner.create(stored)) : undefined;
   const owned = stack.move();
   return {
@@ -70,11 +65,9 @@ export async function startDecoding(
 }
 
 /**
- * Takes the complete cache back from its store, as a further prefill needs it.
+ * Restores the complete cache from its store, as a further prefill needs it, and frees the store.
  *
- * @param session The large model.
- * @param store Where tokens were kept; not used any more.
- * @throws {GpuError} If the device has too little memory for it; the store stays as it is then.
+ * @throws {GpuError} If the device has too little memory for it; the store then stays as it is.
  */
 export async function restoreFullCache(session: Session, store: PolicyStore): Promise<void> {
   const cache = await store.restore();
@@ -82,28 +75,14 @@ export async function restoreFullCache(session: Session, store: PolicyStore): Pr
   store[Symbol.dispose]();
 }
 
-/**
- * Records the large model's step with attention to selected tokens, up to the choice of the next token.
- *
- * @param step Large model and buffers.
- * @returns The recording.
- */
+/** Records the large model's step with attention to selected tokens, up to the choice of the next token. */
 export async function recordLargeStep(step: PolicyStep): Promise<Recording> {
   const { forward, shape } = step;
-  const { device, config } = forward;
   const rowShape = { sequences: shape.sequences, rowsPerSequence: 1 };
-  const isFull = step.settings.settings.every(({ policy }) => policy.name === "full");
-  const layers = Array.from(
-    { length: config.layers },
-    (_, layer) =>
-      layerStep(forward, rowShape, {
-        layer,
-        ...(!isFull && { attention: selectedStep(step, layer) }),
-      }),
-  );
-  return await device.record("large model's step", [
-    ...embeddingStep(forward, rowShape),
-    ...layers.flat(),
+  const isFull = step.batch.settings.every(({ policy }) => policy.name === "full");
+  const attention = (layer: number) => isFull ? {} : { attention: selectedStep(step, layer) };
+  return await forward.device.record("large model's step", [
+    ...layersStep(forward, rowShape, attention),
     ...logitsStep(forward, { rows: shape.sequences, rowStep: 1, rowOffset: 0 }),
     ...argmaxStep(forward, rowShape),
   ]);

@@ -1,33 +1,34 @@
 /**
- * Where a policy's kept tokens lie, and the lists that tell attention.
+ * The store of a policy's kept tokens, and the lists that attention reads.
  *
  * @module
  */
 
 import type { FullCache } from "../../cache/full_cache.ts";
-import type { KvStore, Migration, SelectionRows, StoreKind } from "../../cache/kv_store.ts";
+import type { KvStore, Migration, StoreKind } from "../../cache/kv_store.ts";
 import type { Selection } from "../../cache/policy.ts";
 import { ResidentStore } from "../../cache/resident_store.ts";
 import type { PoolSize } from "../../cache/slot_change.ts";
 import { poolSizes, tierLimit } from "../../cache/tiered_pools.ts";
 import { TieredStore } from "../../cache/tiered_store.ts";
 import { unpackFloat16 } from "../../core/float16.ts";
+import { NO_TAPS } from "../session/commands.ts";
 import { readVectors } from "../session/vectors.ts";
 import type { ForwardState } from "../../models/forward/forward.ts";
 import type { PolicyBuffers, PolicyShape } from "../selection/buffers.ts";
 import type { SequenceSettings } from "../selection/sequence_settings.ts";
-import { type ListSource, packLists } from "../selection/lists.ts";
+import { type ListSource, packLists, perGroup, residentRows } from "../selection/lists.ts";
 
 /** What a store is made from. */
-export interface PolicyStoreOptions {
+interface PolicyStoreOptions {
   /** Large model after the prompts, with its complete cache. */
   readonly forward: ForwardState;
   /** Tokens of each sequence. */
   readonly lengths: readonly number[];
   /** Which store. */
   readonly kind: StoreKind;
-  /** The sequences; all alike in a tiered store. */
-  readonly settings: SequenceSettings;
+  /** The sequences; in a tiered store all have the same setting. */
+  readonly batch: SequenceSettings;
   /** Sizes of the policy's buffers. */
   readonly shape: PolicyShape;
   /** Buffers of the policy. */
@@ -40,7 +41,7 @@ export class PolicyStore implements Disposable {
   readonly forward: ForwardState;
   readonly #store: KvStore;
   readonly #options: PolicyStoreOptions;
-  /** Lists of one sequence on their way to the device. */
+  /** Lists of one sequence before they are written to the device. */
   readonly #lists: Uint32Array<ArrayBuffer>;
 
   private constructor(store: KvStore, options: PolicyStoreOptions) {
@@ -50,26 +51,20 @@ export class PolicyStore implements Disposable {
     this.#lists = new Uint32Array(shape.groups.total * shape.listWords);
     const layers = store.layers.map((buffers, layer) => {
       const { fullSlots, writeSlot } = store.slots(layer);
-      const write = writeSlot === undefined
-        ? {}
-        : { write: { capacity: fullSlots, slot: writeSlot } };
-      return { ...buffers, ...write };
+      return writeSlot === undefined
+        ? buffers
+        : { ...buffers, write: { capacity: fullSlots, slot: writeSlot } };
     });
     this.forward = {
       ...forward,
       cache: { ...forward.cache, layers },
-      taps: { visibleWords: 0, [Symbol.dispose]: () => {} },
+      taps: NO_TAPS,
     };
   }
 
-  /**
-   * Takes a complete cache over; a tiered store frees it.
-   *
-   * @param options Cache, policy, sizes.
-   * @returns The store.
-   */
+  /** Makes a store of a complete cache; a tiered one frees the cache. */
   static async create(options: PolicyStoreOptions): Promise<PolicyStore> {
-    const { forward: { cache, device }, kind, settings: { settings } } = options;
+    const { forward: { cache, device }, kind, batch: { settings } } = options;
     const isPermanent = (setting: number) => settings[setting]!.policy.candidates === "kept";
     if (kind === "resident") {
       return new PolicyStore(new ResidentStore(cache, { isPermanent }), options);
@@ -100,55 +95,53 @@ export class PolicyStore implements Disposable {
   }
 
   /**
-   * Makes the device hold what the coming step needs, and writes its lists.
+   * Makes the device hold what the next step needs, and writes its lists.
    *
    * @param selections Tokens of each head group, [sequence][group].
    * @param matches Flat small head of each flat large head, per sequence; zeros without a small model.
-   * @returns What was moved; nothing where each query head selects alone, which is a simulation.
+   * @returns What was moved; nothing if each query head selects alone, which is a simulation.
    */
   apply(
     selections: readonly (readonly Selection[])[],
     matches: readonly Uint32Array[],
   ): Migration | undefined {
-    if (this.#options.settings.granularity === "query_head") {
-      selections.forEach((chosen, sequence) => {
-        const rows = chosen.map((selection, group) =>
-          this.#positions(selection, { sequence, group })
-        );
-        this.#write(sequence, { selections: chosen, rows, match: matches[sequence]! });
+    const { batch, shape, forward: { config: { kvHeads } } } = this.#options;
+    if (batch.granularity === "query_head") {
+      selections.forEach((listed, sequence) => {
+        const rows = residentRows(shape, listed, { kvHeads, sequence });
+        this.#write(sequence, { selections: listed, rows, match: matches[sequence]! });
       });
       return undefined;
     }
-    const perHead = this.#perHead(selections);
-    const { rows, migration } = this.#store.apply(perHead.flat());
-    perHead.forEach((own, sequence) => {
-      const first = sequence * own.length;
+    const { rows, migration } = this.#store.apply(selections.flat());
+    const lists = shape.groups.total;
+    selections.forEach((chosen, sequence) =>
       this.#write(sequence, {
-        selections: own,
-        rows: rows.slice(first, first + own.length),
+        selections: perGroup(chosen, lists),
+        rows: rows.slice(sequence * lists, (sequence + 1) * lists),
         match: matches[sequence]!,
-      });
-    });
+      })
+    );
     return migration;
   }
 
   /**
-   * Accounts for tokens that the device has chosen, and listed, itself.
+   * Accounts for tokens that the device has chosen and listed itself.
    *
    * @param selections Tokens of each head group, [sequence][group].
-   * @returns What a store that holds them alone would have moved; nothing where each query head selects alone.
+   * @returns What a store that holds only them would have moved; nothing if each query head selects alone.
    */
   account(selections: readonly (readonly Selection[])[]): Migration | undefined {
-    if (this.#options.settings.granularity === "query_head") return undefined;
-    return this.#store.apply(this.#perHead(selections).flat()).migration;
+    if (this.#options.batch.granularity === "query_head") return undefined;
+    return this.#store.apply(selections.flat()).migration;
   }
 
   /**
-   * Takes the newest token's key and value over once the step has been submitted.
+   * Stores the newest token's key and value once the step has been submitted.
    *
    * @param lengths Tokens of each sequence, the newest one included.
-   * @param wanted Sequences whose newest key and value are to be read.
-   * @returns Vectors of each sequence that wants them, [layers, keys and values, kvHeads, 1, headDim].
+   * @param wanted Whether the newest key and value of each sequence are read.
+   * @returns Vectors of those sequences, [layers, keys and values, kvHeads, 1, headDim].
    */
   async takeNewest(
     lengths: readonly number[] = [],
@@ -162,24 +155,23 @@ export class PolicyStore implements Disposable {
     }));
   }
 
-  /** One sequence's part of what left the landing slots. */
+  /** One sequence's part of the landing slots. */
   #vectorsOf(sequence: number, landed: Uint32Array): Float32Array {
     const { layers, sequences, kvHeads, headDim } = this.#store.shape;
     const words = kvHeads * headDim / 2;
-    const own = new Uint32Array(2 * layers * words);
+    const vectors = new Uint32Array(2 * layers * words);
     for (let part = 0; part < 2 * layers; part++) {
       const first = (part * sequences + sequence) * words;
-      own.set(landed.subarray(first, first + words), part * words);
+      vectors.set(landed.subarray(first, first + words), part * words);
     }
-    return unpackFloat16(own);
+    return unpackFloat16(vectors);
   }
 
   /**
-   * Gives the complete cache back; the store must not be used any more.
+   * Returns the complete cache; the store must not be used afterwards.
    *
-   * @returns The cache.
-   * @throws {RangeError} If tokens have been dropped for good; the store stays as it is then.
-   * @throws {GpuError} If the device has too little memory for it; the store stays as it is then.
+   * @throws {RangeError} If tokens have been dropped for good; the store then stays as it is.
+   * @throws {GpuError} If the device has too little memory for it; the store then stays as it is.
    */
   async restore(): Promise<FullCache> {
     return await this.#store.restore();
@@ -190,38 +182,15 @@ export class PolicyStore implements Disposable {
     this.#store[Symbol.dispose]();
   }
 
-  /** Gives each KV head the selection of its head group. */
-  #perHead(selections: readonly (readonly Selection[])[]): Selection[][] {
-    const { layers, kvHeads } = this.#options.forward.config;
-    const heads = layers * kvHeads;
-    return selections.map((chosen) =>
-      Array.from({ length: heads }, (_, k) => chosen[k * chosen.length / heads | 0]!)
-    );
-  }
-
-  /** Rows of tokens whose slot is their position. */
-  #positions(
-    { full, valueOnly }: Selection,
-    { sequence, group }: { readonly sequence: number; readonly group: number },
-  ): SelectionRows {
-    const { shape: { groups, capacity }, forward: { config } } = this.#options;
-    const kvHead = Math.floor(group % groups.perLayer * config.kvHeads / groups.perLayer);
-    const first = (sequence * config.kvHeads + kvHead) * capacity;
-    return {
-      full: full.map((token) => first + token),
-      valueOnly: valueOnly.map((token) => first + token),
-    };
-  }
-
   #write(sequence: number, source: Omit<ListSource, "combine">): void {
-    const { shape, buffers, settings: { settings }, forward: { device } } = this.#options;
+    const { shape, buffers, batch: { settings }, forward: { device } } = this.#options;
     const { combine } = settings[sequence]!.policy;
     packLists(this.#lists, shape, { ...source, combine });
     device.write(buffers.lists, this.#lists.byteLength * sequence, this.#lists);
   }
 }
 
-/** What slots depend on, for the shortest and the longest prompt: a budget may be a share of either. */
+/** What slots depend on, for the shortest and the longest prompt, since a budget may be a share of either. */
 function poolRequests({ lengths, shape, forward }: PolicyStoreOptions) {
   return [...new Set([Math.min(...lengths), Math.max(...lengths)])].map((promptTokens) => ({
     promptTokens,

@@ -1,5 +1,5 @@
 /**
- * Further turns of a conversation: several tokens at once behind those of a complete cache.
+ * Further turns of a conversation: several tokens at once after those of a complete cache.
  *
  * @see docs/method.md, "Further turns"
  * @module
@@ -17,12 +17,8 @@ import type { EngineParts } from "./parts.ts";
 const CHUNK = 128;
 
 /**
- * Tells whether a sequence's further turns are exact: nothing of either model's cache has been dropped for good, and the
- * host's scores do not wait for each step's row.
- *
- * @param sequence settings The sequences.
- * @param index Which one.
- * @returns Whether they are; otherwise a turn can only see what is kept.
+ * Tells whether a sequence's further turns are exact: nothing of either model's cache has been dropped for good, and no
+ * score on the host needs each step's row. Otherwise a turn only sees what is kept.
  */
 export function hasWholeTurns(
   { settings }: Pick<SequenceSettings, "settings">,
@@ -36,18 +32,18 @@ export function hasWholeTurns(
 /**
  * Runs a turn exactly with both models; afterwards all tokens are kept, as after a prompt.
  *
- * @param parts Models and what belongs to the sequences.
+ * @param parts Models and the state of the sequences.
  * @param tokens Token ids of the turn.
- * @param options Sequences that get it; progress, signal, receiver of logits. If it throws, they are as they were.
+ * @param options Sequences that it is added to, which stay unchanged if this throws; progress, signal, receiver of logits.
  */
 export async function runTurn(
   parts: EngineParts,
   tokens: readonly number[],
   options: PromptEvents & { readonly indices: readonly number[] },
 ): Promise<void> {
-  const { large, smallModel, sequences, settings } = parts;
+  const { large, smallModel, sequences, batch } = parts;
   const { indices } = options;
-  const smallSequences = [...new Set(indices.map((index) => settings.smallSequences[index]))]
+  const smallSequences = [...new Set(indices.map((index) => batch.smallSequences[index]))]
     .filter((smallSequence) => smallSequence !== undefined);
   const before = {
     large: indices.map((index) => large.lengths[index]!),
@@ -56,7 +52,7 @@ export async function runTurn(
   try {
     await runLarge(parts, tokens, { ...options, steps: indices.length + smallSequences.length });
     for (const smallSequence of smallSequences) {
-      const readers = indices.filter((index) => settings.smallSequences[index] === smallSequence);
+      const readers = indices.filter((index) => batch.smallSequences[index] === smallSequence);
       await runSmallModel(parts, tokens, { ...options, smallSequence, readers });
     }
   } catch (error) {
@@ -78,11 +74,7 @@ export async function runTurn(
 }
 
 /**
- * Runs a turn token by token, each seeing what is kept then.
- *
- * @param session Session of one sequence.
- * @param tokens Token ids of the turn.
- * @param options Progress, signal, receiver of logits. If it throws, the tokens that were run remain.
+ * Runs a turn token by token, each seeing what is kept at that point; if it throws, the tokens that were run remain.
  */
 export async function stepThrough(
   session: Pick<PolicySession, "step">,
@@ -99,28 +91,23 @@ export async function stepThrough(
   }
 }
 
-/**
- * Takes back what sequences have of a prompt that was not run to its end.
- *
- * @param parts Both models and the sequences.
- * @param indices Which ones.
- */
+/** Removes the part of a prompt that sequences have, after it was not run to its end. */
 export function forgetPrompt(
-  { large, smallModel, settings }: Pick<EngineParts, "large" | "smallModel" | "settings">,
+  { large, smallModel, batch }: Pick<EngineParts, "large" | "smallModel" | "batch">,
   indices: readonly number[],
 ): void {
   for (const index of indices) {
     large.rewind(0, index);
-    const smallSequence = settings.smallSequences[index];
+    const smallSequence = batch.smallSequences[index];
     if (smallSequence !== undefined) smallModel!.session.rewind(0, smallSequence);
   }
-  // Sums of prompts that were run to their end have been read.
+  // The sums of completed prompts have already been read.
   for (const session of [large, smallModel?.session]) {
     if (session?.forward.taps.sums) session.clearAccumulated();
   }
 }
 
-/** Each sequence has states of its own, even where the tokens are the same. */
+/** Runs the turn for each sequence, since hidden states differ even where the tokens are the same. */
 async function runLarge(
   { large }: EngineParts,
   tokens: readonly number[],
@@ -138,7 +125,7 @@ async function runLarge(
   }
 }
 
-/** Extends what the small model remembers by the rows of the turn; before heads are matched it only reads along. */
+/** Adds the rows of the turn to the small model's scores; before heads are matched it only fills its cache. */
 async function runSmallModel(
   { smallModel, sequences, shape, buffers }: EngineParts,
   tokens: readonly number[],
@@ -155,14 +142,10 @@ async function runSmallModel(
   const quiet = { sequence: smallSequence, logits: "none", ...(signal && { signal }) } as const;
   if (readers.length === 0) return await session.prefill(tokens, { ...quiet, isSummed: false });
   const bytes = 4 * shape.smallHeads * shape.capacity;
-  const memories = readers.map((index) => ({
-    index,
-    decay: decayOf(sequences.all[index]!.policy),
-  }));
-  for (const decay of new Set(memories.map((memory) => memory.decay))) {
-    const own = memories.filter((memory) => memory.decay === decay);
+  const decays = Map.groupBy(readers, (index) => decayOf(sequences.all[index]!.policy));
+  for (const [decay, indices] of decays) {
     const known = await Promise.all(
-      own.map(({ index }) => device.read(buffers.scores, bytes * index, bytes)),
+      indices.map((index) => device.read(buffers.scores, bytes * index, bytes)),
     );
     const scores = known.map((words) => new Float32Array(words));
     session.rewind(start, smallSequence);
@@ -171,9 +154,10 @@ async function runSmallModel(
       session.clearAccumulated();
       await session.prefill(piece, { ...quiet, rowDecay: decay });
       const rows = await session.accumulated(smallSequence);
-      for (const own of scores) addRows(own, rows, { ...shape, factor: decay ** piece.length });
+      const factor = decay ** piece.length;
+      for (const summed of scores) addRows(summed, rows, { ...shape, factor });
     }
-    own.forEach(({ index }, k) => device.write(buffers.scores, bytes * index, scores[k]!));
+    indices.forEach((index, k) => device.write(buffers.scores, bytes * index, scores[k]!));
   }
 }
 

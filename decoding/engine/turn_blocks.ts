@@ -1,6 +1,6 @@
 /**
- * Further turns under policies that drop for good, several tokens at once: the rows of a block share what is kept and
- * see each other up to themselves; then tokens are dropped, once.
+ * Further turns under policies that drop for good, several tokens at once: the rows of a block share the kept tokens and
+ * attend to the block causally; then tokens are dropped, once.
  *
  * @see docs/method.md, "Further turns" and "Drafts"
  * @module
@@ -8,33 +8,29 @@
 
 import type { Selection } from "../../cache/policy.ts";
 import type { DeviceBuffer, Recording } from "../../gpu/device.ts";
-import {
-  argmaxStep,
-  embeddingStep,
-  layerStep,
-  logitsStep,
-} from "../../models/forward/transformer.ts";
+import { argmaxStep, logitsStep } from "../../models/forward/transformer.ts";
+import { layersStep } from "../session/commands.ts";
 import type { PromptEvents } from "./prompt.ts";
 import { readLogits } from "../session/step_io.ts";
 import type { Session } from "../session/session.ts";
 import { readVectors } from "../session/vectors.ts";
 import { residentLists } from "../selection/lists.ts";
-import type { PolicySequence } from "./batch.ts";
+import type { PolicySequence } from "./sequence.ts";
 import type { PolicyStep } from "../selection/buffers.ts";
 import type { PolicyStore } from "./store.ts";
 import { selectedStep, type SharedRows } from "../selection/selected_attention.ts";
 
 /** What blocks run on. */
-export interface TurnBlockParts extends Omit<PolicyStep, "forward"> {
+interface TurnBlockParts extends Omit<PolicyStep, "forward"> {
   /** The large model, of one sequence. */
   readonly large: Session;
   /** Where its tokens are kept: all on the device. */
   readonly store: PolicyStore;
-  /** The sequence, without a small model. */
+  /** The sequence, whose policy uses no small model. */
   readonly sequence: PolicySequence;
 }
 
-/** Elements at which the part of a buffer may begin on every device. */
+/** Number of elements that offsets into a buffer must be a multiple of, on every device. */
 const ALIGNMENT = 64;
 
 /** Runs turns in blocks. Disposing it frees recordings and buffers. */
@@ -46,10 +42,8 @@ export class TurnBlocks implements Disposable {
   readonly #recordings = new Map<string, Recording>();
 
   /**
-   * Allocates what the rows of a block leave behind.
+   * Allocates buffers for the attention of at most `rows` rows.
    *
-   * @param parts What blocks run on.
-   * @param rows Most rows of a block.
    * @throws {GpuError} If the device has too little memory.
    */
   constructor(parts: TurnBlockParts, rows: number) {
@@ -72,12 +66,7 @@ export class TurnBlocks implements Disposable {
     this.#owned = stack.move();
   }
 
-  /**
-   * Runs a turn.
-   *
-   * @param tokens Token ids.
-   * @param options Progress, signal, receiver of logits. If it throws, the blocks that were run remain.
-   */
+  /** Runs a turn; if it throws, the blocks that were run remain. */
   async run(tokens: readonly number[], options: PromptEvents): Promise<void> {
     const { large, sequence } = this.#parts;
     const { signal, onLogits, onProgress } = options;
@@ -98,7 +87,7 @@ export class TurnBlocks implements Disposable {
     this.#owned.dispose();
   }
 
-  /** Runs a block; nothing of the sequence changes before it is through. */
+  /** Runs a block; the sequence changes only once all of it has succeeded. */
   async #block(tokens: readonly number[], isLast: boolean): Promise<void> {
     const { large, store, sequence, shape, buffers } = this.#parts;
     const { device, workspace, config: { kvHeads } } = large.forward;
@@ -120,7 +109,7 @@ export class TurnBlocks implements Disposable {
     store.account([sequence.selections]);
   }
 
-  /** Attention of each row, [list groups, capacity]; nothing where no policy wants it. */
+  /** Attention of each row, [list groups, capacity]; empty if no policy reads it. */
   async #readLargeAttention(rows: number): Promise<Float32Array[]> {
     const { large: { forward: { device } }, shape: { attentionHeads, groups, capacity } } =
       this.#parts;
@@ -139,7 +128,7 @@ export class TurnBlocks implements Disposable {
     );
   }
 
-  /** The large model on a block, up to the choice of the next token behind the last one. */
+  /** The large model on a block; after the last one, the choice of the next token too. */
   async #recording(rows: number, isLast: boolean): Promise<Recording> {
     const key = `${rows} rows${isLast ? ", the last ones" : ""}`;
     const known = this.#recordings.get(key);
@@ -147,18 +136,12 @@ export class TurnBlocks implements Disposable {
     const { store: { forward }, ...step } = this.#parts;
     const rowShape = { sequences: 1, rowsPerSequence: rows };
     const shared = { ...this.#shared, rows };
-    const layers = Array.from(
-      { length: forward.config.layers },
-      (_, layer) =>
-        layerStep(forward, rowShape, {
-          layer,
-          attention: selectedStep({ ...step, forward }, layer, shared),
-        }),
-    );
+    const attention = (layer: number) => ({
+      attention: selectedStep({ ...step, forward }, layer, shared),
+    });
     const recording = this.#owned.use(
       await forward.device.record(`turn's block of ${key}`, [
-        ...embeddingStep(forward, rowShape),
-        ...layers.flat(),
+        ...layersStep(forward, rowShape, attention),
         ...isLast ? logitsStep(forward, { rows: 1, rowStep: 1, rowOffset: rows - 1 }) : [],
         ...isLast ? argmaxStep(forward, rowShape) : [],
       ]),
@@ -168,7 +151,7 @@ export class TurnBlocks implements Disposable {
   }
 }
 
-/** What is kept and so many newer tokens. */
+/** Adds a number of newer tokens to selections. */
 function withNewest(selections: readonly Selection[], length: number, rows: number): Selection[] {
   return selections.map(({ full, valueOnly }) => {
     const longer = new Uint32Array(full.length + rows);

@@ -1,5 +1,5 @@
 /**
- * What decoding under a policy is given and what it reports.
+ * Options and reports of decoding under policies.
  *
  * @module
  */
@@ -32,18 +32,18 @@ export interface SharedOptions {
   readonly store?: StoreKind;
   /**
    * Tokens of a further turn that are run at once under a policy that drops for good: a block sees what is kept and
-   * itself causally, then tokens are dropped, once. 1, token by token as if they were decoded, if left out; more need
-   * the resident store.
+   * itself causally, then tokens are dropped, once. 1 if left out, which runs token by token as in decoding; more
+   * require the resident store.
    */
   readonly turnBlock?: number;
   /** Whether tokens are always chosen on the host; if left out, only where `plansOnDevice` says so. */
   readonly isPlannedOnHost?: boolean;
 }
 
-/** How a pair decodes: policy and budget of all sequences, or of each (`sequence settings`). */
+/** How a pair decodes: policy and budget of all sequences, or of each (`settings`). */
 export type PolicySessionOptions = SharedOptions & SequenceSettingOptions;
 
-/** What a step is given. */
+/** How a step is run. */
 export interface StepOptions {
   /** Tokens to run, one per sequence, instead of the chosen ones. */
   readonly tokens?: readonly number[];
@@ -51,7 +51,7 @@ export interface StepOptions {
   readonly logits?: boolean;
   /**
    * Whether the report says what was selected and moved; true if left out. Where the device selects, reading that back
-   * takes time; the next report that says it compares with the last one that did.
+   * takes time; churn and migration then compare with the last step that reported them.
    */
   readonly hasSelections?: boolean;
 }
@@ -60,27 +60,27 @@ export interface StepOptions {
 export interface StepReport {
   /** Next token of each sequence. */
   readonly chosen: readonly number[];
-  /** Logits after the step, [sequences, vocabulary], if asked for. */
+  /** Logits after the step, [sequences, vocabulary], if requested. */
   readonly logits?: Float32Array;
-  /** Tokens that the step's attention saw, [sequence][group]; empty if not asked for. */
+  /** Tokens that the step's attention saw, [sequence][group]; empty if not requested. */
   readonly selections: readonly (readonly Selection[])[];
   /** Tokens kept after the step, if a policy drops them then, [sequence][group]. */
   readonly after?: readonly (readonly Selection[])[];
-  /** Share of each sequence's newest plan that was not in the plan before, mean over head groups; empty if not asked for. */
+  /** Share of each sequence's newest plan that was not in the plan before, mean over head groups; empty if not requested. */
   readonly churn: readonly number[];
-  /** What the step's plan moved between host and device; absent where each query head selects alone or if not asked for. */
+  /** What the step's plan moved between host and device; absent if each query head selects alone or if not requested. */
   readonly migration?: Migration;
 }
 
 /** Bytes of keys and values. */
 export interface PolicyMemory {
-  /** Of the large model, in the buffers that exist on the device; a layer's keys more if positions are those of slots. */
+  /** Of the large model, in the buffers that exist on the device, plus a layer's rerotated keys if positions are slots. */
   readonly largeCacheBytes: number;
-  /** Of the large model, by counting the tokens kept now: 2 * headDim * (2 * full + marginal), over KV heads. */
+  /** Of the large model, by counting the tokens kept now: 2 * headDim * (2 * full + valueOnly), over KV heads. */
   readonly largeCacheBytesIdeal: number;
   /** Of the small model, in the buffers that exist on the device. */
   readonly smallCacheBytes: number;
-  /** Of the small model, by counting the tokens that it keeps itself: 4 * headDim each, over its KV heads. */
+  /** Of the small model, by counting the tokens that its cache keeps: 4 * headDim each, over its KV heads. */
   readonly smallCacheBytesIdeal: number;
   /** On the host. */
   readonly hostBytes: number;

@@ -6,12 +6,13 @@
 
 import type { ModelPair } from "../engine/types.ts";
 import { openSetting, type PolicySetting } from "../engine/settings.ts";
+import { prefillAll } from "../text/loop.ts";
 
 /** How prompts are continued. */
 export interface FreeRunOptions {
   /** Policy, choices, budget. */
   readonly setting: PolicySetting;
-  /** Most tokens that are written. */
+  /** Most new tokens per prompt. */
   readonly maxNew: number;
   /** Tokens that end a text. */
   readonly endTokens: readonly number[];
@@ -36,9 +37,7 @@ export async function freeRun(
   const { setting, maxNew, endTokens, signal } = options;
   const capacity = Math.max(...prompts.map(({ length }) => length)) + maxNew + 1;
   using session = openSetting(pair, setting, { sequences: prompts.length, capacity });
-  for (const [sequence, prompt] of prompts.entries()) {
-    await session.prefill(prompt, { sequence, ...(signal && { signal }) });
-  }
+  await prefillAll(session, prompts, signal ? { signal } : {});
   const written: number[][] = prompts.map(() => []);
   const isDone = prompts.map(() => false);
   let chosen: readonly number[] = await session.nextTokens();

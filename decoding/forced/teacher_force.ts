@@ -1,5 +1,5 @@
 /**
- * Teacher forcing: the same tokens for the full and for a compressed cache, and how far their predictions lie apart.
+ * Teacher forcing: the same tokens under the full and a compressed cache, and how far their predictions diverge.
  *
  * @module
  */
@@ -26,7 +26,7 @@ import { memoryAdvice } from "../session/memory_advice.ts";
 import type { ModelPair } from "../engine/types.ts";
 import type { Prompt } from "../text/prompts.ts";
 
-/** What is forced, under which policy. */
+/** Given tokens, and the policy that they are run under. */
 export interface TeacherForceOptions extends CompressionOptions {
   /** Tokens that follow the prompt, whatever the model would choose; one decode step each. */
   readonly tokens: readonly number[];
@@ -34,13 +34,13 @@ export interface TeacherForceOptions extends CompressionOptions {
   readonly signal?: AbortSignal;
   /** Called after every step of the compressed cache. */
   readonly onStep?: (step: GenerationStep, quality: StepQuality) => void;
-  /** Called while the prompt is read, with the share that is done. */
+  /** Called while the prompt is read, with the share done so far. */
   readonly onPrefill?: (share: number) => void;
 }
 
-/** What forcing showed. */
+/** Result of teacher forcing. */
 export interface TeacherForceResult {
-  /** One entry per step, over the prediction behind each forced token. */
+  /** One entry per step, for the prediction after each given token. */
   readonly quality: readonly StepQuality[];
   /** Token that the compressed cache would have chosen after each step. */
   readonly chosen: readonly number[];
@@ -49,16 +49,16 @@ export interface TeacherForceResult {
 }
 
 /**
- * Forces tokens after a prompt and compares the predictions of a compressed cache with those of the full one.
+ * Runs given tokens after a prompt and compares the predictions of a compressed cache with those of the full one.
  *
- * Both caches advance side by side, so no logits are stored. The prediction after the prompt itself is left out: no
- * token has been dropped there.
+ * Both caches advance side by side, so no logits are stored. The prediction after the prompt itself is left out, since no
+ * token has been dropped at that point.
  *
  * @param pair Models.
  * @param prompt The prompt.
- * @param options Forced tokens, policy, budget.
+ * @param options Given tokens, policy, budget.
  * @returns Divergence per step, choices, statistics.
- * @throws {RangeError} If there are no forced tokens, they do not fit, or a choice is not allowed.
+ * @throws {RangeError} If no tokens are given, they do not fit, or a choice is not allowed.
  * @throws {DataError} If the models do not share a vocabulary, or the prompt needs what the model lacks.
  * @throws {GpuError} If the device runs out of memory.
  */
@@ -69,7 +69,7 @@ export async function teacherForce(
 ): Promise<TeacherForceResult> {
   const { tokens, onPrefill, signal } = options;
   checkInteger("force tokens", "number of tokens", { value: tokens.length, min: 1 });
-  // One more than is run: the choice behind the last token needs a place.
+  // One more than is run: the choice after the last token needs a place.
   const setup = setUpGeneration(pair, prompt, { ...options, newTokens: tokens.length + 1 });
   checkInteger("force tokens", "number of prompts", {
     value: setup.prompts.length,
@@ -119,11 +119,11 @@ async function runTeacherForced(
   const chosen: number[] = [];
   for (const [index, token] of tokens.entries()) {
     signal?.throwIfAborted();
-    const teacherForced = { tokens: [token], logits: true };
-    const report = await session.step(teacherForced);
+    const request = { tokens: [token], logits: true };
+    const report = await session.step(request);
     const step = describeStep(report, { step: index + 1, prompts: setup.prompts, tiersOf });
     recorder.step(step);
-    const reference = await clock.paused(() => full.step(teacherForced));
+    const reference = await clock.paused(() => full.step(request));
     const compared = stepQuality(reference.logits!, report.logits!);
     quality.push(compared);
     chosen.push(report.chosen[0]!);

@@ -1,5 +1,5 @@
 /**
- * One text under many policies at once: its prompt is run once, and a step runs all of them beside the full cache.
+ * One text under many policies at once: its prompt is run once, and each step runs all of them along with the full cache.
  *
  * @module
  */
@@ -43,13 +43,13 @@ export interface OpenText {
   readonly continuation?: readonly number[];
 }
 
-/** What is run, and how. */
+/** Settings to run, and how. */
 export interface SettingsOptions {
   /** Policies, choices, budgets. */
   readonly settings: readonly PolicySetting[];
   /** Tokens that the full cache writes for a text without a continuation. */
   readonly newTokens: number;
-  /** Tokens that end such a continuation; they do not belong to it. */
+  /** Tokens that end such a continuation and are not part of it. */
   readonly endTokens: readonly number[];
   /** Most sequences side by side; as many as fit a gibibyte if left out. */
   readonly sequences?: number;
@@ -61,16 +61,16 @@ export interface SettingsOptions {
   readonly signal?: AbortSignal;
 }
 
-/** The full cache, which every batch's divergence is measured from. */
+/** The full cache, from which divergence is measured in every batch. */
 const FULL: PolicySetting = { policy: "full", budget: { ratio: 1 } };
 
 /**
- * Decodes a text under settings and compares each step with the full cache, which decodes beside them.
+ * Decodes a text under settings and compares each step with the full cache, which decodes along with them.
  *
  * @param pair Models.
  * @param text The text.
  * @param options Settings, limits, progress, signal.
- * @returns One run per setting; the `reference` of each is the whole continuation of a text without one.
+ * @returns One run per setting; for a text without a continuation, the `reference` of each is what the full cache wrote.
  * @throws {RangeError} If a setting is not allowed or the text does not fit the models.
  */
 export async function teacherForceSettings(
@@ -106,9 +106,11 @@ export async function teacherForceSettings(
   return runs.slice(1);
 }
 
-/** What the full cache says, step by step; the first sequence of the first batch has it. */
+/** Predictions of the full cache, step by step, from the first sequence of the first batch. */
 interface Reference {
+  /** Logits that predict each token of a continuation. */
   readonly rows: Float32Array[];
+  /** The most likely token of each. */
   readonly chosen: number[];
 }
 
@@ -135,12 +137,12 @@ async function runBatch(
     settings.forEach((place) => first[place] = logits);
   await session.prefill(prompt, { sequence, onLogits, ...(signal && { signal }) });
   add(first);
-  // What the full cache writes in the first batch is forced on the others.
-  const teacherForced = continuation ?? reference.chosen;
-  const count = continuation?.length ?? (isFirst ? newTokens : teacherForced.length);
+  // What the full cache writes in the first batch is given to the others.
+  const given = continuation ?? reference.chosen;
+  const count = continuation?.length ?? (isFirst ? newTokens : given.length);
   for (let step = 0; step < count - 1; step++) {
     signal?.throwIfAborted();
-    const tokens = sequence.map(() => teacherForced[step]!);
+    const tokens = sequence.map(() => given[step]!);
     const length = session.lengths[0]! + 1;
     const { logits, selections } = await session.step({ tokens, logits: true });
     const size = logits!.length / sequence.length;
@@ -157,8 +159,8 @@ async function runBatch(
 }
 
 /**
- * What a policy did to each token of a continuation; arrays of its length. The first token is predicted by the prompt,
- * so it costs nothing, and diverges by rounding alone unless the policy prunes the prompt.
+ * Effects of a policy on each token of a continuation; arrays of its length. The first token is predicted by the prompt,
+ * so it costs nothing, and diverges only by rounding unless the policy prunes the prompt.
  */
 export interface TeacherForcedRun {
   /** Divergence from the full cache, in nats. */
@@ -169,50 +171,38 @@ export interface TeacherForcedRun {
   readonly reference: readonly number[];
   /** Half-entries that the step's attention saw over those of the full cache, mean over selections. */
   readonly cost: readonly number[];
-  /** Share of the tokens seen, the newest left out, that the step before did not see, mean over selections. */
+  /** Share of the tokens seen, without the newest, that the step before did not see, mean over selections. */
   readonly churn: readonly number[];
-  /** Half-entries that came back from the host, mean over selections. */
+  /** Half-entries loaded from the host, mean over selections. */
   readonly loaded: readonly number[];
-}
-
-/** What the full cache says of each token of a continuation. */
-export interface ReferenceText {
-  /** Logits that predict it. */
-  readonly rows: readonly Float32Array[];
-  /** The most likely one. */
-  readonly chosen: readonly number[];
 }
 
 /** Collects the steps of one text under one policy. */
 class TeacherForcedRecorder {
-  readonly #reference: ReferenceText;
+  readonly #reference: Reference;
   readonly #kl: number[] = [];
   readonly #chosen: number[] = [];
   readonly #costs: StepCost[] = [];
   #before: readonly Selection[] | undefined;
 
-  /**
-   * Starts with nothing.
-   *
-   * @param reference What the full cache says, at least as many steps as will be recorded.
-   */
-  constructor(reference: ReferenceText) {
+  /** Starts with nothing; the reference must have as many steps as will be recorded. */
+  constructor(reference: Reference) {
     this.#reference = reference;
   }
 
-  /** Takes the selections of a step. */
+  /** Adds the selections of a step. */
   see(selections: readonly Selection[], tokens: number): void {
     this.#costs.push(stepCost(this.#before, selections, tokens));
     this.#before = selections;
   }
 
-  /** Takes the logits that predict the next token. */
+  /** Adds the logits that predict the next token. */
   add(logits: Float32Array): void {
     this.#kl.push(klDivergence(this.#reference.rows[this.#kl.length]!, logits));
     this.#chosen.push(largestIndex(logits));
   }
 
-  /** What was recorded. */
+  /** The recorded run. */
   run(): TeacherForcedRun {
     const costs = [{ held: 0, churn: 0, loaded: 0 }, ...this.#costs];
     return {

@@ -1,5 +1,5 @@
 /**
- * Which head of a small model stands for each head of a large one, by the beginning of a text.
+ * Which head of a small model stands for each head of a large one, by their attention to a part of a text.
  *
  * @module
  */
@@ -24,27 +24,27 @@ export type MatchSide = typeof MATCH_SIDES[number];
 
 /** How the heads of a pair are matched. */
 export interface PairMatchOptions extends MatchOptions {
-  /** D-3; `head` if left out, which no later token changes. */
+  /** D-3; `head` if left out, which later tokens do not change. */
   readonly side?: MatchSide;
-  /** D-22: flat small head of each flat large head, known beforehand; found in the text if left out. */
+  /** D-22: flat small head of each flat large head, if known in advance; found in the text if left out. */
   readonly map?: ArrayLike<number>;
-  /** D-22: tokens from one match to the next, which then looks at the newest ones; never again if left out. */
+  /** D-22: tokens from one match to the next, which then uses the newest ones; matched once if left out. */
   readonly rematch?: number;
 }
 
 /** Rows and columns of attention that heads are compared by. */
-export interface MatchWindow {
+interface MatchWindow {
   /** First row. */
   readonly first: number;
-  /** Row behind the last one, and column behind the last one. */
+  /** Row after the last one, and column after the last one. */
   readonly end: number;
   /** First column. */
   readonly column: number;
 }
 
 /** How heads can be matched: each query head, or the heads of a KV head together. */
-export type MatchKind = "head" | "group";
-/** Flat small head of each flat large head, in the ways that policies want. */
+type MatchKind = "head" | "group";
+/** Flat small head of each flat large head, for each kind that policies use. */
 export type HeadMatches = ReadonlyMap<MatchKind, Uint32Array>;
 
 /** The two models, and how their heads are matched. */
@@ -57,28 +57,30 @@ export interface MatchedModels {
   readonly match: PairMatchOptions;
 }
 
-/** For whom a text is matched, and what that tells. */
-export interface TextMatchOptions {
-  /** Policies that want to know. */
+/** How a text is matched. */
+interface TextMatchOptions {
+  /** Policies that use the match. */
   readonly policies: readonly ResolvedPolicy[];
-  /** Called with the tokens done so far, of both models together; `matchTokens` says of how many. */
+  /** Called with the tokens done so far, both models together; `matchTokens` is their total. */
   readonly onProgress?: (done: number) => void;
   /** Stops between chunks. */
   readonly signal?: AbortSignal;
 }
 
 /**
- * Matches two models on some tokens of a text, which both run once for it, with keys in 32 bits.
+ * Matches two models on some tokens of a text, which both run for this purpose with keys in 32 bits.
  *
- * Keys in 16 bits, as they are cached, are not enough: on 122 tokens of code they match 16 of 336 heads of the real pair
- * otherwise than float32 in Python does, because large key biases move scores by more than what separates tokens at the
- * edge of the salient sets. With 32 bits 2 remain, whose sums at the edge are equal but for the last bit.
+ * Keys in 16 bits, as they are cached, are not precise enough: on 122 tokens of code they match 16 of 336 heads of the
+ * real pair differently from float32 in Python, because rounding next to large key biases changes scores by more than
+ * what separates tokens at the edge of the salient sets. With 32 bits 2 remain, whose sums at the edge differ in the last
+ * bit.
  *
  * @param models The models, and how their heads are matched.
  * @param tokens The text.
- * @param options For whom; progress, signal.
- * @returns For each large head the most similar small head, in the ways of the policies; nothing runs if it is known.
- * @throws {TypeError} If the known match has not one entry for each large head.
+ * @param options Policies, progress, signal.
+ * @returns For each large head the most similar small head, for each kind that the policies use; nothing runs if it is
+ *   given.
+ * @throws {TypeError} If a given match does not have one entry per large head.
  * @throws {RangeError} If an entry of it is not a small head.
  */
 export async function matchText(
@@ -110,24 +112,14 @@ export async function matchText(
   return new Map(kinds.map((kind) => [kind, matchSums(models, { window, sums, kind }).match]));
 }
 
-/**
- * Tells how many tokens are run for a match.
- *
- * @param match How heads are matched.
- * @param tokens Tokens of the text.
- * @returns Tokens of both models together.
- */
+/** Counts the tokens that both models together run to match heads on a text of some tokens. */
 export function matchTokens(match: PairMatchOptions, tokens: number): number {
   return match.map ? 0 : 2 * matchWindow(match, tokens).end;
 }
 
 /**
- * Matches two models again on the newest tokens of a text.
- *
- * @param models The models, and how their heads are matched.
- * @param tokens The text.
- * @param options For whom.
- * @returns Matches on its last tokens or, with `tail_rows`, rows; the first tokens would match as before.
+ * Matches two models again on the last tokens of a text or, with `tail_rows`, its last rows; the first tokens would match
+ * as before.
  */
 export async function matchAgain(
   models: MatchedModels,
@@ -154,7 +146,7 @@ function matchSums(
   const smallSaliency: HeadSaliency = { ...small.config, ...size, accumulated: sums.small };
   const choice = {
     ...match,
-    // Policies say below which length there is no matching (D-4), and sets have a share of the rows, not the columns.
+    // Policies set the least length for matching (D-4), and the size of sets is a share of the rows, not the columns.
     minimumTokens: Math.min(size.tokens, match.minimumTokens ?? size.tokens),
     window: size.tokens,
     topTokens: salientCount(end - first, match),
@@ -166,23 +158,12 @@ function matchSums(
   });
 }
 
-/**
- * Tells what is matched for a policy.
- *
- * @param policy A policy with a small model.
- * @returns Each query head, or the heads of a KV head together.
- */
+/** What is matched for a policy with a small model: each query head, or the heads of a KV head together. */
 export function matchKind({ granularity }: ResolvedPolicy): MatchKind {
   return granularity === "kv_match" ? "group" : "head";
 }
 
-/**
- * Rows and columns that heads are compared by.
- *
- * @param match How heads are matched.
- * @param tokens Tokens of the text.
- * @returns At most 200 rows unless chosen otherwise.
- */
+/** Rows and columns that heads are compared by in a text of some tokens; at most 200 rows unless chosen otherwise. */
 function matchWindow(
   { window = 200, side = "head" }: PairMatchOptions,
   tokens: number,
@@ -193,7 +174,7 @@ function matchWindow(
   return { first, end: tokens, column: side === "tail" ? first : 0 };
 }
 
-/** Cuts the columns of a window out of what tokens have received from its rows, [heads, end]. */
+/** Selects the columns of a window from the attention received from its rows, [heads, end]. */
 function windowSums(sums: Float32Array, { end, column }: MatchWindow): Float32Array {
   if (column === 0) return sums;
   const columns = end - column;

@@ -1,5 +1,5 @@
 /**
- * Scores of one sequence's tokens that are kept on the host, by attention or by keys and values of either model.
+ * Scores of one sequence's tokens on the host, by attention or by keys and values of either model.
  *
  * @module
  */
@@ -12,8 +12,8 @@ import { inverseFrequencies } from "../../models/forward/rotation.ts";
 import { type HeadGroups, joinHeads } from "../selection/head_groups.ts";
 import type { MapBlock } from "../session/maps.ts";
 
-/** What scores are kept for. */
-export interface HostScoreOptions {
+/** How one sequence's tokens are scored. */
+interface HostScoreOptions {
   /** How tokens are scored. */
   readonly score: Score;
   /** Model whose heads score them. */
@@ -30,24 +30,19 @@ export interface HostScoreOptions {
 
 /** Scores of one sequence's tokens, [groups, capacity]. */
 export class HostScores {
-  /** The scores that a plan ranks by, once `settle` has been called. */
+  /** The scores that a plan ranks by, up to date after `settle`. */
   readonly values: Float32Array<ArrayBuffer>;
-  /** Moments of the prompt's queries, [layers * queryHeads]; absent where no score reads them. */
+  /** Moments of the prompt's queries, [layers * queryHeads]; absent if the score does not read them. */
   readonly queries: readonly QueryMoments[] | undefined;
   readonly #options: HostScoreOptions;
   /** Last rows of the prompt of each head group, oldest first. */
   readonly #rows: Float32Array[][];
   /** Attention that the prompt's tokens have received, [groups, tokens]. */
   #sums: Float32Array | undefined;
-  /** State of each head group, or of each KV head where keys are read. */
+  /** State of each head group, or of each KV head if keys are read. */
   #states: unknown[] | undefined;
   #knownTokens = 0;
 
-  /**
-   * Starts with nothing.
-   *
-   * @param options What is scored.
-   */
   constructor(options: HostScoreOptions) {
     const { groups, capacity, score, config } = options;
     this.#options = options;
@@ -81,7 +76,7 @@ export class HostScores {
     return this.#knownTokens;
   }
 
-  /** Whether it starts from the attention that the whole prompt has received, and not from its last rows. */
+  /** Whether scores start from the attention that the whole prompt has received, not from its last rows. */
   get needsSums(): boolean {
     return this.score.reads === "sums" && (this.#options.scoreRows ?? Infinity) === Infinity;
   }
@@ -91,7 +86,7 @@ export class HostScores {
     this.#sums = joinHeads(sums, this.#options.groups, "mean");
   }
 
-  /** Takes some of the prompt's last rows of one head. */
+  /** Adds some of the prompt's last rows of one head. */
   addPromptRows(block: MapBlock): void {
     const { groups, config: { queryHeads }, capacity } = this.#options;
     const group = Math.floor((block.layer * queryHeads + block.head) / groups.heads);
@@ -133,7 +128,7 @@ export class HostScores {
   /**
    * Adds keys and values of tokens.
    *
-   * @param vectors Those after the known ones, [layers, keys and values, kvHeads, tokens, headDim].
+   * @param vectors Keys and values of the tokens after the known ones, [layers, keys and values, kvHeads, tokens, headDim].
    */
   addVectors(vectors: Float32Array): void {
     const { config: { layers, kvHeads, headDim }, score } = this.#options;
@@ -159,7 +154,7 @@ export class HostScores {
   }
 
   /**
-   * Takes the newest row of every head group.
+   * Adds the newest row of every head group.
    *
    * @param token Position of the row.
    * @param latest Attention, [groups, capacity]; entries of tokens that are not kept do not matter.
@@ -174,7 +169,7 @@ export class HostScores {
   }
 
   /**
-   * Makes `values` the scores of now.
+   * Brings `values` up to date.
    *
    * @param viewOf What each head group's ranking depends on.
    */
@@ -196,7 +191,7 @@ export class HostScores {
     }
   }
 
-  /** States that a head group's scores are the mean of. */
+  /** States whose scores are averaged for a head group. */
   #statesOf(group: number): number[] {
     const { groups: { perLayer }, config: { kvHeads } } = this.#options;
     if (!this.readsVectors) return [group];

@@ -1,5 +1,5 @@
 /**
- * The small model's side of a decode step: what its heads attend to, with all of its layers and tokens or with fewer.
+ * The small model's side of a decode step: the attention of its heads, with all of its layers and tokens or with fewer.
  *
  * @see {@link https://arxiv.org/abs/2508.02751 | SmallKV}, appendix A.3
  * @module
@@ -16,14 +16,14 @@ import {
 import { firstLayers } from "../../models/forward/first_layers.ts";
 import type { Model } from "../../models/load.ts";
 import type { PolicyStep } from "../selection/buffers.ts";
+import { copyCommand, layersStep } from "../session/commands.ts";
 import { Session } from "../session/session.ts";
 import { type Reduction, REDUCTIONS } from "../../cache/policy_options.ts";
-import { embeddingStep, layerStep } from "../../models/forward/transformer.ts";
 import { matchedSaliencyCommand } from "../../kernels/matched_saliency.ts";
 import { updateScoresCommand } from "../../kernels/update_scores.ts";
 import type { Selection } from "../../cache/policy.ts";
 
-/** How a small model is made cheaper (Tables 5 and 6). */
+/** How a small model is made cheaper (Tables 5 and 6 of the paper). */
 export interface SmallModelCut {
   /** What is kept of the small model's own cache; all of it if left out. */
   readonly smallBudget?: CacheBudget;
@@ -41,26 +41,26 @@ export interface SmallModelSizes extends Pick<SmallModelCut, "smallLayers"> {
   readonly chunk: number;
 }
 
-/** A compressed cache of the small model's own, whose sequences advance with those of its session. */
+/** A compressed cache of the small model, whose sequences advance with those of its session. */
 export interface SmallCache extends Disposable, SmallModelMemory {
-  /** Tokens that it keeps, [sequence][layer * kvHeads + kvHead]. */
+  /** Kept tokens, [sequence][layer * kvHeads + kvHead]. */
   readonly selections: readonly (readonly Selection[])[];
   /** Keeps every token of a prompt. */
   begin(sequence: number, promptTokens: number): void;
-  /** Starts to drop tokens of a sequence, by what they have received so far, [heads, tokens]. */
+  /** Starts to drop tokens of a sequence, given the attention that they have received, [heads, tokens]. */
   start(sequence: number, sums: Float32Array): void;
   /** Moves the prompts' cache to its store; returns buffers to run steps with. */
   open(): Promise<ForwardState>;
-  /** Attention of a layer to kept tokens, which leaves the newest rows, f32 [sequences, heads, capacity]. */
+  /** Attention of a layer to kept tokens; writes the newest rows, f32 [sequences, heads, capacity]. */
   attention(forward: ForwardState, layer: number, rows: DeviceBuffer): Command[];
-  /** Tells the coming step what it sees: what is kept, and its own token. */
+  /** Sets what the next step sees: kept tokens and its own. */
   append(): void;
-  /** Remembers the attention of a step that has been counted, and drops tokens. */
+  /** Remembers the attention of the newest step, which lengths already include, and drops tokens. */
   settle(): Promise<void>;
 }
 
 /** Bytes of a small model's keys and values. */
-export interface SmallModelMemory {
+interface SmallModelMemory {
   /** In the buffers that exist on the device. */
   readonly deviceBytes: number;
   /** Of the tokens kept now, by counting: 4 * headDim each, over the KV heads of the layers that run. */
@@ -69,9 +69,9 @@ export interface SmallModelMemory {
   readonly hostBytes: number;
 }
 
-/** A small model that watches. Disposing it frees its cache and activations. */
+/** A small model that guides a large one. Disposing it frees its cache and activations. */
 export class SmallModelStep implements Disposable {
-  /** Runs the prompts; its model has the layers that run. */
+  /** Runs the prompts; its model has only the layers that run. */
   readonly session: Session;
   readonly #cache: SmallCache | undefined;
   readonly #owned: DisposableStack;
@@ -82,7 +82,7 @@ export class SmallModelStep implements Disposable {
    *
    * @param model The whole small model.
    * @param sizes Layers that run, sequences, tokens.
-   * @param compress Makes its cache smaller; it keeps everything if left out.
+   * @param compress Makes a compressed cache; every token is kept if left out.
    * @throws {RangeError} If the model does not have the layers that should run.
    */
   constructor(model: Model, sizes: SmallModelSizes, compress?: (session: Session) => SmallCache) {
@@ -94,7 +94,7 @@ export class SmallModelStep implements Disposable {
     this.#owned = stack.move();
   }
 
-  /** Whether it needs what its own tokens have received in the prompt. */
+  /** Whether it needs the attention that its tokens have received in the prompt. */
   get needsSums(): boolean {
     return this.#cache !== undefined;
   }
@@ -105,7 +105,7 @@ export class SmallModelStep implements Disposable {
     return layers * queryHeads;
   }
 
-  /** Tokens that the small model itself keeps, [sequence][layer * kvHeads + kvHead]; undefined if it keeps all. */
+  /** Tokens that the small model's cache keeps, [sequence][layer * kvHeads + kvHead]; undefined if it keeps all. */
   get selections(): SmallCache["selections"] | undefined {
     return this.#cache?.selections;
   }
@@ -123,12 +123,7 @@ export class SmallModelStep implements Disposable {
     };
   }
 
-  /**
-   * Starts a sequence with a prompt, of which nothing is dropped yet.
-   *
-   * @param sequence Which sequence.
-   * @param promptTokens Its tokens.
-   */
+  /** Starts a sequence with a prompt, of which nothing is dropped yet. */
   begin(sequence: number, promptTokens: number): void {
     this.#cache?.begin(sequence, promptTokens);
   }
@@ -137,7 +132,7 @@ export class SmallModelStep implements Disposable {
    * Allows a compressed small model to drop tokens of a sequence.
    *
    * @param sequence Which sequence.
-   * @param sums What its tokens have received so far, [heads, tokens]; needed if `needsSums`.
+   * @param sums Attention that its tokens have received, [heads, tokens]; required if `needsSums`.
    */
   start(sequence: number, sums?: Float32Array): void {
     this.#cache?.start(sequence, sums!);
@@ -147,7 +142,7 @@ export class SmallModelStep implements Disposable {
    * Runs one token of every sequence; see `recordSmallStep`.
    *
    * @param step Buffers, sizes and sequences of the large model's side.
-   * @param large Model whose tokens it reads; it has been told its lengths.
+   * @param large Model whose tokens it reads; its lengths must have been written.
    */
   async submit(step: Omit<PolicyStep, "forward">, large: ForwardState): Promise<void> {
     const recording = this.#recording ??= await this.#record(step, large);
@@ -156,7 +151,7 @@ export class SmallModelStep implements Disposable {
     this.session.forward.device.submit(recording);
   }
 
-  /** Counts the token that `submit` ran, and drops what the budget does not pay for. */
+  /** Advances lengths by the token that `submit` ran, and drops what the budget does not allow. */
   async finish(): Promise<void> {
     this.session.advance();
     await this.#cache?.settle();
@@ -178,15 +173,9 @@ export class SmallModelStep implements Disposable {
   }
 }
 
-/**
- * Keeps the attention of a layer's heads to the whole cache.
- *
- * @param step Small model, buffers, sizes.
- * @param layer The layer.
- * @returns A command after the layer's attention.
- */
+/** After a layer's attention: keeps the attention rows of its heads, over the whole cache. */
 export function smallRowsCommand(
-  { forward, buffers, shape }: Omit<PolicyStep, "settings">,
+  { forward, buffers, shape }: Omit<PolicyStep, "batch">,
   layer: number,
 ): Command {
   const { device, config, workspace, cache } = forward;
@@ -203,53 +192,37 @@ export function smallRowsCommand(
   });
 }
 
-/**
- * Copies tokens: each sequence of the small model reads those of the first sequence that it guides.
- *
- * @param step Small model and the sequences.
- * @param large Model whose tokens are copied.
- * @returns Commands that write the small model's tokens.
- */
-function tokenCopies({ forward, shape, settings }: PolicyStep, large: ForwardState): Command[] {
+/** Copies tokens of the large model: each small sequence reads those of its first reader. */
+function tokenCopies({ forward, shape, batch }: PolicyStep, large: ForwardState): Command[] {
   const byteLength = 4 * shape.capacity;
-  return settings.firstReaders.map((firstReader, smallSequence) => ({
-    source: large.workspace.tokens,
-    sourceOffset: byteLength * firstReader,
-    target: forward.workspace.tokens,
-    targetOffset: byteLength * smallSequence,
-    byteLength,
-  }));
+  return batch.firstReaders.map((firstReader, smallSequence) =>
+    copyCommand(large.workspace.tokens, forward.workspace.tokens, byteLength, {
+      from: byteLength * firstReader,
+      to: byteLength * smallSequence,
+    })
+  );
 }
 
-/**
- * Copies the small model's newest rows to the sequences that share one of its own.
- *
- * @param step Buffers and sizes of the policies, the sequences.
- * @returns Commands that write `rows`; none if every sequence has a small model of its own.
- */
-function rowCopies({ buffers, shape, settings }: PolicyStep): Command[] {
+/** Copies the newest rows of each small sequence to all sequences that share it; nothing if none is shared. */
+function rowCopies({ buffers, shape, batch }: PolicyStep): Command[] {
   if (buffers.smallSequenceRows === buffers.rows) return [];
   const byteLength = 4 * shape.smallHeads * shape.capacity;
-  return settings.smallSequences.flatMap((smallSequence, setting) =>
-    smallSequence === undefined ? [] : [{
-      source: buffers.smallSequenceRows,
-      sourceOffset: byteLength * smallSequence,
-      target: buffers.rows,
-      targetOffset: byteLength * setting,
+  return batch.smallSequences.flatMap((smallSequence, sequence) =>
+    smallSequence === undefined ? [] : copyCommand(
+      buffers.smallSequenceRows,
+      buffers.rows,
       byteLength,
-    }]
+      { from: byteLength * smallSequence, to: byteLength * sequence },
+    )
   );
 }
 
 /**
- * Records the small model's step: its own cache grows, and the newest attention row of every head is kept.
- *
- * No logits are computed: the small model only watches.
+ * Records the small model's step, which keeps the newest attention row of every head and ends by writing `saliency`. No
+ * logits are computed, since the small model chooses no token.
  *
  * @param step Small model and buffers.
- * @param options Model whose tokens it reads and whose selections it scores; commands of each layer that leave its
- *   newest rows in `smallSequenceRows`.
- * @returns The recording; its last commands write `saliency`.
+ * @param options Model whose tokens it reads and whose selections it scores; how each layer keeps its newest rows.
  */
 async function recordSmallStep(
   step: PolicyStep,
@@ -266,35 +239,23 @@ async function recordSmallStep(
   ]);
 }
 
-/** Commands of a layer that leave its newest rows in `smallSequenceRows`. */
-export type ObservedLayer = (layer: number) => Omit<LayerOptions, "layer">;
+/** Options of a layer with which it leaves its newest rows in `smallSequenceRows`. */
+type ObservedLayer = (layer: number) => Omit<LayerOptions, "layer">;
 
-/**
- * Runs the small model on one token of each of its sequences.
- *
- * @param step Small model and buffers.
- * @param observed What its layers do beside.
- * @returns Commands that write `smallSequenceRows`.
- */
+/** Runs the small model on one token of each of its sequences. */
 export function smallModelStep({ forward, shape }: PolicyStep, observed: ObservedLayer): Command[] {
-  const { config } = forward;
-  const rowShape = { sequences: shape.smallSequences, rowsPerSequence: 1 };
-  const commands = embeddingStep(forward, rowShape);
-  for (let layer = 0; layer < config.layers; layer++) {
-    commands.push(...layerStep(forward, rowShape, { layer, ...observed(layer) }));
-  }
-  return commands;
+  return layersStep(forward, { sequences: shape.smallSequences, rowsPerSequence: 1 }, observed);
 }
 
 /**
- * Adds the small model's newest rows to what it remembers, and joins that to the scores of each selection.
+ * Adds the small model's newest rows to its heads' scores, and joins those to the scores of each selection.
  *
  * @param step Buffers and sizes of the policies, the sequences.
- * @param counted Model that has run the rows, whose lengths do not count them yet.
+ * @param counted Model whose lengths do not include the rows yet.
  * @returns Commands that write `scores` and `saliency`.
  */
 export function scoreCommands(
-  { buffers, shape, settings }: Omit<PolicyStep, "forward">,
+  { buffers, shape, batch }: Omit<PolicyStep, "forward">,
   counted: ForwardState,
 ): Command[] {
   const { sequences, smallHeads: heads, capacity, groups } = shape;
@@ -310,7 +271,7 @@ export function scoreCommands(
   const { rows, groupRows, scores, saliency } = buffers;
   return [
     updateScoresCommand({ ...buffers, state }, sizes),
-    join({ scores, saliency }, settings.reduction),
+    join({ scores, saliency }, batch.reduction),
     ...shape.hasGroupRows ? [join({ scores: rows, saliency: groupRows }, "mean")] : [],
   ];
 }

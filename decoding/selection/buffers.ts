@@ -1,5 +1,5 @@
 /**
- * The two halves of a decode step under a policy: what the small model attends to, and attention to selected tokens.
+ * Buffers of a decode step under policies, and their sizes.
  *
  * @module
  */
@@ -14,25 +14,25 @@ import type { ModelConfig } from "../../models/config.ts";
 
 /** Buffers that a policy adds to those of its two models. */
 export interface PolicyBuffers extends Disposable {
-  /** Kept and marginal tokens, u32 [sequences, groups, listWords]. */
+  /** Full and value-only tokens, u32 [sequences, groups, listWords]. */
   readonly lists: DeviceBuffer;
-  /** Matched flat small head of each flat large head, u32 [sequences, layers * queryHeads]. */
+  /** Flat small head of each flat large head, u32 [sequences, layers * queryHeads]. */
   readonly match: DeviceBuffer;
   /** The small model's newest rows, f32 [sequences, smallHeads, capacity]; one word without a small model. */
   readonly rows: DeviceBuffer;
-  /** The same for each sequence of the small model, f32 [smallSequences, smallHeads, capacity]; `rows` if they are the same. */
+  /** Those rows for each small sequence, f32 [smallSequences, smallHeads, capacity]; the buffer `rows` if none is shared. */
   readonly smallSequenceRows: DeviceBuffer;
-  /** Means of `rows` over the heads of each selection, f32 [sequences, groups, capacity]; one word if they weigh nothing. */
+  /** Means of `rows` over the heads of each selection, f32 [sequences, groups, capacity]; one word unless `hasGroupRows`. */
   readonly groupRows: DeviceBuffer;
-  /** What the small model's heads remember, as `rows`. */
+  /** Scores of the small model's heads, shaped as `rows`. */
   readonly scores: DeviceBuffer;
-  /** Factor on what they remember at each step, f32 [sequences]. */
+  /** Factor on those scores at each step, f32 [sequences]. */
   readonly decays: DeviceBuffer;
-  /** Consecutive query heads whose scores join, u32 [sequences]. */
+  /** Consecutive query heads whose scores are joined, u32 [sequences]. */
   readonly joined: DeviceBuffer;
   /** Scores of each selection by the small model, f32 [sequences, groups, capacity]; one word without a small model. */
   readonly saliency: DeviceBuffer;
-  /** The large model's own newest attention, as `saliency`; one word if no policy wants it. */
+  /** The large model's newest attention, shaped as `saliency`; one word if no policy reads it. */
   readonly largeAttention: DeviceBuffer;
   /** Softmax over kept tokens of one layer, f32 [sequences, queryHeads, capacity]; one word if not needed. */
   readonly attention: DeviceBuffer;
@@ -52,17 +52,11 @@ export interface PolicyShape extends ListShape {
   readonly smallHeads: number;
   /** Whether marginal values are weighed by `groupRows` and not by `rows` (D-16); false if left out. */
   readonly hasGroupRows?: boolean;
-  /** Query heads of one layer of the large model whose softmax is wanted; 0 if it is not. */
+  /** Query heads of one layer of the large model whose softmax is kept; 0 if no policy reads it. */
   readonly attentionHeads: number;
 }
 
-/**
- * Allocates the buffers of a policy.
- *
- * @param device Where they live.
- * @param shape Sizes.
- * @returns Buffers of zeros.
- */
+/** Allocates the buffers of a policy, filled with zeros. */
 export function createPolicyBuffers(device: Device, shape: PolicyShape): PolicyBuffers {
   using stack = new DisposableStack();
   const { sequences, smallSequences, capacity, groups, listWords, smallHeads, attentionHeads } =
@@ -102,18 +96,16 @@ export interface PolicyStep {
   /** Sizes of the policy. */
   readonly shape: PolicyShape;
   /** The sequences. */
-  readonly settings: SequenceSettings;
+  readonly batch: SequenceSettings;
   /** Room for keys at the positions of slots (D-21); absent where all positions are original. */
   readonly rerotated?: RerotatedKeys;
 }
 
 /**
- * Tells the device how fast each sequence's scores forget, and which heads' scores join: those of a list, or of a layer.
- *
- * @param step Large model, buffers and sizes of the policies, the sequences.
+ * Writes each sequence's decay of scores, and how many heads' scores are joined: those of a list, or of a layer.
  */
 export function writeSettings(
-  { forward: { device, config }, buffers, shape, settings: { settings } }: PolicyStep,
+  { forward: { device, config }, buffers, shape, batch: { settings } }: PolicyStep,
 ): void {
   const decays = Float32Array.from(settings, ({ policy }) => decayOf(policy));
   const joined = Uint32Array.from(
@@ -126,27 +118,23 @@ export function writeSettings(
 }
 
 /**
- * Derives sizes from the sequences of a batch.
- *
- * @param config The large model.
- * @param set The sequences.
- * @param sizes Tokens that fit per sequence, query heads of the small model that run (0 without one).
- * @returns Sizes.
+ * Derives sizes from the sequences of a batch, the tokens that fit, and the query heads of the small model that run, 0
+ * without one.
  */
 export function policyShape(
   config: ModelConfig,
-  set: SequenceSettings,
+  batch: SequenceSettings,
   sizes: Pick<PolicyShape, "capacity" | "smallHeads">,
 ): PolicyShape {
   const { layers, queryHeads } = config;
-  const isWeighed = set.settings.some(({ policy }) => wantsRows(policy));
+  const isWeighed = batch.settings.some(({ policy }) => wantsRows(policy));
   return {
-    ...listShape(headGroups(config, set.granularity), sizes.capacity),
+    ...listShape(headGroups(config, batch.granularity), sizes.capacity),
     ...sizes,
-    sequences: set.settings.length,
-    smallSequences: set.firstReaders.length,
+    sequences: batch.settings.length,
+    smallSequences: batch.firstReaders.length,
     heads: layers * queryHeads,
-    hasGroupRows: set.weights === "group",
+    hasGroupRows: batch.weights === "group",
     attentionHeads: isWeighed ? queryHeads : 0,
   };
 }

@@ -1,5 +1,5 @@
 /**
- * What selections hold and what it takes to get from one to the next, counted in half-entries: a key or a value of one
+ * What selections hold and what it costs to move from one to the next, counted in half-entries: a key or a value of one
  * token.
  *
  * @module
@@ -11,17 +11,17 @@ import type { Selection } from "../../cache/policy.ts";
 export interface StepCost {
   /** Half-entries held over those of the full cache. */
   readonly held: number;
-  /** Share of the held tokens, the newest one left out, that were not held before. */
+  /** Share of the held tokens, without the newest one, that were not held before. */
   readonly churn: number;
-  /** Half-entries that had to come back from the host. */
+  /** Half-entries loaded from the host. */
   readonly loaded: number;
 }
 
 /**
  * Counts what a step's selections hold and load.
  *
- * @param before Selections of the step before, one per head group; none at the first step after a prompt, where all is held.
- * @param now Selections of this step, as many.
+ * @param before Selections of the step before, one per head group; none at the first step after a prompt, which held all.
+ * @param now Selections of this step, one per head group.
  * @param tokens Tokens of the sequence, the newest one included.
  * @returns Means over the head groups.
  */
@@ -46,32 +46,27 @@ export function stepCost(
   };
 }
 
-/**
- * Half-entries of a selection.
- *
- * @param selection Kept and marginal positions.
- * @returns Keys and values.
- */
+/** Half-entries of a selection. */
 export function heldHalves({ full, valueOnly }: Selection): number {
   return 2 * full.length + valueOnly.length;
 }
 
-/** Tokens whose key, and tokens whose value, was not held before; the newest one was computed, not loaded. */
+/** Counts keys and values that were not held before; those of the newest token were computed, not loaded. */
 function comingTokens(
   before: Selection,
   now: Selection,
   newest: number,
 ): { keys: number; values: number } {
   const keysBefore = new Set(before.full);
-  const marginalBefore = new Set(before.valueOnly);
+  const valuesBefore = new Set(before.valueOnly);
   let [keys, values] = [0, 0];
   for (const token of now.full) {
     if (token === newest || keysBefore.has(token)) continue;
     keys++;
-    if (!marginalBefore.has(token)) values++;
+    if (!valuesBefore.has(token)) values++;
   }
   for (const token of now.valueOnly) {
-    if (!keysBefore.has(token) && !marginalBefore.has(token)) values++;
+    if (!keysBefore.has(token) && !valuesBefore.has(token)) values++;
   }
   return { keys, values };
 }

@@ -1,5 +1,5 @@
 /**
- * Heads that share one selection of tokens, and how their scores join.
+ * Heads that share one selection of tokens, and how their scores are joined.
  *
  * @module
  */
@@ -22,7 +22,7 @@ export interface HeadGroups {
  * Groups the query heads of a model.
  *
  * @param config Sizes of the model.
- * @param granularity What shares a selection (D-15).
+ * @param granularity Which heads share a selection (D-15).
  * @returns Counts.
  */
 export function headGroups(config: ModelConfig, granularity: Granularity): HeadGroups {
@@ -36,11 +36,7 @@ export function headGroups(config: ModelConfig, granularity: Granularity): HeadG
 }
 
 /**
- * Groups the query heads of a model as kernels list tokens: a layer's one selection is listed for each KV head.
- *
- * @param config Sizes of the model.
- * @param granularity What shares a selection.
- * @returns Counts.
+ * Groups the query heads of a model as kernels list tokens: a layer's single selection is listed for each KV head.
  */
 export function listGroups(config: ModelConfig, granularity: Granularity): HeadGroups {
   return headGroups(config, granularity === "layer" ? "kv_head" : granularity);

@@ -19,18 +19,12 @@ export interface ListShape {
   readonly listWords: number;
 }
 
-/**
- * Sizes lists so that every token fits.
- *
- * @param groups How heads are grouped.
- * @param capacity Tokens that fit per sequence.
- * @returns Words of a list.
- */
+/** Sizes lists so that every token fits. */
 export function listShape(groups: HeadGroups, capacity: number): ListShape {
   return { groups, listWords: LIST_HEADER_WORDS + groups.heads + 2 * capacity };
 }
 
-/** What the lists of a sequence hold. */
+/** Content of the lists of a sequence. */
 export interface ListSource {
   /** Tokens of each head group. */
   readonly selections: readonly Selection[];
@@ -38,14 +32,14 @@ export interface ListSource {
   readonly rows: readonly SelectionRows[];
   /** Flat small head of each flat query head; zeros without a small model. */
   readonly match: Uint32Array;
-  /** How kept and marginal tokens join. */
+  /** How the attention of full and of marginal tokens is combined. */
   readonly combine: Combine;
 }
 
 /**
  * Writes the lists of one sequence.
  *
- * @param lists Where they go, u32 [groups, listWords]; what lies behind the end of a list stays as it was.
+ * @param lists Written to, u32 [groups, listWords]; words after the end of a list stay as they were.
  * @param shape Sizes.
  * @param source Tokens, rows, matched heads.
  * @throws {RangeError} If a selection does not fit its list.
@@ -58,7 +52,7 @@ export function packLists(
   const room = listRoom({ listWords, groupHeads: groups.heads });
   selections.forEach(({ full, valueOnly }, group) => {
     const entries = { value: full.length + valueOnly.length, min: 1, max: room };
-    checkInteger("list kept tokens", `tokens of unit ${group}`, entries);
+    checkInteger("list kept tokens", `tokens of head group ${group}`, entries);
     const list = lists.subarray(group * listWords, (group + 1) * listWords);
     list[0] = full.length;
     list[1] = valueOnly.length;
@@ -81,12 +75,41 @@ function writePairs(list: Uint32Array, tokens: Uint32Array, rows: Uint32Array): 
   }
 }
 
+/** Gives each of `lists` lists the selection of its head group. */
+export function perGroup(selections: readonly Selection[], lists: number): Selection[] {
+  return Array.from(
+    { length: lists },
+    (_, list) => selections[Math.floor(list * selections.length / lists)]!,
+  );
+}
+
 /**
- * Writes the lists of a selection for a cache that holds every token at its position.
+ * Finds the rows of listed tokens in a cache that holds every token at its position.
+ *
+ * @param shape Sizes.
+ * @param listed Tokens of each list.
+ * @param place KV heads of a layer, and which sequence.
+ * @returns Rows of each list.
+ */
+export function residentRows(
+  { groups: { perLayer }, capacity }: ListShape & { readonly capacity: number },
+  listed: readonly Selection[],
+  { kvHeads, sequence }: { readonly kvHeads: number; readonly sequence: number },
+): SelectionRows[] {
+  return listed.map(({ full, valueOnly }, group) => {
+    const kvHead = Math.floor(group % perLayer * kvHeads / perLayer);
+    const first = (sequence * kvHeads + kvHead) * capacity;
+    const toRow = (token: number) => first + token;
+    return { full: full.map(toRow), valueOnly: valueOnly.map(toRow) };
+  });
+}
+
+/**
+ * Writes the lists of the only sequence of a cache that holds every token at its position.
  *
  * @param shape Sizes.
  * @param selections Tokens of each of the policy's head groups.
- * @param options KV heads of a layer, matched heads, how kept and marginal tokens join.
+ * @param options KV heads of a layer, matched heads, how full and marginal tokens are combined.
  * @returns u32 [list groups, listWords].
  */
 export function residentLists(
@@ -94,17 +117,10 @@ export function residentLists(
   selections: readonly Selection[],
   options: { readonly kvHeads: number; readonly match: Uint32Array; readonly combine: Combine },
 ): Uint32Array<ArrayBuffer> {
-  const { groups: { total, perLayer }, listWords, capacity } = shape;
+  const { groups: { total }, listWords } = shape;
   const { kvHeads, match, combine } = options;
-  const listed = Array.from(
-    { length: total },
-    (_, group) => selections[Math.floor(group * selections.length / total)]!,
-  );
-  const rows = listed.map(({ full, valueOnly }, group) => {
-    const first = Math.floor(group % perLayer * kvHeads / perLayer) * capacity;
-    const toRow = (token: number) => first + token;
-    return { full: full.map(toRow), valueOnly: valueOnly.map(toRow) };
-  });
+  const listed = perGroup(selections, total);
+  const rows = residentRows(shape, listed, { kvHeads, sequence: 0 });
   const lists = new Uint32Array(total * listWords);
   packLists(lists, shape, { selections: listed, rows, match, combine });
   return lists;

@@ -1,5 +1,5 @@
 /**
- * Selections of one sequence from step to step, on the host.
+ * Selections of one sequence from step to step: chosen on the host, or on the device.
  *
  * @module
  */
@@ -17,7 +17,7 @@ import { isDeviceScore, plansBefore, type SequenceSettings } from "./sequence_se
 import type { PolicyShape, PolicyStep } from "./buffers.ts";
 import type { StoreKind } from "../../cache/kv_store.ts";
 
-/** What a sequence is planned for. */
+/** How the tokens of a sequence are chosen. */
 export interface PlannerOptions {
   /** The rule. */
   readonly policy: ResolvedPolicy;
@@ -30,7 +30,7 @@ export interface PlannerOptions {
 }
 
 /** Scores of all head groups, [groups, stride]; a row is long enough for the tokens that are ranked. */
-export interface GroupScores {
+interface GroupScores {
   /** The scores. */
   readonly values: Float32Array;
   /** Length of a row. */
@@ -39,7 +39,7 @@ export interface GroupScores {
   readonly firstRow?: number;
 }
 
-/** Remembers what is kept of one sequence and chooses again. */
+/** Holds the selections of one sequence and chooses them again. */
 export class SelectionPlanner {
   readonly #options: PlannerOptions;
   readonly #layers: number;
@@ -47,29 +47,25 @@ export class SelectionPlanner {
   #plannedTokens = 0;
   #churn = 0;
 
-  /**
-   * Starts with nothing kept.
-   *
-   * @param options What is planned.
-   */
+  /** Starts with nothing kept. */
   constructor(options: PlannerOptions) {
     this.#options = options;
     this.#layers = options.groups.total / options.groups.perLayer;
   }
 
-  /** Continues from where another planner with the same options is. */
+  /** Takes over the state of another planner with the same options. */
   copyFrom(other: SelectionPlanner): void {
     this.#selections = other.#selections;
     this.#plannedTokens = other.#plannedTokens;
     this.#churn = other.#churn;
   }
 
-  /** Selections as they are, one per head group. */
+  /** Current selections, one per head group. */
   get selections(): readonly Selection[] {
     return this.#selections;
   }
 
-  /** Share of the newest plan's tokens that were not in the selection before, mean over head groups. */
+  /** Share of the newest plan's tokens that were not selected before, mean over head groups. */
   get churn(): number {
     return this.#churn;
   }
@@ -111,7 +107,7 @@ export class SelectionPlanner {
     return this.#options.policy.counts(this.#request(tokens, layer));
   }
 
-  /** Newest rows of attention that a layer ranks by at a length, where a policy looks at a window of them. */
+  /** Newest rows of attention that a layer ranks by at a length; 0 if the policy's score uses no window of them. */
   rows(tokens: number, layer: number): number {
     const { policy } = this.#options;
     const request = this.#request(tokens, layer);
@@ -135,10 +131,10 @@ export class SelectionPlanner {
   }
 
   /**
-   * Takes over what was chosen elsewhere.
+   * Records what was chosen on the device.
    *
    * @param selections Tokens of each head group.
-   * @param isPlan Whether they were ranked; if not, all tokens are kept and churn stays what it was.
+   * @param isPlan Whether they were ranked; if not, all tokens are kept and churn does not change.
    */
   take(selections: readonly Selection[], isPlan: boolean): void {
     if (isPlan) this.#churn = meanChurn(this.#selections, selections);
@@ -210,7 +206,7 @@ export class SelectionPlanner {
   }
 }
 
-/** A sink that a smaller budget dropped for good cannot return: its place goes to the ranked tokens. */
+/** A sink that a smaller budget dropped for good cannot return, so that a ranked token takes its place. */
 function withoutLostSinks(counts: TierCounts, isHeld: Uint8Array): TierCounts {
   const firstLost = isHeld.indexOf(0);
   const sink = firstLost < 0 ? counts.sink : Math.min(counts.sink, firstLost);
@@ -231,7 +227,7 @@ function tokenFlags(held: Uint32Array, tokens: number): Uint8Array {
   return flags;
 }
 
-/** Share of the larger of two selections that is not in both, mean over head groups. */
+/** Share of the larger of two selections that the other one lacks, mean over head groups. */
 function meanChange(before: readonly Selection[], after: readonly Selection[]): number {
   let sum = 0;
   after.forEach((selection, group) => {
@@ -271,14 +267,10 @@ function meanChurn(before: readonly Selection[], after: readonly Selection[]): n
 }
 
 /**
- * Tells whether a session chooses tokens on the device.
+ * Tells whether a session chooses tokens on the device; the host chooses otherwise.
  *
- * It does if every sequence has a small model whose scores, as they are, rank the tokens again at every step before its
- * attention, any token may be chosen, the earlier of two equal ones first, and no token has to be loaded for it.
- *
- * @param sequence settings The sequences.
- * @param store Where tokens are kept.
- * @returns Whether all of that holds; the host chooses otherwise.
+ * The device does if, in every sequence, unmodified scores of the small model rank the tokens before each step, any token
+ * may be chosen, the earlier of two equal ones first, and no chosen token has to be loaded.
  */
 export function plansOnDevice({ settings }: SequenceSettings, store: StoreKind): boolean {
   return store === "resident" && settings.every(({ policy }) => isStandard(policy));
@@ -293,7 +285,7 @@ function isStandard(policy: ResolvedPolicy): boolean {
     plan === undefined && shouldPlan === undefined;
 }
 
-/** Ranks on the device. Disposing it frees its buffer and recording. */
+/** Chooses tokens on the device. Disposing it frees its buffer and recording. */
 export class DevicePlanner implements Disposable {
   readonly #device: Device;
   readonly #shape: PolicyShape;
@@ -319,7 +311,7 @@ export class DevicePlanner implements Disposable {
    * Records the choice.
    *
    * @param step Large model, buffers and sizes of the policies, the sequences.
-   * @returns The planner; lists say from now on how each sequence's kept and marginal tokens join.
+   * @returns The planner; the lists already say how each sequence combines full and marginal tokens.
    */
   static async create(step: PolicyStep): Promise<DevicePlanner> {
     const { forward: { device, config, workspace: { state } }, shape, buffers } = step;
@@ -364,7 +356,7 @@ export class DevicePlanner implements Disposable {
   }
 
   /**
-   * Reads what was chosen last.
+   * Reads the newest choice.
    *
    * @returns Tokens of each list, [sequence][list group].
    * @throws {RangeError} If a score was not a number.
@@ -393,10 +385,10 @@ export class DevicePlanner implements Disposable {
   }
 }
 
-/** Writes what the choice leaves as it is. */
-function writeCombines({ forward: { device }, shape, buffers, settings }: PolicyStep): void {
+/** Writes the words of the lists that the choice does not change. */
+function writeCombines({ forward: { device }, shape, buffers, batch }: PolicyStep): void {
   const { groups, listWords } = shape;
-  settings.settings.forEach(({ policy }, sequence) => {
+  batch.settings.forEach(({ policy }, sequence) => {
     const lists = new Uint32Array(groups.total * listWords);
     for (let group = 0; group < groups.total; group++) {
       lists[group * listWords + 3] = COMBINES.indexOf(policy.combine);

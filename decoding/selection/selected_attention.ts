@@ -1,5 +1,5 @@
 /**
- * Attention of a layer to the tokens that a policy keeps, and what it says of them.
+ * Attention of a layer to the tokens that a policy keeps, and the scores that it gives them.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import type { PolicyStep } from "./buffers.ts";
 import { rerotateKeysCommand } from "../../kernels/rerotate_keys.ts";
 import { layerRotation } from "../../models/forward/rotation.ts";
 
-/** Rows of one sequence that share its lists, and what is kept of their attention. */
+/** Rows of one sequence that share its lists, and buffers for their attention. */
 export interface SharedRows {
   /** How many. */
   readonly rows: number;
@@ -29,16 +29,16 @@ export interface SharedRows {
 }
 
 /**
- * Attends to the listed tokens in one layer; for policies that rank by it, its softmax is kept.
+ * Attends to the listed tokens in one layer; the softmax is kept for policies that rank by it.
  *
  * @param step Model and buffers.
  * @param layer The layer.
- * @param shared Rows of a block of the only sequence; one row of every sequence, kept in `own` of the policy's buffers,
- *   if left out.
+ * @param shared Rows of a block of the only sequence; if left out, one row of every sequence, kept in `largeAttention` of
+ *   the policy's buffers.
  * @returns Commands in place of attention to the whole cache.
  */
 export function selectedStep(
-  step: Omit<PolicyStep, "settings">,
+  step: Omit<PolicyStep, "batch">,
   layer: number,
   shared?: SharedRows,
 ): Command[] {
@@ -55,7 +55,7 @@ export function selectedStep(
       groups: groups.total,
       listWords,
       smallHeads: shape.hasGroupRows ? groups.total : Math.max(1, shape.smallHeads),
-      hasAttention: hasAttention,
+      hasAttention,
       attentionStride: shared?.attentionStride ?? shape.capacity,
     },
     buffers: {
@@ -74,7 +74,7 @@ export function selectedStep(
   return rerotated ? [...rerotateStep(step, rerotated, layer), ...commands] : commands;
 }
 
-/** Lays the softmax out by position: of the newest row of every sequence, or of each row of a block on its own. */
+/** Orders the softmax by position: that of the newest row of every sequence, or of each row of a block. */
 function scatterCommands(
   { buffers, shape }: Pick<PolicyStep, "buffers" | "shape">,
   layer: number,
@@ -94,7 +94,7 @@ function scatterCommands(
   };
   const { lists } = buffers;
   if (!shared) {
-    const { attention: attention, largeAttention: large_scores } = buffers;
+    const { attention, largeAttention: large_scores } = buffers;
     return [scatterScoresCommand({ lists, attention, large_scores }, sizes)];
   }
   const { rows, attention, attentionWords, largeAttention, largeAttentionWords } = shared;
@@ -111,28 +111,26 @@ function scatterCommands(
     }, sizes));
 }
 
-/** Turned keys of one layer at a time. */
+/** Rerotated keys of one layer at a time. */
 export interface RerotatedKeys extends Disposable {
-  /** As the largest layer's keys in the store, in their rows. */
+  /** Room for the keys of the store's largest layer, in the same rows. */
   readonly keys: DeviceBuffer;
-  /** 1 for each sequence whose positions are those of slots, u32 [sequences]. */
+  /** 1 for each sequence whose positions are slots, u32 [sequences]. */
   readonly counted: DeviceBuffer;
   /** Bytes of the keys. */
   readonly byteLength: number;
 }
 
 /**
- * Makes room for rerotated keys, if a sequence of a batch wants any.
+ * Makes room for rerotated keys; nothing if all positions are original.
  *
- * @param step Large model on its store, the sequences.
- * @returns The room; nothing where all positions are original.
- * @throws {RangeError} If each query head selects alone: heads that share keys would turn them differently.
+ * @throws {RangeError} If each query head selects alone: heads that share keys would rotate them differently.
  * @throws {GpuError} If the device has too little memory.
  */
 export function createRerotatedKeys(
-  { forward: { device, cache }, settings: { settings, granularity } }: Pick<
+  { forward: { device, cache }, batch: { settings, granularity } }: Pick<
     PolicyStep,
-    "forward" | "settings"
+    "forward" | "batch"
   >,
 ): RerotatedKeys | undefined {
   const counted = Uint32Array.from(settings, ({ policy }) => policy.positions === "slot" ? 1 : 0);
@@ -152,12 +150,8 @@ export function createRerotatedKeys(
 }
 
 /**
- * Turns the listed keys of a layer; those of sequences with original positions are copied.
- *
- * @param step Large model on its store, buffers and sizes of the policies.
- * @param rerotated Where they go.
- * @param layer The layer.
- * @returns Commands after the layer's keys are written and before its attention.
+ * Rotates the listed keys of a layer to the positions of their slots, after they are written and before attention; those
+ * of sequences with original positions are copied.
  */
 function rerotateStep(
   { forward, buffers, shape }: Pick<PolicyStep, "forward" | "buffers" | "shape">,

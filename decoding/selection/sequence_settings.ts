@@ -1,5 +1,5 @@
 /**
- * What the sequences of a batch are decoded under, and what they must have in common.
+ * Policies and budgets of the sequences of a batch, and what they must have in common.
  *
  * @module
  */
@@ -11,38 +11,38 @@ import { readsRows } from "../../cache/scores/score.ts";
 import { checkInteger } from "../../core/check.ts";
 import type { StoreKind } from "../../cache/kv_store.ts";
 
-/** What one sequence of a batch is decoded under. */
+/** How one sequence of a batch is decoded. */
 export interface SequenceSetting {
   /** What is kept. */
   readonly policy: ResolvedPolicy;
   /** How much is kept. */
   readonly budget: CacheBudget;
-  /** How much a small model keeps of its own cache; all of it if left out. */
+  /** How much of its own cache the small model keeps; all of it if left out. */
   readonly smallBudget?: CacheBudget;
   /**
-   * Any number. Sequences with the same one get the same prompt and the same tokens, so that the small model reads them once,
-   * or once for each budget of its own; without one, a sequence has its small model for itself.
+   * Any number. Sequences with the same number get the same prompt and the same tokens, so that the small model reads them
+   * once, or once for each of its own budgets; a sequence without a number shares the small model's work with no other.
    */
   readonly smallSequence?: number;
 }
 
 /** The sequences of a batch. */
 export interface SequenceSettings {
-  /** What each is decoded under. */
+  /** How each is decoded. */
   readonly settings: readonly SequenceSetting[];
-  /** Sequence of the small model that reads along with each; absent without a small model. */
+  /** The small sequence that follows each; absent without a small model. */
   readonly smallSequences: readonly (number | undefined)[];
-  /** For each sequence of the small model, the first that it reads along with. */
+  /** For each small sequence, the first sequence that it follows. */
   readonly firstReaders: readonly number[];
-  /** What shares a list of kept tokens; `layer` and `kv_match` have one per KV head. */
+  /** Which heads share a list of kept tokens; `layer` and `kv_match` have one list per KV head. */
   readonly granularity: Granularity;
-  /** How the small model's scores join. */
+  /** How the small model's scores are joined. */
   readonly reduction: Reduction;
   /** Whose attention weighs marginal values. */
   readonly weights: ResolvedPolicy["weights"];
 }
 
-/** The sequences of a batch, by one setting for all or one for each. */
+/** The sequences of a batch: one setting for all, or one for each. */
 export type SequenceSettingOptions =
   | (Omit<SequenceSetting, "smallSequence"> & {
     /** Sequences held side by side; 1 if left out. */
@@ -51,16 +51,16 @@ export type SequenceSettingOptions =
   })
   | {
     /**
-     * One entry per sequence; they share the family of their granularity their reduction and their weights, and either
-     * all small models are compressed or none is.
+     * One entry per sequence; they share the reduction, the weights and the list of kept tokens (see `listGranularity`),
+     * and the small model is compressed either for all of them or for none.
      */
     readonly settings: readonly SequenceSetting[];
   };
 
 /**
- * Settles what each sequence is decoded under.
+ * Resolves the settings of all sequences.
  *
- * @param options One setting for all sequences, or one for each; where their tokens lie.
+ * @param options One setting for all sequences, or one for each; where their tokens are stored.
  * @returns The sequences.
  * @throws {RangeError} If there are none, or they cannot run together.
  */
@@ -87,42 +87,22 @@ export function sequenceSettings(
   return { settings, ...smallSequencesOf(settings), granularity: granularity!, reduction, weights };
 }
 
-/**
- * Tells whether a step's attention sees what its own plan chose.
- *
- * @param policy The policy.
- * @returns Whether tokens are chosen before the step.
- */
+/** Whether tokens are chosen before a step's attention, which then sees what the step's own plan chose. */
 export function plansBefore({ timing, stale }: ResolvedPolicy): boolean {
   return timing === "before" && !stale;
 }
 
-/**
- * Tells whether every step's attention of the large model counts.
- *
- * @param policy The policy.
- * @returns Whether the newest rows are wanted.
- */
+/** Whether a policy ranks by the large model's newest rows of attention. */
 export function wantsRows({ saliencySource, score }: ResolvedPolicy): boolean {
   return saliencySource === "large" && score !== undefined && readsRows(score);
 }
 
-/**
- * Tells whether the device keeps a policy's scores, by the heads of the small model.
- *
- * @param policy The policy.
- * @returns Whether they are sums of rows, old ones fading or not.
- */
+/** Whether the device keeps a policy's scores: sums of the small model's rows, fading or not. */
 export function isDeviceScore({ saliencySource, score }: ResolvedPolicy): boolean {
   return saliencySource === "small" && score?.decay !== undefined;
 }
 
-/**
- * Factor on older rows at each step of scores that the device keeps.
- *
- * @param policy The policy.
- * @returns 1 for a sum, 0 for the current row alone.
- */
+/** Factor on older rows at each step of scores that the device keeps: 1 for a sum, 0 for the current row alone. */
 export function decayOf({ score }: ResolvedPolicy): number {
   return score?.decay ?? 1;
 }
@@ -138,32 +118,17 @@ export interface ScoreKind {
 /** Sums over the whole prompt. */
 export const PLAIN_SCORES: ScoreKind = { decay: 1, rows: Infinity };
 
-/**
- * Tells how a policy's scores start.
- *
- * @param policy A policy with a small model.
- * @returns Factor and rows.
- */
+/** How the scores of a policy with a small model start. */
 export function scoreKind(policy: ResolvedPolicy): ScoreKind {
   return { decay: decayOf(policy), rows: policy.scoreRows };
 }
 
-/**
- * Names a kind of scores.
- *
- * @param kind Factor and rows.
- * @returns A key that equal kinds share.
- */
+/** A key that equal kinds of scores share. */
 export function scoreKey({ decay, rows }: ScoreKind): string {
   return `${decay} over ${rows}`;
 }
 
-/**
- * Tells what shares a list of kept tokens in kernels: settings of one family can be decoded together.
- *
- * @param policy The policy.
- * @returns `query_head`, or `kv_head` for everything else.
- */
+/** Which heads share a list of kept tokens in kernels; settings can be decoded together only if they agree in it. */
 export function listGranularity({ granularity }: ResolvedPolicy): "query_head" | "kv_head" {
   return granularity === "query_head" ? "query_head" : "kv_head";
 }

@@ -1,5 +1,5 @@
 /**
- * Which tier each kept token of a selection belongs to, for reports.
+ * The tier of each kept token of a selection, for reports.
  *
  * @module
  */
@@ -11,12 +11,12 @@ import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import { headGroups } from "./head_groups.ts";
 
 /** Positions of a selection by tier, each ascending. */
-export interface SelectionTiers {
-  /** Kept for their rank, with key and value; sinks too. */
+interface SelectionTiers {
+  /** Kept with key and value for their rank, including sinks. */
   readonly critical: Uint32Array;
-  /** Newest kept tokens, with key and value. */
+  /** The newest tokens kept with key and value. */
   readonly recent: Uint32Array;
-  /** Value only. */
+  /** Kept with value only. */
   readonly marginal: Uint32Array;
 }
 
@@ -35,8 +35,8 @@ export interface TierSizes {
 /**
  * Splits a selection by tier.
  *
- * @param selection Kept and marginal positions.
- * @param recent Recent tokens by the policy's counts; the newest kept ones are taken for them.
+ * @param selection Full and value-only positions.
+ * @param recent How many tokens are recent by the policy's counts; these are the newest full ones.
  * @returns Positions by tier.
  */
 export function selectionTiers(selection: Selection, recent: number): SelectionTiers {
@@ -91,7 +91,7 @@ export interface TierSetting {
 }
 
 /**
- * Recent tokens by a policy's counts.
+ * Counts recent tokens as a policy does.
  *
  * @param setting Policy, budget, model.
  * @param place Tokens of sequence and prompt.

@@ -4,15 +4,15 @@
  * @module
  */
 
-import type { Command, DeviceBuffer } from "../../gpu/device.ts";
 import type { ForwardState } from "../../models/forward/forward.ts";
+import { copyCommand } from "./commands.ts";
 
 /**
  * Copies the keys, values and tokens of a sequence to others.
  *
  * @param state Model and buffers.
- * @param sequence Where from.
- * @param targets Where to; none of them is `sequence`.
+ * @param sequence The sequence to copy.
+ * @param targets Sequences that it is copied to; not itself.
  */
 export async function forkCache(
   state: ForwardState,
@@ -24,24 +24,15 @@ export async function forkCache(
   const { sequences } = workspace.shape;
   const buffers = [...cache.layers.flatMap(({ keys, values }) => [keys, values]), workspace.tokens];
   const largest = Math.max(...buffers.map(({ byteLength }) => byteLength / sequences));
-  // A copy must not have one buffer on both sides.
+  // A buffer cannot be copied to itself.
   using between = device.createBuffer("sequence to copy", largest);
   const commands = buffers.flatMap((buffer) => {
     const byteLength = buffer.byteLength / sequences;
-    const copy = (
-      source: DeviceBuffer,
-      target: DeviceBuffer,
-      offset: [number, number],
-    ): Command => ({
-      source,
-      sourceOffset: offset[0],
-      target,
-      targetOffset: offset[1],
-      byteLength,
-    });
     return [
-      copy(buffer, between, [byteLength * sequence, 0]),
-      ...targets.map((target) => copy(between, buffer, [0, byteLength * target])),
+      copyCommand(buffer, between, byteLength, { from: byteLength * sequence }),
+      ...targets.map((target) =>
+        copyCommand(between, buffer, byteLength, { to: byteLength * target })
+      ),
     ];
   });
   using recording = await device.record("copies of a sequence", commands);

@@ -7,7 +7,7 @@
 import type { Device, DeviceBuffer } from "../../gpu/device.ts";
 import type { MapTarget } from "../../models/forward/forward.ts";
 
-/** Names the query heads of a layer whose maps are wanted, ascending. */
+/** Lists the query heads of a layer whose maps are captured, ascending. */
 export type HeadSelection = (layer: number) => readonly number[];
 
 /** Some rows of one head's attention map. */
@@ -20,22 +20,17 @@ export interface MapBlock {
   readonly firstQuery: number;
   /** Rows. */
   readonly queries: number;
-  /** Columns: every key up to the last row's own. */
+  /** Columns: every key up to that of the last row. */
   readonly keys: number;
   /** Attention, [queries, keys]. */
   readonly values: Float32Array;
 }
 
-/** Scratch memory for maps; grows to the largest request and frees it when disposed. */
+/** Scratch memory for maps, which grows to the largest request. Disposing it frees the memory. */
 export class MapReader implements Disposable {
   readonly #device: Device;
   #buffer: DeviceBuffer | undefined;
 
-  /**
-   * Starts with no memory.
-   *
-   * @param device Where maps are computed.
-   */
   constructor(device: Device) {
     this.#device = device;
   }
@@ -45,7 +40,7 @@ export class MapReader implements Disposable {
    *
    * @param heads Query heads.
    * @param size Rows of the step and keys that its last row sees.
-   * @returns Where the maps go; nothing if no head is wanted.
+   * @returns Target of the maps; nothing if there are no heads.
    */
   target(
     heads: readonly number[],
@@ -64,7 +59,7 @@ export class MapReader implements Disposable {
   /**
    * Reads the maps of a step.
    *
-   * @param maps What `target` returned.
+   * @param maps Returned by `target`.
    * @param rows Layer, position of the first row, number of rows.
    * @returns One block per head.
    */

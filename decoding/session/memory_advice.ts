@@ -1,5 +1,5 @@
 /**
- * What to do when the device is full.
+ * Advice for a device that is out of memory.
  *
  * @module
  */
@@ -7,7 +7,7 @@
 import { GpuError } from "../../core/check.ts";
 
 /**
- * Adds to an error of a full device what can be lowered; other errors, and those that say so already, stay as they are.
+ * Adds to an out-of-memory error what can be reduced; other errors stay as they are.
  *
  * @param error What was thrown.
  * @returns What to throw instead.

@@ -1,5 +1,5 @@
 /**
- * The true forward pass of the saliency-shift measurement: tokens dropped for good half way through a text.
+ * The true forward pass of the saliency-shift measurement: tokens dropped for good halfway through a text.
  *
  * @see {@link https://arxiv.org/abs/2508.02751 | SmallKV}, figure 1(b)
  * @module
@@ -9,7 +9,7 @@ import { checkInteger } from "../../core/check.ts";
 import type { Model } from "../../models/load.ts";
 import { Session } from "./session.ts";
 
-/** Keeps the state after the first part of a text, so that several drops of it cost one first part. */
+/** Keeps the state after the first part of a text, so that several drops share one run of it. */
 export class RealDrop implements Disposable {
   readonly #session: Session;
   readonly #tokens: readonly number[];

@@ -19,7 +19,7 @@ import { clearSums, readSums, writeVisible } from "./taps.ts";
 
 /** Rows whose logits are computed and read at once. */
 const LOGIT_ROWS = 16;
-/** Decode steps of one submission: enough to hide a readback, few enough to stay interruptible. */
+/** Decode steps per submission: enough to hide a readback, few enough to stay interruptible. */
 const STEPS_PER_SUBMIT = 16;
 
 /** A running model, for one conversation or batch. Disposing it frees cache and activations. */
@@ -79,7 +79,7 @@ export class Session implements Disposable {
   }
 
   /**
-   * Model and buffers, for drivers that run steps of their own; see `writeLengths`.
+   * Model and buffers, for drivers that run their own steps; see `writeLengths`.
    *
    * @internal
    */
@@ -87,14 +87,14 @@ export class Session implements Disposable {
     return this.#state;
   }
 
-  /** Tells the device how long each sequence is, before a step of all of them. */
+  /** Writes the length of each sequence to the device, before a step of all of them. */
   writeLengths(): void {
     const { device, workspace: { state } } = this.#state;
     device.write(state, 0, Uint32Array.of(0, ...this.#lengths));
   }
 
   /**
-   * Reads all tokens, with the chosen next ones after each sequence.
+   * Reads all tokens, including the chosen next one of each sequence.
    *
    * @returns Token ids, [sequences, capacity].
    */
@@ -120,7 +120,7 @@ export class Session implements Disposable {
     });
   }
 
-  /** Counts tokens that a driver has run: one of every sequence, or some of one. */
+  /** Advances lengths by tokens that a driver has run: in every sequence, or in one. */
   advance(tokens = 1, sequence?: number): void {
     this.#lengths.forEach((length, index) => {
       if (sequence === undefined || sequence === index) this.#lengths[index] = length + tokens;
@@ -128,9 +128,9 @@ export class Session implements Disposable {
   }
 
   /**
-   * Goes on with another cache of the same shape, whose tokens are those of the sequences.
+   * Replaces the cache by another one of the same shape with the tokens of the sequences.
    *
-   * @param cache The cache; disposed with the session. The one before must have been disposed of.
+   * @param cache The cache; disposed with the session. The former one must have been disposed of.
    * @internal
    */
   takeCache(cache: FullCache): void {
@@ -148,9 +148,9 @@ export class Session implements Disposable {
    * Runs tokens through the model and appends them to a sequence.
    *
    * @param tokens Token ids.
-   * @param options What to compute and to watch.
+   * @param options What to compute and to capture.
    * @throws {RangeError} If the tokens do not fit or are not in the vocabulary.
-   * @throws {GpuError} If logits that were asked for are not finite.
+   * @throws {GpuError} If requested logits are not finite.
    */
   async prefill(tokens: readonly number[], options: PrefillOptions = {}): Promise<void> {
     const { sequence = 0, logits = "last" } = options;
@@ -217,7 +217,7 @@ export class Session implements Disposable {
   }
 
   /**
-   * Forgets the end of a sequence; accumulated attention stays as it is.
+   * Removes the end of a sequence; accumulated attention stays as it is.
    *
    * @param length Tokens that remain.
    * @param sequence Which sequence; 0 if left out.
@@ -228,10 +228,10 @@ export class Session implements Disposable {
   }
 
   /**
-   * Makes other sequences begin as one does: keys, values, tokens and the choice of the next; sums are not copied.
+   * Copies a sequence to others: keys, values, tokens and the chosen next one, but not sums of attention.
    *
-   * @param sequence Which one.
-   * @param targets The others.
+   * @param sequence The sequence to copy.
+   * @param targets Sequences that it is copied to; not itself.
    */
   async fork(sequence: number, targets: readonly number[]): Promise<void> {
     await forkCache(this.#state, sequence, targets);
@@ -255,7 +255,7 @@ export class Session implements Disposable {
   }
 
   /**
-   * Narrows what each query head sees; a row always needs its own position.
+   * Restricts what each query head sees; every row must see its own position.
    *
    * @param isVisible Tells whether a flat query head may see a key position.
    * @throws {TypeError} If the session is not masked.
@@ -286,7 +286,7 @@ export class Session implements Disposable {
     }
   }
 
-  /** Rotated queries of the layer that was run last, [rows][queryHeads * headDim]. */
+  /** Rotated queries of the newest layer run, [rows][queryHeads * headDim]. */
   async #readQueries(rows: number): Promise<Float32Array[]> {
     const { device, config, workspace: { queryKeyValue, strides } } = this.#state;
     const stride = strides.queryKeyValue;
@@ -305,7 +305,7 @@ export class Session implements Disposable {
   ): Promise<void> {
     let done = 0;
     while (done < rows) {
-      // The last row comes alone, as row 0, which is where `choose` looks for it.
+      // The last row comes alone, as row 0, where `choose` reads it.
       const count = Math.min(LOGIT_ROWS, Math.max(1, rows - 1 - done));
       await this.#runner.logits({ rows: count, rowStep: 1, rowOffset: first + done });
       done += count;
@@ -338,11 +338,11 @@ export interface SessionOptions {
   readonly accumulate?: boolean;
   /** Whether each head sees only what `setVisible` names. */
   readonly masked?: boolean;
-  /** Whether keys and values are cached in 32 bits, so that attention is the original's; in 16 if left out. */
+  /** Whether keys and values are cached in 32 bits, which makes attention exact; in 16 if left out. */
   readonly isExact?: boolean;
 }
 
-/** What one prefill should yield. */
+/** How a prefill is run, and what it captures. */
 export interface PrefillOptions {
   /** Which sequence grows; 0 if left out. */
   readonly sequence?: number;
@@ -350,15 +350,15 @@ export interface PrefillOptions {
   readonly logits?: "none" | "last" | "all";
   /** Receives logits, [rows, vocabulary], in order. */
   readonly onLogits?: (logits: Float32Array) => void;
-  /** Heads whose attention maps are wanted. */
+  /** Heads whose attention maps are captured. */
   readonly heads?: HeadSelection;
-  /** Receives each wanted map, some rows at a time. */
+  /** Receives each captured map, some rows at a time. */
   readonly onMap?: (block: MapBlock) => void;
   /** Receives the rotated queries of each layer, [rows][queryHeads * headDim], and the position of the first row. */
   readonly onQueries?: (layer: number, firstQuery: number, rows: readonly Float32Array[]) => void;
   /** Factor on the attention of each row relative to the next one's where it is summed; 1 if left out. */
   readonly rowDecay?: number;
-  /** Whether received attention is summed where the session sums it at all; true if left out. */
+  /** Whether received attention is summed, in a session that accumulates it; true if left out. */
   readonly isSummed?: boolean;
   /** Called after each chunk with the tokens done so far. */
   readonly onProgress?: (tokens: number) => void;
@@ -367,9 +367,9 @@ export interface PrefillOptions {
 }
 
 /**
- * Throws unless a model could choose.
+ * Throws if the device marked a chosen token as invalid.
  *
- * @param tokens What it chose.
+ * @param tokens Chosen tokens.
  * @returns The token ids.
  * @throws {GpuError} If the logits of a choice were not finite.
  */

@@ -1,5 +1,5 @@
 /**
- * Logits on their way to the host, and checks of what goes into a model and comes out.
+ * Reading of logits, and checks of a model's inputs and outputs.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import { checkInteger, GpuError } from "../../core/check.ts";
 import type { ForwardState } from "../../models/forward/forward.ts";
 
 /**
- * Reads the logits that were computed last.
+ * Reads the newest logits.
  *
  * @param state Model and buffers.
  * @param rows How many rows.
@@ -27,40 +27,30 @@ export async function readLogits(state: ForwardState, rows: number): Promise<Flo
   return values;
 }
 
-/** What tokens must fit. */
-export interface TokenLimits {
-  /** Rows of the embedding. */
-  readonly vocabulary: number;
-  /** Tokens that still fit. */
-  readonly room: number;
-}
-
 /**
  * Throws unless tokens can be appended to a sequence.
  *
  * @param tokens Token ids.
- * @param limits Vocabulary and room.
+ * @param limits Rows of the embedding, and tokens that still fit.
  * @throws {RangeError} If there are none, too many, or one is not in the vocabulary.
  */
-export function checkTokens(tokens: readonly number[], limits: TokenLimits): void {
-  checkInteger("run a model", "number of tokens", {
-    value: tokens.length,
-    min: 1,
-    max: limits.room,
-  });
-  const outside = tokens.find((id) => !Number.isInteger(id) || id < 0 || id >= limits.vocabulary);
+export function checkTokens(
+  tokens: readonly number[],
+  { vocabulary, room }: { readonly vocabulary: number; readonly room: number },
+): void {
+  checkInteger("run a model", "number of tokens", { value: tokens.length, min: 1, max: room });
+  const max = vocabulary - 1;
+  const outside = tokens.find((id) => !Number.isInteger(id) || id < 0 || id > max);
   if (outside === undefined) return;
   throw new RangeError(
-    `Cannot run a model: token ids must be integers from 0 to ${
-      limits.vocabulary - 1
-    }: current value is ${outside}`,
+    `Cannot run a model: token ids must be integers from 0 to ${max}: current value is ${outside}`,
   );
 }
 
 /**
  * Throws unless numbers from a model are finite.
  *
- * @param what What they are, as in "logits".
+ * @param what Their name, as in "logits".
  * @param values The numbers.
  * @throws {GpuError} If one is NaN or infinite, which damaged weights or a faulty driver cause.
  */

@@ -1,5 +1,5 @@
 /**
- * Submits the steps of a forward pass; keeps the recordings that recur.
+ * Submits the steps of a forward pass, and keeps the recordings that are used again.
  *
  * @module
  */
@@ -17,9 +17,10 @@ import {
   layerStep,
   logitsStep,
 } from "../../models/forward/transformer.ts";
+import { layersStep } from "./commands.ts";
 
 /** How the attention of a step's rows is summed; see `LayerOptions`. */
-export type SumOptions = Required<Pick<LayerOptions, "isSummed" | "rowDecay">>;
+type SumOptions = Required<Pick<LayerOptions, "isSummed" | "rowDecay">>;
 
 /** Runs steps of one session. */
 export class StepRunner implements Disposable {
@@ -30,7 +31,7 @@ export class StepRunner implements Disposable {
   #decodeRecording: Promise<Recording> | undefined;
 
   /**
-   * Records nothing yet; what a step needs is recorded when it first runs.
+   * Records nothing yet: commands are recorded when a step first needs them.
    *
    * @param state Model and buffers.
    * @param chunk Rows of the steps whose recordings are kept.
@@ -53,12 +54,12 @@ export class StepRunner implements Disposable {
     this.#submitEach(await this.#recordLayers(step, { owner, ...sums }));
   }
 
-  /** Looks the step's tokens up. */
+  /** Looks up the step's tokens. */
   async embedding(step: StepShape): Promise<void> {
     await this.#once("embedding", embeddingStep(this.#state, step));
   }
 
-  /** Runs one layer, with the attention maps wanted of it. */
+  /** Runs one layer, with the attention maps that are captured. */
   async layer(step: StepShape, options: LayerOptions): Promise<void> {
     await this.#once(`layer ${options.layer}`, layerStep(this.#state, step, options));
   }
@@ -101,16 +102,11 @@ export class StepRunner implements Disposable {
   }
 
   async #recordDecode(): Promise<Recording> {
-    const { device, config, workspace } = this.#state;
+    const { device, workspace } = this.#state;
     const { sequences } = workspace.shape;
     const step = { sequences, rowsPerSequence: 1 };
-    const layers = Array.from(
-      { length: config.layers },
-      (_, layer) => layerStep(this.#state, step, { layer }),
-    );
     const commands = [
-      ...embeddingStep(this.#state, step),
-      ...layers.flat(),
+      ...layersStep(this.#state, step),
       ...logitsStep(this.#state, { rows: sequences, rowStep: 1, rowOffset: 0 }),
       ...argmaxStep(this.#state, step),
     ];

@@ -1,5 +1,5 @@
 /**
- * Reads what attention taps collected and sets what they hide, for all layers at once.
+ * Reads what attention taps have collected and sets what they hide.
  *
  * @module
  */
@@ -8,33 +8,28 @@ import type { LayerArrays } from "../../models/forward/taps.ts";
 import type { ForwardState } from "../../models/forward/forward.ts";
 import { checkFinite } from "./step_io.ts";
 
-/** A sequence and the tokens it has. */
-export interface SequencePart {
-  /** Which sequence. */
-  readonly sequence: number;
-  /** Its tokens. */
-  readonly length: number;
-}
-
 /**
  * Reads the attention that each token has received.
  *
  * @param state Model and buffers of a session.
- * @param part Which sequence.
+ * @param part Which sequence, and how many tokens it has.
  * @returns Column sums, [layers * queryHeads, length].
  * @throws {TypeError} If the session does not accumulate.
  * @throws {GpuError} If a sum is not finite.
  */
-export async function readSums(state: ForwardState, part: SequencePart): Promise<Float32Array> {
+export async function readSums(
+  state: ForwardState,
+  { sequence, length }: { readonly sequence: number; readonly length: number },
+): Promise<Float32Array> {
   const { config: { layers, queryHeads }, device, workspace: { shape } } = state;
   const sums = present(state.taps.sums, "read accumulated attention", "accumulate");
   const all = new Float32Array(await device.read(sums.buffer));
-  const result = new Float32Array(layers * queryHeads * part.length);
+  const result = new Float32Array(layers * queryHeads * length);
   for (let head = 0; head < layers * queryHeads; head++) {
     const layer = Math.floor(head / queryHeads);
-    const row = part.sequence * queryHeads + head % queryHeads;
+    const row = sequence * queryHeads + head % queryHeads;
     const first = layer * sums.layerWords + row * shape.capacity;
-    result.set(all.subarray(first, first + part.length), head * part.length);
+    result.set(all.subarray(first, first + length), head * length);
   }
   checkFinite("accumulated attention", result);
   return result;
@@ -52,7 +47,7 @@ export function clearSums(state: ForwardState): void {
 }
 
 /**
- * Narrows what each query head sees.
+ * Restricts what each query head sees.
  *
  * @param state Model and buffers of a session.
  * @param isVisible Tells whether a flat query head may see a key position.
@@ -76,7 +71,7 @@ export function writeVisible(
 }
 
 /**
- * Narrows what all query heads of a layer see to some positions.
+ * Restricts what all query heads of a layer see to some positions.
  *
  * @param state Model and buffers of a session.
  * @param layer The layer.

@@ -1,5 +1,5 @@
 /**
- * Runs a text through a model and returns what its attention did.
+ * Runs a text through a model and captures its attention.
  *
  * @module
  */
@@ -19,7 +19,7 @@ export interface TraceOptions {
   readonly heads?: "none" | "all" | readonly HeadName[];
   /** Whether the attention that tokens receive is summed; true if left out. */
   readonly accumulated?: boolean;
-  /** Prefix lengths, ascending, at which the sums are also wanted. */
+  /** Prefix lengths, ascending, at which the sums are also returned. */
   readonly checkpoints?: readonly number[];
   /** Rows whose logits are returned; `none` if left out. */
   readonly logits?: "none" | "last" | "all";
@@ -31,7 +31,7 @@ export interface TraceOptions {
   readonly signal?: AbortSignal;
 }
 
-/** What attention did. */
+/** Attention of a text. */
 export interface AttentionTrace {
   /** Layers of the model. */
   readonly layers: number;
@@ -39,13 +39,13 @@ export interface AttentionTrace {
   readonly queryHeads: number;
   /** Tokens that were run. */
   readonly tokens: number;
-  /** Attention received by each token, [layers * queryHeads, tokens]; empty if not asked for. */
+  /** Attention received by each token, [layers * queryHeads, tokens]; empty if not requested. */
   readonly accumulated: Float32Array;
   /** The sums at each checkpoint, [layers * queryHeads, checkpoint] each. */
   readonly checkpoints: readonly Float32Array[];
   /** Maps of the chosen heads, by layer, then head. */
   readonly maps: readonly AttentionMap[];
-  /** Logits, [rows, vocabulary]; empty if not asked for. */
+  /** Logits, [rows, vocabulary]; empty if not requested. */
   readonly logits: Float32Array;
 }
 
@@ -183,9 +183,9 @@ function joined(parts: readonly Float32Array[]): Float32Array {
   return result;
 }
 
-/** Which rows. */
+/** Which rows are captured. */
 export interface RowOptions {
-  /** Position of the first row that is wanted. */
+  /** Position of the first row that is captured. */
   readonly first: number;
   /** Stops between chunks. */
   readonly signal?: AbortSignal;
@@ -197,7 +197,7 @@ export interface RowOptions {
  * @param model Model to run.
  * @param tokens Token ids.
  * @param options First row, signal.
- * @returns Attention, [layers * queryHeads, tokens - first, tokens]; 0 behind the diagonal.
+ * @returns Attention, [layers * queryHeads, tokens - first, tokens]; 0 after the diagonal.
  * @throws {RangeError} If the first row is not in the text.
  */
 export async function attentionRows(

@@ -1,15 +1,15 @@
 /**
- * Keys and values as they are cached, from the device to the host.
+ * Reads cached keys and values from the device.
  *
  * @module
  */
 
 import { unpackFloat16 } from "../../core/float16.ts";
-import type { BufferCopy } from "../../gpu/device.ts";
 import type { ForwardState } from "../../models/forward/forward.ts";
+import { copyCommand } from "./commands.ts";
 
 /** Some tokens of a sequence. */
-export interface TokenRange {
+interface TokenRange {
   /** Which sequence. */
   readonly sequence: number;
   /** Position of the first one. */
@@ -22,7 +22,7 @@ export interface TokenRange {
 const MAX_BYTES = 16 * 2 ** 20;
 
 /**
- * Reads keys, after rotation, and values of tokens of a cache in 16 bits in which slots are positions.
+ * Reads rotated keys and values of tokens from a 16-bit cache that holds every token at its position.
  *
  * @param state Model and buffers.
  * @param range Which tokens.
@@ -42,14 +42,11 @@ export async function readVectors(
     const part = cache.layers.slice(first, Math.min(layers, first + atOnce));
     using target = device.createBuffer("keys and values", 2 * kvHeads * byteLength * part.length);
     const copies = part.flatMap(({ keys, values }) => [keys, values]).flatMap((source, kind) =>
-      Array.from({ length: kvHeads }, (_, kvHead): BufferCopy => ({
-        source,
-        sourceOffset: 2 * headDim *
-          ((sequence * kvHeads + kvHead) * cache.shape.capacity + from),
-        target,
-        targetOffset: (kind * kvHeads + kvHead) * byteLength,
-        byteLength,
-      }))
+      Array.from({ length: kvHeads }, (_, kvHead) => {
+        const row = (sequence * kvHeads + kvHead) * cache.shape.capacity + from;
+        const to = (kind * kvHeads + kvHead) * byteLength;
+        return copyCommand(source, target, byteLength, { from: 2 * headDim * row, to });
+      })
     );
     using recording = await device.record("keys and values", copies);
     device.submit(recording);

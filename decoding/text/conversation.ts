@@ -1,5 +1,5 @@
 /**
- * A conversation on one cache: what has been said is not read again, and stays compressed between turns.
+ * A conversation on one cache: earlier turns are not read again, and stay compressed between turns.
  *
  * @see docs/method.md, "Further turns"
  * @module
@@ -26,13 +26,13 @@ import { endTokensOf, type GeneratedToken, SequenceWriter } from "./writer.ts";
 
 /** How a conversation is held. */
 export interface ConversationOptions extends CompressionOptions, DraftOptions {
-  /** Tokens that fit, of all turns and answers; the models' context, but at most 4,096, if left out. */
+  /** Tokens that fit, all turns and answers together; the models' context, but at most 4,096, if left out. */
   readonly capacity?: number;
-  /** Whether turns are what a user says, by the chat template; if left out, where the large model has one. */
+  /** Whether turns are formatted as user messages by the chat template; if left out, whether the large model has one. */
   readonly isChat?: boolean;
-  /** Tokens of a further turn that are run at once where dropped tokens are gone; 1 if left out. */
+  /** Tokens of a further turn that are run at once under policies that drop for good; 1 if left out. */
   readonly turnBlock?: number;
-  /** What the model is told before the first turn; only with a chat template. */
+  /** System message before the first turn; only with a chat template. */
   readonly system?: string;
 }
 
@@ -42,12 +42,12 @@ export type AnswerOptions = Pick<
   "maxNewTokens" | "stopTokens" | "stopTexts" | "signal" | "onStep" | "onPrefill"
 >;
 
-/** Tokens of a conversation that names no number. */
+/** Capacity in tokens if none is given. */
 const DEFAULT_CAPACITY = 4096;
-/** Stands for an answer where the text behind it is wanted. */
+/** Stands for an answer, to find the text that follows it. */
 const ANSWER = "\u2402answer\u2402";
 
-/** Turns and answers of a pair. Disposing it frees caches and activations. */
+/** A conversation with a pair of models. Disposing it frees caches and activations. */
 export class Conversation implements Disposable {
   readonly #pair: ModelPair;
   readonly #options: ConversationOptions;
@@ -59,7 +59,7 @@ export class Conversation implements Disposable {
   /**
    * Allocates nothing before the first turn.
    *
-   * @param pair Models; the small one may be left out where the policy has no small model.
+   * @param pair Models; the small one may be left out if the policy does not use it.
    * @param options Policy, budget, drafts, room.
    */
   constructor(pair: ModelPair, options: ConversationOptions = {}) {
@@ -70,19 +70,19 @@ export class Conversation implements Disposable {
     }
   }
 
-  /** What has been said. */
+  /** Messages so far. */
   get messages(): readonly ChatMessage[] {
     return this.#messages;
   }
 
   /**
-   * Says something and yields the answer as it comes.
+   * Says something and yields the answer as it is generated.
    *
-   * With a chat template it is what a user says, otherwise it follows the text as it is. Whatever ends the answer, the
-   * conversation can go on.
+   * With a chat template the text becomes a user message, otherwise it is appended as it is. However the answer ends, the
+   * conversation can continue.
    *
    * @param text The turn.
-   * @param options Ends, events.
+   * @param options Limits, events.
    * @returns Tokens of the answer; statistics of the turn at the end.
    * @throws {RangeError} If a choice is not allowed or the turn does not fit.
    * @throws {DataError} If the models do not share a vocabulary, or the template hides answers.
@@ -118,7 +118,7 @@ export class Conversation implements Disposable {
     this.#open = undefined;
   }
 
-  /** Settles what a turn is and how it is answered; nothing runs yet. */
+  /** Prepares a turn and its answer; nothing runs yet. */
   #prepare(text: string, options: AnswerOptions) {
     const recorder = new StatisticsRecorder();
     const { large } = this.#pair;
@@ -127,7 +127,7 @@ export class Conversation implements Disposable {
     const { session, setup } = this.#open ??= this.#begin(tokens);
     const before = session.lengths[0]!;
     const room = setup.capacity - before - tokens.length;
-    checkInteger("go on with a conversation", "tokens left for an answer", { value: room, min: 1 });
+    checkInteger("continue a conversation", "tokens left for an answer", { value: room, min: 1 });
     const { maxNewTokens = DEFAULT_NEW_TOKENS, stopTexts = [], signal, onStep, onPrefill } =
       options;
     const writer = new SequenceWriter({
@@ -165,30 +165,30 @@ export class Conversation implements Disposable {
     return Math.min(DEFAULT_CAPACITY, ...contexts);
   }
 
-  /** What the cache lacks: the newest token, unless it only ended the answer, and the turn. */
+  /** Tokens that the cache lacks: the newest one, unless it only ended the answer, and the turn. */
   #turnTokens(text: string, stopTokens: ReadonlySet<number>): number[] {
     const { large } = this.#pair;
     const { isChat = large.chatTemplate !== undefined } = this.#options;
     const turn: ChatMessage = { role: "user", content: text };
     const held = this.#open?.session.lengths[0] ?? 0;
     if (held === 0) return promptTokens(large, isChat ? [...this.#messages, turn] : text);
-    // A turn that was stopped may have taken it already.
+    // A turn that was aborted may have added it already.
     const newest = this.#newest?.place === held ? this.#newest.tokenId : undefined;
     const isOpen = newest !== undefined && !stopTokens.has(newest);
-    const more = isChat ? this.#textBehindAnswer(turn) : text;
+    const more = isChat ? this.#textAfterAnswer(turn) : text;
     const tokens = large.tokenizer!.encode(more, { addSpecialTokens: false });
     return isOpen ? [newest, ...tokens] : tokens;
   }
 
-  /** What a template writes between an answer and the next one. */
-  #textBehindAnswer(turn: ChatMessage): string {
+  /** Text that the template puts between an answer and the next one. */
+  #textAfterAnswer(turn: ChatMessage): string {
     const { large } = this.#pair;
     const answer: ChatMessage = { role: "assistant", content: ANSWER };
     const text = chatText(large, [...this.#messages.slice(0, -1), answer, turn]);
     const place = text.lastIndexOf(ANSWER);
     if (place >= 0) return text.slice(place + ANSWER.length);
     throw new DataError(
-      `Cannot go on with a conversation: the chat template of ${large.name} must write answers as they are: current template leaves them out`,
+      `Cannot continue a conversation: the chat template of ${large.name} must contain answers unchanged: current template leaves them out`,
     );
   }
 }

@@ -24,20 +24,20 @@ import { endTokensOf, type GeneratedToken, SequenceWriter } from "./writer.ts";
 export interface GenerateOptions extends CompressionOptions, DraftOptions {
   /** Most new tokens per prompt; 64 if left out. */
   readonly maxNewTokens?: number;
-  /** Tokens that end a text; all that the large model knows as such if left out. */
+  /** Tokens that end a text; the large model's end tokens if left out. */
   readonly stopTokens?: readonly number[];
-  /** Texts that end a text and are left out of it. */
+  /** Strings that end a text and are left out of it. */
   readonly stopTexts?: readonly string[];
   /**
-   * Whether steps and statistics say what was selected and moved; true if left out. Where the device selects, that has to
-   * be read back at every step.
+   * Whether steps and statistics report what was selected and moved; true if left out. Where the device selects, this
+   * requires a readback at every step.
    */
   readonly hasSelections?: boolean;
-  /** Ends the generation: memory is freed and the iterator ends without an error. */
+  /** Ends the generation when aborted: memory is freed and the iterator ends without an error. */
   readonly signal?: AbortSignal;
   /** Called after every decode step with tokens, tiers and migration. */
   readonly onStep?: (step: GenerationStep) => void;
-  /** Called while prompts are read, with the share that is done. */
+  /** Called while prompts are read, with the share done so far. */
   readonly onPrefill?: (share: number) => void;
 }
 
@@ -54,14 +54,14 @@ export interface Generation {
   readonly statistics: GenerationStatistics;
 }
 
-/** New tokens of a generation that names no number. */
+/** Most new tokens of a generation if no number is given. */
 export const DEFAULT_NEW_TOKENS = 64;
 
 /**
- * Generates greedily, all prompts together, and yields each token as it comes.
+ * Generates greedily, all prompts together, and yields each token as soon as it is chosen.
  *
- * Caches and activations are allocated when the first token is asked for, and freed when the iterator ends, is left
- * early, throws, or its signal aborts.
+ * Caches and activations are allocated when the first token is requested, and freed when the iterator ends, is left early,
+ * throws, or its signal aborts.
  *
  * @example
  * ```ts ignore
@@ -69,13 +69,13 @@ export const DEFAULT_NEW_TOKENS = 64;
  *   await Deno.stdout.write(new TextEncoder().encode(text));
  * }
  * ```
- * @param pair Models; the small one may be left out where the policy has no small model.
+ * @param pair Models; the small one may be left out if the policy does not use it.
  * @param prompt A text, token ids or messages of a chat; or several of these, generated as one batch.
- * @param options Policy, budget, ends, events.
+ * @param options Policy, budget, limits, events.
  * @returns Tokens in order of step and sequence; statistics at the end.
  * @throws {RangeError} If a choice is not allowed or the prompt does not fit.
  * @throws {DataError} If the models do not share a vocabulary, or a prompt needs what the model lacks.
- * @throws {GpuError} If the device runs out of memory, or a model yields what is no number.
+ * @throws {GpuError} If the device runs out of memory, or a model computes values that are not finite.
  */
 export async function* generate(
   pair: ModelPair,
@@ -119,7 +119,7 @@ export async function* generate(
  *
  * @param pair Models.
  * @param prompt One prompt or several.
- * @param options Policy, budget, ends, events; `onToken` sees each token as it comes.
+ * @param options Policy, budget, limits, events; `onToken` receives each token as soon as it is chosen.
  * @returns Tokens and text of each prompt, and statistics.
  * @throws {RangeError} If a choice is not allowed or the prompt does not fit.
  */

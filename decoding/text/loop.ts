@@ -13,9 +13,9 @@ import type { SpeculationStatistics } from "../engine/speculative_types.ts";
 import type { StepReport } from "../engine/types.ts";
 import { mean, median } from "../../core/stats.ts";
 
-/** What a generation needs of a session. */
+/** The parts of a session that a generation uses. */
 export type DecodingSession = Pick<PolicySession, "prefill" | "nextTokens" | "step"> & {
-  /** What drafts have come to, if there are any. */
+  /** Totals over drafts, if there are any. */
   readonly speculation?: SpeculationStatistics;
 };
 
@@ -25,7 +25,7 @@ export interface GenerationStep extends StepReport {
   readonly step: number;
   /** Tokens of each sequence that its attention could have seen. */
   readonly tokens: readonly number[];
-  /** Tokens per tier of each sequence, mean over selections; empty, as all that follows from selections, if not asked for. */
+  /** Tokens per tier of each sequence, mean over selections; empty if selections are not requested. */
   readonly tiers: readonly TierSizes[];
   /** Bytes brought from the host to the device. */
   readonly loadedBytes: number;
@@ -37,11 +37,11 @@ export interface LoopOptions {
   readonly writers: readonly SequenceWriter[];
   /** Counts the tokens per tier of a sequence's selections. */
   readonly tiersOf: (selections: readonly Selection[], place: SequencePlace) => TierSizes;
-  /** Bytes, asked for at the end; of the models alone where the prompts were not read to their end. */
+  /** Reads bytes at the end; those of the models alone if the prompts were not read to their end. */
   readonly memory: (hasCache: boolean) => Promise<GenerationMemory>;
-  /** Of a further turn: what came before it. */
+  /** For a further turn: what came before it. */
   readonly history?: TurnHistory;
-  /** Started when the prompts came in. */
+  /** Started when the prompts arrived. */
   readonly recorder: StatisticsRecorder;
   /** Ends the generation before its next step or prefill chunk. */
   readonly signal?: AbortSignal;
@@ -49,15 +49,15 @@ export interface LoopOptions {
   readonly hasSelections?: boolean;
   /** Called after every step. */
   readonly onStep?: (step: GenerationStep) => void;
-  /** Called while prompts are read, with the share that is done. */
+  /** Called while prompts are read, with the share done so far. */
   readonly onPrefill?: (share: number) => void;
 }
 
 /** What a turn follows. */
-export interface TurnHistory {
+interface TurnHistory {
   /** Tokens before it. */
   readonly tokens: number;
-  /** Tokens of the first prompt, which a budget may be a share of. */
+  /** Tokens of the first prompt, since a budget may be a share of it. */
   readonly promptTokens: number;
 }
 
@@ -66,7 +66,7 @@ export interface TurnHistory {
  *
  * @param session Session with room for the prompts and the new tokens.
  * @param prompts Token ids, one list per sequence.
- * @param options Ends, events, signal.
+ * @param options Writers, events, signal.
  * @returns New tokens in order of step and sequence, then statistics; a signal ends it early without an error.
  */
 export async function* generationLoop(
@@ -134,9 +134,9 @@ export async function prefillAll(
 }
 
 /**
- * Adds to a session's report what the prompts and the policy say about it.
+ * Adds lengths, tiers and loaded bytes to a session's report.
  *
- * @param report What the session says.
+ * @param report The session's report.
  * @param context Number of the step, prompts, how tiers are counted.
  * @returns The step.
  */
@@ -164,17 +164,7 @@ export function describeStep(
   };
 }
 
-/** What is recorded of a step. */
-export interface StepFigures {
-  /** Churn of each sequence; empty if the step did not report its selections. */
-  readonly churn: readonly number[];
-  /** Bytes brought from the host. */
-  readonly loadedBytes: number;
-  /** Tokens per tier of each sequence. */
-  readonly tiers: readonly TierSizes[];
-}
-
-/** Takes times and figures while tokens are generated. */
+/** Records times and figures while tokens are generated. */
 export class StatisticsRecorder {
   readonly #now: () => number;
   readonly #start: number;
@@ -199,19 +189,21 @@ export class StatisticsRecorder {
     this.#first = this.#now();
   }
 
-  /** Notes that a step's tokens are on the host. */
-  step(figures: StepFigures): void {
+  /** Notes that a step's tokens are on the host; churn is empty if selections were not reported. */
+  step(
+    { churn, loadedBytes, tiers }: Pick<GenerationStep, "churn" | "loadedBytes" | "tiers">,
+  ): void {
     this.#stepEnds.push(this.#now());
-    if (figures.churn.length === 0) return;
-    this.#churn.push(mean(figures.churn));
-    this.#loadedBytes.push(figures.loadedBytes);
-    this.#tiers = figures.tiers;
+    if (churn.length === 0) return;
+    this.#churn.push(mean(churn));
+    this.#loadedBytes.push(loadedBytes);
+    this.#tiers = tiers;
   }
 
   /**
-   * Sums up.
+   * Computes the statistics.
    *
-   * @param totals What only the end shows.
+   * @param totals Figures that are known only at the end.
    * @returns All statistics.
    */
   finish(

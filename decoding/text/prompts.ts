@@ -1,5 +1,5 @@
 /**
- * Prompts in every form that people have them, as token ids.
+ * Prompts in every accepted form, as token ids.
  *
  * @module
  */
@@ -12,10 +12,10 @@ import type { Model } from "../../models/load.ts";
 export type Prompt = string | readonly number[] | readonly ChatMessage[];
 
 /** The parts of a model that prompts need. */
-export type PromptModel = Pick<Model, "name" | "config" | "tokenizer" | "chatTemplate">;
+type PromptModel = Pick<Model, "name" | "config" | "tokenizer" | "chatTemplate">;
 
 /**
- * Makes a list of prompts out of one or several.
+ * Makes a list of prompts from one or several.
  *
  * @param prompt A prompt, or an array of prompts.
  * @returns Prompts in order.
@@ -51,11 +51,11 @@ export function promptTokens(model: PromptModel, prompt: Prompt): number[] {
 }
 
 /**
- * Writes a conversation as a model expects it, up to where its answer starts.
+ * Formats a conversation as a model expects it, up to where its answer starts.
  *
  * @param model The model.
  * @param messages The conversation so far.
- * @returns Text to be encoded without special tokens around it.
+ * @returns Text to encode without adding special tokens.
  * @throws {DataError} If the model has no chat template, or it refuses the messages.
  */
 export function chatText(model: PromptModel, messages: readonly ChatMessage[]): string {

@@ -1,5 +1,5 @@
 /**
- * Checks what a generation is asked for and opens its session.
+ * Checks the options of a generation and opens its session.
  *
  * @module
  */
@@ -29,13 +29,13 @@ export interface CompressionOptions {
   readonly policyOptions?: PolicyOptions;
   /** Share of the full cache in (0, 1], or a number of tokens; 0.2 if left out. */
   readonly budget?: number | CacheBudget;
-  /** Share of the small model's own cache that it keeps, or a number of its tokens; all of it if left out. */
+  /** Share of its own cache that the small model keeps, or a number of tokens; all of it if left out. */
   readonly smallBudget?: number | CacheBudget;
   /** First layers of the small model that run; all if left out. */
   readonly smallLayers?: number;
   /** How heads are matched. */
   readonly match?: PairMatchOptions;
-  /** Whether the device holds every token and only counts, or the chosen ones alone; `resident` if left out. */
+  /** Whether the device holds every token, or only the chosen ones and the host all; `resident` if left out. */
   readonly store?: "resident" | "tiered";
   /** Rows of one prefill step; 128 if left out. */
   readonly chunk?: number;
@@ -43,9 +43,9 @@ export interface CompressionOptions {
 
 /** Whether the small model drafts. */
 export interface DraftOptions {
-  /** Tokens that it drafts for each pass of the large model, from 0 to 15; without a number it only watches. */
+  /** Tokens that it drafts for each pass of the large model, from 0 to 15; it does not draft if left out. */
   readonly speculative?: number;
-  /** What the rows of such a pass attend to; `shared` if left out. */
+  /** What the rows of such a pass attend to; `per_query` if left out. */
   readonly block?: BlockSelection;
 }
 
@@ -55,7 +55,7 @@ export type GenerationSession =
   & Pick<PolicySession, "memory" | "lengths">
   & Disposable;
 
-/** A generation that can start. */
+/** A generation that is ready to start. */
 export interface GenerationSetup {
   /** Models; the small one only if the policy uses it. */
   readonly pair: ModelPair;
@@ -71,18 +71,17 @@ export interface GenerationSetup {
   readonly capacity: number;
 }
 
-/** Budget of a generation that names none. */
-export const DEFAULT_BUDGET = 0.2;
+/** Budget of a generation if none is given. */
+const DEFAULT_BUDGET = 0.2;
 
 /**
- * Settles policy, budget, prompts and room.
+ * Resolves policy, budget, prompts and capacity.
  *
  * @param pair Models.
  * @param prompt One prompt or several.
- * @param options Choices; `newTokens` is how many tokens must fit behind each prompt.
+ * @param options Choices; `newTokens` is how many tokens must fit after each prompt.
  * @returns The setup.
- * @throws {RangeError} If the policy, an option or a budget is not allowed, there is no small model to cut, or prompt and new
- *   tokens do not fit.
+ * @throws {RangeError} If the policy, an option or a budget is not allowed, or prompt and new tokens do not fit.
  * @throws {DataError} If the models do not share a vocabulary, or a prompt needs what the model lacks.
  */
 export function setUpGeneration(
@@ -164,14 +163,8 @@ export async function generationMemory(
   };
 }
 
-/**
- * Reads a budget.
- *
- * @param budget Share of the full cache in (0, 1], or tokens.
- * @returns The budget.
- * @throws {RequirementError} If it would leave nothing or is more than everything.
- */
-export function cacheBudget(budget: number | CacheBudget): CacheBudget {
+/** Reads a share of the full cache in (0, 1], or a budget. */
+function cacheBudget(budget: number | CacheBudget): CacheBudget {
   return checkBudget(typeof budget === "number" ? { ratio: budget } : budget);
 }
 

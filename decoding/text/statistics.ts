@@ -1,5 +1,5 @@
 /**
- * What a generation took: times, bytes, tokens per tier, migration and churn.
+ * Statistics of a generation: times, bytes, tokens per tier, migration and churn.
  *
  * @module
  */
@@ -27,19 +27,19 @@ export interface GenerationMemory {
   readonly hostBytes: number;
 }
 
-/** What a generation took. */
+/** Statistics of a generation. */
 export interface GenerationStatistics {
   /** Tokens of each prompt. */
   readonly promptTokens: readonly number[];
-  /** New tokens of each sequence, the one that ended it included. */
+  /** New tokens of each sequence, including the one that ended it. */
   readonly newTokens: readonly number[];
   /** Decode steps; the first new token needs none. */
   readonly steps: number;
-  /** From the start to the first new token of every sequence on the host, both prefills and matching included. */
+  /** From the start until the first new token of every sequence is on the host, including both prefills and matching. */
   readonly ttftMs: number;
   /** (last token time - first token time) / steps; 0 without steps. */
   readonly tpotMs: number;
-  /** Median step; with drafts, those of a block after its first one take no time of their own. */
+  /** Median step; with drafts, the steps of a block after its first take almost no time. */
   readonly stepMedianMs: number;
   /** New tokens of all sequences over wall time. */
   readonly tokensPerSecond: number;
@@ -47,11 +47,11 @@ export interface GenerationStatistics {
   readonly memory: GenerationMemory;
   /** Tokens per tier at the last step, mean over selections and sequences; absent if no step reported its selections. */
   readonly tiers?: TierSizes;
-  /** Bytes brought from the host to the device, mean over steps; absent as `tiers`. */
+  /** Bytes brought from the host to the device, mean over steps; absent whenever `tiers` is. */
   readonly migratedBytesPerStep?: number;
-  /** Share of a selection's tokens that were not in the one before, mean over steps and sequences; absent as `tiers`. */
+  /** Share of a selection's tokens that were not in the one before, mean over steps and sequences; absent whenever `tiers` is. */
   readonly churn?: number;
-  /** What drafts came to; absent without them. */
+  /** Totals over drafts; absent without them. */
   readonly speculation?: SpeculationStatistics;
   /** Whether a signal ended it. */
   readonly isAborted: boolean;

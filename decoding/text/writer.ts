@@ -1,5 +1,5 @@
 /**
- * Turns the tokens of one sequence into text until something ends it.
+ * Turns the tokens of one sequence into text until a limit, a token or a string ends it.
  *
  * @module
  */
@@ -20,7 +20,7 @@ export interface GeneratedToken {
   readonly index: number;
   /** Its id. */
   readonly tokenId: number;
-  /** Text that became certain with it: whole characters, without markers; may be empty. */
+  /** Text that became certain with it: whole characters, without special tokens; may be empty. */
   readonly text: string;
 }
 
@@ -34,7 +34,7 @@ export interface WriterOptions {
   readonly maxNewTokens: number;
   /** Tokens that end it; they count as new tokens and have no text. */
   readonly stopTokens: ReadonlySet<number>;
-  /** Texts that end it and are left out. */
+  /** Strings that end it and are left out. */
   readonly stopTexts: readonly string[];
   /** Without one there is no text. */
   readonly tokenizer?: Tokenizer;
@@ -90,17 +90,17 @@ export class SequenceWriter {
 }
 
 /**
- * Lists every token with which a model ends a text or a turn.
+ * Lists every token that ends a text or a turn of a model.
  *
  * @param model The model.
- * @returns Token ids, ascending; those of its configuration alone if it has no tokenizer.
+ * @returns Token ids, ascending; only those of its configuration if it has no tokenizer.
  */
 export function endTokensOf({ tokenizer, config }: Pick<Model, "tokenizer" | "config">): number[] {
   if (tokenizer) return endTokenIds(tokenizer, config.eosTokenIds);
   return [...new Set(config.eosTokenIds)].sort((a, b) => a - b);
 }
 
-/** Passes text on until one of some texts appears; holds back what may be its beginning. */
+/** Passes text on until a stop string appears, and holds back what may be its beginning. */
 export class StopTexts {
   readonly #stops: readonly string[];
   #held = "";
@@ -109,13 +109,13 @@ export class StopTexts {
   /**
    * Starts at the beginning of a text.
    *
-   * @param stops Texts that end the output; empty ones never do.
+   * @param stops Strings that end the output; empty ones never do.
    */
   constructor(stops: readonly string[] = []) {
     this.#stops = stops.filter((stop) => stop !== "");
   }
 
-  /** Whether one of the texts has appeared. */
+  /** Whether a stop string has appeared. */
   get isStopped(): boolean {
     return this.#isStopped;
   }
@@ -124,7 +124,7 @@ export class StopTexts {
    * Takes the next piece of text.
    *
    * @param piece Text in order.
-   * @returns What is certain to come before any of the stop texts.
+   * @returns The part that is certain to come before any stop string.
    */
   push(piece: string): string {
     if (this.#isStopped) return "";
@@ -140,7 +140,7 @@ export class StopTexts {
     return text.slice(0, text.length - held);
   }
 
-  /** Returns what was held back, which is text after all. */
+  /** Returns what was held back, once no stop string can follow. */
   end(): string {
     const text = this.#held;
     this.#held = "";
@@ -148,7 +148,7 @@ export class StopTexts {
   }
 }
 
-/** Longest end of a text that is a beginning of another. */
+/** Length of the longest end of a text that is a beginning of a stop string. */
 function overlap(text: string, stop: string): number {
   let length = Math.min(text.length, stop.length - 1);
   while (length > 0 && !text.endsWith(stop.slice(0, length))) length--;

@@ -4,16 +4,15 @@
  * @module
  */
 
-import { type Interval, meanInterval } from "../../core/bootstrap.ts";
+import { bootstrapInterval, type Interval } from "../../core/bootstrap.ts";
 import { mean } from "../../core/stats.ts";
 import type { Figure, ResultTable, SummaryInput } from "../experiment.ts";
-import { ends, lineOf } from "../result.ts";
-import { seeded } from "../similarity.ts";
+import { lineOf, percent, tableOf } from "../result.ts";
+import { measuredMean, seeded } from "../similarity.ts";
 import { type PointCells, pointCells, type PolicyCell } from "./policy_runs.ts";
 import {
   entryBytes,
   meanDifference,
-  meanOfTexts,
   meanRatio,
   type Measure,
   measureOf,
@@ -42,27 +41,6 @@ export const VARIANT_NAMES: PointNames = Object.fromEntries(
   }),
 );
 
-const COLUMNS = [
-  "policy",
-  "budget (%)",
-  "KL mean (nats)",
-  "low",
-  "high",
-  "KL median",
-  "same choice (%)",
-  "low",
-  "high",
-  "exact (%)",
-  "low",
-  "high",
-  "cache seen (%)",
-  "with small model's cache (%)",
-  "with cache and weights (%)",
-  "churn (%)",
-  "loaded per step (KiB)",
-  "texts",
-];
-
 /** Titles of axes. */
 const TITLES = {
   kl: "divergence from the full cache (nats a token)",
@@ -72,7 +50,7 @@ const TITLES = {
   memory: "cache of both models (% of the large model's full cache)",
 } as const;
 
-/** Policies compared on the same texts: a positive difference speaks for the second. */
+/** Policies compared on the same texts: a positive difference favors the second. */
 const PAIRS: readonly (readonly [first: VariantKey, second: VariantKey])[] = [
   ["h2o", "smallkv"],
   ["withoutSmallModel", "smallkv"],
@@ -87,7 +65,7 @@ const PAIRS: readonly (readonly [first: VariantKey, second: VariantKey])[] = [
   ["queryAware", "row"],
 ];
 
-/** Whose cache may be as large as that of a policy with its small model. */
+/** The policy whose cache may be as large as that of another one with its small model. */
 const RIVAL = "h2o" satisfies VariantKey;
 
 /** What a curve shows. */
@@ -100,7 +78,7 @@ export interface CurveOptions {
   readonly by?: "budget" | "memory";
 }
 
-/** Points of an experiment with the models and the seed behind them. */
+/** Points of an experiment, with its models and its seed. */
 export class Decoded {
   /** What was decoded, in the order in which points first occur. */
   readonly points: readonly PointCells[];
@@ -116,21 +94,16 @@ export class Decoded {
     this.#options = { seed: input.seed, label };
   }
 
-  /** Cells of a point at budgets; none where it was not run. */
+  /** Cells of a point at some budgets, or at all if none is named; none where it was not run. */
   cells(key: string, ...ratios: number[]): PolicyCell[] {
-    return ratios.flatMap((ratio) => [
-      ...this.points.find((point) => point.key === key && point.ratio === ratio)?.cells ?? [],
-    ]);
-  }
-
-  /** Cells of a point at all its budgets. */
-  allCells(key: string): PolicyCell[] {
-    return this.points.filter((point) => point.key === key).flatMap(({ cells }) => cells);
+    return this.points
+      .filter((point) => point.key === key && (ratios.length === 0 || ratios.includes(point.ratio)))
+      .flatMap(({ cells }) => cells);
   }
 
   /** Mean over texts. */
   mean(cells: readonly PolicyCell[], measure: Measure): Interval | undefined {
-    return meanOfTexts(cells, measure, this.#options);
+    return this.average(steppedCells(cells).map((cell) => measureOf(cell, measure)));
   }
 
   /** Mean of first - second over texts that both have. */
@@ -153,30 +126,42 @@ export class Decoded {
 
   /** Mean of one number per text. */
   average(values: readonly number[]): Interval | undefined {
-    return values.length === 0 ? undefined : meanInterval(values, seeded(this.#options));
+    return measuredMean(values, this.#options);
+  }
+
+  /** Change of the share of steps with the full cache's choice from the second cells to the first, in percent. */
+  gain(first: readonly PolicyCell[], second: readonly PolicyCell[]): Interval | undefined {
+    return percent(this.difference(first, second, "same"));
+  }
+
+  /** A statistic over some texts, by their indices, with the percentiles of its resamples. */
+  resampled(texts: number, statistic: (texts: Uint32Array) => number): Interval {
+    return bootstrapInterval(texts, statistic, { ...seeded(this.#options), method: "percentile" });
   }
 
   /** Divergence, agreement, whole answers, memory counted in three ways, churn, bytes loaded: one row per point. */
   table(name: string, title: string): ResultTable {
+    const halfBytes = entryBytes(this.#input.large) / 2;
     const rows = this.points.flatMap(({ key, ratio, cells }) => {
       const own = steppedCells(cells);
       if (own.length === 0) return [];
       const { cache, withSmallModel, withWeights } = this.#memory(key, own);
-      const churn = mean(own.map((cell) => cell.churn));
-      const halfBytes = entryBytes(this.#input.large) / 2;
-      return [[
-        this.#names[key]!.label,
-        100 * ratio,
-        ...ends(this.mean(own, "kl")!),
-        medianKl(own, this.#options)!.value,
-        ...ends(this.mean(own, "same")!, 100),
-        ...ends(exactShare(own), 100),
-        ...[cache, withSmallModel, withWeights, churn].map((share) => 100 * share),
-        mean(own.map((cell) => cell.loaded)) * halfBytes / 1024,
-        own.length,
-      ]];
+      return [{
+        "policy": this.#names[key]!.label,
+        "budget (%)": 100 * ratio,
+        "KL mean (nats)": this.mean(own, "kl"),
+        "KL median": medianKl(own, this.#options)!.value,
+        "same choice (%)": percent(this.mean(own, "same")),
+        "exact (%)": percent(exactShare(own)),
+        "cache seen (%)": 100 * cache,
+        "with small model's cache (%)": 100 * withSmallModel,
+        "with cache and weights (%)": 100 * withWeights,
+        "churn (%)": 100 * mean(own.map((cell) => cell.churn)),
+        "loaded per step (KiB)": mean(own.map((cell) => cell.loaded)) * halfBytes / 1024,
+        "texts": own.length,
+      }];
     });
-    return { name, title, columns: COLUMNS, rows };
+    return tableOf(name, title, rows);
   }
 
   /** A measure against budget or memory, one line per policy. */
@@ -219,17 +204,16 @@ export class Decoded {
           measureOf(cell, "kl") > (others.get(cell.id) ?? Infinity)
         );
         const [name, other] = [first, second].map((key) => VARIANT_NAMES[key]!.label);
-        const row = [`${name} minus ${other}`, 100 * ratio, ...ends(difference)];
-        return [[...row, won.length, difference.n]];
+        return [{
+          "divergence of": `${name} minus ${other}`,
+          "budget (%)": 100 * ratio,
+          "nats": difference,
+          "texts won": won.length,
+          "texts": difference.n,
+        }];
       })
     );
-    if (rows.length === 0) return [];
-    return [{
-      name: "kl_pairs",
-      title: "Differences on the same texts",
-      columns: ["divergence of", "budget (%)", "nats", "low", "high", "texts won", "texts"],
-      rows,
-    }];
+    return rows.length === 0 ? [] : [tableOf("kl_pairs", "Differences on the same texts", rows)];
   }
 
   /** Policies with a small model against H2O with as much memory as they use for both caches; no table without H2O. */
@@ -244,36 +228,20 @@ export class Decoded {
       const rival = rivals.filter(({ total }) => total <= withSmallModel)
         .sort((a, b) => a.total - b.total).at(-1);
       if (!rival) return [];
-      return [[
-        VARIANT_NAMES[key].label,
-        100 * ratio,
-        100 * withSmallModel,
-        this.mean(own, "kl")!.value,
-        100 * rival.ratio,
-        100 * rival.total,
-        this.mean(rival.cells, "kl")!.value,
-        ...ends(this.difference(rival.cells, cells, "kl")!),
-      ]];
+      return [{
+        "policy": VARIANT_NAMES[key].label,
+        "budget (%)": 100 * ratio,
+        "with small model's cache (%)": 100 * withSmallModel,
+        "KL mean (nats)": this.mean(own, "kl")!.value,
+        "budget of H2O (%)": 100 * rival.ratio,
+        "cache seen by H2O (%)": 100 * rival.total,
+        "KL of H2O": this.mean(rival.cells, "kl")!.value,
+        "H2O minus policy": this.difference(rival.cells, cells, "kl"),
+      }];
     });
-    if (rows.length === 0) return [];
-    return [{
-      name: "kl_equal_memory",
-      title:
-        "Equal total memory: H2O at the largest measured budget that fits cache and small model's cache",
-      columns: [
-        "policy",
-        "budget (%)",
-        "with small model's cache (%)",
-        "KL mean (nats)",
-        "budget of H2O (%)",
-        "cache seen by H2O (%)",
-        "KL of H2O",
-        "H2O minus policy",
-        "low",
-        "high",
-      ],
-      rows,
-    }];
+    const title =
+      "Equal total memory: H2O at the largest measured budget that fits cache and small model's cache";
+    return rows.length === 0 ? [] : [tableOf("kl_equal_memory", title, rows)];
   }
 
   #memory(key: string, cells: readonly PolicyCell[]): MemoryShares {

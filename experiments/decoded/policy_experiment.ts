@@ -1,5 +1,5 @@
 /**
- * The maker of experiments that decode texts under policies.
+ * Makes experiments that decode texts under policies.
  *
  * @module
  */
@@ -33,7 +33,7 @@ export interface PolicyExperiment
   readonly texts?: (context: ExperimentContext) => BatchOptions;
   /** Names of points; those of the variants if left out. */
   readonly names?: (input: SummaryInput) => PointNames;
-  /** The only sentence of a result where nothing was decoded. */
+  /** The only note of a result if nothing was decoded. */
   readonly emptyNote?: string;
   /** Turns what was decoded into numbers, tables and pictures. */
   readonly summarise: (decoded: Decoded, input: SummaryInput) => PolicyFindings;

@@ -39,22 +39,22 @@ export type PolicyCell = {
   readonly loaded: number;
 };
 
-/** Something decoded at some budget. */
+/** A setting to decode under, at one budget. */
 export interface PolicyPoint {
   /** Name in units. */
   readonly key: string;
-  /** Share of the full cache; stands in unit names. */
+  /** Share of the full cache; part of the names of units. */
   readonly ratio: number;
   /** Policy, choices, budget. */
   readonly setting: PolicySetting;
-  /** Which model helps; the small one if left out. */
+  /** Model whose attention guides the large one; the small one if left out. */
   readonly smallModel?: ModelRole;
   /** Whether a small model runs at all. */
   readonly hasSmallModel: boolean;
 }
 
 /**
- * Lists variants at budgets; the full cache occurs once, as does what has a cost of its own, at the largest budget.
+ * Lists variants at budgets; the full cache occurs once, and variants of fixed cost once, at the largest budget.
  *
  * @param keys Variants.
  * @param ratios Shares of the full cache.
@@ -84,7 +84,7 @@ export function variantPoints(
 type PointCell = PolicyCell & Pick<PolicyPoint, "key" | "ratio">;
 
 /**
- * Makes one unit per text: all points decode it at once. Groups take turns, so that a run that is stopped has seen all.
+ * Makes one unit per text: all points decode it at once. Groups alternate, so that a stopped run has seen all of them.
  *
  * @param batches Texts.
  * @param points Settings.
@@ -176,7 +176,7 @@ export interface PointCells {
 /**
  * Gathers the cells of units.
  *
- * @param units Finished units of `policyWorkUnits`; others are passed over.
+ * @param units Finished units of `policyWorkUnits`; others are skipped.
  * @returns Cells by point, in the order in which points first occur.
  */
 export function pointCells(units: readonly WorkUnitResult[]): PointCells[] {

@@ -1,15 +1,15 @@
 /**
- * Numbers of quality experiments with their intervals: paired over texts, and for exact answers by Wilson.
+ * Numbers of quality experiments with their intervals: paired over texts, or Wilson's for exact answers.
  *
  * @module
  */
 
-import { bootstrapInterval, type Interval, meanInterval } from "../../core/bootstrap.ts";
+import { bootstrapInterval, type Interval } from "../../core/bootstrap.ts";
 import { checkInteger } from "../../core/check.ts";
 import { mean, median, normalQuantile } from "../../core/stats.ts";
 import type { ModelShape } from "../experiment.ts";
 import type { PolicyCell } from "./policy_runs.ts";
-import { seeded } from "../similarity.ts";
+import { measuredMean, seeded } from "../similarity.ts";
 
 /** What is measured of a text: mean divergence, share of equal choices, whole answer right. */
 export type Measure = "kl" | "same" | "exact";
@@ -23,7 +23,7 @@ export interface StatOptions {
 }
 
 /**
- * Drops texts that a policy had no step in, and brings the rest into one order.
+ * Drops texts in which a policy had no step, and sorts the others.
  *
  * @param cells Cells of one point.
  * @returns Cells with at least one step, by id.
@@ -41,23 +41,6 @@ export function steppedCells(cells: readonly PolicyCell[]): PolicyCell[] {
  */
 export function measureOf(cell: PolicyCell, measure: Measure): number {
   return measure === "exact" ? cell.exact : mean(cell[measure]);
-}
-
-/**
- * Averages a measure over texts.
- *
- * @param cells Cells of one point.
- * @param measure Which one.
- * @param options Seed and label.
- * @returns Mean of the texts' means; absent without texts.
- */
-export function meanOfTexts(
-  cells: readonly PolicyCell[],
-  measure: Measure,
-  options: StatOptions,
-): Interval | undefined {
-  const values = steppedCells(cells).map((cell) => measureOf(cell, measure));
-  return values.length === 0 ? undefined : meanInterval(values, seeded(options));
 }
 
 /**
@@ -91,8 +74,8 @@ export function meanDifference(
   second: readonly PolicyCell[],
   options: StatOptions & { readonly measure: Measure },
 ): Interval | undefined {
-  const differences = textPairs(first, second, options.measure).map(([own, other]) => own - other);
-  return differences.length === 0 ? undefined : meanInterval(differences, seeded(options));
+  const pairs = textPairs(first, second, options.measure);
+  return measuredMean(pairs.map(([own, other]) => own - other), options);
 }
 
 /**
@@ -138,10 +121,10 @@ function textMeans(cells: readonly PolicyCell[], measure: Measure): Map<string, 
 }
 
 /**
- * Computes Wilson's interval of a proportion, which stays honest where all or none succeed.
+ * Computes Wilson's interval of a proportion, which stays reliable if all or none succeed.
  *
  * @param successes How many succeeded.
- * @param count Of how many, at least one.
+ * @param count Number of tries, at least one.
  * @returns Share with its 95 % interval.
  * @throws {RangeError} If there are more successes than tries.
  * @see {@link https://doi.org/10.1080/01621459.1927.10502953 | Wilson 1927}
@@ -160,18 +143,6 @@ export function wilsonInterval(successes: number, count: number): Interval {
     high: Math.min(1, Math.max(share, center + reach)),
     n: count,
   };
-}
-
-/**
- * Turns shares into percent.
- *
- * @param interval A share, if it was measured.
- * @returns The same in percent.
- */
-export function percent(interval: Interval | undefined): Interval | undefined {
-  if (interval === undefined) return undefined;
-  const { value, low, high, n } = interval;
-  return { value: 100 * value, low: 100 * low, high: 100 * high, n };
 }
 
 /** Memory of a point as shares of the large model's full cache, or of it and its weights. */

@@ -21,7 +21,7 @@ export interface PolicySizes {
   readonly items: number;
   /** Longest prompt of a benchmark; items of the embedded pair's world are taken whole. */
   readonly promptTokens: number;
-  /** Tokens that are forced where a text has no answer of its own. */
+  /** Tokens that are forced if a text comes without an answer. */
   readonly newTokens: number;
 }
 
@@ -54,11 +54,7 @@ export interface BatchOptions {
 }
 
 /** Datasets of other pairs than the embedded one. */
-export const QUALITY_DATASETS = [
-  "gsm8k",
-  "bbh",
-  "wikitext2",
-] as const satisfies readonly DatasetName[];
+const QUALITY_DATASETS = ["gsm8k", "bbh", "wikitext2"] as const;
 
 const SIZES: Readonly<Record<Scale, PolicySizes>> = {
   smoke: { items: 1, promptTokens: 256, newTokens: 12 },
@@ -69,13 +65,13 @@ const SIZES: Readonly<Record<Scale, PolicySizes>> = {
 /** Items of each task of the embedded pair's world. */
 const EMBEDDED_ITEMS: Readonly<Record<Scale, number>> = { smoke: 3, small: 25, paper: 100 };
 
-/** Texts at the start of each dataset that results are reported on, at any scale; choices are made on later ones. */
+/** Texts at the start of each dataset on which results are reported, at any scale; choices are made on later ones. */
 const REPORTED_TEXTS = 100;
 
 /** Policies drop nothing from shorter prompts (D-4). */
 const LEAST_TOKENS = 100;
 
-/** Few-shot examples and questions are set apart by blank lines. */
+/** Few-shot examples and questions are separated by blank lines. */
 const BLANK_LINE = "\n\n";
 
 /**
@@ -140,17 +136,15 @@ export async function completeText(
 }
 
 interface WantedTexts extends PolicySizes {
-  /** Texts of each group that are left to others. */
+  /** Texts of each group to skip. */
   readonly skip: number;
 }
 
 async function worldBatches(context: ExperimentContext, wanted: WantedTexts): Promise<TextBatch[]> {
   const { items, skip, newTokens } = wanted;
   const tasks = 7;
-  const groups = new Map<string, ExperimentText[]>();
-  for (const text of await context.texts("microworld", tasks * (items + skip))) {
-    groups.set(text.group, [...groups.get(text.group) ?? [], text]);
-  }
+  const found = await context.texts("microworld", tasks * (items + skip));
+  const groups = Map.groupBy(found, ({ group }) => group);
   const batches = [...groups].map(([group, texts]) => ({
     group,
     newTokens,
@@ -182,7 +176,7 @@ async function benchmarkTexts(
   }));
 }
 
-/** Leaves out examples from the front until the prompt is short enough; where too little would remain, tokens. */
+/** Drops examples from the front until the prompt is short enough, and tokens where too little would remain. */
 function shortPrompt(context: ExperimentContext, text: string, most: number): readonly number[] {
   const longest = limitTokens(context, most);
   let rest = text;

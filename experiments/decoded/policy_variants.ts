@@ -1,5 +1,5 @@
 /**
- * The policies that quality experiments compare, by one name each.
+ * The policies that quality experiments compare, by name.
  *
  * @module
  */
@@ -16,11 +16,11 @@ export interface Variant {
   readonly policy: string;
   /** Choices that differ from the recommended ones. */
   readonly options?: PolicyOptions;
-  /** Whether it has a cost of its own, whatever the budget; false if left out. */
+  /** Whether its cost is fixed, whatever the budget; false if left out. */
   readonly isFixed?: boolean;
 }
 
-/** Variants by the names that stand in units; policies that none of them has come on top, see `variantKeys`. */
+/** Variants by their names in units; `variantKeys` adds the policies that none of them has. */
 export const VARIANTS = {
   full: { label: "full cache", policy: "full" },
   h2o: { label: "H2O", policy: "h2o" },
@@ -68,7 +68,7 @@ export type VariantKey = keyof typeof VARIANTS;
 /**
  * Lists all variants.
  *
- * @returns Names in units: those of `VARIANTS`, then the names of policies that none of them has, the user's among them.
+ * @returns Names in units: those of `VARIANTS`, then those of all other policies, including the user's.
  */
 export function variantKeys(): string[] {
   const known = new Set<string>(Object.values(VARIANTS).map(({ policy }) => policy));
@@ -82,8 +82,8 @@ export function variantKeys(): string[] {
  * Finds a variant.
  *
  * @param key Name in units.
- * @returns The variant, and whether a small model runs beside the large one.
- * @throws {RangeError} If there is none.
+ * @returns The variant, and whether it needs a small model.
+ * @throws {RangeError} If there is no such policy.
  */
 export function variantOf(key: string): Variant & { readonly hasSmallModel: boolean } {
   const known: Variant = (VARIANTS as Readonly<Record<string, Variant>>)[key] ??

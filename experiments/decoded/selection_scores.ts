@@ -33,26 +33,26 @@ export interface ScoreSource {
   readonly decay: number;
 }
 
-/** Kept tokens of every step and unit, ascending. */
+/** Kept tokens of every step and head group, ascending. */
 export type KeptTokens = readonly (readonly Uint32Array[])[];
 
-/** What a way of keeping tokens holds and costs, means over heads and steps. */
+/** What a way of keeping tokens captures and costs: means over heads and steps. */
 export interface SelectionShare {
   /** Share of the true attention on kept tokens. */
   readonly all: number;
   /** The same among tokens after the first four. */
   readonly withoutFirst: number;
-  /** Share of the kept tokens, the newest left out, that were not kept the step before. */
+  /** Share of the kept tokens, without the newest, that were not kept one step earlier. */
   readonly churn: number;
   /** Tokens per selection that had to come back from the host. */
   readonly loaded: number;
 }
 
-/** Tokens that hold the sink. */
+/** First tokens, which act as attention sinks. */
 const FIRST_TOKENS = 4;
 
 /**
- * Keeps tokens by a source, at each step from all tokens; no marginal ones.
+ * Keeps tokens by the scores of a source, at each step from all tokens and without marginal ones.
  *
  * @param source Scores.
  * @param shape Sizes.
@@ -99,9 +99,9 @@ function unitMeans(scores: readonly Float32Array[], groupSize: number): Float32A
 }
 
 /**
- * Weighs kept tokens by the true attention of each step.
+ * Measures how much of each step's true attention lies on kept tokens.
  *
- * @param kept Kept tokens of every step and unit.
+ * @param kept Kept tokens of every step and head group.
  * @param shape Sizes.
  * @param row True attention of a query head at a step.
  * @returns Means over query heads and steps.

@@ -5,11 +5,11 @@
  */
 
 import type { SmallModelCut } from "../../decoding/scoring/small_model.ts";
-import type { Figure, ModelShape, ResultTable, Series } from "../experiment.ts";
-import { lineOf } from "../result.ts";
+import { absoluteOf } from "../claims.ts";
+import type { Claim, Figure, ModelShape, ResultTable, Series } from "../experiment.ts";
+import { lineOf, percent } from "../result.ts";
 import { type Decoded, type PointNames, VARIANT_NAMES } from "./decoded.ts";
 import type { PolicyCell, PolicyPoint } from "./policy_runs.ts";
-import { percent } from "./policy_stats.ts";
 import { settingOf } from "./policy_variants.ts";
 
 /** A cheaper small model. */
@@ -39,6 +39,22 @@ export function smallModelPoints(cuts: readonly NamedCut[], ratio: number): Poli
 }
 
 /**
+ * Makes the claim about a row of Table 5 or 6.
+ *
+ * @param id "C42" or "C45".
+ * @param share The paper's score over that with the whole small model.
+ * @param statement What is compared.
+ * @returns The claim.
+ */
+export function cutScoreClaim(id: string, share: number, statement: string): Claim {
+  return absoluteOf(id, {
+    paper: Math.round(1000 * share) / 1000,
+    statement,
+    note: "The paper's score is accuracy on BBH, ours agreement with the full cache.",
+  });
+}
+
+/**
  * Counts what remains of a small model's cache.
  *
  * @param cut What is cut.
@@ -53,7 +69,7 @@ export function cutShare(
 }
 
 /**
- * Names the points of cheaper small models beside the variants.
+ * Names the points of cheaper small models along with the variants.
  *
  * @param cuts The small models.
  * @param small The whole small model.
@@ -90,7 +106,7 @@ export interface SmallModelCurve extends Pick<Figure, "name" | "title" | "xTitle
 }
 
 /**
- * Draws agreement with the full cache against what remains of the small model, H2O beside it.
+ * Draws agreement with the full cache against what remains of the small model, with H2O for comparison.
  *
  * @param decoded Points.
  * @param curve Cells and headings.

@@ -39,7 +39,7 @@ export function figureCaption(figure: Figure, record: ResultRecord): string {
     .trim();
 }
 
-/** Contexts behind the claims; what follows from arithmetic has 1 and does not count beside others. */
+/** Contexts behind the claims; claims that follow from arithmetic have 1 and do not count if there are others. */
 function contextCounts({ claims }: ResultRecord): number[] {
   const all = claims.flatMap(({ ours }) => ours === undefined ? [] : [ours.n]);
   const many = all.filter((count) => count > 1);

@@ -25,7 +25,7 @@ const PLACES = [
   "/Applications/Chromium.app/Contents/MacOS",
 ];
 
-/** How to get what is not drawn where no Chromium is found. */
+/** How to get what is not drawn without a Chromium. */
 export const CHROMIUM_ADVICE =
   "install Chromium, or name one in SMALLKV_CHROMIUM, to get SVG and PNG";
 
@@ -33,7 +33,7 @@ export const CHROMIUM_ADVICE =
  * Looks for a Chromium: the one in `SMALLKV_CHROMIUM` or `CHROMIUM_PATH`, else one on the search path or in a
  * usual place.
  *
- * @returns Path of the program, or nothing.
+ * @returns Path of the program, or undefined.
  */
 export async function findChromium(): Promise<string | undefined> {
   const chosen = process.env["SMALLKV_CHROMIUM"] || process.env["CHROMIUM_PATH"];

@@ -5,6 +5,7 @@
  */
 
 import type { JsonValue } from "../../core/json.ts";
+import { wrapText } from "../../core/wrap_text.ts";
 import type { Figure, PaperMark } from "../experiment.ts";
 import { DASHES, PAPER_COLOR, transparent } from "./palette.ts";
 
@@ -22,7 +23,7 @@ export interface LayoutOptions {
   readonly isBare?: boolean;
 }
 
-/** Above the plot, where no tick label or axis title can meet it. */
+/** Above the plot, where no tick label or axis title can overlap it. */
 const LEGEND: Trace = {
   orientation: "h",
   traceorder: "normal",
@@ -164,7 +165,7 @@ function captionOf(
 }
 
 /**
- * Makes a text one that Plotly shows as it is; it reads a few tags.
+ * Escapes a text for Plotly, which reads a few tags.
  *
  * @param text Any text.
  * @returns The same with `&` and `<` as entities.
@@ -178,16 +179,6 @@ function legendRows(labels: readonly string[]): number {
   const widest = Math.max(0, ...labels.map((label) => label.length)) * (LETTER - 0.5) + 44;
   const perRow = Math.max(1, Math.floor((FIGURE_WIDTH - 92) / widest));
   return Math.ceil(labels.length / perRow);
-}
-
-function wrapText(text: string, width: number): string[] {
-  const lines: string[] = [];
-  for (const word of text.split(" ")) {
-    const last = lines.at(-1);
-    if (last === undefined || last.length + 1 + word.length > width) lines.push(word);
-    else lines[lines.length - 1] = `${last} ${word}`;
-  }
-  return lines;
 }
 
 /** Lines and bands of the paper; the legend names them, so that no text lies on the data. */
@@ -210,7 +201,7 @@ function paperShapes(figure: Figure): Trace[] {
 /**
  * What the legend says of the paper's lines and bands.
  *
- * Shapes have names of their own only since version 2.20, so these are traces without points.
+ * Shapes have names only since version 2.20, so these are traces without points.
  *
  * @param figure The figure.
  * @returns One trace per line or band.

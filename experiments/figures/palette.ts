@@ -1,5 +1,5 @@
 /**
- * Colours, dashes and symbols that stay apart for colour-blind readers and in print.
+ * Colors, dashes and symbols that readers can tell apart if they are color-blind, and in print.
  *
  * @see {@link https://jfly.uni-koeln.de/color/ | Okabe and Ito's palette}
  * @module
@@ -7,7 +7,7 @@
 
 /** Look of one series. */
 export interface SeriesStyle {
-  /** Hexadecimal colour. */
+  /** Hexadecimal color. */
   readonly color: string;
   /** Plotly dash. */
   readonly dash: string;
@@ -21,11 +21,11 @@ const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "cross", "x", "st
 /** Plotly dashes, the solid one first. */
 export const DASHES: readonly string[] = ["solid", "dash", "dot", "dashdot", "longdash"];
 
-/** Colour of everything the paper states. */
+/** Color of everything that the paper states. */
 export const PAPER_COLOR = "#333333";
 
 /**
- * Look of a series; colour and symbol repeat after seven, the dash then changes.
+ * Look of a series; color and symbol repeat after seven, with another dash.
  *
  * @param index Place of the series in its figure.
  */
@@ -38,9 +38,9 @@ export function seriesStyle(index: number): SeriesStyle {
 }
 
 /**
- * The same colour, to be seen through.
+ * Makes a color transparent.
  *
- * @param color Hexadecimal colour.
+ * @param color Hexadecimal color.
  * @param opacity From 0 to 1.
  * @returns `rgba(...)`.
  */

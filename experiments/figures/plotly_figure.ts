@@ -27,7 +27,7 @@ export interface PlotlyFigure {
 /** Height of the plot itself, without heading, legend and caption. */
 const PLOT_HEIGHT = 330;
 
-/** Bars that stand for intervals become a band where a line has more points than this. */
+/** If a line has more points than this, its intervals are a band instead of bars. */
 export const MOST_ERROR_BARS = 24;
 
 /**

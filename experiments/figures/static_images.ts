@@ -24,7 +24,7 @@ export interface DrawOptions {
   readonly onFigure?: () => void;
 }
 
-/** What the page hands back: the SVG as text, the PNG as base 64. */
+/** What the page returns: the SVG as text, the PNG as base 64. */
 interface PageImages {
   readonly svg: string;
   readonly png: string;
@@ -75,7 +75,10 @@ export async function drawFigures(
   }
 }
 
-/** Runs inside the page, so it may use nothing from outside; the names of elements in an SVG are drawn by lot. */
+/**
+ * Runs inside the page, so it can use nothing from outside. Plotly names elements of an SVG at random, hence the
+ * fixed numbers.
+ */
 async function drawInPage(
   work: { figure: string; size: { width: number; height: number }; scale: number },
 ): Promise<PageImages> {

@@ -1,5 +1,5 @@
 /**
- * A figure as a page, for machines on which nothing draws SVG and PNG.
+ * A figure as a page, for machines without a Chromium that draws SVG and PNG.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import { FIGURE_WIDTH } from "../figures/layout.ts";
 import { figureHeight, type PlotlyFigure } from "../figures/plotly_figure.ts";
 import { escapeHtml, escapeJson } from "./html.ts";
 
-/** File of Plotly beside the pages, which opens without a network. */
+/** File of Plotly next to the pages, so that they open without a network. */
 export const PLOTLY_FILE = "plotly.min.js";
 
 /**

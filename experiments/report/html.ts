@@ -4,11 +4,11 @@
  * @module
  */
 
-/** Characters from which on the text of a cell may take several lines. */
+/** Length from which the text of a cell may take several lines, in characters. */
 const LONG_TEXT = 48;
 
 /**
- * Makes a text safe between tags and in quoted attributes; a number keeps its % on its line.
+ * Makes a text safe between tags and in quoted attributes; a % stays on the line of its number.
  *
  * @param text Any text.
  */
@@ -40,7 +40,7 @@ export function escapeScript(source: string): string {
 /**
  * A table cell.
  *
- * @param value Text or number; nothing shows as a dash.
+ * @param value Text or number; null shows as a dash.
  * @param format Words for a number.
  */
 export function cell(value: string | number | null, format: (value: number) => string): string {

@@ -1,5 +1,5 @@
 /**
- * A result as Markdown, for people who read it where the repository is shown.
+ * A result as Markdown, for people who read it in the repository.
  *
  * @module
  */
@@ -45,7 +45,7 @@ function claimTable(claims: readonly ClaimRecord[]): string {
   });
 }
 
-/** Numbers stand on the right. */
+/** Numbers are aligned on the right. */
 function markdownTable({ columns, rows }: Pick<ResultTable, "columns" | "rows">): string {
   const isNumeric = columns.map((_, index) =>
     rows.length > 0 && rows.every((row) => typeof row[index] !== "string")

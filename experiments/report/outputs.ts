@@ -30,12 +30,12 @@ export interface OutputOptions {
   readonly untouched?: readonly PaperClaim[];
 }
 
-/** What lies beside the JSON of a figure. */
+/** Files next to the JSON of a figure. */
 const PICTURES = [".svg", ".png"];
-/** The same where no Chromium draws. */
+/** The same without a Chromium. */
 const PAGE = [".html"];
 
-/** A figure on its way to the disk. */
+/** A figure to write. */
 interface FigureFile {
   /** Path without extension. */
   readonly stem: string;
@@ -86,7 +86,7 @@ function figureFile(folder: string, record: ResultRecord, figure: Figure): Figur
   return { stem, plot, json: `${JSON.stringify(plot)}\n` };
 }
 
-/** Draws what changed; the JSON is written last, so that it vouches for what lies beside it. */
+/** Draws what changed; the JSON is written last, so that it means that the files next to it are complete. */
 async function writeFigures(
   figures: readonly FigureFile[],
   progress: Progress,

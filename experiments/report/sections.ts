@@ -5,7 +5,7 @@
  */
 
 import { figureCaption } from "../figures/caption.ts";
-import type { ClaimRecord, ResultRecord } from "../runner/record.ts";
+import type { JudgedClaim, ResultRecord } from "../runner/record.ts";
 import { formatNumber, formatOurs, formatPaper } from "../runner/verdict_table.ts";
 import type { Verdict } from "../runner/verdict.ts";
 import type { ResultTable } from "../experiment.ts";
@@ -19,11 +19,11 @@ const VERDICTS: readonly Verdict[] = [
   "not run",
 ];
 
-/** Rows a table shows before it has to be opened. */
+/** Most rows of a table that is shown without being opened. */
 const MOST_ROWS = 12;
 
 /**
- * How many claims have which verdict.
+ * Counts claims by verdict.
  *
  * @param records All results.
  * @param untouched Claims that no experiment measures.
@@ -69,49 +69,30 @@ export function verdictSection(
     `<th scope="col"><button type="button">${escapeHtml(title)}</button></th>`
   );
   const rows = [
-    ...records.flatMap((record) => record.claims.map((claim) => verdictRow(record, claim))),
-    ...untouched.map(untouchedRow),
+    ...records.flatMap((record) => record.claims.map((claim) => verdictRow(claim, record))),
+    ...untouched.map((claim) => verdictRow({ ...claim, verdict: "not run" })),
   ];
   return `<div class="scroll"><table id="verdicts"><thead><tr>${headings.join("")}</tr></thead>` +
     `<tbody>${rows.join("\n")}</tbody></table></div>`;
 }
 
-function verdictRow(record: ResultRecord, claim: ClaimRecord): string {
-  const { ours, note } = claim;
-  const link = `<a href="#${escapeHtml(record.name)}">${escapeHtml(claim.id)}</a>`;
+function verdictRow(claim: JudgedClaim, record?: ResultRecord): string {
+  const { id, statement, source, paper, ours, note, verdict } = claim;
+  const link = record ? `<a href="#${escapeHtml(record.name)}">${escapeHtml(id)}</a>` : id;
+  const words = `${escapeHtml(statement)}<br><span class="soft">${escapeHtml(source)}</span>`;
   const why = note === undefined ? "" : `<br><span class="soft">${escapeHtml(note)}</span>`;
-  const again = `<details><summary>${escapeHtml(record.name)}</summary>` +
-    `<code>${escapeHtml(record.command)}</code></details>`;
+  const again = record &&
+    `<details><summary>${escapeHtml(record.name)}</summary>` +
+      `<code>${escapeHtml(record.command)}</code></details>`;
   return tableRow([
-    ["Claim", claim.id, `${link} ${claimWords(claim)}${why}`, "claim"],
-    ["Paper", paperKey(claim), escapeHtml(formatPaper(claim))],
-    ["Ours", ours === undefined ? "" : String(ours.value), escapeHtml(formatOurs(claim))],
-    ["n", ours === undefined ? "" : String(ours.n), ours === undefined ? "–" : String(ours.n)],
-    ["Verdict", String(VERDICTS.indexOf(claim.verdict)), verdictLabel(claim.verdict)],
-    ["Seconds", String(record.seconds), record.seconds.toFixed(1)],
-    ["Run again", record.name, again],
+    ["Claim", id, `${link} ${words}${why}`, "claim"],
+    ["Paper", typeof paper === "number" ? String(paper) : "", escapeHtml(formatPaper(claim))],
+    ["Ours", String(ours?.value ?? ""), escapeHtml(formatOurs(claim))],
+    ["n", String(ours?.n ?? ""), String(ours?.n ?? "–")],
+    ["Verdict", String(VERDICTS.indexOf(verdict)), verdictLabel(verdict)],
+    ["Seconds", String(record?.seconds ?? ""), record?.seconds.toFixed(1) ?? "–"],
+    ["Run again", record?.name ?? "", again ?? "–"],
   ]);
-}
-
-function untouchedRow(claim: PaperClaim): string {
-  return tableRow([
-    ["Claim", claim.id, `${escapeHtml(claim.id)} ${claimWords(claim)}`, "claim"],
-    ["Paper", paperKey(claim), escapeHtml(formatPaper(claim))],
-    ["Ours", "", "–"],
-    ["n", "", "–"],
-    ["Verdict", String(VERDICTS.indexOf("not run")), verdictLabel("not run")],
-    ["Seconds", "", "–"],
-    ["Run again", "", "–"],
-  ]);
-}
-
-function claimWords({ statement, source }: Pick<PaperClaim, "statement" | "source">): string {
-  return `${escapeHtml(statement)}<br><span class="soft">${escapeHtml(source)}</span>`;
-}
-
-/** What the paper's column is sorted by. */
-function paperKey({ paper }: Pick<ClaimRecord, "paper">): string {
-  return typeof paper === "number" ? String(paper) : "";
 }
 
 /** A cell: the label small screens show, the key it is sorted by, its content, its class. */
@@ -179,7 +160,7 @@ function tableSection(table: ResultTable): string {
 }
 
 /**
- * Devices, versions and models behind the results.
+ * Devices, versions and models of the results.
  *
  * @param records All results.
  */

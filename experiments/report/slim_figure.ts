@@ -10,7 +10,7 @@ import type { Figure, Series } from "../experiment.ts";
 const NUMBER_BYTES = 7;
 
 /**
- * Rounds the numbers of a figure and merges neighbouring cells of large maps and points of long lines.
+ * Rounds the numbers of a figure and merges neighboring cells of large maps and points of long lines.
  *
  * @param figure The figure.
  * @param bytes About how many bytes of JSON it may take.

@@ -1,5 +1,5 @@
 /**
- * A folder of small finished pieces by content hash; each is whole, checked and written at once.
+ * A folder of small finished pieces by content hash, each written as a whole and checked when it is read.
  *
  * @module
  */
@@ -7,12 +7,12 @@
 import { readFile, rm } from "node:fs/promises";
 import { createHash } from "node:crypto";
 import { join } from "node:path";
-import { removeUnfinished, writeFileAtomic } from "../../core/atomic_file.ts";
+import { writeFileAtomic } from "../../core/atomic_file.ts";
 import type { JsonValue } from "../../core/json.ts";
 
 /** One stored piece. */
 export interface Blob {
-  /** What is said about the bytes. */
+  /** What describes the bytes. */
   readonly meta: JsonValue;
   /** The bytes; may be empty. */
   readonly bytes: Uint8Array;
@@ -20,7 +20,7 @@ export interface Blob {
 
 /** Pieces by key. */
 export interface BlobStore {
-  /** The piece, or nothing where it is missing or damaged. */
+  /** The piece, or undefined if it is missing or damaged. */
   read(key: string): Promise<Blob | undefined>;
   /** Keeps a piece. */
   write(key: string, blob: Blob): Promise<void>;
@@ -33,7 +33,7 @@ const PREFIX_BYTES = CHECKSUM_BYTES + 4;
  * Opens a store.
  *
  * @param folder Its folder; made on the first write.
- * @param options `isFresh`: do not see what was stored before.
+ * @param options `isFresh`: ignore what was stored before.
  * @returns The store.
  */
 export function openBlobStore(
@@ -56,15 +56,6 @@ export function openBlobStore(
       written.add(key);
     },
   };
-}
-
-/**
- * Removes what a killed run left unfinished in a store.
- *
- * @param folder Folder of the store.
- */
-export async function cleanBlobStore(folder: string): Promise<void> {
-  await removeUnfinished(folder);
 }
 
 function encodeBlob(blob: Blob): Uint8Array {

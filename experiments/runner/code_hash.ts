@@ -1,5 +1,5 @@
 /**
- * Identity of the code behind a result: modules and all that they import, kernels included.
+ * Identity of the code that a result depends on: modules and all that they import, kernels included.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import { sha256 } from "./hash.ts";
 const IMPORT =
   /\b(?:import\s*\(?\s*|(?:import|export)\b(?!\s*type\b)[^"'`;=()]*?\bfrom\s*)"([^"]+)"/g;
 
-/** Root of the package: names of modules are relative to it, so that its place does not count. */
+/** Root of the package: names of modules are relative to it, so that its location does not count. */
 const ROOT = new URL("../../", import.meta.url).href;
 
 /** Gives the text of a module; the file system's if not replaced. */
@@ -23,7 +23,7 @@ export type ReadModule = (module: URL) => Promise<string>;
  * Hashes modules and, through their imports, everything they are made of: code, kernels, data. A
  * package counts by its pinned version.
  *
- * Comments on lines of their own do not count, so that better words do not cost a run. Where the
+ * Lines that are comments do not count, so that rewording them does not cost a run. Where the
  * package itself is served over HTTP, as from JSR, a published version never changes: a module then
  * counts by that version and its address, without being read.
  *

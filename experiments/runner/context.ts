@@ -1,5 +1,5 @@
 /**
- * What experiments measure with: models, texts, and runs that are kept.
+ * What experiments measure with: models, texts, and stored runs.
  *
  * @module
  */

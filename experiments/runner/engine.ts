@@ -1,5 +1,5 @@
 /**
- * The one way to open models: a device, the models of a pair by role, the datasets of a folder.
+ * Opens what commands and experiments run on: a device, the models of a pair by role, the datasets of a folder.
  *
  * @module
  */
@@ -22,7 +22,7 @@ import type { Environment } from "./record.ts";
 
 /** How an engine is opened. */
 export interface EngineOptions {
-  /** Back end, or a device that stays the caller's; a WebGPU adapter, if there is one, if left out. */
+  /** Back end, or a device that the caller owns; if left out, a WebGPU adapter where there is one. */
   readonly device?: Device | Backend | "auto";
   /** Folder of the datasets; the default one if left out. */
   readonly dataFolder?: string;
@@ -58,7 +58,7 @@ const DATASETS: Readonly<Record<DatasetName, Dataset>> = {
 };
 
 /**
- * Opens a device; models and datasets are opened when they are asked for.
+ * Opens a device; models and datasets are opened on request.
  *
  * @param options Device, data folder, progress.
  * @returns The engine; disposing it frees its models, and its device if it opened one.

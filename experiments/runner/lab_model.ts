@@ -30,7 +30,7 @@ export interface LabModelOptions {
 }
 
 /**
- * Opens a model; its weights stay where they are until it is run.
+ * Opens a model; its weights are loaded when it is first run.
  *
  * @param options Reference, device, progress.
  * @returns The model; disposing it frees its weights.

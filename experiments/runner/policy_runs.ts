@@ -18,7 +18,7 @@ import type {
 } from "../experiment.ts";
 import { cachedValue, cachedValues, type RunCache } from "./run_cache.ts";
 
-/** Address of this module: all that it imports decides what runs under policies give. */
+/** Address of this module: all that it imports decides the results of runs under policies. */
 export const POLICY_CODE = new URL(import.meta.url);
 
 /** What decodes, and where results are kept. */

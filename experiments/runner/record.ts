@@ -9,16 +9,15 @@ import { join } from "node:path";
 import { writeFileAtomic } from "../../core/atomic_file.ts";
 import type {
   Claim,
+  Experiment,
   ExperimentContext,
-  Figure,
+  ExperimentResult,
   Measured,
-  ResultTable,
-  Scale,
 } from "../experiment.ts";
 import { contentHash } from "./hash.ts";
 import type { Verdict } from "./verdict.ts";
 
-/** A model behind a result. */
+/** A model of a result. */
 export interface ModelRecord {
   /** Name for people. */
   readonly name: string;
@@ -32,7 +31,7 @@ export interface Environment {
   readonly device: string;
   /** What the back end runs on, in the driver's words. */
   readonly adapter: string;
-  /** Whether the adapter is a processor that plays one. */
+  /** Whether the adapter is emulated on the CPU. */
   readonly isSoftware: boolean;
   /** Versions of this package and of what runs it. */
   readonly versions: Readonly<Record<string, string>>;
@@ -50,22 +49,20 @@ export interface ClaimRecord extends Claim {
   readonly verdict: Verdict;
 }
 
+/** A claim as tables show it; one that no experiment measures has no number. */
+export type JudgedClaim = Pick<
+  ClaimRecord,
+  "id" | "source" | "statement" | "paper" | "unit" | "note" | "ours" | "verdict"
+>;
+
 /** Content of `results/<scale>/<name>.json`. */
-export interface ResultRecord {
+export interface ResultRecord
+  extends
+    Pick<Experiment, "name" | "title" | "question" | "source">,
+    Pick<ExperimentContext, "scale" | "seed">,
+    Omit<ExperimentResult, "values"> {
   /** Version of this layout. */
   readonly schema: 1;
-  /** Name of the experiment. */
-  readonly name: string;
-  /** Heading. */
-  readonly title: string;
-  /** The question, one sentence. */
-  readonly question: string;
-  /** Figure or table of the paper. */
-  readonly source: string;
-  /** Scale of the run. */
-  readonly scale: Scale;
-  /** Seed of everything random. */
-  readonly seed: number;
   /** Hash of code, models, texts, scale and seed; an equal hash means nothing to do. */
   readonly hash: string;
   /** Models by role. */
@@ -82,12 +79,6 @@ export interface ResultRecord {
   readonly command: string;
   /** Claims with numbers and verdicts. */
   readonly claims: readonly ClaimRecord[];
-  /** Tables for the report. */
-  readonly tables: readonly ResultTable[];
-  /** Pictures for the report. */
-  readonly figures: readonly Figure[];
-  /** Sentences a reader needs to judge the numbers. */
-  readonly notes: readonly string[];
 }
 
 /**
@@ -130,7 +121,7 @@ export function recordPath(folder: string, name: string): string {
  *
  * @param folder Folder of the results.
  * @param name Name of the experiment.
- * @returns The record, or nothing where it is missing, damaged or of another layout.
+ * @returns The record, or undefined if it is missing, damaged or of another layout.
  */
 export async function readRecord(folder: string, name: string): Promise<ResultRecord | undefined> {
   try {
@@ -148,7 +139,7 @@ function isRecord(value: unknown): value is ResultRecord {
 }
 
 /**
- * Writes a result file at once.
+ * Writes a result file as a whole.
  *
  * @param folder Folder of the results.
  * @param record The result.

@@ -99,7 +99,7 @@ export async function cachedValue<T>(
 }
 
 /**
- * Measures several values at once, those that no earlier run has measured.
+ * Measures those of several values that no earlier run has measured, all at once.
  *
  * @param cache Where values are kept and the code they depend on.
  * @param inputs All else that each depends on, as plain data; undefined fields do not count.

@@ -16,13 +16,11 @@ import type {
 } from "../experiment.ts";
 import type { BlobStore } from "./blob_store.ts";
 import { contentHash } from "./hash.ts";
-import { type Environment, readRecord, type ResultRecord, writeRecord } from "./record.ts";
-import { summariseExperiment } from "./summary.ts";
+import { readRecord, type ResultRecord, writeRecord } from "./record.ts";
+import { summariseExperiment, type SummaryOptions } from "./summary.ts";
 
 /** What a run works with. */
-export interface RunOptions {
-  /** Models, texts, scale and seed. */
-  readonly context: ExperimentContext;
+export interface RunOptions extends Pick<SummaryOptions, "context" | "environment" | "command"> {
   /** Where result files go. */
   readonly folder: string;
   /** Finished units of this and earlier runs. */
@@ -31,17 +29,13 @@ export interface RunOptions {
   readonly workUnitCode: (experiment: Experiment) => Promise<string>;
   /** Hash of the code that judges claims; part of the hash of results. */
   readonly summaryCode: string;
-  /** Device and versions, for the result files; asked for after measuring. */
-  readonly environment: () => Environment;
-  /** Command that repeats an experiment. */
-  readonly command: (experiment: Experiment) => string;
   /** Whether result files of earlier runs are ignored. */
   readonly isForced?: boolean;
   /** Told of every unit. */
   readonly progress: Progress;
 }
 
-/** What became of one experiment. */
+/** Outcome of one experiment. */
 export interface Outcome {
   /** The experiment. */
   readonly experiment: Experiment;
@@ -64,11 +58,6 @@ interface Job {
     readonly cost: number;
   }[];
   readonly hash: string;
-}
-
-/** A finished unit with its cost. */
-interface TimedResult extends WorkUnitResult {
-  readonly milliseconds: number;
 }
 
 /**
@@ -160,7 +149,7 @@ function tokenCost(model: ModelShape): number {
 
 async function runJob(job: Job, options: RunOptions): Promise<Outcome> {
   const { experiment, hash } = job;
-  const { context, folder, progress } = options;
+  const { context, folder, store, progress } = options;
   const isKept = options.isForced !== true;
   const earlier = isKept ? await readRecord(folder, experiment.name) : undefined;
   if (earlier?.hash === hash) {
@@ -170,13 +159,16 @@ async function runJob(job: Job, options: RunOptions): Promise<Outcome> {
     return { experiment, status: "kept", record: earlier };
   }
   const startedAt = new Date().toISOString();
-  const results: TimedResult[] = [];
+  const results: (WorkUnitResult & WorkUnitValue)[] = [];
   for (const [index, { unit, hash: key, cost }] of job.units.entries()) {
     context.signal.throwIfAborted();
     progress.describe(experiment.name, `${index + 1}/${job.units.length}`);
-    const stored = await readWorkUnit(options.store, key);
+    const stored = (await store.read(key))?.meta as WorkUnitValue | undefined;
     const result = stored ?? await runWorkUnit(unit, context);
-    if (stored === undefined) await writeWorkUnit(options.store, key, result);
+    if (stored === undefined) {
+      contentHash(result.value); // refuses NaN, which JSON would store as null
+      await store.write(key, { meta: { ...result }, bytes: new Uint8Array() });
+    }
     results.push({ key: unit.key, ...result });
     progress.advance({ items: cost, isFree: stored !== undefined });
   }
@@ -195,13 +187,4 @@ async function runWorkUnit(unit: WorkUnit, context: ExperimentContext): Promise<
   const startedAt = performance.now();
   const value = await unit.run(context);
   return { value, milliseconds: Math.round(performance.now() - startedAt) };
-}
-
-async function readWorkUnit(store: BlobStore, key: string): Promise<WorkUnitValue | undefined> {
-  return (await store.read(key))?.meta as WorkUnitValue | undefined;
-}
-
-async function writeWorkUnit(store: BlobStore, key: string, result: WorkUnitValue): Promise<void> {
-  contentHash(result.value); // refuses NaN, which JSON would store as null
-  await store.write(key, { meta: { ...result }, bytes: new Uint8Array() });
 }

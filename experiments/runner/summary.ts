@@ -4,12 +4,7 @@
  * @module
  */
 
-import type {
-  Experiment,
-  ExperimentContext,
-  ExperimentResult,
-  WorkUnitResult,
-} from "../experiment.ts";
+import type { Experiment, ExperimentContext, WorkUnitResult } from "../experiment.ts";
 import type { ClaimRecord, Environment, ModelRecord, ResultRecord } from "./record.ts";
 import { judgeClaim } from "./verdict.ts";
 
@@ -24,7 +19,7 @@ export interface SummaryOptions {
   readonly hash: string;
   /** Start of the run, ISO 8601. */
   readonly startedAt: string;
-  /** Device and versions. */
+  /** Device and versions; asked for after measuring. */
   readonly environment: () => Environment;
   /** Command that repeats an experiment. */
   readonly command: (experiment: Experiment) => string;
@@ -47,6 +42,7 @@ export function summariseExperiment(
   const { name, title, question, source } = experiment;
   const { scale, seed } = context;
   const units = results.map(({ key, value }) => ({ key, value }));
+  const names = { large: context.large.name, small: context.small.name };
   const { values, tables, figures, notes } = experiment.summarise({ ...context, units });
   const milliseconds = results.reduce((sum, result) => sum + result.milliseconds, 0);
   return {
@@ -64,25 +60,15 @@ export function summariseExperiment(
     seconds: milliseconds / 1000,
     units: results.length,
     command: options.command(experiment),
-    claims: judgeClaims(experiment, values, { context, units: results.length }),
+    claims: Object.entries(experiment.claims).map(([key, claim]): ClaimRecord => {
+      const ours = values[key];
+      const verdict = judgeClaim(claim, ours, { scale, ...names, units: results.length });
+      return { key, ...claim, ...(ours === undefined ? {} : { ours }), verdict };
+    }),
     tables,
     figures,
     notes,
   };
-}
-
-function judgeClaims(
-  experiment: Experiment,
-  values: ExperimentResult["values"],
-  run: { readonly context: ExperimentContext; readonly units: number },
-): ClaimRecord[] {
-  const { scale, large, small } = run.context;
-  const setting = { scale, large: large.name, small: small.name, units: run.units };
-  return Object.entries(experiment.claims).map(([key, claim]): ClaimRecord => {
-    const ours = values[key];
-    const verdict = judgeClaim(claim, ours, setting);
-    return { key, ...claim, ...(ours === undefined ? {} : { ours }), verdict };
-  });
 }
 
 function modelRecords(context: ExperimentContext): Record<string, ModelRecord> {

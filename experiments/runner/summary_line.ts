@@ -11,7 +11,7 @@ import type { Verdict } from "./verdict.ts";
 /**
  * Writes outcomes and verdicts as one line of JSON.
  *
- * @param outcomes What became of the experiments.
+ * @param outcomes Outcomes of the experiments.
  * @param options Where the results lie, how the process will end, and the claims that no experiment
  * measures, which count as "not run".
  * @returns JSON without line breaks.

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Claim, Measured, PaperPair, Scale } from "../experiment.ts";
+import type { Claim, Measured, Scale } from "../experiment.ts";
 
 /** Outcome of a comparison. */
 export type Verdict = "reproduced" | "differs" | "not comparable at this scale" | "not run";
@@ -17,7 +17,7 @@ export interface ComparisonSetting {
   readonly large: string;
   /** Name of the small model. */
   readonly small: string;
-  /** Units behind the numbers; 0, the default, where they follow from what is printed. */
+  /** Number of measured units; 0, the default, for numbers that follow from printed ones. */
   readonly units?: number;
 }
 
@@ -41,20 +41,17 @@ export function judgeClaim(
   if (measured === undefined) return "not run";
   const range = allowedRange(claim);
   if (range === undefined || !isComparable(claim, setting)) return "not comparable at this scale";
-  const { value, low, high } = measured;
+  const { value, low, high, n } = measured;
   const { above, below } = range;
   if (claim.kind === "trend") {
-    if (isSingle(measured, setting)) return "not comparable at this scale";
+    // One context has no interval, so equal ends do not mean certainty.
+    const isSingle = (setting.units ?? 0) > 0 && n <= 1 && low === high;
+    if (isSingle) return "not comparable at this scale";
     if (low > above && high < below) return "reproduced";
     return high <= above || low >= below ? "differs" : "not comparable at this scale";
   }
   if (value >= above && value <= below) return "reproduced";
   return high < above || low > below ? "differs" : "not comparable at this scale";
-}
-
-/** Whether one context was measured, so that equal ends do not mean certainty. */
-function isSingle({ low, high, n }: Measured, { units = 0 }: ComparisonSetting): boolean {
-  return units > 0 && n <= 1 && low === high;
 }
 
 function allowedRange(claim: Claim): { above: number; below: number } | undefined {
@@ -72,11 +69,9 @@ function allowedRange(claim: Claim): { above: number; below: number } | undefine
 function isComparable(claim: Claim, setting: ComparisonSetting): boolean {
   if (claim.kind !== "absolute") return true;
   if (setting.scale === "smoke") return false;
-  return (claim.pairs ?? []).some((pair) => isPair(pair, setting));
-}
-
-function isPair(pair: PaperPair, setting: ComparisonSetting): boolean {
-  return hasName(setting.large, pair.large) && hasName(setting.small, pair.small);
+  return (claim.pairs ?? []).some(({ large, small }) =>
+    hasName(setting.large, large) && hasName(setting.small, small)
+  );
 }
 
 /** Whether a model's name holds a part as whole words: `qwen2-7b` is not in `qwen2-72b`. */

@@ -4,10 +4,10 @@
  * @module
  */
 
+import { wrapText } from "../../core/wrap_text.ts";
 import type { PaperClaim } from "../claims.ts";
 import type { Claim, Measured } from "../experiment.ts";
-import type { ClaimRecord, ResultRecord } from "./record.ts";
-import type { Verdict } from "./verdict.ts";
+import type { ClaimRecord, JudgedClaim, ResultRecord } from "./record.ts";
 
 /**
  * A number with about four digits.
@@ -40,7 +40,7 @@ export function formatPaper(claim: Pick<Claim, "paper" | "unit">): string {
  * @param claim The claim.
  * @returns Number with unit and, where something is random, its 95 % interval.
  */
-export function formatOurs(claim: ClaimRecord): string {
+export function formatOurs(claim: Pick<ClaimRecord, "ours" | "unit">): string {
   if (claim.ours === undefined) return "–";
   return `${formatMeasured(claim.ours)}${unitSuffix(claim)}`;
 }
@@ -58,7 +58,7 @@ function unitSuffix(claim: Pick<Claim, "unit">): string {
 export interface VerdictTableOptions {
   /** Width of the screen; long claims take several lines to fit it. Infinity: one line each. */
   readonly columns: number;
-  /** Claims that no experiment measures; they stand at the end as "not run". */
+  /** Claims that no experiment measures; listed at the end as "not run". */
   readonly untouched?: readonly PaperClaim[];
 }
 
@@ -74,7 +74,12 @@ export function verdictTable(
   options: VerdictTableOptions,
 ): string {
   const heading = ["claim", "paper", "ours (95 % interval)", "verdict", "seconds"];
-  const rows = [...measuredRows(records), ...(options.untouched ?? []).map(untouchedRow)];
+  const rows = [
+    ...records.flatMap(({ claims, seconds }) =>
+      claims.map((claim, index) => claimRow(claim, index === 0 ? seconds.toFixed(1) : ""))
+    ),
+    ...(options.untouched ?? []).map((claim) => claimRow({ ...claim, verdict: "not run" }, "")),
+  ];
   const widths = heading.map((title, column) =>
     Math.max(title.length, ...rows.map((row) => row[column]!.length))
   );
@@ -87,26 +92,14 @@ export function verdictTable(
   return [layRow(heading, widths), rule, ...rows.map((row) => layRow(row, widths))].join("\n");
 }
 
-function measuredRows(records: readonly ResultRecord[]): string[][] {
-  return records.flatMap((record) =>
-    record.claims.map((claim, index) => [
-      `${claim.id} ${claim.statement} (${claim.source})`,
-      formatPaper(claim),
-      formatOurs(claim),
-      claim.verdict,
-      index === 0 ? record.seconds.toFixed(1) : "",
-    ])
-  );
-}
-
-function untouchedRow(claim: PaperClaim): string[] {
+function claimRow(claim: JudgedClaim, seconds: string): string[] {
   const name = `${claim.id} ${claim.statement} (${claim.source})`;
-  return [name, formatPaper(claim), "–", "not run" satisfies Verdict, ""];
+  return [name, formatPaper(claim), formatOurs(claim), claim.verdict, seconds];
 }
 
 /** One row, on as many lines as its longest cell takes. */
 function layRow(cells: readonly string[], widths: readonly number[]): string {
-  const wrapped = cells.map((cell, column) => wrapWords(cell, widths[column]!));
+  const wrapped = cells.map((cell, column) => wrapText(cell, widths[column]!, "  "));
   const height = Math.max(...wrapped.map((lines) => lines.length));
   return Array.from(
     { length: height },
@@ -114,20 +107,4 @@ function layRow(cells: readonly string[], widths: readonly number[]): string {
       wrapped.map((lines, column) => (lines[line] ?? "").padEnd(widths[column]!)).join("  ")
         .trimEnd(),
   ).join("\n");
-}
-
-/** Breaks a text between words; lines after the first one are indented. */
-function wrapWords(text: string, width: number): string[] {
-  const lines: string[] = [];
-  let line = "";
-  for (const word of text.split(" ")) {
-    const longer = line === "" ? word : `${line} ${word}`;
-    if (longer.length <= width || line.trim() === "") {
-      line = longer;
-      continue;
-    }
-    lines.push(line);
-    line = `  ${word}`;
-  }
-  return [...lines, line];
 }

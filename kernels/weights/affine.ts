@@ -1,6 +1,6 @@
 /**
- * What formats share whose weights are `scale * q + minimum` with a small integer q: four bits of it in nibbles, scale
- * and minimum as two halves.
+ * Shared by formats whose weights are `scale * q + minimum` with a small integer q: four bits of q in nibbles, scale and
+ * minimum as two halves.
  *
  * Byte b of word j of `values` holds weight 4j + b in its low and weight 16 + 4j + b in its upper nibble, as the blocks
  * of ggml do.
@@ -35,7 +35,7 @@ fn upper(word: u32) -> vec4f {
   return vec4f(vec4i((vec4u(word) >> vec4u(4u, 12u, 20u, 28u)) & vec4u(15u)));
 }`;
 
-/** WGSL functions that unpack nibbles and join them with bits that already stand above them. */
+/** WGSL functions that unpack nibbles and join them with bits that are already above them. */
 export const HIGH_FUNCTIONS = `fn low(word: u32, high: u32) -> vec4f {
   return bytes((word & 0x0f0f0f0fu) | high);
 }
@@ -52,7 +52,7 @@ export function nibbles(quad: number, values: string, ...further: readonly strin
   return `${quad < 4 ? "low" : "upper"}(${[word, ...further].join(", ")})`;
 }
 
-/** WGSL expression for the bits of a word moved up, or down if `places` is negative, and those of a mask kept. */
+/** WGSL expression that shifts a word left, or right if `places` is negative, and applies a mask. */
 export function movedBits(word: string, places: number, mask: string): string {
   const moved = places < 0 ? `(${word} >> ${-places}u)` : `(${word} << ${places}u)`;
   return `${places === 0 ? word : moved} & ${mask}`;
@@ -80,7 +80,7 @@ function affineReader(
   };
 }
 
-/** What two formats of equal bits share: all but planes, the plane with floats, and the types of files. */
+/** What two formats of equally many bits share: everything but planes, the plane with floats, and file types. */
 export type AffineFormat = Pick<WeightFormat, "functions" | "numbers" | "scaling" | "reader">;
 
 /** Nibbles alone. */
@@ -104,7 +104,7 @@ export const fiveBits: AffineFormat = {
     }),
 };
 
-/** Copies 16 bytes that need not begin at a whole 32-bit word. */
+/** Copies 16 bytes that may not be aligned to 32 bits. */
 export function copyVector(
   words16: Uint16Array,
   word: number,

@@ -1,5 +1,5 @@
 /**
- * What plain floats share: vectors of neighboring elements.
+ * Shared by plain floats: vectors of neighboring elements.
  *
  * @module
  */
@@ -43,7 +43,7 @@ export function copyRow(
 /** Packs a row of 16-bit floats as they are. */
 export const packHalves: StoredType["packRow"] = (source, target, { byte, value }) => {
   const { columns, values } = target;
-  if (columns % 2 === 0) { // two at a time; an even row begins at a whole word
+  if (columns % 2 === 0) { // two at a time; an even row is aligned to 32 bits
     const row = { from: byte / 4, to: value, perVector: 4, count: columns / 2 };
     copyRow(source.words32, values, row);
   } else {

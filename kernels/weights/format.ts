@@ -8,10 +8,10 @@
  * | --- | --- |
  * | values | `[rows / 8][blocks][vectors][8]` vectors of 4 words: the weights or their low bits |
  * | scales | `[rows / 8][blocks][8]` words: scales and minima |
- * | superScales | `[rows / 8][blocks / 8][8]` words: two halves that those of `scales` are multiplied with |
+ * | superScales | `[rows / 8][blocks / 8][8]` words: two halves by which those of `scales` are multiplied |
  * | high | `[rows / 8][blocks][8]` of one or two words: bits above the fourth |
  *
- * What the bits mean is said in the file of each format.
+ * The file of each format says what the bits mean.
  *
  * @module
  */
@@ -30,13 +30,13 @@ export const SUPER_COLUMNS = 256;
 /** Exponents of a word of two halves. */
 export const TWO_HALVES = 0x7c007c00;
 
-/** Something for each plane that a format has. */
+/** An item for each plane of a format. */
 export interface Planes<Item> {
   /** For the weights or their low bits. */
   readonly values: Item;
   /** For scales and minima. */
   readonly scales?: Item;
-  /** For what scales are multiplied with. */
+  /** For factors on scales. */
   readonly superScales?: Item;
   /** For bits above the fourth. */
   readonly high?: Item;
@@ -96,7 +96,7 @@ export interface BlockPlace extends PlanePlace {
 /** Reads the 32 weights of a block as numbers. */
 export type BlockReader = (target: Float64Array, place: BlockPlace) => void;
 
-/** A format: all that is known of it. A block of 32 columns has 8 quads; quad q is columns 4q to 4q + 3. */
+/** Everything that defines a format. A block of 32 columns has 8 quads; quad q is columns 4q to 4q + 3. */
 export interface WeightFormat {
   /** Name, part of those of kernels. */
   readonly name: string;
@@ -108,14 +108,14 @@ export interface WeightFormat {
   numbers(quad: number, names: BlockNames): string;
   /** How integers become weights; absent for plain floats. */
   readonly scaling?: WeightScaling;
-  /** Makes the reader of a matrix, what the twins of kernels are made of. */
+  /** Makes the reader of a matrix, which the twins of kernels use. */
   reader(planes: Planes<Uint32Array>): BlockReader;
   /** Plane whose floats must be finite, and the bits of their exponents in a word. */
   readonly floats: {
     readonly plane: "values" | "scales" | "superScales";
     readonly exponents: number;
   };
-  /** Types of files that are kept in this format, by the names that ggml and safetensors give them. */
+  /** Types in files that are kept in this format, by their names in ggml and safetensors. */
   readonly stored: Readonly<Record<string, StoredType>>;
 }
 
@@ -137,7 +137,7 @@ export function halvesOf<Memory extends ArrayBufferLike>(
   return new Float16Array(buffer, byteOffset, 2 * length);
 }
 
-/** Makes something for each plane from what there is for it. */
+/** Maps the item of each plane. */
 export function mapPlanes<From, To>(planes: Planes<From>, map: (item: From) => To): Planes<To> {
   const entries = Object.entries<From>({ ...planes });
   const mapped: unknown = Object.fromEntries(entries.map(([name, item]) => [name, map(item)]));
@@ -149,7 +149,7 @@ export function paddedColumns(columns: number): number {
   return Math.ceil(columns / BLOCK_COLUMNS) * BLOCK_COLUMNS;
 }
 
-/** What the columns of a matrix must be a multiple of. */
+/** The columns of a matrix must be a multiple of this. */
 export function columnStep(format: WeightFormat): number {
   return format.planes.superScales ? SUPER_COLUMNS : 1;
 }
@@ -178,7 +178,7 @@ export function createPlanes(format: WeightFormat, shape: MatrixShape): WeightPl
   return mapPlanes(planeWords(format, shape), (words) => new Uint32Array(words));
 }
 
-/** Planes as a kernel's twin gets them: words, or floats in their place. */
+/** Planes as a kernel's twin gets them: words or floats. */
 export type PlaneArrays = Planes<Uint32Array | Float32Array>;
 
 /** Reads one row of a matrix as numbers into `target`, [padded columns]. */
@@ -224,10 +224,33 @@ export function planeBindings(
   return { ...mapPlanes(format.planes, ({ type }) => type === "vec4f" ? "read f32" : "read u32") };
 }
 
-/** Declarations of the planes' bindings without their numbers, by what stands after `var<storage, `. */
+/** Element types of the planes' bindings, by the text that follows `var<storage, `. */
 export function planeVariables(format: WeightFormat): Readonly<Record<string, string>> {
   const entries = Object.entries(format.planes) as [string, PlaneLayout][];
   return Object.fromEntries(entries.map(([name, { type }]) => [`read> ${name}`, type]));
+}
+
+/**
+ * Declares the parameters and bindings of a generated kernel.
+ *
+ * @param params Types of the fields of `Params`, in order.
+ * @param variables Element types of the storage buffers in binding order, named as by `planeVariables`.
+ * @returns Lines of WGSL.
+ */
+export function declarations(
+  params: Readonly<Record<string, string>>,
+  variables: Readonly<Record<string, string>>,
+): string[] {
+  return [
+    "struct Params {",
+    ...Object.entries(params).map(([name, type]) => `  ${name}: ${type},`),
+    "}",
+    "",
+    ...Object.entries(variables).map(([name, type], i) =>
+      `@group(0) @binding(${i}) var<storage, ${name}: array<${type}>;`
+    ),
+    "@group(1) @binding(0) var<uniform> params: Params;",
+  ];
 }
 
 /**

@@ -1,5 +1,5 @@
 /**
- * What a format needs to pack weights: types of files, and where the packers read and write.
+ * What a format needs to pack weights: types in files, and where the packers read and write.
  *
  * @see {@link https://github.com/ggml-org/ggml/blob/master/src/ggml-common.h | ggml-common.h} for the blocks of ggml.
  * @module
@@ -17,7 +17,7 @@ export interface PackTarget {
   readonly scales: Uint32Array<ArrayBuffer>;
   /** The same memory as numbers, scale first. */
   readonly halves: Float16Array<ArrayBuffer>;
-  /** What scales are multiplied with, as bits. */
+  /** Factors on scales, as bits. */
   readonly superScales: Uint32Array<ArrayBuffer>;
   /** Bits above the fourth. */
   readonly high: Uint32Array<ArrayBuffer>;
@@ -49,7 +49,7 @@ export interface PackPlace extends PlanePlace {
   readonly byte: number;
 }
 
-/** A type of weights in files. */
+/** How a file stores weights. */
 export interface StoredType {
   /** Weights of a block; 1 for plain floats. */
   readonly elements: number;

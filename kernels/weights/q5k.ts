@@ -17,7 +17,10 @@ export const q5k: WeightFormat = {
   ...fiveBits,
   floats: { plane: "superScales", exponents: TWO_HALVES },
   stored: {
-    /** Two halves, 12 bytes of scales and minima, 32 bytes of fifth bits (bit b of byte i is of weight i of block b), 128 bytes of nibbles. */
+    /**
+     * Two halves, 12 bytes of scales and minima, 32 bytes of fifth bits (bit b of byte i belongs to weight i of block b),
+     * 128 bytes of nibbles.
+     */
     Q5_K: {
       elements: 256,
       bytes: 176,

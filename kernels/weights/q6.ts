@@ -2,7 +2,7 @@
  * 6 bits with a scale for each 16 weights: `scale * (q - 32)`, where a scale is a small integer times a half.
  *
  * `values` holds nibbles. `high` has 2 words, one for each 16 weights: bits 2q and 2q + 1 of byte b are the upper bits
- * of weight 4q + b. A word of `scales` is the two integers in its low bytes, and the half that they are multiplied with.
+ * of weight 4q + b. A word of `scales` is the two integers in its low bytes, and the half by which they are multiplied.
  *
  * @module
  */

@@ -1,5 +1,6 @@
 /**
- * What ggml's super-blocks of 256 weights share whose 8 blocks have scales and minima of 6 bits times a common half.
+ * Shared by ggml's formats with super-blocks of 256 weights, whose 8 blocks have scales and minima of 6 bits times a
+ * common half.
  *
  * Both factors are kept, because their product does not fit a half: `scales` holds the small integers as halves,
  * `superScales` the common halves. No weight changes.

@@ -1,5 +1,5 @@
 /**
- * Llama 2, 3.x and models of the same form, as SmolLM2.
+ * Llama 2, 3.x and models of the same form, such as SmolLM2.
  *
  * @see {@link https://arxiv.org/abs/2407.21783 | Llama 3}
  * @module

@@ -1,5 +1,5 @@
 /**
- * Finds the files of a model from what a person typed.
+ * Finds the files of a model from what a user typed.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import { fileError } from "../../core/file_error.ts";
 import { DataError } from "../../core/check.ts";
 import { isAddress, readTextIfThere, statPath } from "./ranged_file.ts";
 
-/** Where the weights of a model lie and in which format. */
+/** Where the weights of a model are, and their format. */
 export interface ModelLocation {
   /** Format of the weights. */
   readonly format: "gguf" | "safetensors";
@@ -27,7 +27,6 @@ const INDEX = "model.safetensors.index.json";
  * Finds the files of a model.
  *
  * @param reference Path, `file:` address, or `http:` or `https:` address of a file or folder.
- * @returns Where they are.
  * @throws {DataError} If there is nothing, no weights, or more than one choice.
  */
 export async function locateModel(reference: string): Promise<ModelLocation> {

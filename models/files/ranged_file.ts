@@ -8,13 +8,9 @@ import { fileError } from "../../core/file_error.ts";
 import { DataError } from "../../core/check.ts";
 
 /**
- * Makes the error for a file that is not as it must be.
+ * Makes the error for an invalid file.
  *
- * @param location Path or address.
- * @param requirement What must hold.
  * @param current What was found; anything but text and numbers is shown as JSON.
- * @param cause Error that it came from.
- * @returns The error to throw.
  */
 export function fileFailure(
   location: string,
@@ -39,16 +35,36 @@ export interface RangedFile extends AsyncDisposable {
   /**
    * Reads bytes.
    *
-   * @throws {DataError} If the range ends after the file or it cannot be read.
+   * @throws {DataError} If the range goes beyond the end of the file, or it cannot be read.
    */
   read(byteOffset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>>;
+}
+
+/** Parses text that must be a JSON object; `what` names it in messages. */
+export function parseObject(
+  text: string,
+  location: string,
+  what: string = "it",
+): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new DataError(`Cannot read ${location}: ${what} must be JSON: ${cause}`, { cause });
+  }
+  if (isObject(value)) return value;
+  throw fileFailure(location, `${what} must be a JSON object`, text.slice(0, 20));
+}
+
+/** Whether a parsed value is an object, not a list. */
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /**
  * Tells addresses from paths.
  *
  * @param location Path, or `http:` or `https:` address.
- * @returns Whether it must be fetched.
  */
 export function isAddress(location: string): boolean {
   return /^https?:\/\//.test(location);
@@ -68,9 +84,8 @@ export async function openRangedFile(location: string): Promise<RangedFile> {
 /**
  * Reads a small file as text, if it exists.
  *
- * @param location Path or address.
  * @param maxBytes Largest size; 32 MiB if left out.
- * @returns The text, or undefined where there is no such file.
+ * @returns The text; undefined if there is no such file.
  * @throws {DataError} If it is larger or cannot be read.
  */
 export async function readTextIfThere(
@@ -89,10 +104,9 @@ export async function readTextIfThere(
 }
 
 /**
- * What lies at a path.
+ * Looks at a path.
  *
- * @param path Path of a file or folder.
- * @returns Its status, or undefined where there is nothing.
+ * @returns Status of the file or folder; undefined if there is nothing.
  * @throws {DataError} If the path cannot be looked at.
  */
 export async function statPath(path: string): Promise<Deno.FileInfo | undefined> {
@@ -252,13 +266,13 @@ const SAMPLES = 32;
 const SAMPLE_BYTES = 4096;
 
 /**
- * Hashes what tells models apart without reading them whole.
+ * Hashes enough of a model to tell it from others, without reading it whole.
  *
  * Fine-tuned models share headers and sizes, hence the samples: 32 pieces of 4 KiB spread evenly over the data of each
  * file. Files up to 4 MiB are hashed whole.
  *
  * @param files Files with weights and the bytes before their data, in a fixed order.
- * @param texts Texts that change results, as the configuration.
+ * @param texts Texts that change results, such as the configuration.
  * @returns SHA-256, hexadecimal.
  */
 export async function modelHash(

@@ -9,15 +9,14 @@ import { checkInteger } from "../../core/check.ts";
 import type { Model } from "../load.ts";
 
 /**
- * Shows the first layers of a model as a model of its own.
+ * Returns a view of the first layers of a model, which is a model, too.
  *
- * Nothing is copied: the view shares the weights, and disposing it frees nothing. Whatever is made for it, caches above
- * all, is made for its layers only. Its attention is the model's; its logits mean nothing, so it can watch but not write.
+ * Nothing is copied: the view shares the weights, and disposing it frees nothing. Caches and other buffers
+ * made for it cover its layers only. Its attention is the model's; its logits mean nothing, so it can score tokens but
+ * not generate any.
  *
- * @param model The whole model.
- * @param layers How many layers.
  * @returns The view; the model itself if these are all of its layers.
- * @throws {RangeError} If the model does not have so many layers, or there are none.
+ * @throws {RangeError} If the model has fewer layers, or none are asked for.
  */
 export function firstLayers(model: Model, layers: number): Model {
   const { config, weights } = model;

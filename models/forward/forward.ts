@@ -52,9 +52,9 @@ export interface MapTarget {
 export interface LayerOptions {
   /** Index of the layer. */
   readonly layer: number;
-  /** Attention maps wanted of it. */
+  /** Attention maps to write. */
   readonly maps?: MapTarget;
-  /** Commands that take the place of attention. */
+  /** Commands that replace attention. */
   readonly attention?: readonly Command[];
   /** Commands that look at the layer's queries, keys and log-sum-exp right after attention. */
   readonly observe?: readonly Command[];
@@ -74,14 +74,7 @@ export interface HeadRows {
   readonly rowOffset: number;
 }
 
-/**
- * Sizes and rule of a layer's attention.
- *
- * @param state Model and buffers.
- * @param step Rows of the step.
- * @param layer Index of the layer.
- * @returns What attention kernels are told.
- */
+/** Sizes and rule of a layer's attention. */
 export function attentionShape(
   state: ForwardState,
   step: StepShape,
@@ -108,9 +101,8 @@ export function attentionShape(
 }
 
 /**
- * Share of a head's elements that are not zeros added to widen it.
+ * Share of a head's elements that are not padding.
  *
- * @param config Sizes of the model.
  * @returns A number in (0, 1].
  */
 export function usedShare({ headDim, fileHeadDim = headDim }: ModelConfig): number {
@@ -118,11 +110,8 @@ export function usedShare({ headDim, fileHeadDim = headDim }: ModelConfig): numb
 }
 
 /**
- * Factor on products of queries and keys. A norm over a widened head divides by too large a root, in queries and in keys;
- * the factor takes it back.
- *
- * @param config Sizes of the model.
- * @returns The factor.
+ * Factor on products of queries and keys. A norm over a padded head divides by too small a root, in queries and in keys;
+ * the factor corrects this.
  */
 export function attentionScale(config: ModelConfig): number {
   const { headDim, fileHeadDim = headDim } = config;

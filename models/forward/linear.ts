@@ -36,8 +36,6 @@ export interface LinearStep {
  * Dispatches of a linear map, one per row block of its matrix.
  *
  * @param info The device; decides which variant of the kernel runs.
- * @param step The map and its rows.
- * @returns Commands in order.
  * @throws {RangeError} If the input rows are shorter than the padded columns.
  */
 export function linearCommands(info: DeviceInfo, step: LinearStep): Command[] {
@@ -92,7 +90,6 @@ export interface EmbeddingStep {
 /**
  * Dispatches of a lookup, one per row block of the matrix.
  *
- * @param step The lookup and its rows.
  * @returns Commands; their order does not matter.
  */
 export function embeddingCommands(step: EmbeddingStep): Command[] {

@@ -13,8 +13,7 @@ type Rotation = Pick<ModelConfig, "ropeBase" | "ropeScaling" | "ropeFactors">;
 /**
  * Inverse frequencies of the rotation, after scaling.
  *
- * @param config Model whose base, head size and scaling are used.
- * @returns Radians per position for each pair of elements, [headDim / 2], without pairs of zeros in widened heads.
+ * @returns Radians per position for each pair of elements, [headDim / 2], without pairs that are padding.
  * @see {@link https://arxiv.org/abs/2104.09864 | RoFormer}, equation 15; the Llama 3 rule follows transformers' `rope_utils`
  */
 export function inverseFrequencies(config: ModelConfig): Float64Array {
@@ -33,7 +32,7 @@ function frequenciesOf(config: ModelConfig, rotation: Rotation): Float64Array {
   });
 }
 
-/** Slow rotations are divided by the factor, fast ones kept, those between interpolated. */
+/** Slow rotations are divided by the factor, fast ones kept, those in between interpolated. */
 function llama3Frequency(
   frequency: number,
   scaling: NonNullable<ModelConfig["ropeScaling"]>,
@@ -47,7 +46,7 @@ function llama3Frequency(
   return (1 - share) * frequency / factor + share * frequency;
 }
 
-/** The different rotations of a model, and which of them each layer has. */
+/** The different rotations of a model, and the one that each layer uses. */
 function rotationsOf(config: ModelConfig): { rotations: Rotation[]; indices: number[] } {
   const rotations: Rotation[] = [];
   const keys: string[] = [];
@@ -74,7 +73,6 @@ function tableLength(config: ModelConfig, capacity: number): number {
  * Tables of cosines and sines for the device, one for each rotation of the model; angles are computed in float64, since
  * float32 loses them at long positions.
  *
- * @param config Model whose frequencies are used.
  * @param capacity Positions, from 0.
  * @returns Per position `headDim / 2` cosines, then as many sines, [capacity, headDim] for each rotation, padded to a
  *   multiple of 64 elements.
@@ -101,8 +99,6 @@ export function rotationTable(config: ModelConfig, capacity: number): Float32Arr
 /**
  * The table of a layer's rotation.
  *
- * @param state Model, cache and tables.
- * @param layer Index of the layer.
  * @returns Part of the tables, f32 [capacity, headDim].
  */
 export function layerRotation(

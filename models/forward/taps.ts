@@ -1,5 +1,5 @@
 /**
- * Places where a forward pass can be watched or narrowed.
+ * Places where a forward pass can be observed or masked.
  *
  * @module
  */
@@ -19,7 +19,7 @@ export interface LayerArrays {
 
 /** What an observer of attention reads, and the masks it sets. */
 export interface AttentionTaps extends Disposable {
-  /** Attention each token has received, f32 [sequences, queryHeads, capacity] per layer; absent if not asked for. */
+  /** Attention each token has received, f32 [sequences, queryHeads, capacity] per layer; absent if not requested. */
   readonly sums?: LayerArrays;
   /** Bit sets of the key positions each query head may see, u32 [queryHeads, visibleWords] per layer; absent if unmasked. */
   readonly visible?: LayerArrays;
@@ -42,9 +42,6 @@ export interface TapShape {
 /**
  * Allocates the buffers of the taps; O(capacity) per head.
  *
- * @param device Where they live.
- * @param config Sizes of the model.
- * @param shape What to watch.
  * @returns Buffers of zeros.
  */
 export function createTaps(device: Device, config: ModelConfig, shape: TapShape): AttentionTaps {

@@ -21,7 +21,7 @@ import {
   type StepShape,
   usedShare,
 } from "./forward.ts";
-import { embeddingCommands, linearCommands } from "./linear.ts";
+import { embeddingCommands, linearCommands, type LinearStep } from "./linear.ts";
 import { layerRotation } from "./rotation.ts";
 import type { Projection } from "../weights/weights.ts";
 import { upOffset } from "./workspace.ts";
@@ -29,8 +29,6 @@ import { upOffset } from "./workspace.ts";
 /**
  * Dispatches that look tokens up in the embedding.
  *
- * @param state Model and buffers.
- * @param step Rows of the step.
  * @returns Commands that write the residual stream.
  */
 export function embeddingStep(state: ForwardState, step: StepShape): Command[] {
@@ -50,10 +48,7 @@ export function embeddingStep(state: ForwardState, step: StepShape): Command[] {
 /**
  * Dispatches of one layer: attention with its cache, then the MLP, both added to the residual stream.
  *
- * @param state Model and buffers.
- * @param step Rows of the step.
  * @param options Index of the layer, and what differs from plain causal attention.
- * @returns Commands in order.
  */
 export function layerStep(
   state: ForwardState,
@@ -67,12 +62,13 @@ export function layerStep(
     ...attentionInputStep(state, step, options.layer),
     ...(options.attention ?? attentionStep(state, step, options)),
     ...(options.observe ?? []),
-    ...linearStep(state, {
-      projections: weights.output,
-      input: [workspace.heads, workspace.strides.heads],
-      output: [workspace.hidden, workspace.strides.hidden],
+    ...linearStep(state, weights.output, {
+      input: workspace.heads,
+      inputStride: workspace.strides.heads,
+      output: workspace.hidden,
+      outputStride: workspace.strides.hidden,
       rows,
-      isAdded: true,
+      accumulate: true,
     }),
     ...mlpStep(state, options.layer, rows),
   ];
@@ -81,8 +77,6 @@ export function layerStep(
 /**
  * Dispatches that turn rows of the residual stream into logits.
  *
- * @param state Model and buffers.
- * @param which Rows that get logits.
  * @returns Commands that write `workspace.logits`.
  */
 export function logitsStep(state: ForwardState, which: HeadRows): Command[] {
@@ -92,20 +86,20 @@ export function logitsStep(state: ForwardState, which: HeadRows): Command[] {
       { input: workspace.hidden, weight: weights.finalNorm, output: workspace.last },
       { ...normShape(state, which.rows), rowStep: which.rowStep, rowOffset: which.rowOffset },
     ),
-    ...linearStep(state, {
-      projections: weights.head,
-      input: [workspace.last, workspace.strides.hidden],
-      output: [workspace.logits, workspace.strides.logits],
+    ...linearStep(state, weights.head, {
+      input: workspace.last,
+      inputStride: workspace.strides.hidden,
+      output: workspace.logits,
+      outputStride: workspace.strides.logits,
       rows: which.rows,
     }),
   ];
 }
 
 /**
- * Dispatches that choose each sequence's most likely token, write it behind the sequence, and advance the sequence.
+ * Dispatches that choose each sequence's most likely token, append it, and advance the sequence.
  *
  * @param state Model and buffers; logits hold one row per sequence of the step.
- * @param step Rows of the step.
  * @returns Commands that write `workspace.tokens` and `workspace.state`.
  */
 export function argmaxStep({ workspace, config }: ForwardState, step: StepShape): Command[] {
@@ -127,10 +121,11 @@ function attentionInputStep(state: ForwardState, step: StepShape, layer: number)
   const rows = step.sequences * step.rowsPerSequence;
   return [
     normStep(state, weights.attentionNorm, rows),
-    ...linearStep(state, {
-      projections: weights.queryKeyValue,
-      input: [workspace.normed, workspace.strides.hidden],
-      output: [workspace.queryKeyValue, workspace.strides.queryKeyValue],
+    ...linearStep(state, weights.queryKeyValue, {
+      input: workspace.normed,
+      inputStride: workspace.strides.hidden,
+      output: workspace.queryKeyValue,
+      outputStride: workspace.strides.queryKeyValue,
       rows,
     }),
     ropeCacheCommand({
@@ -187,10 +182,11 @@ function mlpStep(state: ForwardState, layer: number, rows: number): Command[] {
   const weights = state.weights.layers[layer]!;
   return [
     normStep(state, weights.mlpNorm, rows),
-    ...linearStep(state, {
-      projections: weights.gateUp,
-      input: [workspace.normed, strides.hidden],
-      output: [workspace.gateUp, strides.gateUp],
+    ...linearStep(state, weights.gateUp, {
+      input: workspace.normed,
+      inputStride: strides.hidden,
+      output: workspace.gateUp,
+      outputStride: strides.gateUp,
       rows,
     }),
     siluMultiplyCommand({ input: workspace.gateUp, output: workspace.mlp }, {
@@ -200,12 +196,13 @@ function mlpStep(state: ForwardState, layer: number, rows: number): Command[] {
       upOffset: upOffset(config),
       outputStride: strides.mlp,
     }),
-    ...linearStep(state, {
-      projections: weights.down,
-      input: [workspace.mlp, strides.mlp],
-      output: [workspace.hidden, strides.hidden],
+    ...linearStep(state, weights.down, {
+      input: workspace.mlp,
+      inputStride: strides.mlp,
+      output: workspace.hidden,
+      outputStride: strides.hidden,
       rows,
-      isAdded: true,
+      accumulate: true,
     }),
   ];
 }
@@ -225,31 +222,13 @@ function normShape({ config, workspace }: ForwardState, rows: number): RmsNormSh
   };
 }
 
-/** A buffer of rows and its row length. */
-type Rows = readonly [buffer: DeviceBuffer, stride: number];
-
-interface LinearStep {
-  readonly projections: readonly Projection[];
-  readonly input: Rows;
-  readonly output: Rows;
-  readonly rows: number;
-  /** Whether the product is added to what the output holds. */
-  readonly isAdded?: boolean;
-}
-
-function linearStep({ device }: ForwardState, step: LinearStep): Command[] {
-  const { rows, input: [input, inputStride], output: [output, outputStride] } = step;
-  return step.projections.flatMap(({ weight, bias, outputOffset }) =>
-    linearCommands(device.info, {
-      weight,
-      ...(bias && { bias }),
-      input,
-      inputStride,
-      output,
-      outputStride,
-      outputOffset,
-      rows,
-      accumulate: step.isAdded ?? false,
-    })
+/** Dispatches of projections that read the same rows. */
+function linearStep(
+  { device }: ForwardState,
+  projections: readonly Projection[],
+  rows: Omit<LinearStep, keyof Projection>,
+): Command[] {
+  return projections.flatMap((projection) =>
+    linearCommands(device.info, { ...rows, ...projection })
   );
 }

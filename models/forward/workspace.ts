@@ -74,21 +74,15 @@ export interface Workspace extends Disposable {
 const padded = (columns: number) => 32 * Math.ceil(columns / 32);
 
 /**
- * Column where the up projection starts beside the gate projection.
+ * Column where the up projection starts, after the gate projection.
  *
- * @param config Sizes of the model.
- * @returns The MLP size, rounded up to a multiple of 4 because activations are read in fours.
+ * @returns The MLP size, rounded up to a multiple of 4 because activations are read as vec4s.
  */
 export function upOffset(config: ModelConfig): number {
   return 4 * Math.ceil(config.mlp / 4);
 }
 
-/**
- * Row lengths of a model's activations.
- *
- * @param config Sizes of the model.
- * @returns Lengths in f32.
- */
+/** Row lengths of a model's activations. */
 export function stridesOf(config: ModelConfig): Strides {
   const { hidden, mlp, queryHeads, kvHeads, headDim, vocabulary } = config;
   return {
@@ -104,9 +98,6 @@ export function stridesOf(config: ModelConfig): Strides {
 /**
  * Allocates the activations.
  *
- * @param device Where they live.
- * @param config Sizes of the model.
- * @param shape Largest step.
  * @returns Buffers of zeros.
  */
 export function createWorkspace(

@@ -25,7 +25,6 @@ export interface GgufFile extends TensorFile {
 /**
  * Opens a GGUF file.
  *
- * @param location Path or address.
  * @returns The open file; close it by disposing it.
  * @throws {DataError} If it is missing, damaged, or has tensors of an unknown type.
  */
@@ -86,8 +85,9 @@ const IN_LAYER: Readonly<Record<string, string>> = {
 /**
  * Translates the name of a tensor.
  *
- * @param name Name in the file, as `blk.0.attn_q.weight`.
- * @returns Canonical name, as `model.layers.0.self_attn.q_proj.weight`; unknown names stay, with `blk.N` turned into `model.layers.N`.
+ * @param name Name in the file, such as `blk.0.attn_q.weight`.
+ * @returns Canonical name, such as `model.layers.0.self_attn.q_proj.weight`; unknown names stay, with `blk.N` turned into
+ *   `model.layers.N`.
  */
 export function canonicalName(name: string): string {
   const parts = /^(?:blk\.(\d{1,5})\.)?([a-z_0-9]+)\.(.+)$/.exec(name);

@@ -24,7 +24,7 @@ import type { GgufMetadata } from "./gguf_header.ts";
 
 const CONTROL_TOKEN = 3;
 
-/** Control tokens that end a turn or a text; files name one of them only, models stop at any. */
+/** Control tokens that end a turn or a text; files name only one of them, but models stop at any. */
 const END_TEXTS: ReadonlySet<string> = new Set([
   "<|endoftext|>",
   "<|end_of_text|>",
@@ -34,7 +34,7 @@ const END_TEXTS: ReadonlySet<string> = new Set([
   "</s>",
 ]);
 
-/** Finds the family that the metadata name. */
+/** Finds the family that the metadata names. */
 export function architectureOfGguf({ description, metadata }: GgufFile): Architecture {
   const fields = { location: description, values: metadata };
   return findArchitecture(fields, "general.architecture", ({ ggufNames }) => ggufNames);
@@ -43,11 +43,9 @@ export function architectureOfGguf({ description, metadata }: GgufFile): Archite
 /**
  * Reads sizes and switches.
  *
- * Llama 3's rotation is scaled by a tensor, not by metadata, hence the wait.
+ * Llama 3's rotation is scaled by a tensor, not by metadata, so this reads the file.
  *
- * @param file The open file.
- * @returns Sizes and switches.
- * @throws {DataError} If a key is missing or malformed, or asks for what the forward pass does not do.
+ * @throws {DataError} If a key is missing or malformed, or asks for something that the forward pass does not support.
  */
 export async function configFromGguf(file: GgufFile): Promise<ModelConfig> {
   const architecture = architectureOfGguf(file);
@@ -85,7 +83,7 @@ export async function configFromGguf(file: GgufFile): Promise<ModelConfig> {
   }, file.description);
 }
 
-/** Keys that begin with the family's name, without it; lists of equal numbers count as one number. */
+/** Keys that begin with the family's name, which is removed; lists of equal numbers count as one number. */
 function familyFields(file: GgufFile): ConfigFields {
   const prefix = `${file.metadata["general.architecture"]}.`;
   const values = Object.entries(file.metadata)
@@ -107,7 +105,7 @@ function tokenizerFields(file: GgufFile): ConfigFields {
   return { location: file.description, values };
 }
 
-/** Metadata do not speak of biases; the first layer does. */
+/** Metadata does not mention biases; the tensors of the first layer tell. */
 function biases(
   file: GgufFile,
   { biases }: Architecture,
@@ -121,7 +119,7 @@ function biases(
   };
 }
 
-/** Refuses what would change the result and is not computed. */
+/** Refuses settings that would change the result but are not supported. */
 function checkForward(fields: ConfigFields, headDim: number): void {
   const { values } = fields;
   for (const name of ["attention.value_length", "rope.dimension_count"]) {
@@ -190,9 +188,9 @@ function endTokens(file: GgufFile): number[] {
   const types = file.metadata["tokenizer.ggml.token_type"];
   if (!Array.isArray(tokens) || !ArrayBuffer.isView(types)) return [...new Set(named)];
   const kinds = types as Int32Array;
-  const alike: number[] = [];
+  const known: number[] = [];
   for (let id = 0; id < tokens.length; id++) {
-    if (kinds[id] === CONTROL_TOKEN && END_TEXTS.has(tokens[id])) alike.push(id);
+    if (kinds[id] === CONTROL_TOKEN && END_TEXTS.has(tokens[id])) known.push(id);
   }
-  return [...new Set([...named, ...alike])];
+  return [...new Set([...named, ...known])];
 }

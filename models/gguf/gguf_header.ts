@@ -11,7 +11,7 @@
 import type { DataError } from "../../core/check.ts";
 import { fileFailure, type RangedFile } from "../files/ranged_file.ts";
 
-/** Value of a metadata key; lists of numbers are typed arrays, 64-bit integers beyond 2^53 stay big. */
+/** Value of a metadata key; lists of numbers are typed arrays, 64-bit integers beyond 2^53 stay bigints. */
 export type GgufValue =
   | boolean
   | number
@@ -38,7 +38,7 @@ export type GgufMetadata = Readonly<Record<string, GgufValue>>;
 
 /** An entry of the tensor table, as stored. */
 export interface GgufTensorEntry {
-  /** Name in the file, as `blk.0.attn_q.weight`. */
+  /** Name in the file, such as `blk.0.attn_q.weight`. */
   readonly name: string;
   /** Number of the element type. */
   readonly typeId: number;
@@ -48,7 +48,7 @@ export interface GgufTensorEntry {
   readonly byteOffset: number;
 }
 
-/** What stands before the data. */
+/** Everything before the data. */
 export interface GgufHeader {
   /** Metadata by key. */
   readonly metadata: GgufMetadata;
@@ -66,7 +66,7 @@ const MAX_AXES = 4;
 const DEFAULT_ALIGNMENT = 32;
 const MAX_ALIGNMENT = 2 ** 20;
 
-/** Makes a list of numbers of its bytes. */
+/** Makes a list of numbers from its bytes. */
 interface NumberList {
   new (buffer: ArrayBuffer): GgufNumbers;
   readonly BYTES_PER_ELEMENT: number;
@@ -92,9 +92,8 @@ const LIST = 9;
 /**
  * Reads the header of a GGUF file, version 2 or 3.
  *
- * @param file The file.
- * @returns Metadata, tensor table and where the data begin.
- * @throws {DataError} If it is no such file or is damaged; memory stays below 200 MB in any case.
+ * @returns Metadata, tensor table and where the data begins.
+ * @throws {DataError} If it is not such a file or is damaged; memory stays below 200 MB in any case.
  */
 export async function readGgufHeader(file: RangedFile): Promise<GgufHeader> {
   const cursor = new HeaderCursor(file);
@@ -226,7 +225,7 @@ class HeaderCursor {
     return this.#windowOffset + this.#at;
   }
 
-  /** Makes the error for a header that is not as it must be. */
+  /** Makes the error for an invalid header. */
   failure(requirement: string, current: string | number): DataError {
     return fileFailure(this.#file.location, requirement, current);
   }
@@ -246,9 +245,7 @@ class HeaderCursor {
   /**
    * Reads eight bytes as a count.
    *
-   * @param name What is counted.
    * @param max Largest count allowed.
-   * @returns The count.
    * @throws {DataError} If it is larger or the file ends.
    */
   async count(name: string, max: number): Promise<number> {
@@ -262,7 +259,6 @@ class HeaderCursor {
   /**
    * Reads a length and as many bytes of UTF-8.
    *
-   * @returns The text.
    * @throws {DataError} If the file ends.
    */
   async text(): Promise<string> {
@@ -273,7 +269,7 @@ class HeaderCursor {
   }
 
   /**
-   * Reads a text as `text` does if all of it is in memory, which saves waiting for each of many.
+   * Reads a text as `text` does if all of it is in memory, which saves an await for each of many texts.
    *
    * @returns The text, or undefined with nothing read.
    */
@@ -289,8 +285,6 @@ class HeaderCursor {
   /**
    * Copies bytes out of the window.
    *
-   * @param byteLength How many.
-   * @returns The bytes.
    * @throws {DataError} If the file ends.
    */
   async copy(byteLength: number): Promise<Uint8Array<ArrayBuffer>> {

@@ -1,5 +1,5 @@
 /**
- * Models from the Hugging Face hub, through the cache folder that Python uses too.
+ * Models from the Hugging Face hub, in the cache folder that Python also uses.
  *
  * @module
  */
@@ -49,7 +49,7 @@ const SINGLE_FILE = "model.safetensors";
 const SHARD_INDEX = "model.safetensors.index.json";
 /** Sizes of the model. */
 const CONFIG_FILE = "config.json";
-/** Files of use beside safetensors; all but the first may be missing. */
+/** Files used along with safetensors; all but the first may be missing. */
 const TEXT_FILES: readonly string[] = [
   CONFIG_FILE,
   "generation_config.json",
@@ -60,9 +60,9 @@ const TEXT_FILES: readonly string[] = [
 
 /** A model on this machine. */
 export interface FetchedModel {
-  /** Its folder, or its file where one was asked for or is the only one. */
+  /** Its folder, or its file where one was requested or is the only one. */
   readonly path: string;
-  /** `ORG/NAME`, with the file where one was asked for. */
+  /** `ORG/NAME`, with the file where one was requested. */
   readonly name: string;
 }
 
@@ -73,9 +73,8 @@ export interface FetchedModel {
  *
  * @param text `hf:ORG/NAME[@REVISION][/FILE]`.
  * @param options Token, address, cache, progress; what is left out comes from the environment.
- * @returns Where it is.
  * @throws {UsageError} If the reference is malformed.
- * @throws {DataError} If the model cannot be had, or the repository offers a choice that was not made.
+ * @throws {DataError} If the model cannot be fetched, or the repository holds several and none was named.
  */
 export async function fetchModel(
   text: string,
@@ -107,7 +106,7 @@ function offlineError(text: string, cache: RepositoryCache): DataError {
   );
 }
 
-/** Path of a model whose files are all in the cache; strict means that no file of use may be unknown. */
+/** Path of a model whose files are all in the cache; if strict, optional files must be cached or known to be absent. */
 async function cachedModel(
   { cache, reference }: HubRepository,
   commit: string,
@@ -147,7 +146,7 @@ interface Snapshot extends HubRepository {
   readonly onProgress: DownloadOptions["onProgress"];
 }
 
-/** Downloads what a model needs and the cache lacks, and gives its path: a folder, or the file that was asked for or is the only one. */
+/** Downloads what the cache lacks, and returns the path: a folder, or the file that was requested or is the only one. */
 async function downloadModel(
   repository: HubRepository,
   onProgress: DownloadOptions["onProgress"],
@@ -177,7 +176,7 @@ async function fetchShards(snapshot: Snapshot, index: string): Promise<void> {
   await fetchFiles(snapshot, [...TEXT_FILES, SHARD_INDEX, ...shards], [CONFIG_FILE, ...shards]);
 }
 
-/** Hubs without a list of files still say the commit with every file. */
+/** Hubs that do not list files still name the commit with each file. */
 async function commitOf({ reference, settings }: HubRepository): Promise<string> {
   for (const path of [reference.file ?? CONFIG_FILE, SINGLE_FILE, SHARD_INDEX]) {
     const commit = (await remoteFile(settings, reference, path))?.commit;

@@ -1,5 +1,5 @@
 /**
- * Questions to the hub: what a repository holds, and what a file is.
+ * Requests to the hub: the contents of a repository, and the properties of a file.
  *
  * @module
  */
@@ -38,9 +38,7 @@ const NO_HEAD: readonly number[] = [405, 501];
 /**
  * Lists a repository.
  *
- * @param settings Where the hub is.
- * @param reference Repository and revision.
- * @returns Commit and files, or undefined where the hub does not know the repository or has no such question.
+ * @returns Commit and files, or undefined where the hub does not know the repository or the request.
  * @throws {HubConnectionError} If the hub cannot be reached.
  * @throws {DataError} If it refuses.
  */
@@ -67,12 +65,9 @@ export async function repositoryInfo(
 }
 
 /**
- * Asks what a file is without fetching it.
+ * Looks up a file without fetching it.
  *
- * @param settings Where the hub is.
- * @param reference Repository and revision or commit.
- * @param path Path within the repository.
- * @returns The file, or undefined where there is none.
+ * @returns The file; undefined if there is none.
  * @throws {HubConnectionError} If the hub cannot be reached.
  * @throws {DataError} If it refuses.
  */
@@ -154,9 +149,6 @@ function sizeOf({ status, headers }: Answer): number | undefined {
 /**
  * Sends a request, with the token where it goes to the hub itself.
  *
- * @param settings Where the hub is.
- * @param address Where to.
- * @param init The request.
  * @returns The answer, whatever its status.
  * @throws {HubConnectionError} If there is none.
  */
@@ -186,13 +178,7 @@ export async function hubFetch(
   }
 }
 
-/**
- * Makes the error for a request that the hub refused.
- *
- * @param what What was asked for.
- * @param status Status of the answer.
- * @returns The error to throw.
- */
+/** Makes the error for a request that the hub refused. */
 export function hubRefusal(what: string, status: number): DataError {
   const requirement = status === 401 || status === 403
     ? "HF_TOKEN must be a token with access to it"
@@ -201,11 +187,9 @@ export function hubRefusal(what: string, status: number): DataError {
 }
 
 /**
- * Waits for a connection that may have been lost without an error.
+ * Waits for a connection that may have been lost silently.
  *
- * @param answer What is waited for.
  * @param silenceMs Longest wait in milliseconds.
- * @returns The answer.
  * @throws {DOMException} "TimeoutError" if nothing came.
  */
 export async function withoutSilence<T>(answer: Promise<T>, silenceMs: number): Promise<T> {

@@ -1,5 +1,5 @@
 /**
- * The cache folder that Python's hub client uses too: `models--ORG--NAME/{blobs,refs,snapshots}`.
+ * The cache folder that Python's hub client also uses: `models--ORG--NAME/{blobs,refs,snapshots}`.
  *
  * @see {@link https://huggingface.co/docs/huggingface_hub/guides/manage-cache | The cache}
  * @module
@@ -14,7 +14,7 @@ import { readTextIfThere, statPath } from "../files/ranged_file.ts";
 export interface RepositoryCache {
   /** Folder with `blobs`, `refs` and `snapshots`. */
   readonly folder: string;
-  /** Folder of locks, outside so that it survives the other's removal. */
+  /** Folder of locks, outside `folder` so that it survives its removal. */
   readonly locks: string;
 }
 
@@ -31,7 +31,6 @@ const COMMIT = /^[0-9a-f]{40}$/;
 /**
  * Finds the cache of a repository.
  *
- * @param cacheFolder Folder of the whole cache.
  * @param repository `ORG/NAME`.
  * @returns Its folders, which need not exist.
  */
@@ -47,8 +46,6 @@ export async function repositoryCache(
 /**
  * Where a file of a snapshot lies.
  *
- * @param cache Cache of the repository.
- * @param file Commit and path.
  * @returns Its path, whether it exists or not.
  */
 export function snapshotPath(cache: RepositoryCache, file: CachedFile): string {
@@ -58,9 +55,7 @@ export function snapshotPath(cache: RepositoryCache, file: CachedFile): string {
 /**
  * Whether a file is in the cache.
  *
- * @param cache Cache of the repository.
- * @param file Commit and path.
- * @returns False too if its link leads nowhere.
+ * @returns Also false if its link is broken.
  */
 export async function isCached(cache: RepositoryCache, file: CachedFile): Promise<boolean> {
   return await statPath(snapshotPath(cache, file)) !== undefined;
@@ -69,30 +64,21 @@ export async function isCached(cache: RepositoryCache, file: CachedFile): Promis
 /**
  * Whether the cache remembers that a commit has no such file.
  *
- * @param cache Cache of the repository.
- * @param file Commit and path.
- * @returns False if it was never asked for.
+ * @returns False if it was never looked up.
  */
 export async function isKnownAbsent(cache: RepositoryCache, file: CachedFile): Promise<boolean> {
   return await statPath(join(cache.folder, ".no_exist", file.commit, file.path)) !== undefined;
 }
 
-/**
- * Remembers that a commit has no such file, as Python's client does.
- *
- * @param cache Cache of the repository.
- * @param file Commit and path.
- */
+/** Remembers that a commit has no such file, as Python's client does. */
 export async function rememberAbsent(cache: RepositoryCache, file: CachedFile): Promise<void> {
   const path = join(cache.folder, ".no_exist", file.commit, file.path);
   if (await statPath(path) === undefined) await writeFileAtomic(path, "");
 }
 
 /**
- * Commit that a revision stood for when it was last asked for.
+ * Commit that a revision stood for when it was last looked up.
  *
- * @param cache Cache of the repository.
- * @param revision Branch, tag or commit.
  * @returns The commit, or undefined if the cache does not know.
  */
 export async function cachedCommit(
@@ -104,13 +90,7 @@ export async function cachedCommit(
   return text !== undefined && /^[\w.-]+$/.test(text) ? text : undefined;
 }
 
-/**
- * Remembers the commit that a revision stands for.
- *
- * @param cache Cache of the repository.
- * @param revision Branch, tag or commit.
- * @param commit The commit.
- */
+/** Remembers the commit that a revision stands for. */
 export async function rememberCommit(
   cache: RepositoryCache,
   revision: string,
@@ -123,9 +103,6 @@ export async function rememberCommit(
 /**
  * Makes a finished blob appear in a snapshot.
  *
- * @param cache Cache of the repository.
- * @param file Commit and path.
- * @param blob Path of the blob.
  * @throws {DataError} If the folder cannot be written.
  */
 export async function linkBlob(
@@ -151,12 +128,9 @@ export async function linkBlob(
 }
 
 /**
- * Runs work that only one process may do at a time; the lock is the one of Python's client.
+ * Runs work that only one process may do at a time, under the same lock as Python's client.
  *
- * @param cache Cache of the repository.
- * @param lock Name of the lock, which is that of the blob, and what stops the wait for it.
- * @param work What to do.
- * @returns What the work returns.
+ * @param lock Name of the lock, which is that of the blob, and a signal that stops the wait.
  */
 export async function withLock<T>(
   cache: RepositoryCache,

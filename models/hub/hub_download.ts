@@ -1,5 +1,5 @@
 /**
- * Fetches a file of the hub into the cache: resumed where it stopped, checked, and seen only when whole.
+ * Fetches a file of the hub into the cache: resumed where it stopped, checked, and visible only when complete.
  *
  * @module
  */
@@ -20,7 +20,7 @@ import { linkBlob, type RepositoryCache, withLock } from "./hub_cache.ts";
 import type { HubSettings } from "./hub_settings.ts";
 import { openRangedFile, type RangedFile, statPath } from "../files/ranged_file.ts";
 
-/** What a download needs beside the file. */
+/** What a download needs besides the file. */
 export interface DownloadContext {
   /** Where the hub is. */
   readonly settings: HubSettings;
@@ -28,7 +28,7 @@ export interface DownloadContext {
   readonly cache: RepositoryCache;
   /** Commit of the snapshot. */
   readonly commit: string;
-  /** Called with the bytes of this file that are here. */
+  /** Called with the bytes of this file downloaded so far. */
   readonly onBytes: (doneBytes: number) => void;
 }
 
@@ -42,8 +42,6 @@ const SHA256 = /^[0-9a-f]{64}$/;
 /**
  * Fetches a file unless the cache holds it.
  *
- * @param remote The file.
- * @param context Hub, cache and commit.
  * @throws {DataError} If it cannot be fetched or written, or is not what the hub announced.
  */
 export async function downloadFile(remote: RemoteFile, context: DownloadContext): Promise<void> {
@@ -92,8 +90,8 @@ async function fetchRest(
   incomplete: string,
   context: DownloadContext & { readonly before: number },
 ): Promise<void> {
-  const isBehind = context.before > (remote.byteLength ?? Infinity);
-  const begin = isBehind ? 0 : context.before;
+  const isTooLong = context.before > (remote.byteLength ?? Infinity);
+  const begin = isTooLong ? 0 : context.before;
   const response = await hubFetch(context.settings, remote.address, {
     headers: {
       "accept-encoding": "identity",
@@ -193,7 +191,6 @@ const PIECE_BYTES = 4 * 2 ** 20;
 /**
  * Hashes a whole file, in pieces.
  *
- * @param file The file.
  * @returns SHA-256, hexadecimal.
  * @throws {DataError} If the file cannot be read.
  */

@@ -8,11 +8,11 @@
 import { UsageError } from "../../core/check.ts";
 import { readTextIfThere } from "../files/ranged_file.ts";
 
-/** How far a download is. */
+/** Progress of a download. */
 export interface DownloadProgress {
   /** File being fetched, within its repository. */
   readonly file: string;
-  /** Bytes of all files that are here. */
+  /** Bytes of all files downloaded so far. */
   readonly doneBytes: number;
   /** Bytes of all files that are needed. */
   readonly totalBytes: number;
@@ -28,27 +28,22 @@ export interface DownloadOptions {
   readonly cacheFolder?: string;
   /** Whether to use the cache only; else `HF_HUB_OFFLINE`. */
   readonly isOffline?: boolean;
-  /** Called whenever bytes have come. */
+  /** Called whenever bytes have arrived. */
   readonly onProgress?: (progress: DownloadProgress) => void;
   /** Longest silence of the hub in milliseconds; else `HF_HUB_DOWNLOAD_TIMEOUT` seconds, else 10. */
   readonly silenceMs?: number;
-  /** Stops the download; what has come stays for the next attempt. */
+  /** Stops the download; what has arrived stays for the next attempt. */
   readonly signal?: AbortSignal;
 }
 
-/** Settings with nothing left open; the address has no slash at its end. */
+/** Complete settings; the address has no slash at its end. */
 export type HubSettings =
   & Required<Pick<DownloadOptions, "endpoint" | "cacheFolder" | "isOffline" | "silenceMs">>
   & Pick<DownloadOptions, "token" | "signal">;
 
 const TRUE_VALUES: readonly string[] = ["1", "ON", "YES", "TRUE"];
 
-/**
- * Completes options with the environment.
- *
- * @param options What the caller chose.
- * @returns All settings.
- */
+/** Completes options with the environment. */
 export async function hubSettings(options: DownloadOptions): Promise<HubSettings> {
   const { getHFHubCachePath } = await import("@huggingface/hub");
   const endpoint = options.endpoint ?? variable("HF_ENDPOINT") ?? "https://huggingface.co";
@@ -104,7 +99,6 @@ export interface HubReference {
 /**
  * Tells hub references from paths.
  *
- * @param reference What a person typed.
  * @returns Whether it begins with `hf:`.
  */
 export function isHubReference(reference: string): boolean {
@@ -116,8 +110,6 @@ export function isHubReference(reference: string): boolean {
  *
  * A revision may hold slashes only where no file follows.
  *
- * @param reference What a person typed.
- * @returns Its parts.
  * @throws {UsageError} If it has another form.
  */
 export function parseHubReference(reference: string): HubReference {

@@ -8,7 +8,9 @@
 import { DataError } from "../../core/check.ts";
 import {
   fileFailure,
+  isObject,
   openRangedFile,
+  parseObject,
   type RangedFile,
   readTextIfThere,
 } from "../files/ranged_file.ts";
@@ -91,8 +93,7 @@ export async function openSafetensors(location: string): Promise<SafetensorsFile
 /**
  * Files that an index names.
  *
- * @param location Path or address of a `.safetensors.index.json`.
- * @returns Names of files beside it, each once.
+ * @returns Names of files next to it, each once.
  * @throws {DataError} If it is missing or malformed.
  */
 export async function readShardNames(location: string): Promise<readonly string[]> {
@@ -102,25 +103,20 @@ export async function readShardNames(location: string): Promise<readonly string[
 async function readIndex(location: string): Promise<ReadonlyMap<string, string>> {
   const text = await readTextIfThere(location, MAX_INDEX_BYTES);
   if (text === undefined) throw new DataError(`Cannot read ${location}: the file must exist`);
-  let map: unknown;
-  try {
-    map = JSON.parse(text)?.weight_map;
-  } catch (cause) {
-    throw new DataError(`Cannot read ${location}: it must be JSON: ${cause}`, { cause });
-  }
-  if (typeof map !== "object" || map === null || Array.isArray(map)) {
+  const map = parseObject(text, location).weight_map;
+  if (!isObject(map)) {
     throw new DataError(`Cannot read ${location}: weight_map must be an object`);
   }
   const entries = Object.entries(map);
   for (const [name, shard] of entries) {
     if (typeof shard === "string" && /^[^/\\]+\.safetensors$/.test(shard)) continue;
     throw new DataError(
-      `Cannot read ${location}: weight_map must name .safetensors files beside it: current value of "${name}" is ${
+      `Cannot read ${location}: weight_map must name .safetensors files next to it: current value of "${name}" is ${
         JSON.stringify(shard)
       }`,
     );
   }
-  return new Map(entries);
+  return new Map(entries as [string, string][]);
 }
 
 async function readShard(file: RangedFile): Promise<TensorFile> {
@@ -138,35 +134,24 @@ async function readShard(file: RangedFile): Promise<TensorFile> {
   return tensorFile(file, 8 + Number(length), parseSafetensorsHeader(bytes, location));
 }
 
-/** Makes the error for a header that is not as it must be. */
+/** Makes the error for an invalid header. */
 type Fail = (requirement: string, current: unknown) => DataError;
 
 /**
  * Parses a header: JSON with a type, a shape and a place for every tensor.
  *
  * @param bytes JSON text as UTF-8.
- * @param location File, for messages.
  * @returns Tensors in the order of the header.
- * @throws {DataError} If anything is not as it must be.
+ * @throws {DataError} If the header is invalid.
  */
 export function parseSafetensorsHeader(bytes: Uint8Array, location: string): StoredTensor[] {
   const fail: Fail = (requirement, current) => fileFailure(location, requirement, current);
   const names = outerNames(bytes, fail);
-  const content = parseObject(new TextDecoder().decode(bytes), location);
+  const content = parseObject(new TextDecoder().decode(bytes), location, "the header");
   const repeated = names.length - new Set(names.map((name) => JSON.parse(name) as string)).size;
   if (repeated > 0) throw fail("tensor names must differ", `${repeated} repeated`);
   return Object.entries(content).filter(([name]) => name !== "__metadata__")
     .map(([name, entry]) => readEntry(name, entry, fail));
-}
-
-function parseObject(text: string, location: string): Record<string, unknown> {
-  try {
-    const value: unknown = JSON.parse(text);
-    if (isObject(value)) return value;
-  } catch (cause) {
-    throw new DataError(`Cannot read ${location}: the header must be JSON: ${cause}`, { cause });
-  }
-  throw fileFailure(location, "the header must be a JSON object", text.slice(0, 20));
 }
 
 /** Lists the keys of the outer object, since `JSON.parse` silently keeps the last of equal ones. */
@@ -226,10 +211,6 @@ function readEntry(name: string, entry: unknown, fail: Fail): StoredTensor {
     throw fail(`data_offsets of ${tensor} ${apart}`, offsets);
   }
   return { name, type, shape, byteLength, byteOffset: offsets[0]! };
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function isSizes(value: unknown): value is number[] {

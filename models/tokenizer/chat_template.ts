@@ -10,13 +10,13 @@ import type { Tokenizer } from "./tokenizer.ts";
 
 /** One turn of a conversation. */
 export interface ChatMessage {
-  /** Who speaks: `system`, `user`, `assistant` or what the template knows besides. */
+  /** Who speaks: `system`, `user`, `assistant` or another role that the template knows. */
   readonly role: string;
   /** What is said. */
   readonly content: string;
 }
 
-/** What a template may ask for besides the messages. */
+/** What a template may use besides the messages. */
 export interface ChatOptions {
   /** Whether the text ends where the answer starts (default true). */
   readonly addGenerationPrompt?: boolean;
@@ -24,7 +24,7 @@ export interface ChatOptions {
   readonly bosToken?: string;
   /** Text of the end token (default empty). */
   readonly eosToken?: string;
-  /** Further variables of the template, as `tools` or `enable_thinking`. */
+  /** Further variables of the template, such as `tools` or `enable_thinking`. */
   readonly variables?: Readonly<Record<string, unknown>>;
 }
 
@@ -74,7 +74,6 @@ export function renderChat(
 /**
  * Reads the chat template of a `tokenizer_config.json`.
  *
- * @param config Content of the file.
  * @returns The template, the one called `default` if there are several; undefined without one.
  */
 export function chatTemplateOf(config: object): string | undefined {

@@ -49,7 +49,7 @@ export interface Tokenizer {
   piece(id: number): string | undefined;
   /** Id of an entry of the vocabulary, spelled as in its file. */
   tokenId(piece: string): number | undefined;
-  /** Whether a token is a marker, such as the end of a text, and no text. */
+  /** Whether a token is a marker, such as the end of a text, rather than text. */
   isSpecial(id: number): boolean;
   /** Whether the first decoded token loses a leading space that encoding put there. */
   readonly hasPrefixSpace: boolean;
@@ -272,7 +272,7 @@ function failure(requirement: string, value: unknown, cause?: unknown): DataErro
 /** Words kept before the cache of a tokenizer is emptied. */
 const CACHED_WORDS = 20_000;
 
-/** What the library asks of its cache of merged words. */
+/** What the library expects of its cache of merged words. */
 interface WordCache {
   get(word: string): string[] | undefined;
   put(word: string, pieces: string[]): void;
@@ -281,7 +281,7 @@ interface WordCache {
 
 /**
  * The library moves an entry to the end of its map at each use. On V8 that takes time in proportion to the size of the
- * map: 100,000 digits took 2.3 s beside a full cache and take 0.1 s with this one.
+ * map: 100,000 digits took 2.3 s with a full cache and take 0.1 s with this one.
  */
 function wordCache(): WordCache {
   const words = new Map<string, string[]>();

@@ -1,5 +1,5 @@
 /**
- * Tokenizers out of GGUF metadata: the file's token list, types, merges and scores become the
+ * Tokenizers from GGUF metadata: the file's token list, types, merges and scores become the
  * `tokenizer.json` that the model was published with.
  *
  * @see {@link https://github.com/ggml-org/ggml/blob/master/docs/gguf.md | GGUF, section tokenizer}
@@ -32,7 +32,7 @@ const TEKKEN =
   `[^\\r\\n\\p{L}\\p{N}]?[${UPPER}]*[${LOWER}]+|[^\\r\\n\\p{L}\\p{N}]?[${UPPER}]+[${LOWER}]*|` +
   `\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|${SPACES}`;
 
-/** How a family of byte-level tokenizers cuts text before merging. */
+/** How a family of byte-level tokenizers splits text before merging. */
 interface PreTokenizer {
   /** Patterns whose matches stand alone, applied one after the other. */
   readonly patterns: readonly string[];
@@ -87,11 +87,10 @@ interface GgufVocabulary {
 /**
  * Builds the tokenizer files of a GGUF file from its metadata.
  *
- * Byte-level BPE (`gpt2`) and SentencePiece BPE (`llama`) are covered.
+ * Byte-level BPE (`gpt2`) and SentencePiece BPE (`llama`) are supported.
  *
- * @param metadata Key-value pairs under their names in the file, as `tokenizer.ggml.tokens`.
- * @returns Files for `createTokenizer`.
- * @throws {DataError} If a key is missing or malformed, or the kind of tokenizer is not covered.
+ * @param metadata Key-value pairs under their names in the file, such as `tokenizer.ggml.tokens`.
+ * @throws {DataError} If a key is missing or malformed, or the kind of tokenizer is not supported.
  */
 export function tokenizerFromGguf(metadata: Readonly<Record<string, unknown>>): TokenizerFiles {
   const tokens = stringList(metadata, "tokens");
@@ -227,7 +226,7 @@ function stringList(metadata: Readonly<Record<string, unknown>>, key: string): s
   throw failure(`tokenizer.ggml.${key} must be a list of strings`, describe(value));
 }
 
-/** Tokens and the metadata that is read beside them. */
+/** Tokens and the metadata that is read with them. */
 type Fields = Pick<GgufVocabulary, "tokens" | "metadata">;
 
 function numberList({ tokens, metadata }: Fields, key: string): Float64Array | undefined {
@@ -269,7 +268,7 @@ function failure(requirement: string, value: unknown): DataError {
   );
 }
 
-/** A merge of two tokens, before the merges are put in order. */
+/** A merge of two tokens, before the merges are sorted. */
 interface Merge {
   readonly left: string;
   readonly right: string;
@@ -279,8 +278,8 @@ interface Merge {
 /**
  * Lists every way to build a token from two others, best score first.
  *
- * SentencePiece merges the neighbors whose joint token scores highest. Written as BPE merges that
- * is every split of every token into two tokens, by falling score; equal scores prefer a longer left
+ * SentencePiece merges the neighbors whose joint token scores highest. Written as BPE merges, that
+ * is every split of every token into two tokens, by descending score; equal scores prefer a longer left
  * part, then a longer right part, as the converter of Hugging Face does.
  *
  * @param tokens Token texts, [vocabulary].

@@ -1,9 +1,9 @@
 /**
- * What `tokenizer.json` says of pieces as bytes, and rewrites of it that make the library cut text as the original does.
+ * How `tokenizer.json` maps pieces to bytes, and rewrites that make the library split text as the original does.
  *
  * The library's own classes use JavaScript's `\s` and `\d`. The original tokenizers mean Unicode white space (with U+0085,
- * without U+FEFF) and every kind of number. A `Split` pattern goes through the library's translation, which has these
- * right, so the other components are written as one.
+ * without U+FEFF) and every kind of number. A `Split` pattern goes through the library's translation, which gets these
+ * right, so the other components are rewritten as `Split`.
  *
  * @module
  */
@@ -29,7 +29,6 @@ const BYTE_CHARACTERS: readonly string[] = [...byteOfCharacter.keys()];
 /**
  * Finds how a tokenizer writes bytes, from the `decoder` and `pre_tokenizer` of its file.
  *
- * @param json Content of `tokenizer.json`.
  * @returns `byteLevel` (GPT-2's alphabet), `metaspace` (SentencePiece's U+2581) or `plain`.
  */
 export function pieceEncoding(json: object): PieceEncoding {
@@ -41,12 +40,7 @@ export function pieceEncoding(json: object): PieceEncoding {
     : "plain";
 }
 
-/**
- * Tells whether decoding removes one space from the start of a text.
- *
- * @param json Content of `tokenizer.json`.
- * @returns Whether encoding put it there.
- */
+/** Tells whether decoding removes one space from the start of a text. */
 export function hasPrefixSpace(json: object): boolean {
   const { decoder } = json as { decoder?: unknown };
   const found = components(decoder).find(({ type }) => type === "Strip" || type === "Metaspace");
@@ -59,8 +53,7 @@ export function hasPrefixSpace(json: object): boolean {
 /**
  * Finds the Unicode form that a tokenizer puts text into.
  *
- * @param json Content of `tokenizer.json`.
- * @returns The form; undefined if there is none.
+ * @returns The form, if there is one.
  */
 export function unicodeForm(json: object): UnicodeForm | undefined {
   const { normalizer } = json as { normalizer?: unknown };
@@ -71,8 +64,6 @@ export function unicodeForm(json: object): UnicodeForm | undefined {
 /**
  * Spells one piece of a vocabulary as bytes.
  *
- * @param piece Entry of the vocabulary.
- * @param encoding How the vocabulary writes bytes.
  * @returns UTF-8, not necessarily whole characters.
  */
 export function pieceBytes(piece: string, encoding: PieceEncoding): Uint8Array {
@@ -119,7 +110,7 @@ function byteLevelAlphabet(): [string, number][] {
   return alphabet;
 }
 
-/** Tells whether an id of the vocabulary only fills up its table. */
+/** Tells whether an entry of the vocabulary is only padding of its table. */
 export function isPadding(piece: string | undefined): boolean {
   return piece === undefined || /^\[PAD\d+\]$/.test(piece);
 }

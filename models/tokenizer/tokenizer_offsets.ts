@@ -52,7 +52,6 @@ const NORMAL_STRETCH = /[\u1100-\u11ff\ua960-\ua97f\uac00-\ud7ff]+\p{M}*|\P{M}\p
  *
  * Bytes that the vocabulary cannot spell, and that encoding therefore left out, belong to no token.
  *
- * @param text The encoded text.
  * @param tokens Its tokens, without special tokens around them.
  * @returns Spans in UTF-16 units of `text`.
  * @throws {DataError} If the tokens do not spell the text.

@@ -1,11 +1,11 @@
 /**
- * Heads as the kernels want them, whatever the order and the size that files keep them in.
+ * Heads as the kernels expect them, whatever order and size files keep them in.
  *
  * GGUF files of the Llama family rotate neighboring elements (0, 1), (2, 3)...; Hugging Face's rotate element i with
  * i + headDim / 2. The converter therefore moved rows 2 i and 2 i + 1 of the file from i and i + headDim / 2.
  *
  * Kernels read eight elements at a time. A head of d elements becomes one of the next multiple of 8: zeros change no
- * dot product, each half of a rotated head is widened for itself, and the constants that depend on d (the softmax
+ * dot product, each half of a rotated head is widened separately, and the constants that depend on d (the softmax
  * scale, rotary frequencies, norms of heads) keep using d.
  *
  * @module
@@ -27,7 +27,7 @@ const ROTATED = /\.self_attn\.[qk]_proj\.(weight|bias)$/;
 /**
  * Wraps a source so that query and key projections come in Hugging Face's order.
  *
- * @param source Tensors whose heads hold pairs side by side.
+ * @param source Tensors whose heads hold adjacent pairs.
  * @param headDim Elements of a head; even.
  * @returns The same tensors; only the order of rows (of elements for biases) of `q_proj` and `k_proj` differs.
  */
@@ -87,7 +87,6 @@ export interface PaddedModel {
  * Widens heads to a multiple of 8 elements; models that need no widening come back as they are.
  *
  * @param model Sizes and weights in Hugging Face's order.
- * @returns The model to run.
  * @throws {DataError} If weights that would have to be widened are stored in blocks.
  */
 export function padHeads(model: PaddedModel): PaddedModel {
@@ -123,7 +122,7 @@ interface Widening {
   readonly to: number;
 }
 
-/** Which way a tensor depends on heads: rotated rows, plain rows, or columns. */
+/** How a tensor depends on heads: rotated rows, plain rows, or columns. */
 type Kind = "rotated" | "plain" | "columns" | "norm";
 
 function kindOf(name: string): Kind | undefined {
@@ -146,7 +145,7 @@ function widenInfo(info: TensorInfo, { from, to }: Widening): TensorInfo {
   return { ...info, shape, byteLength: tensorBytes(info.type, shape) };
 }
 
-/** Moves elements (or whole rows) to their places in wider heads; what is new stays zero. */
+/** Moves elements (or whole rows) to their places in wider heads; added elements stay zero. */
 function widen(
   bytes: Uint8Array<ArrayBuffer>,
   options: Widening & { readonly info: TensorInfo; readonly kind: Kind },

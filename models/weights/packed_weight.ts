@@ -51,8 +51,6 @@ const PIECE_BYTES = 2 ** 20;
 /**
  * Loads a matrix, or several joined row by row, without ever holding more than a piece of it in host memory.
  *
- * @param device Where the weights go.
- * @param source Where they come from.
  * @param names Canonical names of tensors with equal columns and device formats.
  * @returns The matrix; nothing stays allocated if loading fails.
  * @throws {DataError} If a tensor is missing, the tensors do not fit each other, or a weight is not finite.
@@ -84,10 +82,7 @@ export async function loadWeight(
 /**
  * Loads vectors as f32, joined one after the other.
  *
- * @param device Where they go.
- * @param source Where they come from.
  * @param names Canonical names of tensors; their elements may be stored in any way.
- * @returns A buffer of all elements.
  * @throws {DataError} If a tensor is missing or an element is not finite.
  */
 export async function loadVector(
@@ -145,9 +140,6 @@ function joinedMatrix(source: TensorSource, names: readonly string[]): Matrix {
 /**
  * Cuts a matrix into the fewest row blocks that a device can bind and whose products fit its grid.
  *
- * @param info The device.
- * @param format Device format.
- * @param shape Size of the matrix.
  * @returns First row and rows of each block.
  */
 export function rowBlocks(
@@ -213,7 +205,7 @@ async function packPiece(
     if (rows > 0) {
       const data = await source.readRows(name, first - start, rows);
       packRows(planes, data, { type, name, rows, columns, firstRow: first - piece.first });
-      data.buffer.transfer(0); // frees it now: pieces come faster than the collector runs
+      data.buffer.transfer(0); // frees it now: pieces arrive faster than the garbage collector runs
     }
     start = end;
   }

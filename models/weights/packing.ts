@@ -30,11 +30,10 @@ export interface PackedRows extends MatrixShape {
 }
 
 /**
- * Packs rows of a tensor into planes of its type's format; whatever else the planes hold stays.
+ * Packs rows of a tensor into planes of its type's format; other rows of the planes stay unchanged.
  *
  * @param planes Planes with as many columns.
- * @param data The rows as a file has them.
- * @param rows Type, how many, and where they go.
+ * @param data The rows as stored in a file.
  * @throws {TypeError} If `data` has another length than the rows.
  * @throws {DataError} If a weight is not a finite number of the device's format.
  */
@@ -82,7 +81,7 @@ function packTarget(planes: WeightPlanes, columns: number): PackTarget {
   return { columns, blocks, values, scales, halves, superScales, high };
 }
 
-/** The bytes of whole rows seen as words, copied only if they begin at an odd place. */
+/** The bytes of whole rows seen as words, copied only if they are not aligned. */
 function packSource(data: Uint8Array<ArrayBuffer>): PackSource {
   const { buffer, byteOffset, byteLength } = data.byteOffset % 4 === 0 ? data : data.slice();
   return {

@@ -8,13 +8,12 @@ import { DataError } from "../../core/check.ts";
 import type { ModelConfig } from "../config.ts";
 import type { TensorSource } from "./tensor_source.ts";
 
-/** Tensors that files carry although they follow from the sizes. */
+/** Tensors that files contain although they follow from the sizes. */
 const HARMLESS = /(^|\.)(rotary_emb|attn_rot_embd|masked_bias)(\.|$)/;
 
 /**
  * Shapes of all weights of a model.
  *
- * @param config Sizes and switches.
  * @returns Shape by canonical name, in the order of the forward pass.
  */
 export function weightShapes(config: ModelConfig): ReadonlyMap<string, readonly number[]> {
@@ -72,11 +71,8 @@ function projection(
  *
  * Weights of layers after the last, of other parts of a larger model, and rotary tables are ignored.
  *
- * @param label Name of the family, for messages.
- * @param config Sizes and switches.
- * @param source The tensors.
  * @throws {TypeError} If a weight has another shape.
- * @throws {DataError} If a weight is missing, or there is one that the forward pass has no place for.
+ * @throws {DataError} If a weight is missing, or the forward pass would ignore one.
  */
 export function checkWeights(
   label: string,

@@ -7,7 +7,7 @@
 import { rowRange, type TensorInfo, type TensorSource } from "./tensor_source.ts";
 import { fileFailure, type RangedFile } from "../files/ranged_file.ts";
 
-/** A tensor and where it lies. */
+/** A tensor and its place in the file. */
 export interface StoredTensor extends TensorInfo {
   /** First byte, counted from the start of the data. */
   readonly byteOffset: number;
@@ -27,7 +27,6 @@ export interface TensorFile extends TensorSource {
  * @param file The file; disposing the source closes it.
  * @param headerBytes Bytes before the data.
  * @param stored Tensors in the order of the header.
- * @returns The source.
  * @throws {DataError} If a check fails.
  */
 export function tensorFile(

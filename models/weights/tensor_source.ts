@@ -18,7 +18,7 @@ export interface TensorPacking extends StoredType {
 /** Name of an element type, a key of `TENSOR_TYPES`. */
 export type TensorType = string;
 
-/** Element types by name: all that some format can hold. */
+/** Element types by name: every type that a format can hold. */
 export const TENSOR_TYPES: Readonly<Record<TensorType, TensorPacking>> = Object.fromEntries(
   WEIGHT_FORMATS.flatMap((format) =>
     Object.entries(format.stored).map(([name, type]) => [name, { ...type, format }])
@@ -37,7 +37,7 @@ export interface TensorInfo {
   readonly byteLength: number;
 }
 
-/** Tensors of one model; reads what is asked for and keeps nothing. */
+/** Tensors of one model; reads on demand and keeps nothing. */
 export interface TensorSource extends AsyncDisposable {
   /** Where the tensors come from, for messages. */
   readonly description: string;
@@ -57,7 +57,6 @@ export interface TensorSource extends AsyncDisposable {
 /**
  * Rows of a tensor: the product of all axes but the fastest.
  *
- * @param info The tensor.
  * @returns At least 1; a vector is one row.
  */
 export function rowsOf(info: Pick<TensorInfo, "shape">): number {
@@ -67,9 +66,8 @@ export function rowsOf(info: Pick<TensorInfo, "shape">): number {
 /**
  * Bytes of a tensor of a type and shape.
  *
- * @param type Element type.
  * @param shape Lengths of the axes, slowest first.
- * @returns The bytes, or NaN if a row is no whole number of blocks or the size is beyond 2^53.
+ * @returns The bytes, or NaN if a row is not a whole number of blocks or the size is beyond 2^53.
  */
 export function tensorBytes(type: TensorType, shape: readonly number[]): number {
   const block = TENSOR_TYPES[type]!;
@@ -92,9 +90,6 @@ export interface RowRange {
 /**
  * Finds rows of a tensor, after checking that they exist.
  *
- * @param source Tensors and their description.
- * @param name Canonical name.
- * @param rows First row and how many.
  * @returns Where the rows lie within the tensor.
  * @throws {DataError} If there is no such tensor.
  * @throws {RangeError} If the tensor has no such rows.

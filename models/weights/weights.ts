@@ -66,9 +66,8 @@ export interface WeightLoading {
 }
 
 /**
- * Loads every weight, streaming, so that host memory stays small.
+ * Loads every weight in pieces, so that host memory stays small.
  *
- * @param loading Source, sizes and target.
  * @param onLayer Called with the number of layers done so far.
  * @returns The weights; nothing stays allocated if loading fails.
  * @throws {GpuError} If the device has too little memory.
@@ -133,7 +132,7 @@ async function vector({ device, source, stack }: Loader, name: string): Promise<
   return stack.use(await loadVector(device, source, [name]));
 }
 
-/** Loads maps of one input whose outputs lie side by side, joining neighbors stored in the same way. */
+/** Loads maps of one input whose outputs lie side by side, joining neighbors that are stored in the same format. */
 async function projections(loader: Loader, names: readonly string[]): Promise<Projection[]> {
   const { device, source, stack } = loader;
   const loaded: Projection[] = [];

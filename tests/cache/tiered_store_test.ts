@@ -248,7 +248,7 @@ Deno.test("TieredStore.restore() holds pools and cache for a moment, or keeps it
   const own = device.usage.liveBytes;
   assert(own < full);
   const ballast = device.createBuffer("ballast", 2 * full - own - full + 4);
-  const error = await assertRejects(() => store.restore(), GpuError, "beside the pools");
+  const error = await assertRejects(() => store.restore(), GpuError, "in addition to the pools");
   assert(error.message.includes(`${full} bytes free`), error.message);
   assertEquals(device.usage.liveBytes, own + ballast.byteLength);
   ballast[Symbol.dispose]();

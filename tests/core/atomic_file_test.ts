@@ -74,7 +74,7 @@ Deno.test("writeFileAtomic() keeps the old file and leaves no trace when the dis
     assertEquals(await readdir(folder), ["file"]);
   }));
 
-Deno.test("writeFileAtomic() writes on after short writes", () =>
+Deno.test("writeFileAtomic() continues after short writes", () =>
   withFolder(async (folder) => {
     const path = join(folder, "file");
     await writeFileAtomic(path, "a longer text", { open: fullDisk(100) });

@@ -43,7 +43,7 @@ Deno.test("seededRandom() is uniform: mean, variance and lag correlation of 100,
   }
 });
 
-Deno.test("seededRandom() starts neighbouring seeds far apart", () => {
+Deno.test("seededRandom() starts neighboring seeds far apart", () => {
   const first = Array.from({ length: 1000 }, (_, seed) => seededRandom(seed)());
   const mean = first.reduce((sum, value) => sum + value, 0) / first.length;
   assert(Math.abs(mean - 0.5) < 0.04, `mean ${mean}`);
@@ -80,7 +80,7 @@ Deno.test("shuffle() reaches every order about equally often", () => {
   for (const count of counts.values()) assert(Math.abs(count - 1000) < 120, `${count}`);
 });
 
-Deno.test("random functions reject empty choices in the house voice", () => {
+Deno.test("random functions reject empty choices in the usual form", () => {
   assertEquals(
     assertThrows(() => pick(seededRandom(1), []), RangeError).message,
     "Cannot pick an item: items.length must be an integer at least 1: current value is 0",

@@ -19,7 +19,7 @@ import embeddedManifest from "../../data/embedded/manifest.json" with { type: "j
 
 const NAMES = ["bbh", "gsm8k", "longbench", "mmlu", "mt_bench", "wikitext2"];
 
-Deno.test("the manifest has a hash, a size and a licence for every file", () => {
+Deno.test("the manifest has a hash, a size and a license for every file", () => {
   for (const name of NAMES) {
     const files = datasetFiles(name);
     assert(files.length > 0);
@@ -67,7 +67,7 @@ Deno.test("dataFolder() prefers the flag and complains without any folder", () =
   assertThrows(() => dataFolder("", environment), UsageError);
 });
 
-Deno.test("takeTurns() deals lists out evenly until the limit", () => {
+Deno.test("takeTurns() interleaves lists evenly until the limit", () => {
   assertEquals(takeTurns([[1, 4, 6], [2], [3, 5]], 10), [1, 2, 3, 4, 5, 6]);
   assertEquals(takeTurns([[1, 4], [2], [3]], 3), [1, 2, 3]);
   assertEquals(takeTurns([], 3), []);

@@ -144,7 +144,7 @@ Deno.test("mmluPrompt() and gradeMmlu() use letters", () => {
   );
 });
 
-Deno.test("parsers fail with an error of ours on any text", () => {
+Deno.test("parsers fail with a clear error on any text", () => {
   const parsers = [
     (text: string) => parseGsm8k(text),
     (text: string) => parseGsm8kExemplars(text),

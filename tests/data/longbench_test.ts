@@ -76,7 +76,7 @@ Deno.test("parseMiniLongBench() orders items and reads both forms of answers", (
   ]);
 });
 
-Deno.test("parseMiniLongBench() fails with an error of ours on any text", () => {
+Deno.test("parseMiniLongBench() fails with a clear error on any text", () => {
   const text = fc.oneof(fc.string(), fc.json());
   fc.assert(
     fc.property(text, (given) => {

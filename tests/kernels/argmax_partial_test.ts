@@ -58,7 +58,7 @@ for (
 }
 
 Deno.test({
-  name: "argmaxPartial takes the lowest column of equal logits, zeros of both signs among them",
+  name: "argmaxPartial takes the lowest column of equal logits, including zeros of both signs",
   ignore: !hasGpu,
   async fn() {
     const sizes = { columns: 128, stride: 128, blocks: 1 };

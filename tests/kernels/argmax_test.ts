@@ -42,7 +42,7 @@ Deno.test({
 });
 
 for (const backend of testBackends) {
-  Deno.test(`argmaxCommands() write the best token behind each sequence and advance, ${backend}`, async () => {
+  Deno.test(`argmaxCommands() write the best token after each sequence and advance, ${backend}`, async () => {
     const device = await testDevice(backend);
     const [columns, stride, capacity] = [5003, 5024, 6];
     const logits = Float32Array.from({ length: 3 * stride }, (_, i) => Math.sin(i));

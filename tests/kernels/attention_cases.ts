@@ -190,7 +190,7 @@ export function unwritten(length: number): Float32Array {
 }
 
 /**
- * Runs the twin of a kernel that a CPU could not run itself for want of subgroups.
+ * Runs the twin of a kernel that a CPU could not run itself for lack of subgroups.
  *
  * @param kernel The kernel.
  * @param run Its arrays and parameters.
@@ -205,7 +205,7 @@ export async function runTwin<C extends KernelContract>(
 }
 
 /**
- * Computes the log-sum-exp of every row in float64, as the first pass leaves it.
+ * Computes the log-sum-exp of every row in float64, as the first pass stores it.
  *
  * @param sizes The case.
  * @param arrays Its inputs.

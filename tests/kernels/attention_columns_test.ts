@@ -100,7 +100,7 @@ for (const subgroupSize of SUBGROUP_SIZES) {
   }
 
   Deno.test({
-    name: `attentionSums ${variant} lets sums of earlier steps fade as rows do`,
+    name: `attentionSums ${variant} decays sums of earlier steps like rows`,
     ignore: !hasGpu,
     async fn() {
       for (const index of [3, 5, 6]) {

@@ -104,7 +104,7 @@ for (const subgroupSize of SUBGROUP_SIZES) {
   });
 }
 
-Deno.test("attentionMapCommand() refuses a head that is not there", () => {
+Deno.test("attentionMapCommand() refuses an unknown head", () => {
   const shape = shapeOf(ATTENTION_CASES[4]!);
   assertThrows(
     () =>

@@ -1,5 +1,5 @@
 /**
- * Tests of `kernels/decode_attention_merge.*`.
+ * Tests of `kernels/attention_merge.*`.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Compares every kernel's WGSL with the contract beside it.
+ * Compares every kernel's WGSL with the contract next to it.
  *
  * A module `some_kernel.ts` whose kernels have no file exports `someKernelSamples`, a list of them or a function that makes it.
  *

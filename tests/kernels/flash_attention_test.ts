@@ -62,7 +62,7 @@ async function attend(
   };
 }
 
-/** The columns of `output` that are used; what lies behind them must not have been written. */
+/** The columns of `output` that are used; what lies beyond them must not have been written. */
 function used(sizes: AttentionCase, { output }: Result): Float32Array {
   const { queryHeads, headDim, outputStride } = shapeOf(sizes);
   const columns = queryHeads * headDim;

@@ -20,7 +20,7 @@ interface Case {
   readonly groupsPerLayer: number;
   readonly groupHeads: number;
   readonly capacity: number;
-  /** Tokens of each sequence, the newest one included. */
+  /** Tokens of each sequence, including the newest. */
   readonly tokens: readonly number[];
   /** Sequences before the first of the step. */
   readonly firstSequence: number;
@@ -112,7 +112,7 @@ for (const sizes of CASES) {
   });
 }
 
-Deno.test("listedRows moves each weight to its token, leaves no gap before the newest token and nothing behind it", async () => {
+Deno.test("listedRows moves attention to its tokens, leaves no gap before the newest token and writes nothing after it", async () => {
   const lists = Uint32Array.of(2, 0, 0, 0, 9, 9, 1, 70, 4, 71, 5, 0, 0, 0);
   const run: ArrayRun<typeof listedRows> = {
     buffers: {

@@ -110,7 +110,7 @@ Deno.test("matchedSaliency joins the matched heads by mean, sum or maximum", asy
   assertEquals(results, [0.375, 0.75, 0.5]);
 });
 
-Deno.test("matchedSaliencyCommand() refuses a reduction that is not there and a capacity that does not come in fours", () => {
+Deno.test("matchedSaliencyCommand() refuses an unknown reduction and a capacity that is not a multiple of 4", () => {
   const buffers = {} as Parameters<typeof matchedSaliencyCommand>[0];
   assertThrows(
     () => matchedSaliencyCommand(buffers, { ...CASES[1]!, sequences: 1, reduction: 3 }),

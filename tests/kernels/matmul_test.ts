@@ -50,7 +50,7 @@ const tiles = MATMUL_TILES.filter(({ variant, threads }) =>
 /** Runs as a twin on a device without subgroups; all tiles have the same twin. */
 const portable = MATMUL_TILES.at(-1)!;
 
-/** What a case needs, with NaN wherever a kernel must write and another number beside it. */
+/** What a case needs, with NaN wherever a kernel must write and another number elsewhere. */
 function buffersOf(format: WeightFormat, { rows, columns, weightRows, accumulate }: Case) {
   const random = uniform(rows + columns);
   const stride = paddedColumns(columns) + 32;

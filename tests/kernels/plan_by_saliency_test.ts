@@ -42,7 +42,7 @@ const CASES: PlanCase[] = [
   { ...BASE, tokens: [8192], kvHeads: 1, groupsPerLayer: 1, counts: [4, 8192, 8192, 8192] },
 ];
 
-/** What lists hold; what lies behind their entries is left out. */
+/** What lists hold; what lies beyond their entries is left out. */
 function contents(run: PlanRun, lists: Uint32Array): unknown[] {
   const { list_words, group_heads } = run.params;
   return Array.from({ length: lists.length / list_words }, (_, index) => {
@@ -95,7 +95,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "planBySaliencyKernel marks lists of scores that are no numbers, and lists without room",
+  name: "planBySaliencyKernel marks lists of scores that are not numbers, and lists without room",
   ignore: !hasGpu,
   async fn() {
     const run = planRun(BASE);

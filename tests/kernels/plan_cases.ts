@@ -12,7 +12,7 @@ import { LIST_HEADER_WORDS } from "../../kernels/selection_list.ts";
 
 /** A plan of random saliency. */
 export interface PlanCase {
-  /** Tokens of each sequence, the newest one included. */
+  /** Tokens of each sequence, including the newest. */
   readonly tokens: readonly number[];
   /** Sequences before the first of the step; 0 if left out. */
   readonly firstSequence?: number;

@@ -19,7 +19,7 @@ import { type ArrayRun, runKernel, runReference } from "../support/run_kernel.ts
 
 interface Case {
   readonly headDim: number;
-  /** Kept tokens of each list, one entry a sequence. */
+  /** Kept tokens of each list, one entry per sequence. */
   readonly kept: readonly number[];
   readonly groupsPerLayer?: number;
   readonly firstSequence?: number;
@@ -152,7 +152,7 @@ function difference(actual: Uint32Array, expected: Uint32Array, sizes: Case): nu
   }, 0);
 }
 
-Deno.test("rerotateKeys' twin brings each key to its place behind the kept tokens, and leaves others alone", async () => {
+Deno.test("rerotateKeys' twin rotates each key to its position among the kept tokens, and leaves others alone", async () => {
   for (const sizes of CASES) {
     const { headDim, groupsPerLayer = 1, counted, isExact } = sizes;
     const { run, raw, tokens } = runOf(sizes);

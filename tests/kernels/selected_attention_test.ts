@@ -156,7 +156,7 @@ for (const subgroupSize of SUBGROUP_SIZES) {
   });
 
   Deno.test({
-    name: `selectedAttention ${variant} says NaN of a broken list`,
+    name: `selectedAttention ${variant} returns NaN for a broken list`,
     ignore: !hasGpu,
     async fn() {
       const sizes: SelectedCase = { ...BASE, tokens: [30, 40] };
@@ -262,7 +262,7 @@ Deno.test({
   },
 });
 
-/** Token 0 is kept everywhere and takes nearly all attention; the small model sees only marginal tokens beside it. */
+/** Token 0 is kept everywhere and takes nearly all attention; the small model sees only marginal tokens besides it. */
 function sinkRun(sizes: SelectedCase, subgroupSize: number): SelectedRun {
   const run = selectedRun(sizes, { subgroupSize, isPlaced: true });
   const { headDim, capacity, kvHeads } = selectedShape(sizes);

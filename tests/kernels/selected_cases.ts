@@ -21,7 +21,7 @@ export interface SelectedCase extends AttentionRule {
   readonly kvHeads: number;
   /** Elements of a head. */
   readonly headDim: number;
-  /** Tokens of each sequence of the step after it, the new ones included. */
+  /** Tokens of each sequence of the step after it, including the new ones. */
   readonly tokens: readonly number[];
   /** New tokens of each sequence; 1 if left out. */
   readonly rowsPerSequence?: number;

@@ -60,7 +60,7 @@ Deno.test({
   },
 });
 
-Deno.test("siluMultiplyCommand() refuses an offset that is no multiple of 4", () => {
+Deno.test("siluMultiplyCommand() refuses an offset that is not a multiple of 4", () => {
   const buffers = {} as Parameters<typeof siluMultiplyCommand>[0];
   const shape = { rows: 1, columns: 6, inputStride: 16, upOffset: 6, outputStride: 8 };
   assertThrows(

@@ -52,7 +52,7 @@ for (const sizes of CASES) {
   });
 }
 
-Deno.test("updateScoresCommand() refuses sizes that are not positive, and a capacity that does not come in fours", () => {
+Deno.test("updateScoresCommand() refuses sizes that are not positive, and a capacity that is not a multiple of 4", () => {
   const buffers = {} as Parameters<typeof updateScoresCommand>[0];
   const command = (heads: number, capacity: number) => () =>
     updateScoresCommand(buffers, { sequences: 1, heads, capacity });

@@ -30,7 +30,7 @@ for (var i = 0u; i < COUNT; i++) {  // unroll
 for (var i = 0u; i < COUNT; i++) {
 }`;
 
-Deno.test("writeOut() fills constants in, chooses lines and writes marked loops out", () => {
+Deno.test("writeOut() fills in constants, chooses lines and writes marked loops out", () => {
   const constants = { COUNT: 2, CAP: 0.5, ROWS: 2, IS_WIDE: 0 };
   const expected = `const COUNT: u32 = u32(2);  // a comment stays
 const CAP: f32 = f32(0.5);
@@ -58,7 +58,7 @@ for (var i = 0u; i < COUNT; i++) {
   assertEquals(writeOut(TEXT, { ...constants, IS_WIDE: 1 }).split("\n")[3], "wide");
 });
 
-Deno.test("writeOut() refuses names that are no constants, and what is not closed", () => {
+Deno.test("writeOut() refuses names that are not constants, and blocks that are not closed", () => {
   assertThrows(
     () => writeOut("//# if A\n//# end", { B: 1 }),
     TypeError,

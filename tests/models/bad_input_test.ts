@@ -36,7 +36,7 @@ Deno.test("openModelFiles() says what a folder lacks", async () => {
   await rejects(/must hold .*: current files are a\.gguf, b\.gguf/);
   await rejects(/sub\.gguf: it must be a file/, `${folder.path}/sub.gguf`);
   await writeFiles(folder.path, { "model.safetensors": safetensors });
-  await rejects(/config\.json must exist beside its weights/);
+  await rejects(/config\.json must exist next to its weights/);
   await writeFiles(folder.path, { "config.json": "{" });
   await rejects(/config\.json: it must be JSON/);
   await writeFiles(folder.path, { "config.json": "[]" });
@@ -60,9 +60,12 @@ Deno.test("openModelFiles() rejects an index that does not fit its shards", asyn
   };
   const map = (name: string, shard: unknown) => ({ weight_map: { [name]: shard } });
   await rejects({}, /weight_map must be an object/);
-  await rejects(null, /weight_map must be an object/);
-  await rejects(map("x", "../a.safetensors"), /weight_map must name \.safetensors files beside it/);
-  await rejects(map("x", 3), /weight_map must name \.safetensors files beside it/);
+  await rejects(null, /it must be a JSON object/);
+  await rejects(
+    map("x", "../a.safetensors"),
+    /weight_map must name \.safetensors files next to it/,
+  );
+  await rejects(map("x", 3), /weight_map must name \.safetensors files next to it/);
   await rejects(map("x", "c.safetensors"), /c\.safetensors: the file must exist/);
   await rejects(map("x", "a.safetensors"), /tensor "x" must lie in a\.safetensors/);
   const both = {
@@ -158,7 +161,7 @@ const exhausting: Readonly<Record<string, () => Uint8Array<ArrayBuffer>>> = {
     })),
 };
 
-Deno.test("every parser answers random bytes with an error of ours", async () => {
+Deno.test("every parser answers random bytes with a clear error", async () => {
   await using folder = await temporaryFolder();
   const random = fc.uint8Array({ maxLength: 2000 });
   await fc.assert(
@@ -185,7 +188,7 @@ Deno.test("every parser answers random bytes with an error of ours", async () =>
   );
 });
 
-Deno.test("every parser answers damaged files with an error of ours, or reads them", async () => {
+Deno.test("every parser answers damaged files with a clear error, or reads them", async () => {
   await using folder = await temporaryFolder();
   await writeFiles(folder.path, { "config.json": configJson(TINY) });
   const tokens = withMetadata(
@@ -208,7 +211,7 @@ Deno.test("every parser answers damaged files with an error of ours, or reads th
   );
 });
 
-Deno.test("configFromJson() and the other text parsers answer any value with an error of ours", async () => {
+Deno.test("configFromJson() and the other text parsers answer any value with a clear error", async () => {
   const good = configJson(TINY);
   const change = fc.tuple(fc.constantFrom(...Object.keys(good), "rope_scaling"), fc.jsonValue());
   await fc.assert(

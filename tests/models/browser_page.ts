@@ -19,7 +19,7 @@ export interface PageInput {
   readonly text: string;
 }
 
-/** What came of it. */
+/** What the page returns. */
 export interface PageOutput {
   /** Where it ran. */
   readonly backend: Backend;

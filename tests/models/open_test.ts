@@ -70,7 +70,7 @@ for (const config of families) {
   });
 }
 
-Deno.test("openModelFiles() finds the model behind every kind of reference", async () => {
+Deno.test("openModelFiles() finds the model of every kind of reference", async () => {
   await using folder = await temporaryFolder();
   const weights = tinyWeights(TINY);
   await writeFiles(folder.path, {

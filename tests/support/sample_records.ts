@@ -18,7 +18,10 @@ export const SAMPLE_FIGURES: readonly Figure[] = [
     kind: "line",
     xTitle: "KV cache budget (% of tokens)",
     yTitle: "Jaccard similarity",
-    series: ["own selection", "model-guided selection", "random sets"].map((label, offset) => ({
+    series: ["own selection", "small-model-guided selection", "random sets"].map((
+      label,
+      offset,
+    ) => ({
       label,
       x: range(9).map((index) => 10 * (index + 1)),
       y: range(9).map((index) => 0.5 + 0.05 * index - 0.1 * offset),

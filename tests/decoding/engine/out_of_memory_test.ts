@@ -116,7 +116,7 @@ Deno.test("a turn that finds no room for the full cache leaves pools to go on wi
   const ballast = fill(device);
   const live = device.usage.liveBytes;
   const error =
-    /^GpuError: Cannot restore the full cache: .* beside the pools, which a smaller capacity, .* lower: current error is: Cannot allocate/;
+    /^GpuError: Cannot restore the full cache: .* in addition to the pools, which a smaller capacity, .* lower: current error is: Cannot allocate/;
   assertMatch(String(await assertRejects(() => session.prefill(turn), Error)), error);
   assertStrictEquals(device.usage.liveBytes, live, "nothing is left behind");
   assertEquals(session.lengths, [PROMPT + 1]);

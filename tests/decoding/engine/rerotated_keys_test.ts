@@ -198,7 +198,7 @@ Deno.test("slots are refused where query heads that share keys select alone", as
     weights: "query_head",
   } as const;
   assertThrows(
-    () => createRerotatedKeys({ forward, settings }),
+    () => createRerotatedKeys({ forward, batch: settings }),
     RangeError,
     "granularity must be kv_head, kv_match or layer: current value is query_head",
   );

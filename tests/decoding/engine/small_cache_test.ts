@@ -78,7 +78,7 @@ async function compareWithReference(
   };
   using buffers = createPolicyBuffers(small.device, shape);
   const settings = sequenceSettings({ policy, budget: { ratio: 0.2 } });
-  writeSettings({ forward: large.forward, buffers, shape, settings });
+  writeSettings({ forward: large.forward, buffers, shape, batch: settings });
   for (const session of [large, smallModel.session]) {
     await session.prefill(tokens.slice(0, prompt), { logits: "none" });
   }
@@ -101,7 +101,7 @@ async function compareWithReference(
     large.replaceNext([token]);
     large.writeLengths();
     const seen = kept();
-    await smallModel.submit({ buffers, shape, settings }, large.forward);
+    await smallModel.submit({ buffers, shape, batch: settings }, large.forward);
     large.advance();
     await smallModel.finish();
     assertEquals(kept(), expected[step + 1]!.kept);

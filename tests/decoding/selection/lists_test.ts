@@ -43,7 +43,7 @@ Deno.test("packLists() writes lists that read back, also where longer ones were"
 
 Deno.test("packLists() refuses a selection without tokens or without room", () => {
   const lists = new Uint32Array(2 * shape.listWords);
-  assertThrows(() => packLists(lists, shape, source([], [])), RangeError, "tokens of unit 0");
+  assertThrows(() => packLists(lists, shape, source([], [])), RangeError, "tokens of head group 0");
   const all = [0, 1, 2, 3, 4, 5, 6, 7, 8];
   assertThrows(() => packLists(lists, shape, source(all, [9])), RangeError, "current value is 10");
 });

@@ -96,7 +96,7 @@ Deno.test("Conversation can be stopped, goes on, says when it is full and frees 
     await assertRejects(
       () => answer(conversation, TEXT, {}),
       Error,
-      "Cannot go on with a conversation: tokens left for an answer must be an integer at least 1",
+      "Cannot continue a conversation: tokens left for an answer must be an integer at least 1",
     );
   };
   await hold();

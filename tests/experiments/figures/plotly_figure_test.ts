@@ -33,7 +33,7 @@ Deno.test("plotlyFigure() draws everything the paper states", () => {
   assertEquals(shapes.map(({ type, y1 }) => [type, y1]), [["rect", 0.77]]);
   assertEquals(data.map((trace) => trace["name"]), [
     "own selection",
-    "model-guided selection",
+    "small-model-guided selection",
     "random sets",
     "paper, at 20 %",
     "paper, range of the curve",

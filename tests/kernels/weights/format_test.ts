@@ -68,7 +68,7 @@ Deno.test("rowReader() finds bits where the format says they are", () => {
   assertEquals([target[32 + 30], target[32 + 29]], [-1, 0]);
 });
 
-/** Two super-blocks per row, so that a mistaken head group is another number. */
+/** Two super-blocks per row, so that a wrong super-block gives another number. */
 Deno.test("rowReader() multiplies scales with those of the super-block", () => {
   const row = 9; // panel 1, lane 1
   const block = 11; // of 16, in super-block 1 of 2

@@ -14,7 +14,7 @@ import { observed, partsOf } from "../../support/observed_model.ts";
 
 const BACKEND = hasGpu ? "webgpu" : "reference";
 
-Deno.test("firstLayers() attends as the whole model does, and runs nothing behind its last layer", async () => {
+Deno.test("firstLayers() attends as the whole model does, and runs nothing after its last layer", async () => {
   const whole = await embeddedModel("small", BACKEND);
   const { queryHeads } = whole.config;
   const tokens = someTokens(70);

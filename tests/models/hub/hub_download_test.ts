@@ -10,7 +10,7 @@ import { fetchModel } from "../../../models/hub/hub.ts";
 import { hubFetch } from "../../../models/hub/hub_api.ts";
 import { isOffline, list, model, single, withHub } from "../../support/tiny_hub.ts";
 
-Deno.test("fetchModel() goes on after cut connections, by range", async () => {
+Deno.test("fetchModel() resumes by range after cut connections", async () => {
   await withHub({ "org/tiny": single }, async ({ endpoint, requests, faults }, cacheFolder) => {
     faults.cuts = [3000, 2000];
     const { path } = await fetchModel("hf:org/tiny", { endpoint, cacheFolder, isOffline });
@@ -41,7 +41,7 @@ Deno.test("fetchModel() starts again where the server ignores ranges", async () 
   });
 });
 
-Deno.test("fetchModel() rejects a file with another hash and leaves none behind", async () => {
+Deno.test("fetchModel() rejects a file with another hash and leaves none", async () => {
   await withHub({ "org/tiny": single }, async ({ endpoint, faults }, cacheFolder) => {
     faults.hasWrongHash = true;
     assertMatch(
@@ -58,7 +58,7 @@ Deno.test("fetchModel() rejects a file with another hash and leaves none behind"
   });
 });
 
-Deno.test("fetchModel() keeps what has come when it is stopped", async () => {
+Deno.test("fetchModel() keeps what has arrived when it is stopped", async () => {
   await withHub({ "org/tiny": single }, async ({ endpoint, faults }, cacheFolder) => {
     faults.delayMs = 5;
     const controller = new AbortController();
@@ -171,7 +171,7 @@ Deno.test("fetchModel() says that it may not write", async () => {
   });
 });
 
-Deno.test("downloadFile() goes on after a connection that fell silent", async () => {
+Deno.test("downloadFile() resumes after a connection that fell silent", async () => {
   const content = new Uint8Array(5000).map((_, index) => index);
   const begun: (string | null)[] = [];
   await using server = Deno.serve({ port: 0, onListen: () => {} }, (request) => {

@@ -1,5 +1,5 @@
 /**
- * Tests of `models/hub/hub_settings.ts` and `models/hub/hub_settings.ts`.
+ * Tests of `models/hub/hub_settings.ts`.
  *
  * @module
  */

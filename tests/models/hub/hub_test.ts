@@ -109,7 +109,7 @@ Deno.test("fetchModel() takes shards from the index", async () => {
   }
 });
 
-Deno.test("fetchModel() wants a choice among several GGUF files", async () => {
+Deno.test("fetchModel() requires a choice among several GGUF files", async () => {
   const files = { "a.gguf": gguf, "b.gguf": gguf, "README.md": encode("") };
   await withHub({ "org/tiny": { commit: COMMIT, files } }, async ({ endpoint }, cacheFolder) => {
     const options = { endpoint, cacheFolder, isOffline };

@@ -23,7 +23,7 @@ const GGUF_FILES = {
 } as const;
 const rendered: Readonly<Record<string, readonly (readonly (string | null)[])[]>> = chats.rendered;
 
-/** Compares with what the original library made of every conversation; null means it refused. */
+/** Compares with what the original library produced for every conversation; null means it refused. */
 function checkAll(name: string, template: string, special: readonly string[]): void {
   given.conversations.forEach((messages, i) => {
     [false, true].forEach((addGenerationPrompt, j) => {
@@ -75,7 +75,7 @@ Deno.test("renderChat() reports a malformed template and a refusal", () => {
   );
 });
 
-Deno.test("renderChat() fails with an error of ours on any template", () => {
+Deno.test("renderChat() fails with a clear error on any template", () => {
   const piece = fc.constantFrom(
     "{{",
     "}}",

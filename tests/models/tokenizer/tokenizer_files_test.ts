@@ -63,7 +63,7 @@ Deno.test("tokenizerFromGguf() keeps a piece that is a token whole only where me
   }
 });
 
-Deno.test("tokenizerFromGguf() names what is missing or not covered", () => {
+Deno.test("tokenizerFromGguf() names what is missing or not supported", () => {
   const metadata = {
     "tokenizer.ggml.model": "gpt2",
     "tokenizer.ggml.pre": "qwen2",
@@ -88,7 +88,7 @@ Deno.test("tokenizerFromGguf() names what is missing or not covered", () => {
   failing({ "tokenizer.ggml.model": "llama" }, /scores/);
 });
 
-Deno.test("tokenizerFromGguf() fails with an error of ours on any metadata", () => {
+Deno.test("tokenizerFromGguf() fails with a clear error on any metadata", () => {
   const keys = ["model", "pre", "tokens", "merges", "token_type", "scores", "bos_token_id"];
   const value = fc.oneof(
     fc.jsonValue(),
@@ -106,7 +106,7 @@ Deno.test("tokenizerFromGguf() fails with an error of ours on any metadata", () 
   });
 });
 
-Deno.test("createTokenizer() fails with an error of ours on any file", () => {
+Deno.test("createTokenizer() fails with a clear error on any file", () => {
   const component = fc.oneof(
     fc.constant(null),
     fc.record({

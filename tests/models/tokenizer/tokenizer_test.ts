@@ -182,7 +182,7 @@ Deno.test("encode() takes under 2 s for 100 kB of any one character", () => {
   }
 });
 
-Deno.test("decode() refuses ids that are no token numbers", () => {
+Deno.test("decode() refuses ids that are not token ids", () => {
   for (const id of [-1, 1.5, NaN, Infinity, 2 ** 24]) {
     assertThrows(() => embedded.decode([id]), RangeError);
   }

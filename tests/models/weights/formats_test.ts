@@ -22,7 +22,7 @@ Deno.test("every format has its kernels, and no kernel is of another", () => {
   assertEquals(embeddingSamples().map(({ name }) => name.split("_")[1]!).sort(), names.toSorted());
 });
 
-Deno.test("every type of files has exactly one format", () => {
+Deno.test("every file type has exactly one format", () => {
   const stored = WEIGHT_FORMATS.flatMap((format) => Object.keys(format.stored));
   assertEquals(Object.keys(TENSOR_TYPES), stored);
   assertEquals(new Set(stored).size, stored.length);
@@ -60,6 +60,6 @@ Deno.test("no module but the records names a quantized format or type of files",
       if (literal.test(await Deno.readTextFile(new URL(path, root)))) found.push(path);
     }
   }
-  // What tests compare with is written down once more, so that a wrong record is seen.
+  // What tests compare with is written a second time, so that a wrong record is noticed.
   assertEquals(found.sort(), ["tests/support/model_writer.ts", "tests/support/weight_types.ts"]);
 });
