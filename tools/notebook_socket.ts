@@ -75,7 +75,7 @@ export class KernelSocket implements Disposable {
     return socket;
   }
 
-  /** Sends a request. */
+  /** Sends a request and gives its id. */
   async send(type: string, content: MessageContent): Promise<string> {
     const { session, hmac } = this.#key;
     const id = crypto.randomUUID();
