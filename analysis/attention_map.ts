@@ -1,5 +1,5 @@
 /**
- * Attention maps of single heads and the attention that tokens accumulate in them.
+ * Attention maps of single heads, and the attention that tokens accumulate in them.
  *
  * @module
  */
@@ -20,30 +20,30 @@ export interface AttentionMap {
   readonly values: Float32Array;
 }
 
-/** Which part of a map is summed and how. */
+/** Which rows of a map are summed, and how. */
 export interface AccumulateOptions {
   /** `sum` (D-1, the paper) or `mean`: each column divided by the number of summed rows that may see it. */
   readonly normalisation?: "sum" | "mean";
-  /** Sum only the last so many rows (D-2); all rows if left out. */
+  /** How many of the last rows are summed (D-2); all if left out. */
   readonly lastRows?: number;
 }
 
-/** Which square or stripe of a map is used for matching (D-3). */
+/** Which square or band of a map is used for matching (D-3). */
 export interface WindowOptions {
   /** Width of the window; the whole map if it is narrower. */
   readonly size?: number;
   /**
-   * `head`: the first rows and columns. `tail`: the last rows and columns, not normalised again.
+   * `head`: the first rows and columns. `tail`: the last rows and columns, not normalized again.
    * `lastQueries`: the last rows, all columns.
    */
   readonly side?: "head" | "tail" | "lastQueries";
 }
 
-/** Largest difference of a row sum from one that rounding to f32 or f16 explains. */
+/** Largest deviation of a row sum from one that rounding to f32 or f16 can explain. */
 const ROW_SUM_TOLERANCE = 1e-2;
 
 /**
- * Throws unless a map is one of causal attention.
+ * Throws unless a map is a valid causal attention map.
  *
  * @param map The map.
  * @throws {TypeError} If `values` does not have `queries * keys` entries.
@@ -74,9 +74,9 @@ export function checkAttentionMap(map: AttentionMap): void {
  * Sums the attention that each token receives, equation (1) of the paper.
  *
  * @param map The map.
- * @param options Normalisation (D-1) and rows (D-2).
+ * @param options Normalization (D-1) and rows (D-2).
  * @returns Accumulated attention, [keys], summed in float64.
- * @throws {RangeError} If an entry is NaN or `lastRows` is no positive integer.
+ * @throws {RangeError} If an entry is NaN or `lastRows` is not a positive integer.
  */
 export function accumulateAttention(
   map: AttentionMap,
@@ -101,7 +101,7 @@ export function accumulateAttention(
  *
  * @param map The map.
  * @param options Size and side; by default the first 200 rows and columns.
- * @returns Accumulated attention; as long as the window, or for `lastQueries` as there are keys.
+ * @returns Accumulated attention over the columns of the window, which for `lastQueries` are all keys.
  */
 export function windowAttention(map: AttentionMap, options: WindowOptions = {}): Float32Array {
   const { queries, keys } = map;
@@ -115,23 +115,6 @@ export function windowAttention(map: AttentionMap, options: WindowOptions = {}):
     lastQueries: { first: queries - rows, last: queries, left: 0, right: keys },
   }[side];
   return Float32Array.from(sumBlock(map, block));
-}
-
-/**
- * Divides accumulated attention by the number of rows that may see each token (D-1, `mean`).
- *
- * @param accumulated Column sums over all rows of a causal map, [heads, tokens].
- * @param tokens Tokens per head.
- * @returns A new array of the same shape.
- * @throws {TypeError} If the length is no multiple of `tokens`.
- */
-export function meanAttention(accumulated: Float32Array, tokens: number): Float32Array {
-  checkInteger("average attention", "tokens", { value: tokens, min: 1 });
-  checkLength("average attention", "accumulated", {
-    required: Math.round(accumulated.length / tokens) * tokens,
-    current: accumulated.length,
-  });
-  return accumulated.map((value, index) => value / (tokens - index % tokens));
 }
 
 interface Block {

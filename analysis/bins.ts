@@ -1,5 +1,5 @@
 /**
- * Concentration of attention: how much of it the most salient shares of the tokens receive (Fig. 2).
+ * Concentration of attention: how much of it the most salient tokens receive (Fig. 2).
  *
  * @module
  */
@@ -7,20 +7,20 @@
 import { checkInteger } from "../core/check.ts";
 import { shareOfTokens } from "./similarity.ts";
 
-/** How a ratio of two bins is averaged over contexts. */
+/** The ratio of two bins, averaged over contexts in two ways. */
 export interface BinRatio {
-  /** Sum of the upper bin over all contexts by that of the lower bin. */
+  /** Sum of the upper bin over all contexts, divided by that of the lower bin. */
   readonly ofSums: number;
-  /** Mean over contexts of the ratio within each. */
+  /** Mean over contexts of the ratio in each. */
   readonly meanOfRatios: number;
 }
 
 /**
- * Sums saliency in bins of equally many tokens, most salient first.
+ * Sums saliency in bins with equal numbers of tokens, most salient first.
  *
  * @param saliency Saliency of each token.
  * @param bins Number of bins; 20, so 5 % of the tokens each, if left out.
- * @returns One sum per bin, descending per token; bin b holds the ranks from floor(b n / bins) on.
+ * @returns One sum per bin, in descending order of saliency; bin b starts at rank floor(b n / bins).
  * @throws {RangeError} If there are fewer tokens than bins or an entry is not finite.
  */
 export function saliencyBins(saliency: ArrayLike<number>, bins: number = 20): Float64Array {
@@ -63,7 +63,7 @@ export function binRatio(
 }
 
 /**
- * Computes which share of all saliency the most salient tokens hold (C60).
+ * Computes the share of all saliency that the most salient tokens hold (C60).
  *
  * @param saliency Saliency of each token, not all zero.
  * @param ratio Share of the tokens, in [0, 1]; at least one token counts.

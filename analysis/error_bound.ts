@@ -1,5 +1,5 @@
 /**
- * The error that marginal compensation may cause, bounded as the paper's Appendix C does.
+ * Bounds on the error of marginal compensation, as in the paper's Appendix C.
  *
  * @module
  */
@@ -20,13 +20,13 @@ export interface CompensatedRow {
   readonly headDim: number;
 }
 
-/** The error of one row and what bounds it; e = replacement - attention on the marginal tokens. */
+/** The error of one row and its bounds; e = replacement - attention on the marginal tokens. */
 export interface CompensationError {
   /** Length of the change of the output, ‖Σ e_k v_k‖. */
   readonly error: number;
   /** Part of e along the original attention: e = alpha a + e⊥. */
   readonly alpha: number;
-  /** Length of e⊥ relative to the length of e; 0 if nothing changed. */
+  /** Length of e⊥ relative to that of e; 0 if nothing changed. */
   readonly orthogonalShare: number;
   /** Root of Σ e² / Σ a²: relative error of the replaced attention. */
   readonly sigma: number;
@@ -45,7 +45,7 @@ export interface CompensationError {
 /**
  * Computes the error of a compensated row and the appendix's bounds.
  *
- * The bounds speak for output that is not normalised again (the eq6 family).
+ * The bounds apply to output that is not normalized again (the eq6 family).
  *
  * @param row The row.
  * @returns The error and its bounds; all 0 without marginal tokens.

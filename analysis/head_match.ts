@@ -24,23 +24,23 @@ export interface MatchOptions {
   readonly window?: number;
   /** Narrowest window (D-4); 100 if left out, 1 for none. */
   readonly minimumTokens?: number;
-  /** Share of the window's tokens in each salient set (D-5); 0.2 if left out, and never under 8 tokens. */
+  /** Share of the window's tokens in each salient set (D-5), at least 8 tokens; 0.2 if left out. */
   readonly topShare?: number;
   /** Size of the salient sets; overrides `topShare`. */
   readonly topTokens?: number;
   /** First tokens left out of sets and cosines (D-8); 0 if left out. */
   readonly ignoredTokens?: number;
-  /** What is maximised: the paper's Jaccard of salient sets, or the cosine. */
+  /** What is maximized: the Jaccard similarity of salient sets, as in the paper, or the cosine; `jaccard` if left out. */
   readonly by?: "jaccard" | "cosine";
-  /** What settles equal Jaccard (D-6): the cosine and then depth, or the smaller head at once; `cosine` if left out. */
+  /** What breaks ties of Jaccard (D-6): the cosine and then depth, or only the smaller head; `cosine` if left out. */
   readonly ties?: "cosine" | "first";
-  /** D-1: whether sums are divided by the rows that could see each token before heads are compared. */
+  /** D-1: whether sums are divided by the rows that could see each token, before heads are compared. */
   readonly normalise?: Normalisation;
-  /** Flat small heads that may be chosen; all if left out. Stopping after layer e is heads 0 to e * queryHeads (D-28). */
+  /** Flat small heads that may be chosen; all if left out. To stop after e layers, allow those below e * queryHeads (D-28). */
   readonly allowedHeads?: ArrayLike<number>;
 }
 
-/** For each large head one small head; all arrays are [heads of the large model]. */
+/** One small head for each large head; all arrays are [heads of the large model]. */
 export interface HeadMatch {
   /** Width of the window. */
   readonly window: number;
@@ -55,7 +55,7 @@ export interface HeadMatch {
 }
 
 /**
- * Gives the width of the matching window for a prompt (D-3, D-4).
+ * Returns the width of the matching window for a prompt (D-3, D-4).
  *
  * @param tokens Tokens of the prompt.
  * @param options Widest and narrowest window.
@@ -74,7 +74,7 @@ export function matchingWindow(
 }
 
 /**
- * Gives the size of the salient sets (D-5).
+ * Returns the size of the salient sets (D-5).
  *
  * @param window Width of the window.
  * @param options Share or count of the tokens.
@@ -103,11 +103,11 @@ export function salientCount(
  * Matches every large head with a small head.
  *
  * Ties go to the larger cosine, then to the smaller difference of relative depth
- * (layer / (layers - 1)), then to the smaller small head (D-6); when matching by cosine, the Jaccard
- * takes the place of the cosine.
+ * (layer / (layers - 1)), then to the small head with the smaller index (D-6); when matching by cosine, ties go to the
+ * larger Jaccard similarity first.
  *
- * Windows other than the first tokens (D-3) come as such: sum their rows with `windowAttention` and, where
- * they are wider than 200 tokens, raise `window`.
+ * For windows other than the first tokens (D-3), sum their rows with `windowAttention` and, if they are wider than 200
+ * tokens, raise `window`.
  *
  * @example
  * ```ts
@@ -122,7 +122,7 @@ export function salientCount(
  * @param options See {@link MatchOptions}.
  * @returns The match and both similarities of each pair.
  * @throws {TypeError} If array lengths do not fit the shapes, or the models saw different numbers of tokens.
- * @throws {RangeError} If there are under 100 tokens or more than the window, or saliency is NaN.
+ * @throws {RangeError} If there are fewer than 100 tokens or more than the window, or saliency is NaN.
  */
 export function matchHeads(
   large: HeadSaliency,
@@ -149,10 +149,10 @@ export function matchHeads(
 }
 
 /**
- * Compares given pairs of heads, whatever they were chosen by.
+ * Compares given pairs of heads.
  *
  * @param large Large model, any number of tokens.
- * @param small Small model, as many tokens.
+ * @param small Small model, over the same tokens.
  * @param options The pairs (flat small head of each large head) and which tokens count.
  * @returns The same pairs with their similarities on these tokens.
  */
@@ -178,7 +178,7 @@ export function compareHeads(
  * @param small Sizes of the small model.
  * @param match Flat small head of each flat large head.
  * @returns A copy.
- * @throws {TypeError} If it has not one entry for each large head.
+ * @throws {TypeError} If it does not have one entry per large head.
  * @throws {RangeError} If an entry is not a small head.
  */
 export function checkedMatch(

@@ -1,5 +1,5 @@
 /**
- * Accumulated attention of all heads of a model, prepared for comparing many pairs.
+ * Accumulated attention of all heads of a model, and its preparation for comparing many pairs.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import { salientTokens } from "./similarity.ts";
 
 /** Accumulated attention of all heads of one model over the matching window. */
 export interface HeadSaliency {
-  /** Layers of the model, or those of them that ran (D-28). */
+  /** Layers of the model, or only those that ran (D-28). */
   readonly layers: number;
   /** Layers of the whole model, which depths are relative to (D-6); `layers` if left out. */
   readonly modelLayers?: number;
@@ -23,7 +23,7 @@ export interface HeadSaliency {
   readonly firstRow?: number;
 }
 
-/** Saliency of all heads prepared for comparing: vectors of length one and bit sets. */
+/** Saliency of all heads prepared for comparison: vectors of length one, and bit sets. */
 export interface PreparedHeads {
   /** Number of heads. */
   readonly heads: number;
@@ -31,7 +31,7 @@ export interface PreparedHeads {
   readonly tokens: number;
   /** Entries per head in `unit`: the tokens, rounded up to a multiple of 4. */
   readonly stride: number;
-  /** Vectors of length one, [heads, stride], zeros past the tokens; all zeros stay so. */
+  /** Vectors of length one, [heads, stride], with zeros after the tokens; vectors of zeros stay zero. */
   readonly unit: Float64Array;
   /** Salient sets, one bit per token, [heads, words]. */
   readonly sets: Uint32Array;
@@ -74,9 +74,9 @@ export function prepareHeads(
 }
 
 /**
- * Throws unless a model's saliency has the length its shape implies and no NaN in it.
+ * Throws unless a model's saliency has the length that its shape implies and only finite entries.
  *
- * @param action What could not be done.
+ * @param action What cannot be done otherwise.
  * @param saliency The heads.
  * @throws {TypeError} If the length does not fit.
  * @throws {RangeError} If a size is not positive or an entry is not finite.
@@ -101,7 +101,7 @@ export function checkHeadSaliency(action: string, saliency: HeadSaliency): void 
 }
 
 /**
- * Selects one head's vector.
+ * Returns one head's vector.
  *
  * @param saliency The heads.
  * @param head Flat head.
@@ -142,7 +142,7 @@ export function cosineOfPair(rows: PreparedHeads, columns: PreparedHeads, pair: 
   const { stride, unit } = rows;
   const first = pair.head * stride;
   const second = pair.other * stride;
-  // four sums, so that no addition waits for the one before
+  // Four sums, so that no addition has to wait for the one before.
   let [a, b, c, d] = [0, 0, 0, 0];
   for (let token = 0; token < stride; token += 4) {
     a += unit[first + token]! * columns.unit[second + token]!;
@@ -154,7 +154,7 @@ export function cosineOfPair(rows: PreparedHeads, columns: PreparedHeads, pair: 
 }
 
 /**
- * Places a head between the first and the last layer.
+ * Computes the depth of a head between the first and the last layer.
  *
  * @param model Layers and query heads per layer.
  * @param head Flat head.

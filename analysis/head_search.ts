@@ -1,13 +1,13 @@
 /**
- * The search for the small head that stands for a large one.
+ * The search for the small head that matches a large one.
  *
  * @module
  */
 
 import { cosineOfPair, overlapOfPair, type PreparedHeads } from "./head_saliency.ts";
 
-/** A large head, the small heads that may stand for it, and what decides between equals. */
-export interface HeadSearch {
+/** A large head, the small heads that it may be matched with, and how ties are broken. */
+interface HeadSearch {
   /** Large heads. */
   readonly rows: PreparedHeads;
   /** Small heads. */
@@ -18,12 +18,12 @@ export interface HeadSearch {
   readonly candidates: Uint32Array;
   /** Difference of relative depth to a small head. */
   readonly distance: (other: number) => number;
-  /** What decides between equal overlaps (D-6). */
+  /** What breaks ties of equal overlap (D-6). */
   readonly ties: "cosine" | "first";
 }
 
 /**
- * Finds the small head whose salient tokens are most alike.
+ * Finds the small head with the most similar salient tokens.
  *
  * Both salient sets have the same size, so the largest overlap has the largest Jaccard.
  *
@@ -42,7 +42,7 @@ export function bestByJaccard(search: HeadSearch): number {
       continue;
     }
     if (search.ties === "first") continue;
-    // cosines are only worth computing for ties
+    // Cosines are only computed for ties.
     if (Number.isNaN(bestCosine)) bestCosine = cosineOf(search, best);
     const cosine = cosineOf(search, other);
     if (cosine > bestCosine || (cosine === bestCosine && isNearer(search, other, best))) {
@@ -53,7 +53,7 @@ export function bestByJaccard(search: HeadSearch): number {
 }
 
 /**
- * Finds the small head whose saliency points the same way; ties go to the larger overlap of salient tokens.
+ * Finds the small head whose saliency has the largest cosine; ties go to the larger overlap of salient tokens.
  *
  * @param search The large head and its candidates.
  * @returns Flat small head.
@@ -75,7 +75,7 @@ function isPreferred(search: HeadSearch, other: number, best: number): boolean {
   return gain > 0 || (gain === 0 && isNearer(search, other, best));
 }
 
-/** Candidates come in ascending order, so on equal distance the smaller head stays. */
+/** Candidates are visited in ascending order, so that at equal distance the smaller head is kept. */
 function isNearer(search: HeadSearch, other: number, best: number): boolean {
   return search.distance(other) < search.distance(best);
 }
@@ -84,7 +84,7 @@ function sharedTokens(search: HeadSearch, other: number): number {
   return overlapOfPair(search.rows, search.columns, { head: search.head, other });
 }
 
-/** Steps in which cosines are compared, so that equal ones tie whatever the order of their sums. */
+/** Steps per unit in which cosines are compared, so that equal ones tie whatever the order of summation. */
 const COSINE_STEPS = 1e12;
 
 function cosineOf(search: HeadSearch, other: number): number {

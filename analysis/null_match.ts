@@ -1,6 +1,6 @@
 /**
- * Null models of head similarity: what a comparison gives without any matching. Sinks and the causal
- * profile are common to all heads, so a similarity only means something beside these.
+ * Null models of head similarity: the similarity without any matching. Sinks and the causal profile are common to all
+ * heads, so that a similarity only means something in comparison with these.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import { randomInteger, seededRandom } from "../core/random.ts";
 import { compareHeads, type HeadMatch, type MatchOptions } from "./head_match.ts";
 import type { HeadSaliency } from "./head_saliency.ts";
 
-/** Which tokens a comparison counts. */
+/** Which tokens are compared. */
 export type CompareOptions = Pick<MatchOptions, "topShare" | "topTokens" | "ignoredTokens">;
 
 /**
@@ -17,7 +17,7 @@ export type CompareOptions = Pick<MatchOptions, "topShare" | "topTokens" | "igno
  *
  * @param large Large model.
  * @param small Small model, over the same tokens.
- * @param options Seed of the draw and the tokens that count.
+ * @param options Seed of the draw, and which tokens are compared.
  * @returns The drawn pairs and their similarities.
  */
 export function randomHeadMatch(
@@ -39,7 +39,7 @@ export function randomHeadMatch(
  *
  * @param large Large model.
  * @param small Small model, over the same tokens.
- * @param options The tokens that count.
+ * @param options Which tokens are compared.
  * @returns A match whose only small head, 0, is the mean.
  */
 export function meanHeadMatch(

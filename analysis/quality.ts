@@ -1,5 +1,5 @@
 /**
- * How far a model with a compressed cache strays from itself with the full one, step by step and without a judge.
+ * How far a model with a compressed cache diverges from itself with the full one, step by step and without a judge.
  *
  * @module
  */
@@ -15,7 +15,7 @@ export interface StepQuality {
   readonly isSameChoice: boolean;
 }
 
-/** Many steps in a few numbers; the mean is carried by few steps, so the median stands beside it. */
+/** Summary of many steps; a few of them dominate the mean, so that the median is reported too. */
 export interface QualitySummary {
   /** Steps that were compared. */
   readonly steps: number;
@@ -28,12 +28,12 @@ export interface QualitySummary {
 }
 
 /**
- * Computes how much a distribution over tokens differs from the one it should be.
+ * Computes the divergence of a distribution over tokens from a reference.
  *
- * Both are softmaxes, taken in float64: sum of p * log(p / q), with p from the reference.
+ * Both are softmaxes, computed in float64: the sum of p * log(p / q), with p from the reference.
  *
  * @param reference Logits of the reference, [vocabulary].
- * @param logits Logits that are judged, [vocabulary].
+ * @param logits Logits to compare, [vocabulary].
  * @returns The Kullback-Leibler divergence in nats, at least 0.
  * @throws {TypeError} If the lengths differ.
  * @throws {RangeError} If there are no logits or one is not finite.
@@ -52,7 +52,7 @@ export function klDivergence(reference: ArrayLike<number>, logits: ArrayLike<num
     const logP = reference[token]! - logSumReference;
     divergence += Math.exp(logP) * (logP - (logits[token]! - logSum));
   }
-  // Rounding can take the divergence of near-equal distributions below its bound.
+  // Rounding can make the divergence of nearly equal distributions negative.
   return Math.max(0, divergence);
 }
 
@@ -60,7 +60,7 @@ export function klDivergence(reference: ArrayLike<number>, logits: ArrayLike<num
  * Tells whether two distributions have the same most likely token; ties go to the smaller id.
  *
  * @param reference Logits of the reference, [vocabulary].
- * @param logits Logits that are judged, [vocabulary].
+ * @param logits Logits to compare, [vocabulary].
  * @returns Whether greedy decoding would choose the same token.
  * @throws {TypeError} If the lengths differ.
  * @throws {RangeError} If there are no logits or one is not finite.
@@ -74,10 +74,10 @@ export function topOneAgreement(
 }
 
 /**
- * Judges one step.
+ * Compares one step.
  *
  * @param reference Logits of the reference, [vocabulary].
- * @param logits Logits that are judged, [vocabulary].
+ * @param logits Logits to compare, [vocabulary].
  * @returns Divergence and agreement.
  * @throws {TypeError} If the lengths differ.
  * @throws {RangeError} If there are no logits or one is not finite.
@@ -90,7 +90,7 @@ export function stepQuality(reference: ArrayLike<number>, logits: ArrayLike<numb
 }
 
 /**
- * Sums many steps up.
+ * Summarizes many steps.
  *
  * @param steps At least one step.
  * @returns Mean, median and share.
@@ -135,7 +135,7 @@ function logSumExp(logits: ArrayLike<number>): number {
 /**
  * Finds the most likely token.
  *
- * @param values Logits, or anything that grows with them.
+ * @param values Logits, or any increasing function of them.
  * @returns Index of the largest value; of equal ones the first.
  */
 export function largestIndex(values: ArrayLike<number>): number {

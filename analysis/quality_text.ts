@@ -1,5 +1,5 @@
 /**
- * How a text that was written with a compressed cache differs from the one written with the full cache.
+ * How a text generated with a compressed cache differs from the one generated with the full cache.
  *
  * @see docs/method.md, "Quality without a judge"
  * @module
@@ -16,15 +16,15 @@ export interface WrittenText {
   readonly text: string;
 }
 
-/** A text beside its reference. */
+/** Comparison of a text with its reference. */
 export interface TextQuality {
   /** Index of the first token that differs; absent if all are equal. */
   readonly firstDivergence?: number;
-  /** Share of the places with equal tokens, 0 to 1. */
+  /** Share of the positions with equal tokens, 0 to 1. */
   readonly tokenAgreement: number;
   /** ROUGE-L F score of the texts, 0 to 1. */
   readonly rougeL: number;
-  /** Share of the four-token sequences that had occurred before, 0 to 1. */
+  /** Share of the four-token sequences that occurred earlier in the text, 0 to 1. */
   readonly repeatedShare: number;
   /** Words of the text that the prompt does not have. */
   readonly newWords: readonly string[];
@@ -33,11 +33,11 @@ export interface TextQuality {
 }
 
 /**
- * Finds where a text departs from another.
+ * Finds where a text starts to differ from another.
  *
  * @param reference Token ids of the reference.
  * @param tokens Token ids of the text.
- * @returns Index of the first place where they differ; where one ends early, its length. Undefined if they are equal.
+ * @returns Index of the first difference; if one is a prefix of the other, its length. Undefined if they are equal.
  */
 export function firstDivergence(
   reference: ArrayLike<number>,
@@ -51,11 +51,11 @@ export function firstDivergence(
 }
 
 /**
- * Compares two texts place by place.
+ * Compares two texts position by position.
  *
  * @param reference Token ids of the reference.
  * @param tokens Token ids of the text.
- * @returns Places with equal tokens over the tokens of the longer text; 1 for two empty ones.
+ * @returns Positions with equal tokens over the tokens of the longer text; 1 for two empty ones.
  */
 export function tokenAgreement(reference: ArrayLike<number>, tokens: ArrayLike<number>): number {
   const longer = Math.max(reference.length, tokens.length);
@@ -71,8 +71,8 @@ export function tokenAgreement(reference: ArrayLike<number>, tokens: ArrayLike<n
  * Measures how much a text repeats itself.
  *
  * @param items Tokens or words.
- * @param length How many of them make one sequence; 4 if left out.
- * @returns Share of the sequences that had occurred before, in [0, 1); 0 for a text shorter than one.
+ * @param length Items of one sequence; 4 if left out.
+ * @returns Share of the sequences that occurred earlier, in [0, 1); 0 for a text shorter than one sequence.
  * @throws {RangeError} If the length is not a positive integer.
  *
  * @example
@@ -93,10 +93,10 @@ export function repeatedShare(items: ArrayLike<number | string>, length: number 
 }
 
 /**
- * Lists words that a text cannot have taken from its prompt.
+ * Lists words of a text that its prompt does not have.
  *
- * @param text What was written.
- * @param prompt What it was given.
+ * @param text The generated text.
+ * @param prompt The prompt.
  * @returns Distinct words of the text, in lower case and order of appearance, that the prompt does not have.
  */
 export function newWords(text: string, prompt: string): string[] {
@@ -105,11 +105,11 @@ export function newWords(text: string, prompt: string): string[] {
 }
 
 /**
- * Compares a text with its reference in every way that needs no judge.
+ * Compares a text with its reference by all measures that need no judge.
  *
- * @param reference What the full cache wrote.
- * @param written What was written.
- * @param context The prompt that both were given.
+ * @param reference Text of the full cache.
+ * @param written Text to compare.
+ * @param context Prompt of both.
  * @returns All measures.
  */
 export function compareTexts(
@@ -122,7 +122,7 @@ export function compareTexts(
   return {
     ...(divergence !== undefined && { firstDivergence: divergence }),
     tokenAgreement: tokenAgreement(reference.tokens, written.tokens),
-    // The score of equal texts is 1, also where they hold no word.
+    // The score of equal texts is 1, even if they have no words.
     rougeL: reference.text === written.text ? 1 : rougeL(written.text, reference.text),
     repeatedShare: repeatedShare(written.tokens),
     newWords: newWords(written.text, prompt),

@@ -11,9 +11,9 @@ export type Normalisation = typeof NORMALISATIONS[number];
 
 /**
  * Divides sums of causal attention by the rows that could see each token. Raw sums favor early tokens, which more rows
- * see, and starve the end of a prompt.
+ * see, over those at the end of a prompt.
  *
- * @param sums Attention that each token received, [tokens]; the newest row is that of the last token.
+ * @param sums Attention that each token received, [tokens]; the newest row belongs to the last token.
  * @param firstRow First row that is in the sums; 0 if left out.
  * @returns Means, [tokens].
  */
@@ -24,8 +24,8 @@ export function perRow(sums: ArrayLike<number>, firstRow = 0): Float32Array<Arra
 /**
  * Divides the sums of every head by the rows that could see each token.
  *
- * @param saliency The heads; their last row is that of the last token.
- * @returns The same heads with means.
+ * @param saliency The heads; their last row belongs to the last token.
+ * @returns The heads with means in place of sums.
  */
 export function meanSaliency<
   Heads extends { tokens: number; accumulated: Float32Array; firstRow?: number },

@@ -1,6 +1,6 @@
 /**
- * Saliency shift: how far the salient tokens of a model whose cache was compressed once drift from
- * those of the same model with its full cache (Fig. 1b).
+ * Saliency shift: how far the salient tokens of a model whose cache was compressed once differ from those of the same
+ * model with its full cache (Fig. 1b).
  *
  * @module
  */
@@ -14,7 +14,7 @@ import { jaccardSimilarity, salientTokens, shareOfTokens } from "./similarity.ts
 export interface DropOptions {
   /** Tokens before the compression. */
   readonly firstTokens: number;
-  /** Kept positions below `firstTokens`, ascending; the others are gone for later rows. */
+  /** Kept positions below `firstTokens`, ascending; later rows do not see the others. */
   readonly kept: ArrayLike<number>;
 }
 
@@ -34,14 +34,14 @@ export interface SaliencyShift {
   readonly jaccard: number;
   /** Salient tokens of the full cache, ascending. */
   readonly fullView: Uint32Array;
-  /** Salient tokens after the real drop, ascending; all of them still exist. */
+  /** Salient tokens after the drop, ascending; none of them was dropped. */
   readonly droppedView: Uint32Array;
 }
 
 /**
- * Measures the saliency shift of one head from its full attention map (the offline variant): columns
- * of dropped tokens are removed and the rows that follow are normalised again. Hidden states do not
- * change; for that, run the model again with the dropped tokens hidden.
+ * Measures the saliency shift of one head from its full attention map (the offline variant): columns of dropped tokens are
+ * removed and the rows that follow are normalized again. Hidden states do not change; to include their change, run the
+ * model again with the dropped tokens hidden.
  *
  * @param map Full causal map, queries = keys.
  * @param options Share of tokens to keep, and the tokens before the compression (half if left out).
@@ -61,7 +61,7 @@ export function saliencyShift(
 }
 
 /**
- * Chooses what the first compression keeps: the top floor(tau * h) of the first h tokens.
+ * Chooses the tokens that the first compression keeps: the top floor(tau * h) of the first h.
  *
  * @param saliency Accumulated attention of the first tokens over their own rows.
  * @param budgetRatio Share of tokens to keep, in (0, 1].
@@ -73,7 +73,7 @@ export function firstKeptTokens(saliency: ArrayLike<number>, budgetRatio: number
 }
 
 /**
- * Sums what each token received when later rows saw only the kept tokens and each other.
+ * Sums the attention that each token receives if later rows see only the kept tokens and each other.
  *
  * @param map Full causal map, queries = keys.
  * @param options What was dropped and when.
@@ -98,7 +98,7 @@ export function accumulateAfterDrop(map: AttentionMap, options: DropOptions): Fl
 }
 
 /**
- * Adds what a continued forward pass measured to what the first half had measured.
+ * Adds the attention measured by a continued forward pass to that of the first half.
  *
  * @param firstHalf Accumulated attention of the first tokens over their own rows, [firstTokens].
  * @param secondHalf Column sums over the later rows, [tokens].
@@ -149,7 +149,7 @@ export function compareViews(
 }
 
 /**
- * Gives the Jaccard similarity that random sets of this size would have, for many tokens.
+ * Returns the Jaccard similarity that random sets of this size would have, for many tokens.
  *
  * @param budgetRatio Share of tokens in each set, in (0, 1].
  * @returns tau / (2 - tau).

@@ -85,25 +85,12 @@ export function salientTokens(saliency: ArrayLike<number>, count: number): Uint3
 }
 
 /**
- * Orders tokens by saliency, largest first; ties go to the earlier token (D-7).
- *
- * @param saliency Saliency of each token.
- * @returns All positions, most salient first.
- * @throws {RangeError} If an entry is NaN.
- */
-export function rankTokens(saliency: ArrayLike<number>): Uint32Array {
-  sortedSaliency(saliency);
-  const positions = Uint32Array.from({ length: saliency.length }, (_, position) => position);
-  return positions.sort((a, b) => saliency[b]! - saliency[a]! || a - b);
-}
-
-/**
- * Converts a share of tokens into a count as the paper's floor(tau * n) means it, without the
- * slips of binary fractions (floor(0.29 * 100) is 28).
+ * Converts a share of tokens into a count, floor(tau * n) as in the paper, without the rounding errors of binary fractions
+ * (floor(0.29 * 100) is 28).
  *
  * @param ratio Share, in [0, 1].
  * @param tokens Number of tokens.
- * @returns The largest integer not above the exact product.
+ * @returns The largest integer that does not exceed the exact product.
  * @throws {RangeError} If the ratio lies outside [0, 1].
  */
 export function shareOfTokens(ratio: number, tokens: number): number {
@@ -118,7 +105,7 @@ export function shareOfTokens(ratio: number, tokens: number): number {
 
 function sortedSaliency(saliency: ArrayLike<number>): Float64Array {
   const sorted = Float64Array.from(saliency).sort();
-  // typed arrays sort NaN to the end
+  // Typed arrays sort NaN to the end.
   if (Number.isNaN(sorted.at(-1))) {
     throw new RangeError(
       `Cannot choose salient tokens: saliency must be a number: current value is NaN at token ${

@@ -8,7 +8,7 @@ import { checkLength } from "../core/check.ts";
 
 /** Saliency of the words of a text. */
 export interface WordSaliency {
-  /** Words in order, without the space between them. */
+  /** Words in order, without whitespace. */
   readonly words: readonly string[];
   /** Saliency of each word. */
   readonly saliency: Float64Array;
@@ -16,7 +16,7 @@ export interface WordSaliency {
 
 /** Two models' saliency of the same words. */
 export interface AlignedWords {
-  /** Words both texts begin with. */
+  /** Words that both texts begin with. */
   readonly words: readonly string[];
   /** Saliency by the first model. */
   readonly first: Float64Array;
@@ -25,13 +25,13 @@ export interface AlignedWords {
 }
 
 /**
- * Adds token saliency up to words by character offsets.
+ * Sums the saliency of tokens per word by character offsets.
  *
- * A token that covers characters of several words is split in proportion to its characters; a token
- * without any visible character (a special token, a line break) belongs to no word and is left out.
+ * A token that covers several words is split in proportion to its characters; a token without any visible character (a
+ * special token, a line break) belongs to no word and is left out.
  *
  * @param saliency Saliency of each token.
- * @param tokenTexts Text of each token; together they are the text.
+ * @param tokenTexts Text of each token; joined, they are the text.
  * @returns The words and their saliency.
  * @throws {TypeError} If the lengths differ.
  */
@@ -67,7 +67,7 @@ export function wordSaliency(
 }
 
 /**
- * Cuts two readings of one text to the words they have in common from the start.
+ * Shortens two tokenizations of one text to the words that they have in common from the start.
  *
  * @param a Words by the first tokenizer.
  * @param b Words by the second tokenizer, whose text may end earlier or later.

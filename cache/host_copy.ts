@@ -167,16 +167,6 @@ export class HostCopy {
     for (const layer of this.#layers) layer.fill(undefined, 0, Math.min(blocks, layer.length));
   }
 
-  /**
-   * Forgets the end of a sequence.
-   *
-   * @param sequence Which one.
-   * @param length Tokens that remain.
-   */
-  rewind(sequence: number, length: number): void {
-    this.#lengths[sequence] = Math.min(length, this.#lengths[sequence]!);
-  }
-
   #block(layer: number, token: number): Block {
     const { sequences, kvHeads } = this.#shape;
     const index = Math.floor(token / BLOCK_TOKENS);

@@ -33,8 +33,6 @@ export interface SelectionRows {
 export interface LayerSlots {
   /** Rows of a KV head in `keys`; head h of sequence s starts at row (s * kvHeads + h) * fullSlots. */
   readonly fullSlots: number;
-  /** Rows of a KV head in `values` after those of all full slots. */
-  readonly valueSlots: number;
   /** Slot of the newest token; absent where slots are positions. */
   readonly writeSlot?: number;
 }
@@ -95,14 +93,6 @@ export interface KvStore extends Disposable {
    * @throws {RangeError} If a plan exceeds the pools or needs what was dropped for good; nothing has changed then.
    */
   apply(selections: readonly Selection[]): StepRows;
-  /**
-   * Finds a token.
-   *
-   * @param place KV head.
-   * @param token Position.
-   * @returns Its row in `values`, and in `keys` if its key is held; undefined if the device does not hold it.
-   */
-  rowOf(place: HeadPlace, token: number): number | undefined;
   /**
    * Copies the newest token's key and value to the host once the step has been submitted.
    *

@@ -7,7 +7,6 @@
 
 import type { CacheShape, FullCache, LayerCache } from "./full_cache.ts";
 import {
-  type HeadPlace,
   type KvStore,
   type LayerSlots,
   migrationOf,
@@ -17,15 +16,7 @@ import {
 } from "./kv_store.ts";
 import type { Selection } from "./policy.ts";
 import { ResidencyTable } from "./residency.ts";
-import { addCounts, noCounts, type PoolSize } from "./slot_change.ts";
-
-/** Rules that a resident store checks plans against. */
-export interface ResidentStoreOptions {
-  /** Whether tokens that leave a sequence's plan are dropped for good (candidates "kept"); false if left out. */
-  readonly isPermanent?: (sequence: number) => boolean;
-  /** Most tokens that a plan may hold at a length; all if left out. */
-  readonly limit?: (layer: number, tokens: number) => PoolSize;
-}
+import { addCounts, noCounts } from "./slot_change.ts";
 
 /** Wraps a full cache; a token's row is (sequence * kvHeads + kvHead) * capacity + token. */
 export class ResidentStore implements KvStore {
@@ -39,20 +30,21 @@ export class ResidentStore implements KvStore {
   readonly hostBytes = 0;
   readonly #cache: FullCache;
   #isRestored = false;
-  readonly #options: ResidentStoreOptions;
+  readonly #isPermanent: (sequence: number) => boolean;
   #tables: readonly ResidencyTable[] | undefined;
 
   /**
    * Wraps a cache.
    *
    * @param cache Complete cache; disposed with the store.
-   * @param options Rules that plans are checked against.
+   * @param isPermanent Whether tokens that leave a sequence's plan are dropped for good (candidates "kept"); false for all
+   *   if left out.
    */
-  constructor(cache: FullCache, options: ResidentStoreOptions = {}) {
+  constructor(cache: FullCache, isPermanent: (sequence: number) => boolean = () => false) {
     this.shape = cache.shape;
     this.layers = cache.layers;
     this.#cache = cache;
-    this.#options = options;
+    this.#isPermanent = isPermanent;
   }
 
   /** Bytes of the full cache. */
@@ -62,22 +54,19 @@ export class ResidentStore implements KvStore {
 
   /** Slots are positions. */
   slots(): LayerSlots {
-    return { fullSlots: this.shape.capacity, valueSlots: 0 };
+    return { fullSlots: this.shape.capacity };
   }
 
   /** Finds the rows of a plan and counts what a tiered store would move; see {@linkcode KvStore.apply}. */
   apply(selections: readonly Selection[]): StepRows {
     const { layers, kvHeads, capacity, headDim } = this.shape;
     const heads = selectionsPerHead(this.shape, selections);
-    const tables = this.#tables ??= perHead(this.shape, ({ sequence }, label) => {
-      const isPermanent = this.#options.isPermanent?.(sequence) ?? false;
-      return new ResidencyTable({ label, capacity, isPermanent });
-    });
-    heads.forEach((selection, index) => {
-      const tokens = (selection.full.at(-1) ?? 0) + 1;
-      const layer = Math.floor(index / kvHeads) % layers;
-      tables[index]!.check(selection, this.#options.limit?.(layer, tokens));
-    });
+    const tables = this.#tables ??= perHead(
+      this.shape,
+      ({ sequence }, label) =>
+        new ResidencyTable({ label, capacity, isPermanent: this.#isPermanent(sequence) }),
+    );
+    heads.forEach((selection, index) => tables[index]!.check(selection));
     const counts = noCounts();
     const rows = heads.map((selection, index) => {
       addCounts(counts, tables[index]!.apply(selection));
@@ -86,17 +75,6 @@ export class ResidentStore implements KvStore {
       return { full: plus(selection.full, first), valueOnly: plus(selection.valueOnly, first) };
     });
     return { rows, migration: migrationOf(counts, 2 * headDim) };
-  }
-
-  /**
-   * Finds a token.
-   *
-   * @param place KV head.
-   * @param token Position.
-   * @returns Its row in `keys` and `values`.
-   */
-  rowOf({ sequence, kvHead }: HeadPlace, token: number): number {
-    return (sequence * this.shape.kvHeads + kvHead) * this.shape.capacity + token;
   }
 
   /** The newest token stays where it is. */

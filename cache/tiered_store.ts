@@ -5,7 +5,7 @@
  * @module
  */
 
-import { checkInteger, GpuError, RequirementError } from "../core/check.ts";
+import { GpuError, RequirementError } from "../core/check.ts";
 import type { Device } from "../gpu/device.ts";
 import {
   type CacheShape,
@@ -94,8 +94,8 @@ export class TieredStore implements KvStore {
 
   /** How a layer's pools are divided. */
   slots(layer: number): LayerSlots {
-    const { full, valueOnly } = this.#parts.pools[layer]!;
-    return { fullSlots: full, valueSlots: valueOnly, writeSlot: 0 };
+    const { full } = this.#parts.pools[layer]!;
+    return { fullSlots: full, writeSlot: 0 };
   }
 
   /** Loads the planned tokens that the device lacks; see {@linkcode KvStore.apply}. */
@@ -126,18 +126,6 @@ export class TieredStore implements KvStore {
     return { rows, migration: migrationOf(counts, 2 * this.shape.headDim) };
   }
 
-  /**
-   * Finds a token of the current plan.
-   *
-   * @param place KV head.
-   * @param token Position.
-   * @returns Its row in `values`, and in `keys` if it is kept; undefined if it is not on the device.
-   */
-  rowOf(place: HeadPlace, token: number): number | undefined {
-    const slot = this.#tables[headIndex(this.shape, place)]!.slotOf(token);
-    return slot < 0 ? undefined : this.#row(place, slot);
-  }
-
   /** Copies the landing slots to the host; call it once after each step's submission. */
   async takeNewest(): Promise<Uint32Array> {
     if (!this.#isApplied) {
@@ -150,19 +138,6 @@ export class TieredStore implements KvStore {
     const newest = new Uint32Array(await this.#device.read(this.#parts.landing));
     this.#parts.host.append(newest);
     return newest;
-  }
-
-  /**
-   * Removes the end of a sequence; the next plan frees its slots.
-   *
-   * @param length Tokens that remain.
-   * @param sequence Which sequence; 0 if left out.
-   */
-  rewind(length: number, sequence = 0): void {
-    const max = this.lengths[sequence]!;
-    checkInteger("rewind", "length", { value: length, min: 0, max });
-    this.#parts.host.rewind(sequence, length);
-    this.#isApplied = false;
   }
 
   /**

@@ -50,7 +50,6 @@ export function choiceFlags(choices: Choices, prefix = ""): Record<string, Optio
 /**
  * Reads the choices that were made among those that are words or numbers.
  *
- * @param call The command line.
  * @param choices The choices.
  * @param prefix Begins each flag.
  * @returns Value of each choice that was made, by name.
@@ -78,7 +77,6 @@ export function readChoices(
 /**
  * Reads how heads are matched.
  *
- * @param call The command line.
  * @param prefix Begins each flag.
  * @returns Choices that were made.
  * @throws {UsageError} If a value is not allowed.
@@ -105,9 +103,7 @@ function readTop(call: CommandCall, flag: string): MatchOptions {
 /**
  * Reads a budget: a share as `0.2` or `20%`, a number of tokens as `256` or `256t`. `1` is the whole cache.
  *
- * @param call The command line.
  * @param flag The option that holds it.
- * @returns The budget.
  * @throws {UsageError} If it is neither, or would leave nothing.
  */
 export function readBudget(call: CommandCall, flag: string): CacheBudget {
@@ -131,7 +127,6 @@ export function readBudget(call: CommandCall, flag: string): CacheBudget {
 /**
  * Runs a check and turns its refusal into a usage error.
  *
- * @param call The command line.
  * @param check Throws a `RequirementError` if it refuses.
  * @param flag Named before the reason; nothing if left out.
  * @returns What the check returns.

@@ -30,7 +30,6 @@ export interface OptionSpec {
  * @param placeholder Stands for the value in the help.
  * @param text What it does.
  * @param usual Its value if left out; none by default.
- * @returns The option.
  */
 export function valueOption(placeholder: string, text: string, usual?: string): OptionSpec {
   return { type: "string", placeholder, text, ...(usual !== undefined && { default: usual }) };
@@ -102,7 +101,6 @@ export class CommandCall {
   /**
    * Parses the words after a command.
    *
-   * @param command The command.
    * @param words The words.
    * @throws {UsageError} If they do not fit its options.
    */
@@ -113,11 +111,7 @@ export class CommandCall {
     this.operands = operands;
   }
 
-  /**
-   * Whether an option was given.
-   *
-   * @param name Its name.
-   */
+  /** Whether an option was given. */
   has(name: string): boolean {
     return this.#given.has(name);
   }
@@ -125,7 +119,6 @@ export class CommandCall {
   /**
    * Value of an option.
    *
-   * @param name Its name.
    * @returns The value, else its default, else nothing.
    */
   value(name: string): string | undefined {
@@ -136,7 +129,6 @@ export class CommandCall {
   /**
    * Names an option as it was typed.
    *
-   * @param name Its name.
    * @returns With dashes before it, and its former name if that was used.
    */
   flag(name: string): string {
@@ -159,7 +151,6 @@ export class CommandCall {
   /**
    * Value of an option that must be there.
    *
-   * @param name Its name.
    * @throws {UsageError} If it is not.
    */
   required(name: string): string {
@@ -169,7 +160,6 @@ export class CommandCall {
   /**
    * Value of an option as a number.
    *
-   * @param name Its name.
    * @param bounds Smallest and largest value, and whether it must be whole.
    * @throws {UsageError} If it is not such a number.
    */
@@ -285,7 +275,6 @@ const HELP_COLUMNS = 100;
 /**
  * Help of a command.
  *
- * @param command The command.
  * @returns Lines, the last one ended.
  */
 export function commandHelp(command: Command): string {

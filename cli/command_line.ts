@@ -69,7 +69,7 @@ function reportError(error: unknown, io: CommandIo): number {
 }
 
 /**
- * Message of an error for people; an unexpected one comes with its stack.
+ * Message of an error for the terminal; an unexpected one comes with its stack.
  *
  * @param error What was thrown.
  */

@@ -27,7 +27,6 @@ const MAP_BYTES_AT_ONCE = 128 * 2 ** 20;
  * Makes the `extract` command.
  *
  * @param parts `openEngine` opens models.
- * @returns The command.
  */
 export function extractCommand(parts: { readonly openEngine: OpenEngine }): Command {
   return {
@@ -140,7 +139,6 @@ type HeadIndex = readonly [layer: number, head: number];
 /**
  * Parses `--attention`.
  *
- * @param call The command line.
  * @returns `all`, heads without repeats, or nothing if the option is not there.
  * @throws {UsageError} If it is neither `all` nor a list of LAYER:HEAD.
  */
@@ -165,7 +163,6 @@ function parseAttention(call: CommandCall): "all" | readonly HeadIndex[] | undef
  * Lists the heads of a choice and checks that the model has them.
  *
  * @param choice What was asked for.
- * @param model The model.
  * @returns Heads; of `all`, by layer and then head.
  * @throws {RangeError} If the model lacks one.
  */
@@ -206,7 +203,6 @@ interface ExtractPlan {
  * Lists the tensors of the output in file order.
  *
  * @param plan What was asked for.
- * @param model The model.
  * @returns Names and shapes.
  */
 function extractTensors(plan: ExtractPlan, model: ExperimentModel): TensorPlan[] {

@@ -100,7 +100,6 @@ const NOTES: readonly string[] = [
  * Makes the `generate` command.
  *
  * @param parts `openEngine` opens models.
- * @returns The command.
  */
 export function generateCommand(parts: { readonly openEngine: OpenEngine }): Command {
   return {

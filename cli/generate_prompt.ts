@@ -26,7 +26,6 @@ export const PROMPT_FLAGS: Readonly<Record<string, OptionSpec>> = {
 /**
  * Refuses options of the prompt that exclude each other.
  *
- * @param call The command line.
  * @throws {UsageError} If two are given.
  */
 export function checkPromptFlags(call: CommandCall): void {
@@ -41,7 +40,6 @@ export function checkPromptFlags(call: CommandCall): void {
 /**
  * Reads the prompt.
  *
- * @param call The command line.
  * @param models Models that must be able to read it.
  * @returns The prompt; without one an item of the micro-world.
  * @throws {DataError} If a file is missing or damaged.
@@ -56,7 +54,6 @@ export async function readPrompt(call: CommandCall, models: readonly Model[]): P
 /**
  * Reads the first turn of a conversation.
  *
- * @param call The command line.
  * @returns A text; without one an item of the micro-world.
  * @throws {DataError} If a file is missing or damaged.
  */
@@ -68,7 +65,6 @@ export async function readFirstTurn(call: CommandCall): Promise<string> {
 /**
  * Picks what token files are checked against.
  *
- * @param model The model.
  * @returns Name, context, vocabulary.
  */
 export function tokenReader({ name, config }: Model): TokenReader {

@@ -42,9 +42,8 @@ function heldShare({ critical, recent, marginal, none }: TierSizes): number {
 }
 
 /**
- * Writes statistics for people.
+ * Formats statistics as text.
  *
- * @param stats The statistics.
  * @returns Lines, the last one ended.
  */
 export function statisticsText(stats: GenerationStatistics): string {
@@ -145,7 +144,6 @@ export function runObject(
 /**
  * Writes how far a teacher-forced run diverges.
  *
- * @param quality Its steps.
  * @returns Lines, the last one ended.
  */
 export function qualityText(quality: readonly StepQuality[]): string {
@@ -167,9 +165,8 @@ export function compareRuns(runs: readonly PolicyRun[], prompt: string): readonl
 }
 
 /**
- * Writes a comparison for people.
+ * Formats a comparison as text.
  *
- * @param runs The runs.
  * @param quality Each compared with the full cache.
  * @param tokenText Text of some tokens.
  * @returns Lines, the last one ended.

@@ -52,7 +52,6 @@ export interface RunSettings {
 /**
  * Runs a policy.
  *
- * @param policy The policy.
  * @param settings What is shared.
  * @returns Tokens, text, statistics, trace.
  * @throws The signal's reason if it aborts.

@@ -1,5 +1,5 @@
 /**
- * What a command line of `generate` asks for, before any model is open.
+ * What a command line of `generate` asks for, before any model is opened.
  *
  * @module
  */
@@ -79,7 +79,6 @@ interface RunChoices {
 /**
  * Reads a command line.
  *
- * @param call The command line.
  * @returns What it asks for.
  * @throws {UsageError} If a value is not allowed, changes nothing or does not go with another one.
  */
@@ -226,7 +225,6 @@ function readSteps(call: CommandCall): number[] {
 /**
  * Reads a match from a file.
  *
- * @param call The command line.
  * @returns The small head of each large head, as `deno task match` writes it; nothing if none is named.
  * @throws {DataError} If the file cannot be read or holds none.
  */

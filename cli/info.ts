@@ -14,7 +14,6 @@ import { DEVICE_OPTION, MODEL_NOTE, openEngineFor } from "./open.ts";
  * Makes the `info` command.
  *
  * @param parts `openEngine` opens models.
- * @returns The command.
  */
 export function infoCommand(parts: { readonly openEngine: OpenEngine }): Command {
   return {

@@ -26,7 +26,6 @@ const LEAST_TOKENS = COMPARED.window.range.min;
  * Makes the `match` command.
  *
  * @param parts `openEngine` opens models.
- * @returns The command.
  */
 export function matchCommand(parts: { readonly openEngine: OpenEngine }): Command {
   return {

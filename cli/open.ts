@@ -30,9 +30,7 @@ export const PAIR_OPTIONS: Readonly<Record<"large" | "small", OptionSpec>> = {
  * Opens the engine on the device of `--device`, with the datasets of `--data`.
  *
  * @param openEngine Opens it.
- * @param call The command line.
  * @param options `progress` shows what is loaded.
- * @returns The engine.
  */
 export async function openEngineFor(
   openEngine: OpenEngine,

@@ -139,7 +139,6 @@ function withoutReturn(line: string): string {
  *
  * @param wanted The promise; its outcome is ignored once the signal has aborted.
  * @param signal Ends the wait.
- * @returns Its value.
  * @throws The signal's reason if it aborts first.
  */
 export async function untilAborted<T>(wanted: Promise<T>, signal: AbortSignal): Promise<T> {

@@ -52,7 +52,6 @@ export interface ReproduceParts {
  * Makes the `reproduce` command.
  *
  * @param parts Engine and experiments.
- * @returns The command.
  */
 export function reproduceCommand(parts: ReproduceParts): Command {
   const width = Math.max(0, ...parts.experiments.map(({ name }) => name.length));

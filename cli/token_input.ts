@@ -19,7 +19,6 @@ export const INPUT_OPTIONS: Readonly<Record<string, OptionSpec>> = {
 /**
  * Refuses a command line that names no input, or two.
  *
- * @param call The command line.
  * @throws {UsageError} If it does.
  */
 export function checkInput(call: CommandCall): void {
@@ -64,7 +63,6 @@ export async function readTokens(
  * Reads token ids that every given model can take.
  *
  * @param path JSON file with an array of ids, or with an object that has one under `tokens`.
- * @param models The models.
  * @returns Token ids.
  * @throws {DataError} If the file cannot be read or its content does not fit a model.
  */
@@ -87,7 +85,6 @@ export async function readTokenFile(
  * Reads a text.
  *
  * @param path File in UTF-8.
- * @returns The text.
  * @throws {DataError} If the file cannot be read or is not UTF-8.
  */
 export async function readTextFile(path: string): Promise<string> {
@@ -106,10 +103,8 @@ export async function readTextFile(path: string): Promise<string> {
 /**
  * Makes the error for a file that does not hold what it should.
  *
- * @param path The file.
  * @param requirement What it must hold.
  * @param found What it does hold, in words; the original error; what it cannot be used for, `read` if left out.
- * @returns The error.
  */
 export function fileFault(
   path: string,
@@ -125,7 +120,6 @@ export function fileFault(
  *
  * @param path File in UTF-8.
  * @param requirement What it must hold.
- * @returns The value.
  * @throws {DataError} If the file cannot be read or is not JSON.
  */
 export async function readJsonFile(path: string, requirement: string): Promise<unknown> {

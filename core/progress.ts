@@ -1,5 +1,5 @@
 /**
- * Progress of long work: what is known about it, for a terminal, a notebook or no view at all.
+ * Progress of long work, for a terminal, a notebook or no view at all.
  *
  * @module
  */

@@ -54,7 +54,7 @@ export function randomInteger(random: Random, count: number): number {
 /**
  * Draws one element.
  *
- * @throws {RangeError} If there are none.
+ * @throws {RangeError} If there are no items.
  */
 export function pick<T>(random: Random, items: readonly T[]): T {
   checkInteger("pick an item", "items.length", { value: items.length, min: 1 });

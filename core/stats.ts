@@ -11,7 +11,7 @@ import { checkInteger } from "./check.ts";
  * Averages numbers.
  *
  * @param values At least one number.
- * @throws {RangeError} If there are none.
+ * @throws {RangeError} If there are no values.
  */
 export function mean(values: ArrayLike<number>): number {
   checkInteger("average", "values.length", { value: values.length, min: 1 });

@@ -231,7 +231,7 @@ function table3Differences(): number {
     differ(QWEN2_SEVENTY_TWO, [80, 8, 64, 8192, 128]);
 }
 
-/** Printed group averages: SmallKV beside the better baseline. */
+/** Printed group averages: SmallKV and the better baseline. */
 function leaders() {
   return [0.3, 0.1, 0.05].flatMap((budget) => {
     const rows = ROWS.filter((row) => row.budget === budget);

@@ -89,7 +89,7 @@ function summarise(input: SummaryInput): ExperimentResult {
     figures: example ? [exampleFigure(example as unknown as HeadPairExample)] : [],
     notes: [
       "The cosine by Jaccard matching is the paper's number; matching by cosine is its upper bound.",
-      "Sinks and the causal profile are common to all heads: read every similarity beside its nulls.",
+      "Sinks and the causal profile are common to all heads: compare every similarity with its null models.",
     ],
   };
 }

@@ -28,7 +28,7 @@ type Cosines = { readonly all: number; readonly withoutFirst: number };
 type FamilyCell = {
   /** Large against small, token by token. */
   readonly tokens: Cosines;
-  /** Large against uniform attention: a null that knows nothing but causality. */
+  /** Large against uniform attention: a null model that has nothing but causality. */
   readonly uniform: Cosines;
   /** Large against small, word by word, if a third model was given. */
   readonly words: Cosines | null;

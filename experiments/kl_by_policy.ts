@@ -92,11 +92,11 @@ export const klByPolicy: Experiment = policyExperiment({
       ],
       notes: [
         "Open texts continue with what the full cache writes, running text with itself; all policies are given these tokens, in one batch with the full cache.",
-        "Means are means of prompt means; a few steps carry them, so the median over steps stands beside.",
-        "Exact: greedy decoding would write the whole forced text, which nobody expects of running text.",
+        "Means are taken over steps, then over texts; a few steps dominate them, so the table also has the median over steps.",
+        "Exact: greedy decoding would write the whole forced text, which is not expected of running text.",
         "H2O and the other policies that drop after a step see one token more than they keep.",
-        "PyramidInfer shrinks every 16 tokens only, and as published it has a cost of its own: compare by the cache seen, not by the budget.",
-        "Means over rows (D-1): sums of attention divided by the rows that could see a token, which raw sums favor early ones by.",
+        "PyramidInfer shrinks every 16 tokens only, and as published its cost is fixed: compare by the cache seen, not by the budget.",
+        "Means over rows (D-1) divide sums of attention by the rows that could see a token; raw sums favor early tokens.",
       ],
     };
   },

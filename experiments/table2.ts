@@ -1,5 +1,5 @@
 /**
- * Table 2: the printed throughputs recomputed from the printed times, and what they should have been.
+ * Table 2: throughputs from the printed times, as the paper counts them and as output tokens.
  *
  * @module
  */
@@ -90,7 +90,7 @@ function tpotClaim(setting: string): Claim {
   return claimOf("C28", { kind: "trend", statement, expected: { below: 1 } });
 }
 
-/** (P + N_out) / (TTFT + N * TPOT), the formula behind the printed column. */
+/** (P + N_out) / (TTFT + N * TPOT), the formula of the printed column. */
 function paperThroughput(row: PrintedRow): number {
   return (row.prompt + row.decoded) / (row.ttftSeconds + row.counted * row.tpotMs / 1000);
 }

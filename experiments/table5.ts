@@ -24,7 +24,7 @@ const PAPER = { 20: 0.2873, 40: 0.4416, 60: 0.4624, 80: 0.4642 } as const;
 const PAPER_WHOLE = 0.4359;
 const SHARES = [20, 40, 60, 80] as const;
 const CUTS: readonly NamedCut[] = SHARES.map((share) => ({
-  key: `small model${share}`,
+  key: `small${share}`,
   label: `SmallKV, small model at ${share} %`,
   cut: { smallBudget: { ratio: share / 100 } },
 }));
@@ -65,7 +65,7 @@ export const table5: Experiment = policyExperiment({
   names: ({ small }) => cutNames(CUTS, small),
   summarise(decoded) {
     const whole = decoded.cells("smallkv", BUDGET);
-    const at = (share: keyof typeof PAPER) => decoded.cells(`small model${share}`, BUDGET);
+    const at = (share: keyof typeof PAPER) => decoded.cells(`small${share}`, BUDGET);
     const share = (part: keyof typeof PAPER) => decoded.ratio(at(part), whole, "same");
     return {
       values: {

@@ -251,18 +251,10 @@ function checkNames(
   );
 }
 
-/** Whether a device owns an object, and whether it still exists. */
-export interface Ownership {
-  /** Whether the device in question made it. */
-  readonly isOwn: boolean;
-  /** Whether it was disposed. */
-  readonly isDestroyed: boolean;
-}
-
 /**
- * Throws unless a device exists.
+ * Throws unless a device is alive.
  *
- * @throws {GpuError} If it was.
+ * @throws {GpuError} If it was disposed.
  */
 export function checkAlive(action: string, isDisposed: boolean): void {
   if (!isDisposed) return;
@@ -272,27 +264,38 @@ export function checkAlive(action: string, isDisposed: boolean): void {
 /**
  * Throws unless a buffer can be used.
  *
+ * @param own The buffer as the device made it; undefined if another did.
+ * @returns The same.
  * @throws {TypeError} If it belongs to another device.
  * @throws {GpuError} If it was disposed.
  */
-export function checkBuffer(action: string, label: string, ownership: Ownership): void {
-  if (!ownership.isOwn) {
+export function checkBuffer<Own extends { readonly isDestroyed: boolean }>(
+  action: string,
+  label: string,
+  own: Own | undefined,
+): Own {
+  if (own === undefined) {
     throw new TypeError(
       `Cannot ${action}: ${label} must belong to this device: it was made by another`,
     );
   }
-  if (!ownership.isDestroyed) return;
+  if (!own.isDestroyed) return own;
   throw new GpuError(`Cannot ${action}: ${label} must be alive: it was disposed`);
 }
 
 /**
  * Throws unless a recording can be submitted.
  *
+ * @param own The recording as the device made it; undefined if another did.
+ * @returns The same.
  * @throws {GpuError} If it was disposed or belongs to another device.
  */
-export function checkRecording(action: string, ownership: Ownership): void {
-  if (ownership.isOwn && !ownership.isDestroyed) return;
-  const state = ownership.isOwn ? "it was disposed" : "it was made by another";
+export function checkRecording<Own extends { readonly isDestroyed: boolean }>(
+  action: string,
+  own: Own | undefined,
+): Own {
+  if (own && !own.isDestroyed) return own;
+  const state = own ? "it was disposed" : "it was made by another";
   throw new GpuError(
     `Cannot ${action}: the recording must be alive and of this device: ${state}`,
   );

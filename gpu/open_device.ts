@@ -45,7 +45,7 @@ const OPENERS: Readonly<Record<Backend, Opener>> = {
  *
  * @param options Back end and caps.
  * @returns The device; dispose of it to free its memory.
- * @throws {GpuError} If the back end asked for has no adapter here.
+ * @throws {GpuError} If the requested back end has no adapter here.
  */
 export async function openDevice(options: OpenDeviceOptions = {}): Promise<Device> {
   const { backend = "auto", maxBytes } = options;

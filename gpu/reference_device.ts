@@ -178,22 +178,17 @@ export class ReferenceDevice implements Device {
   }
 
   #own(action: string, buffer: DeviceBuffer): ReferenceBuffer {
-    const own = buffer instanceof ReferenceBuffer && buffer.meter === this.#meter
-      ? buffer
-      : undefined;
-    const isDestroyed = own?.isDestroyed ?? false;
-    checkBuffer(action, buffer.label, { isOwn: own !== undefined, isDestroyed });
-    return own!;
+    const isOwn = buffer instanceof ReferenceBuffer && buffer.meter === this.#meter;
+    return checkBuffer(action, buffer.label, isOwn ? buffer : undefined);
   }
 
   #ownRecording(action: string, recording: Recording): ReferenceRecording {
-    const made = recording instanceof ReferenceRecording ? recording : undefined;
-    const isOwn = made?.meter === this.#meter;
-    checkRecording(action, { isOwn, isDestroyed: made?.isDestroyed ?? false });
-    for (const { buffers } of made!.steps) {
+    const isOwn = recording instanceof ReferenceRecording && recording.meter === this.#meter;
+    const own = checkRecording(action, isOwn ? recording : undefined);
+    for (const { buffers } of own.steps) {
       for (const buffer of buffers) this.#own(action, buffer);
     }
-    return made!;
+    return own;
   }
 
   #copyStep(label: string, copy: BufferCopy): Step {

@@ -322,11 +322,10 @@ function ownRecording(
   recording: Recording,
   memory: WebgpuMemory,
 ): WebgpuRecording {
-  const made = recording instanceof WebgpuRecording ? recording : undefined;
-  const isOwn = made?.parts.memory === memory;
-  checkRecording(action, { isOwn, isDestroyed: made?.isDestroyed ?? false });
-  for (const buffer of made!.parts.buffers) memory.own(action, buffer);
-  return made!;
+  const isOwn = recording instanceof WebgpuRecording && recording.parts.memory === memory;
+  const own = checkRecording(action, isOwn ? recording : undefined);
+  for (const buffer of own.parts.buffers) memory.own(action, buffer);
+  return own;
 }
 
 /** Encodes recordings one after the other; only a copy ends a compute pass. */

@@ -102,9 +102,7 @@ export class WebgpuMemory {
   own(action: string, buffer: DeviceBuffer): WebgpuBuffer {
     const own = buffer instanceof WebgpuBuffer && buffer.memory === this ? buffer : undefined;
     if (own?.failure !== undefined) throw own.failure;
-    const isDestroyed = own?.isDestroyed ?? false;
-    checkBuffer(action, buffer.label, { isOwn: own !== undefined, isDestroyed });
-    return own!;
+    return checkBuffer(action, buffer.label, own);
   }
 
   /** Frees a buffer; does nothing the second time. */

@@ -77,8 +77,7 @@ export class PipelineCache {
     kernel: KernelContract,
     constants: Readonly<Record<string, number>>,
   ): Promise<Pipeline> {
-    const { code, overrides } = specialize(kernel, constants);
-    const module = await this.#compile(kernel, code);
+    const module = await this.#compile(kernel);
     const storageLayout = this.#storageLayout(kernel);
     const hasParams = Object.keys(kernel.params).length > 0;
     const gpuPipeline = await this.#errors.check(
@@ -89,7 +88,7 @@ export class PipelineCache {
             label: kernel.name,
             bindGroupLayouts: hasParams ? [storageLayout, this.paramsLayout] : [storageLayout],
           }),
-          compute: { module, entryPoint: kernel.name, constants: overrides },
+          compute: { module, entryPoint: kernel.name, constants },
         }),
       (error) => failure(`compile ${fileOf(kernel)}`, "it must fit its contract", error),
     );
@@ -112,11 +111,12 @@ export class PipelineCache {
     }
   }
 
-  async #compile(kernel: KernelContract, code: string): Promise<GPUShaderModule> {
+  async #compile(kernel: KernelContract): Promise<GPUShaderModule> {
     const prefix = kernel.subgroupSize === undefined ? "" : this.#subgroupDirective;
     const file = fileOf(kernel);
     this.#device.pushErrorScope("validation");
-    const module = this.#device.createShaderModule({ label: kernel.name, code: prefix + code });
+    const { name: label, wgsl } = kernel;
+    const module = this.#device.createShaderModule({ label, code: prefix + wgsl });
     const popped = this.#device.popErrorScope();
     const { messages } = await module.getCompilationInfo();
     const error = await popped;
@@ -144,34 +144,6 @@ export class PipelineCache {
     this.#storageLayouts.set(key, layout);
     return layout;
   }
-}
-
-/** A kernel with its constants filled in. */
-export interface SpecializedKernel {
-  /** WGSL with every top-level `const` that the contract lists rewritten. */
-  readonly code: string;
-  /** The constants that are WGSL overrides. */
-  readonly overrides: Record<string, number>;
-}
-
-/**
- * Fills in the constants of a kernel: `const NAME: type = value;` lines are rewritten in place, the others are overrides.
- *
- * @returns The WGSL with unchanged line numbers, and the constants left to override.
- */
-export function specialize(
-  kernel: KernelContract,
-  constants: Readonly<Record<string, number>>,
-): SpecializedKernel {
-  const overrides: Record<string, number> = {};
-  let code = kernel.wgsl;
-  for (const [name, value] of Object.entries(constants)) {
-    const line = new RegExp(`^const ${name}\\s*:\\s*(u32|i32|f32)\\s*=[^;\\n]*;`, "m");
-    if (line.test(code)) {
-      code = code.replace(line, (_, type: string) => `const ${name}: ${type} = ${type}(${value});`);
-    } else overrides[name] = value;
-  }
-  return { code, overrides };
 }
 
 function fileOf(kernel: KernelContract): string {

@@ -1,5 +1,5 @@
 //# if SUMS
-// attention_sums: attention that each key receives from the rows of a step, added to what is there
+// attention_sums: attention that each key receives from the rows of a step, added to earlier sums
 //
 // grid    (stripes of key blocks, kv_heads, sequences)
 //# end

@@ -19,7 +19,7 @@ import { type VariantConstants, writeOut } from "./write_out.ts";
  */
 export type KvFormat = "f16" | "f32";
 
-/** What a layer's attention computes beyond plain causal attention; compiled in, so what is left out costs nothing. */
+/** What a layer's attention computes beyond plain causal attention; compiled in, so that unused parts cost nothing. */
 export interface AttentionRule {
   /** Newest tokens that a row sees, including its own; all if left out. */
   readonly window?: number | undefined;

@@ -13,11 +13,11 @@
 // twin    plan_by_saliency.ts
 
 override WORKGROUP_SIZE: u32 = 64;  // threads; a power of two up to 256
+override BROKEN_LIST: u32 = 4294967295u;
+override CALIBRATION_SINKS: u32 = 4u;
+override HEADER_WORDS: u32 = 4u;
 
 const BINS: u32 = 256u;
-const BROKEN_LIST: u32 = 4294967295u;
-const CALIBRATION_SINKS: u32 = 4u;
-const HEADER_WORDS: u32 = 4u;
 
 struct Params {
   groups: u32,

@@ -131,7 +131,7 @@ export interface SelectionShape {
   readonly smallHeads: number;
   /** Added to the rows of a list per KV head, where one selection serves all heads of a layer; 0 if left out. */
   readonly rowStride?: number;
-  /** Whether the softmax over full tokens is wanted; false if left out. */
+  /** Whether the softmax over full tokens is written; false if left out. */
   readonly hasAttention?: boolean;
   /** Elements from one head's softmax to the next; 0 if left out. */
   readonly attentionStride?: number;

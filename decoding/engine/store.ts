@@ -67,7 +67,7 @@ export class PolicyStore implements Disposable {
     const { forward: { cache, device }, kind, batch: { settings } } = options;
     const isPermanent = (setting: number) => settings[setting]!.policy.candidates === "kept";
     if (kind === "resident") {
-      return new PolicyStore(new ResidentStore(cache, { isPermanent }), options);
+      return new PolicyStore(new ResidentStore(cache, isPermanent), options);
     }
     const { policy, budget } = settings[0]!;
     const requests = poolRequests(options).map((request) => ({ ...request, budget }));
@@ -113,15 +113,16 @@ export class PolicyStore implements Disposable {
       });
       return undefined;
     }
-    const { rows, migration } = this.#store.apply(selections.flat());
-    const lists = shape.groups.total;
-    selections.forEach((chosen, sequence) =>
+    const listed = this.#listed(selections);
+    const { rows, migration } = this.#store.apply(listed.flat());
+    listed.forEach((chosen, sequence) => {
+      const first = sequence * chosen.length;
       this.#write(sequence, {
-        selections: perGroup(chosen, lists),
-        rows: rows.slice(sequence * lists, (sequence + 1) * lists),
+        selections: chosen,
+        rows: rows.slice(first, first + chosen.length),
         match: matches[sequence]!,
-      })
-    );
+      });
+    });
     return migration;
   }
 
@@ -133,7 +134,7 @@ export class PolicyStore implements Disposable {
    */
   account(selections: readonly (readonly Selection[])[]): Migration | undefined {
     if (this.#options.batch.granularity === "query_head") return undefined;
-    return this.#store.apply(selections.flat()).migration;
+    return this.#store.apply(this.#listed(selections).flat()).migration;
   }
 
   /**
@@ -180,6 +181,11 @@ export class PolicyStore implements Disposable {
   /** Frees the store. */
   [Symbol.dispose](): void {
     this.#store[Symbol.dispose]();
+  }
+
+  /** Gives each KV head the selection of its head group. */
+  #listed(selections: readonly (readonly Selection[])[]): Selection[][] {
+    return selections.map((chosen) => perGroup(chosen, this.#options.shape.groups.total));
   }
 
   #write(sequence: number, source: Omit<ListSource, "combine">): void {

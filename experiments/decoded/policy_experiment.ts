@@ -43,7 +43,6 @@ export interface PolicyExperiment
  * Makes an experiment that decodes every text under all its points at once.
  *
  * @param parts Claims, points, summary.
- * @returns The experiment.
  */
 export function policyExperiment(parts: PolicyExperiment): Experiment {
   const { points, texts, names, emptyNote, summarise, ...rest } = parts;

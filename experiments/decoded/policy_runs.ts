@@ -17,7 +17,7 @@ import type { PolicyText, TextBatch } from "./policy_texts.ts";
 import { settingOf, variantOf } from "./policy_variants.ts";
 import { round, rounded } from "../similarity.ts";
 
-/** What a policy did to one text; the first token, which the exact prompt predicts, is left out. */
+/** Outcome of a policy on one text; the first token, which the exact prompt predicts, is left out. */
 export type PolicyCell = {
   /** Text. */
   readonly id: string;

@@ -35,7 +35,6 @@ export function steppedCells(cells: readonly PolicyCell[]): PolicyCell[] {
 /**
  * Reads a measure of a text.
  *
- * @param cell The text.
  * @param measure Which one.
  * @returns Nats a token, a share, or 0 or 1.
  */
@@ -182,7 +181,6 @@ export function memoryShares(
 /**
  * Counts the bytes that a token takes in a full cache of halves.
  *
- * @param shape The model.
  * @returns Bytes of keys and values over all layers.
  */
 export function entryBytes({ layers, kvHeads, headDim }: ModelShape): number {

@@ -117,7 +117,6 @@ export async function policyBatches(
  * Completes a text with what the full cache writes.
  *
  * @param context Models.
- * @param text The text.
  * @param newTokens Most tokens that are written.
  * @returns Prompt and continuation.
  */

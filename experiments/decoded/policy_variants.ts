@@ -94,7 +94,6 @@ export function variantOf(key: string): Variant & { readonly hasSmallModel: bool
 /**
  * Makes the setting of a variant.
  *
- * @param key The variant.
  * @param ratio Share of the full cache; the full cache ignores it.
  * @returns Policy, choices, budget.
  */

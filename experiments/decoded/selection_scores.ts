@@ -166,7 +166,6 @@ type RowReader = (head: number, position: number) => Float32Array;
  * Runs both models over a text and prepares the scores of each step.
  *
  * @param context Models.
- * @param text The text.
  * @param shape Its sizes.
  * @returns Scores and truth.
  */

@@ -44,7 +44,6 @@ export function smallModelPoints(cuts: readonly NamedCut[], ratio: number): Poli
  * @param id "C42" or "C45".
  * @param share The paper's score over that with the whole small model.
  * @param statement What is compared.
- * @returns The claim.
  */
 export function cutScoreClaim(id: string, share: number, statement: string): Claim {
   return absoluteOf(id, {

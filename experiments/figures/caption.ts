@@ -9,9 +9,8 @@ import type { ResultRecord } from "../runner/record.ts";
 import { MOST_ERROR_BARS } from "./plotly_figure.ts";
 
 /**
- * Says what was measured on how much, what the bars mean, and what the paper states.
+ * States models, scale and contexts, what the bars mean, and what the paper says.
  *
- * @param figure The figure.
  * @param record The result it belongs to.
  * @returns Sentences.
  */
@@ -39,7 +38,7 @@ export function figureCaption(figure: Figure, record: ResultRecord): string {
     .trim();
 }
 
-/** Contexts behind the claims; claims that follow from arithmetic have 1 and do not count if there are others. */
+/** Numbers of contexts of the claims; those that follow from arithmetic have 1 and do not count if there are others. */
 function contextCounts({ claims }: ResultRecord): number[] {
   const all = claims.flatMap(({ ours }) => ours === undefined ? [] : [ours.n]);
   const many = all.filter((count) => count > 1);

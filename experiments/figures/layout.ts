@@ -51,7 +51,6 @@ export function isPoint({ x, y, yHigh }: PaperMark): boolean {
 /**
  * Lays a figure out.
  *
- * @param figure The figure.
  * @param options Caption and heading.
  * @returns Plotly's layout.
  */
@@ -167,7 +166,6 @@ function captionOf(
 /**
  * Escapes a text for Plotly, which reads a few tags.
  *
- * @param text Any text.
  * @returns The same with `&` and `<` as entities.
  */
 export function escapeText(text: string): string {
@@ -203,7 +201,6 @@ function paperShapes(figure: Figure): Trace[] {
  *
  * Shapes have names only since version 2.20, so these are traces without points.
  *
- * @param figure The figure.
  * @returns One trace per line or band.
  */
 export function paperLegend(figure: Figure): Trace[] {

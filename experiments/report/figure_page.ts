@@ -15,7 +15,6 @@ export const PLOTLY_FILE = "plotly.min.js";
  * Writes the page of a figure.
  *
  * @param name What the tab of the browser says.
- * @param figure The figure.
  * @returns HTML that loads Plotly from `PLOTLY_FILE` in its own folder and nothing else.
  */
 export function figurePage(name: string, figure: PlotlyFigure): string {

@@ -7,11 +7,7 @@
 /** Length from which the text of a cell may take several lines, in characters. */
 const LONG_TEXT = 48;
 
-/**
- * Makes a text safe between tags and in quoted attributes; a % stays on the line of its number.
- *
- * @param text Any text.
- */
+/** Makes a text safe between tags and in quoted attributes; a % stays on the line of its number. */
 export function escapeHtml(text: string): string {
   return text.replaceAll(/(\d) %/g, "$1\u00a0%").replaceAll("&", "&amp;").replaceAll("<", "&lt;")
     .replaceAll(">", "&gt;")

@@ -11,7 +11,6 @@ import { formatNumber, formatOurs, formatPaper } from "../runner/verdict_table.t
 /**
  * Writes a result with its claims, tables and notes.
  *
- * @param record The result.
  * @returns Markdown that ends with a line break.
  */
 export function resultMarkdown(record: ResultRecord): string {

@@ -110,18 +110,13 @@ function tableRow(cells: readonly Cell[]): string {
 /**
  * Name of a figure's element.
  *
- * @param record The result.
  * @param name Name of the figure.
  */
 export function figureId(record: ResultRecord, name: string): string {
   return `figure-${record.name}-${name}`;
 }
 
-/**
- * Question, figures, tables and notes of one experiment.
- *
- * @param record The result.
- */
+/** Question, figures, tables and notes of one experiment. */
 export function experimentSection(record: ResultRecord): string {
   const figures = record.figures.map((figure) =>
     `<figure><h3>${escapeHtml(figure.title)}</h3>` +

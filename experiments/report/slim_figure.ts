@@ -12,7 +12,6 @@ const NUMBER_BYTES = 7;
 /**
  * Rounds the numbers of a figure and merges neighboring cells of large maps and points of long lines.
  *
- * @param figure The figure.
  * @param bytes About how many bytes of JSON it may take.
  * @returns A figure that looks the same on a screen.
  */

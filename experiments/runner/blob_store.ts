@@ -34,7 +34,6 @@ const PREFIX_BYTES = CHECKSUM_BYTES + 4;
  *
  * @param folder Its folder; made on the first write.
  * @param options `isFresh`: ignore what was stored before.
- * @returns The store.
  */
 export function openBlobStore(
   folder: string,

@@ -25,7 +25,6 @@ export interface ContextOptions extends
  * Makes the context of experiments.
  *
  * @param options Models, texts, scale, seed, caches.
- * @returns The context.
  */
 export function experimentContext(options: ContextOptions): ExperimentContext {
   const { traces, policies, ...given } = options;

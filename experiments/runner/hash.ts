@@ -20,7 +20,6 @@ export function sha256(content: string | Uint8Array): string {
 /**
  * Hash of a value, independent of the order of its keys.
  *
- * @param value The value.
  * @returns 64 hexadecimal digits.
  */
 export function contentHash(value: JsonValue): string {

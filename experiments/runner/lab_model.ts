@@ -21,7 +21,7 @@ export const MODEL_CODE = new URL(import.meta.url);
 export interface LabModelOptions {
   /** File, folder, address or `hf:` name. */
   readonly reference: string;
-  /** Name for people; that of the files if left out. */
+  /** Readable name; that of the files if left out. */
   readonly name?: string;
   /** Where it runs. */
   readonly device: Device;

@@ -19,7 +19,7 @@ import type { Verdict } from "./verdict.ts";
 
 /** A model of a result. */
 export interface ModelRecord {
-  /** Name for people. */
+  /** Readable name. */
   readonly name: string;
   /** Identity of the weights. */
   readonly hash: string;
@@ -63,7 +63,7 @@ export interface ResultRecord
     Omit<ExperimentResult, "values"> {
   /** Version of this layout. */
   readonly schema: 1;
-  /** Hash of code, models, texts, scale and seed; an equal hash means nothing to do. */
+  /** Hash of code, models, texts, scale and seed; if it is equal, there is nothing to do. */
   readonly hash: string;
   /** Models by role. */
   readonly models: Readonly<Record<string, ModelRecord>>;
@@ -86,8 +86,6 @@ export interface ResultRecord
  * named after the models and a hash of their weights, so that no pair overwrites another.
  *
  * @param folder Folder of the scale.
- * @param context The models.
- * @returns The folder.
  */
 export function pairFolder(
   folder: string,
@@ -110,7 +108,6 @@ export function pairFolder(
  *
  * @param folder Folder of the results of one pair and scale.
  * @param name Name of the experiment.
- * @returns The path.
  */
 export function recordPath(folder: string, name: string): string {
   return join(folder, `${name}.json`);
@@ -142,7 +139,6 @@ function isRecord(value: unknown): value is ResultRecord {
  * Writes a result file as a whole.
  *
  * @param folder Folder of the results.
- * @param record The result.
  * @throws {DataError} If it cannot be written.
  */
 export async function writeRecord(folder: string, record: ResultRecord): Promise<void> {

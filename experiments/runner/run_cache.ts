@@ -10,7 +10,7 @@ import type { ExperimentModel, Trace } from "../experiment.ts";
 import type { BlobStore } from "./blob_store.ts";
 import { contentHash } from "./hash.ts";
 
-/** Address of this module, which decides how models are asked for traces. */
+/** Address of this module, which decides how traces are requested. */
 export const CACHE_CODE = new URL(import.meta.url);
 
 /** Where finished runs are kept, and what they depend on besides models and inputs. */
@@ -24,10 +24,7 @@ export interface RunCache {
 /**
  * Traces a model, or finds the trace of an earlier run.
  *
- * @param model The model.
- * @param tokens The tokens.
  * @param options Cache, and the options of the trace.
- * @returns The trace.
  */
 export async function cachedTrace(
   model: ExperimentModel,
@@ -87,7 +84,6 @@ function decodeTrace(meta: unknown, bytes: Uint8Array): Trace | undefined {
  * @param cache Where values are kept and the code they depend on.
  * @param inputs All else they depend on, as plain data; undefined fields do not count.
  * @param measure Measures a value that JSON can hold.
- * @returns The value.
  */
 export async function cachedValue<T>(
   cache: RunCache,

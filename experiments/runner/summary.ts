@@ -28,10 +28,8 @@ export interface SummaryOptions {
 /**
  * Summarises an experiment and judges its claims.
  *
- * @param experiment The experiment.
  * @param results Its finished units, with the time each took.
  * @param options Models, hash and environment.
- * @returns The record.
  */
 export function summariseExperiment(
   experiment: Experiment,

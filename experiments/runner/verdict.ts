@@ -28,7 +28,6 @@ export interface ComparisonSetting {
  * its point estimate does. Both differ only if the whole interval lies outside. In between, the run
  * was too small to tell, as it is for a trend seen in a single context, which has no interval.
  *
- * @param claim The claim.
  * @param measured Its number; absent if it was not measured.
  * @param setting Scale and models.
  * @returns The verdict.

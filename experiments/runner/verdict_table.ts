@@ -12,7 +12,6 @@ import type { ClaimRecord, JudgedClaim, ResultRecord } from "./record.ts";
 /**
  * A number with about four digits.
  *
- * @param value The number.
  * @returns For example `0.947`, `78.22`, `1203`.
  */
 export function formatNumber(value: number): string {
@@ -25,7 +24,6 @@ export function formatNumber(value: number): string {
 /**
  * The paper's side of a claim.
  *
- * @param claim The claim.
  * @returns Number with unit, or words.
  */
 export function formatPaper(claim: Pick<Claim, "paper" | "unit">): string {
@@ -37,7 +35,6 @@ export function formatPaper(claim: Pick<Claim, "paper" | "unit">): string {
 /**
  * Our side of a claim.
  *
- * @param claim The claim.
  * @returns Number with unit and, where something is random, its 95 % interval.
  */
 export function formatOurs(claim: Pick<ClaimRecord, "ours" | "unit">): string {

@@ -21,7 +21,7 @@ export interface WorkspaceShape {
   readonly capacity: number;
 }
 
-/** Row lengths in f32, each a multiple of 32; what lies beyond the used columns stays zero. */
+/** Row lengths in f32, each a multiple of 32; unused columns stay zero. */
 export interface Strides {
   /** Of hidden states. */
   readonly hidden: number;
@@ -61,7 +61,7 @@ export interface Workspace extends Disposable {
   readonly gateUp: DeviceBuffer;
   /** SiLU(gate) * up. */
   readonly mlp: DeviceBuffer;
-  /** Normed rows whose logits are wanted, f32 [logitRows, hidden]. */
+  /** Normed rows whose logits are computed, f32 [logitRows, hidden]. */
   readonly last: DeviceBuffer;
   /** Logits, f32 [logitRows, vocabulary]. */
   readonly logits: DeviceBuffer;

@@ -72,7 +72,7 @@ export interface FetchedModel {
  * A commit, or a branch whose commit the cache knows, needs no request once all its files are there.
  *
  * @param text `hf:ORG/NAME[@REVISION][/FILE]`.
- * @param options Token, address, cache, progress; what is left out comes from the environment.
+ * @param options Token, address, cache, progress; settings that are left out come from the environment.
  * @throws {UsageError} If the reference is malformed.
  * @throws {DataError} If the model cannot be fetched, or the repository holds several and none was named.
  */

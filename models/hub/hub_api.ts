@@ -40,7 +40,7 @@ const NO_HEAD: readonly number[] = [405, 501];
  *
  * @returns Commit and files, or undefined where the hub does not know the repository or the request.
  * @throws {HubConnectionError} If the hub cannot be reached.
- * @throws {DataError} If it refuses.
+ * @throws {DataError} If the hub refuses.
  */
 export async function repositoryInfo(
   settings: HubSettings,
@@ -69,7 +69,7 @@ export async function repositoryInfo(
  *
  * @returns The file; undefined if there is none.
  * @throws {HubConnectionError} If the hub cannot be reached.
- * @throws {DataError} If it refuses.
+ * @throws {DataError} If the hub refuses.
  */
 export async function remoteFile(
   settings: HubSettings,

@@ -44,7 +44,7 @@ export async function repositoryCache(
 }
 
 /**
- * Where a file of a snapshot lies.
+ * Path of a file in a snapshot.
  *
  * @returns Its path, whether it exists or not.
  */

@@ -18,7 +18,7 @@ export interface DownloadProgress {
   readonly totalBytes: number;
 }
 
-/** How to download; what is left out comes from the environment. */
+/** How to download; settings that are left out come from the environment. */
 export interface DownloadOptions {
   /** Access token; else `HF_TOKEN` or the token file of the login command. */
   readonly token?: string;

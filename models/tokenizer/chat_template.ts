@@ -12,7 +12,7 @@ import type { Tokenizer } from "./tokenizer.ts";
 export interface ChatMessage {
   /** Who speaks: `system`, `user`, `assistant` or another role that the template knows. */
   readonly role: string;
-  /** What is said. */
+  /** Text of the turn. */
   readonly content: string;
 }
 

@@ -1,5 +1,5 @@
 /**
- * Where tokens lie in the text they came from, in characters, right for characters of several bytes.
+ * Where tokens lie in the text they came from, in characters, correct for characters of several bytes.
  *
  * @module
  */

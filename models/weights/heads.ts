@@ -54,7 +54,7 @@ export function withSplitHeads(source: TensorSource, headDim: number): TensorSou
   };
 }
 
-/** Picks rows or elements `first` to `first + count` of the wanted order out of whole heads in file order. */
+/** Picks rows or elements `first` to `first + count` of the target order from whole heads in file order. */
 function splitHeads(
   heads: Uint8Array<ArrayBuffer>,
   options: {

@@ -7,7 +7,7 @@ import { randomHeads } from "./support.ts";
 
 const tokens = 100;
 
-Deno.test("matchHeadGroups() gives a group the match of its mean, and of a group of one the head's own", () => {
+Deno.test("matchHeadGroups() gives a group the match of its mean, and a group of one the match of its head", () => {
   fc.assert(
     fc.property(fc.integer(), fc.constantFrom(1, 2, 3), (seed, groupSize) => {
       const random = seededRandom(seed);
@@ -32,7 +32,7 @@ Deno.test("matchHeadGroups() gives a group the match of its mean, and of a group
   );
 });
 
-Deno.test("matchHeadGroups() refuses groups that leave heads over", () => {
+Deno.test("matchHeadGroups() refuses groups that do not divide the heads", () => {
   const heads = randomHeads(seededRandom(1), { layers: 1, queryHeads: 4, tokens });
   assertThrows(
     () => matchHeadGroups(heads, heads, { groupSize: 3 }),

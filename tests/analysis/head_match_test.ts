@@ -20,7 +20,7 @@ import { randomHeads, tiedHeads } from "./support.ts";
 
 const free: MatchOptions = { minimumTokens: 1 };
 
-/** Equations (2) and (3) written out, with D-6. */
+/** Equations (2) and (3) implemented directly, with D-6. */
 function slowMatch(large: HeadSaliency, small: HeadSaliency, options: MatchOptions): number[] {
   const ignored = options.ignoredTokens ?? 0;
   const count = salientCount(large.tokens, options);
@@ -47,7 +47,7 @@ function slowMatch(large: HeadSaliency, small: HeadSaliency, options: MatchOptio
   });
 }
 
-Deno.test("matchHeads() equals the definition, also where ties abound", () => {
+Deno.test("matchHeads() equals the definition, even with many ties", () => {
   const shapes = fc.record({
     layers: fc.integer({ min: 1, max: 4 }),
     queryHeads: fc.integer({ min: 1, max: 4 }),
@@ -87,7 +87,7 @@ Deno.test("matchHeads() breaks ties by cosine, then depth, then the smaller head
   assertEquals([...matchHeads(large, byDepth, options).match], [0, 2, 4]);
 });
 
-Deno.test("matchHeads() gives ties to the smaller head at once if asked to (D-6)", () => {
+Deno.test("matchHeads() gives ties to the smaller head on request (D-6)", () => {
   const random = seededRandom(4);
   for (let round = 0; round < 20; round++) {
     const large = tiedHeads(random, { layers: 3, queryHeads: 2, tokens: 33 });
@@ -106,7 +106,7 @@ Deno.test("matchHeads() gives ties to the smaller head at once if asked to (D-6)
   }
 });
 
-Deno.test("matchHeads() compares means over rows if asked to (D-1)", () => {
+Deno.test("matchHeads() compares means over rows on request (D-1)", () => {
   const random = seededRandom(5);
   const [large, small] = [2, 3].map((layers) =>
     randomHeads(random, { layers, queryHeads: 3, tokens: 120 })
@@ -130,12 +130,12 @@ Deno.test("matchHeads() restricts itself to allowed heads (D-28)", () => {
   assertThrows(() => matchHeads(large, small, { allowedHeads: [] }), RangeError);
 });
 
-Deno.test("matchHeads() with the first layers alone finds what it finds among them in the whole model", () => {
+Deno.test("matchHeads() with the first layers alone finds the same as among them in the whole model", () => {
   const few = { layers: 3, queryHeads: 2, tokens: 4, accumulated: new Float32Array(24).fill(1) };
   const first = { ...few, layers: 2, accumulated: few.accumulated.slice(0, 16) };
   const options = { ...free, topTokens: 2 };
   const whole = matchHeads(few, few, { ...options, allowedHeads: [0, 1, 2, 3] });
-  // all heads are alike, so depth alone decides
+  // all heads are equal, so only depth decides
   assertEquals(matchHeads(few, { ...first, modelLayers: 3 }, options), whole);
   assertEquals([...whole.match], [0, 0, 2, 2, 2, 2]);
   assertEquals([...matchHeads(few, first, options).match], [0, 0, 0, 0, 2, 2]);

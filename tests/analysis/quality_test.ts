@@ -17,7 +17,7 @@ import {
 const close = (actual: number, expected: number, allowance = 1e-12) =>
   assert(Math.abs(actual - expected) <= allowance, `${actual} is not ${expected}`);
 
-Deno.test("klDivergence() gives values worked out by hand", () => {
+Deno.test("klDivergence() gives values computed by hand", () => {
   // p = (1/2, 1/2), q = (1/4, 3/4): ln 2 / 2 + ln(2/3) / 2
   close(klDivergence([0, 0], [0, Math.log(3)]), 0.5 * Math.log(4 / 3));
   // p = (1/4, 3/4), q = (1/2, 1/2)
@@ -83,7 +83,7 @@ Deno.test("summarizeQuality() gives mean, median and share", () => {
   assertThrows(() => summarizeQuality([]), RangeError);
 });
 
-Deno.test("firstDivergence() and tokenAgreement() compare place by place", () => {
+Deno.test("firstDivergence() and tokenAgreement() compare position by position", () => {
   assertEquals(firstDivergence([1, 2, 3], [1, 2, 3]), undefined);
   assertEquals(firstDivergence([1, 2, 3], [1, 9, 3]), 1);
   assertEquals(firstDivergence([1, 2, 3], [1, 2]), 2);
@@ -93,7 +93,7 @@ Deno.test("firstDivergence() and tokenAgreement() compare place by place", () =>
   assertEquals(tokenAgreement([], [1]), 0);
 });
 
-Deno.test("repeatedShare() counts sequences of four that had occurred before", () => {
+Deno.test("repeatedShare() counts sequences of four that occurred earlier", () => {
   assertEquals(repeatedShare([1, 2, 3]), 0);
   assertEquals(repeatedShare([1, 2, 3, 4, 5]), 0);
   // 1234 2341 3412 4123 1234: one of five

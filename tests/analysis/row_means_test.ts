@@ -31,7 +31,7 @@ Deno.test("perRow() is the mean over the rows that see a token", () => {
   }
 });
 
-Deno.test("perRow() makes tokens equal that every row attends to alike", () => {
+Deno.test("perRow() gives tokens equal means if every row attends to them equally", () => {
   const rows = 50;
   const sums = Float32Array.from({ length: rows }, (_, key) => 0.01 * (rows - key));
   assertEquals(new Set(perRow(sums).map((mean) => Math.round(1e6 * mean))).size, 1);

@@ -84,7 +84,7 @@ Deno.test("accumulateAfterDrop() keeps all mass, and dropped tokens are never sa
       const kept = sample(random, positions, Math.max(1, half >> 1)).sort((a, b) => a - b);
       const sums = accumulateAfterDrop(map, { firstTokens: half, kept });
       const later = sums.reduce((total, value) => total + Math.max(0, value), 0);
-      // the second half's rows give 1 each; the kept tokens bring what they had
+      // each row of the second half adds 1; kept tokens start from what they had
       assert(later >= half - 1e-3 && later <= tokens + 1e-3, `${later} of ${tokens}`);
       const dropped = positions.filter((position) => !kept.includes(position));
       const salient = salientTokens(sums, tokens - dropped.length);
@@ -115,7 +115,7 @@ Deno.test("mergeDropSaliency() of a continued pass equals the offline sums when 
   merged.forEach((value, key) => assert(Math.abs(value - offline[key]!) < 1e-5));
 });
 
-Deno.test("randomJaccard() is what random sets give", () => {
+Deno.test("randomJaccard() is the similarity of random sets", () => {
   assertEquals(randomJaccard(1), 1);
   assertEquals(randomJaccard(0.5), 1 / 3);
   const random = seededRandom(3);

@@ -12,7 +12,7 @@ Deno.test("wordSaliency() joins the tokens of a word and splits tokens across wo
   assertEquals([...saliency].map((value) => +value.toFixed(12)), [1, 4.4, 1.6, 3]);
 });
 
-Deno.test("wordSaliency() does not depend on where tokens are cut, for saliency spread by characters", () => {
+Deno.test("wordSaliency() of saliency spread by characters does not depend on token boundaries", () => {
   const text = "Ein kurzer Satz,  with two  languages 東京 🙂 end";
   fc.assert(fc.property(fc.array(fc.integer({ min: 1, max: 6 })), (cuts) => {
     const characters = Array.from(text);

@@ -53,7 +53,7 @@ Deno.test("halfEntries() is exact where binary floating point is not", () => {
   assertEquals(wholeEntries({ tokens: 64 }, 10), 10);
 });
 
-Deno.test("splitBudget() gives the bytes of marginal tokens back when there are none", () => {
+Deno.test("splitBudget() gives the bytes of marginal tokens to the others when there are none", () => {
   fc.assert(
     fc.property(
       fc.integer({ min: 4, max: 5000 }),
@@ -78,7 +78,7 @@ Deno.test("splitBudget() takes sinks out of the critical tokens", () => {
   });
 });
 
-Deno.test("splitBudget() scales 2 : 1 : 2 below 10 % if asked to", () => {
+Deno.test("splitBudget() scales 2 : 1 : 2 below 10 % on request", () => {
   assertEquals(splitBudget({ ratio: 0.05 }, 1000, { split: "plain" }), {
     sink: 0,
     critical: 25,
@@ -105,7 +105,7 @@ Deno.test("splitBudget() above 80 % cuts tiers at equal cost, or lets them overl
   assertEquals(at(90, "overlap"), { sink: 0, critical: 90, recent: 45, marginal: 65 });
 });
 
-Deno.test("splitBudget() without marginal tokens spends what they cost on the others, or saves it (D-24)", () => {
+Deno.test("splitBudget() without marginal tokens spends their share on the others, or saves it (D-24)", () => {
   const at = (marginal: boolean | "dropped") => splitBudget({ ratio: 0.2 }, 1000, { marginal });
   assertEquals(at(true), { sink: 0, critical: 100, recent: 50, marginal: 100 });
   assertEquals(at(false), { sink: 0, critical: 133, recent: 67, marginal: 0 });

@@ -37,7 +37,7 @@ function cached(kind: "keys" | "values", at: readonly number[]): Uint32Array {
   return layerWords(layer, kind === "keys" ? 0 : 1).subarray(first, first + ROW_WORDS);
 }
 
-Deno.test("HostCopy gives back every row of a full cache, across blocks", () => {
+Deno.test("HostCopy returns every row of a full cache, across blocks", () => {
   const host = filled([600, 256]);
   for (const kind of ["keys", "values"] as const) {
     for (const [sequence, token] of [[0, 0], [0, 255], [0, 256], [0, 599], [1, 0], [1, 255]]) {
@@ -53,7 +53,7 @@ Deno.test("HostCopy gives back every row of a full cache, across blocks", () => 
   assertEquals(host.byteLength, bytes, "three blocks of 256 tokens");
 });
 
-Deno.test("HostCopy.append() adds a token to every sequence, into a new block too", () => {
+Deno.test("HostCopy.append() adds a token to every sequence, even in a new block", () => {
   const host = filled([255, 256]);
   const heads = SHAPE.layers * 2 * SHAPE.sequences * SHAPE.kvHeads;
   const words = Uint32Array.from({ length: heads * ROW_WORDS }, (_, word) => word);
@@ -72,7 +72,7 @@ Deno.test("HostCopy.append() adds a token to every sequence, into a new block to
   assertEquals(row(host, "keys", [1, 0, 1, 255]), cached("keys", [1, 0, 1, 255]), "as before");
 });
 
-Deno.test("HostCopy.layer() lays a layer out as the cache had it", () => {
+Deno.test("HostCopy.layer() restores the layout of the cache", () => {
   const host = filled([600, 3]);
   const { keys, values } = host.layer(1);
   const length = (place: number) => place < SHAPE.kvHeads * SHAPE.capacity * ROW_WORDS ? 600 : 3;
@@ -84,7 +84,7 @@ Deno.test("HostCopy.layer() lays a layer out as the cache had it", () => {
   assertEquals(values, wanted(1));
 });
 
-Deno.test("HostCopy.row() names layer, head and token of what is not there", () => {
+Deno.test("HostCopy.row() names layer, head and token of a missing row", () => {
   const host = filled([600, 3]);
   const at = { sequence: 1, layer: 1, kvHead: 2 };
   assertThrows(
@@ -92,9 +92,6 @@ Deno.test("HostCopy.row() names layer, head and token of what is not there", () 
     RangeError,
     "Cannot load keys of layer 1, KV head 2, sequence 1: token 3 must be on the host",
   );
-  host.rewind(1, 2);
-  assertThrows(() => host.row("values", at, 2), RangeError, "token 2 must be on the host");
-  assertEquals(host.lengths, [600, 2]);
 });
 
 Deno.test("HostCopy.forget() frees whole blocks and refuses their tokens", () => {

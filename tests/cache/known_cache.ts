@@ -1,5 +1,5 @@
 /**
- * Caches with known content: every key and value is told by its place and token, so that any copy can be checked.
+ * Caches with known content: every key and value follows from its place and token, so that any copy can be checked.
  *
  * @module
  */
@@ -50,7 +50,7 @@ export function filledCache(
   return cache;
 }
 
-/** Plays the part of `rope_cache`: writes the newest token of every sequence where the store wants it. */
+/** Writes the newest token of every sequence where the store expects it, as `rope_cache` does. */
 export function writeNewest(device: Device, store: KvStore, newest: readonly number[]): void {
   const { kvHeads, headDim } = store.shape;
   const rowWords = headDim / 2;
@@ -68,7 +68,7 @@ export function writeNewest(device: Device, store: KvStore, newest: readonly num
   }
 }
 
-/** Compares every row that a plan names with the original. */
+/** Compares every row of a plan with the original. */
 export async function checkRows(
   device: Device,
   store: KvStore,
@@ -93,7 +93,6 @@ export async function checkRows(
       full.forEach((token, i) => {
         same(keys, rows.full[i]!, original(place, 0, token));
         same(values, rows.full[i]!, original(place, 1, token));
-        assertEquals(store.rowOf(place, token), rows.full[i]);
       });
       valueOnly.forEach((token, i) => same(values, rows.valueOnly[i]!, original(place, 1, token)));
     }

@@ -1,6 +1,5 @@
 /**
- * The planner that policies use and the kernel of the same rule choose the same tokens; so do the names of what both
- * layers count.
+ * The planner that policies use and its kernel choose the same tokens, and the two layers list the same modes.
  *
  * @module
  */

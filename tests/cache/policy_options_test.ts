@@ -21,18 +21,18 @@ import {
   resolvePolicy,
 } from "../../cache/policy_options.ts";
 
-/** Tries options of any shape, as a command line may bring them. */
+/** Tries options of any shape, as a command line may pass them. */
 function create(name: string, options: Record<string, unknown> = {}): unknown {
   return createPolicy(name, options as PolicyOptions);
 }
 
-/** Ways to score that a choice stands for. */
+/** Scores that the values of a choice stand for. */
 const SCORE_NAMES = { accumulated: "sum", decayed: "decayed", row: "last_row" } as const;
 
 /** A policy that has an option. */
 const HOLDERS: Readonly<Record<string, string>> = { heavyRatio: "h2o" };
 
-Deno.test("createPolicy() lists the policies if there is no such one", () => {
+Deno.test("createPolicy() lists the policies if the name is unknown", () => {
   const names = POLICIES.map(({ name }) => name).join(", ");
   assertThrows(
     () => create("h20"),
@@ -41,7 +41,7 @@ Deno.test("createPolicy() lists the policies if there is no such one", () => {
   );
 });
 
-Deno.test("createPolicy() lists the options if there is no such one", () => {
+Deno.test("createPolicy() lists the options if the name is unknown", () => {
   for (const name of OPTION_NAMES) {
     assertThrows(() => create("smallkv", { budget: 3 }), RangeError, name);
   }
@@ -137,7 +137,7 @@ Deno.test("createPolicy() fills in the recommended choices", () => {
   });
 });
 
-Deno.test("createPolicy() lets a preset choose, and options win over it", () => {
+Deno.test("createPolicy() applies presets, which options override", () => {
   assertEquals(createPolicy("smallkv_query_aware").score?.decay, DEFAULT_DECAY);
   assertEquals(createPolicy("smallkv_query_aware", { score: "row" }).score?.name, "last_row");
   assertEquals(createPolicy("smallkv_query_aware").scoreRows, 32);
@@ -154,7 +154,7 @@ const REQUEST = {
   layers: 4,
 } as const;
 
-Deno.test("createPolicy() hands options on to the counts", () => {
+Deno.test("createPolicy() passes options to the counts", () => {
   const counts = (name: string, options: PolicyOptions) =>
     createPolicy(name, options).counts(REQUEST);
   const current = { sink: 0, critical: 200, recent: 100, marginal: 200 };
@@ -181,13 +181,13 @@ Deno.test("createPolicy() hands options on to the counts", () => {
   assertEquals(counts("pyramid_budget", { base: "prompt" }), halved, "286 of 1,000 tokens");
 });
 
-Deno.test("resolvePolicy() takes policies that are in no index", () => {
+Deno.test("resolvePolicy() accepts policies that are in no index", () => {
   const own = resolvePolicy({ ...smallkv, name: "own" }, { interval: 4 });
   assertEquals([own.name, own.interval], ["own", 4]);
   assert(own.counts(REQUEST).critical > 0);
 });
 
-/** Options of every kind, with values that mean something to some policy. */
+/** Options of every kind, with values that some policy accepts. */
 const GIVEN: Required<PolicyOptions> = {
   score: "decayed",
   decay: 0.5,
@@ -213,7 +213,7 @@ const GIVEN: Required<PolicyOptions> = {
   heavyRatio: 2,
 };
 
-Deno.test("every policy refuses the options it does not answer to, and lists those it does", () => {
+Deno.test("every policy refuses options that it does not accept, and lists those that it does", () => {
   for (const policy of POLICIES) {
     const accepted = acceptedOptions(policy);
     for (const name of OPTION_NAMES.filter((name) => !accepted.includes(name))) {

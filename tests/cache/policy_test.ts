@@ -179,7 +179,7 @@ Deno.test("planBySaliency() ranks thousands of scores of any size as a sort does
   }
 });
 
-Deno.test("planBySaliency() refuses scores that are no numbers", () => {
+Deno.test("planBySaliency() refuses NaN", () => {
   const counts = { sink: 0, recent: 1, critical: 1, marginal: 1 };
   assertThrows(
     () => planBySaliency({ tokens: 4, saliency: Float32Array.of(1, NaN, 2, 3) }, counts),
@@ -188,7 +188,7 @@ Deno.test("planBySaliency() refuses scores that are no numbers", () => {
   );
 });
 
-Deno.test("planBySaliency() breaks ties towards the earlier token unless told otherwise", () => {
+Deno.test("planBySaliency() breaks ties toward the earlier token unless told otherwise", () => {
   const saliency = Float32Array.of(1, 2, 2, 2, 1, 0);
   const counts = { sink: 0, recent: 1, critical: 2, marginal: 1 };
   const early = planBySaliency({ tokens: 6, saliency }, counts);

@@ -24,7 +24,7 @@ import { seededRandom } from "../../core/random.ts";
 
 const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
 
-Deno.test("the official settings retain what their schedule says", () => {
+Deno.test("the official settings follow their schedule", () => {
   const expected = [[32, 0.767, 0.38], [40, 0.724, 0.3], [80, 0.783, 0.4]] as const;
   for (const [layers, mean, last] of expected) {
     const budget = { ratio: 0.2 };
@@ -46,7 +46,7 @@ Deno.test("the official settings spare a short context", () => {
   }
 });
 
-Deno.test("a cut at the first layer makes the mean the budget, or the schedule decays less", () => {
+Deno.test("a cut at the first layer brings the mean to the budget, or the schedule decays less", () => {
   const requests = fc.record({
     promptTokens: fc.integer({ min: 100, max: 4000 }),
     percent: fc.integer({ min: 1, max: 100 }),
@@ -62,7 +62,7 @@ Deno.test("a cut at the first layer makes the mean the budget, or the schedule d
       const allowed = Math.max(2, Math.floor(promptTokens * percent / 100 + 1e-9));
       const mean = sum(kept) / layers;
       assert(mean <= allowed, `${mean} of ${allowed}`);
-      // A recent window that grows by one takes a token from every layer; a step that drops at all drops a whole one.
+      // A recent window that is one longer costs a token in every layer, and a layer can only drop whole tokens.
       const slack = kept[0] === promptTokens ? 1 + layers / 2 : 2.5 + 0.01 * allowed;
       assert(mean > allowed - slack, `${mean} of ${allowed}`);
       if (percent === 100) assertEquals(kept.at(-1), promptTokens);
@@ -74,7 +74,7 @@ Deno.test("a cut at the first layer makes the mean the budget, or the schedule d
   assertEquals(tokens, ratio);
 });
 
-Deno.test("prunePrompt() keeps sinks, the newest tokens and what weighted rows look at", () => {
+Deno.test("prunePrompt() keeps sinks, the newest tokens and those that weighted rows attend to", () => {
   const random = seededRandom(8);
   const promptTokens = 300;
   const rows = Array.from(
@@ -94,7 +94,7 @@ Deno.test("prunePrompt() keeps sinks, the newest tokens and what weighted rows l
   assertEquals([...next], expected.sort((a, b) => a - b));
 });
 
-/** What a layer holds from step to step, by the policy alone. */
+/** Tokens that a layer holds from step to step, computed from the policy alone. */
 function walk(policy: Policy, request: Omit<CountRequest, "tokens">, steps: number) {
   const { promptTokens } = request;
   const random = seededRandom(2);
@@ -132,7 +132,7 @@ Deno.test("generated tokens are compressed in blocks of 16 that have left the re
   }
 });
 
-Deno.test("nothing is compressed with the whole cache, nor before there are enough tokens", () => {
+Deno.test("nothing is compressed with the whole cache or below the minimum of tokens", () => {
   const whole = { budget: { ratio: 1 }, promptTokens: 200, layer: 9, layers: 28 };
   assertEquals(walk(createPolicy("pyramid_scaled"), whole, 100).held.length, 300);
   const short = { budget: { ratio: 0.2 }, promptTokens: 20, layer: 9, layers: 28 };
@@ -161,7 +161,7 @@ Deno.test("planBlocks() keeps the best of a block, and of equal ones the earlier
   assertEquals([...full], [0, 3, 4, 8, 9, ...best, 26, 27]);
 });
 
-Deno.test("checkPruned() wants parts of what there is, with both ends", () => {
+Deno.test("checkPruned() requires parts of the given tokens with both ends", () => {
   const at = {
     policy: resolvePolicy(pyramidOfficial),
     layer: 3,
@@ -187,7 +187,7 @@ Deno.test("checkPruned() wants parts of what there is, with both ends", () => {
   }
 });
 
-Deno.test("poolSizes() of pruned prompts hold every step", () => {
+Deno.test("poolSizes() of pruned prompts fit every step", () => {
   for (const name of ["pyramid_official", "pyramid_scaled"]) {
     const policy = createPolicy(name);
     const request = { budget: { ratio: 0.2 }, promptTokens: 200, capacity: 340, layers: 6 };

@@ -12,7 +12,7 @@ import { pyramidEntries, pyramidShares } from "../../cache/pyramid.ts";
 
 const sum = (values: Iterable<number>) => [...values].reduce((total, value) => total + value, 0);
 
-Deno.test("pyramidShares() have the mean asked for, fall with depth, and never pass 1", () => {
+Deno.test("pyramidShares() have the given mean, fall with depth, and never exceed 1", () => {
   fc.assert(
     fc.property(
       fc.integer({ min: 1, max: 100 }),
@@ -32,7 +32,7 @@ Deno.test("pyramidShares() have the mean asked for, fall with depth, and never p
   );
 });
 
-Deno.test("pyramidShares() end at 0.4 of where they start, and clip evenly", () => {
+Deno.test("pyramidShares() fall to 0.4 of the first share, and clip evenly", () => {
   const shares = pyramidShares(0.2, 28);
   assertAlmostEquals(shares[0]!, 0.2 * 1.43, 1e-12);
   assertAlmostEquals(shares[27]! / shares[0]!, 0.57 / 1.43, 1e-12);
@@ -43,7 +43,7 @@ Deno.test("pyramidShares() end at 0.4 of where they start, and clip evenly", () 
   assertEquals([...pyramidShares(1, 3)], [1, 1, 1]);
 });
 
-Deno.test("a single layer keeps the share asked for", () => {
+Deno.test("a single layer keeps the given share", () => {
   for (const ratio of [0.2, 0.7, 0.9, 1]) assertEquals([...pyramidShares(ratio, 1)], [ratio]);
 });
 
@@ -57,10 +57,10 @@ Deno.test("poolSizes() of a depth profile take no longer than a few times those 
     return performance.now() - start;
   };
   const [pyramid, tiers] = [time("pyramid_budget"), time("smallkv")];
-  assert(pyramid <= 8 * tiers, `${pyramid} ms beside ${tiers} ms`);
+  assert(pyramid <= 8 * tiers, `${pyramid} ms against ${tiers} ms`);
 });
 
-Deno.test("pyramidEntries() round down and never pass the tokens", () => {
+Deno.test("pyramidEntries() rounds down and never exceeds the tokens", () => {
   const at = (ratio: number, layer: number) =>
     pyramidEntries({ ratio, tokens: 1000, layer, layers: 28 });
   assertEquals([at(0.2, 0), at(0.2, 27), at(1, 13)], [286, 114, 1000]);

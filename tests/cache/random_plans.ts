@@ -13,14 +13,14 @@ export interface PlanLimits {
   readonly full: number;
   /** With value only. */
   readonly valueOnly: number;
-  /** Whether only tokens of the plan before, with what they hold, may stay. */
+  /** Whether only tokens of the plan before may stay, with no more than they hold. */
   readonly isPermanent?: boolean;
 }
 
 /**
  * Makes plans one after the other.
  *
- * @param seed Starts the random numbers.
+ * @param seed Seed of the random numbers.
  * @param limits Most tokens.
  * @returns A function from the newest token to a plan with it.
  */

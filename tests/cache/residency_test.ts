@@ -1,5 +1,5 @@
 /**
- * Tests of `cache/residency.ts` against `cache/slots.ts`, which counts the same while it hands out slots.
+ * Tests of `cache/residency.ts` against `cache/slots.ts`, which counts the same while it assigns slots.
  *
  * @module
  */

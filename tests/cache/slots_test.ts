@@ -40,7 +40,7 @@ class ModelDevice {
   }
 }
 
-/** What must be loaded at least, from what the plans say alone. */
+/** The least that must be loaded, computed from the plans alone. */
 function checkCounts(change: SlotChange, before: Selection, now: Selection): void {
   const landed = before.full.at(-1);
   const newest = now.full.at(-1)!;
@@ -77,7 +77,7 @@ function checkEvictions(change: SlotChange, oldSlots: Uint32Array, full: number)
 }
 
 for (const isPermanent of [false, true]) {
-  Deno.test(`SlotTable holds what each of many random plans names, ${isPermanent ? "permanent" : "returning"}`, () => {
+  Deno.test(`SlotTable holds every token of many random plans, ${isPermanent ? "permanent" : "returning"}`, () => {
     fc.assert(
       fc.property(fc.nat(), fc.integer({ min: 1, max: 9 }), fc.nat(7), (seed, full, valueOnly) => {
         const pool = { full, valueOnly };
@@ -118,7 +118,7 @@ Deno.test("SlotTable reuses freed slots over 10,000 steps", () => {
   assertEquals(device.keys.length + device.values.length, 2 * 6 + 5);
 });
 
-Deno.test("SlotTable moves as the tiers say", () => {
+Deno.test("SlotTable moves tokens between tiers", () => {
   const pool = { full: 4, valueOnly: 2 };
   const table = new SlotTable({ label, pool, capacity: 50, isPermanent: false });
   const counts = (now: Selection) => {
@@ -138,7 +138,7 @@ Deno.test("SlotTable moves as the tiers say", () => {
   assertEquals(swapped.freed, 1);
 });
 
-Deno.test("SlotTable changes nothing when a plan comes again", () => {
+Deno.test("SlotTable changes nothing when a plan is repeated", () => {
   const table = new SlotTable({
     label,
     pool: { full: 3, valueOnly: 1 },

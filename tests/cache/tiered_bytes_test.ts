@@ -25,7 +25,7 @@ const GOLDEN = [
 
 const policy = createPolicy("smallkv");
 
-/** A store for a policy whose sequence has all but one of the tokens that fit. */
+/** A store for a policy, with a sequence that has room for one more token. */
 async function storeFor(device: Device, shape: CacheShape, ratio: number): Promise<TieredStore> {
   const { capacity, layers } = shape;
   const pools = poolSizes(policy, { budget: { ratio }, promptTokens: capacity, capacity, layers });
@@ -81,7 +81,7 @@ Deno.test("TieredStore neither grows nor leaks over 10,000 steps", async () => {
   assertEquals(store.lengths, [200 + steps]);
 });
 
-/** Thirty kept and up to twenty marginal tokens that are others at every step, and the newest one. */
+/** Thirty full and up to twenty marginal tokens that change at every step, and the newest one. */
 function randomPlan(newest: number): Selection {
   const tokens = Array.from({ length: 50 }, (_, i) => (newest * 7919 + i * i * 104_729) % newest);
   const different = [...new Set(tokens)];

@@ -51,7 +51,7 @@ const VARIANTS = [
 
 for (const policy of VARIANTS) {
   for (const promptTokens of [60, 300]) {
-    Deno.test(`poolSizes() hold every plan of ${policy.name}, interval ${policy.interval}, prompt ${promptTokens}`, () => {
+    Deno.test(`poolSizes() fit every plan of ${policy.name}, interval ${policy.interval}, prompt ${promptTokens}`, () => {
       const request = { budget: { ratio: 0.2 }, promptTokens, capacity: 420, layers: 4 };
       const pools = poolSizes(policy, request);
       assertEquals(pools.length, 4);
@@ -78,7 +78,7 @@ for (const policy of VARIANTS) {
   }
 }
 
-Deno.test("poolSizes() cost what the formula of docs/method.md says, for any length up to 8,192", () => {
+Deno.test("poolSizes() follow the formula of docs/method.md, for any length up to 8,192", () => {
   const policy = createPolicy("smallkv");
   for (const capacity of [512, 2048, 8192]) {
     const request = { budget: { ratio: 0.2 }, promptTokens: capacity - 64, capacity, layers: 2 };
@@ -94,7 +94,7 @@ Deno.test("poolSizes() cost what the formula of docs/method.md says, for any len
   }
 });
 
-Deno.test("poolSizes() hold all tokens of a short prompt until 100 are there, and no more than the plans need later", () => {
+Deno.test("poolSizes() fit all tokens of a short prompt up to 100, and no more than plans need later", () => {
   const policy = createPolicy("smallkv");
   const sizes = (promptTokens: number, capacity: number) =>
     poolSizes(policy, { budget: { ratio: 0.2 }, promptTokens, capacity, layers: 1 })[0];

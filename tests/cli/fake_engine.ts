@@ -126,7 +126,7 @@ export interface FakeExperimentOptions {
   readonly claim?: Partial<Claim>;
   /** Whether its units throw. */
   readonly fails?: boolean;
-  /** Whether its units run the model themselves, past the kept traces. */
+  /** Whether its units run the model themselves, without stored traces. */
   readonly isUntraced?: boolean;
 }
 

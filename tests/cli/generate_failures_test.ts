@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import { writeFile } from "node:fs/promises";
 import { run, withFolder } from "./generate_run.ts";
 
-Deno.test("generate that fails says so in one line, and writes nothing half", () =>
+Deno.test("a failing generate says so in one line, and writes no partial output", () =>
   withFolder(async (place) => {
     await writeFile(place("long.json"), JSON.stringify(Array(500).fill(1)));
     const failing: [string[], number][] = [

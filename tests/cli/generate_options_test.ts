@@ -89,7 +89,7 @@ Deno.test("generate refuses input that does not fit with 1", () =>
     }
   }));
 
-Deno.test("generate refuses small models that are cut to nothing, and cuts of none", async () => {
+Deno.test("generate refuses cuts that leave nothing of the small model, and cuts without one", async () => {
   for (
     const [words, message] of [
       [["--helper-layers", "0"], /--helper-layers must be an integer/],
@@ -112,7 +112,7 @@ Deno.test("generate refuses small models that are cut to nothing, and cuts of no
   }
 });
 
-Deno.test("generate takes former names of flags, says them back, and does not show them", async () => {
+Deno.test("generate accepts former names of flags, repeats them in errors, and does not list them", async () => {
   const { out } = await run(["--help"]);
   for (
     const [current, former] of [

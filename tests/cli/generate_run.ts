@@ -21,7 +21,7 @@ const openEngine: OpenEngine = () =>
     [Symbol.asyncDispose]: () => Promise.resolve(),
   } as unknown as Engine);
 
-/** Runs `generate` on the embedded pair; `more` is what else it is connected with. */
+/** Runs `generate` on the embedded pair; `more` replaces parts of its input and output. */
 export async function run(
   words: readonly string[],
   signal: AbortSignal = new AbortController().signal,

@@ -16,7 +16,7 @@ Deno.test("generate without arguments answers a question of the micro-world", as
   }
 });
 
-Deno.test("generate --turns goes on with the answer's cache", () =>
+Deno.test("generate --turns continues with the answer's cache", () =>
   withFolder(async (place) => {
     await writeFile(place("turns.txt"), " Where is Uma?\n\n What ran by?\n");
     const words = ["--prompt", place("prompt.txt"), "--max-new", "3", "--ignore-end"];
@@ -36,7 +36,7 @@ Deno.test("generate --turns goes on with the answer's cache", () =>
     assertEquals(out.match(/time to first token/g)?.length, 3);
   }));
 
-Deno.test("generate --speculate drafts where a policy has a small model, and says what came of it", () =>
+Deno.test("generate --speculate drafts where a policy has a small model, and reports the outcome", () =>
   withFolder(async (place) => {
     const words = ["--tokens", place("ids.json"), "--max-new", "8", "--ignore-end", "--json"];
     const drafts = ["--speculate", "3", "--block", "per_query"];

@@ -206,7 +206,7 @@ Deno.test("reproduce --strict ends with 3 when a comparable claim differs", () =
     assertEquals((await run(["--out", folder, "--strict"], absolute)).code, 0);
   }));
 
-Deno.test("reproduce goes on after a failed experiment and ends with 1", () =>
+Deno.test("reproduce continues after a failed experiment and ends with 1", () =>
   withFolder(async (folder) => {
     const experiments = [fakeExperiment("first", { fails: true }), fakeExperiment("second")];
     const { code, out, error } = await run(["--out", folder], experiments);

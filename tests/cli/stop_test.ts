@@ -109,7 +109,7 @@ Deno.test("reproduce ends at once at the second Ctrl-C", () =>
     assert(performance.now() - startedAt < 5000);
   }));
 
-Deno.test("reproduce refuses a folder in which another run is at work", () =>
+Deno.test("reproduce refuses a folder that another run is using", () =>
   withFolder(async (folder) => {
     const child = start(folder, 300);
     const rest = await waitForTraces(child, 1);
@@ -125,7 +125,7 @@ Deno.test("reproduce refuses a folder in which another run is at work", () =>
     await Promise.all([child.status, child.stdout.cancel(), rest()]);
   }));
 
-Deno.test("reproduce does not fail when nobody reads its output", () =>
+Deno.test("reproduce does not fail when its output is not read", () =>
   withFolder(async (folder) => {
     const child = start(folder, 0);
     await child.stdout.cancel();

@@ -66,7 +66,7 @@ Deno.test("generate --turns - --json prints an object per turn before the next o
   }
 });
 
-Deno.test("generate --turns - asks on the screen where lines are typed", async () => {
+Deno.test("generate --turns - shows a prompt where lines are typed", async () => {
   const { out, error } = await typed([], { input: input({ isTerminal: true }) });
   assertEquals(error.match(/^> /gm)?.length, 1, "the next ones follow without a line end");
   assertEquals(error.match(/> /g)?.length, 4);
@@ -74,7 +74,7 @@ Deno.test("generate --turns - asks on the screen where lines are typed", async (
   assertEquals((await typed([])).error.includes("> "), false);
 });
 
-Deno.test("generate --turns - goes on after an answer was ended, and stops at the command's signal", async () => {
+Deno.test("generate --turns - continues after an answer was ended, and stops at the command's signal", async () => {
   const command = new AbortController();
   let count = 0;
   const interruptible: CommandInput["interruptible"] = async (go) => {
@@ -119,7 +119,7 @@ Deno.test("generate --turn-block runs turns in blocks, and says what does not go
   }
 });
 
-Deno.test("generate --turns - needs somebody to listen to", async () => {
+Deno.test("generate --turns - needs a standard input", async () => {
   const { code, error } = await run(WORDS);
   assertMatch(error, /--turns - must have a standard input: current value is none/);
   assertEquals(code, 2);

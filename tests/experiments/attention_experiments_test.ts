@@ -59,7 +59,7 @@ Deno.test("fig1b has a value for every block and budget, falling with the budget
   assertEquals(rise!.n, 6);
 });
 
-Deno.test("fig9 sees through another tokenizer", async () => {
+Deno.test("fig9 compares models with different tokenizers", async () => {
   const twin = (tokenLength: number) => fakeModel("Twin", { ...LARGE, tokenLength });
   const context = fakeContext({ large: twin(0), small: twin(0), other: twin(4) });
   const { result } = await runAll(fig9, context);

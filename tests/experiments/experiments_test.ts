@@ -110,7 +110,7 @@ Deno.test("plans reject texts that are too short and pairs of two tokenizers", a
   );
 });
 
-Deno.test("contexts that begin alike count once", async () => {
+Deno.test("contexts with the same beginning count once", async () => {
   const context = fakeContext(models());
   const texts = await context.texts("bbh", 3);
   const twice = [

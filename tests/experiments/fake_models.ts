@@ -28,7 +28,7 @@ export interface FakeOptions {
   readonly queryHeads: number;
   /** KV heads per layer; as many as query heads if left out. */
   readonly kvHeads?: number;
-  /** Models with equal seeds and shapes attend alike. */
+  /** Models with equal seeds and shapes attend to the same tokens. */
   readonly seed: number;
   /** Characters per token: 0 for whole words. */
   readonly tokenLength?: number;
@@ -40,7 +40,7 @@ export interface FakeOptions {
 export interface FakeModel extends ExperimentModel {
   /** Tokens traced or continued so far. */
   readonly work: { tokens: number };
-  /** Attention of one head, hidden states ignored. */
+  /** Attention of one head, ignoring hidden states. */
   map(tokens: readonly number[], head: number): AttentionMap;
 }
 
@@ -160,7 +160,7 @@ function remember(texts: Map<number, string>, piece: string): number {
   return id;
 }
 
-/** Attention by token and distance; every head has its own taste, the first token is a sink. */
+/** Attention by token and distance; every head has its own preferences, and the first token is a sink. */
 function fakeMap(tokens: readonly number[], options: FakeOptions, head: number): AttentionMap {
   const count = tokens.length;
   const random = seededRandom(derivedSeed(options.seed, `head ${head}`));

@@ -1,5 +1,5 @@
 /**
- * Runs of experiments with models that compute nothing.
+ * Runs of experiments with fake models.
  *
  * @module
  */
@@ -21,7 +21,7 @@ export function input(context: ExperimentContext, units: readonly WorkUnitResult
   return { units, scale, seed, large, small, isDefaultPair, ...(other ? { other } : {}) };
 }
 
-/** Runs an experiment as the runner does, values going through JSON. */
+/** Runs an experiment as the runner does, passing values through JSON. */
 export async function runAll(
   experiment: Experiment,
   context: ExperimentContext,
@@ -35,7 +35,7 @@ export async function runAll(
   return { units, result: experiment.summarise(input(context, units)) };
 }
 
-/** A model's sizes without the rest of it. */
+/** Only the sizes of a model. */
 export function shapeOf(
   { layers, queryHeads, kvHeads }: ModelShape,
 ): Pick<ModelShape, "layers" | "queryHeads" | "kvHeads"> {

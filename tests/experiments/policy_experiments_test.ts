@@ -155,7 +155,7 @@ Deno.test("answers of the embedded pair end with its end token, other texts are 
   assertEquals(completed.continuation.length, 12);
 });
 
-Deno.test("examples are left out until a prompt fits, but never until nothing can be dropped", async () => {
+Deno.test("examples are left out until a prompt fits, but never so many that policies can drop nothing", async () => {
   const given = context(false);
   const words = (count: number) => new Array(count).fill("word").join(" ");
   const lengths = async (...parts: number[]) => {

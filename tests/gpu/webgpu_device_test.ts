@@ -10,7 +10,6 @@ import { type Command, type Device, type DeviceBuffer, dispatch } from "../../gp
 import type { KernelContract } from "../../gpu/kernel.ts";
 import { openGpu } from "../../gpu/webgpu_adapter.ts";
 import { WebgpuDevice } from "../../gpu/webgpu_device.ts";
-import { specialize } from "../../gpu/webgpu_pipelines.ts";
 import { hasGpu, testDevice } from "../support/gpu.ts";
 import { increment } from "../support/small_kernels.ts";
 
@@ -245,16 +244,4 @@ gpuTest("simultaneous reads share the wait and reuse their buffers", async () =>
   const before = device.usage;
   for (let round = 0; round < 3; round++) await readTen();
   assertEquals(device.usage, { ...before, reads: before.reads + 30 });
-});
-
-Deno.test("specialize rewrites constants in place and leaves overrides", () => {
-  const wgsl = "override A: u32 = 1;\nconst B: u32 = 4u;  // rows\nconst C: f32 = 0.5;\n" +
-    "fn f() {\n  const B: u32 = 1;\n}\nconst BB: u32 = 2;\n";
-  const contract = { ...increment, wgsl, constants: { A: 1, B: 4, C: 0.5 } };
-  const { code, overrides } = specialize(contract, { A: 2, B: 8, C: 1e-7 });
-  assertEquals(overrides, { A: 2 });
-  assertEquals(
-    code,
-    wgsl.replace("B: u32 = 4u", "B: u32 = u32(8)").replace("f32 = 0.5", "f32 = f32(1e-7)"),
-  );
 });

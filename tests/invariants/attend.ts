@@ -1,5 +1,5 @@
 /**
- * One attention call on plain arrays: a token's query heads against kept and marginal tokens, on a device.
+ * One attention call on plain arrays: a token's query heads against full and marginal tokens, on a device.
  *
  * @module
  */
@@ -11,10 +11,10 @@ import { MARGINAL_MODES } from "../../kernels/marginal.ts";
 import { selectedAttentionCommands } from "../../kernels/selected_attention.ts";
 import { CALIBRATION_SINKS, LIST_HEADER_WORDS } from "../../kernels/selection_list.ts";
 
-/** A way to join kept and marginal tokens that kernels know. */
+/** A way to combine full and marginal tokens that kernels support. */
 export type KernelMode = typeof MARGINAL_MODES[number];
 
-/** A call; every query head looks at the same tokens. */
+/** A call in which every query head attends to the same tokens. */
 export interface Call {
   readonly kvHeads: number;
   readonly queryHeads: number;
@@ -80,7 +80,7 @@ export function randomCall(random: Random, shape: CallShape): Call {
  *
  * @param device Where.
  * @param call What.
- * @param combine How the two parts join.
+ * @param combine How the two parts are combined.
  * @returns [queryHeads, headDim].
  */
 export async function attend(

@@ -31,15 +31,15 @@ export interface RunRequest {
   readonly match?: PolicySessionOptions["match"];
 }
 
-/** What a run did. */
+/** Results of a run. */
 export interface RunResult {
   /** Tokens chosen after the prompt and after each step. */
   readonly chosen: readonly number[];
-  /** Logits behind each of them. */
+  /** Logits that each of them was chosen by. */
   readonly logits: readonly Float32Array[];
-  /** What each step's attention saw, one per head group. */
+  /** Tokens that each step's attention saw, one selection per head group. */
   readonly selections: readonly (readonly Selection[])[];
-  /** What was kept after each step, where a policy drops tokens then. */
+  /** Tokens kept after each step, if the policy drops tokens then. */
   readonly after: readonly (readonly Selection[])[];
   /** Bytes after the last step. */
   readonly memory: PolicyMemory;
@@ -90,7 +90,7 @@ export const COMPRESSING: readonly string[] = POLICIES
   .filter(({ name, prune }) => name !== "full" && !prune)
   .map(({ name }) => name);
 
-/** Every one of them, and choices under which it becomes another computation. */
+/** All of these policies, and choices that change how they compute. */
 export const VARIANTS: readonly Variant[] = [
   ...COMPRESSING.map((policy) => ({ policy })),
   { policy: "h2o", options: { granularity: "query_head" } },

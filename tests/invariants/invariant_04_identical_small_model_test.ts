@@ -10,7 +10,7 @@ import { attend, randomCall, softmaxRows, weightedValues } from "./attend.ts";
 import { decodeUnder } from "./decode.ts";
 import { randomCases, randomModel, randomText } from "./random_pair.ts";
 
-/** Invariant 4 of docs/method.md: a model that helps itself is its own best small model. */
+/** Invariant 4 of docs/method.md: a model is its own best small model. */
 
 /** Rounding of sums of attention, as a share of the largest. */
 const SUM_ERROR = 1e-5;
@@ -37,7 +37,7 @@ for (const backend of testBackends) {
     );
   });
 
-  Deno.test(`4: joint with the head's own row equals exact attention to kept and marginal tokens, on ${backend}`, async () => {
+  Deno.test(`4: joint with the head's own row equals exact attention to full and marginal tokens, on ${backend}`, async () => {
     const device = await testDevice(backend);
     const shapes = fc.record({
       kvHeads: fc.integer({ min: 1, max: 2 }),
@@ -62,7 +62,7 @@ for (const backend of testBackends) {
     );
   });
 
-  Deno.test(`4: a model that helps itself selects by the global view of its full cache, on ${backend}`, async () => {
+  Deno.test(`4: a model that is its own small model selects by the global view of its full cache, on ${backend}`, async () => {
     await fc.assert(
       fc.asyncProperty(
         randomCases(),

@@ -1,4 +1,4 @@
-/** Invariant 5 of docs/method.md: what all weights of an output sum to, for each way to join its parts. */
+/** Invariant 5 of docs/method.md: the sum of all weights of an output, for each way to combine its parts. */
 
 import { assert } from "@std/assert";
 import fc from "fast-check";
@@ -7,7 +7,7 @@ import { marginalFactors } from "../../kernels/marginal.ts";
 import { testBackends, testDevice } from "../support/gpu.ts";
 import { attend, type KernelMode, randomCall } from "./attend.ts";
 
-/** Totals of an output whose kept and marginal tokens have these shares of the small model's row. */
+/** Totals of an output whose full and marginal tokens have these shares of the small model's row. */
 const TOTALS: Readonly<Record<string, (kept: number, marginal: number) => number>> = {
   joint: () => 1,
   mass_split: () => 1,

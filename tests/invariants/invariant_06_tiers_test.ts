@@ -1,5 +1,5 @@
 /**
- * Invariant 6 of docs/method.md: tiers are disjoint, cost what the budget pays for and hold the newest token. The
+ * Invariant 6 of docs/method.md: tiers are disjoint, cost no more than the budget and hold the newest token. The
  * arithmetic for every length and percentage is in `tests/cache/budget_test.ts`.
  */
 
@@ -13,7 +13,7 @@ import { randomCases, randomPair, randomText } from "./random_pair.ts";
 const STEPS = 4;
 
 for (const backend of testBackends) {
-  Deno.test(`6: tiers of SmallKV partition the tokens and cost what the budget pays for, on ${backend}`, async () => {
+  Deno.test(`6: tiers of SmallKV partition the tokens and keep to the budget, on ${backend}`, async () => {
     const choices = fc.record({
       percent: fc.oneof(fc.integer({ min: 2, max: 15 }), fc.integer({ min: 16, max: 99 })),
       length: fc.integer({ min: 100, max: 220 }),

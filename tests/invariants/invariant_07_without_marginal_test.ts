@@ -1,4 +1,4 @@
-/** Invariant 7 of docs/method.md: where the budget leaves no marginal tokens, giving them up changes nothing. */
+/** Invariant 7 of docs/method.md: where the budget leaves no marginal tokens, doing without them changes nothing. */
 
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
@@ -19,7 +19,7 @@ const plain = fc.record({
 );
 
 for (const backend of testBackends) {
-  Deno.test(`7: SmallKV without marginal tokens left equals SmallKV that gave them up, bit by bit, on ${backend}`, async () => {
+  Deno.test(`7: SmallKV without marginal tokens left equals SmallKV that does without them, bit by bit, on ${backend}`, async () => {
     await fc.assert(
       fc.asyncProperty(
         randomCases(),

@@ -1,6 +1,6 @@
 /**
- * Invariant 8 of docs/method.md: what SmallKV drops may return as it was; what H2O and PyramidInfer drop never does.
- * Plans of any shape are in `tests/cache/tiered_store_test.ts`.
+ * Invariant 8 of docs/method.md: tokens that SmallKV drops may return unchanged; those of H2O and PyramidInfer never do.
+ * Random plans are in `tests/cache/tiered_store_test.ts`.
  */
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
@@ -21,7 +21,7 @@ const SHAPE: CacheShape = { layers: 2, kvHeads: 2, headDim: 16, capacity: 160, s
 const PROMPT = 110;
 const BUDGET = { ratio: 0.3 };
 
-/** Plans of a policy by scores that are others at every step. */
+/** Plans of a policy by scores that change at every step. */
 function plans(policy: ResolvedPolicy, seed: number): (tokens: number) => Selection[] {
   const random = seededRandom(seed);
   return (tokens) =>
@@ -75,7 +75,7 @@ for (const backend of testBackends) {
     assert(returned > 100, `${returned} tokens returned`);
   });
 
-  Deno.test(`8: asking for what H2O or PyramidInfer dropped is an error, and their plans never do, on ${backend}`, async () => {
+  Deno.test(`8: bringing back what H2O or PyramidInfer dropped is an error, and their plans never do, on ${backend}`, async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.constantFrom("h2o", "pyramid_budget", "tova"),

@@ -10,7 +10,7 @@ import { randomHeads } from "../analysis/support.ts";
 import { testBackends } from "../support/gpu.ts";
 import { randomCases, randomPair, randomText } from "./random_pair.ts";
 
-/** Invariant 9 of docs/method.md: what any similarity of sets and any mapping of heads must obey. */
+/** Invariant 9 of docs/method.md: laws of any similarity of sets and any mapping of heads. */
 
 Deno.test("9: jaccardSimilarity() is symmetric, within [0, 1], and 1 only for equal sets", () => {
   const sets = fc.array(fc.integer({ min: 0, max: 12 }));
@@ -51,7 +51,7 @@ Deno.test("9: matchHeads() follows a permutation of small heads", () => {
   );
 });
 
-/** Heads of a model on a text; all of one layer, as far as depth is concerned. */
+/** Heads of a model on a text, treated as one layer so that depth does not matter. */
 async function headsOf(model: Model, text: readonly number[]): Promise<HeadSaliency> {
   using session = new Session(model, { capacity: text.length, accumulate: true });
   await session.prefill(text, { logits: "none" });

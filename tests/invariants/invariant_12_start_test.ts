@@ -13,10 +13,10 @@ import { randomCases, type RandomPair, randomPair, randomText } from "./random_p
  * 200.
  */
 
-/** Scores closer than this share of the largest may be exchanged by rounding. */
+/** Scores closer than this share of the largest may swap ranks by rounding. */
 const NEAR = 1e-5;
 
-/** What tokens receive; exactly for matching, with the keys that are cached for ranking. */
+/** Attention that tokens receive: exact for matching, from cached keys for ranking. */
 async function sumsOf(
   model: Model,
   text: readonly number[],
@@ -64,7 +64,7 @@ for (const backend of testBackends) {
             const { selections } = await decodeUnder(pair, { policy, prompt, steps, budget: 0.5 });
             selections.forEach((groups, step) => {
               const tokens = length + step + 1;
-              // Policies that drop tokens after a step see one step later that there are 100.
+              // Policies that drop tokens after a step reach 100 one step later.
               const shouldPlan = selections.length - 1 === step;
               for (const { full, valueOnly } of groups) {
                 const held = full.length + valueOnly.length;
@@ -111,7 +111,7 @@ for (const backend of testBackends) {
   });
 }
 
-/** Throws unless the chosen tokens are the first ones of an order, near ties aside. */
+/** Throws unless the chosen tokens are the first ones of an order, except for near ties. */
 function checkRanks(
   chosen: readonly number[],
   { order, own, near }: {

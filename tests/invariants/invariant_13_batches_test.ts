@@ -9,13 +9,13 @@ import { testBackends } from "../support/gpu.ts";
 import { listed, type Variant, VARIANTS } from "./decode.ts";
 import { randomCases, randomPair, randomText } from "./random_pair.ts";
 
-/** Invariant 13 of docs/method.md: a sequence does not notice its neighbors, whatever their lengths. */
+/** Invariant 13 of docs/method.md: a sequence does not depend on its neighbors, whatever their lengths. */
 
 const STEPS = 3;
-/** Kernels sum rows of a batch in another order than those of one sequence. */
+/** Kernels sum rows of a batch in a different order from those of one sequence. */
 const ROUNDING = 1e-5;
 
-/** One for each way in which a sequence's scores reach what chooses its tokens. */
+/** One for each way in which a sequence's scores reach its planner. */
 const WAYS: readonly Variant[] = [
   { policy: "smallkv" }, // ranked on the device
   { policy: "smallkv_query_aware", options: { granularity: "query_head" } },
@@ -77,7 +77,7 @@ for (const backend of testBackends) {
     );
   });
 
-  Deno.test(`13: a sequence of a batch gets what it gets alone, beside shorter and longer ones, on ${backend}`, async () => {
+  Deno.test(`13: a sequence of a batch gets what it gets alone, among shorter and longer ones, on ${backend}`, async () => {
     await fc.assert(
       fc.asyncProperty(randomCases(), async (one) => {
         using pair = await randomPair(backend, one);

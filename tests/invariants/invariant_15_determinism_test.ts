@@ -1,6 +1,6 @@
 /**
- * Invariant 15 of docs/method.md: ties are resolved the same everywhere, and a run repeated is the same run. D-6 with
- * ties everywhere is in `tests/analysis/head_match_test.ts`.
+ * Invariant 15 of docs/method.md: ties are resolved the same everywhere, and repeated runs are identical. D-6 with
+ * many ties is in `tests/analysis/head_match_test.ts`.
  */
 
 import { assertEquals } from "@std/assert";
@@ -15,7 +15,7 @@ import { runKernel } from "../support/run_kernel.ts";
 import { decodeUnder, listed, VARIANTS } from "./decode.ts";
 import { randomCases, randomPair, randomText } from "./random_pair.ts";
 
-/** Sorts by falling score, then by position (D-7), and takes tiers from the top. */
+/** Sorts by descending score, then by position (D-7), and takes tiers from the top. */
 function sortedPlan(run: PlanRun, { sequence, group }: { sequence: number; group: number }) {
   const { groups, capacity, only_kept, ties_later } = run.params;
   const index = sequence * groups + group;
@@ -74,7 +74,7 @@ for (const backend of testBackends) {
     );
   });
 
-  Deno.test(`15: a run repeated gives the same bits and the same selections, on ${backend}`, async () => {
+  Deno.test(`15: a repeated run gives the same bits and the same selections, on ${backend}`, async () => {
     await fc.assert(
       fc.asyncProperty(randomCases(), fc.constantFrom(...VARIANTS), async (one, variant) => {
         using pair = await randomPair(backend, one);

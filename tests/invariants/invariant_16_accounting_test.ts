@@ -11,13 +11,12 @@ import { COMPRESSING } from "./decode.ts";
 import { randomCases, type RandomPair, randomPair, randomText } from "./random_pair.ts";
 
 /**
- * Invariant 16 of docs/method.md: bytes that are reported are bytes that exist, and as many as the formula of "Stores"
- * says. For single stores of up to 8,192 tokens the same is in `tests/cache/tiered_bytes_test.ts`.
+ * Invariant 16 of docs/method.md: reported bytes exist, and follow the formula of "Stores". For single stores of up to 8,192 tokens the same is in `tests/cache/tiered_bytes_test.ts`.
  */
 
 const STEPS = 3;
 const PROMPT = 130;
-/** Long enough that what a store needs beside its pools is small. */
+/** Long enough that a store's memory outside its pools is small. */
 const CAPACITY = 4000;
 /** Most bytes for reading the newest tokens and for recordings. */
 const OTHERS = 16_000;
@@ -37,7 +36,7 @@ function formula(
   return rows * headDim * HALF;
 }
 
-/** Runs a session and tells what it reports, and the bytes that its device holds. */
+/** Runs a session; returns the bytes that it reports and those that its device holds. */
 async function measure(
   pair: RandomPair,
   request: { name: string; ratio: number; seed: number; store: "tiered" | "resident" },
@@ -72,7 +71,7 @@ for (const backend of testBackends) {
           using pair = await randomPair(backend, one);
           const { config, device } = pair.large;
           const request = { name, ratio, seed: one.seed };
-          // Once before: a device keeps the buffers that carried results to the host.
+          // One run before, since a device keeps the buffers that it reads results with.
           await measure(pair, { ...request, store: "resident" });
           await measure(pair, { ...request, store: "tiered" });
           const before = device.usage.liveBytes;

@@ -9,17 +9,17 @@ import { randomCases, randomModel, randomText, SHAPES } from "./random_pair.ts";
 /**
  * Invariant 17 of docs/method.md: H2O against its rule, written out on plain lists. The attention rows that it needs
  * are those of a model of one layer, whose full-cache rows, divided by their mass on kept tokens, are the rows over kept
- * tokens; so nothing of the product's decoding is used here.
+ * tokens. None of the product's decoding is used here.
  */
 
 /** One KV head under H2O. */
 class HeavyHitters {
   /** Kept positions, ascending. */
   kept: number[] = [];
-  /** Positions in the order in which they were given up. */
+  /** Positions in the order in which they were dropped. */
   readonly evicted: number[] = [];
   readonly scores: number[];
-  /** Smallest distance of a score that stayed to one that was given up for it, as a share of the former. */
+  /** Smallest distance between a score that stayed and one that was dropped for it, as a share of the former. */
   closest = Infinity;
 
   constructor(sums: readonly number[]) {
@@ -38,7 +38,7 @@ class HeavyHitters {
     }
   }
 
-  /** Gives up the smallest score outside the recent window until the capacity holds; the earlier of equals. */
+  /** Drops the smallest score outside the recent window, the earlier of equals, until the capacity holds. */
   evict(capacity: number, recent: number): void {
     let gone = 0;
     while (this.kept.length > capacity) {
@@ -70,14 +70,14 @@ Deno.test("17: two steps by hand", () => {
   assertEquals(head.scores, [2.25, 0.5, 1.5, 0.725, 0.525, 0.5]);
   head.evict(...sizes(60, 6, 1));
   assertEquals([head.kept, head.evicted], [[0, 4, 5], [1, 2, 3]]);
-  // Seven tokens, capacity 4: heavy 2, recent 2; nothing has to go.
+  // Seven tokens, capacity 4: heavy 2, recent 2; nothing is dropped.
   head.step([[0.25, 9, 9, 9, 0.25, 0.25, 0.25]]);
   head.evict(...sizes(60, 7, 1));
   assertEquals([head.kept, head.scores[0]], [[0, 4, 5, 6], 2.5]);
 });
 
 const STEPS = 30;
-/** Scores closer than this may change places by rounding; a head is compared up to there. */
+/** Scores closer than this may swap ranks by rounding; a head is compared up to that point. */
 const NEAR = 1e-5;
 
 /** Rows of every query head over a text with the full cache, [queryHeads][query][key up to the query]. */
@@ -106,7 +106,7 @@ const choices = fc.record({
 });
 
 for (const backend of testBackends) {
-  Deno.test(`17: H2O keeps what its rule, written out, keeps over ${STEPS} steps, on ${backend}`, async () => {
+  Deno.test(`17: H2O keeps the tokens of its explicit rule over ${STEPS} steps, on ${backend}`, async () => {
     let compared = 0;
     await fc.assert(
       fc.asyncProperty(randomCases(single), choices, async (randomCase, choice) => {

@@ -10,7 +10,7 @@ import { attend, type Call, type KernelMode, softmaxRows } from "./attend.ts";
 const LOGITS = [2, 1, 0, -1, 0.5, 1.5];
 const HEAD_DIM = 16;
 
-/** Scores and values in the first element of each head vector; the newest token is among the kept ones. */
+/** Scores and values in the first element of each head vector; the newest token is one of the full ones. */
 function example(smallModel: readonly number[]): Call {
   const first = (values: readonly number[]) =>
     Float32Array.from(values.flatMap((value) => [value, ...new Array(HEAD_DIM - 1).fill(0)]));

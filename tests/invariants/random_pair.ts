@@ -19,7 +19,7 @@ import {
   writeFiles,
 } from "../support/model_writer.ts";
 
-/** What distinguishes a random model. */
+/** Shape of a random model. */
 export interface RandomShape {
   /** Layers. */
   readonly layers: number;
@@ -48,7 +48,7 @@ export const VOCABULARY = 61;
 export interface RandomCase {
   /** The large model. */
   readonly shape: RandomShape;
-  /** Of the weights of both models and of the text. */
+  /** Seed of the weights of both models and of the text. */
   readonly seed: number;
 }
 

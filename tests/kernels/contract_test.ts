@@ -38,7 +38,7 @@ function checkContract(kernel: Kernel): void {
   assertEquals(parsed.params, Object.entries(kernel.params), "fields of Params, in order");
   const inSource = Object.fromEntries(parsed.constants);
   for (const name of Object.keys(kernel.constants)) {
-    assert(name in inSource, `constant ${name} must be an override or a top-level const`);
+    assert(parsed.overrides.includes(name), `constant ${name} must be an override`);
   }
   for (const name of parsed.overrides) {
     assert(name in kernel.constants, `override ${name} must be a constant of the contract`);

@@ -6,7 +6,6 @@
 
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { combineMarginal as fromAnalysis } from "../../analysis/marginal.ts";
 import {
   combineMarginal,
   MARGINAL_MODES,
@@ -101,10 +100,6 @@ Deno.test("combineMarginal() gives the outputs of the worked example with an ide
   for (const [mode, output] of IDENTICAL_OUTPUTS) {
     assertNear(combine(mode, { ...GOLDEN, small, sinks: [0] }), output);
   }
-});
-
-Deno.test("combineMarginal() is the same function in analysis", () => {
-  assertEquals(fromAnalysis, combineMarginal);
 });
 
 Deno.test("combineMarginal() with joint_nosink is one softmax with calibrated logits of marginal tokens", () => {

@@ -8,7 +8,7 @@ import { defineKernel } from "../../gpu/kernel.ts";
 
 const MULTIPLY_ADD = `// multiply_add: output = FACTOR * input + addend + SHIFT, wrapping at 2^32
 override WORKGROUP_SIZE: u32 = 64;
-const FACTOR: u32 = 3u;  // rewritten by the device
+override FACTOR: u32 = 3u;
 override SHIFT: u32 = 0;
 
 struct Params {
@@ -26,7 +26,7 @@ fn multiply_add(@builtin(global_invocation_id) id: vec3u) {
 }
 `;
 
-/** Maps words to words, exactly; both kinds of constants. */
+/** Maps words to words, exactly. */
 export const multiplyAdd = defineKernel(
   {
     name: "multiply_add",

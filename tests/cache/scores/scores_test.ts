@@ -1,5 +1,5 @@
 /**
- * Scores by themselves: each compared with what an independent computation in float64 says.
+ * Scores, each compared with an independent computation in float64.
  *
  * @module
  */
@@ -68,7 +68,7 @@ Deno.test("keyNorm() ranks short keys first", () => {
   assertClose(scored(keyNorm()), KEYS.map((key) => -norm(key)));
 });
 
-Deno.test("keyDiff() ranks keys by how little they point to where the held keys do in the mean", () => {
+Deno.test("keyDiff() ranks keys by how little they resemble the mean of the held keys", () => {
   for (const held of [undefined, Uint32Array.of(0, 3, 4, 7, 11, 19)]) {
     const tokens = [...held ?? KEYS.keys()];
     const groups = tokens.map((token) => [...KEYS[token]!].map((x) => x / norm(KEYS[token]!)));
@@ -123,19 +123,19 @@ function covarianceOf(rows: readonly ArrayLike<number>[]): number[][] {
   );
 }
 
-Deno.test("QueryMoments takes rotations back and gives mean and covariance", () => {
+Deno.test("QueryMoments undoes rotations and computes mean and covariance", () => {
   const moments = momentsOf(QUERIES[0]!);
   assertEquals(moments.count, 40);
   assertClose([...moments.mean()], meanOf(QUERIES[0]!));
   assertClose([...moments.covariance()], covarianceOf(QUERIES[0]!).flat());
 });
 
-Deno.test("expectedAttention() is what an explicit mean rotation, exponential and softmax give", () => {
+Deno.test("expectedAttention() equals an explicit mean rotation, exponential and softmax", () => {
   const positions = 6;
   const held = Uint32Array.of(0, 1, 2, 5, 6, 9, 12, 13, 19);
   const options = { positions, sinks: 2, epsilon: 0.01 };
   const actual = scored(expectedAttention(options), { queries: QUERIES.map(momentsOf) }, held);
-  // Columns of the mean rotation are what it makes of head group vectors.
+  // Columns of the mean rotation are the images of unit vectors.
   const groups = Array.from(
     { length: HEAD_DIM },
     (_, k) => Array.from({ length: HEAD_DIM }, (_, j) => Number(j === k)),
@@ -194,7 +194,7 @@ Deno.test("sum(), decayed() and lastRow() start from rows and add rows, older on
   assertEquals([...sum().saliency(state, { tokens: 3, rows: 0 })].slice(0, 4), [3, 2, 1, 0]);
 });
 
-Deno.test("window() weighs the newest rows, and holds no more than it needs", () => {
+Deno.test("window() weights the newest rows, and keeps no more than it needs", () => {
   const rows = vectors(6, CAPACITY);
   const score = window({ rows: () => 3, newestWeight: 1.2 });
   const state = score.start({

@@ -1,5 +1,5 @@
 /**
- * Policies that are in no index: plans and prunings of your own.
+ * Policies that are in no index, with custom plans and pruning.
  *
  * @module
  */
@@ -33,7 +33,7 @@ const SPACED: Policy = {
   },
 };
 
-Deno.test("a policy with a plan of its own decodes in both stores, and in generate()", async () => {
+Deno.test("a policy with a custom plan decodes in both stores, and in generate()", async () => {
   const pair = await openPair();
   const tokens = await promptOf(150);
   const policy = resolvePolicy(SPACED);
@@ -77,7 +77,7 @@ Deno.test("a policy whose plan or counts break the budget ends the step with an 
   );
 });
 
-Deno.test("your own policy may prune prompts, beside others that do not", async () => {
+Deno.test("a custom policy may prune prompts in a batch with others that do not", async () => {
   const { large } = await openPair();
   const tokens = await promptOf(150);
   const every = (positions: Uint32Array, step: number) =>

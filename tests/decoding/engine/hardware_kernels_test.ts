@@ -1,6 +1,6 @@
 /**
- * Tests that the kernels which real GPUs get (tiles in workgroup memory, keys and lists in splits) decode what those of
- * software adapters decode.
+ * Tests that the kernels of real GPUs (tiles in workgroup memory, keys and lists in splits) decode the same as those of
+ * software adapters.
  *
  * @module
  */
@@ -17,7 +17,7 @@ import { loadModel } from "../../../models/load.ts";
 import { someTokens } from "../../support/embedded_model.ts";
 import { hasGpu } from "../../support/gpu.ts";
 
-/** What kernels are chosen by on a GPU whose subgroups are wide. */
+/** Properties of a GPU with wide subgroups, which decide what kernels are chosen. */
 const HARDWARE: Partial<DeviceInfo> = { isSoftware: false, subgroupSize: 0 };
 
 async function deviceAs(info: Partial<DeviceInfo>): Promise<Device> {
@@ -25,7 +25,7 @@ async function deviceAs(info: Partial<DeviceInfo>): Promise<Device> {
   return Object.defineProperty(device, "info", { value: { ...device.info, ...info } });
 }
 
-/** Logits of every policy's steps behind one prompt. */
+/** Logits of every policy's steps after one prompt. */
 async function decode(info: Partial<DeviceInfo>): Promise<Float32Array[]> {
   using device = await deviceAs(info);
   const files = embeddedPair();

@@ -1,6 +1,5 @@
 /**
- * A session whose device runs out of memory in the middle: the error says what to lower, and the session goes on once
- * there is room.
+ * A session whose device runs out of memory: the error says what to reduce, and the session continues once there is room.
  *
  * @module
  */
@@ -34,7 +33,7 @@ function fill(device: Device): Disposable {
 }
 
 for (const store of ["resident", "tiered"] as const) {
-  Deno.test(`sixteen sequences go on after the device ran out of memory, ${store}`, async () => {
+  Deno.test(`sixteen sequences continue after the device ran out of memory, ${store}`, async () => {
     using device = await openDevice({ backend: "reference", maxBytes: MAX_BYTES });
     const pair = await pairOn(device);
     const open = async () => {
@@ -102,7 +101,7 @@ for (
   });
 }
 
-Deno.test("a turn that finds no room for the full cache leaves pools to go on with", async () => {
+Deno.test("a turn without room for the full cache leaves the pools intact", async () => {
   using device = await openDevice({ backend: "reference", maxBytes: MAX_BYTES });
   const pair = await pairOn(device);
   const setting = { policy: createPolicy("smallkv"), budget: { ratio: 0.2 }, capacity: 160 };
@@ -128,7 +127,7 @@ Deno.test("a turn that finds no room for the full cache leaves pools to go on wi
   assertEquals(await session.step({ logits: true }), await expected.step({ logits: true }));
 });
 
-Deno.test("generate on a full device says what to lower and leaves nothing behind", async () => {
+Deno.test("generate on a full device says what to reduce and leaves nothing behind", async () => {
   using device = await openDevice({ backend: "reference", maxBytes: MAX_BYTES });
   const pair = await pairOn(device);
   const ballast = fill(device);

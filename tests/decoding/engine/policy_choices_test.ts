@@ -1,5 +1,5 @@
 /**
- * Choices of the decision table that change what a session does: each against what it means.
+ * Choices of the decision table that change a session, each compared with its definition.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import type { PairMatchOptions } from "../../../decoding/scoring/head_matching.t
 import { attentionRows } from "../../../decoding/session/trace.ts";
 import { allTo, BUDGET, openPair, promptOf, run } from "./choice_runs.ts";
 
-Deno.test("D-2: sums start from the last prompt rows if asked to", async () => {
+Deno.test("D-2: sums start from the last prompt rows on request", async () => {
   const pair = await openPair();
   const tokens = await promptOf(180);
   const head = 5;
@@ -40,7 +40,7 @@ Deno.test("D-2: sums start from the last prompt rows if asked to", async () => {
   assert(others.length > 3, "all rows choose others");
 });
 
-Deno.test("D-2: own sums start from the last prompt rows too, and as many rows as there are change nothing", async () => {
+Deno.test("D-2: the large model's sums start from the last prompt rows too, and as many rows as there are change nothing", async () => {
   const { large } = await openPair();
   const tokens = await promptOf(180);
   const keptBy = async (options: PolicyOptions) =>
@@ -50,7 +50,7 @@ Deno.test("D-2: own sums start from the last prompt rows too, and as many rows a
   assertNotEquals(await keptBy({ scoreRows: 8 }), usual);
 });
 
-Deno.test("D-1: small model and own scores are ranked by means over rows if asked to", async () => {
+Deno.test("D-1: scores of either model are ranked by means over rows on request", async () => {
   const pair = await openPair();
   const tokens = await promptOf(180);
   for (const policy of ["smallkv", "h2o"]) {
@@ -70,7 +70,7 @@ Deno.test("D-1: small model and own scores are ranked by means over rows if aske
   }
 });
 
-Deno.test("D-16: the mean over a group weighs marginal values as its heads do where they are one", async () => {
+Deno.test("D-16: the mean over a group of one head weighs marginal values as that head does", async () => {
   const pair = await openPair();
   const tokens = await promptOf(150);
   const logitsBy = async (weights: "query_head" | "group", match: PairMatchOptions) => {

@@ -8,13 +8,13 @@ import { openDevice } from "../../../gpu/open_device.ts";
 import { testBackends } from "../../support/gpu.ts";
 import { randomModel, randomPair, randomText, SHAPES } from "../../invariants/random_pair.ts";
 
-/** What sessions and generations under policies do with input that does not fit, and when memory runs out. */
+/** Sessions and generations under policies with input that does not fit, and without enough memory. */
 
 const ONE = { shape: SHAPES[1]!, seed: 4 };
 
 for (const backend of testBackends) {
   for (const store of ["resident", "tiered"] as const) {
-    Deno.test(`PolicySession refuses a prompt, a turn and a step that do not fit a ${store} store, and goes on, on ${backend}`, async () => {
+    Deno.test(`PolicySession refuses a prompt, a turn and a step that do not fit a ${store} store, and continues, on ${backend}`, async () => {
       using pair = await randomPair(backend, ONE);
       const options = { policy: createPolicy("smallkv"), budget: { ratio: 0.2 } };
       using session = new PolicySession(pair, { ...options, capacity: 124, store });
@@ -82,7 +82,7 @@ Deno.test("generate() with a plan that breaks its budget names layer, head and c
   assertEquals(device.usage.liveBytes, before);
 });
 
-Deno.test("PolicySession that finds no memory leaves nothing behind", async () => {
+Deno.test("PolicySession without enough memory leaves nothing behind", async () => {
   const maxBytes = 4e6;
   using device = await openDevice({ backend: "reference", maxBytes });
   using large = await randomModel(device, ONE);

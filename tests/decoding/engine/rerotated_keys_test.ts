@@ -1,5 +1,5 @@
 /**
- * Positions of slots (D-21) against a model whose cached keys the host turns itself, in float64.
+ * Positions of slots (D-21) against a model whose cached keys the host rotates in float64.
  *
  * @module
  */
@@ -26,7 +26,7 @@ const SLOT: Readonly<Record<"positions", "slot">> = { positions: "slot" };
 const PROMPT = randomText(3, 118);
 const STEPS = randomText(4, 5);
 
-/** One key turned from a position to another, pairs half a head apart. */
+/** One key rotated from one position to another, with pairs half a head apart. */
 function rerotated(key: Float32Array, turns: number, base: number): Float64Array {
   const half = key.length / 2;
   return Float64Array.from(key, (value, i) => {
@@ -36,7 +36,7 @@ function rerotated(key: Float32Array, turns: number, base: number): Float64Array
   });
 }
 
-/** A cache whose keys the host keeps as they were written, and turns before each step. */
+/** A cache whose keys the host keeps as they were written, and rotates before each step. */
 async function rerotatedByHand(
   model: Model,
   selections: readonly (readonly Selection[])[],
@@ -83,7 +83,7 @@ async function rerotatedByHand(
   return logits;
 }
 
-/** Policies of every timing and granularity; marginal tokens, which the host does not weigh, left out. */
+/** Policies of every timing and granularity, without marginal tokens, which the host does not weigh. */
 const VARIANTS: readonly Variant[] = [
   { policy: "streaming" },
   { policy: "h2o" },
@@ -94,7 +94,7 @@ const VARIANTS: readonly Variant[] = [
 ];
 
 for (const backend of testBackends) {
-  Deno.test(`positions of slots give what keys turned by hand give on ${backend}`, async () => {
+  Deno.test(`positions of slots give the same as keys rotated on the host on ${backend}`, async () => {
     for (const [index, { policy, options }] of VARIANTS.entries()) {
       using pair = await randomPair(backend, {
         shape: SHAPES[index % SHAPES.length]!,
@@ -137,7 +137,7 @@ for (const backend of testBackends) {
   });
 }
 
-/** What a session under H2O allocates, and what of it stays. */
+/** Bytes that a session under H2O allocates, and those that remain. */
 async function costOf(device: Device, pair: ModelPair, options: PolicyOptions) {
   const start = device.usage;
   let bytes: number;
@@ -160,11 +160,11 @@ async function costOf(device: Device, pair: ModelPair, options: PolicyOptions) {
   };
 }
 
-Deno.test("rerotated keys take the room of one layer's, are counted, and cost nothing where nobody wants them", async () => {
+Deno.test("rerotated keys take the room of one layer, are counted, and cost nothing where unused", async () => {
   using device = await openDevice({ backend: testBackends[0]! });
   using pair = await randomPair(device, { shape: SHAPES[1]!, seed: 5 });
   const { layers } = pair.large.config;
-  // The first sessions of a device make what later ones share.
+  // The first sessions of a device create what later ones share.
   for (const options of [{}, SLOT]) await costOf(device, pair, options);
   const usual = await costOf(device, pair, {});
   const bytes = fullCacheBytes({ ...pair.large.config, capacity: 132, sequences: 1 });

@@ -1,5 +1,5 @@
 /**
- * Tests of batches whose sequences have policies of their own.
+ * Tests of batches whose sequences have different policies.
  *
  * @module
  */
@@ -87,13 +87,13 @@ for (const backend of testBackends) {
     for (const [setting, own] of settings.entries()) {
       const alone = await teacherForced(pair, [own], text);
       const name = CHOICES[setting]!.slice(0, 2).map((value) => JSON.stringify(value)).join(" ");
-      // Sums of products in another order where a step has more rows; the reference has one order.
+      // With more rows a step adds products in another order; the reference always uses the same.
       assertSame(together, alone, { setting, isExact: backend === "reference", name });
     }
   });
 }
 
-Deno.test("sequences of other lengths and small models of their own stand beside a shared prompt", async () => {
+Deno.test("sequences with other lengths and separate small models run along with a shared prompt", async () => {
   const pair = await embeddedModels(testBackends[0]!);
   const texts = [someTokens(104), someTokens(131).toReversed()];
   const policy = createPolicy("smallkv_query_aware");

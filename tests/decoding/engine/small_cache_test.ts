@@ -1,5 +1,5 @@
 /**
- * Small models that keep fewer tokens of their own.
+ * Small models with a compressed cache.
  *
  * @module
  */
@@ -19,11 +19,11 @@ import { h2oReference } from "./h2o_reference.ts";
 import { decode, tokensOf } from "./small_runs.ts";
 import { openSmallModel } from "../../../decoding/engine/small_cache.ts";
 
-/** Where what does not depend on the device is tested. */
+/** Back end for tests that do not depend on the device. */
 const BACKEND = hasGpu ? "webgpu" : "reference";
 
 for (const backend of testBackends) {
-  Deno.test(`a compressed small model keeps what H2O written out keeps, and remembers what it dropped, on ${backend}`, async () => {
+  Deno.test(`a compressed small model keeps the tokens of an explicit H2O, and remembers what it dropped, on ${backend}`, async () => {
     const { small } = await embeddedModels(backend);
     for (const prompt of backend === "webgpu" ? [120, 150, 97] : [105]) {
       const tokens = someTokens(prompt + 6);
@@ -48,7 +48,7 @@ for (const backend of testBackends) {
   });
 }
 
-/** Runs a compressed small model beside the reference and compares what is kept, its newest rows and its scores. */
+/** Runs a compressed small model along with the reference and compares kept tokens, newest rows and scores. */
 async function compareWithReference(
   small: SmallModelStep["session"]["model"],
   { prompt, tokens, ratio }: {
@@ -146,7 +146,7 @@ Deno.test("a compressed small model of a batch gives each sequence what it gives
   }
 });
 
-Deno.test("policies that share compressed small models get what each gets from one of its own", async () => {
+Deno.test("policies that share compressed small models get what each gets from a separate one", async () => {
   const pair = await embeddedModels(BACKEND);
   const tokens = someTokens(128);
   const cuts = [

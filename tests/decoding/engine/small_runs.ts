@@ -1,5 +1,5 @@
 /**
- * Runs of a pair with a small model that is whole or cut, for tests.
+ * Runs of a pair with a small model that is whole or made cheaper, for tests.
  *
  * @module
  */
@@ -17,23 +17,23 @@ import { someTokens } from "../../support/embedded_model.ts";
  * @param backend Where it runs.
  * @returns The models; shared, so do not dispose of them.
  */
-/** What is decoded, and how the small model is cut. */
+/** What is decoded, and how the small model is made cheaper. */
 export interface SmallModelRun {
   /** The prompt and what follows it. */
   readonly tokens: readonly number[];
-  /** Tokens at the end that are forced one at a time. */
+  /** Tokens at the end that are given one at a time. */
   readonly steps: number;
   /** How the small model is made cheaper. */
   readonly cut?: SmallModelCut;
   /** What ranks tokens. */
   readonly score?: PolicyOptions["score"];
-  /** Where tokens lie. */
+  /** Where tokens are kept. */
   readonly store?: "resident" | "tiered";
   /** Small heads that may be matched. */
   readonly allowedHeads?: readonly number[];
 }
 
-/** What each step said and saw, and the bytes at the end. */
+/** Logits and selections of each step, and bytes at the end. */
 export interface SmallModelOutcome {
   /** Logits of each step. */
   readonly logits: readonly Float32Array[];
@@ -44,10 +44,10 @@ export interface SmallModelOutcome {
 }
 
 /**
- * Forces tokens on SmallKV at 20 %.
+ * Runs given tokens under SmallKV at 20 %.
  *
  * @param pair The models.
- * @param run Tokens, cut.
+ * @param run Tokens, and how the small model is made cheaper.
  * @returns Logits, selections, bytes.
  */
 export async function decode(pair: ModelPair, run: SmallModelRun): Promise<SmallModelOutcome> {
@@ -75,7 +75,7 @@ export async function decode(pair: ModelPair, run: SmallModelRun): Promise<Small
 /**
  * Makes tokens that differ from case to case.
  *
- * @param sizes Tokens of the prompt, those behind it, and where they begin.
+ * @param sizes Tokens of the prompt, those after it, and where they begin.
  * @returns Token ids.
  */
 export function tokensOf({ prompt, steps, shift }: {

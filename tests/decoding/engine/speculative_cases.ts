@@ -85,7 +85,7 @@ export function anyCase(): fc.Arbitrary<SpeculativeCase> {
   });
 }
 
-/** A case that can run. */
+/** A case that is ready to run. */
 export interface RunnableCase {
   /** Both models. */
   readonly pair: { readonly large: Model; readonly small: Model };
@@ -96,7 +96,7 @@ export interface RunnableCase {
 }
 
 /**
- * Loads what a case names.
+ * Loads the models of a case.
  *
  * @param given The case.
  * @param backend Where it runs.
@@ -121,7 +121,7 @@ export async function openCase(given: SpeculativeCase, backend: Backend): Promis
   };
 }
 
-/** Choices that do not go with others are left out. */
+/** Choices without those that exclude each other. */
 function policyOf({ policy: name, options }: SpeculativeCase): ResolvedPolicy {
   const policy = POLICIES.find((candidate) => candidate.name === name)!;
   const misused = misusedOptions(policy, options).map(({ option }) => option);
@@ -134,7 +134,7 @@ function policyOf({ policy: name, options }: SpeculativeCase): ResolvedPolicy {
  *
  * @param given What to decode.
  * @param steps How many steps.
- * @returns The token that each step has run, and what the step did.
+ * @returns The token that each step ran, and its report.
  */
 export async function decodePlainly(
   { pair, prompt, options }: RunnableCase,

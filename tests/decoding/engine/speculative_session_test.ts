@@ -82,14 +82,14 @@ for (const backend of testBackends) {
         }
         const actual = await session.smallScores();
         assertEquals(session.lengths[0], given.prompt.length + text.length);
-        // By a session that never drafts, to the bit.
+        // Compared with a session that never drafts, bit for bit.
         using plain = await openSpeculation({
           ...given,
           options: { ...given.options, draftTokens: 0 },
         });
         for (const token of text) await plain.block({ tokens: [token] });
         assertEquals(actual, await plain.smallScores());
-        // And by the column sums of the small model alone.
+        // And with the column sums of the small model alone.
         assertClose(actual, await summedRows(given, { start, text }), {
           terms: 200,
           magnitude: Math.max(...actual),
@@ -144,7 +144,7 @@ for (const backend of testBackends) {
   });
 }
 
-/** A text that a tenth of the cache does not continue as the whole one does. */
+/** A text that is continued differently with a tenth of the cache. */
 const LOSSY: SpeculativeCase = {
   roles: ["large", "small"],
   text: 0,
@@ -165,7 +165,7 @@ async function greedy(given: RunnableCase): Promise<number[]> {
   return tokens;
 }
 
-/** Proposals that hardly ever are what comes next. */
+/** Proposals that are almost never accepted. */
 function wrongDrafts({ options }: RunnableCase, first: number): number[] {
   return Array.from({ length: options.draftTokens }, (_, place) => (first + place) % 700);
 }

@@ -87,7 +87,7 @@ Deno.test("a stale step sees what the step before would have chosen, and the new
       groups.forEach((selection, group) => {
         const { full, valueOnly } = listed(selection);
         assertEquals(full.at(-1), newest);
-        // The prompt's own selection is not among the steps of the other run.
+        // The other run has no step with the selection after the prompt.
         if (step === 0) return assertEquals(full.length < 100, true);
         const before = listed(fresh.selections[step - 1]![group]!);
         assertEquals([full.slice(0, -1), valueOnly], [before.full, before.valueOnly]);

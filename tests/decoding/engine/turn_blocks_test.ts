@@ -41,7 +41,7 @@ function open(large: Model, name: string, options: Partial<PolicySessionOptions>
   return new PolicySession({ large }, { ...setting, ...options } as PolicySessionOptions);
 }
 
-/** Runs a prompt and a step, then a turn in blocks; returns logits behind it and of the next step, and selections. */
+/** Runs a prompt and a step, then a turn in blocks; returns logits after it and of the next step, and selections. */
 async function runTurn(session: PolicySession, tokens: Awaited<ReturnType<typeof text>>) {
   let last = new Float32Array(0);
   await session.prefill(tokens.prompt);
@@ -114,7 +114,7 @@ for (const backend of testBackends) {
     }
   });
 
-  Deno.test(`Tokens are dropped once a block, to the budget, on ${backend}`, async () => {
+  Deno.test(`Tokens are dropped to the budget once per block, on ${backend}`, async () => {
     const large = await embeddedModel("large", backend);
     const { prompt, turn } = await text();
     for (const name of isSlow ? ["h2o"] : ["streaming", "h2o", "tova"]) {
@@ -141,7 +141,7 @@ for (const backend of testBackends) {
   Deno.test(`Policies remember what each row of a block attends to, on ${backend}`, async () => {
     const large = await embeddedModel("large", backend);
     const { prompt, turn } = await text(isSlow ? 20 : 40);
-    // Nothing is dropped before the turn's last token, so that blocks and steps have seen the same until then.
+    // Nothing is dropped before the turn's last token, so blocks and steps see the same until then.
     const minimumTokens = prompt.length + turn.length;
     for (const name of isSlow ? ["h2o"] : ["h2o", "pyramid_budget", "streaming"]) {
       const policy = createPolicy(name, { minimumTokens });
@@ -176,7 +176,7 @@ for (const backend of testBackends) {
   });
 }
 
-Deno.test("A turn in blocks that is stopped keeps the blocks that were run, and can go on", async () => {
+Deno.test("A turn in blocks that is aborted keeps the blocks that were run, and can continue", async () => {
   const large = await embeddedModel("large", testBackends[0]!);
   const { prompt, turn } = await text();
   using whole = open(large, "h2o", { turnBlock: 16 });

@@ -27,7 +27,7 @@ async function pairOn(backend: Backend): Promise<Required<ModelPair>> {
   };
 }
 
-/** A prompt, what is decoded behind it, and the next turn. */
+/** A prompt, the number of tokens decoded after it, and the next turn. */
 async function text(promptTokens = 120) {
   const { tokenizer } = await embeddedModel("large", "reference");
   const ids = tokenizer!.encode(evaluationItems("qa", { count: 1 })[0]!.prompt);
@@ -58,7 +58,7 @@ function open(pair: ModelPair, { name, ratio, choices, ...rest }: Options): Poli
   );
 }
 
-/** Runs the prompt and what is decoded behind it. */
+/** Runs the prompt and decodes after it. */
 async function begin(session: PolicySession, { prompt, path }: Text): Promise<void> {
   await session.prefill(prompt);
   for (const token of path) await session.step({ tokens: [token] });
@@ -153,7 +153,7 @@ for (const backend of testBackends) {
       using long = new SpeculativeSession(pair, options);
       await long.prefill([...prompt, ...path, ...turn]);
       const expected = await long.smallScores();
-      // Decayed scores start from the last 32 rows of a prompt: what is older counts for less than 2^-32.
+      // Decayed scores start from the last 32 rows of a prompt; older ones have weights below 2^-32.
       assertClose(await turns.smallScores(), expected, {
         terms: 400,
         magnitude: Math.max(...expected),
@@ -227,7 +227,7 @@ Deno.test("A turn of one sequence leaves the others of its batch alone", async (
   assertEquals(await run(true), await run(false));
 });
 
-Deno.test("A turn that is stopped leaves the sequence as it was", async () => {
+Deno.test("A turn that is aborted leaves the sequence as it was", async () => {
   const pair = await pairOn(testBackends[0]!);
   const given = await text();
   const logits: Float32Array[][] = [];

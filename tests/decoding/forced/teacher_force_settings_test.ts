@@ -30,7 +30,7 @@ const SETTINGS: readonly PolicySetting[] = [
 const FULL: PolicySetting = { policy: "full", budget: { ratio: 1 } };
 const LIMITS = { newTokens: 5, endTokens: [] };
 
-/** What the full cache predicts, by one prefill of the whole text. */
+/** Predictions of the full cache, from one prefill of the whole text. */
 async function reference(models: ModelPair, { prompt, continuation }: TeacherForcedText) {
   const rows: Float32Array[] = [];
   using session = new Session(models.large, { capacity: prompt.length + continuation.length });
@@ -99,7 +99,7 @@ Deno.test("teacherForceSettings() gives many settings what each gives alone", as
   assert(together[3]!.kl.some((kl) => kl > 1e-3), "a tenth of the cache must stray");
 });
 
-Deno.test("a whole cache under any policy strays by rounding alone", async () => {
+Deno.test("a whole cache under any policy diverges only by rounding", async () => {
   const all = someTokens(126);
   const text = { prompt: all.slice(0, 120), continuation: all.slice(120) };
   const settings = ["full", "h2o", "smallkv", "smallkv_query_aware"].map((policy) => ({
@@ -119,7 +119,7 @@ Deno.test("a whole cache under any policy strays by rounding alone", async () =>
   }
 });
 
-Deno.test("freeRun() writes what forcing its own words would choose, and stops at end tokens", async () => {
+Deno.test("freeRun() writes what teacher forcing of its text would choose, and stops at end tokens", async () => {
   const models = await embeddedModels(BACKEND);
   const all = someTokens(131);
   const prompts = [all.slice(0, 120), all];
@@ -137,7 +137,7 @@ Deno.test("freeRun() writes what forcing its own words would choose, and stops a
   assertEquals(cut, full[0]!.slice(0, full[0]!.indexOf(end)));
 });
 
-Deno.test("teacherForceSettings() forces what the full cache would write where a text is open", async () => {
+Deno.test("teacherForceSettings() uses the continuation of the full cache where a text has none", async () => {
   const models = await embeddedModels(BACKEND);
   const [item] = evaluationItems("route", { count: 1 });
   const prompt = models.large.tokenizer!.encode(item!.prompt);

@@ -1,5 +1,5 @@
 /**
- * Choices of the decision table that change which heads are matched: each against what it means.
+ * Choices of the decision table that change which heads are matched, each compared with its definition.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import type { PairMatchOptions } from "../../../decoding/scoring/head_matching.t
 import { attentionRows, traceAttention } from "../../../decoding/session/trace.ts";
 import { allTo, BUDGET, openPair, promptOf, run } from "../engine/choice_runs.ts";
 
-/** The match of a session, seen through what it selects by one row. */
+/** The match of a session, inferred from what it selects by one row. */
 async function matchOf(
   pair: Required<ModelPair>,
   tokens: readonly number[],
@@ -67,7 +67,7 @@ Deno.test("D-3: heads are compared on the first tokens, the last ones, or by the
   assertEquals(new Set([...found.values()].map((one) => JSON.stringify(one))).size, 3);
 });
 
-/** The same beside a policy that wants the sums of all rows. */
+/** The same along with a policy that needs the sums of all rows. */
 async function mixedMatch(
   pair: Required<ModelPair>,
   tokens: readonly number[],

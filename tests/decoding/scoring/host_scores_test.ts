@@ -1,5 +1,5 @@
 /**
- * Scores that the host keeps, in a session: what they read is what the models computed, whichever model scores.
+ * Scores that the host keeps, in a session: they read what the models computed, whichever model scores.
  *
  * @module
  */
@@ -119,7 +119,7 @@ Deno.test("readVectors() reads the keys of any tokens, and values after them", a
   assertEquals(read, keys[last]!.flatMap((head) => head.slice(7, 20).flat()));
 });
 
-Deno.test("prefill() tells the queries whose softmax is the attention", async () => {
+Deno.test("prefill() passes on the queries whose softmax is the attention", async () => {
   const { large } = await openPair();
   const { layers, kvHeads, queryHeads, headDim } = large.config;
   using full = new Session(large, { capacity: 60, chunk: 32 });
@@ -193,7 +193,7 @@ Deno.test("what cannot go with a score of the small model is refused", async () 
   );
 });
 
-Deno.test("the random control keeps first and recent tokens, and what it drew once", async () => {
+Deno.test("the random control keeps first and recent tokens, and those drawn once", async () => {
   const pair = await openPair();
   const kept = async (seed: number) => {
     const policy = createPolicy("random", { seed });

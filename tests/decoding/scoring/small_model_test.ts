@@ -17,7 +17,7 @@ import { hasGpu, testBackends } from "../../support/gpu.ts";
 import { observed, partsOf } from "../../support/observed_model.ts";
 import { decode, tokensOf } from "../engine/small_runs.ts";
 
-/** Where what does not depend on the device is tested. */
+/** Back end for tests that do not depend on the device. */
 const BACKEND = hasGpu ? "webgpu" : "reference";
 
 function largestDifference(first: readonly Float32Array[], second: readonly Float32Array[]) {
@@ -39,7 +39,7 @@ const randomRun = () =>
 for (const backend of testBackends) {
   const numRuns = backend === "webgpu" ? 6 : 1;
 
-  Deno.test(`a small model that may keep all of its own tokens decodes as the whole small model on ${backend}`, async () => {
+  Deno.test(`a small model with the whole budget decodes as one without a budget on ${backend}`, async () => {
     const pair = await embeddedModels(backend);
     await fc.assert(
       fc.asyncProperty(randomRun(), async (sizes) => {
@@ -78,7 +78,7 @@ for (const backend of testBackends) {
   });
 }
 
-Deno.test("a small model that stops early steps through its own layers alone, and computes no logits", async () => {
+Deno.test("a small model that stops early runs only its first layers, and computes no logits", async () => {
   const { large, small } = await embeddedModels(BACKEND);
   for (const cut of [{ smallLayers: 2 }, { smallLayers: 1, smallBudget: { ratio: 0.4 } }]) {
     const { model, commands } = observed(small);
@@ -130,7 +130,7 @@ Deno.test("a small model whose first step could not be recorded runs it when it 
   }
 });
 
-Deno.test("a small model is not cut to nothing, nor where there is none", async () => {
+Deno.test("a small model cannot be cut to nothing, or where there is none", async () => {
   const { large, small } = await embeddedModels("reference");
   const open = (name: string, cut: SmallModelCut) => () =>
     new PolicySession({ large, small }, {

@@ -1,5 +1,5 @@
 /**
- * Tests of `decoding/selection/device_planner.ts`: a session chooses the same tokens on the device as on the host.
+ * Tests of the device planner of `decoding/selection/planner.ts`: it chooses the same tokens as the host.
  *
  * @module
  */

@@ -27,7 +27,7 @@ function source(kept: readonly number[], marginal: readonly number[]) {
   };
 }
 
-Deno.test("packLists() writes lists that read back, also where longer ones were", () => {
+Deno.test("packLists() writes lists that read back, even over longer ones", () => {
   const lists = new Uint32Array(2 * shape.listWords);
   for (const [kept, marginal] of [[[0, 2, 3, 5, 8], [1, 4]], [[4, 7], []], [[3, 8], [0]]]) {
     packLists(lists, shape, source(kept!, marginal!));

@@ -31,8 +31,8 @@ function randomScores(seed: number, tokens = TOKENS + 40) {
   return { values: Float32Array.from({ length: GROUPS.total * tokens }, random), stride: tokens };
 }
 
-Deno.test("a plan ranks by means over rows if asked to, and by sums otherwise", () => {
-  // Every row gives the same to every token it sees, so that sums fall towards the end.
+Deno.test("a plan ranks by means over rows on request, and by sums otherwise", () => {
+  // Every row attends equally to all tokens it sees, so that sums fall toward the end.
   const sums = Float32Array.from({ length: TOKENS }, (_, token) => 0.01 * (TOKENS - token));
   sums[150]! *= 1.5;
   const scores = { values: Float32Array.of(...sums, ...sums, ...sums, ...sums), stride: TOKENS };
@@ -46,7 +46,7 @@ Deno.test("a plan ranks by means over rows if asked to, and by sums otherwise", 
   assert(keptBy("rows").includes(150), "the one token that rows prefer");
 });
 
-Deno.test("ranks over all tokens give ranks to the recent ones, which then cost nothing more", () => {
+Deno.test("ranks over all tokens include the recent ones, which then cost nothing more", () => {
   const values = Float32Array.from({ length: TOKENS }, (_, token) => token);
   const scores = {
     values: Float32Array.of(...values, ...values, ...values, ...values),
@@ -63,7 +63,7 @@ Deno.test("ranks over all tokens give ranks to the recent ones, which then cost 
   assertEquals([...valueOnly], Array.from({ length: 20 }, (_, k) => 160 + k));
 });
 
-Deno.test("a plan is only taken over when enough changes, and after the interval in any case", () => {
+Deno.test("a plan is only adopted when enough changes, or after the interval", () => {
   const planner = plannerOf(createPolicy("smallkv", { interval: 8, change: 0.3 }));
   const scores = randomScores(1);
   planner.plan(TOKENS + 1, scores);
@@ -98,7 +98,7 @@ function customPolicy(parts: Partial<Policy>): ResolvedPolicy {
   return resolvePolicy({ ...smallkv, name: "own", ...parts });
 }
 
-Deno.test("a policy's own plan is called with what is held and where, and decides", () => {
+Deno.test("a custom plan gets the held tokens and the place, and decides", () => {
   const views: PlanView[] = [];
   const policy = customPolicy({
     plan(view, counts) {
@@ -131,7 +131,7 @@ Deno.test("a plan that breaks its budget is an error with layer, head and counts
   assertThrows(() => plannerOf(layers).plan(TOKENS, randomScores(1)), RangeError, "layer 0 must");
 });
 
-Deno.test("a plan must be a selection of what there is", () => {
+Deno.test("a plan must be a selection of existing tokens", () => {
   const selectionOf = (kept: number[], marginal: number[] = []) => () => ({
     full: Uint32Array.from(kept),
     valueOnly: Uint32Array.from(marginal),
@@ -192,7 +192,7 @@ Deno.test("counts that break the budget are an error, unless the policy says tha
   assertEquals(planner.selections[2]!.full.length, 43);
 });
 
-Deno.test("your own plan may use the usual one", () => {
+Deno.test("a custom plan may use the default one", () => {
   const policy = customPolicy({ plan: planBySaliency });
   const [own, usual] = [plannerOf(policy), plannerOf(createPolicy("smallkv"))];
   for (const planner of [own, usual]) planner.plan(TOKENS, randomScores(4));

@@ -4,7 +4,7 @@ import { selectionTiers, tierSizes } from "../../../decoding/selection/tiers.ts"
 
 const NOTHING: Selection = { full: new Uint32Array(0), valueOnly: new Uint32Array(0) };
 
-Deno.test("selectionTiers() and tierSizes() take the newest kept tokens for recent", () => {
+Deno.test("selectionTiers() and tierSizes() count the newest full tokens as recent", () => {
   const selection = { full: Uint32Array.of(0, 3, 7, 8, 9), valueOnly: Uint32Array.of(1, 2) };
   assertEquals(selectionTiers(selection, 2), {
     critical: Uint32Array.of(0, 3, 7),

@@ -74,7 +74,7 @@ for (const backend of testBackends) {
     }
   });
 
-  Deno.test(`Session hides masked tokens as if they were not there on ${backend}`, async () => {
+  Deno.test(`Session with masked tokens decodes as without them on ${backend}`, async () => {
     const model = await embeddedModel("small", backend);
     const tokens = someTokens(24);
     using masked = new Session(model, { capacity: 24, masked: true, accumulate: true });
@@ -158,7 +158,7 @@ Deno.test({
         );
       }
     }
-    // Linear growth: doubling the length adds twice what the doubling before it added.
+    // Linear growth: each doubling of the length adds twice as much as the one before.
     const ratio = (bytes[2]! - bytes[1]!) / (bytes[1]! - bytes[0]!);
     assert(ratio < 2.1, `growth must be linear: current ratio is ${ratio}`);
     assert(bytes[2]! < 4096 * 4096, `bytes must be below one map: current value is ${bytes[2]}`);
@@ -191,7 +191,7 @@ Deno.test("Session refuses what it cannot do, in one sentence", async () => {
   );
 });
 
-Deno.test("Session stops between chunks when asked to", async () => {
+Deno.test("Session stops between chunks when its signal aborts", async () => {
   const model = await embeddedModel("small", "reference");
   using session = new Session(model, { capacity: 64, chunk: 8 });
   const controller = new AbortController();

@@ -53,7 +53,7 @@ Deno.test("Conversation at full budget answers each turn as one long text would 
       const { tokens, steps, statistics } = await answer(conversation, turn, { maxNewTokens: 5 });
       assertEquals(tokens, expected, JSON.stringify(options));
       assertEquals(steps, [1, 2, 3, 4].map((step) => all.length + step));
-      // Of the answer before, the cache lacks the last token only.
+      // The cache lacks only the last token of the answer before.
       const held = index > 0 ? start + 4 : 0;
       assertEquals(statistics.promptTokens[0], all.length - held);
       all.push(...expected);
@@ -80,7 +80,7 @@ Deno.test("Conversation writes later turns as the chat template does", async () 
   assertStrictEquals(conversation.messages[1]!.content, first);
 });
 
-Deno.test("Conversation can be stopped, goes on, says when it is full and frees everything", async () => {
+Deno.test("Conversation can be stopped, continues, says when it is full and frees everything", async () => {
   const pair = await embeddedModels(backend);
   const { device } = pair.large;
   const hold = async () => {

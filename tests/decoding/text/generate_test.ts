@@ -55,7 +55,7 @@ for (const backend of testBackends) {
     assertEquals(together.statistics.newTokens, [4, 4]);
   });
 
-  Deno.test(`generate() tells tiers and bytes that fit the budget (${backend})`, async () => {
+  Deno.test(`generate() reports tiers and bytes that fit the budget (${backend})`, async () => {
     const pair = await embeddedModels(backend);
     const [prompt] = prompts(pair);
     const steps: GenerationStep[] = [];
@@ -121,7 +121,7 @@ for (const backend of testBackends) {
     assertEquals(statistics.newTokens, [0]);
   });
 
-  Deno.test(`teacherForce() finds no divergence of the full cache, and some below it (${backend})`, async () => {
+  Deno.test(`teacherForce() finds no divergence at the full budget, and some below it (${backend})`, async () => {
     const pair = await embeddedModels(backend);
     const [prompt] = prompts(pair);
     const options = { policy: "full", maxNewTokens: 5, stopTokens: [] };
@@ -140,7 +140,7 @@ for (const backend of testBackends) {
   });
 }
 
-Deno.test("generate() streams the text that the tokens stand for", async () => {
+Deno.test("generate() streams the text of the tokens", async () => {
   const pair = await embeddedModels(testBackends[0]!);
   const options: GenerateOptions = { policy: "full", maxNewTokens: 24 };
   let text = "";
@@ -164,7 +164,11 @@ Deno.test("generate() says what does not fit before anything is allocated", asyn
   const { device, config } = pair.large;
   const before = device.usage.buffersCreated;
   const cases: [Parameters<typeof generateAll>[1], GenerateOptions, RegExp][] = [
-    ["a", { policy: "largest" }, /policy must be one of .*, full, .*: current value is largest/],
+    [
+      "a",
+      { policy: "largest" },
+      /policy must be one of expected_attention, full, .*: current value is largest/,
+    ],
     ["a", { policyOptions: { score: "best" as "row" } }, /score must be one of accumulated/],
     [
       "a",
@@ -198,7 +202,7 @@ Deno.test("generate() says what does not fit before anything is allocated", asyn
   assertStrictEquals(device.usage.buffersCreated, before);
 });
 
-Deno.test("generate() on a full device says what to lower and leaves the device usable", async () => {
+Deno.test("generate() on a full device says what to reduce and leaves the device usable", async () => {
   const before = await bytesOfLarge();
   using device = await openDevice({ backend: "reference", maxBytes: before + 3e6 });
   using large = await loadModel(embeddedPair().large, { device });

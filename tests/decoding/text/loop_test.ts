@@ -26,7 +26,7 @@ const NO_MIGRATION: Migration = {
   landingBytes: 0,
 };
 
-/** A session that says what it is told to, byte by byte, and then goes on with zeros. */
+/** A session that writes given bytes, followed by zeros. */
 function scripted(texts: readonly (readonly number[])[]) {
   const log: string[] = [];
   let place = 0;
@@ -126,7 +126,7 @@ Deno.test("generationLoop() yields whole characters only", async () => {
   assertEquals(textsOf(short.tokens).join(""), "é");
 });
 
-Deno.test("generationLoop() lets each sequence end alone and goes on with the others", async () => {
+Deno.test("generationLoop() lets each sequence end by itself and continues with the others", async () => {
   const { session, log } = scripted([[97, 256, 98, 99], [100, 101, 102, 103]]);
   const prompts = [[1], [1, 2]];
   const { tokens, statistics } = await drain(
@@ -142,7 +142,7 @@ Deno.test("generationLoop() lets each sequence end alone and goes on with the ot
   assertEquals(ended.log.includes("step"), false);
 });
 
-Deno.test("generationLoop() tells of every step what was kept, moved and churned", async () => {
+Deno.test("generationLoop() reports what each step kept, moved and replaced", async () => {
   const { session } = scripted([[97, 98, 99], [97, 98, 99]]);
   const prompts = [[1, 2, 3, 4, 5], [1, 2, 3, 4, 5, 6]];
   const steps: GenerationStep[] = [];
@@ -187,7 +187,7 @@ Deno.test("generationLoop() ends without an error when its signal aborts, at any
   }
 });
 
-Deno.test("generationLoop() passes errors on that are not the signal's", async () => {
+Deno.test("generationLoop() rethrows errors other than the signal's", async () => {
   const controller = new AbortController();
   const { session } = scripted([[97]]);
   const failing = { ...session, step: () => Promise.reject(new RangeError("full")) };

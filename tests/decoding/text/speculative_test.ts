@@ -66,13 +66,13 @@ for (const backend of testBackends) {
       const { liveBytes, liveBuffers } = pair.large.device.usage;
       return { liveBytes, liveBuffers };
     };
-    // The device keeps some buffers for later reads; the first round has made them.
+    // The device keeps some buffers for later reads, made in the first round.
     const before = await endEveryWay();
     assertEquals(await endEveryWay(), before);
   });
 }
 
-Deno.test("generate() says what drafts go with", async () => {
+Deno.test("generate() says what drafts require", async () => {
   const pair = await embeddedModels("reference");
   const before = pair.large.device.usage.buffersCreated;
   const smallModels = "must be one with a small model, smallkv or smallkv_query_aware";
@@ -108,7 +108,7 @@ Deno.test("generate() says what drafts go with", async () => {
   assertStrictEquals(pair.large.device.usage.buffersCreated, before);
 });
 
-Deno.test("SpeculationRecorder counts acceptance by place among the blocks that drafted there", () => {
+Deno.test("SpeculationRecorder counts acceptance by position among the blocks that drafted there", () => {
   const recorder = new SpeculationRecorder();
   const times = { draftMs: 2, planMs: 1, verifyMs: 1 };
   const add = (drafted: number, accepted: number) =>

@@ -5,7 +5,7 @@ import type { Tokenizer } from "../../../models/tokenizer/tokenizer.ts";
 import { TINY } from "../../support/model_writer.ts";
 import { BYTES } from "./byte_tokenizer.ts";
 
-Deno.test("StopTexts holds back what may begin a stop text, and nothing is lost or said twice", () => {
+Deno.test("StopTexts holds back what may begin a stop string, and loses or repeats nothing", () => {
   const stops = new StopTexts(["\nQ:", "stop"]);
   assertEquals(stops.push("a\n"), "a");
   assertEquals(stops.push("b s"), "\nb ");
@@ -35,7 +35,7 @@ Deno.test("StopTexts holds back what may begin a stop text, and nothing is lost 
   );
 });
 
-Deno.test("SequenceWriter ends at a stop text and leaves it out", () => {
+Deno.test("SequenceWriter ends at a stop string and leaves it out", () => {
   const writer = new SequenceWriter({
     sequence: 0,
     prompt: [],
@@ -51,7 +51,7 @@ Deno.test("SequenceWriter ends at a stop text and leaves it out", () => {
   assertEquals(writer.count, 5);
 });
 
-Deno.test("SequenceWriter gives what was held back for a stop text when tokens run out", () => {
+Deno.test("SequenceWriter releases what it held back when tokens run out", () => {
   const writer = new SequenceWriter({
     sequence: 0,
     prompt: [],

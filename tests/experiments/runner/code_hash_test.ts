@@ -23,7 +23,7 @@ async function withFolder(test: (folder: string) => Promise<void>): Promise<void
   }
 }
 
-/** Reads the real modules, those whose path has an ending with a changed text. */
+/** Reads the real modules, with a changed text for paths that have an ending. */
 function changing(ending: string, change: (text: string) => string) {
   return async (module: URL) => {
     const text = await readFile(module, "utf8");
@@ -59,7 +59,7 @@ Deno.test("codeHash() follows imports and ignores comments", () =>
     );
   }));
 
-Deno.test("codeHash() passes over what is imported for its types, and counts packages by version", () =>
+Deno.test("codeHash() ignores what is imported for its types, and counts packages by version", () =>
   withFolder(async (folder) => {
     const write = (name: string, text: string) => writeFile(join(folder, name), text);
     const hash = () => codeHash([pathToFileURL(join(folder, "a.ts"))]);

@@ -32,7 +32,7 @@ Deno.test("openBlobStore() gives back what was written", () =>
     });
   }));
 
-Deno.test("openBlobStore() takes a damaged piece for a missing one", () =>
+Deno.test("openBlobStore() treats a damaged piece as missing", () =>
   withFolder(async (folder) => {
     const store = openBlobStore(folder);
     const path = join(folder, KEY.slice(0, 2), KEY);
@@ -109,7 +109,7 @@ Deno.test("lockFolder() says when the folder cannot be used", () =>
     );
   }));
 
-Deno.test("pairFolder() keeps pairs apart and the embedded pair's results in the plain place", () => {
+Deno.test("pairFolder() gives each pair a folder, and the embedded pair the plain one", () => {
   const [large, small, other] = ["A b/7B", "A b/1B", "C"].map((name) => fakeModel(name)) as [
     ReturnType<typeof fakeModel>,
     ReturnType<typeof fakeModel>,
@@ -129,7 +129,7 @@ Deno.test("pairFolder() keeps pairs apart and the embedded pair's results in the
   for (const folder of folders) assertEquals(folder.includes(".."), false);
 });
 
-Deno.test("readRecord() takes a damaged result for a missing one", () =>
+Deno.test("readRecord() treats a damaged result as missing", () =>
   withFolder(async (folder) => {
     assertEquals(await readRecord(folder, "x"), undefined);
     for (const text of ["", "{", "null", '{"schema":2}', '{"schema":1,"name":"x"}', "[]"]) {
