@@ -263,11 +263,7 @@ async function measure(device: Device, of: Case, ratios: readonly number[], samp
   });
 }
 
-/**
- * Runs the benchmark.
- *
- * @param args Command line.
- */
+/** Runs the benchmark. */
 export async function benchAttention(args: string[]): Promise<void> {
   const samples = new Options(args, { samples: "9" }).count("samples");
   using device = await openDevice();

@@ -221,11 +221,7 @@ function print(format: WeightFormat, timing: Timing): void {
   printRow(COLUMNS, [format.name, `${rows} x ${columns}`, inputRows, wallMs, busyMs, ...rates]);
 }
 
-/**
- * Runs the benchmark.
- *
- * @param args Command line.
- */
+/** Runs the benchmark. */
 export async function benchMatmul(args: string[]): Promise<void> {
   const options = new Options(args, {
     formats: NAMES.join(","),

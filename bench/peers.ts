@@ -50,7 +50,6 @@ async function isInstalled(folder: string): Promise<boolean> {
  * Times llama.cpp in a separate process.
  *
  * @param device Where it computes; `vulkan` takes the first adapter, software or not.
- * @param shape Sizes of the run.
  * @returns Times of each repetition after a warm-up.
  */
 export async function benchPeer(device: PeerDevice, shape: SpeedShape): Promise<SpeedFigures> {

@@ -116,8 +116,6 @@ async function withPair(
 /**
  * Times the parts of a decode step under `smallkv`: what planning, gathering and bookkeeping cost relative to the
  * large model's step, and how much faster its attention becomes.
- *
- * @param args Command line.
  */
 export async function benchPolicyStep(args: string[]): Promise<void> {
   const options = new Options(args, {
@@ -163,8 +161,6 @@ const SETTINGS: readonly PolicySetting[] = [0.05, 0.1, 0.2, 0.4].flatMap((ratio)
 /**
  * Times a text under many settings: one setting after the other, and all as one batch that shares the prompt and the
  * small model. Both ways compare every step with the full cache.
- *
- * @param args Command line.
  */
 export async function benchPolicyBatch(args: string[]): Promise<void> {
   const options = new Options(args, {
@@ -283,8 +279,6 @@ const DRAFT_COLUMNS = [
 /**
  * Times decoding with drafts of the small model against the same policy without drafts, and counts accepted drafts and
  * the divergence that a block's shared selection causes. The texts are those of the embedded pair's world.
- *
- * @param args Command line.
  */
 export async function benchSpeculation(args: string[]): Promise<void> {
   const options = new Options(args, {

@@ -130,8 +130,6 @@ function fillScores({ forward: { device }, buffers, shape }: PolicyStep, tokens:
 /**
  * Prepares the pieces; lists hold a plan.
  *
- * @param pair Models.
- * @param sizes Tokens and budget.
  * @param owner Frees everything but the models.
  * @returns Tokens of each tier that a KV head keeps, and the pieces.
  */
@@ -237,8 +235,6 @@ export interface CacheMemory {
 /**
  * Moves a cache of a model's size to a tiered store, on a separate device.
  *
- * @param config Sizes of the large model.
- * @param sizes Tokens and budget.
  * @returns Bytes before, while and after it moves, from the buffers that exist.
  */
 export async function measureMemory(

@@ -41,7 +41,6 @@ export interface SpeedFigures {
 /**
  * Gathers repetitions.
  *
- * @param engine Engine and adapter.
  * @param runs At least one repetition.
  */
 export function speedFigures(engine: string, runs: readonly SpeedRun[]): SpeedFigures {

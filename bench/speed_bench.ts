@@ -80,7 +80,6 @@ function warnOfLoad(): void {
 /**
  * Runs the benchmark.
  *
- * @param args Command line.
  * @throws {UsageError} If an option is wrong.
  */
 export async function benchSpeed(args: string[]): Promise<void> {

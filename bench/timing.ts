@@ -26,10 +26,6 @@ export class Options<Name extends string> {
   /** Values by name. */
   readonly values: Readonly<Record<Name, string>>;
 
-  /**
-   * @param args Command line.
-   * @param defaults Names and defaults.
-   */
   constructor(args: string[], defaults: Readonly<Record<Name, string>>) {
     const entries = Object.entries<string>(defaults).map(([name, value]) =>
       [name, { type: "string", default: value }] as const
@@ -82,7 +78,6 @@ export class Options<Name extends string> {
  *
  * @param name A path; `embedded`; or `0.5b` or `1.5b` for a file of the folder that SMALLKV_MODELS names.
  * @param role Which model of the embedded pair is meant.
- * @returns Its path.
  * @throws {UsageError} If there is no such folder.
  */
 export function modelPath(name: string, role: "large" | "small" = "large"): string {
@@ -129,8 +124,6 @@ async function timeOnce(device: Device, { run, times }: Work) {
  * Times several kinds of work in turns, so that other load disturbs all of them equally; an additional first turn
  * warms up.
  *
- * @param device What computes.
- * @param works Kinds of work by name.
  * @param samples Turns.
  * @returns Median, 10 % and 90 % of each.
  */
@@ -162,10 +155,8 @@ export async function timeInTurns<Name extends string>(
 /**
  * Records commands often enough for the clock to resolve their time.
  *
- * @param device What computes.
  * @param commands Commands, all of them timed together.
  * @param owner Frees the recording.
- * @returns Work for `timeInTurns`.
  */
 export async function repeated(
   device: Device,
@@ -186,7 +177,6 @@ export async function repeated(
 /**
  * Fails if a kernel is further from its float64 twin than rounding allows.
  *
- * @param name What is timed.
  * @param [actual, expected] Its result, and the twin's.
  * @param limit Largest difference of an element, given what it must be.
  * @throws {Error} If an element is off.
@@ -211,7 +201,6 @@ export type Column = readonly [heading: string, width: number, digits?: number];
 /**
  * Prints a line of a table.
  *
- * @param columns Its columns.
  * @param cells Texts and numbers; the headings if left out.
  */
 export function printRow(columns: readonly Column[], cells?: readonly (string | number)[]): void {
@@ -223,11 +212,7 @@ export function printRow(columns: readonly Column[], cells?: readonly (string | 
   console.log(texts.join(" ").trimEnd());
 }
 
-/**
- * Prints the device and the load of the machine, which times depend on.
- *
- * @param device What computes.
- */
+/** Prints the device and the load of the machine, which times depend on. */
 export function printDevice({ info: { description, isSoftware } }: Device): void {
   const load = `load ${Deno.loadavg()[0]!.toFixed(1)} on ${navigator.hardwareConcurrency} cores`;
   console.log(`${description}${isSoftware ? " (software adapter)" : ""}, ${load}`);
@@ -236,9 +221,7 @@ export function printDevice({ info: { description, isSoftware } }: Device): void
 /**
  * Prints the last line of a benchmark: JSON with what the figures depend on.
  *
- * @param bench Name of the benchmark.
  * @param device What computed; undefined for the host.
- * @param figures What was measured.
  */
 export function printJson(bench: string, device: Device | undefined, figures: object): void {
   const facts = { commit: commit(), deno: Deno.version.deno, load: Deno.loadavg()[0]! };

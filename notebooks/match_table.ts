@@ -14,7 +14,7 @@ import { showTable } from "./table.ts";
 /** Tokens of the matching window (D-3). */
 const WINDOW = 200;
 
-/** Matches and how alike they are. */
+/** Matches and how similar they are. */
 export interface MatchSummary {
   /** The match of every large head. */
   readonly match: HeadMatch;
@@ -25,7 +25,7 @@ export interface MatchSummary {
 }
 
 /**
- * Matches the heads of a pair on the first 200 tokens of its text, and shows how alike they are.
+ * Matches the heads of a pair on the first 200 tokens of its text, and shows how similar they are.
  *
  * @param lab The pair.
  * @param options `signal` ends the cell between two pieces of work.

@@ -29,7 +29,6 @@ const PROBE_MS = 60_000;
 /**
  * Finds an adapter, installing Mesa's software driver if there is none and the user is root.
  *
- * @param host The machine.
  * @returns Name of the adapter; undefined if the reference device must do.
  */
 export async function ensureAdapter(host: AdapterHost): Promise<string | undefined> {

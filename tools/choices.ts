@@ -28,11 +28,7 @@ belongs to. A choice that would change nothing under a policy is refused, and th
 ones that policy has.
 `;
 
-/**
- * Writes the documentation of every choice.
- *
- * @returns Markdown.
- */
+/** Writes the documentation of every choice. */
 export function choicesText(): string {
   return [
     HEADER,

@@ -159,7 +159,6 @@ async function format(text: string, extension = "ts"): Promise<string> {
 /**
  * Finds the index files that differ from what the folders hold.
  *
- * @param root Root of the project.
  * @returns Paths from the root, and the text each of them should have; undefined if it should not exist.
  */
 export async function staleIndexes(root: URL): Promise<Map<string, string | undefined>> {
@@ -176,7 +175,6 @@ export async function staleIndexes(root: URL): Promise<Map<string, string | unde
 /**
  * Finds the generated documents that differ from what they are written from.
  *
- * @param root Root of the project.
  * @returns Paths from the root, and the text that each of them should have.
  */
 export async function staleDocuments(root: URL): Promise<Map<string, string>> {

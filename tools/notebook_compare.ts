@@ -31,12 +31,7 @@ export interface CompareOptions {
 /** Metadata by which an output says that its numbers are measured times or sizes of this machine. */
 export const VOLATILE = "smallkv_volatile";
 
-/**
- * Strips all outputs of times and machine names, in place.
- *
- * @param notebook The notebook.
- * @param root Root folder of the project.
- */
+/** Strips all outputs of times and machine names, in place. */
 export function stripNotebook(notebook: Notebook, root: string): void {
   const names = machineNames(root);
   const strip = (text: NotebookText) => textLines(stripText(wholeText(text), names));
@@ -55,9 +50,7 @@ export function stripNotebook(notebook: Notebook, root: string): void {
 /**
  * Compares the outputs of two runs of the same cells.
  *
- * @param stored What is stored.
  * @param current What a new run gave, stripped like the stored one.
- * @param options Whether pictures count.
  * @returns Differences; none if all that differs is noise.
  */
 export function compareNotebooks(

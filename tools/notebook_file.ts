@@ -50,12 +50,7 @@ export interface Notebook {
   readonly nbformat_minor: number;
 }
 
-/**
- * Joins text.
- *
- * @param text Whole, or line by line.
- * @returns The whole.
- */
+/** Joins text. */
 export function wholeText(text: NotebookText): string {
   return typeof text === "string" ? text : text.join("");
 }
@@ -63,7 +58,6 @@ export function wholeText(text: NotebookText): string {
 /**
  * Splits text as notebook files hold it, so that differences show line by line.
  *
- * @param text The whole.
  * @returns Lines with their ends.
  */
 export function textLines(text: string): string[] {
@@ -73,8 +67,6 @@ export function textLines(text: string): string[] {
 /**
  * Reads a notebook.
  *
- * @param path Its file.
- * @returns Its cells.
  * @throws {SyntaxError} If the file is not a notebook of format 4.
  */
 export async function readNotebook(path: string | URL): Promise<Notebook> {
@@ -85,12 +77,7 @@ export async function readNotebook(path: string | URL): Promise<Notebook> {
   );
 }
 
-/**
- * Writes a notebook as Jupyter does, with one space of indentation, but figures in one line each.
- *
- * @param path Its file.
- * @param notebook What to write.
- */
+/** Writes a notebook as Jupyter does, with one space of indentation, but figures in one line each. */
 export async function writeNotebook(path: string | URL, notebook: Notebook): Promise<void> {
   await Deno.writeTextFile(path, await formatNotebook(notebookText(notebook)));
 }
@@ -101,8 +88,6 @@ export async function writeNotebook(path: string | URL, notebook: Notebook): Pro
  * Its own check takes every notebook for unformatted (Deno 2.9.6), so notebooks are left out of it and
  * formatted here.
  *
- * @param text Content of a notebook's file.
- * @returns The same with formatted cells.
  * @throws {SyntaxError} If a cell does not parse.
  */
 export async function formatNotebook(text: string): Promise<string> {
@@ -126,7 +111,6 @@ export async function formatNotebook(text: string): Promise<string> {
 /**
  * Text of a notebook's file.
  *
- * @param notebook What to write.
  * @returns JSON that ends with a line end.
  */
 export function notebookText(notebook: Notebook): string {
@@ -142,7 +126,6 @@ export function notebookText(notebook: Notebook): string {
 /**
  * Lists the cells that can be run.
  *
- * @param notebook The notebook.
  * @returns Code cells that are not empty, with their place among all cells.
  */
 export function codeCells(

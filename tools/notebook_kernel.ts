@@ -74,8 +74,6 @@ export class Kernel implements AsyncDisposable {
   /**
    * Starts a kernel and waits until it answers.
    *
-   * @param options Folder and environment.
-   * @returns The kernel.
    * @throws {Error} If the process ends immediately.
    */
   static async start(options: KernelOptions): Promise<Kernel> {
@@ -116,8 +114,6 @@ export class Kernel implements AsyncDisposable {
    * The kernel sends "idle" before the last outputs. A second, silent request goes through the same queue as
    * the outputs, so what it publishes arrives after all of them.
    *
-   * @param code TypeScript.
-   * @param options Time limit and listener.
    * @returns How it ended; code that runs too long counts as failed.
    * @throws {Error} If the kernel ends, or does not stop when interrupted.
    */

@@ -42,11 +42,7 @@ export class OutputCollector {
     this.#cell = cell;
   }
 
-  /**
-   * Takes a message; those that carry no output are ignored.
-   *
-   * @param message What the kernel published.
-   */
+  /** Takes a message; those that carry no output are ignored. */
   add(message: KernelMessage): void {
     const content = message.content as unknown as OutputContent;
     switch (message.type) {

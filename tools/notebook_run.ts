@@ -29,7 +29,6 @@ const EXPECTED_FAILURE = "raises-exception";
  * Runs a notebook; its outputs and counts are replaced.
  *
  * @param notebook The notebook, which is changed.
- * @param options Folder and limits.
  * @returns What failed, in order; empty if all went well.
  */
 export async function runNotebook(

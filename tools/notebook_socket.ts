@@ -60,8 +60,6 @@ export class KernelSocket implements Disposable {
   /**
    * Connects, trying for a minute, since a kernel opens its ports only some time after it starts.
    *
-   * @param address Port and kind.
-   * @param key Signature key and session.
    * @returns The open socket; a `SUB` socket hears everything.
    */
   static async open(address: SocketAddress, key: ConnectionKey): Promise<KernelSocket> {
@@ -77,13 +75,7 @@ export class KernelSocket implements Disposable {
     return socket;
   }
 
-  /**
-   * Sends a request.
-   *
-   * @param type Message type.
-   * @param content What it says.
-   * @returns Its id.
-   */
+  /** Sends a request and gives its id. */
   async send(type: string, content: MessageContent): Promise<string> {
     const { session, hmac } = this.#key;
     const id = crypto.randomUUID();
@@ -108,7 +100,6 @@ export class KernelSocket implements Disposable {
   /**
    * Waits for the next message.
    *
-   * @returns The message.
    * @throws {Error} If the kernel closed the connection.
    */
   async receive(): Promise<KernelMessage> {

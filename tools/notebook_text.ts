@@ -26,7 +26,6 @@ const ANY_TIME = "…";
 /**
  * Strips text of times and machine names.
  *
- * @param text Text of an output.
  * @param names Names to replace, as {@linkcode machineNames} gives them.
  * @returns Text that another run on another machine would also write.
  */
@@ -40,7 +39,6 @@ export function stripText(text: string, names: readonly MachineName[] = []): str
 /**
  * Names of this machine that must not be stored.
  *
- * @param root Root folder of the project.
  * @returns Project folder, home folder and host name, longest first.
  */
 export function machineNames(root: string): MachineName[] {
@@ -58,8 +56,6 @@ const NUMBER = /(?<![\w.])[-−]?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?![\w])/gi;
 /**
  * Compares two texts; numbers count as equal if they agree to three significant digits.
  *
- * @param a One text.
- * @param b The other one.
  * @returns Whether they say the same; space between words does not matter.
  */
 export function isSameText(a: string, b: string): boolean {
@@ -84,8 +80,6 @@ const SMALLEST = 1e-6;
 /**
  * Compares two numbers to three significant digits, without the cliff of rounding both.
  *
- * @param a One number.
- * @param b The other one.
  * @returns Whether they differ by at most half a unit of the third digit of the larger one.
  */
 export function isSameNumber(a: number, b: number): boolean {

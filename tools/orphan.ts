@@ -7,7 +7,6 @@
 /**
  * Calls back once when the parent process has ended, as after `kill -9`; does not keep the process alive.
  *
- * @param callback What to do then.
  * @returns Ends the watch.
  */
 export function onOrphaned(callback: () => void): Disposable {

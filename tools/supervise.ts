@@ -40,7 +40,6 @@ interface Ending {
 /**
  * Runs a command until it ends by itself, is ended by the user, or crashes too often.
  *
- * @param command What to run.
  * @returns Exit code of the last run.
  */
 export async function supervise(command: SupervisedCommand): Promise<number> {

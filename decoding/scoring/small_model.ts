@@ -268,9 +268,9 @@ export function scoreCommands(
       groupHeads: groups.heads,
       reduction: REDUCTIONS.indexOf(reduction),
     });
-  const { rows, groupRows, scores, saliency } = buffers;
+  const { rows, groupRows, decays, scores, saliency } = buffers;
   return [
-    updateScoresCommand({ ...buffers, state }, sizes),
+    updateScoresCommand({ state, rows, decays, scores }, sizes),
     join({ scores, saliency }, batch.reduction),
     ...shape.hasGroupRows ? [join({ scores: rows, saliency: groupRows }, "mean")] : [],
   ];

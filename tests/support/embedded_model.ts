@@ -14,8 +14,6 @@ const loaded = new Map<string, Promise<Model>>();
 /**
  * Loads a model of the embedded pair.
  *
- * @param role Which of the two.
- * @param backend Where it runs.
  * @returns The model; shared, so do not dispose of it.
  */
 export function embeddedModel(role: "large" | "small", backend: Backend): Promise<Model> {
@@ -30,7 +28,6 @@ export function embeddedModel(role: "large" | "small", backend: Backend): Promis
 /**
  * Loads the embedded pair.
  *
- * @param backend Where it runs.
  * @returns Both models; shared, so do not dispose of them.
  */
 export async function embeddedModels(
@@ -45,9 +42,7 @@ export async function embeddedModels(
 /**
  * Makes token ids that look like a prompt: a first id 0, then a fixed pseudo-random walk.
  *
- * @param count How many.
  * @param vocabulary One more than the largest id.
- * @returns The ids.
  */
 export function someTokens(count: number, vocabulary = 765): number[] {
   return Array.from({ length: count }, (_, i) => i === 0 ? 0 : (i * i * 31 + i * 17) % vocabulary);

@@ -21,7 +21,6 @@ export type Golden = (name: string) => GoldenTensor;
  * Reads a golden file.
  *
  * @param path Path below `tests/fixtures`, without `.safetensors.gz`.
- * @returns Its tensors.
  */
 export async function readGolden(path: string): Promise<Golden> {
   const file = await Deno.open(fixture(`${path}.safetensors.gz`));

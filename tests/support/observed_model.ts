@@ -10,7 +10,6 @@ import type { Model } from "../../models/load.ts";
 /**
  * Notes what a model records.
  *
- * @param model The model.
  * @returns The model on a device that notes, and the commands recorded on it so far.
  */
 export function observed(model: Model): { readonly model: Model; readonly commands: Command[] } {
@@ -33,8 +32,6 @@ export function observed(model: Model): { readonly model: Model; readonly comman
 /**
  * Walks through a value.
  *
- * @param value Any value.
- * @param depth How deep.
  * @returns The value and everything that it holds.
  */
 export function* partsOf(value: unknown, depth = 6): Generator<unknown> {

@@ -28,7 +28,6 @@ export interface ParsedWgsl {
  * Parses the declarations of a shader.
  *
  * @param wgsl Source as the project writes it: a header comment, one declaration per line.
- * @returns What it declares.
  * @throws {Error} If bindings are not numbered from 0, `Params` is not group 1 binding 0, or a default is not a number.
  */
 export function parseWgsl(wgsl: string): ParsedWgsl {

@@ -10,7 +10,6 @@ const missing = new Set<string>();
 /**
  * Path of a model file in the folder that `SMALLKV_MODELS` names.
  *
- * @param file File name.
  * @returns Its path; undefined, with a line that says why, where it is not available.
  */
 export function realModel(file: string): string | undefined {

@@ -24,7 +24,6 @@ export interface ArrayRun<C extends KernelContract> {
 /**
  * Runs a kernel on the GPU.
  *
- * @param kernel The kernel.
  * @param run Its arrays, which stay as they are, and parameters.
  * @param options Another device than the shared one.
  * @returns Every array as it is after the run.
@@ -61,7 +60,6 @@ export async function runKernel<C extends KernelContract>(
 /**
  * Runs the twin of a kernel.
  *
- * @param kernel The kernel.
  * @param run Its arrays, which stay as they are, and parameters.
  * @returns Every array as it is after the run.
  */

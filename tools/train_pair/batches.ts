@@ -51,8 +51,6 @@ export interface TrainingRow {
 /**
  * Draws the items of one step.
  *
- * @param text The text of the phase.
- * @param step The step, from 0.
  * @returns Items of the training split, all drawn for the same length.
  * @throws {RangeError} If the phase has no such step.
  * @throws {DataError} If an item belongs to the evaluation split.
@@ -81,7 +79,6 @@ export function batchItems(text: PhaseText, step: number): MicroworldItem[] {
 /**
  * Encodes an item.
  *
- * @param item The item.
  * @param encode Encodes text without tokens around it.
  * @returns Its tokens, with loss weights.
  */
@@ -107,7 +104,6 @@ export function trainingRow(
 /**
  * Lays a batch out as bytes, little endian, rows padded with zeros on the right.
  *
- * @param rows The items.
  * @returns Rows and columns (u32 each), then task numbers (u8 [rows]), ids (i16 [rows, columns]),
  * loss weights in hundredths (u8 [rows, columns]), and 1 for an answer (u8 [rows, columns]).
  */

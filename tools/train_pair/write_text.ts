@@ -17,7 +17,6 @@ import plan from "./plan.json" with { type: "json" };
  * Finds the text of a phase.
  *
  * @param name Name of the phase in the plan.
- * @returns Its text.
  * @throws {UsageError} If the plan has no such phase.
  */
 export function phaseText(name: string): PhaseText {
