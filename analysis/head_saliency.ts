@@ -115,7 +115,7 @@ export function saliencyOfHead(saliency: HeadSaliency, head: number): Float32Arr
  * Counts the tokens that two salient sets share.
  *
  * @param rows Heads of the large model.
- * @param columns Heads of the small model, with as many compared tokens.
+ * @param columns Heads of the small model, with the same number of compared tokens.
  * @param pair Flat large head and flat small head.
  * @returns The size of the intersection.
  */
@@ -134,7 +134,7 @@ export function overlapOfPair(rows: PreparedHeads, columns: PreparedHeads, pair:
  * Computes the cosine of two heads.
  *
  * @param rows Heads of the large model.
- * @param columns Heads of the small model, with as many compared tokens.
+ * @param columns Heads of the small model, with the same number of compared tokens.
  * @param pair Flat large head and flat small head.
  * @returns A number in [-1, 1]; 0 if either vector is all zeros.
  */

@@ -57,7 +57,7 @@ export interface Need {
   readonly choice: string;
   /** Values of the other choice that it goes with. */
   readonly values?: readonly unknown[];
-  /** Value above which the other choice must lie, where it is a number. */
+  /** Value that the other choice must exceed, if it is a number. */
   readonly above?: number;
   /** The requirement in words. */
   readonly text: string;

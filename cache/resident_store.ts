@@ -26,7 +26,7 @@ export class ResidentStore implements KvStore {
   readonly layers: readonly LayerCache[];
   /** Plans need not pass through the host. */
   readonly needsPlan = false;
-  /** Nothing lies on the host. */
+  /** Nothing is on the host. */
   readonly hostBytes = 0;
   readonly #cache: FullCache;
   #isRestored = false;

@@ -22,7 +22,7 @@ import {
 } from "./speculative_types.ts";
 import type { ModelPair } from "./types.ts";
 
-/** Rows of a prefill step; activations have room for so many, which limits the blocks of a turn. */
+/** Rows of a prefill step; activations have room for this many, which limits the blocks of a turn. */
 const DEFAULT_CHUNK = 128;
 
 /**

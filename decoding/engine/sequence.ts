@@ -1,5 +1,5 @@
 /**
- * One sequence that decodes under a policy: what is kept of it, what ranks its tokens, and when they are chosen again.
+ * One sequence that decodes under a policy: its kept tokens, their scores, and when tokens are chosen again.
  *
  * @module
  */
@@ -78,7 +78,7 @@ export class PolicySequence extends SelectionPlanner {
     return this.#isReady;
   }
 
-  /** Allows tokens to be dropped, once so many of them have been scored. */
+  /** Allows tokens to be dropped, after a number of them have been scored. */
   start(tokens: number): void {
     this.#isReady = true;
     this.#firstRow = Math.max(0, tokens - this.policy.scoreRows);

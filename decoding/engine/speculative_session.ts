@@ -72,7 +72,7 @@ export class SpeculativeSession implements Disposable {
     return this.#parts.large.lengths;
   }
 
-  /** What blocks have come to so far. */
+  /** Totals over the blocks so far. */
   get speculation(): SpeculationStatistics {
     return this.#recorder.finish();
   }

@@ -51,9 +51,9 @@ export interface SpeculationRequest extends SmallModelCut {
 
 /** How a pair decodes with drafts; one sequence, greedily, with every token on the device. */
 export interface SpeculativeOptions extends SpeculationRequest {
-  /** What is kept: a policy with a small model that plans before each step. */
+  /** A policy with a small model that plans before each step. */
   readonly policy: ResolvedPolicy;
-  /** How much is kept. */
+  /** What may be kept. */
   readonly budget: CacheBudget;
   /** Tokens that fit. */
   readonly capacity: number;

@@ -20,7 +20,7 @@ import { argmaxStep, logitsStep } from "../../models/forward/transformer.ts";
 
 /** Made at the first step after a prefill; disposing it frees all but the store. */
 export interface DecodeState extends Disposable {
-  /** Where kept tokens lie. */
+  /** Store of kept tokens. */
   readonly store: PolicyStore;
   /** The large model's step. */
   readonly large: Recording;
@@ -35,7 +35,7 @@ export interface DecodeState extends Disposable {
 /**
  * Records the large model's step on a store.
  *
- * @param store Where kept tokens lie.
+ * @param store Store of kept tokens.
  * @param step Buffers, sizes and sequences of the policies.
  * @param options Kind of the store; whether the host chooses tokens even where the device could.
  * @throws {GpuError} If the device has too little memory.

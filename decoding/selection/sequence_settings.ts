@@ -13,9 +13,9 @@ import type { StoreKind } from "../../cache/kv_store.ts";
 
 /** How one sequence of a batch is decoded. */
 export interface SequenceSetting {
-  /** What is kept. */
+  /** The rule. */
   readonly policy: ResolvedPolicy;
-  /** How much is kept. */
+  /** What may be kept. */
   readonly budget: CacheBudget;
   /** How much of its own cache the small model keeps; all of it if left out. */
   readonly smallBudget?: CacheBudget;

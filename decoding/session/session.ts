@@ -79,7 +79,7 @@ export class Session implements Disposable {
   }
 
   /**
-   * Model and buffers, for drivers that run their own steps; see `writeLengths`.
+   * Model and buffers, for callers that run their own steps; see `writeLengths`.
    *
    * @internal
    */
@@ -120,7 +120,7 @@ export class Session implements Disposable {
     });
   }
 
-  /** Advances lengths by tokens that a driver has run: in every sequence, or in one. */
+  /** Advances lengths by tokens that a caller has run: in every sequence, or in one. */
   advance(tokens = 1, sequence?: number): void {
     this.#lengths.forEach((length, index) => {
       if (sequence === undefined || sequence === index) this.#lengths[index] = length + tokens;

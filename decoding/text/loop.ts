@@ -21,7 +21,7 @@ export type DecodingSession = Pick<PolicySession, "prefill" | "nextTokens" | "st
 
 /** What a decode step did. */
 export interface GenerationStep extends StepReport {
-  /** Which one; the first is 1, and its attention sees prompt + 1 tokens. */
+  /** Number of the step; the first is 1, and its attention sees prompt + 1 tokens. */
   readonly step: number;
   /** Tokens of each sequence that its attention could have seen. */
   readonly tokens: readonly number[];
