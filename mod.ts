@@ -181,7 +181,7 @@ export { Conversation } from "./decoding/text/conversation.ts";
 export type { AnswerOptions, ConversationOptions } from "./decoding/text/conversation.ts";
 export { generate, generateAll } from "./decoding/text/generate.ts";
 export type { GenerateOptions, Generation } from "./decoding/text/generate.ts";
-export type { GenerationStep } from "./decoding/text/loop.ts";
+export type { GeneratedToken, GenerationStep } from "./decoding/text/loop.ts";
 export type { Prompt } from "./decoding/text/prompts.ts";
 export type { CompressionOptions, DraftOptions } from "./decoding/text/setup.ts";
 export type {
@@ -189,7 +189,6 @@ export type {
   GenerationStatistics,
   ModelBytes,
 } from "./decoding/text/statistics.ts";
-export type { GeneratedToken } from "./decoding/text/writer.ts";
 
 // Data
 export { dataFolder } from "./data/dataset.ts";

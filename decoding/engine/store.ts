@@ -184,8 +184,9 @@ export class PolicyStore implements Disposable {
   }
 
   /** Gives each KV head the selection of its head group. */
-  #listed(selections: readonly (readonly Selection[])[]): Selection[][] {
-    return selections.map((chosen) => perGroup(chosen, this.#options.shape.groups.total));
+  #listed(selections: readonly (readonly Selection[])[]): (readonly Selection[])[] {
+    const { total } = this.#options.shape.groups;
+    return selections.map((chosen) => chosen.length === total ? chosen : perGroup(chosen, total));
   }
 
   #write(sequence: number, source: Omit<ListSource, "combine">): void {

@@ -7,7 +7,13 @@
 
 import { checkInteger, DataError } from "../../core/check.ts";
 import type { ChatMessage } from "../../models/tokenizer/chat_template.ts";
-import { generationLoop, StatisticsRecorder } from "./loop.ts";
+import {
+  endTokensOf,
+  type GeneratedToken,
+  generationLoop,
+  SequenceWriter,
+  StatisticsRecorder,
+} from "./loop.ts";
 import { DEFAULT_NEW_TOKENS, type GenerateOptions } from "./generate.ts";
 import { tierCounter } from "../selection/tiers.ts";
 import {
@@ -22,7 +28,6 @@ import {
 import type { GenerationStatistics } from "./statistics.ts";
 import type { ModelPair } from "../engine/types.ts";
 import { chatText, promptTokens } from "./prompts.ts";
-import { endTokensOf, type GeneratedToken, SequenceWriter } from "./writer.ts";
 
 /** How a conversation is held. */
 export interface ConversationOptions extends CompressionOptions, DraftOptions {

@@ -13,12 +13,18 @@ import {
   openSession,
   setUpGeneration,
 } from "./setup.ts";
-import { generationLoop, type GenerationStep, StatisticsRecorder } from "./loop.ts";
+import {
+  endTokensOf,
+  type GeneratedToken,
+  generationLoop,
+  type GenerationStep,
+  SequenceWriter,
+  StatisticsRecorder,
+} from "./loop.ts";
 import type { GenerationStatistics } from "./statistics.ts";
 import { memoryAdvice } from "../session/memory_advice.ts";
 import type { ModelPair } from "../engine/types.ts";
 import type { Prompt } from "./prompts.ts";
-import { endTokensOf, type GeneratedToken, SequenceWriter } from "./writer.ts";
 
 /** How text is generated. */
 export interface GenerateOptions extends CompressionOptions, DraftOptions {

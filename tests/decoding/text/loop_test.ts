@@ -2,13 +2,14 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { Migration } from "../../../cache/kv_store.ts";
 import {
   type DecodingSession,
+  type GeneratedToken,
   generationLoop,
   type GenerationStep,
   type LoopOptions,
+  SequenceWriter,
   StatisticsRecorder,
 } from "../../../decoding/text/loop.ts";
 import type { GenerationStatistics } from "../../../decoding/text/statistics.ts";
-import { type GeneratedToken, SequenceWriter } from "../../../decoding/text/writer.ts";
 import { tierSizes } from "../../../decoding/selection/tiers.ts";
 import { BYTES } from "./byte_tokenizer.ts";
 

@@ -1,6 +1,6 @@
-import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import fc from "fast-check";
-import { endTokensOf, SequenceWriter, StopTexts } from "../../../decoding/text/writer.ts";
+import { assert, assertEquals, assertStrictEquals } from "@std/assert";
+import { endTokensOf, SequenceWriter, StopTexts } from "../../../decoding/text/loop.ts";
 import type { Tokenizer } from "../../../models/tokenizer/tokenizer.ts";
 import { TINY } from "../../support/model_writer.ts";
 import { BYTES } from "./byte_tokenizer.ts";
