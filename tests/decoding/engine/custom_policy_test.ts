@@ -5,38 +5,18 @@
  */
 
 import { assertEquals, assertRejects } from "@std/assert";
-import { wholeEntries } from "../../../cache/budget.ts";
 import type { PlanView, Policy } from "../../../cache/policy.ts";
 import { createPolicy, resolvePolicy } from "../../../cache/policy_options.ts";
 import { window } from "../../../cache/scores/window.ts";
 import { generateAll } from "../../../decoding/text/generate.ts";
 import { PolicySession } from "../../../decoding/engine/policy_session.ts";
+import { spaced } from "../../../examples/own_policy.ts";
 import { BUDGET, openPair, promptOf } from "./choice_runs.ts";
-
-/** The example of `CONTRIBUTING.md`. */
-const SPACED: Policy = {
-  name: "spaced",
-  summary: "evenly spaced tokens",
-  saliencySource: "none",
-  candidates: "all",
-  timing: "before",
-  granularity: "layer",
-  interval: 1,
-  ties: "earlier",
-  counts({ budget, tokens }) {
-    return { sink: 0, recent: 1, critical: wholeEntries(budget, tokens) - 1, marginal: 0 };
-  },
-  plan({ tokens }, { recent, critical }) {
-    const count = Math.min(tokens, recent + critical);
-    const kept = Array.from({ length: count }, (_, k) => Math.floor((k + 1) * tokens / count) - 1);
-    return { full: Uint32Array.from(kept), valueOnly: new Uint32Array(0) };
-  },
-};
 
 Deno.test("a policy with a custom plan decodes in both stores, and in generate()", async () => {
   const pair = await openPair();
   const tokens = await promptOf(150);
-  const policy = resolvePolicy(SPACED);
+  const policy = resolvePolicy(spaced);
   const logits: Float32Array[] = [];
   for (const store of ["resident", "tiered"] as const) {
     using session = new PolicySession(pair, { policy, budget: BUDGET, capacity: 160, store });
@@ -60,9 +40,9 @@ Deno.test("a policy whose plan or counts break the budget ends the step with an 
   const pair = await openPair();
   const tokens = await promptOf(150);
   const greedy = resolvePolicy({
-    ...SPACED,
+    ...spaced,
     plan: ({ tokens: all, layer }, counts) =>
-      SPACED.plan!({ tokens: all } as PlanView, {
+      spaced.plan!({ tokens: all } as PlanView, {
         ...counts,
         critical: layer === 4 ? 60 : 10,
       }),
@@ -83,7 +63,7 @@ Deno.test("a custom policy may prune prompts in a batch with others that do not"
   const every = (positions: Uint32Array, step: number) =>
     positions.filter((position, k) => k % step === 0 || position >= 140);
   const pruning: Policy = {
-    ...SPACED,
+    ...spaced,
     name: "pruning",
     saliencySource: "large",
     score: window({ rows: () => 2, newestWeight: 1.2 }),
