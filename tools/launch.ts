@@ -15,6 +15,12 @@ const RESTARTS = 3;
 /** Commands that continue where they stopped when started again. */
 const RESUMABLE = ["reproduce"];
 
+/** Commands that are modules of their own, from this folder. */
+const OWN_MODULES: Readonly<Record<string, string>> = {
+  bench: "../bench/run.ts",
+  harden: "harden.ts",
+};
+
 /** Paths without test modules or examples. */
 const UNTESTED = ["results", "node_modules", "tools/stand_ins"];
 
@@ -28,7 +34,8 @@ function denoArguments(command: string, rest: readonly string[]): string[] {
     return ["test", "-A", "--doc", `--ignore=${UNTESTED.join(",")}`, ...rest];
   }
   const folder = import.meta.dirname;
-  const main = command === "bench" ? ["../bench/run.ts"] : ["../cli.ts", command];
+  const ownModule = OWN_MODULES[command];
+  const main = ownModule === undefined ? ["../cli.ts", command] : [ownModule];
   return ["run", "-A", "--preload", `${folder}/supervised.ts`, `${folder}/${main[0]}`]
     .concat(main.slice(1), rest);
 }
