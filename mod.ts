@@ -6,12 +6,15 @@
  * `@smallkv/lab/notebook` what notebooks draw with, `@smallkv/lab/kernels` the kernels with their float64 twins, and
  * `@smallkv/lab/cli` is the command line.
  *
+ * Whatever is refused or fails is a {@linkcode LabError}, and its message is meant for users; any other error is a
+ * fault of the toolkit.
+ *
  * @module
  */
 
 // Errors, progress
 export type { Interval } from "./core/bootstrap.ts";
-export { DataError, GpuError, RequirementError, UsageError } from "./core/check.ts";
+export { DataError, GpuError, LabError, RequirementError, UsageError } from "./core/check.ts";
 export type { Refusal } from "./core/check.ts";
 export type { JsonValue } from "./core/json.ts";
 export { Progress } from "./core/progress.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { checkInteger, checkLength } from "../core/check.ts";
+import { checkInteger, checkLength, RequirementError } from "../core/check.ts";
 
 /** Attention of one head: row = query, column = key; every row sums to one over the keys it may see. */
 export interface AttentionMap {
@@ -46,8 +46,8 @@ const ROW_SUM_TOLERANCE = 1e-2;
  * Throws unless a map is a valid causal attention map.
  *
  * @param map The map.
- * @throws {TypeError} If `values` does not have `queries * keys` entries.
- * @throws {RangeError} If there are more queries than keys, or an entry is negative, NaN, or in the
+ * @throws {RequirementError} If `values` does not have `queries * keys` entries.
+ * @throws {RequirementError} If there are more queries than keys, or an entry is negative, NaN, or in the
  *   future of its row, or a row does not sum to one.
  */
 export function checkAttentionMap(map: AttentionMap): void {
@@ -63,9 +63,11 @@ export function checkAttentionMap(map: AttentionMap): void {
       sum += row[key]!;
     }
     if (!(Math.abs(sum - 1) <= ROW_SUM_TOLERANCE)) {
-      throw new RangeError(
-        `Cannot use an attention map: row ${query} must sum to 1: current value is ${sum}`,
-      );
+      throw new RequirementError({
+        action: "use an attention map",
+        requirement: `row ${query} must sum to 1`,
+        current: sum,
+      });
     }
   }
 }
@@ -76,7 +78,7 @@ export function checkAttentionMap(map: AttentionMap): void {
  * @param map The map.
  * @param options Normalization (D-1) and rows (D-2).
  * @returns Accumulated attention, [keys], summed in float64.
- * @throws {RangeError} If an entry is NaN or `lastRows` is not a positive integer.
+ * @throws {RequirementError} If an entry is NaN or `lastRows` is not a positive integer.
  */
 export function accumulateAttention(
   map: AttentionMap,
@@ -134,11 +136,11 @@ function sumBlock(map: AttentionMap, block: Block): Float64Array {
   }
   const bad = sums.findIndex(Number.isNaN);
   if (bad >= 0) {
-    throw new RangeError(
-      `Cannot accumulate attention: entries must be numbers: current value is NaN in column ${
-        left + bad
-      } of layer ${map.layer}, head ${map.head}`,
-    );
+    throw new RequirementError({
+      action: "accumulate attention",
+      requirement: "entries must be numbers",
+      state: `value is NaN in column ${left + bad} of layer ${map.layer}, head ${map.head}`,
+    });
   }
   return sums;
 }
@@ -152,10 +154,11 @@ function checkShape(action: string, map: AttentionMap): void {
   });
 }
 
-function entryError(map: AttentionMap, query: number, key: number): RangeError {
+function entryError(map: AttentionMap, query: number, key: number): RequirementError {
   const value = map.values[query * map.keys + key];
-  return new RangeError(
-    `Cannot use an attention map: entries must be at least 0, and 0 in the future: ` +
-      `current value is ${value} at row ${query}, column ${key}`,
-  );
+  return new RequirementError({
+    action: "use an attention map",
+    requirement: "entries must be at least 0, and 0 in the future",
+    state: `value is ${value} at row ${query}, column ${key}`,
+  });
 }

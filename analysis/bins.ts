@@ -4,7 +4,7 @@
  * @module
  */
 
-import { checkInteger } from "../core/check.ts";
+import { checkInteger, RequirementError } from "../core/check.ts";
 import { shareOfTokens } from "./similarity.ts";
 
 /** The ratio of two bins, averaged over contexts in two ways. */
@@ -21,7 +21,7 @@ export interface BinRatio {
  * @param saliency Saliency of each token.
  * @param bins Number of bins; 20, so 5 % of the tokens each, if left out.
  * @returns One sum per bin, in descending order of saliency; bin b starts at rank floor(b n / bins).
- * @throws {RangeError} If there are fewer tokens than bins or an entry is not finite.
+ * @throws {RequirementError} If there are fewer tokens than bins or an entry is not finite.
  */
 export function saliencyBins(saliency: ArrayLike<number>, bins: number = 20): Float64Array {
   checkInteger("sum saliency in bins", "bins", { value: bins, min: 1 });
@@ -43,7 +43,7 @@ export function saliencyBins(saliency: ArrayLike<number>, bins: number = 20): Fl
  * @param contexts Bins of each context, from {@link saliencyBins}.
  * @param bins Index of the bin above the line and of the one below it.
  * @returns Both averages of the ratio.
- * @throws {RangeError} If there are no contexts.
+ * @throws {RequirementError} If there are no contexts.
  */
 export function binRatio(
   contexts: readonly ArrayLike<number>[],
@@ -81,7 +81,9 @@ function descending(saliency: ArrayLike<number>): Float64Array {
   const sorted = Float64Array.from(saliency).sort().reverse();
   const bad = sorted.find((value) => !Number.isFinite(value));
   if (bad === undefined) return sorted;
-  throw new RangeError(
-    `Cannot rank saliency: entries must be finite: current value is ${bad}`,
-  );
+  throw new RequirementError({
+    action: "rank saliency",
+    requirement: "entries must be finite",
+    current: bad,
+  });
 }

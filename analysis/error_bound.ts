@@ -49,8 +49,8 @@ export interface CompensationError {
  *
  * @param row The row.
  * @returns The error and its bounds; all 0 without marginal tokens.
- * @throws {TypeError} If lengths do not fit.
- * @throws {RangeError} If a marginal position is out of range.
+ * @throws {RequirementError} If lengths do not fit.
+ * @throws {RequirementError} If a marginal position is out of range.
  */
 export function compensationError(row: CompensatedRow): CompensationError {
   checkRow(row);

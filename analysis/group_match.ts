@@ -15,8 +15,8 @@ import { checkHeadSaliency, type HeadSaliency } from "./head_saliency.ts";
  * @param small Small model, over the same tokens.
  * @param options Query heads of a group, a divisor of the large model's, and the options of `matchHeads`.
  * @returns The match and both similarities per query head, as from `matchHeads`; the same for all heads of a group.
- * @throws {TypeError} If array lengths do not fit the shapes, or the models saw different numbers of tokens.
- * @throws {RangeError} If the groups do not divide the heads, or for the reasons of `matchHeads`.
+ * @throws {RequirementError} If array lengths do not fit the shapes, or the models saw different numbers of tokens.
+ * @throws {RequirementError} If the groups do not divide the heads, or for the reasons of `matchHeads`.
  */
 export function matchHeadGroups(
   large: HeadSaliency,

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { checkInteger, checkLength } from "../core/check.ts";
+import { checkInteger, checkLength, RequirementError } from "../core/check.ts";
 import {
   checkHeadSaliency,
   cosineOfPair,
@@ -60,7 +60,7 @@ export interface HeadMatch {
  * @param tokens Tokens of the prompt.
  * @param options Widest and narrowest window.
  * @returns The smaller of `tokens` and `window`.
- * @throws {RangeError} If the prompt is shorter than the narrowest window.
+ * @throws {RequirementError} If the prompt is shorter than the narrowest window.
  */
 export function matchingWindow(
   tokens: number,
@@ -92,9 +92,11 @@ export function salientCount(
     return options.topTokens;
   }
   if (!(topShare > 0 && topShare <= 1)) {
-    throw new RangeError(
-      `Cannot match heads: topShare must lie in (0, 1]: current value is ${topShare}`,
-    );
+    throw new RequirementError({
+      action: "match heads",
+      requirement: "topShare must lie in (0, 1]",
+      current: topShare,
+    });
   }
   return Math.min(compared, Math.max(8, Math.round(topShare * window)));
 }
@@ -121,8 +123,8 @@ export function salientCount(
  * @param small Small model with the same vocabulary, over the same tokens.
  * @param options See {@link MatchOptions}.
  * @returns The match and both similarities of each pair.
- * @throws {TypeError} If array lengths do not fit the shapes, or the models saw different numbers of tokens.
- * @throws {RangeError} If there are fewer than 100 tokens or more than the window, or saliency is NaN.
+ * @throws {RequirementError} If array lengths do not fit the shapes, or the models saw different numbers of tokens.
+ * @throws {RequirementError} If there are fewer than 100 tokens or more than the window, or saliency is NaN.
  */
 export function matchHeads(
   large: HeadSaliency,
@@ -178,8 +180,8 @@ export function compareHeads(
  * @param small Sizes of the small model.
  * @param match Flat small head of each flat large head.
  * @returns A copy.
- * @throws {TypeError} If it does not have one entry per large head.
- * @throws {RangeError} If an entry is not a small head.
+ * @throws {RequirementError} If it does not have one entry per large head.
+ * @throws {RequirementError} If an entry is not a small head.
  */
 export function checkedMatch(
   large: Pick<HeadSaliency, "layers" | "queryHeads">,
@@ -229,10 +231,12 @@ function allowedHeads(small: HeadSaliency, options: MatchOptions): Uint32Array {
 function checkWindow(tokens: number, options: MatchOptions): void {
   const window = matchingWindow(tokens, options);
   if (window === tokens) return;
-  throw new RangeError(
-    `Cannot match heads: accumulated attention must cover at most ${window} tokens, ` +
-      `summed over the rows of the window only: current value is ${tokens}`,
-  );
+  throw new RequirementError({
+    action: "match heads",
+    requirement:
+      `accumulated attention must cover at most ${window} tokens, summed over the rows of the window only`,
+    current: tokens,
+  });
 }
 
 function checkPair(action: string, large: HeadSaliency, small: HeadSaliency): void {

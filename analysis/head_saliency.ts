@@ -4,7 +4,7 @@
  * @module
  */
 
-import { checkInteger, checkLength } from "../core/check.ts";
+import { checkInteger, checkLength, RequirementError } from "../core/check.ts";
 import { salientTokens } from "./similarity.ts";
 
 /** Accumulated attention of all heads of one model over the matching window. */
@@ -78,8 +78,8 @@ export function prepareHeads(
  *
  * @param action What cannot be done otherwise.
  * @param saliency The heads.
- * @throws {TypeError} If the length does not fit.
- * @throws {RangeError} If a size is not positive or an entry is not finite.
+ * @throws {RequirementError} If the length does not fit.
+ * @throws {RequirementError} If a size is not positive or an entry is not finite.
  */
 export function checkHeadSaliency(action: string, saliency: HeadSaliency): void {
   const { layers, queryHeads, tokens, accumulated } = saliency;
@@ -93,11 +93,13 @@ export function checkHeadSaliency(action: string, saliency: HeadSaliency): void 
   const bad = accumulated.findIndex((value) => !Number.isFinite(value));
   if (bad < 0) return;
   const head = Math.floor(bad / tokens);
-  throw new RangeError(
-    `Cannot ${action}: accumulated attention must be finite: current value is ${
-      accumulated[bad]
-    } at layer ${Math.floor(head / queryHeads)}, head ${head % queryHeads}, token ${bad % tokens}`,
-  );
+  throw new RequirementError({
+    action,
+    requirement: "accumulated attention must be finite",
+    state: `value is ${accumulated[bad]} at layer ${Math.floor(head / queryHeads)}, head ${
+      head % queryHeads
+    }, token ${bad % tokens}`,
+  });
 }
 
 /**

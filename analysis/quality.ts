@@ -4,7 +4,7 @@
  * @module
  */
 
-import { checkInteger, checkLength } from "../core/check.ts";
+import { checkInteger, checkLength, RequirementError } from "../core/check.ts";
 import { mean, median } from "../core/stats.ts";
 
 /** One step at which both models were given the same tokens. */
@@ -35,8 +35,8 @@ export interface QualitySummary {
  * @param reference Logits of the reference, [vocabulary].
  * @param logits Logits to compare, [vocabulary].
  * @returns The Kullback-Leibler divergence in nats, at least 0.
- * @throws {TypeError} If the lengths differ.
- * @throws {RangeError} If there are no logits or one is not finite.
+ * @throws {RequirementError} If the lengths differ.
+ * @throws {RequirementError} If there are no logits or one is not finite.
  *
  * @example
  * ```ts
@@ -62,8 +62,8 @@ export function klDivergence(reference: ArrayLike<number>, logits: ArrayLike<num
  * @param reference Logits of the reference, [vocabulary].
  * @param logits Logits to compare, [vocabulary].
  * @returns Whether greedy decoding would choose the same token.
- * @throws {TypeError} If the lengths differ.
- * @throws {RangeError} If there are no logits or one is not finite.
+ * @throws {RequirementError} If the lengths differ.
+ * @throws {RequirementError} If there are no logits or one is not finite.
  */
 export function topOneAgreement(
   reference: ArrayLike<number>,
@@ -79,8 +79,8 @@ export function topOneAgreement(
  * @param reference Logits of the reference, [vocabulary].
  * @param logits Logits to compare, [vocabulary].
  * @returns Divergence and agreement.
- * @throws {TypeError} If the lengths differ.
- * @throws {RangeError} If there are no logits or one is not finite.
+ * @throws {RequirementError} If the lengths differ.
+ * @throws {RequirementError} If there are no logits or one is not finite.
  */
 export function stepQuality(reference: ArrayLike<number>, logits: ArrayLike<number>): StepQuality {
   return {
@@ -94,7 +94,7 @@ export function stepQuality(reference: ArrayLike<number>, logits: ArrayLike<numb
  *
  * @param steps At least one step.
  * @returns Mean, median and share.
- * @throws {RangeError} If there are no steps.
+ * @throws {RequirementError} If there are no steps.
  */
 export function summarizeQuality(steps: readonly StepQuality[]): QualitySummary {
   checkInteger("summarize quality", "number of steps", { value: steps.length, min: 1 });
@@ -116,11 +116,11 @@ function checkLogits(reference: ArrayLike<number>, logits: ArrayLike<number>): v
   for (const row of [reference, logits]) {
     for (let token = 0; token < row.length; token++) {
       if (Number.isFinite(row[token])) continue;
-      throw new RangeError(
-        `Cannot compare logits: they must be finite: current value at token ${token} is ${
-          row[token]
-        }`,
-      );
+      throw new RequirementError({
+        action: "compare logits",
+        requirement: "they must be finite",
+        state: `value at token ${token} is ${row[token]}`,
+      });
     }
   }
 }

@@ -73,7 +73,7 @@ export function tokenAgreement(reference: ArrayLike<number>, tokens: ArrayLike<n
  * @param items Tokens or words.
  * @param length Items of one sequence; 4 if left out.
  * @returns Share of the sequences that occurred earlier, in [0, 1); 0 for a text shorter than one sequence.
- * @throws {RangeError} If the length is not a positive integer.
+ * @throws {RequirementError} If the length is not a positive integer.
  *
  * @example
  * ```ts

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { checkInteger, checkLength } from "../core/check.ts";
+import { checkInteger, checkLength, RequirementError } from "../core/check.ts";
 import { accumulateAttention, type AttentionMap, windowAttention } from "./attention_map.ts";
 import { type Normalisation, perRow } from "./row_means.ts";
 import { jaccardSimilarity, salientTokens, shareOfTokens } from "./similarity.ts";
@@ -46,7 +46,7 @@ export interface SaliencyShift {
  * @param map Full causal map, queries = keys.
  * @param options Share of tokens to keep, and the tokens before the compression (half if left out).
  * @returns Both salient sets and their similarity.
- * @throws {RangeError} If the budget lies outside (0, 1] or leaves no token.
+ * @throws {RequirementError} If the budget lies outside (0, 1] or leaves no token.
  */
 export function saliencyShift(
   map: AttentionMap,
@@ -66,7 +66,7 @@ export function saliencyShift(
  * @param saliency Accumulated attention of the first tokens over their own rows.
  * @param budgetRatio Share of tokens to keep, in (0, 1].
  * @returns Kept positions, ascending.
- * @throws {RangeError} If the budget lies outside (0, 1] or leaves no token.
+ * @throws {RequirementError} If the budget lies outside (0, 1] or leaves no token.
  */
 export function firstKeptTokens(saliency: ArrayLike<number>, budgetRatio: number): Uint32Array {
   return salientTokens(saliency, salientBudget(saliency.length, budgetRatio));
@@ -128,7 +128,7 @@ export function mergeDropSaliency(
  * @param dropped Accumulated attention after the drop, [tokens], -1 for dropped tokens.
  * @param options Size of the sets.
  * @returns Both sets and their similarity.
- * @throws {TypeError} If the views have different lengths.
+ * @throws {RequirementError} If the views have different lengths.
  */
 export function compareViews(
   full: ArrayLike<number>,
@@ -161,9 +161,11 @@ export function randomJaccard(budgetRatio: number): number {
 
 function salientBudget(tokens: number, budgetRatio: number): number {
   if (!(budgetRatio > 0 && budgetRatio <= 1)) {
-    throw new RangeError(
-      `Cannot measure saliency shift: budgetRatio must lie in (0, 1]: current value is ${budgetRatio}`,
-    );
+    throw new RequirementError({
+      action: "measure saliency shift",
+      requirement: "budgetRatio must lie in (0, 1]",
+      current: budgetRatio,
+    });
   }
   const count = shareOfTokens(budgetRatio, tokens);
   checkInteger("measure saliency shift", "salient tokens", { value: count, min: 1 });

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { checkInteger, checkLength } from "../core/check.ts";
+import { checkInteger, checkLength, RequirementError } from "../core/check.ts";
 
 /**
  * Computes the cosine of the angle between two vectors, in float64.
@@ -12,8 +12,8 @@ import { checkInteger, checkLength } from "../core/check.ts";
  * @param a A vector.
  * @param b A vector of the same length.
  * @returns A number in [-1, 1]; 0 if either vector is all zeros.
- * @throws {TypeError} If the lengths differ.
- * @throws {RangeError} If an entry is NaN or infinite.
+ * @throws {RequirementError} If the lengths differ.
+ * @throws {RequirementError} If an entry is NaN or infinite.
  */
 export function cosineSimilarity(a: ArrayLike<number>, b: ArrayLike<number>): number {
   checkLength("compare vectors", "the second vector", { required: a.length, current: b.length });
@@ -25,11 +25,12 @@ export function cosineSimilarity(a: ArrayLike<number>, b: ArrayLike<number>): nu
     squaresB += right * right;
   }
   if (!Number.isFinite(squaresA + squaresB)) {
-    throw new RangeError(
-      "Cannot compare vectors: entries must be finite: current value is " +
-        Array.from([a, b], (vector) => Array.from(vector).find((x) => !Number.isFinite(x)))
-          .find((value) => value !== undefined),
-    );
+    throw new RequirementError({
+      action: "compare vectors",
+      requirement: "entries must be finite",
+      current: Array.from([a, b], (vector) => Array.from(vector).find((x) => !Number.isFinite(x)))
+        .find((value) => value !== undefined),
+    });
   }
   if (squaresA === 0 || squaresB === 0) return 0;
   const cosine = product / (Math.sqrt(squaresA) * Math.sqrt(squaresB));
@@ -66,7 +67,7 @@ export function jaccardSimilarity(a: Iterable<number>, b: Iterable<number>): num
  * @param saliency Saliency of each token.
  * @param count How many tokens to take.
  * @returns Their positions, ascending.
- * @throws {RangeError} If an entry is NaN or there are fewer tokens than `count`.
+ * @throws {RequirementError} If an entry is NaN or there are fewer tokens than `count`.
  */
 export function salientTokens(saliency: ArrayLike<number>, count: number): Uint32Array {
   const tokens = saliency.length;
@@ -91,13 +92,15 @@ export function salientTokens(saliency: ArrayLike<number>, count: number): Uint3
  * @param ratio Share, in [0, 1].
  * @param tokens Number of tokens.
  * @returns The largest integer that does not exceed the exact product.
- * @throws {RangeError} If the ratio lies outside [0, 1].
+ * @throws {RequirementError} If the ratio lies outside [0, 1].
  */
 export function shareOfTokens(ratio: number, tokens: number): number {
   if (!(ratio >= 0 && ratio <= 1)) {
-    throw new RangeError(
-      `Cannot convert a share of tokens: ratio must lie in [0, 1]: current value is ${ratio}`,
-    );
+    throw new RequirementError({
+      action: "convert a share of tokens",
+      requirement: "ratio must lie in [0, 1]",
+      current: ratio,
+    });
   }
   checkInteger("convert a share of tokens", "tokens", { value: tokens, min: 0 });
   return Math.floor(ratio * tokens + 1e-9);
@@ -107,11 +110,11 @@ function sortedSaliency(saliency: ArrayLike<number>): Float64Array {
   const sorted = Float64Array.from(saliency).sort();
   // Typed arrays sort NaN to the end.
   if (Number.isNaN(sorted.at(-1))) {
-    throw new RangeError(
-      `Cannot choose salient tokens: saliency must be a number: current value is NaN at token ${
-        Array.from(saliency).findIndex(Number.isNaN)
-      }`,
-    );
+    throw new RequirementError({
+      action: "choose salient tokens",
+      requirement: "saliency must be a number",
+      state: `value is NaN at token ${Array.from(saliency).findIndex(Number.isNaN)}`,
+    });
   }
   return sorted;
 }

@@ -33,7 +33,7 @@ export interface AlignedWords {
  * @param saliency Saliency of each token.
  * @param tokenTexts Text of each token; joined, they are the text.
  * @returns The words and their saliency.
- * @throws {TypeError} If the lengths differ.
+ * @throws {RequirementError} If the lengths differ.
  */
 export function wordSaliency(
   saliency: ArrayLike<number>,

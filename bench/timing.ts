@@ -6,7 +6,7 @@
 
 import process from "node:process";
 import { parseArgs } from "node:util";
-import { checkInteger, UsageError } from "../core/check.ts";
+import { checkInteger, RequirementError, UsageError } from "../core/check.ts";
 import { median, quantile } from "../core/stats.ts";
 import { embeddedPair } from "../data/embedded.ts";
 import type { Command, Device } from "../gpu/device.ts";
@@ -179,7 +179,7 @@ export async function repeated(
  *
  * @param [actual, expected] Its result, and the twin's.
  * @param limit Largest difference of an element, given what it must be.
- * @throws {Error} If an element is off.
+ * @throws {RequirementError} If an element is off.
  */
 export function checkResult(
   name: string,
@@ -189,9 +189,11 @@ export function checkResult(
   for (let index = 0; index < expected.length; index++) {
     const [is, must] = [actual[index]!, expected[index]!];
     if (Math.abs(is - must) <= limit(must)) continue;
-    throw new Error(
-      `Cannot time ${name}: element ${index} must be ${must}: current value is ${is}`,
-    );
+    throw new RequirementError({
+      action: `time ${name}`,
+      requirement: `element ${index} must be ${must}`,
+      current: is,
+    });
   }
 }
 

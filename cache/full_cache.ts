@@ -66,7 +66,7 @@ export function fullCacheBytes(shape: CacheShape): number {
  * @param device Where it lives.
  * @param shape Its sizes; one layer's keys must fit one binding.
  * @returns Buffers of zeros.
- * @throws {RangeError} If a layer does not fit one binding of the device.
+ * @throws {RequirementError} If a layer does not fit one binding of the device.
  */
 export function createFullCache(device: Device, shape: CacheShape): FullCache {
   const elements = layerElements(shape);

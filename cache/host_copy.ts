@@ -4,6 +4,7 @@
  * @module
  */
 
+import { RequirementError } from "../core/check.ts";
 import type { CacheShape } from "./full_cache.ts";
 import type { HeadPlace } from "./kv_store.ts";
 
@@ -119,17 +120,18 @@ export class HostCopy {
    * @param place KV head.
    * @param token Position.
    * @returns Its location, valid until the copy changes.
-   * @throws {RangeError} If the token has never been there or was forgotten.
+   * @throws {RequirementError} If the token has never been there or was forgotten.
    */
   row(kind: "keys" | "values", place: HeadPlace, token: number): HostRow {
     const block = this.#layers[place.layer]?.[Math.floor(token / BLOCK_TOKENS)];
     const isHeld = token >= this.#forgotten && token < this.#lengths[place.sequence]!;
     if (block === undefined || !isHeld) {
-      throw new RangeError(
-        `Cannot load ${kind} of layer ${place.layer}, KV head ${place.kvHead}, sequence ${place.sequence}: token ${token} must be on the host: current tokens are ${this.#forgotten} to ${
-          this.#lengths[place.sequence]! - 1
-        }`,
-      );
+      throw new RequirementError({
+        action:
+          `load ${kind} of layer ${place.layer}, KV head ${place.kvHead}, sequence ${place.sequence}`,
+        requirement: `token ${token} must be on the host`,
+        state: `tokens are ${this.#forgotten} to ${this.#lengths[place.sequence]! - 1}`,
+      });
     }
     const head = place.sequence * this.#shape.kvHeads + place.kvHead;
     const start = (head * BLOCK_TOKENS + token % BLOCK_TOKENS) * this.#rowWords;
@@ -141,7 +143,7 @@ export class HostCopy {
    *
    * @param layer Layer, from 0.
    * @returns Its keys and values; zeros after the end of each sequence.
-   * @throws {RangeError} If tokens were forgotten.
+   * @throws {RequirementError} If tokens were forgotten.
    */
   layer(layer: number): LayerWords {
     const { sequences, kvHeads, capacity } = this.#shape;

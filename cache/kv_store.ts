@@ -4,6 +4,7 @@
  * @module
  */
 
+import { RequirementError } from "../core/check.ts";
 import type { CacheShape, FullCache, LayerCache } from "./full_cache.ts";
 import type { Selection } from "./policy.ts";
 import type { SlotCounts } from "./slot_change.ts";
@@ -90,7 +91,7 @@ export interface KvStore extends Disposable {
    *
    * @param selections What each KV head keeps, [sequences, layers, kvHeads], or one for all heads of a layer,
    *   [sequences, layers]; the newest token is the last full one.
-   * @throws {RangeError} If a plan exceeds the pools or needs what was dropped for good; nothing has changed then.
+   * @throws {RequirementError} If a plan exceeds the pools or needs what was dropped for good; nothing has changed then.
    */
   apply(selections: readonly Selection[]): StepRows;
   /**
@@ -103,7 +104,7 @@ export interface KvStore extends Disposable {
    * Returns the complete cache, as a further prefill needs it; the store must not be used afterwards.
    *
    * @returns A cache with every token.
-   * @throws {RangeError} If tokens have been dropped for good; the store then stays as it is.
+   * @throws {RequirementError} If tokens have been dropped for good; the store then stays as it is.
    * @throws {GpuError} If the device has too little memory for it; the store then stays as it is.
    */
   restore(): Promise<FullCache>;
@@ -151,7 +152,7 @@ export function perHead<T>(
  * @param shape Sizes of the store.
  * @param selections [sequences, layers, kvHeads] or [sequences, layers].
  * @returns [sequences, layers, kvHeads].
- * @throws {TypeError} If the number of selections fits neither.
+ * @throws {RequirementError} If the number of selections fits neither.
  */
 export function selectionsPerHead(
   shape: CacheShape,
@@ -163,11 +164,14 @@ export function selectionsPerHead(
   if (selections.length === places) {
     return selections.flatMap((selection) => new Array<Selection>(kvHeads).fill(selection));
   }
-  throw new TypeError(
-    `Cannot apply a plan: it must have a selection per KV head (${
+  throw new RequirementError({
+    action: "apply a plan",
+    requirement: `it must have a selection per KV head (${
       places * kvHeads
-    }) or per layer (${places}): current value is ${selections.length}, and one per query head is a simulation for stores that hold every token`,
-  );
+    }) or per layer (${places})`,
+    state:
+      `value is ${selections.length}, and one per query head is a simulation for stores that hold every token`,
+  });
 }
 
 /**

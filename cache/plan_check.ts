@@ -27,7 +27,7 @@ interface PlanPlace {
  *
  * @param selection What was chosen.
  * @param at What it was chosen for.
- * @throws {RangeError} If it costs more, lists positions twice, out of order or beyond the end, leaves out the newest
+ * @throws {RequirementError} If it costs more, lists positions twice, out of order or beyond the end, leaves out the newest
  *   token, or brings back what was dropped for good; the message names the layer, the head and the counts.
  */
 export function checkPlan(selection: Selection, at: PlanPlace): void {
@@ -88,7 +88,7 @@ interface PrunePlace {
  *
  * @param pruned What was chosen.
  * @param at Where.
- * @throws {RangeError} If a list is out of order, has other tokens, or lacks one of the two; the message names the layer.
+ * @throws {RequirementError} If a list is out of order, has other tokens, or lacks one of the two; the message names the layer.
  */
 export function checkPruned(pruned: PrunedLayer, { policy, layer, reached }: PrunePlace): void {
   const lists = [["keep", pruned.kept, reached], ["pass on", pruned.next, pruned.kept]] as const;
@@ -130,7 +130,7 @@ interface CountsPlace {
  *
  * @param layers Counts of each layer.
  * @param at What they were made for.
- * @throws {RangeError} If they cost more; the message names the layer with the most, its heads and its counts.
+ * @throws {RequirementError} If they cost more; the message names the layer with the most, its heads and its counts.
  */
 export function checkCounts(layers: readonly TierCounts[], at: CountsPlace): void {
   const { policy, budget, tokens } = at;

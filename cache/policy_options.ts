@@ -57,7 +57,7 @@ const USUAL = Object.fromEntries(
  * @param name Name of a policy.
  * @param options Choices that differ from the recommended ones.
  * @returns The policy to run.
- * @throws {RangeError} If there is no such policy or a choice is not allowed; the message lists what is.
+ * @throws {RequirementError} If there is no such policy or a choice is not allowed; the message lists what is.
  */
 export function createPolicy(name: string, options: PolicyOptions = {}): ResolvedPolicy {
   return resolvePolicy(findPolicy(name), options);

@@ -49,7 +49,7 @@ export class ResidencyTable {
    *
    * @param selection Full and value-only tokens.
    * @param limit Most tokens of either kind; all if left out.
-   * @throws {RangeError} If it exceeds the limit, is not ascending with the newest token as the last full one, or needs
+   * @throws {RequirementError} If it exceeds the limit, is not ascending with the newest token as the last full one, or needs
    *   what was dropped for good.
    */
   check(selection: Selection, limit?: PoolSize): void {

@@ -69,7 +69,7 @@ export type SlotCounts = Record<typeof SLOT_COUNTS[number], number>;
  *
  * @param selection Full and value-only tokens.
  * @param limits Name of the KV head, most tokens of either kind, positions that tokens may have.
- * @throws {RangeError} If it is not.
+ * @throws {RequirementError} If it is not.
  */
 export function checkSelection(
   selection: Selection,
@@ -103,10 +103,12 @@ export function checkSelection(
  * @param what Key or value.
  * @returns The error to throw.
  */
-export function goneError(label: string, token: number, what: "key" | "value"): RangeError {
-  return new RangeError(
-    `Cannot load a ${what}: ${label} must still hold token ${token}: its ${what} was dropped for good`,
-  );
+export function goneError(label: string, token: number, what: "key" | "value"): RequirementError {
+  return new RequirementError({
+    action: `load a ${what}`,
+    requirement: `${label} must still hold token ${token}`,
+    state: `state is dropped for good`,
+  });
 }
 
 function isOrdered(

@@ -57,7 +57,7 @@ export interface TieredParts {
  * @param device Where the cache lives.
  * @param options Cache, lengths, pools.
  * @returns Host copy, pools, and what moves tokens between them; the full cache is freed.
- * @throws {RangeError} If the pools or the granularity are not possible.
+ * @throws {RequirementError} If the pools or the granularity are not possible.
  * @throws {GpuError} If there is too little memory for the transfer buffers; the full cache is then unchanged.
  */
 export async function createParts(

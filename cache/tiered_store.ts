@@ -67,7 +67,7 @@ export class TieredStore implements KvStore {
    * @param device Where the cache lives.
    * @param options Cache, lengths, pools.
    * @returns The store; the full cache is freed.
-   * @throws {RangeError} If the pools are larger than the cache, or each query head would have its own selection.
+   * @throws {RequirementError} If the pools are larger than the cache, or each query head would have its own selection.
    * @throws {GpuError} If the device has too little memory for the upload buffer; the full cache is then unchanged.
    */
   static async create(device: Device, options: TieredStoreOptions): Promise<TieredStore> {
@@ -129,9 +129,11 @@ export class TieredStore implements KvStore {
   /** Copies the landing slots to the host; call it once after each step's submission. */
   async takeNewest(): Promise<Uint32Array> {
     if (!this.#isApplied) {
-      throw new TypeError(
-        "Cannot store the newest token: a plan must have been applied for it: current plan is that of the step before",
-      );
+      throw new RequirementError({
+        action: "store the newest token",
+        requirement: "a plan must have been applied for it",
+        state: "plan is that of the step before",
+      });
     }
     this.#isApplied = false;
     this.#device.submit(this.#parts.collect);
@@ -147,7 +149,7 @@ export class TieredStore implements KvStore {
    * upload buffer.
    *
    * @returns A cache with every token of the host.
-   * @throws {RangeError} If the policy has dropped tokens for good; the store then stays as it is.
+   * @throws {RequirementError} If the policy has dropped tokens for good; the store then stays as it is.
    * @throws {GpuError} If the device has too little memory for both; the store then stays as it is.
    */
   async restore(): Promise<FullCache> {

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { RequirementError } from "../core/check.ts";
+
 /** Which of equal scores are taken first. */
 export type TieRule = "earlier" | "later";
 
@@ -47,14 +49,18 @@ class TopKThreshold {
  *
  * @param scores Numbers; both zeros become the same.
  * @returns The same memory as integers.
- * @throws {RangeError} If a score is not a number.
+ * @throws {RequirementError} If a score is not a number.
  */
 export function sortableBits(scores: Float32Array<ArrayBuffer>): Int32Array {
   const bits = new Int32Array(scores.buffer, scores.byteOffset, scores.length);
   for (let index = 0; index < bits.length; index++) {
     const value = bits[index]!;
     if ((value & 0x7fffffff) > INFINITY_BITS) {
-      throw new RangeError("Cannot rank tokens: saliency must be a number: current value is NaN");
+      throw new RequirementError({
+        action: "rank tokens",
+        requirement: "saliency must be a number",
+        current: NaN,
+      });
     }
     if (value < 0) bits[index] = value === -0x80000000 ? 0 : value ^ 0x7fffffff;
   }

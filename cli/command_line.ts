@@ -4,7 +4,7 @@
  * @module
  */
 
-import { DataError, GpuError, UsageError } from "../core/check.ts";
+import { LabError, UsageError } from "../core/check.ts";
 import { type Command, CommandCall, commandHelp, type CommandIo } from "./command.ts";
 
 /** Exit codes of every command. */
@@ -69,15 +69,15 @@ function reportError(error: unknown, io: CommandIo): number {
 }
 
 /**
- * Message of an error for the terminal; an unexpected one comes with its stack.
+ * Message of an error for the terminal. Only a {@linkcode LabError} is meant for users; any other is a fault
+ * of the toolkit and comes with its stack.
  *
  * @param error What was thrown.
  */
 export function errorText(error: unknown): string {
-  if (!(error instanceof Error)) return `Cannot continue: ${String(error)}`;
-  const kinds = [RangeError, DataError, GpuError, UsageError];
-  if (kinds.some((kind) => error instanceof kind)) return error.message;
-  return error.stack ?? `${error.name}: ${error.message}`;
+  if (error instanceof LabError) return error.message;
+  const text = error instanceof Error ? error.stack ?? String(error) : String(error);
+  return `Internal error, please report: ${text}`;
 }
 
 function overview(commands: readonly Command[]): string {

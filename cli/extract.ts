@@ -164,7 +164,7 @@ function parseAttention(call: CommandCall): "all" | readonly HeadIndex[] | undef
  *
  * @param choice What was asked for.
  * @returns Heads; of `all`, by layer and then head.
- * @throws {RangeError} If the model lacks one.
+ * @throws {RequirementError} If the model lacks one.
  */
 function chosenHeads(
   choice: "all" | readonly HeadIndex[] | undefined,

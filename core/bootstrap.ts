@@ -5,7 +5,7 @@
  * @module
  */
 
-import { checkInteger, checkLength } from "./check.ts";
+import { checkInteger, checkLength, RequirementError } from "./check.ts";
 import { seededRandom } from "./random.ts";
 import { mean, normalCdf, normalQuantile, sortedQuantile } from "./stats.ts";
 
@@ -47,7 +47,7 @@ export interface Resampled {
  * Computes the interval of any statistic of contexts.
  *
  * @param statistic Computes the number from a list of context indices, which may repeat.
- * @throws {RangeError} If there are no contexts, or the statistic of all contexts is not finite.
+ * @throws {RequirementError} If there are no contexts, or the statistic of all contexts is not finite.
  */
 export function bootstrapInterval(
   count: number,
@@ -60,9 +60,11 @@ export function bootstrapInterval(
   const all = Uint32Array.from({ length: count }, (_, index) => index);
   const value = statistic(all);
   if (!Number.isFinite(value)) {
-    throw new RangeError(
-      `Cannot compute an interval: the statistic must be finite: current value is ${value}`,
-    );
+    throw new RequirementError({
+      action: "compute an interval",
+      requirement: "the statistic must be finite",
+      current: value,
+    });
   }
   if (count === 1) return { value, low: value, high: value, n: 1 };
   const random = seededRandom(seed);
@@ -87,9 +89,11 @@ export function intervalEnds(
 ): Omit<Interval, "n"> {
   const { level = 0.95, method = "bca" } = options;
   if (!(level > 0 && level < 1)) {
-    throw new RangeError(
-      `Cannot compute an interval: level must lie in (0, 1): current value is ${level}`,
-    );
+    throw new RequirementError({
+      action: "compute an interval",
+      requirement: "level must lie in (0, 1)",
+      current: level,
+    });
   }
   const sorted = Float64Array.from(resampled.estimates).sort();
   const tail = (1 - level) / 2;
@@ -113,7 +117,7 @@ export function meanInterval(values: ArrayLike<number>, options: BootstrapOption
  * @param numerators One sum per context.
  * @param denominators One sum per context, as many as numerators.
  * @returns The sum of the numerators over the sum of the denominators, and its interval.
- * @throws {TypeError} If the lists differ in length.
+ * @throws {RequirementError} If the lists differ in length.
  */
 export function ratioInterval(
   numerators: ArrayLike<number>,
@@ -135,7 +139,7 @@ export function ratioInterval(
  * Computes the interval of the mean difference of two measurements of the same contexts.
  *
  * @param second One number per context, in the same order.
- * @throws {TypeError} If the lists differ in length.
+ * @throws {RequirementError} If the lists differ in length.
  */
 export function differenceInterval(
   first: ArrayLike<number>,

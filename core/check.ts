@@ -1,11 +1,17 @@
 /**
  * Errors in one form: `Cannot <action>: <requirement>: current value is <value>`.
  *
+ * All that the toolkit throws by itself is a {@linkcode LabError}, and its message is meant for users. Any
+ * other error is a fault of the toolkit, except those that a signal or a callback of the caller throws.
+ *
  * @module
  */
 
+/** Base of the errors that the toolkit throws; catch it to tell them from faults in the code. */
+export abstract class LabError extends Error {}
+
 /** An adapter, compile, out-of-memory or device-lost failure; `cause` holds the original. */
-export class GpuError extends Error {
+export class GpuError extends LabError {
   /** Always `GpuError`. */
   override readonly name = "GpuError";
   /** Whether the device had too little memory, so that lower demands may succeed. */
@@ -24,13 +30,13 @@ export class GpuError extends Error {
 }
 
 /** A file or folder that is missing, damaged or not what it should be. */
-export class DataError extends Error {
+export class DataError extends LabError {
   /** Always `DataError`. */
   override readonly name = "DataError";
 }
 
 /** A command line that cannot be understood; the process exits with code 2. */
-export class UsageError extends Error {
+export class UsageError extends LabError {
   /** Always `UsageError`. */
   override readonly name = "UsageError";
 }
@@ -48,7 +54,9 @@ export interface Refusal {
 }
 
 /** An argument that is not what it must be; the fields are the parts of the message. */
-export class RequirementError extends RangeError {
+export class RequirementError extends LabError {
+  /** Always `RequirementError`. */
+  override readonly name = "RequirementError";
   /** What could not be done, as in "match heads". */
   readonly action: string;
   /** What must hold. */
@@ -88,7 +96,7 @@ export interface IntegerBounds {
  * Throws unless a value is an integer within bounds.
  *
  * @param action What could not be done, as in "match heads".
- * @throws {RangeError} If the value is not such an integer.
+ * @throws {RequirementError} If the value is not such an integer.
  */
 export function checkInteger(action: string, name: string, bounds: IntegerBounds): void {
   const { value, min = Number.MIN_SAFE_INTEGER, max = Number.MAX_SAFE_INTEGER } = bounds;
@@ -108,7 +116,7 @@ export function checkInteger(action: string, name: string, bounds: IntegerBounds
 /**
  * Throws unless two lengths are equal.
  *
- * @throws {TypeError} If they differ.
+ * @throws {RequirementError} If they differ.
  */
 export function checkLength(
   action: string,
@@ -116,7 +124,9 @@ export function checkLength(
   lengths: { readonly required: number; readonly current: number },
 ): void {
   if (lengths.required === lengths.current) return;
-  throw new TypeError(
-    `Cannot ${action}: ${name} must have length ${lengths.required}: current length is ${lengths.current}`,
-  );
+  throw new RequirementError({
+    action,
+    requirement: `${name} must have length ${lengths.required}`,
+    state: `length is ${lengths.current}`,
+  });
 }

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { RequirementError } from "./check.ts";
+
 /** What a result file may hold: finite numbers, no `undefined`, no typed arrays. */
 export type JsonValue =
   | null
@@ -17,13 +19,15 @@ export type JsonValue =
  * Writes a value as JSON with sorted keys and no spaces, so that equal values give equal texts.
  *
  * @param value The value; its type excludes `undefined`.
- * @throws {RangeError} If a number is not finite, since JSON would turn it into `null`.
+ * @throws {RequirementError} If a number is not finite, since JSON would turn it into `null`.
  */
 export function canonicalJson(value: JsonValue): string {
   if (typeof value === "number" && !Number.isFinite(value)) {
-    throw new RangeError(
-      `Cannot write JSON: numbers must be finite: current value is ${value}`,
-    );
+    throw new RequirementError({
+      action: "write JSON",
+      requirement: "numbers must be finite",
+      current: value,
+    });
   }
   if (value === null || typeof value !== "object") return JSON.stringify(value);
   if (isList(value)) return `[${value.map(canonicalJson).join(",")}]`;

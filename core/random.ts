@@ -18,7 +18,7 @@ const WARM_UP = 16;
  * Makes a generator.
  *
  * @param seed Any integer; only its lowest 32 bits count.
- * @throws {RangeError} If the seed is not an integer.
+ * @throws {RequirementError} If the seed is not an integer.
  */
 export function seededRandom(seed: number): Random {
   checkInteger("draw random numbers", "seed", { value: seed });
@@ -54,7 +54,7 @@ export function randomInteger(random: Random, count: number): number {
 /**
  * Draws one element.
  *
- * @throws {RangeError} If there are no items.
+ * @throws {RequirementError} If there are no items.
  */
 export function pick<T>(random: Random, items: readonly T[]): T {
   checkInteger("pick an item", "items.length", { value: items.length, min: 1 });
@@ -74,7 +74,7 @@ export function shuffle<T>(random: Random, items: readonly T[]): T[] {
  * Draws several elements, each at most once.
  *
  * @returns The drawn items in the order of drawing.
- * @throws {RangeError} If there are fewer items than that.
+ * @throws {RequirementError} If there are fewer items than that.
  */
 export function sample<T>(random: Random, items: readonly T[], count: number): T[] {
   checkInteger("draw a sample", "count", { value: count, min: 0, max: items.length });

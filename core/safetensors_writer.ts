@@ -6,7 +6,7 @@
  */
 
 import { createAtomicFile } from "./atomic_file.ts";
-import { checkInteger, DataError } from "./check.ts";
+import { checkInteger, DataError, RequirementError } from "./check.ts";
 
 /** Name and shape of a tensor that will be written, in file order; elements are f32. */
 export interface TensorPlan {
@@ -32,7 +32,7 @@ const PIECE_ELEMENTS = 1 << 20;
  * @param path Final path of the file; an existing one is replaced.
  * @param tensors Every tensor, in the order in which they will be appended.
  * @param options `metadata`: strings stored along with the tensors.
- * @throws {RangeError} If a shape is not made of whole numbers or a name occurs twice.
+ * @throws {RequirementError} If a shape is not made of whole numbers or a name occurs twice.
  * @throws {DataError} If the file cannot be written.
  */
 export async function createSafetensors(
@@ -101,7 +101,11 @@ function encodeHeader(
     const { name, shape } = tensor;
     for (const value of shape) checkInteger(`write tensor "${name}"`, "length", { value, min: 0 });
     if (name in entries || name === "__metadata__") {
-      throw new RangeError(`Cannot write tensors: names must differ: current value is ${name}`);
+      throw new RequirementError({
+        action: "write tensors",
+        requirement: "names must differ",
+        current: name,
+      });
     }
     const end = offset + 4 * elementCount(tensor);
     entries[name] = { dtype: "F32", shape, data_offsets: [offset, end] };

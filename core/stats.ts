@@ -5,13 +5,13 @@
  */
 
 import { mean as simpleMean, quantileSorted } from "simple-statistics";
-import { checkInteger } from "./check.ts";
+import { checkInteger, RequirementError } from "./check.ts";
 
 /**
  * Averages numbers.
  *
  * @param values At least one number.
- * @throws {RangeError} If there are no values.
+ * @throws {RequirementError} If there are no values.
  */
 export function mean(values: ArrayLike<number>): number {
   checkInteger("average", "values.length", { value: values.length, min: 1 });
@@ -33,7 +33,7 @@ export function median(values: ArrayLike<number>): number {
  *
  * @param values At least one number, in any order.
  * @param fraction Share of the values at or below the result, in [0, 1].
- * @throws {RangeError} If there are no values or the fraction lies outside [0, 1].
+ * @throws {RequirementError} If there are no values or the fraction lies outside [0, 1].
  */
 export function quantile(values: ArrayLike<number>, fraction: number): number {
   return sortedQuantile(Float64Array.from(values).sort(), fraction);
@@ -45,14 +45,16 @@ export function quantile(values: ArrayLike<number>, fraction: number): number {
  * @param sorted At least one number, ascending.
  * @param fraction Share of the values at or below the result, in [0, 1].
  * @returns The quantile (type 7).
- * @throws {RangeError} If there are no values or the fraction lies outside [0, 1].
+ * @throws {RequirementError} If there are no values or the fraction lies outside [0, 1].
  */
 export function sortedQuantile(sorted: ArrayLike<number>, fraction: number): number {
   checkInteger("find a quantile", "values.length", { value: sorted.length, min: 1 });
   if (!(fraction >= 0 && fraction <= 1)) {
-    throw new RangeError(
-      `Cannot find a quantile: fraction must lie in [0, 1]: current value is ${fraction}`,
-    );
+    throw new RequirementError({
+      action: "find a quantile",
+      requirement: "fraction must lie in [0, 1]",
+      current: fraction,
+    });
   }
   return quantileSorted(sorted as number[], fraction);
 }
@@ -79,13 +81,15 @@ export function normalCdf(value: number): number {
  * Inverts `normalCdf`.
  *
  * @returns The value below which a standard normal variable lies with this probability.
- * @throws {RangeError} If the probability lies outside (0, 1).
+ * @throws {RequirementError} If the probability lies outside (0, 1).
  */
 export function normalQuantile(probability: number): number {
   if (!(probability > 0 && probability < 1)) {
-    throw new RangeError(
-      `Cannot find a normal quantile: probability must lie in (0, 1): current value is ${probability}`,
-    );
+    throw new RequirementError({
+      action: "find a normal quantile",
+      requirement: "probability must lie in (0, 1)",
+      current: probability,
+    });
   }
   let [low, high] = [-9, 9];
   while (high - low > 1e-13) {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { DataError, UsageError } from "../core/check.ts";
+import { DataError, RequirementError, UsageError } from "../core/check.ts";
 import manifest from "./manifest.json" with { type: "json" };
 
 /** One text of a dataset. */
@@ -75,17 +75,17 @@ export function dataFolder(
  * Lists the files of a dataset.
  *
  * @returns Its entries in the manifest, by path.
- * @throws {RangeError} If the manifest has no such dataset.
+ * @throws {RequirementError} If the manifest has no such dataset.
  */
 export function datasetFiles(dataset: string): DataFile[] {
   const entries = new Map<string, ManifestEntry>(Object.entries(manifest));
   const entry = entries.get(dataset);
   if (entry === undefined) {
-    throw new RangeError(
-      `Cannot list data files: the dataset must be one of ${
-        [...entries.keys()].join(", ")
-      }: current value is ${dataset}`,
-    );
+    throw new RequirementError({
+      action: "list data files",
+      requirement: `the dataset must be one of ${[...entries.keys()].join(", ")}`,
+      current: dataset,
+    });
   }
   const { licence, files } = entry;
   return Object.entries(files).map(([path, file]) => ({ path, licence, ...file }));
@@ -101,9 +101,11 @@ export async function readDataFile(folder: string, path: string): Promise<string
   const dataset = path.split("/")[0]!;
   const file = datasetFiles(dataset).find((entry) => entry.path === path);
   if (file === undefined) {
-    throw new RangeError(
-      `Cannot read data: the manifest must list the file: current value is ${path}`,
-    );
+    throw new RequirementError({
+      action: "read data",
+      requirement: "the manifest must list the file",
+      current: path,
+    });
   }
   const place = `${folder.replace(/[/\\]+$/, "")}/${path}`;
   const bytes = await readBytes(place, file);

@@ -52,15 +52,18 @@ export async function verifyEmbedded(role: keyof EmbeddedPair): Promise<void> {
 }
 
 async function readFile(address: URL): Promise<Uint8Array<ArrayBuffer>> {
+  const refusal = (state: string, options?: ErrorOptions) =>
+    new DataError(
+      `Cannot use the embedded pair: ${address} must be readable: current state is: ${state}`,
+      options,
+    );
+  let response;
   try {
     if (address.protocol === "file:") return await Deno.readFile(address);
-    const response = await fetch(address);
+    response = await fetch(address);
     if (response.ok) return await response.bytes();
-    throw new Error(`the server answered ${response.status}`);
   } catch (cause) {
-    throw new DataError(
-      `Cannot use the embedded pair: ${address} must be readable: ${(cause as Error).message}`,
-      { cause },
-    );
+    throw refusal((cause as Error).message, { cause });
   }
+  throw refusal(`the server answered ${response.status}`);
 }

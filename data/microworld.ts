@@ -9,7 +9,7 @@
  * @module
  */
 
-import { DataError } from "../core/check.ts";
+import { DataError, RequirementError } from "../core/check.ts";
 import { derivedSeed, type Random, randomInteger, seededRandom } from "../core/random.ts";
 import { type Dataset, takeTurns } from "./dataset.ts";
 import type { DraftSize, Segment } from "./microworld/parts.ts";
@@ -139,7 +139,7 @@ export interface EvaluationOptions {
  * @param task A task with an answer.
  * @param options How many, and how.
  * @returns Items of the evaluation split, no two with the same content.
- * @throws {RangeError} If the task has no answer.
+ * @throws {RequirementError} If the task has no answer.
  * @throws {DataError} If no item meets the bounds.
  */
 export function evaluationItems(
@@ -149,9 +149,11 @@ export function evaluationItems(
   const { count, seed = 99, factShare = 1, promptTokens = EVALUATION_TOKENS.prompt } = options;
   const usual = EVALUATION_FACTS[task];
   if (usual === undefined) {
-    throw new RangeError(
-      `Cannot draw evaluation items: the task must have an answer: current value is ${task}`,
-    );
+    throw new RequirementError({
+      action: "draw evaluation items",
+      requirement: "the task must have an answer",
+      current: task,
+    });
   }
   const random = seededRandom(derivedSeed(seed, `microworld evaluation ${task}`));
   const facts = Math.max(2, Math.round(usual * factShare));
@@ -183,16 +185,18 @@ export interface TrainingOptions {
  * Draws an endless series of training items.
  *
  * @returns Items of the training split.
- * @throws {RangeError} If the mix holds no task.
+ * @throws {RequirementError} If the mix holds no task.
  */
 export function* trainingItems(options: TrainingOptions): Generator<MicroworldItem, never> {
   const { seed, tokens: [shortest, longest], mix } = options;
   const shares = MICROWORLD_TASKS.map((task) => mix === undefined ? 1 : mix[task] ?? 0);
   const total = shares.reduce((sum, share) => sum + share, 0);
   if (!(total > 0)) {
-    throw new RangeError(
-      `Cannot draw training items: the shares of the mix must sum to more than 0: current value is ${total}`,
-    );
+    throw new RequirementError({
+      action: "draw training items",
+      requirement: "the shares of the mix must sum to more than 0",
+      current: total,
+    });
   }
   const random = seededRandom(derivedSeed(seed, "microworld training"));
   while (true) {

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { RequirementError } from "../core/check.ts";
 import type { Claim, Experiment, PaperPair } from "./experiment.ts";
 
 /** What the paper says. */
@@ -120,12 +121,16 @@ export type ClaimDetail =
  * @param id "C01" to "C64".
  * @param detail How it is compared, and what differs from the paper's words.
  * @returns The claim.
- * @throws {RangeError} If the list has no such claim.
+ * @throws {RequirementError} If the list has no such claim.
  */
 export function claimOf(id: string, detail: ClaimDetail): Claim {
   const listed = PAPER_CLAIMS.find((claim) => claim.id === id);
   if (listed === undefined) {
-    throw new RangeError(`Cannot find a claim: id must be from C01 to C64: current value is ${id}`);
+    throw new RequirementError({
+      action: "find a claim",
+      requirement: "id must be from C01 to C64",
+      current: id,
+    });
   }
   const { paper = listed.paper, ...rest } = detail;
   const { paper: _, ...words } = listed;

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { DataError } from "../core/check.ts";
+import { DataError, RequirementError } from "../core/check.ts";
 import type { JsonValue } from "../core/json.ts";
 import type { HeadSaliency } from "../analysis/head_saliency.ts";
 import type {
@@ -60,7 +60,7 @@ function textDataset(context: Pick<ExperimentContext, "isDefaultPair">): Dataset
  * @param options Count and lengths.
  * @returns At most `count` contexts, in dataset order.
  * @throws {DataError} If no text is long enough.
- * @throws {RangeError} If the two models do not share a tokenizer.
+ * @throws {RequirementError} If the two models do not share a tokenizer.
  */
 export async function cutTexts(
   context: ExperimentContext,
@@ -193,9 +193,11 @@ export async function traceRole(
     const accumulated = trace.accumulated[trace.checkpoints.indexOf(prefix)];
     if (accumulated) return { layers, queryHeads, tokens: prefix, accumulated };
     const lengths = trace.checkpoints.join(", ");
-    throw new RangeError(
-      `Cannot read a trace: checkpoint must be one of ${lengths}: current value is ${prefix}`,
-    );
+    throw new RequirementError({
+      action: "read a trace",
+      requirement: `checkpoint must be one of ${lengths}`,
+      current: prefix,
+    });
   };
 }
 
@@ -242,8 +244,10 @@ function checkOneTokenizer(context: ExperimentContext, text: string): void {
   const first = context.large.encode(text);
   const second = context.small.encode(text);
   if (first.length === second.length && first.every((id, index) => id === second[index])) return;
-  throw new RangeError(
-    `Cannot match heads: both models must have one tokenizer: current value is ` +
-      `${first.length} tokens by ${context.large.name}, ${second.length} by ${context.small.name}`,
-  );
+  throw new RequirementError({
+    action: "match heads",
+    requirement: "both models must have one tokenizer",
+    state:
+      `value is ${first.length} tokens by ${context.large.name}, ${second.length} by ${context.small.name}`,
+  });
 }

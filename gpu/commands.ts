@@ -4,7 +4,7 @@
  * @module
  */
 
-import { checkInteger, GpuError } from "../core/check.ts";
+import { checkInteger, GpuError, RequirementError } from "../core/check.ts";
 import type {
   BufferCopy,
   BufferWindow,
@@ -56,7 +56,7 @@ export function boundWindows(dispatch: Dispatch): BoundWindow[] {
  *
  * @param given Values that differ from the defaults.
  * @returns Every constant, in the order of the contract.
- * @throws {TypeError} If a name is not a constant of the kernel.
+ * @throws {RequirementError} If a name is not a constant of the kernel.
  */
 export function completeConstants(
   kernel: KernelContract,
@@ -71,11 +71,11 @@ export function completeConstants(
   for (const [name, value] of Object.entries(kernel.constants)) {
     complete[name] = given[name] ?? value;
     if (!Number.isFinite(complete[name])) {
-      throw new RangeError(
-        `Cannot use ${kernel.name}: constant ${name} must be finite: current value is ${
-          complete[name]
-        }`,
-      );
+      throw new RequirementError({
+        action: `use ${kernel.name}`,
+        requirement: `constant ${name} must be finite`,
+        current: complete[name],
+      });
     }
   }
   return complete;
@@ -85,8 +85,8 @@ export function completeConstants(
  * Packs the fields of `Params` into the words a uniform buffer holds.
  *
  * @returns One word per field, in the order of the contract.
- * @throws {TypeError} If a field is missing or unknown.
- * @throws {RangeError} If a `u32` is not an integer from 0 to 2^32 - 1 or an `f32` is not a number.
+ * @throws {RequirementError} If a field is missing or unknown.
+ * @throws {RequirementError} If a `u32` is not an integer from 0 to 2^32 - 1 or an `f32` is not a number.
  */
 export function packParams(
   kernel: KernelContract,
@@ -106,9 +106,11 @@ export function packParams(
       checkInteger(`use ${kernel.name}`, name, { value, min: 0, max: 2 ** 32 - 1 });
       words[index] = value;
     } else if (Number.isNaN(value) || typeof value !== "number") {
-      throw new RangeError(
-        `Cannot use ${kernel.name}: ${name} must be a number: current value is ${value}`,
-      );
+      throw new RequirementError({
+        action: `use ${kernel.name}`,
+        requirement: `${name} must be a number`,
+        current: value,
+      });
     } else floats[index] = value;
   }
   return words;
@@ -117,8 +119,8 @@ export function packParams(
 /**
  * Checks everything about commands that needs no back end.
  *
- * @throws {TypeError} If a binding lacks a buffer, or a written buffer is bound twice.
- * @throws {RangeError} If a window or copy lies outside its buffer or is not aligned.
+ * @throws {RequirementError} If a binding lacks a buffer, or a written buffer is bound twice.
+ * @throws {RequirementError} If a window or copy lies outside its buffer or is not aligned.
  * @throws {GpuError} If a binding or a grid is larger than the device allows.
  */
 export function checkCommands(
@@ -167,9 +169,11 @@ function checkDispatch(label: string, dispatch: Dispatch, info: DeviceInfo): voi
 function checkCopy(label: string, copy: BufferCopy): void {
   const { source, sourceOffset, target, targetOffset, byteLength } = copy;
   if (source === target) {
-    throw new TypeError(
-      `Cannot record ${label}: source and target of a copy must be two buffers: both are ${source.label}`,
-    );
+    throw new RequirementError({
+      action: `record ${label}`,
+      requirement: "source and target of a copy must be two buffers",
+      state: `buffer of both is ${source.label}`,
+    });
   }
   checkRange(`record ${label}`, source, { byteOffset: sourceOffset, byteLength });
   checkRange(`record ${label}`, target, { byteOffset: targetOffset, byteLength });
@@ -179,21 +183,25 @@ function checkWindow(action: string, name: string, window: BufferWindow): void {
   const { buffer, byteOffset, byteLength } = window;
   checkRange(action, buffer, window);
   if (byteOffset % WINDOW_ALIGNMENT !== 0) {
-    throw new RangeError(
-      `Cannot ${action}: the offset of ${name} must be a multiple of ${WINDOW_ALIGNMENT}: current value is ${byteOffset}`,
-    );
+    throw new RequirementError({
+      action,
+      requirement: `the offset of ${name} must be a multiple of ${WINDOW_ALIGNMENT}`,
+      current: byteOffset,
+    });
   }
   if (byteLength === 0) {
-    throw new RangeError(
-      `Cannot ${action}: the window of ${name} must hold bytes: current value is 0`,
-    );
+    throw new RequirementError({
+      action,
+      requirement: `the window of ${name} must hold bytes`,
+      current: 0,
+    });
   }
 }
 
 /**
  * Checks that bytes lie within a buffer and are whole words.
  *
- * @throws {RangeError} If they do not.
+ * @throws {RequirementError} If they do not.
  */
 export function checkRange(
   action: string,
@@ -212,9 +220,11 @@ export function checkRange(
     max: buffer.byteLength - byteOffset,
   });
   if (byteOffset % 4 === 0 && byteLength % 4 === 0) return;
-  throw new RangeError(
-    `Cannot ${action}: offset and length in ${buffer.label} must be multiples of 4: current values are ${byteOffset} and ${byteLength}`,
-  );
+  throw new RequirementError({
+    action,
+    requirement: `offset and length in ${buffer.label} must be multiples of 4`,
+    state: `values are ${byteOffset} and ${byteLength}`,
+  });
 }
 
 function checkAliases(action: string, kernel: string, windows: readonly BoundWindow[]): void {
@@ -225,9 +235,11 @@ function checkAliases(action: string, kernel: string, windows: readonly BoundWin
       const isApart = other.byteOffset >= written.byteOffset + written.byteLength ||
         written.byteOffset >= other.byteOffset + other.byteLength;
       if (other.isWritten && isApart) continue;
-      throw new TypeError(
-        `Cannot ${action}: ${kernel} must not see a buffer it writes through a second binding: ${written.name} and ${other.name} are both ${written.buffer.label}`,
-      );
+      throw new RequirementError({
+        action,
+        requirement: `${kernel} must not see a buffer it writes through a second binding`,
+        state: `buffer of both ${written.name} and ${other.name} is ${written.buffer.label}`,
+      });
     }
   }
 }
@@ -244,11 +256,11 @@ function checkNames(
   const { required, current, isPartial } = names;
   const isComplete = isPartial || required.every((name) => current.includes(name));
   if (isComplete && current.every((name) => required.includes(name))) return;
-  throw new TypeError(
-    `Cannot use ${kernel}: its ${what} must be ${required.join(", ") || "none"}: current value is ${
-      current.join(", ") || "none"
-    }`,
-  );
+  throw new RequirementError({
+    action: `use ${kernel}`,
+    requirement: `its ${what} must be ${required.join(", ") || "none"}`,
+    current: current.join(", ") || "none",
+  });
 }
 
 /**
@@ -266,7 +278,7 @@ export function checkAlive(action: string, isDisposed: boolean): void {
  *
  * @param own The buffer as the device made it; undefined if another did.
  * @returns The same.
- * @throws {TypeError} If it belongs to another device.
+ * @throws {RequirementError} If it belongs to another device.
  * @throws {GpuError} If it was disposed.
  */
 export function checkBuffer<Own extends { readonly isDestroyed: boolean }>(
@@ -275,9 +287,11 @@ export function checkBuffer<Own extends { readonly isDestroyed: boolean }>(
   own: Own | undefined,
 ): Own {
   if (own === undefined) {
-    throw new TypeError(
-      `Cannot ${action}: ${label} must belong to this device: it was made by another`,
-    );
+    throw new RequirementError({
+      action,
+      requirement: `${label} must belong to this device`,
+      state: "owner is another device",
+    });
   }
   if (!own.isDestroyed) return own;
   throw new GpuError(`Cannot ${action}: ${label} must be alive: it was disposed`);

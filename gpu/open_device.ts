@@ -4,7 +4,7 @@
  * @module
  */
 
-import { checkInteger, GpuError } from "../core/check.ts";
+import { checkInteger, GpuError, RequirementError } from "../core/check.ts";
 import { type Backend, BACKENDS, type Device, type DeviceOptions } from "./device.ts";
 import { ReferenceDevice } from "./reference_device.ts";
 import { adapterName, isSoftwareAdapter, openGpu, requestAdapter } from "./webgpu_adapter.ts";
@@ -55,11 +55,11 @@ export async function openDevice(options: OpenDeviceOptions = {}): Promise<Devic
   for (const name of backend === "auto" ? BACKENDS : [backend]) {
     const opener = OPENERS[name];
     if (opener === undefined) {
-      throw new RangeError(
-        `Cannot open a device: backend must be one of auto, ${
-          BACKENDS.join(", ")
-        }: current value is ${name}`,
-      );
+      throw new RequirementError({
+        action: "open a device",
+        requirement: `backend must be one of auto, ${BACKENDS.join(", ")}`,
+        current: name,
+      });
     }
     const device = await opener(options);
     if (device !== undefined) return device;

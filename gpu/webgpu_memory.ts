@@ -86,7 +86,7 @@ export class WebgpuMemory {
       made.buffer = new WebgpuBuffer(this, gpuBuffer, label);
     } catch (error) {
       this.#meter.release(size);
-      throw onError(error instanceof Error ? error : new Error(String(error)));
+      throw onError(error instanceof Error ? error : { message: String(error) });
     }
     this.#live.add(made.buffer);
     return made.buffer;
@@ -97,7 +97,7 @@ export class WebgpuMemory {
    *
    * @returns The buffer as this device made it.
    * @throws {GpuError} If it was disposed, or the device had too little memory for it.
-   * @throws {TypeError} If another device made it.
+   * @throws {RequirementError} If another device made it.
    */
   own(action: string, buffer: DeviceBuffer): WebgpuBuffer {
     const own = buffer instanceof WebgpuBuffer && buffer.memory === this ? buffer : undefined;

@@ -128,7 +128,7 @@ export function argmaxPartialBytes(sequences: number): number {
  * @param buffers What it reads and writes.
  * @param shape Sizes.
  * @returns Two commands.
- * @throws {RangeError} If the stride is too short or not a multiple of 4.
+ * @throws {RequirementError} If the stride is too short or not a multiple of 4.
  */
 export function argmaxCommands(buffers: ArgmaxBuffers, shape: ArgmaxShape): Command[] {
   const { sequences, columns, stride, capacity, advance } = shape;

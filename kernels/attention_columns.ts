@@ -132,7 +132,7 @@ function rowAttention(
  *
  * @param variant What the text depends on.
  * @returns The kernel.
- * @throws {RangeError} If there is no such variant.
+ * @throws {RequirementError} If there is no such variant.
  */
 export function attentionSums(variant: ColumnsVariant): Kernel<SumsContract> {
   return defineKernel<SumsContract>(
@@ -167,7 +167,7 @@ function sumColumns(run: KernelRun<SumsContract>, variant: ColumnsVariant): void
  *
  * @param variant What the text depends on.
  * @returns The kernel.
- * @throws {RangeError} If there is no such variant.
+ * @throws {RequirementError} If there is no such variant.
  */
 export function attentionMap(variant: ColumnsVariant): Kernel<MapContract> {
   return defineKernel<MapContract>(
@@ -188,7 +188,7 @@ export function attentionMap(variant: ColumnsVariant): Kernel<MapContract> {
  *
  * @param variant What the text depends on; one new token of each sequence.
  * @returns The kernel.
- * @throws {RangeError} If there is no such variant.
+ * @throws {RequirementError} If there is no such variant.
  */
 export function attentionRows(variant: AttentionVariant): Kernel<RowsContract> {
   return defineKernel<RowsContract>(
@@ -222,7 +222,7 @@ export type MaskedBuffers<C extends SumsContract | MapContract> =
  * @param options Buffers, sizes, and the factor by which each earlier row counts less, from 0 (only a
  *   sequence's last row counts) to 1 (all rows count the same; the default); it also decays the sums of earlier steps.
  * @returns The command.
- * @throws {RangeError} If the sizes do not fit together.
+ * @throws {RequirementError} If the sizes do not fit together.
  */
 export function attentionSumsCommand(
   info: Pick<DeviceInfo, "subgroupSize">,
@@ -259,7 +259,7 @@ export interface MapPlace {
  * @param info The device, for the choice of the variant.
  * @param options Buffers, sizes, and which map goes where.
  * @returns The command.
- * @throws {RangeError} If the sizes do not fit together or there is no such head.
+ * @throws {RequirementError} If the sizes do not fit together or there is no such head.
  */
 export function attentionMapCommand(
   info: Pick<DeviceInfo, "subgroupSize">,
@@ -295,7 +295,7 @@ export interface RowHeads {
  * @param info The device, for the choice of the variant.
  * @param options Buffers, sizes, and where the heads go.
  * @returns The command.
- * @throws {RangeError} If the sizes do not fit together, a sequence has several new tokens, or keys are masked.
+ * @throws {RequirementError} If the sizes do not fit together, a sequence has several new tokens, or keys are masked.
  */
 export function attentionRowsCommand(
   info: Pick<DeviceInfo, "subgroupSize">,

@@ -7,7 +7,7 @@
  * @module
  */
 
-import { checkInteger } from "../core/check.ts";
+import { checkInteger, RequirementError } from "../core/check.ts";
 import type { BufferWindow, DeviceBuffer, DeviceInfo } from "../gpu/device.ts";
 import type { KernelContract } from "../gpu/kernel.ts";
 import shared from "./attention.wgsl" with { type: "text" };
@@ -87,7 +87,7 @@ export type AttentionParams = { readonly [Name in keyof typeof ATTENTION_PARAMS]
  *
  * @param shape Sizes of the step.
  * @returns A value for every field of `ATTENTION_PARAMS`.
- * @throws {RangeError} If the sizes do not fit together.
+ * @throws {RequirementError} If the sizes do not fit together.
  */
 export function attentionParams(shape: AttentionShape): AttentionParams {
   const action = "compute attention";
@@ -122,9 +122,11 @@ function checkMultiple(
   [divisor, text]: readonly [number, string],
 ): void {
   if (value % divisor === 0) return;
-  throw new RangeError(
-    `Cannot compute attention: ${name} must be a multiple of ${text}: current value is ${value}`,
-  );
+  throw new RequirementError({
+    action: "compute attention",
+    requirement: `${name} must be a multiple of ${text}`,
+    current: value,
+  });
 }
 
 function checkVariant(
@@ -132,15 +134,19 @@ function checkVariant(
 ): void {
   const action = "compute attention";
   if (!(Number.isInteger(headDim) && headDim % 8 === 0 && headDim >= 8 && headDim <= 256)) {
-    throw new RangeError(
-      `Cannot ${action}: headDim must be a multiple of 8 from 8 to 256: current value is ${headDim}`,
-    );
+    throw new RequirementError({
+      action,
+      requirement: "headDim must be a multiple of 8 from 8 to 256",
+      current: headDim,
+    });
   }
   if (window !== undefined) checkInteger(action, "window", { value: window, min: 1 });
   if (softcap === undefined || softcap > 0 && Number.isFinite(softcap)) return;
-  throw new RangeError(
-    `Cannot ${action}: softcap must be positive and finite: current value is ${softcap}`,
-  );
+  throw new RequirementError({
+    action,
+    requirement: "softcap must be positive and finite",
+    current: softcap,
+  });
 }
 
 /** How the vectors that all lanes need reach them. */
@@ -189,7 +195,7 @@ export interface AttentionText {
  * @param variant What the text depends on.
  * @param text The file and its constants.
  * @returns Entry point, WGSL that compiles alone, and the subgroup that it needs.
- * @throws {RangeError} If there is no variant for the head size, window or cap.
+ * @throws {RequirementError} If there is no variant for the head size, window or cap.
  */
 export function attentionText(
   variant: AttentionVariant,

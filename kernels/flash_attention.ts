@@ -9,6 +9,7 @@
  * @module
  */
 
+import { RequirementError } from "../core/check.ts";
 import { type Command, type DeviceInfo, dispatch, type DispatchBuffers } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
 import { decodeAttentionMerge, mergedRows } from "./attention_merge.ts";
@@ -139,7 +140,7 @@ export function keyValueBytes(headDim: number, tileKeys: number): number {
  *
  * @param variant What the text depends on.
  * @returns The kernel.
- * @throws {RangeError} If there is no such variant.
+ * @throws {RequirementError} If there is no such variant.
  */
 export function flashAttention(variant: FlashVariant): Kernel<FlashContract> {
   const { headDim, subgroupSize, rows } = variant;
@@ -180,7 +181,7 @@ function attendWhole(run: KernelRun<FlashContract>, variant: FlashVariant): void
  *
  * @param variant What the text depends on.
  * @returns The kernel.
- * @throws {RangeError} If there is no such variant.
+ * @throws {RequirementError} If there is no such variant.
  */
 export function decodeAttention(variant: AttentionVariant): Kernel<DecodeContract> {
   const broadcast = broadcastOf(variant.subgroupSize);
@@ -264,7 +265,7 @@ export type FlashBuffers =
  * @param info The device, for the choice of the variant.
  * @param options Buffers and sizes.
  * @returns The command.
- * @throws {RangeError} If the sizes do not fit together.
+ * @throws {RequirementError} If the sizes do not fit together.
  */
 export function flashAttentionCommand(
   info: Pick<DeviceInfo, "subgroupSize">,
@@ -362,8 +363,8 @@ function partialBytes(shape: AttentionShape, splits: number): number {
  * @param options Buffers and sizes; `partial` is scratch of `decodePartialBytes` bytes, not needed where keys are not
  *   split, and `splits` overrides the choice of `decodeSplits`.
  * @returns One command, or two where keys are split.
- * @throws {RangeError} If the sizes do not fit together.
- * @throws {TypeError} If keys are split and `partial` is missing.
+ * @throws {RequirementError} If the sizes do not fit together.
+ * @throws {RequirementError} If keys are split and `partial` is missing.
  */
 export function decodeAttentionCommands(
   info: Pick<DeviceInfo, "isSoftware" | "subgroupSize">,
@@ -378,11 +379,11 @@ export function decodeAttentionCommands(
   const splits = options.splits ?? decodeSplits(info, shape.capacity);
   if (splits === 1) return [flashAttentionCommand(info, { shape, buffers })];
   if (partial === undefined) {
-    throw new TypeError(
-      `Cannot compute attention: "partial" must have ${
-        partialBytes(shape, splits)
-      } bytes: current value is undefined`,
-    );
+    throw new RequirementError({
+      action: "compute attention",
+      requirement: `"partial" must have ${partialBytes(shape, splits)} bytes`,
+      current: "undefined",
+    });
   }
   return [
     dispatch({

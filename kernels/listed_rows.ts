@@ -74,7 +74,7 @@ export interface ListedRowsShape extends ListedLayer {
  * @param buffers What it reads and writes; see the header of its WGSL.
  * @param shape Sizes.
  * @returns The command.
- * @throws {RangeError} If a size is not positive, or the layer's selections or heads are out of range.
+ * @throws {RequirementError} If a size is not positive, or the layer's selections or heads are out of range.
  */
 export function listedRowsCommand(
   buffers: DispatchBuffers<typeof LISTED_ROWS_CONTRACT>,

@@ -89,7 +89,7 @@ export interface MatchedSaliencyShape {
  * @param buffers What it reads and writes.
  * @param shape Sizes.
  * @returns The command.
- * @throws {RangeError} If a size is not positive, the capacity is not a multiple of 4, or the reduction is unknown.
+ * @throws {RequirementError} If a size is not positive, the capacity is not a multiple of 4, or the reduction is unknown.
  */
 export function matchedSaliencyCommand(
   buffers: MatchedSaliencyBuffers,

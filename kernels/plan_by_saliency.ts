@@ -148,7 +148,7 @@ export interface PlanBySaliencyShape {
  * @param buffers What it reads and writes.
  * @param shape Sizes.
  * @returns The command.
- * @throws {RangeError} If a size is not positive or lists have no room.
+ * @throws {RequirementError} If a size is not positive or lists have no room.
  */
 export function planBySaliencyCommand(
   buffers: PlanBySaliencyBuffers,

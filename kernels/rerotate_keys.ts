@@ -81,7 +81,7 @@ export interface RerotateKeysShape extends ListedLayer {
  * @param buffers What it reads and writes; see the header of its WGSL.
  * @param shape Sizes.
  * @returns The command.
- * @throws {RangeError} If the head size is not supported.
+ * @throws {RequirementError} If the head size is not supported.
  */
 export function rerotateKeysCommand(
   buffers: DispatchBuffers<typeof REROTATE_KEYS_CONTRACT>,

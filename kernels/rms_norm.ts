@@ -69,7 +69,7 @@ export interface RmsNormShape {
  * @param buffers What it reads and writes; see the header of its WGSL.
  * @param shape Sizes.
  * @returns The command.
- * @throws {RangeError} If a stride is shorter than a row.
+ * @throws {RequirementError} If a stride is shorter than a row.
  */
 export function rmsNormCommand(
   buffers: DispatchBuffers<typeof RMS_NORM_CONTRACT>,

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { checkInteger } from "../core/check.ts";
+import { checkInteger, RequirementError } from "../core/check.ts";
 import { type Command, dispatch, type DispatchBuffers } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
 import { type AttentionShape, rowPlace, unpackStored } from "./attention_shape.ts";
@@ -153,9 +153,9 @@ export type RopeCacheBuffers =
  * @param buffers What it reads and writes; with both norm weights or none.
  * @param shape Sizes.
  * @returns The command.
- * @throws {RangeError} If the head size is not supported, rows are shorter than their heads, or several new tokens of
+ * @throws {RequirementError} If the head size is not supported, rows are shorter than their heads, or several new tokens of
  *   a sequence would go to one slot.
- * @throws {TypeError} If only one of the norm weights is given.
+ * @throws {RequirementError} If only one of the norm weights is given.
  */
 export function ropeCacheCommand(buffers: RopeCacheBuffers, shape: RopeCacheShape): Command {
   const action = "rotate heads";
@@ -165,9 +165,11 @@ export function ropeCacheCommand(buffers: RopeCacheBuffers, shape: RopeCacheShap
   checkInteger(action, "headDim / 4", { value: headDim / 4, min: 1, max: WORKGROUP_SIZE });
   checkInteger(action, "stride / 2", { value: stride / 2, min: heads * headDim / 2 });
   if ((q_norm === undefined) !== (k_norm === undefined)) {
-    throw new TypeError(
-      `Cannot ${action}: q_norm and k_norm must be given together: current value is one of them`,
-    );
+    throw new RequirementError({
+      action,
+      requirement: "q_norm and k_norm must be given together",
+      current: "one of them",
+    });
   }
   return dispatch({
     kernel: ropeCache,

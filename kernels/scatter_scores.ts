@@ -69,7 +69,7 @@ export interface ScatterScoresShape extends ListedLayer {
  * @param buffers What it reads and writes; see the header of its WGSL.
  * @param shape Sizes.
  * @returns The command.
- * @throws {RangeError} If a size is not positive or the layer's selections are out of range.
+ * @throws {RequirementError} If a size is not positive or the layer's selections are out of range.
  */
 export function scatterScoresCommand(
   buffers: DispatchBuffers<typeof SCATTER_SCORES_CONTRACT>,

@@ -11,7 +11,7 @@
 
 import marginal from "./marginal.wgsl" with { type: "text" };
 import wgsl from "./selected_attention.wgsl" with { type: "text" };
-import { checkInteger } from "../core/check.ts";
+import { checkInteger, RequirementError } from "../core/check.ts";
 import { type Command, type DeviceInfo, dispatch, type DispatchBuffers } from "../gpu/device.ts";
 import { defineKernel, type Kernel } from "../gpu/kernel.ts";
 import { BROKEN_PART, mergedRows, PART_HEADER, selectedAttentionMerge } from "./attention_merge.ts";
@@ -86,7 +86,7 @@ function selectedText(variant: AttentionVariant, isSplit: boolean) {
  *
  * @param variant What the text depends on.
  * @returns The kernel.
- * @throws {RangeError} If there is no such variant.
+ * @throws {RequirementError} If there is no such variant.
  */
 export function selectedAttention(variant: AttentionVariant): Kernel<SelectedContract> {
   return defineKernel<SelectedContract>(
@@ -104,7 +104,7 @@ export function selectedAttention(variant: AttentionVariant): Kernel<SelectedCon
  *
  * @param variant What the text depends on.
  * @returns The kernel.
- * @throws {RangeError} If there is no such variant.
+ * @throws {RequirementError} If there is no such variant.
  */
 export function selectedAttentionSplit(variant: AttentionVariant): Kernel<SelectedSplitContract> {
   return defineKernel<SelectedSplitContract>(
@@ -143,7 +143,7 @@ export interface SelectionShape {
  * @param shape Sizes of the step.
  * @param selection Which tokens, and how.
  * @returns A value for every parameter of `selected_attention`.
- * @throws {RangeError} If the sizes do not fit together.
+ * @throws {RequirementError} If the sizes do not fit together.
  */
 export function selectedParams(shape: AttentionShape, selection: SelectionShape): SelectedParams {
   const action = "attend to selected tokens";
@@ -151,9 +151,11 @@ export function selectedParams(shape: AttentionShape, selection: SelectionShape)
   const { queryHeads, kvHeads } = shape;
   const { groupsPerLayer, groupOffset, groups, listWords, smallHeads } = selection;
   if (![1, kvHeads, queryHeads].includes(groupsPerLayer)) {
-    throw new RangeError(
-      `Cannot ${action}: groupsPerLayer must be one of 1, ${kvHeads}, ${queryHeads}: current value is ${groupsPerLayer}`,
-    );
+    throw new RequirementError({
+      action,
+      requirement: `groupsPerLayer must be one of 1, ${kvHeads}, ${queryHeads}`,
+      current: groupsPerLayer,
+    });
   }
   const least = LIST_HEADER_WORDS + queryHeads / groupsPerLayer + 2;
   checkInteger(action, "groupOffset", { value: groupOffset, min: 0, max: groups - groupsPerLayer });
@@ -227,7 +229,7 @@ export type SelectedBuffers =
  * @param info The device, for the choice of the variant.
  * @param options Buffers and sizes; `splits` overrides the choice of `selectedSplits`.
  * @returns One command, or two where lists are split.
- * @throws {RangeError} If the sizes do not fit together.
+ * @throws {RequirementError} If the sizes do not fit together.
  */
 export function selectedAttentionCommands(
   info: Pick<DeviceInfo, "subgroupSize">,

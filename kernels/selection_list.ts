@@ -44,7 +44,7 @@ export interface ListedLayer extends ListSize {
  * @param action What could not be done.
  * @param layer Sizes.
  * @returns Parameters of kernels that read lists.
- * @throws {RangeError} If a size is not positive, or the layer's selections are out of range.
+ * @throws {RequirementError} If a size is not positive, or the layer's selections are out of range.
  */
 export function listParams(action: string, layer: ListedLayer): {
   readonly group_offset: number;

@@ -64,7 +64,7 @@ export interface SiluMultiplyShape {
  * @param buffers What it reads and writes; see the header of its WGSL.
  * @param shape Sizes.
  * @returns The command.
- * @throws {RangeError} If a stride or offset is too short or not a multiple of 4.
+ * @throws {RequirementError} If a stride or offset is too short or not a multiple of 4.
  */
 export function siluMultiplyCommand(
   buffers: DispatchBuffers<typeof SILU_MULTIPLY_CONTRACT>,

@@ -55,7 +55,7 @@ export interface UpdateScoresShape {
  * @param buffers What it reads and writes; see the header of its WGSL.
  * @param shape Sizes.
  * @returns The command.
- * @throws {RangeError} If a size is not positive or the capacity is not a multiple of 4.
+ * @throws {RequirementError} If a size is not positive or the capacity is not a multiple of 4.
  */
 export function updateScoresCommand(
   buffers: DispatchBuffers<typeof UPDATE_SCORES_CONTRACT>,

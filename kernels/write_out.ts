@@ -11,6 +11,8 @@
  * @module
  */
 
+import { RequirementError } from "../core/check.ts";
+
 /** Values of the constants of a variant; conditions may name constants that the text does not declare. */
 export type VariantConstants = Readonly<Record<string, number>>;
 
@@ -23,7 +25,7 @@ const WRITTEN = new Map<string, Map<string, string>>();
  * @param wgsl Text of the file.
  * @param constants Values of its constants.
  * @returns WGSL that compiles alone.
- * @throws {TypeError} If a condition or a marked loop names no constant, or does not end.
+ * @throws {RequirementError} If a condition or a marked loop names no constant, or does not end.
  */
 export function writeOut(wgsl: string, constants: VariantConstants): string {
   const variants = WRITTEN.get(wgsl) ?? new Map<string, string>();
@@ -46,11 +48,11 @@ export function writeOut(wgsl: string, constants: VariantConstants): string {
 function valueOf(name: string, constants: VariantConstants): number {
   const value = constants[name];
   if (value !== undefined) return value;
-  throw new TypeError(
-    `Cannot write a kernel out: conditions and loops must name one of ${
-      Object.keys(constants).join(", ")
-    }: current value is ${name}`,
-  );
+  throw new RequirementError({
+    action: "write a kernel out",
+    requirement: `conditions and loops must name one of ${Object.keys(constants).join(", ")}`,
+    current: name,
+  });
 }
 
 const LOOP = /^(\s*)for \(var (\w+) = 0u; \2 < (\w+); \2\+\+\) \{ {2}\/\/ unroll$/;
@@ -100,8 +102,10 @@ function branches(lines: readonly string[], start: number): { middle: number; en
   throw unclosed(lines[start]!);
 }
 
-function unclosed(line: string): TypeError {
-  return new TypeError(
-    `Cannot write a kernel out: conditions and marked loops must end: current value is ${line.trim()}`,
-  );
+function unclosed(line: string): RequirementError {
+  return new RequirementError({
+    action: "write a kernel out",
+    requirement: "conditions and marked loops must end",
+    current: line.trim(),
+  });
 }

@@ -58,7 +58,7 @@ const MAX_CONFIG_BYTES = 2 ** 20;
  *   `hf:ORG/NAME[@REVISION][/FILE.gguf]`.
  * @returns The open model; close it by disposing it.
  * @throws {DataError} If files are missing, damaged or of an unknown family.
- * @throws {TypeError} If a weight has another shape than the configuration says.
+ * @throws {RequirementError} If a weight has another shape than the configuration says.
  *
  * @example
  * ```ts ignore

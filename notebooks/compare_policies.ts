@@ -4,6 +4,7 @@
  * @module
  */
 
+import { RequirementError } from "../core/check.ts";
 import { mean } from "../core/stats.ts";
 import type { Selection } from "../cache/policy.ts";
 import { createPolicy, type ResolvedPolicy } from "../cache/policy_options.ts";
@@ -67,7 +68,7 @@ export interface PolicyComparison {
  * @param lab The pair.
  * @param options Policies and budget; `full` is always run first.
  * @returns Texts and caches.
- * @throws {RangeError} If a policy is unknown.
+ * @throws {RequirementError} If a policy is unknown.
  */
 export async function comparePolicies(
   lab: Lab,
@@ -181,11 +182,13 @@ export function runTiers(
   const run = comparison.runs.find(({ policy }) => policy === choice.policy);
   const selection = (step: readonly Selection[]) => step[choice.headGroup];
   if (run === undefined || run.selections.some((step) => selection(step) === undefined)) {
-    throw new RangeError(
-      `Cannot show a selection: policy must be one of ${
+    throw new RequirementError({
+      action: "show a selection",
+      requirement: `policy must be one of ${
         comparison.runs.map(({ policy }) => policy).join(", ")
-      } and headGroup one of its head groups: current value is ${choice.policy}, ${choice.headGroup}`,
-    );
+      } and headGroup one of its head groups`,
+      state: `value is ${choice.policy}, ${choice.headGroup}`,
+    });
   }
   const prompt = lab.tokenizer.encode(comparison.prompts[0]!);
   const tokens = [...prompt, ...run.tokens[0]!];

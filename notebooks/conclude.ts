@@ -4,6 +4,7 @@
  * @module
  */
 
+import { RequirementError } from "../core/check.ts";
 import type { Lab } from "./lab.ts";
 import { flush, publish } from "./output.ts";
 
@@ -15,7 +16,7 @@ import { flush, publish } from "./output.ts";
  *
  * @param lab The pair.
  * @param statements Each statement of the text with whether it holds.
- * @throws {Error} If the pair is the embedded one and a statement does not hold, naming it.
+ * @throws {RequirementError} If the pair is the embedded one and a statement does not hold, naming it.
  */
 export async function conclude(
   { isDefaultPair }: Pick<Lab, "isDefaultPair">,
@@ -30,6 +31,10 @@ export async function conclude(
   await publish({ "text/plain": lines.join("\n") });
   await flush();
   if (failed.length > 0 && isDefaultPair) {
-    throw new Error(`The text does not hold here: ${failed.join("; ")}`);
+    throw new RequirementError({
+      action: "conclude",
+      requirement: "the text must hold for the embedded pair",
+      state: `differences are: ${failed.join("; ")}`,
+    });
   }
 }

@@ -47,7 +47,7 @@ export interface DropStep {
  * @param map Full causal map of a head over prompt and answer.
  * @param options Policy, budget, prompt.
  * @returns One entry per token after the prompt.
- * @throws {TypeError} If the maps have different sizes.
+ * @throws {RequirementError} If the maps have different sizes.
  */
 export function dropTimeline(map: AttentionMap, options: DropTimelineOptions): DropStep[] {
   const { keys } = map;

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { RequirementError } from "../core/check.ts";
 import type {
   Experiment,
   ExperimentContext,
@@ -115,15 +116,15 @@ function memoryStore(): BlobStore {
  * @param record The result.
  * @param key Name of the number within the experiment.
  * @returns Value, interval and n.
- * @throws {RangeError} If the experiment did not measure it.
+ * @throws {RequirementError} If the experiment did not measure it.
  */
 export function measured(record: ResultRecord, key: string): Measured {
   const claim = record.claims.find((claim) => claim.key === key);
   if (claim?.ours !== undefined) return claim.ours;
   const keys = record.claims.flatMap(({ key, ours }) => ours === undefined ? [] : [key]);
-  throw new RangeError(
-    `Cannot read a number of ${record.name}: key must be one of ${
-      keys.join(", ")
-    }: current value is ${key}`,
-  );
+  throw new RequirementError({
+    action: `read a number of ${record.name}`,
+    requirement: `key must be one of ${keys.join(", ")}`,
+    current: key,
+  });
 }

@@ -19,7 +19,7 @@ import { formatDuration } from "../core/terminal_view.ts";
  * ```
  * @param seconds Time allowed, at least 1 ms.
  * @returns The signal; its reason says how long the limit was.
- * @throws {RangeError} If the time is not positive.
+ * @throws {RequirementError} If the time is not positive.
  */
 export function stopAfter(seconds: number): AbortSignal {
   const milliseconds = Math.round(1000 * seconds);

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { RequirementError } from "../core/check.ts";
 import type { ResultTable } from "../experiments/result.ts";
 import { escapeHtml } from "../experiments/report/html.ts";
 import type { ResultRecord } from "../experiments/runner/record.ts";
@@ -26,7 +27,7 @@ export type Table = Pick<ResultTable, "title" | "columns" | "rows">;
  *
  * @param table Title, columns with units, cells.
  * @param options Whether its numbers belong to this machine, and which columns are shown.
- * @throws {RangeError} If there is no such column.
+ * @throws {RequirementError} If there is no such column.
  */
 export async function showTable(table: Table, options: TableOptions = {}): Promise<void> {
   await publish(tableBundle(withColumns(table, options.columns)), options);
@@ -37,11 +38,11 @@ function withColumns(table: Table, wanted: readonly string[] | undefined): Table
   if (wanted === undefined) return table;
   const places = wanted.map((heading) => table.columns.indexOf(heading));
   if (places.includes(-1)) {
-    throw new RangeError(
-      `Cannot show a table: columns must be among ${table.columns.join(", ")}: current value is ${
-        wanted[places.indexOf(-1)]
-      }`,
-    );
+    throw new RequirementError({
+      action: "show a table",
+      requirement: `columns must be among ${table.columns.join(", ")}`,
+      current: wanted[places.indexOf(-1)],
+    });
   }
   const pick = <T>(cells: readonly T[]) => places.map((place) => cells[place]!);
   return { ...table, columns: pick(table.columns), rows: table.rows.map(pick) };

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { RequirementError } from "../../core/check.ts";
 import type { TierCounts } from "../../cache/budget.ts";
 import type { Selection } from "../../cache/policy.ts";
 import type { DeviceBuffer } from "../../gpu/device.ts";
@@ -85,7 +86,7 @@ export class PolicySequences {
   /**
    * Starts sequences with a prompt of some tokens; returns what running it needs to know of them.
    *
-   * @throws {RangeError} If a sequence that shares a small model with one of them is not among them.
+   * @throws {RequirementError} If a sequence that shares a small model with one of them is not among them.
    */
   begin(indices: readonly number[], promptTokens: number): PromptSequence[] {
     const { large: { model: { config } }, options: { capacity }, batch } = this.#options;
@@ -94,9 +95,11 @@ export class PolicySequences {
       smallSequence !== undefined && beginning.has(smallSequence) && !indices.includes(index)
     );
     if (missing >= 0) {
-      throw new RangeError(
-        `Cannot run a prompt: sequences that share a small model must begin together: current sequences lack ${missing}`,
-      );
+      throw new RequirementError({
+        action: "run a prompt",
+        requirement: "sequences that share a small model must begin together",
+        state: `sequences lack ${missing}`,
+      });
     }
     for (const smallSequence of beginning) {
       if (smallSequence !== undefined) this.#options.smallModel?.begin(smallSequence, promptTokens);
@@ -140,7 +143,7 @@ export class PolicySequences {
   /**
    * Checks the tokens of a step, one per sequence; without any, the large model chooses them.
    *
-   * @throws {RangeError} If sequences that share a small model would read different tokens.
+   * @throws {RequirementError} If sequences that share a small model would read different tokens.
    */
   checkTokens(tokens: readonly number[] | undefined): void {
     const { smallSequences, firstReaders } = this.#options.batch;
@@ -148,11 +151,11 @@ export class PolicySequences {
       if (smallSequence === undefined || firstReaders[smallSequence] === index) return;
       const [token, other] = [tokens?.[index], tokens?.[firstReaders[smallSequence]!]];
       if (tokens && token === other) return;
-      throw new RangeError(
-        `Cannot decode: sequences that share a small model must be given the same tokens: current tokens are ${
-          tokens ? `${token} and ${other}` : "chosen freely"
-        }`,
-      );
+      throw new RequirementError({
+        action: "decode",
+        requirement: "sequences that share a small model must be given the same tokens",
+        state: `tokens are ${tokens ? `${token} and ${other}` : "chosen freely"}`,
+      });
     });
   }
 

@@ -28,14 +28,18 @@ const DEFAULT_CHUNK = 128;
 /**
  * Throws unless a pair can decode under a policy.
  *
- * @throws {TypeError} If the policy needs a small model and there is none, or its table of tokens has another size.
+ * @throws {RequirementError} If the policy needs a small model and there is none, or its table of tokens has another size.
  * @throws {DataError} If token ids do not mean the same to both models.
  */
 export function checkPair({ large, small }: ModelPair, policy: ResolvedPolicy): void {
   if (policy.saliencySource !== "small") return;
   const action = `decode under ${policy.name}`;
   if (!small) {
-    throw new TypeError(`Cannot ${action}: a small model must be given: current value is none`);
+    throw new RequirementError({
+      action,
+      requirement: "a small model must be given",
+      current: "none",
+    });
   }
   if (large.tokenizer && small.tokenizer) {
     // Tables may be padded to different sizes; only the meaning of ids matters.
@@ -45,9 +49,12 @@ export function checkPair({ large, small }: ModelPair, policy: ResolvedPolicy): 
     );
   }
   if (small.config.vocabulary === large.config.vocabulary) return;
-  throw new TypeError(
-    `Cannot ${action}: the small model must have the vocabulary of the large one, ${large.config.vocabulary} tokens: current value is ${small.config.vocabulary}`,
-  );
+  throw new RequirementError({
+    action,
+    requirement:
+      `the small model must have the vocabulary of the large one, ${large.config.vocabulary} tokens`,
+    current: small.config.vocabulary,
+  });
 }
 
 /**

@@ -39,8 +39,8 @@ export class PolicySession implements Disposable {
    *
    * @param pair Models.
    * @param options Policy and budget of all sequences or of each, sizes.
-   * @throws {TypeError} If a policy needs a small model and there is none, or its vocabulary differs.
-   * @throws {RangeError} If the sequences cannot run together, or the small model cannot be made cheaper as asked.
+   * @throws {RequirementError} If a policy needs a small model and there is none, or its vocabulary differs.
+   * @throws {RequirementError} If the sequences cannot run together, or the small model cannot be made cheaper as asked.
    */
   constructor(pair: ModelPair, options: PolicySessionOptions) {
     const capacity = wholeCapacity(options.capacity);
@@ -67,7 +67,7 @@ export class PolicySession implements Disposable {
    *
    * @param tokens Token ids; for a further turn all that the cache does not hold, including the newest chosen token.
    * @param options Which sequence, or which ones begin with this prompt; progress, signal.
-   * @throws {RangeError} If sequences that share a small model do not begin together, or several would be run token by token.
+   * @throws {RequirementError} If sequences that share a small model do not begin together, or several would be run token by token.
    * @throws {GpuError} If the device runs out of memory. As after an abort, the sequences then hold no tokens, or those
    *   before the turn; others are unaffected, and the prompt can be run again.
    */
@@ -111,7 +111,7 @@ export class PolicySession implements Disposable {
    *
    * @param options Tokens to run instead of the chosen ones; whether logits are read.
    * @returns What was chosen and what was seen.
-   * @throws {RangeError} If the cache is full, or sequences that share a small model would read different tokens.
+   * @throws {RequirementError} If the cache is full, or sequences that share a small model would read different tokens.
    * @throws {GpuError} If the device runs out of memory; the first step can be tried again then.
    */
   async step(options: StepOptions = {}): Promise<StepReport> {

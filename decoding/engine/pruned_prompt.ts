@@ -36,7 +36,7 @@ interface Chunk {
  * @param session Large model's session, masked; the sequence is empty.
  * @param tokens The prompt.
  * @param options The sequence; progress, signal, receiver of logits.
- * @throws {RangeError} If the tokens do not fit, or what the policy chooses is not a part of what it was given.
+ * @throws {RequirementError} If the tokens do not fit, or what the policy chooses is not a part of what it was given.
  */
 export async function runPrunedPrompt(
   session: Session,

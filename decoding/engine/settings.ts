@@ -37,7 +37,7 @@ interface BatchSizes {
  * @param setting Policy, choices, budget.
  * @param sizes Sizes of the batch.
  * @returns The session.
- * @throws {RangeError} If the policy or a choice is not allowed, or the small model cannot be made cheaper as asked.
+ * @throws {RequirementError} If the policy or a choice is not allowed, or the small model cannot be made cheaper as asked.
  */
 export function openSetting(
   pair: ModelPair,
@@ -58,7 +58,7 @@ export function openSetting(
  * @param settings Policies, choices, budgets that can run together, as `settingBatches` groups them.
  * @param capacity Tokens that fit per sequence.
  * @returns The session.
- * @throws {RangeError} If a policy or a choice is not allowed, or they cannot run together.
+ * @throws {RequirementError} If a policy or a choice is not allowed, or they cannot run together.
  */
 export function openSettings(
   pair: ModelPair,
@@ -78,7 +78,7 @@ export function openSettings(
  * @param settings Policies, choices, budgets.
  * @param most Most sequences of a batch.
  * @returns Indices of the settings of each batch.
- * @throws {RangeError} If a policy or a choice is not allowed.
+ * @throws {RequirementError} If a policy or a choice is not allowed.
  */
 export function settingBatches(settings: readonly PolicySetting[], most: number): number[][] {
   const families = Map.groupBy(settings.keys(), (index) => {

@@ -197,7 +197,7 @@ class CompressedSmallCache implements SmallCache {
  * @param model The whole small model.
  * @param options Budget and policy of each of its sequences, sizes, store.
  * @returns The small model's side; disposing it frees its cache and activations.
- * @throws {RangeError} If the model does not have the layers that should run.
+ * @throws {RequirementError} If the model does not have the layers that should run.
  */
 export function openSmallModel(
   model: Model,

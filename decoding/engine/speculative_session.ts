@@ -10,7 +10,7 @@
 
 import type { Selection } from "../../cache/policy.ts";
 import { ResidentStore } from "../../cache/resident_store.ts";
-import { checkInteger } from "../../core/check.ts";
+import { checkInteger, RequirementError } from "../../core/check.ts";
 import { checkTokens } from "../session/step_io.ts";
 import { type PromptOptions, runPrompt } from "./prompt.ts";
 import { checkPair, checkSpeculation, checkTurnBlock } from "./checks.ts";
@@ -55,8 +55,8 @@ export class SpeculativeSession implements Disposable {
    *
    * @param pair Both models.
    * @param options Policy, budget, drafts.
-   * @throws {RangeError} If the policy cannot decode with drafts, or there are too many.
-   * @throws {TypeError} If there is no small model, or its vocabulary differs.
+   * @throws {RequirementError} If the policy cannot decode with drafts, or there are too many.
+   * @throws {RequirementError} If there is no small model, or its vocabulary differs.
    */
   constructor(pair: ModelPair, options: SpeculativeOptions) {
     const speculation = checkSpeculation(options.policy, options);
@@ -82,7 +82,7 @@ export class SpeculativeSession implements Disposable {
    *
    * @param tokens Token ids; for a further turn all that the cache does not hold, including the newest chosen token.
    * @param options Progress, signal.
-   * @throws {RangeError} If the tokens do not fit.
+   * @throws {RequirementError} If the tokens do not fit.
    */
   async prefill(tokens: readonly number[], options: PromptOptions = {}): Promise<void> {
     const { sequence: _, ...events } = options;
@@ -118,7 +118,7 @@ export class SpeculativeSession implements Disposable {
    *
    * @param options Your own drafts or tokens; whether logits are read.
    * @returns New tokens, and what each of their rows attended to.
-   * @throws {RangeError} If the cache is full, or given tokens do not fit.
+   * @throws {RequirementError} If the cache is full, or given tokens do not fit.
    */
   async block(options: BlockOptions = {}): Promise<BlockReport> {
     const tried = await this.#try(options);
@@ -133,13 +133,15 @@ export class SpeculativeSession implements Disposable {
    *
    * @param options Whether logits are read. Tokens can only be given to whole blocks.
    * @returns What the step saw and chose.
-   * @throws {RangeError} If the cache is full, or a token is given.
+   * @throws {RequirementError} If the cache is full, or a token is given.
    */
   async step(options: StepOptions = {}): Promise<StepReport> {
     if (options.tokens) {
-      throw new RangeError(
-        "Cannot speculate: forced tokens must be given to whole blocks: current value is a step",
-      );
+      throw new RequirementError({
+        action: "speculate",
+        requirement: "forced tokens must be given to whole blocks",
+        current: "a step",
+      });
     }
     const { logits = false } = options;
     const isLeft = this.#tried !== undefined && this.#tried.done <= this.#tried.accepted;

@@ -171,7 +171,7 @@ export class PolicyStore implements Disposable {
   /**
    * Returns the complete cache; the store must not be used afterwards.
    *
-   * @throws {RangeError} If tokens have been dropped for good; the store then stays as it is.
+   * @throws {RequirementError} If tokens have been dropped for good; the store then stays as it is.
    * @throws {GpuError} If the device has too little memory for it; the store then stays as it is.
    */
   async restore(): Promise<FullCache> {

@@ -27,7 +27,7 @@ export interface FreeRunOptions {
  * @param prompts Token ids of at least one prompt.
  * @param options Setting, limit, end tokens, signal.
  * @returns New tokens of each prompt, without the end token.
- * @throws {RangeError} If the prompts do not fit the models or the setting is not allowed.
+ * @throws {RequirementError} If the prompts do not fit the models or the setting is not allowed.
  */
 export async function freeRun(
   pair: ModelPair,

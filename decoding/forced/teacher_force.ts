@@ -58,7 +58,7 @@ export interface TeacherForceResult {
  * @param prompt The prompt.
  * @param options Given tokens, policy, budget.
  * @returns Divergence per step, choices, statistics.
- * @throws {RangeError} If no tokens are given, they do not fit, or a choice is not allowed.
+ * @throws {RequirementError} If no tokens are given, they do not fit, or a choice is not allowed.
  * @throws {DataError} If the models do not share a vocabulary, or the prompt needs what the model lacks.
  * @throws {GpuError} If the device runs out of memory.
  */

@@ -71,7 +71,7 @@ const FULL: PolicySetting = { policy: "full", budget: { ratio: 1 } };
  * @param text The text.
  * @param options Settings, limits, progress, signal.
  * @returns One run per setting; for a text without a continuation, the `reference` of each is what the full cache wrote.
- * @throws {RangeError} If a setting is not allowed or the text does not fit the models.
+ * @throws {RequirementError} If a setting is not allowed or the text does not fit the models.
  */
 export async function teacherForceSettings(
   pair: ModelPair,

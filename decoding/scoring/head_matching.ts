@@ -80,8 +80,8 @@ interface TextMatchOptions {
  * @param options Policies, progress, signal.
  * @returns For each large head the most similar small head, for each kind that the policies use; nothing runs if it is
  *   given.
- * @throws {TypeError} If a given match does not have one entry per large head.
- * @throws {RangeError} If an entry of it is not a small head.
+ * @throws {RequirementError} If a given match does not have one entry per large head.
+ * @throws {RequirementError} If an entry of it is not a small head.
  */
 export async function matchText(
   models: MatchedModels,

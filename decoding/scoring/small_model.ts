@@ -83,7 +83,7 @@ export class SmallModelStep implements Disposable {
    * @param model The whole small model.
    * @param sizes Layers that run, sequences, tokens.
    * @param compress Makes a compressed cache; every token is kept if left out.
-   * @throws {RangeError} If the model does not have the layers that should run.
+   * @throws {RequirementError} If the model does not have the layers that should run.
    */
   constructor(model: Model, sizes: SmallModelSizes, compress?: (session: Session) => SmallCache) {
     const { smallLayers = model.config.layers, ...session } = sizes;

@@ -42,7 +42,7 @@ export interface ListSource {
  * @param lists Written to, u32 [groups, listWords]; words after the end of a list stay as they were.
  * @param shape Sizes.
  * @param source Tokens, rows, matched heads.
- * @throws {RangeError} If a selection does not fit its list.
+ * @throws {RequirementError} If a selection does not fit its list.
  */
 export function packLists(
   lists: Uint32Array,

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { RequirementError } from "../../core/check.ts";
 import type { CacheBudget, CountRequest, TierCounts } from "../../cache/budget.ts";
 import { checkCounts, checkPlan } from "../../cache/plan_check.ts";
 import { planBySaliency, planOverAll, type Selection } from "../../cache/policy.ts";
@@ -120,7 +121,7 @@ export class SelectionPlanner {
    *
    * @param tokens Tokens of the sequence, the newest one included.
    * @returns Tokens of each tier, [layers].
-   * @throws {RangeError} If the policy breaks its budget.
+   * @throws {RequirementError} If the policy breaks its budget.
    */
   tiers(tokens: number): TierCounts[] {
     const { policy, budget, promptTokens } = this.#options;
@@ -359,7 +360,7 @@ export class DevicePlanner implements Disposable {
    * Reads the newest choice.
    *
    * @returns Tokens of each list, [sequence][list group].
-   * @throws {RangeError} If a score was not a number.
+   * @throws {RequirementError} If a score was not a number.
    */
   async read(): Promise<Selection[][]> {
     const { groups, listWords, sequences } = this.#shape;
@@ -371,9 +372,11 @@ export class DevicePlanner implements Disposable {
           const first = (sequence * groups.total + group) * listWords;
           const list = readList(words.subarray(first, first + listWords), groups.heads);
           if (list) return { full: list.full, valueOnly: list.valueOnly };
-          throw new RangeError(
-            "Cannot rank tokens: saliency must be a number: current value is NaN",
-          );
+          throw new RequirementError({
+            action: "rank tokens",
+            requirement: "saliency must be a number",
+            current: NaN,
+          });
         }),
     );
   }

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { RequirementError } from "../../core/check.ts";
 import type { Command, DeviceBuffer } from "../../gpu/device.ts";
 import { scatterScoresCommand } from "../../kernels/scatter_scores.ts";
 import { selectedAttentionCommands } from "../../kernels/selected_attention.ts";
@@ -124,7 +125,7 @@ export interface RerotatedKeys extends Disposable {
 /**
  * Makes room for rerotated keys; nothing if all positions are original.
  *
- * @throws {RangeError} If each query head selects alone: heads that share keys would rotate them differently.
+ * @throws {RequirementError} If each query head selects alone: heads that share keys would rotate them differently.
  * @throws {GpuError} If the device has too little memory.
  */
 export function createRerotatedKeys(
@@ -136,9 +137,11 @@ export function createRerotatedKeys(
   const counted = Uint32Array.from(settings, ({ policy }) => policy.positions === "slot" ? 1 : 0);
   if (!counted.includes(1)) return undefined;
   if (granularity === "query_head") {
-    throw new RangeError(
-      "Cannot take slots for positions: granularity must be kv_head, kv_match or layer: current value is query_head",
-    );
+    throw new RequirementError({
+      action: "take slots for positions",
+      requirement: "granularity must be kv_head, kv_match or layer",
+      current: "query_head",
+    });
   }
   using stack = new DisposableStack();
   const byteLength = Math.max(...cache.layers.map(({ keys }) => keys.byteLength));

@@ -8,7 +8,7 @@ import type { CacheBudget } from "../../cache/budget.ts";
 import type { Granularity } from "../../cache/options.ts";
 import { checkBase, type Reduction, type ResolvedPolicy } from "../../cache/policy_options.ts";
 import { readsRows } from "../../cache/scores/score.ts";
-import { checkInteger } from "../../core/check.ts";
+import { checkInteger, RequirementError } from "../../core/check.ts";
 import type { StoreKind } from "../../cache/kv_store.ts";
 
 /** How one sequence of a batch is decoded. */
@@ -62,7 +62,7 @@ export type SequenceSettingOptions =
  *
  * @param options One setting for all sequences, or one for each; where their tokens are stored.
  * @returns The sequences.
- * @throws {RangeError} If there are none, or they cannot run together.
+ * @throws {RequirementError} If there are none, or they cannot run together.
  */
 export function sequenceSettings(
   options: SequenceSettingOptions & { readonly store?: StoreKind },
@@ -160,9 +160,9 @@ function settingText({ policy, budget, smallBudget }: SequenceSetting): string {
 function onlyOne<T extends string>(what: string, values: readonly T[]): T | undefined {
   const different = [...new Set(values)];
   if (different.length < 2) return different[0];
-  throw new RangeError(
-    `Cannot decode together: sequences must have one ${what}: current values are ${
-      different.map((value) => value.split(" ")[0]).join(", ")
-    }`,
-  );
+  throw new RequirementError({
+    action: "decode together",
+    requirement: `sequences must have one ${what}`,
+    state: `values are ${different.map((value) => value.split(" ")[0]).join(", ")}`,
+  });
 }

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { checkInteger } from "../../core/check.ts";
+import { checkInteger, RequirementError } from "../../core/check.ts";
 import type { Model } from "../../models/load.ts";
 import { Session } from "./session.ts";
 
@@ -55,16 +55,16 @@ export class RealDrop implements Disposable {
    * @param kept Per flat query head, the kept positions of the first part.
    * @param signal Stops between chunks.
    * @returns Column sums over the rows of the second part, [heads, tokens]; 0 where nothing is seen.
-   * @throws {TypeError} If there is not one list per head.
+   * @throws {RequirementError} If there is not one list per head.
    */
   async rest(kept: readonly Uint32Array[], signal?: AbortSignal): Promise<Float32Array> {
     const { layers, queryHeads } = this.#session.model.config;
     if (kept.length !== layers * queryHeads) {
-      throw new TypeError(
-        `Cannot measure a real drop: kept must have ${
-          layers * queryHeads
-        } lists, one per query head: current length is ${kept.length}`,
-      );
+      throw new RequirementError({
+        action: "measure a real drop",
+        requirement: `kept must have ${layers * queryHeads} lists, one per query head`,
+        state: `length is ${kept.length}`,
+      });
     }
     const seen = kept.map((positions) => new Set(positions));
     this.#session.rewind(this.#firstTokens);

@@ -38,7 +38,7 @@ export class Session implements Disposable {
    *
    * @param model Model to run.
    * @param options Sizes and extras.
-   * @throws {RangeError} If the capacity exceeds the model's context length.
+   * @throws {RequirementError} If the capacity exceeds the model's context length.
    * @throws {GpuError} If the device has too little memory.
    */
   constructor(model: Model, options: SessionOptions) {
@@ -107,7 +107,7 @@ export class Session implements Disposable {
    * Puts other tokens in place of those that sequences would continue with.
    *
    * @param tokens One per sequence.
-   * @throws {RangeError} If there is not one per sequence, or one is not in the vocabulary.
+   * @throws {RequirementError} If there is not one per sequence, or one is not in the vocabulary.
    */
   replaceNext(tokens: readonly number[]): void {
     const { device, workspace, config } = this.#state;
@@ -149,7 +149,7 @@ export class Session implements Disposable {
    *
    * @param tokens Token ids.
    * @param options What to compute and to capture.
-   * @throws {RangeError} If the tokens do not fit or are not in the vocabulary.
+   * @throws {RequirementError} If the tokens do not fit or are not in the vocabulary.
    * @throws {GpuError} If requested logits are not finite.
    */
   async prefill(tokens: readonly number[], options: PrefillOptions = {}): Promise<void> {
@@ -183,7 +183,7 @@ export class Session implements Disposable {
    *
    * @param steps Tokens to append to the cache of each sequence.
    * @returns The tokens chosen after each step, [sequences][steps]; `nextTokens` before it gives the first one.
-   * @throws {RangeError} If the steps do not fit.
+   * @throws {RequirementError} If the steps do not fit.
    * @throws {GpuError} If the logits are not finite.
    */
   async decode(steps: number): Promise<number[][]> {
@@ -243,7 +243,7 @@ export class Session implements Disposable {
    *
    * @param sequence Which sequence; 0 if left out.
    * @returns Column sums, [layers * queryHeads, tokens].
-   * @throws {TypeError} If the session does not accumulate.
+   * @throws {RequirementError} If the session does not accumulate.
    */
   async accumulated(sequence = 0): Promise<Float32Array> {
     return await readSums(this.#state, { sequence, length: this.#lengths[sequence]! });
@@ -258,7 +258,7 @@ export class Session implements Disposable {
    * Restricts what each query head sees; every row must see its own position.
    *
    * @param isVisible Tells whether a flat query head may see a key position.
-   * @throws {TypeError} If the session is not masked.
+   * @throws {RequirementError} If the session is not masked.
    */
   setVisible(isVisible: (head: number, position: number) => boolean): void {
     writeVisible(this.#state, isVisible);

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { checkInteger, GpuError } from "../../core/check.ts";
+import { checkInteger, GpuError, RequirementError } from "../../core/check.ts";
 import type { ForwardState } from "../../models/forward/forward.ts";
 
 /**
@@ -32,7 +32,7 @@ export async function readLogits(state: ForwardState, rows: number): Promise<Flo
  *
  * @param tokens Token ids.
  * @param limits Rows of the embedding, and tokens that still fit.
- * @throws {RangeError} If there are none, too many, or one is not in the vocabulary.
+ * @throws {RequirementError} If there are none, too many, or one is not in the vocabulary.
  */
 export function checkTokens(
   tokens: readonly number[],
@@ -42,9 +42,11 @@ export function checkTokens(
   const max = vocabulary - 1;
   const outside = tokens.find((id) => !Number.isInteger(id) || id < 0 || id > max);
   if (outside === undefined) return;
-  throw new RangeError(
-    `Cannot run a model: token ids must be integers from 0 to ${max}: current value is ${outside}`,
-  );
+  throw new RequirementError({
+    action: "run a model",
+    requirement: `token ids must be integers from 0 to ${max}`,
+    current: outside,
+  });
 }
 
 /**

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { RequirementError } from "../../core/check.ts";
 import type { LayerArrays } from "../../models/forward/taps.ts";
 import type { ForwardState } from "../../models/forward/forward.ts";
 import { checkFinite } from "./step_io.ts";
@@ -14,7 +15,7 @@ import { checkFinite } from "./step_io.ts";
  * @param state Model and buffers of a session.
  * @param part Which sequence, and how many tokens it has.
  * @returns Column sums, [layers * queryHeads, length].
- * @throws {TypeError} If the session does not accumulate.
+ * @throws {RequirementError} If the session does not accumulate.
  * @throws {GpuError} If a sum is not finite.
  */
 export async function readSums(
@@ -39,7 +40,7 @@ export async function readSums(
  * Sets all accumulated attention to zero.
  *
  * @param state Model and buffers of a session.
- * @throws {TypeError} If the session does not accumulate.
+ * @throws {RequirementError} If the session does not accumulate.
  */
 export function clearSums(state: ForwardState): void {
   const sums = present(state.taps.sums, "clear accumulated attention", "accumulate");
@@ -51,7 +52,7 @@ export function clearSums(state: ForwardState): void {
  *
  * @param state Model and buffers of a session.
  * @param isVisible Tells whether a flat query head may see a key position.
- * @throws {TypeError} If the session is not masked.
+ * @throws {RequirementError} If the session is not masked.
  */
 export function writeVisible(
   state: ForwardState,
@@ -76,7 +77,7 @@ export function writeVisible(
  * @param state Model and buffers of a session.
  * @param layer The layer.
  * @param positions What they see.
- * @throws {TypeError} If the session is not masked.
+ * @throws {RequirementError} If the session is not masked.
  */
 export function writeVisibleLayer(
   { config: { queryHeads }, device, taps }: ForwardState,
@@ -93,7 +94,9 @@ export function writeVisibleLayer(
 
 function present(arrays: LayerArrays | undefined, action: string, option: string): LayerArrays {
   if (arrays) return arrays;
-  throw new TypeError(
-    `Cannot ${action}: the session must be started with ${option}: current value is false`,
-  );
+  throw new RequirementError({
+    action,
+    requirement: `the session must be started with ${option}`,
+    current: false,
+  });
 }

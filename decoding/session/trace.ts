@@ -5,7 +5,7 @@
  */
 
 import type { AttentionMap } from "../../analysis/attention_map.ts";
-import { checkInteger } from "../../core/check.ts";
+import { checkInteger, RequirementError } from "../../core/check.ts";
 import type { Model } from "../../models/load.ts";
 import type { MapBlock } from "./maps.ts";
 import { Session } from "./session.ts";
@@ -60,7 +60,7 @@ export interface AttentionTrace {
  * @param tokens Token ids.
  * @param options What to capture.
  * @returns Sums, maps and logits.
- * @throws {RangeError} If the tokens do not fit the model, a head does not exist, or the arrays would exceed `maxBytes`.
+ * @throws {RequirementError} If the tokens do not fit the model, a head does not exist, or the arrays would exceed `maxBytes`.
  */
 export async function traceAttention(
   model: Model,
@@ -152,9 +152,12 @@ function checkBytes(
   const bytes = 4 * (wanted.heads * tokens ** 2 + rows * model.config.vocabulary);
   const max = wanted.maxBytes ?? 2 ** 30;
   if (bytes <= max) return;
-  throw new RangeError(
-    `Cannot trace attention: maps of ${wanted.heads} heads and logits of ${rows} of ${tokens} tokens must take at most ${max} bytes: current value is ${bytes}`,
-  );
+  throw new RequirementError({
+    action: "trace attention",
+    requirement:
+      `maps of ${wanted.heads} heads and logits of ${rows} of ${tokens} tokens must take at most ${max} bytes`,
+    current: bytes,
+  });
 }
 
 /** Splits a text at the checkpoints. */
@@ -198,7 +201,7 @@ export interface RowOptions {
  * @param tokens Token ids.
  * @param options First row, signal.
  * @returns Attention, [layers * queryHeads, tokens - first, tokens]; 0 after the diagonal.
- * @throws {RangeError} If the first row is not in the text.
+ * @throws {RequirementError} If the first row is not in the text.
  */
 export async function attentionRows(
   model: Model,

@@ -89,7 +89,7 @@ export class Conversation implements Disposable {
    * @param text The turn.
    * @param options Limits, events.
    * @returns Tokens of the answer; statistics of the turn at the end.
-   * @throws {RangeError} If a choice is not allowed or the turn does not fit.
+   * @throws {RequirementError} If a choice is not allowed or the turn does not fit.
    * @throws {DataError} If the models do not share a vocabulary, or the template hides answers.
    * @throws {GpuError} If the device runs out of memory.
    */

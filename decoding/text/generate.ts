@@ -79,7 +79,7 @@ export const DEFAULT_NEW_TOKENS = 64;
  * @param prompt A text, token ids or messages of a chat; or several of these, generated as one batch.
  * @param options Policy, budget, limits, events.
  * @returns Tokens in order of step and sequence; statistics at the end.
- * @throws {RangeError} If a choice is not allowed or the prompt does not fit.
+ * @throws {RequirementError} If a choice is not allowed or the prompt does not fit.
  * @throws {DataError} If the models do not share a vocabulary, or a prompt needs what the model lacks.
  * @throws {GpuError} If the device runs out of memory, or a model computes values that are not finite.
  */
@@ -127,7 +127,7 @@ export async function* generate(
  * @param prompt One prompt or several.
  * @param options Policy, budget, limits, events; `onToken` receives each token as soon as it is chosen.
  * @returns Tokens and text of each prompt, and statistics.
- * @throws {RangeError} If a choice is not allowed or the prompt does not fit.
+ * @throws {RequirementError} If a choice is not allowed or the prompt does not fit.
  */
 export async function generateAll(
   pair: ModelPair,

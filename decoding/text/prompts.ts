@@ -4,7 +4,7 @@
  * @module
  */
 
-import { DataError } from "../../core/check.ts";
+import { DataError, RequirementError } from "../../core/check.ts";
 import { type ChatMessage, renderChat } from "../../models/tokenizer/chat_template.ts";
 import type { Model } from "../../models/load.ts";
 
@@ -19,12 +19,16 @@ type PromptModel = Pick<Model, "name" | "config" | "tokenizer" | "chatTemplate">
  *
  * @param prompt A prompt, or an array of prompts.
  * @returns Prompts in order.
- * @throws {RangeError} If there are none.
+ * @throws {RequirementError} If there are none.
  */
 export function promptList(prompt: Prompt | readonly Prompt[]): readonly Prompt[] {
   if (typeof prompt === "string") return [prompt];
   if (prompt.length === 0) {
-    throw new RangeError("Cannot generate: there must be a prompt: current number is 0");
+    throw new RequirementError({
+      action: "generate",
+      requirement: "there must be a prompt",
+      state: "number is 0",
+    });
   }
   const first = prompt[0]!;
   const isBatch = typeof first === "string" || Array.isArray(first);
@@ -38,7 +42,7 @@ export function promptList(prompt: Prompt | readonly Prompt[]): readonly Prompt[
  * @param prompt A text, ids (taken as they are), or messages.
  * @returns Token ids, at least one.
  * @throws {DataError} If the model lacks the tokenizer or the chat template that the prompt needs.
- * @throws {RangeError} If the prompt has no tokens.
+ * @throws {RequirementError} If the prompt has no tokens.
  */
 export function promptTokens(model: PromptModel, prompt: Prompt): number[] {
   const tokens = typeof prompt === "string"
@@ -47,7 +51,11 @@ export function promptTokens(model: PromptModel, prompt: Prompt): number[] {
     ? tokenizerOf(model).encode(chatText(model, prompt), { addSpecialTokens: false })
     : [...prompt];
   if (tokens.length > 0) return tokens;
-  throw new RangeError("Cannot generate: a prompt must have tokens: current number is 0");
+  throw new RequirementError({
+    action: "generate",
+    requirement: "a prompt must have tokens",
+    state: "number is 0",
+  });
 }
 
 /**

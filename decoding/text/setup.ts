@@ -81,7 +81,7 @@ const DEFAULT_BUDGET = 0.2;
  * @param prompt One prompt or several.
  * @param options Choices; `newTokens` is how many tokens must fit after each prompt.
  * @returns The setup.
- * @throws {RangeError} If the policy, an option or a budget is not allowed, or prompt and new tokens do not fit.
+ * @throws {RequirementError} If the policy, an option or a budget is not allowed, or prompt and new tokens do not fit.
  * @throws {DataError} If the models do not share a vocabulary, or a prompt needs what the model lacks.
  */
 export function setUpGeneration(
@@ -106,7 +106,7 @@ export function setUpGeneration(
  * @param setup What is generated.
  * @param options Store, matching, chunk, drafts.
  * @returns A session without tokens.
- * @throws {RangeError} If turns cannot be run in blocks as asked.
+ * @throws {RequirementError} If turns cannot be run in blocks as asked.
  * @throws {GpuError} If the device has too little memory.
  */
 export function openSession(
@@ -178,17 +178,21 @@ function smallModelCut({ smallBudget, smallLayers }: CompressionOptions): SmallM
 function resolvePolicyOption({ policy = "smallkv", policyOptions }: CompressionOptions) {
   if (typeof policy === "string") return createPolicy(policy, policyOptions);
   if (policyOptions === undefined) return policy;
-  throw new RangeError(
-    `Cannot set up a cache policy: policyOptions must come with the name of a policy: current policy is ${policy.name}, whose choices are made`,
-  );
+  throw new RequirementError({
+    action: "set up a cache policy",
+    requirement: "policyOptions must come with the name of a policy",
+    state: `policy is ${policy.name}, whose choices are made`,
+  });
 }
 
 function checkRoom({ large, small }: ModelPair, prompt: number, newTokens: number): void {
   for (const model of small ? [large, small] : [large]) {
     const { contextLength } = model.config;
     if (prompt + newTokens <= contextLength) continue;
-    throw new RangeError(
-      `Cannot generate: prompt and new tokens must fit the context of ${model.name}, ${contextLength}: current value is ${prompt} + ${newTokens}`,
-    );
+    throw new RequirementError({
+      action: "generate",
+      requirement: `prompt and new tokens must fit the context of ${model.name}, ${contextLength}`,
+      state: `value is ${prompt} + ${newTokens}`,
+    });
   }
 }

@@ -5,6 +5,7 @@
  */
 
 import { fileURLToPath } from "node:url";
+import { DataError } from "../../core/check.ts";
 
 const PAGE = fileURLToPath(new URL("./page.ts", import.meta.url));
 const INDEX = fileURLToPath(new URL("./index.html", import.meta.url));
@@ -21,7 +22,7 @@ export async function servePage(port: number): Promise<AsyncDisposable & { addre
   const { success, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["bundle", "--platform", "browser", "--code-splitting", "--outdir", folder, PAGE],
   }).output();
-  if (!success) throw new Error(new TextDecoder().decode(stderr));
+  if (!success) throw new DataError(`Cannot bundle the page: ${new TextDecoder().decode(stderr)}`);
   const server = Deno.serve({ hostname: "127.0.0.1", port, onListen: () => {} }, (request) => {
     const { pathname } = new URL(request.url);
     if (pathname === "/") return fileResponse(INDEX, "text/html");

@@ -125,7 +125,7 @@ function textMeans(cells: readonly PolicyCell[], measure: Measure): Map<string, 
  * @param successes How many succeeded.
  * @param count Number of tries, at least one.
  * @returns Share with its 95 % interval.
- * @throws {RangeError} If there are more successes than tries.
+ * @throws {RequirementError} If there are more successes than tries.
  * @see {@link https://doi.org/10.1080/01621459.1927.10502953 | Wilson 1927}
  */
 export function wilsonInterval(successes: number, count: number): Interval {

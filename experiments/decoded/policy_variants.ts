@@ -83,7 +83,7 @@ export function variantKeys(): string[] {
  *
  * @param key Name in units.
  * @returns The variant, and whether it needs a small model.
- * @throws {RangeError} If there is no such policy.
+ * @throws {RequirementError} If there is no such policy.
  */
 export function variantOf(key: string): Variant & { readonly hasSmallModel: boolean } {
   const known: Variant = (VARIANTS as Readonly<Record<string, Variant>>)[key] ??

@@ -16,6 +16,7 @@
  * @module
  */
 
+import { RequirementError } from "../../core/check.ts";
 import type { PlanePlace, StoredType } from "./packing.ts";
 
 /** Rows of a row panel; each is read by one thread. */
@@ -160,13 +161,15 @@ export function columnStep(format: WeightFormat): number {
  * @param format Format of the matrix.
  * @param shape Its size.
  * @returns 32-bit words per plane.
- * @throws {RangeError} If the format has super-blocks and the columns are not a multiple of 256.
+ * @throws {RequirementError} If the format has super-blocks and the columns are not a multiple of 256.
  */
 export function planeWords(format: WeightFormat, shape: MatrixShape): Planes<number> {
   if (shape.columns % columnStep(format) !== 0) {
-    throw new RangeError(
-      `Cannot lay out ${format.name} weights: columns must be a multiple of ${SUPER_COLUMNS}: current value is ${shape.columns}`,
-    );
+    throw new RequirementError({
+      action: `lay out ${format.name} weights`,
+      requirement: `columns must be a multiple of ${SUPER_COLUMNS}`,
+      current: shape.columns,
+    });
   }
   const rows = Math.ceil(shape.rows / ROWS_PER_PANEL) * ROWS_PER_PANEL;
   const blocks = rows * paddedColumns(shape.columns) / BLOCK_COLUMNS;

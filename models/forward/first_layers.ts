@@ -16,7 +16,7 @@ import type { Model } from "../load.ts";
  * not generate any.
  *
  * @returns The view; the model itself if these are all of its layers.
- * @throws {RangeError} If the model has fewer layers, or `layers` is less than 1.
+ * @throws {RequirementError} If the model has fewer layers, or `layers` is less than 1.
  */
 export function firstLayers(model: Model, layers: number): Model {
   const { config, weights } = model;

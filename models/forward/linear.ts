@@ -4,6 +4,7 @@
  * @module
  */
 
+import { RequirementError } from "../../core/check.ts";
 import { type Command, type DeviceBuffer, type DeviceInfo, dispatch } from "../../gpu/device.ts";
 import { embeddingGrid, embeddingKernel } from "../../kernels/embedding.ts";
 import { chooseMatmul, matmulGrid, matmulKernel } from "../../kernels/matmul.ts";
@@ -36,15 +37,17 @@ export interface LinearStep {
  * Dispatches of a linear map, one per row block of its matrix.
  *
  * @param info The device; decides which variant of the kernel runs.
- * @throws {RangeError} If the input rows are shorter than the padded columns.
+ * @throws {RequirementError} If the input rows are shorter than the padded columns.
  */
 export function linearCommands(info: DeviceInfo, step: LinearStep): Command[] {
   const { weight, rows, input, output, outputOffset = 0 } = step;
   const columns = paddedColumns(weight.columns);
   if (step.inputStride < columns || step.inputStride % 4 !== 0) {
-    throw new RangeError(
-      `Cannot multiply by weights: inputStride must be a multiple of 4 and at least ${columns}: current value is ${step.inputStride}`,
-    );
+    throw new RequirementError({
+      action: "multiply by weights",
+      requirement: `inputStride must be a multiple of 4 and at least ${columns}`,
+      current: step.inputStride,
+    });
   }
   const tile = chooseMatmul(info, rows);
   return weight.blocks.map((block) =>

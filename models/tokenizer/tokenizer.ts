@@ -5,7 +5,7 @@
  */
 
 import { BPE, Tokenizer as LibraryTokenizer } from "@huggingface/tokenizers";
-import { DataError } from "../../core/check.ts";
+import { DataError, RequirementError } from "../../core/check.ts";
 import { type TokenSpans, tokenSpans } from "./tokenizer_offsets.ts";
 import type { TokenizerFiles } from "./tokenizer_gguf.ts";
 import {
@@ -145,9 +145,11 @@ class FileTokenizer implements Tokenizer {
 
   piece(id: number): string | undefined {
     if (Number.isInteger(id) && id >= 0 && id < MAX_TOKEN_ID) return this.#pieces[id];
-    throw new RangeError(
-      `Cannot look up a token: the id must be an integer from 0 to ${MAX_TOKEN_ID}: current value is ${id}`,
-    );
+    throw new RequirementError({
+      action: "look up a token",
+      requirement: `the id must be an integer from 0 to ${MAX_TOKEN_ID}`,
+      current: id,
+    });
   }
 
   tokenId(piece: string): number | undefined {

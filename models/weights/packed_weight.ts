@@ -4,7 +4,7 @@
  * @module
  */
 
-import { DataError } from "../../core/check.ts";
+import { DataError, RequirementError } from "../../core/check.ts";
 import type { Device, DeviceBuffer, DeviceInfo } from "../../gpu/device.ts";
 import {
   createPlanes,
@@ -124,7 +124,13 @@ interface Matrix extends MatrixShape {
 function joinedMatrix(source: TensorSource, names: readonly string[]): Matrix {
   const tensors = names.map((name) => findTensor(source, name));
   const [first] = tensors;
-  if (first === undefined) throw new RangeError("Cannot load weights: names must not be empty");
+  if (first === undefined) {
+    throw new RequirementError({
+      action: "load weights",
+      requirement: "names must not be empty",
+      state: "number is 0",
+    });
+  }
   const { format } = TENSOR_TYPES[first.type]!;
   const columns = first.shape.at(-1)!;
   for (const { name, type, shape } of tensors) {
@@ -152,9 +158,11 @@ export function rowBlocks(
   const limit = Math.min(info.maxBindingBytes, info.maxBufferBytes);
   const rowPanels = Math.min(Math.floor(limit / rowPanelBytes), info.maxGridSize);
   if (rowPanels === 0) {
-    throw new RangeError(
-      `Cannot split weights: ${ROWS_PER_PANEL} rows must fit the ${limit} bytes that a binding may have: current value is ${rowPanelBytes}`,
-    );
+    throw new RequirementError({
+      action: "split weights",
+      requirement: `${ROWS_PER_PANEL} rows must fit the ${limit} bytes that a binding may have`,
+      current: rowPanelBytes,
+    });
   }
   const step = ROWS_PER_PANEL * rowPanels;
   const blocks = [];

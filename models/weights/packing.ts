@@ -4,7 +4,7 @@
  * @module
  */
 
-import { checkLength, DataError } from "../../core/check.ts";
+import { checkLength, DataError, RequirementError } from "../../core/check.ts";
 import {
   BLOCK_COLUMNS,
   halvesOf,
@@ -34,7 +34,7 @@ export interface PackedRows extends MatrixShape {
  *
  * @param planes Planes with as many columns.
  * @param data The rows as stored in a file.
- * @throws {TypeError} If `data` has another length than the rows.
+ * @throws {RequirementError} If `data` has another length than the rows.
  * @throws {DataError} If a weight is not a finite number of the device's format.
  */
 export function packRows(
@@ -47,9 +47,11 @@ export function packRows(
   const action = `pack tensor "${rows.name}"`;
   const required = tensorBytes(type, [rows.rows, columns]);
   if (Number.isNaN(required)) {
-    throw new RangeError(
-      `Cannot ${action}: columns of ${type} must be a multiple of ${elements}: current value is ${columns}`,
-    );
+    throw new RequirementError({
+      action,
+      requirement: `columns of ${type} must be a multiple of ${elements}`,
+      current: columns,
+    });
   }
   checkLength(action, "data", { required, current: data.byteLength });
   const source = packSource(data);

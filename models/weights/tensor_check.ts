@@ -4,7 +4,7 @@
  * @module
  */
 
-import { DataError } from "../../core/check.ts";
+import { DataError, RequirementError } from "../../core/check.ts";
 import type { ModelConfig } from "../config.ts";
 import type { TensorSource } from "./tensor_source.ts";
 
@@ -71,7 +71,7 @@ function projection(
  *
  * Weights of layers after the last, of other parts of a larger model, and rotary tables are ignored.
  *
- * @throws {TypeError} If a weight has another shape.
+ * @throws {RequirementError} If a weight has another shape.
  * @throws {DataError} If a weight is missing, or the forward pass would ignore one.
  */
 export function checkWeights(
@@ -106,9 +106,11 @@ function checkWeight(
   const isSame = info.shape.length === shape.length &&
     info.shape.every((length, axis) => length === shape[axis]);
   if (isSame) return;
-  throw new TypeError(
-    `Cannot load ${label}: ${required}: current shape is [${info.shape.join(", ")}]`,
-  );
+  throw new RequirementError({
+    action: `load ${label}`,
+    requirement: required,
+    state: `shape is [${info.shape.join(", ")}]`,
+  });
 }
 
 function isOfModel(name: string, { layers, isTied }: ModelConfig): boolean {

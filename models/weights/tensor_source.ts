@@ -49,7 +49,7 @@ export interface TensorSource extends AsyncDisposable {
    * A tensor of one axis is a single row. The bytes, and their buffer, belong to the caller.
    *
    * @throws {DataError} If there is no such tensor or the file cannot be read.
-   * @throws {RangeError} If the tensor has no such rows.
+   * @throws {RequirementError} If the tensor has no such rows.
    */
   readRows(name: string, firstRow: number, rowCount: number): Promise<Uint8Array<ArrayBuffer>>;
 }
@@ -92,7 +92,7 @@ export interface RowRange {
  *
  * @returns Where the rows lie within the tensor.
  * @throws {DataError} If there is no such tensor.
- * @throws {RangeError} If the tensor has no such rows.
+ * @throws {RequirementError} If the tensor has no such rows.
  */
 export function rowRange(
   source: Pick<TensorSource, "description" | "tensors">,

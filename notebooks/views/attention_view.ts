@@ -37,7 +37,7 @@ const ROOT_SCALE = VIRIDIS.map((color, index): [number, string] => [
  * @param map The map.
  * @param options Labels, part and caption.
  * @returns The figure, for `show`.
- * @throws {TypeError} If there is not one label per key.
+ * @throws {RequirementError} If there is not one label per key.
  */
 export function attentionView(map: AttentionMap, options: AttentionViewOptions): NamedPlot {
   const { layer, head, queries, keys, values } = map;

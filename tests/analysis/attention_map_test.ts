@@ -5,6 +5,7 @@ import {
   checkAttentionMap,
   windowAttention,
 } from "../../analysis/attention_map.ts";
+import { RequirementError } from "../../core/check.ts";
 import { seededRandom } from "../../core/random.ts";
 import { randomMap } from "./support.ts";
 
@@ -77,18 +78,19 @@ Deno.test("checkAttentionMap() accepts a causal map and names what is wrong with
     return { ...map, values };
   };
   assertEquals(
-    assertThrows(() => checkAttentionMap(broken((values) => values[1] = 0.5)), RangeError).message,
+    assertThrows(() => checkAttentionMap(broken((values) => values[1] = 0.5)), RequirementError)
+      .message,
     "Cannot use an attention map: entries must be at least 0, and 0 in the future: " +
       "current value is 0.5 at row 0, column 1",
   );
-  assertThrows(() => checkAttentionMap(broken((values) => values[4] = NaN)), RangeError);
+  assertThrows(() => checkAttentionMap(broken((values) => values[4] = NaN)), RequirementError);
   assertThrows(
     () => checkAttentionMap(broken((values) => values[8] = 0.5)),
     Error,
     "row 2 must sum to 1",
   );
-  assertThrows(() => checkAttentionMap({ ...map, keys: 4 }), TypeError);
-  assertThrows(() => checkAttentionMap({ ...map, queries: 4 }), RangeError);
+  assertThrows(() => checkAttentionMap({ ...map, keys: 4 }), RequirementError);
+  assertThrows(() => checkAttentionMap({ ...map, queries: 4 }), RequirementError);
   assertThrows(
     () => accumulateAttention(broken((values) => values[4] = NaN)),
     Error,

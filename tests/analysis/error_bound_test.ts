@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { compensationError } from "../../analysis/error_bound.ts";
+import { RequirementError } from "../../core/check.ts";
 import { seededRandom } from "../../core/random.ts";
 
 Deno.test("compensationError() by hand", () => {
@@ -49,9 +50,12 @@ Deno.test("compensationError() is 0 for the same row and without marginal tokens
     const result = compensationError({ ...row, replacement: row.attention, marginal });
     assertEquals([result.error, result.sigma, result.absoluteBound], [0, 0, 0]);
   }
-  assertThrows(() => compensationError({ ...row, replacement: [1], marginal: [] }), TypeError);
+  assertThrows(
+    () => compensationError({ ...row, replacement: [1], marginal: [] }),
+    RequirementError,
+  );
   assertThrows(
     () => compensationError({ ...row, replacement: row.attention, marginal: [2] }),
-    RangeError,
+    RequirementError,
   );
 });

@@ -15,6 +15,7 @@ import {
 } from "../../analysis/head_match.ts";
 import { type HeadSaliency, saliencyOfHead } from "../../analysis/head_saliency.ts";
 import { cosineSimilarity, jaccardSimilarity, salientTokens } from "../../analysis/similarity.ts";
+import { RequirementError } from "../../core/check.ts";
 import { seededRandom } from "../../core/random.ts";
 import { randomHeads, tiedHeads } from "./support.ts";
 
@@ -126,8 +127,8 @@ Deno.test("matchHeads() restricts itself to allowed heads (D-28)", () => {
   const small = randomHeads(random, { layers: 3, queryHeads: 2, tokens: 100 });
   const { match } = matchHeads(large, small, { allowedHeads: [3, 1] });
   assert(match.every((head) => head === 1 || head === 3));
-  assertThrows(() => matchHeads(large, small, { allowedHeads: [6] }), RangeError);
-  assertThrows(() => matchHeads(large, small, { allowedHeads: [] }), RangeError);
+  assertThrows(() => matchHeads(large, small, { allowedHeads: [6] }), RequirementError);
+  assertThrows(() => matchHeads(large, small, { allowedHeads: [] }), RequirementError);
 });
 
 Deno.test("matchHeads() with the first layers alone finds the same as among them in the whole model", () => {
@@ -157,26 +158,26 @@ Deno.test("matchHeads() rejects short prompts, long windows, uneven lengths and 
   const heads = (tokens: number) =>
     randomHeads(seededRandom(1), { layers: 1, queryHeads: 1, tokens });
   assertEquals(
-    assertThrows(() => matchHeads(heads(99), heads(99)), RangeError).message,
+    assertThrows(() => matchHeads(heads(99), heads(99)), RequirementError).message,
     "Cannot match heads: prompt tokens must be an integer at least 100: current value is 99",
   );
   assertEquals(
-    assertThrows(() => matchHeads(heads(201), heads(201)), RangeError).message,
+    assertThrows(() => matchHeads(heads(201), heads(201)), RequirementError).message,
     "Cannot match heads: accumulated attention must cover at most 200 tokens, " +
       "summed over the rows of the window only: current value is 201",
   );
   assertEquals(
-    assertThrows(() => matchHeads(heads(120), heads(121)), TypeError).message,
+    assertThrows(() => matchHeads(heads(120), heads(121)), RequirementError).message,
     "Cannot match heads: the small model's tokens must have length 120: current length is 121",
   );
   const broken = heads(120);
   broken.accumulated[7] = NaN;
   assertEquals(
-    assertThrows(() => matchHeads(heads(120), broken), RangeError).message,
+    assertThrows(() => matchHeads(heads(120), broken), RequirementError).message,
     "Cannot match heads: accumulated attention must be finite: current value is NaN " +
       "at layer 0, head 0, token 7",
   );
-  assertThrows(() => matchHeads({ ...heads(120), layers: 2 }, heads(120)), TypeError);
+  assertThrows(() => matchHeads({ ...heads(120), layers: 2 }, heads(120)), RequirementError);
 });
 
 Deno.test("matchingWindow() and salientCount() follow D-3 to D-5", () => {
@@ -187,8 +188,8 @@ Deno.test("matchingWindow() and salientCount() follow D-3 to D-5", () => {
   assertEquals(salientCount(100), 20);
   assertEquals(salientCount(30), 8);
   assertEquals(salientCount(100, { topTokens: 5 }), 5);
-  assertThrows(() => salientCount(100, { topShare: 0 }), RangeError);
-  assertThrows(() => matchingWindow(40), RangeError);
+  assertThrows(() => salientCount(100, { topShare: 0 }), RequirementError);
+  assertThrows(() => matchingWindow(40), RequirementError);
 });
 
 Deno.test("compareHeads() describes given pairs on any number of tokens", () => {
@@ -201,6 +202,6 @@ Deno.test("compareHeads() describes given pairs on any number of tokens", () => 
   assert(Math.abs(cosine[0]! - cosineSimilarity(own, theirs)) < 1e-12);
   const expected = jaccardSimilarity(salientTokens(own, 8), salientTokens(theirs, 8));
   assertStrictEquals(similarity[0], expected);
-  assertThrows(() => compareHeads(large, small, { match: [2] }), TypeError);
-  assertThrows(() => compareHeads(large, small, { match: [2, 3] }), RangeError);
+  assertThrows(() => compareHeads(large, small, { match: [2] }), RequirementError);
+  assertThrows(() => compareHeads(large, small, { match: [2, 3] }), RequirementError);
 });

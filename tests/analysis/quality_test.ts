@@ -13,6 +13,7 @@ import {
   repeatedShare,
   tokenAgreement,
 } from "../../analysis/quality_text.ts";
+import { RequirementError } from "../../core/check.ts";
 
 const close = (actual: number, expected: number, allowance = 1e-12) =>
   assert(Math.abs(actual - expected) <= allowance, `${actual} is not ${expected}`);
@@ -61,12 +62,12 @@ Deno.test("topOneAgreement() compares the first of the largest logits", () => {
 Deno.test("measures of logits refuse rows that cannot be compared", () => {
   for (const measure of [klDivergence, topOneAgreement, stepQuality]) {
     assertEquals(
-      assertThrows(() => measure([0, 1], [0]), TypeError).message,
+      assertThrows(() => measure([0, 1], [0]), RequirementError).message,
       "Cannot compare logits: the second row must have length 2: current length is 1",
     );
     assertThrows(() => measure([], []), Error, "must be an integer at least 1: current value is 0");
     assertEquals(
-      assertThrows(() => measure([0, 1], [0, NaN]), RangeError).message,
+      assertThrows(() => measure([0, 1], [0, NaN]), RequirementError).message,
       "Cannot compare logits: they must be finite: current value at token 1 is NaN",
     );
     assertThrows(() => measure([-Infinity, 1], [0, 1]), Error, "at token 0 is -Infinity");
@@ -80,7 +81,7 @@ Deno.test("summarizeQuality() gives mean, median and share", () => {
   close(summary.meanKl, 0.6);
   close(summary.medianKl, 0.2);
   assertEquals(summary.sameChoiceShare, 0.75);
-  assertThrows(() => summarizeQuality([]), RangeError);
+  assertThrows(() => summarizeQuality([]), RequirementError);
 });
 
 Deno.test("firstDivergence() and tokenAgreement() compare position by position", () => {
@@ -102,7 +103,7 @@ Deno.test("repeatedShare() counts sequences of four that occurred earlier", () =
   close(repeatedShare(["a", "b", "a", "b", "a"], 2), 0.5);
   // Joining words without care would make these equal.
   assertEquals(repeatedShare(["a,b", "c", "a", "b,c"], 2), 0);
-  assertThrows(() => repeatedShare([1], 0), RangeError);
+  assertThrows(() => repeatedShare([1], 0), RequirementError);
 });
 
 Deno.test("newWords() lists what the prompt does not have, once, in order", () => {

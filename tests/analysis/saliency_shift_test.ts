@@ -10,6 +10,7 @@ import {
   saliencyShift,
 } from "../../analysis/saliency_shift.ts";
 import { salientTokens } from "../../analysis/similarity.ts";
+import { RequirementError } from "../../core/check.ts";
 import { sample, seededRandom } from "../../core/random.ts";
 import { randomMap } from "./support.ts";
 
@@ -131,14 +132,14 @@ Deno.test("saliencyShift() rejects budgets outside (0, 1], and budgets that keep
   const map = randomMap(seededRandom(1), 8);
   for (const budgetRatio of [0, -0.1, 1.01, NaN]) {
     assertEquals(
-      assertThrows(() => saliencyShift(map, { budgetRatio }), RangeError).message,
+      assertThrows(() => saliencyShift(map, { budgetRatio }), RequirementError).message,
       `Cannot measure saliency shift: budgetRatio must lie in (0, 1]: current value is ${budgetRatio}`,
     );
   }
   assertEquals(
-    assertThrows(() => saliencyShift(map, { budgetRatio: 0.1 }), RangeError).message,
+    assertThrows(() => saliencyShift(map, { budgetRatio: 0.1 }), RequirementError).message,
     "Cannot measure saliency shift: salient tokens must be an integer at least 1: current value is 0",
   );
-  assertThrows(() => accumulateAfterDrop(map, { firstTokens: 4, kept: [4] }), RangeError);
-  assertThrows(() => saliencyShift({ ...map, queries: 4 }, { budgetRatio: 0.5 }), TypeError);
+  assertThrows(() => accumulateAfterDrop(map, { firstTokens: 4, kept: [4] }), RequirementError);
+  assertThrows(() => saliencyShift({ ...map, queries: 4 }, { budgetRatio: 0.5 }), RequirementError);
 });

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { budgetShare, halfEntries, splitBudget, wholeEntries } from "../../cache/budget.ts";
+import { RequirementError } from "../../core/check.ts";
 
 /** Splits as in docs/method.md, "Budgets and tiers": tokens, ratio, half-entries, critical, recent, marginal. */
 const GOLDEN = [
@@ -90,7 +91,7 @@ Deno.test("splitBudget() scales 2 : 1 : 2 below 10 % on request", () => {
 Deno.test("splitBudget() refuses ratios outside (0, 1]", () => {
   for (const ratio of [0, -0.1, 1.01, NaN]) {
     assertEquals(
-      assertThrows(() => splitBudget({ ratio }, 100), RangeError).message,
+      assertThrows(() => splitBudget({ ratio }, 100), RequirementError).message,
       `Cannot set a cache budget: ratio must be above 0 and at most 1: current value is ${ratio}`,
     );
   }

@@ -6,6 +6,7 @@
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { HostCopy } from "../../cache/host_copy.ts";
+import { RequirementError } from "../../core/check.ts";
 
 const SHAPE = { layers: 2, kvHeads: 3, headDim: 8, capacity: 700, sequences: 2 };
 const ROW_WORDS = SHAPE.headDim / 2;
@@ -89,7 +90,7 @@ Deno.test("HostCopy.row() names layer, head and token of a missing row", () => {
   const at = { sequence: 1, layer: 1, kvHead: 2 };
   assertThrows(
     () => host.row("keys", at, 3),
-    RangeError,
+    RequirementError,
     "Cannot load keys of layer 1, KV head 2, sequence 1: token 3 must be on the host",
   );
 });
@@ -101,7 +102,7 @@ Deno.test("HostCopy.forget() frees whole blocks and refuses their tokens", () =>
   assert(host.byteLength < before / 2);
   assertThrows(
     () => host.row("keys", { sequence: 0, layer: 0, kvHead: 0 }, 519),
-    RangeError,
+    RequirementError,
     "current tokens are 520 to 599",
   );
   assertEquals(row(host, "keys", [0, 0, 0, 520]), cached("keys", [0, 0, 0, 520]));

@@ -20,6 +20,7 @@ import {
   type PolicyOptions,
   resolvePolicy,
 } from "../../cache/policy_options.ts";
+import { RequirementError } from "../../core/check.ts";
 
 /** Tries options of any shape, as a command line may pass them. */
 function create(name: string, options: Record<string, unknown> = {}): unknown {
@@ -36,16 +37,16 @@ Deno.test("createPolicy() lists the policies if the name is unknown", () => {
   const names = POLICIES.map(({ name }) => name).join(", ");
   assertThrows(
     () => create("h20"),
-    RangeError,
+    RequirementError,
     `Cannot set up a cache policy: policy must be one of ${names}: current value is h20`,
   );
 });
 
 Deno.test("createPolicy() lists the options if the name is unknown", () => {
   for (const name of OPTION_NAMES) {
-    assertThrows(() => create("smallkv", { budget: 3 }), RangeError, name);
+    assertThrows(() => create("smallkv", { budget: 3 }), RequirementError, name);
   }
-  assertThrows(() => create("smallkv", { budget: 3 }), RangeError, "current value is budget");
+  assertThrows(() => create("smallkv", { budget: 3 }), RequirementError, "current value is budget");
 });
 
 for (const [name, { values: allowed }] of Object.entries<Choice>(POLICY_CHOICES)) {
@@ -61,7 +62,7 @@ for (const [name, { values: allowed }] of Object.entries<Choice>(POLICY_CHOICES)
     for (const value of ["other", 3, null]) {
       assertThrows(
         () => create(holder, { [name]: value }),
-        RangeError,
+        RequirementError,
         `Cannot set up a cache policy: ${name} must be one of ${
           allowed.join(", ")
         }: current value is ${value}`,
@@ -73,7 +74,7 @@ for (const [name, { values: allowed }] of Object.entries<Choice>(POLICY_CHOICES)
 Deno.test("createPolicy() checks numbers", () => {
   for (const decay of [0, 1, -0.5, 2, NaN]) {
     const message = `decay must lie between 0 and 1, both excluded: current value is ${decay}`;
-    assertThrows(() => create("smallkv", { decay }), RangeError, message);
+    assertThrows(() => create("smallkv", { decay }), RequirementError, message);
   }
   for (
     const [name, value, least] of [["sink", -1, 0], ["interval", 0, 1], ["interval", 1.5, 1], [
@@ -84,7 +85,7 @@ Deno.test("createPolicy() checks numbers", () => {
   ) {
     assertThrows(
       () => create("h2o", { [name]: value }),
-      RangeError,
+      RequirementError,
       `Cannot set up policy h2o: ${name} must be an integer at least ${least}: current value is ${value}`,
     );
   }
@@ -93,7 +94,7 @@ Deno.test("createPolicy() checks numbers", () => {
 Deno.test("createPolicy() checks shares", () => {
   for (const change of [-0.1, 1, NaN]) {
     const message = `change must be at least 0 and below 1: current value is ${change}`;
-    assertThrows(() => create("smallkv", { interval: 8, change }), RangeError, message);
+    assertThrows(() => create("smallkv", { interval: 8, change }), RequirementError, message);
   }
 });
 
@@ -103,7 +104,7 @@ Deno.test("checkBase() refuses the prompt as base of a number of tokens", () => 
   checkBase(createPolicy("h2o"), { tokens: 9 });
   assertThrows(
     () => checkBase(policy, { tokens: 9 }),
-    RangeError,
+    RequirementError,
     "Cannot set up policy h2o: base prompt must go with a share of the cache: current budget is 9 tokens",
   );
 });
@@ -220,7 +221,7 @@ Deno.test("every policy refuses options that it does not accept, and lists those
       const message = `Cannot set up policy ${policy.name}: options must be some of ${
         accepted.join(", ") || "none"
       }: current options have ${name}`;
-      assertThrows(() => create(policy.name, { [name]: GIVEN[name] }), RangeError, message);
+      assertThrows(() => create(policy.name, { [name]: GIVEN[name] }), RequirementError, message);
     }
   }
   assertEquals(acceptedOptions(POLICIES.find(({ name }) => name === "full")!), []);
@@ -283,7 +284,7 @@ Deno.test("createPolicy() refuses options that the other choices leave without e
   for (const [name, options, reason] of cases) {
     assertThrows(
       () => create(name, options),
-      RangeError,
+      RequirementError,
       `Cannot set up policy ${name}: ${reason}`,
     );
   }

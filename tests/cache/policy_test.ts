@@ -10,6 +10,7 @@ import type { CountRequest, TierCounts } from "../../cache/budget.ts";
 import { POLICIES } from "../../cache/policies/mod.ts";
 import { planBySaliency, type Policy, type RankingView } from "../../cache/policy.ts";
 import { resolvePolicy } from "../../cache/policy_options.ts";
+import { RequirementError } from "../../core/check.ts";
 import { seededRandom } from "../../core/random.ts";
 
 const requests = fc.record({
@@ -183,7 +184,7 @@ Deno.test("planBySaliency() refuses NaN", () => {
   const counts = { sink: 0, recent: 1, critical: 1, marginal: 1 };
   assertThrows(
     () => planBySaliency({ tokens: 4, saliency: Float32Array.of(1, NaN, 2, 3) }, counts),
-    RangeError,
+    RequirementError,
     "saliency must be a number: current value is NaN",
   );
 });

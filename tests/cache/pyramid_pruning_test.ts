@@ -20,6 +20,7 @@ import {
   SCALED_PRUNING,
 } from "../../cache/pyramid_pruning.ts";
 import { poolSizes } from "../../cache/tiered_pools.ts";
+import { RequirementError } from "../../core/check.ts";
 import { seededRandom } from "../../core/random.ts";
 
 const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
@@ -183,7 +184,7 @@ Deno.test("checkPruned() requires parts of the given tokens with both ends", () 
     [[0, 4, 9], [4, 9], "pass on the tokens 0 and 9: current list lacks one of them"],
   ];
   for (const [kept, next, message] of cases) {
-    assertThrows(() => check(kept, next), RangeError, start + message);
+    assertThrows(() => check(kept, next), RequirementError, start + message);
   }
 });
 

@@ -8,6 +8,7 @@ import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { ResidencyTable } from "../../cache/residency.ts";
 import { SlotTable } from "../../cache/slots.ts";
+import { RequirementError } from "../../core/check.ts";
 import { planMaker } from "./random_plans.ts";
 
 const label = "layer 2, KV head 1, sequence 0";
@@ -58,7 +59,7 @@ Deno.test("ResidencyTable refuses what SlotTable refuses", () => {
     table.check(selection([3, 4, 9], [5]), pool);
     table.apply(selection([3, 4, 9], [5]));
     for (const [plan, message] of refused) {
-      assertThrows(() => table.check(plan, pool), RangeError, message);
+      assertThrows(() => table.check(plan, pool), RequirementError, message);
     }
     table.check(selection([4, 9, 10], [3, 5]), pool);
   }

@@ -9,6 +9,7 @@ import fc from "fast-check";
 import type { Selection } from "../../cache/policy.ts";
 import type { PoolSize, SlotChange } from "../../cache/slot_change.ts";
 import { SlotTable } from "../../cache/slots.ts";
+import { RequirementError } from "../../core/check.ts";
 import { planMaker } from "./random_plans.ts";
 
 const label = "layer 2, KV head 1, sequence 0";
@@ -158,12 +159,12 @@ Deno.test("SlotTable refuses plans that break the pools, the limit or the order"
   const table = new SlotTable({ label, pool, capacity: 9, isPermanent: false });
   assertThrows(
     () => table.check(selection([0, 1, 2, 3], [4])),
-    RangeError,
+    RequirementError,
     `${label} must keep at most 3 tokens with keys and 1 with values only: current counts are 4 and 1`,
   );
   assertThrows(
     () => table.check(selection([5, 6, 7], [4]), { full: 2, valueOnly: 9 }),
-    RangeError,
+    RequirementError,
     "must keep at most 2 tokens with keys and 1 with values only: current counts are 3 and 1",
   );
   const broken = [
@@ -176,7 +177,7 @@ Deno.test("SlotTable refuses plans that break the pools, the limit or the order"
     selection([1, 9]),
   ];
   for (const plan of broken) {
-    assertThrows(() => table.check(plan), RangeError, `${label} must list each token once`);
+    assertThrows(() => table.check(plan), RequirementError, `${label} must list each token once`);
   }
   table.check(selection([1, 4], [3]));
 });
@@ -188,7 +189,7 @@ Deno.test("SlotTable of a permanent policy refuses what was dropped", () => {
   table.check(first);
   table.apply(first);
   const refused = (plan: Selection, message: string) =>
-    assertThrows(() => table.check(plan), RangeError, message);
+    assertThrows(() => table.check(plan), RequirementError, message);
   refused(selection([2, 10]), `Cannot load a key: ${label} must still hold token 2`);
   refused(selection([5, 10]), `Cannot load a key: ${label} must still hold token 5`);
   refused(selection([3, 10], [6]), `Cannot load a value: ${label} must still hold token 6`);

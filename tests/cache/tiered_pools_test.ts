@@ -10,6 +10,7 @@ import { planBySaliency, type Selection } from "../../cache/policy.ts";
 import { createPolicy, type ResolvedPolicy } from "../../cache/policy_options.ts";
 import { SlotTable } from "../../cache/slots.ts";
 import { poolSizes, tierLimit } from "../../cache/tiered_pools.ts";
+import { RequirementError } from "../../core/check.ts";
 import { seededRandom } from "../../core/random.ts";
 
 const NOTHING: Selection = { full: new Uint32Array(), valueOnly: new Uint32Array() };
@@ -113,6 +114,10 @@ Deno.test("tierLimit() makes a plan that breaks the budget an error", () => {
   assertEquals(limit, { full: 41, valueOnly: 0 });
   const table = new SlotTable({ label: "layer 0", pool, capacity: 420, isPermanent: true });
   const full = Uint32Array.from({ length: 42 }, (_, index) => index + 159);
-  assertThrows(() => table.check({ ...NOTHING, full }, limit), RangeError, "at most 41 tokens");
+  assertThrows(
+    () => table.check({ ...NOTHING, full }, limit),
+    RequirementError,
+    "at most 41 tokens",
+  );
   table.check({ ...NOTHING, full: full.subarray(1) }, limit);
 });

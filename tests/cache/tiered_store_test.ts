@@ -10,7 +10,7 @@ import type { Selection } from "../../cache/policy.ts";
 import { ResidentStore } from "../../cache/resident_store.ts";
 import type { PoolSize } from "../../cache/slot_change.ts";
 import { TieredStore } from "../../cache/tiered_store.ts";
-import { GpuError } from "../../core/check.ts";
+import { GpuError, RequirementError } from "../../core/check.ts";
 import { openDevice } from "../../gpu/open_device.ts";
 import { testBackends, testDevice } from "../support/gpu.ts";
 import { checkRows, filledCache, writeNewest } from "./known_cache.ts";
@@ -178,18 +178,22 @@ Deno.test("TieredStore.apply() names layer and head of a plan that is too large,
   });
   assertThrows(
     () => store.apply(allHeads([1, 2, 3, 4, 20], [5, 6])),
-    RangeError,
+    RequirementError,
     "layer 0, KV head 0, sequence 0 must keep at most 8 tokens with keys and 1 with values only: current counts are 5 and 2",
   );
   assertThrows(
     () => store.apply(allHeads([1, 2, 3, 20])),
-    RangeError,
+    RequirementError,
     "layer 2, KV head 0, sequence 0 must keep at most 3 tokens",
   );
   const message = "KV head 0 must be the newest one, 20: current value is 19";
-  assertThrows(() => store.apply(allHeads([1, 19])), RangeError, message);
-  assertThrows(() => store.apply(allHeads([1, 20]).slice(1)), TypeError, "a selection per KV head");
-  await assertRejects(() => store.takeNewest(), TypeError, "a plan must have been applied");
+  assertThrows(() => store.apply(allHeads([1, 19])), RequirementError, message);
+  assertThrows(
+    () => store.apply(allHeads([1, 20]).slice(1)),
+    RequirementError,
+    "a selection per KV head",
+  );
+  await assertRejects(() => store.takeNewest(), RequirementError, "a plan must have been applied");
   store.apply(allHeads([1, 20]));
 });
 
@@ -209,11 +213,11 @@ Deno.test("TieredStore of a permanent policy forgets what it drops, on the host 
   await store.takeNewest();
   assertThrows(
     () => store.apply(allHeads([2, 4, 552])),
-    RangeError,
-    "Cannot load a key: layer 0, KV head 0, sequence 0 must still hold token 2: its key was dropped for good",
+    RequirementError,
+    "Cannot load a key: layer 0, KV head 0, sequence 0 must still hold token 2: current state is dropped for good",
   );
   store.apply(allHeads([4, 551, 552]));
-  await assertRejects(() => store.restore(), RangeError, "token 0 must be on the host");
+  await assertRejects(() => store.restore(), RequirementError, "token 0 must be on the host");
 });
 
 Deno.test("TieredStore.create() refuses what it cannot hold", async () => {
@@ -221,12 +225,20 @@ Deno.test("TieredStore.create() refuses what it cannot hold", async () => {
   using fullCache = filledCache(device, plain, [20]);
   const options = { fullCache, lengths: [20], pools, isPermanent: false } as const;
   const create = (changes: object) => TieredStore.create(device, { ...options, ...changes });
-  await assertRejects(() => create({ granularity: "query_head" }), RangeError, "a simulation");
-  await assertRejects(() => create({ lengths: [1, 2] }), TypeError, "lengths must have length 1");
-  await assertRejects(() => create({ lengths: [261] }), RangeError, "length of a sequence");
+  await assertRejects(
+    () => create({ granularity: "query_head" }),
+    RequirementError,
+    "a simulation",
+  );
+  await assertRejects(
+    () => create({ lengths: [1, 2] }),
+    RequirementError,
+    "lengths must have length 1",
+  );
+  await assertRejects(() => create({ lengths: [261] }), RequirementError, "length of a sequence");
   const huge = () => ({ full: 261, valueOnly: 0 });
-  await assertRejects(() => create({ pools: huge }), RangeError, "full slots of layer 0");
-  await assertRejects(() => create({ uploadBytes: 8 }), RangeError, "uploadBytes");
+  await assertRejects(() => create({ pools: huge }), RequirementError, "full slots of layer 0");
+  await assertRejects(() => create({ uploadBytes: 8 }), RequirementError, "uploadBytes");
   assertEquals(fullCache.byteLength, fullCacheBytes(plain), "the cache is whole");
 });
 
@@ -275,7 +287,7 @@ Deno.test("TieredStore.takeNewest() needs a plan for each step", async () => {
     writeNewest(device, store, [newest]);
     await store.takeNewest();
   }
-  await assertRejects(() => store.takeNewest(), TypeError, "a plan must have been applied");
+  await assertRejects(() => store.takeNewest(), RequirementError, "a plan must have been applied");
   const selections = allHeads([1, 20, 24]);
   const { rows } = store.apply(selections);
   writeNewest(device, store, [24]);

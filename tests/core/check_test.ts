@@ -1,5 +1,13 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { checkInteger, checkLength, DataError, GpuError, UsageError } from "../../core/check.ts";
+import {
+  checkInteger,
+  checkLength,
+  DataError,
+  GpuError,
+  LabError,
+  RequirementError,
+  UsageError,
+} from "../../core/check.ts";
 
 Deno.test("checkInteger returns when the value lies within bounds, both ends included", () => {
   checkInteger("match heads", "matchTokens", { value: 100, min: 100, max: 200 });
@@ -19,22 +27,31 @@ Deno.test("checkInteger names action, argument, bounds and value when it throws"
   for (const [bounds, text] of cases) {
     const error = assertThrows(
       () => checkInteger("match heads", "matchTokens", bounds),
-      RangeError,
+      RequirementError,
     );
     assertEquals(error.message, `Cannot match heads: matchTokens must be an integer ${text}`);
   }
 });
 
-Deno.test("checkLength throws a TypeError with both lengths when they differ", () => {
+Deno.test("checkLength throws with both lengths when they differ", () => {
   checkLength("compare", "values", { required: 3, current: 3 });
   const error = assertThrows(
     () => checkLength("compare", "values", { required: 3, current: 4 }),
-    TypeError,
+    RequirementError,
   );
   assertEquals(
     error.message,
     "Cannot compare: values must have length 3: current length is 4",
   );
+});
+
+Deno.test("errors of the house have one base, which no error of the language has", () => {
+  const requirement = { action: "open", requirement: "it must exist" };
+  const made = [new GpuError(""), new DataError(""), new UsageError("")];
+  for (const error of [...made, new RequirementError(requirement)]) {
+    assert(error instanceof LabError, error.name);
+  }
+  assert(!(new TypeError("") instanceof LabError));
 });
 
 Deno.test("errors carry their name and cause", () => {

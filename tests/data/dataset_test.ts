@@ -6,7 +6,7 @@ import {
   assertStrictEquals,
   assertThrows,
 } from "@std/assert";
-import { DataError, UsageError } from "../../core/check.ts";
+import { DataError, RequirementError, UsageError } from "../../core/check.ts";
 import {
   DATA_VARIABLE,
   dataFolder,
@@ -30,7 +30,7 @@ Deno.test("the manifest has a hash, a size and a license for every file", () => 
       assert(licence.length > 0);
     }
   }
-  assertThrows(() => datasetFiles("klingon"), RangeError);
+  assertThrows(() => datasetFiles("klingon"), RequirementError);
 });
 
 Deno.test("readDataFile() says file, size and hash when it is missing, too short or altered", async () => {

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { DataError } from "../../core/check.ts";
+import { DataError, RequirementError } from "../../core/check.ts";
 import {
   editSimilarity,
   LONGBENCH_TASKS,
@@ -62,7 +62,7 @@ Deno.test("scoreLongBench() takes the best reference and the part of the output 
 Deno.test("truncateMiddle() keeps both ends", () => {
   assertEquals(truncateMiddle([1, 2, 3, 4, 5, 6], 4), [1, 2, 5, 6]);
   assertEquals(truncateMiddle([1, 2, 3], 3), [1, 2, 3]);
-  assertThrows(() => truncateMiddle([1], 1), RangeError);
+  assertThrows(() => truncateMiddle([1], 1), RequirementError);
 });
 
 Deno.test("parseMiniLongBench() orders items and reads both forms of answers", () => {

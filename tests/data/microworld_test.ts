@@ -7,6 +7,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import fc from "fast-check";
+import { RequirementError } from "../../core/check.ts";
 import { seededRandom } from "../../core/random.ts";
 import {
   answerIds,
@@ -166,7 +167,10 @@ Deno.test("trainingItems() follows the mix and repeats with the seed", () => {
   const lists = items.filter(({ task }) => task === "list").length;
   assert(lists > 125 && lists < 175, `${lists} of 200`);
   assertEquals(items.every(({ task }) => task === "list" || task === "story"), true);
-  assertThrows(() => trainingItems({ seed: 1, tokens: [40, 80], mix: {} }).next(), RangeError);
+  assertThrows(
+    () => trainingItems({ seed: 1, tokens: [40, 80], mix: {} }).next(),
+    RequirementError,
+  );
 });
 
 Deno.test("isExactAnswer() wants the whole answer and its end", () => {
@@ -178,7 +182,7 @@ Deno.test("isExactAnswer() wants the whole answer and its end", () => {
 });
 
 Deno.test("evaluationItems() refuses tasks without answers and bounds that nothing meets", () => {
-  assertThrows(() => evaluationItems("story", { count: 1 }), RangeError);
+  assertThrows(() => evaluationItems("story", { count: 1 }), RequirementError);
   assertMatch(
     String(assertThrows(() => evaluationItems("ask", { count: 1, promptTokens: [5, 6] }), Error)),
     /^DataError: Cannot draw evaluation items: ask prompts must/,

@@ -1,4 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
+import { RequirementError } from "../../core/check.ts";
 import { arithmeticClaims } from "../../experiments/arithmetic.ts";
 import { claimOf, PAPER_CLAIMS, untouchedClaims } from "../../experiments/claims.ts";
 import type { Experiment } from "../../experiments/experiment.ts";
@@ -33,7 +34,7 @@ Deno.test("claimOf() keeps the paper's words and value unless told otherwise", (
   assertEquals([claim.paper, claim.source, claim.tolerance], [0.947, "Fig. 1c", 0.02]);
   assertEquals("paper" in claimOf("C02", { kind: "trend", paper: null }), false);
   assertEquals(
-    assertThrows(() => claimOf("C65", { kind: "trend" }), RangeError).message,
+    assertThrows(() => claimOf("C65", { kind: "trend" }), RequirementError).message,
     "Cannot find a claim: id must be from C01 to C64: current value is C65",
   );
 });

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
+import { RequirementError } from "../../core/check.ts";
 import type { ModelShape } from "../../experiments/experiment.ts";
 import type { PolicyCell } from "../../experiments/decoded/policy_runs.ts";
 import {
@@ -23,7 +24,7 @@ Deno.test("Wilson's interval agrees with published values", () => {
   const none = wilsonInterval(0, 10);
   assert(none.low === 0 && Math.abs(none.high - 0.27753) < 1e-4);
   assert(wilsonInterval(10, 10).high === 1);
-  assertThrows(() => wilsonInterval(3, 2), RangeError);
+  assertThrows(() => wilsonInterval(3, 2), RequirementError);
 });
 
 Deno.test("differences pair texts, several budgets of one text counting once", () => {

@@ -6,7 +6,7 @@
 
 import { assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
-import { GpuError } from "../../core/check.ts";
+import { GpuError, type LabError, RequirementError } from "../../core/check.ts";
 import { type Command, type Device, dispatch } from "../../gpu/device.ts";
 import { openDevice } from "../../gpu/open_device.ts";
 import { testBackends, testDevice } from "../support/gpu.ts";
@@ -15,7 +15,8 @@ import { increment, multiplyAdd, scale } from "../support/small_kernels.ts";
 interface Refusal {
   readonly name: string;
   readonly text: string;
-  readonly ErrorType: typeof GpuError | typeof RangeError | typeof TypeError;
+  // deno-lint-ignore no-explicit-any -- as in assertRejects
+  readonly ErrorType: abstract new (...args: any[]) => LabError;
   command(device: Device): Command;
 }
 
@@ -33,7 +34,7 @@ function wrong(value: unknown): Command {
 const refusals: readonly Refusal[] = [
   {
     name: "a missing buffer",
-    ErrorType: TypeError,
+    ErrorType: RequirementError,
     text: "Cannot use scale: its buffers must be input, output: current value is input",
     command: (device) =>
       wrong({
@@ -45,14 +46,14 @@ const refusals: readonly Refusal[] = [
   },
   {
     name: "an unknown parameter",
-    ErrorType: TypeError,
+    ErrorType: RequirementError,
     text: "Cannot use scale: its params must be factor: current value is factor, offset",
     command: (device) =>
       wrong({ kernel: scale, buffers: pair(device), params: { factor: 1, offset: 2 }, grid }),
   },
   {
     name: "an unknown constant",
-    ErrorType: TypeError,
+    ErrorType: RequirementError,
     text: "current value is TILE",
     command: (device) =>
       wrong({
@@ -65,7 +66,7 @@ const refusals: readonly Refusal[] = [
   },
   {
     name: "a fraction for a u32 parameter",
-    ErrorType: RangeError,
+    ErrorType: RequirementError,
     text: "Cannot use multiply_add: count must be an integer from 0 to 4294967295: current value",
     command: (device) =>
       dispatch({
@@ -77,14 +78,14 @@ const refusals: readonly Refusal[] = [
   },
   {
     name: "NaN for an f32 parameter",
-    ErrorType: RangeError,
+    ErrorType: RequirementError,
     text: "Cannot use scale: factor must be a number: current value is NaN",
     command: (device) =>
       dispatch({ kernel: scale, buffers: pair(device), params: { factor: NaN }, grid }),
   },
   {
     name: "a window off the 256-byte grid",
-    ErrorType: RangeError,
+    ErrorType: RequirementError,
     text: "the offset of input of scale must be a multiple of 256: current value is 128",
     command: (device) => {
       const { input, output } = pair(device);
@@ -99,7 +100,7 @@ const refusals: readonly Refusal[] = [
   },
   {
     name: "a window past the end",
-    ErrorType: RangeError,
+    ErrorType: RequirementError,
     text: "byteLength in in must be an integer from 0 to 1024: current value is 2048",
     command: (device) => {
       const { input, output } = pair(device);
@@ -139,8 +140,8 @@ const refusals: readonly Refusal[] = [
   },
   {
     name: "reading what is written in the same dispatch",
-    ErrorType: TypeError,
-    text: "output and input are both in",
+    ErrorType: RequirementError,
+    text: "buffer of both output and input is in",
     command: (device) => {
       const { input } = pair(device);
       return dispatch({
@@ -165,8 +166,8 @@ const refusals: readonly Refusal[] = [
   },
   {
     name: "a copy within one buffer",
-    ErrorType: TypeError,
-    text: "source and target of a copy must be two buffers: both are in",
+    ErrorType: RequirementError,
+    text: "source and target of a copy must be two buffers: current buffer of both is in",
     command: (device) => {
       const { input } = pair(device);
       return { source: input, sourceOffset: 0, target: input, targetOffset: 8, byteLength: 8 };
@@ -174,7 +175,7 @@ const refusals: readonly Refusal[] = [
   },
   {
     name: "a copy of half words",
-    ErrorType: RangeError,
+    ErrorType: RequirementError,
     text: "offset and length in in must be multiples of 4: current values are 2 and 4",
     command: (device) => {
       const { input, output } = pair(device);

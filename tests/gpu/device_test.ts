@@ -5,7 +5,7 @@
  */
 
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { GpuError } from "../../core/check.ts";
+import { GpuError, RequirementError } from "../../core/check.ts";
 import { type Command, type Device, type DeviceBuffer, dispatch } from "../../gpu/device.ts";
 import { defineKernel } from "../../gpu/kernel.ts";
 import { openDevice } from "../../gpu/open_device.ts";
@@ -271,8 +271,8 @@ eachDevice("buffers and recordings of another device are refused", async (device
   const counter = { counter: buffer };
   const command = dispatch({ kernel: increment, buffers: counter, params: {}, grid: [1, 1, 1] });
   const text = "foreign must belong to this device";
-  await assertRejects(() => device.record("step", [command]), TypeError, text);
-  assertThrows(() => device.write(buffer, 0, new Uint32Array(1)), TypeError, text);
+  await assertRejects(() => device.record("step", [command]), RequirementError, text);
+  assertThrows(() => device.write(buffer, 0, new Uint32Array(1)), RequirementError, text);
   using recording = await elsewhere.record("step", [command]);
   assertThrows(() => device.submit(recording), GpuError, "must be alive and of this device");
 });

@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { GpuError } from "../../core/check.ts";
+import { GpuError, RequirementError } from "../../core/check.ts";
 import { adapterSummary, openDevice } from "../../gpu/open_device.ts";
 import { hasGpu } from "../support/gpu.ts";
 
@@ -10,7 +10,7 @@ Deno.test("openDevice takes WebGPU if there is an adapter, else the reference", 
 
 Deno.test("openDevice refuses a back end it does not know", async () => {
   const backend = "cuda" as "webgpu";
-  await assertRejects(() => openDevice({ backend }), RangeError, "current value is cuda");
+  await assertRejects(() => openDevice({ backend }), RequirementError, "current value is cuda");
 });
 
 Deno.test("without an adapter auto takes the reference, and webgpu says what to install", async () => {

@@ -10,6 +10,7 @@ import { planBySaliency, type Selection } from "../../cache/policy.ts";
 import { createPolicy, type ResolvedPolicy } from "../../cache/policy_options.ts";
 import { poolSizes } from "../../cache/tiered_pools.ts";
 import { TieredStore } from "../../cache/tiered_store.ts";
+import { RequirementError } from "../../core/check.ts";
 import { seededRandom } from "../../core/random.ts";
 import type { Backend } from "../../gpu/device.ts";
 import { checkRows, filledCache, writeNewest } from "../cache/known_cache.ts";
@@ -99,8 +100,8 @@ for (const backend of testBackends) {
           const selections = before.map(({ valueOnly }) => ({ full: wrong, valueOnly }));
           assertThrows(
             () => store.apply(selections),
-            RangeError,
-            `Cannot load a key: layer 0, KV head 0, sequence 0 must still hold token ${asked}: its key was dropped for good`,
+            RequirementError,
+            `Cannot load a key: layer 0, KV head 0, sequence 0 must still hold token ${asked}: current state is dropped for good`,
           );
           using pair = await randomPair(backend, one);
           const run = await decodeUnder(pair, {

@@ -5,6 +5,7 @@
  */
 
 import { assertEquals, assertThrows } from "@std/assert";
+import { RequirementError } from "../../core/check.ts";
 import { attentionParams } from "../../kernels/attention_shape.ts";
 import {
   attentionMap,
@@ -113,7 +114,7 @@ Deno.test("attentionMapCommand() refuses an unknown head", () => {
         buffers: {} as Parameters<typeof attentionMapCommand>[1]["buffers"],
         map: { head: 14, stride: 64, offset: 0 },
       }),
-    RangeError,
+    RequirementError,
     "head must be an integer from 0 to 13: current value is 14",
   );
 });

@@ -5,6 +5,7 @@
  */
 
 import { assertEquals, assertThrows } from "@std/assert";
+import { RequirementError } from "../../core/check.ts";
 import {
   attentionRows,
   attentionRowsCommand,
@@ -108,7 +109,7 @@ Deno.test("attentionRowsCommand() refuses several rows, masks and heads outside"
       heads: { offset, total: 28 },
       buffers: {} as Parameters<typeof attentionRowsCommand>[1]["buffers"],
     });
-  assertThrows(command({ rowsPerSequence: 2 }), RangeError, "rowsPerSequence must be");
-  assertThrows(command({ isMasked: true }), RangeError, "masks must be");
-  assertThrows(command({}, 15), RangeError, "heads in total must be an integer at least 29");
+  assertThrows(command({ rowsPerSequence: 2 }), RequirementError, "rowsPerSequence must be");
+  assertThrows(command({ isMasked: true }), RequirementError, "masks must be");
+  assertThrows(command({}, 15), RequirementError, "heads in total must be an integer at least 29");
 });

@@ -5,6 +5,7 @@
  */
 
 import { assertEquals, assertThrows } from "@std/assert";
+import { RequirementError } from "../../core/check.ts";
 import type { DeviceBuffer } from "../../gpu/device.ts";
 import { attentionParams, type AttentionShape } from "../../kernels/attention_shape.ts";
 import {
@@ -115,7 +116,7 @@ Deno.test("decodeAttentionCommands() asks for scratch where keys are split", () 
   const buffers = {} as Parameters<typeof decodeAttentionCommands>[1]["buffers"];
   assertThrows(
     () => decodeAttentionCommands({ isSoftware: false, subgroupSize: 0 }, { shape, buffers }),
-    TypeError,
+    RequirementError,
     '"partial" must have 84480 bytes',
   );
   assertEquals(decodePartialBytes({ isSoftware: false }, shape), 84480);

@@ -6,6 +6,7 @@
 
 import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
+import { RequirementError } from "../../core/check.ts";
 import { unpackFloat16 } from "../../core/float16.ts";
 import { attentionParams } from "../../kernels/attention_shape.ts";
 import {
@@ -263,11 +264,27 @@ Deno.test("flashAttentionCommand() refuses sizes that do not fit together", () =
       shape: { ...shape, ...wrong },
       buffers: {} as Parameters<typeof flashAttentionCommand>[1]["buffers"],
     });
-  assertThrows(command({ kvHeads: 3 }), RangeError, "queryHeads must be a multiple of kvHeads (3)");
-  assertThrows(command({ headDim: 60 }), RangeError, "headDim must be a multiple of 8");
-  assertThrows(command({ stride: 895 }), RangeError, "stride must be an integer at least 896");
-  assertThrows(command({ outputStride: 898 }), RangeError, "outputStride must be a multiple of 4");
-  assertThrows(command({ sequences: 0 }), RangeError, "sequences must be an integer at least 1");
+  assertThrows(
+    command({ kvHeads: 3 }),
+    RequirementError,
+    "queryHeads must be a multiple of kvHeads (3)",
+  );
+  assertThrows(command({ headDim: 60 }), RequirementError, "headDim must be a multiple of 8");
+  assertThrows(
+    command({ stride: 895 }),
+    RequirementError,
+    "stride must be an integer at least 896",
+  );
+  assertThrows(
+    command({ outputStride: 898 }),
+    RequirementError,
+    "outputStride must be a multiple of 4",
+  );
+  assertThrows(
+    command({ sequences: 0 }),
+    RequirementError,
+    "sequences must be an integer at least 1",
+  );
 });
 
 Deno.test("flashAttention's twin weighs keys within the window by capped scores and leaves the sink its share", async () => {

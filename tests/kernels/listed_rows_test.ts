@@ -5,6 +5,7 @@
  */
 
 import { assertEquals, assertThrows } from "@std/assert";
+import { RequirementError } from "../../core/check.ts";
 import { seededRandom } from "../../core/random.ts";
 import {
   listedRows,
@@ -154,12 +155,12 @@ Deno.test("listedRowsCommand() refuses heads and selections outside", () => {
   };
   assertThrows(
     () => listedRowsCommand(buffers, { ...shape, groupOffset: 5 }),
-    RangeError,
+    RequirementError,
     "groupOffset must be an integer from 0 to 4: current value is 5",
   );
   assertThrows(
     () => listedRowsCommand(buffers, { ...shape, heads: { offset: 28, total: 41 } }),
-    RangeError,
+    RequirementError,
     "heads in total must be an integer at least 42: current value is 41",
   );
 });

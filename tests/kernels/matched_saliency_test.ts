@@ -5,6 +5,7 @@
  */
 
 import { assertEquals, assertThrows } from "@std/assert";
+import { RequirementError } from "../../core/check.ts";
 import { seededRandom } from "../../core/random.ts";
 import {
   matchedSaliency,
@@ -114,12 +115,12 @@ Deno.test("matchedSaliencyCommand() refuses an unknown reduction and a capacity 
   const buffers = {} as Parameters<typeof matchedSaliencyCommand>[0];
   assertThrows(
     () => matchedSaliencyCommand(buffers, { ...CASES[1]!, sequences: 1, reduction: 3 }),
-    RangeError,
+    RequirementError,
     "reduction must be an integer from 0 to 2: current value is 3",
   );
   assertThrows(
     () => matchedSaliencyCommand(buffers, { ...CASES[1]!, sequences: 1, capacity: 90 }),
-    RangeError,
+    RequirementError,
     "capacity / 4 must be an integer at least 1: current value is 22.5",
   );
 });

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
+import { RequirementError } from "../../core/check.ts";
 import {
   chooseMatmul,
   MATMUL_TILES,
@@ -157,7 +158,7 @@ Deno.test("chooseMatmul() takes subgroups where there are 8 lanes, and the small
       if (rows === 1) assertEquals(tile.rows, 1);
     }
   }
-  assertThrows(() => chooseMatmul({ subgroupSize: 8 }, 0), RangeError, "rows");
+  assertThrows(() => chooseMatmul({ subgroupSize: 8 }, 0), RequirementError, "rows");
 });
 
 Deno.test("matmulKernel() makes sources under 40 KB", () => {

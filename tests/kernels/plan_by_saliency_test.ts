@@ -6,6 +6,7 @@
 
 import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
+import { RequirementError } from "../../core/check.ts";
 import { planBySaliencyCommand, planBySaliencyKernel } from "../../kernels/plan_by_saliency.ts";
 import { BROKEN_LIST, readList } from "../../kernels/selection_list.ts";
 import { hasGpu } from "../support/gpu.ts";
@@ -117,7 +118,7 @@ Deno.test("planBySaliencyCommand() refuses lists without room", () => {
   const shape = { ...BASE, sequences: 1, groups: 48, capacity: 100, listWords: 12 };
   assertThrows(
     () => planBySaliencyCommand(buffers, shape),
-    RangeError,
+    RequirementError,
     "listWords must be an integer at least 13: current value is 12",
   );
 });

@@ -5,6 +5,7 @@
  */
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
+import { RequirementError } from "../../core/check.ts";
 import { packFloat16, unpackFloat16 } from "../../core/float16.ts";
 import { type Random, seededRandom } from "../../core/random.ts";
 import { BROKEN_LIST, LIST_HEADER_WORDS } from "../../kernels/selection_list.ts";
@@ -238,7 +239,7 @@ Deno.test("rerotateKeysCommand() refuses heads whose pairs do not fill words", (
   };
   assertThrows(
     () => rerotateKeysCommand({} as Parameters<typeof rerotateKeysCommand>[0], shape),
-    RangeError,
+    RequirementError,
     "Cannot rerotate keys: headDim / 4 must be an integer at least 1: current value is 1.5",
   );
 });

@@ -5,6 +5,7 @@
  */
 
 import { assertEquals, assertThrows } from "@std/assert";
+import { RequirementError } from "../../core/check.ts";
 import { seededRandom } from "../../core/random.ts";
 import { rmsNorm, rmsNormCommand } from "../../kernels/rms_norm.ts";
 import { assertClose } from "../support/assert_close.ts";
@@ -89,7 +90,7 @@ Deno.test("rmsNormCommand() refuses rows longer than their stride", () => {
   const shape = { rows: 1, columns: 33, inputStride: 32, outputStride: 64, epsilon: 0 };
   assertThrows(
     () => rmsNormCommand(buffers, shape),
-    RangeError,
+    RequirementError,
     "inputStride must be an integer at least 33: current value is 32",
   );
 });

@@ -5,6 +5,7 @@
  */
 
 import { assertEquals, assertThrows } from "@std/assert";
+import { RequirementError } from "../../core/check.ts";
 import { unpackFloat16 } from "../../core/float16.ts";
 import { seededRandom } from "../../core/random.ts";
 import {
@@ -239,22 +240,22 @@ Deno.test("ropeCacheCommand() wants both norm weights or none", () => {
     headDim: 8,
   };
   const buffers = { q_norm: buffer } as unknown as Parameters<typeof ropeCacheCommand>[0];
-  assertThrows(() => ropeCacheCommand(buffers, shape), TypeError, "must be given together");
+  assertThrows(() => ropeCacheCommand(buffers, shape), RequirementError, "must be given together");
   assertThrows(
     () => ropeCacheCommand(buffers, { ...shape, headDim: 10 }),
-    RangeError,
+    RequirementError,
     "headDim / 4 must be an integer from 1 to 64: current value is 2.5",
   );
   const plain = {} as typeof buffers;
   const write = { capacity: 4, slot: 4 };
   assertThrows(
     () => ropeCacheCommand(plain, { ...shape, write }),
-    RangeError,
+    RequirementError,
     "slot must be an integer from 0 to 3: current value is 4",
   );
   assertThrows(
     () => ropeCacheCommand(plain, { ...shape, rowsPerSequence: 2, write }),
-    RangeError,
+    RequirementError,
     "Cannot write to one slot: rowsPerSequence",
   );
 });

@@ -5,6 +5,7 @@
  */
 
 import { assertEquals, assertThrows } from "@std/assert";
+import { RequirementError } from "../../core/check.ts";
 import { seededRandom } from "../../core/random.ts";
 import {
   scatterScores,
@@ -108,7 +109,7 @@ Deno.test("scatterScoresCommand() refuses a layer outside", () => {
   const shape = { ...CASES[1]!, groups: 6, listWords: 100, attentionStride: 130, isSum: true };
   assertThrows(
     () => scatterScoresCommand(buffers, { ...shape, groupOffset: 5 }),
-    RangeError,
+    RequirementError,
     "groupOffset must be an integer from 0 to 4: current value is 5",
   );
 });

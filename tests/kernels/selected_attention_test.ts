@@ -6,6 +6,7 @@
 
 import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
+import { RequirementError } from "../../core/check.ts";
 import { packFloat16, unpackFloat16 } from "../../core/float16.ts";
 import { attentionParams, type KvFormat } from "../../kernels/attention_shape.ts";
 import { flashAttention, flashAttentionGrid, flashVariant } from "../../kernels/flash_attention.ts";
@@ -235,11 +236,19 @@ Deno.test("selectedAttentionCommands() refuses sizes that do not fit together", 
     });
   assertThrows(
     command({ groupsPerLayer: 7 }),
-    RangeError,
+    RequirementError,
     "groupsPerLayer must be one of 1, 2, 14",
   );
-  assertThrows(command({ groupOffset: 47 }), RangeError, "groupOffset must be an integer from 0");
-  assertThrows(command({ listWords: 9 }), RangeError, "listWords must be an integer at least 13");
+  assertThrows(
+    command({ groupOffset: 47 }),
+    RequirementError,
+    "groupOffset must be an integer from 0",
+  );
+  assertThrows(
+    command({ listWords: 9 }),
+    RequirementError,
+    "listWords must be an integer at least 13",
+  );
 });
 
 Deno.test({

@@ -5,6 +5,7 @@
  */
 
 import { assertEquals, assertThrows } from "@std/assert";
+import { RequirementError } from "../../core/check.ts";
 import { seededRandom } from "../../core/random.ts";
 import { siluMultiply, siluMultiplyCommand } from "../../kernels/silu_multiply.ts";
 import { assertClose } from "../support/assert_close.ts";
@@ -65,7 +66,7 @@ Deno.test("siluMultiplyCommand() refuses an offset that is not a multiple of 4",
   const shape = { rows: 1, columns: 6, inputStride: 16, upOffset: 6, outputStride: 8 };
   assertThrows(
     () => siluMultiplyCommand(buffers, shape),
-    RangeError,
+    RequirementError,
     "upOffset / 4 must be an integer at least 2: current value is 1.5",
   );
 });

@@ -5,6 +5,7 @@
  */
 
 import { assertEquals, assertThrows } from "@std/assert";
+import { RequirementError } from "../../core/check.ts";
 import { seededRandom } from "../../core/random.ts";
 import {
   updateScores,
@@ -58,12 +59,12 @@ Deno.test("updateScoresCommand() refuses sizes that are not positive, and a capa
     updateScoresCommand(buffers, { sequences: 1, heads, capacity });
   assertThrows(
     command(0, 8),
-    RangeError,
+    RequirementError,
     "heads must be an integer at least 1: current value is 0",
   );
   assertThrows(
     command(1, 9),
-    RangeError,
+    RequirementError,
     "capacity / 4 must be an integer at least 1: current value is 2.25",
   );
 });

@@ -5,6 +5,7 @@
  */
 
 import { assertEquals, assertThrows } from "@std/assert";
+import { RequirementError } from "../../core/check.ts";
 import { writeOut } from "../../kernels/write_out.ts";
 
 const TEXT = `const COUNT: u32 = 7;  // a comment stays
@@ -61,15 +62,19 @@ for (var i = 0u; i < COUNT; i++) {
 Deno.test("writeOut() refuses names that are not constants, and blocks that are not closed", () => {
   assertThrows(
     () => writeOut("//# if A\n//# end", { B: 1 }),
-    TypeError,
+    RequirementError,
     "must name one of B: current value is A",
   );
   assertThrows(
     () => writeOut("//# if B", { B: 1 }),
-    TypeError,
+    RequirementError,
     "conditions and marked loops must end",
   );
   const loop = "for (var i = 0u; i < B; i++) {  // unroll\n  x\n";
-  assertThrows(() => writeOut(loop, { B: 1 }), TypeError, "conditions and marked loops must end");
-  assertThrows(() => writeOut(`${loop}}`, {}), TypeError, "current value is B");
+  assertThrows(
+    () => writeOut(loop, { B: 1 }),
+    RequirementError,
+    "conditions and marked loops must end",
+  );
+  assertThrows(() => writeOut(`${loop}}`, {}), RequirementError, "current value is B");
 });

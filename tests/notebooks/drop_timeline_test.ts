@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import type { AttentionMap } from "../../analysis/attention_map.ts";
 import { h2o } from "../../cache/policies/h2o.ts";
+import { RequirementError } from "../../core/check.ts";
 import { seededRandom } from "../../core/random.ts";
 import { dropTimeline } from "../../notebooks/drop_timeline.ts";
 import { TIER } from "../../notebooks/views/tiers.ts";
@@ -76,6 +77,9 @@ Deno.test("dropTimeline() misses nothing with the whole budget", () => {
 
 Deno.test("dropTimeline() refuses what does not fit", () => {
   const options = { policy: h2o, budgetRatio: 0.5, promptTokens: 4 };
-  assertThrows(() => dropTimeline(SHIFTED, { ...options, promptTokens: 6 }), RangeError);
-  assertThrows(() => dropTimeline(SHIFTED, { ...options, guide: randomMap(5, 1) }), TypeError);
+  assertThrows(() => dropTimeline(SHIFTED, { ...options, promptTokens: 6 }), RequirementError);
+  assertThrows(
+    () => dropTimeline(SHIFTED, { ...options, guide: randomMap(5, 1) }),
+    RequirementError,
+  );
 });

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import type { AttentionMap } from "../../analysis/attention_map.ts";
 import { h2o } from "../../cache/policies/h2o.ts";
+import { RequirementError } from "../../core/check.ts";
 import { dropTimeline } from "../../notebooks/drop_timeline.ts";
 import type { NamedPlot } from "../../notebooks/show.ts";
 import { attentionView, saliencyView } from "../../notebooks/views/attention_view.ts";
@@ -53,7 +54,7 @@ Deno.test("attentionView() leaves the future empty and names tokens", () => {
   assertEquals(z[0]!.slice(1), [null, null]);
   assertEquals(z[1]![0], 0.25);
   assertMatch(String(trace!["hovertemplate"]), /query %\{y\}/);
-  assertThrows(() => attentionView(MAP, { labels: ["a"] }), TypeError);
+  assertThrows(() => attentionView(MAP, { labels: ["a"] }), RequirementError);
 });
 
 Deno.test("tierView() says in words what it colors", () => {

@@ -5,7 +5,7 @@
  */
 
 import { assert, assertMatch } from "@std/assert";
-import { DataError, UsageError } from "../../core/check.ts";
+import { LabError } from "../../core/check.ts";
 import {
   encodeGguf,
   encodeSafetensors,
@@ -76,10 +76,7 @@ export function rawHeader(text: string, tail = 64): Uint8Array<ArrayBuffer> {
 
 /** Asserts that an error is one of ours and says what is wrong. */
 export function checkError(error: Error, message: RegExp): true {
-  const isOurs = [DataError, UsageError, RangeError, TypeError].some((type) =>
-    error instanceof type
-  );
-  assert(isOurs && error.message.startsWith("Cannot "), error.stack);
+  assert(error instanceof LabError, error.stack);
   assertMatch(error.message, message);
   return true;
 }

@@ -1,4 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
+import { RequirementError } from "../../core/check.ts";
 import { hasGpu } from "./gpu.ts";
 import { type ArrayRun, runKernel, runReference } from "./run_kernel.ts";
 import { multiplyAdd, scale } from "./small_kernels.ts";
@@ -42,7 +43,7 @@ for (const [name, runner] of Object.entries({ runKernel, runReference })) {
     ignore,
     async fn() {
       const params = { factor: 1, faktor: 2 };
-      await assertRejects(() => runner(scale, { ...run, params }), TypeError, "faktor");
+      await assertRejects(() => runner(scale, { ...run, params }), RequirementError, "faktor");
     },
   });
 }

@@ -56,7 +56,7 @@ Deno.test("batchItems() depends on phase and step alone", () => {
   assertNotEquals(batchItems({ ...text, seed: 99 }, 7), batchItems(text, 7));
   assertMatch(
     String(assertThrows(() => batchItems(text, text.steps), Error)),
-    /^RangeError: Cannot draw a batch: step must/,
+    /^RequirementError: Cannot draw a batch: step must/,
   );
 });
 

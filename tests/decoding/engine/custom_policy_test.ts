@@ -8,6 +8,7 @@ import { assertEquals, assertRejects } from "@std/assert";
 import type { PlanView, Policy } from "../../../cache/policy.ts";
 import { createPolicy, resolvePolicy } from "../../../cache/policy_options.ts";
 import { window } from "../../../cache/scores/window.ts";
+import { RequirementError } from "../../../core/check.ts";
 import { generateAll } from "../../../decoding/text/generate.ts";
 import { PolicySession } from "../../../decoding/engine/policy_session.ts";
 import { spaced } from "../../../examples/own_policy.ts";
@@ -51,7 +52,7 @@ Deno.test("a policy whose plan or counts break the budget ends the step with an 
   await session.prefill(tokens);
   await assertRejects(
     () => session.step(),
-    RangeError,
+    RequirementError,
     "Cannot plan under spaced: layer 4 must hold at most 60 half-entries " +
       "(sink 0, recent 1, critical 29, marginal 0): current plan holds 122",
   );

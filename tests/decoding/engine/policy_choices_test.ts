@@ -8,6 +8,7 @@ import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert
 import { POLICIES } from "../../../cache/policies/mod.ts";
 import { planBySaliency } from "../../../cache/policy.ts";
 import { createPolicy, type PolicyOptions } from "../../../cache/policy_options.ts";
+import { RequirementError } from "../../../core/check.ts";
 import { PolicySession } from "../../../decoding/engine/policy_session.ts";
 import type { PairMatchOptions } from "../../../decoding/scoring/head_matching.ts";
 import { attentionRows } from "../../../decoding/session/trace.ts";
@@ -115,7 +116,7 @@ Deno.test("a number of tokens is a budget of every policy", async () => {
   const policy = createPolicy("smallkv", { base: "prompt" });
   assertThrows(
     () => new PolicySession(pair, { policy, budget: { tokens: 40 }, capacity: 165 }),
-    RangeError,
+    RequirementError,
     "base prompt must go with a share of the cache: current budget is 40 tokens",
   );
 });

@@ -1,7 +1,7 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { planBySaliency, type Policy } from "../../../cache/policy.ts";
 import { createPolicy, resolvePolicy } from "../../../cache/policy_options.ts";
-import { GpuError } from "../../../core/check.ts";
+import { GpuError, RequirementError } from "../../../core/check.ts";
 import { generateAll } from "../../../decoding/text/generate.ts";
 import { PolicySession } from "../../../decoding/engine/policy_session.ts";
 import { openDevice } from "../../../gpu/open_device.ts";
@@ -20,21 +20,21 @@ for (const backend of testBackends) {
       using session = new PolicySession(pair, { ...options, capacity: 124, store });
       await assertRejects(
         () => session.prefill(randomText(1, 125)),
-        RangeError,
+        RequirementError,
         "Cannot run a model: number of tokens must be an integer from 1 to 124: current value is 125",
       );
       assertEquals(session.lengths, [0]);
       await session.prefill(randomText(1, 121));
       await assertRejects(
         () => session.prefill([1, 1, 1, 1]),
-        RangeError,
+        RequirementError,
         "Cannot run a model: number of tokens must be an integer from 1 to 2: current value is 4",
       );
       await session.step();
       await session.step();
       await assertRejects(
         () => session.step(),
-        RangeError,
+        RequirementError,
         "Cannot decode: tokens of the longest sequence must be an integer at most 123: current value is 124",
       );
       assertEquals(session.lengths, [123]);
@@ -53,8 +53,8 @@ Deno.test("PolicySession refuses a budget that leaves nothing", async () => {
     await session.prefill(randomText(1, 120));
     await session.step();
   };
-  await assertRejects(open({ ratio: 0 }), RangeError, "must be above 0 and at most 1");
-  await assertRejects(open({ tokens: 0 }), RangeError, "current value is 0");
+  await assertRejects(open({ ratio: 0 }), RequirementError, "must be above 0 and at most 1");
+  await assertRejects(open({ tokens: 0 }), RequirementError, "current value is 0");
 });
 
 Deno.test("generate() with a plan that breaks its budget names layer, head and counts, and frees everything", async () => {
@@ -75,7 +75,7 @@ Deno.test("generate() with a plan that breaks its budget names layer, head and c
         maxNewTokens: 3,
         stopTokens: [],
       }),
-    RangeError,
+    RequirementError,
     "Cannot plan under greedy: layer 1, KV head 0 must hold at most 48 half-entries " +
       "(sink 0, recent 6, critical 12, marginal 12): current plan holds 204, 96 tokens with key and value",
   );

@@ -9,6 +9,7 @@ import { fullCacheBytes } from "../../../cache/full_cache.ts";
 import type { Selection } from "../../../cache/policy.ts";
 import { createPolicy, type PolicyOptions, resolvePolicy } from "../../../cache/policy_options.ts";
 import { h2o } from "../../../cache/policies/h2o.ts";
+import { RequirementError } from "../../../core/check.ts";
 import { packFloat16, unpackFloat16 } from "../../../core/float16.ts";
 import type { ModelPair } from "../../../decoding/engine/types.ts";
 import { PolicySession } from "../../../decoding/engine/policy_session.ts";
@@ -182,7 +183,11 @@ Deno.test("slots are refused where query heads that share keys select alone", as
   const options = { ...SLOT, granularity: "query_head" } as const;
   const message =
     "granularity kv_head, kv_match or layer if it is slot: current value is query_head";
-  assertThrows(() => createPolicy("h2o", options), RangeError, `positions must go with ${message}`);
+  assertThrows(
+    () => createPolicy("h2o", options),
+    RequirementError,
+    `positions must go with ${message}`,
+  );
   createPolicy("h2o", { ...options, positions: "original" });
   // A preset of your own, whose defaults are not options.
   const policy = resolvePolicy({ ...h2o, granularity: "query_head", defaults: SLOT });
@@ -199,7 +204,7 @@ Deno.test("slots are refused where query heads that share keys select alone", as
   } as const;
   assertThrows(
     () => createRerotatedKeys({ forward, batch: settings }),
-    RangeError,
+    RequirementError,
     "granularity must be kv_head, kv_match or layer: current value is query_head",
   );
 });

@@ -3,6 +3,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { acceptedOptions } from "../../../cache/policy_options.ts";
 import { POLICIES } from "../../../cache/policies/mod.ts";
+import { RequirementError } from "../../../core/check.ts";
 import { largestDifference } from "../../support/golden.ts";
 import { testBackends } from "../../support/gpu.ts";
 import { decodeUnder, listed, type Variant } from "../../invariants/decode.ts";
@@ -66,7 +67,7 @@ Deno.test("TieredStore refuses selections per query head, which are a simulation
         steps: 1,
         store: "tiered",
       }),
-    RangeError,
+    RequirementError,
     "granularity must be kv_head, kv_match or layer: current value is query_head",
   );
 });

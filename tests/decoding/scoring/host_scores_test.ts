@@ -15,6 +15,7 @@ import { createPolicy, resolvePolicy } from "../../../cache/policy_options.ts";
 import { expectedAttention } from "../../../cache/scores/expected_attention.ts";
 import { keyNorm as keyNormScore } from "../../../cache/scores/key_norm.ts";
 import { window } from "../../../cache/scores/window.ts";
+import { RequirementError } from "../../../core/check.ts";
 import { unpackFloat16 } from "../../../core/float16.ts";
 import { PolicySession } from "../../../decoding/engine/policy_session.ts";
 import { SpeculativeSession } from "../../../decoding/engine/speculative_session.ts";
@@ -183,12 +184,12 @@ Deno.test("what cannot go with a score of the small model is refused", async () 
   const policy = resolvePolicy({ ...smallkv, score: keyNormScore() });
   assertThrows(
     () => new PolicySession(pair, { policy, budget: BUDGET, capacity: 160, smallBudget: BUDGET }),
-    RangeError,
+    RequirementError,
     "it must keep its whole cache for a score that reads keys: current score is key_norm",
   );
   assertThrows(
     () => new SpeculativeSession(pair, { policy, budget: BUDGET, capacity: 160, draftTokens: 2 }),
-    RangeError,
+    RequirementError,
     "the score must be a sum of rows: current value is key_norm",
   );
 });

@@ -7,7 +7,7 @@
 import fc from "fast-check";
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { createPolicy, type PolicyOptions } from "../../../cache/policy_options.ts";
-import { GpuError } from "../../../core/check.ts";
+import { GpuError, RequirementError } from "../../../core/check.ts";
 import { checkCut } from "../../../decoding/engine/checks.ts";
 import type { SmallModelCut } from "../../../decoding/scoring/small_model.ts";
 import { PolicySession } from "../../../decoding/engine/policy_session.ts";
@@ -160,7 +160,7 @@ Deno.test("a small model cannot be cut to nothing, or where there is none", asyn
     Error,
     "the policy must have one, as smallkv has: current policy is h2o",
   );
-  assertThrows(open("full", { smallBudget: { ratio: 0.5 } }), RangeError);
+  assertThrows(open("full", { smallBudget: { ratio: 0.5 } }), RequirementError);
   checkCut([{ policy: createPolicy("h2o") }], {});
   const setting = { policy: createPolicy("smallkv"), budget: { ratio: 0.2 } };
   const settings = [setting, { ...setting, smallBudget: { ratio: 0.4 } }];

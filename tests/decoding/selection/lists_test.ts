@@ -5,6 +5,7 @@
  */
 
 import { assertEquals, assertThrows } from "@std/assert";
+import { RequirementError } from "../../../core/check.ts";
 import { listShape, packLists } from "../../../decoding/selection/lists.ts";
 import { MARGINAL_MODES } from "../../../kernels/marginal.ts";
 import { readList } from "../../../kernels/selection_list.ts";
@@ -43,7 +44,15 @@ Deno.test("packLists() writes lists that read back, even over longer ones", () =
 
 Deno.test("packLists() refuses a selection without tokens or without room", () => {
   const lists = new Uint32Array(2 * shape.listWords);
-  assertThrows(() => packLists(lists, shape, source([], [])), RangeError, "tokens of head group 0");
+  assertThrows(
+    () => packLists(lists, shape, source([], [])),
+    RequirementError,
+    "tokens of head group 0",
+  );
   const all = [0, 1, 2, 3, 4, 5, 6, 7, 8];
-  assertThrows(() => packLists(lists, shape, source(all, [9])), RangeError, "current value is 10");
+  assertThrows(
+    () => packLists(lists, shape, source(all, [9])),
+    RequirementError,
+    "current value is 10",
+  );
 });

@@ -9,6 +9,7 @@ import { wholeEntries } from "../../../cache/budget.ts";
 import { smallkv } from "../../../cache/policies/smallkv.ts";
 import { planBySaliency, type PlanView, type Policy } from "../../../cache/policy.ts";
 import { createPolicy, type ResolvedPolicy, resolvePolicy } from "../../../cache/policy_options.ts";
+import { RequirementError } from "../../../core/check.ts";
 import { seededRandom } from "../../../core/random.ts";
 import { SelectionPlanner } from "../../../decoding/selection/planner.ts";
 
@@ -122,13 +123,17 @@ Deno.test("a plan that breaks its budget is an error with layer, head and counts
   const policy = customPolicy({ plan: (view) => comb(view, view.layer === 1 ? 200 : 20) });
   assertThrows(
     () => plannerOf(policy).plan(TOKENS, randomScores(1)),
-    RangeError,
+    RequirementError,
     "Cannot plan under own: layer 1, KV head 0 must hold at most 80 half-entries " +
       "(sink 0, recent 10, critical 20, marginal 20): " +
       "current plan holds 400, 200 tokens with key and value and 0 with value only",
   );
   const layers = customPolicy({ granularity: "layer", plan: (view) => comb(view, 200) });
-  assertThrows(() => plannerOf(layers).plan(TOKENS, randomScores(1)), RangeError, "layer 0 must");
+  assertThrows(
+    () => plannerOf(layers).plan(TOKENS, randomScores(1)),
+    RequirementError,
+    "layer 0 must",
+  );
 });
 
 Deno.test("a plan must be a selection of existing tokens", () => {
@@ -151,7 +156,7 @@ Deno.test("a plan must be a selection of existing tokens", () => {
   for (const [parts, message] of cases) {
     assertThrows(
       () => plannerOf(customPolicy(parts)).plan(TOKENS, randomScores(1)),
-      RangeError,
+      RequirementError,
       message,
     );
   }
@@ -167,7 +172,7 @@ Deno.test("a plan must be a selection of existing tokens", () => {
   planner.append(TOKENS);
   assertThrows(
     () => planner.plan(TOKENS + 1, randomScores(1)),
-    RangeError,
+    RequirementError,
     "must keep only tokens it holds: current plan takes token 8 back",
   );
 });
@@ -183,7 +188,7 @@ Deno.test("counts that break the budget are an error, unless the policy says tha
   };
   assertThrows(
     () => plannerOf(customPolicy(parts)).plan(TOKENS, randomScores(1)),
-    RangeError,
+    RequirementError,
     "Cannot plan under own: counts must cost at most 80 half-entries per head, mean over layers, at 200 tokens: " +
       "current mean is 83, and each head of layer 1 would hold 86 (sink 0, recent 43, critical 0, marginal 0)",
   );

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { RequirementError } from "../../../core/check.ts";
 import { Session } from "../../../decoding/session/session.ts";
 import { traceAttention } from "../../../decoding/session/trace.ts";
 import { assertClose } from "../../support/assert_close.ts";
@@ -168,7 +169,7 @@ Deno.test({
 Deno.test("Session refuses what it cannot do, in one sentence", async () => {
   const model = await embeddedModel("small", "reference");
   assertEquals(
-    assertThrows(() => new Session(model, { capacity: 513 }), RangeError).message,
+    assertThrows(() => new Session(model, { capacity: 513 }), RequirementError).message,
     "Cannot start a session: capacity in tokens must be an integer from 1 to 512: current value is 513",
   );
   using session = new Session(model, { capacity: 8 });

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStrictEquals } from "@std/assert";
+import { RequirementError } from "../../../core/check.ts";
 import { evaluationItems } from "../../../data/microworld.ts";
 import type { GenerationStep } from "../../../decoding/text/loop.ts";
 import { generate, generateAll, type GenerateOptions } from "../../../decoding/text/generate.ts";
@@ -93,7 +94,7 @@ Deno.test("generate() says what drafts require", async () => {
   ];
   for (const [options, message] of cases) {
     const run = () => generateAll(pair, "a", { speculative: 4, ...options });
-    assertMatch((await assertRejects(run, RangeError)).message, message);
+    assertMatch((await assertRejects(run, RequirementError)).message, message);
   }
   await assertRejects(
     () => generateAll(pair, ["a", "b"], { speculative: 4 }),

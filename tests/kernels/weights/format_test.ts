@@ -1,4 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
+import { RequirementError } from "../../../core/check.ts";
 import { createPlanes, planeWords, rowReader } from "../../../kernels/weights/format.ts";
 import { WEIGHT_FORMATS } from "../../../kernels/weights/mod.ts";
 import { q4 } from "../../../kernels/weights/q4.ts";
@@ -20,7 +21,7 @@ Deno.test("planeWords() counts 5 to 9, 16 and 32 bits per weight, and an eighth 
 Deno.test("planeWords() refuses broken super-blocks", () => {
   assertThrows(
     () => planeWords(q5k, { rows: 8, columns: 288 }),
-    RangeError,
+    RequirementError,
     "Cannot lay out q5k weights: columns must be a multiple of 256: current value is 288",
   );
 });

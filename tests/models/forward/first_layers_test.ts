@@ -5,6 +5,7 @@
  */
 
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
+import { RequirementError } from "../../../core/check.ts";
 import { Session } from "../../../decoding/session/session.ts";
 import { firstLayers } from "../../../models/forward/first_layers.ts";
 import type { Model } from "../../../models/load.ts";
@@ -56,7 +57,7 @@ Deno.test("firstLayers() refuses numbers of layers that the model does not have"
   for (const layers of [0, -1, 1.5, model.config.layers + 1]) {
     assertThrows(
       () => firstLayers(model, layers),
-      RangeError,
+      RequirementError,
       `layers that run must be an integer from 1 to 3: current value is ${layers}`,
     );
   }

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { DataError } from "../../../core/check.ts";
+import { DataError, RequirementError } from "../../../core/check.ts";
 import type { Device, DeviceBuffer } from "../../../gpu/device.ts";
 import { openDevice } from "../../../gpu/open_device.ts";
 import { paddedColumns, rowReader } from "../../../kernels/weights/format.ts";
@@ -222,7 +222,11 @@ Deno.test("rowBlocks() cuts Qwen2's vocabulary for a binding of 128 MiB", () => 
   const narrow = rowBlocks(limits, q4, { rows: 600_000, columns: 32 });
   assertEquals(narrow.map(({ rows }) => rows), [524_280, 75_720]);
   const tiny = { ...limits, maxBindingBytes: 1024 };
-  assertThrows(() => rowBlocks(tiny, f32, { rows: 8, columns: 64 }), RangeError, "1024 bytes");
+  assertThrows(
+    () => rowBlocks(tiny, f32, { rows: 8, columns: 64 }),
+    RequirementError,
+    "1024 bytes",
+  );
 });
 
 Deno.test("linearCommands() refuse input rows shorter than the matrix", async () => {
@@ -232,5 +236,5 @@ Deno.test("linearCommands() refuse input rows shorter than the matrix", async ()
   using input = device.createBuffer("input", 4 * 16 * 64);
   using output = device.createBuffer("output", 64);
   const map = { weight, input, output, inputStride: 32, outputStride: 8, rows: 1 };
-  assertThrows(() => linearCommands(device.info, map), RangeError, "at least 64");
+  assertThrows(() => linearCommands(device.info, map), RequirementError, "at least 64");
 });

@@ -1,5 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { DataError } from "../../../core/check.ts";
+import { DataError, RequirementError } from "../../../core/check.ts";
 import {
   createPlanes,
   type MatrixShape,
@@ -119,10 +119,10 @@ for (const type of types) {
 
 Deno.test("packRows() refuses data of another length and broken blocks", () => {
   const data = new Uint8Array(18);
-  assertThrows(() => pack("Q4_0", data, { rows: 2, columns: 32 }), TypeError, "length 36");
+  assertThrows(() => pack("Q4_0", data, { rows: 2, columns: 32 }), RequirementError, "length 36");
   assertThrows(
     () => pack("Q4_0", data, { rows: 1, columns: 33 }),
-    RangeError,
+    RequirementError,
     "columns of Q4_0 must be a multiple of 32",
   );
 });
