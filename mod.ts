@@ -57,6 +57,7 @@ export type { LayerAttention, ModelConfig, RopeScaling } from "./models/config.t
 export type { DownloadOptions, DownloadProgress } from "./models/hub/hub_settings.ts";
 export { loadModel } from "./models/load.ts";
 export type { LoadOptions, Model } from "./models/load.ts";
+export type { OpenOptions } from "./models/open.ts";
 export { endTokenIds, renderChat } from "./models/tokenizer/chat_template.ts";
 export type { ChatMessage, ChatOptions } from "./models/tokenizer/chat_template.ts";
 export { createTextStream, sameVocabulary } from "./models/tokenizer/tokenizer.ts";

@@ -73,7 +73,7 @@ async function extract(openEngine: OpenEngine, call: CommandCall, io: CommandIo)
   }
   const limit = call.number("max-bytes", { min: 1, max: Number.MAX_SAFE_INTEGER, isInteger: true });
   using progress = new Progress("Extract", terminalView({ ...io, write: io.error }));
-  await using engine = await openEngineFor(openEngine, call, { progress });
+  await using engine = await openEngineFor(openEngine, call, { io, progress });
   const model = await engine.openModel("large", call.value("model"));
   const tokens = await readTokens(call, [model]);
   const plan: ExtractPlan = { tokens: tokens.length, logits, accumulated, attention };

@@ -124,7 +124,7 @@ async function generate(openEngine: OpenEngine, call: CommandCall, io: CommandIo
   using progress = new Progress("Generate", terminalView({ ...io, write: io.error }));
   const onProgress = (stage: string, share: number) =>
     progress.describe(stage, `${Math.floor(100 * share)}%`);
-  await using engine = await openEngineFor(openEngine, call, { progress });
+  await using engine = await openEngineFor(openEngine, call, { io, progress });
   const load = async (role: "large" | "small") =>
     await (await engine.openModel(role, call.value(role))).load();
   const large = await load("large");

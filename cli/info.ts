@@ -28,7 +28,7 @@ export function infoCommand(parts: { readonly openEngine: OpenEngine }): Command
 }
 
 async function info(openEngine: OpenEngine, call: CommandCall, io: CommandIo): Promise<number> {
-  await using engine = await openEngineFor(openEngine, call);
+  await using engine = await openEngineFor(openEngine, call, { io });
   const { device, adapter, isSoftware, versions, system } = engine.environment;
   const facts = {
     device: isSoftware ? `${device} (computes on the CPU)` : device,

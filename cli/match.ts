@@ -60,7 +60,7 @@ async function match(openEngine: OpenEngine, call: CommandCall, io: CommandIo): 
     call.fail("--large and --small must be given together: current value is only one of them");
   }
   using progress = new Progress("Match", terminalView({ ...io, write: io.error }));
-  await using engine = await openEngineFor(openEngine, call, { progress });
+  await using engine = await openEngineFor(openEngine, call, { io, progress });
   const large = await engine.openModel("large", call.value("large"));
   const small = await engine.openModel("small", call.value("small"));
   checkTokenizers(large, small);

@@ -7,7 +7,7 @@
 import type { Progress } from "../core/progress.ts";
 import { BACKENDS } from "../gpu/device.ts";
 import type { Engine, EngineOptions, OpenEngine } from "../experiments/runner/engine.ts";
-import { type CommandCall, type OptionSpec, valueOption } from "./command.ts";
+import { type CommandCall, type CommandIo, type OptionSpec, valueOption } from "./command.ts";
 
 /** Option that chooses the device. */
 export const DEVICE_OPTION: OptionSpec = {
@@ -26,18 +26,22 @@ export const PAIR_OPTIONS: Readonly<Record<"large" | "small", OptionSpec>> = {
   small: valueOption("MODEL", "small model; the embedded one if left out"),
 };
 
+/** Takes the progress line away, which is drawn again below. */
+const CLEAR_LINE = "\r\x1b[2K";
+
 /**
  * Opens the engine on the device of `--device`, with the datasets of `--data`.
  *
  * @param openEngine Opens it.
- * @param options `progress` shows what is loaded.
+ * @param options `io` shows warnings, `progress` what is loaded.
  */
 export async function openEngineFor(
   openEngine: OpenEngine,
   call: CommandCall,
-  options: { readonly progress?: Progress } = {},
+  options: { readonly io: CommandIo; readonly progress?: Progress },
 ): Promise<Engine> {
   const dataFolder = call.value("data");
+  const { isInteractive } = options.io;
   options.progress?.describe("opening");
   return await openEngine({
     device: call.required("device") as NonNullable<EngineOptions["device"]>,
@@ -46,5 +50,7 @@ export async function openEngineFor(
       options.progress?.describe(detail, `${Math.floor(100 * share)}%`);
       options.progress?.exclude();
     },
+    onWarning: (warning) =>
+      options.io.error(`${isInteractive ? CLEAR_LINE : ""}Warning: ${warning}\n`),
   });
 }

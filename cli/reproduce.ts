@@ -112,7 +112,7 @@ async function reproduce(
   await using _lock = await lockFolder(cache);
   await removeUnfinished(cache);
   using progress = new Progress("Reproduce", view, { refreshMs: 1000 });
-  await using engine = await openEngineFor(parts.openEngine, call, { progress });
+  await using engine = await openEngineFor(parts.openEngine, call, { io, progress });
   const store = openBlobStore(cache, { isFresh: call.has("force") });
   const { device, adapter } = engine.environment;
   const codeOf = async (modules: readonly URL[]) =>

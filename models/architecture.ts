@@ -41,4 +41,8 @@ export interface ArchitectureDefaults {
   readonly normEpsilon: number;
   /** `rope_theta`. */
   readonly ropeBase: number;
+  /** `bos_token_id`; none if left out. */
+  readonly bosTokenId?: number;
+  /** `eos_token_id`; none if left out. */
+  readonly eosTokenId?: number;
 }

@@ -90,14 +90,24 @@ export interface ConfigFields {
   readonly values: Readonly<Record<string, unknown>>;
 }
 
+/** Most characters or elements of a value in a message. */
+const MAX_SHOWN = 100;
+
 /** Makes the error for an invalid field. */
 export function fieldError(
   fields: Pick<ConfigFields, "location">,
   requirement: string,
   current: unknown,
 ): DataError {
-  const shown = typeof current === "string" ? JSON.stringify(current) : current;
-  return fileFailure(fields.location, requirement, shown);
+  return fileFailure(fields.location, requirement, shown(current));
+}
+
+/** Long values are only described: a text or a list of a file may have millions of elements. */
+function shown(value: unknown): unknown {
+  if (typeof value === "string") return JSON.stringify(value.slice(0, MAX_SHOWN));
+  if (!Array.isArray(value) && !ArrayBuffer.isView(value)) return value;
+  const list = value as ArrayLike<unknown>;
+  return list.length > MAX_SHOWN ? `a list of ${list.length}` : Array.from(list, String);
 }
 
 /** Most layers that a file may announce. */
@@ -117,7 +127,7 @@ export function findArchitecture(
   namesOf: (family: Architecture) => readonly string[],
 ): Architecture {
   const value = fields.values[name];
-  const found = ARCHITECTURES.find((family) => namesOf(family).includes(String(value)));
+  const found = ARCHITECTURES.find((family) => namesOf(family).includes(value as string));
   if (found !== undefined) return found;
   const known = ARCHITECTURES.flatMap(namesOf).join(", ");
   throw fieldError(fields, `${name} must be one of ${known}`, value);
@@ -175,15 +185,16 @@ export function flagField(fields: ConfigFields, name: string): boolean {
 /**
  * Reads token ids from a number, a list or nothing.
  *
- * @returns The ids in their order; empty for a missing or null field.
+ * @returns The ids in their order; empty for a missing or null field. They need not be of the vocabulary: some files say
+ *   -1 or 2^32 - 1 for none.
  * @throws {DataError} If the field is something else.
  */
 export function tokenIdsField(fields: ConfigFields, name: string): number[] {
   const value = fields.values[name] ?? [];
   const ids: unknown[] = Array.isArray(value) ? value : [value];
-  const isId = (id: unknown): id is number => Number.isInteger(id) && Number(id) >= 0;
+  const isId = (id: unknown): id is number => Number.isSafeInteger(id);
   if (ids.every(isId)) return ids;
-  throw fieldError(fields, `${name} must be token ids of at least 0`, value);
+  throw fieldError(fields, `${name} must be token ids`, value);
 }
 
 /**
@@ -192,9 +203,12 @@ export function tokenIdsField(fields: ConfigFields, name: string): number[] {
  * @throws {DataError} If the forward pass cannot work with them.
  */
 export function checkSizes(config: ModelConfig, location: string): ModelConfig {
-  const { queryHeads, kvHeads, headDim, ropeFactors } = config;
+  const { queryHeads, kvHeads, headDim, ropeFactors, normEpsilon } = config;
   if (queryHeads % kvHeads !== 0) {
     throw fieldError({ location }, `KV heads must divide the ${queryHeads} query heads`, kvHeads);
+  }
+  if (normEpsilon > 1) {
+    throw fieldError({ location }, "the epsilon of norms must be at most 1", normEpsilon);
   }
   if (headDim % 2 !== 0) {
     throw fieldError({ location }, "the head size must be even", headDim);
@@ -203,4 +217,28 @@ export function checkSizes(config: ModelConfig, location: string): ModelConfig {
     throw fieldError({ location }, `rope factors must be ${headDim / 2}`, ropeFactors.length);
   }
   return config;
+}
+
+/**
+ * Leaves out begin and end tokens that the vocabulary does not have.
+ *
+ * @param onWarning Called for each of them.
+ */
+export function withKnownTokens(
+  config: ModelConfig,
+  onWarning: (warning: string) => void,
+): ModelConfig {
+  const { bosTokenId, eosTokenIds, vocabulary, ...others } = config;
+  const isKnown = (role: string) => (id: number) => {
+    if (id >= 0 && id < vocabulary) return true;
+    onWarning(`the ${role} token ${id} is ignored, because the vocabulary has ${vocabulary}`);
+    return false;
+  };
+  const [bos] = bosTokenId === undefined ? [] : [bosTokenId].filter(isKnown("begin"));
+  return {
+    ...others,
+    vocabulary,
+    ...(bos !== undefined && { bosTokenId: bos }),
+    eosTokenIds: eosTokenIds.filter(isKnown("end")),
+  };
 }

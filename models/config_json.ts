@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Architecture } from "./architecture.ts";
+import type { Architecture, ArchitectureDefaults } from "./architecture.ts";
 import {
   checkSizes,
   type ConfigFields,
@@ -19,6 +19,7 @@ import {
   type RopeScaling,
   tokenIdsField,
 } from "./config.ts";
+import { isObject } from "./files/ranged_file.ts";
 
 /** Finds the family that `config.json` names. */
 export function architectureOfJson(config: ConfigFields): Architecture {
@@ -39,10 +40,7 @@ export function configFromJson(config: ConfigFields, generation?: ConfigFields):
   const queryHeads = countField(config, "num_attention_heads", { max: MAX_HEADS });
   const layers = countField(config, "num_hidden_layers", { max: MAX_LAYERS });
   const hasKvHeads = config.values.num_key_value_heads !== null;
-  const bos = tokenIdsField(config, "bos_token_id");
-  const ends = [generation, config].flatMap((fields) =>
-    fields === undefined ? [] : tokenIdsField(fields, "eos_token_id")
-  );
+  const fields = generation === undefined ? [config] : [generation, config];
   return checkSizes({
     architecture: architecture.name,
     layers,
@@ -59,13 +57,27 @@ export function configFromJson(config: ConfigFields, generation?: ConfigFields):
     vocabulary: countField(config, "vocab_size"),
     contextLength: contextLength(config, architecture, layers),
     normEpsilon: positiveField(config, "rms_norm_eps", defaults.normEpsilon),
-    ...ropeFields(config, defaults.ropeBase),
+    ...ropeFields(config, defaults),
     ...biases(config, architecture),
     hasQkNorm: architecture.hasQkNorm,
     isTied: flagField(config, "tie_word_embeddings"),
-    ...(bos[0] !== undefined && { bosTokenId: bos[0] }),
-    eosTokenIds: [...new Set(ends)],
+    ...specialTokens(fields, defaults),
   }, config.location);
+}
+
+/** Begin and end tokens; a family's own ones where no file mentions any, not even as null. */
+function specialTokens(
+  files: readonly ConfigFields[],
+  defaults: ArchitectureDefaults,
+): Pick<ModelConfig, "bosTokenId" | "eosTokenIds"> {
+  const read = (name: string, missing?: number) => {
+    const isSaid = files.some(({ values }) => values[name] !== undefined);
+    if (!isSaid) return missing === undefined ? [] : [missing];
+    return files.flatMap((fields) => tokenIdsField(fields, name));
+  };
+  const bos = read("bos_token_id", defaults.bosTokenId).at(-1);
+  const ends = read("eos_token_id", defaults.eosTokenId);
+  return { ...(bos !== undefined && { bosTokenId: bos }), eosTokenIds: [...new Set(ends)] };
 }
 
 function biases(
@@ -95,8 +107,6 @@ function checkForward(config: ConfigFields): void {
       (quantization as { quant_method?: unknown }).quant_method,
     );
   }
-  const { partial_rotary_factor: share } = config.values;
-  if ((share ?? 1) !== 1) throw fieldError(config, "partial_rotary_factor must be 1", share);
 }
 
 function contextLength(config: ConfigFields, architecture: Architecture, layers: number): number {
@@ -116,29 +126,44 @@ function hasWindow(config: ConfigFields, { slidingWindow }: Architecture, layers
   return countField(config, "max_window_layers", { missing: 28, min: 0 }) < layers;
 }
 
-/** Base and scaling, from `rope_parameters` (transformers 5) or `rope_theta` and `rope_scaling` (4). */
+/**
+ * Base and scaling, as transformers 5 finds them: what `rope_scaling` (its version 4) says wins over `rope_parameters`
+ * (5) unless it is empty, and values beside the two count where the chosen one has none.
+ */
 function ropeFields(
   config: ConfigFields,
-  defaultBase: number,
+  { ropeBase, contextLength }: ArchitectureDefaults,
 ): Pick<ModelConfig, "ropeBase" | "ropeScaling"> {
-  const { rope_parameters: parameters, rope_scaling: old } = config.values;
-  const values = parameters ?? old ?? {};
-  if (typeof values !== "object" || Array.isArray(values)) {
-    throw fieldError(config, "rope_parameters and rope_scaling must be objects", values);
+  const old = objectField(config, "rope_scaling");
+  const current = objectField(config, "rope_parameters");
+  const values = Object.keys(old).length > 0 ? old : current;
+  if (Object.values(values).some(isObject)) {
+    throw fieldError(config, "rope_parameters must be the same for all layers", "an object each");
   }
-  const rope: ConfigFields = {
-    location: config.location,
-    values: values as Record<string, unknown>,
-  };
-  const outer = positiveField(config, "rope_theta", defaultBase);
-  const scaling = ropeScaling(rope, config);
+  const rope: ConfigFields = { location: config.location, values };
+  const share = values.partial_rotary_factor ?? config.values.partial_rotary_factor ?? 1;
+  if (share !== 1) throw fieldError(config, "partial_rotary_factor must be 1", share);
+  const context = countField(config, "max_position_embeddings", { missing: contextLength });
+  const scaling = ropeScaling(rope, () =>
+    countField(config, "original_max_position_embeddings", {
+      missing: countField(rope, "original_max_position_embeddings", { missing: context }),
+    }));
   return {
-    ropeBase: positiveField(rope, "rope_theta", outer),
+    ropeBase: positiveField(rope, "rope_theta", positiveField(config, "rope_theta", ropeBase)),
     ...(scaling !== undefined && { ropeScaling: scaling }),
   };
 }
 
-function ropeScaling(rope: ConfigFields, config: ConfigFields): RopeScaling | undefined {
+function objectField(config: ConfigFields, name: string): Record<string, unknown> {
+  const value = config.values[name] ?? {};
+  if (isObject(value)) return value;
+  throw fieldError(config, `${name} must be an object`, value);
+}
+
+function ropeScaling(
+  rope: ConfigFields,
+  originalContextLength: () => number,
+): RopeScaling | undefined {
   const kind = rope.values.rope_type ?? rope.values.type ?? "default";
   if (kind === "default") return undefined;
   if (kind === "linear") return { kind, factor: positiveField(rope, "factor") };
@@ -150,8 +175,6 @@ function ropeScaling(rope: ConfigFields, config: ConfigFields): RopeScaling | un
     factor: positiveField(rope, "factor"),
     lowFrequencyFactor: positiveField(rope, "low_freq_factor"),
     highFrequencyFactor: positiveField(rope, "high_freq_factor"),
-    originalContextLength: countField(rope, "original_max_position_embeddings", {
-      missing: config.values.original_max_position_embeddings as number | undefined,
-    }),
+    originalContextLength: originalContextLength(),
   };
 }

@@ -8,14 +8,13 @@ import { GpuError } from "../core/check.ts";
 import type { Device } from "../gpu/device.ts";
 import { openDevice } from "../gpu/open_device.ts";
 import type { ModelConfig } from "./config.ts";
-import type { DownloadOptions } from "./hub/hub_settings.ts";
-import { type ModelFiles, openModelFiles } from "./open.ts";
+import { type ModelFiles, openModelFiles, type OpenOptions } from "./open.ts";
 import { padHeads } from "./weights/heads.ts";
 import { createTokenizer, type Tokenizer } from "./tokenizer/tokenizer.ts";
 import { loadWeights, type ModelWeights } from "./weights/weights.ts";
 
 /** How to load a model. */
-export interface LoadOptions extends DownloadOptions {
+export interface LoadOptions extends OpenOptions {
   /** Where it runs; a WebGPU adapter if there is one, else the reference device, if left out. */
   readonly device?: Device;
   /** Called with the layers done and their number. */
@@ -75,7 +74,7 @@ export async function loadModel(reference: string, options: LoadOptions = {}): P
       (done) => options.onLayer?.(done, config.layers),
     ),
   );
-  const tokenizer = files.tokenizer && createTokenizer(files.tokenizer);
+  const tokenizer = tokenizerOf(files, options);
   const owned = stack.move();
   return {
     name: files.name,
@@ -88,6 +87,28 @@ export async function loadModel(reference: string, options: LoadOptions = {}): P
     ...(files.chatTemplate !== undefined && { chatTemplate: files.chatTemplate }),
     [Symbol.dispose]: () => owned.dispose(),
   };
+}
+
+/**
+ * Builds the tokenizer of an open model.
+ *
+ * @returns The tokenizer; undefined if the model has none.
+ * @throws {DataError} If its kind is not supported.
+ */
+export function tokenizerOf(
+  files: Pick<ModelFiles, "name" | "config" | "tokenizer">,
+  { onWarning }: Pick<OpenOptions, "onWarning"> = {},
+): Tokenizer | undefined {
+  const tokenizer = files.tokenizer && createTokenizer(files.tokenizer);
+  const { vocabulary: rows } = files.config;
+  if (tokenizer !== undefined && tokenizer.vocabulary > rows) {
+    onWarning?.(
+      `${files.name}: the embedding has ${rows} rows, so texts with the tokenizer's tokens ${rows} to ${
+        tokenizer.vocabulary - 1
+      } cannot be read`,
+    );
+  }
+  return tokenizer;
 }
 
 function tensorBytes({ source }: ModelFiles): number {

@@ -5,7 +5,7 @@
  */
 
 import { DataError } from "../core/check.ts";
-import type { ConfigFields, ModelConfig } from "./config.ts";
+import { type ConfigFields, type ModelConfig, withKnownTokens } from "./config.ts";
 import { architectureOfJson, configFromJson } from "./config_json.ts";
 import { locateModel, type ModelLocation } from "./files/model_location.ts";
 import { modelHash, parseObject, readTextIfThere } from "./files/ranged_file.ts";
@@ -49,6 +49,12 @@ export interface ModelFiles extends AsyncDisposable {
   readonly files: readonly ModelFile[];
 }
 
+/** How to open a model. */
+export interface OpenOptions extends DownloadOptions {
+  /** Called for every oddity of the files that does not keep the model from running. */
+  readonly onWarning?: (warning: string) => void;
+}
+
 const MAX_CONFIG_BYTES = 2 ** 20;
 
 /**
@@ -67,7 +73,7 @@ const MAX_CONFIG_BYTES = 2 ** 20;
  */
 export async function openModelFiles(
   reference: string,
-  options: DownloadOptions = {},
+  options: OpenOptions = {},
 ): Promise<ModelFiles> {
   if (reference === "") throw new DataError("Cannot open a model: its reference must not be empty");
   // The hub's cache needs a file system, which a browser lacks: its modules load where they are used.
@@ -76,15 +82,20 @@ export async function openModelFiles(
     : undefined;
   const location = await locateModel(hub?.path ?? reference);
   const open = location.format === "gguf" ? openGgufModel : openSafetensorsModel;
-  return await open({ ...location, name: hub?.name ?? location.name });
+  const name = hub?.name ?? location.name;
+  const onWarning = (warning: string) => options.onWarning?.(`${name}: ${warning}`);
+  return await open({ ...location, name }, onWarning);
 }
 
-async function openGgufModel({ weights, name }: ModelLocation): Promise<ModelFiles> {
+async function openGgufModel(
+  { weights, name }: ModelLocation,
+  onWarning: (warning: string) => void,
+): Promise<ModelFiles> {
   await using opened = new AsyncDisposableStack();
   const file = opened.use(await openGguf(weights));
   const { metadata, file: { location, byteLength } } = file;
   const architecture = architectureOfGguf(file);
-  const config = await configFromGguf(file);
+  const config = withKnownTokens(await configFromGguf(file), onWarning);
   const source = architecture.isGgufInterleaved ? withSplitHeads(file, config.headDim) : file;
   checkWeights(architecture.label, { config, source });
   const template = metadata["tokenizer.chat_template"];
@@ -107,7 +118,10 @@ async function openGgufModel({ weights, name }: ModelLocation): Promise<ModelFil
   return model;
 }
 
-async function openSafetensorsModel(location: ModelLocation): Promise<ModelFiles> {
+async function openSafetensorsModel(
+  location: ModelLocation,
+  onWarning: (warning: string) => void,
+): Promise<ModelFiles> {
   const { folder, name } = location;
   const text = await readTextIfThere(`${folder}config.json`, MAX_CONFIG_BYTES);
   if (text === undefined) {
@@ -115,7 +129,7 @@ async function openSafetensorsModel(location: ModelLocation): Promise<ModelFiles
   }
   const json = fieldsOf(`${folder}config.json`, text);
   const generation = await readJson(`${folder}generation_config.json`, MAX_CONFIG_BYTES);
-  const announced = configFromJson(json, generation);
+  const announced = withKnownTokens(configFromJson(json, generation), onWarning);
   const texts = await readTexts(folder);
   await using opened = new AsyncDisposableStack();
   const source = opened.use(await openSafetensors(location.weights));

@@ -28,6 +28,8 @@ export interface EngineOptions {
   readonly dataFolder?: string;
   /** Told what is loaded, with the share that is done. */
   readonly onProgress?: (detail: string, share: number) => void;
+  /** Called for every oddity of a model's files that does not keep it from running. */
+  readonly onWarning?: (warning: string) => void;
 }
 
 /** A device with models. */
@@ -67,7 +69,7 @@ const DATASETS: Readonly<Record<DatasetName, Dataset>> = {
 export async function openEngine(
   options: EngineOptions = {},
 ): Promise<Engine & { readonly device: Device }> {
-  const { device: wanted = "auto", onProgress } = options;
+  const { device: wanted = "auto", onProgress, onWarning } = options;
   await using stack = new AsyncDisposableStack();
   const device = typeof wanted === "string"
     ? stack.use(await openDevice({ backend: wanted }))
@@ -83,6 +85,7 @@ export async function openEngine(
         ...(reference === undefined && { name: `micro-world ${role}` }),
         device,
         ...(onProgress && { onProgress }),
+        ...(onWarning && { onWarning }),
       });
       return owned.use(model);
     },

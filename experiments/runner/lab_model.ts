@@ -9,8 +9,8 @@ import { RealDrop } from "../../decoding/session/real_drop.ts";
 import { attentionRows, traceAttention } from "../../decoding/session/trace.ts";
 import type { Device } from "../../gpu/device.ts";
 import { openModelFiles } from "../../models/open.ts";
-import { loadModel, type Model } from "../../models/load.ts";
-import { createTextStream, createTokenizer } from "../../models/tokenizer/tokenizer.ts";
+import { loadModel, type Model, tokenizerOf } from "../../models/load.ts";
+import { createTextStream } from "../../models/tokenizer/tokenizer.ts";
 import { vocabularyHash } from "../../models/tokenizer/vocabulary_hash.ts";
 import type { ExperimentModel } from "../experiment.ts";
 
@@ -27,6 +27,8 @@ export interface LabModelOptions {
   readonly device: Device;
   /** Told what is loaded, with the share that is done. */
   readonly onProgress?: (detail: string, share: number) => void;
+  /** Called for every oddity of the files that does not keep the model from running. */
+  readonly onWarning?: (warning: string) => void;
 }
 
 /**
@@ -39,11 +41,12 @@ export interface LabModelOptions {
 export async function openLabModel(
   options: LabModelOptions,
 ): Promise<ExperimentModel & Disposable> {
-  const { reference, device, onProgress } = options;
-  await using files = await openModelFiles(reference);
+  const { reference, device, onProgress, onWarning } = options;
+  const warn = { ...(onWarning && { onWarning }) };
+  await using files = await openModelFiles(reference, warn);
   const name = options.name ?? files.name;
   const owned = new DisposableStack();
-  const tokenizer = files.tokenizer && createTokenizer(files.tokenizer);
+  const tokenizer = tokenizerOf(files, warn);
   let loaded: Promise<Model> | undefined;
   let drop: { readonly key: string; readonly state: RealDrop } | undefined;
   const load = async () => {

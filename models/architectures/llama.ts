@@ -17,5 +17,11 @@ export const llama: Architecture = {
   biases: "announced",
   hasQkNorm: false,
   slidingWindow: "never",
-  defaults: { contextLength: 2048, normEpsilon: 1e-6, ropeBase: 10000 },
+  defaults: {
+    contextLength: 2048,
+    normEpsilon: 1e-6,
+    ropeBase: 10000,
+    bosTokenId: 1,
+    eosTokenId: 2,
+  },
 };

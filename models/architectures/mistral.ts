@@ -17,5 +17,12 @@ export const mistral: Architecture = {
   biases: "none",
   hasQkNorm: false,
   slidingWindow: "unlessNull",
-  defaults: { kvHeads: 8, contextLength: 131072, normEpsilon: 1e-6, ropeBase: 10000 },
+  defaults: {
+    kvHeads: 8,
+    contextLength: 131072,
+    normEpsilon: 1e-6,
+    ropeBase: 10000,
+    bosTokenId: 1,
+    eosTokenId: 2,
+  },
 };

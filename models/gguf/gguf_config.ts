@@ -24,15 +24,21 @@ import type { GgufMetadata } from "./gguf_header.ts";
 
 const CONTROL_TOKEN = 3;
 
-/** Control tokens that end a turn or a text; files name only one of them, but models stop at any. */
+/**
+ * Tokens that end a turn or a text; files name only one of them, but models stop at any. They count whatever type a file
+ * gives them, as in llama.cpp.
+ */
 const END_TEXTS: ReadonlySet<string> = new Set([
   "<|endoftext|>",
   "<|end_of_text|>",
   "<|im_end|>",
+  "<|end|>",
   "<|eot_id|>",
   "<|eom_id|>",
-  "</s>",
+  "<end_of_turn>",
 ]);
+/** Ends a text only as a control token: vocabularies of code have it as an ordinary piece, too. */
+const END_TAG = "</s>";
 
 /** Finds the family that the metadata names. */
 export function architectureOfGguf({ description, metadata }: GgufFile): Architecture {
@@ -94,8 +100,8 @@ function familyFields(file: GgufFile): ConfigFields {
 
 function single(value: GgufMetadata[string]): unknown {
   if (!ArrayBuffer.isView(value)) return value;
-  const numbers = Array.from(value as Iterable<number>);
-  return numbers.every((number) => number === numbers[0]) ? numbers[0] : numbers;
+  const numbers = value as Float64Array;
+  return numbers.every((number) => number === numbers[0]) ? numbers[0] : value;
 }
 
 function tokenizerFields(file: GgufFile): ConfigFields {
@@ -128,6 +134,13 @@ function checkForward(fields: ConfigFields, headDim: number): void {
       throw fieldError(fields, `${name} must be the head size ${headDim}`, size);
     }
   }
+  for (
+    const [name, value] of [["rope.scaling.attn_factor", 1], ["attention.causal", true]] as const
+  ) {
+    if ((values[name] ?? value) !== value) {
+      throw fieldError(fields, `${name} must be ${value}`, values[name]);
+    }
+  }
   const neutral: readonly (readonly [string, number])[] = [
     ["expert_count", 0],
     ["logit_scale", 1],
@@ -155,13 +168,14 @@ function contextLength(fields: ConfigFields): number {
   return Math.min(context, countField(fields, "attention.sliding_window"));
 }
 
+/** As llama.cpp reads it: linear unless a type says otherwise, and a factor that is missing or 0 is 1. */
 function ropeScaling(fields: ConfigFields): { readonly ropeScaling?: RopeScaling } {
-  const kind = fields.values["rope.scaling.type"] ??
-    (fields.values["rope.scale_linear"] === undefined ? "none" : "linear");
+  const kind = fields.values["rope.scaling.type"] ?? "linear";
   if (kind === "none") return {};
   if (kind !== "linear") throw fieldError(fields, "rope.scaling.type must be none or linear", kind);
   const old = fields.values["rope.scale_linear"] as number | undefined;
-  const factor = positiveField(fields, "rope.scaling.factor", old);
+  const isLeftOut = (fields.values["rope.scaling.factor"] ?? old ?? 0) === 0;
+  const factor = isLeftOut ? 1 : positiveField(fields, "rope.scaling.factor", old);
   return factor === 1 ? {} : { ropeScaling: { kind, factor } };
 }
 
@@ -185,12 +199,13 @@ function endTokens(file: GgufFile): number[] {
     tokenIdsField(fields, name)
   );
   const tokens = file.metadata["tokenizer.ggml.tokens"];
+  if (!Array.isArray(tokens)) return [...new Set(named)];
   const types = file.metadata["tokenizer.ggml.token_type"];
-  if (!Array.isArray(tokens) || !ArrayBuffer.isView(types)) return [...new Set(named)];
-  const kinds = types as Int32Array;
+  const kinds = ArrayBuffer.isView(types) ? types as Int32Array : [];
   const known: number[] = [];
   for (let id = 0; id < tokens.length; id++) {
-    if (kinds[id] === CONTROL_TOKEN && END_TEXTS.has(tokens[id])) known.push(id);
+    const isTag = tokens[id] === END_TAG && kinds[id] === CONTROL_TOKEN;
+    if (isTag || END_TEXTS.has(tokens[id])) known.push(id);
   }
   return [...new Set([...named, ...known])];
 }

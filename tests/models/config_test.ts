@@ -4,10 +4,12 @@
  * @module
  */
 
-import { assertEquals, assertMatch, assertThrows } from "@std/assert";
-import type { ModelConfig } from "../../models/config.ts";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { DataError } from "../../core/check.ts";
+import { type ModelConfig, withKnownTokens } from "../../models/config.ts";
 import { ARCHITECTURES } from "../../models/architectures/mod.ts";
 import { configFromJson } from "../../models/config_json.ts";
+import { fixture } from "../support/golden.ts";
 import { configJson, TINY } from "../support/model_writer.ts";
 
 type Values = Readonly<Record<string, unknown>>;
@@ -200,7 +202,12 @@ Deno.test("configFromJson() refuses what the forward pass does not compute", () 
       { rope_scaling: { type: "linear" } },
       /factor must be a number above 0: current value is missing/,
     ],
-    [{ rope_scaling: 3 }, /rope_parameters and rope_scaling must be objects/],
+    [{ rope_scaling: 3 }, /rope_scaling must be an object: current value is 3/],
+    [{ rope_parameters: [] }, /rope_parameters must be an object/],
+    [
+      { rope_parameters: { full_attention: { rope_type: "default" } } },
+      /rope_parameters must be the same for all layers/,
+    ],
     [
       { hidden_size: "24" },
       /hidden_size must be an integer from 1 to 2147483647: current value is "24"/,
@@ -211,12 +218,74 @@ Deno.test("configFromJson() refuses what the forward pass does not compute", () 
     [{ num_key_value_heads: 8 }, /num_key_value_heads must be an integer from 1 to 4/],
     [{ head_dim: 7 }, /the head size must be even: current value is 7/],
     [{ rms_norm_eps: 0 }, /rms_norm_eps must be a number above 0/],
-    [{ eos_token_id: "x" }, /eos_token_id must be token ids of at least 0/],
+    [{ rms_norm_eps: -1e-6 }, /rms_norm_eps must be a number above 0/],
+    [{ rms_norm_eps: NaN }, /rms_norm_eps must be a number above 0/],
+    [{ rms_norm_eps: 1.5 }, /the epsilon of norms must be at most 1: current value is 1.5/],
+    [{ eos_token_id: "x" }, /eos_token_id must be token ids: current value is "x"/],
+    [{ eos_token_id: [1, 2.5] }, /eos_token_id must be token ids/],
     [{ tie_word_embeddings: 1 }, /tie_word_embeddings must be true or false/],
   ];
   for (const [values, message] of cases) {
     assertMatch(String(assertThrows(() => withTiny(values), Error)), message);
   }
+});
+
+Deno.test("configFromJson() reads missing and repeated fields as transformers does", async () => {
+  const file = await Deno.open(fixture("config_fields.json.gz"));
+  const stream = file.readable.pipeThrough(new DecompressionStream("gzip"));
+  const cases: [Values, Values | null][] = await new Response(stream).json();
+  const sizes = {
+    hidden_size: 1024,
+    intermediate_size: 96,
+    num_hidden_layers: 2,
+    num_attention_heads: 32,
+    vocab_size: 64,
+  };
+  for (const [fields, meaning] of cases) {
+    const what = JSON.stringify(fields);
+    if (meaning === null) assertThrows(() => read({ ...sizes, ...fields }), DataError, "must be");
+    else assertEquals(meaningOf(read({ ...sizes, ...fields })), meaning, what);
+  }
+  assert(cases.length > 500);
+});
+
+function meaningOf(config: ModelConfig): Values {
+  const { headDim, kvHeads, normEpsilon, ropeBase, ropeScaling, isTied, eosTokenIds } = config;
+  return {
+    headDim,
+    kvHeads,
+    normEpsilon,
+    ropeBase,
+    ropeKind: ropeScaling?.kind ?? "default",
+    ropeFactor: ropeScaling?.factor ?? 1,
+    originalContextLength: ropeScaling?.originalContextLength ?? null,
+    isTied,
+    bosTokenId: config.bosTokenId ?? null,
+    eosTokenIds,
+  };
+}
+
+Deno.test("configFromJson() takes a family's end token only where no file mentions one", () => {
+  const llama = { ...configJson({ ...TINY, architecture: "llama", hasQkvBias: false }) };
+  const { eos_token_id: _, ...silent } = llama as Values;
+  assertEquals(read(silent).eosTokenIds, [2]);
+  assertEquals(read(silent, { eos_token_id: 7 }).eosTokenIds, [7]);
+  assertEquals(read(silent, { eos_token_id: null }).eosTokenIds, []);
+  assertEquals(read({ ...silent, eos_token_id: 3 }, {}).eosTokenIds, [3]);
+});
+
+Deno.test("withKnownTokens() leaves out tokens that the vocabulary lacks, and says so", () => {
+  const warnings: string[] = [];
+  const ids = { bosTokenId: 2 ** 32 - 1, eosTokenIds: [-1, 3, TINY.vocabulary] };
+  const config = withKnownTokens({ ...TINY, ...ids }, (warning) => warnings.push(warning));
+  assertEquals("bosTokenId" in config, false);
+  assertEquals(config.eosTokenIds, [3]);
+  assertEquals(warnings, [
+    "the begin token 4294967295 is ignored, because the vocabulary has 37",
+    "the end token -1 is ignored, because the vocabulary has 37",
+    "the end token 37 is ignored, because the vocabulary has 37",
+  ]);
+  assertEquals(withKnownTokens(TINY, () => assert(false)), TINY);
 });
 
 Deno.test("configFromJson() accepts linear scaling and both spellings of its kind", () => {

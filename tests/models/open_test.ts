@@ -13,6 +13,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import type { ModelConfig } from "../../models/config.ts";
+import { tokenizerOf } from "../../models/load.ts";
 import { type ModelFiles, openModelFiles } from "../../models/open.ts";
 import { rowsOf } from "../../models/weights/tensor_source.ts";
 import { serveFolders } from "../support/file_server.ts";
@@ -202,4 +203,42 @@ Deno.test("openModelFiles() ignores tensors that cannot change the result", asyn
       name,
     );
   }
+});
+
+Deno.test("openModelFiles() warns of tokens that the embedding does not have", async () => {
+  await using folder = await temporaryFolder();
+  const pieces = Array.from({ length: TINY.vocabulary + 2 }, (_, id) => `t${id}`);
+  await writeFiles(folder.path, {
+    "config.json": { ...configJson(TINY), eos_token_id: [5, 37] },
+    "generation_config.json": { bos_token_id: -1 },
+    "model.safetensors": encodeSafetensors(tinyWeights(TINY)),
+    "tokenizer.json": {
+      added_tokens: [],
+      model: {
+        type: "WordLevel",
+        unk_token: "t0",
+        vocab: Object.fromEntries(pieces.map((piece, id) => [piece, id])),
+      },
+    },
+    "x.gguf": encodeGguf({
+      metadata: [
+        ...ggufMetadata(TINY),
+        ["tokenizer.ggml.eot_token_id", ["u32", 2 ** 32 - 1]],
+      ],
+      tensors: ggufTensors(tinyWeights(TINY)),
+    }),
+  });
+  const warnings: string[] = [];
+  const onWarning = (warning: string) => warnings.push(warning);
+  await using model = await openModelFiles(`${folder.path}/model.safetensors`, { onWarning });
+  assertEquals(model.config.eosTokenIds, [5]);
+  tokenizerOf(model, { onWarning });
+  await using gguf = await openModelFiles(`${folder.path}/x.gguf`, { onWarning });
+  assertEquals(gguf.config.eosTokenIds, TINY.eosTokenIds);
+  assertEquals(warnings.map((text) => text.replace(model.name, "NAME")), [
+    "NAME: the begin token -1 is ignored, because the vocabulary has 37",
+    "NAME: the end token 37 is ignored, because the vocabulary has 37",
+    "NAME: the embedding has 37 rows, so texts with the tokenizer's tokens 37 to 38 cannot be read",
+    "x: the end token 4294967295 is ignored, because the vocabulary has 37",
+  ]);
 });

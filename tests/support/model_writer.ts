@@ -211,6 +211,7 @@ export function configJson(config: ModelConfig): Record<string, unknown> {
     rope_theta: config.ropeBase,
     sliding_window: null,
     tie_word_embeddings: config.isTied,
+    bos_token_id: config.bosTokenId ?? null,
     eos_token_id: config.eosTokenIds,
     hidden_act: "silu",
     ...(config.hasOutputBias && { attention_bias: true }),

@@ -179,14 +179,21 @@ Deno.test("configFromGguf() stops at every token that ends a turn", async () => 
       ...ggufMetadata({ ...TINY, eosTokenIds: [3] }),
       ["tokenizer.ggml.eot_token_id", ["u32", 4]],
       ["tokenizer.ggml.bos_token_id", ["u32", 2]],
-      ["tokenizer.ggml.tokens", ["strings", ["<|endoftext|>", "</s>", "<s>", "<|im_end|>", "x"]]],
-      ["tokenizer.ggml.token_type", ["i32s", [3, 1, 3, 3, 3]]],
-      ["qwen2.vocab_size", ["u32", 5]],
+      ["tokenizer.ggml.tokens", ["strings", [
+        "<|endoftext|>",
+        "</s>",
+        "<s>",
+        "<|im_end|>",
+        "x",
+        "<|eot_id|>",
+      ]]],
+      ["tokenizer.ggml.token_type", ["i32s", [4, 1, 3, 3, 3, 1]]],
+      ["qwen2.vocab_size", ["u32", 6]],
     ],
     tensors: [],
   });
   const config = await configFromGguf(file);
-  assertEquals(config.eosTokenIds, [3, 4, 0]);
+  assertEquals(config.eosTokenIds, [3, 4, 0, 5]);
   assertEquals(config.bosTokenId, 2);
 });
 
@@ -217,6 +224,31 @@ Deno.test("configFromGguf() takes Llama 3's scaling from rope_freqs and linear s
     ["llama.rope.scaling.factor", ["f32", 4]],
   ]);
   assertEquals(linear.ropeScaling, { kind: "linear", factor: 4 });
+  const scalings: [WrittenGguf["metadata"], number | undefined][] = [
+    [[["llama.rope.scaling.factor", ["f32", 4]]], 4],
+    [[["llama.rope.scale_linear", ["f32", 2]]], 2],
+    [[["llama.rope.scaling.type", ["string", "linear"]]], undefined],
+    [
+      [["llama.rope.scaling.factor", ["f32", 0]], ["llama.rope.scale_linear", ["f32", 2]]],
+      undefined,
+    ],
+    [
+      [["llama.rope.scaling.type", ["string", "none"]], ["llama.rope.scaling.factor", ["f32", 4]]],
+      undefined,
+    ],
+  ];
+  for (const [extra, factor] of scalings) {
+    assertEquals((await read([], extra)).ropeScaling?.factor, factor, JSON.stringify(extra));
+  }
+  for (const factor of [NaN, -2]) {
+    const extra: WrittenGguf["metadata"] = [["llama.rope.scaling.factor", ["f32", factor]]];
+    await assertRejects(() => read([], extra), Error, "factor must be a number above 0");
+  }
+  await assertRejects(
+    () => read([], [["llama.rope.scaling.attn_factor", ["f32", 2]]]),
+    Error,
+    "rope.scaling.attn_factor must be 1: current value is 2",
+  );
   await assertRejects(
     () => read([], [["llama.rope.scaling.type", ["string", "yarn"]]]),
     Error,
