@@ -6,6 +6,7 @@
  */
 
 import { DataError } from "../core/check.ts";
+import { PYTHON_WORD, splitWords, strip } from "../core/python_text.ts";
 import {
   type Dataset,
   datasetPaths,
@@ -40,6 +41,12 @@ export const BBH_MAX_TOKENS = 512;
 
 const TASK_FOLDER = "bbh/tasks/";
 const CANARY_END = /^-{5}\r?\n/m;
+
+/** Says an answer: neither "isn't", nor "is not", nor a longer word says one. */
+const STATED = new RegExp(
+  `the answer is(?![${PYTHON_WORD}]|['\u2019][${PYTHON_WORD}]|\\s+not(?![${PYTHON_WORD}])):?`,
+  "iu",
+);
 
 /**
  * Lists the tasks.
@@ -108,17 +115,23 @@ export function bbhPrompt(exemplars: string, input: string): string {
  * Finds the answer in what a model wrote.
  *
  * @param output The text; what follows a next question does not count.
- * @returns The rest of the line after the last "the answer is", without its full stop; undefined without one.
+ * @returns The rest of the line after the last "the answer is", without its full stop; undefined
+ *   without one. "The answer isn't" and "the answer is not" say none.
  */
 export function bbhAnswer(output: string): string | undefined {
   const own = output.split(/(?:^|\n)Q:/)[0]!;
-  const parts = own.split(/the answer is:?/i);
+  const parts = own.split(STATED);
   return parts.length === 1
     ? undefined
-    : parts.at(-1)!.split("\n")[0]!.trim().replace(/\.$/, "").trim();
+    : strip(strip(parts.at(-1)!.split("\n")[0]!).replace(/\.$/, ""));
 }
 
-/** Grades an answer: the letter for multiple choice, otherwise the whole answer, ignoring case. */
+/**
+ * Grades an answer: the letter for multiple choice, otherwise the whole answer, ignoring case.
+ *
+ * A letter counts in brackets, wherever it stands; without them, as the whole answer or before
+ * punctuation; before further words only where it cannot be a word, as "A", "a" and "I" can.
+ */
 export function gradeBbh(output: string, target: string): boolean {
   const answer = bbhAnswer(output);
   if (answer === undefined) return false;
@@ -127,14 +140,14 @@ export function gradeBbh(output: string, target: string): boolean {
   return normalize(answer) === normalize(target);
 }
 
-/** The first "(X)", or a letter alone, with or without more after it. */
 function chosenLetter(answer: string): string | undefined {
   const bracketed = /\(([A-Za-z])\)/.exec(answer)?.[1];
-  return (bracketed ?? /^([A-Za-z])(?:[).:\s]|$)/.exec(answer)?.[1])?.toUpperCase();
+  const alone = /^([A-Za-z])(?:[).:,;]|$)|^([B-HJ-Z])\s/.exec(answer);
+  return (bracketed ?? alone?.[1] ?? alone?.[2])?.toUpperCase();
 }
 
 function normalize(text: string): string {
-  return text.trim().replace(/\s+/g, " ").toLowerCase();
+  return splitWords(text).join(" ").toLowerCase();
 }
 
 /** Three-shot prompts, from each task in turn. */

@@ -6,6 +6,7 @@
  * @module
  */
 
+import { PYTHON_WORD } from "../core/python_text.ts";
 import { type Dataset, malformed, parseJsonLines, readDataFile } from "./dataset.ts";
 
 /** A problem with its reference answer. */
@@ -50,6 +51,12 @@ export const GSM8K_MAX_TOKENS: { readonly base: number; readonly chat: number } 
 
 const TEST = "gsm8k/test.jsonl";
 const EXEMPLARS = "gsm8k/cot_8shot.jsonl";
+/** Says a number: neither "isn't" nor "is not" says one. */
+const STATED = new RegExp(
+  `The answer is(?![${PYTHON_WORD}]|['\u2019][${PYTHON_WORD}]|\\s+not(?![${PYTHON_WORD}]))` +
+    "[^0-9\\n.-]*(-?\\$?[0-9.,]*[0-9])",
+  "u",
+);
 const NUMBER = /-?\$?(?:\d[\d,]*(?:\.\d+)?|\.\d+)/g;
 
 /**
@@ -107,7 +114,7 @@ export function gsm8kPrompt(question: string, exemplars: readonly Gsm8kExemplar[
 export function gradeGsm8k(output: string, item: Pick<Gsm8kItem, "answer">): Gsm8kGrade {
   const reference = referenceNumber(item.answer);
   const text = output.split(/(?:^|\n)Q:/)[0]!;
-  const stated = /The answer is[^\d\n.-]*(-?\$?[\d.,]*\d)/.exec(text)?.[1];
+  const stated = STATED.exec(text)?.[1];
   const last = text.match(NUMBER)?.at(-1);
   const isRight = (found: string | undefined) =>
     found !== undefined && reference !== undefined && toNumber(found) === reference;

@@ -166,17 +166,22 @@ export function scoreLongBench(
   return Math.max(0, ...scores);
 }
 
-/** Splits the point among the classes named; names contained in the right one's name do not count. */
+/**
+ * Splits the point among the classes named; names contained in the right one's name do not count.
+ * The original removes them from the list that it goes through, and so skips the name after each.
+ */
 function classScore(output: string, answer: string, classes: readonly string[]): number {
-  const named = classes.filter((name) => output.includes(name))
-    .filter((name) => name === answer || !answer.includes(name));
+  const named = classes.filter((name) => output.includes(name));
+  for (let at = 0; at < named.length; at++) {
+    if (named[at] !== answer && answer.includes(named[at]!)) named.splice(at, 1);
+  }
   return named.includes(answer) ? 1 / named.length : 0;
 }
 
 /** Share of the numbers in the output that are right. */
 function numberScore(output: string, answer: string): number {
-  const right = /\d+/.exec(answer)?.[0];
-  const found = output.match(/\d+/g) ?? [];
+  const right = /\p{Nd}+/u.exec(answer)?.[0];
+  const found = output.match(/\p{Nd}+/gu) ?? [];
   return found.length === 0 ? 0 : found.filter((number) => number === right).length / found.length;
 }
 

@@ -99,9 +99,15 @@ function asked({ question, choices }: Pick<MmluItem, "question" | "choices">): s
   return `${question.trim()}\n${lines.join("\n")}\nAnswer:`;
 }
 
-/** Grades an answer by the letter it begins with. */
+/**
+ * Grades an answer by the letter it begins with.
+ *
+ * A capital A to D counts in brackets, before a full stop, colon, comma or bracket, or alone in its
+ * line. "A cat" and "D'accord" begin with words.
+ */
 export function gradeMmlu(output: string, item: Pick<MmluItem, "answer">): boolean {
-  return /^\s*\(?([A-D])(?![A-Za-z])/.exec(output)?.[1] === item.answer;
+  const letter = /^\s*(?:\(([A-D])\)|([A-D])(?:[.:,)]|[^\S\n]*(?:\n|$)))/.exec(output);
+  return (letter?.[1] ?? letter?.[2]) === item.answer;
 }
 
 /** Five-shot prompts, from each subject in turn. */

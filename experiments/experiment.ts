@@ -72,9 +72,9 @@ export interface ExperimentModel
   encode(text: string): readonly number[];
   /**
    * Text of each token id, in order, so that the texts together are the decoded sequence; a special
-   * token is the empty string, a character spread over several tokens belongs to its last one.
+   * token is null, a character spread over several tokens belongs to its last one.
    */
-  tokenTexts(tokens: readonly number[]): readonly string[];
+  tokenTexts(tokens: readonly number[]): readonly (string | null)[];
   /** Runs the tokens and captures attention and logits. Not memoised; see `ExperimentContext.trace`. */
   trace(tokens: readonly number[], options?: TraceOptions): Promise<AttentionTrace>;
   /**

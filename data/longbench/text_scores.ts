@@ -4,8 +4,12 @@
  * @module
  */
 
+import { PYTHON_WORD, splitWords } from "../../core/python_text.ts";
+
 /** ASCII punctuation. */
 const PUNCTUATION = /[!-/:-@[-`{-~]/g;
+
+const ARTICLE = new RegExp(`(?<![${PYTHON_WORD}])(?:a|an|the)(?![${PYTHON_WORD}])`, "gu");
 
 /** Keeps the denominator above zero, as in the `rouge` package that LongBench uses. */
 const EPSILON = 1e-8;
@@ -16,8 +20,7 @@ const EPSILON = 1e-8;
  * @returns Lower case, without punctuation, articles and extra spaces.
  */
 export function normalizeAnswer(text: string): string {
-  return text.toLowerCase().replace(PUNCTUATION, "").replace(/\b(a|an|the)\b/g, " ")
-    .trim().replace(/\s+/g, " ");
+  return splitWords(text.toLowerCase().replace(PUNCTUATION, "").replace(ARTICLE, " ")).join(" ");
 }
 
 /**
@@ -26,8 +29,8 @@ export function normalizeAnswer(text: string): string {
  * @returns Harmonic mean of precision and recall of the words, 0 to 1.
  */
 export function tokenF1(output: string, reference: string): number {
-  const written = normalizeAnswer(output).match(/\S+/g) ?? [];
-  const right = normalizeAnswer(reference).match(/\S+/g) ?? [];
+  const written = splitWords(normalizeAnswer(output));
+  const right = splitWords(normalizeAnswer(reference));
   const counts = new Map<string, number>();
   for (const word of right) counts.set(word, (counts.get(word) ?? 0) + 1);
   let common = 0;
@@ -66,7 +69,7 @@ export function rougeL(output: string, reference: string): number {
 /** An empty sentence counts as one empty word, as in the original. */
 function sentences(text: string): string[][] {
   return text.split(".").filter((sentence) => sentence !== "")
-    .map((sentence) => sentence.trim().replace(/\s+/g, " ").split(" "));
+    .map((sentence) => splitWords(sentence).join(" ").split(" "));
 }
 
 /** Words of one longest common subsequence; among several, the one the original finds. */

@@ -72,8 +72,12 @@ export async function openLabModel(
     load,
     encode: (text) => needTokenizer().encode(text),
     tokenTexts(tokens) {
-      const stream = createTextStream(needTokenizer(), { skipSpecialTokens: true });
-      return tokens.map((id) => stream.push(id));
+      const tokenizer = needTokenizer();
+      const stream = createTextStream(tokenizer);
+      const texts = tokens.map((id) => tokenizer.isSpecial(id) ? null : stream.push(id));
+      const last = texts.findLastIndex((text) => text !== null);
+      if (last >= 0) texts[last] += stream.end();
+      return texts;
     },
     trace: async (tokens, more) => await traceAttention(await load(), tokens, more),
     attentionRows: async (tokens, more) => await attentionRows(await load(), tokens, more),

@@ -4,8 +4,8 @@
  * @module
  */
 
-import { Template } from "@huggingface/jinja";
 import { DataError } from "../../core/check.ts";
+import { renderTemplate } from "./jinja.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** One turn of a conversation. */
@@ -24,7 +24,7 @@ export interface ChatOptions {
   readonly bosToken?: string;
   /** Text of the end token (default empty). */
   readonly eosToken?: string;
-  /** Further variables of the template, such as `tools` or `enable_thinking`. */
+  /** Further variables of the template, such as `enable_thinking`; `tools` and `documents` are none unless given here. */
   readonly variables?: Readonly<Record<string, unknown>>;
 }
 
@@ -46,7 +46,8 @@ const END_MARKERS = [
  * @param messages The conversation so far.
  * @param options Special tokens and whether an answer is to follow.
  * @returns The text to encode.
- * @throws {DataError} If the template is malformed or refuses the messages.
+ * @throws {DataError} If the template is malformed, refuses the messages, asks for what is not supported, or takes more
+ *   than 2 s or too much memory.
  */
 export function renderChat(
   template: string,
@@ -55,20 +56,30 @@ export function renderChat(
 ): string {
   const { addGenerationPrompt = true, bosToken = "", eosToken = "", variables = {} } = options;
   try {
-    return new Template(template).render({
+    return renderTemplate(template, {
       messages: messages.map((message) => ({ ...message })),
+      tools: null,
+      documents: null,
       add_generation_prompt: addGenerationPrompt,
       bos_token: bosToken,
       eos_token: eosToken,
       ...variables,
     });
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
     throw new DataError(
-      `Cannot render a conversation: the chat template must accept it: current value is ${reason}`,
+      `Cannot render a conversation: the chat template must accept it: current value is ${
+        reasonOf(cause)
+      }`,
       { cause },
     );
   }
+}
+
+/** Errors of the language say where the reader failed, not what is wrong with the template. */
+function reasonOf(cause: unknown): string {
+  if (cause instanceof RangeError) return "one that is nested too deeply";
+  if (cause instanceof TypeError) return "one that is malformed";
+  return cause instanceof Error ? cause.message : String(cause);
 }
 
 /**

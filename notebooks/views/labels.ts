@@ -4,6 +4,7 @@
  * @module
  */
 
+import { completingTokens } from "../../analysis/words.ts";
 import type { ExperimentModel } from "../../experiments/experiment.ts";
 
 /** Longest text of a label; longer tokens are cut. */
@@ -20,11 +21,16 @@ export function tokenLabels(
   model: Pick<ExperimentModel, "tokenTexts">,
   tokens: readonly number[],
 ): string[] {
-  return model.tokenTexts(tokens).map((text, position) => `${position} ${visible(text)}`);
+  const texts = model.tokenTexts(tokens);
+  const wholes = completingTokens(texts);
+  return texts.map((text, position) => {
+    if (text) return `${position} ${visible(text)}`;
+    const [character] = texts[wholes[position]!] ?? "";
+    return `${position} ${character === undefined ? "(special)" : `(part of ${character})`}`;
+  });
 }
 
 function visible(text: string): string {
-  if (text === "") return "(special)";
   const shown = text.replace(/^ /, "").replaceAll("\n", "⏎").replaceAll(" ", "␣");
   if (shown === "") return "␣";
   return shown.length > LONGEST ? `${shown.slice(0, LONGEST - 1)}…` : shown;

@@ -29,6 +29,32 @@ Deno.test("wordSaliency() of saliency spread by characters does not depend on to
   }));
 });
 
+Deno.test("wordSaliency() gives parts of characters to the word of their character", () => {
+  const sums = (
+    ...texts: (string | null)[]
+  ) => [...wordSaliency(texts.map((_, token) => 10 ** token), texts).saliency];
+  const bytes = (text: string) => {
+    const decoder = new TextDecoder();
+    return Array.from(
+      new TextEncoder().encode(text),
+      (byte) => decoder.decode(Uint8Array.of(byte), { stream: true }),
+    );
+  };
+  const counts = (text: string) => {
+    const texts = bytes(text);
+    return [...wordSaliency(texts.map(() => 1), texts).saliency];
+  };
+  assertEquals(counts("I 🦜 you"), [1, 4, 3]);
+  assertEquals(counts("日本 語 end"), [6, 3, 3]);
+  assertEquals(counts("é a\u3000b"), [2, 1, 1]);
+  assertEquals(sums("", "the"), [10]); // a marker: one byte has no parts
+  assertEquals(sums(null, "日"), [10]);
+  assertEquals(sums("", "", "é"), [110]); // a marker and one part
+  assertEquals(sums("a", null, "", "", "日x"), [1 + 1100 + 10_000]);
+  assertEquals(sums("", "", "", "\ufffdx"), [1111]); // three bytes that never became a character
+  assertEquals(sums("a", ""), [1]);
+});
+
 Deno.test("alignWords() cuts to the words that both share from the start", () => {
   const a = { words: ["a", "b", "c"], saliency: Float64Array.of(1, 2, 3) };
   const b = { words: ["a", "b", "cut", "d"], saliency: Float64Array.of(4, 5, 6, 7) };

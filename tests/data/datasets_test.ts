@@ -66,6 +66,8 @@ Deno.test("gradeGsm8k() finds stated and last numbers in any notation", () => {
   assertEquals(grade("The answer is 7. Check: 1234"), [false, true]);
   assertEquals(grade("The answer is 1234. Not 7."), [true, false]);
   assertEquals(grade("nothing"), [false, false]);
+  assertEquals(grade("The answer isn't 1234."), [false, true]);
+  assertEquals(grade("The answer is not 1234. The answer is 7."), [false, false]);
   assertEquals(Object.values(gradeGsm8k("The answer is -5.", { answer: "#### -5" })), [
     true,
     true,
@@ -90,7 +92,21 @@ Deno.test("gradeBbh() compares letters for choices and whole answers otherwise",
     true,
   );
   assertEquals(gradeBbh("ant bee", "ant bee"), false);
+  assertEquals(gradeBbh("So the answer is ant\u3000bee\u0085.", "ant bee"), true);
   assertEquals(bbhAnswer("no conclusion"), undefined);
+});
+
+Deno.test("gradeBbh() takes neither an article for a letter nor a denial for a statement", () => {
+  const letters = ["a circle", "A circle", "I think so", "Äpfel", "B because it fits", "a", "A."];
+  assertEquals(letters.map((text) => gradeBbh(`So the answer is ${text}`, "(A)")), [
+    ...[false, false, false, false, false, true, true],
+  ]);
+  assertEquals(gradeBbh("So the answer is B because it fits", "(B)"), true);
+  for (const denial of ["isn't (A)", "isn\u2019t (A)", "is not (A)", "isn"]) {
+    assertEquals(gradeBbh(`The answer ${denial}.`, "(A)"), false, denial);
+    assertEquals(gradeBbh(`So the answer is (B). The answer ${denial}.`, "(B)"), true, denial);
+  }
+  assertEquals(gradeBbh("So the answer is (B), not (A).", "(B)"), true);
 });
 
 Deno.test("bbhExemplars() drops the canary", () => {
@@ -132,16 +148,15 @@ Deno.test("mmluPrompt() and gradeMmlu() use letters", () => {
     `The following are multiple choice questions (with answers) about high school math.\n\n${asked} B\n\n${asked}`,
   );
   assertEquals(
-    [" B", "(B) 4", "B.", "A", "Because", "b"].map((text) => gradeMmlu(text, item)),
-    [
-      true,
-      true,
-      true,
-      false,
-      false,
-      false,
-    ],
+    [" B", "(B) 4", "B.", "B) 4", "B\n\nThe", "B \t"].filter((text) => !gradeMmlu(text, item)),
+    [],
   );
+  assertEquals(
+    ["A", "Because", "b", "Böse", "B'elanna", "B-52", "B cells", "(B", "", "\n"]
+      .filter((text) => gradeMmlu(text, item)),
+    [],
+  );
+  assertEquals(gradeMmlu("A cat", { answer: "A" }), false);
 });
 
 Deno.test("parsers fail with a clear error on any text", () => {

@@ -103,4 +103,9 @@ Deno.test("tokenLabels() makes every label different and every token visible", (
   const texts = ["", " harp", "\n", " ", "a very long token text"];
   const labels = tokenLabels({ tokenTexts: () => texts }, [0, 1, 2, 3, 4]);
   assertEquals(labels, ["0 (special)", "1 harp", "2 ⏎", "3 ␣", "4 a␣very␣long␣t…"]);
+  const parts = [null, "", "", "", "🦜 x", "", "a"];
+  assertEquals(tokenLabels({ tokenTexts: () => parts }, parts.map((_, id) => id)), [
+    ...["0 (special)", "1 (part of 🦜)", "2 (part of 🦜)", "3 (part of 🦜)"],
+    ...["4 🦜␣x", "5 (special)", "6 a"],
+  ]);
 });
