@@ -30,14 +30,21 @@ const INDEX = "model.safetensors.index.json";
  * @throws {DataError} If there is nothing, no weights, or more than one choice.
  */
 export async function locateModel(reference: string): Promise<ModelLocation> {
-  const place = reference.startsWith("file:") ? pathOf(new URL(reference)) : reference;
+  const place = reference.startsWith("file:") ? pathOf(reference) : reference;
   if (/\.gguf$/i.test(place)) return fileLocation(place, "gguf");
   if (/\.safetensors(\.index\.json)?$/i.test(place)) return fileLocation(place, "safetensors");
   return await locateFolder(place.endsWith("/") ? place : `${place}/`);
 }
 
-function pathOf(url: URL): string {
-  return decodeURIComponent(url.pathname).replace(/^\/([A-Za-z]:)/, "$1");
+function pathOf(address: string): string {
+  try {
+    return decodeURIComponent(new URL(address).pathname).replace(/^\/([A-Za-z]:)/, "$1");
+  } catch (cause) {
+    throw new DataError(
+      `Cannot open a model: a file: address must be well-formed: current value is ${address}`,
+      { cause },
+    );
+  }
 }
 
 function fileLocation(weights: string, format: ModelLocation["format"]): ModelLocation {

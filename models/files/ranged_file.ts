@@ -6,6 +6,7 @@
 
 import { fileError } from "../../core/file_error.ts";
 import { DataError } from "../../core/check.ts";
+import { type Answer, type ContentRange, request } from "./http.ts";
 
 /**
  * Makes the error for an invalid file.
@@ -201,12 +202,10 @@ class LocalFile implements RangedFile {
 const RANGE_STATUS = "the server must answer range requests with status 206";
 
 async function openAddress(address: string): Promise<RangedFile> {
-  const response = await request(address, { range: "bytes=0-0" });
-  await response.body?.cancel();
-  const total = Number(response.headers.get("content-range")?.split("/")[1]);
-  if (response.status !== 206 || !Number.isSafeInteger(total)) {
-    throw fileFailure(address, RANGE_STATUS, response.status);
-  }
+  const { total } = await askRange(address, { first: 0, last: 0 }, (answer) => {
+    answer.cancel();
+    return Promise.resolve(answer.range!);
+  });
   return {
     location: address,
     byteLength: total,
@@ -222,43 +221,54 @@ async function fetchRange(
 ): Promise<Uint8Array<ArrayBuffer>> {
   checkRange(address, byteOffset + byteLength, total);
   if (byteLength === 0) return new Uint8Array(0);
-  const range = `bytes=${byteOffset}-${byteOffset + byteLength - 1}`;
-  const response = await request(address, { range });
-  if (response.status !== 206) {
-    await response.body?.cancel();
-    throw fileFailure(address, RANGE_STATUS, response.status);
-  }
-  const bytes = new Uint8Array(await response.arrayBuffer());
-  if (bytes.length !== byteLength) {
-    throw fileFailure(address, `${range} must have ${byteLength} bytes`, bytes.length);
-  }
-  return bytes;
+  const wanted = { first: byteOffset, last: byteOffset + byteLength - 1, total };
+  const bytes = await askRange(address, wanted, (answer) => answer.bytes(byteLength));
+  if (bytes.length === byteLength) return bytes;
+  throw fileFailure(address, `${rangeText(wanted)} must have ${byteLength} bytes`, bytes.length);
+}
+
+/** Asks for a range, and takes no other. */
+async function askRange<T>(
+  address: string,
+  wanted: Pick<ContentRange, "first" | "last"> & Partial<ContentRange>,
+  take: (answer: Answer) => Promise<T>,
+): Promise<T> {
+  const { first, last } = wanted;
+  const answer = await ask(address, { range: rangeText(wanted) }, [200, 206]);
+  const { range } = answer;
+  const isWanted = range?.first === first && range.last === last &&
+    (wanted.total ?? range.total) === range.total;
+  if (answer.status === 206 && isWanted) return await take(answer);
+  answer.cancel();
+  if (answer.status !== 206) throw fileFailure(address, RANGE_STATUS, answer.status);
+  const announced = answer.headers.get("content-range") ?? "none";
+  const requirement = `the server must send ${rangeText(wanted)} of ${wanted.total ?? "the file"}`;
+  throw fileFailure(address, requirement, announced);
+}
+
+function rangeText({ first, last }: Pick<ContentRange, "first" | "last">): string {
+  return `bytes=${first}-${last}`;
 }
 
 async function fetchText(address: string, maxBytes: number): Promise<string | undefined> {
-  const response = await request(address, {}, [404]);
-  if (response.status === 404) {
-    await response.body?.cancel();
+  const answer = await ask(address, {}, [200, 404]);
+  if (answer.status === 404) {
+    answer.cancel();
     return undefined;
   }
-  checkSize(address, Number(response.headers.get("content-length") ?? 0), maxBytes);
-  return await response.text();
+  return new TextDecoder().decode(await answer.bytes(maxBytes));
 }
 
-async function request(
+async function ask(
   address: string,
   headers: Readonly<Record<string, string>>,
-  allowed: readonly number[] = [],
-): Promise<Response> {
-  let response: Response;
-  try {
-    response = await fetch(address, { headers });
-  } catch (cause) {
-    throw new DataError(`Cannot read ${address}: the server must answer: ${cause}`, { cause });
-  }
-  if (response.ok || allowed.includes(response.status)) return response;
-  await response.body?.cancel();
-  throw fileFailure(address, "the server must answer with status 200 or 206", response.status);
+  statuses: readonly number[],
+): Promise<Answer> {
+  const answer = await request(address, { headers });
+  if (statuses.includes(answer.status)) return answer;
+  answer.cancel();
+  const requirement = `the server must answer with status ${statuses.join(" or ")}`;
+  throw fileFailure(address, requirement, answer.status);
 }
 
 const WHOLE_BYTES = 4 * 2 ** 20;

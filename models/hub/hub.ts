@@ -7,16 +7,14 @@
 import { dirname } from "node:path";
 import { DataError } from "../../core/check.ts";
 import { readShardNames } from "../safetensors/safetensors.ts";
-import {
-  HubConnectionError,
-  type RemoteFile,
-  remoteFile,
-  type RepositoryInfo,
-  repositoryInfo,
-} from "./hub_api.ts";
+import { ConnectionError } from "../files/http.ts";
+import { type RemoteFile, remoteFile, type RepositoryInfo, repositoryInfo } from "./hub_api.ts";
 import {
   cachedCommit,
+  forgetFile,
   isCached,
+  isCommit,
+  isCurrent,
   isKnownAbsent,
   rememberAbsent,
   rememberCommit,
@@ -82,7 +80,7 @@ export async function fetchModel(
 ): Promise<FetchedModel> {
   const reference = parseHubReference(text);
   const settings = await hubSettings(options);
-  const cache = await repositoryCache(settings.cacheFolder, reference.repository);
+  const cache = repositoryCache(settings.cacheFolder, reference.repository);
   const repository = { reference, settings, cache };
   const { repository: id, file } = reference;
   const name = file === undefined ? id : `${id}/${file.replace(/\.\w+$/, "")}`;
@@ -93,7 +91,7 @@ export async function fetchModel(
   try {
     return { path: await downloadModel(repository, options.onProgress), name };
   } catch (error) {
-    const isUsable = error instanceof HubConnectionError && commit !== undefined;
+    const isUsable = error instanceof ConnectionError && commit !== undefined;
     const partial = isUsable && await cachedModel(repository, commit, { isStrict: false });
     if (partial) return { path: partial, name };
     throw error;
@@ -102,7 +100,7 @@ export async function fetchModel(
 
 function offlineError(text: string, cache: RepositoryCache): DataError {
   return new DataError(
-    `Cannot open ${text}: all its files must be in ${cache.folder} while HF_HUB_OFFLINE is set: current cache lacks some`,
+    `Cannot open ${text}: all its files must be in ${cache.folder} while HF_HUB_OFFLINE is set: current cache lacks some, or holds damaged ones`,
   );
 }
 
@@ -127,10 +125,10 @@ async function cachedModel(
   if (!await has(SHARD_INDEX)) {
     return isStrict ? undefined : await onlyGguf(dirname(path(CONFIG_FILE)));
   }
-  for (const shard of await readShardNames(path(SHARD_INDEX))) {
-    if (!await has(shard)) return undefined;
-  }
-  return dirname(path(CONFIG_FILE));
+  // A damaged index is fetched again, and its shards with it.
+  const shards = await readShardNames(path(SHARD_INDEX)).catch(() => undefined);
+  for (const shard of shards ?? []) if (!await has(shard)) return undefined;
+  return shards && dirname(path(CONFIG_FILE));
 }
 
 async function onlyGguf(folder: string): Promise<string | undefined> {
@@ -154,26 +152,33 @@ async function downloadModel(
   const { reference, settings, cache } = repository;
   const info = await repositoryInfo(settings, reference);
   const commit = info?.commit ?? await commitOf(repository);
+  if (isCommit(reference.revision)) checkSameCommit(reference, commit);
   const files = info && { files: info.files };
   const pinned = { ...reference, revision: commit };
   const snapshot = { ...repository, reference: pinned, commit, ...files, onProgress };
-  await rememberCommit(cache, reference.revision, commit);
   const weights = reference.file ?? await chooseWeights(snapshot, info);
   const path = snapshotPath(cache, { commit, path: weights });
-  if (/\.gguf$/i.test(weights)) {
-    await fetchFiles(snapshot, [weights], [weights]);
-    return path;
-  }
-  if (weights !== SHARD_INDEX) {
-    await fetchFiles(snapshot, [...TEXT_FILES, weights], [CONFIG_FILE, weights]);
-  } else await fetchShards(snapshot, path);
-  return reference.file === undefined ? dirname(path) : path;
+  const isGguf = /\.gguf$/i.test(weights);
+  if (isGguf) await fetchFiles(snapshot, [weights], [weights]);
+  else if (weights === SHARD_INDEX) await fetchShards(snapshot, path);
+  else await fetchFiles(snapshot, [...TEXT_FILES, weights], [CONFIG_FILE, weights]);
+  await rememberCommit(cache, reference.revision, commit);
+  return reference.file !== undefined || isGguf ? path : dirname(path);
 }
 
+/** A single file would be preferred to the shards, wherever it came from. */
 async function fetchShards(snapshot: Snapshot, index: string): Promise<void> {
+  await forgetFile(snapshot.cache, { commit: snapshot.commit, path: SINGLE_FILE });
   await fetchFiles(snapshot, [SHARD_INDEX], [SHARD_INDEX]);
   const shards = await readShardNames(index);
-  await fetchFiles(snapshot, [...TEXT_FILES, SHARD_INDEX, ...shards], [CONFIG_FILE, ...shards]);
+  await fetchFiles(snapshot, [...TEXT_FILES, ...shards], [CONFIG_FILE, ...shards]);
+}
+
+function checkSameCommit({ repository, revision }: HubReference, current: string): void {
+  if (current === revision) return;
+  throw new DataError(
+    `Cannot download ${repository}: the hub must answer for commit ${revision}: current commit is ${current}`,
+  );
 }
 
 /** Hubs that do not list files still name the commit with each file. */
@@ -217,12 +222,16 @@ async function fetchFiles(
   const { cache, commit, settings, reference, files } = snapshot;
   const missing: RemoteFile[] = [];
   for (const path of paths) {
-    if (await isCached(cache, { commit, path })) continue;
     const isListed = files === undefined || files.includes(path);
     const remote = isListed ? await remoteFile(settings, reference, path) : undefined;
-    if (remote !== undefined) missing.push(remote);
-    else if (required.includes(path)) throw absentError(snapshot, path);
-    else await rememberAbsent(cache, { commit, path });
+    if (remote?.commit !== undefined) checkSameCommit(reference, remote.commit);
+    if (remote !== undefined) {
+      if (!await isCurrent(cache, { commit, path }, remote.etag)) missing.push(remote);
+    } else if (required.includes(path)) throw absentError(snapshot, path);
+    else {
+      await forgetFile(cache, { commit, path });
+      await rememberAbsent(cache, { commit, path });
+    }
   }
   const totalBytes = missing.reduce((sum, { byteLength }) => sum + (byteLength ?? 0), 0);
   let before = 0;

@@ -5,10 +5,13 @@
  * @module
  */
 
-import { dirname, join, relative } from "node:path";
-import { ensureFolder, writeFileAtomic } from "../../core/atomic_file.ts";
+import { basename, dirname, join, relative } from "node:path";
+import { ensureFolder, removeUnfinished, writeFileAtomic } from "../../core/atomic_file.ts";
+import { DataError } from "../../core/check.ts";
 import { fileError } from "../../core/file_error.ts";
 import { readTextIfThere, statPath } from "../files/ranged_file.ts";
+import { isPlainPath } from "./hub_settings.ts";
+import { contentProblem, MAX_SMALL_BYTES } from "./hub_content.ts";
 
 /** Part of the cache that belongs to one repository. */
 export interface RepositoryCache {
@@ -26,7 +29,42 @@ export interface CachedFile {
   readonly path: string;
 }
 
-const COMMIT = /^[0-9a-f]{40}$/;
+/**
+ * Joins a folder of the cache with names that a server or a user gave: all of them pass here.
+ *
+ * @throws {DataError} If a name would lead elsewhere.
+ */
+function inside(folder: string, ...names: readonly string[]): string {
+  for (const name of names) {
+    if (isPlainPath(name)) continue;
+    throw new DataError(
+      `Cannot use a name from the hub: it must be a plain relative path: current value is ${
+        JSON.stringify(name)
+      }`,
+    );
+  }
+  return join(folder, ...names);
+}
+
+/** Whether a revision is a commit rather than a branch or tag. */
+export function isCommit(revision: unknown): revision is string {
+  return typeof revision === "string" && /^[0-9a-f]{40}$/.test(revision);
+}
+
+/**
+ * Takes a commit from a server.
+ *
+ * @returns The commit.
+ * @throws {DataError} Unless it is one.
+ */
+export function checkCommit(commit: unknown): string {
+  if (isCommit(commit)) return commit;
+  throw new DataError(
+    `Cannot use a commit from the hub: it must be 40 hexadecimal digits: current value is ${
+      JSON.stringify(commit)?.slice(0, 200)
+    }`,
+  );
+}
 
 /**
  * Finds the cache of a repository.
@@ -34,13 +72,9 @@ const COMMIT = /^[0-9a-f]{40}$/;
  * @param repository `ORG/NAME`.
  * @returns Its folders, which need not exist.
  */
-export async function repositoryCache(
-  cacheFolder: string,
-  repository: string,
-): Promise<RepositoryCache> {
-  const { getRepoFolderName } = await import("@huggingface/hub");
-  const name = getRepoFolderName({ type: "model", name: repository });
-  return { folder: join(cacheFolder, name), locks: join(cacheFolder, ".locks", name) };
+export function repositoryCache(cacheFolder: string, repository: string): RepositoryCache {
+  const name = `models--${repository.replaceAll("/", "--")}`;
+  return { folder: inside(cacheFolder, name), locks: inside(cacheFolder, ".locks", name) };
 }
 
 /**
@@ -49,16 +83,59 @@ export async function repositoryCache(
  * @returns Its path, whether it exists or not.
  */
 export function snapshotPath(cache: RepositoryCache, file: CachedFile): string {
-  return join(cache.folder, "snapshots", file.commit, file.path);
+  return inside(cache.folder, "snapshots", checkCommit(file.commit), file.path);
+}
+
+/**
+ * Path of the content of a file.
+ *
+ * @param etag Its name, as {@linkcode RemoteFile} has it.
+ */
+export function blobPath(cache: RepositoryCache, etag: string): string {
+  return inside(cache.folder, "blobs", etag);
 }
 
 /**
  * Whether a file is in the cache.
  *
- * @returns Also false if its link is broken.
+ * @returns False too if its link is broken, or if it is small and not what the name of its blob says.
  */
 export async function isCached(cache: RepositoryCache, file: CachedFile): Promise<boolean> {
-  return await statPath(snapshotPath(cache, file)) !== undefined;
+  const path = snapshotPath(cache, file);
+  const found = await statPath(path);
+  if (found?.isFile !== true) return false;
+  const etag = await linkedEtag(path);
+  if (etag === undefined || found.size > MAX_SMALL_BYTES) return true;
+  return await contentProblem(path, { path: file.path, etag }) === undefined;
+}
+
+/**
+ * Whether a file is in the cache with the content that the hub has now.
+ *
+ * @param etag What the hub says.
+ * @returns False too where the cache cannot tell, since links are not allowed there.
+ */
+export async function isCurrent(
+  cache: RepositoryCache,
+  file: CachedFile,
+  etag: string,
+): Promise<boolean> {
+  return await linkedEtag(snapshotPath(cache, file)) === etag && await isCached(cache, file);
+}
+
+/** Name of the blob that a file in a snapshot links to. */
+async function linkedEtag(path: string): Promise<string | undefined> {
+  const target = await Deno.readLink(path).catch(() => undefined);
+  return target && basename(target);
+}
+
+/** Removes a file from a snapshot, if it is there; its content stays. */
+export async function forgetFile(cache: RepositoryCache, file: CachedFile): Promise<void> {
+  const path = snapshotPath(cache, file);
+  if (await statPath(path) === undefined) return;
+  await Deno.remove(path).catch((cause) => {
+    throw fileError("remove", path, cause);
+  });
 }
 
 /**
@@ -67,13 +144,17 @@ export async function isCached(cache: RepositoryCache, file: CachedFile): Promis
  * @returns False if it was never looked up.
  */
 export async function isKnownAbsent(cache: RepositoryCache, file: CachedFile): Promise<boolean> {
-  return await statPath(join(cache.folder, ".no_exist", file.commit, file.path)) !== undefined;
+  return await statPath(absentPath(cache, file)) !== undefined;
 }
 
 /** Remembers that a commit has no such file, as Python's client does. */
 export async function rememberAbsent(cache: RepositoryCache, file: CachedFile): Promise<void> {
-  const path = join(cache.folder, ".no_exist", file.commit, file.path);
+  const path = absentPath(cache, file);
   if (await statPath(path) === undefined) await writeFileAtomic(path, "");
+}
+
+function absentPath(cache: RepositoryCache, { commit, path }: CachedFile): string {
+  return inside(cache.folder, ".no_exist", checkCommit(commit), path);
 }
 
 /**
@@ -85,9 +166,9 @@ export async function cachedCommit(
   cache: RepositoryCache,
   revision: string,
 ): Promise<string | undefined> {
-  if (COMMIT.test(revision)) return revision;
-  const text = (await readTextIfThere(join(cache.folder, "refs", revision), 4096))?.trim();
-  return text !== undefined && /^[\w.-]+$/.test(text) ? text : undefined;
+  if (isCommit(revision)) return revision;
+  const text = (await readTextIfThere(inside(cache.folder, "refs", revision), 4096))?.trim();
+  return isCommit(text) ? text : undefined;
 }
 
 /** Remembers the commit that a revision stands for. */
@@ -97,7 +178,7 @@ export async function rememberCommit(
   commit: string,
 ): Promise<void> {
   if (revision === commit || await cachedCommit(cache, revision) === commit) return;
-  await writeFileAtomic(join(cache.folder, "refs", revision), commit);
+  await writeFileAtomic(inside(cache.folder, "refs", revision), checkCommit(commit));
 }
 
 /**
@@ -111,11 +192,14 @@ export async function linkBlob(
   blob: string,
 ): Promise<void> {
   const path = snapshotPath(cache, file);
-  await ensureFolder(dirname(path));
-  const unfinished = `${path}.${crypto.randomUUID()}.unfinished`;
+  const folder = dirname(path);
+  await ensureFolder(folder);
+  await removeUnfinished(folder, basename(path));
+  const serial = Math.floor(Math.random() * 1e9);
+  const unfinished = join(folder, `.${basename(path)}.${Deno.pid}-${serial}.unfinished`);
   try {
     try {
-      await Deno.symlink(relative(dirname(path), blob), unfinished);
+      await Deno.symlink(relative(folder, blob), unfinished);
     } catch (error) {
       if (!(error instanceof Deno.errors.PermissionDenied)) throw error;
       await Deno.copyFile(blob, unfinished);
@@ -138,15 +222,11 @@ export async function withLock<T>(
   work: () => Promise<T>,
 ): Promise<T> {
   await ensureFolder(cache.locks);
-  const path = join(cache.locks, `${lock.name}.lock`);
-  let handle: Deno.FsFile;
-  try {
-    handle = await Deno.open(path, { create: true, write: true });
-  } catch (cause) {
-    throw fileError("write", path, cause);
-  }
-  using file = handle;
-  while (!await file.tryLock(true)) {
+  const path = inside(cache.locks, `${lock.name}.lock`);
+  const attempt = <T>(action: string, work: Promise<T>) =>
+    work.catch((cause) => Promise.reject(fileError(action, path, cause)));
+  using file = await attempt("write", Deno.open(path, { create: true, write: true }));
+  while (!await attempt("lock", file.tryLock(true))) {
     lock.signal?.throwIfAborted();
     await new Promise((resolve) => setTimeout(resolve, 100));
   }

@@ -4,21 +4,16 @@
  * @module
  */
 
-import { createHash } from "node:crypto";
-import { join } from "node:path";
+import { dirname } from "node:path";
 import { ensureFolder } from "../../core/atomic_file.ts";
-import { fileError } from "../../core/file_error.ts";
 import { DataError } from "../../core/check.ts";
-import {
-  HubConnectionError,
-  hubFetch,
-  hubRefusal,
-  type RemoteFile,
-  withoutSilence,
-} from "./hub_api.ts";
-import { linkBlob, type RepositoryCache, withLock } from "./hub_cache.ts";
+import { fileError } from "../../core/file_error.ts";
+import { type Answer, ConnectionError } from "../files/http.ts";
+import { fileFailure, statPath } from "../files/ranged_file.ts";
+import { hubRefusal, hubRequest, type RemoteFile } from "./hub_api.ts";
+import { blobPath, linkBlob, type RepositoryCache, withLock } from "./hub_cache.ts";
+import { contentProblem, MAX_SMALL_BYTES } from "./hub_content.ts";
 import type { HubSettings } from "./hub_settings.ts";
-import { openRangedFile, type RangedFile, statPath } from "../files/ranged_file.ts";
 
 /** What a download needs besides the file. */
 export interface DownloadContext {
@@ -32,30 +27,33 @@ export interface DownloadContext {
   readonly onBytes: (doneBytes: number) => void;
 }
 
-/** A failure that may pass: the next attempt resumes where this one stopped. */
-class InterruptedError extends DataError {}
-
+/** Attempts without progress after which a download is given up. */
 const MAX_FAILURES = 5;
+/** Bytes beyond the furthest so far that count as progress. */
+const PROGRESS_BYTES = 2 ** 20;
 const FIRST_WAIT_MS = 100;
-const SHA256 = /^[0-9a-f]{64}$/;
 
 /**
  * Fetches a file unless the cache holds it.
  *
+ * @throws {ConnectionError} If the server keeps failing.
  * @throws {DataError} If it cannot be fetched or written, or is not what the hub announced.
  */
 export async function downloadFile(remote: RemoteFile, context: DownloadContext): Promise<void> {
   const { cache, commit, settings } = context;
-  const blobs = join(cache.folder, "blobs");
-  const blob = join(blobs, remote.etag);
-  if (await statPath(blob) === undefined) {
-    await ensureFolder(blobs);
-    await withLock(cache, { name: remote.etag, signal: settings.signal }, async () => {
-      if (await statPath(blob) === undefined) await fetchBlob(remote, blob, context);
-    });
-  }
-  context.onBytes((await statPath(blob))?.size ?? 0);
+  const blob = blobPath(cache, remote.etag);
+  await ensureFolder(dirname(blob));
+  await withLock(cache, { name: remote.etag, signal: settings.signal }, async () => {
+    const isThere = await sizeOf(blob) !== undefined &&
+      await contentProblem(blob, remote) === undefined;
+    if (!isThere) await fetchBlob(remote, blob, context);
+  });
+  context.onBytes(await sizeOf(blob) ?? 0);
   await linkBlob(cache, { commit, path: remote.path }, blob);
+}
+
+async function sizeOf(path: string): Promise<number | undefined> {
+  return (await statPath(path))?.size;
 }
 
 async function fetchBlob(
@@ -64,25 +62,38 @@ async function fetchBlob(
   context: DownloadContext,
 ): Promise<void> {
   const incomplete = `${blob}.incomplete`;
-  let failures = 0;
   while (true) {
-    const before = (await statPath(incomplete))?.size ?? 0;
-    if (before > 0 && before === remote.byteLength) break;
+    const hadRest = await sizeOf(incomplete) !== undefined;
+    await fetchAll(remote, incomplete, context);
+    const problem = await contentProblem(incomplete, remote);
+    if (problem === undefined) break;
+    // What was left may have come from a server that lied; without it, the fault is this server's.
+    await writing(incomplete, Deno.remove(incomplete));
+    if (!hadRest) throw new DataError(problem);
+  }
+  await writing(blob, Deno.rename(incomplete, blob));
+}
+
+async function fetchAll(
+  remote: RemoteFile,
+  incomplete: string,
+  context: DownloadContext,
+): Promise<void> {
+  let furthest = await sizeOf(incomplete) ?? 0;
+  for (let failures = 0;;) {
+    const before = await sizeOf(incomplete) ?? 0;
+    if (before > 0 && before === remote.byteLength) return;
     try {
-      await fetchRest(remote, incomplete, { ...context, before });
-      break;
+      return await fetchRest(remote, incomplete, { ...context, before });
     } catch (error) {
-      const isPassing = error instanceof InterruptedError || error instanceof HubConnectionError;
-      const gained = ((await statPath(incomplete))?.size ?? 0) - before;
-      failures = gained > 0 ? 0 : failures + 1;
-      if (!isPassing || failures >= MAX_FAILURES) throw error;
+      const size = await sizeOf(incomplete) ?? 0;
+      const isProgress = size >= furthest + PROGRESS_BYTES;
+      if (isProgress) furthest = size;
+      failures = isProgress ? 0 : failures + 1;
+      if (!(error instanceof ConnectionError) || failures >= MAX_FAILURES) throw error;
       await wait(FIRST_WAIT_MS * 2 ** failures, context.settings.signal);
     }
   }
-  await checkContent(remote, incomplete);
-  await Deno.rename(incomplete, blob).catch((cause) => {
-    throw fileError("write", blob, cause);
-  });
 }
 
 async function fetchRest(
@@ -90,114 +101,85 @@ async function fetchRest(
   incomplete: string,
   context: DownloadContext & { readonly before: number },
 ): Promise<void> {
-  const isTooLong = context.before > (remote.byteLength ?? Infinity);
-  const begin = isTooLong ? 0 : context.before;
-  const response = await hubFetch(context.settings, remote.address, {
-    headers: {
-      "accept-encoding": "identity",
-      ...(begin > 0 && { range: `bytes=${begin}-` }),
-    },
+  const { settings, before, onBytes } = context;
+  const isTooLong = before > (remote.byteLength ?? Infinity);
+  const rest = isTooLong ? 0 : before;
+  const answer = await hubRequest(settings, remote.address, {
+    headers: { "accept-encoding": "identity", ...(rest > 0 && { range: `bytes=${rest}-` }) },
   });
-  const { status } = response;
-  if (!response.ok || response.body === null) {
-    await response.body?.cancel();
-    if (status === 416) await Deno.truncate(incomplete, 0);
-    const isPassing = status === 416 || status === 429 || status >= 500;
-    const error = hubRefusal(remote.path, status);
-    throw isPassing ? new InterruptedError(error.message) : error;
+  const isResumed = rest > 0 && answer.status === 206;
+  if (answer.status !== 200 && !isResumed) {
+    answer.cancel();
+    if (answer.status === 416 && before > 0) {
+      await writing(incomplete, Deno.truncate(incomplete, 0));
+    }
+    throw hubRefusal(remote.path, answer.status);
   }
-  const isResumed = status === 206 &&
-    response.headers.get("content-range")?.startsWith(`bytes ${begin}-`) === true;
-  const size = await append(response.body, incomplete, {
-    begin: isResumed ? begin : 0,
-    onBytes: context.onBytes,
-    silenceMs: context.settings.silenceMs,
-  });
-  if (remote.byteLength !== undefined && size < remote.byteLength) {
-    throw new InterruptedError(shortMessage(remote, size));
+  const begin = isResumed ? rest : 0;
+  try {
+    if (isResumed) checkRange(remote, answer, begin);
+    await append(answer.pieces(mostBytes(remote, answer) - begin), incomplete, { begin, onBytes });
+  } finally {
+    answer.cancel();
   }
+  const size = await sizeOf(incomplete) ?? 0;
+  if (size < (remote.byteLength ?? 0)) {
+    throw new ConnectionError(
+      `Cannot download ${remote.path}: size must be ${remote.byteLength} bytes: current value is ${size}`,
+    );
+  }
+}
+
+/** A server may send less than the rest, but nothing else. */
+function checkRange({ path, byteLength }: RemoteFile, { range, headers }: Answer, begin: number) {
+  if (range?.first === begin && range.total === (byteLength ?? range.total)) return;
+  throw new DataError(
+    `Cannot download ${path}: the server must send the bytes from ${begin} on: current range is ${
+      JSON.stringify(headers.get("content-range")?.slice(0, 200))
+    }`,
+  );
+}
+
+/** Most bytes that a file may have: as announced; weights alone may be large. */
+function mostBytes({ path, byteLength }: RemoteFile, { headers, range }: Answer): number {
+  const announced = byteLength ?? range?.total ?? Number(headers.get("content-length") ?? NaN);
+  const isWeights = /\.(gguf|safetensors)$/i.test(path);
+  if (isWeights && Number.isSafeInteger(announced)) return announced;
+  if (announced > MAX_SMALL_BYTES) {
+    throw fileFailure(path, `size must be at most ${MAX_SMALL_BYTES} bytes`, announced);
+  }
+  return Number.isSafeInteger(announced) ? announced : MAX_SMALL_BYTES;
 }
 
 async function append(
-  body: ReadableStream<Uint8Array>,
+  pieces: AsyncIterable<Uint8Array>,
   path: string,
-  options: Pick<DownloadContext, "onBytes"> & Pick<HubSettings, "silenceMs"> & {
-    readonly begin: number;
-  },
-): Promise<number> {
-  const { begin, onBytes, silenceMs } = options;
-  using file = await Deno.open(path, { create: true, write: true }).catch((cause) => {
-    throw fileError("write", path, cause);
-  });
-  await file.truncate(begin);
-  await file.seek(begin, Deno.SeekMode.Start);
+  { begin, onBytes }: Pick<DownloadContext, "onBytes"> & { readonly begin: number },
+): Promise<void> {
+  using file = await writing(path, Deno.open(path, { create: true, write: true }));
+  await writing(path, file.truncate(begin));
+  await writing(path, file.seek(begin, Deno.SeekMode.Start));
   let size = begin;
-  const reader = body.getReader();
-  try {
-    while (true) {
-      const { value, done } = await withoutSilence(reader.read(), silenceMs).catch((cause) => {
-        throw new InterruptedError(`Cannot download ${path}: the connection must last: ${cause}`);
-      });
-      if (done) break;
-      await writeAll(file, value, path);
-      size += value.length;
-      onBytes(size);
+  for await (const piece of pieces) {
+    for (let done = 0; done < piece.length;) {
+      done += await writing(path, file.write(piece.subarray(done)));
     }
-    await file.sync();
-  } finally {
-    await reader.cancel().catch(() => {});
+    size += piece.length;
+    onBytes(size);
   }
-  return size;
+  await writing(path, file.sync());
 }
 
-async function writeAll(file: Deno.FsFile, bytes: Uint8Array, path: string): Promise<void> {
+async function writing<T>(path: string, work: Promise<T>): Promise<T> {
   try {
-    for (let done = 0; done < bytes.length;) done += await file.write(bytes.subarray(done));
+    return await work;
   } catch (cause) {
     throw fileError("write", path, cause);
   }
-}
-
-/** A wrong file is removed, so that the next attempt starts from the first byte. */
-async function checkContent(remote: RemoteFile, incomplete: string): Promise<void> {
-  await using file = await openRangedFile(incomplete);
-  let problem: string | undefined;
-  if (remote.byteLength !== undefined && file.byteLength !== remote.byteLength) {
-    problem = shortMessage(remote, file.byteLength);
-  } else if (SHA256.test(remote.etag)) {
-    const hash = await sha256(file);
-    if (hash !== remote.etag) {
-      problem =
-        `Cannot download ${remote.path}: SHA-256 must be ${remote.etag}: current hash is ${hash}`;
-    }
-  }
-  if (problem === undefined) return;
-  await Deno.remove(incomplete);
-  throw new DataError(problem);
-}
-
-function shortMessage(remote: RemoteFile, size: number): string {
-  return `Cannot download ${remote.path}: size must be ${remote.byteLength} bytes: current value is ${size}`;
 }
 
 async function wait(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
   signal?.throwIfAborted();
   await new Promise((resolve) => setTimeout(resolve, milliseconds));
   signal?.throwIfAborted();
-}
-
-const PIECE_BYTES = 4 * 2 ** 20;
-
-/**
- * Hashes a whole file, in pieces.
- *
- * @returns SHA-256, hexadecimal.
- * @throws {DataError} If the file cannot be read.
- */
-export async function sha256(file: RangedFile): Promise<string> {
-  const hash = createHash("sha256");
-  for (let done = 0; done < file.byteLength; done += PIECE_BYTES) {
-    hash.update(await file.read(done, Math.min(PIECE_BYTES, file.byteLength - done)));
-  }
-  return hash.digest("hex");
 }

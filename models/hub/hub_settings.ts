@@ -5,7 +5,7 @@
  * @module
  */
 
-import { UsageError } from "../../core/check.ts";
+import { DataError, RequirementError, UsageError } from "../../core/check.ts";
 import { readTextIfThere } from "../files/ranged_file.ts";
 
 /** Progress of a download. */
@@ -45,13 +45,13 @@ const TRUE_VALUES: readonly string[] = ["1", "ON", "YES", "TRUE"];
 
 /** Completes options with the environment. */
 export async function hubSettings(options: DownloadOptions): Promise<HubSettings> {
-  const { getHFHubCachePath } = await import("@huggingface/hub");
   const endpoint = options.endpoint ?? variable("HF_ENDPOINT") ?? "https://huggingface.co";
-  const cacheFolder = options.cacheFolder ?? fromHome(getHFHubCachePath());
+  const cacheFolder = options.cacheFolder ?? cacheFromEnvironment();
   const token = options.token ?? variable("HF_TOKEN") ?? variable("HUGGING_FACE_HUB_TOKEN") ??
     await savedToken(cacheFolder);
+  checkToken(token);
   return {
-    endpoint: endpoint.replace(/\/+$/, ""),
+    endpoint: checkedEndpoint(endpoint),
     cacheFolder,
     ...(token !== undefined && { token }),
     isOffline: options.isOffline ??
@@ -59,6 +59,34 @@ export async function hubSettings(options: DownloadOptions): Promise<HubSettings
     silenceMs: options.silenceMs ?? 1000 * seconds("HF_HUB_DOWNLOAD_TIMEOUT", 10),
     ...(options.signal !== undefined && { signal: options.signal }),
   };
+}
+
+function checkedEndpoint(endpoint: string): string {
+  const url = URL.parse(endpoint);
+  if (url?.protocol === "https:" || url?.protocol === "http:") return endpoint.replace(/\/+$/, "");
+  throw new RequirementError({
+    action: "reach the hub",
+    requirement: "its address (HF_ENDPOINT) must begin with https:// or http://",
+    current: JSON.stringify(endpoint),
+  });
+}
+
+/** A token becomes the value of a header; it is not shown. */
+function checkToken(token: string | undefined): void {
+  if (token === undefined || /^[\x21-\x7e]+$/.test(token)) return;
+  throw new RequirementError({
+    action: "reach the hub",
+    requirement: "the access token (HF_TOKEN) must be one word of ASCII characters",
+    state: `value has ${token.length} characters, among them others`,
+  });
+}
+
+/** The folder that Python's client takes. */
+function cacheFromEnvironment(): string {
+  const path = variable("HF_HUB_CACHE") ?? variable("HUGGINGFACE_HUB_CACHE");
+  if (path !== undefined) return fromHome(path);
+  const caches = variable("XDG_CACHE_HOME") ?? "~/.cache";
+  return `${fromHome(variable("HF_HOME") ?? `${caches}/huggingface`)}/hub`;
 }
 
 function variable(name: string): string | undefined {
@@ -73,8 +101,12 @@ function seconds(name: string, otherwise: number): number {
 }
 
 function fromHome(path: string): string {
-  const home = Deno.env.get("HOME") ?? Deno.env.get("USERPROFILE");
-  return home === undefined ? path : path.replace(/^~(?=[/\\]|$)/, home);
+  if (!/^~(?=[/\\]|$)/.test(path)) return path;
+  const home = variable("HOME") ?? variable("USERPROFILE");
+  if (home !== undefined) return home + path.slice(1);
+  throw new DataError(
+    `Cannot find the cache of the hub: HF_HOME or HOME must name a folder: current environment has neither`,
+  );
 }
 
 /** The login command keeps its token in `HF_HOME`, which holds the cache unless that was moved. */
@@ -84,6 +116,16 @@ async function savedToken(cacheFolder: string): Promise<string | undefined> {
     (home === undefined ? `${cacheFolder}/../token` : `${home}/token`);
   const text = await readTextIfThere(fromHome(path), 4096);
   return text?.trim() || undefined;
+}
+
+/**
+ * Whether a name that a user or a server gave stays within the folder that it is joined to, on every system.
+ *
+ * @param path Names with slashes between them.
+ */
+export function isPlainPath(path: string): boolean {
+  return !/[\\\p{Cc}]|^[a-z]:/iu.test(path) &&
+    path.split("/").every((name) => !/^[. ]*$/.test(name));
 }
 
 /** A model on the hub. */
@@ -118,7 +160,7 @@ export function parseHubReference(reference: string): HubReference {
   );
   const [, repository, revision = "main", file] = parts ?? [];
   const isSafe = [repository, revision, file].every((part) =>
-    part === undefined || !part.split("/").some((name) => ["", ".", ".."].includes(name))
+    part === undefined || isPlainPath(part)
   );
   if (repository !== undefined && isSafe) {
     return { repository, revision, ...(file !== undefined && { file }) };

@@ -48,6 +48,8 @@ export interface HubServer extends AsyncDisposable {
 export interface HubOptions {
   /** Token without which nothing is served. */
   readonly token?: string;
+  /** Turns an honest answer into a lie; given the path of the request, decoded. */
+  readonly lie?: (request: Request, honest: Response, path: string) => Promise<Response> | Response;
 }
 
 const LARGE = /\.(safetensors|gguf)$/;
@@ -80,7 +82,8 @@ export function startHub(
     if (options.token !== undefined && !isStorage && authorization !== `Bearer ${options.token}`) {
       return new Response("", { status: 401, headers: { "x-error-code": "GatedRepo" } });
     }
-    return answer(request, { repositories, faults });
+    const honest = answer(request, { repositories, faults });
+    return options.lie?.(request, honest, decodeURIComponent(pathname)) ?? honest;
   });
   return {
     endpoint: `http://127.0.0.1:${server.addr.port}`,
@@ -138,7 +141,7 @@ function resolve(
   if (repository === undefined || bytes === undefined) return notFound();
   const commit = { "x-repo-commit": repository.commit };
   if (!LARGE.test(path)) {
-    const etag = `"${createHash("sha1").update(bytes).digest("hex")}"`;
+    const etag = `"${gitBlobHash(bytes)}"`;
     return content(request, bytes, { hub, headers: { ...commit, etag } });
   }
   const hashed = hub.faults.hasWrongHash ? Uint8Array.of(1) : bytes;
@@ -155,6 +158,11 @@ function resolve(
       "x-linked-size": String(bytes.length),
     },
   });
+}
+
+/** Hash under which git stores a file, which the hub sends as the etag of small ones. */
+export function gitBlobHash(bytes: Uint8Array): string {
+  return createHash("sha1").update(`blob ${bytes.length}\0`).update(bytes).digest("hex");
 }
 
 function content(

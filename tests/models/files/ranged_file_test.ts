@@ -6,7 +6,7 @@
 
 import { assertEquals, assertStrictEquals } from "@std/assert";
 import { modelHash, openRangedFile } from "../../../models/files/ranged_file.ts";
-import { sha256 } from "../../../models/hub/hub_download.ts";
+import { sha256 } from "../../../models/hub/hub_content.ts";
 import { temporaryFolder, writeFiles } from "../../support/model_writer.ts";
 
 Deno.test("sha256() hashes a file in pieces", async () => {

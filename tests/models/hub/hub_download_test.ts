@@ -5,10 +5,11 @@
  */
 
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { DataError } from "../../../core/check.ts";
 import { downloadFile } from "../../../models/hub/hub_download.ts";
 import { fetchModel } from "../../../models/hub/hub.ts";
-import { hubFetch } from "../../../models/hub/hub_api.ts";
-import { isOffline, list, model, single, withHub } from "../../support/tiny_hub.ts";
+import { hubRequest } from "../../../models/hub/hub_api.ts";
+import { COMMIT, isOffline, list, model, single, withHub } from "../../support/tiny_hub.ts";
 
 Deno.test("fetchModel() resumes by range after cut connections", async () => {
   await withHub({ "org/tiny": single }, async ({ endpoint, requests, faults }, cacheFolder) => {
@@ -128,7 +129,7 @@ Deno.test("fetchModel() checks files that lie on the hub itself", async () => {
   });
 });
 
-Deno.test("hubFetch() keeps the token from other servers", async () => {
+Deno.test("hubRequest() keeps the token from other servers", async () => {
   await withHub({ "org/tiny": single }, async ({ endpoint }, cacheFolder) => {
     const settings = {
       endpoint: "https://huggingface.co",
@@ -137,8 +138,8 @@ Deno.test("hubFetch() keeps the token from other servers", async () => {
       isOffline,
       silenceMs: 10_000,
     };
-    const answer = await hubFetch(settings, `${endpoint}/storage/org/tiny/model.safetensors`);
-    await answer.body?.cancel();
+    const answer = await hubRequest(settings, `${endpoint}/storage/org/tiny/model.safetensors`);
+    answer.cancel();
     assertEquals(answer.status, 200);
   });
 });
@@ -171,6 +172,71 @@ Deno.test("fetchModel() says that it may not write", async () => {
   });
 });
 
+Deno.test("fetchModel() starts again where what was left is of something else", async () => {
+  await withHub({ "org/tiny": single }, async ({ endpoint, requests }, cacheFolder) => {
+    const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", model)).toHex();
+    const blobs = `${cacheFolder}/models--org--tiny/blobs`;
+    await Deno.mkdir(blobs, { recursive: true });
+    for (const size of [100, model.length]) {
+      await Deno.writeFile(`${blobs}/${hash}.incomplete`, new Uint8Array(size));
+      const { path } = await fetchModel("hf:org/tiny", { endpoint, cacheFolder, isOffline });
+      assertEquals(await Deno.readFile(`${path}/model.safetensors`), model);
+      await Deno.remove(`${path}/model.safetensors`);
+      await Deno.remove(`${blobs}/${hash}`);
+    }
+    assert(requests.some((request) => request.endsWith("bytes=100-")));
+  });
+});
+
+Deno.test("fetchModel() downloads once for two processes at a time", async () => {
+  await withHub({ "org/tiny": single }, async ({ endpoint, requests, faults }, cacheFolder) => {
+    faults.delayMs = 20;
+    const code = `import { fetchModel } from "${import.meta.resolve("../../../models/hub/hub.ts")}";
+      await fetchModel("hf:org/tiny", ${JSON.stringify({ endpoint, cacheFolder, isOffline })});`;
+    const run = () => new Deno.Command(Deno.execPath(), { args: ["eval", code] }).output();
+    const outputs = await Promise.all([run(), run()]);
+    for (const { success, stderr } of outputs) assert(success, new TextDecoder().decode(stderr));
+    const fetched = requests.filter((request) => request.startsWith("GET /storage/"));
+    assertEquals(fetched.length, 1);
+  });
+});
+
+Deno.test("fetchModel() heals a small file that was changed in the cache", async () => {
+  await withHub({ "org/tiny": single }, async ({ endpoint }, cacheFolder) => {
+    const options = { endpoint, cacheFolder, isOffline };
+    const { path } = await fetchModel("hf:org/tiny", options);
+    await Deno.writeTextFile(`${path}/config.json`, "changed");
+    await assertRejects(
+      () => fetchModel("hf:org/tiny", { ...options, isOffline: true }),
+      DataError,
+      "current cache lacks some, or holds damaged ones",
+    );
+    await fetchModel("hf:org/tiny", options);
+    assertEquals(await Deno.readFile(`${path}/config.json`), single.files["config.json"]);
+  });
+});
+
+Deno.test("hubRequest() sends no token along with a redirect to another server", async () => {
+  const seen: (string | null)[] = [];
+  const record = (request: Request) => {
+    seen.push(request.headers.get("authorization"));
+    return new Response();
+  };
+  await using other = Deno.serve({ port: 0, onListen: () => {} }, record);
+  const location = `http://localhost:${other.addr.port}/`;
+  await using hub = Deno.serve({ port: 0, onListen: () => {} }, (request) => {
+    record(request);
+    const next = request.url.endsWith("/first") ? "/second" : location;
+    return new Response(null, { status: 307, headers: { location: next } });
+  });
+  const endpoint = `http://localhost:${hub.addr.port}`;
+  const settings = { endpoint, cacheFolder: "", token: "t", isOffline, silenceMs: 10_000 };
+  const answer = await hubRequest(settings, `${endpoint}/first`);
+  answer.cancel();
+  assertEquals([answer.status, answer.address], [200, location]);
+  assertEquals(seen, ["Bearer t", "Bearer t", null]);
+});
+
 Deno.test("downloadFile() resumes after a connection that fell silent", async () => {
   const content = new Uint8Array(5000).map((_, index) => index);
   const begun: (string | null)[] = [];
@@ -190,7 +256,7 @@ Deno.test("downloadFile() resumes after a connection that fell silent", async ()
   const folder = await Deno.makeTempDir();
   const endpoint = `http://localhost:${server.addr.port}`;
   const settings = { endpoint, cacheFolder: folder, isOffline: false, silenceMs: 200 };
-  const context = { settings, cache: { folder, locks: folder }, commit: "c", onBytes: () => {} };
+  const context = { settings, cache: { folder, locks: folder }, commit: COMMIT, onBytes: () => {} };
   try {
     await downloadFile(
       { path: "m.bin", address: endpoint, etag: "one", byteLength: 5000 },
@@ -202,8 +268,8 @@ Deno.test("downloadFile() resumes after a connection that fell silent", async ()
     await using deaf = Deno.serve({ port: 0, onListen: () => {} }, () => never.promise);
     const address = `http://localhost:${deaf.addr.port}`;
     assertMatch(
-      (await assertRejects(() => hubFetch(settings, address), Error)).message,
-      /Cannot reach http:\/\/localhost:\d+: it must answer: .*nothing came for 0\.2 s$/,
+      (await assertRejects(() => hubRequest(settings, address), Error)).message,
+      /Cannot read http:\/\/localhost:\d+: the server must answer: nothing came for 0\.2 s$/,
     );
     never.resolve(new Response());
   } finally {

@@ -4,7 +4,8 @@
  * @module
  */
 
-import { assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { RequirementError } from "../../../core/check.ts";
 import { hubSettings, parseHubReference } from "../../../models/hub/hub_settings.ts";
 import { temporaryFolder } from "../../support/model_writer.ts";
 
@@ -19,7 +20,10 @@ Deno.test("parseHubReference() reads every form", () => {
   ];
   for (const [text, expected] of cases) assertEquals(parseHubReference(text), expected, text);
   for (
-    const text of ["hf:", "hf:o", "hf:o/", "hf:o/n@", "hf:o/../x.gguf", "hf:o/n@../../x", "hf:../n"]
+    const text of [
+      ...["hf:", "hf:o", "hf:o/", "hf:o/n@", "hf:o/../x.gguf", "hf:o/n@../../x", "hf:../n"],
+      ...["hf:o/n@a\\b", "hf:o/n@a\nb", "hf:o/n@C:x", "hf:o/n/a\\..\\x.gguf", "hf:o/n/ ./x.gguf"],
+    ]
   ) {
     assertMatch(
       assertThrows(() => parseHubReference(text), Error).message,
@@ -68,4 +72,18 @@ Deno.test("hubSettings() reads what Python's client reads", async () => {
     silenceMs: 3000,
   });
   assertEquals((await hubSettings({ token: "own", endpoint: "http://e" })).token, "own");
+});
+
+Deno.test("hubSettings() refuses addresses and tokens that cannot be sent", async () => {
+  for (const endpoint of ["hub", "file:///x", "http://["]) {
+    await assertRejects(
+      () => hubSettings({ endpoint, token: "t" }),
+      RequirementError,
+      "HF_ENDPOINT",
+    );
+  }
+  for (const token of ["a b", "a\nb", "\u00e9"]) {
+    const error = await assertRejects(() => hubSettings({ token }), RequirementError, "HF_TOKEN");
+    assertEquals(error.message.includes(token), false);
+  }
 });
