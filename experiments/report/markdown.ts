@@ -16,11 +16,15 @@ import { formatNumber, formatOurs, formatPaper } from "../runner/verdict_table.t
 export function resultMarkdown(record: ResultRecord): string {
   const { title, question, source, scale, seed, units, models, environment, command } = record;
   const names = Object.entries(models).map(([role, { name }]) => `${role} ${name}`).join(", ");
+  const { commit } = environment;
   const adapter = `${environment.adapter}${environment.isSoftware ? " (software)" : ""}`;
   const parts = [
     `# ${title}`,
     `${question} (${source})`,
     `Models: ${names}. Scale ${scale}, seed ${seed}, ${units} units, ${environment.device} on ${adapter}.`,
+    ...commit === undefined
+      ? []
+      : [`Measured at commit ${commit.slice(0, 7)}; later code may differ.`],
     `\`\`\`sh\n${command}\n\`\`\``,
     ...record.claims.length > 0 ? [claimTable(record.claims)] : [],
     ...record.tables.flatMap((table) => [`## ${table.title}`, markdownTable(table)]),

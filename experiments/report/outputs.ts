@@ -8,6 +8,7 @@ import { access, readFile, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import type { Browser } from "playwright-core";
 import { removeUnfinished, writeFileAtomic } from "../../core/atomic_file.ts";
+import { DataError } from "../../core/check.ts";
 import { Progress, type ProgressView } from "../../core/progress.ts";
 import type { PaperClaim } from "../claims.ts";
 import type { Figure } from "../experiment.ts";
@@ -48,7 +49,8 @@ interface FigureFile {
  * Writes `figures/EXPERIMENT_FIGURE.{json,svg,png}`, or `.{json,html}` where no Chromium draws,
  * `EXPERIMENT.md` and `report.html`.
  *
- * The report holds the results of earlier runs in the same folder too.
+ * The report holds the results of earlier runs in the same folder too; those that cannot be used are left out, and
+ * it says so.
  *
  * @param folder Folder of the results.
  * @param records Results of this run.
@@ -72,10 +74,13 @@ export async function writeOutputs(
     await writeFileAtomic(join(folder, `${record.name}.md`), resultMarkdown(record));
   }
   const path = join(folder, "report.html");
-  const all = await allRecords(folder, records, options.order);
-  if (all.length === 0) return notes;
-  await writeFileAtomic(path, await buildReport(all, options.untouched));
-  return [...notes, `Report: ${path}`];
+  const { found, faults } = await allRecords(folder, records, options.order);
+  if (found.length === 0) return notes;
+  await writeFileAtomic(
+    path,
+    await buildReport(found, { untouched: options.untouched ?? [], faults }),
+  );
+  return [...notes, ...faults, `Report: ${path}`];
 }
 
 function figureFile(folder: string, record: ResultRecord, figure: Figure): FigureFile {
@@ -143,13 +148,23 @@ async function writePages(files: readonly FigureFile[]): Promise<void> {
   }
 }
 
+/** Results of this run and of earlier ones in the order of the report, and why others are left out. */
 async function allRecords(
   folder: string,
   records: readonly ResultRecord[],
   order: readonly string[],
-): Promise<readonly ResultRecord[]> {
-  const found = await Promise.all(
-    order.map((name) => records.find((record) => record.name === name) ?? readRecord(folder, name)),
-  );
-  return found.filter((record) => record !== undefined);
+): Promise<{ readonly found: readonly ResultRecord[]; readonly faults: readonly string[] }> {
+  const found: ResultRecord[] = [];
+  const faults: string[] = [];
+  for (const name of order) {
+    try {
+      const record = records.find((record) => record.name === name) ??
+        await readRecord(folder, name);
+      if (record !== undefined) found.push(record);
+    } catch (error) {
+      if (!(error instanceof DataError)) throw error;
+      faults.push(`${name} is left out of the report: ${error.message}`);
+    }
+  }
+  return { found, faults };
 }

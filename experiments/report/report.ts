@@ -28,13 +28,14 @@ const FIGURE_BYTES = 700_000;
  * Builds the report.
  *
  * @param records Results, in the order of the report.
- * @param untouched Claims that no experiment measures; they are shown as "not run".
+ * @param options Claims that no experiment measures, shown as "not run"; why other results are left out.
  * @returns HTML.
  */
 export async function buildReport(
   records: readonly ResultRecord[],
-  untouched: readonly PaperClaim[] = [],
+  options: { readonly untouched?: readonly PaperClaim[]; readonly faults?: readonly string[] } = {},
 ): Promise<string> {
+  const { untouched = [], faults = [] } = options;
   const { large, small } = records[0]?.models ?? {};
   const pair = large === undefined || small === undefined ? "" : `${large.name} and ${small.name}`;
   const policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; " +
@@ -56,6 +57,7 @@ ${style}</style>
 <p class="soft">Paper: SmallKV, arXiv 2508.02751. A claim differs only where the whole 95 % interval
 lies outside what it allows, and a trend is reproduced only where all of it lies inside; one context
 alone shows no trend. Absolute values are compared only with the paper's own models.</p>
+${faults.map((fault) => `<p><strong>${escapeHtml(fault)}</strong></p>`).join("\n")}
 ${verdictCounts(records, untouched)}
 ${verdictSection(records, untouched)}
 <noscript><p>Figures and sorting need JavaScript; nothing is loaded from elsewhere.</p></noscript>

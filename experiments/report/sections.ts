@@ -7,17 +7,10 @@
 import { figureCaption } from "../figures/caption.ts";
 import type { JudgedClaim, ResultRecord } from "../runner/record.ts";
 import { formatNumber, formatOurs, formatPaper } from "../runner/verdict_table.ts";
-import type { Verdict } from "../runner/verdict.ts";
+import { type Verdict, VERDICTS } from "../runner/verdict.ts";
 import type { ResultTable } from "../experiment.ts";
 import type { PaperClaim } from "../claims.ts";
 import { cell, escapeHtml } from "./html.ts";
-
-const VERDICTS: readonly Verdict[] = [
-  "reproduced",
-  "differs",
-  "not comparable at this scale",
-  "not run",
-];
 
 /** Most rows of a table that is shown without being opened. */
 const MOST_ROWS = 12;
@@ -168,11 +161,12 @@ export function environmentSection(records: readonly ResultRecord[]): string {
     for (const [role, { name, hash }] of Object.entries(models)) {
       add(`${role} model`, `${name} (${hash.slice(0, 16)})`);
     }
-    const { device, adapter, isSoftware, system, versions } = environment;
+    const { device, adapter, isSoftware, system, versions, commit } = environment;
     add("device", isSoftware ? `${device}, computing on the CPU` : device);
     add("adapter", adapter);
     add("system", system);
     for (const [name, version] of Object.entries(versions)) add(name, version);
+    if (commit !== undefined) add("commit", commit);
     add("scale", scale);
     add("seed", String(seed));
   }

@@ -17,6 +17,7 @@ import configuration from "../../deno.json" with { type: "json" };
 import type { Backend, Device } from "../../gpu/device.ts";
 import { openDevice } from "../../gpu/open_device.ts";
 import type { DatasetName, ExperimentModel, ExperimentText, ModelRole } from "../experiment.ts";
+import { checkoutCommit } from "./commit.ts";
 import { openLabModel } from "./lab_model.ts";
 import type { Environment } from "./record.ts";
 
@@ -107,11 +108,13 @@ function embeddedReference(role: ModelRole): string {
 
 function environmentOf({ info }: Device): Environment {
   const { os, arch } = Deno.build;
+  const commit = checkoutCommit(new URL("../../", import.meta.url));
   return {
     device: info.backend,
     adapter: info.description,
     isSoftware: info.isSoftware,
     versions: { [configuration.name]: configuration.version, ...Deno.version },
     system: `${os} ${arch}`,
+    ...(commit !== undefined && { commit }),
   };
 }

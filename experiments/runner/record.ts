@@ -7,6 +7,9 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { writeFileAtomic } from "../../core/atomic_file.ts";
+import { DataError } from "../../core/check.ts";
+import { fileError } from "../../core/file_error.ts";
+import { canonicalJson, type JsonValue } from "../../core/json.ts";
 import type {
   Claim,
   Experiment,
@@ -15,6 +18,7 @@ import type {
   Measured,
 } from "../experiment.ts";
 import { contentHash } from "./hash.ts";
+import { recordFault } from "./record_check.ts";
 import type { Verdict } from "./verdict.ts";
 
 /** A model of a result. */
@@ -37,6 +41,11 @@ export interface Environment {
   readonly versions: Readonly<Record<string, string>>;
   /** Operating system and processor type. */
   readonly system: string;
+  /**
+   * Commit of the checkout that the code came from, 40 hexadecimal digits; absent outside of one. Changes that were
+   * not committed do not show.
+   */
+  readonly commit?: string;
 }
 
 /** A claim, what was measured, and the verdict. */
@@ -55,14 +64,14 @@ export type JudgedClaim = Pick<
   "id" | "source" | "statement" | "paper" | "unit" | "note" | "ours" | "verdict"
 >;
 
-/** Content of `results/<scale>/<name>.json`. */
+/** What `results/<scale>/<name>.json` holds, next to `content`, the hash of all other fields. */
 export interface ResultRecord
   extends
     Pick<Experiment, "name" | "title" | "question" | "source">,
     Pick<ExperimentContext, "scale" | "seed">,
     Omit<ExperimentResult, "values"> {
   /** Version of this layout. */
-  readonly schema: 1;
+  readonly schema: 2;
   /** Hash of code, models, texts, scale and seed; if it is equal, there is nothing to do. */
   readonly hash: string;
   /** Models by role. */
@@ -118,21 +127,35 @@ export function recordPath(folder: string, name: string): string {
  *
  * @param folder Folder of the results.
  * @param name Name of the experiment.
- * @returns The record, or undefined if it is missing, damaged or of another layout.
+ * @returns The record, or undefined if there is none.
+ * @throws {DataError} If it cannot be read, is not one whole record, or was changed after it was written.
  */
 export async function readRecord(folder: string, name: string): Promise<ResultRecord | undefined> {
+  const path = recordPath(folder, name);
+  const refuse = (requirement: string, current: string, cause?: unknown) =>
+    new DataError(`Cannot use ${path}: ${requirement}: current ${current}`, { cause });
+  let text: string;
   try {
-    const value = JSON.parse(await readFile(recordPath(folder, name), "utf8"));
-    return isRecord(value) && value.name === name ? value : undefined;
-  } catch {
-    return undefined;
+    text = await readFile(path, "utf8");
+  } catch (cause) {
+    if ((cause as { code?: string }).code === "ENOENT") return undefined;
+    throw fileError("read", path, cause);
   }
-}
-
-function isRecord(value: unknown): value is ResultRecord {
-  const record = value as Partial<ResultRecord> | null;
-  return record?.schema === 1 && typeof record.hash === "string" &&
-    [record.claims, record.tables, record.figures, record.notes].every(Array.isArray);
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw refuse("it must be JSON", `text has ${text.length} characters`, cause);
+  }
+  const { content, ...record } = Object(value) as Partial<ResultRecord> & { content?: unknown };
+  const fault = recordFault(record);
+  if (fault !== undefined) throw refuse(fault, "value is another");
+  if (record.name !== name) throw refuse(`name must be ${name}`, `name is ${record.name}`);
+  const hash = contentHash(record as unknown as JsonValue);
+  if (content !== hash) {
+    throw refuse("its content must have the hash that it states", `hash is ${hash}`);
+  }
+  return record as ResultRecord;
 }
 
 /**
@@ -140,7 +163,11 @@ function isRecord(value: unknown): value is ResultRecord {
  *
  * @param folder Folder of the results.
  * @throws {DataError} If it cannot be written.
+ * @throws {RequirementError} If a number is not finite.
  */
 export async function writeRecord(folder: string, record: ResultRecord): Promise<void> {
-  await writeFileAtomic(recordPath(folder, record.name), `${JSON.stringify(record, null, 2)}\n`);
+  canonicalJson(record as unknown as JsonValue); // refuses NaN, which JSON would store as null
+  const plain = JSON.parse(JSON.stringify(record));
+  const text = JSON.stringify({ content: contentHash(plain), ...plain }, null, 2);
+  await writeFileAtomic(recordPath(folder, record.name), `${text}\n`);
 }

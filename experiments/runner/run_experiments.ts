@@ -150,8 +150,10 @@ function tokenCost(model: ModelShape): number {
 async function runJob(job: Job, options: RunOptions): Promise<Outcome> {
   const { experiment, hash } = job;
   const { context, folder, store, progress } = options;
-  const isKept = options.isForced !== true;
-  const earlier = isKept ? await readRecord(folder, experiment.name) : undefined;
+  // A damaged result counts as none and is summarised again.
+  const earlier = options.isForced === true
+    ? undefined
+    : await readRecord(folder, experiment.name).catch(() => undefined);
   if (earlier?.hash === hash) {
     const items = job.units.reduce((sum, { cost }) => sum + cost, 0);
     progress.describe(experiment.name, "kept");

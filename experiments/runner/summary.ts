@@ -44,7 +44,7 @@ export function summariseExperiment(
   const { values, tables, figures, notes } = experiment.summarise({ ...context, units });
   const milliseconds = results.reduce((sum, result) => sum + result.milliseconds, 0);
   return {
-    schema: 1,
+    schema: 2,
     name,
     title,
     question,

@@ -9,6 +9,14 @@ import type { Claim, Measured, Scale } from "../experiment.ts";
 /** Outcome of a comparison. */
 export type Verdict = "reproduced" | "differs" | "not comparable at this scale" | "not run";
 
+/** All outcomes, in the order of the report. */
+export const VERDICTS: readonly Verdict[] = [
+  "reproduced",
+  "differs",
+  "not comparable at this scale",
+  "not run",
+];
+
 /** What a comparison depends on besides the claim. */
 export interface ComparisonSetting {
   /** Scale of the run. */

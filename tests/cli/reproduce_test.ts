@@ -195,6 +195,34 @@ Deno.test("reproduce computes damaged cache files and results again", () =>
     assertEquals(table(again.out), table(whole.out));
   }));
 
+Deno.test("reproduce summarises a changed result again, and leaves a changed neighbor out", () =>
+  withFolder(async (folder) => {
+    await run(["--out", folder]);
+    const path = (name: string) => join(folder, "smoke", `${name}.json`);
+    const whole = await readFile(path("first"), "utf8");
+    const change = async (name: string, change: (record: { claims: unknown }) => unknown) => {
+      const record = JSON.parse(await readFile(path(name), "utf8"));
+      change(record);
+      await writeFile(path(name), JSON.stringify(record));
+    };
+    for (const ours of [{ value: 9, low: 9, high: 9, n: 4 }, 9, null]) {
+      await change("first", (record) => (record.claims as { ours: unknown }[])[0]!.ours = ours);
+      await change("second", (record) => record.claims = {});
+      const { code, error, traces } = await run(["--out", folder, "first"]);
+      assertEquals([code, traces], [0, 0], error);
+      assertMatch(
+        error,
+        /^second is left out of the report: Cannot use .*: claims must be a list/m,
+      );
+      const { startedAt: _, content: __, ...again } = JSON.parse(
+        await readFile(path("first"), "utf8"),
+      );
+      const { startedAt, content, ...before } = JSON.parse(whole);
+      assertEquals(again, before);
+      assert(startedAt !== undefined && content !== undefined);
+    }
+  }));
+
 Deno.test("reproduce --strict ends with 3 when a comparable claim differs", () =>
   withFolder(async (folder) => {
     const experiments = [fakeExperiment("first", { claim: { paper: 100 } })];

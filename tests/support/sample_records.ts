@@ -124,7 +124,7 @@ function claim(id: string, verdict: Verdict, more: Partial<ClaimRecord> = {}): C
 
 function record(name: string, more: Partial<ResultRecord>): ResultRecord {
   return {
-    schema: 1,
+    schema: 2,
     name,
     title: `Figure 1b: ${name}`,
     question: "How much do the salient tokens shift when a compression cannot be taken back?",

@@ -14,6 +14,7 @@ import { escapeHtml, escapeJson, escapeScript } from "../../../experiments/repor
 import { resultMarkdown } from "../../../experiments/report/markdown.ts";
 import { writeOutputs } from "../../../experiments/report/outputs.ts";
 import { buildReport } from "../../../experiments/report/report.ts";
+import { writeRecord } from "../../../experiments/runner/record.ts";
 import { slimFigure } from "../../../experiments/report/slim_figure.ts";
 import { useChromium } from "../../support/chromium.ts";
 import { SAMPLE_FIGURES, SAMPLE_RECORDS } from "../../support/sample_records.ts";
@@ -118,10 +119,28 @@ Deno.test("writeOutputs() keeps results of earlier runs in the report", () =>
   withFolder(async (folder) => {
     const second = SAMPLE_RECORDS[1];
     const first = { ...SAMPLE_RECORDS[0]!, figures: [] };
-    await writeFile(join(folder, `${second!.name}.json`), JSON.stringify(second));
+    await writeRecord(folder, second!);
     await writeOutputs(folder, [first], OPTIONS);
     const html = await readFile(join(folder, "report.html"), "utf8");
     assert(html.includes(`<section id="${second!.name}">`));
+  }));
+
+Deno.test("writeOutputs() leaves a damaged result of an earlier run out and says so", () =>
+  withFolder(async (folder) => {
+    const second = SAMPLE_RECORDS[1]!;
+    const first = { ...SAMPLE_RECORDS[0]!, figures: [] };
+    const path = join(folder, `${second.name}.json`);
+    await writeRecord(folder, second);
+    const changed = (await readFile(path, "utf8")).replace('"value": 7.1', '"value": 7.2');
+    for (const text of [changed, "{", '{"claims": 1}']) {
+      await writeFile(path, text);
+      const notes = await writeOutputs(folder, [first], OPTIONS);
+      assertEquals(notes.length, 2);
+      assertMatch(notes[0]!, /^head_similarity is left out of the report: Cannot use .*: current /);
+      const html = await readFile(join(folder, "report.html"), "utf8");
+      assert(!html.includes(`<section id="${second.name}">`));
+      assert(html.includes("head_similarity is left out of the report: Cannot use"));
+    }
   }));
 
 const chromium = await findChromium();

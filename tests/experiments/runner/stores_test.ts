@@ -1,12 +1,12 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { openBlobStore } from "../../../experiments/runner/blob_store.ts";
 import { lockFolder } from "../../../experiments/runner/folder_lock.ts";
 import { contentHash } from "../../../experiments/runner/hash.ts";
-import { pairFolder, readRecord, recordPath } from "../../../experiments/runner/record.ts";
+import { pairFolder } from "../../../experiments/runner/record.ts";
 import { cachedTrace } from "../../../experiments/runner/run_cache.ts";
 import { fakeModel } from "../../cli/fake_engine.ts";
 
@@ -128,13 +128,3 @@ Deno.test("pairFolder() gives each pair a folder, and the embedded pair the plai
   assertEquals(new Set(folders).size, folders.length - 1);
   for (const folder of folders) assertEquals(folder.includes(".."), false);
 });
-
-Deno.test("readRecord() treats a damaged result as missing", () =>
-  withFolder(async (folder) => {
-    assertEquals(await readRecord(folder, "x"), undefined);
-    for (const text of ["", "{", "null", '{"schema":2}', '{"schema":1,"name":"x"}', "[]"]) {
-      await writeFile(recordPath(folder, "x"), text);
-      assertEquals(await readRecord(folder, "x"), undefined, text);
-    }
-    assertEquals(await readdir(folder), ["x.json"]);
-  }));
