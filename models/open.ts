@@ -12,12 +12,14 @@ import { modelHash, parseObject, readTextIfThere } from "./files/ranged_file.ts"
 import { openGguf } from "./gguf/gguf.ts";
 import { architectureOfGguf, configFromGguf } from "./gguf/gguf_config.ts";
 import { type DownloadOptions, isHubReference } from "./hub/hub_settings.ts";
-import { openSafetensors, type SafetensorsFiles } from "./safetensors/safetensors.ts";
+import { canonicalTensors, EMBEDDING, HEAD } from "./safetensors/canonical_names.ts";
+import { openSafetensors } from "./safetensors/safetensors.ts";
 import { chatTemplateOf } from "./tokenizer/chat_template.ts";
 import { type TokenizerFiles, tokenizerFromGguf } from "./tokenizer/tokenizer_gguf.ts";
 import { withSplitHeads } from "./weights/heads.ts";
-import { checkWeights } from "./weights/tensor_check.ts";
-import type { TensorSource } from "./weights/tensor_source.ts";
+import { selectWeights } from "./weights/tensor_check.ts";
+import type { TensorFile } from "./weights/tensor_file.ts";
+import { rowsOf, type TensorSource } from "./weights/tensor_source.ts";
 
 /** A file of a model. */
 export interface ModelFile {
@@ -88,20 +90,20 @@ export async function openModelFiles(
 }
 
 async function openGgufModel(
-  { weights, name }: ModelLocation,
+  location: ModelLocation,
   onWarning: (warning: string) => void,
 ): Promise<ModelFiles> {
   await using opened = new AsyncDisposableStack();
-  const file = opened.use(await openGguf(weights));
-  const { metadata, file: { location, byteLength } } = file;
+  const file = opened.use(await openGguf(location.weights));
+  const { metadata } = file;
   const architecture = architectureOfGguf(file);
   const config = withKnownTokens(await configFromGguf(file), onWarning);
-  const source = architecture.isGgufInterleaved ? withSplitHeads(file, config.headDim) : file;
-  checkWeights(architecture.label, { config, source });
+  const weights = selectWeights(architecture.label, { config, source: file });
+  const source = architecture.isGgufInterleaved ? withSplitHeads(weights, config.headDim) : weights;
   const template = metadata["tokenizer.chat_template"];
   let built: TokenizerFiles | undefined;
   const model: ModelFiles = {
-    name,
+    name: location.name,
     config,
     source,
     /** Building a tokenizer takes longer than everything else, and work on token ids does not need one. */
@@ -111,7 +113,7 @@ async function openGgufModel(
     },
     ...(typeof template === "string" && { chatTemplate: template }),
     hash: await modelHash([file]),
-    files: [{ location, byteLength }],
+    files: [modelFile(file)],
     [Symbol.asyncDispose]: () => file[Symbol.asyncDispose](),
   };
   opened.move();
@@ -132,20 +134,25 @@ async function openSafetensorsModel(
   const announced = withKnownTokens(configFromJson(json, generation), onWarning);
   const texts = await readTexts(folder);
   await using opened = new AsyncDisposableStack();
-  const source = opened.use(await openSafetensors(location.weights));
-  const config = await withTying(announced, source);
-  checkWeights(architectureOfJson(json).label, { config, source });
+  const files = opened.use(await openSafetensors(location.weights));
+  const stored = canonicalTensors(files, announced.isTied);
+  const config = await withTying(announced, stored);
+  const source = selectWeights(architectureOfJson(json).label, { config, source: stored });
   const model: ModelFiles = {
     name,
     config,
     source,
     ...texts,
-    hash: await modelHash(source.shards, [text]),
-    files: source.shards.map(({ file: { location, byteLength } }) => ({ location, byteLength })),
+    hash: await modelHash(files.shards, [text]),
+    files: files.shards.map(modelFile),
     [Symbol.asyncDispose]: () => source[Symbol.asyncDispose](),
   };
   opened.move();
   return model;
+}
+
+function modelFile({ file: { location, byteLength } }: TensorFile): ModelFile {
+  return { location, byteLength };
 }
 
 function fieldsOf(location: string, text: string): ConfigFields {
@@ -169,19 +176,19 @@ async function readTexts(folder: string): Promise<Pick<ModelFiles, "tokenizer" |
 }
 
 /** A file that announces tying but holds two different matrices is loaded as untied, as transformers 5 does. */
-async function withTying(config: ModelConfig, files: SafetensorsFiles): Promise<ModelConfig> {
-  const head = files.tensors.get("lm_head.weight");
-  if (!config.isTied || head === undefined) return config;
-  const rows = head.shape[0] ?? 1;
-  const step = Math.max(1, Math.floor(2 ** 22 * rows / head.byteLength));
-  const embedding = files.tensors.get("model.embed_tokens.weight");
-  if (embedding?.type !== head.type || embedding.byteLength !== head.byteLength) {
+async function withTying(config: ModelConfig, source: TensorSource): Promise<ModelConfig> {
+  const head = source.tensors.get(HEAD);
+  if (!config.isTied || head === undefined || head.byteLength === 0) return config;
+  const embedding = source.tensors.get(EMBEDDING);
+  if (embedding?.type !== head.type || String(embedding.shape) !== String(head.shape)) {
     return { ...config, isTied: false };
   }
+  const rows = rowsOf(head);
+  const step = Math.max(1, Math.floor(2 ** 22 * rows / head.byteLength));
   for (let first = 0; first < rows; first += step) {
     const count = Math.min(step, rows - first);
-    const one = await files.readRows("lm_head.weight", first, count);
-    const other = await files.readRows("model.embed_tokens.weight", first, count);
+    const one = await source.readRows(HEAD, first, count);
+    const other = await source.readRows(EMBEDDING, first, count);
     if (one.some((byte, at) => byte !== other[at])) return { ...config, isTied: false };
   }
   return config;

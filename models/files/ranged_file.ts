@@ -7,6 +7,7 @@
 import { fileError } from "../../core/file_error.ts";
 import { DataError } from "../../core/check.ts";
 import { type Answer, type ContentRange, request } from "./http.ts";
+import { likelyContent, parseJson } from "./json_text.ts";
 
 /**
  * Makes the error for an invalid file.
@@ -49,8 +50,10 @@ export function parseObject(
 ): Record<string, unknown> {
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = parseJson(text);
   } catch (cause) {
+    const content = likelyContent(text);
+    if (content !== undefined) throw fileFailure(location, `${what} must be JSON`, content, cause);
     throw new DataError(`Cannot read ${location}: ${what} must be JSON: ${cause}`, { cause });
   }
   if (isObject(value)) return value;

@@ -158,7 +158,7 @@ function checkForward(fields: ConfigFields, headDim: number): void {
 
 function vocabulary(file: GgufFile, fields: ConfigFields): number {
   const rows = file.tensors.get("model.embed_tokens.weight")?.shape[0];
-  return rows ?? countField(fields, "vocab_size");
+  return rows || countField(fields, "vocab_size");
 }
 
 function contextLength(fields: ConfigFields): number {

@@ -9,6 +9,7 @@
  */
 
 import type { DataError } from "../../core/check.ts";
+import { likelyContent } from "../files/json_text.ts";
 import { fileFailure, type RangedFile } from "../files/ranged_file.ts";
 
 /** Value of a metadata key; lists of numbers are typed arrays, 64-bit integers beyond 2^53 stay bigints. */
@@ -33,7 +34,7 @@ export type GgufNumbers =
   | BigUint64Array
   | BigInt64Array;
 
-/** Metadata of a file by key. */
+/** Metadata of a file by key, without lists of lists. */
 export type GgufMetadata = Readonly<Record<string, GgufValue>>;
 
 /** An entry of the tensor table, as stored. */
@@ -61,7 +62,9 @@ export interface GgufHeader {
 const MAGIC = 0x46554747;
 const SWAPPED_VERSIONS: readonly number[] = [0x01000000, 0x02000000, 0x03000000];
 const MAX_ENTRIES = 2 ** 16;
-const MAX_LIST_STRINGS = 2 ** 20;
+/** Texts and lists that lists may hold in all; each costs more memory or time than its bytes. */
+const MAX_LIST_ITEMS = 2 ** 20;
+const MAX_NESTING = 8;
 const MAX_AXES = 4;
 const DEFAULT_ALIGNMENT = 32;
 const MAX_ALIGNMENT = 2 ** 20;
@@ -110,8 +113,9 @@ export async function readGgufHeader(file: RangedFile): Promise<GgufHeader> {
 async function checkMagic(cursor: HeaderCursor): Promise<void> {
   const magic = await cursor.u32();
   if (magic !== MAGIC) {
-    const current = magic.toString(16).padStart(8, "0");
-    throw cursor.failure("a GGUF file must begin with 0x46554747", `0x${current}`);
+    const current = likelyContent(cursor.buffered()) ??
+      `0x${magic.toString(16).padStart(8, "0")}`;
+    throw cursor.failure("a GGUF file must begin with 0x46554747", current);
   }
   const version = await cursor.u32();
   if (SWAPPED_VERSIONS.includes(version)) {
@@ -123,8 +127,8 @@ async function checkMagic(cursor: HeaderCursor): Promise<void> {
 }
 
 async function readMetadata(cursor: HeaderCursor, count: number): Promise<GgufMetadata> {
-  const metadata = new Map<string, GgufValue>();
-  const budget = { strings: MAX_LIST_STRINGS };
+  const metadata = new Map<string, GgufValue | undefined>();
+  const budget = { items: MAX_LIST_ITEMS };
   for (let index = 0; index < count; index++) {
     const key = await cursor.text();
     if (metadata.has(key)) {
@@ -132,14 +136,17 @@ async function readMetadata(cursor: HeaderCursor, count: number): Promise<GgufMe
     }
     metadata.set(key, await readValue(cursor, key, budget));
   }
-  return Object.fromEntries(metadata);
+  const known = metadata.entries().filter((entry): entry is [string, GgufValue] =>
+    entry[1] !== undefined
+  );
+  return Object.fromEntries(known);
 }
 
 async function readValue(
   cursor: HeaderCursor,
   key: string,
-  budget: { strings: number },
-): Promise<GgufValue> {
+  budget: { items: number },
+): Promise<GgufValue | undefined> {
   const type = await cursor.u32();
   if (type === STRING) return await cursor.text();
   if (type === LIST) return await readList(cursor, key, budget);
@@ -149,23 +156,31 @@ async function readValue(
   return typeof value === "bigint" && BigInt.asIntN(54, value) === value ? Number(value) : value;
 }
 
+/** Lists of lists are passed over: no key of a model has them, and they come as undefined. */
 async function readList(
   cursor: HeaderCursor,
   key: string,
-  budget: { strings: number },
-): Promise<readonly string[] | GgufNumbers> {
+  budget: { items: number },
+  depth = 1,
+): Promise<readonly string[] | GgufNumbers | undefined> {
   const type = await cursor.u32();
-  if (type !== STRING) {
+  if (type !== STRING && type !== LIST) {
     const count = await cursor.count(`length of "${key}"`, Number.MAX_SAFE_INTEGER);
     return await readNumbers(cursor, { key, type, count });
   }
-  const count = await cursor.count(`length of "${key}"`, budget.strings);
-  budget.strings -= count;
-  const strings: string[] = [];
-  for (let index = 0; index < count; index++) {
-    strings.push(cursor.textIfBuffered() ?? await cursor.text());
+  const count = await cursor.count(`length of "${key}"`, budget.items);
+  budget.items -= count;
+  if (type === STRING) {
+    const strings: string[] = [];
+    for (let index = 0; index < count; index++) {
+      strings.push(cursor.textIfBuffered() ?? await cursor.text());
+    }
+    return strings;
   }
-  return strings;
+  if (depth === MAX_NESTING) {
+    throw cursor.failure(`lists of "${key}" must be nested less than ${MAX_NESTING} deep`, "more");
+  }
+  for (let index = 0; index < count; index++) await readList(cursor, key, budget, depth + 1);
 }
 
 async function readNumbers(
@@ -174,7 +189,7 @@ async function readNumbers(
 ): Promise<GgufNumbers> {
   const List = NUMBER_LISTS[type];
   if (List === undefined) {
-    throw cursor.failure(`"${key}" must have one of the types of GGUF without nested lists`, type);
+    throw cursor.failure(`"${key}" must have one of the types of GGUF`, type);
   }
   return new List((await cursor.copy(count * List.BYTES_PER_ELEMENT)).buffer);
 }
@@ -228,6 +243,11 @@ class HeaderCursor {
   /** Makes the error for an invalid header. */
   failure(requirement: string, current: string | number): DataError {
     return fileFailure(this.#file.location, requirement, current);
+  }
+
+  /** Bytes in memory from the start of the last read window; no others are read. */
+  buffered(): Uint8Array {
+    return this.#window;
   }
 
   /**

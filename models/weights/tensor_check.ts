@@ -6,10 +6,12 @@
 
 import { DataError, RequirementError } from "../../core/check.ts";
 import type { ModelConfig } from "../config.ts";
-import type { TensorSource } from "./tensor_source.ts";
+import { isReadable, TENSOR_TYPES, type TensorInfo, type TensorSource } from "./tensor_source.ts";
 
 /** Tensors that files contain although they follow from the sizes. */
 const HARMLESS = /(^|\.)(rotary_emb|attn_rot_embd|masked_bias)(\.|$)/;
+/** Types of tables and masks; weights are never whole numbers. */
+const WHOLE_NUMBERS = /^(BOOL|[IU]\d+)$/;
 
 /**
  * Shapes of all weights of a model.
@@ -67,25 +69,41 @@ function projection(
 }
 
 /**
- * Throws unless a source has all weights in the right shapes and none that would change the result.
+ * Picks the weights of a model, after checking that all are there and that no other tensor would change the result.
  *
- * Weights of layers after the last, of other parts of a larger model, and rotary tables are ignored.
+ * Weights of layers after the last, of other parts of a larger model, rotary tables, and tensors that cannot be weights
+ * (of whole numbers or of no elements) are left out.
  *
+ * @returns The weights alone; disposing them disposes the source.
  * @throws {RequirementError} If a weight has another shape.
- * @throws {DataError} If a weight is missing, or the forward pass would ignore one.
+ * @throws {DataError} If a weight is missing or of an unknown type, or the forward pass would ignore one.
  */
-export function checkWeights(
+export function selectWeights(
   label: string,
   { config, source }: { readonly config: ModelConfig; readonly source: TensorSource },
-): void {
+): TensorSource {
   const shapes = weightShapes(config);
-  for (const [name, shape] of shapes) checkWeight(label, { name, shape, source });
-  for (const name of source.tensors.keys()) {
-    if (shapes.has(name) || HARMLESS.test(name) || !isOfModel(name, config)) continue;
+  const tensors = new Map<string, TensorInfo>();
+  for (const [name, shape] of shapes) {
+    tensors.set(name, checkWeight(label, { name, shape, source }));
+  }
+  for (const info of source.tensors.values()) {
+    const { name } = info;
+    if (shapes.has(name) || isHarmless(info) || !isOfModel(name, config)) continue;
     throw new DataError(
       `Cannot load ${label}: there must be no tensor "${name}", which the configuration does not announce: current file is ${source.description}`,
     );
   }
+  return {
+    description: source.description,
+    tensors,
+    readRows: (name, first, count) => source.readRows(name, first, count),
+    [Symbol.asyncDispose]: () => source[Symbol.asyncDispose](),
+  };
+}
+
+function isHarmless({ name, type, shape }: TensorInfo): boolean {
+  return HARMLESS.test(name) || WHOLE_NUMBERS.test(type) || shape.includes(0);
 }
 
 function checkWeight(
@@ -95,7 +113,7 @@ function checkWeight(
     readonly shape: readonly number[];
     readonly source: TensorSource;
   },
-): void {
+): TensorInfo {
   const info = source.tensors.get(name);
   const required = `tensor "${name}" must be [${shape.join(", ")}]`;
   if (info === undefined) {
@@ -105,12 +123,18 @@ function checkWeight(
   }
   const isSame = info.shape.length === shape.length &&
     info.shape.every((length, axis) => length === shape[axis]);
-  if (isSame) return;
-  throw new RequirementError({
-    action: `load ${label}`,
-    requirement: required,
-    state: `shape is [${info.shape.join(", ")}]`,
-  });
+  if (!isSame) {
+    throw new RequirementError({
+      action: `load ${label}`,
+      requirement: required,
+      state: `shape is [${info.shape.join(", ")}]`,
+    });
+  }
+  if (isReadable(info.type)) return info;
+  const known = Object.keys(TENSOR_TYPES).join(", ");
+  throw new DataError(
+    `Cannot load ${label}: tensor "${name}" must have one of the types ${known}: current value is ${info.type}`,
+  );
 }
 
 function isOfModel(name: string, { layers, isTied }: ModelConfig): boolean {

@@ -46,6 +46,7 @@ export function tensorFile(
   }
   let previous = { name: "", end: 0 };
   for (const { name, byteOffset, byteLength } of stored.toSorted(byOffset)) {
+    if (byteLength === 0) continue;
     if (byteOffset < previous.end) {
       throw fileFailure(
         location,

@@ -15,7 +15,7 @@ export interface TensorPacking extends StoredType {
   readonly format: WeightFormat;
 }
 
-/** Name of an element type, a key of `TENSOR_TYPES`. */
+/** Name of an element type: a key of `TENSOR_TYPES` for weights, anything for tensors that no model reads. */
 export type TensorType = string;
 
 /** Element types by name: every type that a format can hold. */
@@ -54,10 +54,15 @@ export interface TensorSource extends AsyncDisposable {
   readRows(name: string, firstRow: number, rowCount: number): Promise<Uint8Array<ArrayBuffer>>;
 }
 
+/** Whether weights of a type can be read. */
+export function isReadable(type: TensorType): boolean {
+  return Object.hasOwn(TENSOR_TYPES, type);
+}
+
 /**
  * Rows of a tensor: the product of all axes but the fastest.
  *
- * @returns At least 1; a vector is one row.
+ * @returns At least 1 if there are elements; a vector is one row.
  */
 export function rowsOf(info: Pick<TensorInfo, "shape">): number {
   return info.shape.slice(0, -1).reduce((product, length) => product * length, 1);
@@ -107,6 +112,6 @@ export function rowRange(
   const action = `read rows of tensor "${name}"`;
   checkInteger(action, "firstRow", { value: rows.first, min: 0, max: total });
   checkInteger(action, "rowCount", { value: rows.count, min: 0, max: total - rows.first });
-  const rowBytes = info.byteLength / total;
+  const rowBytes = info.byteLength / Math.max(1, total);
   return { info, byteOffset: rows.first * rowBytes, byteLength: rows.count * rowBytes };
 }

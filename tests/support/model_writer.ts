@@ -24,6 +24,11 @@ export interface WrittenTensor {
 export type WrittenValue =
   | readonly ["u32" | "i32" | "f32" | "bool" | "u64", number]
   | readonly ["string", string]
+  | readonly ["lists", readonly WrittenList[]]
+  | WrittenList;
+
+/** A list in a metadata entry. */
+export type WrittenList =
   | readonly ["strings", readonly string[]]
   | readonly ["i32s", readonly number[]]
   | readonly ["f32s", readonly number[]];
@@ -54,6 +59,7 @@ const TYPE_IDS: Readonly<Record<string, number>> = {
   Q4_K: 12,
   Q5_K: 13,
   Q6_K: 14,
+  I64: 27,
   IQ2_XXS: 16,
   IQ2_XS: 17,
   IQ3_XXS: 18,
@@ -69,6 +75,7 @@ const TYPE_IDS: Readonly<Record<string, number>> = {
   MXFP4: 39,
 };
 const VALUE_IDS = { u32: 4, i32: 5, f32: 6, bool: 7, string: 8, u64: 10 } as const;
+const LIST_ID = 9;
 
 /** Collects bytes. */
 class ByteWriter {
@@ -146,13 +153,11 @@ export function encodeGguf(
 
 function writeValue(writer: ByteWriter, [type, value]: WrittenValue): void {
   if (type === "string") writer.u32(VALUE_IDS.string).text(value);
-  else if (type === "strings") {
-    writer.u32(9).u32(VALUE_IDS.string).u64(value.length);
-    for (const text of value) writer.text(text);
-  } else if (type === "i32s" || type === "f32s") {
-    const numbers = type === "i32s" ? Int32Array.from(value) : Float32Array.from(value);
-    writer.u32(9).u32(VALUE_IDS[type === "i32s" ? "i32" : "f32"]).u64(value.length);
-    writer.bytes(new Uint8Array(numbers.buffer));
+  else if (type === "strings" || type === "i32s" || type === "f32s") {
+    writeList(writer.u32(LIST_ID), [type, value] as WrittenList);
+  } else if (type === "lists") {
+    writer.u32(LIST_ID).u32(LIST_ID).u64(value.length);
+    for (const list of value) writeList(writer, list);
   } else {
     writer.u32(VALUE_IDS[type]);
     if (type === "bool") writer.bytes(Uint8Array.of(value));
@@ -160,6 +165,17 @@ function writeValue(writer: ByteWriter, [type, value]: WrittenValue): void {
     else if (type === "f32") writer.bytes(new Uint8Array(Float32Array.of(value).buffer));
     else writer.u32(value);
   }
+}
+
+function writeList(writer: ByteWriter, [type, value]: WrittenList): void {
+  if (type === "strings") {
+    writer.u32(VALUE_IDS.string).u64(value.length);
+    for (const text of value) writer.text(text);
+    return;
+  }
+  const numbers = type === "i32s" ? Int32Array.from(value) : Float32Array.from(value);
+  writer.u32(VALUE_IDS[type === "i32s" ? "i32" : "f32"]).u64(value.length);
+  writer.bytes(new Uint8Array(numbers.buffer));
 }
 
 /** Sizes small enough for any test: odd where the format allows it. */

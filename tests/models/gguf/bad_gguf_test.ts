@@ -18,6 +18,14 @@ import {
 import { encodeGguf, temporaryFolder, writeFiles } from "../../support/model_writer.ts";
 
 const duplicate = goodGguf.tensors[1]!.name;
+/** A file whose key is a list of a list, and so on; each holds one list. */
+function nestedLists(depth: number): Uint8Array<ArrayBuffer> {
+  const head = encodeGguf({ metadata: [["k", ["lists", []]]], tensors: [] }).slice(0, 37);
+  const level = [9, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0];
+  const lists = Array.from({ length: depth }, () => level).flat();
+  return Uint8Array.from([...head, ...lists, ...new Uint8Array(64)]);
+}
+
 const badGgufs: readonly (readonly [string, Uint8Array<ArrayBuffer>, RegExp])[] = [
   ["nothing in it", new Uint8Array(0), /needs at least 4 bytes: current value is 0/],
   ["three bytes", gguf.slice(0, 3), /needs at least 4 bytes/],
@@ -27,6 +35,21 @@ const badGgufs: readonly (readonly [string, Uint8Array<ArrayBuffer>, RegExp])[] 
     "another magic",
     withU64(gguf, 0, 0x3046544c47n),
     /must begin with 0x46554747: current value is 0x46544c47/,
+  ],
+  [
+    "a Git LFS pointer in its place",
+    new TextEncoder().encode("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"),
+    /must begin with 0x46554747: current value is a Git LFS pointer, in whose place/,
+  ],
+  [
+    "a web page in its place",
+    new TextEncoder().encode("\n<html><head>"),
+    /must begin with 0x46554747: current value is a web page/,
+  ],
+  [
+    "lists nested too deep",
+    nestedLists(8),
+    /lists of "k" must be nested less than 8 deep/,
   ],
   [
     "version 1",
@@ -72,13 +95,17 @@ const badGgufs: readonly (readonly [string, Uint8Array<ArrayBuffer>, RegExp])[] 
   [
     "rows of broken blocks",
     withTensor(0, { type: "Q4_0" }),
-    /of type Q4_0 must have axes of at least 1 and rows of whole blocks of 32/,
+    /of type Q4_0 must have a size below 2\^53 and rows of whole blocks of 32/,
   ],
-  ["an empty tensor", withTensor(0, { shape: [0, 24] }), /must have axes of at least 1/],
+  [
+    "an empty tensor",
+    withTensor(0, { shape: [0, 24] }),
+    /vocab_size must be an integer from 1/,
+  ],
   [
     "a tensor beyond 2^53",
     withTensor(0, { shape: [2 ** 40, 2 ** 40] }),
-    /must have axes of at least 1/,
+    /must have a size below 2\^53/,
   ],
   [
     "five axes",

@@ -39,8 +39,14 @@ const badSafetensors: readonly (readonly [string, Uint8Array<ArrayBuffer>, RegEx
     withU64(safetensors, 0, 2n ** 62n),
     /the header length must be from 2 to/,
   ],
+  [
+    "a Git LFS pointer in its place",
+    new TextEncoder().encode("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"),
+    /the header length must be from 2 to \d+: current value is a Git LFS pointer/,
+  ],
   ["an empty header", withU64(safetensors, 0, 0n), /the header length must be from 2 to/],
   ["no JSON", rawHeader("{not json}"), /the header must be JSON/],
+  ["no elements", withEntry((entry) => entry.shape = [0]), /must be 0 bytes apart for F32 \[0\]/],
   ["a list as header", rawHeader("[1,2]"), /the header must be a JSON object/],
   ["a number as tensor", rawHeader(`{"a":1}`), /tensor "a" must be an object/],
   [
@@ -62,17 +68,22 @@ const badSafetensors: readonly (readonly [string, Uint8Array<ArrayBuffer>, RegEx
   [
     "an unknown type",
     withEntry((entry) => entry.dtype = "F8_E4M3"),
-    /must have one of the types BF16, F16, F32: current value is F8_E4M3/,
+    /tensor "model\.norm\.weight" must have one of the types BF16, .*: current value is F8_E4M3/,
+  ],
+  [
+    "a type of GGUF",
+    withEntry((entry) => entry.dtype = "Q8_0"),
+    /must have one of the types BF16, F16, F32: current value is Q8_0/,
   ],
   [
     "a negative axis",
     withEntry((entry) => entry.shape = [-24]),
-    /must have a shape of axes of at least 1/,
+    /must have a shape of at most 8 axes/,
   ],
   [
     "a broken axis",
     withEntry((entry) => entry.shape = [0.5]),
-    /must have a shape of axes of at least 1/,
+    /must have a shape of at most 8 axes/,
   ],
   [
     "another size",
@@ -82,7 +93,7 @@ const badSafetensors: readonly (readonly [string, Uint8Array<ArrayBuffer>, RegEx
   [
     "offsets in reverse",
     withEntry((entry) => entry.data_offsets.reverse()),
-    /must be 96 bytes apart/,
+    /must be two places in order/,
   ],
   ["overlapping tensors", withEntry((entry) => entry.data_offsets = [8, 104]), /must not overlap/],
   [
