@@ -61,6 +61,10 @@ export function promptTokens(model: PromptModel, prompt: Prompt): number[] {
 /**
  * Formats a conversation as a model expects it, up to where its answer starts.
  *
+ * The template sees the tokens that `tokenizer_config.json` names, and none where it says null, as in transformers. What
+ * that file does not mention, or a GGUF file, is named by the ids of the configuration. The ids that end an answer are
+ * another fact: they are those of `generation_config.json` and `config.json`, and what `endTokenIds` knows.
+ *
  * @param model The model.
  * @param messages The conversation so far.
  * @returns Text to encode without adding special tokens.
@@ -74,11 +78,15 @@ export function chatText(model: PromptModel, messages: readonly ChatMessage[]): 
     );
   }
   const { tokenizer } = model;
-  const pieceOf = (id: number | undefined) => id === undefined ? "" : tokenizer?.piece(id) ?? "";
-  return renderChat(chatTemplate, messages, {
-    bosToken: pieceOf(config.bosTokenId),
-    eosToken: pieceOf(config.eosTokenIds[0]),
-  });
+  const pieceOf = (id: number | undefined) =>
+    id === undefined ? null : tokenizer?.piece(id) ?? null;
+  const named = {
+    bos_token: pieceOf(config.bosTokenId),
+    eos_token: pieceOf(config.eosTokenIds[0]),
+    ...tokenizer?.namedTokens,
+  };
+  const known = Object.entries(named).filter(([, text]) => text !== null);
+  return renderChat(chatTemplate, messages, { variables: Object.fromEntries(known) });
 }
 
 function isConversation(

@@ -5,6 +5,7 @@
  */
 
 import { DataError } from "../../core/check.ts";
+import { END_MARKERS } from "./end_markers.ts";
 import { renderTemplate } from "./jinja.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
@@ -20,22 +21,13 @@ export interface ChatMessage {
 export interface ChatOptions {
   /** Whether the text ends where the answer starts (default true). */
   readonly addGenerationPrompt?: boolean;
-  /** Text of the begin token (default empty). */
+  /** Text of the begin token (default none). */
   readonly bosToken?: string;
-  /** Text of the end token (default empty). */
+  /** Text of the end token (default none). */
   readonly eosToken?: string;
   /** Further variables of the template, such as `enable_thinking`; `tools` and `documents` are none unless given here. */
   readonly variables?: Readonly<Record<string, unknown>>;
 }
-
-/** Markers with which the supported families end a turn or a text. */
-const END_MARKERS = [
-  "<|im_end|>",
-  "<|endoftext|>",
-  "<|eot_id|>",
-  "<|eom_id|>",
-  "<|end_of_text|>",
-];
 
 /**
  * Writes a conversation as the model expects it.
@@ -54,7 +46,7 @@ export function renderChat(
   messages: readonly ChatMessage[],
   options: ChatOptions = {},
 ): string {
-  const { addGenerationPrompt = true, bosToken = "", eosToken = "", variables = {} } = options;
+  const { addGenerationPrompt = true, bosToken, eosToken, variables = {} } = options;
   try {
     return renderTemplate(template, {
       messages: messages.map((message) => ({ ...message })),
@@ -104,7 +96,7 @@ export function chatTemplateOf(config: object): string | undefined {
  * @returns The configured ids and those of known end markers among the special tokens, ascending.
  */
 export function endTokenIds(tokenizer: Tokenizer, configured: readonly number[]): number[] {
-  const known = END_MARKERS.map((marker) => tokenizer.tokenId(marker))
+  const known = Array.from(END_MARKERS, (marker) => tokenizer.tokenId(marker))
     .filter((id) => id !== undefined && tokenizer.isSpecial(id)) as number[];
   return [...new Set([...configured, ...known])].sort((a, b) => a - b);
 }

@@ -4,8 +4,14 @@
  * @module
  */
 
-import { BPE, Tokenizer as LibraryTokenizer } from "@huggingface/tokenizers";
 import { DataError, RequirementError } from "../../core/check.ts";
+import { AddedTokenFinder } from "./added_tokens.ts";
+import type { WordModel } from "./bpe.ts";
+import { type Component, unsupported } from "./components.ts";
+import { addedTokens, namedTokens } from "./declared_tokens.ts";
+import { buildNormalizer, type Normalizer, normalizersOf } from "./normalizers.ts";
+import { type SurroundingTokens, surroundingTokens } from "./post_processors.ts";
+import { buildPreTokenizer, type PreTokenizer } from "./pre_tokenizers.ts";
 import { type TokenSpans, tokenSpans } from "./tokenizer_offsets.ts";
 import type { TokenizerFiles } from "./tokenizer_gguf.ts";
 import {
@@ -14,16 +20,18 @@ import {
   pieceBytes,
   type PieceEncoding,
   pieceEncoding,
-  repairTokenizerJson,
   type UnicodeForm,
   unicodeForm,
 } from "./tokenizer_json.ts";
+import { buildWordModel } from "./word_models.ts";
 
 export { type TokenizerFiles, tokenizerFromGguf } from "./tokenizer_gguf.ts";
 export type { TokenSpans } from "./tokenizer_offsets.ts";
 
-/** Largest token id that a file may define. */
+/** One more than the largest token id that a file may define. */
 const MAX_TOKEN_ID = 2 ** 24;
+/** Longest token, in UTF-16 units. */
+const MAX_TOKEN_LENGTH = 4096;
 
 /** Turns text into token ids and back. */
 export interface Tokenizer {
@@ -51,6 +59,11 @@ export interface Tokenizer {
   tokenId(piece: string): number | undefined;
   /** Whether a token is a marker, such as the end of a text, rather than text. */
   isSpecial(id: number): boolean;
+  /**
+   * Texts of the tokens that a chat template may name, such as `bos_token`; null where the files say that there is none.
+   * What they do not mention is not there.
+   */
+  readonly namedTokens: Readonly<Record<string, string | null>>;
   /** Whether the first decoded token loses a leading space that encoding put there. */
   readonly hasPrefixSpace: boolean;
 }
@@ -64,21 +77,30 @@ export interface Tokenizer {
  */
 export function createTokenizer(files: TokenizerFiles): Tokenizer {
   checkShape(files.json);
-  const json = repairTokenizerJson(files.json);
   try {
-    return new FileTokenizer(json, files.config);
+    return new FileTokenizer(files.json as Component, files.config);
   } catch (cause) {
     if (cause instanceof DataError) throw cause;
     const reason = cause instanceof Error ? cause.message : String(cause);
-    throw failure("tokenizer.json must describe a supported tokenizer", reason, cause);
+    throw unsupported("tokenizer.json must describe a supported tokenizer", reason, cause);
   }
+}
+
+/** Ids of a stretch of text, and which of them begin with a space that was put there. */
+interface EncodedStretch {
+  readonly start: number;
+  readonly end: number;
+  readonly ids: number[];
+  readonly isPrefixed: boolean[];
+  /** Whether it is an added token rather than text. */
+  readonly isAdded: boolean;
 }
 
 /** A vocabulary with its added tokens, by id. */
 class FileTokenizer implements Tokenizer {
   readonly vocabulary: number;
   readonly hasPrefixSpace: boolean;
-  readonly #library: LibraryTokenizer;
+  readonly namedTokens: Readonly<Record<string, string | null>>;
   readonly #pieces: (string | undefined)[] = [];
   readonly #bytes: (Uint8Array | undefined)[] = [];
   readonly #ids = new Map<string, number>();
@@ -86,43 +108,71 @@ class FileTokenizer implements Tokenizer {
   readonly #special = new Set<number>();
   readonly #encoding: PieceEncoding;
   readonly #form: UnicodeForm | undefined;
+  /** Added tokens to look for in a text as it is, and in normalized text. */
+  readonly #raw: AddedTokenFinder;
+  readonly #normalized: AddedTokenFinder;
+  readonly #normalize: Normalizer;
+  readonly #isPrepended: boolean;
+  readonly #cut: PreTokenizer;
+  readonly #model: WordModel;
+  readonly #around: SurroundingTokens;
 
-  constructor(json: Record<string, unknown>, config: object) {
+  constructor(json: Component, config: object) {
     this.#encoding = pieceEncoding(json);
     this.#form = unicodeForm(json);
     this.hasPrefixSpace = hasPrefixSpace(json);
-    const { model, added_tokens } = json as unknown as TokenizerJson;
-    for (const [piece, id] of modelEntries(model.vocab)) this.#define(piece, id);
-    for (const { content, id, special } of added_tokens) {
+    this.namedTokens = namedTokens(config);
+    const model = json.model as Component;
+    for (const [piece, id] of modelEntries(model.vocab as object)) this.#define(piece, id);
+    this.#model = buildWordModel(model, new Map(this.#ids));
+    const added = addedTokens((json.added_tokens ?? []) as Component[], config, this.#ids);
+    for (const { content, id, special } of added) {
       this.#define(content, id);
       this.#added.add(id);
-      if (special === true) this.#special.add(id);
+      if (special) this.#special.add(id);
     }
     this.vocabulary = this.#pieces.length;
-    this.#library = new LibraryTokenizer(json, { ...config, clean_up_tokenization_spaces: false });
-    const { model: merging } = this.#library;
-    if (merging instanceof BPE) (merging as { cache: WordCache }).cache = wordCache();
+    this.#normalize = buildNormalizer(json.normalizer);
+    this.#isPrepended = normalizersOf(json.normalizer).some(({ type }) => type === "Prepend");
+    this.#raw = new AddedTokenFinder(
+      added.filter(({ normalized }) => !normalized).map((token) => [token.content, token]),
+    );
+    this.#normalized = new AddedTokenFinder(
+      added.filter(({ normalized }) => normalized)
+        .map((token) => [this.#normalize(token.content), token]),
+    );
+    this.#cut = buildPreTokenizer(json.pre_tokenizer);
+    this.#around = surroundingTokens(json.post_processor, this.#ids);
   }
 
   encode(text: string, options: { readonly addSpecialTokens?: boolean } = {}): number[] {
-    const addSpecial = options.addSpecialTokens ?? true;
-    const ids = this.#libraryIds(text, addSpecial) as (number | undefined)[];
-    if (!ids.includes(undefined)) return ids as number[];
-    throw new DataError(
-      "Cannot encode a text: the vocabulary must cover every part of it: current value is a token without an id",
-    );
+    const ids = this.#stretches(text).flatMap((stretch) => stretch.ids);
+    if (options.addSpecialTokens === false) return ids;
+    return [...this.#around.before, ...ids, ...this.#around.after];
   }
 
   encodeWithOffsets(text: string): TokenSpans {
-    const ids = this.encode(text, { addSpecialTokens: false });
-    const bytes = ids.map((id) => this.tokenBytes(id));
-    const form = this.#form;
-    return tokenSpans(text, {
-      ids,
-      bytes,
-      hasPrefixSpace: this.hasPrefixSpace,
-      ...(form === undefined ? {} : { form }),
-    });
+    const ids: number[] = [];
+    const starts: number[] = [];
+    const ends: number[] = [];
+    for (const stretch of this.#stretches(text)) {
+      const { start, end, isAdded, isPrefixed } = stretch;
+      const spans = isAdded ? { starts: [0], ends: [end - start] } : tokenSpans(
+        text.slice(start, end),
+        {
+          ids: stretch.ids,
+          bytes: stretch.ids.map((id) => this.tokenBytes(id)),
+          isPrefixed,
+          ...(this.#form !== undefined && { form: this.#form }),
+        },
+      );
+      for (const [at, id] of stretch.ids.entries()) {
+        ids.push(id);
+        starts.push(start + spans.starts[at]!);
+        ends.push(start + spans.ends[at]!);
+      }
+    }
+    return { ids, starts, ends };
   }
 
   decode(ids: readonly number[], options: { readonly skipSpecialTokens?: boolean } = {}): string {
@@ -160,22 +210,47 @@ class FileTokenizer implements Tokenizer {
     return this.#special.has(id);
   }
 
-  #libraryIds(text: string, addSpecial: boolean): number[] {
-    try {
-      // A lone surrogate has no UTF-8; the original tokenizers never see one.
-      return this.#library.encode(text.toWellFormed(), { add_special_tokens: addSpecial }).ids;
-    } catch (cause) {
-      const reason = cause instanceof Error ? cause.message : String(cause);
-      throw new DataError(
-        `Cannot encode a text: tokenizer.json must describe a working tokenizer: current value is ${reason}`,
-        { cause },
-      );
+  /** Encodes a text stretch by stretch. A lone surrogate has no UTF-8; the original tokenizers never see one. */
+  #stretches(text: string): EncodedStretch[] {
+    const given = text.toWellFormed();
+    return this.#raw.split(given).map(({ start, end, id }) => {
+      if (id !== undefined) return { start, end, ids: [id], isPrefixed: [false], isAdded: true };
+      return { start, end, ...this.#encodeStretch(given.slice(start, end), start === 0) };
+    });
+  }
+
+  #encodeStretch(given: string, isStart: boolean): Omit<EncodedStretch, "start" | "end"> {
+    const ids: number[] = [];
+    const isPrefixed: boolean[] = [];
+    const text = this.#normalize(given);
+    for (const section of this.#normalized.split(text)) {
+      if (section.id !== undefined) {
+        ids.push(section.id);
+        isPrefixed.push(false);
+        continue;
+      }
+      const isFirst = section.start === 0;
+      const pieces = this.#cut({
+        text: text.slice(section.start, section.end),
+        isPrefixed: isFirst && this.#isPrepended,
+        isStart: isFirst && isStart,
+      });
+      for (const piece of pieces) {
+        for (const [at, id] of this.#model(piece.text).entries()) {
+          ids.push(id);
+          isPrefixed.push(at === 0 && piece.isPrefixed);
+        }
+      }
     }
+    return { ids, isPrefixed, isAdded: false };
   }
 
   #define(piece: string, id: number): void {
     if (!Number.isInteger(id) || id < 0 || id >= MAX_TOKEN_ID) {
-      throw failure(`token ids must be integers from 0 to ${MAX_TOKEN_ID - 1}`, id);
+      throw unsupported(`token ids must be integers from 0 to ${MAX_TOKEN_ID - 1}`, id);
+    }
+    if (piece.length > MAX_TOKEN_LENGTH) {
+      throw unsupported(`a token must have at most ${MAX_TOKEN_LENGTH} characters`, piece.length);
     }
     this.#pieces[id] = piece;
     this.#ids.set(piece, id);
@@ -233,16 +308,6 @@ export function sameVocabulary(a: Tokenizer, b: Tokenizer): boolean {
   return true;
 }
 
-/** The fields of `tokenizer.json` that are read here. */
-interface TokenizerJson {
-  readonly model: { readonly vocab: object };
-  readonly added_tokens: readonly {
-    readonly id: number;
-    readonly content: string;
-    readonly special?: boolean;
-  }[];
-}
-
 /** Unigram models list [piece, score]; the others map pieces to ids. */
 function modelEntries(vocab: object): [string, number][] {
   if (!Array.isArray(vocab)) return Object.entries(vocab);
@@ -255,44 +320,11 @@ function checkShape(json: object): void {
     added_tokens?: unknown;
   };
   if (typeof model?.vocab !== "object" || model.vocab === null) {
-    throw failure("model.vocab must be an object or a list", typeof model?.vocab);
+    throw unsupported("model.vocab must be an object or a list", typeof model?.vocab);
   }
   const isToken = (token: unknown): boolean =>
     typeof (token as { content?: unknown } | null)?.content === "string";
   if (!Array.isArray(added_tokens) || !added_tokens.every(isToken)) {
-    throw failure("added_tokens must be a list of tokens", typeof added_tokens);
+    throw unsupported("added_tokens must be a list of tokens", typeof added_tokens);
   }
-}
-
-function failure(requirement: string, value: unknown, cause?: unknown): DataError {
-  return new DataError(
-    `Cannot build a tokenizer: ${requirement}: current value is ${String(value)}`,
-    { cause },
-  );
-}
-
-/** Words kept before the cache of a tokenizer is emptied. */
-const CACHED_WORDS = 20_000;
-
-/** What the library expects of its cache of merged words. */
-interface WordCache {
-  get(word: string): string[] | undefined;
-  put(word: string, pieces: string[]): void;
-  clear(): void;
-}
-
-/**
- * The library moves an entry to the end of its map at each use. On V8 that takes time in proportion to the size of the
- * map: 100,000 digits took 2.3 s with a full cache and take 0.1 s with this one.
- */
-function wordCache(): WordCache {
-  const words = new Map<string, string[]>();
-  return {
-    get: (word) => words.get(word),
-    put(word, pieces) {
-      if (words.size >= CACHED_WORDS) words.clear();
-      words.set(word, pieces);
-    },
-    clear: () => words.clear(),
-  };
 }

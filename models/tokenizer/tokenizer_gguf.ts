@@ -7,6 +7,7 @@
  */
 
 import { DataError } from "../../core/check.ts";
+import { END_MARKERS } from "./end_markers.ts";
 
 /** The two files of a Hugging Face tokenizer, parsed. */
 export interface TokenizerFiles {
@@ -14,10 +15,15 @@ export interface TokenizerFiles {
   readonly json: object;
   /** Content of `tokenizer_config.json`; may be empty. */
   readonly config: object;
+  /** Oddities of the files that do not keep the tokenizer from working. */
+  readonly warnings?: readonly string[];
 }
 
 /** Meaning of `tokenizer.ggml.token_type`. */
 const TOKEN_TYPE = { unknown: 2, control: 3, userDefined: 4 } as const;
+
+/** Most that the squares of the lengths of all tokens may come to; files have a tenth of it. */
+const MAX_WORK = 2 ** 28;
 
 const CONTRACTIONS = "(?:'[sS\u017f]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])";
 const LOWER_CONTRACTIONS = "'s|'t|'re|'ve|'m|'ll|'d";
@@ -44,6 +50,15 @@ interface PreTokenizer {
   readonly addsBos?: boolean;
 }
 
+/** What llama.cpp does where it knows nothing better. */
+const byDefault: PreTokenizer = {
+  patterns: [
+    "[\\p{P}\\$\\+<=>\\^~\\|]+",
+    `${LOWER_CONTRACTIONS}| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)`,
+    "\\p{N}+",
+    "[0-9][0-9][0-9]",
+  ],
+};
 const gpt2: PreTokenizer = { patterns: [GPT2] };
 const smollm: PreTokenizer = { patterns: ["\\p{N}", GPT2] };
 const qwen2: PreTokenizer = { patterns: [LETTERS_AND_SYMBOLS("\\p{N}")], hasNfc: true };
@@ -56,7 +71,7 @@ const tekken: PreTokenizer = { patterns: [TEKKEN], ignoresMerges: true, addsBos:
 
 /** Pre-tokenizers by the value of `tokenizer.ggml.pre`. */
 const PRE_TOKENIZERS: ReadonlyMap<string, PreTokenizer> = new Map([
-  ["default", gpt2],
+  ["default", byDefault],
   ["gpt-2", gpt2],
   ["smollm", smollm],
   ["starcoder", smollm],
@@ -67,6 +82,14 @@ const PRE_TOKENIZERS: ReadonlyMap<string, PreTokenizer> = new Map([
   ["llama-v3", llama3],
   ["smaug-bpe", { ...llama3, ignoresMerges: false }],
   ["tekken", tekken],
+]);
+
+/** Pre-tokenizers of files that name none, by the family of the model. */
+const FAMILY_NAMES: ReadonlyMap<unknown, string> = new Map([
+  ["qwen2", "qwen2"],
+  ["qwen3", "qwen2"],
+  ["llama", "llama-bpe"],
+  ["mistral", "tekken"],
 ]);
 
 /** An entry of `added_tokens` in `tokenizer.json`. */
@@ -82,20 +105,23 @@ interface GgufVocabulary {
   readonly tokens: readonly string[];
   readonly types: ArrayLike<number>;
   readonly metadata: Readonly<Record<string, unknown>>;
+  readonly warnings: string[];
 }
 
 /**
  * Builds the tokenizer files of a GGUF file from its metadata.
  *
- * Byte-level BPE (`gpt2`) and SentencePiece BPE (`llama`) are supported.
+ * Byte-level BPE (`gpt2`) and SentencePiece BPE (`llama`) are supported. A file that names no pre-tokenizer gets the one
+ * of its family, and roles of tokens that it does not have are ignored; `warnings` says so.
  *
  * @param metadata Key-value pairs under their names in the file, such as `tokenizer.ggml.tokens`.
  * @throws {DataError} If a key is missing or malformed, or the kind of tokenizer is not supported.
  */
 export function tokenizerFromGguf(metadata: Readonly<Record<string, unknown>>): TokenizerFiles {
   const tokens = stringList(metadata, "tokens");
-  const types = numberList({ tokens, metadata }, "token_type") ?? new Uint8Array(tokens.length);
-  const vocabulary: GgufVocabulary = { tokens, types, metadata };
+  const types = numberList(tokens, metadata, "token_type") ?? new Uint8Array(tokens.length);
+  checkLengths(tokens);
+  const vocabulary: GgufVocabulary = { tokens, types, metadata, warnings: [] };
   const model = metadata["tokenizer.ggml.model"];
   if (model === "gpt2") return byteLevelFiles(vocabulary);
   if (model === "llama") return sentencePieceFiles(vocabulary);
@@ -103,7 +129,7 @@ export function tokenizerFromGguf(metadata: Readonly<Record<string, unknown>>): 
 }
 
 function byteLevelFiles(vocabulary: GgufVocabulary): TokenizerFiles {
-  const name = vocabulary.metadata["tokenizer.ggml.pre"] ?? "default";
+  const name = preTokenizerName(vocabulary);
   const pre = PRE_TOKENIZERS.get(String(name));
   if (pre === undefined) {
     throw failure(
@@ -137,9 +163,20 @@ function byteLevelFiles(vocabulary: GgufVocabulary): TokenizerFiles {
   });
 }
 
+function preTokenizerName({ metadata, warnings }: GgufVocabulary): unknown {
+  const name = metadata["tokenizer.ggml.pre"] ?? "";
+  if (name !== "") return name;
+  const family = metadata["general.architecture"];
+  const found = FAMILY_NAMES.get(family) ?? "default";
+  warnings.push(
+    `the file names no pre-tokenizer, so "${found}" of the family ${family} is used; other texts than plain English may be cut in another way than the model was trained on`,
+  );
+  return found;
+}
+
 function sentencePieceFiles(vocabulary: GgufVocabulary): TokenizerFiles {
   const { tokens, metadata } = vocabulary;
-  const scores = numberList(vocabulary, "scores");
+  const scores = numberList(tokens, metadata, "scores");
   if (scores === undefined) throw failure("tokenizer.ggml.scores must be there", undefined);
   const hasPrefix = metadata["tokenizer.ggml.add_space_prefix"] !== false;
   const spaces = { type: "Replace", pattern: { String: " " }, content: "\u2581" };
@@ -195,19 +232,17 @@ function files(vocabulary: GgufVocabulary, { addsBos, ...parts }: Parts): Tokeni
     : null;
   return {
     json: { version: "1.0", added_tokens: addedTokens(vocabulary), ...parts, post_processor },
-    config: {
-      clean_up_tokenization_spaces: false,
-      ...(bos === undefined ? {} : { bos_token: tokens[bos] }),
-      ...(eos === undefined ? {} : { eos_token: tokens[eos] }),
-    },
+    config: {},
+    warnings: vocabulary.warnings,
   };
 }
 
 function addedTokens({ tokens, types }: GgufVocabulary): AddedToken[] {
   const added: AddedToken[] = [];
   for (let id = 0; id < tokens.length; id++) {
-    const special = types[id] === TOKEN_TYPE.control || types[id] === TOKEN_TYPE.unknown;
     const content = tokens[id]!;
+    const special = types[id] === TOKEN_TYPE.control || types[id] === TOKEN_TYPE.unknown ||
+      END_MARKERS.has(content);
     if (content !== "" && (special || types[id] === TOKEN_TYPE.userDefined)) {
       added.push({ id, content, special, normalized: false });
     }
@@ -226,10 +261,21 @@ function stringList(metadata: Readonly<Record<string, unknown>>, key: string): s
   throw failure(`tokenizer.ggml.${key} must be a list of strings`, describe(value));
 }
 
-/** Tokens and the metadata that is read with them. */
-type Fields = Pick<GgufVocabulary, "tokens" | "metadata">;
+/** Merges of a token are found in time that grows with the square of its length. */
+function checkLengths(tokens: readonly string[]): void {
+  let work = 0;
+  for (const token of tokens) work += token.length ** 2;
+  if (work > MAX_WORK) {
+    const longest = tokens.reduce((most, token) => Math.max(most, token.length), 0);
+    throw failure("tokenizer.ggml.tokens must be shorter", `a token of ${longest} characters`);
+  }
+}
 
-function numberList({ tokens, metadata }: Fields, key: string): Float64Array | undefined {
+function numberList(
+  tokens: readonly string[],
+  metadata: Readonly<Record<string, unknown>>,
+  key: string,
+): Float64Array | undefined {
   const value = metadata[`tokenizer.ggml.${key}`];
   if (value === undefined || value === null) return undefined;
   if (Array.isArray(value) || ArrayBuffer.isView(value)) {
@@ -242,12 +288,21 @@ function numberList({ tokens, metadata }: Fields, key: string): Float64Array | u
   );
 }
 
-function tokenId({ tokens, metadata }: Fields, key: string): number | undefined {
+function tokenId(
+  { tokens, metadata, warnings }: GgufVocabulary,
+  key: string,
+): number | undefined {
   const value = metadata[`tokenizer.ggml.${key}`];
   if (value === undefined || value === null) return undefined;
   const id = typeof value === "bigint" ? Number(value) : value;
-  if (Number.isInteger(id) && Number(id) >= 0 && Number(id) < tokens.length) return Number(id);
-  throw failure(`tokenizer.ggml.${key} must be a token id below ${tokens.length}`, describe(value));
+  if (!Number.isInteger(id)) {
+    throw failure(`tokenizer.ggml.${key} must be a token id`, describe(value));
+  }
+  if (Number(id) >= 0 && Number(id) < tokens.length) return Number(id);
+  const warning =
+    `tokenizer.ggml.${key} ${id} is ignored, because there are ${tokens.length} tokens`;
+  if (!warnings.includes(warning)) warnings.push(warning);
+  return undefined;
 }
 
 function flag(metadata: Readonly<Record<string, unknown>>, key: string): boolean | undefined {

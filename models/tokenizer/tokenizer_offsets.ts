@@ -25,8 +25,8 @@ export interface SpelledTokens {
   readonly bytes: readonly Uint8Array[];
   /** Unicode form that the text was put into. */
   readonly form?: UnicodeForm;
-  /** Whether a space was put before the text. */
-  readonly hasPrefixSpace: boolean;
+  /** Whether encoding put the space there that a token begins with, [tokens]. */
+  readonly isPrefixed: readonly boolean[];
 }
 
 /** A text as UTF-8 with the characters that each byte belongs to. */
@@ -60,21 +60,22 @@ export function tokenSpans(text: string, tokens: SpelledTokens): TokenSpans {
   const source = spell(text.toWellFormed(), tokens.form);
   const starts: number[] = [];
   const ends: number[] = [];
-  let next = tokens.hasPrefixSpace ? -1 : 0; // byte of the text; -1 is the space before it
-  for (const bytes of tokens.bytes) {
+  let next = 0; // byte of the text
+  tokens.bytes.forEach((bytes, token) => {
     let first = -1;
     let last = -1;
-    for (const byte of bytes) {
-      const found = next < 0 && byte === SPACE ? -1 : source.bytes.indexOf(byte, Math.max(next, 0));
-      if (found < 0 && next >= 0) throw differs(text, source.starts[next]!);
-      if (found >= 0 && first < 0) first = found;
-      last = Math.max(last, found);
+    const skipped = tokens.isPrefixed[token] === true && bytes[0] === SPACE ? 1 : 0;
+    for (const byte of bytes.subarray(skipped)) {
+      const found = source.bytes.indexOf(byte, next);
+      if (found < 0) throw differs(text, source.starts[next]!);
+      if (first < 0) first = found;
+      last = found;
       next = found + 1;
     }
-    const start = source.starts[first < 0 ? Math.max(next, 0) : first]!;
+    const start = source.starts[first < 0 ? next : first]!;
     starts.push(start);
     ends.push(last < 0 ? start : source.ends[last]!);
-  }
+  });
   return { ids: tokens.ids, starts, ends };
 }
 

@@ -2,6 +2,10 @@ import { assertEquals, assertMatch, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { DataError } from "../../../core/check.ts";
 import { createTokenizer, tokenizerFromGguf } from "../../../models/tokenizer/tokenizer.ts";
+import { endTokenIds } from "../../../models/tokenizer/chat_template.ts";
+import embeddedJson from "../../../data/embedded/large/tokenizer.json" with { type: "json" };
+import named from "../../fixtures/tokenizer/named_tokens.json" with { type: "json" };
+import parts from "../../fixtures/tokenizer/parts.json" with { type: "json" };
 import small from "../../fixtures/tokenizer/small.json" with { type: "json" };
 import { embedded, plainIds } from "./small_tokenizers.ts";
 
@@ -84,8 +88,120 @@ Deno.test("tokenizerFromGguf() names what is missing or not supported", () => {
   failing({ "tokenizer.ggml.pre": "klingon" }, /one of .*qwen2.*klingon/);
   failing({ "tokenizer.ggml.merges": 3 }, /merges must be a list of strings/);
   failing({ "tokenizer.ggml.token_type": [1] }, /list of 3 numbers/);
-  failing({ "tokenizer.ggml.eos_token_id": 3 }, /token id below 3/);
+  failing({ "tokenizer.ggml.eos_token_id": 0.5 }, /must be a token id/);
+  failing({ "tokenizer.ggml.tokens": ["x".repeat(20_000)] }, /must be shorter.*20000/);
   failing({ "tokenizer.ggml.model": "llama" }, /scores/);
+});
+
+Deno.test("tokenizerFromGguf() ignores roles of tokens that there are not, and says so", () => {
+  const tokens = ["<unk>", "<s>", "</s>", "\u2581", "a"];
+  const build = (bos: number | bigint, eos: number) =>
+    tokenizerFromGguf({
+      "tokenizer.ggml.model": "llama",
+      "tokenizer.ggml.tokens": tokens,
+      "tokenizer.ggml.scores": [0, 0, 0, -1, -2],
+      "tokenizer.ggml.token_type": [2, 3, 3, 1, 1],
+      "tokenizer.ggml.bos_token_id": bos,
+      "tokenizer.ggml.eos_token_id": eos,
+      "tokenizer.ggml.add_eos_token": true,
+    });
+  const ids = (bos: number | bigint, eos: number) => createTokenizer(build(bos, eos)).encode("a");
+  assertEquals(build(1, 2).warnings, []);
+  assertEquals(ids(1, 2), [1, 3, 4, 2]);
+  assertEquals(ids(2 ** 32 - 1, 5), [3, 4]);
+  assertEquals(ids(4294967295n, 2), [3, 4, 2]);
+  assertEquals(build(2 ** 32 - 1, 5).warnings, [
+    "tokenizer.ggml.bos_token_id 4294967295 is ignored, because there are 5 tokens",
+    "tokenizer.ggml.eos_token_id 5 is ignored, because there are 5 tokens",
+  ]);
+});
+
+Deno.test("tokenizerFromGguf() takes the pre-tokenizer of the family where a file names none, and says so", () => {
+  const { tokens, merges } = small.byteLevel;
+  const build = (more: Record<string, unknown>) =>
+    tokenizerFromGguf({
+      "tokenizer.ggml.model": "gpt2",
+      "tokenizer.ggml.tokens": tokens,
+      "tokenizer.ggml.merges": merges,
+      ...more,
+    });
+  const named = (name: string) => build({ "tokenizer.ggml.pre": name });
+  for (
+    const [family, name] of [["qwen2", "qwen2"], ["qwen3", "qwen2"], ["llama", "llama-bpe"], [
+      "x",
+      "default",
+    ]]
+  ) {
+    for (const pre of [{}, { "tokenizer.ggml.pre": "" }]) {
+      const built = build({ "general.architecture": family, ...pre });
+      assertEquals(built.json, named(name!).json);
+      assertMatch(built.warnings!.join(), new RegExp(`"${name}" of the family ${family}`));
+    }
+    assertEquals(named(name!).warnings, []);
+  }
+});
+
+Deno.test("tokenizerFromGguf() takes markers that end a turn for special, whatever their type", () => {
+  const pieces = ["a", "<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|x|>", "</s>"];
+  for (const type of [1, 4, 3]) {
+    const tokenizer = createTokenizer(tokenizerFromGguf({
+      "tokenizer.ggml.model": "gpt2",
+      "tokenizer.ggml.pre": "qwen2",
+      "tokenizer.ggml.tokens": pieces,
+      "tokenizer.ggml.merges": [],
+      "tokenizer.ggml.token_type": pieces.map((piece) => piece === "a" ? 1 : type),
+    }));
+    const markers = type === 3 ? [1, 2, 3, 4, 5] : [1, 2, 3];
+    assertEquals(pieces.keys().filter((id) => tokenizer.isSpecial(id)).toArray(), markers);
+    assertEquals(tokenizer.encode("a<|im_end|>a"), [0, 1, 0]);
+    assertEquals(tokenizer.decode([0, 1, 0], { skipSpecialTokens: true }), "aa");
+    assertEquals(endTokenIds(tokenizer, []), [1, 2, 3]);
+  }
+});
+
+Deno.test("createTokenizer() takes tokens that tokenizer_config.json alone declares, as transformers does", () => {
+  for (const { name, config, ids, shown } of named.declared) {
+    const tokenizer = createTokenizer({ json: embeddedJson, config });
+    assertEquals(plainIds(tokenizer, named.text), ids, name);
+    assertEquals(tokenizer.decode(ids, { skipSpecialTokens: true }), shown, name);
+  }
+  const decoder = { "900": { content: "<far>" } };
+  const config = { added_tokens_decoder: decoder };
+  const error = assertThrows(() => createTokenizer({ json: embeddedJson, config }), DataError);
+  assertMatch(error.message, /added_tokens_decoder must give "<far>" the id 765.*900/);
+});
+
+Deno.test("createTokenizer() gives the ids of the original library for every part of tokenizer.json", () => {
+  for (const { name, json, ids } of parts.cases) {
+    const tokenizer = createTokenizer({ json, config: {} });
+    parts.texts.forEach((text, at) => {
+      const where = `${name}: ${JSON.stringify(text)}`;
+      if (ids[at] === null) assertThrows(() => tokenizer.encode(text), DataError, "Cannot", where);
+      else assertEquals(tokenizer.encode(text), ids[at], where);
+    });
+  }
+});
+
+Deno.test("createTokenizer() names the field of what it does not support", () => {
+  const model = { type: "BPE", vocab: { a: 0, b: 1 }, merges: [] };
+  const failing = (json: object, message: RegExp) =>
+    assertMatch(
+      assertThrows(() => createTokenizer({ json: { model, ...json }, config: {} }), DataError)
+        .message,
+      message,
+    );
+  failing({ normalizer: { type: "Precompiled" } }, /normalizer.type must be one of.*Precompiled/);
+  failing({ normalizer: { type: "Nmt" } }, /normalizer.type/);
+  failing({ pre_tokenizer: { type: "UnicodeScripts" } }, /pre_tokenizer.type.*UnicodeScripts/);
+  failing({ decoder: { type: "WordPiece", prefix: "##" } }, /decoder must consist of.*WordPiece/);
+  failing({ decoder: { type: "Strip", content: "x", start: 1, stop: 0 } }, /decoder must/);
+  failing({ post_processor: { type: "Odd" } }, /post_processor.type.*Odd/);
+  failing({ model: { ...model, dropout: 0.1 } }, /model.dropout must be 0/);
+  failing({ model: { ...model, merges: ["a b"] } }, /model.merges must join pieces/);
+  failing({ model: { ...model, unk_token: "?" } }, /model.unk_token must be in the vocabulary/);
+  failing({ model: { type: "Odd", vocab: {} } }, /model.type/);
+  failing({ model: { ...model, vocab: { ["x".repeat(5000)]: 0 } } }, /at most 4096 characters/);
+  failing({ pre_tokenizer: { type: "Metaspace", add_prefix_space: false } }, /add_prefix_space/);
 });
 
 Deno.test("tokenizerFromGguf() fails with a clear error on any metadata", () => {

@@ -31,6 +31,17 @@ Deno.test("encodeWithOffsets() leaves the space that SentencePiece puts first ou
   assertEquals(ids.map((_, i) => text.slice(starts[i], ends[i])).join(""), text);
 });
 
+Deno.test("encodeWithOffsets() finds special tokens and the text between them", () => {
+  const tokenizer = smallSentencePiece();
+  const text = "the</s> fox</s></s>the";
+  const { ids, starts, ends } = tokenizer.encodeWithOffsets(text);
+  assertEquals(ids, plainIds(tokenizer, text));
+  assertEquals(ids.map((_, i) => text.slice(starts[i], ends[i])).join(""), text);
+  const end = tokenizer.tokenId("</s>")!;
+  assertEquals(ids.flatMap((id, i) => id === end ? [starts[i]] : []), [3, 11, 15]);
+  assertEquals(starts[ids.lastIndexOf(end) + 1], text.length - 3);
+});
+
 Deno.test("encodeWithOffsets() covers any text without gaps, in order", () => {
   for (const tokenizer of [embedded, smallByteLevel("qwen2"), smallSentencePiece()]) {
     fc.assert(
