@@ -4,7 +4,7 @@
  * @module
  */
 
-import { DataError } from "../core/check.ts";
+import { DataError, LabError } from "../core/check.ts";
 import { type ConfigFields, type ModelConfig, withKnownTokens } from "./config.ts";
 import { architectureOfJson, configFromJson } from "./config_json.ts";
 import { locateModel, type ModelLocation } from "./files/model_location.ts";
@@ -78,13 +78,27 @@ export async function openModelFiles(
   options: OpenOptions = {},
 ): Promise<ModelFiles> {
   if (reference === "") throw new DataError("Cannot open a model: its reference must not be empty");
+  if (!isHubReference(reference)) return await openLocated(reference, undefined, options);
   // The hub's cache needs a file system, which a browser lacks: its modules load where they are used.
-  const hub = isHubReference(reference)
-    ? await (await import("./hub/hub.ts")).fetchModel(reference, options)
-    : undefined;
-  const location = await locateModel(hub?.path ?? reference);
+  const hub = await (await import("./hub/hub.ts")).fetchModel(reference, options);
+  try {
+    return await openLocated(hub.path, hub.name, options);
+  } catch (error) {
+    if (hub.askAgain === undefined || !(error instanceof LabError)) throw error;
+    // What the cache holds may be damaged, or come from a server that lied.
+    const { path, name } = await hub.askAgain().catch(() => Promise.reject(error));
+    return await openLocated(path, name, options);
+  }
+}
+
+async function openLocated(
+  place: string,
+  hubName: string | undefined,
+  options: OpenOptions,
+): Promise<ModelFiles> {
+  const location = await locateModel(place);
   const open = location.format === "gguf" ? openGgufModel : openSafetensorsModel;
-  const name = hub?.name ?? location.name;
+  const name = hubName ?? location.name;
   const onWarning = (warning: string) => options.onWarning?.(`${name}: ${warning}`);
   return await open({ ...location, name }, onWarning);
 }

@@ -170,7 +170,7 @@ class Patience {
     const reason = isSilence
       ? `nothing came for ${this.#silenceMs / 1000} s`
       : `only ${this.#bytes} bytes came in ${((end - this.#begin) / 1000).toFixed(1)} s`;
-    const timer = setTimeout(() => reject(reason), isSilence ? this.#silenceMs : restMs);
+    const timer = setTimeout(() => reject(reason), Math.max(0, Math.min(this.#silenceMs, restMs)));
     try {
       return await Promise.race([work(), promise]);
     } catch (cause) {

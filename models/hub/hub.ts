@@ -62,6 +62,8 @@ export interface FetchedModel {
   readonly path: string;
   /** `ORG/NAME`, with the file where one was requested. */
   readonly name: string;
+  /** Asks the hub for it, and fetches what differs; absent if that was just done or is not allowed. */
+  readonly askAgain?: () => Promise<FetchedModel>;
 }
 
 /**
@@ -86,10 +88,11 @@ export async function fetchModel(
   const name = file === undefined ? id : `${id}/${file.replace(/\.\w+$/, "")}`;
   const commit = await cachedCommit(cache, reference.revision);
   const whole = commit && await cachedModel(repository, commit, { isStrict: !settings.isOffline });
-  if (whole) return { path: whole, name };
+  const ask = async () => ({ path: await downloadModel(repository, options.onProgress), name });
+  if (whole) return { path: whole, name, ...(!settings.isOffline && { askAgain: ask }) };
   if (settings.isOffline) throw offlineError(text, cache);
   try {
-    return { path: await downloadModel(repository, options.onProgress), name };
+    return await ask();
   } catch (error) {
     const isUsable = error instanceof ConnectionError && commit !== undefined;
     const partial = isUsable && await cachedModel(repository, commit, { isStrict: false });

@@ -5,7 +5,8 @@
  */
 
 import { pick, type Random, randomInteger } from "../../core/random.ts";
-import { COMMIT, encode } from "../../tests/support/tiny_hub.ts";
+import { encodeSafetensors } from "../../tests/support/model_writer.ts";
+import { COMMIT, encode, weights } from "../../tests/support/tiny_hub.ts";
 
 /** What part of the conversation a lie is about. */
 export type Part = "list" | "head" | "body";
@@ -272,6 +273,18 @@ const FILE_LIES: readonly Lie[] = [
       "model.safetensors.index.json": (random) =>
         encode({ weight_map: { a: `${pick(random, hostileNames("/escape"))}.safetensors` } }),
     },
+  },
+  { what: "another config.json", files: { "config.json": () => encode({ model_type: "qwen2" }) } },
+  {
+    what: "a page in place of config.json under an etag that is no hash",
+    part: "head",
+    about: SMALL,
+    files: { "config.json": () => new TextEncoder().encode("<html>Sign in</html>") },
+    tell: (honest) => headers(honest, { etag: '"page-1"' }),
+  },
+  {
+    what: "other weights",
+    files: { "model.safetensors": () => encodeSafetensors(weights.slice(1)) },
   },
   { what: "an index that is none", files: { "model.safetensors.index.json": () => encode([1]) } },
 ];

@@ -5,8 +5,10 @@
  */
 
 import { assertEquals, assertMatch, assertRejects, assertStrictEquals } from "@std/assert";
+import { DataError } from "../../../core/check.ts";
 import { fetchModel } from "../../../models/hub/hub.ts";
 import { openModelFiles } from "../../../models/open.ts";
+import { startHub } from "../../support/hub_server.ts";
 import { configJson, encodeSafetensors, TINY } from "../../support/model_writer.ts";
 import {
   COMMIT,
@@ -50,7 +52,24 @@ Deno.test("fetchModel() needs no request for what the cache holds", async () => 
     const pinned = await fetchModel(`hf:org/tiny@${COMMIT}`, { endpoint, cacheFolder, isOffline });
     const offline = await fetchModel("hf:org/tiny", { endpoint, cacheFolder, isOffline: true });
     assertEquals(requests.length, count);
-    assertEquals([again, pinned, offline], [first, first, first]);
+    assertEquals([again, pinned, offline].map(({ path }) => path), [
+      first.path,
+      first.path,
+      first.path,
+    ]);
+  });
+});
+
+Deno.test("openModelFiles() asks the hub again where the cache holds what cannot be opened", async () => {
+  const other = { ...single.files, "config.json": encode({ model_type: "none" }) };
+  await withHub({ "org/tiny": { ...single, files: other } }, async (liar, cacheFolder) => {
+    const options = { cacheFolder, isOffline };
+    const openAt = (endpoint: string) => openModelFiles("hf:org/tiny", { ...options, endpoint });
+    await assertRejects(() => openAt(liar.endpoint), DataError, "model_type");
+    await assertRejects(() => openAt("http://127.0.0.1:9"), DataError, "model_type");
+    await using honest = startHub({ "org/tiny": single });
+    await using files = await openAt(honest.endpoint);
+    assertStrictEquals(files.config.hidden, TINY.hidden);
   });
 });
 
