@@ -1,0 +1,271 @@
+/**
+ * Numbers of the documents against the stored results that they come from.
+ *
+ * @module
+ */
+
+import { assert, assertEquals } from "@std/assert";
+import { formatOurs, formatPaper } from "../experiments/runner/verdict_table.ts";
+import { testBackends } from "./support/gpu.ts";
+import {
+  cell,
+  claim,
+  compareTable,
+  compareWords,
+  computed,
+  INTERVAL,
+  line,
+  negated,
+  read,
+  recordOf,
+  ROOT,
+  type Source,
+  type Table,
+  tableRows,
+  type Words,
+} from "./support/stored_numbers.ts";
+
+const REAL =
+  "qwen2.5-coder-1.5b-instruct-q4-k-m_qwen2.5-coder-0.5b-instruct-q4-k-m_e4445e5e" as const;
+
+/** Stored results: of the embedded pair at two scales, and of the real one. */
+const smoke = (name: string) => `results/smoke/${name}`;
+const small = (name: string) => `results/small/${name}`;
+const real = (name: string) => `results/small/${REAL}/${name}`;
+
+const [BENCH, EXACT] = ["microworld_policies", "exact (%)"];
+const budgetOf = (heading: string) => Number(/(\d+) %$/.exec(heading)![1]);
+const REAL_NAMES: Readonly<Record<string, string>> = {
+  "query-aware SmallKV (decay 0.5)": "query-aware SmallKV",
+};
+
+function realCell(row: string, heading: string): Source {
+  const column = heading.startsWith("same choice")
+    ? "same choice (%)"
+    : heading.startsWith("churn")
+    ? "churn (%)"
+    : "KL mean (nats)";
+  const keys = [REAL_NAMES[row] ?? row, budgetOf(heading)];
+  return cell(real("kl_by_policy"), "kl_by_policy", keys, column);
+}
+
+const TABLES: readonly Table[] = [
+  {
+    document: "README.md",
+    heading: "95 % interval",
+    source: (row, column) => cell(small("microworld_tasks"), BENCH, [row, budgetOf(column)], EXACT),
+  },
+  { document: "README.md", heading: "nats a token, 95 % interval", source: realCell },
+  {
+    document: "docs/results.md",
+    heading: "exact answers, 95 % interval",
+    source: (row, column) => cell(small("microworld_tasks"), BENCH, [row, budgetOf(column)], EXACT),
+  },
+  {
+    document: "docs/results.md",
+    heading: "mean KL to the full cache, nats a token",
+    source: realCell,
+  },
+];
+
+const pair = (label: string, budget: number) =>
+  cell(real("kl_by_policy"), "kl_pairs", [label, budget], "nats");
+const pairs = (label: string, budgets = [5, 10, 20, 40]) =>
+  budgets.map((budget) => pair(label, budget));
+const ranked = (score: string) =>
+  cell(real("selection_quality"), "selection_quality", [10, score], "all tokens (%)");
+const embedded = (policy: string, budget: number, column: string) =>
+  cell(small("microworld_tasks"), BENCH, [policy, budget], column);
+const kl = (policy: string, budget: number, column: string) =>
+  cell(real("kl_by_policy"), "kl_by_policy", [policy, budget], column);
+const equal = (policy: string) =>
+  cell(real("kl_by_policy"), "kl_equal_memory", [policy, 10], "H2O minus policy");
+
+/** Arithmetic claims of Table 2 on printed throughputs, and those that hold. */
+const throughputs = computed(smoke("table2"), ({ claims }) => {
+  const printed = claims.filter(({ id }) => id >= "C19" && id <= "C26");
+  return [printed.filter(({ verdict }) => verdict === "reproduced").length];
+});
+const exactByTask = (of: (...values: number[]) => number) =>
+  computed(small("microworld_tasks"), ({ tables }) => {
+    const { columns, rows } = tables.find(({ name }) => name === "microworld_tasks")!;
+    const full = rows.filter((row) => row.includes("full cache"));
+    assertEquals(full.length, 7);
+    return [of(...full.map((row) => row[columns.indexOf(EXACT)] as number))];
+  });
+const smallShare = computed(real("kl_by_policy"), (record) => {
+  const [all] = kl("SmallKV", 5, "with helper's cache (%)").find(record);
+  const [seen] = kl("SmallKV", 5, "cache seen (%)").find(record);
+  return [all! - seen!];
+});
+
+const RESULTS: readonly Words[] = [
+  ["random sets | not printed | #[]", claim(smoke("fig1b"), "aboveRandom")],
+  ["0.947 (Qwen2 0.5B / 7B) | #[]", claim(smoke("fig1c"), "meanCosine")],
+  ["that of random heads | not printed | #[]", claim(smoke("fig1c"), "gainOverRandom")],
+  ["that of the mean of all heads | not printed | #[]", claim(smoke("fig1c"), "gainOverMean")],
+  ["same family | 0.9622 | #[]", claim(smoke("fig9"), "sameFamily")],
+  ["after turn 1 | 0.951 | #[]", claim(smoke("table9"), "remaining")],
+  ["8 values | # of 8 follow", throughputs],
+  [
+    "The full cache answers #[], and # to # % of each task",
+    embedded("full cache", 100, EXACT),
+    exactByTask(Math.min),
+    exactByTask(Math.max),
+  ],
+  ["it sees # % of the cache there", embedded("PyramidInfer", 10, "cache seen (%)")],
+  [
+    "the divergence of H2O by #[] and that of the paper's preset by #[]",
+    claim(real("kl_by_policy"), "queryAwareGain"),
+    claim(real("kl_by_policy"), "presetGain"),
+  ],
+  [
+    "H2O minus SmallKV is #[] at 5 %, #[] at 10 %, #[] at 20 % and #[] at 40 %",
+    ...pairs("H2O minus SmallKV"),
+  ],
+  ["are worth #[] at 20 %", pair("SmallKV without marginal minus SmallKV", 20)],
+  [
+    "at every budget, by #[], #[], #[] and #[]",
+    ...pairs("H2O minus SmallKV by means over rows"),
+  ],
+  [
+    "the same divisor, by #[], #[] and #[]",
+    ...pairs("H2O by means over rows minus SmallKV by means over rows", [10, 20, 40]),
+  ],
+  ["sums over the full cache hold #[]", ranked("large model, accumulated over the full cache")],
+  ["the small model's sums #[]", ranked("helper, accumulated (SmallKV)")],
+  ["by H2O #[],", ranked("H2O, dropped for good")],
+  ["small model's current row #[]", ranked("helper, current row")],
+  ["the upper bound, #[]", ranked("large model, current row (upper bound)")],
+  [
+    "preset's decay of 0.5 by #[] at 10 %",
+    pair("query-aware SmallKV minus SmallKV by current row", 10),
+  ],
+  [
+    "for # instead of # % exchanged at 10 %",
+    cell(real("decay_choice"), "decay_choice", ["decay 0.7", 10], "churn (%)"),
+    cell(real("decay_choice"), "decay_choice", ["decay 0.5", 10], "churn (%)"),
+  ],
+  [
+    "at 10 % (# % in all) stays below",
+    kl("query-aware SmallKV", 10, "with helper's cache (%)"),
+  ],
+  ["Its cache is # % of the large one's", smallShare],
+  ["H2O at 40 % by #[]", equal("query-aware SmallKV")],
+  ["preset at 10 % lies #[] above it", negated(equal("SmallKV"))],
+  ["PyramidInfer on # % of tasks", claim(real("fig5"), "cellsAhead")],
+  [
+    "agreement is #[] lower with two fifths of its cache",
+    negated(claim(real("table5"), "highHelperLoss")),
+  ],
+  ["and #[] lower with a fifth", claim(real("table5"), "lowHelperLoss")],
+  [
+    "was then # instead of # nats",
+    cell(real("table5"), "table5_helpers", ["SmallKV", 20], "KL mean (nats)"),
+    kl("SmallKV", 20, "KL mean (nats)"),
+  ],
+  [
+    "(# and # % of the cache at 5 %)",
+    kl("SnapKV", 5, "cache seen (%)"),
+    kl("PyramidInfer", 5, "cache seen (%)"),
+  ],
+];
+
+for (const table of TABLES) {
+  Deno.test(`${table.document}: the table "${table.heading}" has the stored numbers`, async () => {
+    assert(await compareTable(table) > 0);
+  });
+}
+
+Deno.test("docs/results.md: numbers in sentences are the stored ones, and none is left out", async () => {
+  const document = "docs/results.md";
+  let rest = line(document);
+  for (const words of RESULTS) rest = rest.replace(await compareWords(document, words), "");
+  for (const table of TABLES.filter((table) => table.document === document)) {
+    for (const row of tableRows(table)) rest = rest.replace(row.join(" | "), "");
+  }
+  const intervals = rest.match(new RegExp(INTERVAL, "g"));
+  assertEquals(intervals ?? [], []);
+});
+
+Deno.test("README.md: the excerpt of the verdicts has stored results of the command above it", async () => {
+  const excerpt = [...read("README.md").matchAll(/^(C\d\d) (.+?) {2,}(.+?) {2,}(.+?) {2,}(.+)$/gm)];
+  assert(excerpt.length >= 3);
+  const names = ["arithmetic", "fig1b", "fig1c"];
+  const claims = (await Promise.all(names.map((name) => recordOf(smoke(name)))))
+    .flatMap((record) => record.claims);
+  for (const [whole, id, words, paper, ours, verdict] of excerpt) {
+    const found = claims.filter((claim) =>
+      claim.id === id && words!.startsWith(claim.statement) && claim.ours !== undefined
+    );
+    assertEquals(found.length, 1, whole);
+    const stored = [formatPaper(found[0]!), formatOurs(found[0]!), found[0]!.verdict];
+    assertEquals([paper, ours, verdict], stored, whole);
+  }
+});
+
+/** Words of a command in a fixed order, without the places of files. */
+function normalized(command: string): string {
+  const [name, ...words] = command.replace(/^.*task reproduce ?/, "").split(" ");
+  const options = words.join(" ").match(/--\w+(?: [^-\s]\S*)?/g) ?? [];
+  const places = /^(--(?:large|small|other|data|out)) .*/;
+  return [name, ...options.map((option) => option.replace(places, "$1")).sort()].join(" ");
+}
+
+Deno.test("commits beside numbers are those of the stored results", async () => {
+  const rows = [
+    ...read("docs/results.md").matchAll(/^\| .*?\.\.\/(results\/.*?)\.md\) *\|.*?\| (\S+)/gm),
+  ];
+  assert(rows.length >= 9);
+  for (const [, path, commit] of rows) {
+    assertEquals(
+      commit,
+      (await recordOf(path!)).environment.commit!.slice(0, commit!.length),
+      path,
+    );
+  }
+  const readme = [...line("README.md").matchAll(/measured at commit (\w{7})/g)].map(([, hex]) =>
+    hex
+  );
+  const used = [smoke("fig1b"), small("microworld_tasks"), real("kl_by_policy")].map(recordOf);
+  const commits = (await Promise.all(used)).map(({ environment }) =>
+    environment.commit!.slice(0, 7)
+  );
+  assertEquals(readme, commits);
+});
+
+Deno.test("commands beside numbers are those that measured them", async () => {
+  for (const document of ["README.md", "docs/results.md"]) {
+    const text = read(document);
+    const printed = [...text.replaceAll(/\s+/g, " ").matchAll(/`deno task reproduce (\w[^`]*)`/g)];
+    const used = document === "README.md"
+      ? [small("microworld_tasks"), real("kl_by_policy")]
+      : [...new Set(RESULTS.flatMap(([, ...sources]) => sources.map(({ path }) => path)))];
+    for (const path of used) {
+      const { command, name } = await recordOf(path);
+      const ofName = printed.map(([, words]) => normalized(words!))
+        .filter((words) =>
+          words.split(" ")[0] === name && words.includes("--large") === path.includes(REAL)
+        );
+      const hasLink = text.includes(`${path}.md`);
+      assert(ofName.length > 0 || hasLink, `${document} must print the command of ${path}`);
+      for (const words of ofName) assertEquals(words, normalized(command), `${document}: ${path}`);
+    }
+  }
+});
+
+Deno.test({
+  name: "README.md: the first command prints the lines below it",
+  ignore: !testBackends.includes("webgpu"),
+  async fn() {
+    const readme = read("README.md");
+    const [, words] = /task (generate --compare .*)/.exec(readme)!;
+    const shown = /^```text\n(policy .*?)^```/ms.exec(readme)![1]!.trimEnd().split("\n");
+    const { stdout } = await new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", `${ROOT}cli.ts`, ...words!.split(" ")],
+      stderr: "null",
+    }).output();
+    const printed = new TextDecoder().decode(stdout).split("\n");
+    for (const line of shown) assert(printed.includes(line), line);
+  },
+});
