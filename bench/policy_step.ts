@@ -168,7 +168,8 @@ export async function stepParts(
     large: submit(owner.use(await recordLargeStep(step))),
     async small() {
       large.writeLengths();
-      await small.submit(step, forward);
+      await small.open(step, forward);
+      small.submit();
     },
     scores: await recorded(scoreCommands(step, forward)),
     planOnDevice() {

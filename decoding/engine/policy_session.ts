@@ -8,6 +8,7 @@
 import type { Migration } from "../../cache/kv_store.ts";
 import type { Selection } from "../../cache/policy.ts";
 import { checkInteger } from "../../core/check.ts";
+import { Calls } from "../session/calls.ts";
 import { checkTokens, readLogits } from "../session/step_io.ts";
 import { checkCut, checkPair, checkTurnBlock } from "./checks.ts";
 import { memoryAdvice } from "../session/memory_advice.ts";
@@ -26,13 +27,22 @@ import { forgetPrompt, hasWholeTurns, runTurn, stepThrough } from "./turn.ts";
 import { TurnBlocks } from "./turn_blocks.ts";
 import { createEngineParts, type EngineParts, wholeCapacity } from "./parts.ts";
 
-/** A pair that decodes under one policy, or each sequence under its own. Disposing it frees caches and activations. */
+/**
+ * A pair that decodes under one policy, or each sequence under its own. Disposing it frees caches and activations.
+ *
+ * One call at a time: another one is refused until the last has ended. A prompt, a turn or a step that fails or is aborted
+ * leaves the sequences as they were; a turn that is run token by token or in blocks leaves what was run of it. A step that
+ * fails once it has begun to run makes the session refuse every further call.
+ */
 export class PolicySession implements Disposable {
   readonly #options: PolicySessionOptions;
   readonly #parts: EngineParts;
+  readonly #calls = new Calls();
   #store: PolicyStore | undefined;
   #state: DecodeState | undefined;
   #blocks: TurnBlocks | undefined;
+  /** What the sequences continue with, where a step has told. */
+  #next: readonly number[] | undefined;
 
   /**
    * Allocates caches and activations.
@@ -67,32 +77,22 @@ export class PolicySession implements Disposable {
    *
    * @param tokens Token ids; for a further turn all that the cache does not hold, including the newest chosen token.
    * @param options Which sequence, or which ones begin with this prompt; progress, signal.
-   * @throws {RequirementError} If sequences that share a small model do not begin together, or several would be run token by token.
+   * @throws {RequirementError} If sequences that share a small model do not begin together, several would be run token by token,
+   *   or another call has not ended.
    * @throws {GpuError} If the device runs out of memory. As after an abort, the sequences then hold no tokens, or those
    *   before the turn; others are unaffected, and the prompt can be run again.
    */
   async prefill(tokens: readonly number[], options: PromptOptions = {}): Promise<void> {
+    using _call = this.#calls.begin("run a prompt");
     const { sequence = 0, ...events } = options;
     const indices = typeof sequence === "number" ? [sequence] : sequence;
-    if (indices.some((index) => this.lengths[index]! > 0)) {
-      try {
-        return await this.#continue(tokens, { ...events, indices });
-      } catch (error) {
-        throw memoryAdvice(error);
-      }
-    }
-    const promptSequences = this.#parts.sequences.begin(indices, tokens.length);
-    const models = {
-      large: this.#parts.large,
-      ...(this.#parts.smallModel && { small: this.#parts.smallModel.session }),
-      match: this.#options.match ?? {},
-    };
-    const needsSums = this.#parts.smallModel?.needsSums ?? false;
+    this.#checkSequences(indices);
+    this.#next = undefined;
     try {
-      const state = await runPrompt(models, tokens, { ...events, promptSequences, needsSums });
-      await this.#parts.sequences.startFrom(promptSequences, tokens.length, state);
+      const isTurn = indices.some((index) => this.lengths[index]! > 0);
+      if (isTurn) await this.#continue(tokens, { ...events, indices });
+      else await this.#begin(tokens, { ...events, indices });
     } catch (error) {
-      forgetPrompt(this.#parts, indices);
       throw memoryAdvice(error);
     }
   }
@@ -101,8 +101,10 @@ export class PolicySession implements Disposable {
    * Reads the token that each sequence continues with.
    *
    * @returns Token ids, one per sequence.
+   * @throws {RequirementError} If a sequence has no prompt, or another call has not ended.
    */
   async nextTokens(): Promise<number[]> {
+    using _call = this.#calls.begin("read the next tokens", { isRead: true });
     return await this.#parts.large.nextTokens();
   }
 
@@ -111,10 +113,12 @@ export class PolicySession implements Disposable {
    *
    * @param options Tokens to run instead of the chosen ones; whether logits are read.
    * @returns What was chosen and what was seen.
-   * @throws {RequirementError} If the cache is full, or sequences that share a small model would read different tokens.
+   * @throws {RequirementError} If the cache is full, a sequence has no prompt, sequences that share a small model would read
+   *   different tokens, or another call has not ended.
    * @throws {GpuError} If the device runs out of memory; the first step can be tried again then.
    */
   async step(options: StepOptions = {}): Promise<StepReport> {
+    using _call = this.#calls.begin("decode");
     try {
       return await this.#step(options);
     } catch (error) {
@@ -123,40 +127,62 @@ export class PolicySession implements Disposable {
   }
 
   async #step(options: StepOptions): Promise<StepReport> {
+    const { large, sequences } = this.#parts;
+    checkInteger("decode", "tokens of every sequence", {
+      value: Math.min(...this.lengths),
+      min: 1,
+    });
     const room = { value: Math.max(...this.lengths) + 1, max: this.#options.capacity - 1 };
     checkInteger("decode", "tokens of the longest sequence", room);
-    this.#parts.sequences.checkTokens(options.tokens);
-    if (options.tokens) this.#parts.large.replaceNext(options.tokens);
-    await this.#parts.sequences.matchIfNeeded();
-    const state = this.#state ??= await this.#start();
+    sequences.checkTokens(options.tokens);
+    const next = options.tokens && (this.#next ?? await large.nextTokens());
+    try {
+      if (options.tokens) large.replaceNext(options.tokens);
+      await sequences.matchIfNeeded();
+      this.#state ??= await this.#start();
+      await this.#parts.smallModel?.open(this.#parts, large.forward);
+    } catch (error) {
+      if (next) large.replaceNext(next);
+      throw error;
+    }
+    const state = this.#state;
+    const report = await this.#calls.change(() => this.#run(state, options));
+    this.#next = report.chosen;
+    return report;
+  }
+
+  /** Runs a step that is ready, and remembers what it has left behind. */
+  async #run(state: DecodeState, options: StepOptions): Promise<StepReport> {
     const { store, planner } = state;
+    const { large, sequences, smallModel } = this.#parts;
     const moved = await this.#submit(state);
     const { hasSelections = true } = options;
     // Read together: one awaited read costs as much as all of them.
     const [chosen, logits, scores, lists, vectors] = await Promise.all([
-      this.nextTokens(),
-      options.logits ? readLogits(this.#parts.large.forward, this.lengths.length) : undefined,
-      this.#parts.sequences.readAfter(),
+      large.nextTokens(),
+      options.logits ? readLogits(large.forward, this.lengths.length) : undefined,
+      sequences.readAfter(),
       hasSelections ? planner?.read() : undefined,
-      store.takeNewest(this.lengths, this.#parts.sequences.readsVectors),
-      this.#parts.smallModel?.finish(),
+      store.takeNewest(this.lengths, sequences.readsVectors),
+      smallModel?.finish(),
     ]);
-    const seen = lists ? this.#take(lists) : this.#parts.sequences.selections;
+    const seen = lists ? this.#take(lists) : sequences.selections;
     const migration = lists ? store.account(seen) : moved;
-    const dropsAfter = this.#parts.sequences.planAfter(scores, vectors);
+    const dropsAfter = sequences.planAfter(scores, vectors);
     if (!hasSelections) return { chosen, selections: [], churn: [], ...(logits && { logits }) };
     return {
       chosen,
       selections: seen,
-      churn: this.#parts.sequences.churn,
+      churn: sequences.churn,
       ...(logits && { logits }),
       ...(migration && { migration }),
-      ...(dropsAfter && { after: this.#parts.sequences.selections }),
+      ...(dropsAfter && { after: sequences.selections }),
     };
   }
 
   /** Bytes of keys and values now. */
   async memory(): Promise<PolicyMemory> {
+    using _call = this.#calls.begin("count bytes");
     const state = this.#state;
     const smallModel = this.#parts.smallModel?.memory;
     if (state?.planner) this.#take(await state.planner.read());
@@ -178,6 +204,37 @@ export class PolicySession implements Disposable {
     this.#parts[Symbol.dispose]();
   }
 
+  #checkSequences(indices: readonly number[]): void {
+    const max = this.lengths.length - 1;
+    const action = "run a prompt";
+    checkInteger(action, "number of sequences", { value: indices.length, min: 1, max: max + 1 });
+    for (const value of indices) checkInteger(action, "sequence", { value, min: 0, max });
+    const different = { value: new Set(indices).size, min: indices.length };
+    checkInteger(action, "number of different sequences", different);
+  }
+
+  /** Runs the prompt with which sequences begin. */
+  async #begin(
+    tokens: readonly number[],
+    { indices, ...events }: PromptEvents & { readonly indices: readonly number[] },
+  ): Promise<void> {
+    const { large, smallModel, sequences } = this.#parts;
+    const promptSequences = sequences.begin(indices, tokens.length);
+    const models = {
+      large,
+      ...(smallModel && { small: smallModel.session }),
+      match: this.#options.match ?? {},
+    };
+    const needsSums = smallModel?.needsSums ?? false;
+    try {
+      const state = await runPrompt(models, tokens, { ...events, promptSequences, needsSums });
+      await sequences.startFrom(promptSequences, tokens.length, state);
+    } catch (error) {
+      forgetPrompt(this.#parts, indices);
+      throw error;
+    }
+  }
+
   async #continue(
     tokens: readonly number[],
     options: PromptEvents & { readonly indices: readonly number[] },
@@ -194,7 +251,9 @@ export class PolicySession implements Disposable {
     const count = { value: this.lengths.length, min: 1, max: 1 };
     checkInteger("continue token by token", "number of sequences", count);
     const { turnBlock = 1 } = this.#options;
-    if (turnBlock === 1) return await stepThrough(this, tokens, options);
+    if (turnBlock === 1) {
+      return await stepThrough((step) => this.#step(step), tokens, options);
+    }
     const state = this.#state ??= await this.#start();
     const sequence = this.#parts.sequences.all[0]!;
     this.#blocks ??= new TurnBlocks({ ...state, ...this.#parts, sequence }, turnBlock);
@@ -204,7 +263,7 @@ export class PolicySession implements Disposable {
   /** Submits a step of both models, including the choice of tokens; returns what a choice on the host moved. */
   async #submit({ store, large, planner }: DecodeState): Promise<Migration | undefined> {
     this.#parts.large.writeLengths();
-    await this.#parts.smallModel?.submit(this.#parts, this.#parts.large.forward);
+    this.#parts.smallModel?.submit();
     let moved: Migration | undefined;
     if (planner) {
       planner.run(this.#parts.sequences.tiers());

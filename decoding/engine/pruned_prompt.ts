@@ -52,7 +52,10 @@ export async function runPrunedPrompt(
   const { capacity } = workspace.shape;
   checkTokens(tokens, { vocabulary, room: capacity });
   device.write(workspace.tokens, 4 * index * capacity, Uint32Array.from(tokens));
-  using run = new PrunedRun(forward, tokens.length, index);
+  using stack = new DisposableStack();
+  // What other prompts see does not depend on this one, however it ends.
+  stack.defer(() => session.setVisible(() => true));
+  const run = stack.use(new PrunedRun(forward, tokens.length, index));
   let reached = Uint32Array.from(tokens, (_, position) => position);
   const kept: Uint32Array[] = [];
   for (let layer = 0; layer < layers; layer++) {
@@ -73,7 +76,6 @@ export async function runPrunedPrompt(
   if (onLogits) onLogits(await readLogits(forward, 1), [index]);
   sequence.keep(kept);
   session.advance(tokens.length, index);
-  session.setVisible(() => true);
 }
 
 /** How one layer is run. */

@@ -11,11 +11,13 @@
 import type { Selection } from "../../cache/policy.ts";
 import { ResidentStore } from "../../cache/resident_store.ts";
 import { checkInteger, RequirementError } from "../../core/check.ts";
+import { Calls } from "../session/calls.ts";
+import { memoryAdvice } from "../session/memory_advice.ts";
 import { checkTokens } from "../session/step_io.ts";
-import { type PromptOptions, runPrompt } from "./prompt.ts";
+import { type PromptEvents, type PromptOptions, runPrompt } from "./prompt.ts";
 import { checkPair, checkSpeculation, checkTurnBlock } from "./checks.ts";
 import type { ModelPair, PolicyMemory, StepOptions, StepReport } from "./types.ts";
-import { runTurn } from "./turn.ts";
+import { forgetPrompt, runTurn } from "./turn.ts";
 import { residentLists } from "../selection/lists.ts";
 import {
   BlockPlanner,
@@ -26,6 +28,7 @@ import {
 import type { Verification } from "./speculative_blocks.ts";
 import {
   type BlockOptions,
+  type BlockPlace,
   type BlockReport,
   type BlockSelection,
   type BlockSelections,
@@ -36,12 +39,18 @@ import {
 } from "./speculative_types.ts";
 import { wholeCapacity } from "./parts.ts";
 
-/** A pair that decodes under a policy, block by block. Disposing it frees caches and activations. */
+/**
+ * A pair that decodes under a policy, block by block. Disposing it frees caches and activations.
+ *
+ * One call at a time: another one is refused until the last has ended. A prompt or a turn that fails or is aborted leaves
+ * the sequence as it was. A block that fails once it has begun to run makes the session refuse every further call.
+ */
 export class SpeculativeSession implements Disposable {
   readonly #pair: Required<ModelPair>;
   readonly #options: SpeculativeOptions & { readonly block: BlockSelection };
   readonly #parts: SpeculativeParts;
   readonly #recorder = new SpeculationRecorder();
+  readonly #calls = new Calls();
   /** The text so far, including the token that comes next. */
   readonly #tokens: number[] = [];
   /** The block whose rows `step` reports. */
@@ -82,25 +91,50 @@ export class SpeculativeSession implements Disposable {
    *
    * @param tokens Token ids; for a further turn all that the cache does not hold, including the newest chosen token.
    * @param options Progress, signal.
-   * @throws {RequirementError} If the tokens do not fit.
+   * @throws {RequirementError} If the tokens do not fit, or another call has not ended.
+   * @throws {GpuError} If the device runs out of memory. As after an abort, the prompt or turn can be run again.
    */
   async prefill(tokens: readonly number[], options: PromptOptions = {}): Promise<void> {
-    const { sequence: _, ...events } = options;
+    using _call = this.#calls.begin("run a prompt");
+    const { sequence = 0, ...events } = options;
+    checkInteger("run a prompt", "sequence", { value: Number(sequence), min: 0, max: 0 });
+    // The token after it needs a place, too.
+    const room = this.#options.capacity - 1 - this.#length;
+    checkTokens(tokens, { vocabulary: this.#pair.large.config.vocabulary, room });
+    try {
+      if (this.#planner) await this.#continue(tokens, events);
+      else await this.#begin(tokens, events);
+    } catch (error) {
+      throw memoryAdvice(error);
+    }
+  }
+
+  /** Runs the prompt with which the sequence begins. */
+  async #begin(tokens: readonly number[], events: PromptEvents): Promise<void> {
     const { large, smallModel, sequences } = this.#parts;
-    const { match = {} } = this.#options;
-    if (this.#planner) {
-      this.#tried = undefined;
-      await runTurn(this.#parts, tokens, { ...events, indices: [0] });
-      this.#tokens.pop();
-    } else {
-      const promptSequences = sequences.begin([0], tokens.length);
-      const models = { large, small: smallModel.session, match };
-      const { needsSums } = smallModel;
+    const { match = {}, block } = this.#options;
+    const promptSequences = sequences.begin([0], tokens.length);
+    const models = { large, small: smallModel.session, match };
+    const { needsSums } = smallModel;
+    try {
       const state = await runPrompt(models, tokens, { ...events, promptSequences, needsSums });
       await sequences.startFrom(promptSequences, tokens.length, state);
-      this.#planner = new BlockPlanner(sequences.all[0]!, this.#options.block);
+      this.#tokens.push(...tokens, ...await large.nextTokens());
+    } catch (error) {
+      forgetPrompt(this.#parts, [0]);
+      throw error;
     }
-    this.#tokens.push(...tokens, ...await large.nextTokens());
+    this.#planner = new BlockPlanner(sequences.all[0]!, block);
+    this.#store = new ResidentStore(large.forward.cache);
+  }
+
+  async #continue(tokens: readonly number[], events: PromptEvents): Promise<void> {
+    const { large } = this.#parts;
+    this.#tried = undefined;
+    await runTurn(this.#parts, tokens, { ...events, indices: [0] });
+    await this.#calls.change(async () => {
+      this.#tokens.splice(-1, 1, ...tokens, ...await large.nextTokens());
+    });
     this.#store = new ResidentStore(large.forward.cache);
   }
 
@@ -108,9 +142,12 @@ export class SpeculativeSession implements Disposable {
    * Returns the token that the sequence continues with.
    *
    * @returns Its id.
+   * @throws {RequirementError} If there is no prompt, or another call has not ended.
    */
-  nextTokens(): Promise<number[]> {
-    return Promise.resolve(this.#tokens.slice(-1));
+  // deno-lint-ignore require-await -- refusals must reject, as in other sessions
+  async nextTokens(): Promise<number[]> {
+    using _call = this.#calls.begin("read the next token", { isRead: true });
+    return [this.#next];
   }
 
   /**
@@ -118,9 +155,11 @@ export class SpeculativeSession implements Disposable {
    *
    * @param options Your own drafts or tokens; whether logits are read.
    * @returns New tokens, and what each of their rows attended to.
-   * @throws {RequirementError} If the cache is full, or given tokens do not fit.
+   * @throws {RequirementError} If the cache is full, there is no prompt, given tokens do not fit, or another call has not ended.
    */
   async block(options: BlockOptions = {}): Promise<BlockReport> {
+    using _call = this.#calls.begin("decode");
+    this.#tried = undefined;
     const tried = await this.#try(options);
     const rows: StepReport[] = [];
     while (tried.done <= tried.accepted) rows.push(await this.#acceptRow(tried));
@@ -133,9 +172,10 @@ export class SpeculativeSession implements Disposable {
    *
    * @param options Whether logits are read. Tokens can only be given to whole blocks.
    * @returns What the step saw and chose.
-   * @throws {RequirementError} If the cache is full, or a token is given.
+   * @throws {RequirementError} If the cache is full, there is no prompt, a token is given, or another call has not ended.
    */
   async step(options: StepOptions = {}): Promise<StepReport> {
+    using _call = this.#calls.begin("decode");
     if (options.tokens) {
       throw new RequirementError({
         action: "speculate",
@@ -153,22 +193,26 @@ export class SpeculativeSession implements Disposable {
    * Reads the scores that the small model's heads give each committed token.
    *
    * @returns Scores, [smallHeads, tokens].
+   * @throws {RequirementError} If another call has not ended.
    */
   async smallScores(): Promise<Float32Array> {
+    using _call = this.#calls.begin("read scores", { isRead: true });
     return await readSmallScores(this.#parts, this.#length);
   }
 
   /** Bytes of keys and values now. */
-  memory(): Promise<PolicyMemory> {
+  // deno-lint-ignore require-await -- refusals must reject, as in other sessions
+  async memory(): Promise<PolicyMemory> {
+    using _call = this.#calls.begin("count bytes", { isRead: true });
     const { layers, kvHeads, headDim } = this.#pair.large.config;
     const smallModel = this.#parts.smallModel.memory;
-    return Promise.resolve({
+    return {
       largeCacheBytes: this.#parts.large.cacheBytes,
       largeCacheBytesIdeal: 2 * headDim * this.#parts.sequences.heldRows(layers * kvHeads),
       smallCacheBytes: smallModel.deviceBytes,
       smallCacheBytesIdeal: smallModel.idealBytes,
       hostBytes: 0,
-    });
+    };
   }
 
   /** Frees caches and activations. */
@@ -180,15 +224,19 @@ export class SpeculativeSession implements Disposable {
     return this.#parts.large.lengths[0]!;
   }
 
-  /** Puts a given first token in place and returns the given proposals, if any. */
+  /** The token that the sequence continues with. */
+  get #next(): number {
+    checkInteger("decode", "tokens of the sequence", { value: this.#length, min: 1 });
+    return this.#tokens.at(-1)!;
+  }
+
+  /** The block's first token and the proposed ones, if any are given. */
   #given({ drafts, tokens }: BlockOptions): readonly number[] | undefined {
     const room = this.#draftRoom();
-    const given = tokens ?? (drafts && [this.#tokens.at(-1)!, ...drafts.slice(0, room)]);
-    if (!given) return undefined;
+    const given = tokens ?? (drafts && [this.#next, ...drafts.slice(0, room)]);
     const { vocabulary } = this.#pair.large.config;
-    checkTokens(given, { vocabulary, room: 1 + room });
-    this.#tokens[this.#tokens.length - 1] = given[0]!;
-    return given.slice(1);
+    if (given) checkTokens(given, { vocabulary, room: 1 + room });
+    return given;
   }
 
   /**
@@ -216,25 +264,44 @@ export class SpeculativeSession implements Disposable {
 
   /** Drafts and checks a block without accepting any of it yet. */
   async #try(options: BlockOptions): Promise<TriedBlock> {
+    const next = this.#next;
     const given = this.#given(options);
-    const place = { length: this.#length, rows: 1 + (given?.length ?? this.#draftRoom()) };
-    const { runner, sequences, large } = this.#parts;
+    const tokens = given ?? [next];
+    const place = { length: this.#length, rows: given?.length ?? 1 + this.#draftRoom() };
+    const { sequences, large } = this.#parts;
     const clock = new Stopwatch();
     // Matching reads the text from the device.
-    large.replaceNext(this.#tokens.slice(-1));
+    large.replaceNext(tokens.slice(0, 1));
     await sequences.matchIfNeeded();
-    await runner.draft(place, [this.#tokens.at(-1)!, ...(given ?? [])]);
-    const scored = this.#planner!.scoredRows(place);
-    const saliency = scored > 0 ? await runner.saliency(scored) : [];
-    const draftMs = clock.lap();
-    const lists = this.#lists(this.#planner!.plan(place, saliency));
-    const planMs = clock.lap();
-    const checked = await runner.verify(place, { lists, logits: options.logits ?? false });
-    const times = { draftMs, planMs, verifyMs: clock.lap() };
-    const { drafts, choices } = checked;
+    const checked = await this.#calls.change(async () => {
+      this.#tokens[this.#tokens.length - 1] = tokens[0]!;
+      return await this.#check(place, { tokens, logits: options.logits ?? false, clock });
+    });
+    const { drafts, choices, times } = checked;
     const accepted = options.tokens ? drafts.length : agreement(drafts, choices);
     this.#recorder.add({ drafts, accepted, times });
     return { length: place.length, checked, accepted, times, done: 0 };
+  }
+
+  /** Runs the small model over a block, plans it, and runs the large model. */
+  async #check(
+    place: BlockPlace,
+    { tokens, logits, clock }: {
+      readonly tokens: readonly number[];
+      readonly logits: boolean;
+      readonly clock: Stopwatch;
+    },
+  ): Promise<Verification & { readonly times: BlockTimes }> {
+    const { runner } = this.#parts;
+    const planner = this.#planner!;
+    await runner.draft(place, tokens);
+    const scored = planner.scoredRows(place);
+    const saliency = scored > 0 ? await runner.saliency(scored) : [];
+    const draftMs = clock.lap();
+    const lists = this.#lists(planner.plan(place, saliency));
+    const planMs = clock.lap();
+    const checked = await runner.verify(place, { lists, logits });
+    return { ...checked, times: { draftMs, planMs, verifyMs: clock.lap() } };
   }
 
   /** Commits the next accepted row and describes it as a decode step; the caches then end after it. */
@@ -242,7 +309,7 @@ export class SpeculativeSession implements Disposable {
     const { length, checked: { choices, drafts, logits }, accepted } = tried;
     const { config: { vocabulary } } = this.#pair.large;
     const row = tried.done++;
-    await this.#parts.runner.commit(length, row);
+    await this.#calls.change(() => this.#parts.runner.commit(length, row));
     const { selections, churn } = this.#planner!.commit(row);
     this.#tokens.push(row < accepted ? drafts[row]! : choices[row]!);
     this.#parts.large.advance();

@@ -8,10 +8,10 @@
 import { readVectors } from "../session/vectors.ts";
 import { readsRows } from "../../cache/scores/score.ts";
 import { decayOf, isDeviceScore, type SequenceSettings } from "../selection/sequence_settings.ts";
-import type { PolicySession } from "./policy_session.ts";
 import type { PolicyShape } from "../selection/buffers.ts";
 import type { PromptEvents } from "./prompt.ts";
 import type { EngineParts } from "./parts.ts";
+import type { StepOptions, StepReport } from "./types.ts";
 
 /** Rows of one prefill step of the small model. */
 const CHUNK = 128;
@@ -41,43 +41,52 @@ export async function runTurn(
   tokens: readonly number[],
   options: PromptEvents & { readonly indices: readonly number[] },
 ): Promise<void> {
-  const { large, smallModel, sequences, batch } = parts;
+  const { large, smallModel, sequences, batch, buffers: { scores } } = parts;
   const { indices } = options;
   const smallSequences = [...new Set(indices.map((index) => batch.smallSequences[index]))]
     .filter((smallSequence) => smallSequence !== undefined);
-  const before = {
-    large: indices.map((index) => large.lengths[index]!),
-    small: smallSequences.map((smallSequence) => smallModel!.session.lengths[smallSequence]!),
-  };
+  const restore = [
+    ...await Promise.all(indices.map((index) => large.mark(index))),
+    ...await Promise.all(smallSequences.map((sequence) => smallModel!.session.mark(sequence))),
+  ];
+  const written: SmallScores[] = [];
+  const vectors: (Float32Array | undefined)[] = [];
   try {
     await runLarge(parts, tokens, { ...options, steps: indices.length + smallSequences.length });
     for (const smallSequence of smallSequences) {
       const readers = indices.filter((index) => batch.smallSequences[index] === smallSequence);
-      await runSmallModel(parts, tokens, { ...options, smallSequence, readers });
+      written.push(...await runSmallModel(parts, tokens, { ...options, smallSequence, readers }));
     }
+    for (const index of indices) vectors.push(await newVectors(parts, index));
   } catch (error) {
-    indices.forEach((index, k) => large.rewind(before.large[k]!, index));
-    smallSequences.forEach((smallSequence, k) =>
-      smallModel!.session.rewind(before.small[k]!, smallSequence)
-    );
+    for (const undo of restore) undo();
     throw error;
   }
-  for (const index of indices) {
-    const { largeScores } = sequences.all[index]!;
-    const to = large.lengths[index]!;
-    if (largeScores?.readsVectors) {
-      const range = { sequence: index, from: largeScores.knownTokens, to };
-      largeScores.addVectors(await readVectors(large.forward, range));
-    }
-    sequences.all[index]!.reset(to);
+  const { device } = large.forward;
+  for (const { index, values } of written) device.write(scores, values.byteLength * index, values);
+  for (const [place, index] of indices.entries()) {
+    const sequence = sequences.all[index]!;
+    if (vectors[place]) sequence.largeScores!.addVectors(vectors[place]);
+    sequence.reset(large.lengths[index]!);
   }
+}
+
+/** Keys and values that a sequence's scores have not read yet, if they read any. */
+async function newVectors(
+  { large, sequences }: EngineParts,
+  sequence: number,
+): Promise<Float32Array | undefined> {
+  const { largeScores } = sequences.all[sequence]!;
+  if (!largeScores?.readsVectors) return undefined;
+  const range = { sequence, from: largeScores.knownTokens, to: large.lengths[sequence]! };
+  return await readVectors(large.forward, range);
 }
 
 /**
  * Runs a turn token by token, each seeing what is kept at that point; if it throws, the tokens that were run remain.
  */
 export async function stepThrough(
-  session: Pick<PolicySession, "step">,
+  run: (options: StepOptions) => Promise<StepReport>,
   tokens: readonly number[],
   { signal, onLogits, onProgress }: PromptEvents,
 ): Promise<void> {
@@ -85,7 +94,7 @@ export async function stepThrough(
     signal?.throwIfAborted();
     const isLast = done === tokens.length - 1;
     const wants = { logits: isLast && onLogits !== undefined, hasSelections: false };
-    const { logits } = await session.step({ tokens: [token], ...wants });
+    const { logits } = await run({ tokens: [token], ...wants });
     if (logits) onLogits?.(logits, [0]);
     onProgress?.(done + 1, tokens.length);
   }
@@ -125,12 +134,18 @@ async function runLarge(
   }
 }
 
-/** Adds the rows of the turn to the small model's scores; before heads are matched it only fills its cache. */
+/** Scores of the small model's heads for one sequence, [smallHeads, capacity]. */
+interface SmallScores {
+  readonly index: number;
+  readonly values: Float32Array<ArrayBuffer>;
+}
+
+/** Adds the rows of the turn to the small model's scores, which it returns; before heads are matched there are none. */
 async function runSmallModel(
   { smallModel, sequences, shape, buffers }: EngineParts,
   tokens: readonly number[],
   options: PromptEvents & { readonly smallSequence: number; readonly readers: readonly number[] },
-): Promise<void> {
+): Promise<SmallScores[]> {
   const { smallSequence, signal } = options;
   const { session } = smallModel!;
   const { device } = session.forward;
@@ -140,14 +155,15 @@ async function runSmallModel(
     return isReady && isDeviceScore(policy);
   });
   const quiet = { sequence: smallSequence, logits: "none", ...(signal && { signal }) } as const;
-  if (readers.length === 0) return await session.prefill(tokens, { ...quiet, isSummed: false });
+  if (readers.length === 0) await session.prefill(tokens, { ...quiet, isSummed: false });
   const bytes = 4 * shape.smallHeads * shape.capacity;
   const decays = Map.groupBy(readers, (index) => decayOf(sequences.all[index]!.policy));
+  const all: SmallScores[] = [];
   for (const [decay, indices] of decays) {
-    const known = await Promise.all(
-      indices.map((index) => device.read(buffers.scores, bytes * index, bytes)),
-    );
-    const scores = known.map((words) => new Float32Array(words));
+    const scores = await Promise.all(indices.map(async (index) => ({
+      index,
+      values: new Float32Array(await device.read(buffers.scores, bytes * index, bytes)),
+    })));
     session.rewind(start, smallSequence);
     for (let done = 0; done < tokens.length; done += CHUNK) {
       const piece = tokens.slice(done, done + CHUNK);
@@ -155,10 +171,11 @@ async function runSmallModel(
       await session.prefill(piece, { ...quiet, rowDecay: decay });
       const rows = await session.accumulated(smallSequence);
       const factor = decay ** piece.length;
-      for (const summed of scores) addRows(summed, rows, { ...shape, factor });
+      for (const { values } of scores) addRows(values, rows, { ...shape, factor });
     }
-    indices.forEach((index, k) => device.write(buffers.scores, bytes * index, scores[k]!));
+    all.push(...scores);
   }
+  return all;
 }
 
 /** Adds sums of rows, [heads, tokens], to scores that fade by a factor, [heads, capacity]. */

@@ -139,16 +139,20 @@ export class SmallModelStep implements Disposable {
   }
 
   /**
-   * Runs one token of every sequence; see `recordSmallStep`.
+   * Records its step, once; see `recordSmallStep`.
    *
    * @param step Buffers, sizes and sequences of the large model's side.
-   * @param large Model whose tokens it reads; its lengths must have been written.
+   * @param large Model whose tokens it reads.
    */
-  async submit(step: Omit<PolicyStep, "forward">, large: ForwardState): Promise<void> {
-    const recording = this.#recording ??= await this.#record(step, large);
+  async open(step: Omit<PolicyStep, "forward">, large: ForwardState): Promise<void> {
+    this.#recording ??= await this.#record(step, large);
+  }
+
+  /** Runs one token of every sequence, once `open` has recorded how; the large model's lengths must have been written. */
+  submit(): void {
     this.session.writeLengths();
     this.#cache?.append();
-    this.session.forward.device.submit(recording);
+    this.session.forward.device.submit(this.#recording!);
   }
 
   /** Advances lengths by the token that `submit` ran, and drops what the budget does not allow. */

@@ -5,12 +5,13 @@
  */
 
 import { createFullCache, type FullCache } from "../../cache/full_cache.ts";
-import { checkInteger, GpuError } from "../../core/check.ts";
+import { checkInteger, GpuError, RequirementError } from "../../core/check.ts";
 import type { Model } from "../../models/load.ts";
 import { rotationTable } from "../../models/forward/rotation.ts";
 import { createTaps } from "../../models/forward/taps.ts";
 import type { ForwardState } from "../../models/forward/forward.ts";
 import { createWorkspace } from "../../models/forward/workspace.ts";
+import { Calls } from "./calls.ts";
 import { checkTokens, readLogits } from "./step_io.ts";
 import { forkCache } from "./fork_cache.ts";
 import { type HeadSelection, type MapBlock, MapReader } from "./maps.ts";
@@ -22,7 +23,12 @@ const LOGIT_ROWS = 16;
 /** Decode steps per submission: enough to hide a readback, few enough to stay interruptible. */
 const STEPS_PER_SUBMIT = 16;
 
-/** A running model, for one conversation or batch. Disposing it frees cache and activations. */
+/**
+ * A running model, for one conversation or batch. Disposing it frees cache and activations.
+ *
+ * One call at a time: another one is refused until the last has ended. A call that fails or is aborted leaves the session
+ * as it was before, except for sums of attention, which must then be cleared before they are read.
+ */
 export class Session implements Disposable {
   /** Model that runs. */
   readonly model: Model;
@@ -30,6 +36,11 @@ export class Session implements Disposable {
   #runner: StepRunner;
   readonly #maps: MapReader;
   readonly #lengths: number[];
+  /** Whether the token that each sequence continues with is on the device. */
+  readonly #hasNext: boolean[];
+  /** Sequences whose sums hold a part of a call that failed. */
+  readonly #partSums = new Set<number>();
+  readonly #calls = new Calls();
   readonly #chunk: number;
   readonly #owned: DisposableStack;
 
@@ -50,6 +61,7 @@ export class Session implements Disposable {
     this.model = model;
     this.#chunk = Math.min(options.chunk ?? 128, capacity);
     this.#lengths = new Array<number>(sequences).fill(0);
+    this.#hasNext = new Array<boolean>(sequences).fill(false);
     const table = rotationTable(config, capacity);
     const format = options.isExact ? "f32" : "f16";
     const formats = { keyFormat: format, valueFormat: format } as const;
@@ -68,7 +80,7 @@ export class Session implements Disposable {
       rotation: stack.use(device.createBuffer("rotation table", table.byteLength)),
     };
     device.write(this.#state.rotation, 0, table);
-    this.#runner = stack.use(new StepRunner(this.#state, this.#chunk));
+    this.#runner = new StepRunner(this.#state, this.#chunk);
     this.#maps = stack.use(new MapReader(device));
     this.#owned = stack.move();
   }
@@ -99,6 +111,11 @@ export class Session implements Disposable {
    * @returns Token ids, [sequences, capacity].
    */
   async readTokens(): Promise<Uint32Array> {
+    using _call = this.#calls.begin("read tokens", { isRead: true });
+    return await this.#readTokens();
+  }
+
+  async #readTokens(): Promise<Uint32Array> {
     const { device, workspace: { tokens } } = this.#state;
     return new Uint32Array(await device.read(tokens));
   }
@@ -107,24 +124,49 @@ export class Session implements Disposable {
    * Puts other tokens in place of those that sequences would continue with.
    *
    * @param tokens One per sequence.
-   * @throws {RequirementError} If there is not one per sequence, or one is not in the vocabulary.
+   * @throws {RequirementError} If there is not one per sequence, one is not in the vocabulary, or a sequence is full.
    */
   replaceNext(tokens: readonly number[]): void {
-    const { device, workspace, config } = this.#state;
+    const action = "force tokens";
+    using _call = this.#calls.begin(action);
+    const { device, workspace: { shape: { capacity }, ...workspace }, config } = this.#state;
     const count = { value: tokens.length, min: this.#lengths.length, max: this.#lengths.length };
-    checkInteger("force tokens", "number of tokens", count);
+    checkInteger(action, "number of tokens", count);
+    for (const value of tokens) {
+      checkInteger(action, "token id", { value, min: 0, max: config.vocabulary - 1 });
+    }
+    const longest = { value: Math.max(...this.#lengths), max: capacity - 1 };
+    checkInteger(action, "tokens of the longest sequence", longest);
     tokens.forEach((value, sequence) => {
-      checkInteger("force tokens", "token id", { value, min: 0, max: config.vocabulary - 1 });
-      const place = sequence * workspace.shape.capacity + this.#lengths[sequence]!;
+      const place = sequence * capacity + this.#lengths[sequence]!;
       device.write(workspace.tokens, 4 * place, Uint32Array.of(value));
+      this.#hasNext[sequence] = true;
     });
   }
 
-  /** Advances lengths by tokens that a caller has run: in every sequence, or in one. */
+  /** Advances lengths by tokens that a caller has run, with the choice of the next one: in every sequence, or in one. */
   advance(tokens = 1, sequence?: number): void {
     this.#lengths.forEach((length, index) => {
-      if (sequence === undefined || sequence === index) this.#lengths[index] = length + tokens;
+      if (sequence === undefined || sequence === index) this.#setLength(index, length + tokens);
     });
+  }
+
+  /**
+   * Remembers where a sequence ends and what it continues with.
+   *
+   * @param sequence Which sequence.
+   * @returns Puts both back; sums of attention stay as they are.
+   * @internal
+   */
+  async mark(sequence: number): Promise<() => void> {
+    const { device, workspace: { tokens, shape } } = this.#state;
+    const length = this.#lengths[sequence]!;
+    const place = 4 * (sequence * shape.capacity + length);
+    const next = this.#hasNext[sequence] ? await device.read(tokens, place, 4) : undefined;
+    return () => {
+      this.#setLength(sequence, length, next !== undefined);
+      if (next) device.write(tokens, place, new Uint32Array(next));
+    };
   }
 
   /**
@@ -134,9 +176,9 @@ export class Session implements Disposable {
    * @internal
    */
   takeCache(cache: FullCache): void {
-    this.#state = { ...this.#state, cache: this.#owned.use(cache) };
+    this.#state = { ...this.#state, cache };
     this.#runner[Symbol.dispose]();
-    this.#runner = this.#owned.use(new StepRunner(this.#state, this.#chunk));
+    this.#runner = new StepRunner(this.#state, this.#chunk);
   }
 
   /** Bytes of keys and values. */
@@ -145,36 +187,36 @@ export class Session implements Disposable {
   }
 
   /**
-   * Runs tokens through the model and appends them to a sequence.
+   * Runs tokens through the model and appends them to a sequence; if it fails or is aborted, none of them.
    *
    * @param tokens Token ids.
    * @param options What to compute and to capture.
-   * @throws {RequirementError} If the tokens do not fit or are not in the vocabulary.
+   * @throws {RequirementError} If the tokens do not fit or are not in the vocabulary, or another call has not ended.
    * @throws {GpuError} If requested logits are not finite.
    */
   async prefill(tokens: readonly number[], options: PrefillOptions = {}): Promise<void> {
-    const { sequence = 0, logits = "last" } = options;
-    const { capacity } = this.#state.workspace.shape;
+    const action = "run a model";
+    using _call = this.#calls.begin(action);
+    const { sequence = 0, isSummed = true, signal } = options;
+    this.#checkSequence(action, sequence);
+    const { device, workspace: { tokens: target, shape: { capacity } } } = this.#state;
     const start = this.#lengths[sequence]!;
     checkTokens(tokens, { vocabulary: this.model.config.vocabulary, room: capacity - start });
-    const place = 4 * (sequence * capacity + start);
-    this.#state.device.write(this.#state.workspace.tokens, place, Uint32Array.from(tokens));
-    for (let done = 0; done < tokens.length; done += this.#chunk) {
-      options.signal?.throwIfAborted();
-      const rows = Math.min(this.#chunk, tokens.length - done);
-      const isLast = done + rows === tokens.length;
-      this.#writeState(sequence, start + done);
-      await this.#runLayers({ sequence, start: start + done, rows }, options);
-      if (logits === "all") await this.#computeLogits({ first: 0, rows }, options);
-      if (isLast && logits === "last") {
-        await this.#computeLogits({ first: rows - 1, rows: 1 }, options);
+    signal?.throwIfAborted();
+    const restore = await this.mark(sequence);
+    try {
+      device.write(target, 4 * (sequence * capacity + start), Uint32Array.from(tokens));
+      for (let done = 0; done < tokens.length; done += this.#chunk) {
+        signal?.throwIfAborted();
+        const rows = Math.min(this.#chunk, tokens.length - done);
+        const isLast = done + rows === tokens.length;
+        await this.#runChunk({ sequence, start: start + done, rows, isLast }, options);
+        options.onProgress?.(done + rows);
       }
-      if (isLast && logits !== "none") {
-        await this.#runner.choose({ sequences: 1, rowsPerSequence: rows });
-      }
-      await this.#state.device.finished();
-      this.#lengths[sequence] = start + done + rows;
-      options.onProgress?.(done + rows);
+    } catch (error) {
+      restore();
+      if (isSummed) this.#partSums.add(sequence);
+      throw error;
     }
   }
 
@@ -183,48 +225,63 @@ export class Session implements Disposable {
    *
    * @param steps Tokens to append to the cache of each sequence.
    * @returns The tokens chosen after each step, [sequences][steps]; `nextTokens` before it gives the first one.
-   * @throws {RequirementError} If the steps do not fit.
+   * @throws {RequirementError} If the steps do not fit, a sequence has not been prefilled, or another call has not ended.
    * @throws {GpuError} If the logits are not finite.
    */
   async decode(steps: number): Promise<number[][]> {
+    using _call = this.#calls.begin("decode");
+    this.#checkNext("decode");
     const { capacity } = this.#state.workspace.shape;
-    const longest = Math.max(...this.#lengths);
-    checkInteger("decode", "steps", { value: steps, min: 1, max: capacity - longest - 1 });
-    const before = [...this.#lengths];
-    this.writeLengths();
-    for (let done = 0; done < steps; done += STEPS_PER_SUBMIT) {
-      await this.#runner.decode(Math.min(STEPS_PER_SUBMIT, steps - done));
+    checkInteger("decode", "steps", { value: steps, min: 1 });
+    const tokens = { value: Math.max(...this.#lengths) + steps, max: capacity - 1 };
+    checkInteger("decode", "tokens of the longest sequence after the steps", tokens);
+    try {
+      this.writeLengths();
+      for (let done = 0; done < steps; done += STEPS_PER_SUBMIT) {
+        await this.#runner.decode(Math.min(STEPS_PER_SUBMIT, steps - done));
+      }
+      const all = await this.#readTokens();
+      const chosen = this.#lengths.map((length, sequence) => {
+        const first = sequence * capacity + length + 1;
+        return checkChosen(all.subarray(first, first + steps));
+      });
+      this.advance(steps);
+      return chosen;
+    } catch (error) {
+      for (const sequence of this.#lengths.keys()) this.#partSums.add(sequence);
+      throw error;
     }
-    const chosen = await this.readTokens();
-    this.#lengths.forEach((length, sequence) => this.#lengths[sequence] = length + steps);
-    return before.map((length, sequence) => {
-      const first = sequence * capacity + length + 1;
-      return checkChosen(chosen.subarray(first, first + steps));
-    });
   }
 
   /**
    * Reads the token that each sequence continues with.
    *
    * @returns Token ids, one per sequence.
+   * @throws {RequirementError} If a sequence has not been prefilled with logits, or another call has not ended.
    * @throws {GpuError} If the logits it was chosen from are not finite.
    */
   async nextTokens(): Promise<number[]> {
+    using _call = this.#calls.begin("read the next tokens", { isRead: true });
+    this.#checkNext("read the next tokens");
     const { capacity } = this.#state.workspace.shape;
-    const tokens = await this.readTokens();
+    const tokens = await this.#readTokens();
     const next = this.#lengths.map((length, sequence) => tokens[sequence * capacity + length]!);
     return checkChosen(Uint32Array.from(next));
   }
 
   /**
-   * Removes the end of a sequence; accumulated attention stays as it is.
+   * Removes the end of a sequence, which then continues with the token that came after it; accumulated attention stays as
+   * it is.
    *
    * @param length Tokens that remain.
    * @param sequence Which sequence; 0 if left out.
    */
   rewind(length: number, sequence = 0): void {
-    checkInteger("rewind", "length", { value: length, min: 0, max: this.#lengths[sequence]! });
-    this.#lengths[sequence] = length;
+    using _call = this.#calls.begin("rewind");
+    this.#checkSequence("rewind", sequence);
+    const before = this.#lengths[sequence]!;
+    checkInteger("rewind", "length", { value: length, min: 0, max: before });
+    if (length < before) this.#setLength(sequence, length, length > 0);
   }
 
   /**
@@ -234,8 +291,12 @@ export class Session implements Disposable {
    * @param targets Sequences that it is copied to; not itself.
    */
   async fork(sequence: number, targets: readonly number[]): Promise<void> {
+    using _call = this.#calls.begin("copy a sequence");
+    for (const one of [sequence, ...targets]) this.#checkSequence("copy a sequence", one);
     await forkCache(this.#state, sequence, targets);
-    for (const target of targets) this.#lengths[target] = this.#lengths[sequence]!;
+    for (const target of targets) {
+      this.#setLength(target, this.#lengths[sequence]!, this.#hasNext[sequence]);
+    }
   }
 
   /**
@@ -244,14 +305,24 @@ export class Session implements Disposable {
    * @param sequence Which sequence; 0 if left out.
    * @returns Column sums, [layers * queryHeads, tokens].
    * @throws {RequirementError} If the session does not accumulate.
+   * @throws {RequirementError} If a call that failed has left a part of its attention, or another call has not ended.
    */
   async accumulated(sequence = 0): Promise<Float32Array> {
+    const action = "read accumulated attention";
+    using _call = this.#calls.begin(action, { isRead: true });
+    this.#checkSequence(action, sequence);
+    if (this.#state.taps.sums && this.#partSums.has(sequence)) {
+      const requirement = "it must be cleared after a call that failed";
+      throw new RequirementError({ action, requirement, state: "sums hold a part of that call" });
+    }
     return await readSums(this.#state, { sequence, length: this.#lengths[sequence]! });
   }
 
   /** Sets all accumulated attention to zero. */
   clearAccumulated(): void {
+    using _call = this.#calls.begin("clear accumulated attention");
     clearSums(this.#state);
+    this.#partSums.clear();
   }
 
   /**
@@ -261,12 +332,52 @@ export class Session implements Disposable {
    * @throws {RequirementError} If the session is not masked.
    */
   setVisible(isVisible: (head: number, position: number) => boolean): void {
+    using _call = this.#calls.begin("set visible tokens");
     writeVisible(this.#state, isVisible);
   }
 
   /** Frees cache and activations. */
   [Symbol.dispose](): void {
+    this.#runner[Symbol.dispose]();
+    this.#state.cache[Symbol.dispose]();
     this.#owned.dispose();
+  }
+
+  #setLength(sequence: number, length: number, hasNext = true): void {
+    this.#lengths[sequence] = length;
+    this.#hasNext[sequence] = hasNext && length < this.#state.workspace.shape.capacity;
+  }
+
+  #checkSequence(action: string, value: number): void {
+    checkInteger(action, "sequence", { value, min: 0, max: this.#lengths.length - 1 });
+  }
+
+  #checkNext(action: string): void {
+    const sequence = this.#hasNext.indexOf(false);
+    if (sequence < 0) return;
+    const { capacity } = this.#state.workspace.shape;
+    throw new RequirementError({
+      action,
+      requirement: `sequence ${sequence} must have been prefilled with logits, and have room`,
+      state: `length is ${this.#lengths[sequence]} of ${capacity}`,
+    });
+  }
+
+  async #runChunk(chunk: Chunk, options: PrefillOptions): Promise<void> {
+    const { sequence, start, rows, isLast } = chunk;
+    const { logits = "last" } = options;
+    const { device, workspace: { state } } = this.#state;
+    device.write(state, 0, Uint32Array.of(sequence));
+    device.write(state, 4 * (1 + sequence), Uint32Array.of(start));
+    await this.#runLayers(chunk, options);
+    if (logits === "all") await this.#computeLogits({ first: 0, rows }, options);
+    if (isLast && logits === "last") {
+      await this.#computeLogits({ first: rows - 1, rows: 1 }, options);
+    }
+    const isChosen = isLast && logits !== "none";
+    if (isChosen) await this.#runner.choose({ sequences: 1, rowsPerSequence: rows });
+    await device.finished();
+    this.#setLength(sequence, start + rows, isChosen);
   }
 
   async #runLayers(chunk: Chunk, options: PrefillOptions): Promise<void> {
@@ -312,18 +423,13 @@ export class Session implements Disposable {
       if (onLogits) onLogits(await readLogits(this.#state, count));
     }
   }
-
-  #writeState(sequence: number, length: number): void {
-    const { device, workspace: { state } } = this.#state;
-    device.write(state, 0, Uint32Array.of(sequence));
-    device.write(state, 4 * (1 + sequence), Uint32Array.of(length));
-  }
 }
 
 interface Chunk {
   readonly sequence: number;
   readonly start: number;
   readonly rows: number;
+  readonly isLast: boolean;
 }
 
 /** Sizes and extras of a session. */

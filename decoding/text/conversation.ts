@@ -15,6 +15,7 @@ import {
   StatisticsRecorder,
 } from "./loop.ts";
 import { DEFAULT_NEW_TOKENS, type GenerateOptions } from "./generate.ts";
+import { Calls } from "../session/calls.ts";
 import { tierCounter } from "../selection/tiers.ts";
 import {
   type CompressionOptions,
@@ -57,6 +58,7 @@ export class Conversation implements Disposable {
   readonly #pair: ModelPair;
   readonly #options: ConversationOptions;
   readonly #messages: ChatMessage[] = [];
+  readonly #calls = new Calls("conversation");
   #open: { readonly session: GenerationSession; readonly setup: GenerationSetup } | undefined;
   /** The newest token of an answer, and the place it will have in the cache. */
   #newest: { readonly tokenId: number; readonly place: number } | undefined;
@@ -84,12 +86,12 @@ export class Conversation implements Disposable {
    * Says something and yields the answer as it is generated.
    *
    * With a chat template the text becomes a user message, otherwise it is appended as it is. However the answer ends, the
-   * conversation can continue.
+   * conversation can continue; before it has ended, and a loop over it that is left early ends it, no other turn may come.
    *
    * @param text The turn.
    * @param options Limits, events.
    * @returns Tokens of the answer; statistics of the turn at the end.
-   * @throws {RequirementError} If a choice is not allowed or the turn does not fit.
+   * @throws {RequirementError} If a choice is not allowed, the turn does not fit, or the last answer has not ended.
    * @throws {DataError} If the models do not share a vocabulary, or the template hides answers.
    * @throws {GpuError} If the device runs out of memory.
    */
@@ -97,6 +99,7 @@ export class Conversation implements Disposable {
     text: string,
     options: AnswerOptions = {},
   ): AsyncGenerator<GeneratedToken, GenerationStatistics> {
+    using _call = this.#calls.begin("say something");
     const turn = this.#prepare(text, options);
     let said = "";
     try {

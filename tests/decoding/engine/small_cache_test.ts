@@ -101,7 +101,8 @@ async function compareWithReference(
     large.replaceNext([token]);
     large.writeLengths();
     const seen = kept();
-    await smallModel.submit({ buffers, shape, batch: settings }, large.forward);
+    await smallModel.open({ buffers, shape, batch: settings }, large.forward);
+    smallModel.submit();
     large.advance();
     await smallModel.finish();
     assertEquals(kept(), expected[step + 1]!.kept);

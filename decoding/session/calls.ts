@@ -1,0 +1,64 @@
+/**
+ * One call at a time: sessions change their caches across many awaited steps, between which no other call may come.
+ *
+ * @module
+ */
+
+import { RequirementError } from "../../core/check.ts";
+
+/** Calls of one session, or of anything else whose state a call must find as the last one left it. */
+export class Calls {
+  readonly #owner: string;
+  /** What the calls that run do: one that may change the owner, or any number that only read. */
+  readonly #running: string[] = [];
+  #isChanging = false;
+  #failure: unknown;
+
+  /** Starts without a call; the owner's name is used in errors. */
+  constructor(owner = "session") {
+    this.#owner = owner;
+  }
+
+  /**
+   * Begins a call.
+   *
+   * @param action What it does, as in "decode".
+   * @param options Whether it only reads, so that others that read may come meanwhile.
+   * @returns Ends the call when disposed.
+   * @throws {RequirementError} If a call that may change something has not ended, or one has failed in a `change`.
+   */
+  begin(action: string, { isRead = false }: { readonly isRead?: boolean } = {}): Disposable {
+    const owner = this.#owner;
+    if (this.#isChanging || (!isRead && this.#running.length > 0)) {
+      const requirement = `the ${owner} must have finished its last call`;
+      throw new RequirementError({ action, requirement, state: `call is to ${this.#running[0]}` });
+    }
+    if (this.#failure !== undefined) {
+      const requirement = `no call may have failed halfway, start another ${owner}`;
+      throw new RequirementError({ action, requirement, state: `failure is: ${this.#failure}` });
+    }
+    this.#isChanging = !isRead;
+    this.#running.push(action);
+    return {
+      [Symbol.dispose]: () => {
+        this.#running.pop();
+        this.#isChanging = false;
+      },
+    };
+  }
+
+  /**
+   * Runs the part of a call that cannot be undone: if it fails, every further call is refused.
+   *
+   * @param work What changes the session.
+   * @returns Its result.
+   */
+  async change<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      this.#failure = error ?? "unknown";
+      throw error;
+    }
+  }
+}
