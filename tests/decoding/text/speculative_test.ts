@@ -89,6 +89,8 @@ Deno.test("generate() says what drafts require", async () => {
     [{ policyOptions: { stale: true } }, /stale must be false, .*: current value is true/],
     [{ smallBudget: 0.5 }, /the small model must keep its whole cache/],
     [{ smallLayers: 1 }, /the small model must run all of its layers, .*: current value is 1/],
+    [{ sampling: {} }, /tokens must be the likeliest ones where drafts are checked/],
+    [{ sampling: { topP: 0 } }, /topP must be above 0/],
     [{ store: "tiered" }, /the store must be resident: current value is tiered/],
     [{ speculative: 16 }, /draftTokens must be an integer from 0 to 15: current value is 16/],
     [{ speculative: 1.5 }, /draftTokens must be an integer from 0 to 15: current value is 1.5/],
