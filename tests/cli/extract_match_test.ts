@@ -141,6 +141,28 @@ Deno.test("match writes window, sets, matches and similarities", () =>
     assertEquals(content.similarity, [1, 1, 1, 1]);
   }));
 
+Deno.test("match uses the beginning of a text that is longer than the context", () =>
+  withFolder(async (place) => {
+    const ids = JSON.parse(await readFile(place("ids.json"), "utf8"));
+    await writeFile(place("long.json"), JSON.stringify([...ids, ...Array(700).fill(3)]));
+    await writeFile(place("long.txt"), "ab".repeat(500));
+    const matched = async (...words: string[]) => {
+      const { code, error } = await run(["match", ...words, "--out", place("match.json")]);
+      assertEquals(code, 0, error);
+      return JSON.parse(await readFile(place("match.json"), "utf8"));
+    };
+    const window = ["--window", "110"];
+    assertEquals(
+      await matched("--tokens", place("long.json"), ...window),
+      await matched("--tokens", place("ids.json"), ...window),
+    );
+    assertEquals((await matched("--text", place("long.txt"))).window, 200);
+    const words = ["match", "--tokens", place("long.json"), "--window", "600"];
+    const { code, error } = await run([...words, "--out", place("x")]);
+    assertEquals(code, 1);
+    assertMatch(error, /must fit the context of fake large, 512: current count is 600/);
+  }));
+
 Deno.test("commands refuse input that does not fit, with exit code 1 and no file", () =>
   withFolder(async (place, folder) => {
     await writeFile(place("short.json"), "[1,2,3]");
@@ -156,7 +178,9 @@ Deno.test("commands refuse input that does not fit, with exit code 1 and no file
     ];
     for (const [name, content, message] of files) {
       await writeFile(place(name), content);
-      for (const words of [["extract", "--accumulated"], ["match"]]) {
+      const commands = [["extract", "--accumulated"], ["match"]];
+      // Of a longer text, matching uses the beginning.
+      for (const words of name === "long.json" ? commands.slice(0, 1) : commands) {
         const input = ["--tokens", place(name), "--out", place("out")];
         const { code, error } = await run([...words, ...input]);
         assertEquals(code, 1, name);
@@ -207,6 +231,19 @@ Deno.test("info shows device, versions and models", async () => {
   for (const word of ["reference", "made up", "fake large", "fake small", "vocabulary  32"]) {
     assert(out.includes(word), word);
   }
+  for (
+    const line of [
+      "family      Qwen2",
+      "parameters  4000 (0.00400 million)",
+      "stored as   F16 75.0 %, Q8_0 25.0 %; 0.20 bits per parameter, 100 B",
+      // 512 tokens, 2 layers, 1 KV head of 8 elements: 64 bytes a token
+      "cache       32.0 KiB at 512 tokens; 16.0 KiB at 50 %, 6.4 KiB at 20 %, 3.2 KiB at 10 %, 1.6 KiB at 5 %",
+    ]
+  ) assert(out.includes(`  ${line}\n`), `${line} in ${out}`);
+  const { out: sized } = await run(["info", "a.gguf", "--tokens", "10,100"]);
+  assertMatch(sized, /cache {7}640 B at 10 tokens; 320 B at 50 %, 128 B at 20 %/);
+  assertMatch(sized, /cache {7}6\.3 KiB at 100 tokens/);
+  assertEquals((await run(["info", "--tokens", "many"])).code, 2);
 });
 
 Deno.test("every command has help with examples", async () => {

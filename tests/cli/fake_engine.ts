@@ -33,6 +33,8 @@ export function fakeModel(name: string, options: FakeOptions = {}): ExperimentMo
     name,
     hash: `hash-of-${name}`,
     eosTokenIds: [0],
+    architecture: "qwen2",
+    parametersByType: { F16: 3000, Q8_0: 1000 },
     fileTensorBytes: 100,
     tokenizerHash: "letters",
     layers,
