@@ -103,7 +103,7 @@ async function openLab(args: readonly string[], isPrepared: boolean): Promise<nu
 }
 
 /** Words of this tool; all others are JupyterLab's. */
-const OWN_WORDS = ["--prepare", "--help", "-h"];
+const TOOL_WORDS = ["--prepare", "--help", "-h"];
 
 function jupyterCommand(passedOn: readonly string[]): Command {
   return {
@@ -120,7 +120,7 @@ function jupyterCommand(passedOn: readonly string[]): Command {
 }
 
 if (import.meta.main) {
-  const isOwn = (word: string) => OWN_WORDS.includes(word);
+  const isOwn = (word: string) => TOOL_WORDS.includes(word);
   const command = jupyterCommand(Deno.args.filter((word) => !isOwn(word)));
   await runTool(command, Deno.args.filter(isOwn));
 }
