@@ -10,6 +10,6 @@ import { openProcessIo } from "./cli/process_io.ts";
 import { EXPERIMENTS } from "./experiments/mod.ts";
 
 if (import.meta.main) {
-  const { io } = openProcessIo();
-  Deno.exit(await runCommandLine(labCommands(EXPERIMENTS), Deno.args, io));
+  const { io, exitCode } = openProcessIo();
+  Deno.exit(exitCode(await runCommandLine(labCommands(EXPERIMENTS), Deno.args, io)));
 }

@@ -187,6 +187,7 @@ export { generate, generateAll } from "./decoding/text/generate.ts";
 export type { GenerateOptions, Generation } from "./decoding/text/generate.ts";
 export type { GeneratedToken, GenerationStep } from "./decoding/text/loop.ts";
 export type { Prompt } from "./decoding/text/prompts.ts";
+export type { SamplingOptions } from "./decoding/text/sampling.ts";
 export type { CompressionOptions, DraftOptions } from "./decoding/text/setup.ts";
 export type {
   GenerationMemory,

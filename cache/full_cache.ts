@@ -106,6 +106,11 @@ function layerElements(shape: CacheShape): number {
   return shape.kvHeads * shape.headDim * shape.capacity * shape.sequences;
 }
 
-function formatBytes(format: KvFormat | undefined): number {
+/**
+ * Bytes of an element.
+ *
+ * @param format How keys or values are stored; in 16 bits if left out.
+ */
+export function formatBytes(format: KvFormat | undefined): number {
   return format === "f32" ? 4 : 2;
 }

@@ -38,9 +38,12 @@ export class HostCopy {
   readonly #shape: CacheShape;
   readonly #rowWords: number;
   readonly #lengths: number[];
-  /** Blocks of each layer; freed ones are absent. */
-  readonly #layers: (Block | undefined)[][];
-  #forgotten = 0;
+  /** Blocks of each layer by number; freed ones are absent. */
+  readonly #layers: readonly Map<number, Block>[];
+  /** Tokens that a block has room for. */
+  #blockTokens = BLOCK_TOKENS;
+  /** Tokens of each sequence that are gone. */
+  #forgotten: readonly number[];
 
   /**
    * Starts empty.
@@ -52,7 +55,8 @@ export class HostCopy {
     this.#shape = shape;
     this.#rowWords = shape.headDim / 2;
     this.#lengths = [...lengths];
-    this.#layers = Array.from({ length: shape.layers }, () => []);
+    this.#layers = Array.from({ length: shape.layers }, () => new Map());
+    this.#forgotten = lengths.map(() => 0);
   }
 
   /** Tokens of each sequence. */
@@ -62,7 +66,7 @@ export class HostCopy {
 
   /** Bytes of the blocks that exist. */
   get byteLength(): number {
-    const blocks = this.#layers.flat().filter((block) => block !== undefined);
+    const blocks = this.#layers.flatMap((layer) => [...layer.values()]);
     return blocks.reduce((sum, { keys, values }) => sum + keys.byteLength + values.byteLength, 0);
   }
 
@@ -104,7 +108,7 @@ export class HostCopy {
       for (const kind of ["keys", "values"] as const) {
         for (let head = 0; head < sequences * kvHeads; head++) {
           const token = this.#lengths[Math.floor(head / kvHeads)]!;
-          const row = head * BLOCK_TOKENS + token % BLOCK_TOKENS;
+          const row = this.#rowOf(head, token);
           const vector = words.subarray(from, from += rowWords);
           this.#block(layer, token)[kind].set(vector, row * rowWords);
         }
@@ -123,19 +127,18 @@ export class HostCopy {
    * @throws {RequirementError} If the token has never been there or was forgotten.
    */
   row(kind: "keys" | "values", place: HeadPlace, token: number): HostRow {
-    const block = this.#layers[place.layer]?.[Math.floor(token / BLOCK_TOKENS)];
-    const isHeld = token >= this.#forgotten && token < this.#lengths[place.sequence]!;
-    if (block === undefined || !isHeld) {
+    const { sequence, layer, kvHead } = place;
+    const block = this.#layers[layer]?.get(Math.floor(token / this.#blockTokens));
+    const [first, end] = [this.#forgotten[sequence]!, this.#lengths[sequence]!];
+    if (block === undefined || token < first || token >= end) {
       throw new RequirementError({
-        action:
-          `load ${kind} of layer ${place.layer}, KV head ${place.kvHead}, sequence ${place.sequence}`,
+        action: `load ${kind} of layer ${layer}, KV head ${kvHead}, sequence ${sequence}`,
         requirement: `token ${token} must be on the host`,
-        state: `tokens are ${this.#forgotten} to ${this.#lengths[place.sequence]! - 1}`,
+        state: first < end ? `tokens are ${first} to ${end - 1}` : "tokens are none",
       });
     }
-    const head = place.sequence * this.#shape.kvHeads + place.kvHead;
-    const start = (head * BLOCK_TOKENS + token % BLOCK_TOKENS) * this.#rowWords;
-    return { words: block[kind], start };
+    const row = this.#rowOf(sequence * this.#shape.kvHeads + kvHead, token);
+    return { words: block[kind], start: row * this.#rowWords };
   }
 
   /**
@@ -162,18 +165,30 @@ export class HostCopy {
     return whole;
   }
 
-  /** Forgets every token so far, for policies that drop for good and keep all they need on the device. */
+  /**
+   * Forgets every token so far, for policies that drop for good and keep all they need on the device; newer ones then
+   * take no more room than they need.
+   */
   forget(): void {
-    this.#forgotten = Math.min(...this.#lengths);
-    const blocks = Math.floor(this.#forgotten / BLOCK_TOKENS);
-    for (const layer of this.#layers) layer.fill(undefined, 0, Math.min(blocks, layer.length));
+    this.#forgotten = [...this.#lengths];
+    this.#blockTokens = 1;
+    for (const layer of this.#layers) layer.clear();
+  }
+
+  /** Row of a token in its block. */
+  #rowOf(head: number, token: number): number {
+    return head * this.#blockTokens + token % this.#blockTokens;
   }
 
   #block(layer: number, token: number): Block {
     const { sequences, kvHeads } = this.#shape;
-    const index = Math.floor(token / BLOCK_TOKENS);
-    const words = sequences * kvHeads * BLOCK_TOKENS * this.#rowWords;
-    const make = () => ({ keys: new Uint32Array(words), values: new Uint32Array(words) });
-    return this.#layers[layer]![index] ??= make();
+    const blocks = this.#layers[layer]!;
+    const index = Math.floor(token / this.#blockTokens);
+    const known = blocks.get(index);
+    if (known) return known;
+    const words = sequences * kvHeads * this.#blockTokens * this.#rowWords;
+    const block = { keys: new Uint32Array(words), values: new Uint32Array(words) };
+    blocks.set(index, block);
+    return block;
   }
 }

@@ -48,6 +48,31 @@ export function choiceFlags(choices: Choices, prefix = ""): Record<string, Optio
 }
 
 /**
+ * Lists the option of each choice that has one with a value.
+ *
+ * @param choices The choices.
+ * @param prefix Begins each flag.
+ * @returns Options by the names that errors of the library use.
+ */
+export function apiNamesOf(choices: Choices, prefix = ""): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(choices).filter(([, { switches }]) => !switches)
+      .map(([name, choice]) => [name, prefix + flagOf(name, choice)]),
+  );
+}
+
+/**
+ * Names a choice as it was typed.
+ *
+ * @param name Name of the choice.
+ * @returns Its flag, or the one among several that was given.
+ */
+export function typedChoice(call: CommandCall, name: string, choice: Choice): string {
+  const given = Object.keys(choice.switches ?? {}).find((flag) => call.has(flag));
+  return call.flag(given ?? flagOf(name, choice));
+}
+
+/**
  * Reads the choices that were made among those that are words or numbers.
  *
  * @param choices The choices.

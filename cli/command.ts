@@ -7,6 +7,7 @@
 import { parseArgs } from "node:util";
 import { UsageError } from "../core/check.ts";
 import { wrapText } from "../core/wrap_text.ts";
+import { nearest } from "./nearest.ts";
 
 /** An option of a command. */
 export interface OptionSpec {
@@ -69,6 +70,8 @@ export interface CommandIo {
   readonly outColumns: () => number;
   /** Aborted by the first Ctrl-C that nothing else handles. */
   readonly signal: AbortSignal;
+  /** Aborted when nobody reads results any more, as after `| head`; further ones are lost. */
+  readonly outClosed?: AbortSignal;
   /** Lines of standard input; absent if there is none. */
   readonly input?: CommandInput;
 }
@@ -83,6 +86,8 @@ export interface Command {
   readonly operands?: string;
   /** Options by name. */
   readonly options: Readonly<Record<string, OptionSpec>>;
+  /** Options whose values errors of the library call by other names: the option by such a name. */
+  readonly apiNames?: Readonly<Record<string, string>>;
   /** Whole command lines. */
   readonly examples: readonly string[];
   /** More to know, whole lines. */
@@ -136,6 +141,22 @@ export class CommandCall {
   }
 
   /**
+   * Names options in a message as they were typed, as in `--turn-block must be` for `turnBlock must be`.
+   *
+   * @param message Message of an error.
+   */
+  asTyped(message: string): string {
+    const { apiNames = {}, options } = this.#command;
+    return Object.entries(apiNames).reduce((text, [name, option]) => {
+      const next = ["must", ...options[option]?.choices ?? []].join("|");
+      return text.replaceAll(
+        new RegExp(`(?<![\\w-])${name}(?= (?:${next})\\b)`, "g"),
+        this.flag(option),
+      );
+    }, message);
+  }
+
+  /**
    * Ends the command because two options exclude each other.
    *
    * @param name One of them.
@@ -173,11 +194,8 @@ export class CommandCall {
       (bounds.isInteger !== true || Number.isSafeInteger(value));
     if (isFit) return value;
     const kind = bounds.isInteger === true ? "an integer" : "a number";
-    return this.fail(
-      `${
-        this.flag(name)
-      } must be ${kind} from ${bounds.min} to ${bounds.max}: current value is ${text}`,
-    );
+    const range = bounds.max === Infinity ? "" : ` from ${bounds.min} to ${bounds.max}`;
+    return this.fail(`${this.flag(name)} must be ${kind}${range}: current value is ${text}`);
   }
 
   /**
@@ -248,10 +266,11 @@ function checkOption(
   const { rawName, value } = token;
   const spec = name === undefined ? undefined : command.options[name];
   if (spec === undefined || !rawName.startsWith("--")) {
-    const allowed = [...Object.keys(command.options), "help"].map((option) => `--${option}`);
+    const meant = nearest(rawName.replace(/^-+/, ""), [...Object.keys(command.options), "help"]);
     throw usageError(
       command,
-      `options must be among ${allowed.join(", ")}: current value is ${rawName}`,
+      `options must be those that --help lists: current value is ${rawName}` +
+        (meant === undefined ? "" : `; did you mean --${meant}?`),
     );
   }
   const check = (holds: boolean, requirement: string, current: string | undefined) => {

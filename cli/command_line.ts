@@ -19,6 +19,8 @@ export const EXIT = {
   differs: 3,
   /** Stopped by Ctrl-C. */
   stopped: 130,
+  /** Stopped by SIGTERM, as job systems do. */
+  terminated: 143,
 } as const;
 
 /**
@@ -34,6 +36,7 @@ export async function runCommandLine(
   words: readonly string[],
   io: CommandIo,
 ): Promise<number> {
+  let call: CommandCall | undefined;
   try {
     const [name, ...rest] = words;
     if (name === undefined || name === "--help" || name === "-h" || name === "help") {
@@ -51,18 +54,20 @@ export async function runCommandLine(
       io.out(commandHelp(command));
       return EXIT.ok;
     }
-    return await command.run(new CommandCall(command, rest), io);
+    call = new CommandCall(command, rest);
+    return await command.run(call, io);
   } catch (error) {
-    return reportError(error, io);
+    return reportError(error, io, call);
   }
 }
 
-function reportError(error: unknown, io: CommandIo): number {
+function reportError(error: unknown, io: CommandIo, call: CommandCall | undefined): number {
   if (io.signal.aborted) {
     io.error("Stopped.\n");
     return EXIT.stopped;
   }
-  io.error(`${errorText(error)}\n`);
+  const text = errorText(error);
+  io.error(`${call?.asTyped(text) ?? text}\n`);
   if (!(error instanceof UsageError)) return EXIT.failed;
   io.error("Add --help for the options.\n");
   return EXIT.usage;

@@ -6,14 +6,13 @@
 
 import { POLICIES } from "../cache/policies/mod.ts";
 import type { ResolvedPolicy } from "../cache/policy_options.ts";
-import { Progress } from "../core/progress.ts";
-import { terminalView } from "../core/terminal_view.ts";
 import { promptTokens } from "../decoding/text/prompts.ts";
 import type { OpenEngine } from "../experiments/runner/engine.ts";
 import type { Model } from "../models/load.ts";
 import { type Command, type CommandCall, type CommandIo, valueOption } from "./command.ts";
 import { EXIT } from "./command_line.ts";
 import { PROMPT_FLAGS, readPrompt, tokenReader } from "./generate_prompt.ts";
+import { GenerateProgress } from "./generate_progress.ts";
 import {
   compareRuns,
   comparisonText,
@@ -21,13 +20,16 @@ import {
   qualityText,
   runObject,
   statisticsText,
+  uncompressedText,
 } from "./generate_report.ts";
 import { runPolicy, type RunSettings } from "./generate_run.ts";
 import {
+  API_NAMES,
   type GenerateRequest,
   POLICY_NAMES,
   readMatchMap,
   readRequest,
+  SAMPLING_FLAGS,
   SETTING_FLAGS,
 } from "./generate_settings.ts";
 import { printTurns, TURN_FLAGS } from "./generate_turns.ts";
@@ -59,6 +61,7 @@ const OPTIONS: Command["options"] = {
   ),
   json: { type: "boolean", text: "prints a JSON object instead of text" },
   trace: valueOption("STEP,...", "with --json: adds the selections of these steps"),
+  ...SAMPLING_FLAGS,
   ...SETTING_FLAGS,
   device: DEVICE_OPTION,
 };
@@ -78,6 +81,9 @@ const NOTES: readonly string[] = [
   "after the last token is run, too. With --reference-tokens, step s runs the s-th of those tokens;",
   "kl[s - 1] is how far its prediction diverges from the full cache's, in nats, and chosen holds the",
   "tokens that the policy would have chosen.",
+  "",
+  "The likeliest token is chosen, unless --temperature, --top-p or --top-k is given, which apply in this order:",
+  "temperature, top-k, top-p. --seed repeats the draws, and those of policies that draw what they keep.",
   "",
   "With --speculate N, the large model checks N drafts of the small one in a single pass, always choosing",
   "the likeliest token. With --block per_query, the default, each draft attends to the tokens that it would",
@@ -106,6 +112,7 @@ export function generateCommand(parts: { readonly openEngine: OpenEngine }): Com
     name: "generate",
     summary: "Continues a prompt under a cache policy, or under several to compare them",
     options: OPTIONS,
+    apiNames: API_NAMES,
     notes: NOTES,
     examples: [
       "deno task generate --stats",
@@ -121,7 +128,7 @@ export function generateCommand(parts: { readonly openEngine: OpenEngine }): Com
 
 async function generate(openEngine: OpenEngine, call: CommandCall, io: CommandIo): Promise<number> {
   const request = readRequest(call);
-  using progress = new Progress("Generate", terminalView({ ...io, write: io.error }));
+  using progress = new GenerateProgress(io);
   const onProgress = (stage: string, share: number) =>
     progress.describe(stage, `${Math.floor(100 * share)}%`);
   await using engine = await openEngineFor(openEngine, call, { io, progress });
@@ -134,12 +141,18 @@ async function generate(openEngine: OpenEngine, call: CommandCall, io: CommandIo
   const hasStats = call.has("stats");
   const isJson = call.has("json");
   const hasSelections = isJson || hasStats;
-  const shared = { ...request, match, models, hasSelections, signal: io.signal, onProgress };
+  const signal = io.outClosed ? AbortSignal.any([io.signal, io.outClosed]) : io.signal;
+  const shared = { ...request, match, models, hasSelections, signal, onProgress };
   const output = { isJson, hasStats, io, progress };
-  if (call.has("turns")) {
-    const { policies: [policy], newTokens = NEW_TOKENS } = request;
-    await printTurns(call, { ...shared, ...output, policy: policy!, newTokens });
-  } else await printRuns(call, shared, output);
+  try {
+    if (call.has("turns")) {
+      const { policies: [policy], newTokens = NEW_TOKENS } = request;
+      await printTurns(call, { ...shared, ...output, policy: policy!, newTokens });
+    } else await printRuns(call, shared, output);
+  } catch (error) {
+    // What nobody reads need not be computed.
+    if (!io.outClosed?.aborted || error !== io.outClosed.reason) throw error;
+  }
   return EXIT.ok;
 }
 
@@ -182,7 +195,19 @@ interface Output {
   readonly isJson: boolean;
   readonly hasStats: boolean;
   readonly io: CommandIo;
-  readonly progress: Progress;
+  readonly progress: GenerateProgress;
+}
+
+/** Says where a policy has dropped nothing. */
+function printUncompressed(
+  policy: ResolvedPolicy,
+  { models, budget, prompt }: RunSettings,
+  { run, io }: { readonly run: PolicyRun; readonly io: CommandIo },
+): void {
+  const { layers } = models.large.config;
+  const tokens = prompt.length + run.stats.steps;
+  const place = { tokens, promptTokens: prompt.length };
+  io.error(uncompressedText({ policy, budget, layers }, place));
 }
 
 async function printOne(
@@ -191,15 +216,16 @@ async function printOne(
   { isJson, hasStats, io, progress }: Output,
 ): Promise<void> {
   const onText = (text: string) => {
-    progress.finish();
+    progress.beginText();
     io.out(text);
   };
   const run = await runPolicy(policy, { ...settings, ...(!isJson && { onText }) });
   progress.finish();
-  if (isJson) return io.out(`${JSON.stringify(runObject(run, { policy, ...settings }))}\n`);
-  if (run.quality) io.out(`${run.text}\n\n${qualityText(run.quality)}`);
+  if (isJson) io.out(`${JSON.stringify(runObject(run, { policy, ...settings }))}\n`);
+  else if (run.quality) io.out(`${run.text}\n\n${qualityText(run.quality)}`);
   else io.out("\n");
-  if (hasStats) io.out(`\n${statisticsText(run.stats)}`);
+  if (!isJson && hasStats) io.out(`\n${statisticsText(run.stats)}`);
+  printUncompressed(policy, settings, { run, io });
 }
 
 async function printComparison(
@@ -217,6 +243,7 @@ async function printComparison(
     io.out(`${policy.name}:\n${run.text.trim()}\n${hasStats ? statisticsText(run.stats) : ""}\n`);
   }
   progress.finish();
+  runs.forEach((run, index) => printUncompressed(policies[index]!, settings, { run, io }));
   const quality = compareRuns(runs, decode(settings.prompt));
   if (!isJson) return io.out(comparisonText(runs, quality, decode));
   const objects = runs.map((run, index) => ({

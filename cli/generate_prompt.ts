@@ -59,7 +59,7 @@ export async function readPrompt(call: CommandCall, models: readonly Model[]): P
  */
 export async function readFirstTurn(call: CommandCall): Promise<string> {
   const given = call.value("prompt");
-  return given === undefined ? defaultPrompt() : await promptText(given);
+  return given === undefined ? defaultPrompt() : await readTextOrFile(given);
 }
 
 /**
@@ -75,8 +75,13 @@ function defaultPrompt(): string {
   return evaluationItems("qa", { count: 1 })[0]!.prompt;
 }
 
-/** A name that looks like a file must be one. */
-async function promptText(given: string): Promise<string> {
+/**
+ * Reads a text that is given as it is, or as a file that holds it.
+ *
+ * @param given What looks like the name of a file must be one.
+ * @throws {DataError} If the file is missing or cannot be read.
+ */
+export async function readTextOrFile(given: string): Promise<string> {
   const isFile = await stat(given).then((found) => found.isFile(), () => false);
   if (isFile || /^\S*(?:[/\\]\S+|\.(?:txt|md|json))$/.test(given)) return await readTextFile(given);
   return given;

@@ -13,7 +13,15 @@ import type { ResolvedPolicy } from "../cache/policy_options.ts";
 import type { ModelPair } from "../decoding/engine/types.ts";
 import type { Selection } from "../cache/policy.ts";
 import { headGroups } from "../decoding/selection/head_groups.ts";
-import { recentCounts, selectionTiers, type TierSizes } from "../decoding/selection/tiers.ts";
+import {
+  recentCounts,
+  selectionTiers,
+  type SequencePlace,
+  type TierSizes,
+} from "../decoding/selection/tiers.ts";
+import { bytesText } from "./bytes_text.ts";
+import { tierLimit } from "../cache/tiered_pools.ts";
+import type { SamplingOptions } from "../decoding/text/sampling.ts";
 import type { GenerationStep } from "../decoding/text/loop.ts";
 import type { GenerationSetup } from "../decoding/text/setup.ts";
 import type { SpeculationStatistics } from "../decoding/engine/speculative_types.ts";
@@ -48,17 +56,19 @@ function heldShare({ critical, recent, marginal, none }: TierSizes): number {
  */
 export function statisticsText(stats: GenerationStatistics): string {
   const { memory: { large, small, hostBytes }, tiers, speculation } = stats;
-  const ms = (value: number) => `${value.toFixed(1)} ms`;
   const sum = (counts: readonly number[]) => counts.reduce((total, count) => total + count, 0);
   const rows = [
     ["prompt and new tokens", `${sum(stats.promptTokens)} + ${sum(stats.newTokens)}`],
-    ["time to first token", ms(stats.ttftMs)],
+    ["time to first token", secondsText(stats.ttftMs)],
     [
       "time per new token",
-      `${ms(stats.tpotMs)}, median ` +
-      (speculation ? `block ${ms(speculation.blockMedianMs)}` : `step ${ms(stats.stepMedianMs)}`),
+      `${secondsText(stats.tpotMs)}, median ` +
+      (speculation
+        ? `block ${secondsText(speculation.blockMedianMs)}`
+        : `step ${secondsText(stats.stepMedianMs)}`),
     ],
-    ["new tokens per second", stats.tokensPerSecond.toFixed(1)],
+    ["prompt tokens per second", stats.promptTokensPerSecond.toFixed(1)],
+    ["new tokens per second", `${stats.tokensPerSecond.toFixed(1)}, after the first`],
     ["large model", modelText(large)],
     ...(small ? [["small model", modelText(small)]] : []),
     ["host store", bytesText(hostBytes)],
@@ -77,7 +87,13 @@ export function statisticsText(stats: GenerationStatistics): string {
       : []),
   ];
   const all = [...rows, ...(speculation ? speculationRows(speculation) : [])];
-  return all.map(([name, value]) => `${name!.padEnd(23)}${value}\n`).join("");
+  return all.map(([name, value]) => `${name!.padEnd(26)}${value}\n`).join("");
+}
+
+/** Seconds with three digits that count. */
+function secondsText(milliseconds: number): string {
+  const seconds = milliseconds / 1000;
+  return `${seconds < 100 ? seconds.toPrecision(3) : seconds.toFixed(0)} s`;
 }
 
 function speculationRows(speculation: SpeculationStatistics): string[][] {
@@ -118,10 +134,11 @@ export function runObject(
     readonly budget: CacheBudget;
     readonly store: string;
     readonly cut: SmallModelCut;
+    readonly sampling?: SamplingOptions;
   },
 ): Record<string, unknown> {
   const { tokens, text, stats, trace, quality, chosen } = run;
-  const { models: { large, small }, budget, store, policy, cut } = setting;
+  const { models: { large, small }, budget, store, policy, cut, sampling } = setting;
   const { description, backend } = large.device.info;
   return {
     tokens,
@@ -135,6 +152,7 @@ export function runObject(
       budget,
       ...(policy.saliencySource === "small" && cut),
       store,
+      ...(sampling && { sampling }),
     },
     trace,
     ...(quality && { kl: quality.map(({ kl }) => kl), chosen }),
@@ -177,7 +195,16 @@ export function comparisonText(
   tokenText: (tokens: readonly number[]) => string,
 ): string {
   const full = runs.find(({ policy }) => policy === "full")!;
-  const header = ["policy", "departs", "agreement", "ROUGE-L", "repeated", "new words", "cache"];
+  const header = [
+    "policy",
+    "departs",
+    "agreement",
+    "ROUGE-L",
+    "repeated",
+    "new words",
+    "cache",
+    "share",
+  ];
   const rows = runs.map((run, index) => {
     const { firstDivergence: place, ...measures } = quality[index]!;
     return [
@@ -188,6 +215,7 @@ export function comparisonText(
       measures.repeatedShare.toFixed(3),
       String(measures.newWords.length),
       bytesText(run.stats.memory.large.cacheBytesIdeal),
+      `${(100 * bytesPerToken(run.stats) / bytesPerToken(full.stats)).toFixed(1)} %`,
     ];
   });
   const departures = runs.flatMap((run, index) => {
@@ -203,18 +231,41 @@ export function comparisonText(
   return table([header, ...rows]) + departures.join("");
 }
 
+/** Bytes that are kept of the large model's cache, per token of the text. */
+function bytesPerToken({ memory, promptTokens, steps }: GenerationStatistics): number {
+  return memory.large.cacheBytesIdeal / (promptTokens[0]! + steps);
+}
+
+/**
+ * Says that a policy has not dropped anything, where that could surprise.
+ *
+ * @param setting Policy, budget, layers of the model.
+ * @param place Tokens of the text so far, and of its prompt.
+ * @returns A line; nothing if tokens were dropped, or if all of them were asked for.
+ */
+export function uncompressedText(
+  { policy, budget, layers }: {
+    readonly policy: ResolvedPolicy;
+    readonly budget: CacheBudget;
+    readonly layers: number;
+  },
+  { tokens, promptTokens }: SequencePlace,
+): string {
+  const isWhole = "ratio" in budget && budget.ratio === 1;
+  if (policy.name === "full" || isWhole) return "";
+  const request = { budget, promptTokens, layers, capacity: tokens };
+  for (let layer = 0; layer < layers; layer++) {
+    if (tierLimit(policy, request, { layer, tokens }).full < tokens) return "";
+  }
+  const reason = tokens < policy.minimumTokens
+    ? `${policy.name} keeps every token below ${policy.minimumTokens} (--minimum-tokens), and there are ${tokens}`
+    : `the budget of ${policy.name} covers all ${tokens} tokens`;
+  return `Nothing was compressed: ${reason}\n`;
+}
+
 function modelText({ weightBytes, cacheBytes, cacheBytesIdeal }: ModelBytes): string {
   return `weights ${bytesText(weightBytes)}, cache ${bytesText(cacheBytes)}, ` +
     `by its selections ${bytesText(cacheBytesIdeal)}`;
-}
-
-/** Bytes in the largest unit that leaves a number of at least one. */
-function bytesText(bytes: number): string {
-  if (bytes < 1024) return `${bytes.toFixed(bytes % 1 === 0 ? 0 : 1)} B`;
-  if (bytes < 2 ** 20) return `${(bytes / 1024).toFixed(1)} KiB`;
-  return bytes < 2 ** 30
-    ? `${(bytes / 2 ** 20).toFixed(1)} MiB`
-    : `${(bytes / 2 ** 30).toFixed(2)} GiB`;
 }
 
 function table(rows: readonly (readonly string[])[]): string {

@@ -10,6 +10,7 @@ import type { ResolvedPolicy } from "../cache/policy_options.ts";
 import { teacherForce } from "../decoding/forced/teacher_force.ts";
 import type { GenerationStep } from "../decoding/text/loop.ts";
 import { generateAll } from "../decoding/text/generate.ts";
+import type { SamplingOptions } from "../decoding/text/sampling.ts";
 import type { DraftOptions } from "../decoding/text/setup.ts";
 import type { SmallModelCut } from "../decoding/scoring/small_model.ts";
 import type { ModelPair } from "../decoding/engine/types.ts";
@@ -31,6 +32,8 @@ export interface RunSettings {
   readonly match: PairMatchOptions;
   /** Whether the small model drafts, where a policy has one. */
   readonly drafts: DraftOptions;
+  /** How tokens are drawn; the likeliest one if left out. */
+  readonly sampling?: SamplingOptions;
   /** Most new tokens. */
   readonly newTokens: number;
   /** Steps whose selections are wanted, ascending. */
@@ -100,6 +103,7 @@ async function runFreely(
     ...common,
     maxNewTokens: Math.max(newTokens, steps + 1),
     ...(settings.ignoresEnd && { stopTokens: [] }),
+    ...(settings.sampling && { sampling: settings.sampling }),
     onToken: ({ index, text }) => index < newTokens && onText?.(text),
   });
   settings.signal.throwIfAborted();

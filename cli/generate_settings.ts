@@ -14,7 +14,9 @@ import {
   RUN_CHOICES,
 } from "../cache/options.ts";
 import { POLICIES } from "../cache/policies/mod.ts";
+import type { Policy } from "../cache/policy.ts";
 import {
+  acceptedOptions,
   checkBase,
   findPolicy,
   misusedOptions,
@@ -26,9 +28,18 @@ import {
 import { checkSpeculation, checkTurnBlock } from "../decoding/engine/checks.ts";
 import type { BlockSelection } from "../decoding/engine/speculative_types.ts";
 import type { PairMatchOptions } from "../decoding/scoring/head_matching.ts";
+import { checkSampling, type SamplingOptions } from "../decoding/text/sampling.ts";
 import type { DraftOptions } from "../decoding/text/setup.ts";
-import { choiceFlags, readBudget, readChoices, readMatching, usageOf } from "./choice_flags.ts";
-import type { CommandCall, OptionSpec } from "./command.ts";
+import {
+  apiNamesOf,
+  choiceFlags,
+  readBudget,
+  readChoices,
+  readMatching,
+  typedChoice,
+  usageOf,
+} from "./choice_flags.ts";
+import { type CommandCall, type OptionSpec, valueOption } from "./command.ts";
 import { checkPromptFlags } from "./generate_prompt.ts";
 import type { RunSettings } from "./generate_run.ts";
 import { fileFault, readJsonFile } from "./token_input.ts";
@@ -38,6 +49,27 @@ export const SETTING_FLAGS: Readonly<Record<string, OptionSpec>> = {
   ...choiceFlags(POLICY_CHOICES),
   ...choiceFlags(MATCH_CHOICES, "match-"),
   ...choiceFlags(RUN_CHOICES),
+};
+
+/** Options by the names that errors of the library use. */
+export const API_NAMES: Readonly<Record<string, string>> = {
+  ...apiNamesOf(MATCH_CHOICES, "match-"),
+  topTokens: "match-top",
+  topShare: "match-top",
+  ...apiNamesOf(POLICY_CHOICES),
+  ...apiNamesOf(RUN_CHOICES),
+  draftTokens: "speculate",
+  maxNewTokens: "max-new",
+  topP: "top-p",
+  topK: "top-k",
+  temperature: "temperature",
+};
+
+/** Options of draws, any of which makes tokens be drawn. */
+export const SAMPLING_FLAGS: Readonly<Record<string, OptionSpec>> = {
+  temperature: valueOption("X", "draws tokens, from logits divided by X; 0 takes the likeliest"),
+  "top-p": valueOption("X", "draws from the likeliest tokens whose probability exceeds X"),
+  "top-k": valueOption("N", "draws from the N likeliest tokens"),
 };
 
 /** Names of all policies. */
@@ -56,7 +88,7 @@ const SMALL_FLAGS = [
 export interface GenerateRequest extends
   Pick<
     RunSettings,
-    "budget" | "cut" | "store" | "match" | "drafts" | "tracedSteps" | "ignoresEnd"
+    "budget" | "cut" | "store" | "match" | "drafts" | "sampling" | "tracedSteps" | "ignoresEnd"
   > {
   /** Policies with every choice made, in order. */
   readonly policies: readonly ResolvedPolicy[];
@@ -86,7 +118,9 @@ export function readRequest(call: CommandCall): GenerateRequest {
   checkPromptFlags(call);
   const names = call.has("compare") ? readNames(call) : [call.required("policy")];
   const budget = readBudget(call, "budget");
-  const policies = readPolicies(call, names, budget);
+  refuseBudget(call, names, budget);
+  const sampling = readSampling(call);
+  const policies = readPolicies(call, names, { budget, sampling });
   const hasSmall = policies.some(({ saliencySource }) => saliencySource === "small");
   checkModels(call, hasSmall);
   if (!hasSmall) refuseSmallFlags(call, names);
@@ -107,6 +141,7 @@ export function readRequest(call: CommandCall): GenerateRequest {
   return {
     ...request,
     drafts: readDrafts(call, request, made),
+    ...(sampling && { sampling }),
     ...readTurnBlock(call, request, made),
     tracedSteps: readSteps(call),
     ignoresEnd: call.has("ignore-end"),
@@ -132,7 +167,7 @@ function readNames(call: CommandCall): string[] {
 function readPolicies(
   call: CommandCall,
   names: readonly string[],
-  budget: CacheBudget,
+  { budget, sampling }: Pick<GenerateRequest, "budget"> & { readonly sampling: unknown },
 ): ResolvedPolicy[] {
   const options: PolicyOptions = readChoices(call, POLICY_CHOICES);
   const policies = names.map(findPolicy);
@@ -142,7 +177,10 @@ function readPolicies(
       const found = misused.map((own) => own.find(({ option }) => option === name));
       if (found.includes(undefined)) continue;
       // No policy takes it; one that has the option explains best what is missing.
-      throw (found.find((misuse) => misuse!.isAccepted) ?? found.at(-1))!.error;
+      const accepted = found.find((misuse) => misuse!.isAccepted);
+      if (accepted) throw accepted.error;
+      if (name === "seed" && sampling) continue;
+      refuseChoice(call, name, policies.at(-1)!);
     }
     return policies.map((policy, index) => {
       const own = { ...options };
@@ -152,6 +190,43 @@ function readPolicies(
       return resolved;
     });
   });
+}
+
+function refuseChoice(call: CommandCall, name: OptionName, policy: Policy): never {
+  const flags = acceptedOptions(policy).flatMap((option) => {
+    const choice: Choice = POLICY_CHOICES[option];
+    return Object.keys(choice.switches ?? { [flagOf(option, choice)]: 0 });
+  });
+  const list = flags.map((flag) => `--${flag}`).join(", ") || "none";
+  return call.fail(
+    `options of policy ${policy.name} must be some of ${list}: ` +
+      `current value is ${typedChoice(call, name, POLICY_CHOICES[name])}`,
+  );
+}
+
+/** How tokens are drawn, if any option says so; `--seed` is also that of policies that draw what they keep. */
+function readSampling(call: CommandCall): SamplingOptions | undefined {
+  const given = Object.keys(SAMPLING_FLAGS).filter((flag) => call.has(flag));
+  if (given.length === 0) return undefined;
+  for (const other of ["speculate", "reference-tokens"]) {
+    if (call.has(other)) call.exclude(given[0]!, other);
+  }
+  const number = (flag: string) => call.number(flag, { min: -Infinity, max: Infinity });
+  const sampling = {
+    ...(call.has("temperature") && { temperature: number("temperature") }),
+    ...(call.has("top-p") && { topP: number("top-p") }),
+    ...(call.has("top-k") && { topK: number("top-k") }),
+    ...(call.has("seed") && { seed: number("seed") }),
+  };
+  usageOf(call, () => checkSampling(sampling));
+  return sampling;
+}
+
+/** The full cache keeps everything, so that a budget would change nothing. */
+function refuseBudget(call: CommandCall, names: readonly string[], budget: CacheBudget): void {
+  const isWhole = "ratio" in budget && budget.ratio === 1;
+  if (!call.has("budget") || isWhole || names.some((name) => name !== "full")) return;
+  call.fail("--budget must go with a policy that compresses: current policy is full");
 }
 
 function checkModels(call: CommandCall, hasSmall: boolean): void {

@@ -4,9 +4,7 @@
  * @module
  */
 
-import { stat } from "node:fs/promises";
 import type { ResolvedPolicy } from "../cache/policy_options.ts";
-import type { Progress } from "../core/progress.ts";
 import { Conversation } from "../decoding/text/conversation.ts";
 import type { GenerationStatistics } from "../decoding/text/statistics.ts";
 import {
@@ -16,10 +14,10 @@ import {
   type OptionSpec,
   valueOption,
 } from "./command.ts";
-import { statisticsText } from "./generate_report.ts";
-import { readFirstTurn } from "./generate_prompt.ts";
+import type { GenerateProgress } from "./generate_progress.ts";
+import { statisticsText, uncompressedText } from "./generate_report.ts";
+import { readFirstTurn, readTextOrFile } from "./generate_prompt.ts";
 import type { RunSettings } from "./generate_run.ts";
-import { readTextFile } from "./token_input.ts";
 
 /** In place of a file: turns are read from standard input as they are typed. */
 const TYPED = "-";
@@ -54,9 +52,8 @@ async function* readTurns(call: CommandCall, settings: TurnSettings): AsyncGener
     if (call.has("prompt")) yield await readFirstTurn(call);
     return yield* typedTurns(settings.io.input!, settings);
   }
+  const text = await readTextOrFile(given);
   yield await readFirstTurn(call);
-  const isFile = await stat(given).then((found) => found.isFile(), () => false);
-  const text = isFile ? await readTextFile(given) : given;
   yield* text.split("\n").filter((line) => line.trim() !== "");
 }
 
@@ -66,7 +63,7 @@ async function* typedTurns(
   { io: { error }, progress }: TurnSettings,
 ): AsyncGenerator<string> {
   while (true) {
-    progress.finish();
+    progress.beginText();
     if (input.isTerminal) error("> ");
     const line = await input.nextLine();
     if (line === undefined) break;
@@ -88,7 +85,7 @@ export interface TurnSettings extends Omit<RunSettings, "prompt" | "teacherForce
   /** Where to print. */
   readonly io: CommandIo;
   /** What is shown while nothing is printed. */
-  readonly progress: Progress;
+  readonly progress: GenerateProgress;
 }
 
 /**
@@ -106,6 +103,7 @@ export async function printTurns(call: CommandCall, settings: TurnSettings): Pro
   using conversation = new Conversation(models, {
     ...{ policy, budget, store, match, isChat },
     ...(turnBlock !== undefined && { turnBlock }),
+    ...(settings.sampling && { sampling: settings.sampling }),
     ...cut,
     ...drafts,
   });
@@ -117,9 +115,11 @@ export async function printTurns(call: CommandCall, settings: TurnSettings): Pro
     const answer = await answerTurn(conversation, turn, { ...settings, isTyped });
     answers.push(answer);
     if (isJson && isTyped) io.out(`${JSON.stringify({ ...about, ...answer })}\n`);
-    if (isJson) continue;
-    io.out("\n");
-    if (hasStats) io.out(`\n${statisticsText(answer.stats)}`);
+    if (!isJson) io.out(`\n${hasStats ? `\n${statisticsText(answer.stats)}` : ""}`);
+    if (answers.length > 1) continue;
+    const { promptTokens: [first], steps } = answer.stats;
+    const place = { tokens: first! + steps, promptTokens: first! };
+    io.error(uncompressedText({ policy, budget, layers: models.large.config.layers }, place));
   }
   settings.progress.finish();
   if (isJson && !isTyped) io.out(`${JSON.stringify({ ...about, turns: answers })}\n`);
@@ -132,9 +132,13 @@ async function answerTurn(
   settings: TurnSettings & { readonly isTyped: boolean },
 ): Promise<AnsweredTurn> {
   const { io, isTyped } = settings;
-  const run = (signal: AbortSignal) => writeAnswer(conversation, turn, { ...settings, signal });
+  const run = (signal: AbortSignal) =>
+    writeAnswer(conversation, turn, {
+      ...settings,
+      signal: AbortSignal.any([signal, settings.signal]),
+    });
   const answer = await (isTyped ? io.input!.interruptible(run) : run(io.signal));
-  io.signal.throwIfAborted();
+  settings.signal.throwIfAborted();
   return answer;
 }
 
@@ -160,7 +164,7 @@ async function writeAnswer(
     tokens.push(value.tokenId);
     text += value.text;
     if (isJson) continue;
-    progress.finish();
+    progress.beginText();
     io.out(value.text);
   }
 }

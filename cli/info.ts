@@ -4,11 +4,19 @@
  * @module
  */
 
-import type { Command, CommandCall, CommandIo } from "./command.ts";
+import { halfEntries } from "../cache/budget.ts";
+import { ARCHITECTURES } from "../models/architectures/mod.ts";
+import { type Command, type CommandCall, type CommandIo, valueOption } from "./command.ts";
 import { EXIT } from "./command_line.ts";
 import type { ExperimentModel } from "../experiments/experiment.ts";
 import type { OpenEngine } from "../experiments/runner/engine.ts";
+import { bytesText } from "./bytes_text.ts";
 import { DEVICE_OPTION, MODEL_NOTE, openEngineFor } from "./open.ts";
+
+/** Lengths at which bytes of the cache are shown, besides the longest. */
+const USUAL_LENGTHS = [1024, 4096];
+/** Shares of the cache whose bytes are shown. */
+const BUDGETS = [0.5, 0.2, 0.1, 0.05];
 
 /**
  * Makes the `info` command.
@@ -20,14 +28,21 @@ export function infoCommand(parts: { readonly openEngine: OpenEngine }): Command
     name: "info",
     summary: "Shows the device, the versions and the sizes of models",
     operands: "[MODEL...]",
-    options: { device: DEVICE_OPTION },
-    notes: [MODEL_NOTE, "Without one, the embedded pair is shown."],
-    examples: ["deno task info", "deno task info model.gguf --device reference"],
+    options: {
+      tokens: valueOption("N,...", "lengths at which bytes of the cache are shown"),
+      device: DEVICE_OPTION,
+    },
+    notes: [
+      MODEL_NOTE,
+      "Without one, the embedded pair is shown. Bytes of the cache are those of 16-bit keys and values.",
+    ],
+    examples: ["deno task info", "deno task info model.gguf --tokens 2048,32768"],
     run: (call, io) => info(parts.openEngine, call, io),
   };
 }
 
 async function info(openEngine: OpenEngine, call: CommandCall, io: CommandIo): Promise<number> {
+  const lengths = readLengths(call);
   await using engine = await openEngineFor(openEngine, call, { io });
   const { device, adapter, isSoftware, versions, system } = engine.environment;
   const facts = {
@@ -41,14 +56,30 @@ async function info(openEngine: OpenEngine, call: CommandCall, io: CommandIo): P
   const models = call.operands.length > 0
     ? call.operands.map((reference) => () => engine.openModel("large", reference))
     : [() => engine.openModel("large"), () => engine.openModel("small")];
-  for (const open of models) io.out(`\n${modelSummary(await open())}`);
+  for (const open of models) io.out(`\n${modelSummary(await open(), lengths)}`);
   return EXIT.ok;
 }
 
-function modelSummary(model: ExperimentModel): string {
+/** Lengths that were asked for, if any. */
+function readLengths(call: CommandCall): number[] | undefined {
+  const text = call.value("tokens");
+  if (text === undefined) return undefined;
+  const lengths = text.split(",").map((word) => /^\s*[1-9]\d*\s*$/.test(word) ? Number(word) : NaN);
+  if (lengths.every(Number.isSafeInteger)) return lengths;
+  return call.fail(`--tokens must list lengths, as 1024,4096: current value is ${text}`);
+}
+
+function modelSummary(model: ExperimentModel, lengths?: readonly number[]): string {
   const { layers, queryHeads, kvHeads, headDim, hidden, mlp, vocabulary, contextLength } = model;
+  const family = ARCHITECTURES.find(({ name }) => name === model.architecture)?.label;
+  const shown = lengths ??
+    [...new Set([...USUAL_LENGTHS.filter((length) => length < contextLength), contextLength])];
+  const cache = shown.map((tokens) => `  cache       ${cacheText(model, tokens)}`);
   return [
     `${model.name}`,
+    `  family      ${family ?? model.architecture}`,
+    `  parameters  ${parametersText(model)}`,
+    `  stored as   ${storedText(model)}`,
     `  hash        ${model.hash}`,
     `  layers      ${layers}`,
     `  heads       ${queryHeads} query, ${kvHeads} KV, ${headDim} elements each`,
@@ -56,6 +87,38 @@ function modelSummary(model: ExperimentModel): string {
     `  vocabulary  ${vocabulary}`,
     `  context     ${contextLength} tokens`,
     `  tokenizer   ${model.tokenizerHash ?? "none"}`,
+    ...cache,
     "",
   ].join("\n");
+}
+
+function parameterCount({ parametersByType }: ExperimentModel): number {
+  return Object.values(parametersByType).reduce((sum, count) => sum + count, 0);
+}
+
+function parametersText(model: ExperimentModel): string {
+  const count = parameterCount(model);
+  const rounded = count < 1e9
+    ? `${(count / 1e6).toPrecision(3)} million`
+    : `${(count / 1e9).toPrecision(3)} billion`;
+  return `${count} (${rounded})`;
+}
+
+/** Types of the weights in the files, the most frequent one first. */
+function storedText(model: ExperimentModel): string {
+  const count = parameterCount(model);
+  const types = Object.entries(model.parametersByType).sort(([, one], [, other]) => other - one);
+  const shares = types.map(([type, own]) => `${type} ${(100 * own / count).toFixed(1)} %`);
+  const bits = 8 * model.fileTensorBytes / count;
+  return `${shares.join(", ")}; ${bits.toFixed(2)} bits per parameter, ${
+    bytesText(model.fileTensorBytes)
+  }`;
+}
+
+/** Bytes of keys and values in 16 bits, whole and under budgets. */
+function cacheText({ layers, kvHeads, headDim }: ExperimentModel, tokens: number): string {
+  const bytes = (ratio: number) =>
+    bytesText(2 * headDim * layers * kvHeads * halfEntries({ ratio }, tokens));
+  const budgets = BUDGETS.map((ratio) => `${bytes(ratio)} at ${100 * ratio} %`);
+  return `${bytes(1)} at ${tokens} tokens; ${budgets.join(", ")}`;
 }

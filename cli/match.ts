@@ -10,7 +10,7 @@ import { writeFileAtomic } from "../core/atomic_file.ts";
 import { DataError, RequirementError } from "../core/check.ts";
 import { Progress } from "../core/progress.ts";
 import { terminalView } from "../core/terminal_view.ts";
-import { choiceFlags, readMatching } from "./choice_flags.ts";
+import { apiNamesOf, choiceFlags, readMatching } from "./choice_flags.ts";
 import { type Command, type CommandCall, type CommandIo, valueOption } from "./command.ts";
 import { EXIT } from "./command_line.ts";
 import type { ExperimentModel } from "../experiments/experiment.ts";
@@ -38,10 +38,12 @@ export function matchCommand(parts: { readonly openEngine: OpenEngine }): Comman
       out: valueOption("FILE.json", "JSON file to write"),
       device: DEVICE_OPTION,
     },
+    apiNames: { ...apiNamesOf(COMPARED), topTokens: "top", topShare: "top" },
     notes: [
       MODEL_NOTE,
-      `The text must have at least ${LEAST_TOKENS} tokens. The file holds window, topTokens and, for each large`,
-      "head (layer * queryHeads + head), match (the small head), similarity (Jaccard) and cosine.",
+      `The text must have at least ${LEAST_TOKENS} tokens; its first --window tokens are used. The file holds`,
+      "window, topTokens and, for each large head (layer * queryHeads + head), match (the small head),",
+      "similarity (Jaccard) and cosine.",
     ],
     examples: [
       "deno task match --text prompt.txt --out match.json",
@@ -64,15 +66,14 @@ async function match(openEngine: OpenEngine, call: CommandCall, io: CommandIo): 
   const large = await engine.openModel("large", call.value("large"));
   const small = await engine.openModel("small", call.value("small"));
   checkTokenizers(large, small);
-  const tokens = await readTokens(call, [large, small]);
-  if (tokens.length < LEAST_TOKENS) {
+  const compared = await readTokens(call, [large, small], window);
+  if (compared.length < LEAST_TOKENS) {
     throw new RequirementError({
       action: "match heads",
       requirement: `the text must have at least ${LEAST_TOKENS} tokens`,
-      state: `count is ${tokens.length}`,
+      state: `count is ${compared.length}`,
     });
   }
-  const compared = tokens.slice(0, window);
   progress.describe("large model");
   const rows = await saliencyOf(large, compared, io);
   progress.describe("small model");

@@ -5,6 +5,7 @@
  */
 
 import { writeSync } from "node:fs";
+import { DataError } from "../core/check.ts";
 import type { CommandInput, CommandIo } from "./command.ts";
 import { EXIT } from "./command_line.ts";
 
@@ -16,6 +17,8 @@ const SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
 export interface ProcessIo extends Disposable {
   /** What commands write to. */
   readonly io: CommandIo;
+  /** Exit code of the process for that of a command: a stop has the code of the signal that asked for it. */
+  readonly exitCode: (code: number) => number;
 }
 
 /**
@@ -24,31 +27,40 @@ export interface ProcessIo extends Disposable {
  * The first Ctrl-C aborts `io.signal`, unless something interruptible runs that it ends instead; once that signal is
  * aborted, the next one ends the process at once.
  *
+ * @param signals Those that are taken over.
  * @returns Streams and signal.
  */
-export function openProcessIo(): ProcessIo {
+export function openProcessIo(signals: readonly Deno.Signal[] = SIGNALS): ProcessIo {
   const command = new AbortController();
+  const closed = new AbortController();
   const input = new ProcessInput(command.signal);
+  let stopCode: number = EXIT.stopped;
   const stop = () => {
-    if (command.signal.aborted) Deno.exit(EXIT.stopped);
-    writeText(2, "\nStopping after the current step; press Ctrl-C again to stop at once.\n");
+    if (command.signal.aborted) Deno.exit(stopCode);
+    writeMessage("\nStopping after the current step; press Ctrl-C again to stop at once.\n");
     command.abort(new DOMException("Stopped by a signal", "AbortError"));
   };
   const interrupt = () => input.interrupt() || stop();
-  const listenerOf = (signal: Deno.Signal) => signal === "SIGINT" ? interrupt : stop;
-  for (const signal of SIGNALS) Deno.addSignalListener(signal, listenerOf(signal));
+  const terminate = () => {
+    stopCode = EXIT.terminated;
+    stop();
+  };
+  const listenerOf = (signal: Deno.Signal) => signal === "SIGINT" ? interrupt : terminate;
+  for (const signal of signals) Deno.addSignalListener(signal, listenerOf(signal));
   return {
+    exitCode: (code) => code === EXIT.stopped ? stopCode : code,
     io: {
-      out: (text) => writeText(1, text),
-      error: (text) => writeText(2, text),
+      out: (text) => writeResult(text, closed),
+      error: writeMessage,
       isInteractive: Deno.stderr.isTerminal() && Deno.env.get("CI") === undefined,
       columns: screenColumns,
       outColumns: () => Deno.stdout.isTerminal() ? screenColumns() : Infinity,
       signal: command.signal,
+      outClosed: closed.signal,
       input,
     },
     [Symbol.dispose]() {
-      for (const signal of SIGNALS) Deno.removeSignalListener(signal, listenerOf(signal));
+      for (const signal of signals) Deno.removeSignalListener(signal, listenerOf(signal));
     },
   };
 }
@@ -85,13 +97,36 @@ class ProcessInput implements CommandInput {
   /** Ends what is interruptible; returns whether anything was still running. */
   interrupt(): boolean {
     if (!this.#running || this.#running.signal.aborted) return false;
-    writeText(2, "\nEnding this answer; press Ctrl-C again to end the conversation.\n");
+    writeMessage("\nEnding this answer; press Ctrl-C again to end the conversation.\n");
     this.#running.abort(new DOMException("Ended by a signal", "AbortError"));
     return true;
   }
 }
 
-/** Writes all of a text; a closed pipe is not an error. */
+/** Writes a result; a reader that has gone aborts `closed`, and any other failure loses results. */
+function writeResult(text: string, closed: AbortController): void {
+  try {
+    writeText(1, text);
+  } catch (cause) {
+    const { code, message } = cause as { readonly code?: string; readonly message: string };
+    if (code === "EPIPE") return closed.abort(new DOMException("Nobody reads", "AbortError"));
+    throw new DataError(
+      `Cannot write results: standard output must take them: current error is ${message}`,
+      { cause },
+    );
+  }
+}
+
+/** Writes a message, which nothing depends on. */
+function writeMessage(text: string): void {
+  try {
+    writeText(2, text);
+  } catch {
+    // There is no other place to report it.
+  }
+}
+
+/** Writes all of a text. */
 function writeText(descriptor: 1 | 2, text: string): void {
   const bytes = new TextEncoder().encode(text);
   let offset = 0;
@@ -99,7 +134,7 @@ function writeText(descriptor: 1 | 2, text: string): void {
     try {
       offset += writeSync(descriptor, bytes, offset);
     } catch (error) {
-      if ((error as { code?: string }).code !== "EAGAIN") return;
+      if ((error as { code?: string }).code !== "EAGAIN") throw error;
     }
   }
 }

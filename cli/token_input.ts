@@ -39,22 +39,24 @@ export type TokenReader = Pick<ExperimentModel, "name" | "contextLength" | "voca
  *
  * @param call The command line, with `--text` or `--tokens`.
  * @param models The models; the first one's tokenizer is used.
+ * @param most First tokens that are used, which alone must fit; all if left out.
  * @returns Token ids.
  * @throws {DataError} If the file cannot be read or its content does not fit a model.
  */
 export async function readTokens(
   call: CommandCall,
   models: readonly [ExperimentModel, ...ExperimentModel[]],
+  most?: number,
 ): Promise<readonly number[]> {
   const path = call.value("tokens");
-  if (path !== undefined) return await readTokenFile(path, models);
+  if (path !== undefined) return await readTokenFile(path, models, most);
   const textPath = call.required("text");
   const text = await readTextFile(textPath);
   if (models[0].tokenizerHash === undefined) {
     const requirement = `${models[0].name} must have a tokenizer, or --tokens be used`;
     throw fileFault(textPath, requirement, { state: "tokenizer is none" });
   }
-  const tokens = models[0].encode(text);
+  const tokens = models[0].encode(text).slice(0, most);
   for (const model of models) checkTokens(textPath, tokens, model);
   return tokens;
 }
@@ -63,12 +65,14 @@ export async function readTokens(
  * Reads token ids that every given model can take.
  *
  * @param path JSON file with an array of ids, or with an object that has one under `tokens`.
+ * @param most First tokens that are used; all if left out.
  * @returns Token ids.
  * @throws {DataError} If the file cannot be read or its content does not fit a model.
  */
 export async function readTokenFile(
   path: string,
   models: readonly TokenReader[],
+  most?: number,
 ): Promise<readonly number[]> {
   const requirement = "the file must hold a JSON array of token ids";
   const value = await readJsonFile(path, requirement);
@@ -77,8 +81,9 @@ export async function readTokenFile(
     const kind = value === null ? "null" : typeof value;
     throw fileFault(path, requirement, { state: `type is ${kind}` });
   }
-  for (const model of models) checkTokens(path, list, model);
-  return list;
+  const used = list.slice(0, most);
+  for (const model of models) checkTokens(path, used, model);
+  return used;
 }
 
 /**

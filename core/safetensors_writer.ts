@@ -8,18 +8,20 @@
 import { createAtomicFile } from "./atomic_file.ts";
 import { checkInteger, DataError, RequirementError } from "./check.ts";
 
-/** Name and shape of a tensor that will be written, in file order; elements are f32. */
+/** Name and shape of a tensor that will be written, in file order. */
 export interface TensorPlan {
   /** Name in the file. */
   readonly name: string;
   /** Lengths of the axes, slowest first. */
   readonly shape: readonly number[];
+  /** Type of its elements; `F32` if left out. */
+  readonly type?: "F32" | "I32";
 }
 
 /** A safetensors file under construction; disposing it before `commit` leaves no trace. */
 export interface SafetensorsWriter extends AsyncDisposable {
   /** Appends values of the next tensor, which may come in several pieces. */
-  append(name: string, values: Float32Array): Promise<void>;
+  append(name: string, values: Float32Array | Int32Array): Promise<void>;
   /** Checks that every tensor is complete and moves the file into place. */
   commit(): Promise<void>;
 }
@@ -98,7 +100,7 @@ function encodeHeader(
   if (Object.keys(metadata).length > 0) entries["__metadata__"] = metadata;
   let offset = 0;
   for (const tensor of tensors) {
-    const { name, shape } = tensor;
+    const { name, shape, type = "F32" } = tensor;
     for (const value of shape) checkInteger(`write tensor "${name}"`, "length", { value, min: 0 });
     if (name in entries || name === "__metadata__") {
       throw new RequirementError({
@@ -108,7 +110,7 @@ function encodeHeader(
       });
     }
     const end = offset + 4 * elementCount(tensor);
-    entries[name] = { dtype: "F32", shape, data_offsets: [offset, end] };
+    entries[name] = { dtype: type, shape, data_offsets: [offset, end] };
     offset = end;
   }
   const text = new TextEncoder().encode(JSON.stringify(entries));
@@ -119,10 +121,11 @@ function encodeHeader(
   return bytes;
 }
 
-function littleEndian(values: Float32Array): Uint8Array {
+function littleEndian(values: Float32Array | Int32Array): Uint8Array {
+  const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
   const isLittle = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
-  if (isLittle) return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-  const view = new DataView(new ArrayBuffer(values.byteLength));
-  values.forEach((value, index) => view.setFloat32(4 * index, value, true));
-  return new Uint8Array(view.buffer);
+  if (isLittle) return bytes;
+  const swapped = bytes.slice();
+  for (let word = 0; word < swapped.length; word += 4) swapped.subarray(word, word + 4).reverse();
+  return swapped;
 }

@@ -63,7 +63,12 @@ export interface RealDropOptions {
 
 /** A model of a run; its weights are loaded when it is first run. */
 export interface ExperimentModel
-  extends ModelShape, Pick<ModelConfig, "eosTokenIds">, Pick<Model, "name" | "hash"> {
+  extends
+    ModelShape,
+    Pick<ModelConfig, "architecture" | "eosTokenIds">,
+    Pick<Model, "name" | "hash"> {
+  /** Parameters by the type that the files store them in, such as `Q4_K`. */
+  readonly parametersByType: Readonly<Record<string, number>>;
   /** Identity of the tokenizer; absent if the model has none. */
   readonly tokenizerHash?: string;
   /** Loads the weights, once. */

@@ -98,7 +98,7 @@ function hardenCommand(campaigns: readonly Campaign[]): Command {
 }
 
 if (import.meta.main) {
-  const { io } = openProcessIo();
+  const { io, exitCode } = openProcessIo();
   const commands = [hardenCommand(await loadCampaigns())];
-  Deno.exit(await runCommandLine(commands, ["harden", ...Deno.args], io));
+  Deno.exit(exitCode(await runCommandLine(commands, ["harden", ...Deno.args], io)));
 }

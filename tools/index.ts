@@ -1,15 +1,15 @@
 /**
  * Writes the `mod.ts` of every folder that has one from the files that lie in it, and in some cases below it.
  *
- *     deno run -A tools/index.ts [--check]
- *
  * A topic's index re-exports all of its files; the index of a plug-in folder also lists the plug-ins. `docs/choices.md`
  * is written along with them, from the table of choices.
  *
  * @module
  */
 
+import { EXIT } from "../cli/command_line.ts";
 import { choicesText } from "./choices.ts";
+import { runTool } from "./run_tool.ts";
 
 /** A folder whose index is generated. */
 interface IndexedFolder {
@@ -184,7 +184,7 @@ export async function staleDocuments(root: URL): Promise<Map<string, string>> {
   return new Map(wanted === current ? [] : [[path, wanted]]);
 }
 
-async function main(isCheck: boolean): Promise<number> {
+async function writeStale(isCheck: boolean): Promise<number> {
   const root = new URL("../", import.meta.url);
   const stale = new Map([...await staleIndexes(root), ...await staleDocuments(root)]);
   for (const [path, text] of stale) {
@@ -193,7 +193,15 @@ async function main(isCheck: boolean): Promise<number> {
     if (text === undefined) await Deno.remove(new URL(path, root));
     else await Deno.writeTextFile(new URL(path, root), text);
   }
-  return isCheck && stale.size > 0 ? 1 : 0;
+  return isCheck && stale.size > 0 ? EXIT.failed : EXIT.ok;
 }
 
-if (import.meta.main) Deno.exit(await main(Deno.args.includes("--check")));
+if (import.meta.main) {
+  await runTool({
+    name: "index",
+    summary: "Writes the mod.ts files that follow from the folders, and docs/choices.md",
+    options: { check: { type: "boolean", text: "names those that are out of date instead" } },
+    examples: ["deno task index", "deno task index --check"],
+    run: (call) => writeStale(call.has("check")),
+  });
+}

@@ -1,17 +1,19 @@
 /**
  * Opens the notebooks in a JupyterLab that belongs to the project.
  *
- *     deno run -A tools/jupyter.ts [--prepare] [ARGUMENT of `jupyter lab`...]
- *
  * The first run installs JupyterLab and its Plotly renderer into `.venv`, which needs Python 3.9 or later;
- * nothing is written outside the project. `--prepare` only does that.
+ * nothing is written outside the project.
  *
  * @module
  */
 
 import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import type { Command } from "../cli/command.ts";
+import { EXIT } from "../cli/command_line.ts";
+import { DataError } from "../core/check.ts";
 import { driverEnvironment, ensureAdapter, localHost } from "./adapter.ts";
+import { runTool } from "./run_tool.ts";
 
 const root = fileURLToPath(new URL("../", import.meta.url));
 const isWindows = Deno.build.os === "windows";
@@ -76,14 +78,11 @@ function labEnvironment(runtime: string): Record<string, string> {
   };
 }
 
-async function main(args: readonly string[]): Promise<number> {
+async function openLab(args: readonly string[], isPrepared: boolean): Promise<number> {
   const environment = join(root, ".venv");
   const failure = await prepare(environment, join(root, "notebooks/jupyter/requirements.txt"));
-  if (failure !== undefined) {
-    say(`Cannot open notebooks: ${failure}`);
-    return 1;
-  }
-  if (args[0] === "--prepare") return 0;
+  if (failure !== undefined) throw new DataError(`Cannot open notebooks: ${failure}`);
+  if (isPrepared) return EXIT.ok;
   const runtime = await Deno.makeTempDir({ prefix: "smallkv-" });
   try {
     const env = labEnvironment(runtime);
@@ -103,4 +102,25 @@ async function main(args: readonly string[]): Promise<number> {
   }
 }
 
-if (import.meta.main) Deno.exit(await main(Deno.args));
+/** Words of this tool; all others are JupyterLab's. */
+const TOOL_WORDS = ["--prepare", "--help", "-h"];
+
+function jupyterCommand(passedOn: readonly string[]): Command {
+  return {
+    name: "jupyter",
+    summary: "Opens the notebooks in a JupyterLab that belongs to the project",
+    options: { prepare: { type: "boolean", text: "only installs JupyterLab into .venv" } },
+    notes: [
+      "The first run installs JupyterLab and its Plotly renderer, which needs Python 3.9 or later. All other",
+      "options are passed on to jupyter lab.",
+    ],
+    examples: ["deno task jupyter", "deno task jupyter --port 9000", "deno task jupyter --prepare"],
+    run: (call) => openLab(passedOn, call.has("prepare")),
+  };
+}
+
+if (import.meta.main) {
+  const isOwn = (word: string) => TOOL_WORDS.includes(word);
+  const command = jupyterCommand(Deno.args.filter((word) => !isOwn(word)));
+  await runTool(command, Deno.args.filter(isOwn));
+}

@@ -66,7 +66,15 @@ async function main(args: readonly string[]): Promise<number> {
     const adapter = isHelp ? undefined : await ensureAdapter(await localHost(env, say));
     if (command === "test" && !isHelp) describeTiers(adapter);
     const restarts = RESUMABLE.includes(command) ? RESTARTS : 0;
-    return await supervise({ args: denoArguments(command, rest), env, restarts, folder, say });
+    return await supervise({
+      args: denoArguments(command, rest),
+      env,
+      restarts,
+      folder,
+      // Between typed turns, Ctrl-C ends an answer alone.
+      handlesInterrupts: rest.includes("--turns=-") || rest[rest.indexOf("--turns") + 1] === "-",
+      say,
+    });
   } finally {
     await Deno.remove(folder, { recursive: true }).catch(() => {});
   }

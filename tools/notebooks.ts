@@ -1,21 +1,19 @@
 /**
  * Runs all notebooks in fresh kernels and compares their outputs with the stored ones.
  *
- *     deno run -A tools/notebooks.ts [--update] [--timeout SECONDS] [NAME...]
- *
- * `--update` stores the new outputs, for which a Chromium must draw the pictures; without one, pictures are not
- * compared. Exit codes: 0 all as stored, 1 a notebook failed or differs, 2 wrong usage.
- *
  * @module
  */
 
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
+import { type Command, type CommandCall, valueOption } from "../cli/command.ts";
+import { EXIT } from "../cli/command_line.ts";
+import { DataError } from "../core/check.ts";
 import { CHROMIUM_ADVICE, findChromium } from "../experiments/figures/chromium.ts";
 import { driverEnvironment, ensureAdapter, localHost } from "./adapter.ts";
 import { compareNotebooks, stripNotebook } from "./notebook_compare.ts";
 import { readNotebook, writeNotebook } from "./notebook_file.ts";
 import { runNotebook } from "./notebook_run.ts";
+import { runTool } from "./run_tool.ts";
 
 const root = new URL("../", import.meta.url);
 const folder = new URL("notebooks/", root);
@@ -39,28 +37,18 @@ async function notebookNames(): Promise<string[]> {
   return names.sort();
 }
 
-async function parse(args: string[]): Promise<Choice> {
-  const { values, positionals } = parseArgs({
-    args,
-    allowPositionals: true,
-    options: { update: { type: "boolean" }, timeout: { type: "string", default: "600" } },
-  });
+async function readChoice(call: CommandCall): Promise<Choice> {
   const known = await notebookNames();
-  const asked = positionals.map((name) => name.replace(/^.*\//, "").replace(/\.ipynb$/, ""));
+  const asked = call.operands.map((name) => name.replace(/^.*\//, "").replace(/\.ipynb$/, ""));
   const unknown = asked.find((name) => !known.includes(name));
   if (unknown !== undefined) {
-    throw new TypeError(
-      `Cannot run notebooks: names must be among ${known.join(", ")}: current value is ${unknown}`,
-    );
+    call.fail(`names must be among ${known.join(", ")}: current value is ${unknown}`);
   }
-  const timeoutMs = 1000 * Number(values.timeout);
-  if (!(timeoutMs > 0)) {
-    throw new TypeError(
-      `Cannot run notebooks: --timeout must be above 0: current value is ${values.timeout}`,
-    );
-  }
-  const isUpdate = values.update === true;
-  return { names: asked.length > 0 ? asked : known, isUpdate, timeoutMs };
+  return {
+    names: asked.length > 0 ? asked : known,
+    isUpdate: call.has("update"),
+    timeoutMs: 1000 * call.number("timeout", { min: 1, max: 86_400 }),
+  };
 }
 
 /** Runs one notebook; the faults found. */
@@ -86,8 +74,9 @@ async function runOne(
 async function runAll(choice: Choice): Promise<number> {
   const hasPictures = await findChromium() !== undefined;
   if (!hasPictures && choice.isUpdate) {
-    say(`Cannot store notebooks: a Chromium must draw their pictures: ${CHROMIUM_ADVICE}`);
-    return 1;
+    throw new DataError(
+      `Cannot store notebooks: a Chromium must draw their pictures: ${CHROMIUM_ADVICE}`,
+    );
   }
   if (!hasPictures) say("No Chromium was found: pictures are not compared");
   const runtime = await Deno.makeTempDir({ prefix: "smallkv-" });
@@ -105,21 +94,23 @@ async function runAll(choice: Choice): Promise<number> {
       for (const fault of faults) console.log(`        ${fault}`);
       if (faults.length > 0) failed++;
     }
-    return failed === 0 ? 0 : 1;
+    return failed === 0 ? EXIT.ok : EXIT.failed;
   } finally {
     await Deno.remove(runtime, { recursive: true }).catch(() => {});
   }
 }
 
-async function main(args: string[]): Promise<number> {
-  let choice: Choice;
-  try {
-    choice = await parse(args);
-  } catch (error) {
-    say(error instanceof Error ? error.message : String(error));
-    return 2;
-  }
-  return await runAll(choice);
-}
+const COMMAND: Command = {
+  name: "notebooks",
+  summary: "Runs notebooks in fresh kernels and compares their outputs with the stored ones",
+  operands: "[NAME...]",
+  options: {
+    update: { type: "boolean", text: "stores the new outputs; a Chromium must draw the pictures" },
+    timeout: valueOption("SECONDS", "most seconds of a notebook", "600"),
+  },
+  notes: ["Without a Chromium, pictures are not compared. Without a name, all notebooks run."],
+  examples: ["deno task notebooks", "deno task notebooks --update 01_quickstart"],
+  run: async (call) => await runAll(await readChoice(call)),
+};
 
-if (import.meta.main) Deno.exit(await main(Deno.args));
+if (import.meta.main) await runTool(COMMAND);

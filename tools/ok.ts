@@ -1,12 +1,11 @@
 /**
  * Every check of the project, one after the other; prints the output of those that fail.
  *
- *     deno run -A tools/ok.ts [--static]
- *
- * `--static` leaves the tests out.
- *
  * @module
  */
+
+import { EXIT } from "../cli/command_line.ts";
+import { runTool } from "./run_tool.ts";
 
 /** A check and the arguments of `deno` that run it. */
 interface Check {
@@ -40,14 +39,22 @@ async function runCheck({ name, args }: Check): Promise<boolean> {
   return success;
 }
 
-async function main(isStatic: boolean): Promise<number> {
+async function runChecks(isStatic: boolean): Promise<number> {
   const config = JSON.parse(await Deno.readTextFile("deno.json"));
   const entryPoints = Object.values<string>(config.exports);
   let failures = 0;
   for (const check of checks(entryPoints, isStatic)) {
     if (!await runCheck(check)) failures++;
   }
-  return failures === 0 ? 0 : 1;
+  return failures === 0 ? EXIT.ok : EXIT.failed;
 }
 
-if (import.meta.main) Deno.exit(await main(Deno.args.includes("--static")));
+if (import.meta.main) {
+  await runTool({
+    name: "ok",
+    summary: "Runs every check of the project and prints the output of those that fail",
+    options: { static: { type: "boolean", text: "leaves the tests out" } },
+    examples: ["deno task ok", "deno task ok --static"],
+    run: (call) => runChecks(call.has("static")),
+  });
+}

@@ -17,6 +17,8 @@ export interface SupervisedCommand {
   readonly restarts: number;
   /** Folder for the record of how the child ended. */
   readonly folder: string;
+  /** Whether Ctrl-C may leave the command running, as where it only ends an answer; false if left out. */
+  readonly handlesInterrupts?: boolean;
   /** Prints one line for the user. */
   readonly say: (line: string) => void;
 }
@@ -25,6 +27,21 @@ export interface SupervisedCommand {
 const USER_SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
   ? ["SIGINT", "SIGBREAK"]
   : ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"];
+
+/** Exit codes of a command that was ended by force, by the signal that asked for it. */
+const SIGNAL_CODES: Readonly<Partial<Record<Deno.Signal, number>>> = {
+  SIGHUP: 129,
+  SIGINT: 130,
+  SIGBREAK: 130,
+  SIGQUIT: 131,
+  SIGTERM: 143,
+};
+
+/**
+ * How long a child may take to end by itself after a signal. A driver that computes on the CPU can hold its thread for much
+ * longer; files are only ever replaced as a whole, so that ending it then loses the current step alone.
+ */
+const GRACE_MS = 700;
 
 /** How long a child has to run for its earlier crashes to be forgotten. */
 const FORGIVEN_AFTER_MS = 10 * 60_000;
@@ -64,11 +81,15 @@ async function runOnce(command: SupervisedCommand): Promise<Ending> {
     args: [...command.args],
     env: { ...command.env, SMALLKV_EXIT_FILE: record },
   }).spawn();
-  using signals = forwardSignals(child);
+  using signals = forwardSignals(child, command);
   const status = await child.status;
   const recorded = await Deno.readTextFile(record).catch(() => "");
   const durationMs = performance.now() - start;
-  if (signals.received || isUserSignal(status.signal)) return { code: status.code, durationMs };
+  if (signals.received) {
+    const code = status.signal === null ? undefined : SIGNAL_CODES[signals.received];
+    return { code: code ?? status.code, durationMs };
+  }
+  if (isUserSignal(status.signal)) return { code: status.code, durationMs };
   if (status.signal === null && recorded !== "driver in use") {
     return { code: status.code, durationMs };
   }
@@ -81,9 +102,13 @@ function isUserSignal(signal: Deno.Signal | null): boolean {
   return signal === "SIGKILL" || (signal !== null && USER_SIGNALS.includes(signal));
 }
 
-/** Passes signals on until disposed; a terminal already sends Ctrl-C to the child itself. */
-function forwardSignals(child: Deno.ChildProcess): Disposable & { readonly received: boolean } {
-  let received = false;
+/** Passes signals on until disposed, and ends a child that does not end after one. */
+function forwardSignals(
+  child: Deno.ChildProcess,
+  { handlesInterrupts = false }: SupervisedCommand,
+): Disposable & { readonly received: Deno.Signal | undefined } {
+  let received: Deno.Signal | undefined;
+  let end: ReturnType<typeof setTimeout> | undefined;
   const kill = (signal: Deno.Signal) => {
     try {
       child.kill(signal);
@@ -91,23 +116,25 @@ function forwardSignals(child: Deno.ChildProcess): Disposable & { readonly recei
       // The child has ended in the meantime.
     }
   };
+  const pass = (signal: Deno.Signal, isSent: boolean) => {
+    received = signal;
+    if (!isSent) kill(signal);
+    if (signal === "SIGINT" && handlesInterrupts) return;
+    end ??= setTimeout(() => kill("SIGKILL"), GRACE_MS);
+  };
   const listeners = USER_SIGNALS.map((signal) => {
-    const listener = () => {
-      received = true;
-      if (signal !== "SIGINT" || !Deno.stdin.isTerminal()) kill(signal);
-    };
+    // A terminal already sends Ctrl-C to the child itself.
+    const listener = () => pass(signal, signal === "SIGINT" && Deno.stdin.isTerminal());
     Deno.addSignalListener(signal, listener);
     return { signal, listener };
   });
-  const watch = onOrphaned(() => {
-    received = true;
-    kill("SIGTERM");
-  });
+  const watch = onOrphaned(() => pass("SIGTERM", false));
   return {
     get received() {
       return received;
     },
     [Symbol.dispose]() {
+      clearTimeout(end);
       for (const { signal, listener } of listeners) Deno.removeSignalListener(signal, listener);
       watch[Symbol.dispose]();
     },

@@ -279,7 +279,7 @@ export class SpeculativeSession implements Disposable {
     });
     const { drafts, choices, times } = checked;
     const accepted = options.tokens ? drafts.length : agreement(drafts, choices);
-    this.#recorder.add({ drafts, accepted, times });
+    this.#recorder.addBlock(drafts.length, times);
     return { length: place.length, checked, accepted, times, done: 0 };
   }
 
@@ -310,6 +310,8 @@ export class SpeculativeSession implements Disposable {
     const { config: { vocabulary } } = this.#pair.large;
     const row = tried.done++;
     await this.#calls.change(() => this.#parts.runner.commit(length, row));
+    await this.#parts.runner.commit(length, row);
+    this.#recorder.addRow(row, { drafts: drafts.length, accepted });
     const { selections, churn } = this.#planner!.commit(row);
     this.#tokens.push(row < accepted ? drafts[row]! : choices[row]!);
     this.#parts.large.advance();

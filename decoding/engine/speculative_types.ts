@@ -97,7 +97,7 @@ export interface BlockReport {
   readonly times: BlockTimes;
 }
 
-/** Totals over blocks; rows that a generation's end cut off are counted as well. */
+/** Totals over blocks, up to where the generation ended. */
 export interface SpeculationStatistics {
   /** Passes of the large model. */
   readonly blocks: number;
@@ -135,23 +135,30 @@ export type BlockSelections = readonly (readonly Selection[])[];
 /** Adds blocks up. */
 export class SpeculationRecorder {
   #rows = 0;
+  #tokens = 0;
   readonly #blockMs: number[] = [];
   readonly #times = { draftMs: 0, planMs: 0, verifyMs: 0 };
   /** Proposed and accepted drafts at each place in a block. */
   readonly #places: { drafted: number; accepted: number }[] = [];
 
-  /** Adds a block. */
-  add({ drafts, accepted, times }: Pick<BlockReport, "drafts" | "accepted" | "times">): void {
+  /** Adds the passes of a block of `drafts` drafts. */
+  addBlock(drafts: number, times: BlockTimes): void {
     this.#blockMs.push(times.draftMs + times.planMs + times.verifyMs);
-    this.#rows += drafts.length + 1;
+    this.#rows += drafts + 1;
     for (const name of ["draftMs", "planMs", "verifyMs"] as const) {
       this.#times[name] += times[name];
     }
-    drafts.forEach((_, place) => {
+  }
+
+  /** Adds a row once its new token is wanted: it accepts the draft at its place, or rejects that and all that follow. */
+  addRow(row: number, { drafts, accepted }: { drafts: number; accepted: number }): void {
+    this.#tokens++;
+    const last = row < accepted ? row : drafts - 1;
+    for (let place = row; place <= last; place++) {
       const count = this.#places[place] ??= { drafted: 0, accepted: 0 };
-      count.drafted += 1;
-      if (place < accepted) count.accepted += 1;
-    });
+      count.drafted++;
+      if (row < accepted) count.accepted++;
+    }
   }
 
   /** Counts and shares; zeros without blocks. */
@@ -166,7 +173,7 @@ export class SpeculationRecorder {
       drafted: sum("drafted"),
       accepted: sum("accepted"),
       acceptance: this.#places.map(({ drafted, accepted }) => accepted / drafted),
-      tokensPerBlock: (sum("accepted") + blocks) / Math.max(1, blocks),
+      tokensPerBlock: this.#tokens / Math.max(1, blocks),
       smallForwards: this.#rows,
       blockMedianMs: blocks === 0 ? 0 : median(this.#blockMs),
       draftShare: share(draftMs),

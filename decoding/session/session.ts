@@ -6,6 +6,8 @@
 
 import { createFullCache, type FullCache } from "../../cache/full_cache.ts";
 import { checkInteger, GpuError, RequirementError } from "../../core/check.ts";
+import { checkInteger, GpuError } from "../../core/check.ts";
+import type { DeviceBuffer } from "../../gpu/device.ts";
 import type { Model } from "../../models/load.ts";
 import { rotationTable } from "../../models/forward/rotation.ts";
 import { createTaps } from "../../models/forward/taps.ts";
@@ -381,16 +383,20 @@ export class Session implements Disposable {
   }
 
   async #runLayers(chunk: Chunk, options: PrefillOptions): Promise<void> {
-    const { heads, onMap, onQueries, rowDecay = 1, isSummed = true } = options;
+    const { heads, onMap, onQueries, onHidden, rowDecay = 1, isSummed = true } = options;
     const step = { sequences: 1, rowsPerSequence: chunk.rows };
-    if (!heads && !onQueries) return await this.#runner.layers(step, { rowDecay, isSummed });
+    if (!heads && !onQueries && !onHidden) {
+      return await this.#runner.layers(step, { rowDecay, isSummed });
+    }
     const rows = { firstQuery: chunk.start, queries: chunk.rows };
     await this.#runner.embedding(step);
+    if (onHidden) onHidden(0, chunk.start, await this.#readHidden(chunk.rows));
     for (let layer = 0; layer < this.model.config.layers; layer++) {
       const size = { rows: chunk.rows, keys: chunk.start + chunk.rows };
       const maps = this.#maps.target(heads?.(layer) ?? [], size);
       await this.#runner.layer(step, { layer, isSummed, ...(maps && { maps }) });
       if (onQueries) onQueries(layer, chunk.start, await this.#readQueries(chunk.rows));
+      if (onHidden) onHidden(layer + 1, chunk.start, await this.#readHidden(chunk.rows));
       if (!maps) continue;
       const blocks = await this.#maps.read(maps, { layer, ...rows });
       for (const block of blocks) onMap?.(block);
@@ -399,10 +405,26 @@ export class Session implements Disposable {
 
   /** Rotated queries of the newest layer run, [rows][queryHeads * headDim]. */
   async #readQueries(rows: number): Promise<Float32Array[]> {
-    const { device, config, workspace: { queryKeyValue, strides } } = this.#state;
+    const { config: { queryHeads, headDim }, workspace: { queryKeyValue, strides } } = this.#state;
     const stride = strides.queryKeyValue;
-    const all = new Float32Array(await device.read(queryKeyValue, 0, 4 * rows * stride));
-    const width = config.queryHeads * config.headDim;
+    return await this.#readRows(queryKeyValue, { rows, stride, width: queryHeads * headDim });
+  }
+
+  /** The residual stream, [rows][hidden]. */
+  async #readHidden(rows: number): Promise<Float32Array[]> {
+    const { config, workspace: { hidden, strides } } = this.#state;
+    return await this.#readRows(hidden, { rows, stride: strides.hidden, width: config.hidden });
+  }
+
+  async #readRows(
+    buffer: DeviceBuffer,
+    { rows, stride, width }: {
+      readonly rows: number;
+      readonly stride: number;
+      readonly width: number;
+    },
+  ): Promise<Float32Array[]> {
+    const all = new Float32Array(await this.#state.device.read(buffer, 0, 4 * rows * stride));
     return Array.from(
       { length: rows },
       (_, row) => all.subarray(row * stride, row * stride + width),
@@ -462,6 +484,8 @@ export interface PrefillOptions {
   readonly onMap?: (block: MapBlock) => void;
   /** Receives the rotated queries of each layer, [rows][queryHeads * headDim], and the position of the first row. */
   readonly onQueries?: (layer: number, firstQuery: number, rows: readonly Float32Array[]) => void;
+  /** Receives the residual stream after the embedding (0) and each layer (from 1), [rows][hidden], and the first row's position. */
+  readonly onHidden?: (place: number, firstRow: number, rows: readonly Float32Array[]) => void;
   /** Factor on the attention of each row relative to the next one's where it is summed; 1 if left out. */
   readonly rowDecay?: number;
   /** Whether received attention is summed, in a session that accumulates it; true if left out. */

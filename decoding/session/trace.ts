@@ -7,8 +7,10 @@
 import type { AttentionMap } from "../../analysis/attention_map.ts";
 import { checkInteger, RequirementError } from "../../core/check.ts";
 import type { Model } from "../../models/load.ts";
+import type { ModelConfig } from "../../models/config.ts";
 import type { MapBlock } from "./maps.ts";
 import { Session } from "./session.ts";
+import { readVectors } from "./vectors.ts";
 
 /** One head: layer, query head. */
 export type HeadName = readonly [layer: number, head: number];
@@ -23,7 +25,11 @@ export interface TraceOptions {
   readonly checkpoints?: readonly number[];
   /** Rows whose logits are returned; `none` if left out. */
   readonly logits?: "none" | "last" | "all";
-  /** Most bytes of maps and logits held on the host; 1 GiB if left out. */
+  /** Whether the residual stream after the embedding and after each layer is returned; no if left out. */
+  readonly hidden?: boolean;
+  /** Whether keys and values of every layer are returned; no if left out. */
+  readonly vectors?: boolean;
+  /** Most bytes of maps, logits, states and vectors held on the host; 1 GiB if left out. */
   readonly maxBytes?: number;
   /** Called after each chunk with the tokens done so far. */
   readonly onProgress?: (tokens: number) => void;
@@ -47,6 +53,10 @@ export interface AttentionTrace {
   readonly maps: readonly AttentionMap[];
   /** Logits, [rows, vocabulary]; empty if not requested. */
   readonly logits: Float32Array;
+  /** The residual stream after the embedding and after each layer, [1 + layers, tokens, hidden]; absent if not requested. */
+  readonly hidden?: Float32Array;
+  /** Keys after rotation, and values, [layers, kvHeads, tokens, headDim] each; absent if not requested. */
+  readonly vectors?: { readonly keys: Float32Array; readonly values: Float32Array };
 }
 
 /**
@@ -72,6 +82,7 @@ export async function traceAttention(
   const heads = chosenHeads(model, options.heads ?? "none");
   checkBytes(model, tokens.length, { ...options, heads: heads.length });
   const capture = new Capture(heads, tokens.length);
+  const hidden = options.hidden ? new HiddenStates(model.config, tokens.length) : undefined;
   using session = new Session(model, {
     capacity: tokens.length,
     accumulate,
@@ -87,6 +98,7 @@ export async function traceAttention(
         heads: (layer) => heads.filter((name) => name[0] === layer).map((name) => name[1]),
         onMap: (block) => capture.add(block),
       }),
+      ...(hidden && { onHidden: (place, first, rows) => hidden.add(place, first, rows) }),
       ...(options.onProgress && { onProgress: (done) => options.onProgress!(start + done) }),
       ...(options.signal && { signal: options.signal }),
     });
@@ -100,7 +112,50 @@ export async function traceAttention(
     checkpoints,
     maps: capture.maps,
     logits: joined(capture.logits),
+    ...(hidden && { hidden: hidden.values }),
+    ...(options.vectors && { vectors: await keysAndValues(session) }),
   };
+}
+
+/** Collects the residual stream, [1 + layers, tokens, hidden]. */
+class HiddenStates {
+  readonly values: Float32Array;
+  readonly #width: number;
+  readonly #tokens: number;
+
+  constructor({ layers, hidden }: ModelConfig, tokens: number) {
+    this.values = new Float32Array((1 + layers) * tokens * hidden);
+    this.#width = hidden;
+    this.#tokens = tokens;
+  }
+
+  add(place: number, first: number, rows: readonly Float32Array[]): void {
+    rows.forEach((row, index) =>
+      this.values.set(row, (place * this.#tokens + first + index) * this.#width)
+    );
+  }
+}
+
+/** Keys and values of the first sequence, with heads of the size that the files have. */
+async function keysAndValues(session: Session): Promise<NonNullable<AttentionTrace["vectors"]>> {
+  const { layers, kvHeads, headDim, fileHeadDim = headDim } = session.model.config;
+  const to = session.lengths[0]!;
+  const all = await readVectors(session.forward, { sequence: 0, from: 0, to });
+  const size = kvHeads * to;
+  const keys = new Float32Array(layers * size * fileHeadDim);
+  const values = new Float32Array(keys.length);
+  const half = fileHeadDim / 2;
+  for (let row = 0; row < layers * size; row++) {
+    const layer = Math.floor(row / size);
+    const first = (2 * layer * size + row % size) * headDim;
+    const key = all.subarray(first, first + headDim);
+    // Each half of a rotated head is widened separately.
+    keys.set(key.subarray(0, half), row * fileHeadDim);
+    keys.set(key.subarray(headDim / 2, headDim / 2 + half), row * fileHeadDim + half);
+    const value = first + size * headDim;
+    values.set(all.subarray(value, value + fileHeadDim), row * fileHeadDim);
+  }
+  return { keys, values };
 }
 
 /** Collects blocks into whole maps. */
@@ -146,16 +201,20 @@ function chosenHeads(model: Model, heads: NonNullable<TraceOptions["heads"]>): H
 function checkBytes(
   model: Model,
   tokens: number,
-  wanted: { readonly heads: number; readonly logits?: string; readonly maxBytes?: number },
+  wanted: Omit<TraceOptions, "heads"> & { readonly heads: number },
 ): void {
+  const { layers, hidden, kvHeads, headDim, vocabulary } = model.config;
   const rows = wanted.logits === "all" ? tokens : 1;
-  const bytes = 4 * (wanted.heads * tokens ** 2 + rows * model.config.vocabulary);
+  const states = wanted.hidden ? (1 + layers) * hidden : 0;
+  const vectors = wanted.vectors ? 2 * layers * kvHeads * headDim : 0;
+  const elements = wanted.heads * tokens ** 2 + rows * vocabulary + tokens * (states + vectors);
+  const bytes = 4 * elements;
   const max = wanted.maxBytes ?? 2 ** 30;
   if (bytes <= max) return;
   throw new RequirementError({
     action: "trace attention",
     requirement:
-      `maps of ${wanted.heads} heads and logits of ${rows} of ${tokens} tokens must take at most ${max} bytes`,
+      `maps of ${wanted.heads} heads, logits of ${rows} of ${tokens} tokens, states and vectors must take at most ${max} bytes`,
     current: bytes,
   });
 }

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { formatBytes } from "../../cache/full_cache.ts";
 import { unpackFloat16 } from "../../core/float16.ts";
 import type { ForwardState } from "../../models/forward/forward.ts";
 import { copyCommand } from "./commands.ts";
@@ -22,7 +23,7 @@ interface TokenRange {
 const MAX_BYTES = 16 * 2 ** 20;
 
 /**
- * Reads rotated keys and values of tokens from a 16-bit cache that holds every token at its position.
+ * Reads rotated keys and values of tokens from a cache that holds every token at its position, both in one format.
  *
  * @param state Model and buffers.
  * @param range Which tokens.
@@ -34,7 +35,8 @@ export async function readVectors(
   { sequence, from, to }: TokenRange,
 ): Promise<Float32Array> {
   const { layers, kvHeads, headDim } = config;
-  const byteLength = 2 * headDim * (to - from);
+  const rowBytes = headDim * formatBytes(cache.shape.keyFormat);
+  const byteLength = rowBytes * (to - from);
   const vectors = new Float32Array(2 * layers * kvHeads * headDim * (to - from));
   if (byteLength === 0) return vectors;
   const atOnce = Math.max(1, Math.floor(MAX_BYTES / (2 * kvHeads * byteLength)));
@@ -45,13 +47,16 @@ export async function readVectors(
       Array.from({ length: kvHeads }, (_, kvHead) => {
         const row = (sequence * kvHeads + kvHead) * cache.shape.capacity + from;
         const to = (kind * kvHeads + kvHead) * byteLength;
-        return copyCommand(source, target, byteLength, { from: 2 * headDim * row, to });
+        return copyCommand(source, target, byteLength, { from: rowBytes * row, to });
       })
     );
     using recording = await device.record("keys and values", copies);
     device.submit(recording);
-    const words = new Uint32Array(await device.read(target));
-    vectors.set(unpackFloat16(words), 2 * first * kvHeads * headDim * (to - from));
+    const bytes = await device.read(target);
+    const elements = cache.shape.keyFormat === "f32"
+      ? new Float32Array(bytes)
+      : unpackFloat16(new Uint32Array(bytes));
+    vectors.set(elements, 2 * first * kvHeads * headDim * (to - from));
   }
   return vectors;
 }

@@ -26,6 +26,7 @@ import {
   openSession,
   setUpGeneration,
 } from "./setup.ts";
+import { Sampler, type SamplingOptions } from "./sampling.ts";
 import type { GenerationStatistics } from "./statistics.ts";
 import type { ModelPair } from "../engine/types.ts";
 import { chatText, promptTokens } from "./prompts.ts";
@@ -40,6 +41,8 @@ export interface ConversationOptions extends CompressionOptions, DraftOptions {
   readonly turnBlock?: number;
   /** System message before the first turn; only with a chat template. */
   readonly system?: string;
+  /** How tokens are drawn; each turn continues the draws of the one before. The likeliest one if left out. */
+  readonly sampling?: SamplingOptions;
 }
 
 /** How a turn is answered. */
@@ -59,6 +62,7 @@ export class Conversation implements Disposable {
   readonly #options: ConversationOptions;
   readonly #messages: ChatMessage[] = [];
   readonly #calls = new Calls("conversation");
+  readonly #sampler: Sampler | undefined;
   #open: { readonly session: GenerationSession; readonly setup: GenerationSetup } | undefined;
   /** The newest token of an answer, and the place it will have in the cache. */
   #newest: { readonly tokenId: number; readonly place: number } | undefined;
@@ -72,6 +76,7 @@ export class Conversation implements Disposable {
   constructor(pair: ModelPair, options: ConversationOptions = {}) {
     this.#pair = pair;
     this.#options = options;
+    this.#sampler = options.sampling && new Sampler(options.sampling);
     if (options.system !== undefined) {
       this.#messages.push({ role: "system", content: options.system });
     }
@@ -148,6 +153,7 @@ export class Conversation implements Disposable {
     });
     const answer = generationLoop(session, [tokens], {
       writers: [writer],
+      ...(this.#sampler && { samplers: [this.#sampler] }),
       tiersOf: tierCounter({ ...setup, config: setup.pair.large.config }),
       memory: (hasCache) => generationMemory(setup.pair, hasCache ? session : undefined),
       recorder,

@@ -21,6 +21,7 @@ import {
   SequenceWriter,
   StatisticsRecorder,
 } from "./loop.ts";
+import { Sampler, type SamplingOptions } from "./sampling.ts";
 import type { GenerationStatistics } from "./statistics.ts";
 import { memoryAdvice } from "../session/memory_advice.ts";
 import type { ModelPair } from "../engine/types.ts";
@@ -34,6 +35,8 @@ export interface GenerateOptions extends CompressionOptions, DraftOptions {
   readonly stopTokens?: readonly number[];
   /** Strings that end a text and are left out of it. */
   readonly stopTexts?: readonly string[];
+  /** How tokens are drawn; the likeliest one is always chosen if left out. Not with drafts. */
+  readonly sampling?: SamplingOptions;
   /**
    * Whether steps and statistics report what was selected and moved; true if left out. Where the device selects, this
    * requires a readback at every step.
@@ -64,7 +67,7 @@ export interface Generation {
 export const DEFAULT_NEW_TOKENS = 64;
 
 /**
- * Generates greedily, all prompts together, and yields each token as soon as it is chosen.
+ * Generates all prompts together, greedily unless `sampling` is given, and yields each token as soon as it is chosen.
  *
  * Caches and activations are allocated when the first token is requested, and freed when the iterator ends, is left early,
  * throws, or its signal aborts.
@@ -89,6 +92,7 @@ export async function* generate(
   options: GenerateOptions = {},
 ): AsyncGenerator<GeneratedToken, GenerationStatistics> {
   const { maxNewTokens = DEFAULT_NEW_TOKENS, stopTexts = [], signal, onStep, onPrefill } = options;
+  const { sampling } = options;
   checkInteger("generate", "maxNewTokens", { value: maxNewTokens, min: 1 });
   const recorder = new StatisticsRecorder();
   const setup = setUpGeneration(pair, prompt, { ...options, newTokens: maxNewTokens });
@@ -107,6 +111,7 @@ export async function* generate(
           ...(tokenizer && { tokenizer }),
         })
       ),
+      ...(sampling && { samplers: setup.prompts.map(() => new Sampler(sampling)) }),
       tiersOf: tierCounter({ ...setup, config: pair.large.config }),
       memory: (hasCache) => generationMemory(setup.pair, hasCache ? session : undefined),
       recorder,

@@ -10,6 +10,7 @@ import type { Selection } from "../../cache/policy.ts";
 import type { SequencePlace, TierSizes } from "../selection/tiers.ts";
 import type { SpeculationStatistics } from "../engine/speculative_types.ts";
 import type { StepReport } from "../engine/types.ts";
+import type { Sampler } from "./sampling.ts";
 import { mean, median } from "../../core/stats.ts";
 import {
   createTextStream,
@@ -33,7 +34,7 @@ export interface GenerationStep extends StepReport {
   readonly tokens: readonly number[];
   /** Tokens per tier of each sequence, mean over selections; empty if selections are not requested. */
   readonly tiers: readonly TierSizes[];
-  /** Bytes brought from the host to the device. */
+  /** Bytes brought from the host to the device; 0 at the first step, which only places what is kept of the prompt. */
   readonly loadedBytes: number;
 }
 
@@ -41,6 +42,8 @@ export interface GenerationStep extends StepReport {
 export interface LoopOptions {
   /** One writer per prompt. */
   readonly writers: readonly SequenceWriter[];
+  /** Draws the tokens of each sequence; without them the likeliest one is always chosen. */
+  readonly samplers?: readonly Sampler[];
   /** Counts the tokens per tier of a sequence's selections. */
   readonly tiersOf: (selections: readonly Selection[], place: SequencePlace) => TierSizes;
   /** Reads bytes at the end; those of the models alone if the prompts were not read to their end. */
@@ -80,7 +83,7 @@ export async function* generationLoop(
   prompts: readonly (readonly number[])[],
   options: LoopOptions,
 ): AsyncGenerator<GeneratedToken, GenerationStatistics> {
-  const { writers, recorder, signal, hasSelections = true } = options;
+  const { writers, samplers, recorder, signal, hasSelections = true } = options;
   let hasCache = false;
   const finish = async (isAborted: boolean) =>
     recorder.finish({
@@ -91,9 +94,15 @@ export async function* generationLoop(
       isAborted,
     });
   try {
-    await prefillAll(session, prompts, options);
+    const drawn: number[] = [];
+    await prefillAll(session, prompts, {
+      ...options,
+      ...(samplers && {
+        onLogits: (sequence, logits) => drawn[sequence] = samplers[sequence]!.choose(logits),
+      }),
+    });
     hasCache = true;
-    let chosen: readonly number[] = await session.nextTokens();
+    let chosen: readonly number[] = samplers ? drawn : await session.nextTokens();
     recorder.first();
     for (let step = 1;; step++) {
       for (const [sequence, writer] of writers.entries()) {
@@ -101,7 +110,9 @@ export async function* generationLoop(
       }
       if (writers.every(({ isDone }) => isDone)) return await finish(false);
       signal?.throwIfAborted();
-      const seen = await session.step({ hasSelections });
+      const seen = samplers
+        ? draw(await session.step({ hasSelections, tokens: chosen, logits: true }), samplers)
+        : await session.step({ hasSelections });
       const report = describeStep(seen, { step, prompts, ...options });
       recorder.step(report);
       options.onStep?.(report);
@@ -111,6 +122,15 @@ export async function* generationLoop(
     if (signal?.aborted && error === signal.reason) return await finish(true);
     throw error;
   }
+}
+
+/** Replaces the likeliest next tokens by drawn ones. */
+function draw({ logits, ...report }: StepReport, samplers: readonly Sampler[]): StepReport {
+  const size = logits!.length / samplers.length;
+  const chosen = samplers.map((sampler, sequence) =>
+    sampler.choose(logits!.subarray(sequence * size, (sequence + 1) * size))
+  );
+  return { ...report, chosen };
 }
 
 /**
@@ -160,7 +180,7 @@ export function describeStep(
     ...report,
     step,
     tokens,
-    loadedBytes: keyBytes + valueBytes,
+    loadedBytes: step === 1 ? 0 : keyBytes + valueBytes,
     tiers: report.selections.map((selections, sequence) =>
       tiersOf(selections, {
         tokens: tokens[sequence]!,
@@ -225,17 +245,22 @@ export class StatisticsRecorder {
     const durations = this.#stepEnds.map((time, step) =>
       time - (this.#stepEnds[step - 1] ?? first)
     );
-    const tokens = totals.newTokens.reduce((sum, count) => sum + count, 0);
+    const sum = (counts: readonly number[]) => counts.reduce((total, count) => total + count, 0);
+    const perSecond = (tokens: number, ms: number) => ms > 0 ? 1000 * tokens / ms : 0;
+    const later = totals.newTokens.map((count) => Math.max(0, count - 1));
     return {
       ...totals,
       steps,
       ttftMs: first - this.#start,
       tpotMs: steps === 0 ? 0 : (last - first) / steps,
       stepMedianMs: steps === 0 ? 0 : median(durations),
-      tokensPerSecond: tokens === 0 ? 0 : 1000 * tokens / Math.max(1e-3, last - this.#start),
+      promptTokensPerSecond: this.#first === undefined
+        ? 0
+        : perSecond(sum(totals.promptTokens), first - this.#start),
+      tokensPerSecond: perSecond(sum(later), last - first),
       ...(this.#churn.length > 0 && {
         tiers: meanTiers(this.#tiers),
-        migratedBytesPerStep: mean(this.#loadedBytes),
+        migratedBytesPerStep: mean(this.#loadedBytes.length > 1 ? this.#loadedBytes.slice(1) : [0]),
         churn: mean(this.#churn),
       }),
     };

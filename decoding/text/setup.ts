@@ -20,6 +20,7 @@ import { type Prompt, promptList, promptTokens } from "./prompts.ts";
 import { SpeculativeSession } from "../engine/speculative_session.ts";
 import type { BlockSelection } from "../engine/speculative_types.ts";
 import type { PairMatchOptions } from "../scoring/head_matching.ts";
+import { checkSampling, type SamplingOptions } from "./sampling.ts";
 
 /** What decides which tokens are kept and where. */
 export interface CompressionOptions {
@@ -79,7 +80,7 @@ const DEFAULT_BUDGET = 0.2;
  *
  * @param pair Models.
  * @param prompt One prompt or several.
- * @param options Choices; `newTokens` is how many tokens must fit after each prompt.
+ * @param options Choices; `newTokens` is how many tokens must fit after each prompt; `sampling` how they are drawn.
  * @returns The setup.
  * @throws {RequirementError} If the policy, an option or a budget is not allowed, or prompt and new tokens do not fit.
  * @throws {DataError} If the models do not share a vocabulary, or a prompt needs what the model lacks.
@@ -87,8 +88,12 @@ const DEFAULT_BUDGET = 0.2;
 export function setUpGeneration(
   pair: ModelPair,
   prompt: Prompt | readonly Prompt[],
-  options: CompressionOptions & DraftOptions & { readonly newTokens: number },
+  options: CompressionOptions & DraftOptions & {
+    readonly newTokens: number;
+    readonly sampling?: SamplingOptions;
+  },
 ): GenerationSetup {
+  checkDraws(options);
   const policy = resolvePolicyOption(options);
   const budget = cacheBudget(options.budget ?? DEFAULT_BUDGET);
   const cut = smallModelCut(options);
@@ -183,6 +188,16 @@ function resolvePolicyOption({ policy = "smallkv", policyOptions }: CompressionO
     requirement: "policyOptions must come with the name of a policy",
     state: `policy is ${policy.name}, whose choices are made`,
   });
+}
+
+/** Drafts are checked against the likeliest token, so that drawn ones would have another distribution. */
+function checkDraws(
+  { sampling, speculative }: DraftOptions & { readonly sampling?: SamplingOptions },
+): void {
+  if (sampling) checkSampling(sampling);
+  if (!sampling || speculative === undefined) return;
+  const requirement = "tokens must be the likeliest ones where drafts are checked";
+  throw new RequirementError({ action: "generate", requirement, state: "options have sampling" });
 }
 
 function checkRoom({ large, small }: ModelPair, prompt: number, newTokens: number): void {

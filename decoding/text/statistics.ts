@@ -41,13 +41,18 @@ export interface GenerationStatistics {
   readonly tpotMs: number;
   /** Median step; with drafts, the steps of a block after its first take almost no time. */
   readonly stepMedianMs: number;
-  /** New tokens of all sequences over wall time. */
+  /** Tokens of all prompts over the time to the first token; 0 without one. */
+  readonly promptTokensPerSecond: number;
+  /** New tokens of all sequences after the first ones, which the prompts give, over the time of the steps; 0 without steps. */
   readonly tokensPerSecond: number;
   /** Bytes after the last step. */
   readonly memory: GenerationMemory;
   /** Tokens per tier at the last step, mean over selections and sequences; absent if no step reported its selections. */
   readonly tiers?: TierSizes;
-  /** Bytes brought from the host to the device, mean over steps; absent whenever `tiers` is. */
+  /**
+   * Bytes brought from the host to the device, mean over the steps after the first one, which only places what is kept of
+   * the prompt; absent whenever `tiers` is.
+   */
   readonly migratedBytesPerStep?: number;
   /** Share of a selection's tokens that were not in the one before, mean over steps and sequences; absent whenever `tiers` is. */
   readonly churn?: number;

@@ -11,6 +11,7 @@ import type { Device } from "../../gpu/device.ts";
 import { openModelFiles } from "../../models/open.ts";
 import { loadModel, type Model, tokenizerOf } from "../../models/load.ts";
 import { createTextStream } from "../../models/tokenizer/tokenizer.ts";
+import type { TensorSource } from "../../models/weights/tensor_source.ts";
 import { vocabularyHash } from "../../models/tokenizer/vocabulary_hash.ts";
 import type { ExperimentModel } from "../experiment.ts";
 
@@ -66,6 +67,7 @@ export async function openLabModel(
     ...files.config,
     name,
     hash: files.hash,
+    parametersByType: parametersByType(files.source),
     fileTensorBytes: [...files.source.tensors.values()]
       .reduce((sum, { byteLength }) => sum + byteLength, 0),
     ...(tokenizer && { tokenizerHash: vocabularyHash(tokenizer) }),
@@ -97,4 +99,12 @@ export async function openLabModel(
       owned.dispose();
     },
   };
+}
+
+function parametersByType({ tensors }: TensorSource): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const { type, shape } of tensors.values()) {
+    counts[type] = (counts[type] ?? 0) + shape.reduce((product, length) => product * length, 1);
+  }
+  return counts;
 }

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assertEquals, assertThrows } from "@std/assert";
 import { HostCopy } from "../../cache/host_copy.ts";
 import { RequirementError } from "../../core/check.ts";
 
@@ -95,15 +95,21 @@ Deno.test("HostCopy.row() names layer, head and token of a missing row", () => {
   );
 });
 
-Deno.test("HostCopy.forget() frees whole blocks and refuses their tokens", () => {
+Deno.test("HostCopy.forget() keeps no token, and then new ones alone", () => {
   const host = filled([600, 520]);
-  const before = host.byteLength;
   host.forget();
-  assert(host.byteLength < before / 2);
-  assertThrows(
-    () => host.row("keys", { sequence: 0, layer: 0, kvHead: 0 }, 519),
-    RequirementError,
-    "current tokens are 520 to 599",
-  );
-  assertEquals(row(host, "keys", [0, 0, 0, 520]), cached("keys", [0, 0, 0, 520]));
+  assertEquals(host.byteLength, 0);
+  const find = (sequence: number, token: number) =>
+    host.row("keys", { sequence, layer: 0, kvHead: 0 }, token);
+  const gone = "token 519 must be on the host: current tokens are none";
+  assertThrows(() => find(1, 519), RequirementError, gone);
+  const heads = SHAPE.layers * 2 * SHAPE.sequences * SHAPE.kvHeads;
+  const words = Uint32Array.from({ length: heads * ROW_WORDS }, (_, word) => word);
+  host.append(words);
+  assertEquals(row(host, "keys", [0, 0, 0, 600]), words.subarray(0, ROW_WORDS));
+  const first = (2 * SHAPE.sequences * SHAPE.kvHeads - 1) * ROW_WORDS;
+  assertEquals(row(host, "values", [1, 0, 2, 520]), words.subarray(first, first + ROW_WORDS));
+  assertThrows(() => find(0, 599), RequirementError, "current tokens are 600 to 600");
+  host.forget();
+  assertEquals(host.byteLength, 0);
 });

@@ -62,17 +62,28 @@ interface Tensor {
   readonly values: Float32Array;
 }
 
+interface Header {
+  readonly [name: string]: {
+    readonly dtype: string;
+    readonly shape: readonly number[];
+    readonly data_offsets: readonly [number, number];
+  };
+}
+
+async function readHeader(path: string): Promise<Header & { __metadata__?: { texts?: string } }> {
+  const bytes = new Uint8Array(await readFile(path));
+  const length = Number(new DataView(bytes.buffer).getBigUint64(0, true));
+  return JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + length)));
+}
+
 async function readTensors(path: string): Promise<Record<string, Tensor>> {
   const bytes = new Uint8Array(await readFile(path));
   const length = Number(new DataView(bytes.buffer).getBigUint64(0, true));
-  const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + length)));
+  const header = await readHeader(path);
   const tensors: Record<string, Tensor> = {};
   for (const [name, entry] of Object.entries(header)) {
     if (name === "__metadata__") continue;
-    const { shape, data_offsets: [start, end] } = entry as {
-      shape: number[];
-      data_offsets: [number, number];
-    };
+    const { shape, data_offsets: [start, end] } = entry;
     const values = new Float32Array(bytes.slice(8 + length + start, 8 + length + end).buffer);
     tensors[name] = { shape, values };
   }
@@ -89,6 +100,7 @@ Deno.test("extract writes logits, accumulated attention and named heads", () =>
     assertEquals(
       Object.entries(tensors).map(([name, { shape }]) => [name, shape]),
       [
+        ["tokens", [120]],
         ["logits", [120, 32]],
         ["accumulated", [2, 2, 120]],
         ["attention.1.0", [120, 120]],
@@ -112,12 +124,40 @@ Deno.test("extract writes all maps as one tensor and the last logits as one row"
     assertEquals(logits!.shape, [1, 32]);
   }));
 
+Deno.test("extract writes ids, texts, and states under TransformerLens' names", () =>
+  withFolder(async (place) => {
+    const out = place("a.safetensors");
+    const words = ["--keys", "--values", "--hidden", "--out", out];
+    const { code, error } = await run(["extract", "--text", place("text.txt"), ...words]);
+    assertEquals(code, 0, error);
+    const { __metadata__: metadata, ...header } = await readHeader(out);
+    assertEquals(
+      Object.entries(header).map(([name, { dtype, shape }]) => [name, dtype, shape]),
+      [
+        ["tokens", "I32", [120]],
+        ["hook_embed", "F32", [120, 16]],
+        ...[0, 1].flatMap((layer) => [
+          [`blocks.${layer}.attn.hook_rot_k`, "F32", [120, 1, 8]],
+          [`blocks.${layer}.attn.hook_v`, "F32", [120, 1, 8]],
+          [`blocks.${layer}.hook_resid_post`, "F32", [120, 16]],
+        ]),
+      ],
+    );
+    assertEquals(JSON.parse(metadata!.texts!).slice(0, 3), ["a", "b", "a"]);
+    const tensors = await readTensors(out);
+    assertEquals([...new Int32Array(tensors["tokens"]!.values.buffer, 0, 2)], [1, 2]);
+    assertEquals(tensors["hook_embed"]!.values[5], 5);
+    assertEquals(tensors["blocks.1.attn.hook_rot_k"]!.values[0], 120 * 8);
+    assertEquals(tensors["blocks.1.attn.hook_v"]!.values[9], -(120 * 8 + 9));
+    assertEquals(tensors["blocks.1.hook_resid_post"]!.values[0], 2 * 120 * 16);
+  }));
+
 Deno.test("extract refuses a file above the limit and says how large it would be", () =>
   withFolder(async (place, folder) => {
-    const words = ["--attention", "all", "--max-bytes", "230399", "--out", place("a")];
+    const words = ["--attention", "all", "--max-bytes", "230879", "--out", place("a")];
     const { code, error } = await run(["extract", "--tokens", place("ids.json"), ...words]);
     assertEquals(code, 1);
-    assertMatch(error, /at most 230399 bytes, see --max-bytes: current estimate is 230400/);
+    assertMatch(error, /at most 230879 bytes, see --max-bytes: current estimate is 230880/);
     assertEquals((await readdir(folder)).sort(), ["ids.json", "text.txt"]);
   }));
 
@@ -141,6 +181,28 @@ Deno.test("match writes window, sets, matches and similarities", () =>
     assertEquals(content.similarity, [1, 1, 1, 1]);
   }));
 
+Deno.test("match uses the beginning of a text that is longer than the context", () =>
+  withFolder(async (place) => {
+    const ids = JSON.parse(await readFile(place("ids.json"), "utf8"));
+    await writeFile(place("long.json"), JSON.stringify([...ids, ...Array(700).fill(3)]));
+    await writeFile(place("long.txt"), "ab".repeat(500));
+    const matched = async (...words: string[]) => {
+      const { code, error } = await run(["match", ...words, "--out", place("match.json")]);
+      assertEquals(code, 0, error);
+      return JSON.parse(await readFile(place("match.json"), "utf8"));
+    };
+    const window = ["--window", "110"];
+    assertEquals(
+      await matched("--tokens", place("long.json"), ...window),
+      await matched("--tokens", place("ids.json"), ...window),
+    );
+    assertEquals((await matched("--text", place("long.txt"))).window, 200);
+    const words = ["match", "--tokens", place("long.json"), "--window", "600"];
+    const { code, error } = await run([...words, "--out", place("x")]);
+    assertEquals(code, 1);
+    assertMatch(error, /must fit the context of fake large, 512: current count is 600/);
+  }));
+
 Deno.test("commands refuse input that does not fit, with exit code 1 and no file", () =>
   withFolder(async (place, folder) => {
     await writeFile(place("short.json"), "[1,2,3]");
@@ -156,7 +218,9 @@ Deno.test("commands refuse input that does not fit, with exit code 1 and no file
     ];
     for (const [name, content, message] of files) {
       await writeFile(place(name), content);
-      for (const words of [["extract", "--accumulated"], ["match"]]) {
+      const commands = [["extract", "--accumulated"], ["match"]];
+      // Of a longer text, matching uses the beginning.
+      for (const words of name === "long.json" ? commands.slice(0, 1) : commands) {
         const input = ["--tokens", place(name), "--out", place("out")];
         const { code, error } = await run([...words, ...input]);
         assertEquals(code, 1, name);
@@ -179,7 +243,10 @@ Deno.test("commands say what is wrong with their options and end with 2", () =>
       [["extract", "--out", "x", "--accumulated"], /one of --text and --tokens/],
       [["extract", ...tokens, "--text", "a", "--out", "x"], /current value is both/],
       [["extract", ...tokens, "--accumulated"], /--out must be given/],
-      [["extract", ...tokens, "--out", "x"], /one of --logits, --attention and --accumulated/],
+      [
+        ["extract", ...tokens, "--out", "x"],
+        /one of --logits, --attention, --accumulated, --keys, .* must be given/,
+      ],
       [["extract", ...tokens, "--out", "x", "--attention", "1"], /must be all or LAYER:HEAD/],
       [["extract", ...tokens, "--out", "x", "--logits", "some"], /one of last, all/],
       [["extract", "loose", ...tokens], /every value must follow an option/],
@@ -207,6 +274,19 @@ Deno.test("info shows device, versions and models", async () => {
   for (const word of ["reference", "made up", "fake large", "fake small", "vocabulary  32"]) {
     assert(out.includes(word), word);
   }
+  for (
+    const line of [
+      "family      Qwen2",
+      "parameters  4000 (0.00400 million)",
+      "stored as   F16 75.0 %, Q8_0 25.0 %; 0.20 bits per parameter, 100 B",
+      // 512 tokens, 2 layers, 1 KV head of 8 elements: 64 bytes a token
+      "cache       32.0 KiB at 512 tokens; 16.0 KiB at 50 %, 6.4 KiB at 20 %, 3.2 KiB at 10 %, 1.6 KiB at 5 %",
+    ]
+  ) assert(out.includes(`  ${line}\n`), `${line} in ${out}`);
+  const { out: sized } = await run(["info", "a.gguf", "--tokens", "10,100"]);
+  assertMatch(sized, /cache {7}640 B at 10 tokens; 320 B at 50 %, 128 B at 20 %/);
+  assertMatch(sized, /cache {7}6\.3 KiB at 100 tokens/);
+  assertEquals((await run(["info", "--tokens", "many"])).code, 2);
 });
 
 Deno.test("every command has help with examples", async () => {

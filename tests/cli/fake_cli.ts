@@ -31,5 +31,5 @@ if (import.meta.main) {
     matchCommand({ openEngine }),
     infoCommand({ openEngine }),
   ];
-  Deno.exitCode = await runCommandLine(commands, Deno.args, process.io);
+  Deno.exitCode = process.exitCode(await runCommandLine(commands, Deno.args, process.io));
 }

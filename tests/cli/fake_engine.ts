@@ -33,6 +33,8 @@ export function fakeModel(name: string, options: FakeOptions = {}): ExperimentMo
     name,
     hash: `hash-of-${name}`,
     eosTokenIds: [0],
+    architecture: "qwen2",
+    parametersByType: { F16: 3000, Q8_0: 1000 },
     fileTensorBytes: 100,
     tokenizerHash: "letters",
     layers,
@@ -46,7 +48,8 @@ export function fakeModel(name: string, options: FakeOptions = {}): ExperimentMo
     encode: (text) => [...text].map((letter) => letter.charCodeAt(0) % vocabulary),
     tokenTexts: (tokens) => tokens.map((id) => String.fromCharCode(96 + id)),
     load: () => Promise.reject(new Error("a fake model has no weights")),
-    async trace(tokens, { heads: wanted = [], logits, checkpoints = [], signal } = {}) {
+    async trace(tokens, more = {}) {
+      const { heads: wanted = [], logits, checkpoints = [], signal } = more;
       options.onTrace?.(name);
       await new Promise((resolve) => setTimeout(resolve, options.delayMs ?? 0));
       signal?.throwIfAborted();
@@ -69,6 +72,14 @@ export function fakeModel(name: string, options: FakeOptions = {}): ExperimentMo
           ),
         })),
         logits: Float32Array.from({ length: rows * vocabulary }, (_, index) => index),
+        ...(more.hidden &&
+          { hidden: Float32Array.from({ length: 3 * size * 16 }, (_, index) => index) }),
+        ...(more.vectors && {
+          vectors: {
+            keys: Float32Array.from({ length: 2 * size * 8 }, (_, index) => index),
+            values: Float32Array.from({ length: 2 * size * 8 }, (_, index) => -index),
+          },
+        }),
       };
     },
     attentionRows: (tokens, { first }) =>

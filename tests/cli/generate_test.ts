@@ -1,16 +1,21 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { writeFile } from "node:fs/promises";
 import { embeddedModel } from "../support/embedded_model.ts";
 import { testBackends } from "../support/gpu.ts";
 import { run, withFolder } from "./generate_run.ts";
 
 Deno.test("generate without arguments answers a question of the micro-world", async () => {
-  const { code, out } = await run(["--policy", "full", "--max-new", "12", "--stats"]);
+  const { code, out, error } = await run(["--policy", "full", "--max-new", "12", "--stats"]);
   assertEquals(code, 0);
   assertMatch(out, /^ Where is Uma\? In [A-Z][a-z]+\./);
-  for (const line of ["time to first token", "time per new token", "new tokens per second"]) {
+  for (const line of ["prompt tokens per second", "new tokens per second"]) {
     assertMatch(out, new RegExp(`^${line} +\\d`, "m"));
   }
+  for (const line of ["time to first token", "time per new token"]) {
+    assertMatch(out, new RegExp(`^${line} +\\d+\\.\\d+ s`, "m"));
+  }
+  assertMatch(out, /^migrated per step +0 B$/m);
+  assertEquals(error.includes("ended after"), false, "text is not the end");
   for (const line of ["large model", "host store", "tokens per tier", "migrated", "churn"]) {
     assertMatch(out, new RegExp(`^${line}`, "m"));
   }
@@ -82,7 +87,8 @@ Deno.test("generate --compare shows where each policy departs from the full cach
     assertEquals(code, 0);
     assertMatch(out, /^full:/m);
     assertMatch(out, /^policy +departs +agreement +ROUGE-L/m);
-    assertMatch(out, /^full +never +1\.000 +1\.000/m);
+    assertMatch(out, /^full +never +1\.000 +1\.000 .* 100\.0 %$/m);
+    assertMatch(out, /^streaming .* \d\.\d %$/m);
     assertMatch(out, /^streaming +(?:never|at \d)/m);
     const { policies } = JSON.parse((await run([...words, ...list, "--json"])).out);
     assertEquals(
@@ -91,6 +97,64 @@ Deno.test("generate --compare shows where each policy departs from the full cach
     );
     assertEquals(policies[2].stats.policy.score.name, "last_row");
     assertEquals(policies[0].quality.tokenAgreement, 1);
+  }));
+
+Deno.test("generate says once where nothing was compressed", () =>
+  withFolder(async (place) => {
+    const words = ["--max-new", "3", "--ignore-end", "--policy", "h2o"];
+    const note = "Nothing was compressed: h2o keeps every token below 100 (--minimum-tokens), and";
+    const short = ["--prompt", "The moon was full."];
+    assertMatch((await run([...words, ...short])).error, new RegExp(RegExp.escape(note)));
+    const { error } = await run([...words, ...short, "--turns", "Who?\nWhere?"]);
+    assertEquals(error.split(note).length, 2);
+    const wide = await run([...words, "--tokens", place("ids.json"), "--budget", "5000"]);
+    assertMatch(wide.error, /Nothing was compressed: the budget of h2o covers all 122 tokens/);
+    for (const more of [["--tokens", place("ids.json")], [...short, "--minimum-tokens", "4"]]) {
+      assertEquals((await run([...words, ...more])).error.includes("Nothing was"), false);
+    }
+    const whole = await run([...words, ...short, "--budget", "1"]);
+    assertEquals(whole.error.includes("Nothing was"), false);
+  }));
+
+Deno.test("generate draws tokens by seed, and takes the likeliest at top-k 1", () =>
+  withFolder(async (place) => {
+    const words = ["--tokens", place("ids.json"), "--max-new", "8", "--ignore-end", "--json"];
+    const tokens = async (...more: string[]) => {
+      const { out, error } = await run([...words, ...more]);
+      assertMatch(out, /^\{/, error);
+      return JSON.parse(out).tokens;
+    };
+    const greedy = await tokens();
+    assertEquals(await tokens("--top-k", "1"), greedy);
+    assertEquals(await tokens("--temperature", "0"), greedy);
+    const drawn = await tokens("--temperature", "3", "--seed", "5");
+    assertEquals(await tokens("--temperature", "3", "--seed", "5"), drawn);
+    assertNotEquals(await tokens("--temperature", "3", "--seed", "6"), drawn);
+    assertNotEquals(drawn, greedy);
+  }));
+
+Deno.test("generate stops once nobody reads what it writes", () =>
+  withFolder(async (place) => {
+    for (const more of [[], ["--turns", "Who?"], ["--compare", "h2o,tova", "--stats"]]) {
+      const closed = new AbortController();
+      let pieces = 0;
+      const out = () => {
+        pieces++;
+        closed.abort(new DOMException("Nobody reads", "AbortError"));
+      };
+      const words = ["--tokens", place("ids.json"), "--max-new", "200", "--ignore-end", ...more];
+      const input = more[0] === "--turns" ? words.slice(2) : words;
+      const { signal } = new AbortController();
+      const { code, error } = await run(input, signal, { out, outClosed: closed.signal });
+      assertEquals([code, pieces], [0, 1], error);
+    }
+  }));
+
+Deno.test("generate --turns refuses a file that does not exist", () =>
+  withFolder(async (place) => {
+    const { code, error } = await run(["--policy", "full", "--turns", place("none.txt")]);
+    assertEquals(code, 1);
+    assertMatch(error, /Cannot read .*none\.txt: the file must exist/);
   }));
 
 Deno.test("generate reads prompts from files and tells a missing file from a text", () =>

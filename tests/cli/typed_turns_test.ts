@@ -68,7 +68,8 @@ Deno.test("generate --turns - --json prints an object per turn before the next o
 
 Deno.test("generate --turns - shows a prompt where lines are typed", async () => {
   const { out, error } = await typed([], { input: input({ isTerminal: true }) });
-  assertEquals(error.match(/^> /gm)?.length, 1, "the next ones follow without a line end");
+  // The second one follows the line that says that nothing was compressed.
+  assertEquals(error.match(/^> /gm)?.length, 2, "the next ones follow without a line end");
   assertEquals(error.match(/> /g)?.length, 4);
   assertEquals(out.includes(">"), false, "what is typed is on the screen already");
   assertEquals((await typed([])).error.includes("> "), false);
@@ -109,7 +110,7 @@ Deno.test("generate --turn-block runs turns in blocks, and says what does not go
     ],
     [
       ["--turns", "-", "--turn-block", "2", "--policy", "h2o", "--store", "tiered"],
-      /--turn-block: the store must be resident, .* current value is tiered/,
+      /--turn-block: the --store must be resident, .* current value is tiered/,
     ],
   ];
   for (const [words, message] of cases) {

@@ -44,6 +44,27 @@ Deno.test("createSafetensors() writes an aligned header and the values in order"
     assertEquals(values, [1, 2, 3, 4, 5, 6, -0.5]);
   }));
 
+Deno.test("createSafetensors() writes integers beside numbers", () =>
+  withFolder(async (folder) => {
+    const path = join(folder, "x.safetensors");
+    {
+      const tensors = [{ name: "ids", shape: [2], type: "I32" }, {
+        name: "a",
+        shape: [1],
+      }] as const;
+      await using file = await createSafetensors(path, tensors);
+      await file.append("ids", Int32Array.of(-1, 70_000));
+      await file.append("a", Float32Array.of(2));
+      await file.commit();
+    }
+    const bytes = await readFile(path);
+    const length = Number(bytes.readBigUInt64LE(0));
+    const { ids } = JSON.parse(bytes.toString("utf8", 8, 8 + length));
+    assertEquals(ids, { dtype: "I32", shape: [2], data_offsets: [0, 8] });
+    const values = [0, 4].map((offset) => bytes.readInt32LE(8 + length + offset));
+    assertEquals(values, [-1, 70_000]);
+  }));
+
 Deno.test("createSafetensors() refuses values out of order, too many and too few", () =>
   withFolder(async (folder) => {
     const path = join(folder, "x.safetensors");

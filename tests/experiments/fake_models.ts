@@ -66,6 +66,8 @@ export function fakeModel(name: string, options: FakeOptions): FakeModel {
     ...shape,
     name,
     hash: `${name} ${options.seed}`,
+    architecture: "qwen2",
+    parametersByType: { F16: 3000, Q8_0: 1000 },
     eosTokenIds: [0],
     work,
     map,

@@ -72,6 +72,18 @@ Deno.test("supervise() passes a signal on and does not restart after it", async 
   assertEquals(ended, { code: 7, lines: [], notes: "xt" });
 });
 
+Deno.test("supervise() ends a command within a second that does not end after a signal", async () => {
+  for (const [signal, expected] of [["SIGTERM", 143], ["SIGHUP", 129]] as const) {
+    const { code, lines, notes } = await run(
+      `Deno.addSignalListener("${signal}", () => note("never heard"));
+       Deno.kill(Deno.ppid, "${signal}");
+       const start = Date.now();
+       while (true) if (Date.now() - start > 1000) { note("too late"); break; }`,
+    );
+    assertEquals({ code, lines, notes }, { code: expected, lines: [], notes: "" }, signal);
+  }
+});
+
 Deno.test("supervise() does not restart what the user killed", async () => {
   const killed = await run('note("x"); abort("SIGKILL");');
   assertEquals(killed, { code: 137, lines: [], notes: "x" });

@@ -8,16 +8,13 @@ folder; started again, it continues from there.
 
 import argparse
 import concurrent.futures
+import json
 import pathlib
 import subprocess
 import sys
 
-import torch
-
-from export import export_pair
-from train import PLAN
-
 HERE = pathlib.Path(__file__).parent
+PLAN = json.loads((HERE / "plan.json").read_text())
 
 
 def train_phase(name: str, folder: pathlib.Path) -> None:
@@ -31,6 +28,8 @@ def train_phase(name: str, folder: pathlib.Path) -> None:
 
 def is_finished(phase: dict, folder: pathlib.Path) -> bool:
     """Whether the last checkpoint of a phase is its end."""
+    import torch
+
     path = folder / f"{phase['name']}.pt"
     return path.exists() and torch.load(path, map_location="cpu")["counters"]["step"] == phase["steps"]
 
@@ -54,9 +53,16 @@ def train_all(folder: pathlib.Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train the embedded pair and export it.")
+    parser = argparse.ArgumentParser(prog="deno task train-pair", description="Train the embedded pair and export it.")
     parser.add_argument("--folder", required=True, type=pathlib.Path, help="checkpoints, logs and the pair")
     folder = parser.parse_args().folder.resolve()
+    # Only now, so that --help needs Python alone.
+    try:
+        import torch
+
+        from export import export_pair
+    except ImportError as error:
+        sys.exit(f"Cannot train the pair: what requirements.txt names must be installed: current error is: {error}")
     train_all(folder)
     torch.set_num_threads(1)
     export_pair(folder, folder / "pair")

@@ -8,6 +8,7 @@ import {
 } from "@std/assert";
 import { createPolicy } from "../../../cache/policy_options.ts";
 import { evaluationItems } from "../../../data/microworld.ts";
+import { Conversation } from "../../../decoding/text/conversation.ts";
 import { teacherForce } from "../../../decoding/forced/teacher_force.ts";
 import type { GenerationStep } from "../../../decoding/text/loop.ts";
 import { generate, generateAll, type GenerateOptions } from "../../../decoding/text/generate.ts";
@@ -53,6 +54,24 @@ for (const backend of testBackends) {
     }
     assertEquals(together.statistics.promptTokens, [130, 104]);
     assertEquals(together.statistics.newTokens, [4, 4]);
+  });
+
+  Deno.test(`generate() draws for each prompt of a batch as it does alone (${backend})`, async () => {
+    const pair = await embeddedModels(backend);
+    const batch = prompts(pair);
+    const options = { budget: 0.2, maxNewTokens: 5, stopTokens: [] };
+    const drawn = { ...options, sampling: { temperature: 1.5, topP: 0.95, seed: 4 } };
+    const together = await generateAll(pair, batch, drawn);
+    const alone = await generateAll(pair, batch[1]!, drawn);
+    assertEquals(together.sequences[1], alone.sequences[0]);
+    const greedy = await generateAll(pair, batch[1]!, options);
+    const likeliest = await generateAll(pair, batch[1]!, { ...options, sampling: { topK: 1 } });
+    assertEquals(likeliest.sequences, greedy.sequences);
+    using conversation = new Conversation(pair, drawn);
+    const said: number[] = [];
+    const ids = conversation.say(pair.large.tokenizer!.decode(batch[1]!), drawn);
+    for await (const { tokenId } of ids) said.push(tokenId);
+    assertEquals(said, alone.sequences[0]!.tokens);
   });
 
   Deno.test(`generate() reports tiers and bytes that fit the budget (${backend})`, async () => {

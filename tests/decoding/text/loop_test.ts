@@ -9,6 +9,7 @@ import {
   SequenceWriter,
   StatisticsRecorder,
 } from "../../../decoding/text/loop.ts";
+import { Sampler } from "../../../decoding/text/sampling.ts";
 import type { GenerationStatistics } from "../../../decoding/text/statistics.ts";
 import { tierSizes } from "../../../decoding/selection/tiers.ts";
 import { BYTES } from "./byte_tokenizer.ts";
@@ -164,9 +165,33 @@ Deno.test("generationLoop() reports what each step kept, moved and replaced", as
     { critical: 2, recent: 2, marginal: 1, none: 2 },
   ]);
   assertEquals(statistics.tiers, { critical: 2, recent: 2, marginal: 1, none: 2.5 });
-  assertEquals(statistics.migratedBytesPerStep, 150);
+  // The first step's 100 bytes place what is kept of the prompt.
+  assertEquals(statistics.migratedBytesPerStep, 200);
+  assertEquals(steps.map(({ loadedBytes }) => loadedBytes), [0, 200]);
   assert(Math.abs(statistics.churn! - 0.15) < 1e-12);
   assertEquals(statistics.memory.hostBytes, 7);
+});
+
+Deno.test("generationLoop() runs the tokens that it draws", async () => {
+  const row = (id: number) => Float32Array.from({ length: 256 }, (_, at) => at === id ? 50 : 0);
+  const given: (readonly number[])[] = [];
+  const session: DecodingSession = {
+    prefill: (_, { sequence = 0, onLogits } = {}) =>
+      Promise.resolve(onLogits?.(row(97 + (sequence as number)), [sequence as number])),
+    nextTokens: () => Promise.reject(new Error("the likeliest tokens are not asked for")),
+    step({ tokens = [] } = {}) {
+      given.push(tokens);
+      const logits = Float32Array.from(tokens.flatMap((id) => [...row(id + 2)]));
+      return Promise.resolve({ chosen: [0, 0], selections: [], churn: [], logits });
+    },
+  };
+  const prompts = [[1], [1, 2]];
+  const samplers = prompts.map(() => new Sampler({ topP: 0.9 }));
+  const { tokens } = await drain(
+    generationLoop(session, prompts, loopOptions(prompts, { samplers, maxNewTokens: 3 })),
+  );
+  assertEquals([textsOf(tokens, 0).join(""), textsOf(tokens, 1).join("")], ["ace", "bdf"]);
+  assertEquals(given, [[97, 98], [99, 100]]);
 });
 
 Deno.test("generationLoop() ends without an error when its signal aborts, at any time", async () => {
@@ -218,12 +243,13 @@ Deno.test("StatisticsRecorder follows the definitions of its figures", () => {
   assertEquals(statistics.ttftMs, 500);
   assertEquals(statistics.tpotMs, 20);
   assertEquals(statistics.stepMedianMs, 10);
-  // 8 tokens from 1000 to 1560
-  assertEquals(statistics.tokensPerSecond, 8000 / 560);
+  // 10 tokens of prompts from 1000 to 1500, 6 more tokens from 1500 to 1560
+  assertEquals(statistics.promptTokensPerSecond, 20);
+  assertEquals(statistics.tokensPerSecond, 100);
   assertEquals(statistics.migratedBytesPerStep, 8);
   assertEquals(statistics.churn, 0.5);
   const empty = new StatisticsRecorder(() => now).finish({ ...totals, newTokens: [0] });
   assertEquals(empty.tpotMs, 0);
-  assertEquals(empty.tokensPerSecond, 0);
+  assertEquals([empty.promptTokensPerSecond, empty.tokensPerSecond], [0, 0]);
   assertEquals("tiers" in empty, false);
 });

@@ -1,0 +1,73 @@
+/**
+ * SIGTERM and Ctrl-C end every command within a second, whatever it is computing.
+ *
+ * @module
+ */
+
+import { assert, assertEquals } from "@std/assert";
+
+const SCRIPT = new URL("./supervised_cli.ts", import.meta.url).pathname;
+/** A second, and the time that a busy machine takes to end a process. */
+const LIMIT_MS = 2000;
+
+async function withFolder(test: (folder: string) => Promise<void>): Promise<void> {
+  const folder = await Deno.makeTempDir({ prefix: "signals-" });
+  try {
+    await Deno.writeTextFile(`${folder}/text`, "The moon was full. Uma is in Holt. ".repeat(40));
+    await test(folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+/** Sends a signal once a command has begun to compute; returns its exit code. */
+async function stop(
+  folder: string,
+  words: readonly string[],
+  signal: Deno.Signal,
+): Promise<number> {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--no-check", SCRIPT, folder, ...words],
+    env: { NO_COLOR: "1" },
+    stdin: "null",
+    stdout: "null",
+    stderr: "piped",
+  }).spawn();
+  let text = "";
+  let start = Infinity;
+  for await (const part of child.stderr.pipeThrough(new TextDecoderStream())) {
+    text += part;
+    if (
+      start < Infinity || !/: (?:full, prompt|large model|running|.*trac|[a-z_]+ \d)/.test(text)
+    ) continue;
+    start = performance.now();
+    child.kill(signal);
+  }
+  const { code } = await child.status;
+  const ms = performance.now() - start;
+  assert(start < Infinity, `${words[0]} ended before it computed: ${text}`);
+  assert(ms < LIMIT_MS, `${words[0]}: ${ms.toFixed(0)} ms after ${signal}`);
+  return code;
+}
+
+const slow = ["--device", "reference"];
+
+Deno.test("SIGTERM ends every command within a second, and leaves no file", () =>
+  withFolder(async (folder) => {
+    const input = ["--text", `${folder}/text`, "--out", `${folder}/out`];
+    const commands = [
+      ["generate", "--policy", "full", "--max-new", "200", "--ignore-end", ...slow],
+      ["extract", "--attention", "all", ...input, ...slow],
+      ["match", ...input, ...slow],
+      ["reproduce", "--out", `${folder}/results`, ...slow],
+    ];
+    for (const words of commands) assertEquals(await stop(folder, words, "SIGTERM"), 143, words[0]);
+    const names = [...Deno.readDirSync(folder)].map(({ name }) => name);
+    assertEquals(names.includes("out"), false);
+  }));
+
+Deno.test("Ctrl-C ends a command within a second", () =>
+  withFolder(async (folder) => {
+    const words = ["generate", "--policy", "full", "--max-new", "200", "--ignore-end", ...slow];
+    assertEquals(await stop(folder, words, "SIGINT"), 130);
+  }));
