@@ -310,7 +310,6 @@ export class SpeculativeSession implements Disposable {
     const { config: { vocabulary } } = this.#pair.large;
     const row = tried.done++;
     await this.#calls.change(() => this.#parts.runner.commit(length, row));
-    await this.#parts.runner.commit(length, row);
     this.#recorder.addRow(row, { drafts: drafts.length, accepted });
     const { selections, churn } = this.#planner!.commit(row);
     this.#tokens.push(row < accepted ? drafts[row]! : choices[row]!);

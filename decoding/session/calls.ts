@@ -10,7 +10,7 @@ import { RequirementError } from "../../core/check.ts";
 export class Calls {
   readonly #owner: string;
   /** What the calls that run do: one that may change the owner, or any number that only read. */
-  readonly #running: string[] = [];
+  readonly #actions: string[] = [];
   #isChanging = false;
   #failure: unknown;
 
@@ -29,19 +29,19 @@ export class Calls {
    */
   begin(action: string, { isRead = false }: { readonly isRead?: boolean } = {}): Disposable {
     const owner = this.#owner;
-    if (this.#isChanging || (!isRead && this.#running.length > 0)) {
+    if (this.#isChanging || (!isRead && this.#actions.length > 0)) {
       const requirement = `the ${owner} must have finished its last call`;
-      throw new RequirementError({ action, requirement, state: `call is to ${this.#running[0]}` });
+      throw new RequirementError({ action, requirement, state: `call is to ${this.#actions[0]}` });
     }
     if (this.#failure !== undefined) {
       const requirement = `no call may have failed halfway, start another ${owner}`;
       throw new RequirementError({ action, requirement, state: `failure is: ${this.#failure}` });
     }
     this.#isChanging = !isRead;
-    this.#running.push(action);
+    this.#actions.push(action);
     return {
       [Symbol.dispose]: () => {
-        this.#running.pop();
+        this.#actions.pop();
         this.#isChanging = false;
       },
     };

@@ -6,7 +6,6 @@
 
 import { createFullCache, type FullCache } from "../../cache/full_cache.ts";
 import { checkInteger, GpuError, RequirementError } from "../../core/check.ts";
-import { checkInteger, GpuError } from "../../core/check.ts";
 import type { DeviceBuffer } from "../../gpu/device.ts";
 import type { Model } from "../../models/load.ts";
 import { rotationTable } from "../../models/forward/rotation.ts";
