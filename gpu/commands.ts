@@ -117,6 +117,23 @@ export function packParams(
 }
 
 /**
+ * Gives the fields of `Params` as a shader sees them: `f32` fields rounded to 24 bits.
+ *
+ * @throws As `packParams`.
+ */
+export function roundedParams(
+  kernel: KernelContract,
+  params: Readonly<Record<string, number>>,
+): Record<string, number> {
+  const words = packParams(kernel, params);
+  const floats = new Float32Array(words.buffer);
+  const fields = Object.entries(kernel.params);
+  return Object.fromEntries(
+    fields.map(([name, type], index) => [name, type === "u32" ? words[index]! : floats[index]!]),
+  );
+}
+
+/**
  * Checks everything about commands that needs no back end.
  *
  * @throws {RequirementError} If a binding lacks a buffer, or a written buffer is bound twice.

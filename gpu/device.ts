@@ -7,10 +7,10 @@
 import type { Kernel, KernelContract } from "./kernel.ts";
 
 /** Back ends that `openDevice` knows. */
-export type Backend = "webgpu" | "reference";
+export type Backend = "webgpu" | "cpu" | "reference";
 
 /** Back ends in the order in which `auto` tries them. */
-export const BACKENDS: readonly Backend[] = ["webgpu", "reference"];
+export const BACKENDS: readonly Backend[] = ["webgpu", "cpu", "reference"];
 
 /** What a device says about itself; goes into every result. */
 export interface DeviceInfo {

@@ -4,6 +4,8 @@
  * @module
  */
 
+import type { CpuCode } from "./cpu_module.ts";
+
 /** How a kernel uses a storage buffer, and what the buffer holds; packed halves and bytes count as `u32`. */
 export type Binding = "read f32" | "read u32" | "write f32" | "write u32";
 
@@ -54,6 +56,8 @@ export interface KernelRun<C extends KernelContract> {
 export type Kernel<C extends KernelContract = KernelContract> = C & {
   /** Computes in float64 what the WGSL computes, element by element, for reading rather than speed. */
   readonly reference: (run: KernelRun<C>) => void;
+  /** WebAssembly for the CPU device, which calls the twin if there is none. */
+  readonly cpu?: CpuCode<C>;
 };
 
 /**
@@ -61,11 +65,13 @@ export type Kernel<C extends KernelContract = KernelContract> = C & {
  *
  * @param contract Names, bindings, constants and parameters; write it with `as const`.
  * @param reference The twin.
+ * @param cpu WebAssembly for the CPU device.
  * @returns The kernel.
  */
 export function defineKernel<const C extends KernelContract>(
   contract: C,
   reference: (run: KernelRun<C>) => void,
+  cpu?: CpuCode<C>,
 ): Kernel<C> {
-  return { ...contract, reference };
+  return { ...contract, reference, ...(cpu && { cpu }) };
 }

@@ -5,14 +5,15 @@
  */
 
 import { checkInteger, GpuError, RequirementError } from "../core/check.ts";
+import { CpuDevice, type CpuDeviceOptions } from "./cpu_device.ts";
 import { type Backend, BACKENDS, type Device, type DeviceOptions } from "./device.ts";
 import { ReferenceDevice } from "./reference_device.ts";
 import { adapterName, isSoftwareAdapter, openGpu, requestAdapter } from "./webgpu_adapter.ts";
 import { WebgpuDevice } from "./webgpu_device.ts";
 
 /** Which device to open. */
-export interface OpenDeviceOptions extends DeviceOptions {
-  /** Back end; `auto` (the default) takes WebGPU if there is an adapter, else the reference. */
+export interface OpenDeviceOptions extends CpuDeviceOptions {
+  /** Back end; `auto` (the default) takes WebGPU if there is a hardware adapter, else the CPU. */
   readonly backend?: "auto" | Backend;
 }
 
@@ -33,10 +34,11 @@ export interface AdapterSummary {
 }
 
 /** Opens a back end; undefined if this machine cannot run it. */
-type Opener = (options: DeviceOptions) => Promise<Device | undefined>;
+type Opener = (options: CpuDeviceOptions) => Promise<Device | undefined>;
 
 const OPENERS: Readonly<Record<Backend, Opener>> = {
   webgpu: openWebgpu,
+  cpu: (options) => Promise.resolve(new CpuDevice(options)),
   reference: (options) => Promise.resolve(new ReferenceDevice(options)),
 };
 
@@ -52,21 +54,26 @@ export async function openDevice(options: OpenDeviceOptions = {}): Promise<Devic
   if (maxBytes !== undefined) {
     checkInteger("open a device", "maxBytes", { value: maxBytes, min: 0 });
   }
-  for (const name of backend === "auto" ? BACKENDS : [backend]) {
-    const opener = OPENERS[name];
-    if (opener === undefined) {
-      throw new RequirementError({
-        action: "open a device",
-        requirement: `backend must be one of auto, ${BACKENDS.join(", ")}`,
-        current: name,
-      });
-    }
-    const device = await opener(options);
-    if (device !== undefined) return device;
+  const name = backend === "auto" ? await automaticBackend() : backend;
+  const opener = OPENERS[name];
+  if (opener === undefined) {
+    throw new RequirementError({
+      action: "open a device",
+      requirement: `backend must be one of auto, ${BACKENDS.join(", ")}`,
+      current: name,
+    });
   }
+  const device = await opener(options);
+  if (device !== undefined) return device;
   throw new GpuError(
-    "Cannot use a GPU: no WebGPU adapter was found: install a Vulkan driver, or Mesa's software driver (Debian package mesa-vulkan-drivers)",
+    "Cannot use a GPU: no WebGPU adapter was found: install a Vulkan driver, or choose the CPU device",
   );
+}
+
+/** A software adapter computes on the CPU as well, and much slower than WebAssembly does. */
+async function automaticBackend(): Promise<Backend> {
+  const adapter = await adapterSummary();
+  return adapter === undefined || adapter.isSoftware ? "cpu" : "webgpu";
 }
 
 /**

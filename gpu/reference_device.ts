@@ -14,7 +14,7 @@ import {
   checkRecording,
   completeConstants,
   isCopy,
-  packParams,
+  roundedParams,
 } from "./commands.ts";
 import type {
   BufferCopy,
@@ -220,19 +220,6 @@ export class ReferenceDevice implements Device {
     const run = { buffers: arrays, constants, params, grid } as KernelRun<KernelContract>;
     return { buffers, run: () => runTwin(label, dispatch, run) };
   }
-}
-
-/** Params as a shader sees them: `f32` fields rounded to 24 bits. */
-function roundedParams(
-  kernel: KernelContract,
-  params: Readonly<Record<string, number>>,
-): Record<string, number> {
-  const words = packParams(kernel, params);
-  const floats = new Float32Array(words.buffer);
-  const fields = Object.entries(kernel.params);
-  return Object.fromEntries(
-    fields.map(([name, type], index) => [name, type === "u32" ? words[index]! : floats[index]!]),
-  );
 }
 
 function runTwin(label: string, dispatch: Dispatch, run: KernelRun<KernelContract>): void {

@@ -10,6 +10,7 @@ export * from "./argmax.ts";
 export * from "./attention_columns.ts";
 export * from "./attention_merge.ts";
 export * from "./attention_shape.ts";
+export * from "./cpu_module.ts";
 export * from "./embedding.ts";
 export * from "./flash_attention.ts";
 export * from "./listed_rows.ts";

@@ -8,6 +8,7 @@
 import { checkInteger } from "../core/check.ts";
 import { type Command, dispatch, type DispatchBuffers } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
+import { CPU_MODULE } from "./cpu_module.ts";
 import wgsl from "./rms_norm.wgsl" with { type: "text" };
 
 /** Contract of `rms_norm.wgsl`. */
@@ -29,7 +30,14 @@ export const RMS_NORM_CONTRACT = {
 } as const;
 
 /** Contract and twin of `rms_norm.wgsl`. */
-export const rmsNorm: Kernel<typeof RMS_NORM_CONTRACT> = defineKernel(RMS_NORM_CONTRACT, normalize);
+export const rmsNorm: Kernel<typeof RMS_NORM_CONTRACT> = defineKernel(
+  RMS_NORM_CONTRACT,
+  normalize,
+  {
+    module: CPU_MODULE,
+    passes: ({ params }) => [{ entry: "rms_norm", items: params.rows, work: params.columns }],
+  },
+);
 
 function normalize({ buffers, params }: KernelRun<typeof RMS_NORM_CONTRACT>): void {
   const { columns, input_stride, output_stride, row_step, row_offset } = params;

@@ -10,6 +10,7 @@
 import { EXIT } from "../cli/command_line.ts";
 import { choicesText } from "./choices.ts";
 import { runTool } from "./run_tool.ts";
+import { cpuModuleText } from "./cpu_kernels.ts";
 
 /** A folder whose index is generated. */
 interface IndexedFolder {
@@ -173,15 +174,21 @@ export async function staleIndexes(root: URL): Promise<Map<string, string | unde
 }
 
 /**
- * Finds the generated documents that differ from what they are written from.
+ * Finds the other generated files that differ from what they are written from.
  *
  * @returns Paths from the root, and the text that each of them should have.
  */
 export async function staleDocuments(root: URL): Promise<Map<string, string>> {
-  const path = "docs/choices.md";
-  const wanted = await format(choicesText(), "md");
-  const current = await Deno.readTextFile(new URL(path, root)).catch(() => undefined);
-  return new Map(wanted === current ? [] : [[path, wanted]]);
+  const wanted = {
+    "docs/choices.md": await format(choicesText(), "md"),
+    "kernels/cpu_module.ts": await format(await cpuModuleText(root)),
+  };
+  const stale = new Map<string, string>();
+  for (const [path, text] of Object.entries(wanted)) {
+    const current = await Deno.readTextFile(new URL(path, root)).catch(() => undefined);
+    if (text !== current) stale.set(path, text);
+  }
+  return stale;
 }
 
 async function writeStale(isCheck: boolean): Promise<number> {

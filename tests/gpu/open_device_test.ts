@@ -3,9 +3,10 @@ import { GpuError, RequirementError } from "../../core/check.ts";
 import { adapterSummary, openDevice } from "../../gpu/open_device.ts";
 import { hasGpu } from "../support/gpu.ts";
 
-Deno.test("openDevice takes WebGPU if there is an adapter, else the reference", async () => {
+Deno.test("openDevice takes WebGPU if there is a hardware adapter, else the CPU", async () => {
   using device = await openDevice();
-  assertEquals(device.info.backend, hasGpu ? "webgpu" : "reference");
+  const isHardware = (await adapterSummary())?.isSoftware === false;
+  assertEquals(device.info.backend, isHardware ? "webgpu" : "cpu");
 });
 
 Deno.test("openDevice refuses a back end it does not know", async () => {
@@ -13,16 +14,16 @@ Deno.test("openDevice refuses a back end it does not know", async () => {
   await assertRejects(() => openDevice({ backend }), RequirementError, "current value is cuda");
 });
 
-Deno.test("without an adapter auto takes the reference, and webgpu says what to install", async () => {
+Deno.test("without an adapter auto takes the CPU, and webgpu says what to install", async () => {
   Object.defineProperty(navigator, "gpu", { value: undefined, configurable: true });
   try {
     assertEquals(await adapterSummary(), undefined);
     using device = await openDevice();
-    assertEquals(device.info.backend, "reference");
+    assertEquals(device.info.backend, "cpu");
     await assertRejects(
       () => openDevice({ backend: "webgpu" }),
       GpuError,
-      "Cannot use a GPU: no WebGPU adapter was found: install a Vulkan driver, or Mesa's",
+      "Cannot use a GPU: no WebGPU adapter was found: install a Vulkan driver, or choose the CPU",
     );
   } finally {
     delete (navigator as { gpu?: GPU }).gpu;

@@ -9,7 +9,7 @@ import { RequirementError } from "../../core/check.ts";
 import { seededRandom } from "../../core/random.ts";
 import { rmsNorm, rmsNormCommand } from "../../kernels/rms_norm.ts";
 import { assertClose } from "../support/assert_close.ts";
-import { hasGpu } from "../support/gpu.ts";
+import { kernelTest } from "../support/gpu.ts";
 import { runKernel, runReference } from "../support/run_kernel.ts";
 
 const shapes = [
@@ -23,10 +23,9 @@ const shapes = [
 ];
 
 for (const shape of shapes) {
-  Deno.test({
+  kernelTest({
     name: `rmsNorm matches its twin for ${JSON.stringify(shape)}`,
-    ignore: !hasGpu,
-    async fn() {
+    async fn(device) {
       const { rows, columns, rowStep = 1, rowOffset = 0 } = shape;
       const random = seededRandom(2);
       const uniform = () => 2 * random() - 1;
@@ -50,7 +49,7 @@ for (const shape of shapes) {
         },
         grid: [rows, 1, 1] as const,
       };
-      const { output } = await runKernel(rmsNorm, run);
+      const { output } = await runKernel(rmsNorm, run, { device });
       const expected = await runReference(rmsNorm, run);
       const isUsed = (_: number, index: number) => index % output_stride < columns;
       const allowance = { terms: columns + 8, magnitude: 2 };
@@ -60,10 +59,9 @@ for (const shape of shapes) {
   });
 }
 
-Deno.test({
+kernelTest({
   name: "rmsNorm does not change when a row is scaled",
-  ignore: !hasGpu,
-  async fn() {
+  async fn(device) {
     const columns = 100;
     const random = seededRandom(3);
     const row = Float32Array.from({ length: columns }, () => random() + 0.5);
@@ -80,7 +78,7 @@ Deno.test({
         row_offset: 0,
       },
       grid: [2, 1, 1],
-    });
+    }, { device });
     assertClose(output.subarray(0, columns), output.subarray(columns), { terms: 4, magnitude: 4 });
   },
 });

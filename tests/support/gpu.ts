@@ -19,7 +19,32 @@ export const hasGpu: boolean = await adapterSummary() !== undefined;
 if (!hasGpu) console.warn("Tests that need a GPU are skipped: no WebGPU adapter was found");
 
 /** Back ends that tests can run on this machine. */
-export const testBackends: readonly Backend[] = hasGpu ? ["webgpu", "reference"] : ["reference"];
+export const testBackends: readonly Backend[] = hasGpu
+  ? ["webgpu", "cpu", "reference"]
+  : ["cpu", "reference"];
+
+/** A test of one kernel, for each back end that runs kernels as code. */
+export interface KernelTest {
+  /** What it tests. */
+  readonly name: string;
+  /** The test, given the device. */
+  fn(device: Device): Promise<void>;
+}
+
+/**
+ * Registers a test for WebGPU, where there is an adapter, and for the CPU device.
+ *
+ * @param test The test.
+ */
+export function kernelTest({ name, fn }: KernelTest): void {
+  for (const backend of ["webgpu", "cpu"] as const) {
+    Deno.test({
+      name: `${name} (${backend})`,
+      ignore: backend === "webgpu" && !hasGpu,
+      fn: async () => await fn(await testDevice(backend)),
+    });
+  }
+}
 
 const shared = new Map<Backend, Promise<Device>>();
 
@@ -30,7 +55,8 @@ const shared = new Map<Backend, Promise<Device>>();
  * @returns The device; do not dispose of it.
  */
 export function testDevice(backend: Backend = "webgpu"): Promise<Device> {
-  const known = shared.get(backend) ?? openDevice({ backend });
+  // Without threads nothing outlives a test; how many there are changes no bit of a result.
+  const known = shared.get(backend) ?? openDevice({ backend, threads: 0 });
   shared.set(backend, known);
   return known;
 }

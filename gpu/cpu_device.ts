@@ -1,0 +1,399 @@
+/**
+ * A device that computes with WebAssembly on the CPU's cores; needs no driver.
+ *
+ * Buffers lie in one memory. Recordings become programs in it, which threads run while the owner's thread stays free;
+ * a kernel without WebAssembly runs as its twin between two programs.
+ *
+ * @module
+ */
+
+import { checkInteger, GpuError } from "../core/check.ts";
+import {
+  boundWindows,
+  checkAlive,
+  checkBuffer,
+  checkCommands,
+  checkRange,
+  checkRecording,
+  completeConstants,
+  isCopy,
+  roundedParams,
+} from "./commands.ts";
+import { CpuMemory } from "./cpu_memory.ts";
+import type { CpuModule } from "./cpu_module.ts";
+import { planDispatch, type PlannedDispatch, ProgramWriter } from "./cpu_program.ts";
+import { type CpuThreads, MAX_PROGRAMS, type Program, startThreads } from "./cpu_threads.ts";
+import type {
+  BufferCopy,
+  Command,
+  Device,
+  DeviceBuffer,
+  DeviceInfo,
+  DeviceOptions,
+  DeviceUsage,
+  Dispatch,
+  Recording,
+} from "./device.ts";
+import type { KernelContract, KernelRun } from "./kernel.ts";
+import { Meter } from "./meter.ts";
+
+/** A block of the device's memory. */
+class CpuBuffer implements DeviceBuffer {
+  isDestroyed = false;
+
+  constructor(
+    readonly label: string,
+    readonly byteLength: number,
+    readonly address: number,
+    readonly device: CpuDevice,
+  ) {}
+
+  [Symbol.dispose](): void {
+    if (this.isDestroyed) return;
+    this.isDestroyed = true;
+    this.device.release(this);
+  }
+}
+
+/** A program, or the twin of a kernel that has no code. */
+type Part = Program | (() => void);
+
+class CpuRecording implements Recording {
+  isDestroyed = false;
+
+  constructor(
+    readonly label: string,
+    readonly parts: readonly Part[],
+    readonly buffers: readonly CpuBuffer[],
+    /** Programs, arguments and scratch memory. */
+    readonly memory: CpuBuffer,
+  ) {}
+
+  [Symbol.dispose](): void {
+    this.isDestroyed = true;
+    this.memory[Symbol.dispose]();
+  }
+}
+
+/** Work in order; a promise if other threads do it. */
+type Job = () => void | Promise<void>;
+
+/** Options of {@linkcode CpuDevice}. */
+export interface CpuDeviceOptions extends DeviceOptions {
+  /**
+   * Threads that compute; the cores of the machine if left out. 0 computes in the calling thread, which then hears
+   * nothing else meanwhile; so does a browser page that may not share memory.
+   */
+  readonly threads?: number;
+}
+
+/** Most threads. */
+const MAX_THREADS = 64;
+
+/** Runs kernels as WebAssembly. */
+export class CpuDevice implements Device {
+  /** Properties of the device. */
+  readonly info: DeviceInfo;
+  readonly #meter: Meter;
+  readonly #memory: CpuMemory;
+  readonly #threadCount: number;
+  readonly #buffers = new Set<CpuBuffer>();
+  #module: CpuModule | undefined;
+  #threads: Promise<CpuThreads> | undefined;
+  #running: CpuThreads | undefined;
+  #jobs: Job[] = [];
+  #isBusy = false;
+  #idle = Promise.withResolvers<void>();
+  #failure: GpuError | undefined;
+  #isDisposed = false;
+
+  /**
+   * Makes an empty device; threads start with the first recording.
+   *
+   * @throws {RequirementError} If the number of threads is none.
+   * @throws {GpuError} If WebAssembly lacks vector instructions here.
+   */
+  constructor(options: CpuDeviceOptions = {}) {
+    const { threads = navigator.hardwareConcurrency } = options;
+    checkInteger("open a device", "threads", { value: threads, min: 0 });
+    if (!WebAssembly.validate(SIMD_PROBE)) {
+      throw new GpuError(
+        "Cannot open the CPU device: WebAssembly must have 128-bit vectors: current support is none",
+      );
+    }
+    const isShared = typeof SharedArrayBuffer === "function" && "waitAsync" in Atomics;
+    this.#threadCount = isShared ? Math.min(threads, MAX_THREADS) : 0;
+    this.#meter = new Meter(options.maxBytes);
+    this.#memory = new CpuMemory(isShared);
+    const count = Math.max(1, this.#threadCount);
+    this.info = {
+      backend: "cpu",
+      description: `WebAssembly on the CPU, ${count} ${count === 1 ? "thread" : "threads"}`,
+      isSoftware: true,
+      subgroupSize: 0,
+      maxBindingBytes: Math.min(options.maxBindingBytes ?? 2 ** 32 - 4, 2 ** 32 - 4),
+      maxBufferBytes: 2 ** 32 - 4,
+      maxGridSize: 65535,
+    };
+  }
+
+  /** What it has allocated and done so far. */
+  get usage(): DeviceUsage {
+    return this.#meter.usage;
+  }
+
+  /** Makes a buffer of zeros; see {@linkcode Device.createBuffer}. */
+  createBuffer(label: string, byteLength: number): DeviceBuffer {
+    this.#begin(`allocate ${label}`);
+    const max = this.info.maxBufferBytes;
+    checkInteger(`allocate ${label}`, "byteLength", { value: byteLength, min: 1, max });
+    return this.#allocate(label, Math.ceil(byteLength / 4) * 4);
+  }
+
+  /** Writes at once if nothing runs, else behind what runs; see {@linkcode Device.write}. */
+  write(buffer: DeviceBuffer, byteOffset: number, data: ArrayBufferView<ArrayBuffer>): void {
+    const action = `write ${buffer.label}`;
+    this.#begin(action);
+    const { address } = this.#own(action, buffer);
+    checkRange(action, buffer, { byteOffset, byteLength: data.byteLength });
+    const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    const kept = this.#isBusy ? bytes.slice() : bytes;
+    this.#enqueue(() => this.#memory.bytes.set(kept, address + byteOffset));
+  }
+
+  /** Copies the bytes out; see {@linkcode Device.read}. */
+  async read(
+    buffer: DeviceBuffer,
+    byteOffset = 0,
+    byteLength: number = buffer.byteLength - byteOffset,
+  ): Promise<ArrayBuffer> {
+    const action = `read ${buffer.label}`;
+    this.#begin(action);
+    const { address } = this.#own(action, buffer);
+    checkRange(action, buffer, { byteOffset, byteLength });
+    this.#meter.count("reads");
+    const copy = new Uint8Array(byteLength);
+    const start = address + byteOffset;
+    this.#enqueue(() => copy.set(this.#memory.bytes.subarray(start, start + byteLength)));
+    await this.#settle();
+    return copy.buffer;
+  }
+
+  /** Writes programs and their arguments into memory; see {@linkcode Device.record}. */
+  async record(label: string, commands: readonly Command[]): Promise<Recording> {
+    const action = `record ${label}`;
+    this.#begin(action);
+    checkCommands(label, commands, this.info);
+    const buffers = this.#buffersOf(action, commands);
+    const module = commands.find((command) => !isCopy(command) && command.kernel.cpu);
+    if (module !== undefined) await this.#start((module as Dispatch).kernel.cpu!.module);
+    this.#begin(action);
+    return this.#makeRecording(label, commands, buffers);
+  }
+
+  /** Queues recordings; see {@linkcode Device.submit}. */
+  submit(...recordings: readonly Recording[]): void {
+    const action = `run ${recordings.map(({ label }) => label).join(", ")}`;
+    this.#begin(action);
+    const own = recordings.map((recording) => this.#ownRecording(action, recording));
+    this.#meter.count("submits");
+    let programs: Program[] = [];
+    const flush = () => {
+      const job = programs;
+      if (job.length > 0) this.#enqueue(() => this.#running!.run(job));
+      programs = [];
+    };
+    for (const part of own.flatMap(({ parts }) => parts)) {
+      if (typeof part === "function" || programs.length === MAX_PROGRAMS) flush();
+      if (typeof part === "function") this.#enqueue(part);
+      else programs.push(part);
+    }
+    flush();
+  }
+
+  /** Waits for the queue; see {@linkcode Device.finished}. */
+  async finished(): Promise<void> {
+    this.#begin("finish");
+    await this.#settle();
+    await new Promise((resolve) => setTimeout(resolve, 0));
+  }
+
+  /** Ends the threads and frees every buffer. */
+  [Symbol.dispose](): void {
+    if (this.#isDisposed) return;
+    this.#isDisposed = true;
+    this.#jobs = [];
+    for (const buffer of [...this.#buffers]) buffer[Symbol.dispose]();
+    this.#threads?.then((threads) => threads[Symbol.dispose](), () => {});
+  }
+
+  /** Frees the memory of a disposed buffer once nothing that was submitted can touch it. */
+  release(buffer: CpuBuffer): void {
+    this.#buffers.delete(buffer);
+    this.#meter.release(buffer.byteLength);
+    if (this.#isDisposed) return;
+    this.#enqueue(() => this.#memory.free(buffer.address, buffer.byteLength));
+  }
+
+  #begin(action: string): void {
+    checkAlive(action, this.#isDisposed);
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  #allocate(label: string, byteLength: number): CpuBuffer {
+    this.#meter.allocate(label, byteLength);
+    const address = this.#memory.allocate(byteLength);
+    if (address === undefined) {
+      this.#meter.release(byteLength);
+      throw new GpuError(
+        `Cannot allocate ${label}: the CPU device must have ${byteLength} bytes free below 4 GiB: current use is ${this.usage.liveBytes} bytes`,
+        { isOutOfMemory: true },
+      );
+    }
+    const buffer = new CpuBuffer(label, byteLength, address, this);
+    this.#buffers.add(buffer);
+    return buffer;
+  }
+
+  /** Starts the threads once; kernels of one device share their code. */
+  async #start(module: CpuModule): Promise<void> {
+    this.#module ??= module;
+    if (this.#module !== module) {
+      throw new GpuError("Cannot record: kernels of one device must share one CpuModule");
+    }
+    this.#threads ??= startThreads(module, this.#memory, this.#threadCount);
+    this.#running = await this.#threads;
+  }
+
+  #buffersOf(action: string, commands: readonly Command[]): CpuBuffer[] {
+    return commands.flatMap((command) =>
+      isCopy(command)
+        ? [command.source, command.target]
+        : boundWindows(command).map(({ buffer }) => buffer)
+    ).map((buffer) => this.#own(action, buffer));
+  }
+
+  #makeRecording(
+    label: string,
+    commands: readonly Command[],
+    buffers: readonly CpuBuffer[],
+  ): CpuRecording {
+    const addressOf = (buffer: DeviceBuffer) => (buffer as CpuBuffer).address;
+    const planned = commands.map((command) => {
+      const isCode = this.#module !== undefined && (isCopy(command) || command.kernel.cpu);
+      if (isCode) return planDispatch(command, addressOf);
+      return isCopy(command) ? this.#copy(command) : this.#twin(label, command);
+    });
+    const writer = new ProgramWriter(planned.filter((item) => typeof item !== "function"), {
+      module: this.#module,
+      threads: this.#running?.count ?? 1,
+    });
+    const memory = this.#allocate(`program of ${label}`, writer.byteLength);
+    writer.place(memory.address);
+    const parts: Part[] = [];
+    for (const item of planned) {
+      if (typeof item === "function") parts.push(...writer.takeProgram(), item);
+      else writer.add(item);
+    }
+    parts.push(...writer.takeProgram());
+    this.#enqueue(() => this.#memory.bytes.set(writer.bytes, memory.address));
+    return new CpuRecording(label, parts, buffers, memory);
+  }
+
+  #copy({ source, sourceOffset, target, targetOffset, byteLength }: BufferCopy): () => void {
+    const start = (source as CpuBuffer).address + sourceOffset;
+    const to = (target as CpuBuffer).address + targetOffset;
+    return () => {
+      this.#memory.bytes.copyWithin(to, start, start + byteLength);
+    };
+  }
+
+  /** Runs the twin of a kernel on the memory itself. */
+  #twin(label: string, dispatch: Dispatch): () => void {
+    const { kernel, grid } = dispatch;
+    const constants = completeConstants(kernel, dispatch.constants);
+    const params = roundedParams(kernel, dispatch.params);
+    const windows = boundWindows(dispatch);
+    return () => {
+      const arrays = windows.map(({ name, isFloat, buffer, byteOffset, byteLength }) => {
+        const { buffer: memory } = this.#memory.bytes;
+        const start = (buffer as CpuBuffer).address + byteOffset;
+        const length = byteLength / 4;
+        const array = isFloat
+          ? new Float32Array(memory, start, length)
+          : new Uint32Array(memory, start, length);
+        return [name, array];
+      });
+      const buffers = Object.fromEntries(arrays);
+      try {
+        kernel.reference({ buffers, constants, params, grid } as KernelRun<KernelContract>);
+      } catch (cause) {
+        throw new GpuError(
+          `Cannot run ${label}: the twin of ${kernel.name} must return: ${cause}`,
+          { cause },
+        );
+      }
+    };
+  }
+
+  #own(action: string, buffer: DeviceBuffer): CpuBuffer {
+    const isOwn = buffer instanceof CpuBuffer && buffer.device === this;
+    return checkBuffer(action, buffer.label, isOwn ? buffer : undefined);
+  }
+
+  #ownRecording(action: string, recording: Recording): CpuRecording {
+    const isOwn = recording instanceof CpuRecording && recording.memory.device === this;
+    const own = checkRecording(action, isOwn ? recording : undefined);
+    for (const buffer of own.buffers) this.#own(action, buffer);
+    return own;
+  }
+
+  /** Runs a job now if nothing runs, else behind everything queued. */
+  #enqueue(job: Job): void {
+    this.#jobs.push(job);
+    if (!this.#isBusy) this.#runJobs();
+  }
+
+  #runJobs(): void {
+    while (this.#jobs.length > 0) {
+      try {
+        const running = this.#jobs.shift()!();
+        if (running === undefined) continue;
+        this.#isBusy = true;
+        running.then(() => this.#resume(), (error) => this.#fail(error));
+        return;
+      } catch (error) {
+        this.#fail(error);
+      }
+    }
+    this.#isBusy = false;
+    this.#idle.resolve();
+    this.#idle = Promise.withResolvers();
+  }
+
+  #resume(): void {
+    this.#isBusy = false;
+    this.#runJobs();
+  }
+
+  /** Keeps the first error for whoever waits; nothing runs after it. */
+  #fail(error: unknown): void {
+    this.#failure ??= error instanceof GpuError
+      ? error
+      : new GpuError(`Cannot compute: the code must return: ${error}`, { cause: error });
+    this.#jobs = [];
+    this.#resume();
+  }
+
+  async #settle(): Promise<void> {
+    if (this.#isBusy) await this.#idle.promise;
+    if (this.#failure !== undefined && !this.#isDisposed) throw this.#failure;
+    checkAlive("compute", this.#isDisposed);
+  }
+}
+
+/** The smallest module with a vector instruction. */
+const SIMD_PROBE = Uint8Array.from(
+  [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253]
+    .concat([15, 253, 98, 11]),
+);

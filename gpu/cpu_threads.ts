@@ -1,0 +1,251 @@
+/**
+ * Runs programs of WebAssembly code, in workers that share a memory or in the calling thread.
+ *
+ * @module
+ */
+
+import { GpuError } from "../core/check.ts";
+import type { CpuMemory } from "./cpu_memory.ts";
+import type { CpuModule } from "./cpu_module.ts";
+
+/** Steps of a recording in memory: the address of the first, and their number. */
+export interface Program {
+  /** Address of the first step; see `kernels/run_program.as`. */
+  readonly address: number;
+  /** Number of steps. */
+  readonly steps: number;
+}
+
+/** Threads that run programs. */
+export interface CpuThreads extends Disposable {
+  /** How many compute at the same time. */
+  readonly count: number;
+  /** Runs programs one after the other; a promise if other threads do it. */
+  run(programs: readonly Program[]): void | Promise<void>;
+}
+
+/** Bytes of the control block, and where its parts are; see `kernels/run_program.as`. */
+const CONTROL_BYTES = 4096;
+const SUBMITTED = 0;
+const FINISHED = 4;
+const STOP = 8;
+const PROGRAMS = 12;
+const STATE = 20;
+const PROGRAM_LIST = 64;
+
+/** Most programs of one job. */
+export const MAX_PROGRAMS = (CONTROL_BYTES - PROGRAM_LIST) / 8;
+
+/** What the code exports besides its entries. */
+interface Exports {
+  run_job(control: number, threads: number): void;
+  lead(control: number, threads: number): void;
+  follow(control: number, thread: number): void;
+}
+
+/** What every thread needs to call the code. */
+interface Code {
+  readonly module: WebAssembly.Module;
+  readonly memory: WebAssembly.Memory;
+  /** Names of exports by their index in the table. */
+  readonly entries: readonly string[];
+}
+
+/** What a worker needs besides. */
+interface WorkerStart extends Code {
+  readonly control: number;
+  readonly thread: number;
+  readonly threads: number;
+}
+
+/**
+ * Finds an entry in the table that programs call through.
+ *
+ * @returns Its index; the compiler may use those before the first.
+ */
+export function entryIndex({ entries }: CpuModule, entry: string): number {
+  return TABLE_START + Object.keys(entries).indexOf(entry);
+}
+
+const TABLE_START = 64;
+
+/**
+ * Starts threads.
+ *
+ * @param memory What they share.
+ * @param count Workers; 0 lets the calling thread compute.
+ * @throws {GpuError} If a worker cannot start.
+ */
+export async function startThreads(
+  { base64, entries }: CpuModule,
+  memory: CpuMemory,
+  count: number,
+): Promise<CpuThreads> {
+  const control = memory.allocate(CONTROL_BYTES);
+  if (control === undefined) {
+    throw new GpuError(`Cannot start threads: ${CONTROL_BYTES} bytes must be free`, {
+      isOutOfMemory: true,
+    });
+  }
+  const binary = Uint8Array.fromBase64(base64);
+  const isShared = !(memory.memory.buffer instanceof ArrayBuffer);
+  const module = await WebAssembly.compile(isShared ? binary : withoutSharing(binary));
+  const code = { module, memory: memory.memory, entries: tableEntries(Object.keys(entries)) };
+  if (count === 0) {
+    const exports = await instantiate(code);
+    return {
+      count: 1,
+      run(programs) {
+        writePrograms(memory, control, programs);
+        exports.run_job(control, 1);
+      },
+      [Symbol.dispose]() {},
+    };
+  }
+  return await WorkerPool.start(code, { memory, control, threads: count });
+}
+
+function tableEntries(names: readonly string[]): string[] {
+  return [...Array<string>(TABLE_START).fill(""), ...names];
+}
+
+/** Makes an instance of the code; its text also runs in workers, so it calls nothing of this module. */
+async function instantiate({ module, memory, entries }: Code): Promise<Exports> {
+  const table = new WebAssembly.Table({ initial: entries.length, element: "anyfunc" });
+  const { exports } = await WebAssembly.instantiate(module, { env: { memory, table } });
+  for (const [index, name] of entries.entries()) {
+    if (name !== "") table.set(index, exports[name] as () => void);
+  }
+  return exports as unknown as Exports;
+}
+
+/** What a worker runs; its text is all that reaches the worker. */
+function workerMain(instantiateCode: typeof instantiate): void {
+  const scope = globalThis as unknown as Worker;
+  scope.onmessage = async ({ data }: MessageEvent<WorkerStart>) => {
+    const { lead, follow } = await instantiateCode(data);
+    scope.postMessage("ready");
+    if (data.thread === 0) lead(data.control, data.threads);
+    else follow(data.control, data.thread);
+    close();
+  };
+}
+
+/** Workers that sleep between jobs. */
+class WorkerPool implements CpuThreads {
+  readonly count: number;
+  readonly #memory: CpuMemory;
+  readonly #control: number;
+  readonly #workers: Worker[] = [];
+  /** Rejects when a worker fails; never resolves. */
+  readonly #failure = Promise.withResolvers<never>();
+  #submitted = 0;
+
+  private constructor(memory: CpuMemory, control: number, threads: number) {
+    this.#memory = memory;
+    this.#control = control;
+    this.count = threads;
+    // The failure of a worker is reported by whoever waits for it next.
+    this.#failure.promise.catch(() => {});
+  }
+
+  static async start(
+    code: Code,
+    { memory, control, threads }: {
+      readonly memory: CpuMemory;
+      readonly control: number;
+      readonly threads: number;
+    },
+  ): Promise<WorkerPool> {
+    const pool = new WorkerPool(memory, control, threads);
+    const text = `(${workerMain})(${instantiate})`;
+    const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+    try {
+      const ready = Array.from({ length: threads }, (_, thread) => {
+        const start = { ...code, control, thread, threads };
+        return Promise.race([pool.#startWorker(url, start), pool.#failure.promise]);
+      });
+      await Promise.all(ready);
+    } catch (cause) {
+      pool[Symbol.dispose]();
+      throw cause;
+    } finally {
+      URL.revokeObjectURL(url);
+    }
+    return pool;
+  }
+
+  async run(programs: readonly Program[]): Promise<void> {
+    writePrograms(this.#memory, this.#control, programs);
+    const words = this.#words();
+    const submitted = this.#submitted = (this.#submitted + 1) | 0;
+    this.#signal(words, SUBMITTED, submitted);
+    for (;;) {
+      const finished = Atomics.load(words, (this.#control + FINISHED) / 4);
+      if (finished === submitted) return;
+      const { async, value } = Atomics.waitAsync(
+        words,
+        (this.#control + FINISHED) / 4,
+        finished,
+      );
+      if (async) await Promise.race([value, this.#failure.promise]);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    const words = this.#words();
+    Atomics.store(words, (this.#control + STOP) / 4, 1);
+    for (const offset of [SUBMITTED, STATE]) {
+      const index = (this.#control + offset) / 4;
+      this.#signal(words, offset, Atomics.load(words, index) + 1);
+    }
+    for (const worker of this.#workers) worker.terminate();
+    this.#failure.reject(new GpuError("Cannot compute: the device must be alive: it was disposed"));
+  }
+
+  #words(): Int32Array<SharedArrayBuffer> {
+    return new Int32Array(this.#memory.memory.buffer as unknown as SharedArrayBuffer);
+  }
+
+  #signal(words: Int32Array<SharedArrayBuffer>, offset: number, value: number): void {
+    const index = (this.#control + offset) / 4;
+    Atomics.store(words, index, value);
+    Atomics.notify(words, index);
+  }
+
+  #startWorker(url: string, start: WorkerStart): Promise<void> {
+    const worker = new Worker(url, { type: "module", name: `smallkv ${start.thread}` });
+    this.#workers.push(worker);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    worker.onmessage = () => resolve();
+    worker.onerror = (event) => {
+      event.preventDefault();
+      const message = `Cannot compute: thread ${start.thread} must return: ${event.message}`;
+      this.#failure.reject(new GpuError(message));
+    };
+    worker.postMessage(start);
+    return promise;
+  }
+}
+
+function writePrograms(memory: CpuMemory, control: number, programs: readonly Program[]): void {
+  const words = new Uint32Array(memory.memory.buffer, control, CONTROL_BYTES / 4);
+  words[PROGRAMS / 4] = programs.length;
+  for (const [index, { address, steps }] of programs.entries()) {
+    words[PROGRAM_LIST / 4 + 2 * index] = address;
+    words[PROGRAM_LIST / 4 + 2 * index + 1] = steps;
+  }
+}
+
+/** End of the import of the memory: its names, its kind, and the flag for "shared, with a maximum". */
+const SHARED_IMPORT = [..."\x03env\x06memory\x02\x03"].map((letter) => letter.charCodeAt(0));
+
+/** The same code for a memory that is not shared, which is all that a page without isolation may have. */
+function withoutSharing(binary: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  const start = binary.findIndex((_, index) =>
+    SHARED_IMPORT.every((byte, offset) => binary[index + offset] === byte)
+  );
+  const copy = binary.slice();
+  copy[start + SHARED_IMPORT.length - 1] = 1;
+  return copy;
+}
