@@ -21,7 +21,7 @@ import {
 } from "./commands.ts";
 import { CpuMemory } from "./cpu_memory.ts";
 import type { CpuModule } from "./cpu_module.ts";
-import { planDispatch, type PlannedDispatch, ProgramWriter } from "./cpu_program.ts";
+import { planDispatch, ProgramWriter } from "./cpu_program.ts";
 import { type CpuThreads, MAX_PROGRAMS, type Program, startThreads } from "./cpu_threads.ts";
 import type {
   BufferCopy,

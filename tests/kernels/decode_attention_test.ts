@@ -6,7 +6,7 @@
 
 import { assertEquals, assertThrows } from "@std/assert";
 import { RequirementError } from "../../core/check.ts";
-import type { DeviceBuffer } from "../../gpu/device.ts";
+import type { Backend, DeviceBuffer } from "../../gpu/device.ts";
 import { attentionParams, type AttentionShape } from "../../kernels/attention_shape.ts";
 import {
   decodeAttention,
@@ -60,7 +60,7 @@ for (const subgroupSize of SUBGROUP_SIZES) {
 
 /** Runs the commands of a step on a device and reads output and log-sum-exp. */
 async function decodeOn(
-  backend: "webgpu" | "reference",
+  backend: Backend,
   options: { readonly index: number; readonly splits: number },
 ): Promise<[Float32Array, Float32Array, AttentionShape]> {
   const sizes = ATTENTION_CASES[options.index]!;

@@ -5,7 +5,7 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import type { DeviceBuffer } from "../../gpu/device.ts";
+import type { Backend, DeviceBuffer } from "../../gpu/device.ts";
 import { MARGINAL_MODES } from "../../kernels/marginal.ts";
 import type { SelectedSplitContract } from "../../kernels/selected_reference.ts";
 import {
@@ -142,7 +142,7 @@ for (const subgroupSize of SUBGROUP_SIZES) {
 
 /** Runs the commands of a step on a device and reads the output. */
 async function runCommands(
-  backend: "reference" | "webgpu",
+  backend: Backend,
   sizes: SelectedCase,
   options: { readonly splits: number; readonly isBroken?: boolean },
 ): Promise<Float32Array> {
