@@ -18,3 +18,79 @@ export function halves4(bits: v128): v128 {
   const value = f32x4.mul(magnitude, f32x4.splat(5192296858534827628530496329220096.0));
   return v128.or(value, sign);
 }
+
+/** Four halves, sign-extended to 32-bit elements, as floats; infinities and NaN become large numbers. */
+// @ts-ignore: decorator
+@inline
+export function extended_halves4(bits: v128): v128 {
+  const moved = v128.and(i32x4.shl(bits, 13), i32x4.splat(0x8fffe000));
+  return f32x4.mul(moved, f32x4.splat(5192296858534827628530496329220096.0));
+}
+
+/** Four floats as halves in the low bits of 32-bit elements, rounded to nearest even; NaN becomes infinity. */
+// @ts-ignore: decorator
+@inline
+export function to_halves4(x: v128): v128 {
+  const magnitude = v128.and(x, i32x4.splat(0x7fffffff));
+  const sign = v128.and(i32x4.shr_u(x, 16), i32x4.splat(0x8000));
+  // Adding 0.5 moves the bits of a subnormal half to the low end and rounds them.
+  const subnormal = i32x4.sub(f32x4.add(magnitude, f32x4.splat(0.5)), i32x4.splat(0x3f000000));
+  const capped = i32x4.min_u(magnitude, i32x4.splat(0x47800000));
+  const odd = v128.and(i32x4.shr_u(capped, 13), i32x4.splat(1));
+  const rebiased = i32x4.add(i32x4.sub(capped, i32x4.splat(0x38000000 - 0xfff)), odd);
+  const is_normal = i32x4.ge_u(magnitude, i32x4.splat(0x38800000));
+  return v128.or(v128.bitselect(i32x4.shr_u(rebiased, 13), subnormal, is_normal), sign);
+}
+
+/**
+ * Two to the power of each element, with a relative error of at most 2^-22; exactly 1 for 0, 0 below -126.5,
+ * infinity from 127.5 on.
+ */
+// @ts-ignore: decorator
+@inline
+export function exp2_4(x: v128): v128 {
+  const inside = f32x4.pmin(f32x4.pmax(x, f32x4.splat(-127)), f32x4.splat(128));
+  // Adding 1.5 * 2^23 rounds to an integer, which is then found in the low bits.
+  const rounded = f32x4.add(inside, f32x4.splat(12582912));
+  const r = f32x4.sub(inside, f32x4.sub(rounded, f32x4.splat(12582912)));
+  let p = f32x4.splat(0.00015353361959569156);
+  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(0.0013398875016719103));
+  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(0.00961843691766262));
+  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(0.055503323674201965));
+  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(0.24022647738456726));
+  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(0.6931471824645996));
+  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(1));
+  const power = i32x4.add(i32x4.shl(rounded, 23), i32x4.splat(0x3f800000));
+  return f32x4.mul(p, power);
+}
+
+/** The same of one number. */
+export function exp2_of(x: f32): f32 {
+  return f32x4.extract_lane(exp2_4(f32x4.splat(x)), 0);
+}
+
+/** Hyperbolic tangent of each element, with an error of at most 2^-22. */
+// @ts-ignore: decorator
+@inline
+export function tanh4(x: v128): v128 {
+  const one = f32x4.splat(1);
+  const square = exp2_4(f32x4.mul(x, f32x4.splat(2.8853900817779268)));
+  return f32x4.sub(one, f32x4.div(f32x4.splat(2), f32x4.add(square, one)));
+}
+
+/** Binary logarithm of a positive normal number, with a relative error of the argument of 1e-9. */
+export function log2_of(x: f32): f64 {
+  const bits = reinterpret<i32>(x);
+  // The mantissa m lies between sqrt(1/2) and sqrt(2).
+  const exponent = (bits - 0x3f3504f3) >> 23;
+  const m = <f64>reinterpret<f32>(bits - (exponent << 23));
+  const z = (m - 1) / (m + 1);
+  const square = z * z;
+  let sum = 1.0 / 11;
+  sum = sum * square + 1.0 / 9;
+  sum = sum * square + 1.0 / 7;
+  sum = sum * square + 1.0 / 5;
+  sum = sum * square + 1.0 / 3;
+  sum = sum * square + 1;
+  return <f64>exponent + 2.8853900817779268 * z * sum;
+}

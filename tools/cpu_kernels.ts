@@ -30,26 +30,41 @@ const FLAGS = [
 /** Fields of the arguments of a kernel, in the order of memory. */
 type Fields = Readonly<Record<string, string>>;
 
-/** Entries of the kernels in a source, with the fields of their arguments. */
-export function entriesOf(source: string): Record<string, Fields> {
-  const classes = new Map<string, Fields>();
-  for (const [, name, body] of source.matchAll(/@unmanaged\s+class (\w+) \{([^}]*)\}/g)) {
-    const fields = [...body!.matchAll(/^\s*(\w+): (usize|u32|i32|f32);/gm)];
-    classes.set(name!, Object.fromEntries(fields.map(([, field, type]) => [field!, type!])));
-  }
-  const entry =
-    /export function (\w+)\(\s*args: (\w+),\s*first: u32,\s*last: u32,\s*thread: u32,?\s*\)/g;
-  const entries: Record<string, Fields> = {};
-  for (const [, name, type] of source.matchAll(entry)) {
-    const fields = classes.get(type!);
-    if (fields === undefined) {
-      throw new RequirementError({
-        action: `compile ${name}`,
-        requirement: "its arguments must be an unmanaged class of the same file",
-        current: type,
+/** A function that programs call. */
+const ENTRY =
+  /export function (\w+)\(\s*args: (\w+),\s*first: u32,\s*last: u32,\s*thread: u32,?\s*\)/g;
+
+/** Entries of the kernels in sources, with the fields of their arguments, those of a base class first. */
+export function entriesOf(sources: readonly string[]): Record<string, Fields> {
+  const classes = new Map<string, { readonly base: string | undefined; readonly fields: Fields }>();
+  for (const source of sources) {
+    const all = source.matchAll(
+      /@unmanaged\s+(?:export )?class (\w+)(?: extends (\w+))? \{([^}]*)\}/g,
+    );
+    for (const [, name, base, body] of all) {
+      const fields = [...body!.matchAll(/^\s*(\w+): (usize|u32|i32|f32);/gm)];
+      classes.set(name!, {
+        base,
+        fields: Object.fromEntries(fields.map(([, field, type]) => [field!, type!])),
       });
     }
-    entries[name!] = fields;
+  }
+  const fieldsOf = (name: string): Fields => {
+    const { base, fields } = classes.get(name)!;
+    return { ...(base && fieldsOf(base)), ...fields };
+  };
+  const entries: Record<string, Fields> = {};
+  for (const source of sources) {
+    for (const [, name, type] of source.matchAll(ENTRY)) {
+      if (!classes.has(type!)) {
+        throw new RequirementError({
+          action: `compile ${name}`,
+          requirement: "its arguments must be an unmanaged class",
+          current: type,
+        });
+      }
+      entries[name!] = fieldsOf(type!);
+    }
   }
   return entries;
 }
@@ -64,8 +79,27 @@ async function readSources(root: URL): Promise<Map<string, string>> {
   return new Map([...sources].sort(([a], [b]) => a < b ? -1 : 1));
 }
 
-async function compile(sources: ReadonlyMap<string, string>): Promise<Uint8Array<ArrayBuffer>> {
-  const main = [...sources.keys()].map((stem) => `export * from "./${stem}";`).join("\n");
+/** Exports: what JavaScript calls by name, and every entry. */
+function mainOf(sources: ReadonlyMap<string, string>): string {
+  const exported = [...sources].flatMap(([stem, source]) => {
+    const names = [...source.matchAll(ENTRY)].map(([, name]) => name);
+    return names.length === 0 ? [] : [`export { ${names.join(", ")} } from "./${stem}";`];
+  });
+  return ['export { run_job, lead, follow } from "./run_program";', ...exported].join("\n");
+}
+
+/**
+ * Compiles sources.
+ *
+ * @param sources Texts by the name that they import each other by.
+ * @param options Text of the module that exports.
+ * @returns The binary; it imports memory and table.
+ * @throws {RequirementError} If a source does not compile.
+ */
+export async function compileSources(
+  sources: ReadonlyMap<string, string>,
+  { main }: { readonly main: string },
+): Promise<Uint8Array<ArrayBuffer>> {
   const texts = new Map(sources).set("all", main);
   let binary: Uint8Array<ArrayBuffer> | undefined;
   const { error, stderr } = await asc.main(["all.ts", "-o", "all.wasm", ...FLAGS], {
@@ -94,8 +128,8 @@ async function compile(sources: ReadonlyMap<string, string>): Promise<Uint8Array
  */
 export async function cpuModuleText(root: URL): Promise<string> {
   const sources = await readSources(root);
-  const binary = await compile(sources);
-  const entries = Object.assign({}, ...[...sources.values()].map(entriesOf));
+  const binary = await compileSources(sources, { main: mainOf(sources) });
+  const entries = entriesOf([...sources.values()]);
   return `/**
  * Kernels of the CPU device as WebAssembly, compiled from \`${FOLDER}/*.as\`.
  *
