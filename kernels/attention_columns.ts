@@ -11,6 +11,7 @@
 import { checkInteger } from "../core/check.ts";
 import { type Command, type DeviceInfo, dispatch, type DispatchBuffers } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
+import { columnsCode } from "./attention_cpu.ts";
 import wgsl from "./attention_columns.wgsl" with { type: "text" };
 import {
   ATTENTION_INPUTS,
@@ -46,7 +47,7 @@ export const MAP_PARAMS = {
 } as const;
 
 /** Storage buffers of `attention_rows`. */
-export const ROWS_BINDINGS = { ...INPUTS, rows: "write f32" } as const;
+export const ROWS_BINDINGS = { ...INPUTS, output: "write f32" } as const;
 
 /** Fields of `Params` of `attention_rows`. */
 export const ROWS_PARAMS = { ...ATTENTION_PARAMS, head_offset: "u32", heads_total: "u32" } as const;
@@ -138,6 +139,7 @@ export function attentionSums(variant: ColumnsVariant): Kernel<SumsContract> {
   return defineKernel<SumsContract>(
     { ...columnsText(variant, "sums"), bindings: SUMS_BINDINGS, params: SUMS_PARAMS },
     (run) => sumColumns(run, variant),
+    columnsCode(variant, "sums"),
   );
 }
 
@@ -180,6 +182,7 @@ export function attentionMap(variant: ColumnsVariant): Kernel<MapContract> {
         output.set(attention, (map_offset + row) * map_stride);
       }
     },
+    columnsCode(variant, "map"),
   );
 }
 
@@ -203,10 +206,11 @@ export function attentionRows(variant: AttentionVariant): Kernel<RowsContract> {
         const { sequence } = rowPlace(run, row);
         for (let head = 0; head < query_heads; head++) {
           const place = (sequence * heads_total + head_offset + head) * capacity;
-          run.buffers.rows.set(rowAttention(run, { row, head, variant }), place);
+          run.buffers.output.set(rowAttention(run, { row, head, variant }), place);
         }
       }
     },
+    columnsCode(variant, "rows"),
   );
 }
 
@@ -299,7 +303,7 @@ export interface RowHeads {
  */
 export function attentionRowsCommand(
   info: Pick<DeviceInfo, "subgroupSize">,
-  { shape, heads, buffers: { state, qkv, keys, log_sum, rows } }: {
+  { shape, heads, buffers: { state, qkv, keys, log_sum, output } }: {
     readonly shape: AttentionShape;
     readonly heads: RowHeads;
     readonly buffers: DispatchBuffers<RowsContract>;
@@ -315,7 +319,7 @@ export function attentionRowsCommand(
   const variant = variantOf(shape, info);
   return dispatch({
     kernel: attentionRows(variant),
-    buffers: { state, qkv, keys, log_sum, rows },
+    buffers: { state, qkv, keys, log_sum, output },
     params: { ...attentionParams(shape), head_offset: heads.offset, heads_total: heads.total },
     grid: [columnsStripes(variant, shape.capacity), shape.kvHeads, shape.sequences],
   });

@@ -27,7 +27,7 @@
 // writes  output   f32[map_offset + rows, map_stride], zero after a row's own position
 //# end
 //# if ROWS
-// writes  rows     f32[sequences, heads_total, capacity]; after the newest token zero or unchanged
+// writes  output   f32[sequences, heads_total, capacity]; after the newest token zero or unchanged
 //# end
 // twin    attention_columns.ts
 //
@@ -81,7 +81,7 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> output: array<f32>;
 //# end
 //# if ROWS
-@group(0) @binding(4) var<storage, read_write> rows: array<f32>;
+@group(0) @binding(4) var<storage, read_write> output: array<f32>;
 //# end
 @group(1) @binding(0) var<uniform> params: Params;
 //# if !SUBGROUP
@@ -211,7 +211,7 @@ fn attention_columns(
 //# if ROWS
             if (key[column] < params.capacity) {
               let place = sequence * params.heads_total + params.head_offset + head;
-              rows[place * params.capacity + key[column]] = attention;
+              output[place * params.capacity + key[column]] = attention;
             }
 //# end
           }

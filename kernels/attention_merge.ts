@@ -12,6 +12,7 @@
  */
 
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
+import { decodeMergeCode } from "./attention_cpu.ts";
 import wgsl from "./attention_merge.wgsl" with { type: "text" };
 import type { AttentionShape } from "./attention_shape.ts";
 import { MARGINAL_MODES, marginalFactors } from "./marginal.ts";
@@ -54,6 +55,7 @@ export const DECODE_ATTENTION_MERGE_CONTRACT = {
 export const decodeAttentionMerge: Kernel<typeof DECODE_ATTENTION_MERGE_CONTRACT> = defineKernel(
   DECODE_ATTENTION_MERGE_CONTRACT,
   (run) => mergeHeads(run, 4 + run.constants.HEAD_DIM, (parts) => mergeDecoded(run, parts)),
+  decodeMergeCode,
 );
 
 /** Contract of `selected_attention_merge`. */

@@ -12,6 +12,7 @@
 import { RequirementError } from "../core/check.ts";
 import { type Command, type DeviceInfo, dispatch, type DispatchBuffers } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
+import { decodeCode, flashCode } from "./attention_cpu.ts";
 import { decodeAttentionMerge, mergedRows } from "./attention_merge.ts";
 import {
   ATTENTION_INPUTS,
@@ -150,7 +151,11 @@ export function flashAttention(variant: FlashVariant): Kernel<FlashContract> {
     bindings: { ...FLASH_BINDINGS, ...sinkBinding(variant) },
     params: ATTENTION_PARAMS,
   };
-  return defineKernel<FlashContract>(contract, (run) => attendWhole(run, variant));
+  return defineKernel<FlashContract>(
+    contract,
+    (run) => attendWhole(run, variant),
+    flashCode(variant),
+  );
 }
 
 function attendWhole(run: KernelRun<FlashContract>, variant: FlashVariant): void {
@@ -192,7 +197,11 @@ export function decodeAttention(variant: AttentionVariant): Kernel<DecodeContrac
     params: DECODE_PARAMS,
   };
   const sizes = { ...variant, tileRows: broadcast.lanes * tile.laneRows, tileKeys: tile.tileKeys };
-  return defineKernel<DecodeContract>(contract, (run) => attendSplits(run, sizes));
+  return defineKernel<DecodeContract>(
+    contract,
+    (run) => attendSplits(run, sizes),
+    decodeCode(sizes),
+  );
 }
 
 /** Sizes that decide which keys belong to a split. */

@@ -8,6 +8,7 @@
 
 export * from "./argmax.ts";
 export * from "./attention_columns.ts";
+export * from "./attention_cpu.ts";
 export * from "./attention_merge.ts";
 export * from "./attention_shape.ts";
 export * from "./cpu_module.ts";

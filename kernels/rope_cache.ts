@@ -9,6 +9,7 @@ import { checkInteger, RequirementError } from "../core/check.ts";
 import { type Command, dispatch, type DispatchBuffers } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
 import { type AttentionShape, rowPlace, unpackStored } from "./attention_shape.ts";
+import { CPU_MODULE } from "./cpu_module.ts";
 import wgsl from "./rope_cache.wgsl" with { type: "text" };
 
 const WORKGROUP_SIZE = 64;
@@ -48,6 +49,15 @@ export const ROPE_CACHE_CONTRACT = {
 export const ropeCache: Kernel<typeof ROPE_CACHE_CONTRACT> = defineKernel(
   ROPE_CACHE_CONTRACT,
   rotateAndStore,
+  {
+    module: CPU_MODULE,
+    passes: ({ params, constants }) => [{
+      entry: "rope_cache",
+      items: params.rows * (params.query_heads + 2 * params.kv_heads),
+      work: 2 * constants.HEAD_DIM,
+    }],
+    threadBytes: ({ constants }) => 4 * constants.HEAD_DIM,
+  },
 );
 
 function rotateAndStore(run: KernelRun<typeof ROPE_CACHE_CONTRACT>): void {

@@ -191,7 +191,7 @@ export function smallRowsCommand(
       qkv: workspace.queryKeyValue,
       keys: cache.layers[layer]!.keys,
       log_sum: workspace.logSum,
-      rows: buffers.smallSequenceRows,
+      output: buffers.smallSequenceRows,
     },
   });
 }

@@ -164,10 +164,25 @@ export function attentionArrays(sizes: AttentionCase, seed = 1): AttentionArrays
   };
 }
 
-/** Subgroup sizes to make variants for: the adapter's, and 0 for the portable one. */
-export const SUBGROUP_SIZES: readonly number[] = hasGpu
-  ? [...new Set([(await testDevice()).info.subgroupSize, 0])]
-  : [0];
+/** A device and the variant of a kernel that it runs. */
+export interface TestVariant {
+  /** Back end of the device. */
+  readonly backend: "webgpu" | "cpu";
+  /** Lanes of a subgroup. */
+  readonly subgroupSize: number;
+}
+
+/** Variants to test: of an adapter its own and the portable one, which the CPU device runs as well. */
+export const TEST_VARIANTS: readonly TestVariant[] = [
+  ...[...new Set(hasGpu ? [(await testDevice()).info.subgroupSize, 0] : [])]
+    .map((subgroupSize) => ({ backend: "webgpu", subgroupSize }) as const),
+  { backend: "cpu", subgroupSize: 0 },
+];
+
+/** Names a variant in the name of a test. */
+export function variantName({ backend, subgroupSize }: TestVariant): string {
+  return `${backend}, subgroups of ${subgroupSize}`;
+}
 
 /**
  * States the rounding of attention.

@@ -9,7 +9,7 @@ import { assertEquals } from "@std/assert";
 import { attentionParams } from "../../kernels/attention_shape.ts";
 import { attentionMap, attentionSums, columnsStripes } from "../../kernels/attention_columns.ts";
 import { assertClose } from "../support/assert_close.ts";
-import { hasGpu } from "../support/gpu.ts";
+import { testDevice } from "../support/gpu.ts";
 import { runKernel } from "../support/run_kernel.ts";
 import {
   ATTENTION_CASES,
@@ -20,13 +20,14 @@ import {
   logSums,
   runTwin,
   shapeOf,
-  SUBGROUP_SIZES,
+  TEST_VARIANTS,
+  type TestVariant,
+  variantName,
   withoutValues,
 } from "./attention_cases.ts";
 
-interface SumsOptions {
+interface SumsOptions extends TestVariant {
   readonly arrays?: AttentionArrays;
-  readonly subgroupSize: number;
   readonly before?: Float32Array;
   readonly rowDecay?: number;
 }
@@ -58,21 +59,21 @@ async function sumAttention(
     grid: [columnsStripes(variant, shape.capacity), shape.kvHeads, shape.sequences] as const,
   };
   const kernel = attentionSums(variant);
+  const device = await testDevice(options.backend);
   return {
-    actual: (await runKernel(kernel, run)).sums,
+    actual: (await runKernel(kernel, run, { device })).sums,
     expected: (await runTwin(kernel, run)).sums,
   };
 }
 
-for (const subgroupSize of SUBGROUP_SIZES) {
-  const variant = subgroupSize > 0 ? "with subgroups" : "without subgroups";
+for (const at of TEST_VARIANTS) {
+  const variant = `(${variantName(at)})`;
   for (const sizes of ATTENTION_CASES) {
     Deno.test({
       name: `attentionSums ${variant} adds what its twin adds for ${JSON.stringify(sizes)}`,
-      ignore: !hasGpu,
       async fn() {
         const before = Float32Array.from({ length: sumsLength(sizes) }, (_, i) => i % 7);
-        const { actual, expected } = await sumAttention(sizes, { subgroupSize, before });
+        const { actual, expected } = await sumAttention(sizes, { ...at, before });
         const { terms } = attentionAllowance(shapeOf(sizes));
         assertClose(actual, expected, { terms, magnitude: 8 });
       },
@@ -82,11 +83,10 @@ for (const subgroupSize of SUBGROUP_SIZES) {
   for (const rowDecay of [0, 0.5, 0.8]) {
     Deno.test({
       name: `attentionSums ${variant} weights rows by powers of ${rowDecay}`,
-      ignore: !hasGpu,
       async fn() {
         for (const index of [3, 5, 6]) {
           const sizes = ATTENTION_CASES[index]!;
-          const { actual, expected } = await sumAttention(sizes, { subgroupSize, rowDecay });
+          const { actual, expected } = await sumAttention(sizes, { ...at, rowDecay });
           assertClose(actual, expected, { ...attentionAllowance(shapeOf(sizes)), magnitude: 4 });
           const total = (1 - rowDecay ** sizes.rowsPerSequence) / (1 - rowDecay);
           const { capacity, queryHeads } = shapeOf(sizes);
@@ -101,12 +101,11 @@ for (const subgroupSize of SUBGROUP_SIZES) {
 
   Deno.test({
     name: `attentionSums ${variant} decays sums of earlier steps like rows`,
-    ignore: !hasGpu,
     async fn() {
       for (const index of [3, 5, 6]) {
         const sizes = ATTENTION_CASES[index]!;
         const before = Float32Array.from({ length: sumsLength(sizes) }, (_, i) => i % 7);
-        const options = { subgroupSize, before, rowDecay: 0.8 };
+        const options = { ...at, before, rowDecay: 0.8 };
         const { actual, expected } = await sumAttention(sizes, options);
         assertClose(actual, expected, { ...attentionAllowance(shapeOf(sizes)), magnitude: 8 });
       }
@@ -115,7 +114,6 @@ for (const subgroupSize of SUBGROUP_SIZES) {
 
   Deno.test({
     name: `attentionSums ${variant} adds up to one per row and head`,
-    ignore: !hasGpu,
     fn: () =>
       fc.assert(
         fc.asyncProperty(
@@ -131,7 +129,7 @@ for (const subgroupSize of SUBGROUP_SIZES) {
               cached: [cached, 3],
               isMasked,
             };
-            const { actual } = await sumAttention(sizes, { subgroupSize });
+            const { actual } = await sumAttention(sizes, at);
             const { capacity } = shapeOf(sizes);
             const totals = Array.from({ length: 8 }, (_, head) =>
               actual.subarray(head * capacity, (head + 1) * capacity)
@@ -155,15 +153,14 @@ for (const subgroupSize of SUBGROUP_SIZES) {
 
   Deno.test({
     name: `attentionSums ${variant} equals the column sums of attentionMap`,
-    ignore: !hasGpu,
     async fn() {
       const sizes = ATTENTION_CASES[5]!;
       const shape = shapeOf(sizes);
       const arrays = attentionArrays(sizes);
-      const { actual } = await sumAttention(sizes, { subgroupSize });
+      const { actual } = await sumAttention(sizes, at);
       for (const head of [0, 6, 13]) {
         const rows = shape.rowsPerSequence;
-        const map = await runKernel(attentionMap({ ...shape, subgroupSize }), {
+        const map = await runKernel(attentionMap({ ...shape, ...at }), {
           buffers: {
             ...withoutValues(arrays),
             log_sum: logSums(sizes, arrays),
@@ -171,7 +168,7 @@ for (const subgroupSize of SUBGROUP_SIZES) {
           },
           params: { ...attentionParams(shape), head, map_stride: shape.capacity, map_offset: 0 },
           grid: [1, 1, 1],
-        });
+        }, { device: await testDevice(at.backend) });
         const columns = new Float64Array(shape.capacity);
         map.output.forEach((value, i) => columns[i % shape.capacity]! += value);
         const sums = actual.subarray(head * shape.capacity, (head + 1) * shape.capacity);
@@ -182,7 +179,6 @@ for (const subgroupSize of SUBGROUP_SIZES) {
 
   Deno.test({
     name: `attentionSums ${variant} over chunks equals one step over all rows`,
-    ignore: !hasGpu,
     async fn() {
       const whole = { ...ATTENTION_CASES[4]!, cached: [0], rowsPerSequence: 37, spare: 0 };
       const arrays = attentionArrays(whole);
@@ -195,12 +191,12 @@ for (const subgroupSize of SUBGROUP_SIZES) {
         const state = Uint32Array.of(0, start);
         const { actual } = await sumAttention(step, {
           arrays: { ...arrays, qkv, state },
-          subgroupSize,
+          ...at,
           before,
         });
         before = actual.slice();
       }
-      const { actual } = await sumAttention(whole, { arrays, subgroupSize });
+      const { actual } = await sumAttention(whole, { arrays, ...at });
       assertClose(before, actual, { terms: 37, magnitude: 2 });
       assertEquals(before.every((sum) => sum > 0), true);
     },

@@ -13,7 +13,7 @@ import {
   columnsStripes,
 } from "../../kernels/attention_columns.ts";
 import { assertClose } from "../support/assert_close.ts";
-import { hasGpu } from "../support/gpu.ts";
+import { testDevice } from "../support/gpu.ts";
 import { runKernel } from "../support/run_kernel.ts";
 import {
   ATTENTION_CASES,
@@ -23,13 +23,14 @@ import {
   logSums,
   runTwin,
   shapeOf,
-  SUBGROUP_SIZES,
+  TEST_VARIANTS,
+  type TestVariant,
   unwritten,
+  variantName,
   withoutValues,
 } from "./attention_cases.ts";
 
-interface MapOptions {
-  readonly subgroupSize: number;
+interface MapOptions extends TestVariant {
   readonly head: number;
   readonly stride: number;
   readonly offset: number;
@@ -54,23 +55,23 @@ async function mapAttention(
     grid: [columnsStripes(variant, stride), 1, shape.sequences] as const,
   };
   const kernel = attentionMap(variant);
+  const device = await testDevice(options.backend);
   return {
-    actual: (await runKernel(kernel, run)).output,
+    actual: (await runKernel(kernel, run, { device })).output,
     expected: (await runTwin(kernel, run)).output,
   };
 }
 
-for (const subgroupSize of SUBGROUP_SIZES) {
-  const variant = subgroupSize > 0 ? "with subgroups" : "without subgroups";
+for (const at of TEST_VARIANTS) {
+  const variant = `(${variantName(at)})`;
   for (const sizes of ATTENTION_CASES) {
     Deno.test({
       name: `attentionMap ${variant} matches its twin for ${JSON.stringify(sizes)}`,
-      ignore: !hasGpu,
       async fn() {
         const shape = shapeOf(sizes);
         const head = shape.queryHeads - 1;
         for (const stride of [shape.capacity + 5, Math.max(1, shape.capacity - 4)]) {
-          const options = { subgroupSize, head, stride, offset: 2 };
+          const options = { ...at, head, stride, offset: 2 };
           const { actual, expected } = await mapAttention(sizes, options);
           assertEquals(actual.subarray(0, 2 * stride).every(Number.isNaN), true);
           const allowance = attentionAllowance(shape);
@@ -83,11 +84,10 @@ for (const subgroupSize of SUBGROUP_SIZES) {
   Deno.test({
     name:
       `attentionMap ${variant} has rows that sum to one and nothing after the row's own position`,
-    ignore: !hasGpu,
     async fn() {
       const sizes = ATTENTION_CASES[3]!;
       const { capacity, rowsPerSequence } = shapeOf(sizes);
-      const options = { subgroupSize, head: 2, stride: capacity, offset: 0 };
+      const options = { ...at, head: 2, stride: capacity, offset: 0 };
       const { actual } = await mapAttention(sizes, options);
       const rows = Array.from(
         { length: actual.length / capacity },

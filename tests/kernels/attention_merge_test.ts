@@ -8,7 +8,7 @@ import { assertEquals } from "@std/assert";
 import { seededRandom } from "../../core/random.ts";
 import { decodeAttentionMerge } from "../../kernels/attention_merge.ts";
 import { assertClose } from "../support/assert_close.ts";
-import { hasGpu } from "../support/gpu.ts";
+import { kernelTest } from "../support/gpu.ts";
 import { runKernel, runReference } from "../support/run_kernel.ts";
 import { unwritten } from "./attention_cases.ts";
 
@@ -38,10 +38,9 @@ function parts(shape: typeof shapes[number]): Float32Array {
 }
 
 for (const shape of shapes) {
-  Deno.test({
+  kernelTest({
     name: `decodeAttentionMerge matches its twin for ${JSON.stringify(shape)}`,
-    ignore: !hasGpu,
-    async fn() {
+    async fn(device) {
       const { rows, heads, headDim, splits } = shape;
       const output_stride = heads * headDim + 1;
       const run = {
@@ -54,7 +53,7 @@ for (const shape of shapes) {
         params: { rows, query_heads: heads, output_stride, splits },
         grid: [rows, heads, 1] as const,
       };
-      const actual = await runKernel(decodeAttentionMerge, run);
+      const actual = await runKernel(decodeAttentionMerge, run, { device });
       const expected = await runReference(decodeAttentionMerge, run);
       const used = (output: Float32Array) =>
         output.filter((_, i) => i % output_stride < heads * headDim);

@@ -13,7 +13,7 @@ import {
 } from "../../kernels/attention_columns.ts";
 import { attentionParams } from "../../kernels/attention_shape.ts";
 import { assertClose } from "../support/assert_close.ts";
-import { hasGpu } from "../support/gpu.ts";
+import { testDevice } from "../support/gpu.ts";
 import { runKernel } from "../support/run_kernel.ts";
 import {
   ATTENTION_CASES,
@@ -23,8 +23,10 @@ import {
   logSums,
   runTwin,
   shapeOf,
-  SUBGROUP_SIZES,
+  TEST_VARIANTS,
+  type TestVariant,
   unwritten,
+  variantName,
 } from "./attention_cases.ts";
 
 const CASES: AttentionCase[] = [
@@ -35,7 +37,7 @@ const CASES: AttentionCase[] = [
 /** Rows as the kernel and its twin leave them, of the second of three layers. */
 async function rowsOf(
   sizes: AttentionCase,
-  subgroupSize: number,
+  { backend, subgroupSize }: TestVariant,
 ): Promise<{ readonly actual: Float32Array; readonly expected: Float32Array }> {
   const shape = shapeOf(sizes);
   const arrays = attentionArrays(sizes);
@@ -50,7 +52,7 @@ async function rowsOf(
       qkv,
       keys,
       log_sum: logSums(sizes, arrays),
-      rows: unwritten(sequences * headsTotal * shape.capacity),
+      output: unwritten(sequences * headsTotal * shape.capacity),
     },
     params: {
       ...attentionParams(shape),
@@ -60,21 +62,18 @@ async function rowsOf(
     grid: [columnsStripes(variant, shape.capacity), shape.kvHeads, shape.sequences] as const,
   };
   return {
-    actual: (await runKernel(kernel, run)).rows,
-    expected: (await runTwin(kernel, run)).rows,
+    actual: (await runKernel(kernel, run, { device: await testDevice(backend) })).output,
+    expected: (await runTwin(kernel, run)).output,
   };
 }
 
-for (const subgroupSize of SUBGROUP_SIZES) {
+for (const at of TEST_VARIANTS) {
   for (const sizes of CASES) {
     Deno.test({
-      name: `attentionRows, subgroups of ${subgroupSize}, matches its twin for ${
-        JSON.stringify(sizes)
-      }`,
-      ignore: !hasGpu,
+      name: `attentionRows (${variantName(at)}) matches its twin for ${JSON.stringify(sizes)}`,
       async fn() {
         const shape = shapeOf(sizes);
-        const { actual, expected } = await rowsOf(sizes, subgroupSize);
+        const { actual, expected } = await rowsOf(sizes, at);
         const isWritten = (_: number, i: number) => !Number.isNaN(expected[i]);
         const allowance = attentionAllowance(shape);
         assertClose(actual.filter(isWritten), expected.filter(isWritten), allowance);
@@ -85,12 +84,11 @@ for (const subgroupSize of SUBGROUP_SIZES) {
   }
 
   Deno.test({
-    name: `attentionRows, subgroups of ${subgroupSize}, writes rows of its layer that sum to one`,
-    ignore: !hasGpu,
+    name: `attentionRows (${variantName(at)}) writes rows of its layer that sum to one`,
     async fn() {
       const sizes = { ...ATTENTION_CASES[6]!, isMasked: false };
       const { capacity, queryHeads } = shapeOf(sizes);
-      const { actual } = await rowsOf(sizes, subgroupSize);
+      const { actual } = await rowsOf(sizes, at);
       for (let row = 0; row < 2 * 3 * queryHeads; row++) {
         const sum = actual.subarray(row * capacity, (row + 1) * capacity)
           .reduce((total, value) => total + (Number.isNaN(value) ? 0 : value), 0);

@@ -16,7 +16,7 @@ import {
   decodeSplits,
 } from "../../kernels/flash_attention.ts";
 import { assertClose } from "../support/assert_close.ts";
-import { hasGpu, testBackends, testDevice } from "../support/gpu.ts";
+import { testBackends, testDevice } from "../support/gpu.ts";
 import { runKernel } from "../support/run_kernel.ts";
 import {
   ATTENTION_CASES,
@@ -24,20 +24,20 @@ import {
   attentionArrays,
   runTwin,
   shapeOf,
-  SUBGROUP_SIZES,
+  TEST_VARIANTS,
   unwritten,
+  variantName,
 } from "./attention_cases.ts";
 
-for (const subgroupSize of SUBGROUP_SIZES) {
+for (const at of TEST_VARIANTS) {
   for (const [index, sizes] of ATTENTION_CASES.entries()) {
     const splits = [1, 2, 3, 16][index % 4]!;
     Deno.test({
-      name:
-        `decodeAttention in ${splits} parts, subgroups of ${subgroupSize}, matches its twin for ${
-          JSON.stringify(sizes)
-        }`,
-      ignore: !hasGpu,
+      name: `decodeAttention in ${splits} parts, ${variantName(at)}, matches its twin for ${
+        JSON.stringify(sizes)
+      }`,
       async fn() {
+        const { backend, subgroupSize } = at;
         const shape = shapeOf(sizes);
         const rows = shape.sequences * shape.rowsPerSequence;
         const kernel = decodeAttention({ ...shape, subgroupSize });
@@ -49,7 +49,7 @@ for (const subgroupSize of SUBGROUP_SIZES) {
           params: { ...attentionParams(shape), splits },
           grid: decodeAttentionGrid(shape, { splits, subgroupSize }),
         };
-        const actual = await runKernel(kernel, run);
+        const actual = await runKernel(kernel, run, { device: await testDevice(backend) });
         const expected = await runTwin(kernel, run);
         const { terms, magnitude } = attentionAllowance(shape);
         assertClose(actual.partial, expected.partial, { terms, magnitude: 8 * magnitude });

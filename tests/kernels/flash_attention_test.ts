@@ -16,7 +16,7 @@ import {
   flashVariant,
 } from "../../kernels/flash_attention.ts";
 import { assertClose } from "../support/assert_close.ts";
-import { hasGpu } from "../support/gpu.ts";
+import { testDevice } from "../support/gpu.ts";
 import { runKernel } from "../support/run_kernel.ts";
 import {
   ATTENTION_CASES,
@@ -26,8 +26,10 @@ import {
   type AttentionCase,
   runTwin,
   shapeOf,
-  SUBGROUP_SIZES,
+  TEST_VARIANTS,
+  type TestVariant,
   unwritten,
+  variantName,
 } from "./attention_cases.ts";
 
 interface Result {
@@ -42,7 +44,7 @@ interface Attended {
 
 async function attend(
   sizes: AttentionCase,
-  options: { readonly arrays?: AttentionArrays; readonly subgroupSize: number },
+  options: TestVariant & { readonly arrays?: AttentionArrays },
 ): Promise<Attended> {
   const shape = shapeOf(sizes);
   const variant = { ...flashVariant(options, shape), hasSinks: sizes.hasSinks };
@@ -58,7 +60,7 @@ async function attend(
     grid: flashAttentionGrid(shape, variant),
   };
   return {
-    actual: await runKernel(kernel, run),
+    actual: await runKernel(kernel, run, { device: await testDevice(options.backend) }),
     expected: await runTwin(kernel, run),
   };
 }
@@ -80,23 +82,21 @@ function assertMatches(sizes: AttentionCase, { actual, expected }: Attended): vo
   assertClose(actual.log_sum, expected.log_sum, allowance);
 }
 
-for (const subgroupSize of SUBGROUP_SIZES) {
-  const variant = subgroupSize > 0 ? "with subgroups" : "without subgroups";
+for (const at of TEST_VARIANTS) {
+  const variant = `(${variantName(at)})`;
   for (const sizes of ATTENTION_CASES) {
     Deno.test({
       name: `flashAttention ${variant} matches its twin for ${JSON.stringify(sizes)}`,
-      ignore: !hasGpu,
-      fn: async () => assertMatches(sizes, await attend(sizes, { subgroupSize })),
+      fn: async () => assertMatches(sizes, await attend(sizes, at)),
     });
   }
 
   Deno.test({
     name: `flashAttention ${variant} matches its twin for random shapes`,
-    ignore: !hasGpu,
     fn: () =>
       fc.assert(
         fc.asyncProperty(randomCase(), async (sizes) => {
-          assertMatches(sizes, await attend(sizes, { subgroupSize }));
+          assertMatches(sizes, await attend(sizes, at));
         }),
         { numRuns: 25, seed: 7 },
       ),
@@ -104,18 +104,16 @@ for (const subgroupSize of SUBGROUP_SIZES) {
 
   Deno.test({
     name: `flashAttention ${variant} gives a row the same attention in prefill and in decode`,
-    ignore: !hasGpu,
     async fn() {
       const prefill = { ...ATTENTION_CASES[4]!, cached: [0], rowsPerSequence: 41 };
       const decode = { ...prefill, cached: [40], rowsPerSequence: 1 };
       const arrays = attentionArrays(prefill);
       const shape = shapeOf(prefill);
-      const whole = (await attend(prefill, { arrays, subgroupSize })).actual;
+      const whole = (await attend(prefill, { arrays, ...at })).actual;
       const lastRow = arrays.qkv.slice(40 * shape.stride);
       const state = Uint32Array.of(0, 40);
-      const last =
-        (await attend(decode, { arrays: { ...arrays, qkv: lastRow, state }, subgroupSize }))
-          .actual;
+      const last = (await attend(decode, { arrays: { ...arrays, qkv: lastRow, state }, ...at }))
+        .actual;
       const expected = whole.output.subarray(40 * shape.outputStride, 41 * shape.outputStride);
       assertClose(
         used(decode, last),
@@ -128,18 +126,17 @@ for (const subgroupSize of SUBGROUP_SIZES) {
   Deno.test({
     name:
       `flashAttention ${variant} gives the only value when there is one, and any constant value`,
-    ignore: !hasGpu,
     async fn() {
       const sizes = { ...ATTENTION_CASES[1]!, cached: [0], rowsPerSequence: 9 };
       const arrays = attentionArrays(sizes);
       const one = Float16Array.from({ length: 2 * arrays.values.length }, () => 0.75);
       const constant = await attend(sizes, {
         arrays: { ...arrays, values: new Uint32Array(one.buffer) },
-        subgroupSize,
+        ...at,
       });
       const output = used(sizes, constant.actual);
       assertClose(output, output.map(() => 0.75), { terms: 16, magnitude: 1 });
-      const { actual } = await attend(sizes, { arrays, subgroupSize });
+      const { actual } = await attend(sizes, { arrays, ...at });
       const values = unpackFloat16(arrays.values);
       const { headDim, capacity } = shapeOf(sizes);
       for (const head of [0, 1, 2]) {
@@ -155,14 +152,13 @@ for (const subgroupSize of SUBGROUP_SIZES) {
 
   Deno.test({
     name: `flashAttention ${variant} does not change when every score grows by a constant`,
-    ignore: !hasGpu,
     async fn() {
       const sizes = ATTENTION_CASES[5]!;
       const arrays = attentionArrays(sizes);
       const moved = unpackFloat16(arrays.keys).map((key) => key + 0.5);
       const keys = new Uint32Array(Float16Array.from(moved).buffer);
-      const before = await attend(sizes, { arrays, subgroupSize });
-      const after = await attend(sizes, { arrays: { ...arrays, keys }, subgroupSize });
+      const before = await attend(sizes, { arrays, ...at });
+      const after = await attend(sizes, { arrays: { ...arrays, keys }, ...at });
       const { terms } = attentionAllowance(shapeOf(sizes));
       assertClose(used(sizes, after.actual), used(sizes, before.actual), { terms, magnitude: 16 });
     },
@@ -170,7 +166,6 @@ for (const subgroupSize of SUBGROUP_SIZES) {
 
   Deno.test({
     name: `flashAttention ${variant} treats grouped heads like plain heads with copied keys`,
-    ignore: !hasGpu,
     async fn() {
       const grouped: AttentionCase = {
         queryHeads: 6,
@@ -193,7 +188,7 @@ for (const subgroupSize of SUBGROUP_SIZES) {
         wide.set(arrays.qkv.subarray(start, start + 6 * 16));
         return [...wide];
       });
-      const { actual } = await attend(grouped, { arrays, subgroupSize });
+      const { actual } = await attend(grouped, { arrays, ...at });
       const copies = await attend(plain, {
         arrays: {
           ...arrays,
@@ -201,7 +196,7 @@ for (const subgroupSize of SUBGROUP_SIZES) {
           keys: copied(arrays.keys),
           values: copied(arrays.values),
         },
-        subgroupSize,
+        ...at,
       });
       const allowance = attentionAllowance(shapeOf(grouped));
       assertClose(used(grouped, actual), used(plain, copies.actual), allowance);
@@ -210,7 +205,6 @@ for (const subgroupSize of SUBGROUP_SIZES) {
 
   Deno.test({
     name: `flashAttention ${variant} with hidden keys equals attention without them`,
-    ignore: !hasGpu,
     async fn() {
       const sizes: AttentionCase = {
         queryHeads: 1,
@@ -233,9 +227,9 @@ for (const subgroupSize of SUBGROUP_SIZES) {
           keys: gather(arrays.keys),
           values: gather(arrays.values),
         },
-        subgroupSize,
+        ...at,
       });
-      const { actual } = await attend(sizes, { arrays, subgroupSize });
+      const { actual } = await attend(sizes, { arrays, ...at });
       const allowance = attentionAllowance(shapeOf(sizes));
       assertClose(used(sizes, actual), used(few, dropped.actual), allowance);
       assertClose(actual.log_sum, dropped.actual.log_sum, allowance);
@@ -292,7 +286,7 @@ Deno.test("flashAttention's twin weighs keys within the window by capped scores 
   const sizes = { queryHeads: 2, kvHeads: 1, headDim: 8, rowsPerSequence: 2, cached: [4], ...rule };
   const arrays = attentionArrays(sizes);
   const shape = shapeOf(sizes);
-  const { expected } = await attend(sizes, { arrays, subgroupSize: 0 });
+  const { expected } = await attend(sizes, { arrays, backend: "cpu", subgroupSize: 0 });
   const [keys, values] = [unpackFloat16(arrays.keys), unpackFloat16(arrays.values)];
   for (const [row, head] of [[0, 0], [0, 1], [1, 0], [1, 1]] as const) {
     const positions = [2 + row, 3 + row, 4 + row];

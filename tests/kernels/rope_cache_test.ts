@@ -15,7 +15,7 @@ import {
   type WritePlace,
 } from "../../kernels/rope_cache.ts";
 import { assertClose } from "../support/assert_close.ts";
-import { hasGpu } from "../support/gpu.ts";
+import { kernelTest } from "../support/gpu.ts";
 import { type ArrayRun, runKernel, runReference } from "../support/run_kernel.ts";
 
 interface Case {
@@ -116,12 +116,11 @@ function assertHalvesClose(actual: Uint32Array, expected: Uint32Array): void {
 }
 
 for (const sizes of cases) {
-  Deno.test({
+  kernelTest({
     name: `ropeCache matches its twin for ${JSON.stringify(sizes)}`,
-    ignore: !hasGpu,
-    async fn() {
+    async fn(device) {
       const run = ropeRun(sizes);
-      const actual = await runKernel(ropeCache, run);
+      const actual = await runKernel(ropeCache, run, { device });
       const expected = await runReference(ropeCache, run);
       assertClose(actual.qkv, expected.qkv, { terms: sizes.headDim + 4, magnitude: 2 });
       for (const name of ["keys", "values"] as const) {
@@ -135,13 +134,12 @@ for (const sizes of cases) {
   });
 }
 
-Deno.test({
+kernelTest({
   name: "ropeCache keeps the norm of every query pair and leaves what is not a query",
-  ignore: !hasGpu,
-  async fn() {
+  async fn(device) {
     const sizes = cases[2]!;
     const run = ropeRun(sizes);
-    const { qkv } = await runKernel(ropeCache, run);
+    const { qkv } = await runKernel(ropeCache, run, { device });
     const { headDim, queryHeads } = sizes;
     const pairNorms = (values: Float32Array) =>
       values.map((value, i) =>
@@ -156,17 +154,16 @@ Deno.test({
   },
 });
 
-Deno.test({
+kernelTest({
   name: "ropeCache gives scores that depend on the difference of positions only",
-  ignore: !hasGpu,
-  async fn() {
+  async fn(device) {
     const headDim = 32;
     const sizes = { queryHeads: 1, kvHeads: 1, headDim, rowsPerSequence: 40, cached: [0] };
     const run = ropeRun(sizes);
     const { stride } = run.params;
     const row = run.buffers.qkv.slice(0, stride);
     for (let i = 0; i < 40; i++) run.buffers.qkv.set(row, i * stride);
-    const { qkv, keys } = await runKernel(ropeCache, run);
+    const { qkv, keys } = await runKernel(ropeCache, run, { device });
     const halves = unpackFloat16(keys);
     const score = (query: number, key: number) => {
       let sum = 0;
@@ -184,14 +181,13 @@ Deno.test({
   },
 });
 
-Deno.test({
+kernelTest({
   name: "ropeCache writes nothing past the capacity and nothing of other sequences",
-  ignore: !hasGpu,
-  async fn() {
+  async fn(device) {
     const run = ropeRun({ ...cases[1]!, cached: [5, 0] });
     const { capacity } = run.params;
     run.buffers.state[2] = capacity - 1;
-    const { keys, values } = await runKernel(ropeCache, run);
+    const { keys, values } = await runKernel(ropeCache, run, { device });
     const expected = await runReference(ropeCache, run);
     assertHalvesClose(keys, expected.keys);
     const untouched = (words: Uint32Array) => words.filter((word) => word === 0x7bff7bff).length;
@@ -203,15 +199,14 @@ Deno.test({
   },
 });
 
-Deno.test({
+kernelTest({
   name: "ropeCache writes to one slot what it would write to the position's place",
-  ignore: !hasGpu,
-  async fn() {
+  async fn(device) {
     const sizes = cases.find(({ write }) => write !== undefined)!;
     const { write: _, ...plain } = sizes;
-    const { keys, values } = await runKernel(ropeCache, ropeRun(sizes));
+    const { keys, values } = await runKernel(ropeCache, ropeRun(sizes), { device });
     const whole = ropeRun(plain);
-    const expected = await runKernel(ropeCache, whole);
+    const expected = await runKernel(ropeCache, whole, { device });
     const rowWords = sizes.headDim / 2;
     for (let head = 0; head < sizes.cached.length * sizes.kvHeads; head++) {
       const position = sizes.cached[Math.floor(head / sizes.kvHeads)]!;

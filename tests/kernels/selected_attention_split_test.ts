@@ -17,9 +17,9 @@ import {
 import { PART_HEADER, selectedAttentionMerge } from "../../kernels/attention_merge.ts";
 import { BROKEN_LIST } from "../../kernels/selection_list.ts";
 import { assertClose } from "../support/assert_close.ts";
-import { hasGpu, testBackends, testDevice } from "../support/gpu.ts";
+import { testBackends, testDevice } from "../support/gpu.ts";
 import { type ArrayRun, runKernel, runReference } from "../support/run_kernel.ts";
-import { runTwin, SUBGROUP_SIZES, unwritten } from "./attention_cases.ts";
+import { runTwin, TEST_VARIANTS, unwritten } from "./attention_cases.ts";
 import {
   type SelectedCase,
   type SelectedRun,
@@ -96,18 +96,19 @@ function written(values: Float32Array, expected: Float32Array): Float32Array {
   return values.filter((_, i) => !Number.isNaN(expected[i]));
 }
 
-for (const subgroupSize of SUBGROUP_SIZES) {
+for (const { backend, subgroupSize } of TEST_VARIANTS) {
   for (const [splits, sizes] of CASES) {
     Deno.test({
-      name: `selectedAttentionSplit in ${splits} parts, subgroups of ${subgroupSize}, and its ` +
+      name:
+        `selectedAttentionSplit in ${splits} parts, ${backend}, subgroups of ${subgroupSize}, and its ` +
         `merge match their twins for ${JSON.stringify(sizes)}`,
-      ignore: !hasGpu,
       async fn() {
+        const device = await testDevice(backend);
         const { headDim, capacity, ...shape } = selectedShape(sizes);
         const whole = selectedRun(sizes, { subgroupSize });
         const kernel = selectedAttentionSplit({ ...shape, headDim, subgroupSize });
         const run = splitRun(whole, { headDim, splits });
-        const actual = await runKernel(kernel, run);
+        const actual = await runKernel(kernel, run, { device });
         const expected = await runTwin(kernel, run);
         const terms = headDim + capacity;
         assertClose(actual.partial, expected.partial, { terms, magnitude: 32 });
@@ -118,7 +119,7 @@ for (const subgroupSize of SUBGROUP_SIZES) {
         });
 
         const parts = { headDim, splits, ...expected };
-        const merged = await runKernel(selectedAttentionMerge, mergeRun(whole, parts));
+        const merged = await runKernel(selectedAttentionMerge, mergeRun(whole, parts), { device });
         const joined = await runReference(selectedAttentionMerge, mergeRun(whole, parts));
         const direct = await runTwin(
           selectedAttention({ ...shape, headDim, subgroupSize }),

@@ -19,9 +19,15 @@ import {
   readList,
 } from "../../kernels/selection_list.ts";
 import { assertClose } from "../support/assert_close.ts";
-import { hasGpu } from "../support/gpu.ts";
+import { testDevice } from "../support/gpu.ts";
 import { runKernel, runReference } from "../support/run_kernel.ts";
-import { runTwin, SUBGROUP_SIZES, unwritten } from "./attention_cases.ts";
+import {
+  runTwin,
+  TEST_VARIANTS,
+  type TestVariant,
+  unwritten,
+  variantName,
+} from "./attention_cases.ts";
 import {
   relist,
   type SelectedCase,
@@ -75,11 +81,13 @@ const CASES: SelectedCase[] = [
   },
 ];
 
-async function check(sizes: SelectedCase, subgroupSize: number, seed?: number): Promise<void> {
+async function check(sizes: SelectedCase, at: TestVariant, seed?: number): Promise<void> {
+  const { backend, subgroupSize } = at;
+  const device = await testDevice(backend);
   const shape = selectedShape(sizes);
   const run = selectedRun(sizes, { subgroupSize, ...(seed !== undefined && { seed }) });
   const kernel = selectedAttention({ ...shape, subgroupSize });
-  const actual = await runKernel(kernel, run);
+  const actual = await runKernel(kernel, run, { device });
   const expected = await runTwin(kernel, run);
   const terms = shape.headDim + shape.capacity;
   assertClose(usedOutput(sizes, actual.output), usedOutput(sizes, expected.output), {
@@ -95,23 +103,22 @@ async function check(sizes: SelectedCase, subgroupSize: number, seed?: number): 
   );
 }
 
-for (const subgroupSize of SUBGROUP_SIZES) {
-  const variant = subgroupSize > 0 ? "with subgroups" : "without subgroups";
+for (const at of TEST_VARIANTS) {
+  const variant = `(${variantName(at)})`;
+  const { backend, subgroupSize } = at;
   for (const sizes of CASES) {
     Deno.test({
       name: `selectedAttention ${variant} matches its twin for ${JSON.stringify(sizes)}`,
-      ignore: !hasGpu,
-      fn: () => check(sizes, subgroupSize),
+      fn: () => check(sizes, at),
     });
   }
 
   Deno.test({
     name: `selectedAttention ${variant} matches its twin for random selections`,
-    ignore: !hasGpu,
     fn: () =>
       fc.assert(
         fc.asyncProperty(randomCase(), fc.nat(1000), async (sizes, seed) => {
-          await check(sizes, subgroupSize, seed);
+          await check(sizes, at, seed);
         }),
         { numRuns: 40, seed: 17 },
       ),
@@ -119,8 +126,8 @@ for (const subgroupSize of SUBGROUP_SIZES) {
 
   Deno.test({
     name: `selectedAttention ${variant} of every token equals flashAttention`,
-    ignore: !hasGpu,
     async fn() {
+      const device = await testDevice(backend);
       const sizes: SelectedCase = { ...BASE, keptShare: 1, marginalShare: 0, tokens: [77, 130] };
       const shape = selectedShape(sizes);
       const run = selectedRun(sizes, { subgroupSize, isPlaced: true });
@@ -138,34 +145,38 @@ for (const subgroupSize of SUBGROUP_SIZES) {
         },
         params: attentionParams(shape),
         grid: flashAttentionGrid(shape, flash),
+      }, { device });
+      const { output } = await runKernel(selectedAttention({ ...shape, subgroupSize }), run, {
+        device,
       });
-      const { output } = await runKernel(selectedAttention({ ...shape, subgroupSize }), run);
       assertEquals(usedOutput(sizes, output), usedOutput(sizes, whole.output));
     },
   });
 
   Deno.test({
     name: `selectedAttention ${variant} gives the same bits wherever head vectors lie`,
-    ignore: !hasGpu,
     async fn() {
+      const device = await testDevice(backend);
       const sizes: SelectedCase = { ...BASE, tokens: [120], combine: 4 };
       const kernel = selectedAttention({ ...selectedShape(sizes), subgroupSize });
-      const placed = await runKernel(kernel, selectedRun(sizes, { subgroupSize, isPlaced: true }));
-      const shuffled = await runKernel(kernel, selectedRun(sizes, { subgroupSize }));
+      const placed = await runKernel(kernel, selectedRun(sizes, { subgroupSize, isPlaced: true }), {
+        device,
+      });
+      const shuffled = await runKernel(kernel, selectedRun(sizes, { subgroupSize }), { device });
       assertEquals(placed.output, shuffled.output);
     },
   });
 
   Deno.test({
     name: `selectedAttention ${variant} returns NaN for a broken list`,
-    ignore: !hasGpu,
     async fn() {
+      const device = await testDevice(backend);
       const sizes: SelectedCase = { ...BASE, tokens: [30, 40] };
       const run = selectedRun(sizes, { subgroupSize });
       run.buffers.lists[run.params.group_offset * run.params.list_words] = BROKEN_LIST;
       const kernel = selectedAttention({ ...selectedShape(sizes), subgroupSize });
       const isNumber = (output: Float32Array) => [...output].map((value) => !Number.isNaN(value));
-      const actual = await runKernel(kernel, run);
+      const actual = await runKernel(kernel, run, { device });
       const expected = await runTwin(kernel, run);
       assertEquals(isNumber(actual.output), isNumber(expected.output));
       assertEquals(actual.output.slice(0, 7 * 64).every(Number.isNaN), true);
@@ -254,14 +265,14 @@ Deno.test("selectedAttentionCommands() refuses sizes that do not fit together", 
 Deno.test({
   name:
     "selectedAttention with joint_nosink keeps its precision where sinks take nearly all attention",
-  ignore: !hasGpu,
   async fn() {
     const combine = MARGINAL_MODES.indexOf("joint_nosink");
     const sizes: SelectedCase = { ...BASE, tokens: [60], combine, keptShare: 0.3 };
-    for (const subgroupSize of SUBGROUP_SIZES) {
+    for (const { backend, subgroupSize } of TEST_VARIANTS) {
+      const device = await testDevice(backend);
       const run = sinkRun(sizes, subgroupSize);
       const kernel = selectedAttention({ ...selectedShape(sizes), subgroupSize });
-      const actual = await runKernel(kernel, run);
+      const actual = await runKernel(kernel, run, { device });
       const expected = await runTwin(kernel, run);
       assertClose(usedOutput(sizes, actual.output), usedOutput(sizes, expected.output), {
         terms: 60,

@@ -1,0 +1,320 @@
+// What the attention kernels share: tiles of keys and values as floats, scores, the online softmax, weighted sums.
+//
+// Every sum has an order that neither threads nor other rows change: a score adds four partial sums along the head, and
+// the softmax goes through tiles and chunks of keys that begin at fixed positions. Keys that a row does not see add
+// exact zeros.
+
+import { exp2_4, exp2_of, extended_halves4, sum4, tanh4 } from "./simd";
+
+/** Keys that are converted, scored and weighted together. */
+export const TILE: usize = 64;
+
+/** Stands for minus infinity. */
+export const LOWEST: f32 = -3.4e38;
+export const LOG2_E: f32 = 1.4426950408889634;
+export const LN2: f64 = 0.6931471805599453;
+
+/** Fields of every attention kernel. */
+@unmanaged
+export class Attention {
+  state: usize;
+  qkv: usize;
+  keys: usize;
+  rows_per_sequence: u32;
+  capacity: u32;
+  stride: u32;
+  query_heads: u32;
+  kv_heads: u32;
+  scale: f32;
+  head_dim: u32;
+  f32_keys: u32;
+  window: u32; // newest keys that a row sees; all if 0
+  softcap: f32; // none if 0
+  thread_scratch: usize;
+  thread_bytes: u32;
+}
+
+/** A query row of a head while its attention is computed. */
+@unmanaged
+export class Row {
+  query: usize;
+  /** Largest score in base 2, sum of the exponentials, the same without sinks where it is needed, one unused. */
+  part: usize;
+  /** Weighted sum of the values. */
+  vector: usize;
+  /** Scores of a tile, then their exponentials. */
+  scores: usize;
+  /** Bits of the head's mask; 0 if nothing is masked. */
+  visible: usize;
+  position: i32;
+  /** Factor on everything summed before the tile. */
+  factor: f32;
+}
+
+export const ROW_BYTES: usize = 32;
+
+/** Floats before the weighted sum of the values, where both lie together. */
+export const PART_HEADER: usize = 4;
+
+/** Converts stored head vectors to floats; `elements` is a multiple of 8. */
+function copy_vectors(source: usize, is_f32: u32, elements: usize, target: usize): void {
+  if (is_f32 != 0) {
+    for (let i: usize = 0; i < elements * 4; i += 16) v128.store(target + i, v128.load(source + i));
+    return;
+  }
+  for (let i: usize = 0; i < elements; i += 8) {
+    const halves = v128.load(source + 2 * i);
+    v128.store(target + 4 * i, extended_halves4(i32x4.extend_low_i16x8_s(halves)));
+    v128.store(target + 4 * i, extended_halves4(i32x4.extend_high_i16x8_s(halves)), 16);
+  }
+}
+
+/**
+ * Makes a tile of adjacent head vectors, from a vector of all of them.
+ *
+ * @returns Address of f32 [count, head_dim]; the scores of up to three vectors after them may be computed.
+ */
+export function load_tile(
+  stored: usize,
+  is_f32: u32,
+  first: usize,
+  count: usize,
+  head_dim: usize,
+  tile: usize,
+): usize {
+  const source = stored + first * head_dim * (is_f32 != 0 ? 4 : 2);
+  if (is_f32 != 0 && (count & 3) == 0) return source;
+  copy_vectors(source, is_f32, count * head_dim, tile);
+  return tile;
+}
+
+/** Makes a tile of head vectors of a list; `entries` are pairs of words, the second one a vector. */
+export function gather_tile(
+  stored: usize,
+  is_f32: u32,
+  entries: usize,
+  first: u32,
+  count: usize,
+  head_dim: usize,
+  tile: usize,
+): void {
+  const bytes = head_dim * (is_f32 != 0 ? 4 : 2);
+  for (let entry: usize = 0; entry < count; entry++) {
+    const source = stored + <usize>(first + load<u32>(entries + 8 * entry, 4)) * bytes;
+    copy_vectors(source, is_f32, head_dim, tile + 4 * entry * head_dim);
+  }
+}
+
+/** Sums of the elements of four vectors. */
+// @ts-ignore: decorator
+@inline
+function sums4(a: v128, b: v128, c: v128, d: v128): v128 {
+  const ab = f32x4.add(v128.shuffle<f32>(a, b, 0, 4, 2, 6), v128.shuffle<f32>(a, b, 1, 5, 3, 7));
+  const cd = f32x4.add(v128.shuffle<f32>(c, d, 0, 4, 2, 6), v128.shuffle<f32>(c, d, 1, 5, 3, 7));
+  return f32x4.add(v128.shuffle<f32>(ab, cd, 0, 1, 4, 5), v128.shuffle<f32>(ab, cd, 2, 3, 6, 7));
+}
+
+/** Score in base 2 of four products, as in attention.wgsl. */
+// @ts-ignore: decorator
+@inline
+function scores4(products: v128, factor: f32, cap: f32): v128 {
+  const scaled = f32x4.mul(products, f32x4.splat(factor));
+  return cap > 0 ? f32x4.mul(tanh4(scaled), f32x4.splat(cap * LOG2_E)) : scaled;
+}
+
+/** Scores of two queries against a tile, in base 2; `count` keys, and up to three more. */
+export function score_pair(
+  args: Attention,
+  query_a: usize,
+  query_b: usize,
+  tile: usize,
+  count: usize,
+  scores_a: usize,
+  scores_b: usize,
+): void {
+  const cap = args.softcap;
+  const factor = cap > 0 ? args.scale / cap : args.scale * LOG2_E;
+  const bytes = <usize>args.head_dim * 4;
+  for (let key: usize = 0; key < count; key += 4) {
+    const k0 = tile + key * bytes;
+    const k1 = k0 + bytes;
+    const k2 = k1 + bytes;
+    const k3 = k2 + bytes;
+    let a0 = f32x4.splat(0);
+    let a1 = a0;
+    let a2 = a0;
+    let a3 = a0;
+    let b0 = a0;
+    let b1 = a0;
+    let b2 = a0;
+    let b3 = a0;
+    for (let i: usize = 0; i < bytes; i += 16) {
+      const a = v128.load(query_a + i);
+      const b = v128.load(query_b + i);
+      let k = v128.load(k0 + i);
+      a0 = f32x4.add(a0, f32x4.mul(a, k));
+      b0 = f32x4.add(b0, f32x4.mul(b, k));
+      k = v128.load(k1 + i);
+      a1 = f32x4.add(a1, f32x4.mul(a, k));
+      b1 = f32x4.add(b1, f32x4.mul(b, k));
+      k = v128.load(k2 + i);
+      a2 = f32x4.add(a2, f32x4.mul(a, k));
+      b2 = f32x4.add(b2, f32x4.mul(b, k));
+      k = v128.load(k3 + i);
+      a3 = f32x4.add(a3, f32x4.mul(a, k));
+      b3 = f32x4.add(b3, f32x4.mul(b, k));
+    }
+    v128.store(scores_a + 4 * key, scores4(sums4(a0, a1, a2, a3), factor, cap));
+    v128.store(scores_b + 4 * key, scores4(sums4(b0, b1, b2, b3), factor, cap));
+  }
+}
+
+/** Whether a row sees all of some keys, none of which comes after `last`. */
+// @ts-ignore: decorator
+@inline
+export function sees_all(row: Row, window: i32, key: i32, last: i32): bool {
+  return row.visible == 0 && last <= row.position && (window == 0 || key > row.position - window);
+}
+
+/** All ones where a row sees one of four keys; `positions` holds theirs. */
+// @ts-ignore: decorator
+@inline
+export function seen4(row: Row, window: i32, positions: v128): v128 {
+  const position = row.position;
+  const seen = i32x4.le_s(positions, i32x4.splat(position));
+  if (window == 0) return seen;
+  return v128.and(seen, i32x4.gt_s(positions, i32x4.splat(position - window)));
+}
+
+/** The same for four keys from `key` on, a multiple of 4 and not after `last`, where keys may be masked. */
+// @ts-ignore: decorator
+@inline
+export function visible4(row: Row, window: i32, key: i32, last: i32): v128 {
+  const positions = i32x4.add(i32x4.splat(key), i32x4(0, 1, 2, 3));
+  const seen = v128.and(seen4(row, window, positions), i32x4.le_s(positions, i32x4.splat(last)));
+  if (row.visible == 0) return seen;
+  const bits = load<u32>(row.visible + 4 * <usize>(key >> 5)) >> (key & 31);
+  const own = v128.and(i32x4.splat(bits), i32x4(1, 2, 4, 8));
+  return v128.and(seen, i32x4.eq(own, i32x4(1, 2, 4, 8)));
+}
+
+/** Gives keys of a tile that a row does not see the lowest score. */
+export function hide_unseen(row: Row, window: i32, first: i32, count: i32): void {
+  const last = first + count - 1;
+  if ((count & 3) == 0 && sees_all(row, window, first, last)) return;
+  const lowest = f32x4.splat(LOWEST);
+  for (let key: i32 = 0; key < count; key += 4) {
+    const place = row.scores + 4 * <usize>key;
+    const seen = visible4(row, window, first + key, last);
+    v128.store(place, v128.bitselect(v128.load(place), lowest, seen));
+  }
+}
+
+/**
+ * One step of the online softmax: scores become exponentials; keys of the lowest score count nothing.
+ *
+ * @returns Sum of the exponentials of the tile.
+ */
+export function softmax_tile(row: Row, count: usize): f32 {
+  const scores = row.scores;
+  const before = load<f32>(row.part);
+  let largest4 = f32x4.splat(before);
+  for (let i: usize = 0; i < count * 4; i += 16) {
+    largest4 = f32x4.max(largest4, v128.load(scores + i));
+  }
+  const pairs = f32x4.max(largest4, v128.shuffle<f32>(largest4, largest4, 2, 3, 0, 1));
+  const largest: f32 = max(f32x4.extract_lane(pairs, 0), f32x4.extract_lane(pairs, 1));
+  const splat = f32x4.splat(largest);
+  const lowest = f32x4.splat(LOWEST);
+  let sum = f32x4.splat(0);
+  for (let i: usize = 0; i < count * 4; i += 16) {
+    const score = v128.load(scores + i);
+    const power = v128.and(exp2_4(f32x4.sub(score, splat)), f32x4.ne(score, lowest));
+    v128.store(scores + i, power);
+    sum = f32x4.add(sum, power);
+  }
+  row.factor = exp2_of(before - largest);
+  store<f32>(row.part, largest);
+  const total = sum4(sum);
+  store<f32>(row.part, load<f32>(row.part, 4) * row.factor + total, 4);
+  return total;
+}
+
+/** Adds the values of a tile, weighted by the scores of two rows, to vectors that are first multiplied by factors. */
+export function add_values(
+  a: Row,
+  b: Row,
+  tile: usize,
+  count: usize,
+  head_dim: usize,
+): void {
+  add_weighted(a, b, a.factor, b.factor, a.vector, b.vector, tile, count, head_dim);
+}
+
+/** The same for any vectors and factors. */
+export function add_weighted(
+  row_a: Row,
+  row_b: Row,
+  factor_a: f32,
+  factor_b: f32,
+  sum_a: usize,
+  sum_b: usize,
+  tile: usize,
+  count: usize,
+  head_dim: usize,
+): void {
+  const scores_a = row_a.scores;
+  const scores_b = row_b.scores;
+  const bytes = head_dim * 4;
+  for (let i: usize = 0; i < bytes; i += 32) {
+    let a0 = f32x4.mul(v128.load(sum_a + i), f32x4.splat(factor_a));
+    let a1 = f32x4.mul(v128.load(sum_a + i, 16), f32x4.splat(factor_a));
+    let b0 = f32x4.mul(v128.load(sum_b + i), f32x4.splat(factor_b));
+    let b1 = f32x4.mul(v128.load(sum_b + i, 16), f32x4.splat(factor_b));
+    let value = tile + i;
+    for (let key: usize = 0; key < count * 4; key += 4) {
+      const v0 = v128.load(value);
+      const v1 = v128.load(value, 16);
+      const a = v128.load_splat<f32>(scores_a + key);
+      const b = v128.load_splat<f32>(scores_b + key);
+      a0 = f32x4.add(a0, f32x4.mul(a, v0));
+      a1 = f32x4.add(a1, f32x4.mul(a, v1));
+      b0 = f32x4.add(b0, f32x4.mul(b, v0));
+      b1 = f32x4.add(b1, f32x4.mul(b, v1));
+      value += bytes;
+    }
+    v128.store(sum_a + i, a0);
+    v128.store(sum_a + i, a1, 16);
+    v128.store(sum_b + i, b0);
+    v128.store(sum_b + i, b1, 16);
+  }
+}
+
+/** Starts a part: nothing summed but perhaps a sink. */
+export function start_part(part: usize, head_dim: usize, sink: usize): void {
+  memory.fill(part, 0, (PART_HEADER + head_dim) * 4);
+  store<f32>(part, sink != 0 ? load<f32>(sink) * LOG2_E : LOWEST);
+  store<f32>(part, sink != 0 ? 1 : 0, 4);
+}
+
+/** Adds a part to another; what has no keys changes no bit. */
+export function merge_part(total: usize, part: usize, head_dim: usize): void {
+  const before = load<f32>(total);
+  const largest = max(before, load<f32>(part));
+  const factor_a = exp2_of(before - largest);
+  const factor_b = exp2_of(load<f32>(part) - largest);
+  store<f32>(total, largest);
+  store<f32>(total, load<f32>(total, 4) * factor_a + load<f32>(part, 4) * factor_b, 4);
+  store<f32>(total, load<f32>(total, 8) * factor_a + load<f32>(part, 8) * factor_b, 8);
+  const whole = (PART_HEADER + head_dim) & ~3;
+  const a = f32x4.splat(factor_a);
+  const b = f32x4.splat(factor_b);
+  for (let i = PART_HEADER; i < whole; i += 4) {
+    const sum = f32x4.mul(v128.load(total + 4 * i), a);
+    v128.store(total + 4 * i, f32x4.add(sum, f32x4.mul(v128.load(part + 4 * i), b)));
+  }
+  for (let i = whole; i < PART_HEADER + head_dim; i++) {
+    const sum = load<f32>(total + 4 * i) * factor_a;
+    store<f32>(total + 4 * i, sum + load<f32>(part + 4 * i) * factor_b);
+  }
+}

@@ -1,0 +1,118 @@
+// Rotation of queries and keys, and the write to the cache; items are heads of rows. See rope_cache.ts.
+
+import { sum4, to_halves4 } from "./simd";
+
+@unmanaged
+class RopeCache {
+  state: usize;
+  rotation: usize;
+  q_norm: usize;
+  k_norm: usize;
+  qkv: usize;
+  keys: usize;
+  values: usize;
+  rows_per_sequence: u32;
+  capacity: u32;
+  stride: u32;
+  query_heads: u32;
+  kv_heads: u32;
+  has_norm: u32;
+  epsilon: f32;
+  write_capacity: u32;
+  write_slot: u32;
+  HEAD_DIM: u32;
+  HAS_F32_KEYS: u32;
+  HAS_F32_VALUES: u32;
+  thread_scratch: usize;
+  thread_bytes: u32;
+}
+
+const NOT_FIXED: u32 = 0xffffffff;
+
+/** Multiplies a head by weights and by what makes its mean square 1. */
+function normalize(head: usize, weight: usize, head_dim: usize, epsilon: f32, target: usize): void {
+  let squares = f32x4.splat(0);
+  for (let i: usize = 0; i < head_dim * 4; i += 16) {
+    const x = v128.load(head + i);
+    squares = f32x4.add(squares, f32x4.mul(x, x));
+  }
+  const factor = f32x4.splat(1 / sqrt(sum4(squares) / <f32>head_dim + epsilon));
+  for (let i: usize = 0; i < head_dim * 4; i += 16) {
+    const scaled = f32x4.mul(v128.load(head + i), factor);
+    v128.store(target + i, f32x4.mul(scaled, v128.load(weight + i)));
+  }
+}
+
+/** Rotates pairs of elements half a head apart; `rotation` holds their cosines, then their sines. */
+export function rotate_head(head: usize, rotation: usize, head_dim: usize, target: usize): void {
+  const half = head_dim * 2;
+  const whole = half & ~15;
+  for (let i: usize = 0; i < whole; i += 16) {
+    const a = v128.load(head + i);
+    const b = v128.load(head + half + i);
+    const cosine = v128.load(rotation + i);
+    const sine = v128.load(rotation + half + i);
+    v128.store(target + i, f32x4.sub(f32x4.mul(a, cosine), f32x4.mul(b, sine)));
+    v128.store(target + half + i, f32x4.add(f32x4.mul(b, cosine), f32x4.mul(a, sine)));
+  }
+  for (let i = whole; i < half; i += 4) {
+    const a = load<f32>(head + i);
+    const b = load<f32>(head + half + i);
+    const cosine = load<f32>(rotation + i);
+    const sine = load<f32>(rotation + half + i);
+    store<f32>(target + i, a * cosine - b * sine);
+    store<f32>(target + half + i, b * cosine + a * sine);
+  }
+}
+
+/** Stores a head as halves or floats, as head vector `slot`. */
+export function store_head(
+  head: usize,
+  head_dim: usize,
+  is_f32: u32,
+  stored: usize,
+  slot: usize,
+): void {
+  if (is_f32 != 0) {
+    memory.copy(stored + 4 * slot * head_dim, head, 4 * head_dim);
+    return;
+  }
+  const target = stored + 2 * slot * head_dim;
+  for (let i: usize = 0; i < head_dim; i += 4) {
+    const halves = to_halves4(v128.load(head + 4 * i));
+    v128.store_lane<u64>(target + 2 * i, i16x8.narrow_i32x4_u(halves, halves), 0);
+  }
+}
+
+export function rope_cache(args: RopeCache, first: u32, last: u32, thread: u32): void {
+  const head_dim = <usize>args.HEAD_DIM;
+  const scratch = args.thread_scratch + <usize>thread * args.thread_bytes;
+  const heads = args.query_heads + 2 * args.kv_heads;
+  for (let item = first; item < last; item++) {
+    const row = item / heads;
+    const head = item % heads;
+    const sequence = load<u32>(args.state) + row / args.rows_per_sequence;
+    const position = load<u32>(args.state + 4 * <usize>(1 + sequence)) +
+      row % args.rows_per_sequence;
+    if (position >= args.capacity) continue;
+    const own = args.qkv + 4 * (<usize>row * args.stride + <usize>head * head_dim);
+    const kv_head = (head - args.query_heads) % args.kv_heads;
+    const own_slot = args.write_slot == NOT_FIXED ? position : args.write_slot;
+    const slot = <usize>(sequence * args.kv_heads + kv_head) * args.write_capacity + own_slot;
+    if (head >= args.query_heads + args.kv_heads) {
+      store_head(own, head_dim, args.HAS_F32_VALUES, args.values, slot);
+      continue;
+    }
+    const is_query = head < args.query_heads;
+    let normal = own;
+    if (args.has_norm == 1) {
+      normal = scratch;
+      normalize(own, is_query ? args.q_norm : args.k_norm, head_dim, args.epsilon, normal);
+    }
+    const rotation = args.rotation + 4 * <usize>position * head_dim;
+    // A pair is read before it is written, so a head may be rotated in place.
+    const target = is_query ? own : scratch;
+    rotate_head(normal, rotation, head_dim, target);
+    if (!is_query) store_head(target, head_dim, args.HAS_F32_KEYS, args.keys, slot);
+  }
+}
