@@ -193,3 +193,61 @@ export function columnsCode(
     threadBytes: () => 32 + 2 * ROW_BYTES + 4 * TILE * (3 + headDim),
   };
 }
+
+/** Sizes of a step on lists. */
+export type ListParams =
+  & StepParams
+  & { readonly groups_per_layer: number; readonly list_words: number; readonly splits?: number };
+
+const LIST_ROW_BYTES = 64;
+
+/**
+ * Runs `selected_attention` or `selected_attention_split`.
+ *
+ * @param variant What its text depends on.
+ * @param tileKeys What decides which entries belong to a split; 0 if there are none.
+ * @returns Its code for the CPU.
+ */
+export function selectedCode(variant: AttentionVariant, tileKeys = 0): StepCode<ListParams> {
+  const { headDim } = variant;
+  return {
+    module: CPU_MODULE,
+    extras: {
+      ...attentionExtras(variant),
+      block_rows: BLOCK_ROWS,
+      chunk_keys: CHUNK_KEYS,
+      tile_keys: tileKeys,
+    },
+    passes({ params }) {
+      const { rows, rows_per_sequence, query_heads, kv_heads, groups_per_layer } = params;
+      const parts = Math.max(kv_heads, groups_per_layer);
+      const blockRows = rows_per_sequence * query_heads / parts;
+      const items = rows / rows_per_sequence * parts * Math.ceil(blockRows / BLOCK_ROWS);
+      const { splits = 1, list_words } = params;
+      // Half of the room of a list is taken to be in use.
+      const work = list_words / 4 / splits * headDim / 4 * (10 + 4 * blockRows);
+      const entry = tileKeys === 0 ? "selected_attention" : "selected_attention_split";
+      return [{ entry, items: items * splits, work }];
+    },
+    threadBytes: () =>
+      BLOCK_BYTES + BLOCK_ROWS * LIST_ROW_BYTES + 4 * TILE * (1 + BLOCK_ROWS + headDim) +
+      4 * BLOCK_ROWS * (2 * PART_HEADER + 3 * headDim),
+  };
+}
+
+/** Runs `selected_attention_merge`. */
+export const selectedMergeCode = {
+  module: CPU_MODULE,
+  passes: (
+    { params, constants }: {
+      readonly params: { rows: number; query_heads: number; splits: number };
+      readonly constants: { HEAD_DIM: number };
+    },
+  ): CpuPass[] => [{
+    entry: "selected_attention_merge",
+    items: params.rows * params.query_heads,
+    work: 4 * params.splits * constants.HEAD_DIM,
+  }],
+  threadBytes: ({ constants }: { readonly constants: { HEAD_DIM: number } }): number =>
+    32 + 8 * constants.HEAD_DIM,
+};

@@ -12,7 +12,7 @@
  */
 
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
-import { decodeMergeCode } from "./attention_cpu.ts";
+import { decodeMergeCode, selectedMergeCode } from "./attention_cpu.ts";
 import wgsl from "./attention_merge.wgsl" with { type: "text" };
 import type { AttentionShape } from "./attention_shape.ts";
 import { MARGINAL_MODES, marginalFactors } from "./marginal.ts";
@@ -75,6 +75,7 @@ export const selectedAttentionMerge: Kernel<typeof SELECTED_ATTENTION_MERGE_CONT
       const size = PART_HEADER + 2 * run.constants.HEAD_DIM;
       mergeHeads(run, size, (parts) => mergeSelected(run, parts));
     },
+    selectedMergeCode,
   );
 
 /** Parts of one row of one head. */

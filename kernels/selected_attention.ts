@@ -14,6 +14,7 @@ import wgsl from "./selected_attention.wgsl" with { type: "text" };
 import { checkInteger, RequirementError } from "../core/check.ts";
 import { type Command, type DeviceInfo, dispatch, type DispatchBuffers } from "../gpu/device.ts";
 import { defineKernel, type Kernel } from "../gpu/kernel.ts";
+import { selectedCode } from "./attention_cpu.ts";
 import { BROKEN_PART, mergedRows, PART_HEADER, selectedAttentionMerge } from "./attention_merge.ts";
 import {
   attentionParams,
@@ -96,6 +97,7 @@ export function selectedAttention(variant: AttentionVariant): Kernel<SelectedCon
       params: SELECTED_PARAMS,
     },
     (run) => attendWhole(run, variant),
+    selectedCode(variant),
   );
 }
 
@@ -107,13 +109,15 @@ export function selectedAttention(variant: AttentionVariant): Kernel<SelectedCon
  * @throws {RequirementError} If there is no such variant.
  */
 export function selectedAttentionSplit(variant: AttentionVariant): Kernel<SelectedSplitContract> {
+  const { tileKeys } = tileOf(variant);
   return defineKernel<SelectedSplitContract>(
     {
       ...selectedText(variant, true),
       bindings: { ...SPLIT_BINDINGS, ...sinkBinding(variant) },
       params: SPLIT_PARAMS,
     },
-    (run) => attendInSplits(run, { ...variant, tileKeys: tileOf(variant).tileKeys }),
+    (run) => attendInSplits(run, { ...variant, tileKeys }),
+    selectedCode(variant, tileKeys),
   );
 }
 
