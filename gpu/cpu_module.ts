@@ -28,6 +28,8 @@ export interface CpuPass {
   readonly items: number;
   /** About how many operations on vectors an item takes; decides how many items a thread takes at a time. */
   readonly work: number;
+  /** Further fields, such as sizes that are found in the grid; none if left out. */
+  readonly values?: Readonly<Record<string, number>>;
 }
 
 /** What decides how a kernel runs. */

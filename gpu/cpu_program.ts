@@ -126,10 +126,10 @@ export class ProgramWriter {
       thread_scratch: scratch + this.#scratchBytes,
       thread_bytes: threadBytes,
     };
-    for (const { entry, items, work } of passes) {
+    for (const { entry, items, work, values: own } of passes) {
       const args = this.#address + 4 * this.#argsEnd;
       for (const [name, type] of Object.entries(this.#fields(entry))) {
-        const value = all[name];
+        const value = own?.[name] ?? all[name];
         if (value === undefined) throw missingField(entry, name);
         if (type === "f32") this.#floats[this.#argsEnd++] = value;
         else this.#words[this.#argsEnd++] = value;

@@ -56,16 +56,14 @@ export const ROW_BYTES: usize = 32;
 /** Floats before the weighted sum of the values, where both lie together. */
 export const PART_HEADER: usize = 4;
 
-/** Converts stored head vectors to floats; `elements` is a multiple of 8. */
-function copy_vectors(source: usize, is_f32: u32, elements: usize, target: usize): void {
+/** Converts stored head vectors to floats; `elements` is a multiple of 4. */
+export function copy_vectors(source: usize, is_f32: u32, elements: usize, target: usize): void {
   if (is_f32 != 0) {
     for (let i: usize = 0; i < elements * 4; i += 16) v128.store(target + i, v128.load(source + i));
     return;
   }
-  for (let i: usize = 0; i < elements; i += 8) {
-    const halves = v128.load(source + 2 * i);
-    v128.store(target + 4 * i, extended_halves4(i32x4.extend_low_i16x8_s(halves)));
-    v128.store(target + 4 * i, extended_halves4(i32x4.extend_high_i16x8_s(halves)), 16);
+  for (let i: usize = 0; i < elements; i += 4) {
+    v128.store(target + 4 * i, extended_halves4(v128.load_ext<i16>(source + 2 * i)));
   }
 }
 

@@ -9,6 +9,7 @@ import { checkInteger } from "../core/check.ts";
 import { type Command, dispatch, type DispatchBuffers } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
 import type { RowHeads } from "./attention_columns.ts";
+import { CPU_MODULE } from "./cpu_module.ts";
 import wgsl from "./listed_rows.wgsl" with { type: "text" };
 import { type ListedLayer, listOf, listParams } from "./selection_list.ts";
 
@@ -37,6 +38,12 @@ export const LISTED_ROWS_CONTRACT = {
 export const listedRows: Kernel<typeof LISTED_ROWS_CONTRACT> = defineKernel(
   LISTED_ROWS_CONTRACT,
   layOut,
+  {
+    module: CPU_MODULE,
+    passes: ({ params: { capacity }, grid: [, heads, sequences] }) => [
+      { entry: "listed_rows", items: heads * sequences, work: capacity },
+    ],
+  },
 );
 
 function layOut({ buffers, params, grid }: KernelRun<typeof LISTED_ROWS_CONTRACT>): void {

@@ -14,6 +14,7 @@ import {
   type DispatchBuffers,
 } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
+import { CPU_MODULE } from "./cpu_module.ts";
 import wgsl from "./matched_saliency.wgsl" with { type: "text" };
 
 const BLOCK = 1024;
@@ -37,6 +38,12 @@ export const MATCHED_SALIENCY_CONTRACT = {
 export const matchedSaliency: Kernel<typeof MATCHED_SALIENCY_CONTRACT> = defineKernel(
   MATCHED_SALIENCY_CONTRACT,
   joinMatched,
+  {
+    module: CPU_MODULE,
+    passes: ({ params: { groups, group_heads, capacity }, grid }) => [
+      { entry: "matched_saliency", items: grid[2] * groups, work: capacity / 8 * group_heads },
+    ],
+  },
 );
 
 function joinMatched({ buffers, params, grid }: KernelRun<typeof MATCHED_SALIENCY_CONTRACT>): void {

@@ -14,10 +14,14 @@ import {
   type DispatchBuffers,
 } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
+import { CPU_MODULE } from "./cpu_module.ts";
 import wgsl from "./plan_by_saliency.wgsl" with { type: "text" };
 import { BROKEN_LIST, CALIBRATION_SINKS, LIST_HEADER_WORDS, listRoom } from "./selection_list.ts";
 
 const WORKGROUP_SIZE = 64;
+
+/** Bytes of a thread of the CPU device before two arrays of orders. */
+const PLAN_BYTES = 64 + 4 * 256;
 
 /** Contract of `plan_by_saliency.wgsl`. */
 export const PLAN_BY_SALIENCY_CONTRACT = {
@@ -50,6 +54,13 @@ export const PLAN_BY_SALIENCY_CONTRACT = {
 export const planBySaliencyKernel: Kernel<typeof PLAN_BY_SALIENCY_CONTRACT> = defineKernel(
   PLAN_BY_SALIENCY_CONTRACT,
   planAll,
+  {
+    module: CPU_MODULE,
+    passes: ({ params: { groups, capacity }, grid }) => [
+      { entry: "plan_by_saliency", items: grid[1] * groups, work: 4 * capacity },
+    ],
+    threadBytes: ({ params: { capacity } }) => PLAN_BYTES + 8 * capacity,
+  },
 );
 
 type Run = KernelRun<typeof PLAN_BY_SALIENCY_CONTRACT>;

@@ -13,6 +13,7 @@ import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
 import { type KvFormat, unpackStored } from "./attention_shape.ts";
 import { rotateHead } from "./rope_cache.ts";
 import { type ListedLayer, listOf, listParams } from "./selection_list.ts";
+import { CPU_MODULE } from "./cpu_module.ts";
 import wgsl from "./rerotate_keys.wgsl" with { type: "text" };
 
 const WORKGROUP_SIZE = 64;
@@ -39,6 +40,16 @@ export const REROTATE_KEYS_CONTRACT = {
 export const rerotateKeys: Kernel<typeof REROTATE_KEYS_CONTRACT> = defineKernel(
   REROTATE_KEYS_CONTRACT,
   rerotateListed,
+  {
+    module: CPU_MODULE,
+    passes: ({ params: { list_words }, constants: { HEAD_DIM }, grid: [, groups, sequences] }) => [{
+      entry: "rerotate_keys",
+      items: groups * sequences,
+      work: list_words / 4 * HEAD_DIM,
+      values: { groups_per_layer: groups },
+    }],
+    threadBytes: ({ constants }) => 4 * constants.HEAD_DIM,
+  },
 );
 
 function rerotateListed(

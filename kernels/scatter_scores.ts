@@ -7,6 +7,7 @@
 import { checkInteger } from "../core/check.ts";
 import { type Command, dispatch, type DispatchBuffers } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
+import { CPU_MODULE } from "./cpu_module.ts";
 import wgsl from "./scatter_scores.wgsl" with { type: "text" };
 import { type ListedLayer, listOf, listParams, listRoom } from "./selection_list.ts";
 
@@ -34,6 +35,12 @@ export const SCATTER_SCORES_CONTRACT = {
 export const scatterScores: Kernel<typeof SCATTER_SCORES_CONTRACT> = defineKernel(
   SCATTER_SCORES_CONTRACT,
   scatter,
+  {
+    module: CPU_MODULE,
+    passes: ({ params: { capacity, group_heads }, grid: [, groups, sequences] }) => [
+      { entry: "scatter_scores", items: groups * sequences, work: capacity / 2 * group_heads },
+    ],
+  },
 );
 
 function scatter({ buffers, params, grid }: KernelRun<typeof SCATTER_SCORES_CONTRACT>): void {

@@ -7,6 +7,7 @@
 import { checkInteger } from "../core/check.ts";
 import { type Command, dispatch, type DispatchBuffers } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
+import { CPU_MODULE } from "./cpu_module.ts";
 import wgsl from "./update_scores.wgsl" with { type: "text" };
 
 const BLOCK = 1024;
@@ -24,6 +25,12 @@ export const UPDATE_SCORES_CONTRACT = {
 export const updateScores: Kernel<typeof UPDATE_SCORES_CONTRACT> = defineKernel(
   UPDATE_SCORES_CONTRACT,
   remember,
+  {
+    module: CPU_MODULE,
+    passes: ({ params: { heads, capacity }, grid }) => [
+      { entry: "update_scores", items: grid[2] * heads, work: capacity / 4 },
+    ],
+  },
 );
 
 function remember({ buffers, params, grid }: KernelRun<typeof UPDATE_SCORES_CONTRACT>): void {

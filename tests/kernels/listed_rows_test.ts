@@ -14,7 +14,7 @@ import {
   type ListedRowsShape,
 } from "../../kernels/listed_rows.ts";
 import { LIST_HEADER_WORDS } from "../../kernels/selection_list.ts";
-import { hasGpu } from "../support/gpu.ts";
+import { kernelTest, testBackends, testDevice } from "../support/gpu.ts";
 import { type ArrayRun, runKernel, runReference } from "../support/run_kernel.ts";
 
 interface Case {
@@ -102,12 +102,11 @@ function rowsRun(sizes: Case): ArrayRun<typeof listedRows> {
 }
 
 for (const sizes of CASES) {
-  Deno.test({
+  kernelTest({
     name: `listedRows gives the bits of its twin for ${JSON.stringify(sizes)}`,
-    ignore: !hasGpu,
-    async fn() {
+    async fn(device) {
       const run = rowsRun(sizes);
-      const { rows } = await runKernel(listedRows, run);
+      const { rows } = await runKernel(listedRows, run, { device });
       assertEquals(rows, (await runReference(listedRows, run)).rows);
     },
   });
@@ -136,8 +135,10 @@ Deno.test("listedRows moves attention to its tokens, leaves no gap before the ne
     grid: [1, 2, 1],
   };
   const expected = Float32Array.of(0, 0.25, 0, 0, 0.75, 7, 0, 0.5, 0, 0, 0.5, 7);
-  assertEquals((await runReference(listedRows, run)).rows, expected);
-  if (hasGpu) assertEquals((await runKernel(listedRows, run)).rows, expected);
+  for (const backend of testBackends) {
+    const device = await testDevice(backend);
+    assertEquals((await runKernel(listedRows, run, { device })).rows, expected);
+  }
 });
 
 Deno.test("listedRowsCommand() refuses heads and selections outside", () => {

@@ -13,7 +13,7 @@ import {
   matchedSaliencyGrid,
 } from "../../kernels/matched_saliency.ts";
 import { assertClose } from "../support/assert_close.ts";
-import { hasGpu } from "../support/gpu.ts";
+import { kernelTest, testBackends, testDevice } from "../support/gpu.ts";
 import { type ArrayRun, runKernel, runReference } from "../support/run_kernel.ts";
 
 interface Case {
@@ -74,12 +74,11 @@ function saliencyRun(sizes: Case): ArrayRun<typeof matchedSaliency> {
 }
 
 for (const sizes of CASES) {
-  Deno.test({
+  kernelTest({
     name: `matchedSaliency matches its twin for ${JSON.stringify(sizes)}`,
-    ignore: !hasGpu,
-    async fn() {
+    async fn(device) {
       const run = saliencyRun(sizes);
-      const { saliency } = await runKernel(matchedSaliency, run);
+      const { saliency } = await runKernel(matchedSaliency, run, { device });
       const expected = await runReference(matchedSaliency, run);
       const isPast = (value: number) => Number.isNaN(value);
       assertEquals([...saliency].map(isPast), [...expected.saliency].map(isPast));
@@ -94,8 +93,7 @@ for (const sizes of CASES) {
 
 Deno.test("matchedSaliency joins the matched heads by mean, sum or maximum", async () => {
   const base = saliencyRun({ ...CASES[0]!, heads: 3, groupHeads: 2 });
-  const results: number[] = [];
-  for (const reduction of [0, 1, 2]) {
+  for (const [reduction, expected] of [0.375, 0.75, 0.5].entries()) {
     const run = {
       ...base,
       buffers: {
@@ -105,10 +103,12 @@ Deno.test("matchedSaliency joins the matched heads by mean, sum or maximum", asy
       },
       params: { ...base.params, reduction },
     };
-    results.push((await runReference(matchedSaliency, run)).saliency[0]!);
-    if (hasGpu) assertEquals((await runKernel(matchedSaliency, run)).saliency[0], results.at(-1));
+    for (const backend of testBackends) {
+      const device = await testDevice(backend);
+      const { saliency } = await runKernel(matchedSaliency, run, { device });
+      assertEquals(saliency[0], expected);
+    }
   }
-  assertEquals(results, [0.375, 0.75, 0.5]);
 });
 
 Deno.test("matchedSaliencyCommand() refuses an unknown reduction and a capacity that is not a multiple of 4", () => {

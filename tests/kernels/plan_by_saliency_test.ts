@@ -7,9 +7,10 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { RequirementError } from "../../core/check.ts";
+import type { Device } from "../../gpu/device.ts";
 import { planBySaliencyCommand, planBySaliencyKernel } from "../../kernels/plan_by_saliency.ts";
 import { BROKEN_LIST, readList } from "../../kernels/selection_list.ts";
-import { hasGpu } from "../support/gpu.ts";
+import { kernelTest } from "../support/gpu.ts";
 import { runKernel, runReference } from "../support/run_kernel.ts";
 import { anyPlan, type PlanCase, type PlanRun, planRun } from "./plan_cases.ts";
 
@@ -52,36 +53,33 @@ function contents(run: PlanRun, lists: Uint32Array): unknown[] {
   });
 }
 
-async function check(run: PlanRun): Promise<void> {
-  const { lists } = await runKernel(planBySaliencyKernel, run);
+async function check(run: PlanRun, device: Device): Promise<void> {
+  const { lists } = await runKernel(planBySaliencyKernel, run, { device });
   const expected = await runReference(planBySaliencyKernel, run);
   assertEquals(contents(run, lists), contents(run, expected.lists));
 }
 
 for (const sizes of CASES) {
-  Deno.test({
+  kernelTest({
     name: `planBySaliencyKernel matches its twin for ${JSON.stringify(sizes)}`,
-    ignore: !hasGpu,
-    fn: () => check(planRun(sizes)),
+    fn: (device) => check(planRun(sizes), device),
   });
 }
 
-Deno.test({
+kernelTest({
   name: "planBySaliencyKernel matches its twin for random plans with ties",
-  ignore: !hasGpu,
-  fn: () =>
+  fn: (device) =>
     fc.assert(
       fc.asyncProperty(anyPlan(), fc.nat(1000), async (sizes, seed) => {
-        await check(planRun(sizes, seed));
+        await check(planRun(sizes, seed), device);
       }),
       { numRuns: 150, seed: 23 },
     ),
 });
 
-Deno.test({
+kernelTest({
   name: "planBySaliencyKernel orders denormal, infinite and negative scores and both zeros",
-  ignore: !hasGpu,
-  async fn() {
+  async fn(device) {
     const values = [0, -0, 1e-45, 2e-45, 1e-39, Infinity, 3e38, -1, -1e-45, 1, -Infinity, 1e-38];
     const run = planRun({ ...BASE, tokens: [200], counts: [0, 3, 120, 120] });
     const scores = Float32Array.from(run.buffers.saliency, (bits) => values[bits % values.length]!);
@@ -90,26 +88,25 @@ Deno.test({
         ...run,
         buffers: { ...run.buffers, saliency: new Uint32Array(scores.buffer) },
         params: { ...run.params, ties_later },
-      });
+      }, device);
     }
   },
 });
 
-Deno.test({
+kernelTest({
   name: "planBySaliencyKernel marks lists of scores that are not numbers, and lists without room",
-  ignore: !hasGpu,
-  async fn() {
+  async fn(device) {
     const run = planRun(BASE);
     const { capacity, list_words } = run.params;
     new Float32Array(run.buffers.saliency.buffer)[capacity + 99] = NaN;
     new Float32Array(run.buffers.saliency.buffer)[2 * capacity + 100] = NaN; // past the last token
-    await check(run);
-    const { lists } = await runKernel(planBySaliencyKernel, run);
+    await check(run, device);
+    const { lists } = await runKernel(planBySaliencyKernel, run, { device });
     assertEquals(
       [0, 1, 2, 3].map((headGroup) => lists[headGroup * list_words] === BROKEN_LIST),
       [false, true, false, false],
     );
-    await check(planRun({ ...BASE, counts: [0, 60, 60, 60], missingWords: 160 }));
+    await check(planRun({ ...BASE, counts: [0, 60, 60, 60], missingWords: 160 }), device);
   },
 });
 

@@ -15,7 +15,7 @@ import {
   rerotateKeysGrid,
   type RerotateKeysShape,
 } from "../../kernels/rerotate_keys.ts";
-import { hasGpu } from "../support/gpu.ts";
+import { kernelTest, testBackends, testDevice } from "../support/gpu.ts";
 import { type ArrayRun, runKernel, runReference } from "../support/run_kernel.ts";
 
 interface Case {
@@ -179,13 +179,12 @@ Deno.test("rerotateKeys' twin rotates each key to its position among the kept to
 });
 
 for (const sizes of CASES) {
-  Deno.test({
+  kernelTest({
     name: `rerotateKeys matches its twin for ${JSON.stringify(sizes)}`,
-    ignore: !hasGpu,
-    async fn() {
+    async fn(device) {
       const { run } = runOf(sizes);
       const [actual, expected] = [
-        await runKernel(rerotateKeys, run),
+        await runKernel(rerotateKeys, run, { device }),
         await runReference(rerotateKeys, run),
       ];
       const error = difference(actual.rerotated, expected.rerotated, sizes);
@@ -195,21 +194,23 @@ for (const sizes of CASES) {
 }
 
 Deno.test("rerotateKeys does the same wherever a text begins, and copies bits where nothing was dropped", async () => {
-  const kernels = hasGpu ? [runKernel, runReference] : [runReference];
-  for (const execute of kernels) {
+  for (const backend of testBackends) {
+    const device = await testDevice(backend);
+    const execute = (run: ArrayRun<typeof rerotateKeys>) =>
+      runKernel(rerotateKeys, run, { device });
     for (const isExact of [false, true]) {
       const sizes = { headDim: 24, kept: [31], isExact };
       const { run } = runOf(sizes);
       const { run: later } = runOf({ ...sizes, offset: 1000 });
       const shifted = { ...later, buffers: { ...later.buffers, keys: run.buffers.keys } };
       const [first, second] = [
-        await execute(rerotateKeys, run),
-        await execute(rerotateKeys, shifted),
+        await execute(run),
+        await execute(shifted),
       ];
       assertEquals(second.rerotated, first.rerotated);
       const { run: whole } = runOf({ headDim: 24, kept: [CAPACITY - 40], isExact });
       const words = 24 * (isExact ? 1 : 0.5);
-      const { rerotated, keys } = await execute(rerotateKeys, whole);
+      const { rerotated, keys } = await execute(whole);
       const start = LIST_HEADER_WORDS + GROUP_HEADS + whole.params.list_words;
       for (let entry = 0; entry < CAPACITY - 40; entry++) {
         const row = whole.buffers.lists[start + 2 * entry + 1]! * words;
@@ -220,10 +221,12 @@ Deno.test("rerotateKeys does the same wherever a text begins, and copies bits wh
 });
 
 Deno.test("rerotateKeys leaves out a list that could not be made", async () => {
-  for (const execute of hasGpu ? [runKernel, runReference] : [runReference]) {
+  for (const backend of testBackends) {
     const { run } = runOf({ headDim: 8, kept: [5] });
     run.buffers.lists[run.params.list_words] = BROKEN_LIST;
-    assertEquals((await execute(rerotateKeys, run)).rerotated, run.buffers.rerotated);
+    const device = await testDevice(backend);
+    const { rerotated } = await runKernel(rerotateKeys, run, { device });
+    assertEquals(rerotated, run.buffers.rerotated);
   }
 });
 

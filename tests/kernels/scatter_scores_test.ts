@@ -14,7 +14,7 @@ import {
 } from "../../kernels/scatter_scores.ts";
 import { BROKEN_LIST, LIST_HEADER_WORDS } from "../../kernels/selection_list.ts";
 import { assertClose } from "../support/assert_close.ts";
-import { hasGpu } from "../support/gpu.ts";
+import { kernelTest, testBackends, testDevice } from "../support/gpu.ts";
 import { type ArrayRun, runKernel, runReference } from "../support/run_kernel.ts";
 
 interface Case {
@@ -75,12 +75,11 @@ function scatterRun(sizes: Case): ArrayRun<typeof scatterScores> {
 }
 
 for (const sizes of CASES) {
-  Deno.test({
+  kernelTest({
     name: `scatterScores matches its twin for ${JSON.stringify(sizes)}`,
-    ignore: !hasGpu,
-    async fn() {
+    async fn(device) {
       const run = scatterRun(sizes);
-      const { large_scores } = await runKernel(scatterScores, run);
+      const { large_scores } = await runKernel(scatterScores, run, { device });
       const expected = await runReference(scatterScores, run);
       assertClose(large_scores, expected.large_scores, {
         terms: sizes.groupHeads + 2,
@@ -98,9 +97,10 @@ Deno.test("scatterScores skips a broken list", async () => {
   for (let i = 0; i < run.buffers.lists.length; i += run.params.list_words) {
     run.buffers.lists[i] = BROKEN_LIST;
   }
-  assertEquals((await runReference(scatterScores, run)).large_scores, run.buffers.large_scores);
-  if (hasGpu) {
-    assertEquals((await runKernel(scatterScores, run)).large_scores, run.buffers.large_scores);
+  for (const backend of testBackends) {
+    const device = await testDevice(backend);
+    const { large_scores } = await runKernel(scatterScores, run, { device });
+    assertEquals(large_scores, run.buffers.large_scores);
   }
 });
 

@@ -13,7 +13,7 @@ import {
   updateScoresGrid,
 } from "../../kernels/update_scores.ts";
 import { assertClose } from "../support/assert_close.ts";
-import { hasGpu } from "../support/gpu.ts";
+import { kernelTest } from "../support/gpu.ts";
 import { runKernel, runReference } from "../support/run_kernel.ts";
 
 const CASES = [
@@ -24,10 +24,9 @@ const CASES = [
 ];
 
 for (const sizes of CASES) {
-  Deno.test({
+  kernelTest({
     name: `updateScores matches its twin for ${JSON.stringify(sizes)}`,
-    ignore: !hasGpu,
-    async fn() {
+    async fn(device) {
       const { lengths, heads, capacity, decays, firstSequence = 0 } = sizes;
       const random = seededRandom(4);
       const length = lengths.length * heads * capacity;
@@ -41,7 +40,7 @@ for (const sizes of CASES) {
         params: { heads, capacity },
         grid: updateScoresGrid({ ...sizes, sequences: lengths.length - firstSequence }),
       };
-      const { scores } = await runKernel(updateScores, run);
+      const { scores } = await runKernel(updateScores, run, { device });
       const expected = await runReference(updateScores, run);
       assertClose(scores, expected.scores, { terms: 2, magnitude: 2 });
       const isPast = (_: number, i: number) => {
