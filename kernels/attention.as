@@ -62,17 +62,72 @@ export function copy_vectors(source: usize, is_f32: u32, elements: usize, target
     for (let i: usize = 0; i < elements * 4; i += 16) v128.store(target + i, v128.load(source + i));
     return;
   }
-  for (let i: usize = 0; i < elements; i += 4) {
+  const whole = elements & ~7;
+  for (let i: usize = 0; i < whole; i += 8) {
     v128.store(target + 4 * i, extended_halves4(v128.load_ext<i16>(source + 2 * i)));
+    v128.store(target + 4 * i, extended_halves4(v128.load_ext<i16>(source + 2 * i, 8)), 16);
+  }
+  if (whole == elements) return;
+  v128.store(target + 4 * whole, extended_halves4(v128.load_ext<i16>(source + 2 * whole)));
+}
+
+/** Converts a key to floats in a tile of keys, in which the vectors of four keys take turns. */
+function place_key(source: usize, is_f32: u32, head_dim: usize, tile: usize, key: usize): void {
+  let target = tile + (key >> 2) * head_dim * 16 + (key & 3) * 16;
+  if (is_f32 != 0) {
+    for (let i: usize = 0; i < head_dim * 4; i += 32) {
+      v128.store(target, v128.load(source + i));
+      v128.store(target, v128.load(source + i, 16), 64);
+      target += 128;
+    }
+    return;
+  }
+  for (let i: usize = 0; i < head_dim * 2; i += 16) {
+    v128.store(target, extended_halves4(v128.load_ext<i16>(source + i)));
+    v128.store(target, extended_halves4(v128.load_ext<i16>(source + i, 8)), 64);
+    target += 128;
+  }
+}
+
+/** Makes a tile of adjacent keys; `first` counts the head vectors of all of them. */
+export function load_keys(
+  stored: usize,
+  is_f32: u32,
+  first: usize,
+  count: usize,
+  head_dim: usize,
+  tile: usize,
+): void {
+  const bytes = head_dim * (is_f32 != 0 ? 4 : 2);
+  const source = stored + first * bytes;
+  for (let key: usize = 0; key < count; key++) {
+    place_key(source + key * bytes, is_f32, head_dim, tile, key);
+  }
+}
+
+/** Makes a tile of the keys of a list; `entries` are pairs of words, the second one a head vector. */
+export function gather_keys(
+  stored: usize,
+  is_f32: u32,
+  entries: usize,
+  first: u32,
+  count: usize,
+  head_dim: usize,
+  tile: usize,
+): void {
+  const bytes = head_dim * (is_f32 != 0 ? 4 : 2);
+  for (let key: usize = 0; key < count; key++) {
+    const source = stored + <usize>(first + load<u32>(entries + 8 * key, 4)) * bytes;
+    place_key(source, is_f32, head_dim, tile, key);
   }
 }
 
 /**
- * Makes a tile of adjacent head vectors, from a vector of all of them.
+ * Makes a tile of adjacent values.
  *
- * @returns Address of f32 [count, head_dim]; the scores of up to three vectors after them may be computed.
+ * @returns Address of f32 [count, head_dim].
  */
-export function load_tile(
+export function load_values(
   stored: usize,
   is_f32: u32,
   first: usize,
@@ -81,13 +136,13 @@ export function load_tile(
   tile: usize,
 ): usize {
   const source = stored + first * head_dim * (is_f32 != 0 ? 4 : 2);
-  if (is_f32 != 0 && (count & 3) == 0) return source;
-  copy_vectors(source, is_f32, count * head_dim, tile);
+  if (is_f32 != 0) return source;
+  copy_vectors(source, 0, count * head_dim, tile);
   return tile;
 }
 
-/** Makes a tile of head vectors of a list; `entries` are pairs of words, the second one a vector. */
-export function gather_tile(
+/** Makes a tile of the values of a list. */
+export function gather_values(
   stored: usize,
   is_f32: u32,
   entries: usize,
@@ -120,7 +175,7 @@ function scores4(products: v128, factor: f32, cap: f32): v128 {
   return cap > 0 ? f32x4.mul(tanh4(scaled), f32x4.splat(cap * LOG2_E)) : scaled;
 }
 
-/** Scores of two queries against a tile, in base 2; `count` keys, and up to three more. */
+/** Scores of two queries against a tile of keys, in base 2; of `count` keys, and of up to three more. */
 export function score_pair(
   args: Attention,
   query_a: usize,
@@ -133,11 +188,8 @@ export function score_pair(
   const cap = args.softcap;
   const factor = cap > 0 ? args.scale / cap : args.scale * LOG2_E;
   const bytes = <usize>args.head_dim * 4;
+  let keys = tile;
   for (let key: usize = 0; key < count; key += 4) {
-    const k0 = tile + key * bytes;
-    const k1 = k0 + bytes;
-    const k2 = k1 + bytes;
-    const k3 = k2 + bytes;
     let a0 = f32x4.splat(0);
     let a1 = a0;
     let a2 = a0;
@@ -146,21 +198,36 @@ export function score_pair(
     let b1 = a0;
     let b2 = a0;
     let b3 = a0;
-    for (let i: usize = 0; i < bytes; i += 16) {
-      const a = v128.load(query_a + i);
-      const b = v128.load(query_b + i);
-      let k = v128.load(k0 + i);
+    for (let i: usize = 0; i < bytes; i += 32) {
+      let a = v128.load(query_a + i);
+      let b = v128.load(query_b + i);
+      let k = v128.load(keys);
       a0 = f32x4.add(a0, f32x4.mul(a, k));
       b0 = f32x4.add(b0, f32x4.mul(b, k));
-      k = v128.load(k1 + i);
+      k = v128.load(keys, 16);
       a1 = f32x4.add(a1, f32x4.mul(a, k));
       b1 = f32x4.add(b1, f32x4.mul(b, k));
-      k = v128.load(k2 + i);
+      k = v128.load(keys, 32);
       a2 = f32x4.add(a2, f32x4.mul(a, k));
       b2 = f32x4.add(b2, f32x4.mul(b, k));
-      k = v128.load(k3 + i);
+      k = v128.load(keys, 48);
       a3 = f32x4.add(a3, f32x4.mul(a, k));
       b3 = f32x4.add(b3, f32x4.mul(b, k));
+      a = v128.load(query_a + i, 16);
+      b = v128.load(query_b + i, 16);
+      k = v128.load(keys, 64);
+      a0 = f32x4.add(a0, f32x4.mul(a, k));
+      b0 = f32x4.add(b0, f32x4.mul(b, k));
+      k = v128.load(keys, 80);
+      a1 = f32x4.add(a1, f32x4.mul(a, k));
+      b1 = f32x4.add(b1, f32x4.mul(b, k));
+      k = v128.load(keys, 96);
+      a2 = f32x4.add(a2, f32x4.mul(a, k));
+      b2 = f32x4.add(b2, f32x4.mul(b, k));
+      k = v128.load(keys, 112);
+      a3 = f32x4.add(a3, f32x4.mul(a, k));
+      b3 = f32x4.add(b3, f32x4.mul(b, k));
+      keys += 128;
     }
     v128.store(scores_a + 4 * key, scores4(sums4(a0, a1, a2, a3), factor, cap));
     v128.store(scores_b + 4 * key, scores4(sums4(b0, b1, b2, b3), factor, cap));
@@ -264,27 +331,57 @@ export function add_weighted(
   const scores_a = row_a.scores;
   const scores_b = row_b.scores;
   const bytes = head_dim * 4;
-  for (let i: usize = 0; i < bytes; i += 32) {
-    let a0 = f32x4.mul(v128.load(sum_a + i), f32x4.splat(factor_a));
-    let a1 = f32x4.mul(v128.load(sum_a + i, 16), f32x4.splat(factor_a));
-    let b0 = f32x4.mul(v128.load(sum_b + i), f32x4.splat(factor_b));
-    let b1 = f32x4.mul(v128.load(sum_b + i, 16), f32x4.splat(factor_b));
+  const factors_a = f32x4.splat(factor_a);
+  const factors_b = f32x4.splat(factor_b);
+  let i: usize = 0;
+  for (; i + 64 <= bytes; i += 64) {
+    let a0 = f32x4.mul(v128.load(sum_a + i), factors_a);
+    let a1 = f32x4.mul(v128.load(sum_a + i, 16), factors_a);
+    let a2 = f32x4.mul(v128.load(sum_a + i, 32), factors_a);
+    let a3 = f32x4.mul(v128.load(sum_a + i, 48), factors_a);
+    let b0 = f32x4.mul(v128.load(sum_b + i), factors_b);
+    let b1 = f32x4.mul(v128.load(sum_b + i, 16), factors_b);
+    let b2 = f32x4.mul(v128.load(sum_b + i, 32), factors_b);
+    let b3 = f32x4.mul(v128.load(sum_b + i, 48), factors_b);
     let value = tile + i;
     for (let key: usize = 0; key < count * 4; key += 4) {
-      const v0 = v128.load(value);
-      const v1 = v128.load(value, 16);
       const a = v128.load_splat<f32>(scores_a + key);
       const b = v128.load_splat<f32>(scores_b + key);
-      a0 = f32x4.add(a0, f32x4.mul(a, v0));
-      a1 = f32x4.add(a1, f32x4.mul(a, v1));
-      b0 = f32x4.add(b0, f32x4.mul(b, v0));
-      b1 = f32x4.add(b1, f32x4.mul(b, v1));
+      let v = v128.load(value);
+      a0 = f32x4.add(a0, f32x4.mul(a, v));
+      b0 = f32x4.add(b0, f32x4.mul(b, v));
+      v = v128.load(value, 16);
+      a1 = f32x4.add(a1, f32x4.mul(a, v));
+      b1 = f32x4.add(b1, f32x4.mul(b, v));
+      v = v128.load(value, 32);
+      a2 = f32x4.add(a2, f32x4.mul(a, v));
+      b2 = f32x4.add(b2, f32x4.mul(b, v));
+      v = v128.load(value, 48);
+      a3 = f32x4.add(a3, f32x4.mul(a, v));
+      b3 = f32x4.add(b3, f32x4.mul(b, v));
       value += bytes;
     }
     v128.store(sum_a + i, a0);
     v128.store(sum_a + i, a1, 16);
+    v128.store(sum_a + i, a2, 32);
+    v128.store(sum_a + i, a3, 48);
     v128.store(sum_b + i, b0);
     v128.store(sum_b + i, b1, 16);
+    v128.store(sum_b + i, b2, 32);
+    v128.store(sum_b + i, b3, 48);
+  }
+  for (; i < bytes; i += 16) {
+    let a0 = f32x4.mul(v128.load(sum_a + i), factors_a);
+    let b0 = f32x4.mul(v128.load(sum_b + i), factors_b);
+    let value = tile + i;
+    for (let key: usize = 0; key < count * 4; key += 4) {
+      const v = v128.load(value);
+      a0 = f32x4.add(a0, f32x4.mul(v128.load_splat<f32>(scores_a + key), v));
+      b0 = f32x4.add(b0, f32x4.mul(v128.load_splat<f32>(scores_b + key), v));
+      value += bytes;
+    }
+    v128.store(sum_a + i, a0);
+    v128.store(sum_b + i, b0);
   }
 }
 

@@ -3,7 +3,7 @@
 import {
   Attention,
   hide_unseen,
-  load_tile,
+  load_keys,
   LOG2_E,
   Row,
   ROW_BYTES,
@@ -97,10 +97,11 @@ function start_tile(
   return columns;
 }
 
-function load_keys(args: ColumnsAttention, columns: Columns, kv_head: u32): void {
+function convert_keys(args: ColumnsAttention, columns: Columns, kv_head: u32): void {
   const first = (<usize>columns.sequence * args.kv_heads + kv_head) * args.capacity + columns.key;
   const tile = totals_of(columns) + 4 * TILE;
-  columns.tile = load_tile(args.keys, args.f32_keys, first, columns.count, args.head_dim, tile);
+  load_keys(args.keys, args.f32_keys, first, columns.count, args.head_dim, tile);
+  columns.tile = tile;
 }
 
 /** Chooses a row: a new token of the sequence, and a query head. */
@@ -152,7 +153,7 @@ export function attention_sums(args: AttentionSums, first: u32, last: u32, threa
     const kv_head = item % pairs % args.kv_heads;
     const columns = start_tile(args, thread, item / pairs, item % pairs / args.kv_heads);
     if (columns.count == 0) continue;
-    load_keys(args, columns, kv_head);
+    convert_keys(args, columns, kv_head);
     const first_token = columns.key > columns.start ? columns.key - columns.start : 0;
     for (let head = kv_head * group_size; head < (kv_head + 1) * group_size; head++) {
       memory.fill(totals_of(columns), 0, 4 * TILE);
@@ -193,7 +194,7 @@ export function attention_map(args: AttentionMap, first: u32, last: u32, thread:
     const target = args.output + 4 * (place * args.map_stride + columns.key);
     const count = min(<u32>TILE, args.map_stride - columns.key);
     if (columns.count != 0) {
-      load_keys(args, columns, args.head / (args.query_heads / args.kv_heads));
+      convert_keys(args, columns, args.head / (args.query_heads / args.kv_heads));
     }
     for (let token: u32 = 0; token <= last_token; token += 2) {
       const other = min(token + 1, last_token);
@@ -216,7 +217,7 @@ export function attention_rows(args: AttentionRows, first: u32, last: u32, threa
     const kv_head = item % pairs % args.kv_heads;
     const columns = start_tile(args, thread, item / pairs, item % pairs / args.kv_heads);
     if (columns.count == 0) continue;
-    load_keys(args, columns, kv_head);
+    convert_keys(args, columns, kv_head);
     const end = (kv_head + 1) * group_size;
     for (let head = kv_head * group_size; head < end; head += 2) {
       const other = min(head + 1, end - 1);

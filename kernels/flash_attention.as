@@ -9,7 +9,8 @@ import {
   Attention,
   hide_unseen,
   LN2,
-  load_tile,
+  load_keys,
+  load_values,
   merge_part,
   PART_HEADER,
   Row,
@@ -160,18 +161,18 @@ function attend(args: BlockAttention, block: Block, begin: u32, end: u32): void 
   const stored = (<usize>block.sequence * args.kv_heads + block.kv_head) * args.capacity;
   for (let key = begin; key < end; key += <u32>TILE) {
     const count = min(<u32>TILE, end - key);
-    const keys = load_tile(args.keys, args.f32_keys, stored + key, count, head_dim, tile);
+    load_keys(args.keys, args.f32_keys, stored + key, count, head_dim, tile);
     for (let index: u32 = 0; index < block.rows; index += 2) {
       const a = row_at(block, index);
       const b = row_at(block, min(index + 1, block.rows - 1));
-      score_pair(args, a.query, b.query, keys, count, a.scores, b.scores);
+      score_pair(args, a.query, b.query, tile, count, a.scores, b.scores);
     }
     for (let index: u32 = 0; index < block.rows; index++) {
       const row = row_at(block, index);
       hide_unseen(row, args.window, key, count);
       softmax_tile(row, count);
     }
-    const values = load_tile(args.values, args.f32_values, stored + key, count, head_dim, tile);
+    const values = load_values(args.values, args.f32_values, stored + key, count, head_dim, tile);
     for (let index: u32 = 0; index < block.rows; index += 2) {
       const a = row_at(block, index);
       const b = row_at(block, min(index + 1, block.rows - 1));

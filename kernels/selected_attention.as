@@ -7,7 +7,8 @@ import {
   add_values,
   add_weighted,
   Attention,
-  gather_tile,
+  gather_keys,
+  gather_values,
   LOWEST,
   merge_part,
   PART_HEADER,
@@ -260,7 +261,7 @@ function attend_full(args: ListAttention, block: ListBlock, begin: u32, end: u32
     const count = min(<u32>TILE, end - first);
     const entries = block.entries + 8 * <usize>first;
     load_tokens(entries, count, tokens);
-    gather_tile(args.keys, args.f32_keys, entries, block.first_row, count, head_dim, tile);
+    gather_keys(args.keys, args.f32_keys, entries, block.first_row, count, head_dim, tile);
     for (let index: u32 = 0; index < block.rows; index += 2) {
       const a = row_at(block, index);
       const b = row_at(block, min(index + 1, block.rows - 1));
@@ -276,7 +277,7 @@ function attend_full(args: ListAttention, block: ListBlock, begin: u32, end: u32
       add_others(row, total, first, count, block.full_sinks);
       if (block.value_only != 0) add_masses(row, block, args.window, tokens, first, count);
     }
-    gather_tile(args.values, args.f32_values, entries, block.first_row, count, head_dim, tile);
+    gather_values(args.values, args.f32_values, entries, block.first_row, count, head_dim, tile);
     for (let index: u32 = 0; index < block.rows; index += 2) {
       const a = row_at(block, index);
       const b = row_at(block, min(index + 1, block.rows - 1));
@@ -302,7 +303,7 @@ function attend_value_only(args: ListAttention, block: ListBlock, begin: u32, en
       }
       row.value_only_mass += total;
     }
-    gather_tile(args.values, args.f32_values, entries, block.first_row, count, head_dim, tile);
+    gather_values(args.values, args.f32_values, entries, block.first_row, count, head_dim, tile);
     for (let index: u32 = 0; index < block.rows; index += 2) {
       const a = row_at(block, index);
       const b = row_at(block, min(index + 1, block.rows - 1));
