@@ -8,6 +8,7 @@
 import { checkInteger } from "../core/check.ts";
 import { type Command, dispatch, type DispatchBuffers } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
+import { CPU_MODULE } from "./cpu_module.ts";
 import wgsl from "./argmax.wgsl" with { type: "text" };
 import { writeOut } from "./write_out.ts";
 
@@ -38,6 +39,16 @@ export const ARGMAX_PARTIAL_CONTRACT = {
 export const argmaxPartial: Kernel<typeof ARGMAX_PARTIAL_CONTRACT> = defineKernel(
   ARGMAX_PARTIAL_CONTRACT,
   findInBlocks,
+  {
+    module: CPU_MODULE,
+    passes: ({ params, grid }) => [
+      {
+        entry: "argmax_partial",
+        items: params.blocks * grid[1],
+        work: params.columns / params.blocks,
+      },
+    ],
+  },
 );
 
 function findInBlocks({ buffers, params, grid }: KernelRun<typeof ARGMAX_PARTIAL_CONTRACT>): void {
@@ -74,7 +85,14 @@ export const ARGMAX_CONTRACT = {
 } as const;
 
 /** Contract and twin of `argmax`; the grid is sequences. */
-export const argmax: Kernel<typeof ARGMAX_CONTRACT> = defineKernel(ARGMAX_CONTRACT, chooseTokens);
+export const argmax: Kernel<typeof ARGMAX_CONTRACT> = defineKernel(
+  ARGMAX_CONTRACT,
+  chooseTokens,
+  {
+    module: CPU_MODULE,
+    passes: ({ params, grid }) => [{ entry: "argmax", items: grid[0], work: params.blocks }],
+  },
+);
 
 function chooseTokens({ buffers, params, grid }: KernelRun<typeof ARGMAX_CONTRACT>): void {
   const { partial, tokens, state } = buffers;

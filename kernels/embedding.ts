@@ -7,7 +7,9 @@
  */
 
 import { defineKernel, type Kernel, type KernelContract, type KernelRun } from "../gpu/kernel.ts";
+import { CPU_MODULE } from "./cpu_module.ts";
 import {
+  ABSENT_PLANES,
   BLOCK_COLUMNS,
   blockScale,
   declarations,
@@ -57,7 +59,14 @@ export function embeddingKernel(format: WeightFormat): Kernel {
     constants: {},
     params: PARAMS,
   };
-  return defineKernel(contract, (run) => reference(format, run));
+  return defineKernel(contract, (run) => reference(format, run), {
+    module: CPU_MODULE,
+    extras: ABSENT_PLANES,
+    passes: ({ params: { rows, columns } }) => [
+      { entry: contract.name, items: rows!, work: 10 * columns! },
+    ],
+    threadBytes: () => 1024, // an unpacked block of a row panel
+  });
 }
 
 /** The kernel of every format, for the test that compares WGSL with contracts. */

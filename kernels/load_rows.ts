@@ -8,6 +8,7 @@
 
 import { type Command, dispatch, type DispatchBuffers } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
+import { CPU_MODULE } from "./cpu_module.ts";
 import wgsl from "./load_rows.wgsl" with { type: "text" };
 
 /** Words that an upload has for each layer before its records: first record, records of keys, records of values. */
@@ -28,6 +29,7 @@ export const LOAD_ROWS_CONTRACT = {
 export const loadRows: Kernel<typeof LOAD_ROWS_CONTRACT> = defineKernel(
   LOAD_ROWS_CONTRACT,
   moveRecords,
+  { module: CPU_MODULE, passes: () => [{ entry: "load_rows", items: 1, work: 1 }] },
 );
 
 function moveRecords({ buffers, constants, params }: KernelRun<typeof LOAD_ROWS_CONTRACT>): void {

@@ -7,11 +7,15 @@
  */
 
 import { checkInteger } from "../core/check.ts";
+import type { CpuCode } from "../gpu/cpu_module.ts";
 import type { DeviceInfo } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelContract, type KernelRun } from "../gpu/kernel.ts";
+import { CPU_MODULE } from "./cpu_module.ts";
 import type { MatmulTile } from "./matmul_block.ts";
 import { MATMUL_PARAMS, matmulName, matmulSource, workgroupBytes } from "./matmul_source.ts";
 import {
+  ABSENT_PLANES,
+  BLOCK_COLUMNS,
   paddedColumns,
   type PlaneArrays,
   planeBindings,
@@ -52,9 +56,39 @@ export function matmulKernel(format: WeightFormat, tile: MatmulTile): Kernel {
     workgroupBytes: workgroupBytes(tile),
     ...(tile.variant === "subgroup" && { subgroupSize: tile.threads }),
   };
-  const kernel = defineKernel(contract, (run) => matmulReference(format, run));
+  const kernel = defineKernel(contract, (run) => matmulReference(format, run), cpuCode(format));
   kernels.set(name, kernel);
   return kernel;
+}
+
+/** Most activation rows of an item of work on the CPU; see `matmul.as`. */
+const CPU_ITEM_ROWS = 64;
+
+/** WebAssembly of a format; it does not depend on tiles. */
+function cpuCode(format: WeightFormat): CpuCode {
+  // Plain floats meet activations as they are, integers those rounded to 16 bits.
+  const isFloat = format.scaling === undefined;
+  return {
+    module: CPU_MODULE,
+    extras: ABSENT_PLANES,
+    passes({ params }) {
+      const { rows, columns, weight_rows } = params as Readonly<Record<string, number>>;
+      const blocks = columns! / BLOCK_COLUMNS;
+      const rowPanels = Math.ceil(weight_rows! / ROWS_PER_PANEL);
+      const parts = Math.ceil(rows! / CPU_ITEM_ROWS);
+      const quantize = { entry: "quantize_activations", items: rows! * blocks, work: 64 };
+      const multiply = rows === 1
+        ? { entry: `matmul_row_${format.name}`, items: rowPanels, work: 200 * blocks }
+        : {
+          entry: `matmul_rows_${format.name}`,
+          items: rowPanels * parts,
+          work: 100 * blocks * (2 + rows! / parts),
+        };
+      return isFloat ? [multiply] : [quantize, multiply];
+    },
+    scratchBytes: ({ params }) => isFloat ? 0 : params.rows! * params.columns! / BLOCK_COLUMNS * 80,
+    threadBytes: () => isFloat ? 128 * CPU_ITEM_ROWS + 16 * 1024 : 32 * CPU_ITEM_ROWS + 32 * 576,
+  };
 }
 
 /** Kernels made so far, so that a forward pass of hundreds of products generates each source once. */

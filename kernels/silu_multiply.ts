@@ -8,6 +8,7 @@
 import { checkInteger } from "../core/check.ts";
 import { type Command, dispatch, type DispatchBuffers } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
+import { CPU_MODULE } from "./cpu_module.ts";
 import wgsl from "./silu_multiply.wgsl" with { type: "text" };
 
 const WORKGROUP_SIZE = 64;
@@ -31,6 +32,12 @@ export const SILU_MULTIPLY_CONTRACT = {
 export const siluMultiply: Kernel<typeof SILU_MULTIPLY_CONTRACT> = defineKernel(
   SILU_MULTIPLY_CONTRACT,
   multiply,
+  {
+    module: CPU_MODULE,
+    passes: ({ params }) => [
+      { entry: "silu_multiply", items: params.rows, work: 8 * params.columns },
+    ],
+  },
 );
 
 function multiply({ buffers, params }: KernelRun<typeof SILU_MULTIPLY_CONTRACT>): void {

@@ -71,10 +71,11 @@ export function entriesOf(sources: readonly string[]): Record<string, Fields> {
 
 async function readSources(root: URL): Promise<Map<string, string>> {
   const sources = new Map<string, string>();
-  const folder = new URL(`${FOLDER}/`, root);
-  for await (const { name } of Deno.readDir(folder)) {
-    if (!name.endsWith(".as")) continue;
-    sources.set(name.slice(0, -3), await Deno.readTextFile(new URL(name, folder)));
+  for (const folder of [`${FOLDER}/`, `${FOLDER}/weights/`].map((path) => new URL(path, root))) {
+    for await (const { name } of Deno.readDir(folder)) {
+      if (!name.endsWith(".as")) continue;
+      sources.set(name.slice(0, -3), await Deno.readTextFile(new URL(name, folder)));
+    }
   }
   return new Map([...sources].sort(([a], [b]) => a < b ? -1 : 1));
 }

@@ -138,6 +138,9 @@ export function halvesOf<Memory extends ArrayBufferLike>(
   return new Float16Array(buffer, byteOffset, 2 * length);
 }
 
+/** Addresses of planes for code of the CPU device, which has a field for each, whether a format has it or not. */
+export const ABSENT_PLANES = { scales: 0, superScales: 0, high: 0 } as const;
+
 /** Maps the item of each plane. */
 export function mapPlanes<From, To>(planes: Planes<From>, map: (item: From) => To): Planes<To> {
   const entries = Object.entries<From>({ ...planes });

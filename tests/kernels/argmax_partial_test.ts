@@ -6,8 +6,9 @@
 
 import { assertEquals } from "@std/assert";
 import { seededRandom } from "../../core/random.ts";
+import type { Device } from "../../gpu/device.ts";
 import { argmaxPartial, NAN_RANK } from "../../kernels/argmax.ts";
-import { hasGpu } from "../support/gpu.ts";
+import { kernelTest } from "../support/gpu.ts";
 import { runKernel, runReference } from "../support/run_kernel.ts";
 
 interface Found {
@@ -16,6 +17,7 @@ interface Found {
 }
 
 async function find(
+  device: Device,
   logits: Float32Array,
   sizes: { readonly columns: number; readonly stride: number; readonly blocks: number },
 ): Promise<Found> {
@@ -27,7 +29,7 @@ async function find(
     grid: [sizes.blocks, sequences, 1] as const,
   };
   return {
-    actual: (await runKernel(argmaxPartial, run)).partial,
+    actual: (await runKernel(argmaxPartial, run, { device })).partial,
     expected: (await runReference(argmaxPartial, run)).partial,
   };
 }
@@ -41,26 +43,24 @@ for (
     [151936, 64, 1],
   ] as const
 ) {
-  Deno.test({
+  kernelTest({
     name: `argmaxPartial equals its twin for ${sequences} x ${columns} logits in ${blocks} blocks`,
-    ignore: !hasGpu,
-    async fn() {
+    async fn(device) {
       const random = seededRandom(8);
       const stride = 32 * Math.ceil(columns / 32);
       const logits = Float32Array.from(
         { length: sequences * stride },
         (_, i) => i % stride < columns ? Math.round(60 * random() - 50) / 4 : 1e9,
       );
-      const { actual, expected } = await find(logits, { columns, stride, blocks });
+      const { actual, expected } = await find(device, logits, { columns, stride, blocks });
       assertEquals(actual, expected);
     },
   });
 }
 
-Deno.test({
+kernelTest({
   name: "argmaxPartial takes the lowest column of equal logits, including zeros of both signs",
-  ignore: !hasGpu,
-  async fn() {
+  async fn(device) {
     const sizes = { columns: 128, stride: 128, blocks: 1 };
     const logits = new Float32Array(3 * 128).fill(-1);
     logits[70] = -0;
@@ -68,20 +68,19 @@ Deno.test({
     logits[128 + 3] = 0;
     logits[128 + 4] = -0;
     logits.fill(-Infinity, 256);
-    const { actual } = await find(logits, sizes);
+    const { actual } = await find(device, logits, sizes);
     assertEquals([actual[1], actual[3], actual[5]], [70, 3, 0]);
   },
 });
 
-Deno.test({
+kernelTest({
   name: "argmaxPartial ranks any NaN above every logit",
-  ignore: !hasGpu,
-  async fn() {
+  async fn(device) {
     for (const bits of [0x7fc00000, 0xffc00000, 0x7f800001, 0xffffffff]) {
       const logits = new Float32Array(64);
       logits[5] = Infinity;
       new Uint32Array(logits.buffer)[40] = bits;
-      const { actual } = await find(logits, { columns: 64, stride: 64, blocks: 1 });
+      const { actual } = await find(device, logits, { columns: 64, stride: 64, blocks: 1 });
       assertEquals(actual[0], NAN_RANK);
     }
   },

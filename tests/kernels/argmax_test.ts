@@ -8,13 +8,12 @@ import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { RequirementError } from "../../core/check.ts";
 import { argmax, argmaxCommands, argmaxPartialBytes, INVALID_TOKEN } from "../../kernels/argmax.ts";
-import { hasGpu, testBackends, testDevice } from "../support/gpu.ts";
+import { kernelTest, testBackends, testDevice } from "../support/gpu.ts";
 import { runKernel, runReference } from "../support/run_kernel.ts";
 
-Deno.test({
+kernelTest({
   name: "argmax equals its twin, ties in any block order",
-  ignore: !hasGpu,
-  fn: () =>
+  fn: (device) =>
     fc.assert(
       fc.asyncProperty(
         fc.array(fc.tuple(fc.integer({ min: 1, max: 4 }), fc.nat(50)), {
@@ -33,7 +32,7 @@ Deno.test({
             params: { blocks: parts.length, capacity: 8, advance },
             grid: [1, 1, 1] as const,
           };
-          const actual = await runKernel(argmax, run);
+          const actual = await runKernel(argmax, run, { device });
           const expected = await runReference(argmax, run);
           assertEquals(actual, expected);
         },

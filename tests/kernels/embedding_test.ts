@@ -4,7 +4,7 @@ import { embeddingGrid, embeddingKernel } from "../../kernels/embedding.ts";
 import { paddedColumns, rowReader, type WeightFormat } from "../../kernels/weights/format.ts";
 import { WEIGHT_FORMATS } from "../../kernels/weights/mod.ts";
 import { assertClose } from "../support/assert_close.ts";
-import { hasGpu } from "../support/gpu.ts";
+import { kernelTest } from "../support/gpu.ts";
 import { runKernel, runReference } from "../support/run_kernel.ts";
 import { allowedColumns, randomPlanes } from "../support/weights.ts";
 
@@ -85,7 +85,7 @@ function runOf(format: WeightFormat, size: Case) {
 
 for (const format of WEIGHT_FORMATS) {
   for (const size of casesOf(format)) {
-    const name = `${format}, ${JSON.stringify(size)}`;
+    const name = `${format.name}, ${JSON.stringify(size)}`;
     Deno.test(`the twin of embedding copies the row of each token: ${name}`, async () => {
       const { planes, stride, rows, columns, run } = runOf(format, size);
       const { output } = await runReference(embeddingKernel(format), run);
@@ -102,13 +102,12 @@ for (const format of WEIGHT_FORMATS) {
       assertEquals(output as unknown, expected);
     });
 
-    Deno.test({
+    kernelTest({
       name: `embedding agrees with its twin: ${name}`,
-      ignore: !hasGpu,
-      async fn() {
+      async fn(device) {
         const { run } = runOf(format, size);
         const expected = await runReference(embeddingKernel(format), run);
-        const actual = await runKernel(embeddingKernel(format), run);
+        const actual = await runKernel(embeddingKernel(format), run, { device });
         assertClose(actual.output!, expected.output!, { terms: 1, magnitude: 2 });
       },
     });

@@ -7,7 +7,7 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { loadRows, UPLOAD_ENTRY_WORDS } from "../../kernels/load_rows.ts";
-import { hasGpu } from "../support/gpu.ts";
+import { kernelTest } from "../support/gpu.ts";
 import { runKernel, runReference } from "../support/run_kernel.ts";
 
 const LAYERS = 3;
@@ -83,14 +83,13 @@ Deno.test("loadRows' twin writes each record to its row and nothing else", async
   );
 });
 
-Deno.test({
+kernelTest({
   name: "loadRows matches its twin, whatever the grid",
-  ignore: !hasGpu,
-  fn: () =>
+  fn: (device) =>
     fc.assert(
       fc.asyncProperty(cases, async (given) => {
         const run = runOf(given);
-        assertEquals(await runKernel(loadRows, run), await runReference(loadRows, run));
+        assertEquals(await runKernel(loadRows, run, { device }), await runReference(loadRows, run));
       }),
       { numRuns: 40, seed: 4 },
     ),

@@ -14,6 +14,7 @@ import {
   type WeightPlanes,
 } from "../../kernels/weights/format.ts";
 import { WEIGHT_FORMATS } from "../../kernels/weights/mod.ts";
+import { CpuDevice } from "../../gpu/cpu_device.ts";
 import type { KernelArrays, KernelContract } from "../../gpu/kernel.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { hasGpu, testDevice } from "../support/gpu.ts";
@@ -119,6 +120,48 @@ function naiveProduct(
   return { output, magnitude };
 }
 
+/** Additions of sums of sums, not of one chain. */
+function sumTerms({ columns }: Case): number {
+  return Math.log2(columns) + columns / 32;
+}
+
+/** The cases, and more that cross the parts of the work of the CPU device: 64 rows, 512 and 1024 columns. */
+function cpuCasesOf(format: WeightFormat): Case[] {
+  const more = [
+    { rows: 1, columns: 1280, weightRows: 21 },
+    { rows: 66, columns: 1280, weightRows: 17, hasBias: true, accumulate: true },
+  ];
+  return [...casesOf(format), ...more];
+}
+
+/**
+ * Largest error of activations that are integers of 16 bits: each is off by at most half a step of its block of 32
+ * columns, the largest magnitude over 32767.
+ */
+function roundingOf(
+  format: WeightFormat,
+  size: Case,
+  { arrays, planes, stride }: ReturnType<typeof buffersOf>,
+): number {
+  const columns = paddedColumns(size.columns);
+  const weights = new Float64Array(columns);
+  let largest = 0;
+  for (let n = 0; n < size.weightRows; n++) {
+    rowReader(format, planes as WeightPlanes, size.columns)(n, weights);
+    for (let row = 0; row < size.rows; row++) {
+      let error = 0;
+      for (let first = 0; first < columns; first += 32) {
+        const start = row * stride + first;
+        const block = arrays.input.subarray(start, start + 32).map(Math.abs);
+        const magnitudes = weights.subarray(first, first + 32).map(Math.abs);
+        error += Math.max(...block) / 65534 * magnitudes.reduce((sum, value) => sum + value);
+      }
+      largest = Math.max(largest, error);
+    }
+  }
+  return largest;
+}
+
 for (const format of WEIGHT_FORMATS) {
   for (const size of casesOf(format)) {
     Deno.test(`the twin of matmul computes ${JSON.stringify(size)} with ${format.name}`, async () => {
@@ -141,13 +184,79 @@ for (const format of WEIGHT_FORMATS) {
           const { magnitude } = naiveProduct(format, size, rest);
           const expected = await runReference(matmulKernel(format, portable), run);
           const actual = await runKernel(kernel, run);
-          const terms = Math.log2(size.columns) + size.columns / 32; // sums of sums, not one chain
-          assertClose(actual.output!, expected.output!, { terms, magnitude });
+          assertClose(actual.output!, expected.output!, { terms: sumTerms(size), magnitude });
         }
       },
     });
   }
+
+  Deno.test(`the product of the CPU device with ${format.name} agrees with its twin`, async () => {
+    const device = await testDevice("cpu");
+    for (const size of cpuCasesOf(format)) {
+      const { kernel, run, ...rest } = runOf(format, portable, size);
+      const { magnitude } = naiveProduct(format, size, rest);
+      const expected = await runReference(kernel, run);
+      const actual = await runKernel(kernel, run, { device });
+      const allowance = format.scaling ? roundingOf(format, size, rest) : 0;
+      const terms = sumTerms(size) + allowance / (4 * 2 ** -23 * magnitude);
+      assertClose(actual.output!, expected.output!, { terms, magnitude });
+    }
+  });
+
+  Deno.test(`the CPU device gives a row the same bits alone and among others with ${format.name}`, async () => {
+    const device = await testDevice("cpu");
+    const size = { rows: 70, columns: allowedColumns(format, 1120), weightRows: 19, hasBias: true };
+    const { kernel, run, stride, outputStride } = runOf(format, portable, size);
+    const all = await runKernel(kernel, run, { device });
+    for (
+      const [row, rows] of [[0, 1], [63, 1], [69, 1], [33, 2], [3, 3], [20, 5], [5, 64]] as const
+    ) {
+      const input = (run.buffers.input as Float32Array).slice(row * stride);
+      const output = new Float32Array(rows * outputStride).fill(7);
+      const alone = await runKernel(kernel, {
+        ...run,
+        buffers: { ...run.buffers, input, output },
+        params: { ...run.params, rows },
+      }, { device });
+      for (let i = 0; i < rows; i++) {
+        const part = (values: ArrayLike<number>, at: number) =>
+          (values as Float32Array).subarray(at * outputStride + 2, (at + 1) * outputStride - 3);
+        assertEquals(part(alone.output!, i), part(all.output!, row + i), `row ${row + i}`);
+      }
+    }
+  });
 }
+
+Deno.test("the CPU device gives the same product with any number of threads", async () => {
+  for (const threads of [1, 2, 3]) {
+    using device = new CpuDevice({ threads });
+    for (const format of WEIGHT_FORMATS) {
+      for (const rows of [1, 66]) {
+        const size = { rows, columns: allowedColumns(format, 256), weightRows: 603 };
+        const { kernel, run } = runOf(format, portable, size);
+        const expected = await runKernel(kernel, run, { device: await testDevice("cpu") });
+        assertEquals(await runKernel(kernel, run, { device }), expected, format.name);
+      }
+    }
+  }
+});
+
+Deno.test("the CPU device does not hide activations that are not finite, and counts tiny ones as zeros", async () => {
+  const device = await testDevice("cpu");
+  for (const format of WEIGHT_FORMATS) {
+    const columns = allowedColumns(format, 64);
+    for (const rows of [1, 5]) {
+      for (const [value, isFinite] of [[NaN, false], [Infinity, false], [1e-38, true]] as const) {
+        const { kernel, run } = runOf(format, portable, { rows, columns, weightRows: 8 });
+        (run.buffers.input as Float32Array).fill(0)[37] = value;
+        const { output } = await runKernel(kernel, run, { device });
+        const row = (output as Float32Array).subarray(2, 10);
+        const isRight = (sum: number) => isFinite ? Math.abs(sum) < 1e-30 : !Number.isFinite(sum);
+        assert(row.every(isRight), `${format.name}: ${row}`);
+      }
+    }
+  }
+});
 
 Deno.test("chooseMatmul() takes subgroups where there are 8 lanes, and the smallest tile that fits", () => {
   for (const size of [0, 4, 8, 16, 32, 64]) {

@@ -9,14 +9,13 @@ import { RequirementError } from "../../core/check.ts";
 import { seededRandom } from "../../core/random.ts";
 import { siluMultiply, siluMultiplyCommand } from "../../kernels/silu_multiply.ts";
 import { assertClose } from "../support/assert_close.ts";
-import { hasGpu } from "../support/gpu.ts";
+import { kernelTest } from "../support/gpu.ts";
 import { runKernel, runReference } from "../support/run_kernel.ts";
 
 for (const [rows, columns] of [[1, 1], [3, 255], [2, 256], [5, 257], [2, 4864]] as const) {
-  Deno.test({
+  kernelTest({
     name: `siluMultiply matches its twin for ${rows} rows of ${columns}`,
-    ignore: !hasGpu,
-    async fn() {
+    async fn(device) {
       const vec4s = 4 * Math.ceil(columns / 4);
       const random = seededRandom(4);
       const input_stride = 2 * vec4s + 12;
@@ -31,7 +30,7 @@ for (const [rows, columns] of [[1, 1], [3, 255], [2, 256], [5, 257], [2, 4864]] 
         params: { rows, columns, input_stride, up_offset, output_stride },
         grid: [Math.ceil(vec4s / 256), rows, 1] as const,
       };
-      const { output } = await runKernel(siluMultiply, run);
+      const { output } = await runKernel(siluMultiply, run, { device });
       const expected = await runReference(siluMultiply, run);
       const isWritten = (_: number, index: number) => index % output_stride < vec4s;
       const isPadding = (_: number, index: number) =>
@@ -44,10 +43,9 @@ for (const [rows, columns] of [[1, 1], [3, 255], [2, 256], [5, 257], [2, 4864]] 
   });
 }
 
-Deno.test({
+kernelTest({
   name: "siluMultiply stays finite at both ends",
-  ignore: !hasGpu,
-  async fn() {
+  async fn(device) {
     const { output } = await runKernel(siluMultiply, {
       buffers: {
         input: Float32Array.of(-3e38, -100, 0, 3e38, 1, 2, 3, 1),
@@ -55,7 +53,7 @@ Deno.test({
       },
       params: { rows: 1, columns: 4, input_stride: 8, up_offset: 4, output_stride: 4 },
       grid: [1, 1, 1],
-    });
+    }, { device });
     assertClose(output.map((value) => value / 3e38), [0, 0, 0, 1], { terms: 8, magnitude: 1 });
     assertClose(output.subarray(1, 3), [0, 0], { terms: 1, magnitude: 1 });
   },

@@ -1,0 +1,52 @@
+// Products with q4k weights. See q4k.ts.
+
+import { nibble_products, unpack_nibbles } from "./affine";
+import { Embedding, look_up } from "./embedding";
+import { add_affine, Matmul, MINIMA, multiply_row, multiply_rows, SUPER_SCALES } from "./matmul";
+import { halves4, upper_halves4 } from "./simd";
+
+/** 4 bits in super-blocks. */
+@unmanaged
+class Q4K {
+  // @ts-ignore: decorator
+  @inline
+  traits(): u32 {
+    return MINIMA | SUPER_SCALES;
+  }
+
+  // @ts-ignore: decorator
+  @inline
+  scale(words: v128): v128 {
+    return halves4(words);
+  }
+
+  // @ts-ignore: decorator
+  @inline
+  second(words: v128): v128 {
+    return upper_halves4(words);
+  }
+
+  // @ts-ignore: decorator
+  @inline
+  add(sums: v128, scale: v128, second: v128, values: usize, high: usize, x: usize): v128 {
+    return add_affine(sums, scale, second, nibble_products(values, x), x);
+  }
+
+  // @ts-ignore: decorator
+  @inline
+  unpack(values: usize, high: usize, target: usize): void {
+    unpack_nibbles(values, target);
+  }
+}
+
+export function matmul_row_q4k(args: Matmul, first: u32, last: u32, thread: u32): void {
+  multiply_row<Q4K>(args, first, last);
+}
+
+export function matmul_rows_q4k(args: Matmul, first: u32, last: u32, thread: u32): void {
+  multiply_rows<Q4K>(args, first, last, thread);
+}
+
+export function embedding_q4k(args: Embedding, first: u32, last: u32, thread: u32): void {
+  look_up<Q4K>(args, first, last, thread);
+}
