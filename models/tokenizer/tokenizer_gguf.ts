@@ -279,8 +279,9 @@ function numberList(
   const value = metadata[`tokenizer.ggml.${key}`];
   if (value === undefined || value === null) return undefined;
   if (Array.isArray(value) || ArrayBuffer.isView(value)) {
-    const numbers = Float64Array.from(value as ArrayLike<number | bigint>, Number);
-    if (numbers.length === tokens.length && !numbers.includes(NaN)) return numbers;
+    const list = value as ArrayLike<number | bigint>;
+    const numbers = list.length === tokens.length ? Float64Array.from(list, Number) : undefined;
+    if (numbers?.includes(NaN) === false) return numbers;
   }
   throw failure(
     `tokenizer.ggml.${key} must be a list of ${tokens.length} numbers`,
@@ -311,14 +312,16 @@ function flag(metadata: Readonly<Record<string, unknown>>, key: string): boolean
 }
 
 function describe(value: unknown): string {
-  if (Array.isArray(value)) return `a list of ${value.length}`;
+  if (Array.isArray(value) || ArrayBuffer.isView(value)) {
+    return `a list of ${(value as ArrayLike<unknown>).length}`;
+  }
   return typeof value === "object" && value !== null ? "an object" : String(value);
 }
 
 function failure(requirement: string, value: unknown): DataError {
   return new DataError(
     `Cannot build a tokenizer from GGUF metadata: ${requirement}: current value is ${
-      String(value)
+      describe(value)
     }`,
   );
 }

@@ -35,7 +35,14 @@ class Child implements AsyncDisposable {
   constructor(folder: string) {
     this.#folder = folder;
     this.#process = new Deno.Command(Deno.execPath(), {
-      args: ["run", "-A", "--no-prompt", new URL("fuzz_child.ts", import.meta.url).href, folder],
+      args: [
+        "run",
+        "-A",
+        "--no-prompt",
+        "--v8-flags=--expose-gc",
+        new URL("fuzz_child.ts", import.meta.url).href,
+        folder,
+      ],
       stdin: "piped",
       stdout: "piped",
       stderr: "null",

@@ -31,6 +31,8 @@ export interface FuzzAnswer {
   readonly peakBytes: number;
 }
 
+const GARBAGE_BYTES = 150e6;
+
 async function tryCases({ seed, first, count }: FuzzRequest, folder: string): Promise<FuzzAnswer> {
   const outcomes: Record<string, number> = {};
   const failures: [number, string][] = [];
@@ -52,7 +54,10 @@ async function tryCases({ seed, first, count }: FuzzRequest, folder: string): Pr
     if (milliseconds > slowest.milliseconds) slowest = { index, milliseconds };
     const key = `${format} ${outcome}`;
     outcomes[key] = (outcomes[key] ?? 0) + 1;
-    peakBytes = Math.max(peakBytes, Deno.memoryUsage().rss);
+    const { rss } = Deno.memoryUsage();
+    peakBytes = Math.max(peakBytes, rss);
+    // What a case leaves behind is not the next one's.
+    if (rss > GARBAGE_BYTES) (globalThis as { gc?: () => void }).gc?.();
   }
   return { outcomes, failures, slowest, peakBytes: Math.max(peakBytes, await peakOfProcess()) };
 }

@@ -65,11 +65,42 @@ const TEXTS = [
 
 async function fuzzGguf({ random, folder }: FuzzPlace): Promise<void> {
   const parts = pick(random, GGUFS);
+  if (random() < 0.002) {
+    writeLongList(random, `${folder}/x.gguf`, parts);
+    return await openAll(`${folder}/x.gguf`, random);
+  }
   const isWhole = random() < 0.4;
   const encoded = encodeGguf(isWhole ? parts : damageParts(random, parts));
   const isDamaged = isWhole || random() < 0.2;
   const bytes = isDamaged ? damageBytes(random, encoded, GGUFS.map(encodeGguf)) : encoded;
   await openAll(await writeFiles(folder, { "x.gguf": bytes }), random);
+}
+
+/** Sizes of elements by the number of their type: bytes, integers, floats, flags, empty texts, long integers. */
+const LIST_TYPES: readonly (readonly [number, number])[] = [
+  [0, 1],
+  [5, 4],
+  [6, 4],
+  [7, 1],
+  [8, 8],
+  [10, 8],
+];
+
+/** Writes a file one of whose lists has millions of zeros; they are a hole of the file, and take no memory here. */
+function writeLongList(random: Random, path: string, parts: WrittenGguf): void {
+  const key = pick(random, GGUF_KEYS);
+  const metadata = parts.metadata.filter(([other]) => other !== key);
+  const bytes = encodeGguf({ ...parts, metadata: [[key, ["i32s", []]], ...metadata] });
+  const [type, size] = pick(random, LIST_TYPES);
+  const count = 32 * randomInteger(random, (type === 8 ? 2 ** 20 : 46 * 2 ** 20 / size) / 32);
+  const list = 24 + 8 + key.length + 4; // a header of 24 bytes, the key, the type of the value
+  const view = new DataView(bytes.buffer);
+  view.setUint32(list, type, true);
+  view.setBigUint64(list + 4, BigInt(count), true);
+  using file = Deno.openSync(path, { write: true, create: true, truncate: true });
+  file.writeSync(bytes.subarray(0, list + 12));
+  file.seekSync(count * size, Deno.SeekMode.Current);
+  file.writeSync(bytes.subarray(list + 12));
 }
 
 function damageParts(random: Random, { metadata, tensors }: WrittenGguf): WrittenGguf {
