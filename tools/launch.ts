@@ -64,7 +64,9 @@ async function main(args: readonly string[]): Promise<number> {
   const folder = temporary.path;
   const env = driverEnvironment(folder);
   const isHelp = rest.includes("--help") || rest.includes("-h");
-  const adapter = isHelp ? undefined : await ensureAdapter(await localHost(env, say));
+  const isRequired = /(^| )--device[= ]webgpu( |$)/.test(rest.join(" "));
+  const host = { ...await localHost(env, say), isRequired };
+  const adapter = isHelp ? undefined : await ensureAdapter(host);
   if (command === "test" && !isHelp) describeTiers(adapter);
   const restarts = RESUMABLE.includes(command) ? RESTARTS : 0;
   return await supervise({
