@@ -35,6 +35,9 @@ export interface AdapterSummary {
 /** Opens a back end; undefined if this machine cannot run it. */
 type Opener = (options: DeviceOptions) => Promise<Device | undefined>;
 
+/** Variable with the names of the back ends in which Deno looks for adapters. */
+const BACKEND_VARIABLE = "DENO_WEBGPU_BACKEND";
+
 const OPENERS: Readonly<Record<Backend, Opener>> = {
   webgpu: openWebgpu,
   reference: (options) => Promise.resolve(new ReferenceDevice(options)),
@@ -64,9 +67,21 @@ export async function openDevice(options: OpenDeviceOptions = {}): Promise<Devic
     const device = await opener(options);
     if (device !== undefined) return device;
   }
+  const wanted = backendVariable();
   throw new GpuError(
-    "Cannot use a GPU: no WebGPU adapter was found: install a Vulkan driver, or Mesa's software driver (Debian package mesa-vulkan-drivers)",
+    `Cannot use a GPU: there must be a WebGPU adapter${
+      wanted === undefined ? "" : ` of the back ends that ${BACKEND_VARIABLE} names, ${wanted}`
+    }: current number is 0: install a Vulkan driver, or Mesa's software driver (Debian package mesa-vulkan-drivers)`,
   );
+}
+
+/** What limits Deno's search for adapters; undefined in browsers, too. */
+function backendVariable(): string | undefined {
+  try {
+    return globalThis.Deno?.env.get(BACKEND_VARIABLE);
+  } catch {
+    return undefined; // without the permission to read it
+  }
 }
 
 /**
