@@ -5,6 +5,8 @@
  */
 
 import { writeSync } from "node:fs";
+import { printableText } from "../core/printable.ts";
+import { CLEAR_LINE } from "../core/terminal_view.ts";
 import type { CommandInput, CommandIo } from "./command.ts";
 import { EXIT } from "./command_line.ts";
 
@@ -93,7 +95,7 @@ class ProcessInput implements CommandInput {
 
 /** Writes all of a text; a closed pipe is not an error. */
 function writeText(descriptor: 1 | 2, text: string): void {
-  const bytes = new TextEncoder().encode(text);
+  const bytes = new TextEncoder().encode(shownText(descriptor, text));
   let offset = 0;
   while (offset < bytes.length) {
     try {
@@ -102,6 +104,13 @@ function writeText(descriptor: 1 | 2, text: string): void {
       if ((error as { code?: string }).code !== "EAGAIN") return;
     }
   }
+}
+
+/** Results keep their bytes for other programs; what people see has no control characters but ours. */
+function shownText(descriptor: 1 | 2, text: string): string {
+  if (descriptor === 1) return Deno.stdout.isTerminal() ? printableText(text) : text;
+  const own = text.startsWith(CLEAR_LINE) ? CLEAR_LINE : "";
+  return own + printableText(text.slice(own.length));
 }
 
 function screenColumns(): number {
