@@ -4,7 +4,7 @@
  * @module
  */
 
-import { LabError, UsageError } from "../core/check.ts";
+import { GpuError, LabError, UsageError } from "../core/check.ts";
 import { type Command, CommandCall, commandHelp, type CommandIo } from "./command.ts";
 
 /** Exit codes of every command. */
@@ -17,6 +17,8 @@ export const EXIT = {
   usage: 2,
   /** With `--strict`: a comparable claim differs. */
   differs: 3,
+  /** The device was lost; the same command may succeed in a new process. */
+  deviceLost: 75,
   /** Stopped by Ctrl-C. */
   stopped: 130,
   /** Stopped by SIGTERM, as job systems do. */
@@ -68,6 +70,7 @@ function reportError(error: unknown, io: CommandIo, call: CommandCall | undefine
   }
   const text = errorText(error);
   io.error(`${call?.asTyped(text) ?? text}\n`);
+  if (error instanceof GpuError && error.isDeviceLost) return EXIT.deviceLost;
   if (!(error instanceof UsageError)) return EXIT.failed;
   io.error("Add --help for the options.\n");
   return EXIT.usage;

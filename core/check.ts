@@ -16,16 +16,23 @@ export class GpuError extends LabError {
   override readonly name = "GpuError";
   /** Whether the device had too little memory, so that lower demands may succeed. */
   readonly isOutOfMemory: boolean;
+  /** Whether the device is gone, so that only a new process may get another. */
+  readonly isDeviceLost: boolean;
 
   /**
    * Makes the error.
    *
    * @param message What failed, in the form of all errors.
-   * @param options The original error; whether memory was the reason.
+   * @param options The original error; whether memory or the loss of the device was the reason.
    */
-  constructor(message: string, options: ErrorOptions & { readonly isOutOfMemory?: boolean } = {}) {
+  constructor(
+    message: string,
+    options: ErrorOptions & { readonly isOutOfMemory?: boolean; readonly isDeviceLost?: boolean } =
+      {},
+  ) {
     super(message, options);
     this.isOutOfMemory = options.isOutOfMemory ?? false;
+    this.isDeviceLost = options.isDeviceLost ?? false;
   }
 }
 

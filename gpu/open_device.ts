@@ -36,6 +36,9 @@ export interface AdapterSummary {
 /** Opens a back end; undefined if this machine cannot run it. */
 type Opener = (options: CpuDeviceOptions) => Promise<Device | undefined>;
 
+/** Variable with the names of the back ends in which Deno looks for adapters. */
+const BACKEND_VARIABLE = "DENO_WEBGPU_BACKEND";
+
 const OPENERS: Readonly<Record<Backend, Opener>> = {
   webgpu: openWebgpu,
   cpu: (options) => Promise.resolve(new CpuDevice(options)),
@@ -65,9 +68,21 @@ export async function openDevice(options: OpenDeviceOptions = {}): Promise<Devic
   }
   const device = await opener(options);
   if (device !== undefined) return device;
+  const wanted = backendVariable();
   throw new GpuError(
-    "Cannot use a GPU: no WebGPU adapter was found: install a Vulkan driver, or choose the CPU device",
+    `Cannot use a GPU: there must be a WebGPU adapter${
+      wanted === undefined ? "" : ` of the back ends that ${BACKEND_VARIABLE} names, ${wanted}`
+    }: current number is 0: install a Vulkan driver, or choose the CPU device`,
   );
+}
+
+/** What limits Deno's search for adapters; undefined in browsers, too. */
+function backendVariable(): string | undefined {
+  try {
+    return globalThis.Deno?.env.get(BACKEND_VARIABLE);
+  } catch {
+    return undefined; // without the permission to read it
+  }
 }
 
 /** A software adapter computes on the CPU as well, and much slower than WebAssembly does. */

@@ -31,6 +31,7 @@ export class ErrorLog {
       if (this.#isDisposed) return;
       this.#lost = new GpuError(
         `Cannot ${this.#activity}: the device must stay available: it was lost (${message})`,
+        { isDeviceLost: true },
       );
     });
   }

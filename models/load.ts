@@ -99,7 +99,9 @@ export function tokenizerOf(
   files: Pick<ModelFiles, "name" | "config" | "tokenizer">,
   { onWarning }: Pick<OpenOptions, "onWarning"> = {},
 ): Tokenizer | undefined {
-  const tokenizer = files.tokenizer && createTokenizer(files.tokenizer);
+  const { tokenizer: parts } = files;
+  for (const warning of parts?.warnings ?? []) onWarning?.(`${files.name}: ${warning}`);
+  const tokenizer = parts && createTokenizer(parts);
   const { vocabulary: rows } = files.config;
   if (tokenizer !== undefined && tokenizer.vocabulary > rows) {
     onWarning?.(

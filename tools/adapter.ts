@@ -10,6 +10,10 @@ export interface AdapterHost {
   readonly isRoot: boolean;
   /** Whether packages are installed with apt. */
   readonly hasApt: boolean;
+  /** What the user set DENO_WEBGPU_BACKEND to. */
+  readonly backend?: string | undefined;
+  /** Whether the command refuses to run without an adapter. */
+  readonly isRequired?: boolean;
   /** Whether installing is allowed (`SMALLKV_INSTALL` is not 0). */
   readonly mayInstall: boolean;
   /** Name of the adapter that a fresh process finds. */
@@ -23,6 +27,20 @@ export interface AdapterHost {
 /** Debian packages of Mesa's software driver and of the loader that finds it. */
 const PACKAGES = ["mesa-vulkan-drivers", "libvulkan1"];
 
+/** Names that DENO_WEBGPU_BACKEND may list, some of them for one back end. */
+const BACKEND_NAMES: readonly string[] = [
+  "vulkan",
+  "vk",
+  "metal",
+  "mtl",
+  "dx12",
+  "d3d12",
+  "gl",
+  "gles",
+  "opengl",
+  "webgpu",
+];
+
 /** Longest time an adapter may take to answer. */
 const PROBE_MS = 60_000;
 
@@ -34,8 +52,16 @@ const PROBE_MS = 60_000;
 export async function ensureAdapter(host: AdapterHost): Promise<string | undefined> {
   const found = await host.findAdapter();
   if (found !== undefined) return found;
+  const next = host.isRequired === true ? "" : "; continuing with the reference device";
+  if (host.backend !== undefined && !host.backend.split(",").every(isBackendName)) {
+    const names = BACKEND_NAMES.join(", ");
+    host.say(
+      `Cannot use a GPU: DENO_WEBGPU_BACKEND must be among ${names}: current value is ${host.backend}${next}`,
+    );
+    return undefined;
+  }
   if (!(host.isRoot && host.hasApt && host.mayInstall)) {
-    host.say(`No WebGPU adapter was found: ${advice(host)}; continuing with the reference device`);
+    host.say(`No WebGPU adapter was found: ${advice(host)}${next}`);
     return undefined;
   }
   host.say(`No WebGPU adapter was found: installing Mesa's software driver (${names()})`);
@@ -43,9 +69,13 @@ export async function ensureAdapter(host: AdapterHost): Promise<string | undefin
   const installed = failure === undefined ? await host.findAdapter() : undefined;
   if (installed === undefined) {
     const reason = failure ?? "the driver offers no adapter";
-    host.say(`Cannot install ${names()}: ${reason}: continuing with the reference device`);
+    host.say(`Cannot install ${names()}: ${reason}${next}`);
   }
   return installed;
+}
+
+function isBackendName(name: string): boolean {
+  return BACKEND_NAMES.includes(name.trim().toLowerCase());
 }
 
 function names(): string {
@@ -77,6 +107,7 @@ export async function localHost(
   return {
     isRoot: Deno.build.os === "linux" && Deno.uid() === 0,
     hasApt: Deno.build.os === "linux" && await runs("apt-get", ["--version"]),
+    backend: Deno.env.get("DENO_WEBGPU_BACKEND"),
     mayInstall: Deno.env.get("SMALLKV_INSTALL") !== "0",
     findAdapter: () => probe(env),
     install,

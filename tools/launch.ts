@@ -8,6 +8,7 @@
 
 import { driverEnvironment, ensureAdapter, localHost } from "./adapter.ts";
 import { supervise } from "./supervise.ts";
+import { temporaryFolder } from "./temporary_folder.ts";
 
 /** Restarts of a command that continues where it stopped. */
 const RESTARTS = 3;
@@ -59,25 +60,24 @@ async function main(args: readonly string[]): Promise<number> {
     say("Usage: deno run -A tools/launch.ts COMMAND [ARGUMENT...]");
     return 2;
   }
-  const folder = await Deno.makeTempDir({ prefix: "smallkv-" });
-  try {
-    const env = driverEnvironment(folder);
-    const isHelp = rest.includes("--help") || rest.includes("-h");
-    const adapter = isHelp ? undefined : await ensureAdapter(await localHost(env, say));
-    if (command === "test" && !isHelp) describeTiers(adapter);
-    const restarts = RESUMABLE.includes(command) ? RESTARTS : 0;
-    return await supervise({
-      args: denoArguments(command, rest),
-      env,
-      restarts,
-      folder,
-      // Between typed turns, Ctrl-C ends an answer alone.
-      handlesInterrupts: rest.includes("--turns=-") || rest[rest.indexOf("--turns") + 1] === "-",
-      say,
-    });
-  } finally {
-    await Deno.remove(folder, { recursive: true }).catch(() => {});
-  }
+  await using temporary = await temporaryFolder();
+  const folder = temporary.path;
+  const env = driverEnvironment(folder);
+  const isHelp = rest.includes("--help") || rest.includes("-h");
+  const isRequired = /(^| )--device[= ]webgpu( |$)/.test(rest.join(" "));
+  const host = { ...await localHost(env, say), isRequired };
+  const adapter = isHelp ? undefined : await ensureAdapter(host);
+  if (command === "test" && !isHelp) describeTiers(adapter);
+  const restarts = RESUMABLE.includes(command) ? RESTARTS : 0;
+  return await supervise({
+    args: denoArguments(command, rest),
+    env,
+    restarts,
+    folder,
+    // Between typed turns, Ctrl-C ends an answer alone.
+    handlesInterrupts: rest.includes("--turns=-") || rest[rest.indexOf("--turns") + 1] === "-",
+    say,
+  });
 }
 
 if (import.meta.main) Deno.exit(await main(Deno.args));

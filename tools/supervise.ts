@@ -1,10 +1,11 @@
 /**
  * Runs a command as a child process, passes on signals and its exit code, and restarts it when a
- * driver crashed it.
+ * driver crashed it or the device was lost.
  *
  * @module
  */
 
+import { EXIT } from "../cli/command_line.ts";
 import { onOrphaned } from "./orphan.ts";
 
 /** A command to supervise. */
@@ -49,13 +50,13 @@ const FORGIVEN_AFTER_MS = 10 * 60_000;
 /** How one run of the child ended. */
 interface Ending {
   readonly code: number;
-  /** Signal or other cause if a driver ended the process; undefined otherwise. */
+  /** What a driver did to the process; undefined if it did nothing. */
   readonly crash?: string;
   readonly durationMs: number;
 }
 
 /**
- * Runs a command until it ends by itself, is ended by the user, or crashes too often.
+ * Runs a command until it ends by itself, is ended by the user, or its driver fails too often.
  *
  * @returns Exit code of the last run.
  */
@@ -65,11 +66,10 @@ export async function supervise(command: SupervisedCommand): Promise<number> {
     if (ending.crash === undefined) return ending.code;
     if (ending.durationMs > FORGIVEN_AFTER_MS) restarts = 0;
     if (restarts >= command.restarts) {
-      command.say(`The graphics driver ended the process (${ending.crash})`);
+      command.say(ending.crash);
       return ending.code === 0 ? 1 : ending.code;
     }
-    const count = `restart ${restarts + 1} of ${command.restarts}`;
-    command.say(`The graphics driver ended the process (${ending.crash}); continuing, ${count}`);
+    command.say(`${ending.crash}; continuing, restart ${restarts + 1} of ${command.restarts}`);
   }
 }
 
@@ -90,12 +90,17 @@ async function runOnce(command: SupervisedCommand): Promise<Ending> {
     return { code: code ?? status.code, durationMs };
   }
   if (isUserSignal(status.signal)) return { code: status.code, durationMs };
+  if (status.signal === null && status.code === EXIT.deviceLost) {
+    return { code: status.code, crash: "The device was lost", durationMs };
+  }
   if (status.signal === null && recorded !== "driver in use") {
     return { code: status.code, durationMs };
   }
   const ownCode = Number.parseInt(recorded);
   if (Number.isInteger(ownCode)) return { code: ownCode, durationMs };
-  return { code: status.code, crash: status.signal ?? `exit code ${status.code}`, durationMs };
+  const cause = status.signal ?? `exit code ${status.code}`;
+  const crash = `The graphics driver ended the process (${cause})`;
+  return { code: status.code, crash, durationMs };
 }
 
 function isUserSignal(signal: Deno.Signal | null): boolean {

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { GpuError } from "../../core/check.ts";
 import type { JsonValue } from "../../core/json.ts";
 import type { Progress } from "../../core/progress.ts";
 import type {
@@ -63,11 +64,12 @@ interface Job {
 /**
  * Runs experiments one after the other.
  *
- * An experiment that fails does not stop the others; an aborted signal stops all.
+ * An experiment that fails does not stop the others; an aborted signal or a lost device stops all.
  *
  * @param experiments What to run.
  * @param options Models, folders and views.
  * @returns One outcome each, in order.
+ * @throws {GpuError} If the device was lost.
  */
 export async function runExperiments(
   experiments: readonly Experiment[],
@@ -102,6 +104,7 @@ async function guard<T>(
     return await work();
   } catch (error) {
     if (signal.aborted) return { experiment, status: "stopped" };
+    if (error instanceof GpuError && error.isDeviceLost) throw error; // nothing else can run
     return { experiment, status: "failed", error };
   }
 }

@@ -19,24 +19,12 @@ import {
   type RopeScaling,
   tokenIdsField,
 } from "../config.ts";
+import { END_MARKERS } from "../tokenizer/end_markers.ts";
 import type { GgufFile } from "./gguf.ts";
 import type { GgufMetadata } from "./gguf_header.ts";
 
 const CONTROL_TOKEN = 3;
 
-/**
- * Tokens that end a turn or a text; files name only one of them, but models stop at any. They count whatever type a file
- * gives them, as in llama.cpp.
- */
-const END_TEXTS: ReadonlySet<string> = new Set([
-  "<|endoftext|>",
-  "<|end_of_text|>",
-  "<|im_end|>",
-  "<|end|>",
-  "<|eot_id|>",
-  "<|eom_id|>",
-  "<end_of_turn>",
-]);
 /** Ends a text only as a control token: vocabularies of code have it as an ordinary piece, too. */
 const END_TAG = "</s>";
 
@@ -193,6 +181,7 @@ async function ropeFactors(file: GgufFile): Promise<readonly number[] | undefine
   throw fieldError(fields, "rope_freqs.weight must hold numbers above 0", "others");
 }
 
+/** Files name one token that ends a turn or a text, but models stop at any, whatever type it has, as in llama.cpp. */
 function endTokens(file: GgufFile): number[] {
   const fields = tokenizerFields(file);
   const named = ["eos_token_id", "eot_token_id", "eom_token_id"].flatMap((name) =>
@@ -205,7 +194,7 @@ function endTokens(file: GgufFile): number[] {
   const known: number[] = [];
   for (let id = 0; id < tokens.length; id++) {
     const isTag = tokens[id] === END_TAG && kinds[id] === CONTROL_TOKEN;
-    if (isTag || END_TEXTS.has(tokens[id])) known.push(id);
+    if (isTag || END_MARKERS.has(tokens[id])) known.push(id);
   }
   return [...new Set([...named, ...known])];
 }

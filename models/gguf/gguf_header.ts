@@ -34,7 +34,7 @@ export type GgufNumbers =
   | BigUint64Array
   | BigInt64Array;
 
-/** Metadata of a file by key, without lists of lists. */
+/** Metadata of a file by key; lists of lists, and of more than 2^20 numbers, are not read and come as empty ones. */
 export type GgufMetadata = Readonly<Record<string, GgufValue>>;
 
 /** An entry of the tensor table, as stored. */
@@ -62,7 +62,7 @@ export interface GgufHeader {
 const MAGIC = 0x46554747;
 const SWAPPED_VERSIONS: readonly number[] = [0x01000000, 0x02000000, 0x03000000];
 const MAX_ENTRIES = 2 ** 16;
-/** Texts and lists that lists may hold in all; each costs more memory or time than its bytes. */
+/** Texts and lists that lists may hold in all, since each costs more memory or time than its bytes; numbers of one list. */
 const MAX_LIST_ITEMS = 2 ** 20;
 const MAX_NESTING = 8;
 const MAX_AXES = 4;
@@ -91,6 +91,8 @@ const NUMBER_LISTS: Readonly<Record<number, NumberList>> = {
 };
 const STRING = 8;
 const LIST = 9;
+/** Stands for lists of which no key of a model is one, so that whoever needs one of them finds it too short. */
+const UNREAD: GgufNumbers = new Uint8Array(0);
 
 /**
  * Reads the header of a GGUF file, version 2 or 3.
@@ -127,7 +129,7 @@ async function checkMagic(cursor: HeaderCursor): Promise<void> {
 }
 
 async function readMetadata(cursor: HeaderCursor, count: number): Promise<GgufMetadata> {
-  const metadata = new Map<string, GgufValue | undefined>();
+  const metadata = new Map<string, GgufValue>();
   const budget = { items: MAX_LIST_ITEMS };
   for (let index = 0; index < count; index++) {
     const key = await cursor.text();
@@ -136,17 +138,14 @@ async function readMetadata(cursor: HeaderCursor, count: number): Promise<GgufMe
     }
     metadata.set(key, await readValue(cursor, key, budget));
   }
-  const known = metadata.entries().filter((entry): entry is [string, GgufValue] =>
-    entry[1] !== undefined
-  );
-  return Object.fromEntries(known);
+  return Object.fromEntries(metadata);
 }
 
 async function readValue(
   cursor: HeaderCursor,
   key: string,
   budget: { items: number },
-): Promise<GgufValue | undefined> {
+): Promise<GgufValue> {
   const type = await cursor.u32();
   if (type === STRING) return await cursor.text();
   if (type === LIST) return await readList(cursor, key, budget);
@@ -156,17 +155,18 @@ async function readValue(
   return typeof value === "bigint" && BigInt.asIntN(54, value) === value ? Number(value) : value;
 }
 
-/** Lists of lists are passed over: no key of a model has them, and they come as undefined. */
 async function readList(
   cursor: HeaderCursor,
   key: string,
   budget: { items: number },
   depth = 1,
-): Promise<readonly string[] | GgufNumbers | undefined> {
+): Promise<readonly string[] | GgufNumbers> {
   const type = await cursor.u32();
   if (type !== STRING && type !== LIST) {
     const count = await cursor.count(`length of "${key}"`, Number.MAX_SAFE_INTEGER);
-    return await readNumbers(cursor, { key, type, count });
+    if (count <= MAX_LIST_ITEMS) return await readNumbers(cursor, { key, type, count });
+    cursor.skip(count * listOf(cursor, key, type).BYTES_PER_ELEMENT);
+    return UNREAD;
   }
   const count = await cursor.count(`length of "${key}"`, budget.items);
   budget.items -= count;
@@ -181,17 +181,21 @@ async function readList(
     throw cursor.failure(`lists of "${key}" must be nested less than ${MAX_NESTING} deep`, "more");
   }
   for (let index = 0; index < count; index++) await readList(cursor, key, budget, depth + 1);
+  return UNREAD;
 }
 
 async function readNumbers(
   cursor: HeaderCursor,
   { key, type, count }: { readonly key: string; readonly type: number; readonly count: number },
 ): Promise<GgufNumbers> {
-  const List = NUMBER_LISTS[type];
-  if (List === undefined) {
-    throw cursor.failure(`"${key}" must have one of the types of GGUF`, type);
-  }
+  const List = listOf(cursor, key, type);
   return new List((await cursor.copy(count * List.BYTES_PER_ELEMENT)).buffer);
+}
+
+function listOf(cursor: HeaderCursor, key: string, type: number): NumberList {
+  const List = NUMBER_LISTS[type];
+  if (List !== undefined) return List;
+  throw cursor.failure(`"${key}" must have one of the types of GGUF`, type);
 }
 
 async function readEntry(cursor: HeaderCursor): Promise<GgufTensorEntry> {
@@ -215,7 +219,7 @@ function alignmentOf(cursor: HeaderCursor, metadata: GgufMetadata): number {
   if (isPower && alignment >= 8 && alignment <= MAX_ALIGNMENT) return alignment;
   throw cursor.failure(
     `general.alignment must be a power of two from 8 to ${MAX_ALIGNMENT}`,
-    String(alignment),
+    typeof alignment === "number" ? alignment : "none",
   );
 }
 
@@ -313,10 +317,33 @@ class HeaderCursor {
     return this.#window.slice(this.#at - byteLength, this.#at);
   }
 
+  /**
+   * Passes over bytes without reading them.
+   *
+   * @throws {DataError} If the file ends.
+   */
+  skip(byteLength: number): void {
+    const begin = this.position + byteLength;
+    this.#checkEnd(begin);
+    this.#at += byteLength;
+    if (this.#at <= this.#window.length) return;
+    this.#window = new Uint8Array(0);
+    this.#windowOffset = begin;
+    this.#at = 0;
+  }
+
   async #need(byteLength: number): Promise<void> {
     if (this.#at + byteLength <= this.#window.length) return;
     const begin = this.position;
-    const end = begin + byteLength;
+    this.#checkEnd(begin + byteLength);
+    const left = this.#file.byteLength - begin;
+    this.#window = await this.#file.read(begin, Math.min(left, Math.max(byteLength, WINDOW_BYTES)));
+    this.#view = new DataView(this.#window.buffer);
+    this.#windowOffset = begin;
+    this.#at = 0;
+  }
+
+  #checkEnd(end: number): void {
     if (end > this.#file.byteLength) {
       throw this.failure(
         `the header must end within the file, which needs at least ${end} bytes`,
@@ -329,10 +356,5 @@ class HeaderCursor {
         `at least ${end}`,
       );
     }
-    const left = this.#file.byteLength - begin;
-    this.#window = await this.#file.read(begin, Math.min(left, Math.max(byteLength, WINDOW_BYTES)));
-    this.#view = new DataView(this.#window.buffer);
-    this.#windowOffset = begin;
-    this.#at = 0;
   }
 }

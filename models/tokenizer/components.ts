@@ -4,7 +4,6 @@
  * @module
  */
 
-import { SplitPreTokenizer } from "@huggingface/tokenizers";
 import { DataError } from "../../core/check.ts";
 
 /** A component of `tokenizer.json`: a normalizer, pre-tokenizer, decoder or post-processor. */
@@ -46,36 +45,4 @@ export function textField(component: Component, part: string, name: string): str
   const value = component[name];
   if (typeof value === "string") return value;
   throw unsupported(`${part}.${name} must be a string`, value);
-}
-
-/** Contractions without case: the original folds all of Unicode, where U+017F is an s. */
-const CONTRACTION = "(?i:'s|";
-const FOLDED_CONTRACTION = "(?i:'s|'\u017f|";
-
-/**
- * Compiles the pattern of a component.
- *
- * @returns A global expression with the flag `u`.
- * @throws {DataError} If it is neither a string nor a regular expression that can be translated.
- */
-export function patternOf(component: Component, part: string): RegExp {
-  const { Regex, String: text } = (component.pattern ?? {}) as Component;
-  if (typeof text === "string") {
-    return new RegExp(text.replace(/[.*+?^${}()|[\]\\/]/g, "\\$&"), "gu");
-  }
-  if (typeof Regex !== "string") {
-    throw unsupported(`${part}.pattern must have a Regex or a String`, component.pattern);
-  }
-  return compile(Regex, part);
-}
-
-/** The library translates the syntax of Oniguruma, which the files are written in. */
-export function compile(regex: string, part: string): RegExp {
-  const pattern = { Regex: regex.replaceAll(CONTRACTION, FOLDED_CONTRACTION) };
-  try {
-    const split = new SplitPreTokenizer({ type: "Split", pattern, invert: false } as never);
-    return (split as unknown as { readonly pattern: RegExp }).pattern;
-  } catch (cause) {
-    throw unsupported(`${part}.pattern must be a regular expression`, regex, cause);
-  }
 }

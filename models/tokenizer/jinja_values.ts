@@ -7,6 +7,8 @@
  * @module
  */
 
+import { Deadline } from "../../core/deadline.ts";
+
 /** A value that a template can hold. */
 export type Value =
   | undefined
@@ -77,26 +79,19 @@ export class TemplateError extends Error {}
 /** Longest text that a template may make, in UTF-16 units, and most of all texts and lists together. */
 const MAX_TEXT = 2 ** 24;
 const MAX_TOTAL = 2 ** 26;
-/** Work between two looks at the clock, in values and characters. */
-const WORK_STEP = 2 ** 14;
 
 /** Time and memory that a template may use. */
 export class Budget {
-  readonly #end: number;
-  #work = 0;
-  #checked = 0;
+  readonly #deadline: Deadline;
   #total = 0;
 
   constructor(seconds: number) {
-    this.#end = performance.now() + 1000 * seconds;
+    this.#deadline = new Deadline(seconds, () => new TemplateError("one that takes too long"));
   }
 
   /** Counts work, in values or characters that were looked at. */
   spend(work: number): void {
-    this.#work += work;
-    if (this.#work - this.#checked < WORK_STEP) return;
-    this.#checked = this.#work;
-    if (performance.now() > this.#end) throw new TemplateError("one that takes too long");
+    this.#deadline.spend(work);
   }
 
   /** Counts a text or list before it is made. */

@@ -4,11 +4,13 @@
  * @module
  */
 
-import { type Component, componentsOf, patternOf, textField, unsupported } from "./components.ts";
+import type { Deadline } from "../../core/deadline.ts";
+import { type Component, componentsOf, textField, unsupported } from "./components.ts";
+import { patternOf } from "./patterns.ts";
 import { leadingSpace, trailingSpace } from "./unicode_classes.ts";
 
 /** Changes a text. */
-export type Normalizer = (text: string) => string;
+export type Normalizer = (text: string, deadline: Deadline) => string;
 
 const PART = "normalizer";
 
@@ -20,7 +22,7 @@ const PART = "normalizer";
  */
 export function buildNormalizer(value: unknown): Normalizer {
   const steps = normalizersOf(value).map(normalizerOf);
-  return (text) => steps.reduce((changed, step) => step(changed), text);
+  return (text, deadline) => steps.reduce((changed, step) => step(changed, deadline), text);
 }
 
 /** Lists the components of `normalizer`. */
@@ -53,7 +55,14 @@ function normalizerOf(component: Component): Normalizer {
     case "Replace": {
       const pattern = patternOf(component, PART);
       const content = textField(component, PART, "content");
-      return (text) => text.replace(pattern, () => content);
+      return (text, deadline) => {
+        let [changed, reached] = ["", 0];
+        for (const { start, end } of pattern(text, deadline)) {
+          changed += text.slice(reached, start) + content;
+          reached = end;
+        }
+        return changed + text.slice(reached);
+      };
     }
     case "BertNormalizer":
       return bertNormalizer(component);

@@ -4,14 +4,10 @@
  * @module
  */
 
-import {
-  compile,
-  type Component,
-  componentsOf,
-  patternOf,
-  textField,
-  unsupported,
-} from "./components.ts";
+import type { Deadline } from "../../core/deadline.ts";
+import { type Component, componentsOf, textField, unsupported } from "./components.ts";
+import { GPT2 } from "./known_patterns.ts";
+import { literalPattern, type Match, nativePattern, type Pattern, patternOf } from "./patterns.ts";
 import { BYTE_CHARACTERS } from "./tokenizer_json.ts";
 import { WORD } from "./unicode_classes.ts";
 
@@ -26,10 +22,10 @@ export interface Piece {
 }
 
 /** Cuts a piece into smaller ones, in order; empty ones may be among them. */
-type Cutter = (piece: Piece) => Piece[];
+type Cutter = (piece: Piece, deadline: Deadline) => Piece[];
 
 /** Cuts a text into the words of the model. */
-export type PreTokenizer = (piece: Piece) => Piece[];
+export type PreTokenizer = Cutter;
 
 const PART = "pre_tokenizer";
 
@@ -41,17 +37,18 @@ const PART = "pre_tokenizer";
  */
 export function buildPreTokenizer(value: unknown): PreTokenizer {
   const steps = componentsOf(value, PART, "pretokenizers").flatMap(cuttersOf);
-  return (piece) =>
+  return (piece, deadline) =>
     steps.reduce(
-      (pieces, step) => pieces.flatMap(step).filter(({ text }) => text !== ""),
+      (pieces, step) =>
+        pieces.flatMap((one) => step(one, deadline)).filter(({ text }) => text !== ""),
       [piece],
     );
 }
 
-const GPT2_PATTERN =
-  "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
-const PUNCTUATION = /[\p{P}!-/:-@[-`{-~]/gu;
-const SPACES = /\p{White_Space}/gu;
+const PUNCTUATION = nativePattern(/[\p{P}!-/:-@[-`{-~]/gu);
+const SPACES = nativePattern(/\p{White_Space}/gu);
+const NUMERIC = nativePattern(/\p{N}/gu);
+const WORDS = nativePattern(new RegExp(`${WORD}+|(?:(?!${WORD})\\P{White_Space})+`, "gu"));
 
 function cuttersOf(component: Component): Cutter[] {
   const { type } = component;
@@ -65,10 +62,10 @@ function cuttersOf(component: Component): Cutter[] {
       return [cutter(patternOf(component, PART), behaviorOf(component, undefined), isInverted)];
     }
     case "Digits":
-      return [cutter(/\p{N}/gu, component.individual_digits === true ? "isolated" : "contiguous")];
+      return [cutter(NUMERIC, component.individual_digits === true ? "isolated" : "contiguous")];
     case "Whitespace":
       return [
-        cutter(new RegExp(`${WORD}+|(?:(?!${WORD})\\P{White_Space})+`, "gu"), "removed", true),
+        cutter(WORDS, "removed", true),
       ];
     case "WhitespaceSplit":
       return [cutter(SPACES, "removed")];
@@ -76,10 +73,8 @@ function cuttersOf(component: Component): Cutter[] {
       return [cutter(SPACES, "removed"), cutter(PUNCTUATION, "isolated")];
     case "Punctuation":
       return [cutter(PUNCTUATION, behaviorOf(component, "isolated"))];
-    case "CharDelimiterSplit": {
-      const delimiter = { String: textField(component, PART, "delimiter") };
-      return [cutter(patternOf({ pattern: delimiter }, PART), "removed")];
-    }
+    case "CharDelimiterSplit":
+      return [cutter(literalPattern(textField(component, PART, "delimiter")), "removed")];
     case "FixedLength":
       return [fixedLength(component)];
   }
@@ -116,9 +111,9 @@ interface Stretch {
   readonly isMatch: boolean;
 }
 
-function cutter(pattern: RegExp, behavior: Behavior, isInverted: boolean = false): Cutter {
-  return (piece) => {
-    const stretches = stretchesOf(piece.text, pattern, isInverted);
+function cutter(pattern: Pattern, behavior: Behavior, isInverted: boolean = false): Cutter {
+  return (piece, deadline) => {
+    const stretches = stretchesOf(piece.text, pattern(piece.text, deadline), isInverted);
     return joined(stretches, behavior).map(({ start, end }) => slice(piece, start, end));
   };
 }
@@ -132,13 +127,13 @@ function slice(piece: Piece, start: number, end: number): Piece {
   };
 }
 
-function stretchesOf(text: string, pattern: RegExp, isInverted: boolean): Stretch[] {
+function stretchesOf(text: string, matches: Iterable<Match>, isInverted: boolean): Stretch[] {
   const found: Stretch[] = [];
   let reached = 0;
-  for (const { 0: match, index } of text.matchAll(pattern)) {
-    if (index > reached) found.push({ start: reached, end: index, isMatch: isInverted });
-    reached = index + match.length;
-    found.push({ start: index, end: reached, isMatch: !isInverted });
+  for (const { start, end } of matches) {
+    if (start > reached) found.push({ start: reached, end: start, isMatch: isInverted });
+    found.push({ start, end, isMatch: !isInverted });
+    reached = end;
   }
   if (reached < text.length) found.push({ start: reached, end: text.length, isMatch: isInverted });
   return found;
@@ -174,7 +169,7 @@ function byteLevel(component: Component): Cutter[] {
     return [{ ...piece, text }];
   };
   if (component.use_regex === false) return [prefix, spell];
-  return [prefix, cutter(compile(GPT2_PATTERN, PART), "isolated"), spell];
+  return [prefix, cutter(patternOf({ pattern: { Regex: GPT2 } }, PART), "isolated"), spell];
 }
 
 function metaspace(component: Component): Cutter {
@@ -188,18 +183,15 @@ function metaspace(component: Component): Cutter {
   if (component.add_prefix_space === false && scheme !== "never") {
     throw unsupported("pre_tokenizer.add_prefix_space must agree with prepend_scheme", scheme);
   }
-  const cut = cutter(
-    patternOf({ pattern: { String: replacement } }, PART),
-    "mergedWithNext",
-  );
-  return (piece) => {
+  const cut = cutter(literalPattern(replacement), "mergedWithNext");
+  return (piece, deadline) => {
     const text = piece.text.replaceAll(" ", () => replacement);
     const isWanted = scheme === "always" || scheme === "first" && piece.isStart;
     const isPrefixed = isWanted && !text.startsWith(replacement);
     const changed = isPrefixed
       ? { ...piece, text: replacement + text, isPrefixed }
       : { ...piece, text };
-    return component.split === false ? [changed] : cut(changed);
+    return component.split === false ? [changed] : cut(changed, deadline);
   };
 }
 

@@ -5,6 +5,7 @@
  */
 
 import { DataError, RequirementError } from "../../core/check.ts";
+import { Deadline } from "../../core/deadline.ts";
 import { AddedTokenFinder } from "./added_tokens.ts";
 import type { WordModel } from "./bpe.ts";
 import { type Component, unsupported } from "./components.ts";
@@ -86,6 +87,20 @@ export function createTokenizer(files: TokenizerFiles): Tokenizer {
   }
 }
 
+/** Time that the patterns of a file may take for a text, in seconds, and further seconds for each UTF-16 unit. */
+const MAX_SECONDS = 2;
+const SECONDS_PER_UNIT = 1e-5;
+
+function deadlineOf(text: string): Deadline {
+  const seconds = MAX_SECONDS + SECONDS_PER_UNIT * text.length;
+  return new Deadline(seconds, () =>
+    new DataError(
+      `Cannot encode a text: the patterns of the tokenizer must be done within ${
+        seconds.toFixed(1)
+      } s: current value is a text of ${text.length} characters`,
+    ));
+}
+
 /** Ids of a stretch of text, and which of them begin with a space that was put there. */
 interface EncodedStretch {
   readonly start: number;
@@ -139,7 +154,7 @@ class FileTokenizer implements Tokenizer {
     );
     this.#normalized = new AddedTokenFinder(
       added.filter(({ normalized }) => normalized)
-        .map((token) => [this.#normalize(token.content), token]),
+        .map((token) => [this.#normalize(token.content, deadlineOf(token.content)), token]),
     );
     this.#cut = buildPreTokenizer(json.pre_tokenizer);
     this.#around = surroundingTokens(json.post_processor, this.#ids);
@@ -213,16 +228,21 @@ class FileTokenizer implements Tokenizer {
   /** Encodes a text stretch by stretch. A lone surrogate has no UTF-8; the original tokenizers never see one. */
   #stretches(text: string): EncodedStretch[] {
     const given = text.toWellFormed();
+    const deadline = deadlineOf(given);
     return this.#raw.split(given).map(({ start, end, id }) => {
       if (id !== undefined) return { start, end, ids: [id], isPrefixed: [false], isAdded: true };
-      return { start, end, ...this.#encodeStretch(given.slice(start, end), start === 0) };
+      return { start, end, ...this.#encodeStretch(given.slice(start, end), start === 0, deadline) };
     });
   }
 
-  #encodeStretch(given: string, isStart: boolean): Omit<EncodedStretch, "start" | "end"> {
+  #encodeStretch(
+    given: string,
+    isStart: boolean,
+    deadline: Deadline,
+  ): Omit<EncodedStretch, "start" | "end"> {
     const ids: number[] = [];
     const isPrefixed: boolean[] = [];
-    const text = this.#normalize(given);
+    const text = this.#normalize(given, deadline);
     for (const section of this.#normalized.split(text)) {
       if (section.id !== undefined) {
         ids.push(section.id);
@@ -234,7 +254,7 @@ class FileTokenizer implements Tokenizer {
         text: text.slice(section.start, section.end),
         isPrefixed: isFirst && this.#isPrepended,
         isStart: isFirst && isStart,
-      });
+      }, deadline);
       for (const piece of pieces) {
         for (const [at, id] of this.#model(piece.text).entries()) {
           ids.push(id);

@@ -8,6 +8,7 @@
 
 import { DataError } from "../../core/check.ts";
 import { END_MARKERS } from "./end_markers.ts";
+import { GPT2, lettersAndSymbols, LLAMA_CPP_DEFAULT, TEKKEN } from "./known_patterns.ts";
 
 /** The two files of a Hugging Face tokenizer, parsed. */
 export interface TokenizerFiles {
@@ -25,19 +26,6 @@ const TOKEN_TYPE = { unknown: 2, control: 3, userDefined: 4 } as const;
 /** Most that the squares of the lengths of all tokens may come to; files have a tenth of it. */
 const MAX_WORK = 2 ** 28;
 
-const CONTRACTIONS = "(?:'[sS\u017f]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])";
-const LOWER_CONTRACTIONS = "'s|'t|'re|'ve|'m|'ll|'d";
-const SPACES = "\\s+(?!\\S)|\\s+";
-
-const GPT2 = `${LOWER_CONTRACTIONS}| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|${SPACES}`;
-const LETTERS_AND_SYMBOLS = (digits: string): string =>
-  `${CONTRACTIONS}|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|${digits}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|${SPACES}`;
-const UPPER = "\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}";
-const LOWER = "\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}";
-const TEKKEN =
-  `[^\\r\\n\\p{L}\\p{N}]?[${UPPER}]*[${LOWER}]+|[^\\r\\n\\p{L}\\p{N}]?[${UPPER}]+[${LOWER}]*|` +
-  `\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|${SPACES}`;
-
 /** How a family of byte-level tokenizers splits text before merging. */
 interface PreTokenizer {
   /** Patterns whose matches stand alone, applied one after the other. */
@@ -51,19 +39,12 @@ interface PreTokenizer {
 }
 
 /** What llama.cpp does where it knows nothing better. */
-const byDefault: PreTokenizer = {
-  patterns: [
-    "[\\p{P}\\$\\+<=>\\^~\\|]+",
-    `${LOWER_CONTRACTIONS}| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)`,
-    "\\p{N}+",
-    "[0-9][0-9][0-9]",
-  ],
-};
+const byDefault: PreTokenizer = { patterns: LLAMA_CPP_DEFAULT };
 const gpt2: PreTokenizer = { patterns: [GPT2] };
 const smollm: PreTokenizer = { patterns: ["\\p{N}", GPT2] };
-const qwen2: PreTokenizer = { patterns: [LETTERS_AND_SYMBOLS("\\p{N}")], hasNfc: true };
+const qwen2: PreTokenizer = { patterns: [lettersAndSymbols("\\p{N}")], hasNfc: true };
 const llama3: PreTokenizer = {
-  patterns: [LETTERS_AND_SYMBOLS("\\p{N}{1,3}")],
+  patterns: [lettersAndSymbols("\\p{N}{1,3}")],
   ignoresMerges: true,
   addsBos: true,
 };
@@ -279,8 +260,9 @@ function numberList(
   const value = metadata[`tokenizer.ggml.${key}`];
   if (value === undefined || value === null) return undefined;
   if (Array.isArray(value) || ArrayBuffer.isView(value)) {
-    const numbers = Float64Array.from(value as ArrayLike<number | bigint>, Number);
-    if (numbers.length === tokens.length && !numbers.includes(NaN)) return numbers;
+    const list = value as ArrayLike<number | bigint>;
+    const numbers = list.length === tokens.length ? Float64Array.from(list, Number) : undefined;
+    if (numbers?.includes(NaN) === false) return numbers;
   }
   throw failure(
     `tokenizer.ggml.${key} must be a list of ${tokens.length} numbers`,
@@ -311,14 +293,16 @@ function flag(metadata: Readonly<Record<string, unknown>>, key: string): boolean
 }
 
 function describe(value: unknown): string {
-  if (Array.isArray(value)) return `a list of ${value.length}`;
+  if (Array.isArray(value) || ArrayBuffer.isView(value)) {
+    return `a list of ${(value as ArrayLike<unknown>).length}`;
+  }
   return typeof value === "object" && value !== null ? "an object" : String(value);
 }
 
 function failure(requirement: string, value: unknown): DataError {
   return new DataError(
     `Cannot build a tokenizer from GGUF metadata: ${requirement}: current value is ${
-      String(value)
+      describe(value)
     }`,
   );
 }

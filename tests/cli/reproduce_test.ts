@@ -5,6 +5,7 @@ import { join } from "node:path";
 import type { CommandIo } from "../../cli/command.ts";
 import { runCommandLine } from "../../cli/command_line.ts";
 import { reproduceCommand } from "../../cli/reproduce.ts";
+import { GpuError } from "../../core/check.ts";
 import type { Experiment } from "../../experiments/experiment.ts";
 import type { ReadModule } from "../../experiments/runner/code_hash.ts";
 import { useChromium } from "../support/chromium.ts";
@@ -247,6 +248,25 @@ Deno.test("reproduce continues after a failed experiment and ends with 1", () =>
     ]);
   }));
 
+Deno.test("reproduce ends with 75 once the device is lost, and continues in a new process", () =>
+  withFolder(async (folder) => {
+    const lost = new GpuError("Cannot step: it was lost", { isDeviceLost: true });
+    const whole = fakeExperiment("second");
+    const broken: Experiment = {
+      ...whole,
+      plan: async (context) =>
+        (await whole.plan(context)).map((unit, index) =>
+          index < 2 ? unit : { ...unit, run: () => Promise.reject(lost) }
+        ),
+    };
+    const experiments = [fakeExperiment("first"), broken, fakeExperiment("third")];
+    const { code, error, traces } = await run(["--out", folder], experiments);
+    assertEquals([code, traces], [75, 6]);
+    assertMatch(error, /^Cannot step: it was lost$/m);
+    const again = await run(["--out", folder], [experiments[0]!, whole, experiments[2]!]);
+    assertEquals([again.code, again.traces], [0, 6]);
+  }));
+
 Deno.test("reproduce refuses a measured NaN", () =>
   withFolder(async (folder) => {
     const experiment = fakeExperiment("first", { count: 1 });
@@ -273,8 +293,8 @@ Deno.test("reproduce says what is wrong with the command line and ends with 2", 
     [["--seed", "1.5"], /--seed must be an integer/],
     [["--seed"], /--seed must have a value/],
     [["--force=yes"], /--force must have no value: current value is yes/],
-    [["--fast"], /options must be among --large, .*--help: current value is --fast/],
-    [["-x"], /options must be among .*: current value is -x/],
+    [["--fast"], /options must be those that --help lists: current value is --fast/],
+    [["-x"], /options must be those that --help lists: current value is -x/],
     [["third"], /names must be among first, second: current value is third/],
     [["--large", "a"], /--large and --small must be given together/],
   ];

@@ -1,4 +1,4 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { GpuError, RequirementError } from "../../core/check.ts";
 import { adapterSummary, openDevice } from "../../gpu/open_device.ts";
 import { hasGpu } from "../support/gpu.ts";
@@ -15,17 +15,23 @@ Deno.test("openDevice refuses a back end it does not know", async () => {
 });
 
 Deno.test("without an adapter auto takes the CPU, and webgpu says what to install", async () => {
+  const backend = Deno.env.get("DENO_WEBGPU_BACKEND");
   Object.defineProperty(navigator, "gpu", { value: undefined, configurable: true });
   try {
     assertEquals(await adapterSummary(), undefined);
     using device = await openDevice();
     assertEquals(device.info.backend, "cpu");
-    await assertRejects(
-      () => openDevice({ backend: "webgpu" }),
-      GpuError,
-      "Cannot use a GPU: no WebGPU adapter was found: install a Vulkan driver, or choose the CPU",
+    const refused = async () =>
+      (await assertRejects(() => openDevice({ backend: "webgpu" }), GpuError)).message;
+    Deno.env.set("DENO_WEBGPU_BACKEND", "nonsense");
+    assertMatch(
+      await refused(),
+      /^Cannot use a GPU: there must be a WebGPU adapter of the back ends that DENO_WEBGPU_BACKEND names, nonsense: current number is 0: install a Vulkan driver, or choose the CPU/,
     );
+    Deno.env.delete("DENO_WEBGPU_BACKEND");
+    assertMatch(await refused(), /must be a WebGPU adapter: current number is 0: install/);
   } finally {
+    if (backend !== undefined) Deno.env.set("DENO_WEBGPU_BACKEND", backend);
     delete (navigator as { gpu?: GPU }).gpu;
   }
 });

@@ -224,6 +224,9 @@ Deno.test("openModelFiles() warns of tokens that the embedding does not have", a
       metadata: [
         ...ggufMetadata(TINY),
         ["tokenizer.ggml.eot_token_id", ["u32", 2 ** 32 - 1]],
+        ["tokenizer.ggml.model", ["string", "gpt2"]],
+        ["tokenizer.ggml.tokens", ["strings", ["a", "b"]]],
+        ["tokenizer.ggml.merges", ["strings", []]],
       ],
       tensors: ggufTensors(tinyWeights(TINY)),
     }),
@@ -235,6 +238,8 @@ Deno.test("openModelFiles() warns of tokens that the embedding does not have", a
   tokenizerOf(model, { onWarning });
   await using gguf = await openModelFiles(`${folder.path}/x.gguf`, { onWarning });
   assertEquals(gguf.config.eosTokenIds, TINY.eosTokenIds);
+  tokenizerOf(gguf, { onWarning });
+  assertMatch(warnings.pop()!, /^x: the file names no pre-tokenizer, so "qwen2"/);
   assertEquals(warnings.map((text) => text.replace(model.name, "NAME")), [
     "NAME: the begin token -1 is ignored, because the vocabulary has 37",
     "NAME: the end token 37 is ignored, because the vocabulary has 37",

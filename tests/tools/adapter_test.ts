@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
 import { type AdapterHost, ensureAdapter } from "../../tools/adapter.ts";
 
 /** A machine without an adapter until a driver is installed, which remembers what happened. */
@@ -60,5 +60,22 @@ Deno.test("ensureAdapter() installs nothing where that is forbidden or not possi
 Deno.test("ensureAdapter() continues when the installation fails", async () => {
   const { host, events } = machine({ install: () => Promise.resolve("apt-get update failed (x)") });
   assertEquals(await ensureAdapter(host), undefined);
-  assertEquals(events[1], `Cannot install ${PACKAGES}: apt-get update failed (x): ${CONTINUING}`);
+  assertEquals(events[1], `Cannot install ${PACKAGES}: apt-get update failed (x); ${CONTINUING}`);
+});
+
+Deno.test("ensureAdapter() names a back end that does not exist, and installs nothing for it", async () => {
+  const { host, events } = machine({ backend: "nonsense" });
+  assertEquals(await ensureAdapter(host), undefined);
+  assertMatch(
+    events.join(),
+    /^Cannot use a GPU: DENO_WEBGPU_BACKEND must be among vulkan, .*: current value is nonsense; cont/,
+  );
+  const known = machine({ backend: "Vulkan,gl" });
+  assertEquals(await ensureAdapter(known.host), "software");
+});
+
+Deno.test("ensureAdapter() announces no other device to a command that needs an adapter", async () => {
+  const { host, events } = machine({ isRequired: true, isRoot: false });
+  assertEquals(await ensureAdapter(host), undefined);
+  assertEquals(events, [`${MISSING}install one with sudo apt-get install ${PACKAGES}`]);
 });

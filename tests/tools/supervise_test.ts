@@ -62,6 +62,20 @@ Deno.test("supervise() restarts a runtime that gave up without a signal while th
   assertEquals({ code: silent.code, notes: silent.notes }, { code: 1, notes: "xx" });
 });
 
+Deno.test("supervise() restarts after a lost device, only as often as allowed", async () => {
+  const once = await run(
+    'note("x"); Deno.exit(Deno.readTextFileSync(Deno.args[0]!) === "x" ? 75 : 0);',
+  );
+  assertEquals(once, {
+    code: 0,
+    lines: ["The device was lost; continuing, restart 1 of 2"],
+    notes: "xx",
+  });
+  const always = await run('note("x"); Deno.exit(75);', 1);
+  assertEquals({ code: always.code, notes: always.notes }, { code: 75, notes: "xx" });
+  assertEquals(always.lines.at(-1), "The device was lost");
+});
+
 Deno.test("supervise() passes a signal on and does not restart after it", async () => {
   const ended = await run(
     `Deno.addSignalListener("SIGTERM", () => { note("t"); Deno.exit(7); });

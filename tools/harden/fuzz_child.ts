@@ -1,0 +1,89 @@
+/**
+ * The process in which damaged files are loaded: it takes runs of cases from its input, one a line, and answers each
+ * with a line. What never answers, or answers with too much memory, is for its parent to notice.
+ *
+ * @module
+ */
+
+import { LabError } from "../../core/check.ts";
+import { derivedSeed, pick, seededRandom } from "../../core/random.ts";
+import { FORMATS } from "./fuzz_formats.ts";
+
+/** Cases to try. */
+export interface FuzzRequest {
+  /** Seed of all cases. */
+  readonly seed: number;
+  /** First case. */
+  readonly first: number;
+  /** Number of cases. */
+  readonly count: number;
+}
+
+/** What became of them. */
+export interface FuzzAnswer {
+  /** Cases by what they were and how they ended, as "gguf refused". */
+  readonly outcomes: Readonly<Record<string, number>>;
+  /** Cases that ended in another error than the toolkit's, with the error. */
+  readonly failures: readonly (readonly [number, string])[];
+  /** Longest case, and its time in milliseconds. */
+  readonly slowest: { readonly index: number; readonly milliseconds: number };
+  /** Most resident memory of the process so far, in bytes. */
+  readonly peakBytes: number;
+}
+
+const GARBAGE_BYTES = 150e6;
+
+async function tryCases({ seed, first, count }: FuzzRequest, folder: string): Promise<FuzzAnswer> {
+  const outcomes: Record<string, number> = {};
+  const failures: [number, string][] = [];
+  let slowest = { index: first, milliseconds: 0 };
+  let peakBytes = 0;
+  for (let index = first; index < first + count; index++) {
+    const random = seededRandom(derivedSeed(seed, `fuzz ${index}`));
+    const format = pick(random, Object.keys(FORMATS));
+    const start = performance.now();
+    let outcome = "loaded";
+    try {
+      await FORMATS[format]!({ random, folder });
+    } catch (error) {
+      outcome = "refused";
+      const isOurs = error instanceof LabError && error.message.startsWith("Cannot ");
+      if (!isOurs) failures.push([index, `${format}: ${describe(error)}`]);
+    }
+    const milliseconds = performance.now() - start;
+    if (milliseconds > slowest.milliseconds) slowest = { index, milliseconds };
+    const key = `${format} ${outcome}`;
+    outcomes[key] = (outcomes[key] ?? 0) + 1;
+    const { rss } = Deno.memoryUsage();
+    peakBytes = Math.max(peakBytes, rss);
+    // What a case leaves behind is not the next one's.
+    if (rss > GARBAGE_BYTES) (globalThis as { gc?: () => void }).gc?.();
+  }
+  return { outcomes, failures, slowest, peakBytes: Math.max(peakBytes, await peakOfProcess()) };
+}
+
+function describe(error: unknown): string {
+  const text = error instanceof Error ? error.stack ?? error.message : String(error);
+  return text.slice(0, 600).split("\n").slice(0, 5).map((line) => line.trim()).join(" | ");
+}
+
+/** Linux remembers the most memory that a process had; elsewhere memory is seen between cases only. */
+async function peakOfProcess(): Promise<number> {
+  if (Deno.build.os !== "linux") return 0;
+  const status = await Deno.readTextFile("/proc/self/status");
+  return 1024 * Number(/^VmHWM:\s*(\d+)/m.exec(status)?.[1] ?? 0);
+}
+
+if (import.meta.main) {
+  const folder = Deno.args[0]!;
+  const lines = Deno.stdin.readable.pipeThrough(new TextDecoderStream());
+  let rest = "";
+  console.log("{}");
+  for await (const part of lines) {
+    const requests = (rest + part).split("\n");
+    rest = requests.pop()!;
+    for (const request of requests) {
+      console.log(JSON.stringify(await tryCases(JSON.parse(request), folder)));
+    }
+  }
+}
