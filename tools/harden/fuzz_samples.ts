@@ -51,7 +51,7 @@ const BYTE_FALLBACK = Array.from(
   { length: 256 },
   (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`,
 );
-const METASPACE_PIECES = [...WORD_PIECES, ...BYTE_FALLBACK];
+const METASPACE_PIECES = [...WORD_PIECES, "he", "ll", ...BYTE_FALLBACK];
 
 function vocabulary(pieces: readonly string[]): Record<string, number> {
   return Object.fromEntries(pieces.map((piece, id) => [piece, id]));
@@ -142,7 +142,7 @@ export const TOKENIZERS: readonly { [key: string]: Json }[] = [
     normalizer: { type: "BertNormalizer", clean_text: true, lowercase: true },
     pre_tokenizer: { type: "BertPreTokenizer" },
     post_processor: { type: "BertProcessing", sep: ["</s>", 2], cls: ["<s>", 1] },
-    decoder: { type: "WordPiece", prefix: "##", cleanup: true },
+    decoder: null,
     model: { type: "WordPiece", unk_token: "<unk>", vocab: vocabulary(WORD_PIECES) },
   },
   {
@@ -167,7 +167,7 @@ export const TOKENIZERS: readonly { [key: string]: Json }[] = [
 export const TOKENIZER_CONFIG: { [key: string]: Json } = {
   bos_token: null,
   eos_token: { content: "<|im_end|>", lstrip: false, special: true },
-  added_tokens_decoder: { "264": { content: "<|endoftext|>", special: true } },
+  added_tokens_decoder: {},
   chat_template: [{ name: "default", template: "{{ messages[0].content }}" }],
   model_max_length: 1e30,
   clean_up_tokenization_spaces: false,
