@@ -18,6 +18,18 @@ import {
 import chats from "../../tests/fixtures/tokenizer/templates.json" with { type: "json" };
 import type { Json } from "./fuzz_mutations.ts";
 
+/** A model of one layer, so that a case takes a millisecond. */
+const SMALLEST: ModelConfig = {
+  ...TINY,
+  layers: 1,
+  hidden: 8,
+  mlp: 8,
+  queryHeads: 2,
+  kvHeads: 1,
+  headDim: 4,
+  vocabulary: 12,
+};
+
 /** Characters that stand for the 256 bytes in byte-level vocabularies. */
 const BYTE_CHARACTERS: readonly string[] = byteCharacters();
 
@@ -216,8 +228,7 @@ export const TEMPLATE_WORDS: readonly string[] = [
   "\u{1f99c}",
 ];
 
-const gguf: ModelConfig = TINY;
-const llama: ModelConfig = { ...TINY, architecture: "llama", hasQkvBias: false, bosTokenId: 1 };
+const llama: ModelConfig = { ...SMALLEST, architecture: "llama", hasQkvBias: false, bosTokenId: 1 };
 
 function withTokens(
   metadata: readonly (readonly [string, WrittenValue])[],
@@ -236,7 +247,7 @@ function withTokens(
 /** GGUF files: byte-level BPE with a template, and SentencePiece with the rows of heads in pairs. */
 export const GGUFS: readonly WrittenGguf[] = [
   {
-    metadata: withTokens(ggufMetadata(gguf), [...BYTE_PIECES, ...SPECIALS], {
+    metadata: withTokens(ggufMetadata(SMALLEST), [...BYTE_PIECES, ...SPECIALS], {
       "ggml.model": ["string", "gpt2"],
       "ggml.pre": ["string", "qwen2"],
       "ggml.token_type": ["i32s", [...BYTE_PIECES.map(() => 1), 3, 4, 3]],
@@ -245,7 +256,7 @@ export const GGUFS: readonly WrittenGguf[] = [
       "ggml.add_bos_token": ["bool", 0],
       "chat_template": ["string", TEMPLATES.at(-1)!],
     }),
-    tensors: ggufTensors(tinyWeights(gguf)),
+    tensors: ggufTensors(tinyWeights(SMALLEST)),
   },
   {
     metadata: [
@@ -263,10 +274,10 @@ export const GGUFS: readonly WrittenGguf[] = [
       }),
       ["llama.rope.scaling.type", ["string", "linear"]],
       ["llama.rope.scaling.factor", ["f32", 2]],
-      ["llama.rope.dimension_count", ["u32", TINY.headDim]],
+      ["llama.rope.dimension_count", ["u32", SMALLEST.headDim]],
       ["general.note", ["lists", [["i32s", [1]], ["strings", ["a"]]]]],
     ],
-    tensors: ggufTensors(tinyWeights(llama), TINY.headDim),
+    tensors: ggufTensors(tinyWeights(llama), SMALLEST.headDim),
   },
 ];
 
@@ -284,7 +295,7 @@ export const GGUF_KEYS: readonly string[] = [
 /** Configurations of each family with all that they may say. */
 export const CONFIGS: readonly { [key: string]: Json }[] = ["qwen2", "qwen3", "llama", "mistral"]
   .map((model_type) => ({
-    ...configJson(TINY) as { [key: string]: Json },
+    ...configJson(SMALLEST) as { [key: string]: Json },
     model_type,
     rope_scaling: {
       rope_type: "llama3",
@@ -305,4 +316,4 @@ export const CONFIGS: readonly { [key: string]: Json }[] = ["qwen2", "qwen3", "l
   }));
 
 /** Weights that fit the first configuration. */
-export const WEIGHTS: readonly WrittenTensor[] = tinyWeights(TINY);
+export const WEIGHTS: readonly WrittenTensor[] = tinyWeights(SMALLEST);
