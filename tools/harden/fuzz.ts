@@ -119,7 +119,7 @@ class Findings {
 
 /** Longest wait for some cases, few of which take long. */
 function patience({ count }: FuzzRequest): number {
-  return 10_000 + 100 * count;
+  return 5000 + 60 * count;
 }
 
 /** Tries half of the cases and then the others, each in a process of its own, until the one that never ends is alone. */
