@@ -90,24 +90,14 @@ export interface ConfigFields {
   readonly values: Readonly<Record<string, unknown>>;
 }
 
-/** Most characters or elements of a value in a message. */
-const MAX_SHOWN = 100;
-
 /** Makes the error for an invalid field. */
 export function fieldError(
   fields: Pick<ConfigFields, "location">,
   requirement: string,
   current: unknown,
 ): DataError {
-  return fileFailure(fields.location, requirement, shown(current));
-}
-
-/** Long values are only described: a text or a list of a file may have millions of elements. */
-function shown(value: unknown): unknown {
-  if (typeof value === "string") return JSON.stringify(value.slice(0, MAX_SHOWN));
-  if (!Array.isArray(value) && !ArrayBuffer.isView(value)) return value;
-  const list = value as ArrayLike<unknown>;
-  return list.length > MAX_SHOWN ? `a list of ${list.length}` : Array.from(list, String);
+  const shown = typeof current === "string" ? JSON.stringify(current.slice(0, 100)) : current;
+  return fileFailure(fields.location, requirement, shown);
 }
 
 /** Most layers that a file may announce. */

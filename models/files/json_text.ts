@@ -43,6 +43,26 @@ function endOfText(text: string, open: number): number {
   return at + 1;
 }
 
+/** Most characters or elements of a value in a message. */
+const MAX_SHOWN = 100;
+
+/**
+ * Shows a value of a file in a message: millions of elements, or nested ones, are only counted.
+ *
+ * @param value Anything; texts come as they are, but cut.
+ */
+export function shownValue(value: unknown): string {
+  if (value === undefined) return "missing";
+  if (typeof value === "string") return value.slice(0, 2 * MAX_SHOWN);
+  if (typeof value !== "object" || value === null) return String(value);
+  if (!Array.isArray(value) && !ArrayBuffer.isView(value)) return "an object";
+  const list = value as ArrayLike<unknown>;
+  const isNested = Array.isArray(value) &&
+    value.some((item) => typeof item === "object" && item !== null);
+  if (isNested || list.length > MAX_SHOWN) return `a list of ${list.length}`;
+  return `[${Array.from(list, shownValue).join(",")}]`.slice(0, 2 * MAX_SHOWN);
+}
+
 /** What files begin with that a failed download leaves behind. */
 const BEGINNINGS: readonly (readonly [RegExp, string])[] = [
   [/^version https:\/\/git-lfs/, "a Git LFS pointer, in whose place `git lfs pull` puts the file"],

@@ -7,12 +7,12 @@
 import { fileError } from "../../core/file_error.ts";
 import { DataError } from "../../core/check.ts";
 import { type Answer, type ContentRange, request } from "./http.ts";
-import { likelyContent, parseJson } from "./json_text.ts";
+import { likelyContent, parseJson, shownValue } from "./json_text.ts";
 
 /**
  * Makes the error for an invalid file.
  *
- * @param current What was found; anything but text and numbers is shown as JSON.
+ * @param current What was found.
  */
 export function fileFailure(
   location: string,
@@ -20,12 +20,12 @@ export function fileFailure(
   current: unknown,
   cause?: unknown,
 ): DataError {
-  const isPlain = typeof current === "string" || typeof current === "bigint";
-  const shown = isPlain ? String(current) : JSON.stringify(current) ?? "missing";
-  return new DataError(
-    `Cannot read ${location}: ${requirement}: current value is ${shown.slice(0, 200)}`,
-    { cause },
-  );
+  // Requirements name tensors and keys, which may be as long as a file.
+  const required = requirement.slice(0, 500);
+  const shown = shownValue(current);
+  return new DataError(`Cannot read ${location}: ${required}: current value is ${shown}`, {
+    cause,
+  });
 }
 
 /** A file of known size whose parts can be read. */

@@ -109,11 +109,8 @@ async function readIndex(location: string): Promise<ReadonlyMap<string, string>>
   const entries = Object.entries(map);
   for (const [name, shard] of entries) {
     if (typeof shard === "string" && /^[^/\\]+\.safetensors$/.test(shard)) continue;
-    throw new DataError(
-      `Cannot read ${location}: weight_map must name .safetensors files next to it: current value of "${name}" is ${
-        JSON.stringify(shard)
-      }`,
-    );
+    const requirement = `weight_map must name a .safetensors file next to it for "${name}"`;
+    throw fileFailure(location, requirement, shard);
   }
   return new Map(entries as [string, string][]);
 }

@@ -91,7 +91,9 @@ export function selectWeights(
     const { name } = info;
     if (shapes.has(name) || isHarmless(info) || !isOfModel(name, config)) continue;
     throw new DataError(
-      `Cannot load ${label}: there must be no tensor "${name}", which the configuration does not announce: current file is ${source.description}`,
+      `Cannot load ${label}: there must be no tensor "${
+        name.slice(0, 100)
+      }", which the configuration does not announce: current file is ${source.description}`,
     );
   }
   return {

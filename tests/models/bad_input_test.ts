@@ -65,9 +65,9 @@ Deno.test("openModelFiles() rejects an index that does not fit its shards", asyn
   await rejects(null, /it must be a JSON object/);
   await rejects(
     map("x", "../a.safetensors"),
-    /weight_map must name \.safetensors files next to it/,
+    /weight_map must name a \.safetensors file next to it/,
   );
-  await rejects(map("x", 3), /weight_map must name \.safetensors files next to it/);
+  await rejects(map("x", 3), /weight_map must name a \.safetensors file next to it/);
   await rejects(map("x", "c.safetensors"), /c\.safetensors: the file must exist/);
   const both = {
     weight_map: { "model.norm.weight": "a.safetensors", "lm_head.weight": "b.safetensors" },

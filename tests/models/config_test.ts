@@ -305,3 +305,14 @@ Deno.test("ARCHITECTURES lists every file of its folder", async () => {
   const names = ARCHITECTURES.map(({ name }) => name);
   assertEquals(names, stems.filter((stem) => stem !== "mod").sort());
 });
+
+Deno.test("configFromJson() counts what is too long or too deep to show", () => {
+  const deep = JSON.parse("[".repeat(1e5) + "]".repeat(1e5));
+  const message = (value: unknown) =>
+    String(assertThrows(() => withTiny({ hidden_size: value }), DataError));
+  assertMatch(message(deep), /current value is a list of 1$/);
+  assertMatch(message(Array(1000).fill(1)), /current value is a list of 1000$/);
+  assertMatch(message({ a: deep }), /current value is an object$/);
+  assertMatch(message([1, null]), /current value is \[1,null\]$/);
+  assertMatch(message("x".repeat(1e6)), /current value is "x{100}"$/);
+});

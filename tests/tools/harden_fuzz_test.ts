@@ -11,6 +11,6 @@ Deno.test("damaged files of every kind end in a clear error or are read", async 
     signal: new AbortController().signal,
   });
   assertEquals([cases, failures], [600, []]);
-  const kinds = new Set(figures?.outcomes?.match(/\w+ (?=loaded|refused)/g));
-  assertEquals(kinds.size, 6);
+  // Every kind has files that are still good and files that are not.
+  assertEquals(figures?.outcomes?.match(/\w+ (loaded|refused)/g)?.length, 12);
 });

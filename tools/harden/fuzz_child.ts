@@ -25,19 +25,26 @@ export interface FuzzAnswer {
   readonly outcomes: Readonly<Record<string, number>>;
   /** Cases that ended in another error than the toolkit's, with the error. */
   readonly failures: readonly (readonly [number, string])[];
-  /** Longest case, and its time in milliseconds. */
-  readonly slowest: { readonly index: number; readonly milliseconds: number };
-  /** Most resident memory of the process so far, in bytes. */
+  /** Cases that broke a limit, if only because of what others left behind. */
+  readonly suspects: readonly number[];
+  /** Longest of the other cases, in milliseconds. */
+  readonly slowestMs: number;
+  /** Most resident memory after one of them, in bytes. */
   readonly peakBytes: number;
 }
 
+/** Time that a case may take, with half a second for a machine that has others to serve. */
+const LIMIT_MS = 2500;
+/** Resident memory that a case may lead to, in a process of its own. */
+const LIMIT_BYTES = 300e6;
 const GARBAGE_BYTES = 150e6;
 
 async function tryCases({ seed, first, count }: FuzzRequest, folder: string): Promise<FuzzAnswer> {
   const outcomes: Record<string, number> = {};
   const failures: [number, string][] = [];
-  let slowest = { index: first, milliseconds: 0 };
-  let peakBytes = 0;
+  const suspects: number[] = [];
+  let [slowestMs, peakBytes] = [0, 0];
+  let before = peakOfProcess();
   for (let index = first; index < first + count; index++) {
     const random = seededRandom(derivedSeed(seed, `fuzz ${index}`));
     const format = pick(random, Object.keys(FORMATS));
@@ -51,15 +58,20 @@ async function tryCases({ seed, first, count }: FuzzRequest, folder: string): Pr
       if (!isOurs) failures.push([index, `${format}: ${describe(error)}`]);
     }
     const milliseconds = performance.now() - start;
-    if (milliseconds > slowest.milliseconds) slowest = { index, milliseconds };
-    const key = `${format} ${outcome}`;
-    outcomes[key] = (outcomes[key] ?? 0) + 1;
+    const peak = peakOfProcess();
     const { rss } = Deno.memoryUsage();
-    peakBytes = Math.max(peakBytes, rss);
+    if (milliseconds > LIMIT_MS || rss > LIMIT_BYTES || peak > Math.max(LIMIT_BYTES, before)) {
+      suspects.push(index);
+    } else {
+      slowestMs = Math.max(slowestMs, milliseconds);
+      peakBytes = Math.max(peakBytes, peak > LIMIT_BYTES ? rss : peak);
+      outcomes[`${format} ${outcome}`] = (outcomes[`${format} ${outcome}`] ?? 0) + 1;
+    }
     // What a case leaves behind is not the next one's.
-    if (rss > GARBAGE_BYTES) (globalThis as { gc?: () => void }).gc?.();
+    if (peak > before && rss > GARBAGE_BYTES) (globalThis as { gc?: () => void }).gc?.();
+    before = peak;
   }
-  return { outcomes, failures, slowest, peakBytes: Math.max(peakBytes, await peakOfProcess()) };
+  return { outcomes, failures, suspects, slowestMs, peakBytes };
 }
 
 function describe(error: unknown): string {
@@ -68,9 +80,9 @@ function describe(error: unknown): string {
 }
 
 /** Linux remembers the most memory that a process had; elsewhere memory is seen between cases only. */
-async function peakOfProcess(): Promise<number> {
+function peakOfProcess(): number {
   if (Deno.build.os !== "linux") return 0;
-  const status = await Deno.readTextFile("/proc/self/status");
+  const status = Deno.readTextFileSync("/proc/self/status");
   return 1024 * Number(/^VmHWM:\s*(\d+)/m.exec(status)?.[1] ?? 0);
 }
 

@@ -18,6 +18,7 @@ import {
   type WrittenTensor,
   type WrittenValue,
 } from "../../tests/support/model_writer.ts";
+import { rawHeader } from "../../tests/support/bad_files.ts";
 import { damageBytes, damageJson, damageText, type Json, oddValue } from "./fuzz_mutations.ts";
 import {
   CONFIGS,
@@ -164,7 +165,16 @@ function damageTensor(random: Random, tensor: WrittenTensor): WrittenTensor {
 }
 
 async function fuzzSafetensors({ random, folder }: FuzzPlace): Promise<void> {
-  const weights = WEIGHTS.map((tensor) => random() < 0.05 ? damageTensor(random, tensor) : tensor);
+  if (random() < 0.02) {
+    const end = 8 + Number(new DataView(GOOD.buffer).getBigUint64(0, true));
+    const text = new TextDecoder().decode(GOOD.subarray(8, end));
+    await writeFiles(folder, {
+      "config.json": CONFIG,
+      "x.safetensors": rawHeader(withDeepList(random, text)),
+    });
+    return await openAll(`${folder}/x.safetensors`, random);
+  }
+  const weights = WEIGHTS.map((tensor) => random() < 0.02 ? damageTensor(random, tensor) : tensor);
   const names = WEIGHTS.map(({ name }) => name).concat("__metadata__", "dtype", "shape");
   const isWhole = random() < 0.4;
   const change = (entries: unknown) =>
@@ -195,11 +205,18 @@ function damagedText(random: Random, value: Json, keys: readonly string[]): Uint
   const python = random() < 0.1
     ? text.replace(/\b\d+\b/, pick(random, ["NaN", "-Infinity"]))
     : text;
-  const deep = random() < 0.02
-    ? python.replace(/[\d"]+/, "[".repeat(10 ** randomInteger(random, 6)))
-    : python;
+  const deep = random() < 0.02 ? withDeepList(random, python) : python;
   const bytes = new TextEncoder().encode(deep);
   return random() < 0.15 ? damageBytes(random, bytes) : bytes;
+}
+
+/** Puts a list of lists, far deeper than a call stack, in the place of a number. */
+function withDeepList(random: Random, text: string): string {
+  const depth = 10 ** randomInteger(random, 6);
+  const numbers = [...text.matchAll(/\d+/g)];
+  const { index, 0: number } = pick(random, numbers);
+  const list = "[".repeat(depth) + (random() < 0.8 ? "]".repeat(depth) : "");
+  return text.slice(0, index) + list + text.slice(index + number.length);
 }
 
 const HALF = WEIGHTS.length >> 1;
