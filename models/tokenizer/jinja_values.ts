@@ -123,6 +123,7 @@ export class Budget {
 /** Whether Python takes a value for true. */
 export function isTrue(value: Value): boolean {
   if (isList(value)) return value.length > 0;
+  if (value instanceof SafeText) return value.text !== "";
   return value instanceof Map ? value.size > 0 : Boolean(value);
 }
 
@@ -257,6 +258,9 @@ export function numberOf(value: Value): bigint | number | undefined {
 /** Python's `==`. */
 export function isEqual(a: Value, b: Value, budget: Budget): boolean {
   budget.spend(1);
+  if (a instanceof SafeText || b instanceof SafeText) {
+    throw new TemplateError("one that compares safe text");
+  }
   const [first, second] = [numberOf(a), numberOf(b)];
   // deno-lint-ignore eqeqeq -- compares integers and floats by value
   if (first !== undefined && second !== undefined) return first == second;
