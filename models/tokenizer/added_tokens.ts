@@ -52,7 +52,7 @@ export class AddedTokenFinder {
   /**
    * Makes a finder.
    *
-   * @param tokens The tokens, each with the text to look for; of equal texts the last counts.
+   * @param tokens The tokens, each with the text to look for; of equal texts the first counts.
    * @throws {DataError} If the texts are too long.
    */
   constructor(tokens: Iterable<readonly [text: string, token: AddedToken]>) {
@@ -63,7 +63,7 @@ export class AddedTokenFinder {
         node = this.#nodes.get(key) ?? this.#nodes.size + 1;
         this.#nodes.set(key, node);
       }
-      if (node !== 0) this.#tokens.set(node, token);
+      if (node !== 0 && !this.#tokens.has(node)) this.#tokens.set(node, token);
       if (this.#nodes.size > MAX_CHARACTERS) {
         throw unsupported(`added_tokens must have at most ${MAX_CHARACTERS} characters`, "more");
       }

@@ -28,28 +28,27 @@ export function addedTokens(
   config: object,
   ids: ReadonlyMap<string, number>,
 ): AddedToken[] {
-  const tokens = new Map(listed.map((token) => {
-    const added = addedToken(token, Number(token.id));
-    return [added.content, added];
-  }));
-  let next = 0;
-  for (const id of ids.values()) next = Math.max(next, id + 1);
-  for (const { id } of tokens.values()) next = Math.max(next, id + 1);
-  const declare = (token: Component, announced?: number) => {
+  const tokens = new Map<string, AddedToken>();
+  let next = ids.size;
+  const add = (token: Component) => {
     const content = String(token.content);
-    const id = tokens.get(content)?.id ?? ids.get(content) ?? next++;
-    if (announced !== undefined && id !== announced) {
-      throw unsupported(
-        `tokenizer_config.json: added_tokens_decoder must give "${content}" the id ${id}, which it has or which follows the vocabulary`,
-        announced,
-      );
-    }
+    const id = tokens.get(content)?.id ?? ids.get(content) ?? next;
+    next = Math.max(next, id + 1);
     tokens.set(content, addedToken(token, id));
+    return id;
   };
-  for (const [id, token] of decoderEntries(config)) declare(token, id);
+  for (const token of listed) add(token);
+  for (const [announced, token] of decoderEntries(config)) {
+    const id = add(token);
+    if (id === announced) continue;
+    throw unsupported(
+      `tokenizer_config.json: added_tokens_decoder must give "${token.content}" the id ${id}, which it has or which follows the vocabulary`,
+      announced,
+    );
+  }
   for (const token of roleTokens(config)) {
     const known = tokens.get(String(token.content));
-    declare({ normalized: false, ...known, ...token, special: true });
+    add({ normalized: false, ...known, ...token, special: true });
   }
   return [...tokens.values()].map((token) => ({
     ...token,

@@ -22,6 +22,7 @@ import {
   Loop,
   Namespace,
   numberOf,
+  SafeText,
   TemplateError,
   textOf,
   Tuple,
@@ -166,8 +167,12 @@ class Interpreter {
     for (const node of nodes) {
       this.#budget.spend(1);
       const run = this.#statements[node.type];
-      if (run === undefined) output.write(textOf(this.evaluate(node, scope), this.#budget));
-      else run(node, scope, output);
+      if (run !== undefined) {
+        run(node, scope, output);
+        continue;
+      }
+      const value = this.evaluate(node, scope);
+      output.write(value instanceof SafeText ? value.text : textOf(value, this.#budget));
     }
   }
 

@@ -31,9 +31,12 @@ import {
   isTrue,
   itemsOf,
   lengthOf,
+  Loop,
   numberOf,
+  SafeText,
   TemplateError,
   textOf,
+  Tuple,
   typeName,
   type Value,
 } from "./jinja_values.ts";
@@ -90,7 +93,7 @@ const FILTERS: Readonly<Record<string, readonly [string, Filter]>> = {
     const items = [...itemsOf(value)].reverse();
     return typeof value === "string" ? items.join("") : new Generator(items);
   }],
-  safe: ["", (value, _, budget) => textOf(value, budget)],
+  safe: ["", (value, _, budget) => new SafeText(textOf(value, budget))],
   selectattr: [
     "attribute test argument",
     (value, args, budget) => selected(value, args, budget, true),
@@ -136,7 +139,7 @@ export function applyFilter(
 /** What a test says of a value; further tests compare with an argument. */
 const TESTS: Readonly<Record<string, (value: Value, budget: Budget) => boolean>> = {
   boolean: (value) => typeof value === "boolean",
-  callable: (value) => value instanceof Callable,
+  callable: (value) => value === undefined || value instanceof Callable || value instanceof Loop,
   defined: (value) => value !== undefined,
   even: (value, budget) => isEqual(applyOperator("%", value, 2n, budget), 0n, budget),
   false: (value) => value === false,
@@ -198,6 +201,9 @@ function otherwise(value: Value, { default_value: missing = "", boolean = false 
 function parseFloatText(value: Value): number | undefined {
   const number = numberOf(value);
   if (number !== undefined) return Number(number);
+  if (value === undefined) {
+    throw new TemplateError("one that takes an undefined value for a number");
+  }
   if (typeof value !== "string") return undefined;
   const text = stripped(value, undefined, "both").toLowerCase();
   const word = /^([+-]?)(inf|infinity|nan)$/.exec(text);
@@ -222,7 +228,7 @@ function indented(value: Value, { width = 4n, first, blank }: Arguments, budget:
   const count = typeof width === "string" ? 0 : Math.max(0, Number(integer(width)));
   budget.reserve(count);
   const margin = typeof width === "string" ? width : " ".repeat(count);
-  const found = lines(`${textOf(value, budget)}\n`, budget);
+  const found = lines(`${string(value)}\n`, budget);
   budget.reserve(found.length * margin.length);
   const rest = found.slice(1).map((line) => line !== "" || isTrue(blank) ? margin + line : line);
   return (isTrue(first) ? margin : "") + [found[0], ...rest].join("\n");
@@ -245,7 +251,7 @@ function sortKey({ case_sensitive, attribute }: Arguments, budget: Budget): (ite
 
 function sorted(value: Value, args: Arguments, budget: Budget): Value[] {
   const key = sortKey(args, budget);
-  const keyed = itemsOf(value).map((item) => ({ item, key: key(item) }));
+  const keyed = Array.from(itemsOf(value), (item) => ({ item, key: key(item) }));
   const sign = isTrue(args.reverse) ? -1 : 1;
   return keyed.sort((a, b) => sign * compare(a.key, b.key, budget)).map(({ item }) => item);
 }
@@ -255,7 +261,7 @@ function unique(value: Value, args: Arguments, budget: Budget): Value {
   const seen: Value[] = [];
   return new Generator(
     itemsOf(value).filter((item) => {
-      const one = key(item);
+      const one = hashable(key(item));
       const isNew = !seen.some((other) => isEqual(one, other, budget));
       if (isNew) seen.push(one);
       return isNew;
@@ -263,10 +269,16 @@ function unique(value: Value, args: Arguments, budget: Budget): Value {
   );
 }
 
+/** Python compares keys by their hashes, which lists and dictionaries do not have. */
+function hashable(value: Value): Value {
+  if (!isDictionary(value) && (!isList(value) || value instanceof Tuple)) return value;
+  throw new TemplateError(`one that compares ${typeName(value)} by its hash`);
+}
+
 function selected(value: Value, args: Arguments, budget: Budget, wanted: boolean): Value {
   const { attribute, test, argument } = args;
   return new Generator(
-    itemsOf(value).filter((item) => {
+    (isTrue(value) ? itemsOf(value) : []).filter((item) => {
       const one = read(item, attribute, budget);
       const says = test === undefined
         ? isTrue(one)
@@ -282,7 +294,7 @@ function mapped(
   named: ReadonlyMap<string, Value>,
   budget: Budget,
 ): Value {
-  const items = itemsOf(value);
+  const items = isTrue(value) ? itemsOf(value) : [];
   if (args.length > 0) {
     const [name, ...rest] = args;
     return new Generator(

@@ -55,9 +55,8 @@ function range(bounds: readonly bigint[], budget: Budget): Range {
   const count = distance <= 0n ? 0n : (distance + size - 1n) / size;
   if (count > MAX_RANGE) throw new TemplateError(`one with a range of ${count} numbers`);
   budget.reserve(Number(count));
-  const numbers = Range.from({ length: Number(count) }, (_, at) => start + BigInt(at) * step);
-  const name = `range(${start}, ${stop}${step === 1n ? "" : `, ${step}`})`;
-  return Object.assign(numbers as Range, { name });
+  const numbers = Array.from({ length: Number(count) }, (_, at) => start + BigInt(at) * step);
+  return Range.make(numbers, { start, stop, step });
 }
 
 const MONTHS = [

@@ -15,6 +15,7 @@ import {
   isList,
   isTrue,
   itemsOf,
+  Range,
   TemplateError,
   typeName,
   type Value,
@@ -74,7 +75,7 @@ function written(value: Value, line: string, style: Style): string {
     });
     return wrapped("{}", parts, line, style);
   }
-  if (isList(value) && !(value instanceof DictView)) {
+  if (isList(value) && !(value instanceof DictView) && !(value instanceof Range)) {
     return wrapped("[]", Array.from(value, (item) => written(item, inner, style)), line, style);
   }
   throw new TemplateError(`one that writes ${typeName(value)} as JSON`);

@@ -16,6 +16,7 @@ import {
   lengthOf,
   Namespace,
   numberOf,
+  Range,
   TemplateError,
   Tuple,
   typeName,
@@ -94,6 +95,11 @@ export function sliceOf(value: Value, bounds: readonly Value[], budget: Budget):
   for (let at = first; step > 0 ? at < end : at > end; at += step) taken.push(items[at]);
   budget.reserve(taken.length);
   if (typeof value === "string") return taken.join("");
+  if (value instanceof Range) {
+    const place = (at: number) => value.start + BigInt(at) * value.step;
+    const bounds = { start: place(first), stop: place(end), step: value.step * BigInt(step) };
+    return Range.make(taken, bounds);
+  }
   return value instanceof Tuple ? Tuple.from(taken) : taken;
 }
 

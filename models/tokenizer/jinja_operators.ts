@@ -12,6 +12,7 @@ import {
   isList,
   itemsOf,
   numberOf,
+  Range,
   TemplateError,
   textOf,
   Tuple,
@@ -70,13 +71,16 @@ function isIn(item: Value, container: Value, budget: Budget): boolean {
     }
     throw new TemplateError(`one that looks for ${typeName(item)} in a string`);
   }
-  if (isDictionary(container)) return container.has(item);
+  if (isDictionary(container)) {
+    if (!isDictionary(item) && (!isList(item) || item instanceof Tuple)) return container.has(item);
+    throw new TemplateError(`one that looks for ${typeName(item)} among keys`);
+  }
   return itemsOf(container).some((other) => isEqual(item, other, budget));
 }
 
 function add(a: Value, b: Value, budget: Budget): Value {
   if (typeof a === "string" && typeof b === "string") return join([a, b], budget);
-  if (isList(a) && isList(b) && a.constructor === b.constructor) {
+  if (isList(a) && isList(b) && a.constructor === b.constructor && !(a instanceof Range)) {
     budget.reserve(a.length + b.length);
     return a instanceof Tuple ? Tuple.from([...a, ...b]) : [...a, ...b];
   }

@@ -21,14 +21,21 @@ export type Value =
   | ReadonlyMap<unknown, Value>
   | Namespace
   | Generator
+  | SafeText
   | Callable;
 
 /** Python's tuple. */
 export class Tuple extends Array<Value> {}
 /** What `range()` gives. */
 export class Range extends Array<Value> {
-  /** How Python writes it. */
-  name = "range(0, 0)";
+  start = 0n;
+  stop = 0n;
+  step = 1n;
+
+  /** Makes a range of the numbers that it has. */
+  static make(numbers: readonly Value[], bounds: Pick<Range, "start" | "stop" | "step">): Range {
+    return Object.assign(Range.from(numbers) as Range, bounds);
+  }
 }
 /** What `keys()`, `values()` and `items()` of a dictionary give. */
 export class DictView extends Array<Value> {
@@ -49,6 +56,15 @@ export class Generator {
     const taken = this.#items.slice(0, count);
     this.#items = this.#items.slice(count);
     return taken;
+  }
+}
+
+/** What the filter `safe` gives: jinja2 escapes what joins it, so that nothing but writing it out is supported. */
+export class SafeText {
+  readonly text: string;
+
+  constructor(text: string) {
+    this.text = text;
   }
 }
 
@@ -107,6 +123,7 @@ export class Budget {
 /** Whether Python takes a value for true. */
 export function isTrue(value: Value): boolean {
   if (isList(value)) return value.length > 0;
+  if (value instanceof SafeText) return value.text !== "";
   return value instanceof Map ? value.size > 0 : Boolean(value);
 }
 
@@ -174,12 +191,15 @@ export function reprOf(value: Value, budget: Budget): string {
     return parts.join(", ");
   };
   if (value instanceof Tuple) return value.length === 1 ? `(${list(value)},)` : `(${list(value)})`;
-  if (value instanceof Range) return value.name;
+  if (value instanceof Range) {
+    const { start, stop, step } = value;
+    return `range(${start}, ${stop}${step === 1n ? "" : `, ${step}`})`;
+  }
   if (value instanceof DictView) return `${value.kind}([${list(value)}])`;
   if (isList(value)) return `[${list(value)}]`;
   if (isDictionary(value)) return dictionaryText(value, budget);
   if (value instanceof Namespace) return `<Namespace ${dictionaryText(value.values, budget)}>`;
-  throw new TemplateError("one that writes out a function or a generator");
+  throw new TemplateError("one that writes out a function or a generator, or works on safe text");
 }
 
 function dictionaryText(value: ReadonlyMap<unknown, Value>, budget: Budget): string {
@@ -238,6 +258,9 @@ export function numberOf(value: Value): bigint | number | undefined {
 /** Python's `==`. */
 export function isEqual(a: Value, b: Value, budget: Budget): boolean {
   budget.spend(1);
+  if (a instanceof SafeText || b instanceof SafeText) {
+    throw new TemplateError("one that compares safe text");
+  }
   const [first, second] = [numberOf(a), numberOf(b)];
   // deno-lint-ignore eqeqeq -- compares integers and floats by value
   if (first !== undefined && second !== undefined) return first == second;
@@ -260,7 +283,7 @@ export function compare(a: Value, b: Value, budget: Budget): number {
     return first < second ? -1 : first > second ? 1 : 0;
   }
   if (typeof a === "string" && typeof b === "string") return compareTexts(a, b);
-  if (isList(a) && isList(b) && a.constructor === b.constructor) {
+  if (isList(a) && isList(b) && a.constructor === b.constructor && !(a instanceof Range)) {
     for (let at = 0; at < Math.min(a.length, b.length); at++) {
       if (!isEqual(a[at], b[at], budget)) return compare(a[at], b[at], budget);
     }

@@ -24,7 +24,10 @@ export interface Match {
   readonly end: number;
 }
 
-/** Finds the matches of a pattern in a text, from its start and without overlap. */
+/**
+ * Finds the matches of a pattern in a text, from its start and without overlap. As in Oniguruma, none that is empty stands
+ * right behind another.
+ */
 export type Pattern = (text: string, deadline: Deadline) => Iterable<Match>;
 
 /** Contractions without case: the original folds all of Unicode, where U+017F is an s. */
@@ -64,7 +67,7 @@ function translated(regex: string, field: string): RegExp {
   }
 }
 
-/** Runs an expression as it is. */
+/** Runs an expression as it is; it must not match what is empty. */
 export function nativePattern(expression: RegExp): Pattern {
   return (text) =>
     text.matchAll(expression).map(({ 0: match, index }) => ({
@@ -85,9 +88,13 @@ export function steppedPattern(expression: RegExp, field: string): Pattern {
   const pattern = new RegExpParser().parsePattern(source, 0, source.length, { unicode: true });
   const program = new Compiler(field).compile(pattern.alternatives);
   return function* (text, deadline) {
+    let last = -1;
     for (let start = 0; start <= text.length;) {
       const end = matchEnd(program, { text, start, deadline });
-      if (end >= 0) yield { start, end };
+      if (end > start || end === start && end !== last) {
+        yield { start, end };
+        last = end;
+      }
       start = end > start ? end : start + widthAt(text, start);
     }
   };

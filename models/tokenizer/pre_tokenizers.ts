@@ -33,10 +33,23 @@ const PART = "pre_tokenizer";
  * Builds the pre-tokenizer of a tokenizer.
  *
  * @param value `pre_tokenizer` of `tokenizer.json`.
+ * @param normalizers Components of its `normalizer`.
  * @throws {DataError} If a component is not supported.
  */
-export function buildPreTokenizer(value: unknown): PreTokenizer {
-  const steps = componentsOf(value, PART, "pretokenizers").flatMap(cuttersOf);
+export function buildPreTokenizer(
+  value: unknown,
+  normalizers: readonly Component[] = [],
+): PreTokenizer {
+  const components = componentsOf(value, PART, "pretokenizers");
+  const moving = normalizers.find(({ type }) => type !== "NFC");
+  // The original goes by places in the text before normalization, which can put several pieces first, or none.
+  if (moving !== undefined && components.some((one) => one.prepend_scheme === "first")) {
+    throw unsupported(
+      "pre_tokenizer.prepend_scheme must be always or never beside a normalizer other than NFC",
+      `first beside ${moving.type}`,
+    );
+  }
+  const steps = components.flatMap(cuttersOf);
   return (piece, deadline) =>
     steps.reduce(
       (pieces, step) =>

@@ -148,7 +148,8 @@ class FileTokenizer implements Tokenizer {
     }
     this.vocabulary = this.#pieces.length;
     this.#normalize = buildNormalizer(json.normalizer);
-    this.#isPrepended = normalizersOf(json.normalizer).some(({ type }) => type === "Prepend");
+    const normalizers = normalizersOf(json.normalizer);
+    this.#isPrepended = normalizers.some(({ type }) => type === "Prepend");
     this.#raw = new AddedTokenFinder(
       added.filter(({ normalized }) => !normalized).map((token) => [token.content, token]),
     );
@@ -156,7 +157,7 @@ class FileTokenizer implements Tokenizer {
       added.filter(({ normalized }) => normalized)
         .map((token) => [this.#normalize(token.content, deadlineOf(token.content)), token]),
     );
-    this.#cut = buildPreTokenizer(json.pre_tokenizer);
+    this.#cut = buildPreTokenizer(json.pre_tokenizer, normalizers);
     this.#around = surroundingTokens(json.post_processor, this.#ids);
   }
 

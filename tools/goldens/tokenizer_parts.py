@@ -39,6 +39,7 @@ NORMALIZERS = {
     "Prepend": {"type": "Prepend", "prepend": META},
     "Replace": {"type": "Replace", "pattern": {"String": "a"}, "content": "$&$1"},
     "Replace spaces": {"type": "Replace", "pattern": {"Regex": "\\s+"}, "content": " "},
+    "Replace all or nothing": {"type": "Replace", "pattern": {"Regex": "\\p{Lu}?\\p{Ll}*"}, "content": "-"},
     "Replace nothing": {"type": "Replace", "pattern": {"String": "."}, "content": ""},
     **{form: {"type": form} for form in ["NFC", "NFD", "NFKC", "NFKD"]},
     **{
@@ -59,7 +60,7 @@ PRE_TOKENIZERS = {
     "FixedLength": {"type": "FixedLength", "length": 3},
     **{f"ByteLevel {p} {r}": {"type": "ByteLevel", "add_prefix_space": p, "trim_offsets": True, "use_regex": r} for p in (True, False) for r in (True, False)},
     **{f"Metaspace {s} {c}": {"type": "Metaspace", "replacement": META, "prepend_scheme": s, "split": c} for s in ["always", "first", "never"] for c in (True, False)},
-    **{f"Split {k} {b} {i}": split(p, b, i) for k, p in [("text", {"String": "a"}), ("dot", {"String": "."}), ("regex", {"Regex": "\\p{L}+|\\d"}), ("space", {"Regex": "\\s+"})] for b in BEHAVIORS for i in (False, True)},
+    **{f"Split {k} {b} {i}": split(p, b, i) for k, p in [("text", {"String": "a"}), ("dot", {"String": "."}), ("regex", {"Regex": "\\p{L}+|\\d"}), ("space", {"Regex": "\\s+"}), ("empty", {"Regex": "o*"}), ("border", {"Regex": "\\b"})] for b in BEHAVIORS for i in (False, True)},
     "Sequence": {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, {"type": "Digits", "individual_digits": True}, split({"Regex": "[aeiou]"}, "MergedWithNext")]},
     "Metaspace after": {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, {"type": "Metaspace", "replacement": META, "prepend_scheme": "first", "split": True}]},
 }

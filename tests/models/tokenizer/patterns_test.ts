@@ -3,7 +3,12 @@ import fc from "fast-check";
 import { DataError } from "../../../core/check.ts";
 import { Deadline } from "../../../core/deadline.ts";
 import { KNOWN_PATTERNS } from "../../../models/tokenizer/known_patterns.ts";
-import { nativePattern, patternOf, steppedPattern } from "../../../models/tokenizer/patterns.ts";
+import {
+  type Match,
+  nativePattern,
+  patternOf,
+  steppedPattern,
+} from "../../../models/tokenizer/patterns.ts";
 import { createTokenizer } from "../../../models/tokenizer/tokenizer.ts";
 
 const deadline = () => new Deadline(20, () => new Error("late"));
@@ -49,7 +54,13 @@ Deno.test("steppedPattern() finds what JavaScript's own expressions find", () =>
     const [native, stepped] = [nativePattern(expression), steppedPattern(expression, "pattern")];
     fc.assert(
       fc.property(text, (given) => {
-        assertEquals([...stepped(given, deadline())], [...native(given, deadline())]);
+        const found = [...native(given, deadline())];
+        const isEmptyBehind = ({ start, end }: Match, at: number) =>
+          start === end && found[at - 1]?.end === start;
+        assertEquals(
+          [...stepped(given, deadline())],
+          found.filter((match, at) => !isEmptyBehind(match, at)),
+        );
       }),
       { seed: 17, numRuns: 60 },
     );
