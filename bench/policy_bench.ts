@@ -6,6 +6,7 @@
 
 import { klDivergence } from "../analysis/quality.ts";
 import { createPolicy } from "../cache/policy_options.ts";
+import { printableText } from "../core/printable.ts";
 import { mean } from "../core/stats.ts";
 import { evaluationItems } from "../data/microworld.ts";
 import { teacherForceSettings } from "../decoding/forced/teacher_force_settings.ts";
@@ -129,7 +130,7 @@ export async function benchPolicyStep(args: string[]): Promise<void> {
   const wanted = options.counts("tokens", 100);
   await withPair(options, async (pair, device) => {
     const { large, small } = pair;
-    console.log(`${large.name} with ${small.name}, n = ${samples}`);
+    console.log(printableText(`${large.name} with ${small.name}, n = ${samples}`));
     const results = [];
     const most = Math.min(large.config.contextLength, small.config.contextLength) - 4;
     for (const tokens of new Set(wanted.map((count) => Math.min(count, most)))) {

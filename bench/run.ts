@@ -7,6 +7,7 @@
  */
 
 import { UsageError } from "../core/check.ts";
+import { printableText } from "../core/printable.ts";
 import { benchAttention } from "./attention_bench.ts";
 import { benchHeads } from "./head_match_bench.ts";
 import { benchMatmul } from "./matmul_bench.ts";
@@ -48,7 +49,7 @@ if (import.meta.main) {
     else await benchSpeed(Deno.args);
   } catch (error) {
     const isUsage = error instanceof UsageError || error instanceof TypeError;
-    console.error((error as Error).message);
+    console.error(printableText((error as Error).message));
     if (isUsage) console.error(USAGE);
     Deno.exit(isUsage ? 2 : 1);
   }

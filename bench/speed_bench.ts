@@ -4,6 +4,7 @@
  * @module
  */
 
+import { printableText } from "../core/printable.ts";
 import { median, quantile } from "../core/stats.ts";
 import { Session } from "../decoding/session/session.ts";
 import { loadModel } from "../models/load.ts";
@@ -36,7 +37,7 @@ async function benchPeers(
       const repetitions = device === "vulkan" ? 1 : shape.repetitions;
       figures.push(await benchPeer(device, { ...shape, repetitions }));
     } catch (error) {
-      console.log(`Not timed: llama.cpp on ${device}: ${(error as Error).message}`);
+      console.log(printableText(`Not timed: llama.cpp on ${device}: ${(error as Error).message}`));
     }
   }
   return figures;

@@ -5,6 +5,7 @@
  */
 
 import type { Progress } from "../core/progress.ts";
+import { CLEAR_LINE } from "../core/terminal_view.ts";
 import { BACKENDS } from "../gpu/device.ts";
 import type { Engine, EngineOptions, OpenEngine } from "../experiments/runner/engine.ts";
 import { type CommandCall, type CommandIo, type OptionSpec, valueOption } from "./command.ts";
@@ -25,9 +26,6 @@ export const PAIR_OPTIONS: Readonly<Record<"large" | "small", OptionSpec>> = {
   large: valueOption("MODEL", "large model; the embedded one if left out"),
   small: valueOption("MODEL", "small model; the embedded one if left out"),
 };
-
-/** Takes the progress line away, which is drawn again below. */
-const CLEAR_LINE = "\r\x1b[2K";
 
 /**
  * Opens the engine on the device of `--device`, with the datasets of `--data`.
@@ -50,6 +48,7 @@ export async function openEngineFor(
       options.progress?.describe(detail, `${Math.floor(100 * share)}%`);
       options.progress?.exclude();
     },
+    // The progress line is taken away, and drawn again below.
     onWarning: (warning) =>
       options.io.error(`${isInteractive ? CLEAR_LINE : ""}Warning: ${warning}\n`),
   });

@@ -6,6 +6,8 @@
 
 import { writeSync } from "node:fs";
 import { DataError } from "../core/check.ts";
+import { printableText } from "../core/printable.ts";
+import { CLEAR_LINE } from "../core/terminal_view.ts";
 import type { CommandInput, CommandIo } from "./command.ts";
 import { EXIT } from "./command_line.ts";
 
@@ -128,7 +130,7 @@ function writeMessage(text: string): void {
 
 /** Writes all of a text. */
 function writeText(descriptor: 1 | 2, text: string): void {
-  const bytes = new TextEncoder().encode(text);
+  const bytes = new TextEncoder().encode(shownText(descriptor, text));
   let offset = 0;
   while (offset < bytes.length) {
     try {
@@ -137,6 +139,13 @@ function writeText(descriptor: 1 | 2, text: string): void {
       if ((error as { code?: string }).code !== "EAGAIN") throw error;
     }
   }
+}
+
+/** Results keep their bytes for other programs; what people see has no control characters but ours. */
+function shownText(descriptor: 1 | 2, text: string): string {
+  if (descriptor === 1) return Deno.stdout.isTerminal() ? printableText(text) : text;
+  const own = text.startsWith(CLEAR_LINE) ? CLEAR_LINE : "";
+  return own + printableText(text.slice(own.length));
 }
 
 function screenColumns(): number {

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { printableText } from "./printable.ts";
 import type { ProgressState, ProgressView } from "./progress.ts";
 
 /**
@@ -25,6 +26,9 @@ function pad(value: number): string {
   return String(value).padStart(2, "0");
 }
 
+/** Empties the line that the cursor is in. */
+export const CLEAR_LINE = "\r\x1b[2K";
+
 /** Where {@linkcode terminalView} writes. */
 export interface Terminal {
   /** Writes text without adding a line end. */
@@ -43,7 +47,7 @@ export function terminalView(terminal: Terminal): ProgressView {
   if (!terminal.isInteractive) return plainView(terminal.write);
   return (state) => {
     const line = fitLine(state, Math.max(20, terminal.columns() - 1));
-    terminal.write(`\r\x1b[2K${line}${state.isFinal ? "\n" : ""}`);
+    terminal.write(`${CLEAR_LINE}${line}${state.isFinal ? "\n" : ""}`);
   };
 }
 
@@ -56,7 +60,8 @@ function plainView(write: (text: string) => void): ProgressView {
       write(`${state.label}: ended after ${formatDuration(state.elapsedMs)}\n`);
     } else if (state.stage !== "" && name !== last) {
       last = name;
-      write(`${[name, shareText(state), remainingText(state)].filter(Boolean).join(", ")}\n`);
+      const parts = [printableText(name), shareText(state), remainingText(state)];
+      write(`${parts.filter(Boolean).join(", ")}\n`);
     }
   };
 }
@@ -72,7 +77,7 @@ export function fitLine(state: ProgressState, width: number): string {
   const time = state.isFinal ? formatDuration(state.elapsedMs) : remainingText(state);
   const work = state.isFinal ? [] : [state.stage, state.detail];
   const parts = [state.label, bar, shareText(state), time, ...work];
-  const line = parts.filter((part) => part !== "").join(" ");
+  const line = printableText(parts.filter((part) => part !== "").join(" "));
   return line.length <= width ? line : `${line.slice(0, width - 1)}…`;
 }
 
