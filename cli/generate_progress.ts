@@ -5,7 +5,7 @@
  */
 
 import { Progress } from "../core/progress.ts";
-import { terminalView } from "../core/terminal_view.ts";
+import { CLEAR_LINE, terminalView } from "../core/terminal_view.ts";
 import type { CommandIo } from "./command.ts";
 
 /** Progress until text is printed, whose first piece is not the end of the work. */
@@ -18,7 +18,7 @@ export class GenerateProgress extends Progress {
     const view = terminalView({ ...io, write: io.error });
     super("Generate", (state) => {
       if (!text.isBegun) return view(state);
-      if (io.isInteractive) io.error("\r\x1b[2K");
+      if (io.isInteractive) io.error(CLEAR_LINE);
     });
     this.#text = text;
   }
