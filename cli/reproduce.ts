@@ -9,12 +9,18 @@ import { removeUnfinished } from "../core/atomic_file.ts";
 import { Progress, type ProgressView } from "../core/progress.ts";
 import { terminalView } from "../core/terminal_view.ts";
 import { untouchedClaims } from "../experiments/claims.ts";
-import type { Experiment, ExperimentContext, ModelRole, Scale } from "../experiments/experiment.ts";
+import type {
+  DatasetName,
+  Experiment,
+  ExperimentContext,
+  ModelRole,
+  Scale,
+} from "../experiments/experiment.ts";
 import { writeOutputs } from "../experiments/report/outputs.ts";
 import { openBlobStore } from "../experiments/runner/blob_store.ts";
 import { codeHash, type ReadModule } from "../experiments/runner/code_hash.ts";
 import { type ContextOptions, experimentContext } from "../experiments/runner/context.ts";
-import type { Engine, OpenEngine } from "../experiments/runner/engine.ts";
+import { DATASETS, type Engine, type OpenEngine } from "../experiments/runner/engine.ts";
 import { lockFolder } from "../experiments/runner/folder_lock.ts";
 import { contentHash } from "../experiments/runner/hash.ts";
 import { MODEL_CODE } from "../experiments/runner/lab_model.ts";
@@ -24,6 +30,7 @@ import { CACHE_CODE } from "../experiments/runner/run_cache.ts";
 import { type Outcome, runExperiments } from "../experiments/runner/run_experiments.ts";
 import { SUMMARY_CODE } from "../experiments/runner/summary.ts";
 import { summaryLine } from "../experiments/runner/summary_line.ts";
+import { countLines } from "../experiments/runner/verdict_counts.ts";
 import { verdictTable } from "../experiments/runner/verdict_table.ts";
 import { type Command, type CommandCall, type CommandIo, valueOption } from "./command.ts";
 import { errorText, EXIT } from "./command_line.ts";
@@ -76,6 +83,7 @@ export function reproduceCommand(parts: ReproduceParts): Command {
       force: { type: "boolean", text: "measures again what has been measured" },
       strict: { type: "boolean", text: "exits with 3 if a comparable claim differs" },
       out: valueOption("FOLDER", "folder of the results", "results"),
+      json: { type: "boolean", text: "prints one line of JSON instead of the table" },
       device: DEVICE_OPTION,
     },
     notes: [
@@ -120,6 +128,7 @@ async function reproduce(
   const traces = { store, code: await codeOf(OBSERVING) };
   const policies = { store, code: await codeOf(DECODING) };
   const setting = { scale, seed, signal: io.signal, traces, policies };
+  await checkData(engine, experiments, call);
   const context = await openContext(engine, call, setting);
   const folder = pairFolder(join(out, scale), context);
   await removeUnfinished(folder);
@@ -154,6 +163,19 @@ function chooseExperiments(
   // Decoding another pair under every policy takes hours, observing it takes minutes.
   const isObserved = call.has("large") && !call.has("policies");
   return isObserved ? experiments.filter(({ usesPolicies }) => usesPolicies !== true) : experiments;
+}
+
+/** Reads a text of each dataset, so that a missing one is not found after models were loaded. */
+async function checkData(
+  engine: Engine,
+  experiments: readonly Experiment[],
+  call: CommandCall,
+): Promise<void> {
+  if (!call.has("large")) return; // the embedded pair makes its texts itself
+  const inputs = new Set(experiments.flatMap(({ inputs }) => inputs));
+  for (const name of inputs) {
+    if (name in DATASETS) await engine.texts(name as DatasetName, 1);
+  }
 }
 
 async function openContext(
@@ -207,16 +229,23 @@ async function finish(
   const order = run.experiments.map(({ name }) => name);
   const untouched = untouchedClaims(run.experiments);
   let hasFailed = outcomes.some(({ status }) => status === "failed");
+  let report: string | undefined;
   try {
-    const notes = await writeOutputs(folder, records, { view, order, untouched });
-    for (const note of notes) io.error(`${note}\n`);
+    const outputs = await writeOutputs(folder, records, { view, order, untouched });
+    report = outputs.report;
+    for (const note of outputs.notes) io.error(`${note}\n`);
   } catch (error) {
     hasFailed = true; // the table is worth printing all the same
     io.error(`${errorText(error)}\n`);
   }
   const differs = records.some(({ claims }) => claims.some((claim) => claim.verdict === "differs"));
   const code = hasFailed ? EXIT.failed : call.has("strict") && differs ? EXIT.differs : EXIT.ok;
+  if (call.has("json")) {
+    io.out(`${summaryLine(outcomes, { folder, exitCode: code, untouched })}\n`);
+    return code;
+  }
   io.out(`${verdictTable(records, { columns: io.outColumns(), untouched })}\n\n`);
-  io.out(`${summaryLine(outcomes, { folder, exitCode: code, untouched })}\n`);
+  for (const line of countLines(records, untouched)) io.out(`${line}\n`);
+  if (report !== undefined) io.out(`Report: ${report}\n`);
   return code;
 }

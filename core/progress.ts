@@ -47,6 +47,10 @@ export interface ProgressStep {
   readonly isFree?: boolean;
 }
 
+/** Share of all items, or time spent on some, from which on the time left is estimated. */
+const LEAST_SHARE = 0.03;
+const LEAST_MS = 30_000;
+
 /**
  * Counts items and tells a view, at most ten times a second; the last state is always shown.
  *
@@ -174,7 +178,9 @@ export class Progress implements Disposable {
   }
 
   #remainingMs(now: number): number | undefined {
-    if (this.#paid <= 0 || this.#total === 0) return undefined;
+    // A first short item, or one that compiles kernels, says little about all others.
+    const isKnown = this.#paid >= LEAST_SHARE * this.#total || this.#paidMs >= LEAST_MS;
+    if (this.#paid <= 0 || this.#total === 0 || !isKnown) return undefined;
     const left = Math.max(0, this.#total - this.#done);
     return Math.max(0, this.#paidMs / this.#paid * left - (now - this.#countedAt));
   }

@@ -55,13 +55,13 @@ interface FigureFile {
  * @param folder Folder of the results.
  * @param records Results of this run.
  * @param options Progress and order.
- * @returns Sentences for people, such as where the report lies.
+ * @returns Sentences for people, and where the report lies if there is one.
  */
 export async function writeOutputs(
   folder: string,
   records: readonly ResultRecord[],
   options: OutputOptions,
-): Promise<readonly string[]> {
+): Promise<{ readonly notes: readonly string[]; readonly report?: string }> {
   using progress = new Progress("Report", options.view, { refreshMs: 1000 });
   const figures = records.flatMap((record) =>
     record.figures.map((figure) => figureFile(folder, record, figure))
@@ -75,12 +75,12 @@ export async function writeOutputs(
   }
   const path = join(folder, "report.html");
   const { found, faults } = await allRecords(folder, records, options.order);
-  if (found.length === 0) return notes;
+  if (found.length === 0) return { notes };
   await writeFileAtomic(
     path,
     await buildReport(found, { untouched: options.untouched ?? [], faults }),
   );
-  return [...notes, ...faults, `Report: ${path}`];
+  return { notes: [...notes, ...faults], report: path };
 }
 
 function figureFile(folder: string, record: ResultRecord, figure: Figure): FigureFile {

@@ -7,6 +7,7 @@
 import { figureCaption } from "../figures/caption.ts";
 import type { JudgedClaim, ResultRecord } from "../runner/record.ts";
 import { formatNumber, formatOurs, formatPaper } from "../runner/verdict_table.ts";
+import { countVerdicts } from "../runner/verdict_counts.ts";
 import { type Verdict, VERDICTS } from "../runner/verdict.ts";
 import type { ResultTable } from "../experiment.ts";
 import type { PaperClaim } from "../claims.ts";
@@ -16,7 +17,7 @@ import { cell, escapeHtml } from "./html.ts";
 const MOST_ROWS = 12;
 
 /**
- * Counts claims by verdict.
+ * Numbers of claims by verdict, apart by what they are compared with.
  *
  * @param records All results.
  * @param untouched Claims that no experiment measures.
@@ -25,13 +26,13 @@ export function verdictCounts(
   records: readonly ResultRecord[],
   untouched: readonly PaperClaim[],
 ): string {
-  const open = untouched.map(() => ({ verdict: "not run" as const }));
-  const claims = [...records.flatMap((record) => record.claims), ...open];
-  const items = VERDICTS.map((verdict) => {
-    const count = claims.filter((claim) => claim.verdict === verdict).length;
-    return `<li><strong>${count}</strong> ${verdictLabel(verdict)}</li>`;
+  const rows = countVerdicts(records, untouched).map(({ basis, counts }) => {
+    const cells = VERDICTS.map((verdict) => `<td class="number">${counts[verdict]}</td>`);
+    return `<tr><th scope="row">${basis}</th>${cells.join("")}</tr>`;
   });
-  return `<ul class="counts">${items.join("")}</ul>`;
+  const headings = VERDICTS.map((verdict) => `<th scope="col">${verdictLabel(verdict)}</th>`);
+  return `<table class="counts"><thead><tr><td></td>${headings.join("")}</tr></thead>` +
+    `<tbody>${rows.join("")}</tbody></table>`;
 }
 
 function verdictLabel(verdict: Verdict): string {

@@ -51,7 +51,8 @@ export interface Engine extends AsyncDisposable {
 /** Opens an engine; tests put fakes here. */
 export type OpenEngine = (options: EngineOptions) => Promise<Engine>;
 
-const DATASETS: Readonly<Record<DatasetName, Dataset>> = {
+/** Every dataset by name. */
+export const DATASETS: Readonly<Record<DatasetName, Dataset>> = {
   microworld,
   wikitext2,
   bbh,

@@ -1,12 +1,12 @@
 /**
- * The last line of a run, for programs.
+ * A run in one line, for programs.
  *
  * @module
  */
 
 import type { PaperClaim } from "../claims.ts";
 import type { Outcome } from "./run_experiments.ts";
-import type { Verdict } from "./verdict.ts";
+import { countVerdicts } from "./verdict_counts.ts";
 
 /**
  * Writes outcomes and verdicts as one line of JSON.
@@ -25,29 +25,23 @@ export function summaryLine(
   },
 ): string {
   const { folder, exitCode, untouched = [] } = options;
-  const counts: Record<Verdict, number> = {
-    "reproduced": 0,
-    "differs": 0,
-    "not comparable at this scale": 0,
-    "not run": untouched.length,
-  };
+  const records = outcomes.flatMap(({ record }) => record === undefined ? [] : [record]);
   const experiments = outcomes.map(({ experiment, status, record }) => ({
     name: experiment.name,
     status,
     seconds: record?.seconds ?? null,
-    claims: (record?.claims ?? []).map(({ key, id, paper = null, ours = null, verdict }) => {
-      counts[verdict]++;
-      return { key, id, paper, ours, verdict };
-    }),
+    claims: (record?.claims ?? []).map(({ key, id, paper = null, ours = null, verdict }) => (
+      { key, id, paper, ours, verdict }
+    )),
   }));
-  const first = outcomes.find(({ record }) => record !== undefined)?.record;
+  const [first] = records;
   return JSON.stringify({
     command: "reproduce",
     folder,
     scale: first?.scale ?? null,
     seed: first?.seed ?? null,
     adapter: first?.environment.adapter ?? null,
-    counts,
+    counts: countVerdicts(records, untouched),
     experiments,
     untouched: untouched.map(({ id, paper }) => ({ id, paper, ours: null, verdict: "not run" })),
     exitCode,

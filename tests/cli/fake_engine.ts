@@ -88,9 +88,9 @@ export function fakeModel(name: string, options: FakeOptions = {}): ExperimentMo
   };
 }
 
-/** An engine with fake models; references that start with `missing` do not open. */
+/** An engine with fake models; references that start with `missing` do not open, the data folder `none` is empty. */
 export function fakeEngine(options: FakeOptions = {}): OpenEngine {
-  return () =>
+  return ({ dataFolder }) =>
     Promise.resolve<Engine>({
       environment: {
         device: "reference",
@@ -107,14 +107,17 @@ export function fakeEngine(options: FakeOptions = {}): OpenEngine {
         }
         return Promise.resolve(fakeModel(reference ?? `fake ${role}`, options));
       },
-      texts: (_, limit) =>
-        Promise.resolve(
-          Array.from({ length: limit }, (_, index) => ({
+      texts(name, limit) {
+        if (dataFolder === "none") throw new DataError(`Cannot read ${name}: none`);
+        const indices = Array.from({ length: limit }, (_, index) => index);
+        return Promise.resolve(
+          indices.map((index) => ({
             id: `text/${index}`,
             group: "all",
             text: `text number ${index}`,
           })),
-        ),
+        );
+      },
       [Symbol.asyncDispose]: () => Promise.resolve(),
     });
 }

@@ -63,8 +63,8 @@ Deno.test("reproduce decodes your own pair under policies only if asked to", asy
   const ran = async (...words: string[]) => {
     let names: string[] = [];
     await withFolder(async (folder) => {
-      const { out } = await run([...words, "--out", folder], experiments);
-      const { experiments: listed } = JSON.parse(out.trim().split("\n").at(-1)!);
+      const { out } = await run([...words, "--out", folder, "--json"], experiments);
+      const { experiments: listed } = JSON.parse(out);
       names = listed.map(({ name }: { name: string }) => name);
     });
     return names;
@@ -83,17 +83,25 @@ async function files(folder: string): Promise<string[]> {
   );
 }
 
-Deno.test("reproduce writes results, prints the table and ends with one line of JSON", () =>
+Deno.test("reproduce writes results and ends with the table, counts and the place of the report", () =>
   withFolder(async (folder) => {
-    const { code, out } = await run(["--out", folder, "--seed", "7"]);
+    const words = ["--out", folder, "--seed", "7"];
+    const { code, out } = await run(words);
     assertEquals(code, 0);
     const lines = out.trimEnd().split("\n");
     assertMatch(lines[0]!, /^claim +paper +ours \(95 % interval\) +verdict +seconds$/);
     assertMatch(lines[2]!, /^C00 mean of made-up numbers .* 6 .*\[.*\] +reproduced +\d/);
-    const last = JSON.parse(lines.at(-1)!);
-    assertEquals(last.counts.reproduced, 2);
+    assertEquals(lines.slice(-4), [
+      "Arithmetic on printed numbers: 2 reproduced",
+      "Measurements with a printed value: 50 not run",
+      "Measurements without a printed value: 14 not run", // the made-up claim is none of the paper's
+      `Report: ${join(folder, "smoke", "report.html")}`,
+    ]);
+    const json = (await run([...words, "--json"])).out;
+    const last = JSON.parse(json);
+    assertEquals(json.trimEnd().split("\n").length, 1);
+    assertEquals(last.counts[0].counts.reproduced, 2);
     assertEquals(last.exitCode, 0);
-    assertEquals(last.counts["not run"], 64); // the made-up claim is none of the paper's
     assertEquals(last.untouched[1], {
       id: "C02",
       paper: 0.947,
@@ -102,7 +110,7 @@ Deno.test("reproduce writes results, prints the table and ends with one line of 
     });
     assertMatch(out, /^C02 mean cosine of matched heads \(Fig\. 1c\) +0\.947 +– +not run$/m);
     const report = await readFile(join(folder, "smoke", "report.html"), "utf8");
-    assertMatch(report, /<strong>64<\/strong> <span class="verdict other">not run/);
+    assertMatch(report, /Arithmetic on printed numbers<\/th><td class="number">2</);
     assertMatch(report, /C64 SmallKV ahead on nearly all pairs/);
     const record = JSON.parse(await readFile(join(folder, "smoke", "first.json"), "utf8"));
     assertEquals(record.seed, 7);
@@ -118,10 +126,10 @@ Deno.test("reproduce skips what is finished, and --force does not", () =>
     assertEquals((await run(["--out", folder])).traces, 8);
     const path = join(folder, "smoke", "first.json");
     const before = (await stat(path)).mtimeMs;
-    const again = await run(["--out", folder]);
+    const again = await run(["--out", folder, "--json"]);
     assertEquals(again.traces, 0);
     assertStrictEquals((await stat(path)).mtimeMs, before);
-    assertEquals(JSON.parse(again.out.trimEnd().split("\n").at(-1)!).experiments[0].status, "kept");
+    assertEquals(JSON.parse(again.out).experiments[0].status, "kept");
     await rm(join(folder, ".cache"), { recursive: true });
     assertEquals((await run(["--out", folder])).traces, 0);
     assertEquals((await run(["--out", folder, "--force"])).traces, 8);
@@ -141,9 +149,10 @@ Deno.test("reproduce measures again for another seed, scale, pair or code", () =
       const text = await readFile(module, "utf8");
       return module.href.endsWith("fake_engine.ts") ? `${text}\nconst more = 1;\n` : text;
     };
-    const result = await run(["--out", folder, "first"], undefined, changed);
+    const result = await run(["--out", folder, "first", "--json"], undefined, changed);
     assertMatch(result.out, /"status":"finished"/);
-    assertMatch((await run(["--out", folder, "first", "--seed", "2"])).out, /"status":"finished"/);
+    const other = await run(["--out", folder, "first", "--seed", "2", "--json"]);
+    assertMatch(other.out, /"status":"finished"/);
     await run(["--out", folder, "first", "--scale", "small"]);
     assert((await files(join(folder, "small"))).some((path) => path.endsWith("first.json")));
   }));
@@ -155,7 +164,7 @@ Deno.test("reproduce measures again after a change of a kernel, not of its comme
       const text = await readFile(module, "utf8");
       return changed.get(module.pathname.split("/").at(-1)!)?.(text) ?? text;
     };
-    const again = () => run(["--out", folder], undefined, readModule);
+    const again = () => run(["--out", folder, "--json"], undefined, readModule);
     assertEquals((await again()).traces, 8);
     assertEquals((await again()).traces, 0);
     changed.set("rms_norm.wgsl", (text) => `// Other words.\n${text}`);
@@ -238,10 +247,10 @@ Deno.test("reproduce --strict ends with 3 when a comparable claim differs", () =
 Deno.test("reproduce continues after a failed experiment and ends with 1", () =>
   withFolder(async (folder) => {
     const experiments = [fakeExperiment("first", { fails: true }), fakeExperiment("second")];
-    const { code, out, error } = await run(["--out", folder], experiments);
+    const { code, out, error } = await run(["--out", folder, "--json"], experiments);
     assertEquals(code, 1);
     assertMatch(error, /^first: Cannot measure: it must work$/m);
-    const { experiments: outcomes } = JSON.parse(out.trimEnd().split("\n").at(-1)!);
+    const { experiments: outcomes } = JSON.parse(out);
     assertEquals(outcomes.map(({ status }: { status: string }) => status), [
       "failed",
       "finished",
@@ -324,7 +333,17 @@ Deno.test("reproduce prints its table although the report cannot be written", ()
     assertEquals(code, 1);
     assertMatch(error, /^Cannot write .*report\.html: the path must not be a folder/m);
     assertMatch(out, / reproduced /);
-    assertMatch(out, /"exitCode":1/);
+    assert(!out.includes("Report:"));
+  }));
+
+Deno.test("reproduce asks for data before it opens models", () =>
+  withFolder(async (folder) => {
+    const pair = ["--large", "missing", "--small", "missing"];
+    const experiment: Experiment = { ...fakeExperiment("first"), inputs: ["large", "bbh"] };
+    const { code, error } = await run(["--out", folder, ...pair, "--data", "none"], [experiment]);
+    assertEquals(code, 1);
+    assertMatch(error, /^Cannot read bbh: none/m);
+    assertEquals(error.includes("Cannot open missing"), false);
   }));
 
 Deno.test("reproduce ends with 1 where a model is missing", () =>

@@ -98,6 +98,25 @@ const STATE: ProgressState = {
   isFinal: false,
 };
 
+Deno.test("Progress tells no time left before it knows enough: a share of the items, or some time", () => {
+  let now = 0;
+  const progress = new Progress("work", () => {}, { total: 1000, now: () => now });
+  now = 20_000; // compiles kernels
+  progress.advance();
+  assertEquals(progress.state.remainingMs, undefined);
+  now = 21_000;
+  progress.advance({ items: 20 });
+  assertEquals(progress.state.remainingMs, undefined);
+  now = 22_000;
+  progress.advance({ items: 9 });
+  assertEquals(Math.round(progress.state.remainingMs!), 711_333);
+  progress.extend(100_000);
+  assertEquals(progress.state.remainingMs, undefined);
+  now = 31_000;
+  progress.advance();
+  assertEquals(progress.state.remainingMs, 100_969_000);
+});
+
 Deno.test("fitLine() shows bar, share, time left and work, and never exceeds the width", () => {
   assertEquals(
     fitLine(STATE, 120),
