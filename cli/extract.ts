@@ -141,7 +141,7 @@ async function writeTensors(
   const { model, tokens, plan, heads, progress, signal } = work;
   const atOnce = Math.max(1, Math.floor(MAP_BYTES_AT_ONCE / (4 * tokens.length ** 2)));
   const runs = Math.max(1, Math.ceil(heads.length / atOnce));
-  progress.extend(runs);
+  const report = tokenProgress(progress, { tokens: tokens.length, runs });
   for (let run = 0; run < runs; run++) {
     signal.throwIfAborted();
     const isFirst = run === 0;
@@ -152,10 +152,7 @@ async function writeTensors(
       hidden: isFirst && plan.hidden,
       vectors: isFirst && (plan.keys || plan.values),
       ...(logits === undefined ? {} : { logits }),
-      onProgress: (done) => {
-        const tenths = Math.floor(10 * (run + done / tokens.length) / runs);
-        progress.describe(`tracing, ${10 * tenths}%`);
-      },
+      onProgress: (done) => report(run, done),
       signal,
     });
     if (logits !== undefined) await file.append("logits", capture.logits);
@@ -165,8 +162,27 @@ async function writeTensors(
       const name = plan.attention === "all" ? "attention" : `attention.${map.layer}.${map.head}`;
       await file.append(name, map.values);
     }
-    progress.advance();
   }
+}
+
+/** Counts the tokens of all runs, and names a stage ten times, which is what is shown off a terminal. */
+function tokenProgress(
+  progress: Progress,
+  { tokens, runs }: { readonly tokens: number; readonly runs: number },
+): (run: number, done: number) => void {
+  progress.extend(runs * tokens);
+  progress.exclude();
+  let [counted, tenths] = [0, 0];
+  return (run, done) => {
+    const all = run * tokens + done;
+    progress.advance({ items: all - counted });
+    counted = all;
+    const now = Math.floor(10 * all / (runs * tokens));
+    if (now === tenths) return;
+    tenths = now;
+    const which = runs > 1 ? `, pass ${run + 1} of ${runs}` : "";
+    progress.describe(`token ${done} of ${tokens}${which}`);
+  };
 }
 
 /** Writes hidden states, keys and values, layer by layer. */

@@ -110,7 +110,7 @@ async function runFreely(
   const tokens = sequence!.tokens.slice(0, newTokens);
   const isCut = tokens.length < sequence!.tokens.length;
   const text = isCut ? textOf(settings, tokens) : sequence!.text;
-  return { tokens, text, stats: statistics };
+  return { tokens, text, stats: { ...statistics, newTokens: [tokens.length] } };
 }
 
 async function runTeacherForced(

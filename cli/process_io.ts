@@ -39,7 +39,7 @@ export function openProcessIo(signals: readonly Deno.Signal[] = SIGNALS): Proces
   let stopCode: number = EXIT.stopped;
   const stop = () => {
     if (command.signal.aborted) Deno.exit(stopCode);
-    writeMessage("\nStopping after the current step; press Ctrl-C again to stop at once.\n");
+    writeMessage("\nStopping; press Ctrl-C again to stop at once.\n");
     command.abort(new DOMException("Stopped by a signal", "AbortError"));
   };
   const interrupt = () => input.interrupt() || stop();

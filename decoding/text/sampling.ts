@@ -56,43 +56,69 @@ export function samplingProbabilities(
   logits: Float32Array,
   { temperature = 1, topP = 1, topK = Infinity }: SamplingOptions,
 ): Float64Array {
-  const most = logits.reduce((max, logit) => Math.max(max, logit), -Infinity);
+  const likeliest = largest(logits);
+  const weights = new Float64Array(logits.length);
   if (temperature === 0) {
-    const likeliest = logits.indexOf(most);
-    return Float64Array.from(logits, (_, id) => id === likeliest ? 1 : 0);
+    weights[likeliest] = 1;
+    return weights;
   }
+  const most = logits[likeliest]!;
   const least = topK < logits.length ? logits.toSorted().at(-topK)! : -Infinity;
-  const weights = Float64Array.from(
-    logits,
-    (logit) => logit < least ? 0 : Math.exp((logit - most) / temperature),
-  );
-  const total = weights.reduce((sum, weight) => sum + weight, 0);
-  if (topP < 1) dropTail(weights, (1 - topP) * total);
-  const kept = weights.reduce((sum, weight) => sum + weight, 0);
-  return weights.map((weight) => weight / kept);
+  let total = 0;
+  for (let id = 0; id < weights.length; id++) {
+    if (logits[id]! >= least) total += weights[id] = Math.exp((logits[id]! - most) / temperature);
+  }
+  if (topP < 1) total = dropTail(weights, { total, topP });
+  for (let id = 0; id < weights.length; id++) weights[id]! /= total;
+  return weights;
 }
 
-/** Sets the smallest weights to 0 while they sum to at most `room`, never the last of the largest; of equal ones, the first go first. */
-function dropTail(weights: Float64Array, room: number): void {
-  const likeliest = weights.lastIndexOf(weights.reduce((max, weight) => Math.max(max, weight), 0));
+/**
+ * Sets the smallest weights to 0 while they sum to at most `1 - topP` of all, never the last of the largest; of equal ones,
+ * the first go first.
+ *
+ * @returns The sum of the others.
+ */
+function dropTail(
+  weights: Float64Array,
+  { total, topP }: { readonly total: number; readonly topP: number },
+): number {
+  const room = (1 - topP) * total;
+  const likeliest = weights.lastIndexOf(weights[largest(weights)]!);
   // Those below this share fit together, however many they are, which leaves few to sort.
   const share = room / weights.length;
-  let sum = 0;
+  let dropped = 0;
   const rest: number[] = [];
   for (let id = 0; id < weights.length; id++) {
-    if (id === likeliest || weights[id]! > room) continue;
-    if (weights[id]! > share) rest.push(id);
+    const weight = weights[id]!;
+    if (id === likeliest || weight > room) continue;
+    if (weight > share) rest.push(id);
     else {
-      sum += weights[id]!;
+      dropped += weight;
       weights[id] = 0;
     }
   }
-  rest.sort((one, other) => weights[one]! - weights[other]! || one - other);
+  // Numbers alone sort faster than ids by their numbers.
+  const sorted = Float64Array.from(rest, (id) => weights[id]!).sort();
+  let count = 0;
+  while (count < sorted.length && dropped + sorted[count]! <= room) dropped += sorted[count++]!;
+  const least = sorted[count] ?? Infinity;
+  let ties = count - sorted.indexOf(least);
   for (const id of rest) {
-    sum += weights[id]!;
-    if (sum > room) return;
-    weights[id] = 0;
+    if (weights[id]! < least || weights[id] === least && ties-- > 0) weights[id] = 0;
   }
+  let kept = 0;
+  for (let id = 0; id < weights.length; id++) kept += weights[id]!;
+  return kept;
+}
+
+/** Place of the largest number, the first one if several are equal. */
+function largest(numbers: Float32Array | Float64Array): number {
+  let best = 0;
+  for (let place = 1; place < numbers.length; place++) {
+    if (numbers[place]! > numbers[best]!) best = place;
+  }
+  return best;
 }
 
 /** Draws the tokens of one sequence. */

@@ -99,6 +99,7 @@ Deno.test("generate refuses input that does not fit with 1", () =>
       [["--tokens", place("long.json"), "--max-new", "64"], /512: current value is 500 \+ 64/],
       [["--tokens", place("none.json")], /the file must exist/],
       [["--reference-tokens", place("large.json")], /token 1 must be an integer/],
+      [["--match-top", "400t"], /Cannot match heads: --match-top must be an integer from 1 to 200/],
     ];
     for (const [words, message] of cases) {
       const { code, error } = await run(words);

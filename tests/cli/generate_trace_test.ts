@@ -27,6 +27,7 @@ Deno.test("generate --json prints tokens, text, statistics and the steps to be t
     const { tokenizer, config } = await embeddedModel("large", testBackends[0]!);
     assertStrictEquals(text, tokenizer!.decode(tokens, { skipSpecialTokens: true }));
     assertEquals(stats.promptTokens, [120]);
+    assertEquals(stats.newTokens, [4], "the traced step after the last token has none");
     assertEquals(stats.policy.name, "smallkv");
     assertEquals(stats.budget, { ratio: 0.2 });
     const { layers, kvHeads } = config;

@@ -4,9 +4,11 @@
  * @module
  */
 
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 
 const SCRIPT = new URL("./supervised_cli.ts", import.meta.url).pathname;
+/** What commands say last before they hold the thread. */
+const COMPUTES = /: loading /;
 /** A second, and the time that a busy machine takes to end a process. */
 const LIMIT_MS = 2000;
 
@@ -38,7 +40,7 @@ async function stop(
   for await (const part of child.stderr.pipeThrough(new TextDecoderStream())) {
     text += part;
     if (
-      start < Infinity || !/: (?:full, prompt|large model|running|.*trac|[a-z_]+ \d)/.test(text)
+      start < Infinity || !COMPUTES.test(text)
     ) continue;
     start = performance.now();
     child.kill(signal);
@@ -58,7 +60,7 @@ Deno.test("SIGTERM ends every command within a second, and leaves no file", () =
     const commands = [
       ["generate", "--policy", "full", "--max-new", "200", "--ignore-end", ...slow],
       ["extract", "--attention", "all", ...input, ...slow],
-      ["match", ...input, ...slow],
+      ["match", "--window", "400", ...input, ...slow],
       ["reproduce", "--out", `${folder}/results`, ...slow],
     ];
     for (const words of commands) assertEquals(await stop(folder, words, "SIGTERM"), 143, words[0]);
@@ -70,4 +72,38 @@ Deno.test("Ctrl-C ends a command within a second", () =>
   withFolder(async (folder) => {
     const words = ["generate", "--policy", "full", "--max-new", "200", "--ignore-end", ...slow];
     assertEquals(await stop(folder, words, "SIGINT"), 130);
+  }));
+
+Deno.test("Ctrl-C while an answer to a typed turn is written ends the answer alone", () =>
+  withFolder(async (folder) => {
+    const words = [
+      "--policy",
+      "full",
+      "--max-new",
+      "400",
+      "--ignore-end",
+      "--turns",
+      "-",
+    ];
+    const child = new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", "--no-check", SCRIPT, folder, "generate", ...words, ...slow],
+      env: { NO_COLOR: "1" },
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    const writer = child.stdin.getWriter();
+    await writer.write(new TextEncoder().encode("The moon was full.\n"));
+    const messages = new Response(child.stderr).text();
+    let isAnswered = false;
+    for await (const _ of child.stdout) {
+      if (isAnswered) continue;
+      isAnswered = true;
+      child.kill("SIGINT");
+      // Longer than a command may take that is to end.
+      setTimeout(() => writer.close(), 1200);
+    }
+    const { code } = await child.status;
+    assertEquals(code, 0, await messages);
+    assertMatch(await messages, /Ending this answer/);
   }));
