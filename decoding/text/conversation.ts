@@ -125,7 +125,7 @@ export class Conversation implements Disposable {
     }
   }
 
-  /** Frees caches and activations, as the end of `using` does; the next turn begins anew. */
+  /** Frees caches and activations, as the end of `using` does; the next turn begins with an empty cache. */
   close(): void {
     this.#open?.session[Symbol.dispose]();
     this.#open = undefined;
