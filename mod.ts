@@ -62,6 +62,7 @@ export type { LoadOptions, Model } from "./models/load.ts";
 export type { OpenOptions } from "./models/open.ts";
 export { endTokenIds, renderChat } from "./models/tokenizer/chat_template.ts";
 export type { ChatMessage, ChatOptions } from "./models/tokenizer/chat_template.ts";
+export { tokenTexts } from "./models/tokenizer/token_texts.ts";
 export { createTextStream, sameVocabulary } from "./models/tokenizer/tokenizer.ts";
 export type { TextStream, Tokenizer } from "./models/tokenizer/tokenizer.ts";
 export type { TokenSpans } from "./models/tokenizer/tokenizer_offsets.ts";

@@ -108,7 +108,8 @@ export function salientCount(
  * (layer / (layers - 1)), then to the small head with the smaller index (D-6); when matching by cosine, ties go to the
  * larger Jaccard similarity first.
  *
- * For windows other than the first tokens (D-3), sum their rows with `windowAttention` and, if they are wider than 200
+ * A trace of a longer text does not fit, since its sums hold rows after the window: trace the window alone, as in
+ * `traceAttention(model, tokens.slice(0, 200))`. For windows other than the first tokens (D-3), sum their rows with `windowAttention` and, if they are wider than 200
  * tokens, raise `window`.
  *
  * @example
@@ -234,7 +235,7 @@ function checkWindow(tokens: number, options: MatchOptions): void {
   throw new RequirementError({
     action: "match heads",
     requirement:
-      `accumulated attention must cover at most ${window} tokens, summed over the rows of the window only`,
+      `accumulated attention must cover at most the window's ${window} tokens, as traceAttention(model, tokens.slice(0, ${window})) gives it, or windowAttention(map) of a whole map`,
     current: tokens,
   });
 }

@@ -8,7 +8,6 @@ import { checkInteger, checkLength, RequirementError } from "../core/check.ts";
 import type { BufferCopy, Device, DeviceBuffer, Recording } from "../gpu/device.ts";
 import { type CacheShape, type FullCache, fullCacheBytes, type LayerCache } from "./full_cache.ts";
 import { HostCopy } from "./host_copy.ts";
-import type { Granularity } from "./options.ts";
 import type { PoolSize } from "./slot_change.ts";
 import { minUploadBytes, RowUploader } from "./tiered_upload.ts";
 
@@ -22,8 +21,6 @@ export interface TieredStoreOptions {
   readonly pools: (layer: number) => PoolSize;
   /** Whether tokens that leave the device are dropped for good (policies with candidates "kept"). */
   readonly isPermanent: boolean;
-  /** Heads that share a selection; `query_head` is refused. */
-  readonly granularity?: Granularity;
   /** Most tokens that a plan may hold at a length; the pools if left out. */
   readonly limit?: (layer: number, tokens: number) => PoolSize;
   /** Bytes of the buffer that carries loads; a quarter of a layer, at most 4 MiB, if left out. */
@@ -57,7 +54,7 @@ export interface TieredParts {
  * @param device Where the cache lives.
  * @param options Cache, lengths, pools.
  * @returns Host copy, pools, and what moves tokens between them; the full cache is freed.
- * @throws {RequirementError} If the pools or the granularity are not possible.
+ * @throws {RequirementError} If the pools are not possible.
  * @throws {GpuError} If there is too little memory for the transfer buffers; the full cache is then unchanged.
  */
 export async function createParts(
@@ -135,20 +132,15 @@ function uploadSize({ fullCache: { shape }, uploadBytes }: TieredStoreOptions): 
 }
 
 function checkOptions(device: Device, options: TieredStoreOptions): PoolSize[] {
-  const { fullCache: { shape }, lengths, granularity, pools } = options;
+  const { fullCache: { shape }, lengths, pools } = options;
   const action = "create a tiered store";
   checkLength(action, "lengths", { required: shape.sequences, current: lengths.length });
   for (const length of lengths) {
     checkInteger(action, "length of a sequence", { value: length, min: 0, max: shape.capacity });
   }
-  if (granularity === "query_head" || shape.keyFormat === "f32" || shape.valueFormat === "f32") {
-    const [requirement, current] = granularity === "query_head"
-      ? [
-        "granularity must be kv_head, kv_match or layer",
-        "query_head, a simulation for stores that hold every token",
-      ]
-      : ["keys must be stored as f16", "f32"];
-    throw new RequirementError({ action, requirement, current });
+  if (shape.keyFormat === "f32" || shape.valueFormat === "f32") {
+    const requirement = "keys and values must be stored as f16";
+    throw new RequirementError({ action, requirement, current: "f32" });
   }
   return Array.from({ length: shape.layers }, (_, layer) => {
     const { full, valueOnly } = pools(layer);

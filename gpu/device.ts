@@ -149,6 +149,8 @@ export interface Device extends Disposable {
   submit(...recordings: readonly Recording[]): void;
   /** Waits for everything submitted so far; rejects with the first error of the device. */
   finished(): Promise<void>;
+  /** Frees every buffer and the device, as the end of `using` does. */
+  close(): void;
 }
 
 /**

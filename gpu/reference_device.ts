@@ -172,9 +172,14 @@ export class ReferenceDevice implements Device {
   }
 
   /** Frees every buffer. */
-  [Symbol.dispose](): void {
+  close(): void {
     this.#isDisposed = true;
     for (const buffer of [...this.#buffers]) buffer[Symbol.dispose]();
+  }
+
+  /** Closes it. */
+  [Symbol.dispose](): void {
+    this.close();
   }
 
   #own(action: string, buffer: DeviceBuffer): ReferenceBuffer {

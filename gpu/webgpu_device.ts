@@ -174,10 +174,15 @@ export class WebgpuDevice implements Device {
   }
 
   /** Frees every buffer and the device. */
-  [Symbol.dispose](): void {
+  close(): void {
     this.#errors.dispose();
     this.#memory.destroyAll();
     this.#device.destroy();
+  }
+
+  /** Closes it. */
+  [Symbol.dispose](): void {
+    this.close();
   }
 
   #buffersOf(action: string, commands: readonly Command[]): Set<WebgpuBuffer> {

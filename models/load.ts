@@ -21,7 +21,7 @@ export interface LoadOptions extends OpenOptions {
   readonly onLayer?: (done: number, layers: number) => void;
 }
 
-/** A model ready to run; disposing it frees its weights, and its device if it opened one. */
+/** A model ready to run; closing it, at the end of `using` or by `close`, frees its weights, and its device if it opened one. */
 export interface Model extends Disposable {
   /** Name for people. */
   readonly name: string;
@@ -43,6 +43,8 @@ export interface Model extends Disposable {
   readonly tokenizer?: Tokenizer;
   /** Jinja text of the chat template, if the files have one. */
   readonly chatTemplate?: string;
+  /** Frees the weights, and the device if the model opened one; does nothing the second time. */
+  close(): void;
 }
 
 /** Most weight bytes that the reference device accepts; with more, a single token takes minutes. */
@@ -53,7 +55,7 @@ const REFERENCE_BYTES = 64e6;
  *
  * @example
  * ```ts ignore
- * using model = await loadModel("hf:Qwen/Qwen2.5-0.5B");
+ * using model = await loadModel("hf:Qwen/Qwen2.5-0.5B"); // or model.close() at the end
  * ```
  * @param reference Path of a file or folder, a URL, or `hf:ORG/NAME[@REVISION][/FILE]`.
  * @param options Device, progress, hub settings.
@@ -76,6 +78,7 @@ export async function loadModel(reference: string, options: LoadOptions = {}): P
   );
   const tokenizer = tokenizerOf(files, options);
   const owned = stack.move();
+  const close = () => owned.dispose();
   return {
     name: files.name,
     hash: files.hash,
@@ -85,7 +88,8 @@ export async function loadModel(reference: string, options: LoadOptions = {}): P
     fileTensorBytes,
     ...(tokenizer && { tokenizer }),
     ...(files.chatTemplate !== undefined && { chatTemplate: files.chatTemplate }),
-    [Symbol.dispose]: () => owned.dispose(),
+    close,
+    [Symbol.dispose]: close,
   };
 }
 

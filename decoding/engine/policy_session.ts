@@ -28,7 +28,7 @@ import { TurnBlocks } from "./turn_blocks.ts";
 import { createEngineParts, type EngineParts, wholeCapacity } from "./parts.ts";
 
 /**
- * A pair that decodes under one policy, or each sequence under its own. Disposing it frees caches and activations.
+ * A pair that decodes under one policy, or each sequence under its own. Closing it frees caches and activations.
  *
  * One call at a time: another one is refused until the last has ended. A prompt, a turn or a step that fails or is aborted
  * leaves the sequences as they were; a turn that is run token by token or in blocks leaves what was run of it. A step that
@@ -196,12 +196,17 @@ export class PolicySession implements Disposable {
     };
   }
 
-  /** Frees caches and activations. */
-  [Symbol.dispose](): void {
+  /** Frees caches and activations, as the end of `using` does. */
+  close(): void {
     this.#blocks?.[Symbol.dispose]();
     this.#state?.[Symbol.dispose]();
     this.#store?.[Symbol.dispose]();
     this.#parts[Symbol.dispose]();
+  }
+
+  /** Closes it. */
+  [Symbol.dispose](): void {
+    this.close();
   }
 
   #checkSequences(indices: readonly number[]): void {

@@ -40,7 +40,7 @@ import {
 import { wholeCapacity } from "./parts.ts";
 
 /**
- * A pair that decodes under a policy, block by block. Disposing it frees caches and activations.
+ * A pair that decodes under a policy, block by block. Closing it frees caches and activations.
  *
  * One call at a time: another one is refused until the last has ended. A prompt or a turn that fails or is aborted leaves
  * the sequence as it was. A block that fails once it has begun to run makes the session refuse every further call.
@@ -215,9 +215,14 @@ export class SpeculativeSession implements Disposable {
     };
   }
 
-  /** Frees caches and activations. */
-  [Symbol.dispose](): void {
+  /** Frees caches and activations, as the end of `using` does. */
+  close(): void {
     this.#parts[Symbol.dispose]();
+  }
+
+  /** Closes it. */
+  [Symbol.dispose](): void {
+    this.close();
   }
 
   get #length(): number {

@@ -77,7 +77,6 @@ export class PolicyStore implements Disposable {
       lengths: options.lengths,
       pools: (layer) => largest(pools.map((layers) => layers[layer]!)),
       isPermanent: isPermanent(0),
-      granularity: policy.granularity,
       limit: (layer, tokens) =>
         largest(requests.map((request) => tierLimit(policy, request, { layer, tokens }))),
     });

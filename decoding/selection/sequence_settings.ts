@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { CacheBudget } from "../../cache/budget.ts";
+import { type CacheBudget, checkBudget } from "../../cache/budget.ts";
 import type { Granularity } from "../../cache/options.ts";
 import { checkBase, type Reduction, type ResolvedPolicy } from "../../cache/policy_options.ts";
 import { readsRows } from "../../cache/scores/score.ts";
@@ -62,7 +62,7 @@ export type SequenceSettingOptions =
  *
  * @param options One setting for all sequences, or one for each; where their tokens are stored.
  * @returns The sequences.
- * @throws {RequirementError} If there are none, or they cannot run together.
+ * @throws {RequirementError} If there are none, a budget is not valid, or they cannot run together.
  */
 export function sequenceSettings(
   options: SequenceSettingOptions & { readonly store?: StoreKind },
@@ -70,7 +70,7 @@ export function sequenceSettings(
   const settings = options.settings ??
     new Array<SequenceSetting>(options.sequences ?? 1).fill(onlySetting(options));
   checkInteger("decode together", "sequences", { value: settings.length, min: 1 });
-  for (const { policy, budget } of settings) checkBase(policy, budget);
+  for (const { policy, budget } of settings) checkBase(policy, checkBudget(budget));
   const withSmallModel = settings.filter(({ policy }) => policy.saliencySource === "small");
   const granularity = onlyOne("granularity", settings.map(({ policy }) => listGranularity(policy)));
   const reduction = onlyOne("reduction", withSmallModel.map(({ policy }) => policy.reduction)) ??
@@ -81,9 +81,7 @@ export function sequenceSettings(
   );
   const weights = onlyOne("weights", withSmallModel.map(({ policy }) => policy.weights)) ??
     "query_head";
-  if (options.store === "tiered") {
-    onlyOne("policy and budget in a tiered store", settings.map(settingText));
-  }
+  if (options.store === "tiered") checkTiered(settings, granularity!);
   return { settings, ...smallSequencesOf(settings), granularity: granularity!, reduction, weights };
 }
 
@@ -147,6 +145,16 @@ function smallSequencesOf(
     return index;
   });
   return { smallSequences, firstReaders };
+}
+
+function checkTiered(settings: readonly SequenceSetting[], granularity: Granularity): void {
+  onlyOne("policy and budget in a tiered store", settings.map(settingText));
+  if (granularity !== "query_head") return;
+  throw new RequirementError({
+    action: "keep tokens in a tiered store",
+    requirement: "granularity must be kv_head, kv_match or layer",
+    current: `${granularity}, a simulation for stores that hold every token`,
+  });
 }
 
 function onlySetting({ policy, budget, smallBudget }: SequenceSetting): SequenceSetting {

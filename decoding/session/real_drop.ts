@@ -79,8 +79,13 @@ export class RealDrop implements Disposable {
     return await this.#session.accumulated();
   }
 
-  /** Frees the session. */
+  /** Frees the session, as the end of `using` does. */
+  close(): void {
+    this.#session.close();
+  }
+
+  /** Closes it. */
   [Symbol.dispose](): void {
-    this.#session[Symbol.dispose]();
+    this.close();
   }
 }

@@ -25,7 +25,7 @@ const LOGIT_ROWS = 16;
 const STEPS_PER_SUBMIT = 16;
 
 /**
- * A running model, for one conversation or batch. Disposing it frees cache and activations.
+ * A running model, for one conversation or batch. Closing it frees cache and activations.
  *
  * One call at a time: another one is refused until the last has ended. A call that fails or is aborted leaves the session
  * as it was before, except for sums of attention, which must then be cleared before they are read.
@@ -337,11 +337,16 @@ export class Session implements Disposable {
     writeVisible(this.#state, isVisible);
   }
 
-  /** Frees cache and activations. */
-  [Symbol.dispose](): void {
+  /** Frees cache and activations, as the end of `using` does. */
+  close(): void {
     this.#runner[Symbol.dispose]();
     this.#state.cache[Symbol.dispose]();
     this.#owned.dispose();
+  }
+
+  /** Closes it. */
+  [Symbol.dispose](): void {
+    this.close();
   }
 
   #setLength(sequence: number, length: number, hasNext = true): void {

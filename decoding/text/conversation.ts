@@ -125,10 +125,15 @@ export class Conversation implements Disposable {
     }
   }
 
-  /** Frees caches and activations. */
-  [Symbol.dispose](): void {
+  /** Frees caches and activations, as the end of `using` does; the next turn begins with an empty cache. */
+  close(): void {
     this.#open?.session[Symbol.dispose]();
     this.#open = undefined;
+  }
+
+  /** Closes it. */
+  [Symbol.dispose](): void {
+    this.close();
   }
 
   /** Prepares a turn and its answer; nothing runs yet. */

@@ -206,7 +206,7 @@ function paperShapes(figure: Figure): Trace[] {
 export function paperLegend(figure: Figure): Trace[] {
   return lineMarks(figure).map((mark, index) => {
     const symbol = { symbol: "square", size: 11, color: transparent(PAPER_COLOR) };
-    const look = isBand(mark)
+    const look: Trace = isBand(mark)
       ? { mode: "markers", marker: symbol }
       : { mode: "lines", line: markLine(index) };
     return { type: "scatter", name: mark.label, x: [null], y: [null], ...look };

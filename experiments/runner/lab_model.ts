@@ -10,7 +10,7 @@ import { attentionRows, traceAttention } from "../../decoding/session/trace.ts";
 import type { Device } from "../../gpu/device.ts";
 import { openModelFiles } from "../../models/open.ts";
 import { loadModel, type Model, tokenizerOf } from "../../models/load.ts";
-import { createTextStream } from "../../models/tokenizer/tokenizer.ts";
+import { tokenTexts } from "../../models/tokenizer/token_texts.ts";
 import type { TensorSource } from "../../models/weights/tensor_source.ts";
 import { vocabularyHash } from "../../models/tokenizer/vocabulary_hash.ts";
 import type { ExperimentModel } from "../experiment.ts";
@@ -73,14 +73,7 @@ export async function openLabModel(
     ...(tokenizer && { tokenizerHash: vocabularyHash(tokenizer) }),
     load,
     encode: (text) => needTokenizer().encode(text),
-    tokenTexts(tokens) {
-      const tokenizer = needTokenizer();
-      const stream = createTextStream(tokenizer);
-      const texts = tokens.map((id) => tokenizer.isSpecial(id) ? null : stream.push(id));
-      const last = texts.findLastIndex((text) => text !== null);
-      if (last >= 0) texts[last] += stream.end();
-      return texts;
-    },
+    tokenTexts: (tokens) => tokenTexts(needTokenizer(), tokens),
     trace: async (tokens, more) => await traceAttention(await load(), tokens, more),
     attentionRows: async (tokens, more) => await attentionRows(await load(), tokens, more),
     async realDrop(tokens, { firstTokens, kept, signal }) {

@@ -163,8 +163,9 @@ Deno.test("matchHeads() rejects short prompts, long windows, uneven lengths and 
   );
   assertEquals(
     assertThrows(() => matchHeads(heads(201), heads(201)), RequirementError).message,
-    "Cannot match heads: accumulated attention must cover at most 200 tokens, " +
-      "summed over the rows of the window only: current value is 201",
+    "Cannot match heads: accumulated attention must cover at most the window's 200 tokens, " +
+      "as traceAttention(model, tokens.slice(0, 200)) gives it, or windowAttention(map) of a whole map: " +
+      "current value is 201",
   );
   assertEquals(
     assertThrows(() => matchHeads(heads(120), heads(121)), RequirementError).message,

@@ -134,7 +134,6 @@ for (const backend of testBackends) {
       lengths: [20],
       pools,
       isPermanent: false,
-      granularity: "layer",
     });
     const keptOf = [[3, 5], [5, 7], [7, 20], [3, 20, 21]];
     for (const [step, tokens] of keptOf.entries()) {
@@ -226,11 +225,6 @@ Deno.test("TieredStore.create() refuses what it cannot hold", async () => {
   using fullCache = filledCache(device, plain, [20]);
   const options = { fullCache, lengths: [20], pools, isPermanent: false } as const;
   const create = (changes: object) => TieredStore.create(device, { ...options, ...changes });
-  await assertRejects(
-    () => create({ granularity: "query_head" }),
-    RequirementError,
-    "a simulation",
-  );
   await assertRejects(
     () => create({ lengths: [1, 2] }),
     RequirementError,

@@ -14,6 +14,7 @@ import {
 } from "@std/assert";
 import { POLICIES } from "../../../cache/policies/mod.ts";
 import { createPolicy, type PolicyOptions } from "../../../cache/policy_options.ts";
+import { RequirementError } from "../../../core/check.ts";
 import type { SequenceSetting } from "../../../decoding/selection/sequence_settings.ts";
 import type { ModelPair, StepReport } from "../../../decoding/engine/types.ts";
 import { PolicySession } from "../../../decoding/engine/policy_session.ts";
@@ -164,6 +165,17 @@ Deno.test("sequences that cannot run together are refused", async () => {
     "one policy and budget in a tiered store: current values are smallkv, h2o",
   );
   open([setting("smallkv"), setting("smallkv")], "tiered")()[Symbol.dispose]();
+  const alone = { policy: createPolicy("h2o", { granularity: "query_head" }), budget };
+  assertThrows(
+    open([alone], "tiered"),
+    RequirementError,
+    "a simulation for stores that hold every",
+  );
+  assertThrows(
+    open([{ ...alone, budget: { ratio: NaN } }]),
+    RequirementError,
+    "ratio must be above 0",
+  );
   using session = open([setting("smallkv", {}, 1), setting("smallkv", {}, 1), setting("h2o")])();
   await assertRejects(
     () => session.prefill([1, 2, 3]),

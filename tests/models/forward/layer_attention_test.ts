@@ -54,6 +54,7 @@ async function modelOf(backend: Backend, layers: readonly LayerAttention[]): Pro
     device,
     weights,
     fileTensorBytes: 0,
+    close: () => weights[Symbol.dispose](),
     [Symbol.dispose]: () => weights[Symbol.dispose](),
   };
 }
