@@ -219,6 +219,11 @@ export class CpuDevice implements Device {
   }
 
   /** Ends the threads and frees every buffer. */
+  close(): void {
+    this[Symbol.dispose]();
+  }
+
+  /** Does what `close` does. */
   [Symbol.dispose](): void {
     if (this.#isDisposed) return;
     this.#isDisposed = true;

@@ -16,6 +16,9 @@ const RESTARTS = 3;
 /** Commands that continue where they stopped when started again. */
 const RESUMABLE = ["reproduce"];
 
+/** Commands that run on WebGPU whatever else there is. */
+const NEED_ADAPTER = ["test", "bench"];
+
 /** Commands that are modules of their own, from this folder. */
 const OWN_MODULES: Readonly<Record<string, string>> = {
   bench: "../bench/run.ts",
@@ -66,7 +69,9 @@ async function main(args: readonly string[]): Promise<number> {
   const isHelp = rest.includes("--help") || rest.includes("-h");
   const isRequired = /(^| )--device[= ]webgpu( |$)/.test(rest.join(" "));
   const host = { ...await localHost(env, say), isRequired };
-  const adapter = isHelp ? undefined : await ensureAdapter(host);
+  // Without a GPU commands compute on the CPU device, which needs no driver.
+  const wantsAdapter = isRequired || NEED_ADAPTER.includes(command);
+  const adapter = isHelp || !wantsAdapter ? undefined : await ensureAdapter(host);
   if (command === "test" && !isHelp) describeTiers(adapter);
   const restarts = RESUMABLE.includes(command) ? RESTARTS : 0;
   return await supervise({
