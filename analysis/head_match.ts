@@ -85,6 +85,7 @@ export function salientCount(
   options: Pick<MatchOptions, "topShare" | "topTokens" | "ignoredTokens"> = {},
 ): number {
   const { topShare = 0.2, ignoredTokens = 0 } = options;
+  checkInteger("match heads", "window", { value: window, min: 1 });
   checkInteger("match heads", "ignoredTokens", { value: ignoredTokens, min: 0, max: window - 1 });
   const compared = window - ignoredTokens;
   if (options.topTokens !== undefined) {

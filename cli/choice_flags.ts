@@ -114,7 +114,8 @@ export function readMatching(call: CommandCall, prefix = ""): MatchOptions {
 function readTop(call: CommandCall, flag: string): MatchOptions {
   const text = call.value(flag);
   if (text === undefined) return {};
-  const [, digits = "", unit] = /^(\d+(?:\.\d+)?|\.\d+)(t?)$/.exec(text.trim()) ?? [];
+  const [, digits = "", unit] = /^((?:\d+(?:\.\d+)?|\.\d+)(?:e-?\d+)?)(t?)$/i.exec(text.trim()) ??
+    [];
   const value = Number(digits);
   if (unit === "t" && Number.isSafeInteger(value) && value > 0) return { topTokens: value };
   if (unit === "" && value > 0 && value <= 1) return { topShare: value };
@@ -133,7 +134,7 @@ function readTop(call: CommandCall, flag: string): MatchOptions {
  */
 export function readBudget(call: CommandCall, flag: string): CacheBudget {
   const text = call.required(flag).trim();
-  const [, digits = "", unit] = /^(\d+(?:\.\d+)?|\.\d+)([t%]?)$/.exec(text) ?? [];
+  const [, digits = "", unit] = /^((?:\d+(?:\.\d+)?|\.\d+)(?:e-?\d+)?)([t%]?)$/i.exec(text) ?? [];
   const value = digits === "" ? NaN : Number(digits);
   const isTokens = unit === "t" || unit === "" && Number.isSafeInteger(value) && value !== 1;
   try {

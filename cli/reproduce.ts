@@ -83,6 +83,10 @@ export function reproduceCommand(parts: ReproduceParts): Command {
       force: { type: "boolean", text: "measures again what has been measured" },
       strict: { type: "boolean", text: "exits with 3 if a comparable claim differs" },
       out: valueOption("FOLDER", "folder of the results", "results"),
+      "no-lock": {
+        type: "boolean",
+        text: "for file systems without locks: you see to it that no other run uses OUT",
+      },
       json: { type: "boolean", text: "prints one line of JSON instead of the table" },
       device: DEVICE_OPTION,
     },
@@ -117,7 +121,7 @@ async function reproduce(
   const out = call.required("out");
   const cache = join(out, ".cache");
   const view = terminalView({ ...io, write: io.error });
-  await using _lock = await lockFolder(cache);
+  await using _lock = call.has("no-lock") ? undefined : await lockFolder(cache);
   await removeUnfinished(cache);
   using progress = new Progress("Reproduce", view, { refreshMs: 1000 });
   await using engine = await openEngineFor(parts.openEngine, call, { io, progress });

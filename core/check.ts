@@ -103,11 +103,16 @@ export interface IntegerBounds {
  * Throws unless a value is an integer within bounds.
  *
  * @param action What could not be done, as in "match heads".
- * @throws {RequirementError} If the value is not such an integer.
+ * @throws {RequirementError} If the value is not such an integer, or the bounds leave none.
  */
 export function checkInteger(action: string, name: string, bounds: IntegerBounds): void {
   const { value, min = Number.MIN_SAFE_INTEGER, max = Number.MAX_SAFE_INTEGER } = bounds;
   if (Number.isSafeInteger(value) && value >= min && value <= max) return;
+  if (!(min <= max)) {
+    // The bounds come from another value that is wrong or leaves nothing, so this one is not to blame.
+    const requirement = `what limits ${name} must leave a value for it`;
+    throw new RequirementError({ action, requirement, state: `limits are ${min} and ${max}` });
+  }
   const range = max === Number.MAX_SAFE_INTEGER
     ? `at least ${min}`
     : min === Number.MIN_SAFE_INTEGER

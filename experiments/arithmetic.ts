@@ -133,7 +133,7 @@ const FACTS: Readonly<Record<string, readonly [Claim, number]>> = {
 export const arithmeticClaims: Experiment = {
   name: "arithmetic",
   module: import.meta.url,
-  title: "Numbers that follow from other numbers",
+  title: "Arithmetic on printed numbers",
   question: "Do the paper's ratios and averages follow from its shapes and tables?",
   source: "Tables 1, 3, 4, 5, Appendix A",
   inputs: [],

@@ -25,7 +25,7 @@ const PATIENCE = 2;
 export const decayChoice: Experiment = policyExperiment({
   name: NAME,
   module: import.meta.url,
-  title: "How fast to forget",
+  title: "Decay of the small model's scores",
   question: "Which decay of the small model's scores trades divergence against churn best?",
   source: "no counterpart",
   claims: {
@@ -108,6 +108,7 @@ function tradeFigure(decoded: Decoded): Figure {
     kind: "scatter",
     xTitle: "tokens exchanged per step (%)",
     yTitle: "divergence from the full cache (nats a token)",
+    isLog: true,
     series,
     paper: [],
   };

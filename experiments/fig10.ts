@@ -143,7 +143,7 @@ function summarise(input: SummaryInput): ExperimentResult {
   const written = new Map(
     input.units.map(({ key, value }) => [key, value as unknown as readonly WrittenCell[]]),
   );
-  const options = seeded({ seed: input.seed, label: NAME });
+  const options = seeded({ seed: input.seed });
   const [ours, rival] = [written.get("smallkv") ?? [], written.get("h2o") ?? []];
   if (ours.length === 0) return { values: {}, tables: [], figures: [], notes: ["No items."] };
   const gain = (read: (cell: WrittenCell) => number) =>

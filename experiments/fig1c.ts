@@ -30,7 +30,7 @@ type HeadPairExample = {
 export const fig1c: Experiment = {
   name: "fig1c",
   module: import.meta.url,
-  title: "Matched heads attend to the same tokens",
+  title: "Attention of matched heads",
   question: "How similar is each large head's accumulated attention to its matched small head's?",
   source: "Fig. 1c",
   inputs: ["large", "small", "wikitext2", "microworld"],
@@ -63,20 +63,16 @@ export const fig1c: Experiment = {
 function summarise(input: SummaryInput): ExperimentResult {
   const values = input.units.map(({ value }) => value as { [key: string]: JsonValue });
   const cells = values.map(({ cell }) => cell as unknown as SimilarityCell);
-  const average = (label: string, read: (cell: SimilarityCell) => number) =>
-    measuredMean(cells.map(read), { seed: input.seed, label: `fig1c ${label}` })!;
+  const average = (read: (cell: SimilarityCell) => number) =>
+    measuredMean(cells.map(read), { seed: input.seed })!;
   const example = values.find((value) => value.example !== null)?.example;
   return {
     values: {
-      meanCosine: average("meanCosine", ({ all }) => all.jaccard.cosine),
-      gainOverRandom: average(
-        "gainOverRandom",
-        ({ all }) => all.jaccard.cosine - all.random.cosine,
-      ),
-      gainOverMean: average("gainOverMean", ({ all }) => all.jaccard.cosine - all.mean.cosine),
-      gainWithoutFirst: average(
-        "gainWithoutFirst",
-        ({ withoutFirst }) => withoutFirst.jaccard.cosine - withoutFirst.mean.cosine,
+      meanCosine: average(({ all }) => all.jaccard.cosine),
+      gainOverRandom: average(({ all }) => all.jaccard.cosine - all.random.cosine),
+      gainOverMean: average(({ all }) => all.jaccard.cosine - all.mean.cosine),
+      gainWithoutFirst: average(({ withoutFirst }) =>
+        withoutFirst.jaccard.cosine - withoutFirst.mean.cosine
       ),
     },
     tables: [
@@ -125,5 +121,6 @@ function exampleFigure(example: HeadPairExample): Figure {
     ],
     paper: [],
     contexts: 1,
+    choice: "The first context, and there the head whose cosine is the median of all heads.",
   };
 }

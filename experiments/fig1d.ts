@@ -19,7 +19,7 @@ const BUDGET = 0.1;
 export const fig1d: Experiment = policyExperiment({
   name: "fig1d",
   module: import.meta.url,
-  title: "Whose view of the tokens",
+  title: "Rankings by the large and by the small model",
   question: "At 10 %, is the small model's choice of tokens better than the large model's own?",
   source: "Fig. 1d",
   claims: {

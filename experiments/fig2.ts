@@ -122,8 +122,7 @@ function headShare(saliency: HeadSaliency): number {
 
 function summarise(input: SummaryInput): ExperimentResult {
   const cells = input.units.map(({ value }) => value as unknown as SpreadCell);
-  const average: Average = (label, values) =>
-    meanInterval(values, seeded({ seed: input.seed, label: `fig2 ${label}` }));
+  const average: Average = (values) => meanInterval(values, seeded({ seed: input.seed }));
   const bins = cells.map((cell) => cell.bins);
   const steps = bins.map(([first, second, third]) => first! / second! - second! / third!);
   const lengths = cells.map(({ tokens }) => tokens);
@@ -132,8 +131,8 @@ function summarise(input: SummaryInput): ExperimentResult {
     values: {
       firstOverSecond: ratio(bins, 0, input),
       secondOverThird: ratio(bins, 1, input),
-      steepStart: average("steps", steps),
-      topShare: average("layers", cells.map(({ layers }) => mean(layers))),
+      steepStart: average(steps),
+      topShare: average(cells.map(({ layers }) => mean(layers))),
     },
     tables: [ratioTable(cells, input)],
     figures: [binFigure(cells, average), layerFigure(cells, average)],
@@ -146,14 +145,14 @@ function summarise(input: SummaryInput): ExperimentResult {
 }
 
 /** Mean over prompts with its interval. */
-type Average = (label: string, values: readonly number[]) => Interval;
+type Average = (values: readonly number[]) => Interval;
 
 /** Ratio of sums of one bin and the next, over all prompts. */
 function ratio(bins: readonly (readonly number[])[], above: number, input: SummaryInput): Interval {
   return ratioInterval(
     bins.map((shares) => shares[above]!),
     bins.map((shares) => shares[above + 1]!),
-    seeded({ seed: input.seed, label: `fig2 ratio ${above}` }),
+    seeded({ seed: input.seed }),
   );
 }
 
@@ -184,22 +183,22 @@ function ratioTable(cells: readonly SpreadCell[], input: SummaryInput): ResultTa
 
 function binFigure(cells: readonly SpreadCell[], average: Average): Figure {
   const x = cells[0]!.bins.map((_, bin) => `${5 * bin}-${5 * bin + 5} %`);
-  const bars = (label: string, read: (cell: SpreadCell) => readonly number[]) =>
+  const points = (label: string, read: (cell: SpreadCell) => readonly number[]) =>
     lineOf(
       label,
       x,
-      x.map((_, bin) => average(`bin ${bin}`, cells.map((cell) => read(cell)[bin]!))),
+      x.map((_, bin) => average(cells.map((cell) => read(cell)[bin]!))),
     );
   return {
     name: "fig2_bins",
     title: "Attention by rank of the token",
-    kind: "bar",
+    kind: "line",
     xTitle: "rank of the tokens (% of the prompt)",
     yTitle: "share of all attention (%)",
     isLog: true,
     series: [
-      bars("all tokens", ({ bins }) => bins),
-      bars(`without the first ${SINK_TOKENS}`, ({ binsWithoutFirst }) => binsWithoutFirst),
+      points("all tokens", ({ bins }) => bins),
+      points(`without the first ${SINK_TOKENS}`, ({ binsWithoutFirst }) => binsWithoutFirst),
     ],
     paper: [],
   };
@@ -207,9 +206,7 @@ function binFigure(cells: readonly SpreadCell[], average: Average): Figure {
 
 function layerFigure(cells: readonly SpreadCell[], average: Average): Figure {
   const x = cells[0]!.layers.map((_, layer) => layer);
-  const means = x.map((layer) =>
-    average(`layer ${layer}`, cells.map(({ layers }) => layers[layer]!))
-  );
+  const means = x.map((layer) => average(cells.map(({ layers }) => layers[layer]!)));
   return {
     name: "fig2_layers",
     title: "Attention on the top 5 % of the tokens, by layer",

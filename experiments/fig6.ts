@@ -17,7 +17,7 @@ const WITH_SMALL_MODEL = [0.1, 0.2, 0.3, 0.4];
 export const fig6: Experiment = policyExperiment({
   name: "fig6",
   module: import.meta.url,
-  title: "What each compensation is worth",
+  title: "Ablation of marginal tokens and of the small model's ranking",
   question: "How much is lost without marginal tokens, and without the small model's ranking too?",
   source: "Fig. 6",
   claims: {

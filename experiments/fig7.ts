@@ -19,7 +19,7 @@ const LARGER = {
 export const fig7: Experiment = policyExperiment({
   name: "fig7",
   module: import.meta.url,
-  title: "Larger small models",
+  title: "Size of the small model",
   question: "Does a larger small model of the same family guide better than the small one?",
   source: "Fig. 7",
   inputs: ["large", "small", "other", "gsm8k", "bbh", "wikitext2", "microworld"],

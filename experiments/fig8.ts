@@ -78,7 +78,6 @@ function summarise(input: SummaryInput): ExperimentResult {
       below50: below50!.all,
       laterLayers: measuredMean(layers.map(laterMinusEarlier), {
         seed: input.seed,
-        label: "fig8 layers",
       })!,
     },
     tables: [
@@ -104,7 +103,7 @@ function share(
   input: SummaryInput,
 ): Interval {
   const counts = contexts.map((heads) => 100 * heads.filter(isCounted).length);
-  const options = seeded({ seed: input.seed, label: "fig8 shares" });
+  const options = seeded({ seed: input.seed });
   return ratioInterval(counts, contexts.map((heads) => heads.length), options);
 }
 
@@ -163,9 +162,7 @@ function histogram(cells: readonly SimilarityCell[]): Figure {
 
 function layerFigure(contexts: readonly (readonly number[])[], seed: number): Figure {
   const x = contexts[0]!.map((_, layer) => layer);
-  const means = x.map((layer) =>
-    measuredMean(contexts.map((layers) => layers[layer]!), { seed, label: `fig8 layer ${layer}` })!
-  );
+  const means = x.map((layer) => measuredMean(contexts.map((layers) => layers[layer]!), { seed })!);
   return {
     name: "fig8_layers",
     title: "Similarity by layer of the large model",

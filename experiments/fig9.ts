@@ -129,7 +129,7 @@ function summarise(input: SummaryInput): ExperimentResult {
   const tabulate = (label: string, read: (cell: FamilyCell) => Cosines | null) => {
     const found = cells.map(read).filter((pair) => pair !== null);
     const [all, rest] = (["all", "withoutFirst"] as const).map((set) =>
-      measuredMean(found.map((pair) => pair[set]), { seed: input.seed, label: `fig9 ${label}` })
+      measuredMean(found.map((pair) => pair[set]), { seed: input.seed })
     );
     rows.push({ "compared": label, "all": all, "without the first 4": rest });
     return all;
@@ -140,7 +140,7 @@ function summarise(input: SummaryInput): ExperimentResult {
   const crossFamily = tabulate("large and third model, by words", ({ other }) => other);
   const familyGap = measuredMean(
     cells.flatMap(({ words, other }) => words && other ? [words.all - other.all] : []),
-    { seed: input.seed, label: "fig9 gap" },
+    { seed: input.seed },
   );
   const curves = cells.find((cell) => cell.curves !== null)?.curves;
   return {
@@ -177,7 +177,7 @@ function curveFigure(curves: NonNullable<FamilyCell["curves"]>): Figure {
   };
   return {
     name: "fig9_curves",
-    title: "Attention summed over all heads, first context",
+    title: "Attention summed over all heads",
     kind: "line",
     xTitle: "token position",
     yTitle: "share of all attention (%)",
@@ -188,5 +188,6 @@ function curveFigure(curves: NonNullable<FamilyCell["curves"]>): Figure {
     ],
     paper: [],
     contexts: 1,
+    choice: "The first context.",
   };
 }

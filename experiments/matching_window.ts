@@ -69,7 +69,7 @@ type StoredCell =
 export const matchingWindowStudy: Experiment = {
   name: "matching_window",
   module: import.meta.url,
-  title: "How much text matching needs",
+  title: "Length of the matching window",
   question: "Is a match made on 100 to 200 tokens as good as one made on more, or on another text?",
   source: "text on matching, Table 7",
   inputs: ["large", "small", "wikitext2", "microworld"],
@@ -171,8 +171,7 @@ function summarise(input: SummaryInput): ExperimentResult {
   const cells = input.units.map(({ value }) => value as unknown as StoredCell);
   const blocks = cells.flatMap((cell) => cell.kind === "windows" ? [cell.windows] : []);
   const transfers = cells.flatMap((cell) => cell.kind === "transfer" ? [cell.transfer] : []);
-  const average = (label: string, values: readonly number[]) =>
-    measuredMean(values, { seed: input.seed, label: `matching_window ${label}` });
+  const average = (values: readonly number[]) => measuredMean(values, { seed: input.seed });
   const at = (window: number, read: (cell: WindowCell) => number) =>
     blocks.map((windows) =>
       read(windows.find((cell) => cell.window === window) ?? windows.at(-1)!)
@@ -184,10 +183,10 @@ function summarise(input: SummaryInput): ExperimentResult {
   const withoutFirst = at(WINDOW_TOKENS, (cell) => cell.onBlockWithoutFirst);
   return {
     values: defined({
-      windowChange: average("change", minus(usual, onBlock(100))),
-      longerWindowGain: average("gain", minus(onBlock(Infinity), usual)),
-      withSinks: average("sinks", usual),
-      sinkGain: average("sink gain", minus(usual, withoutFirst)),
+      windowChange: average(minus(usual, onBlock(100))),
+      longerWindowGain: average(minus(onBlock(Infinity), usual)),
+      withSinks: average(usual),
+      sinkGain: average(minus(usual, withoutFirst)),
     }),
     tables: [windowTable(blocks, average), transferTable(transfers, average)],
     figures: [windowFigure(blocks, average)],
@@ -198,7 +197,7 @@ function summarise(input: SummaryInput): ExperimentResult {
   };
 }
 
-type Average = (label: string, values: readonly number[]) => ReturnType<typeof measuredMean>;
+type Average = (values: readonly number[]) => ReturnType<typeof measuredMean>;
 
 const WINDOW_COLUMNS: readonly (readonly [string, keyof WindowCell])[] = [
   ["cosine on the window", "onWindow"],
@@ -214,7 +213,7 @@ function windowTable(blocks: readonly (readonly WindowCell[])[], average: Averag
     "matched on (tokens)": window,
     ...Object.fromEntries(WINDOW_COLUMNS.map(([title, key]) => {
       const values = blocks.map((windows) => windows[index]![key]);
-      return [title, average(`table ${window} ${key}`, values)!.value];
+      return [title, average(values)!.value];
     })),
   }));
   const title = "Matches made on the first tokens of a block, mean over heads and blocks";
@@ -224,7 +223,7 @@ function windowTable(blocks: readonly (readonly WindowCell[])[], average: Averag
 function transferTable(transfers: readonly TransferCell[], average: Average): ResultTable {
   const row = (label: string, read: (cell: TransferCell) => number) => ({
     "quantity": label,
-    "mean": average(`transfer ${label}`, transfers.map(read)),
+    "mean": average(transfers.map(read)),
   });
   return tableOf(
     "matching_transfer",
@@ -252,9 +251,7 @@ function windowFigure(blocks: readonly (readonly WindowCell[])[], average: Avera
     xTitle: "tokens matched on",
     yTitle: "mean cosine",
     series: WINDOW_COLUMNS.slice(0, 5).map(([label, key]) => {
-      const measured = x.map((window, index) =>
-        average(`figure ${window} ${key}`, blocks.map((windows) => windows[index]![key]))!
-      );
+      const measured = x.map((_, index) => average(blocks.map((windows) => windows[index]![key]))!);
       return lineOf(label, x, measured);
     }),
     paper: [{ label: "paper matches on 100 to 200 tokens", x: 200 }],

@@ -118,6 +118,8 @@ export interface Figure {
   readonly paper: readonly PaperMark[];
   /** Number of contexts that it shows, if not that of the claims; an example has 1. */
   readonly contexts?: number;
+  /** How an example, or what else is shown, was chosen; a sentence of the caption. */
+  readonly choice?: string;
 }
 
 /** What an experiment found. */

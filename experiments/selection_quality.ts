@@ -58,7 +58,7 @@ type ShareCell = { readonly group: string; readonly shares: Record<string, Selec
 export const selectionQuality: Experiment = {
   name: NAME,
   module: import.meta.url,
-  title: "What to ask the small model",
+  title: "Attention on kept tokens by what ranks them",
   question: "How much of the large model's attention lies on the tokens that each score keeps?",
   source: "no counterpart",
   usesPolicies: true,
@@ -147,7 +147,7 @@ async function measureText(
 function summarise(input: SummaryInput): ExperimentResult {
   const cells = input.units.flatMap(({ value }) => value ? [value as unknown as ShareCell] : []);
   if (cells.length === 0) return { values: {}, tables: [], figures: [], notes: ["No steps."] };
-  const options = seeded({ seed: input.seed, label: NAME });
+  const options = seeded({ seed: input.seed });
   const at = (key: SourceKey) => cells.map(({ shares }) => shares[`${key}/0.1`]!);
   const gain = (first: SourceKey, second: SourceKey) => {
     const [ours, other] = [at(first), at(second)];
@@ -175,7 +175,7 @@ function shareTable(cells: readonly ShareCell[], input: SummaryInput): ResultTab
     (Object.keys(SOURCES) as SourceKey[]).map((key) => {
       const own = cells.map(({ shares }) => shares[`${key}/${ratio}`]!);
       const interval = (read: (share: SelectionShare) => number) => {
-        const options = seeded({ seed: input.seed, label: NAME });
+        const options = seeded({ seed: input.seed });
         return meanInterval(own.map((share) => 100 * read(share)), options);
       };
       return {
@@ -200,7 +200,7 @@ function shareFigure(cells: readonly ShareCell[], input: SummaryInput): Figure {
     const intervals = RATIOS.map((ratio) =>
       meanInterval(
         cells.map(({ shares }) => 100 * shares[`${key}/${ratio}`]!.all),
-        seeded({ seed: input.seed, label: NAME }),
+        seeded({ seed: input.seed }),
       )
     );
     return lineOf(SOURCES[key], RATIOS.map((ratio) => 100 * ratio), intervals);

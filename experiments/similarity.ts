@@ -140,27 +140,25 @@ export function matchBothWays(
  * Averages a number over contexts.
  *
  * @param values One number per context.
- * @param options Seed of the run, and a label that no other mean has.
+ * @param options Seed of the run.
  * @returns Mean with its 95 % interval; absent without contexts.
  */
 export function measuredMean(
   values: readonly number[],
-  options: { readonly seed: number; readonly label: string },
+  options: { readonly seed: number },
 ): Measured | undefined {
   if (values.length === 0) return undefined;
   return meanInterval(values, seeded(options));
 }
 
 /**
- * Derives bootstrap options.
+ * Derives bootstrap options, which are the same for all numbers of a run: contexts are drawn alike, so that differences
+ * stay paired, and a quantity that appears twice has one interval.
  *
- * @param options Seed of the run and a label.
- * @returns Options with a seed that follows from both.
+ * @param options Seed of the run.
  */
-export function seeded(
-  options: { readonly seed: number; readonly label: string },
-): BootstrapOptions {
-  return { seed: derivedSeed(options.seed, options.label) };
+export function seeded(options: { readonly seed: number }): BootstrapOptions {
+  return { seed: derivedSeed(options.seed, "bootstrap") };
 }
 
 /**
@@ -178,7 +176,7 @@ export function similarityTable(
   const rows = (["all", "withoutFirst"] as const).flatMap((set) =>
     CHOICES.map((choice) => {
       const interval = (measure: "cosine" | "jaccard") =>
-        measuredMean(cells.map((cell) => cell[set][choice][measure]), { seed, label: name });
+        measuredMean(cells.map((cell) => cell[set][choice][measure]), { seed });
       return {
         "small head": CHOICE_LABELS[choice],
         "tokens": set === "all" ? "all" : `without the first ${SINK_TOKENS}`,

@@ -99,25 +99,22 @@ async function planDataset(context: ExperimentContext, dataset: DatasetName): Pr
 function summarise(input: SummaryInput): ExperimentResult {
   const cells = input.units.map(({ value }) => value as unknown as SimilarityCell);
   const names = [...new Set(cells.map(({ id }) => datasetOf(id)))];
-  const average = (label: string, from: readonly SimilarityCell[], read: Reading) =>
-    measuredMean(from.map(read), { seed: input.seed, label: `table7_8 ${label}` });
+  const average = (from: readonly SimilarityCell[], read: Reading) =>
+    measuredMean(from.map(read), { seed: input.seed });
   const byDataset = new Map(names.map((name) => {
     const own = cells.filter(({ id }) => datasetOf(id) === name);
-    return [name, average(name, own, ({ withoutFirst }) => withoutFirst.jaccard.cosine)!];
+    return [name, average(own, ({ withoutFirst }) => withoutFirst.jaccard.cosine)!];
   }));
   const gains = {
     gainOverRandom: average(
-      "random",
       cells,
       ({ withoutFirst: { jaccard, random } }) => jaccard.cosine - random.cosine,
     )!,
     gainOverMean: average(
-      "mean",
       cells,
       ({ withoutFirst: { jaccard, mean } }) => jaccard.cosine - mean.cosine,
     )!,
     sinkGain: average(
-      "sinks",
       cells,
       ({ all, withoutFirst }) => all.jaccard.cosine - withoutFirst.jaccard.cosine,
     )!,

@@ -156,13 +156,10 @@ async function measureDialogue(
 
 function summarise(input: SummaryInput): ExperimentResult {
   const cells = input.units.map(({ value }) => value as unknown as DialogueCell);
-  const measured = (label: string, values: readonly number[]) =>
-    measuredMean(values, { seed: input.seed, label: `table9 ${label}` })!;
+  const measured = (values: readonly number[]) => measuredMean(values, { seed: input.seed })!;
   const curves = LINES.map(({ label, kind, read }) => ({
     label,
-    points: PRINTED.map((_, turn) =>
-      measured(`turn ${turn}`, cells.map((cell) => read(cell[kind][turn]!)))
-    ),
+    points: PRINTED.map((_, turn) => measured(cells.map((cell) => read(cell[kind][turn]!)))),
   }));
   const turns = cells.map(({ fixed }) => fixed.map(({ all }) => all.jaccard.cosine));
   return {
@@ -170,11 +167,11 @@ function summarise(input: SummaryInput): ExperimentResult {
       ...Object.fromEntries(
         PRINTED.map((_, turn) => [
           `turn${turn + 1}`,
-          measured(`turn${turn + 1}`, turns.map((cosines) => cosines[turn]!)),
+          measured(turns.map((cosines) => cosines[turn]!)),
         ]),
       ),
-      decline: measured("decline", turns.map((cosines) => cosines[0]! - cosines.at(-1)!)),
-      remaining: measured("remaining", turns.map((cosines) => cosines.at(-1)! / cosines[0]!)),
+      decline: measured(turns.map((cosines) => cosines[0]! - cosines.at(-1)!)),
+      remaining: measured(turns.map((cosines) => cosines.at(-1)! / cosines[0]!)),
     },
     tables: [
       tableOf(

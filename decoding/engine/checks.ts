@@ -99,6 +99,7 @@ export function checkTurnBlock(
 ): number {
   const action = "run turns in blocks";
   const { turnBlock = 1, chunk = DEFAULT_CHUNK, store = "resident" } = options;
+  checkInteger(action, "chunk", { value: chunk, min: 1 });
   checkInteger(action, "turnBlock", { value: turnBlock, min: 1, max: chunk });
   if (turnBlock === 1) return turnBlock;
   const other = sequences.find(({ policy }) => policy.candidates !== "kept");

@@ -38,6 +38,13 @@ export function checkTokens(
   tokens: readonly number[],
   { vocabulary, room }: { readonly vocabulary: number; readonly room: number },
 ): void {
+  if (room <= 0) {
+    throw new RequirementError({
+      action: "run a model",
+      requirement: "the cache must have room for a token",
+      state: "room is 0",
+    });
+  }
   checkInteger("run a model", "number of tokens", { value: tokens.length, min: 1, max: room });
   const max = vocabulary - 1;
   const outside = tokens.find((id) => !Number.isInteger(id) || id < 0 || id > max);

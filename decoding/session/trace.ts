@@ -224,7 +224,14 @@ function partsOf(tokens: number, checkpoints: readonly number[]): [start: number
   let start = 0;
   const parts: [number, number][] = [];
   for (const end of new Set([...checkpoints, tokens])) {
-    checkInteger("trace attention", "checkpoint", { value: end, min: start + 1, max: tokens });
+    checkInteger("trace attention", "checkpoint", { value: end, min: 1, max: tokens });
+    if (end <= start) {
+      throw new RequirementError({
+        action: "trace attention",
+        requirement: "checkpoints must ascend",
+        state: `values are ${start} and then ${end}`,
+      });
+    }
     parts.push([start, end]);
     start = end;
   }

@@ -78,6 +78,19 @@ export interface CurveOptions {
   readonly by?: "budget" | "memory";
 }
 
+/** Most curves that can be told apart in one figure. */
+const MOST_CURVES = 6;
+
+/** What is drawn where there are more: the baselines, and SmallKV with each way to rank. */
+const MAIN_CURVES: readonly string[] = [
+  "h2o",
+  "pyramid",
+  "tova",
+  "smallkv",
+  "smallkvRows",
+  "queryAware",
+];
+
 /** Points of an experiment, with its models and its seed. */
 export class Decoded {
   /** What was decoded, in the order in which points first occur. */
@@ -86,12 +99,12 @@ export class Decoded {
   readonly #names: PointNames;
   readonly #options: StatOptions;
 
-  /** Intervals of different labels are independent; those of one label stay paired. */
-  constructor(input: SummaryInput, label: string, names: PointNames = VARIANT_NAMES) {
+  /** Groups the cells of finished work units by point. */
+  constructor(input: SummaryInput, names: PointNames = VARIANT_NAMES) {
     this.points = pointCells(input.units);
     this.#input = input;
     this.#names = names;
-    this.#options = { seed: input.seed, label };
+    this.#options = { seed: input.seed };
   }
 
   /** Cells of a point at some budgets, or at all if none is named; none where it was not run. */
@@ -167,7 +180,8 @@ export class Decoded {
   /** A measure against budget or memory, one line per policy. */
   curves(measure: Measure, name: string, title: string, options: CurveOptions = {}): Figure {
     const { points = this.points, group, by = "budget" } = options;
-    const keys = [...new Set(points.map(({ key }) => key))].filter((key) => key !== "full");
+    const all = [...new Set(points.map(({ key }) => key))].filter((key) => key !== "full");
+    const keys = all.length <= MOST_CURVES ? all : MAIN_CURVES.filter((key) => all.includes(key));
     const series = keys.map((key) => {
       const known = points.filter((point) => point.key === key).flatMap(({ ratio, cells }) => {
         const own = steppedCells(cells).filter((cell) => (group ?? cell.group) === cell.group);
@@ -186,8 +200,12 @@ export class Decoded {
       kind: "line",
       xTitle: TITLES[by],
       yTitle: TITLES[measure],
+      ...(measure === "kl" && { isLog: true }),
       series: series.filter(({ x }) => x.length > 0),
       paper: [],
+      ...(keys.length < all.length && {
+        choice: `${keys.length} of ${all.length} policies; the table has all.`,
+      }),
     };
   }
 

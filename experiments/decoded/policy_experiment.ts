@@ -56,7 +56,7 @@ export function policyExperiment(parts: PolicyExperiment): Experiment {
       return policyWorkUnits(await policyBatches(context, texts?.(context)), wanted);
     },
     summarise(input) {
-      const decoded = new Decoded(input, parts.name, names?.(input));
+      const decoded = new Decoded(input, names?.(input));
       if (decoded.points.length === 0 && emptyNote !== undefined) {
         return { values: {}, tables: [], figures: [], notes: [emptyNote] };
       }

@@ -14,12 +14,10 @@ import { measuredMean, seeded } from "../similarity.ts";
 /** What is measured of a text: mean divergence, share of equal choices, whole answer right. */
 export type Measure = "kl" | "same" | "exact";
 
-/** Seed of the run and the experiment's name. */
+/** What intervals depend on besides the texts. */
 export interface StatOptions {
   /** Seed of the run. */
   readonly seed: number;
-  /** Makes intervals of different experiments independent; those of one experiment stay paired. */
-  readonly label: string;
 }
 
 /**
@@ -46,7 +44,7 @@ export function measureOf(cell: PolicyCell, measure: Measure): number {
  * Finds the median divergence of all steps.
  *
  * @param cells Cells of one point.
- * @param options Seed and label.
+ * @param options Seed of the run.
  * @returns Median in nats with an interval over texts; absent without texts.
  */
 export function medianKl(
@@ -65,7 +63,7 @@ export function medianKl(
  *
  * @param first Cells of one point; several cells of one text count as their mean.
  * @param second Cells of the other.
- * @param options Measure, seed, label.
+ * @param options Measure and seed.
  * @returns Mean of first - second; absent without texts.
  */
 export function meanDifference(
@@ -82,7 +80,7 @@ export function meanDifference(
  *
  * @param first Cells of one point.
  * @param second Cells of the other.
- * @param options Measure, seed, label.
+ * @param options Measure and seed.
  * @returns Mean of first over mean of second; absent without texts, or if the latter is 0.
  */
 export function meanRatio(

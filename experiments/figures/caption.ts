@@ -30,11 +30,12 @@ export function figureCaption(figure: Figure, record: ResultRecord): string {
   const intervals = drawn.length === 0
     ? ""
     : `${isBand ? "Bands" : "Whiskers"}: 95 % bootstrap intervals over contexts. `;
+  const choice = figure.choice === undefined ? "" : `${figure.choice} `;
   const loose = figure.paper.filter(({ x, y }) => x === undefined && y === undefined);
   const paper = loose.map(({ label }) => `Stated: ${label}. `).join("");
   return `${
     models.join(" / ")
-  }, scale ${record.scale}, seed ${record.seed}. ${n}${intervals}${paper}`
+  }, scale ${record.scale}, seed ${record.seed}. ${n}${choice}${intervals}${paper}`
     .trim();
 }
 

@@ -40,7 +40,12 @@ export const MOST_ERROR_BARS = 24;
 export function plotlyFigure(figure: Figure, options: LayoutOptions = {}): PlotlyFigure {
   const named = {
     ...figure,
-    series: figure.series.map((series) => ({ ...series, label: escapeText(series.label) })),
+    series: dodged(figure).map((series) => ({
+      ...series,
+      label: escapeText(series.label),
+      x: series.x.map(escapeTick),
+      y: series.y.map(escapeTick),
+    })),
     paper: figure.paper.map((mark) => ({ ...mark, label: escapeText(mark.label) })),
   };
   const data = named.series.flatMap((series, index) => seriesTraces(named, series, index));
@@ -59,6 +64,28 @@ export function plotlyFigure(figure: Figure, options: LayoutOptions = {}): Plotl
 export function figureHeight(figure: PlotlyFigure): number {
   const margin = figure.layout["margin"] as { t: number; b: number };
   return PLOT_HEIGHT + margin.t + margin.b;
+}
+
+function escapeTick<T extends number | string>(tick: T): T {
+  return typeof tick === "string" ? escapeText(tick) as T : tick;
+}
+
+/** Distance between neighbors that would lie on each other, as a share of the axis. */
+const DODGE = 0.008;
+
+/** Moves lines with whiskers a little to the side, so that whiskers of one place do not cover each other. */
+function dodged({ kind, series }: Figure): readonly Series[] {
+  const hasWhiskers = ({ low, y }: Series) => low !== undefined && y.length <= MOST_ERROR_BARS;
+  const isNumeric = series.every(({ x }) => x.every((place) => typeof place === "number"));
+  if (kind !== "line" || series.length < 2 || !isNumeric || !series.every(hasWhiskers)) {
+    return series;
+  }
+  const places = series.flatMap(({ x }) => x as readonly number[]);
+  const step = DODGE * (Math.max(...places) - Math.min(...places));
+  return series.map((line, index) => {
+    const shift = (index - (series.length - 1) / 2) * step;
+    return { ...line, x: (line.x as readonly number[]).map((place) => place + shift) };
+  });
 }
 
 function seriesTraces(figure: Figure, series: Series, index: number): Trace[] {

@@ -10,6 +10,9 @@ import { ensureFolder } from "../../core/atomic_file.ts";
 import { fileError } from "../../core/file_error.ts";
 import { DataError } from "../../core/check.ts";
 
+/** Codes of a file system that has no locks, as some network file systems. */
+const NO_LOCKS: readonly string[] = ["ENOLCK", "ENOSYS", "ENOTSUP", "EOPNOTSUPP"];
+
 /**
  * Locks a folder until disposal or the end of the process, however it ends.
  *
@@ -23,7 +26,13 @@ export async function lockFolder(folder: string): Promise<AsyncDisposable> {
   const file = await openLock(path);
   const isFree = await file.tryLock(true).catch((cause) => {
     file.close();
-    throw fileError("lock", path, cause);
+    if (!NO_LOCKS.includes((cause as { code?: string }).code ?? "")) {
+      throw fileError("lock", path, cause);
+    }
+    throw new DataError(
+      `Cannot lock ${path}: the file system must support locks, or --no-lock must be given: current error is ${cause.code}`,
+      { cause },
+    );
   });
   if (!isFree) {
     file.close();

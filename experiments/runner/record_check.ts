@@ -126,6 +126,7 @@ const figure = object<Figure>({
     yHigh: optional(number),
   })),
   contexts: optional(count),
+  choice: optional(text),
 });
 
 const record = object<ResultRecord>({

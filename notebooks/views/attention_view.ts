@@ -4,6 +4,7 @@
  * @module
  */
 
+import { escapeText } from "../../experiments/figures/layout.ts";
 import type { AttentionMap } from "../../analysis/attention_map.ts";
 import { checkLength } from "../../core/check.ts";
 import type { Figure } from "../../experiments/result.ts";
@@ -121,7 +122,7 @@ export function saliencyView(
   const { data, layout } = named.plot;
   const traces = data.map((trace) => ({
     ...trace,
-    text: labels.slice(start, end),
+    text: labels.slice(start, end).map(escapeText),
     hovertemplate: "%{text}<br>%{y:.3g}",
   }));
   return { ...named, plot: { data: traces, layout } };

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { escapeText } from "../../experiments/figures/layout.ts";
 import type { Figure } from "../../experiments/result.ts";
 import { type NamedPlot, namedPlot } from "./named_plot.ts";
 import { TIER_COLORS, TIERS } from "./tiers.ts";
@@ -70,7 +71,7 @@ export function tierView(steps: readonly TierStep[], options: TierViewOptions): 
       thickness: 14,
     },
     text: steps.map(({ tiers }) =>
-      labels.map((label, position) => `${label}: ${TIERS[tiers[position]!]}`)
+      labels.map((label, position) => `${escapeText(label)}: ${TIERS[tiers[position]!]}`)
     ),
     hovertemplate: "step %{y}<br>%{text}<extra></extra>",
   };

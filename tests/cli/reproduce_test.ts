@@ -336,6 +336,26 @@ Deno.test("reproduce prints its table although the report cannot be written", ()
     assert(!out.includes("Report:"));
   }));
 
+Deno.test("reproduce says where a file system has no locks, and runs without one if told to", () =>
+  withFolder(async (folder) => {
+    const { tryLock } = Deno.FsFile.prototype;
+    const refusal = Object.assign(new Error("No locks available (os error 37)"), {
+      code: "ENOLCK",
+    });
+    Deno.FsFile.prototype.tryLock = () => Promise.reject(refusal);
+    try {
+      const { code, error } = await run(["--out", folder]);
+      assertEquals(code, 1);
+      assertMatch(
+        error,
+        /^Cannot lock .*: the file system must support locks, or --no-lock must be given/m,
+      );
+      assertEquals((await run(["--out", folder, "--no-lock"])).code, 0);
+    } finally {
+      Deno.FsFile.prototype.tryLock = tryLock;
+    }
+  }));
+
 Deno.test("reproduce asks for data before it opens models", () =>
   withFolder(async (folder) => {
     const pair = ["--large", "missing", "--small", "missing"];

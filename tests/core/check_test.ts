@@ -33,6 +33,18 @@ Deno.test("checkInteger names action, argument, bounds and value when it throws"
   }
 });
 
+Deno.test("checkInteger blames empty or missing bounds instead of the value", () => {
+  for (const max of [-3, NaN]) {
+    assertEquals(
+      assertThrows(
+        () => checkInteger("run turns", "turnBlock", { value: 1, min: 1, max }),
+        RequirementError,
+      ).message,
+      `Cannot run turns: what limits turnBlock must leave a value for it: current limits are 1 and ${max}`,
+    );
+  }
+});
+
 Deno.test("checkLength throws with both lengths when they differ", () => {
   checkLength("compare", "values", { required: 3, current: 3 });
   const error = assertThrows(

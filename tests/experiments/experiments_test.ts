@@ -29,6 +29,10 @@ const ALL: readonly Experiment[] = [
 
 function checkFigure(figure: Figure): void {
   assert(figure.series.length > 0, figure.name);
+  if (figure.kind !== "heatmap") assert(figure.series.length <= 6, `${figure.name}: curves`);
+  const isBar = figure.kind === "bar" || figure.kind === "histogram";
+  assert(!(isBar && figure.isLog), `${figure.name}: bars have no length on a log axis`);
+  assertEquals(figure.contexts === 1, figure.choice !== undefined, `${figure.name}: choice`);
   for (const { x, y, z, low, high } of figure.series) {
     if (figure.kind === "heatmap") {
       assertEquals(z!.length, y.length, figure.name);

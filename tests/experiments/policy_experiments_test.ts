@@ -76,7 +76,9 @@ function checkResult(experiment: Experiment, { values, tables, figures }: Experi
       for (const cell of row) if (typeof cell === "number") assert(Number.isFinite(cell), name);
     }
   }
-  for (const { name, series } of figures) {
+  for (const { name, series, yTitle, isLog, kind } of figures) {
+    assert(kind === "heatmap" || series.length <= 6, `${name}: curves`);
+    assertEquals(isLog === true, kind !== "heatmap" && /nats/.test(yTitle), `${name}: axis`);
     assert(series.length > 0, name);
     for (const { x, y, low, high } of series) {
       for (const list of [y, low!, high!]) assertEquals(list.length, x.length, name);

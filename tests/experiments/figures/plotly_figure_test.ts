@@ -55,6 +55,31 @@ Deno.test("plotlyFigure() escapes what Plotly would read as tags", () => {
   assertEquals(title.text, "Jaccard against cosine &lt;b>of heads&lt;/b> &amp; more");
 });
 
+Deno.test("plotlyFigure() escapes tags and entities in ticks and names, too", () => {
+  const odd = ["<b>", "<s>", "&lt;", "a & b"];
+  const shown = ["&lt;b>", "&lt;s>", "&amp;lt;", "a &amp; b"];
+  const lines = { ...SAMPLE_FIGURES[2]!, series: [{ label: "<i>", x: odd, y: [1, 2, 3, 4] }] };
+  const [trace] = plotlyFigure({ ...lines, kind: "line" }).data;
+  assertEquals([trace!["x"], trace!["name"]], [shown, "&lt;i>"]);
+  const z = odd.map(() => [0, 0, 0, 0]);
+  const map = { ...SAMPLE_FIGURES[4]!, series: [{ label: "", x: odd, y: odd, z }] };
+  const [cells] = plotlyFigure(map).data;
+  assertEquals([cells!["x"], cells!["y"]], [shown, shown]);
+});
+
+Deno.test("plotlyFigure() moves whiskers of lines apart, by less than can be mistaken", () => {
+  const { data } = plotlyFigure(SAMPLE_FIGURES[0]!);
+  const first = data.slice(0, 3).map((trace) => (trace["x"] as number[])[0]!);
+  assertEquals(new Set(first).size, 3);
+  assertEquals(first[1], 10);
+  for (const place of first) assert(Math.abs(place - 10) < 1);
+});
+
+Deno.test("figureCaption() says how an example was chosen", () => {
+  const figure = { ...SAMPLE_FIGURES[2]!, contexts: 1, choice: "The first context." };
+  assertMatch(figureCaption(figure, SAMPLE_RECORDS[0]!), /n = 1 context\. The first context\. Wh/);
+});
+
 Deno.test("figureCaption() states models, scale, n and what bars mean", () => {
   const caption = figureCaption(SAMPLE_FIGURES[2]!, SAMPLE_RECORDS[0]!);
   for (const part of ["1.5b", "0.5b", "scale small", "seed 1", "n = 12", "95 % bootstrap"]) {
