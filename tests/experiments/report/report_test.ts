@@ -225,10 +225,11 @@ Deno.test({
       }
       assert(!names.some((name) => name.endsWith(".html")));
       const file = (name: string) => join(folder, "figures", name);
-      const svg = names.filter((name) => name.endsWith(".svg"));
-      const first = await Promise.all(svg.map((name) => readFile(file(name), "utf8")));
-      for (const name of svg) await rm(file(name));
+      const pictures = names.filter((name) => /\.(svg|png)$/.test(name));
+      const read = () => Promise.all(pictures.map((name) => readFile(file(name))));
+      const first = await read();
+      for (const name of pictures) await rm(file(name));
       await writeOutputs(folder, [record!], OPTIONS);
-      assertEquals(await Promise.all(svg.map((name) => readFile(file(name), "utf8"))), first);
+      assertEquals(await read(), first);
     }),
 });
