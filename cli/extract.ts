@@ -18,7 +18,7 @@ import { EXIT } from "./command_line.ts";
 import type { AttentionTrace } from "../decoding/session/trace.ts";
 import type { ExperimentModel } from "../experiments/experiment.ts";
 import type { OpenEngine } from "../experiments/runner/engine.ts";
-import { DEVICE_OPTION, MODEL_NOTE, openEngineFor } from "./open.ts";
+import { DEVICE_OPTIONS, MODEL_NOTE, openEngineFor } from "./open.ts";
 import { checkInput, INPUT_OPTIONS, readTokens } from "./token_input.ts";
 
 const MOST_BYTES = 8 * 2 ** 30;
@@ -52,7 +52,7 @@ export function extractCommand(parts: { readonly openEngine: OpenEngine }): Comm
       values: { type: "boolean", text: "values of every layer" },
       hidden: { type: "boolean", text: "hidden states: the residual stream around every layer" },
       "max-bytes": valueOption("N", "most bytes that the file may have", String(MOST_BYTES)),
-      device: DEVICE_OPTION,
+      ...DEVICE_OPTIONS,
     },
     notes: [
       MODEL_NOTE,

@@ -33,7 +33,7 @@ import {
   SETTING_FLAGS,
 } from "./generate_settings.ts";
 import { printTurns, TURN_FLAGS } from "./generate_turns.ts";
-import { DEVICE_OPTION, MODEL_NOTE, openEngineFor, PAIR_OPTIONS } from "./open.ts";
+import { DEVICE_OPTIONS, MODEL_NOTE, openEngineFor, PAIR_OPTIONS } from "./open.ts";
 import { readTokenFile } from "./token_input.ts";
 
 /** New tokens where the command line names no number, or fewer if the context has no room. */
@@ -63,7 +63,7 @@ const OPTIONS: Command["options"] = {
   trace: valueOption("STEP,...", "with --json: adds the selections of these steps"),
   ...SAMPLING_FLAGS,
   ...SETTING_FLAGS,
-  device: DEVICE_OPTION,
+  ...DEVICE_OPTIONS,
 };
 
 /** What the help says beyond the options. */

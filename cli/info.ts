@@ -4,6 +4,7 @@
  * @module
  */
 
+import { adapterSummary } from "../gpu/open_device.ts";
 import { halfEntries } from "../cache/budget.ts";
 import { ARCHITECTURES } from "../models/architectures/mod.ts";
 import { type Command, type CommandCall, type CommandIo, valueOption } from "./command.ts";
@@ -11,7 +12,7 @@ import { EXIT } from "./command_line.ts";
 import type { ExperimentModel } from "../experiments/experiment.ts";
 import type { OpenEngine } from "../experiments/runner/engine.ts";
 import { bytesText } from "./bytes_text.ts";
-import { DEVICE_OPTION, MODEL_NOTE, openEngineFor } from "./open.ts";
+import { DEVICE_OPTIONS, MODEL_NOTE, openEngineFor } from "./open.ts";
 
 /** Lengths at which bytes of the cache are shown, besides the longest. */
 const USUAL_LENGTHS = [1024, 4096];
@@ -30,7 +31,7 @@ export function infoCommand(parts: { readonly openEngine: OpenEngine }): Command
     operands: "[MODEL...]",
     options: {
       tokens: valueOption("N,...", "lengths at which bytes of the cache are shown"),
-      device: DEVICE_OPTION,
+      ...DEVICE_OPTIONS,
     },
     notes: [
       MODEL_NOTE,
@@ -46,8 +47,8 @@ async function info(openEngine: OpenEngine, call: CommandCall, io: CommandIo): P
   await using engine = await openEngineFor(openEngine, call, { io });
   const { device, adapter, isSoftware, versions, system } = engine.environment;
   const facts = {
-    device: isSoftware ? `${device} (computes on the CPU)` : device,
-    adapter,
+    device: isSoftware && device !== "cpu" ? `${device} (computes on the CPU)` : device,
+    adapter: device === "cpu" ? `${adapter}; ${await whyNoGpu()}` : adapter,
     system,
     ...versions,
   };
@@ -58,6 +59,13 @@ async function info(openEngine: OpenEngine, call: CommandCall, io: CommandIo): P
     : [() => engine.openModel("large"), () => engine.openModel("small")];
   for (const open of models) io.out(`\n${modelSummary(await open(), lengths)}`);
   return EXIT.ok;
+}
+
+/** What WebGPU offers where the CPU device computes. */
+async function whyNoGpu(): Promise<string> {
+  const found = await adapterSummary();
+  if (found === undefined) return "WebGPU finds no adapter";
+  return `WebGPU finds ${found.description}${found.isSoftware ? ", which is software" : ""}`;
 }
 
 /** Lengths that were asked for, if any. */

@@ -15,7 +15,7 @@ import { type Command, type CommandCall, type CommandIo, valueOption } from "./c
 import { EXIT } from "./command_line.ts";
 import type { ExperimentModel } from "../experiments/experiment.ts";
 import type { OpenEngine } from "../experiments/runner/engine.ts";
-import { DEVICE_OPTION, MODEL_NOTE, openEngineFor, PAIR_OPTIONS } from "./open.ts";
+import { DEVICE_OPTIONS, MODEL_NOTE, openEngineFor, PAIR_OPTIONS } from "./open.ts";
 import { checkInput, INPUT_OPTIONS, readTokens } from "./token_input.ts";
 
 /** The first tokens are compared, whatever follows. */
@@ -36,7 +36,7 @@ export function matchCommand(parts: { readonly openEngine: OpenEngine }): Comman
       ...INPUT_OPTIONS,
       ...choiceFlags(COMPARED),
       out: valueOption("FILE.json", "JSON file to write"),
-      device: DEVICE_OPTION,
+      ...DEVICE_OPTIONS,
     },
     apiNames: { ...apiNamesOf(COMPARED), topTokens: "top", topShare: "top" },
     notes: [

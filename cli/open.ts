@@ -10,13 +10,19 @@ import { BACKENDS } from "../gpu/device.ts";
 import type { Engine, EngineOptions, OpenEngine } from "../experiments/runner/engine.ts";
 import { type CommandCall, type CommandIo, type OptionSpec, valueOption } from "./command.ts";
 
-/** Option that chooses the device. */
-export const DEVICE_OPTION: OptionSpec = {
-  type: "string",
-  choices: ["auto", ...BACKENDS],
-  default: "auto",
-  text: "device to compute on",
+/** Options that choose the device. */
+export const DEVICE_OPTIONS: Readonly<Record<"device" | "threads", OptionSpec>> = {
+  device: {
+    type: "string",
+    choices: ["auto", ...BACKENDS],
+    default: "auto",
+    text: "device to compute on; auto takes a GPU where there is one, else cpu",
+  },
+  threads: valueOption("N", "threads of the device cpu; the cores of the machine if left out"),
 };
+
+/** Most threads that can be asked for. */
+const MAX_THREADS = 64;
 
 /** What MODEL stands for in the help. */
 export const MODEL_NOTE = "MODEL is a .gguf or .safetensors file, a folder, or hf:ORG/NAME.";
@@ -43,6 +49,9 @@ export async function openEngineFor(
   options.progress?.describe("opening");
   return await openEngine({
     device: call.required("device") as NonNullable<EngineOptions["device"]>,
+    ...(call.has("threads") && {
+      threads: call.number("threads", { min: 1, max: MAX_THREADS, isInteger: true }),
+    }),
     ...(dataFolder === undefined ? {} : { dataFolder }),
     onProgress(detail, share) {
       options.progress?.describe(detail, `${Math.floor(100 * share)}%`);

@@ -34,7 +34,7 @@ import { countLines } from "../experiments/runner/verdict_counts.ts";
 import { verdictTable } from "../experiments/runner/verdict_table.ts";
 import { type Command, type CommandCall, type CommandIo, valueOption } from "./command.ts";
 import { errorText, EXIT } from "./command_line.ts";
-import { DEVICE_OPTION, MODEL_NOTE, openEngineFor } from "./open.ts";
+import { DEVICE_OPTIONS, MODEL_NOTE, openEngineFor } from "./open.ts";
 
 /** Values of `--scale`. */
 const SCALES = ["smoke", "small", "paper"] as const satisfies readonly Scale[];
@@ -88,7 +88,7 @@ export function reproduceCommand(parts: ReproduceParts): Command {
         text: "for file systems without locks: you see to it that no other run uses OUT",
       },
       json: { type: "boolean", text: "prints one line of JSON instead of the table" },
-      device: DEVICE_OPTION,
+      ...DEVICE_OPTIONS,
     },
     notes: [
       MODEL_NOTE,

@@ -125,10 +125,10 @@ export class CpuDevice implements Device {
     this.#threadCount = isShared ? Math.min(threads, MAX_THREADS) : 0;
     this.#meter = new Meter(options.maxBytes);
     this.#memory = new CpuMemory(isShared);
-    const count = Math.max(1, this.#threadCount);
     this.info = {
       backend: "cpu",
-      description: `WebAssembly on the CPU, ${count} ${count === 1 ? "thread" : "threads"}`,
+      description: "WebAssembly on the CPU",
+      threads: Math.max(1, this.#threadCount),
       isSoftware: true,
       subgroupSize: 0,
       maxBindingBytes: Math.min(options.maxBindingBytes ?? 2 ** 32 - 4, 2 ** 32 - 4),

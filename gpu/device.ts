@@ -20,6 +20,8 @@ export interface DeviceInfo {
   readonly description: string;
   /** Whether the adapter computes on the CPU. */
   readonly isSoftware: boolean;
+  /** Threads that compute, which change no bit of a result; absent where a driver decides. */
+  readonly threads?: number;
   /** Lanes of a subgroup, 0 where subgroup functions are not available. */
   readonly subgroupSize: number;
   /** Largest binding of a storage buffer, in bytes. */

@@ -129,7 +129,7 @@ export async function openLab(options: LabOptions = {}): Promise<Lab> {
  */
 export async function showLab(lab: Lab): Promise<void> {
   const { backend, isSoftware } = lab.device.info;
-  const kind = backend === "webgpu" ? isSoftware ? "a software adapter" : "a GPU" : "no adapter";
+  const kind = isSoftware ? backend === "webgpu" ? "a software adapter" : "the CPU" : "a GPU";
   const row = (role: "large" | "small", { config }: Model) => [
     role,
     lab.models[role].name,

@@ -25,6 +25,8 @@ import type { Environment } from "./record.ts";
 export interface EngineOptions {
   /** Back end, or a device that the caller owns; if left out, a WebGPU adapter where there is one. */
   readonly device?: Device | Backend | "auto";
+  /** Threads of the CPU device; its default if left out. */
+  readonly threads?: number;
   /** Folder of the datasets; the default one if left out. */
   readonly dataFolder?: string;
   /** Told what is loaded, with the share that is done. */
@@ -71,10 +73,10 @@ export const DATASETS: Readonly<Record<DatasetName, Dataset>> = {
 export async function openEngine(
   options: EngineOptions = {},
 ): Promise<Engine & { readonly device: Device }> {
-  const { device: wanted = "auto", onProgress, onWarning } = options;
+  const { device: wanted = "auto", threads, onProgress, onWarning } = options;
   await using stack = new AsyncDisposableStack();
   const device = typeof wanted === "string"
-    ? stack.use(await openDevice({ backend: wanted }))
+    ? stack.use(await openDevice({ backend: wanted, ...(threads !== undefined && { threads }) }))
     : wanted;
   const owned = stack.move();
   return {
