@@ -77,13 +77,16 @@ function reportError(error: unknown, io: CommandIo, call: CommandCall | undefine
 }
 
 /**
- * Message of an error for the terminal. Only a {@linkcode LabError} is meant for users; any other is a fault
- * of the toolkit and comes with its stack.
+ * Message of an error for the terminal. Only a {@linkcode LabError}, and a permission that the user did not
+ * give, is meant for users; any other is a fault of the toolkit and comes with its stack.
  *
  * @param error What was thrown.
  */
 export function errorText(error: unknown): string {
   if (error instanceof LabError) return error.message;
+  if (error instanceof Deno.errors.NotCapable) {
+    return `Cannot continue: the process must have the permission: ${error.message}`;
+  }
   const text = error instanceof Error ? error.stack ?? String(error) : String(error);
   return `Internal error, please report: ${text}`;
 }

@@ -54,7 +54,7 @@ export function openProcessIo(signals: readonly Deno.Signal[] = SIGNALS): Proces
     io: {
       out: (text) => writeResult(text, closed),
       error: writeMessage,
-      isInteractive: Deno.stderr.isTerminal() && Deno.env.get("CI") === undefined,
+      isInteractive: Deno.stderr.isTerminal() && !isAutomated(),
       columns: screenColumns,
       outColumns: () => Deno.stdout.isTerminal() ? screenColumns() : Infinity,
       signal: command.signal,
@@ -146,6 +146,12 @@ function shownText(descriptor: 1 | 2, text: string): string {
   if (descriptor === 1) return Deno.stdout.isTerminal() ? printableText(text) : text;
   const own = text.startsWith(CLEAR_LINE) ? CLEAR_LINE : "";
   return own + printableText(text.slice(own.length));
+}
+
+/** Whether a service runs the process; it is not asked for a permission that nothing depends on. */
+function isAutomated(): boolean {
+  const { state } = Deno.permissions.querySync({ name: "env", variable: "CI" });
+  return state === "granted" && Deno.env.get("CI") !== undefined;
 }
 
 function screenColumns(): number {

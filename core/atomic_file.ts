@@ -58,7 +58,8 @@ function isRunning(id: number): boolean {
     process.kill(id, 0);
     return true;
   } catch (error) {
-    return (error as { code?: string }).code === "EPERM";
+    // Whoever may not ask takes it for running.
+    return (error as { code?: string }).code !== "ESRCH";
   }
 }
 

@@ -148,11 +148,11 @@ export class ProgramWriter {
     return steps === 0 ? [] : [{ address, steps }];
   }
 
-  /** Items that a thread takes at a time. */
+  /** Items that a thread takes at a time; all of them where waking another thread does not pay. */
   #grain(items: number, work: number): number {
-    const solo = Math.ceil(SOLO_WORK / Math.max(1, work));
+    if (items * work <= 4 * SOLO_WORK) return items;
     const share = Math.ceil(items / (this.#threads * PARTS_PER_THREAD));
-    return items <= 2 * solo ? items : Math.max(Math.ceil(solo / 4), share);
+    return Math.max(Math.ceil(SOLO_WORK / work / 4), share);
   }
 
   #fields(entry: string): CpuModule["entries"][string] {

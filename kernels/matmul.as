@@ -17,7 +17,7 @@
 //   512  [8] f32  scales
 //   544  [8] f32  minima, or scales of columns 16 to 31
 
-import { halves4, upper_halves4 } from "./simd";
+import { steady_halves4 } from "./simd";
 
 const ACTIVATION_BYTES: usize = 80;
 const UNPACKED_BYTES: usize = 576;
@@ -191,10 +191,10 @@ export function multiply_row<Format>(args: Matmul, first: u32, last: u32): void 
     for (let x = args.scratch, block = 0; x < end; x += ACTIVATION_BYTES, block++) {
       if ((format.traits() & SUPER_SCALES) && (block & 7) == 0) {
         const words0 = v128.load(superScales), words1 = v128.load(superScales, 16);
-        factors0 = halves4(words0);
-        factors1 = halves4(words1);
-        minima0 = upper_halves4(words0);
-        minima1 = upper_halves4(words1);
+        factors0 = steady_halves4(i32x4.shl(words0, 16));
+        factors1 = steady_halves4(i32x4.shl(words1, 16));
+        minima0 = steady_halves4(words0);
+        minima1 = steady_halves4(words1);
         superScales += 32;
       }
       const words0 = v128.load(scales), words1 = v128.load(scales, 16);
@@ -322,8 +322,8 @@ export function unpack_blocks<Format>(args: Planes, place: u32, count: u32, targ
       let factors = i32x4.splat(0), minima = factors;
       if ((format.traits() & SUPER_SCALES)) {
         const words = v128.load(superScales + half);
-        factors = halves4(words);
-        minima = upper_halves4(words);
+        factors = steady_halves4(i32x4.shl(words, 16));
+        minima = steady_halves4(words);
       }
       const words = v128.load(scales + half);
       v128.store(target + half, scale_of<Format>(words, factors), 512);

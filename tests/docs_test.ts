@@ -85,7 +85,12 @@ Deno.test("tasks that documents name are in deno.json", () => {
 Deno.test("flags that documents name are flags of a command, a task or a choice", () => {
   const commands = labCommands(EXPERIMENTS);
   const programs = sources.filter((path) => /^(bench\/run\.ts|tools\/)/.test(path)).map(read);
-  const known = [...commands.map(commandHelp), read("docs/choices.md"), ...programs].join("\n");
+  const known = [
+    ...commands.map(commandHelp),
+    read("docs/choices.md"),
+    read("deno.json"),
+    ...programs,
+  ].join("\n");
   const aliases = commands.flatMap(({ options }) =>
     Object.values(options).flatMap(({ aliases = [] }) => aliases)
   );

@@ -139,7 +139,7 @@ async function runs(program: string, args: string[]): Promise<boolean> {
 /** Asks in a child process, since a loader that once found no driver does not look again. */
 async function probe(env: Readonly<Record<string, string>>): Promise<string | undefined> {
   const { success, stdout } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "--no-config", "--no-lock", import.meta.filename!],
+    args: ["run", "--no-prompt", "--no-config", "--no-lock", import.meta.filename!],
     env: { ...env, NO_COLOR: "1" },
     signal: AbortSignal.timeout(PROBE_MS),
     stderr: "null",

@@ -7,7 +7,10 @@
  */
 
 import { driverEnvironment, ensureAdapter, localHost } from "./adapter.ts";
-import { supervise } from "./supervise.ts";
+import { dirname } from "node:path";
+import { findChromium } from "../experiments/figures/chromium.ts";
+import { type CommandSurroundings, permissionFlags } from "./permissions.ts";
+import { exitFile, supervise } from "./supervise.ts";
 import { temporaryFolder } from "./temporary_folder.ts";
 
 /** Restarts of a command that continues where it stopped. */
@@ -32,16 +35,24 @@ function say(line: string): void {
   console.error(line);
 }
 
-/** Arguments of `deno` for a command. */
-function denoArguments(command: string, rest: readonly string[]): string[] {
+/** Arguments of `deno` for a command: those that start programs may do everything, as these may. */
+function denoArguments(
+  command: string,
+  words: readonly string[],
+  { exitFile, chromium }: Pick<CommandSurroundings, "exitFile" | "chromium">,
+): string[] {
   if (command === "test") {
-    return ["test", "-A", "--doc", `--ignore=${UNTESTED.join(",")}`, ...rest];
+    return ["test", "-A", "--doc", `--ignore=${UNTESTED.join(",")}`, ...words];
   }
-  const folder = import.meta.dirname;
+  const folder = import.meta.dirname!;
+  const preloaded = ["--preload", `${folder}/supervised.ts`];
   const ownModule = OWN_MODULES[command];
-  const main = ownModule === undefined ? ["../cli.ts", command] : [ownModule];
-  return ["run", "-A", "--preload", `${folder}/supervised.ts`, `${folder}/${main[0]}`]
-    .concat(main.slice(1), rest);
+  if (ownModule !== undefined) {
+    return ["run", "-A", ...preloaded, `${folder}/${ownModule}`, ...words];
+  }
+  const root = dirname(folder);
+  const allowed = permissionFlags({ command, words, root, exitFile, chromium, env: Deno.env });
+  return ["run", ...allowed, ...preloaded, `${root}/cli.ts`, command, ...words];
 }
 
 /** Says which tests will run, since skipped ones are easy to miss in a long list. */
@@ -65,7 +76,11 @@ async function main(args: readonly string[]): Promise<number> {
   }
   await using temporary = await temporaryFolder();
   const folder = temporary.path;
-  const env = driverEnvironment(folder);
+  const chromium = command === "reproduce" ? await findChromium() : undefined;
+  const env = {
+    ...driverEnvironment(folder),
+    ...(chromium !== undefined && { SMALLKV_CHROMIUM: chromium }),
+  };
   const isHelp = rest.includes("--help") || rest.includes("-h");
   const isRequired = /(^| )--device[= ]webgpu( |$)/.test(rest.join(" "));
   const host = { ...await localHost(env, say), isRequired };
@@ -75,7 +90,7 @@ async function main(args: readonly string[]): Promise<number> {
   if (command === "test" && !isHelp) describeTiers(adapter);
   const restarts = RESUMABLE.includes(command) ? RESTARTS : 0;
   return await supervise({
-    args: denoArguments(command, rest),
+    args: denoArguments(command, rest, { exitFile: exitFile(folder), chromium }),
     env,
     restarts,
     folder,

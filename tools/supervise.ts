@@ -73,13 +73,21 @@ export async function supervise(command: SupervisedCommand): Promise<number> {
   }
 }
 
+/** Variable that names the file in which a supervised command records how it ended. */
+export const EXIT_VARIABLE = "SMALLKV_EXIT_FILE";
+
+/** File in which a supervised command records how it ended. */
+export function exitFile(folder: string): string {
+  return `${folder}/exit`;
+}
+
 async function runOnce(command: SupervisedCommand): Promise<Ending> {
-  const record = `${command.folder}/exit`;
+  const record = exitFile(command.folder);
   const start = performance.now();
   await Deno.remove(record).catch(() => {});
   const child = new Deno.Command(Deno.execPath(), {
     args: [...command.args],
-    env: { ...command.env, SMALLKV_EXIT_FILE: record },
+    env: { ...command.env, [EXIT_VARIABLE]: record },
   }).spawn();
   using signals = forwardSignals(child, command);
   const status = await child.status;

@@ -12,15 +12,6 @@ const MASKS = memory.data<u32>([
   0x10101010, 0x10101010, 0x10101010, 0x10101010,
 ], 16);
 
-/** Places of the fifth bits of four words of columns in their word, and what moves them to the fifth place. */
-// prettier-ignore
-const FIFTH = memory.data<u32>([
-  0x01010101, 0x02020202, 0x04040404, 0x08080808,
-  0x00100010, 0x00080008, 0x00040004, 0x00020002,
-  0x10101010, 0x20202020, 0x40404040, 0x80808080,
-  0x00080008, 0x00040004, 0x00020002, 0x00010001,
-], 16);
-
 /** Products of four rows of nibbles with the activations of a block. */
 // @ts-ignore: decorator
 @inline
@@ -51,37 +42,63 @@ function sum_of_four(a: v128, b: v128, c: v128, d: v128): v128 {
   return i32x4.add(i32x4.add(a, b), i32x4.add(c, d));
 }
 
-/** Products of 16 columns, given as bytes, with activations. */
-// @ts-ignore: decorator
-@inline
-export function byte_products(bytes: v128, x: usize, mask: v128): v128 {
-  return i32x4.add(
-    i32x4.dot_i16x8_s(v128.and(bytes, mask), v128.load(x)),
-    i32x4.dot_i16x8_s(i16x8.shr_u(bytes, 8), v128.load(x, 16)),
-  );
-}
-
-/** Products of four rows of nibbles and fifth bits with the activations of a block. */
+/**
+ * Products of four rows of nibbles and fifth bits with the activations of a block. Words of four rows lie in a vector, so
+ * that a shift moves the bits of all.
+ */
 // @ts-ignore: decorator
 @inline
 export function five_bit_products(values: usize, high: usize, x: usize): v128 {
-  return sums4(
-    row_of_five_bits(v128.load(values), v128.load32_splat(high), x),
-    row_of_five_bits(v128.load(values, 16), v128.load32_splat(high, 4), x),
-    row_of_five_bits(v128.load(values, 32), v128.load32_splat(high, 8), x),
-    row_of_five_bits(v128.load(values, 48), v128.load32_splat(high, 12), x),
+  const a = v128.load(values), b = v128.load(values, 16);
+  const c = v128.load(values, 32), d = v128.load(values, 48);
+  const bits = v128.load(high), fifth = v128.load(MASKS, 48);
+  return sum_of_four(
+    word_products(
+      transposed(a, b, c, d, 0),
+      v128.and(i32x4.shl(bits, 4), fifth),
+      v128.and(bits, fifth),
+      x,
+    ),
+    word_products(
+      transposed(a, b, c, d, 1),
+      v128.and(i32x4.shl(bits, 3), fifth),
+      v128.and(i32x4.shr_u(bits, 1), fifth),
+      x + 4,
+    ),
+    word_products(
+      transposed(a, b, c, d, 2),
+      v128.and(i32x4.shl(bits, 2), fifth),
+      v128.and(i32x4.shr_u(bits, 2), fifth),
+      x + 8,
+    ),
+    word_products(
+      transposed(a, b, c, d, 3),
+      v128.and(i32x4.shl(bits, 1), fifth),
+      v128.and(i32x4.shr_u(bits, 3), fifth),
+      x + 12,
+    ),
   );
 }
 
+/** Products of a word of four rows, given the bits above its low and its upper nibbles. */
 // @ts-ignore: decorator
 @inline
-function row_of_five_bits(nibbles: v128, bits: v128, x: usize): v128 {
-  const mask = v128.load(MASKS, 16), even = v128.load(MASKS, 32);
-  const near = i16x8.mul(v128.and(bits, v128.load(FIFTH)), v128.load(FIFTH, 16));
-  const far = i16x8.mul(v128.and(bits, v128.load(FIFTH, 32)), v128.load(FIFTH, 48));
-  const low = v128.or(v128.and(nibbles, mask), near);
-  const upper = v128.or(v128.and(i16x8.shr_u(nibbles, 4), mask), i16x8.shr_u(far, 3));
-  return i32x4.add(byte_products(low, x, even), byte_products(upper, x + 32, even));
+function word_products(nibbles: v128, near: v128, far: v128, x: usize): v128 {
+  const mask = v128.load(MASKS, 16);
+  return i32x4.add(
+    byte_products(v128.or(v128.and(nibbles, mask), near), x),
+    byte_products(v128.or(v128.and(i16x8.shr_u(nibbles, 4), mask), far), x + 32),
+  );
+}
+
+/** Products of four columns of four rows, given as bytes. */
+// @ts-ignore: decorator
+@inline
+export function byte_products(bytes: v128, x: usize): v128 {
+  return i32x4.add(
+    i32x4.dot_i16x8_s(v128.and(bytes, v128.load(MASKS, 32)), v128.load32_splat(x)),
+    i32x4.dot_i16x8_s(i16x8.shr_u(bytes, 8), v128.load32_splat(x, 16)),
+  );
 }
 
 /** Unpacks the nibbles of four rows; see matmul.as. */

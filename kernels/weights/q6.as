@@ -3,19 +3,12 @@
 import { byte_products } from "./affine";
 import { Embedding, look_up } from "./embedding";
 import { add_scaled, HIGH_WORDS, Matmul, multiply_row, multiply_rows, transposed, TWO_SCALES } from "./matmul";
-import { sums4, upper_halves4 } from "./simd";
+import { steady_halves4 } from "./simd";
 
 // prettier-ignore
 const MASKS = memory.data<u32>([
   0x0f0f0f0f, 0x0f0f0f0f, 0x0f0f0f0f, 0x0f0f0f0f,
-  0x00ff00ff, 0x00ff00ff, 0x00ff00ff, 0x00ff00ff,
-], 16);
-
-/** Places of pairs of bits of four words of columns in their word, and what moves them to bits 6 and 7. */
-// prettier-ignore
-const PAIRS = memory.data<u32>([
-  0x03030303, 0x0c0c0c0c, 0x30303030, 0xc0c0c0c0,
-  0x00400040, 0x00100010, 0x00040004, 0x00010001,
+  0x30303030, 0x30303030, 0x30303030, 0x30303030,
 ], 16);
 
 /** 6 bits, a scale for each 16 weights. */
@@ -42,17 +35,19 @@ class Q6 {
   // @ts-ignore: decorator
   @inline
   add(sums: v128, scale: v128, second: v128, values: usize, high: usize, x: usize): v128 {
-    const near = sums4(
-      near16(v128.load(values), v128.load32_splat(high), x),
-      near16(v128.load(values, 16), v128.load32_splat(high, 8), x),
-      near16(v128.load(values, 32), v128.load32_splat(high, 16), x),
-      near16(v128.load(values, 48), v128.load32_splat(high, 24), x),
+    const a = v128.load(values), b = v128.load(values, 16);
+    const c = v128.load(values, 32), d = v128.load(values, 48);
+    const e = v128.load(high), f = v128.load(high, 16);
+    const bits = v128.shuffle<i32>(e, f, 0, 2, 4, 6), more = v128.shuffle<i32>(e, f, 1, 3, 5, 7);
+    const w0 = transposed(a, b, c, d, 0), w1 = transposed(a, b, c, d, 1);
+    const w2 = transposed(a, b, c, d, 2), w3 = transposed(a, b, c, d, 3);
+    const near = i32x4.add(
+      i32x4.add(near4(w0, i32x4.shl(bits, 4), x), near4(w1, i32x4.shl(bits, 2), x + 4)),
+      i32x4.add(near4(w2, bits, x + 8), near4(w3, i32x4.shr_u(bits, 2), x + 12)),
     );
-    const far = sums4(
-      far16(v128.load(values), v128.load32_splat(high, 4), x + 32),
-      far16(v128.load(values, 16), v128.load32_splat(high, 12), x + 32),
-      far16(v128.load(values, 32), v128.load32_splat(high, 20), x + 32),
-      far16(v128.load(values, 48), v128.load32_splat(high, 28), x + 32),
+    const far = i32x4.add(
+      i32x4.add(far4(w0, i32x4.shl(more, 4), x), far4(w1, i32x4.shl(more, 2), x + 4)),
+      i32x4.add(far4(w2, more, x + 8), far4(w3, i32x4.shr_u(more, 2), x + 12)),
     );
     const near32 = v128.load32_splat(x, 72), far32 = v128.load32_splat(x, 76);
     const sum = add_scaled(sums, scale, i32x4.sub(near, near32), x);
@@ -98,31 +93,23 @@ class Q6 {
 // @ts-ignore: decorator
 @inline
 function scale_at(byte: v128, words: v128): v128 {
-  return f32x4.mul(f32x4.convert_i32x4_s(i32x4.shr_s(byte, 24)), upper_halves4(words));
+  return f32x4.mul(f32x4.convert_i32x4_s(i32x4.shr_s(byte, 24)), steady_halves4(words));
 }
 
-/** Products of columns 0 to 15 of a row. */
+/** Products of the low nibbles of a word of four rows, with bits that are in place. */
 // @ts-ignore: decorator
 @inline
-function near16(nibbles: v128, bits: v128, x: usize): v128 {
+function near4(nibbles: v128, bits: v128, x: usize): v128 {
   const low = v128.and(nibbles, v128.load(MASKS));
-  return byte_products(v128.or(low, upper_bits(bits)), x, v128.load(MASKS, 16));
+  return byte_products(v128.or(low, v128.and(bits, v128.load(MASKS, 16))), x);
 }
 
-/** Products of columns 16 to 31 of a row. */
+/** Products of the upper nibbles. */
 // @ts-ignore: decorator
 @inline
-function far16(nibbles: v128, bits: v128, x: usize): v128 {
+function far4(nibbles: v128, bits: v128, x: usize): v128 {
   const low = v128.and(i16x8.shr_u(nibbles, 4), v128.load(MASKS));
-  return byte_products(v128.or(low, upper_bits(bits)), x, v128.load(MASKS, 16));
-}
-
-/** Bits 4 and 5 of the weights of 16 columns, from bits 2q and 2q + 1 of each byte for word q. */
-// @ts-ignore: decorator
-@inline
-function upper_bits(bits: v128): v128 {
-  const moved = i16x8.mul(v128.and(bits, v128.load(PAIRS)), v128.load(PAIRS, 16));
-  return i16x8.shr_u(moved, 2);
+  return byte_products(v128.or(low, v128.and(bits, v128.load(MASKS, 16))), x + 32);
 }
 
 /** Stores a word of each of four rows, given the bits above its low and its upper nibbles. */

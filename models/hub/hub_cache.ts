@@ -104,7 +104,7 @@ export async function isCached(cache: RepositoryCache, file: CachedFile): Promis
   const path = snapshotPath(cache, file);
   const found = await statPath(path);
   if (found?.isFile !== true) return false;
-  const etag = await linkedEtag(path);
+  const etag = await linkedEtag(cache, path);
   if (etag === undefined || found.size > MAX_SMALL_BYTES) return true;
   return await contentProblem(path, { path: file.path, etag }) === undefined;
 }
@@ -120,13 +120,19 @@ export async function isCurrent(
   file: CachedFile,
   etag: string,
 ): Promise<boolean> {
-  return await linkedEtag(snapshotPath(cache, file)) === etag && await isCached(cache, file);
+  return await linkedEtag(cache, snapshotPath(cache, file)) === etag && await isCached(cache, file);
 }
 
-/** Name of the blob that a file in a snapshot links to. */
-async function linkedEtag(path: string): Promise<string | undefined> {
+/** Name of the blob that a file in a snapshot links to, by name or, where that is not allowed, by number. */
+async function linkedEtag(cache: RepositoryCache, path: string): Promise<string | undefined> {
   const target = await Deno.readLink(path).catch(() => undefined);
-  return target && basename(target);
+  if (target !== undefined) return basename(target);
+  const file = await statPath(path);
+  if (!file?.ino || file.nlink === 1) return undefined;
+  const blobs = join(cache.folder, "blobs");
+  const names = await Array.fromAsync(Deno.readDir(blobs), ({ name }) => name).catch(() => []);
+  for (const name of names) if ((await statPath(join(blobs, name)))?.ino === file.ino) return name;
+  return undefined;
 }
 
 /** Removes a file from a snapshot, if it is there; its content stays. */
@@ -198,16 +204,22 @@ export async function linkBlob(
   const serial = Math.floor(Math.random() * 1e9);
   const unfinished = join(folder, `.${basename(path)}.${Deno.pid}-${serial}.unfinished`);
   try {
-    try {
-      await Deno.symlink(relative(folder, blob), unfinished);
-    } catch (error) {
-      if (!(error instanceof Deno.errors.PermissionDenied)) throw error;
-      await Deno.copyFile(blob, unfinished);
-    }
+    await linkFile(blob, unfinished);
     await Deno.rename(unfinished, path);
   } catch (cause) {
     await Deno.remove(unfinished).catch(() => {});
     throw fileError("write", path, cause);
+  }
+}
+
+/** Symbolic links need permission for every file, and on Windows a right that few users have. */
+async function linkFile(blob: string, path: string): Promise<void> {
+  try {
+    await Deno.symlink(relative(dirname(path), blob), path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) await Deno.link(blob, path);
+    else if (error instanceof Deno.errors.PermissionDenied) await Deno.copyFile(blob, path);
+    else throw error;
   }
 }
 

@@ -41,14 +41,21 @@ export type HubSettings =
   & Required<Pick<DownloadOptions, "endpoint" | "cacheFolder" | "isOffline" | "silenceMs">>
   & Pick<DownloadOptions, "token" | "signal">;
 
+/** Variables that the settings read. */
+export const HUB_VARIABLES: readonly string[] = [
+  ...["HF_ENDPOINT", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "HF_HUB_OFFLINE"],
+  ...["HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME"],
+  ...["XDG_CACHE_HOME", "HOME", "USERPROFILE"],
+];
+
 const TRUE_VALUES: readonly string[] = ["1", "ON", "YES", "TRUE"];
 
 /** Completes options with the environment. */
 export async function hubSettings(options: DownloadOptions): Promise<HubSettings> {
   const endpoint = options.endpoint ?? variable("HF_ENDPOINT") ?? "https://huggingface.co";
-  const cacheFolder = options.cacheFolder ?? cacheFromEnvironment();
+  const cacheFolder = options.cacheFolder ?? cacheFromEnvironment(Deno.env);
   const token = options.token ?? variable("HF_TOKEN") ?? variable("HUGGING_FACE_HUB_TOKEN") ??
-    await savedToken(cacheFolder);
+    ((await readTextIfThere(tokenPath(cacheFolder, Deno.env), 4096))?.trim() || undefined);
   checkToken(token);
   return {
     endpoint: checkedEndpoint(endpoint),
@@ -82,16 +89,29 @@ function checkToken(token: string | undefined): void {
 }
 
 /** The folder that Python's client takes. */
-function cacheFromEnvironment(): string {
-  const path = variable("HF_HUB_CACHE") ?? variable("HUGGINGFACE_HUB_CACHE");
-  if (path !== undefined) return fromHome(path);
-  const caches = variable("XDG_CACHE_HOME") ?? "~/.cache";
-  return `${fromHome(variable("HF_HOME") ?? `${caches}/huggingface`)}/hub`;
+function cacheFromEnvironment(env: Environment): string {
+  const path = variable("HF_HUB_CACHE", env) ?? variable("HUGGINGFACE_HUB_CACHE", env);
+  if (path !== undefined) return fromHome(path, env);
+  const caches = variable("XDG_CACHE_HOME", env) ?? "~/.cache";
+  return `${fromHome(variable("HF_HOME", env) ?? `${caches}/huggingface`, env)}/hub`;
 }
 
-function variable(name: string): string | undefined {
-  const value = Deno.env.get(name)?.trim();
-  return value === "" ? undefined : value;
+/** Where variables are looked up. */
+interface Environment {
+  get(name: string): string | undefined;
+}
+
+function variable(name: string, env: Environment = Deno.env): string | undefined {
+  try {
+    return env.get(name)?.trim() || undefined;
+  } catch (cause) {
+    throw new DataError(
+      `Cannot read the variable ${name}: the process must be allowed to: ${cause}`,
+      {
+        cause,
+      },
+    );
+  }
 }
 
 /** A positive number of seconds; anything else counts as not set, as in Python's client. */
@@ -100,9 +120,9 @@ function seconds(name: string, otherwise: number): number {
   return value > 0 && Number.isFinite(value) ? value : otherwise;
 }
 
-function fromHome(path: string): string {
+function fromHome(path: string, env: Environment): string {
   if (!/^~(?=[/\\]|$)/.test(path)) return path;
-  const home = variable("HOME") ?? variable("USERPROFILE");
+  const home = variable("HOME", env) ?? variable("USERPROFILE", env);
   if (home !== undefined) return home + path.slice(1);
   throw new DataError(
     `Cannot find the cache of the hub: HF_HOME or HOME must name a folder: current environment has neither`,
@@ -110,12 +130,23 @@ function fromHome(path: string): string {
 }
 
 /** The login command keeps its token in `HF_HOME`, which holds the cache unless that was moved. */
-async function savedToken(cacheFolder: string): Promise<string | undefined> {
-  const home = variable("HF_HOME");
-  const path = variable("HF_TOKEN_PATH") ??
+function tokenPath(cacheFolder: string, env: Environment): string {
+  const home = variable("HF_HOME", env);
+  const path = variable("HF_TOKEN_PATH", env) ??
     (home === undefined ? `${cacheFolder}/../token` : `${home}/token`);
-  const text = await readTextIfThere(fromHome(path), 4096);
-  return text?.trim() || undefined;
+  return fromHome(path, env);
+}
+
+/**
+ * Where an environment says that models of the hub are kept, and the token.
+ *
+ * @param env Where variables are looked up.
+ * @returns A folder and a file, which need not exist.
+ * @throws {DataError} If it says nothing, not even where the user's own folder is.
+ */
+export function hubPlaces(env: Environment): { cacheFolder: string; tokenFile: string } {
+  const cacheFolder = cacheFromEnvironment(env);
+  return { cacheFolder, tokenFile: tokenPath(cacheFolder, env) };
 }
 
 /**

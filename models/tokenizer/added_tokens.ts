@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { Deadline } from "../../core/deadline.ts";
 import { unsupported } from "./components.ts";
 import { leadingSpace, trailingSpace, WORD } from "./unicode_classes.ts";
 
@@ -71,11 +72,11 @@ export class AddedTokenFinder {
   }
 
   /** Cuts a text at its added tokens, the longest of those that begin first. */
-  split(text: string): Section[] {
+  split(text: string, deadline: Deadline): Section[] {
     const sections: Section[] = [];
     let reached = 0;
     for (let at = 0; at < text.length;) {
-      const found = this.#longest(text, at);
+      const found = this.#longest(text, at, deadline);
       if (found === undefined) {
         at++;
         continue;
@@ -95,14 +96,20 @@ export class AddedTokenFinder {
     return sections;
   }
 
-  #longest(text: string, start: number): { token: AddedToken; end: number } | undefined {
+  #longest(
+    text: string,
+    start: number,
+    deadline: Deadline,
+  ): { token: AddedToken; end: number } | undefined {
     let found: { token: AddedToken; end: number } | undefined;
     let node: number | undefined = 0;
-    for (let at = start; at < text.length && node !== undefined;) {
+    let at = start;
+    while (at < text.length && node !== undefined) {
       node = this.#nodes.get(node * UNITS + text.charCodeAt(at++));
       const token = node === undefined ? undefined : this.#tokens.get(node);
       if (token !== undefined) found = { token, end: at };
     }
+    deadline.spend(at - start);
     return found;
   }
 }

@@ -133,7 +133,11 @@ function spelled(word: string, ids: ReadonlyMap<string, number>, spelling: Spell
 
 const encoder = new TextEncoder();
 
-function byteTokens(piece: string, ids: ReadonlyMap<string, number>): number[] | undefined {
+/** Tokens of the UTF-8 bytes of a piece; undefined if the vocabulary lacks one. */
+export function byteTokens(
+  piece: string,
+  ids: ReadonlyMap<string, number>,
+): number[] | undefined {
   const tokens = Array.from(encoder.encode(piece), (byte) => {
     const hex = byte.toString(16).toUpperCase().padStart(2, "0");
     return ids.get(`<0x${hex}>`);

@@ -37,6 +37,8 @@ const MAX_SECONDS = 2;
 /** Longest template, and most white space in a row, in UTF-16 units: reading takes time in proportion to their product. */
 const MAX_TEMPLATE = 2 ** 18;
 const MAX_SPACES = 256;
+/** What an iteration of a loop costs beside its statements. */
+const ITERATION_WORK = 50;
 /** Most macros that run within each other. */
 const MAX_DEPTH = 100;
 
@@ -295,6 +297,7 @@ class Interpreter {
     let isDone = false; // whether an iteration came to its end, as jinja2 decides about "else"
     let changed: Value;
     for (let at = 0; at < items.length; at++) {
+      this.#budget.spend(ITERATION_WORK);
       const inner = new Scope(scope);
       setTarget(target, items[at], inner);
       const loop = new Loop(loopFields(items, at));

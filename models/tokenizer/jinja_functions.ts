@@ -54,7 +54,7 @@ function range(bounds: readonly bigint[], budget: Budget): Range {
   const size = step > 0n ? step : -step;
   const count = distance <= 0n ? 0n : (distance + size - 1n) / size;
   if (count > MAX_RANGE) throw new TemplateError(`one with a range of ${count} numbers`);
-  budget.reserve(Number(count));
+  budget.reserveItems(Number(count));
   const numbers = Array.from({ length: Number(count) }, (_, at) => start + BigInt(at) * step);
   return Range.make(numbers, { start, stop, step });
 }

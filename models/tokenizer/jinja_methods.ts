@@ -14,6 +14,7 @@ import {
   isList,
   itemsOf,
   lengthOf,
+  MAX_ITEMS,
   Namespace,
   numberOf,
   Range,
@@ -92,8 +93,8 @@ export function sliceOf(value: Value, bounds: readonly Value[], budget: Budget):
     ? [place(start, low), place(stop, high)]
     : [place(start, high), place(stop, low)];
   const taken: Value[] = [];
+  budget.reserveItems(Math.ceil(Math.abs(end - first) / Math.abs(step)));
   for (let at = first; step > 0 ? at < end : at > end; at += step) taken.push(items[at]);
-  budget.reserve(taken.length);
   if (typeof value === "string") return taken.join("");
   if (value instanceof Range) {
     const place = (at: number) => value.start + BigInt(at) * value.step;
@@ -107,8 +108,11 @@ function refuseUndefined(value: Value, name: string): void {
   if (value === undefined) throw new TemplateError(`one that reads ${name} of an undefined value`);
 }
 
-function characters(text: string, budget: Budget): string[] {
-  budget.spend(text.length / 4);
+/** The characters of a text; the text itself if each is one UTF-16 unit. */
+function characters(text: string, budget: Budget): string | string[] {
+  budget.spend(text.length / 16);
+  if (!/[\ud800-\udfff]/.test(text)) return text;
+  budget.reserveItems(text.length);
   return Array.from(text);
 }
 
@@ -261,15 +265,23 @@ function stringMethod(text: string, name: string, budget: Budget): Value {
 
 /** Removes white space, or the characters given, from the ends of a text. */
 export function stripped(text: string, chars: Value, side: "both" | "left" | "right"): string {
-  const all = Array.from(text);
   const set = new Set(Array.from(chars === undefined || chars === null ? "" : string(chars)));
   const isStripped = chars === undefined || chars === null
     ? (character: string) => SPACE.test(character)
     : (character: string) => set.has(character);
-  let [first, end] = [0, all.length];
-  if (side !== "right") { while (first < end && isStripped(all[first]!)) first++; }
-  if (side !== "left") { while (end > first && isStripped(all[end - 1]!)) end--; }
-  return all.slice(first, end).join("");
+  let [first, end] = [0, text.length];
+  while (side !== "right" && first < end) {
+    const character = String.fromCodePoint(text.codePointAt(first)!);
+    if (!isStripped(character)) break;
+    first += character.length;
+  }
+  while (side !== "left" && end > first) {
+    const isPair = end - first > 1 && text.codePointAt(end - 2)! > 0xffff;
+    const character = text.slice(isPair ? end - 2 : end - 1, end);
+    if (!isStripped(character)) break;
+    end -= character.length;
+  }
+  return text.slice(first, end);
 }
 
 const SPACE = new RegExp(`[${PYTHON_SPACE}]`, "u");
@@ -292,19 +304,31 @@ export function isCased(text: string, wanted: "lower" | "upper"): boolean {
 export function lines(text: string, budget: Budget): string[] {
   budget.reserve(text.length);
   // deno-lint-ignore no-control-regex -- U+001C to U+001E end lines in Python
-  const found = text.split(/\r\n|[\n-\r\x1c-\x1e\x85\u2028\u2029]/);
+  const found = text.split(/\r\n|[\n-\r\x1c-\x1e\x85\u2028\u2029]/, MAX_ITEMS);
+  if (found.length === MAX_ITEMS) {
+    throw new TemplateError("one that cuts a text into too many lines");
+  }
+  budget.reserveItems(found.length);
   return found.at(-1) === "" ? found.slice(0, -1) : found;
 }
 
 /** Puts new text in the place of old, everywhere or as often as `count` says. */
 export function replace(text: string, args: Arguments, budget: Budget): string {
   const [before, after] = [string(args.old), string(args.new)];
-  const parts = before === "" ? ["", ...characters(text, budget), ""] : text.split(before);
+  const parts = before === "" ? ["", ...itemsOf(text) as string[], ""] : partsOf(text, before);
   const most = args.count === undefined || args.count === null ? -1 : Number(integer(args.count));
   const kept = most < 0 || most >= parts.length ? parts.length - 1 : most;
+  budget.reserveItems(parts.length);
   budget.reserve(text.length + kept * after.length);
   const end = parts.slice(kept).join(before);
   return parts.slice(0, kept).map((part) => part + after).join("") + end;
+}
+
+/** Parts of a text between separators. */
+function partsOf(text: string, separator: string): string[] {
+  const parts = text.split(separator, MAX_ITEMS);
+  if (parts.length < MAX_ITEMS) return parts;
+  throw new TemplateError("one that cuts a text into too many parts");
 }
 
 function split(text: string, { sep, maxsplit }: Arguments, budget: Budget): string[] {
@@ -312,7 +336,8 @@ function split(text: string, { sep, maxsplit }: Arguments, budget: Budget): stri
   const most = maxsplit === undefined ? -1 : Number(integer(maxsplit));
   if (typeof sep === "string") {
     if (sep === "") throw new TemplateError("one that splits a text at nothing");
-    const parts = text.split(sep);
+    const parts = partsOf(text, sep);
+    budget.reserveItems(parts.length);
     if (most < 0 || parts.length <= most) return parts;
     return [...parts.slice(0, most), parts.slice(most).join(sep)];
   }
@@ -322,6 +347,7 @@ function split(text: string, { sep, maxsplit }: Arguments, budget: Budget): stri
   const word = new RegExp(`[^${PYTHON_SPACE}]+`, "y");
   const space = new RegExp(`[${PYTHON_SPACE}]+`, "y");
   for (let at = 0; at < rest.length;) {
+    budget.reserveItems(1);
     if (parts.length === most) {
       rest = stripped(rest.slice(at), undefined, "right");
       return rest === "" ? parts : [...parts, rest];

@@ -81,7 +81,7 @@ function isIn(item: Value, container: Value, budget: Budget): boolean {
 function add(a: Value, b: Value, budget: Budget): Value {
   if (typeof a === "string" && typeof b === "string") return join([a, b], budget);
   if (isList(a) && isList(b) && a.constructor === b.constructor && !(a instanceof Range)) {
-    budget.reserve(a.length + b.length);
+    budget.reserveItems(a.length + b.length);
     return a instanceof Tuple ? Tuple.from([...a, ...b]) : [...a, ...b];
   }
   throw new TemplateError(`one that adds ${typeName(a)} and ${typeName(b)}`);
@@ -92,8 +92,11 @@ function repeat(value: Value, times: bigint, budget: Budget): Value {
   if (typeof value !== "string" && !isList(value)) {
     throw new TemplateError(`one that repeats ${typeName(value)}`);
   }
-  budget.reserve(value.length * count);
-  if (typeof value === "string") return value.repeat(count);
+  if (typeof value === "string") {
+    budget.reserve(value.length * count);
+    return value.repeat(count);
+  }
+  budget.reserveItems(value.length * count);
   const items = Array.from({ length: count }, () => value).flat(1);
   return value instanceof Tuple ? Tuple.from(items) : items;
 }

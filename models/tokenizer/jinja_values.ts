@@ -96,6 +96,11 @@ export class TemplateError extends Error {}
 const MAX_TEXT = 2 ** 24;
 const MAX_TOTAL = 2 ** 26;
 
+/** Most characters that are looked at one by one, and most parts that a text is cut into. */
+export const MAX_ITEMS: number = 2 ** 20;
+/** An item of a list takes as much memory as this many UTF-16 units. */
+const ITEM_UNITS = 4;
+
 /** Time and memory that a template may use. */
 export class Budget {
   readonly #deadline: Deadline;
@@ -110,7 +115,12 @@ export class Budget {
     this.#deadline.spend(work);
   }
 
-  /** Counts a text or list before it is made. */
+  /** Counts the items of a list before it is made. */
+  reserveItems(count: number): void {
+    this.reserve(count * ITEM_UNITS);
+  }
+
+  /** Counts a text before it is made. */
   reserve(length: number): void {
     this.#total += length;
     if (length > MAX_TEXT || this.#total > MAX_TOTAL) {
@@ -155,7 +165,10 @@ export function typeName(value: Value): string {
 /** Lists what a loop over a value sees. */
 export function itemsOf(value: Value): readonly Value[] {
   if (value === undefined) return [];
-  if (typeof value === "string") return Array.from(value);
+  if (typeof value === "string") {
+    if (value.length <= MAX_ITEMS) return Array.from(value);
+    throw new TemplateError("one that goes through too long a text");
+  }
   if (isList(value)) return value;
   if (isDictionary(value)) return [...value.keys()] as Value[];
   if (value instanceof Generator) return value.take();

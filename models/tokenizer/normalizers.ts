@@ -4,6 +4,7 @@
  * @module
  */
 
+import { DataError } from "../../core/check.ts";
 import type { Deadline } from "../../core/deadline.ts";
 import { type Component, componentsOf, textField, unsupported } from "./components.ts";
 import { patternOf } from "./patterns.ts";
@@ -13,6 +14,16 @@ import { leadingSpace, trailingSpace } from "./unicode_classes.ts";
 export type Normalizer = (text: string, deadline: Deadline) => string;
 
 const PART = "normalizer";
+/** How many times longer than the text what is made of it may be, and what a short text may grow by. */
+const MAX_GROWTH = 32;
+const MAX_MORE = 2 ** 16;
+
+function checkGrowth({ length }: string, changed: string): void {
+  if (changed.length <= MAX_GROWTH * length + MAX_MORE) return;
+  throw new DataError(
+    `Cannot encode a text: normalizer must not make it ${MAX_GROWTH} times longer: current value is ${changed.length} characters of ${length}`,
+  );
+}
 
 /**
  * Builds the normalizer of a tokenizer.
@@ -22,7 +33,12 @@ const PART = "normalizer";
  */
 export function buildNormalizer(value: unknown): Normalizer {
   const steps = normalizersOf(value).map(normalizerOf);
-  return (text, deadline) => steps.reduce((changed, step) => step(changed, deadline), text);
+  return (text, deadline) =>
+    steps.reduce((changed, step) => {
+      const next = step(changed, deadline);
+      checkGrowth(text, next);
+      return next;
+    }, text);
 }
 
 /** Lists the components of `normalizer`. */
@@ -59,6 +75,7 @@ function normalizerOf(component: Component): Normalizer {
         let [changed, reached] = ["", 0];
         for (const { start, end } of pattern(text, deadline)) {
           changed += text.slice(reached, start) + content;
+          checkGrowth(text, changed);
           reached = end;
         }
         return changed + text.slice(reached);

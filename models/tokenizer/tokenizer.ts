@@ -95,7 +95,7 @@ function deadlineOf(text: string): Deadline {
   const seconds = MAX_SECONDS + SECONDS_PER_UNIT * text.length;
   return new Deadline(seconds, () =>
     new DataError(
-      `Cannot encode a text: the patterns of the tokenizer must be done within ${
+      `Cannot encode a text: the patterns and added tokens of the tokenizer must be done within ${
         seconds.toFixed(1)
       } s: current value is a text of ${text.length} characters`,
     ));
@@ -230,7 +230,7 @@ class FileTokenizer implements Tokenizer {
   #stretches(text: string): EncodedStretch[] {
     const given = text.toWellFormed();
     const deadline = deadlineOf(given);
-    return this.#raw.split(given).map(({ start, end, id }) => {
+    return this.#raw.split(given, deadline).map(({ start, end, id }) => {
       if (id !== undefined) return { start, end, ids: [id], isPrefixed: [false], isAdded: true };
       return { start, end, ...this.#encodeStretch(given.slice(start, end), start === 0, deadline) };
     });
@@ -244,7 +244,7 @@ class FileTokenizer implements Tokenizer {
     const ids: number[] = [];
     const isPrefixed: boolean[] = [];
     const text = this.#normalize(given, deadline);
-    for (const section of this.#normalized.split(text)) {
+    for (const section of this.#normalized.split(text, deadline)) {
       if (section.id !== undefined) {
         ids.push(section.id);
         isPrefixed.push(false);

@@ -4,10 +4,10 @@
  * @module
  */
 
-import { Unigram } from "@huggingface/tokenizers";
 import { DataError } from "../../core/check.ts";
 import { buildBpe, type WordModel } from "./bpe.ts";
 import { type Component, unsupported } from "./components.ts";
+import { buildUnigram } from "./unigram.ts";
 
 /**
  * Builds the model of a tokenizer.
@@ -29,7 +29,7 @@ export function buildWordModel(model: Component, ids: ReadonlyMap<string, number
     case "WordPiece":
       return wordPiece(model, ids);
     case "Unigram":
-      return unigram(model, ids);
+      return buildUnigram(model, ids);
   }
   throw unsupported("model.type must be one of BPE, WordLevel, WordPiece, Unigram", type);
 }
@@ -45,18 +45,23 @@ function unknownToken({ unk_token }: Component, ids: ReadonlyMap<string, number>
   };
 }
 
+/** Longest word that a WordPiece model may cut: the time grows with the square of it. */
+const MAX_WORD = 1000;
+
 function wordPiece(model: Component, ids: ReadonlyMap<string, number>): WordModel {
   const { continuing_subword_prefix: prefix = "##", max_input_chars_per_word: most = 100 } = model;
-  if (typeof prefix !== "string" || !Number.isInteger(most) || Number(most) > 10_000) {
-    throw unsupported("model.max_input_chars_per_word must be an integer of at most 10000", most);
+  if (typeof prefix !== "string" || !Number.isInteger(most) || Number(most) > MAX_WORD) {
+    throw unsupported("model.max_input_chars_per_word must be an integer of at most 1000", most);
   }
   const unknown = unknownToken(model, ids);
+  let longest = 1;
+  for (const piece of ids.keys()) longest = Math.max(longest, piece.length);
   return (word) => {
     const characters = Array.from(word);
     if (characters.length > Number(most)) return [unknown()];
     const tokens: number[] = [];
     for (let start = 0; start < characters.length;) {
-      let end = characters.length;
+      let end = Math.min(characters.length, start + longest);
       let id: number | undefined;
       for (; end > start && id === undefined; end--) {
         id = ids.get((start > 0 ? prefix : "") + characters.slice(start, end).join(""));
@@ -67,23 +72,4 @@ function wordPiece(model: Component, ids: ReadonlyMap<string, number>): WordMode
     }
     return tokens;
   };
-}
-
-function unigram(model: Component, ids: ReadonlyMap<string, number>): WordModel {
-  const { byte_fallback, unk_id, vocab } = model;
-  if (byte_fallback === true) {
-    throw unsupported("model.byte_fallback of a Unigram must be false", true);
-  }
-  const isEntry = (entry: unknown) =>
-    Array.isArray(entry) && typeof entry[0] === "string" && Number.isFinite(entry[1]);
-  if (!Array.isArray(vocab) || vocab.length === 0 || !vocab.every(isEntry)) {
-    throw unsupported("model.vocab of a Unigram must list pieces with scores", typeof vocab);
-  }
-  if (!Number.isInteger(unk_id) || vocab[Number(unk_id)] === undefined) {
-    throw unsupported("model.unk_id must be an entry of the vocabulary", unk_id);
-  }
-  const library = new Unigram(model as never, "");
-  return (word) =>
-    (library as unknown as (words: string[]) => string[])([word])
-      .map((piece) => ids.get(piece) ?? Number(unk_id));
 }

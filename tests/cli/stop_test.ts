@@ -70,13 +70,13 @@ Deno.test("reproduce continues after kill -9", () =>
       await Promise.all([child.status, child.stdout.cancel(), rest()]);
       traces += count;
     }
-    const last = await finish(start(folder, 0));
+    const last = await finish(start(folder, 0, ["--json"]));
     assertEquals(last.code, 0);
     // Ten traces in all; each kill lost the one in progress and no other.
     assertEquals(traces + last.traces, 10 + 3);
     await assertWhole(folder);
     const plain = await mkdtemp(join(tmpdir(), "stop-"));
-    const expected = await finish(start(plain, 0));
+    const expected = await finish(start(plain, 0, ["--json"]));
     await rm(plain, { recursive: true });
     const numbers = (out: string) =>
       JSON.parse(out.trimEnd().split("\n").at(-1)!)

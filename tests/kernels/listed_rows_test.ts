@@ -113,7 +113,8 @@ for (const sizes of CASES) {
 }
 
 Deno.test("listedRows moves attention to its tokens, leaves no gap before the newest token and writes nothing after it", async () => {
-  const lists = Uint32Array.of(2, 0, 0, 0, 9, 9, 1, 70, 4, 71, 5, 0, 0, 0);
+  // The third token comes after the newest one.
+  const lists = Uint32Array.of(3, 0, 0, 0, 9, 9, 1, 70, 4, 71, 5, 72, 0, 0);
   const run: ArrayRun<typeof listedRows> = {
     buffers: {
       state: Uint32Array.of(0, 4),

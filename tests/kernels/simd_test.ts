@@ -9,7 +9,7 @@ import { compileSources } from "../../tools/cpu_kernels.ts";
 
 /** Calls functions of vectors with one number. */
 const PROBE = `
-import { exp2_4, extended_halves4, log2_of, tanh4, to_halves4 } from "./simd";
+import { exp2_4, extended_halves4, halves4, log2_of, steady_halves4, tanh4, to_halves4 } from "./simd";
 export function exp2(x: f32): f32 { return f32x4.extract_lane(exp2_4(f32x4.splat(x)), 3); }
 export function tanh(x: f32): f32 { return f32x4.extract_lane(tanh4(f32x4.splat(x)), 0); }
 export function log2(x: f32): f64 { return log2_of(x); }
@@ -17,12 +17,16 @@ export function half(x: f32): u32 { return i32x4.extract_lane(to_halves4(f32x4.s
 export function wide(bits: i32): f32 {
   return f32x4.extract_lane(extended_halves4(i32x4.splat(bits)), 2);
 }
+export function low(bits: i32): f32 { return f32x4.extract_lane(halves4(i32x4.splat(bits)), 1); }
+export function steady(bits: i32): f32 {
+  return f32x4.extract_lane(steady_halves4(i32x4.splat(bits)), 3);
+}
 `;
 
 async function probe(): Promise<Record<string, (x: number) => number>> {
   const simd = await Deno.readTextFile(new URL("../../kernels/simd.as", import.meta.url));
   const binary = await compileSources(new Map([["simd", simd], ["probe", PROBE]]), {
-    main: 'export { exp2, half, log2, tanh, wide } from "./probe";',
+    main: 'export { exp2, half, log2, low, steady, tanh, wide } from "./probe";',
   });
   const memory = new WebAssembly.Memory({ initial: 2, maximum: 65536, shared: true });
   const table = new WebAssembly.Table({ initial: 1, element: "anyfunc" });
@@ -31,7 +35,7 @@ async function probe(): Promise<Record<string, (x: number) => number>> {
 }
 
 Deno.test("functions of simd.as are as exact as they say", async () => {
-  const { exp2, half, log2, tanh, wide } = await probe();
+  const { exp2, half, log2, low, steady, tanh, wide } = await probe();
   const numbers = Array.from({ length: 20001 }, (_, i) => Math.fround((i - 10000) / 79));
   for (const x of numbers) {
     const expected = 2 ** x;
@@ -49,6 +53,9 @@ Deno.test("functions of simd.as are as exact as they say", async () => {
   for (let bits = 0; bits < 0x7c00; bits += 1) {
     const value = new Float16Array(Uint16Array.of(bits).buffer)[0]!;
     assertEquals([wide!(bits), wide!(bits - 0x8000)], [value, -value]);
+    // The other half of a word changes nothing.
+    assertEquals([low!(bits | 0x1234 << 16), low!(bits - 0x8000)], [value, -value]);
+    assertEquals([steady!(bits << 16 | 0xffff), steady!(bits - 0x8000 << 16)], [value, -value]);
     assertEquals(half!(value), bits);
   }
 });

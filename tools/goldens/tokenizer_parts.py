@@ -127,6 +127,8 @@ def cases():
     yield "WordPiece", {"pre_tokenizer": {"type": "BertPreTokenizer"}, "model": {"type": "WordPiece", "vocab": {p: i for i, p in enumerate(pieces)}, "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 6}}
     scores = [["<unk>", 0.0], *([letter, -5.0 - at / 100] for at, letter in enumerate(LETTERS)), ["foo", -3.0], ["ab", -4.5], ["stop", -6.0], ["oo", -2.0]]
     yield "Unigram", {"pre_tokenizer": SPACES, "model": {"type": "Unigram", "unk_id": 0, "vocab": scores, "byte_fallback": False}}
+    yield "Unigram without words", {"model": {"type": "Unigram", "unk_id": 0, "vocab": scores, "byte_fallback": False}}
+    yield "Unigram bytes", {"model": {"type": "Unigram", "unk_id": 0, "vocab": [*scores, *([byte, -20.0] for byte in some)], "byte_fallback": True}}
     around = {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "B", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "E", "type_id": 0}}], "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}], "special_tokens": {"B": {"id": "B", "ids": [1, 2], "tokens": ["foo", "a"]}, "E": {"id": "E", "ids": [3], "tokens": ["b"]}}}
     level = {"type": "WordLevel", "vocab": levels, "unk_token": "?"}
     yield "TemplateProcessing", {"pre_tokenizer": SPACES, "model": level, "post_processor": around}

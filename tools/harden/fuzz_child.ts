@@ -39,39 +39,61 @@ const LIMIT_MS = 2500;
 const LIMIT_BYTES = 300e6;
 const GARBAGE_BYTES = 150e6;
 
-async function tryCases({ seed, first, count }: FuzzRequest, folder: string): Promise<FuzzAnswer> {
-  const outcomes: Record<string, number> = {};
-  const failures: [number, string][] = [];
-  const suspects: number[] = [];
-  let [slowestMs, peakBytes] = [0, 0];
-  let before = peakOfProcess();
-  for (let index = first; index < first + count; index++) {
-    const random = seededRandom(derivedSeed(seed, `fuzz ${index}`));
+/** Cases under way at a time, since most of a case is waiting for files. */
+const AT_A_TIME = 4;
+
+async function tryCases(request: FuzzRequest, folders: readonly string[]): Promise<FuzzAnswer> {
+  const run = new CaseRun(request);
+  const left = Array.from({ length: request.count }, (_, at) => request.first + at).values();
+  await Promise.all(folders.map(async (folder) => {
+    for (const index of left) await run.try(index, folder);
+  }));
+  return run;
+}
+
+/** Counts what becomes of cases. */
+class CaseRun implements FuzzAnswer {
+  readonly outcomes: Record<string, number> = {};
+  readonly failures: [number, string][] = [];
+  readonly suspects: number[] = [];
+  slowestMs = 0;
+  peakBytes = 0;
+  readonly #seed: number;
+  #before = peakOfProcess();
+
+  constructor({ seed }: FuzzRequest) {
+    this.#seed = seed;
+  }
+
+  async try(index: number, folder: string): Promise<void> {
+    const random = seededRandom(derivedSeed(this.#seed, `fuzz ${index}`));
     const format = pick(random, Object.keys(FORMATS));
     const start = performance.now();
     let outcome = "loaded";
     try {
-      await FORMATS[format]!({ random, folder });
+      await FORMATS[format]!({ random, folder: `${folder}/${format}` });
     } catch (error) {
       outcome = "refused";
       const isOurs = error instanceof LabError && error.message.startsWith("Cannot ");
-      if (!isOurs) failures.push([index, `${format}: ${describe(error)}`]);
+      if (!isOurs) this.failures.push([index, `${format}: ${describe(error)}`]);
     }
-    const milliseconds = performance.now() - start;
-    const peak = peakOfProcess();
+    this.#count(index, `${format} ${outcome}`, performance.now() - start);
+  }
+
+  #count(index: number, outcome: string, milliseconds: number): void {
+    const before = this.#before;
+    const peak = this.#before = peakOfProcess();
     const { rss } = Deno.memoryUsage();
     if (milliseconds > LIMIT_MS || rss > LIMIT_BYTES || peak > Math.max(LIMIT_BYTES, before)) {
-      suspects.push(index);
+      this.suspects.push(index);
     } else {
-      slowestMs = Math.max(slowestMs, milliseconds);
-      peakBytes = Math.max(peakBytes, peak > LIMIT_BYTES ? rss : peak);
-      outcomes[`${format} ${outcome}`] = (outcomes[`${format} ${outcome}`] ?? 0) + 1;
+      this.slowestMs = Math.max(this.slowestMs, milliseconds);
+      this.peakBytes = Math.max(this.peakBytes, peak > LIMIT_BYTES ? rss : peak);
+      this.outcomes[outcome] = (this.outcomes[outcome] ?? 0) + 1;
     }
     // What a case leaves behind is not the next one's.
     if (peak > before && rss > GARBAGE_BYTES) (globalThis as { gc?: () => void }).gc?.();
-    before = peak;
   }
-  return { outcomes, failures, suspects, slowestMs, peakBytes };
 }
 
 function describe(error: unknown): string {
@@ -87,7 +109,13 @@ function peakOfProcess(): number {
 }
 
 if (import.meta.main) {
-  const folder = Deno.args[0]!;
+  const folders = Array.from({ length: AT_A_TIME }, (_, at) => `${Deno.args[0]}/${at}`);
+  // A kind has its own folder, so that no file of one case is read by another.
+  for (const folder of folders) {
+    for (const format of Object.keys(FORMATS)) {
+      Deno.mkdirSync(`${folder}/${format}`, { recursive: true });
+    }
+  }
   const lines = Deno.stdin.readable.pipeThrough(new TextDecoderStream());
   let rest = "";
   console.log("{}");
@@ -95,7 +123,7 @@ if (import.meta.main) {
     const requests = (rest + part).split("\n");
     rest = requests.pop()!;
     for (const request of requests) {
-      console.log(JSON.stringify(await tryCases(JSON.parse(request), folder)));
+      console.log(JSON.stringify(await tryCases(JSON.parse(request), folders)));
     }
   }
 }

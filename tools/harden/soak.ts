@@ -5,6 +5,8 @@
  * @module
  */
 
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { assert, assertEquals } from "@std/assert";
 import type { StoreKind } from "../../cache/kv_store.ts";
 import { POLICIES } from "../../cache/policies/mod.ts";
@@ -36,8 +38,17 @@ const STORES: readonly StoreKind[] = ["resident", "tiered"];
 const PROMPT = 120;
 /** Tokens of a session, the most that the embedded pair was trained on; then another one begins. */
 const CAPACITY = 512;
-/** Growth of resident memory that a garbage collector may cause. */
-const SLACK_BYTES = 24 * 2 ** 20;
+/** Growth that allocators may cause: of resident memory, and of objects that the garbage collector leaves. */
+const SLACK = { rss: 16 * 2 ** 20, heapUsed: 2 * 2 ** 20 } as const;
+
+/** Frees objects that are not in use, so that samples are of what is held. */
+const collectGarbage: () => void = (() => {
+  setFlagsFromString("--expose-gc");
+  return runInNewContext("gc");
+})();
+
+/** Memory of the process after the garbage is gone. */
+type Sample = Readonly<Record<keyof typeof SLACK, number>>;
 
 /** What one case runs on. */
 interface Case {
@@ -92,8 +103,11 @@ async function soak(
   run: CampaignRun,
   index: number,
 ): Promise<{ figure: string; failure?: string }> {
-  const samples: number[] = [];
-  const sample = () => void samples.push(Deno.memoryUsage().rss);
+  const samples: Sample[] = [];
+  const sample = () => {
+    collectGarbage();
+    samples.push(Deno.memoryUsage());
+  };
   using device = await openDevice();
   const start = performance.now();
   let failure: string | undefined;
@@ -108,22 +122,27 @@ async function soak(
   return { figure, ...(failure !== undefined && { failure }) };
 }
 
-/** Largest sample of each quarter, in MB. */
-function quarters(samples: readonly number[]): number[] {
+/** Largest sample of each quarter. */
+function quarters(samples: readonly Sample[], kind: keyof Sample): number[] {
   const size = samples.length / 4;
-  return [0, 1, 2, 3].map((quarter) =>
-    Math.max(0, ...samples.slice(Math.floor(quarter * size), Math.floor((quarter + 1) * size)))
-  );
+  return [0, 1, 2, 3].map((quarter) => {
+    const part = samples.slice(Math.floor(quarter * size), Math.floor((quarter + 1) * size));
+    return Math.max(0, ...part.map((sample) => sample[kind]));
+  });
 }
 
-function levels(samples: readonly number[]): string {
-  const megabytes = quarters(samples).map((bytes) => (bytes / 2 ** 20).toFixed(0));
-  return `resident MB by quarter ${megabytes.join(", ")}`;
+function levels(samples: readonly Sample[]): string {
+  const text = (kind: keyof Sample) =>
+    quarters(samples, kind).map((bytes) => (bytes / 2 ** 20).toFixed(1)).join(", ");
+  return `MB by quarter: resident ${text("rss")}; objects ${text("heapUsed")}`;
 }
 
-function growth(samples: readonly number[]): string | undefined {
-  const [, second, , last] = quarters(samples);
-  if (samples.length < 40 || last! - second! <= SLACK_BYTES) return undefined;
+function growth(samples: readonly Sample[]): string | undefined {
+  const isLevel = (["rss", "heapUsed"] as const).every((kind) => {
+    const [, second, , last] = quarters(samples, kind);
+    return last! - second! <= SLACK[kind];
+  });
+  if (samples.length < 40 || isLevel) return undefined;
   return `memory must be level after the first quarter: current ${levels(samples)}`;
 }
 

@@ -67,11 +67,12 @@ for (const backend of testBackends) {
     const greedy = await generateAll(pair, batch[1]!, options);
     const likeliest = await generateAll(pair, batch[1]!, { ...options, sampling: { topK: 1 } });
     assertEquals(likeliest.sequences, greedy.sequences);
+    const text = "The moon was full. Uma is in Holt.";
+    const single = await generateAll(pair, text, drawn);
     using conversation = new Conversation(pair, drawn);
     const said: number[] = [];
-    const ids = conversation.say(pair.large.tokenizer!.decode(batch[1]!), drawn);
-    for await (const { tokenId } of ids) said.push(tokenId);
-    assertEquals(said, alone.sequences[0]!.tokens);
+    for await (const { tokenId } of conversation.say(text, drawn)) said.push(tokenId);
+    assertEquals(said, single.sequences[0]!.tokens);
   });
 
   Deno.test(`generate() reports tiers and bytes that fit the budget (${backend})`, async () => {

@@ -216,6 +216,32 @@ Deno.test("fetchModel() heals a small file that was changed in the cache", async
   });
 });
 
+Deno.test("fetchModel() works and heals with permissions for the cache alone", async () => {
+  await withHub({ "org/tiny": single }, async ({ endpoint, requests }, cacheFolder) => {
+    const options = JSON.stringify({ endpoint, cacheFolder, isOffline, token: "t" });
+    const file = `${cacheFolder}/fetch.ts`;
+    await Deno.writeTextFile(
+      file,
+      `import { fetchModel } from "${import.meta.resolve("../../../models/hub/hub.ts")}";
+      console.log((await fetchModel("hf:org/tiny", ${options})).path);`,
+    );
+    const scope = `=${cacheFolder}`;
+    const flags = [`--allow-read${scope}`, `--allow-write${scope}`, "--allow-net=127.0.0.1"];
+    const env = "--allow-env=HF_HUB_DOWNLOAD_TIMEOUT";
+    const args = ["run", "--no-prompt", ...flags, "--allow-net=localhost", env, file];
+    const run = () => new Deno.Command(Deno.execPath(), { args }).output();
+    const { success, stdout, stderr } = await run();
+    assert(success, new TextDecoder().decode(stderr));
+    const config = `${new TextDecoder().decode(stdout).trim()}/config.json`;
+    const count = requests.length;
+    assert((await run()).success);
+    assertEquals(requests.length, count);
+    await Deno.writeTextFile(config, "changed");
+    assert((await run()).success);
+    assertEquals(await Deno.readFile(config), single.files["config.json"]);
+  });
+});
+
 Deno.test("hubRequest() sends no token along with a redirect to another server", async () => {
   const seen: (string | null)[] = [];
   const record = (request: Request) => {

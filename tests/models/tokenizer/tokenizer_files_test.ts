@@ -204,6 +204,21 @@ Deno.test("createTokenizer() names the field of what it does not support", () =>
   failing({ pre_tokenizer: { type: "Metaspace", add_prefix_space: false } }, /add_prefix_space/);
 });
 
+Deno.test("createTokenizer() bounds what a normalizer makes of a text and how long pieces are", () => {
+  const double = { type: "Replace", pattern: { String: "a" }, content: "aa" };
+  const normalizer = { type: "Sequence", normalizers: Array(40).fill(double) };
+  const model = { type: "BPE", vocab: { a: 0 }, merges: [] };
+  const doubling = createTokenizer({ json: { normalizer, model }, config: {} });
+  assertThrows(
+    () => doubling.encode("aa"),
+    DataError,
+    "normalizer must not make it 32 times longer",
+  );
+  const vocab = [["?", 0], ["a".repeat(257), -1]];
+  const unigram = { model: { type: "Unigram", unk_id: 0, vocab } };
+  assertThrows(() => createTokenizer({ json: unigram, config: {} }), DataError, "256 characters");
+});
+
 Deno.test("tokenizerFromGguf() fails with a clear error on any metadata", () => {
   const keys = ["model", "pre", "tokens", "merges", "token_type", "scores", "bos_token_id"];
   const value = fc.oneof(

@@ -1,0 +1,79 @@
+import { assertEquals } from "@std/assert";
+import { type CommandSurroundings, permissionFlags } from "../../tools/permissions.ts";
+
+const BASE = ["--allow-read=/lab/data/embedded", "--allow-read=/lab/.git"];
+const OWN = ["--allow-env=CI", "--allow-env=SMALLKV_EXIT_FILE"];
+
+/** Flags of a command line in a checkout at `/lab`, without those that every command has. */
+function flagsOf(line: string, more: Partial<CommandSurroundings> = {}): string[] {
+  const [command, ...words] = line.split(" ");
+  const all = permissionFlags({
+    command: command!,
+    words,
+    root: "/lab",
+    exitFile: "/x/exit",
+    chromium: undefined,
+    env: new Map([["HOME", "/home/u"]]),
+    ...more,
+  });
+  assertEquals(all[0], "--no-prompt");
+  const usual = [...BASE, ...OWN, "--allow-write=/x/exit"];
+  const isGiven = (flag: string) => all.includes(flag) || all.includes(flag.split("=")[0]!);
+  for (const flag of usual) assertEquals(isGiven(flag), true, flag);
+  return all.filter((flag) => flag !== "--no-prompt" && !usual.includes(flag));
+}
+
+Deno.test("permissionFlags() allows what the words of a command name, and nothing else", () => {
+  assertEquals(flagsOf("info"), []);
+  assertEquals(flagsOf("info /m/a.gguf"), ["--allow-read=/m/a.gguf"]);
+  assertEquals(flagsOf("info /m/a/model.safetensors"), ["--allow-read=/m/a"]);
+  assertEquals(flagsOf("info http://h:8000/m/"), ["--allow-net=h:8000"]);
+  assertEquals(flagsOf("info file:///m/a%20b.gguf"), ["--allow-read=/m/a b.gguf"]);
+  assertEquals(flagsOf("generate --large /m/l.gguf --small=/m/s --json"), [
+    "--allow-read=/m/l.gguf",
+    "--allow-read=/m/s",
+  ]);
+  assertEquals(flagsOf("match --tokens /t.json --out /o/new/m.json"), [
+    ...["--allow-read=/t.json", "--allow-read=/o/new/m.json", "--allow-read=/o/new"],
+    "--allow-write=/o/new",
+  ]);
+  // Commas cannot be escaped; a text is no file.
+  assertEquals(flagsOf("generate --prompt a,b"), []);
+});
+
+Deno.test("permissionFlags() allows the cache and the hosts of the hub for a model of it", () => {
+  const flags = flagsOf("info hf:o/n");
+  const isVariable = (flag: string) => flag.startsWith("--allow-env=");
+  assertEquals(flags.filter((flag) => !isVariable(flag)), [
+    "--allow-read=/home/u/.cache/huggingface/hub",
+    "--allow-read=/home/u/.cache/huggingface/hub/../token",
+    "--allow-write=/home/u/.cache/huggingface/hub",
+    "--allow-net=*.huggingface.co",
+    "--allow-net=*.hf.co",
+  ]);
+  assertEquals(flags.filter(isVariable).includes("--allow-env=HF_TOKEN"), true);
+  const env = new Map([["HF_HOME", "/c"], ["HF_ENDPOINT", "https://mirror"]]);
+  const other = flagsOf("info hf:o/n", { env });
+  assertEquals(other.filter((flag) => !isVariable(flag)), [
+    ...["--allow-read=/c/hub", "--allow-read=/c/token", "--allow-write=/c/hub", "--allow-net"],
+  ]);
+  assertEquals(flagsOf("info hf:o/n", { env: new Map() }).filter((flag) => !isVariable(flag)), [
+    ...["--allow-net=*.huggingface.co", "--allow-net=*.hf.co"],
+  ]);
+});
+
+Deno.test("permissionFlags() lets reproduce alone read the code and start a Chromium", () => {
+  const env = new Map([["SMALLKV_DATA", "/d"]]);
+  const plain = flagsOf("reproduce --out /o", { env });
+  const paths = plain.filter((flag) => /read|write/.test(flag));
+  assertEquals(paths, [
+    ...["--allow-read=/o", "--allow-read=/lab", "--allow-read=/d", "--allow-write=/o"],
+  ]);
+  assertEquals(plain.some((flag) => /run|sys|net/.test(flag)), false);
+  const drawn = flagsOf("reproduce --out /o", { chromium: "/usr/bin/chromium" });
+  assertEquals(drawn.filter((flag) => /^--allow-(run|sys)/.test(flag)), [
+    ...["--allow-sys=homedir", "--allow-sys=osRelease", "--allow-sys=uid"],
+    "--allow-run=/usr/bin/chromium",
+  ]);
+  assertEquals(flagsOf("generate", { chromium: "/usr/bin/chromium" }), []);
+});
