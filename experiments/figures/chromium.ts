@@ -4,7 +4,7 @@
  * @module
  */
 
-import { access, constants } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { delimiter, join } from "node:path";
 import process from "node:process";
 import type { Browser } from "playwright-core";
@@ -45,8 +45,10 @@ export async function findChromium(): Promise<string | undefined> {
   return undefined;
 }
 
+/** Asks for the mode rather than by `access`, whose answer needs the permission to know the user. */
 function isProgram(path: string): Promise<boolean> {
-  return access(path, constants.X_OK).then(() => true, () => false);
+  const isExecutable = (mode: number) => process.platform === "win32" || (mode & 0o111) !== 0;
+  return stat(path).then((found) => found.isFile() && isExecutable(found.mode), () => false);
 }
 
 /**
