@@ -119,16 +119,81 @@ async function instantiate({ module, memory, entries }: Code): Promise<Exports> 
   return exports as unknown as Exports;
 }
 
-/** What a worker runs; its text is all that reaches the worker. */
-function workerMain(instantiateCode: typeof instantiate): void {
-  const scope = globalThis as unknown as Worker;
-  scope.onmessage = async ({ data }: MessageEvent<WorkerStart>) => {
-    const { lead, follow } = await instantiateCode(data);
-    scope.postMessage("ready");
-    if (data.thread === 0) lead(data.control, data.threads);
-    else follow(data.control, data.thread);
-    close();
+/** What a worker runs; only its text reaches the worker, so it calls nothing of this module. */
+async function runThread(
+  instantiateCode: typeof instantiate,
+  start: WorkerStart,
+  tell: (message: ThreadMessage) => void,
+): Promise<void> {
+  try {
+    const { lead, follow } = await instantiateCode(start);
+    tell({});
+    if (start.thread === 0) lead(start.control, start.threads);
+    else follow(start.control, start.thread);
+  } catch (error) {
+    tell({ failure: String(error) });
+  }
+}
+
+/** What a thread tells: that it waits for work, or why it has ended. */
+interface ThreadMessage {
+  readonly failure?: string;
+}
+
+/** A thread, however this runtime starts one. */
+interface Thread {
+  /** Ends it at once. */
+  terminate(): void;
+  /** Lets the process wait for it, or end without it. */
+  ref?(): void;
+  unref?(): void;
+}
+
+/** The part of `node:worker_threads` that is used. */
+interface NodeThreads {
+  readonly Worker: new (
+    text: string,
+    options: { readonly eval: true; readonly workerData: WorkerStart },
+  ) => Thread & {
+    on(event: "message", listener: (message: ThreadMessage) => void): void;
+    on(event: "error", listener: (error: Error) => void): void;
   };
+}
+
+/** Starts a thread. Deno's own workers keep a process alive as long as they are; those of Node.js need not. */
+function startThread(start: WorkerStart, listener: (message: ThreadMessage) => void): Thread {
+  const threads = nodeThreads();
+  if (threads !== undefined) {
+    const text =
+      `const { parentPort, workerData } = process.getBuiltinModule("node:worker_threads");
+(${runThread})(${instantiate}, workerData, (message) => parentPort.postMessage(message));`;
+    const thread = new threads.Worker(text, { eval: true, workerData: start });
+    thread.on("message", listener);
+    thread.on("error", ({ message }) => listener({ failure: message }));
+    return thread;
+  }
+  const text = `onmessage = ({ data }) =>
+  (${runThread})(${instantiate}, data, (message) => postMessage(message)).then(close);`;
+  const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+  const thread = new Worker(url, { type: "module", name: `smallkv ${start.thread}` });
+  thread.onmessage = ({ data }) => {
+    URL.revokeObjectURL(url);
+    listener(data);
+  };
+  thread.onerror = (event) => {
+    event.preventDefault();
+    listener({ failure: event.message });
+  };
+  thread.postMessage(start);
+  return thread;
+}
+
+/** `node:worker_threads`, which browsers do not have. */
+function nodeThreads(): NodeThreads | undefined {
+  const { process } = globalThis as {
+    readonly process?: { getBuiltinModule?(name: string): NodeThreads | undefined };
+  };
+  return process?.getBuiltinModule?.("node:worker_threads");
 }
 
 /** Workers that sleep between jobs. */
@@ -136,17 +201,16 @@ class WorkerPool implements CpuThreads {
   readonly count: number;
   readonly #memory: CpuMemory;
   readonly #control: number;
-  readonly #workers: Worker[] = [];
-  /** Rejects when a worker fails; never resolves. */
-  readonly #failure = Promise.withResolvers<never>();
+  readonly #workers: Thread[] = [];
+  #failure: GpuError | undefined;
+  /** Tells whoever waits now that a worker has failed; a promise that outlived them would keep what they waited for. */
+  #rejectWaiting: ((failure: GpuError) => void) | undefined;
   #submitted = 0;
 
   private constructor(memory: CpuMemory, control: number, threads: number) {
     this.#memory = memory;
     this.#control = control;
     this.count = threads;
-    // The failure of a worker is reported by whoever waits for it next.
-    this.#failure.promise.catch(() => {});
   }
 
   static async start(
@@ -158,20 +222,17 @@ class WorkerPool implements CpuThreads {
     },
   ): Promise<WorkerPool> {
     const pool = new WorkerPool(memory, control, threads);
-    const text = `(${workerMain})(${instantiate})`;
-    const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
     try {
-      const ready = Array.from({ length: threads }, (_, thread) => {
-        const start = { ...code, control, thread, threads };
-        return Promise.race([pool.#startWorker(url, start), pool.#failure.promise]);
-      });
-      await Promise.all(ready);
+      const ready = Array.from(
+        { length: threads },
+        (_, thread) => pool.#startWorker({ ...code, control, thread, threads }),
+      );
+      await pool.#untilFailure(Promise.all(ready));
     } catch (cause) {
       pool[Symbol.dispose]();
       throw cause;
-    } finally {
-      URL.revokeObjectURL(url);
     }
+    for (const worker of pool.#workers) worker.unref?.();
     return pool;
   }
 
@@ -179,16 +240,21 @@ class WorkerPool implements CpuThreads {
     writePrograms(this.#memory, this.#control, programs);
     const words = this.#words();
     const submitted = this.#submitted = (this.#submitted + 1) | 0;
+    const [leader] = this.#workers;
+    leader?.ref?.();
     this.#signal(words, SUBMITTED, submitted);
     for (;;) {
       const finished = Atomics.load(words, (this.#control + FINISHED) / 4);
-      if (finished === submitted) return;
+      if (finished === submitted) {
+        leader?.unref?.();
+        return;
+      }
       const { async, value } = Atomics.waitAsync(
         words,
         (this.#control + FINISHED) / 4,
         finished,
       );
-      if (async) await Promise.race([value, this.#failure.promise]);
+      if (async) await this.#untilFailure(value);
     }
   }
 
@@ -200,7 +266,24 @@ class WorkerPool implements CpuThreads {
       this.#signal(words, offset, Atomics.load(words, index) + 1);
     }
     for (const worker of this.#workers) worker.terminate();
-    this.#failure.reject(new GpuError("Cannot compute: the device must be alive: it was disposed"));
+    this.#fail("Cannot compute: the device must be alive: it was disposed");
+  }
+
+  /** Waits for a promise, or throws when a worker fails. */
+  async #untilFailure(wanted: Promise<unknown>): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure;
+    const { promise, reject } = Promise.withResolvers<never>();
+    this.#rejectWaiting = reject;
+    try {
+      await Promise.race([wanted, promise]);
+    } finally {
+      this.#rejectWaiting = undefined;
+    }
+  }
+
+  #fail(message: string): void {
+    this.#failure ??= new GpuError(message);
+    this.#rejectWaiting?.(this.#failure);
   }
 
   #words(): Int32Array<SharedArrayBuffer> {
@@ -213,17 +296,13 @@ class WorkerPool implements CpuThreads {
     Atomics.notify(words, index);
   }
 
-  #startWorker(url: string, start: WorkerStart): Promise<void> {
-    const worker = new Worker(url, { type: "module", name: `smallkv ${start.thread}` });
-    this.#workers.push(worker);
+  #startWorker(start: WorkerStart): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
-    worker.onmessage = () => resolve();
-    worker.onerror = (event) => {
-      event.preventDefault();
-      const message = `Cannot compute: thread ${start.thread} must return: ${event.message}`;
-      this.#failure.reject(new GpuError(message));
+    const listener = ({ failure }: ThreadMessage) => {
+      if (failure === undefined) resolve();
+      else this.#fail(`Cannot compute: thread ${start.thread} must return: ${failure}`);
     };
-    worker.postMessage(start);
+    this.#workers.push(startThread(start, listener));
     return promise;
   }
 }

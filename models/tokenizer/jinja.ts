@@ -33,7 +33,7 @@ import {
 export { TemplateError } from "./jinja_values.ts";
 
 /** Time that a template may take, in seconds. */
-const MAX_SECONDS = 2;
+const MAX_SECONDS = 1.5;
 /** Longest template, and most white space in a row, in UTF-16 units: reading takes time in proportion to their product. */
 const MAX_TEMPLATE = 2 ** 18;
 const MAX_SPACES = 256;
