@@ -1,5 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { traceAttention } from "../../decoding/session/trace.ts";
+import type { Backend } from "../../gpu/device.ts";
 import { loadModel } from "../../models/load.ts";
 import { type Golden, largestDifference, largestHeadError, readGolden } from "../support/golden.ts";
 import { hasGpu, testDevice } from "../support/gpu.ts";
@@ -69,40 +70,44 @@ function compareLogits(
 
 for (const [name, file] of Object.entries(FILES)) {
   const path = realModel(file);
-  Deno.test({
-    name: `traceAttention() of ${file} agrees with transformers`,
-    ignore: path === undefined || !hasGpu,
-    async fn() {
-      const golden = await readGolden(`real/${name}`);
-      using model = await loadModel(path!, { device: await testDevice() });
-      const agreement: Agreement = { divergences: [], compared: 0, same: 0 };
-      let mapError = 0;
-      let sumError = 0;
-      for (const promptName of PROMPTS) {
-        const prompt = (tensor: string) => golden(`${promptName}.${tensor}`);
-        const flat = [...prompt("heads").values];
-        const heads = flat.flatMap((layer, index): [number, number][] =>
-          index % 2 === 0 ? [[layer, flat[index + 1]!]] : []
-        );
-        const trace = await traceAttention(model, [...prompt("tokens").values], {
-          heads,
-          accumulated: true,
-          logits: "all",
-        });
-        compareLogits(trace.logits, prompt, agreement);
-        const maps = Float32Array.from(trace.maps.flatMap(({ values }) => [...values]));
-        mapError = Math.max(mapError, largestDifference(maps, prompt("maps").values));
-        const sums = prompt("accumulated").values;
-        const tokens = prompt("tokens").values.length;
-        sumError = Math.max(sumError, largestHeadError(trace.accumulated, sums, tokens));
-      }
-      const { divergences, compared, same } = agreement;
-      const divergence = divergences.reduce((sum, one) => sum + one, 0) / divergences.length;
-      const figures = `KL ${divergence}, top-1 ${same}/${compared}, maps ${mapError}, ` +
-        `column sums ${sumError}`;
-      assertEquals(divergences.length, 64 * PROMPTS.length);
-      assert(same >= 0.99 * compared && divergence <= 2e-3, figures);
-      assert(mapError <= 2e-3 && sumError <= 1e-3, figures);
-    },
-  });
+  for (const backend of ["webgpu", "cpu"] as const) {
+    Deno.test({
+      name: `traceAttention() of ${file} agrees with transformers on ${backend}`,
+      ignore: path === undefined || backend === "webgpu" && !hasGpu,
+      fn: () => compareModel(name, path!, backend),
+    });
+  }
+}
+
+async function compareModel(name: string, path: string, backend: Backend): Promise<void> {
+  const golden = await readGolden(`real/${name}`);
+  using model = await loadModel(path, { device: await testDevice(backend) });
+  const agreement: Agreement = { divergences: [], compared: 0, same: 0 };
+  let mapError = 0;
+  let sumError = 0;
+  for (const promptName of PROMPTS) {
+    const prompt = (tensor: string) => golden(`${promptName}.${tensor}`);
+    const flat = [...prompt("heads").values];
+    const heads = flat.flatMap((layer, index): [number, number][] =>
+      index % 2 === 0 ? [[layer, flat[index + 1]!]] : []
+    );
+    const trace = await traceAttention(model, [...prompt("tokens").values], {
+      heads,
+      accumulated: true,
+      logits: "all",
+    });
+    compareLogits(trace.logits, prompt, agreement);
+    const maps = Float32Array.from(trace.maps.flatMap(({ values }) => [...values]));
+    mapError = Math.max(mapError, largestDifference(maps, prompt("maps").values));
+    const sums = prompt("accumulated").values;
+    const tokens = prompt("tokens").values.length;
+    sumError = Math.max(sumError, largestHeadError(trace.accumulated, sums, tokens));
+  }
+  const { divergences, compared, same } = agreement;
+  const divergence = divergences.reduce((sum, one) => sum + one, 0) / divergences.length;
+  const figures = `KL ${divergence}, top-1 ${same}/${compared}, maps ${mapError}, ` +
+    `column sums ${sumError}`;
+  assertEquals(divergences.length, 64 * PROMPTS.length);
+  assert(same >= 0.99 * compared && divergence <= 2e-3, figures);
+  assert(mapError <= 2e-3 && sumError <= 1e-3, figures);
 }
