@@ -138,10 +138,23 @@ function byteLevelFiles(vocabulary: GgufVocabulary): TokenizerFiles {
     model: {
       type: "BPE",
       vocab: vocabularyObject(vocabulary.tokens),
-      merges: stringList(vocabulary.metadata, "merges"),
+      merges: knownMerges(vocabulary),
       ignore_merges: pre.ignoresMerges ?? false,
     },
   });
+}
+
+/** Merges of pieces that are tokens; llama.cpp takes the others, too, and spells what they give in bytes. */
+function knownMerges({ metadata, tokens, warnings }: GgufVocabulary): string[] {
+  const merges = stringList(metadata, "merges");
+  const pieces = new Set(tokens);
+  const known = merges.filter((merge) => {
+    const [left, right] = merge.split(" ");
+    return pieces.has(left!) && pieces.has(right!) && pieces.has(`${left}${right}`);
+  });
+  const missing = merges.length - known.length;
+  if (missing > 0) warnings.push(`${missing} merges of pieces that are no tokens are left out`);
+  return known;
 }
 
 function preTokenizerName({ metadata, warnings }: GgufVocabulary): unknown {

@@ -1,3 +1,4 @@
+import { RequirementError } from "../../core/check.ts";
 import {
   assert,
   assertEquals,
@@ -140,8 +141,8 @@ Deno.test("conclude() names what does not hold: an error with the embedded pair,
     await conclude({ isDefaultPair: true }, { "one is one": true });
     await assertRejects(
       () => conclude({ isDefaultPair: true }, statements),
-      Error,
-      "The text does not hold here: one is two",
+      RequirementError,
+      "the text must hold for the embedded pair: current differences are: one is two",
     );
     await conclude({ isDefaultPair: false }, statements);
   } finally {
