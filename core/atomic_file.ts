@@ -49,17 +49,31 @@ export async function removeUnfinished(folder: string, name?: string): Promise<v
   for (const file of names) {
     const parts = /^\.(.+)\.(\d+)-\d+\.unfinished$/.exec(file);
     if (parts === null || (name !== undefined && parts[1] !== name)) continue;
-    if (!isRunning(Number(parts[2]))) await rm(join(folder, file), { force: true });
+    const isOwn = Number(parts[2]) === process.pid;
+    if (!isOwn && await isAbandoned(join(folder, file))) {
+      await rm(join(folder, file), { force: true });
+    }
   }
 }
 
-function isRunning(id: number): boolean {
+/** Whoever writes a file holds its lock, which ends with the process; to ask for the process needs more permission. */
+async function isAbandoned(path: string): Promise<boolean> {
   try {
-    process.kill(id, 0);
-    return true;
-  } catch (error) {
-    // Whoever may not ask takes it for running.
-    return (error as { code?: string }).code !== "ESRCH";
+    using file = await Deno.open(path, { write: true });
+    return await file.tryLock(true);
+  } catch {
+    return false; // gone, or on a file system without locks
+  }
+}
+
+/** Locks an unfinished file until disposal; nothing where that is not possible. */
+async function lockUnfinished(path: string): Promise<Disposable | undefined> {
+  try {
+    const file = await Deno.open(path, { write: true });
+    await file.lock(true).catch(() => {});
+    return file;
+  } catch {
+    return undefined;
   }
 }
 
@@ -82,11 +96,16 @@ export async function createAtomicFile(
   const unfinished = join(folder, `.${basename(path)}.${process.pid}-${serial}.unfinished`);
   const openFile = options.open ?? ((file: string) => open(file, "wx"));
   const handle = await attempt(path, () => openFile(unfinished));
+  const lock = await lockUnfinished(unfinished);
+  const close = async () => {
+    await handle.close();
+    lock?.[Symbol.dispose]();
+  };
   let isOpen = true;
   const discard = async () => {
     if (!isOpen) return;
     isOpen = false;
-    await handle.close().catch(() => {});
+    await close().catch(() => {});
     await rm(unfinished, { force: true }).catch(() => {});
   };
   const guarded = async (work: () => Promise<void>) => {
@@ -102,7 +121,7 @@ export async function createAtomicFile(
     commit: () =>
       guarded(async () => {
         await handle.sync();
-        await handle.close();
+        await close();
         await rename(unfinished, path);
         isOpen = false;
         await syncFolder(dirname(path));

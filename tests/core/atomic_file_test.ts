@@ -120,6 +120,14 @@ Deno.test("removeUnfinished() removes what ended processes left and nothing else
     for (const name of names) await writeFile(join(folder, name), "");
     await removeUnfinished(folder, "a.json");
     assertEquals((await readdir(folder)).sort(), names.slice(1).sort());
+    const held = `.c.json.${ended.pid}-4.unfinished`;
+    await writeFile(join(folder, held), "");
+    {
+      using writer = await Deno.open(join(folder, held), { write: true });
+      await writer.lock(true);
+      await removeUnfinished(folder);
+      assertEquals((await readdir(folder)).sort(), [...names.slice(2), held].sort());
+    }
     await removeUnfinished(folder);
     assertEquals((await readdir(folder)).sort(), names.slice(2).sort());
     await removeUnfinished(join(folder, "missing"));
