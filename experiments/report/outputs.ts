@@ -4,7 +4,7 @@
  * @module
  */
 
-import { access, readFile, rm } from "node:fs/promises";
+import { readFile, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import type { Browser } from "playwright-core";
 import { removeUnfinished, writeFileAtomic } from "../../core/atomic_file.ts";
@@ -118,7 +118,8 @@ async function writeFigures(
 
 async function isUpToDate({ stem, json }: FigureFile, extensions: readonly string[]) {
   if (await readFile(`${stem}.json`, "utf8").catch(() => "") !== json) return false;
-  const files = extensions.map((extension) => access(stem + extension));
+  // Node's `access` needs the permission to know the user.
+  const files = extensions.map((extension) => stat(stem + extension));
   return await Promise.all(files).then(() => true, () => false);
 }
 
