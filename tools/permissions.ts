@@ -75,7 +75,8 @@ export function permissionFlags(surroundings: CommandSurroundings): string[] {
 
 function flags(kind: string, values: ReadonlySet<string>): string[] {
   if (values.has(ALL)) return [`--allow-${kind}`];
-  return [...values].map((value) => `--allow-${kind}=${withoutComma(value)}`);
+  const isPath = kind === "read" || kind === "write" || kind === "run";
+  return [...values].map((value) => `--allow-${kind}=${isPath ? withoutComma(value) : value}`);
 }
 
 /** A comma separates values and cannot be escaped, so that what lies around such a path must do. */

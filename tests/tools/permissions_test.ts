@@ -1,3 +1,4 @@
+import { dirname } from "node:path";
 import { assertEquals } from "@std/assert";
 import { type CommandSurroundings, permissionFlags } from "../../tools/permissions.ts";
 
@@ -39,6 +40,19 @@ Deno.test("permissionFlags() allows what the words of a command name, and nothin
   ]);
   // Commas cannot be escaped; a text is no file.
   assertEquals(flagsOf("generate --prompt a,b"), []);
+});
+
+Deno.test("permissionFlags() takes the folder around a path with a comma, and names for what they are", async () => {
+  const before = Deno.cwd();
+  const folder = await Deno.makeTempDir({ prefix: "a,b" });
+  try {
+    Deno.chdir(folder);
+    await Deno.writeTextFile("m.gguf", "");
+    assertEquals(flagsOf("info m.gguf"), [`--allow-read=${dirname(folder)}`]);
+  } finally {
+    Deno.chdir(before);
+    await Deno.remove(folder, { recursive: true });
+  }
 });
 
 Deno.test("permissionFlags() allows the cache and the hosts of the hub for a model of it", () => {
