@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type FileHandle, mkdir, open, readdir, rename, rm } from "node:fs/promises";
+import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import process from "node:process";
 import { fileError } from "./file_error.ts";
@@ -49,31 +49,44 @@ export async function removeUnfinished(folder: string, name?: string): Promise<v
   for (const file of names) {
     const parts = /^\.(.+)\.(\d+)-\d+\.unfinished$/.exec(file);
     if (parts === null || (name !== undefined && parts[1] !== name)) continue;
-    const isOwn = Number(parts[2]) === process.pid;
-    if (!isOwn && await isAbandoned(join(folder, file))) {
-      await rm(join(folder, file), { force: true });
-    }
+    if (Number(parts[2]) !== process.pid) await removeAbandoned(join(folder, file));
   }
 }
 
 /** Whoever writes a file holds its lock, which ends with the process; to ask for the process needs more permission. */
-async function isAbandoned(path: string): Promise<boolean> {
+async function removeAbandoned(path: string): Promise<void> {
   try {
     using file = await Deno.open(path, { write: true });
-    return await file.tryLock(true);
+    // The lock is held until the file is gone, since its writer may be about to ask for it.
+    if (await file.tryLock(true)) await rm(path, { force: true });
   } catch {
-    return false; // gone, or on a file system without locks
+    // Gone, or on a file system without locks.
   }
 }
 
-/** Locks an unfinished file until disposal; nothing where that is not possible. */
-async function lockUnfinished(path: string): Promise<Disposable | undefined> {
-  try {
-    const file = await Deno.open(path, { write: true });
-    await file.lock(true).catch(() => {});
-    return file;
-  } catch {
-    return undefined;
+/** A file that is being written. */
+interface Unfinished {
+  readonly path: string;
+  readonly handle: Pick<FileHandle, "write" | "sync" | "close">;
+  /** Tells others that it is not abandoned; absent where files cannot be locked. */
+  readonly lock: Disposable | undefined;
+}
+
+/** Makes and locks an unfinished file; again where another process has removed it before it was locked. */
+async function startUnfinished(
+  stem: string,
+  openFile: AtomicFileOptions["open"],
+): Promise<Unfinished> {
+  for (;;) {
+    const path = `${stem}.${process.pid}-${Math.floor(Math.random() * 1e9)}.unfinished`;
+    if (openFile) return { path, handle: await openFile(path), lock: undefined };
+    const handle = await open(path, "wx");
+    const lock = await Deno.open(path, { write: true }).catch(() => undefined);
+    await lock?.lock(true).catch(() => {});
+    const isThere = await stat(path).then(() => true, () => false);
+    if (isThere) return { path, handle, lock };
+    lock?.close();
+    await handle.close();
   }
 }
 
@@ -92,21 +105,18 @@ export async function createAtomicFile(
   await ensureFolder(dirname(path));
   await ensureFolder(folder);
   await removeUnfinished(folder, basename(path));
-  const serial = Math.floor(Math.random() * 1e9);
-  const unfinished = join(folder, `.${basename(path)}.${process.pid}-${serial}.unfinished`);
-  const openFile = options.open ?? ((file: string) => open(file, "wx"));
-  const handle = await attempt(path, () => openFile(unfinished));
-  const lock = await lockUnfinished(unfinished);
-  const close = async () => {
-    await handle.close();
-    lock?.[Symbol.dispose]();
-  };
+  const stem = join(folder, `.${basename(path)}`);
+  const { path: unfinished, handle, lock } = await attempt(
+    path,
+    () => startUnfinished(stem, options.open),
+  );
   let isOpen = true;
   const discard = async () => {
     if (!isOpen) return;
     isOpen = false;
-    await close().catch(() => {});
+    await handle.close().catch(() => {});
     await rm(unfinished, { force: true }).catch(() => {});
+    lock?.[Symbol.dispose]();
   };
   const guarded = async (work: () => Promise<void>) => {
     try {
@@ -121,9 +131,10 @@ export async function createAtomicFile(
     commit: () =>
       guarded(async () => {
         await handle.sync();
-        await close();
+        await handle.close();
         await rename(unfinished, path);
         isOpen = false;
+        lock?.[Symbol.dispose]();
         await syncFolder(dirname(path));
       }),
     [Symbol.asyncDispose]: discard,

@@ -201,16 +201,23 @@ export async function linkBlob(
   const folder = dirname(path);
   await ensureFolder(folder);
   await removeUnfinished(folder, basename(path));
-  const serial = Math.floor(Math.random() * 1e9);
-  const unfinished = join(folder, `.${basename(path)}.${Deno.pid}-${serial}.unfinished`);
-  try {
-    await linkFile(blob, unfinished);
-    await Deno.rename(unfinished, path);
-  } catch (cause) {
-    await Deno.remove(unfinished).catch(() => {});
-    throw fileError("write", path, cause);
+  for (let attempt = 1;; attempt++) {
+    const serial = Math.floor(Math.random() * 1e9);
+    const unfinished = join(folder, `.${basename(path)}.${Deno.pid}-${serial}.unfinished`);
+    try {
+      await linkFile(blob, unfinished);
+      return await Deno.rename(unfinished, path);
+    } catch (cause) {
+      await Deno.remove(unfinished).catch(() => {});
+      // A link cannot be locked, so that another process may have taken it for abandoned.
+      const isTaken = cause instanceof Deno.errors.NotFound && attempt < LINK_ATTEMPTS;
+      if (!isTaken) throw fileError("write", path, cause);
+    }
   }
 }
+
+/** Each other process removes links of others once, when it begins. */
+const LINK_ATTEMPTS = 5;
 
 /** Symbolic links need permission for every file, and on Windows a right that few users have. */
 async function linkFile(blob: string, path: string): Promise<void> {

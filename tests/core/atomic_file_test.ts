@@ -132,3 +132,18 @@ Deno.test("removeUnfinished() removes what ended processes left and nothing else
     assertEquals((await readdir(folder)).sort(), names.slice(2).sort());
     await removeUnfinished(join(folder, "missing"));
   }));
+
+Deno.test("writeFileAtomic() lets several processes write one file at a time", () =>
+  withFolder(async (folder) => {
+    const module = import.meta.resolve("../../core/atomic_file.ts");
+    const code = `import { writeFileAtomic } from "${module}";
+      for (let i = 0; i < 200; i++) await writeFileAtomic(Deno.args[0], "whole");`;
+    const run = () =>
+      new Deno.Command(Deno.execPath(), { args: ["eval", code, join(folder, "file")] }).output();
+    const outputs = await Promise.all([run(), run(), run()]);
+    for (const { success, stderr } of outputs) {
+      assertEquals([success, new TextDecoder().decode(stderr)], [true, ""]);
+    }
+    assertEquals(await readdir(folder), ["file"]);
+    assertEquals(await readFile(join(folder, "file"), "utf8"), "whole");
+  }));
