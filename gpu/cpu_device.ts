@@ -15,9 +15,7 @@ import {
   checkCommands,
   checkRange,
   checkRecording,
-  completeConstants,
   isCopy,
-  roundedParams,
 } from "./commands.ts";
 import { CpuMemory } from "./cpu_memory.ts";
 import type { CpuModule } from "./cpu_module.ts";
@@ -34,8 +32,8 @@ import type {
   Dispatch,
   Recording,
 } from "./device.ts";
-import type { KernelContract, KernelRun } from "./kernel.ts";
 import { Meter } from "./meter.ts";
+import { prepareTwin } from "./twin.ts";
 
 /** A block of the device's memory. */
 class CpuBuffer implements DeviceBuffer {
@@ -315,30 +313,10 @@ export class CpuDevice implements Device {
 
   /** Runs the twin of a kernel on the memory itself. */
   #twin(label: string, dispatch: Dispatch): () => void {
-    const { kernel, grid } = dispatch;
-    const constants = completeConstants(kernel, dispatch.constants);
-    const params = roundedParams(kernel, dispatch.params);
-    const windows = boundWindows(dispatch);
-    return () => {
-      const arrays = windows.map(({ name, isFloat, buffer, byteOffset, byteLength }) => {
-        const { buffer: memory } = this.#memory.bytes;
-        const start = (buffer as CpuBuffer).address + byteOffset;
-        const length = byteLength / 4;
-        const array = isFloat
-          ? new Float32Array(memory, start, length)
-          : new Uint32Array(memory, start, length);
-        return [name, array];
-      });
-      const buffers = Object.fromEntries(arrays);
-      try {
-        kernel.reference({ buffers, constants, params, grid } as KernelRun<KernelContract>);
-      } catch (cause) {
-        throw new GpuError(
-          `Cannot run ${label}: the twin of ${kernel.name} must return: ${cause}`,
-          { cause },
-        );
-      }
-    };
+    return prepareTwin(label, dispatch, ({ buffer, byteOffset }) => ({
+      memory: this.#memory.bytes.buffer,
+      start: (buffer as CpuBuffer).address + byteOffset,
+    }));
   }
 
   #own(action: string, buffer: DeviceBuffer): CpuBuffer {

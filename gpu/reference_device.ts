@@ -12,9 +12,7 @@ import {
   checkCommands,
   checkRange,
   checkRecording,
-  completeConstants,
   isCopy,
-  roundedParams,
 } from "./commands.ts";
 import type {
   BufferCopy,
@@ -27,8 +25,8 @@ import type {
   Dispatch,
   Recording,
 } from "./device.ts";
-import type { KernelContract, KernelRun } from "./kernel.ts";
 import { Meter } from "./meter.ts";
+import { prepareTwin } from "./twin.ts";
 
 class ReferenceBuffer implements DeviceBuffer {
   bytes: ArrayBuffer;
@@ -211,29 +209,13 @@ export class ReferenceDevice implements Device {
   }
 
   #dispatchStep(label: string, dispatch: Dispatch): Step {
-    const { kernel, grid } = dispatch;
-    const buffers: ReferenceBuffer[] = [];
-    const arrays: Record<string, Float32Array | Uint32Array> = {};
-    for (const { name, isFloat, buffer, byteOffset, byteLength } of boundWindows(dispatch)) {
-      const own = this.#own(`record ${label}`, buffer);
-      buffers.push(own);
-      const ArrayType = isFloat ? Float32Array : Uint32Array;
-      arrays[name] = new ArrayType(own.bytes, byteOffset, byteLength / 4);
-    }
-    const constants = completeConstants(kernel, dispatch.constants);
-    const params = roundedParams(kernel, dispatch.params);
-    const run = { buffers: arrays, constants, params, grid } as KernelRun<KernelContract>;
-    return { buffers, run: () => runTwin(label, dispatch, run) };
-  }
-}
-
-function runTwin(label: string, dispatch: Dispatch, run: KernelRun<KernelContract>): void {
-  try {
-    dispatch.kernel.reference(run);
-  } catch (cause) {
-    throw new GpuError(
-      `Cannot run ${label}: the twin of ${dispatch.kernel.name} must return: ${cause}`,
-      { cause },
+    const buffers = boundWindows(dispatch).map(({ buffer }) =>
+      this.#own(`record ${label}`, buffer)
     );
+    const run = prepareTwin(label, dispatch, ({ buffer, byteOffset }) => ({
+      memory: (buffer as ReferenceBuffer).bytes,
+      start: byteOffset,
+    }));
+    return { buffers, run };
   }
 }

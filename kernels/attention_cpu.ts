@@ -149,22 +149,42 @@ export function decodeCode(
   };
 }
 
+/** How the merge of a head's splits runs. */
+export interface MergeCode {
+  /** Code of its entry. */
+  readonly module: CpuModule;
+  /** One pass over rows and query heads. */
+  passes(run: {
+    readonly params: { rows: number; query_heads: number; splits: number };
+    readonly constants: { HEAD_DIM: number };
+  }): CpuPass[];
+  /** Bytes of a thread's sums. */
+  threadBytes(run: { readonly constants: { HEAD_DIM: number } }): number;
+}
+
+/** Runs a kernel of `attention_merge`; `elementWork` is what a split takes for each element of a head. */
+function mergeCode(
+  entry: string,
+  elementWork: number,
+  bytesOf: (headDim: number) => number,
+): MergeCode {
+  return {
+    module: CPU_MODULE,
+    passes: ({ params, constants }) => [{
+      entry,
+      items: params.rows * params.query_heads,
+      work: elementWork * params.splits * constants.HEAD_DIM,
+    }],
+    threadBytes: ({ constants }) => bytesOf(constants.HEAD_DIM),
+  };
+}
+
 /** Runs `decode_attention_merge`. */
-export const decodeMergeCode = {
-  module: CPU_MODULE,
-  passes: (
-    { params, constants }: {
-      readonly params: { rows: number; query_heads: number; splits: number };
-      readonly constants: { HEAD_DIM: number };
-    },
-  ): CpuPass[] => [{
-    entry: "decode_attention_merge",
-    items: params.rows * params.query_heads,
-    work: params.splits * constants.HEAD_DIM,
-  }],
-  threadBytes: ({ constants }: { readonly constants: { HEAD_DIM: number } }) =>
-    4 * (PART_HEADER + constants.HEAD_DIM),
-};
+export const decodeMergeCode: MergeCode = mergeCode(
+  "decode_attention_merge",
+  1,
+  (headDim) => 4 * (PART_HEADER + headDim),
+);
 
 /**
  * Runs a kernel of `attention_columns`.
@@ -236,18 +256,8 @@ export function selectedCode(variant: AttentionVariant, tileKeys = 0): StepCode<
 }
 
 /** Runs `selected_attention_merge`. */
-export const selectedMergeCode = {
-  module: CPU_MODULE,
-  passes: (
-    { params, constants }: {
-      readonly params: { rows: number; query_heads: number; splits: number };
-      readonly constants: { HEAD_DIM: number };
-    },
-  ): CpuPass[] => [{
-    entry: "selected_attention_merge",
-    items: params.rows * params.query_heads,
-    work: 4 * params.splits * constants.HEAD_DIM,
-  }],
-  threadBytes: ({ constants }: { readonly constants: { HEAD_DIM: number } }): number =>
-    32 + 8 * constants.HEAD_DIM,
-};
+export const selectedMergeCode: MergeCode = mergeCode(
+  "selected_attention_merge",
+  4,
+  (headDim) => 32 + 8 * headDim,
+);
