@@ -55,7 +55,13 @@ export type { OpenDeviceOptions } from "./gpu/open_device.ts";
 export type { AttentionRule } from "./kernels/attention_shape.ts";
 
 // Models
-export type { LayerAttention, ModelConfig, RopeScaling } from "./models/config.ts";
+export type {
+  BlockNorms,
+  LayerAttention,
+  ModelConfig,
+  RopeScaling,
+  RopeScalingKind,
+} from "./models/config.ts";
 export type { DownloadOptions, DownloadProgress } from "./models/hub/hub_settings.ts";
 export { loadModel } from "./models/load.ts";
 export type { LoadOptions, Model } from "./models/load.ts";
@@ -77,6 +83,8 @@ export {
 export type { AccumulateOptions, AttentionMap, WindowOptions } from "./analysis/attention_map.ts";
 export { binRatio, saliencyBins, topSaliencyShare } from "./analysis/bins.ts";
 export type { BinRatio } from "./analysis/bins.ts";
+export { applyMap, fitMap, mapSums } from "./analysis/fitted_map.ts";
+export type { AttentionRows, FitOptions, FittedMap, RowPair } from "./analysis/fitted_map.ts";
 export { matchHeadGroups } from "./analysis/group_match.ts";
 export { checkedMatch, compareHeads, matchHeads, matchingWindow } from "./analysis/head_match.ts";
 export type { HeadMatch, MatchOptions } from "./analysis/head_match.ts";
@@ -84,10 +92,29 @@ export { relativeDepth } from "./analysis/head_saliency.ts";
 export type { HeadSaliency } from "./analysis/head_saliency.ts";
 export { meanHead, meanHeadMatch, randomHeadMatch, totalSaliency } from "./analysis/null_match.ts";
 export type { CompareOptions } from "./analysis/null_match.ts";
+export {
+  fitShuffledMap,
+  mapSimilarity,
+  matchedMap,
+  meanHeadMap,
+  randomHeadMap,
+  splitRows,
+} from "./analysis/null_map.ts";
+export type { MapSimilarity } from "./analysis/null_map.ts";
 export { klDivergence, stepQuality, summarizeQuality } from "./analysis/quality.ts";
 export type { QualitySummary, StepQuality } from "./analysis/quality.ts";
 export { compareTexts } from "./analysis/quality_text.ts";
 export type { TextQuality, WrittenText } from "./analysis/quality_text.ts";
+export {
+  comparePaired,
+  holmAdjusted,
+  mcnemarTest,
+  pairedInterval,
+  signFlipTest,
+} from "./analysis/paired_tests.ts";
+export type { PairedComparison } from "./analysis/paired_tests.ts";
+export { heldOutPredictions, rankCorrelation, ridgeFit } from "./analysis/prediction.ts";
+export type { HeldOut, LinearFit } from "./analysis/prediction.ts";
 export { NORMALISATIONS } from "./analysis/row_means.ts";
 export type { Normalisation } from "./analysis/row_means.ts";
 export {
@@ -97,6 +124,8 @@ export {
   randomJaccard,
 } from "./analysis/saliency_shift.ts";
 export type { DropOptions, SaliencyShift, SalientOptions } from "./analysis/saliency_shift.ts";
+export { scoreInterval, stratifiedInterval, wilsonInterval } from "./analysis/score_intervals.ts";
+export type { ScoreOptions } from "./analysis/score_intervals.ts";
 export { cosineSimilarity, jaccardSimilarity, salientTokens } from "./analysis/similarity.ts";
 export { alignWords, wordSaliency } from "./analysis/words.ts";
 export type { AlignedWords, WordSaliency } from "./analysis/words.ts";
@@ -111,9 +140,22 @@ export type {
 
 // Policies
 export { checkBudget, halfEntries, splitBudget, wholeEntries } from "./cache/budget.ts";
-export type { CacheBudget, CountRequest, LayerPlace, TierCounts } from "./cache/budget.ts";
+export type {
+  CacheBudget,
+  CountRequest,
+  LayerPlace,
+  LayerWindows,
+  TierCounts,
+} from "./cache/budget.ts";
+export type { KeyIndex } from "./cache/key_index.ts";
 export type { Migration, StoreKind } from "./cache/kv_store.ts";
-export { GRANULARITIES, MATCH_CHOICES, POLICY_CHOICES, RUN_CHOICES } from "./cache/options.ts";
+export {
+  FIT_CHOICES,
+  GRANULARITIES,
+  MATCH_CHOICES,
+  POLICY_CHOICES,
+  RUN_CHOICES,
+} from "./cache/options.ts";
 export type {
   Choice,
   ChoiceValue,
@@ -184,11 +226,20 @@ export type { TierSizes } from "./decoding/selection/tiers.ts";
 export type { HeadSelection, MapBlock } from "./decoding/session/maps.ts";
 export { Session } from "./decoding/session/session.ts";
 export type { PrefillOptions, SessionOptions } from "./decoding/session/session.ts";
+export { answerAll } from "./decoding/text/answers.ts";
+export type {
+  Answer,
+  AnswerAllOptions,
+  AnsweredTurn,
+  AnswerEnd,
+  AnswerProgress,
+  AnswerRequest,
+} from "./decoding/text/answers.ts";
 export { Conversation } from "./decoding/text/conversation.ts";
 export type { AnswerOptions, ConversationOptions } from "./decoding/text/conversation.ts";
 export { generate, generateAll } from "./decoding/text/generate.ts";
 export type { GenerateOptions, Generation } from "./decoding/text/generate.ts";
-export type { GeneratedToken, GenerationStep } from "./decoding/text/loop.ts";
+export type { GeneratedToken, GenerationStep, WriterEnd } from "./decoding/text/loop.ts";
 export type { Prompt } from "./decoding/text/prompts.ts";
 export type { SamplingOptions } from "./decoding/text/sampling.ts";
 export type { CompressionOptions, DraftOptions } from "./decoding/text/setup.ts";
@@ -199,11 +250,62 @@ export type {
 } from "./decoding/text/statistics.ts";
 
 // Data
-export { dataFolder } from "./data/dataset.ts";
-export type { Dataset, DatasetText } from "./data/dataset.ts";
+export type { DataFile, Dataset, DatasetText } from "./data/dataset.ts";
 export { embeddedPair, verifyEmbedded } from "./data/embedded.ts";
 export type { EmbeddedPair } from "./data/embedded.ts";
 export { evaluationItems } from "./data/microworld.ts";
 export type { EvaluationOptions, MicroworldItem, MicroworldTask } from "./data/microworld.ts";
 export type { Segment } from "./data/microworld/parts.ts";
 export { DATASETS } from "./data/mod.ts";
+export { datasetFolder } from "./models/hub/hub_datasets.ts";
+export type { Download, FetchOptions } from "./data/fetch.ts";
+export type { DatasetOptions } from "./models/hub/hub_datasets.ts";
+export { averageScore } from "./data/task.ts";
+export type {
+  GradedItem,
+  Task,
+  TaskGrade,
+  TaskItem,
+  TaskOptions,
+  TaskTokenizer,
+} from "./data/task.ts";
+export { TASKS } from "./data/tasks/mod.ts";
+
+// Evaluation
+export type { AnswerRow, AnswerText, Row, RowPlace, SkippedRow } from "./evaluation/answer_row.ts";
+export { evaluate, planEvaluation } from "./evaluation/evaluate.ts";
+export type {
+  EvaluateOptions,
+  EvaluationPlan,
+  EvaluationRequest,
+  EvaluationState,
+  Shard,
+} from "./evaluation/evaluate.ts";
+export { compareSettings } from "./evaluation/comparisons.ts";
+export type {
+  ComparisonFamily,
+  DeclaredComparison,
+  SettingComparison,
+} from "./evaluation/comparisons.ts";
+export {
+  EvaluationFolder,
+  mergedRows,
+  readScores,
+  summarizeEvaluation,
+} from "./evaluation/folder.ts";
+export type {
+  EvaluatedModel,
+  EvaluatedModels,
+  EvaluatedTask,
+  EvaluationSummary,
+  FolderOptions,
+} from "./evaluation/folder.ts";
+export { bestByBytes, paidMemory } from "./evaluation/memory.ts";
+export type { BestSetting, PaidMemory } from "./evaluation/memory.ts";
+export type { DataPlaceOptions, Question, QuestionOptions } from "./evaluation/questions.ts";
+export { evaluationSettings } from "./evaluation/settings.ts";
+export type { EvaluationSetting, Pairing, SettingsRequest } from "./evaluation/settings.ts";
+export { countedAnswers, itemScores, regradedRows, summaryCells } from "./evaluation/summary.ts";
+export type { AcceptedCode, CountedAnswers, ItemScore, SummaryCell } from "./evaluation/summary.ts";
+export { engineCode, runWork, splitWork } from "./evaluation/work.ts";
+export type { AnswerWorkOptions, OpenQuestion, WorkItem, WorkOptions } from "./evaluation/work.ts";

@@ -24,6 +24,8 @@ import { selectedAttentionCommands } from "../kernels/selected_attention.ts";
 import { LIST_HEADER_WORDS } from "../kernels/selection_list.ts";
 import {
   checkResult,
+  DEVICE_OPTIONS,
+  onEachDevice,
   Options,
   printDevice,
   printJson,
@@ -56,8 +58,8 @@ const COLUMNS = [
   ["rows", 4, 0],
   ["tokens", 6, 0],
   ["ms", 9, 3],
-  ["10 %", 9, 3],
-  ["90 %", 9, 3],
+  ["25 %", 9, 3],
+  ["75 %", 9, 3],
   ["GFLOP/s", 8, 1],
   ["GB/s", 6],
   ["full/it", 8],
@@ -265,8 +267,11 @@ async function measure(device: Device, of: Case, ratios: readonly number[], samp
 
 /** Runs the benchmark. */
 export async function benchAttention(args: string[]): Promise<void> {
-  const samples = new Options(args, { samples: "9" }).count("samples");
-  using device = await openDevice();
+  const options = new Options(args, { ...DEVICE_OPTIONS, samples: "9" });
+  await onEachDevice(options, (device) => benchOn(device, options.count("samples")));
+}
+
+async function benchOn(device: Device, samples: number): Promise<void> {
   printDevice(device);
   printRow(COLUMNS);
   const results = [];

@@ -5,7 +5,6 @@
  */
 
 import { type Command, type Device, type DeviceBuffer, dispatch } from "../gpu/device.ts";
-import { openDevice } from "../gpu/open_device.ts";
 import { chooseMatmul, matmulGrid, matmulKernel, type MatmulTile } from "../kernels/matmul.ts";
 import {
   columnStep,
@@ -19,6 +18,8 @@ import { WEIGHT_FORMATS } from "../kernels/weights/mod.ts";
 import { rowBlocks } from "../models/weights/packed_weight.ts";
 import {
   checkResult,
+  DEVICE_OPTIONS,
+  onEachDevice,
   Options,
   printDevice,
   printJson,
@@ -58,8 +59,8 @@ interface Timing extends MatrixShape {
   readonly inputRows: number;
   /** Median of the wall clock, in milliseconds. */
   readonly wallMs: number;
-  /** Processor time of this process over its cores; below `wallMs` if others use the machine. */
-  readonly busyMs: number;
+  /** Processor time of all threads. */
+  readonly processorMs: number;
 }
 
 const SAMPLES = 5;
@@ -148,6 +149,7 @@ class Product implements Disposable {
       weight_rows: rows,
       bias_offset: 0,
       has_bias: 0,
+      factor: 1,
       accumulate: 0,
     };
   }
@@ -181,8 +183,8 @@ class Product implements Disposable {
     const { product } = await timeInTurns(this.device, { product: { ...work, times } }, SAMPLES);
     const { rows, columns, inputRows } = this.size;
     const variant = matmulKernel(this.format, tile).name;
-    const { medianMs: wallMs, processorMs: busyMs } = product;
-    return { format: this.format.name, variant, rows, columns, inputRows, wallMs, busyMs };
+    const { medianMs: wallMs, processorMs } = product;
+    return { format: this.format.name, variant, rows, columns, inputRows, wallMs, processorMs };
   }
 
   #commands(tile: MatmulTile): Command[] {
@@ -207,38 +209,48 @@ const COLUMNS = [
   ["matrix", -14],
   ["rows", 4, 0],
   ["ms, clock", 10],
-  ["busy", 8],
+  ["processor", 9],
   ["G weights/s", 11],
   ["GB/s", 7],
   ["GFLOP/s", 8, 1],
+  ["of a core", 9, 1],
 ] as const;
 
 function print(format: WeightFormat, timing: Timing): void {
-  const { rows, columns, inputRows, wallMs, busyMs } = timing;
+  const { rows, columns, inputRows, wallMs, processorMs } = timing;
   const weights = rows * columns;
   const bytes = weightBytes(format, timing);
   const rates = [weights, bytes, 2 * inputRows * weights].map((count) => count / wallMs / 1e6);
-  printRow(COLUMNS, [format.name, `${rows} x ${columns}`, inputRows, wallMs, busyMs, ...rates]);
+  const ofCore = 2 * inputRows * weights / processorMs / 1e6;
+  const times = [wallMs, processorMs, ...rates, ofCore];
+  printRow(COLUMNS, [format.name, `${rows} x ${columns}`, inputRows, ...times]);
 }
 
 /** Runs the benchmark. */
 export async function benchMatmul(args: string[]): Promise<void> {
   const options = new Options(args, {
+    ...DEVICE_OPTIONS,
     formats: NAMES.join(","),
     models: "0.5B",
     rows: "1,128",
   });
-  using device = await openDevice();
+  await onEachDevice(options, (device) => benchOn(device, options));
+}
+
+async function benchOn(
+  device: Device,
+  options: Options<"formats" | "models" | "rows">,
+): Promise<void> {
   printDevice(device);
   printRow(COLUMNS);
   const timings: Timing[] = [];
-  const modelMs: Record<string, number> = {};
+  const modelMs: Record<string, { readonly wall: number; readonly processor: number }> = {};
   for (const model of options.words("models", Object.keys(MODELS))) {
     const names = options.words("formats", NAMES);
     for (const format of WEIGHT_FORMATS.filter(({ name }) => names.includes(name))) {
       for (const inputRows of options.counts("rows")) {
         const tile = chooseMatmul(device.info, inputRows);
-        const total = { wall: 0, busy: 0 };
+        const total = { wall: 0, processor: 0 };
         for (const shape of MODELS[model]!) {
           if (inputRows > 1 && shape.count === 1) continue; // only the last row meets the vocabulary
           if (shape.columns % columnStep(format) !== 0) continue; // files use others
@@ -250,15 +262,15 @@ export async function benchMatmul(args: string[]): Promise<void> {
           print(format, timing);
           timings.push(timing);
           total.wall += timing.wallMs * shape.count * shape.rows / rows;
-          total.busy += timing.busyMs * shape.count * shape.rows / rows;
+          total.processor += timing.processorMs * shape.count * shape.rows / rows;
         }
         const name = `${model} ${format.name} rows ${inputRows}`;
         console.log(
           `${name}: whole model ${total.wall.toFixed(0)} ms by the clock, ${
-            total.busy.toFixed(0)
-          } ms busy`,
+            total.processor.toFixed(0)
+          } ms of processor time`,
         );
-        modelMs[name] = total.wall;
+        modelMs[name] = total;
       }
     }
   }

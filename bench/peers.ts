@@ -6,12 +6,12 @@
  * @module
  */
 
-import { type SpeedFigures, speedFigures, type SpeedRun, type SpeedShape } from "./speed.ts";
+import { spawn } from "node:child_process";
+import process from "node:process";
+import { createInterface } from "node:readline";
+import { type SpeedEngine, type SpeedRun, type SpeedShape, timeRun } from "./speed.ts";
 
 const VERSION = "3.22.1";
-
-/** Longest time a peer may take. */
-const LIMIT_MS = 20 * 60_000;
 
 /** Where llama.cpp can compute. */
 export const PEER_DEVICES = ["vulkan", "cpu"] as const;
@@ -46,27 +46,61 @@ async function isInstalled(folder: string): Promise<boolean> {
   }
 }
 
+/** How llama.cpp runs. */
+interface PeerOptions extends SpeedShape {
+  /** Where it computes; `vulkan` takes the first adapter, software or not. */
+  readonly device: PeerDevice;
+  /** Threads on the CPU. */
+  readonly threads: number;
+}
+
+/** What a child process answers: first its name, then one run after the other. */
+interface Answer extends SpeedRun {
+  readonly name: string;
+}
+
 /**
- * Times llama.cpp in a separate process.
+ * Starts llama.cpp in a process of its own, whose processor time is its alone.
  *
- * @param device Where it computes; `vulkan` takes the first adapter, software or not.
- * @returns Times of each repetition after a warm-up.
+ * @returns The engine, with the model loaded.
+ * @throws {Error} If it cannot be installed or ends early.
  */
-export async function benchPeer(device: PeerDevice, shape: SpeedShape): Promise<SpeedFigures> {
+export async function openPeer(options: PeerOptions): Promise<SpeedEngine> {
   const module = `${await packageFolder()}/node_modules/node-llama-cpp/dist/index.js`;
-  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "--no-config", "--no-lock", "--node-modules-dir=manual"]
-      .concat(
-        import.meta.filename!,
-        JSON.stringify({ ...shape, module, device }),
-      ),
-    env: { GGML_VK_VISIBLE_DEVICES: "0" },
-    signal: AbortSignal.timeout(LIMIT_MS),
-  }).output();
-  const lastLine = new TextDecoder().decode(stdout).trim().split("\n").at(-1) ?? "";
-  if (success && lastLine.startsWith("{")) return JSON.parse(lastLine);
-  const reason = new TextDecoder().decode(stderr).trim().split("\n").slice(-3).join(" ");
-  throw new Error(`llama.cpp on ${device} ended without figures: ${reason}`);
+  const child = spawn(
+    Deno.execPath(),
+    ["run", "-A", "--no-config", "--no-lock", "--node-modules-dir=manual"]
+      .concat(import.meta.filename!, JSON.stringify({ ...options, module })),
+    { env: { ...process.env, GGML_VK_VISIBLE_DEVICES: "0" }, stdio: ["pipe", "pipe", "pipe"] },
+  );
+  let errors = "";
+  child.stderr.on("data", (text) => errors = (errors + text).slice(-2000));
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const answer = async (): Promise<Answer> => {
+    for (;;) {
+      const { done, value } = await lines.next();
+      // The package may print lines of its own.
+      if (done !== true && value.startsWith("{")) return JSON.parse(value);
+      if (done !== true) continue;
+      const reason = errors.trim().split("\n").slice(-3).join(" ");
+      throw new Error(`llama.cpp on ${options.device} ended early: ${reason}`);
+    }
+  };
+  const ask = async (part: "prompt" | "decode") => {
+    child.stdin.write(`${part}\n`);
+    return await answer();
+  };
+  const { name } = await answer();
+  return {
+    name,
+    ...(options.device === "cpu" && { threads: options.threads }),
+    prompt: () => ask("prompt"),
+    decode: () => ask("decode"),
+    [Symbol.asyncDispose]() {
+      child.kill();
+      return Promise.resolve();
+    },
+  };
 }
 
 /** The part of `node-llama-cpp` that is used here. */
@@ -76,7 +110,6 @@ interface LlamaModule {
 
 interface Llama {
   readonly gpu: string | false;
-  readonly cpuMathCores: number;
   getGpuDeviceNames(): Promise<string[]>;
   loadModel(options: Record<string, unknown>): Promise<LlamaModel>;
 }
@@ -86,62 +119,73 @@ interface LlamaModel {
 }
 
 interface LlamaSequence {
+  readonly nextTokenIndex: number;
   clearHistory(): Promise<void>;
+  eraseContextTokenRanges(ranges: readonly { start: number; end: number }[]): Promise<void>;
   evaluate(
     tokens: readonly number[],
     options: { readonly temperature: number; readonly yieldEogToken: boolean },
   ): AsyncIterable<number>;
 }
 
-/** One prompt and its continuation. */
-async function runOnce(
+/** Runs tokens and chooses some more. */
+async function evaluate(
   sequence: LlamaSequence,
-  prompt: readonly number[],
-  newTokens: number,
-): Promise<SpeedRun> {
-  await sequence.clearHistory();
+  given: readonly number[],
+  count: number,
+): Promise<number[]> {
   const tokens: number[] = [];
-  const start = performance.now();
-  let ttftMs = 0;
   // End tokens are treated like any other, so that every engine decodes as many tokens.
-  for await (const token of sequence.evaluate(prompt, { temperature: 0, yieldEogToken: true })) {
-    if (tokens.length === 0) ttftMs = performance.now() - start;
+  for await (const token of sequence.evaluate(given, { temperature: 0, yieldEogToken: true })) {
     tokens.push(token);
-    if (tokens.length > newTokens) break;
+    if (tokens.length === count) break;
   }
-  const tpotMs = (performance.now() - start - ttftMs) / Math.max(1, tokens.length - 1);
-  return { ttftMs, tpotMs, tokens };
+  return tokens;
 }
 
-/** Child process: times llama.cpp and prints one line of JSON. */
-async function runChild(
-  options: SpeedShape & { readonly module: string; readonly device: string },
-): Promise<SpeedFigures> {
-  const { getLlama } = await import(`file://${options.module}`) as LlamaModule;
-  const isGpu = options.device !== "cpu";
-  const llama = await getLlama({ gpu: isGpu && options.device, build: "never", logLevel: "error" });
-  const names = isGpu
-    ? (await llama.getGpuDeviceNames()).join(", ")
-    : `${llama.cpuMathCores} threads`;
-  const model = await llama.loadModel({
-    modelPath: options.path,
-    gpuLayers: isGpu ? "max" : 0,
+/** Loads the model in this process. */
+async function openLlama(
+  { path, prompt, newTokens, device, threads, module }: PeerOptions & { readonly module: string },
+): Promise<Omit<SpeedEngine, keyof AsyncDisposable>> {
+  const { getLlama } = await import(`file://${module}`) as LlamaModule;
+  const isGpu = device !== "cpu";
+  // Without this limit the package takes four threads at least.
+  const limits = isGpu ? {} : { maxThreads: threads };
+  const options = { gpu: isGpu && device, build: "never", logLevel: "error", ...limits };
+  const llama = await getLlama(options);
+  const where = isGpu ? (await llama.getGpuDeviceNames()).join(", ") : `threads: ${threads}`;
+  const model = await llama.loadModel({ modelPath: path, gpuLayers: isGpu ? "max" : 0 });
+  const contextSize = prompt.length + newTokens + 8;
+  const context = await model.createContext({
+    contextSize,
+    batchSize: prompt.length,
+    ...(!isGpu && { threads }),
   });
-  const contextSize = options.prompt.length + options.newTokens + 8;
-  // Four threads, the package's least, wait for each other at every operation where there are fewer cores.
-  const threads = llama.cpuMathCores;
-  const batchSize = options.prompt.length;
-  const context = await model.createContext({ contextSize, batchSize, threads });
   const sequence = context.getSequence();
-  await runOnce(sequence, options.prompt.slice(0, 80), 2);
-  const runs = [];
-  for (let index = 0; index < options.repetitions; index++) {
-    runs.push(await runOnce(sequence, options.prompt, options.newTokens));
-  }
-  return speedFigures(`llama.cpp, ${options.device} (${names})`, runs);
+  let first: readonly number[] = [];
+  return {
+    name: `llama.cpp, ${device} (${where})`,
+    prompt: async () => {
+      await sequence.clearHistory();
+      const run = await timeRun(() => evaluate(sequence, prompt, 1));
+      first = run.tokens;
+      return run;
+    },
+    decode: async () => {
+      const end = sequence.nextTokenIndex;
+      if (end > prompt.length) {
+        await sequence.eraseContextTokenRanges([{ start: prompt.length, end }]);
+      }
+      return await timeRun(() => evaluate(sequence, first, newTokens), newTokens);
+    },
+  };
 }
 
 if (import.meta.main) {
-  console.log(JSON.stringify(await runChild(JSON.parse(Deno.args[0]!))));
+  const engine = await openLlama(JSON.parse(Deno.args[0]!));
+  console.log(JSON.stringify({ name: engine.name }));
+  for await (const part of createInterface({ input: process.stdin })) {
+    console.log(JSON.stringify(await engine[part as "prompt" | "decode"]()));
+  }
   Deno.exit(0);
 }

@@ -9,13 +9,11 @@ import { createPolicy } from "../cache/policy_options.ts";
 import { printableText } from "../core/printable.ts";
 import { mean } from "../core/stats.ts";
 import { evaluationItems } from "../data/microworld.ts";
-import { teacherForceSettings } from "../decoding/forced/teacher_force_settings.ts";
 import type { ModelPair } from "../decoding/engine/types.ts";
-import type { PolicySetting } from "../decoding/engine/settings.ts";
+import { openSettings, type PolicySetting } from "../decoding/engine/settings.ts";
 import { SpeculativeSession } from "../decoding/engine/speculative_session.ts";
 import { BLOCK_SELECTIONS, type BlockSelection } from "../decoding/engine/speculative_types.ts";
 import type { Device } from "../gpu/device.ts";
-import { openDevice } from "../gpu/open_device.ts";
 import { LIST_HEADER_WORDS } from "../kernels/selection_list.ts";
 import { loadModel } from "../models/load.ts";
 import {
@@ -27,7 +25,9 @@ import {
   type StepSizes,
 } from "./policy_step.ts";
 import {
+  DEVICE_OPTIONS,
   modelPath,
+  onEachDevice,
   Options,
   printDevice,
   printJson,
@@ -36,7 +36,7 @@ import {
   type Times,
 } from "./timing.ts";
 
-const COLUMNS = [["part", -32], ["ms, clock", 10], ["processor/core", 15]] as const;
+const COLUMNS = [["part", -32], ["ms, clock", 10], ["ms, processor", 15]] as const;
 
 type StepTimes = Readonly<Record<PartName, Times>>;
 
@@ -102,16 +102,18 @@ function printMemory({ fullBytes, layerBytes, ...memory }: CacheMemory): void {
   );
 }
 
-/** Runs with both models on one device. */
-async function withPair(
-  { values }: Options<"large" | "small">,
+/** Runs with both models on one device after the other. */
+export async function withPair(
+  options: Options<"large" | "small" | keyof typeof DEVICE_OPTIONS>,
   run: (pair: Required<ModelPair>, device: Device) => Promise<void>,
 ): Promise<void> {
-  using device = await openDevice();
-  using large = await loadModel(modelPath(values.large), { device });
-  using small = await loadModel(modelPath(values.small, "small"), { device });
-  printDevice(device);
-  await run({ large, small }, device);
+  const { large: largeName, small: smallName } = options.values;
+  await onEachDevice(options, async (device) => {
+    using large = await loadModel(modelPath(largeName), { device });
+    using small = await loadModel(modelPath(smallName, "small"), { device });
+    printDevice(device);
+    await run({ large, small }, device);
+  });
 }
 
 /**
@@ -120,6 +122,7 @@ async function withPair(
  */
 export async function benchPolicyStep(args: string[]): Promise<void> {
   const options = new Options(args, {
+    ...DEVICE_OPTIONS,
     large: "1.5b",
     small: "0.5b",
     tokens: "2048,4096",
@@ -152,6 +155,7 @@ export async function benchPolicyStep(args: string[]): Promise<void> {
   });
 }
 
+/** What a sweep compares. */
 const SETTINGS: readonly PolicySetting[] = [0.05, 0.1, 0.2, 0.4].flatMap((ratio) =>
   ["h2o", "tova", "smallkv", "smallkv_query_aware"].map((policy) => ({
     policy,
@@ -159,12 +163,28 @@ const SETTINGS: readonly PolicySetting[] = [0.05, 0.1, 0.2, 0.4].flatMap((ratio)
   }))
 );
 
-/**
- * Times a text under many settings: one setting after the other, and all as one batch that shares the prompt and the
- * small model. Both ways compare every step with the full cache.
- */
+/** Decode steps of some settings side by side, each on the same tokens. */
+async function openSteps(
+  pair: Required<ModelPair>,
+  settings: readonly PolicySetting[],
+  { prompt, tokens }: { readonly prompt: readonly number[]; readonly tokens: number },
+) {
+  const session = openSettings(pair, settings, prompt.length + tokens + 2);
+  const sequence = [...settings.keys()];
+  await session.prefill(prompt, { sequence });
+  return {
+    session,
+    step: async () => {
+      const token = prompt[session.lengths[0]! % prompt.length]!;
+      await session.step({ tokens: sequence.map(() => token), hasSelections: false });
+    },
+  };
+}
+
+/** Times decode steps of 16 settings in one batch, which share the small model, against those of one setting. */
 export async function benchPolicyBatch(args: string[]): Promise<void> {
   const options = new Options(args, {
+    ...DEVICE_OPTIONS,
     large: "embedded",
     small: "embedded",
     tokens: "256",
@@ -172,32 +192,36 @@ export async function benchPolicyBatch(args: string[]): Promise<void> {
     samples: "3",
   });
   const [prompt, steps] = [options.count("tokens"), options.count("steps")];
+  const samples = options.count("samples");
   await withPair(options, async (pair, device) => {
     const [item] = evaluationItems("route", { count: 1 });
     const ids = pair.large.tokenizer!.encode(item!.prompt);
-    const tokens = Array.from({ length: prompt + steps + 1 }, (_, at) => ids[at % ids.length]!);
-    const text = { prompt: tokens.slice(0, prompt), continuation: tokens.slice(prompt) };
-    const run = async (settings: readonly PolicySetting[]) => {
-      await teacherForceSettings(pair, text, { settings, newTokens: 1, endTokens: [] });
+    const text = {
+      prompt: Array.from({ length: prompt }, (_, at) => ids[at % ids.length]!),
+      tokens: steps * (samples + 1),
     };
-    const works = {
-      apart: {
-        async run() {
-          for (const setting of SETTINGS) await run([setting]);
-        },
-        times: 1,
+    const one = await openSteps(pair, [{ policy: "smallkv", budget: { ratio: 0.2 } }], text);
+    using _one = one.session;
+    const all = await openSteps(pair, SETTINGS, text);
+    using _all = all.session;
+    const work = ({ step }: typeof one) => ({
+      async run() {
+        for (let done = 0; done < steps; done++) await step();
       },
-      together: { run: () => run(SETTINGS), times: 1 },
-    };
-    const { apart, together } = await timeInTurns(device, works, options.count("samples"));
-    const ratio = apart.medianMs / together.medianMs;
+      times: steps,
+    });
+    const times = await timeInTurns(device, { one: work(one), all: work(all) }, samples);
+    const count = SETTINGS.length;
+    const ratio = count * times.one.medianMs / times.all.medianMs;
+    const processorRatio = count * times.one.processorMs / times.all.processorMs;
     console.log(
-      `${SETTINGS.length} settings, prompt ${prompt}, ${steps} steps: one after the other ${
-        (apart.medianMs / 1000).toFixed(2)
-      } s, together ${(together.medianMs / 1000).toFixed(2)} s, ratio ${ratio.toFixed(1)}`,
+      `prompt ${prompt}: a step of one setting ${times.one.medianMs.toFixed(1)} ms, of ${count} ` +
+        `settings ${times.all.medianMs.toFixed(1)} ms: ${ratio.toFixed(1)} x as many tokens a ` +
+        `second, ${processorRatio.toFixed(1)} x by processor time`,
     );
-    const figures = { settings: SETTINGS.length, prompt, steps, apart, together, ratio };
-    printJson("batch", device, figures);
+    const names = { large: pair.large.name, small: pair.small.name };
+    const figures = { settings: count, prompt, steps, samples, ...times, ratio, processorRatio };
+    printJson("batch", device, { ...names, ...figures });
   });
 }
 
@@ -283,6 +307,7 @@ const DRAFT_COLUMNS = [
  */
 export async function benchSpeculation(args: string[]): Promise<void> {
   const options = new Options(args, {
+    ...DEVICE_OPTIONS,
     large: "embedded",
     small: "embedded",
     drafts: "2,4",

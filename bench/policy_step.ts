@@ -169,12 +169,12 @@ export async function stepParts(
     async small() {
       large.writeLengths();
       await small.open(step, forward);
-      small.submit();
+      device.submit(small.prepare());
     },
     scores: await recorded(scoreCommands(step, forward)),
     planOnDevice() {
       large.writeLengths();
-      devicePlanner.run([planner.tiers(tokens)]);
+      device.submit(...devicePlanner.prepare([planner.tiers(tokens)]));
     },
     async planOnHost() {
       const values = new Float32Array(await device.read(step.buffers.saliency));

@@ -1,8 +1,11 @@
 /**
- * Figures of an engine that runs a whole model. Imports nothing, since a child process without a configuration reads it.
+ * How an engine that runs a whole model is timed. Imports nothing of the project, since a child process without a
+ * configuration reads it.
  *
  * @module
  */
+
+import process from "node:process";
 
 /** Sizes of a timed run. */
 export interface SpeedShape {
@@ -12,42 +15,49 @@ export interface SpeedShape {
   readonly prompt: readonly number[];
   /** Tokens decoded after it. */
   readonly newTokens: number;
-  /** Timed repetitions; one more, before them, warms up. */
-  readonly repetitions: number;
 }
 
-/** One prompt and its continuation. */
-export interface SpeedRun {
-  /** Prompt submitted to first token id on the CPU. */
-  readonly ttftMs: number;
-  /** Time per token after the first. */
-  readonly tpotMs: number;
-  /** Tokens chosen greedily, to see whether engines agree. */
+/** Milliseconds by the clock, and of processor time, of all threads of this process together. */
+export interface Sample {
+  readonly wallMs: number;
+  readonly processorMs: number;
+}
+
+/** An engine with a model and room for the prompt and the tokens after it. */
+export interface SpeedEngine extends AsyncDisposable {
+  /** Engine and device, for people. */
+  readonly name: string;
+  /** Threads that compute; undefined where a driver decides. */
+  readonly threads?: number | undefined;
+  /** Runs the prompt from nothing to the first token id on the host. */
+  prompt(): Promise<SpeedRun>;
+  /** Decodes greedily after the end of the prompt; the time is that of one token. */
+  decode(): Promise<SpeedRun>;
+}
+
+/** One run of a part. */
+export interface SpeedRun extends Sample {
+  /** Tokens that were chosen, to see whether engines agree. */
   readonly tokens: readonly number[];
 }
 
-/** One engine on one adapter. */
-export interface SpeedFigures {
-  /** Engine and adapter, for people. */
-  readonly engine: string;
-  /** One entry per repetition. */
-  readonly ttftMs: readonly number[];
-  /** One entry per repetition. */
-  readonly tpotMs: readonly number[];
-  /** Tokens of the last repetition. */
-  readonly tokens: readonly number[];
-}
-
-/**
- * Gathers repetitions.
- *
- * @param runs At least one repetition.
- */
-export function speedFigures(engine: string, runs: readonly SpeedRun[]): SpeedFigures {
-  return {
-    engine,
-    ttftMs: runs.map(({ ttftMs }) => ttftMs),
-    tpotMs: runs.map(({ tpotMs }) => tpotMs),
-    tokens: runs.at(-1)!.tokens,
+/** Starts a clock; calling it gives the time since then. */
+export function startClock(): () => Sample {
+  const [start, before] = [performance.now(), process.cpuUsage()];
+  return () => {
+    const wallMs = performance.now() - start;
+    const { user, system } = process.cpuUsage(before);
+    return { wallMs, processorMs: (user + system) / 1000 };
   };
+}
+
+/** Times a part that chooses tokens. */
+export async function timeRun(
+  run: () => Promise<readonly number[]>,
+  times = 1,
+): Promise<SpeedRun> {
+  const clock = startClock();
+  const tokens = await run();
+  const { wallMs, processorMs } = clock();
+  return { wallMs: wallMs / times, processorMs: processorMs / times, tokens };
 }

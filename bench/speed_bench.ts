@@ -1,72 +1,212 @@
 /**
- * Times this engine and llama.cpp on one model file, in one run.
+ * Times this engine on each device, and llama.cpp beside it, on one model file, in turns of one run.
  *
  * @module
  */
 
 import { printableText } from "../core/printable.ts";
-import { median, quantile } from "../core/stats.ts";
+import { median } from "../core/stats.ts";
 import { Session } from "../decoding/session/session.ts";
-import { loadModel } from "../models/load.ts";
-import { benchPeer, PEER_DEVICES, type PeerDevice } from "./peers.ts";
-import { type SpeedFigures, speedFigures, type SpeedRun, type SpeedShape } from "./speed.ts";
-import { modelPath, Options, printDevice, printJson } from "./timing.ts";
+import { loadModel, type Model } from "../models/load.ts";
+import type { ModelWeights, Projection } from "../models/weights/weights.ts";
+import { type Ceiling, measureCeiling, printCeilings } from "./ceiling.ts";
+import { openPeer, PEER_DEVICES } from "./peers.ts";
+import { type Sample, type SpeedEngine, type SpeedRun, type SpeedShape, timeRun } from "./speed.ts";
+import {
+  DEVICE_OPTIONS,
+  deviceName,
+  deviceOpeners,
+  modelPath,
+  Options,
+  printJson,
+  printRow,
+  type Times,
+  timesOf,
+} from "./timing.ts";
 
-/** The wall clock stops when token ids are on the CPU. */
-async function runOnce(session: Session, shape: SpeedShape): Promise<SpeedRun> {
-  session.rewind(0);
-  const start = performance.now();
-  await session.prefill(shape.prompt, { logits: "last" });
-  const first = await session.nextTokens();
-  const ttftMs = performance.now() - start;
-  const decoded = await session.decode(shape.newTokens);
-  const tpotMs = (performance.now() - start - ttftMs) / shape.newTokens;
-  return { ttftMs, tpotMs, tokens: [...first, ...decoded[0]!] };
+/** Multiplications and additions of products, each counted, by what the CPU device computes them with. */
+interface Operations {
+  /** Of quantized weights. */
+  readonly integers: number;
+  /** Of weights that are floats. */
+  readonly floats: number;
 }
 
-/** Peers that ran; one that cannot run is named with its reason. */
-async function benchPeers(
-  shape: SpeedShape,
-  peers: readonly PeerDevice[],
-): Promise<SpeedFigures[]> {
-  const figures: SpeedFigures[] = [];
-  for (const device of peers) {
-    console.error(`Timing llama.cpp on ${device}`);
-    try {
-      // A software adapter takes minutes for one prompt.
-      const repetitions = device === "vulkan" ? 1 : shape.repetitions;
-      figures.push(await benchPeer(device, { ...shape, repetitions }));
-    } catch (error) {
-      console.log(printableText(`Not timed: llama.cpp on ${device}: ${(error as Error).message}`));
-    }
+/** What a model computes and reads. */
+interface ModelWork {
+  /** Of all layers for a token. */
+  readonly layers: Operations;
+  /** Of what turns a hidden state into logits. */
+  readonly head: Operations;
+  /** Bytes of weights that a decode step reads. */
+  readonly stepBytes: number;
+}
+
+/** An engine, what it has taken, and what its times are compared with. */
+interface Timed {
+  readonly engine: SpeedEngine;
+  readonly runs: Readonly<Record<"prompt" | "decode", SpeedRun[]>>;
+  readonly work: ModelWork;
+}
+
+/** Figures of an engine. */
+interface SpeedFigures {
+  readonly engine: string;
+  readonly threads?: number | undefined;
+  /** The whole prompt. */
+  readonly prompt: Times;
+  /** One token after it. */
+  readonly token: Times;
+  /** Shares of the machine's ceiling, by processor time; for engines on the CPU. */
+  readonly shares?: CeilingShares;
+}
+
+interface CeilingShares {
+  /** Time that the operations of the prompt's products would take at the ceiling, over its own. */
+  readonly promptOperations: number;
+  /** The same of a decode step. */
+  readonly tokenOperations: number;
+  /** Bytes of weights that a decode step reads over those that can be read. */
+  readonly tokenBytes: number;
+}
+
+const COLUMNS = [
+  ["engine", -52],
+  ["prompt ms", 9, 0],
+  ["processor ms", 20],
+  ["token ms", 9],
+  ["processor ms", 22],
+  ["share: prompt", 13],
+  ["token", 6],
+  ["bytes", 6],
+] as const;
+
+function operations(projections: readonly Projection[]): Operations {
+  let [integers, floats] = [0, 0];
+  for (const { weight: { format, rows, columns } } of projections) {
+    if (format.floats.plane === "values") floats += 2 * rows * columns;
+    else integers += 2 * rows * columns;
   }
-  return figures;
+  return { integers, floats };
 }
 
-/** How many times faster the first engine is. */
-function ratios(ours: SpeedFigures, theirs: SpeedFigures) {
-  const faster = (kind: "ttftMs" | "tpotMs") => median(theirs[kind]) / median(ours[kind]);
-  return { engine: theirs.engine, prefill: faster("ttftMs"), decode: faster("tpotMs") };
+function modelWork({ layers, head, embedding, byteLength }: ModelWeights): ModelWork {
+  const projections = layers.flatMap(({ queryKeyValue, output, gateUp, down }) =>
+    [queryKeyValue, output, gateUp, down].flat()
+  );
+  // A step reads one row of an embedding that is not the head, too.
+  const isTied = head[0]!.weight === embedding;
+  const stepBytes = byteLength - (isTied ? 0 : embedding.byteLength);
+  return { layers: operations(projections), head: operations(head), stepBytes };
 }
 
-function report(ours: SpeedFigures, peers: readonly SpeedFigures[], shape: SpeedShape): void {
-  const range = (values: readonly number[]) =>
-    [0.5, 0.1, 0.9].map((share) => quantile(values, share).toFixed(1)).join(" / ");
-  for (const figures of [ours, ...peers]) {
-    const prefill = 1000 * shape.prompt.length / median(figures.ttftMs);
-    console.log(figures.engine);
-    console.log(`  prefill ${prefill.toFixed(1)} tokens/s`);
-    console.log(`  time to first token, ms, median / 10 % / 90 %: ${range(figures.ttftMs)}`);
-    console.log(`  time per token, ms, median / 10 % / 90 %: ${range(figures.tpotMs)}`);
-    console.log(`  n = ${figures.ttftMs.length}`);
-    if (figures === ours) continue;
-    const ratio = ratios(ours, figures);
-    const differs = ours.tokens.findIndex((token, index) => token !== figures.tokens[index]);
-    const equal = differs < 0 ? ours.tokens.length : differs;
-    console.log(
-      `  ours is ${ratio.prefill.toFixed(2)} x in prefill, ${ratio.decode.toFixed(2)} x in decode`,
-    );
-    console.log(`  first ${equal} of ${ours.tokens.length} tokens are equal`);
+/** This engine; owns session and model. */
+function openOwn(model: Model, shape: SpeedShape, accumulate: boolean): SpeedEngine {
+  const { prompt, newTokens } = shape;
+  const capacity = prompt.length + newTokens + 2;
+  // Recordings of whole chunks are kept, so that turns after the first time what is computed.
+  const chunk = Math.min(128, prompt.length);
+  const session = new Session(model, { capacity, accumulate, chunk });
+  return {
+    name: `smallkv, ${deviceName(model.device)}`,
+    threads: model.device.info.threads,
+    prompt: async () => {
+      session.rewind(0);
+      return await timeRun(async () => {
+        await session.prefill(prompt, { logits: "last" });
+        return await session.nextTokens();
+      });
+    },
+    decode: async () => {
+      if (session.canRewind(prompt.length)) session.rewind(prompt.length);
+      else {
+        session.rewind(0);
+        await session.prefill(prompt, { logits: "last" });
+      }
+      return await timeRun(async () => (await session.decode(newTokens))[0]!, newTokens);
+    },
+    [Symbol.asyncDispose]() {
+      session.close();
+      model.close();
+      model.device[Symbol.dispose]();
+      return Promise.resolve();
+    },
+  };
+}
+
+function figuresOf({ engine, runs, work }: Timed, shape: SpeedShape, ceilings: Ceiling[]) {
+  const [prompt, token] = [timesOf(runs.prompt), timesOf(runs.decode)];
+  const { name, threads } = engine;
+  const figures: SpeedFigures = { engine: name, threads, prompt, token };
+  const ceiling = ceilings.find((one) => one.threads === threads);
+  if (ceiling === undefined) return figures;
+  // Milliseconds of all threads together that the work would take at the ceiling.
+  const computing = ({ integers, floats }: Operations) =>
+    threads! * (integers / ceiling.integerGops + floats / ceiling.floatGflops) / 1e6;
+  const reading = threads! * work.stepBytes / ceiling.readGigabytes / 1e6;
+  const [layersMs, headMs] = [computing(work.layers), computing(work.head)];
+  const shares: CeilingShares = {
+    promptOperations: (shape.prompt.length * layersMs + headMs) / prompt.processorMs,
+    tokenOperations: (layersMs + headMs) / token.processorMs,
+    tokenBytes: reading / token.processorMs,
+  };
+  return { ...figures, shares };
+}
+
+function report(figures: readonly SpeedFigures[]): void {
+  const spread = (times: Times, digits: number) => {
+    const { processorMs, processorLowMs, processorHighMs } = times;
+    const [middle, low, high] = [processorMs, processorLowMs, processorHighMs]
+      .map((ms) => ms.toFixed(digits));
+    return `${middle} (${low} - ${high})`;
+  };
+  printRow(COLUMNS);
+  for (const { engine, prompt, token, shares } of figures) {
+    const times = [prompt.medianMs, spread(prompt, 0), token.medianMs, spread(token, 2)];
+    const { promptOperations, tokenOperations, tokenBytes } = shares ?? {};
+    const ofCeiling = [promptOperations, tokenOperations, tokenBytes].map((share) => share ?? "-");
+    printRow(COLUMNS, [printableText(engine), ...times, ...ofCeiling]);
+  }
+}
+
+/** How many times as long the first engine takes as another: the median over turns, which other load disturbs little. */
+function ratios(first: Timed, other: Timed) {
+  const over = (part: "prompt" | "decode", kind: keyof Sample) =>
+    median(first.runs[part].map((run, turn) => run[kind] / other.runs[part][turn]![kind]));
+  return {
+    engine: other.engine.name,
+    prompt: over("prompt", "wallMs"),
+    promptProcessor: over("prompt", "processorMs"),
+    token: over("decode", "wallMs"),
+    tokenProcessor: over("decode", "processorMs"),
+    equalTokens: equalTokens(first, other),
+  };
+}
+
+function chosenTokens({ runs }: Timed): number[] {
+  return [...runs.prompt.at(-1)!.tokens, ...runs.decode.at(-1)!.tokens];
+}
+
+/** Tokens before the first that differs. */
+function equalTokens(first: Timed, other: Timed): number {
+  const [tokens, others] = [chosenTokens(first), chosenTokens(other)];
+  const differs = tokens.findIndex((id, index) => id !== others[index]);
+  return differs < 0 ? tokens.length : differs;
+}
+
+function printRatios(first: Timed, all: readonly ReturnType<typeof ratios>[]): void {
+  for (const { engine, equalTokens, ...ratio } of all) {
+    const [prompt, promptProcessor, token, tokenProcessor] = [
+      ratio.prompt,
+      ratio.promptProcessor,
+      ratio.token,
+      ratio.tokenProcessor,
+    ].map((value) => value.toFixed(2));
+    console.log(printableText(
+      `${first.engine.name} over ${engine}: prompt ${prompt} x by the clock, ${promptProcessor} x ` +
+        `in processor time; token ${token} x, ${tokenProcessor} x; ` +
+        `the first ${equalTokens} of ${chosenTokens(first).length} tokens are equal`,
+    ));
   }
 }
 
@@ -74,8 +214,77 @@ function report(ours: SpeedFigures, peers: readonly SpeedFigures[], shape: Speed
 function warnOfLoad(): void {
   const [load, cores] = [Deno.loadavg()[0]!, navigator.hardwareConcurrency];
   if (load <= cores / 2) return;
-  const what = `Load ${load.toFixed(1)} on ${cores} cores`;
-  console.log(`${what}: times by the clock are too long, those of llama.cpp on cpu most of all`);
+  console.log(
+    `Load ${load.toFixed(1)} on ${cores} cores: times by the clock are too long, and of engines ` +
+      "with several threads processor times, too",
+  );
+}
+
+const SPEED_OPTIONS = {
+  ...DEVICE_OPTIONS,
+  model: "0.5b",
+  prompt: "256",
+  tokens: "32",
+  repetitions: "3",
+  repeat: "prompt,decode",
+  sums: "no",
+  peers: "cpu",
+};
+
+type SpeedOptions = Options<keyof typeof SPEED_OPTIONS>;
+
+/** Engines with the model loaded, this one on each device first. */
+async function openEngines(options: SpeedOptions, owner: AsyncDisposableStack) {
+  const timed: Timed[] = [];
+  const add = (engine: SpeedEngine, work: ModelWork) => {
+    timed.push({ engine: owner.use(engine), work, runs: { prompt: [], decode: [] } });
+  };
+  const path = modelPath(options.values.model);
+  const peers = options.words("peers", [...PEER_DEVICES, "none"]);
+  const accumulate = options.words("sums", ["yes", "no"])[0] === "yes";
+  const [promptTokens, newTokens] = [options.count("prompt"), options.count("tokens")];
+  const shapeOf = ({ config }: Model): SpeedShape => {
+    // A list with no meaning, the same for every engine.
+    const ids = Math.min(20_000, config.vocabulary - 100);
+    const prompt = Array.from({ length: promptTokens }, (_, at) => 100 + at * 7919 % ids);
+    return { path, prompt, newTokens };
+  };
+  let model: Model | undefined;
+  for (const open of deviceOpeners(options)) {
+    console.error("Loading the model");
+    model = await loadModel(path, { device: await open() });
+    add(openOwn(model, shapeOf(model), accumulate), modelWork(model.weights));
+  }
+  const shape = shapeOf(model!);
+  for (const peer of peers) {
+    if (peer === "none") continue;
+    console.error(`Loading the model into llama.cpp on ${peer}`);
+    try {
+      const threads = timed[0]!.engine.threads ?? navigator.hardwareConcurrency;
+      const engine = await openPeer({ ...shape, device: peer, threads });
+      add(engine, { ...timed[0]!.work, stepBytes: model!.fileTensorBytes });
+    } catch (error) {
+      console.log(printableText(`Not timed: llama.cpp on ${peer}: ${(error as Error).message}`));
+    }
+  }
+  return { timed, shape, model: model! };
+}
+
+/** Runs all engines in turns; a first turn warms up, and gives the figures of what is not repeated. */
+async function runTurns(timed: readonly Timed[], options: SpeedOptions): Promise<void> {
+  const repeated = options.words("repeat", ["prompt", "decode"]);
+  const repetitions = options.count("repetitions");
+  for (let turn = 0; turn <= repetitions; turn++) {
+    console.error(turn === 0 ? "Warming up" : `Timing, turn ${turn} of ${repetitions}`);
+    for (const part of ["prompt", "decode"] as const) {
+      if (turn > 0 && !repeated.includes(part)) continue;
+      for (const { engine, runs } of timed) {
+        const run = await engine[part]();
+        if (turn === 1) runs[part].length = 0;
+        runs[part].push(run);
+      }
+    }
+  }
 }
 
 /**
@@ -84,39 +293,28 @@ function warnOfLoad(): void {
  * @throws {UsageError} If an option is wrong.
  */
 export async function benchSpeed(args: string[]): Promise<void> {
-  const options = new Options(args, {
-    model: "0.5b",
-    prompt: "256",
-    tokens: "32",
-    repetitions: "3",
-    peers: "vulkan,cpu",
-  });
-  const peers = options.words("peers", [...PEER_DEVICES, "none"]);
-  const path = modelPath(options.values.model);
-  const promptTokens = options.count("prompt");
-  const [newTokens, repetitions] = [options.count("tokens"), options.count("repetitions")];
+  const options = new Options(args, SPEED_OPTIONS);
   warnOfLoad();
-  console.error("Timing this engine");
-  using model = await loadModel(path);
-  // A list with no meaning, the same for every engine.
-  const ids = Math.min(20_000, model.config.vocabulary - 100);
-  const prompt = Array.from({ length: promptTokens }, (_, at) => 100 + at * 7919 % ids);
-  const shape: SpeedShape = { path, prompt, newTokens, repetitions };
-  const { device, name, hash, fileTensorBytes } = model;
-  printDevice(device);
-  const runs: SpeedRun[] = [];
-  {
-    using session = new Session(model, { capacity: promptTokens + newTokens + 2 });
-    for (let run = 0; run <= repetitions; run++) runs.push(await runOnce(session, shape));
+  await using owner = new AsyncDisposableStack();
+  const { timed, shape, model } = await openEngines(options, owner);
+  await runTurns(timed, options);
+  const ceilings: Ceiling[] = [];
+  for (const count of new Set(timed.flatMap(({ engine }) => engine.threads ?? []))) {
+    ceilings.push(await measureCeiling(count));
   }
-  const { backend, description } = device.info;
-  const ours = speedFigures(`smallkv, ${backend} (${description})`, runs.slice(1));
-  const deviceBytes = device.usage.peakBytes;
-  const theirs = await benchPeers(shape, peers.filter((peer) => peer !== "none"));
-  report(ours, theirs, shape);
-  printJson("speed", device, {
-    ...{ model: name, hash, fileTensorBytes, deviceBytes },
-    ...{ promptTokens, newTokens, ours, peers: theirs },
-    ratios: theirs.map((figures) => ratios(ours, figures)),
+  const engines = timed.map((one) => figuresOf(one, shape, ceilings));
+  const { prompt, tokens, repetitions, repeat, sums } = options.values;
+  console.log(
+    printableText(`${model.name}, prompt ${prompt}, tokens ${tokens}, n = ${repetitions}`),
+  );
+  report(engines);
+  const compared = timed.slice(1).map((other) => ratios(timed[0]!, other));
+  printRatios(timed[0]!, compared);
+  printCeilings(ceilings);
+  const { name, hash, fileTensorBytes } = model;
+  const { stepBytes: _, ...operations } = timed[0]!.work;
+  printJson("speed", undefined, {
+    ...{ model: name, hash, fileTensorBytes, prompt, tokens, repetitions, repeat, sums },
+    ...{ operations, ceilings, engines, ratios: compared },
   });
 }

@@ -4,12 +4,14 @@
  * @module
  */
 
-import process from "node:process";
 import { parseArgs } from "node:util";
 import { checkInteger, RequirementError, UsageError } from "../core/check.ts";
+import { printableText } from "../core/printable.ts";
 import { median, quantile } from "../core/stats.ts";
 import { embeddedPair } from "../data/embedded.ts";
-import type { Command, Device } from "../gpu/device.ts";
+import { type Backend, BACKENDS, type Command, type Device } from "../gpu/device.ts";
+import { openDevice } from "../gpu/open_device.ts";
+import { type Sample, startClock } from "./speed.ts";
 
 const ACTION = "run the benchmark";
 
@@ -21,17 +23,18 @@ const FILES: Readonly<Record<string, string>> = {
 /** Time that the repetitions of a command take together, in milliseconds. */
 const MIN_MS = 60;
 
-/** Options of a command line, all with a default. */
+/** Options of a command line, all with a default; those that are given several times make one list. */
 export class Options<Name extends string> {
   /** Values by name. */
   readonly values: Readonly<Record<Name, string>>;
 
   constructor(args: string[], defaults: Readonly<Record<Name, string>>) {
-    const entries = Object.entries<string>(defaults).map(([name, value]) =>
-      [name, { type: "string", default: value }] as const
-    );
+    const entries = Object.entries<string>(defaults).map((
+      [name, value],
+    ) => [name, { type: "string" as const, multiple: true, default: [value] }]);
     const { values } = parseArgs({ args, options: Object.fromEntries(entries) });
-    this.values = values as Record<Name, string>;
+    const joined = Object.entries(values).map(([name, list]) => [name, String(list)]);
+    this.values = Object.fromEntries(joined);
   }
 
   /** Integers of at least `min`, separated by commas. */
@@ -91,6 +94,37 @@ export function modelPath(name: string, role: "large" | "small" = "large"): stri
   );
 }
 
+/** Options that say where a benchmark runs. */
+export const DEVICE_OPTIONS = { device: "auto", threads: "0" } as const;
+
+/**
+ * Opens one device after the other: each back end that `--device` lists, the CPU once for each number of `--threads`.
+ *
+ * @param run What runs on each; the device is closed after it.
+ */
+export async function onEachDevice(
+  options: Options<keyof typeof DEVICE_OPTIONS>,
+  run: (device: Device) => Promise<void>,
+): Promise<void> {
+  for (const open of deviceOpeners(options)) {
+    using device = await open();
+    await run(device);
+  }
+}
+
+/** What opens each of them; 0 threads stand for the cores of the machine. */
+export function deviceOpeners(
+  options: Options<keyof typeof DEVICE_OPTIONS>,
+): (() => Promise<Device>)[] {
+  const backends = options.words<"auto" | Backend>("device", ["auto", ...BACKENDS]);
+  const counts = options.counts("threads", 0);
+  return backends.flatMap((backend) =>
+    (backend === "cpu" || backend === "auto" ? counts : [0]).map((threads) => () =>
+      openDevice({ backend, ...(threads > 0 && { threads }) })
+    )
+  );
+}
+
 /** Work that is timed. */
 export interface Work {
   /** Does the work; it need not wait for the device. */
@@ -99,25 +133,39 @@ export interface Work {
   readonly times: number;
 }
 
-/** Milliseconds by the clock, and of processor time divided by cores, which other load disturbs less. */
+/** Medians and quartiles of samples, by the clock and by processor time. */
 export interface Times {
   readonly medianMs: number;
   readonly lowMs: number;
   readonly highMs: number;
   readonly processorMs: number;
+  readonly processorLowMs: number;
+  readonly processorHighMs: number;
 }
 
-async function timeOnce(device: Device, { run, times }: Work) {
+/** Sums up samples. */
+export function timesOf(samples: readonly Sample[]): Times {
+  const walls = samples.map(({ wallMs }) => wallMs);
+  const processors = samples.map(({ processorMs }) => processorMs);
+  return {
+    medianMs: median(walls),
+    lowMs: quantile(walls, 0.25),
+    highMs: quantile(walls, 0.75),
+    processorMs: median(processors),
+    processorLowMs: quantile(processors, 0.25),
+    processorHighMs: quantile(processors, 0.75),
+  };
+}
+
+async function timeOnce(device: Device, { run, times }: Work): Promise<Sample> {
   // Waiting for the device takes a while even if it has nothing to do.
   const waiting = performance.now();
   await device.finished();
-  const [start, before] = [performance.now(), process.cpuUsage()];
+  const [waitedMs, clock] = [performance.now() - waiting, startClock()];
   await run();
   await device.finished();
-  const wall = performance.now() - start - (start - waiting);
-  const { user, system } = process.cpuUsage(before);
-  const processor = (user + system) / 1000 / navigator.hardwareConcurrency;
-  return { wall: Math.max(0, wall) / times, processor: processor / times };
+  const { wallMs, processorMs } = clock();
+  return { wallMs: Math.max(0, wallMs - waitedMs) / times, processorMs: processorMs / times };
 }
 
 /**
@@ -125,7 +173,7 @@ async function timeOnce(device: Device, { run, times }: Work) {
  * warms up.
  *
  * @param samples Turns.
- * @returns Median, 10 % and 90 % of each.
+ * @returns Medians and quartiles of each.
  */
 export async function timeInTurns<Name extends string>(
   device: Device,
@@ -133,22 +181,14 @@ export async function timeInTurns<Name extends string>(
   samples: number,
 ): Promise<Record<Name, Times>> {
   const names = Object.keys(works) as Name[];
-  const taken = new Map(names.map((name) => [name, [] as { wall: number; processor: number }[]]));
+  const taken = new Map(names.map((name) => [name, [] as Sample[]]));
   for (let sample = 0; sample <= samples; sample++) {
     for (const name of names) {
       const times = await timeOnce(device, works[name]);
       if (sample > 0) taken.get(name)!.push(times);
     }
   }
-  const summary = names.map((name) => {
-    const walls = taken.get(name)!.map(({ wall }) => wall);
-    return [name, {
-      medianMs: median(walls),
-      lowMs: quantile(walls, 0.1),
-      highMs: quantile(walls, 0.9),
-      processorMs: median(taken.get(name)!.map(({ processor }) => processor)),
-    }] as const;
-  });
+  const summary = names.map((name) => [name, timesOf(taken.get(name)!)] as const);
   return Object.fromEntries(summary) as Record<Name, Times>;
 }
 
@@ -168,7 +208,7 @@ export async function repeated(
   await timeOnce(device, work);
   const times = Math.max(
     1,
-    Math.ceil(MIN_MS / Math.max(0.05, (await timeOnce(device, work)).wall)),
+    Math.ceil(MIN_MS / Math.max(0.05, (await timeOnce(device, work)).wallMs)),
   );
   const all = owner.use(await device.record("timed", new Array(times).fill(commands).flat()));
   return { run: () => device.submit(all), times };
@@ -215,9 +255,14 @@ export function printRow(columns: readonly Column[], cells?: readonly (string | 
 }
 
 /** Prints the device and the load of the machine, which times depend on. */
-export function printDevice({ info: { description, isSoftware } }: Device): void {
+export function printDevice(device: Device): void {
   const load = `load ${Deno.loadavg()[0]!.toFixed(1)} on ${navigator.hardwareConcurrency} cores`;
-  console.log(`${description}${isSoftware ? " (software adapter)" : ""}, ${load}`);
+  console.log(printableText(`${deviceName(device)}, ${load}`));
+}
+
+/** Names a device for people. */
+export function deviceName({ info: { backend, description, threads } }: Device): string {
+  return `${backend} (${description}${threads === undefined ? "" : `, threads: ${threads}`})`;
 }
 
 /**
@@ -227,8 +272,9 @@ export function printDevice({ info: { description, isSoftware } }: Device): void
  */
 export function printJson(bench: string, device: Device | undefined, figures: object): void {
   const facts = { commit: commit(), deno: Deno.version.deno, load: Deno.loadavg()[0]! };
-  const { backend, description, isSoftware } = device?.info ?? {};
-  console.log(JSON.stringify({ bench, ...facts, backend, description, isSoftware, ...figures }));
+  const { backend, description, isSoftware, threads } = device?.info ?? {};
+  const where = { backend, description, isSoftware, threads };
+  console.log(JSON.stringify({ bench, ...facts, ...where, ...figures }));
 }
 
 /** Commit of the tree; empty outside a repository. */

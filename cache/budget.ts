@@ -26,6 +26,9 @@ export type CacheBudget = { readonly ratio: number; readonly of?: number } | {
   readonly tokens: number;
 };
 
+/** Newest tokens that each layer sees, [layers]; undefined where it sees all. */
+export type LayerWindows = readonly (number | undefined)[];
+
 /** A layer, and what is the same for all of them. */
 export interface LayerPlace extends Pick<CountOptions, "minimumTokens"> {
   /** What may be kept. */
@@ -42,6 +45,8 @@ export interface LayerPlace extends Pick<CountOptions, "minimumTokens"> {
 export interface CountRequest extends CountOptions, LayerPlace {
   /** Tokens of the sequence so far, the newest one included. */
   readonly tokens: number;
+  /** Elements of a head; needed where a budget also pays for an index of keys. */
+  readonly headDim?: number;
 }
 
 /** Options of policies that split their budget as SmallKV does. */
@@ -75,6 +80,36 @@ export function checkBudget(budget: CacheBudget): CacheBudget {
     throw new RequirementError({ action, requirement, current: budget.ratio });
   }
   return budget;
+}
+
+/**
+ * Reads a budget as command lines write it: a share as `0.2` or `20%`, a number of tokens as `256` or `256t`. `1` is the
+ * whole cache.
+ *
+ * @throws {RequirementError} If it is neither, or would leave nothing.
+ */
+export function parseBudget(text: string): CacheBudget {
+  const [, digits = "", suffix] =
+    /^((?:\d+(?:\.\d+)?|\.\d+)(?:e-?\d+)?)([t%]?)$/i.exec(text.trim()) ?? [];
+  const value = digits === "" ? NaN : Number(digits);
+  const isTokens = suffix === "t" || suffix === "" && Number.isSafeInteger(value) && value !== 1;
+  try {
+    if (isTokens) return checkBudget({ tokens: value });
+    return checkBudget({ ratio: suffix === "%" ? value / 100 : value });
+  } catch (error) {
+    if (!(error instanceof RequirementError)) throw error;
+    throw new RequirementError({
+      action: "set a cache budget",
+      requirement: "a budget must be a share above 0 and at most 1, as 0.2 or 20%, " +
+        "or a number of tokens, as 256 or 256t",
+      current: text,
+    });
+  }
+}
+
+/** Writes a budget as `parseBudget` reads it: `0.05`, or `256t`. */
+export function budgetText(budget: CacheBudget): string {
+  return "ratio" in budget ? String(budget.ratio) : `${budget.tokens}t`;
 }
 
 /**

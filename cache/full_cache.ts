@@ -7,7 +7,10 @@
 import { checkInteger } from "../core/check.ts";
 import type { Device, DeviceBuffer } from "../gpu/device.ts";
 import type { WritePlace } from "../kernels/rope_cache.ts";
-import type { KvFormat } from "../kernels/attention_shape.ts";
+import { type KvFormat, RING_TILE } from "../kernels/attention_shape.ts";
+
+/** Rows of the largest block of drafts. */
+const LEAST_ROWS = 16;
 
 /** Sizes of a cache. */
 export interface CacheShape {
@@ -25,9 +28,14 @@ export interface CacheShape {
   readonly keyFormat?: KvFormat;
   /** How values are stored; `f16` if left out. */
   readonly valueFormat?: KvFormat;
+  /**
+   * Slots of a KV head in each layer that holds only the newest tokens, each at its position modulo the slots; undefined in
+   * layers with a slot for every position, as all are if left out.
+   */
+  readonly rings?: readonly (number | undefined)[];
 }
 
-/** Keys and values of one layer, [sequences, kvHeads, capacity, headDim]; halves are packed in pairs. */
+/** Keys and values of one layer, [sequences, kvHeads, slots, headDim]; halves are packed in pairs. */
 export interface LayerCache {
   /** Keys, after RoPE. */
   readonly keys: DeviceBuffer;
@@ -50,13 +58,65 @@ export interface FullCache extends Disposable {
 }
 
 /**
- * Bytes of a complete cache: layers * kvHeads * headDim * capacity * sequences, times 2 or 4 each for keys and values.
+ * Slots of a KV head in a layer: a token is at its position modulo them.
+ *
+ * @param shape Sizes of the cache.
+ * @param layer The layer.
+ * @returns The ring, or the capacity.
+ */
+export function layerSlots(
+  { rings, capacity }: Pick<CacheShape, "rings" | "capacity">,
+  layer: number,
+): number {
+  return rings?.[layer] ?? capacity;
+}
+
+/**
+ * Slots that a layer with a window needs: the window and the rows of a step, whose first one still sees a whole window
+ * after all of them have been written, rounded up to what kernels load at once.
+ *
+ * @param window Newest tokens that a row sees, its own included.
+ * @param rows Most new tokens of a step; counted as at least 16, the rows of a block of drafts.
+ * @returns A multiple of `RING_TILE`.
+ */
+export function ringSlots(window: number, rows: number): number {
+  return RING_TILE * Math.ceil((window + Math.max(rows, LEAST_ROWS)) / RING_TILE);
+}
+
+/**
+ * Chooses the layers that hold only the newest tokens: those with a window whose ring is smaller than the capacity.
+ *
+ * @param windows Windows of the layers.
+ * @param sizes Tokens that fit per sequence, and most new tokens of a step; 128 if left out, as in sessions.
+ * @returns Slots of each layer's KV heads; undefined if none of them has a ring.
+ */
+export function ringsOf(
+  windows: readonly (number | undefined)[],
+  { capacity, rows = 128 }: { readonly capacity: number; readonly rows?: number },
+): CacheShape["rings"] {
+  const rings = windows.map((window) => {
+    if (window === undefined) return undefined;
+    const slots = ringSlots(window, rows);
+    return slots < capacity ? slots : undefined;
+  });
+  return rings.some((ring) => ring !== undefined) ? rings : undefined;
+}
+
+/**
+ * Bytes of a complete cache: kvHeads * headDim * slots * sequences, summed over layers, times 2 or 4 each for keys and
+ * values. Slots are the capacity, or the ring of a layer that holds only the newest tokens.
  *
  * @param shape Sizes of the cache.
  * @returns Bytes, keys and values together.
  */
 export function fullCacheBytes(shape: CacheShape): number {
-  return shape.layers * layerElements(shape) *
+  return Array.from({ length: shape.layers }, (_, layer) => layerBytes(shape, layer))
+    .reduce((sum, bytes) => sum + bytes, 0);
+}
+
+/** Bytes of a layer's keys and values. */
+export function layerBytes(shape: CacheShape, layer: number): number {
+  return layerElements(shape, layer) *
     (formatBytes(shape.keyFormat) + formatBytes(shape.valueFormat));
 }
 
@@ -69,18 +129,17 @@ export function fullCacheBytes(shape: CacheShape): number {
  * @throws {RequirementError} If a layer does not fit one binding of the device.
  */
 export function createFullCache(device: Device, shape: CacheShape): FullCache {
-  const elements = layerElements(shape);
-  const keyBytes = elements * formatBytes(shape.keyFormat);
-  const valueBytes = elements * formatBytes(shape.valueFormat);
+  const elements = Array.from({ length: shape.layers }, (_, layer) => layerElements(shape, layer));
+  const [keyBytes, valueBytes] = [formatBytes(shape.keyFormat), formatBytes(shape.valueFormat)];
   checkInteger("create a KV cache", "bytes of one layer's keys or values", {
-    value: Math.max(keyBytes, valueBytes),
+    value: Math.max(...elements) * Math.max(keyBytes, valueBytes),
     min: 4,
     max: device.info.maxBindingBytes,
   });
   using stack = new DisposableStack();
-  const layers = Array.from({ length: shape.layers }, (_, layer) => ({
-    keys: stack.use(device.createBuffer(`keys of layer ${layer}`, keyBytes)),
-    values: stack.use(device.createBuffer(`values of layer ${layer}`, valueBytes)),
+  const layers = elements.map((count, layer) => ({
+    keys: stack.use(device.createBuffer(`keys of layer ${layer}`, count * keyBytes)),
+    values: stack.use(device.createBuffer(`values of layer ${layer}`, count * valueBytes)),
   }));
   stack.move(); // `releaseLayer` frees them from now on
   const held = new Set(layers.keys());
@@ -93,7 +152,7 @@ export function createFullCache(device: Device, shape: CacheShape): FullCache {
     shape,
     layers,
     get byteLength() {
-      return held.size * fullCacheBytes({ ...shape, layers: 1 });
+      return [...held].reduce((sum, layer) => sum + layerBytes(shape, layer), 0);
     },
     releaseLayer,
     [Symbol.dispose]() {
@@ -102,8 +161,8 @@ export function createFullCache(device: Device, shape: CacheShape): FullCache {
   };
 }
 
-function layerElements(shape: CacheShape): number {
-  return shape.kvHeads * shape.headDim * shape.capacity * shape.sequences;
+function layerElements(shape: CacheShape, layer: number): number {
+  return shape.kvHeads * shape.headDim * layerSlots(shape, layer) * shape.sequences;
 }
 
 /**

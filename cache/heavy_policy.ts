@@ -23,3 +23,22 @@ export const HEAVY_AND_RECENT: Omit<Policy, "name" | "summary"> = {
     return { sink: first, recent: entries - heavy, critical: heavy - first, marginal: 0 };
   },
 };
+
+/**
+ * Makes the counts and timing of policies that keep a short window of the newest tokens, whose queries rank all others.
+ *
+ * @param window Tokens of the window; half of the entries where that is fewer.
+ */
+export function windowAndRanked(window: number): Omit<Policy, "name" | "summary"> {
+  return {
+    ...HEAVY_AND_RECENT,
+    interval: 16,
+    ties: "earlier",
+    accepts: ["base", "interval", "minimumTokens"],
+    counts({ budget, tokens }) {
+      const entries = wholeEntries(budget, tokens);
+      const recent = Math.min(window, Math.ceil(entries / 2));
+      return { sink: 0, recent, critical: entries - recent, marginal: 0 };
+    },
+  };
+}

@@ -5,7 +5,7 @@
  */
 
 import { RequirementError } from "../core/check.ts";
-import type { CacheShape } from "./full_cache.ts";
+import { type CacheShape, layerSlots } from "./full_cache.ts";
 import type { HeadPlace } from "./kv_store.ts";
 
 /** Tokens of a block; storage grows by one block for all heads at a time. */
@@ -17,7 +17,7 @@ interface Block {
   readonly values: Uint32Array;
 }
 
-/** Keys and values of one layer as a full cache holds them, [sequences, kvHeads, capacity, headDim / 2]. */
+/** Keys and values of one layer as a full cache holds them, [sequences, kvHeads, slots, headDim / 2]. */
 interface LayerWords {
   /** Keys, packed halves. */
   readonly keys: Uint32Array<ArrayBuffer>;
@@ -33,7 +33,10 @@ export interface HostRow {
   readonly start: number;
 }
 
-/** Complete copy of a cache, per layer [sequences, kvHeads, tokens, headDim / 2] words. */
+/**
+ * Complete copy of a cache, per layer [sequences, kvHeads, tokens, headDim / 2] words. Of layers that hold only the newest
+ * tokens it has those and what follows; older ones, which no row of attention sees, read as zeros.
+ */
 export class HostCopy {
   readonly #shape: CacheShape;
   readonly #rowWords: number;
@@ -44,6 +47,9 @@ export class HostCopy {
   #blockTokens = BLOCK_TOKENS;
   /** Tokens of each sequence that are gone. */
   #forgotten: readonly number[];
+  /** Tokens of each sequence when layers were copied. */
+  readonly #copied: readonly number[];
+  readonly #zeros: Uint32Array;
 
   /**
    * Starts empty.
@@ -57,6 +63,8 @@ export class HostCopy {
     this.#lengths = [...lengths];
     this.#layers = Array.from({ length: shape.layers }, () => new Map());
     this.#forgotten = lengths.map(() => 0);
+    this.#copied = [...lengths];
+    this.#zeros = new Uint32Array(this.#rowWords);
   }
 
   /** Tokens of each sequence. */
@@ -77,22 +85,33 @@ export class HostCopy {
    * @param words Its keys and values.
    */
   setLayer(layer: number, words: LayerWords): void {
-    const { sequences, kvHeads, capacity } = this.#shape;
+    const { sequences, kvHeads } = this.#shape;
+    const slots = layerSlots(this.#shape, layer);
     const rowWords = this.#rowWords;
     for (let sequence = 0; sequence < sequences; sequence++) {
       const length = this.#lengths[sequence]!;
-      for (let first = 0; first < length; first += BLOCK_TOKENS) {
+      let first = this.#firstToken(layer, sequence);
+      while (first < length) {
         const block = this.#block(layer, first);
-        const count = Math.min(BLOCK_TOKENS, length - first) * rowWords;
+        // Up to the end of the sequence, of the block, and of the slots.
+        const room = Math.min(BLOCK_TOKENS - first % BLOCK_TOKENS, slots - first % slots);
+        const tokens = Math.min(length - first, room);
+        const count = tokens * rowWords;
         for (let kvHead = 0; kvHead < kvHeads; kvHead++) {
           const head = sequence * kvHeads + kvHead;
-          const from = (head * capacity + first) * rowWords;
-          const to = head * BLOCK_TOKENS * rowWords;
+          const from = (head * slots + first % slots) * rowWords;
+          const to = this.#rowOf(head, first) * rowWords;
           block.keys.set(words.keys.subarray(from, from + count), to);
           block.values.set(words.values.subarray(from, from + count), to);
         }
+        first += tokens;
       }
     }
+  }
+
+  /** First token of a sequence that a layer held when it was copied. */
+  #firstToken(layer: number, sequence: number): number {
+    return Math.max(0, this.#copied[sequence]! - layerSlots(this.#shape, layer));
   }
 
   /**
@@ -128,6 +147,7 @@ export class HostCopy {
    */
   row(kind: "keys" | "values", place: HeadPlace, token: number): HostRow {
     const { sequence, layer, kvHead } = place;
+    if (token < this.#firstToken(layer, sequence)) return { words: this.#zeros, start: 0 };
     const block = this.#layers[layer]?.get(Math.floor(token / this.#blockTokens));
     const [first, end] = [this.#forgotten[sequence]!, this.#lengths[sequence]!];
     if (block === undefined || token < first || token >= end) {
@@ -145,20 +165,22 @@ export class HostCopy {
    * Arranges a layer as a full cache holds it.
    *
    * @param layer Layer, from 0.
-   * @returns Its keys and values; zeros after the end of each sequence.
+   * @returns Its keys and values; zeros where a sequence has not been.
    * @throws {RequirementError} If tokens were forgotten.
    */
   layer(layer: number): LayerWords {
-    const { sequences, kvHeads, capacity } = this.#shape;
-    const words = sequences * kvHeads * capacity * this.#rowWords;
+    const { sequences, kvHeads } = this.#shape;
+    const slots = layerSlots(this.#shape, layer);
+    const words = sequences * kvHeads * slots * this.#rowWords;
     const whole = { keys: new Uint32Array(words), values: new Uint32Array(words) };
     for (let head = 0; head < sequences * kvHeads; head++) {
       const place = { sequence: Math.floor(head / kvHeads), layer, kvHead: head % kvHeads };
-      for (let token = 0; token < this.#lengths[place.sequence]!; token++) {
+      const length = this.#lengths[place.sequence]!;
+      for (let token = Math.max(0, length - slots); token < length; token++) {
         for (const kind of ["keys", "values"] as const) {
           const { words, start } = this.row(kind, place, token);
           const vector = words.subarray(start, start + this.#rowWords);
-          whole[kind].set(vector, (head * capacity + token) * this.#rowWords);
+          whole[kind].set(vector, (head * slots + token % slots) * this.#rowWords);
         }
       }
     }

@@ -7,7 +7,7 @@
 import { RequirementError } from "../core/check.ts";
 import type { CacheShape, FullCache, LayerCache } from "./full_cache.ts";
 import type { Selection } from "./policy.ts";
-import type { SlotCounts } from "./slot_change.ts";
+import { addCounts, noCounts, type SlotCounts } from "./slot_change.ts";
 
 /** Where tokens are kept: all on the device, or planned ones there and all on the host. */
 export type StoreKind = "resident" | "tiered";
@@ -72,6 +72,14 @@ export interface StepRows {
   readonly migration: Migration;
 }
 
+/** Outcome of the plan of one layer. */
+export interface LayerRows {
+  /** Rows of each selection, [sequences, kvHeads]. */
+  readonly rows: readonly SelectionRows[];
+  /** What was moved. */
+  readonly counts: SlotCounts;
+}
+
 /** Keys and values of a model under a policy. */
 export interface KvStore extends Disposable {
   /** Sizes of the model and most tokens per sequence. */
@@ -94,6 +102,14 @@ export interface KvStore extends Disposable {
    * @throws {RequirementError} If a plan exceeds the pools or needs what was dropped for good; nothing has changed then.
    */
   apply(selections: readonly Selection[]): StepRows;
+  /**
+   * Does so for one layer, where each layer chooses its tokens; the layers of a step follow each other.
+   *
+   * @param layer The layer.
+   * @param selections What each KV head keeps, [sequences, kvHeads].
+   * @throws {RequirementError} As `apply`.
+   */
+  applyLayer(layer: number, selections: readonly Selection[]): LayerRows;
   /**
    * Copies the newest token's key and value to the host once the step has been submitted.
    *
@@ -122,6 +138,22 @@ export function headIndex(
   place: HeadPlace,
 ): number {
   return (place.sequence * shape.layers + place.layer) * shape.kvHeads + place.kvHead;
+}
+
+/**
+ * Finds a KV head by its number within a layer.
+ *
+ * @param shape Sizes of the store.
+ * @param layer The layer.
+ * @param index Its place in [sequences, kvHeads].
+ * @returns Its place in the store.
+ */
+export function headOfLayer(
+  { kvHeads }: Pick<CacheShape, "kvHeads">,
+  layer: number,
+  index: number,
+): HeadPlace {
+  return { layer, sequence: Math.floor(index / kvHeads), kvHead: index % kvHeads };
 }
 
 /**
@@ -172,6 +204,34 @@ export function selectionsPerHead(
     state:
       `value is ${selections.length}, and one per query head is a simulation for stores that hold every token`,
   });
+}
+
+/**
+ * Applies a plan layer by layer.
+ *
+ * @param shape Sizes of the store.
+ * @param heads What each KV head keeps, [sequences, layers, kvHeads].
+ * @param applyLayer Applies the plan of a layer.
+ * @returns Rows of all selections, and what was moved.
+ */
+export function applyLayers(
+  shape: CacheShape,
+  heads: readonly Selection[],
+  applyLayer: KvStore["applyLayer"],
+): StepRows {
+  const { sequences, layers, kvHeads } = shape;
+  const counts = noCounts();
+  const rows = new Array<SelectionRows>(heads.length);
+  for (let layer = 0; layer < layers; layer++) {
+    const places = Array.from(
+      { length: sequences * kvHeads },
+      (_, index) => headIndex(shape, headOfLayer(shape, layer, index)),
+    );
+    const applied = applyLayer(layer, places.map((index) => heads[index]!));
+    addCounts(counts, applied.counts);
+    places.forEach((index, place) => rows[index] = applied.rows[place]!);
+  }
+  return { rows, migration: migrationOf(counts, 2 * shape.headDim) };
 }
 
 /**

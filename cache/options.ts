@@ -44,9 +44,10 @@ export interface Choice {
   readonly aliases?: readonly string[];
   /**
    * Policies that have it. `counts`: those whose counts depend on it; `ranking`: those that rank tokens; `dropping`: all
-   * but the full cache; `sums`: those that rank by sums of attention; `small`: those that use the small model.
+   * but the full cache; `sums`: those that rank by sums of attention; `small`: those that use the small model; `masses`:
+   * those whose scores say how much attention tokens get.
    */
-  readonly holders?: "counts" | "ranking" | "dropping" | "sums" | "small";
+  readonly holders?: "counts" | "ranking" | "dropping" | "sums" | "small" | "masses";
   /** Values that other choices must have for it to change anything. */
   readonly needs?: readonly Need[];
 }
@@ -67,6 +68,8 @@ export interface Need {
   readonly if?: string;
   /** Whether it holds only for policies that use the small model. */
   readonly isSmallOnly?: boolean;
+  /** A value of a third choice that lifts the requirement. */
+  readonly unless?: { readonly choice: string; readonly value: unknown };
 }
 
 /** Ways to combine the exact part with marginal attention (D-17). */
@@ -99,8 +102,9 @@ const JOINS_HEADS: Need = {
 const HAS_MARGINAL: Need = {
   choice: "marginal",
   values: [true],
-  text: "marginal tokens",
+  text: "marginal tokens, or rest mean",
   otherwise: "none",
+  unless: { choice: "rest", value: "mean" },
 };
 
 /** Choices of policies. */
@@ -155,6 +159,13 @@ export const POLICY_CHOICES = {
     usual: "joint",
     holders: "small",
     needs: [HAS_MARGINAL],
+  },
+  rest: {
+    decision: "D-31",
+    help: "tokens that are neither kept nor marginal: nothing, or one token with their mean value",
+    values: ["none", "mean"],
+    usual: "none",
+    holders: "masses",
   },
   weights: {
     decision: "D-16",
@@ -257,6 +268,27 @@ export const POLICY_CHOICES = {
     usual: 1,
     holders: "counts",
   },
+  bits: {
+    decision: "D-33",
+    help: "bits of an element of the sketches that rank tokens",
+    values: [1, 2, 4],
+    usual: 2,
+    holders: "counts",
+  },
+  page: {
+    decision: "D-33",
+    help: "tokens of a page whose keys are bounded together",
+    values: [4, 8, 16, 32, 64],
+    usual: 16,
+    holders: "counts",
+  },
+  charge: {
+    decision: "D-33",
+    help: "what a budget pays for: kept entries, or these and the index of all keys",
+    values: ["entries", "total"],
+    usual: "entries",
+    holders: "counts",
+  },
   seed: {
     help: "seed of tokens that are drawn at random",
     range: { min: 0, isInteger: true },
@@ -269,6 +301,13 @@ export const POLICY_CHOICES = {
     values: ["current", "prompt"],
     usual: "current",
     holders: "counts",
+  },
+  windowed: {
+    decision: "D-34",
+    help: "layers with a window: apart from the budget, or what they hold is counted in it",
+    values: ["apart", "counted"],
+    usual: "apart",
+    holders: "dropping",
   },
   interval: {
     decision: "D-13",
@@ -314,6 +353,13 @@ export const MATCH_CHOICES = {
     range: { min: 100, isInteger: true },
     usual: 200,
   },
+  layers: {
+    decision: "D-34",
+    help:
+      "small heads that may be chosen: those of layers without a window where there are any, or any",
+    values: ["full", "any"],
+    usual: "full",
+  },
   top: {
     decision: "D-5",
     help: "salient tokens: a share of the window, or a number as 40t",
@@ -328,8 +374,9 @@ export const MATCH_CHOICES = {
     flag: "ignore",
   },
   by: {
-    help: "what is maximized",
-    values: ["jaccard", "cosine"],
+    decision: "D-6, D-32",
+    help: "what is maximized; fitted predicts rows from several small heads instead",
+    values: ["jaccard", "cosine", "fitted"],
     usual: "jaccard",
   },
   ties: {
@@ -348,8 +395,31 @@ export const MATCH_CHOICES = {
   },
 } as const satisfies Readonly<Record<string, Choice>>;
 
+/** Choices of maps that are fitted in place of a match. */
+export const FIT_CHOICES = {
+  fitRows: {
+    decision: "D-32",
+    help: "last rows of the prompt that maps are fitted on",
+    range: { min: 1, max: 1024, isInteger: true },
+    usual: 32,
+  },
+  fitHeads: {
+    decision: "D-32",
+    help: "most small heads that a fitted map predicts a row from",
+    range: { min: 1, max: 64, isInteger: true },
+    usual: 16,
+  },
+  fitRidge: {
+    decision: "D-32",
+    help: "strength of a fitted map's ridge, relative to the mean square of the rows",
+    range: { min: 0 },
+    usual: 0.3,
+  },
+} as const satisfies Readonly<Record<string, Choice>>;
+
 /** Choices of a run other than those of its policy. */
 export const RUN_CHOICES = {
+  ...FIT_CHOICES,
   matchMap: {
     decision: "D-22",
     help: "a match that is known in advance, as deno task match writes it",

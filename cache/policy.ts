@@ -5,6 +5,7 @@
  */
 
 import type { CountRequest, LayerPlace, TierCounts } from "./budget.ts";
+import type { KeyIndex } from "./key_index.ts";
 import type { Granularity, OptionName, PolicyOptions } from "./options.ts";
 import type { Score } from "./scores/score.ts";
 import { sortableBits, type TieRule, topKThresholds } from "./top_k_threshold.ts";
@@ -24,6 +25,13 @@ export interface Policy {
    * the choices `score` and `decay` (D-30), and all others have no score.
    */
   readonly score?: Score | ((options: Required<Pick<PolicyOptions, "seed">>) => Score);
+  /**
+   * What the device keeps of every key, or a function of choices that returns it, if tokens are ranked within each layer by
+   * the step's own queries (D-33); such a policy has no score, and its tokens are chosen before attention.
+   */
+  readonly index?:
+    | KeyIndex
+    | ((options: Required<Pick<PolicyOptions, "bits" | "page">>) => KeyIndex);
   /** Whether dropped tokens may return from the host, or only kept ones are candidates. */
   readonly candidates: "all" | "kept";
   /** Whether tokens are chosen before a step's attention or after it. */
@@ -80,7 +88,10 @@ export interface PlanView extends RankingView, LayerPlace {
 export interface PruneView extends LayerPlace {
   /** Positions that have reached the layer, ascending. */
   readonly reached: Uint32Array;
-  /** Attention of the last prompt rows that the score reads, in this layer, mean over heads, oldest first, [rows][promptTokens]. */
+  /**
+   * Attention of the last prompt rows that the score reads, in this layer, mean over heads, oldest first,
+   * [rows][promptTokens]; zeros in rows of tokens that have not reached it.
+   */
   readonly rows: readonly Float32Array[];
 }
 

@@ -5,7 +5,8 @@
  */
 
 import { RequirementError } from "../core/check.ts";
-import type { CacheBudget, CountRequest } from "./budget.ts";
+import type { CacheBudget, CountRequest, LayerWindows } from "./budget.ts";
+import { type KeyIndex, withoutIndex } from "./key_index.ts";
 import {
   checkChoice,
   type Choice,
@@ -26,9 +27,13 @@ export * from "./options.ts";
 
 /** A policy with every choice made; `score` follows from the policy and its choices. */
 export interface ResolvedPolicy
-  extends Omit<Policy, "score">, Required<Omit<PolicyOptions, "score">> {
+  extends Omit<Policy, "score" | "index">, Required<Omit<PolicyOptions, "score">> {
   /** How tokens are scored; absent if they are not. */
   readonly score?: Score;
+  /** What the device keeps of every key; absent unless tokens are ranked within each layer. */
+  readonly index?: KeyIndex;
+  /** Windows of the model's layers, once the policy is adapted to them; see `withWindows`. */
+  readonly windows?: LayerWindows;
 }
 
 /** An option that would change nothing. */
@@ -93,17 +98,22 @@ export function resolvePolicy(policy: Policy, options: PolicyOptions = {}): Reso
   }
   const [misuse] = misusedOptions(policy, options);
   if (misuse) throw misuse.error;
-  const { score: _, ...chosen } = chosenOptions(policy, options);
+  const { score: _, index, ...chosen } = chosenOptions(policy, options);
   const score = scoreOf(policy, options);
   const resolved = {
     ...chosen,
     ...(score && { score }),
+    ...(index && { index: typeof index === "function" ? index(chosen) : index }),
     scoreRows: chosen.scoreRows ?? ((score?.decay ?? 1) < 1 ? DECAY_ROWS : Infinity),
   };
   return {
     ...resolved,
-    counts: (request) =>
-      policy.counts({ ...request, ...resolved, budget: basedOn(resolved.base, request) }),
+    counts(request) {
+      const { base, index, charge } = resolved;
+      const granted = basedOn(base, request);
+      const budget = index && charge === "total" ? withoutIndex(index, granted, request) : granted;
+      return policy.counts({ ...request, ...resolved, budget });
+    },
   };
 }
 
@@ -115,7 +125,7 @@ function chosenOptions({ score: _, ...policy }: Policy, options: PolicyOptions) 
 function scoreOf(policy: Policy, options: PolicyOptions): Score | undefined {
   const chosen = chosenOptions(policy, options);
   if (typeof policy.score === "function") return policy.score(chosen);
-  if (policy.score || policy.saliencySource === "none") return policy.score;
+  if (policy.score || policy.index || policy.saliencySource === "none") return policy.score;
   if (chosen.score === "accumulated") return sum();
   return chosen.score === "row" ? lastRow() : decayed({ decay: chosen.decay });
 }
@@ -144,10 +154,12 @@ export function acceptedOptions(policy: Policy): OptionName[] {
     ranking: (name) =>
       saliencySource !== "none" && !(name === "ranked" && policy.plan) &&
       !(name === "granularity" && policy.prune),
-    dropping: () => policy.name !== "full",
+    dropping: (name) => policy.name !== "full" && !(name === "windowed" && policy.prune),
     sums: () => hasSums,
     // A policy that brings its own score leaves nothing to choose.
     small: (name) => isSmall && !(score && (name === "score" || name === "decay")),
+    // Layers of a pruned prompt lack the values of tokens that have not reached them.
+    masses: () => (isSmall || hasSums || policy.index !== undefined) && !policy.prune,
   } satisfies Record<string, (name: OptionName) => unknown>;
   return OPTION_NAMES.filter((name) =>
     accepts.includes(name) || has[POLICY_CHOICES[name].holders](name)
@@ -184,6 +196,7 @@ function missingChoice(option: OptionName, policy: Policy, options: PolicyOption
   const { needs = [] }: Choice = POLICY_CHOICES[option];
   const isMet = ({ choice, values, above, ...need }: Need): boolean =>
     need.isSmallOnly && (policy.saliencySource !== "small" || policy.score !== undefined) ||
+    need.unless !== undefined && need.unless.value === chosen[need.unless.choice] ||
     need.if !== undefined && need.if !== chosen[option] ||
     (values ? values.includes(chosen[choice]) : Number(chosen[choice]) > above!);
   const unmet = needs.find((need) => !isMet(need));

@@ -5,11 +5,15 @@
  * @module
  */
 
-import type { CacheShape, FullCache, LayerCache } from "./full_cache.ts";
+import { type CacheShape, type FullCache, type LayerCache, layerSlots } from "./full_cache.ts";
 import {
+  applyLayers,
+  headIndex,
+  headOfLayer,
+  type HeadPlace,
   type KvStore,
+  type LayerRows,
   type LayerSlots,
-  migrationOf,
   perHead,
   selectionsPerHead,
   type StepRows,
@@ -18,7 +22,7 @@ import type { Selection } from "./policy.ts";
 import { ResidencyTable } from "./residency.ts";
 import { addCounts, noCounts } from "./slot_change.ts";
 
-/** Wraps a full cache; a token's row is (sequence * kvHeads + kvHead) * capacity + token. */
+/** Wraps a full cache; a token's row is (sequence * kvHeads + kvHead) * slots + token % slots. */
 export class ResidentStore implements KvStore {
   /** Sizes of the model and most tokens per sequence. */
   readonly shape: CacheShape;
@@ -52,29 +56,62 @@ export class ResidentStore implements KvStore {
     return this.#cache.byteLength;
   }
 
-  /** Slots are positions. */
-  slots(): LayerSlots {
-    return { fullSlots: this.shape.capacity };
+  /** Slots are positions, modulo as many as there are. */
+  slots(layer: number): LayerSlots {
+    return { fullSlots: layerSlots(this.shape, layer) };
   }
 
   /** Finds the rows of a plan and counts what a tiered store would move; see {@linkcode KvStore.apply}. */
   apply(selections: readonly Selection[]): StepRows {
-    const { layers, kvHeads, capacity, headDim } = this.shape;
     const heads = selectionsPerHead(this.shape, selections);
-    const tables = this.#tables ??= perHead(
-      this.shape,
-      ({ sequence }, label) =>
-        new ResidencyTable({ label, capacity, isPermanent: this.#isPermanent(sequence) }),
-    );
+    const tables = this.#allTables();
     heads.forEach((selection, index) => tables[index]!.check(selection));
+    return applyLayers(this.shape, heads, (layer, chosen) => this.#apply(layer, chosen));
+  }
+
+  /** Does so for one layer; see {@linkcode KvStore.applyLayer}. */
+  applyLayer(layer: number, selections: readonly Selection[]): LayerRows {
+    const tables = this.#allTables();
+    selections.forEach((selection, place) =>
+      tables[headIndex(this.shape, headOfLayer(this.shape, layer, place))]!.check(selection)
+    );
+    return this.#apply(layer, selections);
+  }
+
+  #apply(layer: number, selections: readonly Selection[]): LayerRows {
+    const { kvHeads } = this.shape;
+    const slots = layerSlots(this.shape, layer);
+    const tables = this.#allTables();
     const counts = noCounts();
-    const rows = heads.map((selection, index) => {
-      addCounts(counts, tables[index]!.apply(selection));
-      const sequence = Math.floor(index / kvHeads / layers);
-      const first = (sequence * kvHeads + index % kvHeads) * capacity;
-      return { full: plus(selection.full, first), valueOnly: plus(selection.valueOnly, first) };
+    const rows = selections.map((selection, index) => {
+      const place = headOfLayer(this.shape, layer, index);
+      addCounts(counts, tables[headIndex(this.shape, place)]!.apply(selection));
+      const head = place.sequence * kvHeads + place.kvHead;
+      const { full, valueOnly } = selection;
+      return { full: slotRows(full, head, slots), valueOnly: slotRows(valueOnly, head, slots) };
     });
-    return { rows, migration: migrationOf(counts, 2 * headDim) };
+    return { rows, counts };
+  }
+
+  #allTables(): readonly ResidencyTable[] {
+    return this.#tables ??= perHead(this.shape, (place, label) => this.#table(place, label));
+  }
+
+  /** Forgets what was kept of a sequence, which holds another text from now on. */
+  forget(sequence: number): void {
+    if (!this.#tables) return;
+    this.#tables = perHead(
+      this.shape,
+      (place, label) =>
+        place.sequence === sequence
+          ? this.#table(place, label)
+          : this.#tables![headIndex(this.shape, place)]!,
+    );
+  }
+
+  #table({ sequence }: HeadPlace, label: string): ResidencyTable {
+    const { capacity } = this.shape;
+    return new ResidencyTable({ label, capacity, isPermanent: this.#isPermanent(sequence) });
   }
 
   /** The newest token stays where it is. */
@@ -94,8 +131,17 @@ export class ResidentStore implements KvStore {
   }
 }
 
-function plus(tokens: Uint32Array, first: number): Uint32Array {
+/**
+ * Rows of tokens that are at their positions modulo the slots of a KV head.
+ *
+ * @param tokens Positions.
+ * @param head Number of the KV head among those of all sequences.
+ * @param slots Slots of each KV head.
+ * @returns A row for each token. Where the ring holds a newer token in its place, no row of attention sees the older one.
+ */
+export function slotRows(tokens: Uint32Array, head: number, slots: number): Uint32Array {
   const rows = new Uint32Array(tokens.length);
-  for (let index = 0; index < rows.length; index++) rows[index] = first + tokens[index]!;
+  const first = head * slots;
+  for (let index = 0; index < rows.length; index++) rows[index] = first + tokens[index]! % slots;
   return rows;
 }

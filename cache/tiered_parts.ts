@@ -6,7 +6,7 @@
 
 import { checkInteger, checkLength, RequirementError } from "../core/check.ts";
 import type { BufferCopy, Device, DeviceBuffer, Recording } from "../gpu/device.ts";
-import { type CacheShape, type FullCache, fullCacheBytes, type LayerCache } from "./full_cache.ts";
+import { type CacheShape, type FullCache, layerBytes, type LayerCache } from "./full_cache.ts";
 import { HostCopy } from "./host_copy.ts";
 import type { PoolSize } from "./slot_change.ts";
 import { minUploadBytes, RowUploader } from "./tiered_upload.ts";
@@ -127,7 +127,8 @@ function uploadSize({ fullCache: { shape }, uploadBytes }: TieredStoreOptions): 
     checkInteger("create a tiered store", "uploadBytes", { value: uploadBytes, min: smallest });
     return uploadBytes;
   }
-  const quarter = Math.floor(fullCacheBytes({ ...shape, layers: 1 }) / 4);
+  const bytes = Array.from({ length: shape.layers }, (_, layer) => layerBytes(shape, layer));
+  const quarter = Math.floor(Math.max(...bytes) / 4);
   return Math.max(smallest, Math.min(MAX_UPLOAD_BYTES, quarter));
 }
 

@@ -18,6 +18,8 @@ export interface PoolRequest {
   readonly capacity: number;
   /** Layers of the model. */
   readonly layers: number;
+  /** Elements of a head; needed where a budget also pays for an index of keys. */
+  readonly headDim?: number;
 }
 
 /**
@@ -84,8 +86,8 @@ function plannedPool(
   { layer, tokens }: { readonly layer: number; readonly tokens: number },
 ): PoolSize {
   if (tokens < policy.minimumTokens) return { full: tokens, valueOnly: 0 };
-  const { budget, promptTokens, layers } = request;
-  const counts = policy.counts({ budget, tokens, promptTokens, layer, layers });
+  const { capacity: _, ...sizes } = request;
+  const counts = policy.counts({ ...sizes, tokens, layer });
   const full = Math.min(tokens, counts.sink + counts.recent + counts.critical);
   return { full, valueOnly: Math.min(counts.marginal, tokens - full) };
 }

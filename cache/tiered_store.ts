@@ -15,11 +15,13 @@ import {
   type LayerCache,
 } from "./full_cache.ts";
 import {
+  applyLayers,
   headIndex,
+  headOfLayer,
   type HeadPlace,
   type KvStore,
+  type LayerRows,
   type LayerSlots,
-  migrationOf,
   perHead,
   type SelectionRows,
   selectionsPerHead,
@@ -102,28 +104,43 @@ export class TieredStore implements KvStore {
   apply(selections: readonly Selection[]): StepRows {
     const heads = selectionsPerHead(this.shape, selections);
     heads.forEach((selection, index) => this.#check(selection, index));
-    const { sequences, layers, kvHeads } = this.shape;
-    const counts = noCounts();
-    const rows = new Array<SelectionRows>(heads.length);
-    for (let layer = 0; layer < layers; layer++) {
-      const loads: LayerLoads = { keys: [], values: [] };
-      for (let sequence = 0; sequence < sequences; sequence++) {
-        for (let kvHead = 0; kvHead < kvHeads; kvHead++) {
-          const place = { sequence, layer, kvHead };
-          const index = headIndex(this.shape, place);
-          const change = this.#tables[index]!.apply(heads[index]!);
-          addCounts(counts, change.counts);
-          rows[index] = this.#rows(place, change, loads);
-        }
-      }
-      this.#parts.uploader.add(layer, loads);
-    }
+    const applied = applyLayers(this.shape, heads, (layer, chosen) => this.#apply(layer, chosen));
     this.#parts.uploader.flush();
+    this.#finish();
+    return applied;
+  }
+
+  /** Does so for one layer; see {@linkcode KvStore.applyLayer}. */
+  applyLayer(layer: number, selections: readonly Selection[]): LayerRows {
+    selections.forEach((selection, place) =>
+      this.#check(selection, headIndex(this.shape, headOfLayer(this.shape, layer, place)))
+    );
+    const applied = this.#apply(layer, selections);
+    this.#parts.uploader.flush();
+    if (layer === this.shape.layers - 1) this.#finish();
+    return applied;
+  }
+
+  /** Changes the slots of a layer and collects what has to be loaded. */
+  #apply(layer: number, selections: readonly Selection[]): LayerRows {
+    const loads: LayerLoads = { keys: [], values: [] };
+    const counts = noCounts();
+    const rows = selections.map((selection, index) => {
+      const place = headOfLayer(this.shape, layer, index);
+      const change = this.#tables[headIndex(this.shape, place)]!.apply(selection);
+      addCounts(counts, change.counts);
+      return this.#rows(place, change, loads);
+    });
+    this.#parts.uploader.add(layer, loads);
+    return { rows, counts };
+  }
+
+  /** Ends a plan. */
+  #finish(): void {
     this.#isApplied = true;
     if (this.#options.isPermanent && this.#parts.pools.every(({ valueOnly }) => valueOnly === 0)) {
       this.#parts.host.forget();
     }
-    return { rows, migration: migrationOf(counts, 2 * this.shape.headDim) };
   }
 
   /** Copies the landing slots to the host; call it once after each step's submission. */

@@ -4,10 +4,10 @@
  * @module
  */
 
-import type { MatchOptions } from "../analysis/head_match.ts";
-import { type CacheBudget, checkBudget } from "../cache/budget.ts";
+import { type CacheBudget, parseBudget } from "../cache/budget.ts";
 import { type Choice, flagOf, MATCH_CHOICES } from "../cache/options.ts";
 import { RequirementError } from "../core/check.ts";
+import type { PairMatchOptions } from "../decoding/scoring/head_matching.ts";
 import type { CommandCall, OptionSpec } from "./command.ts";
 
 /** Choices by name. */
@@ -106,12 +106,15 @@ export function readChoices(
  * @returns Choices that were made.
  * @throws {UsageError} If a value is not allowed.
  */
-export function readMatching(call: CommandCall, prefix = ""): MatchOptions {
+export function readMatching(call: CommandCall, prefix = ""): PairMatchOptions {
   return { ...readChoices(call, MATCH_CHOICES, prefix), ...readTop(call, `${prefix}top`) };
 }
 
 /** A share of the rows as `0.2`, or a number of tokens as `40t`. */
-function readTop(call: CommandCall, flag: string): MatchOptions {
+function readTop(
+  call: CommandCall,
+  flag: string,
+): Pick<PairMatchOptions, "topShare" | "topTokens"> {
   const text = call.value(flag);
   if (text === undefined) return {};
   const [, digits = "", unit] = /^((?:\d+(?:\.\d+)?|\.\d+)(?:e-?\d+)?)(t?)$/i.exec(text.trim()) ??
@@ -133,20 +136,11 @@ function readTop(call: CommandCall, flag: string): MatchOptions {
  * @throws {UsageError} If it is neither, or would leave nothing.
  */
 export function readBudget(call: CommandCall, flag: string): CacheBudget {
-  const text = call.required(flag).trim();
-  const [, digits = "", unit] = /^((?:\d+(?:\.\d+)?|\.\d+)(?:e-?\d+)?)([t%]?)$/i.exec(text) ?? [];
-  const value = digits === "" ? NaN : Number(digits);
-  const isTokens = unit === "t" || unit === "" && Number.isSafeInteger(value) && value !== 1;
   try {
-    if (isTokens) return checkBudget({ tokens: value });
-    return checkBudget({ ratio: unit === "%" ? value / 100 : value });
+    return parseBudget(call.required(flag));
   } catch (error) {
     if (!(error instanceof RequirementError)) throw error;
-    return call.fail(
-      `${
-        call.flag(flag)
-      } must be a share above 0 and at most 1, as 0.2 or 20%, or a number of tokens, as 256 or 256t: current value is ${text}`,
-    );
+    return call.fail(error.reason.replace("a budget", call.flag(flag)));
   }
 }
 

@@ -91,6 +91,11 @@ export function errorText(error: unknown): string {
   return `Internal error, please report: ${text}`;
 }
 
+/** Quotes a word where a shell would not take it as it is. */
+export function shellWord(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}
+
 function overview(commands: readonly Command[]): string {
   const width = Math.max(...commands.map(({ name }) => name.length));
   const lines = commands.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}`);

@@ -7,11 +7,13 @@
 import type { Experiment } from "../experiments/experiment.ts";
 import { openEngine } from "../experiments/runner/engine.ts";
 import type { Command } from "./command.ts";
+import { evaluateCommand } from "./evaluate.ts";
 import { extractCommand } from "./extract.ts";
 import { generateCommand } from "./generate.ts";
 import { infoCommand } from "./info.ts";
 import { matchCommand } from "./match.ts";
 import { reproduceCommand } from "./reproduce.ts";
+import { workerCommand } from "./worker.ts";
 
 /**
  * Lists the commands.
@@ -22,6 +24,8 @@ import { reproduceCommand } from "./reproduce.ts";
 export function labCommands(experiments: readonly Experiment[]): readonly Command[] {
   return [
     reproduceCommand({ openEngine, experiments }),
+    evaluateCommand({ openEngine }),
+    workerCommand({ openEngine }),
     generateCommand({ openEngine }),
     extractCommand({ openEngine }),
     matchCommand({ openEngine }),

@@ -8,6 +8,7 @@ import type { CacheBudget } from "../cache/budget.ts";
 import type { StoreKind } from "../cache/kv_store.ts";
 import {
   type Choice,
+  FIT_CHOICES,
   flagOf,
   MATCH_CHOICES,
   POLICY_CHOICES,
@@ -28,6 +29,7 @@ import {
 import { checkSpeculation, checkTurnBlock } from "../decoding/engine/checks.ts";
 import type { BlockSelection } from "../decoding/engine/speculative_types.ts";
 import type { PairMatchOptions } from "../decoding/scoring/head_matching.ts";
+import { checkFit } from "../decoding/scoring/map_fitting.ts";
 import { checkSampling, type SamplingOptions } from "../decoding/text/sampling.ts";
 import type { DraftOptions } from "../decoding/text/setup.ts";
 import {
@@ -40,6 +42,7 @@ import {
   usageOf,
 } from "./choice_flags.ts";
 import { type CommandCall, type OptionSpec, valueOption } from "./command.ts";
+import { parseFittedMap } from "./fitted_map_file.ts";
 import { checkPromptFlags } from "./generate_prompt.ts";
 import type { RunSettings } from "./generate_run.ts";
 import { fileFault, readJsonFile } from "./token_input.ts";
@@ -80,9 +83,12 @@ const { matchMap, rematch, smallBudget, smallLayers } = RUN_CHOICES;
 /** Flags that only change policies with a small model. */
 const SMALL_FLAGS = [
   ...Object.entries<Choice>(MATCH_CHOICES).map(([name, choice]) => `match-${flagOf(name, choice)}`),
-  ...Object.entries<Choice>({ matchMap, rematch, smallBudget, smallLayers })
+  ...Object.entries<Choice>({ ...FIT_CHOICES, matchMap, rematch, smallBudget, smallLayers })
     .map(([name, choice]) => flagOf(name, choice)),
 ];
+
+/** Choices of `FIT_CHOICES`. */
+type FitChoices = { readonly [Name in keyof typeof FIT_CHOICES]?: number };
 
 /** What a command line asks for. */
 export interface GenerateRequest extends
@@ -99,7 +105,7 @@ export interface GenerateRequest extends
 }
 
 /** Choices of `RUN_CHOICES` that are words or numbers. */
-interface RunChoices {
+interface RunChoices extends FitChoices {
   readonly rematch?: number;
   readonly smallLayers?: number;
   readonly store?: StoreKind;
@@ -128,15 +134,21 @@ export function readRequest(call: CommandCall): GenerateRequest {
     call,
     RUN_CHOICES,
   );
+  const fit: FitChoices = readChoices(call, FIT_CHOICES);
   const cut = {
     ...(call.has("small-budget") && { smallBudget: readBudget(call, "small-budget") }),
     ...(smallLayers !== undefined && { smallLayers }),
   };
   const matching = SMALL_FLAGS.find((flag) =>
-    flag.startsWith("match-") && flag !== "match-map" && call.has(flag)
+    /^(match|fit)-/.test(flag) && flag !== "match-map" && call.has(flag)
   );
   if (call.has("match-map") && matching) call.exclude("match-map", matching);
-  const match = { ...readMatching(call, "match-"), ...(rematch !== undefined && { rematch }) };
+  const match = {
+    ...readMatching(call, "match-"),
+    ...fit,
+    ...(rematch !== undefined && { rematch }),
+  };
+  usageOf(call, () => checkFit(match, policies));
   const request = { policies, budget, cut, store, match };
   return {
     ...request,
@@ -298,16 +310,26 @@ function readSteps(call: CommandCall): number[] {
 }
 
 /**
- * Reads a match from a file.
+ * Reads a match or a fitted map from a file.
  *
- * @returns The small head of each large head, as `deno task match` writes it; nothing if none is named.
+ * @returns What `deno task match` has written: the small head of each large head, or a map; nothing if no file is named.
  * @throws {DataError} If the file cannot be read or holds none.
  */
-export async function readMatchMap(call: CommandCall): Promise<Pick<PairMatchOptions, "map">> {
+export async function readMatchMap(
+  call: CommandCall,
+): Promise<Pick<PairMatchOptions, "map" | "fittedMap">> {
   const path = call.value("match-map");
   if (path === undefined) return {};
   const requirement = "the file must hold a match";
-  const map = (await readJsonFile(path, requirement) as { match?: unknown } | null)?.match;
+  const content = await readJsonFile(path, requirement) as
+    | { readonly match?: unknown; readonly fittedMap?: unknown }
+    | null;
+  if (content?.fittedMap !== undefined) {
+    const fittedMap = parseFittedMap(content.fittedMap);
+    if (typeof fittedMap !== "string") return { fittedMap };
+    throw fileFault(path, "the file must hold a fitted map", { state: fittedMap });
+  }
+  const map = content?.match;
   if (Array.isArray(map) && map.every((head) => Number.isSafeInteger(head))) return { map };
   throw fileFault(path, requirement, { state: "content has no integers under match" });
 }

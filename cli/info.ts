@@ -6,13 +6,17 @@
 
 import { adapterSummary } from "../gpu/open_device.ts";
 import { halfEntries } from "../cache/budget.ts";
+import { fullCacheBytes, ringsOf } from "../cache/full_cache.ts";
+import { layerWindows } from "../models/layer_windows.ts";
 import { ARCHITECTURES } from "../models/architectures/mod.ts";
 import { type Command, type CommandCall, type CommandIo, valueOption } from "./command.ts";
 import { EXIT } from "./command_line.ts";
 import type { ExperimentModel } from "../experiments/experiment.ts";
 import type { OpenEngine } from "../experiments/runner/engine.ts";
 import { bytesText } from "./bytes_text.ts";
+import { VERIFIED_MODELS } from "../models/verified.ts";
 import { DEVICE_OPTIONS, MODEL_NOTE, openEngineFor } from "./open.ts";
+import { verifiedText } from "./verified_text.ts";
 
 /** Lengths at which bytes of the cache are shown, besides the longest. */
 const USUAL_LENGTHS = [1024, 4096];
@@ -31,15 +35,43 @@ export function infoCommand(parts: { readonly openEngine: OpenEngine }): Command
     operands: "[MODEL...]",
     options: {
       tokens: valueOption("N,...", "lengths at which bytes of the cache are shown"),
+      verified: {
+        type: "boolean",
+        text: "shows the model files that were compared with transformers",
+      },
+      json: { type: "boolean", text: "prints --verified as JSON" },
       ...DEVICE_OPTIONS,
     },
     notes: [
       MODEL_NOTE,
       "Without one, the embedded pair is shown. Bytes of the cache are those of 16-bit keys and values.",
     ],
-    examples: ["deno task info", "deno task info model.gguf --tokens 2048,32768"],
-    run: (call, io) => info(parts.openEngine, call, io),
+    examples: [
+      "deno task info",
+      "deno task info model.gguf --tokens 2048,32768",
+      "deno task info --verified",
+    ],
+    run: (call, io) =>
+      call.has("verified") || call.has("json")
+        ? Promise.resolve(showVerified(call, io))
+        : info(parts.openEngine, call, io),
   };
+}
+
+/** Prints the register, which opens no device. */
+function showVerified(call: CommandCall, io: CommandIo): number {
+  if (!call.has("verified")) {
+    call.fail("--json must come with --verified: current value is --json alone");
+  }
+  if (call.operands.length > 0) {
+    call.fail(`--verified must come without MODEL: current value is ${call.operands[0]}`);
+  }
+  io.out(
+    call.has("json")
+      ? `${JSON.stringify(VERIFIED_MODELS, null, 2)}\n`
+      : verifiedText(VERIFIED_MODELS),
+  );
+  return EXIT.ok;
 }
 
 async function info(openEngine: OpenEngine, call: CommandCall, io: CommandIo): Promise<number> {
@@ -124,9 +156,27 @@ function storedText(model: ExperimentModel): string {
 }
 
 /** Bytes of keys and values in 16 bits, whole and under budgets. */
-function cacheText({ layers, kvHeads, headDim }: ExperimentModel, tokens: number): string {
-  const bytes = (ratio: number) =>
-    bytesText(2 * headDim * layers * kvHeads * halfEntries({ ratio }, tokens));
-  const budgets = BUDGETS.map((ratio) => `${bytes(ratio)} at ${100 * ratio} %`);
-  return `${bytes(1)} at ${tokens} tokens; ${budgets.join(", ")}`;
+function cacheText(model: ExperimentModel, tokens: number): string {
+  const rings = ringsOf(layerWindows(model), { capacity: tokens });
+  const whole = fullCacheBytes({
+    ...{ ...model, capacity: tokens, sequences: 1 },
+    ...(rings && { rings }),
+  });
+  const budgets = BUDGETS.map((ratio) =>
+    `${bytesText(budgetBytes(model, ratio, tokens))} at ${100 * ratio} %`
+  );
+  return `${bytesText(whole)} at ${tokens} tokens; ${budgets.join(", ")}`;
+}
+
+/** Bytes under a budget, which is for layers that see all tokens where there are any (D-34). */
+function budgetBytes(model: ExperimentModel, ratio: number, tokens: number): number {
+  const { layers, kvHeads, headDim } = model;
+  const windows = layerWindows(model);
+  const isMixed = windows.includes(undefined);
+  let entries = 0;
+  for (let layer = 0; layer < layers; layer++) {
+    const window = isMixed ? windows[layer] : undefined;
+    entries += window === undefined ? halfEntries({ ratio }, tokens) : 2 * Math.min(window, tokens);
+  }
+  return 2 * headDim * kvHeads * entries;
 }

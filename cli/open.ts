@@ -25,7 +25,8 @@ export const DEVICE_OPTIONS: Readonly<Record<"device" | "threads", OptionSpec>> 
 const MAX_THREADS = 64;
 
 /** What MODEL stands for in the help. */
-export const MODEL_NOTE = "MODEL is a .gguf or .safetensors file, a folder, or hf:ORG/NAME.";
+export const MODEL_NOTE =
+  "MODEL is a .gguf or .safetensors file, any part of a split .gguf file, a folder, or hf:ORG/NAME.";
 
 /** Options that name a pair. */
 export const PAIR_OPTIONS: Readonly<Record<"large" | "small", OptionSpec>> = {
@@ -58,6 +59,7 @@ export async function openEngineFor(
       options.progress?.exclude();
     },
     // The progress line is taken away, and drawn again below.
+    onNotice: (notice) => options.io.error(`${isInteractive ? CLEAR_LINE : ""}${notice}\n`),
     onWarning: (warning) =>
       options.io.error(`${isInteractive ? CLEAR_LINE : ""}Warning: ${warning}\n`),
   });

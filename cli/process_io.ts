@@ -7,7 +7,7 @@
 import { writeSync } from "node:fs";
 import { DataError } from "../core/check.ts";
 import { printableText } from "../core/printable.ts";
-import { CLEAR_LINE } from "../core/terminal_view.ts";
+import { CLEARING } from "../core/terminal_view.ts";
 import type { CommandInput, CommandIo } from "./command.ts";
 import { EXIT } from "./command_line.ts";
 
@@ -144,7 +144,7 @@ function writeText(descriptor: 1 | 2, text: string): void {
 /** Results keep their bytes for other programs; what people see has no control characters but ours. */
 function shownText(descriptor: 1 | 2, text: string): string {
   if (descriptor === 1) return Deno.stdout.isTerminal() ? printableText(text) : text;
-  const own = text.startsWith(CLEAR_LINE) ? CLEAR_LINE : "";
+  const own = CLEARING.exec(text)?.[0] ?? "";
   return own + printableText(text.slice(own.length));
 }
 

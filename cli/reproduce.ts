@@ -16,13 +16,14 @@ import type {
   ModelRole,
   Scale,
 } from "../experiments/experiment.ts";
+import { gradedExperiments, readGradedAnswers } from "../experiments/graded/graded_experiment.ts";
 import { writeOutputs } from "../experiments/report/outputs.ts";
 import { openBlobStore } from "../experiments/runner/blob_store.ts";
-import { codeHash, type ReadModule } from "../experiments/runner/code_hash.ts";
+import { codeHash, type ReadModule } from "../core/code_hash.ts";
 import { type ContextOptions, experimentContext } from "../experiments/runner/context.ts";
 import { DATASETS, type Engine, type OpenEngine } from "../experiments/runner/engine.ts";
-import { lockFolder } from "../experiments/runner/folder_lock.ts";
-import { contentHash } from "../experiments/runner/hash.ts";
+import { lockFolder } from "../core/folder_lock.ts";
+import { contentHash } from "../core/hash.ts";
 import { MODEL_CODE } from "../experiments/runner/lab_model.ts";
 import { POLICY_CODE } from "../experiments/runner/policy_runs.ts";
 import { pairFolder } from "../experiments/runner/record.ts";
@@ -33,7 +34,7 @@ import { summaryLine } from "../experiments/runner/summary_line.ts";
 import { countLines } from "../experiments/runner/verdict_counts.ts";
 import { verdictTable } from "../experiments/runner/verdict_table.ts";
 import { type Command, type CommandCall, type CommandIo, valueOption } from "./command.ts";
-import { errorText, EXIT } from "./command_line.ts";
+import { errorText, EXIT, shellWord } from "./command_line.ts";
 import { DEVICE_OPTIONS, MODEL_NOTE, openEngineFor } from "./open.ts";
 
 /** Values of `--scale`. */
@@ -73,12 +74,20 @@ export function reproduceCommand(parts: ReproduceParts): Command {
         "small model with the same tokenizer; the embedded one if left out",
       ),
       other: valueOption("MODEL", "third model, of another family or size; none if left out"),
-      data: valueOption("FOLDER", "folder of the datasets"),
+      data: valueOption("FOLDER", "folder of the datasets; downloaded into the cache if left out"),
       scale: { type: "string", choices: SCALES, default: "smoke", text: "how much to measure" },
       policies: {
         type: "boolean",
         text: "with --large: also runs the experiments that decode under policies (hours)",
       },
+      answers: valueOption(
+        "FOLDER",
+        "folder of evaluate: experiments tell what its graded answers say, most without running a model",
+      ),
+      settings: valueOption(
+        "LIST",
+        "policies that equal_memory compares, as --policies of evaluate; its own if left out",
+      ),
       seed: valueOption("N", "seed of everything random", "1"),
       force: { type: "boolean", text: "measures again what has been measured" },
       strict: { type: "boolean", text: "exits with 3 if a comparable claim differs" },
@@ -112,7 +121,11 @@ async function reproduce(
   call: CommandCall,
   io: CommandIo,
 ): Promise<number> {
-  const experiments = chooseExperiments(parts.experiments, call);
+  const answers = call.has("answers")
+    ? await readGradedAnswers(call.required("answers"))
+    : undefined;
+  const known = answers ? gradedExperiments(parts.experiments, answers) : parts.experiments;
+  const experiments = chooseExperiments(parts.experiments, known, call);
   const scale = call.required("scale") as Scale;
   const seed = call.number("seed", { min: 0, max: 0xffffffff, isInteger: true });
   if (call.has("large") !== call.has("small")) {
@@ -131,7 +144,11 @@ async function reproduce(
     contentHash([await codeHash(modules, parts.readModule), device, adapter]);
   const traces = { store, code: await codeOf(OBSERVING) };
   const policies = { store, code: await codeOf(DECODING) };
-  const setting = { scale, seed, signal: io.signal, traces, policies };
+  const setting = {
+    ...{ scale, seed, signal: io.signal, traces, policies },
+    ...(answers && { answers }),
+    ...(call.has("settings") && { settings: call.required("settings").split(",") }),
+  };
   await checkData(engine, experiments, call);
   const context = await openContext(engine, call, setting);
   const folder = pairFolder(join(out, scale), context);
@@ -149,17 +166,33 @@ async function reproduce(
     progress,
   });
   progress.finish();
-  return await finish(outcomes, { call, io, folder, view, experiments: parts.experiments });
+  // Results of both kinds stand in the report, whichever were run now.
+  const listed = [...parts.experiments, ...known.filter((one) => !parts.experiments.includes(one))];
+  return await finish(outcomes, { call, io, folder, view, experiments: listed });
 }
 
 function chooseExperiments(
+  all: readonly Experiment[],
   experiments: readonly Experiment[],
   call: CommandCall,
 ): readonly Experiment[] {
   for (const name of call.operands) {
-    if (experiments.some((experiment) => experiment.name === name)) continue;
-    const names = experiments.map((experiment) => experiment.name).join(", ");
+    if (all.some((experiment) => experiment.name === name)) continue;
+    const names = all.map((experiment) => experiment.name).join(", ");
     call.fail(`names must be among ${names}: current value is ${name}`);
+  }
+  if (call.has("answers")) {
+    const named = all.filter(({ name }) => call.operands.includes(name));
+    const wanted = [
+      ...experiments.filter(({ module }) =>
+        call.operands.length === 0 || named.some((one) => one.module === module)
+      ),
+      ...named.filter(({ readsAnswers }) => readsAnswers),
+    ];
+    if (wanted.length > 0) return wanted;
+    call.fail(
+      "--answers must hold answers to tasks that the experiments read: current value has none",
+    );
   }
   if (call.operands.length > 0) {
     return experiments.filter(({ name }) => call.operands.includes(name));
@@ -185,7 +218,7 @@ async function checkData(
 async function openContext(
   engine: Engine,
   call: CommandCall,
-  setting: Pick<ContextOptions, "scale" | "seed" | "signal" | "traces" | "policies">,
+  setting: Omit<ContextOptions, ModelRole | "isDefaultPair" | "texts">,
 ): Promise<ExperimentContext> {
   const open = (role: ModelRole) => engine.openModel(role, call.value(role));
   return experimentContext({
@@ -200,15 +233,22 @@ async function openContext(
 
 /** The command line that repeats one experiment of this run. */
 function repeatCommand(call: CommandCall, name: string): string {
-  const words = ["large", "small", "other", "data", "scale", "seed", "out"].flatMap((option) => {
+  const options = [
+    "large",
+    "small",
+    "other",
+    "data",
+    "scale",
+    "answers",
+    "settings",
+    "seed",
+    "out",
+  ];
+  const words = options.flatMap((option) => {
     const value = call.has(option) ? call.value(option) : undefined;
     return value === undefined ? [] : [`--${option}`, shellWord(value)];
   });
-  return ["deno task reproduce", name, ...words].join(" ");
-}
-
-function shellWord(text: string): string {
-  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+  return ["deno task reproduce", name.replace(/_scores$/, ""), ...words].join(" ");
 }
 
 async function finish(

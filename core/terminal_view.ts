@@ -29,6 +29,19 @@ function pad(value: number): string {
 /** Empties the line that the cursor is in. */
 export const CLEAR_LINE = "\r\x1b[2K";
 
+/**
+ * Empties the line that the cursor is in, and lines above it.
+ *
+ * @param above How many lines above; the cursor ends in the first of them.
+ */
+export function clearLines(above: number): string {
+  return above === 0 ? CLEAR_LINE : `\x1b[${above}A\r\x1b[J`;
+}
+
+/** What `clearLines` writes, at the beginning of a text. */
+// deno-lint-ignore no-control-regex
+export const CLEARING = /^(?:\r\x1b\[2K|\x1b\[\d+A\r\x1b\[J)/;
+
 /** Where {@linkcode terminalView} writes. */
 export interface Terminal {
   /** Writes text without adding a line end. */

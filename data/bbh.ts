@@ -108,14 +108,24 @@ export async function readBbhTask(folder: string, name: string): Promise<BbhTask
  * @returns The prompt, up to the first words of the reasoning.
  */
 export function bbhPrompt(exemplars: string, input: string): string {
-  return `${exemplars}\n\nQ: ${input}\nA: Let's think step by step.`;
+  return `${bbhHeader(exemplars)}${bbhQuestion(input)}`;
+}
+
+/** Writes the part of a prompt that is a question's own. */
+export function bbhQuestion(input: string): string {
+  return `Q: ${input}\nA: Let's think step by step.`;
+}
+
+/** Writes the part of a prompt that all questions of a task share. */
+export function bbhHeader(exemplars: string): string {
+  return `${exemplars}\n\n`;
 }
 
 /**
  * Finds the answer in what a model wrote.
  *
  * @param output The text; what follows a next question does not count.
- * @returns The rest of the line after the last "the answer is", without its full stop; undefined
+ * @returns The rest of the line after the last "the answer is", without what ends the sentence; undefined
  *   without one. "The answer isn't" and "the answer is not" say none.
  */
 export function bbhAnswer(output: string): string | undefined {
@@ -123,7 +133,7 @@ export function bbhAnswer(output: string): string | undefined {
   const parts = own.split(STATED);
   return parts.length === 1
     ? undefined
-    : strip(strip(parts.at(-1)!.split("\n")[0]!).replace(/\.$/, ""));
+    : strip(strip(parts.at(-1)!.split("\n")[0]!).replace(/[.!]$/, ""));
 }
 
 /**

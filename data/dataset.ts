@@ -4,7 +4,7 @@
  * @module
  */
 
-import { DataError, RequirementError, UsageError } from "../core/check.ts";
+import { DataError, RequirementError } from "../core/check.ts";
 import manifest from "./manifest.json" with { type: "json" };
 
 /** One text of a dataset. */
@@ -49,27 +49,11 @@ export interface DataFile {
   readonly licence: string;
 }
 
+/** The manifest, whose inferred type differs with the options of whoever compiles it. */
+const MANIFEST = manifest as unknown as Readonly<Record<string, ManifestEntry>>;
+
 /** Name of the environment variable with the data folder. */
 export const DATA_VARIABLE = "SMALLKV_DATA";
-
-/**
- * Finds the data folder.
- *
- * @param flag Folder from the command line; the environment decides if left out.
- * @param environment Where variables are looked up (default: those of the process).
- * @returns The folder.
- * @throws {UsageError} If neither names one.
- */
-export function dataFolder(
-  flag?: string,
-  environment: { get(name: string): string | undefined } = Deno.env,
-): string {
-  const folder = flag ?? environment.get(DATA_VARIABLE);
-  if (folder !== undefined && folder !== "") return folder;
-  throw new UsageError(
-    `Cannot find datasets: --data or ${DATA_VARIABLE} must name their folder: current value is empty`,
-  );
-}
 
 /**
  * Lists the files of a dataset.
@@ -78,7 +62,7 @@ export function dataFolder(
  * @throws {RequirementError} If the manifest has no such dataset.
  */
 export function datasetFiles(dataset: string): DataFile[] {
-  const entries = new Map<string, ManifestEntry>(Object.entries(manifest));
+  const entries = new Map(Object.entries(MANIFEST));
   const entry = entries.get(dataset);
   if (entry === undefined) {
     throw new RequirementError({
@@ -91,6 +75,43 @@ export function datasetFiles(dataset: string): DataFile[] {
   return Object.entries(files).map(([path, file]) => ({ path, licence, ...file }));
 }
 
+/** Where files of a dataset come from. */
+export interface DataSource {
+  /** Repository on GitHub, as `OWNER/NAME`. */
+  readonly repository: string;
+  /** Its commit. */
+  readonly commit: string;
+  /** Path there by path here; of folders, both with a slash at the end. */
+  readonly paths: Readonly<Record<string, string>>;
+  /** What has been done to the files, if anything. */
+  readonly change?: string;
+}
+
+/**
+ * Lists where the files of a dataset come from.
+ *
+ * @throws {RequirementError} If the manifest has no such dataset.
+ */
+export function datasetSources(dataset: string): readonly DataSource[] {
+  datasetFiles(dataset);
+  return new Map(Object.entries(MANIFEST)).get(dataset)!.sources;
+}
+
+/**
+ * Finds a file of the manifest.
+ *
+ * @throws {RequirementError} If it is not listed.
+ */
+export function findDataFile(path: string): DataFile {
+  const file = datasetFiles(path.split("/")[0]!).find((entry) => entry.path === path);
+  if (file !== undefined) return file;
+  throw new RequirementError({
+    action: "read data",
+    requirement: "the manifest must list the file",
+    current: path,
+  });
+}
+
 /**
  * Reads a file of the manifest and verifies it.
  *
@@ -98,15 +119,7 @@ export function datasetFiles(dataset: string): DataFile[] {
  * @throws {DataError} If it is missing, or its size or hash differs.
  */
 export async function readDataFile(folder: string, path: string): Promise<string> {
-  const dataset = path.split("/")[0]!;
-  const file = datasetFiles(dataset).find((entry) => entry.path === path);
-  if (file === undefined) {
-    throw new RequirementError({
-      action: "read data",
-      requirement: "the manifest must list the file",
-      current: path,
-    });
-  }
+  const file = findDataFile(path);
   const place = `${folder.replace(/[/\\]+$/, "")}/${path}`;
   const bytes = await readBytes(place, file);
   const found = bytes.length === file.bytes ? await sha256(bytes) : undefined;
@@ -120,6 +133,7 @@ export async function readDataFile(folder: string, path: string): Promise<string
 /** An entry of the manifest. */
 interface ManifestEntry {
   readonly licence: string;
+  readonly sources: readonly DataSource[];
   readonly files: Readonly<Record<string, { readonly sha256: string; readonly bytes: number }>>;
 }
 

@@ -39,6 +39,10 @@ export interface Gsm8kGrade {
   readonly strict: boolean;
   /** The last number of the text is right. */
   readonly lenient: boolean;
+  /** The number after "The answer is", without "$" and commas; undefined if there is none. */
+  readonly stated: string | undefined;
+  /** The last number of the text. */
+  readonly last: string | undefined;
 }
 
 /** Text at which generation stops. */
@@ -106,29 +110,30 @@ export async function readGsm8k(folder: string): Promise<Gsm8k> {
  * @returns The prompt, up to "A:".
  */
 export function gsm8kPrompt(question: string, exemplars: readonly Gsm8kExemplar[]): string {
-  const shots = exemplars.map((shot) => `Q: ${shot.question}\nA: ${shot.target}\n\n`);
-  return `${shots.join("")}Q: ${question}\nA:`;
+  return `${gsm8kHeader(exemplars)}Q: ${question}\nA:`;
+}
+
+/** Writes the part of a prompt that all problems share. */
+export function gsm8kHeader(exemplars: readonly Gsm8kExemplar[]): string {
+  return exemplars.map((shot) => `Q: ${shot.question}\nA: ${shot.target}\n\n`).join("");
 }
 
 /** Grades an answer; text from the next "Q:" on does not count. */
 export function gradeGsm8k(output: string, item: Pick<Gsm8kItem, "answer">): Gsm8kGrade {
   const reference = referenceNumber(item.answer);
   const text = output.split(/(?:^|\n)Q:/)[0]!;
-  const stated = STATED.exec(text)?.[1];
-  const last = text.match(NUMBER)?.at(-1);
+  const plain = (found: string | undefined) => found?.replace(/[$,]/g, "");
+  const stated = plain(STATED.exec(text)?.[1]);
+  const last = plain(text.match(NUMBER)?.at(-1));
   const isRight = (found: string | undefined) =>
-    found !== undefined && reference !== undefined && toNumber(found) === reference;
-  return { strict: isRight(stated), lenient: isRight(last) };
+    found !== undefined && reference !== undefined && Number(found) === reference;
+  return { strict: isRight(stated), lenient: isRight(last), stated, last };
 }
 
 function referenceNumber(answer: unknown): number | undefined {
   if (typeof answer !== "string") return undefined;
   const found = /####\s*(-?\$?[\d.,]*\d)/.exec(answer)?.[1];
-  return found === undefined ? undefined : toNumber(found);
-}
-
-function toNumber(text: string): number {
-  return Number(text.replace(/[$,]/g, ""));
+  return found === undefined ? undefined : Number(found.replace(/[$,]/g, ""));
 }
 
 /** Eight-shot prompts; each begins with a different exemplar, so that prompts differ from the start. */

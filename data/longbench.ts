@@ -6,6 +6,7 @@
  */
 
 import { checkInteger, DataError } from "../core/check.ts";
+import { strip } from "../core/python_text.ts";
 import {
   type Dataset,
   datasetPaths,
@@ -146,6 +147,11 @@ export async function readMiniLongBench(folder: string, name: string): Promise<L
   return parseMiniLongBench(await readDataFile(folder, path), path);
 }
 
+/** Finds the part of an answer that counts: all of it, or its first line that is not empty. */
+export function longBenchText(task: Pick<LongBenchTask, "usesFirstLine">, output: string): string {
+  return task.usesFirstLine ? output.replace(/^\n+/, "").split("\n")[0]! : output;
+}
+
 /**
  * Scores an answer: the best over all references.
  *
@@ -156,7 +162,7 @@ export function scoreLongBench(
   output: string,
   item: Pick<LongBenchItem, "answers" | "classes">,
 ): number {
-  const text = task.usesFirstLine ? output.replace(/^\n+/, "").split("\n")[0]! : output;
+  const text = longBenchText(task, output);
   const scores = item.answers.map((answer) => {
     if (task.metric === "tokenF1") return tokenF1(text, answer);
     if (task.metric === "rougeL") return rougeL(text, answer);
@@ -187,8 +193,9 @@ function numberScore(output: string, answer: string): number {
 
 /** Compares the first line that is code. */
 function codeScore(output: string, answer: string): number {
-  const lines = output.replace(/^\n+/, "").split("\n");
-  const line = lines.find((text) => !["`", "#", "//"].some((mark) => text.includes(mark)));
+  const isCode = (line: string) =>
+    strip(line) !== "" && !["`", "#", "//"].some((mark) => line.includes(mark));
+  const line = output.split("\n").find(isCode);
   return editSimilarity(line ?? "", answer);
 }
 

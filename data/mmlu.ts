@@ -87,27 +87,43 @@ export function mmluPrompt(
   subject: Pick<MmluSubject, "name" | "exemplars">,
   item: Pick<MmluItem, "question" | "choices">,
 ): string {
-  const topic = subject.name.replaceAll("_", " ");
-  const shots = subject.exemplars.map((shot) => `${asked(shot)} ${shot.answer}\n\n`);
-  return `The following are multiple choice questions (with answers) about ${topic}.\n\n${
-    shots.join("")
-  }${asked(item)}`;
+  return `${mmluHeader(subject)}${mmluQuestion(item)}`;
 }
 
-function asked({ question, choices }: Pick<MmluItem, "question" | "choices">): string {
+/** Writes the part of a prompt that all questions of a subject share. */
+export function mmluHeader({ name, exemplars }: Pick<MmluSubject, "name" | "exemplars">): string {
+  const topic = name.replaceAll("_", " ");
+  const shots = exemplars.map((shot) => `${mmluQuestion(shot)} ${shot.answer}\n\n`).join("");
+  return `The following are multiple choice questions (with answers) about ${topic}.\n\n${shots}`;
+}
+
+/** Writes the part of a prompt that is a question's own, up to "Answer:". */
+export function mmluQuestion(
+  { question, choices }: Pick<MmluItem, "question" | "choices">,
+): string {
   const lines = choices.map((choice, index) => `${LETTERS[index]}. ${choice}`);
   return `${question.trim()}\n${lines.join("\n")}\nAnswer:`;
 }
 
 /**
- * Grades an answer by the letter it begins with.
+ * Finds the letter that an answer begins with.
  *
- * A capital A to D counts in brackets, before a full stop, colon, comma or bracket, or alone in its
- * line. "A cat" and "D'accord" begin with words.
+ * A letter from A to D counts if its line holds nothing else but punctuation; a capital one also in
+ * brackets, or before a full stop, colon, comma or bracket. "A cat" and "D'accord" begin with words.
+ *
+ * @returns The capital letter; undefined if it begins with none.
  */
+export function mmluLetter(output: string): string | undefined {
+  const [line = ""] = output.trimStart().split("\n");
+  const alone = line.replace(/[!-/:-@[-`{-~]/g, "").trim().toUpperCase();
+  if (/^[A-D]$/.test(alone)) return alone;
+  const first = /^(?:\(([A-D])\)|([A-D])[.:,)])/.exec(line);
+  return first?.[1] ?? first?.[2];
+}
+
+/** Grades an answer by the letter it begins with, as {@linkcode mmluLetter} finds it. */
 export function gradeMmlu(output: string, item: Pick<MmluItem, "answer">): boolean {
-  const letter = /^\s*(?:\(([A-D])\)|([A-D])(?:[.:,)]|[^\S\n]*(?:\n|$)))/.exec(output);
-  return (letter?.[1] ?? letter?.[2]) === item.answer;
+  return mmluLetter(output) === item.answer;
 }
 
 /** Five-shot prompts, from each subject in turn. */

@@ -17,6 +17,8 @@ export interface MtBenchQuestion {
   readonly turns: readonly string[];
   /** Answers of a strong model to each turn, for math, reasoning and coding. */
   readonly answers?: readonly string[];
+  /** What people wrote as the right answer to each turn, for 39 questions; empty where they wrote none. */
+  readonly references?: readonly string[];
 }
 
 /** Most tokens of an answer. */
@@ -30,6 +32,7 @@ interface QuestionLine {
   readonly question_id: number;
   readonly category: string;
   readonly turns: readonly string[];
+  readonly reference?: unknown;
 }
 interface AnswerLine {
   readonly question_id: number;
@@ -54,12 +57,18 @@ export function parseMtBench(questions: string, answers: string): MtBenchQuestio
     known.set(Number(line?.question_id), turns);
   });
   return parseJsonLines<Partial<QuestionLine> | null>(questions, QUESTIONS).map((line, index) => {
-    const { question_id: id, category, turns } = line ?? {};
+    const { question_id: id, category, turns, reference } = line ?? {};
     if (!Number.isInteger(id) || typeof category !== "string" || !isTexts(turns)) {
       throw malformed(`${QUESTIONS}, item ${index}`, "a question with turns", "another form");
     }
     const found = known.get(id!);
-    return { id: id!, category, turns, ...(found === undefined ? {} : { answers: found }) };
+    return {
+      id: id!,
+      category,
+      turns,
+      ...(found !== undefined && { answers: found }),
+      ...(isTexts(reference) && { references: reference }),
+    };
   });
 }
 

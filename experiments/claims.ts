@@ -5,6 +5,7 @@
  */
 
 import { RequirementError } from "../core/check.ts";
+import type { DeclaredComparison } from "../evaluation/comparisons.ts";
 import type { Claim, Experiment, PaperPair } from "./experiment.ts";
 
 /** What the paper says. */
@@ -104,6 +105,35 @@ export const PAPER_CLAIMS: readonly PaperClaim[] = ROWS.map((
 /** Qwen2-7B with Qwen2-0.5B, the pair of Fig. 1c, 8 and 9. */
 export const MAIN_PAIR: readonly PaperPair[] = [{ large: "qwen2-7b", small: "qwen2-0.5b" }];
 
+/**
+ * Comparisons that an evaluation makes at every budget of every task, declared before it runs; Holm's correction is over
+ * all of them. SmallKV against the baselines (C64), a random choice, the full cache and its own small model; then two
+ * changes of it.
+ */
+export const POLICY_COMPARISONS: readonly DeclaredComparison[] = [
+  { first: "smallkv", second: "h2o", expected: "above" },
+  { first: "smallkv", second: "pyramid_budget", expected: "above" },
+  { first: "smallkv", second: "random", expected: "above" },
+  { first: "smallkv", second: "full", expected: "below" },
+  { first: "smallkv", second: "small model alone", expected: "above" },
+  { first: "smallkv:normalize=rows", second: "smallkv", expected: "above" },
+  { first: "smallkv_query_aware", second: "smallkv", expected: "above" },
+];
+
+/**
+ * What this project claims beyond the paper, written down before it is measured; no value of the paper belongs to them. The
+ * last ones hold of whichever policy is chosen on prompts that no result uses.
+ */
+const OWN_ROWS: readonly (readonly [string, string, string])[] = [
+  ["O01", "divergence of 2-bit key sketches with the rest as one token, 5 % of entries", "nats"],
+  ["O02", "steps with the full cache's choice under the same", "%"],
+  ["O03", "bytes of the same with its sketches, of the full cache's", "%"],
+  ["O04", "prompts on which the same diverges less than H2O at 40 %", "%"],
+  ["O05", "prompts on which the same diverges less than matched rows at equal entries", "%"],
+  ["O06", "divergence of a fitted map of small heads over that of matched rows", ""],
+  ["O07", "divergence of H2O minus that of the policy chosen on other prompts", "nats"],
+];
+
 /** What an experiment adds to the paper's words, or replaces. */
 export type ClaimDetail =
   & Pick<Claim, "kind">
@@ -162,6 +192,37 @@ export function trendOf(
  */
 export function absoluteOf(id: string, detail: Omit<ClaimDetail, "kind"> = {}): Claim {
   return claimOf(id, { kind: "absolute", ...detail });
+}
+
+/**
+ * Makes a claim of this project, which holds if the whole interval lies in a range.
+ *
+ * @param id "O01" to "O07".
+ * @param detail What is added to its words, and the range.
+ * @throws {RequirementError} If the list has no such claim.
+ */
+export function ownClaim(
+  id: string,
+  { at, expected, note }: {
+    readonly at?: string;
+    readonly expected: NonNullable<Claim["expected"]>;
+    readonly note?: string;
+  },
+): Claim {
+  const row = OWN_ROWS.find(([own]) => own === id);
+  if (row === undefined) {
+    throw new RequirementError({
+      action: "find a claim",
+      requirement: `id must be from ${OWN_ROWS[0]![0]} to ${OWN_ROWS.at(-1)![0]}`,
+      current: id,
+    });
+  }
+  const [, statement, unit] = row;
+  return {
+    ...{ id, source: "this project", kind: "trend", unit, tolerance: 0, expected },
+    statement: at === undefined ? statement : `${statement}, ${at}`,
+    ...(note !== undefined && { note }),
+  };
 }
 
 /**

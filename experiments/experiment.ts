@@ -15,7 +15,9 @@ import type { PolicySetting } from "../decoding/engine/settings.ts";
 import type { AttentionTrace, RowOptions, TraceOptions } from "../decoding/session/trace.ts";
 import type { ModelConfig } from "../models/config.ts";
 import type { Model } from "../models/load.ts";
-import type { Claim, ExperimentResult } from "./result.ts";
+import type { EvaluatedTask } from "../evaluation/folder.ts";
+import type { ItemScore } from "../evaluation/summary.ts";
+import type { Claim, ExperimentResult, Measured } from "./result.ts";
 
 export type * from "./result.ts";
 export type { PolicySetting, TeacherForcedRun, TeacherForcedText };
@@ -65,9 +67,9 @@ export interface RealDropOptions {
 export interface ExperimentModel
   extends
     ModelShape,
-    Pick<ModelConfig, "architecture" | "eosTokenIds">,
+    Pick<ModelConfig, "architecture" | "eosTokenIds" | "layerAttention">,
     Pick<Model, "name" | "hash"> {
-  /** Parameters by the type that the files store them in, such as `Q4_K`. */
+  /** Parameters by the type that the files store them in, such as `Q4_K`, or `F8_E4M3 as BF16` if they are decoded. */
   readonly parametersByType: Readonly<Record<string, number>>;
   /** Identity of the tokenizer; absent if the model has none. */
   readonly tokenizerHash?: string;
@@ -155,6 +157,10 @@ export interface ExperimentContext {
   readonly other?: ExperimentModel;
   /** Whether the pair is the embedded one, which only knows `microworld`. */
   readonly isDefaultPair: boolean;
+  /** Graded answers of the same models, if they were given. */
+  readonly answers?: GradedAnswers;
+  /** Settings that are compared at equal memory in place of the usual ones, as in `smallkv:normalize=rows`. */
+  readonly settings?: readonly string[];
   /** How much to measure. */
   readonly scale: Scale;
   /** Seed of everything random. */
@@ -206,8 +212,8 @@ export interface WorkUnitResult {
   readonly value: JsonValue;
 }
 
-/** A model as a summary sees it: sizes and name. */
-export type NamedShape = ModelShape & Pick<ExperimentModel, "name">;
+/** A model as a summary sees it: sizes, types and name. */
+export type NamedShape = ModelShape & Pick<ExperimentModel, "name" | "parametersByType">;
 
 /** Finished units and where they were measured: all that a summary may use. */
 export interface SummaryInput extends Pick<ExperimentContext, "scale" | "seed" | "isDefaultPair"> {
@@ -219,6 +225,28 @@ export interface SummaryInput extends Pick<ExperimentContext, "scale" | "seed" |
   readonly small: NamedShape;
   /** The third model, if any. */
   readonly other?: NamedShape;
+}
+
+/** Graded answers of an evaluation's folder. */
+export interface GradedAnswers {
+  /** Models that answered, by hash. */
+  readonly models: { readonly large: string; readonly small?: string };
+  /** Tasks. */
+  readonly tasks: readonly EvaluatedTask[];
+  /** Scores item by item. */
+  readonly scores: readonly ItemScore[];
+}
+
+/** What an experiment tells from graded answers, in place of the agreement that it measures itself. */
+export interface GradedPart {
+  /** Names of the tasks that it reads. */
+  readonly tasks: readonly string[];
+  /** What each number is compared with. */
+  readonly claims: Readonly<Record<string, Claim>>;
+  /** Turns scores into numbers, tables and pictures; numbers that could not be measured are undefined. */
+  summarise(answers: GradedAnswers, input: SummaryInput): Omit<ExperimentResult, "values"> & {
+    readonly values: Readonly<Record<string, Measured | undefined>>;
+  };
 }
 
 /** A question of the paper and the code that answers it. */
@@ -243,4 +271,8 @@ export interface Experiment {
   plan(context: ExperimentContext): Promise<readonly WorkUnit[]>;
   /** Turns unit values into numbers, tables and pictures; pure and fast. */
   summarise(input: SummaryInput): ExperimentResult;
+  /** What it tells from graded answers, if any are given. */
+  readonly graded?: GradedPart;
+  /** Whether it runs models and reads graded answers beside them. */
+  readonly readsAnswers?: boolean;
 }

@@ -13,12 +13,14 @@ import type {
   ExperimentContext,
   ExperimentResult,
   ExperimentText,
+  GradedPart,
   ResultTable,
   SummaryInput,
   WorkUnit,
 } from "./experiment.ts";
 import { policySizes } from "./decoded/policy_texts.ts";
-import { settingOf, type VariantKey, variantOf, VARIANTS } from "./decoded/policy_variants.ts";
+import { settingOf, type VariantKey, variantOf, VARIANTS } from "../evaluation/policy_variants.ts";
+import { Graded, variantSetting } from "./graded/graded.ts";
 import { tableOf } from "./result.ts";
 import { defined, round, seeded } from "./similarity.ts";
 
@@ -51,6 +53,35 @@ const SORTING = {
   microworld: { task: "sort", tasks: 7 },
 };
 
+const GRADED: GradedPart = {
+  tasks: ["bbh", "microworld"],
+  claims: {
+    fullGap: trendOf("C59", "score of SmallKV minus the full cache", {
+      expected: { above: -10 },
+      unit: "%",
+    }),
+    scoreGain: trendOf("C59", "score of SmallKV minus H2O", { unit: "%" }),
+    longer: trendOf("C59", "tokens of H2O's answers minus SmallKV's", { unit: "tokens" }),
+  },
+  summarise(answers, input) {
+    const sorting = Object.values(SORTING).map(({ task }) => task);
+    const groups = (group: string) => sorting.includes(group);
+    const tasks = Graded.tasks(answers, ["bbh", "microworld"], { ...input, groups });
+    const [main] = tasks;
+    const [ours, rival] = [["smallkv", BUDGET], ["h2o", BUDGET]] as const;
+    return {
+      values: {
+        fullGap: main?.gain(ours, ["full", 1]),
+        scoreGain: main?.gain(ours, rival),
+        longer: main?.longer(rival, ours),
+      },
+      tables: tasks.flatMap((task) => task.table("fig10_scores", KEYS.map(variantSetting))),
+      figures: [],
+      notes: ["Items of word sorting alone."],
+    };
+  },
+};
+
 /** Fig. 10. */
 export const fig10: Experiment = {
   name: NAME,
@@ -58,6 +89,7 @@ export const fig10: Experiment = {
   title: "Word sorting at 10 %",
   question: "How do the texts that each policy writes differ from the full cache's?",
   source: "Fig. 10",
+  graded: GRADED,
   usesPolicies: true,
   inputs: ["large", "small", "bbh", "microworld"],
   claims: {

@@ -10,10 +10,46 @@ import type { Decoded } from "./decoded/decoded.ts";
 import { policyExperiment } from "./decoded/policy_experiment.ts";
 import { type PolicyCell, variantPoints } from "./decoded/policy_runs.ts";
 import { measureOf, steppedCells } from "./decoded/policy_stats.ts";
-import type { Experiment, Figure } from "./experiment.ts";
+import type { Experiment, Figure, GradedPart } from "./experiment.ts";
+import { Graded, shareAhead, variantSetting } from "./graded/graded.ts";
 import { lineOf } from "./result.ts";
 
 const BUDGET = 0.1;
+
+const TASKS = ["gsm8k", "bbh", "longbench", "ruler", "mmlu", "microworld"] as const;
+
+const GRADED: GradedPart = {
+  tasks: TASKS,
+  claims: {
+    tasksBetter: trendOf("C03", "tasks on which the small model's choice scores higher", {
+      expected: { above: 50 },
+      paper: 100,
+      unit: "%",
+      note: "Groups of items count as tasks; the paper's six are not readable.",
+    }),
+    scoreGain: trendOf("C03", "score, small model's view minus own view", { unit: "%" }),
+  },
+  summarise(answers, input) {
+    const tasks = Graded.tasks(answers, TASKS, input);
+    const own = [variantSetting("withoutSmallModel"), BUDGET] as const;
+    const guided = [variantSetting("withoutMarginal"), BUDGET] as const;
+    const contests = tasks.flatMap(({ name, scores }) =>
+      [...new Set(scores.map(({ group }) => group))].map((wanted) => {
+        const groups = (group: string) => group === wanted;
+        return Graded.tasks(answers, [name], { ...input, groups })[0]!.contest(guided, [own]);
+      })
+    );
+    return {
+      values: {
+        tasksBetter: shareAhead(contests, input),
+        scoreGain: tasks[0]!.gain(guided, own),
+      },
+      tables: tasks.flatMap((task) => task.table("fig1d_scores", ["full", own[0], guided[0]])),
+      figures: [],
+      notes: [`The difference of scores is of ${tasks[0]!.title}.`],
+    };
+  },
+};
 
 /** Fig. 1d. */
 export const fig1d: Experiment = policyExperiment({
@@ -22,6 +58,7 @@ export const fig1d: Experiment = policyExperiment({
   title: "Rankings by the large and by the small model",
   question: "At 10 %, is the small model's choice of tokens better than the large model's own?",
   source: "Fig. 1d",
+  graded: GRADED,
   claims: {
     tasksBetter: trendOf(
       "C03",

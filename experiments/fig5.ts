@@ -6,16 +6,100 @@
 
 import type { Interval } from "../core/bootstrap.ts";
 import { mean } from "../core/stats.ts";
-import { absoluteOf, trendOf } from "./claims.ts";
+import { absoluteOf, MAIN_PAIR, trendOf } from "./claims.ts";
 import type { Decoded } from "./decoded/decoded.ts";
 import { policyExperiment } from "./decoded/policy_experiment.ts";
+import { SMALL_ALONE } from "../evaluation/settings.ts";
+import { Graded, shareAhead, variantSetting } from "./graded/graded.ts";
 import { type PolicyCell, variantPoints } from "./decoded/policy_runs.ts";
 import { measureOf, steppedCells } from "./decoded/policy_stats.ts";
-import type { VariantKey } from "./decoded/policy_variants.ts";
-import type { Experiment, ExperimentContext } from "./experiment.ts";
-import { percent } from "./result.ts";
+import type { VariantKey } from "../evaluation/policy_variants.ts";
+import type { Experiment, ExperimentContext, GradedPart } from "./experiment.ts";
+import { pairItems } from "../evaluation/comparisons.ts";
+import { exactly, percent } from "./result.ts";
 
 const RIVALS = ["h2o", "pyramid"] as const satisfies readonly VariantKey[];
+
+/** The paper's benchmarks, and the embedded pair's. */
+const TASKS = ["gsm8k", "bbh", "mt_bench", "microworld"] as const;
+const [H2O, PYRAMID, SMALLKV] = (["h2o", "pyramid", "smallkv"] as const).map(variantSetting) as [
+  string,
+  string,
+  string,
+];
+const LOW = 0.05;
+
+const GRADED: GradedPart = {
+  tasks: TASKS,
+  claims: {
+    fullScore: absoluteOf("C07", { statement: "score of the full cache on GSM8K" }),
+    h2oDrop: trendOf("C06", "score of H2O on BBH, 15 % minus 5 %", { unit: "%" }),
+    h2oLow: lowScoreClaim("C08", 0.46, "H2O"),
+    pyramidLow: lowScoreClaim("C09", 0.59, "PyramidInfer"),
+    smallkvLow: lowScoreClaim("C10", 0.92, "SmallKV"),
+    h2oGain: trendOf("C64", "score of SmallKV minus H2O at 5 %", { unit: "%" }),
+    pyramidGain: trendOf("C64", "score of SmallKV minus PyramidInfer at 5 %", { unit: "%" }),
+    randomGain: trendOf("C64", "score of SmallKV minus a random choice at 5 %", { unit: "%" }),
+    cellsAhead: trendOf("C64", "tasks and budgets on which SmallKV scores above both others", {
+      expected: { above: 75 },
+      unit: "%",
+    }),
+    latency: absoluteOf("C41", {
+      statement: "time per new token of the large over the small model, both with full caches",
+      note: "Each answer's share of the steps that it was decoded in.",
+    }),
+    fourBits: absoluteOf("C63", {
+      statement: "parameters of the large model in 4 bits while it answers",
+      unit: "%",
+    }),
+  },
+  summarise(answers, input) {
+    const tasks = Graded.tasks(answers, TASKS, input);
+    const [main] = tasks as [Graded];
+    const bbh = tasks.find(({ name }) => name === "bbh");
+    const contests = tasks.flatMap((task) =>
+      task.ratios.map((ratio) => task.contest([SMALLKV, ratio], [[H2O, ratio], [PYRAMID, ratio]]))
+    );
+    const low = (setting: string) => percent(main.ratio([setting, LOW], ["full", 1]));
+    const gain = (setting: string) => main.gain([SMALLKV, LOW], [setting, LOW]);
+    const types = Object.entries(input.large.parametersByType);
+    const count = (of: typeof types) => of.reduce((sum, [, parameters]) => sum + parameters, 0);
+    return {
+      values: {
+        fullScore: main.name === "gsm8k" ? main.score(["full", 1]) : undefined,
+        h2oDrop: bbh?.gain([H2O, 0.15], [H2O, LOW]),
+        h2oLow: low(H2O),
+        pyramidLow: low(PYRAMID),
+        smallkvLow: low(SMALLKV),
+        h2oGain: gain(H2O),
+        pyramidGain: gain(PYRAMID),
+        randomGain: gain("random"),
+        cellsAhead: shareAhead(contests, input),
+        latency: main.quotient(
+          pairItems(main.at(["full", 1]), main.at([SMALL_ALONE, 1])),
+          (items) =>
+            mean(items.map((one) => one.decodeSeconds)) / mean(items.map((one) => one.tokens)),
+        ),
+        fourBits: exactly(
+          100 * count(types.filter(([type]) => /[QU]4|FP4/i.test(type))) / count(types),
+        ),
+      },
+      tables: tasks.flatMap((task) => task.table("fig5_scores")),
+      figures: tasks.flatMap((task) => task.curves("fig5_scores", "Score by budget")),
+      notes: [`Scores at 5 % and times are of ${main.title}.`],
+    };
+  },
+};
+
+function lowScoreClaim(id: string, share: number, policy: string) {
+  return absoluteOf(id, {
+    paper: Math.round(100 * share),
+    unit: "%",
+    tolerance: 5,
+    pairs: MAIN_PAIR,
+    statement: `${policy} at 5 %: score over that of the full cache`,
+  });
+}
 
 /** Fig. 5. */
 export const fig5: Experiment = policyExperiment({
@@ -24,6 +108,7 @@ export const fig5: Experiment = policyExperiment({
   title: "Quality against budget",
   question: "How does quality fall with the budget under H2O, PyramidInfer and SmallKV?",
   source: "Fig. 5, Fig. 2",
+  graded: GRADED,
   claims: {
     fullExact: absoluteOf("C07", {
       statement: "exact answers of the full cache",

@@ -7,11 +7,54 @@
 import { trendOf } from "./claims.ts";
 import { policyExperiment } from "./decoded/policy_experiment.ts";
 import { variantPoints } from "./decoded/policy_runs.ts";
-import type { VariantKey } from "./decoded/policy_variants.ts";
-import type { Experiment, ExperimentContext } from "./experiment.ts";
+import type { VariantKey } from "../evaluation/policy_variants.ts";
+import type { Experiment, ExperimentContext, GradedPart } from "./experiment.ts";
+import { Graded, variantSetting } from "./graded/graded.ts";
 
 /** Budgets at which the paper sees marginal tokens help. */
 const WITH_SMALL_MODEL = [0.1, 0.2, 0.3, 0.4];
+
+const TASKS = ["bbh", "gsm8k", "microworld"] as const;
+const [WHOLE, WITHOUT_MARGINAL, WITHOUT_BOTH] =
+  (["smallkv", "withoutMarginal", "withoutSmallModel"] as const).map(variantSetting) as [
+    string,
+    string,
+    string,
+  ];
+
+const GRADED: GradedPart = {
+  tasks: TASKS,
+  claims: {
+    marginalGain: trendOf("C29", "score with minus without marginal tokens, mean of 10 to 40 %", {
+      unit: "%",
+    }),
+    meetsAtLow: trendOf("C30", "score with minus without marginal tokens at 5 %", {
+      expected: { above: -5, below: 5 },
+      unit: "%",
+    }),
+    helperGain: trendOf(
+      "C31",
+      "score without marginal tokens alone minus without both, mean of 10 to 40 %",
+      { unit: "%" },
+    ),
+  },
+  summarise(answers, input) {
+    const tasks = Graded.tasks(answers, TASKS, input);
+    const [main] = tasks as [Graded];
+    const settings = ["full", WHOLE, WITHOUT_MARGINAL, WITHOUT_BOTH];
+    const over = (setting: string) => [setting, ...WITH_SMALL_MODEL] as const;
+    return {
+      values: {
+        marginalGain: main.gain(over(WHOLE), over(WITHOUT_MARGINAL)),
+        meetsAtLow: main.gain([WHOLE, 0.05], [WITHOUT_MARGINAL, 0.05]),
+        helperGain: main.gain(over(WITHOUT_MARGINAL), over(WITHOUT_BOTH)),
+      },
+      tables: tasks.flatMap((task) => task.table("fig6_scores", settings)),
+      figures: tasks.flatMap((task) => task.curves("fig6_scores", "Ablations", settings)),
+      notes: [`Values are of ${main.title}, at those of the budgets that were run.`],
+    };
+  },
+};
 
 /** Fig. 6. */
 export const fig6: Experiment = policyExperiment({
@@ -20,6 +63,7 @@ export const fig6: Experiment = policyExperiment({
   title: "Ablation of marginal tokens and of the small model's ranking",
   question: "How much is lost without marginal tokens, and without the small model's ranking too?",
   source: "Fig. 6",
+  graded: GRADED,
   claims: {
     marginalGain: trendOf(
       "C29",

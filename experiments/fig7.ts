@@ -7,12 +7,45 @@
 import { absoluteOf, trendOf } from "./claims.ts";
 import { policyExperiment } from "./decoded/policy_experiment.ts";
 import { type PolicyPoint, variantPoints } from "./decoded/policy_runs.ts";
-import type { Experiment, ExperimentContext } from "./experiment.ts";
+import type { Experiment, ExperimentContext, GradedPart } from "./experiment.ts";
+import { Graded } from "./graded/graded.ts";
 
 const NOT_JUDGED = "The paper's pairs are Qwen2.5-14B with 0.5B, 1.5B, 3B and 7B; not run here.";
 const LARGER = {
   unit: "%",
   note: "Holds where the other model is larger than the small one.",
+};
+
+const TASKS = ["bbh", "gsm8k", "microworld"] as const;
+/** An evaluation's name of SmallKV whose small model is the large one itself. */
+const OWN = "smallkv (large model as small)";
+
+const GRADED: GradedPart = {
+  tasks: TASKS,
+  claims: {
+    ownGain: trendOf(
+      "C32",
+      "score with the large model as its own small model minus with the small one, mean over budgets",
+      { unit: "%", note: "An upper bound of what a larger small model can give." },
+    ),
+    ownGainLow: trendOf("C35", "the same at 5 %", { unit: "%" }),
+  },
+  summarise(answers, input) {
+    const tasks = Graded.tasks(answers, TASKS, input);
+    const [main] = tasks as [Graded];
+    const settings = ["full", "smallkv", OWN];
+    return {
+      values: {
+        ownGain: main.gain([OWN, ...main.ratios], ["smallkv", ...main.ratios]),
+        ownGainLow: main.gain([OWN, 0.05], ["smallkv", 0.05]),
+      },
+      tables: tasks.flatMap((task) => task.table("fig7_scores", settings)),
+      figures: tasks.flatMap((task) => task.curves("fig7_scores", "Small models", settings)),
+      notes: [
+        `Values are of ${main.title}; answers of another small model need a folder of their own.`,
+      ],
+    };
+  },
 };
 
 /** Fig. 7. */
@@ -22,6 +55,7 @@ export const fig7: Experiment = policyExperiment({
   title: "Size of the small model",
   question: "Does a larger small model of the same family guide better than the small one?",
   source: "Fig. 7",
+  graded: GRADED,
   inputs: ["large", "small", "other", "gsm8k", "bbh", "wikitext2", "microworld"],
   claims: {
     meanGain: trendOf(

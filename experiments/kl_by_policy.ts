@@ -8,7 +8,7 @@ import { absoluteOf, trendOf } from "./claims.ts";
 import { policyExperiment } from "./decoded/policy_experiment.ts";
 import { type PolicyPoint, variantPoints } from "./decoded/policy_runs.ts";
 import { steppedCells } from "./decoded/policy_stats.ts";
-import { type VariantKey, variantKeys } from "./decoded/policy_variants.ts";
+import { type VariantKey, variantKeys } from "../evaluation/policy_variants.ts";
 import type { Experiment, ExperimentContext } from "./experiment.ts";
 
 /** Variants that other experiments on the embedded pair decode anyway. */

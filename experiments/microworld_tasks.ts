@@ -10,7 +10,7 @@ import { type Decoded, exactShare, VARIANT_NAMES } from "./decoded/decoded.ts";
 import { policyExperiment } from "./decoded/policy_experiment.ts";
 import { variantPoints } from "./decoded/policy_runs.ts";
 import { steppedCells } from "./decoded/policy_stats.ts";
-import type { VariantKey } from "./decoded/policy_variants.ts";
+import type { VariantKey } from "../evaluation/policy_variants.ts";
 import type { Experiment, ResultTable } from "./experiment.ts";
 import { percent, tableOf } from "./result.ts";
 

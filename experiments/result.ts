@@ -14,7 +14,7 @@ export interface PaperPair {
 
 /** A number of the paper and how to compare with it. */
 export interface Claim {
-  /** Number in the claims list, for example "C02". */
+  /** Number in the claims list, for example "C02", or "O01" for one of this project. */
   readonly id: string;
   /** Where the paper states it. */
   readonly source: string;

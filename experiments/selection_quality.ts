@@ -26,7 +26,7 @@ import {
   type PolicyText,
   type TextBatch,
 } from "./decoded/policy_texts.ts";
-import { settingOf } from "./decoded/policy_variants.ts";
+import { settingOf } from "../evaluation/policy_variants.ts";
 import {
   keepBySource,
   type KeptTokens,

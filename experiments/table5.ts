@@ -15,7 +15,8 @@ import {
 } from "./decoded/small_model_cuts.ts";
 import { policyExperiment } from "./decoded/policy_experiment.ts";
 import { variantPoints } from "./decoded/policy_runs.ts";
-import type { Claim, Experiment } from "./experiment.ts";
+import type { Claim, Experiment, GradedPart } from "./experiment.ts";
+import { Graded } from "./graded/graded.ts";
 
 const NAME = "table5";
 const BUDGET = 0.2;
@@ -29,6 +30,58 @@ const CUTS: readonly NamedCut[] = SHARES.map((share) => ({
   cut: { smallBudget: { ratio: share / 100 } },
 }));
 
+const TASKS = ["bbh", "gsm8k", "microworld"] as const;
+const cutSetting = (share: number) => `smallkv:small-budget=${share / 100}`;
+
+const GRADED: GradedPart = {
+  tasks: TASKS,
+  claims: {
+    ...Object.fromEntries(
+      SHARES.map((share) => [`share${share}`, { ...shareClaim(share), note: "On BBH." }]),
+    ),
+    lowHelperLoss: trendOf(
+      "C42",
+      "score with the whole small model minus with a fifth of its cache",
+      {
+        unit: "%",
+      },
+    ),
+    highHelperLoss: trendOf(
+      "C43",
+      "score with two fifths of the small model's cache minus with all",
+      {
+        expected: { above: -5 },
+        unit: "%",
+      },
+    ),
+    equalMemory: trendOf(
+      "C44",
+      "score of SmallKV at 20 % with two fifths of the small model minus H2O at 30 %",
+      { unit: "%" },
+    ),
+  },
+  summarise(answers, input) {
+    const tasks = Graded.tasks(answers, TASKS, input);
+    const [main] = tasks as [Graded];
+    const whole = ["smallkv", BUDGET] as const;
+    const at = (share: number) => [cutSetting(share), BUDGET] as const;
+    const settings = ["full", "h2o", ...SHARES.map(cutSetting), "smallkv"];
+    return {
+      values: {
+        ...Object.fromEntries(
+          SHARES.map((share) => [`share${share}`, main.ratio(at(share), whole)]),
+        ),
+        lowHelperLoss: main.gain(whole, at(20)),
+        highHelperLoss: main.gain(at(40), whole),
+        equalMemory: main.gain(at(40), ["h2o", 0.3]),
+      },
+      tables: tasks.flatMap((task) => task.table("table5_scores", settings)),
+      figures: [],
+      notes: [`Values are of ${main.title}.`],
+    };
+  },
+};
+
 /** Table 5. */
 export const table5: Experiment = policyExperiment({
   name: NAME,
@@ -36,6 +89,7 @@ export const table5: Experiment = policyExperiment({
   title: "Compressed small model",
   question: "How much of the small model's own cache does SmallKV need?",
   source: "Table 5, A.3",
+  graded: GRADED,
   claims: {
     share20: shareClaim(20),
     share40: shareClaim(40),

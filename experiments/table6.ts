@@ -17,7 +17,8 @@ import {
 import { policyExperiment } from "./decoded/policy_experiment.ts";
 import { variantPoints } from "./decoded/policy_runs.ts";
 import { entryBytes } from "./decoded/policy_stats.ts";
-import type { Claim, Experiment, ModelShape } from "./experiment.ts";
+import type { Claim, Experiment, GradedPart, ModelShape } from "./experiment.ts";
+import { Graded } from "./graded/graded.ts";
 import { exactly } from "./result.ts";
 
 const NAME = "table6";
@@ -30,6 +31,46 @@ const STOPS = [20, 18, 16, 12] as const;
 /** A.3's example of both savings. */
 const BOTH = { key: "both", ratio: 0.4, stop: 20 } as const;
 
+const TASKS = ["bbh", "gsm8k", "microworld"] as const;
+
+const GRADED: GradedPart = {
+  tasks: TASKS,
+  claims: {
+    ...Object.fromEntries(
+      STOPS.map((stop) => [`stop${stop}`, { ...stopClaim(stop), note: "On BBH." }]),
+    ),
+    earlyStopLoss: trendOf(
+      "C46",
+      "score with five sixths of the small model's layers minus with all of them",
+      { expected: { above: -5 }, unit: "%" },
+    ),
+    lateStopGain: trendOf(
+      "C46",
+      "score with two thirds of the small model's layers minus H2O, both at 20 %",
+      { unit: "%" },
+    ),
+  },
+  summarise(answers, input) {
+    const tasks = Graded.tasks(answers, TASKS, input);
+    const [main] = tasks as [Graded];
+    const setting = (stop: number) => `smallkv:small-layers=${stopOf(stop, input.small)}`;
+    const at = (stop: number) => [setting(stop), BUDGET] as const;
+    const whole = ["smallkv", BUDGET] as const;
+    return {
+      values: {
+        ...Object.fromEntries(STOPS.map((stop) => [`stop${stop}`, main.ratio(at(stop), whole)])),
+        earlyStopLoss: main.gain(at(20), whole),
+        lateStopGain: main.gain(at(16), ["h2o", BUDGET]),
+      },
+      tables: tasks.flatMap((task) =>
+        task.table("table6_scores", ["full", "h2o", ...new Set(STOPS.map(setting)), "smallkv"])
+      ),
+      figures: [],
+      notes: [`Values are of ${main.title}; stops are rounded down to whole layers.`],
+    };
+  },
+};
+
 /** Table 6. */
 export const table6: Experiment = policyExperiment({
   name: NAME,
@@ -37,6 +78,7 @@ export const table6: Experiment = policyExperiment({
   title: "Small model that stops early",
   question: "How many of the small model's layers does SmallKV need?",
   source: "Table 6, A.3",
+  graded: GRADED,
   claims: {
     stop20: stopClaim(20),
     stop18: stopClaim(18),

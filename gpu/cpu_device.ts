@@ -56,6 +56,13 @@ class CpuBuffer implements DeviceBuffer {
 /** A program, or the twin of a kernel that has no code. */
 type Part = Program | (() => void);
 
+/** Scratch memory of recordings: no two run at the same time, so they share it. */
+interface Scratch {
+  readonly buffer: CpuBuffer;
+  /** Recordings that use it. */
+  users: number;
+}
+
 class CpuRecording implements Recording {
   isDestroyed = false;
 
@@ -63,13 +70,18 @@ class CpuRecording implements Recording {
     readonly label: string,
     readonly parts: readonly Part[],
     readonly buffers: readonly CpuBuffer[],
-    /** Programs, arguments and scratch memory. */
+    /** Programs and arguments. */
     readonly memory: CpuBuffer,
+    readonly scratch: Scratch | undefined,
   ) {}
 
   [Symbol.dispose](): void {
+    if (this.isDestroyed) return;
     this.isDestroyed = true;
     this.memory[Symbol.dispose]();
+    if (this.scratch !== undefined && --this.scratch.users === 0) {
+      this.scratch.buffer[Symbol.dispose]();
+    }
   }
 }
 
@@ -87,6 +99,8 @@ export interface CpuDeviceOptions extends DeviceOptions {
 
 /** Most threads. */
 const MAX_THREADS = 64;
+/** What programs, scratch memory and gaps between buffers may take of the memory that addresses reach. */
+const OTHER_BYTES = 2 ** 28;
 
 /** Runs kernels as WebAssembly. */
 export class CpuDevice implements Device {
@@ -96,6 +110,8 @@ export class CpuDevice implements Device {
   readonly #memory: CpuMemory;
   readonly #threadCount: number;
   readonly #buffers = new Set<CpuBuffer>();
+  /** Scratch memory that the next recording uses if it is large enough and still there. */
+  #scratch: Scratch | undefined;
   #module: CpuModule | undefined;
   #threads: Promise<CpuThreads> | undefined;
   #running: CpuThreads | undefined;
@@ -132,6 +148,7 @@ export class CpuDevice implements Device {
       maxBindingBytes: Math.min(options.maxBindingBytes ?? 2 ** 32 - 4, 2 ** 32 - 4),
       maxBufferBytes: 2 ** 32 - 4,
       maxGridSize: 65535,
+      maxBytes: Math.min(options.maxBytes ?? Infinity, 2 ** 32 - OTHER_BYTES),
     };
   }
 
@@ -291,8 +308,10 @@ export class CpuDevice implements Device {
       module: this.#module,
       threads: this.#running?.count ?? 1,
     });
-    const memory = this.#allocate(`program of ${label}`, writer.byteLength);
-    writer.place(memory.address);
+    using stack = new DisposableStack();
+    const memory = stack.use(this.#allocate(`program of ${label}`, writer.bytes.length));
+    const scratch = this.#shareScratch(label, writer.scratchBytes);
+    writer.place(memory.address, scratch?.buffer.address ?? 0);
     const parts: Part[] = [];
     for (const item of planned) {
       if (typeof item === "function") parts.push(...writer.takeProgram(), item);
@@ -300,7 +319,20 @@ export class CpuDevice implements Device {
     }
     parts.push(...writer.takeProgram());
     this.#enqueue(() => this.#memory.bytes.set(writer.bytes, memory.address));
-    return new CpuRecording(label, parts, buffers, memory);
+    stack.move();
+    return new CpuRecording(label, parts, buffers, memory, scratch);
+  }
+
+  /** Takes part in the scratch memory that there is, or in a new one if it is too small. */
+  #shareScratch(label: string, byteLength: number): Scratch | undefined {
+    if (byteLength === 0) return undefined;
+    let scratch = this.#scratch;
+    if (!scratch || scratch.users === 0 || scratch.buffer.byteLength < byteLength) {
+      scratch = { buffer: this.#allocate(`scratch memory of ${label}`, byteLength), users: 0 };
+      this.#scratch = scratch;
+    }
+    scratch.users++;
+    return scratch;
   }
 
   #copy({ source, sourceOffset, target, targetOffset, byteLength }: BufferCopy): () => void {

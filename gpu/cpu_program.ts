@@ -68,8 +68,8 @@ export function planDispatch(
 
 /** Writes the steps and arguments of a recording; all of its dispatches use the same scratch memory. */
 export class ProgramWriter {
-  /** Bytes of steps, arguments and scratch memory. */
-  readonly byteLength: number;
+  /** Bytes of scratch memory. */
+  readonly scratchBytes: number;
   /** What is written: steps and arguments. */
   readonly bytes: Uint8Array<ArrayBuffer>;
   readonly #module: CpuModule | undefined;
@@ -77,8 +77,9 @@ export class ProgramWriter {
   readonly #words: Uint32Array<ArrayBuffer>;
   readonly #floats: Float32Array<ArrayBuffer>;
   readonly #argsStart: number;
-  readonly #scratchBytes: number;
+  readonly #sharedBytes: number;
   #address = 0;
+  #scratch = 0;
   #stepWords = 0;
   #programStart = 0;
   #argsEnd: number;
@@ -101,29 +102,28 @@ export class ProgramWriter {
       steps += passes.length;
       for (const { entry } of passes) words += Object.keys(this.#fields(entry)).length;
     }
-    this.#scratchBytes = Math.max(0, ...planned.map(({ scratchBytes }) => scratchBytes));
+    this.#sharedBytes = Math.max(0, ...planned.map(({ scratchBytes }) => scratchBytes));
     const threadBytes = Math.max(0, ...planned.map(({ threadBytes }) => threadBytes));
     this.#argsStart = steps * STEP_BYTES / 4;
     this.#argsEnd = this.#argsStart;
-    this.bytes = new Uint8Array(roundUp(4 * (this.#argsStart + words)));
+    this.bytes = new Uint8Array(Math.max(64, roundUp(4 * (this.#argsStart + words))));
     this.#words = new Uint32Array(this.bytes.buffer);
     this.#floats = new Float32Array(this.bytes.buffer);
-    const scratch = this.#scratchBytes + threadBytes * this.#threads;
-    this.byteLength = Math.max(4, this.bytes.length + scratch);
+    this.scratchBytes = this.#sharedBytes + threadBytes * this.#threads;
   }
 
-  /** Says where in memory all of it will lie. */
-  place(address: number): void {
+  /** Says where in memory steps and arguments will lie, and the scratch memory. */
+  place(address: number, scratch: number): void {
     this.#address = address;
+    this.#scratch = scratch;
   }
 
   /** Writes the steps of a command. */
   add({ passes, values, threadBytes }: PlannedDispatch): void {
-    const scratch = this.#address + this.bytes.length;
     const all: Readonly<Record<string, number>> = {
       ...values,
-      scratch,
-      thread_scratch: scratch + this.#scratchBytes,
+      scratch: this.#scratch,
+      thread_scratch: this.#scratch + this.#sharedBytes,
       thread_bytes: threadBytes,
     };
     for (const { entry, items, work, values: own } of passes) {

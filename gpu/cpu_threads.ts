@@ -157,6 +157,7 @@ interface NodeThreads {
   ) => Thread & {
     on(event: "message", listener: (message: ThreadMessage) => void): void;
     on(event: "error", listener: (error: Error) => void): void;
+    on(event: "exit", listener: () => void): void;
   };
 }
 
@@ -170,6 +171,7 @@ function startThread(start: WorkerStart, listener: (message: ThreadMessage) => v
     const thread = new threads.Worker(text, { eval: true, workerData: start });
     thread.on("message", listener);
     thread.on("error", ({ message }) => listener({ failure: message }));
+    thread.on("exit", () => listener({ failure: "it has ended" }));
     return thread;
   }
   const text = `onmessage = ({ data }) =>
@@ -237,6 +239,7 @@ class WorkerPool implements CpuThreads {
   }
 
   async run(programs: readonly Program[]): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure;
     writePrograms(this.#memory, this.#control, programs);
     const words = this.#words();
     const submitted = this.#submitted = (this.#submitted + 1) | 0;

@@ -30,6 +30,8 @@ export interface DeviceInfo {
   readonly maxBufferBytes: number;
   /** Most workgroups along one axis of a grid. */
   readonly maxGridSize: number;
+  /** Most bytes that all buffers may take together; absent where only the driver knows. */
+  readonly maxBytes?: number;
 }
 
 /** Caps of a device. */

@@ -91,6 +91,7 @@ export class ReferenceDevice implements Device {
       maxBindingBytes: Math.min(options.maxBindingBytes ?? 2 ** 30, 2 ** 30),
       maxBufferBytes: 2 ** 32,
       maxGridSize: 65535,
+      ...(options.maxBytes !== undefined && { maxBytes: options.maxBytes }),
     };
   }
 

@@ -50,6 +50,7 @@ export class WebgpuDevice implements Device {
     this.info = {
       ...gpu.info,
       maxBindingBytes: Math.min(gpu.info.maxBindingBytes, maxBindingBytes),
+      ...(maxBytes !== undefined && { maxBytes }),
     };
     this.#device = gpu.device;
     this.#meter = new Meter(maxBytes);

@@ -4,7 +4,7 @@
 // the softmax goes through tiles and chunks of keys that begin at fixed positions. Keys that a row does not see add
 // exact zeros.
 
-import { exp2_4, exp2_of, extended_halves4, sum4, tanh4 } from "./simd";
+import { exp2_4, exp2_of, first_halves4, float_sums4, last_halves4, sum4, tanh4 } from "./simd";
 
 /** Keys that are converted, scored and weighted together. */
 export const TILE: usize = 64;
@@ -29,6 +29,7 @@ export class Attention {
   head_dim: u32;
   f32_keys: u32;
   window: u32; // newest keys that a row sees; all if 0
+  ring: u32; // head vectors of a KV head, where a key is at its position modulo this; as many as positions if 0
   softcap: f32; // none if 0
   thread_scratch: usize;
   thread_bytes: u32;
@@ -64,11 +65,12 @@ export function copy_vectors(source: usize, is_f32: u32, elements: usize, target
   }
   const whole = elements & ~7;
   for (let i: usize = 0; i < whole; i += 8) {
-    v128.store(target + 4 * i, extended_halves4(v128.load_ext<i16>(source + 2 * i)));
-    v128.store(target + 4 * i, extended_halves4(v128.load_ext<i16>(source + 2 * i, 8)), 16);
+    const words = v128.load(source + 2 * i);
+    v128.store(target + 4 * i, first_halves4(words));
+    v128.store(target + 4 * i, last_halves4(words), 16);
   }
   if (whole == elements) return;
-  v128.store(target + 4 * whole, extended_halves4(v128.load_ext<i16>(source + 2 * whole)));
+  v128.store(target + 4 * whole, first_halves4(v128.load64_zero(source + 2 * whole)));
 }
 
 /** Converts a key to floats in a tile of keys, in which the vectors of four keys take turns. */
@@ -83,25 +85,33 @@ function place_key(source: usize, is_f32: u32, head_dim: usize, tile: usize, key
     return;
   }
   for (let i: usize = 0; i < head_dim * 2; i += 16) {
-    v128.store(target, extended_halves4(v128.load_ext<i16>(source + i)));
-    v128.store(target, extended_halves4(v128.load_ext<i16>(source + i, 8)), 64);
+    const words = v128.load(source + i);
+    v128.store(target, first_halves4(words));
+    v128.store(target, last_halves4(words), 64);
     target += 128;
   }
 }
 
-/** Makes a tile of adjacent keys; `first` counts the head vectors of all of them. */
-export function load_keys(
-  stored: usize,
-  is_f32: u32,
-  first: usize,
-  count: usize,
-  head_dim: usize,
-  tile: usize,
-): void {
-  const bytes = head_dim * (is_f32 != 0 ? 4 : 2);
-  const source = stored + first * bytes;
-  for (let key: usize = 0; key < count; key++) {
-    place_key(source + key * bytes, is_f32, head_dim, tile, key);
+/** Head vectors that a KV head has room for. */
+// @ts-ignore: decorator
+@inline
+function head_slots(args: Attention): usize {
+  return args.ring != 0 ? args.ring : args.capacity;
+}
+
+/** Makes a tile of the keys of a KV head from a position on; `head` counts the KV heads of all sequences. */
+export function load_keys(args: Attention, head: usize, from: u32, count: usize, tile: usize): void {
+  const head_dim = <usize>args.head_dim;
+  const bytes = head_dim * (args.f32_keys != 0 ? 4 : 2);
+  const slots = head_slots(args);
+  const slot = <usize>from % slots;
+  const first = args.keys + head * slots * bytes;
+  const before = min(count, slots - slot); // the others are at the start of the ring
+  for (let key: usize = 0; key < before; key++) {
+    place_key(first + (slot + key) * bytes, args.f32_keys, head_dim, tile, key);
+  }
+  for (let key = before; key < count; key++) {
+    place_key(first + (key - before) * bytes, args.f32_keys, head_dim, tile, key);
   }
 }
 
@@ -123,21 +133,28 @@ export function gather_keys(
 }
 
 /**
- * Makes a tile of adjacent values.
+ * Makes a tile of the values of a KV head from a position on.
  *
  * @returns Address of f32 [count, head_dim].
  */
 export function load_values(
+  args: Attention,
   stored: usize,
   is_f32: u32,
-  first: usize,
+  head: usize,
+  from: u32,
   count: usize,
-  head_dim: usize,
   tile: usize,
 ): usize {
-  const source = stored + first * head_dim * (is_f32 != 0 ? 4 : 2);
-  if (is_f32 != 0) return source;
-  copy_vectors(source, 0, count * head_dim, tile);
+  const head_dim = <usize>args.head_dim;
+  const bytes = head_dim * (is_f32 != 0 ? 4 : 2);
+  const slots = head_slots(args);
+  const slot = <usize>from % slots;
+  const source = stored + head * slots * bytes;
+  const before = min(count, slots - slot); // the others are at the start of the ring
+  if (is_f32 != 0 && before == count) return source + slot * bytes;
+  copy_vectors(source + slot * bytes, is_f32, before * head_dim, tile);
+  copy_vectors(source, is_f32, (count - before) * head_dim, tile + 4 * before * head_dim);
   return tile;
 }
 
@@ -156,15 +173,6 @@ export function gather_values(
     const source = stored + <usize>(first + load<u32>(entries + 8 * entry, 4)) * bytes;
     copy_vectors(source, is_f32, head_dim, tile + 4 * entry * head_dim);
   }
-}
-
-/** Sums of the elements of four vectors. */
-// @ts-ignore: decorator
-@inline
-function sums4(a: v128, b: v128, c: v128, d: v128): v128 {
-  const ab = f32x4.add(v128.shuffle<f32>(a, b, 0, 4, 2, 6), v128.shuffle<f32>(a, b, 1, 5, 3, 7));
-  const cd = f32x4.add(v128.shuffle<f32>(c, d, 0, 4, 2, 6), v128.shuffle<f32>(c, d, 1, 5, 3, 7));
-  return f32x4.add(v128.shuffle<f32>(ab, cd, 0, 1, 4, 5), v128.shuffle<f32>(ab, cd, 2, 3, 6, 7));
 }
 
 /** Score in base 2 of four products, as in attention.wgsl. */
@@ -229,8 +237,8 @@ export function score_pair(
       b3 = f32x4.add(b3, f32x4.mul(b, k));
       keys += 128;
     }
-    v128.store(scores_a + 4 * key, scores4(sums4(a0, a1, a2, a3), factor, cap));
-    v128.store(scores_b + 4 * key, scores4(sums4(b0, b1, b2, b3), factor, cap));
+    v128.store(scores_a + 4 * key, scores4(float_sums4(a0, a1, a2, a3), factor, cap));
+    v128.store(scores_b + 4 * key, scores4(float_sums4(b0, b1, b2, b3), factor, cap));
   }
 }
 
@@ -284,10 +292,11 @@ export function softmax_tile(row: Row, count: usize): f32 {
   const scores = row.scores;
   const before = load<f32>(row.part);
   let largest4 = f32x4.splat(before);
+  // Where a score is NaN, so is its exponential, whatever the largest score.
   for (let i: usize = 0; i < count * 4; i += 16) {
-    largest4 = f32x4.max(largest4, v128.load(scores + i));
+    largest4 = f32x4.pmax(largest4, v128.load(scores + i));
   }
-  const pairs = f32x4.max(largest4, v128.shuffle<f32>(largest4, largest4, 2, 3, 0, 1));
+  const pairs = f32x4.pmax(largest4, v128.shuffle<f32>(largest4, largest4, 2, 3, 0, 1));
   const largest: f32 = max(f32x4.extract_lane(pairs, 0), f32x4.extract_lane(pairs, 1));
   const splat = f32x4.splat(largest);
   const lowest = f32x4.splat(LOWEST);

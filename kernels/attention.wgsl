@@ -2,6 +2,7 @@
 // Window, softcap and sinks are constants of a variant: a variant without them has no code for them.
 
 const WINDOW: u32 = 0;     // newest keys that a row sees, including its own; all if 0
+const RING: u32 = 0;       // head vectors of a KV head, where a key is at its position modulo this; as many as positions if 0
 const SOFTCAP: f32 = 0.0;  // scores lie between -SOFTCAP and SOFTCAP; unbounded if 0
 const LOG2_E = 1.4426950408889634;
 const LOWEST = -3.4e38;
@@ -12,6 +13,24 @@ fn sees(position: u32, key: u32) -> bool {
   return key <= position && position - key < WINDOW;
 //# else
   return key <= position;
+//# end
+}
+
+// Where a key is among those of its KV head.
+fn slot_of(key: u32) -> u32 {
+//# if RING
+  return key % RING;
+//# else
+  return key;
+//# end
+}
+
+// Head vectors that a KV head has room for.
+fn head_slots() -> u32 {
+//# if RING
+  return RING;
+//# else
+  return params.capacity;
 //# end
 }
 

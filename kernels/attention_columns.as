@@ -98,9 +98,9 @@ function start_tile(
 }
 
 function convert_keys(args: ColumnsAttention, columns: Columns, kv_head: u32): void {
-  const first = (<usize>columns.sequence * args.kv_heads + kv_head) * args.capacity + columns.key;
+  const head = <usize>columns.sequence * args.kv_heads + kv_head;
   const tile = totals_of(columns) + 4 * TILE;
-  load_keys(args.keys, args.f32_keys, first, columns.count, args.head_dim, tile);
+  load_keys(args, head, columns.key, columns.count, tile);
   columns.tile = tile;
 }
 
@@ -154,16 +154,21 @@ export function attention_sums(args: AttentionSums, first: u32, last: u32, threa
     const columns = start_tile(args, thread, item / pairs, item % pairs / args.kv_heads);
     if (columns.count == 0) continue;
     convert_keys(args, columns, kv_head);
+    const count = columns.count;
     const first_token = columns.key > columns.start ? columns.key - columns.start : 0;
     for (let head = kv_head * group_size; head < (kv_head + 1) * group_size; head++) {
       memory.fill(totals_of(columns), 0, 4 * TILE);
       for (let token = first_token; token <= last_token; token += 2) {
         set_row(args, columns, 0, token, head);
-        set_row(args, columns, 1, min(token + 1, last_token), head);
+        const other = min(token + 1, last_token);
+        set_row(args, columns, 1, other, head);
+        // No row of the two sees keys behind the later one, and neither did those before: their totals are 0.
+        columns.count = min(count, columns.start + other + 1 - columns.key);
         attend_pair(args, columns);
         add_row(row_at(columns, 0), columns, args.row_decay);
         if (token < last_token) add_row(row_at(columns, 1), columns, args.row_decay);
       }
+      columns.count = count;
       const place = (<usize>columns.sequence * args.query_heads + head) * args.capacity + columns.key;
       add_totals(columns, args.sums + 4 * place, args.sum_decay);
     }

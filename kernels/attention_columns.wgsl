@@ -15,7 +15,7 @@
 //# end
 // reads   state    u32: first sequence of the step, then the cached tokens of each sequence
 //         qkv      f32[rows, stride], query heads first, after RoPE
-//         keys     f16x2[sequences, kv_heads, capacity, HEAD_DIM / 2], after RoPE, or the bits of as many f32
+//         keys     f16x2[sequences, kv_heads, capacity or RING, HEAD_DIM / 2], after RoPE, or the bits of as many f32
 //         log_sum  f32[query_heads, rows], log-sum-exp of each row's scores
 //# if MASKS
 //         visible  bits[query_heads, visible_words], one per position; read if is_masked is 1
@@ -108,7 +108,7 @@ fn attention_columns(
 //# end
   let sequence = state[0] + group.z;
   let start = state[1u + sequence];
-  let first_key = (sequence * params.kv_heads + kv_head) * params.capacity;
+  let first_key = (sequence * params.kv_heads + kv_head) * head_slots();
   let first_row = group.z * params.rows_per_sequence;
   let last_token = params.rows_per_sequence - 1u;
   let seen = min(start + params.rows_per_sequence, params.capacity);
@@ -124,7 +124,7 @@ fn attention_columns(
     var k = array<vec4f, LANE_KEYS * VEC4S>();
     for (var column = 0u; column < LANE_KEYS; column++) {  // unroll
       key[column] = block + column * LANES + lane;
-      let source = (first_key + min(key[column], seen - 1u)) * PIECES;
+      let source = (first_key + slot_of(min(key[column], seen - 1u))) * PIECES;
       for (var piece = 0u; piece < PIECES; piece++) {  // unroll
         let eight = key_piece(source + piece);
         k[column * VEC4S + 2u * piece] = eight[0] * score_factor();

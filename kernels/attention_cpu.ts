@@ -44,7 +44,7 @@ export interface StepCode<Params extends StepParams> {
   /** Bytes of memory that passes hand over. */
   scratchBytes?(run: { readonly params: Params }): number;
   /** Bytes of memory of a thread. */
-  threadBytes(): number;
+  threadBytes(run: { readonly params: Params }): number;
 }
 
 /**
@@ -59,6 +59,7 @@ export function attentionExtras(variant: AttentionVariant): Record<string, numbe
     f32_keys: variant.keyFormat === "f32" ? 1 : 0,
     f32_values: variant.valueFormat === "f32" ? 1 : 0,
     window: variant.window ?? 0,
+    ring: variant.ring ?? 0,
     softcap: variant.softcap ?? 0,
     sinks: 0,
   };
@@ -153,6 +154,8 @@ export function decodeCode(
 export interface MergeCode {
   /** Code of its entry. */
   readonly module: CpuModule;
+  /** Fields that only some of these kernels have. */
+  readonly extras?: Readonly<Record<string, number>>;
   /** One pass over rows and query heads. */
   passes(run: {
     readonly params: { rows: number; query_heads: number; splits: number };
@@ -214,6 +217,33 @@ export function columnsCode(
   };
 }
 
+/**
+ * Runs `softmax_sums`.
+ *
+ * @param variant What its text depends on.
+ * @param blockRows Rows that are summed by themselves.
+ * @returns Its code for the CPU.
+ */
+export function softmaxSumsCode(
+  variant: AttentionVariant,
+  blockRows: number,
+): StepCode<StepParams> {
+  const { headDim } = variant;
+  const paddedKeys = ({ params }: Run) => TILE * Math.ceil(params.capacity / TILE);
+  return {
+    module: CPU_MODULE,
+    extras: { ...attentionExtras(variant), block_rows: blockRows },
+    passes(run) {
+      const { rows, query_heads } = run.params;
+      const items = query_heads * Math.ceil(rows / blockRows);
+      const work = attentionWork({ ...run, headDim, rows: blockRows }, paddedKeys(run));
+      return [{ entry: "softmax_sums", items, work }];
+    },
+    threadBytes: (run: Run) =>
+      2 * (ROW_BYTES + 4 * PART_HEADER) + 4 * paddedKeys(run) * (3 + headDim),
+  };
+}
+
 /** Sizes of a step on lists. */
 export type ListParams =
   & StepParams
@@ -255,9 +285,15 @@ export function selectedCode(variant: AttentionVariant, tileKeys = 0): StepCode<
   };
 }
 
-/** Runs `selected_attention_merge`. */
-export const selectedMergeCode: MergeCode = mergeCode(
+/** Runs `selected_attention_merge_rest`. */
+export const selectedMergeRestCode: MergeCode = mergeCode(
   "selected_attention_merge",
   4,
   (headDim) => 32 + 8 * headDim,
 );
+
+/** Runs `selected_attention_merge`, the same without a rest. */
+export const selectedMergeCode: MergeCode = {
+  ...selectedMergeRestCode,
+  extras: { rest: 0, rows_per_sequence: 1, rest_parts: 1 },
+};

@@ -8,15 +8,19 @@
  * in `MARGINAL_MODES`); the number of full tokens in the whole list, or `BROKEN_PART`. The vectors are the sum of values
  * weighted by the exponentials, and that of value-only tokens weighted by the small model's attention.
  *
+ * `selected_attention_merge_rest` also joins the rest: the mean of the tokens that are not listed, as one more value-only
+ * token. Its mass is given, or what the small model's row leaves, which is known only when all parts are there.
+ *
  * @module
  */
 
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
-import { decodeMergeCode, selectedMergeCode } from "./attention_cpu.ts";
+import { decodeMergeCode, selectedMergeCode, selectedMergeRestCode } from "./attention_cpu.ts";
 import wgsl from "./attention_merge.wgsl" with { type: "text" };
 import type { AttentionShape } from "./attention_shape.ts";
 import { MARGINAL_MODES, marginalFactors } from "./marginal.ts";
 import marginal from "./marginal.wgsl" with { type: "text" };
+import { REST_HEADER, withRest } from "./rest_values.ts";
 import { writeOut } from "./write_out.ts";
 
 /** Numbers before the two vectors of a part of `selected_attention_split`. */
@@ -34,13 +38,14 @@ export const MERGE_PARAMS = {
   splits: "u32",
 } as const;
 
-function textOf(name: string, text: string, isSelected: boolean): string {
-  return writeOut(text, { SELECTED: isSelected ? 1 : 0 })
-    .replace("fn attention_merge(", `fn ${name}(`);
+function textOf(name: string, parts: { readonly SELECTED: number; readonly REST: number }): string {
+  const text = parts.SELECTED === 1 ? `${wgsl}\n${marginal}` : wgsl;
+  return writeOut(text, parts).replace("fn attention_merge(", `fn ${name}(`);
 }
 
-const decodeText: string = textOf("decode_attention_merge", wgsl, false);
-const selectedText: string = textOf("selected_attention_merge", `${wgsl}\n${marginal}`, true);
+const decodeText: string = textOf("decode_attention_merge", { SELECTED: 0, REST: 0 });
+const selectedText: string = textOf("selected_attention_merge", { SELECTED: 1, REST: 0 });
+const restText: string = textOf("selected_attention_merge_rest", { SELECTED: 1, REST: 1 });
 
 /** Contract of `decode_attention_merge`. */
 export const DECODE_ATTENTION_MERGE_CONTRACT = {
@@ -76,6 +81,44 @@ export const selectedAttentionMerge: Kernel<typeof SELECTED_ATTENTION_MERGE_CONT
       mergeHeads(run, size, (parts) => mergeSelected(run, parts));
     },
     selectedMergeCode,
+  );
+
+/** Contract of `selected_attention_merge_rest`. */
+export const SELECTED_ATTENTION_MERGE_REST_CONTRACT = {
+  name: "selected_attention_merge_rest",
+  wgsl: restText,
+  bindings: {
+    partial: "read f32",
+    output: "write f32",
+    attention: "write f32",
+    rest: "read f32",
+  },
+  constants: CONSTANTS,
+  params: {
+    ...MERGE_PARAMS,
+    has_attention: "u32",
+    attention_stride: "u32",
+    rows_per_sequence: "u32",
+    rest_parts: "u32",
+  },
+} as const;
+
+/** Contract and twin of `selected_attention_merge_rest`; the grid is rows by query heads. */
+export const selectedAttentionMergeRest: Kernel<typeof SELECTED_ATTENTION_MERGE_REST_CONTRACT> =
+  defineKernel(
+    SELECTED_ATTENTION_MERGE_REST_CONTRACT,
+    (run) => {
+      const { buffers: { rest }, constants: { HEAD_DIM }, params } = run;
+      const { query_heads, rows_per_sequence, rest_parts } = params;
+      mergeHeads(run, PART_HEADER + 2 * HEAD_DIM, (parts) => {
+        const { row, head } = parts;
+        const sequence = Math.floor(row / rows_per_sequence);
+        const place = sequence * rest_parts + Math.floor(head / (query_heads / rest_parts));
+        const size = REST_HEADER + HEAD_DIM;
+        mergeSelected(run, parts, rest.subarray(place * size, (place + 1) * size));
+      });
+    },
+    selectedMergeRestCode,
   );
 
 /** Parts of one row of one head. */
@@ -135,21 +178,28 @@ function mergeDecoded(
 function mergeSelected(
   { buffers, constants, params }: KernelRun<typeof SELECTED_ATTENTION_MERGE_CONTRACT>,
   { row, head, first, parts, largest, scaledSum, plainSum }: HeadParts,
+  restOf?: Float32Array,
 ): void {
   const headDim = constants.HEAD_DIM;
   const [mode, full] = parts[0]!.subarray(6, PART_HEADER);
   if (full === BROKEN_PART) return void buffers.output.fill(NaN, first, first + headDim);
   const sum = scaledSum(1);
-  const masses = { kept: plainSum(2), marginal: plainSum(3) };
+  const listed = { kept: plainSum(2), marginal: plainSum(3), others: plainSum(4) };
+  const largeOthers = scaledSum(5) / sum;
+  const { rest, masses } = restOf
+    ? withRest(listed, restOf[0]!, largeOthers)
+    : { rest: 0, masses: listed };
   const factors = marginalFactors(MARGINAL_MODES[mode!]!, {
-    ...masses,
+    kept: masses.kept,
+    marginal: masses.marginal,
     marginalTokens: masses.kept + masses.marginal > 0 ? 1 : 0,
-    sinks: masses.kept - plainSum(4),
-    largeSinks: 1 - scaledSum(5) / sum,
+    sinks: masses.kept - masses.others,
+    largeSinks: 1 - largeOthers,
   });
   for (let i = 0; i < headDim; i++) {
+    const mean = restOf?.[REST_HEADER + i] ?? 0;
     buffers.output[first + i] = factors.kept * scaledSum(PART_HEADER + i) / sum +
-      factors.marginal * plainSum(PART_HEADER + headDim + i);
+      factors.marginal * (plainSum(PART_HEADER + headDim + i) + rest * mean);
   }
   if (params.has_attention === 0) return;
   const start = (row * params.query_heads + head) * params.attention_stride;
@@ -183,4 +233,5 @@ export function mergedRows(
 export const attentionMergeSamples: readonly Kernel[] = [
   decodeAttentionMerge as unknown as Kernel,
   selectedAttentionMerge as unknown as Kernel,
+  selectedAttentionMergeRest as unknown as Kernel,
 ];

@@ -1,8 +1,16 @@
 //# if SELECTED
+//# if REST
+// selected_attention_merge_rest: joins the parts that selected_attention_split computed, and the mean of unlisted tokens
+//# else
 // selected_attention_merge: joins the parts that selected_attention_split computed
+//# end
 //
 // grid    (rows, query_heads, 1): one workgroup per row and head
 // reads   partial    f32[splits, rows, query_heads, 8 + 2 * HEAD_DIM], see attention_merge.ts
+//# if REST
+//         rest       f32[rows / rows_per_sequence, rest_parts, 4 + HEAD_DIM]: mass of the rest, or -1 for what the row
+//                    leaves, three unused, mean value
+//# end
 // writes  output     f32[rows, output_stride], heads side by side
 //         attention  f32[rows, query_heads, attention_stride]: scores in base 2 become their softmax, if
 //                    has_attention is 1
@@ -21,6 +29,9 @@ override WORKGROUP_SIZE: u32 = 32;  // threads
 override HEAD_DIM: u32 = 64;        // elements
 
 const LOG2_E = 1.4426950408889634;
+//# if REST
+const REST_HEADER: u32 = 4;  // numbers before the mean of a rest
+//# end
 
 struct Params {
   rows: u32,
@@ -30,6 +41,10 @@ struct Params {
 //# if SELECTED
   has_attention: u32,
   attention_stride: u32,
+//# if REST
+  rows_per_sequence: u32,
+  rest_parts: u32,  // means of a sequence
+//# end
 //# end
 }
 
@@ -37,6 +52,9 @@ struct Params {
 @group(0) @binding(1) var<storage, read_write> output: array<f32>;
 //# if SELECTED
 @group(0) @binding(2) var<storage, read_write> attention: array<f32>;
+//# if REST
+@group(0) @binding(3) var<storage, read> rest: array<f32>;
+//# end
 //# else
 @group(0) @binding(2) var<storage, read_write> log_sum: array<f32>;
 //# end
@@ -84,6 +102,19 @@ fn attention_merge(
   let mode = u32(partial[first + 6u]);
   let is_broken = partial[first + 7u] < 0.0;
   let no_number = bitcast<f32>(u32(is_broken) * 0x7fc00000u);
+//# if REST
+  let rest_head = head / (params.query_heads / params.rest_parts);
+  let rest_first = (row / params.rows_per_sequence * params.rest_parts + rest_head) * (REST_HEADER + HEAD_DIM);
+  let given = rest[rest_first];
+  let rest_mass = select(given, max(0.0, 1.0 - kept_mass - marginal_mass), given < 0.0);
+  if (given > 0.0) {
+    kept_mass = max(0.0, 1.0 - given - marginal_mass);
+    other_mass = kept_mass * (other_sum / sum);
+  } else if (rest_mass + marginal_mass == 0.0) {
+    kept_mass = 0.0;  // nothing joins the full tokens
+  }
+  marginal_mass += rest_mass;
+//# end
   let factors = marginal_factors(mode, vec3f(kept_mass, marginal_mass, other_mass), other_sum / sum);
 //# end
   for (var i = lane; i < HEAD_DIM; i += WORKGROUP_SIZE) {
@@ -98,6 +129,9 @@ fn attention_merge(
       marginal_element += partial[part + header + HEAD_DIM + i];
 //# end
     }
+//# if REST
+    marginal_element += rest_mass * rest[rest_first + REST_HEADER + i];
+//# end
     element /= sum;
 //# if SELECTED
     element = select(element * factors.x + marginal_element * factors.y, no_number, is_broken);

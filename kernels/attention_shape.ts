@@ -39,7 +39,15 @@ export interface AttentionVariant extends AttentionRule {
   readonly keyFormat?: KvFormat | undefined;
   /** How values are stored; `f16` if left out. */
   readonly valueFormat?: KvFormat | undefined;
+  /**
+   * Head vectors that `keys` and `values` have room for per KV head, where a token's is at its position modulo this; as
+   * many as positions if left out. A multiple of `RING_TILE` that holds the window and the rows of a step.
+   */
+  readonly ring?: number | undefined;
 }
+
+/** Rings are a multiple of this, so that a tile of keys that begins at a multiple of its size lies in one piece. */
+export const RING_TILE = 64;
 
 /** Sizes of one attention step. */
 export interface AttentionShape extends Omit<AttentionVariant, "subgroupSize" | "hasSinks"> {
@@ -102,6 +110,7 @@ export function attentionParams(shape: AttentionShape): AttentionParams {
   checkMultiple("stride", stride, [4, "4"]);
   checkMultiple("outputStride", outputStride, [4, "4"]);
   checkVariant(shape);
+  checkRing(shape);
   return {
     rows: shape.sequences * shape.rowsPerSequence,
     rows_per_sequence: shape.rowsPerSequence,
@@ -149,6 +158,24 @@ function checkVariant(
   });
 }
 
+/** A ring must not lose a key that one of the step's rows sees. */
+function checkRing(
+  { ring, window, rowsPerSequence, capacity }: Pick<
+    AttentionShape,
+    "ring" | "window" | "rowsPerSequence" | "capacity"
+  >,
+): void {
+  if (ring === undefined) return;
+  const action = "compute attention in a ring of keys";
+  checkInteger(action, "window", { value: window ?? capacity, min: 1, max: ring });
+  checkInteger(action, "rowsPerSequence", {
+    value: rowsPerSequence,
+    min: 1,
+    max: ring - (window ?? capacity) + 1,
+  });
+  checkInteger(action, `ring / ${RING_TILE}`, { value: ring / RING_TILE, min: 1 });
+}
+
 /** How the vectors that all lanes need reach them. */
 export interface Broadcast {
   /** Lanes of a workgroup; also those of a subgroup if `isSubgroup`. */
@@ -189,26 +216,46 @@ export interface AttentionText {
   readonly constants: VariantConstants;
 }
 
+/** What a variant's contract takes from its text. */
+export type WrittenText = Readonly<Pick<KernelContract, "name" | "wgsl" | "subgroupSize">>;
+
+/** Texts by file and what they depend on: every layer of every recording asks for the same few. */
+const WRITTEN = new Map<string, Map<string, WrittenText>>();
+
 /**
- * Writes the text of a variant, such as `flash_attention_subgroup8_64` or `flash_attention_f32_keys_64`.
+ * Writes the text of a variant, such as `flash_attention_subgroup8_64` or `flash_attention_f32_keys_64`, once.
  *
  * @param variant What the text depends on.
  * @param text The file and its constants.
  * @returns Entry point, WGSL that compiles alone, and the subgroup that it needs.
  * @throws {RequirementError} If there is no variant for the head size, window or cap.
  */
-export function attentionText(
+export function attentionText(variant: AttentionVariant, text: AttentionText): WrittenText {
+  checkVariant(variant);
+  const { headDim, keyFormat, valueFormat, window, softcap, hasSinks, ring, subgroupSize } =
+    variant;
+  const rule = [keyFormat, valueFormat, window, softcap, hasSinks, ring];
+  const { entry, stem, tileVectors, constants } = text;
+  const key = JSON.stringify([headDim, subgroupSize, rule, entry, stem, tileVectors, constants]);
+  const texts = WRITTEN.get(text.wgsl) ?? new Map<string, WrittenText>();
+  WRITTEN.set(text.wgsl, texts);
+  const written = texts.get(key) ?? writeText(variant, text);
+  texts.set(key, written);
+  return written;
+}
+
+function writeText(
   variant: AttentionVariant,
   { wgsl, entry, stem = entry, tileVectors, constants }: AttentionText,
-): Pick<KernelContract, "name" | "wgsl" | "subgroupSize"> {
-  checkVariant(variant);
-  const { headDim, keyFormat, valueFormat, window = 0, softcap = 0, hasSinks } = variant;
+): WrittenText {
+  const { headDim, keyFormat, valueFormat, window = 0, softcap = 0, hasSinks, ring = 0 } = variant;
   const { lanes, isSubgroup } = broadcastOf(variant.subgroupSize);
   const marks = [
     stem,
     ...(keyFormat === "f32" ? ["f32_keys"] : []),
     ...(valueFormat === "f32" ? ["f32_values"] : []),
     ...(window > 0 ? [`window${window}`] : []),
+    ...(ring > 0 ? [`ring${ring}`] : []),
     ...(softcap > 0 ? [`softcap${String(softcap).replace(/\W/g, "_")}`] : []),
     ...(hasSinks ? ["sinks"] : []),
     ...(isSubgroup ? [`subgroup${lanes}`] : []),
@@ -226,6 +273,7 @@ export function attentionText(
     F32_KEYS: keyFormat === "f32" ? 1 : 0,
     F32_VALUES: valueFormat === "f32" ? 1 : 0,
     WINDOW: window,
+    RING: ring,
     SOFTCAP: softcap,
     SINKS: hasSinks ? 1 : 0,
     ...constants,
@@ -330,16 +378,30 @@ export function rowPlace(
  * Finds where a KV head of a sequence starts in `keys` and `values`.
  *
  * @param run The step.
- * @param at Sequence in the cache, query head and head size.
+ * @param at Sequence in the cache, query head, head size and ring.
  * @returns Index of the first element.
  */
 export function headStart(
   run: Pick<AttentionRun, "params">,
-  at: { readonly sequence: number; readonly head: number; readonly headDim: number },
+  at: Pick<AttentionVariant, "headDim" | "ring"> & {
+    readonly sequence: number;
+    readonly head: number;
+  },
 ): number {
   const { query_heads, kv_heads, capacity } = run.params;
   const kvHead = Math.floor(at.head / (query_heads / kv_heads));
-  return (at.sequence * kv_heads + kvHead) * capacity * at.headDim;
+  return (at.sequence * kv_heads + kvHead) * (at.ring ?? capacity) * at.headDim;
+}
+
+/**
+ * Finds the head vector of a token among those of its KV head.
+ *
+ * @param position Position of the token.
+ * @param ring Head vectors of a KV head, where tokens are at their positions modulo this; at their positions if left out.
+ * @returns Its number.
+ */
+export function slotOf(position: number, ring: number | undefined): number {
+  return ring === undefined ? position : position % ring;
 }
 
 /**
@@ -377,17 +439,18 @@ export interface AttentionRow extends Omit<AttentionVariant, "subgroupSize"> {
  */
 export function rowScores(run: AttentionRun, at: AttentionRow): Float64Array {
   const { buffers: { qkv, visible }, params } = run;
-  const { row, head, headDim } = at;
+  const { row, head, headDim, ring } = at;
   const { sequence, position } = rowPlace(run, row);
   const keys = unpackStored(run.buffers.keys, at.keyFormat);
-  const first = headStart(run, { sequence, head, headDim });
+  const first = headStart(run, { sequence, head, headDim, ring });
   const query = qkv.subarray(row * params.stride + head * headDim);
   const scores = new Float64Array(position + 1);
   for (let key = 0; key <= position; key++) {
     const word = visible?.[head * params.visible_words + (key >>> 5)] ?? 0;
     const isHidden = params.is_masked === 1 && ((word >>> (key & 31)) & 1) === 0;
+    const start = first + slotOf(key, ring) * headDim;
     let sum = 0;
-    for (let i = 0; i < headDim; i++) sum += query[i]! * keys[first + key * headDim + i]!;
+    for (let i = 0; i < headDim; i++) sum += query[i]! * keys[start + i]!;
     scores[key] = isHidden ? -Infinity : scoreOf(sum, params.scale, { ...at, position, key });
   }
   return scores;

@@ -1,6 +1,6 @@
 // Rows of a packed embedding matrix; items are rows of the output. See embedding.ts.
 
-import { MINIMA, Planes, TWO_SCALES, unpack_blocks } from "./matmul";
+import { MINIMA, Planes, TWO_MINIMA, TWO_SCALES, unpack_blocks } from "./matmul";
 import { unpack_floats } from "./floats";
 
 @unmanaged
@@ -14,6 +14,7 @@ export class Embedding extends Planes {
   stride: u32;
   first_row: u32;
   block_rows: u32;
+  factor: f32;
   thread_scratch: usize;
   thread_bytes: u32;
 }
@@ -49,9 +50,12 @@ export function look_up<Format>(args: Embedding, first: u32, last: u32, thread: 
         const source = unpacked + 32 * pair + lane;
         const is_second = (traits & TWO_SCALES) != 0 && pair >= 8;
         const factor = is_second ? second : scale;
-        const minimum: f32 = traits & MINIMA ? second : 0;
-        store<f32>(target + 4 * column, <f32>load<i16>(source) * factor + minimum);
-        store<f32>(target + 4 * column, <f32>load<i16>(source, 2) * factor + minimum, 8);
+        let minimum: f32 = traits & MINIMA ? second : 0;
+        if (traits & TWO_MINIMA) minimum = load<f32>(unpacked + lane + (is_second ? 608 : 576));
+        const even = <f32>load<i16>(source) * factor + minimum;
+        const odd = <f32>load<i16>(source, 2) * factor + minimum;
+        store<f32>(target + 4 * column, even * args.factor);
+        store<f32>(target + 4 * column, odd * args.factor, 8);
       }
     }
   }
@@ -63,6 +67,7 @@ export function look_up<Format>(args: Embedding, first: u32, last: u32, thread: 
 export function look_up_floats<Format>(args: Embedding, first: u32, last: u32, thread: u32): void {
   const blocks = args.columns / 32;
   const scratch = args.thread_scratch + <usize>thread * args.thread_bytes;
+  const factor4 = f32x4.splat(args.factor);
   for (let row = first; row < last; row++) {
     const from = weight_row(args, row);
     if (from == args.block_rows) continue;
@@ -72,7 +77,8 @@ export function look_up_floats<Format>(args: Embedding, first: u32, last: u32, t
       const place = from / 8 * blocks + block;
       const unpacked = unpack_floats<Format>(args.values, place, 1, scratch) + lane;
       for (let quad: usize = 0; quad < 8; quad++) {
-        v128.store(target + 128 * <usize>block + 16 * quad, v128.load(unpacked + 128 * quad));
+        const weights = f32x4.mul(v128.load(unpacked + 128 * quad), factor4);
+        v128.store(target + 128 * <usize>block + 16 * quad, weights);
       }
     }
   }

@@ -1,5 +1,5 @@
 /**
- * Looks tokens up in a packed embedding matrix.
+ * Looks tokens up in a packed embedding matrix, and multiplies their rows by a factor.
  *
  * The kernel of a format handles one row block of the matrix and skips tokens that lie in others.
  *
@@ -35,6 +35,7 @@ const PARAMS = {
   stride: "u32",
   first_row: "u32",
   block_rows: "u32",
+  factor: "f32",
 } as const;
 
 /**
@@ -140,7 +141,7 @@ function blockCopy(format: WeightFormat): readonly string[] {
         scale: "scale",
         high: "high_bits",
       };
-      return `output[first + ${quad}u] = ${quadWeights(format, quad, names)};`;
+      return `output[first + ${quad}u] = params.factor * (${quadWeights(format, quad, names)});`;
     }),
   ];
 }
@@ -160,6 +161,6 @@ function reference(format: WeightFormat, run: KernelRun<KernelContract>): void {
     const weightRow = tokens[sequence * params.capacity + position]! - params.first_row;
     if (weightRow < 0 || weightRow >= params.block_rows) continue;
     readRow(weightRow, weights);
-    output.set(weights, row * params.stride);
+    output.set(weights.map((weight) => weight * params.factor), row * params.stride);
   }
 }

@@ -158,27 +158,35 @@ function row_of(args: BlockAttention, block: Block, index: u32): u32 {
 function attend(args: BlockAttention, block: Block, begin: u32, end: u32): void {
   const head_dim = <usize>args.head_dim;
   const tile = tile_of(args, block);
-  const stored = (<usize>block.sequence * args.kv_heads + block.kv_head) * args.capacity;
+  const head = <usize>block.sequence * args.kv_heads + block.kv_head;
   for (let key = begin; key < end; key += <u32>TILE) {
     const count = min(<u32>TILE, end - key);
-    load_keys(args.keys, args.f32_keys, stored + key, count, head_dim, tile);
+    load_keys(args, head, key, count, tile);
     for (let index: u32 = 0; index < block.rows; index += 2) {
       const a = row_at(block, index);
       const b = row_at(block, min(index + 1, block.rows - 1));
-      score_pair(args, a.query, b.query, tile, count, a.scores, b.scores);
+      score_pair(args, a.query, b.query, tile, seen_of(b, key, count), a.scores, b.scores);
     }
     for (let index: u32 = 0; index < block.rows; index++) {
       const row = row_at(block, index);
-      hide_unseen(row, args.window, key, count);
-      softmax_tile(row, count);
+      const seen = seen_of(row_at(block, min(index | 1, block.rows - 1)), key, count);
+      hide_unseen(row, args.window, key, seen);
+      softmax_tile(row, seen);
     }
-    const values = load_values(args.values, args.f32_values, stored + key, count, head_dim, tile);
+    const values = load_values(args, args.values, args.f32_values, head, key, count, tile);
     for (let index: u32 = 0; index < block.rows; index += 2) {
       const a = row_at(block, index);
       const b = row_at(block, min(index + 1, block.rows - 1));
-      add_values(a, b, values, count, head_dim);
+      add_values(a, b, values, seen_of(b, key, count), head_dim);
     }
   }
+}
+
+/** Keys of a tile that are not behind the position of a row, the later one of a pair. */
+// @ts-ignore: decorator
+@inline
+function seen_of(row: Row, key: u32, count: u32): u32 {
+  return max(0, min(<i32>count, row.position + 1 - <i32>key));
 }
 
 /** Computes the parts of a chunk of keys, which are written from `parts` on. */

@@ -29,6 +29,7 @@ import {
   rowPlace,
   rowScores,
   sinkBinding,
+  slotOf,
   unpackStored,
   variantOf,
 } from "./attention_shape.ts";
@@ -160,20 +161,19 @@ export function flashAttention(variant: FlashVariant): Kernel<FlashContract> {
 
 function attendWhole(run: KernelRun<FlashContract>, variant: FlashVariant): void {
   const { buffers, params } = run;
-  const { headDim } = variant;
+  const { headDim, ring } = variant;
   const values = unpackStored(buffers.values, variant.valueFormat);
   for (let row = 0; row < params.rows; row++) {
     const { sequence } = rowPlace(run, row);
     for (let head = 0; head < params.query_heads; head++) {
       const scores = rowScores(run, { ...variant, row, head });
       const logSum = logSumExp(scores, buffers.sinks?.[head]);
-      const first = headStart(run, { sequence, head, headDim });
+      const first = headStart(run, { sequence, head, headDim, ring });
       const output = new Float64Array(headDim);
       scores.forEach((score, key) => {
         const attention = Math.exp(score - logSum);
-        for (let i = 0; i < headDim; i++) {
-          output[i]! += attention * values[first + key * headDim + i]!;
-        }
+        const value = first + slotOf(key, ring) * headDim;
+        for (let i = 0; i < headDim; i++) output[i]! += attention * values[value + i]!;
       });
       buffers.output.set(output, row * params.output_stride + head * headDim);
       buffers.log_sum[head * params.rows + row] = logSum;
@@ -212,13 +212,13 @@ interface SplitSizes extends AttentionVariant {
 
 function attendSplits(run: KernelRun<DecodeContract>, sizes: SplitSizes): void {
   const { buffers, params } = run;
-  const { headDim } = sizes;
+  const { headDim, ring } = sizes;
   const values = unpackStored(buffers.values, sizes.valueFormat);
   for (let row = 0; row < params.rows; row++) {
     const { sequence } = rowPlace(run, row);
     for (let head = 0; head < params.query_heads; head++) {
       const scores = rowScores(run, { ...sizes, row, head });
-      const firstValue = headStart(run, { sequence, head, headDim });
+      const firstValue = headStart(run, { sequence, head, headDim, ring });
       const { begin, length } = splitRange(run, { row, head, sizes });
       for (let split = 0; split < params.splits; split++) {
         const part = new Float64Array(PART_HEADER + headDim);
@@ -231,7 +231,7 @@ function attendSplits(run: KernelRun<DecodeContract>, sizes: SplitSizes): void {
         range.forEach((score, index) => {
           const weight = 2 ** (score - largest);
           part[1]! += weight;
-          const value = firstValue + (first + index) * headDim;
+          const value = firstValue + slotOf(first + index, ring) * headDim;
           for (let i = 0; i < headDim; i++) part[PART_HEADER + i]! += weight * values[value + i]!;
         });
         const place = (split * params.rows + row) * params.query_heads + head;
@@ -431,6 +431,7 @@ export function flashAttentionSamples(): Kernel[] {
   const narrow = { headDim: 64, subgroupSize: 8, rows: 896 };
   const wide = { headDim: 64, subgroupSize: 0, rows: 7 };
   const rule = { window: 100, softcap: 50, hasSinks: true };
+  const ringed = { ...rule, ring: 1024 };
   return [
     flashAttention({ ...narrow, rows: 7 }),
     flashAttention({ ...narrow, headDim: 128 }),
@@ -441,9 +442,12 @@ export function flashAttentionSamples(): Kernel[] {
     flashAttention({ ...narrow, keyFormat: "f32", valueFormat: "f32" }),
     flashAttention({ ...narrow, ...rule }),
     flashAttention({ ...wide, ...rule }),
+    flashAttention({ ...narrow, ...ringed }),
+    flashAttention({ ...wide, ...ringed }),
     decodeAttention(narrow),
     decodeAttention({ ...wide, headDim: 128 }),
     decodeAttention({ ...wide, keyFormat: "f32" }),
     decodeAttention({ ...wide, ...rule }),
+    decodeAttention({ ...narrow, ...ringed }),
   ] as unknown as Kernel[];
 }

@@ -9,7 +9,7 @@
 //# end
 // reads   state    u32: first sequence of the step, then the cached tokens of each sequence
 //         qkv      f32[rows, stride], query heads first, after RoPE
-//         keys     f16x2[sequences, kv_heads, capacity, HEAD_DIM / 2], after RoPE, or the bits of as many f32
+//         keys     f16x2[sequences, kv_heads, capacity or RING, HEAD_DIM / 2], after RoPE, or the bits of as many f32
 //         values   the same, without RoPE
 //         visible  bits[query_heads, visible_words], one per position; read if is_masked is 1
 //# if SINKS
@@ -93,7 +93,7 @@ fn flash_attention(
   let last_row = min(first_row + LANES * LANE_ROWS, row_count) - 1u;
   let sequence = state[0] + group.z;
   let start = state[1u + sequence];
-  let first_key = (sequence * params.kv_heads + kv_head) * params.capacity;
+  let first_key = (sequence * params.kv_heads + kv_head) * head_slots();
   let seen_from = first_seen(start + first_row / group_size) / TILE_KEYS * TILE_KEYS;
   let seen_to = min(start + last_row / group_size + 1u, params.capacity);
 //# if SPLIT
@@ -144,12 +144,13 @@ fn flash_attention(
       let key = tile_key + min(round * LANES + lane, KEYS * PIECES - 1u) / PIECES;
       let piece = (round * LANES + lane) % PIECES;
 //# end
-      source[round] = (first_key + min(key, end - 1u)) * PIECES + piece;
+      source[round] = (first_key + slot_of(min(key, end - 1u))) * PIECES + piece;
       part[round] = key_piece(source[round]);
     }
 //# else
     for (var i = lane; i < TILE_KEYS * PIECES; i += LANES) {
-      let source = (first_key + min(tile_key + i / PIECES, end - 1u)) * PIECES + i % PIECES;
+      let slot = slot_of(min(tile_key + i / PIECES, end - 1u));
+      let source = (first_key + slot) * PIECES + i % PIECES;
       let key = key_piece(source);
       key_tile[2u * i] = key[0];
       key_tile[2u * i + 1u] = key[1];

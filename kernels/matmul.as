@@ -16,11 +16,14 @@
 //   0    [16 pairs of columns][8 rows][2] i16, in the order of the activations
 //   512  [8] f32  scales
 //   544  [8] f32  minima, or scales of columns 16 to 31
+//
+// and 640 where columns 0 to 15 and 16 to 31 have a scale and a minimum each:
+//   576  [8] f32  minima of columns 0 to 15
+//   608  [8] f32  minima of columns 16 to 31
 
 import { steady_halves4 } from "./simd";
 
 const ACTIVATION_BYTES: usize = 80;
-const UNPACKED_BYTES: usize = 576;
 
 /** Blocks that are unpacked at a time; with the activations of four rows they stay in the nearest cache. */
 const CHUNK_BLOCKS: u32 = 32;
@@ -37,10 +40,10 @@ export const MINIMA: u32 = 1;
 /** Scales are multiplied by those of super-blocks. */
 export const SUPER_SCALES: u32 = 2;
 
-/** Columns 0 to 15 and 16 to 31 have a scale each, and integers are those of the bits less 32. */
+/** Columns 0 to 15 and 16 to 31 have a scale each. */
 export const TWO_SCALES: u32 = 4;
 
-/** 8 bits in the plane of values; all others have 4. */
+/** 8 bits in the plane of values; those without BYTES or PAIRS have 4. */
 export const BYTES: u32 = 8;
 
 /** A word of the plane of high bits for each row and block. */
@@ -48,6 +51,12 @@ export const HIGH_WORD: u32 = 16;
 
 /** Two words of it. */
 export const HIGH_WORDS: u32 = 32;
+
+/** 2 bits in the plane of values. */
+export const PAIRS: u32 = 64;
+
+/** Besides TWO_SCALES, columns 0 to 15 and 16 to 31 have a minimum each; integers are those of the bits. */
+export const TWO_MINIMA: u32 = 128;
 
 /** Planes of a matrix; 0 for those that its format lacks. */
 @unmanaged
@@ -72,6 +81,7 @@ export class Matmul extends Planes {
   bias_offset: u32;
   has_bias: u32;
   accumulate: u32;
+  factor: f32;
   scratch: usize;
   thread_scratch: usize;
   thread_bytes: u32;
@@ -146,7 +156,22 @@ function integers4(values: v128, factor4: v128): v128 {
 // @ts-ignore: decorator
 @inline
 function value_bytes<Format>(): usize {
-  return changetype<Format>(0).traits() & BYTES ? 256 : 128;
+  const traits = changetype<Format>(0).traits();
+  return traits & BYTES ? 256 : traits & PAIRS ? 64 : 128;
+}
+
+/** Bytes from the first to the fifth row of a row panel in the plane of values. */
+// @ts-ignore: decorator
+@inline
+function value_step<Format>(): usize {
+  return changetype<Format>(0).traits() & PAIRS ? 32 : 64;
+}
+
+/** Bytes of an unpacked block of a row panel. */
+// @ts-ignore: decorator
+@inline
+function unpacked_bytes<Format>(): usize {
+  return changetype<Format>(0).traits() & TWO_MINIMA ? 640 : 576;
 }
 
 /** Bytes of a block of a row panel in the plane of high bits. */
@@ -171,6 +196,38 @@ function second_of<Format>(words: v128, factors: v128): v128 {
   const format = changetype<Format>(0);
   const second = format.second(words);
   return format.traits() & SUPER_SCALES ? f32x4.mul(second, factors) : second;
+}
+
+/** Second float of the scales of a super-block, of which minima are multiples, or all scales where there are no minima. */
+// @ts-ignore: decorator
+@inline
+function second_factors<Format>(factors: v128, minima: v128): v128 {
+  return changetype<Format>(0).traits() & TWO_MINIMA ? factors : minima;
+}
+
+/** Minima of columns 0 to 15, from the third byte of the words of four rows. */
+// @ts-ignore: decorator
+@inline
+function near_minima<Format>(words: v128, minima: v128): v128 {
+  const bytes = v128.and(i32x4.shr_u(words, 16), i32x4.splat(255));
+  return f32x4.mul(f32x4.convert_i32x4_s(bytes), minima);
+}
+
+/** Minima of columns 16 to 31, from the fourth byte. */
+// @ts-ignore: decorator
+@inline
+function far_minima<Format>(words: v128, minima: v128): v128 {
+  return f32x4.mul(f32x4.convert_i32x4_s(i32x4.shr_u(words, 24)), minima);
+}
+
+/** Adds the minima of both halves of a block times the sums of their activations. */
+// @ts-ignore: decorator
+@inline
+function add_minima(sums: v128, near: v128, far: v128, x: usize): v128 {
+  const step = f32x4.mul(v128.load32_splat(x, 64), f32x4.splat(1.0 / 32));
+  const near_sum = f32x4.mul(step, f32x4.convert_i32x4_s(v128.load32_splat(x, 72)));
+  const far_sum = f32x4.mul(step, f32x4.convert_i32x4_s(v128.load32_splat(x, 76)));
+  return f32x4.add(f32x4.add(sums, f32x4.mul(near, near_sum)), f32x4.mul(far, far_sum));
 }
 
 /** Multiplies one row of activations; items are row panels. */
@@ -201,7 +258,7 @@ export function multiply_row<Format>(args: Matmul, first: u32, last: u32): void 
       sums0 = format.add(
         sums0,
         scale_of<Format>(words0, factors0),
-        second_of<Format>(words0, minima0),
+        second_of<Format>(words0, second_factors<Format>(factors0, minima0)),
         values,
         high,
         x,
@@ -209,11 +266,15 @@ export function multiply_row<Format>(args: Matmul, first: u32, last: u32): void 
       sums1 = format.add(
         sums1,
         scale_of<Format>(words1, factors1),
-        second_of<Format>(words1, minima1),
-        values + 64,
+        second_of<Format>(words1, second_factors<Format>(factors1, minima1)),
+        values + value_step<Format>(),
         high + high_bytes<Format>() / 2,
         x,
       );
+      if (format.traits() & TWO_MINIMA) {
+        sums0 = add_minima(sums0, near_minima<Format>(words0, minima0), far_minima<Format>(words0, minima0), x);
+        sums1 = add_minima(sums1, near_minima<Format>(words1, minima1), far_minima<Format>(words1, minima1), x);
+      }
       values += value_bytes<Format>();
       scales += 32;
       high += high_bytes<Format>();
@@ -238,7 +299,7 @@ export function add_affine(sums: v128, scale: v128, minimum: v128, products: v12
   return f32x4.add(sum, f32x4.mul(minimum, v128.load32_splat(x, 68)));
 }
 
-/** Writes the sums of a row panel: adds bias and old values. */
+/** Writes the sums of a row panel: adds the bias, multiplies by the factor, and adds old values. */
 // @ts-ignore: decorator
 @inline
 export function finish(args: Matmul, row: u32, panel: u32, sums0: v128, sums1: v128): void {
@@ -252,6 +313,7 @@ function finish4(args: Matmul, target: usize, first: u32, sums: v128): void {
   const bias = args.bias + 4 * (<usize>args.bias_offset + first);
   if (first + 4 <= args.weight_rows) {
     if (args.has_bias) sums = f32x4.add(sums, v128.load(bias));
+    sums = f32x4.mul(sums, f32x4.splat(args.factor));
     if (args.accumulate) sums = f32x4.add(sums, v128.load(output));
     v128.store(output, sums);
     return;
@@ -260,6 +322,7 @@ function finish4(args: Matmul, target: usize, first: u32, sums: v128): void {
     const place = 4 * <usize>(row - first);
     let sum = f32x4.extract_lane(sums, 0);
     if (args.has_bias) sum += load<f32>(bias + place);
+    sum *= args.factor;
     if (args.accumulate) sum += load<f32>(output + place);
     store<f32>(output + place, sum);
     sums = v128.shuffle<f32>(sums, sums, 1, 2, 3, 0);
@@ -291,7 +354,7 @@ export function multiply_rows<Format>(args: Matmul, first: u32, last: u32, threa
     for (let block: u32 = 0; block < blocks; block += CHUNK_BLOCKS) {
       const count = min(CHUNK_BLOCKS, blocks - block);
       unpack_blocks<Format>(args, panel * blocks + block, count, unpacked);
-      const end = unpacked + <usize>count * UNPACKED_BYTES;
+      const end = unpacked + <usize>count * unpacked_bytes<Format>();
       let x = args.scratch + <usize>first_row * line + <usize>block * ACTIVATION_BYTES;
       let row: u32 = 0;
       for (; row + 4 <= rows; row += 4, x += 4 * line) {
@@ -327,13 +390,17 @@ export function unpack_blocks<Format>(args: Planes, place: u32, count: u32, targ
       }
       const words = v128.load(scales + half);
       v128.store(target + half, scale_of<Format>(words, factors), 512);
-      v128.store(target + half, second_of<Format>(words, minima), 544);
+      v128.store(target + half, second_of<Format>(words, second_factors<Format>(factors, minima)), 544);
+      if (format.traits() & TWO_MINIMA) {
+        v128.store(target + half, near_minima<Format>(words, minima), 576);
+        v128.store(target + half, far_minima<Format>(words, minima), 608);
+      }
     }
     format.unpack(values, high, target);
-    format.unpack(values + 64, high + high_bytes<Format>() / 2, target + 16);
+    format.unpack(values + value_step<Format>(), high + high_bytes<Format>() / 2, target + 16);
     values += value_bytes<Format>();
     high += high_bytes<Format>();
-    target += UNPACKED_BYTES;
+    target += unpacked_bytes<Format>();
   }
 }
 
@@ -427,7 +494,19 @@ function multiply_four<Format>(w: usize, end: usize, x0: usize, line: usize, sum
       a3 = add_unpacked<Format>(a3, scale0, second0, s3, x3 - back);
       b3 = add_unpacked<Format>(b3, scale1, second1, t3, x3 - back);
     }
-    w = block + UNPACKED_BYTES;
+    if (format.traits() & TWO_MINIMA) {
+      const near0 = v128.load(block, 576), near1 = v128.load(block, 592);
+      const far0 = v128.load(block, 608), far1 = v128.load(block, 624);
+      a0 = add_minima(a0, near0, far0, x0 - 64);
+      b0 = add_minima(b0, near1, far1, x0 - 64);
+      a1 = add_minima(a1, near0, far0, x1 - 64);
+      b1 = add_minima(b1, near1, far1, x1 - 64);
+      a2 = add_minima(a2, near0, far0, x2 - 64);
+      b2 = add_minima(b2, near1, far1, x2 - 64);
+      a3 = add_minima(a3, near0, far0, x3 - 64);
+      b3 = add_minima(b3, near1, far1, x3 - 64);
+    }
+    w = block + unpacked_bytes<Format>();
     x0 += 16;
     x1 += 16;
     x2 += 16;
@@ -465,7 +544,11 @@ function multiply_one<Format>(w: usize, end: usize, x: usize, sums: usize): void
       a = add_unpacked<Format>(a, v128.load(scales), v128.load(block, 544), s, x - back);
       b = add_unpacked<Format>(b, v128.load(scales, 16), v128.load(block, 560), t, x - back);
     }
-    w = block + UNPACKED_BYTES;
+    if (format.traits() & TWO_MINIMA) {
+      a = add_minima(a, v128.load(block, 576), v128.load(block, 608), x - 64);
+      b = add_minima(b, v128.load(block, 592), v128.load(block, 624), x - 64);
+    }
+    w = block + unpacked_bytes<Format>();
     x += 16;
   }
   v128.store(sums, a);

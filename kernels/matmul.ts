@@ -1,7 +1,8 @@
 /**
  * Matrix products of activations and packed weights, the heart of the forward pass.
  *
- * `output[row, output_offset + n] = sum over k of input[row, k] * weight[n, k]`, plus a bias, plus the old value.
+ * `output[row, output_offset + n] = sum over k of input[row, k] * weight[n, k]`, plus a bias, times a factor, plus the old
+ * value.
  *
  * @module
  */
@@ -87,7 +88,7 @@ function cpuCode(format: WeightFormat): CpuCode {
       return isFloat ? [multiply] : [quantize, multiply];
     },
     scratchBytes: ({ params }) => isFloat ? 0 : params.rows! * params.columns! / BLOCK_COLUMNS * 80,
-    threadBytes: () => isFloat ? 128 * CPU_ITEM_ROWS + 16 * 1024 : 32 * CPU_ITEM_ROWS + 32 * 576,
+    threadBytes: () => isFloat ? 128 * CPU_ITEM_ROWS + 16 * 1024 : 32 * CPU_ITEM_ROWS + 32 * 640,
   };
 }
 
@@ -156,7 +157,7 @@ function matmulReference(format: WeightFormat, run: KernelRun<KernelContract>): 
     & Readonly<Record<"input" | "bias" | "output", Float32Array>>;
   const { input, bias, output } = buffers;
   const { rows, columns, weight_rows, output_stride, output_offset } = run.params;
-  const { has_bias, bias_offset, accumulate, input_stride } = run.params;
+  const { has_bias, bias_offset, accumulate, factor, input_stride } = run.params;
   const readRow = rowReader(format, buffers, columns!);
   const weights = new Float64Array(paddedColumns(columns!));
   for (let n = 0; n < weight_rows!; n++) {
@@ -165,7 +166,7 @@ function matmulReference(format: WeightFormat, run: KernelRun<KernelContract>): 
     for (let row = 0; row < rows!; row++) {
       const index = row * output_stride! + output_offset! + n;
       const sum = dot(weights, input, row * input_stride!);
-      output[index] = sum + start + (accumulate ? output[index]! : 0);
+      output[index] = (sum + start) * factor! + (accumulate ? output[index]! : 0);
     }
   }
 }

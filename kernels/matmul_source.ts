@@ -32,6 +32,7 @@ export const MATMUL_PARAMS = {
   bias_offset: "u32",
   has_bias: "u32",
   accumulate: "u32",
+  factor: "f32",
 } as const;
 
 /**
@@ -84,6 +85,7 @@ const finishFunction = `fn finish(row: u32, weight_row: u32, sum: f32) {
   let index = row * params.output_stride + params.output_offset + weight_row;
   var result = sum;
   if (params.has_bias != 0u) { result += bias[params.bias_offset + weight_row]; }
+  result *= params.factor;
   if (params.accumulate != 0u) { result += output[index]; }
   output[index] = result;
 }`;

@@ -10,6 +10,7 @@ class PlanBySaliency {
   budgets: usize;
   matched: usize;
   residency: usize;
+  slots: usize;
   lists: usize;
   groups: u32;
   group_heads: u32;
@@ -20,6 +21,9 @@ class PlanBySaliency {
   tokens_offset: u32;
   only_kept: u32;
   ties_later: u32;
+  group_offset: u32;
+  has_slots: u32;
+  planned: u32; // head groups of a sequence
   BROKEN_LIST: u32;
   CALIBRATION_SINKS: u32;
   HEADER_WORDS: u32;
@@ -47,6 +51,7 @@ class Plan {
   open: u32; // tokens that are ranked
   saliency: usize;
   residency: usize; // 0 if all may be chosen
+  slots: u32; // head vectors of the KV head
 }
 
 const PLAN_BYTES: usize = 64;
@@ -84,8 +89,51 @@ function is_open(plan: Plan, token: usize): bool {
   return plan.residency == 0 || load<u32>(plan.residency + 4 * token) == 1;
 }
 
+/** Whether a score is not a number. */
+function has_nan(plan: Plan): bool {
+  const whole = <usize>plan.tokens & ~3;
+  let found = i32x4.splat(0);
+  for (let i: usize = 0; i < whole * 4; i += 16) {
+    const scores = v128.load(plan.saliency + i);
+    found = v128.or(found, f32x4.ne(scores, scores));
+  }
+  for (let i = whole; i < <usize>plan.tokens; i++) {
+    const score = load<f32>(plan.saliency + 4 * i);
+    if (score != score) return true;
+  }
+  return v128.any_true(found);
+}
+
+/** Orders of four scores. */
+// @ts-ignore: decorator
+@inline
+function orders4(bits: v128): v128 {
+  const lowest = i32x4.splat(0x80000000);
+  const orders = v128.xor(bits, v128.or(i32x4.shr_s(bits, 31), lowest));
+  return v128.bitselect(lowest, orders, i32x4.eq(bits, lowest));
+}
+
+/** Writes the orders of all tokens but sinks and recent ones, where all may be chosen. */
+function rank_open(plan: Plan): void {
+  plan.open = plan.recent_start - plan.sink;
+  const source = plan.saliency + 4 * <usize>plan.sink;
+  const target = orders_of(plan);
+  const whole = <usize>plan.open & ~3;
+  for (let i: usize = 0; i < whole * 4; i += 16) {
+    v128.store(target + i, orders4(v128.load(source + i)));
+  }
+  for (let i = whole; i < <usize>plan.open; i++) {
+    store<u32>(target + 4 * i, order_of(load<u32>(source + 4 * i)));
+  }
+}
+
 /** Writes the orders of all tokens that are ranked; false if a score is not a number. */
 function rank_tokens(plan: Plan): bool {
+  if (plan.residency == 0) {
+    if (has_nan(plan)) return false;
+    rank_open(plan);
+    return true;
+  }
   let target = orders_of(plan);
   for (let token: usize = 0; token < <usize>plan.tokens; token++) {
     const bits = load<u32>(plan.saliency + 4 * token);
@@ -142,12 +190,26 @@ function is_taken(cut: Cut, order: u32): bool {
   return seen >= cut.from && seen < cut.to;
 }
 
+/** The first token from `token` on that is recent or may be within a rank, found four at a time. */
+function next_chosen(plan: Plan, token: u32, lowest: u32): u32 {
+  const orders = orders_of(plan) - 4 * <usize>plan.sink;
+  const splat = i32x4.splat(lowest);
+  while (token + 4 <= plan.recent_start) {
+    if (v128.any_true(i32x4.ge_u(v128.load(orders + 4 * <usize>token), splat))) return token;
+    token += 4;
+  }
+  return token;
+}
+
 /** Writes the entries of both kinds of tokens; returns the sinks among the full ones. */
 function write_entries(args: PlanBySaliency, plan: Plan, list: usize, full: u32, row: u32): u32 {
   let full_entry = list + 4 * <usize>(args.HEADER_WORDS + args.group_heads);
   let marginal_entry = full_entry + 8 * <usize>full;
   let sinks: u32 = 0;
+  const lowest = min(cut_at(plan, 0).order, cut_at(plan, 1).order);
   for (let token: u32 = 0; token < plan.tokens; token++) {
+    if (plan.residency == 0 && token >= plan.sink) token = next_chosen(plan, token, lowest);
+    if (token >= plan.tokens) break;
     let is_full = true;
     let is_marginal = false;
     if (token >= plan.sink && token < plan.recent_start) {
@@ -158,12 +220,12 @@ function write_entries(args: PlanBySaliency, plan: Plan, list: usize, full: u32,
     }
     if (is_full) {
       store<u32>(full_entry, token);
-      store<u32>(full_entry, row + token, 4);
+      store<u32>(full_entry, row + token % plan.slots, 4);
       full_entry += 8;
       if (token < args.CALIBRATION_SINKS) sinks++;
     } else if (is_marginal) {
       store<u32>(marginal_entry, token);
-      store<u32>(marginal_entry, row + token, 4);
+      store<u32>(marginal_entry, row + token % plan.slots, 4);
       marginal_entry += 8;
     }
   }
@@ -191,9 +253,14 @@ function plan_group(args: PlanBySaliency, plan: Plan, sequence: u32, group: u32)
   if (full + chosen - critical > room) return write_header(list, args.BROKEN_LIST, 0, 0);
   const spare = orders_of(plan) + 4 * <usize>args.capacity;
   find_cut(plan, cut_at(plan, 0), critical, args.ties_later, spare);
-  find_cut(plan, cut_at(plan, 1), chosen, args.ties_later, spare);
+  // Without marginal tokens nothing lies between the cuts.
+  find_cut(plan, cut_at(plan, 1), chosen == critical ? 0 : chosen, args.ties_later, spare);
   const kv_head = group % args.groups_per_layer * args.kv_heads / args.groups_per_layer;
-  const row = (sequence * args.kv_heads + kv_head) * args.capacity;
+  plan.slots = args.capacity;
+  if (args.has_slots != 0) {
+    plan.slots = load<u32>(args.slots + 4 * <usize>(group / args.groups_per_layer));
+  }
+  const row = (sequence * args.kv_heads + kv_head) * plan.slots;
   const sinks = write_entries(args, plan, list, full, row);
   write_header(list, full, chosen - critical, sinks);
 }
@@ -207,7 +274,7 @@ function write_header(list: usize, full: u32, marginal: u32, sinks: u32): void {
 export function plan_by_saliency(args: PlanBySaliency, first: u32, last: u32, thread: u32): void {
   const plan = changetype<Plan>(args.thread_scratch + <usize>thread * args.thread_bytes);
   for (let item = first; item < last; item++) {
-    const sequence = load<u32>(args.state) + item / args.groups;
-    plan_group(args, plan, sequence, item % args.groups);
+    const sequence = load<u32>(args.state) + item / args.planned;
+    plan_group(args, plan, sequence, args.group_offset + item % args.planned);
   }
 }

@@ -33,6 +33,7 @@ export const PLAN_BY_SALIENCY_CONTRACT = {
     budgets: "read u32",
     matched: "read u32",
     residency: "read u32",
+    slots: "read u32",
     lists: "write u32",
   },
   constants: { WORKGROUP_SIZE, BROKEN_LIST, CALIBRATION_SINKS, HEADER_WORDS: LIST_HEADER_WORDS },
@@ -46,6 +47,8 @@ export const PLAN_BY_SALIENCY_CONTRACT = {
     tokens_offset: "u32",
     only_kept: "u32",
     ties_later: "u32",
+    group_offset: "u32",
+    has_slots: "u32",
   },
   workgroupBytes: 2 * 256 * 4 + 16 * WORKGROUP_SIZE + 2 * 8 + 2 * 4,
 } as const;
@@ -56,9 +59,12 @@ export const planBySaliencyKernel: Kernel<typeof PLAN_BY_SALIENCY_CONTRACT> = de
   planAll,
   {
     module: CPU_MODULE,
-    passes: ({ params: { groups, capacity }, grid }) => [
-      { entry: "plan_by_saliency", items: grid[1] * groups, work: 4 * capacity },
-    ],
+    passes: ({ params: { capacity }, grid: [planned, sequences] }) => [{
+      entry: "plan_by_saliency",
+      items: sequences * planned,
+      work: 4 * capacity,
+      values: { planned },
+    }],
     threadBytes: ({ params: { capacity } }) => PLAN_BYTES + 8 * capacity,
   },
 );
@@ -66,12 +72,13 @@ export const planBySaliencyKernel: Kernel<typeof PLAN_BY_SALIENCY_CONTRACT> = de
 type Run = KernelRun<typeof PLAN_BY_SALIENCY_CONTRACT>;
 
 function planAll(run: Run): void {
-  const { buffers: { state, lists, matched }, params, grid } = run;
+  const { buffers: { state, lists, matched, slots }, params, grid } = run;
   const { groups, group_heads, groups_per_layer, kv_heads, list_words, capacity } = params;
   const room = listRoom({ listWords: list_words, groupHeads: group_heads });
-  for (let index = 0; index < grid[1] * groups; index++) {
-    const sequence = state[0]! + Math.floor(index / groups);
-    const headGroup = sequence * groups + index % groups;
+  const [planned, sequences] = grid;
+  for (let index = 0; index < sequences * planned; index++) {
+    const sequence = state[0]! + Math.floor(index / planned);
+    const headGroup = sequence * groups + params.group_offset + index % planned;
     const plan = planOne(run, { sequence, headGroup });
     const list = lists.subarray(headGroup * list_words, (headGroup + 1) * list_words);
     list.set(
@@ -84,8 +91,10 @@ function planAll(run: Run): void {
     list.set(isBroken ? [BROKEN_LIST, 0, 0] : [kept.length, marginal.length, sinks]);
     if (isBroken) continue;
     const kvHead = Math.floor(headGroup % groups % groups_per_layer * kv_heads / groups_per_layer);
-    const firstRow = (sequence * kv_heads + kvHead) * capacity;
-    const entries = [...kept, ...marginal].flatMap((token) => [token, firstRow + token]);
+    const layer = Math.floor(headGroup % groups / groups_per_layer);
+    const own = params.has_slots === 1 ? slots[layer]! : capacity;
+    const firstRow = (sequence * kv_heads + kvHead) * own;
+    const entries = [...kept, ...marginal].flatMap((token) => [token, firstRow + token % own]);
     list.set(entries, LIST_HEADER_WORDS + group_heads);
   }
 }
@@ -122,11 +131,17 @@ function planOne(
 
 /** Buffers of `plan_by_saliency`; see the header of its WGSL. */
 export interface PlanBySaliencyBuffers
-  extends Omit<DispatchBuffers<typeof PLAN_BY_SALIENCY_CONTRACT>, "matched" | "residency"> {
+  extends
+    Omit<DispatchBuffers<typeof PLAN_BY_SALIENCY_CONTRACT>, "matched" | "residency" | "slots"> {
   /** Small head of each query head, u32 [sequences, groups * groupHeads]; those of a head group are adjacent. */
   readonly match: DeviceBuffer | BufferWindow;
   /** 1 where a token may be chosen, u32 [sequences, groups, capacity]; all may if left out. */
   readonly residency?: DeviceBuffer | BufferWindow;
+  /**
+   * Head vectors of a KV head in each layer's keys and values, where a token is at its position modulo this, u32 [layers];
+   * as many as the capacity if left out.
+   */
+  readonly slots?: DeviceBuffer | BufferWindow;
 }
 
 /** Sizes of `plan_by_saliency`. */
@@ -149,6 +164,8 @@ export interface PlanBySaliencyShape {
   readonly newTokens?: number;
   /** Whether the later of two equally salient tokens is taken; the earlier one if left out (D-7). */
   readonly isLaterFirst?: boolean;
+  /** The only layer that is planned; all are if left out. */
+  readonly layer?: number;
 }
 
 /**
@@ -178,10 +195,10 @@ export function planBySaliencyCommand(
     ] as const
   ) checkInteger(action, name, { value: shape[name], min: 1 });
   checkInteger(action, "listWords", { value: listWords, min: LIST_HEADER_WORDS + groupHeads + 2 });
-  const { state, saliency, budgets, match, residency, lists } = buffers;
+  const { state, saliency, budgets, match, residency = state, slots = state, lists } = buffers;
   return dispatch({
     kernel: planBySaliencyKernel,
-    buffers: { state, saliency, budgets, matched: match, residency: residency ?? state, lists },
+    buffers: { state, saliency, budgets, matched: match, residency, slots, lists },
     params: {
       groups,
       group_heads: groupHeads,
@@ -190,9 +207,11 @@ export function planBySaliencyCommand(
       capacity,
       list_words: listWords,
       tokens_offset: shape.newTokens ?? 1,
-      only_kept: residency ? 1 : 0,
+      only_kept: buffers.residency ? 1 : 0,
       ties_later: shape.isLaterFirst ? 1 : 0,
+      group_offset: groupsPerLayer * (shape.layer ?? 0),
+      has_slots: buffers.slots ? 1 : 0,
     },
-    grid: [groups, shape.sequences, 1],
+    grid: [shape.layer === undefined ? groups : groupsPerLayer, shape.sequences, 1],
   });
 }

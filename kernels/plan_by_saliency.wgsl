@@ -3,12 +3,14 @@
 // Sinks and the newest tokens are always kept. Among the others, a radix select over the bits of their saliency finds
 // the least salient critical token and the least salient marginal one; position breaks ties.
 //
-// grid    (head groups, sequences, 1): one workgroup per selection
+// grid    (head groups from group_offset on, sequences, 1): one workgroup per selection
 // reads   state      u32: first sequence of the step, then the tokens of each sequence before the newest ones
 //         saliency   bits of f32[sequences, groups, capacity]
 //         budgets    u32[sequences, groups, 4]: sink, recent, critical, marginal tokens
 //         matched    u32[sequences, groups * group_heads]: small head of each query head
 //         residency  u32[sequences, groups, capacity]: 1 where a token may be chosen; read if only_kept is 1
+//         slots      u32[layers]: head vectors of a KV head, where a token is at its position modulo this; read if
+//                    has_slots is 1, capacity otherwise
 // writes  lists      u32[sequences, groups, list_words], see selection_list.ts; word 3 of each is left as it was
 // twin    plan_by_saliency.ts
 
@@ -29,6 +31,8 @@ struct Params {
   tokens_offset: u32,  // new tokens of the step
   only_kept: u32,
   ties_later: u32,  // 1 if the later of two equal tokens is taken
+  group_offset: u32,  // first head group that is planned; a multiple of groups_per_layer
+  has_slots: u32,
 }
 
 @group(0) @binding(0) var<storage, read> state: array<u32>;
@@ -36,7 +40,8 @@ struct Params {
 @group(0) @binding(2) var<storage, read> budgets: array<u32>;
 @group(0) @binding(3) var<storage, read> matched: array<u32>;
 @group(0) @binding(4) var<storage, read> residency: array<u32>;
-@group(0) @binding(5) var<storage, read_write> lists: array<u32>;
+@group(0) @binding(5) var<storage, read> slots: array<u32>;
+@group(0) @binding(6) var<storage, read_write> lists: array<u32>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 var<workgroup> bins: array<atomic<u32>, 2 * BINS>;
@@ -83,7 +88,7 @@ fn plan_by_saliency(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let sequence = state[0] + group.y;
-  let head_group = sequence * params.groups + group.x;
+  let head_group = sequence * params.groups + params.group_offset + group.x;
   let tokens = min(state[1u + sequence] + params.tokens_offset, params.capacity);
   let first = head_group * params.capacity;
   let sink = min(budgets[4u * head_group], tokens);
@@ -153,7 +158,11 @@ fn plan_by_saliency(
   let room = (params.list_words - HEADER_WORDS - params.group_heads) / 2u;
   let is_broken = atomicLoad(&has_nan) == 1u || fixed + chosen.y > room;
   let kv_head = (group.x % params.groups_per_layer) * params.kv_heads / params.groups_per_layer;
-  let first_row = (sequence * params.kv_heads + kv_head) * params.capacity;
+  var own_slots = params.capacity;
+  if (params.has_slots == 1u) {
+    own_slots = slots[(params.group_offset + group.x) / params.groups_per_layer];
+  }
+  let first_row = (sequence * params.kv_heads + kv_head) * own_slots;
   var seen = before.zw;
   let chosen_before = before.xy + taken_before(seen, total.zw, taken);
   let fixed_before = min(begin, sink) + begin - min(begin, recent_start);
@@ -171,12 +180,12 @@ fn plan_by_saliency(
     }
     if (is_chosen.x) {
       lists[kept_entry] = token;
-      lists[kept_entry + 1u] = first_row + token;
+      lists[kept_entry + 1u] = first_row + token % own_slots;
       kept_entry += 2u;
       if (token < CALIBRATION_SINKS) { atomicAdd(&kept_sinks, 1u); }
     } else if (is_chosen.y) {
       lists[marginal_entry] = token;
-      lists[marginal_entry + 1u] = first_row + token;
+      lists[marginal_entry + 1u] = first_row + token % own_slots;
       marginal_entry += 2u;
     }
   }

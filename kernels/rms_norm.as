@@ -13,6 +13,7 @@ class RmsNorm {
   epsilon: f32;
   row_step: u32;
   row_offset: u32;
+  accumulate: u32;
 }
 
 export function rms_norm(args: RmsNorm, first: u32, last: u32, thread: u32): void {
@@ -35,10 +36,14 @@ export function rms_norm(args: RmsNorm, first: u32, last: u32, thread: u32): voi
     const factor4 = f32x4.splat(factor);
     for (let i: usize = 0; i < whole; i += 4) {
       const scaled = f32x4.mul(v128.load(source + 4 * i), factor4);
-      v128.store(target + 4 * i, f32x4.mul(scaled, v128.load(args.weight + 4 * i)));
+      let result = f32x4.mul(scaled, v128.load(args.weight + 4 * i));
+      if (args.accumulate) result = f32x4.add(result, v128.load(target + 4 * i));
+      v128.store(target + 4 * i, result);
     }
     for (let i = whole; i < columns; i++) {
-      store<f32>(target + 4 * i, load<f32>(source + 4 * i) * factor * load<f32>(args.weight + 4 * i));
+      let result = load<f32>(source + 4 * i) * factor * load<f32>(args.weight + 4 * i);
+      if (args.accumulate) result += load<f32>(target + 4 * i);
+      store<f32>(target + 4 * i, result);
     }
   }
 }

@@ -25,6 +25,7 @@ export const RMS_NORM_CONTRACT = {
     epsilon: "f32",
     row_step: "u32",
     row_offset: "u32",
+    accumulate: "u32",
   },
   workgroupBytes: 4 * 64,
 } as const;
@@ -48,7 +49,9 @@ function normalize({ buffers, params }: KernelRun<typeof RMS_NORM_CONTRACT>): vo
     for (const value of values) squares += value * value;
     const factor = 1 / Math.sqrt(squares / columns + params.epsilon);
     values.forEach((value, column) => {
-      buffers.output[row * output_stride + column] = value * factor * buffers.weight[column]!;
+      const index = row * output_stride + column;
+      const before = params.accumulate ? buffers.output[index]! : 0;
+      buffers.output[index] = value * factor * buffers.weight[column]! + before;
     });
   }
 }
@@ -69,6 +72,8 @@ export interface RmsNormShape {
   readonly rowStep?: number;
   /** First input row; 0 if left out. */
   readonly rowOffset?: number;
+  /** Whether the result is added to what `output` holds; false if left out. */
+  readonly accumulate?: boolean;
 }
 
 /**
@@ -99,6 +104,7 @@ export function rmsNormCommand(
       epsilon,
       row_step: rowStep,
       row_offset: rowOffset,
+      accumulate: shape.accumulate ? 1 : 0,
     },
     grid: [rows, 1, 1],
   });

@@ -1,4 +1,4 @@
-// rms_norm: rows divided by their root mean square, times a weight per column.
+// rms_norm: rows divided by their root mean square, times a weight per column, plus the old output if accumulate is 1.
 //
 // grid    (rows, 1, 1): one workgroup per output row
 // reads   input   f32[_, input_stride]; row r of the output comes from row r * row_step + row_offset
@@ -16,6 +16,7 @@ struct Params {
   epsilon: f32,
   row_step: u32,
   row_offset: u32,
+  accumulate: u32,
 }
 
 @group(0) @binding(0) var<storage, read> input: array<f32>;
@@ -45,6 +46,8 @@ fn rms_norm(
   }
   let factor = inverseSqrt(partial[0] / f32(params.columns) + params.epsilon);
   for (var column = lane; column < params.columns; column += WORKGROUP_SIZE) {
-    output[target_start + column] = input[source + column] * factor * weight[column];
+    var result = input[source + column] * factor * weight[column];
+    if (params.accumulate != 0u) { result += output[target_start + column]; }
+    output[target_start + column] = result;
   }
 }

@@ -20,6 +20,8 @@ class RopeCache {
   epsilon: f32;
   write_capacity: u32;
   write_slot: u32;
+  first_head: u32;
+  heads: u32;
   HEAD_DIM: u32;
   HAS_F32_KEYS: u32;
   HAS_F32_VALUES: u32;
@@ -87,17 +89,18 @@ export function store_head(
 export function rope_cache(args: RopeCache, first: u32, last: u32, thread: u32): void {
   const head_dim = <usize>args.HEAD_DIM;
   const scratch = args.thread_scratch + <usize>thread * args.thread_bytes;
-  const heads = args.query_heads + 2 * args.kv_heads;
   for (let item = first; item < last; item++) {
-    const row = item / heads;
-    const head = item % heads;
+    const row = item / args.heads;
+    const head = args.first_head + item % args.heads;
     const sequence = load<u32>(args.state) + row / args.rows_per_sequence;
     const position = load<u32>(args.state + 4 * <usize>(1 + sequence)) +
       row % args.rows_per_sequence;
     if (position >= args.capacity) continue;
     const own = args.qkv + 4 * (<usize>row * args.stride + <usize>head * head_dim);
     const kv_head = (head - args.query_heads) % args.kv_heads;
-    const own_slot = args.write_slot == NOT_FIXED ? position : args.write_slot;
+    const own_slot = args.write_slot == NOT_FIXED
+      ? position % args.write_capacity
+      : args.write_slot;
     const slot = <usize>(sequence * args.kv_heads + kv_head) * args.write_capacity + own_slot;
     if (head >= args.query_heads + args.kv_heads) {
       store_head(own, head_dim, args.HAS_F32_VALUES, args.values, slot);

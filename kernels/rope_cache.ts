@@ -13,7 +13,7 @@ import { CPU_MODULE } from "./cpu_module.ts";
 import wgsl from "./rope_cache.wgsl" with { type: "text" };
 
 const WORKGROUP_SIZE = 64;
-/** Stands for the slot of each token's position. */
+/** Stands for the slot of each token's position, modulo the slots that there are. */
 const NOT_FIXED = 0xffffffff;
 
 /** Contract of `rope_cache.wgsl`. */
@@ -41,6 +41,8 @@ export const ROPE_CACHE_CONTRACT = {
     epsilon: "f32",
     write_capacity: "u32",
     write_slot: "u32",
+    first_head: "u32",
+    heads: "u32",
   },
   workgroupBytes: 4 * WORKGROUP_SIZE,
 } as const;
@@ -53,7 +55,7 @@ export const ropeCache: Kernel<typeof ROPE_CACHE_CONTRACT> = defineKernel(
     module: CPU_MODULE,
     passes: ({ params, constants }) => [{
       entry: "rope_cache",
-      items: params.rows * (params.query_heads + 2 * params.kv_heads),
+      items: params.rows * params.heads,
       work: 2 * constants.HEAD_DIM,
     }],
     threadBytes: ({ constants }) => 4 * constants.HEAD_DIM,
@@ -62,14 +64,14 @@ export const ropeCache: Kernel<typeof ROPE_CACHE_CONTRACT> = defineKernel(
 
 function rotateAndStore(run: KernelRun<typeof ROPE_CACHE_CONTRACT>): void {
   const { buffers, constants, params } = run;
-  const { query_heads, kv_heads, capacity, write_capacity, write_slot } = params;
+  const { query_heads, kv_heads, capacity, write_capacity, write_slot, first_head, heads } = params;
   const { HEAD_DIM: headDim } = constants;
   const keys = unpackStored(buffers.keys, constants.HAS_F32_KEYS === 1 ? "f32" : "f16");
   const values = unpackStored(buffers.values, constants.HAS_F32_VALUES === 1 ? "f32" : "f16");
   for (let row = 0; row < params.rows; row++) {
     const { sequence, position } = rowPlace({ buffers, params }, row);
     if (position >= capacity) continue;
-    for (let head = 0; head < query_heads + 2 * kv_heads; head++) {
+    for (let head = first_head; head < first_head + heads; head++) {
       const first = row * params.stride + head * headDim;
       const input = buffers.qkv.subarray(first, first + headDim);
       const isQuery = head < query_heads;
@@ -80,7 +82,7 @@ function rotateAndStore(run: KernelRun<typeof ROPE_CACHE_CONTRACT>): void {
         continue;
       }
       const kvHead = (head - query_heads) % kv_heads;
-      const own = write_slot === NOT_FIXED ? position : write_slot;
+      const own = write_slot === NOT_FIXED ? position % write_capacity : write_slot;
       const slot = ((sequence * kv_heads + kvHead) * write_capacity + own) * headDim;
       if (head >= query_heads + kv_heads) values.set(input, slot);
       else {
@@ -139,13 +141,26 @@ export interface RopeCacheShape extends Omit<AttentionShape, "outputStride"> {
   readonly epsilon?: number;
   /** Slot for the only new token of each sequence; that of its position if left out. */
   readonly write?: WritePlace;
+  /** Whether keys alone are rotated and written, as for a second copy in another format; false if left out. */
+  readonly isKeysOnly?: boolean;
+}
+
+/** Heads of a row that are processed. */
+function headRange(
+  { queryHeads, kvHeads, isKeysOnly }: Pick<
+    RopeCacheShape,
+    "queryHeads" | "kvHeads" | "isKeysOnly"
+  >,
+): { readonly first_head: number; readonly heads: number } {
+  if (isKeysOnly) return { first_head: queryHeads, heads: kvHeads };
+  return { first_head: 0, heads: queryHeads + 2 * kvHeads };
 }
 
 /** Parameters that say where keys and values go. */
 function writeParams(
-  { write, capacity, rowsPerSequence }: RopeCacheShape,
+  { write, capacity, ring, rowsPerSequence }: RopeCacheShape,
 ): { readonly write_capacity: number; readonly write_slot: number } {
-  if (!write) return { write_capacity: capacity, write_slot: NOT_FIXED };
+  if (!write) return { write_capacity: ring ?? capacity, write_slot: NOT_FIXED };
   const action = "write to one slot";
   checkInteger(action, "rowsPerSequence", { value: rowsPerSequence, min: 1, max: 1 });
   checkInteger(action, "slot", { value: write.slot, min: 0, max: write.capacity - 1 });
@@ -207,6 +222,7 @@ export function ropeCacheCommand(buffers: RopeCacheBuffers, shape: RopeCacheShap
       has_norm: q_norm === undefined ? 0 : 1,
       epsilon: shape.epsilon ?? 0,
       ...writeParams(shape),
+      ...headRange(shape),
     },
     grid: ropeCacheGrid(shape),
   });
@@ -221,10 +237,10 @@ export function ropeCacheCommand(buffers: RopeCacheBuffers, shape: RopeCacheShap
 export function ropeCacheGrid(
   shape: Pick<
     RopeCacheShape,
-    "headDim" | "kvHeads" | "queryHeads" | "rowsPerSequence" | "sequences"
+    "headDim" | "isKeysOnly" | "kvHeads" | "queryHeads" | "rowsPerSequence" | "sequences"
   >,
 ): [number, number, number] {
   const groupHeads = Math.floor(WORKGROUP_SIZE / (shape.headDim / 4));
-  const heads = shape.queryHeads + 2 * shape.kvHeads;
+  const { heads } = headRange(shape);
   return [Math.ceil(heads / groupHeads), shape.sequences * shape.rowsPerSequence, 1];
 }

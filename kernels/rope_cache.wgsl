@@ -1,6 +1,6 @@
 // rope_cache: rotates queries and keys by position, and writes keys and values to the cache.
 //
-// grid    (ceil((query_heads + 2 * kv_heads) / heads of a workgroup), rows, 1)
+// grid    (ceil(heads / heads of a workgroup), rows, 1)
 // reads   state     u32: first sequence of the step, then the cached tokens of each sequence
 //         rotation  f32[capacity, HEAD_DIM]: per position HEAD_DIM / 2 cosines, then as many sines
 //         q_norm    f32[HEAD_DIM], weights of the norm of query heads; read if has_norm is 1
@@ -28,7 +28,9 @@ struct Params {
   has_norm: u32,
   epsilon: f32,
   write_capacity: u32,  // head vectors of a KV head in keys and values
-  write_slot: u32,      // which of them is written; that of the token's position if NOT_FIXED
+  write_slot: u32,      // which of them is written; the token's position modulo write_capacity if NOT_FIXED
+  first_head: u32,      // heads of a row before it are left alone
+  heads: u32,           // how many are processed
 }
 
 @group(0) @binding(0) var<storage, read> state: array<u32>;
@@ -57,8 +59,9 @@ fn rope_cache(
   let head_lanes = HEAD_DIM / 4u;  // threads of a head; each has two pairs, half a head apart
   let group_heads = WORKGROUP_SIZE / head_lanes;
   let own_head = lane / head_lanes;
-  let head = group.x * group_heads + own_head;
-  let is_active = own_head < group_heads && head < params.query_heads + 2u * params.kv_heads;
+  let index = group.x * group_heads + own_head;
+  let head = params.first_head + index;
+  let is_active = own_head < group_heads && index < params.heads;
   let pair = lane % head_lanes;
   let row = group.y;
   let first = row * (params.stride / 2u) + head * head_pairs + pair;
@@ -90,7 +93,8 @@ fn rope_cache(
       qkv[first + head_lanes] = x.zw;
     } else {
       let kv_head = (head - params.query_heads) % params.kv_heads;
-      let own_slot = select(params.write_slot, position, params.write_slot == NOT_FIXED);
+      let ring_slot = position % params.write_capacity;
+      let own_slot = select(params.write_slot, ring_slot, params.write_slot == NOT_FIXED);
       let slot = (sequence * params.kv_heads + kv_head) * params.write_capacity + own_slot;
       let word = slot * head_pairs + pair;
       if (is_value && HAS_F32_VALUES == 1u) {

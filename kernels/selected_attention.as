@@ -40,13 +40,13 @@ class ListAttention extends Attention {
   has_attention: u32;
   attention_stride: u32;
   block_rows: u32; // a multiple of 2
+  chunk_keys: u32;
 }
 
 @unmanaged
 class SelectedAttention extends ListAttention {
   output: usize;
   output_stride: u32;
-  chunk_keys: u32;
 }
 
 @unmanaged
@@ -67,6 +67,7 @@ class ListRow extends Row {
   full_mass: f32;
   other_mass: f32;
   value_only_mass: f32;
+  target: usize; // where a split's part goes
 }
 
 const LIST_ROW_BYTES: usize = 64;
@@ -84,12 +85,15 @@ class ListBlock {
   entries: usize; // pairs of token and row
   full_factor: f32;
   value_only_factor: f32;
+  is_weighed: u32; // whether the small model's attention to full tokens matters
 }
 
 const BLOCK_BYTES: usize = 64;
 const HEADER_WORDS: u32 = 4;
 const PART_WORDS: usize = 8;
 const BROKEN_PART: f32 = -1;
+const WEIGHED_REST: u32 = 256;
+const REST_HEADER: usize = 4;
 const JOINT_NOSINK: u32 = 4;
 
 // @ts-ignore: decorator
@@ -195,7 +199,8 @@ function find_list(
   block.full = load<u32>(list);
   block.value_only = load<u32>(list, 4);
   block.full_sinks = load<u32>(list, 8);
-  block.combine = load<u32>(list, 12);
+  block.combine = load<u32>(list, 12) % WEIGHED_REST;
+  block.is_weighed = block.value_only != 0 || load<u32>(list, 12) >= WEIGHED_REST ? 1 : 0;
   block.entries = list + 4 * start;
   const room = (args.list_words - start) / 2;
   block.is_broken = <u64>block.full + block.value_only > <u64>room ? 1 : 0;
@@ -275,7 +280,7 @@ function attend_full(args: ListAttention, block: ListBlock, begin: u32, end: u32
       }
       const total = softmax_tile(row, count);
       add_others(row, total, first, count, block.full_sinks);
-      if (block.value_only != 0) add_masses(row, block, args.window, tokens, first, count);
+      if (block.is_weighed != 0) add_masses(row, block, args.window, tokens, first, count);
     }
     gather_values(args.values, args.f32_values, entries, block.first_row, count, head_dim, tile);
     for (let index: u32 = 0; index < block.rows; index += 2) {
@@ -312,6 +317,35 @@ function attend_value_only(args: ListAttention, block: ListBlock, begin: u32, en
   }
 }
 
+/** Sums of a block's rows over all chunks. */
+// @ts-ignore: decorator
+@inline
+function totals_of(args: ListAttention, block: ListBlock): usize {
+  return parts_of(args, block) + args.block_rows * <u32>part_bytes(args);
+}
+
+/** Sums up all full tokens of a list, chunk by chunk, as flash_attention.as does with keys. */
+function attend_chunks(args: ListAttention, block: ListBlock): void {
+  const head_dim = <usize>args.head_dim;
+  const totals = totals_of(args, block);
+  for (let index: u32 = 0; index < block.rows; index++) {
+    const row = row_at(block, index);
+    const sink = args.sinks != 0 ? args.sinks + 4 * <usize>row.head : 0;
+    start_part(totals + part_bytes(args) * index, head_dim, sink);
+    row.part = parts_of(args, block) + part_bytes(args) * index;
+    row.vector = row.part + 4 * PART_HEADER;
+  }
+  for (let chunk: u32 = 0; chunk < block.full; chunk += args.chunk_keys) {
+    for (let index: u32 = 0; index < block.rows; index++) {
+      start_part(row_at(block, index).part, head_dim, 0);
+    }
+    attend_full(args, block, chunk, min(chunk + args.chunk_keys, block.full));
+    for (let index: u32 = 0; index < block.rows; index++) {
+      merge_part(totals + part_bytes(args) * index, row_at(block, index).part, head_dim);
+    }
+  }
+}
+
 /** Items are blocks of rows of the heads that share keys and a list, of each sequence. */
 export function selected_attention(
   args: SelectedAttention,
@@ -328,27 +362,14 @@ export function selected_attention(
       }
       continue;
     }
-    const parts = parts_of(args, block);
-    const totals = parts + args.block_rows * <u32>part_bytes(args);
+    const totals = totals_of(args, block);
     const value_only = totals + args.block_rows * <u32>part_bytes(args);
     for (let index: u32 = 0; index < block.rows; index++) {
       const row = row_at(block, index);
-      const sink = args.sinks != 0 ? args.sinks + 4 * <usize>row.head : 0;
-      start_part(totals + part_bytes(args) * index, head_dim, sink);
-      row.part = parts + part_bytes(args) * index;
-      row.vector = row.part + 4 * PART_HEADER;
       row.value_only = value_only + head_dim * 4 * index;
       memory.fill(row.value_only, 0, head_dim * 4);
     }
-    for (let chunk: u32 = 0; chunk < block.full; chunk += args.chunk_keys) {
-      for (let index: u32 = 0; index < block.rows; index++) {
-        start_part(row_at(block, index).part, head_dim, 0);
-      }
-      attend_full(args, block, chunk, min(chunk + args.chunk_keys, block.full));
-      for (let index: u32 = 0; index < block.rows; index++) {
-        merge_part(totals + part_bytes(args) * index, row_at(block, index).part, head_dim);
-      }
-    }
+    attend_chunks(args, block);
     attend_value_only(args, block, 0, block.value_only);
     for (let index: u32 = 0; index < block.rows; index++) {
       finish_row(args, block, index, totals + part_bytes(args) * index);
@@ -433,14 +454,17 @@ export function selected_attention_split(
     for (let index: u32 = 0; index < block.rows; index++) {
       const row = row_at(block, index);
       const place = (<usize>split * args.rows + row.place) * args.query_heads + row.head;
-      row.part = args.partial + place * bytes;
+      row.target = args.partial + place * bytes;
+      row.part = row.target;
       row.vector = row.part + 4 * PART_WORDS;
       row.value_only = row.vector + 4 * head_dim;
       memory.fill(row.part, 0, bytes);
       const sink = args.sinks != 0 && split == 0 ? args.sinks + 4 * <usize>row.head : 0;
       start_part(row.part, head_dim, sink);
     }
-    if (block.is_broken == 0) {
+    if (block.is_broken == 0 && args.splits == 1) {
+      attend_whole(args, block);
+    } else if (block.is_broken == 0) {
       const tiles = args.splits * args.tile_keys;
       let length = (block.full + tiles - 1) / tiles * args.tile_keys;
       const full = min(split * length, block.full);
@@ -452,6 +476,20 @@ export function selected_attention_split(
     for (let index: u32 = 0; index < block.rows; index++) {
       finish_part(block, row_at(block, index));
     }
+  }
+}
+
+/** The only split of a list: gives the same bits as selected_attention. */
+function attend_whole(args: SelectedSplit, block: ListBlock): void {
+  const head_dim = <usize>args.head_dim;
+  attend_chunks(args, block);
+  attend_value_only(args, block, 0, block.value_only);
+  for (let index: u32 = 0; index < block.rows; index++) {
+    const row = row_at(block, index);
+    const total = totals_of(args, block) + part_bytes(args) * index;
+    row.part = row.target;
+    memory.copy(row.part, total, 4 * PART_HEADER);
+    memory.copy(row.part + 4 * PART_WORDS, total + 4 * PART_HEADER, 4 * head_dim);
   }
 }
 
@@ -477,7 +515,10 @@ class SelectedMerge {
   partial: usize;
   output: usize;
   attention: usize;
+  rest: usize; // 0 where there is none
   rows: u32;
+  rows_per_sequence: u32;
+  rest_parts: u32;
   query_heads: u32;
   output_stride: u32;
   splits: u32;
@@ -523,6 +564,7 @@ export function selected_attention_merge(
       continue;
     }
     add_parts(args, merged, part);
+    if (args.rest != 0) add_rest(args, merged, row, head);
     const factors = changetype<Factors>(changetype<usize>(merged));
     find_factors(
       factors,
@@ -536,6 +578,28 @@ export function selected_attention_merge(
     if (args.has_attention == 0) continue;
     const scores = args.attention + 4 * item * args.attention_stride;
     normalize(scores, <u32>tokens, merged.largest, merged.sum);
+  }
+}
+
+/** Adds the mean of the tokens that are not listed as one more value-only token; see `withRest` in rest_values.ts. */
+function add_rest(args: SelectedMerge, merged: Merged, row: usize, head: usize): void {
+  const head_dim = <usize>args.HEAD_DIM;
+  const part = head / (args.query_heads / args.rest_parts);
+  const place = row / args.rows_per_sequence * args.rest_parts + part;
+  const rest = args.rest + 4 * place * (REST_HEADER + head_dim);
+  let mass = load<f32>(rest);
+  if (mass > 0) {
+    merged.full_mass = max<f32>(0, 1 - mass - merged.value_only_mass);
+    merged.other_mass = merged.full_mass * (merged.others / merged.sum);
+  } else {
+    if (mass < 0) mass = max<f32>(0, 1 - merged.full_mass - merged.value_only_mass);
+    if (mass + merged.value_only_mass == 0) merged.full_mass = 0; // nothing joins the full tokens
+  }
+  merged.value_only_mass += mass;
+  const value_only = changetype<usize>(merged) + 32 + 4 * head_dim;
+  for (let i: usize = 0; i < head_dim; i++) {
+    const mean = load<f32>(rest + 4 * (REST_HEADER + i));
+    store<f32>(value_only + 4 * i, load<f32>(value_only + 4 * i) + mass * mean);
   }
 }
 

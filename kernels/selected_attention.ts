@@ -12,10 +12,22 @@
 import marginal from "./marginal.wgsl" with { type: "text" };
 import wgsl from "./selected_attention.wgsl" with { type: "text" };
 import { checkInteger, RequirementError } from "../core/check.ts";
-import { type Command, type DeviceInfo, dispatch, type DispatchBuffers } from "../gpu/device.ts";
+import {
+  type Command,
+  type DeviceBuffer,
+  type DeviceInfo,
+  dispatch,
+  type DispatchBuffers,
+} from "../gpu/device.ts";
 import { defineKernel, type Kernel } from "../gpu/kernel.ts";
 import { selectedCode } from "./attention_cpu.ts";
-import { BROKEN_PART, mergedRows, PART_HEADER, selectedAttentionMerge } from "./attention_merge.ts";
+import {
+  BROKEN_PART,
+  mergedRows,
+  PART_HEADER,
+  selectedAttentionMerge,
+  selectedAttentionMergeRest,
+} from "./attention_merge.ts";
 import {
   attentionParams,
   type AttentionShape,
@@ -37,7 +49,7 @@ import {
   SPLIT_BINDINGS,
   SPLIT_PARAMS,
 } from "./selected_reference.ts";
-import { LIST_HEADER_WORDS, listRoom } from "./selection_list.ts";
+import { LIST_HEADER_WORDS, listRoom, WEIGHED_REST } from "./selection_list.ts";
 
 /** Entries of the shortest split of a full list; fewer do not pay for the merge. */
 const SPLIT_ENTRIES = 64;
@@ -57,7 +69,7 @@ function selectedText(variant: AttentionVariant, isSplit: boolean) {
   const vectors = (format?: "f16" | "f32") => variant.headDim / (format === "f32" ? 4 : 8);
   const keyVectors = vectors(variant.keyFormat);
   const valueVectors = vectors(variant.valueFormat);
-  const text = attentionText(variant, {
+  const text = attentionText({ ...variant, ring: undefined }, { // lists hold rows
     wgsl: `${wgsl}\n${marginal}`,
     entry: "selected_attention",
     stem: isSplit ? "selected_attention_split" : "selected_attention",
@@ -72,6 +84,7 @@ function selectedText(variant: AttentionVariant, isSplit: boolean) {
       VALUE_LINES: Math.ceil(valueVectors / 4),
       HEADER_WORDS: LIST_HEADER_WORDS,
       BROKEN: BROKEN_PART,
+      WEIGHED_REST,
       TIERS: 2,
       SPLIT: isSplit ? 1 : 0,
       ATTENDS: 1,
@@ -211,18 +224,34 @@ export function selectedSplits(
   },
 ): number {
   const rows = shape.sequences * shape.rowsPerSequence;
-  const splitBytes = 4 * rows * shape.queryHeads * (PART_HEADER + 2 * shape.headDim);
   const wanted = Math.min(MAX_SPLITS, Math.ceil(listRoom(options) / SPLIT_ENTRIES));
-  return Math.max(1, Math.min(wanted, Math.floor(options.partialBytes / splitBytes)));
+  const room = Math.floor(options.partialBytes / selectedSplitBytes(shape, rows));
+  return Math.max(1, Math.min(wanted, room));
+}
+
+/**
+ * Bytes of scratch that a split takes.
+ *
+ * @param shape Sizes of the model.
+ * @param rows Rows of the step.
+ * @returns Bytes.
+ */
+export function selectedSplitBytes(
+  { queryHeads, headDim }: Pick<AttentionShape, "queryHeads" | "headDim">,
+  rows: number,
+): number {
+  return 4 * rows * queryHeads * (PART_HEADER + 2 * headDim);
 }
 
 /**
  * Buffers of attention to selections: see the header of its file. `partial` is scratch of splits; where it is missing or
- * too small for two, lists are not split.
+ * too small for two, lists are not split. `rest` has the means of `rest_values`, one for each list of each sequence of
+ * the step, where tokens that are not listed count (D-31); `partial` must then have room for a split.
  */
 export type SelectedBuffers =
   & Omit<DispatchBuffers<SelectedContract>, "sinks">
-  & Partial<Pick<DispatchBuffers<SelectedSplitContract>, "partial">>;
+  & Partial<Pick<DispatchBuffers<SelectedSplitContract>, "partial">>
+  & { readonly rest?: DeviceBuffer };
 
 /**
  * Prepares attention of a step to its selections.
@@ -246,7 +275,7 @@ export function selectedAttentionCommands(
 ): Command[] {
   const { shape, selection } = options;
   const { state, qkv, keys, values, lists, small_attention, attention } = options.buffers;
-  const { partial, output } = options.buffers;
+  const { partial, output, rest } = options.buffers;
   const inputs = { state, qkv, keys, values, lists, small_attention, attention };
   const buffers = { ...inputs, ...(shape.sinks && { sinks: shape.sinks }) };
   const groupHeads = shape.queryHeads / selection.groupsPerLayer;
@@ -256,7 +285,8 @@ export function selectedAttentionCommands(
   const params = selectedParams(shape, selection);
   const variant = variantOf(shape, info);
   const [tiles, parts, sequences] = selectedGrid(shape, { ...selection, ...info });
-  if (partial === undefined || splits === 1) {
+  if (rest) checkSplit(shape, partial);
+  if (partial === undefined || splits === 1 && !rest) {
     return [dispatch({
       kernel: selectedAttention(variant),
       buffers: { ...buffers, output },
@@ -266,6 +296,11 @@ export function selectedAttentionCommands(
   }
   const { has_attention, attention_stride } = params;
   const merged = mergedRows(shape, splits);
+  const merge = {
+    constants: { HEAD_DIM: shape.headDim },
+    params: { ...merged.params, has_attention, attention_stride },
+    grid: merged.grid,
+  };
   return [
     dispatch({
       kernel: selectedAttentionSplit(variant),
@@ -273,14 +308,31 @@ export function selectedAttentionCommands(
       params: { ...params, splits },
       grid: [tiles * splits, parts, sequences],
     }),
-    dispatch({
-      kernel: selectedAttentionMerge,
-      buffers: { partial, output, attention },
-      constants: { HEAD_DIM: shape.headDim },
-      params: { ...merged.params, has_attention, attention_stride },
-      grid: merged.grid,
-    }),
+    rest
+      ? dispatch({
+        ...merge,
+        kernel: selectedAttentionMergeRest,
+        buffers: { partial, output, attention, rest },
+        params: {
+          ...merge.params,
+          rows_per_sequence: shape.rowsPerSequence,
+          rest_parts: selection.groupsPerLayer,
+        },
+      })
+      : dispatch({
+        ...merge,
+        kernel: selectedAttentionMerge,
+        buffers: { partial, output, attention },
+      }),
   ];
+}
+
+/** The mean of the rest joins parts, so that even an undivided list is one. */
+function checkSplit(shape: AttentionShape, partial: SelectedBuffers["partial"]): void {
+  checkInteger("attend to selected tokens", "bytes of partial for the rest", {
+    value: partial?.byteLength ?? 0,
+    min: selectedSplitBytes(shape, shape.sequences * shape.rowsPerSequence),
+  });
 }
 
 /** Variants for the tests that compare contracts with WGSL. */

@@ -41,6 +41,7 @@ const VALUE_VECTORS: u32 = 8;  // and of a stored value
 const TIERS: u32 = 2;          // full tokens, then value-only ones
 const HEADER_WORDS: u32 = 4;   // of a list before its matched heads
 const BROKEN: f32 = -1.0;      // stands for the full tokens of a broken list
+const WEIGHED_REST: u32 = 256; // added to how tokens join where the rest needs the masses of full tokens
 
 struct Params {
   rows: u32,
@@ -112,7 +113,12 @@ fn selected_attention(
   let kept = select(lists[list], 0u, is_broken);
   let marginal = select(lists[list + 1u], 0u, is_broken);
   let kept_sinks = lists[list + 2u];
-  let mode = lists[list + 3u];
+  let mode = lists[list + 3u] % WEIGHED_REST;
+//# if SPLIT
+  let is_weighed = marginal > 0u || lists[list + 3u] >= WEIGHED_REST;
+//# else
+  let is_weighed = marginal > 0u;
+//# end
   let first_head_row = kv_head * params.row_stride;
   let row_count = params.rows_per_sequence * part_heads;
 //# if SPLIT
@@ -291,7 +297,7 @@ fn selected_attention(
           if (key_index + key >= kept_sinks) { other_sum += p[key]; }
         }
       }
-      if (marginal > 0u) {
+      if (is_weighed) {
         for (var key = 0u; key < KEYS; key++) {  // unroll
           if (is_seen[key]) {
             let mass = small_attention[small_row + token[key]];

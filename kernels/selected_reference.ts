@@ -224,7 +224,7 @@ function partOf(run: Run, place: Place, at: SplitAt): Part {
   const start = sink === undefined ? -3.4e38 : sink * Math.LOG2E;
   const largest = Math.max(start, ...scores);
   const exponentials = scores.map((score) => 2 ** (score - largest));
-  const hasMasses = place.valueOnly.length > 0;
+  const hasMasses = place.valueOnly.length > 0 || place.isRestWeighed;
   const masses = hasMasses
     ? massesOf(place, place.full.subarray(...range), at)
     : scores.map(() => 0);

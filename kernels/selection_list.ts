@@ -2,9 +2,9 @@
  * How the tokens of a selection are listed for kernels.
  *
  * A list is `listWords` words: kept count, marginal count, number of sinks among the kept tokens, how kept and marginal
- * tokens join (an index in `MARGINAL_MODES`); then the matched small head of each of the selection's query heads; then
- * token and row of each kept token, ascending; then the same for each marginal token. A row is one head vector of `keys`
- * and `values`, or of `values` only for a marginal token.
+ * tokens join (an index in `MARGINAL_MODES`, see also `WEIGHED_REST`); then the matched small head of each of the
+ * selection's query heads; then token and row of each kept token, ascending; then the same for each marginal token. A row
+ * is one head vector of `keys` and `values`, or of `values` only for a marginal token.
  *
  * @module
  */
@@ -15,6 +15,11 @@ import { checkInteger } from "../core/check.ts";
 export const LIST_HEADER_WORDS = 4;
 /** Kept count of a list that could not be made, because a score was not a number or the list is too short. */
 export const BROKEN_LIST = 0xffffffff;
+/**
+ * Added to how tokens join where a row tells the mass of tokens that are not listed (D-31): full tokens are then weighed
+ * by it even if no others are listed.
+ */
+export const WEIGHED_REST = 0x100;
 /** First tokens that `joint_nosink` leaves out of its calibration where they are kept. */
 export const CALIBRATION_SINKS = 4;
 
@@ -67,6 +72,8 @@ export interface SelectionEntries {
   readonly fullSinks: number;
   /** How kept and marginal tokens join, an index in `MARGINAL_MODES`. */
   readonly combine: number;
+  /** Whether a row tells the mass of tokens that are not listed. */
+  readonly isRestWeighed: boolean;
   /** Small head of each query head. */
   readonly matched: Uint32Array;
   /** Positions with key and value. */
@@ -108,7 +115,8 @@ export function readList(list: Uint32Array, groupHeads: number): SelectionEntrie
   };
   return {
     fullSinks: list[2]!,
-    combine: list[3]!,
+    combine: list[3]! % WEIGHED_REST,
+    isRestWeighed: list[3]! >= WEIGHED_REST,
     matched: list.slice(LIST_HEADER_WORDS, start),
     full: column(0, kept, 0),
     fullRows: column(0, kept, 1),

@@ -17,6 +17,21 @@ const HALVES = memory.data<u32>([
   0x38000000, 0x38000000, 0x38000000, 0x38000000,
   0x38800000, 0x38800000, 0x38800000, 0x38800000,
   0x80000000, 0x80000000, 0x80000000, 0x80000000,
+  0x8fff8fff, 0x8fff8fff, 0x8fff8fff, 0x8fff8fff,
+], 16);
+
+// prettier-ignore
+const POWERS = memory.data<f32>([
+  -127, -127, -127, -127,
+  128, 128, 128, 128,
+  12582912, 12582912, 12582912, 12582912,
+  0.00015353361959569156, 0.00015353361959569156, 0.00015353361959569156, 0.00015353361959569156,
+  0.0013398875016719103, 0.0013398875016719103, 0.0013398875016719103, 0.0013398875016719103,
+  0.00961843691766262, 0.00961843691766262, 0.00961843691766262, 0.00961843691766262,
+  0.055503323674201965, 0.055503323674201965, 0.055503323674201965, 0.055503323674201965,
+  0.24022647738456726, 0.24022647738456726, 0.24022647738456726, 0.24022647738456726,
+  0.6931471824645996, 0.6931471824645996, 0.6931471824645996, 0.6931471824645996,
+  1, 1, 1, 1,
 ], 16);
 
 /** Four halves in the low bits of 32-bit elements as floats; infinities and NaN become large numbers. */
@@ -49,12 +64,27 @@ export function steady_halves4(bits: v128): v128 {
   return v128.or(f32x4.add(value, below), v128.and(bits, v128.load(HALVES, 80)));
 }
 
-/** Four halves, sign-extended to 32-bit elements, as floats; infinities and NaN become large numbers. */
+/** The first four of eight halves as floats; infinities and NaN become large numbers. */
 // @ts-ignore: decorator
 @inline
-export function extended_halves4(bits: v128): v128 {
-  const moved = v128.and(i32x4.shl(bits, 13), i32x4.splat(0x8fffe000));
-  return f32x4.mul(moved, f32x4.splat(5192296858534827628530496329220096.0));
+export function first_halves4(words: v128): v128 {
+  const lower = i16x8.shl(words, 13), upper = upper_words8(words);
+  return f32x4.mul(v128.shuffle<i16>(lower, upper, 0, 8, 1, 9, 2, 10, 3, 11), v128.load(HALVES, 16));
+}
+
+/** The last four. */
+// @ts-ignore: decorator
+@inline
+export function last_halves4(words: v128): v128 {
+  const lower = i16x8.shl(words, 13), upper = upper_words8(words);
+  return f32x4.mul(v128.shuffle<i16>(lower, upper, 4, 12, 5, 13, 6, 14, 7, 15), v128.load(HALVES, 16));
+}
+
+/** Upper words of the floats, before the multiplication. */
+// @ts-ignore: decorator
+@inline
+function upper_words8(words: v128): v128 {
+  return v128.and(i16x8.shr_s(words, 3), v128.load(HALVES, 96));
 }
 
 /** Four floats as halves in the low bits of 32-bit elements, rounded to nearest even; NaN becomes infinity. */
@@ -79,18 +109,17 @@ export function to_halves4(x: v128): v128 {
 // @ts-ignore: decorator
 @inline
 export function exp2_4(x: v128): v128 {
-  const inside = f32x4.pmin(f32x4.pmax(x, f32x4.splat(-127)), f32x4.splat(128));
+  const inside = f32x4.pmin(f32x4.pmax(x, v128.load(POWERS)), v128.load(POWERS, 16));
   // Adding 1.5 * 2^23 rounds to an integer, which is then found in the low bits.
-  const rounded = f32x4.add(inside, f32x4.splat(12582912));
-  const r = f32x4.sub(inside, f32x4.sub(rounded, f32x4.splat(12582912)));
-  let p = f32x4.splat(0.00015353361959569156);
-  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(0.0013398875016719103));
-  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(0.00961843691766262));
-  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(0.055503323674201965));
-  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(0.24022647738456726));
-  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(0.6931471824645996));
-  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(1));
-  const power = i32x4.add(i32x4.shl(rounded, 23), i32x4.splat(0x3f800000));
+  const rounded = f32x4.add(inside, v128.load(POWERS, 32));
+  const r = f32x4.sub(inside, f32x4.sub(rounded, v128.load(POWERS, 32)));
+  let p = f32x4.add(f32x4.mul(v128.load(POWERS, 48), r), v128.load(POWERS, 64));
+  p = f32x4.add(f32x4.mul(p, r), v128.load(POWERS, 80));
+  p = f32x4.add(f32x4.mul(p, r), v128.load(POWERS, 96));
+  p = f32x4.add(f32x4.mul(p, r), v128.load(POWERS, 112));
+  p = f32x4.add(f32x4.mul(p, r), v128.load(POWERS, 128));
+  p = f32x4.add(f32x4.mul(p, r), v128.load(POWERS, 144));
+  const power = i32x4.add(i32x4.shl(rounded, 23), v128.load(POWERS, 144));
   return f32x4.mul(p, power);
 }
 
@@ -125,37 +154,22 @@ export function log2_of(x: f32): f64 {
   return <f64>exponent + 2.8853900817779268 * z * sum;
 }
 
+// Shuffles below are those for which V8 has one instruction; others take it three.
+
 /** Sums of the four elements of each of four vectors of integers. */
 // @ts-ignore: decorator
 @inline
 export function sums4(a: v128, b: v128, c: v128, d: v128): v128 {
-  const first = i32x4.add(
-    v128.shuffle<i32>(a, b, 0, 4, 2, 6),
-    v128.shuffle<i32>(a, b, 1, 5, 3, 7),
-  );
-  const second = i32x4.add(
-    v128.shuffle<i32>(c, d, 0, 4, 2, 6),
-    v128.shuffle<i32>(c, d, 1, 5, 3, 7),
-  );
-  return i32x4.add(
-    v128.shuffle<i64>(first, second, 0, 2),
-    v128.shuffle<i64>(first, second, 1, 3),
-  );
+  const ab = i32x4.add(v128.shuffle<i32>(a, b, 0, 4, 1, 5), v128.shuffle<i32>(a, b, 2, 6, 3, 7));
+  const cd = i32x4.add(v128.shuffle<i32>(c, d, 0, 4, 1, 5), v128.shuffle<i32>(c, d, 2, 6, 3, 7));
+  return i32x4.add(v128.shuffle<i64>(ab, cd, 0, 2), v128.shuffle<i64>(ab, cd, 1, 3));
 }
 
 /** Sums of the four elements of each of four vectors of floats: (0 + 2) + (1 + 3). */
 // @ts-ignore: decorator
 @inline
 export function float_sums4(a: v128, b: v128, c: v128, d: v128): v128 {
-  const low = v128.shuffle<f32>(a, b, 0, 1, 4, 5);
-  const high = v128.shuffle<f32>(a, b, 2, 3, 6, 7);
-  const first = f32x4.add(low, high);
-  const second = f32x4.add(
-    v128.shuffle<f32>(c, d, 0, 1, 4, 5),
-    v128.shuffle<f32>(c, d, 2, 3, 6, 7),
-  );
-  return f32x4.add(
-    v128.shuffle<f32>(first, second, 0, 2, 4, 6),
-    v128.shuffle<f32>(first, second, 1, 3, 5, 7),
-  );
+  const ab = f32x4.add(v128.shuffle<f32>(a, b, 0, 4, 1, 5), v128.shuffle<f32>(a, b, 2, 6, 3, 7));
+  const cd = f32x4.add(v128.shuffle<f32>(c, d, 0, 4, 1, 5), v128.shuffle<f32>(c, d, 2, 6, 3, 7));
+  return f32x4.add(v128.shuffle<i64>(ab, cd, 0, 2), v128.shuffle<i64>(ab, cd, 1, 3));
 }

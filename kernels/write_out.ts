@@ -16,9 +16,6 @@ import { RequirementError } from "../core/check.ts";
 /** Values of the constants of a variant; conditions may name constants that the text does not declare. */
 export type VariantConstants = Readonly<Record<string, number>>;
 
-/** Texts by file and constants: every layer of every recording asks for the same few. */
-const WRITTEN = new Map<string, Map<string, string>>();
-
 /**
  * Writes the text of a variant.
  *
@@ -28,11 +25,6 @@ const WRITTEN = new Map<string, Map<string, string>>();
  * @throws {RequirementError} If a condition or a marked loop names no constant, or does not end.
  */
 export function writeOut(wgsl: string, constants: VariantConstants): string {
-  const variants = WRITTEN.get(wgsl) ?? new Map<string, string>();
-  WRITTEN.set(wgsl, variants);
-  const key = JSON.stringify(constants);
-  const known = variants.get(key);
-  if (known !== undefined) return known;
   const lines = wgsl.split("\n").map((line) =>
     line.replace(
       /^const (\w+): (u32|f32) = [^;]*;/,
@@ -40,9 +32,7 @@ export function writeOut(wgsl: string, constants: VariantConstants): string {
         name in constants ? `const ${name}: ${type} = ${type}(${constants[name]});` : declaration,
     )
   );
-  const text = expand(lines, constants).join("\n");
-  variants.set(key, text);
-  return text;
+  return expand(lines, constants).join("\n");
 }
 
 function valueOf(name: string, constants: VariantConstants): number {

@@ -1,28 +1,57 @@
 /**
- * Sizes and switches of a model, and the typed reading of the fields that they come from: `config.json` or GGUF metadata.
+ * Sizes and switches of a model, and checks that all files have in common.
  *
  * @module
  */
 
-import type { DataError } from "../core/check.ts";
-import type { Architecture } from "./architecture.ts";
-import { ARCHITECTURES } from "./architectures/mod.ts";
-import { fileFailure } from "./files/ranged_file.ts";
+import { fieldError } from "./config_fields.ts";
 import type { AttentionRule } from "../kernels/attention_shape.ts";
+import type { Activation } from "../kernels/gate_multiply.ts";
+
+/** A rule by which rotary frequencies are stretched, under transformers' name. */
+export type RopeScalingKind = "linear" | "dynamic" | "yarn" | "longrope" | "llama3";
+
+/** All rules. */
+export const ROPE_SCALINGS: readonly RopeScalingKind[] = [
+  "linear",
+  "dynamic",
+  "yarn",
+  "longrope",
+  "llama3",
+];
 
 /** How rotary frequencies are stretched for contexts longer than those of the original training. */
 export interface RopeScaling {
-  /** Rule: `linear` divides every frequency, `llama3` only the slow ones. */
-  readonly kind: "llama3" | "linear";
-  /** What frequencies are divided by. */
+  /**
+   * Rule: `linear` divides every frequency, `llama3` and `yarn` only the slow ones, `longrope` each by its own number, and
+   * `dynamic` raises the base.
+   */
+  readonly kind: RopeScalingKind;
+  /** What frequencies are divided by; 1 with `longrope`. */
   readonly factor: number;
   /** Turns over the original context below which a frequency is divided; `llama3` only. */
   readonly lowFrequencyFactor?: number;
   /** Turns over the original context above which a frequency stays; `llama3` only. */
   readonly highFrequencyFactor?: number;
-  /** Tokens of the context before stretching; `llama3` only. */
+  /** Tokens of the context before stretching; not with `linear`. */
   readonly originalContextLength?: number;
+  /** Factor on rotated queries and on rotated keys; 1 if left out. */
+  readonly attentionFactor?: number;
+  /** Turns over the original context above which a frequency stays, and below which it is divided; `yarn` only. */
+  readonly turns?: readonly [fast: number, slow: number];
+  /** Whether the pairs of elements between these two are counted in whole pairs; `yarn` only, true if left out. */
+  readonly isTruncated?: boolean;
+  /** What each frequency is divided by where all tokens fit the original context, [headDim / 2]; `longrope` only. */
+  readonly shortFactors?: readonly number[];
+  /** The same where they do not. */
+  readonly longFactors?: readonly number[];
 }
+
+/**
+ * Where the norms of a block stand: before attention and MLP, after them (on what they add to the residual stream), or
+ * around them.
+ */
+export type BlockNorms = "before" | "after" | "around";
 
 /** What one layer's attention does differently from plain causal attention with the model's rotation. */
 export interface LayerAttention extends AttentionRule {
@@ -54,7 +83,7 @@ export interface ModelConfig {
   readonly fileHeadDim?: number;
   /** Rows of the embedding, which may exceed the tokens of the tokenizer. */
   readonly vocabulary: number;
-  /** Most tokens that all attention layers see at once: a sliding window shortens it. */
+  /** Most tokens of a sequence. */
   readonly contextLength: number;
   /** What is added to the mean square before the root. */
   readonly normEpsilon: number;
@@ -72,119 +101,32 @@ export interface ModelConfig {
   readonly hasOutputBias?: boolean;
   /** Whether the three projections of the MLP have biases; no if left out. */
   readonly hasMlpBias?: boolean;
-  /** Whether each query and key head is normalized. */
+  /** Whether query and key heads are normalized. */
   readonly hasQkNorm: boolean;
+  /** Whether that norm is over all query heads, and all key heads, of a token together; no if left out. */
+  readonly isQkNormJoint?: boolean;
+  /** Activation of the MLP; SiLU if left out. */
+  readonly activation?: Activation;
+  /** Where the norms of a block stand; before attention and MLP if left out. */
+  readonly blockNorms?: BlockNorms;
+  /** What is added to the weights of all norms, where files hold their difference to it; 0 if left out. */
+  readonly normOffset?: number;
+  /** Factor on rows of the embedding; 1 if left out. */
+  readonly embeddingFactor?: number;
+  /** Factor on what attention and MLP add to the residual stream; 1 if left out. */
+  readonly residualFactor?: number;
+  /** Factor on logits; 1 if left out. */
+  readonly logitFactor?: number;
+  /** Factor on products of queries and keys; 1 over the root of the head size if left out. */
+  readonly attentionFactor?: number;
+  /** Logits x become `logitSoftcap * tanh(x / logitSoftcap)`; unchanged if left out. */
+  readonly logitSoftcap?: number;
   /** Whether the embedding is also the projection to logits. */
   readonly isTied: boolean;
   /** Token that begins a text. */
   readonly bosTokenId?: number;
   /** Tokens after which generation stops; may be empty. */
   readonly eosTokenIds: readonly number[];
-}
-
-/** Fields of one object, with the file they came from. */
-export interface ConfigFields {
-  /** File, for messages. */
-  readonly location: string;
-  /** Values by name. */
-  readonly values: Readonly<Record<string, unknown>>;
-}
-
-/** Makes the error for an invalid field. */
-export function fieldError(
-  fields: Pick<ConfigFields, "location">,
-  requirement: string,
-  current: unknown,
-): DataError {
-  const shown = typeof current === "string" ? JSON.stringify(current.slice(0, 100)) : current;
-  return fileFailure(fields.location, requirement, shown);
-}
-
-/** Most layers that a file may announce. */
-export const MAX_LAYERS = 1024;
-/** Most heads that a file may announce. */
-export const MAX_HEADS = 4096;
-
-/**
- * Finds the family of a model.
- *
- * @param namesOf Values of the field that stand for a family.
- * @throws {DataError} If it is none of those in `architectures/`; the message lists them.
- */
-export function findArchitecture(
-  fields: ConfigFields,
-  name: string,
-  namesOf: (family: Architecture) => readonly string[],
-): Architecture {
-  const value = fields.values[name];
-  const found = ARCHITECTURES.find((family) => namesOf(family).includes(value as string));
-  if (found !== undefined) return found;
-  const known = ARCHITECTURES.flatMap(namesOf).join(", ");
-  throw fieldError(fields, `${name} must be one of ${known}`, value);
-}
-
-/**
- * Reads a whole number.
- *
- * @param bounds Smallest and largest value, 1 and 2^31 - 1 if left out, and the value of a missing field.
- * @returns An integer within the bounds.
- * @throws {DataError} If the field is something else, or missing without a fallback.
- */
-export function countField(
-  fields: ConfigFields,
-  name: string,
-  bounds: {
-    readonly min?: number;
-    readonly max?: number;
-    readonly missing?: number | undefined;
-  } = {},
-): number {
-  const { min = 1, max = 2 ** 31 - 1, missing } = bounds;
-  const value = fields.values[name] ?? missing;
-  if (typeof value === "number" && Number.isInteger(value) && value >= min && value <= max) {
-    return value;
-  }
-  throw fieldError(fields, `${name} must be an integer from ${min} to ${max}`, value);
-}
-
-/**
- * Reads a positive number.
- *
- * @param missing Value of a missing field; the field is required if left out.
- * @returns A finite number above 0.
- * @throws {DataError} If the field is something else, or missing without a fallback.
- */
-export function positiveField(fields: ConfigFields, name: string, missing?: number): number {
-  const value = fields.values[name] ?? missing;
-  if (typeof value === "number" && Number.isFinite(value) && value > 0) return value;
-  throw fieldError(fields, `${name} must be a number above 0`, value);
-}
-
-/**
- * Reads a field that may be true, false or missing.
- *
- * @returns The value; false for a missing or null field.
- * @throws {DataError} If the field is something else.
- */
-export function flagField(fields: ConfigFields, name: string): boolean {
-  const value = fields.values[name] ?? false;
-  if (typeof value === "boolean") return value;
-  throw fieldError(fields, `${name} must be true or false`, value);
-}
-
-/**
- * Reads token ids from a number, a list or nothing.
- *
- * @returns The ids in their order; empty for a missing or null field. They need not be of the vocabulary: some files say
- *   -1 or 2^32 - 1 for none.
- * @throws {DataError} If the field is something else.
- */
-export function tokenIdsField(fields: ConfigFields, name: string): number[] {
-  const value = fields.values[name] ?? [];
-  const ids: unknown[] = Array.isArray(value) ? value : [value];
-  const isId = (id: unknown): id is number => Number.isSafeInteger(id);
-  if (ids.every(isId)) return ids;
-  throw fieldError(fields, `${name} must be token ids`, value);
 }
 
 /**
@@ -205,6 +147,9 @@ export function checkSizes(config: ModelConfig, location: string): ModelConfig {
   }
   if (ropeFactors !== undefined && ropeFactors.length !== headDim / 2) {
     throw fieldError({ location }, `rope factors must be ${headDim / 2}`, ropeFactors.length);
+  }
+  if (config.residualFactor !== undefined && (config.blockNorms ?? "before") !== "before") {
+    throw fieldError({ location }, "a factor on the residual stream must go with norms before", 1);
   }
   return config;
 }

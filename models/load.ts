@@ -69,6 +69,8 @@ export async function loadModel(reference: string, options: LoadOptions = {}): P
   const device = options.device ?? stack.use(await openDevice());
   const fileTensorBytes = tensorBytes(files);
   checkSize(files, device, fileTensorBytes);
+  // Before the weights, so that what building it leaves behind is collected while they are read.
+  const tokenizer = tokenizerOf(files, options);
   const { config, source } = padHeads(files);
   const weights = stack.use(
     await loadWeights(
@@ -76,7 +78,6 @@ export async function loadModel(reference: string, options: LoadOptions = {}): P
       (done) => options.onLayer?.(done, config.layers),
     ),
   );
-  const tokenizer = tokenizerOf(files, options);
   const owned = stack.move();
   const close = () => owned.dispose();
   return {

@@ -5,15 +5,19 @@
  */
 
 import { DataError, LabError } from "../core/check.ts";
-import { type ConfigFields, type ModelConfig, withKnownTokens } from "./config.ts";
+import { type ModelConfig, withKnownTokens } from "./config.ts";
+import type { ConfigFields } from "./config_fields.ts";
 import { architectureOfJson, configFromJson } from "./config_json.ts";
 import { locateModel, type ModelLocation } from "./files/model_location.ts";
 import { modelHash, parseObject, readTextIfThere } from "./files/ranged_file.ts";
 import { openGguf } from "./gguf/gguf.ts";
 import { architectureOfGguf, configFromGguf } from "./gguf/gguf_config.ts";
 import { type DownloadOptions, isHubReference } from "./hub/hub_settings.ts";
+import { languageFields } from "./nested_config.ts";
 import { canonicalTensors, EMBEDDING, HEAD } from "./safetensors/canonical_names.ts";
+import { withFloat8 } from "./safetensors/float8.ts";
 import { openSafetensors } from "./safetensors/safetensors.ts";
+import { quantizationFromJson } from "./quantization_json.ts";
 import { chatTemplateOf } from "./tokenizer/chat_template.ts";
 import { type TokenizerFiles, tokenizerFromGguf } from "./tokenizer/tokenizer_gguf.ts";
 import { withSplitHeads } from "./weights/heads.ts";
@@ -38,7 +42,7 @@ export interface ModelFiles extends AsyncDisposable {
   /** Sizes and switches. */
   readonly config: ModelConfig;
   /**
-   * The tokenizer, built on first access; undefined if the model has none.
+   * The tokenizer, built on each access; undefined if the model has none.
    *
    * @throws {DataError} If its kind is not supported.
    */
@@ -63,7 +67,7 @@ const MAX_CONFIG_BYTES = 2 ** 20;
  * Opens a model and checks that its weights match its configuration.
  *
  * @param reference `.gguf` or `.safetensors` file, folder, `http:` or `https:` address of one of these, or
- *   `hf:ORG/NAME[@REVISION][/FILE.gguf]`.
+ *   `hf:ORG/NAME[@REVISION][/FILE.gguf]`. Any part of a split GGUF file stands for all of them.
  * @returns The open model; close it by disposing it.
  * @throws {DataError} If files are missing, damaged or of an unknown family.
  * @throws {RequirementError} If a weight has another shape than the configuration says.
@@ -115,19 +119,18 @@ async function openGgufModel(
   const weights = selectWeights(architecture.label, { config, source: file });
   const source = architecture.isGgufInterleaved ? withSplitHeads(weights, config.headDim) : weights;
   const template = metadata["tokenizer.chat_template"];
-  let built: TokenizerFiles | undefined;
   const model: ModelFiles = {
     name: location.name,
     config,
     source,
-    /** Building a tokenizer takes longer than everything else, and work on token ids does not need one. */
+    /** Takes longer than all else, which work on token ids need not wait for, and memory, so that none is kept. */
     get tokenizer() {
       if (metadata["tokenizer.ggml.tokens"] === undefined) return undefined;
-      return built ??= tokenizerFromGguf(metadata);
+      return tokenizerFromGguf(metadata);
     },
     ...(typeof template === "string" && { chatTemplate: template }),
-    hash: await modelHash([file]),
-    files: [modelFile(file)],
+    hash: await modelHash(file.files),
+    files: file.files.map(modelFile),
     [Symbol.asyncDispose]: () => file[Symbol.asyncDispose](),
   };
   opened.move();
@@ -143,13 +146,14 @@ async function openSafetensorsModel(
   if (text === undefined) {
     throw new DataError(`Cannot open a model: ${folder}config.json must exist next to its weights`);
   }
-  const json = fieldsOf(`${folder}config.json`, text);
+  const json = languageFields(fieldsOf(`${folder}config.json`, text));
   const generation = await readJson(`${folder}generation_config.json`, MAX_CONFIG_BYTES);
   const announced = withKnownTokens(configFromJson(json, generation), onWarning);
+  const scales = quantizationFromJson(json);
   const texts = await readTexts(folder);
   await using opened = new AsyncDisposableStack();
   const files = opened.use(await openSafetensors(location.weights));
-  const stored = canonicalTensors(files, announced.isTied);
+  const stored = canonicalTensors(withFloat8(files, scales), announced.isTied);
   const config = await withTying(announced, stored);
   const source = selectWeights(architectureOfJson(json).label, { config, source: stored });
   const model: ModelFiles = {
@@ -157,8 +161,8 @@ async function openSafetensorsModel(
     config,
     source,
     ...texts,
-    hash: await modelHash(files.shards, [text]),
-    files: files.shards.map(modelFile),
+    hash: await modelHash(files.files, [text]),
+    files: files.files.map(modelFile),
     [Symbol.asyncDispose]: () => source[Symbol.asyncDispose](),
   };
   opened.move();

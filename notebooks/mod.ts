@@ -23,6 +23,7 @@ export * from "./conclude.ts";
 export * from "./cost.ts";
 export * from "./decode_shift.ts";
 export * from "./drop_timeline.ts";
+export * from "./evaluate_tasks.ts";
 export * from "./greedy.ts";
 export * from "./lab.ts";
 export * from "./match_table.ts";
@@ -47,6 +48,7 @@ export type {
   ClaimRecord,
   Environment,
   ModelRecord,
+  ReportedResult,
   ResultRecord,
 } from "../experiments/runner/record.ts";
 export type { Verdict } from "../experiments/runner/verdict.ts";

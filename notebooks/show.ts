@@ -10,7 +10,7 @@ import { figureCaption } from "../experiments/figures/caption.ts";
 import { figureHeight, type PlotlyFigure } from "../experiments/figures/plotly_figure.ts";
 import { findChromium, startChromium } from "../experiments/figures/chromium.ts";
 import { drawFigures, type FigureImages } from "../experiments/figures/static_images.ts";
-import type { ResultRecord } from "../experiments/runner/record.ts";
+import type { ReportedResult } from "../experiments/runner/record.ts";
 import { type Bundle, flush, publish } from "./output.ts";
 import { type NamedPlot, namedPlot } from "./views/named_plot.ts";
 
@@ -39,7 +39,10 @@ export async function show(figure: Figure | NamedPlot, options: ShowOptions = {}
  * @param record The result.
  * @param names Which figures, by name; all if left out.
  */
-export async function showFigures(record: ResultRecord, names?: readonly string[]): Promise<void> {
+export async function showFigures(
+  record: ReportedResult,
+  names?: readonly string[],
+): Promise<void> {
   const chosen = record.figures.filter(({ name }) => names?.includes(name) ?? true);
   await showAll(chosen.map((figure) => namedPlot(figure, figureCaption(figure, record))));
 }

@@ -66,6 +66,7 @@ const TABLES: readonly Table[] = [
     heading: "mean KL to the full cache, nats a token",
     source: realCell,
   },
+  { document: "docs/results.md", heading: "mean KL, nats a token", source: totalCell },
 ];
 
 const pair = (label: string, budget: number) =>
@@ -80,6 +81,36 @@ const kl = (policy: string, budget: number, column: string) =>
   cell(real("kl_by_policy"), "kl_by_policy", [policy, budget], column);
 const equal = (policy: string) =>
   cell(real("kl_by_policy"), "kl_equal_memory", [policy, 10], "H2O minus policy");
+
+/** Columns of the equal totals' table by total, and its rows by policy. */
+const TOTAL_POLICIES: Readonly<Record<string, string>> = {
+  "`key_sketch`, two bits, rest as one token": "key_sketch:rest=mean",
+  H2O: "h2o",
+  "SmallKV by current row": "smallkv_query_aware:score=row",
+};
+const COUNTED = "caches and sketches";
+
+function totalCell(row: string, heading: string): Source {
+  const total = Number(/^\d+/.exec(heading)![0]);
+  if (!row.startsWith("H2O minus")) {
+    const keys = [TOTAL_POLICIES[row]!, total, COUNTED];
+    return computed(real("equal_memory"), (record) => {
+      const { rows } = record.tables.find(({ name }) => name === "equal_memory_totals")!;
+      const fits = rows.some((row) => keys.every((key) => row.slice(0, 3).includes(key)));
+      return fits ? cell(real("equal_memory"), "equal_memory_totals", keys, KL).find(record) : [];
+    });
+  }
+  const keys = [total, COUNTED, "h2o minus key_sketch:rest=mean"];
+  return computed(real("equal_memory"), (record) => {
+    const read = (column: string) =>
+      cell(real("equal_memory"), "equal_memory_best", keys, column).find(record);
+    return [...read("nats"), ...read("p, corrected")];
+  });
+}
+const atBudget = (policy: string, budget: number, column: string) =>
+  cell(real("equal_memory"), "equal_memory_budgets", [policy, budget], column);
+const [SKETCH, ROW] = ["key_sketch:rest=mean", "smallkv_query_aware:score=row"] as const;
+const KL = "KL mean (nats)";
 
 /** Arithmetic claims of Table 2 on printed throughputs, and those that hold. */
 const throughputs = computed(smoke("table2"), ({ claims }) => {
@@ -169,6 +200,29 @@ const RESULTS: readonly Words[] = [
     kl("SnapKV", 5, "cache seen (%)"),
     kl("PyramidInfer", 5, "cache seen (%)"),
   ],
+  [
+    "# % in all and at most # %, sketches with the rest diverge by #[] and choose the full cache's token at #[] of the steps",
+    atBudget(SKETCH, 5, "decoding (%)"),
+    claim(real("equal_memory"), "sketchTotal"),
+    claim(real("equal_memory"), "sketchKl"),
+    claim(real("equal_memory"), "sketchSame"),
+  ],
+  [
+    "with 10 %, # % in all, by #[] and at # %",
+    atBudget(SKETCH, 10, "decoding (%)"),
+    atBudget(SKETCH, 10, KL),
+    atBudget(SKETCH, 10, "same choice (%)"),
+  ],
+  [
+    "(# for # at 5 %, # for # at 10 %)",
+    ...[5, 10].flatMap((budget) => [SKETCH, ROW].map((policy) => atBudget(policy, budget, KL))),
+  ],
+  [
+    "less in the mean at 5 % (# for #)",
+    atBudget(SKETCH, 5, KL),
+    atBudget("h2o", 40, KL),
+  ],
+  ["seven of twelve prompts (#[])", claim(real("equal_memory"), "sketchBelowH2o")],
 ];
 
 for (const table of TABLES) {

@@ -47,12 +47,12 @@ const PROBE_MS = 60_000;
 /**
  * Finds an adapter, installing Mesa's software driver if there is none and the user is root.
  *
- * @returns Name of the adapter; undefined if the reference device must do.
+ * @returns Name of the adapter; undefined if there is none.
  */
 export async function ensureAdapter(host: AdapterHost): Promise<string | undefined> {
   const found = await host.findAdapter();
   if (found !== undefined) return found;
-  const next = host.isRequired === true ? "" : "; continuing with the reference device";
+  const next = host.isRequired === true ? "" : "; tests of WebGPU are skipped";
   if (host.backend !== undefined && !host.backend.split(",").every(isBackendName)) {
     const names = BACKEND_NAMES.join(", ");
     host.say(

@@ -19,6 +19,7 @@ const HOLDERS: Readonly<Record<NonNullable<Choice["holders"]>, string>> = {
   dropping: "all but the full cache",
   sums: "those that rank by sums of attention",
   small: "those that ask the small model",
+  masses: "those that rank by sums of attention or ask the small model",
 };
 
 const HEADER = `# Choices

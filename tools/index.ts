@@ -2,7 +2,7 @@
  * Writes the `mod.ts` of every folder that has one from the files that lie in it, and in some cases below it.
  *
  * A topic's index re-exports all of its files; the index of a plug-in folder also lists the plug-ins. `docs/choices.md`
- * is written along with them, from the table of choices.
+ * is written along with them, from the table of choices, and the table of verified models in `docs/models-and-data.md`.
  *
  * @module
  */
@@ -11,6 +11,7 @@ import { EXIT } from "../cli/command_line.ts";
 import { choicesText } from "./choices.ts";
 import { runTool } from "./run_tool.ts";
 import { cpuModuleText } from "./cpu_kernels.ts";
+import { withVerifiedTable } from "./verify/table.ts";
 
 /** A folder whose index is generated. */
 interface IndexedFolder {
@@ -39,6 +40,11 @@ const FOLDERS: readonly IndexedFolder[] = [
     summary: "Datasets and the folders that models and data come from.",
     plugins: { type: "Dataset", list: "DATASETS", allowsOtherFiles: true },
     shown: [],
+  },
+  {
+    path: "data/tasks",
+    summary: "Graded tasks.",
+    plugins: { type: "Task", list: "TASKS", allowsOtherFiles: false },
   },
   {
     path: "kernels",
@@ -173,14 +179,19 @@ export async function staleIndexes(root: URL): Promise<Map<string, string | unde
   return stale;
 }
 
+/** Has the table of verified models among what is written by hand. */
+const MODELS = "docs/models-and-data.md";
+
 /**
  * Finds the other generated files that differ from what they are written from.
  *
  * @returns Paths from the root, and the text that each of them should have.
  */
 export async function staleDocuments(root: URL): Promise<Map<string, string>> {
+  const models = await Deno.readTextFile(new URL(MODELS, root)).catch(() => undefined);
   const wanted = {
     "docs/choices.md": await format(choicesText(), "md"),
+    ...(models !== undefined && { [MODELS]: await format(withVerifiedTable(models), "md") }),
     "kernels/cpu_module.ts": await format(await cpuModuleText(root)),
   };
   const stale = new Map<string, string>();
@@ -206,7 +217,8 @@ async function writeStale(isCheck: boolean): Promise<number> {
 if (import.meta.main) {
   await runTool({
     name: "index",
-    summary: "Writes the mod.ts files that follow from the folders, and docs/choices.md",
+    summary:
+      "Writes the mod.ts files that follow from the folders, docs/choices.md and other tables",
     options: { check: { type: "boolean", text: "names those that are out of date instead" } },
     examples: ["deno task index", "deno task index --check"],
     run: (call) => writeStale(call.has("check")),

@@ -7,6 +7,7 @@
  */
 
 import { driverEnvironment, ensureAdapter, localHost } from "./adapter.ts";
+import { ensureNatsServer } from "./nats_server.ts";
 import { dirname } from "node:path";
 import { findChromium } from "../experiments/figures/chromium.ts";
 import { type CommandSurroundings, permissionFlags } from "./permissions.ts";
@@ -17,15 +18,19 @@ import { temporaryFolder } from "./temporary_folder.ts";
 const RESTARTS = 3;
 
 /** Commands that continue where they stopped when started again. */
-const RESUMABLE = ["reproduce"];
+const RESUMABLE = ["reproduce", "evaluate", "worker"];
+
+/** Commands that draw figures. */
+const DRAW = ["reproduce", "evaluate"];
 
 /** Commands that run on WebGPU whatever else there is. */
-const NEED_ADAPTER = ["test", "bench"];
+const NEED_ADAPTER = ["test"];
 
 /** Commands that are modules of their own, from this folder. */
 const OWN_MODULES: Readonly<Record<string, string>> = {
   bench: "../bench/run.ts",
   harden: "harden.ts",
+  verify: "verify.ts",
 };
 
 /** Paths without test modules or examples. */
@@ -76,17 +81,19 @@ async function main(args: readonly string[]): Promise<number> {
   }
   await using temporary = await temporaryFolder();
   const folder = temporary.path;
-  const chromium = command === "reproduce" ? await findChromium() : undefined;
+  const chromium = DRAW.includes(command) ? await findChromium() : undefined;
   const env = {
     ...driverEnvironment(folder),
     ...(chromium !== undefined && { SMALLKV_CHROMIUM: chromium }),
   };
   const isHelp = rest.includes("--help") || rest.includes("-h");
-  const isRequired = /(^| )--device[= ]webgpu( |$)/.test(rest.join(" "));
+  const isRequired = /(^| )--device[= ](\S+,)?webgpu(,| |$)/.test(rest.join(" "));
   const host = { ...await localHost(env, say), isRequired };
   // Without a GPU commands compute on the CPU device, which needs no driver.
   const wantsAdapter = isRequired || NEED_ADAPTER.includes(command);
   const adapter = isHelp || !wantsAdapter ? undefined : await ensureAdapter(host);
+  const startsServers = ["test", "harden"].includes(command) && !isHelp;
+  if (startsServers) await ensureNatsServer(host.mayInstall, say);
   if (command === "test" && !isHelp) describeTiers(adapter);
   const restarts = RESUMABLE.includes(command) ? RESTARTS : 0;
   return await supervise({

@@ -15,6 +15,7 @@ export const LAYERS: readonly string[] = [
   "cache",
   "models",
   "decoding",
+  "evaluation",
   "experiments",
   "cli",
 ];
@@ -22,11 +23,14 @@ export const LAYERS: readonly string[] = [
 /** Folders of a layer that also have a direction, lowest first. */
 const FOLDERS: Readonly<Record<string, readonly string[]>> = {
   decoding: ["session", "selection", "scoring", "engine", "text", "forced"],
+  // Above the layers: what is computed reaches the views in messages alone.
+  explorer: ["state", "views", "engine", "page"],
 };
 
 /** Folders whose generated `mod.ts` imports the plug-in files next to it by name. */
 const PLUGIN_FOLDERS = [
   "data",
+  "data/tasks",
   "kernels/weights",
   "cache/policies",
   "models/architectures",
@@ -41,7 +45,7 @@ function pathOf(url: string): string {
 
 /** Index of the layer, one past the last for everything above the layers, -1 for what lies outside. */
 function layerOf(path: string): number {
-  if (!path.endsWith(".ts")) return -1;
+  if (!/\.tsx?$/.test(path)) return -1;
   const layer = LAYERS.indexOf(path.split("/")[0]!);
   return layer >= 0 ? layer : LAYERS.length;
 }

@@ -8,7 +8,10 @@ import { existsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { DataError } from "../core/check.ts";
+import { DataError, RequirementError } from "../core/check.ts";
+import { parseQueueAddress } from "../evaluation/queue/address.ts";
+import { partNames } from "../models/files/split_names.ts";
+import { DATA_FOLDER, DATA_HOST } from "../models/hub/hub_datasets.ts";
 import { HUB_VARIABLES, hubPlaces } from "../models/hub/hub_settings.ts";
 import { EXIT_VARIABLE } from "./supervise.ts";
 
@@ -31,6 +34,11 @@ export interface CommandSurroundings {
 /** Values by kind of permission; an empty list forbids it, and `all` has no limit. */
 type Permissions = Readonly<Record<"read" | "write" | "env" | "net" | "sys" | "run", Set<string>>>;
 
+/** Folders of commands that fill one, where `--out` names no other. */
+const USUAL_FOLDERS: Readonly<Record<string, string>> = {
+  reproduce: "results",
+  evaluate: "results/evaluation",
+};
 /** Stands for every value of a permission. */
 const ALL = "";
 /** Longer words are texts, not paths. */
@@ -46,9 +54,9 @@ const HUB_HOSTS: readonly string[] = ["*.huggingface.co", "*.hf.co"];
  * Flags with which a command does its work, and nothing else.
  *
  * Every command may read the embedded pair, the commit of the checkout and what its words name, and write where
- * `--out` says. `hf:` adds the cache of the hub and the network, an address its host. `reproduce` may also read the
- * code, whose hash decides what is measured again, read the datasets, and start Chromium, which needs the environment
- * and temporary folders.
+ * `--out` and `--regrade` say. `hf:` adds the cache of the hub and the network, an address its host. `reproduce`,
+ * `evaluate` and `worker` may also read the code, whose hash decides what is measured again, and read the datasets or,
+ * where no folder is named, download them. The first two start Chromium, which needs the environment and temporary folders.
  *
  * @returns Flags of `deno run`; without them Deno refuses, and never asks.
  */
@@ -63,11 +71,12 @@ export function permissionFlags(surroundings: CommandSurroundings): string[] {
     run: new Set(),
   };
   for (const word of words) addWord(all, word.replace(/^--[\w-]+=/, ""), surroundings);
-  const isFolder = command === "reproduce";
-  for (const out of outputs(words, isFolder ? "results" : undefined)) {
+  const usual = USUAL_FOLDERS[command];
+  const isFolder = usual !== undefined;
+  for (const out of outputs(words, usual)) {
     for (const kind of ["read", "write"] as const) all[kind].add(isFolder ? out : dirname(out));
   }
-  if (command === "reproduce") addReproduce(all, surroundings);
+  if (isFolder || command === "worker") addMeasuring(all, surroundings);
   const unseen = all.run.size === 0 ? [] : [`--ignore-read=${UNSEEN.join(",")}`];
   const allowed = Object.entries(all).flatMap(([kind, values]) => flags(kind, values));
   return ["--no-prompt", ...unseen, ...allowed];
@@ -90,34 +99,58 @@ function withoutComma(value: string): string {
 function addWord(all: Permissions, word: string, { env }: CommandSurroundings): void {
   if (word === "" || word.startsWith("-") || word.length > MAX_PATH) return;
   if (word.startsWith("hf:")) return addHub(all, env);
-  const url = /^(https?|file):/.test(word) ? URL.parse(word) : null;
+  const url = /^(https?|file|nats|tls):/.test(word) ? URL.parse(word) : null;
+  if (url?.protocol === "nats:" || url?.protocol === "tls:") return addQueue(all, word);
   if (url !== null && url.protocol !== "file:") return void all.net.add(url.host);
   const path = url === null ? word : fileURLToPath(url);
   if (path.includes(",") && !existsSync(path)) return;
-  all.read.add(/\.(safetensors|index\.json)$/i.test(path) ? dirname(path) : path);
+  const hasNeighbors = /\.(safetensors|index\.json)$/i.test(path) || partNames(path).length > 1;
+  all.read.add(hasNeighbors ? dirname(path) : path);
+}
+
+function addQueue(all: Permissions, address: string): void {
+  try {
+    all.net.add(parseQueueAddress(address).host);
+  } catch (error) {
+    // The command says what is wrong with it.
+    if (!(error instanceof RequirementError)) throw error;
+  }
 }
 
 function addHub(all: Permissions, env: CommandSurroundings["env"]): void {
+  addHubCache(all, env);
+  // Another hub may keep its files on any host.
+  for (const host of env.get("HF_ENDPOINT") ? [ALL] : HUB_HOSTS) all.net.add(host);
+}
+
+/** The cache of the hub, or a folder in it, and what the hub's client reads. */
+function addHubCache(all: Permissions, env: CommandSurroundings["env"], folder = ""): void {
   for (const name of HUB_VARIABLES) all.env.add(name);
   try {
     const { cacheFolder, tokenFile } = hubPlaces(env);
-    for (const kind of ["read", "write"] as const) all[kind].add(cacheFolder);
+    for (const kind of ["read", "write"] as const) all[kind].add(join(cacheFolder, folder));
     all.read.add(tokenFile);
   } catch (error) {
     // The command says what the environment lacks.
     if (!(error instanceof DataError)) throw error;
   }
-  // Another hub may keep its files on any host.
-  for (const host of env.get("HF_ENDPOINT") ? [ALL] : HUB_HOSTS) all.net.add(host);
 }
 
-function addReproduce(all: Permissions, { root, chromium, env }: CommandSurroundings): void {
-  all.read.add(root);
+/** The folder of the datasets, or the part of the cache to which they are downloaded. */
+function addData(all: Permissions, { words, env }: CommandSurroundings): void {
+  all.env.add("SMALLKV_DATA");
   const data = env.get("SMALLKV_DATA");
   if (data) all.read.add(data);
-  for (const name of ["SMALLKV_DATA", "SMALLKV_CHROMIUM", "CHROMIUM_PATH", "PATH"]) {
-    all.env.add(name);
-  }
+  if (data || words.some((word) => /^--data(=|$)/.test(word))) return;
+  addHubCache(all, env, DATA_FOLDER);
+  all.net.add(DATA_HOST);
+}
+
+function addMeasuring(all: Permissions, surroundings: CommandSurroundings): void {
+  const { root, chromium } = surroundings;
+  all.read.add(root);
+  addData(all, surroundings);
+  for (const name of ["SMALLKV_CHROMIUM", "CHROMIUM_PATH", "PATH"]) all.env.add(name);
   if (chromium === undefined) return;
   all.env.add(ALL);
   for (const name of ["homedir", "osRelease", "uid"]) all.sys.add(name);
@@ -126,10 +159,12 @@ function addReproduce(all: Permissions, { root, chromium, env }: CommandSurround
   all.read.add(chromium);
 }
 
-/** Values of `--out`, or the usual one. */
+/** Values of `--out` and `--regrade`, or the usual folder. */
 function outputs(words: readonly string[], usual: string | undefined): string[] {
   const found = words.flatMap((word, at) =>
-    word === "--out" ? words[at + 1] ?? [] : /^--out=(.+)$/.exec(word)?.[1] ?? []
+    /^--(?:out|regrade)$/.test(word)
+      ? words[at + 1] ?? []
+      : /^--(?:out|regrade)=(.+)$/.exec(word)?.[1] ?? []
   );
   return found.length > 0 || usual === undefined ? found : [usual];
 }

@@ -6,6 +6,7 @@
 
 import { wholeEntries } from "../budget.ts";
 import type { Policy } from "../policy.ts";
+import { CHOSEN_ONCE } from "../prompt_policy.ts";
 import { observationWindow } from "../scores/observation_window.ts";
 
 /** Prompt rows that vote, as in the official settings. */
@@ -13,18 +14,11 @@ const WINDOW = 32;
 
 /** Compresses the prompt once. Its real cost grows with every generated token and is reported. */
 export const snapkv: Policy = {
+  ...CHOSEN_ONCE,
   name: "snapkv",
   summary: "prompt tokens chosen once by the prompt's last rows, and everything generated",
   source: "https://arxiv.org/abs/2404.14469",
-  saliencySource: "large",
   score: observationWindow({ rows: WINDOW, pool: 7 }),
-  candidates: "kept",
-  timing: "after",
-  granularity: "kv_head",
-  interval: 1,
-  ties: "earlier",
-  accepts: ["minimumTokens"],
-  isUnbounded: true,
   counts({ budget, tokens, promptTokens }) {
     const entries = wholeEntries(budget, promptTokens);
     const window = Math.min(WINDOW, entries);

@@ -37,8 +37,13 @@ export function observationWindow(options: ObservationWindowOptions): Score<Floa
   };
 }
 
-/** Largest value around each position. */
-function maxPool(scores: Float32Array, width: number): Float32Array {
+/**
+ * Finds the largest value around each position.
+ *
+ * @param scores Numbers of neighbors, none below 0.
+ * @param width Odd number of positions: neighbors on both sides and the position itself.
+ */
+export function maxPool(scores: Float32Array, width: number): Float32Array {
   const side = (width - 1) / 2;
   return scores.map((_, key) =>
     scores.subarray(Math.max(0, key - side), key + side + 1)

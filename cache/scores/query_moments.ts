@@ -58,6 +58,13 @@ export class QueryMoments {
     });
   }
 
+  /** Takes over the vectors of other moments of the same head, in place of its own. */
+  copyFrom(other: QueryMoments): void {
+    this.#sum.set(other.#sum);
+    this.#products.set(other.#products);
+    this.#count = other.#count;
+  }
+
   /** Mean of the vectors, [headDim]. */
   mean(): Float64Array {
     return this.#sum.map((value) => value / Math.max(1, this.#count));

@@ -11,9 +11,19 @@ import type { QueryMoments } from "./query_moments.ts";
 /**
  * What a score needs of each head. `sums`: the attention that each token of the prompt has received, then newest rows.
  * `rows`: the last rows of the prompt's attention, then newest rows. `keys`: each token's key as it is cached, after
- * rotation. `values`: its key and its value. `queries`: both, and the moments of the prompt's queries. `nothing`: nothing.
+ * rotation. `values`: its key and its value. `queries`: both, and the moments of the prompt's queries. `keys_and_rows`: keys,
+ * and rows in steps of their own. `repetition`: the most attention that each token of the prompt receives where the prompt
+ * is repeated after itself. `nothing`: nothing.
  */
-export type ScoreInput = "sums" | "rows" | "keys" | "values" | "queries" | "nothing";
+export type ScoreInput =
+  | "sums"
+  | "rows"
+  | "keys"
+  | "values"
+  | "queries"
+  | "keys_and_rows"
+  | "repetition"
+  | "nothing";
 
 /** What a score starts from, for one head or for heads that share a selection. */
 export interface ScoreStart {
@@ -25,6 +35,8 @@ export interface ScoreStart {
   readonly head: number;
   /** Attention that each token has received, [promptTokens]; with `sums`, unless only the last rows count. */
   readonly sums?: Float32Array;
+  /** Most attention that each token receives from a repetition of the prompt, [promptTokens]; with `repetition`. */
+  readonly repeated?: Float32Array;
   /** Last rows of the prompt's attention, oldest first, [capacity] each. */
   readonly rows: readonly Float32Array[];
   /** Moments of the queries of each query head that reads these keys; with `queries`. */
@@ -37,9 +49,9 @@ export interface ScoreStep {
   readonly token: number;
   /** Rows that count, for scores that read a window of the newest ones. */
   readonly rows: number;
-  /** Attention of the token's row, [capacity]; entries of tokens that are not kept do not matter. With `sums`, `rows`. */
+  /** Attention of the token's row, [capacity]; entries of tokens that are not kept do not matter. With `sums` and rows. */
   readonly row?: Float32Array;
-  /** Key, [headDim]; with `keys`, `values`, `queries`. */
+  /** Key, [headDim]; with `keys`, `values`, `queries`, `keys_and_rows`. */
   readonly key?: Float32Array;
   /** Value, [headDim]; with `values`, `queries`. */
   readonly value?: Float32Array;
@@ -65,7 +77,7 @@ export interface Score<State = unknown> {
   readonly isPromptOnly?: boolean;
   /** Factor on older rows at each step, for scores that are sums of rows; the device keeps those of the small model. */
   readonly decay?: number;
-  /** Rows of attention that it reads at the end of the prompt and before each ranking; with `rows`. */
+  /** Rows of attention that it reads at the end of the prompt and before each ranking; with rows. */
   readonly rows?: (request: CountRequest) => number;
   /** Position of the first query that is in the moments; 0 if left out. */
   readonly firstQuery?: number;
@@ -78,13 +90,23 @@ export interface Score<State = unknown> {
 }
 
 /**
+ * Tells whether a score reads the last rows of the prompt's attention.
+ *
+ * @param score The score.
+ * @returns Whether it does.
+ */
+export function readsLastRows({ reads }: Score): boolean {
+  return reads === "rows" || reads === "keys_and_rows";
+}
+
+/**
  * Tells whether a score reads each step's row of attention.
  *
  * @param score The score.
  * @returns Whether it does.
  */
-export function readsRows({ reads, isPromptOnly }: Score): boolean {
-  return (reads === "sums" || reads === "rows") && !isPromptOnly;
+export function readsRows(score: Score): boolean {
+  return (score.reads === "sums" || readsLastRows(score)) && !score.isPromptOnly;
 }
 
 /**
@@ -94,5 +116,5 @@ export function readsRows({ reads, isPromptOnly }: Score): boolean {
  * @returns Whether it does.
  */
 export function readsVectors({ reads }: Score): boolean {
-  return reads === "keys" || reads === "values" || reads === "queries";
+  return reads === "keys" || reads === "values" || reads === "queries" || reads === "keys_and_rows";
 }

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { type FittedMap, mapSums } from "../../analysis/fitted_map.ts";
 import { RequirementError } from "../../core/check.ts";
 import type { TierCounts } from "../../cache/budget.ts";
 import type { Selection } from "../../cache/policy.ts";
@@ -18,10 +19,14 @@ import {
   wantsRows,
 } from "../selection/sequence_settings.ts";
 import { matchWhileDecoding, type PromptSequence, type SmallModelState } from "./prompt.ts";
-import type { PolicyBuffers, PolicyShape } from "../selection/buffers.ts";
+import { type PolicyBuffers, type PolicyShape, rankedHeads } from "../selection/buffers.ts";
+import type { IndexedSequence } from "../selection/key_index.ts";
+import { writeMap } from "../selection/map_buffers.ts";
 import type { PolicySessionOptions } from "./types.ts";
-import { type HeadMatches, matchAgain, matchKind } from "../scoring/head_matching.ts";
+import { type HeadMatches, isFitted, matchAgain, matchKind } from "../scoring/head_matching.ts";
+import { fitText, followMap } from "../scoring/map_fitting.ts";
 import type { Session } from "../session/session.ts";
+import { layerWindows } from "../../models/layer_windows.ts";
 import { readVectors } from "../session/vectors.ts";
 import { joinHeads } from "../selection/head_groups.ts";
 import { PolicySequence } from "./sequence.ts";
@@ -50,6 +55,12 @@ interface StepScores {
   readonly largeAttention: readonly Float32Array[];
 }
 
+/** What was found of a text: matched heads, or a map and the rows of it that heads follow. */
+interface FoundMatch {
+  readonly matches: HeadMatches;
+  readonly map?: FittedMap;
+}
+
 /** State of all sequences of a session. */
 export class PolicySequences {
   /** Each sequence; absent until it has begun. */
@@ -76,6 +87,11 @@ export class PolicySequences {
   /** Whether the large model's keys and values of each sequence are read. */
   get readsVectors(): readonly boolean[] {
     return this.all.map(({ largeScores }) => largeScores?.readsVectors ?? false);
+  }
+
+  /** Attention to the rest of each list group, of each sequence whose own sums tell it (D-31). */
+  get restMasses(): readonly (Float32Array<ArrayBuffer> | undefined)[] {
+    return this.all.map((sequence) => sequence.restMasses);
   }
 
   /** Share of each newest plan that was not in the plan before, mean over head groups. */
@@ -135,9 +151,28 @@ export class PolicySequences {
       if (sequence.plansBefore || !sequence.shouldPlanAt(tokens)) continue;
       const known = smallSequence === undefined
         ? undefined
-        : await this.#smallScores(index, tokens) ?? state?.scores.get(scoreKey(scoreKind(policy)));
+        : await this.#smallScores(index, tokens) ?? this.#rankedScores(sequence, state);
       sequence.planBy(tokens, known && this.#joined(sequence, known));
     }
+  }
+
+  /**
+   * Continues a sequence of another session in place of what one holds.
+   *
+   * @param index Which one.
+   * @param sequence Its state.
+   * @param scores What the rows that rank tokens have left, [rankedHeads, capacity], where the device keeps it.
+   */
+  put(
+    index: number,
+    sequence: PolicySequence,
+    scores: Float32Array<ArrayBuffer> | undefined,
+  ): void {
+    const { buffers, large: { forward: { device } } } = this.#options;
+    this.all[index] = sequence;
+    device.write(buffers.match, sequence.match.byteLength * index, sequence.match);
+    if (sequence.map) writeMap(device, buffers.map!, { index, map: sequence.map });
+    if (scores) device.write(buffers.scores, scores.byteLength * index, scores);
   }
 
   /**
@@ -171,7 +206,7 @@ export class PolicySequences {
       const all = await large.readTokens();
       const tokens = [...all.subarray(index * capacity, index * capacity + length + 1)];
       const models = { large: large.model, small, match, policies: [policy], needsSums };
-      if (isReady) this.#takeMatch(index, await matchAgain(models, tokens, models), length + 1);
+      if (isReady) this.#takeMatch(index, await this.#matchAgain(models, tokens), length + 1);
       else this.#takeSmallModel(index, await matchWhileDecoding(models, tokens), length);
     }
   }
@@ -192,6 +227,45 @@ export class PolicySequences {
       if (plans[index]) sequence.planBy(length + 1, saliency[index]);
       else sequence.append(length);
     });
+  }
+
+  /**
+   * Prepares a step whose layers rank tokens: where a policy does not choose now, the newest token is added.
+   *
+   * @returns Which sequences choose.
+   */
+  beginLayers(): boolean[] {
+    const { lengths } = this.#options.large;
+    return this.all.map((sequence, index) => {
+      const length = lengths[index]!;
+      const isPlanned = sequence.shouldPlanAt(length + 1);
+      if (!isPlanned) sequence.append(length);
+      return isPlanned;
+    });
+  }
+
+  /**
+   * Chooses the tokens of a layer.
+   *
+   * @param layer The layer.
+   * @param scores Scores of each sequence, [list groups of the layer, capacity].
+   * @param isPlanned Returned by `beginLayers`.
+   */
+  planLayer(layer: number, scores: readonly Float32Array[], isPlanned: readonly boolean[]): void {
+    const { lengths } = this.#options.large;
+    this.all.forEach((sequence, index) => {
+      if (isPlanned[index]) sequence.planLayerBy(lengths[index]! + 1, layer, scores[index]!);
+    });
+  }
+
+  /** The sequences as an index of keys needs them (D-33). */
+  indexed(indices: Iterable<number> = this.all.keys()): IndexedSequence[] {
+    const { lengths } = this.#options.large;
+    return Array.from(indices, (sequence) => ({
+      sequence,
+      tokens: lengths[sequence]!,
+      promptTokens: this.all[sequence]!.promptTokens,
+    }));
   }
 
   /** Counts the tokens of each tier that the device must keep at the next step, [sequence][layer]. */
@@ -246,52 +320,80 @@ export class PolicySequences {
     return isAny;
   }
 
-  /** Counts the keys and values held now, over all sequences and their KV heads, `heads` in all layers. */
-  heldRows(heads: number): number {
+  /**
+   * Counts the keys and values held now, over some sequences and their KV heads, `heads` in all layers. With the full cache, a
+   * layer holds what its window reaches.
+   */
+  heldRows(heads: number, sequences = this.all): number {
+    const { large: { model: { config } }, shape: { groups } } = this.#options;
+    const windows = layerWindows(config);
     let rows = 0;
-    for (const sequence of this.all) {
+    for (const sequence of sequences) {
       if (!sequence) continue;
       const share = heads / sequence.selections.length;
-      for (const { full, valueOnly } of sequence.selections) {
-        rows += share * (2 * full.length + valueOnly.length);
-      }
+      const perLayer = groups.perLayer * sequence.selections.length / groups.total;
+      sequence.selections.forEach(({ full, valueOnly }, group) => {
+        const window = windows[Math.floor(group / perLayer)] ?? Infinity;
+        const most = sequence.policy.name === "full" ? window : Infinity;
+        rows += share * (2 * Math.min(most, full.length) + valueOnly.length);
+      });
     }
     return rows;
   }
 
   /** Applies what the small model knows of a sequence of some tokens. */
   #takeSmallModel(index: number, state: SmallModelState, tokens: number): void {
-    const { shape: { smallHeads, capacity }, buffers, large, batch, smallModel } = this.#options;
+    const { shape, buffers, large, batch, smallModel } = this.#options;
+    const { capacity } = shape;
     const { device } = large.forward;
     const sequence = this.all[index]!;
     sequence.start(tokens);
-    this.#takeMatch(index, state.matches, tokens);
+    this.#takeMatch(index, state, tokens);
     const smallSequence = batch.smallSequences[index]!;
     if (batch.firstReaders[smallSequence] === index) {
       smallModel!.start(smallSequence, state.scores.get(scoreKey(PLAIN_SCORES)));
     }
     if (!isDeviceScore(sequence.policy)) return;
-    const known = state.scores.get(scoreKey(scoreKind(sequence.policy)))!;
-    const scores = new Float32Array(smallHeads * capacity);
-    for (let head = 0; head < smallHeads; head++) {
+    const known = this.#rankedScores(sequence, state)!;
+    const heads = rankedHeads(shape);
+    const scores = new Float32Array(heads * capacity);
+    for (let head = 0; head < heads; head++) {
       scores.set(known.subarray(head * tokens, (head + 1) * tokens), head * capacity);
     }
     device.write(buffers.scores, scores.byteLength * index, scores);
   }
 
-  /** Sets which small heads stand for a sequence's large ones from now on. */
-  #takeMatch(index: number, matches: HeadMatches, tokens: number): void {
+  /** Matches heads, or fits a map, once more on the newest tokens. */
+  async #matchAgain(
+    models: Parameters<typeof matchAgain>[0] & Parameters<typeof matchAgain>[2],
+    tokens: readonly number[],
+  ): Promise<FoundMatch> {
+    if (!isFitted(models.match)) return { matches: await matchAgain(models, tokens, models) };
+    return followMap(models.large.config, await fitText(models, tokens));
+  }
+
+  /** What the rows that rank a sequence's tokens have left of a prompt, [rankedHeads, tokens]. */
+  #rankedScores({ map, policy }: PolicySequence, state: SmallModelState | undefined) {
+    const known = state?.scores.get(scoreKey(scoreKind(policy)));
+    return map && known ? mapSums(map, known, this.#options.shape.smallHeads) : known;
+  }
+
+  /** Sets which small heads, or rows of a map, stand for a sequence's large heads from now on. */
+  #takeMatch(index: number, { matches, map }: FoundMatch, tokens: number): void {
     const { shape: { heads }, buffers, large } = this.#options;
     const sequence = this.all[index]!;
+    sequence.map = map;
+    if (map) writeMap(large.forward.device, buffers.map!, { index, map });
     sequence.match.set(matches.get(matchKind(sequence.policy))!);
     sequence.matchedTokens = tokens;
     large.forward.device.write(buffers.match, 4 * heads * index, sequence.match);
   }
 
-  /** Joins what the small model's heads remember of a prompt, [smallHeads, tokens], as the device does after a step. */
+  /** Joins what the ranking rows have left of a prompt, [rankedHeads, tokens], as the device does after a step. */
   #joined({ match, policy }: PolicySequence, known: Float32Array): Float32Array {
-    const { capacity, groups, smallHeads } = this.#options.shape;
-    const tokens = known.length / smallHeads;
+    const { shape } = this.#options;
+    const { capacity, groups } = shape;
+    const tokens = known.length / rankedHeads(shape);
     const rows = new Float32Array(match.length * capacity);
     match.forEach((small, head) => {
       rows.set(known.subarray(small * tokens, (small + 1) * tokens), head * capacity);

@@ -11,7 +11,9 @@ import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import { checkInteger, DataError, RequirementError } from "../../core/check.ts";
 import { sameVocabulary } from "../../models/tokenizer/tokenizer.ts";
 import { readsVectors } from "../../cache/scores/score.ts";
+import { checkRest } from "../selection/rest.ts";
 import { isDeviceScore, type SequenceSetting } from "../selection/sequence_settings.ts";
+import { isFitted } from "../scoring/head_matching.ts";
 import type { SmallModelCut } from "../scoring/small_model.ts";
 import {
   BLOCK_SELECTIONS,
@@ -28,10 +30,12 @@ const DEFAULT_CHUNK = 128;
 /**
  * Throws unless a pair can decode under a policy.
  *
- * @throws {RequirementError} If the policy needs a small model and there is none, or its table of tokens has another size.
+ * @throws {RequirementError} If the policy needs a small model and there is none, or its table of tokens has another size;
+ *   if the rest cannot count in the large model.
  * @throws {DataError} If token ids do not mean the same to both models.
  */
 export function checkPair({ large, small }: ModelPair, policy: ResolvedPolicy): void {
+  checkRest({ large, ...(small && { small }) }, policy);
   if (policy.saliencySource !== "small") return;
   const action = `decode under ${policy.name}`;
   if (!small) {
@@ -133,9 +137,13 @@ export function checkSpeculation(policy: ResolvedPolicy, request: SpeculationReq
   }
   if (!isDeviceScore(policy)) refuse("the score must be a sum of rows", policy.score?.name);
   if (policy.weights === "group") refuse("weights must be query_head", policy.weights);
+  if (match && isFitted(match)) refuse("heads must be matched", "a fitted map");
   if (match?.rematch !== undefined) refuse("heads must be matched once", match.rematch);
   if (policy.positions === "slot") {
     refuse("positions must be original, since rows of a block share their keys", policy.positions);
+  }
+  if (policy.rest !== "none") {
+    refuse("rest must be none, since each draft has a selection of its own", policy.rest);
   }
   if (policy.stale) refuse("stale must be false, so that a block is planned before it runs", true);
   if (!BLOCK_SELECTIONS.includes(block)) {

@@ -12,9 +12,11 @@ import {
   policyShape,
   writeSettings,
 } from "../selection/buffers.ts";
-import type { SequenceSettings } from "../selection/sequence_settings.ts";
+import { RestOfTokens } from "../selection/rest.ts";
+import { readsAllTokens, type SequenceSettings } from "../selection/sequence_settings.ts";
 import { Session } from "../session/session.ts";
 import { PolicySequences } from "./batch.ts";
+import { mapSizes } from "../scoring/map_fitting.ts";
 import { openSmallModel } from "./small_cache.ts";
 import type { ModelPair, SharedOptions } from "./types.ts";
 
@@ -32,6 +34,8 @@ export interface EngineParts extends Disposable {
   readonly shape: PolicyShape;
   /** Buffers of the policies. */
   readonly buffers: PolicyBuffers;
+  /** What tokens count for that are not listed; absent where they count for nothing. */
+  readonly rest?: RestOfTokens;
 }
 
 /** Rounds a capacity up to a multiple of four, which kernels process at a time. */
@@ -55,24 +59,37 @@ export function createEngineParts(
   const { capacity, chunk = 128 } = options;
   const all = batch.settings.map(({ policy }) => policy);
   const sizes = { capacity, chunk };
+  const holdsAll = all.some((policy) => readsAllTokens(policy, "large"));
   const masked = all.some(({ prune }) => prune !== undefined);
   const accumulate = all.some(({ saliencySource, score }) =>
     saliencySource === "large" && score?.reads === "sums"
   );
   using stack = new DisposableStack();
   const large = stack.use(
-    new Session(pair.large, { ...sizes, sequences: all.length, accumulate, masked }),
+    new Session(pair.large, { ...sizes, sequences: all.length, accumulate, masked, holdsAll }),
   );
   if (masked) large.setVisible(() => true);
   const readers = batch.firstReaders.map((setting) => batch.settings[setting]!);
   const smallModel = readers.length > 0
-    ? stack.use(openSmallModel(pair.small!, { ...options, ...sizes, settings: readers }))
+    ? stack.use(openSmallModel(pair.small!, {
+      ...{ ...options, ...sizes, settings: readers },
+      holdsAll: all.some((policy) => readsAllTokens(policy, "small")),
+    }))
     : undefined;
   const smallHeads = smallModel?.heads ?? 0;
-  const shape = policyShape(pair.large.config, batch, { capacity, smallHeads });
+  const map = mapSizes(pair.large.config, smallHeads, options.match ?? {});
+  const sizesOfHeads = { capacity, smallHeads, ...(map && { map }) };
+  const shape = policyShape(pair.large.config, batch, sizesOfHeads);
   const buffers = stack.use(createPolicyBuffers(pair.large.device, shape));
+  if (buffers.map) {
+    const readers = Uint32Array.from(batch.smallSequences, (reader) => reader ?? 0);
+    pair.large.device.write(buffers.map.readers, 0, readers);
+  }
   writeSettings({ forward: large.forward, buffers, shape, batch });
-  const parts = { large, smallModel, batch, shape, buffers };
+  const rows = Math.max(all.length, options.turnBlock ?? 1);
+  const rest = RestOfTokens.create(large.forward, { shape, batch, rows });
+  if (rest) stack.use(rest);
+  const parts = { large, smallModel, batch, shape, buffers, ...(rest && { rest }) };
   const sequences = new PolicySequences({ ...parts, options });
   const owned = stack.move();
   return { ...parts, sequences, [Symbol.dispose]: () => owned.dispose() };

@@ -5,16 +5,27 @@
  * @module
  */
 
+import { indexBytes } from "../../cache/key_index.ts";
 import type { Migration } from "../../cache/kv_store.ts";
+import type { SlotCounts } from "../../cache/slot_change.ts";
+import { LayerRanking } from "../selection/layer_ranking.ts";
 import type { Selection } from "../../cache/policy.ts";
 import { checkInteger } from "../../core/check.ts";
 import { Calls } from "../session/calls.ts";
 import { checkTokens, readLogits } from "../session/step_io.ts";
 import { checkCut, checkPair, checkTurnBlock } from "./checks.ts";
+import { checkFit } from "../scoring/map_fitting.ts";
 import { memoryAdvice } from "../session/memory_advice.ts";
-import { sequenceSettings } from "../selection/sequence_settings.ts";
+import { type SequenceSetting, sequenceSettings } from "../selection/sequence_settings.ts";
 import { type PromptEvents, type PromptOptions, runPrompt } from "./prompt.ts";
 import { type DecodeState, restoreFullCache, startDecoding } from "./step.ts";
+import {
+  beginFrom,
+  type PromptSnapshot,
+  resumeSequence,
+  type SequenceSnapshot,
+  takeSequence,
+} from "./snapshots.ts";
 import { PolicyStore } from "./store.ts";
 import type {
   ModelPair,
@@ -40,9 +51,13 @@ export class PolicySession implements Disposable {
   readonly #calls = new Calls();
   #store: PolicyStore | undefined;
   #state: DecodeState | undefined;
+  /** Index of the keys in the cache, of policies that rank within layers; made before tokens leave the device. */
+  #ranking: LayerRanking | undefined;
   #blocks: TurnBlocks | undefined;
   /** What the sequences continue with, where a step has told. */
   #next: readonly number[] | undefined;
+  /** Sequences that were put in place since the last step: the device has not chosen any of their tokens yet. */
+  readonly #placed = new Set<number>();
 
   /**
    * Allocates caches and activations.
@@ -54,13 +69,23 @@ export class PolicySession implements Disposable {
    */
   constructor(pair: ModelPair, options: PolicySessionOptions) {
     const capacity = wholeCapacity(options.capacity);
-    const batch = sequenceSettings(options);
+    const batch = sequenceSettings(options, pair.large.config);
     for (const { policy } of batch.settings) checkPair(pair, policy);
     checkCut(batch.settings, options);
+    checkFit(options.match ?? {}, batch.settings.map(({ policy }) => policy));
     const { chunk = 128 } = options;
     checkTurnBlock(batch.settings, { ...options, chunk: Math.min(chunk, capacity) });
     this.#options = { ...options, capacity };
     this.#parts = createEngineParts(pair, batch, this.#options);
+  }
+
+  /**
+   * What each sequence is decoded under, with policies that know the windows of the large model's layers.
+   *
+   * @internal
+   */
+  get settings(): readonly SequenceSetting[] {
+    return this.#parts.batch.settings;
   }
 
   /** Tokens of each sequence in the cache. */
@@ -139,7 +164,8 @@ export class PolicySession implements Disposable {
     try {
       if (options.tokens) large.replaceNext(options.tokens);
       await sequences.matchIfNeeded();
-      this.#state ??= await this.#start();
+      if (this.#state) await this.#ranking?.refresh(sequences.indexed(this.#placed));
+      else this.#state = await this.#start();
       await this.#parts.smallModel?.open(this.#parts, large.forward);
     } catch (error) {
       if (next) large.replaceNext(next);
@@ -147,6 +173,7 @@ export class PolicySession implements Disposable {
     }
     const state = this.#state;
     const report = await this.#calls.change(() => this.#run(state, options));
+    this.#placed.clear();
     this.#next = report.chosen;
     return report;
   }
@@ -189,10 +216,72 @@ export class PolicySession implements Disposable {
     const { headDim, kvHeads, layers } = this.#parts.large.model.config;
     return {
       largeCacheBytes: state?.deviceBytes ?? this.#parts.large.cacheBytes,
-      largeCacheBytesIdeal: 2 * headDim * this.#parts.sequences.heldRows(layers * kvHeads),
+      largeCacheBytesIdeal: 2 * headDim * this.#parts.sequences.heldRows(layers * kvHeads) +
+        this.#indexBytes(this.lengths),
       smallCacheBytes: smallModel?.deviceBytes ?? 0,
       smallCacheBytesIdeal: smallModel?.idealBytes ?? 0,
       hostBytes: (state?.store.hostBytes ?? 0) + (smallModel?.hostBytes ?? 0),
+    };
+  }
+
+  /**
+   * Begins a sequence with a prompt that was run elsewhere, or continues one of another session, in place of what it holds.
+   *
+   * @param index Which sequence; the snapshot's policy, budget and capacity must be its own.
+   * @param snapshot The prompt or the sequence.
+   * @throws {RequirementError} If the store is tiered and steps have been run.
+   * @internal
+   */
+  async put(index: number, snapshot: PromptSnapshot | SequenceSnapshot): Promise<void> {
+    using _call = this.#calls.begin("replace a sequence");
+    this.#checkSequences([index]);
+    this.#store?.forget(index);
+    this.#parts.rest?.forget(index);
+    this.#next = undefined;
+    this.#placed.add(index);
+    const parts = this.#parts;
+    await this.#calls.change(() =>
+      Symbol.dispose in snapshot
+        ? resumeSequence(parts, index, snapshot)
+        : beginFrom(parts, index, snapshot)
+    );
+  }
+
+  /**
+   * Copies a sequence out, to be put into another session; here it must not be run any more.
+   *
+   * @internal
+   */
+  async take(index: number): Promise<SequenceSnapshot> {
+    using _call = this.#calls.begin("take a sequence");
+    return await takeSequence(this.#parts, index);
+  }
+
+  /**
+   * Tells whether further turns of a sequence see all of it, and can be run by `prefill`; they are given to steps otherwise.
+   *
+   * @internal
+   */
+  hasWholeTurns(index: number): boolean {
+    return hasWholeTurns(this.#parts.batch, index);
+  }
+
+  /**
+   * Bytes of the keys and values that are kept of one sequence now, by counting them; see `PolicyMemory`.
+   *
+   * @internal
+   */
+  async keptBytes(index: number): Promise<{ readonly large: number; readonly small: number }> {
+    using _call = this.#calls.begin("count bytes");
+    const { large, sequences, smallModel, batch } = this.#parts;
+    await this.#readLists([index]);
+    const sequence = sequences.all[index]!;
+    const { headDim, kvHeads, layers } = large.model.config;
+    const smallSequence = batch.smallSequences[index];
+    return {
+      large: 2 * headDim * sequences.heldRows(layers * kvHeads, [sequence]) +
+        this.#indexBytes([this.lengths[index]!]),
+      small: smallSequence === undefined ? 0 : smallModel!.idealBytes(smallSequence),
     };
   }
 
@@ -200,6 +289,7 @@ export class PolicySession implements Disposable {
   close(): void {
     this.#blocks?.[Symbol.dispose]();
     this.#state?.[Symbol.dispose]();
+    this.#ranking?.[Symbol.dispose]();
     this.#store?.[Symbol.dispose]();
     this.#parts[Symbol.dispose]();
   }
@@ -223,8 +313,9 @@ export class PolicySession implements Disposable {
     tokens: readonly number[],
     { indices, ...events }: PromptEvents & { readonly indices: readonly number[] },
   ): Promise<void> {
-    const { large, smallModel, sequences } = this.#parts;
+    const { large, smallModel, sequences, rest } = this.#parts;
     const promptSequences = sequences.begin(indices, tokens.length);
+    for (const index of indices) rest?.forget(index);
     const models = {
       large,
       ...(smallModel && { small: smallModel.session }),
@@ -248,9 +339,12 @@ export class PolicySession implements Disposable {
     const room = this.#options.capacity - 1 - longest;
     checkTokens(tokens, { vocabulary: this.#parts.large.model.config.vocabulary, room });
     if (options.indices.every((index) => hasWholeTurns(this.#parts.batch, index))) {
+      await this.#readLists(this.lengths.keys()); // they are lost with the state
+      for (const index of options.indices) this.#placed.add(index);
       if (this.#store) await restoreFullCache(this.#parts.large, this.#store);
       this.#state?.[Symbol.dispose]();
-      this.#state = this.#store = undefined; // until the next step
+      this.#ranking?.[Symbol.dispose]();
+      this.#state = this.#store = this.#ranking = undefined; // until the next step
       return await runTurn(this.#parts, tokens, options);
     }
     const count = { value: this.lengths.length, min: 1, max: 1 };
@@ -265,20 +359,63 @@ export class PolicySession implements Disposable {
     await this.#blocks.run(tokens, options);
   }
 
-  /** Submits a step of both models, including the choice of tokens; returns what a choice on the host moved. */
-  async #submit({ store, large, planner }: DecodeState): Promise<Migration | undefined> {
-    this.#parts.large.writeLengths();
-    this.#parts.smallModel?.submit();
-    let moved: Migration | undefined;
-    if (planner) {
-      planner.run(this.#parts.sequences.tiers());
-    } else {
-      await this.#parts.sequences.planBefore();
-      moved = store.apply(this.#parts.sequences.selections, this.#parts.sequences.matches);
+  /** Records what the device has chosen for some sequences, except for those that have been put in place since. */
+  async #readLists(indices: Iterable<number>): Promise<void> {
+    const planner = this.#state?.planner;
+    if (!planner) return;
+    const lists = await planner.read();
+    for (const index of indices) {
+      if (this.#placed.has(index)) continue;
+      this.#parts.sequences.all[index]!.takeLists(this.lengths[index]!, lists[index]!);
     }
-    this.#parts.large.forward.device.submit(large);
-    this.#parts.large.advance();
+  }
+
+  /** Bytes that an index of keys needs for sequences of some lengths, also before the first step makes it. */
+  #indexBytes(lengths: readonly number[]): number {
+    const { large: { model: { config } }, batch: { index } } = this.#parts;
+    if (!index) return 0;
+    const sizes = { headDim: config.headDim, heads: config.layers * config.kvHeads };
+    return lengths.filter((tokens) => tokens > 0)
+      .reduce((sum, tokens) => sum + indexBytes(index, { ...sizes, tokens }), 0);
+  }
+
+  /** Submits a step of both models, including the choice of tokens; returns what a choice on the host moved. */
+  async #submit(state: DecodeState): Promise<Migration | undefined> {
+    const { store, large, planner, ranking } = state;
+    const { large: session, smallModel, sequences, rest } = this.#parts;
+    const { device } = session.forward;
+    session.writeLengths();
+    rest?.prepare(this.lengths.map((length) => length + 1), sequences.restMasses);
+    const small = smallModel ? [smallModel.prepare()] : [];
+    let moved: Migration | undefined;
+    if (planner) device.submit(...small, ...planner.prepare(sequences.tiers()), ...large);
+    else if (ranking) moved = await this.#submitLayers({ ...state, ranking });
+    else {
+      if (small.length > 0) device.submit(...small);
+      await sequences.planBefore();
+      moved = store.apply(sequences.selections, sequences.matches);
+      device.submit(...large);
+    }
+    session.advance();
     return moved;
+  }
+
+  /** Submits the large model's step layer by layer; the host chooses the tokens of each once its queries have ranked them. */
+  async #submitLayers(
+    { store, large, ranking }: DecodeState & { readonly ranking: LayerRanking },
+  ): Promise<Migration | undefined> {
+    const { large: { forward: { device } }, sequences } = this.#parts;
+    const isPlanned = sequences.beginLayers();
+    const counts: SlotCounts[] = [];
+    for (const [layer, part] of large.slice(0, -1).entries()) {
+      device.submit(part);
+      const scores = isPlanned.includes(true) ? await ranking.read(layer) : [];
+      sequences.planLayer(layer, scores, isPlanned);
+      const moved = store.applyLayer(layer, sequences.selections, sequences.matches);
+      if (moved) counts.push(moved);
+    }
+    device.submit(large.at(-1)!);
+    return counts.length > 0 ? store.migration(counts) : undefined;
   }
 
   /** Records what the device has chosen for the newest step. */
@@ -290,13 +427,21 @@ export class PolicySession implements Disposable {
   /** Moves the prompts' cache to its store and records the steps; resumes where an earlier attempt ran out of memory. */
   async #start(): Promise<DecodeState> {
     const { store: kind = "resident", isPlannedOnHost = false } = this.#options;
-    const { forward } = this.#parts.large;
+    const { large: { forward }, sequences, rest } = this.#parts;
+    this.#ranking ??= await LayerRanking.create({ ...this.#parts, forward }, sequences.indexed());
+    if (this.#ranking) {
+      sequences.all.forEach(({ match }, index) =>
+        forward.device.write(this.#parts.buffers.match, match.byteLength * index, match)
+      );
+    }
+    if (kind === "tiered" && !this.#store) await rest?.addPrompts(forward, this.lengths);
     this.#store ??= await PolicyStore.create({
       ...this.#parts,
       forward,
       lengths: this.lengths,
       kind,
     });
-    return await startDecoding(this.#store, this.#parts, { kind, isPlannedOnHost });
+    const step = { ...this.#parts, ...(this.#ranking && { ranking: this.#ranking }) };
+    return await startDecoding(this.#store, step, { kind, isPlannedOnHost });
   }
 }

@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { FittedMap } from "../../analysis/fitted_map.ts";
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import {
   isDeviceScore,
@@ -14,12 +15,26 @@ import {
 } from "../selection/sequence_settings.ts";
 import {
   type HeadMatches,
+  isFitted,
+  isMatchedByPrompt,
+  matchBySums,
   type MatchedModels,
   matchText,
   matchTokens,
   type PairMatchOptions,
+  summedTokens,
+  type WindowSums,
 } from "../scoring/head_matching.ts";
+import {
+  captureRows,
+  fitCaptured,
+  fitText,
+  followMap,
+  type RowCapture,
+} from "../scoring/map_fitting.ts";
 import { runPrunedPrompt } from "./pruned_prompt.ts";
+import { repeatPrompt } from "./repetition.ts";
+import { ExactSums } from "../session/exact_sums.ts";
 import { type PrefillOptions, Session } from "../session/session.ts";
 import { readVectors } from "../session/vectors.ts";
 import type { MapBlock } from "../session/maps.ts";
@@ -44,8 +59,10 @@ export interface PromptOptions extends PromptEvents {
 
 /** What the small model knows of a text. */
 export interface SmallModelState {
-  /** For each large head the most similar small head; `kv_match` has one for all heads of a KV head. */
+  /** For each large head the most similar small head, or its row of the map; `kv_match` has one for all heads of a KV head. */
   readonly matches: HeadMatches;
+  /** Fitted map, if heads are not matched. */
+  readonly map?: FittedMap;
   /** What the small model's heads remember of each token, [smallHeads, tokens], by `scoreKey`. */
   readonly scores: ReadonlyMap<string, Float32Array>;
 }
@@ -85,53 +102,145 @@ export async function runPrompt(
   }
   if (promptSequences.length === 0) return undefined;
   const { large, small, match } = models;
-  const matches = ready.length > 0
-    ? await matchText({ large: large.model, small: small!.model, match }, tokens, {
+  const isMatched = ready.length > 0;
+  const pair = isMatched ? { large: large.model, small: small!.model, match } : undefined;
+  const known = pair && !isMatchedByPrompt(match)
+    ? await matchText(pair, tokens, {
       policies: ready,
       onProgress: report,
       ...(events.signal && { signal: events.signal }),
     })
     : undefined;
   start += matched;
-  const scores = await runExactPrompt(models, tokens, {
+  const captures = pair &&
+    captureRows(pair.large.config, pair.small.config, { match, tokens: tokens.length });
+  const { scores, sums } = await runExactPrompt(models, tokens, {
     ...events,
     promptSequences,
     onProgress: report,
-    kinds: matches ? kindsOf(ready, options.needsSums) : [],
+    kinds: isMatched ? kindsOf(ready, options.needsSums) : [],
+    summedTokens: isMatched ? summedTokens(match, tokens.length) : 0,
+    ...(captures && { captures }),
   });
-  return matches && { matches, scores };
+  if (!pair) return undefined;
+  if (isFitted(match)) {
+    const rows = captures && { large: captures.large.rows, small: captures.small.rows };
+    const map = rows ? fitCaptured(rows, match) : match.fittedMap!;
+    return { ...followMap(large.model.config, map), scores };
+  }
+  const found = known ??
+    matchBySums(pair, tokens.length, { policies: ready, ...(sums && { sums }) });
+  return { matches: found, scores };
 }
 
-/** Runs the prompt of sequences that see all of it; returns the small model's scores of the requested kinds. */
+/** What running a prompt leaves: the small model's scores of each kind, and sums to match heads by where requested. */
+interface ExactPrompt {
+  readonly scores: SmallModelState["scores"];
+  readonly sums?: WindowSums;
+}
+
+/** Runs the prompt of sequences that see all of it. */
 async function runExactPrompt(
   { large, small }: PromptModels,
   tokens: readonly number[],
   options: PartEvents & {
     readonly promptSequences: readonly PromptSequence[];
     readonly kinds: readonly ScoreKind[];
+    readonly summedTokens: number;
+    readonly captures?: { readonly large: RowCapture; readonly small: RowCapture };
   },
-): Promise<SmallModelState["scores"]> {
-  const { promptSequences, kinds, ...events } = options;
+): Promise<ExactPrompt> {
+  const { promptSequences, kinds, summedTokens, captures, ...events } = options;
   const [first, ...others] = promptSequences.map(({ index }) => index);
-  await runLargeModel(large, tokens, { ...events, sequence: first!, promptSequences });
+  const largeSums = await withSums(
+    large,
+    summedTokens,
+    (exactSums) =>
+      runLargeModel(large, tokens, {
+        ...{ ...events, ...exactSums, sequence: first!, promptSequences },
+        ...(captures && { capture: captures.large }),
+      }),
+  );
   await large.fork(first!, others);
   const smallSequences = [
     ...new Set(promptSequences.flatMap(({ smallSequence }) => smallSequence ?? [])),
   ];
-  if (!small || smallSequences.length === 0) return new Map();
+  if (!small || smallSequences.length === 0) return { scores: new Map() };
   const { signal } = events;
-  const sequence = smallSequences[0]!;
-  const observers = observersOf(promptSequences, ({ small: scores }) => scores);
-  await runParts(small, promptParts(tokens, observers), {
-    sequence,
-    observers,
-    isSummed: kinds.some((kind) => countsAll(kind, tokens)),
-    onProgress: (done) => events.onProgress?.(tokens.length + done),
-    ...(signal && { signal }),
+  let scores: SmallModelState["scores"] = new Map();
+  const smallSums = await withSums(small, summedTokens, async (exactSums) => {
+    scores = await runSmallModel(small, tokens, {
+      sequence: smallSequences[0]!,
+      promptSequences,
+      kinds,
+      onProgress: (done) => events.onProgress?.(tokens.length + done),
+      ...(signal && { signal }),
+      ...(captures && { capture: captures.small }),
+      ...exactSums,
+    });
   });
-  const scores = await smallScores(small, tokens, { sequence, kinds });
-  await small.fork(sequence, smallSequences.slice(1));
-  return scores;
+  await small.fork(smallSequences[0]!, smallSequences.slice(1));
+  if (!largeSums || !smallSums) return { scores };
+  return { scores, sums: { large: largeSums, small: smallSums } };
+}
+
+/** Runs a prompt and sums the attention of its first tokens with keys in 32 bits; nothing is summed for 0 tokens. */
+export async function withSums(
+  session: Session,
+  tokens: number,
+  run: (options: Pick<PrefillOptions, "exactSums">) => Promise<void>,
+): Promise<Float32Array | undefined> {
+  if (tokens === 0) {
+    await run({});
+    return undefined;
+  }
+  using exactSums = new ExactSums(session.forward, tokens);
+  await run({ exactSums });
+  return await exactSums.read();
+}
+
+/** What a session holds already when it runs a prompt: the prompt's first tokens, a multiple of its chunk. */
+export interface PromptStart {
+  /** How many; all of them come before the first row that a score reads. */
+  readonly tokens: number;
+  /** What the model's heads remember of them, [heads, tokens], by `scoreKey`; of all kinds that the prompt needs. */
+  readonly sums: ReadonlyMap<string, Float32Array>;
+}
+
+/**
+ * Runs the small model's prompt.
+ *
+ * @param small Its session.
+ * @param tokens The prompt.
+ * @param options One of its sequences, the sequences that begin with the prompt, the scores that they need, where the
+ *   sequence starts if not at the first token.
+ * @returns Scores of each kind, by `scoreKey`.
+ */
+export async function runSmallModel(
+  small: Session,
+  tokens: readonly number[],
+  options: Omit<PartEvents, "onLogits"> & {
+    readonly sequence: number;
+    readonly promptSequences: readonly PromptSequence[];
+    readonly kinds: readonly ScoreKind[];
+    readonly start?: PromptStart;
+    readonly capture?: RowCapture;
+  },
+): Promise<SmallModelState["scores"]> {
+  const { sequence, promptSequences, kinds, start, capture, ...events } = options;
+  const observers = observersOf(promptSequences, ({ small: scores }) => scores);
+  await runParts(
+    small,
+    promptParts(tokens, readersOf(observers, tokens.length, capture), start?.tokens),
+    {
+      ...events,
+      sequence,
+      observers,
+      tokens,
+      isSummed: kinds.some((kind) => countsAll(kind, tokens)),
+    },
+  );
+  return await smallScores(small, tokens, { sequence, kinds, ...(start && { start }) });
 }
 
 /**
@@ -149,35 +258,44 @@ export async function matchWhileDecoding(
   tokens: readonly number[],
 ): Promise<SmallModelState> {
   const { small, policies, needsSums } = pair;
-  const matches = await matchText(pair, tokens, { policies });
+  const found = isFitted(pair.match)
+    ? followMap(pair.large.config, await fitText(pair, tokens))
+    : { matches: await matchText(pair, tokens, { policies }) };
   using again = new Session(small, { capacity: tokens.length, accumulate: true });
   const earlier = tokens.slice(0, -1);
   await again.prefill(earlier, { logits: "none" });
   const kinds = kindsOf(policies, needsSums);
-  return { matches, scores: await smallScores(again, earlier, { sequence: 0, kinds }) };
+  return { ...found, scores: await smallScores(again, earlier, { sequence: 0, kinds }) };
 }
 
-/** Runs the large model's prompt. */
-async function runLargeModel(
+/** Runs the large model's prompt, from where the sequence starts if not from the first token. */
+export async function runLargeModel(
   session: Session,
   tokens: readonly number[],
   options: PartEvents & {
     readonly sequence: number;
     readonly promptSequences: readonly PromptSequence[];
+    readonly start?: PromptStart;
+    readonly capture?: RowCapture;
   },
 ): Promise<void> {
-  const { sequence, promptSequences, onLogits, ...events } = options;
+  const { sequence, promptSequences, onLogits, start, capture, ...events } = options;
   const observers = observersOf(promptSequences, ({ largeScores }) => largeScores);
   const summed = observers.filter(({ scores }) => scores.needsSums);
   const sequences = promptSequences.map(({ index }) => index);
-  await runParts(session, promptParts(tokens, observers), {
-    ...events,
-    sequence,
-    observers,
-    isSummed: summed.length > 0,
-    isChosen: true,
-    ...(onLogits && { onLogits: (row: Float32Array) => onLogits(row, sequences) }),
-  });
+  await runParts(
+    session,
+    promptParts(tokens, readersOf(observers, tokens.length, capture), start?.tokens),
+    {
+      ...events,
+      sequence,
+      observers,
+      tokens,
+      isSummed: summed.length > 0,
+      isChosen: true,
+      ...(onLogits && { onLogits: (row: Float32Array) => onLogits(row, sequences) }),
+    },
+  );
   const sums = summed.length > 0 ? await session.accumulated(sequence) : undefined;
   for (const { scores } of summed) scores.startFromSums(sums!);
   const readers = observers.filter(({ scores }) => scores.readsVectors);
@@ -199,7 +317,9 @@ function observersOf(
 }
 
 /** Passes the queries of a prompt to the scores that read them. */
-function queryTap(observers: readonly Observer[]): Pick<PrefillOptions, "onQueries"> {
+export function queryTap(
+  observers: readonly { readonly scores: HostScores }[],
+): Pick<PrefillOptions, "onQueries"> {
   const readers = observers.map(({ scores }) => scores).filter(({ queries }) => queries);
   if (readers.length === 0) return {};
   return {
@@ -210,7 +330,7 @@ function queryTap(observers: readonly Observer[]): Pick<PrefillOptions, "onQueri
 }
 
 /** Events of one model's run. */
-type PartEvents = Omit<PromptEvents, "onProgress"> & {
+export type PartEvents = Omit<PromptEvents, "onProgress"> & Pick<PrefillOptions, "exactSums"> & {
   readonly onProgress?: (done: number) => void;
 };
 
@@ -218,20 +338,36 @@ type PartEvents = Omit<PromptEvents, "onProgress"> & {
 async function smallScores(
   small: Session,
   tokens: readonly number[],
-  { sequence, kinds }: { readonly sequence: number; readonly kinds: readonly ScoreKind[] },
+  { sequence, kinds, start }: {
+    readonly sequence: number;
+    readonly kinds: readonly ScoreKind[];
+    readonly start?: PromptStart;
+  },
 ): Promise<SmallModelState["scores"]> {
   const scores = new Map<string, Float32Array>();
   for (const kind of kinds.filter((kind) => countsAll(kind, tokens))) {
     scores.set(scoreKey(kind), await small.accumulated(sequence));
   }
   for (const kind of kinds.filter((kind) => !countsAll(kind, tokens))) {
-    const first = Math.max(0, tokens.length - kind.rows);
-    small.rewind(first, sequence);
-    small.clearAccumulated();
+    const isWhole = kind.rows >= tokens.length;
+    const first = isWhole ? start?.tokens ?? 0 : tokens.length - kind.rows;
+    await goBack(small, tokens, { sequence, length: first });
+    small.clearAccumulated(isWhole ? start?.sums.get(scoreKey(kind)) : undefined);
     await small.prefill(tokens.slice(first), { sequence, logits: "none", rowDecay: kind.decay });
     scores.set(scoreKey(kind), await small.accumulated(sequence));
   }
   return scores;
+}
+
+/** Goes back to the beginning of a text that a sequence has run; where layers have lost what that sees, runs it again. */
+async function goBack(
+  session: Session,
+  tokens: readonly number[],
+  { sequence, length }: { readonly sequence: number; readonly length: number },
+): Promise<void> {
+  if (session.canRewind(length, sequence)) return session.rewind(length, sequence);
+  session.rewind(0, sequence);
+  await session.prefill(tokens.slice(0, length), { sequence, logits: "none", isSummed: false });
 }
 
 /** Whether all rows of a text count the same. */
@@ -240,7 +376,7 @@ function countsAll({ decay, rows }: ScoreKind, tokens: readonly number[]): boole
 }
 
 /** The scores that policies need, each kind once. */
-function kindsOf(policies: readonly ResolvedPolicy[], needsSums: boolean): ScoreKind[] {
+export function kindsOf(policies: readonly ResolvedPolicy[], needsSums: boolean): ScoreKind[] {
   const kinds = [
     ...needsSums ? [PLAIN_SCORES] : [],
     ...policies.filter(isDeviceScore).map(scoreKind),
@@ -281,39 +417,69 @@ interface PromptPart {
   readonly start: number;
   /** The tokens. */
   readonly tokens: readonly number[];
-  /** Scores that read its rows of attention, and the first position that they read. */
-  readonly observed: readonly { readonly scores: HostScores; readonly first: number }[];
+  /** What reads its rows of attention. */
+  readonly observed: readonly RowReader[];
 }
 
-/** Cuts a prompt before the first row that a score reads. */
+/** What reads the last rows of a prompt. */
+interface RowReader {
+  /** Position of the first row that it reads. */
+  readonly first: number;
+  /** Takes rows of one head, some of which may come before the first. */
+  add(block: MapBlock): void;
+}
+
+/** Readers of a prompt's last rows: scores that look at some, and a capture to fit a map on. */
+function readersOf(
+  observers: readonly Observer[],
+  tokens: number,
+  capture: RowCapture | undefined,
+): RowReader[] {
+  const readers = observers.filter(({ promptRows }) => promptRows > 0)
+    .map(({ scores, promptRows }) => {
+      const first = Math.max(0, tokens - promptRows);
+      return { first, add: (block: MapBlock) => addRows(scores, block, first) };
+    });
+  return capture ? [...readers, capture] : readers;
+}
+
+/** Cuts a prompt before the first row that a score reads; leaves out its first tokens. */
 function promptParts(
   tokens: readonly number[],
-  observers: readonly Observer[],
+  observed: readonly RowReader[],
+  start = 0,
 ): PromptPart[] {
-  const observed = observers.filter(({ promptRows }) => promptRows > 0)
-    .map(({ scores, promptRows }) => ({ scores, first: Math.max(0, tokens.length - promptRows) }));
   const cut = Math.min(tokens.length, ...observed.map(({ first }) => first));
   const parts = [
-    { start: 0, tokens: tokens.slice(0, cut), observed: [] },
+    { start, tokens: tokens.slice(start, cut), observed: [] },
     { start: cut, tokens: tokens.slice(cut), observed },
   ];
   return parts.filter((part) => part.tokens.length > 0);
 }
 
-/** Runs the parts of a prompt in an empty sequence. */
+/** Runs the parts of a prompt in a sequence that holds what comes before them. */
 async function runParts(
   session: Session,
   parts: readonly PromptPart[],
-  options: Pick<PrefillOptions, "signal" | "onLogits" | "onProgress"> & {
+  options: Pick<PrefillOptions, "signal" | "onLogits" | "onProgress" | "exactSums"> & {
     readonly sequence: number;
     readonly observers: readonly Observer[];
+    /** The whole prompt. */
+    readonly tokens: readonly number[];
     /** Whether received attention is summed. */
     readonly isSummed: boolean;
     /** Whether the next token is chosen; false if left out. */
     readonly isChosen?: boolean;
   },
 ): Promise<void> {
-  const { sequence, observers, isSummed, isChosen, onLogits, onProgress, signal } = options;
+  const { sequence, observers, isSummed, isChosen, onLogits, onProgress, signal, exactSums } =
+    options;
+  const scores = observers.map((observer) => observer.scores)
+    .filter(({ readsRepetition }) => readsRepetition);
+  if (scores.length > 0) {
+    // Before the prompt itself, so that its cache and that of the repetition are not there at the same time.
+    await repeatPrompt(session.model, options.tokens, { scores, ...(signal && { signal }) });
+  }
   const heads = Array.from({ length: session.model.config.queryHeads }, (_, head) => head);
   for (const part of parts) {
     const { start, tokens, observed } = part;
@@ -323,11 +489,12 @@ async function runParts(
       logits: isChosen && part === parts.at(-1) ? "last" : "none",
       ...(signal && { signal }),
       ...(onLogits && { onLogits }),
+      ...(exactSums && { exactSums }),
       ...queryTap(observers),
       ...(observed.length > 0 && {
         heads: () => heads,
         onMap: (block: MapBlock) => {
-          for (const { scores, first } of observed) addRows(scores, block, first);
+          for (const reader of observed) reader.add(block);
         },
       }),
       onProgress: (done) => onProgress?.(start + done),

@@ -4,13 +4,16 @@
  * @module
  */
 
+import type { FittedMap } from "../../analysis/fitted_map.ts";
 import type { CacheBudget, TierCounts } from "../../cache/budget.ts";
 import type { PrunedLayer, Selection } from "../../cache/policy.ts";
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
+import { readsLastRows } from "../../cache/scores/score.ts";
 import type { ModelConfig } from "../../models/config.ts";
 import { HostScores } from "../scoring/host_scores.ts";
 import { type HeadGroups, headGroups, joinHeads, listGroups } from "../selection/head_groups.ts";
 import { SelectionPlanner } from "../selection/planner.ts";
+import { restSource } from "../selection/rest.ts";
 import { isDeviceScore, plansBefore } from "../selection/sequence_settings.ts";
 
 /** How a sequence is decoded. */
@@ -35,8 +38,13 @@ export class PolicySequence extends SelectionPlanner {
   readonly largeScores: HostScores | undefined;
   /** Scores by the small model that the device cannot keep, [smallHeads, capacity]. */
   readonly small: HostScores | undefined;
-  /** Flat small head of each flat large head; zeros until heads are matched. */
+  /**
+   * For each flat large head the small head, or row of its map, that ranks tokens, or its own row within its layer (D-33);
+   * zeros until heads are matched.
+   */
   readonly match: Uint32Array<ArrayBuffer>;
+  /** Fitted map whose rows rank its tokens (D-32); absent where heads are matched, and until it is fitted. */
+  map: FittedMap | undefined;
   /** Tokens of the sequence when its heads were last matched. */
   matchedTokens = 0;
   #isReady = false;
@@ -47,16 +55,22 @@ export class PolicySequence extends SelectionPlanner {
   readonly #groups: HeadGroups;
   /** How many consecutive lists hold the same tokens. */
   readonly #sharedLists: number;
+  /** Attention that tokens had received when they were dropped, [groups]; present if it tells the rest's mass. */
+  readonly #dropped: Float64Array | undefined;
 
   /** Starts with every prompt token kept. */
   constructor(options: PolicySequenceOptions) {
     const { policy, config } = options;
-    super({ ...options, groups: headGroups(config, policy.granularity) });
+    const groups = headGroups(config, policy.granularity);
+    super({ ...options, groups, headDim: config.headDim });
     this.#options = options;
     this.plansBefore = plansBefore(policy);
-    this.#groups = headGroups(config, policy.granularity);
+    this.#groups = groups;
     this.#sharedLists = listGroups(config, policy.granularity).total / this.#groups.total;
     this.reset(options.promptTokens);
+    this.#dropped = restSource(policy) === "sums"
+      ? new Float64Array(this.#groups.total)
+      : undefined;
     this.largeScores = this.small = undefined;
     const { score, saliencySource, scoreRows } = policy;
     if (score && saliencySource !== "small") {
@@ -65,7 +79,12 @@ export class PolicySequence extends SelectionPlanner {
       const groups = headGroups(options.smallConfig, "query_head");
       this.small = new HostScores({ ...options, config: options.smallConfig, score, groups });
     }
-    this.match = new Uint32Array(config.layers * config.queryHeads);
+    // Where a layer ranks by its own rows, each head has its own (D-33).
+    const isOwn = policy.index !== undefined;
+    this.match = Uint32Array.from(
+      { length: config.layers * config.queryHeads },
+      (_, head) => isOwn ? head % config.queryHeads : 0,
+    );
   }
 
   /** The rule. */
@@ -76,6 +95,11 @@ export class PolicySequence extends SelectionPlanner {
   /** Whether tokens may be dropped; with a small model only after heads have been matched. */
   get isReady(): boolean {
     return this.#isReady;
+  }
+
+  /** Tokens of the prompt that it began with. */
+  get promptTokens(): number {
+    return this.#options.promptTokens;
   }
 
   /** Allows tokens to be dropped, after a number of them have been scored. */
@@ -90,7 +114,7 @@ export class PolicySequence extends SelectionPlanner {
     const scores = this.largeScores ?? this.small;
     const score = scores?.score;
     if (score?.reads === "sums") return scores!.needsSums ? 0 : policy.scoreRows;
-    if (score?.reads !== "rows") return 0;
+    if (!score || !readsLastRows(score)) return 0;
     const request = { ...policy, budget, tokens: promptTokens, promptTokens, layer: 0, layers };
     return score.rows?.(request) ?? 1;
   }
@@ -126,9 +150,11 @@ export class PolicySequence extends SelectionPlanner {
   override copyFrom(other: PolicySequence): void {
     super.copyFrom(other);
     this.match.set(other.match);
+    this.map = other.map;
     this.#isReady = other.#isReady;
     this.#firstRow = other.#firstRow;
     this.matchedTokens = other.matchedTokens;
+    if (other.#dropped) this.#dropped!.set(other.#dropped);
   }
 
   /**
@@ -201,6 +227,7 @@ export class PolicySequence extends SelectionPlanner {
     const { perLayer } = this.#groups;
     const { capacity } = this.#options;
     const isPermanent = this.policy.candidates === "kept";
+    const before = this.selections;
     this.largeScores?.settle((group) => ({
       tokens,
       rows: this.rows(tokens, Math.floor(group / perLayer)),
@@ -210,6 +237,46 @@ export class PolicySequence extends SelectionPlanner {
       ? { values: this.largeScores.values, stride: capacity }
       : { values: saliency ?? new Float32Array(0), stride: capacity * this.#sharedLists };
     this.plan(tokens, { ...scores, firstRow: this.#firstRow });
+    this.#dropped?.forEach((_, group) => this.#drop(group, before[group]!.full));
+  }
+
+  /**
+   * Attention to the rest of each list group, if the large model's own sums tell it (D-31): the share of all attention
+   * received so far that tokens held when they were dropped.
+   */
+  get restMasses(): Float32Array<ArrayBuffer> | undefined {
+    if (!this.#dropped) return undefined;
+    const masses = new Float32Array(this.#groups.total * this.#sharedLists);
+    this.#dropped.forEach((dropped, group) => {
+      const kept = this.#received(group, this.selections[group]!.full);
+      const share = dropped > 0 ? dropped / (dropped + kept) : 0;
+      masses.fill(share, group * this.#sharedLists, (group + 1) * this.#sharedLists);
+    });
+    return masses;
+  }
+
+  /** Adds what the tokens that a plan has dropped had received. */
+  #drop(group: number, before: Uint32Array): void {
+    const after = new Set(this.selections[group]!.full);
+    this.#dropped![group]! += this.#received(group, before.filter((token) => !after.has(token)));
+  }
+
+  /** Attention that tokens of a head group have received, as their scores say. */
+  #received(group: number, tokens: Uint32Array): number {
+    const first = group * this.#options.capacity;
+    return tokens.reduce((sum, token) => sum + this.largeScores!.values[first + token]!, 0);
+  }
+
+  /**
+   * Chooses tokens of one layer again, from the first layer to the last.
+   *
+   * @param tokens Tokens of the sequence, the newest one included.
+   * @param layer The layer.
+   * @param saliency Scores by the layer's index of keys, [list groups of the layer, capacity].
+   */
+  planLayerBy(tokens: number, layer: number, saliency: Float32Array): void {
+    const stride = this.#options.capacity * this.#sharedLists;
+    this.planLayer(tokens, layer, { values: saliency, stride });
   }
 
   /**
@@ -223,6 +290,8 @@ export class PolicySequence extends SelectionPlanner {
     const latest = joinHeads(row, { total, heads: this.#sharedLists }, "mean");
     const rowsOf = (group: number) => this.rows(tokens, Math.floor(group / perLayer));
     this.largeScores?.update(tokens - 1, latest, rowsOf);
+    const { decay = 1 } = this.policy.score!;
+    this.#dropped?.forEach((dropped, group) => this.#dropped![group] = decay * dropped);
   }
 
   #mayDrop(tokens: number): boolean {

@@ -5,12 +5,18 @@
  */
 
 import type { CacheBudget } from "../../cache/budget.ts";
+import { indexKey } from "../../cache/key_index.ts";
 import { createPolicy, type PolicyOptions } from "../../cache/policy_options.ts";
 import { listGranularity, type SequenceSetting } from "../selection/sequence_settings.ts";
+import type { PairMatchOptions } from "../scoring/head_matching.ts";
 import type { SmallModelCut } from "../scoring/small_model.ts";
-import type { ModelPair } from "./types.ts";
+import type { PromptSetting } from "./prompt_runner.ts";
+import type { ModelPair, SharedOptions } from "./types.ts";
 import { PolicySession } from "./policy_session.ts";
-import { fullCacheBytes } from "../../cache/full_cache.ts";
+import { fullCacheBytes, ringsOf } from "../../cache/full_cache.ts";
+import type { ModelConfig } from "../../models/config.ts";
+import { layerWindows } from "../../models/layer_windows.ts";
+import { readsAllTokens } from "../selection/sequence_settings.ts";
 
 /** One way to decode. */
 export interface PolicySetting extends SmallModelCut {
@@ -20,6 +26,8 @@ export interface PolicySetting extends SmallModelCut {
   readonly options?: PolicyOptions;
   /** What is kept of the large model's cache. */
   readonly budget: CacheBudget;
+  /** What heads are matched by, or `fitted` for a map in place of a match (D-32); the usual if left out. */
+  readonly matchBy?: NonNullable<PairMatchOptions["by"]>;
 }
 
 /** Sizes of a batch of sequences. */
@@ -47,7 +55,7 @@ export function openSetting(
   return new PolicySession(pair, {
     ...sequenceSetting(setting),
     ...sizes,
-    ...layersOption(setting),
+    ...sharedOptions(setting),
   });
 }
 
@@ -68,7 +76,7 @@ export function openSettings(
   return new PolicySession(pair, {
     settings: settings.map((setting) => ({ ...sequenceSetting(setting), smallSequence: 0 })),
     capacity,
-    ...layersOption(settings[0]!),
+    ...sharedOptions(settings[0]!),
   });
 }
 
@@ -82,12 +90,12 @@ export function openSettings(
  */
 export function settingBatches(settings: readonly PolicySetting[], most: number): number[][] {
   const families = Map.groupBy(settings.keys(), (index) => {
-    const { policy, options, smallBudget, smallLayers } = settings[index]!;
+    const { policy, options, smallBudget, smallLayers, matchBy } = settings[index]!;
     const resolved = createPolicy(policy, options);
     const { reduction, weights } = resolved;
     const isCompressed = smallBudget !== undefined;
-    const family = [listGranularity(resolved), reduction, weights];
-    return JSON.stringify([...family, isCompressed, smallLayers]);
+    const family = [listGranularity(resolved), reduction, weights, indexKey(resolved.index)];
+    return JSON.stringify([...family, isCompressed, smallLayers, matchBy]);
   });
   return [...families.values()].flatMap((indices) => {
     const count = Math.ceil(indices.length / most);
@@ -96,7 +104,12 @@ export function settingBatches(settings: readonly PolicySetting[], most: number)
   });
 }
 
-function sequenceSetting(
+/**
+ * Resolves a setting for one sequence of a batch.
+ *
+ * @throws {RequirementError} If the policy or a choice is not allowed.
+ */
+export function sequenceSetting(
   { policy, options, budget, smallBudget }: PolicySetting,
 ): SequenceSetting {
   return {
@@ -106,8 +119,24 @@ function sequenceSetting(
   };
 }
 
-function layersOption({ smallLayers }: PolicySetting): Pick<SmallModelCut, "smallLayers"> {
-  return smallLayers === undefined ? {} : { smallLayers };
+/**
+ * Resolves a setting for prompts that are run for several settings.
+ *
+ * @throws {RequirementError} If the policy or a choice is not allowed.
+ */
+export function promptSetting(setting: PolicySetting): PromptSetting {
+  const { smallLayers } = setting;
+  return { ...sequenceSetting(setting), ...(smallLayers !== undefined && { smallLayers }) };
+}
+
+/** What sequences of a batch share. */
+function sharedOptions(
+  { smallLayers, matchBy }: PolicySetting,
+): Pick<SharedOptions, "smallLayers" | "match"> {
+  return {
+    ...(smallLayers !== undefined && { smallLayers }),
+    ...(matchBy && { match: { by: matchBy } }),
+  };
 }
 
 /** Bytes that a batch may take in addition to the weights. */
@@ -118,22 +147,51 @@ const MOST_SEQUENCES = 64;
 /**
  * Counts the sequences that a batch may have.
  *
- * @param pair Models; one small model sequence serves the whole batch.
+ * @param pair Models.
  * @param capacity Tokens that fit per sequence.
- * @returns At least 1; their caches, scores and logits stay within a gibibyte, and each buffer within a binding.
+ * @param options Bytes that caches, scores and logits may take, a gibibyte if left out; whether each sequence has a small
+ *   model of its own, where one small sequence serves the whole batch if left out; settings that the sequences may have, which
+ *   decide whether layers with a window hold all tokens, as they are taken to if left out.
+ * @returns At least 1; each buffer stays within a binding.
  */
-export function fittingSequences({ large, small }: ModelPair, capacity: number): number {
-  const { layers, kvHeads, queryHeads, headDim, vocabulary } = large.config;
-  const cache = fullCacheBytes({ layers, kvHeads, headDim, capacity, sequences: 1 });
+export function fittingSequences(
+  { large, small }: ModelPair,
+  capacity: number,
+  { bytes = BATCH_BYTES, hasOwnSmallModel = false, settings }: {
+    readonly bytes?: number;
+    readonly hasOwnSmallModel?: boolean;
+    readonly settings?: readonly PolicySetting[];
+  } = {},
+): number {
+  const { layers, queryHeads, vocabulary } = large.config;
+  const holdsAll = (model: "large" | "small") =>
+    settings?.some((setting) => readsAllTokens(sequenceSetting(setting).policy, model)) ?? true;
+  const cache = sequenceBytes(large.config, capacity, holdsAll("large"));
   const sums = 4 * layers * queryHeads * capacity;
   const smallHeads = small ? small.config.layers * small.config.queryHeads : 0;
   const rows = 4 * smallHeads * capacity;
   const logits = 4 * vocabulary;
+  const smallBytes = small && hasOwnSmallModel
+    ? sequenceBytes(small.config, capacity, holdsAll("small")) + rows
+    : 0;
   const { maxBindingBytes } = large.device.info;
-  const largest = Math.max(sums, rows, logits, cache / layers / 2);
+  const layer = fullCacheBytes({ ...large.config, layers: 1, capacity, sequences: 1 });
+  const largest = Math.max(sums, rows, logits, layer / 2);
   const fitting = Math.min(
-    BATCH_BYTES / (cache + sums + 2 * rows + logits),
+    bytes / (cache + sums + 2 * rows + logits + smallBytes),
     maxBindingBytes / largest,
   );
   return Math.max(1, Math.min(MOST_SEQUENCES, Math.floor(fitting)));
+}
+
+/**
+ * Bytes of a sequence's cache.
+ *
+ * @param config The model.
+ * @param capacity Tokens that fit.
+ * @param holdsAll Whether layers with a window hold all tokens.
+ */
+export function sequenceBytes(config: ModelConfig, capacity: number, holdsAll: boolean): number {
+  const rings = holdsAll ? undefined : ringsOf(layerWindows(config), { capacity });
+  return fullCacheBytes({ ...config, capacity, sequences: 1, ...(rings && { rings }) });
 }

@@ -60,7 +60,7 @@ class CompressedSmallCache implements SmallCache {
         budget: smallBudget ?? { ratio: 1 },
       };
     });
-    this.#batch = sequenceSettings({ settings, ...(store && { store }) });
+    this.#batch = sequenceSettings({ settings, ...(store && { store }) }, config);
     this.#shape = {
       ...listShape(listGroups(config, this.#batch.granularity), capacity),
       sequences,
@@ -90,18 +90,23 @@ class CompressedSmallCache implements SmallCache {
     return this.#store?.hostBytes ?? 0;
   }
 
-  /** Bytes of the tokens kept now: 4 * headDim each, over KV heads. */
-  get idealBytes(): number {
-    const kept = this.selections.flat().reduce((sum, selection) => sum + selection.full.length, 0);
-    return 4 * this.#session.model.config.headDim * kept;
-  }
-
   /** Keeps every token of a prompt. */
   begin(index: number, promptTokens: number): void {
     const { config } = this.#session.model;
     const { capacity } = this.#shape;
     const setting = this.#batch.settings[index]!;
-    this.#sequences[index] = new PolicySequence({ ...setting, config, capacity, promptTokens });
+    this.put(index, new PolicySequence({ ...setting, config, capacity, promptTokens }));
+  }
+
+  /** State of a sequence, for `put` of another cache. */
+  take(index: number): object {
+    return this.#sequences[index]!;
+  }
+
+  /** Continues a sequence of another cache in place of what one holds. */
+  put(index: number, taken: object): void {
+    this.#sequences[index] = taken as PolicySequence;
+    this.#store?.forget(index);
   }
 
   /** Starts to drop tokens of a sequence, given the attention that they have received, [heads, tokens]. */
@@ -203,9 +208,10 @@ export function openSmallModel(
   model: Model,
   options: CompressedSmallCacheOptions & Omit<SmallModelSizes, "sequences">,
 ): SmallModelStep {
-  const { settings, smallLayers, capacity, chunk } = options;
+  const { settings, smallLayers, capacity, chunk, holdsAll } = options;
   const layers = smallLayers !== undefined && { smallLayers };
-  const sizes = { ...layers, capacity, chunk, sequences: settings.length };
+  const holds = holdsAll !== undefined && { holdsAll };
+  const sizes = { ...layers, ...holds, capacity, chunk, sequences: settings.length };
   const isCompressed = settings.some(({ smallBudget }) => smallBudget);
   return new SmallModelStep(
     model,

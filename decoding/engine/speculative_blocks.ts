@@ -83,7 +83,7 @@ interface BlockStep {
 function draftForward({ smallModel }: BlockStep): Command[] {
   return smallModelStep(
     smallModel,
-    (layer) => ({ observe: [smallRowsCommand(smallModel, layer)] }),
+    (layer) => ({ hasOutput: true, observe: [smallRowsCommand(smallModel, layer)] }),
   );
 }
 

@@ -41,7 +41,7 @@ export function createSpeculativeParts(
   // A block must fit the activations, however short the prefill's chunks are.
   const chunk = Math.max(options.chunk ?? 128, rows);
   const parts = stack.use(
-    createEngineParts(pair, sequenceSettings(options), { ...options, chunk }),
+    createEngineParts(pair, sequenceSettings(options, pair.large.config), { ...options, chunk }),
   );
   const { large, shape, buffers, batch } = parts;
   const smallModel = parts.smallModel!;

@@ -260,9 +260,8 @@ export class SpeculativeSession implements Disposable {
   /** One list per plan; a shared selection ends with the block. */
   #lists(selections: BlockSelections): Uint32Array<ArrayBuffer>[] {
     const { block, policy: { combine } } = this.#options;
-    const { shape, sequences } = this.#parts;
-    const { kvHeads } = this.#pair.large.config;
-    const source = { kvHeads, match: sequences.all[0]!.match, combine };
+    const { shape, sequences, large } = this.#parts;
+    const source = { cache: large.forward.cache.shape, match: sequences.all[0]!.match, combine };
     const planned = block === "shared" ? selections.slice(-1) : selections;
     return planned.map((chosen) => residentLists(shape, chosen, source));
   }

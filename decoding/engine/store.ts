@@ -5,12 +5,13 @@
  */
 
 import type { FullCache } from "../../cache/full_cache.ts";
-import type { KvStore, Migration, StoreKind } from "../../cache/kv_store.ts";
+import { type KvStore, type Migration, migrationOf, type StoreKind } from "../../cache/kv_store.ts";
 import type { Selection } from "../../cache/policy.ts";
 import { ResidentStore } from "../../cache/resident_store.ts";
-import type { PoolSize } from "../../cache/slot_change.ts";
+import { addCounts, noCounts, type PoolSize, type SlotCounts } from "../../cache/slot_change.ts";
 import { poolSizes, tierLimit } from "../../cache/tiered_pools.ts";
 import { TieredStore } from "../../cache/tiered_store.ts";
+import { RequirementError } from "../../core/check.ts";
 import { unpackFloat16 } from "../../core/float16.ts";
 import { NO_TAPS } from "../session/commands.ts";
 import { readVectors } from "../session/vectors.ts";
@@ -18,6 +19,7 @@ import type { ForwardState } from "../../models/forward/forward.ts";
 import type { PolicyBuffers, PolicyShape } from "../selection/buffers.ts";
 import type { SequenceSettings } from "../selection/sequence_settings.ts";
 import { type ListSource, packLists, perGroup, residentRows } from "../selection/lists.ts";
+import { restSource } from "../selection/rest.ts";
 
 /** What a store is made from. */
 interface PolicyStoreOptions {
@@ -104,10 +106,10 @@ export class PolicyStore implements Disposable {
     selections: readonly (readonly Selection[])[],
     matches: readonly Uint32Array[],
   ): Migration | undefined {
-    const { batch, shape, forward: { config: { kvHeads } } } = this.#options;
+    const { batch, shape, forward: { cache } } = this.#options;
     if (batch.granularity === "query_head") {
       selections.forEach((listed, sequence) => {
-        const rows = residentRows(shape, listed, { kvHeads, sequence });
+        const rows = residentRows(shape, listed, { cache: cache.shape, sequence });
         this.#write(sequence, { selections: listed, rows, match: matches[sequence]! });
       });
       return undefined;
@@ -123,6 +125,46 @@ export class PolicyStore implements Disposable {
       });
     });
     return migration;
+  }
+
+  /**
+   * Does so for one layer of a step whose layers choose their tokens (D-33); the layers follow each other.
+   *
+   * @param layer The layer.
+   * @param selections Tokens of each head group of all layers, [sequence][group].
+   * @param matches As `apply` takes them.
+   * @returns What was moved; nothing if each query head selects alone.
+   */
+  applyLayer(
+    layer: number,
+    selections: readonly (readonly Selection[])[],
+    matches: readonly Uint32Array[],
+  ): SlotCounts | undefined {
+    const { batch, shape, forward: { cache } } = this.#options;
+    const { perLayer } = shape.groups;
+    const first = layer * perLayer;
+    const listed = this.#listed(selections).map((all) => all.slice(first, first + perLayer));
+    const isAlone = batch.granularity === "query_head";
+    const applied = isAlone ? undefined : this.#store.applyLayer(layer, listed.flat());
+    listed.forEach((chosen, sequence) => {
+      const rows = applied?.rows.slice(sequence * perLayer, (sequence + 1) * perLayer) ??
+        residentRows(shape, chosen, { cache: cache.shape, sequence, firstLayer: layer });
+      const heads = perLayer * shape.groups.heads;
+      const match = matches[sequence]!.subarray(layer * heads, (layer + 1) * heads);
+      this.#write(sequence, { selections: chosen, rows, match }, first);
+    });
+    return applied?.counts;
+  }
+
+  /**
+   * Adds up what the layers of a step moved.
+   *
+   * @param counts Returned by `applyLayer`.
+   */
+  migration(counts: readonly SlotCounts[]): Migration {
+    const sum = noCounts();
+    for (const one of counts) addCounts(sum, one);
+    return migrationOf(sum, 2 * this.#store.shape.headDim);
   }
 
   /**
@@ -168,6 +210,17 @@ export class PolicyStore implements Disposable {
   }
 
   /**
+   * Forgets what was kept of a sequence, which holds another text from now on.
+   *
+   * @throws {RequirementError} If the store is tiered: its pools are sized for the prompts that it was made with.
+   */
+  forget(sequence: number): void {
+    if (this.#store instanceof ResidentStore) return this.#store.forget(sequence);
+    const requirement = "the store must be resident, which has room for any text";
+    throw new RequirementError({ action: "replace a sequence", requirement, current: "tiered" });
+  }
+
+  /**
    * Returns the complete cache; the store must not be used afterwards.
    *
    * @throws {RequirementError} If tokens have been dropped for good; the store then stays as it is.
@@ -188,11 +241,15 @@ export class PolicyStore implements Disposable {
     return selections.map((chosen) => chosen.length === total ? chosen : perGroup(chosen, total));
   }
 
-  #write(sequence: number, source: Omit<ListSource, "combine">): void {
+  /** Writes the lists of a sequence from a group on. */
+  #write(sequence: number, source: Omit<ListSource, "combine">, firstGroup = 0): void {
     const { shape, buffers, batch: { settings }, forward: { device } } = this.#options;
-    const { combine } = settings[sequence]!.policy;
-    packLists(this.#lists, shape, { ...source, combine });
-    device.write(buffers.lists, this.#lists.byteLength * sequence, this.#lists);
+    const { policy } = settings[sequence]!;
+    const isRestWeighed = restSource(policy) === "row";
+    const lists = this.#lists.subarray(0, source.selections.length * shape.listWords);
+    packLists(lists, shape, { ...source, combine: policy.combine, isRestWeighed });
+    const first = 4 * firstGroup * shape.listWords;
+    device.write(buffers.lists, this.#lists.byteLength * sequence + first, lists);
   }
 }
 
@@ -202,6 +259,7 @@ function poolRequests({ lengths, shape, forward }: PolicyStoreOptions) {
     promptTokens,
     capacity: shape.capacity,
     layers: forward.config.layers,
+    headDim: forward.config.headDim,
   }));
 }
 

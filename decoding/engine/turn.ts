@@ -5,10 +5,12 @@
  * @module
  */
 
+import { mapSums } from "../../analysis/fitted_map.ts";
+import type { SequenceMark, Session } from "../session/session.ts";
 import { readVectors } from "../session/vectors.ts";
 import { readsRows } from "../../cache/scores/score.ts";
 import { decayOf, isDeviceScore, type SequenceSettings } from "../selection/sequence_settings.ts";
-import type { PolicyShape } from "../selection/buffers.ts";
+import { rankedHeads } from "../selection/buffers.ts";
 import type { PromptEvents } from "./prompt.ts";
 import type { EngineParts } from "./parts.ts";
 import type { StepOptions, StepReport } from "./types.ts";
@@ -45,21 +47,25 @@ export async function runTurn(
   const { indices } = options;
   const smallSequences = [...new Set(indices.map((index) => batch.smallSequences[index]))]
     .filter((smallSequence) => smallSequence !== undefined);
-  const restore = [
-    ...await Promise.all(indices.map((index) => large.mark(index))),
-    ...await Promise.all(smallSequences.map((sequence) => smallModel!.session.mark(sequence))),
-  ];
+  using stack = new DisposableStack();
+  const mark = async (session: Session, sequence: number) =>
+    stack.use(await session.mark(sequence, tokens.length));
+  const marks = await Promise.all(indices.map((index) => mark(large, index)));
+  const smallMarks = await Promise.all(
+    smallSequences.map((sequence) => mark(smallModel!.session, sequence)),
+  );
   const written: SmallScores[] = [];
   const vectors: (Float32Array | undefined)[] = [];
   try {
     await runLarge(parts, tokens, { ...options, steps: indices.length + smallSequences.length });
-    for (const smallSequence of smallSequences) {
+    for (const [place, smallSequence] of smallSequences.entries()) {
       const readers = indices.filter((index) => batch.smallSequences[index] === smallSequence);
-      written.push(...await runSmallModel(parts, tokens, { ...options, smallSequence, readers }));
+      const turn = { ...options, smallSequence, readers, start: smallMarks[place]! };
+      written.push(...await runSmallModel(parts, tokens, turn));
     }
     for (const index of indices) vectors.push(await newVectors(parts, index));
   } catch (error) {
-    for (const undo of restore) undo();
+    for (const one of [...marks, ...smallMarks]) one.undo();
     throw error;
   }
   const { device } = large.forward;
@@ -134,7 +140,7 @@ async function runLarge(
   }
 }
 
-/** Scores of the small model's heads for one sequence, [smallHeads, capacity]. */
+/** Scores by the rows that rank tokens of one sequence, [rankedHeads, capacity]. */
 interface SmallScores {
   readonly index: number;
   readonly values: Float32Array<ArrayBuffer>;
@@ -144,19 +150,22 @@ interface SmallScores {
 async function runSmallModel(
   { smallModel, sequences, shape, buffers }: EngineParts,
   tokens: readonly number[],
-  options: PromptEvents & { readonly smallSequence: number; readonly readers: readonly number[] },
+  options: PromptEvents & {
+    readonly smallSequence: number;
+    readonly readers: readonly number[];
+    readonly start: SequenceMark;
+  },
 ): Promise<SmallScores[]> {
-  const { smallSequence, signal } = options;
+  const { smallSequence, start, signal } = options;
   const { session } = smallModel!;
   const { device } = session.forward;
-  const start = session.lengths[smallSequence]!;
   const readers = options.readers.filter((index) => {
     const { isReady, policy } = sequences.all[index]!;
     return isReady && isDeviceScore(policy);
   });
   const quiet = { sequence: smallSequence, logits: "none", ...(signal && { signal }) } as const;
   if (readers.length === 0) await session.prefill(tokens, { ...quiet, isSummed: false });
-  const bytes = 4 * shape.smallHeads * shape.capacity;
+  const bytes = 4 * rankedHeads(shape) * shape.capacity;
   const decays = Map.groupBy(readers, (index) => decayOf(sequences.all[index]!.policy));
   const all: SmallScores[] = [];
   for (const [decay, indices] of decays) {
@@ -164,14 +173,18 @@ async function runSmallModel(
       index,
       values: new Float32Array(await device.read(buffers.scores, bytes * index, bytes)),
     })));
-    session.rewind(start, smallSequence);
+    start.undo();
     for (let done = 0; done < tokens.length; done += CHUNK) {
       const piece = tokens.slice(done, done + CHUNK);
       session.clearAccumulated();
       await session.prefill(piece, { ...quiet, rowDecay: decay });
       const rows = await session.accumulated(smallSequence);
       const factor = decay ** piece.length;
-      for (const { values } of scores) addRows(values, rows, { ...shape, factor });
+      for (const { index, values } of scores) {
+        const { map } = sequences.all[index]!;
+        const ranked = map ? mapSums(map, rows, shape.smallHeads) : rows;
+        addRows(values, ranked, { heads: rankedHeads(shape), capacity: shape.capacity, factor });
+      }
     }
     all.push(...scores);
   }
@@ -182,11 +195,11 @@ async function runSmallModel(
 function addRows(
   scores: Float32Array,
   rows: Float32Array,
-  sizes: Pick<PolicyShape, "smallHeads" | "capacity"> & { readonly factor: number },
+  sizes: { readonly heads: number; readonly capacity: number; readonly factor: number },
 ): void {
-  const { smallHeads, capacity, factor } = sizes;
-  const tokens = rows.length / smallHeads;
-  for (let head = 0; head < smallHeads; head++) {
+  const { heads, capacity, factor } = sizes;
+  const tokens = rows.length / heads;
+  for (let head = 0; head < heads; head++) {
     for (let token = 0; token < tokens; token++) {
       const place = head * capacity + token;
       scores[place] = factor * scores[place]! + rows[head * tokens + token]!;

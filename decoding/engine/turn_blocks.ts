@@ -89,15 +89,20 @@ export class TurnBlocks implements Disposable {
 
   /** Runs a block; the sequence changes only once all of it has succeeded. */
   async #block(tokens: readonly number[], isLast: boolean): Promise<void> {
-    const { large, store, sequence, shape, buffers } = this.#parts;
-    const { device, workspace, config: { kvHeads } } = large.forward;
+    const { large, store, sequence, shape, buffers, rest } = this.#parts;
+    const { device, workspace, cache } = large.forward;
     const rows = tokens.length;
     const length = large.lengths[0]!;
     const seen = withNewest(sequence.selections, length, rows);
     const { match, policy: { combine } } = sequence;
-    device.write(buffers.lists, 0, residentLists(shape, seen, { kvHeads, match, combine }));
+    device.write(
+      buffers.lists,
+      0,
+      residentLists(shape, seen, { cache: cache.shape, match, combine }),
+    );
     device.write(workspace.tokens, 4 * length, Uint32Array.from(tokens));
     device.write(workspace.state, 0, Uint32Array.of(0, length));
+    rest?.prepare([length + rows], [sequence.restMasses]);
     device.submit(await this.#recording(rows, isLast));
     const largeAttention = await this.#readLargeAttention(rows);
     const range = { sequence: 0, from: length, to: length + rows };

@@ -74,9 +74,15 @@ export interface StepReport {
 
 /** Bytes of keys and values. */
 export interface PolicyMemory {
-  /** Of the large model, in the buffers that exist on the device, plus a layer's rerotated keys if positions are slots. */
+  /**
+   * Of the large model, in the buffers that exist on the device, plus a layer's rerotated keys if positions are slots, an
+   * index of keys if the policy has one, and sums of values and a layer's means if the rest counts.
+   */
   readonly largeCacheBytes: number;
-  /** Of the large model, by counting the tokens kept now: 2 * headDim * (2 * full + valueOnly), over KV heads. */
+  /**
+   * Of the large model, by counting the tokens kept now: 2 * headDim * (2 * full + valueOnly), over KV heads; plus the
+   * index of the keys of all tokens if the policy has one.
+   */
   readonly largeCacheBytesIdeal: number;
   /** Of the small model, in the buffers that exist on the device. */
   readonly smallCacheBytes: number;

@@ -7,14 +7,19 @@
 import { klDivergence, largestIndex } from "../../analysis/quality.ts";
 import type { Selection } from "../../cache/policy.ts";
 import { checkInteger } from "../../core/check.ts";
+import { wholeCapacity } from "../engine/parts.ts";
+import { PromptRunner } from "../engine/prompt_runner.ts";
 import {
   fittingSequences,
   openSettings,
   type PolicySetting,
+  promptSetting,
   settingBatches,
 } from "../engine/settings.ts";
+import type { PromptSnapshot } from "../engine/snapshots.ts";
 import type { ModelPair } from "../engine/types.ts";
 import type { PolicySession } from "../engine/policy_session.ts";
+import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import { type StepCost, stepCost } from "../selection/cost.ts";
 
 /** A text in two parts. */
@@ -86,16 +91,19 @@ export async function teacherForceSettings(
   }
   const capacity = text.prompt.length + count + 1;
   const all = [FULL, ...settings];
-  const most = options.sequences ?? fittingSequences(pair, capacity);
+  const most = options.sequences ?? fittingSequences(pair, capacity, { settings: all });
   const batches = settingBatches(all, most);
   const steps = count - 1;
   const reference: Reference = { rows: [], chosen: [] };
   const runs = new Array<TeacherForcedRun>(all.length);
+  using shared = await sharePrompt(pair, text.prompt, { ...options, all, batches, capacity });
   for (const [index, batch] of batches.entries()) {
     using session = openSettings(pair, batch.map((setting) => all[setting]!), capacity);
+    const starts = batch.flatMap((setting) => shared.starts.get(setting) ?? []);
     const recorded = await runBatch(session, text, {
       ...options,
       reference,
+      starts: starts.length === batch.length ? starts : undefined,
       sequences: batch.length,
       onSelections: ({ setting: place, ...seen }) =>
         batch[place]! > 0 && options.onSelections?.({ setting: batch[place]! - 1, ...seen }),
@@ -104,6 +112,50 @@ export async function teacherForceSettings(
     batch.forEach((setting, place) => runs[setting] = recorded[place]!);
   }
   return runs.slice(1);
+}
+
+/** What a sequence begins with whose prompt was run elsewhere. */
+interface SharedStart {
+  readonly snapshot: PromptSnapshot;
+  /** Logits after the prompt, f32 [vocabulary]. */
+  readonly logits: Float32Array;
+}
+
+/**
+ * Runs the prompt once for all batches, if there are several; not for settings that match heads in ways of their own.
+ *
+ * @returns What each setting begins with; nothing for those that run the prompt themselves.
+ */
+async function sharePrompt(
+  pair: ModelPair,
+  prompt: readonly number[],
+  { all, batches, capacity, signal }: Pick<SettingsOptions, "signal"> & {
+    readonly all: readonly PolicySetting[];
+    readonly batches: readonly (readonly number[])[];
+    readonly capacity: number;
+  },
+): Promise<Disposable & { readonly starts: ReadonlyMap<number, SharedStart> }> {
+  const starts = new Map<number, SharedStart>();
+  const usual = batches.filter(([first]) => {
+    const { matchBy, smallBudget } = all[first!]!;
+    return matchBy === undefined && smallBudget === undefined;
+  });
+  if (usual.length < 2) return { starts, [Symbol.dispose]() {} };
+  const indices = usual.flat();
+  const settings = indices.map((index) => promptSetting(all[index]!));
+  const logits = new Map<number, Float32Array>();
+  const sizes = { capacity: wholeCapacity(capacity), chunk: 128 };
+  using runner = new PromptRunner(pair, { settings, ...sizes });
+  const request = { prefix: [], rest: prompt, settings: [...settings.keys()] };
+  const ran = await runner.run(request, {
+    ...(signal && { signal }),
+    onLogits: (row, own) => own.forEach((setting) => logits.set(setting, row)),
+  });
+  indices.forEach((index, setting) => {
+    const snapshot = ran.snapshots.get(setting)!;
+    starts.set(index, { snapshot, logits: logits.get(setting)! });
+  });
+  return { starts, [Symbol.dispose]: () => ran[Symbol.dispose]() };
 }
 
 /** Predictions of the full cache, step by step, from the first sequence of the first batch. */
@@ -120,23 +172,23 @@ async function runBatch(
   options: SettingsOptions & {
     readonly reference: Reference;
     readonly sequences: number;
+    /** What the sequences begin with; if left out, they run the prompt. */
+    readonly starts: readonly SharedStart[] | undefined;
     readonly onStep: (done: number) => void;
   },
 ): Promise<TeacherForcedRun[]> {
   const { reference, newTokens, endTokens, signal } = options;
   const isFirst = reference.rows.length === 0;
   const sequence = [...Array(options.sequences).keys()];
-  const recorders = sequence.map(() => new TeacherForcedRecorder(reference));
+  const recorders = sequence.map((place) =>
+    new TeacherForcedRecorder(reference, session.settings[place]!.policy)
+  );
   const add = (rows: readonly Float32Array[]) => {
     if (isFirst) reference.rows.push(rows[0]!.slice());
     if (isFirst) reference.chosen.push(largestIndex(rows[0]!));
     recorders.forEach((recorder, place) => recorder.add(rows[place]!));
   };
-  const first: Float32Array[] = [];
-  const onLogits = (logits: Float32Array, settings: readonly number[]) =>
-    settings.forEach((place) => first[place] = logits);
-  await session.prefill(prompt, { sequence, onLogits, ...(signal && { signal }) });
-  add(first);
+  add(await begin(session, prompt, { ...options, sequence }));
   // What the full cache writes in the first batch is given to the others.
   const given = continuation ?? reference.chosen;
   const count = continuation?.length ?? (isFirst ? newTokens : given.length);
@@ -155,7 +207,29 @@ async function runBatch(
     add(rows);
     options.onStep(step + 1);
   }
-  return recorders.map((recorder) => recorder.run());
+  const bytes: TeacherForcedRun["bytes"][] = [];
+  for (const place of sequence) bytes.push(await session.keptBytes(place));
+  return recorders.map((recorder, place) => recorder.run(bytes[place]!));
+}
+
+/** Puts the prompt into all sequences; returns the logits after it. */
+async function begin(
+  session: PolicySession,
+  prompt: readonly number[],
+  { sequence, starts, signal }: Pick<SettingsOptions, "signal"> & {
+    readonly sequence: readonly number[];
+    readonly starts: readonly SharedStart[] | undefined;
+  },
+): Promise<Float32Array[]> {
+  const first: Float32Array[] = [];
+  if (starts) {
+    for (const place of sequence) await session.put(place, starts[place]!.snapshot);
+    return starts.map(({ logits }) => logits);
+  }
+  const onLogits = (logits: Float32Array, settings: readonly number[]) =>
+    settings.forEach((place) => first[place] = logits);
+  await session.prefill(prompt, { sequence, onLogits, ...(signal && { signal }) });
+  return first;
 }
 
 /**
@@ -175,24 +249,28 @@ export interface TeacherForcedRun {
   readonly churn: readonly number[];
   /** Half-entries loaded from the host, mean over selections. */
   readonly loaded: readonly number[];
+  /** Bytes that the session counts of the text after its last step; see `PolicySession.keptBytes`. */
+  readonly bytes: Awaited<ReturnType<PolicySession["keptBytes"]>>;
 }
 
 /** Collects the steps of one text under one policy. */
 class TeacherForcedRecorder {
   readonly #reference: Reference;
+  readonly #policy: ResolvedPolicy;
   readonly #kl: number[] = [];
   readonly #chosen: number[] = [];
   readonly #costs: StepCost[] = [];
   #before: readonly Selection[] | undefined;
 
   /** Starts with nothing; the reference must have as many steps as will be recorded. */
-  constructor(reference: Reference) {
+  constructor(reference: Reference, policy: ResolvedPolicy) {
     this.#reference = reference;
+    this.#policy = policy;
   }
 
   /** Adds the selections of a step. */
   see(selections: readonly Selection[], tokens: number): void {
-    this.#costs.push(stepCost(this.#before, selections, tokens));
+    this.#costs.push(stepCost(this.#before, selections, tokens, this.#policy));
     this.#before = selections;
   }
 
@@ -202,8 +280,8 @@ class TeacherForcedRecorder {
     this.#chosen.push(largestIndex(logits));
   }
 
-  /** The recorded run. */
-  run(): TeacherForcedRun {
+  /** The recorded run, with the bytes that are kept at its end. */
+  run(bytes: TeacherForcedRun["bytes"]): TeacherForcedRun {
     const costs = [{ held: 0, churn: 0, loaded: 0 }, ...this.#costs];
     return {
       kl: this.#kl,
@@ -212,6 +290,7 @@ class TeacherForcedRecorder {
       cost: costs.map(({ held }) => held),
       churn: costs.map(({ churn }) => churn),
       loaded: costs.map(({ loaded }) => loaded),
+      bytes,
     };
   }
 }

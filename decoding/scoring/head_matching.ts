@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { FittedMap } from "../../analysis/fitted_map.ts";
 import { matchHeadGroups } from "../../analysis/group_match.ts";
 import {
   checkedMatch,
@@ -13,7 +14,10 @@ import {
   salientCount,
 } from "../../analysis/head_match.ts";
 import type { HeadSaliency } from "../../analysis/head_saliency.ts";
+import { checkInteger } from "../../core/check.ts";
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
+import type { ModelConfig } from "../../models/config.ts";
+import { layerWindows } from "../../models/layer_windows.ts";
 import type { Model } from "../../models/load.ts";
 import { Session } from "../session/session.ts";
 
@@ -23,13 +27,33 @@ export const MATCH_SIDES = ["head", "tail", "tail_rows"] as const;
 export type MatchSide = typeof MATCH_SIDES[number];
 
 /** How the heads of a pair are matched. */
-export interface PairMatchOptions extends MatchOptions {
+export interface PairMatchOptions extends Omit<MatchOptions, "by"> {
+  /** As in `MatchOptions`, or `fitted` for a map in place of a match (D-32). */
+  readonly by?: NonNullable<MatchOptions["by"]> | "fitted";
+  /** D-32: last rows of the prompt that a map is fitted on; 32 if left out. */
+  readonly fitRows?: number;
+  /** D-32: most small heads that predict a head group's row; 16 if left out. */
+  readonly fitHeads?: number;
+  /** D-32: strength of the ridge, relative to the mean square of the chosen heads' rows. */
+  readonly fitRidge?: number;
+  /** D-32: a fitted map that is known in advance. */
+  readonly fittedMap?: FittedMap;
   /** D-3; `head` if left out, which later tokens do not change. */
   readonly side?: MatchSide;
+  /**
+   * D-34: small heads that may be chosen unless `allowedHeads` says so: of layers that see all tokens, where there are any,
+   * or of all layers; `full` if left out.
+   */
+  readonly layers?: "full" | "any";
   /** D-22: flat small head of each flat large head, if known in advance; found in the text if left out. */
   readonly map?: ArrayLike<number>;
   /** D-22: tokens from one match to the next, which then uses the newest ones; matched once if left out. */
   readonly rematch?: number;
+}
+
+/** Whether head groups follow fitted maps, and not single heads. */
+export function isFitted({ by, fittedMap }: PairMatchOptions): boolean {
+  return by === "fitted" || fittedMap !== undefined;
 }
 
 /** Rows and columns of attention that heads are compared by. */
@@ -68,12 +92,8 @@ interface TextMatchOptions {
 }
 
 /**
- * Matches two models on some tokens of a text, which both run for this purpose with keys in 32 bits.
- *
- * Keys in 16 bits, as they are cached, are not precise enough: on 122 tokens of code they match 16 of 336 heads of the
- * real pair differently from float32 in Python, because rounding next to large key biases changes scores by more than
- * what separates tokens at the edge of the salient sets. With 32 bits 2 remain, whose sums at the edge differ in the last
- * bit.
+ * Matches two models on some tokens of a text, which both run for this purpose with keys and values in 32 bits; a prompt
+ * that is run anyway leaves what `matchBySums` needs.
  *
  * @param models The models, and how their heads are matched.
  * @param tokens The text.
@@ -89,11 +109,7 @@ export async function matchText(
   options: TextMatchOptions,
 ): Promise<HeadMatches> {
   const { large, small, match } = models;
-  const kinds = [...new Set(options.policies.map(matchKind))];
-  if (match.map) {
-    const known = checkedMatch(large.config, small.config, match.map);
-    return new Map(kinds.map((kind) => [kind, known]));
-  }
+  if (match.map) return matchBySums(models, tokens.length, options);
   const window = matchWindow(match, tokens.length);
   const { onProgress, signal } = options;
   const run = async (model: Model, start: number) => {
@@ -109,12 +125,58 @@ export async function matchText(
     return windowSums(await session.accumulated(), window);
   };
   const sums = { large: await run(large, 0), small: await run(small, window.end) };
-  return new Map(kinds.map((kind) => [kind, matchSums(models, { window, sums, kind }).match]));
+  return matchBySums(models, tokens.length, { ...options, sums });
 }
 
-/** Counts the tokens that both models together run to match heads on a text of some tokens. */
+/** Counts the tokens that both models together run to match heads on a prompt, beside running it. */
 export function matchTokens(match: PairMatchOptions, tokens: number): number {
-  return match.map ? 0 : 2 * matchWindow(match, tokens).end;
+  return isMatchedByPrompt(match) ? 0 : 2 * matchWindow(match, tokens).end;
+}
+
+/** Whether running a prompt tells which heads match: by its first tokens, or since the match is given. */
+export function isMatchedByPrompt({ map, side = "head" }: PairMatchOptions): boolean {
+  return map !== undefined || side === "head"; // maps are fitted on a prompt, too
+}
+
+/** Counts the first tokens of a prompt that its own run must sum attention over; 0 if it need not. */
+export function summedTokens(match: PairMatchOptions, tokens: number): number {
+  return match.map || isFitted(match) || !isMatchedByPrompt(match)
+    ? 0
+    : matchWindow(match, tokens).end;
+}
+
+/** What the tokens of a match's window have received from each other in both models, [layers * queryHeads, tokens]. */
+export interface WindowSums {
+  /** In the large model. */
+  readonly large: Float32Array;
+  /** In the small model. */
+  readonly small: Float32Array;
+}
+
+/**
+ * Matches two models by attention that has been summed.
+ *
+ * Keys must have 32 bits in it. With the 16 bits of a cache, rounding next to large key biases changes scores by more than
+ * what separates tokens at the edge of the salient sets.
+ *
+ * @param models The models, and how their heads are matched.
+ * @param tokens Length of the text.
+ * @param options Policies; sums of the window, not needed if the match is given.
+ * @returns As `matchText`, which throws the same.
+ */
+export function matchBySums(
+  models: MatchedModels,
+  tokens: number,
+  { policies, sums }: Pick<TextMatchOptions, "policies"> & { readonly sums?: WindowSums },
+): HeadMatches {
+  const { large, small, match } = models;
+  const kinds = [...new Set(policies.map(matchKind))];
+  if (match.map || !sums) {
+    const known = checkedMatch(large.config, small.config, match.map ?? []);
+    return new Map(kinds.map((kind) => [kind, known]));
+  }
+  const window = matchWindow(match, tokens);
+  return new Map(kinds.map((kind) => [kind, matchHeadsBy(models, { window, sums, kind }).match]));
 }
 
 /**
@@ -131,11 +193,11 @@ export async function matchAgain(
 }
 
 /** Matches heads by what they receive in a window, [layers * queryHeads, columns]. */
-function matchSums(
+function matchHeadsBy(
   { large, small, match }: MatchedModels,
   options: {
     readonly window: MatchWindow;
-    readonly sums: { readonly large: Float32Array; readonly small: Float32Array };
+    readonly sums: WindowSums;
     readonly kind: MatchKind;
   },
 ): HeadMatch {
@@ -144,8 +206,12 @@ function matchSums(
   const size = { tokens: end - column, firstRow: first - column };
   const largeSaliency: HeadSaliency = { ...config, ...size, accumulated: sums.large };
   const smallSaliency: HeadSaliency = { ...small.config, ...size, accumulated: sums.small };
-  const choice = {
-    ...match,
+  const { by, layers: _, ...others } = match;
+  const allowedHeads = match.layers === "any" ? undefined : fullLayerHeads(small.config);
+  const choice: MatchOptions = {
+    ...(allowedHeads && { allowedHeads }),
+    ...others,
+    ...(by === "cosine" && { by }),
     // Policies set the least length for matching (D-4), and the size of sets is a share of the rows, not the columns.
     minimumTokens: Math.min(size.tokens, match.minimumTokens ?? size.tokens),
     window: size.tokens,
@@ -158,6 +224,17 @@ function matchSums(
   });
 }
 
+/** Flat heads of the layers that see all tokens; undefined where these are all layers or none. */
+function fullLayerHeads(config: ModelConfig): number[] | undefined {
+  const windows = layerWindows(config).slice(0, config.layers);
+  const heads = windows.flatMap((window, layer) =>
+    window === undefined
+      ? Array.from({ length: config.queryHeads }, (_, head) => layer * config.queryHeads + head)
+      : []
+  );
+  return heads.length > 0 && windows.some((window) => window !== undefined) ? heads : undefined;
+}
+
 /** What is matched for a policy with a small model: each query head, or the heads of a KV head together. */
 export function matchKind({ granularity }: ResolvedPolicy): MatchKind {
   return granularity === "kv_match" ? "group" : "head";
@@ -168,6 +245,7 @@ function matchWindow(
   { window = 200, side = "head" }: PairMatchOptions,
   tokens: number,
 ): MatchWindow {
+  checkInteger("match heads", "window", { value: window, min: 1 });
   const rows = Math.min(tokens, window);
   if (side === "head") return { first: 0, end: rows, column: 0 };
   const first = tokens - rows;

@@ -4,13 +4,22 @@
  * @module
  */
 
-import { readsRows, readsVectors, type Score, type ScoreView } from "../../cache/scores/score.ts";
+import {
+  readsLastRows,
+  readsRows,
+  readsVectors,
+  type Score,
+  type ScoreView,
+} from "../../cache/scores/score.ts";
 import { QueryMoments } from "../../cache/scores/query_moments.ts";
 import type { ModelConfig } from "../../models/config.ts";
 import { attentionScale } from "../../models/forward/forward.ts";
 import { inverseFrequencies } from "../../models/forward/rotation.ts";
 import { type HeadGroups, joinHeads } from "../selection/head_groups.ts";
 import type { MapBlock } from "../session/maps.ts";
+
+/** First tokens that a piece of a repetition sees besides its own. */
+const FIRST_TOKENS = 4;
 
 /** How one sequence's tokens are scored. */
 interface HostScoreOptions {
@@ -39,7 +48,9 @@ export class HostScores {
   readonly #rows: Float32Array[][];
   /** Attention that the prompt's tokens have received, [groups, tokens]. */
   #sums: Float32Array | undefined;
-  /** State of each head group, or of each KV head if keys are read. */
+  /** Most attention that they receive from a repetition of the prompt, [groups, tokens]; absent if it is not read. */
+  readonly #repeated: Float32Array | undefined;
+  /** State of each head group, or of each KV head if keys are read; of the more numerous of them if rows are, too. */
   #states: unknown[] | undefined;
   #knownTokens = 0;
 
@@ -48,12 +59,18 @@ export class HostScores {
     this.#options = options;
     this.values = new Float32Array(groups.total * capacity);
     this.#rows = Array.from({ length: groups.total }, () => []);
+    if (this.readsRepetition) {
+      this.#repeated = new Float32Array(groups.total * options.promptTokens);
+    }
     if (score.reads !== "queries") return;
-    const frequencies = inverseFrequencies(config);
-    this.queries = Array.from(
-      { length: config.layers * config.queryHeads },
-      () => new QueryMoments(config.headDim, frequencies, attentionScale(config)),
-    );
+    this.queries = Array.from({ length: config.layers }, (_, layer) => layer).flatMap((layer) => {
+      const frequencies = inverseFrequencies(config, layer, capacity);
+      const scale = attentionScale(config, layer);
+      return Array.from(
+        { length: config.queryHeads },
+        () => new QueryMoments(config.headDim, frequencies, scale),
+      );
+    });
   }
 
   /** How tokens are scored. */
@@ -69,6 +86,11 @@ export class HostScores {
   /** Whether each step's row of attention is read. */
   get readsRows(): boolean {
     return readsRows(this.score);
+  }
+
+  /** Whether the attention of a repetition of the prompt is read. */
+  get readsRepetition(): boolean {
+    return this.score.reads === "repetition";
   }
 
   /** Tokens whose keys and values have been added. */
@@ -102,6 +124,32 @@ export class HostScores {
     }
   }
 
+  /**
+   * Adds rows of a repetition of the prompt, of one head.
+   *
+   * @param block The rows, which see the prompt and the repetition so far.
+   * @param piece Tokens of the prompt that are repeated and scored, from the first to one behind the last. As KVzip does,
+   *   attention counts as a softmax over the first tokens, these ones and the repetition.
+   */
+  addRepetition(
+    block: MapBlock,
+    { start, end }: { readonly start: number; readonly end: number },
+  ): void {
+    const { groups, config: { queryHeads }, promptTokens } = this.#options;
+    const group = Math.floor((block.layer * queryHeads + block.head) / groups.heads);
+    const first = Math.min(FIRST_TOKENS, start);
+    const largest = this.#repeated!.subarray(group * promptTokens, (group + 1) * promptTokens);
+    for (let query = 0; query < block.queries; query++) {
+      const row = block.values.subarray(query * block.keys, (query + 1) * block.keys);
+      let left = 1;
+      for (let key = first; key < start; key++) left -= row[key]!;
+      for (let key = end; key < promptTokens; key++) left -= row[key]!;
+      for (let key = start; key < end; key++) {
+        largest[key] = Math.max(largest[key]!, row[key]! / left);
+      }
+    }
+  }
+
   /** Last rows of the prompt of a head group, oldest first, [capacity] each. */
   rowsOf(group: number): readonly Float32Array[] {
     return this.#rows[group]!;
@@ -125,6 +173,11 @@ export class HostScores {
     });
   }
 
+  /** Takes over the moments of queries of other scores of the same kind; nothing if they do not read any. */
+  copyQueries(other: HostScores): void {
+    this.queries?.forEach((moments, head) => moments.copyFrom(other.queries![head]!));
+  }
+
   /**
    * Adds keys and values of tokens.
    *
@@ -133,6 +186,7 @@ export class HostScores {
   addVectors(vectors: Float32Array): void {
     const { config: { layers, kvHeads, headDim }, score } = this.#options;
     const states = this.#started();
+    const perKvHead = states.length / (layers * kvHeads);
     const tokens = vectors.length / (2 * layers * kvHeads * headDim);
     const vector = (layer: number, kind: 0 | 1, kvHead: number, token: number) => {
       const place = (((2 * layer + kind) * kvHeads + kvHead) * tokens + token) * headDim;
@@ -140,13 +194,15 @@ export class HostScores {
     };
     for (let layer = 0; layer < layers; layer++) {
       for (let kvHead = 0; kvHead < kvHeads; kvHead++) {
+        const first = (layer * kvHeads + kvHead) * perKvHead;
         for (let token = 0; token < tokens; token++) {
-          score.add(states[layer * kvHeads + kvHead], {
+          const step = {
             token: this.#knownTokens + token,
             rows: 0,
             key: vector(layer, 0, kvHead, token),
             value: vector(layer, 1, kvHead, token),
-          });
+          };
+          for (let k = 0; k < perKvHead; k++) score.add(states[first + k], step);
         }
       }
     }
@@ -157,13 +213,17 @@ export class HostScores {
    * Adds the newest row of every head group.
    *
    * @param token Position of the row.
-   * @param latest Attention, [groups, capacity]; entries of tokens that are not kept do not matter.
+   * @param latest Attention, [groups, capacity]; entries of tokens that are not kept do not matter, and those behind the
+   *   token, which may be of another text, are cleared.
    * @param rowsOf Rows that count for each head group.
    */
   update(token: number, latest: Float32Array, rowsOf: (group: number) => number): void {
-    const { score, capacity } = this.#options;
-    this.#started().forEach((state, group) => {
+    const { score, capacity, groups } = this.#options;
+    const states = this.#started();
+    states.forEach((state, head) => {
+      const group = Math.floor(head * groups.total / states.length);
       const row = latest.subarray(group * capacity, (group + 1) * capacity);
+      row.fill(0, token + 1);
       score.add(state, { token, row, rows: rowsOf(group) });
     });
   }
@@ -193,8 +253,8 @@ export class HostScores {
 
   /** States whose scores are averaged for a head group. */
   #statesOf(group: number): number[] {
-    const { groups: { perLayer }, config: { kvHeads } } = this.#options;
-    if (!this.readsVectors) return [group];
+    const { groups: { perLayer, total }, config: { kvHeads } } = this.#options;
+    if (this.#states!.length === total) return [group];
     const first = Math.floor(group / perLayer) * kvHeads;
     if (perLayer >= kvHeads) return [first + Math.floor(group % perLayer * kvHeads / perLayer)];
     return Array.from({ length: kvHeads }, (_, kvHead) => first + kvHead);
@@ -207,7 +267,9 @@ export class HostScores {
   #start(): unknown[] {
     const { groups, capacity, score, config, promptTokens } = this.#options;
     const { layers, kvHeads, queryHeads } = config;
-    const heads = this.readsVectors ? layers * kvHeads : groups.total;
+    const hasRows = !this.readsVectors || readsLastRows(score);
+    const vectorHeads = this.readsVectors ? layers * kvHeads : 0;
+    const heads = Math.max(vectorHeads, hasRows ? groups.total : 0);
     const room = heads === groups.total ? this.values : new Float32Array(heads * capacity);
     const readers = queryHeads / kvHeads;
     const summed = (this.#sums?.length ?? 0) / heads;
@@ -216,7 +278,10 @@ export class HostScores {
         room: room.subarray(head * capacity, (head + 1) * capacity),
         promptTokens,
         head,
-        rows: this.readsVectors ? [] : this.#rows[head]!,
+        rows: hasRows ? this.#rows[Math.floor(head * groups.total / heads)]! : [],
+        ...(this.#repeated && {
+          repeated: this.#repeated.subarray(head * promptTokens, (head + 1) * promptTokens),
+        }),
         ...(this.#sums && { sums: this.#sums.subarray(head * summed, (head + 1) * summed) }),
         ...(this.queries && { queries: this.queries.slice(head * readers, (head + 1) * readers) }),
       }));

@@ -13,12 +13,14 @@ import {
   type ForwardState,
   type LayerOptions,
 } from "../../models/forward/forward.ts";
+import { layerWindows } from "../../models/layer_windows.ts";
 import { firstLayers } from "../../models/forward/first_layers.ts";
 import type { Model } from "../../models/load.ts";
-import type { PolicyStep } from "../selection/buffers.ts";
+import { type PolicyStep, rankedHeads } from "../selection/buffers.ts";
 import { copyCommand, layersStep } from "../session/commands.ts";
 import { Session } from "../session/session.ts";
 import { type Reduction, REDUCTIONS } from "../../cache/policy_options.ts";
+import { mapRowsCommand } from "../../kernels/map_rows.ts";
 import { matchedSaliencyCommand } from "../../kernels/matched_saliency.ts";
 import { updateScoresCommand } from "../../kernels/update_scores.ts";
 import type { Selection } from "../../cache/policy.ts";
@@ -39,14 +41,20 @@ export interface SmallModelSizes extends Pick<SmallModelCut, "smallLayers"> {
   readonly capacity: number;
   /** Rows of one prefill step. */
   readonly chunk: number;
+  /** Whether its layers with a window hold all tokens; false if left out. */
+  readonly holdsAll?: boolean;
 }
 
 /** A compressed cache of the small model, whose sequences advance with those of its session. */
-export interface SmallCache extends Disposable, SmallModelMemory {
+export interface SmallCache extends Disposable, Omit<SmallModelMemory, "idealBytes"> {
   /** Kept tokens, [sequence][layer * kvHeads + kvHead]. */
   readonly selections: readonly (readonly Selection[])[];
   /** Keeps every token of a prompt. */
   begin(sequence: number, promptTokens: number): void;
+  /** What is kept of a sequence and why, for `put` of another cache. */
+  take(sequence: number): object;
+  /** Continues a sequence of another cache in place of what one holds. */
+  put(sequence: number, taken: object): void;
   /** Starts to drop tokens of a sequence, given the attention that they have received, [heads, tokens]. */
   start(sequence: number, sums: Float32Array): void;
   /** Moves the prompts' cache to its store; returns buffers to run steps with. */
@@ -112,20 +120,43 @@ export class SmallModelStep implements Disposable {
 
   /** Bytes of keys and values now. */
   get memory(): SmallModelMemory {
-    if (this.#cache) return this.#cache;
     const { session } = this;
-    const { layers, kvHeads, headDim } = session.model.config;
-    const tokens = session.lengths.reduce((sum, length) => sum + length, 0);
-    return {
-      deviceBytes: session.cacheBytes,
-      idealBytes: 4 * headDim * kvHeads * layers * tokens,
-      hostBytes: 0,
-    };
+    const idealBytes = session.lengths.reduce((sum, _, index) => sum + this.idealBytes(index), 0);
+    const { deviceBytes, hostBytes } = this.#cache ??
+      { deviceBytes: session.cacheBytes, hostBytes: 0 };
+    return { deviceBytes, idealBytes, hostBytes };
+  }
+
+  /**
+   * Bytes of the tokens that are kept of a sequence now: 4 * headDim each, over the KV heads of the layers that run. Where
+   * nothing is dropped, a layer keeps what its window reaches.
+   */
+  idealBytes(sequence: number): number {
+    const { lengths, model: { config } } = this.session;
+    const { layers, kvHeads, headDim } = config;
+    const kept = this.#cache?.selections[sequence]?.reduce((sum, { full }) => sum + full.length, 0);
+    if (kept !== undefined) return 4 * headDim * kept;
+    const windows = layerWindows(config);
+    let tokens = 0;
+    for (let layer = 0; layer < layers; layer++) {
+      tokens += Math.min(lengths[sequence]!, windows[layer] ?? Infinity);
+    }
+    return 4 * headDim * kvHeads * tokens;
   }
 
   /** Starts a sequence with a prompt, of which nothing is dropped yet. */
   begin(sequence: number, promptTokens: number): void {
     this.#cache?.begin(sequence, promptTokens);
+  }
+
+  /** What its cache keeps of a sequence, for `put` of another step; undefined if it keeps all. */
+  take(sequence: number): object | undefined {
+    return this.#cache?.take(sequence);
+  }
+
+  /** Continues a sequence of another step, whose keys and values the session has been given. */
+  put(sequence: number, taken: object | undefined): void {
+    if (taken) this.#cache?.put(sequence, taken);
   }
 
   /**
@@ -148,14 +179,19 @@ export class SmallModelStep implements Disposable {
     this.#recording ??= await this.#record(step, large);
   }
 
-  /** Runs one token of every sequence, once `open` has recorded how; the large model's lengths must have been written. */
-  submit(): void {
+  /**
+   * Prepares to run one token of every sequence, once `open` has recorded how; the large model's lengths must have been
+   * written.
+   *
+   * @returns What to submit, once.
+   */
+  prepare(): Recording {
     this.session.writeLengths();
     this.#cache?.append();
-    this.session.forward.device.submit(this.#recording!);
+    return this.#recording!;
   }
 
-  /** Advances lengths by the token that `submit` ran, and drops what the budget does not allow. */
+  /** Advances lengths by the token that was run, and drops what the budget does not allow. */
   async finish(): Promise<void> {
     this.session.advance();
     await this.#cache?.settle();
@@ -207,6 +243,17 @@ function tokenCopies({ forward, shape, batch }: PolicyStep, large: ForwardState)
   );
 }
 
+/** Predicts the rows that rank tokens from the newest ones by fitted maps, or copies those. */
+function mapOrCopy(step: PolicyStep, counted: ForwardState): Command[] {
+  const { buffers: { map, smallSequenceRows, rows }, shape } = step;
+  if (!map || !shape.map) return rowCopies(step);
+  const { readers, sources, weights } = map;
+  const { sequences, smallHeads: heads, capacity } = shape;
+  const { state } = counted.workspace;
+  const names = { state, rows: smallSequenceRows, readers, sources, weights, mapped: rows };
+  return [mapRowsCommand(names, { ...shape.map, sequences, heads, capacity })];
+}
+
 /** Copies the newest rows of each small sequence to all sequences that share it; nothing if none is shared. */
 function rowCopies({ buffers, shape, batch }: PolicyStep): Command[] {
   if (buffers.smallSequenceRows === buffers.rows) return [];
@@ -238,7 +285,7 @@ async function recordSmallStep(
   return await step.forward.device.record("small model's step", [
     ...tokenCopies(step, large),
     ...smallModelStep(step, observed),
-    ...rowCopies(step),
+    ...mapOrCopy(step, large),
     ...scoreCommands(step, large),
   ]);
 }
@@ -246,13 +293,18 @@ async function recordSmallStep(
 /** Options of a layer with which it leaves its newest rows in `smallSequenceRows`. */
 type ObservedLayer = (layer: number) => Omit<LayerOptions, "layer">;
 
-/** Runs the small model on one token of each of its sequences. */
+/** Runs the small model on one token of each of its sequences, as far as the attention of its last layer. */
 export function smallModelStep({ forward, shape }: PolicyStep, observed: ObservedLayer): Command[] {
-  return layersStep(forward, { sequences: shape.smallSequences, rowsPerSequence: 1 }, observed);
+  const last = forward.config.layers - 1;
+  return layersStep(
+    forward,
+    { sequences: shape.smallSequences, rowsPerSequence: 1 },
+    (layer) => ({ hasOutput: layer < last, isSummed: false, ...observed(layer) }),
+  );
 }
 
 /**
- * Adds the small model's newest rows to its heads' scores, and joins those to the scores of each selection.
+ * Adds the newest rows that rank tokens to their scores, and joins those to the scores of each selection.
  *
  * @param step Buffers and sizes of the policies, the sequences.
  * @param counted Model whose lengths do not include the rows yet.
@@ -262,7 +314,8 @@ export function scoreCommands(
   { buffers, shape, batch }: Omit<PolicyStep, "forward">,
   counted: ForwardState,
 ): Command[] {
-  const { sequences, smallHeads: heads, capacity, groups } = shape;
+  const { sequences, capacity, groups } = shape;
+  const heads = rankedHeads(shape);
   const { state } = counted.workspace;
   const sizes = { sequences, heads, capacity };
   const join = (names: { scores: DeviceBuffer; saliency: DeviceBuffer }, reduction: Reduction) =>

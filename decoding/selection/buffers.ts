@@ -7,9 +7,12 @@
 import type { Device, DeviceBuffer } from "../../gpu/device.ts";
 import type { ForwardState } from "../../models/forward/forward.ts";
 import { decayOf, type SequenceSettings, wantsRows } from "./sequence_settings.ts";
+import type { LayerRanking } from "./layer_ranking.ts";
 import type { RerotatedKeys } from "./selected_attention.ts";
+import type { RestOfTokens } from "./rest.ts";
 import { type ListShape, listShape } from "./lists.ts";
 import { headGroups } from "./head_groups.ts";
+import { createMapBuffers, type MapBuffers, type MapSizes } from "./map_buffers.ts";
 import type { ModelConfig } from "../../models/config.ts";
 
 /** Buffers that a policy adds to those of its two models. */
@@ -18,13 +21,13 @@ export interface PolicyBuffers extends Disposable {
   readonly lists: DeviceBuffer;
   /** Flat small head of each flat large head, u32 [sequences, layers * queryHeads]. */
   readonly match: DeviceBuffer;
-  /** The small model's newest rows, f32 [sequences, smallHeads, capacity]; one word without a small model. */
+  /** The rows that rank tokens, f32 [sequences, rankedHeads, capacity]; one word without a small model. */
   readonly rows: DeviceBuffer;
-  /** Those rows for each small sequence, f32 [smallSequences, smallHeads, capacity]; the buffer `rows` if none is shared. */
+  /** Those rows for each small sequence, f32 [smallSequences, smallHeads, capacity]; the buffer `rows` if none is shared or mapped. */
   readonly smallSequenceRows: DeviceBuffer;
   /** Means of `rows` over the heads of each selection, f32 [sequences, groups, capacity]; one word unless `hasGroupRows`. */
   readonly groupRows: DeviceBuffer;
-  /** Scores of the small model's heads, shaped as `rows`. */
+  /** Scores by those rows, shaped as `rows`. */
   readonly scores: DeviceBuffer;
   /** Factor on those scores at each step, f32 [sequences]. */
   readonly decays: DeviceBuffer;
@@ -36,6 +39,8 @@ export interface PolicyBuffers extends Disposable {
   readonly largeAttention: DeviceBuffer;
   /** Softmax over kept tokens of one layer, f32 [sequences, queryHeads, capacity]; one word if not needed. */
   readonly attention: DeviceBuffer;
+  /** Fitted maps (D-32); absent if heads are matched. */
+  readonly map?: MapBuffers;
 }
 
 /** Sizes of the buffers of a policy. */
@@ -50,10 +55,17 @@ export interface PolicyShape extends ListShape {
   readonly heads: number;
   /** Query heads of the small model; 0 without one. */
   readonly smallHeads: number;
+  /** Sizes of fitted maps, whose rows then rank tokens in place of the small heads' (D-32); absent if heads are matched. */
+  readonly map?: MapSizes;
   /** Whether marginal values are weighed by `groupRows` and not by `rows` (D-16); false if left out. */
   readonly hasGroupRows?: boolean;
   /** Query heads of one layer of the large model whose softmax is kept; 0 if no policy reads it. */
   readonly attentionHeads: number;
+}
+
+/** Counts the heads whose rows rank tokens: those of the small model, or one per row that a fitted map predicts. */
+export function rankedHeads({ map, smallHeads }: Pick<PolicyShape, "map" | "smallHeads">): number {
+  return map?.groups ?? smallHeads;
 }
 
 /** Allocates the buffers of a policy, filled with zeros. */
@@ -63,17 +75,17 @@ export function createPolicyBuffers(device: Device, shape: PolicyShape): PolicyB
     shape;
   const words = (label: string, count: number) =>
     stack.use(device.createBuffer(label, 4 * Math.max(1, count * sequences)));
-  const rows = words("small model rows", smallHeads * capacity);
+  const rows = words("small model rows", rankedHeads(shape) * capacity);
   const smallSequenceBytes = 4 * smallSequences * smallHeads * capacity;
   const buffers = {
     lists: words("kept tokens", groups.total * listWords),
     match: words("matched heads", shape.heads),
     rows,
-    smallSequenceRows: smallSequences === 0 || smallSequences === sequences
+    smallSequenceRows: !shape.map && (smallSequences === 0 || smallSequences === sequences)
       ? rows
       : stack.use(device.createBuffer("rows of the small model's sequences", smallSequenceBytes)),
     groupRows: words("rows of each selection", shape.hasGroupRows ? groups.total * capacity : 0),
-    scores: words("small model scores", smallHeads * capacity),
+    scores: words("small model scores", rankedHeads(shape) * capacity),
     decays: words("decays", 1),
     joined: words("heads that join", 1),
     saliency: words("saliency", smallHeads > 0 ? groups.total * capacity : 0),
@@ -82,6 +94,7 @@ export function createPolicyBuffers(device: Device, shape: PolicyShape): PolicyB
       attentionHeads > 0 ? groups.total * capacity : 0,
     ),
     attention: words("softmax over kept tokens", attentionHeads * capacity),
+    ...shape.map && { map: stack.use(createMapBuffers(device, { ...shape.map, sequences })) },
   };
   const owned = stack.move();
   return { ...buffers, [Symbol.dispose]: () => owned.dispose() };
@@ -99,6 +112,10 @@ export interface PolicyStep {
   readonly batch: SequenceSettings;
   /** Room for keys at the positions of slots (D-21); absent where all positions are original. */
   readonly rerotated?: RerotatedKeys;
+  /** What ranks tokens within each layer (D-33); absent where they are ranked in another way. */
+  readonly ranking?: LayerRanking;
+  /** What tokens count for that are not listed (D-31); absent where they count for nothing. */
+  readonly rest?: RestOfTokens;
 }
 
 /**
@@ -124,7 +141,7 @@ export function writeSettings(
 export function policyShape(
   config: ModelConfig,
   batch: SequenceSettings,
-  sizes: Pick<PolicyShape, "capacity" | "smallHeads">,
+  sizes: Pick<PolicyShape, "capacity" | "smallHeads" | "map">,
 ): PolicyShape {
   const { layers, queryHeads } = config;
   const isWeighed = batch.settings.some(({ policy }) => wantsRows(policy));

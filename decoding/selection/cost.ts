@@ -6,6 +6,8 @@
  */
 
 import type { Selection } from "../../cache/policy.ts";
+import type { ResolvedPolicy } from "../../cache/policy_options.ts";
+import { budgeted } from "../../cache/windowed_layers.ts";
 
 /** Cost of the selections of one step, means over its selections. */
 export interface StepCost {
@@ -23,16 +25,27 @@ export interface StepCost {
  * @param before Selections of the step before, one per head group; none at the first step after a prompt, which held all.
  * @param now Selections of this step, one per head group.
  * @param tokens Tokens of the sequence, the newest one included.
- * @returns Means over the head groups.
+ * @param policy The policy, whose windows tell which layers a budget is for, and how much of the others a cache needs.
+ * @returns Means over the head groups; layers with a window count only where the budget counts them.
  */
 export function stepCost(
   before: readonly Selection[] | undefined,
   now: readonly Selection[],
   tokens: number,
+  policy: Pick<ResolvedPolicy, "windows" | "windowed"> = { windowed: "apart" },
 ): StepCost {
-  let [held, churn, loaded] = [0, 0, 0];
+  if (policy.windows && policy.windowed === "apart") {
+    return stepCost(
+      before && budgeted(policy, before),
+      budgeted(policy, now),
+      tokens,
+    );
+  }
+  let [held, full, churn, loaded] = [0, 0, 0, 0];
+  const perLayer = now.length / (policy.windows?.length ?? now.length);
   now.forEach((selection, group) => {
     held += heldHalves(selection);
+    full += 2 * Math.min(tokens, policy.windows?.[Math.floor(group / perLayer)] ?? tokens);
     const earlier = before?.[group];
     if (!earlier || earlier === selection) return;
     const coming = comingTokens(earlier, selection, tokens - 1);
@@ -40,7 +53,7 @@ export function stepCost(
     churn += coming.values / Math.max(1, selection.full.length + selection.valueOnly.length - 1);
   });
   return {
-    held: held / (2 * tokens * now.length),
+    held: held / full,
     churn: churn / now.length,
     loaded: loaded / now.length,
   };

@@ -6,9 +6,16 @@
 
 import type { Selection } from "../../cache/policy.ts";
 import { type Combine, COMBINES } from "../../cache/policy_options.ts";
+import { type CacheShape, layerSlots } from "../../cache/full_cache.ts";
 import type { SelectionRows } from "../../cache/kv_store.ts";
+import { slotRows } from "../../cache/resident_store.ts";
 import { checkInteger } from "../../core/check.ts";
-import { CALIBRATION_SINKS, LIST_HEADER_WORDS, listRoom } from "../../kernels/selection_list.ts";
+import {
+  CALIBRATION_SINKS,
+  LIST_HEADER_WORDS,
+  listRoom,
+  WEIGHED_REST,
+} from "../../kernels/selection_list.ts";
 import type { HeadGroups } from "./head_groups.ts";
 
 /** Sizes of the lists of a session. */
@@ -34,6 +41,15 @@ export interface ListSource {
   readonly match: Uint32Array;
   /** How the attention of full and of marginal tokens is combined. */
   readonly combine: Combine;
+  /** Whether the small model's row tells the mass of tokens that are not listed (D-31); false if left out. */
+  readonly isRestWeighed?: boolean;
+}
+
+/** The word of a list that says how its parts join. */
+export function joinWord(
+  { combine, isRestWeighed }: Omit<ListSource, "selections" | "rows" | "match">,
+) {
+  return COMBINES.indexOf(combine) + (isRestWeighed ? WEIGHED_REST : 0);
 }
 
 /**
@@ -47,7 +63,7 @@ export interface ListSource {
 export function packLists(
   lists: Uint32Array,
   { groups, listWords }: ListShape,
-  { selections, rows, match, combine }: ListSource,
+  { selections, rows, match, ...join }: ListSource,
 ): void {
   const room = listRoom({ listWords, groupHeads: groups.heads });
   selections.forEach(({ full, valueOnly }, group) => {
@@ -60,7 +76,7 @@ export function packLists(
     list[2] = full.subarray(0, CALIBRATION_SINKS).filter((token) =>
       token < CALIBRATION_SINKS
     ).length;
-    list[3] = COMBINES.indexOf(combine);
+    list[3] = joinWord(join);
     list.set(match.subarray(group * groups.heads, (group + 1) * groups.heads), LIST_HEADER_WORDS);
     const start = LIST_HEADER_WORDS + groups.heads;
     writePairs(list.subarray(start), full, rows[group]!.full);
@@ -84,43 +100,56 @@ export function perGroup(selections: readonly Selection[], lists: number): Selec
 }
 
 /**
- * Finds the rows of listed tokens in a cache that holds every token at its position.
+ * Finds the rows of listed tokens in a cache that holds tokens at their positions, modulo the slots of a ring.
  *
  * @param shape Sizes.
  * @param listed Tokens of each list.
- * @param place KV heads of a layer, and which sequence.
+ * @param place The cache, which sequence, and the layer of the first list.
  * @returns Rows of each list.
  */
 export function residentRows(
-  { groups: { perLayer }, capacity }: ListShape & { readonly capacity: number },
+  { groups: { perLayer } }: Pick<ListShape, "groups">,
   listed: readonly Selection[],
-  { kvHeads, sequence }: { readonly kvHeads: number; readonly sequence: number },
+  { cache, sequence, firstLayer = 0 }: ResidentPlace,
 ): SelectionRows[] {
+  const { kvHeads } = cache;
   return listed.map(({ full, valueOnly }, group) => {
-    const kvHead = Math.floor(group % perLayer * kvHeads / perLayer);
-    const first = (sequence * kvHeads + kvHead) * capacity;
-    const toRow = (token: number) => first + token;
-    return { full: full.map(toRow), valueOnly: valueOnly.map(toRow) };
+    const head = sequence * kvHeads + Math.floor(group % perLayer * kvHeads / perLayer);
+    const slots = layerSlots(cache, firstLayer + Math.floor(group / perLayer));
+    return { full: slotRows(full, head, slots), valueOnly: slotRows(valueOnly, head, slots) };
   });
 }
 
+/** Where listed tokens are. */
+interface ResidentPlace {
+  /** Sizes of the cache. */
+  readonly cache: Pick<CacheShape, "kvHeads" | "capacity" | "rings">;
+  /** Which sequence. */
+  readonly sequence: number;
+  /** Layer of the first list; the first one if left out. */
+  readonly firstLayer?: number;
+}
+
 /**
- * Writes the lists of the only sequence of a cache that holds every token at its position.
+ * Writes the lists of the only sequence of a cache that holds tokens at their positions, modulo the slots of a ring.
  *
  * @param shape Sizes.
  * @param selections Tokens of each of the policy's head groups.
- * @param options KV heads of a layer, matched heads, how full and marginal tokens are combined.
+ * @param options Sizes of the cache, matched heads, how full and marginal tokens are combined.
  * @returns u32 [list groups, listWords].
  */
 export function residentLists(
-  shape: ListShape & { readonly capacity: number },
+  shape: ListShape,
   selections: readonly Selection[],
-  options: { readonly kvHeads: number; readonly match: Uint32Array; readonly combine: Combine },
+  options: Pick<ResidentPlace, "cache"> & {
+    readonly match: Uint32Array;
+    readonly combine: Combine;
+  },
 ): Uint32Array<ArrayBuffer> {
   const { groups: { total }, listWords } = shape;
-  const { kvHeads, match, combine } = options;
+  const { cache, match, combine } = options;
   const listed = perGroup(selections, total);
-  const rows = residentRows(shape, listed, { kvHeads, sequence: 0 });
+  const rows = residentRows(shape, listed, { cache, sequence: 0 });
   const lists = new Uint32Array(total * listWords);
   packLists(lists, shape, { selections: listed, rows, match, combine });
   return lists;

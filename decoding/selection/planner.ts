@@ -6,11 +6,15 @@
 
 import { RequirementError } from "../../core/check.ts";
 import type { CacheBudget, CountRequest, TierCounts } from "../../cache/budget.ts";
+import { layerSlots } from "../../cache/full_cache.ts";
 import { checkCounts, checkPlan } from "../../cache/plan_check.ts";
 import { planBySaliency, planOverAll, type Selection } from "../../cache/policy.ts";
-import { basedOn, COMBINES, type ResolvedPolicy } from "../../cache/policy_options.ts";
+import { fullLayerBudget, fullLayerPlace } from "../../cache/windowed_layers.ts";
+import { basedOn, type ResolvedPolicy } from "../../cache/policy_options.ts";
 import { perRow } from "../../analysis/row_means.ts";
 import type { HeadGroups } from "./head_groups.ts";
+import { joinWord } from "./lists.ts";
+import { restSource } from "./rest.ts";
 import type { Device, DeviceBuffer, Recording } from "../../gpu/device.ts";
 import { planBySaliencyCommand } from "../../kernels/plan_by_saliency.ts";
 import { readList } from "../../kernels/selection_list.ts";
@@ -28,6 +32,8 @@ export interface PlannerOptions {
   readonly groups: HeadGroups;
   /** Tokens of the prompt. */
   readonly promptTokens: number;
+  /** Elements of a head; needed where a budget also pays for an index of keys. */
+  readonly headDim?: number;
 }
 
 /** Scores of all head groups, [groups, stride]; a row is long enough for the tokens that are ranked. */
@@ -47,6 +53,11 @@ export class SelectionPlanner {
   #selections: Selection[] = [];
   #plannedTokens = 0;
   #churn = 0;
+  /** What a plan that goes layer by layer began with: the selections before it, and tokens of each tier, [layers]. */
+  #begun: { readonly before: readonly Selection[]; readonly tiers: readonly TierCounts[] } = {
+    before: [],
+    tiers: [],
+  };
 
   /** Starts with nothing kept. */
   constructor(options: PlannerOptions) {
@@ -126,8 +137,10 @@ export class SelectionPlanner {
   tiers(tokens: number): TierCounts[] {
     const { policy, budget, promptTokens } = this.#options;
     const layers = Array.from({ length: this.#layers }, (_, layer) => this.counts(tokens, layer));
-    const granted = basedOn(policy.base, { budget, promptTokens });
-    checkCounts(layers, { policy, budget: granted, tokens });
+    const left = fullLayerBudget(policy, { budget, tokens, promptTokens });
+    const granted = basedOn(policy.base, { budget: left, promptTokens });
+    const isBudgeted = (_: TierCounts, layer: number) => policy.windows?.[layer] === undefined;
+    checkCounts(layers.filter(isBudgeted), { policy, budget: granted, tokens });
     return layers;
   }
 
@@ -167,9 +180,33 @@ export class SelectionPlanner {
     this.#plannedTokens = tokens;
   }
 
+  /**
+   * Chooses the tokens of one layer's head groups; the layers of a plan follow each other from the first to the last.
+   *
+   * @param tokens Tokens of the sequence, the newest one included.
+   * @param layer The layer.
+   * @param scores Scores of its head groups.
+   */
+  planLayer(tokens: number, layer: number, { values, stride }: GroupScores): void {
+    const { groups: { perLayer } } = this.#options;
+    if (layer === 0) this.#begun = { before: this.#selections, tiers: this.tiers(tokens) };
+    const { before, tiers } = this.#begun;
+    const counts = tiers[layer]!;
+    const first = layer * perLayer;
+    const after = Array.from({ length: perLayer }, (_, k) => {
+      const saliency = values.subarray(k * stride, k * stride + tokens);
+      return this.#choose({ group: first + k, tokens, saliency }, counts);
+    });
+    this.#selections = this.#selections.toSpliced(first, perLayer, ...after);
+    if (layer < this.#layers - 1) return;
+    this.#churn = meanChurn(before, this.#selections);
+    this.#plannedTokens = tokens;
+  }
+
   #request(tokens: number, layer: number): CountRequest {
-    const { policy, budget, promptTokens } = this.#options;
-    return { ...policy, budget, tokens, promptTokens, layer, layers: this.#layers };
+    const { policy, budget, promptTokens, headDim } = this.#options;
+    const sizes = { tokens, promptTokens, layer, layers: this.#layers };
+    return { ...policy, budget, ...sizes, ...(headDim !== undefined && { headDim }) };
   }
 
   /** Whether the newest plan is an interval old. */
@@ -194,13 +231,14 @@ export class SelectionPlanner {
       ties: policy.ties,
       ...(isHeld && { isOpen: (token: number) => isHeld[token] === 1 }),
     };
-    if (!policy.plan) {
+    const layer = Math.floor(group / groups.perLayer);
+    if (!policy.plan || policy.windows?.[layer] !== undefined) {
       const left = isHeld ? withoutLostSinks(counts, isHeld) : counts;
       return policy.ranked === "all" ? planOverAll(view, left) : planBySaliency(view, left);
     }
-    const layer = Math.floor(group / groups.perLayer);
     const { minimumTokens } = policy;
-    const place = { budget, promptTokens, layer, layers: this.#layers, minimumTokens };
+    const all = { budget, promptTokens, layer, layers: this.#layers, minimumTokens, tokens };
+    const place = fullLayerPlace(policy, all);
     const selection = policy.plan({ ...view, ...place, held }, counts);
     checkPlan(selection, { policy, tokens, counts, held, place: placeOf(group, this.#options) });
     return selection;
@@ -270,16 +308,19 @@ function meanChurn(before: readonly Selection[], after: readonly Selection[]): n
 /**
  * Tells whether a session chooses tokens on the device; the host chooses otherwise.
  *
- * The device does if, in every sequence, unmodified scores of the small model rank the tokens before each step, any token
- * may be chosen, the earlier of two equal ones first, and no chosen token has to be loaded.
+ * The device does if, in every sequence, unmodified scores of the small model, or an index of the layer's keys, rank the
+ * tokens before each step, any token may be chosen, the earlier of two equal ones first, and no chosen token has to be
+ * loaded.
  */
 export function plansOnDevice({ settings }: SequenceSettings, store: StoreKind): boolean {
   return store === "resident" && settings.every(({ policy }) => isStandard(policy));
 }
 
 function isStandard(policy: ResolvedPolicy): boolean {
-  const { candidates, ties, interval, normalise, ranked, weights, plan, shouldPlan } = policy;
-  return isDeviceScore(policy) && plansBefore(policy) && candidates === "all" &&
+  const { candidates, ties, interval, normalise, ranked, weights, plan, shouldPlan, index } =
+    policy;
+  return (isDeviceScore(policy) || index !== undefined) && plansBefore(policy) &&
+    candidates === "all" &&
     ties === "earlier" &&
     interval === 1 && normalise === "none" && ranked === "older" &&
     weights === "query_head" &&
@@ -292,24 +333,34 @@ export class DevicePlanner implements Disposable {
   readonly #shape: PolicyShape;
   readonly #lists: DeviceBuffer;
   readonly #budgets: DeviceBuffer;
+  readonly #owned: DisposableStack;
   readonly #words: Uint32Array<ArrayBuffer>;
-  readonly #recording: Recording;
+  readonly #recordings: readonly Recording[];
 
   private constructor(
     { forward: { device }, shape, buffers }: PolicyStep,
-    budgets: DeviceBuffer,
-    recording: Recording,
+    { budgets, recordings, owned }: {
+      readonly budgets: DeviceBuffer;
+      readonly recordings: readonly Recording[];
+      readonly owned: DisposableStack;
+    },
   ) {
     this.#device = device;
     this.#shape = shape;
     this.#lists = buffers.lists;
     this.#budgets = budgets;
     this.#words = new Uint32Array(budgets.byteLength / 4);
-    this.#recording = recording;
+    this.#recordings = recordings;
+    this.#owned = owned;
+  }
+
+  /** Tokens of each tier that the next choice takes, u32 [sequences, groups, 4]. */
+  get budgets(): DeviceBuffer {
+    return this.#budgets;
   }
 
   /**
-   * Records the choice.
+   * Records the choice, unless the layers of the large model's step make it (D-33).
    *
    * @param step Large model, buffers and sizes of the policies, the sequences.
    * @returns The planner; the lists already say how each sequence combines full and marginal tokens.
@@ -321,25 +372,31 @@ export class DevicePlanner implements Disposable {
     const budgets = stack.use(
       device.createBuffer("budgets of a step", 16 * groups.total * sequences),
     );
-    const command = planBySaliencyCommand({ ...buffers, state, budgets }, {
+    writeCombines(step);
+    if (step.ranking) {
+      return new DevicePlanner(step, { budgets, recordings: [], owned: stack.move() });
+    }
+    const slots = slotsBuffer(step.forward);
+    if (slots) stack.use(slots);
+    const names = { ...buffers, state, budgets, ...(slots && { slots }) };
+    const command = planBySaliencyCommand(names, {
       ...shape,
       groups: groups.total,
       groupHeads: groups.heads,
       groupsPerLayer: groups.perLayer,
       kvHeads: config.kvHeads,
     });
-    const recording = await device.record("choice of tokens", [command]);
-    writeCombines(step);
-    stack.move();
-    return new DevicePlanner(step, budgets, recording);
+    const recording = stack.use(await device.record("choice of tokens", [command]));
+    return new DevicePlanner(step, { budgets, recordings: [recording], owned: stack.move() });
   }
 
   /**
-   * Chooses the tokens of all sequences, once the device has their scores.
+   * Prepares to choose the tokens of all sequences.
    *
    * @param counts Tokens of each tier, [sequence][layer].
+   * @returns What to submit, once, after the device has their scores; nothing where the large model's step chooses.
    */
-  run(counts: readonly (readonly TierCounts[])[]): void {
+  prepare(counts: readonly (readonly TierCounts[])[]): readonly Recording[] {
     const { perLayer } = this.#shape.groups;
     let word = 0;
     for (const layers of counts) {
@@ -353,7 +410,7 @@ export class DevicePlanner implements Disposable {
       }
     }
     this.#device.write(this.#budgets, 0, this.#words);
-    this.#device.submit(this.#recording);
+    return this.#recordings;
   }
 
   /**
@@ -381,11 +438,21 @@ export class DevicePlanner implements Disposable {
     );
   }
 
-  /** Frees buffer and recording. */
+  /** Frees buffers and recording. */
   [Symbol.dispose](): void {
-    this.#recording[Symbol.dispose]();
-    this.#budgets[Symbol.dispose]();
+    this.#owned.dispose();
   }
+}
+
+/** Slots of a KV head in each layer, u32 [layers]; undefined where all of them have one for every position. */
+function slotsBuffer(
+  { device, cache: { shape } }: PolicyStep["forward"],
+): DeviceBuffer | undefined {
+  if (!shape.rings) return undefined;
+  const slots = Uint32Array.from({ length: shape.layers }, (_, layer) => layerSlots(shape, layer));
+  const buffer = device.createBuffer("slots of each layer", slots.byteLength);
+  device.write(buffer, 0, slots);
+  return buffer;
 }
 
 /** Writes the words of the lists that the choice does not change. */
@@ -394,7 +461,10 @@ function writeCombines({ forward: { device }, shape, buffers, batch }: PolicySte
   batch.settings.forEach(({ policy }, sequence) => {
     const lists = new Uint32Array(groups.total * listWords);
     for (let group = 0; group < groups.total; group++) {
-      lists[group * listWords + 3] = COMBINES.indexOf(policy.combine);
+      lists[group * listWords + 3] = joinWord({
+        combine: policy.combine,
+        isRestWeighed: restSource(policy) === "row",
+      });
     }
     device.write(buffers.lists, lists.byteLength * sequence, lists);
   });

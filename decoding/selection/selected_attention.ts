@@ -9,7 +9,7 @@ import type { Command, DeviceBuffer } from "../../gpu/device.ts";
 import { scatterScoresCommand } from "../../kernels/scatter_scores.ts";
 import { selectedAttentionCommands } from "../../kernels/selected_attention.ts";
 import { attentionShape } from "../../models/forward/forward.ts";
-import type { PolicyStep } from "./buffers.ts";
+import { type PolicyStep, rankedHeads } from "./buffers.ts";
 import { rerotateKeysCommand } from "../../kernels/rerotate_keys.ts";
 import { layerRotation } from "../../models/forward/rotation.ts";
 
@@ -43,11 +43,12 @@ export function selectedStep(
   layer: number,
   shared?: SharedRows,
 ): Command[] {
-  const { forward, buffers, shape, rerotated } = step;
-  const { device, workspace, cache } = forward;
+  const { forward, buffers, shape, rerotated, ranking, rest } = step;
+  const { device, workspace, cache, config: { queryHeads } } = forward;
   const rowShape = { sequences: shape.sequences, rowsPerSequence: shared?.rows ?? 1 };
   const hasAttention = shape.attentionHeads > 0;
   const { groups, listWords } = shape;
+  const own = ranking && { rows: ranking.rows, heads: queryHeads };
   const commands = selectedAttentionCommands(device.info, {
     shape: attentionShape(forward, rowShape, layer),
     selection: {
@@ -55,7 +56,8 @@ export function selectedStep(
       groupOffset: layer * groups.perLayer,
       groups: groups.total,
       listWords,
-      smallHeads: shape.hasGroupRows ? groups.total : Math.max(1, shape.smallHeads),
+      smallHeads: own?.heads ??
+        (shape.hasGroupRows ? groups.total : Math.max(1, rankedHeads(shape))),
       hasAttention,
       attentionStride: shared?.attentionStride ?? shape.capacity,
     },
@@ -65,14 +67,21 @@ export function selectedStep(
       ...cache.layers[layer]!,
       ...(rerotated && { keys: rerotated.keys }),
       lists: buffers.lists,
-      small_attention: shape.hasGroupRows ? buffers.groupRows : buffers.rows,
+      small_attention: own?.rows ?? (shape.hasGroupRows ? buffers.groupRows : buffers.rows),
       output: workspace.heads,
       attention: shared?.attention ?? buffers.attention,
       ...(workspace.partial && { partial: workspace.partial }),
+      ...(rest && { rest: rest.means, partial: rest.partial }),
     },
+    // Where lists are not split, sums keep the order that they have without the rest.
+    ...(!workspace.partial && { splits: 1 }),
   });
   if (hasAttention) commands.push(...scatterCommands(step, layer, shared));
-  return rerotated ? [...rerotateStep(step, rerotated, layer), ...commands] : commands;
+  return [
+    ...rerotated ? rerotateStep(step, rerotated, layer) : [],
+    ...rest?.commands(step, layer, rowShape.rowsPerSequence) ?? [],
+    ...commands,
+  ];
 }
 
 /** Orders the softmax by position: that of the newest row of every sequence, or of each row of a block. */

@@ -6,8 +6,12 @@
 
 import { type CacheBudget, checkBudget } from "../../cache/budget.ts";
 import type { Granularity } from "../../cache/options.ts";
+import { indexKey, type KeyIndex } from "../../cache/key_index.ts";
 import { checkBase, type Reduction, type ResolvedPolicy } from "../../cache/policy_options.ts";
-import { readsRows } from "../../cache/scores/score.ts";
+import { withWindows } from "../../cache/windowed_layers.ts";
+import type { ModelConfig } from "../../models/config.ts";
+import { layerWindows } from "../../models/layer_windows.ts";
+import { readsRows, readsVectors } from "../../cache/scores/score.ts";
 import { checkInteger, RequirementError } from "../../core/check.ts";
 import type { StoreKind } from "../../cache/kv_store.ts";
 
@@ -40,6 +44,8 @@ export interface SequenceSettings {
   readonly reduction: Reduction;
   /** Whose attention weighs marginal values. */
   readonly weights: ResolvedPolicy["weights"];
+  /** What the device keeps of every key, if tokens are ranked within each layer. */
+  readonly index?: KeyIndex;
 }
 
 /** The sequences of a batch: one setting for all, or one for each. */
@@ -61,14 +67,20 @@ export type SequenceSettingOptions =
  * Resolves the settings of all sequences.
  *
  * @param options One setting for all sequences, or one for each; where their tokens are stored.
- * @returns The sequences.
+ * @param config The model whose cache is compressed; its layers see all tokens if left out.
+ * @returns The sequences, with policies that know the windows of the model's layers.
  * @throws {RequirementError} If there are none, a budget is not valid, or they cannot run together.
  */
 export function sequenceSettings(
   options: SequenceSettingOptions & { readonly store?: StoreKind },
+  config: Pick<ModelConfig, "layerAttention"> = {},
 ): SequenceSettings {
-  const settings = options.settings ??
+  const given = options.settings ??
     new Array<SequenceSetting>(options.sequences ?? 1).fill(onlySetting(options));
+  const settings = given.map((setting) => ({
+    ...setting,
+    policy: withWindows(setting.policy, layerWindows(config)),
+  }));
   checkInteger("decode together", "sequences", { value: settings.length, min: 1 });
   for (const { policy, budget } of settings) checkBase(policy, checkBudget(budget));
   const withSmallModel = settings.filter(({ policy }) => policy.saliencySource === "small");
@@ -81,8 +93,34 @@ export function sequenceSettings(
   );
   const weights = onlyOne("weights", withSmallModel.map(({ policy }) => policy.weights)) ??
     "query_head";
+  onlyOne("index of keys", settings.map(({ policy }) => indexKey(policy.index)));
+  const { index } = settings[0]!.policy;
   if (options.store === "tiered") checkTiered(settings, granularity!);
-  return { settings, ...smallSequencesOf(settings), granularity: granularity!, reduction, weights };
+  return {
+    settings,
+    ...smallSequencesOf(settings),
+    granularity: granularity!,
+    reduction,
+    weights,
+    ...(index && { index }),
+  };
+}
+
+/**
+ * Tells whether a policy reads keys and values of a model that no row of its attention sees any longer, so that layers with a
+ * window must hold all tokens: for an index or a score of keys, for keys at the positions of slots, or while tokens of a
+ * prompt are dropped from layer to layer.
+ *
+ * @param policy The policy.
+ * @param model Which model.
+ */
+export function readsAllTokens(
+  { prune, index, positions, saliencySource, score }: ResolvedPolicy,
+  model: "large" | "small",
+): boolean {
+  if (score !== undefined && saliencySource === model && readsVectors(score)) return true;
+  return model === "large" &&
+    (prune !== undefined || index !== undefined || positions === "slot");
 }
 
 /** Whether tokens are chosen before a step's attention, which then sees what the step's own plan chose. */

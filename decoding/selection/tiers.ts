@@ -7,6 +7,8 @@
 import type { Selection } from "../../cache/policy.ts";
 import type { CacheBudget } from "../../cache/budget.ts";
 import type { ModelConfig } from "../../models/config.ts";
+import { budgeted, withWindows } from "../../cache/windowed_layers.ts";
+import { layerWindows } from "../../models/layer_windows.ts";
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import { headGroups } from "./head_groups.ts";
 
@@ -98,10 +100,12 @@ export interface TierSetting {
  * @returns One count per layer.
  */
 export function recentCounts(
-  { policy, budget, config: { layers } }: TierSetting,
+  { policy: given, budget, config }: TierSetting,
   place: SequencePlace,
 ): number[] {
-  const request = { ...place, budget, layers };
+  const { layers, headDim } = config;
+  const policy = withWindows(given, layerWindows(config));
+  const request = { ...place, budget, layers, headDim };
   return Array.from({ length: layers }, (_, layer) => policy.counts({ ...request, layer }).recent);
 }
 
@@ -109,15 +113,16 @@ export function recentCounts(
  * Makes a function that counts tokens per tier.
  *
  * @param setting Policy, budget, model.
- * @returns Counts the tiers of a sequence's selections.
+ * @returns Counts the tiers of a sequence's selections, of layers that the budget is for.
  */
 export function tierCounter(
   setting: TierSetting,
 ): (selections: readonly Selection[], place: SequencePlace) => TierSizes {
   const { perLayer } = headGroups(setting.config, setting.policy.granularity);
+  const policy = withWindows(setting.policy, layerWindows(setting.config));
   return (selections, place) => {
-    const recent = recentCounts(setting, place);
-    return tierSizes(selections, {
+    const recent = budgeted(policy, recentCounts({ ...setting, policy }, place));
+    return tierSizes(budgeted(policy, selections), {
       tokens: place.tokens,
       recentOf: (group) => recent[Math.floor(group / perLayer)]!,
     });

@@ -42,6 +42,7 @@ export class RealDrop implements Disposable {
       accumulate: true,
       masked: true,
       isExact: true,
+      holdsAll: true,
     });
     session.setVisible(() => true);
     const first = tokens.slice(0, firstTokens);

@@ -4,25 +4,32 @@
  * @module
  */
 
-import { createFullCache, type FullCache } from "../../cache/full_cache.ts";
+import { createFullCache, type FullCache, ringsOf } from "../../cache/full_cache.ts";
 import { checkInteger, GpuError, RequirementError } from "../../core/check.ts";
 import type { DeviceBuffer } from "../../gpu/device.ts";
+import { layerWindows } from "../../models/layer_windows.ts";
 import type { Model } from "../../models/load.ts";
 import { rotationTable } from "../../models/forward/rotation.ts";
 import { createTaps } from "../../models/forward/taps.ts";
 import type { ForwardState } from "../../models/forward/forward.ts";
 import { createWorkspace } from "../../models/forward/workspace.ts";
 import { Calls } from "./calls.ts";
+import type { ExactSums } from "./exact_sums.ts";
 import { checkTokens, readLogits } from "./step_io.ts";
 import { forkCache } from "./fork_cache.ts";
+import { HeldTokens } from "./held_tokens.ts";
 import { type HeadSelection, type MapBlock, MapReader } from "./maps.ts";
+import { SavedSequence } from "./saved_sequence.ts";
+import { SavedTokens } from "./saved_tokens.ts";
 import { StepRunner } from "./step_runner.ts";
-import { clearSums, readSums, writeVisible } from "./taps.ts";
+import { clearSums, readSums, writeSums, writeVisible } from "./taps.ts";
 
 /** Rows whose logits are computed and read at once. */
 const LOGIT_ROWS = 16;
 /** Decode steps per submission: enough to hide a readback, few enough to stay interruptible. */
 const STEPS_PER_SUBMIT = 16;
+/** Most rows that steps of callers write after the tokens that they keep: a block of drafts. */
+const DRAFT_ROWS = 16;
 
 /**
  * A running model, for one conversation or batch. Closing it frees cache and activations.
@@ -37,6 +44,8 @@ export class Session implements Disposable {
   #runner: StepRunner;
   readonly #maps: MapReader;
   readonly #lengths: number[];
+  /** Tokens that layers with a window still hold. */
+  readonly #held: HeldTokens;
   /** Whether the token that each sequence continues with is on the device. */
   readonly #hasNext: boolean[];
   /** Sequences whose sums hold a part of a call that failed. */
@@ -66,11 +75,16 @@ export class Session implements Disposable {
     const table = rotationTable(config, capacity);
     const format = options.isExact ? "f32" : "f16";
     const formats = { keyFormat: format, valueFormat: format } as const;
+    const rings = options.holdsAll
+      ? undefined
+      : ringsOf(layerWindows(config), { capacity, rows: this.#chunk });
+    const shape = { ...config, capacity, sequences, ...formats, ...(rings && { rings }) };
+    this.#held = new HeldTokens(shape, config);
     this.#state = {
       device,
       config,
       weights: model.weights,
-      cache: stack.use(createFullCache(device, { ...config, capacity, sequences, ...formats })),
+      cache: stack.use(createFullCache(device, shape)),
       workspace: stack.use(createWorkspace(device, config, {
         rows: Math.max(this.#chunk, sequences),
         logitRows: Math.max(LOGIT_ROWS, sequences),
@@ -148,25 +162,54 @@ export class Session implements Disposable {
   /** Advances lengths by tokens that a caller has run, with the choice of the next one: in every sequence, or in one. */
   advance(tokens = 1, sequence?: number): void {
     this.#lengths.forEach((length, index) => {
-      if (sequence === undefined || sequence === index) this.#setLength(index, length + tokens);
+      if (sequence !== undefined && sequence !== index) return;
+      this.#setLength(index, length + tokens);
+      this.#held.write(index, length + DRAFT_ROWS);
     });
   }
 
   /**
-   * Remembers where a sequence ends and what it continues with.
+   * Remembers where a sequence ends and what it continues with, and copies what further tokens overwrite of layers that hold
+   * only the newest.
    *
    * @param sequence Which sequence.
-   * @returns Puts both back; sums of attention stay as they are.
+   * @param further Tokens that may be appended before it is put back.
+   * @returns Puts the sequence back, as often as needed; sums of attention stay as they are.
+   * @throws {GpuError} If the device has too little memory.
    * @internal
    */
-  async mark(sequence: number): Promise<() => void> {
+  async mark(sequence: number, further: number): Promise<SequenceMark> {
     const { device, workspace: { tokens, shape } } = this.#state;
     const length = this.#lengths[sequence]!;
     const place = 4 * (sequence * shape.capacity + length);
     const next = this.#hasNext[sequence] ? await device.read(tokens, place, 4) : undefined;
-    return () => {
-      this.#setLength(sequence, length, next !== undefined);
-      if (next) device.write(tokens, place, new Uint32Array(next));
+    const windows = await this.#keepWindows(sequence, further);
+    return {
+      undo: () => {
+        this.#setLength(sequence, length, next !== undefined);
+        if (next) device.write(tokens, place, new Uint32Array(next));
+        windows?.undo();
+      },
+      [Symbol.dispose]: () => windows?.[Symbol.dispose](),
+    };
+  }
+
+  /** Copies what further tokens overwrite of layers that hold only the newest; undefined if that is nothing of use. */
+  async #keepWindows(sequence: number, further: number): Promise<SequenceMark | undefined> {
+    const { device, cache } = this.#state;
+    const ranges = this.#held.endangered(sequence, this.#lengths[sequence]!, further);
+    if (ranges.every(({ from, to }) => from === to)) return undefined;
+    using stack = new DisposableStack();
+    const saved = stack.use(await SavedTokens.save(this.#state, sequence, ranges));
+    const { commands } = saved.restoring(cache, sequence);
+    const back = stack.use(await device.record("tokens back into a cache", commands));
+    const owned = stack.move();
+    return {
+      undo: () => {
+        device.submit(back);
+        this.#held.putBack(sequence, ranges);
+      },
+      [Symbol.dispose]: () => owned.dispose(),
     };
   }
 
@@ -204,7 +247,7 @@ export class Session implements Disposable {
     const start = this.#lengths[sequence]!;
     checkTokens(tokens, { vocabulary: this.model.config.vocabulary, room: capacity - start });
     signal?.throwIfAborted();
-    const restore = await this.mark(sequence);
+    using mark = await this.mark(sequence, tokens.length);
     try {
       device.write(target, 4 * (sequence * capacity + start), Uint32Array.from(tokens));
       for (let done = 0; done < tokens.length; done += this.#chunk) {
@@ -215,7 +258,7 @@ export class Session implements Disposable {
         options.onProgress?.(done + rows);
       }
     } catch (error) {
-      restore();
+      mark.undo();
       if (isSummed) this.#partSums.add(sequence);
       throw error;
     }
@@ -236,7 +279,13 @@ export class Session implements Disposable {
     checkInteger("decode", "steps", { value: steps, min: 1 });
     const tokens = { value: Math.max(...this.#lengths) + steps, max: capacity - 1 };
     checkInteger("decode", "tokens of the longest sequence after the steps", tokens);
+    using stack = new DisposableStack();
+    const kept = await Promise.all(
+      this.#lengths.map((_, sequence) => this.#keepWindows(sequence, steps)),
+    );
+    for (const windows of kept) stack.use(windows);
     try {
+      this.#lengths.forEach((length, sequence) => this.#held.write(sequence, length + steps));
       this.writeLengths();
       for (let done = 0; done < steps; done += STEPS_PER_SUBMIT) {
         await this.#runner.decode(Math.min(STEPS_PER_SUBMIT, steps - done));
@@ -249,6 +298,7 @@ export class Session implements Disposable {
       this.advance(steps);
       return chosen;
     } catch (error) {
+      for (const windows of kept) windows?.undo();
       for (const sequence of this.#lengths.keys()) this.#partSums.add(sequence);
       throw error;
     }
@@ -276,13 +326,38 @@ export class Session implements Disposable {
    *
    * @param length Tokens that remain.
    * @param sequence Which sequence; 0 if left out.
+   * @throws {RequirementError} If layers with a window have lost tokens that the sequence would see, unless the session holds
+   *   all of them.
    */
   rewind(length: number, sequence = 0): void {
-    using _call = this.#calls.begin("rewind");
-    this.#checkSequence("rewind", sequence);
+    const action = "rewind";
+    using _call = this.#calls.begin(action);
+    this.#checkSequence(action, sequence);
     const before = this.#lengths[sequence]!;
-    checkInteger("rewind", "length", { value: length, min: 0, max: before });
-    if (length < before) this.#setLength(sequence, length, length > 0);
+    checkInteger(action, "length", { value: length, min: 0, max: before });
+    if (length === before) return;
+    if (!this.canRewind(length, sequence)) {
+      throw new RequirementError({
+        action,
+        requirement: `length must be 0, or at least ${
+          this.#held.shortest(sequence)
+        }, since layers with a window hold only the newest tokens unless holdsAll is set`,
+        current: length,
+      });
+    }
+    this.#setLength(sequence, length, length > 0);
+    if (length === 0) this.#held.clear(sequence);
+  }
+
+  /**
+   * Tells whether a sequence can continue from an earlier length.
+   *
+   * @param length Tokens that would remain.
+   * @param sequence Which sequence; 0 if left out.
+   * @returns False if layers with a window have lost tokens that it would see.
+   */
+  canRewind(length: number, sequence = 0): boolean {
+    return length === 0 || length >= this.#held.shortest(sequence);
   }
 
   /**
@@ -296,8 +371,34 @@ export class Session implements Disposable {
     for (const one of [sequence, ...targets]) this.#checkSequence("copy a sequence", one);
     await forkCache(this.#state, sequence, targets);
     for (const target of targets) {
+      this.#held.copy(sequence, target);
       this.#setLength(target, this.#lengths[sequence]!, this.#hasNext[sequence]);
     }
+  }
+
+  /**
+   * Copies a sequence out, as `restore` takes it; sums of attention stay here.
+   *
+   * @internal
+   */
+  async save(sequence: number): Promise<SavedSequence> {
+    using _call = this.#calls.begin("save a sequence", { isRead: true });
+    const [length, hasNext] = [this.#lengths[sequence]!, this.#hasNext[sequence]!];
+    const ranges = this.#held.ranges(sequence, length);
+    return await SavedSequence.save(this.#state, { sequence, length, hasNext, ranges });
+  }
+
+  /**
+   * Puts a saved sequence, which must fit, in place of what a sequence holds; sums of attention stay as they are.
+   *
+   * @internal
+   */
+  async restore(saved: SavedSequence, sequence: number): Promise<void> {
+    using _call = this.#calls.begin("restore a sequence");
+    const { capacity } = this.#state.workspace.shape;
+    checkInteger("restore a sequence", "tokens", { value: saved.tokens.length, max: capacity });
+    this.#held.set(sequence, await saved.restore(this.#state, sequence));
+    this.#setLength(sequence, saved.length, saved.tokens.length > saved.length);
   }
 
   /**
@@ -319,10 +420,15 @@ export class Session implements Disposable {
     return await readSums(this.#state, { sequence, length: this.#lengths[sequence]! });
   }
 
-  /** Sets all accumulated attention to zero. */
-  clearAccumulated(): void {
+  /**
+   * Sets all accumulated attention to zero.
+   *
+   * @param start What the first sequence starts with instead, as `accumulated` returns it.
+   */
+  clearAccumulated(start?: Float32Array): void {
     using _call = this.#calls.begin("clear accumulated attention");
     clearSums(this.#state);
+    if (start) writeSums(this.#state, start);
     this.#partSums.clear();
   }
 
@@ -375,6 +481,7 @@ export class Session implements Disposable {
     const { device, workspace: { state } } = this.#state;
     device.write(state, 0, Uint32Array.of(sequence));
     device.write(state, 4 * (1 + sequence), Uint32Array.of(start));
+    this.#held.write(sequence, start + rows);
     await this.#runLayers(chunk, options);
     if (logits === "all") await this.#computeLogits({ first: 0, rows }, options);
     if (isLast && logits === "last") {
@@ -388,17 +495,28 @@ export class Session implements Disposable {
 
   async #runLayers(chunk: Chunk, options: PrefillOptions): Promise<void> {
     const { heads, onMap, onQueries, onHidden, rowDecay = 1, isSummed = true } = options;
+    const { logits = "last" } = options;
+    const { layers } = this.model.config;
     const step = { sequences: 1, rowsPerSequence: chunk.rows };
+    const observe = options.exactSums?.observe(chunk.start, step);
+    const hasLogits = logits === "all" || logits === "last" && chunk.isLast;
     if (!heads && !onQueries && !onHidden) {
-      return await this.#runner.layers(step, { rowDecay, isSummed });
+      const pass = { rowDecay, isSummed, hasOutput: hasLogits, ...(observe && { observe }) };
+      return await this.#runner.layers(step, pass);
     }
     const rows = { firstQuery: chunk.start, queries: chunk.rows };
     await this.#runner.embedding(step);
     if (onHidden) onHidden(0, chunk.start, await this.#readHidden(chunk.rows));
-    for (let layer = 0; layer < this.model.config.layers; layer++) {
+    for (let layer = 0; layer < layers; layer++) {
       const size = { rows: chunk.rows, keys: chunk.start + chunk.rows };
       const maps = this.#maps.target(heads?.(layer) ?? [], size);
-      await this.#runner.layer(step, { layer, isSummed, ...(maps && { maps }) });
+      await this.#runner.layer(step, {
+        layer,
+        isSummed,
+        hasOutput: hasLogits || onHidden !== undefined || layer < layers - 1,
+        ...(observe && { observe: observe(layer) }),
+        ...(maps && { maps }),
+      });
       if (onQueries) onQueries(layer, chunk.start, await this.#readQueries(chunk.rows));
       if (onHidden) onHidden(layer + 1, chunk.start, await this.#readHidden(chunk.rows));
       if (!maps) continue;
@@ -472,6 +590,17 @@ export interface SessionOptions {
   readonly masked?: boolean;
   /** Whether keys and values are cached in 32 bits, which makes attention exact; in 16 if left out. */
   readonly isExact?: boolean;
+  /**
+   * Whether layers with a window hold all tokens, as rewinding by more than a chunk and reading all keys take; false if left
+   * out: then they hold their window, a chunk, and what rounds it up.
+   */
+  readonly holdsAll?: boolean;
+}
+
+/** A sequence as it was; disposing it frees what was copied. */
+export interface SequenceMark extends Disposable {
+  /** Puts the sequence back, as often as needed. */
+  undo(): void;
 }
 
 /** How a prefill is run, and what it captures. */
@@ -494,6 +623,12 @@ export interface PrefillOptions {
   readonly rowDecay?: number;
   /** Whether received attention is summed, in a session that accumulates it; true if left out. */
   readonly isSummed?: boolean;
+  /**
+   * Takes sums from keys in 32 bits beside the pass; made for this session, whose sequence must be empty.
+   *
+   * @internal
+   */
+  readonly exactSums?: ExactSums;
   /** Called after each chunk with the tokens done so far. */
   readonly onProgress?: (tokens: number) => void;
   /** Stops between chunks with the signal's reason. */

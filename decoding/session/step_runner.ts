@@ -19,15 +19,18 @@ import {
 } from "../../models/forward/transformer.ts";
 import { layersStep } from "./commands.ts";
 
-/** How the attention of a step's rows is summed; see `LayerOptions`. */
-type SumOptions = Required<Pick<LayerOptions, "isSummed" | "rowDecay">>;
+/** How the attention of a step's rows is summed, and whether the last layer's output is needed; see `LayerOptions`. */
+type PassOptions = Required<Pick<LayerOptions, "hasOutput" | "isSummed" | "rowDecay">> & {
+  /** Commands of each layer right after attention. */
+  readonly observe?: (layer: number) => Command[];
+};
 
 /** Runs steps of one session. */
 export class StepRunner implements Disposable {
   readonly #state: ForwardState;
   readonly #chunk: number;
   readonly #kept = new DisposableStack();
-  readonly #chunkRecordings = new Map<boolean, Promise<Recording[]>>();
+  readonly #chunkRecordings = new Map<string, Promise<Recording[]>>();
   #decodeRecording: Promise<Recording> | undefined;
 
   /**
@@ -42,16 +45,17 @@ export class StepRunner implements Disposable {
   }
 
   /** Runs embedding and all layers. */
-  async layers(step: StepShape, sums: SumOptions): Promise<void> {
+  async layers(step: StepShape, pass: PassOptions): Promise<void> {
     const isChunk = step.sequences === 1 && step.rowsPerSequence === this.#chunk;
-    if (isChunk && sums.rowDecay === 1) {
-      const known = this.#chunkRecordings.get(sums.isSummed);
-      const recordings = known ?? this.#recordLayers(step, { owner: this.#kept, ...sums });
-      this.#chunkRecordings.set(sums.isSummed, recordings);
+    if (isChunk && pass.rowDecay === 1 && !pass.observe) {
+      const key = JSON.stringify([pass.isSummed, pass.hasOutput]);
+      const known = this.#chunkRecordings.get(key);
+      const recordings = known ?? this.#recordLayers(step, { owner: this.#kept, ...pass });
+      this.#chunkRecordings.set(key, recordings);
       return this.#submitEach(await recordings);
     }
     using owner = new DisposableStack();
-    this.#submitEach(await this.#recordLayers(step, { owner, ...sums }));
+    this.#submitEach(await this.#recordLayers(step, { owner, ...pass }));
   }
 
   /** Looks up the step's tokens. */
@@ -88,14 +92,19 @@ export class StepRunner implements Disposable {
 
   async #recordLayers(
     step: StepShape,
-    { owner, ...sums }: SumOptions & { readonly owner: DisposableStack },
+    { owner, observe, hasOutput, ...sums }: PassOptions & { readonly owner: DisposableStack },
   ): Promise<Recording[]> {
     const { device, config } = this.#state;
     const recordings = [
       owner.use(await device.record("embedding", embeddingStep(this.#state, step))),
     ];
     for (let layer = 0; layer < config.layers; layer++) {
-      const commands = layerStep(this.#state, step, { layer, ...sums });
+      const commands = layerStep(this.#state, step, {
+        layer,
+        ...sums,
+        hasOutput: hasOutput || layer < config.layers - 1,
+        ...(observe && { observe: observe(layer) }),
+      });
       recordings.push(owner.use(await device.record(`layer ${layer}`, commands)));
     }
     return recordings;

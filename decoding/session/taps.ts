@@ -48,6 +48,24 @@ export function clearSums(state: ForwardState): void {
 }
 
 /**
+ * Sets the attention that each token of the first sequence has received.
+ *
+ * @param state Model and buffers of a session.
+ * @param values Column sums, [layers * queryHeads, tokens].
+ * @throws {RequirementError} If the session does not accumulate.
+ */
+export function writeSums(state: ForwardState, values: Float32Array): void {
+  const { config: { layers, queryHeads }, device, workspace: { shape } } = state;
+  const sums = present(state.taps.sums, "set accumulated attention", "accumulate");
+  const length = values.length / (layers * queryHeads);
+  for (let head = 0; head < layers * queryHeads; head++) {
+    const layer = Math.floor(head / queryHeads);
+    const first = layer * sums.layerWords + head % queryHeads * shape.capacity;
+    device.write(sums.buffer, 4 * first, values.slice(head * length, (head + 1) * length));
+  }
+}
+
+/**
  * Restricts what each query head sees.
  *
  * @param state Model and buffers of a session.

@@ -87,6 +87,7 @@ export async function traceAttention(
     capacity: tokens.length,
     accumulate,
     isExact: true,
+    ...(options.vectors && { holdsAll: true }),
   });
   const checkpoints: Float32Array[] = [];
   const parts = partsOf(tokens.length, accumulate ? options.checkpoints ?? [] : []);

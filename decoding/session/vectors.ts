@@ -4,35 +4,29 @@
  * @module
  */
 
-import { formatBytes } from "../../cache/full_cache.ts";
+import { formatBytes, layerSlots } from "../../cache/full_cache.ts";
+import { checkInteger } from "../../core/check.ts";
 import { unpackFloat16 } from "../../core/float16.ts";
 import type { ForwardState } from "../../models/forward/forward.ts";
 import { copyCommand } from "./commands.ts";
-
-/** Some tokens of a sequence. */
-interface TokenRange {
-  /** Which sequence. */
-  readonly sequence: number;
-  /** Position of the first one. */
-  readonly from: number;
-  /** Position after the last one. */
-  readonly to: number;
-}
+import { slotRanges, type TokenRange } from "./saved_tokens.ts";
 
 /** Most bytes that are read at once. */
 const MAX_BYTES = 16 * 2 ** 20;
 
 /**
- * Reads rotated keys and values of tokens from a cache that holds every token at its position, both in one format.
+ * Reads rotated keys and values of tokens from a cache that holds them at their positions, modulo the slots of a ring, both
+ * in one format.
  *
  * @param state Model and buffers.
- * @param range Which tokens.
+ * @param range Which tokens of which sequence, which every layer must hold.
  * @returns Vectors, [layers, keys and values, kvHeads, tokens, headDim].
+ * @throws {RequirementError} If a layer has too few slots for them.
  * @throws {GpuError} If the device has too little memory for a copy.
  */
 export async function readVectors(
   { device, config, cache }: Pick<ForwardState, "device" | "config" | "cache">,
-  { sequence, from, to }: TokenRange,
+  { sequence, from, to }: TokenRange & { readonly sequence: number },
 ): Promise<Float32Array> {
   const { layers, kvHeads, headDim } = config;
   const rowBytes = headDim * formatBytes(cache.shape.keyFormat);
@@ -43,13 +37,24 @@ export async function readVectors(
   for (let first = 0; first < layers; first += atOnce) {
     const part = cache.layers.slice(first, Math.min(layers, first + atOnce));
     using target = device.createBuffer("keys and values", 2 * kvHeads * byteLength * part.length);
-    const copies = part.flatMap(({ keys, values }) => [keys, values]).flatMap((source, kind) =>
-      Array.from({ length: kvHeads }, (_, kvHead) => {
-        const row = (sequence * kvHeads + kvHead) * cache.shape.capacity + from;
-        const to = (kind * kvHeads + kvHead) * byteLength;
-        return copyCommand(source, target, byteLength, { from: rowBytes * row, to });
-      })
-    );
+    const copies = part.flatMap((buffers, index) => {
+      const slots = layerSlots(cache.shape, first + index);
+      checkInteger("read keys and values", "tokens", { value: to - from, max: slots });
+      return [buffers.keys, buffers.values].flatMap((source, kind) =>
+        Array.from(
+          { length: kvHeads },
+          (_, kvHead) =>
+            slotRanges({ from, to }, slots).map((piece) => {
+              const row = (sequence * kvHeads + kvHead) * slots + piece.slot;
+              const head = (2 * index + kind) * kvHeads + kvHead;
+              return copyCommand(source, target, rowBytes * (piece.to - piece.from), {
+                from: rowBytes * row,
+                to: head * byteLength + rowBytes * (piece.from - from),
+              });
+            }),
+        ).flat()
+      );
+    });
     using recording = await device.record("keys and values", copies);
     device.submit(recording);
     const bytes = await device.read(target);

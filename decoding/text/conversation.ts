@@ -5,7 +5,7 @@
  * @module
  */
 
-import { checkInteger, DataError } from "../../core/check.ts";
+import { checkInteger } from "../../core/check.ts";
 import type { ChatMessage } from "../../models/tokenizer/chat_template.ts";
 import {
   endTokensOf,
@@ -29,7 +29,7 @@ import {
 import { Sampler, type SamplingOptions } from "./sampling.ts";
 import type { GenerationStatistics } from "./statistics.ts";
 import type { ModelPair } from "../engine/types.ts";
-import { chatText, promptTokens } from "./prompts.ts";
+import { laterTurnText, promptTokens } from "./prompts.ts";
 
 /** How a conversation is held. */
 export interface ConversationOptions extends CompressionOptions, DraftOptions {
@@ -53,8 +53,6 @@ export type AnswerOptions = Pick<
 
 /** Capacity in tokens if none is given. */
 const DEFAULT_CAPACITY = 4096;
-/** Stands for an answer, to find the text that follows it. */
-const ANSWER = "\u2402answer\u2402";
 
 /** A conversation with a pair of models. Disposing it frees caches and activations. */
 export class Conversation implements Disposable {
@@ -194,20 +192,8 @@ export class Conversation implements Disposable {
     // A turn that was aborted may have added it already.
     const newest = this.#newest?.place === held ? this.#newest.tokenId : undefined;
     const isOpen = newest !== undefined && !stopTokens.has(newest);
-    const more = isChat ? this.#textAfterAnswer(turn) : text;
+    const more = isChat ? laterTurnText(large, this.#messages.slice(0, -1), turn) : text;
     const tokens = large.tokenizer!.encode(more, { addSpecialTokens: false });
     return isOpen ? [newest, ...tokens] : tokens;
-  }
-
-  /** Text that the template puts between an answer and the next one. */
-  #textAfterAnswer(turn: ChatMessage): string {
-    const { large } = this.#pair;
-    const answer: ChatMessage = { role: "assistant", content: ANSWER };
-    const text = chatText(large, [...this.#messages.slice(0, -1), answer, turn]);
-    const place = text.lastIndexOf(ANSWER);
-    if (place >= 0) return text.slice(place + ANSWER.length);
-    throw new DataError(
-      `Cannot continue a conversation: the chat template of ${large.name} must contain answers unchanged: current template leaves them out`,
-    );
   }
 }

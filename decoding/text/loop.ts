@@ -305,13 +305,16 @@ export interface WriterOptions {
   readonly tokenizer?: Tokenizer;
 }
 
+/** What ends a sequence: a stop text, a token that ends a text, or the most new tokens. */
+export type WriterEnd = "stop" | "end token" | "limit";
+
 /** Writer of one sequence. */
 export class SequenceWriter {
   readonly #options: WriterOptions;
   readonly #stream: TextStream | undefined;
   readonly #stops: StopTexts;
   #count = 0;
-  #isDone = false;
+  #end: WriterEnd | undefined;
 
   /**
    * Starts after a prompt.
@@ -333,7 +336,12 @@ export class SequenceWriter {
 
   /** Whether the sequence has ended. */
   get isDone(): boolean {
-    return this.#isDone;
+    return this.#end !== undefined;
+  }
+
+  /** What has ended the sequence, if anything has. */
+  get end(): WriterEnd | undefined {
+    return this.#end;
   }
 
   /**
@@ -348,8 +356,10 @@ export class SequenceWriter {
     const piece = isStop ? "" : this.#stream?.push(tokenId) ?? "";
     const certain = this.#stops.push(piece);
     const index = this.#count++;
-    this.#isDone = isStop || this.#stops.isStopped || this.#count >= maxNewTokens;
-    const text = this.#isDone ? certain + this.#stops.end() : certain;
+    if (isStop) this.#end = "end token";
+    else if (this.#stops.isStopped) this.#end = "stop";
+    else if (this.#count >= maxNewTokens) this.#end = "limit";
+    const text = this.isDone ? certain + this.#stops.end() : certain;
     return { sequence, index, tokenId, text };
   }
 }

@@ -89,6 +89,32 @@ export function chatText(model: PromptModel, messages: readonly ChatMessage[]): 
   return renderChat(chatTemplate, messages, { variables: Object.fromEntries(known) });
 }
 
+/** Stands for an answer, to find the text that follows it. */
+const ANSWER = "\u2402answer\u2402";
+
+/**
+ * Text that a chat template puts between an answer and the next one.
+ *
+ * @param model The model.
+ * @param messages The conversation up to the message that was answered last.
+ * @param turn What the user says next.
+ * @returns Text to encode without adding special tokens.
+ * @throws {DataError} If the model has no chat template, or it changes answers.
+ */
+export function laterTurnText(
+  model: PromptModel,
+  messages: readonly ChatMessage[],
+  turn: ChatMessage,
+): string {
+  const answer: ChatMessage = { role: "assistant", content: ANSWER };
+  const text = chatText(model, [...messages, answer, turn]);
+  const place = text.lastIndexOf(ANSWER);
+  if (place >= 0) return text.slice(place + ANSWER.length);
+  throw new DataError(
+    `Cannot continue a conversation: the chat template of ${model.name} must contain answers unchanged: current template leaves them out`,
+  );
+}
+
 function isConversation(
   prompt: readonly number[] | readonly ChatMessage[],
 ): prompt is readonly ChatMessage[] {

@@ -9,6 +9,7 @@ import { mean } from "../../core/stats.ts";
 import type { Figure, ResultTable, SummaryInput } from "../experiment.ts";
 import { lineOf, percent, tableOf } from "../result.ts";
 import { measuredMean, seeded } from "../similarity.ts";
+import { wilsonInterval } from "../../analysis/score_intervals.ts";
 import { type PointCells, pointCells, type PolicyCell } from "./policy_runs.ts";
 import {
   entryBytes,
@@ -21,9 +22,8 @@ import {
   memoryShares,
   type StatOptions,
   steppedCells,
-  wilsonInterval,
 } from "./policy_stats.ts";
-import { type VariantKey, variantKeys, variantOf } from "./policy_variants.ts";
+import { type VariantKey, variantKeys, variantOf } from "../../evaluation/policy_variants.ts";
 
 /** Names of points in tables, their small model, and the share of its cache that is left. */
 export type PointNames = Readonly<

@@ -14,7 +14,7 @@ import type {
   WorkUnitResult,
 } from "../experiment.ts";
 import type { PolicyText, TextBatch } from "./policy_texts.ts";
-import { settingOf, variantOf } from "./policy_variants.ts";
+import { settingOf, variantOf } from "../../evaluation/policy_variants.ts";
 import { round, rounded } from "../similarity.ts";
 
 /** Outcome of a policy on one text; the first token, which the exact prompt predicts, is left out. */

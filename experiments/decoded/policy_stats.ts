@@ -5,8 +5,7 @@
  */
 
 import { bootstrapInterval, type Interval } from "../../core/bootstrap.ts";
-import { checkInteger } from "../../core/check.ts";
-import { mean, median, normalQuantile } from "../../core/stats.ts";
+import { mean, median } from "../../core/stats.ts";
 import type { ModelShape } from "../experiment.ts";
 import type { PolicyCell } from "./policy_runs.ts";
 import { measuredMean, seeded } from "../similarity.ts";
@@ -117,31 +116,6 @@ function textMeans(cells: readonly PolicyCell[], measure: Measure): Map<string, 
   );
 }
 
-/**
- * Computes Wilson's interval of a proportion, which stays reliable if all or none succeed.
- *
- * @param successes How many succeeded.
- * @param count Number of tries, at least one.
- * @returns Share with its 95 % interval.
- * @throws {RequirementError} If there are more successes than tries.
- * @see {@link https://doi.org/10.1080/01621459.1927.10502953 | Wilson 1927}
- */
-export function wilsonInterval(successes: number, count: number): Interval {
-  checkInteger("compute an interval", "count", { value: count, min: 1 });
-  checkInteger("compute an interval", "successes", { value: successes, min: 0, max: count });
-  const z = normalQuantile(0.975);
-  const share = successes / count;
-  const scale = 1 + z * z / count;
-  const center = (share + z * z / (2 * count)) / scale;
-  const reach = z * Math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / scale;
-  return {
-    value: share,
-    low: Math.max(0, Math.min(share, center - reach)),
-    high: Math.min(1, Math.max(share, center + reach)),
-    n: count,
-  };
-}
-
 /** Memory of a point as shares of the large model's full cache, or of it and its weights. */
 export interface MemoryShares {
   /** Cache of the large model. */
@@ -181,6 +155,8 @@ export function memoryShares(
  *
  * @returns Bytes of keys and values over all layers.
  */
-export function entryBytes({ layers, kvHeads, headDim }: ModelShape): number {
+export function entryBytes(
+  { layers, kvHeads, headDim }: Pick<ModelShape, "layers" | "kvHeads" | "headDim">,
+): number {
   return 2 * 2 * layers * kvHeads * headDim;
 }

@@ -13,7 +13,7 @@ import type {
   Scale,
   TeacherForcedText,
 } from "../experiment.ts";
-import { settingOf } from "./policy_variants.ts";
+import { settingOf } from "../../evaluation/policy_variants.ts";
 
 /** How much is decoded. */
 export interface PolicySizes {
@@ -51,6 +51,12 @@ export interface BatchOptions {
   readonly items?: number;
   /** Whether to take texts that no result uses. */
   readonly isTuning?: boolean;
+  /** Takes only these items of benchmarks, by the name of the dataset and their ids. */
+  readonly isWanted?: (dataset: DatasetName, id: string) => boolean;
+  /** Shortest and longest prompt of another pair than the embedded one; any up to that of the scale if left out. */
+  readonly lengths?: { readonly least: number; readonly most: number };
+  /** Tokens that are forced if a text comes without an answer; those of the scale if left out. */
+  readonly newTokens?: number;
 }
 
 /** Datasets of other pairs than the embedded one. */
@@ -100,8 +106,14 @@ export async function policyBatches(
   options: BatchOptions = {},
 ): Promise<TextBatch[]> {
   const sizes = policySizes(context);
-  const { items = sizes.items, isTuning = false } = options;
-  const wanted = { ...sizes, items, skip: isTuning ? REPORTED_TEXTS : 0 };
+  const { items = sizes.items, newTokens = sizes.newTokens, isTuning = false } = options;
+  const { isWanted, lengths } = options;
+  const skip = isTuning ? REPORTED_TEXTS : 0;
+  const wanted = {
+    ...{ items, skip, newTokens, promptTokens: lengths?.most ?? sizes.promptTokens },
+    ...(isWanted && { isWanted }),
+    ...(lengths && { least: lengths.least }),
+  };
   if (context.isDefaultPair) return await worldBatches(context, wanted);
   const batches: TextBatch[] = [];
   for (const name of QUALITY_DATASETS) {
@@ -134,9 +146,11 @@ export async function completeText(
   return { prompt, continuation: run!.reference };
 }
 
-interface WantedTexts extends PolicySizes {
+interface WantedTexts extends PolicySizes, Pick<BatchOptions, "isWanted"> {
   /** Texts of each group to skip. */
   readonly skip: number;
+  /** Shortest prompt; any if left out. */
+  readonly least?: number;
 }
 
 async function worldBatches(context: ExperimentContext, wanted: WantedTexts): Promise<TextBatch[]> {
@@ -166,13 +180,22 @@ function answeredText({ large }: ExperimentContext, text: ExperimentText): Polic
 async function benchmarkTexts(
   context: ExperimentContext,
   name: DatasetName,
-  { items, skip, promptTokens }: WantedTexts,
+  { items, skip, promptTokens, isWanted, least }: WantedTexts,
 ): Promise<PolicyText[]> {
-  const texts = (await context.texts(name, skip + items)).slice(skip);
-  return texts.map(({ id, text }) => ({
-    id: `${name}/${id}`,
-    prompt: shortPrompt(context, text, promptTokens),
-  }));
+  const range = least === undefined ? items : REPORTED_TEXTS;
+  const found = await context.texts(name, isWanted ? Infinity : skip + range);
+  const wanted = found.filter(({ id }) => isWanted?.(name, id) ?? true).slice(skip, skip + range);
+  const texts: PolicyText[] = [];
+  for (const { id, text } of wanted) {
+    if (texts.length === items) break;
+    const prompt = shortPrompt(context, text, promptTokens);
+    if (prompt.length >= (least ?? 0)) texts.push({ id: `${name}/${id}`, prompt });
+  }
+  if (least === undefined || texts.length === items) return texts;
+  throw new DataError(
+    `Cannot cut texts: dataset "${name}" must have ${items} prompts of ${least} tokens among ` +
+      `${REPORTED_TEXTS}: current number is ${texts.length}`,
+  );
 }
 
 /** Drops examples from the front until the prompt is short enough, and tokens where too little would remain. */
@@ -192,7 +215,7 @@ function shortPrompt(context: ExperimentContext, text: string, most: number): re
 /** Consecutive pieces of running text, each followed by its own continuation. */
 async function runningTexts(
   context: ExperimentContext,
-  { items, skip, promptTokens, newTokens }: WantedTexts,
+  { items, skip, promptTokens, newTokens, least }: WantedTexts,
 ): Promise<PolicyText[]> {
   const begin = context.large.encode("");
   const size = limitTokens(context, promptTokens + newTokens) - begin.length;
@@ -210,8 +233,14 @@ async function runningTexts(
       );
     }
     const cut = piece.length - newTokens;
-    const prompt = [...begin, ...piece.slice(0, cut)];
+    const length = least === undefined ? cut : lengthOf(index, { least, most: cut });
+    const prompt = [...begin, ...piece.slice(cut - length, cut)];
     texts.push({ id: `wikitext2/${index}`, prompt, continuation: piece.slice(cut) });
   }
   return texts;
+}
+
+/** Lengths from the shortest to the longest in four steps, again and again. */
+function lengthOf(index: number, { least, most }: NonNullable<BatchOptions["lengths"]>): number {
+  return least + Math.floor((most - least) * (index % 4) / 3);
 }

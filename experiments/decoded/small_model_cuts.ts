@@ -10,7 +10,7 @@ import type { Claim, Figure, ModelShape, ResultTable, Series } from "../experime
 import { lineOf, percent } from "../result.ts";
 import { type Decoded, type PointNames, VARIANT_NAMES } from "./decoded.ts";
 import type { PolicyCell, PolicyPoint } from "./policy_runs.ts";
-import { settingOf } from "./policy_variants.ts";
+import { settingOf } from "../../evaluation/policy_variants.ts";
 
 /** A cheaper small model. */
 export interface NamedCut {

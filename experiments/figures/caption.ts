@@ -5,7 +5,7 @@
  */
 
 import type { Figure } from "../experiment.ts";
-import type { ResultRecord } from "../runner/record.ts";
+import type { ReportedResult } from "../runner/record.ts";
 import { MOST_ERROR_BARS } from "./plotly_figure.ts";
 
 /**
@@ -14,7 +14,7 @@ import { MOST_ERROR_BARS } from "./plotly_figure.ts";
  * @param record The result it belongs to.
  * @returns Sentences.
  */
-export function figureCaption(figure: Figure, record: ResultRecord): string {
+export function figureCaption(figure: Figure, record: ReportedResult): string {
   const { large, small, other } = record.models;
   const models = [large, small, other].flatMap((model) => model === undefined ? [] : [model.name]);
   const counts = figure.contexts === undefined ? contextCounts(record) : [figure.contexts];
@@ -33,14 +33,13 @@ export function figureCaption(figure: Figure, record: ResultRecord): string {
   const choice = figure.choice === undefined ? "" : `${figure.choice} `;
   const loose = figure.paper.filter(({ x, y }) => x === undefined && y === undefined);
   const paper = loose.map(({ label }) => `Stated: ${label}. `).join("");
-  return `${
-    models.join(" / ")
-  }, scale ${record.scale}, seed ${record.seed}. ${n}${choice}${intervals}${paper}`
+  const scale = record.scale === undefined ? "" : `scale ${record.scale}, `;
+  return `${models.join(" / ")}, ${scale}seed ${record.seed}. ${n}${choice}${intervals}${paper}`
     .trim();
 }
 
 /** Numbers of contexts of the claims; those that follow from arithmetic have 1 and do not count if there are others. */
-function contextCounts({ claims }: ResultRecord): number[] {
+function contextCounts({ claims }: ReportedResult): number[] {
   const all = claims.flatMap(({ ours }) => ours === undefined ? [] : [ours.n]);
   const many = all.filter((count) => count > 1);
   return many.length > 0 ? many : all;

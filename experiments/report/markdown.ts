@@ -5,7 +5,7 @@
  */
 
 import type { ResultTable } from "../experiment.ts";
-import type { ClaimRecord, ResultRecord } from "../runner/record.ts";
+import type { ClaimRecord, ReportedResult } from "../runner/record.ts";
 import { formatNumber, formatOurs, formatPaper } from "../runner/verdict_table.ts";
 
 /**
@@ -13,7 +13,7 @@ import { formatNumber, formatOurs, formatPaper } from "../runner/verdict_table.t
  *
  * @returns Markdown that ends with a line break.
  */
-export function resultMarkdown(record: ResultRecord): string {
+export function resultMarkdown(record: ReportedResult): string {
   const { title, question, source, scale, seed, units, models, environment, command } = record;
   const names = Object.entries(models).map(([role, { name }]) => `${role} ${name}`).join(", ");
   const { commit } = environment;
@@ -21,7 +21,9 @@ export function resultMarkdown(record: ResultRecord): string {
   const parts = [
     `# ${title}`,
     `${question} (${source})`,
-    `Models: ${names}. Scale ${scale}, seed ${seed}, ${units} units, ${environment.device} on ${adapter}.`,
+    `Models: ${names}. ${
+      scale === undefined ? "Seed" : `Scale ${scale}, seed`
+    } ${seed}, ${units} units, ${environment.device} on ${adapter}.`,
     ...commit === undefined
       ? []
       : [`Measured at commit ${commit.slice(0, 7)}; later code may differ.`],

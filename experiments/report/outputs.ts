@@ -16,10 +16,10 @@ import { figureCaption } from "../figures/caption.ts";
 import { CHROMIUM_ADVICE, findChromium, startChromium } from "../figures/chromium.ts";
 import { type PlotlyFigure, plotlyFigure } from "../figures/plotly_figure.ts";
 import { drawFigures, plotlySource } from "../figures/static_images.ts";
-import { readRecord, type ResultRecord } from "../runner/record.ts";
+import { readRecord, type ReportedResult } from "../runner/record.ts";
 import { figurePage, PLOTLY_FILE } from "./figure_page.ts";
 import { resultMarkdown } from "./markdown.ts";
-import { buildReport } from "./report.ts";
+import { buildReport, type ReportHeading } from "./report.ts";
 
 /** Where progress is shown and in which order results stand in the report. */
 export interface OutputOptions {
@@ -29,6 +29,8 @@ export interface OutputOptions {
   readonly order: readonly string[];
   /** Claims that no experiment measures, shown as "not run". */
   readonly untouched?: readonly PaperClaim[];
+  /** What the report begins with; the comparison with the paper if left out. */
+  readonly heading?: ReportHeading;
 }
 
 /** Files next to the JSON of a figure. */
@@ -59,7 +61,7 @@ interface FigureFile {
  */
 export async function writeOutputs(
   folder: string,
-  records: readonly ResultRecord[],
+  records: readonly ReportedResult[],
   options: OutputOptions,
 ): Promise<{ readonly notes: readonly string[]; readonly report?: string }> {
   using progress = new Progress("Report", options.view, { refreshMs: 1000 });
@@ -78,12 +80,16 @@ export async function writeOutputs(
   if (found.length === 0) return { notes };
   await writeFileAtomic(
     path,
-    await buildReport(found, { untouched: options.untouched ?? [], faults }),
+    await buildReport(found, {
+      untouched: options.untouched ?? [],
+      faults,
+      ...(options.heading && { heading: options.heading }),
+    }),
   );
   return { notes: [...notes, ...faults], report: path };
 }
 
-function figureFile(folder: string, record: ResultRecord, figure: Figure): FigureFile {
+function figureFile(folder: string, record: ReportedResult, figure: Figure): FigureFile {
   const plot = plotlyFigure(figure, { caption: figureCaption(figure, record) });
   const isNamed = figure.name.startsWith(record.name);
   const name = isNamed ? figure.name : `${record.name}_${figure.name}`;
@@ -152,10 +158,10 @@ async function writePages(files: readonly FigureFile[]): Promise<void> {
 /** Results of this run and of earlier ones in the order of the report, and why others are left out. */
 async function allRecords(
   folder: string,
-  records: readonly ResultRecord[],
+  records: readonly ReportedResult[],
   order: readonly string[],
-): Promise<{ readonly found: readonly ResultRecord[]; readonly faults: readonly string[] }> {
-  const found: ResultRecord[] = [];
+): Promise<{ readonly found: readonly ReportedResult[]; readonly faults: readonly string[] }> {
+  const found: ReportedResult[] = [];
   const faults: string[] = [];
   for (const name of order) {
     try {

@@ -5,7 +5,7 @@
  */
 
 import { figureCaption } from "../figures/caption.ts";
-import type { JudgedClaim, ResultRecord } from "../runner/record.ts";
+import type { JudgedClaim, ReportedResult } from "../runner/record.ts";
 import { formatNumber, formatOurs, formatPaper } from "../runner/verdict_table.ts";
 import { countVerdicts } from "../runner/verdict_counts.ts";
 import { type Verdict, VERDICTS } from "../runner/verdict.ts";
@@ -23,7 +23,7 @@ const MOST_ROWS = 12;
  * @param untouched Claims that no experiment measures.
  */
 export function verdictCounts(
-  records: readonly ResultRecord[],
+  records: readonly ReportedResult[],
   untouched: readonly PaperClaim[],
 ): string {
   const rows = countVerdicts(records, untouched).map(({ basis, counts }) => {
@@ -47,7 +47,7 @@ function verdictLabel(verdict: Verdict): string {
  * @param untouched Claims that no experiment measures, listed after all others.
  */
 export function verdictSection(
-  records: readonly ResultRecord[],
+  records: readonly ReportedResult[],
   untouched: readonly PaperClaim[],
 ): string {
   const columns = [
@@ -70,7 +70,7 @@ export function verdictSection(
     `<tbody>${rows.join("\n")}</tbody></table></div>`;
 }
 
-function verdictRow(claim: JudgedClaim, record?: ResultRecord): string {
+function verdictRow(claim: JudgedClaim, record?: ReportedResult): string {
   const { id, statement, source, paper, ours, note, verdict } = claim;
   const link = record ? `<a href="#${escapeHtml(record.name)}">${escapeHtml(id)}</a>` : id;
   const words = `${escapeHtml(statement)}<br><span class="soft">${escapeHtml(source)}</span>`;
@@ -106,12 +106,12 @@ function tableRow(cells: readonly Cell[]): string {
  *
  * @param name Name of the figure.
  */
-export function figureId(record: ResultRecord, name: string): string {
+export function figureId(record: ReportedResult, name: string): string {
   return `figure-${record.name}-${name}`;
 }
 
 /** Question, figures, tables and notes of one experiment. */
-export function experimentSection(record: ResultRecord): string {
+export function experimentSection(record: ReportedResult): string {
   const figures = record.figures.map((figure) =>
     `<figure><h3>${escapeHtml(figure.title)}</h3>` +
     `<div class="plot" id="${escapeHtml(figureId(record, figure.name))}"></div>` +
@@ -124,8 +124,8 @@ export function experimentSection(record: ResultRecord): string {
     ...figures,
     ...record.tables.map(tableSection),
     notes.length === 0 ? "" : `<ul>${notes.join("")}</ul>`,
-    `<p class="soft">${record.units} units in ${record.seconds.toFixed(1)} s, begun ${
-      escapeHtml(record.startedAt)
+    `<p class="soft">${record.units} units in ${record.seconds.toFixed(1)} s${
+      record.startedAt === undefined ? "" : `, begun ${escapeHtml(record.startedAt)}`
     }, on ${escapeHtml(record.environment.adapter)}. Run again: <code>${
       escapeHtml(record.command)
     }</code></p></section>`,
@@ -153,7 +153,7 @@ function tableSection(table: ResultTable): string {
  *
  * @param records All results.
  */
-export function environmentSection(records: readonly ResultRecord[]): string {
+export function environmentSection(records: readonly ReportedResult[]): string {
   const rows = new Map<string, Set<string>>();
   const add = (name: string, value: string) => {
     rows.set(name, (rows.get(name) ?? new Set()).add(value));
@@ -168,7 +168,7 @@ export function environmentSection(records: readonly ResultRecord[]): string {
     add("system", system);
     for (const [name, version] of Object.entries(versions)) add(name, version);
     if (commit !== undefined) add("commit", commit);
-    add("scale", scale);
+    if (scale !== undefined) add("scale", scale);
     add("seed", String(seed));
   }
   const lines = [...rows].map(([name, values]) =>

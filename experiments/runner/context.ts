@@ -13,7 +13,16 @@ import { cachedTrace, type RunCache } from "./run_cache.ts";
 export interface ContextOptions extends
   Pick<
     ExperimentContext,
-    "large" | "small" | "other" | "isDefaultPair" | "scale" | "seed" | "signal" | "texts"
+    | "large"
+    | "small"
+    | "other"
+    | "isDefaultPair"
+    | "answers"
+    | "settings"
+    | "scale"
+    | "seed"
+    | "signal"
+    | "texts"
   > {
   /** Finished traces. */
   readonly traces: RunCache;

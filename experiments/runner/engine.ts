@@ -6,7 +6,7 @@
 
 import { UsageError } from "../../core/check.ts";
 import { bbh } from "../../data/bbh.ts";
-import { dataFolder, type Dataset } from "../../data/dataset.ts";
+import type { Dataset } from "../../data/dataset.ts";
 import { embeddedPair, verifyEmbedded } from "../../data/embedded.ts";
 import { gsm8k } from "../../data/gsm8k.ts";
 import { microworld } from "../../data/microworld.ts";
@@ -14,6 +14,7 @@ import { mmlu } from "../../data/mmlu.ts";
 import { mtBench } from "../../data/mt_bench.ts";
 import { wikitext2 } from "../../data/wikitext2.ts";
 import configuration from "../../deno.json" with { type: "json" };
+import { dataPlace } from "../../evaluation/questions.ts";
 import type { Backend, Device } from "../../gpu/device.ts";
 import { openDevice } from "../../gpu/open_device.ts";
 import type { DatasetName, ExperimentModel, ExperimentText, ModelRole } from "../experiment.ts";
@@ -27,8 +28,10 @@ export interface EngineOptions {
   readonly device?: Device | Backend | "auto";
   /** Threads of the CPU device; its default if left out. */
   readonly threads?: number;
-  /** Folder of the datasets; the default one if left out. */
+  /** Folder of the datasets; else `SMALLKV_DATA`, else the cache, which downloads what it lacks. */
   readonly dataFolder?: string;
+  /** Told once of each dataset that is downloaded: its license and where it comes from. */
+  readonly onNotice?: (notice: string) => void;
   /** Told what is loaded, with the share that is done. */
   readonly onProgress?: (detail: string, share: number) => void;
   /** Called for every oddity of a model's files that does not keep it from running. */
@@ -95,8 +98,7 @@ export async function openEngine(
     },
     async texts(name, limit) {
       const dataset = DATASETS[name];
-      const place = dataset.files.length === 0 ? "" : dataFolder(options.dataFolder);
-      return await dataset.texts(place, limit);
+      return await dataset.texts(await dataPlace(dataset.files, options), limit);
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
@@ -110,14 +112,21 @@ function embeddedReference(role: ModelRole): string {
 }
 
 function environmentOf({ info }: Device): Environment {
-  const { os, arch } = Deno.build;
   const commit = checkoutCommit(new URL("../../", import.meta.url));
   return {
     device: info.backend,
     adapter: info.description,
     isSoftware: info.isSoftware,
+    ...hostEnvironment(),
+    ...(commit !== undefined && { commit }),
+  };
+}
+
+/** Versions and system of this process. */
+export function hostEnvironment(): Pick<Environment, "versions" | "system"> {
+  const { os, arch } = Deno.build;
+  return {
     versions: { [configuration.name]: configuration.version, ...Deno.version },
     system: `${os} ${arch}`,
-    ...(commit !== undefined && { commit }),
   };
 }

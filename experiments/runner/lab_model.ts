@@ -96,8 +96,9 @@ export async function openLabModel(
 
 function parametersByType({ tensors }: TensorSource): Record<string, number> {
   const counts: Record<string, number> = {};
-  for (const { type, shape } of tensors.values()) {
-    counts[type] = (counts[type] ?? 0) + shape.reduce((product, length) => product * length, 1);
+  for (const { type, storedType, shape } of tensors.values()) {
+    const name = storedType === undefined ? type : `${storedType} as ${type}`;
+    counts[name] = (counts[name] ?? 0) + shape.reduce((product, length) => product * length, 1);
   }
   return counts;
 }

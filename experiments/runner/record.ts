@@ -17,7 +17,7 @@ import type {
   ExperimentResult,
   Measured,
 } from "../experiment.ts";
-import { contentHash } from "./hash.ts";
+import { contentHash } from "../../core/hash.ts";
 import { recordFault } from "./record_check.ts";
 import type { Verdict } from "./verdict.ts";
 
@@ -89,6 +89,11 @@ export interface ResultRecord
   /** Claims with numbers and verdicts. */
   readonly claims: readonly ClaimRecord[];
 }
+
+/** What reports show of a result: of an experiment, or of an evaluation, which has no scale and may begin many times. */
+export type ReportedResult =
+  & Omit<ResultRecord, "schema" | "hash" | "scale" | "startedAt">
+  & Partial<Pick<ResultRecord, "scale" | "startedAt">>;
 
 /**
  * Folder of the results of a pair: the given one for the embedded pair, one inside for any other,

@@ -8,7 +8,7 @@ import type { JsonValue } from "../../core/json.ts";
 import type { TraceOptions } from "../../decoding/session/trace.ts";
 import type { ExperimentModel, Trace } from "../experiment.ts";
 import type { BlobStore } from "./blob_store.ts";
-import { contentHash } from "./hash.ts";
+import { contentHash } from "../../core/hash.ts";
 
 /** Address of this module, which decides how traces are requested. */
 export const CACHE_CODE = new URL(import.meta.url);

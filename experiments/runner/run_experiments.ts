@@ -16,7 +16,7 @@ import type {
   WorkUnitResult,
 } from "../experiment.ts";
 import type { BlobStore } from "./blob_store.ts";
-import { contentHash } from "./hash.ts";
+import { contentHash } from "../../core/hash.ts";
 import { readRecord, type ResultRecord, writeRecord } from "./record.ts";
 import { summariseExperiment, type SummaryOptions } from "./summary.ts";
 

@@ -6,7 +6,7 @@
  */
 
 import type { PaperClaim } from "../claims.ts";
-import type { JudgedClaim, ResultRecord } from "./record.ts";
+import type { JudgedClaim, ReportedResult } from "./record.ts";
 import { type Verdict, VERDICTS } from "./verdict.ts";
 
 /** Claims of one kind. */
@@ -31,7 +31,7 @@ const BASES = [
  * @returns Kinds that occur.
  */
 export function countVerdicts(
-  records: readonly ResultRecord[],
+  records: readonly ReportedResult[],
   untouched: readonly PaperClaim[],
 ): readonly VerdictCounts[] {
   const claims = [
@@ -59,7 +59,7 @@ function basisOf({ kind, paper }: Pick<JudgedClaim, "paper"> & { readonly kind: 
  * @param untouched Claims that no experiment measures.
  */
 export function countLines(
-  records: readonly ResultRecord[],
+  records: readonly ReportedResult[],
   untouched: readonly PaperClaim[],
 ): readonly string[] {
   return countVerdicts(records, untouched).map(({ basis, counts }) => {

@@ -35,6 +35,11 @@ fn upper(word: u32) -> vec4f {
   return vec4f(vec4i((vec4u(word) >> vec4u(4u, 12u, 20u, 28u)) & vec4u(15u)));
 }`;
 
+/** WGSL function that unpacks bytes without sign. */
+export const BYTE_FUNCTION = `fn bytes(word: u32) -> vec4f {
+  return vec4f(vec4i((vec4u(word) >> vec4u(0u, 8u, 16u, 24u)) & vec4u(255u)));
+}`;
+
 /** WGSL functions that unpack nibbles and join them with bits that are already above them. */
 export const HIGH_FUNCTIONS = `fn low(word: u32, high: u32) -> vec4f {
   return bytes((word & 0x0f0f0f0fu) | high);
@@ -42,9 +47,7 @@ export const HIGH_FUNCTIONS = `fn low(word: u32, high: u32) -> vec4f {
 fn upper(word: u32, high: u32) -> vec4f {
   return bytes(((word >> 4u) & 0x0f0f0f0fu) | high);
 }
-fn bytes(word: u32) -> vec4f {
-  return vec4f(vec4i((vec4u(word) >> vec4u(0u, 8u, 16u, 24u)) & vec4u(255u)));
-}`;
+${BYTE_FUNCTION}`;
 
 /** WGSL expression for the nibbles of a quad, joined with further arguments. */
 export function nibbles(quad: number, values: string, ...further: readonly string[]): string {

@@ -3,7 +3,7 @@
 import { look_up_floats, Embedding } from "./embedding";
 import { multiply_float_row, multiply_float_rows } from "./floats";
 import { Matmul } from "./matmul";
-import { upper_halves4 } from "./simd";
+import { first_halves4, last_halves4 } from "./simd";
 
 /** 16-bit floats. */
 @unmanaged
@@ -17,11 +17,8 @@ class F16 {
   // @ts-ignore: decorator
   @inline
   load(values: usize, quad: usize, row: usize): v128 {
-    const zero = i16x8.splat(0), words = v128.load(values + 16 * row);
-    const bits = quad == 0
-      ? v128.shuffle<i16>(zero, words, 0, 8, 1, 9, 2, 10, 3, 11)
-      : v128.shuffle<i16>(zero, words, 4, 12, 5, 13, 6, 14, 7, 15);
-    return upper_halves4(bits);
+    const words = v128.load(values + 16 * row);
+    return quad == 0 ? first_halves4(words) : last_halves4(words);
   }
 }
 

@@ -73,9 +73,9 @@ export function multiply_float_rows<Format>(args: Matmul, first: u32, last: u32,
     const panel = item - part * panels;
     const first_row = part * part_rows;
     const rows = min(part_rows, args.rows - first_row);
-    memory.fill(sums, 0, 128 * rows);
     for (let block: u32 = 0; block < blocks; block += CHUNK_BLOCKS) {
       const count = min(CHUNK_BLOCKS, blocks - block);
+      const is_first = block == 0, is_last = block + count == blocks;
       const place = panel * blocks + block;
       const unpacked = unpack_floats<Format>(args.values, place, count, sums + SUM_BYTES);
       const end = unpacked + <usize>count * UNPACKED_BYTES;
@@ -83,13 +83,14 @@ export function multiply_float_rows<Format>(args: Matmul, first: u32, last: u32,
       for (let row: u32 = 0; row < rows; row += 2, x += 2 * line) {
         // An odd row is computed twice.
         const next = row + 1 < rows ? line : 0;
-        multiply_two(unpacked, end, x, x + next, sums + 128 * row);
-        multiply_two(unpacked + 64, end, x, x + next, sums + 128 * row + 64);
+        const own = sums + 128 * row;
+        multiply_two(unpacked, end, x, x + next, own, is_first, is_last);
+        multiply_two(unpacked + 64, end, x, x + next, own + 64, is_first, is_last);
       }
     }
     for (let row: u32 = 0; row < rows; row++) {
       const place = sums + 128 * row;
-      finish(args, first_row + row, panel, sums_at(place), sums_at(place + 64));
+      finish(args, first_row + row, panel, v128.load(place), v128.load(place, 64));
     }
   }
 }
@@ -111,38 +112,53 @@ export function unpack_floats<Format>(values: usize, place: u32, count: u32, tar
   return target;
 }
 
-/** Sums of four rows. */
-// @ts-ignore: decorator
-@inline
-function sums_at(sums: usize): v128 {
-  return float_sums4(
-    v128.load(sums),
-    v128.load(sums, 16),
-    v128.load(sums, 32),
-    v128.load(sums, 48),
-  );
-}
-
-/** Multiplies two rows of activations by four rows of unpacked blocks. */
-function multiply_two(w: usize, end: usize, x: usize, y: usize, sums: usize): void {
-  let a = v128.load(sums), b = v128.load(sums, 16);
-  let c = v128.load(sums, 32), d = v128.load(sums, 48);
-  let e = v128.load(sums, 128), f = v128.load(sums, 144);
-  let g = v128.load(sums, 160), h = v128.load(sums, 176);
-  for (; w < end; w += 128, x += 16, y += 16) {
-    const x4 = v128.load(x), y4 = v128.load(y);
-    let weights = v128.load(w);
-    a = add_product(a, weights, x4);
-    e = add_product(e, weights, y4);
-    weights = v128.load(w, 16);
-    b = add_product(b, weights, x4);
-    f = add_product(f, weights, y4);
-    weights = v128.load(w, 32);
-    c = add_product(c, weights, x4);
-    g = add_product(g, weights, y4);
-    weights = v128.load(w, 48);
-    d = add_product(d, weights, x4);
-    h = add_product(h, weights, y4);
+/**
+ * Multiplies two rows of activations by four rows of unpacked blocks. The four sums of each product stay in memory from
+ * one chunk of columns to the next; the last one leaves their sum.
+ */
+function multiply_two(
+  w: usize,
+  end: usize,
+  x: usize,
+  y: usize,
+  sums: usize,
+  is_first: bool,
+  is_last: bool,
+): void {
+  const zero = f32x4.splat(0);
+  let a = zero, b = zero, c = zero, d = zero, e = zero, f = zero, g = zero, h = zero;
+  if (!is_first) {
+    a = v128.load(sums);
+    b = v128.load(sums, 16);
+    c = v128.load(sums, 32);
+    d = v128.load(sums, 48);
+    e = v128.load(sums, 128);
+    f = v128.load(sums, 144);
+    g = v128.load(sums, 160);
+    h = v128.load(sums, 176);
+  }
+  for (; w < end; w += 256, x += 32, y += 32) {
+    const x0 = v128.load(x), x1 = v128.load(x, 16), y0 = v128.load(y), y1 = v128.load(y, 16);
+    let near = v128.load(w), far = v128.load(w, 128);
+    a = add_product(add_product(a, near, x0), far, x1);
+    e = add_product(add_product(e, near, y0), far, y1);
+    near = v128.load(w, 16);
+    far = v128.load(w, 144);
+    b = add_product(add_product(b, near, x0), far, x1);
+    f = add_product(add_product(f, near, y0), far, y1);
+    near = v128.load(w, 32);
+    far = v128.load(w, 160);
+    c = add_product(add_product(c, near, x0), far, x1);
+    g = add_product(add_product(g, near, y0), far, y1);
+    near = v128.load(w, 48);
+    far = v128.load(w, 176);
+    d = add_product(add_product(d, near, x0), far, x1);
+    h = add_product(add_product(h, near, y0), far, y1);
+  }
+  if (is_last) {
+    v128.store(sums, float_sums4(a, b, c, d));
+    v128.store(sums, float_sums4(e, f, g, h), 128);
+    return;
   }
   v128.store(sums, a);
   v128.store(sums, b, 16);

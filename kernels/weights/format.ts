@@ -6,10 +6,10 @@
  *
  * | plane | elements |
  * | --- | --- |
- * | values | `[rows / 8][blocks][vectors][8]` vectors of 4 words: the weights or their low bits |
+ * | values | `[rows / 8][blocks][vectors][8]` vectors of 4 words, or of 2: the weights or their low bits |
  * | scales | `[rows / 8][blocks][8]` words: scales and minima |
  * | superScales | `[rows / 8][blocks / 8][8]` words: two halves by which those of `scales` are multiplied |
- * | high | `[rows / 8][blocks][8]` of one or two words: bits above the fourth |
+ * | high | `[rows / 8][blocks][8]` of one or two words: bits above those in `values` |
  *
  * The file of each format says what the bits mean.
  *
@@ -39,7 +39,7 @@ export interface Planes<Item> {
   readonly scales?: Item;
   /** For factors on scales. */
   readonly superScales?: Item;
-  /** For bits above the fourth. */
+  /** For bits above those in `values`. */
   readonly high?: Item;
 }
 
@@ -62,11 +62,16 @@ export const SUPER_WORD: PlaneLayout = { type: "u32", perBlock: BLOCK_COLUMNS / 
 
 const ELEMENT_WORDS = { vec4f: 4, vec4u: 4, vec2u: 2, u32: 1 } as const;
 
+/** Words of an element of a plane. */
+export function elementWords({ type }: PlaneLayout): number {
+  return ELEMENT_WORDS[type];
+}
+
 /** Names of the WGSL variables that hold what was loaded for one row and block. */
 export interface BlockNames {
   /** Vector of the plane `values` that holds the quad. */
   readonly values: string;
-  /** `vec2f`: what `WeightScaling.load` gives. */
+  /** What `WeightScaling.load` gives, times the factors of the super-block. */
   readonly scale: string;
   /** Words of the plane `high`. */
   readonly high: string;
@@ -76,8 +81,10 @@ export interface BlockNames {
 export interface WeightScaling {
   /** Neighboring quads that share a scale: 8, or 4 where a block has two scales. */
   readonly quads: 4 | 8;
-  /** Expression of type `vec2f` for the scales of a block, from its word of the plane `scales`. */
+  /** Expression of type `vec2f` or `vec4f` for the scales of a block, from its word of the plane `scales`. */
   load(word: string): string;
+  /** Components of a word of the plane `superScales` that multiply these; `xy` if left out. */
+  readonly factors?: string;
   /** Expression of type `vec4f` for the weights of a quad. */
   weights(numbers: string, scale: string, quad: number): string;
   /** Expression of type `f32` for the sum over weights times activations of quads that share a scale. */
@@ -176,7 +183,7 @@ export function planeWords(format: WeightFormat, shape: MatrixShape): Planes<num
   }
   const rows = Math.ceil(shape.rows / ROWS_PER_PANEL) * ROWS_PER_PANEL;
   const blocks = rows * paddedColumns(shape.columns) / BLOCK_COLUMNS;
-  return mapPlanes(format.planes, ({ type, perBlock }) => blocks * perBlock * ELEMENT_WORDS[type]);
+  return mapPlanes(format.planes, (plane) => blocks * plane.perBlock * elementWords(plane));
 }
 
 /** Makes the planes of a matrix of zeros. */
@@ -204,7 +211,7 @@ export function rowReader(
   columns: number,
 ): RowReader {
   const blocks = paddedColumns(columns) / BLOCK_COLUMNS;
-  const vectors = format.planes.values.perBlock;
+  const { values } = format.planes;
   const readBlock = format.reader(
     mapPlanes(planes, (words) => new Uint32Array(words.buffer, words.byteOffset, words.length)),
   );
@@ -215,7 +222,7 @@ export function rowReader(
       const index = rowPanel * blocks + block;
       readBlock(target, {
         column: block * BLOCK_COLUMNS,
-        value: (index * vectors * ROWS_PER_PANEL + lane) * 4,
+        value: (index * values.perBlock * ROWS_PER_PANEL + lane) * elementWords(values),
         scale: index * ROWS_PER_PANEL + lane,
         superBlockScale: Math.floor(index * BLOCK_COLUMNS / SUPER_COLUMNS) * ROWS_PER_PANEL + lane,
       });
@@ -264,12 +271,13 @@ export function declarations(
  *
  * @param format Weight format.
  * @param place Expression for the block of all row panels; the row within it is `lane`.
- * @returns An expression of type `vec2f`; undefined for plain floats.
+ * @returns An expression of the type that `WeightScaling.load` gives; undefined for plain floats.
  */
 export function blockScale(format: WeightFormat, place: string): string | undefined {
   const scale = format.scaling?.load(`scales[${place} * 8u + lane]`);
   if (format.planes.superScales === undefined) return scale;
-  return `${scale} * unpack2x16float(superScales[${place} / 8u * 8u + lane])`;
+  const factors = format.scaling?.factors === undefined ? "" : `.${format.scaling.factors}`;
+  return `${scale} * unpack2x16float(superScales[${place} / 8u * 8u + lane])${factors}`;
 }
 
 /** Which vector of a block's values holds a quad. */

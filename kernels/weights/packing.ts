@@ -19,12 +19,14 @@ export interface PackTarget {
   readonly halves: Float16Array<ArrayBuffer>;
   /** Factors on scales, as bits. */
   readonly superScales: Uint32Array<ArrayBuffer>;
-  /** Bits above the fourth. */
+  /** Bits above those in `values`. */
   readonly high: Uint32Array<ArrayBuffer>;
 }
 
 /** Rows of one tensor in the bytes of a file, seen as words of each size. */
 export interface PackSource {
+  /** The bytes. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
   /** The bytes as 16-bit words. */
   readonly words16: Uint16Array<ArrayBuffer>;
   /** The same memory as halves. */
@@ -35,7 +37,7 @@ export interface PackSource {
 
 /** Where a row, or a block of it, begins in its planes; words of the blocks of a row are 8 apart. */
 export interface PlanePlace {
-  /** Word of `values`; the vectors of a row are `VECTOR_STEP` words apart. */
+  /** Word of `values`; vectors of 4 words of a row are `VECTOR_STEP` words apart. */
   readonly value: number;
   /** Word of `scales`, and element of `high`. */
   readonly scale: number;
@@ -59,5 +61,5 @@ export interface StoredType {
   packRow(source: PackSource, target: PackTarget, row: PackPlace): void;
 }
 
-/** Words between the vectors of one row. */
+/** Words between the vectors of one row, where they have 4 words. */
 export const VECTOR_STEP = 32;

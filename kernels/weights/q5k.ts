@@ -8,7 +8,13 @@
 import { fiveBits } from "./affine.ts";
 import { SUPER_WORD, TWO_HALVES, VECTOR, type WeightFormat, WORD } from "./format.ts";
 import { VECTOR_STEP } from "./packing.ts";
-import { MINUS_SECOND, packNibbles, packScales, SUPER_BLOCKS } from "./super_blocks.ts";
+import {
+  MINUS_SECOND,
+  packEighths,
+  packNibbles,
+  packScales,
+  SUPER_BLOCKS,
+} from "./super_blocks.ts";
 
 /** 5 bits in super-blocks. */
 export const q5k: WeightFormat = {
@@ -31,9 +37,7 @@ export const q5k: WeightFormat = {
           superScales[row.superBlockScale + block] = words32[word]! ^ MINUS_SECOND;
           packScales(words32, word + 1, { halves, scale });
           for (let b = 0; b < SUPER_BLOCKS; b++) {
-            let bits = 0;
-            for (let j = 0; j < 8; j++) bits |= (words32[word + 4 + j]! >>> b & 0x01010101) << j;
-            high[scale + 8 * b] = bits;
+            high[scale + 8 * b] = packEighths(words32, word + 4, b);
           }
           packNibbles(words32, word + 12, { values, value: row.value + VECTOR_STEP * block });
         }

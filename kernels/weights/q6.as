@@ -3,7 +3,7 @@
 import { byte_products } from "./affine";
 import { Embedding, look_up } from "./embedding";
 import { add_scaled, HIGH_WORDS, Matmul, multiply_row, multiply_rows, transposed, TWO_SCALES } from "./matmul";
-import { steady_halves4 } from "./simd";
+import { far_scales, near_scales } from "./two_scales";
 
 // prettier-ignore
 const MASKS = memory.data<u32>([
@@ -23,13 +23,13 @@ class Q6 {
   // @ts-ignore: decorator
   @inline
   scale(words: v128): v128 {
-    return scale_at(i32x4.shl(words, 24), words);
+    return near_scales(words);
   }
 
   // @ts-ignore: decorator
   @inline
   second(words: v128): v128 {
-    return scale_at(i32x4.shl(words, 16), words);
+    return far_scales(words);
   }
 
   // @ts-ignore: decorator
@@ -87,13 +87,6 @@ class Q6 {
       v128.and(i32x4.shr_u(far, 2), mask),
     );
   }
-}
-
-/** Scale of 16 columns: a signed byte at the top of a word times the half of the plane's word. */
-// @ts-ignore: decorator
-@inline
-function scale_at(byte: v128, words: v128): v128 {
-  return f32x4.mul(f32x4.convert_i32x4_s(i32x4.shr_s(byte, 24)), steady_halves4(words));
 }
 
 /** Products of the low nibbles of a word of four rows, with bits that are in place. */

@@ -1,18 +1,17 @@
 /**
  * 6 bits with a scale for each 16 weights: `scale * (q - 32)`, where a scale is a small integer times a half.
  *
- * `values` holds nibbles. `high` has 2 words, one for each 16 weights: bits 2q and 2q + 1 of byte b are the upper bits
- * of weight 4q + b. A word of `scales` is the two integers in its low bytes, and the half by which they are multiplied.
+ * `values` holds nibbles, `high` the upper two bits as in `two_bits.ts`, `scales` words as in `two_scales.ts`.
  *
  * @module
  */
 
 import { HIGH_FUNCTIONS, movedBits, nibbleAt, nibbles } from "./affine.ts";
-import { BLOCK_COLUMNS, halvesOf, VECTOR, type WeightFormat, WORD } from "./format.ts";
+import { VECTOR, type WeightFormat, WORD } from "./format.ts";
 import { type PackTarget, type StoredType, VECTOR_STEP } from "./packing.ts";
 import { LOW_NIBBLES, SUPER_BLOCKS } from "./super_blocks.ts";
-
-const half = (quad: number) => quad < 4 ? "x" : "y";
+import { componentOf, packPairs, pairAt, PAIRS } from "./two_bits.ts";
+import { TWO_SCALES_FUNCTION, twoScales, twoScalesReader } from "./two_scales.ts";
 
 /** Nibbles of 128 bytes, upper bit pairs of 64 bytes, 16 signed scales, one half. */
 const storedQ6K: StoredType = {
@@ -57,45 +56,26 @@ function packSixBits(
     const far = scratch[from + 4 + j]! >>> shift & LOW_NIBBLES;
     values[place.value + j] = near | far << 4;
   }
-  for (let word = 0; word < 2; word++) {
-    let bits = 0;
-    for (let j = 0; j < 4; j++) {
-      bits |= (scratch[32 + 8 * side + 4 * word + j]! >>> 2 * part & 0x03030303) << 2 * j;
-    }
-    high[2 * place.scale + word] = bits;
-  }
+  packPairs({ words32: scratch, first: 32 + 8 * side, part }, high, 2 * place.scale);
 }
 
 /** 6 bits, a scale for each 16 weights. */
 export const q6: WeightFormat = {
   name: "q6",
-  planes: { values: VECTOR, scales: WORD, high: { type: "vec2u", perBlock: 1 } },
+  planes: { values: VECTOR, scales: WORD, high: PAIRS },
   functions: `${HIGH_FUNCTIONS}
-fn bothScales(word: u32) -> vec2f {
-  return vec2f(vec2i(vec2u(word) << vec2u(24u, 16u)) >> vec2u(24u)) * unpack2x16float(word).y;
-}`,
+${TWO_SCALES_FUNCTION}`,
   numbers: (quad, { values, high }) =>
-    nibbles(quad, values, movedBits(`${high}.${half(quad)}`, 4 - 2 * (quad % 4), "0x30303030u")),
-  scaling: {
-    quads: 4,
-    load: (word) => `bothScales(${word})`,
-    weights: (numbers, scale, quad) =>
-      `${numbers} * ${scale}.${half(quad)} - 32.0 * ${scale}.${half(quad)}`,
-    sum: ({ products, activations }, scale, quad) =>
-      `${scale}.${half(quad)} * (${products} - 32.0 * ${activations})`,
-  },
-  reader({ values, scales, high }) {
-    const halves = halvesOf(scales!);
-    const bytes = new Int8Array(scales!.buffer, scales!.byteOffset, 4 * scales!.length);
-    return (target, place) => {
-      const { column, scale } = place;
-      for (let i = 0; i < BLOCK_COLUMNS; i++) {
-        const pair = high![scale * 2 + (i >> 4)]! >>> 8 * (i & 3) + 2 * (i >> 2 & 3) & 3;
-        const q = nibbleAt(values, place, i) | pair << 4;
-        target[column + i] = halves[2 * scale + 1]! * bytes[4 * scale + (i >> 4)]! * (q - 32);
-      }
-    };
-  },
+    nibbles(
+      quad,
+      values,
+      movedBits(`${high}.${componentOf(quad)}`, 4 - 2 * (quad % 4), "0x30303030u"),
+    ),
+  scaling: twoScales(32),
+  reader: ({ values, scales, high }) =>
+    twoScalesReader(scales!, 32, (place, i) => {
+      return nibbleAt(values, place, i) | pairAt(high!, 2 * place.scale, i) << 4;
+    }),
   floats: { plane: "scales", exponents: 0x7c000000 },
   stored: { Q6_K: storedQ6K },
 };

@@ -40,6 +40,17 @@ export function packScales(
   }
 }
 
+/**
+ * Packs the bit that each of 32 weights has in 32 bytes, whose bit b belongs to block b.
+ *
+ * @returns A word: bit q of its byte b is that of weight 4q + b.
+ */
+export function packEighths(words32: Uint32Array, word: number, block: number): number {
+  let bits = 0;
+  for (let j = 0; j < 8; j++) bits |= (words32[word + j]! >>> block & 0x01010101) << j;
+  return bits;
+}
+
 /** 32 bytes hold two blocks, one in the low and one in the upper nibbles, in the order of the weights. */
 export function packNibbles(
   words32: Uint32Array,

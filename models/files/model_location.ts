@@ -7,12 +7,13 @@
 import { fileError } from "../../core/file_error.ts";
 import { DataError } from "../../core/check.ts";
 import { isAddress, readTextIfThere, statPath } from "./ranged_file.ts";
+import { firstParts, wholeName } from "./split_names.ts";
 
 /** Where the weights of a model are, and their format. */
 export interface ModelLocation {
   /** Format of the weights. */
   readonly format: "gguf" | "safetensors";
-  /** Path or address of the file with the weights, or of the index of its shards. */
+  /** Path or address of the file with the weights, of a part of it, or of the index of its shards. */
   readonly weights: string;
   /** Folder with `config.json` and the like, with a slash at the end; empty for the working folder. */
   readonly folder: string;
@@ -50,7 +51,8 @@ function pathOf(address: string): string {
 function fileLocation(weights: string, format: ModelLocation["format"]): ModelLocation {
   const slash = Math.max(weights.lastIndexOf("/"), weights.lastIndexOf("\\"));
   const folder = weights.slice(0, slash + 1);
-  const stem = weights.slice(slash + 1).replace(/\.(gguf|safetensors)(\.index\.json)?$/i, "");
+  const stem = wholeName(weights.slice(slash + 1))
+    .replace(/\.(gguf|safetensors)(\.index\.json)?$/i, "");
   return { format, weights, folder, name: stem === "model" ? lastPart(folder) ?? stem : stem };
 }
 
@@ -82,7 +84,7 @@ async function locateFolder(folder: string): Promise<ModelLocation> {
   if (names.includes(INDEX)) {
     return { format: "safetensors", weights: folder + INDEX, folder, name };
   }
-  const choices = names.filter((file) => /\.(gguf|safetensors)$/i.test(file));
+  const choices = firstParts(names.filter((file) => /\.(gguf|safetensors)$/i.test(file)));
   if (choices.length === 1) {
     return { ...fileLocation(folder + choices[0], formatOf(choices[0]!)), name };
   }

@@ -8,6 +8,7 @@ import type { FullCache } from "../../cache/full_cache.ts";
 import type { Command, Device, DeviceBuffer } from "../../gpu/device.ts";
 import type { AttentionShape } from "../../kernels/attention_shape.ts";
 import type { ModelConfig } from "../config.ts";
+import { rotationFactor } from "./rotation.ts";
 import type { AttentionTaps } from "./taps.ts";
 import type { ModelWeights } from "../weights/weights.ts";
 import type { Workspace } from "./workspace.ts";
@@ -58,6 +59,8 @@ export interface LayerOptions {
   readonly attention?: readonly Command[];
   /** Commands that look at the layer's queries, keys and log-sum-exp right after attention. */
   readonly observe?: readonly Command[];
+  /** Whether the layer's output is needed; if not, it ends after its attention. True if left out. */
+  readonly hasOutput?: boolean;
   /** Whether received attention is summed where there is room for sums; true if left out. */
   readonly isSummed?: boolean;
   /** Factor on the attention of each row relative to the next one's where it is summed; 1 if left out. */
@@ -93,10 +96,11 @@ export function attentionShape(
     keyFormat: cache.shape.keyFormat,
     valueFormat: cache.shape.valueFormat,
     window,
+    ring: cache.shape.rings?.[layer],
     softcap,
     sinks: state.weights.layers[layer]!.sinks,
     isMasked: taps.visible !== undefined,
-    scale: attentionScale(config),
+    scale: attentionScale(config, layer),
   };
 }
 
@@ -110,10 +114,11 @@ export function usedShare({ headDim, fileHeadDim = headDim }: ModelConfig): numb
 }
 
 /**
- * Factor on products of queries and keys. A norm over a padded head divides by too small a root, in queries and in keys;
+ * Factor on products of queries and keys of a layer, with that of its rotation. A norm over a padded head divides by too small a root, in queries and in keys;
  * the factor corrects this.
  */
-export function attentionScale(config: ModelConfig): number {
-  const { headDim, fileHeadDim = headDim } = config;
-  return fileHeadDim ** -0.5 * (config.hasQkNorm ? usedShare(config) : 1);
+export function attentionScale(config: ModelConfig, layer: number): number {
+  const { headDim, fileHeadDim = headDim, attentionFactor = fileHeadDim ** -0.5 } = config;
+  const norm = config.hasQkNorm ? usedShare(config) : 1;
+  return attentionFactor * norm * rotationFactor(config, layer);
 }

@@ -31,6 +31,8 @@ export interface LinearStep {
   readonly rows: number;
   /** Whether the product is added to what `output` holds. */
   readonly accumulate?: boolean;
+  /** Factor on product and bias; 1 if left out. */
+  readonly factor?: number | undefined;
 }
 
 /**
@@ -64,6 +66,7 @@ export function linearCommands(info: DeviceInfo, step: LinearStep): Command[] {
         bias_offset: block.firstRow,
         has_bias: step.bias ? 1 : 0,
         accumulate: step.accumulate ? 1 : 0,
+        factor: step.factor ?? 1,
       },
       grid: matmulGrid(tile, { rows, weightRows: block.rows }),
     })
@@ -88,6 +91,8 @@ export interface EmbeddingStep {
   readonly capacity: number;
   /** Length of an output row, a multiple of 32. */
   readonly stride: number;
+  /** Factor on every element; 1 if left out. */
+  readonly factor?: number | undefined;
 }
 
 /**
@@ -110,6 +115,7 @@ export function embeddingCommands(step: EmbeddingStep): Command[] {
         stride,
         first_row: block.firstRow,
         block_rows: block.rows,
+        factor: step.factor ?? 1,
       },
       grid: embeddingGrid(rows, columns),
     })

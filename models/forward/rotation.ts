@@ -5,31 +5,90 @@
  */
 
 import type { BufferWindow, DeviceBuffer } from "../../gpu/device.ts";
-import type { ModelConfig } from "../config.ts";
+import type { ModelConfig, RopeScaling } from "../config.ts";
 
 /** What decides the angles of a layer. */
 type Rotation = Pick<ModelConfig, "ropeBase" | "ropeScaling" | "ropeFactors">;
 
 /**
- * Inverse frequencies of the rotation, after scaling.
+ * Inverse frequencies of a layer's rotation, after scaling.
  *
+ * @param layer Layer of the model.
+ * @param capacity Tokens that there is room for, which some scalings depend on.
  * @returns Radians per position for each pair of elements, [headDim / 2], without pairs that are padding.
- * @see {@link https://arxiv.org/abs/2104.09864 | RoFormer}, equation 15; the Llama 3 rule follows transformers' `rope_utils`
+ * @see {@link https://arxiv.org/abs/2104.09864 | RoFormer}, equation 15; scalings follow transformers' `rope_utils`
  */
-export function inverseFrequencies(config: ModelConfig): Float64Array {
-  return frequenciesOf(config, config);
+export function inverseFrequencies(
+  config: ModelConfig,
+  layer: number,
+  capacity: number,
+): Float64Array {
+  return frequenciesOf(config, rotationOf(config, layer), capacity);
 }
 
-function frequenciesOf(config: ModelConfig, rotation: Rotation): Float64Array {
+/**
+ * Factor on products of rotated queries and keys that a layer's scaling asks for: the square of the one on either.
+ *
+ * @returns 1 for most scalings.
+ */
+export function rotationFactor(config: ModelConfig, layer: number): number {
+  return (rotationOf(config, layer).ropeScaling?.attentionFactor ?? 1) ** 2;
+}
+
+function frequenciesOf(config: ModelConfig, rotation: Rotation, capacity: number): Float64Array {
   const { ropeBase, ropeScaling, ropeFactors } = rotation;
   const headDim = config.fileHeadDim ?? config.headDim;
+  const base = ropeScaling?.kind === "dynamic"
+    ? ropeBase * dynamicGrowth(ropeScaling, capacity) ** (headDim / (headDim - 2))
+    : ropeBase;
   return Float64Array.from({ length: headDim / 2 }, (_, pair) => {
-    const frequency = ropeBase ** (-2 * pair / headDim);
+    const frequency = base ** (-2 * pair / headDim);
     if (ropeFactors !== undefined) return frequency / ropeFactors[pair]!;
-    if (ropeScaling === undefined) return frequency;
-    if (ropeScaling.kind === "linear") return frequency / ropeScaling.factor;
-    return llama3Frequency(frequency, ropeScaling);
+    switch (ropeScaling?.kind) {
+      case undefined:
+      case "dynamic":
+        return frequency;
+      case "linear":
+        return frequency / ropeScaling.factor;
+      case "llama3":
+        return llama3Frequency(frequency, ropeScaling);
+      case "yarn":
+        return yarnFrequency(frequency, { pair, headDim, ropeBase, ropeScaling });
+      case "longrope": {
+        const { longFactors, shortFactors, originalContextLength = 0 } = ropeScaling;
+        return frequency / (capacity > originalContextLength ? longFactors! : shortFactors!)[pair]!;
+      }
+    }
   });
+}
+
+/** How much the base grows, before its exponent: nothing within the context that the model was trained on. */
+function dynamicGrowth(
+  { factor, originalContextLength: trained = Infinity }: RopeScaling,
+  capacity: number,
+): number {
+  return factor * Math.max(capacity, trained) / trained - (factor - 1);
+}
+
+/** Pairs that turn fast are kept, slow ones divided, and those in between interpolated by their place. */
+function yarnFrequency(
+  frequency: number,
+  { pair, headDim, ropeBase, ropeScaling }: {
+    readonly pair: number;
+    readonly headDim: number;
+    readonly ropeBase: number;
+    readonly ropeScaling: RopeScaling;
+  },
+): number {
+  const { factor, originalContextLength, turns = [32, 1], isTruncated = true } = ropeScaling;
+  const [first, last] = turns.map((count) =>
+    headDim * Math.log(originalContextLength! / (2 * Math.PI * count)) / (2 * Math.log(ropeBase))
+  ) as [number, number];
+  const low = Math.max(isTruncated ? Math.floor(first) : first, 0);
+  const high = Math.min(isTruncated ? Math.ceil(last) : last, headDim - 1);
+  const slope = low === high ? 0.001 : high - low;
+  const share = Math.min(1, Math.max(0, (pair - low) / slope));
+  return share * frequency / factor + (1 - share) * frequency;
 }
 
 /** Slow rotations are divided by the factor, fast ones kept, those in between interpolated. */
@@ -46,16 +105,19 @@ function llama3Frequency(
   return (1 - share) * frequency / factor + share * frequency;
 }
 
+/** What decides the angles of a layer. */
+function rotationOf(config: ModelConfig, layer: number): Rotation {
+  const own = config.layerAttention?.[layer];
+  if (own?.ropeBase === undefined) return config;
+  return { ropeBase: own.ropeBase, ...(own.ropeScaling && { ropeScaling: own.ropeScaling }) };
+}
+
 /** The different rotations of a model, and the one that each layer uses. */
 function rotationsOf(config: ModelConfig): { rotations: Rotation[]; indices: number[] } {
   const rotations: Rotation[] = [];
   const keys: string[] = [];
   const indices = Array.from({ length: config.layers }, (_, layer) => {
-    const own = config.layerAttention?.[layer];
-    const rotation: Rotation = own?.ropeBase === undefined ? config : {
-      ropeBase: own.ropeBase,
-      ...(own.ropeScaling && { ropeScaling: own.ropeScaling }),
-    };
+    const rotation = rotationOf(config, layer);
     const { ropeBase, ropeScaling, ropeFactors } = rotation;
     const key = JSON.stringify([ropeBase, ropeScaling, ropeFactors]);
     if (!keys.includes(key)) rotations.push(rotation), keys.push(key);
@@ -71,7 +133,8 @@ function tableLength(config: ModelConfig, capacity: number): number {
 
 /**
  * Tables of cosines and sines for the device, one for each rotation of the model; angles are computed in float64, since
- * float32 loses them at long positions.
+ * float32 loses them at long positions. Scalings that depend on the number of tokens go by the capacity, since a table
+ * must not change once keys are cached.
  *
  * @param capacity Positions, from 0.
  * @returns Per position `headDim / 2` cosines, then as many sines, [capacity, headDim] for each rotation, padded to a
@@ -83,7 +146,7 @@ export function rotationTable(config: ModelConfig, capacity: number): Float32Arr
   const length = tableLength(config, capacity);
   const table = new Float32Array(rotations.length * length);
   rotations.forEach((rotation, index) => {
-    const frequencies = frequenciesOf(config, rotation);
+    const frequencies = frequenciesOf(config, rotation, capacity);
     for (let position = 0; position < capacity; position++) {
       const place = index * length + position * 2 * half;
       for (let pair = 0; pair < half; pair++) {

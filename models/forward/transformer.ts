@@ -10,9 +10,11 @@ import type { Command, DeviceBuffer } from "../../gpu/device.ts";
 import { argmaxCommands } from "../../kernels/argmax.ts";
 import { attentionMapCommand, attentionSumsCommand } from "../../kernels/attention_columns.ts";
 import { decodeAttentionCommands, flashAttentionCommand } from "../../kernels/flash_attention.ts";
+import { gateMultiplyCommand } from "../../kernels/gate_multiply.ts";
+import { normInPlaceCommand } from "../../kernels/norm_in_place.ts";
 import { rmsNormCommand, type RmsNormShape } from "../../kernels/rms_norm.ts";
 import { ropeCacheCommand } from "../../kernels/rope_cache.ts";
-import { siluMultiplyCommand } from "../../kernels/silu_multiply.ts";
+import { softcapCommand } from "../../kernels/softcap.ts";
 import {
   attentionShape,
   type ForwardState,
@@ -42,6 +44,7 @@ export function embeddingStep(state: ForwardState, step: StepShape): Command[] {
     rowsPerSequence: step.rowsPerSequence,
     capacity: workspace.shape.capacity,
     stride: workspace.strides.hidden,
+    factor: state.config.embeddingFactor,
   });
 }
 
@@ -55,22 +58,83 @@ export function layerStep(
   step: StepShape,
   options: LayerOptions,
 ): Command[] {
-  const { workspace } = state;
-  const weights = state.weights.layers[options.layer]!;
   const rows = step.sequences * step.rowsPerSequence;
+  const attended = [
+    ...projectionStep(state, options.layer, rows),
+    ...attentionStep(state, step, options),
+  ];
+  if (options.hasOutput === false) return attended;
+  return [...attended, ...outputStep(state, options.layer, rows)];
+}
+
+/**
+ * Dispatches of the first part of a layer: norm, and projections to queries, keys and values.
+ *
+ * @returns Commands that turn `workspace.hidden` into `workspace.queryKeyValue`, row by row.
+ */
+export function projectionStep(state: ForwardState, layer: number, rows: number): Command[] {
+  const { workspace } = state;
+  const weights = state.weights.layers[layer]!;
+  const input = normStep(state, weights.attentionNorm, rows);
   return [
-    ...attentionInputStep(state, step, options.layer),
-    ...(options.attention ?? attentionStep(state, step, options)),
-    ...(options.observe ?? []),
-    ...linearStep(state, weights.output, {
-      input: workspace.heads,
-      inputStride: workspace.strides.heads,
-      output: workspace.hidden,
-      outputStride: workspace.strides.hidden,
+    ...input.commands,
+    ...linearStep(state, weights.queryKeyValue, {
+      input: input.buffer,
+      inputStride: workspace.strides.hidden,
+      output: workspace.queryKeyValue,
+      outputStride: workspace.strides.queryKeyValue,
       rows,
-      accumulate: true,
     }),
-    ...mlpStep(state, options.layer, rows),
+    ...(state.config.isQkNormJoint ? jointNormStep(state, layer, rows) : []),
+  ];
+}
+
+/** Norms of all query heads, and of all key heads, of each row. */
+function jointNormStep(state: ForwardState, layer: number, rows: number): Command[] {
+  const { config, workspace } = state;
+  const { queryNorm, keyNorm } = state.weights.layers[layer]!;
+  const queries = config.queryHeads * config.headDim;
+  const norm = (weight: DeviceBuffer, offset: number, columns: number) =>
+    normInPlaceCommand({ weight, values: workspace.queryKeyValue }, {
+      rows,
+      columns,
+      stride: workspace.strides.queryKeyValue,
+      offset,
+      epsilon: config.normEpsilon * usedShare(config),
+    });
+  return [norm(queryNorm!, 0, queries), norm(keyNorm!, queries, config.kvHeads * config.headDim)];
+}
+
+/**
+ * Dispatches of the second part of a layer: rotation, the write into the cache, and attention. Only here do rows have
+ * positions and see each other.
+ *
+ * @param options Index of the layer, and what differs from plain causal attention.
+ * @returns Commands that turn `workspace.queryKeyValue` into `workspace.heads`.
+ */
+export function attentionStep(
+  state: ForwardState,
+  step: StepShape,
+  options: LayerOptions,
+): Command[] {
+  return [
+    ropeStep(state, step, options.layer),
+    ...(options.attention ?? cacheAttentionStep(state, step, options)),
+    ...(options.observe ?? []),
+  ];
+}
+
+/**
+ * Dispatches of the last part of a layer: the heads' projection and the MLP, both added to the residual stream.
+ *
+ * @returns Commands that read `workspace.heads` and change `workspace.hidden`, row by row.
+ */
+export function outputStep(state: ForwardState, layer: number, rows: number): Command[] {
+  const { heads: input, strides: { heads: inputStride } } = state.workspace;
+  const { output, attentionOutputNorm: norm } = state.weights.layers[layer]!;
+  return [
+    ...residualStep(state, output, { input, inputStride, rows, norm }),
+    ...mlpStep(state, layer, rows),
   ];
 }
 
@@ -80,7 +144,8 @@ export function layerStep(
  * @returns Commands that write `workspace.logits`.
  */
 export function logitsStep(state: ForwardState, which: HeadRows): Command[] {
-  const { workspace, weights } = state;
+  const { workspace, weights, config } = state;
+  const { logitSoftcap: cap, vocabulary: columns } = config;
   return [
     rmsNormCommand(
       { input: workspace.hidden, weight: weights.finalNorm, output: workspace.last },
@@ -92,7 +157,14 @@ export function logitsStep(state: ForwardState, which: HeadRows): Command[] {
       output: workspace.logits,
       outputStride: workspace.strides.logits,
       rows: which.rows,
+      factor: config.logitFactor,
     }),
+    ...(cap === undefined ? [] : [softcapCommand({ values: workspace.logits }, {
+      rows: which.rows,
+      columns,
+      stride: workspace.strides.logits,
+      cap,
+    })]),
   ];
 }
 
@@ -113,38 +185,27 @@ export function argmaxStep({ workspace, config }: ForwardState, step: StepShape)
   });
 }
 
-/** Norm, projections to queries, keys and values, rotation, and the write into the cache. */
-function attentionInputStep(state: ForwardState, step: StepShape, layer: number): Command[] {
+/** Rotation of queries and keys, and the write into the cache. */
+function ropeStep(state: ForwardState, step: StepShape, layer: number): Command {
   const { config, workspace } = state;
   const weights = state.weights.layers[layer]!;
   const { keys, values, write } = state.cache.layers[layer]!;
-  const rows = step.sequences * step.rowsPerSequence;
-  return [
-    normStep(state, weights.attentionNorm, rows),
-    ...linearStep(state, weights.queryKeyValue, {
-      input: workspace.normed,
-      inputStride: workspace.strides.hidden,
-      output: workspace.queryKeyValue,
-      outputStride: workspace.strides.queryKeyValue,
-      rows,
-    }),
-    ropeCacheCommand({
-      state: workspace.state,
-      rotation: layerRotation(state, layer),
-      ...(weights.queryNorm && { q_norm: weights.queryNorm }),
-      ...(weights.keyNorm && { k_norm: weights.keyNorm }),
-      qkv: workspace.queryKeyValue,
-      keys,
-      values,
-    }, {
-      ...attentionShape(state, step, layer),
-      epsilon: config.normEpsilon * usedShare(config),
-      ...(write && { write }),
-    }),
-  ];
+  const hasHeadNorms = config.hasQkNorm && !config.isQkNormJoint;
+  return ropeCacheCommand({
+    state: workspace.state,
+    rotation: layerRotation(state, layer),
+    ...(hasHeadNorms && { q_norm: weights.queryNorm!, k_norm: weights.keyNorm! }),
+    qkv: workspace.queryKeyValue,
+    keys,
+    values,
+  }, {
+    ...attentionShape(state, step, layer),
+    epsilon: config.normEpsilon * usedShare(config),
+    ...(write && { write }),
+  });
 }
 
-function attentionStep(
+function cacheAttentionStep(
   state: ForwardState,
   step: StepShape,
   { layer, maps, rowDecay = 1, isSummed = true }: LayerOptions,
@@ -180,36 +241,71 @@ function mlpStep(state: ForwardState, layer: number, rows: number): Command[] {
   const { workspace, config } = state;
   const { strides } = workspace;
   const weights = state.weights.layers[layer]!;
+  const input = normStep(state, weights.mlpNorm, rows);
   return [
-    normStep(state, weights.mlpNorm, rows),
+    ...input.commands,
     ...linearStep(state, weights.gateUp, {
-      input: workspace.normed,
+      input: input.buffer,
       inputStride: strides.hidden,
       output: workspace.gateUp,
       outputStride: strides.gateUp,
       rows,
     }),
-    siluMultiplyCommand({ input: workspace.gateUp, output: workspace.mlp }, {
+    gateMultiplyCommand({ input: workspace.gateUp, output: workspace.mlp }, {
       rows,
       columns: config.mlp,
       inputStride: strides.gateUp,
       upOffset: upOffset(config),
       outputStride: strides.mlp,
+      activation: config.activation,
     }),
-    ...linearStep(state, weights.down, {
+    ...residualStep(state, weights.down, {
       input: workspace.mlp,
       inputStride: strides.mlp,
-      output: workspace.hidden,
-      outputStride: strides.hidden,
       rows,
+      norm: weights.mlpOutputNorm,
+    }),
+  ];
+}
+
+/** Adds a projection to the residual stream, after a norm where the block has one there. */
+function residualStep(
+  state: ForwardState,
+  projections: readonly Projection[],
+  { norm, ...read }: Pick<LinearStep, "input" | "inputStride" | "rows"> & {
+    readonly norm: DeviceBuffer | undefined;
+  },
+): Command[] {
+  const { hidden, normed, strides: { hidden: outputStride } } = state.workspace;
+  const { residualFactor: factor } = state.config;
+  if (norm === undefined) {
+    return linearStep(state, projections, {
+      ...read,
+      output: hidden,
+      outputStride,
+      factor,
+      accumulate: true,
+    });
+  }
+  return [
+    ...linearStep(state, projections, { ...read, output: normed, outputStride }),
+    rmsNormCommand({ input: normed, weight: norm, output: hidden }, {
+      ...normShape(state, read.rows),
       accumulate: true,
     }),
   ];
 }
 
-function normStep(state: ForwardState, weight: DeviceBuffer, rows: number): Command {
+/** What a part of a block reads: the residual stream, after a norm where the block has one there. */
+function normStep(
+  state: ForwardState,
+  weight: DeviceBuffer | undefined,
+  rows: number,
+): { readonly buffer: DeviceBuffer; readonly commands: readonly Command[] } {
   const { hidden, normed } = state.workspace;
-  return rmsNormCommand({ input: hidden, weight, output: normed }, normShape(state, rows));
+  if (weight === undefined) return { buffer: hidden, commands: [] };
+  const norm = rmsNormCommand({ input: hidden, weight, output: normed }, normShape(state, rows));
+  return { buffer: normed, commands: [norm] };
 }
 
 function normShape({ config, workspace }: ForwardState, rows: number): RmsNormShape {

@@ -6,19 +6,19 @@
  */
 
 import type { Architecture } from "../architecture.ts";
+import { checkSizes, type ModelConfig, type RopeScaling } from "../config.ts";
+import { findArchitecture, norms } from "../find_architecture.ts";
 import {
-  checkSizes,
   type ConfigFields,
   countField,
   fieldError,
-  findArchitecture,
   MAX_HEADS,
   MAX_LAYERS,
-  type ModelConfig,
   positiveField,
-  type RopeScaling,
   tokenIdsField,
-} from "../config.ts";
+} from "../config_fields.ts";
+import { yarnAttention } from "../rope_json.ts";
+import { patternOf, windowRules, type Windows } from "../layer_windows.ts";
 import { END_MARKERS } from "../tokenizer/end_markers.ts";
 import type { GgufFile } from "./gguf.ts";
 import type { GgufMetadata } from "./gguf_header.ts";
@@ -49,12 +49,15 @@ export async function configFromGguf(file: GgufFile): Promise<ModelConfig> {
   const headDim = countField(fields, "attention.key_length", {
     missing: Math.floor(hidden / queryHeads),
   });
-  checkForward(fields, headDim);
+  checkForward(fields, headDim, architecture);
   const bos = tokenIdsField(tokenizerFields(file), "bos_token_id")[0];
   const factors = await ropeFactors(file);
-  return checkSizes({
+  const layers = countField(fields, "block_count", { max: MAX_LAYERS });
+  const context = countField(fields, "context_length");
+  const { activation } = architecture.defaults;
+  const common: ModelConfig = {
     architecture: architecture.name,
-    layers: countField(fields, "block_count", { max: MAX_LAYERS }),
+    layers,
     hidden,
     mlp: countField(fields, "feed_forward_length"),
     queryHeads,
@@ -64,17 +67,20 @@ export async function configFromGguf(file: GgufFile): Promise<ModelConfig> {
     }),
     headDim,
     vocabulary: vocabulary(file, fields),
-    contextLength: contextLength(fields),
+    contextLength: contextLength(fields, architecture, context),
     normEpsilon: positiveField(fields, "attention.layer_norm_rms_epsilon"),
     ropeBase: positiveField(fields, "rope.freq_base", 10000),
+    ...windowRules(windows(fields, architecture, layers), context),
     ...ropeScaling(fields),
     ...(factors !== undefined && { ropeFactors: factors }),
     ...biases(file, architecture),
-    hasQkNorm: architecture.hasQkNorm,
+    ...norms(architecture),
+    ...(activation !== undefined && { activation }),
     isTied: !file.tensors.has("lm_head.weight"),
     ...(bos !== undefined && { bosTokenId: bos }),
     eosTokenIds: endTokens(file),
-  }, file.description);
+  };
+  return checkSizes({ ...common, ...architecture.readGguf?.(fields, common) }, file.description);
 }
 
 /** Keys that begin with the family's name, which is removed; lists of equal numbers count as one number. */
@@ -114,7 +120,11 @@ function biases(
 }
 
 /** Refuses settings that would change the result but are not supported. */
-function checkForward(fields: ConfigFields, headDim: number): void {
+function checkForward(
+  fields: ConfigFields,
+  headDim: number,
+  { ggufKeys = [] }: Architecture,
+): void {
   const { values } = fields;
   for (const name of ["attention.value_length", "rope.dimension_count"]) {
     const size = values[name] ?? headDim;
@@ -134,14 +144,16 @@ function checkForward(fields: ConfigFields, headDim: number): void {
     ["logit_scale", 1],
     ["residual_scale", 1],
     ["embedding_scale", 1],
+    ["attention.scale", 0],
+    ["attn_logit_softcapping", 0],
+    ["final_logit_softcapping", 0],
   ];
   for (const [name, value] of neutral) {
+    if (ggufKeys.includes(name)) continue;
     if ((values[name] ?? value) !== value && values[name] !== 0) {
       throw fieldError(fields, `${name} must be ${value}`, values[name]);
     }
   }
-  const scale = values["attention.scale"] ?? 0;
-  if (scale !== 0) throw fieldError(fields, "attention.scale must be left out", scale);
 }
 
 function vocabulary(file: GgufFile, fields: ConfigFields): number {
@@ -149,22 +161,66 @@ function vocabulary(file: GgufFile, fields: ConfigFields): number {
   return rows || countField(fields, "vocab_size");
 }
 
-function contextLength(fields: ConfigFields): number {
-  const context = countField(fields, "context_length");
-  const window = fields.values["attention.sliding_window"] ?? 0;
-  if (window === 0) return context;
+/** Which layers of Qwen's have the window is not said, so that no text may be longer. */
+function contextLength(
+  fields: ConfigFields,
+  { slidingWindow }: Architecture,
+  context: number,
+): number {
+  if (slidingWindow !== "flagged" || !hasWindow(fields)) return context;
   return Math.min(context, countField(fields, "attention.sliding_window"));
+}
+
+function hasWindow({ values }: ConfigFields): boolean {
+  return (values["attention.sliding_window"] ?? 0) !== 0;
+}
+
+/** Windows as llama.cpp reads them; files of Mistral, which are Llama's, have one in every layer. */
+function windows(
+  fields: ConfigFields,
+  { slidingWindow, windowPattern, hasWindowedRope, defaults }: Architecture,
+  layers: number,
+): Windows | undefined {
+  if (slidingWindow === "flagged") return undefined;
+  const missing = slidingWindow === "pattern" ? defaults.window ?? 4096 : undefined;
+  if (!hasWindow(fields) && missing === undefined) return undefined;
+  const window = countField(fields, "attention.sliding_window", { missing });
+  const pattern = countField(fields, "attention.sliding_window_pattern", {
+    missing: windowPattern ?? 0,
+    min: 0,
+  });
+  return {
+    window,
+    isWindowed: pattern === 0 ? Array(layers).fill(true) : patternOf(layers, pattern),
+    ...(hasWindowedRope && {
+      rope: { ropeBase: positiveField(fields, "rope.freq_base_swa", defaults.windowedRopeBase) },
+    }),
+  };
 }
 
 /** As llama.cpp reads it: linear unless a type says otherwise, and a factor that is missing or 0 is 1. */
 function ropeScaling(fields: ConfigFields): { readonly ropeScaling?: RopeScaling } {
   const kind = fields.values["rope.scaling.type"] ?? "linear";
   if (kind === "none") return {};
-  if (kind !== "linear") throw fieldError(fields, "rope.scaling.type must be none or linear", kind);
+  if (kind !== "linear" && kind !== "yarn") {
+    throw fieldError(fields, "rope.scaling.type must be one of none, linear, yarn", kind);
+  }
   const old = fields.values["rope.scale_linear"] as number | undefined;
   const isLeftOut = (fields.values["rope.scaling.factor"] ?? old ?? 0) === 0;
   const factor = isLeftOut ? 1 : positiveField(fields, "rope.scaling.factor", old);
-  return factor === 1 ? {} : { ropeScaling: { kind, factor } };
+  if (factor === 1) return {};
+  if (kind === "linear") return { ropeScaling: { kind, factor } };
+  const attentionFactor = yarnAttention(factor);
+  const originalContextLength = countField(fields, "rope.scaling.original_context_length", {
+    missing: countField(fields, "context_length"),
+  });
+  const changed = Object.keys(fields.values).find((key) => key.startsWith("rope.scaling.yarn_"));
+  if (changed !== undefined) {
+    throw fieldError(fields, `${changed} must be left out`, fields.values[changed]);
+  }
+  return {
+    ropeScaling: { kind, factor, originalContextLength, attentionFactor, turns: [32, 1] },
+  };
 }
 
 async function ropeFactors(file: GgufFile): Promise<readonly number[] | undefined> {

@@ -229,7 +229,7 @@ const MAX_HEADER_BYTES = 48 * 2 ** 20;
 /** Position in the header of a file; refuses to pass its end or 48 MiB. */
 class HeaderCursor {
   readonly #file: RangedFile;
-  readonly #decoder: TextDecoder = new TextDecoder();
+  readonly #decoder: TextDecoder = new TextDecoder("utf-8", { ignoreBOM: true });
   #windowOffset = 0;
   #window: Uint8Array<ArrayBuffer> = new Uint8Array(0);
   #view: DataView = new DataView(new ArrayBuffer(0));

@@ -8,6 +8,7 @@ import { dirname } from "node:path";
 import { DataError } from "../../core/check.ts";
 import { readShardNames } from "../safetensors/safetensors.ts";
 import { ConnectionError } from "../files/http.ts";
+import { firstParts, partNames, wholeName } from "../files/split_names.ts";
 import { type RemoteFile, remoteFile, type RepositoryInfo, repositoryInfo } from "./hub_api.ts";
 import {
   cachedCommit,
@@ -85,7 +86,7 @@ export async function fetchModel(
   const cache = repositoryCache(settings.cacheFolder, reference.repository);
   const repository = { reference, settings, cache };
   const { repository: id, file } = reference;
-  const name = file === undefined ? id : `${id}/${file.replace(/\.\w+$/, "")}`;
+  const name = file === undefined ? id : `${id}/${wholeName(file).replace(/\.\w+$/, "")}`;
   const commit = await cachedCommit(cache, reference.revision);
   const whole = commit && await cachedModel(repository, commit, { isStrict: !settings.isOffline });
   const ask = async () => ({ path: await downloadModel(repository, options.onProgress), name });
@@ -116,7 +117,10 @@ async function cachedModel(
   const has = (path: string) => isCached(cache, { commit, path });
   const path = (file: string) => snapshotPath(cache, { commit, path: file });
   const { file } = reference;
-  if (file?.toLowerCase().endsWith(".gguf")) return await has(file) ? path(file) : undefined;
+  if (file?.toLowerCase().endsWith(".gguf")) {
+    for (const part of partNames(file)) if (!await has(part)) return undefined;
+    return path(file);
+  }
   if (!await has(CONFIG_FILE)) {
     return isStrict ? undefined : await onlyGguf(dirname(path(CONFIG_FILE)));
   }
@@ -135,9 +139,12 @@ async function cachedModel(
 }
 
 async function onlyGguf(folder: string): Promise<string | undefined> {
-  const names = await Array.fromAsync(Deno.readDir(folder), ({ name }) => name).catch(() => []);
-  const files = names.filter((name) => /\.gguf$/i.test(name));
-  return files.length === 1 ? `${folder}/${files[0]}` : undefined;
+  const names: string[] = await Array.fromAsync(Deno.readDir(folder), ({ name }) => name).catch(
+    () => [],
+  );
+  const [file, ...others] = firstParts(names.filter((name) => /\.gguf$/i.test(name)));
+  if (file === undefined || others.length > 0) return undefined;
+  return partNames(file).every((part) => names.includes(part)) ? `${folder}/${file}` : undefined;
 }
 
 /** A repository at a commit, with the list of its files where the hub gave one. */
@@ -162,7 +169,7 @@ async function downloadModel(
   const weights = reference.file ?? await chooseWeights(snapshot, info);
   const path = snapshotPath(cache, { commit, path: weights });
   const isGguf = /\.gguf$/i.test(weights);
-  if (isGguf) await fetchFiles(snapshot, [weights], [weights]);
+  if (isGguf) await fetchFiles(snapshot, partNames(weights), partNames(weights));
   else if (weights === SHARD_INDEX) await fetchShards(snapshot, path);
   else await fetchFiles(snapshot, [...TEXT_FILES, weights], [CONFIG_FILE, weights]);
   await rememberCommit(cache, reference.revision, commit);
@@ -204,7 +211,7 @@ async function chooseWeights(
       await remoteFile(settings, reference, name) !== undefined;
     if (isThere) return name;
   }
-  const choices = (info?.files ?? []).filter((path) => /\.gguf$/i.test(path));
+  const choices = firstParts((info?.files ?? []).filter((path) => /\.gguf$/i.test(path)));
   if (choices.length === 1) return choices[0]!;
   const requirement = choices.length === 0
     ? `the repository must hold ${SINGLE_FILE}, ${SHARD_INDEX} or a .gguf file`

@@ -236,7 +236,7 @@ async function linkFile(blob: string, path: string): Promise<void> {
  * @param lock Name of the lock, which is that of the blob, and a signal that stops the wait.
  */
 export async function withLock<T>(
-  cache: RepositoryCache,
+  cache: Pick<RepositoryCache, "locks">,
   lock: { readonly name: string; readonly signal?: AbortSignal | undefined },
   work: () => Promise<T>,
 ): Promise<T> {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { dirname } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { ensureFolder } from "../../core/atomic_file.ts";
 import { DataError } from "../../core/check.ts";
 import { fileError } from "../../core/file_error.ts";
@@ -52,14 +52,39 @@ export async function downloadFile(remote: RemoteFile, context: DownloadContext)
   await linkBlob(cache, { commit, path: remote.path }, blob);
 }
 
+/**
+ * Fetches a file to a place of its own, outside the cache of repositories.
+ *
+ * @param remote Where it is, and what it must be: `etag` may be a SHA-256.
+ * @param place Path; a file that is there is replaced once the new one is complete.
+ * @throws {ConnectionError} If the server keeps failing; what has arrived stays for the next attempt.
+ * @throws {DataError} If it cannot be fetched or written, or is not what it must be.
+ */
+export async function downloadTo(
+  remote: RemoteFile,
+  place: string,
+  settings: HubSettings,
+): Promise<void> {
+  const locks = join(dirname(place), ".locks");
+  await ensureFolder(dirname(place));
+  await withLock({ locks }, { name: basename(place), signal: settings.signal }, async () => {
+    const isThere = await sizeOf(place) !== undefined &&
+      /^[0-9a-f]{64}$/.test(remote.etag) && await contentProblem(place, remote) === undefined;
+    if (!isThere) await fetchBlob(remote, place, { settings, onBytes: () => {} });
+  });
+}
+
 async function sizeOf(path: string): Promise<number | undefined> {
   return (await statPath(path))?.size;
 }
 
+/** What the transfer itself needs. */
+type Transfer = Pick<DownloadContext, "settings" | "onBytes">;
+
 async function fetchBlob(
   remote: RemoteFile,
   blob: string,
-  context: DownloadContext,
+  context: Transfer,
 ): Promise<void> {
   const incomplete = `${blob}.incomplete`;
   while (true) {
@@ -77,7 +102,7 @@ async function fetchBlob(
 async function fetchAll(
   remote: RemoteFile,
   incomplete: string,
-  context: DownloadContext,
+  context: Transfer,
 ): Promise<void> {
   let furthest = await sizeOf(incomplete) ?? 0;
   for (let failures = 0;;) {
@@ -99,7 +124,7 @@ async function fetchAll(
 async function fetchRest(
   remote: RemoteFile,
   incomplete: string,
-  context: DownloadContext & { readonly before: number },
+  context: Transfer & { readonly before: number },
 ): Promise<void> {
   const { settings, before, onBytes } = context;
   const isTooLong = before > (remote.byteLength ?? Infinity);
@@ -154,7 +179,7 @@ function mostBytes({ path, byteLength }: RemoteFile, { headers, range }: Answer)
 async function append(
   pieces: AsyncIterable<Uint8Array>,
   path: string,
-  { begin, onBytes }: Pick<DownloadContext, "onBytes"> & { readonly begin: number },
+  { begin, onBytes }: Pick<Transfer, "onBytes"> & { readonly begin: number },
 ): Promise<void> {
   using file = await writing(path, Deno.open(path, { create: true, write: true }));
   await writing(path, file.truncate(begin));

@@ -15,21 +15,14 @@ import {
   type RangedFile,
   readTextIfThere,
 } from "../files/ranged_file.ts";
-import { type StoredTensor, type TensorFile, tensorFile } from "../weights/tensor_file.ts";
 import {
-  isReadable,
-  rowRange,
-  TENSOR_TYPES,
-  tensorBytes,
-  type TensorInfo,
-  type TensorSource,
-} from "../weights/tensor_source.ts";
-
-/** Open safetensors files of one model, whose tensors have the names that they have in the files. */
-export interface SafetensorsFiles extends TensorSource {
-  /** The files. */
-  readonly shards: readonly TensorFile[];
-}
+  joinFiles,
+  type StoredTensor,
+  type TensorFile,
+  tensorFile,
+  type TensorFiles,
+} from "../weights/tensor_file.ts";
+import { isReadable, TENSOR_TYPES, tensorBytes } from "../weights/tensor_source.ts";
 
 /** Largest header: reference code allows 100 MB, whose parsing could take over 256 MB of memory. */
 const MAX_HEADER_BYTES = 16 * 2 ** 20;
@@ -52,41 +45,22 @@ const OPEN_BRACE = 0x7b;
  * Opens one safetensors file, or the shards that an index names.
  *
  * @param location Path or address of a `.safetensors` file or of a `.safetensors.index.json`.
- * @returns The open files; close them by disposing them.
+ * @returns The open files, whose tensors have the names that they have there; close them by disposing the result.
  * @throws {DataError} If a file is missing or damaged.
  */
-export async function openSafetensors(location: string): Promise<SafetensorsFiles> {
+export async function openSafetensors(location: string): Promise<TensorFiles> {
   await using opened = new AsyncDisposableStack();
   const index = location.endsWith(".json") ? await readIndex(location) : undefined;
   const folder = location.slice(0, location.lastIndexOf("/") + 1);
   // Only the files count, as in transformers: an index may name a tied matrix that was not stored.
   const places = index ? new Set(index.values().map((name) => folder + name)) : [location];
   const shards: TensorFile[] = [];
-  const owners = new Map<string, TensorFile>();
-  const tensors = new Map<string, TensorInfo>();
   for (const place of places) {
-    const shard = await readShard(opened.use(await openRangedFile(place)));
-    shards.push(shard);
-    for (const [name, info] of shard.tensors) {
-      const other = owners.get(name)?.description;
-      if (other !== undefined) {
-        throw fileFailure(place, `tensor "${name}" must lie in one file only`, `also in ${other}`);
-      }
-      owners.set(name, shard);
-      tensors.set(name, info);
-    }
+    shards.push(await readShard(opened.use(await openRangedFile(place))));
   }
-  const owned = opened.move();
-  const source = { description: location, tensors };
-  return {
-    ...source,
-    shards,
-    async readRows(name, first, count) {
-      rowRange(source, name, { first, count });
-      return await owners.get(name)!.readRows(name, first, count);
-    },
-    [Symbol.asyncDispose]: () => owned.disposeAsync(),
-  };
+  const joined = joinFiles(location, shards);
+  opened.move();
+  return joined;
 }
 
 /**

@@ -86,14 +86,20 @@ function mergesOf(model: Component, ids: ReadonlyMap<string, number>, prefix: st
   if (!Array.isArray(merges)) throw unsupported("model.merges must be a list", merges);
   const ranks = new Map<number, number>();
   const results: number[] = [];
+  // Without lists on the way: there are as many merges as tokens, and what they leave behind counts.
   merges.forEach((merge: unknown, rank) => {
-    const pair: unknown[] = Array.isArray(merge) ? merge : String(merge).split(" ");
-    const [left, right] = pair as [string, string];
-    if (pair.length !== 2 || typeof left !== "string" || typeof right !== "string") {
+    const isList = Array.isArray(merge);
+    const text = isList ? "" : String(merge);
+    const at = text.indexOf(" ");
+    const left: unknown = isList ? merge[0] : text.slice(0, Math.max(0, at));
+    const right: unknown = isList ? merge[1] : text.slice(at + 1);
+    const isPair = isList ? merge.length === 2 : at >= 0 && text.indexOf(" ", at + 1) < 0;
+    if (!isPair || typeof left !== "string" || typeof right !== "string") {
       throw unsupported("each of model.merges must be a pair of pieces", merge);
     }
-    const [first, second, result] = [left, right, left + right.slice(prefix.length)]
-      .map((piece) => ids.get(piece));
+    const first = ids.get(left);
+    const second = ids.get(right);
+    const result = ids.get(left + right.slice(prefix.length));
     if (first === undefined || second === undefined || result === undefined) {
       throw unsupported("model.merges must join pieces of the vocabulary to others", merge);
     }

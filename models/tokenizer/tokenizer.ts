@@ -138,8 +138,11 @@ class FileTokenizer implements Tokenizer {
     this.hasPrefixSpace = hasPrefixSpace(json);
     this.namedTokens = namedTokens(config);
     const model = json.model as Component;
-    for (const [piece, id] of modelEntries(model.vocab as object)) this.#define(piece, id);
-    this.#model = buildWordModel(model, new Map(this.#ids));
+    const vocab = model.vocab as object;
+    const define = (id: number, piece: string) => this.#define(piece, id);
+    if (vocab instanceof Map) vocab.forEach(define);
+    else modelEntries(vocab).forEach(([piece, id]) => define(id, piece));
+    this.#model = buildWordModel(model, vocab instanceof Map ? vocab : new Map(this.#ids));
     const added = addedTokens((json.added_tokens ?? []) as Component[], config, this.#ids);
     for (const { content, id, special } of added) {
       this.#define(content, id);

@@ -83,12 +83,14 @@ export async function loadWeight(
  * Loads vectors as f32, joined one after the other.
  *
  * @param names Canonical names of tensors; their elements may be stored in any way.
+ * @param offset What is added to every element.
  * @throws {DataError} If a tensor is missing or an element is not finite.
  */
 export async function loadVector(
   device: Device,
   source: TensorSource,
   names: readonly string[],
+  offset = 0,
 ): Promise<DeviceBuffer> {
   const parts: number[] = [];
   for (const name of names) {
@@ -100,7 +102,7 @@ export async function loadVector(
     packRows(planes, data, { type, name, rows: 1, columns, firstRow: 0 });
     const values = new Float64Array(paddedColumns(columns));
     rowReader(format, planes, columns)(0, values);
-    for (const value of values.subarray(0, columns)) parts.push(value);
+    for (const value of values.subarray(0, columns)) parts.push(value + offset);
   }
   const buffer = device.createBuffer(names.join(", "), 4 * parts.length);
   device.write(buffer, 0, Float32Array.from(parts));

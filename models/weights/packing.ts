@@ -7,6 +7,7 @@
 import { checkLength, DataError, RequirementError } from "../../core/check.ts";
 import {
   BLOCK_COLUMNS,
+  elementWords,
   halvesOf,
   type MatrixShape,
   paddedColumns,
@@ -57,14 +58,14 @@ export function packRows(
   const source = packSource(data);
   const target = packTarget(planes, columns);
   const { blocks } = target;
-  const vectors = format.planes.values.perBlock;
+  const { values } = format.planes;
   const rowBytes = required / rows.rows;
   for (let index = 0; index < rows.rows; index++) {
     const lane = (firstRow + index) % ROWS_PER_PANEL;
     const before = (firstRow + index - lane) * blocks;
     packRow(source, target, {
       byte: index * rowBytes,
-      value: (before * vectors + lane) * 4,
+      value: (before * values.perBlock + lane) * elementWords(values),
       scale: before + lane,
       superBlockScale: Math.floor(before / SUPER_BLOCKS) + lane,
     });
@@ -87,6 +88,7 @@ function packTarget(planes: WeightPlanes, columns: number): PackTarget {
 function packSource(data: Uint8Array<ArrayBuffer>): PackSource {
   const { buffer, byteOffset, byteLength } = data.byteOffset % 4 === 0 ? data : data.slice();
   return {
+    bytes: new Uint8Array(buffer, byteOffset, byteLength),
     words16: new Uint16Array(buffer, byteOffset, byteLength >> 1),
     halves: new Float16Array(buffer, byteOffset, byteLength >> 1),
     words32: new Uint32Array(buffer, byteOffset, byteLength >> 2),

@@ -6,6 +6,7 @@
 
 import { DataError, RequirementError } from "../../core/check.ts";
 import type { ModelConfig } from "../config.ts";
+import { blockNormNames } from "./block_norms.ts";
 import { isReadable, TENSOR_TYPES, type TensorInfo, type TensorSource } from "./tensor_source.ts";
 
 /** Tensors that files contain although they follow from the sizes. */
@@ -40,22 +41,27 @@ function layerShapes(config: ModelConfig, layer: number): readonly NamedShape[] 
   const kv = kvHeads * headDim;
   const { hasQkvBias, hasOutputBias = false, hasMlpBias = false } = config;
   const norms: readonly NamedShape[] = [
-    ["self_attn.q_norm.weight", [headDim]],
-    ["self_attn.k_norm.weight", [headDim]],
+    ["self_attn.q_norm.weight", [config.isQkNormJoint ? query : headDim]],
+    ["self_attn.k_norm.weight", [config.isQkNormJoint ? kv : headDim]],
   ];
   const sinks: NamedShape = ["self_attn.sinks", [queryHeads]];
+  const { attention, attentionOutput, mlp: beforeMlp, mlpOutput } = blockNormNames(config);
+  const norm = (name: string | undefined): readonly NamedShape[] =>
+    name === undefined ? [] : [[name, [hidden]]];
   return [
-    ["input_layernorm.weight", [hidden]],
+    ...norm(attention),
     ...projection("self_attn.q_proj", [query, hidden], hasQkvBias),
     ...projection("self_attn.k_proj", [kv, hidden], hasQkvBias),
     ...projection("self_attn.v_proj", [kv, hidden], hasQkvBias),
     ...(config.hasQkNorm ? norms : []),
     ...(config.layerAttention?.[layer]?.hasSinks ? [sinks] : []),
     ...projection("self_attn.o_proj", [hidden, query], hasOutputBias),
-    ["post_attention_layernorm.weight", [hidden]],
+    ...norm(attentionOutput),
+    ...norm(beforeMlp),
     ...projection("mlp.gate_proj", [mlp, hidden], hasMlpBias),
     ...projection("mlp.up_proj", [mlp, hidden], hasMlpBias),
     ...projection("mlp.down_proj", [hidden, mlp], hasMlpBias),
+    ...norm(mlpOutput),
   ];
 }
 
@@ -123,6 +129,7 @@ function checkWeight(
       `Cannot load ${label}: ${required}: current value is missing in ${source.description}`,
     );
   }
+  if (info.fault) throw info.fault;
   const isSame = info.shape.length === shape.length &&
     info.shape.every((length, axis) => length === shape[axis]);
   if (!isSame) {

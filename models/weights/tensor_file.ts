@@ -1,5 +1,5 @@
 /**
- * Tensors of one open file, whatever its format, once its header has been read.
+ * Tensors of open files, whatever their format, once their headers have been read.
  *
  * @module
  */
@@ -72,6 +72,48 @@ export function tensorFile(
       return await file.read(offsets.get(name)! + byteOffset, byteLength);
     },
     [Symbol.asyncDispose]: () => file[Symbol.asyncDispose](),
+  };
+}
+
+/** Open files of one model with their tensors. */
+export interface TensorFiles extends TensorSource {
+  /** The files. */
+  readonly files: readonly TensorFile[];
+}
+
+/**
+ * Joins the tensors of several files.
+ *
+ * @param description Where they come from, for messages.
+ * @param files The files; disposing the source closes them.
+ * @throws {DataError} If two files have a tensor of the same name.
+ */
+export function joinFiles(description: string, files: readonly TensorFile[]): TensorFiles {
+  const owners = new Map<string, TensorFile>();
+  const tensors = new Map<string, TensorInfo>();
+  for (const file of files) {
+    for (const [name, info] of file.tensors) {
+      const other = owners.get(name)?.description;
+      if (other !== undefined) {
+        const requirement = `tensor "${name}" must lie in one file only`;
+        throw fileFailure(file.description, requirement, `also in ${other}`);
+      }
+      owners.set(name, file);
+      tensors.set(name, info);
+    }
+  }
+  const source = { description, tensors };
+  return {
+    ...source,
+    files,
+    async readRows(name, first, count) {
+      rowRange(source, name, { first, count });
+      return await owners.get(name)!.readRows(name, first, count);
+    },
+    async [Symbol.asyncDispose]() {
+      await using stack = new AsyncDisposableStack();
+      for (const file of files) stack.use(file);
+    },
   };
 }
 

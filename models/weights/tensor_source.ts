@@ -33,8 +33,12 @@ export interface TensorInfo {
   readonly type: TensorType;
   /** Lengths of the axes, slowest first. */
   readonly shape: readonly number[];
-  /** Size in the file. */
+  /** Size of its rows as they are read, which is that in the file unless they are decoded. */
   readonly byteLength: number;
+  /** Type in the file, where rows are decoded as they are read. */
+  readonly storedType?: TensorType;
+  /** Why its rows cannot be read, where that is known before they are. */
+  readonly fault?: DataError;
 }
 
 /** Tensors of one model; reads on demand and keeps nothing. */

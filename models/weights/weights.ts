@@ -6,6 +6,7 @@
 
 import type { Device, DeviceBuffer } from "../../gpu/device.ts";
 import type { ModelConfig } from "../config.ts";
+import { blockNormNames } from "./block_norms.ts";
 import { loadVector, loadWeight, type PackedWeight } from "./packed_weight.ts";
 import type { TensorSource } from "./tensor_source.ts";
 
@@ -21,24 +22,28 @@ export interface Projection {
 
 /** Weights of one layer. */
 export interface LayerWeights {
-  /** Scale of the norm before attention, [hidden]. */
-  readonly attentionNorm: DeviceBuffer;
+  /** Scale of the norm before attention, [hidden]; absent where there is none. */
+  readonly attentionNorm?: DeviceBuffer;
   /** Projections to queries, keys and values; their outputs lie side by side in that order. */
   readonly queryKeyValue: readonly Projection[];
-  /** Scale of the norm of each query head, [headDim]; Qwen3 only. */
+  /** Scale of the norm of each query head, [headDim], or of all of them, [queryHeads * headDim]; absent where there is none. */
   readonly queryNorm?: DeviceBuffer;
-  /** Scale of the norm of each key head, [headDim]; Qwen3 only. */
+  /** Scale of the norm of each key head, [headDim], or of all of them, [kvHeads * headDim]; absent where there is none. */
   readonly keyNorm?: DeviceBuffer;
   /** Logit of each query head's sink, [queryHeads]; only in layers whose attention has sinks. */
   readonly sinks?: DeviceBuffer;
   /** Projection of the heads' outputs back to the hidden size. */
   readonly output: readonly Projection[];
-  /** Scale of the norm before the MLP, [hidden]. */
-  readonly mlpNorm: DeviceBuffer;
+  /** Scale of the norm on what attention adds to the residual stream, [hidden]; absent where there is none. */
+  readonly attentionOutputNorm?: DeviceBuffer;
+  /** Scale of the norm before the MLP, [hidden]; absent where there is none. */
+  readonly mlpNorm?: DeviceBuffer;
   /** Gate and up projections, side by side. */
   readonly gateUp: readonly Projection[];
   /** Projection of the MLP back to the hidden size. */
   readonly down: readonly Projection[];
+  /** Scale of the norm on what the MLP adds to the residual stream, [hidden]; absent where there is none. */
+  readonly mlpOutputNorm?: DeviceBuffer;
 }
 
 /** Weights of a model; freed together. */
@@ -87,7 +92,7 @@ export async function loadWeights(
     layers.push(await loadLayer(loader, layer));
     onLayer(layer + 1);
   }
-  const finalNorm = await vector(loader, "model.norm.weight");
+  const finalNorm = await norm(loader, "model.norm.weight");
   const head = config.isTied
     ? [{ weight: embedding, outputOffset: 0 }]
     : await projections(loader, ["lm_head"]);
@@ -111,21 +116,44 @@ async function loadLayer(loader: Loader, layer: number): Promise<LayerWeights> {
   const prefix = `model.layers.${layer}`;
   const attention = `${prefix}.self_attn`;
   const heads = ["q_proj", "k_proj", "v_proj"].map((name) => `${attention}.${name}`);
+  const norms = await loadNorms(loader, prefix);
   return {
-    attentionNorm: await vector(loader, `${prefix}.input_layernorm.weight`),
+    ...norms,
     queryKeyValue: await projections(loader, heads),
     ...(loader.config.hasQkNorm && {
-      queryNorm: await vector(loader, `${attention}.q_norm.weight`),
-      keyNorm: await vector(loader, `${attention}.k_norm.weight`),
+      queryNorm: await norm(loader, `${attention}.q_norm.weight`),
+      keyNorm: await norm(loader, `${attention}.k_norm.weight`),
     }),
     ...(loader.config.layerAttention?.[layer]?.hasSinks && {
       sinks: await vector(loader, `${attention}.sinks`),
     }),
     output: await projections(loader, [`${attention}.o_proj`]),
-    mlpNorm: await vector(loader, `${prefix}.post_attention_layernorm.weight`),
     gateUp: await projections(loader, [`${prefix}.mlp.gate_proj`, `${prefix}.mlp.up_proj`]),
     down: await projections(loader, [`${prefix}.mlp.down_proj`]),
   };
+}
+
+async function loadNorms(
+  loader: Loader,
+  prefix: string,
+): Promise<
+  Pick<LayerWeights, "attentionNorm" | "attentionOutputNorm" | "mlpNorm" | "mlpOutputNorm">
+> {
+  const { attention, attentionOutput, mlp, mlpOutput } = blockNormNames(loader.config);
+  const load = (name: string) => norm(loader, `${prefix}.${name}`);
+  return {
+    ...(attention && { attentionNorm: await load(attention) }),
+    ...(attentionOutput && { attentionOutputNorm: await load(attentionOutput) }),
+    ...(mlp && { mlpNorm: await load(mlp) }),
+    ...(mlpOutput && { mlpOutputNorm: await load(mlpOutput) }),
+  };
+}
+
+async function norm(
+  { device, source, stack, config }: Loader,
+  name: string,
+): Promise<DeviceBuffer> {
+  return stack.use(await loadVector(device, source, [name], config.normOffset));
 }
 
 async function vector({ device, source, stack }: Loader, name: string): Promise<DeviceBuffer> {

@@ -5,7 +5,12 @@
  */
 
 import { assertEquals } from "@std/assert";
-import { type CacheShape, createFullCache, type FullCache } from "../../cache/full_cache.ts";
+import {
+  type CacheShape,
+  createFullCache,
+  type FullCache,
+  layerSlots,
+} from "../../cache/full_cache.ts";
 import { headIndex, type KvStore, type StepRows } from "../../cache/kv_store.ts";
 import type { Selection } from "../../cache/policy.ts";
 import type { Device } from "../../gpu/device.ts";
@@ -33,12 +38,13 @@ export function filledCache(
   const cache = createFullCache(device, shape);
   const rowWords = shape.headDim / 2;
   for (const [layer, { keys, values }] of cache.layers.entries()) {
+    const slots = layerSlots(shape, layer);
     for (const [kind, buffer] of [keys, values].entries()) {
       const words = new Uint32Array(buffer.byteLength / 4);
       lengths.forEach((length, sequence) => {
         for (let kvHead = 0; kvHead < shape.kvHeads; kvHead++) {
-          for (let token = 0; token < length; token++) {
-            const row = (sequence * shape.kvHeads + kvHead) * shape.capacity + token;
+          for (let token = Math.max(0, length - slots); token < length; token++) {
+            const row = (sequence * shape.kvHeads + kvHead) * slots + token % slots;
             const seed = original({ sequence, layer, kvHead }, kind, token);
             words.set(vector(rowWords, seed), row * rowWords);
           }
@@ -58,7 +64,7 @@ export function writeNewest(device: Device, store: KvStore, newest: readonly num
     const { fullSlots, writeSlot } = store.slots(layer);
     newest.forEach((token, sequence) => {
       for (let kvHead = 0; kvHead < kvHeads; kvHead++) {
-        const row = (sequence * kvHeads + kvHead) * fullSlots + (writeSlot ?? token);
+        const row = (sequence * kvHeads + kvHead) * fullSlots + (writeSlot ?? token % fullSlots);
         for (const [kind, buffer] of [keys, values].entries()) {
           const seed = original({ sequence, layer, kvHead }, kind, token);
           device.write(buffer, 4 * row * rowWords, vector(rowWords, seed));

@@ -31,7 +31,12 @@ function create(name: string, options: Record<string, unknown> = {}): unknown {
 const SCORE_NAMES = { accumulated: "sum", decayed: "decayed", row: "last_row" } as const;
 
 /** A policy that has an option. */
-const HOLDERS: Readonly<Record<string, string>> = { heavyRatio: "h2o" };
+const HOLDERS: Readonly<Record<string, string>> = {
+  heavyRatio: "h2o",
+  bits: "key_sketch",
+  page: "quest",
+  charge: "key_sketch",
+};
 
 Deno.test("createPolicy() lists the policies if the name is unknown", () => {
   const names = POLICIES.map(({ name }) => name).join(", ");
@@ -112,13 +117,14 @@ Deno.test("checkBase() refuses the prompt as base of a number of tokens", () => 
 Deno.test("createPolicy() fills in the recommended choices", () => {
   const { counts: _, score, ...resolved } = createPolicy("smallkv");
   assertEquals([score?.name, score?.decay], ["sum", 1]);
-  const { counts: __, ...policy } = smallkv;
+  const { counts: __, index: ___, ...policy } = smallkv;
   assertEquals(resolved, {
     ...policy,
     decay: DEFAULT_DECAY,
     normalise: "none",
     scoreRows: Infinity,
     combine: "joint",
+    rest: "none",
     weights: "query_head",
     granularity: "kv_head",
     reduction: "mean",
@@ -130,9 +136,13 @@ Deno.test("createPolicy() fills in the recommended choices", () => {
     sink: 0,
     positions: "original",
     base: "current",
+    windowed: "apart",
     interval: 1,
     stale: false,
     heavyRatio: 1,
+    bits: 2,
+    page: 16,
+    charge: "entries",
     minimumTokens: 100,
     seed: 1,
   });
@@ -167,7 +177,7 @@ Deno.test("createPolicy() passes options to the counts", () => {
   assertEquals(counts("smallkv", { marginal: false }), bare);
   const saved = { ...current, marginal: 0 };
   assertEquals(counts("smallkv", { marginal: "dropped" }), saved, "three quarters of the cost");
-  assertEquals(counts("without_helper", {}), bare, "D-25 has the sizes of D-24");
+  assertEquals(counts("without_small_model", {}), bare, "D-25 has the sizes of D-24");
   assertEquals(counts("h2o", {}).critical, 200);
   assertEquals(counts("h2o", { heavyRatio: 2 }).critical, 266);
   assertEquals(counts("h2o", { base: "prompt" }).critical, 100);
@@ -195,6 +205,7 @@ const GIVEN: Required<PolicyOptions> = {
   normalise: "rows",
   scoreRows: 64,
   combine: "additive",
+  rest: "mean",
   weights: "group",
   granularity: "layer",
   reduction: "max",
@@ -202,6 +213,7 @@ const GIVEN: Required<PolicyOptions> = {
   ties: "later",
   base: "prompt",
   positions: "slot",
+  windowed: "counted",
   interval: 2,
   change: 0.1,
   stale: true,
@@ -212,6 +224,9 @@ const GIVEN: Required<PolicyOptions> = {
   coverage: "overlap",
   sink: 2,
   heavyRatio: 2,
+  bits: 4,
+  page: 8,
+  charge: "total",
 };
 
 Deno.test("every policy refuses options that it does not accept, and lists those that it does", () => {
@@ -232,6 +247,20 @@ Deno.test("every policy refuses options that it does not accept, and lists those
   );
 });
 
+Deno.test("createPolicy() lets the rest stand in for marginal tokens, and offers it where scores say its mass", () => {
+  const options = { marginal: false, rest: "mean", combine: "eq6_est", weights: "group" } as const;
+  assertEquals(createPolicy("smallkv", options).combine, "eq6_est");
+  const holders = POLICIES.filter((policy) => acceptedOptions(policy).includes("rest"));
+  assertEquals(holders.map(({ name }) => name), [
+    "h2o",
+    "key_sketch",
+    "quest",
+    "smallkv",
+    "smallkv_query_aware",
+    "without_small_model",
+  ]);
+});
+
 Deno.test("createPolicy() refuses options that the other choices leave without effect", () => {
   const cases: readonly (readonly [string, Record<string, unknown>, string])[] = [
     ["smallkv", { decay: 0.8 }, "decay must go with score decayed: current value is accumulated"],
@@ -248,12 +277,12 @@ Deno.test("createPolicy() refuses options that the other choices leave without e
     [
       "smallkv",
       { marginal: false, combine: "joint" },
-      "combine must go with marginal tokens: current value is none",
+      "combine must go with marginal tokens, or rest mean: current value is none",
     ],
     [
       "smallkv",
       { marginal: "dropped", weights: "group" },
-      "weights must go with marginal tokens: current value is none",
+      "weights must go with marginal tokens, or rest mean: current value is none",
     ],
     [
       "smallkv",

@@ -6,9 +6,12 @@ import { join } from "node:path";
 import type { CommandIo } from "../../cli/command.ts";
 import { runCommandLine } from "../../cli/command_line.ts";
 import { extractCommand } from "../../cli/extract.ts";
+import { fittedMapJson, parseFittedMap } from "../../cli/fitted_map_file.ts";
 import { infoCommand } from "../../cli/info.ts";
 import { matchCommand } from "../../cli/match.ts";
 import { reproduceCommand } from "../../cli/reproduce.ts";
+import { verifiedText } from "../../cli/verified_text.ts";
+import { VERIFIED_MODELS } from "../../models/verified.ts";
 import { useChromium } from "../support/chromium.ts";
 import { fakeEngine, fakeExperiment } from "./fake_engine.ts";
 
@@ -181,6 +184,45 @@ Deno.test("match writes window, sets, matches and similarities", () =>
     assertEquals(content.similarity, [1, 1, 1, 1]);
   }));
 
+Deno.test("match --by fitted writes a map that generate --match-map can take", () =>
+  withFolder(async (place) => {
+    const out = place("map.json");
+    const words = ["--by", "fitted", "--fit-rows", "8", "--fit-heads", "3", "--out", out];
+    const { code, out: told, error } = await run([
+      "match",
+      "--tokens",
+      place("ids.json"),
+      ...words,
+    ]);
+    assertEquals(code, 0, error);
+    assertMatch(told, /a map of 2 head groups, mean cosine 0\.99/);
+    const { fittedMap, cosine } = JSON.parse(await readFile(out, "utf8"));
+    assertEquals([fittedMap.version, fittedMap.groups, fittedMap.width], [1, 2, 3]);
+    assertEquals(cosine.length, 2);
+    const map = parseFittedMap(fittedMap);
+    assert(typeof map !== "string");
+    assertEquals(fittedMapJson(map), fittedMap);
+    const wrong: [object, RegExp][] = [
+      [{ version: 2 }, /version is 2, not 1/],
+      [{ groups: 0 }, /sizes are 0 and 3/],
+      [{ sources: [1] }, /no 6 heads under sources/],
+      [{ weights: [1, 2, 3, 4, 5, null] }, /no 6 numbers under weights/],
+    ];
+    for (const [change, message] of wrong) {
+      assertMatch(String(parseFittedMap({ ...fittedMap, ...change })), message);
+    }
+    const refused = await run([
+      "match",
+      "--tokens",
+      place("ids.json"),
+      "--fit-rows",
+      "8",
+      "--out",
+      out,
+    ]);
+    assertMatch(refused.error, /--fit-rows must go with --by fitted/);
+  }));
+
 Deno.test("match uses the beginning of a text that is longer than the context", () =>
   withFolder(async (place) => {
     const ids = JSON.parse(await readFile(place("ids.json"), "utf8"));
@@ -287,6 +329,28 @@ Deno.test("info shows device, versions and models", async () => {
   assertMatch(sized, /cache {7}640 B at 10 tokens; 320 B at 50 %, 128 B at 20 %/);
   assertMatch(sized, /cache {7}6\.3 KiB at 100 tokens/);
   assertEquals((await run(["info", "--tokens", "many"])).code, 2);
+});
+
+Deno.test("info --verified prints the register without opening anything", async () => {
+  const { code, out } = await run(["info", "--verified"]);
+  assertEquals(code, 0);
+  const [head, ...rows] = out.trimEnd().split("\n");
+  assertMatch(head!, /^model +device +tokens +mean KL/);
+  assertEquals(rows.map((row) => row.split(/ {2,}/)[0]), VERIFIED_MODELS.map(({ model }) => model));
+  const { out: json } = await run(["info", "--verified", "--json"]);
+  assertEquals(JSON.parse(json), VERIFIED_MODELS);
+  assertMatch((await run(["info", "--json"])).error, /--json must come with --verified/);
+  const named = await run(["info", "a.gguf", "--verified"]);
+  assertEquals(named.code, 2);
+  assertMatch(named.error, /--verified must come without MODEL: current value is a\.gguf/);
+  assertEquals(verifiedText([]), "No model was verified.\n");
+});
+
+Deno.test("info counts what layers with a window hold", async () => {
+  const { out } = await run(["info", "windowed.gguf", "--tokens", "200,400"]);
+  // 32 bytes a token and layer; the window of one of them is 100, which makes 256 slots.
+  assertMatch(out, /cache {7}12\.5 KiB at 200 tokens; /);
+  assertMatch(out, /cache {7}20\.5 KiB at 400 tokens; 9\.4 KiB at 50 %, .*3\.8 KiB at 5 %/);
 });
 
 Deno.test("every command has help with examples", async () => {

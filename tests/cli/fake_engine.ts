@@ -17,7 +17,7 @@ export interface FakeOptions {
   readonly onTrace?: (name: string) => void;
 }
 
-/** A model of two layers with two heads and 32 tokens. */
+/** A model of two layers with two heads and 32 tokens; the first has a window of 100 where the name says so. */
 export function fakeModel(name: string, options: FakeOptions = {}): ExperimentModel {
   const layers = 2;
   const queryHeads = 2;
@@ -45,6 +45,7 @@ export function fakeModel(name: string, options: FakeOptions = {}): ExperimentMo
     mlp: 32,
     vocabulary,
     contextLength: 512,
+    ...(name.startsWith("windowed") && { layerAttention: [{ window: 100 }, {}] }),
     encode: (text) => [...text].map((letter) => letter.charCodeAt(0) % vocabulary),
     tokenTexts: (tokens) => tokens.map((id) => String.fromCharCode(96 + id)),
     load: () => Promise.reject(new Error("a fake model has no weights")),
@@ -82,8 +83,16 @@ export function fakeModel(name: string, options: FakeOptions = {}): ExperimentMo
         }),
       };
     },
-    attentionRows: (tokens, { first }) =>
-      Promise.resolve(new Float32Array(heads * (tokens.length - first) * tokens.length)),
+    attentionRows: (tokens, { first }) => {
+      const [rows, keys] = [tokens.length - first, tokens.length];
+      return Promise.resolve(
+        Float32Array.from({ length: heads * rows * keys }, (_, index) => {
+          const [row, key] = [Math.floor(index / keys), index % keys];
+          const isSeen = key <= first + row % rows;
+          return isSeen ? weight(Math.floor(row / rows), tokens[key]!) / (6 * keys) : 0;
+        }),
+      );
+    },
     realDrop: (tokens) => Promise.resolve(sums(tokens, tokens.length)),
   };
 }

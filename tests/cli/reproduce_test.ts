@@ -6,8 +6,13 @@ import type { CommandIo } from "../../cli/command.ts";
 import { runCommandLine } from "../../cli/command_line.ts";
 import { reproduceCommand } from "../../cli/reproduce.ts";
 import { GpuError } from "../../core/check.ts";
+import { TASKS } from "../../data/tasks/mod.ts";
+import type { AnswerRow } from "../../evaluation/answer_row.ts";
+import { EvaluationFolder } from "../../evaluation/folder.ts";
+import { fig5 } from "../../experiments/fig5.ts";
+import { readRecord } from "../../experiments/runner/record.ts";
 import type { Experiment } from "../../experiments/experiment.ts";
-import type { ReadModule } from "../../experiments/runner/code_hash.ts";
+import type { ReadModule } from "../../core/code_hash.ts";
 import { useChromium } from "../support/chromium.ts";
 import { fakeEngine, fakeExperiment } from "./fake_engine.ts";
 
@@ -380,3 +385,66 @@ Deno.test("reproduce --help names options, experiments and examples", async () =
     assert(out.includes(word), word);
   }
 });
+
+/** Answers of the models that fakes have, to items that H2O gets wrong and SmallKV right. */
+async function writeAnswers(path: string, large: string): Promise<void> {
+  const sizes = { fileTensorBytes: 100, tokenBytes: 4 };
+  const models = { large: { name: "Large", hash: large, ...sizes } };
+  await using folder = await EvaluationFolder.open(path, { models });
+  const rows = ["full", "h2o", "smallkv"].flatMap((policy) =>
+    Array.from({ length: 8 }, (_, item): AnswerRow => ({
+      schema: 1,
+      id: `${policy} ${item}`,
+      task: "gsm8k",
+      item: String(item),
+      group: "gsm8k",
+      prompt: `p${item}`,
+      promptTokens: 50,
+      policy,
+      options: {},
+      budget: { ratio: policy === "full" ? 1 : 0.05 },
+      pairing: "given",
+      models: { large },
+      code: "c",
+      device: "fake",
+      adapter: "fake",
+      answers: [{ text: "", tokens: 5, end: "end token" }],
+      grade: { score: policy === "h2o" ? 0 : 1, extracted: null },
+      reference: "1",
+      bytes: { large: 40, small: 0, host: 0 },
+      seconds: { prompt: 1, decode: 1 },
+    }))
+  );
+  await folder.append(rows);
+  await folder.summarize({ code: "c", tasks: TASKS });
+}
+
+Deno.test("reproduce --answers tells claims from graded answers and runs no model", () =>
+  withFolder(async (folder) => {
+    const answers = join(folder, "answers");
+    await writeAnswers(answers, "hash-of-fake large");
+    const words = ["--out", join(folder, "out"), "--answers", answers];
+    const { code, out, error, traces } = await run([...words, "fig5"], [fig5]);
+    assertEquals([code, traces], [0, 0], error);
+    assertMatch(
+      out,
+      /C64 score of SmallKV minus H2O at 5 % \(Fig. 5\) .* 100 \[[\d.]+, 100\] % .* reproduced/,
+    );
+    const names = await readdir(join(folder, "out", "smoke"));
+    assert(names.includes("fig5_scores.json") && !names.includes("fig5.json"));
+    const record = await readRecord(join(folder, "out", "smoke"), "fig5_scores");
+    assertMatch(record!.command, /reproduce fig5 --answers/);
+    assertEquals((await run(words, [fakeExperiment("first")])).code, 2);
+  }));
+
+Deno.test("reproduce --answers ends with 1 where answers are missing or of other models", () =>
+  withFolder(async (folder) => {
+    const words = ["--out", join(folder, "out"), "--answers"];
+    const none = await run([...words, join(folder, "none")], [fig5]);
+    assertEquals(none.code, 1);
+    assertMatch(none.error, /Cannot read answers of .*: it must hold an evaluation/);
+    await writeAnswers(join(folder, "other"), "another");
+    const other = await run([...words, join(folder, "other")], [fig5]);
+    assertEquals(other.code, 1);
+    assertMatch(other.error, /large model must be the one of this run/);
+  }));

@@ -140,7 +140,7 @@ Deno.test("readLines() passes lines on as they end, whatever the pieces", async 
 });
 
 /** Text of a pipe, waited for piece by piece. */
-function watch(pipe: ReadableStream<Uint8Array>) {
+function watch(pipe: ReadableStream<Uint8Array<ArrayBuffer>>) {
   const reader = pipe.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   return async (pattern: RegExp) => {

@@ -6,14 +6,8 @@ import {
   assertStrictEquals,
   assertThrows,
 } from "@std/assert";
-import { DataError, RequirementError, UsageError } from "../../core/check.ts";
-import {
-  DATA_VARIABLE,
-  dataFolder,
-  datasetFiles,
-  readDataFile,
-  takeTurns,
-} from "../../data/dataset.ts";
+import { DataError, RequirementError } from "../../core/check.ts";
+import { datasetFiles, readDataFile, takeTurns } from "../../data/dataset.ts";
 import { embeddedPair } from "../../data/embedded.ts";
 import embeddedManifest from "../../data/embedded/manifest.json" with { type: "json" };
 
@@ -57,14 +51,6 @@ Deno.test("readDataFile() says file, size and hash when it is missing, too short
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
-});
-
-Deno.test("dataFolder() prefers the flag and complains without any folder", () => {
-  const environment = new Map([[DATA_VARIABLE, "from-variable"]]);
-  assertEquals(dataFolder("from-flag", environment), "from-flag");
-  assertEquals(dataFolder(undefined, environment), "from-variable");
-  assertThrows(() => dataFolder(undefined, new Map()), UsageError);
-  assertThrows(() => dataFolder("", environment), UsageError);
 });
 
 Deno.test("takeTurns() interleaves lists evenly until the limit", () => {

@@ -59,7 +59,11 @@ Deno.test("wikitextContexts() takes lines that are long enough and cuts them", (
 
 Deno.test("gradeGsm8k() finds stated and last numbers in any notation", () => {
   const item = { answer: "x\n#### 1,234" };
-  const grade = (output: string) => Object.values(gradeGsm8k(output, item));
+  const rules = (output: string, answer: string) => {
+    const { strict, lenient } = gradeGsm8k(output, { answer });
+    return [strict, lenient];
+  };
+  const grade = (output: string) => rules(output, item.answer);
   assertEquals(grade(" So 2. The answer is $1,234.\n\nQ: next 5"), [true, true]);
   assertEquals(grade("The answer is 1234.00"), [true, true]);
   assertEquals(grade("We get 1234 in the end."), [false, true]);
@@ -68,10 +72,7 @@ Deno.test("gradeGsm8k() finds stated and last numbers in any notation", () => {
   assertEquals(grade("nothing"), [false, false]);
   assertEquals(grade("The answer isn't 1234."), [false, true]);
   assertEquals(grade("The answer is not 1234. The answer is 7."), [false, false]);
-  assertEquals(Object.values(gradeGsm8k("The answer is -5.", { answer: "#### -5" })), [
-    true,
-    true,
-  ]);
+  assertEquals(rules("The answer is -5.", "#### -5"), [true, true]);
 });
 
 Deno.test("gsm8kPrompt() puts exemplars before the question", () => {
@@ -148,11 +149,13 @@ Deno.test("mmluPrompt() and gradeMmlu() use letters", () => {
     `The following are multiple choice questions (with answers) about high school math.\n\n${asked} B\n\n${asked}`,
   );
   assertEquals(
-    [" B", "(B) 4", "B.", "B) 4", "B\n\nThe", "B \t"].filter((text) => !gradeMmlu(text, item)),
+    [" B", "(B) 4", "B.", "B) 4", "B\n\nThe", "B \t", "b", "(B", "**B**"].filter((text) =>
+      !gradeMmlu(text, item)
+    ),
     [],
   );
   assertEquals(
-    ["A", "Because", "b", "Böse", "B'elanna", "B-52", "B cells", "(B", "", "\n"]
+    ["A", "Because", "b cells", "Böse", "B'elanna", "B-52", "B cells", "(B cells", "", "\n"]
       .filter((text) => gradeMmlu(text, item)),
     [],
   );
@@ -225,7 +228,7 @@ Deno.test({
     for (const { target } of exemplars) {
       const number = /The answer is ([\d.]+)\./.exec(target)![1];
       const grade = gradeGsm8k(` ${target}`, { answer: `#### ${number}` });
-      assertEquals(grade, { strict: true, lenient: true });
+      assertEquals(grade, { strict: true, lenient: true, stated: number, last: number });
     }
     for (const name of bbhTasks()) {
       const task = await readBbhTask(folder, name);

@@ -5,6 +5,8 @@
  */
 
 import { derivedSeed, randomInteger, seededRandom } from "../../core/random.ts";
+import { createPolicy } from "../../cache/policy_options.ts";
+import { entryBytes } from "../../experiments/decoded/policy_stats.ts";
 import type {
   ExperimentContext,
   ModelShape,
@@ -16,7 +18,7 @@ import type {
 /** Divergence of a policy at a vanishing budget, in nats. */
 const STRAY: Readonly<Record<string, number>> = { full: 0, smallkv: 1, smallkv_query_aware: 0.2 };
 
-/** The methods of a context that decode. */
+/** The methods of a context that decode; a small model has a quarter of the large one's cache. */
 export function fakePolicies(
   large: ModelShape,
 ): Pick<ExperimentContext, "teacherForced" | "generated" | "selections"> {
@@ -24,7 +26,13 @@ export function fakePolicies(
     teacherForced({ prompt, continuation, newTokens, settings }) {
       const own = continuation ?? Array.from({ length: newTokens }, (_, k) => prompt[k]!);
       const text = { prompt, continuation: own };
-      return Promise.resolve(settings.map((setting) => fakeRun(setting, text)));
+      return Promise.resolve(settings.map((setting) => {
+        const full = (prompt.length + own.length - 1) * entryBytes(large);
+        const { saliencySource } = createPolicy(setting.policy, setting.options);
+        const small = saliencySource === "small" ? full / 4 : 0;
+        const run = fakeRun(setting, text);
+        return { ...run, bytes: { large: run.cost.at(-1)! * full, small } };
+      }));
     },
     generated({ prompts, setting, maxNew }) {
       const isGood = (STRAY[setting.policy] ?? 2) < 1;
@@ -57,7 +65,7 @@ export function fakePolicies(
 function fakeRun(
   setting: PolicySetting,
   { prompt, continuation }: TeacherForcedText,
-): TeacherForcedRun {
+): Omit<TeacherForcedRun, "bytes"> {
   const ratio = "ratio" in setting.budget ? setting.budget.ratio : 1;
   const stray = (STRAY[setting.policy] ?? 2) * (1 - ratio) *
     (setting.options?.marginal === false ? 1.5 : 1) * (setting.options?.score === "row" ? 0.1 : 1);

@@ -12,6 +12,7 @@ import { fig5 } from "../../experiments/fig5.ts";
 import { fig6 } from "../../experiments/fig6.ts";
 import { fig7 } from "../../experiments/fig7.ts";
 import { klByPolicy } from "../../experiments/kl_by_policy.ts";
+import { lossPrediction } from "../../experiments/loss_prediction.ts";
 import { microworldTasks } from "../../experiments/microworld_tasks.ts";
 import { completeText, policyBatches } from "../../experiments/decoded/policy_texts.ts";
 import { selectionQuality } from "../../experiments/selection_quality.ts";
@@ -30,6 +31,7 @@ const ALL = [
   fig10,
   klByPolicy,
   selectionQuality,
+  lossPrediction,
   decayChoice,
   table5,
   table6,
@@ -81,7 +83,10 @@ function checkResult(experiment: Experiment, { values, tables, figures }: Experi
     assertEquals(isLog === true, kind !== "heatmap" && /nats/.test(yTitle), `${name}: axis`);
     assert(series.length > 0, name);
     for (const { x, y, low, high } of series) {
-      for (const list of [y, low!, high!]) assertEquals(list.length, x.length, name);
+      // A point of a cloud is one text, which has no interval.
+      for (const list of kind === "scatter" ? [y] : [y, low!, high!]) {
+        assertEquals(list.length, x.length, name);
+      }
       for (const value of y) assert(Number.isFinite(value), name);
     }
   }

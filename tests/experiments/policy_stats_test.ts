@@ -1,5 +1,4 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
-import { RequirementError } from "../../core/check.ts";
+import { assert, assertEquals } from "@std/assert";
 import type { ModelShape } from "../../experiments/experiment.ts";
 import type { PolicyCell } from "../../experiments/decoded/policy_runs.ts";
 import {
@@ -7,7 +6,6 @@ import {
   meanRatio,
   medianKl,
   memoryShares,
-  wilsonInterval,
 } from "../../experiments/decoded/policy_stats.ts";
 
 const OPTIONS = { seed: 1, label: "test" };
@@ -16,16 +14,6 @@ function cell(id: string, kl: readonly number[], others: Partial<PolicyCell> = {
   const rest = { tokens: 100, exact: 0, cost: 0.2, churn: 0, loaded: 0, group: "all" };
   return { id, kl, same: kl.map(() => 1), ...rest, ...others };
 }
-
-Deno.test("Wilson's interval agrees with published values", () => {
-  const { value, low, high } = wilsonInterval(10, 20);
-  assertEquals(value, 0.5);
-  assert(Math.abs(low - 0.29929) < 1e-4 && Math.abs(high - 0.70071) < 1e-4);
-  const none = wilsonInterval(0, 10);
-  assert(none.low === 0 && Math.abs(none.high - 0.27753) < 1e-4);
-  assert(wilsonInterval(10, 10).high === 1);
-  assertThrows(() => wilsonInterval(3, 2), RequirementError);
-});
 
 Deno.test("differences pair texts, several budgets of one text counting once", () => {
   const first = [cell("a", [1]), cell("a", [3]), cell("b", [5])];

@@ -2,7 +2,8 @@ import { assert, assertEquals } from "@std/assert";
 import { traceAttention } from "../../decoding/session/trace.ts";
 import type { Backend } from "../../gpu/device.ts";
 import { loadModel } from "../../models/load.ts";
-import { type Golden, largestDifference, largestHeadError, readGolden } from "../support/golden.ts";
+import { type Agreement, compareLogits } from "../support/agreement.ts";
+import { largestDifference, largestHeadError, readGolden } from "../support/golden.ts";
 import { hasGpu, testDevice } from "../support/gpu.ts";
 import { realModel } from "../support/real_models.ts";
 
@@ -14,59 +15,6 @@ const FILES: Readonly<Record<string, string>> = {
   "qwen2.5-coder-1.5b": "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
 };
 const PROMPTS = ["prose", "code", "digits", "mixed"];
-
-/** How our next-token distributions differ from the stored ones. */
-interface Agreement {
-  /** Divergence of ours from the reference at each position, in nats. */
-  readonly divergences: number[];
-  /** Positions where the reference is sure enough to compare. */
-  compared: number;
-  /** Those of them with the same most probable token. */
-  same: number;
-}
-
-/** Compares one row of logits with a stored distribution; what is not stored is one bucket. */
-function compareRow(
-  logits: Float32Array,
-  ids: Int32Array,
-  logProbabilities: Float32Array,
-  agreement: Agreement,
-): void {
-  const most = logits.reduce((left, right) => Math.max(left, right));
-  const total = logits.reduce((sum, logit) => sum + Math.exp(logit - most), 0);
-  let restOurs = 1;
-  let restTheirs = 1;
-  let divergence = 0;
-  ids.forEach((id, rank) => {
-    const ours = logits[id]! - most - Math.log(total);
-    const theirs = logProbabilities[rank]!;
-    divergence += Math.exp(theirs) * (theirs - ours);
-    restOurs -= Math.exp(ours);
-    restTheirs -= Math.exp(theirs);
-  });
-  if (restTheirs > 1e-6) divergence += restTheirs * Math.log(restTheirs / Math.max(restOurs, 1e-9));
-  agreement.divergences.push(divergence);
-  if (logProbabilities[0]! - logProbabilities[1]! <= 0.1) return;
-  agreement.compared++;
-  if (logits[ids[0]!] === most) agreement.same++;
-}
-
-function compareLogits(
-  logits: Float32Array,
-  prompt: (name: string) => ReturnType<Golden>,
-  agreement: Agreement,
-): void {
-  const counts = prompt("counts").values;
-  const vocabulary = logits.length / counts.length;
-  let start = 0;
-  counts.forEach((count, row) => {
-    const ids = prompt("ids").values.subarray(start, start + count) as Int32Array;
-    const stored = prompt("logprobs").values.subarray(start, start + count) as Float32Array;
-    const ours = logits.subarray(row * vocabulary, (row + 1) * vocabulary);
-    compareRow(ours, ids, stored, agreement);
-    start += count;
-  });
-}
 
 for (const [name, file] of Object.entries(FILES)) {
   const path = realModel(file);

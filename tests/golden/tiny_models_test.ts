@@ -19,14 +19,31 @@ const HALF = 1e-2;
 const cases: { path: string; golden: string; logitBar: number }[] = [
   ...["qwen2_tied_bf16", "qwen2_untied_f32", "qwen3_sharded_bf16", "mistral_sharded_f32"]
     .map((name) => ({ name, logitBar: EXACT })),
-  { name: "smollm2_tied_bf16", logitBar: EXACT },
+  ...[
+    "smollm2_tied_bf16",
+    "gemma3_bf16",
+    "gemma2_f32",
+    "mistral_window_bf16",
+    "qwen3_window_bf16",
+    "olmo2_bf16",
+    "granite_f32",
+    "qwen2_yarn_bf16",
+    "llama_dynamic_bf16",
+    "llama_longrope_bf16",
+    "gemma3_ropes_bf16",
+    "granite4_bf16",
+    "gemma3_images_bf16",
+  ]
+    .map((name) => ({ name, logitBar: EXACT })),
   { name: "llama3_rope_f16", logitBar: HALF },
 ].map(({ name, logitBar }) => ({
   path: `tiny/${name}`,
   golden: `tiny/${name}/golden`,
   logitBar,
 }));
-for (const name of ["qwen2_mixed", "qwen2_k_quants", "llama_f16", "llama_q4_1"]) {
+for (
+  const name of ["qwen2_mixed", "qwen2_k_quants", "qwen2_few_bits", "llama_f16", "llama_q4_1"]
+) {
   cases.push({ path: `tiny_gguf/${name}.gguf`, golden: `tiny_gguf/${name}`, logitBar: HALF });
 }
 

@@ -4,6 +4,8 @@
  * @module
  */
 
+import process from "node:process";
+import { Worker } from "node:worker_threads";
 import { assertEquals, assertRejects } from "@std/assert";
 import { GpuError } from "../../core/check.ts";
 import { CpuDevice } from "../../gpu/cpu_device.ts";
@@ -11,6 +13,7 @@ import { CpuMemory } from "../../gpu/cpu_memory.ts";
 import { dispatch } from "../../gpu/device.ts";
 import { defineKernel } from "../../gpu/kernel.ts";
 import { CPU_MODULE } from "../../kernels/cpu_module.ts";
+import { rmsNormCommand } from "../../kernels/rms_norm.ts";
 import { seededRandom } from "../../core/random.ts";
 
 /** A kernel that reads far beyond the memory. */
@@ -44,6 +47,34 @@ for (const threads of [0, 1, 2]) {
   });
 }
 
+for (const killed of [0, 1]) {
+  Deno.test(`CpuDevice rejects once thread ${killed} has ended`, async () => {
+    const { getBuiltinModule } = process;
+    const workers: Worker[] = [];
+    class WatchedWorker extends Worker {
+      constructor(...args: ConstructorParameters<typeof Worker>) {
+        super(...args);
+        workers.push(this);
+      }
+    }
+    process.getBuiltinModule = (() => ({ Worker: WatchedWorker })) as typeof getBuiltinModule;
+    try {
+      using device = new CpuDevice({ threads: 2 });
+      const [input, weight, target] = [1, 2, 3].map((name) => device.createBuffer(`${name}`, 256));
+      const shape = { rows: 1, columns: 64, inputStride: 64, outputStride: 64, epsilon: 1 };
+      const buffers = { input: input!, weight: weight!, output: target! };
+      using recording = await device.record("norm", [rmsNormCommand(buffers, shape)]);
+      device.submit(recording);
+      await device.finished();
+      await workers[killed]!.terminate();
+      device.submit(recording);
+      await assertRejects(() => device.read(target!), GpuError, `thread ${killed} must return`);
+    } finally {
+      process.getBuiltinModule = getBuiltinModule;
+    }
+  });
+}
+
 Deno.test("a process ends although its CPU device was not closed", async () => {
   const root = new URL("../../", import.meta.url);
   const script = `
@@ -74,6 +105,35 @@ Deno.test("a process ends although its CPU device was not closed", async () => {
   } finally {
     await Deno.remove(file);
   }
+});
+
+Deno.test("recordings of a CpuDevice share scratch memory, which goes with the last of them", async () => {
+  using device = new CpuDevice({ threads: 0 });
+  const target = device.createBuffer("target", 64);
+  const record = (scratchBytes: number) => {
+    const cpu = {
+      module: CPU_MODULE,
+      passes: () => [{ entry: "copy_bytes", items: 0, work: 1, values: { source: 0, bytes: 0 } }],
+      scratchBytes: () => scratchBytes,
+    };
+    const kernel = { ...broken, cpu };
+    const command = dispatch({ kernel, buffers: { target }, params: {}, grid: [1, 1, 1] });
+    return device.record("scratch", [command]);
+  };
+  const mebibytes = () => Math.floor(device.usage.liveBytes / 2 ** 20);
+  const [large, small] = [await record(2 * 2 ** 20), await record(2 ** 20)];
+  assertEquals(mebibytes(), 2);
+  const larger = await record(4 * 2 ** 20);
+  assertEquals(mebibytes(), 6);
+  large[Symbol.dispose]();
+  large[Symbol.dispose]();
+  assertEquals(mebibytes(), 6);
+  small[Symbol.dispose]();
+  assertEquals(mebibytes(), 4);
+  larger[Symbol.dispose]();
+  assertEquals(device.usage.liveBytes, 64);
+  using again = await record(2 ** 20);
+  assertEquals([again.label, mebibytes()], ["scratch", 1]);
 });
 
 Deno.test("CpuMemory gives zeros that do not overlap, and reuses what was freed", () => {

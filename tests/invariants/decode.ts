@@ -27,6 +27,8 @@ export interface RunRequest {
   readonly store?: "resident" | "tiered";
   /** Whether the host chooses tokens even where the device could. */
   readonly isPlannedOnHost?: boolean;
+  /** Rows of a prefill step; 128 if left out. */
+  readonly chunk?: number;
   /** How heads are matched. */
   readonly match?: PolicySessionOptions["match"];
 }
@@ -61,6 +63,7 @@ export async function decodeUnder(pair: ModelPair, request: RunRequest): Promise
     capacity: prompt.length + count + 1,
     ...(request.store && { store: request.store }),
     isPlannedOnHost: request.isPlannedOnHost ?? false,
+    ...(request.chunk !== undefined && { chunk: request.chunk }),
     ...(request.match && { match: request.match }),
   });
   const logits: Float32Array[] = [];
@@ -99,6 +102,7 @@ export const VARIANTS: readonly Variant[] = [
   { policy: "smallkv", options: { combine: "additive", granularity: "query_head" } },
   { policy: "smallkv", options: { combine: "eq6_est", granularity: "kv_match" } },
   { policy: "smallkv", options: { combine: "joint_nosink", reduction: "max" } },
+  { policy: "smallkv", options: { rest: "mean" } },
   { policy: "streaming", options: { positions: "slot" } },
   { policy: "smallkv", options: { positions: "slot" } },
 ];

@@ -14,6 +14,8 @@ import { randomCases, randomModel, randomText } from "./random_pair.ts";
 
 /** Rounding of sums of attention, as a share of the largest. */
 const SUM_ERROR = 1e-5;
+/** Rounding of rows that are predicted from heads that are nearly alike. */
+const FIT_ERROR = 1e-3;
 
 for (const backend of testBackends) {
   Deno.test(`4: every head of a model matches itself with similarity 1, on ${backend}`, async () => {
@@ -98,15 +100,65 @@ for (const backend of testBackends) {
   });
 }
 
+for (const backend of testBackends) {
+  Deno.test(`4: a model that is its own small model is fitted by its own heads, on ${backend}`, async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        randomCases(),
+        fc.constantFrom(0.1, 0.3),
+        async (one, ratio) => {
+          using model = await randomModel(backend, one);
+          const prompt = randomText(one.seed, 120);
+          const next = randomText(one.seed + 1, 1);
+          const { selections: [groups] } = await decodeUnder({ large: model, small: model }, {
+            policy: "smallkv",
+            options: { score: "row" },
+            match: { by: "fitted", fitHeads: 64, fitRidge: 0 },
+            budget: ratio,
+            prompt,
+            steps: next,
+          });
+          const tokens = prompt.length + 1;
+          const { kvHeads, queryHeads, layers } = model.config;
+          const rows = new Float32Array(layers * kvHeads * tokens);
+          using session = new Session(model, { capacity: tokens });
+          await session.prefill(prompt, { logits: "none" });
+          await session.prefill(next, {
+            logits: "none",
+            heads: () => Array.from({ length: queryHeads }, (_, head) => head),
+            onMap({ layer, head, values }) {
+              const group = Math.floor((layer * queryHeads + head) * kvHeads / queryHeads);
+              values.forEach((value, token) =>
+                rows[group * tokens + token]! += value * kvHeads / queryHeads
+              );
+            },
+          });
+          groups!.forEach(({ full }, group) => {
+            const scores = rows.subarray(group * tokens, (group + 1) * tokens);
+            const { critical, recent } = splitBudget({ ratio }, tokens);
+            const chosen = [...full].slice(0, critical);
+            checkTop(scores, { open: tokens - recent, chosen, error: FIT_ERROR });
+          });
+        },
+      ),
+      { numRuns: 4, seed: 4 },
+    );
+  });
+}
+
 /** Throws unless no token that was left out scores more than one that was chosen. */
 function checkTop(
   scores: Float32Array,
-  { open, chosen }: { readonly open: number; readonly chosen: readonly number[] },
+  { open, chosen, error = SUM_ERROR }: {
+    readonly open: number;
+    readonly chosen: readonly number[];
+    readonly error?: number;
+  },
 ): void {
   const others = Array.from({ length: open }, (_, token) => token)
     .filter((token) => !chosen.includes(token));
   const least = Math.min(...chosen.map((token) => scores[token]!));
   const most = Math.max(...others.map((token) => scores[token]!));
-  const allowed = SUM_ERROR * Math.max(...scores);
+  const allowed = error * Math.max(...scores);
   assert(chosen.every((token) => token < open) && most <= least + allowed, `${most} over ${least}`);
 }

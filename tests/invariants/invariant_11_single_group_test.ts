@@ -16,7 +16,7 @@ const VARIED: readonly { readonly policy: string; readonly options: PolicyOption
   { policy: "h2o", options: {} },
   { policy: "tova", options: {} },
   { policy: "snapkv", options: {} },
-  { policy: "without_helper", options: {} },
+  { policy: "without_small_model", options: {} },
   { policy: "pyramid_budget", options: {} },
 ];
 

@@ -24,7 +24,7 @@ const WAYS: readonly Variant[] = [
   { policy: "h2o" }, // sums of its own
   { policy: "tova" }, // its newest row
   { policy: "pyramid_budget" }, // its newest rows
-  { policy: "without_helper", options: { granularity: "layer" } },
+  { policy: "without_small_model", options: { granularity: "layer" } },
 ];
 
 interface BatchRequest {

@@ -100,6 +100,36 @@ for (const window of [undefined, 1030]) {
   });
 }
 
+/** Arranges head vectors of 12 words, each at its position, in a ring. */
+function inRing(words: Uint32Array, sizes: AttentionCase, ring: number): Uint32Array {
+  const { capacity, kvHeads } = shapeOf(sizes);
+  const whole = new Uint32Array(sizes.cached.length * kvHeads * ring * 12);
+  for (let head = 0; head < sizes.cached.length * kvHeads; head++) {
+    const length = sizes.cached[Math.floor(head / kvHeads)]! + sizes.rowsPerSequence;
+    for (let token = 0; token < length; token++) {
+      const from = (head * capacity + token) * 12;
+      whole.set(words.subarray(from, from + 12), (head * ring + token % ring) * 12);
+    }
+  }
+  return whole;
+}
+
+Deno.test("flashAttention gives the same bits from a ring of keys as from all of them", async () => {
+  for (const [window, ring] of [[1030, 1088], [30, 128]] as const) {
+    const sizes = { ...LONG, window };
+    const arrays = attentionArrays(sizes);
+    const [keys, values] = [arrays.keys, arrays.values].map((all) => inRing(all, sizes, ring));
+    const ringed = { ...arrays, keys: keys!, values: values! };
+    const device = await testDevice("cpu");
+    const expected = await attend(sizes, arrays, device);
+    const actual = await attend({ ...sizes, ring }, ringed, device);
+    assertEquals(actual.output, expected.output);
+    assertEquals(actual.log_sum, expected.log_sum);
+    const twin = await attend({ ...sizes, ring }, ringed);
+    assertEquals(twin.output, (await attend(sizes, arrays)).output, "the twin's");
+  }
+});
+
 Deno.test("flashAttention gives the same bits with any number of threads, whole and in chunks", async () => {
   // Items of many rows keep threads busy without chunks.
   for (const rowsPerSequence of [1, 40]) {

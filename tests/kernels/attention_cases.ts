@@ -40,6 +40,8 @@ export interface AttentionCase extends AttentionRule {
   readonly keyFormat?: KvFormat;
   /** How values are stored; `f16` if left out. */
   readonly valueFormat?: KvFormat;
+  /** Head vectors of a KV head where tokens are at their positions modulo this; as many as positions if left out. */
+  readonly ring?: number;
 }
 
 /** Shapes that every attention kernel is tested with: 1, primes, around a workgroup, real models. */
@@ -84,6 +86,48 @@ export const ATTENTION_CASES: readonly AttentionCase[] = [
     softcap: 1.5,
     hasSinks: true,
   })),
+  {
+    queryHeads: 4,
+    kvHeads: 2,
+    headDim: 64,
+    rowsPerSequence: 1,
+    cached: [300, 5],
+    window: 33,
+    ring: 64,
+  },
+  {
+    queryHeads: 14,
+    kvHeads: 2,
+    headDim: 64,
+    rowsPerSequence: 33,
+    cached: [115],
+    window: 20,
+    ring: 64,
+  },
+  {
+    queryHeads: 6,
+    kvHeads: 2,
+    headDim: 16,
+    rowsPerSequence: 9,
+    cached: [200],
+    window: 120,
+    ring: 128,
+  },
+  ...[1, 17].map((rowsPerSequence) => ({
+    queryHeads: 6,
+    kvHeads: 2,
+    headDim: 80,
+    rowsPerSequence,
+    cached: [15, 160],
+    firstSequence: 1,
+    isMasked: true,
+    window: 110,
+    ring: 128,
+    softcap: 1.5,
+    hasSinks: true,
+    keyFormat: "f32",
+    valueFormat: "f32",
+  } as const)),
 ];
 
 /** Arrays of a case. */
@@ -104,9 +148,10 @@ export interface AttentionArrays {
  */
 export function shapeOf(sizes: AttentionCase): AttentionShape & AttentionRule {
   const { queryHeads, kvHeads, headDim, rowsPerSequence, cached, spare = 3 } = sizes;
-  const { window, softcap, hasSinks } = sizes;
+  const { window, ring, softcap, hasSinks } = sizes;
   return {
     window,
+    ring,
     softcap,
     hasSinks,
     queryHeads,
@@ -137,7 +182,8 @@ export function attentionArrays(sizes: AttentionCase, seed = 1): AttentionArrays
   const halves = (length: number) =>
     packFloat16(Float32Array.from({ length }, () => Math.round(128 * random() - 64) / 64));
   const sequences = firstSequence + cached.length;
-  const cacheLength = sequences * sizes.kvHeads * shape.capacity * sizes.headDim;
+  const cacheLength = sequences * sizes.kvHeads * (sizes.ring ?? shape.capacity) *
+    sizes.headDim;
   const stored = (format: KvFormat | undefined) =>
     format === "f32"
       ? new Uint32Array(

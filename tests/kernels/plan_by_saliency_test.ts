@@ -31,6 +31,10 @@ const CASES: PlanCase[] = [
   { ...BASE, tokens: [1001], counts: [4, 60, 300, 300], levels: 3, isLaterFirst: true },
   { ...BASE, tokens: [300], counts: [0, 50, 90, 0], levels: 2, openShare: 0.5, isLaterFirst: true },
   { ...BASE, tokens: [40], counts: [60, 60, 60, 60] },
+  { ...BASE, tokens: [63, 64, 65], counts: [4, 20, 40, 30], layer: 1 },
+  { ...BASE, tokens: [64, 9], counts: [4, 20, 40, 0], layer: 0, levels: 2 },
+  { ...BASE, tokens: [300, 9], counts: [4, 90, 40, 20], slots: [64, 302] },
+  { ...BASE, tokens: [300, 200], counts: [4, 90, 40, 20], slots: [302, 128], layer: 1 },
   { ...BASE, tokens: [130], groupsPerLayer: 14, groupHeads: 1, levels: 5 },
   { ...BASE, tokens: [130], groupsPerLayer: 1, groupHeads: 14, levels: 5 },
   {

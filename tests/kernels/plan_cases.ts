@@ -30,6 +30,10 @@ export interface PlanCase {
   readonly openShare?: number;
   /** Whether the later of two equal tokens is taken. */
   readonly isLaterFirst?: boolean;
+  /** The only layer that is planned; both if left out. */
+  readonly layer?: number;
+  /** Slots of a KV head in each of the layers; the capacity if left out. */
+  readonly slots?: readonly [number, number];
   /** Words that each list lacks to hold every token; 0 if left out. */
   readonly missingWords?: number;
 }
@@ -68,6 +72,7 @@ export function planRun(sizes: PlanCase, seed = 1): PlanRun {
         { length: length * capacity },
         () => random() < (sizes.openShare ?? 1) ? 1 : 0,
       ),
+      slots: Uint32Array.from(sizes.slots ?? [1, 1]),
       lists: new Uint32Array(length * listWords),
     },
     constants: {
@@ -86,8 +91,10 @@ export function planRun(sizes: PlanCase, seed = 1): PlanRun {
       tokens_offset: 1,
       only_kept: sizes.openShare === undefined ? 0 : 1,
       ties_later: sizes.isLaterFirst ? 1 : 0,
+      group_offset: groupsPerLayer * (sizes.layer ?? 0),
+      has_slots: sizes.slots ? 1 : 0,
     },
-    grid: [groups, tokens.length, 1],
+    grid: [sizes.layer === undefined ? groups : groupsPerLayer, tokens.length, 1],
   };
 }
 
@@ -104,11 +111,13 @@ export function anyPlan(): fc.Arbitrary<PlanCase> {
     levels: fc.constantFrom(1, 2, 3, 7, 0),
     openShare: fc.option(fc.constantFrom(0, 0.3, 0.8), { nil: undefined }),
     isLaterFirst: fc.boolean(),
-  }).map(({ groups, group, kvHeads, openShare, ...sizes }) => ({
+    slots: fc.option(fc.constantFrom([64, 202] as const, [128, 64] as const), { nil: undefined }),
+  }).map(({ groups, group, kvHeads, openShare, slots, ...sizes }) => ({
     ...sizes,
     kvHeads,
     groupsPerLayer: groups === "layer" ? 1 : groups === "kv" ? kvHeads : kvHeads * group,
     groupHeads: groups === "layer" ? kvHeads * group : groups === "kv" ? group : 1,
     ...(openShare !== undefined && { openShare }),
+    ...(slots !== undefined && { slots }),
   }));
 }

@@ -16,9 +16,10 @@ const shapes = [
   { rows: 1, columns: 1 },
   { rows: 3, columns: 63 }, // below a workgroup
   { rows: 2, columns: 64, rowStep: 3, rowOffset: 2 }, // last row of each of two sequences of three
-  { rows: 5, columns: 65 }, // above a workgroup
+  { rows: 5, columns: 65, accumulate: true }, // above a workgroup
   { rows: 17, columns: 131 },
   { rows: 4, columns: 896 }, // Qwen2-0.5B
+  { rows: 4, columns: 640, accumulate: true }, // Gemma 3 270M
   { rows: 2, columns: 3584, rowStep: 2, rowOffset: 1 }, // Qwen2-7B
 ];
 
@@ -26,7 +27,7 @@ for (const shape of shapes) {
   kernelTest({
     name: `rmsNorm matches its twin for ${JSON.stringify(shape)}`,
     async fn(device) {
-      const { rows, columns, rowStep = 1, rowOffset = 0 } = shape;
+      const { rows, columns, rowStep = 1, rowOffset = 0, accumulate = false } = shape;
       const random = seededRandom(2);
       const uniform = () => 2 * random() - 1;
       const input_stride = columns + 3;
@@ -36,7 +37,10 @@ for (const shape of shapes) {
         buffers: {
           input: Float32Array.from({ length: inputRows * input_stride }, uniform),
           weight: Float32Array.from({ length: columns }, uniform),
-          output: new Float32Array(rows * output_stride).fill(NaN),
+          output: Float32Array.from(
+            { length: rows * output_stride },
+            (_, index) => accumulate && index % output_stride < columns ? uniform() : NaN,
+          ),
         },
         params: {
           rows,
@@ -46,6 +50,7 @@ for (const shape of shapes) {
           epsilon: 0.25,
           row_step: rowStep,
           row_offset: rowOffset,
+          accumulate: accumulate ? 1 : 0,
         },
         grid: [rows, 1, 1] as const,
       };
@@ -76,6 +81,7 @@ kernelTest({
         epsilon: 0,
         row_step: 1,
         row_offset: 0,
+        accumulate: 0,
       },
       grid: [2, 1, 1],
     }, { device });

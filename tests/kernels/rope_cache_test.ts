@@ -28,7 +28,20 @@ interface Case {
   readonly hasNorm?: boolean;
   readonly isExact?: boolean;
   readonly write?: WritePlace;
+  readonly ring?: number;
+  readonly isKeysOnly?: boolean;
 }
+
+const KEYS_ONLY: Case = {
+  queryHeads: 14,
+  kvHeads: 2,
+  headDim: 64,
+  rowsPerSequence: 7,
+  cached: [11, 0],
+  isExact: true,
+  isKeysOnly: true,
+  hasNorm: true,
+};
 
 const cases: Case[] = [
   { queryHeads: 1, kvHeads: 1, headDim: 4, rowsPerSequence: 1, cached: [0] },
@@ -47,6 +60,8 @@ const cases: Case[] = [
     cached: [40, 3],
     write: { capacity: 5, slot: 3 },
   },
+  { queryHeads: 14, kvHeads: 2, headDim: 64, rowsPerSequence: 7, cached: [61, 130], ring: 64 },
+  KEYS_ONLY,
 ];
 
 /** Cosines and sines of the usual frequencies. */
@@ -69,7 +84,8 @@ function ropeRun(sizes: Case): RopeRun {
   const rows = cached.length * rowsPerSequence;
   const capacity = Math.max(...cached) + rowsPerSequence + 2;
   const stride = (queryHeads + 2 * kvHeads) * headDim + 32;
-  const words = sequences * kvHeads * (sizes.write?.capacity ?? capacity) * headDim / 2;
+  const words = sequences * kvHeads * (sizes.write?.capacity ?? sizes.ring ?? capacity) * headDim /
+    2;
   return {
     buffers: {
       state: Uint32Array.of(firstSequence, ...new Array(firstSequence).fill(0), ...cached),
@@ -94,8 +110,10 @@ function ropeRun(sizes: Case): RopeRun {
       kv_heads: kvHeads,
       has_norm: sizes.hasNorm ? 1 : 0,
       epsilon: 1e-6,
-      write_capacity: sizes.write?.capacity ?? capacity,
+      write_capacity: sizes.write?.capacity ?? sizes.ring ?? capacity,
       write_slot: sizes.write?.slot ?? 0xffffffff,
+      first_head: sizes.isKeysOnly ? queryHeads : 0,
+      heads: sizes.isKeysOnly ? kvHeads : queryHeads + 2 * kvHeads,
     },
     grid: ropeCacheGrid({ ...sizes, sequences: cached.length }),
   };
@@ -220,6 +238,19 @@ kernelTest({
     }
     const untouched = keys.filter((word) => word === 0x7bff7bff).length;
     assertEquals(untouched, keys.length - 4 * rowWords);
+  },
+});
+
+kernelTest({
+  name: "ropeCache writes the same keys alone, and leaves queries and values",
+  async fn(device) {
+    const run = ropeRun(KEYS_ONLY);
+    const alone = await runKernel(ropeCache, run, { device });
+    const whole = await runKernel(ropeCache, ropeRun({ ...KEYS_ONLY, isKeysOnly: false }), {
+      device,
+    });
+    assertEquals(alone.keys, whole.keys);
+    assertEquals([alone.qkv, alone.values], [run.buffers.qkv, run.buffers.values]);
   },
 });
 

@@ -7,6 +7,7 @@
 import { assert, assertMatch, assertRejects } from "@std/assert";
 import fc from "fast-check";
 import { configFromJson } from "../../models/config_json.ts";
+import { quantizationFromJson } from "../../models/quantization_json.ts";
 import { parseHubReference } from "../../models/hub/hub_settings.ts";
 import { openModelFiles } from "../../models/open.ts";
 import { parseSafetensorsHeader, readShardNames } from "../../models/safetensors/safetensors.ts";
@@ -231,11 +232,15 @@ Deno.test("every parser answers damaged files with a clear error, or reads them"
 
 Deno.test("configFromJson() and the other text parsers answer any value with a clear error", async () => {
   const good = configJson(TINY);
-  const change = fc.tuple(fc.constantFrom(...Object.keys(good), "rope_scaling"), fc.jsonValue());
+  const change = fc.tuple(
+    fc.constantFrom(...Object.keys(good), "rope_scaling", "quantization_config"),
+    fc.jsonValue(),
+  );
   await fc.assert(
     fc.asyncProperty(fc.array(change, { maxLength: 3 }), fc.string(), async (changes, text) => {
       const values = { ...good, ...Object.fromEntries(changes) };
       await onlyOurErrors(() => configFromJson({ location: "config.json", values }));
+      await onlyOurErrors(() => quantizationFromJson({ location: "config.json", values }));
       await onlyOurErrors(() => parseHubReference(`hf:${text}`));
       const json = JSON.stringify(Object.fromEntries(changes));
       await onlyOurErrors(() =>

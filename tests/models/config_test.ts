@@ -128,7 +128,7 @@ Deno.test("configFromJson() reads Qwen3's head size and norms", () => {
   assertEquals(config.contextLength, 32768);
 });
 
-Deno.test("configFromJson() shortens Mistral's context to its window", () => {
+Deno.test("configFromJson() gives every layer of Mistral its window", () => {
   const mistral = {
     model_type: "mistral",
     hidden_size: 4096,
@@ -143,21 +143,28 @@ Deno.test("configFromJson() shortens Mistral's context to its window", () => {
     bos_token_id: 1,
     eos_token_id: 2,
   };
-  assertEquals(read({ ...mistral, sliding_window: 4096 }).contextLength, 4096);
-  assertEquals(read(mistral).contextLength, 4096);
-  assertEquals(read({ ...mistral, sliding_window: null }).contextLength, 32768);
+  const windows = Array(32).fill({ window: 4096 });
+  assertEquals(read({ ...mistral, sliding_window: 4096 }).layerAttention, windows);
+  assertEquals(read(mistral).layerAttention, windows);
+  assertEquals(read(mistral).contextLength, 32768);
+  assertEquals("layerAttention" in read({ ...mistral, sliding_window: null }), false);
+  assertEquals("layerAttention" in read({ ...mistral, sliding_window: 32768 }), false);
   assertEquals(read(mistral).headDim, 128);
 });
 
 Deno.test("configFromJson() heeds a window only where layers use it", () => {
   const window = { ...qwen25, sliding_window: 4096, use_sliding_window: true };
-  assertEquals(read({ ...window, max_window_layers: 24 }).contextLength, 32768);
-  assertEquals(read({ ...window, max_window_layers: 21 }).contextLength, 4096);
-  assertEquals(read({ ...window, use_sliding_window: false }).contextLength, 32768);
+  const windowed = (values: Values) =>
+    (read(values).layerAttention ?? []).flatMap((rule, layer) =>
+      rule.window === 4096 ? [layer] : []
+    );
+  assertEquals(windowed({ ...window, max_window_layers: 24 }), []);
+  assertEquals(windowed({ ...window, max_window_layers: 21 }), [21, 22, 23]);
+  assertEquals(windowed({ ...window, use_sliding_window: false }), []);
   const full = { ...window, layer_types: Array(24).fill("full_attention") };
-  assertEquals(read(full).contextLength, 32768);
+  assertEquals(windowed(full), []);
   const mixed = { ...window, layer_types: ["sliding_attention", ...full.layer_types.slice(1)] };
-  assertEquals(read(mixed).contextLength, 4096);
+  assertEquals(windowed(mixed), [0]);
 });
 
 Deno.test("configFromJson() fills in what a family leaves out", () => {
@@ -185,18 +192,17 @@ Deno.test("configFromJson() refuses what the forward pass does not compute", () 
   const cases: [Values, RegExp][] = [
     [
       { model_type: "gpt2" },
-      /model_type must be one of llama, mistral, qwen2, qwen3: current value is "gpt2"/,
+      /model_type must be one of gemma2, gemma3_text, .*qwen3: current value is "gpt2"/,
     ],
     [{ model_type: undefined }, /model_type must be one of .*: current value is missing/],
-    [{ hidden_act: "gelu" }, /hidden_act must be "silu": current value is "gelu"/],
     [
-      { quantization_config: { quant_method: "gptq" } },
-      /without quantization_config: current value is "gptq"/,
+      { hidden_act: "gelu" },
+      /hidden_act must be one of silu, gelu_pytorch_tanh: current value is "gelu"/,
     ],
     [{ partial_rotary_factor: 0.5 }, /partial_rotary_factor must be 1: current value is 0.5/],
     [
-      { rope_scaling: { type: "yarn", factor: 4 } },
-      /rope_type must be default, linear or llama3: current value is "yarn"/,
+      { rope_scaling: { type: "ntk", factor: 4 } },
+      /rope_type must be one of default, linear, dynamic, yarn, longrope, llama3: current value is "ntk"/,
     ],
     [
       { rope_scaling: { type: "linear" } },
@@ -205,8 +211,8 @@ Deno.test("configFromJson() refuses what the forward pass does not compute", () 
     [{ rope_scaling: 3 }, /rope_scaling must be an object: current value is 3/],
     [{ rope_parameters: [] }, /rope_parameters must be an object/],
     [
-      { rope_parameters: { full_attention: { rope_type: "default" } } },
-      /rope_parameters must be the same for all layers/,
+      { rope_parameters: { chunked_attention: { rope_type: "default" } } },
+      /rope_parameters must be of full_attention, sliding_attention/,
     ],
     [
       { hidden_size: "24" },
@@ -259,6 +265,10 @@ function meaningOf(config: ModelConfig): Values {
     ropeKind: ropeScaling?.kind ?? "default",
     ropeFactor: ropeScaling?.factor ?? 1,
     originalContextLength: ropeScaling?.originalContextLength ?? null,
+    windows: Array.from(
+      { length: config.layers },
+      (_, layer) => config.layerAttention?.[layer]?.window ?? null,
+    ),
     isTied,
     bosTokenId: config.bosTokenId ?? null,
     eosTokenIds,

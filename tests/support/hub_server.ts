@@ -32,6 +32,8 @@ export interface HubFaults {
   hasOwnStorage: boolean;
   /** Milliseconds before each piece of a large file. */
   delayMs: number;
+  /** Bytes of a large file after which its connection stays open and sends no more. */
+  stallsAfter: number;
 }
 
 /** A running hub. */
@@ -69,6 +71,7 @@ export function startHub(
     hasOwnStorage: false,
     isRenamed: false,
     delayMs: 0,
+    stallsAfter: Infinity,
   };
   const requests: string[] = [];
   const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, (request) => {
@@ -183,7 +186,7 @@ function content(
   const isLarge = LARGE.test(new URL(request.url).pathname);
   const body = pieces(
     bytes.subarray(begin, end),
-    hub.faults,
+    isLarge ? hub.faults : { ...hub.faults, stallsAfter: Infinity },
     isLarge ? hub.faults.cuts.shift() : undefined,
   );
   return new Response(body, { status: isPart ? 206 : 200, headers: all });
@@ -191,13 +194,14 @@ function content(
 
 function pieces(
   bytes: Uint8Array<ArrayBuffer>,
-  { delayMs }: HubFaults,
+  { delayMs, stallsAfter }: HubFaults,
   cut: number | undefined,
 ): ReadableStream<Uint8Array<ArrayBuffer>> {
   let at = 0;
   return new ReadableStream({
     async pull(controller) {
       if (delayMs > 0) await new Promise((done) => setTimeout(done, delayMs));
+      if (at >= stallsAfter) return new Promise(() => {});
       if (at >= Math.min(bytes.length, cut ?? Infinity)) return controller.close();
       const end = Math.min(at + PIECE_BYTES, bytes.length, cut ?? Infinity);
       controller.enqueue(bytes.slice(at, end));

@@ -151,6 +151,20 @@ export function encodeGguf(
   return writer.finish();
 }
 
+/** The parts of a split file, as llama.cpp's tool makes them: all metadata in the first one, tensors in order. */
+export function splitGguf({ metadata, tensors }: WrittenGguf, count: number): WrittenGguf[] {
+  const size = Math.ceil(tensors.length / count);
+  return Array.from({ length: count }, (_, number) => ({
+    metadata: [
+      ...(number === 0 ? metadata : []),
+      ["split.no", ["u32", number]],
+      ["split.count", ["u32", count]],
+      ["split.tensors.count", ["i32", tensors.length]],
+    ],
+    tensors: tensors.slice(number * size, (number + 1) * size),
+  }));
+}
+
 function writeValue(writer: ByteWriter, [type, value]: WrittenValue): void {
   if (type === "string") writer.u32(VALUE_IDS.string).text(value);
   else if (type === "strings" || type === "i32s" || type === "f32s") {
@@ -259,7 +273,8 @@ const GGUF_STEMS: readonly (readonly [RegExp, string])[] = [
   [/^lm_head\./, "output."],
   [/^model\.layers\./, "blk."],
   [/input_layernorm\./, "attn_norm."],
-  [/post_attention_layernorm\./, "ffn_norm."],
+  [/pre_feedforward_layernorm\./, "ffn_norm."],
+  [/post_feedforward_layernorm\./, "post_ffw_norm."],
   [/self_attn\.o_proj\./, "attn_output."],
   [/self_attn\.([qkv])_proj\./, "attn_$1."],
   [/self_attn\.([qk])_norm\./, "attn_$1_norm."],
@@ -271,11 +286,14 @@ export function ggufTensors(
   weights: readonly WrittenTensor[],
   headDim?: number,
 ): WrittenTensor[] {
+  const hasNormsAfter = weights.some(({ name }) => name.includes("post_feedforward_layernorm"));
+  const norm = hasNormsAfter ? "post_attention_norm." : "ffn_norm.";
+  const stems = [...GGUF_STEMS, [/post_attention_layernorm\./, norm] as const];
   return weights.map((tensor) => {
     const isMoved = headDim !== undefined && /\.[qk]_proj\./.test(tensor.name);
     return {
       ...tensor,
-      name: GGUF_STEMS.reduce((name, [from, to]) => name.replace(from, to), tensor.name),
+      name: stems.reduce((name, [from, to]) => name.replace(from, to), tensor.name),
       bytes: isMoved ? pairRows(tensor, headDim) : tensor.bytes,
     };
   });

@@ -20,7 +20,21 @@ export const DEVICE_BITS: Readonly<Record<string, number>> = {
   q4: 5,
   q5k: 6.125,
   q4k: 5.125,
+  q3: 4,
+  q2k: 3.125,
+  iq4: 5,
+  fp4: 5,
 };
+
+/** What the 16 codes of a format stand for. */
+const INTEGERS = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+const FLOATS = [0, 0.5, 1, 1.5, 2, 3, 4, 6, -0, -0.5, -1, -1.5, -2, -3, -4, -6];
+
+/** Byte of a block that is the exponent of a power of two, by type. */
+export const EXPONENT_BYTES: Readonly<Record<TensorType, number>> = { MXFP4: 0 };
+
+/** Bits of the words of `scales` that a file may set, where they are small integers; all if left out. */
+export const SCALE_BITS: Readonly<Record<string, number>> = { q2k: 0x0f0f0f0f };
 
 /** Reads weight `i` of the block that begins at byte `start`. */
 type WeightReader = (view: DataView, start: number, i: number) => number;
@@ -49,6 +63,11 @@ function superBlockScale(view: DataView, at: number, b: number): readonly [numbe
   ];
 }
 
+/** Two bits of weight `i` of 256 in 64 bytes: every 32 bytes hold four blocks of 32 weights. */
+function bitPair(view: DataView, at: number, i: number): number {
+  return view.getUint8(at + 32 * Math.floor(i / 128) + i % 32) >> 2 * (Math.floor(i / 32) % 4) & 3;
+}
+
 /** Readers by type. */
 export const WEIGHT_READERS: Readonly<Record<TensorType, WeightReader>> = {
   F32: (view, start) => view.getFloat32(start, true),
@@ -69,6 +88,19 @@ export const WEIGHT_READERS: Readonly<Record<TensorType, WeightReader>> = {
     return half(view, start) * (nibble(view, start + 8, i) + 16 * fifth) + half(view, start + 2);
   },
   Q8_0: (view, start, i) => half(view, start) * view.getInt8(start + 2 + i),
+  Q2_K: (view, start, i) => {
+    const both = view.getUint8(start + Math.floor(i / 16));
+    const q = bitPair(view, start + 16, i);
+    return half(view, start + 80) * (both & 15) * q - half(view, start + 82) * (both >> 4);
+  },
+  Q3_K: (view, start, i) => {
+    const group = Math.floor(i / 16);
+    const low = view.getUint8(start + 96 + group % 8) >> (group < 8 ? 0 : 4) & 15;
+    const upper = view.getUint8(start + 104 + group % 4) >> 2 * Math.floor(group / 4) & 3;
+    const third = view.getUint8(start + i % 32) >> Math.floor(i / 32) & 1;
+    const q = bitPair(view, start + 32, i) + 4 * third - 4;
+    return half(view, start + 108) * (low + 16 * upper - 32) * q;
+  },
   Q4_K: (view, start, i) => {
     const [scale, minimum] = superBlockScale(view, start + 4, Math.floor(i / 32));
     const q = superBlockNibble(view, start + 16, i);
@@ -89,6 +121,16 @@ export const WEIGHT_READERS: Readonly<Record<TensorType, WeightReader>> = {
     const q = (part < 2 ? low & 15 : low >> 4) + 16 * pair - 32;
     return half(view, start + 208) * view.getInt8(start + 192 + Math.floor(i / 16)) * q;
   },
+  IQ4_NL: (view, start, i) => half(view, start) * INTEGERS[nibble(view, start + 2, i)]!,
+  IQ4_XS: (view, start, i) => {
+    const block = Math.floor(i / 32);
+    const low = view.getUint8(start + 4 + Math.floor(block / 2)) >> 4 * (block % 2) & 15;
+    const upper = view.getUint16(start + 2, true) >> 2 * block & 3;
+    const value = INTEGERS[nibble(view, start + 8 + 16 * block, i % 32)]!;
+    return half(view, start) * (low + 16 * upper - 32) * value;
+  },
+  MXFP4: (view, start, i) =>
+    2 ** (view.getUint8(start) - 127) * FLOATS[nibble(view, start + 1, i)]!,
 };
 
 /** Turns whole blocks of a type into numbers, [count]. */

@@ -12,7 +12,7 @@ import {
   type WeightPlanes,
 } from "../../kernels/weights/format.ts";
 import { TENSOR_TYPES, tensorBytes, type TensorType } from "../../models/weights/tensor_source.ts";
-import { WEIGHT_READERS } from "./weight_types.ts";
+import { EXPONENT_BYTES, SCALE_BITS, WEIGHT_READERS } from "./weight_types.ts";
 
 /** Numbers from 0 to 1, always the same for a seed. */
 export function uniform(seed: number): () => number {
@@ -45,12 +45,14 @@ export function randomRows(
   const data = new Uint8Array(tensorBytes(type, [rows, columns]));
   const view = new DataView(data.buffer);
   const { bytes } = TENSOR_TYPES[type]!;
+  const exponent = EXPONENT_BYTES[type];
   const halves = type === "F16" ? [] : halfOffsets(type);
   for (let i = 0; i < data.length; i++) data[i] = 256 * random();
   for (let start = 0; start < data.length; start += bytes) {
     const value = 2 * random() - 1;
     if (type === "F32") view.setFloat32(start, value, true);
     if (type === "F16") view.setFloat16(start, value, true);
+    if (exponent !== undefined) view.setUint8(start + exponent, 110 + 16 * random());
     if (type === "BF16") view.setUint8(start + 1, value < 0 ? 0xbe : 0x3e);
     for (const field of halves) {
       view.setFloat16(start + field, (2 * random() - 1) / 64, true);
@@ -64,6 +66,9 @@ export function allowedColumns(format: WeightFormat, columns: number): number {
   return Math.ceil(columns / columnStep(format)) * columnStep(format);
 }
 
+/** Exponent of a float of 32 bits. */
+const FLOAT_EXPONENT = 0x7f800000;
+
 /** Makes planes of a device format with random bits everywhere, also in the padding of rows. */
 export function randomPlanes(
   format: WeightFormat,
@@ -76,12 +81,16 @@ export function randomPlanes(
   for (const words of [values, high]) {
     for (let i = 0; i < words.length; i++) words[i] = 2 ** 32 * random();
   }
-  const fill = (numbers: Float16Array, size: number) => {
+  const fill = (numbers: Float16Array | Float32Array, size: number) => {
     for (let i = 0; i < numbers.length; i++) numbers[i] = size * (2 * random() - 1);
   };
-  fill(new Float16Array(scales.buffer), format.planes.superScales ? 1 : 1 / 64);
-  fill(new Float16Array(superScales.buffer), 1 / 64);
   const { plane, exponents } = format.floats;
+  if (plane === "scales" && exponents === FLOAT_EXPONENT) {
+    fill(new Float32Array(scales.buffer), 1 / 64);
+  } else fill(new Float16Array(scales.buffer), format.planes.superScales ? 1 : 1 / 64);
+  const bits = SCALE_BITS[format.name] ?? -1;
+  for (let i = 0; i < scales.length; i++) scales[i] = scales[i]! & bits;
+  fill(new Float16Array(superScales.buffer), 1 / 64);
   if (plane !== "values") return planes;
   const one = exponents & ~(exponents << 1);
   for (let i = 0; i < values.length; i++) { // at most 1

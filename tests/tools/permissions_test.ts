@@ -28,6 +28,7 @@ Deno.test("permissionFlags() allows what the words of a command name, and nothin
   assertEquals(flagsOf("info"), []);
   assertEquals(flagsOf("info /m/a.gguf"), ["--allow-read=/m/a.gguf"]);
   assertEquals(flagsOf("info /m/a/model.safetensors"), ["--allow-read=/m/a"]);
+  assertEquals(flagsOf("info /m/a-00002-of-00003.gguf"), ["--allow-read=/m"]);
   assertEquals(flagsOf("info http://h:8000/m/"), ["--allow-net=h:8000"]);
   assertEquals(flagsOf("info file:///m/a%20b.gguf"), ["--allow-read=/m/a b.gguf"]);
   assertEquals(flagsOf("generate --large /m/l.gguf --small=/m/s --json"), [
@@ -40,6 +41,17 @@ Deno.test("permissionFlags() allows what the words of a command name, and nothin
   ]);
   // Commas cannot be escaped; a text is no file.
   assertEquals(flagsOf("generate --prompt a,b"), []);
+});
+
+Deno.test("permissionFlags() lets evaluate read the code and fill its folders", () => {
+  const usual = flagsOf("evaluate --shard 3/16");
+  const fills = (flags: readonly string[], folder: string) =>
+    ["read", "write"].every((kind) => flags.includes(`--allow-${kind}=${folder}`));
+  assertEquals(fills(usual, "results/evaluation") && usual.includes("--allow-read=/lab"), true);
+  assertEquals(fills(flagsOf("evaluate gsm8k --out /o"), "/o"), true);
+  assertEquals(fills(flagsOf("evaluate --regrade /o"), "/o"), true);
+  const merged = flagsOf("evaluate --merge /a /b --out /o");
+  assertEquals(merged.includes("--allow-read=/a") && !merged.includes("--allow-write=/a"), true);
 });
 
 Deno.test("permissionFlags() takes the folder around a path with a comma, and names for what they are", async () => {
@@ -90,4 +102,26 @@ Deno.test("permissionFlags() lets reproduce alone read the code and start a Chro
     "--allow-run=/usr/bin/chromium",
   ]);
   assertEquals(flagsOf("generate", { chromium: "/usr/bin/chromium" }), []);
+});
+
+Deno.test("permissionFlags() allows a queue its host, and a worker the code and the datasets", () => {
+  const flags = flagsOf("worker --queue nats://u:p@head --queue-credentials /c", {
+    env: new Map([["SMALLKV_DATA", "/d"]]),
+  });
+  assertEquals(flags.filter((flag) => !flag.startsWith("--allow-env=")), [
+    ...["--allow-read=/c", "--allow-read=/lab", "--allow-read=/d", "--allow-net=head:4222"],
+  ]);
+  assertEquals(flagsOf("evaluate --queue=tls://h:1 --out /o").includes("--allow-net=h:1"), true);
+  const none = flagsOf("evaluate --queue nats:// --out /o --data /d");
+  assertEquals(none.some((flag) => flag.startsWith("--allow-net")), false);
+});
+
+Deno.test("permissionFlags() lets reproduce download datasets where no folder is named", () => {
+  const net = (line: string) => flagsOf(line).filter((flag) => /net|write/.test(flag));
+  assertEquals(net("reproduce --out /o"), [
+    ...["--allow-write=/o", "--allow-write=/home/u/.cache/huggingface/hub/smallkv-data"],
+    "--allow-net=raw.githubusercontent.com",
+  ]);
+  assertEquals(net("reproduce --out /o --data /d"), ["--allow-write=/o"]);
+  assertEquals(net("reproduce --out /o --data=/d"), ["--allow-write=/o"]);
 });

@@ -38,6 +38,19 @@ OTHERS = [
     {}, {"rope_theta": 7.0}, {"original_max_position_embeddings": 77, "rope_theta": 9.0},
     {"partial_rotary_factor": 0.5}, {"max_position_embeddings": 4096},
 ]
+LINEAR = {"rope_type": "linear", "factor": 8.0}
+NESTED_ROPES = [
+    None,
+    {"full_attention": {"rope_type": "default"}, "sliding_attention": {"rope_type": "default"}},
+    {"full_attention": {**LINEAR, "rope_theta": 5.0}, "sliding_attention": {"rope_theta": 3.0}},
+    {"full_attention": {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 64}},
+]
+WINDOWS = [
+    {"sliding_window": 16},
+    {"sliding_window": 16, "use_sliding_window": True, "max_window_layers": 1},
+    {"sliding_window": 16, "layer_types": ["full_attention", "sliding_attention"], "use_sliding_window": True},
+    {"sliding_window": 16, "sliding_window_pattern": 2},
+]
 TOKENS = [None, 5, [6, 7]]
 
 
@@ -48,21 +61,32 @@ def cases():
             yield {"model_type": family, "rope_scaling": old, **other}
         else:
             yield {"model_type": family, "rope_parameters": new, "rope_scaling": old, **other}
-    for family in ["llama", "mistral", "qwen2", "qwen3"]:
+    for family in ["llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "olmo2", "granite"]:
         yield {"model_type": family}
         yield {"model_type": family, "rope_theta": 3.0, "tie_word_embeddings": True}
         for tokens in TOKENS:
             yield {"model_type": family, "eos_token_id": tokens, "bos_token_id": 4}
             yield {"model_type": family, "bos_token_id": None, "eos_token_id": tokens}
         yield {"model_type": family, "num_key_value_heads": 4, "rms_norm_eps": 1e-5}
+    for family, new, old in itertools.product(["gemma3_text"], NESTED_ROPES, [None, LLAMA3, LINEAR]):
+        for local in ({}, {"rope_local_base_freq": 77.0, "rope_theta": 99.0}):
+            types = ["full_attention", "sliding_attention"]
+            yield {"model_type": family, "layer_types": types, "rope_parameters": new, "rope_scaling": old, **local}
+    for family, window in itertools.product(["mistral", "qwen2", "qwen3", "gemma2", "gemma3_text"], WINDOWS):
+        yield {"model_type": family, **window}
 
 
 def meaning(fields):
     """What transformers makes of the fields; null where the forward pass differs from what is supported."""
     config = transformers.AutoConfig.for_model(**copy.deepcopy({**SIZES, **fields}))
     config.standardize_rope_params()  # as the rotary embedding does before it reads them
+    layer_types = getattr(config, "layer_types", None) or ["sliding_attention"] * config.num_hidden_layers
+    window = getattr(config, "sliding_window", None)
     rope = config.rope_parameters
-    supported = rope["rope_type"] in ("default", "linear", "llama3")
+    rope = rope.get("full_attention", rope)
+    if config.model_type == "mistral" and "full_attention" in layer_types:
+        return None  # its model passes over them with a warning
+    supported = rope["rope_type"] in ("default", "linear", "llama3", "yarn", "dynamic")
     if not supported or rope.get("partial_rotary_factor", 1) != 1:
         return None
     scaling = {} if rope["rope_type"] == "default" else rope
@@ -75,8 +99,10 @@ def meaning(fields):
         "ropeKind": rope["rope_type"],
         "ropeFactor": scaling.get("factor", 1),
         "originalContextLength": (
-            rope["original_max_position_embeddings"] if rope["rope_type"] == "llama3" else None
+            rope["original_max_position_embeddings"] if rope["rope_type"] in ("llama3", "yarn")
+            else config.max_position_embeddings if rope["rope_type"] == "dynamic" else None
         ),
+        "windows": [window if kind == "sliding_attention" else None for kind in layer_types],
         "isTied": config.tie_word_embeddings,
         "bosTokenId": config.bos_token_id,
         "eosTokenIds": [] if end is None else end if isinstance(end, list) else [end],

@@ -74,7 +74,7 @@ POLICIES = (
 )
 MORE = (
     {"policy": "snapkv"},
-    {"policy": "without_helper"},
+    {"policy": "without_small_model"},
     {"policy": "smallkv", "marginal": False},
     *({"policy": "smallkv", "combine": combine} for combine in ("additive", "eq6_est", "joint_nosink")),
 )

@@ -12,7 +12,7 @@ from policy_rules import FEWEST, WINDOW, choose, evict, floor_of, match_heads, n
 from policy_rules import near_ties, pyramid_ratios, ranked, small_kv_counts, without_marginal
 
 SINKS, PYRAMID_INTERVAL, DECAY_ROWS, SNAP_ROWS, SNAP_SIDE = 4, 16, 32, 32, 3
-DROPPING = ("h2o", "tova", "pyramid_budget", "snapkv", "without_helper")
+DROPPING = ("h2o", "tova", "pyramid_budget", "snapkv", "without_small_model")
 
 
 def grouped(rows, units):
@@ -204,7 +204,7 @@ class Variant:
         """Eviction of H2O (smallest sums), TOVA (smallest current row), SnapKV (end of the prompt)."""
         capacity = max(1, floor_of(self.ratio, self.n))
         recent, rows = capacity - capacity // 2, self.sums[layer]
-        if self.policy == "without_helper":
+        if self.policy == "without_small_model":
             recent = without_marginal(small_kv_counts(self.ratio, self.n))[1]
         if self.policy == "tova":
             recent, rows = 1, grouped(self.last[layer], self.units)

@@ -12,7 +12,7 @@ import pathlib
 import numpy
 from gguf import GGMLQuantizationType, quants
 
-# Byte offsets of the f16 fields of a block, its size, and its number of weights.
+# Byte offsets of the f16 fields of a block, its size, and its number of weights. MXFP4 has an exponent in a byte instead.
 TYPES = {
     "Q4_0": ([0], 18, 32),
     "Q4_1": ([0, 2], 20, 32),
@@ -24,6 +24,11 @@ TYPES = {
     "Q6_K": ([208], 210, 256),
     "F16": ([], 2, 1),
     "BF16": ([], 2, 1),
+    "Q2_K": ([80, 82], 84, 256),
+    "Q3_K": ([108], 110, 256),
+    "IQ4_NL": ([0], 18, 32),
+    "IQ4_XS": ([0], 136, 256),
+    "MXFP4": ([], 17, 32),
 }
 
 
@@ -45,7 +50,9 @@ def main():
     for name, (fields, size, weights) in TYPES.items():
         count = 3 * 256 // weights
         blocks = random_blocks(generator, fields, size, count)
-        if not fields:  # plain floats: keep the bits of small finite numbers
+        if name == "MXFP4":
+            blocks[:, 0] = [0, 1, 2, 3] + list(range(110, 110 + count - 4))
+        elif not fields:  # plain floats: keep the bits of small finite numbers
             floats = generator.uniform(-1, 1, count).astype(numpy.float32)
             kind = GGMLQuantizationType[name]
             blocks = quants.quantize(floats.reshape(1, -1), kind).view(numpy.uint8)

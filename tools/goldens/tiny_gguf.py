@@ -2,7 +2,7 @@
 
     python tools/goldens/tiny_gguf.py
 
-Blocks come from gguf.quants; K-quant blocks, which that package only reads, are random. The answers are
+Blocks come from gguf.quants; those of K-quants and IQ4, which that package only reads, are random. The answers are
 those of transformers in float32 after loading the same file; NAME.safetensors.gz holds the tensors
 described in tiny_models.py.
 """
@@ -53,11 +53,23 @@ MODELS = {
             "ffn_down": Type.Q4_1,
         },
     },
+    "qwen2_few_bits": {
+        "architecture": "qwen2", "sizes": (1, 256, 64, 8, 2, 67), "tied": True,
+        "types": {
+            "token_embd": Type.IQ4_XS, "attn_q": Type.Q2_K, "attn_k": Type.Q3_K, "attn_v": Type.IQ4_NL,
+            "attn_output": Type.Q3_K, "ffn_gate": Type.MXFP4, "ffn_up": Type.Q2_K, "ffn_down": Type.MXFP4,
+        },
+    },
 }
 
 
-def random_k_blocks(shape, kind, random):
-    """Random K-quant blocks, [rows, bytes], with scales that keep weights around 1 / sqrt(columns)."""
+READ_ONLY = (
+    Type.Q2_K, Type.Q3_K, Type.Q4_K, Type.Q5_K, Type.Q6_K, Type.IQ4_NL, Type.IQ4_XS,
+)
+
+
+def random_blocks(shape, kind, random):
+    """Random blocks, [rows, bytes], with scales that keep weights around 1 / sqrt(columns)."""
     block, size = gguf.GGML_QUANT_SIZES[kind]
     blocks = random.integers(0, 256, (shape[0], shape[1] // block, size), dtype=numpy.uint8)
     spread = 0.7 / shape[1] ** 0.5
@@ -69,6 +81,15 @@ def random_k_blocks(shape, kind, random):
     if kind == Type.Q6_K:  # d is last; scales are int8, quants -32..31
         blocks[..., 192:208] = random.integers(32, 64, blocks[..., 192:208].shape, dtype=numpy.uint8)
         blocks[..., 208:210] = scales(spread / 1200, spread / 800)
+    elif kind == Type.Q3_K:  # d is last; scales and quants go to -32..31 and -4..3
+        blocks[..., 108:110] = scales(spread / 80, spread / 50)
+    elif kind == Type.Q2_K:  # d and dmin are last; scales, minima have 4 bits, quants 2
+        blocks[..., 80:82] = scales(spread / 15, 2 * spread / 15)
+        blocks[..., 82:84] = scales(spread / 10, 2 * spread / 10)
+    elif kind == Type.IQ4_NL:  # integers -127..113
+        blocks[..., 0:2] = scales(spread / 90, spread / 60)
+    elif kind == Type.IQ4_XS:  # scales go to -32..31 as well
+        blocks[..., 0:2] = scales(spread / 1800, spread / 1200)
     else:  # d and dmin are first; scales and minima have 6 bits
         levels = 15 if kind == Type.Q4_K else 31
         blocks[..., 0:2] = scales(2 * spread / levels / 32, 4 * spread / levels / 32)
@@ -77,8 +98,8 @@ def random_k_blocks(shape, kind, random):
 
 
 def add_matrix(writer, name, shape, kind, random):
-    if kind in (Type.Q4_K, Type.Q5_K, Type.Q6_K):
-        writer.add_tensor(name, random_k_blocks(shape, kind, random), raw_dtype=kind)
+    if kind in READ_ONLY:
+        writer.add_tensor(name, random_blocks(shape, kind, random), raw_dtype=kind)
         return
     scale = 0.7 if "token_embd" in name else 1.5 / shape[1] ** 0.5
     values = (scale * random.standard_normal(shape)).astype(numpy.float32)

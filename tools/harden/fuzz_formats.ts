@@ -158,12 +158,14 @@ function oddMetadata(random: Random, [type, value]: WrittenValue): WrittenValue 
   return pick(random, choices)();
 }
 
+const DAMAGED_TYPES: readonly string[] = [
+  ...["F16", "BF16", "F8_E4M3", "Q4_0", "Q8_0", "Q6_K", "MXFP4", "IQ1_S", "I64", "nonsense"],
+];
+
 function damageTensor(random: Random, tensor: WrittenTensor): WrittenTensor {
   const size = () => pick(random, [0, 1, 2, 3, 24, 37, 2 ** 31, 2 ** 53]);
   const changes: readonly (() => Partial<WrittenTensor>)[] = [
-    () => ({
-      type: pick(random, ["F16", "BF16", "Q4_0", "Q8_0", "Q6_K", "IQ1_S", "I64", "nonsense"]),
-    }),
+    () => ({ type: pick(random, DAMAGED_TYPES) }),
     () => ({ type: randomInteger(random, 64) }),
     () => ({ shape: Array.from({ length: 1 + randomInteger(random, 5) }, size) }),
     () => ({ shape: tensor.shape.toReversed() }),

@@ -1,5 +1,5 @@
 /**
- * Kills `reproduce` again and again, at any moment and at any step of writing, and lets it continue.
+ * Kills a command again and again, at any moment and at any step of writing, and lets it continue.
  *
  * Nothing that was finished may be lost or measured again, and what is there at the end must be what an undisturbed
  * run leaves.
@@ -12,12 +12,42 @@ import { join, relative } from "node:path";
 import { type Random, randomInteger } from "../../core/random.ts";
 import type { Campaign, CampaignReport, CampaignRun } from "./campaign.ts";
 
+/** A command that continues where it was stopped, and what it leaves in the folder `results`. */
+export interface KilledCommand {
+  /** Its words. */
+  readonly words: readonly string[];
+  /**
+   * What is finished: pieces by name, each with what would be another if the piece were written again.
+   *
+   * @param folder The folder `results`.
+   */
+  readonly finished: (folder: string) => Promise<Map<string, unknown>>;
+  /** The part of a file that is the same in every run; nothing if there is none. */
+  readonly stable: (name: string, text: string) => string;
+}
+
 /** Cheap experiments of the embedded pair: numbers alone, and traces of both models. */
-const COMMAND = ["reproduce", "arithmetic", "table9"];
+const REPRODUCE: KilledCommand = {
+  words: ["reproduce", "arithmetic", "table9"],
+  async finished(folder) {
+    const found = new Map<string, number | null>();
+    for await (const path of filesBelow(folder)) {
+      const name = relative(folder, path);
+      if (/^(\.cache\/..\/[0-9a-f]{64}|smoke\/\w+\.json)$/.test(name)) {
+        found.set(name, (await Deno.stat(path)).ino);
+      }
+    }
+    return found;
+  },
+  stable: (name, text) =>
+    /\.cache\/|plotly|report\.html$/.test(name)
+      ? ""
+      : text.replaceAll(/"(?:startedAt|seconds|content)": .*/g, ""),
+};
 
 const pathOf = (name: string) => fileURLToPath(new URL(name, import.meta.url));
-const LAUNCH = ["run", "-A", pathOf("../launch.ts"), ...COMMAND];
-const DIRECT = ["run", "-A", "--preload", pathOf("kill_at.ts"), pathOf("../../cli.ts"), ...COMMAND];
+const LAUNCH = ["run", "-A", pathOf("../launch.ts")];
+const DIRECT = ["run", "-A", "--preload", pathOf("kill_at.ts"), pathOf("../../cli.ts")];
 
 /** How a run ended. */
 interface Ending {
@@ -27,16 +57,18 @@ interface Ending {
   readonly milliseconds: number;
 }
 
-/** A folder in which `reproduce` runs, with its results and temporary files. */
+/** A folder in which the command runs, with its results and temporary files. */
 class Place implements AsyncDisposable {
   readonly #folder: string;
+  readonly #command: KilledCommand;
 
-  private constructor(folder: string) {
+  private constructor(folder: string, command: KilledCommand) {
     this.#folder = folder;
+    this.#command = command;
   }
 
-  static async create(): Promise<Place> {
-    const place = new Place(await Deno.makeTempDir({ prefix: "harden-kill-" }));
+  static async create(command: KilledCommand): Promise<Place> {
+    const place = new Place(await Deno.makeTempDir({ prefix: "harden-kill-" }), command);
     await Deno.mkdir(place.path("tmp"));
     return place;
   }
@@ -49,7 +81,7 @@ class Place implements AsyncDisposable {
   async run(args: readonly string[], env: Record<string, string>, killAfter = Infinity) {
     const start = performance.now();
     const child = new Deno.Command(Deno.execPath(), {
-      args: [...args],
+      args: [...args, ...this.#command.words],
       cwd: this.#folder,
       env: { ...env, TMPDIR: this.path("tmp"), SMALLKV_CHROMIUM: "none", NO_COLOR: "1" },
       stdout: "null",
@@ -70,15 +102,9 @@ class Place implements AsyncDisposable {
     return ending;
   }
 
-  /** Whole files of results and work units, each with the number that a file written again would not have. */
-  async finished(): Promise<Map<string, number | null>> {
-    const found = new Map<string, number | null>();
-    for await (const path of filesBelow(this.path("results"))) {
-      const name = relative(this.#folder, path);
-      if (!isMeasured(name)) continue;
-      found.set(name, (await Deno.stat(path)).ino);
-    }
-    return found;
+  /** What is finished. */
+  async finished(): Promise<Map<string, unknown>> {
+    return await this.#command.finished(this.path("results"));
   }
 
   /** All that a run leaves, as texts that do not depend on when it ran; unfinished files included. */
@@ -86,8 +112,8 @@ class Place implements AsyncDisposable {
     const content: Record<string, string> = {};
     for await (const path of filesBelow(this.path("results"))) {
       const name = relative(this.#folder, path);
-      const text = /\.cache\/|plotly/.test(name) ? "" : await Deno.readTextFile(path);
-      content[name] = withoutTimes(name, text);
+      const text = name.endsWith(".png") ? "" : await Deno.readTextFile(path);
+      content[name] = this.#command.stable(name, text);
     }
     for await (const { name } of Deno.readDir(this.path("tmp"))) content[`tmp/${name}`] = "";
     return content;
@@ -114,16 +140,6 @@ async function* filesBelow(folder: string): AsyncGenerator<string> {
   }
 }
 
-/** Whether a file is a result or a work unit. */
-function isMeasured(name: string): boolean {
-  return /^results\/(\.cache\/..\/[0-9a-f]{64}|smoke\/\w+\.json)$/.test(name);
-}
-
-function withoutTimes(name: string, text: string): string {
-  if (name.endsWith("report.html")) return "";
-  return text.replaceAll(/"(?:startedAt|seconds|content)": .*/g, "");
-}
-
 /** What an undisturbed run leaves, takes and writes. */
 interface Reference {
   readonly content: Readonly<Record<string, string>>;
@@ -131,12 +147,12 @@ interface Reference {
   readonly steps: number;
 }
 
-async function undisturbed(): Promise<Reference> {
-  await using place = await Place.create();
+async function undisturbed(command: KilledCommand): Promise<Reference> {
+  await using place = await Place.create(command);
   const { code, error } = await place.run(DIRECT, { KILL_STEPS: place.path("steps") });
-  if (code !== 0) throw new Error(`reproduce must work undisturbed: ${error}`);
+  if (code !== 0) throw new Error(`${command.words[0]} must work undisturbed: ${error}`);
   const steps = Number(await Deno.readTextFile(place.path("steps")));
-  await using second = await Place.create();
+  await using second = await Place.create(command);
   const { milliseconds } = await second.run(LAUNCH, {});
   return { content: await second.content(), milliseconds, steps };
 }
@@ -151,7 +167,7 @@ async function killedRun(place: Place, random: Random, reference: Reference) {
 }
 
 /** What was there before a run and is gone or written again. */
-function lost(before: Map<string, number | null>, after: Map<string, number | null>): string[] {
+function lost(before: Map<string, unknown>, after: Map<string, unknown>): string[] {
   return [...before].filter(([name, id]) => after.get(name) !== id).map(([name]) => name);
 }
 
@@ -162,8 +178,15 @@ function differences(content: Record<string, string>, { content: wanted }: Refer
 }
 
 /** Kills until a run gets through, and says what went wrong. */
-async function chain(run: CampaignRun, kills: number, reference: Reference) {
-  await using place = await Place.create();
+async function chain(
+  command: KilledCommand,
+  { run, kills, reference }: {
+    readonly run: CampaignRun;
+    kills: number;
+    readonly reference: Reference;
+  },
+) {
+  await using place = await Place.create(command);
   const failures: string[] = [];
   const first = kills;
   while (true) {
@@ -189,17 +212,30 @@ async function chain(run: CampaignRun, kills: number, reference: Reference) {
   }
 }
 
-async function runCampaign(run: CampaignRun): Promise<CampaignReport> {
-  const reference = await undisturbed();
+/**
+ * Kills a command until the run is over.
+ *
+ * @param command What is killed.
+ * @param run How long it goes on.
+ */
+export async function killCommand(
+  command: KilledCommand,
+  run: CampaignRun,
+): Promise<CampaignReport> {
+  const reference = await undisturbed(command);
   const failures: string[] = [];
   let kills = 0;
   let chains = 0;
   while (run.goesOn(kills)) {
-    const ended = await chain(run, kills, reference);
+    const ended = await chain(command, { run, kills, reference });
     kills = ended.kills;
     failures.push(...ended.failures);
     chains++;
-    run.say(`kill: ${kills} kills, ${chains} runs that got through, ${failures.length} failed`);
+    run.say(
+      `${
+        command.words[0]
+      }: ${kills} kills, ${chains} runs that got through, ${failures.length} failed`,
+    );
   }
   const figures = {
     "runs that got through": String(chains),
@@ -213,5 +249,5 @@ export const campaign: Campaign = {
   name: "kill",
   summary: "kills reproduce at any moment and any step of writing; nothing finished may be lost",
   count: 200,
-  run: runCampaign,
+  run: (run) => killCommand(REPRODUCE, run),
 };

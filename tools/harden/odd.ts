@@ -29,8 +29,11 @@ import { randomPair, randomText, SHAPES } from "../../tests/invariants/random_pa
 import type { Campaign } from "./campaign.ts";
 import { checkStep, type OddSetting } from "./odd_checks.ts";
 
-/** Buffers of keys and values that stay between calls. */
-const CACHE_LABELS = /^((keys|values|key slots|value slots|rerotated keys) of)/;
+/** Buffers of keys and values, of an index of keys and of the rest's values that stay between calls. */
+const CACHE_LABELS = new RegExp(
+  "^(keys|values|key slots|value slots|rerotated keys|mean keys|(codes|scales|bounds) of keys) of " +
+    "|^(sums of values|mean values of the rest)$",
+);
 
 /** A device that counts the bytes of keys and values. */
 export class CountingDevice extends ReferenceDevice {

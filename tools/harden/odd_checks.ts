@@ -6,6 +6,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { type CacheBudget, halfEntries } from "../../cache/budget.ts";
+import { indexBytes } from "../../cache/key_index.ts";
 import type { StoreKind } from "../../cache/kv_store.ts";
 import type { Selection } from "../../cache/policy.ts";
 import { basedOn, createPolicy, type PolicyOptions } from "../../cache/policy_options.ts";
@@ -61,7 +62,13 @@ export function checkStep(setting: OddSetting, result: StepResult): void {
       sum,
     );
   }, 0);
-  assertEquals(memory.largeCacheBytesIdeal, held * headDim * HALF, "bytes by the formula");
+  const { index } = createPolicy(setting.policy, setting.options);
+  const sizes = { headDim, heads: layers * kvHeads };
+  const indexed = index
+    ? tokens.reduce((sum, tokens) => sum + indexBytes(index, { ...sizes, tokens }), 0)
+    : 0;
+  const ideal = held * headDim * HALF + indexed;
+  assertEquals(memory.largeCacheBytesIdeal, ideal, "bytes by the formula");
 }
 
 /** Throws unless a selection lists tokens once, in order, the newest one with its key. */

@@ -10,11 +10,15 @@ import { expectedAttention } from "../../../cache/scores/expected_attention.ts";
 import { keyDiff } from "../../../cache/scores/key_diff.ts";
 import { keyNorm } from "../../../cache/scores/key_norm.ts";
 import { observationWindow } from "../../../cache/scores/observation_window.ts";
+import { importanceAndRedundancy } from "../../../cache/scores/importance_and_redundancy.ts";
+import { newestWindow } from "../../../cache/scores/newest_window.ts";
 import { QueryMoments } from "../../../cache/scores/query_moments.ts";
 import { random } from "../../../cache/scores/random.ts";
 import type { Score, ScoreStart } from "../../../cache/scores/score.ts";
 import { window } from "../../../cache/scores/window.ts";
+import type { CountRequest } from "../../../cache/budget.ts";
 import { seededRandom } from "../../../core/random.ts";
+import rivalGoldens from "./rival_scores_golden.json" with { type: "json" };
 
 const CAPACITY = 24;
 const TOKENS = 20;
@@ -241,4 +245,57 @@ Deno.test("random() draws the same for a seed, differently for heads and seeds, 
   const [one, other] = [first, drawn(1, 1)].map((values) => values.map((value) => value - 0.5));
   const correlation = dot(one!, other!) / (norm(one!) * norm(other!));
   assert(Math.abs(correlation) < 0.06, `${correlation}`);
+});
+
+/** Scores of tools/goldens/rival_scores.py, with what the product reads of queries and keys. */
+interface RivalGoldens {
+  readonly window: number;
+  readonly pool: number;
+  readonly lambda: number;
+  readonly similar: number;
+  readonly cases: readonly {
+    readonly held: readonly number[];
+    readonly keys: readonly (readonly number[])[];
+    readonly rows: readonly (readonly number[])[];
+    readonly snapkv: readonly number[];
+    readonly rKv: readonly number[];
+  }[];
+}
+
+Deno.test("newestWindow() and importanceAndRedundancy() equal SnapKV and R-KV from queries and keys", () => {
+  const { window: count, cases, ...others } = rivalGoldens as RivalGoldens;
+  const options = { rows: count, ...others };
+  for (const { held, keys, rows, snapkv, rKv } of cases) {
+    const tokens = held.at(-1)! + 1;
+    const spread = rows.map((row) => {
+      const wide = new Float32Array(tokens + 2).fill(0.5, 0, tokens); // what is not held does not matter
+      held.forEach((token, k) => wide[token] = row[k]!);
+      return wide;
+    });
+    for (
+      const [score, expected] of [[newestWindow(options), snapkv], [
+        importanceAndRedundancy(options),
+        rKv,
+      ]] as [Score, readonly number[]][]
+    ) {
+      // A row of the prompt that leaves the window, then rows and keys in steps of their own.
+      const old = new Float32Array(tokens + 2).fill(1 / tokens);
+      const start = { room: new Float32Array(0), promptTokens: tokens, head: 0, rows: [old] };
+      const state = score.start(start);
+      held.forEach((token, k) => {
+        if (score.reads !== "rows") {
+          score.add(state, { token, rows: 0, key: Float32Array.from(keys[k]!) });
+        }
+      });
+      spread.forEach((row, k) => score.add(state, { token: tokens - count + k, rows: count, row }));
+      const view = { tokens, rows: count, held: Uint32Array.from(held) };
+      const actual = score.saliency(state, view);
+      expected.forEach((value, k) => assertAlmostEquals(actual[held[k]!]!, value, 1e-6));
+      assertEquals(score.rows!({ tokens: 2 } as CountRequest), 2);
+      if (held.length === tokens) {
+        const { held: _, ...all } = view;
+        assertEquals(score.saliency(state, all), actual, "all tokens if none is named");
+      }
+    }
+  }
 });

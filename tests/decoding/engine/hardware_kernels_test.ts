@@ -6,6 +6,7 @@
  */
 
 import { assert } from "@std/assert";
+import { indexKey } from "../../../cache/key_index.ts";
 import { POLICIES } from "../../../cache/policies/mod.ts";
 import { createPolicy } from "../../../cache/policy_options.ts";
 import { embeddedPair } from "../../../data/embedded.ts";
@@ -36,12 +37,15 @@ async function decode(info: Partial<DeviceInfo>): Promise<Float32Array[]> {
     budget: { ratio: 0.4 },
   }));
   const prompt = someTokens(300);
-  using session = new PolicySession({ large, small }, { settings, capacity: 320 });
-  await session.prefill(prompt, { sequence: [...settings.keys()] });
   const logits: Float32Array[] = [];
-  for (const token of prompt.slice(10, 14)) {
-    const report = await session.step({ tokens: settings.map(() => token), logits: true });
-    logits.push(report.logits!);
+  // A batch has one index of keys, or none.
+  for (const batch of Map.groupBy(settings, ({ policy }) => indexKey(policy.index)).values()) {
+    using session = new PolicySession({ large, small }, { settings: batch, capacity: 320 });
+    await session.prefill(prompt, { sequence: [...batch.keys()] });
+    for (const token of prompt.slice(10, 14)) {
+      const report = await session.step({ tokens: batch.map(() => token), logits: true });
+      logits.push(report.logits!);
+    }
   }
   return logits;
 }

@@ -13,6 +13,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import { POLICIES } from "../../../cache/policies/mod.ts";
+import { indexKey } from "../../../cache/key_index.ts";
 import { createPolicy, type PolicyOptions } from "../../../cache/policy_options.ts";
 import { RequirementError } from "../../../core/check.ts";
 import type { SequenceSetting } from "../../../decoding/selection/sequence_settings.ts";
@@ -84,12 +85,16 @@ for (const backend of testBackends) {
       budget: { ratio },
       smallSequence: 0,
     }));
-    const together = await teacherForced(pair, settings, text);
-    for (const [setting, own] of settings.entries()) {
-      const alone = await teacherForced(pair, [own], text);
-      const name = CHOICES[setting]!.slice(0, 2).map((value) => JSON.stringify(value)).join(" ");
-      // With more rows a step adds products in another order; the reference always uses the same.
-      assertSame(together, alone, { setting, isExact: backend === "reference", name });
+    // A batch has one index of keys, or none.
+    const batches = Map.groupBy(settings.keys(), (at) => indexKey(settings[at]!.policy.index));
+    for (const batch of batches.values()) {
+      const together = await teacherForced(pair, batch.map((at) => settings[at]!), text);
+      for (const [setting, at] of batch.entries()) {
+        const alone = await teacherForced(pair, [settings[at]!], text);
+        const name = CHOICES[at]!.slice(0, 2).map((value) => JSON.stringify(value)).join(" ");
+        // With more rows a step adds products in another order; the reference always uses the same.
+        assertSame(together, alone, { setting, isExact: backend === "reference", name });
+      }
     }
   });
 }
@@ -131,6 +136,8 @@ Deno.test("settingBatches() keeps apart what cannot run together, and splits eve
     options: { granularity: "query_head" },
   };
   assertEquals(settingBatches([apart, ...many], 4), [[0], [1, 2, 3], [4, 5]]);
+  const fitted = { ...many[0]!, matchBy: "fitted" } as const;
+  assertEquals(settingBatches([many[0]!, fitted, many[1]!, fitted], 4), [[0, 2], [1, 3]]);
 });
 
 Deno.test("sequences that cannot run together are refused", async () => {

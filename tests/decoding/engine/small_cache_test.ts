@@ -102,7 +102,7 @@ async function compareWithReference(
     large.writeLengths();
     const seen = kept();
     await smallModel.open({ buffers, shape, batch: settings }, large.forward);
-    smallModel.submit();
+    small.device.submit(smallModel.prepare());
     large.advance();
     await smallModel.finish();
     assertEquals(kept(), expected[step + 1]!.kept);

@@ -26,6 +26,9 @@ const CASES: readonly Variant[] = POLICIES.flatMap((policy) => {
     ...accepted.includes("positions")
       ? [{ policy: policy.name, options: { positions: "slot" as const } }]
       : [],
+    ...accepted.includes("rest")
+      ? [{ policy: policy.name, options: { rest: "mean" as const } }]
+      : [],
     ...accepted.includes("stale") ? [{ policy: policy.name, options: { stale: true } }] : [],
   ];
 });

@@ -9,15 +9,23 @@ import { planBySaliency, type Policy } from "../../../cache/policy.ts";
 import { h2o } from "../../../cache/policies/h2o.ts";
 import { keyDiff } from "../../../cache/policies/key_diff.ts";
 import { keyNorm } from "../../../cache/policies/key_norm.ts";
+import { kvzip } from "../../../cache/policies/kvzip.ts";
+import { rKv } from "../../../cache/policies/r_kv.ts";
+import { snapkvDecoding } from "../../../cache/policies/snapkv_decoding.ts";
 import { smallkv } from "../../../cache/policies/smallkv.ts";
 import { tova } from "../../../cache/policies/tova.ts";
 import { createPolicy, resolvePolicy } from "../../../cache/policy_options.ts";
 import { expectedAttention } from "../../../cache/scores/expected_attention.ts";
 import { keyNorm as keyNormScore } from "../../../cache/scores/key_norm.ts";
+import { decayed, sum } from "../../../cache/scores/fading_sum.ts";
+import { reconstruction } from "../../../cache/scores/reconstruction.ts";
+import type { Score } from "../../../cache/scores/score.ts";
 import { window } from "../../../cache/scores/window.ts";
 import { RequirementError } from "../../../core/check.ts";
 import { unpackFloat16 } from "../../../core/float16.ts";
 import { PolicySession } from "../../../decoding/engine/policy_session.ts";
+import { HostScores } from "../../../decoding/scoring/host_scores.ts";
+import { headGroups } from "../../../decoding/selection/head_groups.ts";
 import { SpeculativeSession } from "../../../decoding/engine/speculative_session.ts";
 import type { ModelPair } from "../../../decoding/engine/types.ts";
 import type { MapBlock } from "../../../decoding/session/maps.ts";
@@ -137,7 +145,7 @@ Deno.test("prefill() passes on the queries whose softmax is the attention", asyn
     for (let row = 0; row < rows; row++) {
       const query = [...queries[layer]![firstQuery + row]!].slice(head * headDim);
       const logits = keys[layer]![kvHeads - 1]!.slice(0, firstQuery + row + 1)
-        .map((key) => attentionScale(large.config) * dot(query, key));
+        .map((key) => attentionScale(large.config, 0) * dot(query, key));
       const total = logits.reduce((sum, logit) => sum + Math.exp(logit), 0);
       logits.forEach((logit, key) =>
         assertAlmostEquals(values[row * columns + key]!, Math.exp(logit) / total, 1e-3)
@@ -171,11 +179,54 @@ Deno.test("keys and rows are read at every step, in both stores and by both mode
     { ...smallkv, name: "tiers by own keys", saliencySource: "large", score: keyNormScore() },
     { ...smallkv, name: "small window", score: window({ rows: () => 4, newestWeight: 1 }) },
     { ...h2o, name: "small sums", saliencySource: "small" },
+    { ...snapkvDecoding, interval: 1 },
+    { ...rKv, interval: 1 },
+    { ...rKv, name: "per layer", interval: 1, granularity: "layer" },
+    { ...rKv, name: "small importance", saliencySource: "small", granularity: "kv_head" },
+    kvzip,
+    { ...smallkv, name: "small repetition", score: reconstruction() },
   ];
   for (const policy of policies) {
     const resident = await selectionsOf(pair, policy);
     assertEquals(await selectionsOf(pair, policy, { store: "tiered" }), resident, policy.name);
     for (const group of resident.at(-1)!) assertEquals(group.at(-1), PROMPT + STEPS - 1);
+  }
+});
+
+Deno.test("scores that read keys and rows get those of one head, whichever heads share a selection", async () => {
+  const { large: { config } } = await openPair();
+  const { layers, kvHeads, queryHeads, headDim } = config;
+  /** Tells the newest row's first value, and a thousandth of the newest key's. */
+  const probe: Score<{ row?: number; key?: number }> = {
+    ...{ name: "probe", reads: "keys_and_rows", rows: () => 1 },
+    start: () => ({}),
+    add(state, { row, key }) {
+      if (row) state.row = row[0]!;
+      if (key) state.key = key[0]!;
+    },
+    saliency: ({ row, key }) => Float32Array.of(row! + key! / 1000),
+  };
+  const vectors = new Float32Array(2 * layers * kvHeads * headDim);
+  for (let head = 0; head < layers * kvHeads; head++) {
+    const [layer, kvHead] = [Math.floor(head / kvHeads), head % kvHeads];
+    vectors[(2 * layer * kvHeads + kvHead) * headDim] = head;
+  }
+  for (const granularity of ["kv_head", "query_head", "layer"] as const) {
+    const groups = headGroups(config, granularity);
+    const scores = new HostScores({ score: probe, config, groups, capacity: 1, promptTokens: 1 });
+    scores.addVectors(vectors);
+    const rows = Float32Array.from({ length: groups.total }, (_, group) => group);
+    scores.update(0, rows, () => 1);
+    scores.settle(() => ({ tokens: 1, rows: 1 }));
+    const keyOf = (group: number) =>
+      granularity === "kv_head"
+        ? group
+        : granularity === "query_head"
+        ? Math.floor(group * kvHeads / queryHeads)
+        : group * kvHeads + (kvHeads - 1) / 2; // the mean over a layer's heads
+    for (let group = 0; group < groups.total; group++) {
+      assertAlmostEquals(scores.values[group]!, group + keyOf(group) / 1000, 1e-4, granularity);
+    }
   }
 });
 
@@ -209,3 +260,28 @@ Deno.test("the random control keeps first and recent tokens, and those drawn onc
     assertEquals(group.slice(-14), Array.from({ length: 14 }, (_, k) => PROMPT - 13 + k));
   }
 });
+
+for (const score of [sum(), window({ rows: () => 3, newestWeight: 2 }), decayed()]) {
+  Deno.test(`host scores by ${score.name} know nothing of what lies behind a token`, async () => {
+    const { large: { config } } = await openPair();
+    const groups = headGroups(config, "kv_head");
+    const [capacity, promptTokens] = [12, 4];
+    const saliencyAfter = (behind: number) => {
+      const scores = new HostScores({ score, config, groups, capacity, promptTokens });
+      for (let token = promptTokens; token < promptTokens + 3; token++) {
+        const rows = Float32Array.from(
+          { length: groups.total * capacity },
+          (_, place) => place % capacity > token ? behind : 1 / (1 + place % capacity),
+        );
+        scores.update(token, rows, () => 3);
+      }
+      const tokens = promptTokens + 3;
+      scores.settle(() => ({ tokens, rows: 3 }));
+      return Array.from(
+        { length: groups.total },
+        (_, group) => [...scores.values.subarray(group * capacity, group * capacity + tokens)],
+      );
+    };
+    assertEquals(saliencyAfter(7), saliencyAfter(0));
+  });
+}

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { dirname, join } from "node:path";
 import { DataError, RequirementError } from "../../../core/check.ts";
 import { resultMarkdown } from "../../../experiments/report/markdown.ts";
-import { contentHash } from "../../../experiments/runner/hash.ts";
+import { contentHash } from "../../../core/hash.ts";
 import {
   readRecord,
   recordPath,
@@ -13,6 +13,8 @@ import { recordFault } from "../../../experiments/runner/record_check.ts";
 import { SAMPLE_RECORDS } from "../../support/sample_records.ts";
 
 const RESULTS = new URL("../../../results/", import.meta.url).pathname;
+/** Answers of benchmarks, which `tests/evaluation/committed_test.ts` checks. */
+const EVALUATIONS = "evaluation";
 
 // deno-lint-ignore no-explicit-any -- any JSON
 type Json = any;
@@ -135,7 +137,7 @@ Deno.test("every committed result is whole, as it was written, and next to its M
   for (const folder of folders) {
     for await (const { name, isDirectory } of Deno.readDir(folder)) {
       const path = join(folder, name);
-      if (isDirectory && name !== "figures" && name !== ".cache") folders.push(path);
+      if (isDirectory && !["figures", ".cache", EVALUATIONS].includes(name)) folders.push(path);
       if (!name.endsWith(".json")) continue;
       const record = await readRecord(dirname(path), name.slice(0, -5));
       const markdown = await Deno.readTextFile(path.replace(/json$/, "md"));

@@ -1,11 +1,10 @@
-import { assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { assertEquals, assertMatch } from "@std/assert";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { openBlobStore } from "../../../experiments/runner/blob_store.ts";
-import { lockFolder } from "../../../experiments/runner/folder_lock.ts";
-import { contentHash } from "../../../experiments/runner/hash.ts";
+import { contentHash } from "../../../core/hash.ts";
 import { pairFolder } from "../../../experiments/runner/record.ts";
 import { cachedTrace } from "../../../experiments/runner/run_cache.ts";
 import { fakeModel } from "../../cli/fake_engine.ts";
@@ -80,33 +79,6 @@ Deno.test("cachedTrace() runs a model once for the same tokens and checkpoints",
     await cachedTrace(model, tokens, { checkpoints: [2], cache: { ...cache, code: "2" } });
     await cachedTrace({ ...model, hash: "other" }, tokens, { checkpoints: [2], cache });
     assertEquals(runs, 4);
-  }));
-
-Deno.test("lockFolder() lets one run in at a time", () =>
-  withFolder(async (folder) => {
-    const inner = join(folder, "new");
-    {
-      await using _lock = await lockFolder(inner);
-      assertMatch(
-        String(await assertRejects(() => lockFolder(inner), Error)),
-        new RegExp(`^DataError: Cannot use .*: current user is process ${Deno.pid}$`),
-      );
-    }
-    await using _again = await lockFolder(inner);
-  }));
-
-Deno.test("lockFolder() says when the folder cannot be used", () =>
-  withFolder(async (folder) => {
-    await writeFile(join(folder, "file"), "");
-    assertMatch(
-      String(await assertRejects(() => lockFolder(join(folder, "file")), Error)),
-      /^DataError: Cannot make folder/,
-    );
-    await mkdir(join(folder, "taken", "lock"), { recursive: true });
-    assertMatch(
-      String(await assertRejects(() => lockFolder(join(folder, "taken")), Error)),
-      /^DataError: Cannot write .*lock/,
-    );
   }));
 
 Deno.test("pairFolder() gives each pair a folder, and the embedded pair the plain one", () => {

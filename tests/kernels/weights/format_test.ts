@@ -2,6 +2,9 @@ import { assertEquals, assertThrows } from "@std/assert";
 import { RequirementError } from "../../../core/check.ts";
 import { createPlanes, planeWords, rowReader } from "../../../kernels/weights/format.ts";
 import { WEIGHT_FORMATS } from "../../../kernels/weights/mod.ts";
+import { iq4 } from "../../../kernels/weights/iq4.ts";
+import { q2k } from "../../../kernels/weights/q2k.ts";
+import { q3 } from "../../../kernels/weights/q3.ts";
 import { q4 } from "../../../kernels/weights/q4.ts";
 import { q4k } from "../../../kernels/weights/q4k.ts";
 import { q5 } from "../../../kernels/weights/q5.ts";
@@ -10,7 +13,7 @@ import { q6 } from "../../../kernels/weights/q6.ts";
 import { q8 } from "../../../kernels/weights/q8.ts";
 import { DEVICE_BITS } from "../../support/weight_types.ts";
 
-Deno.test("planeWords() counts 5 to 9, 16 and 32 bits per weight, and an eighth for super-blocks", () => {
+Deno.test("planeWords() counts 3 to 9, 16 and 32 bits per weight, and an eighth for super-blocks", () => {
   const bits = Object.fromEntries(WEIGHT_FORMATS.map((format) => {
     const words = Object.values<number>({ ...planeWords(format, { rows: 16, columns: 512 }) });
     return [format.name, 32 * words.reduce((a, b) => a + b) / (16 * 512)];
@@ -62,6 +65,20 @@ Deno.test("rowReader() finds bits where the format says they are", () => {
   assertEquals([target[32 + 21], target[32 + 22]], [headGroup * 127 * 16, headGroup * 127 * -32]);
   assertEquals(target[32 + 5], headGroup * 128 * 32);
 
+  const q3Planes = createPlanes(q3, shape);
+  q3Planes.values[index * 2 + 1] = 3 << 8 * 1 + 2 * 2; // second word, byte 1, pair 2: weight 16 + 8 + 1
+  q3Planes.high![index] = 1 << 8 * 1 + 6; // bit 6 of byte 1: weight 4 * 6 + 1, the same
+  q3Planes.scales![index] = 5 | 0xe0 << 8 | half(0.5) << 16;
+  rowReader(q3, q3Planes, 64)(row, target);
+  assertEquals([target[32 + 25], target[32 + 26], target[32 + 9]], [-16 * 3, -16 * -4, 2.5 * -4]);
+
+  const iq4Planes = createPlanes(iq4, shape);
+  iq4Planes.values[index * 4 + 2] = 0xf << 8 | 0x7 << 20; // as above: weights 9 and 26
+  iq4Planes.scales![index] = new Uint32Array(Float32Array.of(-(2 ** -40)).buffer)[0]!;
+  rowReader(iq4, iq4Planes, 64)(row, target);
+  const codes = [target[32 + 9], target[32 + 26], target[32]].map((weight) => weight! * 2 ** 40);
+  assertEquals(codes, [-113, 10, 127]);
+
   const q8Planes = createPlanes(q8, shape);
   q8Planes.values[((1 * 2 + block) * 2 + 1) * 32 + 4 + 3] = 0xfe << 16; // second vector, word 3, byte 2
   q8Planes.scales![index] = half(0.5);
@@ -88,6 +105,14 @@ Deno.test("rowReader() multiplies scales with those of the super-block", () => {
   rowReader(q4k, q4kPlanes, 512)(row, target);
   assertEquals(target[first + 9], 63 * (1 + 2 ** -10) * 11 - 61 * 2 ** -24);
   assertEquals([target[first], target[first - 1]], [-61 * 2 ** -24, 0]);
+
+  const q2kPlanes = createPlanes(q2k, shape);
+  q2kPlanes.values[index * 2 + 1] = 2 << 8 * 3 + 2 * 1; // second word, byte 3, pair 1: weight 16 + 4 + 3
+  q2kPlanes.scales![index] = 15 | 13 << 8 | 11 << 16 | 9 << 24;
+  q2kPlanes.superScales![headGroup] = halves(1 + 2 ** -10, -(2 ** -24));
+  rowReader(q2k, q2kPlanes, 512)(row, target);
+  assertEquals(target[first + 23], 13 * (1 + 2 ** -10) * 2 - 9 * 2 ** -24);
+  assertEquals([target[first], target[first - 1]], [-11 * 2 ** -24, 0]);
 
   const q5kPlanes = createPlanes(q5k, shape);
   q5kPlanes.high![index] = 1 << 8 * 2 + 6; // bit 6 of byte 2: weight 4 * 6 + 2

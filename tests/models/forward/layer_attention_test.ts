@@ -6,6 +6,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { seededRandom } from "../../../core/random.ts";
+import { ExactSums } from "../../../decoding/session/exact_sums.ts";
 import { Session } from "../../../decoding/session/session.ts";
 import type { Backend } from "../../../gpu/device.ts";
 import type { LayerAttention, ModelConfig } from "../../../models/config.ts";
@@ -15,7 +16,7 @@ import { openSafetensors } from "../../../models/safetensors/safetensors.ts";
 import { weightShapes } from "../../../models/weights/tensor_check.ts";
 import { loadWeights } from "../../../models/weights/weights.ts";
 import { assertClose } from "../../support/assert_close.ts";
-import { hasGpu, testDevice } from "../../support/gpu.ts";
+import { hasGpu, testBackends, testDevice } from "../../support/gpu.ts";
 import {
   encodeSafetensors,
   temporaryFolder,
@@ -131,6 +132,18 @@ Deno.test("layers with sinks leave them a share of the attention", async () => {
     assertEquals(sum < TEXT.length - 0.01, hasSinks, `attention of head ${head} sums to ${sum}`);
   });
 });
+
+for (const backend of testBackends) {
+  Deno.test(`sums beside a prefill follow the rules of every layer, on ${backend}`, async () => {
+    using model = await modelOf(backend, LAYERS);
+    const capacity = TEXT.length;
+    using session = new Session(model, { capacity, chunk: 34, accumulate: true, isExact: true });
+    using exactSums = new ExactSums(session.forward, capacity);
+    await session.prefill(TEXT, { logits: "none", exactSums });
+    const expected = await session.accumulated();
+    assertClose(await exactSums.read(), expected, { terms: 4000, magnitude: 1 });
+  });
+}
 
 Deno.test("rotationTable() holds a table for each different rotation, from multiples of 256 bytes", () => {
   const config: ModelConfig = { ...TINY, layers: 4, layerAttention: LAYERS };

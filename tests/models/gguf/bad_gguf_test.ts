@@ -89,8 +89,8 @@ const badGgufs: readonly (readonly [string, Uint8Array<ArrayBuffer>, RegExp])[] 
   ],
   [
     "a type without kernels",
-    withTensor(2, { type: "Q2_K" }),
-    /must have one of the types .*: current value is Q2_K/,
+    withTensor(2, { type: "IQ2_XXS" }),
+    /must have one of the types .*: current value is IQ2_XXS/,
   ],
   [
     "rows of broken blocks",
@@ -136,12 +136,12 @@ const badGgufs: readonly (readonly [string, Uint8Array<ArrayBuffer>, RegExp])[] 
   [
     "one part of several",
     withMetadata(["split.count", ["u32", 3]]),
-    /the model must be one file, not split: current value is 3 files/,
+    /the name of a part of a split file must end in its number and theirs, as in -00001-of-00003.gguf/,
   ],
   [
     "an unknown family",
-    withMetadata(["general.architecture", ["string", "gemma3"]]),
-    /general\.architecture must be one of llama, qwen2, qwen3: current value is "gemma3"/,
+    withMetadata(["general.architecture", ["string", "gemma4"]]),
+    /general\.architecture must be one of gemma2, .*qwen2, qwen3: current value is "gemma4"/,
   ],
   [
     "no sizes",

@@ -61,7 +61,7 @@ Deno.test("fetchModel() rejects a file with another hash and leaves none", async
 
 Deno.test("fetchModel() keeps what has arrived when it is stopped", async () => {
   await withHub({ "org/tiny": single }, async ({ endpoint, faults }, cacheFolder) => {
-    faults.delayMs = 5;
+    faults.stallsAfter = 6 * 1024;
     const controller = new AbortController();
     await assertRejects(() =>
       fetchModel("hf:org/tiny", {

@@ -67,8 +67,8 @@ const badSafetensors: readonly (readonly [string, Uint8Array<ArrayBuffer>, RegEx
   ["an open string", rawHeader(`{"${"x".repeat(2 ** 20)}`), /the header must be JSON/],
   [
     "an unknown type",
-    withEntry((entry) => entry.dtype = "F8_E4M3"),
-    /tensor "model\.norm\.weight" must have one of the types BF16, .*: current value is F8_E4M3/,
+    withEntry((entry) => entry.dtype = "F8_E5M2"),
+    /tensor "model\.norm\.weight" must have one of the types BF16, .*: current value is F8_E5M2/,
   ],
   [
     "a type of GGUF",

@@ -90,7 +90,7 @@ Deno.test("openSafetensors() joins the shards that an index names", async () => 
   });
   assertEquals((await readShardNames(path)).toSorted(), [0, 1, 2].map(shard));
   await using files = await openSafetensors(path);
-  assertEquals(files.shards.length, 3);
+  assertEquals(files.files.length, 3);
   for (const { name, shape, bytes } of weights) {
     assertEquals(await files.readRows(name, 0, rowsOf({ shape })), Uint8Array.from(bytes));
   }

@@ -104,9 +104,9 @@ for (const type of types) {
     const columns = Math.max(TENSOR_TYPES[type]!.elements, 32);
     for (const bits of [0x7e00, 0xfc00]) {
       const data = randomRows(type, { rows: 9, columns });
-      const field = { Q6_K: 208, F32: 2 }[type as string] ?? 0;
+      const field = { Q2_K: 80, Q3_K: 108, Q6_K: 208, F32: 2 }[type as string] ?? 0;
       const lastRow = tensorBytes(type, [8, columns]);
-      const pattern = type === "BF16" || type === "F32" ? bits | 0x0380 : bits;
+      const pattern = type === "BF16" || type === "F32" ? bits | 0x0380 : bits | 0x00ff;
       new DataView(data.buffer).setUint16(lastRow + field, pattern, true);
       assertThrows(
         () => pack(type, data, { rows: 9, columns, name: "layer.weight" }),

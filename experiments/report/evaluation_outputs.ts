@@ -1,0 +1,162 @@
+/**
+ * Tables, figures and the page of an evaluation.
+ *
+ * @module
+ */
+
+import { join } from "node:path";
+import { writeFileAtomic } from "../../core/atomic_file.ts";
+import type { ProgressView } from "../../core/progress.ts";
+import { compareSettings, type ComparisonFamily } from "../../evaluation/comparisons.ts";
+import type { EvaluationSummary } from "../../evaluation/folder.ts";
+import type { ItemScore } from "../../evaluation/summary.ts";
+import { POLICY_COMPARISONS } from "../claims.ts";
+import type { Environment, ReportedResult } from "../runner/record.ts";
+import { depthFigures, scoreFigures } from "./evaluation_figures.ts";
+import { bestTable, comparisonTables, memoryTable, scoreTable } from "./evaluation_tables.ts";
+import { writeOutputs } from "./outputs.ts";
+
+/** What the outputs say besides the scores. */
+export interface EvaluationOutputOptions {
+  /** Versions and system of the command. */
+  readonly environment: Pick<Environment, "versions" | "system">;
+  /** Command that repeats it. */
+  readonly command: string;
+  /** Seed of the items. */
+  readonly seed: number;
+}
+
+/** File of the comparisons. */
+export const COMPARISONS_FILE = "comparisons.json";
+
+/** An evaluation with its items and its comparisons. */
+export interface ComparedEvaluation {
+  /** Means. */
+  readonly summary: EvaluationSummary;
+  /** Scores item by item. */
+  readonly scores: readonly ItemScore[];
+  /** Declared comparisons. */
+  readonly family: ComparisonFamily;
+}
+
+/**
+ * Makes the declared comparisons of an evaluation.
+ *
+ * @param found Means and scores.
+ */
+export function comparedEvaluation(found: Omit<ComparedEvaluation, "family">): ComparedEvaluation {
+  const { summary, scores } = found;
+  return { ...found, family: compareSettings(scores, summary.tasks, POLICY_COMPARISONS) };
+}
+
+/**
+ * Turns the summary of an evaluation into what reports show.
+ *
+ * @returns Tables and figures of each task, and notes.
+ */
+export function evaluationResult(
+  found: ComparedEvaluation,
+  { environment, command, seed }: EvaluationOutputOptions,
+): ReportedResult {
+  const { summary, scores, family } = found;
+  const { models, tasks, cells, counted } = summary;
+  const { large, small } = models;
+  const parts = tasks.filter(({ items }) => items > 0).map((task) => {
+    const own = cells.filter((cell) => cell.task === task.name);
+    const items = scores.filter((score) => score.task === task.name);
+    return {
+      tables: [
+        scoreTable(task, own, { scores: items, models }),
+        bestTable(task, own, models),
+        memoryTable(task, own, models),
+      ],
+      figures: [...scoreFigures(task, own, models), ...depthFigures(task, items)],
+    };
+  });
+  return {
+    name: "evaluation",
+    title: "Evaluation",
+    question: "Which answers survive a compressed cache, by task, policy and budget?",
+    source: tasks.map(({ title }) => title).join(", "),
+    seed,
+    models: { large, ...(small && { small }) },
+    environment: { ...environment, ...devicesOf(summary), isSoftware: false },
+    seconds: cells.reduce((sum, { seconds, items, seeds }) => sum + seconds * items * seeds, 0),
+    units: Object.values(counted).reduce((sum, count) => sum + count, 0),
+    command,
+    claims: [],
+    tables: [...parts.flatMap(({ tables }) => tables), ...comparisonTables(family, tasks)],
+    figures: parts.flatMap(({ figures }) => figures),
+    notes: evaluationNotes(found),
+  };
+}
+
+function devicesOf({ devices }: EvaluationSummary) {
+  const joined = (words: readonly string[]) => [...new Set(words)].join("; ") || "nothing";
+  return {
+    device: joined(devices.map(({ device }) => device)),
+    adapter: joined(devices.map(({ adapter }) => adapter)),
+  };
+}
+
+/** Sentences that a reader needs to judge the scores. */
+export function evaluationNotes({ summary, family }: ComparedEvaluation): string[] {
+  const { tasks, counted, uncounted, devices } = summary;
+  const total = (counts: Readonly<Record<string, number>>) =>
+    Object.values(counts).reduce((sum, count) => sum + count, 0);
+  const versions = Object.entries(counted).map(([hash, count]) =>
+    `${hash.slice(0, 12)} (${count})`
+  );
+  return [
+    "Intervals are Wilson's where items are right or wrong, and come from resampling items within groups otherwise; seeds are averaged first.",
+    ...tasks.filter(({ skipped }) => skipped > 0).map(({ title, skipped }) =>
+      `${title}: ${skipped} items do not fit the context and are left out.`
+    ),
+    `Versions of the code, and answers: ${versions.join(", ") || "none"}.`,
+    ...total(uncounted) > 0
+      ? [`${total(uncounted)} answers of other versions of the code are kept and not counted.`]
+      : [],
+    ...devices.length > 1
+      ? [`Computed on ${devices.map(({ device, adapter }) => `${device}, ${adapter}`).join("; ")}.`]
+      : [],
+    ...familyNotes(family),
+  ];
+}
+
+/** What the declared comparisons tell together. */
+function familyNotes({ size, comparisons }: ComparisonFamily): string[] {
+  const count = (outcome: string) => comparisons.filter((one) => one.outcome === outcome).length;
+  if (comparisons.length === 0) return [];
+  return [
+    `Comparisons: a family of ${size} was declared for these tasks and budgets, ${comparisons.length} have answers; ` +
+    `after Holm's correction at 5 %, ${count("as declared")} are as declared, ` +
+    `${count("opposite")} the opposite, and ${count("cannot tell")} cannot be told.`,
+  ];
+}
+
+/**
+ * Writes `comparisons.json`, `evaluation.md`, `figures/` and `report.html`.
+ *
+ * @param folder Folder of the evaluation.
+ * @param view Shows progress.
+ * @returns Sentences for people, and where the report lies.
+ */
+export async function writeEvaluationOutputs(
+  folder: string,
+  found: ComparedEvaluation,
+  options: EvaluationOutputOptions & { readonly view: ProgressView },
+): Promise<{ readonly notes: readonly string[]; readonly report?: string }> {
+  const { view, ...about } = options;
+  const text = JSON.stringify({ declared: POLICY_COMPARISONS, ...found.family }, null, 2);
+  await writeFileAtomic(join(folder, COMPARISONS_FILE), `${text}\n`);
+  const result = evaluationResult(found, about);
+  return await writeOutputs(folder, [result], {
+    view,
+    order: [result.name],
+    heading: {
+      title: "Tasks under compressed caches",
+      text: "Answers of every item under every policy and budget, graded as each benchmark does. " +
+        "Scores are means with 95 % intervals over items; bytes are of keys and values.",
+    },
+  });
+}

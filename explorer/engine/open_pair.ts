@@ -1,0 +1,185 @@
+/**
+ * Opens a pair of models in the page's worker.
+ *
+ * @module
+ */
+
+import { POLICIES } from "../../cache/policies/mod.ts";
+import { DataError, RequirementError } from "../../core/check.ts";
+import { evaluationItems, type MicroworldTask } from "../../data/microworld.ts";
+import type { ModelPair } from "../../decoding/engine/types.ts";
+import type { Device } from "../../gpu/device.ts";
+import { openDevice } from "../../gpu/open_device.ts";
+import { loadModel, type Model } from "../../models/load.ts";
+import { sameVocabulary } from "../../models/tokenizer/tokenizer.ts";
+import { PASSAGE } from "../../notebooks/passage.ts";
+import type {
+  BackendChoice,
+  Example,
+  ModelFacts,
+  PairFacts,
+  PairSource,
+  PolicyFacts,
+} from "../messages.ts";
+import type { PageFiles } from "./page_files.ts";
+
+/** Told of what is being done, with the share that is done where it is known. */
+export type OnProgress = (stage: string, share?: number) => void;
+
+/** A pair with its device; disposing of it frees both. */
+export interface OpenPair extends ModelPair, Disposable {
+  /** What the page shows of it. */
+  readonly facts: PairFacts;
+}
+
+const FILES = ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"];
+
+/** What the embedded pair can do, in the order of the list. */
+const EXAMPLES: readonly (readonly [MicroworldTask, string])[] = [
+  ["route", "Report a route: who has what, and where"],
+  ["qa", "Answer questions about the story"],
+  ["roll", "Call the roll"],
+  ["list", "List what was named"],
+  ["sums", "Add up numbers"],
+];
+
+/**
+ * Opens a pair.
+ *
+ * @param source The embedded pair, or files.
+ * @param backend Where to compute.
+ * @param context Files of the page, and a receiver of progress.
+ * @returns The pair.
+ * @throws {LabError} If a file is no model, the models do not go together, or the device cannot hold them.
+ */
+export async function openPair(
+  source: PairSource,
+  backend: BackendChoice,
+  { files, onProgress }: { readonly files: PageFiles; readonly onProgress: OnProgress },
+): Promise<OpenPair> {
+  using stack = new DisposableStack();
+  const places = source.kind === "embedded"
+    ? await fetchEmbedded(source.address, files, onProgress)
+    : droppedFiles(source, files);
+  const device = stack.use(await openDevice({ backend, threads: freeThreads() }));
+  const load = async (role: string, address: string) =>
+    stack.use(
+      await loadModel(address, {
+        device,
+        onLayer: (done, all) => onProgress(`Loading the ${role} model`, done / all),
+      }),
+    );
+  const large = await load("large", places.large);
+  const small = places.small === undefined ? undefined : await load("small", places.small);
+  checkTokenizers(large, small);
+  const owned = stack.move();
+  return {
+    large,
+    ...(small && { small }),
+    facts: factsOf(source, { device, large, ...(small && { small }) }),
+    [Symbol.dispose]: () => owned.dispose(),
+  };
+}
+
+/** The page needs a core for itself. */
+function freeThreads(): number {
+  return Math.max(1, navigator.hardwareConcurrency - 1);
+}
+
+interface Places {
+  readonly large: string;
+  readonly small?: string;
+}
+
+async function fetchEmbedded(
+  address: string,
+  files: PageFiles,
+  onProgress: OnProgress,
+): Promise<Places> {
+  onProgress("Fetching the embedded pair");
+  const roles = ["large", "small"] as const;
+  await Promise.all(roles.flatMap((role) =>
+    FILES.map(async (name) => {
+      const place = `${role}/${name}`;
+      const response = await fetch(address + place).catch((cause) => {
+        throw new DataError(
+          `Cannot fetch the embedded pair: ${place} must be there: ${cause}`,
+          { cause },
+        );
+      });
+      if (!response.ok) {
+        throw new DataError(
+          `Cannot fetch the embedded pair: ${place} must be there: current status is ${response.status}`,
+        );
+      }
+      files.add(place, await response.blob());
+    })
+  ));
+  const folder = (role: string) => files.add(`${role}/`, new Blob());
+  return { large: folder("large"), small: folder("small") };
+}
+
+function droppedFiles(
+  { large, small }: PairSource & { readonly kind: "files" },
+  files: PageFiles,
+): Places {
+  for (const file of small ? [large, small] : [large]) {
+    if (/\.gguf$/i.test(file.name)) continue;
+    throw new DataError(`Cannot open ${file.name}: files must be GGUF: its name must end in .gguf`);
+  }
+  return {
+    large: files.add(large.name, large),
+    ...(small && { small: files.add(small.name, small) }),
+  };
+}
+
+function checkTokenizers(large: Model, small: Model | undefined): void {
+  for (const { name, tokenizer } of small ? [large, small] : [large]) {
+    if (tokenizer) continue;
+    throw new DataError(
+      `Cannot open ${name}: it must come with a tokenizer: current value is none`,
+    );
+  }
+  if (!small || sameVocabulary(large.tokenizer!, small.tokenizer!)) return;
+  throw new RequirementError({
+    action: "open the pair",
+    requirement: "both models must have the same vocabulary",
+    state: `models are ${large.name} and ${small.name}`,
+  });
+}
+
+function factsOf(source: PairSource, { device, large, small }: ModelPair & { device: Device }) {
+  const { backend, threads = 1 } = device.info;
+  const isEmbedded = source.kind === "embedded";
+  const contexts = [large, ...(small ? [small] : [])].map(({ config }) => config.contextLength);
+  return {
+    isEmbedded,
+    large: modelFacts(large),
+    ...(small && { small: modelFacts(small) }),
+    device: backend === "cpu"
+      ? `CPU, ${threads === 1 ? "1 thread" : `${threads} threads`}`
+      : backend,
+    contextLength: Math.min(...contexts),
+    examples: isEmbedded ? embeddedExamples() : [{ title: "A ferry", prompt: PASSAGE }],
+    policies: POLICIES.filter(({ name }) => name !== "full").map(policyFacts)
+      .filter(({ usesSmall }) => small !== undefined || !usesSmall),
+  } satisfies PairFacts;
+}
+
+function modelFacts({ name, config: { layers, queryHeads, kvHeads } }: Model): ModelFacts {
+  return { name, layers, queryHeads, kvHeads };
+}
+
+function policyFacts(
+  { name, summary, saliencySource, candidates }: typeof POLICIES[number],
+): PolicyFacts {
+  const mayReturn = candidates === "all";
+  return { name, summary, usesSmall: saliencySource === "small", mayReturn };
+}
+
+function embeddedExamples(): Example[] {
+  return EXAMPLES.map(([task, title]) => ({
+    title,
+    prompt: evaluationItems(task, { count: 1 })[0]!.prompt,
+  }));
+}

@@ -1,0 +1,218 @@
+/**
+ * Everything that the page and the engine in its worker say to each other.
+ *
+ * @module
+ */
+
+import type { Backend } from "../gpu/device.ts";
+
+/** Which models to open: the pair that comes with the page, or files that were dropped into it. */
+export type PairSource =
+  | { readonly kind: "embedded"; readonly address: string }
+  | { readonly kind: "files"; readonly large: File; readonly small?: File };
+
+/** Where to compute. */
+export type BackendChoice = "auto" | Backend;
+
+/** What every step of a policy reads: the text that it wrote itself, or what the full cache wrote. */
+export type ReadText = "own" | "full";
+
+/** A run: one prompt under the full cache and up to three policies. */
+export interface RunRequest {
+  /** Text to continue. */
+  readonly prompt: string;
+  /** Policies next to the full cache. */
+  readonly policies: readonly string[];
+  /** Share of the full cache that they may keep. */
+  readonly budget: number;
+  /** What each step reads. */
+  readonly reads: ReadText;
+  /** Most new tokens. */
+  readonly newTokens: number;
+}
+
+/** A layer and one of its heads: a KV head where tokens are kept, a query head where attention is compared. */
+export interface HeadPlace {
+  /** Layer, from 0. */
+  readonly layer: number;
+  /** Head within the layer, from 0. */
+  readonly head: number;
+}
+
+/** What the page asks for; `run` tells runs apart, and what belongs to an earlier one is ignored. */
+export type ToEngine =
+  | { readonly kind: "open"; readonly source: PairSource; readonly backend: BackendChoice }
+  | { readonly kind: "start"; readonly run: number; readonly request: RunRequest }
+  | { readonly kind: "step"; readonly run: number }
+  | { readonly kind: "match"; readonly run: number }
+  | { readonly kind: "map"; readonly run: number; readonly head: HeadPlace };
+
+/** Sizes of a model. */
+export interface ModelFacts {
+  /** Name of its file or folder. */
+  readonly name: string;
+  /** Layers. */
+  readonly layers: number;
+  /** Query heads per layer. */
+  readonly queryHeads: number;
+  /** KV heads per layer. */
+  readonly kvHeads: number;
+}
+
+/** A text to begin with. */
+export interface Example {
+  /** What the model must do. */
+  readonly title: string;
+  /** The text. */
+  readonly prompt: string;
+}
+
+/** A policy to choose. */
+export interface PolicyFacts {
+  /** Name. */
+  readonly name: string;
+  /** What it keeps, in a few words. */
+  readonly summary: string;
+  /** Whether it needs the small model. */
+  readonly usesSmall: boolean;
+  /** Whether dropped tokens may return, so that the host keeps them. */
+  readonly mayReturn: boolean;
+}
+
+/** An open pair. */
+export interface PairFacts {
+  /** Whether it is the pair that comes with the page. */
+  readonly isEmbedded: boolean;
+  /** The model whose cache is compressed. */
+  readonly large: ModelFacts;
+  /** The model that guides it, if there is one. */
+  readonly small?: ModelFacts;
+  /** Where it runs: back end and threads. */
+  readonly device: string;
+  /** Longest text in tokens. */
+  readonly contextLength: number;
+  /** Texts to begin with. */
+  readonly examples: readonly Example[];
+  /** Policies that can be chosen with this pair. */
+  readonly policies: readonly PolicyFacts[];
+}
+
+/** A token as it is shown. */
+export interface ShownToken {
+  /** Its id. */
+  readonly id: number;
+  /** Its text; null for a marker such as the beginning of a text. */
+  readonly text: string | null;
+}
+
+/** Treatment of a token: its place in this list is its number in `TrackStep.tiers`. */
+export const TIER_NAMES = ["dropped", "host", "marginal", "critical", "recent"] as const;
+
+/** One of `TIER_NAMES`. */
+export type TierName = typeof TIER_NAMES[number];
+
+/** Numbers of the tiers. */
+export const TIER: Readonly<Record<TierName, number>> = {
+  dropped: 0,
+  host: 1,
+  marginal: 2,
+  critical: 3,
+  recent: 4,
+};
+
+/** What one policy did in one step; step 0 is the prompt, after which nothing has been dropped yet. */
+export interface TrackStep {
+  /** The token that it continues with. */
+  readonly next: ShownToken;
+  /** Whether that token ends the text. */
+  readonly isEnd: boolean;
+  /** Divergence from the full cache in nats; absent once the texts before it differ. */
+  readonly kl?: number;
+  /** Tokens that the step's attention could have seen. */
+  readonly seen: number;
+  /** Tier of each of these tokens, [layers * KV heads, seen]; absent at step 0. */
+  readonly tiers?: Uint8Array<ArrayBuffer>;
+  /** Duration. */
+  readonly milliseconds: number;
+  /** Bytes of keys and values that the large model keeps on the device. */
+  readonly deviceBytes: number;
+  /** Bytes of keys and values that the small model keeps, where the policy reads it. */
+  readonly smallBytes: number;
+  /** Bytes on the host, from which dropped tokens can return. */
+  readonly hostBytes: number;
+  /** Bytes that the step brought from the host to the device. */
+  readonly movedBytes: number;
+}
+
+/** What a head received in comparison with small heads; all arrays but sums are [heads of the large model]. */
+export interface HeadComparison {
+  /** First tokens of the prompt on which heads were compared. */
+  readonly tokens: number;
+  /** Attention that tokens receive in heads of the large model, [heads, tokens]. */
+  readonly large: Float32Array;
+  /** The same of the small model. */
+  readonly small: Float32Array;
+  /** Small head of each large head. */
+  readonly match: Uint32Array;
+  /** Similarity to the matched head. */
+  readonly matched: Similarities;
+  /** Similarity to a small head drawn at random. */
+  readonly random: Similarities;
+  /** Similarity to the mean of all small heads. */
+  readonly mean: Similarities;
+}
+
+/** Two similarities of each large head. */
+export interface Similarities {
+  /** Jaccard similarity of the sets of salient tokens. */
+  readonly jaccard: Float64Array;
+  /** Cosine of the attention that tokens receive. */
+  readonly cosine: Float64Array;
+}
+
+/** Attention of one head, row by row, [tokens, tokens]. */
+export interface ShownMap {
+  /** Which head of the large model. */
+  readonly head: HeadPlace;
+  /** Tokens. */
+  readonly tokens: number;
+  /** Attention; 0 above the diagonal. */
+  readonly values: Float32Array;
+}
+
+/** What the engine tells. */
+export type FromEngine =
+  | { readonly kind: "progress"; readonly stage: string; readonly share?: number }
+  | { readonly kind: "opened"; readonly pair: PairFacts }
+  | {
+    readonly kind: "started";
+    readonly run: number;
+    readonly prompt: readonly ShownToken[];
+    /** One step 0 for each track: the full cache, then the policies. */
+    readonly first: readonly TrackStep[];
+  }
+  | {
+    readonly kind: "stepped";
+    readonly run: number;
+    /** One for each track; absent where the text has ended. */
+    readonly steps: readonly (TrackStep | undefined)[];
+    /** Whether nothing is left to do. */
+    readonly isDone: boolean;
+  }
+  | { readonly kind: "matched"; readonly run: number; readonly comparison: HeadComparison }
+  | { readonly kind: "mapped"; readonly run: number; readonly map: ShownMap }
+  | {
+    readonly kind: "failed";
+    /** What was asked for. */
+    readonly request: ToEngine["kind"];
+    /** The run, if it belongs to one. */
+    readonly run?: number;
+    /** A sentence for the user. */
+    readonly message: string;
+  };
+
+/** Most policies next to the full cache. */
+export const MAX_POLICIES = 3;
+
+/** Longest text of which whole attention maps are shown. */
+export const MAX_MAP_TOKENS = 64;

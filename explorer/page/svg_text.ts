@@ -1,0 +1,40 @@
+/**
+ * A figure of the page as a file that looks the same without its style sheet.
+ *
+ * @module
+ */
+
+/** What the style sheet decides. */
+const STYLES = [
+  "fill",
+  "stroke",
+  "stroke-width",
+  "opacity",
+  "font-family",
+  "font-size",
+  "font-weight",
+];
+
+/**
+ * Writes a figure with its colors and fonts.
+ *
+ * @param figure Element of the page.
+ * @returns A whole SVG file.
+ */
+export function svgText(figure: SVGSVGElement): string {
+  const copy = figure.cloneNode(true) as SVGSVGElement;
+  const shown = figure.querySelectorAll("*");
+  copy.querySelectorAll("*").forEach((element, place) => {
+    const style = getComputedStyle(shown[place]!);
+    for (const name of STYLES) element.setAttribute(name, style.getPropertyValue(name));
+    for (const name of ["class", "tabindex", "role", "aria-pressed"]) element.removeAttribute(name);
+  });
+  const paper = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+  paper.setAttribute("width", "100%");
+  paper.setAttribute("height", "100%");
+  paper.setAttribute("fill", getComputedStyle(figure.closest(".card")!).backgroundColor);
+  copy.prepend(paper);
+  copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
+  copy.removeAttribute("class");
+  return new XMLSerializer().serializeToString(copy);
+}

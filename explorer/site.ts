@@ -1,0 +1,139 @@
+/**
+ * Builds the explorer as files that any static host can serve.
+ *
+ * @module
+ */
+
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { DataError } from "../core/check.ts";
+
+const folderOf = (path: string) => fileURLToPath(new URL(path, import.meta.url));
+const ROOT = folderOf("../");
+const EMBEDDED = folderOf("../data/embedded/");
+const MODELS = ["large", "small"];
+const MODEL_FILES = [
+  "config.json",
+  "tokenizer.json",
+  "tokenizer_config.json",
+  "model.safetensors",
+];
+
+/** A file of the site. */
+interface SiteFile {
+  /** Path below the site's folder. */
+  readonly path: string;
+  /** Its bytes. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+
+/** A built site. */
+export interface Site {
+  /** Paths of its files. */
+  readonly paths: readonly string[];
+  /** Bytes of all of them. */
+  readonly bytes: number;
+}
+
+/**
+ * Writes the site: a page, a service worker, and a folder named after the content of the rest.
+ *
+ * @param folder Where to write; made if it is missing.
+ * @returns What was written.
+ * @throws {DataError} If the code cannot be bundled.
+ */
+export async function buildSite(folder: string): Promise<Site> {
+  const assets = await assetFiles();
+  const version = await contentHash(assets);
+  const named = assets.map(({ path, bytes }) => ({ path: `${version}/${path}`, bytes }));
+  const page = await Deno.readTextFile(folderOf("page/index.html"));
+  const [worker] = await bundle([folderOf("page/service_worker.ts")]);
+  const kept = JSON.stringify(["./", ...named.map(({ path }) => path)]);
+  const constants = `const SITE_FILES=${kept},SITE_VERSION=${JSON.stringify(version)};`;
+  const files = [
+    ...named,
+    textFile("index.html", page.replaceAll("ASSETS/", `${version}/`)),
+    textFile("service_worker.js", constants + new TextDecoder().decode(worker!.bytes)),
+  ];
+  for (const { path, bytes } of files) await writeFile(join(folder, path), bytes);
+  return {
+    paths: files.map(({ path }) => path),
+    bytes: files.reduce((sum, { bytes }) => sum + bytes.length, 0),
+  };
+}
+
+function textFile(path: string, text: string): SiteFile {
+  return { path, bytes: new TextEncoder().encode(text) };
+}
+
+async function writeFile(path: string, bytes: Uint8Array): Promise<void> {
+  await Deno.mkdir(join(path, ".."), { recursive: true });
+  await Deno.writeFile(path, bytes);
+}
+
+/** Scripts, style sheet, models. */
+async function assetFiles(): Promise<SiteFile[]> {
+  const scripts = await bundle([folderOf("page/main.tsx"), folderOf("engine/worker.ts")]);
+  const files = [...scripts];
+  files.push({ path: "page.css", bytes: await Deno.readFile(folderOf("page/page.css")) });
+  for (const model of MODELS) {
+    for (const name of MODEL_FILES) {
+      const bytes = await Deno.readFile(join(EMBEDDED, model, name));
+      files.push({ path: `embedded/${model}/${name}`, bytes });
+    }
+  }
+  return files;
+}
+
+/** Bundles modules for browsers, each with what it imports at once; chunks that need a file system are left out. */
+async function bundle(modules: readonly string[]): Promise<SiteFile[]> {
+  const folder = await Deno.makeTempDir({ prefix: "smallkv-" });
+  try {
+    const { success, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: [
+        ...["bundle", "--platform", "browser", "--code-splitting", "--minify"],
+        ...["--outdir", folder, ...modules],
+      ],
+      cwd: ROOT,
+    }).output();
+    if (!success) {
+      throw new DataError(`Cannot bundle the explorer: ${new TextDecoder().decode(stderr)}`);
+    }
+    const files = await Array.fromAsync(filesIn(folder));
+    const isEntry = ({ path }: SiteFile) => modules.some((module) => stem(module) === stem(path));
+    return reached(files, files.filter(isEntry));
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+function stem(path: string): string {
+  return path.replace(/^.*[/\\]/, "").replace(/\.\w+$/, "");
+}
+
+async function* filesIn(folder: string, prefix = ""): AsyncGenerator<SiteFile> {
+  for await (const { name, isDirectory } of Deno.readDir(join(folder, prefix))) {
+    const path = prefix === "" ? name : `${prefix}/${name}`;
+    if (isDirectory) yield* filesIn(folder, path);
+    else yield { path, bytes: await Deno.readFile(join(folder, path)) };
+  }
+}
+
+/** Files that entries import, directly or indirectly. */
+function reached(all: readonly SiteFile[], entries: readonly SiteFile[]): SiteFile[] {
+  const found = new Set(entries);
+  for (const { bytes } of found) {
+    const text = new TextDecoder().decode(bytes);
+    for (const [, name] of text.matchAll(/(?:from|import)\s*"\.{1,2}\/([\w./-]+\.js)"/g)) {
+      const file = all.find(({ path }) => stem(path) === stem(name!));
+      if (file) found.add(file);
+    }
+  }
+  return [...found];
+}
+
+async function contentHash(files: readonly SiteFile[]): Promise<string> {
+  const parts = files.flatMap(({ path, bytes }) => [`${path} ${bytes.length}\n`, bytes]);
+  const all = await new Blob(parts).arrayBuffer();
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", all)).toHex().slice(0, 16);
+}

@@ -1,0 +1,35 @@
+/**
+ * Everything that can happen to the page's state.
+ *
+ * @module
+ */
+
+import type { FromEngine } from "../messages.ts";
+import type { Setup, View } from "./state.ts";
+
+/** One event: of the user, the clock or the engine. */
+export type Action =
+  /** The engine has told something. */
+  | { readonly kind: "told"; readonly message: FromEngine }
+  /** A part of the set-up was changed. */
+  | { readonly kind: "edit"; readonly change: Partial<Setup> }
+  /** A policy was chosen, or given up. */
+  | { readonly kind: "toggle"; readonly policy: string }
+  /** The set-up is to be run. */
+  | { readonly kind: "run" }
+  /** A recorded step is to be shown. */
+  | { readonly kind: "show"; readonly step: number }
+  /** The next step is to be shown; it is computed if there is none yet. */
+  | { readonly kind: "forward" }
+  /** Steps are to follow each other by themselves, or no longer. */
+  | { readonly kind: "play"; readonly isPlaying: boolean }
+  /** Something else is to be looked at. */
+  | { readonly kind: "look"; readonly change: Partial<View> }
+  /** No token is linked any more. */
+  | { readonly kind: "unlink" }
+  /** Files were dropped or chosen. */
+  | { readonly kind: "files"; readonly files: readonly File[] }
+  /** The embedded pair is to be opened again. */
+  | { readonly kind: "embedded"; readonly address: string }
+  /** The last fault has been read. */
+  | { readonly kind: "dismiss" };

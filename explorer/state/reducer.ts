@@ -1,0 +1,261 @@
+/**
+ * What follows from each event: a pure function from a state and an action to the next state.
+ *
+ * @module
+ */
+
+import { type FromEngine, MAX_POLICIES, type PairFacts, type PairSource } from "../messages.ts";
+import type { Action } from "./actions.ts";
+import {
+  type ExplorerState,
+  FIRST_STEPS,
+  recordedSteps,
+  requestOf,
+  type RunState,
+  type Setup,
+  type View,
+} from "./state.ts";
+
+/** Computes the state after an action. */
+export function reduce(state: ExplorerState, action: Action): ExplorerState {
+  return asked(changed(state, action));
+}
+
+function changed(state: ExplorerState, action: Action): ExplorerState {
+  switch (action.kind) {
+    case "told":
+      return told(state, action.message);
+    case "edit":
+      return { ...state, setup: { ...state.setup, ...action.change } };
+    case "toggle":
+      return { ...state, setup: toggled(state.setup, action.policy) };
+    case "run":
+      return begun({ ...state, target: FIRST_STEPS, isPlaying: false });
+    case "show":
+      return shown({ ...state, isPlaying: false }, action.step);
+    case "forward":
+      return forward(state);
+    case "play":
+      return played(state, action.isPlaying);
+    case "look":
+      return looked(state, action.change);
+    case "unlink": {
+      const { token: _, ...view } = state.view;
+      return { ...state, view };
+    }
+    case "files":
+      return dropped(state, action.files);
+    case "embedded":
+      return opening(state, { kind: "embedded", address: action.address });
+    case "dismiss": {
+      const { fault: _, ...rest } = state;
+      return rest;
+    }
+  }
+}
+
+/** Decides what the engine is asked for next; it has one request at a time. */
+function asked(state: ExplorerState): ExplorerState {
+  const { run } = state;
+  if (state.asked || !run || run.prompt.length === 0) return state;
+  if (!run.isDone && recordedSteps(run) < state.target) return { ...state, asked: "step" };
+  if (state.isPlaying) return state;
+  if (needsComparison(state, run)) {
+    return { ...state, asked: "match", work: { stage: "Comparing heads" } };
+  }
+  if (needsMap(state, run)) return { ...state, asked: "map" };
+  return state;
+}
+
+/** With the embedded pair it takes a moment; with other models only if somebody wants it. */
+function needsComparison({ pair, view }: ExplorerState, run: RunState): boolean {
+  if (run.comparison || run.comparisonFault !== undefined) return false;
+  return pair.facts?.isEmbedded === true || view.head !== undefined;
+}
+
+function needsMap({ view: { head } }: ExplorerState, run: RunState): boolean {
+  if (!head || !run.comparison) return false;
+  return run.map?.head.layer !== head.layer || run.map.head.head !== head.head;
+}
+
+function told(state: ExplorerState, message: FromEngine): ExplorerState {
+  if (message.kind === "progress") {
+    const { stage, share } = message;
+    return { ...state, work: { stage, ...(share !== undefined && { share }) } };
+  }
+  if (message.kind === "opened") return opened(answered(state, "open"), message.pair);
+  if (message.kind === "failed") return failed(state, message);
+  const { run } = state;
+  if (!run || message.run !== run.id) return state;
+  switch (message.kind) {
+    case "started": {
+      const policies = ["full", ...run.request.policies];
+      const tracks = policies.map((policy, place) => ({ policy, steps: [message.first[place]!] }));
+      return { ...answered(state, "start"), run: { ...run, prompt: message.prompt, tracks } };
+    }
+    case "stepped":
+      return stepped(answered(state, "step"), run, message);
+    case "matched":
+      return { ...answered(state, "match"), run: { ...run, comparison: message.comparison } };
+    case "mapped":
+      return { ...answered(state, "map"), run: { ...run, map: message.map } };
+  }
+}
+
+/** A late answer does not end a request that has taken the place of its own. */
+function answered(state: ExplorerState, request: ExplorerState["asked"]): ExplorerState {
+  if (state.asked !== request) return state;
+  const { asked: _asked, work: _work, ...rest } = state;
+  return rest;
+}
+
+/** The set-up is completed with what the pair offers, and run. */
+function opened(state: ExplorerState, facts: PairFacts): ExplorerState {
+  const { setup } = state;
+  const { examples } = facts;
+  const isKnown = state.pair.facts?.examples.some(({ prompt }) => prompt === setup.prompt);
+  const example = examples[setup.example] ?? examples[0]!;
+  const prompt = setup.prompt === "" || isKnown ? example.prompt : setup.prompt;
+  const known = facts.policies.map(({ name }) => name);
+  const policies = setup.policies.filter((name) => known.includes(name));
+  const pair = { backend: state.pair.backend, facts };
+  const next = { ...state, pair, setup: { ...setup, prompt, policies } };
+  return begun({ ...next, view: within(next.view, facts, policies.length) });
+}
+
+/** Keeps what is looked at within the models. */
+function within(view: View, { isEmbedded, large }: PairFacts, policies: number): View {
+  const { head: _, ...rest } = view;
+  const layer = Math.min(view.place.layer, large.layers - 1);
+  // Heads of other models are compared only if somebody asks for it, since that takes long.
+  const isThere = isEmbedded && view.head && view.head.layer < large.layers &&
+    view.head.head < large.queryHeads;
+  return {
+    ...rest,
+    track: Math.min(view.track, policies),
+    place: { layer, head: Math.min(view.place.head, large.kvHeads - 1) },
+    ...(isThere && { head: view.head! }),
+  };
+}
+
+function begun(state: ExplorerState): ExplorerState {
+  const { facts } = state.pair;
+  if (!facts || state.asked === "open") return state;
+  const { fault: _, ...rest } = state;
+  const { setup, view } = state;
+  return {
+    ...rest,
+    run: {
+      id: (state.run?.id ?? 0) + 1,
+      request: requestOf(setup),
+      prompt: [],
+      tracks: [],
+      isDone: false,
+    },
+    view: { ...view, step: 0, track: Math.min(Math.max(1, view.track), setup.policies.length) },
+    asked: "start",
+    work: { stage: "Reading the prompt" },
+  };
+}
+
+function stepped(
+  state: ExplorerState,
+  run: RunState,
+  { steps, isDone }: FromEngine & { readonly kind: "stepped" },
+): ExplorerState {
+  const tracks = run.tracks.map((track, place) => {
+    const step = steps[place];
+    return step ? { ...track, steps: [...track.steps, step] } : track;
+  });
+  const next = { ...run, tracks, isDone };
+  const last = recordedSteps(next);
+  const isFollowed = state.view.step === recordedSteps(run);
+  return {
+    ...state,
+    run: next,
+    isPlaying: state.isPlaying && !isDone,
+    target: isDone ? last : state.target,
+    view: isFollowed ? { ...state.view, step: last } : state.view,
+  };
+}
+
+function failed(
+  state: ExplorerState,
+  { request, run: id, message }: FromEngine & { readonly kind: "failed" },
+): ExplorerState {
+  const { run } = state;
+  if (id !== undefined && id !== run?.id) return state;
+  const next = { ...answered(state, request), isPlaying: false };
+  if (request === "open") return stillOpen({ ...next, fault: message });
+  if (!run) return { ...next, fault: message };
+  if (request === "match") return { ...next, run: { ...run, comparisonFault: message } };
+  if (request === "map") {
+    const { head: _, ...view } = next.view;
+    return { ...next, view, fault: message };
+  }
+  return { ...next, fault: message, run: { ...run, isDone: true }, target: recordedSteps(run) };
+}
+
+/** After files that cannot be opened, what was there continues; a prompt that was being read is read again. */
+function stillOpen(state: ExplorerState): ExplorerState {
+  const { opening: _, ...pair } = state.pair;
+  const next = { ...state, pair };
+  if (!next.run || next.run.prompt.length > 0) return next;
+  return { ...begun(next), fault: state.fault! };
+}
+
+function toggled(setup: Setup, policy: string): Setup {
+  const others = setup.policies.filter((name) => name !== policy);
+  if (others.length < setup.policies.length) return { ...setup, policies: others };
+  return others.length < MAX_POLICIES ? { ...setup, policies: [...others, policy] } : setup;
+}
+
+function shown(state: ExplorerState, step: number): ExplorerState {
+  const last = state.run ? recordedSteps(state.run) : 0;
+  const next = Math.max(0, Math.min(step, last));
+  return { ...state, target: last, view: { ...state.view, step: next } };
+}
+
+function forward(state: ExplorerState): ExplorerState {
+  const { run, view } = state;
+  if (!run) return state;
+  const last = recordedSteps(run);
+  if (view.step < last) return { ...state, view: { ...view, step: view.step + 1 } };
+  if (run.isDone) return { ...state, isPlaying: false };
+  return state.asked === "step" ? state : { ...state, target: last + 1 };
+}
+
+/** At the end of a recorded run, playing begins again with its first step. */
+function played(state: ExplorerState, isPlaying: boolean): ExplorerState {
+  const { run, view } = state;
+  if (!run || !isPlaying) return { ...state, isPlaying: false };
+  const isOver = run.isDone && view.step === recordedSteps(run);
+  return { ...state, isPlaying, view: isOver ? { ...view, step: 0 } : view };
+}
+
+function looked(state: ExplorerState, change: Partial<View>): ExplorerState {
+  return { ...state, view: { ...state.view, ...change } };
+}
+
+/** The larger of two files is the large model. */
+function dropped(state: ExplorerState, files: readonly File[]): ExplorerState {
+  const [large, small, ...rest] = [...files].sort((a, b) => b.size - a.size);
+  if (!large || rest.length > 0) {
+    const fault = `Cannot open ${files.length} files: drop one GGUF file, or two of one family`;
+    return { ...state, fault };
+  }
+  return opening(state, { kind: "files", large, ...(small && { small }) });
+}
+
+function opening(state: ExplorerState, source: PairSource): ExplorerState {
+  const { fault: _, ...rest } = state;
+  const work = { stage: "Opening the models" };
+  return {
+    ...rest,
+    asked: "open",
+    work,
+    pair: { ...state.pair, opening: source },
+    target: FIRST_STEPS,
+    isPlaying: false,
+  };
+}

@@ -1,0 +1,31 @@
+/**
+ * What the engine is to be asked for when the state has changed.
+ *
+ * @module
+ */
+
+import type { ToEngine } from "../messages.ts";
+import type { ExplorerState } from "./state.ts";
+
+/**
+ * Lists the requests that follow from a change.
+ *
+ * @param before State before it; undefined at the beginning.
+ * @param after State after it.
+ */
+export function requests(before: ExplorerState | undefined, after: ExplorerState): ToEngine[] {
+  const { asked, pair, run, view } = after;
+  if (asked === undefined) return [];
+  if (asked === "open") {
+    const { opening: source, backend } = pair;
+    return source && source !== before?.pair.opening ? [{ kind: "open", source, backend }] : [];
+  }
+  if (!run) return [];
+  if (asked === "start") {
+    return run.id === before?.run?.id ? [] : [{ kind: "start", run: run.id, request: run.request }];
+  }
+  const isNew = before?.asked !== asked || before.run !== run;
+  if (!isNew) return [];
+  if (asked === "map") return view.head ? [{ kind: "map", run: run.id, head: view.head }] : [];
+  return [{ kind: asked, run: run.id }];
+}

@@ -1,0 +1,171 @@
+/**
+ * What views show, computed from the state.
+ *
+ * @module
+ */
+
+import { type ShownToken, TIER_NAMES, type TierName, type TrackStep } from "../messages.ts";
+import type { ExplorerState, RunState, TrackState } from "./state.ts";
+
+/** A token of a text at a step. */
+export interface TokenView extends ShownToken {
+  /** Position in the text. */
+  readonly position: number;
+  /** What the cache holds of it; absent before anything is dropped, and for a token that has not been read. */
+  readonly tier?: TierName;
+  /** Whether it was written, not given. */
+  readonly isNew: boolean;
+  /** Whether it is where a text departs from the full cache's; where all read one text, any other choice. */
+  readonly isDifferent: boolean;
+}
+
+/** Bytes of a policy, in parts. */
+export interface BytesView {
+  /** Keys and values of the large model on the device. */
+  readonly device: number;
+  /** Those of the small model, where the policy reads it. */
+  readonly small: number;
+  /** On the host. */
+  readonly host: number;
+}
+
+/** A policy at a step. */
+export interface TrackView {
+  /** Its place. */
+  readonly place: number;
+  /** Name of the policy. */
+  readonly policy: string;
+  /** Prompt and what was written. */
+  readonly tokens: readonly TokenView[];
+  /** Number of the first written token that differs from the full cache's, from 1, if any does. */
+  readonly departure?: number;
+  /** Divergence of this step, in nats. */
+  readonly kl?: number;
+  /** Mean divergence of all steps so far that have one. */
+  readonly meanKl?: number;
+  /** Bytes at this step. */
+  readonly bytes: BytesView;
+  /** Duration of this step. */
+  readonly milliseconds: number;
+  /** Bytes that this step brought to the device. */
+  readonly movedBytes: number;
+  /** Whether the text ended before this step. */
+  readonly isEnded: boolean;
+}
+
+/** What the cache holds at each step: the film of one track and KV head. */
+export interface FilmView {
+  /** Name of the policy. */
+  readonly policy: string;
+  /** Tokens of the whole run, as far as it is known. */
+  readonly tokens: number;
+  /** Steps of the whole run, as far as they are known. */
+  readonly steps: number;
+  /** Tiers of the tokens that each step could have seen, from step 1. */
+  readonly rows: readonly Uint8Array[];
+}
+
+/** The tracks of a run at the step that is shown; none before the prompt has been read. */
+export function trackViews(state: ExplorerState): TrackView[] {
+  const { run } = state;
+  if (!run) return [];
+  return run.tracks.map((_, place) => trackView(state, run, place));
+}
+
+function trackView(state: ExplorerState, run: RunState, place: number): TrackView {
+  const { step } = state.view;
+  const track = run.tracks[place]!;
+  const last = Math.min(step, track.steps.length - 1);
+  const { deviceBytes, smallBytes, hostBytes, kl, milliseconds, movedBytes } = track.steps[last]!;
+  const departure = differences(run, track).find((number) => number <= last);
+  const known = track.steps.slice(0, last + 1).flatMap(({ kl }) => kl === undefined ? [] : [kl]);
+  return {
+    place,
+    policy: track.policy,
+    tokens: textAt(state, run, { track, last }),
+    ...(departure !== undefined && { departure: departure + 1 }),
+    ...(kl !== undefined && { kl }),
+    ...(known.length > 0 && { meanKl: known.reduce((a, b) => a + b) / known.length }),
+    bytes: { device: deviceBytes, small: smallBytes, host: hostBytes },
+    milliseconds,
+    movedBytes,
+    isEnded: last < step,
+  };
+}
+
+/** What was written until a step, with the tiers that this step's attention saw. */
+function textAt(
+  state: ExplorerState,
+  run: RunState,
+  { track, last }: { readonly track: TrackState; readonly last: number },
+): TokenView[] {
+  const tiers = tiersOf(state, track.steps[last]!);
+  const written = track.steps.slice(0, last + 1).map(({ next }) => next);
+  const different = new Set(
+    run.request.reads === "own" ? differences(run, track).slice(0, 1) : differences(run, track),
+  );
+  return [...run.prompt, ...written].map((token, position) => {
+    const number = tiers?.[position];
+    return {
+      ...token,
+      position,
+      ...(number !== undefined && { tier: TIER_NAMES[number]! }),
+      isNew: position >= run.prompt.length,
+      isDifferent: different.has(position - run.prompt.length),
+    };
+  });
+}
+
+/** Numbers, from 0, of the written tokens that are not those of the full cache. */
+function differences({ tracks: [full] }: RunState, { steps }: TrackState): number[] {
+  return steps.flatMap(({ next }, number) =>
+    full!.steps[number]?.next.id === next.id ? [] : [number]
+  );
+}
+
+/** Tiers of the KV head that is shown. */
+export function tiersOf({ pair, view }: ExplorerState, step: TrackStep): Uint8Array | undefined {
+  const { tiers, seen } = step;
+  const row = view.place.layer * (pair.facts?.large.kvHeads ?? 1) + view.place.head;
+  return tiers?.subarray(row * seen, (row + 1) * seen);
+}
+
+/** The film of the chosen track; absent before the first step. */
+export function filmView(state: ExplorerState): FilmView | undefined {
+  const track = state.run?.tracks[state.view.track];
+  if (!track || track.steps.length < 2) return undefined;
+  const { isDone, prompt, request } = state.run!;
+  // Until it has ended, the film has room for all steps, so that it does not move while it grows.
+  const isOver = isDone || track.steps.at(-1)!.isEnd;
+  const steps = isOver ? track.steps.length - 1 : request.newTokens - 1;
+  return {
+    policy: track.policy,
+    tokens: prompt.length + steps,
+    steps,
+    rows: track.steps.slice(1).map((step) => tiersOf(state, step)!),
+  };
+}
+
+/** What a token is called: its position and its text, with spaces and line breaks made visible. */
+export function tokenLabel(text: string | null, position: number): string {
+  if (text === null) return `${position} (marker)`;
+  if (text === "") return `${position} (part of a character)`;
+  return `${position} “${text.replaceAll("\n", "⏎")}”`;
+}
+
+/** The token that is linked, and what each policy's cache holds of it. */
+export function linkedToken(
+  state: ExplorerState,
+): { readonly label: string; readonly tiers: readonly string[] } | undefined {
+  const { token } = state.view;
+  if (token === undefined) return undefined;
+  const tracks = trackViews(state);
+  const shown = (tracks[state.view.track] ?? tracks[0])?.tokens[token] ?? tracks[0]?.tokens[token];
+  if (!shown) return undefined;
+  return {
+    label: tokenLabel(shown.text, token),
+    tiers: tracks.slice(1).map(({ policy, tokens }) =>
+      `${policy}: ${tokens[token]?.tier ?? "not read yet"}`
+    ),
+  };
+}

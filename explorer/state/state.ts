@@ -1,0 +1,171 @@
+/**
+ * All that the page knows, in one value that is never changed in place.
+ *
+ * @module
+ */
+
+import {
+  type BackendChoice,
+  type HeadComparison,
+  type HeadPlace,
+  MAX_POLICIES,
+  type PairFacts,
+  type PairSource,
+  type RunRequest,
+  type ShownMap,
+  type ShownToken,
+  type TrackStep,
+} from "../messages.ts";
+
+/** What the next run will be. */
+export interface Setup extends RunRequest {
+  /** Place of the prompt among the examples, until it is known which they are. */
+  readonly example: number;
+}
+
+/** A policy's steps, the first of which is the prompt. */
+export interface TrackState {
+  /** Name of the policy. */
+  readonly policy: string;
+  /** What it did. */
+  readonly steps: readonly TrackStep[];
+}
+
+/** A run and everything that was recorded of it. */
+export interface RunState {
+  /** Its number. */
+  readonly id: number;
+  /** What was asked for. */
+  readonly request: RunRequest;
+  /** Tokens of the prompt; none until it has been read. */
+  readonly prompt: readonly ShownToken[];
+  /** The full cache, then the policies. */
+  readonly tracks: readonly TrackState[];
+  /** Whether every text has ended. */
+  readonly isDone: boolean;
+  /** How heads compare, once they have been compared. */
+  readonly comparison?: HeadComparison;
+  /** Why they cannot be compared. */
+  readonly comparisonFault?: string;
+  /** The map that was computed last. */
+  readonly map?: ShownMap;
+}
+
+/** What is looked at. */
+export interface View {
+  /** Step that is shown, from 0. */
+  readonly step: number;
+  /** Track of the film. */
+  readonly track: number;
+  /** Layer and KV head whose tiers are shown. */
+  readonly place: HeadPlace;
+  /** Position of the token that is linked in all views. */
+  readonly token?: number;
+  /** Similarity that colors the grid of heads. */
+  readonly measure: "jaccard" | "cosine";
+  /** Query head of the large model that is compared. */
+  readonly head?: HeadPlace;
+}
+
+/** Where models come from and whether they are there. */
+export interface PairState {
+  /** What is being opened; what was open stays until it is. */
+  readonly opening?: PairSource;
+  /** Where to compute. */
+  readonly backend: BackendChoice;
+  /** The open pair. */
+  readonly facts?: PairFacts;
+}
+
+/** Everything. */
+export interface ExplorerState {
+  /** Models. */
+  readonly pair: PairState;
+  /** What the next run will be. */
+  readonly setup: Setup;
+  /** The run that is shown. */
+  readonly run?: RunState;
+  /** What is looked at. */
+  readonly view: View;
+  /** What the engine is doing; absent while it is idle. */
+  readonly work?: { readonly stage: string; readonly share?: number };
+  /** Request that has not been answered yet; the next one waits for it. */
+  readonly asked?: "open" | "start" | "step" | "match" | "map";
+  /** Steps that are wanted: recorded ones are shown, others are computed. */
+  readonly target: number;
+  /** Whether the next step follows by itself. */
+  readonly isPlaying: boolean;
+  /** A sentence about what went wrong last. */
+  readonly fault?: string;
+}
+
+/** Steps that a new run takes by itself, so that there is something to see. */
+export const FIRST_STEPS = 1;
+
+/** What the page shows before a user has chosen anything. */
+export const USUAL_SETUP: Setup = {
+  prompt: "",
+  example: 0,
+  policies: ["h2o", "smallkv", "smallkv_query_aware"],
+  budget: 0.1,
+  reads: "own",
+  newTokens: 40,
+};
+
+/** The view of a new page. */
+export const USUAL_VIEW: View = {
+  step: 0,
+  track: MAX_POLICIES,
+  place: { layer: 2, head: 0 },
+  measure: "jaccard",
+  head: { layer: 0, head: 3 },
+};
+
+/** What an address says. */
+export interface Wanted {
+  /** The run. */
+  readonly setup?: Partial<Setup>;
+  /** What is looked at. */
+  readonly view?: Partial<View>;
+  /** Where to compute. */
+  readonly backend?: BackendChoice;
+}
+
+/**
+ * Makes the state of a new page.
+ *
+ * @param embedded Address of the embedded pair's folder.
+ * @param wanted What the page's address says.
+ */
+export function initialState(embedded: string, wanted: Wanted = {}): ExplorerState {
+  const view = { ...USUAL_VIEW, ...wanted.view };
+  return {
+    pair: {
+      opening: { kind: "embedded", address: embedded },
+      backend: wanted.backend ?? "auto",
+    },
+    setup: { ...USUAL_SETUP, ...wanted.setup },
+    view: { ...view, step: 0 },
+    target: Math.max(FIRST_STEPS, view.step),
+    asked: "open",
+    isPlaying: false,
+  };
+}
+
+/** Steps of a run that are recorded, without the prompt. */
+export function recordedSteps({ tracks }: RunState): number {
+  return Math.max(0, ...tracks.map(({ steps }) => steps.length - 1));
+}
+
+/** Whether the next run would differ from the one that is shown. */
+export function isChanged({ run, setup }: ExplorerState): boolean {
+  if (!run) return false;
+  const key = ({ prompt, policies, budget, reads, newTokens }: RunRequest) =>
+    JSON.stringify([prompt, policies, budget, reads, newTokens]);
+  return key(run.request) !== key(setup);
+}
+
+/** What a run asks the engine for. */
+export function requestOf({ prompt, policies, budget, reads, newTokens }: Setup): RunRequest {
+  return { prompt, policies, budget, reads, newTokens };
+}

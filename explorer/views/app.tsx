@@ -1,0 +1,270 @@
+/**
+ * The whole page.
+ *
+ * @module
+ */
+
+import type { JSX } from "preact";
+import { filmView, type TrackView, trackViews as computeTrackViews } from "../state/selectors.ts";
+import type { ExplorerState } from "../state/state.ts";
+import { FigureView } from "./figure_view.tsx";
+import { bytesText, natsText } from "./format.ts";
+import { FilmFigure } from "./film_view.tsx";
+import { HeadsView } from "./heads_view.tsx";
+import { type Line, LineChart, LineLegend } from "./line_chart.tsx";
+import { memo } from "./memo.ts";
+import { LINE_COLORS, LINE_DASHES } from "./palette.ts";
+import { PlaceFields } from "./place_fields.tsx";
+import { SetupView } from "./setup_view.tsx";
+import { TrackCard } from "./track_view.tsx";
+import { TransportView } from "./transport_view.tsx";
+import type { ViewProps } from "./view_props.ts";
+
+/** What the page is given. */
+export interface AppProps extends ViewProps {
+  /** Width for figures in pixels. */
+  readonly width: number;
+}
+
+/** The page. */
+export function App(props: AppProps): JSX.Element {
+  const { state, dispatch } = props;
+  const { run } = state;
+  const { step, place } = state.view;
+  const tracks = trackViewsOf(run, step, place, state.pair.facts, state);
+  return (
+    <>
+      <Masthead {...props} />
+      <main>
+        <Status {...props} />
+        <SetupView {...props} />
+        <TransportView {...props} />
+        {run && tracks.length > 0 && (
+          <>
+            <PlaceFields {...props} />
+            <section
+              class="tracks"
+              data-count={tracks.length}
+              aria-label="Texts side by side"
+            >
+              {tracks.map((track) => (
+                <TrackCard
+                  key={track.place}
+                  track={track}
+                  full={tracks[0]!}
+                  mostBytes={mostBytes(tracks)}
+                  linked={state.view.token}
+                  dispatch={dispatch}
+                />
+              ))}
+            </section>
+            <Film {...props} />
+            <Divergence {...props} />
+            <HeadsView {...props} />
+          </>
+        )}
+        <Share {...props} />
+      </main>
+    </>
+  );
+}
+
+/** Hovering changes the state at every movement, and not what tracks show. */
+const trackViewsOf = memo((
+  _run: ExplorerState["run"],
+  _step: number,
+  _place: object,
+  _facts: unknown,
+  state: ExplorerState,
+) => computeTrackViews(state));
+
+function mostBytes(tracks: readonly TrackView[]): number {
+  return Math.max(1, ...tracks.map(({ bytes }) => bytes.device + bytes.small + bytes.host));
+}
+
+function Masthead({ state }: AppProps): JSX.Element {
+  const { facts } = state.pair;
+  return (
+    <header class="masthead">
+      <div>
+        <h1>SmallKV explorer</h1>
+        <p>
+          A language model writes with its whole KV cache, and with most of it dropped. See what
+          each policy keeps, where its text departs, and whose attention told it.
+        </p>
+      </div>
+      {facts && (
+        <p class="pair" data-state="open">
+          <strong>{facts.isEmbedded ? "The embedded pair" : facts.large.name}</strong>
+          {facts.isEmbedded
+            ? ": two tiny models of one family"
+            : facts.small
+            ? ` guided by ${facts.small.name}`
+            : ", without a small model"}
+          <br />
+          {facts.device}
+        </p>
+      )}
+    </header>
+  );
+}
+
+function Status({ state, dispatch }: AppProps): JSX.Element {
+  const { work, fault } = state;
+  const isShown = work !== undefined && state.asked !== "step";
+  const share = work?.share;
+  return (
+    <div class="status">
+      <p role="status" class={isShown ? "work" : "work empty"}>
+        {isShown && (
+          <>
+            {work.stage}
+            {share !== undefined && ` (${Math.round(100 * share)} %)`}
+          </>
+        )}
+      </p>
+      {fault !== undefined && (
+        <p role="alert" class="fault">
+          {fault}{" "}
+          <button type="button" class="small" onClick={() => dispatch({ kind: "dismiss" })}>
+            Dismiss
+          </button>
+        </p>
+      )}
+    </div>
+  );
+}
+
+function Film({ state, dispatch, tools, width }: AppProps): JSX.Element {
+  const film = filmOf(state.run, state.view.track, state.view.place, state);
+  const { tracks, prompt } = state.run!;
+  return (
+    <FigureView
+      id="film"
+      title="The film"
+      isEmpty={!film}
+      tools={tools}
+      text="What the cache holds of every token, step by step: one row per step, one column per token. Click a row to go there."
+    >
+      <label class="inline">
+        <span>Policy</span>{" "}
+        <select
+          value={String(state.view.track)}
+          onChange={({ currentTarget }) =>
+            dispatch({ kind: "look", change: { track: Number(currentTarget.value) } })}
+        >
+          {tracks.map(({ policy }, place) => (
+            <option key={policy} value={String(place)}>{policy}</option>
+          ))}
+        </select>
+      </label>
+      {film
+        ? (
+          <FilmFigure
+            film={film}
+            width={width}
+            step={state.view.step}
+            promptTokens={prompt.length}
+            linked={state.view.token}
+            dispatch={dispatch}
+          />
+        )
+        : <p class="note">Nothing is dropped before the first step.</p>}
+    </FigureView>
+  );
+}
+
+const filmOf = memo((
+  _run: ExplorerState["run"],
+  _track: number,
+  _place: object,
+  state: ExplorerState,
+) => filmView(state));
+
+function Divergence({ state, tools, width, dispatch }: AppProps): JSX.Element {
+  const lines: Line[] = state.run!.tracks.slice(1).map(({ policy, steps }, index) => ({
+    label: policy,
+    color: LINE_COLORS[index]!,
+    ...LINE_DASHES[index] && { dash: LINE_DASHES[index] },
+    values: steps.map(({ kl }) => kl),
+  }));
+  const isOwn = state.run!.request.reads === "own";
+  return (
+    <FigureView
+      id="divergence"
+      title="Divergence from the full cache"
+      tools={tools}
+      text={isOwn
+        ? "KL divergence of each new token's distribution, up to where a text departs: from there on the policies read different texts."
+        : "KL divergence of each new token's distribution; all policies read what the full cache wrote."}
+    >
+      <LineLegend lines={lines} />
+      {lines.length > 0 && (
+        <LineChart
+          id="divergence"
+          label={`Divergence by step of ${lines.map(({ label }) => label).join(", ")}`}
+          width={width}
+          height={180}
+          lines={lines}
+          first={0}
+          xTitle="step"
+          yTitle="KL (nats)"
+          mark={state.view.step}
+        />
+      )}
+      <Costs {...{ state, dispatch }} />
+    </FigureView>
+  );
+}
+
+function Costs({ state }: Pick<AppProps, "state" | "dispatch">): JSX.Element {
+  const mean = (values: readonly number[]) =>
+    values.length === 0 ? 0 : values.reduce((sum, value) => sum + value, 0) / values.length;
+  return (
+    <div class="scrolled" tabindex={0} role="region" aria-label="Means over steps">
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">policy</th>
+            <th scope="col">mean KL</th>
+            <th scope="col">ms a step</th>
+            <th scope="col">moved a step</th>
+          </tr>
+        </thead>
+        <tbody>
+          {state.run!.tracks.map(({ policy, steps }) => {
+            const later = steps.slice(1);
+            const known = steps.flatMap(({ kl }) => kl === undefined ? [] : [kl]);
+            return (
+              <tr key={policy}>
+                <th scope="row">{policy}</th>
+                <td>{natsText(mean(known))}</td>
+                <td>{mean(later.map(({ milliseconds }) => milliseconds)).toFixed(1)}</td>
+                <td>{bytesText(mean(later.map(({ movedBytes }) => movedBytes)))}</td>
+              </tr>
+            );
+          })}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function Share({ state, tools }: AppProps): JSX.Element {
+  const isReady = (state.run?.tracks.length ?? 0) > 0;
+  return (
+    <section class="card share" aria-label="Models and sharing">
+      <div class="buttons">
+        <button type="button" onClick={tools.copyLink} disabled={!isReady}>Copy link</button>
+        <button type="button" onClick={tools.copyCode} disabled={!isReady}>Copy as code</button>
+        <button type="button" onClick={tools.saveData} disabled={!isReady}>Save data (JSON)</button>
+        <button type="button" onClick={tools.chooseFiles}>Open your own models…</button>
+      </div>
+      <p class="hint">
+        Your own models: drop two GGUF files of one family anywhere on this page, a large model and
+        a small one; or one file, for policies without a small model. They are read here and sent
+        nowhere; together they may have almost 4 GiB.
+      </p>
+    </section>
+  );
+}

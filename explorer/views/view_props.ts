@@ -1,0 +1,32 @@
+/**
+ * What every view is given: the state, a function that takes actions, and what only a page can do.
+ *
+ * @module
+ */
+
+import type { Action } from "../state/actions.ts";
+import type { ExplorerState } from "../state/state.ts";
+
+/** Things that change no state: they leave the page. */
+export interface PageTools {
+  /** Copies the page's address, which leads to the same sight. */
+  readonly copyLink: () => void;
+  /** Copies the run as code. */
+  readonly copyCode: () => void;
+  /** Saves everything that was recorded. */
+  readonly saveData: () => void;
+  /** Saves the figure with an id as SVG. */
+  readonly saveFigure: (id: string) => void;
+  /** Asks for files of models. */
+  readonly chooseFiles: () => void;
+}
+
+/** What views are given. */
+export interface ViewProps {
+  /** Everything that is known. */
+  readonly state: ExplorerState;
+  /** Takes an action. */
+  readonly dispatch: (action: Action) => void;
+  /** What leaves the page. */
+  readonly tools: PageTools;
+}

@@ -1,0 +1,66 @@
+import { assert, assertEquals } from "@std/assert";
+import { codeOf } from "../../explorer/state/code.ts";
+import { ExplorerRun } from "../../explorer/engine/explorer_run.ts";
+import { evaluationItems } from "../../data/microworld.ts";
+import { embeddedPair } from "../../data/embedded.ts";
+import { openDevice } from "../../gpu/open_device.ts";
+import { loadModel } from "../../models/load.ts";
+import { FACTS } from "../support/explorer_states.ts";
+
+const REQUEST = {
+  prompt: evaluationItems("route", { count: 1 })[0]!.prompt.slice(-560),
+  policies: ["h2o", "smallkv"],
+  budget: 0.2,
+  newTokens: 5,
+};
+
+/** Runs a program as a script of the project; what it printed. */
+async function output(code: string): Promise<string> {
+  const folder = await Deno.makeTempDir();
+  try {
+    const path = `${folder}/copied.ts`;
+    await Deno.writeTextFile(
+      path,
+      code.replace("@smallkv/lab", new URL("../../mod.ts", import.meta.url).href),
+    );
+    const command = new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", "--no-check", "--config", "deno.json", path],
+      cwd: new URL("../..", import.meta.url),
+    });
+    const { stdout, stderr, success } = await command.output();
+    assert(success, new TextDecoder().decode(stderr));
+    return new TextDecoder().decode(stdout);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+Deno.test("codeOf() writes programs that do what the page does", async () => {
+  const device = await openDevice({ backend: "cpu", threads: 1 });
+  const files = embeddedPair();
+  const large = await loadModel(files.large, { device });
+  const small = await loadModel(files.small, { device });
+  for (const reads of ["own", "full"] as const) {
+    const request = { ...REQUEST, reads };
+    using run = new ExplorerRun({ large, small }, request);
+    const tracks = (await run.start()).map((step) => [step]);
+    while (!run.isDone) (await run.step()).forEach((step, at) => step && tracks[at]!.push(step));
+    const printed = await output(codeOf(request, { facts: FACTS }));
+    if (reads === "own") {
+      const expected = ["full", "h2o", "smallkv"].map((policy, place) => {
+        const texts = tracks[place]!.map(({ next }) => next.text ?? "");
+        return `${policy} ${JSON.stringify(texts.join(""))}\n`;
+      });
+      assertEquals(printed, expected.join(""));
+    } else assert(printed.startsWith("h2o [") && printed.includes("smallkv ["), printed);
+  }
+  device[Symbol.dispose]();
+});
+
+Deno.test("codeOf() names the files of other models", () => {
+  const facts = { ...FACTS, isEmbedded: false };
+  const code = codeOf({ ...REQUEST, reads: "own" }, { facts });
+  assert(code.includes('loadModel("large.gguf")') && code.includes('loadModel("small.gguf", {'));
+  const { small: _, ...alone } = facts;
+  assert(!codeOf({ ...REQUEST, reads: "own" }, { facts: alone }).includes("small.gguf"));
+});

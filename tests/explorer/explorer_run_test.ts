@@ -1,0 +1,156 @@
+import { assert, assertAlmostEquals, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { POLICIES } from "../../cache/policies/mod.ts";
+import { embeddedPair } from "../../data/embedded.ts";
+import { evaluationItems } from "../../data/microworld.ts";
+import { teacherForceSettings } from "../../decoding/forced/teacher_force_settings.ts";
+import { generateAll } from "../../decoding/text/generate.ts";
+import { endTokensOf } from "../../decoding/text/loop.ts";
+import { ExplorerRun } from "../../explorer/engine/explorer_run.ts";
+import { compareHeads, headMap } from "../../explorer/engine/compare_heads.ts";
+import { type RunRequest, TIER, type TrackStep } from "../../explorer/messages.ts";
+import { openDevice } from "../../gpu/open_device.ts";
+import { loadModel } from "../../models/load.ts";
+import { RequirementError } from "../../core/check.ts";
+import { matchHeads } from "../../analysis/head_match.ts";
+import { traceAttention } from "../../decoding/session/trace.ts";
+
+/** About 150 tokens, so that tokens are dropped. */
+const PROMPT = evaluationItems("route", { count: 1 })[0]!.prompt.slice(-560);
+const NAMES = POLICIES.map(({ name }) => name).filter((name) => name !== "full");
+const BUDGET = 0.2;
+
+/** Three policies at a time, as on the page. */
+const GROUPS = Array.from(
+  { length: Math.ceil(NAMES.length / 3) },
+  (_, group) => NAMES.slice(3 * group, 3 * group + 3),
+);
+
+async function openPair() {
+  const device = await openDevice({ backend: "cpu", threads: 1 });
+  const files = embeddedPair();
+  const large = await loadModel(files.large, { device });
+  const small = await loadModel(files.small, { device });
+  return { large, small, [Symbol.dispose]: () => device[Symbol.dispose]() };
+}
+
+function request(change: Partial<RunRequest>): RunRequest {
+  return { prompt: PROMPT, policies: [], budget: BUDGET, reads: "own", newTokens: 8, ...change };
+}
+
+/** Steps of each track, the prompt first. */
+async function allSteps(run: ExplorerRun): Promise<TrackStep[][]> {
+  const tracks = (await run.start()).map((step) => [step]);
+  while (!run.isDone) {
+    (await run.step()).forEach((step, place) => step && tracks[place]!.push(step));
+  }
+  return tracks;
+}
+
+/** Positions with some tiers in a row of a step. */
+function positions({ tiers, seen }: TrackStep, row: number, ...wanted: number[]): number[] {
+  const numbers = tiers!.subarray(row * seen, (row + 1) * seen);
+  return [...numbers.keys()].filter((position) => wanted.includes(numbers[position]!));
+}
+
+Deno.test("ExplorerRun writes what generateAll() writes under every policy", async () => {
+  using pair = await openPair();
+  for (const policies of GROUPS) {
+    using run = new ExplorerRun(pair, request({ policies }));
+    const tracks = await allSteps(run);
+    for (const [place, policy] of ["full", ...policies].entries()) {
+      const options = { policy, budget: policy === "full" ? 1 : BUDGET, maxNewTokens: 8 };
+      const { sequences: [text] } = await generateAll(pair, PROMPT, options);
+      assertEquals(tracks[place]!.map(({ next }) => next.id), text!.tokens, policy);
+    }
+  }
+});
+
+Deno.test("ExplorerRun keeps and diverges as teacherForceSettings() does under every policy", async () => {
+  using pair = await openPair();
+  const prompt = pair.large.tokenizer!.encode(PROMPT);
+  for (const policies of GROUPS) {
+    const kept: Record<string, unknown> = {};
+    const runs = await teacherForceSettings(pair, { prompt }, {
+      settings: policies.map((policy) => ({ policy, budget: { ratio: BUDGET } })),
+      newTokens: 8,
+      endTokens: endTokensOf(pair.large),
+      onSelections: ({ setting, step, selections }) =>
+        kept[`${setting} ${step}`] = selections.map(({ full, valueOnly }) => ({
+          full: [...full].sort((a, b) => a - b),
+          valueOnly: [...valueOnly].sort((a, b) => a - b),
+        })),
+    });
+    using run = new ExplorerRun(pair, request({ policies, reads: "full" }));
+    const [, ...tracks] = await allSteps(run);
+    tracks.forEach((steps, setting) => {
+      const { kl } = runs[setting]!;
+      // The order of tokens in a tiered store rounds differently.
+      steps.forEach((step, index) => assertAlmostEquals(step.kl!, kl[index]!, 1e-4));
+      steps.slice(1).forEach((step, index) => {
+        const rows = step.tiers!.length / step.seen;
+        const shown = Array.from({ length: rows }, (_, row) => ({
+          full: positions(step, row, TIER.critical, TIER.recent),
+          valueOnly: positions(step, row, TIER.marginal),
+        }));
+        assertEquals(shown, kept[`${setting} ${index}`], `${policies[setting]}, step ${index}`);
+      });
+    });
+  }
+});
+
+Deno.test("ExplorerRun tells divergence until texts part, and bytes that the budget allows", async () => {
+  using pair = await openPair();
+  using run = new ExplorerRun(pair, request({ policies: ["h2o", "smallkv"], budget: 0.1 }));
+  const [full, ...others] = await allSteps(run) as [TrackStep[], ...TrackStep[][]];
+  assert(full.every(({ kl, hostBytes }) => kl === 0 && hostBytes === 0));
+  for (const steps of others) {
+    steps.forEach(({ kl }, step) => {
+      const isSame = steps.slice(0, step).every(({ next }, at) => next.id === full[at]?.next.id) &&
+        step < full.length;
+      assertEquals(kl !== undefined, isSame, `step ${step}`);
+    });
+    const last = steps.at(-1)!;
+    assert(last.deviceBytes < 0.15 * full.at(-1)!.deviceBytes);
+  }
+  assertEquals(others.map((steps) => steps.at(-1)!.hostBytes > 0), [false, true]);
+  assertEquals(others.map((steps) => steps.at(-1)!.smallBytes > 0), [false, true]);
+});
+
+Deno.test("ExplorerRun refuses what it cannot run", async () => {
+  using pair = await openPair();
+  for (
+    const change of [
+      { prompt: " " },
+      { newTokens: 600 },
+      { policies: ["h2o", "tova", "snapkv", "r_kv"] },
+    ]
+  ) assertThrows(() => new ExplorerRun(pair, request(change)), RequirementError);
+});
+
+Deno.test("compareHeads() matches as matchHeads() does, and refuses what cannot be matched", async () => {
+  using pair = await openPair();
+  const tokens = pair.large.tokenizer!.encode(PROMPT).slice(0, 120);
+  const { match, matched, large } = await compareHeads(pair, tokens);
+  const traces = [
+    await traceAttention(pair.large, tokens),
+    await traceAttention(pair.small, tokens),
+  ];
+  const expected = matchHeads(traces[0]!, traces[1]!);
+  assertEquals(match, expected.match);
+  assertEquals(matched, { jaccard: expected.similarity, cosine: expected.cosine });
+  assertEquals(large, traces[0]!.accumulated);
+  await assertRejects(() => compareHeads(pair, tokens.slice(0, 50)), RequirementError);
+  await assertRejects(() => compareHeads({ large: pair.large }, tokens), RequirementError);
+});
+
+Deno.test("headMap() has the rows of a head", async () => {
+  using pair = await openPair();
+  const tokens = pair.large.tokenizer!.encode(PROMPT);
+  const { values, tokens: size } = await headMap(pair.large, tokens, { layer: 3, head: 5 });
+  assertEquals(size, 64);
+  for (let query = 0; query < size; query++) {
+    const row = values.subarray(query * size, (query + 1) * size);
+    assert(Math.abs(row.reduce((sum, value) => sum + value, 0) - 1) < 1e-5);
+    assert(row.subarray(query + 1).every((value) => value === 0));
+  }
+});

@@ -1,0 +1,313 @@
+/**
+ * The built explorer in Chromium, on the CPU device, below a path, without cross-origin isolation.
+ *
+ * @module
+ */
+
+import { assert, assertEquals } from "@std/assert";
+import type { Page } from "playwright-core";
+import { embeddedPair } from "../../data/embedded.ts";
+import { findChromium, startChromium } from "../../experiments/figures/chromium.ts";
+import { ExplorerRun } from "../../explorer/engine/explorer_run.ts";
+import type { RunRequest, TrackStep } from "../../explorer/messages.ts";
+import { serveSite } from "../../explorer/serve_site.ts";
+import { buildSite } from "../../explorer/site.ts";
+import { openDevice } from "../../gpu/open_device.ts";
+import { loadModel } from "../../models/load.ts";
+
+const chromium = await findChromium();
+if (chromium === undefined) console.warn("The explorer's page is skipped: no Chromium was found");
+
+const BASE = "/some/where/";
+/**
+ * Longest task of the page's thread, in milliseconds of its processor time: on a busy machine the clock says more of others
+ * than of the page.
+ */
+const MAX_BLOCKED_MS = 50;
+/** What is recorded of threads. */
+const TRACED = ["toplevel", "disabled-by-default-devtools.timeline", "__metadata"];
+/** Bytes of a first visit. */
+const MAX_BYTES = 8e6;
+
+/** What a visit has seen. */
+interface Visit {
+  readonly page: Page;
+  /** Console messages and errors. */
+  readonly said: string[];
+  /** Addresses that were asked for. */
+  readonly asked: Set<string>;
+}
+
+function visit(page: Page): Visit {
+  const [said, asked] = [[] as string[], new Set<string>()];
+  page.on("console", (message) => said.push(`${message.type()}: ${message.text()}`));
+  page.on("pageerror", (error) => said.push(error.message));
+  page.context().on("request", (request) => asked.add(request.url()));
+  return { page, said, asked };
+}
+
+/** Processor time of every task of the page's own thread, in milliseconds. */
+function pageTasks(trace: Uint8Array): number[] {
+  interface TraceEvent {
+    readonly name: string;
+    readonly pid: number;
+    readonly tid: number;
+    readonly tdur?: number;
+    readonly args: { readonly name?: string };
+  }
+  const { traceEvents }: { traceEvents: TraceEvent[] } = JSON.parse(
+    new TextDecoder().decode(trace),
+  );
+  const threadOf = ({ pid, tid }: TraceEvent) => `${pid} ${tid}`;
+  const main = new Set(
+    traceEvents.filter(({ name, args }) => name === "thread_name" && args.name === "CrRendererMain")
+      .map(threadOf),
+  );
+  return traceEvents
+    .filter((event) => event.name.endsWith("RunTask") && main.has(threadOf(event)))
+    .map(({ tdur = 0 }) => tdur / 1000);
+}
+
+/** Waits for a step, or for the end of the texts. */
+async function waitForStep(page: Page, step: number): Promise<void> {
+  const shown = page.locator("output.step", { hasText: new RegExp(`^step ${step} |the end`) });
+  await shown.waitFor({ timeout: 120_000 });
+}
+
+/** What "Save data" saves. */
+async function savedData(page: Page): Promise<{
+  readonly request: RunRequest;
+  readonly tracks: { policy: string; steps: (Omit<TrackStep, "tiers"> & { tiers?: string[] })[] }[];
+}> {
+  const [download] = await Promise.all([
+    page.waitForEvent("download"),
+    page.getByRole("button", { name: "Save data" }).click(),
+  ]);
+  return JSON.parse(await Deno.readTextFile(await download.path()));
+}
+
+/** The same run in Deno, which other tests compare with the library. */
+async function expectedTracks(request: RunRequest, count: number): Promise<TrackStep[][]> {
+  using device = await openDevice({ backend: "cpu", threads: 1 });
+  const files = embeddedPair();
+  const large = await loadModel(files.large, { device });
+  const small = await loadModel(files.small, { device });
+  using run = new ExplorerRun({ large, small }, request);
+  const tracks = (await run.start()).map((step) => [step]);
+  for (let step = 1; step <= count && !run.isDone; step++) {
+    (await run.step()).forEach((made, place) => made && tracks[place]!.push(made));
+  }
+  return tracks;
+}
+
+async function comparePage(page: Page, step: number): Promise<void> {
+  await waitForStep(page, step);
+  const { request, tracks } = await savedData(page);
+  const expected = await expectedTracks(request, step);
+  tracks.forEach(({ policy, steps }, place) => {
+    assertEquals(steps.length, expected[place]!.length, policy);
+    steps.forEach(({ tiers, next, kl, deviceBytes, hostBytes, smallBytes }, index) => {
+      const other = expected[place]![index]!;
+      const name = `${policy}, step ${index}`;
+      assertEquals([next, kl], [other.next, other.kl], name);
+      assertEquals([deviceBytes, smallBytes, hostBytes], [
+        other.deviceBytes,
+        other.smallBytes,
+        other.hostBytes,
+      ]);
+      assertEquals(tiers?.join(""), other.tiers && [...other.tiers].join(""), name);
+    });
+  });
+  await compareCards(page, tracks);
+}
+
+/** What cards show is what was recorded. */
+async function compareCards(
+  page: Page,
+  tracks: Awaited<ReturnType<typeof savedData>>["tracks"],
+): Promise<void> {
+  for (const { policy, steps } of tracks) {
+    const card = page.locator(`article[data-policy="${policy}"]`);
+    const text = await card.locator("p.text").textContent();
+    const written = steps.map(({ next }) => next.text ?? "▪").join("");
+    assert(text!.endsWith(written), `${policy}: ${text!.slice(-80)} and ${written}`);
+    const { kl } = steps.at(-1)!;
+    const shown = await card.locator('dd[data-value="kl"]').textContent();
+    if (kl === undefined) assertEquals(shown, "texts differ");
+    else if (kl >= 0.001) assertEquals(shown, `${kl.toFixed(3)} nats`);
+  }
+}
+
+/** Faults that axe finds, in light or dark, with their places. */
+async function axeFaults(page: Page, colorScheme: "light" | "dark"): Promise<unknown[]> {
+  await page.emulateMedia({ colorScheme });
+  const source = (await import("axe-core")).default.source;
+  await page.evaluate(source);
+  const { violations } = await page.evaluate("axe.run()") as {
+    violations: { id: string; nodes: { html: string; failureSummary: string }[] }[];
+  };
+  return violations.map(({ id, nodes }) => ({
+    id,
+    places: nodes.slice(0, 3).map(({ html, failureSummary }) => `${html} ${failureSummary}`),
+  }));
+}
+
+/** Drops a file, as a user does. */
+async function drop(page: Page, files: Readonly<Record<string, Uint8Array>>): Promise<void> {
+  const sent = Object.entries(files).map(([name, bytes]) => [name, bytes.toBase64()]);
+  await page.evaluate(`{
+    const files = new DataTransfer();
+    for (const [name, text] of ${JSON.stringify(sent)}) {
+      files.items.add(new File([Uint8Array.fromBase64(text)], name));
+    }
+    dispatchEvent(new DragEvent("drop", { dataTransfer: files, bubbles: true, cancelable: true }));
+  }`);
+}
+
+Deno.test({
+  name: "the explorer's page in Chromium",
+  ignore: chromium === undefined,
+  sanitizeOps: false, // Playwright's connection ends after the test has
+  sanitizeResources: false,
+  async fn(test) {
+    const folder = await Deno.makeTempDir({ prefix: "smallkv-" });
+    await buildSite(folder);
+    const sent: number[] = [];
+    const onFile = (_: string, bytes: number) => sent.push(bytes);
+    const server = serveSite(folder, { port: 0, base: BASE, isIsolated: false, onFile });
+    await using browser = await startChromium(chromium!);
+    const { page, said, asked } = visit(await browser.newPage());
+    const open = async (hash: string) => {
+      await page.goto("about:blank");
+      await page.goto(`${server.address}#device=cpu&${hash}`);
+      await page.locator('[data-state="open"]').waitFor({ timeout: 60_000 });
+    };
+
+    await test.step("transfers little on a first visit", async () => {
+      await open("policies=h2o,smallkv");
+      await waitForStep(page, 1);
+      await page.evaluate("navigator.serviceWorker.ready");
+      const bytes = sent.reduce((sum, size) => sum + size, 0);
+      assert(bytes > 4e6 && bytes < MAX_BYTES, `${bytes} bytes`);
+    });
+
+    for (
+      const hash of [
+        "policies=h2o,smallkv,smallkv_query_aware&budget=0.1&step=6&reads=own",
+        "policies=tova,key_sketch,streaming&budget=0.2&step=4&reads=full&example=1",
+        "policies=snapkv,quest,pyramid_scaled&budget=0.3&step=3&reads=full&example=3",
+      ]
+    ) {
+      await test.step(`shows what the library computes: ${hash}`, async () => {
+        await open(hash);
+        await comparePage(page, Number(/step=(\d+)/.exec(hash)![1]));
+      });
+    }
+
+    await test.step("goes back without computing, and forward", async () => {
+      await page.getByRole("button", { name: "Back one step" }).click();
+      await waitForStep(page, 2);
+      await page.getByRole("button", { name: "Forward one step" }).click();
+      await page.getByRole("button", { name: "Forward one step" }).click();
+      await comparePage(page, 4);
+    });
+
+    await test.step("is accessible in light and dark, with a head chosen", async () => {
+      await page.locator("svg#map").waitFor({ timeout: 60_000 });
+      for (const scheme of ["light", "dark"] as const) {
+        assertEquals(await axeFaults(page, scheme), [], scheme);
+      }
+    });
+
+    await test.step("can be read at 380 pixels, without scrolling sideways", async () => {
+      await page.setViewportSize({ width: 380, height: 800 });
+      await page.waitForTimeout(200);
+      const width = await page.evaluate("document.documentElement.scrollWidth");
+      assertEquals(width, 380);
+      assertEquals(await axeFaults(page, "light"), []);
+      await page.setViewportSize({ width: 1280, height: 900 });
+    });
+
+    await test.step("can be used by keyboard", async () => {
+      await page.getByRole("slider", { name: "Token" }).focus();
+      await page.keyboard.press("ArrowRight");
+      await page.locator('input[aria-valuetext^="1 “"]').waitFor();
+      await page.getByRole("button", { name: /^Layer 1, head 2/ }).focus();
+      await page.keyboard.press("Enter");
+      await page.getByRole("heading", { name: /^Layer 1, head 2 follows/ }).waitFor();
+    });
+
+    await test.step("saves a figure that needs no style sheet", async () => {
+      const [download] = await Promise.all([
+        page.waitForEvent("download"),
+        page.getByRole("button", { name: "Save The film as SVG" }).click(),
+      ]);
+      const svg = await Deno.readTextFile(await download.path());
+      assert(svg.startsWith("<svg") && svg.includes('fill="rgb('), svg.slice(0, 200));
+      assert(!svg.includes("class=") && !svg.includes("var("));
+    });
+
+    await test.step("explains files that are no models, and keeps what was there", async () => {
+      const text = await page.locator("p.text").first().textContent();
+      for (
+        const [files, expected] of [
+          [{ "broken.gguf": new Uint8Array(5000).fill(7) }, /^Cannot read broken\.gguf: /],
+          [{ "notes.txt": new Uint8Array(10) }, /^Cannot open notes\.txt: .*\.gguf/],
+          [{ "empty.gguf": new Uint8Array(0) }, /^Cannot read empty\.gguf: /],
+        ] as const
+      ) {
+        await drop(page, files as Record<string, Uint8Array>);
+        const alert = page.locator("[role=alert]", { hasText: expected });
+        await alert.waitFor({ timeout: 20_000 });
+        await alert.getByRole("button", { name: "Dismiss" }).click();
+      }
+      assertEquals(await page.locator("p.text").first().textContent(), text);
+    });
+
+    await test.step("opens files that are dropped, if they go together", async () => {
+      const file = (name: string) =>
+        Deno.readFile(new URL(`../fixtures/tiny_gguf/${name}.gguf`, import.meta.url));
+      const model = await file("qwen2_mixed");
+      await drop(page, { "one.gguf": model, "other.gguf": await file("qwen2_k_quants") });
+      await page.locator("[role=alert]", { hasText: "both models must have the same vocabulary" })
+        .waitFor({ timeout: 30_000 });
+      await drop(page, { "large.gguf": model, "small.gguf": model });
+      await page.locator('[data-state="open"]', { hasText: "large guided by small" })
+        .waitFor({ timeout: 30_000 });
+      await waitForStep(page, 1);
+      await drop(page, { "alone.gguf": model });
+      await page.locator('[data-state="open"]', { hasText: "alone, without a small model" })
+        .waitFor({ timeout: 30_000 });
+      await waitForStep(page, 1);
+      assertEquals(await page.locator('article[data-policy="smallkv"]').count(), 0);
+    });
+
+    await test.step("does not block the page while it computes", async () => {
+      await open("policies=h2o,smallkv,smallkv_query_aware&budget=0.1&step=1");
+      await page.locator("svg#map").waitFor({ timeout: 120_000 });
+      await browser.startTracing(page, { categories: TRACED });
+      await page.getByRole("button", { name: "Play" }).click();
+      await page.locator("output.step", { hasText: "the end" }).waitFor({ timeout: 240_000 });
+      const tasks = pageTasks(await browser.stopTracing());
+      assert(tasks.length > 50, `${tasks.length} tasks`);
+      assert(Math.max(...tasks) < MAX_BLOCKED_MS, `${Math.max(...tasks)} ms`);
+    });
+
+    await test.step("says nothing in the console, and asks for its own files alone", () => {
+      assertEquals(said, []);
+      const others = [...asked].filter((url) =>
+        !url.startsWith(server.address) && !url.startsWith("blob:") && !url.startsWith("data:")
+      );
+      assertEquals(others.filter((url) => url !== "about:blank"), []);
+    });
+
+    await test.step("works offline after a visit", async () => {
+      await server[Symbol.asyncDispose]();
+      await page.goto("about:blank");
+      await page.goto(`${server.address}#device=cpu&policies=h2o&step=1`);
+      await page.locator('[data-state="open"]').waitFor({ timeout: 60_000 });
+      await comparePage(page, 1);
+    });
+    await Deno.remove(folder, { recursive: true });
+  },
+});

@@ -1,0 +1,141 @@
+import { assertEquals } from "@std/assert";
+import type { Action } from "../../explorer/state/actions.ts";
+import { reduce } from "../../explorer/state/reducer.ts";
+import { requests } from "../../explorer/state/requests.ts";
+import { type ExplorerState, initialState, recordedSteps } from "../../explorer/state/state.ts";
+import {
+  after,
+  FACTS,
+  openState,
+  PROMPT,
+  step,
+  steppedState,
+  told,
+} from "../support/explorer_states.ts";
+
+/** What the engine is asked for by an action. */
+function asks(state: ExplorerState, action: Action): string[] {
+  return requests(state, reduce(state, action)).map(({ kind }) => kind);
+}
+
+Deno.test("a new page opens the embedded pair, then runs the first example", () => {
+  const state = initialState("embedded/");
+  assertEquals(requests(undefined, state), [
+    { kind: "open", source: { kind: "embedded", address: "embedded/" }, backend: "auto" },
+  ]);
+  const open = openState();
+  assertEquals(open.setup.prompt, "a b c");
+  const [request] = requests(state, open);
+  assertEquals(request?.kind === "start" && request.request.policies, open.setup.policies);
+  assertEquals(open.view.place, { layer: 1, head: 0 }, "kept within two layers");
+});
+
+Deno.test("reduce() asks for a step until as many are recorded as are wanted", () => {
+  const state = openState({ view: { step: 2 } });
+  const run = state.run!.id;
+  const first = [step(5), step(5), step(5), step(5)];
+  const started = told({ kind: "started", run, prompt: PROMPT, first });
+  assertEquals(asks(state, started), ["step"]);
+  const steps = first.map(() => step(6, { row: [4, 4, 4, 4] }));
+  const stepped = told({ kind: "stepped", run, steps, isDone: false });
+  const one = after(state, started, stepped);
+  assertEquals([one.asked, one.view.step], ["step", 1]);
+  assertEquals(asks(after(state, started), stepped), ["step"]);
+  const two = after(one, stepped);
+  assertEquals([two.view.step, recordedSteps(two.run!)], [2, 2]);
+  assertEquals(two.asked, "match", "then heads are compared");
+});
+
+Deno.test("reduce() goes back through what is recorded, and forward again, without the engine", () => {
+  const state = steppedState();
+  const back = after(state, { kind: "show", step: 0 });
+  assertEquals([back.view.step, recordedSteps(back.run!)], [0, 1]);
+  assertEquals(asks(state, { kind: "show", step: 0 }), []);
+  const forward = after(back, { kind: "forward" });
+  assertEquals(forward.view.step, 1);
+  assertEquals(requests(back, forward), []);
+  assertEquals(after(back, { kind: "show", step: 99 }).view.step, 1);
+  assertEquals(after(back, { kind: "show", step: -1 }).view.step, 0);
+});
+
+Deno.test("reduce() plays until every text has ended", () => {
+  const state = after(steppedState(), { kind: "play", isPlaying: true }, { kind: "forward" });
+  assertEquals([state.isPlaying, state.target], [true, 2]);
+  const run = state.run!.id;
+  const idle = { ...state, asked: "step" } as const;
+  const last = after(
+    idle,
+    told({
+      kind: "stepped",
+      run,
+      isDone: true,
+      steps: [undefined, step(8, { row: [4, 4, 4, 4, 4] }), undefined],
+    }),
+  );
+  assertEquals([last.isPlaying, last.run!.isDone, last.view.step], [false, true, 2]);
+  assertEquals(last.run!.tracks.map(({ steps }) => steps.length), [2, 3, 2]);
+  assertEquals(after(last, { kind: "forward" }).view.step, 2);
+  assertEquals(after(last, { kind: "play", isPlaying: true }).view.step, 0, "plays again");
+});
+
+Deno.test("reduce() ignores what belongs to an earlier run", () => {
+  const state = steppedState();
+  const again = after(state, { kind: "run" });
+  assertEquals(again.run!.id, state.run!.id + 1);
+  const late = told({ kind: "stepped", run: state.run!.id, steps: [], isDone: true });
+  assertEquals(reduce(again, late), again);
+  const fault = told({ kind: "failed", request: "step", run: state.run!.id, message: "late" });
+  assertEquals(reduce(again, fault).fault, undefined);
+});
+
+Deno.test("reduce() takes at most three policies, and gives them up again", () => {
+  const state = openState({ setup: { policies: ["h2o", "tova"] } });
+  const three = after(state, { kind: "toggle", policy: "smallkv" });
+  assertEquals(three.setup.policies, ["h2o", "tova", "smallkv"]);
+  assertEquals(after(three, { kind: "toggle", policy: "smallkv_query_aware" }).setup, three.setup);
+  assertEquals(after(three, { kind: "toggle", policy: "h2o" }).setup.policies, ["tova", "smallkv"]);
+});
+
+Deno.test("reduce() keeps everything when dropped files cannot be opened", () => {
+  const state = steppedState();
+  const [small, large] = [new File(["1"], "small.gguf"), new File(["123"], "large.gguf")];
+  const dropped = after(state, { kind: "files", files: [small, large] });
+  assertEquals(requests(state, dropped), [
+    { kind: "open", source: { kind: "files", large, small }, backend: "auto" },
+  ]);
+  const message = "Cannot read large.gguf: it must be a GGUF file";
+  const failed = after(dropped, told({ kind: "failed", request: "open", message }));
+  assertEquals([failed.fault, failed.pair, failed.run], [message, state.pair, state.run]);
+  assertEquals(after(failed, { kind: "dismiss" }).fault, undefined);
+  const three = after(state, { kind: "files", files: [small, large, small] });
+  assertEquals([three.asked, three.fault?.startsWith("Cannot open 3 files")], [state.asked, true]);
+});
+
+Deno.test("reduce() lets no late answer end the opening of other models", () => {
+  const state = { ...steppedState(), asked: "step" } as const;
+  const dropped = after(state, { kind: "files", files: [new File(["1"], "large.gguf")] });
+  const run = state.run!.id;
+  const late = after(dropped, told({ kind: "stepped", run, steps: [], isDone: false }));
+  assertEquals(late.asked, "open");
+  const facts = { ...FACTS, isEmbedded: false, examples: [{ title: "A", prompt: "x" }] };
+  const { small: _, ...alone } = { ...facts, policies: FACTS.policies.slice(0, 1) };
+  const open = after(late, told({ kind: "opened", pair: alone }));
+  assertEquals([open.setup.prompt, open.setup.policies, open.asked], ["x", ["h2o"], "start"]);
+  assertEquals(open.view.head, undefined, "heads of other models are compared on demand");
+});
+
+Deno.test("reduce() stops at a step that fails, and asks for no head that failed again", () => {
+  const state = steppedState();
+  const run = state.run!.id;
+  const failed = after(
+    { ...state, asked: "step", target: 5 },
+    told({ kind: "failed", request: "step", run, message: "out of memory" }),
+  );
+  assertEquals([failed.fault, failed.run!.isDone, failed.asked], ["out of memory", true, "match"]);
+  const short = after(state, told({ kind: "failed", request: "match", run, message: "too short" }));
+  assertEquals([short.run!.comparisonFault, short.fault, short.asked], [
+    "too short",
+    undefined,
+    undefined,
+  ]);
+});
