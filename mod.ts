@@ -263,6 +263,7 @@ export type { DatasetOptions } from "./models/hub/hub_datasets.ts";
 export { averageScore } from "./data/task.ts";
 export type {
   GradedItem,
+  LeftOutItem,
   Task,
   TaskGrade,
   TaskItem,

@@ -125,8 +125,7 @@ export function sequenceSetting(
  * @throws {RequirementError} If the policy or a choice is not allowed.
  */
 export function promptSetting(setting: PolicySetting): PromptSetting {
-  const { smallLayers } = setting;
-  return { ...sequenceSetting(setting), ...(smallLayers !== undefined && { smallLayers }) };
+  return { ...sequenceSetting(setting), ...sharedOptions(setting) };
 }
 
 /** What sequences of a batch share. */

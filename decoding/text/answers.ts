@@ -17,6 +17,7 @@ import {
   settingBatches,
 } from "../engine/settings.ts";
 import type { ModelPair } from "../engine/types.ts";
+import { checkFit } from "../scoring/map_fitting.ts";
 import { sequenceSettings } from "../selection/sequence_settings.ts";
 import { memoryAdvice } from "../session/memory_advice.ts";
 import { AnswerBatch } from "./answer_batch.ts";
@@ -234,16 +235,8 @@ function fittingSlots(
 
 /** Resolves a setting; throws unless the pair can decode under it. */
 function checkedSetting(pair: ModelPair, setting: PolicySetting): PromptSetting {
-  const { matchBy = "jaccard" } = setting;
-  if (matchBy !== "jaccard") {
-    // Prompts that settings share run without the rows that a map is fitted on.
-    throw new RequirementError({
-      action: "answer prompts",
-      requirement: "heads must be matched by jaccard",
-      current: matchBy,
-    });
-  }
   const resolved = promptSetting(setting);
+  checkFit(resolved.match ?? {}, [resolved.policy]);
   checkPair(pair, resolved.policy);
   checkCut([resolved], resolved);
   sequenceSettings({ settings: [resolved] });
