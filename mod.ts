@@ -59,6 +59,7 @@ export type {
   BlockNorms,
   LayerAttention,
   ModelConfig,
+  QueryScaling,
   RopeScaling,
   RopeScalingKind,
 } from "./models/config.ts";
