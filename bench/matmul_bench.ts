@@ -5,7 +5,9 @@
  */
 
 import { type Command, type Device, type DeviceBuffer, dispatch } from "../gpu/device.ts";
-import { chooseMatmul, matmulGrid, matmulKernel, type MatmulTile } from "../kernels/matmul.ts";
+import { matmulKernel } from "../kernels/matmul.ts";
+import { matmulGrid, type MatmulTile, tileName } from "../kernels/matmul_tile.ts";
+import { chooseMatmul } from "../kernels/shapes.ts";
 import {
   columnStep,
   type MatrixShape,
@@ -214,16 +216,17 @@ const COLUMNS = [
   ["GB/s", 7],
   ["GFLOP/s", 8, 1],
   ["of a core", 9, 1],
+  ["tile", -18],
 ] as const;
 
-function print(format: WeightFormat, timing: Timing): void {
+function print(format: WeightFormat, timing: Timing, tile: MatmulTile): void {
   const { rows, columns, inputRows, wallMs, processorMs } = timing;
   const weights = rows * columns;
   const bytes = weightBytes(format, timing);
   const rates = [weights, bytes, 2 * inputRows * weights].map((count) => count / wallMs / 1e6);
   const ofCore = 2 * inputRows * weights / processorMs / 1e6;
   const times = [wallMs, processorMs, ...rates, ofCore];
-  printRow(COLUMNS, [format.name, `${rows} x ${columns}`, inputRows, ...times]);
+  printRow(COLUMNS, [format.name, `${rows} x ${columns}`, inputRows, ...times, tileName(tile)]);
 }
 
 /** Runs the benchmark. */
@@ -243,24 +246,25 @@ async function benchOn(
 ): Promise<void> {
   printDevice(device);
   printRow(COLUMNS);
-  const timings: Timing[] = [];
+  const timings: (Timing & { readonly tile: string })[] = [];
   const modelMs: Record<string, { readonly wall: number; readonly processor: number }> = {};
   for (const model of options.words("models", Object.keys(MODELS))) {
     const names = options.words("formats", NAMES);
     for (const format of WEIGHT_FORMATS.filter(({ name }) => names.includes(name))) {
       for (const inputRows of options.counts("rows")) {
-        const tile = chooseMatmul(device.info, inputRows);
         const total = { wall: 0, processor: 0 };
         for (const shape of MODELS[model]!) {
           if (inputRows > 1 && shape.count === 1) continue; // only the last row meets the vocabulary
           if (shape.columns % columnStep(format) !== 0) continue; // files use others
           // A whole row block at most: larger matrices run as several of them.
           const rows = rowBlocks(device.info, format, shape)[0]!.rows;
+          const size = { format: format.name, rows: inputRows, weightRows: rows };
+          const tile = chooseMatmul(device.info, size);
           using product = new Product(device, format, { ...shape, rows, inputRows });
           await product.check(tile);
           const timing = await product.time(tile);
-          print(format, timing);
-          timings.push(timing);
+          print(format, timing, tile);
+          timings.push({ ...timing, tile: tileName(tile) });
           total.wall += timing.wallMs * shape.count * shape.rows / rows;
           total.processor += timing.processorMs * shape.count * shape.rows / rows;
         }

@@ -145,6 +145,8 @@ export class CpuDevice implements Device {
       threads: Math.max(1, this.#threadCount),
       isSoftware: true,
       subgroupSize: 0,
+      maxWorkgroupBytes: 16384,
+      maxWorkgroupThreads: 256,
       maxBindingBytes: Math.min(options.maxBindingBytes ?? 2 ** 32 - 4, 2 ** 32 - 4),
       maxBufferBytes: 2 ** 32 - 4,
       maxGridSize: 65535,

@@ -12,6 +12,14 @@ export type Backend = "webgpu" | "cpu" | "reference";
 /** Back ends in the order in which `auto` tries them. */
 export const BACKENDS: readonly Backend[] = ["webgpu", "cpu", "reference"];
 
+/** Which shapes kernels take on a device, where the adapter's features alone are not to decide. */
+export interface ShapeChoice {
+  /** Name of a kind in the table of shapes; by features if left out. */
+  readonly kind?: string;
+  /** Tiles that were fastest when `deno task tune` timed them, by what they multiply; none if left out. */
+  readonly products?: Readonly<Record<string, string>>;
+}
+
 /** What a device says about itself; goes into every result. */
 export interface DeviceInfo {
   /** Back end that runs the kernels. */
@@ -24,6 +32,12 @@ export interface DeviceInfo {
   readonly threads?: number;
   /** Lanes of a subgroup, 0 where subgroup functions are not available. */
   readonly subgroupSize: number;
+  /** Bytes of memory that a workgroup may have. */
+  readonly maxWorkgroupBytes: number;
+  /** Most threads of a workgroup. */
+  readonly maxWorkgroupThreads: number;
+  /** Shapes of kernels; those of the table for its features if left out. */
+  readonly shapes?: ShapeChoice;
   /** Largest binding of a storage buffer, in bytes. */
   readonly maxBindingBytes: number;
   /** Largest buffer, in bytes. */
@@ -34,8 +48,10 @@ export interface DeviceInfo {
   readonly maxBytes?: number;
 }
 
-/** Caps of a device. */
+/** Caps of a device, and the shapes of its kernels. */
 export interface DeviceOptions {
+  /** Shapes of kernels; those of the table for the adapter's features if left out. */
+  readonly shapes?: ShapeChoice;
   /** Most bytes its buffers may take together; no cap if left out. */
   readonly maxBytes?: number;
   /** Lowers the largest binding, in bytes; for tests of what happens when a tensor exceeds it. */

@@ -88,6 +88,8 @@ export class ReferenceDevice implements Device {
       description: "float64 reference on the CPU",
       isSoftware: true,
       subgroupSize: 0,
+      maxWorkgroupBytes: 16384,
+      maxWorkgroupThreads: 256,
       maxBindingBytes: Math.min(options.maxBindingBytes ?? 2 ** 30, 2 ** 30),
       maxBufferBytes: 2 ** 32,
       maxGridSize: 65535,

@@ -97,6 +97,8 @@ function describe(adapter: GPUAdapter, device: GPUDevice, hasSubgroups: boolean)
     description: adapterName(adapter.info),
     isSoftware: isSoftwareAdapter(adapter.info),
     subgroupSize: hasSubgroups && subgroupMinSize === subgroupMaxSize ? subgroupMinSize : 0,
+    maxWorkgroupBytes: limits.maxComputeWorkgroupStorageSize,
+    maxWorkgroupThreads: limits.maxComputeInvocationsPerWorkgroup,
     maxBindingBytes: wholeWords(limits.maxStorageBufferBindingSize),
     maxBufferBytes: wholeWords(limits.maxBufferSize),
     maxGridSize: limits.maxComputeWorkgroupsPerDimension,

@@ -46,11 +46,12 @@ export class WebgpuDevice implements Device {
 
   /** Takes over an open device. */
   constructor(gpu: OpenGpu, options: DeviceOptions = {}) {
-    const { maxBytes, maxBindingBytes = Number.POSITIVE_INFINITY } = options;
+    const { maxBytes, maxBindingBytes = Number.POSITIVE_INFINITY, shapes } = options;
     this.info = {
       ...gpu.info,
       maxBindingBytes: Math.min(gpu.info.maxBindingBytes, maxBindingBytes),
       ...(maxBytes !== undefined && { maxBytes }),
+      ...(shapes !== undefined && { shapes }),
     };
     this.#device = gpu.device;
     this.#meter = new Meter(maxBytes);

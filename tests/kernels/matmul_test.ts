@@ -1,12 +1,7 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
-import { RequirementError } from "../../core/check.ts";
-import {
-  chooseMatmul,
-  MATMUL_TILES,
-  matmulGrid,
-  matmulKernel,
-  type MatmulTile,
-} from "../../kernels/matmul.ts";
+import { assert, assertEquals } from "@std/assert";
+import { matmulKernel } from "../../kernels/matmul.ts";
+import { matmulGrid, type MatmulTile, tileName } from "../../kernels/matmul_tile.ts";
+import { MATMUL_TILES } from "../../kernels/shapes.ts";
 import {
   paddedColumns,
   rowReader,
@@ -41,8 +36,11 @@ const cases: readonly Case[] = [
 ];
 
 /** The cases with columns that the format allows. */
-function casesOf(format: WeightFormat): Case[] {
-  return cases.map((size) => ({ ...size, columns: allowedColumns(format, size.columns) }));
+function casesOf(format: WeightFormat, tile?: MatmulTile): Case[] {
+  return [...cases, ...(tile?.variant === "tiled" ? wideCases : [])].map((size) => ({
+    ...size,
+    columns: allowedColumns(format, size.columns),
+  }));
 }
 
 const subgroupSize = hasGpu ? (await testDevice()).info.subgroupSize : 0;
@@ -51,7 +49,26 @@ const tiles = MATMUL_TILES.filter(({ variant, threads }) =>
 );
 
 /** Runs as a twin on a device without subgroups; all tiles have the same twin. */
-const portable = MATMUL_TILES.at(-1)!;
+const portable = MATMUL_TILES.find(({ variant }) => variant === "workgroup")!;
+
+/** Formats that meet every tile: whole floats, scales of super-blocks, and bits in a plane of their own. */
+const everyTile = ["f32", "q4k", "q6"];
+
+/** Tiles that every format meets; the others differ from them in sizes only. */
+const sampleTiles = ["split_4x2x256", "tiled_64x32_4x2"];
+
+/** Tiles to test with a format: all of software adapters, and those of wide ones that cost too little to leave out. */
+function tilesOf({ name }: WeightFormat): MatmulTile[] {
+  return tiles.filter((tile) =>
+    tile.threads < 256 || everyTile.includes(name) || sampleTiles.includes(tileName(tile))
+  );
+}
+
+/** More activation rows and outputs than the largest tile has, and as many. */
+const wideCases: readonly Case[] = [
+  { rows: 129, columns: 96, weightRows: 67, hasBias: true },
+  { rows: 128, columns: 32, weightRows: 64, accumulate: true, factor: 0.22 },
+];
 
 /** What a case needs, with NaN wherever a kernel must write and another number elsewhere. */
 function buffersOf(format: WeightFormat, { rows, columns, weightRows, accumulate }: Case) {
@@ -176,12 +193,12 @@ for (const format of WEIGHT_FORMATS) {
 }
 
 for (const format of WEIGHT_FORMATS) {
-  for (const tile of tiles) {
+  for (const tile of tilesOf(format)) {
     Deno.test({
       name: `${matmulKernel(format, tile).name} agrees with its twin`,
       ignore: !hasGpu,
       async fn() {
-        for (const size of casesOf(format)) {
+        for (const size of casesOf(format, tile)) {
           const { kernel, run, ...rest } = runOf(format, tile, size);
           const { magnitude } = naiveProduct(format, size, rest);
           const expected = await runReference(matmulKernel(format, portable), run);
@@ -258,18 +275,6 @@ Deno.test("the CPU device does not hide activations that are not finite, and cou
       }
     }
   }
-});
-
-Deno.test("chooseMatmul() takes subgroups where there are 8 lanes, and the smallest tile that fits", () => {
-  for (const size of [0, 4, 8, 16, 32, 64]) {
-    for (const rows of [1, 2, 4, 5, 16, 17, 1000]) {
-      const tile = chooseMatmul({ subgroupSize: size }, rows);
-      assertEquals(tile.variant === "subgroup", size === 8, `${size} lanes, ${rows} rows`);
-      assert(tile.rows >= Math.min(rows, 8));
-      if (rows === 1) assertEquals(tile.rows, 1);
-    }
-  }
-  assertThrows(() => chooseMatmul({ subgroupSize: 8 }, 0), RequirementError, "rows");
 });
 
 Deno.test("matmulKernel() makes sources under 40 KB", () => {
