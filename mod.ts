@@ -36,6 +36,7 @@ export type {
   Dispatch,
   DispatchBuffers,
   Recording,
+  SubgroupMatrixShape,
 } from "./gpu/device.ts";
 export type { CpuCode, CpuField, CpuModule, CpuPass, CpuRun } from "./gpu/cpu_module.ts";
 export type { CpuDeviceOptions } from "./gpu/cpu_device.ts";
