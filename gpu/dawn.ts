@@ -6,6 +6,7 @@
 
 import { GpuError } from "../core/check.ts";
 import { type Captured, captureStderr } from "./captured_stderr.ts";
+import { paceDawn } from "./dawn_pace.ts";
 import { oneLine } from "./webgpu_errors.ts";
 
 /** Package with the library: no dependency of this one, since nobody who computes elsewhere needs its 100 MB. */
@@ -161,7 +162,9 @@ async function importDawn(): Promise<DawnLibrary> {
       "Cannot use Dawn: the program must run in Deno: current place is a browser: choose the device webgpu, which is Dawn in Chromium",
     );
   }
-  return await import(isListed(DAWN_NAME) ? DAWN_NAME : DAWN_PACKAGE);
+  const library = await import(isListed(DAWN_NAME) ? DAWN_NAME : DAWN_PACKAGE);
+  paceDawn();
+  return library;
 }
 
 /** Whether the project lists a package, whose version is then locked and need not be looked up. */
