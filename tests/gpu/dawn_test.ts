@@ -4,6 +4,7 @@
  * @module
  */
 
+import { fileURLToPath } from "node:url";
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import configuration from "../../deno.json" with { type: "json" };
 import { GpuError } from "../../core/check.ts";
@@ -133,6 +134,19 @@ Deno.test("loadDawn() tells a supervisor before the driver can end the process",
 
 Deno.test("the version that is loaded without an import map is that of the import map", () => {
   assertEquals(configuration.imports.webgpu, DAWN_PACKAGE);
+});
+
+Deno.test("the package of Dawn is no part of what programs and browsers load", async () => {
+  for (const entry of ["mod.ts", "cli.ts"]) {
+    const { stdout } = await new Deno.Command(Deno.execPath(), {
+      args: ["info", "--json", fileURLToPath(new URL(`../../${entry}`, import.meta.url))],
+    }).output();
+    const { modules, npmPackages } = JSON.parse(new TextDecoder().decode(stdout));
+    const loaded = modules.map(({ specifier }: { readonly specifier: string }) => specifier);
+    assertEquals(loaded.some((name: string) => name.endsWith("/gpu/dawn.ts")), true);
+    const packages = [...Object.keys(npmPackages), ...loaded];
+    assertEquals(packages.filter((name) => /\bwebgpu@/.test(name)), []);
+  }
 });
 
 Deno.test("openGpu() refuses adapters that lack limits, features or a device, in one line", async () => {
