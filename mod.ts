@@ -37,6 +37,7 @@ export type {
   DispatchBuffers,
   Recording,
   ShapeChoice,
+  SubgroupMatrixShape,
 } from "./gpu/device.ts";
 export type { CpuCode, CpuField, CpuModule, CpuPass, CpuRun } from "./gpu/cpu_module.ts";
 export type { CpuDeviceOptions } from "./gpu/cpu_device.ts";

@@ -10,6 +10,7 @@ import { printableText } from "../core/printable.ts";
 import { median, quantile } from "../core/stats.ts";
 import { embeddedPair } from "../data/embedded.ts";
 import { type Backend, BACKENDS, type Command, type Device } from "../gpu/device.ts";
+import { driverEntry } from "../gpu/driver.ts";
 import { openDevice } from "../gpu/open_device.ts";
 import { type Sample, startClock } from "./speed.ts";
 
@@ -261,7 +262,10 @@ export function printDevice(device: Device): void {
 }
 
 /** Names a device for people. */
-export function deviceName({ info: { backend, description, threads } }: Device): string {
+export function deviceName({ info }: Device): string {
+  const { backend, threads } = info;
+  const { driver } = driverEntry(info);
+  const description = [info.description, ...driver === undefined ? [] : [driver]].join(", ");
   return `${backend} (${description}${threads === undefined ? "" : `, threads: ${threads}`})`;
 }
 
@@ -273,7 +277,8 @@ export function deviceName({ info: { backend, description, threads } }: Device):
 export function printJson(bench: string, device: Device | undefined, figures: object): void {
   const facts = { commit: commit(), deno: Deno.version.deno, load: Deno.loadavg()[0]! };
   const { backend, description, isSoftware, threads } = device?.info ?? {};
-  const where = { backend, description, isSoftware, threads };
+  const driver = device && driverEntry(device.info);
+  const where = { backend, description, ...driver, isSoftware, threads };
   console.log(JSON.stringify({ bench, ...facts, ...where, ...figures }));
 }
 

@@ -1,5 +1,5 @@
 /**
- * The device on WebGPU: Deno's own, or a browser's.
+ * The device on WebGPU: Deno's own, Dawn's, or a browser's.
  *
  * @module
  */
@@ -349,6 +349,8 @@ function encode(encoder: GPUCommandEncoder, recordings: readonly WebgpuRecording
         encoder.copyBufferToBuffer(source, sourceOffset, target, targetOffset, byteLength);
         continue;
       }
+      // Nothing to run, which Dawn would warn of on standard error.
+      if (step.grid.includes(0)) continue;
       pass ??= encoder.beginComputePass();
       if (pipeline !== step.pipeline) pass.setPipeline(step.pipeline);
       pipeline = step.pipeline;

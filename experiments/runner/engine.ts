@@ -16,6 +16,7 @@ import { wikitext2 } from "../../data/wikitext2.ts";
 import configuration from "../../deno.json" with { type: "json" };
 import { dataPlace } from "../../evaluation/questions.ts";
 import type { Backend, Device } from "../../gpu/device.ts";
+import { driverEntry } from "../../gpu/driver.ts";
 import { openDevice } from "../../gpu/open_device.ts";
 import type { DatasetName, ExperimentModel, ExperimentText, ModelRole } from "../experiment.ts";
 import { checkoutCommit } from "./commit.ts";
@@ -116,6 +117,7 @@ function environmentOf({ info }: Device): Environment {
   return {
     device: info.backend,
     adapter: info.description,
+    ...driverEntry(info),
     isSoftware: info.isSoftware,
     ...hostEnvironment(),
     ...(commit !== undefined && { commit }),

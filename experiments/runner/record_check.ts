@@ -142,6 +142,7 @@ const record = object<ResultRecord>({
   environment: object<Environment>({
     device: text,
     adapter: text,
+    driver: optional(text),
     isSoftware: flag,
     versions: mapOf(text),
     system: text,

@@ -15,7 +15,7 @@ import {
   rowScores,
 } from "../../kernels/attention_shape.ts";
 import type { Kernel, KernelArrays, KernelContract } from "../../gpu/kernel.ts";
-import { hasGpu, testDevice } from "../support/gpu.ts";
+import { gpuBackend, hasGpu, testDevice } from "../support/gpu.ts";
 import { type ArrayRun, runReference } from "../support/run_kernel.ts";
 
 /** A step of attention on a cache that is partly filled. */
@@ -213,7 +213,7 @@ export function attentionArrays(sizes: AttentionCase, seed = 1): AttentionArrays
 /** A device and the variant of a kernel that it runs. */
 export interface TestVariant {
   /** Back end of the device. */
-  readonly backend: "webgpu" | "cpu";
+  readonly backend: typeof gpuBackend | "cpu";
   /** Lanes of a subgroup. */
   readonly subgroupSize: number;
 }
@@ -221,7 +221,7 @@ export interface TestVariant {
 /** Variants to test: of an adapter its own and the portable one, which the CPU device runs as well. */
 export const TEST_VARIANTS: readonly TestVariant[] = [
   ...[...new Set(hasGpu ? [(await testDevice()).info.subgroupSize, 0] : [])]
-    .map((subgroupSize) => ({ backend: "webgpu", subgroupSize }) as const),
+    .map((subgroupSize) => ({ backend: gpuBackend, subgroupSize }) as const),
   { backend: "cpu", subgroupSize: 0 },
 ];
 
