@@ -231,6 +231,7 @@ export class CpuDevice implements Device {
   /** Waits for the queue; see {@linkcode Device.finished}. */
   async finished(): Promise<void> {
     this.#begin("finish");
+    this.#meter.count("waits");
     await this.#settle();
     await new Promise((resolve) => setTimeout(resolve, 0));
   }

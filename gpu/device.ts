@@ -99,6 +99,8 @@ export interface DeviceUsage {
   readonly submits: number;
   /** Awaited readbacks so far. */
   readonly reads: number;
+  /** Calls of `finished` so far. */
+  readonly waits: number;
 }
 
 /** A block of device memory; starts as zeros. */

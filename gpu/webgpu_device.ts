@@ -170,6 +170,7 @@ export class WebgpuDevice implements Device {
   /** Waits for the queue; see {@linkcode Device.finished}. */
   async finished(): Promise<void> {
     this.#errors.begin("finish");
+    this.#meter.count("waits");
     await this.#errors.settle();
     await this.#device.queue.onSubmittedWorkDone();
     await this.#errors.settle();

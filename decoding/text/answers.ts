@@ -20,6 +20,7 @@ import type { ModelPair } from "../engine/types.ts";
 import { checkFit } from "../scoring/map_fitting.ts";
 import { sequenceSettings } from "../selection/sequence_settings.ts";
 import { memoryAdvice } from "../session/memory_advice.ts";
+import { defaultChunk } from "../session/pace.ts";
 import { AnswerBatch } from "./answer_batch.ts";
 import { AnswerSource } from "./answer_source.ts";
 import { endTokensOf, type WriterEnd } from "./loop.ts";
@@ -112,7 +113,7 @@ export interface AnswerAllOptions {
    * room.
    */
   readonly maxBytes?: number;
-  /** Rows of one prefill step, and what shared prefixes are cut to a multiple of; 128 if left out. */
+  /** Rows of one prefill step, and what shared prefixes are cut to a multiple of; if left out, 512 on GPUs and 128 elsewhere. */
   readonly chunk?: number;
   /** Stops before the next step with the signal's reason. */
   readonly signal?: AbortSignal;
@@ -142,7 +143,7 @@ export async function* answerAll(
   if (Array.isArray(requests)) requests.forEach(check);
   if (settings.length === 0) return;
   const totals = { promptTokens: 0, newTokens: 0 };
-  const { maxBytes = roomOf(pair), chunk = 128 } = options;
+  const { maxBytes = roomOf(pair), chunk = defaultChunk(pair.large.device.info) } = options;
   const capacity = wholeCapacity(options.capacity);
   try {
     using runner = new PromptRunner(pair, { settings, capacity, chunk });
