@@ -29,7 +29,7 @@ const COPY_BYTES = 512 * 2 ** 20;
 /** On the CPU, where memory is shared with everything else. */
 const SOFTWARE_COPY_BYTES = 64 * 2 ** 20;
 const SAMPLES = 3;
-const LANES = 256;
+const THREADS = 256;
 /** Workgroups enough for any GPU. */
 const GROUPS = 2048;
 const SOFTWARE_GROUPS = 16;
@@ -41,7 +41,7 @@ const FLOATS = defineKernel(
   {
     name: "float_peak",
     wgsl: `
-override WORKGROUP_SIZE: u32 = ${LANES};
+override WORKGROUP_SIZE: u32 = ${THREADS};
 
 struct Params {
   rounds: u32,
@@ -61,7 +61,7 @@ ${chains((chain) => `    chain${chain} = fma(chain${chain}, factor, factor);`)}
   sums[thread.x] = ${Array.from({ length: CHAINS }, (_, chain) => `chain${chain}`).join(" + ")};
 }`,
     bindings: { sums: "write f32" },
-    constants: { WORKGROUP_SIZE: LANES },
+    constants: { WORKGROUP_SIZE: THREADS },
     params: { rounds: "u32", factor: "f32" },
   },
   ({ buffers: { sums }, params: { rounds, factor } }) => {
@@ -116,7 +116,7 @@ async function floatRate(device: Device): Promise<number> {
   if (backend === "cpu") return (await measureCeiling(threads)).floatGflops;
   using owner = new DisposableStack();
   const groups = isSoftware ? SOFTWARE_GROUPS : GROUPS;
-  const count = groups * LANES;
+  const count = groups * THREADS;
   const sums = owner.use(device.createBuffer("sums", 16 * count));
   const command = dispatch({
     kernel: FLOATS,
