@@ -16,6 +16,7 @@ import {
 } from "../kernels/weights/format.ts";
 import { WEIGHT_FORMATS } from "../kernels/weights/mod.ts";
 import { rowBlocks } from "../models/weights/packed_weight.ts";
+import { noise } from "./random_model.ts";
 import {
   checkResult,
   DEVICE_OPTIONS,
@@ -67,19 +68,6 @@ const SAMPLES = 5;
 
 /** Names of all formats. */
 const NAMES = WEIGHT_FORMATS.map(({ name }) => name);
-
-/** Random bits; in each field that `exponents` masks the exponent of a small number. */
-function noise(words: number, exponents: number = 0): Uint32Array<ArrayBuffer> {
-  const plane = new Uint32Array(words);
-  const one = exponents & ~(exponents << 1);
-  const small = (exponents >>> 1 & exponents) - 10 * one;
-  let state = 1;
-  for (let i = 0; i < words; i++) {
-    state = Math.imul(state, 1664525) + 1013904223 >>> 0;
-    plane[i] = state & ~exponents | small;
-  }
-  return plane;
-}
 
 /** Random planes whose floats are finite. */
 function noisePlanes(format: WeightFormat, words: Planes<number>): WeightPlanes {
