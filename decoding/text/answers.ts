@@ -226,7 +226,7 @@ function fittingSlots(
   // The two that run prompts hold all tokens.
   const more = [pair.large, pair.small].reduce((sum, model) => {
     if (!model) return sum;
-    const bytesOf = (holdsAll: boolean) => sequenceBytes(model.config, capacity, holdsAll);
+    const bytesOf = (holdsAll: boolean) => sequenceBytes(model, capacity, holdsAll);
     return sum + 2 * (bytesOf(true) - bytesOf(false));
   }, 0);
   const bytes = (1 - PROMPT_SHARE) * maxBytes / MOVING_FACTOR - more;
