@@ -10,7 +10,9 @@ import { printableText } from "../core/printable.ts";
 import { median, quantile } from "../core/stats.ts";
 import { embeddedPair } from "../data/embedded.ts";
 import { type Backend, BACKENDS, type Command, type Device } from "../gpu/device.ts";
+import { readShapes } from "../experiments/runner/tuned_shapes.ts";
 import { openDevice } from "../gpu/open_device.ts";
+import { shapesName } from "../kernels/shapes.ts";
 import { type Sample, startClock } from "./speed.ts";
 
 const ACTION = "run the benchmark";
@@ -95,7 +97,7 @@ export function modelPath(name: string, role: "large" | "small" = "large"): stri
 }
 
 /** Options that say where a benchmark runs. */
-export const DEVICE_OPTIONS = { device: "auto", threads: "0" } as const;
+export const DEVICE_OPTIONS = { device: "auto", threads: "0", shapes: "auto" } as const;
 
 /**
  * Opens one device after the other: each back end that `--device` lists, the CPU once for each number of `--threads`.
@@ -119,9 +121,14 @@ export function deviceOpeners(
   const backends = options.words<"auto" | Backend>("device", ["auto", ...BACKENDS]);
   const counts = options.counts("threads", 0);
   return backends.flatMap((backend) =>
-    (backend === "cpu" || backend === "auto" ? counts : [0]).map((threads) => () =>
-      openDevice({ backend, ...(threads > 0 && { threads }) })
-    )
+    (backend === "cpu" || backend === "auto" ? counts : [0]).map((threads) => async () => {
+      const shapes = await readShapes(options.values.shapes);
+      return await openDevice({
+        backend,
+        ...(threads > 0 && { threads }),
+        ...(shapes !== undefined && { shapes }),
+      });
+    })
   );
 }
 
@@ -261,8 +268,12 @@ export function printDevice(device: Device): void {
 }
 
 /** Names a device for people. */
-export function deviceName({ info: { backend, description, threads } }: Device): string {
-  return `${backend} (${description}${threads === undefined ? "" : `, threads: ${threads}`})`;
+export function deviceName({ info }: Device): string {
+  const { backend, description, threads } = info;
+  const shapes = shapesName(info);
+  return `${backend} (${description}${threads === undefined ? "" : `, threads: ${threads}`}${
+    shapes === undefined ? "" : `, shapes: ${shapes}`
+  })`;
 }
 
 /**
@@ -273,7 +284,8 @@ export function deviceName({ info: { backend, description, threads } }: Device):
 export function printJson(bench: string, device: Device | undefined, figures: object): void {
   const facts = { commit: commit(), deno: Deno.version.deno, load: Deno.loadavg()[0]! };
   const { backend, description, isSoftware, threads } = device?.info ?? {};
-  const where = { backend, description, isSoftware, threads };
+  const shapes = device && shapesName(device.info);
+  const where = { backend, description, isSoftware, threads, shapes };
   console.log(JSON.stringify({ bench, ...facts, ...where, ...figures }));
 }
 
