@@ -11,7 +11,9 @@ import { median, quantile } from "../core/stats.ts";
 import { embeddedPair } from "../data/embedded.ts";
 import { type Backend, BACKENDS, type Command, type Device } from "../gpu/device.ts";
 import { driverEntry } from "../gpu/driver.ts";
+import { readShapes } from "../experiments/runner/tuned_shapes.ts";
 import { openDevice } from "../gpu/open_device.ts";
+import { shapesName } from "../kernels/shapes.ts";
 import { type Sample, startClock } from "./speed.ts";
 
 const ACTION = "run the benchmark";
@@ -96,7 +98,7 @@ export function modelPath(name: string, role: "large" | "small" = "large"): stri
 }
 
 /** Options that say where a benchmark runs. */
-export const DEVICE_OPTIONS = { device: "auto", threads: "0" } as const;
+export const DEVICE_OPTIONS = { device: "auto", threads: "0", shapes: "auto" } as const;
 
 /**
  * Opens one device after the other: each back end that `--device` lists, the CPU once for each number of `--threads`.
@@ -120,9 +122,14 @@ export function deviceOpeners(
   const backends = options.words<"auto" | Backend>("device", ["auto", ...BACKENDS]);
   const counts = options.counts("threads", 0);
   return backends.flatMap((backend) =>
-    (backend === "cpu" || backend === "auto" ? counts : [0]).map((threads) => () =>
-      openDevice({ backend, ...(threads > 0 && { threads }) })
-    )
+    (backend === "cpu" || backend === "auto" ? counts : [0]).map((threads) => async () => {
+      const shapes = await readShapes(options.values.shapes);
+      return await openDevice({
+        backend,
+        ...(threads > 0 && { threads }),
+        ...(shapes !== undefined && { shapes }),
+      });
+    })
   );
 }
 
@@ -265,8 +272,14 @@ export function printDevice(device: Device): void {
 export function deviceName({ info }: Device): string {
   const { backend, threads } = info;
   const { driver } = driverEntry(info);
-  const description = [info.description, ...driver === undefined ? [] : [driver]].join(", ");
-  return `${backend} (${description}${threads === undefined ? "" : `, threads: ${threads}`})`;
+  const shapes = shapesName(info);
+  const parts = [
+    info.description,
+    driver,
+    threads && `threads: ${threads}`,
+    shapes && `shapes: ${shapes}`,
+  ];
+  return `${backend} (${parts.filter(Boolean).join(", ")})`;
 }
 
 /**
@@ -278,7 +291,8 @@ export function printJson(bench: string, device: Device | undefined, figures: ob
   const facts = { commit: commit(), deno: Deno.version.deno, load: Deno.loadavg()[0]! };
   const { backend, description, isSoftware, threads } = device?.info ?? {};
   const driver = device && driverEntry(device.info);
-  const where = { backend, description, ...driver, isSoftware, threads };
+  const shapes = device && shapesName(device.info);
+  const where = { backend, description, ...driver, isSoftware, threads, shapes };
   console.log(JSON.stringify({ bench, ...facts, ...where, ...figures }));
 }
 

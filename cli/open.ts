@@ -8,10 +8,13 @@ import type { Progress } from "../core/progress.ts";
 import { CLEAR_LINE } from "../core/terminal_view.ts";
 import { BACKENDS } from "../gpu/device.ts";
 import type { Engine, EngineOptions, OpenEngine } from "../experiments/runner/engine.ts";
+import { SHAPES } from "../kernels/shapes.ts";
 import { type CommandCall, type CommandIo, type OptionSpec, valueOption } from "./command.ts";
 
+const SHAPE_KINDS = SHAPES.map(({ kind }) => kind).join(", ");
+
 /** Options that choose the device. */
-export const DEVICE_OPTIONS: Readonly<Record<"device" | "threads", OptionSpec>> = {
+export const DEVICE_OPTIONS: Readonly<Record<"device" | "threads" | "shapes", OptionSpec>> = {
   device: {
     type: "string",
     choices: ["auto", ...BACKENDS],
@@ -19,6 +22,11 @@ export const DEVICE_OPTIONS: Readonly<Record<"device" | "threads", OptionSpec>> 
     text: "device to compute on; auto takes a GPU where there is one, else cpu",
   },
   threads: valueOption("N", "threads of the device cpu; the cores of the machine if left out"),
+  shapes: valueOption(
+    "SHAPES",
+    `shapes of kernels on webgpu: auto, ${SHAPE_KINDS}, tuned, or a file of deno task tune`,
+    "auto",
+  ),
 };
 
 /** Most threads that can be asked for. */
@@ -53,6 +61,7 @@ export async function openEngineFor(
     ...(call.has("threads") && {
       threads: call.number("threads", { min: 1, max: MAX_THREADS, isInteger: true }),
     }),
+    shapes: call.required("shapes"),
     ...(dataFolder === undefined ? {} : { dataFolder }),
     onProgress(detail, share) {
       options.progress?.describe(detail, `${Math.floor(100 * share)}%`);

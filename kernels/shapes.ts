@@ -134,6 +134,19 @@ export function kernelShapes(features: AdapterFeatures): KernelShapes {
   });
 }
 
+/**
+ * Names the shapes that kernels take on a device.
+ *
+ * @param info The device.
+ * @returns The kind, and whether tiles were timed; undefined where kernels are not WGSL.
+ */
+export function shapesName(
+  info: AdapterFeatures & Pick<DeviceInfo, "backend">,
+): string | undefined {
+  if (info.backend === "cpu" || info.backend === "reference") return undefined;
+  return `${kernelShapes(info).kind}${info.shapes?.products ? ", tuned" : ""}`;
+}
+
 /** Limits, those that WebGPU guarantees where they are left out. */
 function limitsOf({ maxWorkgroupBytes = 16384, maxWorkgroupThreads = 256 }: AdapterFeatures) {
   return { maxWorkgroupBytes, maxWorkgroupThreads };

@@ -144,6 +144,7 @@ const record = object<ResultRecord>({
     adapter: text,
     driver: optional(text),
     isSoftware: flag,
+    shapes: optional(text),
     versions: mapOf(text),
     system: text,
     commit: optional(text),
