@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { OptionName, PolicyOptions } from "../cache/options.ts";
 import type { Backend } from "../gpu/device.ts";
 
 /** Which models to open: the pair that comes with the page, or files that were dropped into it. */
@@ -23,6 +24,8 @@ export interface RunRequest {
   readonly prompt: string;
   /** Policies next to the full cache. */
   readonly policies: readonly string[];
+  /** Options of these policies that differ from the usual ones, by policy. */
+  readonly options: Readonly<Record<string, PolicyOptions>>;
   /** Share of the full cache that they may keep. */
   readonly budget: number;
   /** What each step reads. */
@@ -77,6 +80,8 @@ export interface PolicyFacts {
   readonly usesSmall: boolean;
   /** Whether dropped tokens may return, so that the host keeps them. */
   readonly mayReturn: boolean;
+  /** Options that it can be given. */
+  readonly options: readonly OptionName[];
 }
 
 /** An open pair. */
@@ -207,6 +212,8 @@ export type FromEngine =
     readonly request: ToEngine["kind"];
     /** The run, if it belongs to one. */
     readonly run?: number;
+    /** The run that can still be continued, if there is one. */
+    readonly openRun?: number;
     /** A sentence for the user. */
     readonly message: string;
   };

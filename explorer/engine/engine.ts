@@ -58,6 +58,7 @@ export class Engine {
         kind: "failed",
         request: request.kind,
         ...("run" in request && { run: request.run }),
+        ...(this.#run && { openRun: this.#run.id }),
         message: this.#sentence(error),
       });
     }

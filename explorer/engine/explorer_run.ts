@@ -5,6 +5,7 @@
  */
 
 import { RequirementError } from "../../core/check.ts";
+import { createPolicy, type ResolvedPolicy } from "../../cache/policy_options.ts";
 import { endTokensOf } from "../../decoding/text/loop.ts";
 import type { ModelPair } from "../../decoding/engine/types.ts";
 import { tokenTexts } from "../../models/tokenizer/token_texts.ts";
@@ -25,12 +26,14 @@ export class ExplorerRun implements Disposable {
   readonly prompt: readonly number[];
   readonly #pair: ModelPair;
   readonly #request: RunRequest;
+  readonly #policies: readonly ResolvedPolicy[];
   readonly #tracks: Track[] = [];
 
   /**
    * Checks the request and reads nothing yet.
    *
-   * @throws {RequirementError} If the prompt is empty or does not fit, or there are too many policies.
+   * @throws {RequirementError} If the prompt is empty or does not fit, there are too many policies, or one of them is not
+   *   known or cannot have its options.
    */
   constructor(pair: ModelPair, request: RunRequest) {
     this.#pair = pair;
@@ -40,6 +43,9 @@ export class ExplorerRun implements Disposable {
     if (length > MAX_POLICIES) {
       refuse(`policies next to the full cache must be at most ${MAX_POLICIES}`, length);
     }
+    this.#policies = ["full", ...request.policies].map((name) =>
+      createPolicy(name, request.options[name])
+    );
   }
 
   /** Texts of the prompt's tokens. */
@@ -59,14 +65,14 @@ export class ExplorerRun implements Disposable {
    * @returns Step 0 of each track.
    */
   async start({ signal, onPrompt }: RunEvents = {}): Promise<TrackStep[]> {
-    const { policies, budget, newTokens } = this.#request;
+    const { budget, newTokens } = this.#request;
     const steps: TrackStep[] = [];
-    for (const policy of ["full", ...policies]) {
+    for (const policy of this.#policies) {
       const track = new Track({
         pair: this.#pair,
         tokenizer: this.#pair.large.tokenizer!,
         policy,
-        budget: { ratio: policy === "full" ? 1 : budget },
+        budget: { ratio: policy.name === "full" ? 1 : budget },
         prompt: this.prompt,
         newTokens,
         endTokens: new Set(endTokensOf(this.#pair.large)),
@@ -77,7 +83,7 @@ export class ExplorerRun implements Disposable {
         : { logits: this.#tracks[0]!.logits, isSameText: true };
       steps.push(
         await track.start(reference, {
-          onShare: (share) => onPrompt?.(policy, share),
+          onShare: (share) => onPrompt?.(policy.name, share),
           ...(signal && { signal }),
         }),
       );

@@ -6,6 +6,7 @@
 
 import { BACKENDS } from "../../gpu/device.ts";
 import { type BackendChoice, type HeadPlace, MAX_POLICIES } from "../messages.ts";
+import { optionsOf, optionsText, readOptions } from "./options.ts";
 import type { ExplorerState, Setup, View, Wanted } from "./state.ts";
 
 /**
@@ -19,6 +20,7 @@ export function writeAddress({ pair, setup, run, view }: ExplorerState): string 
   const fields: Record<string, string | undefined> = {
     ...(example >= 0 ? { example: String(example) } : { prompt: request.prompt || undefined }),
     policies: request.policies.join(","),
+    options: optionsText(optionsOf(request.options, request.policies)) || undefined,
     budget: String(request.budget),
     reads: request.reads,
     new: String(request.newTokens),
@@ -61,6 +63,7 @@ function readSetup(fields: URLSearchParams): Partial<Setup> {
     ...(prompt && { prompt }),
     ...(example !== undefined && { example }),
     ...(fields.has("policies") && { policies: readPolicies(fields.get("policies")!) }),
+    ...(fields.has("options") && { options: readOptions(fields.get("options")!) }),
     ...(budget > 0 && budget <= 1 && { budget }),
     ...((reads === "own" || reads === "full") && { reads }),
     ...(newTokens !== undefined && { newTokens }),

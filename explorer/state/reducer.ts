@@ -6,6 +6,7 @@
 
 import { type FromEngine, MAX_POLICIES, type PairFacts, type PairSource } from "../messages.ts";
 import type { Action } from "./actions.ts";
+import { withOption } from "./options.ts";
 import {
   type ExplorerState,
   FIRST_STEPS,
@@ -29,6 +30,10 @@ function changed(state: ExplorerState, action: Action): ExplorerState {
       return { ...state, setup: { ...state.setup, ...action.change } };
     case "toggle":
       return { ...state, setup: toggled(state.setup, action.policy) };
+    case "option": {
+      const options = withOption(state.setup.options, action.policy, action);
+      return { ...state, setup: { ...state.setup, options } };
+    }
     case "run":
       return begun({ ...state, target: FIRST_STEPS, isPlaying: false });
     case "show":
@@ -91,7 +96,8 @@ function told(state: ExplorerState, message: FromEngine): ExplorerState {
     case "started": {
       const policies = ["full", ...run.request.policies];
       const tracks = policies.map((policy, place) => ({ policy, steps: [message.first[place]!] }));
-      return { ...answered(state, "start"), run: { ...run, prompt: message.prompt, tracks } };
+      const { previous: _, ...next } = answered(state, "start");
+      return { ...next, run: { ...run, prompt: message.prompt, tracks } };
     }
     case "stepped":
       return stepped(answered(state, "step"), run, message);
@@ -145,6 +151,7 @@ function begun(state: ExplorerState): ExplorerState {
   const { setup, view } = state;
   return {
     ...rest,
+    ...(hasStarted(state.run) && { previous: state.run }),
     run: {
       id: (state.run?.id ?? 0) + 1,
       request: requestOf(setup),
@@ -156,6 +163,10 @@ function begun(state: ExplorerState): ExplorerState {
     asked: "start",
     work: { stage: "Reading the prompt" },
   };
+}
+
+function hasStarted(run: RunState | undefined): run is RunState {
+  return run !== undefined && run.prompt.length > 0;
 }
 
 function stepped(
@@ -181,13 +192,16 @@ function stepped(
 
 function failed(
   state: ExplorerState,
-  { request, run: id, message }: FromEngine & { readonly kind: "failed" },
+  { request, run: id, openRun, message }: FromEngine & { readonly kind: "failed" },
 ): ExplorerState {
   const { run } = state;
   if (id !== undefined && id !== run?.id) return state;
   const next = { ...answered(state, request), isPlaying: false };
   if (request === "open") return stillOpen({ ...next, fault: message });
   if (!run) return { ...next, fault: message };
+  if (request === "start" && state.previous && state.previous.id === openRun) {
+    return restored(next, state.previous, message);
+  }
   if (request === "match") return { ...next, run: { ...run, comparisonFault: message } };
   if (request === "map") {
     const { head: _, ...view } = next.view;
@@ -196,11 +210,19 @@ function failed(
   return { ...next, fault: message, run: { ...run, isDone: true }, target: recordedSteps(run) };
 }
 
+/** A run that cannot begin leaves what was there. */
+function restored(state: ExplorerState, run: RunState, fault: string): ExplorerState {
+  const { previous: _, ...rest } = state;
+  const last = recordedSteps(run);
+  const track = Math.min(state.view.track, run.tracks.length - 1);
+  return { ...rest, run, fault, target: last, view: { ...state.view, step: last, track } };
+}
+
 /** After files that cannot be opened, what was there continues; a prompt that was being read is read again. */
 function stillOpen(state: ExplorerState): ExplorerState {
   const { opening: _, ...pair } = state.pair;
   const next = { ...state, pair };
-  if (!next.run || next.run.prompt.length > 0) return next;
+  if (!next.run || hasStarted(next.run)) return next;
   return { ...begun(next), fault: state.fault! };
 }
 

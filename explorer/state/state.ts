@@ -16,6 +16,7 @@ import {
   type ShownToken,
   type TrackStep,
 } from "../messages.ts";
+import { optionsOf, optionsText } from "./options.ts";
 
 /** What the next run will be. */
 export interface Setup extends RunRequest {
@@ -85,6 +86,8 @@ export interface ExplorerState {
   readonly setup: Setup;
   /** The run that is shown. */
   readonly run?: RunState;
+  /** The run before, until the prompt of this one has been read. */
+  readonly previous?: RunState;
   /** What is looked at. */
   readonly view: View;
   /** What the engine is doing; absent while it is idle. */
@@ -107,6 +110,7 @@ export const USUAL_SETUP: Setup = {
   prompt: "",
   example: 0,
   policies: ["h2o", "smallkv", "smallkv_query_aware"],
+  options: {},
   budget: 0.1,
   reads: "own",
   newTokens: 40,
@@ -160,12 +164,14 @@ export function recordedSteps({ tracks }: RunState): number {
 /** Whether the next run would differ from the one that is shown. */
 export function isChanged({ run, setup }: ExplorerState): boolean {
   if (!run) return false;
-  const key = ({ prompt, policies, budget, reads, newTokens }: RunRequest) =>
-    JSON.stringify([prompt, policies, budget, reads, newTokens]);
-  return key(run.request) !== key(setup);
+  const key = ({ prompt, policies, options, budget, reads, newTokens }: RunRequest) =>
+    JSON.stringify([prompt, policies, optionsText(options), budget, reads, newTokens]);
+  return key(run.request) !== key(requestOf(setup));
 }
 
 /** What a run asks the engine for. */
-export function requestOf({ prompt, policies, budget, reads, newTokens }: Setup): RunRequest {
-  return { prompt, policies, budget, reads, newTokens };
+export function requestOf(
+  { prompt, policies, options, budget, reads, newTokens }: Setup,
+): RunRequest {
+  return { prompt, policies, options: optionsOf(options, policies), budget, reads, newTokens };
 }

@@ -193,7 +193,7 @@ Deno.test({
 
     for (
       const hash of [
-        "policies=h2o,smallkv,smallkv_query_aware&budget=0.1&step=6&reads=own",
+        "policies=h2o,smallkv,smallkv_query_aware&budget=0.1&step=6&reads=own&options=smallkv.sink:4",
         "policies=tova,key_sketch,streaming&budget=0.2&step=4&reads=full&example=1",
         "policies=snapkv,quest,pyramid_scaled&budget=0.3&step=3&reads=full&example=3",
       ]
@@ -210,6 +210,28 @@ Deno.test({
       await page.getByRole("button", { name: "Forward one step" }).click();
       await page.getByRole("button", { name: "Forward one step" }).click();
       await comparePage(page, 4);
+    });
+
+    await test.step("takes options from the form, and explains those that do not go together", async () => {
+      const summary = page.locator("summary", { hasText: "Options of snapkv" });
+      await summary.focus();
+      await page.keyboard.press("Enter");
+      await page.locator("#snapkv-ties").selectOption("later");
+      await page.getByRole("button", { name: "Run with these changes" }).click();
+      await waitForStep(page, 1);
+      const { request } = await savedData(page);
+      assertEquals(request.options, { snapkv: { ties: "later" } });
+      const code = await page.evaluate<string>("location.hash");
+      assert(code.includes("options=snapkv.ties%3Alater"), code);
+      const text = await page.locator("p.text").first().textContent();
+      await page.locator("summary", { hasText: "Options of quest" }).click();
+      await page.locator("#quest-granularity").selectOption("kv_match");
+      await page.getByRole("button", { name: "Run with these changes" }).click();
+      await page.locator("[role=alert]", { hasText: /^Cannot set up policy quest: granularity/ })
+        .waitFor({ timeout: 20_000 });
+      assertEquals(await page.locator("p.text").first().textContent(), text);
+      await page.getByRole("button", { name: "Dismiss" }).click();
+      await page.locator("#quest-granularity").selectOption("");
     });
 
     await test.step("is accessible in light and dark, with a head chosen", async () => {

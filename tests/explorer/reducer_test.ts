@@ -96,6 +96,21 @@ Deno.test("reduce() takes at most three policies, and gives them up again", () =
   assertEquals(after(three, { kind: "toggle", policy: "h2o" }).setup.policies, ["tova", "smallkv"]);
 });
 
+Deno.test("reduce() keeps a run when the next one cannot begin", () => {
+  const state = steppedState();
+  const run = state.run!;
+  const asked = after(state, { kind: "option", policy: "h2o", name: "sink", text: "4" }, {
+    kind: "run",
+  });
+  assertEquals(asked.run!.request.options, { h2o: { sink: 4 } });
+  const fault = { kind: "failed", request: "start", run: run.id + 1, message: "no" } as const;
+  const kept = after(asked, told({ ...fault, openRun: run.id }));
+  assertEquals([kept.run, kept.view.step, kept.fault, kept.previous], [run, 1, "no", undefined]);
+  assertEquals(kept.setup.options, { h2o: { sink: 4 } }, "to be corrected");
+  const lost = after(asked, told(fault));
+  assertEquals([lost.run!.id, lost.run!.isDone], [run.id + 1, true]);
+});
+
 Deno.test("reduce() keeps everything when dropped files cannot be opened", () => {
   const state = steppedState();
   const [small, large] = [new File(["1"], "small.gguf"), new File(["123"], "large.gguf")];

@@ -108,6 +108,28 @@ Deno.test("buttons and tokens of the page say what was done", () => {
   ]);
 });
 
+Deno.test("every chosen policy has its options as fields", () => {
+  const actions: Action[] = [];
+  const options = { h2o: { sink: 4 } };
+  const page = draw(steppedState({ options }), (action) => actions.push(action));
+  const parts = found(page, "details");
+  assertEquals(parts.map((part) => found(part, "summary")[0]!.text), [
+    "Options of h2o: 1 changed",
+    "Options of smallkv",
+  ]);
+  const [sink] = found(parts[0]!, "input", { id: "h2o-sink" });
+  assertEquals([sink!.props["value"], sink!.props["min"], sink!.props["step"]], ["4", 0, 1]);
+  const [ties] = found(parts[1]!, "select", { id: "smallkv-ties" });
+  assertEquals(found(ties!, "option").map(({ text }) => text), [
+    "usual: the policy's",
+    "earlier",
+    "later",
+  ]);
+  const change = ties!.props["onChange"] as (event: unknown) => void;
+  change({ currentTarget: { value: "later" } });
+  assertEquals(actions, [{ kind: "option", policy: "smallkv", name: "ties", text: "later" }]);
+});
+
 Deno.test("the page says what it waits for and what went wrong", () => {
   const open = openState();
   assert(draw(open).text.includes("Reading the prompt"));
