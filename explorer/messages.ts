@@ -48,7 +48,22 @@ export type ToEngine =
   | { readonly kind: "start"; readonly run: number; readonly request: RunRequest }
   | { readonly kind: "step"; readonly run: number }
   | { readonly kind: "match"; readonly run: number }
+  | { readonly kind: "attend"; readonly run: number; readonly wanted: readonly WantedSteps[] }
   | { readonly kind: "map"; readonly run: number; readonly head: HeadPlace };
+
+/** Steps of a track whose received attention is wanted. */
+export interface WantedSteps {
+  /** The track. */
+  readonly track: number;
+  /** First of the steps. */
+  readonly from: number;
+}
+
+/** Attention that tokens have received by some steps, with everything kept. */
+export interface ReceivedSteps extends WantedSteps {
+  /** From step `from` on, mean over the query heads of a KV head, [layers * KV heads, seen] each. */
+  readonly steps: readonly Float32Array<ArrayBuffer>[];
+}
 
 /** Sizes of a model. */
 export interface ModelFacts {
@@ -205,6 +220,7 @@ export type FromEngine =
     readonly isDone: boolean;
   }
   | { readonly kind: "matched"; readonly run: number; readonly comparison: HeadComparison }
+  | { readonly kind: "attended"; readonly run: number; readonly received: readonly ReceivedSteps[] }
   | { readonly kind: "mapped"; readonly run: number; readonly map: ShownMap }
   | {
     readonly kind: "failed";

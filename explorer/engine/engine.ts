@@ -84,6 +84,11 @@ export class Engine {
         const comparison = await compareHeads(this.#pair!, run.prompt, signal);
         return this.#tell({ kind: "matched", run: request.run, comparison });
       }
+      case "attend": {
+        const received = await this.#ofRun(request.run)?.attend(request.wanted, signal);
+        if (!received) return;
+        return this.#tell({ kind: "attended", run: request.run, received });
+      }
       case "map": {
         const run = this.#ofRun(request.run);
         if (!run) return;

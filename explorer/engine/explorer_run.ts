@@ -9,7 +9,15 @@ import { createPolicy, type ResolvedPolicy } from "../../cache/policy_options.ts
 import { endTokensOf } from "../../decoding/text/loop.ts";
 import type { ModelPair } from "../../decoding/engine/types.ts";
 import { tokenTexts } from "../../models/tokenizer/token_texts.ts";
-import { MAX_POLICIES, type RunRequest, type ShownToken, type TrackStep } from "../messages.ts";
+import {
+  MAX_POLICIES,
+  type ReceivedSteps,
+  type RunRequest,
+  type ShownToken,
+  type TrackStep,
+  type WantedSteps,
+} from "../messages.ts";
+import { ReceivedAttention } from "./received_attention.ts";
 import { Track } from "./track.ts";
 
 /** Progress and end of a run. */
@@ -28,6 +36,8 @@ export class ExplorerRun implements Disposable {
   readonly #request: RunRequest;
   readonly #policies: readonly ResolvedPolicy[];
   readonly #tracks: Track[] = [];
+  /** Texts that are read once more, by the first track that reads them. */
+  readonly #watched = new Map<number, ReceivedAttention>();
 
   /**
    * Checks the request and reads nothing yet.
@@ -115,8 +125,42 @@ export class ExplorerRun implements Disposable {
     return steps;
   }
 
+  /** Tokens that a track has read after the prompt. */
+  readBy(track: number): readonly number[] {
+    return this.#tracks[track]!.read;
+  }
+
+  /**
+   * Computes what tokens have received with everything kept, on the text that each track has read.
+   *
+   * @param wanted Tracks, and the first step of each.
+   * @param signal Ends the reading of prompts.
+   */
+  async attend(
+    wanted: readonly WantedSteps[],
+    signal?: AbortSignal,
+  ): Promise<ReceivedSteps[]> {
+    const full = this.readBy(0);
+    const received: ReceivedSteps[] = [];
+    for (const { track, from } of wanted) {
+      const read = this.readBy(track);
+      const isSame = read.every((token, place) => token === full[place]);
+      const steps = await this.#watch(isSame ? 0 : track).upTo(read, signal);
+      received.push({ track, from, steps: steps.slice(from) });
+    }
+    return received;
+  }
+
+  #watch(track: number): ReceivedAttention {
+    const found = this.#watched.get(track) ??
+      new ReceivedAttention(this.#pair.large, this.prompt, this.#request.newTokens);
+    this.#watched.set(track, found);
+    return found;
+  }
+
   /** Frees the caches. */
   [Symbol.dispose](): void {
+    for (const watched of this.#watched.values()) watched[Symbol.dispose]();
     for (const track of this.#tracks) track[Symbol.dispose]();
   }
 

@@ -53,6 +53,8 @@ function leavesAll({ name, granularity }: ResolvedPolicy): boolean {
 export class Track implements Disposable {
   /** Tokens that it has chosen. */
   readonly chosen: number[] = [];
+  /** Tokens that it has read after the prompt. */
+  readonly read: number[] = [];
   readonly #options: TrackOptions;
   readonly #session: PolicySession;
   readonly #stream: TextStream;
@@ -114,10 +116,9 @@ export class Track implements Disposable {
    */
   async step(token: number | undefined, reference?: () => Reference): Promise<TrackStep> {
     const begin = performance.now();
-    const report = await this.#session.step({
-      logits: true,
-      tokens: [token ?? this.chosen.at(-1)!],
-    });
+    const next = token ?? this.chosen.at(-1)!;
+    const report = await this.#session.step({ logits: true, tokens: [next] });
+    this.read.push(next);
     this.#logits = report.logits!.slice();
     const [seen] = this.#session.lengths;
     const { config } = this.#options.pair.large;

@@ -27,6 +27,8 @@ export function writeAddress({ pair, setup, run, view }: ExplorerState): string 
     step: String(view.step),
     track: String(view.track),
     place: placeText(view.place),
+    tint: view.tint === "tier" ? undefined : view.tint,
+    film: view.film === "tiers" ? undefined : view.film,
     measure: view.measure,
     head: view.head && placeText(view.head),
     device: pair.backend === "auto" ? undefined : pair.backend,
@@ -86,6 +88,8 @@ function readView(fields: URLSearchParams): Partial<View> {
     ...(track !== undefined && { track }),
     ...(place && { place }),
     ...(head && { head }),
+    ...(fields.get("tint") === "saliency" && { tint: "saliency" }),
+    ...(fields.get("film") === "needs" && { film: "needs" }),
     ...((measure === "jaccard" || measure === "cosine") && { measure }),
   };
 }

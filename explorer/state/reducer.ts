@@ -4,7 +4,13 @@
  * @module
  */
 
-import { type FromEngine, MAX_POLICIES, type PairFacts, type PairSource } from "../messages.ts";
+import {
+  type FromEngine,
+  MAX_POLICIES,
+  type PairFacts,
+  type PairSource,
+  type ReceivedSteps,
+} from "../messages.ts";
 import type { Action } from "./actions.ts";
 import { withOption } from "./options.ts";
 import {
@@ -15,6 +21,7 @@ import {
   type RunState,
   type Setup,
   type View,
+  wantedSteps,
 } from "./state.ts";
 
 /** Computes the state after an action. */
@@ -63,6 +70,9 @@ function changed(state: ExplorerState, action: Action): ExplorerState {
 function asked(state: ExplorerState): ExplorerState {
   const { run } = state;
   if (state.asked || !run || run.prompt.length === 0) return state;
+  if (wantedSteps(state).length > 0) {
+    return { ...state, asked: "attend", work: { stage: "Adding up attention" } };
+  }
   if (!run.isDone && recordedSteps(run) < state.target) return { ...state, asked: "step" };
   if (state.isPlaying) return state;
   if (needsComparison(state, run)) {
@@ -95,17 +105,33 @@ function told(state: ExplorerState, message: FromEngine): ExplorerState {
   switch (message.kind) {
     case "started": {
       const policies = ["full", ...run.request.policies];
-      const tracks = policies.map((policy, place) => ({ policy, steps: [message.first[place]!] }));
+      const tracks = policies.map((policy, place) => ({
+        policy,
+        steps: [message.first[place]!],
+        received: [],
+      }));
       const { previous: _, ...next } = answered(state, "start");
       return { ...next, run: { ...run, prompt: message.prompt, tracks } };
     }
     case "stepped":
       return stepped(answered(state, "step"), run, message);
+    case "attended":
+      return { ...answered(state, "attend"), run: attended(run, message.received) };
     case "matched":
       return { ...answered(state, "match"), run: { ...run, comparison: message.comparison } };
     case "mapped":
       return { ...answered(state, "map"), run: { ...run, map: message.map } };
   }
+}
+
+function attended(run: RunState, all: readonly ReceivedSteps[]): RunState {
+  const tracks = run.tracks.map((track, place) => {
+    const found = all.find(({ track, from }) =>
+      track === place && from === run.tracks[place]!.received.length
+    );
+    return found ? { ...track, received: [...track.received, ...found.steps] } : track;
+  });
+  return { ...run, tracks };
 }
 
 /** A late answer does not end a request that has taken the place of its own. */
@@ -201,6 +227,9 @@ function failed(
   if (!run) return { ...next, fault: message };
   if (request === "start" && state.previous && state.previous.id === openRun) {
     return restored(next, state.previous, message);
+  }
+  if (request === "attend") {
+    return { ...next, view: { ...next.view, tint: "tier", film: "tiers" }, fault: message };
   }
   if (request === "match") return { ...next, run: { ...run, comparisonFault: message } };
   if (request === "map") {

@@ -15,6 +15,7 @@ import {
   type ShownMap,
   type ShownToken,
   type TrackStep,
+  type WantedSteps,
 } from "../messages.ts";
 import { optionsOf, optionsText } from "./options.ts";
 
@@ -30,6 +31,8 @@ export interface TrackState {
   readonly policy: string;
   /** What it did. */
   readonly steps: readonly TrackStep[];
+  /** What tokens have received by each step with everything kept, as far as it was asked for. */
+  readonly received: readonly Float32Array[];
 }
 
 /** A run and everything that was recorded of it. */
@@ -60,6 +63,10 @@ export interface View {
   readonly track: number;
   /** Layer and KV head whose tiers are shown. */
   readonly place: HeadPlace;
+  /** What tints the tokens of texts. */
+  readonly tint: "tier" | "saliency";
+  /** What the film shows: what is held, or that against what is needed. */
+  readonly film: "tiers" | "needs";
   /** Position of the token that is linked in all views. */
   readonly token?: number;
   /** Similarity that colors the grid of heads. */
@@ -93,7 +100,7 @@ export interface ExplorerState {
   /** What the engine is doing; absent while it is idle. */
   readonly work?: { readonly stage: string; readonly share?: number };
   /** Request that has not been answered yet; the next one waits for it. */
-  readonly asked?: "open" | "start" | "step" | "match" | "map";
+  readonly asked?: "open" | "start" | "step" | "attend" | "match" | "map";
   /** Steps that are wanted: recorded ones are shown, others are computed. */
   readonly target: number;
   /** Whether the next step follows by itself. */
@@ -121,6 +128,8 @@ export const USUAL_VIEW: View = {
   step: 0,
   track: MAX_POLICIES,
   place: { layer: 2, head: 0 },
+  tint: "tier",
+  film: "tiers",
   measure: "jaccard",
   head: { layer: 0, head: 3 },
 };
@@ -159,6 +168,15 @@ export function initialState(embedded: string, wanted: Wanted = {}): ExplorerSta
 /** Steps of a run that are recorded, without the prompt. */
 export function recordedSteps({ tracks }: RunState): number {
   return Math.max(0, ...tracks.map(({ steps }) => steps.length - 1));
+}
+
+/** Steps whose received attention is looked at and not known yet. */
+export function wantedSteps({ run, view }: ExplorerState): WantedSteps[] {
+  if (!run) return [];
+  return run.tracks.flatMap(({ steps, received }, track) => {
+    const isShown = view.tint === "saliency" || view.film === "needs" && track === view.track;
+    return isShown && received.length < steps.length ? [{ track, from: received.length }] : [];
+  });
 }
 
 /** Whether the next run would differ from the one that is shown. */

@@ -8,7 +8,16 @@ const OPTIONS = { h2o: { sink: 4 }, tova: { sink: 2 } } as const;
 Deno.test("readAddress() reads what writeAddress() wrote", () => {
   const state = after(
     steppedState({ budget: 0.25, reads: "full", newTokens: 7, options: OPTIONS }),
-    { kind: "look", change: { track: 2, measure: "cosine", head: { layer: 1, head: 3 } } },
+    {
+      kind: "look",
+      change: {
+        track: 2,
+        measure: "cosine",
+        head: { layer: 1, head: 3 },
+        tint: "saliency",
+        film: "needs",
+      },
+    },
   );
   const { setup, view } = readAddress(writeAddress(state));
   assertEquals(setup, {
@@ -25,6 +34,8 @@ Deno.test("readAddress() reads what writeAddress() wrote", () => {
     place: { layer: 1, head: 1 },
     head: { layer: 1, head: 3 },
     measure: "cosine",
+    tint: "saliency",
+    film: "needs",
   });
 });
 

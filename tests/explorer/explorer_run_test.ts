@@ -145,6 +145,36 @@ Deno.test("ExplorerRun gives policies their options, also those that select for 
   }
 });
 
+Deno.test("ExplorerRun.attend() adds up what tokens received on the text of each policy", async () => {
+  using pair = await openPair();
+  using run = new ExplorerRun(pair, request({ policies: ["h2o", "smallkv"], budget: 0.1 }));
+  await run.start();
+  const [first] = await run.attend([{ track: 1, from: 0 }]);
+  assertEquals([first!.track, first!.steps.length], [1, 1]);
+  for (let step = 0; step < 5; step++) await run.step();
+  const received = await run.attend([{ track: 0, from: 2 }, { track: 1, from: 1 }]);
+  const lengths = received.map(({ from, steps }) => from + steps.length);
+  assertEquals(lengths, [0, 1].map((track) => 1 + run.readBy(track).length));
+  const { layers, queryHeads, kvHeads } = pair.large.config;
+  const prompt = pair.large.tokenizer!.encode(PROMPT);
+  for (const { track, from, steps } of received) {
+    const read = run.readBy(track);
+    for (const [index, sums] of steps.entries()) {
+      const tokens = [...prompt, ...read.slice(0, from + index)];
+      const { accumulated } = await traceAttention(pair.large, tokens);
+      assertEquals(sums.length, layers * kvHeads * tokens.length);
+      const group = queryHeads / kvHeads;
+      for (const [head, token] of [[0, 0], [5, 17], [layers * kvHeads - 1, tokens.length - 1]]) {
+        let expected = 0;
+        for (let one = 0; one < group; one++) {
+          expected += accumulated[(head! * group + one) * tokens.length + token!]! / group;
+        }
+        assertAlmostEquals(sums[head! * tokens.length + token!]!, expected, 2e-3);
+      }
+    }
+  }
+});
+
 Deno.test("ExplorerRun tells divergence until texts part, and bytes that the budget allows", async () => {
   using pair = await openPair();
   using run = new ExplorerRun(pair, request({ policies: ["h2o", "smallkv"], budget: 0.1 }));

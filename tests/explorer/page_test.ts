@@ -241,6 +241,18 @@ Deno.test({
       }
     });
 
+    await test.step("tints by saliency, and shows what was dropped and needed", async () => {
+      await page.getByLabel("Tint texts by").selectOption("saliency");
+      await page.getByRole("combobox", { name: /^Show/ }).selectOption("needs");
+      await page.locator("p.needs").waitFor({ timeout: 30_000 });
+      await page.locator('article[data-policy="full"] span[style*="background"]').first().waitFor();
+      for (const scheme of ["light", "dark"] as const) {
+        assertEquals(await axeFaults(page, scheme), [], scheme);
+      }
+      await page.getByRole("button", { name: "Forward one step" }).click();
+      await page.locator("path.fill-missed").waitFor({ timeout: 30_000 });
+    });
+
     await test.step("can be read at 380 pixels, without scrolling sideways", async () => {
       await page.setViewportSize({ width: 380, height: 800 });
       await page.waitForTimeout(200);
@@ -305,7 +317,8 @@ Deno.test({
     });
 
     await test.step("does not block the page while it computes", async () => {
-      await open("policies=h2o,smallkv,smallkv_query_aware&budget=0.1&step=1");
+      const shown = "tint=saliency&film=needs";
+      await open(`policies=h2o,smallkv,smallkv_query_aware&budget=0.1&step=1&${shown}`);
       await page.locator("svg#map").waitFor({ timeout: 120_000 });
       await browser.startTracing(page, { categories: TRACED });
       await page.getByRole("button", { name: "Play" }).click();
