@@ -5,7 +5,14 @@
  */
 
 import { type Command, type Device, type DeviceBuffer, dispatch } from "../gpu/device.ts";
-import { chooseMatmul, matmulGrid, matmulKernel, type MatmulTile } from "../kernels/matmul.ts";
+import type { KernelContract, KernelRun } from "../gpu/kernel.ts";
+import {
+  chooseMatmul,
+  matmulGrid,
+  matmulInt8Reference,
+  matmulKernel,
+  type MatmulTile,
+} from "../kernels/matmul.ts";
 import {
   columnStep,
   type MatrixShape,
@@ -162,7 +169,12 @@ class Product implements Disposable {
     const actual = new Float32Array(await this.device.read(this.#copies[0]!.output!));
     const expected = new Float32Array(inputRows * rows);
     const checked = Math.min(rows, 64);
-    matmulKernel(this.format, tile).reference({
+    const { reference } = matmulKernel(this.format, tile);
+    const isInt8 = this.device.info.activationBits === 8;
+    const twin = isInt8
+      ? (run: KernelRun<KernelContract>) => matmulInt8Reference(this.format, run)
+      : reference;
+    twin({
       buffers: { ...this.#arrays, bias: new Float32Array(1), output: expected } as never,
       constants: {},
       params: { ...this.#params(), weight_rows: checked },

@@ -12,6 +12,12 @@ export type Backend = "webgpu" | "cpu" | "reference";
 /** Back ends in the order in which `auto` tries them. */
 export const BACKENDS: readonly Backend[] = ["webgpu", "cpu", "reference"];
 
+/** Bits of an activation that is multiplied by weights of small integers on the CPU device. */
+export type ActivationBits = 8 | 16;
+
+/** Their choices, the default first. */
+export const ACTIVATION_BITS: readonly ActivationBits[] = [16, 8];
+
 /** What a device says about itself; goes into every result. */
 export interface DeviceInfo {
   /** Back end that runs the kernels. */
@@ -22,6 +28,8 @@ export interface DeviceInfo {
   readonly isSoftware: boolean;
   /** Threads that compute, which change no bit of a result; absent where a driver decides. */
   readonly threads?: number;
+  /** Bits to which the CPU device rounds activations that it multiplies by weights of integers; absent elsewhere. */
+  readonly activationBits?: ActivationBits;
   /** Lanes of a subgroup, 0 where subgroup functions are not available. */
   readonly subgroupSize: number;
   /** Largest binding of a storage buffer, in bytes. */

@@ -58,6 +58,9 @@ export const PAIRS: u32 = 64;
 /** Besides TWO_SCALES, columns 0 to 15 and 16 to 31 have a minimum each; integers are those of the bits. */
 export const TWO_MINIMA: u32 = 128;
 
+/** Integers of at most 4 bits, or at most 5 with TWO_SCALES, without a sign; see matmul_int8.as. */
+export const SMALL: u32 = 256;
+
 /** Planes of a matrix; 0 for those that its format lacks. */
 @unmanaged
 export class Planes {
@@ -99,14 +102,7 @@ export function quantize_activations(args: Matmul, first: u32, last: u32, thread
 }
 
 function quantize_block(source: usize, target: usize): void {
-  // As integers the magnitudes order like floats, with infinity and NaN above all numbers.
-  let largest4 = i32x4.splat(0);
-  for (let i: usize = 0; i < 128; i += 16) {
-    const magnitudes = v128.and(v128.load(source + i), i32x4.splat(0x7fffffff));
-    largest4 = i32x4.max_s(largest4, magnitudes);
-  }
-  largest4 = i32x4.max_s(largest4, v128.shuffle<i32>(largest4, largest4, 2, 3, 0, 1));
-  const bits = max(i32x4.extract_lane(largest4, 0), i32x4.extract_lane(largest4, 1));
+  const bits = largest_bits(source);
   const largest = reinterpret<f32>(bits);
   // Below 2^-100 the factor could overflow; such blocks count as zeros.
   const is_zero = largest < 7.888609052210118e-31;
@@ -122,6 +118,22 @@ function quantize_block(source: usize, target: usize): void {
   store<f32>(target, scale * <f32>((near32 + far32) >> 5), 68);
   store<i32>(target, near32, 72);
   store<i32>(target, far32, 76);
+}
+
+/**
+ * Bits of the largest magnitude of 32 columns. As integers the magnitudes order like floats, with infinity and NaN above
+ * all numbers.
+ */
+// @ts-ignore: decorator
+@inline
+export function largest_bits(source: usize): i32 {
+  let largest4 = i32x4.splat(0);
+  for (let i: usize = 0; i < 128; i += 16) {
+    const magnitudes = v128.and(v128.load(source + i), i32x4.splat(0x7fffffff));
+    largest4 = i32x4.max_s(largest4, magnitudes);
+  }
+  largest4 = i32x4.max_s(largest4, v128.shuffle<i32>(largest4, largest4, 2, 3, 0, 1));
+  return max(i32x4.extract_lane(largest4, 0), i32x4.extract_lane(largest4, 1));
 }
 
 /** Quantizes 16 columns; returns sums of the integers. */
@@ -148,14 +160,14 @@ function quantize_half(source: usize, target: usize, factor4: v128): v128 {
 
 // @ts-ignore: decorator
 @inline
-function integers4(values: v128, factor4: v128): v128 {
+export function integers4(values: v128, factor4: v128): v128 {
   return i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(values, factor4)));
 }
 
 /** Bytes of a block of a row panel in the plane of values. */
 // @ts-ignore: decorator
 @inline
-function value_bytes<Format>(): usize {
+export function value_bytes<Format>(): usize {
   const traits = changetype<Format>(0).traits();
   return traits & BYTES ? 256 : traits & PAIRS ? 64 : 128;
 }
@@ -163,7 +175,7 @@ function value_bytes<Format>(): usize {
 /** Bytes from the first to the fifth row of a row panel in the plane of values. */
 // @ts-ignore: decorator
 @inline
-function value_step<Format>(): usize {
+export function value_step<Format>(): usize {
   return changetype<Format>(0).traits() & PAIRS ? 32 : 64;
 }
 
@@ -177,7 +189,7 @@ function unpacked_bytes<Format>(): usize {
 /** Bytes of a block of a row panel in the plane of high bits. */
 // @ts-ignore: decorator
 @inline
-function high_bytes<Format>(): usize {
+export function high_bytes<Format>(): usize {
   const traits = changetype<Format>(0).traits();
   return traits & HIGH_WORDS ? 64 : traits & HIGH_WORD ? 32 : 0;
 }
@@ -379,28 +391,36 @@ export function unpack_blocks<Format>(args: Planes, place: u32, count: u32, targ
   let values = args.values + <usize>place * value_bytes<Format>();
   let high = args.high + <usize>place * high_bytes<Format>();
   for (let block = place; block < place + count; block++) {
-    const scales = args.scales + 32 * <usize>block;
-    const superScales = args.superScales + 32 * <usize>(block / 8);
-    for (let half: usize = 0; half < 32; half += 16) {
-      let factors = i32x4.splat(0), minima = factors;
-      if ((format.traits() & SUPER_SCALES)) {
-        const words = v128.load(superScales + half);
-        factors = steady_halves4(i32x4.shl(words, 16));
-        minima = steady_halves4(words);
-      }
-      const words = v128.load(scales + half);
-      v128.store(target + half, scale_of<Format>(words, factors), 512);
-      v128.store(target + half, second_of<Format>(words, second_factors<Format>(factors, minima)), 544);
-      if (format.traits() & TWO_MINIMA) {
-        v128.store(target + half, near_minima<Format>(words, minima), 576);
-        v128.store(target + half, far_minima<Format>(words, minima), 608);
-      }
-    }
+    unpack_scales<Format>(args, block, target + 512);
     format.unpack(values, high, target);
     format.unpack(values + value_step<Format>(), high + high_bytes<Format>() / 2, target + 16);
     values += value_bytes<Format>();
     high += high_bytes<Format>();
     target += unpacked_bytes<Format>();
+  }
+}
+
+/** Unpacks the scales of a block of a row panel, then its minima or further scales. */
+// @ts-ignore: decorator
+@inline
+export function unpack_scales<Format>(args: Planes, block: u32, target: usize): void {
+  const format = changetype<Format>(0);
+  const scales = args.scales + 32 * <usize>block;
+  const superScales = args.superScales + 32 * <usize>(block / 8);
+  for (let half: usize = 0; half < 32; half += 16) {
+    let factors = i32x4.splat(0), minima = factors;
+    if ((format.traits() & SUPER_SCALES)) {
+      const words = v128.load(superScales + half);
+      factors = steady_halves4(i32x4.shl(words, 16));
+      minima = steady_halves4(words);
+    }
+    const words = v128.load(scales + half);
+    v128.store(target + half, scale_of<Format>(words, factors));
+    v128.store(target + half, second_of<Format>(words, second_factors<Format>(factors, minima)), 32);
+    if (format.traits() & TWO_MINIMA) {
+      v128.store(target + half, near_minima<Format>(words, minima), 64);
+      v128.store(target + half, far_minima<Format>(words, minima), 96);
+    }
   }
 }
 
