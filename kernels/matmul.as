@@ -242,6 +242,34 @@ function add_minima(sums: v128, near: v128, far: v128, x: usize): v128 {
   return f32x4.add(f32x4.add(sums, f32x4.mul(near, near_sum)), f32x4.mul(far, far_sum));
 }
 
+/** Blocks that are prefetched at a time. */
+export const PREFETCH_BLOCKS: u32 = 8;
+
+/** Where prefetched bits end up, lest the compiler leave the loads out. */
+const PREFETCHED = memory.data(64, 64);
+
+/**
+ * Loads a word of each cache line of neighboring blocks of a row panel, up to PREFETCH_BLOCKS. A core waits for all of
+ * them together; the loads of arithmetic fill its queue before they reach as many lines.
+ */
+// @ts-ignore: decorator
+@inline
+export function prefetch<Format>(values: usize, scales: usize, high: usize, blocks: u32): void {
+  const count = <usize>min(PREFETCH_BLOCKS, blocks);
+  let bits = words_of_lines(values, count * value_bytes<Format>());
+  bits |= words_of_lines(scales, count * 32);
+  if (high_bytes<Format>() > 0) bits |= words_of_lines(high, count * high_bytes<Format>());
+  store<u32>(PREFETCHED, bits);
+}
+
+// @ts-ignore: decorator
+@inline
+function words_of_lines(place: usize, bytes: usize): u32 {
+  let bits: u32 = 0;
+  for (const end = place + bytes; place < end; place += 64) bits |= load<u32>(place);
+  return bits;
+}
+
 /** Multiplies one row of activations; items are row panels. */
 // @ts-ignore: decorator
 @inline
@@ -266,6 +294,7 @@ export function multiply_row<Format>(args: Matmul, first: u32, last: u32): void 
         minima1 = steady_halves4(words1);
         superScales += 32;
       }
+      if (block % PREFETCH_BLOCKS == 0) prefetch<Format>(values, scales, high, blocks - block);
       const words0 = v128.load(scales), words1 = v128.load(scales, 16);
       sums0 = format.add(
         sums0,
@@ -391,6 +420,9 @@ export function unpack_blocks<Format>(args: Planes, place: u32, count: u32, targ
   let values = args.values + <usize>place * value_bytes<Format>();
   let high = args.high + <usize>place * high_bytes<Format>();
   for (let block = place; block < place + count; block++) {
+    if ((block - place) % PREFETCH_BLOCKS == 0) {
+      prefetch<Format>(values, args.scales + 32 * <usize>block, high, place + count - block);
+    }
     unpack_scales<Format>(args, block, target + 512);
     format.unpack(values, high, target);
     format.unpack(values + value_step<Format>(), high + high_bytes<Format>() / 2, target + 16);

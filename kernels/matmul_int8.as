@@ -29,6 +29,8 @@ import {
   Matmul,
   MINIMA,
   Planes,
+  prefetch,
+  PREFETCH_BLOCKS,
   rows_of_part,
   SMALL,
   TWO_MINIMA,
@@ -146,6 +148,9 @@ function unpack_blocks<Format>(args: Planes, place: u32, count: u32, target: usi
   let values = args.values + <usize>place * value_bytes<Format>();
   let high = args.high + <usize>place * high_bytes<Format>();
   for (let block = place; block < place + count; block++) {
+    if ((block - place) % PREFETCH_BLOCKS == 0) {
+      prefetch<Format>(values, args.scales + 32 * <usize>block, high, place + count - block);
+    }
     unpack_scales<Format>(args, block, target + QUAD_BYTES);
     format.unpack_bytes(values, high, target);
     format.unpack_bytes(values + value_step<Format>(), high + high_bytes<Format>() / 2, target + 16);

@@ -24,6 +24,7 @@ export * from "./marginal.ts";
 export * from "./matched_saliency.ts";
 export * from "./matmul.ts";
 export * from "./matmul_block.ts";
+export * from "./matmul_int8.ts";
 export * from "./matmul_source.ts";
 export * from "./norm_in_place.ts";
 export * from "./page_bounds.ts";
