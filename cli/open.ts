@@ -6,12 +6,14 @@
 
 import type { Progress } from "../core/progress.ts";
 import { CLEAR_LINE } from "../core/terminal_view.ts";
-import { BACKENDS } from "../gpu/device.ts";
+import { ACTIVATION_BITS, type ActivationBits, BACKENDS } from "../gpu/device.ts";
 import type { Engine, EngineOptions, OpenEngine } from "../experiments/runner/engine.ts";
 import { type CommandCall, type CommandIo, type OptionSpec, valueOption } from "./command.ts";
 
 /** Options that choose the device. */
-export const DEVICE_OPTIONS: Readonly<Record<"device" | "threads", OptionSpec>> = {
+export const DEVICE_OPTIONS: Readonly<
+  Record<"device" | "threads" | "activation-bits", OptionSpec>
+> = {
   device: {
     type: "string",
     choices: ["auto", ...BACKENDS],
@@ -19,6 +21,12 @@ export const DEVICE_OPTIONS: Readonly<Record<"device" | "threads", OptionSpec>> 
     text: "device to compute on; auto takes a GPU where there is one, else cpu",
   },
   threads: valueOption("N", "threads of the device cpu; the cores of the machine if left out"),
+  "activation-bits": {
+    type: "string",
+    choices: ACTIVATION_BITS.map(String),
+    text: "bits of activations in products of the device cpu, 16 if left out; 8 is faster and " +
+      "less exact, and results name it",
+  },
 };
 
 /** Most threads that can be asked for. */
@@ -52,6 +60,9 @@ export async function openEngineFor(
     device: call.required("device") as NonNullable<EngineOptions["device"]>,
     ...(call.has("threads") && {
       threads: call.number("threads", { min: 1, max: MAX_THREADS, isInteger: true }),
+    }),
+    ...(call.has("activation-bits") && {
+      activationBits: Number(call.required("activation-bits")) as ActivationBits,
     }),
     ...(dataFolder === undefined ? {} : { dataFolder }),
     onProgress(detail, share) {

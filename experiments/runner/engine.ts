@@ -15,7 +15,7 @@ import { mtBench } from "../../data/mt_bench.ts";
 import { wikitext2 } from "../../data/wikitext2.ts";
 import configuration from "../../deno.json" with { type: "json" };
 import { dataPlace } from "../../evaluation/questions.ts";
-import type { Backend, Device } from "../../gpu/device.ts";
+import type { ActivationBits, Backend, Device } from "../../gpu/device.ts";
 import { openDevice } from "../../gpu/open_device.ts";
 import type { DatasetName, ExperimentModel, ExperimentText, ModelRole } from "../experiment.ts";
 import { checkoutCommit } from "./commit.ts";
@@ -28,6 +28,8 @@ export interface EngineOptions {
   readonly device?: Device | Backend | "auto";
   /** Threads of the CPU device; its default if left out. */
   readonly threads?: number;
+  /** Bits to which the CPU device rounds activations, which no other device does; its default if left out. */
+  readonly activationBits?: ActivationBits;
   /** Folder of the datasets; else `SMALLKV_DATA`, else the cache, which downloads what it lacks. */
   readonly dataFolder?: string;
   /** Told once of each dataset that is downloaded: its license and where it comes from. */
@@ -76,10 +78,16 @@ export const DATASETS: Readonly<Record<DatasetName, Dataset>> = {
 export async function openEngine(
   options: EngineOptions = {},
 ): Promise<Engine & { readonly device: Device }> {
-  const { device: wanted = "auto", threads, onProgress, onWarning } = options;
+  const { device: wanted = "auto", threads, activationBits, onProgress, onWarning } = options;
   await using stack = new AsyncDisposableStack();
   const device = typeof wanted === "string"
-    ? stack.use(await openDevice({ backend: wanted, ...(threads !== undefined && { threads }) }))
+    ? stack.use(
+      await openDevice({
+        backend: wanted,
+        ...(threads !== undefined && { threads }),
+        ...(activationBits !== undefined && { activationBits }),
+      }),
+    )
     : wanted;
   const owned = stack.move();
   return {
@@ -117,6 +125,7 @@ function environmentOf({ info }: Device): Environment {
     device: info.backend,
     adapter: info.description,
     isSoftware: info.isSoftware,
+    ...(info.activationBits === 8 && { activationBits: 8 as const }),
     ...hostEnvironment(),
     ...(commit !== undefined && { commit }),
   };

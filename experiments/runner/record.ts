@@ -37,6 +37,8 @@ export interface Environment {
   readonly adapter: string;
   /** Whether the adapter is emulated on the CPU. */
   readonly isSoftware: boolean;
+  /** 8 if activations were rounded to 8 bits before they met weights of small integers; else absent. */
+  readonly activationBits?: 8;
   /** Versions of this package and of what runs it. */
   readonly versions: Readonly<Record<string, string>>;
   /** Operating system and processor type. */

@@ -143,6 +143,7 @@ const record = object<ResultRecord>({
     device: text,
     adapter: text,
     isSoftware: flag,
+    activationBits: optional(oneOf(8)),
     versions: mapOf(text),
     system: text,
     commit: optional(text),
