@@ -85,6 +85,8 @@ export class Matmul extends Planes {
   has_bias: u32;
   accumulate: u32;
   factor: f32;
+  /** What the largest magnitude of a block of activations becomes: 32767, or 127 for those of 8 bits. */
+  largest_integer: f32;
   scratch: usize;
   thread_scratch: usize;
   thread_bytes: u32;
@@ -97,17 +99,17 @@ export function quantize_activations(args: Matmul, first: u32, last: u32, thread
     const row = item / blocks;
     const column = 32 * (item - row * blocks);
     const source = args.input + 4 * (<usize>row * args.input_stride + column);
-    quantize_block(source, args.scratch + ACTIVATION_BYTES * item);
+    quantize_block(source, args.scratch + ACTIVATION_BYTES * item, args.largest_integer);
   }
 }
 
-function quantize_block(source: usize, target: usize): void {
+function quantize_block(source: usize, target: usize, largest_integer: f32): void {
   const bits = largest_bits(source);
   const largest = reinterpret<f32>(bits);
   // Below 2^-100 the factor could overflow; such blocks count as zeros.
   const is_zero = largest < 7.888609052210118e-31;
-  const factor4 = f32x4.splat(is_zero ? 0 : 32767 / largest);
-  const scale: f32 = bits >= 0x7f800000 ? NaN : is_zero ? 0 : largest / 32767;
+  const factor4 = f32x4.splat(is_zero ? 0 : largest_integer / largest);
+  const scale: f32 = bits >= 0x7f800000 ? NaN : is_zero ? 0 : largest / largest_integer;
   const near = i32x4.shl(quantize_half(source, target, factor4), 5);
   const far = i32x4.shl(quantize_half(source + 64, target + 32, factor4), 5);
   const near32 = i32x4.extract_lane(near, 0) + i32x4.extract_lane(near, 1) +

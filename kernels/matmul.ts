@@ -77,32 +77,38 @@ function cpuCode(format: WeightFormat): CpuCode {
     format.hasInt8Products ? activationBits : 16;
   return {
     module: CPU_MODULE,
-    extras: ABSENT_PLANES,
+    extras: { ...ABSENT_PLANES, largest_integer: 32767 },
     passes(run) {
       const { rows, columns, weight_rows } = run.params as Readonly<Record<string, number>>;
       const blocks = columns! / BLOCK_COLUMNS;
       const rowPanels = Math.ceil(weight_rows! / ROWS_PER_PANEL);
       const parts = Math.ceil(rows! / CPU_ITEM_ROWS);
       const isInt8 = bitsOf(run) === 8;
-      const quantize = {
-        entry: isInt8 ? "int8_quantize" : "quantize_activations",
-        items: rows! * blocks,
-        work: 64,
-      };
-      const ofRows = {
-        items: rowPanels * parts,
-        work: 100 * blocks * (2 + rows! / parts),
-      };
-      if (isInt8) return [quantize, { entry: `int8_${format.name}`, ...ofRows }];
-      const multiply = rows === 1
-        ? { entry: `matmul_row_${format.name}`, items: rowPanels, work: 200 * blocks }
-        : { entry: `matmul_rows_${format.name}`, ...ofRows };
-      return isFloat ? [multiply] : [quantize, multiply];
+      const quantize = { items: rows! * blocks, work: 64 };
+      const quantize16 = { entry: "quantize_activations", ...quantize };
+      if (rows === 1) {
+        const multiply = {
+          entry: `matmul_row_${format.name}`,
+          items: rowPanels,
+          work: 200 * blocks,
+        };
+        if (isFloat) return [multiply];
+        // Reading takes a single row's time: integers of 8 bits are products of 16 bits to it, with the same sums.
+        return [{ ...quantize16, ...(isInt8 && { values: { largest_integer: 127 } }) }, multiply];
+      }
+      const ofRows = { items: rowPanels * parts, work: 100 * blocks * (2 + rows! / parts) };
+      if (isInt8) {
+        const quantize8 = { entry: "int8_quantize", ...quantize };
+        return [quantize8, { entry: `int8_${format.name}`, ...ofRows }];
+      }
+      const multiply = { entry: `matmul_rows_${format.name}`, ...ofRows };
+      return isFloat ? [multiply] : [quantize16, multiply];
     },
-    scratchBytes: (run) =>
-      isFloat
-        ? 0
-        : run.params.rows! * run.params.columns! / BLOCK_COLUMNS * CPU_BLOCK_BYTES[bitsOf(run)],
+    scratchBytes(run) {
+      const { rows, columns } = run.params as Readonly<Record<string, number>>;
+      if (isFloat) return 0;
+      return rows! * columns! / BLOCK_COLUMNS * CPU_BLOCK_BYTES[rows === 1 ? 16 : bitsOf(run)];
+    },
     threadBytes: () => isFloat ? 128 * CPU_ITEM_ROWS + 16 * 1024 : 32 * CPU_ITEM_ROWS + 32 * 640,
   };
 }

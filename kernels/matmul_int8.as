@@ -5,6 +5,9 @@
 // products leaves 16 bits: 2 * 127 * 127 < 2^15. So sums of a block of 32 columns are exact, floats are added in the order
 // of columns, and a row gets the same bits on every CPU, alone and among others.
 //
+// A single row is not multiplied here: reading takes its time, and matmul.as gets the same sums from integers that it
+// stores in 16 bits.
+//
 // Quantized activations, for each row and block of 32 columns, 48 bytes:
 //   0   32 i8   columns
 //   32  f32     scale: the largest magnitude over 127
