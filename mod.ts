@@ -24,6 +24,7 @@ export type { SafetensorsWriter, TensorPlan } from "./core/safetensors_writer.ts
 
 // Devices
 export type {
+  ActivationBits,
   Backend,
   BufferCopy,
   BufferWindow,
@@ -276,6 +277,7 @@ export type {
 export { TASKS } from "./data/tasks/mod.ts";
 
 // Evaluation
+export type { ModelHashes } from "./evaluation/model_identity.ts";
 export type { AnswerRow, AnswerText, Row, RowPlace, SkippedRow } from "./evaluation/answer_row.ts";
 export { evaluate, planEvaluation } from "./evaluation/evaluate.ts";
 export type {

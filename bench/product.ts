@@ -5,7 +5,8 @@
  */
 
 import { type Command, type Device, type DeviceBuffer, dispatch } from "../gpu/device.ts";
-import { matmulKernel } from "../kernels/matmul.ts";
+import type { KernelContract, KernelRun } from "../gpu/kernel.ts";
+import { matmulInt8Reference, matmulKernel } from "../kernels/matmul.ts";
 import { matmulGrid, type MatmulTile } from "../kernels/matmul_tile.ts";
 import {
   type MatrixShape,
@@ -114,7 +115,12 @@ export class Product implements Disposable {
     const actual = new Float32Array(await this.device.read(this.#copies[0]!.output!));
     const expected = new Float32Array(inputRows * rows);
     const checked = Math.min(rows, 64);
-    matmulKernel(this.format, tile).reference({
+    const { reference } = matmulKernel(this.format, tile);
+    const isInt8 = this.device.info.activationBits === 8;
+    const twin = isInt8
+      ? (run: KernelRun<KernelContract>) => matmulInt8Reference(this.format, run)
+      : reference;
+    twin({
       buffers: { ...this.#arrays, bias: new Float32Array(1), output: expected } as never,
       constants: {},
       params: { ...this.#params(), weight_rows: checked },

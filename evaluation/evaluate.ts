@@ -270,7 +270,7 @@ export async function* evaluate(
     return yield* answerPlan(pair, options, { ...accepted, rows: folder.rows, folder });
   }
   await using opened = await EvaluationFolder.open(folder, {
-    models: evaluatedModels(pair),
+    models: evaluatedModels(pair, pair.large.device.info.activationBits),
     ...(onWarning && { onWarning }),
   });
   yield* answerPlan(pair, options, { ...accepted, rows: opened.rows, folder: opened });

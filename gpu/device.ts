@@ -34,6 +34,12 @@ export interface ShapeChoice {
   readonly products?: Readonly<Record<string, string>>;
 }
 
+/** Bits of an activation that is multiplied by weights of small integers on the CPU device. */
+export type ActivationBits = 8 | 16;
+
+/** Their choices, the default first. */
+export const ACTIVATION_BITS: readonly ActivationBits[] = [16, 8];
+
 /** What a device says about itself; goes into every result. */
 export interface DeviceInfo {
   /** Back end that runs the kernels. */
@@ -50,6 +56,8 @@ export interface DeviceInfo {
   readonly subgroupMatrices?: readonly SubgroupMatrixShape[];
   /** Threads that compute, which change no bit of a result; absent where a driver decides. */
   readonly threads?: number;
+  /** Bits to which the CPU device rounds activations that it multiplies by weights of integers; absent elsewhere. */
+  readonly activationBits?: ActivationBits;
   /** Lanes of a subgroup, 0 where subgroup functions are not available. */
   readonly subgroupSize: number;
   /** Bytes of memory that a workgroup may have. */

@@ -145,6 +145,7 @@ const record = object<ResultRecord>({
     driver: optional(text),
     isSoftware: flag,
     shapes: optional(text),
+    activationBits: optional(oneOf(8)),
     versions: mapOf(text),
     system: text,
     commit: optional(text),
