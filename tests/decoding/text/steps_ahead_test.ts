@@ -15,7 +15,7 @@ import type { ModelPair } from "../../../decoding/engine/types.ts";
 import { PolicySession } from "../../../decoding/engine/policy_session.ts";
 import { createPolicy } from "../../../cache/policy_options.ts";
 import { Session } from "../../../decoding/session/session.ts";
-import { Pace } from "../../../decoding/session/pace.ts";
+import { defaultChunk, Pace } from "../../../decoding/session/pace.ts";
 import type { DeviceInfo } from "../../../gpu/device.ts";
 import { randomPair, randomText } from "../../invariants/random_pair.ts";
 import { embeddedModels } from "../../support/embedded_model.ts";
@@ -160,7 +160,7 @@ Deno.test("generate() ends at once when it is aborted between tokens that have r
   assertEquals(device.usage.liveBytes, liveBytes);
 });
 
-Deno.test("StepsAhead takes what is asked for, or what fits a quarter of a second, and never more than is left", async () => {
+Deno.test("StepsAhead takes what is asked for, or what fits a quarter of a second, but no more than is left", async () => {
   const many = [{ left: 3 }, { left: 100 }];
   assertEquals(new StepsAhead(infoOf("webgpu"), 12).steps(many), 12);
   assertEquals(new StepsAhead(infoOf("cpu"), 12).steps([{ left: 5 }, { left: 0 }]), 5);
@@ -170,6 +170,7 @@ Deno.test("StepsAhead takes what is asked for, or what fits a quarter of a secon
   const report = { chosen: [], selections: [], churn: [] };
   await paced.timed(() => Promise.resolve(report));
   assertEquals(paced.steps(many), 16);
+  assertEquals([true, false].map((isSoftware) => defaultChunk({ isSoftware })), [128, 512]);
   assertThrows(() => new StepsAhead(infoOf("cpu"), 0), RequirementError);
 });
 
