@@ -20,7 +20,8 @@ export type { JsonValue } from "./core/json.ts";
 export { Progress } from "./core/progress.ts";
 export type { ProgressOptions, ProgressState, ProgressStep } from "./core/progress.ts";
 export { createSafetensors } from "./core/safetensors_writer.ts";
-export type { SafetensorsWriter, TensorPlan } from "./core/safetensors_writer.ts";
+export type { TensorPlan } from "./core/safetensors_bytes.ts";
+export type { SafetensorsWriter } from "./core/safetensors_writer.ts";
 
 // Devices
 export type {

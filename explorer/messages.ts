@@ -49,7 +49,8 @@ export type ToEngine =
   | { readonly kind: "step"; readonly run: number }
   | { readonly kind: "match"; readonly run: number }
   | { readonly kind: "attend"; readonly run: number; readonly wanted: readonly WantedSteps[] }
-  | { readonly kind: "map"; readonly run: number; readonly head: HeadPlace };
+  | { readonly kind: "map"; readonly run: number; readonly head: HeadPlace }
+  | { readonly kind: "extract"; readonly run: number; readonly head?: HeadPlace };
 
 /** Steps of a track whose received attention is wanted. */
 export interface WantedSteps {
@@ -222,6 +223,12 @@ export type FromEngine =
   | { readonly kind: "matched"; readonly run: number; readonly comparison: HeadComparison }
   | { readonly kind: "attended"; readonly run: number; readonly received: readonly ReceivedSteps[] }
   | { readonly kind: "mapped"; readonly run: number; readonly map: ShownMap }
+  | {
+    readonly kind: "extracted";
+    readonly run: number;
+    /** A safetensors file. */
+    readonly bytes: Uint8Array<ArrayBuffer>;
+  }
   | {
     readonly kind: "failed";
     /** What was asked for. */

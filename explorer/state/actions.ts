@@ -39,5 +39,7 @@ export type Action =
   | { readonly kind: "files"; readonly files: readonly File[] }
   /** The embedded pair is to be opened again. */
   | { readonly kind: "embedded"; readonly address: string }
+  /** Attention is to be saved as a file. */
+  | { readonly kind: "extract" }
   /** The last fault has been read. */
   | { readonly kind: "dismiss" };

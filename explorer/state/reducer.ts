@@ -59,6 +59,8 @@ function changed(state: ExplorerState, action: Action): ExplorerState {
       return dropped(state, action.files);
     case "embedded":
       return opening(state, { kind: "embedded", address: action.address });
+    case "extract":
+      return { ...state, isExtracting: true };
     case "dismiss": {
       const { fault: _, ...rest } = state;
       return rest;
@@ -70,6 +72,9 @@ function changed(state: ExplorerState, action: Action): ExplorerState {
 function asked(state: ExplorerState): ExplorerState {
   const { run } = state;
   if (state.asked || !run || run.prompt.length === 0) return state;
+  if (state.isExtracting) {
+    return { ...state, asked: "extract", work: { stage: "Collecting attention" } };
+  }
   if (wantedSteps(state).length > 0) {
     return { ...state, asked: "attend", work: { stage: "Adding up attention" } };
   }
@@ -119,9 +124,15 @@ function told(state: ExplorerState, message: FromEngine): ExplorerState {
       return { ...answered(state, "attend"), run: attended(run, message.received) };
     case "matched":
       return { ...answered(state, "match"), run: { ...run, comparison: message.comparison } };
+    case "extracted":
+      return extracted(answered(state, "extract"));
     case "mapped":
       return { ...answered(state, "map"), run: { ...run, map: message.map } };
   }
+}
+
+function extracted({ isExtracting: _, ...state }: ExplorerState): ExplorerState {
+  return state;
 }
 
 function attended(run: RunState, all: readonly ReceivedSteps[]): RunState {
@@ -228,6 +239,7 @@ function failed(
   if (request === "start" && state.previous && state.previous.id === openRun) {
     return restored(next, state.previous, message);
   }
+  if (request === "extract") return { ...extracted(next), fault: message };
   if (request === "attend") {
     return { ...next, view: { ...next.view, tint: "tier", film: "tiers" }, fault: message };
   }

@@ -100,7 +100,9 @@ export interface ExplorerState {
   /** What the engine is doing; absent while it is idle. */
   readonly work?: { readonly stage: string; readonly share?: number };
   /** Request that has not been answered yet; the next one waits for it. */
-  readonly asked?: "open" | "start" | "step" | "attend" | "match" | "map";
+  readonly asked?: "open" | "start" | "step" | "attend" | "match" | "map" | "extract";
+  /** Whether attention is to be saved as soon as the engine has time. */
+  readonly isExtracting?: true;
   /** Steps that are wanted: recorded ones are shown, others are computed. */
   readonly target: number;
   /** Whether the next step follows by itself. */

@@ -270,7 +270,7 @@ function Costs({ state }: Pick<AppProps, "state" | "dispatch">): JSX.Element {
   );
 }
 
-function Share({ state, tools }: AppProps): JSX.Element {
+function Share({ state, dispatch, tools }: AppProps): JSX.Element {
   const isReady = (state.run?.tracks.length ?? 0) > 0;
   return (
     <section class="card share" aria-label="Models and sharing">
@@ -278,6 +278,13 @@ function Share({ state, tools }: AppProps): JSX.Element {
         <button type="button" onClick={tools.copyLink} disabled={!isReady}>Copy link</button>
         <button type="button" onClick={tools.copyCode} disabled={!isReady}>Copy as code</button>
         <button type="button" onClick={tools.saveData} disabled={!isReady}>Save data (JSON)</button>
+        <button
+          type="button"
+          onClick={() => dispatch({ kind: "extract" })}
+          disabled={!isReady || state.isExtracting === true}
+        >
+          Save attention (safetensors)
+        </button>
         <button type="button" onClick={tools.chooseFiles}>Open your own models…</button>
       </div>
       <p class="hint">

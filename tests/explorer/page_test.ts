@@ -281,6 +281,27 @@ Deno.test({
       assert(!svg.includes("class=") && !svg.includes("var("));
     });
 
+    await test.step("saves a figure as a picture, and attention as safetensors", async () => {
+      const saved = async (name: string) => {
+        const [download] = await Promise.all([
+          page.waitForEvent("download"),
+          page.getByRole("button", { name }).click(),
+        ]);
+        return await Deno.readFile(await download.path());
+      };
+      const png = await saved("Save The film as PNG");
+      assertEquals([...png.subarray(1, 4)], [0x50, 0x4e, 0x47]);
+      const width = new DataView(png.buffer).getUint32(16);
+      const box = await page.locator("svg#film").boundingBox();
+      assert(Math.abs(width - 2 * box!.width) <= 2, `${width} for ${box!.width}`);
+      const file = await saved("Save attention (safetensors)");
+      const length = Number(new DataView(file.buffer).getBigUint64(0, true));
+      const header = JSON.parse(new TextDecoder().decode(file.subarray(8, 8 + length)));
+      const names = Object.keys(header).filter((name) => name !== "__metadata__");
+      assertEquals(names, ["tokens", "accumulated", "attention.1.2"], "of the head that is shown");
+      assertEquals(header.accumulated.data_offsets[1] < file.length, true);
+    });
+
     await test.step("explains files that are no models, and keeps what was there", async () => {
       const text = await page.locator("p.text").first().textContent();
       for (

@@ -122,6 +122,27 @@ Deno.test("reduce() asks for what tokens received where it is looked at, step by
   assertEquals([failed.view.film, failed.fault], ["tiers", "full"]);
 });
 
+Deno.test("reduce() has attention collected once the engine has time", () => {
+  const idle = after(
+    steppedState(),
+    told({ kind: "failed", request: "match", run: 1, message: "short" }),
+  );
+  const head = { layer: 0, head: 1 };
+  const chosen = after(idle, { kind: "look", change: { head } });
+  assertEquals(requests(chosen, after(chosen, { kind: "extract" })), [
+    { kind: "extract", run: chosen.run!.id, head },
+  ]);
+  const busy = after({ ...chosen, asked: "step" }, { kind: "extract" });
+  assertEquals([busy.asked, busy.isExtracting], ["step", true]);
+  const bytes = new Uint8Array(1);
+  const asked = after(chosen, { kind: "extract" });
+  const done = after(asked, told({ kind: "extracted", run: asked.run!.id, bytes }));
+  assertEquals([done.asked, done.isExtracting], [undefined, undefined]);
+  const run = asked.run!.id;
+  const failed = after(asked, told({ kind: "failed", request: "extract", run, message: "no" }));
+  assertEquals([failed.asked, failed.isExtracting, failed.fault], [undefined, undefined, "no"]);
+});
+
 Deno.test("reduce() keeps a run when the next one cannot begin", () => {
   const state = steppedState();
   const run = state.run!;
