@@ -26,6 +26,20 @@ export interface SubgroupMatrixShape {
   readonly resultComponentType: string;
 }
 
+/** Which shapes kernels take on a device, where the adapter's features alone are not to decide. */
+export interface ShapeChoice {
+  /** Name of a kind in the table of shapes; by features if left out. */
+  readonly kind?: string;
+  /** Tiles that were fastest when `deno task tune` timed them, by what they multiply; none if left out. */
+  readonly products?: Readonly<Record<string, string>>;
+}
+
+/** Bits of an activation that is multiplied by weights of small integers on the CPU device. */
+export type ActivationBits = 8 | 16;
+
+/** Their choices, the default first. */
+export const ACTIVATION_BITS: readonly ActivationBits[] = [16, 8];
+
 /** What a device says about itself; goes into every result. */
 export interface DeviceInfo {
   /** Back end that runs the kernels. */
@@ -42,8 +56,16 @@ export interface DeviceInfo {
   readonly subgroupMatrices?: readonly SubgroupMatrixShape[];
   /** Threads that compute, which change no bit of a result; absent where a driver decides. */
   readonly threads?: number;
+  /** Bits to which the CPU device rounds activations that it multiplies by weights of integers; absent elsewhere. */
+  readonly activationBits?: ActivationBits;
   /** Lanes of a subgroup, 0 where subgroup functions are not available. */
   readonly subgroupSize: number;
+  /** Bytes of memory that a workgroup may have. */
+  readonly maxWorkgroupBytes: number;
+  /** Most threads of a workgroup. */
+  readonly maxWorkgroupThreads: number;
+  /** Shapes of kernels; those of the table for its features if left out. */
+  readonly shapes?: ShapeChoice;
   /** Largest binding of a storage buffer, in bytes. */
   readonly maxBindingBytes: number;
   /** Largest buffer, in bytes. */
@@ -54,8 +76,10 @@ export interface DeviceInfo {
   readonly maxBytes?: number;
 }
 
-/** Caps of a device. */
+/** Caps of a device, and the shapes of its kernels. */
 export interface DeviceOptions {
+  /** Shapes of kernels; those of the table for the adapter's features if left out. */
+  readonly shapes?: ShapeChoice;
   /** Most bytes its buffers may take together; no cap if left out. */
   readonly maxBytes?: number;
   /** Lowers the largest binding, in bytes; for tests of what happens when a tensor exceeds it. */
@@ -83,6 +107,8 @@ export interface DeviceUsage {
   readonly submits: number;
   /** Awaited readbacks so far. */
   readonly reads: number;
+  /** Calls of `finished` so far. */
+  readonly waits: number;
 }
 
 /** A block of device memory; starts as zeros. */

@@ -65,6 +65,7 @@ const OPENERS: Readonly<Record<Backend, Opener>> = {
  * @returns The device; dispose of it to free its memory.
  * @throws {GpuError} If the requested back end has no adapter here, or one that lacks what kernels or `requiredFeatures` need;
  *   the message says what to do.
+ * @throws {RequirementError} If options of the CPU device are given for another one, or there is no such back end.
  */
 export async function openDevice(options: OpenDeviceOptions = {}): Promise<Device> {
   const { backend = "auto", maxBytes } = options;
@@ -72,6 +73,7 @@ export async function openDevice(options: OpenDeviceOptions = {}): Promise<Devic
     checkInteger("open a device", "maxBytes", { value: maxBytes, min: 0 });
   }
   const name = backend === "auto" ? await automaticBackend() : backend;
+  checkActivationBits(name, options);
   const opener = OPENERS[name];
   if (opener === undefined) {
     throw new RequirementError({
@@ -88,6 +90,16 @@ export async function openDevice(options: OpenDeviceOptions = {}): Promise<Devic
       wanted === undefined ? "" : ` of the back ends that ${BACKEND_VARIABLE} names, ${wanted}`
     }: current number is 0: install a Vulkan driver, or choose the CPU device`,
   );
+}
+
+/** Only the CPU device rounds activations. */
+function checkActivationBits(name: Backend, { activationBits }: OpenDeviceOptions): void {
+  if (activationBits === undefined || name === "cpu") return;
+  throw new RequirementError({
+    action: `open a device with activationBits ${activationBits}`,
+    requirement: "backend must be cpu",
+    current: name,
+  });
 }
 
 /** What limits Deno's search for adapters; undefined in browsers, too. */

@@ -194,6 +194,8 @@ function describe(
     features: [...features].sort(),
     ...(features.includes(SUBGROUP_MATRIX) && { subgroupMatrices: matricesOf(adapter.info) }),
     subgroupSize: isFixed ? subgroupMinSize : 0,
+    maxWorkgroupBytes: limits.maxComputeWorkgroupStorageSize,
+    maxWorkgroupThreads: limits.maxComputeInvocationsPerWorkgroup,
     maxBindingBytes: wholeWords(limits.maxStorageBufferBindingSize),
     maxBufferBytes: wholeWords(limits.maxBufferSize),
     maxGridSize: limits.maxComputeWorkgroupsPerDimension,

@@ -29,12 +29,13 @@ const RESUMABLE = ["reproduce", "evaluate", "worker"];
 const DRAW = ["reproduce", "evaluate"];
 
 /** Commands that run on WebGPU whatever else there is. */
-const NEED_ADAPTER = ["test"];
+const NEED_ADAPTER = ["test", "tune"];
 
 /** Commands that are modules of their own, from this folder. */
 const OWN_MODULES: Readonly<Record<string, string>> = {
   bench: "../bench/run.ts",
   harden: "harden.ts",
+  tune: "../bench/tune.ts",
   verify: "verify.ts",
 };
 

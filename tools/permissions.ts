@@ -12,6 +12,7 @@ import { DataError, RequirementError } from "../core/check.ts";
 import type { Backend } from "../gpu/device.ts";
 import { DRIVERS_VARIABLE } from "../gpu/driver.ts";
 import { parseQueueAddress } from "../evaluation/queue/address.ts";
+import { CACHE_VARIABLES, tunedFolder } from "../experiments/runner/tuned_shapes.ts";
 import { partNames } from "../models/files/split_names.ts";
 import { DATA_FOLDER, DATA_HOST } from "../models/hub/hub_datasets.ts";
 import { HUB_VARIABLES, hubPlaces } from "../models/hub/hub_settings.ts";
@@ -77,6 +78,7 @@ export function permissionFlags(surroundings: CommandSurroundings): string[] {
     ffi: new Set(usesDevice(words, "dawn") ? [ALL] : []),
   };
   for (const word of words) addWord(all, word.replace(/^--[\w-]+=/, ""), surroundings);
+  if (/ --shapes[= ]tuned( |$)/.test(` ${words.join(" ")}`)) addTuned(all, surroundings);
   const usual = USUAL_FOLDERS[command];
   const isFolder = usual !== undefined;
   for (const out of outputs(words, usual)) {
@@ -124,6 +126,17 @@ function addWord(all: Permissions, word: string, { env }: CommandSurroundings): 
   if (path.includes(",") && !existsSync(path)) return;
   const hasNeighbors = /\.(safetensors|index\.json)$/i.test(path) || partNames(path).length > 1;
   all.read.add(hasNeighbors ? dirname(path) : path);
+}
+
+/** The folder of `deno task tune`. */
+function addTuned(all: Permissions, { env }: CommandSurroundings): void {
+  for (const name of CACHE_VARIABLES) all.env.add(name);
+  try {
+    all.read.add(tunedFolder(env));
+  } catch (error) {
+    // The command says what the environment lacks.
+    if (!(error instanceof DataError)) throw error;
+  }
 }
 
 function addQueue(all: Permissions, address: string): void {

@@ -42,6 +42,10 @@ export interface Environment {
   readonly driver?: string;
   /** Whether the adapter is emulated on the CPU. */
   readonly isSoftware: boolean;
+  /** Shapes that kernels take, a kind of the table, and whether they were tuned; absent where kernels are not WGSL. */
+  readonly shapes?: string;
+  /** 8 if activations were rounded to 8 bits before they met weights of small integers; else absent. */
+  readonly activationBits?: 8;
   /** Versions of this package and of what runs it. */
   readonly versions: Readonly<Record<string, string>>;
   /** Operating system and processor type. */

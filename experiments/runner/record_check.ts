@@ -144,6 +144,8 @@ const record = object<ResultRecord>({
     adapter: text,
     driver: optional(text),
     isSoftware: flag,
+    shapes: optional(text),
+    activationBits: optional(oneOf(8)),
     versions: mapOf(text),
     system: text,
     commit: optional(text),

@@ -51,7 +51,7 @@ Deno.test("pacedImmediate() blocks the thread for less than a millisecond", () =
   assert(blocked > 0 && blocked < 1, `${blocked}`);
 });
 
-Deno.test("pacedImmediate() begins each wait anew", () => {
+Deno.test("pacedImmediate() begins each wait again", () => {
   const one = machine();
   one.wait(5000);
   const { late } = one.wait(0.1);

@@ -5,7 +5,7 @@
  */
 
 import { fileURLToPath } from "node:url";
-import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import configuration from "../../deno.json" with { type: "json" };
 import { GpuError } from "../../core/check.ts";
 import { captureStderr } from "../../gpu/captured_stderr.ts";
@@ -220,15 +220,10 @@ Deno.test({
     const line = new TextEncoder().encode("from below\n");
     const write = () => Number(libc.symbols.write(2, line, BigInt(line.length)));
     assertEquals(captureStderr(write), { result: 11, text: "from below\n" });
-    let inner = "";
-    try {
-      inner = captureStderr(() => {
-        throw new RangeError("kept");
-      });
-    } catch (error) {
-      inner = (error as Error).message;
-    }
-    assertEquals(inner, "kept");
+    const fail = () => {
+      throw new RangeError("kept");
+    };
+    assertThrows(() => captureStderr(fail), RangeError, "kept");
     assertEquals(captureStderr(() => 7), { result: 7, text: "" });
     libc.close();
   },

@@ -10,7 +10,7 @@ import { ExactSums } from "../../../decoding/session/exact_sums.ts";
 import { Session } from "../../../decoding/session/session.ts";
 import type { Backend } from "../../../gpu/device.ts";
 import type { LayerAttention, ModelConfig } from "../../../models/config.ts";
-import { rotationTable } from "../../../models/forward/rotation.ts";
+import { queryRotation, rotationTable } from "../../../models/forward/rotation.ts";
 import type { Model } from "../../../models/load.ts";
 import { openSafetensors } from "../../../models/safetensors/safetensors.ts";
 import { weightShapes } from "../../../models/weights/tensor_check.ts";
@@ -144,6 +144,26 @@ for (const backend of testBackends) {
     assertClose(await exactSums.read(), expected, { terms: 4000, magnitude: 1 });
   });
 }
+
+Deno.test("rotationTable() holds scaled rotations of queries where a text leaves the original context", () => {
+  const config: ModelConfig = { ...TINY, queryScaling: { beta: 0.5, contextLength: 5 } };
+  const plain = rotationTable(TINY, 5);
+  assertEquals(rotationTable(config, 5), plain, "within it models pay nothing");
+  assertEquals(queryRotation(config, 5), 0);
+  const capacity = 12;
+  const table = rotationTable(config, capacity);
+  const used = capacity * TINY.headDim;
+  assertEquals(queryRotation(config, capacity), capacity);
+  assertEquals(table.length % 64, 0);
+  assertEquals(table.subarray(0, used), rotationTable(TINY, capacity).subarray(0, used));
+  const scales = [0, 4, 5, 9, 10, 11].map((position) => {
+    // Angles of position 0 are 0, those of others have a cosine as well.
+    const place = position * TINY.headDim;
+    return table[used + place]! / table[place]!;
+  });
+  const [second, third] = [1 + 0.5 * Math.log(2), 1 + 0.5 * Math.log(3)];
+  assertClose(scales, [1, 1, second, second, third, third], { terms: 4, magnitude: 2 });
+});
 
 Deno.test("rotationTable() holds a table for each different rotation, from multiples of 256 bytes", () => {
   const config: ModelConfig = { ...TINY, layers: 4, layerAttention: LAYERS };
