@@ -24,6 +24,7 @@ export type { SafetensorsWriter, TensorPlan } from "./core/safetensors_writer.ts
 
 // Devices
 export type {
+  ActivationBits,
   Backend,
   BufferCopy,
   BufferWindow,
@@ -37,6 +38,7 @@ export type {
   DispatchBuffers,
   Recording,
   ShapeChoice,
+  SubgroupMatrixShape,
 } from "./gpu/device.ts";
 export type { CpuCode, CpuField, CpuModule, CpuPass, CpuRun } from "./gpu/cpu_module.ts";
 export type { CpuDeviceOptions } from "./gpu/cpu_device.ts";
@@ -60,6 +62,7 @@ export type {
   BlockNorms,
   LayerAttention,
   ModelConfig,
+  QueryScaling,
   RopeScaling,
   RopeScalingKind,
 } from "./models/config.ts";
@@ -264,6 +267,7 @@ export type { DatasetOptions } from "./models/hub/hub_datasets.ts";
 export { averageScore } from "./data/task.ts";
 export type {
   GradedItem,
+  LeftOutItem,
   Task,
   TaskGrade,
   TaskItem,
@@ -273,6 +277,7 @@ export type {
 export { TASKS } from "./data/tasks/mod.ts";
 
 // Evaluation
+export type { ModelHashes } from "./evaluation/model_identity.ts";
 export type { AnswerRow, AnswerText, Row, RowPlace, SkippedRow } from "./evaluation/answer_row.ts";
 export { evaluate, planEvaluation } from "./evaluation/evaluate.ts";
 export type {

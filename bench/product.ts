@@ -5,7 +5,8 @@
  */
 
 import { type Command, type Device, type DeviceBuffer, dispatch } from "../gpu/device.ts";
-import { matmulKernel } from "../kernels/matmul.ts";
+import type { KernelContract, KernelRun } from "../gpu/kernel.ts";
+import { matmulInt8Reference, matmulKernel } from "../kernels/matmul.ts";
 import { matmulGrid, type MatmulTile } from "../kernels/matmul_tile.ts";
 import {
   type MatrixShape,
@@ -15,6 +16,7 @@ import {
   type WeightPlanes,
 } from "../kernels/weights/format.ts";
 import { checkResult, repeated, timeInTurns } from "./timing.ts";
+import { noise } from "./random_model.ts";
 
 /** What a product took. */
 export interface Timing extends MatrixShape {
@@ -30,19 +32,6 @@ export interface Timing extends MatrixShape {
 
 /** Turns in which works are timed. */
 export const SAMPLES = 5;
-
-/** Random bits; in each field that `exponents` masks the exponent of a small number. */
-function noise(words: number, exponents: number = 0): Uint32Array<ArrayBuffer> {
-  const plane = new Uint32Array(words);
-  const one = exponents & ~(exponents << 1);
-  const small = (exponents >>> 1 & exponents) - 10 * one;
-  let state = 1;
-  for (let i = 0; i < words; i++) {
-    state = Math.imul(state, 1664525) + 1013904223 >>> 0;
-    plane[i] = state & ~exponents | small;
-  }
-  return plane;
-}
 
 /** Random planes whose floats are finite. */
 function noisePlanes(format: WeightFormat, words: Planes<number>): WeightPlanes {
@@ -126,7 +115,12 @@ export class Product implements Disposable {
     const actual = new Float32Array(await this.device.read(this.#copies[0]!.output!));
     const expected = new Float32Array(inputRows * rows);
     const checked = Math.min(rows, 64);
-    matmulKernel(this.format, tile).reference({
+    const { reference } = matmulKernel(this.format, tile);
+    const isInt8 = this.device.info.activationBits === 8;
+    const twin = isInt8
+      ? (run: KernelRun<KernelContract>) => matmulInt8Reference(this.format, run)
+      : reference;
+    twin({
       buffers: { ...this.#arrays, bias: new Float32Array(1), output: expected } as never,
       constants: {},
       params: { ...this.#params(), weight_rows: checked },

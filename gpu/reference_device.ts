@@ -169,6 +169,7 @@ export class ReferenceDevice implements Device {
   /** Lets other tasks run once; see {@linkcode Device.finished}. */
   async finished(): Promise<void> {
     checkAlive("finish", this.#isDisposed);
+    this.#meter.count("waits");
     await new Promise((resolve) => setTimeout(resolve, 0));
   }
 

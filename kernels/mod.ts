@@ -25,6 +25,7 @@ export * from "./marginal.ts";
 export * from "./matched_saliency.ts";
 export * from "./matmul.ts";
 export * from "./matmul_block.ts";
+export * from "./matmul_int8.ts";
 export * from "./matmul_source.ts";
 export * from "./matmul_tile.ts";
 export * from "./matmul_tiled.ts";

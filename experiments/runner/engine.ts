@@ -15,7 +15,8 @@ import { mtBench } from "../../data/mt_bench.ts";
 import { wikitext2 } from "../../data/wikitext2.ts";
 import configuration from "../../deno.json" with { type: "json" };
 import { dataPlace } from "../../evaluation/questions.ts";
-import type { Backend, Device } from "../../gpu/device.ts";
+import type { ActivationBits, Backend, Device } from "../../gpu/device.ts";
+import { driverEntry } from "../../gpu/driver.ts";
 import { openDevice } from "../../gpu/open_device.ts";
 import { shapesName } from "../../kernels/shapes.ts";
 import type { DatasetName, ExperimentModel, ExperimentText, ModelRole } from "../experiment.ts";
@@ -32,6 +33,8 @@ export interface EngineOptions {
   readonly threads?: number;
   /** `auto`, `tuned`, a kind of the table of shapes, or a file of `deno task tune`; `auto` if left out. */
   readonly shapes?: string;
+  /** Bits to which the CPU device rounds activations, which no other device does; its default if left out. */
+  readonly activationBits?: ActivationBits;
   /** Folder of the datasets; else `SMALLKV_DATA`, else the cache, which downloads what it lacks. */
   readonly dataFolder?: string;
   /** Told once of each dataset that is downloaded: its license and where it comes from. */
@@ -80,7 +83,7 @@ export const DATASETS: Readonly<Record<DatasetName, Dataset>> = {
 export async function openEngine(
   options: EngineOptions = {},
 ): Promise<Engine & { readonly device: Device }> {
-  const { device: wanted = "auto", threads, onProgress, onWarning } = options;
+  const { device: wanted = "auto", threads, activationBits, onProgress, onWarning } = options;
   const shapes = await readShapes(options.shapes ?? "auto");
   await using stack = new AsyncDisposableStack();
   const device = typeof wanted === "string"
@@ -89,6 +92,7 @@ export async function openEngine(
         backend: wanted,
         ...(threads !== undefined && { threads }),
         ...(shapes !== undefined && { shapes }),
+        ...(activationBits !== undefined && { activationBits }),
       }),
     )
     : wanted;
@@ -128,8 +132,10 @@ function environmentOf({ info }: Device): Environment {
   return {
     device: info.backend,
     adapter: info.description,
+    ...driverEntry(info),
     isSoftware: info.isSoftware,
     ...(shapes !== undefined && { shapes }),
+    ...(info.activationBits === 8 && { activationBits: 8 as const }),
     ...hostEnvironment(),
     ...(commit !== undefined && { commit }),
   };

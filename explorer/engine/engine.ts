@@ -58,6 +58,7 @@ export class Engine {
         kind: "failed",
         request: request.kind,
         ...("run" in request && { run: request.run }),
+        ...(this.#run && { openRun: this.#run.id }),
         message: this.#sentence(error),
       });
     }
@@ -82,6 +83,11 @@ export class Engine {
         if (!run) return;
         const comparison = await compareHeads(this.#pair!, run.prompt, signal);
         return this.#tell({ kind: "matched", run: request.run, comparison });
+      }
+      case "attend": {
+        const received = await this.#ofRun(request.run)?.attend(request.wanted, signal);
+        if (!received) return;
+        return this.#tell({ kind: "attended", run: request.run, received });
       }
       case "map": {
         const run = this.#ofRun(request.run);

@@ -18,7 +18,7 @@ import {
 } from "../../kernels/attention_shape.ts";
 import type { AdapterFeatures } from "../../kernels/shapes.ts";
 import type { Kernel, KernelArrays, KernelContract } from "../../gpu/kernel.ts";
-import { hasGpu, testDevice } from "../support/gpu.ts";
+import { gpuBackend, hasGpu, testDevice } from "../support/gpu.ts";
 import { type ArrayRun, runReference } from "../support/run_kernel.ts";
 
 /** A step of attention on a cache that is partly filled. */
@@ -216,7 +216,7 @@ export function attentionArrays(sizes: AttentionCase, seed = 1): AttentionArrays
 /** A device and the variant of a kernel that it runs. */
 export interface TestVariant {
   /** Back end of the device. */
-  readonly backend: "webgpu" | "cpu";
+  readonly backend: typeof gpuBackend | "cpu";
   /** Lanes of a subgroup. */
   readonly subgroupSize: number;
   /** How lanes are used. */
@@ -238,8 +238,8 @@ export function featuresOf({ subgroupSize, layout }: TestVariant): AdapterFeatur
  */
 export const TEST_VARIANTS: readonly TestVariant[] = [
   ...[...new Set(hasGpu ? [(await testDevice()).info.subgroupSize, 0] : [])]
-    .map((subgroupSize) => ({ backend: "webgpu", subgroupSize, layout: "rows" }) as const),
-  ...(hasGpu ? [{ backend: "webgpu", subgroupSize: 0, layout: "shared" } as const] : []),
+    .map((subgroupSize) => ({ backend: gpuBackend, subgroupSize, layout: "rows" }) as const),
+  ...(hasGpu ? [{ backend: gpuBackend, subgroupSize: 0, layout: "shared" } as const] : []),
   { backend: "cpu", subgroupSize: 0, layout: "rows" },
 ];
 

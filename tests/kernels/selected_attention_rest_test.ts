@@ -8,7 +8,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { packFloat16 } from "../../core/float16.ts";
 import { RequirementError } from "../../core/check.ts";
-import type { DeviceBuffer } from "../../gpu/device.ts";
+import type { Backend, DeviceBuffer } from "../../gpu/device.ts";
 import { PART_HEADER, selectedAttentionMergeRest } from "../../kernels/attention_merge.ts";
 import type { LaneUse } from "../../kernels/attention_shape.ts";
 import { MARGINAL_MODES } from "../../kernels/marginal.ts";
@@ -218,7 +218,7 @@ for (const [combine, mode] of MARGINAL_MODES.entries()) {
 
 /** Runs a step's commands and reads the output; with the rest where it is given. */
 async function runCommands(
-  backend: "webgpu" | "cpu" | "reference",
+  backend: Backend,
   sizes: SelectedCase,
   options: { readonly splits?: number; readonly rest?: Float32Array; readonly run: SelectedRun },
 ): Promise<Float32Array> {
