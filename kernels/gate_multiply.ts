@@ -50,7 +50,7 @@ export const gateMultiply: Kernel<typeof GATE_MULTIPLY_CONTRACT> = defineKernel(
 function multiply(
   { buffers, constants, params }: KernelRun<typeof GATE_MULTIPLY_CONTRACT>,
 ): void {
-  const activate = constants.IS_GELU ? gelu : silu;
+  const activate = activationFunction(constants.IS_GELU ? "gelu_pytorch_tanh" : "silu");
   const columns = 4 * Math.ceil(params.columns / 4);
   for (let row = 0; row < params.rows; row++) {
     for (let column = 0; column < columns; column++) {
@@ -59,6 +59,16 @@ function multiply(
       buffers.output[row * params.output_stride + column] = activate(gate) * up;
     }
   }
+}
+
+/**
+ * Finds the function of an activation, in float64.
+ *
+ * @param name Its name.
+ * @returns The function.
+ */
+export function activationFunction(name: Activation): (x: number) => number {
+  return name === "silu" ? silu : gelu;
 }
 
 function silu(x: number): number {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type MatmulTile, range } from "./matmul_tile.ts";
+import { type MatmulTile, type ProductFusion, range } from "./matmul_tile.ts";
 import {
   type BlockNames,
   blockScale,
@@ -19,15 +19,20 @@ import {
  *
  * @param format Weight format.
  * @param tile How the product is tiled.
+ * @param fusion What a split product does besides: with a norm, `n` are sums of squares.
  * @returns Lines of WGSL: `a` are activations, `w` weights of four columns, `c` the sums.
  */
-export function multiplyBlock(format: WeightFormat, tile: MatmulTile): readonly string[] {
+export function multiplyBlock(
+  format: WeightFormat,
+  tile: MatmulTile,
+  fusion: ProductFusion = {},
+): readonly string[] {
   const rows = range(tile.rows);
   const quads = range(8);
   const scales = loadScales(format, tile);
   if (tile.rows === 1 && tile.variant !== "workgroup" && format.scaling) {
     const row = tile.variant === "subgroup" ? [loadRow(0)] : [];
-    return [...scales, ...row, ...scaleLast(format, format.scaling, tile)];
+    return [...scales, ...row, ...scaleLast(format, format.scaling, tile, fusion)];
   }
   if (tile.variant === "subgroup") {
     // A software adapter loads lane by lane: fetching one row ahead overlaps loading with arithmetic.
@@ -37,12 +42,14 @@ export function multiplyBlock(format: WeightFormat, tile: MatmulTile): readonly 
       ...scales,
       ...weights,
       ...ahead(0),
-      ...rows.flatMap((m) => [...ahead(m + 1), ...quads.map((quad) => addProducts(tile, m, quad))]),
+      ...rows.flatMap((
+        m,
+      ) => [...ahead(m + 1), ...quads.map((quad) => addProducts(tile, m, quad, fusion))]),
     ];
   }
   const products = quads.flatMap((quad) => [
     ...declareWeights(format, tile, quad),
-    ...rows.map((m) => addProducts(tile, m, quad)),
+    ...rows.map((m) => addProducts(tile, m, quad, fusion)),
   ]);
   if (tile.variant === "split") return [...scales, ...products];
   return [
@@ -58,6 +65,7 @@ function scaleLast(
   format: WeightFormat,
   scaling: WeightScaling,
   tile: MatmulTile,
+  fusion: ProductFusion,
 ): readonly string[] {
   const rowPanels = range(tile.rowPanels);
   const groups = range(8 / scaling.quads).map((group) =>
@@ -69,7 +77,7 @@ function scaleLast(
     ...rowPanels.map((p) => `  var q${p} = 0.0;`),
     ...quads.flatMap((quad) => [
       ...loadVectors(format, tile, quad, quad === quads[0]).map((line) => `  ${line}`),
-      `  { let a = ${activation(tile, 0, quad)}; total += a; ${
+      `  { ${activation(tile, 0, quad, fusion)} total += a; ${
         rowPanels.map((p) =>
           `q${p} += dot(a, ${format.numbers(quad, blockNames(format, p, quad))});`
         )
@@ -99,14 +107,19 @@ function fillActivations({ rows, threads }: MatmulTile): readonly string[] {
   ];
 }
 
-function activation(tile: MatmulTile, row: number, quad: number): string {
+/** Declares `a`, four columns of an activation row. */
+function activation(tile: MatmulTile, row: number, quad: number, { norm }: ProductFusion): string {
   switch (tile.variant) {
     case "subgroup":
-      return `subgroupBroadcast(a${row}, ${quad}u)`;
+      return `let a = subgroupBroadcast(a${row}, ${quad}u);`;
     case "workgroup":
-      return `activations[${row * 8 + quad}]`;
-    default:
-      return `input[row${row} + block * 8u + ${quad}u]`;
+      return `let a = activations[${row * 8 + quad}];`;
+    default: {
+      const place = `block * 8u + ${quad}u`;
+      return norm
+        ? `let x = input[row${row} + ${place}]; n${row} += dot(x, x); let a = x * gain[${place}];`
+        : `let a = input[row${row} + ${place}];`;
+    }
   }
 }
 
@@ -153,7 +166,12 @@ function loadVectors(
 }
 
 /** Adds the products of four columns of one activation row with every row panel. */
-function addProducts(tile: MatmulTile, row: number, quad: number): string {
+function addProducts(
+  tile: MatmulTile,
+  row: number,
+  quad: number,
+  fusion: ProductFusion,
+): string {
   const sums = range(tile.rowPanels).map((p) => `c${row}_${p} += dot(a, w${quad}_${p});`);
-  return `{ let a = ${activation(tile, row, quad)}; ${sums.join(" ")} }`;
+  return `{ ${activation(tile, row, quad, fusion)} ${sums.join(" ")} }`;
 }

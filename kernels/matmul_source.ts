@@ -9,7 +9,15 @@
  */
 
 import { multiplyBlock } from "./matmul_block.ts";
-import { type MatmulTile, range, sumsTogether, tileName } from "./matmul_tile.ts";
+import type { Activation } from "./gate_multiply.ts";
+import {
+  innerTile,
+  type MatmulTile,
+  type ProductFusion,
+  range,
+  sumsTogether,
+  tileName,
+} from "./matmul_tile.ts";
 import { tiledMemory, tiledProduct } from "./matmul_tiled.ts";
 import { declarations, planeVariables, type WeightFormat } from "./weights/format.ts";
 
@@ -18,9 +26,15 @@ import { declarations, planeVariables, type WeightFormat } from "./weights/forma
  *
  * @param format Weight format.
  * @param tile How the product is tiled.
+ * @param fusion What it does besides.
  */
-export function matmulName(format: WeightFormat, tile: MatmulTile): string {
-  return `matmul_${format.name}_${tileName(tile)}`;
+export function matmulName(
+  format: WeightFormat,
+  tile: MatmulTile,
+  { norm, gate }: ProductFusion = {},
+): string {
+  const marks = [...(norm ? ["norm"] : []), ...(gate ? [gate.split("_")[0]] : [])];
+  return ["matmul", format.name, tileName(tile), ...marks].join("_");
 }
 
 /** Uniform parameters of every matrix product, in order. */
@@ -37,36 +51,53 @@ export const MATMUL_PARAMS = {
   factor: "f32",
 } as const;
 
+/** Uniform parameters that a fusion adds. */
+export function fusionParams({ norm, gate }: ProductFusion): Record<string, "u32" | "f32"> {
+  return {
+    ...(norm && { norm_columns: "u32", epsilon: "f32" }),
+    ...(gate && { up_panel: "u32" }),
+  };
+}
+
 /**
  * WGSL of a matrix product.
  *
  * @param format Weight format.
  * @param tile How the product is tiled.
+ * @param fusion What a split product does besides.
  * @returns A module that compiles alone.
  */
-export function matmulSource(format: WeightFormat, tile: MatmulTile): string {
+export function matmulSource(
+  format: WeightFormat,
+  tile: MatmulTile,
+  fusion: ProductFusion = {},
+): string {
   return [
-    header(format, tile),
+    header(format, tile, fusion),
     format.functions,
+    ...(fusion.gate ? [activateFunction(fusion.gate)] : []),
     finishFunction,
     ...(tile.variant === "tiled"
       ? tiledProduct(matmulName(format, tile), format, tile)
-      : [entryPoint(format, tile)]),
+      : [entryPoint(format, tile, fusion)]),
   ].filter((part) => part !== "").join("\n\n") + "\n";
 }
 
-function header(format: WeightFormat, tile: MatmulTile): string {
+function header(format: WeightFormat, tile: MatmulTile, fusion: ProductFusion): string {
   const variables = {
     "read> input": "vec4f",
     ...planeVariables(format),
     "read> bias": "f32",
+    ...(fusion.norm && { "read> gain": "vec4f" }),
     "read_write> output": "f32",
   };
   return [
-    `// ${matmulName(format, tile)}: activations times the rows of a ${format.name} matrix.`,
+    `// ${
+      matmulName(format, tile, fusion)
+    }: activations times the rows of a ${format.name} matrix.`,
     "",
-    ...declarations(MATMUL_PARAMS, variables),
-    ...workgroupMemory(tile),
+    ...declarations({ ...MATMUL_PARAMS, ...fusionParams(fusion) }, variables),
+    ...workgroupMemory(innerTile(tile, fusion)),
   ].join("\n");
 }
 
@@ -90,13 +121,28 @@ const finishFunction = `fn finish(row: u32, weight_row: u32, sum: f32) {
   output[index] = result;
 }`;
 
-function entryPoint(format: WeightFormat, tile: MatmulTile): string {
+/** See gate_multiply.wgsl. */
+function activateFunction(gate: Activation): string {
+  const near = "let near = clamp(gate, -20.0, 20.0);  // its cube stays finite";
+  const argument = "1.5957691216057308 * near * (1.0 + 0.044715 * near * near)";
+  return [
+    "fn activate(gate: f32) -> f32 {",
+    ...(gate === "silu"
+      ? ["  let argument = gate;"]
+      : [`  ${near}`, `  let argument = ${argument};`]),
+    "  return gate / (1.0 + exp(-max(argument, -80.0)));",
+    "}",
+  ].join("\n");
+}
+
+function entryPoint(format: WeightFormat, tile: MatmulTile, fusion: ProductFusion): string {
+  const inner = innerTile(tile, fusion);
   const isSplit = tile.variant === "split";
   const groupRowPanels = isSplit ? 1 : tile.threads / 8;
   const slices = isSplit ? tile.threads / 8 : 1;
   return [
     `@compute @workgroup_size(${tile.threads})`,
-    `fn ${matmulName(format, tile)}(`,
+    `fn ${matmulName(format, tile, fusion)}(`,
     "  @builtin(workgroup_id) group: vec3u,",
     "  @builtin(local_invocation_index) thread: u32,",
     ") {",
@@ -108,19 +154,24 @@ function entryPoint(format: WeightFormat, tile: MatmulTile): string {
     `  let first_panel = group.y * ${groupRowPanels * tile.rowPanels}u${
       isSplit ? "" : " + thread / 8u"
     };`,
-    ...range(tile.rowPanels).map((p) =>
-      `  let panel${p} = min(first_panel + ${p * groupRowPanels}u, last_panel) * blocks;`
-    ),
+    ...range(tile.rowPanels).flatMap((p) => {
+      const panel = `min(first_panel + ${p * groupRowPanels}u, last_panel)`;
+      const up = `let panel${tile.rowPanels + p} = (${panel} + params.up_panel) * blocks;`;
+      return [`  let panel${p} = ${panel} * blocks;`, ...(fusion.gate ? [`  ${up}`] : [])];
+    }),
     ...range(tile.variant === "workgroup" ? 0 : tile.rows).map((m) =>
       `  let row${m} = min(first_row + ${m}u, params.rows - 1u) * stride;`
     ),
     ...range(tile.rows).map((m) =>
-      `  ${range(tile.rowPanels).map((p) => `var c${m}_${p} = 0.0;`).join(" ")}`
+      `  ${range(inner.rowPanels).map((p) => `var c${m}_${p} = 0.0;`).join(" ")}${
+        fusion.norm ? ` var n${m} = 0.0;` : ""
+      }`
     ),
     `  for (var block = ${isSplit ? "thread / 8u" : "0u"}; block < blocks; block += ${slices}u) {`,
-    ...multiplyBlock(format, tile).map((line) => `    ${line}`),
+    ...multiplyBlock(format, inner, fusion).map((line) => `    ${line}`),
     "  }",
-    ...(isSplit ? reduceSlices(tile) : finishAll(tile, groupRowPanels)),
+    ...(isSplit && fusion.norm ? reduceSquares(inner) : []),
+    ...(isSplit ? reduceSlices(inner, fusion) : finishAll(tile, groupRowPanels)),
     "}",
   ].join("\n");
 }
@@ -133,31 +184,67 @@ function finishAll(tile: MatmulTile, groupRowPanels: number): readonly string[] 
   );
 }
 
-/** Adds the sums of slices pairwise, as many sums at a time as fit. */
-function reduceSlices(tile: MatmulTile): readonly string[] {
-  const { rows, rowPanels, threads } = tile;
-  const all = range(rows).flatMap((row) =>
-    range(rowPanels).map((rowPanel) => ({ row, rowPanel, name: `c${row}_${rowPanel}` }))
-  );
+/** Where a thread's i-th sum is in workgroup memory. */
+function sumPlace({ threads }: MatmulTile, i: number): string {
+  return i === 0 ? "thread" : `${i * threads}u + thread`;
+}
+
+/** Adds sums of all slices, pairwise; the first 8 threads have the totals. */
+function addSlices(tile: MatmulTile, names: readonly string[]): readonly string[] {
+  const place = (i: number) => sumPlace(tile, i);
+  return [
+    ...names.map((name, i) => `  sums[${place(i)}] = ${name};`),
+    "  workgroupBarrier();",
+    `  for (var half = ${tile.threads / 2}u; half >= 8u; half /= 2u) {`,
+    "    if (thread < half) {",
+    ...names.map((_, i) => `      sums[${place(i)}] += sums[${place(i)} + half];`),
+    "    }",
+    "    workgroupBarrier();",
+    "  }",
+  ];
+}
+
+/** Splits a list into pieces that workgroup memory holds at the same time. */
+function rounds<Item>(tile: MatmulTile, items: readonly Item[]): readonly (readonly Item[])[] {
   const together = sumsTogether(tile);
-  const place = (i: number) => i === 0 ? "thread" : `${i * threads}u + thread`;
-  return range(Math.ceil(all.length / together)).flatMap((round) => {
-    const sums = all.slice(round * together, (round + 1) * together);
+  return range(Math.ceil(items.length / together))
+    .map((round) => items.slice(round * together, (round + 1) * together));
+}
+
+/** Turns sums of squares into factors of activation rows, which all threads get. */
+function reduceSquares(tile: MatmulTile): readonly string[] {
+  return rounds(tile, range(tile.rows)).flatMap((rows) => [
+    ...addSlices(tile, rows.map((row) => `n${row}`)),
+    ...rows.map((row, i) => {
+      const mean = `sums[${i * tile.threads}u + lane] / f32(params.norm_columns)`;
+      return `  let norm${row} = inverseSqrt(${mean} + params.epsilon);`;
+    }),
+    "  workgroupBarrier();  // before the sums are used again",
+  ]);
+}
+
+/** Adds the sums of slices, and writes what follows from them. */
+function reduceSlices(tile: MatmulTile, { norm, gate }: ProductFusion): readonly string[] {
+  const outputs = gate ? tile.rowPanels / 2 : tile.rowPanels;
+  const all = range(tile.rows).flatMap((row) =>
+    range(outputs).flatMap((rowPanel) =>
+      (gate ? [rowPanel, outputs + rowPanel] : [rowPanel])
+        .map((panel) => ({ row, rowPanel, panel, name: `c${row}_${panel}` }))
+    )
+  );
+  return rounds(tile, all).flatMap((sums) => {
+    const total = (i: number) =>
+      `sums[${sumPlace(tile, i)}]${norm ? ` * norm${sums[i]!.row}` : ""}`;
+    const results = sums.map(({ row, rowPanel, panel }, i) => {
+      if (panel >= outputs) return []; // the up half of the pair before it
+      const value = gate ? `activate(${total(i)}) * (${total(i + 1)})` : total(i);
+      const place = `first_row + ${row}u, (first_panel + ${rowPanel}u) * 8u + lane`;
+      return [`    finish(${place}, ${value});`];
+    });
     return [
-      ...sums.map(({ name }, i) => `  sums[${place(i)}] = ${name};`),
-      "  workgroupBarrier();",
-      `  for (var half = ${threads / 2}u; half >= 8u; half /= 2u) {`,
-      "    if (thread < half) {",
-      ...sums.map((_, i) => `      sums[${place(i)}] += sums[${place(i)} + half];`),
-      "    }",
-      "    workgroupBarrier();",
-      "  }",
+      ...addSlices(tile, sums.map(({ name }) => name)),
       "  if (thread < 8u) {",
-      ...sums.map(({ row, rowPanel }, i) =>
-        `    finish(first_row + ${row}u, (first_panel + ${rowPanel}u) * 8u + lane, sums[${
-          place(i)
-        }]);`
-      ),
+      ...results.flat(),
       "  }",
       "  workgroupBarrier();  // before the sums are used again",
     ];

@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { Activation } from "./gate_multiply.ts";
 import { ROWS_PER_PANEL } from "./weights/format.ts";
 
 /** How a matrix product is tiled. */
@@ -25,6 +26,22 @@ export interface MatmulTile {
   readonly threads: number;
   /** Activation rows per thread; all of the workgroup if left out, as they must be except where `tiled`. */
   readonly threadRows?: number;
+}
+
+/** What a product of a few rows does besides, on GPUs, where a dispatch of its own would cost more than the work. */
+export interface ProductFusion {
+  /**
+   * Whether activations are divided by the root mean square of their row and multiplied by a weight per column. The
+   * squares are summed on the way, and sums of products divided at the end.
+   */
+  readonly norm?: boolean;
+  /** Activation of a gated MLP: a matrix holds gate and up, and the output is activation(gate) * up. */
+  readonly gate?: Activation;
+}
+
+/** The tile as its threads see it: with a gate they have twice as many weight rows as outputs. */
+export function innerTile(tile: MatmulTile, { gate }: ProductFusion): MatmulTile {
+  return gate === undefined ? tile : { ...tile, rowPanels: 2 * tile.rowPanels };
 }
 
 /** Numbers from 0 to `count - 1`. */

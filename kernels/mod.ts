@@ -14,6 +14,7 @@ export * from "./attention_shape.ts";
 export * from "./cpu_module.ts";
 export * from "./embedding.ts";
 export * from "./flash_attention.ts";
+export * from "./fused_matmul.ts";
 export * from "./gate_multiply.ts";
 export * from "./key_means.ts";
 export * from "./key_sketch.ts";

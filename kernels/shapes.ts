@@ -42,6 +42,8 @@ export interface KernelShapes {
    * then a few elements of the output, and keeps all rows in workgroup memory.
    */
   readonly attention: "rows" | "shared";
+  /** Whether split products also normalize what they read and join gate and up, which saves dispatches. */
+  readonly fuses: boolean;
 }
 
 const subgroup = (rows: number): MatmulTile => ({
@@ -77,6 +79,7 @@ export const SHAPES: readonly KernelShapes[] = [
     ],
     productThreads: 0,
     attention: "rows",
+    fuses: false,
   },
   {
     kind: "software",
@@ -88,6 +91,7 @@ export const SHAPES: readonly KernelShapes[] = [
     ],
     productThreads: 0,
     attention: "rows",
+    fuses: false,
   },
   {
     // Everything here fits WebGPU's default limits: 256 threads and 16 KB of workgroup memory. Larger tiles are left
@@ -107,6 +111,7 @@ export const SHAPES: readonly KernelShapes[] = [
     ],
     productThreads: 2 ** 15,
     attention: "shared",
+    fuses: true,
   },
 ];
 

@@ -5,13 +5,21 @@
  */
 
 import { RequirementError } from "../../core/check.ts";
-import { type Command, type DeviceBuffer, type DeviceInfo, dispatch } from "../../gpu/device.ts";
+import {
+  type Command,
+  type DeviceBuffer,
+  type DeviceInfo,
+  type Dispatch,
+  dispatch,
+} from "../../gpu/device.ts";
 import { embeddingGrid, embeddingKernel } from "../../kernels/embedding.ts";
+import { fusedMatmulKernel } from "../../kernels/fused_matmul.ts";
+import type { Activation } from "../../kernels/gate_multiply.ts";
 import { matmulKernel } from "../../kernels/matmul.ts";
-import { matmulGrid } from "../../kernels/matmul_tile.ts";
-import { chooseMatmul } from "../../kernels/shapes.ts";
-import { paddedColumns } from "../../kernels/weights/format.ts";
-import type { PackedWeight } from "../weights/packed_weight.ts";
+import { matmulGrid, type MatmulTile } from "../../kernels/matmul_tile.ts";
+import { chooseMatmul, kernelShapes } from "../../kernels/shapes.ts";
+import { paddedColumns, ROWS_PER_PANEL } from "../../kernels/weights/format.ts";
+import type { PackedWeight, WeightBlock } from "../weights/packed_weight.ts";
 
 /** A linear map and where its rows are. */
 export interface LinearStep {
@@ -35,6 +43,57 @@ export interface LinearStep {
   readonly accumulate?: boolean;
   /** Factor on product and bias; 1 if left out. */
   readonly factor?: number | undefined;
+  /** Norm of the rows of `input`, where `canNorm` allows it; none if left out. */
+  readonly norm?: InputNorm | undefined;
+  /** Activation that joins the halves of a matrix of gate and up, where `canGate` allows it; none if left out. */
+  readonly gate?: Activation | undefined;
+}
+
+/** A norm by the root mean square of rows. */
+export interface InputNorm {
+  /** Weight of each column, f32 [columns]. */
+  readonly weight: DeviceBuffer;
+  /** Columns, a multiple of 4. */
+  readonly columns: number;
+  /** Added to the mean square. */
+  readonly epsilon: number;
+}
+
+/**
+ * Tells whether a device normalizes the input of linear maps on the way, without a dispatch.
+ *
+ * @param info The device.
+ * @param weights The matrices that read the rows.
+ * @param rows Rows.
+ */
+export function canNorm(info: DeviceInfo, weights: readonly PackedWeight[], rows: number): boolean {
+  const isAligned = weights.every(({ columns }) => columns % 4 === 0);
+  return isAligned && weights.every((weight) => isSplit(info, weight, rows));
+}
+
+/**
+ * Tells whether a device joins gate and up of an MLP in their product, without a dispatch.
+ *
+ * @param info The device.
+ * @param weight Rows of gate, then as many of up.
+ * @param rows Activation rows.
+ */
+export function canGate(info: DeviceInfo, weight: PackedWeight, rows: number): boolean {
+  const isWhole = weight.blocks.length === 1 && weight.rows % (2 * ROWS_PER_PANEL) === 0;
+  return isWhole && isSplit(info, weight, rows);
+}
+
+function isSplit(info: DeviceInfo, weight: PackedWeight, rows: number): boolean {
+  return kernelShapes(info).fuses &&
+    weight.blocks.every((block) => tileOf(info, weight, { block, rows }).variant === "split");
+}
+
+function tileOf(
+  info: DeviceInfo,
+  { format }: PackedWeight,
+  { block, rows }: { readonly block: Pick<WeightBlock, "rows">; readonly rows: number },
+): MatmulTile {
+  return chooseMatmul(info, { format: format.name, rows, weightRows: block.rows });
 }
 
 /**
@@ -53,27 +112,48 @@ export function linearCommands(info: DeviceInfo, step: LinearStep): Command[] {
       current: step.inputStride,
     });
   }
+  const { norm, gate } = step;
   return weight.blocks.map((block) => {
-    const size = { format: weight.format.name, rows, weightRows: block.rows };
-    const tile = chooseMatmul(info, size);
-    return dispatch({
-      kernel: matmulKernel(weight.format, tile),
-      buffers: { input, ...block.planes, bias: step.bias ?? input, output },
-      params: {
-        rows,
-        columns,
-        input_stride: step.inputStride,
-        output_stride: step.outputStride,
-        output_offset: outputOffset + block.firstRow,
-        weight_rows: block.rows,
-        bias_offset: block.firstRow,
-        has_bias: step.bias ? 1 : 0,
-        accumulate: step.accumulate ? 1 : 0,
-        factor: step.factor ?? 1,
-      },
-      grid: matmulGrid(tile, size),
-    });
+    const tile = tileOf(info, weight, { block, rows });
+    const buffers = { input, ...block.planes, bias: step.bias ?? input, output };
+    const params = {
+      rows,
+      columns,
+      input_stride: step.inputStride,
+      output_stride: step.outputStride,
+      output_offset: outputOffset + block.firstRow,
+      weight_rows: block.rows,
+      bias_offset: block.firstRow,
+      has_bias: step.bias ? 1 : 0,
+      accumulate: step.accumulate ? 1 : 0,
+      factor: step.factor ?? 1,
+    };
+    const grid = matmulGrid(tile, { rows, weightRows: block.rows });
+    const plain = { kernel: matmulKernel(weight.format, tile), buffers, params, grid };
+    return dispatch(norm || gate ? fused(plain, step, tile) : plain);
   });
+}
+
+/** The dispatch of a product that also normalizes its input, or joins gate and up. */
+function fused(plain: Dispatch, step: LinearStep, tile: MatmulTile): Dispatch {
+  const { weight: { format }, norm, gate, rows } = step;
+  const outputs = plain.params.weight_rows! / (gate ? 2 : 1);
+  // With a gate a thread has twice as many weight rows as outputs.
+  const ownTile = gate ? { ...tile, rowPanels: Math.max(1, tile.rowPanels / 2) } : tile;
+  return {
+    kernel: fusedMatmulKernel(format, ownTile, {
+      ...(norm && { norm: true }),
+      ...(gate && { gate }),
+    }),
+    buffers: { ...plain.buffers, ...(norm && { gain: norm.weight }) },
+    params: {
+      ...plain.params,
+      weight_rows: outputs,
+      ...(norm && { norm_columns: norm.columns, epsilon: norm.epsilon }),
+      ...(gate && { up_panel: outputs / ROWS_PER_PANEL }),
+    },
+    grid: matmulGrid(ownTile, { rows, weightRows: outputs }),
+  };
 }
 
 /** A lookup of tokens and where its rows are. */

@@ -23,7 +23,7 @@ import {
   type StepShape,
   usedShare,
 } from "./forward.ts";
-import { embeddingCommands, linearCommands, type LinearStep } from "./linear.ts";
+import { canGate, canNorm, embeddingCommands, linearCommands, type LinearStep } from "./linear.ts";
 import { layerRotation, queryRotation } from "./rotation.ts";
 import type { Projection } from "../weights/weights.ts";
 import { upOffset } from "./workspace.ts";
@@ -75,11 +75,14 @@ export function layerStep(
 export function projectionStep(state: ForwardState, layer: number, rows: number): Command[] {
   const { workspace } = state;
   const weights = state.weights.layers[layer]!;
-  const input = normStep(state, weights.attentionNorm, rows);
+  const { commands, ...read } = normStep(state, rows, {
+    weight: weights.attentionNorm,
+    readers: weights.queryKeyValue,
+  });
   return [
-    ...input.commands,
+    ...commands,
     ...linearStep(state, weights.queryKeyValue, {
-      input: input.buffer,
+      ...read,
       inputStride: workspace.strides.hidden,
       output: workspace.queryKeyValue,
       outputStride: workspace.strides.queryKeyValue,
@@ -239,32 +242,52 @@ function cacheAttentionStep(
 }
 
 function mlpStep(state: ForwardState, layer: number, rows: number): Command[] {
-  const { workspace, config } = state;
+  const { workspace } = state;
   const { strides } = workspace;
   const weights = state.weights.layers[layer]!;
-  const input = normStep(state, weights.mlpNorm, rows);
+  const { commands, ...read } = normStep(state, rows, {
+    weight: weights.mlpNorm,
+    readers: weights.gateUp,
+  });
   return [
-    ...input.commands,
-    ...linearStep(state, weights.gateUp, {
-      input: input.buffer,
-      inputStride: strides.hidden,
-      output: workspace.gateUp,
-      outputStride: strides.gateUp,
-      rows,
-    }),
-    gateMultiplyCommand({ input: workspace.gateUp, output: workspace.mlp }, {
-      rows,
-      columns: config.mlp,
-      inputStride: strides.gateUp,
-      upOffset: upOffset(config),
-      outputStride: strides.mlp,
-      activation: config.activation,
-    }),
+    ...commands,
+    ...gateUpStep(state, weights.gateUp, { ...read, rows }),
     ...residualStep(state, weights.down, {
       input: workspace.mlp,
       inputStride: strides.mlp,
       rows,
       norm: weights.mlpOutputNorm,
+    }),
+  ];
+}
+
+/** Gate and up projections, and the activation that joins them: together where the device can do so. */
+function gateUpStep(
+  state: ForwardState,
+  projections: readonly Projection[],
+  read: Pick<LinearStep, "input" | "norm" | "rows">,
+): Command[] {
+  const { workspace, config: { mlp: columns, activation = "silu" } } = state;
+  const { strides, mlp: output } = workspace;
+  const { rows } = read;
+  const [joint] = projections;
+  const isJoint = projections.length === 1 && joint!.bias === undefined &&
+    joint!.weight.rows === 2 * columns;
+  const step = { ...read, inputStride: strides.hidden };
+  if (isJoint && canGate(state.device.info, joint!.weight, rows)) {
+    const joined = { output, outputStride: strides.mlp, gate: activation };
+    return linearStep(state, projections, { ...step, ...joined });
+  }
+  const gateUp = { output: workspace.gateUp, outputStride: strides.gateUp };
+  return [
+    ...linearStep(state, projections, { ...step, ...gateUp }),
+    gateMultiplyCommand({ input: workspace.gateUp, output }, {
+      rows,
+      columns,
+      inputStride: strides.gateUp,
+      upOffset: upOffset(state.config),
+      outputStride: strides.mlp,
+      activation,
     }),
   ];
 }
@@ -300,13 +323,20 @@ function residualStep(
 /** What a part of a block reads: the residual stream, after a norm where the block has one there. */
 function normStep(
   state: ForwardState,
-  weight: DeviceBuffer | undefined,
   rows: number,
-): { readonly buffer: DeviceBuffer; readonly commands: readonly Command[] } {
-  const { hidden, normed } = state.workspace;
-  if (weight === undefined) return { buffer: hidden, commands: [] };
+  { weight, readers }: {
+    readonly weight: DeviceBuffer | undefined;
+    readonly readers: readonly Projection[];
+  },
+): Pick<LinearStep, "input" | "norm"> & { readonly commands: readonly Command[] } {
+  const { device: { info }, workspace: { hidden, normed }, config } = state;
+  if (weight === undefined) return { input: hidden, commands: [] };
+  if (canNorm(info, readers.map((reader) => reader.weight), rows)) {
+    const norm = { weight, columns: config.hidden, epsilon: config.normEpsilon };
+    return { input: hidden, norm, commands: [] };
+  }
   const norm = rmsNormCommand({ input: hidden, weight, output: normed }, normShape(state, rows));
-  return { buffer: normed, commands: [norm] };
+  return { input: normed, commands: [norm] };
 }
 
 function normShape({ config, workspace }: ForwardState, rows: number): RmsNormShape {

@@ -125,7 +125,11 @@ for (const at of TEST_VARIANTS) {
       const device = await testDevice(at.backend);
       const shape = selectedShape(sizes);
       const { run, rest } = await prepared(sizes, lanesOf(at));
-      const { split, merge, merged } = await twinOf(sizes, splits, { run, rest, ...at });
+      const { split, merge, merged } = await twinOf(sizes, splits, {
+        run,
+        rest,
+        lanes: lanesOf(at),
+      });
       const kernel = selectedAttentionSplit({ ...shape, ...lanesOf(at) });
       const [tiles, parts, sequences] = run.grid;
       const grid = [tiles * splits, parts, sequences] as const;
