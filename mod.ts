@@ -24,6 +24,7 @@ export type { SafetensorsWriter, TensorPlan } from "./core/safetensors_writer.ts
 
 // Devices
 export type {
+  ActivationBits,
   Backend,
   BufferCopy,
   BufferWindow,

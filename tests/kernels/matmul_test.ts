@@ -14,7 +14,7 @@ import { hasGpu, testDevice } from "../support/gpu.ts";
 import { runKernel, runReference } from "../support/run_kernel.ts";
 import { allowedColumns } from "../support/weights.ts";
 import {
-  buffersOf,
+  type buffersOf,
   type Case,
   casesOf,
   cpuCasesOf,
