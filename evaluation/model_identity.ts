@@ -8,14 +8,6 @@ import { contentHash } from "../core/hash.ts";
 import type { ModelPair } from "../decoding/engine/types.ts";
 import type { ActivationBits } from "../gpu/device.ts";
 
-/** Hashes of the models of a pair. */
-export interface ModelHashes {
-  /** Of the large model. */
-  readonly large: string;
-  /** Of its small model, if there is one. */
-  readonly small?: string;
-}
-
 /**
  * Identity of a model on a device.
  *
@@ -32,7 +24,9 @@ export function answeringModel(
 }
 
 /** Identities of the models of a pair, each on its device. */
-export function modelHashes({ large, small }: ModelPair): ModelHashes {
+export function modelHashes(
+  { large, small }: ModelPair,
+): { readonly large: string; readonly small?: string } {
   const of = ({ name, hash, device }: ModelPair["large"]) =>
     answeringModel({ name, hash }, device.info.activationBits).hash;
   return { large: of(large), ...(small && { small: of(small) }) };

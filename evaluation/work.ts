@@ -18,7 +18,7 @@ import {
   type AnswerRequest,
 } from "../decoding/text/answers.ts";
 import { answerId, answerKey, type AnswerRow, ROW_SCHEMA } from "./answer_row.ts";
-import { type ModelHashes, modelHashes } from "./model_identity.ts";
+import { modelHashes } from "./model_identity.ts";
 import { type Question, type QuestionOptions, taskQuestions } from "./questions.ts";
 import { type EvaluationSetting, type Pairing, pairOf, settingJson } from "./settings.ts";
 import { gradeAnswers } from "./summary.ts";
@@ -60,7 +60,7 @@ export interface WorkItem {
   /** Which models take part. */
   readonly pairing: Pairing;
   /** The pair, by hash. */
-  readonly models: ModelHashes;
+  readonly models: { readonly large: string; readonly small?: string };
   /** Hash of the code that should run it. */
   readonly code: string;
   /** Settings of the piece. */

@@ -96,7 +96,7 @@ export async function openDevice(options: OpenDeviceOptions = {}): Promise<Devic
 function checkActivationBits(name: Backend, { activationBits }: OpenDeviceOptions): void {
   if (activationBits === undefined || name === "cpu") return;
   throw new RequirementError({
-    action: `open a device with activationBits ${activationBits}`,
+    action: `open a device with ${activationBits}-bit activations`,
     requirement: "backend must be cpu",
     current: name,
   });

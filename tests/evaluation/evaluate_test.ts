@@ -2,6 +2,7 @@ import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/as
 import { join } from "node:path";
 import { DataError, RequirementError } from "../../core/check.ts";
 import type { Task } from "../../data/task.ts";
+import { embeddedPair } from "../../data/embedded.ts";
 import { generateAll } from "../../decoding/text/generate.ts";
 import { type AnswerRow, isAnswer } from "../../evaluation/answer_row.ts";
 import { readRows, writeRows } from "../../evaluation/answers_file.ts";
@@ -14,6 +15,8 @@ import {
   readSummary,
 } from "../../evaluation/folder.ts";
 import { engineCode, runWork, splitWork } from "../../evaluation/work.ts";
+import { openDevice } from "../../gpu/open_device.ts";
+import { loadModel } from "../../models/load.ts";
 import { embeddedModels } from "../support/embedded_model.ts";
 import { temporaryFolder } from "../support/model_writer.ts";
 import { shortTask } from "./short_task.ts";
@@ -110,6 +113,26 @@ Deno.test("answers of another version of the code are kept, and counted only if 
   assertEquals((await readSummary(path))!.uncounted, { [other]: 1 });
   assertEquals((await readRows(file)).rows.length, 3);
   assertEquals(first.code, await engineCode());
+});
+
+Deno.test("answers of 8-bit activations count as those of other models", async () => {
+  using device = await openDevice({ backend: "cpu", threads: 0, activationBits: 8 });
+  const { large: path, small: smallPath } = embeddedPair();
+  using large = await loadModel(path, { device });
+  using small = await loadModel(smallPath, { device });
+  const rounded = { large, small };
+  await using folder = await temporaryFolder();
+  const options = { ...REQUEST, policies: ["full", "smallkv"], limit: 1 };
+  const there = { ...options, folder: folder.path };
+  const rows = await Array.fromAsync(evaluate(rounded, there));
+  assertEquals(new Set(rows.map(({ adapter }) => adapter)).size, 1);
+  assertEquals(rows[0]!.adapter, "WebAssembly on the CPU, 8-bit activations");
+  const { models } = (await readSummary(folder.path))!;
+  assert(models.large.name.endsWith(", 8-bit activations"));
+  assertEquals(rows[0]!.models.large, models.large.hash);
+  await assertRejects(() => rowsOf(there), DataError, "model");
+  const usual = await rowsOf(options);
+  assertEquals(usual.filter(({ id }) => rows.some((row) => row.id === id)), []);
 });
 
 Deno.test("a folder is of one pair, one process, and nothing else", async () => {
