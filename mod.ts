@@ -278,7 +278,6 @@ export type {
 export { TASKS } from "./data/tasks/mod.ts";
 
 // Evaluation
-export type { ModelHashes } from "./evaluation/model_identity.ts";
 export type { AnswerRow, AnswerText, Row, RowPlace, SkippedRow } from "./evaluation/answer_row.ts";
 export { evaluate, planEvaluation } from "./evaluation/evaluate.ts";
 export type {
