@@ -165,7 +165,7 @@ export async function tune(
   }
   printDevice(device);
   printRow(COLUMNS);
-  const key = tuningKey(device.info.description);
+  const key = tuningKey(device.info);
   const milliseconds = await timeAll(device, options);
   const products = Object.fromEntries(
     Object.entries(milliseconds).map(([bucket, times]) => [bucket, fastest(times)]),

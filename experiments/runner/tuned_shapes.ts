@@ -11,20 +11,24 @@ import { DataError, RequirementError } from "../../core/check.ts";
 import { writeFileAtomic } from "../../core/atomic_file.ts";
 import { sha256 } from "../../core/hash.ts";
 import type { ShapeChoice } from "../../gpu/device.ts";
-import { adapterSummary } from "../../gpu/open_device.ts";
+import { type AdapterSummary, adapterSummary } from "../../gpu/open_device.ts";
 import { matmulSamples } from "../../kernels/matmul.ts";
 import { MATMUL_TILES, SHAPES } from "../../kernels/shapes.ts";
 import { tileName } from "../../kernels/matmul_tile.ts";
 
 /** What was timed: whoever has another one must time again. */
 export interface TuningKey {
-  /** Adapter as the driver prints it, with the driver's version where it says so. */
+  /** Adapter as the driver prints it. */
   readonly adapter: string;
+  /** Driver and version; `unknown` where they cannot be known. */
+  readonly driver: string;
   /** What runs the kernels, with its version. */
   readonly runtime: string;
   /** Hash of the texts of all products. */
   readonly kernels: string;
 }
+
+const KEY_FIELDS = ["adapter", "driver", "runtime", "kernels"] as const;
 
 /** The file of `deno task tune`. */
 export interface TunedShapes extends TuningKey {
@@ -45,13 +49,16 @@ export const CACHE_VARIABLES: readonly string[] = ["XDG_CACHE_HOME", "HOME", "US
 /**
  * Says what the shapes of this machine depend on.
  *
- * @param adapter Adapter as the driver prints it.
+ * @param adapter The adapter, or a device on it.
  * @returns The key of its file.
  */
-export function tuningKey(adapter: string): TuningKey {
+export function tuningKey(
+  { description, driver = "unknown" }: Pick<AdapterSummary, "description" | "driver">,
+): TuningKey {
   const texts = matmulSamples().map(({ name, wgsl }) => `${name}\n${wgsl}`);
   return {
-    adapter,
+    adapter: description,
+    driver,
     runtime: `Deno ${Deno.version.deno}`,
     kernels: sha256(texts.join("\n")).slice(0, 16),
   };
@@ -78,7 +85,7 @@ export function tunedFolder(env: Pick<Deno.Env, "get">): string {
  * @param key What they depend on.
  */
 export function tunedPath(key: TuningKey): string {
-  const name = sha256([key.adapter, key.runtime, key.kernels].join("\n")).slice(0, 16);
+  const name = sha256(KEY_FIELDS.map((field) => key[field]).join("\n")).slice(0, 16);
   return `${tunedFolder(Deno.env)}/${name}.json`;
 }
 
@@ -97,7 +104,7 @@ export async function writeTuned(path: string, shapes: TunedShapes): Promise<voi
  *
  * @param value `auto`, `tuned`, a kind of the table, or a file of `deno task tune`.
  * @returns Which shapes kernels take; undefined for those of the table.
- * @throws {DataError} If the file is missing or damaged, or of another adapter, runtime or version of the kernels.
+ * @throws {DataError} If the file is missing or damaged, or of another adapter, driver, runtime or version of the kernels.
  */
 export async function readShapes(value: string): Promise<ShapeChoice | undefined> {
   if (value === "auto") return undefined;
@@ -110,10 +117,10 @@ export async function readShapes(value: string): Promise<ShapeChoice | undefined
       current: "none",
     });
   }
-  const key = tuningKey(adapter.description);
+  const key = tuningKey(adapter);
   const path = value === "tuned" ? tunedPath(key) : value;
   const { kind, products, ...found } = await readTuned(path);
-  for (const name of ["adapter", "runtime", "kernels"] as const) {
+  for (const name of KEY_FIELDS) {
     if (found[name] === key[name]) continue;
     throw new DataError(
       `Cannot use shapes of ${path}: ${name} must be ${
@@ -152,8 +159,9 @@ function parseTuned(text: string): TunedShapes | undefined {
     return undefined;
   }
   if (typeof value !== "object" || value === null) return undefined;
-  const { adapter, runtime, kernels, kind, products } = value;
-  const isText = [adapter, runtime, kernels].every((part) => typeof part === "string");
+  const { kind, products } = value;
+  const key: Partial<TuningKey> = value;
+  const isText = KEY_FIELDS.every((field) => typeof key[field] === "string");
   const isKind = SHAPES.some((shapes) => shapes.kind === kind);
   const names: unknown[] = MATMUL_TILES.map(tileName);
   const isTiles = typeof products === "object" && products !== null &&

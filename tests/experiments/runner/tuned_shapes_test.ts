@@ -13,8 +13,8 @@ import { hasGpu } from "../../support/gpu.ts";
 const products = { "q4k, 1 rows, 2^12 outputs": "split_1x2x256" };
 
 async function tuned(): Promise<TunedShapes> {
-  const { description } = (await adapterSummary())!;
-  return { ...tuningKey(description), kind: "wide", products, milliseconds: {} };
+  const adapter = (await adapterSummary())!;
+  return { ...tuningKey(adapter), kind: "wide", products, milliseconds: {} };
 }
 
 Deno.test("readShapes() knows the kinds of the table", async () => {
@@ -37,7 +37,7 @@ Deno.test({
 
 Deno.test({
   name:
-    "readShapes() refuses files of other adapters, runtimes and kernels, and what is no such file",
+    "readShapes() refuses files of other adapters, drivers, runtimes and kernels, and what is no such file",
   ignore: !hasGpu,
   async fn() {
     const folder = await Deno.makeTempDir();
@@ -47,7 +47,7 @@ Deno.test({
       await assertRejects(() => readShapes(path), DataError, message);
     };
     const right = await tuned();
-    for (const name of ["adapter", "runtime", "kernels"] as const) {
+    for (const name of ["adapter", "driver", "runtime", "kernels"] as const) {
       const other = JSON.stringify({ ...right, [name]: "another" });
       await refused(other, `${name} must be ${right[name]}, or run deno task tune`);
     }
