@@ -25,6 +25,7 @@ export type { SafetensorsWriter } from "./core/safetensors_writer.ts";
 
 // Devices
 export type {
+  ActivationBits,
   Backend,
   BufferCopy,
   BufferWindow,
@@ -37,6 +38,8 @@ export type {
   Dispatch,
   DispatchBuffers,
   Recording,
+  ShapeChoice,
+  SubgroupMatrixShape,
 } from "./gpu/device.ts";
 export type { CpuCode, CpuField, CpuModule, CpuPass, CpuRun } from "./gpu/cpu_module.ts";
 export type { CpuDeviceOptions } from "./gpu/cpu_device.ts";
@@ -265,6 +268,7 @@ export type { DatasetOptions } from "./models/hub/hub_datasets.ts";
 export { averageScore } from "./data/task.ts";
 export type {
   GradedItem,
+  LeftOutItem,
   Task,
   TaskGrade,
   TaskItem,
@@ -274,6 +278,7 @@ export type {
 export { TASKS } from "./data/tasks/mod.ts";
 
 // Evaluation
+export type { ModelHashes } from "./evaluation/model_identity.ts";
 export type { AnswerRow, AnswerText, Row, RowPlace, SkippedRow } from "./evaluation/answer_row.ts";
 export { evaluate, planEvaluation } from "./evaluation/evaluate.ts";
 export type {

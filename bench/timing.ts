@@ -9,8 +9,18 @@ import { checkInteger, RequirementError, UsageError } from "../core/check.ts";
 import { printableText } from "../core/printable.ts";
 import { median, quantile } from "../core/stats.ts";
 import { embeddedPair } from "../data/embedded.ts";
-import { type Backend, BACKENDS, type Command, type Device } from "../gpu/device.ts";
+import {
+  ACTIVATION_BITS,
+  type ActivationBits,
+  type Backend,
+  BACKENDS,
+  type Command,
+  type Device,
+} from "../gpu/device.ts";
+import { driverEntry } from "../gpu/driver.ts";
+import { readShapes } from "../experiments/runner/tuned_shapes.ts";
 import { openDevice } from "../gpu/open_device.ts";
+import { shapesName } from "../kernels/shapes.ts";
 import { type Sample, startClock } from "./speed.ts";
 
 const ACTION = "run the benchmark";
@@ -95,10 +105,16 @@ export function modelPath(name: string, role: "large" | "small" = "large"): stri
 }
 
 /** Options that say where a benchmark runs. */
-export const DEVICE_OPTIONS = { device: "auto", threads: "0" } as const;
+export const DEVICE_OPTIONS = {
+  device: "auto",
+  threads: "0",
+  "activation-bits": `${ACTIVATION_BITS[0]!}`,
+  shapes: "auto",
+};
 
 /**
- * Opens one device after the other: each back end that `--device` lists, the CPU once for each number of `--threads`.
+ * Opens one device after the other: each back end that `--device` lists, the CPU once for each number of `--threads` and of
+ * `--activation-bits`.
  *
  * @param run What runs on each; the device is closed after it.
  */
@@ -118,11 +134,24 @@ export function deviceOpeners(
 ): (() => Promise<Device>)[] {
   const backends = options.words<"auto" | Backend>("device", ["auto", ...BACKENDS]);
   const counts = options.counts("threads", 0);
-  return backends.flatMap((backend) =>
-    (backend === "cpu" || backend === "auto" ? counts : [0]).map((threads) => () =>
-      openDevice({ backend, ...(threads > 0 && { threads }) })
-    )
-  );
+  const bits = options.words("activation-bits", ACTIVATION_BITS.map(String));
+  const usual = String(ACTIVATION_BITS[0]!);
+  return backends.flatMap((backend) => {
+    const isCpu = backend === "cpu" || backend === "auto";
+    // A list with the usual bits has something to run on other devices; other bits alone are refused there.
+    const ownBits = isCpu || !bits.includes(usual) ? bits : [usual];
+    return (isCpu ? counts : [0]).flatMap((threads) =>
+      ownBits.map((one) => async () => {
+        const shapes = await readShapes(options.values.shapes);
+        return await openDevice({
+          backend,
+          ...(threads > 0 && { threads }),
+          ...(one !== usual && { activationBits: Number(one) as ActivationBits }),
+          ...(shapes !== undefined && { shapes }),
+        });
+      })
+    );
+  });
 }
 
 /** Work that is timed. */
@@ -261,8 +290,17 @@ export function printDevice(device: Device): void {
 }
 
 /** Names a device for people. */
-export function deviceName({ info: { backend, description, threads } }: Device): string {
-  return `${backend} (${description}${threads === undefined ? "" : `, threads: ${threads}`})`;
+export function deviceName({ info }: Device): string {
+  const { backend, threads } = info;
+  const { driver } = driverEntry(info);
+  const shapes = shapesName(info);
+  const parts = [
+    info.description,
+    driver,
+    threads && `threads: ${threads}`,
+    shapes && `shapes: ${shapes}`,
+  ];
+  return `${backend} (${parts.filter(Boolean).join(", ")})`;
 }
 
 /**
@@ -272,8 +310,10 @@ export function deviceName({ info: { backend, description, threads } }: Device):
  */
 export function printJson(bench: string, device: Device | undefined, figures: object): void {
   const facts = { commit: commit(), deno: Deno.version.deno, load: Deno.loadavg()[0]! };
-  const { backend, description, isSoftware, threads } = device?.info ?? {};
-  const where = { backend, description, isSoftware, threads };
+  const { backend, description, isSoftware, threads, activationBits } = device?.info ?? {};
+  const driver = device && driverEntry(device.info);
+  const shapes = device && shapesName(device.info);
+  const where = { backend, description, ...driver, isSoftware, threads, activationBits, shapes };
   console.log(JSON.stringify({ bench, ...facts, ...where, ...figures }));
 }
 

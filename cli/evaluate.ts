@@ -199,7 +199,7 @@ async function answer(
   const small = !call.has("large") || call.has("small") ? await open("small") : undefined;
   // A folder that cannot be used is refused before minutes go into loading weights.
   await using folder = await EvaluationFolder.open(call.required("out"), {
-    models: evaluatedModels({ large, ...(small && { small }) }),
+    models: evaluatedModels({ large, ...(small && { small }) }, engine.environment.activationBits),
     isLocked: !call.has("no-lock"),
     onWarning,
   });

@@ -11,10 +11,12 @@ import { DataError } from "../core/check.ts";
 import { fileError } from "../core/file_error.ts";
 import { lockFolder } from "../core/folder_lock.ts";
 import type { Task } from "../data/task.ts";
+import type { ActivationBits } from "../gpu/device.ts";
 import type { ModelConfig } from "../models/config.ts";
 import { layerWindows } from "../models/layer_windows.ts";
 import { type AnswerRow, isAnswer, type Row, ROW_SCHEMA } from "./answer_row.ts";
 import { openRows, readRows, type RowWriter, writeRows } from "./answers_file.ts";
+import { answeringModel } from "./model_identity.ts";
 import {
   type AcceptedCode,
   type CountedAnswers,
@@ -71,7 +73,11 @@ export interface EvaluationSummary extends Omit<CountedAnswers, "answers"> {
   /** Models by role. */
   readonly models: EvaluatedModels;
   /** Where answers were computed: back ends, and what they ran on. */
-  readonly devices: readonly { readonly device: string; readonly adapter: string }[];
+  readonly devices: readonly {
+    readonly device: string;
+    readonly adapter: string;
+    readonly driver?: string;
+  }[];
   /** Tasks, sorted by name. */
   readonly tasks: readonly EvaluatedTask[];
   /** Means of each task, setting and budget. */
@@ -86,12 +92,19 @@ type SizedModel =
 /** What decides the bytes of a token. */
 type CacheSizes = Pick<ModelConfig, "layers" | "kvHeads" | "headDim" | "layerAttention">;
 
-/** Names the models of a pair as summaries do. */
+/**
+ * Names the models of a pair as summaries do.
+ *
+ * @param pair The models.
+ * @param activationBits Bits to which their device rounds activations, if it does.
+ */
 export function evaluatedModels(
   { large, small }: { readonly large: SizedModel; readonly small?: SizedModel },
+  activationBits?: ActivationBits,
 ): EvaluatedModels {
   const of = (model: SizedModel) => {
-    const { name, hash, fileTensorBytes } = model;
+    const { fileTensorBytes } = model;
+    const { name, hash } = answeringModel(model, activationBits);
     const config = "config" in model ? model.config : model;
     const { layers, kvHeads, headDim } = config;
     const windows = layerWindows(config).map((window) => window ?? null);
@@ -139,9 +152,10 @@ export function summarizeEvaluation(
 }
 
 function devicesOf(answers: readonly AnswerRow[]): EvaluationSummary["devices"] {
-  const places = new Map(
-    answers.map(({ device, adapter }) => [`${device} ${adapter}`, { device, adapter }]),
-  );
+  const places = new Map(answers.map(({ device, adapter, driver }) => {
+    const place = { device, adapter, ...(driver !== undefined && { driver }) };
+    return [Object.values(place).join(" "), place];
+  }));
   return [...places.keys()].sort().map((place) => places.get(place)!);
 }
 

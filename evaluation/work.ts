@@ -10,6 +10,7 @@ import { DataError } from "../core/check.ts";
 import { contentHash } from "../core/hash.ts";
 import type { Task } from "../data/task.ts";
 import type { ModelPair } from "../decoding/engine/types.ts";
+import { driverEntry } from "../gpu/driver.ts";
 import {
   type Answer,
   answerAll,
@@ -17,6 +18,7 @@ import {
   type AnswerRequest,
 } from "../decoding/text/answers.ts";
 import { answerId, answerKey, type AnswerRow, ROW_SCHEMA } from "./answer_row.ts";
+import { type ModelHashes, modelHashes } from "./model_identity.ts";
 import { type Question, type QuestionOptions, taskQuestions } from "./questions.ts";
 import { type EvaluationSetting, type Pairing, pairOf, settingJson } from "./settings.ts";
 import { gradeAnswers } from "./summary.ts";
@@ -58,7 +60,7 @@ export interface WorkItem {
   /** Which models take part. */
   readonly pairing: Pairing;
   /** The pair, by hash. */
-  readonly models: { readonly large: string; readonly small?: string };
+  readonly models: ModelHashes;
   /** Hash of the code that should run it. */
   readonly code: string;
   /** Settings of the piece. */
@@ -89,11 +91,11 @@ export interface WorkOptions {
  * @param options Which items the tasks list, code, size of a piece.
  */
 export function splitWork(
-  { large, small }: ModelPair,
+  pair: ModelPair,
   open: readonly OpenQuestion[],
   { options, code, items = Infinity }: WorkOptions,
 ): WorkItem[] {
-  const models = { large: large.hash, ...(small && { small: small.hash }) };
+  const models = modelHashes(pair);
   return workGroups(open).flatMap((group) =>
     chunks(group, items).map((piece) => {
       const settings = new Map(
@@ -230,6 +232,7 @@ function answerRow(
     code,
     device: info.backend,
     adapter: info.description,
+    ...driverEntry(info),
     answers,
     grade: gradeAnswers(task, { ...item, answers }, fullAnswers?.(task.name, item.id)),
     reference: item.reference,
@@ -245,8 +248,7 @@ export function questionIdentity(
   { task, item, prompt }: Question,
   setting: EvaluationSetting,
 ) {
-  const { large, small } = pairOf(pair, setting);
-  const models = { large: large.hash, ...(small && { small: small.hash }) };
+  const models = modelHashes(pairOf(pair, setting));
   return { ...setting, task: task.name, item: item.id, prompt, models };
 }
 
@@ -265,7 +267,7 @@ export async function* runWork(
   options: AnswerWorkOptions & { readonly tasks: readonly Task[]; readonly folder: string },
 ): AsyncGenerator<AnswerRow> {
   const { tasks, folder, ...answering } = options;
-  const models = { large: pair.large.hash, ...(pair.small && { small: pair.small.hash }) };
+  const models = modelHashes(pair);
   const refuse = (requirement: string, current: string) =>
     new DataError(`Cannot run work ${work.id}: ${requirement}: current value is ${current}`);
   for (const role of ["large", "small"] as const) {

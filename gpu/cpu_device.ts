@@ -7,7 +7,7 @@
  * @module
  */
 
-import { checkInteger, GpuError } from "../core/check.ts";
+import { checkInteger, GpuError, RequirementError } from "../core/check.ts";
 import {
   boundWindows,
   checkAlive,
@@ -20,17 +20,25 @@ import {
 import { CpuMemory } from "./cpu_memory.ts";
 import type { CpuModule } from "./cpu_module.ts";
 import { planDispatch, ProgramWriter } from "./cpu_program.ts";
-import { type CpuThreads, MAX_PROGRAMS, type Program, startThreads } from "./cpu_threads.ts";
-import type {
-  BufferCopy,
-  Command,
-  Device,
-  DeviceBuffer,
-  DeviceInfo,
-  DeviceOptions,
-  DeviceUsage,
-  Dispatch,
-  Recording,
+import {
+  allEntries,
+  type CpuThreads,
+  MAX_PROGRAMS,
+  type Program,
+  startThreads,
+} from "./cpu_threads.ts";
+import {
+  ACTIVATION_BITS,
+  type ActivationBits,
+  type BufferCopy,
+  type Command,
+  type Device,
+  type DeviceBuffer,
+  type DeviceInfo,
+  type DeviceOptions,
+  type DeviceUsage,
+  type Dispatch,
+  type Recording,
 } from "./device.ts";
 import { Meter } from "./meter.ts";
 import { prepareTwin } from "./twin.ts";
@@ -95,6 +103,11 @@ export interface CpuDeviceOptions extends DeviceOptions {
    * nothing else meanwhile; so does a browser page that may not share memory.
    */
   readonly threads?: number;
+  /**
+   * Bits to which activations are rounded, by blocks of 32, before they are multiplied by weights of small integers; 16 if
+   * left out. 8 is faster where weights have at most 6 bits, and less exact: see docs/devices.md.
+   */
+  readonly activationBits?: ActivationBits;
 }
 
 /** Most threads. */
@@ -109,10 +122,13 @@ export class CpuDevice implements Device {
   readonly #meter: Meter;
   readonly #memory: CpuMemory;
   readonly #threadCount: number;
+  readonly #activationBits: ActivationBits;
   readonly #buffers = new Set<CpuBuffer>();
   /** Scratch memory that the next recording uses if it is large enough and still there. */
   #scratch: Scratch | undefined;
   #module: CpuModule | undefined;
+  /** Of all code, once it runs. */
+  #entries: CpuModule["entries"] | undefined;
   #threads: Promise<CpuThreads> | undefined;
   #running: CpuThreads | undefined;
   #jobs: Job[] = [];
@@ -124,27 +140,28 @@ export class CpuDevice implements Device {
   /**
    * Makes an empty device; threads start with the first recording.
    *
-   * @throws {RequirementError} If the number of threads is none.
-   * @throws {GpuError} If WebAssembly lacks vector instructions here.
+   * @throws {RequirementError} If the number of threads is none, or that of bits neither 8 nor 16.
+   * @throws {GpuError} If WebAssembly lacks vector instructions here, or relaxed ones for 8 bits.
    */
   constructor(options: CpuDeviceOptions = {}) {
-    const { threads = navigator.hardwareConcurrency } = options;
+    const { threads = navigator.hardwareConcurrency, activationBits = ACTIVATION_BITS[0]! } =
+      options;
     checkInteger("open a device", "threads", { value: threads, min: 0 });
-    if (!WebAssembly.validate(SIMD_PROBE)) {
-      throw new GpuError(
-        "Cannot open the CPU device: WebAssembly must have 128-bit vectors: current support is none",
-      );
-    }
+    checkInstructions(activationBits);
+    this.#activationBits = activationBits;
     const isShared = typeof SharedArrayBuffer === "function" && "waitAsync" in Atomics;
     this.#threadCount = isShared ? Math.min(threads, MAX_THREADS) : 0;
     this.#meter = new Meter(options.maxBytes);
     this.#memory = new CpuMemory(isShared);
     this.info = {
       backend: "cpu",
-      description: "WebAssembly on the CPU",
+      description: `WebAssembly on the CPU${activationBits === 8 ? ", 8-bit activations" : ""}`,
       threads: Math.max(1, this.#threadCount),
+      activationBits,
       isSoftware: true,
       subgroupSize: 0,
+      maxWorkgroupBytes: 16384,
+      maxWorkgroupThreads: 256,
       maxBindingBytes: Math.min(options.maxBindingBytes ?? 2 ** 32 - 4, 2 ** 32 - 4),
       maxBufferBytes: 2 ** 32 - 4,
       maxGridSize: 65535,
@@ -229,6 +246,7 @@ export class CpuDevice implements Device {
   /** Waits for the queue; see {@linkcode Device.finished}. */
   async finished(): Promise<void> {
     this.#begin("finish");
+    this.#meter.count("waits");
     await this.#settle();
     await new Promise((resolve) => setTimeout(resolve, 0));
   }
@@ -281,8 +299,15 @@ export class CpuDevice implements Device {
     if (this.#module !== module) {
       throw new GpuError("Cannot record: kernels of one device must share one CpuModule");
     }
-    this.#threads ??= startThreads(module, this.#memory, this.#threadCount);
+    this.#threads ??= this.#startThreads(module);
     this.#running = await this.#threads;
+  }
+
+  async #startThreads(module: CpuModule): Promise<CpuThreads> {
+    const int8 = this.#activationBits === 8 ? await module.int8?.() : undefined;
+    const modules = int8 === undefined ? [module] : [module, int8];
+    this.#entries = allEntries(modules);
+    return await startThreads(modules, this.#memory, this.#threadCount);
   }
 
   #buffersOf(action: string, commands: readonly Command[]): CpuBuffer[] {
@@ -299,13 +324,14 @@ export class CpuDevice implements Device {
     buffers: readonly CpuBuffer[],
   ): CpuRecording {
     const addressOf = (buffer: DeviceBuffer) => (buffer as CpuBuffer).address;
+    const options = { addressOf, activationBits: this.#activationBits };
     const planned = commands.map((command) => {
-      const isCode = this.#module !== undefined && (isCopy(command) || command.kernel.cpu);
-      if (isCode) return planDispatch(command, addressOf);
+      const isCode = this.#running !== undefined && (isCopy(command) || command.kernel.cpu);
+      if (isCode) return planDispatch(command, options);
       return isCopy(command) ? this.#copy(command) : this.#twin(label, command);
     });
     const writer = new ProgramWriter(planned.filter((item) => typeof item !== "function"), {
-      module: this.#module,
+      entries: this.#entries ?? {},
       threads: this.#running?.count ?? 1,
     });
     using stack = new DisposableStack();
@@ -407,8 +433,35 @@ export class CpuDevice implements Device {
   }
 }
 
+/** Fails where WebAssembly lacks the instructions of the code. */
+function checkInstructions(activationBits: ActivationBits): void {
+  if (!ACTIVATION_BITS.includes(activationBits)) {
+    throw new RequirementError({
+      action: "open a device",
+      requirement: `activationBits must be one of ${ACTIVATION_BITS.join(", ")}`,
+      current: activationBits,
+    });
+  }
+  if (!WebAssembly.validate(SIMD_PROBE)) {
+    throw new GpuError(
+      "Cannot open the CPU device: WebAssembly must have 128-bit vectors: current support is none",
+    );
+  }
+  if (activationBits === 8 && !WebAssembly.validate(RELAXED_PROBE)) {
+    throw new GpuError(
+      "Cannot open the CPU device with 8-bit activations: WebAssembly must have relaxed SIMD: current support is none",
+    );
+  }
+}
+
 /** The smallest module with a vector instruction. */
 const SIMD_PROBE = Uint8Array.from(
   [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253]
     .concat([15, 253, 98, 11]),
+);
+
+/** The smallest module with the relaxed instruction that products need, `i16x8.relaxed_dot_i8x16_i7x16_s`. */
+const RELAXED_PROBE = Uint8Array.from(
+  [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 15, 1, 13, 0, 65, 0, 253]
+    .concat([15, 65, 0, 253, 15, 253, 146, 2, 11]),
 );

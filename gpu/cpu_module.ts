@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { ActivationBits } from "./device.ts";
 import type { KernelContract, KernelRun } from "./kernel.ts";
 
 /** Types of the fields of an entry's arguments; each takes 4 bytes. */
@@ -18,6 +19,11 @@ export interface CpuModule {
    * parameter, a constant or an extra, or is `scratch`, `thread_scratch` or `thread_bytes`.
    */
   readonly entries: Readonly<Record<string, Readonly<Record<string, CpuField>>>>;
+  /**
+   * Loads further code, which multiplies activations of 8 bits. It is apart because it has relaxed instructions, and does
+   * not compile where WebAssembly lacks them. Absent if there is none.
+   */
+  readonly int8?: () => Promise<CpuModule>;
 }
 
 /** One pass: an entry called for ranges of items, by several threads at once; the next begins when all are done. */
@@ -33,10 +39,11 @@ export interface CpuPass {
 }
 
 /** What decides how a kernel runs. */
-export type CpuRun<C extends KernelContract> = Pick<
-  KernelRun<C>,
-  "constants" | "params" | "grid"
->;
+export interface CpuRun<C extends KernelContract>
+  extends Pick<KernelRun<C>, "constants" | "params" | "grid"> {
+  /** Bits of activations that are multiplied by small integers. */
+  readonly activationBits: ActivationBits;
+}
 
 /** How the CPU device runs a kernel. */
 export interface CpuCode<C extends KernelContract = KernelContract> {

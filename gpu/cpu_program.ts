@@ -8,7 +8,7 @@ import { RequirementError } from "../core/check.ts";
 import { boundWindows, completeConstants, isCopy, roundedParams } from "./commands.ts";
 import type { CpuModule, CpuPass } from "./cpu_module.ts";
 import { entryIndex, type Program } from "./cpu_threads.ts";
-import type { Command, DeviceBuffer } from "./device.ts";
+import type { ActivationBits, Command, DeviceBuffer } from "./device.ts";
 
 /** Bytes of a step; see `kernels/run_program.as`. */
 const STEP_BYTES = 16;
@@ -35,11 +35,14 @@ export interface PlannedDispatch {
  * Looks up what the passes of a command need.
  *
  * @param command A copy, or a dispatch of a kernel with code for the CPU.
- * @param addressOf Address of a buffer.
+ * @param options Address of a buffer, bits of activations.
  */
 export function planDispatch(
   command: Command,
-  addressOf: (buffer: DeviceBuffer) => number,
+  { addressOf, activationBits }: {
+    readonly addressOf: (buffer: DeviceBuffer) => number;
+    readonly activationBits: ActivationBits;
+  },
 ): PlannedDispatch {
   if (isCopy(command)) {
     const values = {
@@ -54,7 +57,7 @@ export function planDispatch(
   const code = kernel.cpu!;
   const constants = completeConstants(kernel, command.constants);
   const params = roundedParams(kernel, command.params);
-  const run = { constants, params, grid };
+  const run = { constants, params, grid, activationBits };
   const windows = boundWindows(command).map(({ name, buffer, byteOffset }) =>
     [name, addressOf(buffer) + byteOffset] as const
   );
@@ -72,7 +75,7 @@ export class ProgramWriter {
   readonly scratchBytes: number;
   /** What is written: steps and arguments. */
   readonly bytes: Uint8Array<ArrayBuffer>;
-  readonly #module: CpuModule | undefined;
+  readonly #entries: CpuModule["entries"];
   readonly #threads: number;
   readonly #words: Uint32Array<ArrayBuffer>;
   readonly #floats: Float32Array<ArrayBuffer>;
@@ -92,9 +95,9 @@ export class ProgramWriter {
    */
   constructor(
     planned: readonly PlannedDispatch[],
-    options: { readonly module: CpuModule | undefined; readonly threads: number },
+    options: { readonly entries: CpuModule["entries"]; readonly threads: number },
   ) {
-    this.#module = options.module;
+    this.#entries = options.entries;
     this.#threads = options.threads;
     let steps = 0;
     let words = 0;
@@ -134,7 +137,7 @@ export class ProgramWriter {
         if (type === "f32") this.#floats[this.#argsEnd++] = value;
         else this.#words[this.#argsEnd++] = value;
       }
-      const step = [entryIndex(this.#module!, entry), args, items, this.#grain(items, work)];
+      const step = [entryIndex(this.#entries, entry), args, items, this.#grain(items, work)];
       this.#words.set(step, this.#stepWords);
       this.#stepWords += step.length;
     }
@@ -156,7 +159,7 @@ export class ProgramWriter {
   }
 
   #fields(entry: string): CpuModule["entries"][string] {
-    const fields = this.#module?.entries[entry];
+    const fields = this.#entries[entry];
     if (fields !== undefined) return fields;
     throw new RequirementError({
       action: "record",

@@ -45,7 +45,7 @@ interface Exports {
 
 /** What every thread needs to call the code. */
 interface Code {
-  readonly module: WebAssembly.Module;
+  readonly modules: readonly WebAssembly.Module[];
   readonly memory: WebAssembly.Memory;
   /** Names of exports by their index in the table. */
   readonly entries: readonly string[];
@@ -63,7 +63,7 @@ interface WorkerStart extends Code {
  *
  * @returns Its index; the compiler may use those before the first.
  */
-export function entryIndex({ entries }: CpuModule, entry: string): number {
+export function entryIndex(entries: CpuModule["entries"], entry: string): number {
   return TABLE_START + Object.keys(entries).indexOf(entry);
 }
 
@@ -72,12 +72,13 @@ const TABLE_START = 64;
 /**
  * Starts threads.
  *
+ * @param modules Their code; the first has what runs programs.
  * @param memory What they share.
  * @param count Workers; 0 lets the calling thread compute.
  * @throws {GpuError} If a worker cannot start.
  */
 export async function startThreads(
-  { base64, entries }: CpuModule,
+  modules: readonly CpuModule[],
   memory: CpuMemory,
   count: number,
 ): Promise<CpuThreads> {
@@ -87,10 +88,13 @@ export async function startThreads(
       isOutOfMemory: true,
     });
   }
-  const binary = Uint8Array.fromBase64(base64);
   const isShared = !(memory.memory.buffer instanceof ArrayBuffer);
-  const module = await WebAssembly.compile(isShared ? binary : withoutSharing(binary));
-  const code = { module, memory: memory.memory, entries: tableEntries(Object.keys(entries)) };
+  const compiled = await Promise.all(modules.map(({ base64 }) => {
+    const binary = Uint8Array.fromBase64(base64);
+    return WebAssembly.compile(isShared ? binary : withoutSharing(binary));
+  }));
+  const entries = tableEntries(Object.keys(allEntries(modules)));
+  const code = { modules: compiled, memory: memory.memory, entries };
   if (count === 0) {
     const exports = await instantiate(code);
     return {
@@ -105,14 +109,23 @@ export async function startThreads(
   return await WorkerPool.start(code, { memory, control, threads: count });
 }
 
+/** Entries of all modules, in the order of the table. */
+export function allEntries(modules: readonly CpuModule[]): CpuModule["entries"] {
+  return Object.assign({}, ...modules.map(({ entries }) => entries));
+}
+
 function tableEntries(names: readonly string[]): string[] {
   return [...Array<string>(TABLE_START).fill(""), ...names];
 }
 
-/** Makes an instance of the code; its text also runs in workers, so it calls nothing of this module. */
-async function instantiate({ module, memory, entries }: Code): Promise<Exports> {
+/** Makes instances of the code; its text also runs in workers, so it calls nothing of this module. */
+async function instantiate({ modules, memory, entries }: Code): Promise<Exports> {
   const table = new WebAssembly.Table({ initial: entries.length, element: "anyfunc" });
-  const { exports } = await WebAssembly.instantiate(module, { env: { memory, table } });
+  const exports: WebAssembly.Exports = {};
+  for (const module of modules) {
+    const instance = await WebAssembly.instantiate(module, { env: { memory, table } });
+    Object.assign(exports, instance.exports);
+  }
   for (const [index, name] of entries.entries()) {
     if (name !== "") table.set(index, exports[name] as () => void);
   }

@@ -58,6 +58,9 @@ export const PAIRS: u32 = 64;
 /** Besides TWO_SCALES, columns 0 to 15 and 16 to 31 have a minimum each; integers are those of the bits. */
 export const TWO_MINIMA: u32 = 128;
 
+/** Integers of at most 4 bits, or at most 5 with TWO_SCALES, without a sign; see matmul_int8.as. */
+export const SMALL: u32 = 256;
+
 /** Planes of a matrix; 0 for those that its format lacks. */
 @unmanaged
 export class Planes {
@@ -82,6 +85,8 @@ export class Matmul extends Planes {
   has_bias: u32;
   accumulate: u32;
   factor: f32;
+  /** What the largest magnitude of a block of activations becomes: 32767, or 127 for those of 8 bits. */
+  largest_integer: f32;
   scratch: usize;
   thread_scratch: usize;
   thread_bytes: u32;
@@ -94,24 +99,17 @@ export function quantize_activations(args: Matmul, first: u32, last: u32, thread
     const row = item / blocks;
     const column = 32 * (item - row * blocks);
     const source = args.input + 4 * (<usize>row * args.input_stride + column);
-    quantize_block(source, args.scratch + ACTIVATION_BYTES * item);
+    quantize_block(source, args.scratch + ACTIVATION_BYTES * item, args.largest_integer);
   }
 }
 
-function quantize_block(source: usize, target: usize): void {
-  // As integers the magnitudes order like floats, with infinity and NaN above all numbers.
-  let largest4 = i32x4.splat(0);
-  for (let i: usize = 0; i < 128; i += 16) {
-    const magnitudes = v128.and(v128.load(source + i), i32x4.splat(0x7fffffff));
-    largest4 = i32x4.max_s(largest4, magnitudes);
-  }
-  largest4 = i32x4.max_s(largest4, v128.shuffle<i32>(largest4, largest4, 2, 3, 0, 1));
-  const bits = max(i32x4.extract_lane(largest4, 0), i32x4.extract_lane(largest4, 1));
+function quantize_block(source: usize, target: usize, largest_integer: f32): void {
+  const bits = largest_bits(source);
   const largest = reinterpret<f32>(bits);
   // Below 2^-100 the factor could overflow; such blocks count as zeros.
   const is_zero = largest < 7.888609052210118e-31;
-  const factor4 = f32x4.splat(is_zero ? 0 : 32767 / largest);
-  const scale: f32 = bits >= 0x7f800000 ? NaN : is_zero ? 0 : largest / 32767;
+  const factor4 = f32x4.splat(is_zero ? 0 : largest_integer / largest);
+  const scale: f32 = bits >= 0x7f800000 ? NaN : is_zero ? 0 : largest / largest_integer;
   const near = i32x4.shl(quantize_half(source, target, factor4), 5);
   const far = i32x4.shl(quantize_half(source + 64, target + 32, factor4), 5);
   const near32 = i32x4.extract_lane(near, 0) + i32x4.extract_lane(near, 1) +
@@ -122,6 +120,22 @@ function quantize_block(source: usize, target: usize): void {
   store<f32>(target, scale * <f32>((near32 + far32) >> 5), 68);
   store<i32>(target, near32, 72);
   store<i32>(target, far32, 76);
+}
+
+/**
+ * Bits of the largest magnitude of 32 columns. As integers the magnitudes order like floats, with infinity and NaN above
+ * all numbers.
+ */
+// @ts-ignore: decorator
+@inline
+export function largest_bits(source: usize): i32 {
+  let largest4 = i32x4.splat(0);
+  for (let i: usize = 0; i < 128; i += 16) {
+    const magnitudes = v128.and(v128.load(source + i), i32x4.splat(0x7fffffff));
+    largest4 = i32x4.max_s(largest4, magnitudes);
+  }
+  largest4 = i32x4.max_s(largest4, v128.shuffle<i32>(largest4, largest4, 2, 3, 0, 1));
+  return max(i32x4.extract_lane(largest4, 0), i32x4.extract_lane(largest4, 1));
 }
 
 /** Quantizes 16 columns; returns sums of the integers. */
@@ -148,14 +162,14 @@ function quantize_half(source: usize, target: usize, factor4: v128): v128 {
 
 // @ts-ignore: decorator
 @inline
-function integers4(values: v128, factor4: v128): v128 {
+export function integers4(values: v128, factor4: v128): v128 {
   return i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(values, factor4)));
 }
 
 /** Bytes of a block of a row panel in the plane of values. */
 // @ts-ignore: decorator
 @inline
-function value_bytes<Format>(): usize {
+export function value_bytes<Format>(): usize {
   const traits = changetype<Format>(0).traits();
   return traits & BYTES ? 256 : traits & PAIRS ? 64 : 128;
 }
@@ -163,7 +177,7 @@ function value_bytes<Format>(): usize {
 /** Bytes from the first to the fifth row of a row panel in the plane of values. */
 // @ts-ignore: decorator
 @inline
-function value_step<Format>(): usize {
+export function value_step<Format>(): usize {
   return changetype<Format>(0).traits() & PAIRS ? 32 : 64;
 }
 
@@ -177,7 +191,7 @@ function unpacked_bytes<Format>(): usize {
 /** Bytes of a block of a row panel in the plane of high bits. */
 // @ts-ignore: decorator
 @inline
-function high_bytes<Format>(): usize {
+export function high_bytes<Format>(): usize {
   const traits = changetype<Format>(0).traits();
   return traits & HIGH_WORDS ? 64 : traits & HIGH_WORD ? 32 : 0;
 }
@@ -230,6 +244,34 @@ function add_minima(sums: v128, near: v128, far: v128, x: usize): v128 {
   return f32x4.add(f32x4.add(sums, f32x4.mul(near, near_sum)), f32x4.mul(far, far_sum));
 }
 
+/** Blocks that are prefetched at a time. */
+export const PREFETCH_BLOCKS: u32 = 8;
+
+/** Where prefetched bits end up, lest the compiler leave the loads out. */
+const PREFETCHED = memory.data(64, 64);
+
+/**
+ * Loads a word of each cache line of neighboring blocks of a row panel, up to PREFETCH_BLOCKS. A core waits for all of
+ * them together; the loads of arithmetic fill its queue before they reach as many lines.
+ */
+// @ts-ignore: decorator
+@inline
+export function prefetch<Format>(values: usize, scales: usize, high: usize, blocks: u32): void {
+  const count = <usize>min(PREFETCH_BLOCKS, blocks);
+  let bits = words_of_lines(values, count * value_bytes<Format>());
+  bits |= words_of_lines(scales, count * 32);
+  if (high_bytes<Format>() > 0) bits |= words_of_lines(high, count * high_bytes<Format>());
+  store<u32>(PREFETCHED, bits);
+}
+
+// @ts-ignore: decorator
+@inline
+function words_of_lines(place: usize, bytes: usize): u32 {
+  let bits: u32 = 0;
+  for (const end = place + bytes; place < end; place += 64) bits |= load<u32>(place);
+  return bits;
+}
+
 /** Multiplies one row of activations; items are row panels. */
 // @ts-ignore: decorator
 @inline
@@ -254,6 +296,7 @@ export function multiply_row<Format>(args: Matmul, first: u32, last: u32): void 
         minima1 = steady_halves4(words1);
         superScales += 32;
       }
+      if (block % PREFETCH_BLOCKS == 0) prefetch<Format>(values, scales, high, blocks - block);
       const words0 = v128.load(scales), words1 = v128.load(scales, 16);
       sums0 = format.add(
         sums0,
@@ -379,28 +422,39 @@ export function unpack_blocks<Format>(args: Planes, place: u32, count: u32, targ
   let values = args.values + <usize>place * value_bytes<Format>();
   let high = args.high + <usize>place * high_bytes<Format>();
   for (let block = place; block < place + count; block++) {
-    const scales = args.scales + 32 * <usize>block;
-    const superScales = args.superScales + 32 * <usize>(block / 8);
-    for (let half: usize = 0; half < 32; half += 16) {
-      let factors = i32x4.splat(0), minima = factors;
-      if ((format.traits() & SUPER_SCALES)) {
-        const words = v128.load(superScales + half);
-        factors = steady_halves4(i32x4.shl(words, 16));
-        minima = steady_halves4(words);
-      }
-      const words = v128.load(scales + half);
-      v128.store(target + half, scale_of<Format>(words, factors), 512);
-      v128.store(target + half, second_of<Format>(words, second_factors<Format>(factors, minima)), 544);
-      if (format.traits() & TWO_MINIMA) {
-        v128.store(target + half, near_minima<Format>(words, minima), 576);
-        v128.store(target + half, far_minima<Format>(words, minima), 608);
-      }
+    if ((block - place) % PREFETCH_BLOCKS == 0) {
+      prefetch<Format>(values, args.scales + 32 * <usize>block, high, place + count - block);
     }
+    unpack_scales<Format>(args, block, target + 512);
     format.unpack(values, high, target);
     format.unpack(values + value_step<Format>(), high + high_bytes<Format>() / 2, target + 16);
     values += value_bytes<Format>();
     high += high_bytes<Format>();
     target += unpacked_bytes<Format>();
+  }
+}
+
+/** Unpacks the scales of a block of a row panel, then its minima or further scales. */
+// @ts-ignore: decorator
+@inline
+export function unpack_scales<Format>(args: Planes, block: u32, target: usize): void {
+  const format = changetype<Format>(0);
+  const scales = args.scales + 32 * <usize>block;
+  const superScales = args.superScales + 32 * <usize>(block / 8);
+  for (let half: usize = 0; half < 32; half += 16) {
+    let factors = i32x4.splat(0), minima = factors;
+    if ((format.traits() & SUPER_SCALES)) {
+      const words = v128.load(superScales + half);
+      factors = steady_halves4(i32x4.shl(words, 16));
+      minima = steady_halves4(words);
+    }
+    const words = v128.load(scales + half);
+    v128.store(target + half, scale_of<Format>(words, factors));
+    v128.store(target + half, second_of<Format>(words, second_factors<Format>(factors, minima)), 32);
+    if (format.traits() & TWO_MINIMA) {
+      v128.store(target + half, near_minima<Format>(words, minima), 64);
+      v128.store(target + half, far_minima<Format>(words, minima), 96);
+    }
   }
 }
 

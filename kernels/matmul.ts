@@ -7,13 +7,13 @@
  * @module
  */
 
-import { checkInteger } from "../core/check.ts";
-import type { CpuCode } from "../gpu/cpu_module.ts";
-import type { DeviceInfo } from "../gpu/device.ts";
+import type { CpuCode, CpuRun } from "../gpu/cpu_module.ts";
 import { defineKernel, type Kernel, type KernelContract, type KernelRun } from "../gpu/kernel.ts";
 import { CPU_MODULE } from "./cpu_module.ts";
-import type { MatmulTile } from "./matmul_block.ts";
-import { MATMUL_PARAMS, matmulName, matmulSource, workgroupBytes } from "./matmul_source.ts";
+import { roundedToInt8 } from "./matmul_int8.ts";
+import { MATMUL_PARAMS, matmulName, matmulSource } from "./matmul_source.ts";
+import { type MatmulTile, workgroupBytes } from "./matmul_tile.ts";
+import { MATMUL_TILES } from "./shapes.ts";
 import {
   ABSENT_PLANES,
   BLOCK_COLUMNS,
@@ -25,8 +25,6 @@ import {
   type WeightFormat,
 } from "./weights/format.ts";
 import { WEIGHT_FORMATS } from "./weights/mod.ts";
-
-export type { MatmulTile } from "./matmul_block.ts";
 
 /**
  * The kernel of a format and tile.
@@ -65,29 +63,49 @@ export function matmulKernel(format: WeightFormat, tile: MatmulTile): Kernel {
 /** Most activation rows of an item of work on the CPU; see `matmul.as`. */
 const CPU_ITEM_ROWS = 64;
 
+/** Bytes of a block of quantized activations, by their bits; see `matmul.as` and `matmul_int8.as`. */
+const CPU_BLOCK_BYTES = { 8: 48, 16: 80 } as const;
+
 /** WebAssembly of a format; it does not depend on tiles. */
 function cpuCode(format: WeightFormat): CpuCode {
-  // Plain floats meet activations as they are, integers those rounded to 16 bits.
+  // Plain floats meet activations as they are, integers those rounded to 16 bits or to 8.
   const isFloat = format.scaling === undefined;
+  const bitsOf = ({ activationBits }: Pick<CpuRun<KernelContract>, "activationBits">) =>
+    format.hasInt8Products ? activationBits : 16;
   return {
     module: CPU_MODULE,
-    extras: ABSENT_PLANES,
-    passes({ params }) {
-      const { rows, columns, weight_rows } = params as Readonly<Record<string, number>>;
+    extras: { ...ABSENT_PLANES, largest_integer: 32767 },
+    passes(run) {
+      const { rows, columns, weight_rows } = run.params as Readonly<Record<string, number>>;
       const blocks = columns! / BLOCK_COLUMNS;
       const rowPanels = Math.ceil(weight_rows! / ROWS_PER_PANEL);
       const parts = Math.ceil(rows! / CPU_ITEM_ROWS);
-      const quantize = { entry: "quantize_activations", items: rows! * blocks, work: 64 };
-      const multiply = rows === 1
-        ? { entry: `matmul_row_${format.name}`, items: rowPanels, work: 200 * blocks }
-        : {
-          entry: `matmul_rows_${format.name}`,
-          items: rowPanels * parts,
-          work: 100 * blocks * (2 + rows! / parts),
+      const isInt8 = bitsOf(run) === 8;
+      const quantize = { items: rows! * blocks, work: 64 };
+      const quantize16 = { entry: "quantize_activations", ...quantize };
+      if (rows === 1) {
+        const multiply = {
+          entry: `matmul_row_${format.name}`,
+          items: rowPanels,
+          work: 200 * blocks,
         };
-      return isFloat ? [multiply] : [quantize, multiply];
+        if (isFloat) return [multiply];
+        // Reading takes a single row's time: integers of 8 bits are products of 16 bits to it, with the same sums.
+        return [{ ...quantize16, ...(isInt8 && { values: { largest_integer: 127 } }) }, multiply];
+      }
+      const ofRows = { items: rowPanels * parts, work: 100 * blocks * (2 + rows! / parts) };
+      if (isInt8) {
+        const quantize8 = { entry: "int8_quantize", ...quantize };
+        return [quantize8, { entry: `int8_${format.name}`, ...ofRows }];
+      }
+      const multiply = { entry: `matmul_rows_${format.name}`, ...ofRows };
+      return isFloat ? [multiply] : [quantize16, multiply];
     },
-    scratchBytes: ({ params }) => isFloat ? 0 : params.rows! * params.columns! / BLOCK_COLUMNS * 80,
+    scratchBytes(run) {
+      const { rows, columns } = run.params as Readonly<Record<string, number>>;
+      if (isFloat) return 0;
+      return rows! * columns! / BLOCK_COLUMNS * CPU_BLOCK_BYTES[rows === 1 ? 16 : bitsOf(run)];
+    },
     threadBytes: () => isFloat ? 128 * CPU_ITEM_ROWS + 16 * 1024 : 32 * CPU_ITEM_ROWS + 32 * 640,
   };
 }
@@ -95,63 +113,32 @@ function cpuCode(format: WeightFormat): CpuCode {
 /** Kernels made so far, so that a forward pass of hundreds of products generates each source once. */
 const kernels = new Map<string, Kernel>();
 
-/** Subgroup size for which broadcasts beat workgroup memory: that of software adapters. */
-const BROADCAST_LANES = 8;
-
-/** Tiles that `chooseMatmul` may choose: those of adapters with 8 lanes first, then those for all others. */
-export const MATMUL_TILES: readonly MatmulTile[] = [
-  { variant: "subgroup", rows: 1, rowPanels: 4, threads: 8 },
-  { variant: "subgroup", rows: 4, rowPanels: 4, threads: 8 },
-  { variant: "subgroup", rows: 8, rowPanels: 4, threads: 8 },
-  { variant: "split", rows: 1, rowPanels: 1, threads: 128 },
-  { variant: "split", rows: 4, rowPanels: 1, threads: 128 },
-  { variant: "workgroup", rows: 16, rowPanels: 4, threads: 32 },
-];
-
 /** Every kernel that may be chosen, for the test that compares WGSL with contracts. */
 export function matmulSamples(): readonly Kernel[] {
   return WEIGHT_FORMATS.flatMap((format) => MATMUL_TILES.map((tile) => matmulKernel(format, tile)));
 }
 
 /**
- * Workgroups of a product.
+ * Computes in float64 what the CPU device computes with `activationBits: 8`; formats without such products meet activations
+ * as they are.
  *
- * @param tile How the product is tiled.
- * @param size Activation rows, and rows of the matrix.
- * @returns The grid.
+ * @param format Format of the weights.
+ * @param run Buffers and parameters, as for the twin of {@linkcode matmulKernel}.
  */
-export function matmulGrid(
-  tile: MatmulTile,
-  size: { readonly rows: number; readonly weightRows: number },
-): readonly [number, number, number] {
-  const threadRows = tile.variant === "split" ? ROWS_PER_PANEL : tile.threads;
-  // Neighboring workgroups share weights, which are many, rather than activations.
-  return [
-    Math.ceil(size.rows / tile.rows),
-    Math.ceil(size.weightRows / (threadRows * tile.rowPanels)),
-    1,
-  ];
-}
-
-/**
- * Chooses how to tile a product.
- *
- * @param info The device; its features decide, not its name.
- * @param rows Activation rows.
- * @returns A tile that the device can run.
- */
-export function chooseMatmul(
-  info: Pick<DeviceInfo, "subgroupSize">,
-  rows: number,
-): MatmulTile {
-  checkInteger("choose a matrix product", "rows", { value: rows, min: 1 });
-  const hasBroadcast = info.subgroupSize === BROADCAST_LANES;
-  const tiles = MATMUL_TILES.filter(({ variant }) => (variant === "subgroup") === hasBroadcast);
-  return tiles.find((tile) => tile.rows >= rows) ?? tiles.at(-1)!;
+export function matmulInt8Reference(format: WeightFormat, run: KernelRun<KernelContract>): void {
+  if (!format.hasInt8Products) return matmulReference(format, run);
+  const { rows, columns, input_stride: stride } = run.params;
+  const { input } = run.buffers as Readonly<Record<"input", Float32Array>>;
+  const shape = { rows: rows!, columns: columns!, stride: stride! };
+  matmulReference(format, run, roundedToInt8(input, shape));
 }
 
 /** Computes in float64 what every variant computes; each weight row is unpacked once. */
-function matmulReference(format: WeightFormat, run: KernelRun<KernelContract>): void {
+function matmulReference(
+  format: WeightFormat,
+  run: KernelRun<KernelContract>,
+  activations?: Float64Array,
+): void {
   const buffers = run.buffers as unknown as
     & PlaneArrays
     & Readonly<Record<"input" | "bias" | "output", Float32Array>>;
@@ -165,13 +152,13 @@ function matmulReference(format: WeightFormat, run: KernelRun<KernelContract>): 
     const start = has_bias ? bias[bias_offset! + n]! : 0;
     for (let row = 0; row < rows!; row++) {
       const index = row * output_stride! + output_offset! + n;
-      const sum = dot(weights, input, row * input_stride!);
+      const sum = dot(weights, activations ?? input, row * input_stride!);
       output[index] = (sum + start) * factor! + (accumulate ? output[index]! : 0);
     }
   }
 }
 
-function dot(weights: Float64Array, input: Float32Array, offset: number): number {
+function dot(weights: Float64Array, input: Float32Array | Float64Array, offset: number): number {
   let sum = 0;
   for (let k = 0; k < weights.length; k++) sum += weights[k]! * input[offset + k]!;
   return sum;

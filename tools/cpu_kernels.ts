@@ -1,5 +1,6 @@
 /**
- * Compiles the kernels of the CPU device, `kernels/*.as`, to WebAssembly and writes `kernels/cpu_module.ts`.
+ * Compiles the kernels of the CPU device, `kernels/*.as`, to WebAssembly and writes `kernels/cpu_module.ts` and
+ * `kernels/cpu_int8_module.ts`. The second has what needs relaxed SIMD, and does not compile where that is missing.
  *
  * The sources are AssemblyScript. Their own suffix keeps them apart from TypeScript, whose types they do not have.
  *
@@ -13,6 +14,14 @@ const FOLDER = "kernels";
 
 /** Pages of 64 KiB below which nothing of the module lies; the device's own memory begins there. */
 const RESERVED_PAGES = 2;
+
+/** Address of the constants of the module with relaxed instructions; those of the other lie below it. */
+const RELAXED_BASE = 65536;
+
+/** Beginning of the names of entries with relaxed instructions. */
+const RELAXED_PREFIX = "int8_";
+
+const RELAXED_FLAGS = ["--enable=relaxed-simd", `--memoryBase=${RELAXED_BASE}`];
 
 const FLAGS = [
   "-O3",
@@ -80,30 +89,33 @@ async function readSources(root: URL): Promise<Map<string, string>> {
   return new Map([...sources].sort(([a], [b]) => a < b ? -1 : 1));
 }
 
-/** Exports: what JavaScript calls by name, and every entry. */
-function mainOf(sources: ReadonlyMap<string, string>): string {
-  const exported = [...sources].flatMap(([stem, source]) => {
-    const names = [...source.matchAll(ENTRY)].map(([, name]) => name);
+/** Exports of entries. */
+function mainOf(
+  sources: ReadonlyMap<string, string>,
+  isExported: (entry: string) => boolean,
+): string {
+  return [...sources].flatMap(([stem, source]) => {
+    const names = [...source.matchAll(ENTRY)].map(([, name]) => name!).filter(isExported);
     return names.length === 0 ? [] : [`export { ${names.join(", ")} } from "./${stem}";`];
-  });
-  return ['export { run_job, lead, follow } from "./run_program";', ...exported].join("\n");
+  }).join("\n");
 }
 
 /**
  * Compiles sources.
  *
  * @param sources Texts by the name that they import each other by.
- * @param options Text of the module that exports.
+ * @param options Text of the module that exports, and whether relaxed instructions are allowed.
  * @returns The binary; it imports memory and table.
  * @throws {RequirementError} If a source does not compile.
  */
 export async function compileSources(
   sources: ReadonlyMap<string, string>,
-  { main }: { readonly main: string },
+  { main, isRelaxed = false }: { readonly main: string; readonly isRelaxed?: boolean },
 ): Promise<Uint8Array<ArrayBuffer>> {
   const texts = new Map(sources).set("all", main);
   let binary: Uint8Array<ArrayBuffer> | undefined;
-  const { error, stderr } = await asc.main(["all.ts", "-o", "all.wasm", ...FLAGS], {
+  const flags = isRelaxed ? [...FLAGS, ...RELAXED_FLAGS] : FLAGS;
+  const { error, stderr } = await asc.main(["all.ts", "-o", "all.wasm", ...flags], {
     readFile: (name: string) => texts.get(name.replace(/^.*\//, "").replace(/\.ts$/, "")) ?? null,
     writeFile: (name: string, contents: string | Uint8Array) => {
       if (name.endsWith(".wasm")) binary = contents as Uint8Array<ArrayBuffer>;
@@ -120,17 +132,42 @@ export async function compileSources(
   return binary;
 }
 
+/** A compiled module as an expression of TypeScript. */
+interface CompiledText {
+  readonly base64: string;
+  readonly entries: string;
+}
+
 /**
  * Compiles the kernels.
  *
  * @param root Folder of the repository.
- * @returns Text of `kernels/cpu_module.ts`.
+ * @returns Texts of the modules by their paths.
  * @throws {RequirementError} If a source does not compile.
  */
-export async function cpuModuleText(root: URL): Promise<string> {
+export async function cpuModuleTexts(root: URL): Promise<Record<string, string>> {
   const sources = await readSources(root);
-  const binary = await compileSources(sources, { main: mainOf(sources) });
-  const entries = entriesOf([...sources.values()]);
+  const isInt8 = (entry: string) => entry.startsWith(RELAXED_PREFIX);
+  const compile = async (isRelaxed: boolean): Promise<CompiledText> => {
+    const isExported = (entry: string) => isInt8(entry) === isRelaxed;
+    const exported = mainOf(sources, isExported);
+    const main = isRelaxed
+      ? exported
+      : `export { run_job, lead, follow } from "./run_program";\n${exported}`;
+    const binary = await compileSources(sources, { main, isRelaxed });
+    const entries = Object.entries(entriesOf([...sources.values()]));
+    return {
+      base64: JSON.stringify(binary.toBase64()),
+      entries: JSON.stringify(Object.fromEntries(entries.filter(([name]) => isExported(name)))),
+    };
+  };
+  return {
+    [`${FOLDER}/cpu_module.ts`]: mainText(await compile(false)),
+    [`${FOLDER}/cpu_int8_module.ts`]: int8Text(await compile(true)),
+  };
+}
+
+function mainText({ base64, entries }: CompiledText): string {
   return `/**
  * Kernels of the CPU device as WebAssembly, compiled from \`${FOLDER}/*.as\`.
  *
@@ -143,8 +180,28 @@ import type { CpuModule } from "../gpu/cpu_module.ts";
 
 /** The kernels, and the arguments that each takes. */
 export const CPU_MODULE: CpuModule = {
-  base64: ${JSON.stringify(binary.toBase64())},
-  entries: ${JSON.stringify(entries)},
+  base64: ${base64},
+  entries: ${entries},
+  int8: async () => (await import("./cpu_int8_module.ts")).CPU_INT8_MODULE,
+};
+`;
+}
+
+function int8Text({ base64, entries }: CompiledText): string {
+  return `/**
+ * Kernels of the CPU device that multiply activations of 8 bits by relaxed SIMD, compiled from \`${FOLDER}/*.as\`.
+ *
+ * Written by \`deno task index\`.
+ *
+ * @module
+ */
+
+import type { CpuModule } from "../gpu/cpu_module.ts";
+
+/** The kernels, and the arguments that each takes. */
+export const CPU_INT8_MODULE: CpuModule = {
+  base64: ${base64},
+  entries: ${entries},
 };
 `;
 }

@@ -10,7 +10,7 @@
 import { EXIT } from "../cli/command_line.ts";
 import { choicesText } from "./choices.ts";
 import { runTool } from "./run_tool.ts";
-import { cpuModuleText } from "./cpu_kernels.ts";
+import { cpuModuleTexts } from "./cpu_kernels.ts";
 import { withVerifiedTable } from "./verify/table.ts";
 
 /** A folder whose index is generated. */
@@ -23,6 +23,8 @@ interface IndexedFolder {
   readonly parts?: readonly string[];
   /** Files besides the plug-ins that are re-exported; all of them if left out. */
   readonly shown?: readonly string[];
+  /** Files that only those who need them load, when they do; none if left out. */
+  readonly loadedLater?: readonly string[];
   /** Plug-ins of the folder, if it has any. */
   readonly plugins?: {
     /** Type that each plug-in file exports one annotated constant of. */
@@ -50,6 +52,7 @@ const FOLDERS: readonly IndexedFolder[] = [
     path: "kernels",
     summary: "Kernels: WGSL, typed contracts and float64 twins.",
     parts: ["weights"],
+    loadedLater: ["cpu_int8_module.ts"],
   },
   {
     path: "kernels/weights",
@@ -85,7 +88,8 @@ interface Plugin {
 
 /** Text of an index file, formatted; undefined for a folder without files. */
 async function indexText(root: URL, folder: IndexedFolder): Promise<string | undefined> {
-  const own = await moduleFiles(new URL(`${folder.path}/`, root));
+  const own = (await moduleFiles(new URL(`${folder.path}/`, root)))
+    .filter((file) => !folder.loadedLater?.includes(file));
   const files = [...own];
   for (const part of folder.parts ?? []) {
     const inside = await moduleFiles(new URL(`${folder.path}/${part}/`, root));
@@ -189,11 +193,12 @@ const MODELS = "docs/models-and-data.md";
  */
 export async function staleDocuments(root: URL): Promise<Map<string, string>> {
   const models = await Deno.readTextFile(new URL(MODELS, root)).catch(() => undefined);
-  const wanted = {
+  const modules = Object.entries(await cpuModuleTexts(root));
+  const wanted: Record<string, string> = {
     "docs/choices.md": await format(choicesText(), "md"),
     ...(models !== undefined && { [MODELS]: await format(withVerifiedTable(models), "md") }),
-    "kernels/cpu_module.ts": await format(await cpuModuleText(root)),
   };
+  for (const [path, text] of modules) wanted[path] = await format(text);
   const stale = new Map<string, string>();
   for (const [path, text] of Object.entries(wanted)) {
     const current = await Deno.readTextFile(new URL(path, root)).catch(() => undefined);

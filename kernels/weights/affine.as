@@ -168,3 +168,58 @@ function store_bytes(target: usize, nibbles: v128, near: v128, far: v128): void 
   v128.store(target, v128.and(upper, v128.load(MASKS, 32)), 256);
   v128.store(target, i16x8.shr_u(upper, 8), 384);
 }
+
+/** Unpacks the nibbles of four rows to bytes; see matmul_int8.as. */
+// @ts-ignore: decorator
+@inline
+export function unpack_nibble_bytes(values: usize, target: usize): void {
+  const a = v128.load(values), b = v128.load(values, 16);
+  const c = v128.load(values, 32), d = v128.load(values, 48);
+  const none = i32x4.splat(0);
+  store_quads(target, transposed(a, b, c, d, 0), none, none);
+  store_quads(target + 32, transposed(a, b, c, d, 1), none, none);
+  store_quads(target + 64, transposed(a, b, c, d, 2), none, none);
+  store_quads(target + 96, transposed(a, b, c, d, 3), none, none);
+}
+
+/** Unpacks the nibbles and fifth bits of four rows to bytes. */
+// @ts-ignore: decorator
+@inline
+export function unpack_five_bit_bytes(values: usize, high: usize, target: usize): void {
+  const a = v128.load(values), b = v128.load(values, 16);
+  const c = v128.load(values, 32), d = v128.load(values, 48);
+  const bits = v128.load(high), mask = v128.load(MASKS, 48);
+  store_quads(
+    target,
+    transposed(a, b, c, d, 0),
+    v128.and(i32x4.shl(bits, 4), mask),
+    v128.and(bits, mask),
+  );
+  store_quads(
+    target + 32,
+    transposed(a, b, c, d, 1),
+    v128.and(i32x4.shl(bits, 3), mask),
+    v128.and(i32x4.shr_u(bits, 1), mask),
+  );
+  store_quads(
+    target + 64,
+    transposed(a, b, c, d, 2),
+    v128.and(i32x4.shl(bits, 2), mask),
+    v128.and(i32x4.shr_u(bits, 2), mask),
+  );
+  store_quads(
+    target + 96,
+    transposed(a, b, c, d, 3),
+    v128.and(i32x4.shl(bits, 1), mask),
+    v128.and(i32x4.shr_u(bits, 3), mask),
+  );
+}
+
+/** Stores the two quads of a word of four rows, given the bits above its low and its upper nibbles. */
+// @ts-ignore: decorator
+@inline
+function store_quads(target: usize, nibbles: v128, near: v128, far: v128): void {
+  const mask = v128.load(MASKS, 16);
+  v128.store(target, v128.or(v128.and(nibbles, mask), near));
+  v128.store(target, v128.or(v128.and(i16x8.shr_u(nibbles, 4), mask), far), 128);
+}

@@ -1,5 +1,6 @@
 // Shared by formats of 4 bits that stand for one of 16 integers. See codebook.ts.
 
+import { transposed } from "./matmul";
 import { row_of_bytes, unpack_columns } from "./signed_bytes";
 import { sums4 } from "./simd";
 
@@ -58,4 +59,24 @@ export function unpack_codes(values: usize, table: v128, target: usize): void {
     upper_entries(d, table),
     target + 256,
   );
+}
+
+/** Unpacks the codes of four rows to bytes; see matmul_int8.as. */
+// @ts-ignore: decorator
+@inline
+export function unpack_code_bytes(values: usize, table: v128, target: usize): void {
+  const a = v128.load(values), b = v128.load(values, 16);
+  const c = v128.load(values, 32), d = v128.load(values, 48);
+  store_quads(target, transposed(a, b, c, d, 0), table);
+  store_quads(target + 32, transposed(a, b, c, d, 1), table);
+  store_quads(target + 64, transposed(a, b, c, d, 2), table);
+  store_quads(target + 96, transposed(a, b, c, d, 3), table);
+}
+
+/** Stores the entries of the two quads of a word of four rows. */
+// @ts-ignore: decorator
+@inline
+function store_quads(target: usize, codes: v128, table: v128): void {
+  v128.store(target, low_entries(codes, table));
+  v128.store(target, upper_entries(codes, table), 128);
 }

@@ -15,6 +15,7 @@ import { VECTOR_STEP } from "./packing.ts";
 /** Floats of 4 bits times a power of two. */
 export const fp4: WeightFormat = {
   name: "fp4",
+  hasInt8Products: true,
   ...codebook([0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12]),
   stored: {
     /** Exponent of the scale in a byte, 16 bytes of nibbles. */

@@ -8,10 +8,12 @@ import {
   multiply_row,
   multiply_rows,
   PAIRS,
+  SMALL,
   SUPER_SCALES,
   TWO_MINIMA,
   TWO_SCALES,
 } from "./matmul";
+import { int8_multiply } from "./matmul_int8";
 import { far_words, near_words, pairs4, store_quad } from "./two_bits";
 
 /** 2 bits in super-blocks, a scale and a minimum for each 16 weights. */
@@ -20,7 +22,7 @@ class Q2K {
   // @ts-ignore: decorator
   @inline
   traits(): u32 {
-    return PAIRS | SUPER_SCALES | TWO_MINIMA | TWO_SCALES;
+    return PAIRS | SMALL | SUPER_SCALES | TWO_MINIMA | TWO_SCALES;
   }
 
   // @ts-ignore: decorator
@@ -47,6 +49,20 @@ class Q2K {
   unpack(values: usize, high: usize, target: usize): void {
     store_half(near_words(values), target);
     store_half(far_words(values), target + 256);
+  }
+
+  // @ts-ignore: decorator
+  @inline
+  unpack_bytes(values: usize, high: usize, target: usize): void {
+    const near = near_words(values), far = far_words(values);
+    v128.store(target, pairs4(near));
+    v128.store(target, pairs4(i32x4.shr_u(near, 2)), 32);
+    v128.store(target, pairs4(i32x4.shr_u(near, 4)), 64);
+    v128.store(target, pairs4(i32x4.shr_u(near, 6)), 96);
+    v128.store(target, pairs4(far), 128);
+    v128.store(target, pairs4(i32x4.shr_u(far, 2)), 160);
+    v128.store(target, pairs4(i32x4.shr_u(far, 4)), 192);
+    v128.store(target, pairs4(i32x4.shr_u(far, 6)), 224);
   }
 }
 
@@ -86,4 +102,8 @@ export function matmul_rows_q2k(args: Matmul, first: u32, last: u32, thread: u32
 
 export function embedding_q2k(args: Embedding, first: u32, last: u32, thread: u32): void {
   look_up<Q2K>(args, first, last, thread);
+}
+
+export function int8_q2k(args: Matmul, first: u32, last: u32, thread: u32): void {
+  int8_multiply<Q2K>(args, first, last, thread);
 }

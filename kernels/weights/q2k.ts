@@ -25,6 +25,7 @@ const minimumOf = (quad: number) => quad < 4 ? "z" : "w";
 /** 2 bits in super-blocks. */
 export const q2k: WeightFormat = {
   name: "q2k",
+  hasInt8Products: true,
   planes: { values: PAIRS, scales: WORD, superScales: SUPER_WORD },
   functions: BYTE_FUNCTION,
   numbers: (quad, { values }) =>

@@ -2,7 +2,8 @@
 
 import { byte_products } from "./affine";
 import { Embedding, look_up } from "./embedding";
-import { add_scaled, HIGH_WORD, Matmul, multiply_row, multiply_rows, PAIRS, TWO_SCALES } from "./matmul";
+import { add_scaled, HIGH_WORD, Matmul, multiply_row, multiply_rows, PAIRS, SMALL, TWO_SCALES } from "./matmul";
+import { int8_multiply } from "./matmul_int8";
 import { far_words, near_words, pairs4, store_quad } from "./two_bits";
 import { far_scales, near_scales } from "./two_scales";
 
@@ -15,7 +16,7 @@ class Q3 {
   // @ts-ignore: decorator
   @inline
   traits(): u32 {
-    return HIGH_WORD | PAIRS | TWO_SCALES;
+    return HIGH_WORD | PAIRS | SMALL | TWO_SCALES;
   }
 
   // @ts-ignore: decorator
@@ -75,6 +76,27 @@ class Q3 {
     store_quad(target + 320, joined(i32x4.shr_u(v, 4), i32x4.shr_u(bits, 4)), offset);
     store_quad(target + 352, joined(i32x4.shr_u(v, 6), i32x4.shr_u(bits, 5)), offset);
   }
+
+  // @ts-ignore: decorator
+  @inline
+  unpack_bytes(values: usize, high: usize, target: usize): void {
+    const w = near_words(values), v = far_words(values), bits = v128.load(high);
+    v128.store(target, joined(w, i32x4.shl(bits, 2)));
+    v128.store(target, joined(i32x4.shr_u(w, 2), i32x4.shl(bits, 1)), 32);
+    v128.store(target, joined(i32x4.shr_u(w, 4), bits), 64);
+    v128.store(target, joined(i32x4.shr_u(w, 6), i32x4.shr_u(bits, 1)), 96);
+    v128.store(target, joined(v, i32x4.shr_u(bits, 2)), 128);
+    v128.store(target, joined(i32x4.shr_u(v, 2), i32x4.shr_u(bits, 3)), 160);
+    v128.store(target, joined(i32x4.shr_u(v, 4), i32x4.shr_u(bits, 4)), 192);
+    v128.store(target, joined(i32x4.shr_u(v, 6), i32x4.shr_u(bits, 5)), 224);
+  }
+
+  // @ts-ignore: decorator
+  @inline
+  offset(sums: v128): v128 {
+    // 4 times the sums, which lie there 32 times.
+    return i32x4.shr_s(sums, 3);
+  }
 }
 
 /** Integers of a quad of four rows as bytes: pairs in the lowest bits of `words`, third bits in the third of `bits`. */
@@ -94,4 +116,8 @@ export function matmul_rows_q3(args: Matmul, first: u32, last: u32, thread: u32)
 
 export function embedding_q3(args: Embedding, first: u32, last: u32, thread: u32): void {
   look_up<Q3>(args, first, last, thread);
+}
+
+export function int8_q3(args: Matmul, first: u32, last: u32, thread: u32): void {
+  int8_multiply<Q3>(args, first, last, thread);
 }

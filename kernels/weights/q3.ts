@@ -52,6 +52,7 @@ function twoIntegers(words32: Uint32Array, block: number): number {
 /** 3 bits, a scale for each 16 weights. */
 export const q3: WeightFormat = {
   name: "q3",
+  hasInt8Products: true,
   planes: { values: PAIRS, scales: WORD, high: WORD },
   functions: `${BYTE_FUNCTION}
 ${TWO_SCALES_FUNCTION}`,

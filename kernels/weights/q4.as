@@ -1,8 +1,9 @@
 // Products with q4 weights. See q4.ts.
 
-import { nibble_products, unpack_nibbles } from "./affine";
+import { nibble_products, unpack_nibble_bytes, unpack_nibbles } from "./affine";
 import { Embedding, look_up } from "./embedding";
-import { add_affine, Matmul, MINIMA, multiply_row, multiply_rows } from "./matmul";
+import { add_affine, Matmul, MINIMA, multiply_row, multiply_rows, SMALL } from "./matmul";
+import { int8_multiply } from "./matmul_int8";
 import { halves4, upper_halves4 } from "./simd";
 
 /** 4 bits, scale and minimum. */
@@ -11,7 +12,7 @@ class Q4 {
   // @ts-ignore: decorator
   @inline
   traits(): u32 {
-    return MINIMA;
+    return MINIMA | SMALL;
   }
 
   // @ts-ignore: decorator
@@ -37,6 +38,12 @@ class Q4 {
   unpack(values: usize, high: usize, target: usize): void {
     unpack_nibbles(values, target);
   }
+
+  // @ts-ignore: decorator
+  @inline
+  unpack_bytes(values: usize, high: usize, target: usize): void {
+    unpack_nibble_bytes(values, target);
+  }
 }
 
 export function matmul_row_q4(args: Matmul, first: u32, last: u32, thread: u32): void {
@@ -49,4 +56,8 @@ export function matmul_rows_q4(args: Matmul, first: u32, last: u32, thread: u32)
 
 export function embedding_q4(args: Embedding, first: u32, last: u32, thread: u32): void {
   look_up<Q4>(args, first, last, thread);
+}
+
+export function int8_q4(args: Matmul, first: u32, last: u32, thread: u32): void {
+  int8_multiply<Q4>(args, first, last, thread);
 }

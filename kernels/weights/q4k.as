@@ -1,8 +1,9 @@
 // Products with q4k weights. See q4k.ts.
 
-import { nibble_products, unpack_nibbles } from "./affine";
+import { nibble_products, unpack_nibble_bytes, unpack_nibbles } from "./affine";
 import { Embedding, look_up } from "./embedding";
-import { add_affine, Matmul, MINIMA, multiply_row, multiply_rows, SUPER_SCALES } from "./matmul";
+import { add_affine, Matmul, MINIMA, multiply_row, multiply_rows, SMALL, SUPER_SCALES } from "./matmul";
+import { int8_multiply } from "./matmul_int8";
 import { halves4, upper_halves4 } from "./simd";
 
 /** 4 bits in super-blocks. */
@@ -11,7 +12,7 @@ class Q4K {
   // @ts-ignore: decorator
   @inline
   traits(): u32 {
-    return MINIMA | SUPER_SCALES;
+    return MINIMA | SMALL | SUPER_SCALES;
   }
 
   // @ts-ignore: decorator
@@ -37,6 +38,12 @@ class Q4K {
   unpack(values: usize, high: usize, target: usize): void {
     unpack_nibbles(values, target);
   }
+
+  // @ts-ignore: decorator
+  @inline
+  unpack_bytes(values: usize, high: usize, target: usize): void {
+    unpack_nibble_bytes(values, target);
+  }
 }
 
 export function matmul_row_q4k(args: Matmul, first: u32, last: u32, thread: u32): void {
@@ -49,4 +56,8 @@ export function matmul_rows_q4k(args: Matmul, first: u32, last: u32, thread: u32
 
 export function embedding_q4k(args: Embedding, first: u32, last: u32, thread: u32): void {
   look_up<Q4K>(args, first, last, thread);
+}
+
+export function int8_q4k(args: Matmul, first: u32, last: u32, thread: u32): void {
+  int8_multiply<Q4K>(args, first, last, thread);
 }

@@ -1,8 +1,9 @@
 // Products with q5k weights. See q5k.ts.
 
-import { five_bit_products, unpack_five_bits } from "./affine";
+import { five_bit_products, unpack_five_bit_bytes, unpack_five_bits } from "./affine";
 import { Embedding, look_up } from "./embedding";
 import { add_affine, HIGH_WORD, Matmul, MINIMA, multiply_row, multiply_rows, SUPER_SCALES } from "./matmul";
+import { int8_multiply } from "./matmul_int8";
 import { halves4, upper_halves4 } from "./simd";
 
 /** 5 bits in super-blocks. */
@@ -37,6 +38,12 @@ class Q5K {
   unpack(values: usize, high: usize, target: usize): void {
     unpack_five_bits(values, high, target);
   }
+
+  // @ts-ignore: decorator
+  @inline
+  unpack_bytes(values: usize, high: usize, target: usize): void {
+    unpack_five_bit_bytes(values, high, target);
+  }
 }
 
 export function matmul_row_q5k(args: Matmul, first: u32, last: u32, thread: u32): void {
@@ -49,4 +56,8 @@ export function matmul_rows_q5k(args: Matmul, first: u32, last: u32, thread: u32
 
 export function embedding_q5k(args: Embedding, first: u32, last: u32, thread: u32): void {
   look_up<Q5K>(args, first, last, thread);
+}
+
+export function int8_q5k(args: Matmul, first: u32, last: u32, thread: u32): void {
+  int8_multiply<Q5K>(args, first, last, thread);
 }

@@ -3,6 +3,7 @@
 import { byte_products } from "./affine";
 import { Embedding, look_up } from "./embedding";
 import { add_scaled, HIGH_WORDS, Matmul, multiply_row, multiply_rows, transposed, TWO_SCALES } from "./matmul";
+import { int8_multiply } from "./matmul_int8";
 import { far_scales, near_scales } from "./two_scales";
 
 // prettier-ignore
@@ -87,6 +88,30 @@ class Q6 {
       v128.and(i32x4.shr_u(far, 2), mask),
     );
   }
+
+  // @ts-ignore: decorator
+  @inline
+  unpack_bytes(values: usize, high: usize, target: usize): void {
+    const a = v128.load(values), b = v128.load(values, 16);
+    const c = v128.load(values, 32), d = v128.load(values, 48);
+    const e = v128.load(high), f = v128.load(high, 16);
+    const near = v128.shuffle<i32>(e, f, 0, 2, 4, 6), far = v128.shuffle<i32>(e, f, 1, 3, 5, 7);
+    store_word_bytes(target, transposed(a, b, c, d, 0), i32x4.shl(near, 4), i32x4.shl(far, 4));
+    store_word_bytes(target + 32, transposed(a, b, c, d, 1), i32x4.shl(near, 2), i32x4.shl(far, 2));
+    store_word_bytes(target + 64, transposed(a, b, c, d, 2), near, far);
+    store_word_bytes(
+      target + 96,
+      transposed(a, b, c, d, 3),
+      i32x4.shr_u(near, 2),
+      i32x4.shr_u(far, 2),
+    );
+  }
+
+  // @ts-ignore: decorator
+  @inline
+  offset(sums: v128): v128 {
+    return sums;
+  }
 }
 
 /** Products of the low nibbles of a word of four rows, with bits that are in place. */
@@ -118,6 +143,16 @@ function store_word(target: usize, nibbles: v128, near: v128, far: v128): void {
   v128.store(target, i16x8.sub(i16x8.shr_u(upper, 8), offset), 384);
 }
 
+/** Stores a word of each of four rows as bytes, given the bits above its low and its upper nibbles, in place. */
+// @ts-ignore: decorator
+@inline
+function store_word_bytes(target: usize, nibbles: v128, near: v128, far: v128): void {
+  const low = v128.load(MASKS), upper = v128.load(MASKS, 16);
+  v128.store(target, v128.or(v128.and(nibbles, low), v128.and(near, upper)));
+  const fours = v128.and(i16x8.shr_u(nibbles, 4), low);
+  v128.store(target, v128.or(fours, v128.and(far, upper)), 128);
+}
+
 export function matmul_row_q6(args: Matmul, first: u32, last: u32, thread: u32): void {
   multiply_row<Q6>(args, first, last);
 }
@@ -128,4 +163,8 @@ export function matmul_rows_q6(args: Matmul, first: u32, last: u32, thread: u32)
 
 export function embedding_q6(args: Embedding, first: u32, last: u32, thread: u32): void {
   look_up<Q6>(args, first, last, thread);
+}
+
+export function int8_q6(args: Matmul, first: u32, last: u32, thread: u32): void {
+  int8_multiply<Q6>(args, first, last, thread);
 }

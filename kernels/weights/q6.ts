@@ -62,6 +62,7 @@ function packSixBits(
 /** 6 bits, a scale for each 16 weights. */
 export const q6: WeightFormat = {
   name: "q6",
+  hasInt8Products: true,
   planes: { values: VECTOR, scales: WORD, high: PAIRS },
   functions: `${HIGH_FUNCTIONS}
 ${TWO_SCALES_FUNCTION}`,

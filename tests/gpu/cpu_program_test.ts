@@ -16,7 +16,7 @@ function grainOf(items: number, work: number): number {
     threadBytes: 0,
   };
   const module = { base64: "", entries: { probe: {} } };
-  const writer = new ProgramWriter([planned], { module, threads: 4 });
+  const writer = new ProgramWriter([planned], { entries: module.entries, threads: 4 });
   writer.place(0, 0);
   writer.add(planned);
   return new Uint32Array(writer.bytes.buffer)[3]!;

@@ -16,7 +16,7 @@ import { openSafetensors } from "../../../models/safetensors/safetensors.ts";
 import { weightShapes } from "../../../models/weights/tensor_check.ts";
 import { loadWeights } from "../../../models/weights/weights.ts";
 import { assertClose } from "../../support/assert_close.ts";
-import { hasGpu, testBackends, testDevice } from "../../support/gpu.ts";
+import { gpuBackend, hasGpu, testBackends, testDevice } from "../../support/gpu.ts";
 import {
   encodeSafetensors,
   temporaryFolder,
@@ -86,7 +86,7 @@ Deno.test({
   name: "layers with windows, softcaps, sinks and two rope bases have the logits of the reference",
   ignore: !hasGpu,
   async fn() {
-    using model = await modelOf("webgpu", LAYERS);
+    using model = await modelOf(gpuBackend, LAYERS);
     using twin = await modelOf("reference", LAYERS);
     const [actual, expected] = [await runText(model, 1), await runText(twin, 1)];
     assertClose(actual.logits, expected.logits, { terms: 4000, magnitude: 10 });
@@ -95,7 +95,7 @@ Deno.test({
 });
 
 Deno.test("every rule of a layer changes logits, and none of them depends on how a text is cut into steps", async () => {
-  const backend = hasGpu ? "webgpu" : "reference";
+  const backend = hasGpu ? gpuBackend : "reference";
   using whole = await modelOf(backend, LAYERS);
   const { logits } = await runText(whole, 16);
   assertClose((await runText(whole, 1)).logits, logits, { terms: 4000, magnitude: 10 });
@@ -116,7 +116,7 @@ Deno.test("every rule of a layer changes logits, and none of them depends on how
 });
 
 Deno.test("layers with sinks leave them a share of the attention", async () => {
-  const backend = hasGpu ? "webgpu" : "reference";
+  const backend = hasGpu ? gpuBackend : "reference";
   using model = await modelOf(backend, LAYERS);
   const { sums } = await runText(model, 1);
   const perHead = Array.from(
