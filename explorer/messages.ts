@@ -4,13 +4,26 @@
  * @module
  */
 
+import type { StoreKind } from "../cache/kv_store.ts";
 import type { OptionName, PolicyOptions } from "../cache/options.ts";
 import type { Backend } from "../gpu/device.ts";
 
 /** Which models to open: the pair that comes with the page, or files that were dropped into it. */
 export type PairSource =
   | { readonly kind: "embedded"; readonly address: string }
-  | { readonly kind: "files"; readonly large: File; readonly small?: File };
+  | {
+    readonly kind: "files";
+    readonly large: readonly DroppedFile[];
+    readonly small?: readonly DroppedFile[];
+  };
+
+/** A file that was dropped. */
+export interface DroppedFile {
+  /** Path below what was dropped, with slashes between names. */
+  readonly path: string;
+  /** The file. */
+  readonly file: File;
+}
 
 /** Where to compute. */
 export type BackendChoice = "auto" | Backend;
@@ -26,6 +39,8 @@ export interface RunRequest {
   readonly policies: readonly string[];
   /** Options of these policies that differ from the usual ones, by policy. */
   readonly options: Readonly<Record<string, PolicyOptions>>;
+  /** Where tokens that may return wait: on the host, or on the device after all, so that bytes are only counted. */
+  readonly store: StoreKind;
   /** Share of the full cache that they may keep. */
   readonly budget: number;
   /** What each step reads. */
@@ -70,6 +85,8 @@ export interface ReceivedSteps extends WantedSteps {
 export interface ModelFacts {
   /** Name of its file or folder. */
   readonly name: string;
+  /** What the library takes where the files are: a file, or a folder. */
+  readonly file: string;
   /** Layers. */
   readonly layers: number;
   /** Query heads per layer. */

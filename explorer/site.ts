@@ -19,6 +19,9 @@ const MODEL_FILES = [
   "model.safetensors",
 ];
 
+/** Name of the service worker, which lists the other files. */
+const WORKER = "service_worker.js";
+
 /** A file of the site. */
 interface SiteFile {
   /** Path below the site's folder. */
@@ -36,7 +39,8 @@ export interface Site {
 }
 
 /**
- * Writes the site: a page, a service worker, and a folder named after the content of the rest.
+ * Writes the site: a page, a service worker, and a folder named after the content of the rest. What an earlier build wrote
+ * into such a folder, as its service worker lists it, is removed, and nothing else.
  *
  * @param folder Where to write; made if it is missing.
  * @returns What was written.
@@ -53,13 +57,54 @@ export async function buildSite(folder: string): Promise<Site> {
   const files = [
     ...named,
     textFile("index.html", page.replaceAll("ASSETS/", `${version}/`)),
-    textFile("service_worker.js", constants + new TextDecoder().decode(worker!.bytes)),
+    textFile(WORKER, constants + new TextDecoder().decode(worker!.bytes)),
   ];
+  const earlier = await earlierFiles(folder);
   for (const { path, bytes } of files) await writeFile(join(folder, path), bytes);
+  // Only now: whoever visits the site meanwhile still finds the files of the page that was served.
+  const written = new Set(files.map(({ path }) => path));
+  await removeFiles(folder, earlier.filter((path) => !written.has(path)));
   return {
     paths: files.map(({ path }) => path),
     bytes: files.reduce((sum, { bytes }) => sum + bytes.length, 0),
   };
+}
+
+/** A name of a file below a folder that is named after content, without ways out of it. */
+const CONTENT_PATH = /^[0-9a-f]{16}(?:\/(?!\.{1,2}(?:\/|$))[^/\\]+)+$/;
+
+/** Files that the build before kept in its folder; none where there was no build. */
+async function earlierFiles(folder: string): Promise<string[]> {
+  const worker = await Deno.readTextFile(join(folder, WORKER)).catch(() => "");
+  const [, list] = /^const SITE_FILES=(\[.*?\]),SITE_VERSION="/.exec(worker) ?? [];
+  if (list === undefined) return [];
+  try {
+    const paths: unknown[] = JSON.parse(list);
+    return paths.filter((path) => typeof path === "string" && CONTENT_PATH.test(path)) as string[];
+  } catch {
+    return []; // It is no list that a build has written.
+  }
+}
+
+/** Removes files, and folders that are empty then. */
+async function removeFiles(folder: string, paths: readonly string[]): Promise<void> {
+  const folders = new Set<string>();
+  for (const path of paths) {
+    await Deno.remove(join(folder, path)).catch(passOverMissing);
+    const names = path.split("/").slice(0, -1);
+    names.forEach((_, depth) => folders.add(names.slice(0, depth + 1).join("/")));
+  }
+  for (const path of [...folders].sort((a, b) => b.length - a.length)) {
+    const isEmpty = await Array.fromAsync(Deno.readDir(join(folder, path))).then(
+      (entries) => entries.length === 0,
+      () => false,
+    );
+    if (isEmpty) await Deno.remove(join(folder, path));
+  }
+}
+
+function passOverMissing(error: unknown): void {
+  if (!(error instanceof Deno.errors.NotFound)) throw error;
 }
 
 function textFile(path: string, text: string): SiteFile {

@@ -75,7 +75,7 @@ export class ExplorerRun implements Disposable {
    * @returns Step 0 of each track.
    */
   async start({ signal, onPrompt }: RunEvents = {}): Promise<TrackStep[]> {
-    const { budget, newTokens } = this.#request;
+    const { budget, store, newTokens } = this.#request;
     const steps: TrackStep[] = [];
     for (const policy of this.#policies) {
       const track = new Track({
@@ -83,6 +83,7 @@ export class ExplorerRun implements Disposable {
         tokenizer: this.#pair.large.tokenizer!,
         policy,
         budget: { ratio: policy.name === "full" ? 1 : budget },
+        store,
         prompt: this.prompt,
         newTokens,
         endTokens: new Set(endTokensOf(this.#pair.large)),

@@ -16,6 +16,7 @@ import { sameVocabulary } from "../../models/tokenizer/tokenizer.ts";
 import { PASSAGE } from "../../notebooks/passage.ts";
 import type {
   BackendChoice,
+  DroppedFile,
   Example,
   ModelFacts,
   PairFacts,
@@ -59,6 +60,8 @@ export async function openPair(
   { files, onProgress }: { readonly files: PageFiles; readonly onProgress: OnProgress },
 ): Promise<OpenPair> {
   using stack = new DisposableStack();
+  // An open pair is on its device; a part of it must not answer for one that was not dropped this time.
+  files.clear();
   const places = source.kind === "embedded"
     ? await fetchEmbedded(source.address, files, onProgress)
     : droppedFiles(source, files);
@@ -124,14 +127,21 @@ function droppedFiles(
   { large, small }: PairSource & { readonly kind: "files" },
   files: PageFiles,
 ): Places {
-  for (const file of small ? [large, small] : [large]) {
-    if (/\.gguf$/i.test(file.name)) continue;
-    throw new DataError(`Cannot open ${file.name}: files must be GGUF: its name must end in .gguf`);
-  }
-  return {
-    large: files.add(large.name, large),
-    ...(small && { small: files.add(small.name, small) }),
-  };
+  return { large: addModel(large, files), ...(small && { small: addModel(small, files) }) };
+}
+
+/** Adds the files of a model; the address of any GGUF part, or of the folder, stands for all. */
+function addModel(model: readonly DroppedFile[], files: PageFiles): string {
+  const folder = model[0]!.path.slice(0, model[0]!.path.lastIndexOf("/") + 1) || "model/";
+  const addresses = model.map(({ path, file }) =>
+    files.add(path.includes("/") || isGguf(path) ? path : folder + path, file)
+  );
+  const gguf = model.findIndex(({ path }) => isGguf(path));
+  return addresses[gguf] ?? files.add(folder, new Blob());
+}
+
+function isGguf(path: string): boolean {
+  return /\.gguf$/i.test(path);
 }
 
 function checkTokenizers(large: Model, small: Model | undefined): void {
@@ -155,8 +165,8 @@ function factsOf(source: PairSource, { device, large, small }: ModelPair & { dev
   const contexts = [large, ...(small ? [small] : [])].map(({ config }) => config.contextLength);
   return {
     isEmbedded,
-    large: modelFacts(large),
-    ...(small && { small: modelFacts(small) }),
+    large: modelFacts(large, source.kind === "files" ? source.large : []),
+    ...(small && { small: modelFacts(small, source.kind === "files" ? source.small! : []) }),
     device: backend === "cpu"
       ? `CPU, ${threads === 1 ? "1 thread" : `${threads} threads`}`
       : backend,
@@ -167,8 +177,12 @@ function factsOf(source: PairSource, { device, large, small }: ModelPair & { dev
   } satisfies PairFacts;
 }
 
-function modelFacts({ name, config: { layers, queryHeads, kvHeads } }: Model): ModelFacts {
-  return { name, layers, queryHeads, kvHeads };
+function modelFacts(
+  { name, config: { layers, queryHeads, kvHeads } }: Model,
+  files: readonly DroppedFile[],
+): ModelFacts {
+  const file = files.find(({ path }) => isGguf(path))?.path ?? name;
+  return { name, file, layers, queryHeads, kvHeads };
 }
 
 function policyFacts(policy: typeof POLICIES[number]): PolicyFacts {

@@ -6,7 +6,7 @@
 
 import { klDivergence, largestIndex } from "../../analysis/quality.ts";
 import type { CacheBudget } from "../../cache/budget.ts";
-import type { Migration } from "../../cache/kv_store.ts";
+import type { Migration, StoreKind } from "../../cache/kv_store.ts";
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import { PolicySession } from "../../decoding/engine/policy_session.ts";
 import type { ModelPair } from "../../decoding/engine/types.ts";
@@ -28,6 +28,8 @@ export interface TrackOptions {
   readonly policy: ResolvedPolicy;
   /** What it may keep. */
   readonly budget: CacheBudget;
+  /** Where tokens that may return wait. */
+  readonly store: StoreKind;
   /** Token ids. */
   readonly prompt: readonly number[];
   /** Most new tokens. */
@@ -49,7 +51,7 @@ function leavesAll({ name, granularity }: ResolvedPolicy): boolean {
   return name === "full" || granularity === "query_head";
 }
 
-/** A policy at work; its cache is in a tiered store, so that bytes of device and host are those of real buffers. */
+/** A policy at work. */
 export class Track implements Disposable {
   /** Tokens that it has chosen. */
   readonly chosen: number[] = [];
@@ -70,7 +72,7 @@ export class Track implements Disposable {
       policy,
       budget: options.budget,
       capacity: prompt.length + newTokens + 1,
-      store: leavesAll(policy) ? "resident" : "tiered",
+      store: leavesAll(policy) ? "resident" : options.store,
     });
     this.#stream = createTextStream(options.tokenizer);
     for (const id of prompt) this.#stream.push(id);

@@ -5,7 +5,7 @@
  */
 
 import { render } from "preact";
-import type { FromEngine } from "../messages.ts";
+import type { DroppedFile, FromEngine } from "../messages.ts";
 import type { Action } from "../state/actions.ts";
 import { readAddress, writeAddress } from "../state/address.ts";
 import { codeOf } from "../state/code.ts";
@@ -15,6 +15,7 @@ import { requests } from "../state/requests.ts";
 import { type ExplorerState, initialState } from "../state/state.ts";
 import { App } from "../views/app.tsx";
 import type { PageTools } from "../views/view_props.ts";
+import { chosenFiles, droppedFiles } from "./dropped_entries.ts";
 import { copyText, pngOf, saveFile } from "./leave_page.ts";
 import { svgText } from "./svg_text.ts";
 
@@ -127,13 +128,13 @@ class Page {
     addEventListener("drop", (event) => {
       event.preventDefault();
       veil.hidden = true;
-      this.#takeFiles(event.dataTransfer?.files ?? []);
+      if (event.dataTransfer) droppedFiles(event.dataTransfer).then(this.#takeFiles);
     });
   }
 
-  #takeFiles(files: ArrayLike<File>): void {
-    if (files.length > 0) this.dispatch({ kind: "files", files: Array.from(files) });
-  }
+  readonly #takeFiles = (files: readonly DroppedFile[]): void => {
+    if (files.length > 0) this.dispatch({ kind: "files", files });
+  };
 
   #makeTools(): PageTools {
     return {
@@ -151,12 +152,13 @@ class Page {
         const file = format === "svg" ? text : await pngOf(text, figure.getBoundingClientRect());
         saveFile(file, `${id}.${format}`);
       },
-      chooseFiles: () => {
+      chooseFiles: (what) => {
         const input = document.createElement("input");
         input.type = "file";
         input.multiple = true;
-        input.accept = ".gguf";
-        input.onchange = () => this.#takeFiles(input.files ?? []);
+        if (what === "folder") input.webkitdirectory = true;
+        else input.accept = ".gguf,.safetensors,.json";
+        input.onchange = () => this.#takeFiles(chosenFiles(input.files ?? []));
         input.click();
       },
     };

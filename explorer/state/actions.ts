@@ -5,7 +5,7 @@
  */
 
 import type { OptionName } from "../../cache/options.ts";
-import type { FromEngine } from "../messages.ts";
+import type { BackendChoice, DroppedFile, FromEngine } from "../messages.ts";
 import type { Setup, View } from "./state.ts";
 
 /** One event: of the user, the clock or the engine. */
@@ -36,7 +36,9 @@ export type Action =
   /** No token is linked any more. */
   | { readonly kind: "unlink" }
   /** Files were dropped or chosen. */
-  | { readonly kind: "files"; readonly files: readonly File[] }
+  | { readonly kind: "files"; readonly files: readonly DroppedFile[] }
+  /** Another device is to compute. */
+  | { readonly kind: "backend"; readonly backend: BackendChoice }
   /** The embedded pair is to be opened again. */
   | { readonly kind: "embedded"; readonly address: string }
   /** Attention is to be saved as a file. */

@@ -34,9 +34,11 @@ ${request.reads === "own" ? ownTexts(request, settings) : oneText(request, setti
 function models(isEmbedded: boolean, facts: PairState["facts"]): string {
   if (!isEmbedded) {
     const small = facts!.small;
-    return `using large = await loadModel("${facts!.large.name}.gguf");` +
+    return `using large = await loadModel(${JSON.stringify(facts!.large.file)});` +
       (small
-        ? `\nusing small = await loadModel("${small.name}.gguf", { device: large.device });`
+        ? `\nusing small = await loadModel(${
+          JSON.stringify(small.file)
+        }, { device: large.device });`
         : "") +
       `\nconst pair = { large${small ? ", small" : ""} };`;
   }

@@ -5,6 +5,7 @@
  */
 
 import {
+  type DroppedFile,
   type FromEngine,
   MAX_POLICIES,
   type PairFacts,
@@ -12,6 +13,7 @@ import {
   type ReceivedSteps,
 } from "../messages.ts";
 import type { Action } from "./actions.ts";
+import { modelsOf } from "./dropped_files.ts";
 import { withOption } from "./options.ts";
 import {
   type ExplorerState,
@@ -57,6 +59,11 @@ function changed(state: ExplorerState, action: Action): ExplorerState {
     }
     case "files":
       return dropped(state, action.files);
+    case "backend": {
+      const wanted = state.pair.opening ?? state.pair.source;
+      const next = { ...state, pair: { ...state.pair, backend: action.backend } };
+      return wanted ? opening(next, { ...wanted }) : next;
+    }
     case "embedded":
       return opening(state, { kind: "embedded", address: action.address });
     case "extract":
@@ -161,7 +168,8 @@ function opened(state: ExplorerState, facts: PairFacts): ExplorerState {
   const prompt = setup.prompt === "" || isKnown ? example.prompt : setup.prompt;
   const known = facts.policies.map(({ name }) => name);
   const policies = setup.policies.filter((name) => known.includes(name));
-  const pair = { backend: state.pair.backend, facts };
+  const { backend, opening: source } = state.pair;
+  const pair = { backend, openBackend: backend, ...(source && { source }), facts };
   const next = { ...state, pair, setup: { ...setup, prompt, policies } };
   return begun({ ...next, view: within(next.view, facts, policies.length) });
 }
@@ -261,9 +269,15 @@ function restored(state: ExplorerState, run: RunState, fault: string): ExplorerS
 
 /** After files that cannot be opened, what was there continues; a prompt that was being read is read again. */
 function stillOpen(state: ExplorerState): ExplorerState {
-  const { opening: _, ...pair } = state.pair;
+  const { opening: tried, openBackend, backend, source = tried, ...rest } = state.pair;
+  const pair = {
+    ...rest,
+    backend: openBackend ?? backend,
+    ...(openBackend && { openBackend }),
+    ...(source && { source }),
+  };
   const next = { ...state, pair };
-  if (!next.run || hasStarted(next.run)) return next;
+  if (!next.run || next.run.isDone || hasStarted(next.run)) return next;
   return { ...begun(next), fault: state.fault! };
 }
 
@@ -300,14 +314,10 @@ function looked(state: ExplorerState, change: Partial<View>): ExplorerState {
   return { ...state, view: { ...state.view, ...change } };
 }
 
-/** The larger of two files is the large model. */
-function dropped(state: ExplorerState, files: readonly File[]): ExplorerState {
-  const [large, small, ...rest] = [...files].sort((a, b) => b.size - a.size);
-  if (!large || rest.length > 0) {
-    const fault = `Cannot open ${files.length} files: drop one GGUF file, or two of one family`;
-    return { ...state, fault };
-  }
-  return opening(state, { kind: "files", large, ...(small && { small }) });
+function dropped(state: ExplorerState, files: readonly DroppedFile[]): ExplorerState {
+  const models = modelsOf(files);
+  if ("fault" in models) return { ...state, fault: models.fault };
+  return opening(state, { kind: "files", ...models });
 }
 
 function opening(state: ExplorerState, source: PairSource): ExplorerState {

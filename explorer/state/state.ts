@@ -81,6 +81,10 @@ export interface PairState {
   readonly opening?: PairSource;
   /** Where to compute. */
   readonly backend: BackendChoice;
+  /** Where the open pair was asked to compute. */
+  readonly openBackend?: BackendChoice;
+  /** Where the open pair came from; what was tried last if none is open. */
+  readonly source?: PairSource;
   /** The open pair. */
   readonly facts?: PairFacts;
 }
@@ -120,6 +124,7 @@ export const USUAL_SETUP: Setup = {
   example: 0,
   policies: ["h2o", "smallkv", "smallkv_query_aware"],
   options: {},
+  store: "tiered",
   budget: 0.1,
   reads: "own",
   newTokens: 40,
@@ -184,14 +189,15 @@ export function wantedSteps({ run, view }: ExplorerState): WantedSteps[] {
 /** Whether the next run would differ from the one that is shown. */
 export function isChanged({ run, setup }: ExplorerState): boolean {
   if (!run) return false;
-  const key = ({ prompt, policies, options, budget, reads, newTokens }: RunRequest) =>
-    JSON.stringify([prompt, policies, optionsText(options), budget, reads, newTokens]);
+  const key = ({ prompt, policies, options, store, budget, reads, newTokens }: RunRequest) =>
+    JSON.stringify([prompt, policies, optionsText(options), store, budget, reads, newTokens]);
   return key(run.request) !== key(requestOf(setup));
 }
 
 /** What a run asks the engine for. */
 export function requestOf(
-  { prompt, policies, options, budget, reads, newTokens }: Setup,
+  { prompt, policies, options, store, budget, reads, newTokens }: Setup,
 ): RunRequest {
-  return { prompt, policies, options: optionsOf(options, policies), budget, reads, newTokens };
+  const own = optionsOf(options, policies);
+  return { prompt, policies, options: own, store, budget, reads, newTokens };
 }

@@ -5,6 +5,7 @@
  */
 
 import type { JSX } from "preact";
+import type { BackendChoice } from "../messages.ts";
 import { filmView, type TrackView, trackViews as computeTrackViews } from "../state/selectors.ts";
 import type { ExplorerState } from "../state/state.ts";
 import { FigureView } from "./figure_view.tsx";
@@ -83,7 +84,32 @@ function mostBytes(tracks: readonly TrackView[]): number {
   return Math.max(1, ...tracks.map(({ bytes }) => bytes.device + bytes.small + bytes.host));
 }
 
-function Masthead({ state }: AppProps): JSX.Element {
+/** Devices to choose. */
+const DEVICES: Readonly<Record<BackendChoice, string>> = {
+  auto: "automatic",
+  cpu: "CPU",
+  webgpu: "WebGPU",
+  reference: "reference, slow",
+};
+
+function DeviceField({ state, dispatch }: Pick<AppProps, "state" | "dispatch">): JSX.Element {
+  return (
+    <label class="inline">
+      <span>Device</span>{" "}
+      <select
+        value={state.pair.backend}
+        onChange={({ currentTarget }) =>
+          dispatch({ kind: "backend", backend: currentTarget.value as BackendChoice })}
+      >
+        {Object.entries(DEVICES).map(([backend, text]) => (
+          <option key={backend} value={backend}>{text}</option>
+        ))}
+      </select>
+    </label>
+  );
+}
+
+function Masthead({ state, dispatch }: AppProps): JSX.Element {
   const { facts } = state.pair;
   return (
     <header class="masthead">
@@ -94,6 +120,7 @@ function Masthead({ state }: AppProps): JSX.Element {
           each policy keeps, where its text departs, and whose attention told it.
         </p>
       </div>
+      <DeviceField state={state} dispatch={dispatch} />
       {facts && (
         <p class="pair" data-state="open">
           <strong>{facts.isEmbedded ? "The embedded pair" : facts.large.name}</strong>
@@ -285,12 +312,16 @@ function Share({ state, dispatch, tools }: AppProps): JSX.Element {
         >
           Save attention (safetensors)
         </button>
-        <button type="button" onClick={tools.chooseFiles}>Open your own models…</button>
+        <button type="button" onClick={() => tools.chooseFiles("files")}>
+          Open your own models…
+        </button>
+        <button type="button" onClick={() => tools.chooseFiles("folder")}>Open a folder…</button>
       </div>
       <p class="hint">
-        Your own models: drop two GGUF files of one family anywhere on this page, a large model and
-        a small one; or one file, for policies without a small model. They are read here and sent
-        nowhere; together they may have almost 4 GiB.
+        Your own models: drop two of one family anywhere on this page, a large one and a small one,
+        as GGUF files (in parts, too) or folders with safetensors; or one, for policies without a
+        small model. They are read here and sent nowhere; on the CPU, both with all caches may have
+        almost 4 GiB.
       </p>
     </section>
   );

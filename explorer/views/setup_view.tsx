@@ -221,6 +221,20 @@ function NumberFields({ state, dispatch }: Pick<ViewProps, "state" | "dispatch">
           <option value="full">what the full cache wrote</option>
         </select>
       </label>
+      <label>
+        <span>Tokens that may return wait</span>
+        <select
+          value={setup.store}
+          onChange={({ currentTarget }) =>
+            dispatch({
+              kind: "edit",
+              change: { store: currentTarget.value === "resident" ? "resident" : "tiered" },
+            })}
+        >
+          <option value="tiered">on the host</option>
+          <option value="resident">on the device, only counted</option>
+        </select>
+      </label>
     </div>
   );
 }

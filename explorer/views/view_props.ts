@@ -20,8 +20,8 @@ export interface PageTools {
   readonly saveData: () => void;
   /** Saves the figure with an id. */
   readonly saveFigure: (id: string, format: FigureFormat) => void;
-  /** Asks for files of models. */
-  readonly chooseFiles: () => void;
+  /** Asks for files of models, or for a folder of one. */
+  readonly chooseFiles: (what: "files" | "folder") => void;
 }
 
 /** What views are given. */

@@ -7,7 +7,13 @@ const OPTIONS = { h2o: { sink: 4 }, tova: { sink: 2 } } as const;
 
 Deno.test("readAddress() reads what writeAddress() wrote", () => {
   const state = after(
-    steppedState({ budget: 0.25, reads: "full", newTokens: 7, options: OPTIONS }),
+    steppedState({
+      budget: 0.25,
+      reads: "full",
+      newTokens: 7,
+      options: OPTIONS,
+      store: "resident",
+    }),
     {
       kind: "look",
       change: {
@@ -24,6 +30,7 @@ Deno.test("readAddress() reads what writeAddress() wrote", () => {
     example: 0,
     policies: ["h2o", "smallkv"],
     options: { h2o: { sink: 4 } },
+    store: "resident",
     budget: 0.25,
     reads: "full",
     newTokens: 7,

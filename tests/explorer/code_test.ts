@@ -11,6 +11,7 @@ const REQUEST = {
   prompt: evaluationItems("route", { count: 1 })[0]!.prompt.slice(-560),
   policies: ["h2o", "smallkv"],
   options: {},
+  store: "tiered" as const,
   budget: 0.2,
   newTokens: 5,
 };
@@ -67,9 +68,14 @@ Deno.test("codeOf() writes programs that do what the page does", async () => {
 });
 
 Deno.test("codeOf() names the files of other models", () => {
-  const facts = { ...FACTS, isEmbedded: false };
+  const facts = {
+    ...FACTS,
+    isEmbedded: false,
+    large: { ...FACTS.large, file: "large.gguf" },
+    small: { ...FACTS.small!, file: "small" },
+  };
   const code = codeOf({ ...REQUEST, reads: "own" }, { facts });
-  assert(code.includes('loadModel("large.gguf")') && code.includes('loadModel("small.gguf", {'));
+  assert(code.includes('loadModel("large.gguf")') && code.includes('loadModel("small", {'));
   const { small: _, ...alone } = facts;
-  assert(!codeOf({ ...REQUEST, reads: "own" }, { facts: alone }).includes("small.gguf"));
+  assert(!codeOf({ ...REQUEST, reads: "own" }, { facts: alone }).includes("const small"));
 });

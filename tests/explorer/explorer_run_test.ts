@@ -38,6 +38,7 @@ function request(change: Partial<RunRequest>): RunRequest {
     prompt: PROMPT,
     policies: [],
     options: {},
+    store: "tiered",
     budget: BUDGET,
     reads: "own",
     newTokens: 8,
@@ -143,6 +144,17 @@ Deno.test("ExplorerRun gives policies their options, also those that select for 
     assertEquals(positions(last!, row, TIER.recent).slice(0, 5), [0, 1, 2, 3, 4]);
     assertEquals(positions(last!, row, TIER.marginal), []);
   }
+});
+
+Deno.test("ExplorerRun holds nothing on the host where tokens stay on the device", async () => {
+  using pair = await openPair();
+  const hostBytes = async (store: "resident" | "tiered") => {
+    using run = new ExplorerRun(pair, request({ policies: ["smallkv"], store, newTokens: 3 }));
+    const [, steps] = await allSteps(run);
+    return steps!.map(({ hostBytes }) => hostBytes);
+  };
+  assertEquals(await hostBytes("resident"), [0, 0, 0]);
+  assert((await hostBytes("tiered")).at(-1)! > 0);
 });
 
 Deno.test("ExplorerRun.attend() adds up what tokens received on the text of each policy", async () => {

@@ -5,6 +5,7 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
+import { fileURLToPath } from "node:url";
 import type { Page } from "playwright-core";
 import { embeddedPair } from "../../data/embedded.ts";
 import { findChromium, startChromium } from "../../experiments/figures/chromium.ts";
@@ -12,11 +13,32 @@ import { ExplorerRun } from "../../explorer/engine/explorer_run.ts";
 import type { RunRequest, TrackStep } from "../../explorer/messages.ts";
 import { serveSite } from "../../explorer/serve_site.ts";
 import { buildSite } from "../../explorer/site.ts";
+import {
+  encodeGguf,
+  ggufMetadata,
+  ggufTensors,
+  splitGguf,
+  TINY,
+  tinyWeights,
+  type WrittenValue,
+} from "../support/model_writer.ts";
 import { openDevice } from "../../gpu/open_device.ts";
 import { loadModel } from "../../models/load.ts";
 
 const chromium = await findChromium();
 if (chromium === undefined) console.warn("The explorer's page is skipped: no Chromium was found");
+
+/** A tokenizer of printable characters. */
+const TOKENIZER: [string, WrittenValue][] = [
+  ["tokenizer.ggml.model", ["string", "gpt2"]],
+  ["tokenizer.ggml.pre", ["string", "qwen2"]],
+  [
+    "tokenizer.ggml.tokens",
+    ["strings", Array.from({ length: TINY.vocabulary }, (_, id) => String.fromCharCode(65 + id))],
+  ],
+  ["tokenizer.ggml.token_type", ["i32s", Array(TINY.vocabulary).fill(1)]],
+  ["tokenizer.ggml.merges", ["strings", []]],
+];
 
 const BASE = "/some/where/";
 /**
@@ -307,7 +329,7 @@ Deno.test({
       for (
         const [files, expected] of [
           [{ "broken.gguf": new Uint8Array(5000).fill(7) }, /^Cannot read broken\.gguf: /],
-          [{ "notes.txt": new Uint8Array(10) }, /^Cannot open notes\.txt: .*\.gguf/],
+          [{ "notes.txt": new Uint8Array(10) }, /^Cannot open notes\.txt: drop GGUF files/],
           [{ "empty.gguf": new Uint8Array(0) }, /^Cannot read empty\.gguf: /],
         ] as const
       ) {
@@ -335,6 +357,48 @@ Deno.test({
         .waitFor({ timeout: 30_000 });
       await waitForStep(page, 1);
       assertEquals(await page.locator('article[data-policy="smallkv"]').count(), 0);
+    });
+
+    await test.step("opens parts of a split file, and a folder with safetensors", async () => {
+      const path = (name: string) => fileURLToPath(new URL(`../fixtures/${name}`, import.meta.url));
+      const parts = splitGguf({
+        metadata: [...ggufMetadata({ ...TINY, contextLength: 4096 }), ...TOKENIZER],
+        tensors: ggufTensors(tinyWeights(TINY)),
+      }, 2).map(encodeGguf);
+      await drop(page, {
+        "tiny-00001-of-00002.gguf": parts[0]!,
+        "tiny-00002-of-00002.gguf": parts[1]!,
+      });
+      await page.locator('[data-state="open"]', { hasText: "tiny, without a small model" })
+        .waitFor({ timeout: 30_000 });
+      await drop(page, { "tiny-00001-of-00002.gguf": parts[0]! });
+      await page.locator("[role=alert]", { hasText: "tiny-00002-of-00002.gguf" })
+        .waitFor({ timeout: 30_000 });
+      const [chooser] = await Promise.all([
+        page.waitForEvent("filechooser"),
+        page.getByRole("button", { name: "Open a folder…" }).click(),
+      ]);
+      await chooser.setFiles(path("../../data/embedded/small"));
+      await page.locator('[data-state="open"]', { hasText: "small, without a small model" })
+        .waitFor({ timeout: 30_000 });
+      // The usual example is longer than the context of this model.
+      await page.locator("[role=alert]", { hasText: "must fit the context of 512" }).waitFor();
+      await page.getByRole("textbox", { name: "Prompt" }).fill("Glen has a red ball.");
+      await page.getByRole("button", { name: "Run with these changes" }).click();
+      await waitForStep(page, 1);
+    });
+
+    await test.step("computes on another device, and says where there is none", async () => {
+      await page.getByRole("combobox", { name: /^Device/ }).selectOption("webgpu");
+      await page.locator("[role=alert]").waitFor({ timeout: 60_000 });
+      assertEquals(await page.getByRole("combobox", { name: /^Device/ }).inputValue(), "cpu");
+      await page.getByRole("combobox", { name: /^Device/ }).selectOption("auto");
+      await page.locator('[data-state="open"]', { hasText: "CPU" }).waitFor({ timeout: 60_000 });
+      await waitForStep(page, 1);
+      await page.getByRole("combobox", { name: /^Tokens that may/ }).selectOption("resident");
+      await page.getByRole("button", { name: "Run with these changes" }).click();
+      await waitForStep(page, 1);
+      assertEquals((await savedData(page)).request.store, "resident");
     });
 
     await test.step("does not block the page while it computes", async () => {

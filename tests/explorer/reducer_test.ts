@@ -3,6 +3,7 @@ import type { Action } from "../../explorer/state/actions.ts";
 import { reduce } from "../../explorer/state/reducer.ts";
 import { requests } from "../../explorer/state/requests.ts";
 import { type ExplorerState, initialState, recordedSteps } from "../../explorer/state/state.ts";
+import type { DroppedFile } from "../../explorer/messages.ts";
 import {
   after,
   FACTS,
@@ -122,6 +123,27 @@ Deno.test("reduce() asks for what tokens received where it is looked at, step by
   assertEquals([failed.view.film, failed.fault], ["tiers", "full"]);
 });
 
+Deno.test("reduce() opens the same models on another device, and goes back where that fails", () => {
+  const state = steppedState();
+  const webgpu = after(state, { kind: "backend", backend: "webgpu" });
+  assertEquals(requests(state, webgpu), [{
+    kind: "open",
+    source: { kind: "embedded", address: "embedded/" },
+    backend: "webgpu",
+  }]);
+  const message = "Cannot open a device: there must be WebGPU";
+  const failed = after(webgpu, told({ kind: "failed", request: "open", message }));
+  assertEquals([failed.pair.backend, failed.fault, failed.run], ["auto", message, state.run]);
+  const open = after(webgpu, told({ kind: "opened", pair: FACTS }));
+  assertEquals([open.pair.backend, open.asked], ["webgpu", "start"]);
+  const never = after(
+    initialState("embedded/", { backend: "webgpu" }),
+    told({ kind: "failed", request: "open", message }),
+    { kind: "backend", backend: "cpu" },
+  );
+  assertEquals([never.asked, never.pair.backend], ["open", "cpu"]);
+});
+
 Deno.test("reduce() has attention collected once the engine has time", () => {
   const idle = after(
     steppedState(),
@@ -156,26 +178,44 @@ Deno.test("reduce() keeps a run when the next one cannot begin", () => {
   assertEquals(kept.setup.options, { h2o: { sink: 4 } }, "to be corrected");
   const lost = after(asked, told(fault));
   assertEquals([lost.run!.id, lost.run!.isDone], [run.id + 1, true]);
+  const broken = [{ path: "a.gguf", file: new File(["1"], "a.gguf") }];
+  const unread = after(
+    lost,
+    { kind: "files", files: broken },
+    told({ kind: "failed", request: "open", message: "broken" }),
+  );
+  assertEquals([unread.fault, unread.asked], ["broken", undefined], "it is not tried again");
 });
 
 Deno.test("reduce() keeps everything when dropped files cannot be opened", () => {
   const state = steppedState();
-  const [small, large] = [new File(["1"], "small.gguf"), new File(["123"], "large.gguf")];
+  const [small, large] = (["small", "large"] as const).map((name) => ({
+    path: `${name}.gguf`,
+    file: new File([name === "small" ? "1" : "123"], `${name}.gguf`),
+  })) as [DroppedFile, DroppedFile];
   const dropped = after(state, { kind: "files", files: [small, large] });
   assertEquals(requests(state, dropped), [
-    { kind: "open", source: { kind: "files", large, small }, backend: "auto" },
+    {
+      kind: "open",
+      source: { kind: "files", large: [large], small: [small] },
+      backend: "auto",
+    },
   ]);
   const message = "Cannot read large.gguf: it must be a GGUF file";
   const failed = after(dropped, told({ kind: "failed", request: "open", message }));
   assertEquals([failed.fault, failed.pair, failed.run], [message, state.pair, state.run]);
   assertEquals(after(failed, { kind: "dismiss" }).fault, undefined);
-  const three = after(state, { kind: "files", files: [small, large, small] });
+  const three = after(state, {
+    kind: "files",
+    files: [small, large, { ...small, path: "third.gguf" }],
+  });
   assertEquals([three.asked, three.fault?.startsWith("Cannot open 3 files")], [state.asked, true]);
 });
 
 Deno.test("reduce() lets no late answer end the opening of other models", () => {
   const state = { ...steppedState(), asked: "step" } as const;
-  const dropped = after(state, { kind: "files", files: [new File(["1"], "large.gguf")] });
+  const file = { path: "large.gguf", file: new File(["1"], "large.gguf") };
+  const dropped = after(state, { kind: "files", files: [file] });
   const run = state.run!.id;
   const late = after(dropped, told({ kind: "stepped", run, steps: [], isDone: false }));
   assertEquals(late.asked, "open");

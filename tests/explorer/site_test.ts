@@ -39,3 +39,32 @@ Deno.test("buildSite() writes a site that needs nothing else, and serveSite() se
     await Deno.remove(folder, { recursive: true });
   }
 });
+
+Deno.test("buildSite() removes what an earlier build wrote, and nothing else", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "smallkv-" });
+  const has = (path: string) => Deno.stat(`${folder}/${path}`).then(() => true, () => false);
+  const write = async (path: string) => {
+    await Deno.mkdir(`${folder}/${path.slice(0, path.lastIndexOf("/"))}`, { recursive: true });
+    await Deno.writeTextFile(`${folder}/${path}`, "old");
+  };
+  try {
+    const [old, other] = ["0123456789abcdef", "fedcba9876543210"];
+    const left = [`${other}/page.css`, `${old}/page/mine.txt`, "notes/mine.txt", "outside.txt"];
+    const gone = [`${old}/page.css`, `${old}/page/main.js`, `${old}/embedded/large/config.json`];
+    for (const path of [...left, ...gone]) await write(path);
+    const listed = ["./", ...gone, `${old}/missing.js`, "outside.txt", `${old}/../notes/mine.txt`];
+    await Deno.writeTextFile(
+      `${folder}/service_worker.js`,
+      `const SITE_FILES=${JSON.stringify(listed)},SITE_VERSION="${old}";`,
+    );
+    const { paths } = await buildSite(folder);
+    assertEquals(await Promise.all(gone.map(has)), [false, false, false]);
+    assertEquals(await Promise.all(left.map(has)), [true, true, true, true]);
+    assertEquals([await has(`${old}/embedded`), await has(`${old}/page`)], [false, true]);
+    // A build over itself keeps all of its files.
+    await buildSite(folder);
+    assertEquals(await Promise.all(paths.map(has)), paths.map(() => true));
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});

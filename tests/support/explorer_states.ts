@@ -13,8 +13,8 @@ import { type ExplorerState, initialState, type Wanted } from "../../explorer/st
 /** A small pair. */
 export const FACTS: PairFacts = {
   isEmbedded: true,
-  large: { name: "large", layers: 2, queryHeads: 4, kvHeads: 2 },
-  small: { name: "small", layers: 1, queryHeads: 2, kvHeads: 1 },
+  large: { name: "large", file: "large", layers: 2, queryHeads: 4, kvHeads: 2 },
+  small: { name: "small", file: "small", layers: 1, queryHeads: 2, kvHeads: 1 },
   device: "CPU, 1 thread",
   contextLength: 64,
   examples: [{ title: "One", prompt: "a b c" }, { title: "Two", prompt: "d e f" }],
