@@ -25,8 +25,11 @@ export interface DroppedFile {
   readonly file: File;
 }
 
+/** Back ends that a page may have: Dawn is a library of this machine. */
+export const PAGE_BACKENDS = ["webgpu", "cpu", "reference"] as const satisfies readonly Backend[];
+
 /** Where to compute. */
-export type BackendChoice = "auto" | Backend;
+export type BackendChoice = "auto" | typeof PAGE_BACKENDS[number];
 
 /** What every step of a policy reads: the text that it wrote itself, or what the full cache wrote. */
 export type ReadText = "own" | "full";

@@ -4,8 +4,7 @@
  * @module
  */
 
-import { BACKENDS } from "../../gpu/device.ts";
-import { type BackendChoice, type HeadPlace, MAX_POLICIES } from "../messages.ts";
+import { type BackendChoice, type HeadPlace, MAX_POLICIES, PAGE_BACKENDS } from "../messages.ts";
 import { optionsOf, optionsText, readOptions } from "./options.ts";
 import type { ExplorerState, Setup, View, Wanted } from "./state.ts";
 
@@ -48,7 +47,7 @@ export function writeAddress({ pair, setup, run, view }: ExplorerState): string 
 export function readAddress(address: string): Wanted {
   const fields = new URLSearchParams(address);
   const backend = fields.get("device");
-  const isKnown = backend !== null && (BACKENDS as readonly string[]).includes(backend);
+  const isKnown = backend !== null && (PAGE_BACKENDS as readonly string[]).includes(backend);
   return {
     setup: readSetup(fields),
     view: readView(fields),

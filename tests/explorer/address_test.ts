@@ -62,4 +62,5 @@ Deno.test("readAddress() leaves out what makes no sense", () => {
   assertEquals(readAddress(address), { setup: { policies: ["h2o", "tova", "a"] }, view: {} });
   assertEquals(readAddress(""), { setup: {}, view: {} });
   assertEquals(readAddress("device=cpu").backend, "cpu");
+  assertEquals(readAddress("device=dawn").backend, undefined, "a page has no such device");
 });
