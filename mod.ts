@@ -20,7 +20,8 @@ export type { JsonValue } from "./core/json.ts";
 export { Progress } from "./core/progress.ts";
 export type { ProgressOptions, ProgressState, ProgressStep } from "./core/progress.ts";
 export { createSafetensors } from "./core/safetensors_writer.ts";
-export type { SafetensorsWriter, TensorPlan } from "./core/safetensors_writer.ts";
+export type { TensorPlan } from "./core/safetensors_bytes.ts";
+export type { SafetensorsWriter } from "./core/safetensors_writer.ts";
 
 // Devices
 export type {
@@ -37,6 +38,8 @@ export type {
   Dispatch,
   DispatchBuffers,
   Recording,
+  ShapeChoice,
+  SubgroupMatrixShape,
 } from "./gpu/device.ts";
 export type { CpuCode, CpuField, CpuModule, CpuPass, CpuRun } from "./gpu/cpu_module.ts";
 export type { CpuDeviceOptions } from "./gpu/cpu_device.ts";
@@ -60,6 +63,7 @@ export type {
   BlockNorms,
   LayerAttention,
   ModelConfig,
+  QueryScaling,
   RopeScaling,
   RopeScalingKind,
 } from "./models/config.ts";
@@ -264,6 +268,7 @@ export type { DatasetOptions } from "./models/hub/hub_datasets.ts";
 export { averageScore } from "./data/task.ts";
 export type {
   GradedItem,
+  LeftOutItem,
   Task,
   TaskGrade,
   TaskItem,

@@ -12,6 +12,7 @@ import { benchAnswers } from "./answers_bench.ts";
 import { benchAttention } from "./attention_bench.ts";
 import { benchCeiling } from "./ceiling.ts";
 import { benchFirst, benchStart } from "./first_bench.ts";
+import { benchGpu } from "./gpu_bench.ts";
 import { benchHeads } from "./head_match_bench.ts";
 import { benchMatmul } from "./matmul_bench.ts";
 import { benchMemory } from "./memory_bench.ts";
@@ -22,6 +23,7 @@ import { benchStudy } from "./study_bench.ts";
 
 const KINDS: Readonly<Record<string, (args: string[]) => void | Promise<void>>> = {
   speed: benchSpeed,
+  gpu: benchGpu,
   ceiling: benchCeiling,
   first: benchFirst,
   start: benchStart,
@@ -42,6 +44,9 @@ const USAGE = `Usage: deno task bench [KIND] [OPTION...]
   speed        this engine and llama.cpp, with their shares of what the machine can do: --model FILE
                --prompt COUNT --tokens COUNT --repetitions COUNT --repeat prompt,decode --sums yes|no
                --peers cpu,vulkan|none (taken if no KIND is given)
+  gpu          Table 2 of the paper on random weights of Qwen2-7B and 0.5B, made on the device, with their
+               shares of what the adapter can do: --scale SHARE --format f16|q4|... --policies NAME,...
+               --minutes COUNT --ahead COUNT
   ceiling      arithmetic and reading of memory that the machine can do at most: --threads COUNT,...
   first        time to the first token under policies: --large FILE --small FILE --tokens COUNT,...
                --policies NAME,... --budget SHARE --samples COUNT
@@ -65,8 +70,9 @@ const USAGE = `Usage: deno task bench [KIND] [OPTION...]
   heads        matching of heads on the host
 
 FILE is a path, embedded, or 0.5b or 1.5b for a file of the folder that SMALLKV_MODELS names. All but
-ceiling, start and heads take --device auto|cpu|webgpu|reference, --threads COUNT and
---activation-bits 16|8, each several times or as a list, and run on each.`;
+ceiling, start and heads take --device auto|cpu|webgpu|dawn|reference, --threads COUNT and
+--activation-bits 16|8, each several times or as a list, and run on each; --shapes KIND|tuned|FILE
+chooses shapes of kernels on webgpu and dawn.`;
 
 if (import.meta.main) {
   const [first = "", ...rest] = Deno.args;

@@ -17,7 +17,10 @@ import {
   type Command,
   type Device,
 } from "../gpu/device.ts";
+import { driverEntry } from "../gpu/driver.ts";
+import { readShapes } from "../experiments/runner/tuned_shapes.ts";
 import { openDevice } from "../gpu/open_device.ts";
+import { shapesName } from "../kernels/shapes.ts";
 import { type Sample, startClock } from "./speed.ts";
 
 const ACTION = "run the benchmark";
@@ -106,6 +109,7 @@ export const DEVICE_OPTIONS = {
   device: "auto",
   threads: "0",
   "activation-bits": `${ACTIVATION_BITS[0]!}`,
+  shapes: "auto",
 };
 
 /**
@@ -137,13 +141,15 @@ export function deviceOpeners(
     // A list with the usual bits has something to run on other devices; other bits alone are refused there.
     const ownBits = isCpu || !bits.includes(usual) ? bits : [usual];
     return (isCpu ? counts : [0]).flatMap((threads) =>
-      ownBits.map((one) => () =>
-        openDevice({
+      ownBits.map((one) => async () => {
+        const shapes = await readShapes(options.values.shapes);
+        return await openDevice({
           backend,
           ...(threads > 0 && { threads }),
           ...(one !== usual && { activationBits: Number(one) as ActivationBits }),
-        })
-      )
+          ...(shapes !== undefined && { shapes }),
+        });
+      })
     );
   });
 }
@@ -284,8 +290,17 @@ export function printDevice(device: Device): void {
 }
 
 /** Names a device for people. */
-export function deviceName({ info: { backend, description, threads } }: Device): string {
-  return `${backend} (${description}${threads === undefined ? "" : `, threads: ${threads}`})`;
+export function deviceName({ info }: Device): string {
+  const { backend, threads } = info;
+  const { driver } = driverEntry(info);
+  const shapes = shapesName(info);
+  const parts = [
+    info.description,
+    driver,
+    threads && `threads: ${threads}`,
+    shapes && `shapes: ${shapes}`,
+  ];
+  return `${backend} (${parts.filter(Boolean).join(", ")})`;
 }
 
 /**
@@ -296,7 +311,9 @@ export function deviceName({ info: { backend, description, threads } }: Device):
 export function printJson(bench: string, device: Device | undefined, figures: object): void {
   const facts = { commit: commit(), deno: Deno.version.deno, load: Deno.loadavg()[0]! };
   const { backend, description, isSoftware, threads, activationBits } = device?.info ?? {};
-  const where = { backend, description, isSoftware, threads, activationBits };
+  const driver = device && driverEntry(device.info);
+  const shapes = device && shapesName(device.info);
+  const where = { backend, description, ...driver, isSoftware, threads, activationBits, shapes };
   console.log(JSON.stringify({ bench, ...facts, ...where, ...figures }));
 }
 

@@ -6,12 +6,8 @@
 
 import { RequirementError } from "../core/check.ts";
 import { Progress } from "../core/progress.ts";
-import {
-  createSafetensors,
-  type SafetensorsWriter,
-  tensorBytes,
-  type TensorPlan,
-} from "../core/safetensors_writer.ts";
+import { tensorBytes, type TensorPlan } from "../core/safetensors_bytes.ts";
+import { createSafetensors, type SafetensorsWriter } from "../core/safetensors_writer.ts";
 import { terminalView } from "../core/terminal_view.ts";
 import { type Command, type CommandCall, type CommandIo, valueOption } from "./command.ts";
 import { EXIT } from "./command_line.ts";

@@ -38,6 +38,8 @@ export interface RunSettings {
   readonly newTokens: number;
   /** Steps whose selections are wanted, ascending. */
   readonly tracedSteps: readonly number[];
+  /** Most decode steps that run before their tokens are read; chosen by the device if left out. */
+  readonly ahead?: number;
   /** Whether the run continues after a token that ends a text. */
   readonly ignoresEnd: boolean;
   /** Whether statistics or a trace of what was selected are wanted. */
@@ -104,6 +106,7 @@ async function runFreely(
     maxNewTokens: Math.max(newTokens, steps + 1),
     ...(settings.ignoresEnd && { stopTokens: [] }),
     ...(settings.sampling && { sampling: settings.sampling }),
+    ...(settings.ahead !== undefined && { ahead: settings.ahead }),
     onToken: ({ index, text }) => index < newTokens && onText?.(text),
   });
   settings.signal.throwIfAborted();

@@ -62,6 +62,7 @@ export const API_NAMES: Readonly<Record<string, string>> = {
   ...apiNamesOf(POLICY_CHOICES),
   ...apiNamesOf(RUN_CHOICES),
   draftTokens: "speculate",
+  ahead: "ahead",
   maxNewTokens: "max-new",
   topP: "top-p",
   topK: "top-k",
@@ -94,7 +95,15 @@ type FitChoices = { readonly [Name in keyof typeof FIT_CHOICES]?: number };
 export interface GenerateRequest extends
   Pick<
     RunSettings,
-    "budget" | "cut" | "store" | "match" | "drafts" | "sampling" | "tracedSteps" | "ignoresEnd"
+    | "budget"
+    | "cut"
+    | "store"
+    | "match"
+    | "drafts"
+    | "sampling"
+    | "ahead"
+    | "tracedSteps"
+    | "ignoresEnd"
   > {
   /** Policies with every choice made, in order. */
   readonly policies: readonly ResolvedPolicy[];
@@ -154,6 +163,7 @@ export function readRequest(call: CommandCall): GenerateRequest {
     ...request,
     drafts: readDrafts(call, request, made),
     ...(sampling && { sampling }),
+    ...readAhead(call),
     ...readTurnBlock(call, request, made),
     tracedSteps: readSteps(call),
     ignoresEnd: call.has("ignore-end"),
@@ -298,6 +308,22 @@ function readTurnBlock(
   const settings = policies.map((policy) => ({ policy }));
   usageOf(call, () => checkTurnBlock(settings, { store, turnBlock }), "turn-block");
   return { turnBlock };
+}
+
+/** Refuses options with which each step's tokens, logits or selections are read. */
+function readAhead(call: CommandCall): Pick<GenerateRequest, "ahead"> {
+  if (!call.has("ahead")) return {};
+  const readers = [
+    "speculate",
+    "reference-tokens",
+    "stats",
+    "json",
+    ...Object.keys(SAMPLING_FLAGS),
+  ];
+  for (const other of readers) {
+    if (call.has(other)) call.exclude("ahead", other);
+  }
+  return { ahead: call.number("ahead", { min: 1, max: 16, isInteger: true }) };
 }
 
 function readSteps(call: CommandCall): number[] {

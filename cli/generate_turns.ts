@@ -151,6 +151,8 @@ async function writeAnswer(
   const said = conversation.say(turn, {
     maxNewTokens: newTokens,
     signal,
+    hasSelections: settings.hasSelections,
+    ...(settings.ahead !== undefined && { ahead: settings.ahead }),
     ...(ignoresEnd && { stopTokens: [] }),
     onPrefill: (share) => settings.onProgress?.(`${policy.name}, turn`, share),
   });

@@ -77,10 +77,11 @@ function showVerified(call: CommandCall, io: CommandIo): number {
 async function info(openEngine: OpenEngine, call: CommandCall, io: CommandIo): Promise<number> {
   const lengths = readLengths(call);
   await using engine = await openEngineFor(openEngine, call, { io });
-  const { device, adapter, isSoftware, versions, system } = engine.environment;
+  const { device, adapter, driver, isSoftware, versions, system } = engine.environment;
   const facts = {
     device: isSoftware && device !== "cpu" ? `${device} (computes on the CPU)` : device,
     adapter: device === "cpu" ? `${adapter}; ${await whyNoGpu()}` : adapter,
+    ...(driver !== undefined && { driver }),
     system,
     ...versions,
   };
@@ -97,7 +98,10 @@ async function info(openEngine: OpenEngine, call: CommandCall, io: CommandIo): P
 async function whyNoGpu(): Promise<string> {
   const found = await adapterSummary();
   if (found === undefined) return "WebGPU finds no adapter";
-  return `WebGPU finds ${found.description}${found.isSoftware ? ", which is software" : ""}`;
+  const driver = found.driver === undefined ? "" : `, driver ${found.driver}`;
+  return `WebGPU finds ${found.description}${driver}${
+    found.isSoftware ? ", which is software" : ""
+  }`;
 }
 
 /** Lengths that were asked for, if any. */

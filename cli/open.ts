@@ -8,11 +8,14 @@ import type { Progress } from "../core/progress.ts";
 import { CLEAR_LINE } from "../core/terminal_view.ts";
 import { ACTIVATION_BITS, type ActivationBits, BACKENDS } from "../gpu/device.ts";
 import type { Engine, EngineOptions, OpenEngine } from "../experiments/runner/engine.ts";
+import { SHAPES } from "../kernels/shapes.ts";
 import { type CommandCall, type CommandIo, type OptionSpec, valueOption } from "./command.ts";
+
+const SHAPE_KINDS = SHAPES.map(({ kind }) => kind).join(", ");
 
 /** Options that choose the device. */
 export const DEVICE_OPTIONS: Readonly<
-  Record<"device" | "threads" | "activation-bits", OptionSpec>
+  Record<"device" | "threads" | "activation-bits" | "shapes", OptionSpec>
 > = {
   device: {
     type: "string",
@@ -27,6 +30,11 @@ export const DEVICE_OPTIONS: Readonly<
     text: "bits of activations in products of the device cpu, 16 if left out; 8 is faster and " +
       "less exact, and results name it",
   },
+  shapes: valueOption(
+    "SHAPES",
+    `shapes of kernels on webgpu: auto, ${SHAPE_KINDS}, tuned, or a file of deno task tune`,
+    "auto",
+  ),
 };
 
 /** Most threads that can be asked for. */
@@ -64,6 +72,7 @@ export async function openEngineFor(
     ...(call.has("activation-bits") && {
       activationBits: Number(call.required("activation-bits")) as ActivationBits,
     }),
+    shapes: call.required("shapes"),
     ...(dataFolder === undefined ? {} : { dataFolder }),
     onProgress(detail, share) {
       options.progress?.describe(detail, `${Math.floor(100 * share)}%`);

@@ -139,9 +139,10 @@ async function reproduce(
   using progress = new Progress("Reproduce", view, { refreshMs: 1000 });
   await using engine = await openEngineFor(parts.openEngine, call, { io, progress });
   const store = openBlobStore(cache, { isFresh: call.has("force") });
-  const { device, adapter } = engine.environment;
+  const { device, adapter, driver } = engine.environment;
+  const place = [device, adapter, ...driver === undefined ? [] : [driver]];
   const codeOf = async (modules: readonly URL[]) =>
-    contentHash([await codeHash(modules, parts.readModule), device, adapter]);
+    contentHash([await codeHash(modules, parts.readModule), ...place]);
   const traces = { store, code: await codeOf(OBSERVING) };
   const policies = { store, code: await codeOf(DECODING) };
   const setting = {

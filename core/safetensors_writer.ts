@@ -6,17 +6,13 @@
  */
 
 import { createAtomicFile } from "./atomic_file.ts";
-import { checkInteger, DataError, RequirementError } from "./check.ts";
-
-/** Name and shape of a tensor that will be written, in file order. */
-export interface TensorPlan {
-  /** Name in the file. */
-  readonly name: string;
-  /** Lengths of the axes, slowest first. */
-  readonly shape: readonly number[];
-  /** Type of its elements; `F32` if left out. */
-  readonly type?: "F32" | "I32";
-}
+import { DataError } from "./check.ts";
+import {
+  elementCount,
+  littleEndian,
+  safetensorsHeader,
+  type TensorPlan,
+} from "./safetensors_bytes.ts";
 
 /** A safetensors file under construction; disposing it before `commit` leaves no trace. */
 export interface SafetensorsWriter extends AsyncDisposable {
@@ -42,7 +38,7 @@ export async function createSafetensors(
   tensors: readonly TensorPlan[],
   options: { readonly metadata?: Readonly<Record<string, string>> } = {},
 ): Promise<SafetensorsWriter> {
-  const header = encodeHeader(tensors, options.metadata ?? {});
+  const header = safetensorsHeader(tensors, options.metadata ?? {});
   const file = await createAtomicFile(path);
   await file.write(header);
   const unwritten = tensors.map((tensor) => ({ name: tensor.name, left: elementCount(tensor) }));
@@ -77,55 +73,4 @@ export async function createSafetensors(
     },
     [Symbol.asyncDispose]: () => file[Symbol.asyncDispose](),
   };
-}
-
-/**
- * Bytes of a safetensors file, without its header.
- *
- * @returns Four bytes for each element.
- */
-export function tensorBytes(tensors: readonly TensorPlan[]): number {
-  return tensors.reduce((sum, tensor) => sum + 4 * elementCount(tensor), 0);
-}
-
-function elementCount(tensor: TensorPlan): number {
-  return tensor.shape.reduce((product, length) => product * length, 1);
-}
-
-function encodeHeader(
-  tensors: readonly TensorPlan[],
-  metadata: Readonly<Record<string, string>>,
-): Uint8Array {
-  const entries: Record<string, unknown> = Object.create(null);
-  if (Object.keys(metadata).length > 0) entries["__metadata__"] = metadata;
-  let offset = 0;
-  for (const tensor of tensors) {
-    const { name, shape, type = "F32" } = tensor;
-    for (const value of shape) checkInteger(`write tensor "${name}"`, "length", { value, min: 0 });
-    if (name in entries || name === "__metadata__") {
-      throw new RequirementError({
-        action: "write tensors",
-        requirement: "names must differ",
-        current: name,
-      });
-    }
-    const end = offset + 4 * elementCount(tensor);
-    entries[name] = { dtype: type, shape, data_offsets: [offset, end] };
-    offset = end;
-  }
-  const text = new TextEncoder().encode(JSON.stringify(entries));
-  const length = Math.ceil(text.length / 8) * 8;
-  const bytes = new Uint8Array(8 + length).fill(0x20);
-  new DataView(bytes.buffer).setBigUint64(0, BigInt(length), true);
-  bytes.set(text, 8);
-  return bytes;
-}
-
-function littleEndian(values: Float32Array | Int32Array): Uint8Array {
-  const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-  const isLittle = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
-  if (isLittle) return bytes;
-  const swapped = bytes.slice();
-  for (let word = 0; word < swapped.length; word += 4) swapped.subarray(word, word + 4).reverse();
-  return swapped;
 }

@@ -72,6 +72,18 @@ export interface TaskOptions {
   readonly lengths?: readonly number[];
   /** What becomes of prompts that are longer than the context (default: truncated, as the benchmark says). */
   readonly tooLong?: "truncate" | "leave out";
+  /** Told of each item that is left out since it is longer than the context, in the order of the items. */
+  readonly onLeftOut?: (item: LeftOutItem) => void;
+}
+
+/** An item that is longer than the context. */
+export interface LeftOutItem extends Pick<TaskItem, "id" | "group"> {
+  /** The whole prompt. */
+  readonly text: string;
+  /** Its tokens. */
+  readonly promptTokens: number;
+  /** Tokens of the prompt with its answer and what a template adds. */
+  readonly tokens: number;
 }
 
 /** A task: where its prompts come from, and how answers are graded. */

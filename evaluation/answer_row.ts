@@ -51,6 +51,8 @@ export interface AnswerRow extends RowPlace, EvaluationSetting {
   readonly device: string;
   /** What the back end ran on, in the driver's words. */
   readonly adapter: string;
+  /** Driver and its version, or `unknown version`; absent where none computed it. */
+  readonly driver?: string;
   /** Answer to each turn. */
   readonly answers: readonly AnswerText[];
   /** How it was graded; null while the answer with the full cache is missing, if the task compares with that. */

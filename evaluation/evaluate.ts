@@ -6,7 +6,7 @@
 
 import { checkInteger, DataError, RequirementError } from "../core/check.ts";
 import { contentHash } from "../core/hash.ts";
-import type { Task } from "../data/task.ts";
+import type { LeftOutItem, Task } from "../data/task.ts";
 import { TASKS } from "../data/tasks/mod.ts";
 import type { ModelPair } from "../decoding/engine/types.ts";
 import type { AnswerProgress } from "../decoding/text/answers.ts";
@@ -121,18 +121,21 @@ export async function planEvaluation(
     budgets: request.budgets ?? DEFAULT_BUDGETS,
   });
   const asked: Question[] = [];
+  const leftOut: SkippedRow[] = [];
+  const context = contextOf(pair, request.context);
   for (const task of new Set(tasks)) {
     const all = await taskQuestions(task, pair, {
       ...questionOptions(request),
       folder: await dataPlace(task.files, request),
+      onLeftOut: (item) => leftOut.push(leftOutRow(task, item, context)),
     });
     asked.push(...all.filter((_, index) => isInShard(index, request.shard)));
   }
-  const context = contextOf(pair, request.context);
   const questions = asked.filter(({ capacity }) => capacity <= context);
   const noted = new Set(stored.rows.map(({ id }) => id));
-  const skipped = asked.filter(({ capacity }) => capacity > context)
-    .map((question) => skippedRow(question, context)).filter(({ id }) => !noted.has(id));
+  const unfit = asked.filter(({ capacity }) => capacity > context)
+    .map((question) => skippedRow(question, context));
+  const skipped = [...leftOut, ...unfit].filter(({ id }) => !noted.has(id));
   const counted = countedAnswers(stored.rows, stored).answers;
   checkPrompts(asked, counted);
   const answered = new Map(counted.map((row) => [answerKey(row), row]));
@@ -187,9 +190,22 @@ function isInShard(place: number, { index, count }: Shard = { index: 1, count: 1
 }
 
 function skippedRow(question: Question, context: number): SkippedRow {
-  const { task, item, prompt, promptTokens, capacity: tokens } = question;
+  const { task, item, prompt, promptTokens, capacity } = question;
   const place = { task: task.name, item: item.id, group: item.group, prompt, promptTokens };
-  const skipped = { tokens, context };
+  return rowOf(place, { tokens: capacity, context });
+}
+
+/** An item that the task itself leaves out; it was never made into a prompt, so that its text stands for that. */
+function leftOutRow(task: Task, item: LeftOutItem, context: number): SkippedRow {
+  const { id, group, text, promptTokens, tokens } = item;
+  const place = { task: task.name, item: id, group, prompt: contentHash({ text }), promptTokens };
+  return rowOf(place, { tokens, context });
+}
+
+function rowOf(
+  place: Pick<SkippedRow, "task" | "item" | "group" | "prompt" | "promptTokens">,
+  skipped: SkippedRow["skipped"],
+): SkippedRow {
   return { schema: ROW_SCHEMA, id: contentHash({ ...place, skipped }), ...place, skipped };
 }
 

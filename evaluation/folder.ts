@@ -73,7 +73,11 @@ export interface EvaluationSummary extends Omit<CountedAnswers, "answers"> {
   /** Models by role. */
   readonly models: EvaluatedModels;
   /** Where answers were computed: back ends, and what they ran on. */
-  readonly devices: readonly { readonly device: string; readonly adapter: string }[];
+  readonly devices: readonly {
+    readonly device: string;
+    readonly adapter: string;
+    readonly driver?: string;
+  }[];
   /** Tasks, sorted by name. */
   readonly tasks: readonly EvaluatedTask[];
   /** Means of each task, setting and budget. */
@@ -148,9 +152,10 @@ export function summarizeEvaluation(
 }
 
 function devicesOf(answers: readonly AnswerRow[]): EvaluationSummary["devices"] {
-  const places = new Map(
-    answers.map(({ device, adapter }) => [`${device} ${adapter}`, { device, adapter }]),
-  );
+  const places = new Map(answers.map(({ device, adapter, driver }) => {
+    const place = { device, adapter, ...(driver !== undefined && { driver }) };
+    return [Object.values(place).join(" "), place];
+  }));
   return [...places.keys()].sort().map((place) => places.get(place)!);
 }
 

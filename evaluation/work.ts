@@ -10,6 +10,7 @@ import { DataError } from "../core/check.ts";
 import { contentHash } from "../core/hash.ts";
 import type { Task } from "../data/task.ts";
 import type { ModelPair } from "../decoding/engine/types.ts";
+import { driverEntry } from "../gpu/driver.ts";
 import {
   type Answer,
   answerAll,
@@ -231,6 +232,7 @@ function answerRow(
     code,
     device: info.backend,
     adapter: info.description,
+    ...driverEntry(info),
     answers,
     grade: gradeAnswers(task, { ...item, answers }, fullAnswers?.(task.name, item.id)),
     reference: item.reference,

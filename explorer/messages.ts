@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { OptionName, PolicyOptions } from "../cache/options.ts";
 import type { Backend } from "../gpu/device.ts";
 
 /** Which models to open: the pair that comes with the page, or files that were dropped into it. */
@@ -23,6 +24,8 @@ export interface RunRequest {
   readonly prompt: string;
   /** Policies next to the full cache. */
   readonly policies: readonly string[];
+  /** Options of these policies that differ from the usual ones, by policy. */
+  readonly options: Readonly<Record<string, PolicyOptions>>;
   /** Share of the full cache that they may keep. */
   readonly budget: number;
   /** What each step reads. */
@@ -45,7 +48,23 @@ export type ToEngine =
   | { readonly kind: "start"; readonly run: number; readonly request: RunRequest }
   | { readonly kind: "step"; readonly run: number }
   | { readonly kind: "match"; readonly run: number }
-  | { readonly kind: "map"; readonly run: number; readonly head: HeadPlace };
+  | { readonly kind: "attend"; readonly run: number; readonly wanted: readonly WantedSteps[] }
+  | { readonly kind: "map"; readonly run: number; readonly head: HeadPlace }
+  | { readonly kind: "extract"; readonly run: number; readonly head?: HeadPlace };
+
+/** Steps of a track whose received attention is wanted. */
+export interface WantedSteps {
+  /** The track. */
+  readonly track: number;
+  /** First of the steps. */
+  readonly from: number;
+}
+
+/** Attention that tokens have received by some steps, with everything kept. */
+export interface ReceivedSteps extends WantedSteps {
+  /** From step `from` on, mean over the query heads of a KV head, [layers * KV heads, seen] each. */
+  readonly steps: readonly Float32Array<ArrayBuffer>[];
+}
 
 /** Sizes of a model. */
 export interface ModelFacts {
@@ -77,6 +96,8 @@ export interface PolicyFacts {
   readonly usesSmall: boolean;
   /** Whether dropped tokens may return, so that the host keeps them. */
   readonly mayReturn: boolean;
+  /** Options that it can be given. */
+  readonly options: readonly OptionName[];
 }
 
 /** An open pair. */
@@ -200,13 +221,22 @@ export type FromEngine =
     readonly isDone: boolean;
   }
   | { readonly kind: "matched"; readonly run: number; readonly comparison: HeadComparison }
+  | { readonly kind: "attended"; readonly run: number; readonly received: readonly ReceivedSteps[] }
   | { readonly kind: "mapped"; readonly run: number; readonly map: ShownMap }
+  | {
+    readonly kind: "extracted";
+    readonly run: number;
+    /** A safetensors file. */
+    readonly bytes: Uint8Array<ArrayBuffer>;
+  }
   | {
     readonly kind: "failed";
     /** What was asked for. */
     readonly request: ToEngine["kind"];
     /** The run, if it belongs to one. */
     readonly run?: number;
+    /** The run that can still be continued, if there is one. */
+    readonly openRun?: number;
     /** A sentence for the user. */
     readonly message: string;
   };

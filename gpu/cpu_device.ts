@@ -160,6 +160,8 @@ export class CpuDevice implements Device {
       activationBits,
       isSoftware: true,
       subgroupSize: 0,
+      maxWorkgroupBytes: 16384,
+      maxWorkgroupThreads: 256,
       maxBindingBytes: Math.min(options.maxBindingBytes ?? 2 ** 32 - 4, 2 ** 32 - 4),
       maxBufferBytes: 2 ** 32 - 4,
       maxGridSize: 65535,
@@ -244,6 +246,7 @@ export class CpuDevice implements Device {
   /** Waits for the queue; see {@linkcode Device.finished}. */
   async finished(): Promise<void> {
     this.#begin("finish");
+    this.#meter.count("waits");
     await this.#settle();
     await new Promise((resolve) => setTimeout(resolve, 0));
   }

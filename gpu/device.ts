@@ -7,10 +7,32 @@
 import type { Kernel, KernelContract } from "./kernel.ts";
 
 /** Back ends that `openDevice` knows. */
-export type Backend = "webgpu" | "cpu" | "reference";
+export type Backend = "webgpu" | "dawn" | "cpu" | "reference";
 
-/** Back ends in the order in which `auto` tries them. */
-export const BACKENDS: readonly Backend[] = ["webgpu", "cpu", "reference"];
+/** Back ends by name; `auto` takes `webgpu` or `cpu`. */
+export const BACKENDS: readonly Backend[] = ["webgpu", "dawn", "cpu", "reference"];
+
+/** Products of matrices that the lanes of a subgroup compute together: M × K times K × N. */
+export interface SubgroupMatrixShape {
+  /** Rows of the left matrix and of the product. */
+  readonly M: number;
+  /** Columns of the right matrix and of the product. */
+  readonly N: number;
+  /** Columns of the left matrix, and rows of the right one. */
+  readonly K: number;
+  /** Type of the elements that are multiplied: `f16`, `f32`, `i8` or `u8`. */
+  readonly componentType: string;
+  /** Type of the sums. */
+  readonly resultComponentType: string;
+}
+
+/** Which shapes kernels take on a device, where the adapter's features alone are not to decide. */
+export interface ShapeChoice {
+  /** Name of a kind in the table of shapes; by features if left out. */
+  readonly kind?: string;
+  /** Tiles that were fastest when `deno task tune` timed them, by what they multiply; none if left out. */
+  readonly products?: Readonly<Record<string, string>>;
+}
 
 /** Bits of an activation that is multiplied by weights of small integers on the CPU device. */
 export type ActivationBits = 8 | 16;
@@ -24,14 +46,26 @@ export interface DeviceInfo {
   readonly backend: Backend;
   /** Adapter name as the driver prints it. */
   readonly description: string;
+  /** Driver and version in the driver's words; absent where there is none, or it cannot be known. */
+  readonly driver?: string;
   /** Whether the adapter computes on the CPU. */
   readonly isSoftware: boolean;
+  /** Optional features of WebGPU that the device has, sorted; absent where there is no driver. */
+  readonly features?: readonly string[];
+  /** What subgroups can multiply; absent where they cannot. */
+  readonly subgroupMatrices?: readonly SubgroupMatrixShape[];
   /** Threads that compute, which change no bit of a result; absent where a driver decides. */
   readonly threads?: number;
   /** Bits to which the CPU device rounds activations that it multiplies by weights of integers; absent elsewhere. */
   readonly activationBits?: ActivationBits;
   /** Lanes of a subgroup, 0 where subgroup functions are not available. */
   readonly subgroupSize: number;
+  /** Bytes of memory that a workgroup may have. */
+  readonly maxWorkgroupBytes: number;
+  /** Most threads of a workgroup. */
+  readonly maxWorkgroupThreads: number;
+  /** Shapes of kernels; those of the table for its features if left out. */
+  readonly shapes?: ShapeChoice;
   /** Largest binding of a storage buffer, in bytes. */
   readonly maxBindingBytes: number;
   /** Largest buffer, in bytes. */
@@ -42,12 +76,19 @@ export interface DeviceInfo {
   readonly maxBytes?: number;
 }
 
-/** Caps of a device. */
+/** Caps of a device, and the shapes of its kernels. */
 export interface DeviceOptions {
+  /** Shapes of kernels; those of the table for the adapter's features if left out. */
+  readonly shapes?: ShapeChoice;
   /** Most bytes its buffers may take together; no cap if left out. */
   readonly maxBytes?: number;
   /** Lowers the largest binding, in bytes; for tests of what happens when a tensor exceeds it. */
   readonly maxBindingBytes?: number;
+  /**
+   * Features of WebGPU without which the device must not open, as `chromium-experimental-subgroup-matrix`; those that kernels
+   * can use are asked for anyway. Counts for WebGPU and Dawn.
+   */
+  readonly requiredFeatures?: readonly string[];
 }
 
 /** Counters of a device at one moment, for memory reports and for tests that forbid hidden allocation. */
@@ -66,6 +107,8 @@ export interface DeviceUsage {
   readonly submits: number;
   /** Awaited readbacks so far. */
   readonly reads: number;
+  /** Calls of `finished` so far. */
+  readonly waits: number;
 }
 
 /** A block of device memory; starts as zeros. */

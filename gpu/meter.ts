@@ -18,6 +18,7 @@ export class Meter {
     bindGroupsCreated: 0,
     submits: 0,
     reads: 0,
+    waits: 0,
   };
 
   /**
@@ -66,7 +67,7 @@ export class Meter {
   }
 
   /** Counts one more of something. */
-  count(what: "bindGroupsCreated" | "submits" | "reads"): void {
+  count(what: "bindGroupsCreated" | "submits" | "reads" | "waits"): void {
     this.#counts[what] += 1;
   }
 }

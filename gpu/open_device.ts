@@ -6,14 +6,24 @@
 
 import { checkInteger, GpuError, RequirementError } from "../core/check.ts";
 import { CpuDevice, type CpuDeviceOptions } from "./cpu_device.ts";
+import { noAdapter, sharedDawn } from "./dawn.ts";
 import { type Backend, BACKENDS, type Device, type DeviceOptions } from "./device.ts";
 import { ReferenceDevice } from "./reference_device.ts";
-import { adapterName, isSoftwareAdapter, openGpu, requestAdapter } from "./webgpu_adapter.ts";
+import {
+  adapterDriver,
+  adapterName,
+  isSoftwareAdapter,
+  openGpu,
+  requestAdapter,
+} from "./webgpu_adapter.ts";
 import { WebgpuDevice } from "./webgpu_device.ts";
 
 /** Which device to open. */
 export interface OpenDeviceOptions extends CpuDeviceOptions {
-  /** Back end; `auto` (the default) takes WebGPU if there is a hardware adapter, else the CPU. */
+  /**
+   * Back end; `auto` (the default) takes WebGPU if there is a hardware adapter, else the CPU. `dawn` is a native library that
+   * needs the permission `--allow-ffi`; a project other than this one downloads it on first use.
+   */
   readonly backend?: "auto" | Backend;
 }
 
@@ -21,6 +31,8 @@ export interface OpenDeviceOptions extends CpuDeviceOptions {
 export interface AdapterSummary {
   /** Adapter name as the driver prints it. */
   readonly description: string;
+  /** Driver and version in the driver's words; absent where they cannot be known. */
+  readonly driver?: string;
   /** Whether it computes on the CPU. */
   readonly isSoftware: boolean;
   /** Features it lists, sorted. */
@@ -41,6 +53,7 @@ const BACKEND_VARIABLE = "DENO_WEBGPU_BACKEND";
 
 const OPENERS: Readonly<Record<Backend, Opener>> = {
   webgpu: openWebgpu,
+  dawn: openDawn,
   cpu: (options) => Promise.resolve(new CpuDevice(options)),
   reference: (options) => Promise.resolve(new ReferenceDevice(options)),
 };
@@ -50,7 +63,8 @@ const OPENERS: Readonly<Record<Backend, Opener>> = {
  *
  * @param options Back end and caps.
  * @returns The device; dispose of it to free its memory.
- * @throws {GpuError} If the requested back end has no adapter here.
+ * @throws {GpuError} If the requested back end has no adapter here, or one that lacks what kernels or `requiredFeatures` need;
+ *   the message says what to do.
  * @throws {RequirementError} If options of the CPU device are given for another one, or there is no such back end.
  */
 export async function openDevice(options: OpenDeviceOptions = {}): Promise<Device> {
@@ -113,8 +127,10 @@ export async function adapterSummary(): Promise<AdapterSummary | undefined> {
   const adapter = gpu && await requestAdapter(gpu);
   if (adapter === undefined) return undefined;
   const { info, features, limits } = adapter;
+  const driver = adapterDriver(info);
   return {
     description: adapterName(info),
+    ...(driver !== undefined && { driver }),
     isSoftware: isSoftwareAdapter(info),
     features: [...features].sort(),
     maxBindingBytes: limits.maxStorageBufferBindingSize,
@@ -125,8 +141,15 @@ export async function adapterSummary(): Promise<AdapterSummary | undefined> {
 
 async function openWebgpu(options: DeviceOptions): Promise<Device | undefined> {
   const gpu = webgpu();
-  const open = gpu && await openGpu(gpu);
+  const open = gpu && await openGpu(gpu, { ...options, backend: "webgpu" });
   return open && new WebgpuDevice(open, options);
+}
+
+async function openDawn(options: DeviceOptions): Promise<Device> {
+  const dawn = await sharedDawn();
+  const open = await openGpu(dawn, { ...options, backend: "dawn" });
+  if (open === undefined) throw noAdapter(dawn.warnings);
+  return new WebgpuDevice(open, options);
 }
 
 /** The entry point of WebGPU; older browsers and other runtimes have none. */

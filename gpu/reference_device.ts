@@ -88,6 +88,8 @@ export class ReferenceDevice implements Device {
       description: "float64 reference on the CPU",
       isSoftware: true,
       subgroupSize: 0,
+      maxWorkgroupBytes: 16384,
+      maxWorkgroupThreads: 256,
       maxBindingBytes: Math.min(options.maxBindingBytes ?? 2 ** 30, 2 ** 30),
       maxBufferBytes: 2 ** 32,
       maxGridSize: 65535,
@@ -167,6 +169,7 @@ export class ReferenceDevice implements Device {
   /** Lets other tasks run once; see {@linkcode Device.finished}. */
   async finished(): Promise<void> {
     checkAlive("finish", this.#isDisposed);
+    this.#meter.count("waits");
     await new Promise((resolve) => setTimeout(resolve, 0));
   }
 

@@ -4,7 +4,10 @@
  * @module
  */
 
-import type { DeviceInfo } from "./device.ts";
+import { GpuError } from "../core/check.ts";
+import type { Backend, DeviceInfo, SubgroupMatrixShape } from "./device.ts";
+import { driverOf } from "./driver.ts";
+import { oneLine } from "./webgpu_errors.ts";
 
 /** A WebGPU device with its properties. */
 export interface OpenGpu {
@@ -15,6 +18,17 @@ export interface OpenGpu {
   /** Text to put before a shader that calls subgroup functions; empty if its compiler wants none. */
   readonly subgroupDirective: string;
 }
+
+/** How a device is opened. */
+export interface OpenGpuOptions {
+  /** Whose WebGPU it is; Deno's or a browser's if left out. */
+  readonly backend?: Extract<Backend, "webgpu" | "dawn">;
+  /** Features without which it must not open. */
+  readonly requiredFeatures?: readonly string[];
+}
+
+/** Something that offers adapters. */
+export type GpuEntry = Pick<GPU, "requestAdapter">;
 
 /** Limits to raise to what the adapter offers. */
 const LIMITS = [
@@ -30,34 +44,67 @@ const LIMITS = [
 ] as const;
 
 /**
+ * What every kernel may count on: the least that WebGPU guarantees. Adapters for compatibility with old graphics interfaces
+ * have less.
+ */
+export const NEEDED_LIMITS: Readonly<Partial<Record<(typeof LIMITS)[number], number>>> = {
+  maxStorageBufferBindingSize: 128 * 2 ** 20,
+  maxStorageBuffersPerShaderStage: 8,
+  maxComputeWorkgroupStorageSize: 16384,
+  maxComputeInvocationsPerWorkgroup: 256,
+  maxComputeWorkgroupsPerDimension: 65535,
+};
+
+/** Multiplies matrices by a subgroup; beyond the standard, so that types do not know it. */
+const SUBGROUP_MATRIX = "chromium-experimental-subgroup-matrix";
+
+/** Features that are asked for where the adapter lists them. */
+const LISTED_FEATURES: readonly string[] = ["shader-f16", "timestamp-query", SUBGROUP_MATRIX];
+
+/**
  * Asks for the fastest adapter.
  *
  * @returns The adapter, if there is one.
  */
-export async function requestAdapter(gpu: GPU): Promise<GPUAdapter | undefined> {
+export async function requestAdapter(gpu: GpuEntry): Promise<GPUAdapter | undefined> {
   return await gpu.requestAdapter({ powerPreference: "high-performance" }) ?? undefined;
 }
 
 /**
- * Opens a device with the largest limits, and with subgroups if it grants them.
+ * Opens a device with the largest limits, and with the features that kernels can use if it grants them.
  *
  * @returns The device; undefined without an adapter.
+ * @throws {GpuError} If the adapter lacks a limit or a required feature, or grants no device.
  */
-export async function openGpu(gpu: GPU): Promise<OpenGpu | undefined> {
-  // What the adapter lists does not matter; requestDevice decides.
-  for (const hasSubgroups of [true, false]) {
+export async function openGpu(
+  gpu: GpuEntry,
+  { backend = "webgpu", requiredFeatures = [] }: OpenGpuOptions = {},
+): Promise<OpenGpu | undefined> {
+  let refusal = "";
+  // Deno grants subgroups that its adapters do not list; requestDevice decides.
+  for (const optional of [["subgroups", ...LISTED_FEATURES], ["subgroups"], []]) {
     // An adapter may be used for one request only.
     const adapter = await requestAdapter(gpu);
     if (adapter === undefined) return undefined;
-    const device = await tryDevice(adapter, hasSubgroups ? ["subgroups"] : []);
-    if (device === undefined) continue;
+    checkLimits(adapter);
+    checkFeatures(adapter, requiredFeatures);
+    const listed = optional.filter((name) => name === "subgroups" || has(adapter, name));
+    const features = [...new Set([...requiredFeatures, ...listed])];
+    const device = await tryDevice(adapter, features);
+    if (typeof device === "string") {
+      refusal = device;
+      continue;
+    }
+    const hasSubgroups = features.includes("subgroups");
     return {
       device,
-      info: describe(adapter, device, hasSubgroups),
+      info: describe(adapter, device, { backend, features }),
       subgroupDirective: hasSubgroups && await wantsDirective(device) ? "enable subgroups; " : "",
     };
   }
-  return undefined;
+  throw new GpuError(
+    `Cannot use a GPU: its driver must grant a device: ${refusal}: install a newer driver, or choose the device cpu`,
+  );
 }
 
 /** Tells whether an adapter computes on the CPU. */
@@ -69,38 +116,100 @@ export function isSoftwareAdapter(info: GPUAdapterInfo): boolean {
 /**
  * Names an adapter.
  *
+ * @param backend Whose adapter it is: Dawn describes its driver, all others the device.
  * @returns Its description, or its other fields.
  */
-export function adapterName(info: GPUAdapterInfo): string {
-  const parts = [info.vendor, info.architecture, info.device];
-  return info.description || parts.filter((part) => part !== "").join(" ") || "unnamed adapter";
+export function adapterName(info: GPUAdapterInfo, backend: Backend = "webgpu"): string {
+  const { vendor, architecture, device, description } = info;
+  if (backend === "dawn" && device !== "") return device;
+  const parts = [vendor, architecture, device].filter((part) => part !== "");
+  return description || parts.join(" ") || "unnamed adapter";
 }
 
-async function tryDevice(
-  adapter: GPUAdapter,
-  requiredFeatures: GPUFeatureName[],
-): Promise<GPUDevice | undefined> {
-  const requiredLimits: Record<string, number> = {};
-  for (const name of LIMITS) requiredLimits[name] = adapter.limits[name];
-  try {
-    return await adapter.requestDevice({ label: "smallkv", requiredFeatures, requiredLimits });
-  } catch {
-    return undefined;
+/** Name and version of the driver of an adapter, where they can be known. */
+export function adapterDriver(
+  info: GPUAdapterInfo,
+  backend: Backend = "webgpu",
+): string | undefined {
+  return backend === "dawn" ? info.description || undefined : driverOf(info.description);
+}
+
+function has(adapter: GPUAdapter, feature: string): boolean {
+  return adapter.features.has(feature as GPUFeatureName);
+}
+
+function checkLimits(adapter: GPUAdapter): void {
+  for (const [name, needed] of Object.entries(NEEDED_LIMITS)) {
+    const value = adapter.limits[name as (typeof LIMITS)[number]];
+    if (value >= needed) continue;
+    throw new GpuError(
+      `Cannot use ${
+        adapterName(adapter.info)
+      }: its ${name} must be at least ${needed}: current value is ${value}: install a newer driver, or choose the device cpu`,
+    );
   }
 }
 
-function describe(adapter: GPUAdapter, device: GPUDevice, hasSubgroups: boolean): DeviceInfo {
+function checkFeatures(adapter: GPUAdapter, required: readonly string[]): void {
+  for (const name of required) {
+    if (name === "subgroups" || has(adapter, name)) continue;
+    const offered = [...adapter.features].sort().join(", ");
+    throw new GpuError(
+      `Cannot use ${
+        adapterName(adapter.info)
+      }: it must offer ${name}: current features are ${offered}: leave it out of requiredFeatures, or install a driver that has it`,
+    );
+  }
+}
+
+/** The device, or why it was refused. */
+async function tryDevice(
+  adapter: GPUAdapter,
+  features: readonly string[],
+): Promise<GPUDevice | string> {
+  const requiredLimits: Record<string, number> = {};
+  for (const name of LIMITS) requiredLimits[name] = adapter.limits[name];
+  const requiredFeatures = features as GPUFeatureName[];
+  try {
+    return await adapter.requestDevice({ label: "smallkv", requiredFeatures, requiredLimits });
+  } catch (error) {
+    return oneLine(error instanceof Error ? error.message : String(error));
+  }
+}
+
+function describe(
+  adapter: GPUAdapter,
+  device: GPUDevice,
+  { backend, features }: { readonly backend: Backend; readonly features: readonly string[] },
+): DeviceInfo {
   const { subgroupMinSize, subgroupMaxSize } = adapter.info;
+  const isFixed = features.includes("subgroups") && subgroupMinSize === subgroupMaxSize;
   const { limits } = device;
+  const driver = adapterDriver(adapter.info, backend);
   return {
-    backend: "webgpu",
-    description: adapterName(adapter.info),
+    backend,
+    description: adapterName(adapter.info, backend),
+    ...(driver !== undefined && { driver }),
     isSoftware: isSoftwareAdapter(adapter.info),
-    subgroupSize: hasSubgroups && subgroupMinSize === subgroupMaxSize ? subgroupMinSize : 0,
+    features: [...features].sort(),
+    ...(features.includes(SUBGROUP_MATRIX) && { subgroupMatrices: matricesOf(adapter.info) }),
+    subgroupSize: isFixed ? subgroupMinSize : 0,
+    maxWorkgroupBytes: limits.maxComputeWorkgroupStorageSize,
+    maxWorkgroupThreads: limits.maxComputeInvocationsPerWorkgroup,
     maxBindingBytes: wholeWords(limits.maxStorageBufferBindingSize),
     maxBufferBytes: wholeWords(limits.maxBufferSize),
     maxGridSize: limits.maxComputeWorkgroupsPerDimension,
   };
+}
+
+function matricesOf(info: GPUAdapterInfo): SubgroupMatrixShape[] {
+  const { subgroupMatrixConfigs = [] } = info as GPUAdapterInfo & {
+    readonly subgroupMatrixConfigs?: Iterable<SubgroupMatrixShape>;
+  };
+  return [...subgroupMatrixConfigs].map(({ M, N, K, componentType, resultComponentType }) => ({
+    ...{ M, N, K },
+    ...{ componentType, resultComponentType },
+  }));
 }
 
 function wholeWords(byteLength: number): number {

@@ -1,5 +1,5 @@
 /**
- * The device on WebGPU: Deno's own, or a browser's.
+ * The device on WebGPU: Deno's own, Dawn's, or a browser's.
  *
  * @module
  */
@@ -46,11 +46,12 @@ export class WebgpuDevice implements Device {
 
   /** Takes over an open device. */
   constructor(gpu: OpenGpu, options: DeviceOptions = {}) {
-    const { maxBytes, maxBindingBytes = Number.POSITIVE_INFINITY } = options;
+    const { maxBytes, maxBindingBytes = Number.POSITIVE_INFINITY, shapes } = options;
     this.info = {
       ...gpu.info,
       maxBindingBytes: Math.min(gpu.info.maxBindingBytes, maxBindingBytes),
       ...(maxBytes !== undefined && { maxBytes }),
+      ...(shapes !== undefined && { shapes }),
     };
     this.#device = gpu.device;
     this.#meter = new Meter(maxBytes);
@@ -169,6 +170,7 @@ export class WebgpuDevice implements Device {
   /** Waits for the queue; see {@linkcode Device.finished}. */
   async finished(): Promise<void> {
     this.#errors.begin("finish");
+    this.#meter.count("waits");
     await this.#errors.settle();
     await this.#device.queue.onSubmittedWorkDone();
     await this.#errors.settle();
@@ -348,6 +350,8 @@ function encode(encoder: GPUCommandEncoder, recordings: readonly WebgpuRecording
         encoder.copyBufferToBuffer(source, sourceOffset, target, targetOffset, byteLength);
         continue;
       }
+      // Nothing to run, which Dawn would warn of on standard error.
+      if (step.grid.includes(0)) continue;
       pass ??= encoder.beginComputePass();
       if (pipeline !== step.pipeline) pass.setPipeline(step.pipeline);
       pipeline = step.pipeline;

@@ -101,6 +101,18 @@ fn key_piece(piece: u32) -> mat2x4f {
 //# end
 }
 //# if ATTENDS
+//# if SHARED
+
+// Four elements of a stored value.
+fn value_quad(index: u32) -> vec4f {
+//# if F32_VALUES
+  return bitcast<vec4f>(values[index]);
+//# else
+  let packed = values[index];
+  return vec4f(unpack2x16float(packed.x), unpack2x16float(packed.y));
+//# end
+}
+//# else
 
 // Eight elements of a stored value.
 fn value_piece(piece: u32) -> mat2x4f {
@@ -110,4 +122,5 @@ fn value_piece(piece: u32) -> mat2x4f {
   return unpack_halves(values[piece]);
 //# end
 }
+//# end
 //# end

@@ -9,7 +9,7 @@
  */
 
 import { checkInteger } from "../core/check.ts";
-import { type Command, type DeviceInfo, dispatch, type DispatchBuffers } from "../gpu/device.ts";
+import { type Command, dispatch, type DispatchBuffers } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
 import { columnsCode } from "./attention_cpu.ts";
 import wgsl from "./attention_columns.wgsl" with { type: "text" };
@@ -25,8 +25,13 @@ import {
   broadcastOf,
   rowPlace,
   rowScores,
+  sharedConstants,
+  sharedTile,
   variantOf,
 } from "./attention_shape.ts";
+import type { AdapterFeatures } from "./shapes.ts";
+import sharedWgsl from "./shared_columns.wgsl" with { type: "text" };
+import sharedRows from "./shared_rows.wgsl" with { type: "text" };
 
 const INPUTS = { ...ATTENTION_INPUTS, log_sum: "read f32" } as const;
 /** Storage buffers of `attention_sums`. */
@@ -78,7 +83,43 @@ function columnsTile(rowsPerSequence: number, { isSubgroup }: Broadcast) {
 }
 
 /** A variant's contract without bindings and parameters. */
-function columnsText(variant: ColumnsVariant, kind: "sums" | "map" | "rows") {
+function columnsText(variant: ColumnsVariant, kind: ColumnsKind) {
+  return variant.layout === "shared" ? sharedText(variant, kind) : rowsText(variant, kind);
+}
+
+/** What becomes of the attention. */
+type ColumnsKind = "sums" | "map" | "rows";
+
+/** Constants of both files. */
+function kindConstants(kind: ColumnsKind) {
+  return {
+    SUMS: kind === "sums" ? 1 : 0,
+    MAP: kind === "map" ? 1 : 0,
+    MASKS: kind === "rows" ? 0 : 1,
+    ATTENDS: 0,
+  };
+}
+
+function sharedText(variant: ColumnsVariant, kind: ColumnsKind) {
+  const { headDim, rowsPerSequence } = variant;
+  const tile = sharedTile(headDim, 1);
+  const isOneToken = rowsPerSequence === 1 && kind !== "map";
+  const text = attentionText({ ...variant, valueFormat: undefined, hasSinks: false }, {
+    wgsl: `${sharedWgsl}\n${sharedRows}`,
+    entry: "shared_columns",
+    stem: `attention_${kind}${kind === "rows" || isOneToken ? "" : "_rows"}`,
+    tileVectors: 1,
+    constants: {
+      ...sharedConstants(headDim, tile),
+      ...kindConstants(kind),
+      ROWS_KEPT: kind === "rows" ? 1 : 0,
+      ONE_TOKEN: isOneToken ? 1 : 0,
+    },
+  });
+  return { ...text, constants: {}, workgroupBytes: 4 * tile.rows * (headDim + 1) };
+}
+
+function rowsText(variant: ColumnsVariant, kind: ColumnsKind) {
   const { headDim, rowsPerSequence, subgroupSize } = variant;
   const broadcast = broadcastOf(subgroupSize);
   const { laneKeys, tileRows } = columnsTile(rowsPerSequence, broadcast);
@@ -91,11 +132,8 @@ function columnsText(variant: ColumnsVariant, kind: "sums" | "map" | "rows") {
       LANE_KEYS: laneKeys,
       TILE_ROWS: tileRows,
       QUERY_ROUNDS: Math.ceil(headDim / 4 * tileRows / broadcast.lanes),
-      SUMS: kind === "sums" ? 1 : 0,
-      MAP: kind === "map" ? 1 : 0,
+      ...kindConstants(kind),
       ROWS: kind === "rows" ? 1 : 0,
-      MASKS: kind === "rows" ? 0 : 1,
-      ATTENDS: 0,
     },
   });
   const workgroupBytes = 4 * tileRows * (headDim + 1);
@@ -110,9 +148,13 @@ function columnsText(variant: ColumnsVariant, kind: "sums" | "map" | "rows") {
  * @returns Workgroups along x.
  */
 export function columnsStripes(
-  { rowsPerSequence, subgroupSize }: Pick<ColumnsVariant, "rowsPerSequence" | "subgroupSize">,
+  variant: Pick<ColumnsVariant, "headDim" | "rowsPerSequence" | "subgroupSize" | "layout">,
   columns: number,
 ): number {
+  const { rowsPerSequence, subgroupSize, headDim, layout } = variant;
+  if (layout === "shared") {
+    return Math.min(MAX_STRIPES, Math.ceil(columns / sharedTile(headDim, 1).lanes));
+  }
   const broadcast = broadcastOf(subgroupSize);
   const { laneKeys } = columnsTile(rowsPerSequence, broadcast);
   return Math.min(MAX_STRIPES, Math.ceil(columns / (broadcast.lanes * laneKeys)));
@@ -229,7 +271,7 @@ export type MaskedBuffers<C extends SumsContract | MapContract> =
  * @throws {RequirementError} If the sizes do not fit together.
  */
 export function attentionSumsCommand(
-  info: Pick<DeviceInfo, "subgroupSize">,
+  info: AdapterFeatures,
   { shape, buffers, rowDecay = 1 }: {
     readonly shape: AttentionShape;
     readonly buffers: MaskedBuffers<SumsContract>;
@@ -266,7 +308,7 @@ export interface MapPlace {
  * @throws {RequirementError} If the sizes do not fit together or there is no such head.
  */
 export function attentionMapCommand(
-  info: Pick<DeviceInfo, "subgroupSize">,
+  info: AdapterFeatures,
   { shape, buffers, map }: {
     readonly shape: AttentionShape;
     readonly buffers: MaskedBuffers<MapContract>;
@@ -302,7 +344,7 @@ export interface RowHeads {
  * @throws {RequirementError} If the sizes do not fit together, a sequence has several new tokens, or keys are masked.
  */
 export function attentionRowsCommand(
-  info: Pick<DeviceInfo, "subgroupSize">,
+  info: AdapterFeatures,
   { shape, heads, buffers: { state, qkv, keys, log_sum, output } }: {
     readonly shape: AttentionShape;
     readonly heads: RowHeads;
@@ -338,5 +380,7 @@ export function attentionColumnsSamples(): Kernel[] {
     make({ ...wide, keyFormat: "f32" }),
     make({ ...narrow, ...rule }),
     make({ ...wide, ...rule }),
+    make({ ...wide, ...rule, layout: "shared" }),
+    make({ ...wide, keyFormat: "f32", layout: "shared", rowsPerSequence: 1 }),
   ]) as Kernel[];
 }

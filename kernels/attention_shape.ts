@@ -8,9 +8,10 @@
  */
 
 import { checkInteger, RequirementError } from "../core/check.ts";
-import type { BufferWindow, DeviceBuffer, DeviceInfo } from "../gpu/device.ts";
+import type { BufferWindow, DeviceBuffer } from "../gpu/device.ts";
 import type { KernelContract } from "../gpu/kernel.ts";
 import shared from "./attention.wgsl" with { type: "text" };
+import { type AdapterFeatures, kernelShapes } from "./shapes.ts";
 import { type VariantConstants, writeOut } from "./write_out.ts";
 
 /**
@@ -29,12 +30,22 @@ export interface AttentionRule {
   readonly hasSinks?: boolean | undefined;
 }
 
+/**
+ * How attention uses the lanes of a workgroup.
+ *
+ * - `rows`: a lane has whole query rows, or whole keys, in its registers: fast where lanes are few and registers plenty
+ * - `shared`: a workgroup has them in its memory, so that a lane needs few registers and a row has many lanes
+ */
+export type AttentionLayout = "rows" | "shared";
+
 /** What the text of an attention kernel depends on. */
 export interface AttentionVariant extends AttentionRule {
   /** Elements of a head; a multiple of 8. */
   readonly headDim: number;
   /** Lanes of a subgroup, 0 where there are none. */
   readonly subgroupSize: number;
+  /** How lanes are used, see `SHAPES`; `rows` if left out. */
+  readonly layout?: AttentionLayout | undefined;
   /** How keys are stored; `f16` if left out. */
   readonly keyFormat?: KvFormat | undefined;
   /** How values are stored; `f16` if left out. */
@@ -46,11 +57,15 @@ export interface AttentionVariant extends AttentionRule {
   readonly ring?: number | undefined;
 }
 
+/** How a variant uses lanes. */
+export type LaneUse = Pick<AttentionVariant, "subgroupSize" | "layout">;
+
 /** Rings are a multiple of this, so that a tile of keys that begins at a multiple of its size lies in one piece. */
 export const RING_TILE = 64;
 
 /** Sizes of one attention step. */
-export interface AttentionShape extends Omit<AttentionVariant, "subgroupSize" | "hasSinks"> {
+export interface AttentionShape
+  extends Omit<AttentionVariant, "subgroupSize" | "layout" | "hasSinks"> {
   /** Logit of each head's sink, f32 [queryHeads]; heads have none if left out. */
   readonly sinks?: DeviceBuffer | BufferWindow | undefined;
   /** Sequences in the step. */
@@ -202,6 +217,71 @@ export function broadcastOf(subgroupSize: number): Broadcast {
     : { lanes: MEMORY_LANES, isSubgroup: false };
 }
 
+/** Lanes of a workgroup that shares its rows. */
+const SHARED_LANES = 128;
+
+/** Query rows of a lane that multiplies, and of one that sums values up. */
+const PART_ROWS = 8;
+
+/** Most parts of the keys of a tile: more would spend more time on their sum than they save. */
+const MOST_KEY_PARTS = 8;
+
+/** What a workgroup that shares its rows does at a time. */
+export interface SharedTile {
+  /** Lanes of the workgroup. */
+  readonly lanes: number;
+  /** Query rows of the workgroup. */
+  readonly rows: number;
+  /** Keys that meet them together. */
+  readonly keys: number;
+}
+
+/**
+ * Chooses the tile of a workgroup that shares its rows: as many rows as query heads share a KV head, and twice as many
+ * for prompts, as far as 16 KB of workgroup memory go.
+ *
+ * @param headDim Elements of a head.
+ * @param rows Rows of a KV head.
+ * @returns The tile.
+ */
+export function sharedTile(headDim: number, rows: number): SharedTile {
+  const tileRows = rows <= PART_ROWS || headDim > 128 ? PART_ROWS : 2 * PART_ROWS;
+  return { lanes: SHARED_LANES, rows: tileRows, keys: SHARED_LANES * PART_ROWS / tileRows };
+}
+
+/**
+ * Constants of `shared_rows.wgsl`.
+ *
+ * @param headDim Elements of a head.
+ * @param tile The tile.
+ * @returns A value for each.
+ */
+export function sharedConstants(headDim: number, tile: SharedTile): VariantConstants {
+  const rowParts = tile.rows / PART_ROWS;
+  const keyParts = Math.min(MOST_KEY_PARTS, Math.floor(tile.lanes / (headDim / 4 * rowParts)));
+  return {
+    LANES: tile.lanes,
+    PART_ROWS,
+    ROWS: tile.rows,
+    TILE_KEYS: tile.keys,
+    SLICES: tile.lanes / tile.rows,
+    ROW_PARTS: rowParts,
+    KEY_PARTS: keyParts,
+    KEY_STEPS: 4,
+  };
+}
+
+/**
+ * Counts the bytes of the tiles of `shared_rows.wgsl`.
+ *
+ * @param headDim Elements of a head.
+ * @param tile The tile.
+ * @returns Bytes: queries, and where attention is computed, scores, a number for each lane and a vector for each row.
+ */
+export function sharedBytes(headDim: number, tile: SharedTile): number {
+  return 4 * (tile.rows * (headDim + tile.keys + 4) + tile.lanes);
+}
+
 /** What the text of an attention kernel is made from. */
 export interface AttentionText {
   /** Text of its file. */
@@ -234,7 +314,7 @@ export function attentionText(variant: AttentionVariant, text: AttentionText): W
   checkVariant(variant);
   const { headDim, keyFormat, valueFormat, window, softcap, hasSinks, ring, subgroupSize } =
     variant;
-  const rule = [keyFormat, valueFormat, window, softcap, hasSinks, ring];
+  const rule = [keyFormat, valueFormat, window, softcap, hasSinks, ring, variant.layout];
   const { entry, stem, tileVectors, constants } = text;
   const key = JSON.stringify([headDim, subgroupSize, rule, entry, stem, tileVectors, constants]);
   const texts = WRITTEN.get(text.wgsl) ?? new Map<string, WrittenText>();
@@ -250,6 +330,7 @@ function writeText(
 ): WrittenText {
   const { headDim, keyFormat, valueFormat, window = 0, softcap = 0, hasSinks, ring = 0 } = variant;
   const { lanes, isSubgroup } = broadcastOf(variant.subgroupSize);
+  const isShared = variant.layout === "shared";
   const marks = [
     stem,
     ...(keyFormat === "f32" ? ["f32_keys"] : []),
@@ -259,6 +340,7 @@ function writeText(
     ...(softcap > 0 ? [`softcap${String(softcap).replace(/\W/g, "_")}`] : []),
     ...(hasSinks ? ["sinks"] : []),
     ...(isSubgroup ? [`subgroup${lanes}`] : []),
+    ...(isShared ? ["shared"] : []),
     headDim,
   ];
   const name = marks.join("_");
@@ -266,6 +348,7 @@ function writeText(
   const written = writeOut(`${wgsl}\n${shared}`, {
     LANES: lanes,
     SUBGROUP: isSubgroup ? 1 : 0,
+    SHARED: isShared ? 1 : 0,
     VEC4S: headDim / 4,
     PIECES: pieces,
     IS_EVEN: pieces % lanes === 0 ? 1 : 0,
@@ -320,9 +403,22 @@ export function sinkBinding({ hasSinks }: AttentionRule): SinkBinding {
  */
 export function variantOf<Shape extends AttentionShape>(
   shape: Shape,
-  { subgroupSize }: Pick<DeviceInfo, "subgroupSize">,
+  info: AdapterFeatures,
 ): Shape & AttentionVariant {
-  return { ...shape, subgroupSize, hasSinks: shape.sinks !== undefined };
+  return { ...shape, ...layoutOf(info), hasSinks: shape.sinks !== undefined };
+}
+
+/**
+ * Chooses how attention uses the lanes of a device.
+ *
+ * @param info The device.
+ * @returns The layout, and the lanes of a subgroup where it broadcasts in them.
+ */
+export function layoutOf(
+  info: AdapterFeatures,
+): Required<LaneUse> {
+  const { attention } = kernelShapes(info);
+  return { layout: attention, subgroupSize: attention === "rows" ? info.subgroupSize : 0 };
 }
 
 /** What a twin reads in an attention step. */
@@ -423,7 +519,7 @@ export function scoreOf(
 }
 
 /** One query row of one head. */
-export interface AttentionRow extends Omit<AttentionVariant, "subgroupSize"> {
+export interface AttentionRow extends Omit<AttentionVariant, "subgroupSize" | "layout"> {
   /** Row of the step. */
   readonly row: number;
   /** Query head. */

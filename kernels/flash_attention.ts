@@ -22,18 +22,23 @@ import {
   type AttentionShape,
   attentionText,
   type AttentionVariant,
-  type Broadcast,
   broadcastOf,
   headStart,
   logSumExp,
   rowPlace,
   rowScores,
+  sharedBytes,
+  sharedConstants,
+  sharedTile,
   sinkBinding,
   slotOf,
   unpackStored,
   variantOf,
 } from "./attention_shape.ts";
 import wgsl from "./flash_attention.wgsl" with { type: "text" };
+import type { AdapterFeatures } from "./shapes.ts";
+import sharedWgsl from "./shared_attention.wgsl" with { type: "text" };
+import sharedRows from "./shared_rows.wgsl" with { type: "text" };
 
 const INPUTS = { ...ATTENTION_INPUTS, values: "read u32", visible: "read u32" } as const;
 
@@ -71,6 +76,8 @@ export interface FlashVariant extends AttentionVariant {
 export interface FlashTile {
   /** Query rows of each lane. */
   readonly laneRows: number;
+  /** Query rows of a workgroup. */
+  readonly rows: number;
   /** Keys between two rescalings. */
   readonly keys: number;
   /** Keys loaded together. */
@@ -78,51 +85,56 @@ export interface FlashTile {
 }
 
 /**
- * Chooses the tile that was fastest on the software adapter.
+ * Chooses how much a workgroup does at a time: on software adapters what was fastest there.
  *
- * @param headDim Elements of a head.
- * @param options How vectors reach all lanes, and the rows of a KV head.
+ * @param variant Head size, and how lanes are used.
+ * @param rows Rows of a KV head.
  * @returns The tile.
  */
 export function flashTile(
-  headDim: number,
-  { broadcast, rows }: { readonly broadcast: Broadcast; readonly rows: number },
+  variant: Pick<AttentionVariant, "headDim" | "subgroupSize" | "layout">,
+  rows: number,
 ): FlashTile {
-  if (!broadcast.isSubgroup) return { laneRows: 1, keys: 2, tileKeys: headDim > 128 ? 8 : 16 };
-  if (rows <= broadcast.lanes) return { laneRows: 1, keys: 4, tileKeys: 4 };
+  const { headDim, subgroupSize, layout } = variant;
+  if (layout === "shared") {
+    const tile = sharedTile(headDim, rows);
+    return { laneRows: 1, rows: tile.rows, keys: tile.keys, tileKeys: tile.keys };
+  }
+  const { lanes, isSubgroup } = broadcastOf(subgroupSize);
+  if (!isSubgroup) return { laneRows: 1, rows: lanes, keys: 2, tileKeys: headDim > 128 ? 8 : 16 };
+  if (rows <= lanes) return { laneRows: 1, rows: lanes, keys: 4, tileKeys: 4 };
   const keys = headDim > 80 ? 2 : 4;
-  return { laneRows: 2, keys, tileKeys: keys };
+  return { laneRows: 2, rows: 2 * lanes, keys, tileKeys: keys };
 }
 
 /** Entry point, text and needs of a variant of either kernel. */
-function flashText(
-  variant: AttentionVariant,
-  { laneRows, keys, tileKeys }: FlashTile,
-  isSplit = false,
-) {
+function flashText(variant: AttentionVariant, tile: FlashTile, isSplit = false) {
+  const { headDim, layout } = variant;
+  const stem = isSplit ? "decode_attention" : "flash_attention";
+  const flags = { SPLIT: isSplit ? 1 : 0, ATTENDS: 1, MASKS: 1 };
+  if (layout === "shared") {
+    const shared = sharedTile(headDim, tile.rows);
+    const text = attentionText(variant, {
+      wgsl: `${sharedWgsl}\n${sharedRows}`,
+      entry: "shared_attention",
+      stem: tile.rows > 8 ? `${stem}_rows` : stem,
+      tileVectors: 1,
+      constants: { ...sharedConstants(headDim, shared), ...flags },
+    });
+    return { ...text, constants: {}, workgroupBytes: sharedBytes(headDim, shared) };
+  }
+  const { laneRows, keys, tileKeys } = tile;
   const { isSubgroup } = broadcastOf(variant.subgroupSize);
-  const stem = isSplit
-    ? "decode_attention"
-    : laneRows > 1
-    ? "flash_attention_rows"
-    : "flash_attention";
   return {
     ...attentionText(variant, {
       wgsl,
       entry: "flash_attention",
-      stem,
+      stem: laneRows > 1 ? `${stem}_rows` : stem,
       tileVectors: keys,
-      constants: {
-        LANE_ROWS: laneRows,
-        KEYS: keys,
-        TILE_KEYS: tileKeys,
-        SPLIT: isSplit ? 1 : 0,
-        ATTENDS: 1,
-        MASKS: 1,
-      },
+      constants: { LANE_ROWS: laneRows, KEYS: keys, TILE_KEYS: tileKeys, ...flags },
     }),
     constants: {},
-    ...(!isSubgroup && { workgroupBytes: keyValueBytes(variant.headDim, tileKeys) }),
+    ...(!isSubgroup && { workgroupBytes: keyValueBytes(headDim, tileKeys) }),
   };
 }
 
@@ -145,10 +157,8 @@ export function keyValueBytes(headDim: number, tileKeys: number): number {
  * @throws {RequirementError} If there is no such variant.
  */
 export function flashAttention(variant: FlashVariant): Kernel<FlashContract> {
-  const { headDim, subgroupSize, rows } = variant;
-  const tile = flashTile(headDim, { broadcast: broadcastOf(subgroupSize), rows });
   const contract = {
-    ...flashText(variant, tile),
+    ...flashText(variant, flashTile(variant, variant.rows)),
     bindings: { ...FLASH_BINDINGS, ...sinkBinding(variant) },
     params: ATTENTION_PARAMS,
   };
@@ -189,14 +199,13 @@ function attendWhole(run: KernelRun<FlashContract>, variant: FlashVariant): void
  * @throws {RequirementError} If there is no such variant.
  */
 export function decodeAttention(variant: AttentionVariant): Kernel<DecodeContract> {
-  const broadcast = broadcastOf(variant.subgroupSize);
-  const tile = flashTile(variant.headDim, { broadcast, rows: 1 });
+  const tile = flashTile(variant, 1);
   const contract = {
     ...flashText(variant, tile, true),
     bindings: { ...DECODE_BINDINGS, ...sinkBinding(variant) },
     params: DECODE_PARAMS,
   };
-  const sizes = { ...variant, tileRows: broadcast.lanes * tile.laneRows, tileKeys: tile.tileKeys };
+  const sizes = { ...variant, tileRows: tile.rows, tileKeys: tile.tileKeys };
   return defineKernel<DecodeContract>(
     contract,
     (run) => attendSplits(run, sizes),
@@ -277,7 +286,7 @@ export type FlashBuffers =
  * @throws {RequirementError} If the sizes do not fit together.
  */
 export function flashAttentionCommand(
-  info: Pick<DeviceInfo, "subgroupSize">,
+  info: AdapterFeatures,
   { shape, buffers }: { readonly shape: AttentionShape; readonly buffers: FlashBuffers },
 ): Command {
   const params = attentionParams(shape);
@@ -305,7 +314,7 @@ function inputsOf({ sinks }: AttentionShape, buffers: FlashBuffers) {
  * @returns The variant.
  */
 export function flashVariant(
-  info: Pick<DeviceInfo, "subgroupSize">,
+  info: AdapterFeatures,
   shape: AttentionShape,
 ): FlashVariant {
   return {
@@ -323,11 +332,10 @@ export function flashVariant(
  */
 export function flashAttentionGrid(
   shape: AttentionShape,
-  { headDim, subgroupSize, rows }: FlashVariant,
+  variant: FlashVariant,
 ): [number, number, number] {
-  const broadcast = broadcastOf(subgroupSize);
-  const { laneRows } = flashTile(headDim, { broadcast, rows });
-  return [Math.ceil(rows / (broadcast.lanes * laneRows)), shape.kvHeads, shape.sequences];
+  const tile = flashTile(variant, variant.rows);
+  return [Math.ceil(variant.rows / tile.rows), shape.kvHeads, shape.sequences];
 }
 
 /**
@@ -376,7 +384,7 @@ function partialBytes(shape: AttentionShape, splits: number): number {
  * @throws {RequirementError} If keys are split and `partial` is missing.
  */
 export function decodeAttentionCommands(
-  info: Pick<DeviceInfo, "isSoftware" | "subgroupSize">,
+  info: AdapterFeatures & Pick<DeviceInfo, "isSoftware">,
   options: {
     readonly shape: AttentionShape;
     readonly buffers: FlashBuffers & Partial<Pick<DispatchBuffers<DecodeContract>, "partial">>;
@@ -394,12 +402,13 @@ export function decodeAttentionCommands(
       current: "undefined",
     });
   }
+  const variant = variantOf(shape, info);
   return [
     dispatch({
-      kernel: decodeAttention(variantOf(shape, info)),
+      kernel: decodeAttention(variant),
       buffers: { ...inputsOf(shape, buffers), partial },
       params: { ...attentionParams(shape), splits },
-      grid: decodeAttentionGrid(shape, { splits, subgroupSize: info.subgroupSize }),
+      grid: decodeAttentionGrid(variant, splits),
     }),
     dispatch({
       kernel: decodeAttentionMerge,
@@ -413,23 +422,24 @@ export function decodeAttentionCommands(
 /**
  * Counts the workgroups of `decode_attention`.
  *
- * @param shape Sizes of the step.
- * @param options Splits, and lanes of a subgroup (0 where there are none).
+ * @param shape Sizes of the step, and how lanes are used.
+ * @param splits Parts of the keys.
  * @returns Splits; tiles of rows times KV heads; sequences.
  */
 export function decodeAttentionGrid(
-  shape: AttentionShape,
-  options: { readonly splits: number; readonly subgroupSize: number },
+  shape: AttentionShape & AttentionVariant,
+  splits: number,
 ): [number, number, number] {
-  const { lanes } = broadcastOf(options.subgroupSize);
   const rows = shape.rowsPerSequence * shape.queryHeads / shape.kvHeads;
-  return [options.splits, Math.ceil(rows / lanes) * shape.kvHeads, shape.sequences];
+  const tiles = Math.ceil(rows / flashTile(shape, 1).rows);
+  return [splits, tiles * shape.kvHeads, shape.sequences];
 }
 
 /** Variants for the tests that compare contracts with WGSL. */
 export function flashAttentionSamples(): Kernel[] {
   const narrow = { headDim: 64, subgroupSize: 8, rows: 896 };
   const wide = { headDim: 64, subgroupSize: 0, rows: 7 };
+  const shared = { headDim: 64, subgroupSize: 0, layout: "shared" } as const;
   const rule = { window: 100, softcap: 50, hasSinks: true };
   const ringed = { ...rule, ring: 1024 };
   return [
@@ -449,5 +459,11 @@ export function flashAttentionSamples(): Kernel[] {
     decodeAttention({ ...wide, keyFormat: "f32" }),
     decodeAttention({ ...wide, ...rule }),
     decodeAttention({ ...narrow, ...ringed }),
+    ...[7, 896].flatMap((rows) => [
+      flashAttention({ ...shared, rows }),
+      flashAttention({ ...shared, ...ringed, keyFormat: "f32", valueFormat: "f32", rows }),
+    ]),
+    decodeAttention({ ...shared, headDim: 128 }),
+    decodeAttention({ ...shared, ...rule, headDim: 256 }),
   ] as unknown as Kernel[];
 }

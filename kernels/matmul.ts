@@ -7,14 +7,13 @@
  * @module
  */
 
-import { checkInteger } from "../core/check.ts";
 import type { CpuCode, CpuRun } from "../gpu/cpu_module.ts";
-import type { DeviceInfo } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelContract, type KernelRun } from "../gpu/kernel.ts";
 import { CPU_MODULE } from "./cpu_module.ts";
-import type { MatmulTile } from "./matmul_block.ts";
 import { roundedToInt8 } from "./matmul_int8.ts";
-import { MATMUL_PARAMS, matmulName, matmulSource, workgroupBytes } from "./matmul_source.ts";
+import { MATMUL_PARAMS, matmulName, matmulSource } from "./matmul_source.ts";
+import { type MatmulTile, workgroupBytes } from "./matmul_tile.ts";
+import { MATMUL_TILES } from "./shapes.ts";
 import {
   ABSENT_PLANES,
   BLOCK_COLUMNS,
@@ -26,8 +25,6 @@ import {
   type WeightFormat,
 } from "./weights/format.ts";
 import { WEIGHT_FORMATS } from "./weights/mod.ts";
-
-export type { MatmulTile } from "./matmul_block.ts";
 
 /**
  * The kernel of a format and tile.
@@ -116,59 +113,9 @@ function cpuCode(format: WeightFormat): CpuCode {
 /** Kernels made so far, so that a forward pass of hundreds of products generates each source once. */
 const kernels = new Map<string, Kernel>();
 
-/** Subgroup size for which broadcasts beat workgroup memory: that of software adapters. */
-const BROADCAST_LANES = 8;
-
-/** Tiles that `chooseMatmul` may choose: those of adapters with 8 lanes first, then those for all others. */
-export const MATMUL_TILES: readonly MatmulTile[] = [
-  { variant: "subgroup", rows: 1, rowPanels: 4, threads: 8 },
-  { variant: "subgroup", rows: 4, rowPanels: 4, threads: 8 },
-  { variant: "subgroup", rows: 8, rowPanels: 4, threads: 8 },
-  { variant: "split", rows: 1, rowPanels: 1, threads: 128 },
-  { variant: "split", rows: 4, rowPanels: 1, threads: 128 },
-  { variant: "workgroup", rows: 16, rowPanels: 4, threads: 32 },
-];
-
 /** Every kernel that may be chosen, for the test that compares WGSL with contracts. */
 export function matmulSamples(): readonly Kernel[] {
   return WEIGHT_FORMATS.flatMap((format) => MATMUL_TILES.map((tile) => matmulKernel(format, tile)));
-}
-
-/**
- * Workgroups of a product.
- *
- * @param tile How the product is tiled.
- * @param size Activation rows, and rows of the matrix.
- * @returns The grid.
- */
-export function matmulGrid(
-  tile: MatmulTile,
-  size: { readonly rows: number; readonly weightRows: number },
-): readonly [number, number, number] {
-  const threadRows = tile.variant === "split" ? ROWS_PER_PANEL : tile.threads;
-  // Neighboring workgroups share weights, which are many, rather than activations.
-  return [
-    Math.ceil(size.rows / tile.rows),
-    Math.ceil(size.weightRows / (threadRows * tile.rowPanels)),
-    1,
-  ];
-}
-
-/**
- * Chooses how to tile a product.
- *
- * @param info The device; its features decide, not its name.
- * @param rows Activation rows.
- * @returns A tile that the device can run.
- */
-export function chooseMatmul(
-  info: Pick<DeviceInfo, "subgroupSize">,
-  rows: number,
-): MatmulTile {
-  checkInteger("choose a matrix product", "rows", { value: rows, min: 1 });
-  const hasBroadcast = info.subgroupSize === BROADCAST_LANES;
-  const tiles = MATMUL_TILES.filter(({ variant }) => (variant === "subgroup") === hasBroadcast);
-  return tiles.find((tile) => tile.rows >= rows) ?? tiles.at(-1)!;
 }
 
 /**

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { type MatmulTile, range } from "./matmul_tile.ts";
 import {
   type BlockNames,
   blockScale,
@@ -12,29 +13,6 @@ import {
   type WeightFormat,
   type WeightScaling,
 } from "./weights/format.ts";
-
-/** How a matrix product is tiled. */
-export interface MatmulTile {
-  /**
-   * How activations reach a thread.
-   *
-   * - `subgroup`: each lane loads a part, the others get it by broadcast; a workgroup is one subgroup
-   * - `workgroup`: loaded once per workgroup into its memory
-   * - `split`: each thread takes every n-th block of columns; sums are added in workgroup memory at the end
-   */
-  readonly variant: "subgroup" | "workgroup" | "split";
-  /** Activation rows per workgroup. */
-  readonly rows: number;
-  /** Weight rows per thread; each in a different row panel. */
-  readonly rowPanels: number;
-  /** Threads of a workgroup, a multiple of 8; for `subgroup` the lanes of a subgroup. */
-  readonly threads: number;
-}
-
-/** Numbers from 0 to `count - 1`. */
-export function range(count: number): number[] {
-  return Array.from({ length: count }, (_, i) => i);
-}
 
 /**
  * Multiplies 32 columns of activations and weights and adds the products to the sums.
@@ -127,7 +105,7 @@ function activation(tile: MatmulTile, row: number, quad: number): string {
       return `subgroupBroadcast(a${row}, ${quad}u)`;
     case "workgroup":
       return `activations[${row * 8 + quad}]`;
-    case "split":
+    default:
       return `input[row${row} + block * 8u + ${quad}u]`;
   }
 }

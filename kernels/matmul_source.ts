@@ -8,7 +8,9 @@
  * @module
  */
 
-import { type MatmulTile, multiplyBlock, range } from "./matmul_block.ts";
+import { multiplyBlock } from "./matmul_block.ts";
+import { type MatmulTile, range, sumsTogether, tileName } from "./matmul_tile.ts";
+import { tiledMemory, tiledProduct } from "./matmul_tiled.ts";
 import { declarations, planeVariables, type WeightFormat } from "./weights/format.ts";
 
 /**
@@ -18,7 +20,7 @@ import { declarations, planeVariables, type WeightFormat } from "./weights/forma
  * @param tile How the product is tiled.
  */
 export function matmulName(format: WeightFormat, tile: MatmulTile): string {
-  return `matmul_${format.name}_${tile.variant}_${tile.rows}x${tile.rowPanels}x${tile.threads}`;
+  return `matmul_${format.name}_${tileName(tile)}`;
 }
 
 /** Uniform parameters of every matrix product, in order. */
@@ -47,7 +49,9 @@ export function matmulSource(format: WeightFormat, tile: MatmulTile): string {
     header(format, tile),
     format.functions,
     finishFunction,
-    entryPoint(format, tile),
+    ...(tile.variant === "tiled"
+      ? tiledProduct(matmulName(format, tile), format, tile)
+      : [entryPoint(format, tile)]),
   ].filter((part) => part !== "").join("\n\n") + "\n";
 }
 
@@ -67,17 +71,13 @@ function header(format: WeightFormat, tile: MatmulTile): string {
 }
 
 function workgroupMemory(tile: MatmulTile): readonly string[] {
-  if (tile.variant === "subgroup") return [];
-  const declaration = tile.variant === "workgroup"
-    ? `activations: array<vec4f, ${tile.rows * 8}>`
-    : `sums: array<f32, ${tile.threads}>`;
+  const { variant, rows, threads } = tile;
+  if (variant === "subgroup") return [];
+  if (variant === "tiled") return ["", ...tiledMemory(tile)];
+  const declaration = variant === "workgroup"
+    ? `activations: array<vec4f, ${rows * 8}>`
+    : `sums: array<f32, ${threads * sumsTogether(tile)}>`;
   return ["", `var<workgroup> ${declaration};`];
-}
-
-/** Bytes of workgroup memory that a tile needs. */
-export function workgroupBytes(tile: MatmulTile): number {
-  if (tile.variant === "subgroup") return 0;
-  return tile.variant === "workgroup" ? tile.rows * 8 * 16 : tile.threads * 4;
 }
 
 const finishFunction = `fn finish(row: u32, weight_row: u32, sum: f32) {
@@ -133,17 +133,33 @@ function finishAll(tile: MatmulTile, groupRowPanels: number): readonly string[] 
   );
 }
 
+/** Adds the sums of slices pairwise, as many sums at a time as fit. */
 function reduceSlices(tile: MatmulTile): readonly string[] {
-  return range(tile.rows).flatMap((m) =>
-    range(tile.rowPanels).flatMap((p) => [
-      `  sums[thread] = c${m}_${p};`,
+  const { rows, rowPanels, threads } = tile;
+  const all = range(rows).flatMap((row) =>
+    range(rowPanels).map((rowPanel) => ({ row, rowPanel, name: `c${row}_${rowPanel}` }))
+  );
+  const together = sumsTogether(tile);
+  const place = (i: number) => i === 0 ? "thread" : `${i * threads}u + thread`;
+  return range(Math.ceil(all.length / together)).flatMap((round) => {
+    const sums = all.slice(round * together, (round + 1) * together);
+    return [
+      ...sums.map(({ name }, i) => `  sums[${place(i)}] = ${name};`),
       "  workgroupBarrier();",
-      `  for (var half = ${tile.threads / 2}u; half >= 8u; half /= 2u) {`,
-      "    if (thread < half) { sums[thread] += sums[thread + half]; }",
+      `  for (var half = ${threads / 2}u; half >= 8u; half /= 2u) {`,
+      "    if (thread < half) {",
+      ...sums.map((_, i) => `      sums[${place(i)}] += sums[${place(i)} + half];`),
+      "    }",
       "    workgroupBarrier();",
       "  }",
-      `  if (thread < 8u) { finish(first_row + ${m}u, (first_panel + ${p}u) * 8u + lane, sums[lane]); }`,
+      "  if (thread < 8u) {",
+      ...sums.map(({ row, rowPanel }, i) =>
+        `    finish(first_row + ${row}u, (first_panel + ${rowPanel}u) * 8u + lane, sums[${
+          place(i)
+        }]);`
+      ),
+      "  }",
       "  workgroupBarrier();  // before the sums are used again",
-    ])
-  );
+    ];
+  });
 }

@@ -22,6 +22,7 @@ class RopeCache {
   write_slot: u32;
   first_head: u32;
   heads: u32;
+  query_rotation: u32;
   HEAD_DIM: u32;
   HAS_F32_KEYS: u32;
   HAS_F32_VALUES: u32;
@@ -112,7 +113,8 @@ export function rope_cache(args: RopeCache, first: u32, last: u32, thread: u32):
       normal = scratch;
       normalize(own, is_query ? args.q_norm : args.k_norm, head_dim, args.epsilon, normal);
     }
-    const rotation = args.rotation + 4 * <usize>position * head_dim;
+    const turn = is_query ? args.query_rotation + position : position;
+    const rotation = args.rotation + 4 * <usize>turn * head_dim;
     // A pair is read before it is written, so a head may be rotated in place.
     const target = is_query ? own : scratch;
     rotate_head(normal, rotation, head_dim, target);

@@ -43,6 +43,7 @@ export const ROPE_CACHE_CONTRACT = {
     write_slot: "u32",
     first_head: "u32",
     heads: "u32",
+    query_rotation: "u32",
   },
   workgroupBytes: 4 * WORKGROUP_SIZE,
 } as const;
@@ -77,7 +78,11 @@ function rotateAndStore(run: KernelRun<typeof ROPE_CACHE_CONTRACT>): void {
       const isQuery = head < query_heads;
       if (isQuery) {
         input.set(
-          rotateHead(normalizeHead(input, buffers.q_norm, params), position, buffers.rotation),
+          rotateHead(
+            normalizeHead(input, buffers.q_norm, params),
+            params.query_rotation + position,
+            buffers.rotation,
+          ),
         );
         continue;
       }
@@ -109,7 +114,7 @@ function normalizeHead(
  * Rotates a head in float64; pairs of elements are half a head apart.
  *
  * @param input Elements of the head.
- * @param position Position to rotate to.
+ * @param position Row of `rotation`: the position to rotate to.
  * @param rotation Cosines and sines of each position, [_, headDim].
  * @returns The rotated head.
  */
@@ -141,6 +146,11 @@ export interface RopeCacheShape extends Omit<AttentionShape, "outputStride"> {
   readonly epsilon?: number;
   /** Slot for the only new token of each sequence; that of its position if left out. */
   readonly write?: WritePlace;
+  /**
+   * Row of `rotation` for a query at position 0, where queries are scaled by position: rows from there on hold cosines and
+   * sines times the scale. 0 if left out, so that queries turn as keys do.
+   */
+  readonly queryRotation?: number;
   /** Whether keys alone are rotated and written, as for a second copy in another format; false if left out. */
   readonly isKeysOnly?: boolean;
 }
@@ -223,6 +233,7 @@ export function ropeCacheCommand(buffers: RopeCacheBuffers, shape: RopeCacheShap
       epsilon: shape.epsilon ?? 0,
       ...writeParams(shape),
       ...headRange(shape),
+      query_rotation: shape.queryRotation ?? 0,
     },
     grid: ropeCacheGrid(shape),
   });

@@ -2,7 +2,8 @@
 //
 // grid    (ceil(heads / heads of a workgroup), rows, 1)
 // reads   state     u32: first sequence of the step, then the cached tokens of each sequence
-//         rotation  f32[capacity, HEAD_DIM]: per position HEAD_DIM / 2 cosines, then as many sines
+//         rotation  f32[positions, HEAD_DIM]: per position HEAD_DIM / 2 cosines, then as many sines; queries read
+//                   the rows from query_rotation on, where the two are multiplied by the scale of a query
 //         q_norm    f32[HEAD_DIM], weights of the norm of query heads; read if has_norm is 1
 //         k_norm    f32[HEAD_DIM], the same for key heads
 // writes  qkv       f32[rows, stride]: query, key and value heads; queries are rotated in place
@@ -31,6 +32,7 @@ struct Params {
   write_slot: u32,      // which of them is written; the token's position modulo write_capacity if NOT_FIXED
   first_head: u32,      // heads of a row before it are left alone
   heads: u32,           // how many are processed
+  query_rotation: u32,  // row of rotation for a query at position 0; 0 where queries turn as keys do
 }
 
 @group(0) @binding(0) var<storage, read> state: array<u32>;
@@ -84,8 +86,9 @@ fn rope_cache(
   let position = state[1u + sequence] + row % params.rows_per_sequence;
   if (is_active && position < params.capacity) {
     if (!is_value) {
-      let cosine = rotation[position * head_pairs + pair];
-      let sine = rotation[position * head_pairs + pair + head_lanes];
+      let turn = select(position, params.query_rotation + position, is_query) * head_pairs + pair;
+      let cosine = rotation[turn];
+      let sine = rotation[turn + head_lanes];
       x = vec4f(x.xy * cosine - x.zw * sine, x.zw * cosine + x.xy * sine);
     }
     if (is_query) {

@@ -11,14 +11,10 @@
 
 import marginal from "./marginal.wgsl" with { type: "text" };
 import wgsl from "./selected_attention.wgsl" with { type: "text" };
+import sharedRows from "./shared_rows.wgsl" with { type: "text" };
+import sharedWgsl from "./shared_selected.wgsl" with { type: "text" };
 import { checkInteger, RequirementError } from "../core/check.ts";
-import {
-  type Command,
-  type DeviceBuffer,
-  type DeviceInfo,
-  dispatch,
-  type DispatchBuffers,
-} from "../gpu/device.ts";
+import { type Command, type DeviceBuffer, dispatch, type DispatchBuffers } from "../gpu/device.ts";
 import { defineKernel, type Kernel } from "../gpu/kernel.ts";
 import { selectedCode } from "./attention_cpu.ts";
 import {
@@ -34,6 +30,11 @@ import {
   attentionText,
   type AttentionVariant,
   broadcastOf,
+  type LaneUse,
+  layoutOf,
+  sharedBytes,
+  sharedConstants,
+  sharedTile,
   sinkBinding,
   variantOf,
 } from "./attention_shape.ts";
@@ -49,6 +50,7 @@ import {
   SPLIT_BINDINGS,
   SPLIT_PARAMS,
 } from "./selected_reference.ts";
+import type { AdapterFeatures } from "./shapes.ts";
 import { LIST_HEADER_WORDS, listRoom, WEIGHED_REST } from "./selection_list.ts";
 
 /** Entries of the shortest split of a full list; fewer do not pay for the merge. */
@@ -58,12 +60,47 @@ const SPLIT_ENTRIES = 64;
 const MAX_SPLITS = 32;
 
 /** How many list entries are rescaled together, and loaded together. */
-function tileOf({ headDim, subgroupSize }: AttentionVariant) {
-  return flashTile(headDim, { broadcast: broadcastOf(subgroupSize), rows: 1 });
+function tileOf(variant: LaneUse & Pick<AttentionVariant, "headDim">) {
+  return flashTile(variant, 1);
 }
 
 /** A variant's contract without bindings and parameters. */
 function selectedText(variant: AttentionVariant, isSplit: boolean) {
+  return variant.layout === "shared" ? sharedText(variant, isSplit) : rowsText(variant, isSplit);
+}
+
+/** Constants of both files. */
+function selectedConstants(isSplit: boolean) {
+  return {
+    HEADER_WORDS: LIST_HEADER_WORDS,
+    BROKEN: BROKEN_PART,
+    WEIGHED_REST,
+    TIERS: 2,
+    SPLIT: isSplit ? 1 : 0,
+    ATTENDS: 1,
+    MASKS: 0,
+  };
+}
+
+function stemOf(isSplit: boolean): string {
+  return isSplit ? "selected_attention_split" : "selected_attention";
+}
+
+function sharedText(variant: AttentionVariant, isSplit: boolean) {
+  const { headDim } = variant;
+  const tile = sharedTile(headDim, 1);
+  const text = attentionText({ ...variant, ring: undefined }, { // lists hold rows
+    wgsl: `${sharedWgsl}\n${sharedRows}\n${marginal}`,
+    entry: "shared_selected",
+    stem: stemOf(isSplit),
+    tileVectors: 1,
+    constants: { ...sharedConstants(headDim, tile), ...selectedConstants(isSplit) },
+  });
+  const workgroupBytes = sharedBytes(headDim, tile) + 8 * (tile.keys + (isSplit ? tile.rows : 0));
+  return { ...text, constants: {}, workgroupBytes };
+}
+
+function rowsText(variant: AttentionVariant, isSplit: boolean) {
   const { lanes, isSubgroup } = broadcastOf(variant.subgroupSize);
   const { keys, tileKeys } = tileOf(variant);
   const vectors = (format?: "f16" | "f32") => variant.headDim / (format === "f32" ? 4 : 8);
@@ -72,7 +109,7 @@ function selectedText(variant: AttentionVariant, isSplit: boolean) {
   const text = attentionText({ ...variant, ring: undefined }, { // lists hold rows
     wgsl: `${wgsl}\n${marginal}`,
     entry: "selected_attention",
-    stem: isSplit ? "selected_attention_split" : "selected_attention",
+    stem: stemOf(isSplit),
     tileVectors: keys,
     constants: {
       KEYS: keys,
@@ -82,13 +119,7 @@ function selectedText(variant: AttentionVariant, isSplit: boolean) {
       VALUE_VECTORS: valueVectors,
       KEY_LINES: Math.ceil(keyVectors / 4),
       VALUE_LINES: Math.ceil(valueVectors / 4),
-      HEADER_WORDS: LIST_HEADER_WORDS,
-      BROKEN: BROKEN_PART,
-      WEIGHED_REST,
-      TIERS: 2,
-      SPLIT: isSplit ? 1 : 0,
-      ATTENDS: 1,
-      MASKS: 0,
+      ...selectedConstants(isSplit),
     },
   });
   const workgroupBytes = keyValueBytes(variant.headDim, tileKeys);
@@ -195,17 +226,20 @@ export function selectedParams(shape: AttentionShape, selection: SelectionShape)
  * Counts the workgroups of `selected_attention`.
  *
  * @param shape Sizes of the step.
- * @param options Selections of a layer, and lanes of a subgroup (0 where there are none).
+ * @param options Selections of a layer, and how lanes are used.
  * @returns Tiles of rows, heads that share keys and a selection, sequences.
  */
 export function selectedGrid(
-  shape: Pick<AttentionShape, "kvHeads" | "queryHeads" | "rowsPerSequence" | "sequences">,
-  options: { readonly groupsPerLayer: number; readonly subgroupSize: number },
+  shape: Pick<
+    AttentionShape,
+    "headDim" | "kvHeads" | "queryHeads" | "rowsPerSequence" | "sequences"
+  >,
+  options: LaneUse & { readonly groupsPerLayer: number },
 ): [number, number, number] {
-  const { lanes } = broadcastOf(options.subgroupSize);
+  const tile = tileOf({ ...options, headDim: shape.headDim });
   const parts = Math.max(options.groupsPerLayer, shape.kvHeads);
   const rows = shape.rowsPerSequence * shape.queryHeads / parts;
-  return [Math.ceil(rows / lanes), parts, shape.sequences];
+  return [Math.ceil(rows / tile.rows), parts, shape.sequences];
 }
 
 /**
@@ -265,7 +299,7 @@ export type SelectedBuffers =
  * @throws {RequirementError} If the sizes do not fit together.
  */
 export function selectedAttentionCommands(
-  info: Pick<DeviceInfo, "subgroupSize">,
+  info: AdapterFeatures,
   options: {
     readonly shape: AttentionShape;
     readonly selection: SelectionShape;
@@ -284,7 +318,7 @@ export function selectedAttentionCommands(
     selectedSplits(shape, { ...selection, groupHeads, partialBytes });
   const params = selectedParams(shape, selection);
   const variant = variantOf(shape, info);
-  const [tiles, parts, sequences] = selectedGrid(shape, { ...selection, ...info });
+  const [tiles, parts, sequences] = selectedGrid(shape, { ...selection, ...layoutOf(info) });
   if (rest) checkSplit(shape, partial);
   if (partial === undefined || splits === 1 && !rest) {
     return [dispatch({
@@ -348,5 +382,7 @@ export function selectedAttentionSamples(): Kernel[] {
     make({ ...wide, ...exact }),
     make({ ...narrow, ...rule }),
     make({ ...wide, ...rule }),
+    make({ ...wide, layout: "shared" }),
+    make({ ...wide, ...exact, ...rule, layout: "shared" }),
   ]) as Kernel[];
 }

@@ -6,9 +6,9 @@
  */
 
 import { checkInteger } from "../core/check.ts";
-import { type Command, type DeviceInfo, dispatch, type DispatchBuffers } from "../gpu/device.ts";
+import { type Command, dispatch, type DispatchBuffers } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelContract, type KernelRun } from "../gpu/kernel.ts";
-import type { AttentionRule } from "./attention_shape.ts";
+import { type AttentionRule, broadcastOf, layoutOf } from "./attention_shape.ts";
 import { CPU_MODULE } from "./cpu_module.ts";
 import {
   checkSketch,
@@ -17,6 +17,7 @@ import {
   type SketchSize,
   sketchWords,
 } from "./key_sketch.ts";
+import type { AdapterFeatures } from "./shapes.ts";
 import wgsl from "./sketch_scores.wgsl" with { type: "text" };
 import { writeOut } from "./write_out.ts";
 
@@ -24,6 +25,8 @@ import { writeOut } from "./write_out.ts";
 const MOST_HEADS = 8;
 /** Tokens of an item of the CPU device. */
 const CHUNK_TOKENS = 256;
+/** Lanes of a workgroup that shares queries through its memory. */
+const MEMORY_LANES = 64;
 /** Stands for minus infinity. */
 const LOWEST = -3.4e38;
 
@@ -187,7 +190,7 @@ export interface SketchScoresShape extends SketchSize, Pick<AttentionRule, "wind
  * @throws {RequirementError} If a size is not supported.
  */
 export function sketchScoresCommand(
-  info: Pick<DeviceInfo, "subgroupSize">,
+  info: AdapterFeatures,
   buffers: DispatchBuffers<SketchScoresContract>,
   shape: SketchScoresShape,
 ): Command {
@@ -218,7 +221,7 @@ export function sketchScoresCommand(
  * @returns Bits, words, heads that share a lane, lanes.
  */
 export function scoresVariant(
-  { subgroupSize }: Pick<DeviceInfo, "subgroupSize">,
+  info: AdapterFeatures,
   shape: SketchSize & Pick<SketchScoresShape, "queryHeads" | "kvHeads">,
 ): SketchScoresVariant {
   const group = shape.queryHeads / shape.kvHeads;
@@ -226,7 +229,8 @@ export function scoresVariant(
   // As many heads in each piece as divide a group.
   let heads = Math.ceil(group / pieces);
   while (group % heads !== 0) heads--;
-  const lanes = subgroupSize >= 4 && subgroupSize <= 8 ? subgroupSize : 64;
+  const { lanes: narrow, isSubgroup } = broadcastOf(layoutOf(info).subgroupSize);
+  const lanes = isSubgroup ? narrow : MEMORY_LANES;
   return { bits: shape.bits, words: sketchWords(shape), heads, lanes };
 }
 

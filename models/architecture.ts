@@ -35,9 +35,9 @@ export interface Architecture {
   readonly normOffset?: number;
   /**
    * Which layers attend to a window only: those of `layer_types`, or from `max_window_layers` on, if `use_sliding_window` is
-   * set; all of them unless `sliding_window` is null; all but every `windowPattern`-th one; or none.
+   * set; all of them unless `sliding_window` is null (`unlessNull`), or if it is a number (`ifGiven`); all but every `windowPattern`-th one; or none.
    */
-  readonly slidingWindow: "flagged" | "unlessNull" | "pattern" | "never";
+  readonly slidingWindow: "flagged" | "unlessNull" | "ifGiven" | "pattern" | "never";
   /** One in how many layers sees all tokens, where windows follow a pattern and files do not tell. */
   readonly windowPattern?: number;
   /**
@@ -81,6 +81,8 @@ export interface ArchitectureDefaults {
   readonly normEpsilon: number;
   /** `rope_theta`. */
   readonly ropeBase: number;
+  /** `rope_parameters`; empty if left out. */
+  readonly rope?: Readonly<Record<string, unknown>>;
   /** Base of the rotation of layers with a window, where it differs. */
   readonly windowedRopeBase?: number;
   /** `sliding_window`; 4096 if left out. */

@@ -61,6 +61,14 @@ export interface LayerAttention extends AttentionRule {
   readonly ropeScaling?: RopeScaling;
 }
 
+/** How rotated queries are scaled by their position. */
+export interface QueryScaling {
+  /** Factor on the logarithm of full contexts; the scale at position p is 1 + beta * ln(1 + floor(p / contextLength)). */
+  readonly beta: number;
+  /** Tokens of the context before stretching, within which queries are left alone. */
+  readonly contextLength: number;
+}
+
 /** Sizes and switches of a decoder-only transformer. */
 export interface ModelConfig {
   /** Name of the family in `architectures/`, such as `qwen2`. */
@@ -93,6 +101,8 @@ export interface ModelConfig {
   readonly ropeScaling?: RopeScaling;
   /** What each frequency is divided by, [headDim / 2]; Llama 3 files in GGUF hold it instead of a rule. */
   readonly ropeFactors?: readonly number[];
+  /** How rotated queries are scaled by their position; not at all if left out. */
+  readonly queryScaling?: QueryScaling;
   /** Window, softcap, sinks and rotation of each layer; every layer is a plain one if left out. */
   readonly layerAttention?: readonly LayerAttention[];
   /** Whether query, key and value projections have biases. */

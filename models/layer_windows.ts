@@ -68,14 +68,15 @@ export function windowsFromJson(
 ): Windows | undefined {
   if (slidingWindow === "never") return undefined;
   if (slidingWindow === "flagged" && !flagField(config, "use_sliding_window")) return undefined;
+  if (slidingWindow === "ifGiven" && config.values.sliding_window === undefined) return undefined;
   if (config.values.sliding_window === null) {
     if (slidingWindow !== "pattern") return undefined;
     throw fieldError(config, "sliding_window must be a number of tokens", null);
   }
   const window = countField(config, "sliding_window", { missing: defaults.window ?? 4096 });
   const isWindowed = layerTypes(config, layers)?.map((type) => type === "sliding_attention");
-  if (slidingWindow === "unlessNull") {
-    // transformers' Mistral passes over this field with a warning.
+  if (slidingWindow === "unlessNull" || slidingWindow === "ifGiven") {
+    // transformers' Mistral and Ministral 3 pass over this field with a warning.
     if (isWindowed?.includes(false)) {
       throw fieldError(config, "layer_types must be sliding_attention alone", "another");
     }

@@ -36,10 +36,12 @@ export interface Ropes {
  * @throws {DataError} If a field is malformed, or the kind of scaling is not known.
  */
 export function ropesFromJson(config: ConfigFields, architecture: Architecture): Ropes {
-  const old = objectField(config, "rope_scaling");
-  const current = objectField(config, "rope_parameters");
-  if (architecture.hasWindowedRope) return windowedRopes(config, architecture, { old, current });
-  const values = Object.keys(old).length > 0 ? old : current;
+  if (architecture.hasWindowedRope) {
+    const old = objectField(config, "rope_scaling");
+    const current = objectField(config, "rope_parameters");
+    return windowedRopes(config, architecture, { old, current });
+  }
+  const values = ropeValues(config, architecture);
   const read = (own: Values) =>
     ropeOf(config, own, {
       base: positiveField(config, "rope_theta", architecture.defaults.ropeBase),
@@ -48,6 +50,17 @@ export function ropesFromJson(config: ConfigFields, architecture: Architecture):
   const kinds = nestedKinds(config, values);
   if (kinds === undefined) return { full: read(values) };
   return { full: read(kinds.full_attention), windowed: read(kinds.sliding_attention) };
+}
+
+/**
+ * The object that describes the rotation, in files of families with one.
+ *
+ * @returns `rope_scaling` unless it is empty, else `rope_parameters`, else what the family assumes.
+ * @throws {DataError} If they are no objects.
+ */
+export function ropeValues(config: ConfigFields, { defaults }: Architecture): Values {
+  const old = objectField(config, "rope_scaling");
+  return Object.keys(old).length > 0 ? old : objectField(config, "rope_parameters", defaults.rope);
 }
 
 /** Gemma 3: two rotations, and what version 4 of transformers wrote is about the first of them. */
@@ -122,8 +135,8 @@ function ropeOf(
   };
 }
 
-function objectField(config: ConfigFields, name: string): Values {
-  const value = config.values[name] ?? {};
+function objectField(config: ConfigFields, name: string, missing: Values = {}): Values {
+  const value = config.values[name] ?? missing;
   if (isObject(value)) return value;
   throw fieldError(config, `${name} must be an object`, value);
 }

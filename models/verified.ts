@@ -52,7 +52,7 @@ export interface VerifiedModel {
   readonly hash: string;
   /** Day of the comparison, YYYY-MM-DD. */
   readonly date: string;
-  /** Back end that computed: `cpu`, `webgpu` or `reference`. */
+  /** Back end that computed: `cpu`, `webgpu`, `dawn` or `reference`. */
   readonly device: string;
   /** The yardstick. */
   readonly reference: VerifiedReference;

@@ -129,7 +129,8 @@ export async function openLab(options: LabOptions = {}): Promise<Lab> {
  */
 export async function showLab(lab: Lab): Promise<void> {
   const { backend, isSoftware } = lab.device.info;
-  const kind = isSoftware ? backend === "webgpu" ? "a software adapter" : "the CPU" : "a GPU";
+  const { driver } = lab.environment;
+  const kind = isSoftware ? driver === undefined ? "the CPU" : "a software adapter" : "a GPU";
   const row = (role: "large" | "small", { config }: Model) => [
     role,
     lab.models[role].name,

@@ -6,7 +6,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { formatOurs, formatPaper } from "../experiments/runner/verdict_table.ts";
-import { testBackends } from "./support/gpu.ts";
+import { gpuBackend, testBackends } from "./support/gpu.ts";
 import {
   cell,
   claim,
@@ -310,7 +310,7 @@ Deno.test("commands beside numbers are those that measured them", async () => {
 
 Deno.test({
   name: "README.md: the first command prints the lines below it",
-  ignore: !testBackends.includes("webgpu"),
+  ignore: !testBackends.includes(gpuBackend),
   async fn() {
     const readme = read("README.md");
     const [, words] = /task (generate --compare .*)/.exec(readme)!;

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { debianSuite, OFFER, OLD_SUITE } from "./backports.ts";
+
 /** What `ensureAdapter` needs to know and to do; replaced in tests. */
 export interface AdapterHost {
   /** Whether the user may install packages. */
@@ -16,6 +18,8 @@ export interface AdapterHost {
   readonly isRequired?: boolean;
   /** Whether installing is allowed (`SMALLKV_INSTALL` is not 0). */
   readonly mayInstall: boolean;
+  /** What to say of a newer driver than the one that is installed, where there is one. */
+  readonly offer?: string | undefined;
   /** Name of the adapter that a fresh process finds. */
   findAdapter(): Promise<string | undefined>;
   /** Installs the driver; the reason if that failed. */
@@ -70,7 +74,7 @@ export async function ensureAdapter(host: AdapterHost): Promise<string | undefin
   if (installed === undefined) {
     const reason = failure ?? "the driver offers no adapter";
     host.say(`Cannot install ${names()}: ${reason}${next}`);
-  }
+  } else if (host.offer !== undefined) host.say(host.offer);
   return installed;
 }
 
@@ -109,6 +113,7 @@ export async function localHost(
     hasApt: Deno.build.os === "linux" && await runs("apt-get", ["--version"]),
     backend: Deno.env.get("DENO_WEBGPU_BACKEND"),
     mayInstall: Deno.env.get("SMALLKV_INSTALL") !== "0",
+    offer: debianSuite() === OLD_SUITE ? OFFER : undefined,
     findAdapter: () => probe(env),
     install,
     say,
@@ -154,11 +159,21 @@ async function install(): Promise<string | undefined> {
   return failure ?? await aptGet([...options, "install", ...PACKAGES], env);
 }
 
-async function aptGet(args: string[], env: Record<string, string>): Promise<string | undefined> {
-  const { success, stderr } = await new Deno.Command("apt-get", { args, env }).output();
+/**
+ * Runs apt-get.
+ *
+ * @param env Variables beside those of this process.
+ * @returns The last line of its errors; undefined if it succeeded.
+ */
+export async function aptGet(
+  args: readonly string[],
+  env: Readonly<Record<string, string>>,
+): Promise<string | undefined> {
+  const { success, stderr } = await new Deno.Command("apt-get", { args: [...args], env }).output();
   if (success) return undefined;
   const lastLine = new TextDecoder().decode(stderr).trim().split("\n").at(-1) ?? "";
-  return `apt-get ${args.at(0)} failed (${lastLine})`;
+  const action = args.includes("install") ? "install" : args.at(0);
+  return `apt-get ${action} failed (${lastLine})`;
 }
 
 if (import.meta.main) {

@@ -9,7 +9,10 @@ import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { DataError, RequirementError } from "../core/check.ts";
+import type { Backend } from "../gpu/device.ts";
+import { DRIVERS_VARIABLE } from "../gpu/driver.ts";
 import { parseQueueAddress } from "../evaluation/queue/address.ts";
+import { CACHE_VARIABLES, tunedFolder } from "../experiments/runner/tuned_shapes.ts";
 import { partNames } from "../models/files/split_names.ts";
 import { DATA_FOLDER, DATA_HOST } from "../models/hub/hub_datasets.ts";
 import { HUB_VARIABLES, hubPlaces } from "../models/hub/hub_settings.ts";
@@ -32,7 +35,9 @@ export interface CommandSurroundings {
 }
 
 /** Values by kind of permission; an empty list forbids it, and `all` has no limit. */
-type Permissions = Readonly<Record<"read" | "write" | "env" | "net" | "sys" | "run", Set<string>>>;
+type Permissions = Readonly<
+  Record<"read" | "write" | "env" | "net" | "sys" | "run" | "ffi", Set<string>>
+>;
 
 /** Folders of commands that fill one, where `--out` names no other. */
 const USUAL_FOLDERS: Readonly<Record<string, string>> = {
@@ -57,6 +62,7 @@ const HUB_HOSTS: readonly string[] = ["*.huggingface.co", "*.hf.co"];
  * `--out` and `--regrade` say. `hf:` adds the cache of the hub and the network, an address its host. `reproduce`,
  * `evaluate` and `worker` may also read the code, whose hash decides what is measured again, and read the datasets or,
  * where no folder is named, download them. The first two start Chromium, which needs the environment and temporary folders.
+ * `--device dawn` loads a native library, which may do everything.
  *
  * @returns Flags of `deno run`; without them Deno refuses, and never asks.
  */
@@ -65,12 +71,14 @@ export function permissionFlags(surroundings: CommandSurroundings): string[] {
   const all: Permissions = {
     read: new Set([join(root, "data/embedded"), ...gitFolders(root)]),
     write: new Set([exitFile]),
-    env: new Set(["CI", EXIT_VARIABLE]),
+    env: new Set(["CI", EXIT_VARIABLE, DRIVERS_VARIABLE]),
     net: new Set(),
     sys: new Set(),
     run: new Set(),
+    ffi: new Set(usesDevice(words, "dawn") ? [ALL] : []),
   };
   for (const word of words) addWord(all, word.replace(/^--[\w-]+=/, ""), surroundings);
+  if (/ --shapes[= ]tuned( |$)/.test(` ${words.join(" ")}`)) addTuned(all, surroundings);
   const usual = USUAL_FOLDERS[command];
   const isFolder = usual !== undefined;
   for (const out of outputs(words, usual)) {
@@ -80,6 +88,18 @@ export function permissionFlags(surroundings: CommandSurroundings): string[] {
   const unseen = all.run.size === 0 ? [] : [`--ignore-read=${UNSEEN.join(",")}`];
   const allowed = Object.entries(all).flatMap(([kind, values]) => flags(kind, values));
   return ["--no-prompt", ...unseen, ...allowed];
+}
+
+/**
+ * Whether `--device` names a back end, alone or in a list.
+ *
+ * @param words Words of a command line.
+ */
+export function usesDevice(words: readonly string[], name: Backend): boolean {
+  return words.some((word, at) => {
+    const value = word === "--device" ? words[at + 1] : /^--device=(.*)$/.exec(word)?.[1];
+    return value?.split(",").includes(name) ?? false;
+  });
 }
 
 function flags(kind: string, values: ReadonlySet<string>): string[] {
@@ -106,6 +126,17 @@ function addWord(all: Permissions, word: string, { env }: CommandSurroundings): 
   if (path.includes(",") && !existsSync(path)) return;
   const hasNeighbors = /\.(safetensors|index\.json)$/i.test(path) || partNames(path).length > 1;
   all.read.add(hasNeighbors ? dirname(path) : path);
+}
+
+/** The folder of `deno task tune`. */
+function addTuned(all: Permissions, { env }: CommandSurroundings): void {
+  for (const name of CACHE_VARIABLES) all.env.add(name);
+  try {
+    all.read.add(tunedFolder(env));
+  } catch (error) {
+    // The command says what the environment lacks.
+    if (!(error instanceof DataError)) throw error;
+  }
 }
 
 function addQueue(all: Permissions, address: string): void {

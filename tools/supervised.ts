@@ -7,6 +7,7 @@
  * @module
  */
 
+import { DRIVER_EVENT } from "../gpu/dawn.ts";
 import { onOrphaned } from "./orphan.ts";
 
 /** Records the first use of WebGPU, before which no driver can end the process. */
@@ -28,7 +29,9 @@ if (file !== undefined) {
       // The supervisor is gone, and its folder with it; the record has no reader.
     }
   };
-  if (navigator.gpu) onFirstUse(navigator.gpu, () => record("driver in use"));
+  const recordUse = () => record("driver in use");
+  if (navigator.gpu) onFirstUse(navigator.gpu, recordUse);
+  addEventListener(DRIVER_EVENT, recordUse);
   addEventListener("unload", () => record(String(Deno.exitCode)));
   addEventListener("error", () => record("1"));
   addEventListener("unhandledrejection", () => record("1"));

@@ -63,7 +63,7 @@ export function expectedAttention(
       const ranked = known.filter((token) => token >= sinks);
       const expected = new Float64Array(ranked.length);
       for (const { moments, covariance } of queries) {
-        const rotation = meanRotation(moments.frequencies, tokens, positions);
+        const rotation = meanRotation(moments, tokens, positions);
         const mean = rotated(moments.mean(), rotation);
         const spread = rotatedBothWays(covariance, rotation);
         const { scale } = moments;
@@ -83,21 +83,23 @@ export function expectedAttention(
   };
 }
 
-/** Mean cosine and sine of each pair of elements over some positions. */
+/** Mean cosine and sine of each pair of elements over some positions, times the scale that queries have there. */
 interface MeanRotation {
   readonly cosines: Float64Array;
   readonly sines: Float64Array;
 }
 
 function meanRotation(
-  frequencies: ArrayLike<number>,
+  { frequencies, scaleAt }: QueryMoments,
   first: number,
   positions: number,
 ): MeanRotation {
   const mean = (turn: (angle: number) => number) =>
     Float64Array.from(frequencies, (frequency) => {
       let sum = 0;
-      for (let k = 0; k < positions; k++) sum += turn((first + k) * frequency);
+      for (let k = 0; k < positions; k++) {
+        sum += scaleAt(first + k) * turn((first + k) * frequency);
+      }
       return sum / positions;
     });
   return { cosines: mean(Math.cos), sines: mean(Math.sin) };

@@ -1,5 +1,5 @@
 /**
- * Mean and covariance of the queries of a head, before rotation.
+ * Mean and covariance of the queries of a head, before rotation and before they are scaled by position.
  *
  * @module
  */
@@ -18,11 +18,13 @@ export class QueryMoments {
    * @param headDim Elements of a vector.
    * @param frequencies Radians per position of each pair of elements that the rotation turns, [headDim / 2].
    * @param scale Factor on products of queries and keys.
+   * @param scaleAt Factor on the rotated query of a position; 1 everywhere if left out.
    */
   constructor(
     headDim: number,
     readonly frequencies: ArrayLike<number>,
     readonly scale: number,
+    readonly scaleAt: (position: number) => number = () => 1,
   ) {
     this.#sum = new Float64Array(headDim);
     this.#products = new Float64Array(headDim * headDim);
@@ -34,17 +36,18 @@ export class QueryMoments {
   }
 
   /**
-   * Adds a rotated query, undoing its rotation.
+   * Adds a rotated query, undoing its rotation and its scale.
    *
    * @param query The query as attention uses it, [headDim].
    * @param position Its position.
    */
   addRotated(query: Float32Array, position: number): void {
     const half = query.length / 2;
+    const scale = this.scaleAt(position);
     const plain = new Float64Array(query.length);
     for (let pair = 0; pair < half; pair++) {
       const angle = position * (this.frequencies[pair] ?? 0);
-      const [cosine, sine] = [Math.cos(angle), Math.sin(angle)];
+      const [cosine, sine] = [Math.cos(angle) / scale, Math.sin(angle) / scale];
       plain[pair] = cosine * query[pair]! + sine * query[pair + half]!;
       plain[pair + half] = cosine * query[pair + half]! - sine * query[pair]!;
     }

@@ -78,18 +78,24 @@ interface LongBenchReference {
 
 function fittingItem(
   { group, index, entry }: PickedEntry<LongBenchItem>,
-  options: Pick<TaskOptions, "tokenizer" | "contextTokens" | "tooLong">,
+  options: Pick<TaskOptions, "tokenizer" | "contextTokens" | "tooLong" | "onLeftOut">,
 ): TaskItem | undefined {
   const task = findTask(group);
   const tokenizer = requireTokenizer("longbench", options);
   const tokens = tokenizer.encode(entry.prompt);
   const room = promptRoom(options.contextTokens, task.maxTokens);
   const isTooLong = tokens.length > room;
-  if (isTooLong && options.tooLong === "leave out") return undefined;
+  const id = `${group}/${index}`;
+  if (isTooLong && options.tooLong === "leave out") {
+    const promptTokens = tokens.length;
+    const whole = promptTokens + task.maxTokens + TEMPLATE_TOKENS;
+    options.onLeftOut?.({ id, group, text: entry.prompt, promptTokens, tokens: whole });
+    return undefined;
+  }
   const prompt = isTooLong ? truncated(tokens, room, tokenizer) : entry.prompt;
   const { answers, classes } = entry;
   return {
-    id: `${group}/${index}`,
+    id,
     group,
     prefix: "",
     turns: [prompt],

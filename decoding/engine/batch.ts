@@ -211,6 +211,31 @@ export class PolicySequences {
     }
   }
 
+  /** Whether tokens are chosen by lengths alone, so that the host need not read anything to choose. */
+  get planByLengths(): boolean {
+    return this.all.every(({ largeScores, small }) => !largeScores && !small) &&
+      this.#options.smallModel === undefined;
+  }
+
+  /** Steps from now on, the next one included, before one for which heads must be matched. */
+  get stepsUntilMatch(): number {
+    const { options: { match = {} }, batch, large } = this.#options;
+    return large.lengths.reduce((least, length, index) => {
+      if (batch.smallSequences[index] === undefined) return least;
+      const { isReady, matchedTokens, policy } = this.all[index]!;
+      const next = isReady ? matchedTokens + (match.rematch ?? Infinity) : policy.minimumTokens;
+      return Math.min(least, Math.max(0, next - length - 1));
+    }, Infinity);
+  }
+
+  /** Remembers what is kept of every sequence; the result puts that back. */
+  mark(): () => void {
+    const marks = this.all.map((sequence) => sequence.mark());
+    return () => {
+      for (const undo of marks) undo();
+    };
+  }
+
   /** Chooses what the next step's attention sees; where the policy does not choose now, adds the newest token. */
   async planBefore(): Promise<void> {
     const { large, batch } = this.#options;

@@ -14,6 +14,7 @@ import {
 } from "../selection/buffers.ts";
 import { RestOfTokens } from "../selection/rest.ts";
 import { readsAllTokens, type SequenceSettings } from "../selection/sequence_settings.ts";
+import { defaultChunk } from "../session/pace.ts";
 import { Session } from "../session/session.ts";
 import { PolicySequences } from "./batch.ts";
 import { mapSizes } from "../scoring/map_fitting.ts";
@@ -56,7 +57,7 @@ export function createEngineParts(
   batch: SequenceSettings,
   options: SharedOptions,
 ): EngineParts {
-  const { capacity, chunk = 128 } = options;
+  const { capacity, chunk = defaultChunk(pair.large.device.info) } = options;
   const all = batch.settings.map(({ policy }) => policy);
   const sizes = { capacity, chunk };
   const holdsAll = all.some((policy) => readsAllTokens(policy, "large"));

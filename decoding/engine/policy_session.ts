@@ -12,6 +12,7 @@ import { LayerRanking } from "../selection/layer_ranking.ts";
 import type { Selection } from "../../cache/policy.ts";
 import { checkInteger } from "../../core/check.ts";
 import { Calls } from "../session/calls.ts";
+import { defaultChunk } from "../session/pace.ts";
 import { checkTokens, readLogits } from "../session/step_io.ts";
 import { checkCut, checkPair, checkTurnBlock } from "./checks.ts";
 import { checkFit } from "../scoring/map_fitting.ts";
@@ -37,6 +38,7 @@ import type {
 import { forgetPrompt, hasWholeTurns, runTurn, stepThrough } from "./turn.ts";
 import { TurnBlocks } from "./turn_blocks.ts";
 import { createEngineParts, type EngineParts, wholeCapacity } from "./parts.ts";
+import { RunAhead } from "./run_ahead.ts";
 
 /**
  * A pair that decodes under one policy, or each sequence under its own. Closing it frees caches and activations.
@@ -54,6 +56,7 @@ export class PolicySession implements Disposable {
   /** Index of the keys in the cache, of policies that rank within layers; made before tokens leave the device. */
   #ranking: LayerRanking | undefined;
   #blocks: TurnBlocks | undefined;
+  readonly #ahead: RunAhead;
   /** What the sequences continue with, where a step has told. */
   #next: readonly number[] | undefined;
   /** Sequences that were put in place since the last step: the device has not chosen any of their tokens yet. */
@@ -73,10 +76,11 @@ export class PolicySession implements Disposable {
     for (const { policy } of batch.settings) checkPair(pair, policy);
     checkCut(batch.settings, options);
     checkFit(options.match ?? {}, batch.settings.map(({ policy }) => policy));
-    const { chunk = 128 } = options;
+    const { chunk = defaultChunk(pair.large.device.info) } = options;
     checkTurnBlock(batch.settings, { ...options, chunk: Math.min(chunk, capacity) });
     this.#options = { ...options, capacity };
     this.#parts = createEngineParts(pair, batch, this.#options);
+    this.#ahead = new RunAhead(this.#parts, (state) => this.#submit(state, true));
   }
 
   /**
@@ -112,6 +116,7 @@ export class PolicySession implements Disposable {
     const { sequence = 0, ...events } = options;
     const indices = typeof sequence === "number" ? [sequence] : sequence;
     this.#checkSequences(indices);
+    await this.#settle();
     this.#next = undefined;
     try {
       const isTurn = indices.some((index) => this.lengths[index]! > 0);
@@ -153,16 +158,21 @@ export class PolicySession implements Disposable {
 
   async #step(options: StepOptions): Promise<StepReport> {
     const { large, sequences } = this.#parts;
+    const { tokens, logits = false, hasSelections = true, ahead = 1 } = options;
+    checkInteger("decode", "ahead", { value: ahead, min: 1 });
+    const isQuiet = !tokens && !logits && !hasSelections;
+    if (isQuiet && this.#ahead.pending > 0) return await this.#takeAhead(0);
+    await this.#settle();
     checkInteger("decode", "tokens of every sequence", {
       value: Math.min(...this.lengths),
       min: 1,
     });
     const room = { value: Math.max(...this.lengths) + 1, max: this.#options.capacity - 1 };
     checkInteger("decode", "tokens of the longest sequence", room);
-    sequences.checkTokens(options.tokens);
-    const next = options.tokens && (this.#next ?? await large.nextTokens());
+    sequences.checkTokens(tokens);
+    const next = tokens && (this.#next ?? await large.nextTokens());
     try {
-      if (options.tokens) large.replaceNext(options.tokens);
+      if (tokens) large.replaceNext(tokens);
       await sequences.matchIfNeeded();
       if (this.#state) await this.#ranking?.refresh(sequences.indexed(this.#placed));
       else this.#state = await this.#start();
@@ -172,10 +182,27 @@ export class PolicySession implements Disposable {
       throw error;
     }
     const state = this.#state;
-    const report = await this.#calls.change(() => this.#run(state, options));
+    const steps = isQuiet ? await this.#ahead.steps(state, ahead) : 1;
+    const report = await this.#calls.change(async () => {
+      if (steps === 1) return await this.#run(state, options);
+      await this.#ahead.run(state, steps);
+      return await this.#takeAhead(steps);
+    });
     this.#placed.clear();
     this.#next = report.chosen;
     return report;
+  }
+
+  /** Reports a step that has run. */
+  async #takeAhead(stepsRun: number): Promise<StepReport> {
+    const chosen = await this.#calls.change(() => this.#ahead.take());
+    this.#next = chosen;
+    return { chosen, selections: [], churn: [], stepsRun };
+  }
+
+  /** Undoes steps that ran ahead and that nobody has taken; every call that is not the next step's begins with it. */
+  async #settle(): Promise<void> {
+    if (this.#ahead.pending > 0) await this.#calls.change(() => this.#ahead.undo());
   }
 
   /** Runs a step that is ready, and remembers what it has left behind. */
@@ -183,6 +210,7 @@ export class PolicySession implements Disposable {
     const { store, planner } = state;
     const { large, sequences, smallModel } = this.#parts;
     const moved = await this.#submit(state);
+    large.advance();
     const { hasSelections = true } = options;
     // Read together: one awaited read costs as much as all of them.
     const [chosen, logits, scores, lists, vectors] = await Promise.all([
@@ -210,6 +238,7 @@ export class PolicySession implements Disposable {
   /** Bytes of keys and values now. */
   async memory(): Promise<PolicyMemory> {
     using _call = this.#calls.begin("count bytes");
+    await this.#settle();
     const state = this.#state;
     const smallModel = this.#parts.smallModel?.memory;
     if (state?.planner) this.#take(await state.planner.read());
@@ -235,6 +264,7 @@ export class PolicySession implements Disposable {
   async put(index: number, snapshot: PromptSnapshot | SequenceSnapshot): Promise<void> {
     using _call = this.#calls.begin("replace a sequence");
     this.#checkSequences([index]);
+    await this.#settle();
     this.#store?.forget(index);
     this.#parts.rest?.forget(index);
     this.#next = undefined;
@@ -254,6 +284,7 @@ export class PolicySession implements Disposable {
    */
   async take(index: number): Promise<SequenceSnapshot> {
     using _call = this.#calls.begin("take a sequence");
+    await this.#settle();
     return await takeSequence(this.#parts, index);
   }
 
@@ -273,6 +304,7 @@ export class PolicySession implements Disposable {
    */
   async keptBytes(index: number): Promise<{ readonly large: number; readonly small: number }> {
     using _call = this.#calls.begin("count bytes");
+    await this.#settle();
     const { large, sequences, smallModel, batch } = this.#parts;
     await this.#readLists([index]);
     const sequence = sequences.all[index]!;
@@ -287,6 +319,7 @@ export class PolicySession implements Disposable {
 
   /** Frees caches and activations, as the end of `using` does. */
   close(): void {
+    this.#ahead[Symbol.dispose]();
     this.#blocks?.[Symbol.dispose]();
     this.#state?.[Symbol.dispose]();
     this.#ranking?.[Symbol.dispose]();
@@ -379,8 +412,11 @@ export class PolicySession implements Disposable {
       .reduce((sum, tokens) => sum + indexBytes(index, { ...sizes, tokens }), 0);
   }
 
-  /** Submits a step of both models, including the choice of tokens; returns what a choice on the host moved. */
-  async #submit(state: DecodeState): Promise<Migration | undefined> {
+  /**
+   * Submits a step of both models, including the choice of tokens; returns what a choice on the host moved, unless the step
+   * may be undone.
+   */
+  async #submit(state: DecodeState, mayUndo = false): Promise<Migration | undefined> {
     const { store, large, planner, ranking } = state;
     const { large: session, smallModel, sequences, rest } = this.#parts;
     const { device } = session.forward;
@@ -393,10 +429,10 @@ export class PolicySession implements Disposable {
     else {
       if (small.length > 0) device.submit(...small);
       await sequences.planBefore();
-      moved = store.apply(sequences.selections, sequences.matches);
+      if (mayUndo) store.list(sequences.selections, sequences.matches);
+      else moved = store.apply(sequences.selections, sequences.matches);
       device.submit(...large);
     }
-    session.advance();
     return moved;
   }
 

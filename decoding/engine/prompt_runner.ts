@@ -12,8 +12,16 @@ import {
   scoreKind,
   type SequenceSetting,
 } from "../selection/sequence_settings.ts";
-import { type HeadMatches, matchBySums, summedTokens } from "../scoring/head_matching.ts";
+import {
+  type HeadMatches,
+  matchBySums,
+  type PairMatchOptions,
+  summedTokens,
+  type WindowSums,
+} from "../scoring/head_matching.ts";
+import { DEFAULT_FIT_ROWS, fitCaptured, followMap, RowCapture } from "../scoring/map_fitting.ts";
 import type { SmallModelCut } from "../scoring/small_model.ts";
+import type { Model } from "../../models/load.ts";
 import { firstLayers } from "../../models/forward/first_layers.ts";
 import { Session } from "../session/session.ts";
 import {
@@ -26,13 +34,17 @@ import {
   type SmallModelState,
   withSums,
 } from "./prompt.ts";
+import type { AttentionRows } from "../../analysis/fitted_map.ts";
 import { runPrunedPrompt } from "./pruned_prompt.ts";
 import { PolicySequence } from "./sequence.ts";
 import type { PromptSnapshot } from "./snapshots.ts";
 import type { ModelPair } from "./types.ts";
 
 /** A setting that prompts are run for. */
-export type PromptSetting = SequenceSetting & Pick<SmallModelCut, "smallLayers">;
+export type PromptSetting = SequenceSetting & Pick<SmallModelCut, "smallLayers"> & {
+  /** What heads are matched by, or whether a map is fitted in place of a match; the usual if left out. */
+  readonly match?: Pick<PairMatchOptions, "by">;
+};
 
 /** Sizes of a runner. */
 interface RunnerOptions {
@@ -100,8 +112,12 @@ interface KnownPrefix {
 /** What the small model knows of a prefix. */
 interface SmallPrefix {
   readonly start: PromptStart;
-  readonly matches: HeadMatches;
+  readonly matches: MatchesBy;
 }
+
+/** Matches by what is maximized. */
+type MatchesBy = ReadonlyMap<MatchBy, HeadMatches>;
+type MatchBy = NonNullable<PairMatchOptions["by"]>;
 
 /** Runs prompts. Disposing it frees caches and activations. */
 export class PromptRunner implements Disposable {
@@ -221,7 +237,10 @@ export class PromptRunner implements Disposable {
   /** Counts the first tokens of a prefix that need not be run again: whole chunks that no score looks at row by row. */
   #sharedTokens(prefix: readonly number[], sequences: readonly Beginning[]): number {
     if (sequences.length === 0) return 0;
-    const rows = Math.max(1, ...sequences.map(({ sequence }) => sequence.promptRows));
+    const rows = Math.max(
+      this.#isFitting(sequences) ? DEFAULT_FIT_ROWS : 1,
+      ...sequences.map(({ sequence }) => sequence.promptRows),
+    );
     const chunks = Math.floor((prefix.length + 1 - rows) / this.#chunk);
     const shared = Math.max(0, chunks * this.#chunk);
     // Heads are matched by the first tokens, which the prefix must have.
@@ -312,10 +331,9 @@ export class PromptRunner implements Disposable {
       smallSums ??= found;
       sums.set(scoreKey(kind), await session.accumulated(SHARED));
     }
-    const models = { large: this.#pair.large, small: session.model, match: {} };
     const windows = { large: largeSums, small: smallSums! };
     return {
-      matches: matchBySums(models, tokens.length, { policies, sums: windows }),
+      matches: this.#match(readers, session.model, { tokens: tokens.length, sums: windows }),
       start: { tokens: tokens.length, sums },
     };
   }
@@ -332,16 +350,24 @@ export class PromptRunner implements Disposable {
       if (reader.largeScores) sequence.largeScores!.copyQueries(reader.largeScores);
       if (reader.small) sequence.small!.copyQueries(reader.small);
     }
-    const largeSums = await this.#runLarge(tokens, group, options);
+    const { config } = this.#pair.large;
+    const capture = this.#isFitting(group)
+      ? new RowCapture(config, { tokens: tokens.length, rows: DEFAULT_FIT_ROWS, isGrouped: true })
+      : undefined;
+    const largeSums = await this.#runLarge(tokens, group, {
+      ...options,
+      ...(capture && { capture }),
+    });
     const large = stack.use(await this.#large.save(place));
     const readers = Map.groupBy(group, ({ setting }) => this.#layers(this.#settings[setting]!));
     const snapshots = new Map<number, PromptSnapshot>();
     for (const [layers, members] of readers) {
-      const small = layers === 0
-        ? {}
-        : await this.#runSmall(tokens, members, { ...options, layers, largeSums });
-      for (const { setting, sequence } of members) {
-        snapshots.set(setting, { large, sequence, ...small });
+      const small = layers === 0 ? () => ({}) : await this.#runSmall(tokens, members, {
+        ...{ ...options, layers, largeSums },
+        ...(capture && { largeRows: capture.rows }),
+      });
+      for (const member of members) {
+        snapshots.set(member.setting, { large, sequence: member.sequence, ...small(member) });
       }
     }
     return snapshots;
@@ -351,7 +377,7 @@ export class PromptRunner implements Disposable {
   async #runLarge(
     tokens: readonly number[],
     group: readonly Beginning[],
-    { place, known, signal, onLogits }: GroupPlace,
+    { place, known, signal, onLogits, capture }: GroupPlace & { readonly capture?: RowCapture },
   ): Promise<Float32Array | undefined> {
     const settings = group.map(({ setting }) => setting);
     const events = {
@@ -371,41 +397,88 @@ export class PromptRunner implements Disposable {
       runLargeModel(this.#large, tokens, {
         ...{ sequence: place, promptSequences: group, ...events, ...exactSums },
         ...(known && { start: known.large }),
+        ...(capture && { capture }),
       }));
   }
 
-  /** Runs the small model's prompt, and matches heads if the prompt is long enough for one of the policies. */
+  /**
+   * Runs the small model's prompt, and matches heads or fits a map if the prompt is long enough for one of the policies.
+   *
+   * @returns What a member's snapshot has of the small model.
+   */
   async #runSmall(
     tokens: readonly number[],
     members: readonly Beginning[],
-    { place, layers, known, largeSums, stack, signal }: GroupPlace & {
+    { place, layers, known, largeSums, largeRows, stack, signal }: GroupPlace & {
       readonly layers: number;
       readonly largeSums: Float32Array | undefined;
+      readonly largeRows?: AttentionRows;
     },
-  ): Promise<Pick<PromptSnapshot, "small" | "state">> {
+  ): Promise<(member: Beginning) => Pick<PromptSnapshot, "small" | "state">> {
     const events = signal ? { signal } : {};
     const session = this.#small.get(layers)!;
     const prefix = known?.small.get(layers);
     const policies = members.map(({ sequence }) => sequence.policy)
       .filter(({ minimumTokens }) => tokens.length >= minimumTokens);
-    const models = { large: this.#pair.large, small: session.model, match: {} };
     const isCompressed = members.some(({ setting }) => this.#settings[setting]!.smallBudget);
     session.rewind(prefix?.start.tokens ?? 0, place);
     session.clearAccumulated(prefix?.start.sums.get(PLAIN_KEY));
     let scores: SmallModelState["scores"] = new Map();
     const window = prefix ? 0 : summedTokens({}, tokens.length);
+    const capture = this.#isFitting(members)
+      ? new RowCapture(session.model.config, {
+        ...{ tokens: tokens.length, rows: DEFAULT_FIT_ROWS, isGrouped: false },
+      })
+      : undefined;
     const sums = await withSums(session, window, async (exactSums) => {
       scores = await runSmallModel(session, tokens, {
         ...{ sequence: place, promptSequences: members, ...events, ...exactSums },
+        ...(capture && { capture }),
         kinds: policies.length > 0 ? kindsOf(policies, isCompressed) : [],
         ...(prefix && { start: prefix.start }),
       });
     });
     const small = stack.use(await session.save(place));
-    if (policies.length === 0) return { small };
+    if (policies.length === 0) return () => ({ small });
+    const windows = { large: largeSums!, small: sums! };
     const matches = prefix?.matches ??
-      matchBySums(models, tokens.length, { policies, sums: { large: largeSums!, small: sums! } });
-    return { small, state: { matches, scores } };
+      this.#match(members, session.model, { tokens: tokens.length, sums: windows });
+    const fitted = capture && largeRows &&
+      followMap(
+        this.#pair.large.config,
+        fitCaptured({ large: largeRows, small: capture.rows }, { by: "fitted" }),
+      );
+    return (member) => ({
+      small,
+      state: {
+        ...(this.#isFitting([member]) ? fitted! : { matches: matches.get(this.#matchBy(member))! }),
+        scores,
+      },
+    });
+  }
+
+  /** Matches heads by the sums of both models' first tokens, in each way that a sequence asks for. */
+  #match(
+    sequences: readonly Beginning[],
+    small: Model,
+    { tokens, sums }: { readonly tokens: number; readonly sums: WindowSums },
+  ): MatchesBy {
+    const groups = Map.groupBy(sequences, (one) => this.#matchBy(one));
+    groups.delete("fitted");
+    return new Map([...groups].map(([by, members]) => {
+      const policies = members.map(({ sequence }) => sequence.policy);
+      const models = { large: this.#pair.large, small, match: { by } };
+      return [by, matchBySums(models, tokens, { policies, sums })];
+    }));
+  }
+
+  #matchBy({ setting }: Beginning): MatchBy {
+    return this.#settings[setting]!.match?.by ?? "jaccard";
+  }
+
+  /** Whether a map is fitted for one of the sequences. */
+  #isFitting(sequences: readonly Beginning[]): boolean {
+    return sequences.some((one) => this.#matchBy(one) === "fitted");
   }
 }
 

@@ -14,8 +14,9 @@ import type { PromptSetting } from "./prompt_runner.ts";
 import type { ModelPair, SharedOptions } from "./types.ts";
 import { PolicySession } from "./policy_session.ts";
 import { fullCacheBytes, ringsOf } from "../../cache/full_cache.ts";
-import type { ModelConfig } from "../../models/config.ts";
+import type { Model } from "../../models/load.ts";
 import { layerWindows } from "../../models/layer_windows.ts";
+import { defaultChunk } from "../session/pace.ts";
 import { readsAllTokens } from "../selection/sequence_settings.ts";
 
 /** One way to decode. */
@@ -125,8 +126,7 @@ export function sequenceSetting(
  * @throws {RequirementError} If the policy or a choice is not allowed.
  */
 export function promptSetting(setting: PolicySetting): PromptSetting {
-  const { smallLayers } = setting;
-  return { ...sequenceSetting(setting), ...(smallLayers !== undefined && { smallLayers }) };
+  return { ...sequenceSetting(setting), ...sharedOptions(setting) };
 }
 
 /** What sequences of a batch share. */
@@ -166,13 +166,13 @@ export function fittingSequences(
   const { layers, queryHeads, vocabulary } = large.config;
   const holdsAll = (model: "large" | "small") =>
     settings?.some((setting) => readsAllTokens(sequenceSetting(setting).policy, model)) ?? true;
-  const cache = sequenceBytes(large.config, capacity, holdsAll("large"));
+  const cache = sequenceBytes(large, capacity, holdsAll("large"));
   const sums = 4 * layers * queryHeads * capacity;
   const smallHeads = small ? small.config.layers * small.config.queryHeads : 0;
   const rows = 4 * smallHeads * capacity;
   const logits = 4 * vocabulary;
   const smallBytes = small && hasOwnSmallModel
-    ? sequenceBytes(small.config, capacity, holdsAll("small")) + rows
+    ? sequenceBytes(small, capacity, holdsAll("small")) + rows
     : 0;
   const { maxBindingBytes } = large.device.info;
   const layer = fullCacheBytes({ ...large.config, layers: 1, capacity, sequences: 1 });
@@ -185,13 +185,18 @@ export function fittingSequences(
 }
 
 /**
- * Bytes of a sequence's cache.
+ * Bytes of a sequence's cache, in a session with chunks of the usual size.
  *
- * @param config The model.
+ * @param model The model.
  * @param capacity Tokens that fit.
  * @param holdsAll Whether layers with a window hold all tokens.
  */
-export function sequenceBytes(config: ModelConfig, capacity: number, holdsAll: boolean): number {
-  const rings = holdsAll ? undefined : ringsOf(layerWindows(config), { capacity });
+export function sequenceBytes(
+  { config, device }: Pick<Model, "config" | "device">,
+  capacity: number,
+  holdsAll: boolean,
+): number {
+  const rows = defaultChunk(device.info);
+  const rings = holdsAll ? undefined : ringsOf(layerWindows(config), { capacity, rows });
   return fullCacheBytes({ ...config, capacity, sequences: 1, ...(rings && { rings }) });
 }

@@ -6,6 +6,7 @@
 
 import type { SmallModelStep } from "../scoring/small_model.ts";
 import { NO_TAPS } from "../session/commands.ts";
+import { defaultChunk } from "../session/pace.ts";
 import { sequenceSettings } from "../selection/sequence_settings.ts";
 import type { ModelPair } from "./types.ts";
 import { BlockRunner, createBlockBuffers } from "./speculative_blocks.ts";
@@ -39,7 +40,7 @@ export function createSpeculativeParts(
   const rows = draftTokens + 1;
   using stack = new DisposableStack();
   // A block must fit the activations, however short the prefill's chunks are.
-  const chunk = Math.max(options.chunk ?? 128, rows);
+  const chunk = Math.max(options.chunk ?? defaultChunk(pair.large.device.info), rows);
   const parts = stack.use(
     createEngineParts(pair, sequenceSettings(options, pair.large.config), { ...options, chunk }),
   );

@@ -57,7 +57,7 @@ export interface SpeculativeOptions extends SpeculationRequest {
   readonly budget: CacheBudget;
   /** Tokens that fit. */
   readonly capacity: number;
-  /** Rows of one prefill step; 128 if left out. */
+  /** Rows of one prefill step; if left out, 512 on GPUs and 128 elsewhere. */
   readonly chunk?: number;
   /** Rows of a block of a further turn; only 1 is allowed, since dropped tokens may return. */
   readonly turnBlock?: number;

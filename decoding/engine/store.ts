@@ -85,6 +85,11 @@ export class PolicyStore implements Disposable {
     return new PolicyStore(store, options);
   }
 
+  /** Whether the device holds only what a plan keeps, so that each step's plan must pass through the host. */
+  get needsPlan(): boolean {
+    return this.#store.needsPlan;
+  }
+
   /** Bytes of keys and values on the device. */
   get deviceBytes(): number {
     return this.#store.byteLength;
@@ -106,12 +111,8 @@ export class PolicyStore implements Disposable {
     selections: readonly (readonly Selection[])[],
     matches: readonly Uint32Array[],
   ): Migration | undefined {
-    const { batch, shape, forward: { cache } } = this.#options;
-    if (batch.granularity === "query_head") {
-      selections.forEach((listed, sequence) => {
-        const rows = residentRows(shape, listed, { cache: cache.shape, sequence });
-        this.#write(sequence, { selections: listed, rows, match: matches[sequence]! });
-      });
+    if (this.#options.batch.granularity === "query_head") {
+      this.list(selections, matches);
       return undefined;
     }
     const listed = this.#listed(selections);
@@ -125,6 +126,23 @@ export class PolicyStore implements Disposable {
       });
     });
     return migration;
+  }
+
+  /**
+   * Writes the lists of a step alone, in a store that holds every token; see `account`.
+   *
+   * @param selections Tokens of each head group, [sequence][group].
+   * @param matches As `apply` takes them.
+   */
+  list(
+    selections: readonly (readonly Selection[])[],
+    matches: readonly Uint32Array[],
+  ): void {
+    const { shape, forward: { cache } } = this.#options;
+    this.#listed(selections).forEach((listed, sequence) => {
+      const rows = residentRows(shape, listed, { cache: cache.shape, sequence });
+      this.#write(sequence, { selections: listed, rows, match: matches[sequence]! });
+    });
   }
 
   /**
@@ -168,7 +186,7 @@ export class PolicyStore implements Disposable {
   }
 
   /**
-   * Accounts for tokens that the device has chosen and listed itself.
+   * Accounts for tokens that have been listed without `apply`, by the device or by `list`.
    *
    * @param selections Tokens of each head group, [sequence][group].
    * @returns What a store that holds only them would have moved; nothing if each query head selects alone.

@@ -22,7 +22,7 @@ export interface ModelPair {
 export interface SharedOptions {
   /** Tokens that fit per sequence. */
   readonly capacity: number;
-  /** Rows of one prefill step; 128 if left out. */
+  /** Rows of one prefill step; if left out, 512 on GPUs and 128 elsewhere. */
   readonly chunk?: number;
   /** First layers of the small model that run; all of them if left out. */
   readonly smallLayers?: number;
@@ -54,6 +54,12 @@ export interface StepOptions {
    * takes time; churn and migration then compare with the last step that reported them.
    */
   readonly hasSelections?: boolean;
+  /**
+   * Most steps, this one included, that may run before tokens are read, where that changes no token: the next calls then
+   * report them, and a call that wants something else undoes what nobody has taken. Only without tokens, logits and
+   * selections, in a resident store, under policies whose choices need nothing on the host; 1 if left out.
+   */
+  readonly ahead?: number;
 }
 
 /** What a step did. */
@@ -70,6 +76,8 @@ export interface StepReport {
   readonly churn: readonly number[];
   /** What the step's plan moved between host and device; absent if each query head selects alone or if not requested. */
   readonly migration?: Migration;
+  /** Steps that the call has run: several where some ran ahead, 0 where an earlier call ran this one; 1 if absent. */
+  readonly stepsRun?: number;
 }
 
 /** Bytes of keys and values. */

@@ -7,6 +7,7 @@
 import type { ModelPair } from "../engine/types.ts";
 import { openSetting, type PolicySetting } from "../engine/settings.ts";
 import { prefillAll } from "../text/loop.ts";
+import { StepsAhead } from "../text/steps_ahead.ts";
 
 /** How prompts are continued. */
 export interface FreeRunOptions {
@@ -40,6 +41,7 @@ export async function freeRun(
   await prefillAll(session, prompts, signal ? { signal } : {});
   const written: number[][] = prompts.map(() => []);
   const isDone = prompts.map(() => false);
+  const ahead = new StepsAhead(pair.large.device.info);
   let chosen: readonly number[] = await session.nextTokens();
   for (let count = 0;; count++) {
     chosen.forEach((token, sequence) => {
@@ -48,6 +50,8 @@ export async function freeRun(
     });
     if (isDone.every(Boolean)) return written;
     signal?.throwIfAborted();
-    chosen = (await session.step({ hasSelections: false })).chosen;
+    const steps = ahead.steps([{ left: maxNew - count }]);
+    const run = () => session.step({ hasSelections: false, ahead: steps });
+    chosen = (await ahead.timed(run)).chosen;
   }
 }

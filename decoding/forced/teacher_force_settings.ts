@@ -136,10 +136,7 @@ async function sharePrompt(
   },
 ): Promise<Disposable & { readonly starts: ReadonlyMap<number, SharedStart> }> {
   const starts = new Map<number, SharedStart>();
-  const usual = batches.filter(([first]) => {
-    const { matchBy, smallBudget } = all[first!]!;
-    return matchBy === undefined && smallBudget === undefined;
-  });
+  const usual = batches.filter(([first]) => all[first!]!.smallBudget === undefined);
   if (usual.length < 2) return { starts, [Symbol.dispose]() {} };
   const indices = usual.flat();
   const settings = indices.map((index) => promptSetting(all[index]!));

@@ -14,7 +14,7 @@ import {
 import { QueryMoments } from "../../cache/scores/query_moments.ts";
 import type { ModelConfig } from "../../models/config.ts";
 import { attentionScale } from "../../models/forward/forward.ts";
-import { inverseFrequencies } from "../../models/forward/rotation.ts";
+import { inverseFrequencies, queryScale } from "../../models/forward/rotation.ts";
 import { type HeadGroups, joinHeads } from "../selection/head_groups.ts";
 import type { MapBlock } from "../session/maps.ts";
 
@@ -66,9 +66,10 @@ export class HostScores {
     this.queries = Array.from({ length: config.layers }, (_, layer) => layer).flatMap((layer) => {
       const frequencies = inverseFrequencies(config, layer, capacity);
       const scale = attentionScale(config, layer);
+      const scaleAt = (position: number) => queryScale(config, position);
       return Array.from(
         { length: config.queryHeads },
-        () => new QueryMoments(config.headDim, frequencies, scale),
+        () => new QueryMoments(config.headDim, frequencies, scale, scaleAt),
       );
     });
   }

@@ -72,6 +72,16 @@ export class SelectionPlanner {
     this.#churn = other.#churn;
   }
 
+  /** Remembers what is kept and when it was chosen; the result puts that back. */
+  mark(): () => void {
+    const [selections, tokens, churn] = [this.#selections, this.#plannedTokens, this.#churn];
+    return () => {
+      this.#selections = selections;
+      this.#plannedTokens = tokens;
+      this.#churn = churn;
+    };
+  }
+
   /** Current selections, one per head group. */
   get selections(): readonly Selection[] {
     return this.#selections;

@@ -137,6 +137,19 @@ export class RestOfTokens implements Disposable {
     return this.#sums.byteLength + this.means.byteLength;
   }
 
+  /** Sums of the values of all tokens, f32 [layers, sequences, kvHeads, headDim], which grow with each step. */
+  get sums(): DeviceBuffer {
+    return this.#sums;
+  }
+
+  /** Remembers which tokens the sums hold; the result puts that back, once the sums are. */
+  mark(): () => void {
+    const summed = [...this.#summed];
+    return () => {
+      summed.forEach((tokens, sequence) => this.#summed[sequence] = tokens);
+    };
+  }
+
   /** Starts a sequence's sums again at its next step, since it holds another text. */
   forget(sequence: number): void {
     this.#summed[sequence] = 0;

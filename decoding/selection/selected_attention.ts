@@ -11,7 +11,7 @@ import { selectedAttentionCommands } from "../../kernels/selected_attention.ts";
 import { attentionShape } from "../../models/forward/forward.ts";
 import { type PolicyStep, rankedHeads } from "./buffers.ts";
 import { rerotateKeysCommand } from "../../kernels/rerotate_keys.ts";
-import { layerRotation } from "../../models/forward/rotation.ts";
+import { hasScaledQueries, layerRotation } from "../../models/forward/rotation.ts";
 
 /** Rows of one sequence that share its lists, and buffers for their attention. */
 export interface SharedRows {
@@ -135,10 +135,11 @@ export interface RerotatedKeys extends Disposable {
  * Makes room for rerotated keys; nothing if all positions are original.
  *
  * @throws {RequirementError} If each query head selects alone: heads that share keys would rotate them differently.
+ * @throws {RequirementError} If the model scales queries by their place in the text, which is then not their position.
  * @throws {GpuError} If the device has too little memory.
  */
 export function createRerotatedKeys(
-  { forward: { device, cache }, batch: { settings, granularity } }: Pick<
+  { forward: { device, cache, config }, batch: { settings, granularity } }: Pick<
     PolicyStep,
     "forward" | "batch"
   >,
@@ -150,6 +151,16 @@ export function createRerotatedKeys(
       action: "take slots for positions",
       requirement: "granularity must be kv_head, kv_match or layer",
       current: "query_head",
+    });
+  }
+  if (hasScaledQueries(config, cache.shape.capacity)) {
+    throw new RequirementError({
+      action: "take slots for positions",
+      requirement: "the capacity must be at most " +
+        `${
+          config.queryScaling!.contextLength
+        } tokens, since the model scales later queries by their place in the text`,
+      current: cache.shape.capacity,
     });
   }
   using stack = new DisposableStack();

@@ -19,6 +19,7 @@ import { checkTokens, readLogits } from "./step_io.ts";
 import { forkCache } from "./fork_cache.ts";
 import { HeldTokens } from "./held_tokens.ts";
 import { type HeadSelection, type MapBlock, MapReader } from "./maps.ts";
+import { defaultChunk, Pace, waitIsCheap } from "./pace.ts";
 import { SavedSequence } from "./saved_sequence.ts";
 import { SavedTokens } from "./saved_tokens.ts";
 import { StepRunner } from "./step_runner.ts";
@@ -28,8 +29,8 @@ import { clearSums, readSums, writeSums, writeVisible } from "./taps.ts";
 const LOGIT_ROWS = 16;
 /** Decode steps per submission: enough to hide a readback, few enough to stay interruptible. */
 const STEPS_PER_SUBMIT = 16;
-/** Most rows that steps of callers write after the tokens that they keep: a block of drafts. */
-const DRAFT_ROWS = 16;
+/** Most rows that steps of callers write after the tokens that they keep: a block of drafts, or steps that run ahead. */
+export const DRAFT_ROWS = 16;
 
 /**
  * A running model, for one conversation or batch. Closing it frees cache and activations.
@@ -51,6 +52,7 @@ export class Session implements Disposable {
   /** Sequences whose sums hold a part of a call that failed. */
   readonly #partSums = new Set<number>();
   readonly #calls = new Calls();
+  readonly #pace = new Pace();
   readonly #chunk: number;
   readonly #owned: DisposableStack;
 
@@ -69,7 +71,7 @@ export class Session implements Disposable {
     checkInteger("start a session", "capacity in tokens", tokens);
     using stack = new DisposableStack();
     this.model = model;
-    this.#chunk = Math.min(options.chunk ?? 128, capacity);
+    this.#chunk = Math.min(options.chunk ?? defaultChunk(device.info), capacity);
     this.#lengths = new Array<number>(sequences).fill(0);
     this.#hasNext = new Array<boolean>(sequences).fill(false);
     const table = rotationTable(config, capacity);
@@ -169,6 +171,16 @@ export class Session implements Disposable {
   }
 
   /**
+   * Moves every length by at most `DRAFT_ROWS` steps that run before anybody has taken their tokens; `advance` counts them
+   * one by one as they are taken, and has told layers with a window of such rows.
+   *
+   * @internal
+   */
+  shift(steps: number): void {
+    this.#lengths.forEach((length, sequence) => this.#lengths[sequence] = length + steps);
+  }
+
+  /**
    * Remembers where a sequence ends and what it continues with, and copies what further tokens overwrite of layers that hold
    * only the newest.
    *
@@ -254,10 +266,16 @@ export class Session implements Disposable {
         signal?.throwIfAborted();
         const rows = Math.min(this.#chunk, tokens.length - done);
         const isLast = done + rows === tokens.length;
+        this.#pace.begin();
         await this.#runChunk({ sequence, start: start + done, rows, isLast }, options);
+        if (isLast || waitIsCheap(device.info) || this.#pace.shouldWait) {
+          await device.finished();
+          this.#pace.waited();
+        }
         options.onProgress?.(done + rows);
       }
     } catch (error) {
+      this.#pace.forget();
       mark.undo();
       if (isSummed) this.#partSums.add(sequence);
       throw error;
@@ -489,7 +507,6 @@ export class Session implements Disposable {
     }
     const isChosen = isLast && logits !== "none";
     if (isChosen) await this.#runner.choose({ sequences: 1, rowsPerSequence: rows });
-    await device.finished();
     this.#setLength(sequence, start + rows, isChosen);
   }
 
@@ -582,7 +599,7 @@ export interface SessionOptions {
   readonly capacity: number;
   /** Sequences held side by side; 1 if left out. */
   readonly sequences?: number;
-  /** Rows of one prefill step; 128 if left out. */
+  /** Rows of one prefill step; if left out, 512 on GPUs and 128 elsewhere. */
   readonly chunk?: number;
   /** Whether attention that tokens receive is summed; costs one more product of queries and keys. */
   readonly accumulate?: boolean;
@@ -629,7 +646,7 @@ export interface PrefillOptions {
    * @internal
    */
   readonly exactSums?: ExactSums;
-  /** Called after each chunk with the tokens done so far. */
+  /** Called after each chunk with the tokens run so far; a GPU may be a quarter of a second behind. */
   readonly onProgress?: (tokens: number) => void;
   /** Stops between chunks with the signal's reason. */
   readonly signal?: AbortSignal;

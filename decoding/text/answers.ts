@@ -17,8 +17,10 @@ import {
   settingBatches,
 } from "../engine/settings.ts";
 import type { ModelPair } from "../engine/types.ts";
+import { checkFit } from "../scoring/map_fitting.ts";
 import { sequenceSettings } from "../selection/sequence_settings.ts";
 import { memoryAdvice } from "../session/memory_advice.ts";
+import { defaultChunk } from "../session/pace.ts";
 import { AnswerBatch } from "./answer_batch.ts";
 import { AnswerSource } from "./answer_source.ts";
 import { endTokensOf, type WriterEnd } from "./loop.ts";
@@ -111,7 +113,7 @@ export interface AnswerAllOptions {
    * room.
    */
   readonly maxBytes?: number;
-  /** Rows of one prefill step, and what shared prefixes are cut to a multiple of; 128 if left out. */
+  /** Rows of one prefill step, and what shared prefixes are cut to a multiple of; if left out, 512 on GPUs and 128 elsewhere. */
   readonly chunk?: number;
   /** Stops before the next step with the signal's reason. */
   readonly signal?: AbortSignal;
@@ -141,7 +143,7 @@ export async function* answerAll(
   if (Array.isArray(requests)) requests.forEach(check);
   if (settings.length === 0) return;
   const totals = { promptTokens: 0, newTokens: 0 };
-  const { maxBytes = roomOf(pair), chunk = 128 } = options;
+  const { maxBytes = roomOf(pair), chunk = defaultChunk(pair.large.device.info) } = options;
   const capacity = wholeCapacity(options.capacity);
   try {
     using runner = new PromptRunner(pair, { settings, capacity, chunk });
@@ -224,7 +226,7 @@ function fittingSlots(
   // The two that run prompts hold all tokens.
   const more = [pair.large, pair.small].reduce((sum, model) => {
     if (!model) return sum;
-    const bytesOf = (holdsAll: boolean) => sequenceBytes(model.config, capacity, holdsAll);
+    const bytesOf = (holdsAll: boolean) => sequenceBytes(model, capacity, holdsAll);
     return sum + 2 * (bytesOf(true) - bytesOf(false));
   }, 0);
   const bytes = (1 - PROMPT_SHARE) * maxBytes / MOVING_FACTOR - more;
@@ -234,16 +236,8 @@ function fittingSlots(
 
 /** Resolves a setting; throws unless the pair can decode under it. */
 function checkedSetting(pair: ModelPair, setting: PolicySetting): PromptSetting {
-  const { matchBy = "jaccard" } = setting;
-  if (matchBy !== "jaccard") {
-    // Prompts that settings share run without the rows that a map is fitted on.
-    throw new RequirementError({
-      action: "answer prompts",
-      requirement: "heads must be matched by jaccard",
-      current: matchBy,
-    });
-  }
   const resolved = promptSetting(setting);
+  checkFit(resolved.match ?? {}, [resolved.policy]);
   checkPair(pair, resolved.policy);
   checkCut([resolved], resolved);
   sequenceSettings({ settings: [resolved] });

@@ -27,6 +27,7 @@ import {
   setUpGeneration,
 } from "./setup.ts";
 import { Sampler, type SamplingOptions } from "./sampling.ts";
+import { StepsAhead } from "./steps_ahead.ts";
 import type { GenerationStatistics } from "./statistics.ts";
 import type { ModelPair } from "../engine/types.ts";
 import { laterTurnText, promptTokens } from "./prompts.ts";
@@ -48,7 +49,14 @@ export interface ConversationOptions extends CompressionOptions, DraftOptions {
 /** How a turn is answered. */
 export type AnswerOptions = Pick<
   GenerateOptions,
-  "maxNewTokens" | "stopTokens" | "stopTexts" | "signal" | "onStep" | "onPrefill"
+  | "maxNewTokens"
+  | "stopTokens"
+  | "stopTexts"
+  | "hasSelections"
+  | "ahead"
+  | "signal"
+  | "onStep"
+  | "onPrefill"
 >;
 
 /** Capacity in tokens if none is given. */
@@ -160,6 +168,8 @@ export class Conversation implements Disposable {
       tiersOf: tierCounter({ ...setup, config: setup.pair.large.config }),
       memory: (hasCache) => generationMemory(setup.pair, hasCache ? session : undefined),
       recorder,
+      hasSelections: options.hasSelections ?? true,
+      ahead: new StepsAhead(large.device.info, options.ahead),
       history: { tokens: before, promptTokens: setup.prompts[0]!.length },
       ...(signal && { signal }),
       ...(onStep && { onStep }),

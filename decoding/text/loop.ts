@@ -11,6 +11,7 @@ import type { SequencePlace, TierSizes } from "../selection/tiers.ts";
 import type { SpeculationStatistics } from "../engine/speculative_types.ts";
 import type { StepReport } from "../engine/types.ts";
 import type { Sampler } from "./sampling.ts";
+import type { StepsAhead } from "./steps_ahead.ts";
 import { mean, median } from "../../core/stats.ts";
 import {
   createTextStream,
@@ -56,6 +57,8 @@ export interface LoopOptions {
   readonly signal?: AbortSignal;
   /** Whether steps report selections, tiers, churn and migration; true if left out. */
   readonly hasSelections?: boolean;
+  /** Says how many steps may run before their tokens are read; one if left out. */
+  readonly ahead?: StepsAhead;
   /** Called after every step. */
   readonly onStep?: (step: GenerationStep) => void;
   /** Called while prompts are read, with the share done so far. */
@@ -83,7 +86,7 @@ export async function* generationLoop(
   prompts: readonly (readonly number[])[],
   options: LoopOptions,
 ): AsyncGenerator<GeneratedToken, GenerationStatistics> {
-  const { writers, samplers, recorder, signal, hasSelections = true } = options;
+  const { writers, samplers, recorder, signal, ahead, hasSelections = true } = options;
   let hasCache = false;
   const finish = async (isAborted: boolean) =>
     recorder.finish({
@@ -110,9 +113,10 @@ export async function* generationLoop(
       }
       if (writers.every(({ isDone }) => isDone)) return await finish(false);
       signal?.throwIfAborted();
+      const run = () => session.step({ hasSelections, ahead: ahead?.steps(writers) ?? 1 });
       const seen = samplers
         ? draw(await session.step({ hasSelections, tokens: chosen, logits: true }), samplers)
-        : await session.step({ hasSelections });
+        : await (ahead?.timed(run) ?? run());
       const report = describeStep(seen, { step, prompts, ...options });
       recorder.step(report);
       options.onStep?.(report);
@@ -194,7 +198,10 @@ export function describeStep(
 export class StatisticsRecorder {
   readonly #now: () => number;
   readonly #start: number;
+  /** When each step ended; steps that ran together share their time. */
   readonly #stepEnds: number[] = [];
+  #steps = 0;
+  #last: number | undefined;
   readonly #churn: number[] = [];
   readonly #loadedBytes: number[] = [];
   #tiers: readonly TierSizes[] = [];
@@ -217,9 +224,16 @@ export class StatisticsRecorder {
 
   /** Notes that a step's tokens are on the host; churn is empty if selections were not reported. */
   step(
-    { churn, loadedBytes, tiers }: Pick<GenerationStep, "churn" | "loadedBytes" | "tiers">,
+    { churn, loadedBytes, tiers, stepsRun = 1 }: Pick<
+      GenerationStep,
+      "churn" | "loadedBytes" | "tiers" | "stepsRun"
+    >,
   ): void {
-    this.#stepEnds.push(this.#now());
+    const before = this.#last ?? this.#first ?? this.#start;
+    this.#last = this.#now();
+    const eachMs = (this.#last - before) / stepsRun;
+    for (let step = 1; step <= stepsRun; step++) this.#stepEnds.push(before + step * eachMs);
+    this.#steps++;
     if (churn.length === 0) return;
     this.#churn.push(mean(churn));
     this.#loadedBytes.push(loadedBytes);
@@ -239,9 +253,9 @@ export class StatisticsRecorder {
     >,
   ): GenerationStatistics {
     const end = this.#now();
-    const steps = this.#stepEnds.length;
+    const steps = this.#steps;
     const first = this.#first ?? end;
-    const last = this.#stepEnds.at(-1) ?? first;
+    const last = this.#last ?? first;
     const durations = this.#stepEnds.map((time, step) =>
       time - (this.#stepEnds[step - 1] ?? first)
     );
@@ -332,6 +346,11 @@ export class SequenceWriter {
   /** New tokens so far. */
   get count(): number {
     return this.#count;
+  }
+
+  /** Most tokens that may follow. */
+  get left(): number {
+    return this.isDone ? 0 : this.#options.maxNewTokens - this.#count;
   }
 
   /** Whether the sequence has ended. */

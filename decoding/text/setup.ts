@@ -38,7 +38,7 @@ export interface CompressionOptions {
   readonly match?: PairMatchOptions;
   /** Whether the device holds every token, or only the chosen ones and the host all; `resident` if left out. */
   readonly store?: "resident" | "tiered";
-  /** Rows of one prefill step; 128 if left out. */
+  /** Rows of one prefill step; if left out, 512 on GPUs and 128 elsewhere. */
   readonly chunk?: number;
 }
 

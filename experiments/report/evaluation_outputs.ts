@@ -93,9 +93,11 @@ export function evaluationResult(
 
 function devicesOf({ devices }: EvaluationSummary) {
   const joined = (words: readonly string[]) => [...new Set(words)].join("; ") || "nothing";
+  const drivers = devices.flatMap(({ driver }) => driver ?? []);
   return {
     device: joined(devices.map(({ device }) => device)),
     adapter: joined(devices.map(({ adapter }) => adapter)),
+    ...(drivers.length > 0 && { driver: joined(drivers) }),
   };
 }
 
@@ -117,7 +119,7 @@ export function evaluationNotes({ summary, family }: ComparedEvaluation): string
       ? [`${total(uncounted)} answers of other versions of the code are kept and not counted.`]
       : [],
     ...devices.length > 1
-      ? [`Computed on ${devices.map(({ device, adapter }) => `${device}, ${adapter}`).join("; ")}.`]
+      ? [`Computed on ${devices.map((place) => Object.values(place).join(", ")).join("; ")}.`]
       : [],
     ...familyNotes(family),
   ];

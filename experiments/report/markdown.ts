@@ -16,14 +16,16 @@ import { formatNumber, formatOurs, formatPaper } from "../runner/verdict_table.t
 export function resultMarkdown(record: ReportedResult): string {
   const { title, question, source, scale, seed, units, models, environment, command } = record;
   const names = Object.entries(models).map(([role, { name }]) => `${role} ${name}`).join(", ");
-  const { commit } = environment;
+  const { commit, driver } = environment;
   const adapter = `${environment.adapter}${environment.isSoftware ? " (software)" : ""}`;
   const parts = [
     `# ${title}`,
     `${question} (${source})`,
     `Models: ${names}. ${
       scale === undefined ? "Seed" : `Scale ${scale}, seed`
-    } ${seed}, ${units} units, ${environment.device} on ${adapter}.`,
+    } ${seed}, ${units} units, ${environment.device} on ${adapter}${
+      driver === undefined ? "" : `, driver ${driver}`
+    }.`,
     ...commit === undefined
       ? []
       : [`Measured at commit ${commit.slice(0, 7)}; later code may differ.`],

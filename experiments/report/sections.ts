@@ -162,9 +162,10 @@ export function environmentSection(records: readonly ReportedResult[]): string {
     for (const [role, { name, hash }] of Object.entries(models)) {
       add(`${role} model`, `${name} (${hash.slice(0, 16)})`);
     }
-    const { device, adapter, isSoftware, system, versions, commit } = environment;
+    const { device, adapter, driver, isSoftware, system, versions, commit } = environment;
     add("device", isSoftware ? `${device}, computing on the CPU` : device);
     add("adapter", adapter);
+    if (driver !== undefined) add("driver", driver);
     add("system", system);
     for (const [name, version] of Object.entries(versions)) add(name, version);
     if (commit !== undefined) add("commit", commit);

@@ -16,11 +16,14 @@ import { wikitext2 } from "../../data/wikitext2.ts";
 import configuration from "../../deno.json" with { type: "json" };
 import { dataPlace } from "../../evaluation/questions.ts";
 import type { ActivationBits, Backend, Device } from "../../gpu/device.ts";
+import { driverEntry } from "../../gpu/driver.ts";
 import { openDevice } from "../../gpu/open_device.ts";
+import { shapesName } from "../../kernels/shapes.ts";
 import type { DatasetName, ExperimentModel, ExperimentText, ModelRole } from "../experiment.ts";
 import { checkoutCommit } from "./commit.ts";
 import { openLabModel } from "./lab_model.ts";
 import type { Environment } from "./record.ts";
+import { readShapes } from "./tuned_shapes.ts";
 
 /** How an engine is opened. */
 export interface EngineOptions {
@@ -28,6 +31,8 @@ export interface EngineOptions {
   readonly device?: Device | Backend | "auto";
   /** Threads of the CPU device; its default if left out. */
   readonly threads?: number;
+  /** `auto`, `tuned`, a kind of the table of shapes, or a file of `deno task tune`; `auto` if left out. */
+  readonly shapes?: string;
   /** Bits to which the CPU device rounds activations, which no other device does; its default if left out. */
   readonly activationBits?: ActivationBits;
   /** Folder of the datasets; else `SMALLKV_DATA`, else the cache, which downloads what it lacks. */
@@ -79,12 +84,14 @@ export async function openEngine(
   options: EngineOptions = {},
 ): Promise<Engine & { readonly device: Device }> {
   const { device: wanted = "auto", threads, activationBits, onProgress, onWarning } = options;
+  const shapes = await readShapes(options.shapes ?? "auto");
   await using stack = new AsyncDisposableStack();
   const device = typeof wanted === "string"
     ? stack.use(
       await openDevice({
         backend: wanted,
         ...(threads !== undefined && { threads }),
+        ...(shapes !== undefined && { shapes }),
         ...(activationBits !== undefined && { activationBits }),
       }),
     )
@@ -121,10 +128,13 @@ function embeddedReference(role: ModelRole): string {
 
 function environmentOf({ info }: Device): Environment {
   const commit = checkoutCommit(new URL("../../", import.meta.url));
+  const shapes = shapesName(info);
   return {
     device: info.backend,
     adapter: info.description,
+    ...driverEntry(info),
     isSoftware: info.isSoftware,
+    ...(shapes !== undefined && { shapes }),
     ...(info.activationBits === 8 && { activationBits: 8 as const }),
     ...hostEnvironment(),
     ...(commit !== undefined && { commit }),

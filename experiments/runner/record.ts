@@ -31,12 +31,19 @@ export interface ModelRecord {
 
 /** Where something was measured. */
 export interface Environment {
-  /** Back end: `webgpu`, `reference` or another one. */
+  /** Back end: `webgpu`, `cpu` or another one. */
   readonly device: string;
   /** What the back end runs on, in the driver's words. */
   readonly adapter: string;
+  /**
+   * Driver and its version in the driver's words, or `unknown version`; absent where none computes, and in results before
+   * 0.2.0. Two versions may differ in speed and in texts.
+   */
+  readonly driver?: string;
   /** Whether the adapter is emulated on the CPU. */
   readonly isSoftware: boolean;
+  /** Shapes that kernels take, a kind of the table, and whether they were tuned; absent where kernels are not WGSL. */
+  readonly shapes?: string;
   /** 8 if activations were rounded to 8 bits before they met weights of small integers; else absent. */
   readonly activationBits?: 8;
   /** Versions of this package and of what runs it. */

@@ -142,7 +142,9 @@ const record = object<ResultRecord>({
   environment: object<Environment>({
     device: text,
     adapter: text,
+    driver: optional(text),
     isSoftware: flag,
+    shapes: optional(text),
     activationBits: optional(oneOf(8)),
     versions: mapOf(text),
     system: text,

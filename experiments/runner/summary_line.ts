@@ -41,6 +41,7 @@ export function summaryLine(
     scale: first?.scale ?? null,
     seed: first?.seed ?? null,
     adapter: first?.environment.adapter ?? null,
+    driver: first?.environment.driver ?? null,
     counts: countVerdicts(records, untouched),
     experiments,
     untouched: untouched.map(({ id, paper }) => ({ id, paper, ours: null, verdict: "not run" })),

@@ -7,6 +7,7 @@
 import { LabError } from "../../core/check.ts";
 import type { FromEngine, ToEngine } from "../messages.ts";
 import { compareHeads, headMap } from "./compare_heads.ts";
+import { extractAttention } from "./extract_attention.ts";
 import { ExplorerRun } from "./explorer_run.ts";
 import { type OpenPair, openPair } from "./open_pair.ts";
 import type { PageFiles } from "./page_files.ts";
@@ -58,6 +59,7 @@ export class Engine {
         kind: "failed",
         request: request.kind,
         ...("run" in request && { run: request.run }),
+        ...(this.#run && { openRun: this.#run.id }),
         message: this.#sentence(error),
       });
     }
@@ -82,6 +84,20 @@ export class Engine {
         if (!run) return;
         const comparison = await compareHeads(this.#pair!, run.prompt, signal);
         return this.#tell({ kind: "matched", run: request.run, comparison });
+      }
+      case "attend": {
+        const received = await this.#ofRun(request.run)?.attend(request.wanted, signal);
+        if (!received) return;
+        return this.#tell({ kind: "attended", run: request.run, received });
+      }
+      case "extract": {
+        const run = this.#ofRun(request.run);
+        if (!run) return;
+        const bytes = await extractAttention(this.#pair!.large, run.prompt, {
+          ...(request.head && { head: request.head }),
+          signal,
+        });
+        return this.#tell({ kind: "extracted", run: request.run, bytes });
       }
       case "map": {
         const run = this.#ofRun(request.run);

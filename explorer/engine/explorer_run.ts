@@ -5,10 +5,19 @@
  */
 
 import { RequirementError } from "../../core/check.ts";
+import { createPolicy, type ResolvedPolicy } from "../../cache/policy_options.ts";
 import { endTokensOf } from "../../decoding/text/loop.ts";
 import type { ModelPair } from "../../decoding/engine/types.ts";
 import { tokenTexts } from "../../models/tokenizer/token_texts.ts";
-import { MAX_POLICIES, type RunRequest, type ShownToken, type TrackStep } from "../messages.ts";
+import {
+  MAX_POLICIES,
+  type ReceivedSteps,
+  type RunRequest,
+  type ShownToken,
+  type TrackStep,
+  type WantedSteps,
+} from "../messages.ts";
+import { ReceivedAttention } from "./received_attention.ts";
 import { Track } from "./track.ts";
 
 /** Progress and end of a run. */
@@ -25,12 +34,16 @@ export class ExplorerRun implements Disposable {
   readonly prompt: readonly number[];
   readonly #pair: ModelPair;
   readonly #request: RunRequest;
+  readonly #policies: readonly ResolvedPolicy[];
   readonly #tracks: Track[] = [];
+  /** Texts that are read once more, by the first track that reads them. */
+  readonly #watched = new Map<number, ReceivedAttention>();
 
   /**
    * Checks the request and reads nothing yet.
    *
-   * @throws {RequirementError} If the prompt is empty or does not fit, or there are too many policies.
+   * @throws {RequirementError} If the prompt is empty or does not fit, there are too many policies, or one of them is not
+   *   known or cannot have its options.
    */
   constructor(pair: ModelPair, request: RunRequest) {
     this.#pair = pair;
@@ -40,6 +53,9 @@ export class ExplorerRun implements Disposable {
     if (length > MAX_POLICIES) {
       refuse(`policies next to the full cache must be at most ${MAX_POLICIES}`, length);
     }
+    this.#policies = ["full", ...request.policies].map((name) =>
+      createPolicy(name, request.options[name])
+    );
   }
 
   /** Texts of the prompt's tokens. */
@@ -59,14 +75,14 @@ export class ExplorerRun implements Disposable {
    * @returns Step 0 of each track.
    */
   async start({ signal, onPrompt }: RunEvents = {}): Promise<TrackStep[]> {
-    const { policies, budget, newTokens } = this.#request;
+    const { budget, newTokens } = this.#request;
     const steps: TrackStep[] = [];
-    for (const policy of ["full", ...policies]) {
+    for (const policy of this.#policies) {
       const track = new Track({
         pair: this.#pair,
         tokenizer: this.#pair.large.tokenizer!,
         policy,
-        budget: { ratio: policy === "full" ? 1 : budget },
+        budget: { ratio: policy.name === "full" ? 1 : budget },
         prompt: this.prompt,
         newTokens,
         endTokens: new Set(endTokensOf(this.#pair.large)),
@@ -77,7 +93,7 @@ export class ExplorerRun implements Disposable {
         : { logits: this.#tracks[0]!.logits, isSameText: true };
       steps.push(
         await track.start(reference, {
-          onShare: (share) => onPrompt?.(policy, share),
+          onShare: (share) => onPrompt?.(policy.name, share),
           ...(signal && { signal }),
         }),
       );
@@ -109,8 +125,42 @@ export class ExplorerRun implements Disposable {
     return steps;
   }
 
+  /** Tokens that a track has read after the prompt. */
+  readBy(track: number): readonly number[] {
+    return this.#tracks[track]!.read;
+  }
+
+  /**
+   * Computes what tokens have received with everything kept, on the text that each track has read.
+   *
+   * @param wanted Tracks, and the first step of each.
+   * @param signal Ends the reading of prompts.
+   */
+  async attend(
+    wanted: readonly WantedSteps[],
+    signal?: AbortSignal,
+  ): Promise<ReceivedSteps[]> {
+    const full = this.readBy(0);
+    const received: ReceivedSteps[] = [];
+    for (const { track, from } of wanted) {
+      const read = this.readBy(track);
+      const isSame = read.every((token, place) => token === full[place]);
+      const steps = await this.#watch(isSame ? 0 : track).upTo(read, signal);
+      received.push({ track, from, steps: steps.slice(from) });
+    }
+    return received;
+  }
+
+  #watch(track: number): ReceivedAttention {
+    const found = this.#watched.get(track) ??
+      new ReceivedAttention(this.#pair.large, this.prompt, this.#request.newTokens);
+    this.#watched.set(track, found);
+    return found;
+  }
+
   /** Frees the caches. */
   [Symbol.dispose](): void {
+    for (const watched of this.#watched.values()) watched[Symbol.dispose]();
     for (const track of this.#tracks) track[Symbol.dispose]();
   }
 

@@ -5,6 +5,7 @@
  */
 
 import { POLICIES } from "../../cache/policies/mod.ts";
+import { acceptedOptions } from "../../cache/policy_options.ts";
 import { DataError, RequirementError } from "../../core/check.ts";
 import { evaluationItems, type MicroworldTask } from "../../data/microworld.ts";
 import type { ModelPair } from "../../decoding/engine/types.ts";
@@ -170,11 +171,15 @@ function modelFacts({ name, config: { layers, queryHeads, kvHeads } }: Model): M
   return { name, layers, queryHeads, kvHeads };
 }
 
-function policyFacts(
-  { name, summary, saliencySource, candidates }: typeof POLICIES[number],
-): PolicyFacts {
-  const mayReturn = candidates === "all";
-  return { name, summary, usesSmall: saliencySource === "small", mayReturn };
+function policyFacts(policy: typeof POLICIES[number]): PolicyFacts {
+  const { name, summary, saliencySource, candidates } = policy;
+  return {
+    name,
+    summary,
+    usesSmall: saliencySource === "small",
+    mayReturn: candidates === "all",
+    options: acceptedOptions(policy),
+  };
 }
 
 function embeddedExamples(): Example[] {

@@ -28,7 +28,10 @@ export interface TierRule {
  * The first and the newest tokens that the counts of a layer set aside are `recent`, since both are kept for their
  * position. Of a policy under which dropped tokens may return, the host has the rest.
  *
- * @param selections What the step's attention saw, [layers * KV heads].
+ * Where each query head selects alone, a KV head has what any of its query heads has; where a layer selects, all of its KV
+ * heads have the same.
+ *
+ * @param selections What the step's attention saw, [groups]: of KV heads, query heads or layers.
  * @param seen Tokens that it could have seen.
  * @returns Numbers of `TIER`, [layers * KV heads, seen].
  */
@@ -40,16 +43,23 @@ export function tokenTiers(
   const { layers, kvHeads, headDim } = config;
   const request = { budget, tokens: seen, promptTokens, layers, headDim };
   const rest = policy.candidates === "all" ? TIER.host : TIER.dropped;
-  const tiers = new Uint8Array(selections.length * seen).fill(rest);
+  const tiers = new Uint8Array(layers * kvHeads * seen).fill(rest);
+  const headsPerGroup = layers * kvHeads / selections.length;
   selections.forEach(({ full, valueOnly }, group) => {
-    const counts = policy.counts({ ...request, layer: Math.floor(group / kvHeads) });
-    const row = tiers.subarray(group * seen, (group + 1) * seen);
+    const first = Math.floor(group * headsPerGroup);
+    const counts = policy.counts({ ...request, layer: Math.floor(first / kvHeads) });
     const newest = full.length - counts.recent;
-    full.forEach((position, rank) => {
-      const isPlaced = position < counts.sink || rank >= newest;
-      row[position] = isPlaced ? TIER.recent : TIER.critical;
-    });
-    for (const position of valueOnly) row[position] = TIER.marginal;
+    for (let head = first; head < Math.ceil((group + 1) * headsPerGroup); head++) {
+      const row = tiers.subarray(head * seen, (head + 1) * seen);
+      // Numbers of tiers grow with what is held.
+      const hold = (position: number, tier: number) =>
+        row[position] = Math.max(row[position]!, tier);
+      full.forEach((position, rank) => {
+        const isPlaced = position < counts.sink || rank >= newest;
+        hold(position, isPlaced ? TIER.recent : TIER.critical);
+      });
+      for (const position of valueOnly) hold(position, TIER.marginal);
+    }
   });
   return tiers;
 }

@@ -7,7 +7,7 @@
 import { klDivergence, largestIndex } from "../../analysis/quality.ts";
 import type { CacheBudget } from "../../cache/budget.ts";
 import type { Migration } from "../../cache/kv_store.ts";
-import { createPolicy, type ResolvedPolicy } from "../../cache/policy_options.ts";
+import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import { PolicySession } from "../../decoding/engine/policy_session.ts";
 import type { ModelPair } from "../../decoding/engine/types.ts";
 import {
@@ -24,8 +24,8 @@ export interface TrackOptions {
   readonly pair: ModelPair;
   /** Tokenizer of both. */
   readonly tokenizer: Tokenizer;
-  /** Name of the policy. */
-  readonly policy: string;
+  /** The policy, with its options. */
+  readonly policy: ResolvedPolicy;
   /** What it may keep. */
   readonly budget: CacheBudget;
   /** Token ids. */
@@ -44,12 +44,18 @@ export interface Reference {
   readonly isSameText: boolean;
 }
 
+/** A full cache leaves nothing to the host, and lists of query heads only simulate a cache. */
+function leavesAll({ name, granularity }: ResolvedPolicy): boolean {
+  return name === "full" || granularity === "query_head";
+}
+
 /** A policy at work; its cache is in a tiered store, so that bytes of device and host are those of real buffers. */
 export class Track implements Disposable {
   /** Tokens that it has chosen. */
   readonly chosen: number[] = [];
+  /** Tokens that it has read after the prompt. */
+  readonly read: number[] = [];
   readonly #options: TrackOptions;
-  readonly #policy: ResolvedPolicy;
   readonly #session: PolicySession;
   readonly #stream: TextStream;
   #logits = new Float32Array(0);
@@ -58,14 +64,13 @@ export class Track implements Disposable {
   constructor(options: TrackOptions) {
     const { pair, prompt, newTokens } = options;
     this.#options = options;
-    this.#policy = createPolicy(options.policy);
-    const models = this.#policy.saliencySource === "small" ? pair : { large: pair.large };
+    const { policy } = options;
+    const models = policy.saliencySource === "small" ? pair : { large: pair.large };
     this.#session = new PolicySession(models, {
-      policy: this.#policy,
+      policy,
       budget: options.budget,
       capacity: prompt.length + newTokens + 1,
-      // A full cache leaves nothing to the host.
-      store: options.policy === "full" ? "resident" : "tiered",
+      store: leavesAll(policy) ? "resident" : "tiered",
     });
     this.#stream = createTextStream(options.tokenizer);
     for (const id of prompt) this.#stream.push(id);
@@ -111,15 +116,14 @@ export class Track implements Disposable {
    */
   async step(token: number | undefined, reference?: () => Reference): Promise<TrackStep> {
     const begin = performance.now();
-    const report = await this.#session.step({
-      logits: true,
-      tokens: [token ?? this.chosen.at(-1)!],
-    });
+    const next = token ?? this.chosen.at(-1)!;
+    const report = await this.#session.step({ logits: true, tokens: [next] });
+    this.read.push(next);
     this.#logits = report.logits!.slice();
     const [seen] = this.#session.lengths;
     const { config } = this.#options.pair.large;
     const tiers = tokenTiers(report.selections[0]!, seen!, {
-      policy: this.#policy,
+      policy: this.#options.policy,
       budget: this.#options.budget,
       config,
       promptTokens: this.#options.prompt.length,
@@ -161,7 +165,7 @@ export class Track implements Disposable {
       milliseconds,
       deviceBytes: bytes.largeCacheBytesIdeal,
       smallBytes: bytes.smallCacheBytesIdeal,
-      hostBytes: this.#policy.candidates === "all" ? bytes.hostBytes : 0,
+      hostBytes: this.#options.policy.candidates === "all" ? bytes.hostBytes : 0,
       movedBytes: (migration?.keyBytes ?? 0) + (migration?.valueBytes ?? 0),
     };
   }

@@ -24,12 +24,41 @@ export async function copyText(text: string, what: string): Promise<void> {
   }
 }
 
-/** Saves a text as a file. */
-export function saveText(text: string, name: string): void {
+/** Saves a text or bytes as a file. */
+export function saveFile(content: string | Uint8Array<ArrayBuffer> | Blob, name: string): void {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([text], { type: "text/plain" }));
+  link.href = URL.createObjectURL(content instanceof Blob ? content : new Blob([content]));
   link.download = name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
   say(`${name} was saved.`);
+}
+
+/** Points of a picture for each pixel of a figure, so that it can be printed. */
+const PIXELS = 2;
+
+/**
+ * Draws a figure as a picture.
+ *
+ * @param svg A whole SVG file.
+ * @param size Width and height in pixels of the page.
+ * @returns A PNG file.
+ */
+export async function pngOf(
+  svg: string,
+  { width, height }: { readonly width: number; readonly height: number },
+): Promise<Blob> {
+  const address = URL.createObjectURL(new Blob([svg], { type: "image/svg+xml" }));
+  try {
+    const image = new Image();
+    image.src = address;
+    await image.decode();
+    const canvas = document.createElement("canvas");
+    canvas.width = Math.ceil(PIXELS * width);
+    canvas.height = Math.ceil(PIXELS * height);
+    canvas.getContext("2d")!.drawImage(image, 0, 0, canvas.width, canvas.height);
+    return await new Promise((done) => canvas.toBlob((blob) => done(blob!), "image/png"));
+  } finally {
+    URL.revokeObjectURL(address);
+  }
 }

@@ -15,7 +15,7 @@ import { requests } from "../state/requests.ts";
 import { type ExplorerState, initialState } from "../state/state.ts";
 import { App } from "../views/app.tsx";
 import type { PageTools } from "../views/view_props.ts";
-import { copyText, saveText } from "./leave_page.ts";
+import { copyText, pngOf, saveFile } from "./leave_page.ts";
 import { svgText } from "./svg_text.ts";
 
 /** Time between two steps while they play, in milliseconds: slow enough to follow. */
@@ -42,8 +42,10 @@ class Page {
       type: "module",
       name: "engine",
     });
-    this.#engine.onmessage = ({ data }: MessageEvent<FromEngine>) =>
+    this.#engine.onmessage = ({ data }: MessageEvent<FromEngine>) => {
+      if (data.kind === "extracted") saveFile(data.bytes, "attention.safetensors");
       this.dispatch({ kind: "told", message: data });
+    };
     this.#engine.onerror = ({ message }) =>
       this.dispatch({
         kind: "told",
@@ -141,10 +143,13 @@ class Page {
         copyText(link.href, "The link");
       },
       copyCode: () => copyText(codeOf(this.#state.run!.request, this.#state.pair), "The code"),
-      saveData: () => saveText(JSON.stringify(exportData(this.#state)), "explorer.json"),
-      saveFigure: (id) => {
+      saveData: () => saveFile(JSON.stringify(exportData(this.#state)), "explorer.json"),
+      saveFigure: async (id, format) => {
         const figure = document.querySelector<SVGSVGElement>(`svg#${id}`);
-        if (figure) saveText(svgText(figure), `${id}.svg`);
+        if (!figure) return;
+        const text = svgText(figure);
+        const file = format === "svg" ? text : await pngOf(text, figure.getBoundingClientRect());
+        saveFile(file, `${id}.${format}`);
       },
       chooseFiles: () => {
         const input = document.createElement("input");

@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { OptionName } from "../../cache/options.ts";
 import type { FromEngine } from "../messages.ts";
 import type { Setup, View } from "./state.ts";
 
@@ -15,6 +16,13 @@ export type Action =
   | { readonly kind: "edit"; readonly change: Partial<Setup> }
   /** A policy was chosen, or given up. */
   | { readonly kind: "toggle"; readonly policy: string }
+  /** An option of a policy was chosen; an empty text stands for the usual value. */
+  | {
+    readonly kind: "option";
+    readonly policy: string;
+    readonly name: OptionName;
+    readonly text: string;
+  }
   /** The set-up is to be run. */
   | { readonly kind: "run" }
   /** A recorded step is to be shown. */
@@ -31,5 +39,7 @@ export type Action =
   | { readonly kind: "files"; readonly files: readonly File[] }
   /** The embedded pair is to be opened again. */
   | { readonly kind: "embedded"; readonly address: string }
+  /** Attention is to be saved as a file. */
+  | { readonly kind: "extract" }
   /** The last fault has been read. */
   | { readonly kind: "dismiss" };

@@ -6,6 +6,7 @@
 
 import { BACKENDS } from "../../gpu/device.ts";
 import { type BackendChoice, type HeadPlace, MAX_POLICIES } from "../messages.ts";
+import { optionsOf, optionsText, readOptions } from "./options.ts";
 import type { ExplorerState, Setup, View, Wanted } from "./state.ts";
 
 /**
@@ -19,12 +20,15 @@ export function writeAddress({ pair, setup, run, view }: ExplorerState): string 
   const fields: Record<string, string | undefined> = {
     ...(example >= 0 ? { example: String(example) } : { prompt: request.prompt || undefined }),
     policies: request.policies.join(","),
+    options: optionsText(optionsOf(request.options, request.policies)) || undefined,
     budget: String(request.budget),
     reads: request.reads,
     new: String(request.newTokens),
     step: String(view.step),
     track: String(view.track),
     place: placeText(view.place),
+    tint: view.tint === "tier" ? undefined : view.tint,
+    film: view.film === "tiers" ? undefined : view.film,
     measure: view.measure,
     head: view.head && placeText(view.head),
     device: pair.backend === "auto" ? undefined : pair.backend,
@@ -61,6 +65,7 @@ function readSetup(fields: URLSearchParams): Partial<Setup> {
     ...(prompt && { prompt }),
     ...(example !== undefined && { example }),
     ...(fields.has("policies") && { policies: readPolicies(fields.get("policies")!) }),
+    ...(fields.has("options") && { options: readOptions(fields.get("options")!) }),
     ...(budget > 0 && budget <= 1 && { budget }),
     ...((reads === "own" || reads === "full") && { reads }),
     ...(newTokens !== undefined && { newTokens }),
@@ -83,6 +88,8 @@ function readView(fields: URLSearchParams): Partial<View> {
     ...(track !== undefined && { track }),
     ...(place && { place }),
     ...(head && { head }),
+    ...(fields.get("tint") === "saliency" && { tint: "saliency" }),
+    ...(fields.get("film") === "needs" && { film: "needs" }),
     ...((measure === "jaccard" || measure === "cosine") && { measure }),
   };
 }

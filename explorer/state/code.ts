@@ -23,7 +23,8 @@ export function codeOf(request: RunRequest, { facts }: Pick<PairState, "facts">)
     ...(request.reads === "full" ? ["teacherForceSettings"] : []),
   ].sort();
   const settings = `${JSON.stringify(request.policies).replaceAll(",", ", ")}`;
-  return `import { ${imports.join(", ")} } from "@smallkv/lab";
+  const types = Object.keys(request.options).length > 0 ? ["type PolicyOptions"] : [];
+  return `import { ${[...imports, ...types].join(", ")} } from "@smallkv/lab";
 
 ${models(isEmbedded, facts)}
 const prompt = ${JSON.stringify(request.prompt)};
@@ -45,19 +46,33 @@ using small = await loadModel(files.small, { device: large.device });
 const pair = { large, small };`;
 }
 
-function ownTexts({ budget, newTokens }: RunRequest, settings: string): string {
-  return `for (const policy of ["full", ...${settings}]) {
-  const options = { policy, budget: policy === "full" ? 1 : ${budget}, maxNewTokens: ${newTokens} };
-  const { sequences: [text] } = await generateAll(pair, prompt, options);
+/** Lines that name the options of policies, if there are any, and the part of an object that picks a policy's. */
+function optionLines({ options }: RunRequest, field: string, policy: string) {
+  if (Object.keys(options).length === 0) return { lines: "", part: "" };
+  const type = "Record<string, PolicyOptions>";
+  return {
+    lines: `const policyOptions: ${type} = ${JSON.stringify(options)};\n`,
+    part: `...(policyOptions[${policy}] && { ${field}: policyOptions[${policy}] }), `,
+  };
+}
+
+function ownTexts(request: RunRequest, settings: string): string {
+  const { budget, newTokens } = request;
+  const { lines, part } = optionLines(request, "policyOptions", "policy");
+  return `${lines}for (const policy of ["full", ...${settings}]) {
+  const share = { budget: policy === "full" ? 1 : ${budget}, maxNewTokens: ${newTokens} };
+  const { sequences: [text] } = await generateAll(pair, prompt, { policy, ${part}...share });
   console.log(policy, JSON.stringify(text!.text));
 }
 `;
 }
 
-function oneText({ budget, newTokens }: RunRequest, settings: string): string {
-  return `const tokens = large.tokenizer!.encode(prompt);
+function oneText(request: RunRequest, settings: string): string {
+  const { budget, newTokens } = request;
+  const { lines, part } = optionLines(request, "options", "policy");
+  return `${lines}const tokens = large.tokenizer!.encode(prompt);
 const runs = await teacherForceSettings(pair, { prompt: tokens }, {
-  settings: ${settings}.map((name) => ({ policy: name, budget: { ratio: ${budget} } })),
+  settings: ${settings}.map((policy) => ({ policy, ${part}budget: { ratio: ${budget} } })),
   newTokens: ${newTokens},
   endTokens: [...large.config.eosTokenIds],
 });

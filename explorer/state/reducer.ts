@@ -4,8 +4,15 @@
  * @module
  */
 
-import { type FromEngine, MAX_POLICIES, type PairFacts, type PairSource } from "../messages.ts";
+import {
+  type FromEngine,
+  MAX_POLICIES,
+  type PairFacts,
+  type PairSource,
+  type ReceivedSteps,
+} from "../messages.ts";
 import type { Action } from "./actions.ts";
+import { withOption } from "./options.ts";
 import {
   type ExplorerState,
   FIRST_STEPS,
@@ -14,6 +21,7 @@ import {
   type RunState,
   type Setup,
   type View,
+  wantedSteps,
 } from "./state.ts";
 
 /** Computes the state after an action. */
@@ -29,6 +37,10 @@ function changed(state: ExplorerState, action: Action): ExplorerState {
       return { ...state, setup: { ...state.setup, ...action.change } };
     case "toggle":
       return { ...state, setup: toggled(state.setup, action.policy) };
+    case "option": {
+      const options = withOption(state.setup.options, action.policy, action);
+      return { ...state, setup: { ...state.setup, options } };
+    }
     case "run":
       return begun({ ...state, target: FIRST_STEPS, isPlaying: false });
     case "show":
@@ -47,6 +59,8 @@ function changed(state: ExplorerState, action: Action): ExplorerState {
       return dropped(state, action.files);
     case "embedded":
       return opening(state, { kind: "embedded", address: action.address });
+    case "extract":
+      return { ...state, isExtracting: true };
     case "dismiss": {
       const { fault: _, ...rest } = state;
       return rest;
@@ -58,6 +72,12 @@ function changed(state: ExplorerState, action: Action): ExplorerState {
 function asked(state: ExplorerState): ExplorerState {
   const { run } = state;
   if (state.asked || !run || run.prompt.length === 0) return state;
+  if (state.isExtracting) {
+    return { ...state, asked: "extract", work: { stage: "Collecting attention" } };
+  }
+  if (wantedSteps(state).length > 0) {
+    return { ...state, asked: "attend", work: { stage: "Adding up attention" } };
+  }
   if (!run.isDone && recordedSteps(run) < state.target) return { ...state, asked: "step" };
   if (state.isPlaying) return state;
   if (needsComparison(state, run)) {
@@ -90,16 +110,39 @@ function told(state: ExplorerState, message: FromEngine): ExplorerState {
   switch (message.kind) {
     case "started": {
       const policies = ["full", ...run.request.policies];
-      const tracks = policies.map((policy, place) => ({ policy, steps: [message.first[place]!] }));
-      return { ...answered(state, "start"), run: { ...run, prompt: message.prompt, tracks } };
+      const tracks = policies.map((policy, place) => ({
+        policy,
+        steps: [message.first[place]!],
+        received: [],
+      }));
+      const { previous: _, ...next } = answered(state, "start");
+      return { ...next, run: { ...run, prompt: message.prompt, tracks } };
     }
     case "stepped":
       return stepped(answered(state, "step"), run, message);
+    case "attended":
+      return { ...answered(state, "attend"), run: attended(run, message.received) };
     case "matched":
       return { ...answered(state, "match"), run: { ...run, comparison: message.comparison } };
+    case "extracted":
+      return extracted(answered(state, "extract"));
     case "mapped":
       return { ...answered(state, "map"), run: { ...run, map: message.map } };
   }
+}
+
+function extracted({ isExtracting: _, ...state }: ExplorerState): ExplorerState {
+  return state;
+}
+
+function attended(run: RunState, all: readonly ReceivedSteps[]): RunState {
+  const tracks = run.tracks.map((track, place) => {
+    const found = all.find(({ track, from }) =>
+      track === place && from === run.tracks[place]!.received.length
+    );
+    return found ? { ...track, received: [...track.received, ...found.steps] } : track;
+  });
+  return { ...run, tracks };
 }
 
 /** A late answer does not end a request that has taken the place of its own. */
@@ -145,6 +188,7 @@ function begun(state: ExplorerState): ExplorerState {
   const { setup, view } = state;
   return {
     ...rest,
+    ...(hasStarted(state.run) && { previous: state.run }),
     run: {
       id: (state.run?.id ?? 0) + 1,
       request: requestOf(setup),
@@ -156,6 +200,10 @@ function begun(state: ExplorerState): ExplorerState {
     asked: "start",
     work: { stage: "Reading the prompt" },
   };
+}
+
+function hasStarted(run: RunState | undefined): run is RunState {
+  return run !== undefined && run.prompt.length > 0;
 }
 
 function stepped(
@@ -181,13 +229,20 @@ function stepped(
 
 function failed(
   state: ExplorerState,
-  { request, run: id, message }: FromEngine & { readonly kind: "failed" },
+  { request, run: id, openRun, message }: FromEngine & { readonly kind: "failed" },
 ): ExplorerState {
   const { run } = state;
   if (id !== undefined && id !== run?.id) return state;
   const next = { ...answered(state, request), isPlaying: false };
   if (request === "open") return stillOpen({ ...next, fault: message });
   if (!run) return { ...next, fault: message };
+  if (request === "start" && state.previous && state.previous.id === openRun) {
+    return restored(next, state.previous, message);
+  }
+  if (request === "extract") return { ...extracted(next), fault: message };
+  if (request === "attend") {
+    return { ...next, view: { ...next.view, tint: "tier", film: "tiers" }, fault: message };
+  }
   if (request === "match") return { ...next, run: { ...run, comparisonFault: message } };
   if (request === "map") {
     const { head: _, ...view } = next.view;
@@ -196,11 +251,19 @@ function failed(
   return { ...next, fault: message, run: { ...run, isDone: true }, target: recordedSteps(run) };
 }
 
+/** A run that cannot begin leaves what was there. */
+function restored(state: ExplorerState, run: RunState, fault: string): ExplorerState {
+  const { previous: _, ...rest } = state;
+  const last = recordedSteps(run);
+  const track = Math.min(state.view.track, run.tracks.length - 1);
+  return { ...rest, run, fault, target: last, view: { ...state.view, step: last, track } };
+}
+
 /** After files that cannot be opened, what was there continues; a prompt that was being read is read again. */
 function stillOpen(state: ExplorerState): ExplorerState {
   const { opening: _, ...pair } = state.pair;
   const next = { ...state, pair };
-  if (!next.run || next.run.prompt.length > 0) return next;
+  if (!next.run || hasStarted(next.run)) return next;
   return { ...begun(next), fault: state.fault! };
 }
 

@@ -5,7 +5,7 @@
  */
 
 import type { ToEngine } from "../messages.ts";
-import type { ExplorerState } from "./state.ts";
+import { type ExplorerState, wantedSteps } from "./state.ts";
 
 /**
  * Lists the requests that follow from a change.
@@ -26,6 +26,10 @@ export function requests(before: ExplorerState | undefined, after: ExplorerState
   }
   const isNew = before?.asked !== asked || before.run !== run;
   if (!isNew) return [];
+  if (asked === "attend") return [{ kind: "attend", run: run.id, wanted: wantedSteps(after) }];
+  if (asked === "extract") {
+    return [{ kind: asked, run: run.id, ...(view.head && { head: view.head }) }];
+  }
   if (asked === "map") return view.head ? [{ kind: "map", run: run.id, head: view.head }] : [];
   return [{ kind: asked, run: run.id }];
 }

@@ -5,6 +5,7 @@
  */
 
 import { type ShownToken, TIER_NAMES, type TierName, type TrackStep } from "../messages.ts";
+import { missedOf, type MissedView, NEED_NAMES, needsOf, rankShares } from "./saliency.ts";
 import type { ExplorerState, RunState, TrackState } from "./state.ts";
 
 /** A token of a text at a step. */
@@ -13,6 +14,8 @@ export interface TokenView extends ShownToken {
   readonly position: number;
   /** What the cache holds of it; absent before anything is dropped, and for a token that has not been read. */
   readonly tier?: TierName;
+  /** Rank of the attention that it has received with everything kept, from 0 to 1, if texts are tinted by it. */
+  readonly rank?: number;
   /** Whether it was written, not given. */
   readonly isNew: boolean;
   /** Whether it is where a text departs from the full cache's; where all read one text, any other choice. */
@@ -61,8 +64,12 @@ export interface FilmView {
   readonly tokens: number;
   /** Steps of the whole run, as far as they are known. */
   readonly steps: number;
-  /** Tiers of the tokens that each step could have seen, from step 1. */
+  /** What numbers in `rows` mean. */
+  readonly kinds: readonly string[];
+  /** Numbers of the tokens that each step could have seen, from step 1. */
   readonly rows: readonly Uint8Array[];
+  /** What was missed until the step that is shown, where the film shows needs. */
+  readonly missed?: MissedView;
 }
 
 /** The tracks of a run at the step that is shown; none before the prompt has been read. */
@@ -100,6 +107,7 @@ function textAt(
   { track, last }: { readonly track: TrackState; readonly last: number },
 ): TokenView[] {
   const tiers = tiersOf(state, track.steps[last]!);
+  const ranks = state.view.tint === "saliency" ? ranksAt(state, track, last) : undefined;
   const written = track.steps.slice(0, last + 1).map(({ next }) => next);
   const different = new Set(
     run.request.reads === "own" ? differences(run, track).slice(0, 1) : differences(run, track),
@@ -110,6 +118,7 @@ function textAt(
       ...token,
       position,
       ...(number !== undefined && { tier: TIER_NAMES[number]! }),
+      ...(ranks?.[position] !== undefined && { rank: ranks[position]! }),
       isNew: position >= run.prompt.length,
       isDifferent: different.has(position - run.prompt.length),
     };
@@ -130,6 +139,22 @@ export function tiersOf({ pair, view }: ExplorerState, step: TrackStep): Uint8Ar
   return tiers?.subarray(row * seen, (row + 1) * seen);
 }
 
+/** Attention that tokens of the KV head that is shown have received by a step; absent until it is known. */
+function receivedAt(
+  { pair, view }: ExplorerState,
+  { steps, received }: TrackState,
+  step: number,
+): Float32Array | undefined {
+  const { seen } = steps[step]!;
+  const row = view.place.layer * (pair.facts?.large.kvHeads ?? 1) + view.place.head;
+  return received[step]?.subarray(row * seen, (row + 1) * seen);
+}
+
+function ranksAt(state: ExplorerState, track: TrackState, step: number): Float32Array | undefined {
+  const received = receivedAt(state, track, step);
+  return received && rankShares(received);
+}
+
 /** The film of the chosen track; absent before the first step. */
 export function filmView(state: ExplorerState): FilmView | undefined {
   const track = state.run?.tracks[state.view.track];
@@ -138,13 +163,37 @@ export function filmView(state: ExplorerState): FilmView | undefined {
   // Until it has ended, the film has room for all steps, so that it does not move while it grows.
   const isOver = isDone || track.steps.at(-1)!.isEnd;
   const steps = isOver ? track.steps.length - 1 : request.newTokens - 1;
+  const isNeeds = state.view.film === "needs";
+  const rows = isNeeds
+    ? needRows(state, track)
+    : track.steps.slice(1).map((step) => tiersOf(state, step)!);
   return {
     policy: track.policy,
     tokens: prompt.length + steps,
     steps,
-    rows: track.steps.slice(1).map((step) => tiersOf(state, step)!),
+    kinds: isNeeds ? NEED_NAMES : TIER_NAMES,
+    rows,
+    ...(isNeeds && { missed: missedOf(rows.slice(0, state.view.step)) }),
   };
 }
+
+/** Needs of every step from 1 on whose received attention is known. */
+function needRows(state: ExplorerState, track: TrackState): Uint8Array[] {
+  const known = Math.min(track.steps.length, track.received.length);
+  const { layer, head } = state.view.place;
+  return track.steps.slice(1, known).map((step, index) => {
+    const rows = knownNeeds.get(step) ?? new Map<string, Uint8Array>();
+    knownNeeds.set(step, rows);
+    const place = `${layer} ${head}`;
+    const needs = rows.get(place) ??
+      needsOf(tiersOf(state, step)!, receivedAt(state, track, index + 1)!);
+    rows.set(place, needs);
+    return needs;
+  });
+}
+
+/** Needs of steps by layer and head, which do not change: a film grows by one row at a time. */
+const knownNeeds = new WeakMap<TrackStep, Map<string, Uint8Array>>();
 
 /** What a token is called: its position and its text, with spaces and line breaks made visible. */
 export function tokenLabel(text: string | null, position: number): string {

@@ -15,7 +15,9 @@ import {
   type ShownMap,
   type ShownToken,
   type TrackStep,
+  type WantedSteps,
 } from "../messages.ts";
+import { optionsOf, optionsText } from "./options.ts";
 
 /** What the next run will be. */
 export interface Setup extends RunRequest {
@@ -29,6 +31,8 @@ export interface TrackState {
   readonly policy: string;
   /** What it did. */
   readonly steps: readonly TrackStep[];
+  /** What tokens have received by each step with everything kept, as far as it was asked for. */
+  readonly received: readonly Float32Array[];
 }
 
 /** A run and everything that was recorded of it. */
@@ -59,6 +63,10 @@ export interface View {
   readonly track: number;
   /** Layer and KV head whose tiers are shown. */
   readonly place: HeadPlace;
+  /** What tints the tokens of texts. */
+  readonly tint: "tier" | "saliency";
+  /** What the film shows: what is held, or that against what is needed. */
+  readonly film: "tiers" | "needs";
   /** Position of the token that is linked in all views. */
   readonly token?: number;
   /** Similarity that colors the grid of heads. */
@@ -85,12 +93,16 @@ export interface ExplorerState {
   readonly setup: Setup;
   /** The run that is shown. */
   readonly run?: RunState;
+  /** The run before, until the prompt of this one has been read. */
+  readonly previous?: RunState;
   /** What is looked at. */
   readonly view: View;
   /** What the engine is doing; absent while it is idle. */
   readonly work?: { readonly stage: string; readonly share?: number };
   /** Request that has not been answered yet; the next one waits for it. */
-  readonly asked?: "open" | "start" | "step" | "match" | "map";
+  readonly asked?: "open" | "start" | "step" | "attend" | "match" | "map" | "extract";
+  /** Whether attention is to be saved as soon as the engine has time. */
+  readonly isExtracting?: true;
   /** Steps that are wanted: recorded ones are shown, others are computed. */
   readonly target: number;
   /** Whether the next step follows by itself. */
@@ -107,6 +119,7 @@ export const USUAL_SETUP: Setup = {
   prompt: "",
   example: 0,
   policies: ["h2o", "smallkv", "smallkv_query_aware"],
+  options: {},
   budget: 0.1,
   reads: "own",
   newTokens: 40,
@@ -117,6 +130,8 @@ export const USUAL_VIEW: View = {
   step: 0,
   track: MAX_POLICIES,
   place: { layer: 2, head: 0 },
+  tint: "tier",
+  film: "tiers",
   measure: "jaccard",
   head: { layer: 0, head: 3 },
 };
@@ -157,15 +172,26 @@ export function recordedSteps({ tracks }: RunState): number {
   return Math.max(0, ...tracks.map(({ steps }) => steps.length - 1));
 }
 
+/** Steps whose received attention is looked at and not known yet. */
+export function wantedSteps({ run, view }: ExplorerState): WantedSteps[] {
+  if (!run) return [];
+  return run.tracks.flatMap(({ steps, received }, track) => {
+    const isShown = view.tint === "saliency" || view.film === "needs" && track === view.track;
+    return isShown && received.length < steps.length ? [{ track, from: received.length }] : [];
+  });
+}
+
 /** Whether the next run would differ from the one that is shown. */
 export function isChanged({ run, setup }: ExplorerState): boolean {
   if (!run) return false;
-  const key = ({ prompt, policies, budget, reads, newTokens }: RunRequest) =>
-    JSON.stringify([prompt, policies, budget, reads, newTokens]);
-  return key(run.request) !== key(setup);
+  const key = ({ prompt, policies, options, budget, reads, newTokens }: RunRequest) =>
+    JSON.stringify([prompt, policies, optionsText(options), budget, reads, newTokens]);
+  return key(run.request) !== key(requestOf(setup));
 }
 
 /** What a run asks the engine for. */
-export function requestOf({ prompt, policies, budget, reads, newTokens }: Setup): RunRequest {
-  return { prompt, policies, budget, reads, newTokens };
+export function requestOf(
+  { prompt, policies, options, budget, reads, newTokens }: Setup,
+): RunRequest {
+  return { prompt, policies, options: optionsOf(options, policies), budget, reads, newTokens };
 }

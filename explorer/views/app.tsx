@@ -9,7 +9,7 @@ import { filmView, type TrackView, trackViews as computeTrackViews } from "../st
 import type { ExplorerState } from "../state/state.ts";
 import { FigureView } from "./figure_view.tsx";
 import { bytesText, natsText } from "./format.ts";
-import { FilmFigure } from "./film_view.tsx";
+import { FilmFigure, FilmNeeds } from "./film_view.tsx";
 import { HeadsView } from "./heads_view.tsx";
 import { type Line, LineChart, LineLegend } from "./line_chart.tsx";
 import { memo } from "./memo.ts";
@@ -30,8 +30,8 @@ export interface AppProps extends ViewProps {
 export function App(props: AppProps): JSX.Element {
   const { state, dispatch } = props;
   const { run } = state;
-  const { step, place } = state.view;
-  const tracks = trackViewsOf(run, step, place, state.pair.facts, state);
+  const { step, place, tint } = state.view;
+  const tracks = trackViewsOf(run, step, place, tint, state.pair.facts, state);
   return (
     <>
       <Masthead {...props} />
@@ -74,6 +74,7 @@ const trackViewsOf = memo((
   _run: ExplorerState["run"],
   _step: number,
   _place: object,
+  _tint: string,
   _facts: unknown,
   state: ExplorerState,
 ) => computeTrackViews(state));
@@ -136,7 +137,9 @@ function Status({ state, dispatch }: AppProps): JSX.Element {
 }
 
 function Film({ state, dispatch, tools, width }: AppProps): JSX.Element {
-  const film = filmOf(state.run, state.view.track, state.view.place, state);
+  const { track, place, film: mode, step } = state.view;
+  // The step decides only what was missed until it.
+  const film = filmOf(state.run, track, place, mode, mode === "needs" ? step : 0, state);
   const { tracks, prompt } = state.run!;
   return (
     <FigureView
@@ -158,6 +161,21 @@ function Film({ state, dispatch, tools, width }: AppProps): JSX.Element {
           ))}
         </select>
       </label>
+      <label class="inline">
+        <span>Show</span>{" "}
+        <select
+          value={mode}
+          onChange={({ currentTarget }) =>
+            dispatch({
+              kind: "look",
+              change: { film: currentTarget.value === "needs" ? "needs" : "tiers" },
+            })}
+        >
+          <option value="tiers">what the cache holds</option>
+          <option value="needs">what it dropped and needed later</option>
+        </select>
+      </label>
+      {film?.missed && <FilmNeeds missed={film.missed} policy={film.policy} />}
       {film
         ? (
           <FilmFigure
@@ -178,6 +196,8 @@ const filmOf = memo((
   _run: ExplorerState["run"],
   _track: number,
   _place: object,
+  _mode: string,
+  _step: number,
   state: ExplorerState,
 ) => filmView(state));
 
@@ -250,7 +270,7 @@ function Costs({ state }: Pick<AppProps, "state" | "dispatch">): JSX.Element {
   );
 }
 
-function Share({ state, tools }: AppProps): JSX.Element {
+function Share({ state, dispatch, tools }: AppProps): JSX.Element {
   const isReady = (state.run?.tracks.length ?? 0) > 0;
   return (
     <section class="card share" aria-label="Models and sharing">
@@ -258,6 +278,13 @@ function Share({ state, tools }: AppProps): JSX.Element {
         <button type="button" onClick={tools.copyLink} disabled={!isReady}>Copy link</button>
         <button type="button" onClick={tools.copyCode} disabled={!isReady}>Copy as code</button>
         <button type="button" onClick={tools.saveData} disabled={!isReady}>Save data (JSON)</button>
+        <button
+          type="button"
+          onClick={() => dispatch({ kind: "extract" })}
+          disabled={!isReady || state.isExtracting === true}
+        >
+          Save attention (safetensors)
+        </button>
         <button type="button" onClick={tools.chooseFiles}>Open your own models…</button>
       </div>
       <p class="hint">

@@ -23,6 +23,33 @@ export interface FigureProps {
   readonly children: ComponentChildren;
 }
 
+/** Buttons that save a figure. */
+export function SaveButtons(
+  { id, title, isEmpty = false, tools }: {
+    readonly id: string;
+    readonly title: string;
+    readonly isEmpty?: boolean;
+    readonly tools: PageTools;
+  },
+): JSX.Element {
+  return (
+    <span class="save">
+      {(["svg", "png"] as const).map((format) => (
+        <button
+          key={format}
+          type="button"
+          class="small"
+          disabled={isEmpty}
+          onClick={() => tools.saveFigure(id, format)}
+          aria-label={`Save ${title} as ${format.toUpperCase()}`}
+        >
+          {format.toUpperCase()}
+        </button>
+      ))}
+    </span>
+  );
+}
+
 /** A figure. */
 export function FigureView(
   { id, title, text, isEmpty, tools, children }: FigureProps,
@@ -31,15 +58,7 @@ export function FigureView(
     <section class="card figure" aria-labelledby={`${id}-title`}>
       <header>
         <h2 id={`${id}-title`}>{title}</h2>
-        <button
-          type="button"
-          class="small"
-          disabled={isEmpty === true}
-          onClick={() => tools.saveFigure(id)}
-          aria-label={`Save ${title} as SVG`}
-        >
-          SVG
-        </button>
+        <SaveButtons id={id} title={title} isEmpty={isEmpty === true} tools={tools} />
       </header>
       <p class="hint">{text}</p>
       {children}

@@ -5,8 +5,8 @@
  */
 
 import type { JSX } from "preact";
-import { TIER_NAMES } from "../messages.ts";
 import type { Action } from "../state/actions.ts";
+import type { MissedView, NeedName } from "../state/saliency.ts";
 import type { FilmView as Film } from "../state/selectors.ts";
 import { memo } from "./memo.ts";
 
@@ -91,7 +91,7 @@ export function FilmFigure(props: FilmProps): JSX.Element {
       onClick={show}
     >
       {tierPaths(film, grid.cell, grid.row).map((path, tier) =>
-        path && <path key={tier} class={`fill-${TIER_NAMES[tier]}`} d={path} />
+        path && <path key={tier} class={`fill-${film.kinds[tier]}`} d={path} />
       )}
       <FilmMarks {...props} grid={grid} />
       <FilmAxes film={film} grid={grid} />
@@ -175,7 +175,7 @@ function FilmAxes(
 /** One path for each tier: a few elements are drawn faster than thousands of cells. */
 const tierPaths = memo((film: Film, cell: number, row: number): string[] => {
   const rows = film.rows.map((tiers, step) => rowPaths(tiers, { cell, row, step }));
-  return TIER_NAMES.map((_, tier) => rows.map((paths) => paths[tier]).join(""));
+  return film.kinds.map((_, kind) => rows.map((paths) => paths[kind] ?? "").join(""));
 });
 
 /** Paths of rows that have been drawn: a film grows by one row at a time. */
@@ -190,16 +190,52 @@ function rowPaths(
   const key = `${tiers.byteOffset} ${cell} ${row} ${step}`;
   const found = known.get(key);
   if (found) return found;
-  const paths = TIER_NAMES.map(() => "");
+  const paths: string[] = [];
   const top = MARGIN.top + row * step;
   let start = 0;
   for (let token = 1; token <= tiers.length; token++) {
     if (token < tiers.length && tiers[token] === tiers[start]) continue;
     const left = (MARGIN.left + cell * start).toFixed(2);
     const width = (cell * (token - start)).toFixed(2);
-    paths[tiers[start]!] += `M${left} ${top}h${width}v${row}h-${width}z`;
+    const kind = tiers[start]!;
+    paths[kind] = (paths[kind] ?? "") + `M${left} ${top}h${width}v${row}h-${width}z`;
     start = token;
   }
   known.set(key, paths);
   return paths;
+}
+
+/** What the colors of needs mean. */
+const NEED_TEXTS: Readonly<Record<NeedName, string>> = {
+  needed: "held, and among those that received most",
+  spare: "held in the place of one of those",
+  missed: "among those, and not there",
+  borrowed: "among those, with its value only",
+  recent: "newest tokens and sinks, held for their place",
+  rest: "neither held nor needed",
+};
+
+/** How what was held compares with what was needed. */
+export function FilmNeeds(
+  { missed: { missed, needed, ever }, policy }: {
+    readonly missed: MissedView;
+    readonly policy: string;
+  },
+): JSX.Element {
+  return (
+    <>
+      <p class="needs">
+        Of the {needed} older tokens that have received most by this step, had nothing been dropped,
+        {" "}
+        {policy} lacks {missed}. So far it has lacked {ever} different ones.
+      </p>
+      <ul class="legend" aria-label="What the colors of the film mean">
+        {Object.entries(NEED_TEXTS).map(([kind, text]) => (
+          <li key={kind}>
+            <span class={`t ${kind}`}>{kind}</span> {text}
+          </li>
+        ))}
+      </ul>
+    </>
+  );
 }

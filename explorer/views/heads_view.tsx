@@ -12,7 +12,7 @@ import { type Line, LineChart, LineLegend } from "./line_chart.tsx";
 import { MapFigure } from "./map_figure.tsx";
 import { LINE_COLORS, similarityColor } from "./palette.ts";
 import type { ViewProps } from "./view_props.ts";
-import { FigureView } from "./figure_view.tsx";
+import { FigureView, SaveButtons } from "./figure_view.tsx";
 
 /** What the views of heads are drawn from. */
 export interface HeadsProps extends ViewProps {
@@ -244,15 +244,9 @@ function HeadDetail(props: DetailProps): JSX.Element {
       <HeadNumbers comparison={comparison} flat={flat} />
       <LineLegend lines={lines} />
       <HeadChart {...props} lines={lines} />
-      <button type="button" class="small" onClick={() => tools.saveFigure("head-attention")}>
-        Save the curves as SVG
-      </button>
+      <SaveButtons id="head-attention" title="the curves" tools={tools} />
       {run.map && <MapFigure map={run.map} prompt={run.prompt} width={width} />}
-      {run.map && (
-        <button type="button" class="small" onClick={() => tools.saveFigure("map")}>
-          Save the map as SVG
-        </button>
-      )}
+      {run.map && <SaveButtons id="map" title="the map" tools={tools} />}
     </div>
   );
 }

@@ -7,13 +7,13 @@
 import type { JSX } from "preact";
 import { linkedToken } from "../state/selectors.ts";
 import type { View } from "../state/state.ts";
-import { TierLegend } from "./token_text.tsx";
+import { SaliencyLegend, TierLegend } from "./token_text.tsx";
 import type { ViewProps } from "./view_props.ts";
 
 /** Fields of layer, KV head and token. */
 export function PlaceFields({ state, dispatch }: Omit<ViewProps, "tools">): JSX.Element {
   const { large } = state.pair.facts!;
-  const { place } = state.view;
+  const { place, tint } = state.view;
   const linked = linkedToken(state);
   const look = (change: Partial<View>) => dispatch({ kind: "look", change });
   return (
@@ -31,6 +31,17 @@ export function PlaceFields({ state, dispatch }: Omit<ViewProps, "tools">): JSX.
           value={place.head}
           onChoose={(head) => look({ place: { ...place, head } })}
         />
+        <label class="inline">
+          <span>Tint texts by</span>{" "}
+          <select
+            value={tint}
+            onChange={({ currentTarget }) =>
+              look({ tint: currentTarget.value === "saliency" ? "saliency" : "tier" })}
+          >
+            <option value="tier">tier</option>
+            <option value="saliency">saliency</option>
+          </select>
+        </label>
         <TokenField state={state} dispatch={dispatch} />
       </div>
       <p class="linked" aria-hidden="true">
@@ -42,7 +53,7 @@ export function PlaceFields({ state, dispatch }: Omit<ViewProps, "tools">): JSX.
           )
           : "Point at a token, here or in a figure, to follow it everywhere."}
       </p>
-      <TierLegend />
+      {tint === "tier" ? <TierLegend /> : <SaliencyLegend />}
     </section>
   );
 }

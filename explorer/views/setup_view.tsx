@@ -7,6 +7,7 @@
 import type { JSX } from "preact";
 import { MAX_POLICIES, type PolicyFacts } from "../messages.ts";
 import { isChanged } from "../state/state.ts";
+import { type OptionField, optionFields } from "../state/options.ts";
 import type { ViewProps } from "./view_props.ts";
 
 /** The form. */
@@ -37,6 +38,7 @@ export function SetupView({ state, dispatch }: ViewProps): JSX.Element {
           ))}
         </div>
       </fieldset>
+      <OptionFields state={state} dispatch={dispatch} />
       <NumberFields state={state} dispatch={dispatch} />
       <div class="run">
         <button type="submit" class={changed ? "primary urgent" : "primary"} disabled={!facts}>
@@ -100,6 +102,80 @@ function PolicyChip(
       />
       {policy.name}
     </label>
+  );
+}
+
+/** What else can be chosen of each policy, folded away. */
+function OptionFields({ state, dispatch }: Pick<ViewProps, "state" | "dispatch">): JSX.Element {
+  const { pair: { facts }, setup } = state;
+  const chosen = (facts?.policies ?? []).filter(({ name }) => setup.policies.includes(name));
+  return (
+    <div class="options">
+      {chosen.map((policy) => {
+        const own = setup.options[policy.name];
+        const count = Object.keys(own ?? {}).length;
+        return (
+          <details key={policy.name}>
+            <summary>
+              Options of {policy.name}
+              {count > 0 && <strong>: {count} changed</strong>}
+            </summary>
+            <div class="numbers">
+              {optionFields(policy, own).map((field) => (
+                <OptionControl
+                  key={field.name}
+                  id={`${policy.name}-${field.name}`}
+                  field={field}
+                  onChoose={(text) =>
+                    dispatch({ kind: "option", policy: policy.name, name: field.name, text })}
+                />
+              ))}
+            </div>
+          </details>
+        );
+      })}
+    </div>
+  );
+}
+
+function OptionControl(
+  { id, field, onChoose }: {
+    readonly id: string;
+    readonly field: OptionField;
+    readonly onChoose: (text: string) => void;
+  },
+): JSX.Element {
+  const { label, help, value, usual, values, range } = field;
+  return (
+    <div class={value === "" ? "option" : "option chosen"}>
+      <label for={id}>
+        <span>{label}</span>
+      </label>
+      {values
+        ? (
+          <select
+            id={id}
+            value={value}
+            aria-describedby={`${id}-help`}
+            onChange={({ currentTarget }) => onChoose(currentTarget.value)}
+          >
+            <option value="">{`usual: ${usual}`}</option>
+            {values.map((one) => <option key={one} value={one}>{one}</option>)}
+          </select>
+        )
+        : (
+          <input
+            id={id}
+            type="number"
+            {...range}
+            value={value}
+            placeholder={usual}
+            aria-describedby={`${id}-help`}
+            onChange={({ currentTarget }) => onChoose(currentTarget.value)}
+          />
+        )}
+      <p class="hint" id={`${id}-help`}>{help}</p>
+    </div>
   );
 }
 

@@ -8,12 +8,13 @@ import { Component, type JSX } from "preact";
 import type { Action } from "../state/actions.ts";
 import type { TokenView } from "../state/selectors.ts";
 import { TIER_NAMES, type TierName } from "../messages.ts";
+import { similarityColor } from "./palette.ts";
 
 /** What a text is made of. */
 export interface TokenTextProps {
   /** Its tokens. */
   readonly tokens: readonly TokenView[];
-  /** Whether nothing is tinted, since everything is kept. */
+  /** Whether tiers tint nothing, since everything is kept. */
   readonly isPlain: boolean;
   /** Position of the linked token. */
   readonly linked: number | undefined;
@@ -69,6 +70,7 @@ class TokenChunk extends Component<Omit<TokenTextProps, "dispatch">> {
             key={token.position}
             data-token={token.position}
             class={classOf(token, { isPlain, isLinked: token.position === linked })}
+            {...token.rank !== undefined && { style: rankStyle(token.rank) }}
           >
             {token.text ?? "▪"}
           </span>
@@ -80,16 +82,28 @@ class TokenChunk extends Component<Omit<TokenTextProps, "dispatch">> {
 
 function isOther(a: TokenView, b: TokenView): boolean {
   return a.id !== b.id || a.tier !== b.tier || a.isDifferent !== b.isDifferent ||
-    a.isNew !== b.isNew;
+    a.isNew !== b.isNew || shadeOf(a.rank) !== shadeOf(b.rank);
+}
+
+/** Shades of ranks; few enough that most tokens keep theirs from step to step. */
+const SHADES = 16;
+
+function shadeOf(rank: number | undefined): number {
+  return rank === undefined ? -1 : Math.round(rank * SHADES) / SHADES;
+}
+
+function rankStyle(rank: number): { readonly background: string; readonly color: string } {
+  const { fill, ink } = similarityColor(shadeOf(rank));
+  return { background: fill, color: ink };
 }
 
 function classOf(
-  { tier, isNew, isDifferent }: TokenView,
+  { tier, rank, isNew, isDifferent }: TokenView,
   { isPlain, isLinked }: { readonly isPlain: boolean; readonly isLinked: boolean },
 ): string {
   return [
     "t",
-    isPlain ? "" : tier ?? "",
+    isPlain || rank !== undefined ? "" : tier ?? "",
     isNew ? "new" : "",
     isDifferent ? "differs" : "",
     isLinked ? "on" : "",
@@ -119,6 +133,20 @@ export function TierLegend(): JSX.Element {
           {MEANINGS[tier]}
         </li>
       ))}
+    </ul>
+  );
+}
+
+/** What shades of saliency mean. */
+export function SaliencyLegend(): JSX.Element {
+  const shares = [0, 0.25, 0.5, 0.75, 1];
+  return (
+    <ul class="legend" aria-label="What the colors mean">
+      <li>
+        least
+        {shares.map((share) => <span key={share} class="t" style={rankStyle(share)}>&emsp;</span>)}
+        most attention received so far, by rank, if everything had been kept
+      </li>
     </ul>
   );
 }

@@ -7,6 +7,9 @@
 import type { Action } from "../state/actions.ts";
 import type { ExplorerState } from "../state/state.ts";
 
+/** How a figure is saved. */
+export type FigureFormat = "svg" | "png";
+
 /** Things that change no state: they leave the page. */
 export interface PageTools {
   /** Copies the page's address, which leads to the same sight. */
@@ -15,8 +18,8 @@ export interface PageTools {
   readonly copyCode: () => void;
   /** Saves everything that was recorded. */
   readonly saveData: () => void;
-  /** Saves the figure with an id as SVG. */
-  readonly saveFigure: (id: string) => void;
+  /** Saves the figure with an id. */
+  readonly saveFigure: (id: string, format: FigureFormat) => void;
   /** Asks for files of models. */
   readonly chooseFiles: () => void;
 }

@@ -11,6 +11,7 @@ import { gemma2 } from "./gemma2.ts";
 import { gemma3 } from "./gemma3.ts";
 import { granite } from "./granite.ts";
 import { llama } from "./llama.ts";
+import { ministral3 } from "./ministral3.ts";
 import { mistral } from "./mistral.ts";
 import { olmo2 } from "./olmo2.ts";
 import { qwen2 } from "./qwen2.ts";
@@ -20,6 +21,7 @@ export * from "./gemma2.ts";
 export * from "./gemma3.ts";
 export * from "./granite.ts";
 export * from "./llama.ts";
+export * from "./ministral3.ts";
 export * from "./mistral.ts";
 export * from "./olmo2.ts";
 export * from "./qwen2.ts";
@@ -31,6 +33,7 @@ export const ARCHITECTURES: readonly Architecture[] = [
   gemma3,
   granite,
   llama,
+  ministral3,
   mistral,
   olmo2,
   qwen2,

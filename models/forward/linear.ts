@@ -7,7 +7,9 @@
 import { RequirementError } from "../../core/check.ts";
 import { type Command, type DeviceBuffer, type DeviceInfo, dispatch } from "../../gpu/device.ts";
 import { embeddingGrid, embeddingKernel } from "../../kernels/embedding.ts";
-import { chooseMatmul, matmulGrid, matmulKernel } from "../../kernels/matmul.ts";
+import { matmulKernel } from "../../kernels/matmul.ts";
+import { matmulGrid } from "../../kernels/matmul_tile.ts";
+import { chooseMatmul } from "../../kernels/shapes.ts";
 import { paddedColumns } from "../../kernels/weights/format.ts";
 import type { PackedWeight } from "../weights/packed_weight.ts";
 
@@ -51,9 +53,10 @@ export function linearCommands(info: DeviceInfo, step: LinearStep): Command[] {
       current: step.inputStride,
     });
   }
-  const tile = chooseMatmul(info, rows);
-  return weight.blocks.map((block) =>
-    dispatch({
+  return weight.blocks.map((block) => {
+    const size = { format: weight.format.name, rows, weightRows: block.rows };
+    const tile = chooseMatmul(info, size);
+    return dispatch({
       kernel: matmulKernel(weight.format, tile),
       buffers: { input, ...block.planes, bias: step.bias ?? input, output },
       params: {
@@ -68,9 +71,9 @@ export function linearCommands(info: DeviceInfo, step: LinearStep): Command[] {
         accumulate: step.accumulate ? 1 : 0,
         factor: step.factor ?? 1,
       },
-      grid: matmulGrid(tile, { rows, weightRows: block.rows }),
-    })
-  );
+      grid: matmulGrid(tile, size),
+    });
+  });
 }
 
 /** A lookup of tokens and where its rows are. */

@@ -126,25 +126,52 @@ function rotationsOf(config: ModelConfig): { rotations: Rotation[]; indices: num
   return { rotations, indices };
 }
 
+/**
+ * Factor on the rotated query of a token, which keeps attention sharp over more tokens than those of the original context:
+ * 1 there, and then a logarithm of how many such contexts are full.
+ *
+ * @param position Position of the token, from 0.
+ * @returns 1 for models without such a scale.
+ * @see {@link https://github.com/huggingface/transformers | transformers}, `get_llama_4_attn_scale` of Ministral 3
+ */
+export function queryScale({ queryScaling }: ModelConfig, position: number): number {
+  if (queryScaling === undefined) return 1;
+  const { beta, contextLength } = queryScaling;
+  return 1 + beta * Math.log1p(Math.floor(position / contextLength));
+}
+
+/**
+ * Whether queries and keys are rotated by different tables.
+ *
+ * @param capacity Positions, from 0.
+ * @returns False where every scale is 1, as it is in the original context.
+ */
+export function hasScaledQueries(config: ModelConfig, capacity: number): boolean {
+  return queryScale(config, capacity - 1) !== 1;
+}
+
 /** Elements of a table; tables start at multiples of 256 bytes. */
 function tableLength(config: ModelConfig, capacity: number): number {
-  return 64 * Math.ceil(capacity * config.headDim / 64);
+  const parts = hasScaledQueries(config, capacity) ? 2 : 1;
+  return 64 * Math.ceil(parts * capacity * config.headDim / 64);
 }
 
 /**
  * Tables of cosines and sines for the device, one for each rotation of the model; angles are computed in float64, since
  * float32 loses them at long positions. Scalings that depend on the number of tokens go by the capacity, since a table
- * must not change once keys are cached.
+ * must not change once keys are cached. Where queries are scaled by position, a table has a second part for them, which
+ * is multiplied by the scale: rotation is linear.
  *
  * @param capacity Positions, from 0.
- * @returns Per position `headDim / 2` cosines, then as many sines, [capacity, headDim] for each rotation, padded to a
- *   multiple of 64 elements.
+ * @returns Per position `headDim / 2` cosines, then as many sines, [capacity or 2 * capacity, headDim] for each rotation,
+ *   padded to a multiple of 64 elements.
  */
 export function rotationTable(config: ModelConfig, capacity: number): Float32Array<ArrayBuffer> {
   const { rotations } = rotationsOf(config);
   const half = config.headDim / 2;
   const length = tableLength(config, capacity);
   const table = new Float32Array(rotations.length * length);
+  const isScaled = hasScaledQueries(config, capacity);
   rotations.forEach((rotation, index) => {
     const frequencies = frequenciesOf(config, rotation, capacity);
     for (let position = 0; position < capacity; position++) {
@@ -155,14 +182,34 @@ export function rotationTable(config: ModelConfig, capacity: number): Float32Arr
         table[place + half + pair] = Math.sin(angle);
       }
     }
+    if (isScaled) scaleQueries(config, table.subarray(index * length), capacity);
   });
   return table;
+}
+
+/** Writes the part of queries behind that of keys. */
+function scaleQueries(config: ModelConfig, table: Float32Array, capacity: number): void {
+  const { headDim } = config;
+  for (let position = 0; position < capacity; position++) {
+    const scale = queryScale(config, position);
+    const row = table.subarray(position * headDim, (position + 1) * headDim);
+    row.forEach((value, i) => table[(capacity + position) * headDim + i] = scale * value);
+  }
+}
+
+/**
+ * Where queries find their part of a layer's rotation.
+ *
+ * @returns Row of the query at position 0; 0 where queries and keys share one table.
+ */
+export function queryRotation(config: ModelConfig, capacity: number): number {
+  return hasScaledQueries(config, capacity) ? capacity : 0;
 }
 
 /**
  * The table of a layer's rotation.
  *
- * @returns Part of the tables, f32 [capacity, headDim].
+ * @returns Part of the tables, f32 [capacity, headDim], and the part of queries after it where they are scaled.
  */
 export function layerRotation(
   { config, rotation, workspace }: {

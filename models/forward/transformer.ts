@@ -24,7 +24,7 @@ import {
   usedShare,
 } from "./forward.ts";
 import { embeddingCommands, linearCommands, type LinearStep } from "./linear.ts";
-import { layerRotation } from "./rotation.ts";
+import { layerRotation, queryRotation } from "./rotation.ts";
 import type { Projection } from "../weights/weights.ts";
 import { upOffset } from "./workspace.ts";
 
@@ -201,6 +201,7 @@ function ropeStep(state: ForwardState, step: StepShape, layer: number): Command 
   }, {
     ...attentionShape(state, step, layer),
     epsilon: config.normEpsilon * usedShare(config),
+    queryRotation: queryRotation(config, workspace.shape.capacity),
     ...(write && { write }),
   });
 }

@@ -71,7 +71,7 @@ export async function configFromGguf(file: GgufFile): Promise<ModelConfig> {
     normEpsilon: positiveField(fields, "attention.layer_norm_rms_epsilon"),
     ropeBase: positiveField(fields, "rope.freq_base", 10000),
     ...windowRules(windows(fields, architecture, layers), context),
-    ...ropeScaling(fields),
+    ...ropeScaling(fields, architecture),
     ...(factors !== undefined && { ropeFactors: factors }),
     ...biases(file, architecture),
     ...norms(architecture),
@@ -145,6 +145,7 @@ function checkForward(
     ["residual_scale", 1],
     ["embedding_scale", 1],
     ["attention.scale", 0],
+    ["attention.temperature_scale", 0],
     ["attn_logit_softcapping", 0],
     ["final_logit_softcapping", 0],
   ];
@@ -199,7 +200,10 @@ function windows(
 }
 
 /** As llama.cpp reads it: linear unless a type says otherwise, and a factor that is missing or 0 is 1. */
-function ropeScaling(fields: ConfigFields): { readonly ropeScaling?: RopeScaling } {
+function ropeScaling(
+  fields: ConfigFields,
+  architecture: Architecture,
+): { readonly ropeScaling?: RopeScaling } {
   const kind = fields.values["rope.scaling.type"] ?? "linear";
   if (kind === "none") return {};
   if (kind !== "linear" && kind !== "yarn") {
@@ -210,17 +214,32 @@ function ropeScaling(fields: ConfigFields): { readonly ropeScaling?: RopeScaling
   const factor = isLeftOut ? 1 : positiveField(fields, "rope.scaling.factor", old);
   if (factor === 1) return {};
   if (kind === "linear") return { ropeScaling: { kind, factor } };
-  const attentionFactor = yarnAttention(factor);
   const originalContextLength = countField(fields, "rope.scaling.original_context_length", {
     missing: countField(fields, "context_length"),
   });
-  const changed = Object.keys(fields.values).find((key) => key.startsWith("rope.scaling.yarn_"));
+  const yarn = yarnFields(fields, factor, architecture);
+  return { ropeScaling: { kind, factor, originalContextLength, ...yarn } };
+}
+
+/** What llama.cpp reads about YaRN for some families, and this engine refuses for the others. */
+function yarnFields(
+  fields: ConfigFields,
+  factor: number,
+  { ggufKeys = [] }: Architecture,
+): Pick<RopeScaling, "attentionFactor" | "turns"> {
+  const isChange = (key: string) => key.startsWith("rope.scaling.yarn_") && !ggufKeys.includes(key);
+  const changed = Object.keys(fields.values).find(isChange);
   if (changed !== undefined) {
     throw fieldError(fields, `${changed} must be left out`, fields.values[changed]);
   }
-  return {
-    ropeScaling: { kind, factor, originalContextLength, attentionFactor, turns: [32, 1] },
-  };
+  const [fast, slow] = [["fast", 32], ["slow", 1]].map(([end, missing]) =>
+    positiveField(fields, `rope.scaling.yarn_beta_${end}`, missing as number)
+  ) as [number, number];
+  const scaleOfAll = fields.values["rope.scaling.yarn_log_multiplier"] || undefined;
+  const divisor = scaleOfAll === undefined
+    ? 1
+    : yarnAttention(factor, positiveField(fields, "rope.scaling.yarn_log_multiplier"));
+  return { attentionFactor: yarnAttention(factor) / divisor, turns: [fast, slow] };
 }
 
 async function ropeFactors(file: GgufFile): Promise<readonly number[] | undefined> {

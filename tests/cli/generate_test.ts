@@ -116,6 +116,27 @@ Deno.test("generate says once where nothing was compressed", () =>
     assertEquals(whole.error.includes("Nothing was"), false);
   }));
 
+Deno.test("generate --ahead runs steps before their tokens are read, which changes no text", () =>
+  withFolder(async (place) => {
+    const { device } = await embeddedModel("large", testBackends[0]!);
+    await writeFile(place("turns.txt"), "Uma is in Holt.\nWho is in Holt?\n");
+    const inputs = [
+      ["--tokens", place("ids.json")],
+      ["--prompt", "The moon", "--turns", place("turns.txt")],
+    ];
+    for (const words of inputs) {
+      const runs = [];
+      for (const ahead of ["1", "16"]) {
+        const { reads } = device.usage;
+        const { code, out } = await run([...words, "--max-new", "32", "--ahead", ahead]);
+        assertEquals(code, 0);
+        runs.push({ out, reads: device.usage.reads - reads });
+      }
+      assertEquals(runs[1]!.out, runs[0]!.out);
+      assert(runs[1]!.reads < runs[0]!.reads, JSON.stringify(runs));
+    }
+  }));
+
 Deno.test("generate draws tokens by seed, and takes the likeliest at top-k 1", () =>
   withFolder(async (place) => {
     const words = ["--tokens", place("ids.json"), "--max-new", "8", "--ignore-end", "--json"];

@@ -1,9 +1,10 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { RequirementError } from "../../core/check.ts";
-import { createSafetensors, tensorBytes } from "../../core/safetensors_writer.ts";
+import { safetensorsBytes, tensorBytes } from "../../core/safetensors_bytes.ts";
+import { createSafetensors } from "../../core/safetensors_writer.ts";
 
 async function withFolder(test: (folder: string) => Promise<void>): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), "tensors-"));
@@ -91,4 +92,24 @@ Deno.test("createSafetensors() refuses equal names and odd shapes", async () => 
     () => createSafetensors("x", [{ name: "a", shape: [1.5] }]),
     RequirementError,
   );
+});
+
+Deno.test("safetensorsBytes() has the bytes of the file that createSafetensors() writes", async () => {
+  const tensors = [
+    { name: "tokens", shape: [3], type: "I32", values: Int32Array.of(1, -2, 3) },
+    { name: "rows", shape: [2, 2], values: Float32Array.of(0.5, 1, -1, 8) },
+  ] as const;
+  const metadata = { texts: '["é"]' };
+  const folder = await Deno.makeTempDir();
+  try {
+    const path = `${folder}/file.safetensors`;
+    await using file = await createSafetensors(path, tensors, { metadata });
+    for (const { name, values } of tensors) await file.append(name, values);
+    await file.commit();
+    assertEquals(safetensorsBytes(tensors, metadata), await Deno.readFile(path));
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+  const short = [{ name: "rows", shape: [2, 2], values: new Float32Array(3) }];
+  assertThrows(() => safetensorsBytes(short), RequirementError, '"rows" must have 4 elements');
 });

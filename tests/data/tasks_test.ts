@@ -11,7 +11,7 @@ import { RequirementError } from "../../core/check.ts";
 import { bbhPrompt, readBbhTask } from "../../data/bbh.ts";
 import { gsm8kPrompt, readGsm8k } from "../../data/gsm8k.ts";
 import { mmluPrompt, readMmluSubject } from "../../data/mmlu.ts";
-import type { Task, TaskOptions, TaskTokenizer } from "../../data/task.ts";
+import type { LeftOutItem, Task, TaskOptions, TaskTokenizer } from "../../data/task.ts";
 import { bbhTask } from "../../data/tasks/bbh.ts";
 import { gsm8kTask } from "../../data/tasks/gsm8k.ts";
 import { longBenchTask } from "../../data/tasks/longbench.ts";
@@ -162,8 +162,17 @@ Deno.test({
       cut++;
     }
     assert(cut > 100);
-    const fitting = await longBenchTask.items({ ...options, tooLong: "leave out" });
+    const leftOut: LeftOutItem[] = [];
+    const fitting = await longBenchTask.items({
+      ...{ ...options, tooLong: "leave out" },
+      onLeftOut: (item) => leftOut.push(item),
+    });
     assertStrictEquals(fitting.length, whole.length - cut);
+    assertStrictEquals(new Set(leftOut.map(({ id }) => id)).size, cut);
+    for (const { id, text, promptTokens, tokens } of leftOut) {
+      assertStrictEquals(text, texts.get(id));
+      assert(tokens > options.contextTokens && promptTokens < tokens);
+    }
     assertEquals(fitting.map(({ turns }) => turns[0]), fitting.map(({ id }) => texts.get(id)));
     assertEquals(
       await longBenchTask.items({ ...options, tooLong: "leave out", limit: 3 }),

@@ -2,6 +2,7 @@ import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/as
 import { join } from "node:path";
 import { DataError, RequirementError } from "../../core/check.ts";
 import { embeddedPair } from "../../data/embedded.ts";
+import type { Task } from "../../data/task.ts";
 import { generateAll } from "../../decoding/text/generate.ts";
 import { type AnswerRow, isAnswer } from "../../evaluation/answer_row.ts";
 import { readRows, writeRows } from "../../evaluation/answers_file.ts";
@@ -182,6 +183,24 @@ Deno.test("items that do not fit the context are noted and left out, not truncat
   assertEquals((await readRows(join(folder.path, ANSWERS_FILE))).rows.length, 4);
   await rowsOf({ ...options, context: 512 });
   assertEquals((await readSummary(folder.path))!.tasks.map(({ skipped }) => skipped), [0]);
+});
+
+Deno.test("items that a task leaves out since they are too long are noted once, by all shards together", async () => {
+  await using folder = await temporaryFolder();
+  const task: Task = {
+    ...TASK,
+    async items(options) {
+      const place = { group: "short", promptTokens: 900, tokens: 1000 };
+      for (const id of ["long/1", "long/2"]) options.onLeftOut?.({ id, text: id, ...place });
+      return await TASK.items(options);
+    },
+  };
+  const options = { folder: folder.path, policies: ["full"], tasks: [task] };
+  for (const index of [1, 2]) await rowsOf({ ...options, shard: { index, count: 2 } });
+  assertEquals((await rowsOf(options)).length, 4);
+  assertEquals((await readSummary(folder.path))!.tasks.map(({ skipped }) => skipped), [2]);
+  const { rows } = await readRows(join(folder.path, ANSWERS_FILE));
+  assertEquals(rows.filter((row) => !isAnswer(row)).map(({ item }) => item), ["long/1", "long/2"]);
 });
 
 Deno.test("a chat task needs a template, and names must be known", async () => {

@@ -2,15 +2,28 @@ import { assertEquals } from "@std/assert";
 import { readAddress, writeAddress } from "../../explorer/state/address.ts";
 import { after, openState, steppedState } from "../support/explorer_states.ts";
 
+/** Those of a policy that was not chosen stay out of addresses. */
+const OPTIONS = { h2o: { sink: 4 }, tova: { sink: 2 } } as const;
+
 Deno.test("readAddress() reads what writeAddress() wrote", () => {
   const state = after(
-    steppedState({ budget: 0.25, reads: "full", newTokens: 7 }),
-    { kind: "look", change: { track: 2, measure: "cosine", head: { layer: 1, head: 3 } } },
+    steppedState({ budget: 0.25, reads: "full", newTokens: 7, options: OPTIONS }),
+    {
+      kind: "look",
+      change: {
+        track: 2,
+        measure: "cosine",
+        head: { layer: 1, head: 3 },
+        tint: "saliency",
+        film: "needs",
+      },
+    },
   );
   const { setup, view } = readAddress(writeAddress(state));
   assertEquals(setup, {
     example: 0,
     policies: ["h2o", "smallkv"],
+    options: { h2o: { sink: 4 } },
     budget: 0.25,
     reads: "full",
     newTokens: 7,
@@ -21,6 +34,8 @@ Deno.test("readAddress() reads what writeAddress() wrote", () => {
     place: { layer: 1, head: 1 },
     head: { layer: 1, head: 3 },
     measure: "cosine",
+    tint: "saliency",
+    film: "needs",
   });
 });
 

@@ -1,4 +1,4 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { codeOf } from "../../explorer/state/code.ts";
 import { ExplorerRun } from "../../explorer/engine/explorer_run.ts";
 import { evaluationItems } from "../../data/microworld.ts";
@@ -10,6 +10,7 @@ import { FACTS } from "../support/explorer_states.ts";
 const REQUEST = {
   prompt: evaluationItems("route", { count: 1 })[0]!.prompt.slice(-560),
   policies: ["h2o", "smallkv"],
+  options: {},
   budget: 0.2,
   newTokens: 5,
 };
@@ -40,8 +41,9 @@ Deno.test("codeOf() writes programs that do what the page does", async () => {
   const files = embeddedPair();
   const large = await loadModel(files.large, { device });
   const small = await loadModel(files.small, { device });
-  for (const reads of ["own", "full"] as const) {
-    const request = { ...REQUEST, reads };
+  const changed = { smallkv: { sink: 3, marginal: false }, h2o: { heavyRatio: 2 } } as const;
+  for (const [reads, options] of [["own", {}], ["own", changed], ["full", changed]] as const) {
+    const request = { ...REQUEST, reads, options };
     using run = new ExplorerRun({ large, small }, request);
     const tracks = (await run.start()).map((step) => [step]);
     while (!run.isDone) (await run.step()).forEach((step, at) => step && tracks[at]!.push(step));
@@ -52,7 +54,14 @@ Deno.test("codeOf() writes programs that do what the page does", async () => {
         return `${policy} ${JSON.stringify(texts.join(""))}\n`;
       });
       assertEquals(printed, expected.join(""));
-    } else assert(printed.startsWith("h2o [") && printed.includes("smallkv ["), printed);
+    } else {
+      const lists = ["h2o", "smallkv"].map((policy) =>
+        Array.from(printed.split(`${policy} [`)[1]!.split("]")[0]!.matchAll(/[-\d.e]+/g), Number)
+      );
+      lists.forEach((kl, place) =>
+        tracks[place + 1]!.forEach((step, at) => assertAlmostEquals(kl[at]!, step.kl!, 1e-4))
+      );
+    }
   }
   device[Symbol.dispose]();
 });

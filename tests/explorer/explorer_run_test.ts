@@ -34,7 +34,15 @@ async function openPair() {
 }
 
 function request(change: Partial<RunRequest>): RunRequest {
-  return { prompt: PROMPT, policies: [], budget: BUDGET, reads: "own", newTokens: 8, ...change };
+  return {
+    prompt: PROMPT,
+    policies: [],
+    options: {},
+    budget: BUDGET,
+    reads: "own",
+    newTokens: 8,
+    ...change,
+  };
 }
 
 /** Steps of each track, the prompt first. */
@@ -44,6 +52,18 @@ async function allSteps(run: ExplorerRun): Promise<TrackStep[][]> {
     (await run.step()).forEach((step, place) => step && tracks[place]!.push(step));
   }
   return tracks;
+}
+
+/** Selections of KV heads, where a layer's heads may share one. */
+function byHead<One>(
+  { layers, kvHeads }: { readonly layers: number; readonly kvHeads: number },
+  selections: readonly One[],
+): One[] {
+  const heads = layers * kvHeads;
+  return Array.from(
+    { length: heads },
+    (_, head) => selections[Math.floor(head * selections.length / heads)]!,
+  );
 }
 
 /** Positions with some tiers in a row of a step. */
@@ -75,7 +95,9 @@ Deno.test("ExplorerRun keeps and diverges as teacherForceSettings() does under e
       newTokens: 8,
       endTokens: endTokensOf(pair.large),
       onSelections: ({ setting, step, selections }) =>
-        kept[`${setting} ${step}`] = selections.map(({ full, valueOnly }) => ({
+        kept[`${setting} ${step}`] = byHead(pair.large.config, selections).map((
+          { full, valueOnly },
+        ) => ({
           full: [...full].sort((a, b) => a - b),
           valueOnly: [...valueOnly].sort((a, b) => a - b),
         })),
@@ -95,6 +117,61 @@ Deno.test("ExplorerRun keeps and diverges as teacherForceSettings() does under e
         assertEquals(shown, kept[`${setting} ${index}`], `${policies[setting]}, step ${index}`);
       });
     });
+  }
+});
+
+Deno.test("ExplorerRun gives policies their options, also those that select for each query head", async () => {
+  using pair = await openPair();
+  const options = {
+    h2o: { ties: "later", granularity: "query_head" },
+    smallkv: { marginal: false, sink: 5 },
+    quest: { page: 8, interval: 2 },
+  } as const;
+  const policies = Object.keys(options);
+  using run = new ExplorerRun(pair, request({ policies, options }));
+  const tracks = await allSteps(run);
+  for (const [place, policy] of policies.entries()) {
+    const policyOptions = options[policy as keyof typeof options];
+    const wanted = { policy, policyOptions, budget: BUDGET, maxNewTokens: 8 };
+    const { sequences: [text] } = await generateAll(pair, PROMPT, wanted);
+    assertEquals(tracks[place + 1]!.map(({ next }) => next.id), text!.tokens, policy);
+  }
+  const { layers, kvHeads } = pair.large.config;
+  const [alone, last] = tracks.slice(1, 3).map((steps) => steps.at(-1)!);
+  assertEquals(alone!.tiers!.length, layers * kvHeads * alone!.seen);
+  for (let row = 0; row < layers * kvHeads; row++) {
+    assertEquals(positions(last!, row, TIER.recent).slice(0, 5), [0, 1, 2, 3, 4]);
+    assertEquals(positions(last!, row, TIER.marginal), []);
+  }
+});
+
+Deno.test("ExplorerRun.attend() adds up what tokens received on the text of each policy", async () => {
+  using pair = await openPair();
+  using run = new ExplorerRun(pair, request({ policies: ["h2o", "smallkv"], budget: 0.1 }));
+  await run.start();
+  const [first] = await run.attend([{ track: 1, from: 0 }]);
+  assertEquals([first!.track, first!.steps.length], [1, 1]);
+  for (let step = 0; step < 5; step++) await run.step();
+  const received = await run.attend([{ track: 0, from: 2 }, { track: 1, from: 1 }]);
+  const lengths = received.map(({ from, steps }) => from + steps.length);
+  assertEquals(lengths, [0, 1].map((track) => 1 + run.readBy(track).length));
+  const { layers, queryHeads, kvHeads } = pair.large.config;
+  const prompt = pair.large.tokenizer!.encode(PROMPT);
+  for (const { track, from, steps } of received) {
+    const read = run.readBy(track);
+    for (const [index, sums] of steps.entries()) {
+      const tokens = [...prompt, ...read.slice(0, from + index)];
+      const { accumulated } = await traceAttention(pair.large, tokens);
+      assertEquals(sums.length, layers * kvHeads * tokens.length);
+      const group = queryHeads / kvHeads;
+      for (const [head, token] of [[0, 0], [5, 17], [layers * kvHeads - 1, tokens.length - 1]]) {
+        let expected = 0;
+        for (let one = 0; one < group; one++) {
+          expected += accumulated[(head! * group + one) * tokens.length + token!]! / group;
+        }
+        assertAlmostEquals(sums[head! * tokens.length + token!]!, expected, 2e-3);
+      }
+    }
   }
 });
 
@@ -123,6 +200,8 @@ Deno.test("ExplorerRun refuses what it cannot run", async () => {
       { prompt: " " },
       { newTokens: 600 },
       { policies: ["h2o", "tova", "snapkv", "r_kv"] },
+      { policies: ["smallkv"], options: { smallkv: { decay: 0.5 } } },
+      { policies: ["abacus"] },
     ]
   ) assertThrows(() => new ExplorerRun(pair, request(change)), RequirementError);
 });

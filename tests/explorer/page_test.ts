@@ -193,7 +193,7 @@ Deno.test({
 
     for (
       const hash of [
-        "policies=h2o,smallkv,smallkv_query_aware&budget=0.1&step=6&reads=own",
+        "policies=h2o,smallkv,smallkv_query_aware&budget=0.1&step=6&reads=own&options=smallkv.sink:4",
         "policies=tova,key_sketch,streaming&budget=0.2&step=4&reads=full&example=1",
         "policies=snapkv,quest,pyramid_scaled&budget=0.3&step=3&reads=full&example=3",
       ]
@@ -212,11 +212,45 @@ Deno.test({
       await comparePage(page, 4);
     });
 
+    await test.step("takes options from the form, and explains those that do not go together", async () => {
+      const summary = page.locator("summary", { hasText: "Options of snapkv" });
+      await summary.focus();
+      await page.keyboard.press("Enter");
+      await page.locator("#snapkv-ties").selectOption("later");
+      await page.getByRole("button", { name: "Run with these changes" }).click();
+      await waitForStep(page, 1);
+      const { request } = await savedData(page);
+      assertEquals(request.options, { snapkv: { ties: "later" } });
+      const code = await page.evaluate<string>("location.hash");
+      assert(code.includes("options=snapkv.ties%3Alater"), code);
+      const text = await page.locator("p.text").first().textContent();
+      await page.locator("summary", { hasText: "Options of quest" }).click();
+      await page.locator("#quest-granularity").selectOption("kv_match");
+      await page.getByRole("button", { name: "Run with these changes" }).click();
+      await page.locator("[role=alert]", { hasText: /^Cannot set up policy quest: granularity/ })
+        .waitFor({ timeout: 20_000 });
+      assertEquals(await page.locator("p.text").first().textContent(), text);
+      await page.getByRole("button", { name: "Dismiss" }).click();
+      await page.locator("#quest-granularity").selectOption("");
+    });
+
     await test.step("is accessible in light and dark, with a head chosen", async () => {
       await page.locator("svg#map").waitFor({ timeout: 60_000 });
       for (const scheme of ["light", "dark"] as const) {
         assertEquals(await axeFaults(page, scheme), [], scheme);
       }
+    });
+
+    await test.step("tints by saliency, and shows what was dropped and needed", async () => {
+      await page.getByLabel("Tint texts by").selectOption("saliency");
+      await page.getByRole("combobox", { name: /^Show/ }).selectOption("needs");
+      await page.locator("p.needs").waitFor({ timeout: 30_000 });
+      await page.locator('article[data-policy="full"] span[style*="background"]').first().waitFor();
+      for (const scheme of ["light", "dark"] as const) {
+        assertEquals(await axeFaults(page, scheme), [], scheme);
+      }
+      await page.getByRole("button", { name: "Forward one step" }).click();
+      await page.locator("path.fill-missed").waitFor({ timeout: 30_000 });
     });
 
     await test.step("can be read at 380 pixels, without scrolling sideways", async () => {
@@ -245,6 +279,27 @@ Deno.test({
       const svg = await Deno.readTextFile(await download.path());
       assert(svg.startsWith("<svg") && svg.includes('fill="rgb('), svg.slice(0, 200));
       assert(!svg.includes("class=") && !svg.includes("var("));
+    });
+
+    await test.step("saves a figure as a picture, and attention as safetensors", async () => {
+      const saved = async (name: string) => {
+        const [download] = await Promise.all([
+          page.waitForEvent("download"),
+          page.getByRole("button", { name }).click(),
+        ]);
+        return await Deno.readFile(await download.path());
+      };
+      const png = await saved("Save The film as PNG");
+      assertEquals([...png.subarray(1, 4)], [0x50, 0x4e, 0x47]);
+      const width = new DataView(png.buffer).getUint32(16);
+      const box = await page.locator("svg#film").boundingBox();
+      assert(Math.abs(width - 2 * box!.width) <= 2, `${width} for ${box!.width}`);
+      const file = await saved("Save attention (safetensors)");
+      const length = Number(new DataView(file.buffer).getBigUint64(0, true));
+      const header = JSON.parse(new TextDecoder().decode(file.subarray(8, 8 + length)));
+      const names = Object.keys(header).filter((name) => name !== "__metadata__");
+      assertEquals(names, ["tokens", "accumulated", "attention.1.2"], "of the head that is shown");
+      assertEquals(header.accumulated.data_offsets[1] < file.length, true);
     });
 
     await test.step("explains files that are no models, and keeps what was there", async () => {
@@ -283,7 +338,8 @@ Deno.test({
     });
 
     await test.step("does not block the page while it computes", async () => {
-      await open("policies=h2o,smallkv,smallkv_query_aware&budget=0.1&step=1");
+      const shown = "tint=saliency&film=needs";
+      await open(`policies=h2o,smallkv,smallkv_query_aware&budget=0.1&step=1&${shown}`);
       await page.locator("svg#map").waitFor({ timeout: 120_000 });
       await browser.startTracing(page, { categories: TRACED });
       await page.getByRole("button", { name: "Play" }).click();

@@ -96,6 +96,68 @@ Deno.test("reduce() takes at most three policies, and gives them up again", () =
   assertEquals(after(three, { kind: "toggle", policy: "h2o" }).setup.policies, ["tova", "smallkv"]);
 });
 
+Deno.test("reduce() asks for what tokens received where it is looked at, step by step", () => {
+  const state = { ...steppedState(), asked: undefined };
+  const tint = { kind: "look", change: { tint: "saliency" } } as const;
+  const looked = after(state as unknown as ExplorerState, tint);
+  assertEquals(requests(state as unknown as ExplorerState, looked), [{
+    kind: "attend",
+    run: state.run!.id,
+    wanted: [0, 1, 2].map((track) => ({ track, from: 0 })),
+  }]);
+  const steps = [new Float32Array(12), new Float32Array(16)];
+  const received = [0, 1, 2].map((track) => ({ track, from: 0, steps }));
+  const answer = { kind: "attended", run: state.run!.id, received } as const;
+  const known = after(looked, told(answer));
+  assertEquals(known.run!.tracks.map(({ received }) => received.length), [2, 2, 2]);
+  assertEquals(after(known, told(answer)).run!.tracks[0]!.received.length, 2, "told once");
+  const film = after(state as unknown as ExplorerState, {
+    kind: "look",
+    change: { film: "needs", track: 2 },
+  });
+  const [request] = requests(state as unknown as ExplorerState, film);
+  assertEquals(request?.kind === "attend" && request.wanted, [{ track: 2, from: 0 }]);
+  const fault = { kind: "failed", request: "attend", run: state.run!.id, message: "full" } as const;
+  const failed = after(film, told(fault));
+  assertEquals([failed.view.film, failed.fault], ["tiers", "full"]);
+});
+
+Deno.test("reduce() has attention collected once the engine has time", () => {
+  const idle = after(
+    steppedState(),
+    told({ kind: "failed", request: "match", run: 1, message: "short" }),
+  );
+  const head = { layer: 0, head: 1 };
+  const chosen = after(idle, { kind: "look", change: { head } });
+  assertEquals(requests(chosen, after(chosen, { kind: "extract" })), [
+    { kind: "extract", run: chosen.run!.id, head },
+  ]);
+  const busy = after({ ...chosen, asked: "step" }, { kind: "extract" });
+  assertEquals([busy.asked, busy.isExtracting], ["step", true]);
+  const bytes = new Uint8Array(1);
+  const asked = after(chosen, { kind: "extract" });
+  const done = after(asked, told({ kind: "extracted", run: asked.run!.id, bytes }));
+  assertEquals([done.asked, done.isExtracting], [undefined, undefined]);
+  const run = asked.run!.id;
+  const failed = after(asked, told({ kind: "failed", request: "extract", run, message: "no" }));
+  assertEquals([failed.asked, failed.isExtracting, failed.fault], [undefined, undefined, "no"]);
+});
+
+Deno.test("reduce() keeps a run when the next one cannot begin", () => {
+  const state = steppedState();
+  const run = state.run!;
+  const asked = after(state, { kind: "option", policy: "h2o", name: "sink", text: "4" }, {
+    kind: "run",
+  });
+  assertEquals(asked.run!.request.options, { h2o: { sink: 4 } });
+  const fault = { kind: "failed", request: "start", run: run.id + 1, message: "no" } as const;
+  const kept = after(asked, told({ ...fault, openRun: run.id }));
+  assertEquals([kept.run, kept.view.step, kept.fault, kept.previous], [run, 1, "no", undefined]);
+  assertEquals(kept.setup.options, { h2o: { sink: 4 } }, "to be corrected");
+  const lost = after(asked, told(fault));
+  assertEquals([lost.run!.id, lost.run!.isDone], [run.id + 1, true]);
+});
+
 Deno.test("reduce() keeps everything when dropped files cannot be opened", () => {
   const state = steppedState();
   const [small, large] = [new File(["1"], "small.gguf"), new File(["123"], "large.gguf")];

@@ -1,11 +1,12 @@
 import { assert, assertEquals } from "@std/assert";
+import { TIER_NAMES } from "../../explorer/messages.ts";
 import { exportData } from "../../explorer/state/export_data.ts";
 import { filmView, linkedToken, trackViews } from "../../explorer/state/selectors.ts";
 import type { ExplorerState } from "../../explorer/state/state.ts";
 import type { Action } from "../../explorer/state/actions.ts";
 import { App } from "../../explorer/views/app.tsx";
 import { similarityColor } from "../../explorer/views/palette.ts";
-import { after, openState, steppedState } from "../support/explorer_states.ts";
+import { after, openState, steppedState, told } from "../support/explorer_states.ts";
 import { found, rendered } from "../support/rendered.ts";
 
 const NOTHING = () => {};
@@ -49,10 +50,49 @@ Deno.test("filmView() has a row for each step of the chosen policy and KV head",
     policy: "h2o",
     tokens: 42,
     steps: 39,
+    kinds: TIER_NAMES,
     rows: [Uint8Array.from([4, 0, 3, 4])],
   });
   const other = after(state, { kind: "look", change: { place: { layer: 0, head: 0 } } });
   assertEquals([...filmView(other)!.rows[0]!], [0, 0, 0, 0]);
+});
+
+/** After what tokens have received was told for all tracks; token 1 has received most in the KV head that is shown. */
+function attendedState(): ExplorerState {
+  const state = after(steppedState(), { kind: "look", change: { track: 1, film: "needs" } });
+  const row = (seen: number) => {
+    const received = new Float32Array(4 * seen);
+    received.set([5, 9, 2], 3 * seen);
+    return received;
+  };
+  const steps = [row(3), row(4)];
+  const received = [0, 1, 2].map((track) => ({ track, from: 0, steps }));
+  return after(state, told({ kind: "attended", run: state.run!.id, received }));
+}
+
+Deno.test("filmView() shows what was dropped and needed", () => {
+  const film = filmView(attendedState())!;
+  assertEquals(film.rows.map((row) => [...row].map((kind) => film.kinds[kind])), [
+    ["recent", "missed", "spare", "recent"],
+  ]);
+  assertEquals(film.missed, { missed: 1, needed: 1, ever: 1 });
+  const page = draw(attendedState());
+  assert(page.text.includes("nothing been dropped, h2o lacks 1. So far it has lacked 1"));
+  assertEquals(found(found(page, "svg", { id: "film" })[0]!, "path").length, 3);
+});
+
+Deno.test("texts are tinted by saliency, the full cache's too", () => {
+  const state = after(attendedState(), { kind: "look", change: { tint: "saliency" } });
+  const [full] = trackViews(state);
+  assertEquals(
+    full!.tokens.map(({ rank }) => rank),
+    [2 / 3, 1, 1 / 3, 0, undefined].map((rank) => rank === undefined ? rank : Math.fround(rank)),
+  );
+  const card = found(draw(state), "article")[0]!;
+  const tokens = found(card, "span").filter(({ props }) => props["data-token"] !== undefined);
+  const style = (place: number) => tokens[place]!.props["style"] as { background: string };
+  assertEquals(style(1).background, similarityColor(1).fill);
+  assertEquals(tokens[4]!.props["style"], undefined, "it has not been read");
 });
 
 Deno.test("linkedToken() names a token and what each policy holds of it", () => {
@@ -106,6 +146,28 @@ Deno.test("buttons and tokens of the page say what was done", () => {
     { kind: "forward" },
     { kind: "look", change: { token: 3 } },
   ]);
+});
+
+Deno.test("every chosen policy has its options as fields", () => {
+  const actions: Action[] = [];
+  const options = { h2o: { sink: 4 } };
+  const page = draw(steppedState({ options }), (action) => actions.push(action));
+  const parts = found(page, "details");
+  assertEquals(parts.map((part) => found(part, "summary")[0]!.text), [
+    "Options of h2o: 1 changed",
+    "Options of smallkv",
+  ]);
+  const [sink] = found(parts[0]!, "input", { id: "h2o-sink" });
+  assertEquals([sink!.props["value"], sink!.props["min"], sink!.props["step"]], ["4", 0, 1]);
+  const [ties] = found(parts[1]!, "select", { id: "smallkv-ties" });
+  assertEquals(found(ties!, "option").map(({ text }) => text), [
+    "usual: the policy's",
+    "earlier",
+    "later",
+  ]);
+  const change = ties!.props["onChange"] as (event: unknown) => void;
+  change({ currentTarget: { value: "later" } });
+  assertEquals(actions, [{ kind: "option", policy: "smallkv", name: "ties", text: "later" }]);
 });
 
 Deno.test("the page says what it waits for and what went wrong", () => {

@@ -5,7 +5,7 @@ import type { StoreKind } from "../../cache/kv_store.ts";
 import type { Backend } from "../../gpu/device.ts";
 import { embeddedModel } from "../support/embedded_model.ts";
 import { fixture } from "../support/golden.ts";
-import { testBackends } from "../support/gpu.ts";
+import { gpuBackend, testBackends } from "../support/gpu.ts";
 
 /**
  * PyramidInfer's pruning against another implementation, in Python (tools/goldens/pruned_prompts.py), in which hidden
@@ -90,7 +90,7 @@ for (const backend of testBackends) {
     if (backend === "reference" && store === "tiered") continue;
     Deno.test(`a pruned prompt keeps what a forward pass without the dropped tokens keeps: ${store} store on ${backend}`, async () => {
       const golden = await readGolden();
-      const steps = backend === "webgpu" ? golden.forced.length : 2;
+      const steps = backend === gpuBackend ? golden.forced.length : 2;
       for (const variant of golden.variants) {
         if (store === "tiered" && variant.budget !== 0.1) continue;
         const title = `${variant.policy} ${variant.budget}`;

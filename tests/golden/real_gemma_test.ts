@@ -3,17 +3,17 @@ import { Session } from "../../decoding/session/session.ts";
 import { loadModel } from "../../models/load.ts";
 import { type Agreement, compareLogits } from "../support/agreement.ts";
 import { largestHeadError, readGolden } from "../support/golden.ts";
-import { hasGpu, testDevice } from "../support/gpu.ts";
+import { gpuBackend, hasGpu, testDevice } from "../support/gpu.ts";
 import { realModel } from "../support/real_models.ts";
 
 /** Gemma 3 270M on a text longer than its window, against what transformers computed from the file's weights. */
 
 const path = realModel("gemma-3-270m-q4_k_m.gguf");
 
-for (const backend of ["webgpu", "cpu"] as const) {
+for (const backend of [gpuBackend, "cpu"] as const) {
   Deno.test({
     name: `Gemma 3 270M agrees with transformers on 640 tokens on ${backend}`,
-    ignore: path === undefined || backend === "webgpu" && !hasGpu,
+    ignore: path === undefined || backend === gpuBackend && !hasGpu,
     async fn() {
       const golden = await readGolden("real/gemma-3-270m");
       using model = await loadModel(path!, { device: await testDevice(backend) });

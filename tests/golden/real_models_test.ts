@@ -5,7 +5,7 @@ import { loadModel } from "../../models/load.ts";
 import { type Agreement, compareLogits } from "../support/agreement.ts";
 import { largestDifference, largestHeadError, readGolden } from "../support/golden.ts";
 import { openDevice } from "../../gpu/open_device.ts";
-import { hasGpu, testDevice } from "../support/gpu.ts";
+import { gpuBackend, hasGpu, testDevice } from "../support/gpu.ts";
 import { realModel } from "../support/real_models.ts";
 
 /** Real GGUF models against what transformers computed from the same files in float32. */
@@ -19,10 +19,10 @@ const PROMPTS = ["prose", "code", "digits", "mixed"];
 
 for (const [name, file] of Object.entries(FILES)) {
   const path = realModel(file);
-  for (const backend of ["webgpu", "cpu"] as const) {
+  for (const backend of [gpuBackend, "cpu"] as const) {
     Deno.test({
       name: `traceAttention() of ${file} agrees with transformers on ${backend}`,
-      ignore: path === undefined || backend === "webgpu" && !hasGpu,
+      ignore: path === undefined || backend === gpuBackend && !hasGpu,
       fn: async () => {
         const found = await compareModel(name, path!, await testDevice(backend));
         const figures = JSON.stringify(found);

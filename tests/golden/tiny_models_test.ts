@@ -33,6 +33,8 @@ const cases: { path: string; golden: string; logitBar: number }[] = [
     "gemma3_ropes_bf16",
     "granite4_bf16",
     "gemma3_images_bf16",
+    "ministral3_bf16",
+    "ministral3_images_bf16",
   ]
     .map((name) => ({ name, logitBar: EXACT })),
   { name: "llama3_rope_f16", logitBar: HALF },
@@ -42,7 +44,14 @@ const cases: { path: string; golden: string; logitBar: number }[] = [
   logitBar,
 }));
 for (
-  const name of ["qwen2_mixed", "qwen2_k_quants", "qwen2_few_bits", "llama_f16", "llama_q4_1"]
+  const name of [
+    "qwen2_mixed",
+    "qwen2_k_quants",
+    "qwen2_few_bits",
+    "llama_f16",
+    "llama_q4_1",
+    "mistral3_f16",
+  ]
 ) {
   cases.push({ path: `tiny_gguf/${name}.gguf`, golden: `tiny_gguf/${name}`, logitBar: HALF });
 }

@@ -9,7 +9,7 @@ import fc from "fast-check";
 import { GpuError, type LabError, RequirementError } from "../../core/check.ts";
 import { type Command, type Device, dispatch } from "../../gpu/device.ts";
 import { openDevice } from "../../gpu/open_device.ts";
-import { testBackends, testDevice } from "../support/gpu.ts";
+import { gpuBackend, testBackends, testDevice } from "../support/gpu.ts";
 import { increment, multiplyAdd, scale } from "../support/small_kernels.ts";
 
 interface Refusal {
@@ -256,7 +256,7 @@ Deno.test({
       offset: fc.integer({ min: 0, max: WORDS - 1 }),
       value: fc.integer({ min: 0, max: 2 ** 32 - 1 }),
     });
-    const gpu = await testDevice("webgpu");
+    const gpu = await testDevice(gpuBackend);
     const reference = await testDevice("reference");
     const property = fc.asyncProperty(fc.array(step, { maxLength: 30 }), async (program) => {
       const finished = [...program, { kind: "submit", from: 0, offset: 0, value: 0 } as const];

@@ -8,9 +8,8 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { GpuError } from "../../core/check.ts";
 import { type Command, type Device, type DeviceBuffer, dispatch } from "../../gpu/device.ts";
 import type { KernelContract } from "../../gpu/kernel.ts";
-import { openGpu } from "../../gpu/webgpu_adapter.ts";
 import { WebgpuDevice } from "../../gpu/webgpu_device.ts";
-import { hasGpu, testDevice } from "../support/gpu.ts";
+import { hasGpu, openTestGpu, testDevice } from "../support/gpu.ts";
 import { increment } from "../support/small_kernels.ts";
 
 function gpuTest(name: string, fn: () => Promise<void>): void {
@@ -32,7 +31,7 @@ function changed(
 }
 
 async function openBoth() {
-  const gpu = (await openGpu(navigator.gpu))!;
+  const gpu = await openTestGpu();
   return { gpuDevice: gpu.device, device: new WebgpuDevice(gpu) };
 }
 

@@ -6,7 +6,7 @@ import { sequenceSetting, settingBatches } from "../../decoding/engine/settings.
 import { Session } from "../../decoding/session/session.ts";
 import { loadModel } from "../../models/load.ts";
 import { embeddedModel, embeddedModels } from "../support/embedded_model.ts";
-import { testBackends, testDevice } from "../support/gpu.ts";
+import { gpuBackend, testBackends, testDevice } from "../support/gpu.ts";
 import { realModel } from "../support/real_models.ts";
 import { COMPRESSING } from "./decode.ts";
 
@@ -62,7 +62,7 @@ async function checkPrompt(
 }
 
 for (const backend of testBackends) {
-  const count = backend === "webgpu" ? 20 : 1;
+  const count = backend === gpuBackend ? 20 : 1;
   Deno.test(`1: at a budget of 1 every policy writes what the full cache writes, ${count} prompts of the embedded pair on ${backend}`, async () => {
     const pair = await embeddedModels(backend);
     for (const prompt of await prompts(count)) await checkPrompt(pair, prompt, 8);

@@ -8,6 +8,7 @@ import fc from "fast-check";
 import { type Random, seededRandom } from "../../core/random.ts";
 import type { Backend, Device } from "../../gpu/device.ts";
 import type { ModelConfig } from "../../models/config.ts";
+import { configFromJson } from "../../models/config_json.ts";
 import { loadModel, type Model } from "../../models/load.ts";
 import { weightShapes } from "../../models/weights/tensor_check.ts";
 import { testDevice } from "../support/gpu.ts";
@@ -108,9 +109,24 @@ export async function randomModel(
     contextLength: 5000,
     hasQkvBias: shape.hasBias,
   };
+  return await randomModelOf(backend, { values: configJson(config), seed });
+}
+
+/**
+ * Makes a model of any family whose norms are around 1.
+ *
+ * @param backend Where it runs, as for `randomPair`.
+ * @param content What its `config.json` says, and the seed of its weights.
+ * @returns The model.
+ */
+export async function randomModelOf(
+  backend: Backend | Device,
+  { values, seed }: { readonly values: Readonly<Record<string, unknown>>; readonly seed: number },
+): Promise<Model> {
+  const config = configFromJson({ location: "config.json", values });
   await using folder = await temporaryFolder();
   await writeFiles(folder.path, {
-    "config.json": configJson(config),
+    "config.json": values,
     "model.safetensors": encodeSafetensors(randomWeights(config, seededRandom(seed))),
   });
   return await loadModel(folder.path, {

@@ -7,15 +7,18 @@
 import { packFloat16 } from "../../core/float16.ts";
 import { seededRandom } from "../../core/random.ts";
 import {
+  type AttentionLayout,
   attentionParams,
   type AttentionRule,
   type AttentionShape,
   type KvFormat,
+  type LaneUse,
   logSumExp,
   rowScores,
 } from "../../kernels/attention_shape.ts";
+import type { AdapterFeatures } from "../../kernels/shapes.ts";
 import type { Kernel, KernelArrays, KernelContract } from "../../gpu/kernel.ts";
-import { hasGpu, testDevice } from "../support/gpu.ts";
+import { gpuBackend, hasGpu, testDevice } from "../support/gpu.ts";
 import { type ArrayRun, runReference } from "../support/run_kernel.ts";
 
 /** A step of attention on a cache that is partly filled. */
@@ -213,21 +216,36 @@ export function attentionArrays(sizes: AttentionCase, seed = 1): AttentionArrays
 /** A device and the variant of a kernel that it runs. */
 export interface TestVariant {
   /** Back end of the device. */
-  readonly backend: "webgpu" | "cpu";
+  readonly backend: typeof gpuBackend | "cpu";
   /** Lanes of a subgroup. */
   readonly subgroupSize: number;
+  /** How lanes are used. */
+  readonly layout: AttentionLayout;
 }
 
-/** Variants to test: of an adapter its own and the portable one, which the CPU device runs as well. */
+/** The part of a variant that its kernel depends on. */
+export function lanesOf({ subgroupSize, layout }: TestVariant): LaneUse {
+  return { subgroupSize, layout };
+}
+
+/** What a device says that makes it take a variant. */
+export function featuresOf({ subgroupSize, layout }: TestVariant): AdapterFeatures {
+  return { subgroupSize, isSoftware: layout === "rows" };
+}
+
+/**
+ * Variants to test: of an adapter its own, the portable one, which the CPU device runs as well, and that of GPUs.
+ */
 export const TEST_VARIANTS: readonly TestVariant[] = [
   ...[...new Set(hasGpu ? [(await testDevice()).info.subgroupSize, 0] : [])]
-    .map((subgroupSize) => ({ backend: "webgpu", subgroupSize }) as const),
-  { backend: "cpu", subgroupSize: 0 },
+    .map((subgroupSize) => ({ backend: gpuBackend, subgroupSize, layout: "rows" }) as const),
+  ...(hasGpu ? [{ backend: gpuBackend, subgroupSize: 0, layout: "shared" } as const] : []),
+  { backend: "cpu", subgroupSize: 0, layout: "rows" },
 ];
 
 /** Names a variant in the name of a test. */
-export function variantName({ backend, subgroupSize }: TestVariant): string {
-  return `${backend}, subgroups of ${subgroupSize}`;
+export function variantName({ backend, subgroupSize, layout }: TestVariant): string {
+  return layout === "rows" ? `${backend}, subgroups of ${subgroupSize}` : `${backend}, ${layout}`;
 }
 
 /**

@@ -42,7 +42,7 @@ async function sumAttention(
   options: SumsOptions,
 ): Promise<{ actual: Float32Array; expected: Float32Array }> {
   const shape = shapeOf(sizes);
-  const variant = { ...shape, subgroupSize: options.subgroupSize };
+  const variant = { ...shape, subgroupSize: options.subgroupSize, layout: options.layout };
   const arrays = options.arrays ?? attentionArrays(sizes);
   const { rowDecay = 1 } = options;
   const run = {

@@ -41,7 +41,7 @@ async function mapAttention(
   options: MapOptions,
 ): Promise<{ actual: Float32Array; expected: Float32Array }> {
   const shape = shapeOf(sizes);
-  const variant = { ...shape, subgroupSize: options.subgroupSize };
+  const variant = { ...shape, subgroupSize: options.subgroupSize, layout: options.layout };
   const arrays = attentionArrays(sizes);
   const rows = shape.sequences * shape.rowsPerSequence;
   const { head, stride, offset } = options;

@@ -37,15 +37,15 @@ const CASES: AttentionCase[] = [
 /** Rows as the kernel and its twin leave them, of the second of three layers. */
 async function rowsOf(
   sizes: AttentionCase,
-  { backend, subgroupSize }: TestVariant,
+  { backend, ...lanes }: TestVariant,
 ): Promise<{ readonly actual: Float32Array; readonly expected: Float32Array }> {
   const shape = shapeOf(sizes);
   const arrays = attentionArrays(sizes);
   const { state, qkv, keys } = arrays;
   const sequences = (sizes.firstSequence ?? 0) + shape.sequences;
   const headsTotal = 3 * shape.queryHeads;
-  const kernel = attentionRows({ ...shape, subgroupSize });
-  const variant = { ...shape, subgroupSize };
+  const kernel = attentionRows({ ...shape, ...lanes });
+  const variant = { ...shape, ...lanes };
   const run = {
     buffers: {
       state,

@@ -37,17 +37,17 @@ for (const at of TEST_VARIANTS) {
         JSON.stringify(sizes)
       }`,
       async fn() {
-        const { backend, subgroupSize } = at;
+        const { backend, ...lanes } = at;
         const shape = shapeOf(sizes);
         const rows = shape.sequences * shape.rowsPerSequence;
-        const kernel = decodeAttention({ ...shape, subgroupSize });
+        const kernel = decodeAttention({ ...shape, ...lanes });
         const run = {
           buffers: {
             ...attentionArrays(sizes),
             partial: unwritten(splits * rows * shape.queryHeads * (shape.headDim + 4)),
           },
           params: { ...attentionParams(shape), splits },
-          grid: decodeAttentionGrid(shape, { splits, subgroupSize }),
+          grid: decodeAttentionGrid({ ...shape, ...lanes }, splits),
         };
         const actual = await runKernel(kernel, run, { device: await testDevice(backend) });
         const expected = await runTwin(kernel, run);

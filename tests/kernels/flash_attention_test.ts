@@ -24,6 +24,7 @@ import {
   type AttentionArrays,
   attentionArrays,
   type AttentionCase,
+  featuresOf,
   runTwin,
   shapeOf,
   TEST_VARIANTS,
@@ -47,7 +48,7 @@ async function attend(
   options: TestVariant & { readonly arrays?: AttentionArrays },
 ): Promise<Attended> {
   const shape = shapeOf(sizes);
-  const variant = { ...flashVariant(options, shape), hasSinks: sizes.hasSinks };
+  const variant = { ...flashVariant(featuresOf(options), shape), hasSinks: sizes.hasSinks };
   const rows = shape.sequences * shape.rowsPerSequence;
   const kernel = flashAttention(variant);
   const run = {
@@ -286,7 +287,12 @@ Deno.test("flashAttention's twin weighs keys within the window by capped scores 
   const sizes = { queryHeads: 2, kvHeads: 1, headDim: 8, rowsPerSequence: 2, cached: [4], ...rule };
   const arrays = attentionArrays(sizes);
   const shape = shapeOf(sizes);
-  const { expected } = await attend(sizes, { arrays, backend: "cpu", subgroupSize: 0 });
+  const { expected } = await attend(sizes, {
+    arrays,
+    backend: "cpu",
+    subgroupSize: 0,
+    layout: "rows",
+  });
   const [keys, values] = [unpackFloat16(arrays.keys), unpackFloat16(arrays.values)];
   for (const [row, head] of [[0, 0], [0, 1], [1, 0], [1, 1]] as const) {
     const positions = [2 + row, 3 + row, 4 + row];

@@ -5,7 +5,9 @@
  */
 
 import type { KernelArrays, KernelContract } from "../../gpu/kernel.ts";
-import { MATMUL_TILES, matmulGrid, matmulKernel, type MatmulTile } from "../../kernels/matmul.ts";
+import { matmulKernel } from "../../kernels/matmul.ts";
+import { matmulGrid, type MatmulTile } from "../../kernels/matmul_tile.ts";
+import { MATMUL_TILES } from "../../kernels/shapes.ts";
 import {
   paddedColumns,
   rowReader,
@@ -34,13 +36,22 @@ const cases: readonly Case[] = [
   { rows: 33, columns: 64, weightRows: 32, hasBias: true },
 ];
 
-/** The cases with columns that the format allows. */
-export function casesOf(format: WeightFormat): Case[] {
-  return cases.map((size) => ({ ...size, columns: allowedColumns(format, size.columns) }));
+/** More activation rows and outputs than the largest tile has, and as many. */
+const wideCases: readonly Case[] = [
+  { rows: 129, columns: 96, weightRows: 67, hasBias: true },
+  { rows: 128, columns: 32, weightRows: 64, accumulate: true, factor: 0.22 },
+];
+
+/** The cases of a tile, with columns that the format allows. */
+export function casesOf(format: WeightFormat, tile?: MatmulTile): Case[] {
+  return [...cases, ...(tile?.variant === "tiled" ? wideCases : [])].map((size) => ({
+    ...size,
+    columns: allowedColumns(format, size.columns),
+  }));
 }
 
 /** Runs as a twin on a device without subgroups; all tiles have the same twin. */
-export const portable = MATMUL_TILES.at(-1)!;
+export const portable = MATMUL_TILES.find(({ variant }) => variant === "workgroup")!;
 
 /** What a case needs, with NaN wherever a kernel must write and another number elsewhere. */
 export function buffersOf(format: WeightFormat, { rows, columns, weightRows, accumulate }: Case) {

@@ -30,6 +30,8 @@ interface Case {
   readonly write?: WritePlace;
   readonly ring?: number;
   readonly isKeysOnly?: boolean;
+  /** Whether queries have a part of the rotation of their own, as where they are scaled by position. */
+  readonly isScaled?: boolean;
 }
 
 const KEYS_ONLY: Case = {
@@ -62,6 +64,18 @@ const cases: Case[] = [
   },
   { queryHeads: 14, kvHeads: 2, headDim: 64, rowsPerSequence: 7, cached: [61, 130], ring: 64 },
   KEYS_ONLY,
+  { queryHeads: 1, kvHeads: 1, headDim: 4, rowsPerSequence: 1, cached: [0], isScaled: true },
+  { queryHeads: 5, kvHeads: 1, headDim: 24, rowsPerSequence: 3, cached: [6, 0], isScaled: true },
+  {
+    queryHeads: 32,
+    kvHeads: 8,
+    headDim: 128,
+    rowsPerSequence: 7,
+    cached: [61],
+    isScaled: true,
+    hasNorm: true,
+    ring: 64,
+  },
 ];
 
 /** Cosines and sines of the usual frequencies. */
@@ -72,6 +86,13 @@ function rotationTable(capacity: number, headDim: number): Float32Array {
     const angle = Math.floor(index / headDim) * 10000 ** (-i / half);
     return index % headDim < half ? Math.cos(angle) : Math.sin(angle);
   });
+}
+
+/** The same, and behind it the part of queries: another factor from one position to the next. */
+function scaledTable(capacity: number, headDim: number): Float32Array {
+  const table = rotationTable(capacity, headDim);
+  const scaled = table.map((value, index) => value * (1.5 + Math.floor(index / headDim) / 8));
+  return Float32Array.of(...table, ...scaled);
 }
 
 type RopeRun = ArrayRun<typeof ropeCache>;
@@ -89,7 +110,7 @@ function ropeRun(sizes: Case): RopeRun {
   return {
     buffers: {
       state: Uint32Array.of(firstSequence, ...new Array(firstSequence).fill(0), ...cached),
-      rotation: rotationTable(capacity, headDim),
+      rotation: (sizes.isScaled ? scaledTable : rotationTable)(capacity, headDim),
       q_norm: Float32Array.from({ length: headDim }, uniform),
       k_norm: Float32Array.from({ length: headDim }, uniform),
       qkv: Float32Array.from({ length: rows * stride }, uniform),
@@ -114,6 +135,7 @@ function ropeRun(sizes: Case): RopeRun {
       write_slot: sizes.write?.slot ?? 0xffffffff,
       first_head: sizes.isKeysOnly ? queryHeads : 0,
       heads: sizes.isKeysOnly ? kvHeads : queryHeads + 2 * kvHeads,
+      query_rotation: sizes.isScaled ? capacity : 0,
     },
     grid: ropeCacheGrid({ ...sizes, sequences: cached.length }),
   };
@@ -169,6 +191,27 @@ kernelTest({
     assertClose(pairNorms(qkv), pairNorms(run.buffers.qkv), { terms: 4, magnitude: 2 });
     const isOther = (_: number, i: number) => i % run.params.stride >= queryHeads * headDim;
     assertEquals(qkv.filter(isOther), run.buffers.qkv.filter(isOther));
+  },
+});
+
+kernelTest({
+  name: "ropeCache scales queries by their part of the rotation, and no keys or values",
+  async fn(device) {
+    const sizes = cases.find(({ isScaled, rowsPerSequence }) => isScaled && rowsPerSequence > 1)!;
+    const [scaled, plain] = [
+      await runKernel(ropeCache, ropeRun(sizes), { device }),
+      await runKernel(ropeCache, ropeRun({ ...sizes, isScaled: false }), { device }),
+    ];
+    assertEquals([scaled.keys, scaled.values], [plain.keys, plain.values]);
+    const { params: { stride } } = ropeRun(sizes);
+    const { queryHeads, headDim, rowsPerSequence, cached } = sizes;
+    const expected = plain.qkv.map((value, i) => {
+      if (i % stride >= queryHeads * headDim) return value;
+      const row = Math.floor(i / stride);
+      const position = cached[Math.floor(row / rowsPerSequence)]! + row % rowsPerSequence;
+      return value * (1.5 + position / 8);
+    });
+    assertClose(scaled.qkv, expected, { terms: headDim, magnitude: 5 });
   },
 });
 

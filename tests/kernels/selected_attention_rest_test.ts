@@ -8,8 +8,9 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { packFloat16 } from "../../core/float16.ts";
 import { RequirementError } from "../../core/check.ts";
-import type { DeviceBuffer } from "../../gpu/device.ts";
+import type { Backend, DeviceBuffer } from "../../gpu/device.ts";
 import { PART_HEADER, selectedAttentionMergeRest } from "../../kernels/attention_merge.ts";
+import type { LaneUse } from "../../kernels/attention_shape.ts";
 import { MARGINAL_MODES } from "../../kernels/marginal.ts";
 import { REST_HEADER, restValues, ROW_MASS } from "../../kernels/rest_values.ts";
 import {
@@ -21,7 +22,7 @@ import { LIST_HEADER_WORDS, listOf } from "../../kernels/selection_list.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { testBackends, testDevice } from "../support/gpu.ts";
 import { runKernel, runReference } from "../support/run_kernel.ts";
-import { runTwin, TEST_VARIANTS, unwritten, variantName } from "./attention_cases.ts";
+import { lanesOf, runTwin, TEST_VARIANTS, unwritten, variantName } from "./attention_cases.ts";
 import { massOf, restOf, restRun, valuesOf, weighed } from "./rest_cases.ts";
 import {
   type SelectedCase,
@@ -57,8 +58,8 @@ const CASES: readonly (readonly [splits: number, sizes: SelectedCase])[] = [
 ];
 
 /** A run of attention whose head vectors lie in order, and what its rest is by the twin. */
-async function prepared(sizes: SelectedCase, subgroupSize: number, mass = massOf) {
-  const run = weighed(selectedRun(sizes, { subgroupSize, isPlaced: true }), mass);
+async function prepared(sizes: SelectedCase, lanes: LaneUse, mass = massOf) {
+  const run = weighed(selectedRun(sizes, { ...lanes, isPlaced: true }), mass);
   const { rest } = await runReference(restValues, restRun(sizes, run, mass));
   return { run, rest };
 }
@@ -96,15 +97,15 @@ function mergeRun(
 async function twinOf(
   sizes: SelectedCase,
   splits: number,
-  { run, rest, subgroupSize = 0 }: {
+  { run, rest, lanes = { subgroupSize: 0 } }: {
     readonly run: SelectedRun;
     readonly rest: Float32Array;
     /** Decides which tokens belong to a split. */
-    readonly subgroupSize?: number;
+    readonly lanes?: LaneUse;
   },
 ) {
   const shape = selectedShape(sizes);
-  const kernel = selectedAttentionSplit({ ...shape, subgroupSize });
+  const kernel = selectedAttentionSplit({ ...shape, ...lanes });
   const { output: _, ...buffers } = run.buffers;
   const { rows, query_heads } = run.params;
   const size = PART_HEADER + 2 * shape.headDim;
@@ -123,9 +124,9 @@ for (const at of TEST_VARIANTS) {
     Deno.test(`selectedAttention with the rest (${variantName(at)}) matches its twin in ${splits} splits for ${JSON.stringify(sizes)}`, async () => {
       const device = await testDevice(at.backend);
       const shape = selectedShape(sizes);
-      const { run, rest } = await prepared(sizes, at.subgroupSize);
+      const { run, rest } = await prepared(sizes, lanesOf(at));
       const { split, merge, merged } = await twinOf(sizes, splits, { run, rest, ...at });
-      const kernel = selectedAttentionSplit({ ...shape, subgroupSize: at.subgroupSize });
+      const kernel = selectedAttentionSplit({ ...shape, ...lanesOf(at) });
       const [tiles, parts, sequences] = run.grid;
       const grid = [tiles * splits, parts, sequences] as const;
       const { partial, attention } = await runKernel(kernel, { ...split, grid }, { device });
@@ -190,7 +191,7 @@ for (const [combine, mode] of MARGINAL_MODES.entries()) {
         marginalShare,
         valueFormat: "f32",
       };
-      const { run, rest } = await prepared(sizes, 0, () => ROW_MASS);
+      const { run, rest } = await prepared(sizes, { subgroupSize: 0 }, () => ROW_MASS);
       // One small head for each head group.
       const { list_words, groups } = run.params;
       for (let group = 0; group < run.buffers.lists.length / list_words; group++) {
@@ -213,7 +214,7 @@ for (const [combine, mode] of MARGINAL_MODES.entries()) {
 
 /** Runs a step's commands and reads the output; with the rest where it is given. */
 async function runCommands(
-  backend: "webgpu" | "cpu" | "reference",
+  backend: Backend,
   sizes: SelectedCase,
   options: { readonly splits?: number; readonly rest?: Float32Array; readonly run: SelectedRun },
 ): Promise<Float32Array> {
@@ -263,7 +264,7 @@ for (const backend of testBackends) {
           keptShare,
           marginalShare,
         };
-        const { run, rest } = await prepared(sizes, 0, () => ROW_MASS);
+        const { run, rest } = await prepared(sizes, { subgroupSize: 0 }, () => ROW_MASS);
         const plain = selectedRun(sizes, { subgroupSize: 0, isPlaced: true });
         const expected = await runCommands(backend, sizes, { run: plain });
         const output = await runCommands(backend, sizes, { run, rest });
@@ -278,7 +279,7 @@ for (const backend of testBackends) {
     const isCounted = (group: number, groups: number) => Math.floor(group / groups) === 1;
     const { groups } = selectedRun(sizes, { subgroupSize: 0 }).params;
     const mass = (group: number) => isCounted(group, groups) ? ROW_MASS : 0;
-    const { run, rest } = await prepared(sizes, 0, mass);
+    const { run, rest } = await prepared(sizes, { subgroupSize: 0 }, mass);
     const plain = selectedRun(sizes, { subgroupSize: 0, isPlaced: true });
     const expected = await runCommands(backend, sizes, { run: plain });
     const output = await runCommands(backend, sizes, { run, rest });

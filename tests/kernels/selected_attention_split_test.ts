@@ -19,7 +19,7 @@ import { BROKEN_LIST } from "../../kernels/selection_list.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { testBackends, testDevice } from "../support/gpu.ts";
 import { type ArrayRun, runKernel, runReference } from "../support/run_kernel.ts";
-import { runTwin, TEST_VARIANTS, unwritten } from "./attention_cases.ts";
+import { lanesOf, runTwin, TEST_VARIANTS, unwritten, variantName } from "./attention_cases.ts";
 import {
   type SelectedCase,
   type SelectedRun,
@@ -96,17 +96,17 @@ function written(values: Float32Array, expected: Float32Array): Float32Array {
   return values.filter((_, i) => !Number.isNaN(expected[i]));
 }
 
-for (const { backend, subgroupSize } of TEST_VARIANTS) {
+for (const at of TEST_VARIANTS) {
+  const lanes = lanesOf(at);
   for (const [splits, sizes] of CASES) {
     Deno.test({
-      name:
-        `selectedAttentionSplit in ${splits} parts, ${backend}, subgroups of ${subgroupSize}, and its ` +
+      name: `selectedAttentionSplit in ${splits} parts, ${variantName(at)}, and its ` +
         `merge match their twins for ${JSON.stringify(sizes)}`,
       async fn() {
-        const device = await testDevice(backend);
+        const device = await testDevice(at.backend);
         const { headDim, capacity, ...shape } = selectedShape(sizes);
-        const whole = selectedRun(sizes, { subgroupSize });
-        const kernel = selectedAttentionSplit({ ...shape, headDim, subgroupSize });
+        const whole = selectedRun(sizes, lanes);
+        const kernel = selectedAttentionSplit({ ...shape, headDim, ...lanes });
         const run = splitRun(whole, { headDim, splits });
         const actual = await runKernel(kernel, run, { device });
         const expected = await runTwin(kernel, run);
@@ -122,7 +122,7 @@ for (const { backend, subgroupSize } of TEST_VARIANTS) {
         const merged = await runKernel(selectedAttentionMerge, mergeRun(whole, parts), { device });
         const joined = await runReference(selectedAttentionMerge, mergeRun(whole, parts));
         const direct = await runTwin(
-          selectedAttention({ ...shape, headDim, subgroupSize }),
+          selectedAttention({ ...shape, headDim, ...lanes }),
           whole,
         );
         for (const output of [merged, joined]) {

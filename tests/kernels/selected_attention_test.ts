@@ -8,7 +8,7 @@ import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { RequirementError } from "../../core/check.ts";
 import { packFloat16, unpackFloat16 } from "../../core/float16.ts";
-import { attentionParams, type KvFormat } from "../../kernels/attention_shape.ts";
+import { attentionParams, type KvFormat, type LaneUse } from "../../kernels/attention_shape.ts";
 import { flashAttention, flashAttentionGrid, flashVariant } from "../../kernels/flash_attention.ts";
 import { MARGINAL_MODES } from "../../kernels/marginal.ts";
 import { selectedAttention, selectedAttentionCommands } from "../../kernels/selected_attention.ts";
@@ -22,6 +22,8 @@ import { assertClose } from "../support/assert_close.ts";
 import { testDevice } from "../support/gpu.ts";
 import { runKernel, runReference } from "../support/run_kernel.ts";
 import {
+  featuresOf,
+  lanesOf,
   runTwin,
   TEST_VARIANTS,
   type TestVariant,
@@ -82,11 +84,12 @@ const CASES: SelectedCase[] = [
 ];
 
 async function check(sizes: SelectedCase, at: TestVariant, seed?: number): Promise<void> {
-  const { backend, subgroupSize } = at;
+  const { backend } = at;
+  const lanes = lanesOf(at);
   const device = await testDevice(backend);
   const shape = selectedShape(sizes);
-  const run = selectedRun(sizes, { subgroupSize, ...(seed !== undefined && { seed }) });
-  const kernel = selectedAttention({ ...shape, subgroupSize });
+  const run = selectedRun(sizes, { ...lanes, ...(seed !== undefined && { seed }) });
+  const kernel = selectedAttention({ ...shape, ...lanes });
   const actual = await runKernel(kernel, run, { device });
   const expected = await runTwin(kernel, run);
   const terms = shape.headDim + shape.capacity;
@@ -105,7 +108,8 @@ async function check(sizes: SelectedCase, at: TestVariant, seed?: number): Promi
 
 for (const at of TEST_VARIANTS) {
   const variant = `(${variantName(at)})`;
-  const { backend, subgroupSize } = at;
+  const { backend } = at;
+  const lanes = lanesOf(at);
   for (const sizes of CASES) {
     Deno.test({
       name: `selectedAttention ${variant} matches its twin for ${JSON.stringify(sizes)}`,
@@ -130,8 +134,8 @@ for (const at of TEST_VARIANTS) {
       const device = await testDevice(backend);
       const sizes: SelectedCase = { ...BASE, keptShare: 1, marginalShare: 0, tokens: [77, 130] };
       const shape = selectedShape(sizes);
-      const run = selectedRun(sizes, { subgroupSize, isPlaced: true });
-      const flash = flashVariant({ subgroupSize }, shape);
+      const run = selectedRun(sizes, { ...lanes, isPlaced: true });
+      const flash = flashVariant(featuresOf(at), shape);
       const { state, qkv, keys, values } = run.buffers;
       const whole = await runKernel(flashAttention(flash), {
         buffers: {
@@ -146,7 +150,7 @@ for (const at of TEST_VARIANTS) {
         params: attentionParams(shape),
         grid: flashAttentionGrid(shape, flash),
       }, { device });
-      const { output } = await runKernel(selectedAttention({ ...shape, subgroupSize }), run, {
+      const { output } = await runKernel(selectedAttention({ ...shape, ...lanes }), run, {
         device,
       });
       assertEquals(usedOutput(sizes, output), usedOutput(sizes, whole.output));
@@ -158,11 +162,11 @@ for (const at of TEST_VARIANTS) {
     async fn() {
       const device = await testDevice(backend);
       const sizes: SelectedCase = { ...BASE, tokens: [120], combine: 4 };
-      const kernel = selectedAttention({ ...selectedShape(sizes), subgroupSize });
-      const placed = await runKernel(kernel, selectedRun(sizes, { subgroupSize, isPlaced: true }), {
+      const kernel = selectedAttention({ ...selectedShape(sizes), ...lanes });
+      const placed = await runKernel(kernel, selectedRun(sizes, { ...lanes, isPlaced: true }), {
         device,
       });
-      const shuffled = await runKernel(kernel, selectedRun(sizes, { subgroupSize }), { device });
+      const shuffled = await runKernel(kernel, selectedRun(sizes, lanes), { device });
       assertEquals(placed.output, shuffled.output);
     },
   });
@@ -172,9 +176,9 @@ for (const at of TEST_VARIANTS) {
     async fn() {
       const device = await testDevice(backend);
       const sizes: SelectedCase = { ...BASE, tokens: [30, 40] };
-      const run = selectedRun(sizes, { subgroupSize });
+      const run = selectedRun(sizes, lanes);
       run.buffers.lists[run.params.group_offset * run.params.list_words] = BROKEN_LIST;
-      const kernel = selectedAttention({ ...selectedShape(sizes), subgroupSize });
+      const kernel = selectedAttention({ ...selectedShape(sizes), ...lanes });
       const isNumber = (output: Float32Array) => [...output].map((value) => !Number.isNaN(value));
       const actual = await runKernel(kernel, run, { device });
       const expected = await runTwin(kernel, run);
@@ -268,10 +272,11 @@ Deno.test({
   async fn() {
     const combine = MARGINAL_MODES.indexOf("joint_nosink");
     const sizes: SelectedCase = { ...BASE, tokens: [60], combine, keptShare: 0.3 };
-    for (const { backend, subgroupSize } of TEST_VARIANTS) {
-      const device = await testDevice(backend);
-      const run = sinkRun(sizes, subgroupSize);
-      const kernel = selectedAttention({ ...selectedShape(sizes), subgroupSize });
+    for (const at of TEST_VARIANTS) {
+      const lanes = lanesOf(at);
+      const device = await testDevice(at.backend);
+      const run = sinkRun(sizes, lanes);
+      const kernel = selectedAttention({ ...selectedShape(sizes), ...lanes });
       const actual = await runKernel(kernel, run, { device });
       const expected = await runTwin(kernel, run);
       assertClose(usedOutput(sizes, actual.output), usedOutput(sizes, expected.output), {
@@ -283,8 +288,8 @@ Deno.test({
 });
 
 /** Token 0 is kept everywhere and takes nearly all attention; the small model sees only marginal tokens besides it. */
-function sinkRun(sizes: SelectedCase, subgroupSize: number): SelectedRun {
-  const run = selectedRun(sizes, { subgroupSize, isPlaced: true });
+function sinkRun(sizes: SelectedCase, lanes: LaneUse): SelectedRun {
+  const run = selectedRun(sizes, { ...lanes, isPlaced: true });
   const { headDim, capacity, kvHeads } = selectedShape(sizes);
   const keys = unpackFloat16(run.buffers.keys);
   const { qkv, lists, small_attention } = run.buffers;

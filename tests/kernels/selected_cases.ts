@@ -7,7 +7,12 @@
 import { packFloat16 } from "../../core/float16.ts";
 import { seededRandom } from "../../core/random.ts";
 import type { KernelRun } from "../../gpu/kernel.ts";
-import type { AttentionRule, AttentionShape, KvFormat } from "../../kernels/attention_shape.ts";
+import type {
+  AttentionRule,
+  AttentionShape,
+  KvFormat,
+  LaneUse,
+} from "../../kernels/attention_shape.ts";
 import type { SelectedContract } from "../../kernels/selected_reference.ts";
 import { selectedGrid, selectedParams } from "../../kernels/selected_attention.ts";
 import { CALIBRATION_SINKS, LIST_HEADER_WORDS } from "../../kernels/selection_list.ts";
@@ -89,19 +94,18 @@ function placesOf(count: number, options: { readonly seed: number; readonly isPl
  * Makes a run; head vectors lie anywhere unless `isPlaced`, but the same tokens have the same vectors.
  *
  * @param sizes The case.
- * @param options Subgroup size for the grid, seed, and whether head vectors lie in order.
+ * @param options How lanes are used, for the grid, seed, and whether head vectors lie in order.
  * @returns Arrays, parameters, grid.
  */
 export function selectedRun(
   sizes: SelectedCase,
-  options: {
-    readonly subgroupSize: number;
+  options: LaneUse & {
     readonly seed?: number;
     readonly isPlaced?: boolean;
   },
 ): SelectedRun {
   const { queryHeads, kvHeads, headDim, tokens, rowsPerSequence = 1, firstSequence = 0 } = sizes;
-  const { seed = 1, isPlaced = false, subgroupSize } = options;
+  const { seed = 1, isPlaced = false } = options;
   const shape = selectedShape(sizes);
   const { capacity } = shape;
   const groupsPerLayer = sizes.groupsPerLayer ?? kvHeads;
@@ -149,7 +153,7 @@ export function selectedRun(
     },
     constants: {},
     params: selectedParams(shape, selection),
-    grid: selectedGrid(shape, { groupsPerLayer, subgroupSize }),
+    grid: selectedGrid(shape, { ...options, groupsPerLayer }),
   };
 }
 

@@ -309,6 +309,142 @@ Deno.test("configFromJson() reads dense Granite 4, and refuses what else its fil
   }
 });
 
+// As Ministral 3 3B has it.
+const ministral3b = {
+  model_type: "ministral3",
+  head_dim: 128,
+  hidden_act: "silu",
+  hidden_size: 3072,
+  intermediate_size: 9216,
+  max_position_embeddings: 262144,
+  num_attention_heads: 32,
+  num_hidden_layers: 26,
+  num_key_value_heads: 8,
+  rms_norm_eps: 1e-5,
+  rope_parameters: {
+    beta_fast: 32.0,
+    beta_slow: 1.0,
+    factor: 16.0,
+    llama_4_scaling_beta: 0.1,
+    mscale: 1.0,
+    mscale_all_dim: 1.0,
+    original_max_position_embeddings: 16384,
+    rope_theta: 1000000.0,
+    rope_type: "yarn",
+    type: "yarn",
+  },
+  sliding_window: null,
+  tie_word_embeddings: true,
+  vocab_size: 131072,
+};
+
+Deno.test("configFromJson() reads Ministral 3: YaRN, and queries scaled by position", () => {
+  const config = read(ministral3b);
+  assertEquals(config, {
+    architecture: "ministral3",
+    layers: 26,
+    hidden: 3072,
+    mlp: 9216,
+    queryHeads: 32,
+    kvHeads: 8,
+    headDim: 128,
+    vocabulary: 131072,
+    contextLength: 262144,
+    normEpsilon: 1e-5,
+    ropeBase: 1e6,
+    ropeScaling: {
+      kind: "yarn",
+      factor: 16,
+      originalContextLength: 16384,
+      attentionFactor: 1,
+      turns: [32, 1],
+    },
+    queryScaling: { beta: 0.1, contextLength: 16384 },
+    hasQkvBias: false,
+    hasQkNorm: false,
+    isTied: true,
+    bosTokenId: 1,
+    eosTokenIds: [2],
+  });
+  // The numbers that transformers assumes are those of the published models.
+  const { hidden_size, intermediate_size, num_hidden_layers, tie_word_embeddings } = ministral3b;
+  const short = { hidden_size, intermediate_size, num_hidden_layers, tie_word_embeddings };
+  assertEquals(read({ model_type: "ministral3", ...short }), config);
+  const windowed = read({ ...ministral3b, sliding_window: 4096 });
+  assertEquals(windowed.layerAttention, Array(26).fill({ window: 4096 }));
+});
+
+Deno.test("configFromJson() finds the context of scaled queries with any rotation", () => {
+  const rope = (values: Values) => read({ ...ministral3b, rope_parameters: values }).queryScaling;
+  const [beta, contextLength] = [0.1, 64];
+  const scaled = { llama_4_scaling_beta: beta, original_max_position_embeddings: contextLength };
+  assertEquals(rope({ rope_type: "default", ...scaled }), { beta, contextLength });
+  assertEquals(rope({ rope_type: "dynamic", factor: 2, ...scaled }), { beta, contextLength });
+  assertEquals(rope({ rope_type: "yarn", factor: 2, ...scaled }), { beta, contextLength });
+  assertEquals(rope({ rope_type: "default", llama_4_scaling_beta: 0 }), undefined);
+  assertEquals("queryScaling" in read(configJson({ ...TINY, architecture: "mistral" })), false);
+  const cases: [Values, RegExp][] = [
+    [
+      { rope_type: "default" },
+      /llama_4_scaling_beta must be a number from 0: current value is missing/,
+    ],
+    [{ ...scaled, llama_4_scaling_beta: -1 }, /llama_4_scaling_beta must be a number from 0/],
+    [{ llama_4_scaling_beta: 1 }, /original_max_position_embeddings must be an integer from 1/],
+  ];
+  for (const [values, message] of cases) {
+    assertMatch(String(assertThrows(() => rope(values), Error)), message);
+  }
+});
+
+Deno.test("configFromGguf() reads Ministral 3 as llama.cpp does, and refuses its keys elsewhere", async () => {
+  const tiny = { ...TINY, architecture: "mistral3", hasQkvBias: false };
+  const yarn = (family: string): [string, WrittenValue][] => [
+    [`${family}.rope.scaling.type`, ["string", "yarn"]],
+    [`${family}.rope.scaling.factor`, ["f32", 16]],
+    [`${family}.rope.scaling.original_context_length`, ["u32", 4]],
+  ];
+  const own: [string, WrittenValue][] = [
+    ["mistral3.rope.scaling.yarn_beta_fast", ["f32", 16]],
+    ["mistral3.rope.scaling.yarn_beta_slow", ["f32", 0.5]],
+    ["mistral3.rope.scaling.yarn_log_multiplier", ["f32", 0.5]],
+    ["mistral3.attention.temperature_scale", ["f32", 0.25]],
+  ];
+  const config = await readGguf(tiny, [...yarn("mistral3"), ...own]);
+  assertEquals(config.architecture, "ministral3");
+  const common = { kind: "yarn", factor: 16, originalContextLength: 4 } as const;
+  const grown = 0.1 * Math.log(16);
+  assertEquals(config.ropeScaling, {
+    ...common,
+    attentionFactor: (1 + grown) / (1 + 0.5 * grown),
+    turns: [16, 0.5],
+  });
+  assertEquals(config.queryScaling, { beta: 0.25, contextLength: 4 });
+  // Mistral Small 3.1 and 3.2 have the same family and none of its keys.
+  const small = await readGguf(tiny, yarn("mistral3"));
+  assertEquals(small.ropeScaling, { ...common, attentionFactor: 1 + grown, turns: [32, 1] });
+  assertEquals("queryScaling" in small, false);
+  for (const [key, value] of own) {
+    const other = key.replace("mistral3", "llama");
+    const llama = { ...tiny, architecture: "llama" };
+    const refused = readGguf(llama, [...yarn("llama"), [other, value]]);
+    assertMatch(
+      String(await refused.catch((error) => error)),
+      /must be (0|left out): current value/,
+    );
+  }
+});
+
+Deno.test("languageFields() finds the language model of Mistral 3's files, of two families", () => {
+  const whole = (text_config: Values) =>
+    languageFields({ location: "config.json", values: { model_type: "mistral3", text_config } });
+  assertEquals(whole(ministral3b).values, ministral3b);
+  assertEquals(whole({ hidden_size: 8 }).values, { hidden_size: 8, model_type: "mistral" });
+  assertMatch(
+    String(assertThrows(() => whole({ model_type: "mistral4" }), Error)),
+    /text_config\.model_type must be mistral or ministral3: current value is "mistral4"/,
+  );
+});
+
 Deno.test("languageFields() finds the language model of Gemma 3, whose files leave sizes out", () => {
   const whole = (values: Values) => languageFields({ location: "config.json", values });
   // As Gemma 3 4B has it.

@@ -257,6 +257,7 @@ Deno.test("configFromJson() reads missing and repeated fields as transformers do
 
 function meaningOf(config: ModelConfig): Values {
   const { headDim, kvHeads, normEpsilon, ropeBase, ropeScaling, isTied, eosTokenIds } = config;
+  const { beta, contextLength } = config.queryScaling ?? {};
   return {
     headDim,
     kvHeads,
@@ -265,6 +266,7 @@ function meaningOf(config: ModelConfig): Values {
     ropeKind: ropeScaling?.kind ?? "default",
     ropeFactor: ropeScaling?.factor ?? 1,
     originalContextLength: ropeScaling?.originalContextLength ?? null,
+    queryScaling: beta === undefined ? 0 : [beta, contextLength],
     windows: Array.from(
       { length: config.layers },
       (_, layer) => config.layerAttention?.[layer]?.window ?? null,

@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { OptionName } from "../../cache/options.ts";
 import type { FromEngine, PairFacts, RunRequest, TrackStep } from "../../explorer/messages.ts";
 import type { Action } from "../../explorer/state/actions.ts";
 import { reduce } from "../../explorer/state/reducer.ts";
@@ -22,6 +23,12 @@ export const FACTS: PairFacts = {
     summary: `what ${name} keeps`,
     usesSmall: name.startsWith("smallkv"),
     mayReturn: name.startsWith("smallkv"),
+    options: [
+      "sink",
+      "minimumTokens",
+      "ties",
+      ...name === "smallkv" ? ["score", "decay"] : [],
+    ] as OptionName[],
   })),
 };
 

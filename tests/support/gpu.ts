@@ -4,8 +4,11 @@
  * @module
  */
 
+import { sharedDawn } from "../../gpu/dawn.ts";
 import type { Backend, Device } from "../../gpu/device.ts";
 import { adapterSummary, openDevice } from "../../gpu/open_device.ts";
+import { type OpenGpu, openGpu } from "../../gpu/webgpu_adapter.ts";
+import { TEST_DEVICE_VARIABLE } from "../../tools/test_device.ts";
 
 // Deno also loads OpenGL to look for adapters there. Its library frees thread state twice when a test worker ends while the
 // process exits, which aborts about one run in 150.
@@ -13,15 +16,30 @@ if (Deno.build.os === "linux" && Deno.env.get("DENO_WEBGPU_BACKEND") === undefin
   Deno.env.set("DENO_WEBGPU_BACKEND", "vulkan");
 }
 
-/** Whether this machine has a WebGPU adapter; a software adapter counts. */
-export const hasGpu: boolean = await adapterSummary() !== undefined;
+/** WebGPU that tests run on: Deno's, or Dawn's with `deno task test --device dawn`. */
+export const gpuBackend: "webgpu" | "dawn" = Deno.env.get(TEST_DEVICE_VARIABLE) === "dawn"
+  ? "dawn"
+  : "webgpu";
+
+/** Whether this machine has a WebGPU adapter; a software adapter counts. Dawn that is asked for must be there. */
+export const hasGpu: boolean = gpuBackend === "dawn" || await adapterSummary() !== undefined;
 
 if (!hasGpu) console.warn("Tests that need a GPU are skipped: no WebGPU adapter was found");
 
 /** Back ends that tests can run on this machine. */
 export const testBackends: readonly Backend[] = hasGpu
-  ? ["webgpu", "cpu", "reference"]
+  ? [gpuBackend, "cpu", "reference"]
   : ["cpu", "reference"];
+
+/**
+ * Opens the WebGPU that tests run on, for tests that change what it does.
+ *
+ * @returns The device of WebGPU with its properties.
+ */
+export async function openTestGpu(): Promise<OpenGpu> {
+  const gpu = gpuBackend === "dawn" ? await sharedDawn() : navigator.gpu;
+  return (await openGpu(gpu, { backend: gpuBackend }))!;
+}
 
 /** A test of one kernel, for each back end that runs kernels as code. */
 export interface KernelTest {
@@ -37,10 +55,10 @@ export interface KernelTest {
  * @param test The test.
  */
 export function kernelTest({ name, fn }: KernelTest): void {
-  for (const backend of ["webgpu", "cpu"] as const) {
+  for (const backend of [gpuBackend, "cpu"] as const) {
     Deno.test({
       name: `${name} (${backend})`,
-      ignore: backend === "webgpu" && !hasGpu,
+      ignore: backend === gpuBackend && !hasGpu,
       fn: async () => await fn(await testDevice(backend)),
     });
   }
@@ -51,10 +69,10 @@ const shared = new Map<Backend, Promise<Device>>();
 /**
  * Gives a device that the tests of a process share, so that each kernel is compiled once.
  *
- * @param backend Back end; WebGPU if left out.
+ * @param backend Back end; the WebGPU that tests run on if left out.
  * @returns The device; do not dispose of it.
  */
-export function testDevice(backend: Backend = "webgpu"): Promise<Device> {
+export function testDevice(backend: Backend = gpuBackend): Promise<Device> {
   // Without threads nothing outlives a test; how many there are changes no bit of a result.
   const known = shared.get(backend) ?? openDevice({ backend, threads: 0 });
   shared.set(backend, known);

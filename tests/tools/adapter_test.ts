@@ -40,6 +40,18 @@ Deno.test("ensureAdapter() says in one line that it installs a driver, and uses 
   ]);
 });
 
+Deno.test("ensureAdapter() offers a newer driver after it has installed an older one", async () => {
+  const { host, events } = machine({ offer: "there is a newer one" });
+  assertEquals(await ensureAdapter(host), "software");
+  assertEquals(events.at(-1), "there is a newer one");
+  const found = machine({
+    offer: "there is a newer one",
+    findAdapter: () => Promise.resolve("a GPU"),
+  });
+  await ensureAdapter(found.host);
+  assertEquals(found.events, []);
+});
+
 Deno.test("ensureAdapter() installs nothing where that is forbidden or not possible", async () => {
   const cases: [Partial<AdapterHost>, string][] = [
     [{ mayInstall: false }, `SMALLKV_INSTALL=0 forbids apt-get install ${PACKAGES}`],

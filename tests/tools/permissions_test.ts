@@ -3,7 +3,7 @@ import { assertEquals } from "@std/assert";
 import { type CommandSurroundings, permissionFlags } from "../../tools/permissions.ts";
 
 const BASE = ["--allow-read=/lab/data/embedded", "--allow-read=/lab/.git"];
-const OWN = ["--allow-env=CI", "--allow-env=SMALLKV_EXIT_FILE"];
+const OWN = ["CI", "SMALLKV_EXIT_FILE", "SMALLKV_DRIVERS"].map((name) => `--allow-env=${name}`);
 
 /** Flags of a command line in a checkout at `/lab`, without those that every command has. */
 function flagsOf(line: string, more: Partial<CommandSurroundings> = {}): string[] {
@@ -41,6 +41,14 @@ Deno.test("permissionFlags() allows what the words of a command name, and nothin
   ]);
   // Commas cannot be escaped; a text is no file.
   assertEquals(flagsOf("generate --prompt a,b"), []);
+});
+
+Deno.test("permissionFlags() allows native libraries for Dawn alone", () => {
+  assertEquals(flagsOf("info --device dawn"), ["--allow-read=dawn", "--allow-ffi"]);
+  assertEquals(flagsOf("info --device=dawn"), ["--allow-read=dawn", "--allow-ffi"]);
+  for (const device of ["webgpu", "cpu", "auto"]) {
+    assertEquals(flagsOf(`info --device=${device}`).includes("--allow-ffi"), false);
+  }
 });
 
 Deno.test("permissionFlags() lets evaluate read the code and fill its folders", () => {

@@ -51,6 +51,20 @@ Deno.test("supervise() restarts after a driver abort, only as often as allowed",
   assertEquals({ code: always.code, notes: always.notes }, { code: 132, notes: "xxx" });
 });
 
+Deno.test("supervise() restarts after a driver that ended the process under Dawn, and only after it was loaded", async () => {
+  const event = 'dispatchEvent(new Event("smallkv-driver"));';
+  // What a library does that calls exit() itself: no event of JavaScript is left.
+  const vanish = `const { exit } = Deno.dlopen(
+    Deno.build.os === "darwin" ? "libSystem.B.dylib" : "libc.so.6",
+    { exit: { parameters: ["i32"], result: "void" } },
+  ).symbols;
+  exit(9);`;
+  const used = await run(`note("x"); ${event} ${vanish}`, 1);
+  assertEquals({ code: used.code, notes: used.notes }, { code: 9, notes: "xx" });
+  const unused = await run(`note("x"); ${vanish}`, 1);
+  assertEquals({ code: unused.code, notes: unused.notes }, { code: 9, notes: "x" });
+});
+
 Deno.test("supervise() restarts a runtime that gave up without a signal while the driver was used", async () => {
   const silent = await run(
     `note("x");

@@ -38,6 +38,10 @@ OTHERS = [
     {}, {"rope_theta": 7.0}, {"original_max_position_embeddings": 77, "rope_theta": 9.0},
     {"partial_rotary_factor": 0.5}, {"max_position_embeddings": 4096},
 ]
+SCALED = {
+    "rope_type": "yarn", "factor": 4.0, "rope_theta": 5.0, "original_max_position_embeddings": 99,
+    "llama_4_scaling_beta": 0.25,
+}
 LINEAR = {"rope_type": "linear", "factor": 8.0}
 NESTED_ROPES = [
     None,
@@ -61,7 +65,9 @@ def cases():
             yield {"model_type": family, "rope_scaling": old, **other}
         else:
             yield {"model_type": family, "rope_parameters": new, "rope_scaling": old, **other}
-    for family in ["llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "olmo2", "granite"]:
+    for family in [
+        "llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "olmo2", "granite", "ministral3",
+    ]:
         yield {"model_type": family}
         yield {"model_type": family, "rope_theta": 3.0, "tie_word_embeddings": True}
         for tokens in TOKENS:
@@ -72,7 +78,10 @@ def cases():
         for local in ({}, {"rope_local_base_freq": 77.0, "rope_theta": 99.0}):
             types = ["full_attention", "sliding_attention"]
             yield {"model_type": family, "layer_types": types, "rope_parameters": new, "rope_scaling": old, **local}
-    for family, window in itertools.product(["mistral", "qwen2", "qwen3", "gemma2", "gemma3_text"], WINDOWS):
+    for new, old in itertools.product([None, SCALED, {**SCALED, "rope_type": "dynamic"}], [None, {}, SCALED, LLAMA3]):
+        yield {"model_type": "ministral3", "rope_parameters": new, "rope_scaling": old}
+        yield {"model_type": "ministral3", "rope_parameters": new, "rope_scaling": old, **OTHERS[2]}
+    for family, window in itertools.product(["mistral", "ministral3", "qwen2", "qwen3", "gemma2", "gemma3_text"], WINDOWS):
         yield {"model_type": family, **window}
 
 
@@ -84,12 +93,15 @@ def meaning(fields):
     window = getattr(config, "sliding_window", None)
     rope = config.rope_parameters
     rope = rope.get("full_attention", rope)
-    if config.model_type == "mistral" and "full_attention" in layer_types:
+    if config.model_type in ("mistral", "ministral3") and "full_attention" in layer_types:
         return None  # its model passes over them with a warning
     supported = rope["rope_type"] in ("default", "linear", "llama3", "yarn", "dynamic")
     if not supported or rope.get("partial_rotary_factor", 1) != 1:
         return None
     scaling = {} if rope["rope_type"] == "default" else rope
+    beta = rope.get("llama_4_scaling_beta") if config.model_type == "ministral3" else 0
+    if beta is None:
+        return None  # its model multiplies by it
     end = config.eos_token_id
     return {
         "headDim": getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
@@ -102,6 +114,7 @@ def meaning(fields):
             rope["original_max_position_embeddings"] if rope["rope_type"] in ("llama3", "yarn")
             else config.max_position_embeddings if rope["rope_type"] == "dynamic" else None
         ),
+        "queryScaling": beta and [beta, rope["original_max_position_embeddings"]],
         "windows": [window if kind == "sliding_attention" else None for kind in layer_types],
         "isTied": config.tie_word_embeddings,
         "bosTokenId": config.bos_token_id,

@@ -1,14 +1,15 @@
 """Writes random tiny GGUF models and what transformers answers: tests/fixtures/tiny_gguf/NAME.*.
 
-    python tools/goldens/tiny_gguf.py
+    python tools/goldens/tiny_gguf.py [NAME ...]
 
 Blocks come from gguf.quants; those of K-quants and IQ4, which that package only reads, are random. The answers are
-those of transformers in float32 after loading the same file; NAME.safetensors.gz holds the tensors
-described in tiny_models.py.
+those of transformers in float32 after loading the same file, or, of a family whose GGUF files it does not load, after
+taking over the tensors that gguf reads; NAME.safetensors.gz holds the tensors described in tiny_models.py.
 """
 
 import gzip
 import pathlib
+import sys
 
 import gguf
 import numpy
@@ -60,6 +61,17 @@ MODELS = {
             "attn_output": Type.Q3_K, "ffn_gate": Type.MXFP4, "ffn_up": Type.Q2_K, "ffn_down": Type.MXFP4,
         },
     },
+    "mistral3_f16": {
+        "architecture": "mistral3", "sizes": (2, 64, 96, 4, 2, 97), "tied": True,
+        "types": dict.fromkeys(
+            ["token_embd", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"], Type.F16),
+    },
+}
+
+# What the mistral3 model is, as transformers says it; forty positions are four contexts before stretching.
+ROPE = {
+    "rope_type": "yarn", "rope_theta": 10000.0, "factor": 8.0, "original_max_position_embeddings": 12,
+    "beta_fast": 8.0, "beta_slow": 0.5, "mscale": 1.0, "mscale_all_dim": 0.5, "llama_4_scaling_beta": 0.5,
 }
 
 
@@ -125,8 +137,16 @@ def add_metadata(writer, model):
     writer.add_vocab_size(vocabulary)
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
-    if model["architecture"] == "llama":
+    if model["architecture"] != "qwen2":
         writer.add_rope_dimension_count(hidden // heads)
+    if model["architecture"] == "mistral3":  # the keys that llama.cpp's converter writes for Ministral 3
+        writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        writer.add_rope_scaling_factor(ROPE["factor"])
+        writer.add_rope_scaling_orig_ctx_len(ROPE["original_max_position_embeddings"])
+        writer.add_rope_scaling_yarn_beta_fast(ROPE["beta_fast"])
+        writer.add_rope_scaling_yarn_beta_slow(ROPE["beta_slow"])
+        writer.add_rope_scaling_yarn_log_mul(ROPE["mscale_all_dim"])
+        writer.add_attn_temperature_scale(ROPE["llama_4_scaling_beta"])
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("qwen2")
     # 95 printable characters, then made-up pieces: enough for readers that insist on a tokenizer.
@@ -163,13 +183,51 @@ def write_model(path, model, random):
     writer.close()
 
 
+def halves_apart(weight, heads):
+    """Undoes the converter's order of query and key rows: pairs next to each other become half a head apart."""
+    rows, columns = weight.shape
+    return weight.reshape(heads, rows // heads // 2, 2, columns).swapaxes(1, 2).reshape(rows, columns)
+
+
+def ministral3(path, model):
+    """transformers' model with the tensors of a file that it does not load itself."""
+    layers, hidden, mlp, heads, kv_heads, vocabulary = model["sizes"]
+    config = transformers.Ministral3Config(
+        num_hidden_layers=layers, hidden_size=hidden, intermediate_size=mlp, num_attention_heads=heads,
+        num_key_value_heads=kv_heads, head_dim=hidden // heads, vocab_size=vocabulary, rms_norm_eps=NORM_EPSILON,
+        max_position_embeddings=2048, rope_parameters=dict(ROPE), tie_word_embeddings=model["tied"],
+        pad_token_id=None, attn_implementation="eager",
+    )
+    names = {
+        "token_embd": "embed_tokens", "output_norm": "norm", "attn_norm": "input_layernorm",
+        "ffn_norm": "post_attention_layernorm", "attn_output": "self_attn.o_proj",
+        **{f"attn_{one}": f"self_attn.{one}_proj" for one in "qkv"},
+        **{f"ffn_{one}": f"mlp.{one}_proj" for one in ("gate", "up", "down")},
+    }
+    weights = {}
+    for tensor in gguf.GGUFReader(path).tensors:
+        *block, stem, _ = tensor.name.split(".")
+        values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+        if stem in ("attn_q", "attn_k"):
+            values = halves_apart(values, heads if stem == "attn_q" else kv_heads)
+        place = f"layers.{block[1]}." if block else ""
+        weights[f"model.{place}{names[stem]}.weight"] = torch.from_numpy(values.astype(numpy.float32))
+    weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
+    reference = transformers.Ministral3ForCausalLM(config)
+    reference.load_state_dict(weights)
+    return reference
+
+
 def write(name, seed):
     random = numpy.random.default_rng(seed)
     path = FIXTURES / f"{name}.gguf"
     write_model(path, MODELS[name], random)
-    model = transformers.AutoModelForCausalLM.from_pretrained(
-        FIXTURES, gguf_file=path.name, dtype=torch.float32, attn_implementation="eager"
-    ).eval()
+    if MODELS[name]["architecture"] == "mistral3":
+        model = ministral3(path, MODELS[name]).eval()
+    else:
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            FIXTURES, gguf_file=path.name, dtype=torch.float32, attn_implementation="eager"
+        ).eval()
     tokens = random.integers(0, MODELS[name]["sizes"][-1], POSITIONS)
     with torch.no_grad():
         output = model(torch.tensor([tokens.tolist()]), output_attentions=True)
@@ -189,4 +247,5 @@ def write(name, seed):
 if __name__ == "__main__":
     FIXTURES.mkdir(parents=True, exist_ok=True)
     for index, model_name in enumerate(MODELS):
-        write(model_name, index)
+        if model_name in (sys.argv[1:] or MODELS):
+            write(model_name, index)

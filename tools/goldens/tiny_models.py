@@ -246,6 +246,43 @@ MODELS = {
         torch.bfloat16,
         None,
     ),
+    # Forty positions are more than five contexts before stretching, so that queries are scaled by five factors above 1.
+    "ministral3_bf16": (
+        transformers.Ministral3Config,
+        {
+            "hidden_size": 36, "intermediate_size": 44, "vocab_size": 97, "head_dim": 16,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64,
+            "rope_parameters": {
+                "rope_type": "yarn", "rope_theta": 10000.0, "factor": 9.0, "original_max_position_embeddings": 7,
+                "beta_fast": 32.0, "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0,
+                "llama_4_scaling_beta": 0.4,
+            },
+        },
+        torch.bfloat16,
+        None,
+    ),
+    "ministral3_images_bf16": (
+        transformers.Mistral3Config,
+        {
+            "text_config": {
+                **COMMON, "model_type": "ministral3", "hidden_size": 20, "intermediate_size": 28, "vocab_size": 67,
+                "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 8, "sliding_window": 17,
+                "max_position_embeddings": 2048, "tie_word_embeddings": True,
+                "rope_parameters": {
+                    "rope_type": "yarn", "rope_theta": 1000.0, "factor": 64.0, "beta_fast": 4.0, "beta_slow": 0.5,
+                    "original_max_position_embeddings": 11, "mscale": 1.0, "mscale_all_dim": 0.5,
+                    "llama_4_scaling_beta": 0.2,
+                },
+            },
+            "vision_config": {
+                "model_type": "pixtral", "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1,
+                "num_attention_heads": 2, "head_dim": 8, "image_size": 8, "patch_size": 4,
+            },
+            "image_token_index": 66, "spatial_merge_size": 1, "tie_word_embeddings": True,
+        },
+        torch.bfloat16,
+        None,
+    ),
 }
 
 
@@ -254,7 +291,7 @@ def randomize(model, generator):
     center = 0 if model.config.model_type.startswith("gemma") else 1  # Gemma's norms add 1 to their weights
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator)
-        if "norm" in name:
+        if "norm" in name or "ln_pre" in name:
             parameter.data = center + 0.2 * noise
         elif name.endswith("bias"):
             parameter.data = 0.3 * noise

@@ -172,7 +172,11 @@ def load_folder(folder, arguments):
     import torch
     import transformers
 
-    model, info = transformers.AutoModelForCausalLM.from_pretrained(
+    config = transformers.AutoConfig.from_pretrained(folder)
+    # Some models that read images are not listed as language models.
+    is_listed = type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING
+    auto = transformers.AutoModelForCausalLM if is_listed else transformers.AutoModelForImageTextToText
+    model, info = auto.from_pretrained(
         folder, dtype=getattr(torch, arguments.dtype), attn_implementation="eager", output_loading_info=True
     )
     if info["missing_keys"]:

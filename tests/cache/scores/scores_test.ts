@@ -101,11 +101,19 @@ const FREQUENCIES = [1, 0.3, 0.1, 0.03];
 const SCALE = HEAD_DIM ** -0.5;
 const QUERIES = [vectors(40, HEAD_DIM), vectors(40, HEAD_DIM)];
 
-function momentsOf(queries: readonly Float32Array[]): QueryMoments {
-  const moments = new QueryMoments(HEAD_DIM, FREQUENCIES, SCALE);
+/** Queries as most models have them, and scaled by position. */
+const SCALES = [() => 1, (position: number) => 1 + position / 7];
+
+function momentsOf(
+  queries: readonly Float32Array[],
+  scaleAt: (position: number) => number,
+): QueryMoments {
+  const moments = new QueryMoments(HEAD_DIM, FREQUENCIES, SCALE, scaleAt);
   queries.forEach((query, position) => {
     const angles = FREQUENCIES.map((frequency) => frequency * (position + 4));
-    moments.addRotated(Float32Array.from(rotated(query, angles)), position + 4);
+    const scale = scaleAt(position + 4);
+    const used = Float32Array.from(rotated(query, angles), (value) => scale * value);
+    moments.addRotated(used, position + 4);
   });
   return moments;
 }
@@ -127,51 +135,61 @@ function covarianceOf(rows: readonly ArrayLike<number>[]): number[][] {
   );
 }
 
-Deno.test("QueryMoments undoes rotations and computes mean and covariance", () => {
-  const moments = momentsOf(QUERIES[0]!);
-  assertEquals(moments.count, 40);
-  assertClose([...moments.mean()], meanOf(QUERIES[0]!));
-  assertClose([...moments.covariance()], covarianceOf(QUERIES[0]!).flat());
+Deno.test("QueryMoments undoes rotations and scales, and computes mean and covariance", () => {
+  for (const scaleAt of SCALES) {
+    const moments = momentsOf(QUERIES[0]!, scaleAt);
+    assertEquals(moments.count, 40);
+    assertClose([...moments.mean()], meanOf(QUERIES[0]!));
+    assertClose([...moments.covariance()], covarianceOf(QUERIES[0]!).flat());
+  }
 });
 
-Deno.test("expectedAttention() equals an explicit mean rotation, exponential and softmax", () => {
-  const positions = 6;
-  const held = Uint32Array.of(0, 1, 2, 5, 6, 9, 12, 13, 19);
-  const options = { positions, sinks: 2, epsilon: 0.01 };
-  const actual = scored(expectedAttention(options), { queries: QUERIES.map(momentsOf) }, held);
-  // Columns of the mean rotation are the images of unit vectors.
-  const groups = Array.from(
-    { length: HEAD_DIM },
-    (_, k) => Array.from({ length: HEAD_DIM }, (_, j) => Number(j === k)),
-  );
-  const columns = groups.map((group) =>
-    meanOf(
-      Array.from({ length: positions }, (_, step) =>
-        rotated(
-          group,
-          FREQUENCIES.map((frequency) => frequency * (TOKENS + step)),
-        )),
-    )
-  );
-  const ranked = [...held].filter((token) => token >= 2);
-  const shares = QUERIES.map((queries) => {
-    const mean = meanOf(queries);
-    const covariance = covarianceOf(queries);
-    const exponentials = ranked.map((token) => {
-      const seen = columns.map((column) => dot(column, KEYS[token]!)); // the key, rotated back
-      const spread = dot(seen, covariance.map((row) => dot(row, seen)));
-      return Math.exp(SCALE * dot(mean, seen) + SCALE ** 2 * spread / 2);
+for (const scaleAt of SCALES) {
+  Deno.test(`expectedAttention() equals an explicit mean rotation, exponential and softmax, where queries at 7 are scaled by ${scaleAt(7)}`, () => {
+    const positions = 6;
+    const held = Uint32Array.of(0, 1, 2, 5, 6, 9, 12, 13, 19);
+    const options = { positions, sinks: 2, epsilon: 0.01 };
+    const actual = scored(expectedAttention(options), {
+      queries: QUERIES.map((one) => momentsOf(one, scaleAt)),
+    }, held);
+    // Columns of the mean rotation are the images of unit vectors.
+    const groups = Array.from(
+      { length: HEAD_DIM },
+      (_, k) => Array.from({ length: HEAD_DIM }, (_, j) => Number(j === k)),
+    );
+    const columns = groups.map((group) =>
+      meanOf(
+        Array.from({ length: positions }, (_, step) =>
+          rotated(
+            group,
+            FREQUENCIES.map((frequency) => frequency * (TOKENS + step)),
+          ).map((value) => scaleAt(TOKENS + step) * value)),
+      )
+    );
+    const ranked = [...held].filter((token) => token >= 2);
+    const shares = QUERIES.map((queries) => {
+      const mean = meanOf(queries);
+      const covariance = covarianceOf(queries);
+      const exponentials = ranked.map((token) => {
+        const seen = columns.map((column) => dot(column, KEYS[token]!)); // the key, rotated back
+        const spread = dot(seen, covariance.map((row) => dot(row, seen)));
+        return Math.exp(SCALE * dot(mean, seen) + SCALE ** 2 * spread / 2);
+      });
+      const total = exponentials.reduce((all, value) => all + value, 0);
+      return exponentials.map((value) => value / total);
     });
-    const total = exponentials.reduce((all, value) => all + value, 0);
-    return exponentials.map((value) => value / total);
+    const expected = ranked.map((token, k) =>
+      ((shares[0]![k]! + shares[1]![k]!) / 2 + 0.01) * norm(VALUES[token]!)
+    );
+    ranked.forEach((token, k) => assertAlmostEquals(actual[token]!, expected[k]!, 1e-6));
+    assertEquals(
+      actual.slice(0, 2),
+      [Math.max(...actual), Math.max(...actual)],
+      "sinks rank first",
+    );
+    assertEquals(actual[3], 0, "what is gone is not ranked");
   });
-  const expected = ranked.map((token, k) =>
-    ((shares[0]![k]! + shares[1]![k]!) / 2 + 0.01) * norm(VALUES[token]!)
-  );
-  ranked.forEach((token, k) => assertAlmostEquals(actual[token]!, expected[k]!, 1e-6));
-  assertEquals(actual.slice(0, 2), [Math.max(...actual), Math.max(...actual)], "sinks rank first");
-  assertEquals(actual[3], 0, "what is gone is not ranked");
-});
+}
 
 Deno.test("sum(), decayed() and lastRow() start from rows and add rows, older ones fading", () => {
   const rows = vectors(3, CAPACITY);

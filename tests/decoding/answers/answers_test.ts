@@ -17,6 +17,7 @@ import { embeddedModels } from "../../support/embedded_model.ts";
 import { testBackends } from "../../support/gpu.ts";
 import { evaluationItems } from "../../../data/microworld.ts";
 import { microworldTask } from "../../../data/tasks/microworld.ts";
+import { answerAlone } from "./alone.ts";
 import { randomText } from "../../invariants/random_pair.ts";
 
 const SETTINGS: readonly PolicySetting[] = [
@@ -262,15 +263,35 @@ Deno.test("answerAll() ends an answer once it is settled, and only the last turn
   assert(last!.text.startsWith(texts[2]!), texts[2]);
 });
 
-Deno.test("answerAll() refuses maps in place of matches, which need rows that shared prompts do not keep", async () => {
-  const settings = [{ policy: "smallkv", budget: { ratio: 0.2 }, matchBy: "fitted" }] as const;
-  const options = optionsOf({ settings, requests: [request("one", { settings: [0] })] });
+Deno.test("answerAll() fits maps, or matches by the cosine, as a session does that runs each prompt", async () => {
   const pair = await embeddedModels("cpu");
-  await assertRejects(
-    () => Array.fromAsync(answerAll(pair, options)),
-    RequirementError,
-    "heads must be matched by jaccard: current value is fitted",
+  const settings: readonly PolicySetting[] = [
+    ...(["fitted", "cosine"] as const).map((matchBy) => (
+      { policy: "smallkv", budget: { ratio: 0.2 }, matchBy }
+    )),
+    {
+      ...{ policy: "smallkv_query_aware", options: { score: "row" }, budget: { ratio: 0.2 } },
+      matchBy: "fitted",
+    },
+    { policy: "smallkv", budget: { ratio: 0.2 } },
+  ];
+  const prefix = randomText(1, 300);
+  const requests = [1, 2, 3].map((seed) =>
+    request(`${seed}`, {
+      ...{ prefix, settings: [0, 1, 2, 3] },
+      turns: [randomText(seed, 10 + seed), randomText(seed + 5, 9)],
+      maxTokens: 4 + 3 * seed,
+    })
   );
+  const options = optionsOf({ settings, requests, capacity: 400 });
+  const texts = new Set<string>();
+  for await (const { key, setting, turns } of answerAll(pair, options)) {
+    const request = requests.find((one) => one.key === key)!;
+    const alone = await answerAlone(pair, request, settings[setting]!);
+    assertEquals(turns.map(({ tokens }) => tokens), alone.turns, `${key} under ${setting}`);
+    texts.add(JSON.stringify([key, alone.turns]));
+  }
+  assert(texts.size > 4, "settings must differ for this to say anything");
 });
 
 Deno.test("answerAll() takes no more memory than the device has", async () => {

@@ -16,13 +16,13 @@ import type { Device, DeviceInfo } from "../../../gpu/device.ts";
 import { openDevice } from "../../../gpu/open_device.ts";
 import { loadModel } from "../../../models/load.ts";
 import { someTokens } from "../../support/embedded_model.ts";
-import { hasGpu } from "../../support/gpu.ts";
+import { gpuBackend, hasGpu } from "../../support/gpu.ts";
 
 /** Properties of a GPU with wide subgroups, which decide what kernels are chosen. */
 const HARDWARE: Partial<DeviceInfo> = { isSoftware: false, subgroupSize: 0 };
 
 async function deviceAs(info: Partial<DeviceInfo>): Promise<Device> {
-  const device = await openDevice({ backend: "webgpu" });
+  const device = await openDevice({ backend: gpuBackend });
   return Object.defineProperty(device, "info", { value: { ...device.info, ...info } });
 }
 

@@ -11,6 +11,8 @@ import { RequirementError } from "../../../core/check.ts";
 import { type PromptRequest, PromptRunner } from "../../../decoding/engine/prompt_runner.ts";
 import { PolicySession } from "../../../decoding/engine/policy_session.ts";
 import { sequenceSetting } from "../../../decoding/engine/settings.ts";
+import { matchText } from "../../../decoding/scoring/head_matching.ts";
+import { fitText } from "../../../decoding/scoring/map_fitting.ts";
 import type { PromptSnapshot } from "../../../decoding/engine/snapshots.ts";
 import { listGranularity } from "../../../decoding/selection/sequence_settings.ts";
 import { type Variant, VARIANTS } from "../../invariants/decode.ts";
@@ -74,6 +76,35 @@ for (const backend of testBackends.filter((one) => one !== "reference")) {
     );
   });
 }
+
+Deno.test("a map that is fitted behind a prefix is that of the whole prompt, next to matches of the same run", async () => {
+  const [one] = fc.sample(randomCases(), { numRuns: 1, seed: 14 });
+  using pair = await randomPair("cpu", one!);
+  const smallkv = sequenceSetting({ policy: "smallkv", budget: { ratio: 0.3 } });
+  const by = ["fitted", "jaccard", "cosine"] as const;
+  const settings = by.map((by) => ({ ...smallkv, match: { by } }));
+  using runner = new PromptRunner(pair, { settings, capacity: CAPACITY, chunk: CHUNK });
+  const [prefix, rest] = [randomText(3, 384), randomText(4, 21)];
+  using behind = await runner.run({ prefix, rest, settings: [0, 1, 2] });
+  using whole = await runner.run({ prefix: [], rest: [...prefix, ...rest], settings: [0, 1, 2] });
+  using again = await runner.run({ prefix, rest, settings: [0, 1, 2] });
+  assert(again.tokens < whole.tokens, "the prefix is not run again");
+  const fitted = await fitText(
+    { large: pair.large, small: pair.small!, match: { by: "fitted" } },
+    [...prefix, ...rest],
+  );
+  for (const ran of [behind, whole, again]) {
+    const [map, ...matches] = by.map((_, setting) => ran.snapshots.get(setting)!.state!);
+    assertEquals(map!.map, fitted);
+    assertEquals(map!.scores, whole.snapshots.get(0)!.state!.scores);
+    for (const [index, state] of matches.entries()) {
+      assertEquals(state.map, undefined);
+      const policies = [smallkv.policy];
+      const models = { large: pair.large, small: pair.small!, match: { by: by[index + 1]! } };
+      assertEquals(state.matches, await matchText(models, [...prefix, ...rest], { policies }));
+    }
+  }
+});
 
 Deno.test("a session that begins with a snapshot decodes as one that runs the prompt, in both stores", async () => {
   const [one] = fc.sample(randomCases(), { numRuns: 1, seed: 14 });

@@ -14,18 +14,18 @@ import { listShape } from "../../../decoding/selection/lists.ts";
 import { Session } from "../../../decoding/session/session.ts";
 import { listGroups } from "../../../decoding/selection/head_groups.ts";
 import { embeddedModels, someTokens } from "../../support/embedded_model.ts";
-import { hasGpu, testBackends } from "../../support/gpu.ts";
+import { gpuBackend, hasGpu, testBackends } from "../../support/gpu.ts";
 import { h2oReference } from "./h2o_reference.ts";
 import { decode, tokensOf } from "./small_runs.ts";
 import { openSmallModel } from "../../../decoding/engine/small_cache.ts";
 
 /** Back end for tests that do not depend on the device. */
-const BACKEND = hasGpu ? "webgpu" : "reference";
+const BACKEND = hasGpu ? gpuBackend : "reference";
 
 for (const backend of testBackends) {
   Deno.test(`a compressed small model keeps the tokens of an explicit H2O, and remembers what it dropped, on ${backend}`, async () => {
     const { small } = await embeddedModels(backend);
-    for (const prompt of backend === "webgpu" ? [120, 150, 97] : [105]) {
+    for (const prompt of backend === gpuBackend ? [120, 150, 97] : [105]) {
       const tokens = someTokens(prompt + 6);
       await compareWithReference(small, { prompt, tokens, ratio: 0.3 });
     }

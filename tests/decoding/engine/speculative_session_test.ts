@@ -9,7 +9,7 @@ import { decayOf } from "../../../decoding/selection/sequence_settings.ts";
 import { Session } from "../../../decoding/session/session.ts";
 import type { StepReport } from "../../../decoding/engine/types.ts";
 import { assertClose } from "../../support/assert_close.ts";
-import { testBackends } from "../../support/gpu.ts";
+import { gpuBackend, testBackends } from "../../support/gpu.ts";
 import {
   anyCase,
   decodePlainly,
@@ -24,7 +24,7 @@ import {
 const STEPS = 12;
 
 for (const backend of testBackends) {
-  const runs = (numRuns: number) => ({ numRuns: backend === "webgpu" ? numRuns : numRuns / 2 });
+  const runs = (numRuns: number) => ({ numRuns: backend === gpuBackend ? numRuns : numRuns / 2 });
 
   Deno.test(`SpeculativeSession without drafts is plain SmallKV, bit for bit, on ${backend}`, async () => {
     await fc.assert(

@@ -17,7 +17,7 @@ import type { Model } from "../../../models/load.ts";
 import { decodeUnder } from "../../invariants/decode.ts";
 import { type RandomPair, randomPair, randomText } from "../../invariants/random_pair.ts";
 import { assertClose } from "../../support/assert_close.ts";
-import { testBackends } from "../../support/gpu.ts";
+import { gpuBackend, testBackends } from "../../support/gpu.ts";
 
 const SHAPE = { layers: 3, kvHeads: 2, group: 2, headDim: 8, hasBias: true };
 const WINDOW = 30;
@@ -48,7 +48,7 @@ const DROPPING = POLICIES.filter(({ name, prune }) => name !== "full" && prune =
 for (const backend of testBackends) {
   Deno.test(`every policy keeps what layers with a window see, and spends its budget on the others, on ${backend}`, async () => {
     using pair = await windowedPair(backend);
-    const names = backend === "webgpu" ? DROPPING : ["h2o", "smallkv"];
+    const names = backend === gpuBackend ? DROPPING : ["h2o", "smallkv"];
     for (const policy of names) {
       const budget = 0.3;
       const request = { policy, budget, prompt: PROMPT, steps: STEPS, chunk: CHUNK };

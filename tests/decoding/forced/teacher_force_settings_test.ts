@@ -16,9 +16,9 @@ import {
 import { stepCost } from "../../../decoding/selection/cost.ts";
 import { Session } from "../../../decoding/session/session.ts";
 import { embeddedModels, someTokens } from "../../support/embedded_model.ts";
-import { hasGpu } from "../../support/gpu.ts";
+import { gpuBackend, hasGpu } from "../../support/gpu.ts";
 
-const BACKEND = hasGpu ? "webgpu" : "reference";
+const BACKEND = hasGpu ? gpuBackend : "reference";
 const SETTINGS: readonly PolicySetting[] = [
   { policy: "smallkv", budget: { ratio: 0.2 }, options: { granularity: "query_head" } },
   { policy: "full", budget: { ratio: 1 } },

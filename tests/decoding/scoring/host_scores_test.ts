@@ -154,6 +154,17 @@ Deno.test("prefill() passes on the queries whose softmax is the attention", asyn
   }
 });
 
+Deno.test("moments of queries know the scale that queries have at each position", async () => {
+  const { large: { config: plain } } = await openPair();
+  const config = { ...plain, queryScaling: { beta: 0.5, contextLength: 8 } };
+  const groups = headGroups(config, "kv_head");
+  const score = expectedAttention();
+  const { queries } = new HostScores({ score, config, groups, capacity: 40, promptTokens: 1 });
+  for (const { scaleAt } of queries!) {
+    assertEquals([0, 7, 8, 30].map(scaleAt), [1, 1, 1 + 0.5 * Math.log(2), 1 + 0.5 * Math.log(4)]);
+  }
+});
+
 Deno.test("either model scores: with two equal models the same tokens are kept", async () => {
   const { large } = await openPair();
   const pair = { large, small: large };

@@ -13,12 +13,12 @@ import type { SmallModelCut } from "../../../decoding/scoring/small_model.ts";
 import { PolicySession } from "../../../decoding/engine/policy_session.ts";
 import type { Device } from "../../../gpu/device.ts";
 import { embeddedModels, someTokens } from "../../support/embedded_model.ts";
-import { hasGpu, testBackends } from "../../support/gpu.ts";
+import { gpuBackend, hasGpu, testBackends } from "../../support/gpu.ts";
 import { observed, partsOf } from "../../support/observed_model.ts";
 import { decode, tokensOf } from "../engine/small_runs.ts";
 
 /** Back end for tests that do not depend on the device. */
-const BACKEND = hasGpu ? "webgpu" : "reference";
+const BACKEND = hasGpu ? gpuBackend : "reference";
 
 function largestDifference(first: readonly Float32Array[], second: readonly Float32Array[]) {
   let most = 0;
@@ -37,7 +37,7 @@ const randomRun = () =>
   });
 
 for (const backend of testBackends) {
-  const numRuns = backend === "webgpu" ? 6 : 1;
+  const numRuns = backend === gpuBackend ? 6 : 1;
 
   Deno.test(`a small model with the whole budget decodes as one without a budget on ${backend}`, async () => {
     const pair = await embeddedModels(backend);

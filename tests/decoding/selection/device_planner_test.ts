@@ -16,7 +16,7 @@ import {
 import type { ModelPair, StepReport } from "../../../decoding/engine/types.ts";
 import { PolicySession } from "../../../decoding/engine/policy_session.ts";
 import { embeddedModels, someTokens } from "../../support/embedded_model.ts";
-import { testBackends } from "../../support/gpu.ts";
+import { gpuBackend, testBackends } from "../../support/gpu.ts";
 
 type Choice = readonly [options: PolicyOptions, budget: CacheBudget];
 
@@ -73,8 +73,8 @@ for (const backend of testBackends) {
     Deno.test(`PolicySession selects on the device what it selects on the host: ${name} on ${backend}`, async () => {
       const pair = await embeddedModels(backend);
       // The small model is matched while the shorter text is decoded.
-      for (const promptTokens of backend === "webgpu" ? [104, 97] : [104]) {
-        const settings = settingsOf(backend === "webgpu" ? choices : choices.slice(0, 3));
+      for (const promptTokens of backend === gpuBackend ? [104, 97] : [104]) {
+        const settings = settingsOf(backend === gpuBackend ? choices : choices.slice(0, 3));
         assert(plansOnDevice(sequenceSettings({ settings }), "resident"));
         const host = await reports(pair, settings, { promptTokens, isPlannedOnHost: true });
         const device = await reports(pair, settings, { promptTokens, isPlannedOnHost: false });

@@ -1,10 +1,10 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { attentionRows, traceAttention } from "../../../decoding/session/trace.ts";
 import { embeddedModel, someTokens } from "../../support/embedded_model.ts";
-import { hasGpu } from "../../support/gpu.ts";
+import { gpuBackend, hasGpu } from "../../support/gpu.ts";
 
 Deno.test("attentionRows() are the last rows of whole maps", async () => {
-  const small = await embeddedModel("small", hasGpu ? "webgpu" : "reference");
+  const small = await embeddedModel("small", hasGpu ? gpuBackend : "reference");
   const tokens = someTokens(50);
   const rows = await attentionRows(small, tokens, { first: 41 });
   const { maps } = await traceAttention(small, tokens, { heads: "all", accumulated: false });

@@ -4,7 +4,7 @@ import { Session } from "../../../decoding/session/session.ts";
 import { traceAttention } from "../../../decoding/session/trace.ts";
 import { assertClose } from "../../support/assert_close.ts";
 import { embeddedModel, someTokens } from "../../support/embedded_model.ts";
-import { hasGpu, testBackends } from "../../support/gpu.ts";
+import { gpuBackend, hasGpu, testBackends } from "../../support/gpu.ts";
 
 /** Rounding of a whole forward pass: six layers of dot products of up to 320 terms, halves in the cache. */
 const FORWARD = { terms: 6 * 320, magnitude: 8 };
@@ -96,7 +96,7 @@ Deno.test({
   ignore: !hasGpu,
   async fn() {
     const tokens = someTokens(200);
-    const [webgpu, reference] = await Promise.all((["webgpu", "reference"] as const).map(
+    const [webgpu, reference] = await Promise.all(([gpuBackend, "reference"] as const).map(
       async (backend) =>
         await traceAttention(await embeddedModel("large", backend), tokens, { logits: "all" }),
     ));
@@ -109,7 +109,7 @@ Deno.test({
   name: "Session makes no buffer and no bind group while it decodes",
   ignore: !hasGpu,
   async fn() {
-    const model = await embeddedModel("large", "webgpu");
+    const model = await embeddedModel("large", gpuBackend);
     using session = new Session(model, { capacity: 300 });
     await session.prefill(someTokens(20));
     await session.decode(16);
@@ -126,7 +126,7 @@ Deno.test({
   name: "Session decodes a tiny model faster than one awaited readback per token allows",
   ignore: !hasGpu,
   async fn() {
-    const model = await embeddedModel("small", "webgpu");
+    const model = await embeddedModel("small", gpuBackend);
     using session = new Session(model, { capacity: 400 });
     await session.prefill(someTokens(20));
     await session.decode(32);
@@ -141,7 +141,7 @@ Deno.test({
   name: "accumulated attention of 4,096 tokens takes no buffer that grows with the square",
   ignore: !hasGpu,
   async fn() {
-    const { device, ...rest } = await embeddedModel("small", "webgpu");
+    const { device, ...rest } = await embeddedModel("small", gpuBackend);
     const model = { ...rest, device, config: { ...rest.config, contextLength: 4096 } };
     const bytes: number[] = [];
     for (const length of [1024, 2048, 4096]) {

@@ -10,10 +10,10 @@ import { Session } from "../../../decoding/session/session.ts";
 import { firstLayers } from "../../../models/forward/first_layers.ts";
 import type { Model } from "../../../models/load.ts";
 import { embeddedModel, someTokens } from "../../support/embedded_model.ts";
-import { hasGpu } from "../../support/gpu.ts";
+import { gpuBackend, hasGpu } from "../../support/gpu.ts";
 import { observed, partsOf } from "../../support/observed_model.ts";
 
-const BACKEND = hasGpu ? "webgpu" : "reference";
+const BACKEND = hasGpu ? gpuBackend : "reference";
 
 Deno.test("firstLayers() attends as the whole model does, and runs nothing after its last layer", async () => {
   const whole = await embeddedModel("small", BACKEND);

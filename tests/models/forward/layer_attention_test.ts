@@ -10,13 +10,13 @@ import { ExactSums } from "../../../decoding/session/exact_sums.ts";
 import { Session } from "../../../decoding/session/session.ts";
 import type { Backend } from "../../../gpu/device.ts";
 import type { LayerAttention, ModelConfig } from "../../../models/config.ts";
-import { rotationTable } from "../../../models/forward/rotation.ts";
+import { queryRotation, rotationTable } from "../../../models/forward/rotation.ts";
 import type { Model } from "../../../models/load.ts";
 import { openSafetensors } from "../../../models/safetensors/safetensors.ts";
 import { weightShapes } from "../../../models/weights/tensor_check.ts";
 import { loadWeights } from "../../../models/weights/weights.ts";
 import { assertClose } from "../../support/assert_close.ts";
-import { hasGpu, testBackends, testDevice } from "../../support/gpu.ts";
+import { gpuBackend, hasGpu, testBackends, testDevice } from "../../support/gpu.ts";
 import {
   encodeSafetensors,
   temporaryFolder,
@@ -86,7 +86,7 @@ Deno.test({
   name: "layers with windows, softcaps, sinks and two rope bases have the logits of the reference",
   ignore: !hasGpu,
   async fn() {
-    using model = await modelOf("webgpu", LAYERS);
+    using model = await modelOf(gpuBackend, LAYERS);
     using twin = await modelOf("reference", LAYERS);
     const [actual, expected] = [await runText(model, 1), await runText(twin, 1)];
     assertClose(actual.logits, expected.logits, { terms: 4000, magnitude: 10 });
@@ -95,7 +95,7 @@ Deno.test({
 });
 
 Deno.test("every rule of a layer changes logits, and none of them depends on how a text is cut into steps", async () => {
-  const backend = hasGpu ? "webgpu" : "reference";
+  const backend = hasGpu ? gpuBackend : "reference";
   using whole = await modelOf(backend, LAYERS);
   const { logits } = await runText(whole, 16);
   assertClose((await runText(whole, 1)).logits, logits, { terms: 4000, magnitude: 10 });
@@ -116,7 +116,7 @@ Deno.test("every rule of a layer changes logits, and none of them depends on how
 });
 
 Deno.test("layers with sinks leave them a share of the attention", async () => {
-  const backend = hasGpu ? "webgpu" : "reference";
+  const backend = hasGpu ? gpuBackend : "reference";
   using model = await modelOf(backend, LAYERS);
   const { sums } = await runText(model, 1);
   const perHead = Array.from(
@@ -144,6 +144,26 @@ for (const backend of testBackends) {
     assertClose(await exactSums.read(), expected, { terms: 4000, magnitude: 1 });
   });
 }
+
+Deno.test("rotationTable() holds scaled rotations of queries where a text leaves the original context", () => {
+  const config: ModelConfig = { ...TINY, queryScaling: { beta: 0.5, contextLength: 5 } };
+  const plain = rotationTable(TINY, 5);
+  assertEquals(rotationTable(config, 5), plain, "within it models pay nothing");
+  assertEquals(queryRotation(config, 5), 0);
+  const capacity = 12;
+  const table = rotationTable(config, capacity);
+  const used = capacity * TINY.headDim;
+  assertEquals(queryRotation(config, capacity), capacity);
+  assertEquals(table.length % 64, 0);
+  assertEquals(table.subarray(0, used), rotationTable(TINY, capacity).subarray(0, used));
+  const scales = [0, 4, 5, 9, 10, 11].map((position) => {
+    // Angles of position 0 are 0, those of others have a cosine as well.
+    const place = position * TINY.headDim;
+    return table[used + place]! / table[place]!;
+  });
+  const [second, third] = [1 + 0.5 * Math.log(2), 1 + 0.5 * Math.log(3)];
+  assertClose(scales, [1, 1, second, second, third, third], { terms: 4, magnitude: 2 });
+});
 
 Deno.test("rotationTable() holds a table for each different rotation, from multiples of 256 bytes", () => {
   const config: ModelConfig = { ...TINY, layers: 4, layerAttention: LAYERS };

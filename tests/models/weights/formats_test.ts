@@ -6,7 +6,8 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { embeddingSamples } from "../../../kernels/embedding.ts";
-import { MATMUL_TILES, matmulSamples } from "../../../kernels/matmul.ts";
+import { matmulSamples } from "../../../kernels/matmul.ts";
+import { MATMUL_TILES } from "../../../kernels/shapes.ts";
 import { createPlanes, mapPlanes, planeBindings } from "../../../kernels/weights/format.ts";
 import { WEIGHT_FORMATS } from "../../../kernels/weights/mod.ts";
 import { TENSOR_TYPES } from "../../../models/weights/tensor_source.ts";

@@ -1,0 +1,162 @@
+/**
+ * Shapes of kernels that were timed on this machine: the file that `deno task tune` writes, and the option that names it.
+ *
+ * Nothing reads the file unless `--shapes` asks for it, since another tile adds in another order: results would depend
+ * on a file that nobody named. A file is refused where adapter, runtime or kernels are not those that were timed.
+ *
+ * @module
+ */
+
+import { DataError, RequirementError } from "../../core/check.ts";
+import { writeFileAtomic } from "../../core/atomic_file.ts";
+import { sha256 } from "../../core/hash.ts";
+import type { ShapeChoice } from "../../gpu/device.ts";
+import { adapterSummary } from "../../gpu/open_device.ts";
+import { matmulSamples } from "../../kernels/matmul.ts";
+import { MATMUL_TILES, SHAPES } from "../../kernels/shapes.ts";
+import { tileName } from "../../kernels/matmul_tile.ts";
+
+/** What was timed: whoever has another one must time again. */
+export interface TuningKey {
+  /** Adapter as the driver prints it, with the driver's version where it says so. */
+  readonly adapter: string;
+  /** What runs the kernels, with its version. */
+  readonly runtime: string;
+  /** Hash of the texts of all products. */
+  readonly kernels: string;
+}
+
+/** The file of `deno task tune`. */
+export interface TunedShapes extends TuningKey {
+  /** Kind of the table whose tiles were timed. */
+  readonly kind: string;
+  /** The fastest tile by what it multiplies; see `productBucket`. */
+  readonly products: Readonly<Record<string, string>>;
+  /** Milliseconds of every tile that was timed, by what it multiplied. */
+  readonly milliseconds: Readonly<Record<string, Readonly<Record<string, number>>>>;
+}
+
+/** Values of `--shapes` that name no file. */
+export const SHAPE_WORDS: readonly string[] = ["auto", "tuned", ...SHAPES.map(({ kind }) => kind)];
+
+/** Variables that say where caches are. */
+export const CACHE_VARIABLES: readonly string[] = ["XDG_CACHE_HOME", "HOME", "USERPROFILE"];
+
+/**
+ * Says what the shapes of this machine depend on.
+ *
+ * @param adapter Adapter as the driver prints it.
+ * @returns The key of its file.
+ */
+export function tuningKey(adapter: string): TuningKey {
+  const texts = matmulSamples().map(({ name, wgsl }) => `${name}\n${wgsl}`);
+  return {
+    adapter,
+    runtime: `Deno ${Deno.version.deno}`,
+    kernels: sha256(texts.join("\n")).slice(0, 16),
+  };
+}
+
+/**
+ * Folder of the files of `deno task tune`.
+ *
+ * @param env The environment.
+ * @throws {DataError} If it names no folder for caches.
+ */
+export function tunedFolder(env: Pick<Deno.Env, "get">): string {
+  const home = env.get("HOME") || env.get("USERPROFILE");
+  const cache = env.get("XDG_CACHE_HOME") || (home && `${home}/.cache`);
+  if (cache) return `${cache}/smallkv/tuned`;
+  throw new DataError(
+    "Cannot find tuned shapes: HOME or XDG_CACHE_HOME must name a folder: current value is none",
+  );
+}
+
+/**
+ * File of this machine's shapes.
+ *
+ * @param key What they depend on.
+ */
+export function tunedPath(key: TuningKey): string {
+  const name = sha256([key.adapter, key.runtime, key.kernels].join("\n")).slice(0, 16);
+  return `${tunedFolder(Deno.env)}/${name}.json`;
+}
+
+/**
+ * Writes tuned shapes.
+ *
+ * @param path Where to.
+ */
+export async function writeTuned(path: string, shapes: TunedShapes): Promise<void> {
+  await Deno.mkdir(path.replace(/[^/\\]*$/, "") || ".", { recursive: true });
+  await writeFileAtomic(path, `${JSON.stringify(shapes, null, 2)}\n`);
+}
+
+/**
+ * Reads what `--shapes` asks for.
+ *
+ * @param value `auto`, `tuned`, a kind of the table, or a file of `deno task tune`.
+ * @returns Which shapes kernels take; undefined for those of the table.
+ * @throws {DataError} If the file is missing or damaged, or of another adapter, runtime or version of the kernels.
+ */
+export async function readShapes(value: string): Promise<ShapeChoice | undefined> {
+  if (value === "auto") return undefined;
+  if (value !== "tuned" && SHAPE_WORDS.includes(value)) return { kind: value };
+  const adapter = await adapterSummary();
+  if (adapter === undefined) {
+    throw new RequirementError({
+      action: `use shapes of ${value}`,
+      requirement: "there must be a WebGPU adapter",
+      current: "none",
+    });
+  }
+  const key = tuningKey(adapter.description);
+  const path = value === "tuned" ? tunedPath(key) : value;
+  const { kind, products, ...found } = await readTuned(path);
+  for (const name of ["adapter", "runtime", "kernels"] as const) {
+    if (found[name] === key[name]) continue;
+    throw new DataError(
+      `Cannot use shapes of ${path}: ${name} must be ${
+        key[name]
+      }, or run deno task tune: current value is ${found[name]}`,
+    );
+  }
+  return { kind, products };
+}
+
+async function readTuned(path: string): Promise<TunedShapes> {
+  let text: string;
+  try {
+    text = await Deno.readTextFile(path);
+  } catch (cause) {
+    const why = cause instanceof Deno.errors.NotFound ? "no such file" : String(cause);
+    throw new DataError(
+      `Cannot read shapes of ${path}: deno task tune must have written it: current value is ${why}`,
+      { cause },
+    );
+  }
+  const found = parseTuned(text);
+  if (found !== undefined) return found;
+  throw new DataError(
+    `Cannot read shapes of ${path}: it must be a file of deno task tune: current value is ${
+      JSON.stringify(text.slice(0, 40))
+    }`,
+  );
+}
+
+function parseTuned(text: string): TunedShapes | undefined {
+  let value: Partial<TunedShapes> | null;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  if (typeof value !== "object" || value === null) return undefined;
+  const { adapter, runtime, kernels, kind, products } = value;
+  const isText = [adapter, runtime, kernels].every((part) => typeof part === "string");
+  const isKind = SHAPES.some((shapes) => shapes.kind === kind);
+  const names: unknown[] = MATMUL_TILES.map(tileName);
+  const isTiles = typeof products === "object" && products !== null &&
+    Object.values(products).every((tile) => names.includes(tile));
+  return isText && isKind && isTiles ? value as TunedShapes : undefined;
+}

@@ -1,0 +1,230 @@
+/**
+ * The one table of the shapes that kernels take: tiles of matrix products and the layout of attention, per kind of
+ * adapter.
+ *
+ * What an adapter can do decides its kind, never its name. Software adapters run a workgroup lane by lane on a few cores, so
+ * that few threads with many registers win; a GPU hides the latency of memory by threads, tens of thousands of them,
+ * whose registers are few. Both tables are measured or reasoned defaults; `deno task tune` replaces tiles by those
+ * that are fastest on the machine's own adapter.
+ *
+ * @module
+ */
+
+import { checkInteger, RequirementError } from "../core/check.ts";
+import type { DeviceInfo } from "../gpu/device.ts";
+import { matmulGrid, type MatmulTile, tileName, workgroupBytes } from "./matmul_tile.ts";
+
+/** What a device says that decides its kind. */
+export type AdapterFeatures =
+  & Pick<DeviceInfo, "subgroupSize" | "shapes">
+  & Partial<Pick<DeviceInfo, "isSoftware" | "maxWorkgroupBytes" | "maxWorkgroupThreads">>;
+
+/** Tiles for products of up to some number of activation rows. */
+export interface ProductClass {
+  /** Most activation rows. */
+  readonly rows: number;
+  /** Tiles, the one that reads least first; the first that starts `productThreads` runs, or else the last. */
+  readonly tiles: readonly MatmulTile[];
+}
+
+/** Shapes of a kind of adapter. */
+export interface KernelShapes {
+  /** Name of the kind. */
+  readonly kind: string;
+  /** For which adapters it is. */
+  readonly fits: (features: Required<Omit<AdapterFeatures, "shapes">>) => boolean;
+  /** Tiles of products, by growing numbers of activation rows. */
+  readonly products: readonly ProductClass[];
+  /** Threads that a product should start, to keep the adapter busy. */
+  readonly productThreads: number;
+  /**
+   * How attention uses its lanes: `rows` gives each lane whole query rows in registers, `shared` gives each lane a key,
+   * then a few elements of the output, and keeps all rows in workgroup memory.
+   */
+  readonly attention: "rows" | "shared";
+}
+
+const subgroup = (rows: number): MatmulTile => ({
+  variant: "subgroup",
+  rows,
+  rowPanels: 4,
+  threads: 8,
+});
+const split = (rows: number, rowPanels: number, threads: number): MatmulTile => ({
+  variant: "split",
+  rows,
+  rowPanels,
+  threads,
+});
+const tiled = (rows: number, rowPanels: number, threadRows: number): MatmulTile => ({
+  variant: "tiled",
+  rows,
+  rowPanels,
+  threads: 256,
+  threadRows,
+});
+
+/** Kinds of adapters; the first that fits is taken. */
+export const SHAPES: readonly KernelShapes[] = [
+  {
+    // Broadcasts in a subgroup cost such an adapter nothing, barriers and workgroup memory much.
+    kind: "software8",
+    fits: ({ isSoftware, subgroupSize }) => isSoftware && subgroupSize === 8,
+    products: [
+      { rows: 1, tiles: [subgroup(1)] },
+      { rows: 4, tiles: [subgroup(4)] },
+      { rows: Infinity, tiles: [subgroup(8)] },
+    ],
+    productThreads: 0,
+    attention: "rows",
+  },
+  {
+    kind: "software",
+    fits: ({ isSoftware }) => isSoftware,
+    products: [
+      { rows: 1, tiles: [split(1, 1, 128)] },
+      { rows: 4, tiles: [split(4, 1, 128)] },
+      { rows: Infinity, tiles: [{ variant: "workgroup", rows: 16, rowPanels: 4, threads: 32 }] },
+    ],
+    productThreads: 0,
+    attention: "rows",
+  },
+  {
+    // Everything here fits WebGPU's default limits: 256 threads and 16 KB of workgroup memory. Larger tiles are left
+    // out where they do not fit.
+    kind: "wide",
+    fits: () => true,
+    products: [
+      { rows: 1, tiles: [split(1, 4, 256), split(1, 2, 256), split(1, 1, 256)] },
+      { rows: 4, tiles: [split(4, 4, 256), split(4, 2, 256), split(4, 1, 256)] },
+      { rows: 8, tiles: [split(8, 2, 256), split(8, 1, 256)] },
+      { rows: 32, tiles: [split(16, 2, 256), split(16, 1, 256)] },
+      { rows: 64, tiles: [tiled(64, 4, 4), split(16, 2, 256), split(16, 1, 256)] },
+      {
+        rows: Infinity,
+        tiles: [tiled(128, 4, 8), tiled(64, 4, 4), tiled(64, 2, 4), split(16, 1, 256)],
+      },
+    ],
+    productThreads: 2 ** 15,
+    attention: "shared",
+  },
+];
+
+/**
+ * Chooses the shapes for a device.
+ *
+ * @param features What it says about itself; `shapes.kind` names a kind that is taken whatever it says. Whoever
+ *   leaves out `isSoftware` means software.
+ * @returns A row of the table.
+ * @throws {RequirementError} If there is no such kind.
+ */
+export function kernelShapes(features: AdapterFeatures): KernelShapes {
+  const { isSoftware = true, subgroupSize, shapes } = features;
+  const { maxWorkgroupBytes, maxWorkgroupThreads } = limitsOf(features);
+  const found = shapes?.kind === undefined
+    ? SHAPES.find(({ fits }) =>
+      fits({ isSoftware, subgroupSize, maxWorkgroupBytes, maxWorkgroupThreads })
+    )
+    : SHAPES.find(({ kind }) => kind === shapes.kind);
+  if (found !== undefined) return found;
+  throw new RequirementError({
+    action: "choose shapes of kernels",
+    requirement: `the kind must be one of ${SHAPES.map(({ kind }) => kind).join(", ")}`,
+    current: String(shapes?.kind),
+  });
+}
+
+/**
+ * Names the shapes that kernels take on a device.
+ *
+ * @param info The device.
+ * @returns The kind, and whether tiles were timed; undefined where kernels are not WGSL.
+ */
+export function shapesName(
+  info: AdapterFeatures & Pick<DeviceInfo, "backend">,
+): string | undefined {
+  if (info.backend === "cpu" || info.backend === "reference") return undefined;
+  return `${kernelShapes(info).kind}${info.shapes?.products ? ", tuned" : ""}`;
+}
+
+/** Limits, those that WebGPU guarantees where they are left out. */
+function limitsOf({ maxWorkgroupBytes = 16384, maxWorkgroupThreads = 256 }: AdapterFeatures) {
+  return { maxWorkgroupBytes, maxWorkgroupThreads };
+}
+
+/** Sizes that decide the tile of a product. */
+export interface ProductSize {
+  /** Name of the weight format; tiles that were timed are known by it. */
+  readonly format?: string;
+  /** Activation rows. */
+  readonly rows: number;
+  /** Rows of the matrix. */
+  readonly weightRows: number;
+}
+
+/**
+ * Finds the tiles among which a product may choose.
+ *
+ * @param features The device.
+ * @param rows Activation rows.
+ * @returns Those of the product's class that fit the limits of the device; at least one.
+ */
+export function productTiles(features: AdapterFeatures, rows: number): readonly MatmulTile[] {
+  checkInteger("choose a matrix product", "rows", { value: rows, min: 1 });
+  const { maxWorkgroupBytes, maxWorkgroupThreads } = limitsOf(features);
+  const tiles = productClass(features, rows).tiles;
+  return tiles.filter((tile) =>
+    workgroupBytes(tile) <= maxWorkgroupBytes && tile.threads <= maxWorkgroupThreads
+  );
+}
+
+function productClass(features: AdapterFeatures, rows: number): ProductClass {
+  return kernelShapes(features).products.find((one) => one.rows >= rows)!;
+}
+
+/**
+ * Names what is timed together: products of a format whose activation rows are of a class, and whose matrices have
+ * about as many rows.
+ *
+ * @param features The device.
+ * @param size Sizes of the product.
+ * @returns Such as `q4k, 4 rows, 2^12 outputs`.
+ */
+export function productBucket(features: AdapterFeatures, size: ProductSize): string {
+  const { rows } = productClass(features, size.rows);
+  const outputs = Math.round(Math.log2(size.weightRows));
+  const most = Number.isFinite(rows) ? `${rows} rows` : "more rows";
+  return `${size.format ?? "any"}, ${most}, 2^${outputs} outputs`;
+}
+
+/**
+ * Chooses how to tile a product.
+ *
+ * @param features The device; what it can do decides, not its name.
+ * @param size Sizes of the product.
+ * @returns The tile that was fastest if products like this one were timed; else the first of the table that starts enough
+ *   threads.
+ */
+export function chooseMatmul(features: AdapterFeatures, size: ProductSize): MatmulTile {
+  const tiles = productTiles(features, size.rows);
+  const timed = features.shapes?.products?.[productBucket(features, size)];
+  const { productThreads } = kernelShapes(features);
+  return tiles.find((tile) => tileName(tile) === timed) ??
+    tiles.find((tile) => productThreadCount(tile, size) >= productThreads) ?? tiles.at(-1)!;
+}
+
+/** Threads that a product starts. */
+export function productThreadCount(
+  tile: MatmulTile,
+  size: Pick<ProductSize, "rows" | "weightRows">,
+): number {
+  return matmulGrid(tile, size).reduce((product, axis) => product * axis, tile.threads);
+}
+
+/** All tiles of the table, each once. */
+export const MATMUL_TILES: readonly MatmulTile[] = [
+  ...new Map(
+    SHAPES.flatMap(({ products }) => products.flatMap(({ tiles }) => tiles))
+      .map((tile) => [tileName(tile), tile]),
+  ).values(),
+];
