@@ -86,7 +86,7 @@ function isOther(a: TokenView, b: TokenView): boolean {
 }
 
 /** Shades of ranks; few enough that most tokens keep theirs from step to step. */
-const SHADES = 16;
+const SHADES = 8;
 
 function shadeOf(rank: number | undefined): number {
   return rank === undefined ? -1 : Math.round(rank * SHADES) / SHADES;
