@@ -142,7 +142,7 @@ export function deviceOpeners(
     const ownBits = isCpu || !bits.includes(usual) ? bits : [usual];
     return (isCpu ? counts : [0]).flatMap((threads) =>
       ownBits.map((one) => async () => {
-        const shapes = await readShapes(options.values.shapes);
+        const shapes = await readShapes(options.values.shapes, backend);
         return await openDevice({
           backend,
           ...(threads > 0 && { threads }),

@@ -84,7 +84,8 @@ export async function openEngine(
   options: EngineOptions = {},
 ): Promise<Engine & { readonly device: Device }> {
   const { device: wanted = "auto", threads, activationBits, onProgress, onWarning } = options;
-  const shapes = await readShapes(options.shapes ?? "auto");
+  const backend = typeof wanted === "string" ? wanted : wanted.info.backend;
+  const shapes = await readShapes(options.shapes ?? "auto", backend);
   await using stack = new AsyncDisposableStack();
   const device = typeof wanted === "string"
     ? stack.use(

@@ -10,7 +10,7 @@
 import { DataError, RequirementError } from "../../core/check.ts";
 import { writeFileAtomic } from "../../core/atomic_file.ts";
 import { sha256 } from "../../core/hash.ts";
-import type { ShapeChoice } from "../../gpu/device.ts";
+import type { Backend, ShapeChoice } from "../../gpu/device.ts";
 import { type AdapterSummary, adapterSummary } from "../../gpu/open_device.ts";
 import { matmulSamples } from "../../kernels/matmul.ts";
 import { MATMUL_TILES, SHAPES } from "../../kernels/shapes.ts";
@@ -103,12 +103,24 @@ export async function writeTuned(path: string, shapes: TunedShapes): Promise<voi
  * Reads what `--shapes` asks for.
  *
  * @param value `auto`, `tuned`, a kind of the table, or a file of `deno task tune`.
+ * @param backend Where the kernels run; Deno's WebGPU, which is what `deno task tune` times, if left out.
  * @returns Which shapes kernels take; undefined for those of the table.
+ * @throws {RequirementError} If tuned shapes are asked for where there is no adapter that they are of.
  * @throws {DataError} If the file is missing or damaged, or of another adapter, driver, runtime or version of the kernels.
  */
-export async function readShapes(value: string): Promise<ShapeChoice | undefined> {
+export async function readShapes(
+  value: string,
+  backend: Backend | "auto" = "webgpu",
+): Promise<ShapeChoice | undefined> {
   if (value === "auto") return undefined;
   if (value !== "tuned" && SHAPE_WORDS.includes(value)) return { kind: value };
+  if (backend === "dawn") {
+    throw new RequirementError({
+      action: `use shapes of ${value}`,
+      requirement: "the device must be webgpu, on which deno task tune times them",
+      current: backend,
+    });
+  }
   const adapter = await adapterSummary();
   if (adapter === undefined) {
     throw new RequirementError({

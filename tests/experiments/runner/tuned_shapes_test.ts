@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { DataError } from "../../../core/check.ts";
+import { DataError, RequirementError } from "../../../core/check.ts";
 import {
   readShapes,
   tunedFolder,
@@ -65,6 +65,17 @@ Deno.test({
     await assertRejects(() => readShapes(path), DataError, "current value is no such file");
     await Deno.remove(folder);
   },
+});
+
+Deno.test("readShapes() takes no shapes under Dawn that were timed under Deno's WebGPU", async () => {
+  assertEquals(await readShapes("wide", "dawn"), { kind: "wide" });
+  for (const value of ["tuned", "one.json"]) {
+    await assertRejects(
+      () => readShapes(value, "dawn"),
+      RequirementError,
+      "the device must be webgpu, on which deno task tune times them: current value is dawn",
+    );
+  }
 });
 
 Deno.test("tunedFolder() lies in the user's cache folder", () => {
