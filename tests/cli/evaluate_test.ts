@@ -12,6 +12,7 @@ import { temporaryFolder } from "../support/model_writer.ts";
 
 const openEngine: OpenEngine = () =>
   Promise.resolve({
+    environment: {},
     openModel: async (role: "large" | "small") => {
       const { name, hash, fileTensorBytes } = await embeddedModel(role, "cpu");
       return { name, hash, fileTensorBytes, load: () => embeddedModel(role, "cpu") };
