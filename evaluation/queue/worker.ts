@@ -166,10 +166,9 @@ class Worker {
       if (error instanceof DataError) this.#refused.set(streams.id, error);
       throw error;
     });
-    const once = deliveryOf(message);
     for (this.#pieces++; !next.done; next = await rows.next()) {
       const row = next.value;
-      await this.#send(streams.answerSubject(row.id), JSON.stringify(row), `${row.id}:${once}`);
+      await this.#send(streams.answerSubject(row.id), JSON.stringify(row));
       this.answers++;
       onAnswer?.(row);
     }
@@ -183,14 +182,18 @@ class Worker {
       return onWarning?.(`${text}; the evaluation is left to other workers`);
     }
     const place = message.subject.split(".").at(-1)!;
-    const once = deliveryOf(message);
-    await this.#send(streams.failureSubject(place), text, `${place}:${once}`);
+    await this.#send(streams.failureSubject(place), text);
     const isLost = error instanceof GpuError && error.isDeviceLost;
     if (isLost || !(error instanceof LabError) || ++this.#failures >= MOST_FAILURES) throw error;
     onWarning?.(text);
   }
 
-  async #send(subject: string, text: string, msgID: string): Promise<void> {
+  /**
+   * Sends something once, however often that has to be tried. Its id is its own: the server drops messages with an id that it
+   * has seen, even if nobody has the first one any more, and the number of a delivery, which it counts, may begin again.
+   */
+  async #send(subject: string, text: string): Promise<void> {
+    const msgID = crypto.randomUUID();
     await this.#server.attempt(() => this.#server.stream.publish(subject, text, { msgID }));
   }
 }
@@ -198,12 +201,4 @@ class Worker {
 /** Where a message is acknowledged; `ackAck()` cannot be tried again. */
 function replyOf(message: JsMsg): string {
   return (message as JsMsg & { readonly reply: string }).reply;
-}
-
-/**
- * Tells deliveries apart. The server drops messages with an id that it has seen, even if nobody has the first one any more,
- * so that only what is sent again for the same delivery may have the same id.
- */
-function deliveryOf({ seq, info }: JsMsg): string {
-  return `${seq}:${info.deliveryCount}`;
 }

@@ -179,6 +179,39 @@ queueTest("queueAnswers() ends with the error of work that keeps failing", async
 });
 
 queueTest(
+  "queueAnswers() counts every failure, though the server may number deliveries from 1 again",
+  async ({ host }) => {
+    const broken: Task = {
+      ...TASK,
+      grade() {
+        throw new GpuError("Cannot answer: the device must like it: current value is poison");
+      },
+    };
+    await using server = await connect(host);
+    const consumers = server.manager.consumers;
+    const forget = async () => {
+      const [streams] = await EvaluationStreams.list(server);
+      const { config } = await consumers.info(streams!.work, "workers");
+      await consumers.delete(streams!.work, "workers");
+      await consumers.add(streams!.work, config);
+    };
+    const stop = new AbortController();
+    const onWarning = () => void forget();
+    const request = { limit: 1 };
+    const rows = Array.fromAsync(
+      queued(host, { request, signal: AbortSignal.timeout(20_000) }),
+    );
+    // A worker gives up after three failures in a row.
+    const workers = [1, 2].map(() =>
+      worker(host, { tasks: [broken], onWarning, signal: stop.signal }).catch(() => {})
+    );
+    await assertRejects(() => rows, DataError, "it failed 3 times");
+    stop.abort();
+    await Promise.all(workers);
+  },
+);
+
+queueTest(
   "runWorker() leaves alone what does not fit, and ends if nothing does",
   async ({ host }) => {
     const rows = Array.fromAsync(queued(host));
