@@ -169,6 +169,9 @@ for (const format of WEIGHT_FORMATS.filter(({ name }) => ["f32", "q4k", "q6"].in
 
 Deno.test("fusedMatmulKernel() names what it does", () => {
   const [format] = WEIGHT_FORMATS.filter(({ name }) => name === "q6");
-  const { name } = fusedMatmulKernel(format!, TILES[2]!, { norm: true, gate: "gelu_pytorch_tanh" });
+  const { name } = fusedMatmulKernel(format!, split(4, 2), {
+    norm: true,
+    gate: "gelu_pytorch_tanh",
+  });
   assertEquals(name, "matmul_q6_split_4x2x256_norm_gelu");
 });
