@@ -4,6 +4,8 @@
  * @module
  */
 
+import { assertEquals } from "@std/assert";
+import type { Device } from "../../gpu/device.ts";
 import type { KernelArrays, KernelContract } from "../../gpu/kernel.ts";
 import { matmulKernel } from "../../kernels/matmul.ts";
 import { matmulGrid, type MatmulTile } from "../../kernels/matmul_tile.ts";
@@ -14,6 +16,7 @@ import {
   type WeightFormat,
   type WeightPlanes,
 } from "../../kernels/weights/format.ts";
+import { runKernel } from "../support/run_kernel.ts";
 import { allowedColumns, randomPlanes, uniform } from "../support/weights.ts";
 
 /** Sizes of a product. */
@@ -135,4 +138,27 @@ export function cpuCasesOf(format: WeightFormat): Case[] {
     { rows: 66, columns: 1280, weightRows: 17, hasBias: true, accumulate: true },
   ];
   return [...casesOf(format), ...more];
+}
+
+/** Compares rows of a product with what they are alone and among others: the bits must be the same. */
+export async function assertSameRows(format: WeightFormat, device: Device): Promise<void> {
+  const size = { rows: 70, columns: allowedColumns(format, 1120), weightRows: 19, hasBias: true };
+  const { kernel, run, stride, outputStride } = runOf(format, portable, size);
+  const all = await runKernel(kernel, run, { device });
+  for (
+    const [row, rows] of [[0, 1], [63, 1], [69, 1], [33, 2], [3, 3], [20, 5], [5, 64]] as const
+  ) {
+    const input = (run.buffers.input as Float32Array).slice(row * stride);
+    const output = new Float32Array(rows * outputStride).fill(7);
+    const alone = await runKernel(kernel, {
+      ...run,
+      buffers: { ...run.buffers, input, output },
+      params: { ...run.params, rows },
+    }, { device });
+    for (let i = 0; i < rows; i++) {
+      const part = (values: ArrayLike<number>, at: number) =>
+        (values as Float32Array).subarray(at * outputStride + 2, (at + 1) * outputStride - 3);
+      assertEquals(part(alone.output!, i), part(all.output!, row + i), `row ${row + i}`);
+    }
+  }
 }

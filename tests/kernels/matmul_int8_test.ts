@@ -10,6 +10,7 @@ import { runKernel } from "../support/run_kernel.ts";
 import { testDevice } from "../support/gpu.ts";
 import { allowedColumns } from "../support/weights.ts";
 import {
+  assertSameRows,
   buffersOf,
   type Case,
   cpuCasesOf,
@@ -64,23 +65,7 @@ for (const format of formats) {
   });
 
   Deno.test(`a row of 8-bit activations gets the same bits alone and among others with ${format.name}`, async () => {
-    const size = { rows: 70, columns: allowedColumns(format, 1120), weightRows: 19, hasBias: true };
-    const { kernel, run, stride, outputStride } = runOf(format, portable, size);
-    const all = await runKernel(kernel, run, { device });
-    for (const [row, rows] of [[0, 1], [63, 1], [69, 1], [33, 2], [20, 5], [5, 64]] as const) {
-      const input = (run.buffers.input as Float32Array).slice(row * stride);
-      const output = new Float32Array(rows * outputStride).fill(7);
-      const alone = await runKernel(kernel, {
-        ...run,
-        buffers: { ...run.buffers, input, output },
-        params: { ...run.params, rows },
-      }, { device });
-      for (let i = 0; i < rows; i++) {
-        const part = (values: ArrayLike<number>, at: number) =>
-          (values as Float32Array).subarray(at * outputStride + 2, (at + 1) * outputStride - 3);
-        assertEquals(part(alone.output!, i), part(all.output!, row + i), `row ${row + i}`);
-      }
-    }
+    await assertSameRows(format, device);
   });
 }
 
