@@ -271,7 +271,7 @@ export class PromptRunner implements Disposable {
     const scores = all.flatMap(({ sequence: { largeScores } }) => largeScores ?? []);
     this.#large.rewind(0, SHARED);
     if (this.#isSummed) this.#large.clearAccumulated();
-    const window = this.#small.size > 0 ? summedTokens({}, tokens.length) : 0;
+    const window = this.#summedTokens(all, tokens.length);
     const largeSums = await withSums(
       this.#large,
       window,
@@ -289,7 +289,7 @@ export class PromptRunner implements Disposable {
       const readers = all.filter(({ setting }) =>
         this.#layers(this.#settings[setting]!) === layers
       );
-      const options = { layers, largeSums: largeSums!, ...events };
+      const options = { layers, largeSums, ...events };
       small.set(layers, await this.#runSmallPrefix(tokens, readers, options));
     }
     return {
@@ -305,7 +305,7 @@ export class PromptRunner implements Disposable {
     readers: readonly Beginning[],
     { layers, largeSums, ...events }: {
       readonly layers: number;
-      readonly largeSums: Float32Array;
+      readonly largeSums: Float32Array | undefined;
       readonly signal?: AbortSignal;
     },
   ): Promise<SmallPrefix> {
@@ -321,7 +321,7 @@ export class PromptRunner implements Disposable {
       session.rewind(0, SHARED);
       session.clearAccumulated();
       const isFirst = kind === PLAIN_SCORES;
-      const window = isFirst ? summedTokens({}, tokens.length) : 0;
+      const window = isFirst ? this.#summedTokens(readers, tokens.length) : 0;
       const found = await withSums(session, window, (exactSums) =>
         session.prefill(tokens, {
           ...{ sequence: SHARED, logits: "none", rowDecay: kind.decay, ...events },
@@ -331,7 +331,7 @@ export class PromptRunner implements Disposable {
       smallSums ??= found;
       sums.set(scoreKey(kind), await session.accumulated(SHARED));
     }
-    const windows = { large: largeSums, small: smallSums! };
+    const windows = { large: largeSums!, small: smallSums! };
     return {
       matches: this.#match(readers, session.model, { tokens: tokens.length, sums: windows }),
       start: { tokens: tokens.length, sums },
@@ -351,9 +351,7 @@ export class PromptRunner implements Disposable {
       if (reader.small) sequence.small!.copyQueries(reader.small);
     }
     const { config } = this.#pair.large;
-    const capture = this.#isFitting(group)
-      ? new RowCapture(config, { tokens: tokens.length, rows: DEFAULT_FIT_ROWS, isGrouped: true })
-      : undefined;
+    const capture = this.#capture(group, config, { tokens: tokens.length, isGrouped: true });
     const largeSums = await this.#runLarge(tokens, group, {
       ...options,
       ...(capture && { capture }),
@@ -391,8 +389,7 @@ export class PromptRunner implements Disposable {
       await runPrunedPrompt(this.#large, tokens, { ...events, promptSequence: first! });
       return undefined;
     }
-    const isMatched = !known && group.some(({ smallSequence }) => smallSequence !== undefined);
-    const window = isMatched ? summedTokens({}, tokens.length) : 0;
+    const window = known ? 0 : this.#summedTokens(group, tokens.length);
     return await withSums(this.#large, window, (exactSums) =>
       runLargeModel(this.#large, tokens, {
         ...{ sequence: place, promptSequences: group, ...events, ...exactSums },
@@ -424,12 +421,9 @@ export class PromptRunner implements Disposable {
     session.rewind(prefix?.start.tokens ?? 0, place);
     session.clearAccumulated(prefix?.start.sums.get(PLAIN_KEY));
     let scores: SmallModelState["scores"] = new Map();
-    const window = prefix ? 0 : summedTokens({}, tokens.length);
-    const capture = this.#isFitting(members)
-      ? new RowCapture(session.model.config, {
-        ...{ tokens: tokens.length, rows: DEFAULT_FIT_ROWS, isGrouped: false },
-      })
-      : undefined;
+    const window = prefix ? 0 : this.#summedTokens(members, tokens.length);
+    const text = { tokens: tokens.length, isGrouped: false };
+    const capture = this.#capture(members, session.model.config, text);
     const sums = await withSums(session, window, async (exactSums) => {
       scores = await runSmallModel(session, tokens, {
         ...{ sequence: place, promptSequences: members, ...events, ...exactSums },
@@ -474,6 +468,24 @@ export class PromptRunner implements Disposable {
 
   #matchBy({ setting }: Beginning): MatchBy {
     return this.#settings[setting]!.match?.by ?? "jaccard";
+  }
+
+  /** First tokens whose attention is summed to match heads by; 0 if all sequences are fitted or have no small model. */
+  #summedTokens(sequences: readonly Beginning[], tokens: number): number {
+    const isMatched = sequences.some((one) =>
+      one.smallSequence !== undefined && this.#matchBy(one) !== "fitted"
+    );
+    return isMatched ? summedTokens({}, tokens) : 0;
+  }
+
+  /** Collects the rows that a map is fitted on, if one is fitted for a sequence. */
+  #capture(
+    sequences: readonly Beginning[],
+    config: Model["config"],
+    text: { readonly tokens: number; readonly isGrouped: boolean },
+  ): RowCapture | undefined {
+    if (!this.#isFitting(sequences)) return undefined;
+    return new RowCapture(config, { ...text, rows: DEFAULT_FIT_ROWS });
   }
 
   /** Whether a map is fitted for one of the sequences. */

@@ -93,6 +93,12 @@ Deno.test("a map that is fitted behind a prefix is that of the whole prompt, nex
     { large: pair.large, small: pair.small!, match: { by: "fitted" } },
     [...prefix, ...rest],
   );
+  // Nothing is summed to match heads by where every setting is fitted.
+  using alone = new PromptRunner(pair, {
+    ...{ settings: settings.slice(0, 1), capacity: CAPACITY, chunk: CHUNK },
+  });
+  using fittedAlone = await alone.run({ prefix, rest, settings: [0] });
+  assertEquals(fittedAlone.snapshots.get(0)!.state, behind.snapshots.get(0)!.state);
   for (const ran of [behind, whole, again]) {
     const [map, ...matches] = by.map((_, setting) => ran.snapshots.get(setting)!.state!);
     assertEquals(map!.map, fitted);
