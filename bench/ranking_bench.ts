@@ -18,15 +18,16 @@ import {
   sketchRotation,
   sketchWords,
 } from "../kernels/key_sketch.ts";
+import { meanRowsCommand } from "../kernels/mean_rows.ts";
 import { pageBoundsCommand } from "../kernels/page_bounds.ts";
 import { pageScoresCommand } from "../kernels/page_scores.ts";
 import { planBySaliencyCommand } from "../kernels/plan_by_saliency.ts";
-import { rankRowsCommand } from "../kernels/rank_rows.ts";
 import { selectedAttentionCommands } from "../kernels/selected_attention.ts";
 import { LIST_HEADER_WORDS } from "../kernels/selection_list.ts";
 import { sketchKeysCommand } from "../kernels/sketch_keys.ts";
 import { sketchQueryCommand } from "../kernels/sketch_query.ts";
 import { sketchScoresCommand } from "../kernels/sketch_scores.ts";
+import { softmaxRowsCommand } from "../kernels/softmax_rows.ts";
 import {
   DEVICE_OPTIONS,
   onEachDevice,
@@ -143,7 +144,7 @@ function layerParts(
     pageBoundsCommand(buffers, pages),
     pageScoresCommand(buffers, { ...pages, scale }),
   ];
-  const rows = [rankRowsCommand(buffers, ranked)];
+  const rows = [softmaxRowsCommand(buffers, ranked), meanRowsCommand(buffers, ranked)];
   const plan = [planBySaliencyCommand(buffers, { ...ranked, groupsPerLayer: kvHeads, listWords })];
   const attend = selectedAttentionCommands(device.info, {
     shape,

@@ -83,11 +83,11 @@ fn sketch_keys(
   let pair = begin / 2u + group.y;
   for (var half = 0u; half < 2u; half++) {
     let token = 2u * pair + half;
-    let is_new = token >= begin && token < end;
+    if (token < begin || token >= end) { continue; }
     let slot = select(params.key_slot, token, params.key_slot == NOT_FIXED);
     let first = (head * params.key_capacity + slot) * HEAD_DIM;
     for (var i = lane; i < HEAD_DIM; i += WORKGROUP_SIZE) {
-      if (is_new) { centered[i] = key_element(first + i) - means[head * HEAD_DIM + i]; }
+      centered[i] = key_element(first + i) - means[head * HEAD_DIM + i];
     }
     workgroupBarrier();
     var square = 0.0;
@@ -103,17 +103,15 @@ fn sketch_keys(
     for (var other = 0u; other < WORKGROUP_SIZE; other++) { total += squares[other]; }
     let scale = sqrt(total / f32(HEAD_DIM));
     let factor = select(0.0, params.level_scale / scale, scale > 0.0);
-    if (is_new) {
-      let block = (head * (params.capacity / 4u) + token / 4u) * 4u * WORDS + token % 4u;
-      for (var word = lane; word < WORDS; word += WORKGROUP_SIZE) {
-        codes[block + 4u * word] = word_of(word, factor);
-      }
-      if (lane == 0u) {
-        let place = head * (params.capacity / 2u) + pair;
-        let bits = pack2x16float(vec2f(scale, 0.0));
-        let old = scales[place];
-        scales[place] = select((old & 0xffff0000u) | bits, (old & 0xffffu) | (bits << 16u), half == 1u);
-      }
+    let block = (head * (params.capacity / 4u) + token / 4u) * 4u * WORDS + token % 4u;
+    for (var word = lane; word < WORDS; word += WORKGROUP_SIZE) {
+      codes[block + 4u * word] = word_of(word, factor);
+    }
+    if (lane == 0u) {
+      let place = head * (params.capacity / 2u) + pair;
+      let bits = pack2x16float(vec2f(scale, 0.0));
+      let old = scales[place];
+      scales[place] = select((old & 0xffff0000u) | bits, (old & 0xffffu) | (bits << 16u), half == 1u);
     }
     workgroupBarrier();
   }

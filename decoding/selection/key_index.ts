@@ -53,7 +53,7 @@ export interface DeviceIndex extends Disposable {
    *
    * @param forward Model with the cache that the key is written to.
    * @param layer The layer.
-   * @param rows Written to: scores in base 2, f32 [sequences, queryHeads, capacity], as `rank_rows` takes them.
+   * @param rows Written to: scores in base 2, f32 [sequences, queryHeads, capacity], as `softmax_rows` takes them.
    * @returns Commands.
    */
   score(forward: ForwardState, layer: number, rows: DeviceBuffer): Command[];

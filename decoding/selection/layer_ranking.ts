@@ -6,8 +6,9 @@
  */
 
 import type { Command, DeviceBuffer } from "../../gpu/device.ts";
+import { meanRowsCommand } from "../../kernels/mean_rows.ts";
 import { planBySaliencyCommand } from "../../kernels/plan_by_saliency.ts";
-import { rankRowsCommand } from "../../kernels/rank_rows.ts";
+import { softmaxRowsCommand } from "../../kernels/softmax_rows.ts";
 import type { ForwardState } from "../../models/forward/forward.ts";
 import type { PolicyBuffers, PolicyShape } from "./buffers.ts";
 import { createDeviceIndex, type DeviceIndex, type IndexedSequence } from "./key_index.ts";
@@ -116,11 +117,14 @@ export class LayerRanking implements Disposable {
     const { rows, saliency } = this;
     const { sinks } = weights.layers[layer]!;
     const sizes = { sequences, queryHeads, kvHeads, capacity, listWords };
-    const ranked = rankRowsCommand(
-      { state, joined: buffers.joined, rows, saliency, sinks },
-      { ...sizes, groupHeads: heads, groupOffset: layer * perLayer, groups: total },
-    );
-    const scored = [...this.#index.score(forward, layer, rows), ranked];
+    const scored = [
+      ...this.#index.score(forward, layer, rows),
+      softmaxRowsCommand({ state, rows, sinks }, sizes),
+      meanRowsCommand(
+        { state, joined: buffers.joined, rows, saliency },
+        { ...sizes, groupHeads: heads, groupOffset: layer * perLayer, groups: total },
+      ),
+    ];
     if (!budgets) return scored;
     const { match, lists } = buffers;
     const plan = planBySaliencyCommand({ state, saliency, budgets, match, lists }, {

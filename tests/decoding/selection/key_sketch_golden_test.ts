@@ -17,10 +17,10 @@ import {
   sketchRotation,
   sketchWords,
 } from "../../../kernels/key_sketch.ts";
-import { rankRowsCommand } from "../../../kernels/rank_rows.ts";
 import { sketchKeysCommand } from "../../../kernels/sketch_keys.ts";
 import { sketchQueryCommand } from "../../../kernels/sketch_query.ts";
 import { sketchScoresCommand } from "../../../kernels/sketch_scores.ts";
+import { softmaxRowsCommand } from "../../../kernels/softmax_rows.ts";
 import golden from "../../fixtures/key_sketch.json" with { type: "json" };
 import { kernelTest } from "../../support/gpu.ts";
 
@@ -57,8 +57,6 @@ for (const { bits, codes, rows } of golden.sketches) {
         queries: words(queryHeads * sketchElements(size)),
         factors: words(2 * queryHeads),
         rows: words(queryHeads * tokens),
-        saliency: words(tokens),
-        joined: filled(Uint32Array.of(queryHeads)),
       };
       const [start, newest] = [filled(Uint32Array.of(0, 0)), filled(Uint32Array.of(0, tokens - 1))];
       const shape = { ...size, sequences: 1, queryHeads, kvHeads: 1, capacity: tokens };
@@ -68,10 +66,7 @@ for (const { bits, codes, rows } of golden.sketches) {
         sketchKeysCommand({ ...buffers, state: start }, { ...shape, rowsPerSequence: tokens }),
         sketchQueryCommand({ ...buffers, state: newest }, { ...shape, stride, scale }),
         sketchScoresCommand(device.info, { ...buffers, state: newest }, shape),
-        rankRowsCommand(
-          { ...buffers, state: newest },
-          { ...shape, groupHeads: queryHeads, groupOffset: 0, groups: 1 },
-        ),
+        softmaxRowsCommand({ ...buffers, state: newest }, shape),
       ];
       device.submit(stack.use(await device.record("golden", commands)));
       const written = new Uint32Array(await device.read(buffers.codes));
