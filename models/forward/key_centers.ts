@@ -110,12 +110,11 @@ export function addKeyCenters(
   });
 }
 
-/** Mean cosine and sine of a pair's angle over the first positions. */
+/** Mean cosine and sine of a pair's angle over the first positions: a geometric sum of turns. */
 function meanTurn(frequency: number): [cosine: number, sine: number] {
-  let [cosine, sine] = [0, 0];
-  for (let position = 0; position < CENTER_POSITIONS; position++) {
-    cosine += Math.cos(position * frequency);
-    sine += Math.sin(position * frequency);
-  }
-  return [cosine / CENTER_POSITIONS, sine / CENTER_POSITIONS];
+  if (frequency === 0) return [1, 0];
+  const length = Math.sin(CENTER_POSITIONS * frequency / 2) /
+    (CENTER_POSITIONS * Math.sin(frequency / 2));
+  const angle = (CENTER_POSITIONS - 1) * frequency / 2;
+  return [length * Math.cos(angle), length * Math.sin(angle)];
 }
