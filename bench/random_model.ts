@@ -166,6 +166,7 @@ async function randomLayer(maker: MatrixMaker, config: ModelConfig): Promise<Lay
       ...queryKeyValue!,
       ...(hasQkvBias && { bias: maker.vector(outputs, 0) }),
     }],
+    ...(hasQkvBias && { keyBias: new Float64Array(kvHeads * headDim) }),
     output: await map(hidden, heads),
     mlpNorm: maker.vector(hidden, 1),
     gateUp: await map(2 * mlp, hidden),

@@ -2,7 +2,7 @@
 
 import { copy_vectors } from "./attention";
 import { entries_of, full_of, list_at, Listed } from "./lists";
-import { rotate_head, store_head } from "./rope_cache";
+import { add_vector, rotate_head, store_head, subtract_vector } from "./rope_cache";
 
 @unmanaged
 class RerotateKeys extends Listed {
@@ -10,8 +10,10 @@ class RerotateKeys extends Listed {
   counted: usize;
   rotation: usize;
   keys: usize;
+  center: usize;
   rerotated: usize;
   groups_per_layer: u32;
+  has_center: u32;
   HEAD_DIM: u32;
   HAS_F32_KEYS: u32;
   thread_scratch: usize;
@@ -25,7 +27,9 @@ export function rerotate_keys(args: RerotateKeys, first: u32, last: u32, thread:
   for (let item = first; item < last; item++) {
     const sequence = load<u32>(args.state) + item / args.groups_per_layer;
     const is_counted = load<u32>(args.counted + 4 * <usize>sequence) != 0;
-    const list = list_at(args, sequence, item % args.groups_per_layer);
+    const group = item % args.groups_per_layer;
+    const center = args.center + 4 * <usize>group * head_dim;
+    const list = list_at(args, sequence, group);
     const entries = entries_of(args, list);
     const full = <usize>full_of(args, list);
     const newest = full > 0 ? load<u32>(entries + 8 * (full - 1)) : 0;
@@ -38,7 +42,9 @@ export function rerotate_keys(args: RerotateKeys, first: u32, last: u32, thread:
       }
       copy_vectors(args.keys + slot * bytes, args.HAS_F32_KEYS, head_dim, scratch);
       const rotation = args.rotation + 4 * <usize>dropped * head_dim;
+      if (args.has_center == 1) add_vector(scratch, center, head_dim);
       rotate_head(scratch, rotation, head_dim, scratch);
+      if (args.has_center == 1) subtract_vector(scratch, center, head_dim);
       store_head(scratch, head_dim, args.HAS_F32_KEYS, args.rerotated, slot);
     }
   }

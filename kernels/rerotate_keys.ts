@@ -30,10 +30,17 @@ export const REROTATE_KEYS_CONTRACT = {
     lists: "read u32",
     rotation: "read f32",
     keys: "read u32",
+    center: "read f32",
     rerotated: "write u32",
   },
   constants: { WORKGROUP_SIZE, HEAD_DIM: 64, HAS_F32_KEYS: 0 },
-  params: { group_offset: "u32", groups: "u32", group_heads: "u32", list_words: "u32" },
+  params: {
+    group_offset: "u32",
+    groups: "u32",
+    group_heads: "u32",
+    list_words: "u32",
+    has_center: "u32",
+  },
 } as const;
 
 /** Contract and twin of `rerotate_keys.wgsl`. */
@@ -66,12 +73,17 @@ function rerotateListed(
     const list = listOf(buffers.lists, params, headGroup);
     if (!list) continue;
     const { full, fullRows } = list;
+    const center = params.has_center === 1
+      ? buffers.center.subarray(place % perLayer * headDim, (place % perLayer + 1) * headDim)
+      : new Float32Array(headDim);
     full.forEach((token, entry) => {
       const first = fullRows[entry]! * headDim;
-      const key = Float64Array.from(keys.subarray(first, first + headDim));
+      const key = keys.subarray(first, first + headDim);
       const dropped = full.at(-1)! - token - (full.length - 1 - entry);
       const steps = buffers.counted[sequence] === 0 ? 0 : dropped;
-      rerotated.set(rotateHead(key, steps, buffers.rotation), first);
+      const whole = Float64Array.from(key, (value, i) => value + center[i]!);
+      const rotated = rotateHead(whole, steps, buffers.rotation);
+      rerotated.set(rotated.map((value, i) => value - center[i]!), first);
     });
   }
 }
@@ -84,27 +96,35 @@ export interface RerotateKeysShape extends ListedLayer {
   readonly keyFormat?: KvFormat | undefined;
 }
 
+/** Buffers of `rerotate_keys`; see the header of its WGSL. Without a center keys are stored as they are. */
+export type RerotateKeysBuffers =
+  & Omit<DispatchBuffers<typeof REROTATE_KEYS_CONTRACT>, "center">
+  & Partial<Pick<DispatchBuffers<typeof REROTATE_KEYS_CONTRACT>, "center">>;
+
 /**
  * Prepares the rerotation of a layer's listed keys.
  *
  * Rows of a block that share lists need nothing more: the block's tokens are adjacent at the end of each list.
  *
- * @param buffers What it reads and writes; see the header of its WGSL.
+ * @param buffers What it reads and writes; with a center, each KV head must have a selection of its own.
  * @param shape Sizes.
  * @returns The command.
  * @throws {RequirementError} If the head size is not supported.
  */
 export function rerotateKeysCommand(
-  buffers: DispatchBuffers<typeof REROTATE_KEYS_CONTRACT>,
+  buffers: RerotateKeysBuffers,
   shape: RerotateKeysShape,
 ): Command {
   const { headDim } = shape;
   checkInteger("rerotate keys", "headDim / 4", { value: headDim / 4, min: 1 });
   return dispatch({
     kernel: rerotateKeys,
-    buffers,
+    buffers: { ...buffers, center: buffers.center ?? buffers.rotation },
     constants: { HEAD_DIM: headDim, HAS_F32_KEYS: shape.keyFormat === "f32" ? 1 : 0 },
-    params: listParams("rerotate keys", shape),
+    params: {
+      ...listParams("rerotate keys", shape),
+      has_center: buffers.center === undefined ? 0 : 1,
+    },
     grid: rerotateKeysGrid(shape),
   });
 }

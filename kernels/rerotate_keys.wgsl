@@ -7,6 +7,7 @@
 //         rotation   f32[positions, HEAD_DIM]: per position HEAD_DIM / 2 cosines, then as many sines
 //         keys       f16x2[head vectors, HEAD_DIM / 2], after rotation by their own position; the bits of
 //                    f32[head vectors, HEAD_DIM] if HAS_F32_KEYS is 1
+//         center     f32[selections of the layer, HEAD_DIM], subtracted from keys before and after; read if has_center is 1
 // writes  rerotated  like keys, in the same rows; rows that no list of the layer names stay unchanged
 // twin    rerotate_keys.ts
 
@@ -21,6 +22,7 @@ struct Params {
   groups: u32,        // selections of all layers
   group_heads: u32,   // query heads of a selection
   list_words: u32,
+  has_center: u32,
 }
 
 @group(0) @binding(0) var<storage, read> state: array<u32>;
@@ -28,7 +30,8 @@ struct Params {
 @group(0) @binding(2) var<storage, read> lists: array<u32>;
 @group(0) @binding(3) var<storage, read> rotation: array<vec2f>;
 @group(0) @binding(4) var<storage, read> keys: array<u32>;
-@group(0) @binding(5) var<storage, read_write> rerotated: array<u32>;
+@group(0) @binding(5) var<storage, read> center: array<vec2f>;
+@group(0) @binding(6) var<storage, read_write> rerotated: array<u32>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 // Two elements of a key.
@@ -81,10 +84,15 @@ fn rerotate_keys(
     } else {
       let cosine = rotation[steps * head_pairs + pair];
       let sine = rotation[steps * head_pairs + pair + head_lanes];
-      let x = pair_of(word);
-      let y = pair_of(word + head_lanes);
-      store(word, x * cosine - y * sine);
-      store(word + head_lanes, y * cosine + x * sine);
+      var subtracted = vec4f();
+      if (params.has_center == 1u) {
+        let place = id.y * head_pairs + pair;
+        subtracted = vec4f(center[place], center[place + head_lanes]);
+      }
+      let x = pair_of(word) + subtracted.xy;
+      let y = pair_of(word + head_lanes) + subtracted.zw;
+      store(word, x * cosine - y * sine - subtracted.xy);
+      store(word + head_lanes, y * cosine + x * sine - subtracted.zw);
     }
   }
 }

@@ -8,6 +8,7 @@ class RopeCache {
   rotation: usize;
   q_norm: usize;
   k_norm: usize;
+  center: usize;
   qkv: usize;
   keys: usize;
   values: usize;
@@ -23,6 +24,7 @@ class RopeCache {
   first_head: u32;
   heads: u32;
   query_rotation: u32;
+  has_center: u32;
   HEAD_DIM: u32;
   HAS_F32_KEYS: u32;
   HAS_F32_VALUES: u32;
@@ -65,6 +67,20 @@ export function rotate_head(head: usize, rotation: usize, head_dim: usize, targe
     const sine = load<f32>(rotation + half + i);
     store<f32>(target + i, a * cosine - b * sine);
     store<f32>(target + half + i, b * cosine + a * sine);
+  }
+}
+
+/** Adds a vector to a head, in place. */
+export function add_vector(head: usize, vector: usize, head_dim: usize): void {
+  for (let i: usize = 0; i < head_dim * 4; i += 16) {
+    v128.store(head + i, f32x4.add(v128.load(head + i), v128.load(vector + i)));
+  }
+}
+
+/** Subtracts a vector from a head, in place. */
+export function subtract_vector(head: usize, vector: usize, head_dim: usize): void {
+  for (let i: usize = 0; i < head_dim * 4; i += 16) {
+    v128.store(head + i, f32x4.sub(v128.load(head + i), v128.load(vector + i)));
   }
 }
 
@@ -118,6 +134,10 @@ export function rope_cache(args: RopeCache, first: u32, last: u32, thread: u32):
     // A pair is read before it is written, so a head may be rotated in place.
     const target = is_query ? own : scratch;
     rotate_head(normal, rotation, head_dim, target);
-    if (!is_query) store_head(target, head_dim, args.HAS_F32_KEYS, args.keys, slot);
+    if (is_query) continue;
+    if (args.has_center == 1) {
+      subtract_vector(target, args.center + 4 * <usize>kv_head * head_dim, head_dim);
+    }
+    store_head(target, head_dim, args.HAS_F32_KEYS, args.keys, slot);
   }
 }

@@ -25,6 +25,7 @@ export const ROPE_CACHE_CONTRACT = {
     rotation: "read f32",
     q_norm: "read f32",
     k_norm: "read f32",
+    center: "read f32",
     qkv: "write f32",
     keys: "write u32",
     values: "write u32",
@@ -44,6 +45,7 @@ export const ROPE_CACHE_CONTRACT = {
     first_head: "u32",
     heads: "u32",
     query_rotation: "u32",
+    has_center: "u32",
   },
   workgroupBytes: 4 * WORKGROUP_SIZE,
 } as const;
@@ -92,7 +94,11 @@ function rotateAndStore(run: KernelRun<typeof ROPE_CACHE_CONTRACT>): void {
       if (head >= query_heads + kv_heads) values.set(input, slot);
       else {
         const normal = normalizeHead(input, buffers.k_norm, params);
-        keys.set(rotateHead(normal, position, buffers.rotation), slot);
+        const rotated = rotateHead(normal, position, buffers.rotation);
+        const center = params.has_center === 1
+          ? buffers.center.subarray(kvHead * headDim, (kvHead + 1) * headDim)
+          : [];
+        keys.set(rotated.map((value, i) => value - (center[i] ?? 0)), slot);
       }
     }
   }
@@ -177,10 +183,13 @@ function writeParams(
   return { write_capacity: write.capacity, write_slot: write.slot };
 }
 
-/** Buffers of `rope_cache`; see the header of its WGSL. Models without QK norms leave out the norm weights. */
+/**
+ * Buffers of `rope_cache`; see the header of its WGSL. Models without QK norms leave out the norm weights, and what stores
+ * keys as they are the center.
+ */
 export type RopeCacheBuffers =
-  & Omit<DispatchBuffers<typeof ROPE_CACHE_CONTRACT>, "q_norm" | "k_norm">
-  & Partial<Pick<DispatchBuffers<typeof ROPE_CACHE_CONTRACT>, "q_norm" | "k_norm">>;
+  & Omit<DispatchBuffers<typeof ROPE_CACHE_CONTRACT>, "q_norm" | "k_norm" | "center">
+  & Partial<Pick<DispatchBuffers<typeof ROPE_CACHE_CONTRACT>, "q_norm" | "k_norm" | "center">>;
 
 /**
  * Prepares the rotation and cache write of a step.
@@ -196,7 +205,7 @@ export function ropeCacheCommand(buffers: RopeCacheBuffers, shape: RopeCacheShap
   const action = "rotate heads";
   const { headDim, queryHeads, kvHeads, stride, sequences, rowsPerSequence } = shape;
   const heads = queryHeads + 2 * kvHeads;
-  const { state, rotation, q_norm, k_norm, qkv, keys, values } = buffers;
+  const { state, rotation, q_norm, k_norm, center, qkv, keys, values } = buffers;
   checkInteger(action, "headDim / 4", { value: headDim / 4, min: 1, max: WORKGROUP_SIZE });
   checkInteger(action, "stride / 2", { value: stride / 2, min: heads * headDim / 2 });
   if ((q_norm === undefined) !== (k_norm === undefined)) {
@@ -213,6 +222,7 @@ export function ropeCacheCommand(buffers: RopeCacheBuffers, shape: RopeCacheShap
       rotation,
       q_norm: q_norm ?? rotation,
       k_norm: k_norm ?? rotation,
+      center: center ?? rotation,
       qkv,
       keys,
       values,
@@ -234,6 +244,7 @@ export function ropeCacheCommand(buffers: RopeCacheBuffers, shape: RopeCacheShap
       ...writeParams(shape),
       ...headRange(shape),
       query_rotation: shape.queryRotation ?? 0,
+      has_center: center === undefined ? 0 : 1,
     },
     grid: ropeCacheGrid(shape),
   });

@@ -6,6 +6,7 @@
 //                   the rows from query_rotation on, where the two are multiplied by the scale of a query
 //         q_norm    f32[HEAD_DIM], weights of the norm of query heads; read if has_norm is 1
 //         k_norm    f32[HEAD_DIM], the same for key heads
+//         center    f32[kv_heads, HEAD_DIM], subtracted from rotated keys; read if has_center is 1
 // writes  qkv       f32[rows, stride]: query, key and value heads; queries are rotated in place
 //         keys      f16x2[sequences, kv_heads, write_capacity, HEAD_DIM / 2], after rotation; the bits of
 //                   f32[sequences, kv_heads, write_capacity, HEAD_DIM] if HAS_F32_KEYS is 1
@@ -33,15 +34,17 @@ struct Params {
   first_head: u32,      // heads of a row before it are left alone
   heads: u32,           // how many are processed
   query_rotation: u32,  // row of rotation for a query at position 0; 0 where queries turn as keys do
+  has_center: u32,
 }
 
 @group(0) @binding(0) var<storage, read> state: array<u32>;
 @group(0) @binding(1) var<storage, read> rotation: array<vec2f>;
 @group(0) @binding(2) var<storage, read> q_norm: array<vec2f>;
 @group(0) @binding(3) var<storage, read> k_norm: array<vec2f>;
-@group(0) @binding(4) var<storage, read_write> qkv: array<vec2f>;
-@group(0) @binding(5) var<storage, read_write> keys: array<u32>;
-@group(0) @binding(6) var<storage, read_write> values: array<u32>;
+@group(0) @binding(4) var<storage, read> center: array<vec2f>;
+@group(0) @binding(5) var<storage, read_write> qkv: array<vec2f>;
+@group(0) @binding(6) var<storage, read_write> keys: array<u32>;
+@group(0) @binding(7) var<storage, read_write> values: array<u32>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 var<workgroup> partial: array<f32, WORKGROUP_SIZE>;
@@ -100,6 +103,10 @@ fn rope_cache(
       let own_slot = select(params.write_slot, ring_slot, params.write_slot == NOT_FIXED);
       let slot = (sequence * params.kv_heads + kv_head) * params.write_capacity + own_slot;
       let word = slot * head_pairs + pair;
+      if (!is_value && params.has_center == 1u) {
+        let place = kv_head * head_pairs + pair;
+        x -= vec4f(center[place], center[place + head_lanes]);
+      }
       if (is_value && HAS_F32_VALUES == 1u) {
         let bits = bitcast<vec4u>(x);
         values[2u * word] = bits.x;

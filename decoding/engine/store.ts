@@ -16,6 +16,7 @@ import { unpackFloat16 } from "../../core/float16.ts";
 import { NO_TAPS } from "../session/commands.ts";
 import { readVectors } from "../session/vectors.ts";
 import type { ForwardState } from "../../models/forward/forward.ts";
+import { addKeyCenters } from "../../models/forward/key_centers.ts";
 import type { PolicyBuffers, PolicyShape } from "../selection/buffers.ts";
 import type { SequenceSettings } from "../selection/sequence_settings.ts";
 import { type ListSource, packLists, perGroup, residentRows } from "../selection/lists.ts";
@@ -219,12 +220,14 @@ export class PolicyStore implements Disposable {
   #vectorsOf(sequence: number, landed: Uint32Array): Float32Array {
     const { layers, sequences, kvHeads, headDim } = this.#store.shape;
     const words = kvHeads * headDim / 2;
-    const vectors = new Uint32Array(2 * layers * words);
+    const halves = new Uint32Array(2 * layers * words);
     for (let part = 0; part < 2 * layers; part++) {
       const first = (part * sequences + sequence) * words;
-      vectors.set(landed.subarray(first, first + words), part * words);
+      halves.set(landed.subarray(first, first + words), part * words);
     }
-    return unpackFloat16(vectors);
+    const vectors = unpackFloat16(halves);
+    addKeyCenters(this.forward, vectors);
+    return vectors;
   }
 
   /**

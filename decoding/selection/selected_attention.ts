@@ -183,12 +183,14 @@ function rerotateStep(
 ): Command[] {
   const { workspace: { state }, cache, config: { headDim } } = forward;
   const { groups, listWords, sequences } = shape;
+  const center = forward.keyCenters?.layers[layer]?.buffer;
   return [rerotateKeysCommand({
     state,
     counted: rerotated.counted,
     lists: buffers.lists,
     rotation: layerRotation(forward, layer),
     keys: cache.layers[layer]!.keys,
+    ...(center && { center }),
     rerotated: rerotated.keys,
   }, {
     headDim,

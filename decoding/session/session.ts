@@ -9,6 +9,7 @@ import { checkInteger, GpuError, RequirementError } from "../../core/check.ts";
 import type { DeviceBuffer } from "../../gpu/device.ts";
 import { layerWindows } from "../../models/layer_windows.ts";
 import type { Model } from "../../models/load.ts";
+import { createKeyCenters } from "../../models/forward/key_centers.ts";
 import { rotationTable } from "../../models/forward/rotation.ts";
 import { createTaps } from "../../models/forward/taps.ts";
 import type { ForwardState } from "../../models/forward/forward.ts";
@@ -95,6 +96,9 @@ export class Session implements Disposable {
       })),
       taps: stack.use(createTaps(device, config, { capacity, sequences, accumulate, masked })),
       rotation: stack.use(device.createBuffer("rotation table", table.byteLength)),
+      ...(!options.isExact && {
+        keyCenters: stack.use(createKeyCenters(device, config, model.weights.layers)),
+      }),
     };
     device.write(this.#state.rotation, 0, table);
     this.#runner = new StepRunner(this.#state, this.#chunk);

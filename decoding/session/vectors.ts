@@ -8,6 +8,7 @@ import { formatBytes, layerSlots } from "../../cache/full_cache.ts";
 import { checkInteger } from "../../core/check.ts";
 import { unpackFloat16 } from "../../core/float16.ts";
 import type { ForwardState } from "../../models/forward/forward.ts";
+import { addKeyCenters } from "../../models/forward/key_centers.ts";
 import { copyCommand } from "./commands.ts";
 import { slotRanges, type TokenRange } from "./saved_tokens.ts";
 
@@ -18,16 +19,17 @@ const MAX_BYTES = 16 * 2 ** 20;
  * Reads rotated keys and values of tokens from a cache that holds them at their positions, modulo the slots of a ring, both
  * in one format.
  *
- * @param state Model and buffers.
+ * @param state Model and buffers; keys are whole again, whatever the cache stores of them.
  * @param range Which tokens of which sequence, which every layer must hold.
  * @returns Vectors, [layers, keys and values, kvHeads, tokens, headDim].
  * @throws {RequirementError} If a layer has too few slots for them.
  * @throws {GpuError} If the device has too little memory for a copy.
  */
 export async function readVectors(
-  { device, config, cache }: Pick<ForwardState, "device" | "config" | "cache">,
+  state: Pick<ForwardState, "device" | "config" | "cache" | "keyCenters">,
   { sequence, from, to }: TokenRange & { readonly sequence: number },
 ): Promise<Float32Array> {
+  const { device, config, cache } = state;
   const { layers, kvHeads, headDim } = config;
   const rowBytes = headDim * formatBytes(cache.shape.keyFormat);
   const byteLength = rowBytes * (to - from);
@@ -63,5 +65,6 @@ export async function readVectors(
       : unpackFloat16(new Uint32Array(bytes));
     vectors.set(elements, 2 * first * kvHeads * headDim * (to - from));
   }
+  addKeyCenters(state, vectors);
   return vectors;
 }

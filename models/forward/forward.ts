@@ -9,6 +9,7 @@ import type { Command, Device, DeviceBuffer } from "../../gpu/device.ts";
 import type { AttentionShape } from "../../kernels/attention_shape.ts";
 import type { ModelConfig } from "../config.ts";
 import { rotationFactor } from "./rotation.ts";
+import type { KeyCenters } from "./key_centers.ts";
 import type { AttentionTaps } from "./taps.ts";
 import type { ModelWeights } from "../weights/weights.ts";
 import type { Workspace } from "./workspace.ts";
@@ -29,6 +30,8 @@ export interface ForwardState {
   readonly taps: AttentionTaps;
   /** Cosines and sines per position for each rotation of the model; see `layerRotation`. */
   readonly rotation: DeviceBuffer;
+  /** What is subtracted from keys before they are cached; nothing if left out. */
+  readonly keyCenters?: KeyCenters;
 }
 
 /** How many rows a step has. */

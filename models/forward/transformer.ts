@@ -194,10 +194,12 @@ function ropeStep(state: ForwardState, step: StepShape, layer: number): Command 
   const weights = state.weights.layers[layer]!;
   const { keys, values, write } = state.cache.layers[layer]!;
   const hasHeadNorms = config.hasQkNorm && !config.isQkNormJoint;
+  const center = state.keyCenters?.layers[layer]?.buffer;
   return ropeCacheCommand({
     state: workspace.state,
     rotation: layerRotation(state, layer),
     ...(hasHeadNorms && { q_norm: weights.queryNorm!, k_norm: weights.keyNorm! }),
+    ...(center && { center }),
     qkv: workspace.queryKeyValue,
     keys,
     values,

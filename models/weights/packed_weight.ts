@@ -80,6 +80,32 @@ export async function loadWeight(
 }
 
 /**
+ * Reads vectors, joined one after the other.
+ *
+ * @param names Canonical names of tensors; their elements may be stored in any way.
+ * @returns Their elements.
+ * @throws {DataError} If a tensor is missing or an element is not finite.
+ */
+export async function readVector(
+  source: TensorSource,
+  names: readonly string[],
+): Promise<Float64Array> {
+  const parts: number[] = [];
+  for (const name of names) {
+    const { type, shape } = findTensor(source, name);
+    const columns = shape.reduce((product, length) => product * length, 1);
+    const { format } = TENSOR_TYPES[type]!;
+    const planes = createPlanes(format, { rows: 1, columns });
+    const data = await source.readRows(name, 0, rowsOf({ shape }));
+    packRows(planes, data, { type, name, rows: 1, columns, firstRow: 0 });
+    const values = new Float64Array(paddedColumns(columns));
+    rowReader(format, planes, columns)(0, values);
+    for (const value of values.subarray(0, columns)) parts.push(value);
+  }
+  return Float64Array.from(parts);
+}
+
+/**
  * Loads vectors as f32, joined one after the other.
  *
  * @param names Canonical names of tensors; their elements may be stored in any way.
@@ -92,20 +118,9 @@ export async function loadVector(
   names: readonly string[],
   offset = 0,
 ): Promise<DeviceBuffer> {
-  const parts: number[] = [];
-  for (const name of names) {
-    const { type, shape } = findTensor(source, name);
-    const columns = shape.reduce((product, length) => product * length, 1);
-    const { format } = TENSOR_TYPES[type]!;
-    const planes = createPlanes(format, { rows: 1, columns });
-    const data = await source.readRows(name, 0, rowsOf({ shape }));
-    packRows(planes, data, { type, name, rows: 1, columns, firstRow: 0 });
-    const values = new Float64Array(paddedColumns(columns));
-    rowReader(format, planes, columns)(0, values);
-    for (const value of values.subarray(0, columns)) parts.push(value + offset);
-  }
-  const buffer = device.createBuffer(names.join(", "), 4 * parts.length);
-  device.write(buffer, 0, Float32Array.from(parts));
+  const values = Float32Array.from(await readVector(source, names), (value) => value + offset);
+  const buffer = device.createBuffer(names.join(", "), values.byteLength);
+  device.write(buffer, 0, values);
   return buffer;
 }
 

@@ -7,7 +7,7 @@
 import type { Device, DeviceBuffer } from "../../gpu/device.ts";
 import type { ModelConfig } from "../config.ts";
 import { blockNormNames } from "./block_norms.ts";
-import { loadVector, loadWeight, type PackedWeight } from "./packed_weight.ts";
+import { loadVector, loadWeight, type PackedWeight, readVector } from "./packed_weight.ts";
 import type { TensorSource } from "./tensor_source.ts";
 
 /** A linear map whose output starts at a column of a wider row. */
@@ -26,6 +26,8 @@ export interface LayerWeights {
   readonly attentionNorm?: DeviceBuffer;
   /** Projections to queries, keys and values; their outputs lie side by side in that order. */
   readonly queryKeyValue: readonly Projection[];
+  /** What the projection to keys adds, [kvHeads * headDim]; absent where it adds nothing. */
+  readonly keyBias?: Float64Array;
   /** Scale of the norm of each query head, [headDim], or of all of them, [queryHeads * headDim]; absent where there is none. */
   readonly queryNorm?: DeviceBuffer;
   /** Scale of the norm of each key head, [headDim], or of all of them, [kvHeads * headDim]; absent where there is none. */
@@ -116,10 +118,13 @@ async function loadLayer(loader: Loader, layer: number): Promise<LayerWeights> {
   const prefix = `model.layers.${layer}`;
   const attention = `${prefix}.self_attn`;
   const heads = ["q_proj", "k_proj", "v_proj"].map((name) => `${attention}.${name}`);
+  const keyBias = `${attention}.k_proj.bias`;
   const norms = await loadNorms(loader, prefix);
   return {
     ...norms,
     queryKeyValue: await projections(loader, heads),
+    ...(loader.source.tensors.has(keyBias) &&
+      { keyBias: await readVector(loader.source, [keyBias]) }),
     ...(loader.config.hasQkNorm && {
       queryNorm: await norm(loader, `${attention}.q_norm.weight`),
       keyNorm: await norm(loader, `${attention}.k_norm.weight`),

@@ -32,6 +32,11 @@ export interface RandomShape {
   readonly headDim: number;
   /** Whether queries, keys and values have biases. */
   readonly hasBias: boolean;
+  /**
+   * Size of the key biases of each head's slowest pair of elements, which then hardly rotates, as in Qwen2.5; like other
+   * biases if left out.
+   */
+  readonly largeKeyBias?: number;
 }
 
 /** Large models: one, two and three query heads to a KV head, with and without biases. */
@@ -82,7 +87,9 @@ export async function randomPair(
 ): Promise<RandomPair> {
   using stack = new DisposableStack();
   const large = stack.use(await randomModel(backend, { shape, seed }));
-  const small = stack.use(await randomModel(backend, { shape: SMALL, seed: seed + 1 }));
+  const { largeKeyBias } = shape;
+  const smallShape = { ...SMALL, ...(largeKeyBias !== undefined && { largeKeyBias }) };
+  const small = stack.use(await randomModel(backend, { shape: smallShape, seed: seed + 1 }));
   const owned = stack.move();
   return { large, small, [Symbol.dispose]: () => owned.dispose() };
 }
@@ -108,26 +115,35 @@ export async function randomModel(
     vocabulary: VOCABULARY,
     contextLength: 5000,
     hasQkvBias: shape.hasBias,
+    ...(shape.largeKeyBias !== undefined && { ropeBase: 1e6 }),
   };
-  return await randomModelOf(backend, { values: configJson(config), seed });
+  const { largeKeyBias } = shape;
+  const values = configJson(config);
+  return await randomModelOf(backend, { values, seed, ...(largeKeyBias && { largeKeyBias }) });
 }
 
 /**
  * Makes a model of any family whose norms are around 1.
  *
  * @param backend Where it runs, as for `randomPair`.
- * @param content What its `config.json` says, and the seed of its weights.
+ * @param content What its `config.json` says, the seed of its weights, and large key biases as in `RandomShape`.
  * @returns The model.
  */
 export async function randomModelOf(
   backend: Backend | Device,
-  { values, seed }: { readonly values: Readonly<Record<string, unknown>>; readonly seed: number },
+  { values, seed, largeKeyBias }: {
+    readonly values: Readonly<Record<string, unknown>>;
+    readonly seed: number;
+    readonly largeKeyBias?: number;
+  },
 ): Promise<Model> {
   const config = configFromJson({ location: "config.json", values });
   await using folder = await temporaryFolder();
   await writeFiles(folder.path, {
     "config.json": values,
-    "model.safetensors": encodeSafetensors(randomWeights(config, seededRandom(seed))),
+    "model.safetensors": encodeSafetensors(
+      randomWeights(config, seededRandom(seed), largeKeyBias),
+    ),
   });
   return await loadModel(folder.path, {
     device: typeof backend === "string" ? await testDevice(backend) : backend,
@@ -135,7 +151,7 @@ export async function randomModelOf(
 }
 
 /** Weights large enough that attention is uneven. */
-function randomWeights(config: ModelConfig, random: Random) {
+function randomWeights(config: ModelConfig, random: Random, largeKeyBias?: number) {
   return [...weightShapes(config)].map(([name, shape]) => {
     const length = shape.reduce((product, size) => product * size, 1);
     const scale = name.includes("embed")
@@ -147,6 +163,10 @@ function randomWeights(config: ModelConfig, random: Random) {
       ? () => 1 + 0.2 * normal(random)
       : () => scale * normal(random);
     const values = Float32Array.from({ length }, value);
+    if (largeKeyBias !== undefined && name.endsWith("k_proj.bias")) {
+      const isSlowest = (i: number) => (i + 1) % (config.headDim / 2) === 0;
+      values.forEach((_, i) => isSlowest(i) && (values[i]! += largeKeyBias));
+    }
     return { name, type: "F32", shape, bytes: new Uint8Array(values.buffer) };
   });
 }

@@ -31,6 +31,8 @@ interface Case {
   readonly offset?: number;
   /** Workgroups of a selection; those of the command if left out. */
   readonly groups?: number;
+  /** Whether stored keys are without a center. */
+  readonly hasCenter?: boolean;
 }
 
 const CASES: readonly Case[] = [
@@ -42,6 +44,9 @@ const CASES: readonly Case[] = [
   { headDim: 80, kept: [65, 40], firstSequence: 1, counted: [1, 1, 0] },
   { headDim: 128, kept: [131], groupsPerLayer: 2, groups: 1 },
   { headDim: 128, kept: [20, 9], groupsPerLayer: 8, isExact: true, counted: [1, 0] },
+  { headDim: 4, kept: [3], hasCenter: true },
+  { headDim: 80, kept: [65, 40], groupsPerLayer: 2, counted: [0, 1], hasCenter: true },
+  { headDim: 24, kept: [31], groupsPerLayer: 3, firstSequence: 1, isExact: true, hasCenter: true },
 ];
 
 /** Tokens that fit a sequence, rows that a selection has. */
@@ -80,6 +85,18 @@ function keptTokens(count: number, random: Random, at: { place: number; offset: 
     .map((token) => [token + at.offset, at.place * CAPACITY + (7 * token + at.place) % CAPACITY]);
 }
 
+/** What stored keys of a selection's KV head are without. */
+function centerOf(
+  { headDim, groupsPerLayer = 1, hasCenter = false }: Pick<
+    Case,
+    "headDim" | "groupsPerLayer" | "hasCenter"
+  >,
+  place: number,
+): number[] {
+  const group = place % groupsPerLayer;
+  return Array.from({ length: headDim }, (_, i) => hasCenter ? Math.sin(1 + i + 7 * group) : 0);
+}
+
 /** Sizes of the middle one of three layers. */
 function shapeOf({ headDim, kept, groupsPerLayer = 1 }: Case): RerotateKeysShape {
   return {
@@ -110,7 +127,10 @@ function runOf(sizes: Case) {
   for (let place = firstSequence * groupsPerLayer; place < sequences * groupsPerLayer; place++) {
     const sequence = Math.floor(place / groupsPerLayer);
     const entries = keptTokens(kept[sequence - firstSequence]!, random, { place, offset });
-    for (const [token, row] of entries) keys[row] = rerotate(raw[row]!, token);
+    const center = centerOf(sizes, place);
+    for (const [token, row] of entries) {
+      keys[row] = rerotate(raw[row]!, token).map((value, i) => value - center[i]!);
+    }
     const headGroup = sequence * headGroups + groupsPerLayer + place % groupsPerLayer;
     lists.set([entries.length, 1, 0, 0], headGroup * listWords);
     lists.set(entries.flat(), headGroup * listWords + LIST_HEADER_WORDS + GROUP_HEADS);
@@ -126,6 +146,12 @@ function runOf(sizes: Case) {
       lists,
       rotation: rotationTable(headDim),
       keys: words,
+      center: Float32Array.from(
+        Array.from(
+          { length: groupsPerLayer },
+          (_, group) => centerOf({ ...sizes, hasCenter: true }, group),
+        ).flat(),
+      ),
       rerotated: new Uint32Array(words.length).fill(isExact ? 0x7fc00000 : 0x7e007e00),
     },
     constants: { HEAD_DIM: headDim, HAS_F32_KEYS: isExact ? 1 : 0 },
@@ -134,6 +160,7 @@ function runOf(sizes: Case) {
       groups: headGroups,
       group_heads: GROUP_HEADS,
       list_words: listWords,
+      has_center: sizes.hasCenter ? 1 : 0,
     },
     grid: [sizes.groups ?? groups, ...others],
   };
@@ -165,7 +192,8 @@ Deno.test("rerotateKeys' twin rotates each key to its position among the kept to
       for (const [rank, [token, row]] of entries.entries()) {
         const position = isCounted ? newest - (entries.length - 1 - rank) : token;
         const actual = after.subarray(row * headDim, (row + 1) * headDim);
-        const expected = rerotate(raw[row]!, position);
+        const center = centerOf(sizes, place);
+        const expected = rerotate(raw[row]!, position).map((value, i) => value - center[i]!);
         const error = Math.max(...expected.map((value, i) => Math.abs(value - actual[i]!)));
         assert(
           error < (isExact ? 2e-6 : 1.5e-3),

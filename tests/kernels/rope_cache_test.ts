@@ -32,6 +32,8 @@ interface Case {
   readonly isKeysOnly?: boolean;
   /** Whether queries have a part of the rotation of their own, as where they are scaled by position. */
   readonly isScaled?: boolean;
+  /** Whether something is subtracted from keys. */
+  readonly hasCenter?: boolean;
 }
 
 const KEYS_ONLY: Case = {
@@ -76,6 +78,18 @@ const cases: Case[] = [
     hasNorm: true,
     ring: 64,
   },
+  { queryHeads: 1, kvHeads: 1, headDim: 4, rowsPerSequence: 1, cached: [3], hasCenter: true },
+  { queryHeads: 5, kvHeads: 5, headDim: 80, rowsPerSequence: 3, cached: [4], hasCenter: true },
+  {
+    queryHeads: 12,
+    kvHeads: 2,
+    headDim: 128,
+    rowsPerSequence: 7,
+    cached: [31, 0],
+    isExact: true,
+    hasCenter: true,
+  },
+  { ...KEYS_ONLY, hasCenter: true },
 ];
 
 /** Cosines and sines of the usual frequencies. */
@@ -113,6 +127,7 @@ function ropeRun(sizes: Case): RopeRun {
       rotation: (sizes.isScaled ? scaledTable : rotationTable)(capacity, headDim),
       q_norm: Float32Array.from({ length: headDim }, uniform),
       k_norm: Float32Array.from({ length: headDim }, uniform),
+      center: Float32Array.from({ length: kvHeads * headDim }, uniform),
       qkv: Float32Array.from({ length: rows * stride }, uniform),
       keys: new Uint32Array(sizes.isExact ? 2 * words : words).fill(0x7bff7bff),
       values: new Uint32Array(sizes.isExact ? 2 * words : words).fill(0x7bff7bff),
@@ -136,6 +151,7 @@ function ropeRun(sizes: Case): RopeRun {
       first_head: sizes.isKeysOnly ? queryHeads : 0,
       heads: sizes.isKeysOnly ? kvHeads : queryHeads + 2 * kvHeads,
       query_rotation: sizes.isScaled ? capacity : 0,
+      has_center: sizes.hasCenter ? 1 : 0,
     },
     grid: ropeCacheGrid({ ...sizes, sequences: cached.length }),
   };
@@ -294,6 +310,44 @@ kernelTest({
     });
     assertEquals(alone.keys, whole.keys);
     assertEquals([alone.qkv, alone.values], [run.buffers.qkv, run.buffers.values]);
+  },
+});
+
+kernelTest({
+  name: "ropeCache keeps what differs between keys beside a large bias that hardly rotates",
+  async fn(device) {
+    const sizes = { queryHeads: 2, kvHeads: 2, headDim: 8, rowsPerSequence: 9, cached: [0] };
+    const run = ropeRun({ ...sizes, hasCenter: true });
+    const { buffers: { qkv, center, rotation }, params: { stride, capacity } } = run;
+    const large = (i: number) => i % 4 === 3 ? 300 * (-1) ** i : 0;
+    center.set(center.map((_, i) => large(i % 8)));
+    for (let position = 0; position < capacity; position++) {
+      [rotation[8 * position + 3], rotation[8 * position + 7]] = [1, 0];
+    }
+    for (let row = 0; row < 9; row++) {
+      for (let i = 0; i < 16; i++) qkv[row * stride + 16 + i]! += large(i % 8);
+    }
+    const errors = [1, 0].map(async (has_center) => {
+      const params = { ...run.params, has_center };
+      const [stored, exact] = [
+        await runKernel(ropeCache, { ...run, params }, { device }),
+        await runReference(ropeCache, {
+          ...run,
+          buffers: { ...run.buffers, keys: new Uint32Array(2 * run.buffers.keys.length) },
+          constants: { ...run.constants, HAS_F32_KEYS: 1 },
+          params,
+        }),
+      ];
+      const exactKeys = floatsOf(exact.keys);
+      let largest = 0;
+      unpackFloat16(stored.keys).forEach((value, i) => {
+        const isWritten = Math.floor(i / 8) % capacity < 9;
+        if (isWritten) largest = Math.max(largest, Math.abs(value - exactKeys[i]!));
+      });
+      return largest;
+    });
+    const [centered, plain] = await Promise.all(errors);
+    assertEquals(centered! <= 2 ** -10 && plain! > 2 ** -5, true, `${centered} and ${plain}`);
   },
 });
 

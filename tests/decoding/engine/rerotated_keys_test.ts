@@ -37,6 +37,22 @@ function rerotated(key: Float32Array, turns: number, base: number): Float64Array
   });
 }
 
+/** Adds what each KV head's keys are stored without, or subtracts it again. */
+function shifted(
+  { config: { headDim }, keyCenters }: Session["forward"],
+  keys: Float32Array,
+  { layer, capacity, sign }: {
+    readonly layer: number;
+    readonly capacity: number;
+    readonly sign: 1 | -1;
+  },
+): Float32Array {
+  const center = keyCenters!.layers[layer]?.values;
+  if (!center) return keys;
+  const at = (i: number) => Math.floor(i / (capacity * headDim)) * headDim + i % headDim;
+  return keys.map((value, i) => value + sign * center[at(i)]!);
+}
+
 /** A cache whose keys the host keeps as they were written, and rotates before each step. */
 async function rerotatedByHand(
   model: Model,
@@ -47,11 +63,13 @@ async function rerotatedByHand(
   using session = new Session(model, { capacity, masked: true });
   session.setVisible(() => true);
   await session.prefill(PROMPT, { logits: "none" });
-  const { device, cache } = session.forward;
+  const { forward } = session;
+  const { device, cache } = forward;
   const read = () =>
-    Promise.all(
-      cache.layers.map(async ({ keys }) => unpackFloat16(new Uint32Array(await device.read(keys)))),
-    );
+    Promise.all(cache.layers.map(async ({ keys }, layer) => {
+      const stored = unpackFloat16(new Uint32Array(await device.read(keys)));
+      return shifted(forward, stored, { layer, capacity, sign: 1 });
+    }));
   const written = await read();
   const logits: Float32Array[] = [];
   for (const [step, groups] of selections.entries()) {
@@ -69,7 +87,8 @@ async function rerotatedByHand(
           moved.set(rerotated(key, slot - token, ropeBase), first);
         });
       }
-      device.write(cache.layers[layer]!.keys, 0, packFloat16(moved));
+      const stored = shifted(forward, moved, { layer, capacity, sign: -1 });
+      device.write(cache.layers[layer]!.keys, 0, packFloat16(stored));
     }
     const seen = Array.from({ length: layers * kvHeads }, (_, head) => new Set(keptBy(head)));
     session.setVisible((head, token) => seen[Math.floor(head * kvHeads / queryHeads)]!.has(token));

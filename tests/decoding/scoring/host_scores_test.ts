@@ -39,16 +39,20 @@ const STEPS = 3;
 
 /** Keys of a full cache, [layer][kvHead][token][headDim], read and unpacked without `readVectors`. */
 async function cachedKeys(session: Session): Promise<number[][][][]> {
-  const { device, config: { kvHeads, headDim }, cache } = session.forward;
+  const { device, config: { kvHeads, headDim }, cache, keyCenters } = session.forward;
   const tokens = session.lengths[0]!;
-  return await Promise.all(cache.layers.map(async ({ keys }) => {
+  return await Promise.all(cache.layers.map(async ({ keys }, layer) => {
+    const center = keyCenters!.layers[layer]!.values;
     const all = unpackFloat16(new Uint32Array(await device.read(keys)));
     return Array.from(
       { length: kvHeads },
       (_, head) =>
         Array.from({ length: tokens }, (_, token) => {
           const first = (head * cache.shape.capacity + token) * headDim;
-          return [...all.subarray(first, first + headDim)];
+          return Array.from(
+            all.subarray(first, first + headDim),
+            (value, i) => Math.fround(value + center[head * headDim + i]!),
+          );
         }),
     );
   }));

@@ -1,0 +1,146 @@
+/**
+ * Keys that are stored without their center, against whole ones and against keys of 32 bits.
+ *
+ * @see docs/method.md, "Centered keys"
+ * @module
+ */
+
+import { assert, assertEquals } from "@std/assert";
+import fc from "fast-check";
+import { POLICIES } from "../../../cache/policies/mod.ts";
+import { readsVectors } from "../../../cache/scores/score.ts";
+import { Session } from "../../../decoding/session/session.ts";
+import { readVectors } from "../../../decoding/session/vectors.ts";
+import type { Model } from "../../../models/load.ts";
+import { decodeUnder } from "../../invariants/decode.ts";
+import {
+  randomCases,
+  randomModel,
+  randomPair,
+  type RandomShape,
+  randomText,
+  SHAPES,
+} from "../../invariants/random_pair.ts";
+import { largestDifference } from "../../support/golden.ts";
+import { testBackends } from "../../support/gpu.ts";
+
+/** Biases as large as those of Qwen2.5. */
+const LARGE: readonly RandomShape[] = SHAPES.filter(({ hasBias }) => hasBias)
+  .map((shape) => ({ ...shape, largeKeyBias: 350 }));
+const PROMPT = randomText(9, 120);
+
+/** How a session stores keys: `whole` ones have a center of zeros. */
+type Storage = "centered" | "whole" | "exact";
+
+function sessionOf(model: Model, storage: Storage, capacity: number): Session {
+  const session = new Session(model, { capacity, isExact: storage === "exact" });
+  if (storage === "whole") {
+    for (const center of session.forward.keyCenters!.layers) {
+      center!.values.fill(0);
+      model.device.write(center!.buffer, 0, center!.values);
+    }
+  }
+  return session;
+}
+
+async function logitsOf(model: Model, storage: Storage, tokens = PROMPT): Promise<Float32Array> {
+  using session = sessionOf(model, storage, tokens.length);
+  const rows: number[] = [];
+  await session.prefill(tokens, { logits: "all", onLogits: (part) => rows.push(...part) });
+  return Float32Array.from(rows);
+}
+
+for (const backend of testBackends) {
+  Deno.test(`keys without their center give the logits of whole keys on ${backend}`, async () => {
+    const shapes = SHAPES.filter(({ hasBias }) => hasBias);
+    await fc.assert(
+      fc.asyncProperty(randomCases(shapes), fc.integer({ min: 1, max: 90 }), async (one, count) => {
+        using model = await randomModel(backend, one);
+        const text = randomText(one.seed, count);
+        const [centered, whole] = [
+          await logitsOf(model, "centered", text),
+          await logitsOf(model, "whole", text),
+        ];
+        const error = largestDifference(centered, whole);
+        assert(error < 0.02, `${error}`);
+      }),
+      { numRuns: 8, seed: 3 },
+    );
+  });
+
+  Deno.test(`large key biases cost no precision on ${backend}`, async () => {
+    for (const [seed, shape] of LARGE.entries()) {
+      using model = await randomModel(backend, { shape, seed });
+      const exact = await logitsOf(model, "exact");
+      const error = largestDifference(await logitsOf(model, "centered"), exact);
+      const plain = largestDifference(await logitsOf(model, "whole"), exact);
+      assert(error < 0.05 && plain > 8 * error, `${error}, and ${plain} with whole keys`);
+    }
+  });
+
+  Deno.test(`readVectors() gives whole keys, nearly those of 32 bits, on ${backend}`, async () => {
+    for (const [seed, shape] of LARGE.entries()) {
+      using model = await randomModel(backend, { shape, seed });
+      const vectors = async (storage: Storage) => {
+        using session = sessionOf(model, storage, PROMPT.length);
+        await session.prefill(PROMPT);
+        return await readVectors(session.forward, { sequence: 0, from: 3, to: 90 });
+      };
+      const exact = await vectors("exact");
+      assert(exact.reduce((most, value) => Math.max(most, value), 0) > 340);
+      // Halves of 256 and more are 0.25 apart.
+      const error = largestDifference(await vectors("centered"), exact);
+      const plain = largestDifference(await vectors("whole"), exact);
+      assert(error < 0.02 && plain > 0.12, `${error}, and ${plain} with whole keys`);
+    }
+  });
+
+  Deno.test(`policies that read keys see whole ones, from either store, on ${backend}`, async () => {
+    const reading = POLICIES.filter(({ score }) =>
+      typeof score === "object" && readsVectors(score)
+    );
+    assert(reading.length >= 4);
+    for (const { name } of reading) {
+      using pair = await randomPair(backend, { shape: LARGE[0]!, seed: 11 });
+      const request = { policy: name, prompt: PROMPT, steps: randomText(4, 6), budget: 0.2 };
+      const [resident, tiered] = [
+        await decodeUnder(pair, { ...request, store: "resident" }),
+        await decodeUnder(pair, { ...request, store: "tiered" }),
+      ];
+      assertEquals(tiered.selections, resident.selections, name);
+      assertEquals(tiered.logits, resident.logits, name);
+    }
+  });
+
+  Deno.test(`a sequence begun elsewhere has the same center on ${backend}`, async () => {
+    using model = await randomModel(backend, { shape: LARGE[0]!, seed: 2 });
+    const next = async (session: Session, sequence: number) => {
+      const rows: Float32Array[] = [];
+      await session.prefill([5], { sequence, onLogits: (row) => rows.push(row.slice()) });
+      return rows;
+    };
+    using first = sessionOf(model, "centered", 122);
+    await first.prefill(PROMPT, { logits: "last" });
+    using saved = await first.save(0);
+    // Another capacity, another sequence, other chunks.
+    using other = new Session(model, { capacity: 160, sequences: 3, chunk: 16 });
+    await other.restore(saved, 1);
+    await other.fork(1, [2]);
+    const expected = await next(first, 0);
+    assertEquals(await next(other, 1), expected);
+    assertEquals(await next(other, 2), expected);
+    using chunked = new Session(model, { capacity: 160, chunk: 16 });
+    await chunked.prefill(PROMPT);
+    const error = largestDifference((await next(chunked, 0))[0]!, expected[0]!);
+    assert(error < 1e-3, `${error}`);
+  });
+}
+
+Deno.test("a session of 32-bit keys, and a model without key biases, store keys as they are", async () => {
+  using biased = await randomModel("reference", { shape: LARGE[0]!, seed: 1 });
+  using exact = new Session(biased, { capacity: 4, isExact: true });
+  assertEquals(exact.forward.keyCenters, undefined);
+  using plain = await randomModel("reference", { shape: SHAPES[1]!, seed: 1 });
+  using session = new Session(plain, { capacity: 4 });
+  assertEquals(session.forward.keyCenters?.layers, [undefined, undefined]);
+});
