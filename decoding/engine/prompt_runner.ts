@@ -35,6 +35,7 @@ import {
   withSums,
 } from "./prompt.ts";
 import type { AttentionRows } from "../../analysis/fitted_map.ts";
+import { refuseOwnTokens } from "./checks.ts";
 import { runPrunedPrompt } from "./pruned_prompt.ts";
 import { PolicySequence } from "./sequence.ts";
 import type { PromptSnapshot } from "./snapshots.ts";
@@ -146,6 +147,9 @@ export class PromptRunner implements Disposable {
     this.#isSummed = settings.some(({ policy: { saliencySource, score } }) =>
       saliencySource === "large" && score?.reads === "sums"
     );
+    if (settings.some((setting) => this.#layers(setting) > 0)) {
+      refuseOwnTokens(pair.small, "share prompts among settings");
+    }
     const masked = settings.some(({ policy }) => policy.prune !== undefined);
     const sizes = { capacity, chunk: this.#chunk, sequences: 2, holdsAll: true }; // prompts go back to a prefix
     using stack = new DisposableStack();

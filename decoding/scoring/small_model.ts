@@ -6,6 +6,7 @@
  */
 
 import type { CacheBudget } from "../../cache/budget.ts";
+import { RequirementError } from "../../core/check.ts";
 import type { Command, DeviceBuffer, Recording } from "../../gpu/device.ts";
 import { attentionRowsCommand } from "../../kernels/attention_columns.ts";
 import {
@@ -18,7 +19,13 @@ import { firstLayers } from "../../models/forward/first_layers.ts";
 import type { Model } from "../../models/load.ts";
 import { type PolicyStep, rankedHeads } from "../selection/buffers.ts";
 import { copyCommand, layersStep } from "../session/commands.ts";
-import { Session } from "../session/session.ts";
+import type { Session } from "../session/session.ts";
+import {
+  openSmallSession,
+  OwnTokenRows,
+  OwnTokenSession,
+  type SmallSession,
+} from "./own_tokens.ts";
 import { type Reduction, REDUCTIONS } from "../../cache/policy_options.ts";
 import { mapRowsCommand } from "../../kernels/map_rows.ts";
 import { matchedSaliencyCommand } from "../../kernels/matched_saliency.ts";
@@ -79,8 +86,11 @@ interface SmallModelMemory {
 
 /** A small model that guides a large one. Disposing it frees its cache and activations. */
 export class SmallModelStep implements Disposable {
-  /** Runs the prompts; its model has only the layers that run. */
-  readonly session: Session;
+  /** Runs the prompts, in tokens of the large model; its model has only the layers that run. */
+  readonly session: SmallSession;
+  /** The same session, or the one in own tokens within it. */
+  readonly #own: Session;
+  #ownRows: OwnTokenRows | undefined;
   readonly #cache: SmallCache | undefined;
   readonly #owned: DisposableStack;
   #recording: Recording | undefined;
@@ -97,14 +107,36 @@ export class SmallModelStep implements Disposable {
     const { smallLayers = model.config.layers, ...session } = sizes;
     using stack = new DisposableStack();
     const small = firstLayers(model, smallLayers);
-    this.session = stack.use(new Session(small, { ...session, accumulate: true }));
-    this.#cache = compress && stack.use(compress(this.session));
+    this.session = stack.use(openSmallSession(small, { ...session, accumulate: true }));
+    this.#own = this.session instanceof OwnTokenSession
+      ? this.session.own
+      : this.session as Session;
+    this.#cache = compress && stack.use(compress(this.#own));
     this.#owned = stack.move();
   }
 
   /** Whether it needs the attention that its tokens have received in the prompt. */
   get needsSums(): boolean {
     return this.#cache !== undefined;
+  }
+
+  /** Whether it reads in tokens of its own, so that the host must know the text before each step. */
+  get hasOwnTokens(): boolean {
+    return this.session instanceof OwnTokenSession;
+  }
+
+  /**
+   * The session as one that sequences can be copied out of and into.
+   *
+   * @throws {RequirementError} If it reads in tokens of its own.
+   */
+  get wholeSession(): Session {
+    if (!this.hasOwnTokens) return this.#own;
+    throw new RequirementError({
+      action: "move a sequence to another session",
+      requirement: "the small model must read the tokens of the large one",
+      state: "it reads in tokens of its own",
+    });
   }
 
   /** Heads of the layers that run. */
@@ -120,7 +152,7 @@ export class SmallModelStep implements Disposable {
 
   /** Bytes of keys and values now. */
   get memory(): SmallModelMemory {
-    const { session } = this;
+    const session = this.#own;
     const idealBytes = session.lengths.reduce((sum, _, index) => sum + this.idealBytes(index), 0);
     const { deviceBytes, hostBytes } = this.#cache ??
       { deviceBytes: session.cacheBytes, hostBytes: 0 };
@@ -132,7 +164,7 @@ export class SmallModelStep implements Disposable {
    * nothing is dropped, a layer keeps what its window reaches.
    */
   idealBytes(sequence: number): number {
-    const { lengths, model: { config } } = this.session;
+    const { lengths, model: { config } } = this.#own;
     const { layers, kvHeads, headDim } = config;
     const kept = this.#cache?.selections[sequence]?.reduce((sum, { full }) => sum + full.length, 0);
     if (kept !== undefined) return 4 * headDim * kept;
@@ -180,20 +212,38 @@ export class SmallModelStep implements Disposable {
   }
 
   /**
+   * Lets a small model with tokens of its own read the text up to its newest own token; does nothing for others.
+   *
+   * @param large The large model, which holds the tokens.
+   * @param firstReaders First sequence that each small sequence reads along with.
+   */
+  async read(large: Session, firstReaders: readonly number[]): Promise<void> {
+    if (!this.#ownRows) return;
+    const { capacity } = large.forward.workspace.shape;
+    const tokens = await large.readTokens();
+    for (const [sequence, reader] of firstReaders.entries()) {
+      const first = reader * capacity;
+      const given = [...tokens.subarray(first, first + large.lengths[reader]! + 1)];
+      await this.#ownRows.begin(sequence, given);
+    }
+  }
+
+  /**
    * Prepares to run one token of every sequence, once `open` has recorded how; the large model's lengths must have been
    * written.
    *
    * @returns What to submit, once.
    */
   prepare(): Recording {
-    this.session.writeLengths();
+    this.#own.writeLengths();
     this.#cache?.append();
     return this.#recording!;
   }
 
   /** Advances lengths by the token that was run, and drops what the budget does not allow. */
   async finish(): Promise<void> {
-    this.session.advance();
+    if (this.session instanceof OwnTokenSession) this.session.endStep();
+    else this.#own.advance();
     await this.#cache?.settle();
   }
 
@@ -203,12 +253,17 @@ export class SmallModelStep implements Disposable {
   }
 
   async #record(step: Omit<PolicyStep, "forward">, large: ForwardState): Promise<Recording> {
-    const forward = await this.#cache?.open() ?? this.session.forward;
+    const forward = await this.#cache?.open() ?? this.#own.forward;
+    if (this.session instanceof OwnTokenSession) {
+      this.#ownRows ??= this.#owned.use(new OwnTokenRows(this.session, step.shape.capacity));
+    }
+    const rows = this.#ownRows?.rows ?? step.buffers.smallSequenceRows;
     const observed = (layer: number): Omit<LayerOptions, "layer"> =>
       this.#cache
         ? { attention: this.#cache.attention(forward, layer, step.buffers.smallSequenceRows) }
-        : { observe: [smallRowsCommand({ ...step, forward }, layer)] };
-    const recording = await recordSmallStep({ ...step, forward }, { large, observed });
+        : { observe: [smallRowsCommand({ ...step, forward }, layer, rows)] };
+    const models = { large, observed, ...(this.#ownRows && { ownRows: this.#ownRows }) };
+    const recording = await recordSmallStep({ ...step, forward }, models);
     return this.#owned.use(recording);
   }
 }
@@ -217,6 +272,7 @@ export class SmallModelStep implements Disposable {
 export function smallRowsCommand(
   { forward, buffers, shape }: Omit<PolicyStep, "batch">,
   layer: number,
+  output: DeviceBuffer = buffers.smallSequenceRows,
 ): Command {
   const { device, config, workspace, cache } = forward;
   return attentionRowsCommand(device.info, {
@@ -227,7 +283,7 @@ export function smallRowsCommand(
       qkv: workspace.queryKeyValue,
       keys: cache.layers[layer]!.keys,
       log_sum: workspace.logSum,
-      output: buffers.smallSequenceRows,
+      output,
     },
   });
 }
@@ -273,18 +329,21 @@ function rowCopies({ buffers, shape, batch }: PolicyStep): Command[] {
  * logits are computed, since the small model chooses no token.
  *
  * @param step Small model and buffers.
- * @param options Model whose tokens it reads and whose selections it scores; how each layer keeps its newest rows.
+ * @param options Model whose tokens it reads and whose selections it scores; how each layer keeps its newest rows; what
+ *   spreads them if they are over own tokens.
  */
 async function recordSmallStep(
   step: PolicyStep,
-  { large, observed }: {
+  { large, observed, ownRows }: {
     readonly large: ForwardState;
     readonly observed: ObservedLayer;
+    readonly ownRows?: OwnTokenRows;
   },
 ): Promise<Recording> {
   return await step.forward.device.record("small model's step", [
-    ...tokenCopies(step, large),
+    ...ownRows ? [] : tokenCopies(step, large),
     ...smallModelStep(step, observed),
+    ...ownRows ? [ownRows.spread(step.buffers.smallSequenceRows)] : [],
     ...mapOrCopy(step, large),
     ...scoreCommands(step, large),
   ]);
