@@ -47,7 +47,7 @@ export async function beginFrom(
   await parts.large.restore(large, index);
   const smallSequence = batch.smallSequences[index];
   if (smallSequence !== undefined && batch.firstReaders[smallSequence] === index) {
-    await smallModel!.wholeSession.restore(small!, smallSequence);
+    await smallModel!.restore(small!, smallSequence, large);
     smallModel!.begin(smallSequence, large.length);
   }
   sequences.put(index, sequence, undefined);
@@ -66,7 +66,7 @@ export async function takeSequence(
   const saved = stack.use(await large.save(index));
   const small = smallSequence === undefined
     ? undefined
-    : stack.use(await smallModel!.wholeSession.save(smallSequence));
+    : stack.use(await smallModel!.session.save(smallSequence));
   const scores = isDeviceScore(sequence.policy)
     ? new Float32Array(await large.forward.device.read(buffers.scores, bytes * index, bytes))
     : undefined;
@@ -91,7 +91,7 @@ export async function resumeSequence(
   await large.restore(snapshot.large, index);
   const smallSequence = batch.smallSequences[index];
   if (smallSequence !== undefined) {
-    await smallModel!.wholeSession.restore(snapshot.small!, smallSequence);
+    await smallModel!.restore(snapshot.small!, smallSequence, snapshot.large);
     smallModel!.put(smallSequence, snapshot.smallCache);
   }
   sequences.put(index, snapshot.sequence, snapshot.scores);

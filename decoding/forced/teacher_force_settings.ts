@@ -122,8 +122,7 @@ interface SharedStart {
 }
 
 /**
- * Runs the prompt once for all batches, if there are several; not for settings that match heads in ways of their own, and
- * not where the small model reads in tokens of its own.
+ * Runs the prompt once for all batches, if there are several; not for settings that match heads in ways of their own.
  *
  * @returns What each setting begins with; nothing for those that run the prompt themselves.
  */
@@ -138,8 +137,7 @@ async function sharePrompt(
 ): Promise<Disposable & { readonly starts: ReadonlyMap<number, SharedStart> }> {
   const starts = new Map<number, SharedStart>();
   const usual = batches.filter(([first]) => all[first!]!.smallBudget === undefined);
-  const hasOwnTokens = pair.small?.givenTokenizer !== undefined;
-  if (usual.length < 2 || hasOwnTokens) return { starts, [Symbol.dispose]() {} };
+  if (usual.length < 2) return { starts, [Symbol.dispose]() {} };
   const indices = usual.flat();
   const settings = indices.map((index) => promptSetting(all[index]!));
   const logits = new Map<number, Float32Array>();

@@ -6,12 +6,12 @@
  */
 
 import { RequirementError } from "../../core/check.ts";
-import type { DeviceBuffer } from "../../gpu/device.ts";
+import type { Command, DeviceBuffer } from "../../gpu/device.ts";
 import { spreadRowsCommand } from "../../kernels/spread_rows.ts";
-import type { Command } from "../../gpu/device.ts";
 import type { Model } from "../../models/load.ts";
 import { alignTokens, type TokenAlignment } from "../../models/tokenizer/token_alignment.ts";
 import type { MapBlock } from "../session/maps.ts";
+import type { SavedSequence } from "../session/saved_sequence.ts";
 import {
   type PrefillOptions,
   type SequenceMark,
@@ -34,6 +34,7 @@ export type SmallSession =
     | "canRewind"
     | "fork"
     | "mark"
+    | "save"
   >
   & Disposable;
 
@@ -195,6 +196,18 @@ export class OwnTokenSession implements SmallSession {
       },
       [Symbol.dispose]() {},
     });
+  }
+
+  /** Copies the own tokens of a sequence out; see `Session.save`. */
+  async save(sequence: number): Promise<SavedSequence> {
+    return await this.own.save(sequence);
+  }
+
+  /** Puts own tokens in place of what a sequence holds, along with the tokens that it was given. */
+  async restore(saved: SavedSequence, sequence: number, given: readonly number[]): Promise<void> {
+    await this.own.restore(saved, sequence);
+    const cached = [...saved.tokens.subarray(0, saved.length)];
+    Object.assign(this.#sequences[sequence]!, { given, cached, alignment: undefined });
   }
 
   /**

@@ -19,6 +19,7 @@ import { firstLayers } from "../../models/forward/first_layers.ts";
 import type { Model } from "../../models/load.ts";
 import { type PolicyStep, rankedHeads } from "../selection/buffers.ts";
 import { copyCommand, layersStep } from "../session/commands.ts";
+import type { SavedSequence } from "../session/saved_sequence.ts";
 import type { Session } from "../session/session.ts";
 import {
   openSmallSession,
@@ -126,17 +127,30 @@ export class SmallModelStep implements Disposable {
   }
 
   /**
-   * The session as one that sequences can be copied out of and into.
+   * The session in tokens of the large model, for callers that run its steps.
    *
    * @throws {RequirementError} If it reads in tokens of its own.
    */
   get wholeSession(): Session {
     if (!this.hasOwnTokens) return this.#own;
     throw new RequirementError({
-      action: "move a sequence to another session",
-      requirement: "the small model must read the tokens of the large one",
+      action: "run a small model's own steps",
+      requirement: "it must read the tokens of the large one",
       state: "it reads in tokens of its own",
     });
+  }
+
+  /**
+   * Puts a saved sequence in place of what one holds.
+   *
+   * @param saved Keys and values of the small model.
+   * @param sequence Which sequence.
+   * @param large The same of the large model, which has the tokens that the text was given in.
+   */
+  async restore(saved: SavedSequence, sequence: number, large: SavedSequence): Promise<void> {
+    const { session } = this;
+    if (!(session instanceof OwnTokenSession)) return await this.#own.restore(saved, sequence);
+    await session.restore(saved, sequence, [...large.tokens.subarray(0, large.length)]);
   }
 
   /** Heads of the layers that run. */
