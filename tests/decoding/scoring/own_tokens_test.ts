@@ -4,12 +4,14 @@
  * @module
  */
 
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { createPolicy, type PolicyOptions } from "../../../cache/policy_options.ts";
 import { RequirementError } from "../../../core/check.ts";
 import { seededRandom } from "../../../core/random.ts";
 import type { PairMatchOptions } from "../../../decoding/scoring/head_matching.ts";
 import { OwnTokenSession } from "../../../decoding/scoring/own_tokens.ts";
+import type { PolicySetting } from "../../../decoding/engine/settings.ts";
+import { teacherForceSettings } from "../../../decoding/forced/teacher_force_settings.ts";
 import { PolicySession } from "../../../decoding/engine/policy_session.ts";
 import { SpeculativeSession } from "../../../decoding/engine/speculative_session.ts";
 import type { ModelPair, SharedOptions } from "../../../decoding/engine/types.ts";
@@ -217,6 +219,41 @@ Deno.test("a small model with tokens of its own decodes prompts, turns and batch
   }
 });
 
+Deno.test("settings that share a prompt decode as each alone, and sequences move between sessions, with own tokens", async () => {
+  const { large, small } = await ownPair(BACKEND, true);
+  const tokens = large.tokenizer!.encode(textOf(130));
+  const text = { prompt: tokens.slice(0, -5), continuation: tokens.slice(-5) };
+  const common = { policy: "smallkv_query_aware", budget: { ratio: 0.1 } } as const;
+  const settings: PolicySetting[] = [
+    common,
+    { ...common, matchBy: "fitted", options: { score: "row" } },
+    { ...common, matchBy: "fitted", smallLayers: 1, options: { score: "row" } },
+  ];
+  const options = { newTokens: 5, endTokens: [] };
+  const shared = await teacherForceSettings({ large, small }, text, { ...options, settings });
+  for (const [index, setting] of settings.entries()) {
+    const pair = { large, small };
+    const [alone] = await teacherForceSettings(pair, text, { ...options, settings: [setting] });
+    assertClose(Float32Array.from(shared[index]!.kl), Float32Array.from(alone!.kl), {
+      terms: 64,
+      magnitude: 1,
+    });
+    assertEquals(shared[index]!.bytes, alone!.bytes);
+  }
+
+  const session = { ...common, policy: createPolicy("smallkv"), capacity: tokens.length + 8 };
+  using first = new PolicySession({ large, small }, session);
+  using second = new PolicySession({ large, small }, session);
+  await first.prefill(text.prompt);
+  await first.step();
+  using taken = await first.take(0);
+  await second.put(0, taken);
+  const moved = await second.step({ logits: true });
+  const stayed = await first.step({ logits: true });
+  assertEquals(moved.selections, stayed.selections);
+  assertEquals(moved.logits, stayed.logits);
+});
+
 Deno.test("a small model with tokens of its own is refused where it must read those of the large one", async () => {
   const { large, small, plain } = await ownPair(BACKEND, true);
   const options = { budget: { ratio: 0.2 }, capacity: 200 };
@@ -242,8 +279,4 @@ Deno.test("a small model with tokens of its own is refused where it must read th
   );
   const { tokenizer: _, ...bare } = plain;
   assertThrows(() => withOwnTokens(bare, large), RequirementError, "must have a tokenizer");
-  using session = new PolicySession({ large, small }, { ...options, policy });
-  await session.prefill(large.tokenizer!.encode(textOf(60)));
-  using taken = await session.take(0);
-  await session.put(0, taken);
 });
