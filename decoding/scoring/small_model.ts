@@ -51,6 +51,8 @@ export interface SmallModelSizes extends Pick<SmallModelCut, "smallLayers"> {
   readonly chunk: number;
   /** Whether its layers with a window hold all tokens; false if left out. */
   readonly holdsAll?: boolean;
+  /** Whether a score reads its keys and values; false if left out. */
+  readonly readsVectors?: boolean;
 }
 
 /** A compressed cache of the small model, whose sequences advance with those of its session. */
@@ -105,10 +107,13 @@ export class SmallModelStep implements Disposable {
    * @throws {RequirementError} If the model does not have the layers that should run.
    */
   constructor(model: Model, sizes: SmallModelSizes, compress?: (session: Session) => SmallCache) {
-    const { smallLayers = model.config.layers, ...session } = sizes;
+    const { smallLayers = model.config.layers, readsVectors = false, ...session } = sizes;
     using stack = new DisposableStack();
     const small = firstLayers(model, smallLayers);
-    this.session = stack.use(openSmallSession(small, { ...session, accumulate: true }));
+    // A model that stops early never runs on from its last layer.
+    const isAttentionOnly = small !== model && !compress && !readsVectors;
+    const options = { ...session, accumulate: true, isAttentionOnly };
+    this.session = stack.use(openSmallSession(small, options));
     this.#own = this.session instanceof OwnTokenSession
       ? this.session.own
       : this.session as Session;
@@ -175,19 +180,21 @@ export class SmallModelStep implements Disposable {
 
   /**
    * Bytes of the tokens that are kept of a sequence now: 4 * headDim each, over the KV heads of the layers that run. Where
-   * nothing is dropped, a layer keeps what its window reaches.
+   * nothing is dropped, a layer keeps what its window reaches, and the last layer of a model that stops early no values.
    */
   idealBytes(sequence: number): number {
-    const { lengths, model: { config } } = this.#own;
+    const { lengths, model: { config }, forward: { cache } } = this.#own;
     const { layers, kvHeads, headDim } = config;
     const kept = this.#cache?.selections[sequence]?.reduce((sum, { full }) => sum + full.length, 0);
     if (kept !== undefined) return 4 * headDim * kept;
     const windows = layerWindows(config);
-    let tokens = 0;
+    let vectors = 0;
     for (let layer = 0; layer < layers; layer++) {
-      tokens += Math.min(lengths[sequence]!, windows[layer] ?? Infinity);
+      const isKeysOnly = cache.shape.isLastKeysOnly === true && layer === layers - 1;
+      const tokens = Math.min(lengths[sequence]!, windows[layer] ?? Infinity);
+      vectors += (isKeysOnly ? 1 : 2) * tokens;
     }
-    return 4 * headDim * kvHeads * tokens;
+    return 2 * headDim * kvHeads * vectors;
   }
 
   /** Starts a sequence with a prompt, of which nothing is dropped yet. */
