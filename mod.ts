@@ -69,6 +69,7 @@ export type {
 } from "./models/config.ts";
 export type { DownloadOptions, DownloadProgress } from "./models/hub/hub_settings.ts";
 export { loadModel } from "./models/load.ts";
+export { withOwnTokens } from "./models/forward/own_tokens.ts";
 export type { LoadOptions, Model } from "./models/load.ts";
 export type { OpenOptions } from "./models/open.ts";
 export { endTokenIds, renderChat } from "./models/tokenizer/chat_template.ts";

@@ -75,7 +75,7 @@ async function setUp(pair: Required<ModelPair>, sizes: StepSizes, owner: Disposa
   const small = owner.use(
     openSmallModel(pair.small, { settings: [{ policy }], capacity, chunk: 128 }),
   );
-  for (const session of [large, small.session]) {
+  for (const session of [large, small.wholeSession]) {
     fillCache(session.forward);
     for (let token = 1; token < tokens; token++) session.advance();
   }

@@ -33,13 +33,15 @@ export interface CacheShape {
    * layers with a slot for every position, as all are if left out.
    */
   readonly rings?: readonly (number | undefined)[];
+  /** Whether the last layer holds keys alone, as where only its attention is read; false if left out. */
+  readonly isLastKeysOnly?: boolean;
 }
 
 /** Keys and values of one layer, [sequences, kvHeads, slots, headDim]; halves are packed in pairs. */
 export interface LayerCache {
   /** Keys, after RoPE. */
   readonly keys: DeviceBuffer;
-  /** Values. */
+  /** Values; the keys where these are held alone, so that attention has something to bind whose output nobody reads. */
   readonly values: DeviceBuffer;
   /** Slot that the newest token is written to; its position if left out. */
   readonly write?: WritePlace;
@@ -116,8 +118,8 @@ export function fullCacheBytes(shape: CacheShape): number {
 
 /** Bytes of a layer's keys and values. */
 export function layerBytes(shape: CacheShape, layer: number): number {
-  return layerElements(shape, layer) *
-    (formatBytes(shape.keyFormat) + formatBytes(shape.valueFormat));
+  const values = hasValues(shape, layer) ? formatBytes(shape.valueFormat) : 0;
+  return layerElements(shape, layer) * (formatBytes(shape.keyFormat) + values);
 }
 
 /**
@@ -137,16 +139,21 @@ export function createFullCache(device: Device, shape: CacheShape): FullCache {
     max: device.info.maxBindingBytes,
   });
   using stack = new DisposableStack();
-  const layers = elements.map((count, layer) => ({
-    keys: stack.use(device.createBuffer(`keys of layer ${layer}`, count * keyBytes)),
-    values: stack.use(device.createBuffer(`values of layer ${layer}`, count * valueBytes)),
-  }));
+  const layers = elements.map((count, layer) => {
+    const keys = stack.use(device.createBuffer(`keys of layer ${layer}`, count * keyBytes));
+    if (!hasValues(shape, layer)) return { keys, values: keys };
+    return {
+      keys,
+      values: stack.use(device.createBuffer(`values of layer ${layer}`, count * valueBytes)),
+    };
+  });
   stack.move(); // `releaseLayer` frees them from now on
   const held = new Set(layers.keys());
   const releaseLayer = (layer: number) => {
     held.delete(layer);
-    layers[layer]?.keys[Symbol.dispose]();
-    layers[layer]?.values[Symbol.dispose]();
+    const { keys, values } = layers[layer] ?? {};
+    keys?.[Symbol.dispose]();
+    if (values !== keys) values?.[Symbol.dispose]();
   };
   return {
     shape,
@@ -159,6 +166,10 @@ export function createFullCache(device: Device, shape: CacheShape): FullCache {
       for (const layer of layers.keys()) releaseLayer(layer);
     },
   };
+}
+
+function hasValues({ layers, isLastKeysOnly = false }: CacheShape, layer: number): boolean {
+  return !isLastKeysOnly || layer < layers - 1;
 }
 
 function layerElements(shape: CacheShape, layer: number): number {

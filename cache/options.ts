@@ -446,6 +446,13 @@ export const RUN_CHOICES = {
     flag: "small-layers",
     aliases: ["helper-layers"],
   },
+  smallTokens: {
+    decision: "D-35",
+    help: "tokens in which the small model reads the text: the large model's, or its own",
+    values: ["large", "own"],
+    usual: "large",
+    flag: "small-tokens",
+  },
   store: {
     help: "where dropped tokens go: nowhere, which only counts them, or to the host",
     values: ["resident", "tiered"],

@@ -8,6 +8,7 @@ import { POLICIES } from "../cache/policies/mod.ts";
 import type { ResolvedPolicy } from "../cache/policy_options.ts";
 import { promptTokens } from "../decoding/text/prompts.ts";
 import type { OpenEngine } from "../experiments/runner/engine.ts";
+import { withOwnTokens } from "../models/forward/own_tokens.ts";
 import type { Model } from "../models/load.ts";
 import { type Command, type CommandCall, type CommandIo, valueOption } from "./command.ts";
 import { EXIT } from "./command_line.ts";
@@ -144,7 +145,11 @@ async function generate(openEngine: OpenEngine, call: CommandCall, io: CommandIo
     await (await engine.openModel(role, call.value(role))).load();
   const large = await load("large");
   const hasSmall = request.policies.some(({ saliencySource }) => saliencySource === "small");
-  const models = hasSmall ? { large, small: await load("small") } : { large };
+  const small = hasSmall ? await load("small") : undefined;
+  const models = {
+    large,
+    ...(small && { small: request.hasOwnTokens ? withOwnTokens(small, large) : small }),
+  };
   const match = { ...request.match, ...await readMatchMap(call) };
   const hasStats = call.has("stats");
   const isJson = call.has("json");
@@ -171,7 +176,10 @@ async function printRuns(
   output: Output,
 ): Promise<void> {
   const { models, policies } = shared;
-  const used = models.small ? [models.large, models.small] : [models.large];
+  // A small model with tokens of its own checks what it reads as it reads it.
+  const used = models.small && !models.small.givenTokenizer
+    ? [models.large, models.small]
+    : [models.large];
   const prompt = promptTokens(models.large, await readPrompt(call, used));
   const teacherForced = await readTeacherForced(call, used);
   const settings: RunSettings = {

@@ -79,12 +79,15 @@ export const SAMPLING_FLAGS: Readonly<Record<string, OptionSpec>> = {
 /** Names of all policies. */
 export const POLICY_NAMES: readonly string[] = POLICIES.map(({ name }) => name);
 
-const { matchMap, rematch, smallBudget, smallLayers } = RUN_CHOICES;
+const { matchMap, rematch, smallBudget, smallLayers, smallTokens } = RUN_CHOICES;
 
 /** Flags that only change policies with a small model. */
 const SMALL_FLAGS = [
   ...Object.entries<Choice>(MATCH_CHOICES).map(([name, choice]) => `match-${flagOf(name, choice)}`),
-  ...Object.entries<Choice>({ ...FIT_CHOICES, matchMap, rematch, smallBudget, smallLayers })
+  ...Object.entries<Choice>({
+    ...FIT_CHOICES,
+    ...{ matchMap, rematch, smallBudget, smallLayers, smallTokens },
+  })
     .map(([name, choice]) => flagOf(name, choice)),
 ];
 
@@ -109,6 +112,8 @@ export interface GenerateRequest extends
   readonly policies: readonly ResolvedPolicy[];
   /** Most new tokens, if a number is named. */
   readonly newTokens?: number;
+  /** Whether the small model reads the text in tokens of its own. */
+  readonly hasOwnTokens: boolean;
   /** Tokens of a further turn that run at once, if a number is named. */
   readonly turnBlock?: number;
 }
@@ -117,6 +122,7 @@ export interface GenerateRequest extends
 interface RunChoices extends FitChoices {
   readonly rematch?: number;
   readonly smallLayers?: number;
+  readonly smallTokens?: "large" | "own";
   readonly store?: StoreKind;
   readonly speculate?: number;
   readonly block?: BlockSelection;
@@ -139,10 +145,11 @@ export function readRequest(call: CommandCall): GenerateRequest {
   const hasSmall = policies.some(({ saliencySource }) => saliencySource === "small");
   checkModels(call, hasSmall);
   if (!hasSmall) refuseSmallFlags(call, names);
-  const { rematch, smallLayers, store = "resident", ...made }: RunChoices = readChoices(
-    call,
-    RUN_CHOICES,
-  );
+  const { rematch, smallLayers, smallTokens, store = "resident", ...made }: RunChoices =
+    readChoices(
+      call,
+      RUN_CHOICES,
+    );
   const fit: FitChoices = readChoices(call, FIT_CHOICES);
   const cut = {
     ...(call.has("small-budget") && { smallBudget: readBudget(call, "small-budget") }),
@@ -158,9 +165,16 @@ export function readRequest(call: CommandCall): GenerateRequest {
     ...(rematch !== undefined && { rematch }),
   };
   usageOf(call, () => checkFit(match, policies));
+  const hasOwnTokens = smallTokens === "own";
+  if (hasOwnTokens) {
+    for (const other of ["small-budget", "speculate"]) {
+      if (call.has(other)) call.exclude(other, "small-tokens");
+    }
+  }
   const request = { policies, budget, cut, store, match };
   return {
     ...request,
+    hasOwnTokens,
     drafts: readDrafts(call, request, made),
     ...(sampling && { sampling }),
     ...readAhead(call),

@@ -186,10 +186,16 @@ export interface ExperimentContext {
   teacherForced(request: TeacherForcedRequest): Promise<readonly TeacherForcedRun[]>;
   /** Continues prompts greedily under a policy, up to and without an end token; kept on disk. */
   generated(batch: GeneratedBatch): Promise<readonly (readonly number[])[]>;
-  /** What the attention of each setting sees at each step of a text, [setting][step][head group]; not stored. */
-  selections(
-    request: TeacherForcedRequest,
-  ): Promise<readonly (readonly (readonly Selection[])[])[]>;
+  /** As `teacherForced`, along with what the attention of each setting sees; not stored. */
+  selections(request: TeacherForcedRequest): Promise<readonly SeenRun[]>;
+}
+
+/** A run, and the tokens that its steps saw. */
+export interface SeenRun {
+  /** Effects on each token. */
+  readonly run: TeacherForcedRun;
+  /** What attention saw, [step][head group]. */
+  readonly selections: readonly (readonly Selection[])[];
 }
 
 /** One resumable piece of an experiment. */

@@ -8,6 +8,7 @@
 
 import type { Experiment } from "./experiment.ts";
 import { arithmeticClaims } from "./arithmetic.ts";
+import { cheaperSmall } from "./cheaper_small.ts";
 import { decayChoice } from "./decay_choice.ts";
 import { drafts } from "./drafts.ts";
 import { equalMemory } from "./equal_memory.ts";
@@ -34,6 +35,7 @@ import { table7And8 } from "./table7_8.ts";
 import { table9 } from "./table9.ts";
 
 export * from "./arithmetic.ts";
+export * from "./cheaper_small.ts";
 export * from "./decay_choice.ts";
 export * from "./drafts.ts";
 export * from "./equal_memory.ts";
@@ -64,6 +66,7 @@ export * from "./table9.ts";
 /** All of them, in the order of their file names. */
 export const EXPERIMENTS: readonly Experiment[] = [
   arithmeticClaims,
+  cheaperSmall,
   decayChoice,
   drafts,
   equalMemory,

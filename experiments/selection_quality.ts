@@ -139,7 +139,7 @@ async function measureText(
   const settings = RATIOS.map((ratio) => settingOf("h2o", ratio));
   const selections = await context.selections({ ...text, newTokens: 1, settings });
   selections.forEach((own, index) =>
-    judge("h2o", RATIOS[index]!, own.map((units) => units.map(({ full }) => full)))
+    judge("h2o", RATIOS[index]!, own.selections.map((units) => units.map(({ full }) => full)))
   );
   return shares;
 }

@@ -49,6 +49,7 @@ export * from "./sketch_scores.ts";
 export * from "./softcap.ts";
 export * from "./softmax_rows.ts";
 export * from "./softmax_sums.ts";
+export * from "./spread_rows.ts";
 export * from "./sum_values.ts";
 export * from "./update_scores.ts";
 export * from "./write_out.ts";

@@ -159,17 +159,19 @@ export interface RopeCacheShape extends Omit<AttentionShape, "outputStride"> {
   readonly queryRotation?: number;
   /** Whether keys alone are rotated and written, as for a second copy in another format; false if left out. */
   readonly isKeysOnly?: boolean;
+  /** Whether values are written; true if left out. */
+  readonly hasValues?: boolean;
 }
 
 /** Heads of a row that are processed. */
 function headRange(
-  { queryHeads, kvHeads, isKeysOnly }: Pick<
+  { queryHeads, kvHeads, isKeysOnly, hasValues = true }: Pick<
     RopeCacheShape,
-    "queryHeads" | "kvHeads" | "isKeysOnly"
+    "queryHeads" | "kvHeads" | "isKeysOnly" | "hasValues"
   >,
 ): { readonly first_head: number; readonly heads: number } {
   if (isKeysOnly) return { first_head: queryHeads, heads: kvHeads };
-  return { first_head: 0, heads: queryHeads + 2 * kvHeads };
+  return { first_head: 0, heads: queryHeads + (hasValues ? 2 : 1) * kvHeads };
 }
 
 /** Parameters that say where keys and values go. */
@@ -259,7 +261,13 @@ export function ropeCacheCommand(buffers: RopeCacheBuffers, shape: RopeCacheShap
 export function ropeCacheGrid(
   shape: Pick<
     RopeCacheShape,
-    "headDim" | "isKeysOnly" | "kvHeads" | "queryHeads" | "rowsPerSequence" | "sequences"
+    | "headDim"
+    | "hasValues"
+    | "isKeysOnly"
+    | "kvHeads"
+    | "queryHeads"
+    | "rowsPerSequence"
+    | "sequences"
   >,
 ): [number, number, number] {
   const groupHeads = Math.floor(WORKGROUP_SIZE / (shape.headDim / 4));

@@ -41,6 +41,8 @@ export interface Model extends Disposable {
   readonly fileTensorBytes: number;
   /** Text to ids and back; absent if the files have no tokenizer. */
   readonly tokenizer?: Tokenizer;
+  /** Tokenizer whose tokens it is given, if it reads their text in tokens of its own; see `withOwnTokens`. */
+  readonly givenTokenizer?: Tokenizer;
   /** Jinja text of the chat template, if the files have one. */
   readonly chatTemplate?: string;
   /** Frees the weights, and the device if the model opened one; does nothing the second time. */

@@ -481,7 +481,7 @@ export class PolicySequences {
         from: small.knownTokens,
         to: tokens,
       };
-      small.addVectors(await readVectors(smallModel!.session.forward, range));
+      small.addVectors(await readVectors(smallModel!.wholeSession.forward, range));
     }
     small.settle(() => ({ tokens, rows: this.all[index]!.rows(tokens, 0) }));
     return small.values;

@@ -9,7 +9,8 @@ import { POLICIES } from "../../cache/policies/mod.ts";
 import type { StoreKind } from "../../cache/kv_store.ts";
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import { checkInteger, DataError, RequirementError } from "../../core/check.ts";
-import { sameVocabulary } from "../../models/tokenizer/tokenizer.ts";
+import type { Model } from "../../models/load.ts";
+import { sameVocabulary, type Tokenizer } from "../../models/tokenizer/tokenizer.ts";
 import { readsVectors } from "../../cache/scores/score.ts";
 import { checkRest } from "../selection/rest.ts";
 import { isDeviceScore, type SequenceSetting } from "../selection/sequence_settings.ts";
@@ -45,11 +46,12 @@ export function checkPair({ large, small }: ModelPair, policy: ResolvedPolicy): 
       current: "none",
     });
   }
+  if (small.givenTokenizer) return checkOwnTokens(small.givenTokenizer, { large, policy });
   if (large.tokenizer && small.tokenizer) {
     // Tables may be padded to different sizes; only the meaning of ids matters.
     if (sameVocabulary(large.tokenizer, small.tokenizer)) return;
     throw new DataError(
-      `Cannot ${action}: both models must have one vocabulary: current models are ${large.name} and ${small.name}, whose token ids mean different texts`,
+      `Cannot ${action}: both models must have one vocabulary: current models are ${large.name} and ${small.name}, whose token ids mean different texts; a small model can read the text in tokens of its own, withOwnTokens or --small-tokens own`,
     );
   }
   if (small.config.vocabulary === large.config.vocabulary) return;
@@ -61,14 +63,31 @@ export function checkPair({ large, small }: ModelPair, policy: ResolvedPolicy): 
   });
 }
 
+/** Throws unless a policy can be guided by a small model that reads the large one's text in tokens of its own. */
+function checkOwnTokens(
+  given: Tokenizer,
+  { large, policy }: { readonly large: Model; readonly policy: ResolvedPolicy },
+): void {
+  const action = "let a small model read in tokens of its own";
+  if (large.tokenizer !== given) {
+    const requirement = `it must have been given the tokenizer of ${large.name}`;
+    throw new RequirementError({ action, requirement, state: "tokenizer is another one" });
+  }
+  if (isDeviceScore(policy)) return;
+  const requirement = "the score must be a sum of rows, which can be mapped";
+  throw new RequirementError({ action, requirement, state: `score is ${policy.score?.name}` });
+}
+
 /**
  * Throws unless the small model can be made cheaper as asked.
  *
- * @throws {RequirementError} If no policy has one, or a score needs its whole cache.
+ * @throws {RequirementError} If no policy has one, a score needs its whole cache, or it reads in tokens of its own, whose cache
+ *   must stay complete so that it can go back.
  */
 export function checkCut(
   sequences: readonly Pick<SequenceSetting, "policy" | "smallBudget">[],
   { smallLayers }: Pick<SmallModelCut, "smallLayers">,
+  small?: Pick<Model, "givenTokenizer">,
 ): void {
   for (const { smallBudget } of sequences) if (smallBudget) checkBudget(smallBudget);
   const reader = sequences.find(({ smallBudget, policy: { saliencySource, score } }) =>
@@ -81,6 +100,14 @@ export function checkCut(
       state: `score is ${reader.policy.score!.name}`,
     });
   }
+  if (small?.givenTokenizer && sequences.some(({ smallBudget }) => smallBudget)) {
+    throw new RequirementError({
+      action: "make the small model cheaper",
+      requirement:
+        "it must keep its whole cache, which goes back where text changes its own tokens",
+      state: "it has tokens of its own and a budget",
+    });
+  }
   const bare = sequences.filter(({ policy }) => policy.saliencySource !== "small");
   const isAll = smallLayers !== undefined && bare.length === sequences.length;
   const misused = bare.find(({ smallBudget }) => isAll || smallBudget);
@@ -89,6 +116,21 @@ export function checkCut(
     action: "make the small model cheaper",
     requirement: "the policy must have one, as smallkv has",
     state: `policy is ${misused.policy.name}`,
+  });
+}
+
+/**
+ * Throws if a small model reads in tokens of its own where it must read those of the large one.
+ *
+ * @param small The small model.
+ * @param action What cannot be done otherwise.
+ */
+export function refuseOwnTokens(small: Model | undefined, action: string): void {
+  if (!small?.givenTokenizer) return;
+  throw new RequirementError({
+    action,
+    requirement: "the small model must have the vocabulary of the large one",
+    state: `${small.name} reads in tokens of its own`,
   });
 }
 

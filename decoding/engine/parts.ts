@@ -4,6 +4,7 @@
  * @module
  */
 
+import { readsVectors } from "../../cache/scores/score.ts";
 import type { SmallModelStep } from "../scoring/small_model.ts";
 import {
   createPolicyBuffers,
@@ -75,6 +76,9 @@ export function createEngineParts(
     ? stack.use(openSmallModel(pair.small!, {
       ...{ ...options, ...sizes, settings: readers },
       holdsAll: all.some((policy) => readsAllTokens(policy, "small")),
+      readsVectors: readers.some(({ policy: { score } }) =>
+        score !== undefined && readsVectors(score)
+      ),
     }))
     : undefined;
   const smallHeads = smallModel?.heads ?? 0;

@@ -74,7 +74,7 @@ export class PolicySession implements Disposable {
     const capacity = wholeCapacity(options.capacity);
     const batch = sequenceSettings(options, pair.large.config);
     for (const { policy } of batch.settings) checkPair(pair, policy);
-    checkCut(batch.settings, options);
+    checkCut(batch.settings, options, pair.small);
     checkFit(options.match ?? {}, batch.settings.map(({ policy }) => policy));
     const { chunk = defaultChunk(pair.large.device.info) } = options;
     checkTurnBlock(batch.settings, { ...options, chunk: Math.min(chunk, capacity) });
@@ -418,10 +418,11 @@ export class PolicySession implements Disposable {
    */
   async #submit(state: DecodeState, mayUndo = false): Promise<Migration | undefined> {
     const { store, large, planner, ranking } = state;
-    const { large: session, smallModel, sequences, rest } = this.#parts;
+    const { large: session, smallModel, sequences, rest, batch } = this.#parts;
     const { device } = session.forward;
     session.writeLengths();
     rest?.prepare(this.lengths.map((length) => length + 1), sequences.restMasses);
+    await smallModel?.read(session, batch.firstReaders);
     const small = smallModel ? [smallModel.prepare()] : [];
     let moved: Migration | undefined;
     if (planner) device.submit(...small, ...planner.prepare(sequences.tiers()), ...large);

@@ -35,18 +35,19 @@ import {
 import { runPrunedPrompt } from "./pruned_prompt.ts";
 import { repeatPrompt } from "./repetition.ts";
 import { ExactSums } from "../session/exact_sums.ts";
-import { type PrefillOptions, Session } from "../session/session.ts";
+import type { PrefillOptions, Session } from "../session/session.ts";
 import { readVectors } from "../session/vectors.ts";
 import type { MapBlock } from "../session/maps.ts";
 import type { HostScores } from "../scoring/host_scores.ts";
 import type { PolicySequence } from "./sequence.ts";
+import { openSmallSession, type SmallSession } from "../scoring/own_tokens.ts";
 
 /** The two models, each with its own session, and how their heads are matched. */
 interface PromptModels {
   /** The large model. */
   readonly large: Session;
   /** The small model, if a policy uses one. */
-  readonly small?: Session;
+  readonly small?: SmallSession;
   /** How heads are matched. */
   readonly match: PairMatchOptions;
 }
@@ -90,7 +91,8 @@ export async function runPrompt(
   const withSmallModel = promptSequences.filter(({ smallSequence }) => smallSequence !== undefined);
   const ready = withSmallModel.map(({ sequence: { policy } }) => policy)
     .filter(({ minimumTokens }) => tokens.length >= minimumTokens);
-  const matched = ready.length > 0 ? matchTokens(models.match, tokens.length) : 0;
+  const hasOwnTokens = models.small?.model.givenTokenizer !== undefined;
+  const matched = ready.length > 0 ? matchTokens(models.match, tokens.length, hasOwnTokens) : 0;
   const runs = pruned.length + (promptSequences.length > 0 ? 1 : 0) +
     (withSmallModel.length > 0 ? 1 : 0);
   const total = matched + runs * tokens.length;
@@ -104,7 +106,7 @@ export async function runPrompt(
   const { large, small, match } = models;
   const isMatched = ready.length > 0;
   const pair = isMatched ? { large: large.model, small: small!.model, match } : undefined;
-  const known = pair && !isMatchedByPrompt(match)
+  const known = pair && !isMatchedByPrompt(match, hasOwnTokens)
     ? await matchText(pair, tokens, {
       policies: ready,
       onProgress: report,
@@ -119,7 +121,7 @@ export async function runPrompt(
     promptSequences,
     onProgress: report,
     kinds: isMatched ? kindsOf(ready, options.needsSums) : [],
-    summedTokens: isMatched ? summedTokens(match, tokens.length) : 0,
+    summedTokens: isMatched ? summedTokens(match, tokens.length, hasOwnTokens) : 0,
     ...(captures && { captures }),
   });
   if (!pair) return undefined;
@@ -186,7 +188,7 @@ async function runExactPrompt(
 
 /** Runs a prompt and sums the attention of its first tokens with keys in 32 bits; nothing is summed for 0 tokens. */
 export async function withSums(
-  session: Session,
+  session: Pick<Session, "forward">,
   tokens: number,
   run: (options: Pick<PrefillOptions, "exactSums">) => Promise<void>,
 ): Promise<Float32Array | undefined> {
@@ -217,7 +219,7 @@ export interface PromptStart {
  * @returns Scores of each kind, by `scoreKey`.
  */
 export async function runSmallModel(
-  small: Session,
+  small: SmallSession,
   tokens: readonly number[],
   options: Omit<PartEvents, "onLogits"> & {
     readonly sequence: number;
@@ -261,7 +263,7 @@ export async function matchWhileDecoding(
   const found = isFitted(pair.match)
     ? followMap(pair.large.config, await fitText(pair, tokens))
     : { matches: await matchText(pair, tokens, { policies }) };
-  using again = new Session(small, { capacity: tokens.length, accumulate: true });
+  using again = openSmallSession(small, { capacity: tokens.length, accumulate: true });
   const earlier = tokens.slice(0, -1);
   await again.prefill(earlier, { logits: "none" });
   const kinds = kindsOf(policies, needsSums);
@@ -336,7 +338,7 @@ export type PartEvents = Omit<PromptEvents, "onProgress"> & Pick<PrefillOptions,
 
 /** Scores of the tokens of a text that the session has run; its rows are already summed if all count the same. */
 async function smallScores(
-  small: Session,
+  small: SmallSession,
   tokens: readonly number[],
   { sequence, kinds, start }: {
     readonly sequence: number;
@@ -361,7 +363,7 @@ async function smallScores(
 
 /** Goes back to the beginning of a text that a sequence has run; where layers have lost what that sees, runs it again. */
 async function goBack(
-  session: Session,
+  session: SmallSession,
   tokens: readonly number[],
   { sequence, length }: { readonly sequence: number; readonly length: number },
 ): Promise<void> {
@@ -459,7 +461,7 @@ function promptParts(
 
 /** Runs the parts of a prompt in a sequence that holds what comes before them. */
 async function runParts(
-  session: Session,
+  session: Pick<Session, "model" | "prefill">,
   parts: readonly PromptPart[],
   options: Pick<PrefillOptions, "signal" | "onLogits" | "onProgress" | "exactSums"> & {
     readonly sequence: number;

@@ -15,11 +15,13 @@ import {
 import {
   type HeadMatches,
   matchBySums,
+  matchText,
   type PairMatchOptions,
   summedTokens,
   type WindowSums,
 } from "../scoring/head_matching.ts";
 import { DEFAULT_FIT_ROWS, fitCaptured, followMap, RowCapture } from "../scoring/map_fitting.ts";
+import { openSmallSession, type SmallSession } from "../scoring/own_tokens.ts";
 import type { SmallModelCut } from "../scoring/small_model.ts";
 import type { Model } from "../../models/load.ts";
 import { firstLayers } from "../../models/forward/first_layers.ts";
@@ -129,7 +131,7 @@ export class PromptRunner implements Disposable {
   /** Whether a policy ranks by sums of the large model's attention. */
   readonly #isSummed: boolean;
   /** Sessions of the small model, by the number of layers that run. */
-  readonly #small = new Map<number, Session>();
+  readonly #small = new Map<number, SmallSession>();
   readonly #owned: DisposableStack;
   #known: KnownPrefix | undefined;
 
@@ -156,7 +158,7 @@ export class PromptRunner implements Disposable {
     for (const layers of new Set(settings.map((setting) => this.#layers(setting)))) {
       if (layers === 0) continue;
       const model = firstLayers(pair.small!, layers);
-      this.#small.set(layers, stack.use(new Session(model, { ...sizes, accumulate: true })));
+      this.#small.set(layers, stack.use(openSmallSession(model, { ...sizes, accumulate: true })));
     }
     this.#owned = stack.move();
   }
@@ -236,7 +238,8 @@ export class PromptRunner implements Disposable {
 
   /** Counts the first tokens of a prefix that need not be run again: whole chunks that no score looks at row by row. */
   #sharedTokens(prefix: readonly number[], sequences: readonly Beginning[]): number {
-    if (sequences.length === 0) return 0;
+    // Own tokens at the end of a prefix depend on what follows.
+    if (sequences.length === 0 || this.#hasOwnTokens) return 0;
     const rows = Math.max(
       this.#isFitting(sequences) ? DEFAULT_FIT_ROWS : 1,
       ...sequences.map(({ sequence }) => sequence.promptRows),
@@ -436,7 +439,9 @@ export class PromptRunner implements Disposable {
     if (policies.length === 0) return () => ({ small });
     const windows = { large: largeSums!, small: sums! };
     const matches = prefix?.matches ??
-      this.#match(members, session.model, { tokens: tokens.length, sums: windows });
+      (this.#hasOwnTokens
+        ? await this.#matchText(members, session.model, { tokens, ...events })
+        : this.#match(members, session.model, { tokens: tokens.length, sums: windows }));
     const fitted = capture && largeRows &&
       followMap(
         this.#pair.large.config,
@@ -466,6 +471,28 @@ export class PromptRunner implements Disposable {
     }));
   }
 
+  /** Matches heads by a run of the first tokens, where those of a small model end within the prompt's own tokens. */
+  async #matchText(
+    sequences: readonly Beginning[],
+    small: Model,
+    { tokens, signal }: { readonly tokens: readonly number[]; readonly signal?: AbortSignal },
+  ): Promise<MatchesBy> {
+    const groups = Map.groupBy(sequences, (one) => this.#matchBy(one));
+    groups.delete("fitted");
+    const matches = new Map<MatchBy, HeadMatches>();
+    for (const [by, members] of groups) {
+      const policies = members.map(({ sequence }) => sequence.policy);
+      const models = { large: this.#pair.large, small, match: { by } };
+      matches.set(by, await matchText(models, tokens, { policies, ...(signal && { signal }) }));
+    }
+    return matches;
+  }
+
+  /** Whether the small model reads in tokens of its own. */
+  get #hasOwnTokens(): boolean {
+    return this.#pair.small?.givenTokenizer !== undefined;
+  }
+
   #matchBy({ setting }: Beginning): MatchBy {
     return this.#settings[setting]!.match?.by ?? "jaccard";
   }
@@ -475,7 +502,7 @@ export class PromptRunner implements Disposable {
     const isMatched = sequences.some((one) =>
       one.smallSequence !== undefined && this.#matchBy(one) !== "fitted"
     );
-    return isMatched ? summedTokens({}, tokens) : 0;
+    return isMatched ? summedTokens({}, tokens, this.#hasOwnTokens) : 0;
   }
 
   /** Collects the rows that a map is fitted on, if one is fitted for a sequence. */

@@ -67,6 +67,7 @@ export class RunAhead implements Disposable {
   async steps({ store, planner }: DecodeState, most: number): Promise<number> {
     const { large, smallModel, sequences } = this.#parts;
     if (most <= 1 || this.#isRefused || store.needsPlan || smallModel?.needsSums) return 1;
+    if (smallModel?.hasOwnTokens) return 1; // the host must know the text before each step
     if (!planner && (!sequences.planByLengths || this.#parts.batch.index)) return 1;
     const { capacity } = large.forward.workspace.shape;
     const steps = Math.min(
@@ -155,7 +156,7 @@ export class RunAhead implements Disposable {
 
   #shift(steps: number): void {
     this.#parts.large.shift(steps);
-    this.#parts.smallModel?.session.shift(steps);
+    this.#parts.smallModel?.wholeSession.shift(steps);
   }
 
   /** The host's own choices count as moved once their steps have been taken; those of the device once they are read. */

@@ -208,10 +208,12 @@ export function openSmallModel(
   model: Model,
   options: CompressedSmallCacheOptions & Omit<SmallModelSizes, "sequences">,
 ): SmallModelStep {
-  const { settings, smallLayers, capacity, chunk, holdsAll } = options;
+  const { settings, smallLayers, capacity, chunk, holdsAll, readsVectors } = options;
   const layers = smallLayers !== undefined && { smallLayers };
   const holds = holdsAll !== undefined && { holdsAll };
-  const sizes = { ...layers, ...holds, capacity, chunk, sequences: settings.length };
+  const reads = readsVectors !== undefined && { readsVectors };
+  const common = { capacity, chunk, sequences: settings.length };
+  const sizes = { ...layers, ...holds, ...reads, ...common };
   const isCompressed = settings.some(({ smallBudget }) => smallBudget);
   return new SmallModelStep(
     model,

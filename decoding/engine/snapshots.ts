@@ -47,7 +47,7 @@ export async function beginFrom(
   await parts.large.restore(large, index);
   const smallSequence = batch.smallSequences[index];
   if (smallSequence !== undefined && batch.firstReaders[smallSequence] === index) {
-    await smallModel!.session.restore(small!, smallSequence);
+    await smallModel!.restore(small!, smallSequence, large);
     smallModel!.begin(smallSequence, large.length);
   }
   sequences.put(index, sequence, undefined);
@@ -91,7 +91,7 @@ export async function resumeSequence(
   await large.restore(snapshot.large, index);
   const smallSequence = batch.smallSequences[index];
   if (smallSequence !== undefined) {
-    await smallModel!.session.restore(snapshot.small!, smallSequence);
+    await smallModel!.restore(snapshot.small!, smallSequence, snapshot.large);
     smallModel!.put(smallSequence, snapshot.smallCache);
   }
   sequences.put(index, snapshot.sequence, snapshot.scores);

@@ -48,7 +48,7 @@ export function createSpeculativeParts(
   const smallModel = parts.smallModel!;
   const plans = block === "shared" ? 1 : rows;
   // The small model's decode rows are kept one by one; nothing sums them.
-  const forward = { ...smallModel.session.forward, taps: NO_TAPS };
+  const forward = { ...smallModel.wholeSession.forward, taps: NO_TAPS };
   const runner = stack.use(
     new BlockRunner({
       smallModel: { forward, buffers, shape, batch },

@@ -15,7 +15,7 @@ import { Calls } from "../session/calls.ts";
 import { memoryAdvice } from "../session/memory_advice.ts";
 import { checkTokens } from "../session/step_io.ts";
 import { type PromptEvents, type PromptOptions, runPrompt } from "./prompt.ts";
-import { checkPair, checkSpeculation, checkTurnBlock } from "./checks.ts";
+import { checkPair, checkSpeculation, checkTurnBlock, refuseOwnTokens } from "./checks.ts";
 import type { ModelPair, PolicyMemory, StepOptions, StepReport } from "./types.ts";
 import { forgetPrompt, runTurn } from "./turn.ts";
 import { residentLists } from "../selection/lists.ts";
@@ -71,6 +71,7 @@ export class SpeculativeSession implements Disposable {
     const speculation = checkSpeculation(options.policy, options);
     checkTurnBlock([options], options);
     checkPair(pair, options.policy);
+    refuseOwnTokens(pair.small, "speculate");
     this.#pair = { large: pair.large, small: pair.small! };
     this.#options = { ...options, ...speculation, capacity: wholeCapacity(options.capacity) };
     this.#parts = createSpeculativeParts(this.#pair, this.#options);
@@ -318,7 +319,7 @@ export class SpeculativeSession implements Disposable {
     const { selections, churn } = this.#planner!.commit(row);
     this.#tokens.push(row < accepted ? drafts[row]! : choices[row]!);
     this.#parts.large.advance();
-    this.#parts.smallModel.session.advance();
+    this.#parts.smallModel.wholeSession.advance();
     return {
       chosen: [choices[row]!],
       selections: [selections],

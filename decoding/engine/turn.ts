@@ -6,7 +6,8 @@
  */
 
 import { mapSums } from "../../analysis/fitted_map.ts";
-import type { SequenceMark, Session } from "../session/session.ts";
+import type { SequenceMark } from "../session/session.ts";
+import type { SmallSession } from "../scoring/own_tokens.ts";
 import { readVectors } from "../session/vectors.ts";
 import { readsRows } from "../../cache/scores/score.ts";
 import { decayOf, isDeviceScore, type SequenceSettings } from "../selection/sequence_settings.ts";
@@ -48,7 +49,7 @@ export async function runTurn(
   const smallSequences = [...new Set(indices.map((index) => batch.smallSequences[index]))]
     .filter((smallSequence) => smallSequence !== undefined);
   using stack = new DisposableStack();
-  const mark = async (session: Session, sequence: number) =>
+  const mark = async (session: SmallSession, sequence: number) =>
     stack.use(await session.mark(sequence, tokens.length));
   const marks = await Promise.all(indices.map((index) => mark(large, index)));
   const smallMarks = await Promise.all(

@@ -19,7 +19,7 @@ import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import type { ModelConfig } from "../../models/config.ts";
 import { layerWindows } from "../../models/layer_windows.ts";
 import type { Model } from "../../models/load.ts";
-import { Session } from "../session/session.ts";
+import { openSmallSession } from "./own_tokens.ts";
 
 /** Where heads are compared (D-3): the first tokens, the last ones, or the last rows over all tokens. */
 export const MATCH_SIDES = ["head", "tail", "tail_rows"] as const;
@@ -114,7 +114,7 @@ export async function matchText(
   const { onProgress, signal } = options;
   const run = async (model: Model, start: number) => {
     const { first, end } = window;
-    using session = new Session(model, { capacity: end, accumulate: true, isExact: true });
+    using session = openSmallSession(model, { capacity: end, accumulate: true, isExact: true });
     const quiet = { logits: "none", ...(signal && { signal }) } as const;
     const from = (place: number) => (done: number) => onProgress?.(start + place + done);
     const before = tokens.slice(0, first);
@@ -129,18 +129,33 @@ export async function matchText(
 }
 
 /** Counts the tokens that both models together run to match heads on a prompt, beside running it. */
-export function matchTokens(match: PairMatchOptions, tokens: number): number {
-  return isMatchedByPrompt(match) ? 0 : 2 * matchWindow(match, tokens).end;
+export function matchTokens(
+  match: PairMatchOptions,
+  tokens: number,
+  hasOwnTokens?: boolean,
+): number {
+  return isMatchedByPrompt(match, hasOwnTokens) ? 0 : 2 * matchWindow(match, tokens).end;
 }
 
-/** Whether running a prompt tells which heads match: by its first tokens, or since the match is given. */
-export function isMatchedByPrompt({ map, side = "head" }: PairMatchOptions): boolean {
-  return map !== undefined || side === "head"; // maps are fitted on a prompt, too
+/**
+ * Whether running a prompt tells which heads match: by its first tokens, or since the match is given or a map is fitted.
+ *
+ * @param match How heads are matched.
+ * @param hasOwnTokens Whether the small model reads in tokens of its own, which ends a window within the prompt's; false if
+ *   left out.
+ */
+export function isMatchedByPrompt(match: PairMatchOptions, hasOwnTokens = false): boolean {
+  const { map, side = "head" } = match;
+  return map !== undefined || (hasOwnTokens ? isFitted(match) : side === "head");
 }
 
 /** Counts the first tokens of a prompt that its own run must sum attention over; 0 if it need not. */
-export function summedTokens(match: PairMatchOptions, tokens: number): number {
-  return match.map || isFitted(match) || !isMatchedByPrompt(match)
+export function summedTokens(
+  match: PairMatchOptions,
+  tokens: number,
+  hasOwnTokens?: boolean,
+): number {
+  return match.map || isFitted(match) || !isMatchedByPrompt(match, hasOwnTokens)
     ? 0
     : matchWindow(match, tokens).end;
 }

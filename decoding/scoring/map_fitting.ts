@@ -20,7 +20,7 @@ import type { Model } from "../../models/load.ts";
 import type { MapSizes } from "../selection/map_buffers.ts";
 import { isDeviceScore } from "../selection/sequence_settings.ts";
 import type { MapBlock } from "../session/maps.ts";
-import { Session } from "../session/session.ts";
+import { openSmallSession } from "./own_tokens.ts";
 import {
   type HeadMatches,
   isFitted,
@@ -240,7 +240,7 @@ async function capture(
   rows: RowCapture,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  using session = new Session(model, { capacity: tokens.length });
+  using session = openSmallSession(model, { capacity: tokens.length });
   const quiet = { logits: "none", ...(signal && { signal }) } as const;
   const all = Array.from({ length: model.config.queryHeads }, (_, head) => head);
   if (rows.first > 0) await session.prefill(tokens.slice(0, rows.first), quiet);

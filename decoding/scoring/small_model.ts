@@ -6,6 +6,7 @@
  */
 
 import type { CacheBudget } from "../../cache/budget.ts";
+import { RequirementError } from "../../core/check.ts";
 import type { Command, DeviceBuffer, Recording } from "../../gpu/device.ts";
 import { attentionRowsCommand } from "../../kernels/attention_columns.ts";
 import {
@@ -18,7 +19,14 @@ import { firstLayers } from "../../models/forward/first_layers.ts";
 import type { Model } from "../../models/load.ts";
 import { type PolicyStep, rankedHeads } from "../selection/buffers.ts";
 import { copyCommand, layersStep } from "../session/commands.ts";
-import { Session } from "../session/session.ts";
+import type { SavedSequence } from "../session/saved_sequence.ts";
+import type { Session } from "../session/session.ts";
+import {
+  openSmallSession,
+  OwnTokenRows,
+  OwnTokenSession,
+  type SmallSession,
+} from "./own_tokens.ts";
 import { type Reduction, REDUCTIONS } from "../../cache/policy_options.ts";
 import { mapRowsCommand } from "../../kernels/map_rows.ts";
 import { matchedSaliencyCommand } from "../../kernels/matched_saliency.ts";
@@ -43,6 +51,8 @@ export interface SmallModelSizes extends Pick<SmallModelCut, "smallLayers"> {
   readonly chunk: number;
   /** Whether its layers with a window hold all tokens; false if left out. */
   readonly holdsAll?: boolean;
+  /** Whether a score reads its keys and values; false if left out. */
+  readonly readsVectors?: boolean;
 }
 
 /** A compressed cache of the small model, whose sequences advance with those of its session. */
@@ -79,8 +89,11 @@ interface SmallModelMemory {
 
 /** A small model that guides a large one. Disposing it frees its cache and activations. */
 export class SmallModelStep implements Disposable {
-  /** Runs the prompts; its model has only the layers that run. */
-  readonly session: Session;
+  /** Runs the prompts, in tokens of the large model; its model has only the layers that run. */
+  readonly session: SmallSession;
+  /** The same session, or the one in own tokens within it. */
+  readonly #own: Session;
+  #ownRows: OwnTokenRows | undefined;
   readonly #cache: SmallCache | undefined;
   readonly #owned: DisposableStack;
   #recording: Recording | undefined;
@@ -94,17 +107,55 @@ export class SmallModelStep implements Disposable {
    * @throws {RequirementError} If the model does not have the layers that should run.
    */
   constructor(model: Model, sizes: SmallModelSizes, compress?: (session: Session) => SmallCache) {
-    const { smallLayers = model.config.layers, ...session } = sizes;
+    const { smallLayers = model.config.layers, readsVectors = false, ...session } = sizes;
     using stack = new DisposableStack();
     const small = firstLayers(model, smallLayers);
-    this.session = stack.use(new Session(small, { ...session, accumulate: true }));
-    this.#cache = compress && stack.use(compress(this.session));
+    // A model that stops early never runs on from its last layer.
+    const isAttentionOnly = small !== model && !compress && !readsVectors;
+    const options = { ...session, accumulate: true, isAttentionOnly };
+    this.session = stack.use(openSmallSession(small, options));
+    this.#own = this.session instanceof OwnTokenSession
+      ? this.session.own
+      : this.session as Session;
+    this.#cache = compress && stack.use(compress(this.#own));
     this.#owned = stack.move();
   }
 
   /** Whether it needs the attention that its tokens have received in the prompt. */
   get needsSums(): boolean {
     return this.#cache !== undefined;
+  }
+
+  /** Whether it reads in tokens of its own, so that the host must know the text before each step. */
+  get hasOwnTokens(): boolean {
+    return this.session instanceof OwnTokenSession;
+  }
+
+  /**
+   * The session in tokens of the large model, for callers that run its steps.
+   *
+   * @throws {RequirementError} If it reads in tokens of its own.
+   */
+  get wholeSession(): Session {
+    if (!this.hasOwnTokens) return this.#own;
+    throw new RequirementError({
+      action: "run a small model's own steps",
+      requirement: "it must read the tokens of the large one",
+      state: "it reads in tokens of its own",
+    });
+  }
+
+  /**
+   * Puts a saved sequence in place of what one holds.
+   *
+   * @param saved Keys and values of the small model.
+   * @param sequence Which sequence.
+   * @param large The same of the large model, which has the tokens that the text was given in.
+   */
+  async restore(saved: SavedSequence, sequence: number, large: SavedSequence): Promise<void> {
+    const { session } = this;
+    if (!(session instanceof OwnTokenSession)) return await this.#own.restore(saved, sequence);
+    await session.restore(saved, sequence, [...large.tokens.subarray(0, large.length)]);
   }
 
   /** Heads of the layers that run. */
@@ -120,7 +171,7 @@ export class SmallModelStep implements Disposable {
 
   /** Bytes of keys and values now. */
   get memory(): SmallModelMemory {
-    const { session } = this;
+    const session = this.#own;
     const idealBytes = session.lengths.reduce((sum, _, index) => sum + this.idealBytes(index), 0);
     const { deviceBytes, hostBytes } = this.#cache ??
       { deviceBytes: session.cacheBytes, hostBytes: 0 };
@@ -129,19 +180,21 @@ export class SmallModelStep implements Disposable {
 
   /**
    * Bytes of the tokens that are kept of a sequence now: 4 * headDim each, over the KV heads of the layers that run. Where
-   * nothing is dropped, a layer keeps what its window reaches.
+   * nothing is dropped, a layer keeps what its window reaches, and the last layer of a model that stops early no values.
    */
   idealBytes(sequence: number): number {
-    const { lengths, model: { config } } = this.session;
+    const { lengths, model: { config }, forward: { cache } } = this.#own;
     const { layers, kvHeads, headDim } = config;
     const kept = this.#cache?.selections[sequence]?.reduce((sum, { full }) => sum + full.length, 0);
     if (kept !== undefined) return 4 * headDim * kept;
     const windows = layerWindows(config);
-    let tokens = 0;
+    let vectors = 0;
     for (let layer = 0; layer < layers; layer++) {
-      tokens += Math.min(lengths[sequence]!, windows[layer] ?? Infinity);
+      const isKeysOnly = cache.shape.isLastKeysOnly === true && layer === layers - 1;
+      const tokens = Math.min(lengths[sequence]!, windows[layer] ?? Infinity);
+      vectors += (isKeysOnly ? 1 : 2) * tokens;
     }
-    return 4 * headDim * kvHeads * tokens;
+    return 2 * headDim * kvHeads * vectors;
   }
 
   /** Starts a sequence with a prompt, of which nothing is dropped yet. */
@@ -180,20 +233,38 @@ export class SmallModelStep implements Disposable {
   }
 
   /**
+   * Lets a small model with tokens of its own read the text up to its newest own token; does nothing for others.
+   *
+   * @param large The large model, which holds the tokens.
+   * @param firstReaders First sequence that each small sequence reads along with.
+   */
+  async read(large: Session, firstReaders: readonly number[]): Promise<void> {
+    if (!this.#ownRows) return;
+    const { capacity } = large.forward.workspace.shape;
+    const tokens = await large.readTokens();
+    for (const [sequence, reader] of firstReaders.entries()) {
+      const first = reader * capacity;
+      const given = [...tokens.subarray(first, first + large.lengths[reader]! + 1)];
+      await this.#ownRows.begin(sequence, given);
+    }
+  }
+
+  /**
    * Prepares to run one token of every sequence, once `open` has recorded how; the large model's lengths must have been
    * written.
    *
    * @returns What to submit, once.
    */
   prepare(): Recording {
-    this.session.writeLengths();
+    this.#own.writeLengths();
     this.#cache?.append();
     return this.#recording!;
   }
 
   /** Advances lengths by the token that was run, and drops what the budget does not allow. */
   async finish(): Promise<void> {
-    this.session.advance();
+    if (this.session instanceof OwnTokenSession) this.session.endStep();
+    else this.#own.advance();
     await this.#cache?.settle();
   }
 
@@ -203,12 +274,17 @@ export class SmallModelStep implements Disposable {
   }
 
   async #record(step: Omit<PolicyStep, "forward">, large: ForwardState): Promise<Recording> {
-    const forward = await this.#cache?.open() ?? this.session.forward;
+    const forward = await this.#cache?.open() ?? this.#own.forward;
+    if (this.session instanceof OwnTokenSession) {
+      this.#ownRows ??= this.#owned.use(new OwnTokenRows(this.session, step.shape.capacity));
+    }
+    const rows = this.#ownRows?.rows ?? step.buffers.smallSequenceRows;
     const observed = (layer: number): Omit<LayerOptions, "layer"> =>
       this.#cache
         ? { attention: this.#cache.attention(forward, layer, step.buffers.smallSequenceRows) }
-        : { observe: [smallRowsCommand({ ...step, forward }, layer)] };
-    const recording = await recordSmallStep({ ...step, forward }, { large, observed });
+        : { observe: [smallRowsCommand({ ...step, forward }, layer, rows)] };
+    const models = { large, observed, ...(this.#ownRows && { ownRows: this.#ownRows }) };
+    const recording = await recordSmallStep({ ...step, forward }, models);
     return this.#owned.use(recording);
   }
 }
@@ -217,6 +293,7 @@ export class SmallModelStep implements Disposable {
 export function smallRowsCommand(
   { forward, buffers, shape }: Omit<PolicyStep, "batch">,
   layer: number,
+  output: DeviceBuffer = buffers.smallSequenceRows,
 ): Command {
   const { device, config, workspace, cache } = forward;
   return attentionRowsCommand(device.info, {
@@ -227,7 +304,7 @@ export function smallRowsCommand(
       qkv: workspace.queryKeyValue,
       keys: cache.layers[layer]!.keys,
       log_sum: workspace.logSum,
-      output: buffers.smallSequenceRows,
+      output,
     },
   });
 }
@@ -273,18 +350,21 @@ function rowCopies({ buffers, shape, batch }: PolicyStep): Command[] {
  * logits are computed, since the small model chooses no token.
  *
  * @param step Small model and buffers.
- * @param options Model whose tokens it reads and whose selections it scores; how each layer keeps its newest rows.
+ * @param options Model whose tokens it reads and whose selections it scores; how each layer keeps its newest rows; what
+ *   spreads them if they are over own tokens.
  */
 async function recordSmallStep(
   step: PolicyStep,
-  { large, observed }: {
+  { large, observed, ownRows }: {
     readonly large: ForwardState;
     readonly observed: ObservedLayer;
+    readonly ownRows?: OwnTokenRows;
   },
 ): Promise<Recording> {
   return await step.forward.device.record("small model's step", [
-    ...tokenCopies(step, large),
+    ...ownRows ? [] : tokenCopies(step, large),
     ...smallModelStep(step, observed),
+    ...ownRows ? [ownRows.spread(step.buffers.smallSequenceRows)] : [],
     ...mapOrCopy(step, large),
     ...scoreCommands(step, large),
   ]);

@@ -4,7 +4,12 @@
  * @module
  */
 
-import { type CacheShape, formatBytes, layerSlots } from "../../cache/full_cache.ts";
+import {
+  type CacheShape,
+  formatBytes,
+  type LayerCache,
+  layerSlots,
+} from "../../cache/full_cache.ts";
 import type { BufferCopy, Command, Device, DeviceBuffer } from "../../gpu/device.ts";
 import type { ForwardState } from "../../models/forward/forward.ts";
 import { copyCommand } from "./commands.ts";
@@ -123,7 +128,7 @@ export class SavedTokens implements Disposable {
         Array.from(
           { length: shape.kvHeads },
           (_, kvHead) =>
-            (["keys", "values"] as const).map((kind) => {
+            kindsOf(layers[layer]!).map((kind) => {
               const row = (sequence * shape.kvHeads + kvHead) * slots + part.slot;
               const before = kind === "keys" ? 0 : shape.kvHeads * (to - from) * bytes.keys;
               const place = before + (kvHead * (to - from) + part.from - from) * bytes[kind];
@@ -137,6 +142,11 @@ export class SavedTokens implements Disposable {
       );
     });
   }
+}
+
+/** What a layer holds: keys alone where its values are these. */
+function kindsOf({ keys, values }: LayerCache): readonly ("keys" | "values")[] {
+  return keys === values ? ["keys"] : ["keys", "values"];
 }
 
 /** Bytes of a key and of a value of one KV head. */

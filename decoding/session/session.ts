@@ -81,7 +81,9 @@ export class Session implements Disposable {
     const rings = options.holdsAll
       ? undefined
       : ringsOf(layerWindows(config), { capacity, rows: this.#chunk });
-    const shape = { ...config, capacity, sequences, ...formats, ...(rings && { rings }) };
+    const isLastKeysOnly = options.isAttentionOnly ?? false;
+    const sizes = { ...config, capacity, sequences, isLastKeysOnly };
+    const shape = { ...sizes, ...formats, ...(rings && { rings }) };
     this.#held = new HeldTokens(shape, config);
     this.#state = {
       device,
@@ -616,6 +618,11 @@ export interface SessionOptions {
    * out: then they hold their window, a chunk, and what rounds it up.
    */
   readonly holdsAll?: boolean;
+  /**
+   * Whether nothing but attention is read, so that the last layer computes and holds no values; logits then mean nothing.
+   * False if left out.
+   */
+  readonly isAttentionOnly?: boolean;
 }
 
 /** A sequence as it was; disposing it frees what was copied. */

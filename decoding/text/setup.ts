@@ -201,7 +201,8 @@ function checkDraws(
 }
 
 function checkRoom({ large, small }: ModelPair, prompt: number, newTokens: number): void {
-  for (const model of small ? [large, small] : [large]) {
+  // A small model with tokens of its own counts the text otherwise, and checks its room as it reads.
+  for (const model of small && !small.givenTokenizer ? [large, small] : [large]) {
     const { contextLength } = model.config;
     if (prompt + newTokens <= contextLength) continue;
     throw new RequirementError({

@@ -74,7 +74,7 @@ export async function measureLosses(
     ));
   const losses = ratios.map((ratio, index): [string, BudgetLoss] => {
     const run = runs[index]!;
-    const kept = selections[index]!.map((groups) => groups.map(({ full }) => full));
+    const kept = selections[index]!.selections.map((groups) => groups.map(({ full }) => full));
     const isRight = run.chosen.every((token, step) => token === text.continuation[step]);
     return [String(ratio), {
       mass: rounded(

@@ -10,6 +10,7 @@ import {
   teacherForceSettings,
 } from "../../decoding/forced/teacher_force_settings.ts";
 import { freeRun } from "../../decoding/forced/free_run.ts";
+import { withOwnTokens } from "../../models/forward/own_tokens.ts";
 import type {
   ExperimentContext,
   ExperimentModel,
@@ -42,10 +43,14 @@ export function policyRuns(
 ): Pick<ExperimentContext, "teacherForced" | "generated" | "selections"> {
   const { modelOf, cache, signal } = options;
   const { eosTokenIds: endTokens } = modelOf("large");
-  const load = async (smallModel: ModelRole = "small") => ({
-    large: await modelOf("large").load(),
-    small: await modelOf(smallModel).load(),
-  });
+  const load = async (smallModel: ModelRole = "small") => {
+    const large = await modelOf("large").load();
+    const small = await modelOf(smallModel).load();
+    return { large, small: hasOwnTokens(smallModel) ? withOwnTokens(small, large) : small };
+  };
+  // A third model may have another tokenizer; it then reads in tokens of its own.
+  const hasOwnTokens = (role: ModelRole) =>
+    role === "other" && modelOf(role).tokenizerHash !== modelOf("large").tokenizerHash;
   const identity = (smallModel: ModelRole = "small") => ({
     large: modelOf("large").hash,
     small: modelOf(smallModel).hash,
@@ -86,8 +91,8 @@ export function policyRuns(
     },
     async selections(request) {
       const selections: (readonly Selection[])[][] = request.settings.map(() => []);
-      await force(request, (step) => selections[step.setting]!.push(step.selections));
-      return selections;
+      const runs = await force(request, (step) => selections[step.setting]!.push(step.selections));
+      return runs.map((run, setting) => ({ run, selections: selections[setting]! }));
     },
   };
 }

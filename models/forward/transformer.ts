@@ -81,7 +81,7 @@ export function projectionStep(state: ForwardState, layer: number, rows: number)
   });
   return [
     ...commands,
-    ...linearStep(state, weights.queryKeyValue, {
+    ...linearStep(state, readProjections(state, layer), {
       ...read,
       inputStride: workspace.strides.hidden,
       output: workspace.queryKeyValue,
@@ -90,6 +90,15 @@ export function projectionStep(state: ForwardState, layer: number, rows: number)
     }),
     ...(state.config.isQkNormJoint ? jointNormStep(state, layer, rows) : []),
   ];
+}
+
+/** Projections of a layer that anything reads: those to values alone are not where the cache holds none. */
+function readProjections({ config, cache, weights }: ForwardState, layer: number): Projection[] {
+  const { queryHeads, kvHeads, headDim } = config;
+  const { keys, values } = cache.layers[layer]!;
+  return weights.layers[layer]!.queryKeyValue.filter(({ outputOffset }) =>
+    keys !== values || outputOffset < (queryHeads + kvHeads) * headDim
+  );
 }
 
 /** Norms of all query heads, and of all key heads, of each row. */
@@ -193,6 +202,7 @@ function ropeStep(state: ForwardState, step: StepShape, layer: number): Command 
   const { config, workspace } = state;
   const weights = state.weights.layers[layer]!;
   const { keys, values, write } = state.cache.layers[layer]!;
+  const hasValues = keys !== values;
   const hasHeadNorms = config.hasQkNorm && !config.isQkNormJoint;
   const center = state.keyCenters?.layers[layer]?.buffer;
   return ropeCacheCommand({
@@ -202,9 +212,10 @@ function ropeStep(state: ForwardState, step: StepShape, layer: number): Command 
     ...(center && { center }),
     qkv: workspace.queryKeyValue,
     keys,
-    values,
+    values: hasValues ? values : workspace.heads, // which stays as it is
   }, {
     ...attentionShape(state, step, layer),
+    hasValues,
     epsilon: config.normEpsilon * usedShare(config),
     queryRotation: queryRotation(config, workspace.shape.capacity),
     ...(write && { write }),

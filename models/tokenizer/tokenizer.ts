@@ -67,6 +67,8 @@ export interface Tokenizer {
   readonly namedTokens: Readonly<Record<string, string | null>>;
   /** Whether the first decoded token loses a leading space that encoding put there. */
   readonly hasPrefixSpace: boolean;
+  /** Tokens that the model wants before a text, such as its begin token. */
+  readonly beginTokens: readonly number[];
 }
 
 /**
@@ -162,6 +164,10 @@ class FileTokenizer implements Tokenizer {
     );
     this.#cut = buildPreTokenizer(json.pre_tokenizer, normalizers);
     this.#around = surroundingTokens(json.post_processor, this.#ids);
+  }
+
+  get beginTokens(): readonly number[] {
+    return this.#around.before;
   }
 
   encode(text: string, options: { readonly addSpecialTokens?: boolean } = {}): number[] {

@@ -44,20 +44,19 @@ export function fakePolicies(
         );
       }));
     },
-    selections({ prompt, continuation, settings }) {
+    async selections(request) {
+      const { prompt, continuation, newTokens, settings } = request;
       const units = large.layers * large.kvHeads;
-      return Promise.resolve(
-        settings.map((setting) =>
-          continuation!.slice(1).map((_, step) => {
-            const tokens = prompt.length + step + 1;
-            const count = Math.ceil(
-              tokens * ("ratio" in setting.budget ? setting.budget.ratio : 1),
-            );
-            const full = Uint32Array.from({ length: count }, (_, index) => tokens - count + index);
-            return new Array(units).fill({ full, valueOnly: new Uint32Array(0) });
-          })
-        ),
-      );
+      const runs = await this.teacherForced(request);
+      return settings.map((setting, index) => ({
+        run: runs[index]!,
+        selections: Array.from({ length: (continuation?.length ?? newTokens) - 1 }, (_, step) => {
+          const tokens = prompt.length + step + 1;
+          const count = Math.ceil(tokens * ("ratio" in setting.budget ? setting.budget.ratio : 1));
+          const full = Uint32Array.from({ length: count }, (_, index) => tokens - count + index);
+          return new Array(units).fill({ full, valueOnly: new Uint32Array(0) });
+        }),
+      }));
     },
   };
 }

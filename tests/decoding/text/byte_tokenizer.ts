@@ -10,6 +10,7 @@ import type { Tokenizer } from "../../../models/tokenizer/tokenizer.ts";
 export const BYTES: Tokenizer = {
   vocabulary: 257,
   hasPrefixSpace: false,
+  beginTokens: [],
   encode: (text: string) => [...new TextEncoder().encode(text)],
   decode: (ids: readonly number[]) => new TextDecoder().decode(Uint8Array.from(ids)),
   tokenBytes: (id: number) => id === 256 ? new TextEncoder().encode("<end>") : Uint8Array.of(id),

@@ -67,6 +67,7 @@ Deno.test("SequenceWriter spells the first word with its space after a prompt", 
   const tokenizer = {
     ...BYTES,
     hasPrefixSpace: true,
+    beginTokens: [],
     tokenBytes: (id: number) => new TextEncoder().encode(id === 1 ? " cat" : " The"),
   } as unknown as Tokenizer;
   const common = { sequence: 0, maxNewTokens: 4, stopTokens: new Set<number>(), stopTexts: [] };
