@@ -123,7 +123,13 @@ export class LayerRanking implements Disposable {
     const scored = [...this.#index.score(forward, layer, rows), ranked];
     if (!budgets) return scored;
     const { match, lists } = buffers;
-    const plan = planBySaliencyCommand({ state, saliency, budgets, match, lists }, {
+    const plan = planBySaliencyCommand(forward.device.info, {
+      state,
+      saliency,
+      budgets,
+      match,
+      lists,
+    }, {
       ...sizes,
       layer,
       groups: total,
