@@ -145,7 +145,9 @@ function layerParts(
     pageScoresCommand(buffers, { ...pages, scale }),
   ];
   const rows = [softmaxRowsCommand(buffers, ranked), meanRowsCommand(buffers, ranked)];
-  const plan = [planBySaliencyCommand(buffers, { ...ranked, groupsPerLayer: kvHeads, listWords })];
+  const plan = [
+    planBySaliencyCommand(device.info, buffers, { ...ranked, groupsPerLayer: kvHeads, listWords }),
+  ];
   const attend = selectedAttentionCommands(device.info, {
     shape,
     selection: {

@@ -10,6 +10,7 @@ import { type Command, dispatch, type DispatchBuffers } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
 import { CPU_MODULE } from "./cpu_module.ts";
 import wgsl from "./norm_in_place.wgsl" with { type: "text" };
+import { type AdapterFeatures, kernelShapes } from "./shapes.ts";
 
 /** Contract of `norm_in_place.wgsl`. */
 export const NORM_IN_PLACE_CONTRACT = {
@@ -62,12 +63,14 @@ export interface NormInPlaceShape {
 /**
  * Prepares a normalization.
  *
+ * @param info The device, whose kind decides how many threads a row has.
  * @param buffers What it reads and changes; see the header of its WGSL.
  * @param shape Columns.
  * @returns The command.
  * @throws {RequirementError} If the columns are not within a row.
  */
 export function normInPlaceCommand(
+  info: AdapterFeatures,
   buffers: DispatchBuffers<typeof NORM_IN_PLACE_CONTRACT>,
   shape: NormInPlaceShape,
 ): Command {
@@ -76,6 +79,7 @@ export function normInPlaceCommand(
   checkInteger("normalize in place", "stride", { value: stride, min: offset + columns });
   return dispatch({
     kernel: normInPlace,
+    constants: { WORKGROUP_SIZE: kernelShapes(info).normThreads },
     buffers,
     params: { rows, columns, stride, offset, epsilon },
     grid: [rows, 1, 1],

@@ -13,10 +13,13 @@ import {
   dispatch,
   type DispatchBuffers,
 } from "../gpu/device.ts";
-import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
+import { defineKernel, type Kernel } from "../gpu/kernel.ts";
 import { CPU_MODULE } from "./cpu_module.ts";
 import wgsl from "./plan_by_saliency.wgsl" with { type: "text" };
-import { BROKEN_LIST, CALIBRATION_SINKS, LIST_HEADER_WORDS, listRoom } from "./selection_list.ts";
+import { PLAN_BINDINGS, PLAN_PARAMS, planAll } from "./plan_reference.ts";
+import { BROKEN_LIST, CALIBRATION_SINKS, LIST_HEADER_WORDS } from "./selection_list.ts";
+import { type AdapterFeatures, kernelShapes } from "./shapes.ts";
+import { widePlan } from "./wide_plan.ts";
 
 const WORKGROUP_SIZE = 64;
 
@@ -27,29 +30,9 @@ const PLAN_BYTES = 64 + 4 * 256;
 export const PLAN_BY_SALIENCY_CONTRACT = {
   name: "plan_by_saliency",
   wgsl,
-  bindings: {
-    state: "read u32",
-    saliency: "read u32",
-    budgets: "read u32",
-    matched: "read u32",
-    residency: "read u32",
-    slots: "read u32",
-    lists: "write u32",
-  },
+  bindings: PLAN_BINDINGS,
   constants: { WORKGROUP_SIZE, BROKEN_LIST, CALIBRATION_SINKS, HEADER_WORDS: LIST_HEADER_WORDS },
-  params: {
-    groups: "u32",
-    group_heads: "u32",
-    groups_per_layer: "u32",
-    kv_heads: "u32",
-    capacity: "u32",
-    list_words: "u32",
-    tokens_offset: "u32",
-    only_kept: "u32",
-    ties_later: "u32",
-    group_offset: "u32",
-    has_slots: "u32",
-  },
+  params: PLAN_PARAMS,
   workgroupBytes: 2 * 256 * 4 + 16 * WORKGROUP_SIZE + 2 * 8 + 2 * 4,
 } as const;
 
@@ -68,66 +51,6 @@ export const planBySaliencyKernel: Kernel<typeof PLAN_BY_SALIENCY_CONTRACT> = de
     threadBytes: ({ params: { capacity } }) => PLAN_BYTES + 8 * capacity,
   },
 );
-
-type Run = KernelRun<typeof PLAN_BY_SALIENCY_CONTRACT>;
-
-function planAll(run: Run): void {
-  const { buffers: { state, lists, matched, slots }, params, grid } = run;
-  const { groups, group_heads, groups_per_layer, kv_heads, list_words, capacity } = params;
-  const room = listRoom({ listWords: list_words, groupHeads: group_heads });
-  const [planned, sequences] = grid;
-  for (let index = 0; index < sequences * planned; index++) {
-    const sequence = state[0]! + Math.floor(index / planned);
-    const headGroup = sequence * groups + params.group_offset + index % planned;
-    const plan = planOne(run, { sequence, headGroup });
-    const list = lists.subarray(headGroup * list_words, (headGroup + 1) * list_words);
-    list.set(
-      matched.subarray(headGroup * group_heads, (headGroup + 1) * group_heads),
-      LIST_HEADER_WORDS,
-    );
-    const isBroken = !plan || plan.kept.length + plan.marginal.length > room;
-    const { kept, marginal } = plan ?? { kept: [], marginal: [] };
-    const sinks = kept.filter((token) => token < CALIBRATION_SINKS).length;
-    list.set(isBroken ? [BROKEN_LIST, 0, 0] : [kept.length, marginal.length, sinks]);
-    if (isBroken) continue;
-    const kvHead = Math.floor(headGroup % groups % groups_per_layer * kv_heads / groups_per_layer);
-    const layer = Math.floor(headGroup % groups / groups_per_layer);
-    const own = params.has_slots === 1 ? slots[layer]! : capacity;
-    const firstRow = (sequence * kv_heads + kvHead) * own;
-    const entries = [...kept, ...marginal].flatMap((token) => [token, firstRow + token % own]);
-    list.set(entries, LIST_HEADER_WORDS + group_heads);
-  }
-}
-
-/** Kept and marginal tokens of one selection, ascending; undefined if a score is not a number. */
-function planOne(
-  { buffers, params }: Run,
-  at: { readonly sequence: number; readonly headGroup: number },
-): { readonly kept: number[]; readonly marginal: number[] } | undefined {
-  const { capacity } = params;
-  const place = at.headGroup * capacity;
-  const tokens = Math.min(buffers.state[1 + at.sequence]! + params.tokens_offset, capacity);
-  const bits = buffers.saliency.slice(place, place + tokens);
-  const scores = new Float32Array(bits.buffer);
-  if (scores.some(Number.isNaN)) return undefined;
-  const [sink, recent, critical, marginal] = buffers.budgets.subarray(
-    4 * at.headGroup,
-    4 * at.headGroup + 4,
-  );
-  const isFixed = (token: number) => token < sink! || token >= tokens - recent!;
-  const isOpen = (token: number) =>
-    params.only_kept === 0 || buffers.residency[place + token] === 1;
-  const all = Array.from(bits, (_, token) => token);
-  const direction = params.ties_later === 1 ? -1 : 1;
-  const ranked = all.filter((token) => !isFixed(token) && isOpen(token)).sort((a, b) =>
-    scores[a] === scores[b] ? direction * (a - b) : scores[a]! > scores[b]! ? -1 : 1
-  );
-  const ascending = (list: number[]) => list.sort((a, b) => a - b);
-  return {
-    kept: ascending([...all.filter(isFixed), ...ranked.slice(0, critical)]),
-    marginal: ascending(ranked.slice(critical, critical! + marginal!)),
-  };
-}
 
 /** Buffers of `plan_by_saliency`; see the header of its WGSL. */
 export interface PlanBySaliencyBuffers
@@ -173,12 +96,14 @@ export interface PlanBySaliencyShape {
  *
  * A list has a kept count of `BROKEN_LIST` where a score is not a number or the tokens do not fit.
  *
+ * @param info The device, for the choice of the kernel.
  * @param buffers What it reads and writes.
  * @param shape Sizes.
  * @returns The command.
  * @throws {RequirementError} If a size is not positive or lists have no room.
  */
 export function planBySaliencyCommand(
+  info: AdapterFeatures,
   buffers: PlanBySaliencyBuffers,
   shape: PlanBySaliencyShape,
 ): Command {
@@ -196,8 +121,7 @@ export function planBySaliencyCommand(
   ) checkInteger(action, name, { value: shape[name], min: 1 });
   checkInteger(action, "listWords", { value: listWords, min: LIST_HEADER_WORDS + groupHeads + 2 });
   const { state, saliency, budgets, match, residency = state, slots = state, lists } = buffers;
-  return dispatch({
-    kernel: planBySaliencyKernel,
+  const sizes = {
     buffers: { state, saliency, budgets, matched: match, residency, slots, lists },
     params: {
       groups,
@@ -213,5 +137,8 @@ export function planBySaliencyCommand(
       has_slots: buffers.slots ? 1 : 0,
     },
     grid: [shape.layer === undefined ? groups : groupsPerLayer, shape.sequences, 1],
-  });
+  } as const;
+  return kernelShapes(info).plan === "tiles"
+    ? dispatch({ ...sizes, kernel: widePlan })
+    : dispatch({ ...sizes, kernel: planBySaliencyKernel });
 }

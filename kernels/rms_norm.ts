@@ -10,6 +10,7 @@ import { type Command, dispatch, type DispatchBuffers } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
 import { CPU_MODULE } from "./cpu_module.ts";
 import wgsl from "./rms_norm.wgsl" with { type: "text" };
+import { type AdapterFeatures, kernelShapes } from "./shapes.ts";
 
 /** Contract of `rms_norm.wgsl`. */
 export const RMS_NORM_CONTRACT = {
@@ -79,12 +80,14 @@ export interface RmsNormShape {
 /**
  * Prepares a normalization.
  *
+ * @param info The device, whose kind decides how many threads a row has.
  * @param buffers What it reads and writes; see the header of its WGSL.
  * @param shape Sizes.
  * @returns The command.
  * @throws {RequirementError} If a stride is shorter than a row.
  */
 export function rmsNormCommand(
+  info: AdapterFeatures,
   buffers: DispatchBuffers<typeof RMS_NORM_CONTRACT>,
   shape: RmsNormShape,
 ): Command {
@@ -95,6 +98,7 @@ export function rmsNormCommand(
   checkInteger(action, "outputStride", { value: outputStride, min: columns });
   return dispatch({
     kernel: rmsNorm,
+    constants: { WORKGROUP_SIZE: kernelShapes(info).normThreads },
     buffers,
     params: {
       rows,

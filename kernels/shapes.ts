@@ -1,6 +1,6 @@
 /**
- * The one table of the shapes that kernels take: tiles of matrix products and the layout of attention, per kind of
- * adapter.
+ * The one table of the shapes that kernels take: tiles of matrix products, the layout of attention, and how rows
+ * are normalized and tokens chosen, per kind of adapter.
  *
  * What an adapter can do decides its kind, never its name. Software adapters run a workgroup lane by lane on a few cores, so
  * that few threads with many registers win; a GPU hides the latency of memory by threads, tens of thousands of them,
@@ -42,6 +42,13 @@ export interface KernelShapes {
    * then a few elements of the output, and keeps all rows in workgroup memory.
    */
   readonly attention: "rows" | "shared";
+  /**
+   * How the tokens of a list are chosen: `stretches` gives each lane a stretch of them to go through, `tiles` gives
+   * neighboring lanes neighboring tokens, and counts and numbers them across lanes.
+   */
+  readonly plan: "stretches" | "tiles";
+  /** Threads that normalize a row. */
+  readonly normThreads: number;
   /** Whether split products also normalize what they read and join gate and up, which saves dispatches. */
   readonly fuses: boolean;
 }
@@ -79,6 +86,8 @@ export const SHAPES: readonly KernelShapes[] = [
     ],
     productThreads: 0,
     attention: "rows",
+    plan: "stretches",
+    normThreads: 64,
     fuses: false,
   },
   {
@@ -91,6 +100,8 @@ export const SHAPES: readonly KernelShapes[] = [
     ],
     productThreads: 0,
     attention: "rows",
+    plan: "stretches",
+    normThreads: 64,
     fuses: false,
   },
   {
@@ -111,6 +122,8 @@ export const SHAPES: readonly KernelShapes[] = [
     ],
     productThreads: 2 ** 15,
     attention: "shared",
+    plan: "tiles",
+    normThreads: 256,
     fuses: true,
   },
 ];

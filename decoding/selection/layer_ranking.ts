@@ -127,7 +127,13 @@ export class LayerRanking implements Disposable {
     ];
     if (!budgets) return scored;
     const { match, lists } = buffers;
-    const plan = planBySaliencyCommand({ state, saliency, budgets, match, lists }, {
+    const plan = planBySaliencyCommand(forward.device.info, {
+      state,
+      saliency,
+      budgets,
+      match,
+      lists,
+    }, {
       ...sizes,
       layer,
       groups: total,

@@ -389,7 +389,7 @@ export class DevicePlanner implements Disposable {
     const slots = slotsBuffer(step.forward);
     if (slots) stack.use(slots);
     const names = { ...buffers, state, budgets, ...(slots && { slots }) };
-    const command = planBySaliencyCommand(names, {
+    const command = planBySaliencyCommand(device.info, names, {
       ...shape,
       groups: groups.total,
       groupHeads: groups.heads,

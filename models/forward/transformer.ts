@@ -107,7 +107,7 @@ function jointNormStep(state: ForwardState, layer: number, rows: number): Comman
   const { queryNorm, keyNorm } = state.weights.layers[layer]!;
   const queries = config.queryHeads * config.headDim;
   const norm = (weight: DeviceBuffer, offset: number, columns: number) =>
-    normInPlaceCommand({ weight, values: workspace.queryKeyValue }, {
+    normInPlaceCommand(state.device.info, { weight, values: workspace.queryKeyValue }, {
       rows,
       columns,
       stride: workspace.strides.queryKeyValue,
@@ -160,6 +160,7 @@ export function logitsStep(state: ForwardState, which: HeadRows): Command[] {
   const { logitSoftcap: cap, vocabulary: columns } = config;
   return [
     rmsNormCommand(
+      state.device.info,
       { input: workspace.hidden, weight: weights.finalNorm, output: workspace.last },
       { ...normShape(state, which.rows), rowStep: which.rowStep, rowOffset: which.rowOffset },
     ),
@@ -326,7 +327,7 @@ function residualStep(
   }
   return [
     ...linearStep(state, projections, { ...read, output: normed, outputStride }),
-    rmsNormCommand({ input: normed, weight: norm, output: hidden }, {
+    rmsNormCommand(state.device.info, { input: normed, weight: norm, output: hidden }, {
       ...normShape(state, read.rows),
       accumulate: true,
     }),
@@ -348,7 +349,11 @@ function normStep(
     const norm = { weight, columns: config.hidden, epsilon: config.normEpsilon };
     return { input: hidden, norm, commands: [] };
   }
-  const norm = rmsNormCommand({ input: hidden, weight, output: normed }, normShape(state, rows));
+  const norm = rmsNormCommand(
+    state.device.info,
+    { input: hidden, weight, output: normed },
+    normShape(state, rows),
+  );
   return { input: normed, commands: [norm] };
 }
 

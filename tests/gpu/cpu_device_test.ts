@@ -63,7 +63,7 @@ for (const killed of [0, 1]) {
       const [input, weight, target] = [1, 2, 3].map((name) => device.createBuffer(`${name}`, 256));
       const shape = { rows: 1, columns: 64, inputStride: 64, outputStride: 64, epsilon: 1 };
       const buffers = { input: input!, weight: weight!, output: target! };
-      using recording = await device.record("norm", [rmsNormCommand(buffers, shape)]);
+      using recording = await device.record("norm", [rmsNormCommand(device.info, buffers, shape)]);
       device.submit(recording);
       await device.finished();
       await workers[killed]!.terminate();
@@ -84,7 +84,7 @@ Deno.test("a process ends although its CPU device was not closed", async () => {
     const input = device.createBuffer("input", 256);
     const [weight, output] = [device.createBuffer("weight", 256), device.createBuffer("output", 256)];
     const shape = { rows: 1, columns: 64, inputStride: 64, outputStride: 64, epsilon: 1 };
-    device.submit(await device.record("norm", [rmsNormCommand({ input, weight, output }, shape)]));
+    device.submit(await device.record("norm", [rmsNormCommand(device.info, { input, weight, output }, shape)]));
     console.log(new Float32Array(await device.read(output))[0]);`;
   const file = await Deno.makeTempFile({ suffix: ".ts" });
   try {

@@ -6,11 +6,16 @@
 
 import { assertEquals, assertThrows } from "@std/assert";
 import { RequirementError } from "../../core/check.ts";
+import type { Dispatch } from "../../gpu/device.ts";
 import { seededRandom } from "../../core/random.ts";
 import { rmsNorm, rmsNormCommand } from "../../kernels/rms_norm.ts";
+import { SHAPES } from "../../kernels/shapes.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { kernelTest } from "../support/gpu.ts";
 import { runKernel, runReference } from "../support/run_kernel.ts";
+
+/** Threads of a row, of every kind of adapter. */
+const THREADS = [...new Set(SHAPES.map(({ normThreads }) => normThreads))];
 
 const shapes = [
   { rows: 1, columns: 1 },
@@ -18,14 +23,20 @@ const shapes = [
   { rows: 2, columns: 64, rowStep: 3, rowOffset: 2 }, // last row of each of two sequences of three
   { rows: 5, columns: 65, accumulate: true }, // above a workgroup
   { rows: 17, columns: 131 },
+  { rows: 3, columns: 255 },
+  { rows: 2, columns: 257, accumulate: true },
   { rows: 4, columns: 896 }, // Qwen2-0.5B
   { rows: 4, columns: 640, accumulate: true }, // Gemma 3 270M
   { rows: 2, columns: 3584, rowStep: 2, rowOffset: 1 }, // Qwen2-7B
 ];
 
-for (const shape of shapes) {
+for (
+  const [shape, threads] of shapes.flatMap((shape) =>
+    THREADS.map((count) => [shape, count] as const)
+  )
+) {
   kernelTest({
-    name: `rmsNorm matches its twin for ${JSON.stringify(shape)}`,
+    name: `rmsNorm by ${threads} threads matches its twin for ${JSON.stringify(shape)}`,
     async fn(device) {
       const { rows, columns, rowStep = 1, rowOffset = 0, accumulate = false } = shape;
       const random = seededRandom(2);
@@ -34,6 +45,7 @@ for (const shape of shapes) {
       const output_stride = columns + 5;
       const inputRows = rows * rowStep + rowOffset;
       const run = {
+        constants: { WORKGROUP_SIZE: threads },
         buffers: {
           input: Float32Array.from({ length: inputRows * input_stride }, uniform),
           weight: Float32Array.from({ length: columns }, uniform),
@@ -89,11 +101,23 @@ kernelTest({
   },
 });
 
+Deno.test("rmsNormCommand() takes as many threads as the adapter's kind says", () => {
+  const buffers = {} as Parameters<typeof rmsNormCommand>[1];
+  const shape = { rows: 1, columns: 32, inputStride: 32, outputStride: 32, epsilon: 0 };
+  for (const { kind, normThreads } of SHAPES) {
+    const info = { isSoftware: true, subgroupSize: 8, shapes: { kind } };
+    const { constants } = rmsNormCommand(info, buffers, shape) as Dispatch;
+    assertEquals(constants, { WORKGROUP_SIZE: normThreads });
+  }
+  assertEquals(THREADS, [64, 256]);
+});
+
 Deno.test("rmsNormCommand() refuses rows longer than their stride", () => {
-  const buffers = {} as Parameters<typeof rmsNormCommand>[0];
+  const info = { isSoftware: true, subgroupSize: 8 };
+  const buffers = {} as Parameters<typeof rmsNormCommand>[1];
   const shape = { rows: 1, columns: 33, inputStride: 32, outputStride: 64, epsilon: 0 };
   assertThrows(
-    () => rmsNormCommand(buffers, shape),
+    () => rmsNormCommand(info, buffers, shape),
     RequirementError,
     "inputStride must be an integer at least 33: current value is 32",
   );
