@@ -82,7 +82,7 @@ export class ModelStore {
     if (!root) return [];
     for await (const name of root.keys()) {
       const folder = await root.getDirectoryHandle(name);
-      const plan = await readPlan(folder, PLAN);
+      const plan = await readPlan(folder, MODEL) ?? await readPlan(folder, PLAN);
       // What has no list of files can still be removed.
       const { reference, commit, files } = plan ??
         { reference: decodeURIComponent(name), commit: "", files: [] };

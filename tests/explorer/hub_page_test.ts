@@ -156,21 +156,6 @@ Deno.test({
       assertEquals(await page.locator("p.text").first().textContent(), text);
     });
 
-    await test.step("explains that the storage is full, and keeps what is there", async () => {
-      const session = await page.context().newCDPSession(page);
-      const { origin } = new URL(server.address);
-      const limit = (quotaSize?: number) =>
-        session.send("Storage.overrideQuotaForOrigin", {
-          origin,
-          ...(quotaSize !== undefined && { quotaSize }),
-        });
-      await limit(1000);
-      await ask(page, hub.endpoint, "hf:org/tiny/other.gguf");
-      await fault(page, /^Cannot keep hf:org\/tiny\/other\.gguf: this browser must have room for/);
-      await limit();
-      await row(page, FOLDER_NAME).getByText("1.1 MiB").waitFor();
-    });
-
     await test.step("removes a model", async () => {
       const name = "hf:org/tiny/other.gguf";
       await page.getByRole("button", { name: `Remove ${name}` }).click();
