@@ -8,9 +8,13 @@ import type { StoreKind } from "../cache/kv_store.ts";
 import type { OptionName, PolicyOptions } from "../cache/options.ts";
 import type { Backend } from "../gpu/device.ts";
 
-/** Which models to open: the pair that comes with the page, or files that were dropped into it. */
+/**
+ * Which models to open: the pair that comes with the page, models of the hub that are in the browser's storage, or files that
+ * were dropped.
+ */
 export type PairSource =
   | { readonly kind: "embedded"; readonly address: string }
+  | { readonly kind: "hub"; readonly large: string; readonly small?: string }
   | {
     readonly kind: "files";
     readonly large: readonly DroppedFile[];
@@ -260,6 +264,49 @@ export type FromEngine =
     /** A sentence for the user. */
     readonly message: string;
   };
+
+/** A model of the hub in the browser's storage, whole or in part. */
+export interface StoredModel {
+  /** Under which name it was asked for, `hf:ORG/NAME[@REVISION][/FILE]`. */
+  readonly reference: string;
+  /** The commit that it was fetched from. */
+  readonly commit: string;
+  /** Bytes of all its files. */
+  readonly byteLength: number;
+  /** Bytes that have arrived. */
+  readonly heldBytes: number;
+  /** Whether all files are there and were checked; only then can it be opened. */
+  readonly isWhole: boolean;
+}
+
+/** What the page asks the worker that fetches and keeps models for. */
+export type ToStore =
+  | { readonly kind: "list" }
+  | { readonly kind: "fetch"; readonly references: readonly string[]; readonly hub: string }
+  | { readonly kind: "stop" }
+  | { readonly kind: "remove"; readonly reference: string };
+
+/** How far a model of the hub is. */
+export interface FetchProgress {
+  /** The model. */
+  readonly reference: string;
+  /** Whether the hub is asked for its files, they are fetched, or what has arrived is compared with their hashes. */
+  readonly stage: "asking" | "fetching" | "checking";
+  /** Bytes that have arrived, those of earlier attempts included. */
+  readonly doneBytes: number;
+  /** Bytes of all its files; 0 until the hub has told. */
+  readonly totalBytes: number;
+  /** Speed over the last seconds; absent until there is one. */
+  readonly bytesPerSecond?: number;
+}
+
+/** What that worker tells. */
+export type FromStore =
+  | { readonly kind: "stored"; readonly models: readonly StoredModel[] }
+  | { readonly kind: "fetching"; readonly progress: FetchProgress }
+  | { readonly kind: "fetched"; readonly references: readonly string[] }
+  | { readonly kind: "stopped" }
+  | { readonly kind: "storeFailed"; readonly message: string };
 
 /** Most policies next to the full cache. */
 export const MAX_POLICIES = 3;

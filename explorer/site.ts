@@ -118,7 +118,9 @@ async function writeFile(path: string, bytes: Uint8Array): Promise<void> {
 
 /** Scripts, style sheet, models. */
 async function assetFiles(): Promise<SiteFile[]> {
-  const scripts = await bundle([folderOf("page/main.tsx"), folderOf("engine/worker.ts")]);
+  const scripts = await bundle(
+    ["page/main.tsx", "engine/worker.ts", "engine/store_worker.ts"].map(folderOf),
+  );
   const files = [...scripts];
   files.push({ path: "page.css", bytes: await Deno.readFile(folderOf("page/page.css")) });
   for (const model of MODELS) {

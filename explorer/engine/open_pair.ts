@@ -11,6 +11,7 @@ import { evaluationItems, type MicroworldTask } from "../../data/microworld.ts";
 import type { ModelPair } from "../../decoding/engine/types.ts";
 import type { Device } from "../../gpu/device.ts";
 import { openDevice } from "../../gpu/open_device.ts";
+import { parseHubReference } from "../../models/hub/hub_settings.ts";
 import { loadModel, type Model } from "../../models/load.ts";
 import { sameVocabulary } from "../../models/tokenizer/tokenizer.ts";
 import { PASSAGE } from "../../notebooks/passage.ts";
@@ -23,6 +24,7 @@ import type {
   PairSource,
   PolicyFacts,
 } from "../messages.ts";
+import { type BrowserStorage, ModelStore } from "./model_store.ts";
 import type { PageFiles } from "./page_files.ts";
 
 /** Told of what is being done, with the share that is done where it is known. */
@@ -62,9 +64,7 @@ export async function openPair(
   using stack = new DisposableStack();
   // An open pair is on its device; a part of it must not answer for one that was not dropped this time.
   files.clear();
-  const places = source.kind === "embedded"
-    ? await fetchEmbedded(source.address, files, onProgress)
-    : droppedFiles(source, files);
+  const places = await placesOf(source, files, onProgress);
   const device = stack.use(await openDevice({ backend, threads: freeThreads() }));
   const load = async (role: string, address: string) =>
     stack.use(
@@ -74,8 +74,10 @@ export async function openPair(
       }),
     );
   const large = await load("large", places.large);
-  const small = places.small === undefined ? undefined : await load("small", places.small);
-  checkTokenizers(large, small);
+  const other = places.small === undefined ? undefined : await load("small", places.small);
+  checkTokenizers(large, other);
+  // The same vocabulary once is enough: that of a usual model takes tens of megabytes.
+  const small = other && { ...other, tokenizer: large.tokenizer! };
   const owned = stack.move();
   return {
     large,
@@ -93,6 +95,31 @@ function freeThreads(): number {
 interface Places {
   readonly large: string;
   readonly small?: string;
+}
+
+async function placesOf(
+  source: PairSource,
+  files: PageFiles,
+  onProgress: OnProgress,
+): Promise<Places> {
+  switch (source.kind) {
+    case "embedded":
+      return await fetchEmbedded(source.address, files, onProgress);
+    case "files":
+      return addModels(source, files);
+    case "hub": {
+      const { storage } = navigator as { readonly storage?: BrowserStorage };
+      const store = new ModelStore(storage);
+      const stored = async (role: string, reference: string) =>
+        (await store.files(reference)).map(({ path, file }) => ({
+          path: `${role}/${parseHubReference(reference).repository}/${path}`,
+          file,
+        }));
+      const large = await stored("large", source.large);
+      const small = source.small === undefined ? undefined : await stored("small", source.small);
+      return addModels({ large, ...(small && { small }) }, files);
+    }
+  }
 }
 
 async function fetchEmbedded(
@@ -123,8 +150,11 @@ async function fetchEmbedded(
   return { large: folder("large"), small: folder("small") };
 }
 
-function droppedFiles(
-  { large, small }: PairSource & { readonly kind: "files" },
+function addModels(
+  { large, small }: {
+    readonly large: readonly DroppedFile[];
+    readonly small?: readonly DroppedFile[];
+  },
   files: PageFiles,
 ): Places {
   return { large: addModel(large, files), ...(small && { small: addModel(small, files) }) };
@@ -162,11 +192,14 @@ function checkTokenizers(large: Model, small: Model | undefined): void {
 function factsOf(source: PairSource, { device, large, small }: ModelPair & { device: Device }) {
   const { backend, threads = 1 } = device.info;
   const isEmbedded = source.kind === "embedded";
+  const names = isEmbedded
+    ? undefined
+    : { large: nameOf(source, "large"), small: nameOf(source, "small") };
   const contexts = [large, ...(small ? [small] : [])].map(({ config }) => config.contextLength);
   return {
     isEmbedded,
-    large: modelFacts(large, source.kind === "files" ? source.large : []),
-    ...(small && { small: modelFacts(small, source.kind === "files" ? source.small! : []) }),
+    large: modelFacts(large, names?.large),
+    ...(small && { small: modelFacts(small, names?.small) }),
     device: backend === "cpu"
       ? `CPU, ${threads === 1 ? "1 thread" : `${threads} threads`}`
       : backend,
@@ -179,10 +212,15 @@ function factsOf(source: PairSource, { device, large, small }: ModelPair & { dev
 
 function modelFacts(
   { name, config: { layers, queryHeads, kvHeads } }: Model,
-  files: readonly DroppedFile[],
+  file: string = name,
 ): ModelFacts {
-  const file = files.find(({ path }) => isGguf(path))?.path ?? name;
   return { name, file, layers, queryHeads, kvHeads };
+}
+
+/** What the library takes for a model; undefined for a folder, whose name it is. */
+function nameOf(source: PairSource, role: "large" | "small"): string | undefined {
+  if (source.kind === "hub") return source[role];
+  if (source.kind === "files") return source[role]?.find(({ path }) => isGguf(path))?.path;
 }
 
 function policyFacts(policy: typeof POLICIES[number]): PolicyFacts {

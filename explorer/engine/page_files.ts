@@ -57,9 +57,26 @@ export class PageFiles {
 /** A file, or the range of it that is asked for. */
 function fileAnswer(file: Blob, range: string | null): Response {
   const [, first, last] = /^bytes=(\d+)-(\d+)$/.exec(range ?? "") ?? [];
-  if (first === undefined) return new Response(file);
+  if (first === undefined) return new Response(wholeOf(file));
   const end = Math.min(Number(last), file.size - 1);
   if (Number(first) > end) return new Response(null, { status: 416 });
   const headers = { "content-range": `bytes ${first}-${end}/${file.size}` };
-  return new Response(file.slice(Number(first), end + 1), { status: 206, headers });
+  return new Response(wholeOf(file.slice(Number(first), end + 1)), { status: 206, headers });
+}
+
+/**
+ * A body of one piece: a blob's own comes in small ones, whose memory browsers keep long after a model of gigabytes has been
+ * read.
+ */
+function wholeOf(blob: Blob): ReadableStream<Uint8Array<ArrayBuffer>> {
+  return new ReadableStream({
+    async pull(controller) {
+      try {
+        controller.enqueue(new Uint8Array(await blob.arrayBuffer()));
+        controller.close();
+      } catch (error) {
+        controller.error(error);
+      }
+    },
+  });
 }

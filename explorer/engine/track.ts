@@ -16,6 +16,7 @@ import {
   type Tokenizer,
 } from "../../models/tokenizer/tokenizer.ts";
 import type { TrackStep } from "../messages.ts";
+import { storeOf } from "../state/store.ts";
 import { tokenTiers } from "./token_tiers.ts";
 
 /** What a track needs. */
@@ -46,11 +47,6 @@ export interface Reference {
   readonly isSameText: boolean;
 }
 
-/** A full cache leaves nothing to the host, and lists of query heads only simulate a cache. */
-function leavesAll({ name, granularity }: ResolvedPolicy): boolean {
-  return name === "full" || granularity === "query_head";
-}
-
 /** A policy at work. */
 export class Track implements Disposable {
   /** Tokens that it has chosen. */
@@ -72,7 +68,7 @@ export class Track implements Disposable {
       policy,
       budget: options.budget,
       capacity: prompt.length + newTokens + 1,
-      store: leavesAll(policy) ? "resident" : options.store,
+      store: storeOf(policy, options.store),
     });
     this.#stream = createTextStream(options.tokenizer);
     for (const id of prompt) this.#stream.push(id);

@@ -5,13 +5,13 @@
  */
 
 import { render } from "preact";
-import type { DroppedFile, FromEngine } from "../messages.ts";
+import type { DroppedFile, FromEngine, FromStore } from "../messages.ts";
 import type { Action } from "../state/actions.ts";
 import { readAddress, writeAddress } from "../state/address.ts";
 import { codeOf } from "../state/code.ts";
 import { exportData } from "../state/export_data.ts";
 import { reduce } from "../state/reducer.ts";
-import { requests } from "../state/requests.ts";
+import { requests, storeRequest } from "../state/requests.ts";
 import { type ExplorerState, initialState } from "../state/state.ts";
 import { App } from "../views/app.tsx";
 import type { PageTools } from "../views/view_props.ts";
@@ -30,6 +30,8 @@ const FIGURE = { min: 260, max: 1160 };
 class Page {
   readonly #root = document.getElementById("app")!;
   readonly #engine: Worker;
+  /** Fetches and keeps models of the hub; started when somebody wants one. */
+  #store: Worker | undefined;
   readonly #tools: PageTools;
   #state: ExplorerState;
   #width = 0;
@@ -81,6 +83,28 @@ class Page {
 
   #ask(before: ExplorerState | undefined): void {
     for (const request of requests(before, this.#state)) this.#engine.postMessage(request);
+    const request = storeRequest(before, this.#state);
+    if (!request) return;
+    this.#store ??= this.#startStore();
+    this.#store.postMessage(request);
+  }
+
+  #startStore(): Worker {
+    const worker = new Worker(new URL("../engine/store_worker.js", import.meta.url), {
+      type: "module",
+      name: "store",
+    });
+    worker.onmessage = ({ data }: MessageEvent<FromStore>) =>
+      this.dispatch({ kind: "hubTold", message: data });
+    worker.onerror = ({ message }) =>
+      this.dispatch({
+        kind: "hubTold",
+        message: {
+          kind: "storeFailed",
+          message: `Models could not be stored: this browser must run module workers: ${message}`,
+        },
+      });
+    return worker;
   }
 
   #draw(): void {
@@ -152,6 +176,7 @@ class Page {
         const file = format === "svg" ? text : await pngOf(text, figure.getBoundingClientRect());
         saveFile(file, `${id}.${format}`);
       },
+      keepStorage: () => void navigator.storage?.persist?.().catch(() => false),
       chooseFiles: (what) => {
         const input = document.createElement("input");
         input.type = "file";

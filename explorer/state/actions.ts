@@ -6,10 +6,13 @@
 
 import type { OptionName } from "../../cache/options.ts";
 import type { BackendChoice, DroppedFile, FromEngine } from "../messages.ts";
+import type { HubAction } from "./hub.ts";
 import type { Setup, View } from "./state.ts";
 
 /** One event: of the user, the clock or the engine. */
 export type Action =
+  /** Something about models of the hub. */
+  | HubAction
   /** The engine has told something. */
   | { readonly kind: "told"; readonly message: FromEngine }
   /** A part of the set-up was changed. */
@@ -40,7 +43,7 @@ export type Action =
   /** Another device is to compute. */
   | { readonly kind: "backend"; readonly backend: BackendChoice }
   /** The embedded pair is to be opened again. */
-  | { readonly kind: "embedded"; readonly address: string }
+  | { readonly kind: "embedded" }
   /** Attention is to be saved as a file. */
   | { readonly kind: "extract" }
   /** The last fault has been read. */

@@ -4,7 +4,13 @@
  * @module
  */
 
-import { type BackendChoice, type HeadPlace, MAX_POLICIES, PAGE_BACKENDS } from "../messages.ts";
+import {
+  type BackendChoice,
+  type HeadPlace,
+  MAX_POLICIES,
+  PAGE_BACKENDS,
+  type PairSource,
+} from "../messages.ts";
 import { optionsOf, optionsText, readOptions } from "./options.ts";
 import type { ExplorerState, Setup, View, Wanted } from "./state.ts";
 
@@ -16,7 +22,9 @@ import type { ExplorerState, Setup, View, Wanted } from "./state.ts";
 export function writeAddress({ pair, setup, run, view }: ExplorerState): string {
   const request = run?.request ?? setup;
   const example = pair.facts?.examples.findIndex(({ prompt }) => prompt === request.prompt) ?? -1;
+  const { source } = pair;
   const fields: Record<string, string | undefined> = {
+    ...(source?.kind === "hub" && { large: source.large, small: source.small }),
     ...(example >= 0 ? { example: String(example) } : { prompt: request.prompt || undefined }),
     policies: request.policies.join(","),
     options: optionsText(optionsOf(request.options, request.policies)) || undefined,
@@ -47,12 +55,23 @@ export function writeAddress({ pair, setup, run, view }: ExplorerState): string 
 export function readAddress(address: string): Wanted {
   const fields = new URLSearchParams(address);
   const backend = fields.get("device");
+  const source = readSource(fields);
   const isKnown = backend !== null && (PAGE_BACKENDS as readonly string[]).includes(backend);
   return {
     setup: readSetup(fields),
     view: readView(fields),
     ...(isKnown && { backend: backend as BackendChoice }),
+    ...(source && { source }),
   };
+}
+
+/** Models of the hub; files that were dropped have no address. */
+function readSource(fields: URLSearchParams): PairSource | undefined {
+  const [large, small] = ["large", "small"].map((name) => {
+    const text = fields.get(name);
+    return text !== null && /^hf:[\w.@/-]{1,300}$/.test(text) ? text : undefined;
+  });
+  return large === undefined ? undefined : { kind: "hub", large, ...(small && { small }) };
 }
 
 function readSetup(fields: URLSearchParams): Partial<Setup> {

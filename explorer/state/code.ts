@@ -4,8 +4,10 @@
  * @module
  */
 
+import { createPolicy } from "../../cache/policy_options.ts";
 import type { PairState } from "./state.ts";
 import type { RunRequest } from "../messages.ts";
+import { storeOf } from "./store.ts";
 
 /**
  * Writes a program that does what a run does.
@@ -18,17 +20,16 @@ export function codeOf(request: RunRequest, { facts }: Pick<PairState, "facts">)
   const isEmbedded = facts?.isEmbedded ?? true;
   const imports = [
     ...(isEmbedded ? ["embeddedPair"] : []),
-    ...(request.reads === "own" ? ["generateAll"] : []),
+    "generateAll",
     "loadModel",
-    ...(request.reads === "full" ? ["teacherForceSettings"] : []),
-  ].sort();
-  const settings = `${JSON.stringify(request.policies).replaceAll(",", ", ")}`;
-  const types = Object.keys(request.options).length > 0 ? ["type PolicyOptions"] : [];
+    ...(request.reads === "full" ? ["teacherForce"] : []),
+  ];
+  const types = hasOptions(request) ? ["type PolicyOptions"] : [];
   return `import { ${[...imports, ...types].join(", ")} } from "@smallkv/lab";
 
 ${models(isEmbedded, facts)}
 const prompt = ${JSON.stringify(request.prompt)};
-${request.reads === "own" ? ownTexts(request, settings) : oneText(request, settings)}`;
+${choices(request)}${request.reads === "own" ? ownTexts(request) : oneText(request)}`;
 }
 
 function models(isEmbedded: boolean, facts: PairState["facts"]): string {
@@ -48,36 +49,59 @@ using small = await loadModel(files.small, { device: large.device });
 const pair = { large, small };`;
 }
 
-/** Lines that name the options of policies, if there are any, and the part of an object that picks a policy's. */
-function optionLines({ options }: RunRequest, field: string, policy: string) {
-  if (Object.keys(options).length === 0) return { lines: "", part: "" };
-  const type = "Record<string, PolicyOptions>";
-  return {
-    lines: `const policyOptions: ${type} = ${JSON.stringify(options)};\n`,
-    part: `...(policyOptions[${policy}] && { ${field}: policyOptions[${policy}] }), `,
-  };
+function hasOptions({ options }: RunRequest): boolean {
+  return Object.keys(options).length > 0;
 }
 
-function ownTexts(request: RunRequest, settings: string): string {
-  const { budget, newTokens } = request;
-  const { lines, part } = optionLines(request, "policyOptions", "policy");
-  return `${lines}for (const policy of ["full", ...${settings}]) {
-  const share = { budget: policy === "full" ? 1 : ${budget}, maxNewTokens: ${newTokens} };
-  const { sequences: [text] } = await generateAll(pair, prompt, { policy, ${part}...share });
+/** Lines that say which options policies have, and which of them leave tokens to the host. */
+function choices(request: RunRequest): string {
+  const { options, policies, store } = request;
+  const onHost = policies.filter((name) =>
+    storeOf(createPolicy(name, options[name]), store) === "tiered"
+  );
+  const type = "Record<string, PolicyOptions>";
+  return (hasOptions(request)
+    ? `const policyOptions: ${type} = ${JSON.stringify(options)};\n`
+    : "") + (onHost.length > 0 ? `const onHost = ${listOf(onHost)};\n` : "");
+}
+
+/** The parts of an object that pick what a policy has of these. */
+function chosen(request: RunRequest): string {
+  const isOnHost = choices(request).includes("const onHost");
+  return (hasOptions(request)
+    ? "\n    ...(policyOptions[policy] && { policyOptions: policyOptions[policy] }),"
+    : "") + (isOnHost ? '\n    store: onHost.includes(policy) ? "tiered" : "resident",' : "");
+}
+
+function listOf(names: readonly string[]): string {
+  return `[${names.map((name) => JSON.stringify(name)).join(", ")}]`;
+}
+
+function ownTexts(request: RunRequest): string {
+  const { budget, newTokens, policies } = request;
+  return `for (const policy of ${listOf(["full", ...policies])}) {
+  const { sequences: [text] } = await generateAll(pair, prompt, {
+    policy,${chosen(request)}
+    budget: policy === "full" ? 1 : ${budget},
+    maxNewTokens: ${newTokens},
+  });
   console.log(policy, JSON.stringify(text!.text));
 }
 `;
 }
 
-function oneText(request: RunRequest, settings: string): string {
-  const { budget, newTokens } = request;
-  const { lines, part } = optionLines(request, "options", "policy");
-  return `${lines}const tokens = large.tokenizer!.encode(prompt);
-const runs = await teacherForceSettings(pair, { prompt: tokens }, {
-  settings: ${settings}.map((policy) => ({ policy, ${part}budget: { ratio: ${budget} } })),
-  newTokens: ${newTokens},
-  endTokens: [...large.config.eosTokenIds],
-});
-runs.forEach(({ kl }, place) => console.log(${settings}[place], kl));
+function oneText(request: RunRequest): string {
+  const { budget, newTokens, policies } = request;
+  return `const full = { policy: "full", budget: 1, maxNewTokens: ${newTokens} };
+const { sequences: [text] } = await generateAll(pair, prompt, full);
+const tokens = text!.tokens.slice(0, -1); // the last one is read by no step
+for (const policy of ${listOf(policies)}) {
+  const { quality } = await teacherForce(pair, prompt, {
+    policy,${chosen(request)}
+    budget: ${budget},
+    tokens,
+  });
+  console.log(policy, quality.map(({ kl }) => kl));
+}
 `;
 }

@@ -14,6 +14,7 @@ import {
 } from "../messages.ts";
 import type { Action } from "./actions.ts";
 import { modelsOf } from "./dropped_files.ts";
+import { type HubAction, reduceHub } from "./hub.ts";
 import { withOption } from "./options.ts";
 import {
   type ExplorerState,
@@ -65,14 +66,21 @@ function changed(state: ExplorerState, action: Action): ExplorerState {
       return wanted ? opening(next, { ...wanted }) : next;
     }
     case "embedded":
-      return opening(state, { kind: "embedded", address: action.address });
+      return opening(state, { kind: "embedded", address: state.pair.embedded });
     case "extract":
       return { ...state, isExtracting: true };
     case "dismiss": {
       const { fault: _, ...rest } = state;
       return rest;
     }
+    default:
+      return hubChanged(state, action);
   }
+}
+
+function hubChanged(state: ExplorerState, action: HubAction): ExplorerState {
+  const { hub, open } = reduceHub(state.hub, action);
+  return open ? opening({ ...state, hub }, open) : { ...state, hub };
 }
 
 /** Decides what the engine is asked for next; it has one request at a time. */
@@ -168,10 +176,12 @@ function opened(state: ExplorerState, facts: PairFacts): ExplorerState {
   const prompt = setup.prompt === "" || isKnown ? example.prompt : setup.prompt;
   const known = facts.policies.map(({ name }) => name);
   const policies = setup.policies.filter((name) => known.includes(name));
-  const { backend, opening: source } = state.pair;
-  const pair = { backend, openBackend: backend, ...(source && { source }), facts };
+  const { embedded, backend, opening: source } = state.pair;
+  const pair = { embedded, backend, openBackend: backend, ...(source && { source }), facts };
   const next = { ...state, pair, setup: { ...setup, prompt, policies } };
-  return begun({ ...next, view: within(next.view, facts, policies.length) });
+  const run = begun({ ...next, view: within(next.view, facts, policies.length) });
+  // What went wrong while these models were being opened still holds.
+  return { ...run, ...(state.fault !== undefined && { fault: state.fault }) };
 }
 
 /** Keeps what is looked at within the models. */
@@ -277,6 +287,12 @@ function stillOpen(state: ExplorerState): ExplorerState {
     ...(source && { source }),
   };
   const next = { ...state, pair };
+  if (tried?.kind === "hub" && !next.pair.facts) {
+    // A link may name models that this browser does not have; there must be something to see.
+    const { fault } = state;
+    const other = opening(next, { kind: "embedded", address: state.pair.embedded });
+    return { ...other, ...(fault !== undefined && { fault }) };
+  }
   if (!next.run || next.run.isDone || hasStarted(next.run)) return next;
   return { ...begun(next), fault: state.fault! };
 }

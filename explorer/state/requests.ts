@@ -4,8 +4,17 @@
  * @module
  */
 
-import type { ToEngine } from "../messages.ts";
+import type { ToEngine, ToStore } from "../messages.ts";
 import { type ExplorerState, wantedSteps } from "./state.ts";
+
+/** What the worker that keeps models is to be asked for when the state has changed. */
+export function storeRequest(
+  before: ExplorerState | undefined,
+  after: ExplorerState,
+): ToStore | undefined {
+  const { asked } = after.hub;
+  return asked === before?.hub.asked ? undefined : asked;
+}
 
 /**
  * Lists the requests that follow from a change.

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { visibleText } from "../../experiments/figures/token_views.ts";
 import { type ShownToken, TIER_NAMES, type TierName, type TrackStep } from "../messages.ts";
 import { missedOf, type MissedView, NEED_NAMES, needsOf, rankShares } from "./saliency.ts";
 import type { ExplorerState, RunState, TrackState } from "./state.ts";
@@ -195,11 +196,11 @@ function needRows(state: ExplorerState, track: TrackState): Uint8Array[] {
 /** Needs of steps by layer and head, which do not change: a film grows by one row at a time. */
 const knownNeeds = new WeakMap<TrackStep, Map<string, Uint8Array>>();
 
-/** What a token is called: its position and its text, with spaces and line breaks made visible. */
+/** What a token is called: its position and its text, with line breaks made visible. */
 export function tokenLabel(text: string | null, position: number): string {
   if (text === null) return `${position} (marker)`;
   if (text === "") return `${position} (part of a character)`;
-  return `${position} “${text.replaceAll("\n", "⏎")}”`;
+  return `${position} “${visibleText(text)}”`;
 }
 
 /** The token that is linked, and what each policy's cache holds of it. */

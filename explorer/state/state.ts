@@ -17,6 +17,7 @@ import {
   type TrackStep,
   type WantedSteps,
 } from "../messages.ts";
+import { type HubState, initialHub } from "./hub.ts";
 import { optionsOf, optionsText } from "./options.ts";
 
 /** What the next run will be. */
@@ -77,6 +78,8 @@ export interface View {
 
 /** Where models come from and whether they are there. */
 export interface PairState {
+  /** Address of the embedded pair's folder. */
+  readonly embedded: string;
   /** What is being opened; what was open stays until it is. */
   readonly opening?: PairSource;
   /** Where to compute. */
@@ -93,6 +96,8 @@ export interface PairState {
 export interface ExplorerState {
   /** Models. */
   readonly pair: PairState;
+  /** Models of the hub. */
+  readonly hub: HubState;
   /** What the next run will be. */
   readonly setup: Setup;
   /** The run that is shown. */
@@ -149,6 +154,8 @@ export interface Wanted {
   readonly view?: Partial<View>;
   /** Where to compute. */
   readonly backend?: BackendChoice;
+  /** Models of the hub, if it is not the embedded pair. */
+  readonly source?: PairSource;
 }
 
 /**
@@ -161,9 +168,11 @@ export function initialState(embedded: string, wanted: Wanted = {}): ExplorerSta
   const view = { ...USUAL_VIEW, ...wanted.view };
   return {
     pair: {
-      opening: { kind: "embedded", address: embedded },
+      embedded,
+      opening: wanted.source ?? { kind: "embedded", address: embedded },
       backend: wanted.backend ?? "auto",
     },
+    hub: initialHub(wanted.source),
     setup: { ...USUAL_SETUP, ...wanted.setup },
     view: { ...view, step: 0 },
     target: Math.max(FIRST_STEPS, view.step),

@@ -12,6 +12,7 @@ import { FigureView } from "./figure_view.tsx";
 import { bytesText, natsText } from "./format.ts";
 import { FilmFigure, FilmNeeds } from "./film_view.tsx";
 import { HeadsView } from "./heads_view.tsx";
+import { HubView } from "./hub_view.tsx";
 import { type Line, LineChart, LineLegend } from "./line_chart.tsx";
 import { memo } from "./memo.ts";
 import { LINE_COLORS, LINE_DASHES } from "./palette.ts";
@@ -64,6 +65,7 @@ export function App(props: AppProps): JSX.Element {
             <HeadsView {...props} />
           </>
         )}
+        <HubView {...props} />
         <Share {...props} />
       </main>
     </>
@@ -316,6 +318,14 @@ function Share({ state, dispatch, tools }: AppProps): JSX.Element {
           Open your own models…
         </button>
         <button type="button" onClick={() => tools.chooseFiles("folder")}>Open a folder…</button>
+        {state.pair.facts?.isEmbedded === false && (
+          <button
+            type="button"
+            onClick={() => dispatch({ kind: "embedded" })}
+          >
+            Back to the embedded pair
+          </button>
+        )}
       </div>
       <p class="hint">
         Your own models: drop two of one family anywhere on this page, a large one and a small one,

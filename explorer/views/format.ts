@@ -27,8 +27,3 @@ export function natsText(nats: number): string {
 export function percentText(share: number): string {
   return `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`;
 }
-
-/** Text with spaces and line breaks made visible. */
-export function visibleText(text: string): string {
-  return text.replaceAll("\n", "⏎").replace(/^ | $/g, "␣");
-}

@@ -6,6 +6,7 @@
 
 import type { JSX } from "preact";
 import type { ShownMap, ShownToken } from "../messages.ts";
+import { attentionLevel } from "../../experiments/figures/token_views.ts";
 import { memo } from "./memo.ts";
 import { similarityColor } from "./palette.ts";
 
@@ -91,15 +92,13 @@ function MapAxes(
   );
 }
 
-/** One path for each level of attention, by the square root, so that little can be told from none. */
+/** One path for each level of attention. */
 const levelPaths = memo(({ tokens, values }: ShownMap, cell: number): string[] => {
   const paths = new Array<string>(LEVELS).fill("");
   const side = (cell + 0.05).toFixed(2);
   for (let query = 0; query < tokens; query++) {
     for (let key = 0; key <= query; key++) {
-      const level = Math.round(
-        (LEVELS - 1) * Math.sqrt(Math.min(1, values[query * tokens + key]!)),
-      );
+      const level = Math.round((LEVELS - 1) * attentionLevel(values[query * tokens + key]!));
       const left = (MARGIN.left + cell * key).toFixed(2);
       paths[level] += `M${left} ${
         (MARGIN.top + cell * query).toFixed(2)

@@ -4,8 +4,7 @@
  * @module
  */
 
-/** Viridis at equal steps: dark is little, bright is much, for color-blind readers too. */
-const VIRIDIS = ["#440154", "#3e4989", "#26828e", "#35b779", "#b5de2b", "#fde725"];
+import { VIRIDIS } from "../../experiments/figures/token_views.ts";
 
 /** Variables of the style sheet for lines, in order; Okabe and Ito's colors, as in all figures of the project. */
 export const LINE_COLORS: readonly string[] = [0, 1, 2, 3].map((index) => `var(--line-${index})`);

@@ -20,6 +20,8 @@ export interface PageTools {
   readonly saveData: () => void;
   /** Saves the figure with an id. */
   readonly saveFigure: (id: string, format: FigureFormat) => void;
+  /** Asks the browser to keep what is stored until the user removes it. */
+  readonly keepStorage: () => void;
   /** Asks for files of models, or for a folder of one. */
   readonly chooseFiles: (what: "files" | "folder") => void;
 }

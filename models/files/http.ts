@@ -10,7 +10,7 @@ import { DataError } from "../../core/check.ts";
 export class ConnectionError extends DataError {}
 
 /** What to ask, and how long to wait. */
-export interface RequestOptions extends Pick<RequestInit, "method" | "redirect"> {
+export interface RequestOptions extends Pick<RequestInit, "method" | "redirect" | "cache"> {
   /** Headers of the request. */
   readonly headers?: Readonly<Record<string, string>>;
   /** Longest silence in milliseconds; 10,000 if left out. */

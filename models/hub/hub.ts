@@ -23,6 +23,7 @@ import {
   repositoryCache,
   snapshotPath,
 } from "./hub_cache.ts";
+import { CONFIG_FILE, onlyGgufOf, SHARD_INDEX, SINGLE_FILE, TEXT_FILES } from "./hub_choice.ts";
 import { downloadFile } from "./hub_download.ts";
 import {
   type DownloadOptions,
@@ -41,21 +42,6 @@ interface HubRepository {
   /** Where files go. */
   readonly cache: RepositoryCache;
 }
-
-/** Weights in one file. */
-const SINGLE_FILE = "model.safetensors";
-/** List of weights in several files. */
-const SHARD_INDEX = "model.safetensors.index.json";
-/** Sizes of the model. */
-const CONFIG_FILE = "config.json";
-/** Files used along with safetensors; all but the first may be missing. */
-const TEXT_FILES: readonly string[] = [
-  CONFIG_FILE,
-  "generation_config.json",
-  "tokenizer.json",
-  "tokenizer_config.json",
-  "chat_template.jinja",
-];
 
 /** A model on this machine. */
 export interface FetchedModel {
@@ -211,17 +197,7 @@ async function chooseWeights(
       await remoteFile(settings, reference, name) !== undefined;
     if (isThere) return name;
   }
-  const choices = firstParts((info?.files ?? []).filter((path) => /\.gguf$/i.test(path)));
-  if (choices.length === 1) return choices[0]!;
-  const requirement = choices.length === 0
-    ? `the repository must hold ${SINGLE_FILE}, ${SHARD_INDEX} or a .gguf file`
-    : `one of its .gguf files must be named, as hf:${reference.repository}/${choices[0]}`;
-  const shown = choices.length === 0 ? info?.files.slice(0, 20) : choices;
-  throw new DataError(
-    `Cannot download ${reference.repository}: ${requirement}: current files are ${
-      shown?.join(", ") || "unknown"
-    }`,
-  );
+  return onlyGgufOf(reference.repository, info?.files);
 }
 
 async function fetchFiles(

@@ -76,6 +76,18 @@ export async function readShardNames(location: string): Promise<readonly string[
 async function readIndex(location: string): Promise<ReadonlyMap<string, string>> {
   const text = await readTextIfThere(location, MAX_INDEX_BYTES);
   if (text === undefined) throw new DataError(`Cannot read ${location}: the file must exist`);
+  return parseIndex(text, location);
+}
+
+/**
+ * Reads the index of shards.
+ *
+ * @param text Content of `model.safetensors.index.json`.
+ * @param location Its path or address, for messages.
+ * @returns File of each tensor.
+ * @throws {DataError} If it is no such index, or names files that are not next to it.
+ */
+export function parseIndex(text: string, location: string): ReadonlyMap<string, string> {
   const map = parseObject(text, location).weight_map;
   if (!isObject(map)) {
     throw new DataError(`Cannot read ${location}: weight_map must be an object`);

@@ -5,6 +5,7 @@
  */
 
 import { escapeText } from "../../experiments/figures/layout.ts";
+import { VIRIDIS } from "../../experiments/figures/token_views.ts";
 import type { AttentionMap } from "../../analysis/attention_map.ts";
 import { checkLength } from "../../core/check.ts";
 import type { Figure } from "../../experiments/result.ts";
@@ -23,10 +24,7 @@ export interface AttentionViewOptions {
 /** Tokens drawn by default; with more, labels are unreadable. */
 const USUAL_RANGE = [0, 64] as const;
 
-/** Viridis at equal steps. */
-const VIRIDIS = ["#440154", "#3e4989", "#26828e", "#35b779", "#b5de2b", "#fde725"];
-
-/** Viridis by the square root of the value, so that small attention can be told from none. */
+/** Colors at the attention whose level is theirs: `attentionLevel` turned around. */
 const ROOT_SCALE = VIRIDIS.map((color, index): [number, string] => [
   (index / (VIRIDIS.length - 1)) ** 2,
   color,

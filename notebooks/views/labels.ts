@@ -7,6 +7,7 @@
 import { completingTokens } from "../../analysis/words.ts";
 import { DataError } from "../../core/check.ts";
 import type { ExperimentModel } from "../../experiments/experiment.ts";
+import { visibleText } from "../../experiments/figures/token_views.ts";
 import type { Model } from "../../models/load.ts";
 import { tokenTexts } from "../../models/tokenizer/token_texts.ts";
 
@@ -43,7 +44,7 @@ function textsOf(model: Parameters<typeof tokenLabels>[0], tokens: readonly numb
 }
 
 function visible(text: string): string {
-  const shown = text.replace(/^ /, "").replaceAll("\n", "⏎").replaceAll(" ", "␣");
+  const shown = visibleText(text.replace(/^ /, ""), "␣");
   if (shown === "") return "␣";
   return shown.length > LONGEST ? `${shown.slice(0, LONGEST - 1)}…` : shown;
 }

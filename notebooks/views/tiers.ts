@@ -5,6 +5,7 @@
  */
 
 import type { Selection } from "../../cache/policy.ts";
+import { HELD_COLORS } from "../../experiments/figures/token_views.ts";
 
 /** Treatment of a token, in the order of what it costs; `later` tokens do not exist yet. */
 export const TIERS = ["dropped", "marginal (value only)", "kept", "newest", "later"] as const;
@@ -12,12 +13,12 @@ export const TIERS = ["dropped", "marginal (value only)", "kept", "newest", "lat
 /** Numbers of the tiers in views. */
 export const TIER = { dropped: 0, valueOnly: 1, full: 2, newest: 3, later: 4 } as const;
 
-/** Colors that color-blind readers can tell apart, as can readers of gray prints. */
+/** Colors of the tiers, those of later tokens being that of paper. */
 export const TIER_COLORS: readonly string[] = [
-  "#dcdcdc",
-  "#e69f00",
-  "#0072b2",
-  "#56b4e9",
+  HELD_COLORS.dropped,
+  HELD_COLORS.valueOnly,
+  HELD_COLORS.full,
+  HELD_COLORS.newest,
   "#ffffff",
 ];
 

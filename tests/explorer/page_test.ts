@@ -13,6 +13,7 @@ import { ExplorerRun } from "../../explorer/engine/explorer_run.ts";
 import type { RunRequest, TrackStep } from "../../explorer/messages.ts";
 import { serveSite } from "../../explorer/serve_site.ts";
 import { buildSite } from "../../explorer/site.ts";
+import { axeFaults, TOKENIZER, visit, waitForStep } from "../support/explorer_page.ts";
 import {
   encodeGguf,
   ggufMetadata,
@@ -20,25 +21,12 @@ import {
   splitGguf,
   TINY,
   tinyWeights,
-  type WrittenValue,
 } from "../support/model_writer.ts";
 import { openDevice } from "../../gpu/open_device.ts";
 import { loadModel } from "../../models/load.ts";
 
 const chromium = await findChromium();
 if (chromium === undefined) console.warn("The explorer's page is skipped: no Chromium was found");
-
-/** A tokenizer of printable characters. */
-const TOKENIZER: [string, WrittenValue][] = [
-  ["tokenizer.ggml.model", ["string", "gpt2"]],
-  ["tokenizer.ggml.pre", ["string", "qwen2"]],
-  [
-    "tokenizer.ggml.tokens",
-    ["strings", Array.from({ length: TINY.vocabulary }, (_, id) => String.fromCharCode(65 + id))],
-  ],
-  ["tokenizer.ggml.token_type", ["i32s", Array(TINY.vocabulary).fill(1)]],
-  ["tokenizer.ggml.merges", ["strings", []]],
-];
 
 const BASE = "/some/where/";
 /**
@@ -50,23 +38,6 @@ const MAX_BLOCKED_MS = 50;
 const TRACED = ["toplevel", "disabled-by-default-devtools.timeline", "__metadata"];
 /** Bytes of a first visit. */
 const MAX_BYTES = 8e6;
-
-/** What a visit has seen. */
-interface Visit {
-  readonly page: Page;
-  /** Console messages and errors. */
-  readonly said: string[];
-  /** Addresses that were asked for. */
-  readonly asked: Set<string>;
-}
-
-function visit(page: Page): Visit {
-  const [said, asked] = [[] as string[], new Set<string>()];
-  page.on("console", (message) => said.push(`${message.type()}: ${message.text()}`));
-  page.on("pageerror", (error) => said.push(error.message));
-  page.context().on("request", (request) => asked.add(request.url()));
-  return { page, said, asked };
-}
 
 /** Processor time of every task of the page's own thread, in milliseconds. */
 function pageTasks(trace: Uint8Array): number[] {
@@ -88,12 +59,6 @@ function pageTasks(trace: Uint8Array): number[] {
   return traceEvents
     .filter((event) => event.name.endsWith("RunTask") && main.has(threadOf(event)))
     .map(({ tdur = 0 }) => tdur / 1000);
-}
-
-/** Waits for a step, or for the end of the texts. */
-async function waitForStep(page: Page, step: number): Promise<void> {
-  const shown = page.locator("output.step", { hasText: new RegExp(`^step ${step} |the end`) });
-  await shown.waitFor({ timeout: 120_000 });
 }
 
 /** What "Save data" saves. */
@@ -158,20 +123,6 @@ async function compareCards(
     if (kl === undefined) assertEquals(shown, "texts differ");
     else if (kl >= 0.001) assertEquals(shown, `${kl.toFixed(3)} nats`);
   }
-}
-
-/** Faults that axe finds, in light or dark, with their places. */
-async function axeFaults(page: Page, colorScheme: "light" | "dark"): Promise<unknown[]> {
-  await page.emulateMedia({ colorScheme });
-  const source = (await import("axe-core")).default.source;
-  await page.evaluate(source);
-  const { violations } = await page.evaluate("axe.run()") as {
-    violations: { id: string; nodes: { html: string; failureSummary: string }[] }[];
-  };
-  return violations.map(({ id, nodes }) => ({
-    id,
-    places: nodes.slice(0, 3).map(({ html, failureSummary }) => `${html} ${failureSummary}`),
-  }));
 }
 
 /** Drops a file, as a user does. */

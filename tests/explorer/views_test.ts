@@ -7,6 +7,7 @@ import type { Action } from "../../explorer/state/actions.ts";
 import { App } from "../../explorer/views/app.tsx";
 import { similarityColor } from "../../explorer/views/palette.ts";
 import { after, openState, steppedState, told } from "../support/explorer_states.ts";
+import { HELD_COLORS } from "../../experiments/figures/token_views.ts";
 import { found, rendered } from "../support/rendered.ts";
 
 const NOTHING = () => {};
@@ -15,6 +16,7 @@ const TOOLS = {
   copyCode: NOTHING,
   saveData: NOTHING,
   saveFigure: NOTHING,
+  keepStorage: NOTHING,
   chooseFiles: NOTHING,
 };
 
@@ -152,7 +154,9 @@ Deno.test("every chosen policy has its options as fields", () => {
   const actions: Action[] = [];
   const options = { h2o: { sink: 4 } };
   const page = draw(steppedState({ options }), (action) => actions.push(action));
-  const parts = found(page, "details");
+  const parts = found(page, "details").filter((part) =>
+    found(part, "summary")[0]!.text.startsWith("Options")
+  );
   assertEquals(parts.map((part) => found(part, "summary")[0]!.text), [
     "Options of h2o: 1 changed",
     "Options of smallkv",
@@ -224,4 +228,13 @@ Deno.test("exportData() has every step with its tiers as digits", () => {
   assertEquals(data.tierNames[data.tracks[2].steps[1].tiers[3][2]], "marginal");
   assertEquals(data.request.policies, ["h2o", "smallkv"]);
   assertEquals(data.prompt.length, 3);
+});
+
+Deno.test("the style sheet tints tokens as notebooks do", async () => {
+  const sheet = await Deno.readTextFile(new URL("../../explorer/page/page.css", import.meta.url));
+  const color = (tier: string) => new RegExp(`--tier-${tier}: (#\\w+);`).exec(sheet)![1];
+  const { dropped, valueOnly, full, newest } = HELD_COLORS;
+  assertEquals(["dropped", "marginal", "critical", "recent"].map(color), [
+    ...[dropped, valueOnly, full, newest],
+  ]);
 });

@@ -54,6 +54,9 @@ export interface HubOptions {
   readonly lie?: (request: Request, honest: Response, path: string) => Promise<Response> | Response;
 }
 
+/** What lets pages of other servers read answers; storage servers tell them less than this. */
+const FOR_PAGES = { "access-control-allow-origin": "*" };
+
 const LARGE = /\.(safetensors|gguf)$/;
 const PIECE_BYTES = 1024;
 
@@ -86,6 +89,7 @@ export function startHub(
       return new Response("", { status: 401, headers: { "x-error-code": "GatedRepo" } });
     }
     const honest = answer(request, { repositories, faults });
+    for (const [name, value] of Object.entries(FOR_PAGES)) honest.headers.set(name, value);
     return options.lie?.(request, honest, decodeURIComponent(pathname)) ?? honest;
   });
   return {
@@ -109,7 +113,9 @@ function answer(request: Request, hub: Hub): Response {
     return bytes === undefined ? notFound() : content(request, bytes, { hub, headers: {} });
   }
   const list = /^\/api\/models\/([^/]+\/[^/]+)\/revision\/(.+)$/.exec(path);
-  if (list !== null) return listing(hub, list[1]!, list[2]!);
+  if (list !== null) {
+    return listing(hub, [list[1]!, list[2]!], new URL(request.url).searchParams.has("blobs"));
+  }
   if (hub.faults.isRenamed && !path.startsWith("/new/")) {
     return new Response(null, {
       status: 307,
@@ -127,10 +133,19 @@ function find(hub: Hub, name: string, revision: string): ServedRepository | unde
   return revision === "main" || revision === repository?.commit ? repository : undefined;
 }
 
-function listing(hub: Hub, name: string, revision: string): Response {
+function listing(hub: Hub, [name, revision]: [string, string], hasBlobs: boolean): Response {
   const repository = find(hub, name, revision);
   if (repository === undefined || hub.faults.hasNoList) return notFound();
-  const siblings = Object.keys(repository.files).map((rfilename) => ({ rfilename }));
+  const siblings = Object.entries(repository.files).map(([rfilename, bytes]) => ({
+    rfilename,
+    ...(hasBlobs && {
+      size: bytes.length,
+      blobId: gitBlobHash(bytes),
+      ...(LARGE.test(rfilename) && {
+        lfs: { sha256: largeHash(bytes, hub.faults), size: bytes.length, pointerSize: 135 },
+      }),
+    }),
+  }));
   return Response.json({ _id: "1", id: name, sha: repository.commit, siblings });
 }
 
@@ -147,8 +162,7 @@ function resolve(
     const etag = `"${gitBlobHash(bytes)}"`;
     return content(request, bytes, { hub, headers: { ...commit, etag } });
   }
-  const hashed = hub.faults.hasWrongHash ? Uint8Array.of(1) : bytes;
-  const hash = createHash("sha256").update(hashed).digest("hex");
+  const hash = largeHash(bytes, hub.faults);
   const { host, port } = new URL(request.url);
   const server = hub.faults.hasOwnStorage ? host : `localhost:${port}`;
   const storage = `http://${server}/storage/${name}/${path}`;
@@ -161,6 +175,10 @@ function resolve(
       "x-linked-size": String(bytes.length),
     },
   });
+}
+
+function largeHash(bytes: Uint8Array, { hasWrongHash }: HubFaults): string {
+  return createHash("sha256").update(hasWrongHash ? Uint8Array.of(1) : bytes).digest("hex");
 }
 
 /** Hash under which git stores a file, which the hub sends as the etag of small ones. */
