@@ -5,7 +5,7 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import type { EvaluationSummary } from "../evaluation/summary.ts";
+import type { EvaluationSummary } from "../evaluation/folder.ts";
 import { tableRows } from "./support/stored_numbers.ts";
 
 const DOCUMENT = "docs/results.md";

@@ -127,7 +127,9 @@ export interface Table {
   source(row: string, column: string): Source;
 }
 
-export function tableRows({ document, heading }: Table): string[][] {
+export function tableRows(
+  { document, heading }: Pick<Table, "document" | "heading">,
+): string[][] {
   const lines = read(document).split("\n");
   const cells = (line: string) => line.split("|").slice(1, -1).map((cell) => cell.trim());
   const tables = lines.filter((line) => line.startsWith("|") && cells(line)[0] === heading);
