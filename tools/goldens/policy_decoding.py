@@ -139,7 +139,7 @@ class Variant:
         alike = model.query_heads // self.units
         spread = lambda mask: torch.from_numpy(mask).repeat_interleave(alike, 0)
         full, marginal = spread((letters != ".") & (letters != "m")), spread(letters == "m")
-        seen = self.at_slots(wide(keys), full) if self.counts_slots else wide(keys)
+        seen = self.at_slots(layer, wide(keys), full) if self.counts_slots else wide(keys)
         scores = torch.einsum("hd,khd->hk", q, seen) / model.head_dim**0.5
         scores = scores.masked_fill(~full, -torch.inf)
         row = torch.softmax(scores, -1)
@@ -168,12 +168,14 @@ class Variant:
         }[self.combine]
         return torch.where(total < 1e-6, exact, combined) if self.combine == "joint" else combined
 
-    def at_slots(self, keys, full):
+    def at_slots(self, layer, keys, full):
         """Keys [n, query heads, head_dim] moved next to each other, the newest one where it is."""
         after = full.flip(1).cumsum(1).flip(1)  # kept tokens from here on, [query heads, n]
         moves = self.n - after - torch.arange(self.n)
         moved = rotate(keys.transpose(0, 1)[:, :, None], moves, self.large.frequencies)[:, :, 0]
-        return moved.to(torch.float16).to(keys.dtype).transpose(0, 1)
+        center = self.large.centers[layer].to(keys.dtype)
+        center = center.repeat_interleave(self.large.group, 0)[:, None]
+        return ((moved - center).to(torch.float16).to(keys.dtype) + center).transpose(0, 1)
 
     def finish(self):
         """Closes a decode step: rows are summed over what was seen, then tokens are given up."""

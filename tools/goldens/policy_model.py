@@ -7,6 +7,8 @@ has them); `check` compares the full-cache logits with transformers' own.
 import torch
 import transformers
 
+CENTER_POSITIONS = 4096
+
 
 def rms_norm(norm, x):
     return norm.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + norm.variance_epsilon))
@@ -33,6 +35,21 @@ class Model:
         self.head_dim = attention.head_dim
         self.frequencies = inner.model.rotary_emb.inv_freq
         self.caches_halves = True
+        self.centers = [self.center(layer.self_attn) for layer in self.layers]
+
+    def center(self, attention):
+        """What cached keys are without, [kv heads, head_dim]: the mean of their rotated bias."""
+        bias = attention.k_proj.bias
+        if bias is None or hasattr(attention, "k_norm"):
+            return torch.zeros(self.kv_heads, self.head_dim)
+        everywhere = bias.unflatten(-1, (-1, self.head_dim)).expand(CENTER_POSITIONS, -1, -1)
+        return rotate(everywhere, torch.arange(CENTER_POSITIONS), self.frequencies).mean(0)
+
+    def halves(self, layer, keys, values):
+        """Keys and values [..., kv heads, head_dim] after two bytes a number held them."""
+        center = self.centers[layer].to(keys.dtype)
+        rounded = lambda x: x.to(torch.float16).to(x.dtype)
+        return rounded(keys - center) + center, rounded(values)
 
     def forward(self, tokens, positions, attend):
         """Logits [..., vocabulary] of tokens [...] at positions [...].
@@ -49,7 +66,7 @@ class Model:
                 q, k = rms_norm(block.q_norm, q), rms_norm(block.k_norm, k)
             q, k = (rotate(y, positions, self.frequencies) for y in (q, k))
             if self.caches_halves:
-                k, v = (y.to(torch.float16).to(q.dtype) for y in (k, v))  # two bytes a cached number
+                k, v = self.halves(index, k, v)
             x = x + block.o_proj(attend(index, q, k, v).flatten(-2))
             x = x + layer.mlp(rms_norm(layer.post_attention_layernorm, x))
         return self.inner.lm_head(rms_norm(self.inner.model.norm, x))

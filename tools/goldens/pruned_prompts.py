@@ -104,7 +104,7 @@ class Pruned:
         heads = lambda y: y.unflatten(-1, (-1, model.head_dim))
         q, k, v = (heads(p(normed)) for p in (block.q_proj, block.k_proj, block.v_proj))
         q, k = (rotate(y, places, model.frequencies) for y in (q, k))
-        k, v = (y.to(torch.float16).to(q.dtype) for y in (k, v))
+        k, v = model.halves(layer, k, v)
         seen = places
         if past is not None:
             k, v = torch.cat([self.keys[layer], k]), torch.cat([self.values[layer], v])
