@@ -94,7 +94,10 @@ export interface PolicyMemory {
   readonly largeCacheBytesIdeal: number;
   /** Of the small model, in the buffers that exist on the device. */
   readonly smallCacheBytes: number;
-  /** Of the small model, by counting the tokens that its cache keeps: 4 * headDim each, over its KV heads. */
+  /**
+   * Of the small model, by counting the tokens that its cache keeps: 4 * headDim each, over its KV heads; half of that in the
+   * last layer where it stops early and keeps its whole cache.
+   */
   readonly smallCacheBytesIdeal: number;
   /** On the host. */
   readonly hostBytes: number;

@@ -85,7 +85,10 @@ export function textMemory(
   const rest = policy.rest === "none" ? 0 : 4 * headDim * kvHeads * (layers + 1);
   const asksSmall = saliencySource === "small";
   const token = entryBytes(large);
-  const smallToken = asksSmall ? entryBytes({ ...small, layers: smallLayers }) : 0;
+  // A small model that stops early holds no values in its last layer, unless its own cache is compressed.
+  const isCut = smallLayers < small.layers && setting.smallBudget === undefined;
+  const smallEntries = isCut ? smallLayers - 0.5 : smallLayers;
+  const smallToken = asksSmall ? entryBytes({ ...small, layers: smallEntries }) : 0;
   const kept = run.cost.slice(1).map((share, step) => share * (promptTokens + step + 1) * token);
   const full = (promptTokens + kept.length) * token;
   // What the session counts beyond the tokens that its last step saw; where tokens are dropped after a step it is less.

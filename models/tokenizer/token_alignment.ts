@@ -42,8 +42,7 @@ export function alignTokens(
   ids: readonly number[],
 ): TokenAlignment {
   const { bytes, ends } = spell(first, ids);
-  const { text, places } = readText(bytes);
-  const { own, spans } = encode(second, text);
+  const { own, spans } = encodeBytes(second, bytes) ?? encodeCharacters(second, bytes);
   if (own.length === 0) {
     throw new RequirementError({
       action: "encode a text for a model with another tokenizer",
@@ -51,8 +50,13 @@ export function alignTokens(
       state: `value is ${bytes.length} bytes`,
     });
   }
-  const owned = spans.map(({ start, end }) => ({ start: places[start]!, end: places[end]! }));
-  return { own, ...entriesOf(ends, owned), rows: rowsOf(ends, owned) };
+  return { own, ...entriesOf(ends, spans), rows: rowsOf(ends, spans) };
+}
+
+/** Token ids, and the bytes that each covers. */
+interface Encoded {
+  readonly own: readonly number[];
+  readonly spans: readonly Span[];
 }
 
 /** A stretch of a text. */
@@ -71,21 +75,55 @@ function spell(tokenizer: Tokenizer, ids: readonly number[]) {
   return { bytes, ends };
 }
 
-/** Encodes a text with the tokens that the model wants before it, which cover nothing, unless it begins with them. */
-function encode(tokenizer: Tokenizer, text: string): {
-  readonly own: number[];
-  readonly spans: Span[];
-} {
+/** Encodes valid UTF-8 whose tokens spell it byte by byte, as most do; undefined for anything else. */
+function encodeBytes(tokenizer: Tokenizer, bytes: Uint8Array): Encoded | undefined {
+  const whole = bytes.subarray(0, bytes.length - unfinishedBytes(bytes));
+  const text = decodeStrictly(whole);
+  if (text === undefined) return undefined;
+  const ids = tokenizer.encode(text, { addSpecialTokens: false });
+  const spelled = spell(tokenizer, ids);
+  if (spelled.bytes.length !== whole.length) return undefined;
+  if (spelled.bytes.some((byte, place) => byte !== whole[place])) return undefined;
+  const spans = ids.map((_, token) => ({
+    start: token === 0 ? 0 : spelled.ends[token - 1]!,
+    end: spelled.ends[token]!,
+  }));
+  return withBegin(tokenizer, { own: ids, spans });
+}
+
+/** Encodes any bytes; a token with a part of a character then covers all of it. */
+function encodeCharacters(tokenizer: Tokenizer, bytes: Uint8Array): Encoded {
+  const { text, places } = readText(bytes);
   const { ids, starts, ends } = tokenizer.encodeWithOffsets(text);
-  const hasBegin = tokenizer.beginTokens.every((id, place) => ids[place] === id);
-  const begin = hasBegin ? [] : tokenizer.beginTokens;
-  return {
-    own: [...begin, ...ids],
-    spans: [
-      ...begin.map(() => ({ start: 0, end: 0 })),
-      ...ids.map((_, token) => ({ start: starts[token]!, end: ends[token]! })),
-    ],
-  };
+  const spans = ids.map((_, token) => ({
+    start: places[starts[token]!]!,
+    end: places[ends[token]!]!,
+  }));
+  return withBegin(tokenizer, { own: ids, spans });
+}
+
+/** Puts the tokens before a text that the model wants there, which cover nothing, unless it begins with them. */
+function withBegin({ beginTokens }: Tokenizer, { own, spans }: Encoded): Encoded {
+  if (beginTokens.every((id, place) => own[place] === id)) return { own, spans };
+  const nothing = beginTokens.map(() => ({ start: 0, end: 0 }));
+  return { own: [...beginTokens, ...own], spans: [...nothing, ...spans] };
+}
+
+function decodeStrictly(bytes: Uint8Array): string | undefined {
+  try {
+    return new TextDecoder("utf-8", { ignoreBOM: true, fatal: true }).decode(bytes);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Counts the bytes at the end that begin a character without completing it. */
+function unfinishedBytes(bytes: Uint8Array): number {
+  for (let count = 1; count <= Math.min(3, bytes.length); count++) {
+    const byte = bytes[bytes.length - count]!;
+    if (byte < 0x80 || byte >= 0xc0) return characterBytes(byte) > count ? count : 0;
+  }
+  return 0;
 }
 
 /** Entries of each token, by the bytes that it shares with tokens of the other tokenizer. */

@@ -149,6 +149,20 @@ Deno.test("generate refuses cuts that leave nothing of the small model, and cuts
   }
 });
 
+Deno.test("generate lets the small model read in tokens of its own, with its whole cache and without drafts", async () => {
+  const short = ["--device", "cpu", "--max-new", "3"];
+  const own = await run([...short, "--small-tokens", "own"]);
+  assertEquals(own.code, 0, own.error);
+  assertEquals(own.out, (await run(short)).out, "the embedded pair has one tokenizer");
+  for (const other of [["--small-budget", "0.4"], ["--speculate", "2"]]) {
+    const { code, error } = await run([...other, "--small-tokens", "own"]);
+    assertEquals(code, 2);
+    assertMatch(error, /small-tokens/);
+  }
+  const { error } = await run(["--policy", "h2o", "--small-tokens", "own"]);
+  assertMatch(error, /--small-tokens must go with .*: current value is h2o/);
+});
+
 Deno.test("generate accepts former names of flags, repeats them in errors, and does not list them", async () => {
   const { out } = await run(["--help"]);
   for (

@@ -36,10 +36,7 @@ Deno.test("alignTokens() gives each token itself where both tokenizers are one",
     fc.property(anyText(), (text) => {
       const ids = [BEGIN, ...plainIds(embedded, text)];
       const alignment = alignTokens(embedded, embedded, ids);
-      const isWhole = ids.every((id) => !embedded.tokenText(id).includes("\uFFFD"));
       assertEquals(alignment.own, ids);
-      // Tokens that share a character cover each other, since an own token stands for all of it.
-      if (!isWhole) return;
       assertEquals(entries(alignment), ids.map((_, token) => [token, token, 1]));
       assertEquals([...alignment.rows], [...ids.keys()]);
     }),
