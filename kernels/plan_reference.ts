@@ -35,13 +35,15 @@ export const PLAN_PARAMS = {
 } as const;
 
 /** Contract of a kernel that plans. */
-interface PlanContract extends KernelContract {
+export interface PlanContract extends KernelContract {
+  /** Storage buffers. */
   readonly bindings: typeof PLAN_BINDINGS;
+  /** Sizes and flags. */
   readonly params: typeof PLAN_PARAMS;
 }
 
 /** A run of either kernel; constants do not matter. */
-type PlanRun = Omit<KernelRun<PlanContract>, "constants">;
+export type PlanRun = Omit<KernelRun<PlanContract>, "constants">;
 
 /**
  * Chooses the tokens of all selections.
