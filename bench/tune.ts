@@ -1,5 +1,5 @@
 /**
- * Times the tiles among which products may choose on the machine's own adapter, and keeps the fastest.
+ * Times the tiles among which products and attention may choose on the machine's own adapter, and keeps the fastest.
  *
  *     deno task tune [OPTION...]
  *
@@ -18,25 +18,36 @@ import {
 import type { Device } from "../gpu/device.ts";
 import { openDevice } from "../gpu/open_device.ts";
 import { type MatmulTile, tileName } from "../kernels/matmul_tile.ts";
+import {
+  attentionBucket,
+  type AttentionPhase,
+  attentionTileName,
+  attentionTiles,
+} from "../kernels/attention_shape.ts";
 import { chooseMatmul, kernelShapes, productBucket, productTiles } from "../kernels/shapes.ts";
 import { columnStep, type WeightFormat } from "../kernels/weights/format.ts";
 import { WEIGHT_FORMATS } from "../kernels/weights/mod.ts";
 import { rowBlocks } from "../models/weights/packed_weight.ts";
 import { Product } from "./product.ts";
+import { timeAttention } from "./tune_attention.ts";
 import { Options, printDevice, printRow } from "./timing.ts";
 
 const USAGE = `Usage: deno task tune [OPTION...]
 
-Times the tiles of matrix products on this machine's WebGPU adapter, checks each against its float64 twin
-before it may win, and stores the fastest for --shapes tuned. A file is for one adapter, driver, runtime
-and version of the kernels; with another one, run this again.
+Times the tiles of matrix products and of attention on this machine's WebGPU adapter, checks each against
+its float64 twin before it may win, and stores the fastest for --shapes tuned. A file is for one adapter,
+driver, runtime and version of the kernels; with another one, run this again.
 
+  --only NAME          products, or attention; both if left out
   --formats NAME,...   weight formats; q4k,q6,q8 if left out
   --rows COUNT,...     activation rows; 1,4,8,32,64,512 if left out
   --outputs COUNT,...  rows of matrices; 512,4096,16384 if left out
   --columns COUNT      columns of matrices, a multiple of 256; 4096 if left out
-  --megabytes COUNT    size of all copies of a matrix, which take turns; more than caches hold, 96 if left out
-  --seconds COUNT      time after which no further product is begun; 300 if left out
+  --head-dims COUNT,.. elements of a head, for attention; 64,128 if left out
+  --tokens COUNT       tokens in the cache, for attention; 4096 if left out
+  --megabytes COUNT    size of all copies of a matrix or cache, which take turns; more than the adapter's
+                       own cache holds, 96 if left out
+  --seconds COUNT      time after which nothing further is begun; 300 if left out
   --shapes KIND        ${
   SHAPE_WORDS.slice(2).join(", ")
 }: whose tiles; by what the adapter can do if left out
@@ -44,10 +55,13 @@ and version of the kernels; with another one, run this again.
 
 /** Formats, and the sizes of products that stand for others. */
 const DEFAULTS = {
+  only: "products,attention",
   formats: "q4k,q6,q8",
   rows: "1,4,8,32,64,512",
   outputs: "512,4096,16384",
   columns: "4096",
+  "head-dims": "64,128",
+  tokens: "4096",
   megabytes: "96",
   seconds: "300",
   shapes: "auto",
@@ -56,7 +70,7 @@ const DEFAULTS = {
 
 type Milliseconds = Record<string, Record<string, number>>;
 
-const COLUMNS = [["product", -34], ["tile", -18], ["ms, clock", 10, 3], ["", -20]] as const;
+const COLUMNS = [["product", -34], ["tile", -32], ["ms, clock", 10, 3], ["", -20]] as const;
 
 /** A product whose tiles are timed. */
 interface Work {
@@ -68,10 +82,15 @@ interface Work {
   readonly bytes: number;
 }
 
+/** Bytes of all copies; there is one where that is less. */
+function bytesOf(options: Options<keyof typeof DEFAULTS>): number {
+  return Math.max(1, 2 ** 20 * options.counts("megabytes", 0)[0]!);
+}
+
 /** Works of the options, those of few rows first: they decide how fast a model writes. */
 function worksOf(options: Options<keyof typeof DEFAULTS>): Work[] {
   const columns = options.count("columns");
-  const bytes = 2 ** 20 * options.count("megabytes");
+  const bytes = bytesOf(options);
   const names = options.words("formats", WEIGHT_FORMATS.map(({ name }) => name));
   const formats = WEIGHT_FORMATS.filter(({ name }) => names.includes(name));
   for (const format of formats) {
@@ -105,13 +124,51 @@ async function timeTiles(
   return times;
 }
 
-/** Times what the options ask for, until their time is over. */
-async function timeAll(
+/** What attention is computed for; steps that decode come first. */
+const PHASES: readonly AttentionPhase[] = ["decode", "selected", "prompt"];
+
+/** Times the attention that the options ask for, until their time is over. */
+async function timeHeads(
   device: Device,
   options: Options<keyof typeof DEFAULTS>,
+  end: number,
+): Promise<Milliseconds> {
+  const bytes = bytesOf(options);
+  const tokens = options.count("tokens");
+  const milliseconds: Milliseconds = {};
+  for (const headDim of options.counts("head-dims")) {
+    for (const phase of PHASES) {
+      const use = { phase, headDim };
+      const bucket = attentionBucket(use);
+      if (performance.now() > end) {
+        console.log(`No time is left from ${bucket} on: there the table decides`);
+        return milliseconds;
+      }
+      const times = await timeAttention(device, { ...use, tokens, bytes });
+      if (Object.keys(times).length === 0) continue;
+      milliseconds[bucket] = times;
+      printTimes(bucket, times, attentionTileName(attentionTiles(device.info, use)[0]!));
+    }
+  }
+  return milliseconds;
+}
+
+/** Prints the times of what was timed together. */
+function printTimes(bucket: string, times: Readonly<Record<string, number>>, usual: string): void {
+  for (const [name, ms] of Object.entries(times)) {
+    const isBest = name === fastest(times);
+    const marks = [...(isBest ? ["fastest"] : []), ...(name === usual ? ["of the table"] : [])];
+    printRow(COLUMNS, [bucket, name, ms, marks.join(", ")]);
+  }
+}
+
+/** Times the products that the options ask for, until their time is over. */
+async function timeProducts(
+  device: Device,
+  options: Options<keyof typeof DEFAULTS>,
+  end: number,
 ): Promise<Milliseconds> {
   const { info } = device;
-  const end = performance.now() + 1000 * options.count("seconds");
   const milliseconds: Milliseconds = {};
   for (const work of worksOf(options)) {
     const size = { format: work.format.name, rows: work.inputRows, weightRows: work.outputs };
@@ -126,13 +183,15 @@ async function timeAll(
     const usual = tileName(
       chooseMatmul({ ...info, shapes: { kind: kernelShapes(info).kind } }, size),
     );
-    for (const [name, ms] of Object.entries(milliseconds[bucket])) {
-      const isBest = name === fastest(milliseconds[bucket]);
-      const marks = [...(isBest ? ["fastest"] : []), ...(name === usual ? ["of the table"] : [])];
-      printRow(COLUMNS, [bucket, name, ms, marks.join(", ")]);
-    }
+    printTimes(bucket, milliseconds[bucket], usual);
   }
   return milliseconds;
+}
+
+function winners(milliseconds: Milliseconds): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(milliseconds).map(([bucket, times]) => [bucket, fastest(times)]),
+  );
 }
 
 function fastest(times: Readonly<Record<string, number>>): string {
@@ -156,25 +215,33 @@ export async function tune(
     ...(kind !== "auto" && kind !== undefined && { shapes: { kind } }),
   });
   const shapes = kernelShapes(device.info);
-  if (shapes.products.every(({ tiles }) => tiles.length < 2)) {
+  const hasChoice = shapes.products.some(({ tiles }) => tiles.length > 1) ||
+    shapes.attentionTiles.length > 1;
+  if (!hasChoice) {
     throw new RequirementError({
       action: "tune",
-      requirement: "some product must have several tiles",
+      requirement: "some product or attention must have several tiles",
       state: `kind ${shapes.kind} has one for each`,
     });
   }
   printDevice(device);
   printRow(COLUMNS);
   const key = tuningKey(device.info);
-  const milliseconds = await timeAll(device, options);
-  const products = Object.fromEntries(
-    Object.entries(milliseconds).map(([bucket, times]) => [bucket, fastest(times)]),
-  );
-  const tuned = { ...key, kind: shapes.kind, products, milliseconds };
+  const end = performance.now() + 1000 * options.count("seconds");
+  const only = options.words("only", ["products", "attention"]);
+  const heads = only.includes("attention") ? await timeHeads(device, options, end) : {};
+  const matrices = only.includes("products") ? await timeProducts(device, options, end) : {};
+  const products = winners(matrices);
+  const attention = winners(heads);
+  const milliseconds = { ...matrices, ...heads };
+  const tuned = { ...key, kind: shapes.kind, products, attention, milliseconds };
   const path = options.values.out || tunedPath(key);
   await writeTuned(path, tuned);
   const use = options.values.out ? path : "tuned";
-  console.log(`${Object.keys(products).length} products in ${path}; --shapes ${use} takes them`);
+  const counts = [products, attention].map((one) => Object.keys(one).length);
+  console.log(
+    `${counts[0]} products, attention ${counts[1]} times in ${path}; --shapes ${use} takes them`,
+  );
   return { path, shapes: tuned };
 }
 

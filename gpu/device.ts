@@ -32,6 +32,8 @@ export interface ShapeChoice {
   readonly kind?: string;
   /** Tiles that were fastest when `deno task tune` timed them, by what they multiply; none if left out. */
   readonly products?: Readonly<Record<string, string>>;
+  /** Tiles of attention that were fastest, by what they compute; none if left out. */
+  readonly attention?: Readonly<Record<string, string>>;
 }
 
 /** Bits of an activation that is multiplied by weights of small integers on the CPU device. */

@@ -102,7 +102,7 @@ function kindConstants(kind: ColumnsKind) {
 
 function sharedText(variant: ColumnsVariant, kind: ColumnsKind) {
   const { headDim, rowsPerSequence } = variant;
-  const tile = sharedTile(headDim, 1);
+  const tile = sharedTile(variant, 1);
   const isOneToken = rowsPerSequence === 1 && kind !== "map";
   const text = attentionText({ ...variant, valueFormat: undefined, hasSinks: false }, {
     wgsl: `${sharedWgsl}\n${sharedRows}`,
@@ -151,9 +151,9 @@ export function columnsStripes(
   variant: Pick<ColumnsVariant, "headDim" | "rowsPerSequence" | "subgroupSize" | "layout">,
   columns: number,
 ): number {
-  const { rowsPerSequence, subgroupSize, headDim, layout } = variant;
+  const { rowsPerSequence, subgroupSize, layout } = variant;
   if (layout === "shared") {
-    return Math.min(MAX_STRIPES, Math.ceil(columns / sharedTile(headDim, 1).lanes));
+    return Math.min(MAX_STRIPES, Math.ceil(columns / sharedTile(variant, 1).lanes));
   }
   const broadcast = broadcastOf(subgroupSize);
   const { laneKeys } = columnsTile(rowsPerSequence, broadcast);

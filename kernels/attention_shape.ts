@@ -11,7 +11,7 @@ import { checkInteger, RequirementError } from "../core/check.ts";
 import type { BufferWindow, DeviceBuffer } from "../gpu/device.ts";
 import type { KernelContract } from "../gpu/kernel.ts";
 import shared from "./attention.wgsl" with { type: "text" };
-import { type AdapterFeatures, kernelShapes } from "./shapes.ts";
+import { type AdapterFeatures, type AttentionTile, kernelShapes } from "./shapes.ts";
 import { type VariantConstants, writeOut } from "./write_out.ts";
 
 /**
@@ -46,6 +46,8 @@ export interface AttentionVariant extends AttentionRule {
   readonly subgroupSize: number;
   /** How lanes are used, see `SHAPES`; `rows` if left out. */
   readonly layout?: AttentionLayout | undefined;
+  /** Lanes of a workgroup that shares its rows; 128 if left out. */
+  readonly lanes?: number | undefined;
   /** How keys are stored; `f16` if left out. */
   readonly keyFormat?: KvFormat | undefined;
   /** How values are stored; `f16` if left out. */
@@ -58,14 +60,13 @@ export interface AttentionVariant extends AttentionRule {
 }
 
 /** How a variant uses lanes. */
-export type LaneUse = Pick<AttentionVariant, "subgroupSize" | "layout">;
+export type LaneUse = Pick<AttentionVariant, "subgroupSize" | "layout" | "lanes">;
 
 /** Rings are a multiple of this, so that a tile of keys that begins at a multiple of its size lies in one piece. */
 export const RING_TILE = 64;
 
 /** Sizes of one attention step. */
-export interface AttentionShape
-  extends Omit<AttentionVariant, "subgroupSize" | "layout" | "hasSinks"> {
+export interface AttentionShape extends Omit<AttentionVariant, keyof LaneUse | "hasSinks"> {
   /** Logit of each head's sink, f32 [queryHeads]; heads have none if left out. */
   readonly sinks?: DeviceBuffer | BufferWindow | undefined;
   /** Sequences in the step. */
@@ -240,13 +241,16 @@ export interface SharedTile {
  * Chooses the tile of a workgroup that shares its rows: as many rows as query heads share a KV head, and twice as many
  * for prompts, as far as 16 KB of workgroup memory go.
  *
- * @param headDim Elements of a head.
+ * @param variant Elements of a head, and lanes.
  * @param rows Rows of a KV head.
  * @returns The tile.
  */
-export function sharedTile(headDim: number, rows: number): SharedTile {
+export function sharedTile(
+  { headDim, lanes = SHARED_LANES }: Pick<AttentionVariant, "headDim" | "lanes">,
+  rows: number,
+): SharedTile {
   const tileRows = rows <= PART_ROWS || headDim > 128 ? PART_ROWS : 2 * PART_ROWS;
-  return { lanes: SHARED_LANES, rows: tileRows, keys: SHARED_LANES * PART_ROWS / tileRows };
+  return { lanes, rows: tileRows, keys: lanes * PART_ROWS / tileRows };
 }
 
 /**
@@ -314,7 +318,8 @@ export function attentionText(variant: AttentionVariant, text: AttentionText): W
   checkVariant(variant);
   const { headDim, keyFormat, valueFormat, window, softcap, hasSinks, ring, subgroupSize } =
     variant;
-  const rule = [keyFormat, valueFormat, window, softcap, hasSinks, ring, variant.layout];
+  const use = [variant.layout, variant.lanes];
+  const rule = [keyFormat, valueFormat, window, softcap, hasSinks, ring, ...use];
   const { entry, stem, tileVectors, constants } = text;
   const key = JSON.stringify([headDim, subgroupSize, rule, entry, stem, tileVectors, constants]);
   const texts = WRITTEN.get(text.wgsl) ?? new Map<string, WrittenText>();
@@ -340,7 +345,7 @@ function writeText(
     ...(softcap > 0 ? [`softcap${String(softcap).replace(/\W/g, "_")}`] : []),
     ...(hasSinks ? ["sinks"] : []),
     ...(isSubgroup ? [`subgroup${lanes}`] : []),
-    ...(isShared ? ["shared"] : []),
+    ...(isShared ? [`shared${variant.lanes ?? ""}`] : []),
     headDim,
   ];
   const name = marks.join("_");
@@ -399,13 +404,22 @@ export function sinkBinding({ hasSinks }: AttentionRule): SinkBinding {
  *
  * @param shape Sizes of the step.
  * @param info The device.
+ * @param phase What attention is computed for, by which tiles are timed; the default tile if left out.
  * @returns The variant.
  */
 export function variantOf<Shape extends AttentionShape>(
   shape: Shape,
   info: AdapterFeatures,
+  phase?: AttentionPhase,
 ): Shape & AttentionVariant {
-  return { ...shape, ...layoutOf(info), hasSinks: shape.sinks !== undefined };
+  const tile = phase && chooseAttention(info, { phase, headDim: shape.headDim });
+  const use = layoutOf(info);
+  return {
+    ...shape,
+    ...use,
+    ...(tile && tile.lanes !== SHARED_LANES && { lanes: tile.lanes }),
+    hasSinks: shape.sinks !== undefined,
+  };
 }
 
 /**
@@ -416,9 +430,79 @@ export function variantOf<Shape extends AttentionShape>(
  */
 export function layoutOf(
   info: AdapterFeatures,
-): Required<LaneUse> {
+): Required<Omit<LaneUse, "lanes">> {
   const { attention } = kernelShapes(info);
   return { layout: attention, subgroupSize: attention === "rows" ? info.subgroupSize : 0 };
+}
+
+/** What attention is computed for: rows of a prompt, a row of each sequence, or a row and its listed tokens. */
+export type AttentionPhase = "prompt" | "decode" | "selected";
+
+/** What decides the tile of attention. */
+export interface AttentionUse {
+  /** What it is computed for. */
+  readonly phase: AttentionPhase;
+  /** Elements of a head. */
+  readonly headDim: number;
+}
+
+/**
+ * Names what is timed together.
+ *
+ * @param use What attention is computed for.
+ * @returns Such as `decode, 128 elements`.
+ */
+export function attentionBucket({ phase, headDim }: AttentionUse): string {
+  return `${phase}, ${headDim} elements`;
+}
+
+/**
+ * Names a tile of attention.
+ *
+ * @param tile The tile.
+ * @returns Such as `128 lanes, splits of 64 keys`.
+ */
+export function attentionTileName({ lanes, splitKeys }: AttentionTile): string {
+  return `${lanes} lanes, splits of ${splitKeys} keys`;
+}
+
+/**
+ * Finds the tiles among which attention may choose.
+ *
+ * @param info The device.
+ * @param use What it is computed for.
+ * @returns Those that fit the limits of the device, and for prompts and lists one of each number of lanes; the default
+ *   first, none where lanes keep whole rows.
+ */
+export function attentionTiles(
+  info: AdapterFeatures,
+  { phase, headDim }: AttentionUse,
+): readonly AttentionTile[] {
+  const { maxWorkgroupBytes = 16384, maxWorkgroupThreads = 256 } = info;
+  const { attentionTiles } = kernelShapes(info);
+  return attentionTiles.filter(({ lanes, splitKeys }) => {
+    const tile = sharedTile({ headDim, lanes }, phase === "prompt" ? Infinity : 1);
+    const listBytes = 8 * (tile.keys + tile.rows);
+    return lanes <= maxWorkgroupThreads &&
+      sharedBytes(headDim, tile) + listBytes <= maxWorkgroupBytes &&
+      (phase === "decode" || splitKeys === attentionTiles[0]!.splitKeys);
+  });
+}
+
+/**
+ * Chooses the tile of attention.
+ *
+ * @param info The device; what it can do decides, not its name.
+ * @param use What it is computed for.
+ * @returns The tile that was fastest if this was timed, else the default; none where lanes keep whole rows.
+ */
+export function chooseAttention(
+  info: AdapterFeatures,
+  use: AttentionUse,
+): AttentionTile | undefined {
+  const tiles = attentionTiles(info, use);
+  const timed = info.shapes?.attention?.[attentionBucket(use)];
+  return tiles.find((tile) => attentionTileName(tile) === timed) ?? tiles[0];
 }
 
 /** What a twin reads in an attention step. */

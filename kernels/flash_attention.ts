@@ -10,7 +10,7 @@
  */
 
 import { RequirementError } from "../core/check.ts";
-import { type Command, type DeviceInfo, dispatch, type DispatchBuffers } from "../gpu/device.ts";
+import { type Command, dispatch, type DispatchBuffers } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
 import { decodeCode, flashCode } from "./attention_cpu.ts";
 import { decodeAttentionMerge, mergedRows } from "./attention_merge.ts";
@@ -23,7 +23,9 @@ import {
   attentionText,
   type AttentionVariant,
   broadcastOf,
+  chooseAttention,
   headStart,
+  type LaneUse,
   logSumExp,
   rowPlace,
   rowScores,
@@ -60,9 +62,6 @@ export type DecodeContract = AttentionContract<typeof DECODE_BINDINGS, typeof DE
 /** Numbers before the weighted sum of a part: largest score in base 2, sum of the exponentials, two unused. */
 const PART_HEADER = 4;
 
-/** Keys of the shortest split; fewer do not pay for the merge. */
-const SPLIT_KEYS = 64;
-
 /** Most splits of a sequence's keys. */
 const MAX_SPLITS = 32;
 
@@ -92,12 +91,12 @@ export interface FlashTile {
  * @returns The tile.
  */
 export function flashTile(
-  variant: Pick<AttentionVariant, "headDim" | "subgroupSize" | "layout">,
+  variant: LaneUse & Pick<AttentionVariant, "headDim">,
   rows: number,
 ): FlashTile {
   const { headDim, subgroupSize, layout } = variant;
   if (layout === "shared") {
-    const tile = sharedTile(headDim, rows);
+    const tile = sharedTile(variant, rows);
     return { laneRows: 1, rows: tile.rows, keys: tile.keys, tileKeys: tile.keys };
   }
   const { lanes, isSubgroup } = broadcastOf(subgroupSize);
@@ -113,7 +112,7 @@ function flashText(variant: AttentionVariant, tile: FlashTile, isSplit = false) 
   const stem = isSplit ? "decode_attention" : "flash_attention";
   const flags = { SPLIT: isSplit ? 1 : 0, ATTENDS: 1, MASKS: 1 };
   if (layout === "shared") {
-    const shared = sharedTile(headDim, tile.rows);
+    const shared = sharedTile(variant, tile.rows);
     const text = attentionText(variant, {
       wgsl: `${sharedWgsl}\n${sharedRows}`,
       entry: "shared_attention",
@@ -318,7 +317,7 @@ export function flashVariant(
   shape: AttentionShape,
 ): FlashVariant {
   return {
-    ...variantOf(shape, info),
+    ...variantOf(shape, info, "prompt"),
     rows: shape.rowsPerSequence * shape.queryHeads / shape.kvHeads,
   };
 }
@@ -344,12 +343,15 @@ export function flashAttentionGrid(
  * A software adapter has few cores, which the KV heads keep busy; a split would only add a dispatch.
  *
  * @param info The device.
- * @param capacity Positions that the cache has room for.
+ * @param shape Elements of a head, and positions that the cache has room for.
  * @returns The number of splits, 1 for none.
  */
-export function decodeSplits(info: Pick<DeviceInfo, "isSoftware">, capacity: number): number {
-  if (info.isSoftware) return 1;
-  return Math.min(MAX_SPLITS, Math.ceil(capacity / SPLIT_KEYS));
+export function decodeSplits(
+  info: AdapterFeatures,
+  { headDim, capacity }: Pick<AttentionShape, "headDim" | "capacity">,
+): number {
+  const tile = chooseAttention(info, { phase: "decode", headDim });
+  return tile ? Math.min(MAX_SPLITS, Math.ceil(capacity / tile.splitKeys)) : 1;
 }
 
 /**
@@ -359,11 +361,8 @@ export function decodeSplits(info: Pick<DeviceInfo, "isSoftware">, capacity: num
  * @param shape Sizes of the step.
  * @returns Bytes, 0 where keys are not split.
  */
-export function decodePartialBytes(
-  info: Pick<DeviceInfo, "isSoftware">,
-  shape: AttentionShape,
-): number {
-  const splits = decodeSplits(info, shape.capacity);
+export function decodePartialBytes(info: AdapterFeatures, shape: AttentionShape): number {
+  const splits = decodeSplits(info, shape);
   return splits === 1 ? 0 : partialBytes(shape, splits);
 }
 
@@ -384,7 +383,7 @@ function partialBytes(shape: AttentionShape, splits: number): number {
  * @throws {RequirementError} If keys are split and `partial` is missing.
  */
 export function decodeAttentionCommands(
-  info: AdapterFeatures & Pick<DeviceInfo, "isSoftware">,
+  info: AdapterFeatures,
   options: {
     readonly shape: AttentionShape;
     readonly buffers: FlashBuffers & Partial<Pick<DispatchBuffers<DecodeContract>, "partial">>;
@@ -393,7 +392,7 @@ export function decodeAttentionCommands(
 ): Command[] {
   const { shape, buffers } = options;
   const { partial, output, log_sum } = buffers;
-  const splits = options.splits ?? decodeSplits(info, shape.capacity);
+  const splits = options.splits ?? decodeSplits(info, shape);
   if (splits === 1) return [flashAttentionCommand(info, { shape, buffers })];
   if (partial === undefined) {
     throw new RequirementError({
@@ -402,7 +401,7 @@ export function decodeAttentionCommands(
       current: "undefined",
     });
   }
-  const variant = variantOf(shape, info);
+  const variant = variantOf(shape, info, "decode");
   return [
     dispatch({
       kernel: decodeAttention(variant),

@@ -38,7 +38,7 @@ export const PLAN_PARAMS = {
 export interface PlanContract extends KernelContract {
   /** Storage buffers. */
   readonly bindings: typeof PLAN_BINDINGS;
-  /** Sizes. */
+  /** Sizes and flags. */
   readonly params: typeof PLAN_PARAMS;
 }
 

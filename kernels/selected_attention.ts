@@ -31,7 +31,6 @@ import {
   type AttentionVariant,
   broadcastOf,
   type LaneUse,
-  layoutOf,
   sharedBytes,
   sharedConstants,
   sharedTile,
@@ -88,7 +87,7 @@ function stemOf(isSplit: boolean): string {
 
 function sharedText(variant: AttentionVariant, isSplit: boolean) {
   const { headDim } = variant;
-  const tile = sharedTile(headDim, 1);
+  const tile = sharedTile(variant, 1);
   const text = attentionText({ ...variant, ring: undefined }, { // lists hold rows
     wgsl: `${sharedWgsl}\n${sharedRows}\n${marginal}`,
     entry: "shared_selected",
@@ -317,8 +316,8 @@ export function selectedAttentionCommands(
   const splits = options.splits ??
     selectedSplits(shape, { ...selection, groupHeads, partialBytes });
   const params = selectedParams(shape, selection);
-  const variant = variantOf(shape, info);
-  const [tiles, parts, sequences] = selectedGrid(shape, { ...selection, ...layoutOf(info) });
+  const variant = variantOf(shape, info, "selected");
+  const [tiles, parts, sequences] = selectedGrid(shape, { ...variant, ...selection });
   if (rest) checkSplit(shape, partial);
   if (partial === undefined || splits === 1 && !rest) {
     return [dispatch({

@@ -27,6 +27,14 @@ export interface ProductClass {
   readonly tiles: readonly MatmulTile[];
 }
 
+/** How attention that shares its rows in workgroup memory works on its keys. */
+export interface AttentionTile {
+  /** Lanes of a workgroup: as many keys meet eight query rows together, and an eighth of them share a row's softmax. */
+  readonly lanes: number;
+  /** Keys of the shortest split of a decode step's keys; fewer do not pay for the merge. */
+  readonly splitKeys: number;
+}
+
 /** Shapes of a kind of adapter. */
 export interface KernelShapes {
   /** Name of the kind. */
@@ -42,6 +50,8 @@ export interface KernelShapes {
    * then a few elements of the output, and keeps all rows in workgroup memory.
    */
   readonly attention: "rows" | "shared";
+  /** Tiles among which `shared` attention may choose, the default first; none for `rows`, which do not split keys. */
+  readonly attentionTiles: readonly AttentionTile[];
   /**
    * How the tokens of a list are chosen: `stretches` gives each lane a stretch of them to go through, `tiles` gives
    * neighboring lanes neighboring tokens, and counts and numbers them across lanes.
@@ -86,6 +96,7 @@ export const SHAPES: readonly KernelShapes[] = [
     ],
     productThreads: 0,
     attention: "rows",
+    attentionTiles: [],
     plan: "stretches",
     normThreads: 64,
     fuses: false,
@@ -100,6 +111,7 @@ export const SHAPES: readonly KernelShapes[] = [
     ],
     productThreads: 0,
     attention: "rows",
+    attentionTiles: [],
     plan: "stretches",
     normThreads: 64,
     fuses: false,
@@ -122,6 +134,9 @@ export const SHAPES: readonly KernelShapes[] = [
     ],
     productThreads: 2 ** 15,
     attention: "shared",
+    attentionTiles: [128, 64, 256].flatMap((lanes) =>
+      [64, 256, 1024].map((splitKeys) => ({ lanes, splitKeys }))
+    ),
     plan: "tiles",
     normThreads: 256,
     fuses: true,

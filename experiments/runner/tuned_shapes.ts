@@ -12,7 +12,10 @@ import { writeFileAtomic } from "../../core/atomic_file.ts";
 import { sha256 } from "../../core/hash.ts";
 import type { Backend, ShapeChoice } from "../../gpu/device.ts";
 import { type AdapterSummary, adapterSummary } from "../../gpu/open_device.ts";
+import { attentionTileName } from "../../kernels/attention_shape.ts";
+import { flashAttentionSamples } from "../../kernels/flash_attention.ts";
 import { matmulSamples } from "../../kernels/matmul.ts";
+import { selectedAttentionSamples } from "../../kernels/selected_attention.ts";
 import { MATMUL_TILES, SHAPES } from "../../kernels/shapes.ts";
 import { tileName } from "../../kernels/matmul_tile.ts";
 
@@ -24,7 +27,7 @@ export interface TuningKey {
   readonly driver: string;
   /** What runs the kernels, with its version. */
   readonly runtime: string;
-  /** Hash of the texts of all products. */
+  /** Hash of the texts of all products and of attention. */
   readonly kernels: string;
 }
 
@@ -36,7 +39,9 @@ export interface TunedShapes extends TuningKey {
   readonly kind: string;
   /** The fastest tile by what it multiplies; see `productBucket`. */
   readonly products: Readonly<Record<string, string>>;
-  /** Milliseconds of every tile that was timed, by what it multiplied. */
+  /** The fastest tile by what attention computes; see `attentionBucket`. */
+  readonly attention: Readonly<Record<string, string>>;
+  /** Milliseconds of every tile that was timed, by what it computed. */
   readonly milliseconds: Readonly<Record<string, Readonly<Record<string, number>>>>;
 }
 
@@ -55,7 +60,8 @@ export const CACHE_VARIABLES: readonly string[] = ["XDG_CACHE_HOME", "HOME", "US
 export function tuningKey(
   { description, driver = "unknown" }: Pick<AdapterSummary, "description" | "driver">,
 ): TuningKey {
-  const texts = matmulSamples().map(({ name, wgsl }) => `${name}\n${wgsl}`);
+  const samples = [...matmulSamples(), ...flashAttentionSamples(), ...selectedAttentionSamples()];
+  const texts = samples.map(({ name, wgsl }) => `${name}\n${wgsl}`);
   return {
     adapter: description,
     driver,
@@ -131,7 +137,7 @@ export async function readShapes(
   }
   const key = tuningKey(adapter);
   const path = value === "tuned" ? tunedPath(key) : value;
-  const { kind, products, ...found } = await readTuned(path);
+  const { kind, products, attention, ...found } = await readTuned(path);
   for (const name of KEY_FIELDS) {
     if (found[name] === key[name]) continue;
     throw new DataError(
@@ -140,7 +146,7 @@ export async function readShapes(
       }, or run deno task tune: current value is ${found[name]}`,
     );
   }
-  return { kind, products };
+  return { kind, products, attention };
 }
 
 async function readTuned(path: string): Promise<TunedShapes> {
@@ -171,12 +177,17 @@ function parseTuned(text: string): TunedShapes | undefined {
     return undefined;
   }
   if (typeof value !== "object" || value === null) return undefined;
-  const { kind, products } = value;
+  const { kind, products, attention } = value;
   const key: Partial<TuningKey> = value;
   const isText = KEY_FIELDS.every((field) => typeof key[field] === "string");
   const isKind = SHAPES.some((shapes) => shapes.kind === kind);
-  const names: unknown[] = MATMUL_TILES.map(tileName);
-  const isTiles = typeof products === "object" && products !== null &&
-    Object.values(products).every((tile) => names.includes(tile));
+  const heads = SHAPES.flatMap(({ attentionTiles }) => attentionTiles.map(attentionTileName));
+  const isTiles = areNamed(products, MATMUL_TILES.map(tileName)) && areNamed(attention, heads);
   return isText && isKind && isTiles ? value as TunedShapes : undefined;
+}
+
+/** Whether a value names one of the tiles for everything that it holds. */
+function areNamed(value: unknown, tiles: readonly string[]): boolean {
+  return typeof value === "object" && value !== null &&
+    Object.values(value).every((tile) => tiles.includes(tile));
 }

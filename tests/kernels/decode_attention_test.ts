@@ -119,7 +119,8 @@ Deno.test("decodeAttentionCommands() asks for scratch where keys are split", () 
     RequirementError,
     '"partial" must have 84480 bytes',
   );
-  assertEquals(decodePartialBytes({ isSoftware: false }, shape), 84480);
-  assertEquals(decodePartialBytes({ isSoftware: true }, shape), 0);
-  assertEquals(decodeSplits({ isSoftware: false }, 8192), 32);
+  const gpu = { isSoftware: false, subgroupSize: 0 };
+  assertEquals(decodePartialBytes(gpu, shape), 84480);
+  assertEquals(decodePartialBytes({ ...gpu, isSoftware: true }, shape), 0);
+  assertEquals(decodeSplits(gpu, { headDim: 128, capacity: 8192 }), 32);
 });

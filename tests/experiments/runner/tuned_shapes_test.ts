@@ -11,10 +11,11 @@ import { adapterSummary } from "../../../gpu/open_device.ts";
 import { hasGpu } from "../../support/gpu.ts";
 
 const products = { "q4k, 1 rows, 2^12 outputs": "split_1x2x256" };
+const attention = { "decode, 128 elements": "64 lanes, splits of 256 keys" };
 
 async function tuned(): Promise<TunedShapes> {
   const adapter = (await adapterSummary())!;
-  return { ...tuningKey(adapter), kind: "wide", products, milliseconds: {} };
+  return { ...tuningKey(adapter), kind: "wide", products, attention, milliseconds: {} };
 }
 
 Deno.test("readShapes() knows the kinds of the table", async () => {
@@ -30,7 +31,7 @@ Deno.test({
     const folder = await Deno.makeTempDir();
     const path = `${folder}/smallkv/tuned/one.json`;
     await writeTuned(path, await tuned());
-    assertEquals(await readShapes(path), { kind: "wide", products });
+    assertEquals(await readShapes(path), { kind: "wide", products, attention });
     await Deno.remove(folder, { recursive: true });
   },
 });
@@ -59,6 +60,8 @@ Deno.test({
       JSON.stringify({ ...right, kind: "narrow" }),
       JSON.stringify({ ...right, products: { bucket: "split_3x3x3" } }),
       JSON.stringify({ ...right, products: null }),
+      JSON.stringify({ ...right, attention: { bucket: "3 lanes, splits of 64 keys" } }),
+      JSON.stringify({ ...right, attention: undefined }),
     ];
     for (const text of damaged) await refused(text, "it must be a file of deno task tune");
     await Deno.remove(path);
