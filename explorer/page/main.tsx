@@ -35,6 +35,9 @@ class Page {
   readonly #tools: PageTools;
   #state: ExplorerState;
   #width = 0;
+  /** What is drawn: the state of the figures may be behind by a frame. */
+  #shown: { readonly state: ExplorerState; readonly figures: ExplorerState };
+  #isTurnOfFigures = false;
   #isDrawing = false;
   #playTimer: ReturnType<typeof setInterval> | undefined;
   #addressTimer: ReturnType<typeof setTimeout> | undefined;
@@ -62,6 +65,7 @@ class Page {
       new URL("embedded/", assets).href,
       readAddress(location.hash.slice(1)),
     );
+    this.#shown = { state: this.#state, figures: this.#state };
     this.#tools = this.#makeTools();
     this.#listen();
     this.#ask(undefined);
@@ -76,9 +80,7 @@ class Page {
     this.#ask(before);
     this.#play();
     this.#writeAddress();
-    if (this.#isDrawing) return;
-    this.#isDrawing = true;
-    requestAnimationFrame(() => this.#draw());
+    this.#schedule();
   };
 
   #ask(before: ExplorerState | undefined): void {
@@ -107,10 +109,22 @@ class Page {
     return worker;
   }
 
+  #schedule(): void {
+    if (this.#isDrawing) return;
+    this.#isDrawing = true;
+    requestAnimationFrame(() => this.#draw());
+  }
+
+  /** Draws texts and figures by turns, a frame each: both at once would hold up what a user does meanwhile. */
   #draw(): void {
     this.#isDrawing = false;
-    const props = { state: this.#state, dispatch: this.dispatch, tools: this.#tools };
-    render(<App {...props} width={this.#width} />, this.#root);
+    const state = this.#state;
+    this.#isTurnOfFigures &&= this.#shown.figures !== state;
+    this.#shown = { ...this.#shown, [this.#isTurnOfFigures ? "figures" : "state"]: state };
+    this.#isTurnOfFigures = !this.#isTurnOfFigures;
+    const props = { dispatch: this.dispatch, tools: this.#tools, width: this.#width };
+    render(<App {...props} {...this.#shown} />, this.#root);
+    if (this.#shown.state !== state || this.#shown.figures !== state) this.#schedule();
   }
 
   #play(): void {

@@ -19,20 +19,23 @@ import { LINE_COLORS, LINE_DASHES } from "./palette.ts";
 import { PlaceFields } from "./place_fields.tsx";
 import { SetupView } from "./setup_view.tsx";
 import { TrackCard } from "./track_view.tsx";
+import { Still } from "./still.ts";
 import { TransportView } from "./transport_view.tsx";
 import type { ViewProps } from "./view_props.ts";
 
 /** What the page is given. */
 export interface AppProps extends ViewProps {
+  /** State of the figures, which may follow the rest a moment later, so that no drawing takes long; the same if left out. */
+  readonly figures?: ExplorerState;
   /** Width for figures in pixels. */
   readonly width: number;
 }
 
 /** The page. */
 export function App(props: AppProps): JSX.Element {
-  const { state, dispatch } = props;
+  const { state, dispatch, figures = state } = props;
   const { run } = state;
-  const { step, place, tint } = state.view;
+  const { step, place, tint, token } = state.view;
   const tracks = trackViewsOf(run, step, place, tint, state.pair.facts, state);
   return (
     <>
@@ -44,30 +47,52 @@ export function App(props: AppProps): JSX.Element {
         {run && tracks.length > 0 && (
           <>
             <PlaceFields {...props} />
-            <section
-              class="tracks"
-              data-count={tracks.length}
-              aria-label="Texts side by side"
-            >
-              {tracks.map((track) => (
-                <TrackCard
-                  key={track.place}
-                  track={track}
-                  full={tracks[0]!}
-                  mostBytes={mostBytes(tracks)}
-                  linked={state.view.token}
-                  dispatch={dispatch}
-                />
-              ))}
-            </section>
-            <Film {...props} />
-            <Divergence {...props} />
-            <HeadsView {...props} />
+            <Still of={[tracks, token]} draw={() => Tracks({ tracks, linked: token, dispatch })} />
           </>
         )}
+        <Still
+          of={[figures, props.width]}
+          draw={() => <Figures {...props} state={figures} />}
+        />
         <HubView {...props} />
         <Share {...props} />
       </main>
+    </>
+  );
+}
+
+function Tracks(
+  { tracks, linked, dispatch }: Pick<AppProps, "dispatch"> & {
+    readonly tracks: readonly TrackView[];
+    readonly linked: number | undefined;
+  },
+): JSX.Element {
+  return (
+    <section class="tracks" data-count={tracks.length} aria-label="Texts side by side">
+      {tracks.map((track) => (
+        <TrackCard
+          key={track.place}
+          track={track}
+          full={tracks[0]!}
+          mostBytes={mostBytes(tracks)}
+          linked={linked}
+          dispatch={dispatch}
+        />
+      ))}
+    </section>
+  );
+}
+
+function Figures(props: AppProps): JSX.Element {
+  return (
+    <>
+      {(props.state.run?.tracks.length ?? 0) > 0 && (
+        <>
+          <Film {...props} />
+          <Divergence {...props} />
+          <HeadsView {...props} />
+        </>
+      )}
     </>
   );
 }

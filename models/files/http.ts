@@ -112,6 +112,9 @@ export class Answer {
   /** Reads the whole body; throws as {@linkcode Answer.pieces}. */
   async bytes(maxBytes: number): Promise<Uint8Array<ArrayBuffer>> {
     const pieces = await Array.fromAsync(this.pieces(maxBytes));
+    // Without a copy, a caller who frees it leaves nothing behind.
+    const [first] = pieces;
+    if (pieces.length === 1 && first!.buffer.byteLength === first!.length) return first!;
     const bytes = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
     let offset = 0;
     for (const piece of pieces) {

@@ -8,6 +8,7 @@
  * @module
  */
 
+import { decodeShort } from "../files/short_text.ts";
 import type { DataError } from "../../core/check.ts";
 import { likelyContent } from "../files/json_text.ts";
 import { fileFailure, type RangedFile } from "../files/ranged_file.ts";
@@ -229,7 +230,6 @@ const MAX_HEADER_BYTES = 48 * 2 ** 20;
 /** Position in the header of a file; refuses to pass its end or 48 MiB. */
 class HeaderCursor {
   readonly #file: RangedFile;
-  readonly #decoder: TextDecoder = new TextDecoder("utf-8", { ignoreBOM: true });
   #windowOffset = 0;
   #window: Uint8Array<ArrayBuffer> = new Uint8Array(0);
   #view: DataView = new DataView(new ArrayBuffer(0));
@@ -289,7 +289,7 @@ class HeaderCursor {
     const byteLength = await this.count("length of a text", Number.MAX_SAFE_INTEGER);
     await this.#need(byteLength);
     this.#at += byteLength;
-    return this.#decoder.decode(this.#window.subarray(this.#at - byteLength, this.#at));
+    return decodeShort(this.#window, this.#at - byteLength, this.#at);
   }
 
   /**
@@ -303,7 +303,7 @@ class HeaderCursor {
     const end = begin + this.#view.getUint32(this.#at, true);
     if (end > this.#window.length) return;
     this.#at = end;
-    return this.#decoder.decode(this.#window.subarray(begin, end));
+    return decodeShort(this.#window, begin, end);
   }
 
   /**

@@ -354,19 +354,15 @@ Deno.test({
 
     await test.step("does not block the page while it computes", async () => {
       const shown = "tint=saliency&film=needs";
-      const longest: number[] = [];
-      // Collecting garbage and what else runs on the machine only ever add to a play, so that the least of three counts.
-      while (longest.length < 3 && Math.min(...longest) >= MAX_BLOCKED_MS) {
-        await open(`policies=h2o,smallkv,smallkv_query_aware&budget=0.1&step=1&${shown}`);
-        await page.locator("svg#map").waitFor({ timeout: 120_000 });
-        await browser.startTracing(page, { categories: TRACED });
-        await page.getByRole("button", { name: "Play" }).click();
-        await page.locator("output.step", { hasText: "the end" }).waitFor({ timeout: 240_000 });
-        const tasks = pageTasks(await browser.stopTracing());
-        assert(tasks.length > 50, `${tasks.length} tasks`);
-        longest.push(Math.max(...tasks));
-      }
-      assert(Math.min(...longest) < MAX_BLOCKED_MS, `${longest.join(", ")} ms`);
+      await open(`policies=h2o,smallkv,smallkv_query_aware&budget=0.1&step=1&${shown}`);
+      await page.locator("svg#map").waitFor({ timeout: 120_000 });
+      await browser.startTracing(page, { categories: TRACED });
+      await page.getByRole("button", { name: "Play" }).click();
+      await page.locator("output.step", { hasText: "the end" }).waitFor({ timeout: 240_000 });
+      const tasks = pageTasks(await browser.stopTracing());
+      assert(tasks.length > 50, `${tasks.length} tasks`);
+      const longest = Math.max(...tasks);
+      assert(longest < MAX_BLOCKED_MS, `${longest} ms`);
     });
 
     await test.step("says nothing in the console, and asks for its own files alone", () => {

@@ -52,9 +52,9 @@ export function visit(page: Page): Visit {
 }
 
 /** Waits for a step, or for the end of the texts. */
-export async function waitForStep(page: Page, step: number): Promise<void> {
+export async function waitForStep(page: Page, step: number, timeout = 120_000): Promise<void> {
   const shown = page.locator("output.step", { hasText: new RegExp(`^step ${step} |the end`) });
-  await shown.waitFor({ timeout: 120_000 });
+  await shown.waitFor({ timeout });
 }
 
 /** Faults that axe finds, in light or dark, with their places. */
