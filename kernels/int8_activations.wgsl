@@ -29,7 +29,8 @@ fn nearest(quotient: u32, has_rest: bool, exponent: u32) -> f32 {
   let kept = quotient >> extra;
   let dropped = quotient & ((1u << extra) - 1u);
   let half = 1u << (extra - 1u);
-  let is_up = dropped > half || (dropped == half && (has_rest || (kept & 1u) == 1u));
+  // Half a unit and no rest cannot be: significands over 127 or under it that end have few bits.
+  let is_up = dropped > half || (dropped == half && has_rest);
   return bitcast<f32>(((exponent + extra) << 23u) + (kept - 0x800000u) + select(0u, 1u, is_up));
 }
 

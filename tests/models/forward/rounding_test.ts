@@ -5,55 +5,61 @@
  */
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { fileURLToPath } from "node:url";
+import { randomModel } from "../../../bench/random_model.ts";
 import { traceAttention } from "../../../decoding/session/trace.ts";
-import type { DeviceInfo } from "../../../gpu/device.ts";
+import type { Backend, DeviceInfo } from "../../../gpu/device.ts";
 import { openDevice } from "../../../gpu/open_device.ts";
 import { RequirementError } from "../../../core/check.ts";
+import type { WeightFormat } from "../../../kernels/weights/format.ts";
+import { q4 } from "../../../kernels/weights/q4.ts";
 import { q4k } from "../../../kernels/weights/q4k.ts";
 import { q8 } from "../../../kernels/weights/q8.ts";
 import { linearCommands, productCommands } from "../../../models/forward/linear.ts";
 import { roundedBytes, roundingCommands } from "../../../models/forward/rounding.ts";
-import { loadModel } from "../../../models/load.ts";
-import { embeddedModel, someTokens } from "../../support/embedded_model.ts";
+import { someTokens } from "../../support/embedded_model.ts";
 import { gpuBackend, hasGpu, testDevice } from "../../support/gpu.ts";
+import { TINY } from "../../support/model_writer.ts";
 
-const folder = fileURLToPath(new URL("../../../data/embedded/large", import.meta.url));
+const config = { ...TINY, hidden: 96, mlp: 160, headDim: 24, vocabulary: 70 };
 
-/** Largest difference of logits from those of twins, as a share of the largest logit. */
-async function logitError(
-  backend: "cpu" | typeof gpuBackend,
+/** Logits of a model of random weights, all in one format. */
+async function logitsOf(
+  backend: Backend,
+  format: WeightFormat,
   activationBits?: 8 | 16,
-): Promise<number> {
+): Promise<Float32Array> {
   using device = await openDevice({
     backend,
     ...(backend === "cpu" && { threads: 0 }),
     ...(activationBits && { activationBits }),
   });
-  using model = await loadModel(folder, { device });
-  const tokens = someTokens(40);
-  const exact = await traceAttention(await embeddedModel("large", "reference"), tokens, {
-    logits: "all",
-  });
-  const { logits } = await traceAttention(model, tokens, { logits: "all" });
-  const largest = exact.logits.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
-  return logits.reduce((most, x, i) => Math.max(most, Math.abs(x - exact.logits[i]!)), 0) /
-    largest;
+  using model = await randomModel(device, config, { name: "random", format });
+  return (await traceAttention(model, someTokens(40, 70), { logits: "all" })).logits;
+}
+
+/** Largest difference of logits from exact ones, as a share of the largest logit. */
+function logitError(exact: Float32Array, logits: Float32Array): number {
+  const largest = exact.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+  return logits.reduce((most, x, i) => Math.max(most, Math.abs(x - exact[i]!)), 0) / largest;
 }
 
 Deno.test({
   name: "a model on WebGPU is as exact as its activations, and exact by default",
   ignore: !hasGpu,
   async fn() {
-    const exact = await logitError(gpuBackend);
-    const halves = await logitError(gpuBackend, 16);
-    const bytes = await logitError(gpuBackend, 8);
-    const onCpu = await logitError("cpu", 8);
+    const twins = await logitsOf("reference", q4);
+    const errorOf = async (...given: Parameters<typeof logitsOf>) =>
+      logitError(twins, await logitsOf(...given));
+    const exact = await errorOf(gpuBackend, q4);
+    const halves = await errorOf(gpuBackend, q4, 16);
+    const bytes = await errorOf(gpuBackend, q4, 8);
+    const onCpu = await errorOf("cpu", q4, 8);
     const figures = JSON.stringify({ exact, halves, bytes, onCpu });
     assert(exact < 1e-4, figures);
     assert(halves > 2 * exact && halves < 0.01, figures);
     // The same rule: what comes before a product differs in its last bits alone, and moves few integers.
     assert(bytes > halves && bytes < 2 * onCpu && onCpu < 2 * bytes, figures);
+    assertEquals(await logitsOf(gpuBackend, q8, 8), await logitsOf(gpuBackend, q8));
   },
 });
 
