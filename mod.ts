@@ -51,6 +51,7 @@ export type {
   KernelContract,
   KernelRun,
   ParamType,
+  WgslExtension,
 } from "./gpu/kernel.ts";
 export { openDevice } from "./gpu/open_device.ts";
 export type { OpenDeviceOptions } from "./gpu/open_device.ts";

@@ -10,6 +10,7 @@ import { type Device, dispatch } from "../gpu/device.ts";
 import { defineKernel } from "../gpu/kernel.ts";
 import { linearCommands } from "../models/forward/linear.ts";
 import type { Model } from "../models/load.ts";
+import { createRoundedRows } from "../models/forward/rounding.ts";
 import { stridesOf } from "../models/forward/workspace.ts";
 import { measureCeiling } from "./ceiling.ts";
 import { repeated, timeInTurns } from "./timing.ts";
@@ -140,10 +141,11 @@ async function productRates(
   const most = 16 * Math.ceil(Math.max(...productRows) / 16);
   const input = owner.use(device.createBuffer("input", 4 * most * strides.hidden));
   const output = owner.use(device.createBuffer("output", 4 * most * strides.gateUp));
+  const rounded = createRoundedRows(device, { rows: most, columns: strides.hidden }, owner);
   const rates: { rows: number; gflops: number }[] = [];
   for (const rows of productRows) {
     const commands = linearCommands(device.info, {
-      ...{ weight, rows, input, output },
+      ...{ weight, rows, input, output, rounded },
       inputStride: strides.hidden,
       outputStride: strides.gateUp,
     });

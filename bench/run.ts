@@ -71,7 +71,7 @@ const USAGE = `Usage: deno task bench [KIND] [OPTION...]
 
 FILE is a path, embedded, or 0.5b or 1.5b for a file of the folder that SMALLKV_MODELS names. All but
 ceiling, start and heads take --device auto|cpu|webgpu|dawn|reference, --threads COUNT and
---activation-bits 16|8, each several times or as a list, and run on each; --shapes KIND|tuned|FILE
+--activation-bits default|16|8, each several times or as a list, and run on each; --shapes KIND|tuned|FILE
 chooses shapes of kernels on webgpu and dawn.`;
 
 if (import.meta.main) {

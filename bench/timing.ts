@@ -108,13 +108,13 @@ export function modelPath(name: string, role: "large" | "small" = "large"): stri
 export const DEVICE_OPTIONS = {
   device: "auto",
   threads: "0",
-  "activation-bits": `${ACTIVATION_BITS[0]!}`,
+  "activation-bits": "default",
   shapes: "auto",
 };
 
 /**
- * Opens one device after the other: each back end that `--device` lists, the CPU once for each number of `--threads` and of
- * `--activation-bits`.
+ * Opens one device after the other: each back end that `--device` lists, once for each of `--activation-bits`, the CPU also for
+ * each number of `--threads`.
  *
  * @param run What runs on each; the device is closed after it.
  */
@@ -134,12 +134,12 @@ export function deviceOpeners(
 ): (() => Promise<Device>)[] {
   const backends = options.words<"auto" | Backend>("device", ["auto", ...BACKENDS]);
   const counts = options.counts("threads", 0);
-  const bits = options.words("activation-bits", ACTIVATION_BITS.map(String));
-  const usual = String(ACTIVATION_BITS[0]!);
+  const usual = DEVICE_OPTIONS["activation-bits"];
+  const bits = options.words("activation-bits", [usual, ...ACTIVATION_BITS.map(String)]);
   return backends.flatMap((backend) => {
     const isCpu = backend === "cpu" || backend === "auto";
-    // A list with the usual bits has something to run on other devices; other bits alone are refused there.
-    const ownBits = isCpu || !bits.includes(usual) ? bits : [usual];
+    // Of a list, twins run the default once; other bits alone are refused there.
+    const ownBits = backend === "reference" && bits.length > 1 ? [usual] : bits;
     return (isCpu ? counts : [0]).flatMap((threads) =>
       ownBits.map((one) => async () => {
         const shapes = await readShapes(options.values.shapes, backend);

@@ -172,7 +172,7 @@ async function timeProducts(
   const milliseconds: Milliseconds = {};
   for (const work of worksOf(options)) {
     const size = { format: work.format.name, rows: work.inputRows, weightRows: work.outputs };
-    const tiles = productTiles(info, work.inputRows);
+    const tiles = productTiles(info, size);
     const bucket = productBucket(info, size);
     if (tiles.length < 2 || bucket in milliseconds) continue;
     if (performance.now() > end) {

@@ -27,8 +27,9 @@ export const DEVICE_OPTIONS: Readonly<
   "activation-bits": {
     type: "string",
     choices: ACTIVATION_BITS.map(String),
-    text: "bits of activations in products of the device cpu, 16 if left out; 8 is faster and " +
-      "less exact, and results name it",
+    text:
+      "bits of activations in products: on cpu 16 if left out, on webgpu and dawn 32; less is " +
+      "faster on GPUs and less exact, and results name it",
   },
   shapes: valueOption(
     "SHAPES",

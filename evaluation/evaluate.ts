@@ -18,6 +18,7 @@ import {
   ROW_SCHEMA,
   type SkippedRow,
 } from "./answer_row.ts";
+import { askedActivationBits } from "../gpu/device.ts";
 import { evaluatedModels, EvaluationFolder } from "./folder.ts";
 import {
   contextOf,
@@ -270,7 +271,7 @@ export async function* evaluate(
     return yield* answerPlan(pair, options, { ...accepted, rows: folder.rows, folder });
   }
   await using opened = await EvaluationFolder.open(folder, {
-    models: evaluatedModels(pair, pair.large.device.info.activationBits),
+    models: evaluatedModels(pair, askedActivationBits(pair.large.device.info)),
     ...(onWarning && { onWarning }),
   });
   yield* answerPlan(pair, options, { ...accepted, rows: opened.rows, folder: opened });

@@ -96,7 +96,7 @@ type CacheSizes = Pick<ModelConfig, "layers" | "kvHeads" | "headDim" | "layerAtt
  * Names the models of a pair as summaries do.
  *
  * @param pair The models.
- * @param activationBits Bits to which their device rounds activations, if it does.
+ * @param activationBits Bits to which their device was asked to round activations, if it was.
  */
 export function evaluatedModels(
   { large, small }: { readonly large: SizedModel; readonly small?: SizedModel },

@@ -1,26 +1,29 @@
 /**
- * Which models answer: weights that meet activations of 8 bits answer otherwise, and count as another model.
+ * Which models answer: weights that meet rounded activations answer otherwise, and count as another model.
  *
  * @module
  */
 
 import { contentHash } from "../core/hash.ts";
 import type { ModelPair } from "../decoding/engine/types.ts";
-import type { ActivationBits } from "../gpu/device.ts";
+import { type ActivationBits, askedActivationBits, roundingNote } from "../gpu/device.ts";
 
 /**
  * Identity of a model on a device.
  *
  * @param model Name and hash of its files.
- * @param activationBits Bits of activations, where the device rounds them.
- * @returns The same, or for 8 bits another hash, and a name that says so.
+ * @param activationBits Bits of activations, where the device was asked to round them.
+ * @returns The same, or for rounded activations another hash, and a name that says so.
  */
 export function answeringModel(
   { name, hash }: { readonly name: string; readonly hash: string },
   activationBits: ActivationBits | undefined,
 ): { readonly name: string; readonly hash: string } {
-  if (activationBits !== 8) return { name, hash };
-  return { name: `${name}, 8-bit activations`, hash: contentHash({ hash, activationBits }) };
+  if (activationBits === undefined) return { name, hash };
+  return {
+    name: `${name}${roundingNote(activationBits)}`,
+    hash: contentHash({ hash, activationBits }),
+  };
 }
 
 /** Identities of the models of a pair, each on its device. */
@@ -28,6 +31,6 @@ export function modelHashes(
   { large, small }: ModelPair,
 ): { readonly large: string; readonly small?: string } {
   const of = ({ name, hash, device }: ModelPair["large"]) =>
-    answeringModel({ name, hash }, device.info.activationBits).hash;
+    answeringModel({ name, hash }, askedActivationBits(device.info)).hash;
   return { large: of(large), ...(small && { small: of(small) }) };
 }

@@ -13,7 +13,7 @@ import type {
   DeviceInfo,
   Dispatch,
 } from "./device.ts";
-import type { KernelContract } from "./kernel.ts";
+import { type KernelContract, WGSL_EXTENSIONS } from "./kernel.ts";
 
 /** Alignment of the first byte of a window, in bytes. */
 export const WINDOW_ALIGNMENT = 256;
@@ -179,6 +179,21 @@ function checkDispatch(label: string, dispatch: Dispatch, info: DeviceInfo): voi
   if (kernel.subgroupSize !== undefined && kernel.subgroupSize !== info.subgroupSize) {
     throw new GpuError(
       `Cannot record ${label}: ${kernel.name} must have subgroups of ${kernel.subgroupSize}: current value is ${info.subgroupSize}`,
+    );
+  }
+  checkExtensions(label, kernel, info);
+}
+
+/** Devices without features run twins, which need none. */
+function checkExtensions(label: string, kernel: KernelContract, { features }: DeviceInfo): void {
+  if (features === undefined) return;
+  for (const extension of kernel.extensions ?? []) {
+    const feature = WGSL_EXTENSIONS[extension];
+    if (features.includes(feature)) continue;
+    throw new GpuError(
+      `Cannot record ${label}: ${kernel.name} must have the feature ${feature}: current features are ${
+        features.join(", ") || "none"
+      }`,
     );
   }
 }

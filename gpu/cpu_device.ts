@@ -30,6 +30,7 @@ import {
 import {
   ACTIVATION_BITS,
   type ActivationBits,
+  askedActivationBits,
   type BufferCopy,
   type Command,
   type Device,
@@ -39,6 +40,7 @@ import {
   type DeviceUsage,
   type Dispatch,
   type Recording,
+  roundingNote,
 } from "./device.ts";
 import { Meter } from "./meter.ts";
 import { prepareTwin } from "./twin.ts";
@@ -103,11 +105,6 @@ export interface CpuDeviceOptions extends DeviceOptions {
    * nothing else meanwhile; so does a browser page that may not share memory.
    */
   readonly threads?: number;
-  /**
-   * Bits to which activations are rounded, by blocks of 32, before they are multiplied by weights of small integers; 16 if
-   * left out. 8 is faster where weights have at most 6 bits, and less exact: see docs/devices.md.
-   */
-  readonly activationBits?: ActivationBits;
 }
 
 /** Most threads. */
@@ -155,7 +152,9 @@ export class CpuDevice implements Device {
     this.#memory = new CpuMemory(isShared);
     this.info = {
       backend: "cpu",
-      description: `WebAssembly on the CPU${activationBits === 8 ? ", 8-bit activations" : ""}`,
+      description: `WebAssembly on the CPU${
+        roundingNote(askedActivationBits({ backend: "cpu", activationBits }))
+      }`,
       threads: Math.max(1, this.#threadCount),
       activationBits,
       isSoftware: true,

@@ -7,6 +7,7 @@
 import { GpuError } from "../core/check.ts";
 import { type Captured, captureStderr } from "./captured_stderr.ts";
 import { paceDawn } from "./dawn_pace.ts";
+import type { GpuEntry } from "./webgpu_adapter.ts";
 import { oneLine } from "./webgpu_errors.ts";
 
 /** Package with the library: no dependency of this one, since nobody who computes elsewhere needs its 100 MB. */
@@ -21,7 +22,7 @@ export const DRIVER_EVENT = "smallkv-driver";
 /** What the package exports. */
 export interface DawnLibrary {
   /** Makes an entry point of WebGPU; options read `name=value`. */
-  create(options: string[]): Pick<GPU, "requestAdapter">;
+  create(options: string[]): GpuEntry;
 }
 
 /** What loading Dawn touches; replaced in tests. */
@@ -37,7 +38,7 @@ export interface DawnHost {
 }
 
 /** Dawn's entry point, and what it said about drivers that it refuses. */
-export interface Dawn extends Pick<GPU, "requestAdapter"> {
+export interface Dawn extends GpuEntry {
   /** Warnings so far, the newest last. */
   readonly warnings: readonly string[];
 }
@@ -90,7 +91,12 @@ export async function loadDawn(host: DawnHost): Promise<Dawn> {
     return result;
   };
   const gpu = quiet(() => library.create([TOGGLES]));
-  return { warnings, requestAdapter: (options) => quiet(() => gpu.requestAdapter(options)) };
+  const { wgslLanguageFeatures } = gpu;
+  return {
+    warnings,
+    requestAdapter: (options) => quiet(() => gpu.requestAdapter(options)),
+    ...(wgslLanguageFeatures && { wgslLanguageFeatures }),
+  };
 }
 
 /**

@@ -36,10 +36,13 @@ export interface ShapeChoice {
   readonly attention?: Readonly<Record<string, string>>;
 }
 
-/** Bits of an activation that is multiplied by weights of small integers on the CPU device. */
+/**
+ * Bits to which activations are rounded before products: 8 are integers with a scale for each 32 of them; 16 are integers on
+ * the CPU device, whose default they are, and halves with a scale for each row on WebGPU.
+ */
 export type ActivationBits = 8 | 16;
 
-/** Their choices, the default first. */
+/** Their choices, the default of the CPU device first. */
 export const ACTIVATION_BITS: readonly ActivationBits[] = [16, 8];
 
 /** What a device says about itself; goes into every result. */
@@ -58,7 +61,10 @@ export interface DeviceInfo {
   readonly subgroupMatrices?: readonly SubgroupMatrixShape[];
   /** Threads that compute, which change no bit of a result; absent where a driver decides. */
   readonly threads?: number;
-  /** Bits to which the CPU device rounds activations that it multiplies by weights of integers; absent elsewhere. */
+  /**
+   * Bits to which activations are rounded before products: of the CPU device always, elsewhere where they were asked for; absent
+   * where products are of floats of 32 bits.
+   */
   readonly activationBits?: ActivationBits;
   /** Lanes of a subgroup, 0 where subgroup functions are not available. */
   readonly subgroupSize: number;
@@ -78,8 +84,29 @@ export interface DeviceInfo {
   readonly maxBytes?: number;
 }
 
+/** Says in the description of a device how it rounds activations because it was asked to; empty if it was not. */
+export function roundingNote(bits: ActivationBits | undefined): string {
+  return bits === undefined ? "" : `, ${bits}-bit activations`;
+}
+
+/**
+ * Tells how a device rounds activations because it was asked to.
+ *
+ * @returns The bits; undefined where products are as exact as the device has them by default.
+ */
+export function askedActivationBits(
+  { backend, activationBits }: Pick<DeviceInfo, "backend" | "activationBits">,
+): ActivationBits | undefined {
+  return backend === "cpu" && activationBits === ACTIVATION_BITS[0] ? undefined : activationBits;
+}
+
 /** Caps of a device, and the shapes of its kernels. */
 export interface DeviceOptions {
+  /**
+   * Bits to which activations are rounded before products, which makes these faster and less exact; if left out, the CPU device
+   * rounds to 16, and WebGPU does not round. With 8, weights of 8 bits and floats keep the default.
+   */
+  readonly activationBits?: ActivationBits;
   /** Shapes of kernels; those of the table for the adapter's features if left out. */
   readonly shapes?: ShapeChoice;
   /** Most bytes its buffers may take together; no cap if left out. */

@@ -12,6 +12,15 @@ export type Binding = "read f32" | "read u32" | "write f32" | "write u32";
 /** Scalar types a uniform `Params` field may have. */
 export type ParamType = "u32" | "f32";
 
+/** Name of an extension of WGSL in an `enable` directive. */
+export type WgslExtension = "f16" | "chromium_experimental_subgroup_matrix";
+
+/** Features of WebGPU that devices need for the extensions. */
+export const WGSL_EXTENSIONS: Readonly<Record<WgslExtension, string>> = {
+  f16: "shader-f16",
+  chromium_experimental_subgroup_matrix: "chromium-experimental-subgroup-matrix",
+};
+
 /** Everything a device needs to know to run a kernel. */
 export interface KernelContract {
   /** File stem, WGSL entry point and pipeline label. */
@@ -28,6 +37,8 @@ export interface KernelContract {
   readonly workgroupBytes?: number;
   /** Set if the WGSL calls subgroup functions; the device must then offer this subgroup size. */
   readonly subgroupSize?: number;
+  /** Extensions of WGSL that the source uses; a device on WebGPU enables them, and must have their features. */
+  readonly extensions?: readonly WgslExtension[];
 }
 
 /** Typed array that stands for a buffer of a kernel on the CPU. */

@@ -65,7 +65,8 @@ const OPENERS: Readonly<Record<Backend, Opener>> = {
  * @returns The device; dispose of it to free its memory.
  * @throws {GpuError} If the requested back end has no adapter here, or one that lacks what kernels or `requiredFeatures` need;
  *   the message says what to do.
- * @throws {RequirementError} If options of the CPU device are given for another one, or there is no such back end.
+ * @throws {RequirementError} If activations are to be rounded by a back end or to bits for which it cannot be, or there is no
+ *   such back end.
  */
 export async function openDevice(options: OpenDeviceOptions = {}): Promise<Device> {
   const { backend = "auto", maxBytes } = options;
@@ -92,12 +93,12 @@ export async function openDevice(options: OpenDeviceOptions = {}): Promise<Devic
   );
 }
 
-/** Only the CPU device rounds activations. */
+/** Twins are exact. */
 function checkActivationBits(name: Backend, { activationBits }: OpenDeviceOptions): void {
-  if (activationBits === undefined || name === "cpu") return;
+  if (activationBits === undefined || name !== "reference") return;
   throw new RequirementError({
     action: `open a device with ${activationBits}-bit activations`,
-    requirement: "backend must be cpu",
+    requirement: "backend must be webgpu, dawn or cpu",
     current: name,
   });
 }

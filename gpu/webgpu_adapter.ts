@@ -4,8 +4,15 @@
  * @module
  */
 
-import { GpuError } from "../core/check.ts";
-import type { Backend, DeviceInfo, SubgroupMatrixShape } from "./device.ts";
+import { GpuError, RequirementError } from "../core/check.ts";
+import {
+  ACTIVATION_BITS,
+  type ActivationBits,
+  type Backend,
+  type DeviceInfo,
+  roundingNote,
+  type SubgroupMatrixShape,
+} from "./device.ts";
 import { driverOf } from "./driver.ts";
 import { oneLine } from "./webgpu_errors.ts";
 
@@ -25,10 +32,14 @@ export interface OpenGpuOptions {
   readonly backend?: Extract<Backend, "webgpu" | "dawn">;
   /** Features without which it must not open. */
   readonly requiredFeatures?: readonly string[];
+  /** Bits to which activations are rounded before products; not at all if left out. */
+  readonly activationBits?: ActivationBits;
 }
 
-/** Something that offers adapters. */
-export type GpuEntry = Pick<GPU, "requestAdapter">;
+/** Something that offers adapters, and what its compiler knows. */
+export type GpuEntry =
+  & Pick<GPU, "requestAdapter">
+  & { readonly wgslLanguageFeatures?: ReadonlySet<string> };
 
 /** Limits to raise to what the adapter offers. */
 const LIMITS = [
@@ -58,8 +69,13 @@ export const NEEDED_LIMITS: Readonly<Partial<Record<(typeof LIMITS)[number], num
 /** Multiplies matrices by a subgroup; beyond the standard, so that types do not know it. */
 const SUBGROUP_MATRIX = "chromium-experimental-subgroup-matrix";
 
+const HALVES = "shader-f16";
+
 /** Features that are asked for where the adapter lists them. */
-const LISTED_FEATURES: readonly string[] = ["shader-f16", "timestamp-query", SUBGROUP_MATRIX];
+const LISTED_FEATURES: readonly string[] = [HALVES, "timestamp-query", SUBGROUP_MATRIX];
+
+/** Multiplies four integers of 8 bits with four; a feature of the compiler. */
+const BYTE_PRODUCTS = "packed_4x8_integer_dot_product";
 
 /**
  * Asks for the fastest adapter.
@@ -74,12 +90,14 @@ export async function requestAdapter(gpu: GpuEntry): Promise<GPUAdapter | undefi
  * Opens a device with the largest limits, and with the features that kernels can use if it grants them.
  *
  * @returns The device; undefined without an adapter.
- * @throws {GpuError} If the adapter lacks a limit or a required feature, or grants no device.
+ * @throws {GpuError} If the adapter lacks a limit, a required feature or what rounded activations need, or grants no device.
+ * @throws {RequirementError} If activations are to have other bits than 8 or 16.
  */
 export async function openGpu(
   gpu: GpuEntry,
-  { backend = "webgpu", requiredFeatures = [] }: OpenGpuOptions = {},
+  { backend = "webgpu", requiredFeatures = [], activationBits }: OpenGpuOptions = {},
 ): Promise<OpenGpu | undefined> {
+  const required = [...requiredFeatures, ...(activationBits === 16 ? [HALVES] : [])];
   let refusal = "";
   // Deno grants subgroups that its adapters do not list; requestDevice decides.
   for (const optional of [["subgroups", ...LISTED_FEATURES], ["subgroups"], []]) {
@@ -87,9 +105,10 @@ export async function openGpu(
     const adapter = await requestAdapter(gpu);
     if (adapter === undefined) return undefined;
     checkLimits(adapter);
+    checkRounding(gpu, adapter, activationBits);
     checkFeatures(adapter, requiredFeatures);
     const listed = optional.filter((name) => name === "subgroups" || has(adapter, name));
-    const features = [...new Set([...requiredFeatures, ...listed])];
+    const features = [...new Set([...required, ...listed])];
     const device = await tryDevice(adapter, features);
     if (typeof device === "string") {
       refusal = device;
@@ -98,7 +117,7 @@ export async function openGpu(
     const hasSubgroups = features.includes("subgroups");
     return {
       device,
-      info: describe(adapter, device, { backend, features }),
+      info: describe(adapter, device, { backend, features, activationBits }),
       subgroupDirective: hasSubgroups && await wantsDirective(device) ? "enable subgroups; " : "",
     };
   }
@@ -150,6 +169,32 @@ function checkLimits(adapter: GPUAdapter): void {
   }
 }
 
+/** Products of rounded activations run on what multiplies such numbers, never on something slower that is as inexact. */
+function checkRounding(
+  { wgslLanguageFeatures }: GpuEntry,
+  adapter: GPUAdapter,
+  bits: ActivationBits | undefined,
+): void {
+  if (bits === undefined) return;
+  if (!ACTIVATION_BITS.includes(bits)) {
+    throw new RequirementError({
+      action: "open a device",
+      requirement: `activationBits must be one of ${ACTIVATION_BITS.join(", ")}`,
+      current: bits,
+    });
+  }
+  const isThere = bits === 16 ? has(adapter, HALVES) : wgslLanguageFeatures?.has(BYTE_PRODUCTS);
+  if (isThere) return;
+  const offered = [...bits === 16 ? adapter.features : wgslLanguageFeatures ?? []].sort();
+  throw new GpuError(
+    `Cannot use ${adapterName(adapter.info)} with ${bits}-bit activations: it must offer ${
+      bits === 16 ? HALVES : BYTE_PRODUCTS
+    }: current features are ${
+      offered.join(", ") || "none"
+    }: leave out activation bits, or choose the device cpu`,
+  );
+}
+
 function checkFeatures(adapter: GPUAdapter, required: readonly string[]): void {
   for (const name of required) {
     if (name === "subgroups" || has(adapter, name)) continue;
@@ -180,7 +225,10 @@ async function tryDevice(
 function describe(
   adapter: GPUAdapter,
   device: GPUDevice,
-  { backend, features }: { readonly backend: Backend; readonly features: readonly string[] },
+  { backend, features, activationBits }: Required<Pick<OpenGpuOptions, "backend">> & {
+    readonly features: readonly string[];
+    readonly activationBits: ActivationBits | undefined;
+  },
 ): DeviceInfo {
   const { subgroupMinSize, subgroupMaxSize } = adapter.info;
   const isFixed = features.includes("subgroups") && subgroupMinSize === subgroupMaxSize;
@@ -188,7 +236,8 @@ function describe(
   const driver = adapterDriver(adapter.info, backend);
   return {
     backend,
-    description: adapterName(adapter.info, backend),
+    description: `${adapterName(adapter.info, backend)}${roundingNote(activationBits)}`,
+    ...(activationBits !== undefined && { activationBits }),
     ...(driver !== undefined && { driver }),
     isSoftware: isSoftwareAdapter(adapter.info),
     features: [...features].sort(),

@@ -112,7 +112,10 @@ export class PipelineCache {
   }
 
   async #compile(kernel: KernelContract): Promise<GPUShaderModule> {
-    const prefix = kernel.subgroupSize === undefined ? "" : this.#subgroupDirective;
+    const extensions = kernel.extensions ?? [];
+    const prefix = `${kernel.subgroupSize === undefined ? "" : this.#subgroupDirective}${
+      extensions.map((name) => `enable ${name}; `).join("")
+    }`;
     const file = fileOf(kernel);
     this.#device.pushErrorScope("validation");
     const { name: label, wgsl } = kernel;

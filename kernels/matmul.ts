@@ -8,12 +8,19 @@
  */
 
 import type { CpuCode, CpuRun } from "../gpu/cpu_module.ts";
-import { defineKernel, type Kernel, type KernelContract, type KernelRun } from "../gpu/kernel.ts";
+import {
+  defineKernel,
+  type Kernel,
+  type KernelContract,
+  type KernelRun,
+  type WgslExtension,
+} from "../gpu/kernel.ts";
 import { CPU_MODULE } from "./cpu_module.ts";
+import { roundedToHalves } from "./half_activations.ts";
 import { roundedToInt8 } from "./matmul_int8.ts";
 import { MATMUL_PARAMS, matmulName, matmulSource } from "./matmul_source.ts";
-import { type MatmulTile, workgroupBytes } from "./matmul_tile.ts";
-import { MATMUL_TILES } from "./shapes.ts";
+import { type MatmulTile, type RoundedActivations, workgroupBytes } from "./matmul_tile.ts";
+import { hasProduct, MATMUL_TILES } from "./shapes.ts";
 import {
   ABSENT_PLANES,
   BLOCK_COLUMNS,
@@ -33,6 +40,9 @@ import { WEIGHT_FORMATS } from "./weights/mod.ts";
  * of the matrix; `bias` f32, read only if `has_bias`; `output` f32 [rows, output_stride]. The strides are in f32;
  * `input_stride` is a multiple of 4 and `columns` of 32.
  *
+ * Tiles of rounded activations have `input` and `input_scales` as `half_activations.wgsl` or `int8_activations.wgsl` writes
+ * them, and `columns` for `input_stride`.
+ *
  * @param format Format of the weights.
  * @param tile How the product is tiled.
  * @returns Contract and twin; equal arguments give the same object.
@@ -45,7 +55,7 @@ export function matmulKernel(format: WeightFormat, tile: MatmulTile): Kernel {
     name,
     wgsl: matmulSource(format, tile),
     bindings: {
-      input: "read f32",
+      ...inputBindings(tile),
       ...planeBindings(format),
       bias: "read f32",
       output: "write f32",
@@ -54,10 +64,29 @@ export function matmulKernel(format: WeightFormat, tile: MatmulTile): Kernel {
     params: MATMUL_PARAMS,
     workgroupBytes: workgroupBytes(tile),
     ...(tile.variant === "subgroup" && { subgroupSize: tile.threads }),
+    ...(tile.matrix && { subgroupSize: tile.matrix.lanes }),
+    ...(tile.activations === "f16" && { extensions: extensionsOf(tile) }),
   };
-  const kernel = defineKernel(contract, (run) => matmulReference(format, run), cpuCode(format));
+  const kernel = tile.activations === undefined
+    ? defineKernel(contract, (run) => matmulReference(format, run), cpuCode(format))
+    : defineKernel(contract, (run) => {
+      const activations = readRounded(tile.activations!, run);
+      matmulReference(format, run, { activations, isHalf: tile.activations === "f16" });
+    });
   kernels.set(name, kernel);
   return kernel;
+}
+
+function inputBindings({ activations }: MatmulTile): KernelContract["bindings"] {
+  if (activations === undefined) return { input: "read f32" };
+  return { input: "read u32", input_scales: "read u32" };
+}
+
+function extensionsOf({ variant }: MatmulTile): readonly WgslExtension[] {
+  return [
+    "f16",
+    ...(variant === "matrix" ? ["chromium_experimental_subgroup_matrix"] as const : []),
+  ];
 }
 
 /** Most activation rows of an item of work on the CPU; see `matmul.as`. */
@@ -71,7 +100,7 @@ function cpuCode(format: WeightFormat): CpuCode {
   // Plain floats meet activations as they are, integers those rounded to 16 bits or to 8.
   const isFloat = format.scaling === undefined;
   const bitsOf = ({ activationBits }: Pick<CpuRun<KernelContract>, "activationBits">) =>
-    format.hasInt8Products ? activationBits : 16;
+    format.packedNumbers ? activationBits : 16;
   return {
     module: CPU_MODULE,
     extras: { ...ABSENT_PLANES, largest_integer: 32767 },
@@ -115,29 +144,69 @@ const kernels = new Map<string, Kernel>();
 
 /** Every kernel that may be chosen, for the test that compares WGSL with contracts. */
 export function matmulSamples(): readonly Kernel[] {
-  return WEIGHT_FORMATS.flatMap((format) => MATMUL_TILES.map((tile) => matmulKernel(format, tile)));
+  return WEIGHT_FORMATS.flatMap((format) =>
+    MATMUL_TILES.filter((tile) => hasProduct(format, tile))
+      .map((tile) => matmulKernel(format, tile))
+  );
 }
 
 /**
- * Computes in float64 what the CPU device computes with `activationBits: 8`; formats without such products meet activations
- * as they are.
+ * Computes in float64 what devices compute with `activationBits: 8`; formats without such products meet activations as they
+ * are.
  *
  * @param format Format of the weights.
  * @param run Buffers and parameters, as for the twin of {@linkcode matmulKernel}.
  */
 export function matmulInt8Reference(format: WeightFormat, run: KernelRun<KernelContract>): void {
-  if (!format.hasInt8Products) return matmulReference(format, run);
+  if (!format.packedNumbers) return matmulReference(format, run);
   const { rows, columns, input_stride: stride } = run.params;
   const { input } = run.buffers as Readonly<Record<"input", Float32Array>>;
   const shape = { rows: rows!, columns: columns!, stride: stride! };
-  matmulReference(format, run, roundedToInt8(input, shape));
+  matmulReference(format, run, { activations: roundedToInt8(input, shape) });
+}
+
+/**
+ * Computes in float64 what WebGPU computes with `activationBits: 16`.
+ *
+ * @param format Format of the weights.
+ * @param run Buffers and parameters, as for the twin of {@linkcode matmulKernel}.
+ */
+export function matmulHalfReference(format: WeightFormat, run: KernelRun<KernelContract>): void {
+  const { rows, columns, input_stride: stride } = run.params;
+  const { input } = run.buffers as Readonly<Record<"input", Float32Array>>;
+  const shape = { rows: rows!, columns: columns!, stride: stride! };
+  matmulReference(format, run, { activations: roundedToHalves(input, shape), isHalf: true });
+}
+
+/** Rounded activations as numbers, [rows, columns]. */
+function readRounded(
+  kind: RoundedActivations,
+  { buffers, params }: KernelRun<KernelContract>,
+): Float64Array {
+  const { input, input_scales: words } = buffers as Readonly<Record<string, Uint32Array>>;
+  const scales = new Float32Array(words!.buffer, words!.byteOffset, words!.length);
+  const [count, columns] = [params.rows! * params.columns!, params.columns!];
+  if (kind === "f16") {
+    const halves = new Float16Array(input!.buffer, input!.byteOffset, count);
+    return Float64Array.from(halves, (half, i) => half * scales[Math.floor(i / columns)]!);
+  }
+  const bytes = new Int8Array(input!.buffer, input!.byteOffset, count);
+  return Float64Array.from(bytes, (byte, i) => byte * scales[2 * Math.floor(i / BLOCK_COLUMNS)]!);
+}
+
+/** Activations and weights that differ from those of the buffers. */
+interface Rounding {
+  /** Activations, [rows, input_stride]; those of the buffer if left out. */
+  readonly activations?: Float64Array;
+  /** Whether weights are rounded to halves. */
+  readonly isHalf?: boolean;
 }
 
 /** Computes in float64 what every variant computes; each weight row is unpacked once. */
 function matmulReference(
   format: WeightFormat,
   run: KernelRun<KernelContract>,
-  activations?: Float64Array,
+  { activations, isHalf = false }: Rounding = {},
 ): void {
   const buffers = run.buffers as unknown as
     & PlaneArrays
@@ -149,6 +218,7 @@ function matmulReference(
   const weights = new Float64Array(paddedColumns(columns!));
   for (let n = 0; n < weight_rows!; n++) {
     readRow(n, weights);
+    if (isHalf) weights.forEach((weight, k) => weights[k] = Math.f16round(weight));
     const start = has_bias ? bias[bias_offset! + n]! : 0;
     for (let row = 0; row < rows!; row++) {
       const index = row * output_stride! + output_offset! + n;

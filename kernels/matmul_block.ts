@@ -123,7 +123,8 @@ function activation(tile: MatmulTile, row: number, quad: number, { norm }: Produ
   }
 }
 
-function loadScales(format: WeightFormat, tile: MatmulTile): readonly string[] {
+/** Declares scales and high bits of a block of every row panel. */
+export function loadScales(format: WeightFormat, tile: MatmulTile): readonly string[] {
   return range(tile.rowPanels).flatMap((p) => {
     const place = `(panel${p} + block)`;
     const scale = blockScale(format, place);
@@ -137,14 +138,24 @@ function loadScales(format: WeightFormat, tile: MatmulTile): readonly string[] {
 /** Declares the weights of four columns of every row panel. */
 function declareWeights(format: WeightFormat, tile: MatmulTile, quad: number): readonly string[] {
   return [
-    ...loadVectors(format, tile, quad, quad === 0),
+    ...declareVectors(format, tile, quad),
     ...range(tile.rowPanels).map((p) =>
       `let w${quad}_${p} = ${quadWeights(format, quad, blockNames(format, p, quad))};`
     ),
   ];
 }
 
-function blockNames(format: WeightFormat, rowPanel: number, quad: number): BlockNames {
+/** Loads the vectors that hold a quad unless an earlier quad of the block has loaded them. */
+export function declareVectors(
+  format: WeightFormat,
+  tile: MatmulTile,
+  quad: number,
+): readonly string[] {
+  return loadVectors(format, tile, quad, quad === 0);
+}
+
+/** Names of what was loaded for a quad of a row panel. */
+export function blockNames(format: WeightFormat, rowPanel: number, quad: number): BlockNames {
   const values = `v${rowPanel}_${quadVector(format, quad)}`;
   return { values, scale: `s${rowPanel}`, high: `h${rowPanel}` };
 }

@@ -1,5 +1,5 @@
 /**
- * What activations of 8 bits are, and the twin of products with them: see `matmul_int8.as`.
+ * What activations of 8 bits are: see `matmul_int8.as` and `int8_activations.wgsl`.
  *
  * Each row is rounded in blocks of 32 columns. The scale of a block is its largest magnitude over 127, and each activation
  * becomes the nearest integer, the even one of two, of its quotient. Blocks whose largest magnitude is below 2^-100 count
@@ -27,7 +27,7 @@ export interface ActivationRows {
 }
 
 /**
- * Rounds activations as the CPU device does with `activationBits: 8`.
+ * Rounds activations as devices do with `activationBits: 8`.
  *
  * @param input f32 [rows, stride].
  * @param shape Its rows and columns.
@@ -42,19 +42,29 @@ export function roundedToInt8(
     for (let column = 0; column < columns; column += BLOCK_COLUMNS) {
       const start = row * stride + column;
       const block = input.subarray(start, start + BLOCK_COLUMNS);
-      rounded.set(roundedBlock(block), start);
+      const { scale, integers } = int8Block(block);
+      rounded.set(Float64Array.from(integers, (integer) => scale * integer), start);
     }
   }
   return rounded;
 }
 
-function roundedBlock(block: Float32Array): Float64Array {
-  if (!block.every(Number.isFinite)) return new Float64Array(block.length).fill(NaN);
+/**
+ * Rounds a block of activations.
+ *
+ * @param block f32 [32].
+ * @returns Its scale, and the integers; zeros and a scale of NaN if some activation is not finite.
+ */
+export function int8Block(
+  block: Float32Array,
+): { readonly scale: number; readonly integers: Int8Array } {
+  const zeros = new Int8Array(block.length);
+  if (!block.every(Number.isFinite)) return { scale: NaN, integers: zeros };
   const largest = Math.max(...block.map(Math.abs));
-  if (largest < SMALLEST) return new Float64Array(block.length);
+  if (largest < SMALLEST) return { scale: 0, integers: zeros };
   const scale = Math.fround(largest / LARGEST);
   const factor = Math.fround(LARGEST / largest);
-  return Float64Array.from(block, (value) => scale * nearestEven(Math.fround(value * factor)));
+  return { scale, integers: Int8Array.from(block, (x) => nearestEven(Math.fround(x * factor))) };
 }
 
 function nearestEven(value: number): number {

@@ -8,8 +8,10 @@
  * @module
  */
 
-import { multiplyBlock } from "./matmul_block.ts";
 import type { Activation } from "./gate_multiply.ts";
+import { multiplyBlock } from "./matmul_block.ts";
+import { matrixMemory, matrixProduct } from "./matmul_matrix.ts";
+import { multiplyByteBlock, multiplyHalfBlock } from "./matmul_rounded_block.ts";
 import {
   innerTile,
   type MatmulTile,
@@ -18,7 +20,8 @@ import {
   sumsTogether,
   tileName,
 } from "./matmul_tile.ts";
-import { tiledMemory, tiledProduct } from "./matmul_tiled.ts";
+import { tiledMemory, tiledProduct, unpackFunction } from "./matmul_tiled.ts";
+import { BYTE_PRODUCTS, unpackByteFunctions } from "./matmul_tiled_int8.ts";
 import { declarations, planeVariables, type WeightFormat } from "./weights/format.ts";
 
 /**
@@ -76,16 +79,45 @@ export function matmulSource(
     header(format, tile, fusion),
     format.functions,
     ...(fusion.gate ? [activateFunction(fusion.gate)] : []),
-    finishFunction,
-    ...(tile.variant === "tiled"
-      ? tiledProduct(matmulName(format, tile), format, tile)
-      : [entryPoint(format, tile, fusion)]),
+    ...(tile.activations === "int8" ? [BYTE_PRODUCTS] : []),
+    ...unpackFunctions(format, tile),
+    finishFunction(tile),
+    product(format, tile, fusion),
   ].filter((part) => part !== "").join("\n\n") + "\n";
+}
+
+function product(format: WeightFormat, tile: MatmulTile, fusion: ProductFusion): string {
+  const name = matmulName(format, tile);
+  if (tile.variant === "tiled") return tiledProduct(name, format, tile);
+  if (tile.variant === "matrix") return matrixProduct(name, tile);
+  return entryPoint(format, tile, fusion);
+}
+
+/** Functions for weights that go through workgroup memory. */
+function unpackFunctions(format: WeightFormat, tile: MatmulTile): readonly string[] {
+  if (tile.variant !== "tiled" && tile.variant !== "matrix") return [];
+  return [tile.activations === "int8" ? unpackByteFunctions(format) : unpackFunction(format)];
+}
+
+/** Types of activations, and of what multiplies them: a word for each row of halves, two for each block of bytes. */
+const INPUT_TYPES = {
+  f32: { input: "vec4f" },
+  f16: { input: "vec4<f16>", scales: "u32" },
+  int8: { input: "vec4u", scales: "vec2u" },
+} as const;
+
+function inputVariables({ activations }: MatmulTile): Readonly<Record<string, string>> {
+  const types: { readonly input: string; readonly scales?: string } =
+    INPUT_TYPES[activations ?? "f32"];
+  return {
+    "read> input": types.input,
+    ...(types.scales !== undefined && { "read> input_scales": types.scales }),
+  };
 }
 
 function header(format: WeightFormat, tile: MatmulTile, fusion: ProductFusion): string {
   const variables = {
-    "read> input": "vec4f",
+    ...inputVariables(tile),
     ...planeVariables(format),
     "read> bias": "f32",
     ...(fusion.norm && { "read> gain": "vec4f" }),
@@ -105,21 +137,25 @@ function workgroupMemory(tile: MatmulTile): readonly string[] {
   const { variant, rows, threads } = tile;
   if (variant === "subgroup") return [];
   if (variant === "tiled") return ["", ...tiledMemory(tile)];
+  if (variant === "matrix") return ["", ...matrixMemory(tile)];
   const declaration = variant === "workgroup"
     ? `activations: array<vec4f, ${rows * 8}>`
     : `sums: array<f32, ${threads * sumsTogether(tile)}>`;
   return ["", `var<workgroup> ${declaration};`];
 }
 
-const finishFunction = `fn finish(row: u32, weight_row: u32, sum: f32) {
+function finishFunction({ activations }: MatmulTile): string {
+  const scale = activations === "f16" ? " * bitcast<f32>(input_scales[row])" : "";
+  return `fn finish(row: u32, weight_row: u32, sum: f32) {
   if (row >= params.rows || weight_row >= params.weight_rows) { return; }
   let index = row * params.output_stride + params.output_offset + weight_row;
-  var result = sum;
+  var result = sum${scale};
   if (params.has_bias != 0u) { result += bias[params.bias_offset + weight_row]; }
   result *= params.factor;
   if (params.accumulate != 0u) { result += output[index]; }
   output[index] = result;
 }`;
+}
 
 /** See gate_multiply.wgsl. */
 function activateFunction(gate: Activation): string {
@@ -148,7 +184,7 @@ function entryPoint(format: WeightFormat, tile: MatmulTile, fusion: ProductFusio
     ") {",
     "  let lane = thread % 8u;",
     "  let blocks = params.columns / 32u;",
-    "  let stride = params.input_stride / 4u;",
+    `  let stride = ${strideOf(tile)};`,
     `  let first_row = group.x * ${tile.rows}u;`,
     "  let last_panel = (params.weight_rows - 1u) / 8u;",
     `  let first_panel = group.y * ${groupRowPanels * tile.rowPanels}u${
@@ -168,12 +204,28 @@ function entryPoint(format: WeightFormat, tile: MatmulTile, fusion: ProductFusio
       }`
     ),
     `  for (var block = ${isSplit ? "thread / 8u" : "0u"}; block < blocks; block += ${slices}u) {`,
-    ...multiplyBlock(format, inner, fusion).map((line) => `    ${line}`),
+    ...blockProducts(format, inner, fusion).map((line) => `    ${line}`),
     "  }",
     ...(isSplit && fusion.norm ? reduceSquares(inner) : []),
     ...(isSplit ? reduceSlices(inner, fusion) : finishAll(tile, groupRowPanels)),
     "}",
   ].join("\n");
+}
+
+/** From one activation row to the next: in vectors of four, or blocks of bytes. */
+function strideOf({ activations }: MatmulTile): string {
+  if (activations === undefined) return "params.input_stride / 4u";
+  return activations === "f16" ? "blocks * 8u" : "blocks";
+}
+
+function blockProducts(
+  format: WeightFormat,
+  tile: MatmulTile,
+  fusion: ProductFusion,
+): readonly string[] {
+  if (tile.activations === "f16") return multiplyHalfBlock(format, tile);
+  if (tile.activations === "int8") return multiplyByteBlock(format, tile);
+  return multiplyBlock(format, tile, fusion);
 }
 
 function finishAll(tile: MatmulTile, groupRowPanels: number): readonly string[] {

@@ -9,38 +9,261 @@
  * @module
  */
 
-import { groupWeightRows, type MatmulTile, range, STEP_QUADS } from "./matmul_tile.ts";
-import { blockScale, quadVector, quadWeights, type WeightFormat } from "./weights/format.ts";
+import { groupWeightRows, type MatmulTile, range, stepColumns } from "./matmul_tile.ts";
+import { bytePart, byteScalePart, multiplyBytes } from "./matmul_tiled_int8.ts";
+import {
+  BLOCK_COLUMNS,
+  blockScale,
+  quadVector,
+  quadWeights,
+  type WeightFormat,
+} from "./weights/format.ts";
 
-/** Steps of a block of 32 columns. */
-const BLOCK_STEPS = 8 / STEP_QUADS;
+/** What the threads of a workgroup load together in a step. */
+export interface TilePart {
+  /** Variable in workgroup memory. */
+  readonly name: string;
+  /** Type of its elements. */
+  readonly type: string;
+  /** Prefix of the names of registers. */
+  readonly prefix: string;
+  /** Whether rows are those of activations; else of weights. */
+  readonly isInput: boolean;
+  /** How many a row has in a step. */
+  readonly elements: number;
+  /**
+   * Expression for an element.
+   *
+   * @param from Name of a number: the row times its blocks, of weights the row panel times its blocks.
+   * @param place Expressions for the block, and for the element in it.
+   */
+  fetched(from: string, place: { readonly block: string; readonly element: string }): string;
+}
+
+/** A register that goes into one of the two buffers. */
+export interface Stored {
+  /** Name of the register. */
+  readonly register: string;
+  /** Expression for the number of the buffer. */
+  readonly buffer: string;
+  /** Name of the element in a buffer: `element * rows + row`. */
+  readonly to: string;
+}
+
+/** Makes the statement that stores a register. */
+export type Store = (part: TilePart, stored: Stored) => string;
+
+/** Rows of a part. */
+export function partRows({ isInput }: TilePart, tile: MatmulTile): number {
+  return isInput ? tile.rows : groupWeightRows(tile);
+}
+
+function partsOf(tile: MatmulTile): readonly TilePart[] {
+  if (tile.activations === "int8") {
+    return [bytePart(true), bytePart(false), byteScalePart(true), byteScalePart(false)];
+  }
+  const type = tile.activations === "f16" ? "vec4<f16>" : "vec4f";
+  const elements = stepColumns(tile) / 4;
+  return [
+    {
+      ...{ name: "activations", prefix: "x", isInput: true, type, elements },
+      fetched: fetchedInput,
+    },
+    {
+      ...{ name: "weights", prefix: "y", isInput: false, type, elements },
+      fetched: (from, place) => {
+        const weights = fetchedWeights(from, place);
+        return tile.activations === "f16" ? `vec4<f16>(${weights})` : weights;
+      },
+    },
+  ];
+}
+
+/** Four columns of an activation row. */
+export function fetchedInput(
+  from: string,
+  { block, element }: { readonly block: string; readonly element: string },
+): string {
+  return `input[${from} + ${block} * 8u + ${element}]`;
+}
+
+/** Four columns of a weight row; rows of the workgroup are a multiple of 8, and so are threads. */
+export function fetchedWeights(
+  from: string,
+  { block, element }: { readonly block: string; readonly element: string },
+): string {
+  return `unpack(${from} + ${block}, thread % 8u, ${element})`;
+}
 
 /** Declares the workgroup memory: two buffers of each kind, quad by quad so that neighboring rows are adjacent. */
 export function tiledMemory(tile: MatmulTile): readonly string[] {
+  return partsOf(tile).map((part) =>
+    `var<workgroup> ${part.name}: array<${part.type}, ${2 * part.elements * partRows(part, tile)}>;`
+  );
+}
+
+/**
+ * Makes the entry point of a tiled product.
+ *
+ * @param name Its name.
+ * @param format Weight format.
+ * @param tile How the product is tiled.
+ */
+export function tiledProduct(name: string, format: WeightFormat, tile: MatmulTile): string {
+  const { rows, rowPanels, threads, threadRows = rows } = tile;
+  const across = groupWeightRows(tile) / rowPanels; // threads that share activation rows
+  const finish = range(threadRows).flatMap((m) =>
+    range(rowPanels).map((n) =>
+      `  finish(first_row + thread_row + ${m * rows / threadRows}u, ` +
+      `first_weight_row + thread_column + ${n * across}u, c${m}_${n});`
+    )
+  );
   return [
-    `var<workgroup> activations: array<vec4f, ${2 * STEP_QUADS * tile.rows}>;`,
-    `var<workgroup> weights: array<vec4f, ${2 * STEP_QUADS * groupWeightRows(tile)}>;`,
+    `@compute @workgroup_size(${threads})`,
+    `fn ${name}(`,
+    "  @builtin(workgroup_id) group: vec3u,",
+    "  @builtin(local_invocation_index) thread: u32,",
+    ") {",
+    `  let thread_row = thread / ${across}u;`,
+    `  let thread_column = thread % ${across}u;`,
+    ...range(threadRows).map((m) =>
+      `  ${range(rowPanels).map((n) => `var c${m}_${n} = 0.0;`).join(" ")}`
+    ),
+    ...stepsOf(partsOf(tile), tile, multiplyStep(format, tile, across)),
+    ...finish,
+    "}",
+  ].join("\n");
+}
+
+/**
+ * The steps of a product through workgroup memory.
+ *
+ * @param parts What threads load in a step.
+ * @param multiply Lines that multiply what is in the buffers of number `now`.
+ * @param store How registers are stored; element by element if left out.
+ * @returns Lines of an entry point, which must have the variables `group` and `thread`.
+ */
+export function stepsOf(
+  parts: readonly TilePart[],
+  tile: MatmulTile,
+  multiply: readonly string[],
+  store: Store = (part, stored) => assign(part, tile, stored),
+): readonly string[] {
+  const perBlock = BLOCK_COLUMNS / stepColumns(tile);
+  const each = (text: (part: TilePart, i: number) => string) =>
+    parts.flatMap((part) => range(loadsOf(part, tile)).map((i) => text(part, i)));
+  const place = (part: TilePart, i: number, block: string, first: string) => {
+    const element = `${part.prefix}${i}_element`;
+    return part.fetched(`${part.prefix}${i}_from`, {
+      block,
+      element: first === "" ? element : `${element} + ${first}`,
+    });
+  };
+  const block = perBlock === 1 ? "next" : `next / ${perBlock}u`;
+  const first = perBlock === 1 ? "" : `next % ${perBlock}u * ${stepColumns(tile) / 4}u`;
+  const storeAll = (buffer: string) =>
+    each((part, i) => {
+      const { prefix, elements } = part;
+      const line = store(part, { register: `${prefix}${i}`, buffer, to: `${prefix}${i}_to` });
+      const rest = partRows(part, tile) * elements - i * tile.threads;
+      return rest >= tile.threads ? `  ${line}` : `  if (thread < ${rest}u) { ${line} }`;
+    });
+  return [
+    "  let blocks = params.columns / 32u;",
+    `  let first_row = group.x * ${tile.rows}u;`,
+    `  let first_weight_row = group.y * ${groupWeightRows(tile)}u;`,
+    "  let last_panel = (params.weight_rows - 1u) / 8u;",
+    ...parts.flatMap((part) => range(loadsOf(part, tile)).flatMap((i) => placeOf(part, tile, i))),
+    ...each((part, i) => `  var ${part.prefix}${i} = ${place(part, i, "0u", "")};`),
+    ...storeAll("0u"),
+    "  workgroupBarrier();",
+    `  let steps = blocks${perBlock === 1 ? "" : ` * ${perBlock}u`};`,
+    "  for (var step = 0u; step < steps; step++) {",
+    "    let next = min(step + 1u, steps - 1u);",
+    ...each((part, i) => `    ${part.prefix}${i} = ${place(part, i, `(${block})`, first)};`),
+    "    let now = step % 2u;",
+    ...multiply.map((line) => `    ${line}`),
+    ...storeAll("(1u - now)").map((line) => `  ${line}`),
+    "    workgroupBarrier();",
+    "  }",
+  ];
+}
+
+/** Elements that each thread loads; the last one only in some threads where they are not enough for all. */
+function loadsOf(part: TilePart, tile: MatmulTile): number {
+  return Math.ceil(partRows(part, tile) * part.elements / tile.threads);
+}
+
+/**
+ * Where a thread's i-th element comes from and goes to. Neighboring threads read adjacent columns of an activation row,
+ * and adjacent rows of the weights, which is how either lies in memory.
+ */
+function placeOf(part: TilePart, tile: MatmulTile, i: number): readonly string[] {
+  const { prefix, elements, isInput } = part;
+  const rows = partRows(part, tile);
+  const index = i === 0 ? "thread" : `(thread + ${i * tile.threads}u)`;
+  if (isInput) {
+    const row = `first_row + ${index} / ${elements}u`;
+    const stride = tile.activations === undefined ? "params.input_stride / 4u" : inputStride(part);
+    return [
+      `  let ${prefix}${i}_element = ${index} % ${elements}u;`,
+      `  let ${prefix}${i}_from = min(${row}, params.rows - 1u) * (${stride});`,
+      `  let ${prefix}${i}_to = ${prefix}${i}_element * ${rows}u + ${index} / ${elements}u;`,
+    ];
+  }
+  const row = `first_weight_row + ${index} % ${rows}u`;
+  return [
+    `  let ${prefix}${i}_element = ${index} / ${rows}u % ${elements}u;`,
+    `  let ${prefix}${i}_from = min((${row}) / 8u, last_panel) * blocks;`,
+    `  let ${prefix}${i}_to = ${index};`,
+  ];
+}
+
+/** Rounded activations lie without gaps: halves in vectors of four, bytes in blocks. */
+function inputStride({ type }: TilePart): string {
+  return type === "vec4<f16>" ? "blocks * 8u" : "blocks";
+}
+
+function assign(part: TilePart, tile: MatmulTile, { register, buffer, to }: Stored): string {
+  const size = partRows(part, tile) * part.elements;
+  return `${part.name}[${buffer} * ${size}u + ${to}] = ${register};`;
+}
+
+function multiplyStep(format: WeightFormat, tile: MatmulTile, across: number): readonly string[] {
+  if (tile.activations === "int8") return multiplyBytes(format, tile, across);
+  const { rows, rowPanels, threadRows = rows } = tile;
+  const weightRows = groupWeightRows(tile);
+  const quads = stepColumns(tile) / 4;
+  const isHalf = tile.activations === "f16";
+  const sums = range(threadRows).flatMap((m) => range(rowPanels).map((n) => `${m}_${n}`));
+  return [
+    `let row_base = now * ${quads * rows}u + thread_row;`,
+    `let column_base = now * ${quads * weightRows}u + thread_column;`,
+    ...(isHalf ? sums.map((sum) => `var h${sum} = vec4<f16>();`) : []),
+    ...range(quads).flatMap((quad) => [
+      "{",
+      ...range(rowPanels).map((n) =>
+        `  let w${n} = weights[column_base + ${quad * weightRows + n * across}u];`
+      ),
+      ...range(threadRows).flatMap((m) => [
+        `  let a${m} = activations[row_base + ${quad * rows + m * rows / threadRows}u];`,
+        `  ${
+          range(rowPanels).map((n) =>
+            isHalf ? `h${m}_${n} += a${m} * w${n};` : `c${m}_${n} += dot(a${m}, w${n});`
+          ).join(" ")
+        }`,
+      ]),
+      "}",
+    ]),
+    ...(isHalf ? sums.map((sum) => `c${sum} += dot(vec4f(h${sum}), vec4f(1.0));`) : []),
   ];
 }
 
 /**
- * Makes the functions of a tiled product.
- *
- * @param name Name of the entry point.
- * @param format Weight format.
- * @param tile How the product is tiled.
- * @returns A function that unpacks four columns of a weight row, and the entry point.
+ * Makes the function that unpacks four columns of a weight row; the quad is the same in neighboring threads, so that they
+ * take one branch.
  */
-export function tiledProduct(
-  name: string,
-  format: WeightFormat,
-  tile: MatmulTile,
-): readonly string[] {
-  return [unpackFunction(format), entryPoint(name, tile)];
-}
-
-/** The quad is the same in neighboring threads, so that they take one branch. */
-function unpackFunction(format: WeightFormat): string {
+export function unpackFunction(format: WeightFormat): string {
   const scale = blockScale(format, "block");
   const names = { values: "v", scale: "s", high: "h" };
   return [
@@ -58,144 +281,4 @@ function unpackFunction(format: WeightFormat): string {
     "  }",
     "}",
   ].join("\n");
-}
-
-/** What the threads of a workgroup load together in a step: vectors of four columns. */
-interface Part {
-  /** Variable in workgroup memory. */
-  readonly name: "activations" | "weights";
-  /** Rows of the workgroup. */
-  readonly rows: number;
-  /** Prefix of the names of its registers. */
-  readonly prefix: string;
-}
-
-function partsOf(tile: MatmulTile): readonly [Part, Part] {
-  return [
-    { name: "activations", rows: tile.rows, prefix: "x" },
-    { name: "weights", rows: groupWeightRows(tile), prefix: "y" },
-  ];
-}
-
-/** Vectors that each thread loads; the last one only in some threads where they are not enough for all. */
-const loadsOf = ({ rows }: Part, { threads }: MatmulTile) => Math.ceil(rows * STEP_QUADS / threads);
-
-function entryPoint(name: string, tile: MatmulTile): string {
-  const { rows, rowPanels, threads, threadRows = rows } = tile;
-  const across = groupWeightRows(tile) / rowPanels; // threads that share activation rows
-  const parts = partsOf(tile);
-  return [
-    `@compute @workgroup_size(${threads})`,
-    `fn ${name}(`,
-    "  @builtin(workgroup_id) group: vec3u,",
-    "  @builtin(local_invocation_index) thread: u32,",
-    ") {",
-    "  let blocks = params.columns / 32u;",
-    "  let stride = params.input_stride / 4u;",
-    `  let first_row = group.x * ${rows}u;`,
-    `  let first_weight_row = group.y * ${groupWeightRows(tile)}u;`,
-    "  let last_panel = (params.weight_rows - 1u) / 8u;",
-    `  let thread_row = thread / ${across}u;`,
-    `  let thread_column = thread % ${across}u;`,
-    ...parts.flatMap((part) => range(loadsOf(part, tile)).flatMap((i) => place(part, tile, i))),
-    ...range(threadRows).map((m) => `  ${sumsOf(tile, m, (sum) => `var ${sum} = 0.0;`)}`),
-    ...parts.flatMap((part) =>
-      range(loadsOf(part, tile)).map((i) =>
-        `  var ${part.prefix}${i} = ${fetched(part, i, { block: "0u", quad: "0u" })};`
-      )
-    ),
-    ...parts.flatMap((part) => store(part, tile, "0u")),
-    "  workgroupBarrier();",
-    `  let steps = blocks * ${BLOCK_STEPS}u;`,
-    "  for (var step = 0u; step < steps; step++) {",
-    "    let next = min(step + 1u, steps - 1u);",
-    `    let block = next / ${BLOCK_STEPS}u;`,
-    `    let quad = next % ${BLOCK_STEPS}u * ${STEP_QUADS}u;`,
-    ...parts.flatMap((part) =>
-      range(loadsOf(part, tile)).map((i) =>
-        `    ${part.prefix}${i} = ${fetched(part, i, { block: "block", quad: "quad" })};`
-      )
-    ),
-    "    let now = step % 2u;",
-    ...multiplyStep(tile, across).map((line) => `    ${line}`),
-    ...parts.flatMap((part) => store(part, tile, "(1u - now)")).map((line) => `  ${line}`),
-    "    workgroupBarrier();",
-    "  }",
-    ...range(threadRows).flatMap((m) =>
-      range(rowPanels).map((n) =>
-        `  finish(first_row + thread_row + ${m * rows / threadRows}u, ` +
-        `first_weight_row + thread_column + ${n * across}u, c${m}_${n});`
-      )
-    ),
-    "}",
-  ].join("\n");
-}
-
-function sumsOf(tile: MatmulTile, m: number, text: (sum: string) => string): string {
-  return range(tile.rowPanels).map((n) => text(`c${m}_${n}`)).join(" ");
-}
-
-/**
- * Where a thread's i-th vector comes from and goes to. Neighboring threads read adjacent columns of an activation row,
- * and adjacent rows of the weights, which is how either lies in memory.
- */
-function place({ name, rows, prefix }: Part, tile: MatmulTile, i: number): readonly string[] {
-  const index = i === 0 ? "thread" : `(thread + ${i * tile.threads}u)`;
-  if (name === "activations") {
-    const row = `first_row + ${index} / ${STEP_QUADS}u`;
-    return [
-      `  let ${prefix}${i}_quad = ${index} % ${STEP_QUADS}u;`,
-      `  let ${prefix}${i}_from = min(${row}, params.rows - 1u) * stride + ${prefix}${i}_quad;`,
-      `  let ${prefix}${i}_to = ${prefix}${i}_quad * ${rows}u + ${index} / ${STEP_QUADS}u;`,
-    ];
-  }
-  const row = `first_weight_row + ${index} % ${rows}u`;
-  return [
-    `  let ${prefix}${i}_quad = ${index} / ${rows}u % ${STEP_QUADS}u;`,
-    `  let ${prefix}${i}_from = min((${row}) / 8u, last_panel) * blocks;`,
-    `  let ${prefix}${i}_to = ${index};`,
-  ];
-}
-
-/** The i-th vector of a thread in a step; rows of the workgroup are a multiple of 8, and so are threads. */
-function fetched(
-  { name, prefix }: Part,
-  i: number,
-  { block, quad }: { readonly block: string; readonly quad: string },
-): string {
-  const from = `${prefix}${i}_from`;
-  return name === "activations"
-    ? `input[${from} + ${block} * 8u + ${quad}]`
-    : `unpack(${from} + ${block}, thread % 8u, ${prefix}${i}_quad + ${quad})`;
-}
-
-/** Stores what was loaded into one of the two buffers. */
-function store(part: Part, tile: MatmulTile, buffer: string): readonly string[] {
-  const { name, rows, prefix } = part;
-  const size = rows * STEP_QUADS;
-  return range(loadsOf(part, tile)).map((i) => {
-    const line = `${name}[${buffer} * ${size}u + ${prefix}${i}_to] = ${prefix}${i};`;
-    const isWhole = (i + 1) * tile.threads <= size;
-    return isWhole ? `  ${line}` : `  if (thread < ${size - i * tile.threads}u) { ${line} }`;
-  });
-}
-
-function multiplyStep(tile: MatmulTile, across: number): readonly string[] {
-  const { rows, rowPanels, threadRows = rows } = tile;
-  const weightRows = groupWeightRows(tile);
-  return [
-    `let row_base = now * ${STEP_QUADS * rows}u + thread_row;`,
-    `let column_base = now * ${STEP_QUADS * weightRows}u + thread_column;`,
-    ...range(STEP_QUADS).flatMap((quad) => [
-      "{",
-      ...range(rowPanels).map((n) =>
-        `  let w${n} = weights[column_base + ${quad * weightRows + n * across}u];`
-      ),
-      ...range(threadRows).flatMap((m) => [
-        `  let a${m} = activations[row_base + ${quad * rows + m * rows / threadRows}u];`,
-        `  ${range(rowPanels).map((n) => `c${m}_${n} += dot(a${m}, w${n});`).join(" ")}`,
-      ]),
-      "}",
-    ]),
-  ];
 }

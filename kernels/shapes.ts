@@ -11,21 +11,36 @@
  */
 
 import { checkInteger, RequirementError } from "../core/check.ts";
-import type { DeviceInfo } from "../gpu/device.ts";
-import { matmulGrid, type MatmulTile, tileName, workgroupBytes } from "./matmul_tile.ts";
+import { askedActivationBits, type DeviceInfo } from "../gpu/device.ts";
+import {
+  matmulGrid,
+  type MatmulTile,
+  type ProductClass,
+  type RoundedActivations,
+  splitTile as split,
+  tiledTile as tiled,
+  tileName,
+  workgroupBytes,
+} from "./matmul_tile.ts";
+import {
+  MATRIX_ROWS,
+  MATRIX_SAMPLES,
+  MATRIX_SHARE,
+  matrixTiles,
+  ROUNDED_PRODUCTS,
+} from "./rounded_shapes.ts";
+import type { WeightFormat } from "./weights/format.ts";
+import { WEIGHT_FORMATS } from "./weights/mod.ts";
 
 /** What a device says that decides its kind. */
 export type AdapterFeatures =
-  & Pick<DeviceInfo, "subgroupSize" | "shapes">
-  & Partial<Pick<DeviceInfo, "isSoftware" | "maxWorkgroupBytes" | "maxWorkgroupThreads">>;
-
-/** Tiles for products of up to some number of activation rows. */
-export interface ProductClass {
-  /** Most activation rows. */
-  readonly rows: number;
-  /** Tiles, the one that reads least first; the first that starts `productThreads` runs, or else the last. */
-  readonly tiles: readonly MatmulTile[];
-}
+  & Pick<DeviceInfo, "subgroupSize" | "shapes" | "subgroupMatrices">
+  & Partial<
+    Pick<
+      DeviceInfo,
+      "backend" | "activationBits" | "isSoftware" | "maxWorkgroupBytes" | "maxWorkgroupThreads"
+    >
+  >;
 
 /** How attention that shares its rows in workgroup memory works on its keys. */
 export interface AttentionTile {
@@ -40,7 +55,9 @@ export interface KernelShapes {
   /** Name of the kind. */
   readonly kind: string;
   /** For which adapters it is. */
-  readonly fits: (features: Required<Omit<AdapterFeatures, "shapes">>) => boolean;
+  readonly fits: (
+    features: Required<Pick<AdapterFeatures, "isSoftware" | "subgroupSize">>,
+  ) => boolean;
   /** Tiles of products, by growing numbers of activation rows. */
   readonly products: readonly ProductClass[];
   /** Threads that a product should start, to keep the adapter busy. */
@@ -69,20 +86,6 @@ const subgroup = (rows: number): MatmulTile => ({
   rowPanels: 4,
   threads: 8,
 });
-const split = (rows: number, rowPanels: number, threads: number): MatmulTile => ({
-  variant: "split",
-  rows,
-  rowPanels,
-  threads,
-});
-const tiled = (rows: number, rowPanels: number, threadRows: number): MatmulTile => ({
-  variant: "tiled",
-  rows,
-  rowPanels,
-  threads: 256,
-  threadRows,
-});
-
 /** Kinds of adapters; the first that fits is taken. */
 export const SHAPES: readonly KernelShapes[] = [
   {
@@ -153,11 +156,8 @@ export const SHAPES: readonly KernelShapes[] = [
  */
 export function kernelShapes(features: AdapterFeatures): KernelShapes {
   const { isSoftware = true, subgroupSize, shapes } = features;
-  const { maxWorkgroupBytes, maxWorkgroupThreads } = limitsOf(features);
   const found = shapes?.kind === undefined
-    ? SHAPES.find(({ fits }) =>
-      fits({ isSoftware, subgroupSize, maxWorkgroupBytes, maxWorkgroupThreads })
-    )
+    ? SHAPES.find(({ fits }) => fits({ isSoftware, subgroupSize }))
     : SHAPES.find(({ kind }) => kind === shapes.kind);
   if (found !== undefined) return found;
   throw new RequirementError({
@@ -196,23 +196,57 @@ export interface ProductSize {
 }
 
 /**
+ * Tells what WebGPU rounds activations to before they meet weights of a format.
+ *
+ * @param features The device.
+ * @param format Name of the format; one that has all products if left out.
+ * @returns Undefined where it does not round: it was not asked to, or the format has no such products.
+ */
+export function roundedActivations(
+  features: AdapterFeatures,
+  format?: string,
+): RoundedActivations | undefined {
+  const { backend = "webgpu", activationBits } = features;
+  if (backend !== "webgpu" && backend !== "dawn") return undefined;
+  const bits = askedActivationBits({ backend, ...(activationBits && { activationBits }) });
+  if (bits !== 8) return bits === 16 ? "f16" : undefined;
+  const known = WEIGHT_FORMATS.find(({ name }) => name === format);
+  return known === undefined || known.packedNumbers ? "int8" : undefined;
+}
+
+/** Whether a format has the product of a tile. */
+export function hasProduct(format: WeightFormat, { activations }: MatmulTile): boolean {
+  return activations !== "int8" || format.packedNumbers !== undefined;
+}
+
+/**
  * Finds the tiles among which a product may choose.
  *
  * @param features The device.
- * @param rows Activation rows.
+ * @param size Activation rows, and the format.
  * @returns Those of the product's class that fit the limits of the device; at least one.
  */
-export function productTiles(features: AdapterFeatures, rows: number): readonly MatmulTile[] {
-  checkInteger("choose a matrix product", "rows", { value: rows, min: 1 });
+export function productTiles(
+  features: AdapterFeatures,
+  size: Pick<ProductSize, "rows" | "format">,
+): readonly MatmulTile[] {
+  checkInteger("choose a matrix product", "rows", { value: size.rows, min: 1 });
   const { maxWorkgroupBytes, maxWorkgroupThreads } = limitsOf(features);
-  const tiles = productClass(features, rows).tiles;
+  const { tiles } = productClass(features, size);
   return tiles.filter((tile) =>
     workgroupBytes(tile) <= maxWorkgroupBytes && tile.threads <= maxWorkgroupThreads
   );
 }
 
-function productClass(features: AdapterFeatures, rows: number): ProductClass {
-  return kernelShapes(features).products.find((one) => one.rows >= rows)!;
+function productClass(
+  features: AdapterFeatures,
+  { rows, format }: Pick<ProductSize, "rows" | "format">,
+): ProductClass {
+  const kind = roundedActivations(features, format);
+  const classes = kind === undefined ? kernelShapes(features).products : ROUNDED_PRODUCTS[kind];
+  const found = classes.find((one) => one.rows >= rows)!;
+  if (kind !== "f16" || rows <= MATRIX_ROWS) return found;
+  return { ...found, tiles: [...matrixTiles(features, rows), ...found.tiles] };
 }
 
 /**
@@ -224,10 +258,12 @@ function productClass(features: AdapterFeatures, rows: number): ProductClass {
  * @returns Such as `q4k, 4 rows, 2^12 outputs`.
  */
 export function productBucket(features: AdapterFeatures, size: ProductSize): string {
-  const { rows } = productClass(features, size.rows);
+  const { rows } = productClass(features, size);
   const outputs = Math.round(Math.log2(size.weightRows));
   const most = Number.isFinite(rows) ? `${rows} rows` : "more rows";
-  return `${size.format ?? "any"}, ${most}, 2^${outputs} outputs`;
+  const kind = roundedActivations(features, size.format);
+  const rounded = kind === undefined ? "" : `, ${kind}`;
+  return `${size.format ?? "any"}, ${most}, 2^${outputs} outputs${rounded}`;
 }
 
 /**
@@ -239,11 +275,12 @@ export function productBucket(features: AdapterFeatures, size: ProductSize): str
  *   threads.
  */
 export function chooseMatmul(features: AdapterFeatures, size: ProductSize): MatmulTile {
-  const tiles = productTiles(features, size.rows);
+  const tiles = productTiles(features, size);
   const timed = features.shapes?.products?.[productBucket(features, size)];
   const { productThreads } = kernelShapes(features);
-  return tiles.find((tile) => tileName(tile) === timed) ??
-    tiles.find((tile) => productThreadCount(tile, size) >= productThreads) ?? tiles.at(-1)!;
+  const isEnough = (tile: MatmulTile) =>
+    productThreadCount(tile, size) >= productThreads / (tile.matrix ? MATRIX_SHARE : 1);
+  return tiles.find((tile) => tileName(tile) === timed) ?? tiles.find(isEnough) ?? tiles.at(-1)!;
 }
 
 /** Threads that a product starts. */
@@ -254,10 +291,13 @@ export function productThreadCount(
   return matmulGrid(tile, size).reduce((product, axis) => product * axis, tile.threads);
 }
 
-/** All tiles of the table, each once. */
+/** All tiles of the tables, each once; of matrices those of some adapters. */
 export const MATMUL_TILES: readonly MatmulTile[] = [
   ...new Map(
-    SHAPES.flatMap(({ products }) => products.flatMap(({ tiles }) => tiles))
-      .map((tile) => [tileName(tile), tile]),
+    [
+      ...[...SHAPES.map(({ products }) => products), ...Object.values(ROUNDED_PRODUCTS)]
+        .flatMap((classes) => classes.flatMap(({ tiles }) => tiles)),
+      ...MATRIX_SAMPLES,
+    ].map((tile) => [tileName(tile), tile]),
   ).values(),
 ];

@@ -15,7 +15,12 @@ import { mtBench } from "../../data/mt_bench.ts";
 import { wikitext2 } from "../../data/wikitext2.ts";
 import configuration from "../../deno.json" with { type: "json" };
 import { dataPlace } from "../../evaluation/questions.ts";
-import type { ActivationBits, Backend, Device } from "../../gpu/device.ts";
+import {
+  type ActivationBits,
+  askedActivationBits,
+  type Backend,
+  type Device,
+} from "../../gpu/device.ts";
 import { driverEntry } from "../../gpu/driver.ts";
 import { openDevice } from "../../gpu/open_device.ts";
 import { shapesName } from "../../kernels/shapes.ts";
@@ -33,7 +38,7 @@ export interface EngineOptions {
   readonly threads?: number;
   /** `auto`, `tuned`, a kind of the table of shapes, or a file of `deno task tune`; `auto` if left out. */
   readonly shapes?: string;
-  /** Bits to which the CPU device rounds activations, which no other device does; its default if left out. */
+  /** Bits to which the device rounds activations; its default if left out. */
   readonly activationBits?: ActivationBits;
   /** Folder of the datasets; else `SMALLKV_DATA`, else the cache, which downloads what it lacks. */
   readonly dataFolder?: string;
@@ -130,13 +135,14 @@ function embeddedReference(role: ModelRole): string {
 function environmentOf({ info }: Device): Environment {
   const commit = checkoutCommit(new URL("../../", import.meta.url));
   const shapes = shapesName(info);
+  const activationBits = askedActivationBits(info);
   return {
     device: info.backend,
     adapter: info.description,
     ...driverEntry(info),
     isSoftware: info.isSoftware,
     ...(shapes !== undefined && { shapes }),
-    ...(info.activationBits === 8 && { activationBits: 8 as const }),
+    ...(activationBits !== undefined && { activationBits }),
     ...hostEnvironment(),
     ...(commit !== undefined && { commit }),
   };

@@ -18,6 +18,7 @@ import type {
   Measured,
 } from "../experiment.ts";
 import { contentHash } from "../../core/hash.ts";
+import type { ActivationBits } from "../../gpu/device.ts";
 import { recordFault } from "./record_check.ts";
 import type { Verdict } from "./verdict.ts";
 
@@ -44,8 +45,8 @@ export interface Environment {
   readonly isSoftware: boolean;
   /** Shapes that kernels take, a kind of the table, and whether they were tuned; absent where kernels are not WGSL. */
   readonly shapes?: string;
-  /** 8 if activations were rounded to 8 bits before they met weights of small integers; else absent. */
-  readonly activationBits?: 8;
+  /** Bits to which activations were rounded because it was asked for; else absent. */
+  readonly activationBits?: ActivationBits;
   /** Versions of this package and of what runs it. */
   readonly versions: Readonly<Record<string, string>>;
   /** Operating system and processor type. */

@@ -145,7 +145,7 @@ const record = object<ResultRecord>({
     driver: optional(text),
     isSoftware: flag,
     shapes: optional(text),
-    activationBits: optional(oneOf(8)),
+    activationBits: optional(oneOf(8, 16)),
     versions: mapOf(text),
     system: text,
     commit: optional(text),

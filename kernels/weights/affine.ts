@@ -55,6 +55,11 @@ export function nibbles(quad: number, values: string, ...further: readonly strin
   return `${quad < 4 ? "low" : "upper"}(${[word, ...further].join(", ")})`;
 }
 
+/** WGSL expression for the nibbles of a quad as four bytes. */
+export function packedNibbles(quad: number, values: string): string {
+  return movedBits(`${values}.${"xyzw"[quad % 4]}`, quad < 4 ? 0 : -4, "0x0f0f0f0fu");
+}
+
 /** WGSL expression that shifts a word left, or right if `places` is negative, and applies a mask. */
 export function movedBits(word: string, places: number, mask: string): string {
   const moved = places < 0 ? `(${word} >> ${-places}u)` : `(${word} << ${places}u)`;
@@ -84,21 +89,28 @@ function affineReader(
 }
 
 /** What two formats of equally many bits share: everything but planes, the plane with floats, and file types. */
-export type AffineFormat = Pick<WeightFormat, "functions" | "numbers" | "scaling" | "reader">;
+export type AffineFormat = Pick<
+  WeightFormat,
+  "functions" | "numbers" | "packedNumbers" | "scaling" | "reader"
+>;
 
 /** Nibbles alone. */
 export const fourBits: AffineFormat = {
   functions: NIBBLE_FUNCTIONS,
   numbers: (quad, { values }) => nibbles(quad, values),
+  packedNumbers: (quad, { values }) => packedNibbles(quad, values),
   scaling: affine,
   reader: (planes) => affineReader(planes, (place, i) => nibbleAt(planes.values, place, i)),
 };
 
+const fifthBits = (quad: number, high: string) => movedBits(high, 4 - quad, "0x10101010u");
+
 /** Nibbles and a word of `high`: bit q of its byte b is the fifth bit of weight 4q + b. */
 export const fiveBits: AffineFormat = {
   functions: HIGH_FUNCTIONS,
-  numbers: (quad, { values, high }) =>
-    nibbles(quad, values, movedBits(high, 4 - quad, "0x10101010u")),
+  numbers: (quad, { values, high }) => nibbles(quad, values, fifthBits(quad, high)),
+  packedNumbers: (quad, { values, high }) =>
+    `(${packedNibbles(quad, values)}) | (${fifthBits(quad, high)})`,
   scaling: affine,
   reader: (planes) =>
     affineReader(planes, (place, i) => {

@@ -115,10 +115,10 @@ export interface WeightFormat {
   /** WGSL expression of type `vec4f` for a quad: small integers, or the weights if there is no scaling. */
   numbers(quad: number, names: BlockNames): string;
   /**
-   * Whether `NAME.as` has products with activations of 8 bits: if integers, after an offset is added, have no sign and at
-   * most 7 bits.
+   * WGSL expression of type `u32` for the same small integers as four signed bytes. Formats that have it have products with
+   * activations of 8 bits, `NAME.as` included: their integers, after an offset is added, have no sign and at most 7 bits.
    */
-  readonly hasInt8Products?: true;
+  packedNumbers?(quad: number, names: BlockNames): string;
   /** How integers become weights; absent for plain floats. */
   readonly scaling?: WeightScaling;
   /** Makes the reader of a matrix, which the twins of kernels use. */

@@ -8,6 +8,7 @@
  * @module
  */
 
+import { nibbles } from "./affine.ts";
 import { codebook } from "./codebook.ts";
 import type { WeightFormat } from "./format.ts";
 import { VECTOR_STEP } from "./packing.ts";
@@ -15,8 +16,8 @@ import { VECTOR_STEP } from "./packing.ts";
 /** Floats of 4 bits times a power of two. */
 export const fp4: WeightFormat = {
   name: "fp4",
-  hasInt8Products: true,
   ...codebook([0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12]),
+  packedNumbers: (quad, { values }) => `pack4xI8(vec4i(${nibbles(quad, values)}))`,
   stored: {
     /** Exponent of the scale in a byte, 16 bytes of nibbles. */
     MXFP4: {

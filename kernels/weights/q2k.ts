@@ -22,14 +22,17 @@ import { componentOf, packPairs, PAIR_STEP, pairAt, PAIRS } from "./two_bits.ts"
 /** Component of the minimum of a quad. */
 const minimumOf = (quad: number) => quad < 4 ? "z" : "w";
 
+/** Expression for the integers of a quad in bytes. */
+const pairsOf = (quad: number, values: string) =>
+  movedBits(`${values}.${componentOf(quad)}`, -2 * (quad % 4), "0x03030303u");
+
 /** 2 bits in super-blocks. */
 export const q2k: WeightFormat = {
   name: "q2k",
-  hasInt8Products: true,
   planes: { values: PAIRS, scales: WORD, superScales: SUPER_WORD },
   functions: BYTE_FUNCTION,
-  numbers: (quad, { values }) =>
-    `bytes(${movedBits(`${values}.${componentOf(quad)}`, -2 * (quad % 4), "0x03030303u")})`,
+  numbers: (quad, { values }) => `bytes(${pairsOf(quad, values)})`,
+  packedNumbers: (quad, { values }) => pairsOf(quad, values),
   scaling: {
     quads: 4,
     load: (word) => `bytes(${word})`,

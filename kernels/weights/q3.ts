@@ -49,17 +49,20 @@ function twoIntegers(words32: Uint32Array, block: number): number {
   return both - 32 & 0xff | (both >> 8) - 32 << 8 & 0xff00;
 }
 
+/** Expression for the integers of a quad in bytes. */
+function threeBits(quad: number, values: string, high: string): string {
+  const pairs = movedBits(`${values}.${componentOf(quad)}`, -2 * (quad % 4), "0x03030303u");
+  return `(${pairs}) | (${movedBits(high, 2 - quad, "0x04040404u")})`;
+}
+
 /** 3 bits, a scale for each 16 weights. */
 export const q3: WeightFormat = {
   name: "q3",
-  hasInt8Products: true,
   planes: { values: PAIRS, scales: WORD, high: WORD },
   functions: `${BYTE_FUNCTION}
 ${TWO_SCALES_FUNCTION}`,
-  numbers: (quad, { values, high }) => {
-    const pairs = movedBits(`${values}.${componentOf(quad)}`, -2 * (quad % 4), "0x03030303u");
-    return `bytes((${pairs}) | (${movedBits(high, 2 - quad, "0x04040404u")}))`;
-  },
+  numbers: (quad, { values, high }) => `bytes(${threeBits(quad, values, high)})`,
+  packedNumbers: (quad, { values, high }) => threeBits(quad, values, high),
   scaling: twoScales(4),
   reader: ({ values, scales, high }) =>
     twoScalesReader(scales!, 4, (place, i) => {

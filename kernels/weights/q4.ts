@@ -13,7 +13,6 @@ import { VECTOR_STEP } from "./packing.ts";
 /** 4 bits, scale and minimum. */
 export const q4: WeightFormat = {
   name: "q4",
-  hasInt8Products: true,
   planes: { values: VECTOR, scales: WORD },
   ...fourBits,
   floats: { plane: "scales", exponents: TWO_HALVES },

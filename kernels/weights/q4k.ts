@@ -13,7 +13,6 @@ import { MINUS_SECOND, packNibbles, packScales, SUPER_BLOCKS } from "./super_blo
 /** 4 bits in super-blocks. */
 export const q4k: WeightFormat = {
   name: "q4k",
-  hasInt8Products: true,
   planes: { values: VECTOR, scales: WORD, superScales: SUPER_WORD },
   ...fourBits,
   floats: { plane: "superScales", exponents: TWO_HALVES },

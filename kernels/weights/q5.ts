@@ -14,7 +14,6 @@ import { VECTOR_STEP } from "./packing.ts";
 /** 5 bits, scale and minimum. */
 export const q5: WeightFormat = {
   name: "q5",
-  hasInt8Products: true,
   planes: { values: VECTOR, scales: WORD, high: WORD },
   ...fiveBits,
   floats: { plane: "scales", exponents: TWO_HALVES },

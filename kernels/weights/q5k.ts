@@ -19,7 +19,6 @@ import {
 /** 5 bits in super-blocks. */
 export const q5k: WeightFormat = {
   name: "q5k",
-  hasInt8Products: true,
   planes: { values: VECTOR, scales: WORD, superScales: SUPER_WORD, high: WORD },
   ...fiveBits,
   floats: { plane: "superScales", exponents: TWO_HALVES },

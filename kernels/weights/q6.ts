@@ -6,7 +6,7 @@
  * @module
  */
 
-import { HIGH_FUNCTIONS, movedBits, nibbleAt, nibbles } from "./affine.ts";
+import { HIGH_FUNCTIONS, movedBits, nibbleAt, nibbles, packedNibbles } from "./affine.ts";
 import { VECTOR, type WeightFormat, WORD } from "./format.ts";
 import { type PackTarget, type StoredType, VECTOR_STEP } from "./packing.ts";
 import { LOW_NIBBLES, SUPER_BLOCKS } from "./super_blocks.ts";
@@ -59,19 +59,18 @@ function packSixBits(
   packPairs({ words32: scratch, first: 32 + 8 * side, part }, high, 2 * place.scale);
 }
 
+const upperBits = (quad: number, high: string) =>
+  movedBits(`${high}.${componentOf(quad)}`, 4 - 2 * (quad % 4), "0x30303030u");
+
 /** 6 bits, a scale for each 16 weights. */
 export const q6: WeightFormat = {
   name: "q6",
-  hasInt8Products: true,
   planes: { values: VECTOR, scales: WORD, high: PAIRS },
   functions: `${HIGH_FUNCTIONS}
 ${TWO_SCALES_FUNCTION}`,
-  numbers: (quad, { values, high }) =>
-    nibbles(
-      quad,
-      values,
-      movedBits(`${high}.${componentOf(quad)}`, 4 - 2 * (quad % 4), "0x30303030u"),
-    ),
+  numbers: (quad, { values, high }) => nibbles(quad, values, upperBits(quad, high)),
+  packedNumbers: (quad, { values, high }) =>
+    `(${packedNibbles(quad, values)}) | (${upperBits(quad, high)})`,
   scaling: twoScales(32),
   reader: ({ values, scales, high }) =>
     twoScalesReader(scales!, 32, (place, i) => {

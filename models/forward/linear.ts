@@ -20,6 +20,7 @@ import { matmulGrid, type MatmulTile } from "../../kernels/matmul_tile.ts";
 import { chooseMatmul, kernelShapes } from "../../kernels/shapes.ts";
 import { paddedColumns, ROWS_PER_PANEL } from "../../kernels/weights/format.ts";
 import type { PackedWeight, WeightBlock } from "../weights/packed_weight.ts";
+import { neededRows, type RoundedRows, roundingCommands } from "./rounding.ts";
 
 /** A linear map and where its rows are. */
 export interface LinearStep {
@@ -47,6 +48,8 @@ export interface LinearStep {
   readonly norm?: InputNorm | undefined;
   /** Activation that joins the halves of a matrix of gate and up, where `canGate` allows it; none if left out. */
   readonly gate?: Activation | undefined;
+  /** Buffers for rounded input, needed where the device rounds activations. */
+  readonly rounded?: RoundedRows | undefined;
 }
 
 /** A norm by the root mean square of rows. */
@@ -85,7 +88,10 @@ export function canGate(info: DeviceInfo, weight: PackedWeight, rows: number): b
 
 function isSplit(info: DeviceInfo, weight: PackedWeight, rows: number): boolean {
   return kernelShapes(info).fuses &&
-    weight.blocks.every((block) => tileOf(info, weight, { block, rows }).variant === "split");
+    weight.blocks.every((block) => {
+      const { variant, activations } = tileOf(info, weight, { block, rows });
+      return variant === "split" && activations === undefined;
+    });
 }
 
 function tileOf(
@@ -97,12 +103,22 @@ function tileOf(
 }
 
 /**
- * Dispatches of a linear map, one per row block of its matrix.
+ * Dispatches of a linear map: its input is rounded where the device rounds activations, then multiplied.
  *
  * @param info The device; decides which variant of the kernel runs.
- * @throws {RequirementError} If the input rows are shorter than the padded columns.
+ * @throws {RequirementError} If the input rows are shorter than the padded columns, or nothing can hold them rounded.
  */
 export function linearCommands(info: DeviceInfo, step: LinearStep): Command[] {
+  return [...roundingCommands(info, [step.weight], step), ...productCommands(info, step)];
+}
+
+/**
+ * Dispatches of a linear map whose input has been rounded where it must be, one per row block of its matrix.
+ *
+ * @param info The device; decides which variant of the kernel runs.
+ * @throws {RequirementError} As {@linkcode linearCommands}.
+ */
+export function productCommands(info: DeviceInfo, step: LinearStep): Command[] {
   const { weight, rows, input, output, outputOffset = 0 } = step;
   const columns = paddedColumns(weight.columns);
   if (step.inputStride < columns || step.inputStride % 4 !== 0) {
@@ -115,11 +131,17 @@ export function linearCommands(info: DeviceInfo, step: LinearStep): Command[] {
   const { norm, gate } = step;
   return weight.blocks.map((block) => {
     const tile = tileOf(info, weight, { block, rows });
-    const buffers = { input, ...block.planes, bias: step.bias ?? input, output };
+    const isRounded = tile.activations !== undefined;
+    const buffers = {
+      ...inputBuffers(tile, step),
+      ...block.planes,
+      bias: step.bias ?? input,
+      output,
+    };
     const params = {
       rows,
       columns,
-      input_stride: step.inputStride,
+      input_stride: isRounded ? columns : step.inputStride,
       output_stride: step.outputStride,
       output_offset: outputOffset + block.firstRow,
       weight_rows: block.rows,
@@ -132,6 +154,15 @@ export function linearCommands(info: DeviceInfo, step: LinearStep): Command[] {
     const plain = { kernel: matmulKernel(weight.format, tile), buffers, params, grid };
     return dispatch(norm || gate ? fused(plain, step, tile) : plain);
   });
+}
+
+function inputBuffers(
+  { activations }: MatmulTile,
+  { input, rounded }: LinearStep,
+): Readonly<Record<string, DeviceBuffer>> {
+  if (activations === undefined) return { input };
+  const { values, scales } = neededRows(activations, rounded);
+  return { input: values, input_scales: scales };
 }
 
 /** The dispatch of a product that also normalizes its input, or joins gate and up. */

@@ -23,8 +23,9 @@ import {
   type StepShape,
   usedShare,
 } from "./forward.ts";
-import { canGate, canNorm, embeddingCommands, linearCommands, type LinearStep } from "./linear.ts";
+import { canGate, canNorm, embeddingCommands, type LinearStep, productCommands } from "./linear.ts";
 import { layerRotation, queryRotation } from "./rotation.ts";
+import { roundingCommands } from "./rounding.ts";
 import type { Projection } from "../weights/weights.ts";
 import { upOffset } from "./workspace.ts";
 
@@ -367,13 +368,15 @@ function normShape({ config, workspace }: ForwardState, rows: number): RmsNormSh
   };
 }
 
-/** Dispatches of projections that read the same rows. */
+/** Dispatches of projections that read the same rows, which are rounded once where they must be. */
 function linearStep(
-  { device }: ForwardState,
+  { device: { info }, workspace: { rounded } }: ForwardState,
   projections: readonly Projection[],
-  rows: Omit<LinearStep, keyof Projection>,
+  read: Omit<LinearStep, keyof Projection | "rounded">,
 ): Command[] {
-  return projections.flatMap((projection) =>
-    linearCommands(device.info, { ...rows, ...projection })
-  );
+  const rows = { ...read, rounded };
+  return [
+    ...roundingCommands(info, projections.map(({ weight }) => weight), rows),
+    ...projections.flatMap((projection) => productCommands(info, { ...rows, ...projection })),
+  ];
 }

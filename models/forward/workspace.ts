@@ -8,6 +8,7 @@ import type { Device, DeviceBuffer } from "../../gpu/device.ts";
 import { argmaxPartialBytes } from "../../kernels/argmax.ts";
 import { decodePartialBytes } from "../../kernels/flash_attention.ts";
 import type { ModelConfig } from "../config.ts";
+import { createRoundedRows, type RoundedRows } from "./rounding.ts";
 
 /** Sizes of a workspace. */
 export interface WorkspaceShape {
@@ -69,6 +70,8 @@ export interface Workspace extends Disposable {
   readonly best: DeviceBuffer;
   /** Scratch of decode attention whose keys are split over workgroups; absent where they are not. */
   readonly partial?: DeviceBuffer;
+  /** Activations as products read them; absent where the device does not round them. */
+  readonly rounded?: RoundedRows;
 }
 
 const padded = (columns: number) => 32 * Math.ceil(columns / 32);
@@ -118,6 +121,12 @@ export function createWorkspace(
     stride: strides.queryKeyValue,
     outputStride: strides.heads,
   });
+  const columns = Math.max(strides.hidden, strides.heads, strides.mlp);
+  const rounded = createRoundedRows(
+    device,
+    { rows: Math.max(shape.rows, shape.logitRows), columns },
+    stack,
+  );
   const buffers = {
     state: words("state", 1 + shape.sequences),
     tokens: words("tokens", shape.sequences * shape.capacity),
@@ -132,6 +141,7 @@ export function createWorkspace(
     logits: words("logits", logitRows * strides.logits),
     best: words("best logits", argmaxPartialBytes(shape.sequences) / 4),
     ...(partial > 0 && { partial: words("partial attention", partial / 4) }),
+    ...(rounded && { rounded }),
   };
   const owned = stack.move();
   return { shape, strides, ...buffers, [Symbol.dispose]: () => owned.dispose() };

@@ -1,7 +1,9 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { GpuError, RequirementError } from "../../core/check.ts";
+import { askedActivationBits } from "../../gpu/device.ts";
 import { adapterSummary, openDevice } from "../../gpu/open_device.ts";
-import { hasGpu } from "../support/gpu.ts";
+import { NEEDED_LIMITS, openGpu } from "../../gpu/webgpu_adapter.ts";
+import { gpuBackend, hasGpu } from "../support/gpu.ts";
 
 Deno.test("openDevice takes WebGPU if there is a hardware adapter, else the CPU", async () => {
   using device = await openDevice();
@@ -14,23 +16,67 @@ Deno.test("openDevice refuses a back end it does not know", async () => {
   await assertRejects(() => openDevice({ backend }), RequirementError, "current value is cuda");
 });
 
-Deno.test("openDevice with 8-bit activations names them, and refuses them elsewhere and other numbers", async () => {
+Deno.test("openDevice with 8-bit activations names them, and refuses other numbers, and twins", async () => {
   using device = await openDevice({ backend: "cpu", threads: 0, activationBits: 8 });
   const { activationBits, description } = device.info;
   assertEquals([activationBits, description], [8, "WebAssembly on the CPU, 8-bit activations"]);
   using usual = await openDevice({ backend: "cpu", threads: 0 });
   const { info } = usual;
   assertEquals([info.activationBits, info.description], [16, "WebAssembly on the CPU"]);
-  for (const backend of ["webgpu", "reference"] as const) {
-    const refused = () => openDevice({ backend, activationBits: 8 });
-    await assertRejects(
-      refused,
-      RequirementError,
-      `backend must be cpu: current value is ${backend}`,
-    );
-  }
+  const refused = () => openDevice({ backend: "reference", activationBits: 8 });
+  await assertRejects(
+    refused,
+    RequirementError,
+    "backend must be webgpu, dawn or cpu: current value is reference",
+  );
   const odd = () => openDevice({ backend: "cpu", activationBits: 4 as 8 });
   await assertRejects(odd, RequirementError, "activationBits must be one of 16, 8");
+});
+
+Deno.test({
+  name: "openDevice rounds activations on WebGPU only if asked, and names it",
+  ignore: !hasGpu,
+  async fn() {
+    using usual = await openDevice({ backend: gpuBackend });
+    assertEquals(usual.info.activationBits, undefined);
+    assertEquals(askedActivationBits(usual.info), undefined);
+    for (const activationBits of [8, 16] as const) {
+      using device = await openDevice({ backend: gpuBackend, activationBits });
+      const { info } = device;
+      assertEquals(
+        info.description,
+        `${usual.info.description}, ${activationBits}-bit activations`,
+      );
+      assertEquals([info.activationBits, askedActivationBits(info)], [
+        activationBits,
+        activationBits,
+      ]);
+    }
+    const odd = () => openDevice({ backend: gpuBackend, activationBits: 4 as 8 });
+    await assertRejects(odd, RequirementError, "activationBits must be one of 16, 8");
+  },
+});
+
+Deno.test("openGpu() names what an adapter lacks for rounded activations", async () => {
+  const limits = NEEDED_LIMITS;
+  const info = { vendor: "", architecture: "", device: "old", description: "" };
+  const adapter = { info, limits, features: new Set(["timestamp-query"]) } as unknown as GPUAdapter;
+  const open = (activationBits: 8 | 16, wgslLanguageFeatures?: ReadonlySet<string>) =>
+    openGpu({
+      requestAdapter: () => Promise.resolve(adapter),
+      ...(wgslLanguageFeatures && { wgslLanguageFeatures }),
+    }, { activationBits });
+  const refused = async (...given: Parameters<typeof open>) =>
+    (await assertRejects(() => open(...given), GpuError)).message;
+  assertEquals(
+    await refused(16),
+    "Cannot use old with 16-bit activations: it must offer shader-f16: current features are timestamp-query: leave out activation bits, or choose the device cpu",
+  );
+  assertEquals(
+    await refused(8),
+    "Cannot use old with 8-bit activations: it must offer packed_4x8_integer_dot_product: current features are none: leave out activation bits, or choose the device cpu",
+  );
+  assertMatch(await refused(8, new Set(["pointer_composite_access"])), /pointer_composite_access:/);
 });
 
 Deno.test("8-bit activations say what is missing where WebAssembly has no relaxed SIMD", async () => {

@@ -21,7 +21,7 @@ import {
 } from "./matmul_cases.ts";
 
 const device = new CpuDevice({ threads: 0, activationBits: 8 });
-const formats = WEIGHT_FORMATS.filter(({ hasInt8Products }) => hasInt8Products);
+const formats = WEIGHT_FORMATS.filter(({ packedNumbers }) => packedNumbers);
 
 /** Output of the twin; its sums are rounded to 32 bits at the end only. */
 function expectedOutput(run: ReturnType<typeof runOf>["run"], format: WeightFormat): Float32Array {
@@ -84,7 +84,7 @@ Deno.test("products of 8-bit activations are the same with any number of threads
 });
 
 Deno.test("formats without products of 8-bit activations compute the same with and without the flag", async () => {
-  for (const format of WEIGHT_FORMATS.filter(({ hasInt8Products }) => !hasInt8Products)) {
+  for (const format of WEIGHT_FORMATS.filter(({ packedNumbers }) => !packedNumbers)) {
     for (const rows of [1, 5]) {
       const size = { rows, columns: allowedColumns(format, 256), weightRows: 19 };
       const { kernel, run } = runOf(format, portable, size);

@@ -1,6 +1,12 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { RequirementError } from "../../core/check.ts";
-import { tileName, workgroupBytes } from "../../kernels/matmul_tile.ts";
+import {
+  groupWeightRows,
+  subgroupGrid,
+  tileName,
+  workgroupBytes,
+} from "../../kernels/matmul_tile.ts";
+import { matrixTiles } from "../../kernels/rounded_shapes.ts";
 import {
   type AdapterFeatures,
   chooseMatmul,
@@ -9,6 +15,7 @@ import {
   productBucket,
   productThreadCount,
   productTiles,
+  roundedActivations,
   SHAPES,
 } from "../../kernels/shapes.ts";
 
@@ -78,12 +85,12 @@ Deno.test("prompts on a GPU take tiles of workgroup memory as far as it goes", (
 Deno.test("productTiles() leaves out what does not fit, and always leaves something", () => {
   for (const { kind } of SHAPES.filter(({ kind }) => kind !== "software8")) {
     for (const rows of [1, 2, 4, 5, 8, 9, 32, 33, 64, 65, 5000]) {
-      const tiles = productTiles({ ...GUARANTEED, shapes: { kind } }, rows);
+      const tiles = productTiles({ ...GUARANTEED, shapes: { kind } }, { rows });
       assert(tiles.length > 0, `${kind}, ${rows} rows`);
       for (const tile of tiles) assert(workgroupBytes(tile) <= 16384 && tile.threads <= 256);
     }
   }
-  assertThrows(() => productTiles(HARDWARE, 0), RequirementError, "rows");
+  assertThrows(() => productTiles(HARDWARE, { rows: 0 }), RequirementError, "rows");
 });
 
 Deno.test("chooseMatmul() takes the tile that was fastest when products like this were timed", () => {
@@ -97,6 +104,83 @@ Deno.test("chooseMatmul() takes the tile that was fastest when products like thi
   // A tile of another kind of adapter, or of none, is not taken.
   const foreign = { ...HARDWARE, shapes: { products: { [bucket]: "subgroup_4x4x8" } } };
   assertEquals(tileName(chooseMatmul(foreign, size)), "split_4x2x256");
+});
+
+/** What an H200 may report through Dawn, beside matrices that products cannot use. */
+const MATRICES: AdapterFeatures = {
+  ...HARDWARE,
+  backend: "dawn",
+  activationBits: 16,
+  subgroupMatrices: [
+    { M: 16, N: 8, K: 16, componentType: "f16", resultComponentType: "f16" },
+    { M: 16, N: 8, K: 16, componentType: "f16", resultComponentType: "f32" },
+    { M: 16, N: 16, K: 16, componentType: "f16", resultComponentType: "f32" },
+    { M: 16, N: 16, K: 32, componentType: "i8", resultComponentType: "i32" },
+  ],
+};
+
+Deno.test("activations are rounded on WebGPU where it was asked for, and integers of 8 bits where a format has them", () => {
+  const kindOf = (features: AdapterFeatures, format?: string) =>
+    roundedActivations(features, format);
+  for (const backend of ["webgpu", "dawn"] as const) {
+    assertEquals(kindOf({ ...HARDWARE, backend }), undefined);
+    assertEquals(kindOf({ ...HARDWARE, backend, activationBits: 16 }, "q8"), "f16");
+    assertEquals(kindOf({ ...HARDWARE, backend, activationBits: 8 }, "q4k"), "int8");
+    assertEquals(kindOf({ ...HARDWARE, backend, activationBits: 8 }, "q8"), undefined);
+  }
+  // Tiles mean nothing to the CPU device, which rounds by itself.
+  for (const activationBits of [8, 16] as const) {
+    assertEquals(kindOf({ ...HARDWARE, backend: "cpu", activationBits }, "q4k"), undefined);
+  }
+});
+
+Deno.test("rounded products have tiles for any number of rows, which start enough threads on a GPU", () => {
+  for (const activationBits of [8, 16] as const) {
+    for (const adapter of [GUARANTEED, HARDWARE, MATRICES]) {
+      const features = { ...adapter, backend: "dawn" as const, activationBits };
+      for (const weightRows of OUTPUTS) {
+        for (const rows of [1, 2, 4, 5, 8, 9, 32, 33, 64, 65, 128, 129, 2048]) {
+          const size = { rows, weightRows, format: "q4k" };
+          const tile = chooseMatmul(features, size);
+          const threads = productThreadCount(tile, size);
+          assert(threads >= 16_000, `${tileName(tile)} of ${rows} x ${weightRows}: ${threads}`);
+          assertEquals(tile.activations, activationBits === 8 ? "int8" : "f16");
+        }
+      }
+    }
+  }
+});
+
+Deno.test("the largest matrices of halves with sums of 32 bits are taken for more than 32 rows", () => {
+  const nameOf = (features: AdapterFeatures, rows: number, weightRows = 18944) =>
+    tileName(chooseMatmul(features, { rows, weightRows, format: "q6" }));
+  assertEquals(nameOf(MATRICES, 2048), "matrix_128x64_16x16x16_4x32");
+  assertEquals(nameOf(MATRICES, 64), "matrix_64x64_16x16x16_4x32");
+  assertEquals(nameOf(MATRICES, 64, 3584), "matrix_64x16_16x16x16_4x32");
+  assertEquals(nameOf(MATRICES, 32), "split_16x1x256_f16");
+  const { subgroupMatrices: _, ...none } = MATRICES;
+  assertEquals(nameOf(none, 2048), "tiled_64x64_4x4_f16");
+  const halves = MATRICES.subgroupMatrices!.slice(0, 1);
+  assertEquals(nameOf({ ...MATRICES, subgroupMatrices: halves }, 2048), "tiled_64x64_4x4_f16");
+  // Lanes that may be of several numbers cannot be told apart by their thread.
+  assertEquals(nameOf({ ...MATRICES, subgroupSize: 0 }, 2048), "tiled_64x64_4x4_f16");
+  const { activationBits: __, ...exact } = MATRICES;
+  assertEquals(nameOf(exact, 2048), "tiled_128x64_8x4");
+});
+
+Deno.test("subgroups share the outputs of a matrix tile without a rest, whatever the matrices", () => {
+  for (const [M, N, K] of [[8, 8, 8], [16, 16, 16], [16, 8, 16], [8, 16, 16], [8, 32, 16]]) {
+    for (const lanes of [4, 8, 16, 32, 64]) {
+      const shape = { M: M!, N: N!, K: K!, componentType: "f16", resultComponentType: "f32" };
+      for (const tile of matrixTiles({ subgroupMatrices: [shape], subgroupSize: lanes }, 100)) {
+        const { across, along } = subgroupGrid(tile);
+        assertEquals(across * along * lanes, tile.threads, tileName(tile));
+        assertEquals(tile.rows % (M! * along), 0, tileName(tile));
+        assertEquals(groupWeightRows(tile) % (N! * across), 0, tileName(tile));
+        assertEquals(tile.threads % 8, 0);
+      }
+    }
+  }
 });
 
 Deno.test("tiles of the table have names of their own", () => {

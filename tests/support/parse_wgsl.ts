@@ -65,8 +65,9 @@ function storageBindings(code: string): [string, string][] {
   });
 }
 
-/** Scalar type inside `array<vec4<f32>>`, `array<vec4f>`, `array<atomic<u32>>` and the like. */
+/** Scalar type inside `array<vec4<f32>>`, `array<vec4f>`, `array<atomic<u32>>` and the like; halves count as words. */
 function elementFamily(type: string): string {
+  if (/\bvec4<f16>/.test(type)) return "u32";
   const element = /(f32|u32|i32|vec[234]([fui]))/.exec(type);
   if (element === null) throw new Error(`Elements must be f32 or u32: current type is ${type}`);
   return element[2] === undefined ? element[1]! : `${element[2]}32`;

@@ -7,7 +7,7 @@
  * @module
  */
 
-import type { Kernel } from "../../gpu/kernel.ts";
+import { type Kernel, WGSL_EXTENSIONS } from "../../gpu/kernel.ts";
 import * as everything from "../../kernels/mod.ts";
 
 /** Dawn aborts the process once its entry object has been collected. */
@@ -43,14 +43,16 @@ async function main(): Promise<number> {
   const dawn = await loadDawn();
   if (!dawn) return 3;
   Object.assign(globalThis, dawn.globals);
-  const gpu = dawn.create(["backend=null"]);
+  const gpu = dawn.create(["backend=null", "enable-dawn-features=allow_unsafe_apis"]);
   held.push(gpu);
   const adapter = await gpu.requestAdapter();
-  const device = await adapter!.requestDevice({ requiredFeatures: ["subgroups"] });
+  const requiredFeatures = ["subgroups", ...Object.values(WGSL_EXTENSIONS)] as GPUFeatureName[];
+  const device = await adapter!.requestDevice({ requiredFeatures });
   const problems: Record<string, string[]> = {};
-  for (const { name, wgsl, subgroupSize } of allKernels()) {
+  for (const { name, wgsl, subgroupSize, extensions = [] } of allKernels()) {
     device.pushErrorScope("validation");
-    const code = subgroupSize === undefined ? wgsl : `enable subgroups;\n${wgsl}`;
+    const enabled = [...(subgroupSize === undefined ? [] : ["subgroups"]), ...extensions];
+    const code = enabled.map((extension) => `enable ${extension};\n`).join("") + wgsl;
     const { messages } = await device.createShaderModule({ code }).getCompilationInfo();
     await device.popErrorScope();
     problems[name] = messages.filter(({ type }) => type !== "info")
