@@ -23,7 +23,7 @@ import {
   type AttentionPhase,
   attentionTileName,
   attentionTiles,
-} from "../kernels/attention_shape.ts";
+} from "../kernels/attention_tile.ts";
 import { chooseMatmul, kernelShapes, productBucket, productTiles } from "../kernels/shapes.ts";
 import { columnStep, type WeightFormat } from "../kernels/weights/format.ts";
 import { WEIGHT_FORMATS } from "../kernels/weights/mod.ts";

@@ -11,7 +11,7 @@ import {
   attentionTileName,
   attentionTiles,
   type AttentionUse,
-} from "../kernels/attention_shape.ts";
+} from "../kernels/attention_tile.ts";
 import { type AdapterFeatures, type AttentionTile, kernelShapes } from "../kernels/shapes.ts";
 import { type AttentionCase, AttentionLayer } from "./attention_layer.ts";
 import { checkResult, repeated, timeInTurns, type Work } from "./timing.ts";

@@ -13,22 +13,16 @@ import { type Command, dispatch, type DispatchBuffers } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
 import { columnsCode } from "./attention_cpu.ts";
 import wgsl from "./attention_columns.wgsl" with { type: "text" };
+import { rowPlace, rowScores } from "./attention_reference.ts";
 import {
   ATTENTION_INPUTS,
   ATTENTION_PARAMS,
-  type AttentionContract,
   attentionParams,
   type AttentionShape,
-  attentionText,
   type AttentionVariant,
-  type Broadcast,
-  broadcastOf,
-  rowPlace,
-  rowScores,
-  sharedConstants,
-  sharedTile,
-  variantOf,
 } from "./attention_shape.ts";
+import { type AttentionContract, attentionText, variantOf } from "./attention_text.ts";
+import { type Broadcast, broadcastOf, sharedConstants, sharedTile } from "./attention_tile.ts";
 import type { AdapterFeatures } from "./shapes.ts";
 import sharedWgsl from "./shared_columns.wgsl" with { type: "text" };
 import sharedRows from "./shared_rows.wgsl" with { type: "text" };

@@ -15,28 +15,29 @@ import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
 import { decodeCode, flashCode } from "./attention_cpu.ts";
 import { decodeAttentionMerge, mergedRows } from "./attention_merge.ts";
 import {
-  ATTENTION_INPUTS,
-  ATTENTION_PARAMS,
-  type AttentionContract,
-  attentionParams,
-  type AttentionShape,
-  attentionText,
-  type AttentionVariant,
-  broadcastOf,
-  chooseAttention,
   headStart,
-  type LaneUse,
   logSumExp,
   rowPlace,
   rowScores,
+  slotOf,
+  unpackStored,
+} from "./attention_reference.ts";
+import {
+  ATTENTION_INPUTS,
+  ATTENTION_PARAMS,
+  attentionParams,
+  type AttentionShape,
+  type AttentionVariant,
+  type LaneUse,
+} from "./attention_shape.ts";
+import { type AttentionContract, attentionText, sinkBinding, variantOf } from "./attention_text.ts";
+import {
+  broadcastOf,
+  chooseAttention,
   sharedBytes,
   sharedConstants,
   sharedTile,
-  sinkBinding,
-  slotOf,
-  unpackStored,
-  variantOf,
-} from "./attention_shape.ts";
+} from "./attention_tile.ts";
 import wgsl from "./flash_attention.wgsl" with { type: "text" };
 import type { AdapterFeatures } from "./shapes.ts";
 import sharedWgsl from "./shared_attention.wgsl" with { type: "text" };

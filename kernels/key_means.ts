@@ -8,7 +8,8 @@
 import { checkInteger } from "../core/check.ts";
 import { type Command, dispatch, type DispatchBuffers } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
-import { type KvFormat, unpackStored } from "./attention_shape.ts";
+import { unpackStored } from "./attention_reference.ts";
+import type { KvFormat } from "./attention_shape.ts";
 import { CPU_MODULE } from "./cpu_module.ts";
 import wgsl from "./key_means.wgsl" with { type: "text" };
 

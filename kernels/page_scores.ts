@@ -8,7 +8,8 @@
 import { checkInteger } from "../core/check.ts";
 import { type Command, dispatch, type DispatchBuffers } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
-import { type AttentionRule, unpackStored } from "./attention_shape.ts";
+import { unpackStored } from "./attention_reference.ts";
+import type { AttentionRule } from "./attention_shape.ts";
 import { CPU_MODULE } from "./cpu_module.ts";
 import { checkPages, type PageSize } from "./page_bounds.ts";
 import wgsl from "./page_scores.wgsl" with { type: "text" };

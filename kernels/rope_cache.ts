@@ -8,7 +8,8 @@
 import { checkInteger, RequirementError } from "../core/check.ts";
 import { type Command, dispatch, type DispatchBuffers } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
-import { type AttentionShape, rowPlace, unpackStored } from "./attention_shape.ts";
+import { rowPlace, unpackStored } from "./attention_reference.ts";
+import type { AttentionShape } from "./attention_shape.ts";
 import { CPU_MODULE } from "./cpu_module.ts";
 import wgsl from "./rope_cache.wgsl" with { type: "text" };
 

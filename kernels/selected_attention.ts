@@ -27,16 +27,11 @@ import {
 import {
   attentionParams,
   type AttentionShape,
-  attentionText,
   type AttentionVariant,
-  broadcastOf,
   type LaneUse,
-  sharedBytes,
-  sharedConstants,
-  sharedTile,
-  sinkBinding,
-  variantOf,
 } from "./attention_shape.ts";
+import { attentionText, sinkBinding, variantOf } from "./attention_text.ts";
+import { broadcastOf, sharedBytes, sharedConstants, sharedTile } from "./attention_tile.ts";
 import { flashTile, keyValueBytes } from "./flash_attention.ts";
 import {
   attendInSplits,

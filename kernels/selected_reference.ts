@@ -6,14 +6,9 @@
 
 import type { KernelRun } from "../gpu/kernel.ts";
 import { BROKEN_PART, PART_HEADER } from "./attention_merge.ts";
-import {
-  ATTENTION_INPUTS,
-  type AttentionContract,
-  type AttentionVariant,
-  rowPlace,
-  scoreOf,
-  unpackStored,
-} from "./attention_shape.ts";
+import { rowPlace, scoreOf, unpackStored } from "./attention_reference.ts";
+import { ATTENTION_INPUTS, type AttentionVariant } from "./attention_shape.ts";
+import type { AttentionContract } from "./attention_text.ts";
 import { combineMarginal, MARGINAL_MODES } from "./marginal.ts";
 import { listOf, type SelectionEntries } from "./selection_list.ts";
 

@@ -8,7 +8,8 @@
 import { checkInteger } from "../core/check.ts";
 import { type Command, dispatch, type DispatchBuffers } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelContract, type KernelRun } from "../gpu/kernel.ts";
-import { type AttentionRule, broadcastOf, layoutOf } from "./attention_shape.ts";
+import type { AttentionRule } from "./attention_shape.ts";
+import { broadcastOf, layoutOf } from "./attention_tile.ts";
 import { CPU_MODULE } from "./cpu_module.ts";
 import {
   checkSketch,

@@ -9,20 +9,15 @@ import { checkInteger } from "../core/check.ts";
 import { type BufferWindow, type Command, type DeviceBuffer, dispatch } from "../gpu/device.ts";
 import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
 import { softmaxSumsCode } from "./attention_cpu.ts";
+import { logSumExp, rowPlace, rowScores } from "./attention_reference.ts";
 import {
   ATTENTION_INPUTS,
   ATTENTION_PARAMS,
-  type AttentionContract,
   attentionParams,
   type AttentionShape,
-  attentionText,
   type AttentionVariant,
-  logSumExp,
-  rowPlace,
-  rowScores,
-  sinkBinding,
-  variantOf,
 } from "./attention_shape.ts";
+import { type AttentionContract, attentionText, sinkBinding, variantOf } from "./attention_text.ts";
 import wgsl from "./softmax_sums.wgsl" with { type: "text" };
 
 /** Rows that are summed by themselves, so that several workgroups or threads can share a head. */

@@ -12,7 +12,7 @@ import { writeFileAtomic } from "../../core/atomic_file.ts";
 import { sha256 } from "../../core/hash.ts";
 import type { Backend, ShapeChoice } from "../../gpu/device.ts";
 import { type AdapterSummary, adapterSummary } from "../../gpu/open_device.ts";
-import { attentionTileName } from "../../kernels/attention_shape.ts";
+import { attentionTileName } from "../../kernels/attention_tile.ts";
 import { flashAttentionSamples } from "../../kernels/flash_attention.ts";
 import { matmulSamples } from "../../kernels/matmul.ts";
 import { selectedAttentionSamples } from "../../kernels/selected_attention.ts";

@@ -7,7 +7,7 @@ import {
   attentionTiles,
   type AttentionUse,
   chooseAttention,
-} from "../../kernels/attention_shape.ts";
+} from "../../kernels/attention_tile.ts";
 import { decodeSplits } from "../../kernels/flash_attention.ts";
 import { readShapes } from "../../experiments/runner/tuned_shapes.ts";
 import { tileName } from "../../kernels/matmul_tile.ts";

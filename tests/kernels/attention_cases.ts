@@ -6,6 +6,7 @@
 
 import { packFloat16 } from "../../core/float16.ts";
 import { seededRandom } from "../../core/random.ts";
+import { logSumExp, rowScores } from "../../kernels/attention_reference.ts";
 import {
   type AttentionLayout,
   attentionParams,
@@ -13,8 +14,6 @@ import {
   type AttentionShape,
   type KvFormat,
   type LaneUse,
-  logSumExp,
-  rowScores,
 } from "../../kernels/attention_shape.ts";
 import type { AdapterFeatures } from "../../kernels/shapes.ts";
 import type { Kernel, KernelArrays, KernelContract } from "../../gpu/kernel.ts";
