@@ -1,18 +1,17 @@
 /**
- * Scores in docs/results.md against the committed answers that they come from.
+ * Scores in documents against the committed answers that they come from.
  *
  * @module
  */
 
 import { assert, assertEquals } from "@std/assert";
 import type { EvaluationSummary } from "../evaluation/folder.ts";
-import { tableRows } from "./support/stored_numbers.ts";
+import { scoreTables } from "./support/score_tables.ts";
 
-const DOCUMENT = "docs/results.md";
 const FOLDER = new URL("../results/evaluation/qwen2.5-coder-1.5b_0.5b/", import.meta.url);
-
-/** Tables by the beginning of their first heading, `TASK, N items`. */
-const TASKS: Readonly<Record<string, string>> = { RULER: "ruler", GSM8K: "gsm8k" };
+const summary: EvaluationSummary = JSON.parse(
+  await Deno.readTextFile(new URL("evaluation.json", FOLDER)),
+);
 
 /** Rows by what evaluations call them. */
 const SETTINGS: Readonly<Record<string, string>> = {
@@ -29,36 +28,38 @@ const SETTINGS: Readonly<Record<string, string>> = {
 
 const percent = (share: number) => (100 * share).toFixed(0);
 
-const summary = JSON.parse(
-  await Deno.readTextFile(new URL("evaluation.json", FOLDER)),
-) as EvaluationSummary;
+/** Score with its interval, and the mean length of answers, as tables show them. */
+function shown(task: string, setting: string, ratio: number): { text: string; items: number } {
+  const cell = summary.cells.find(({ budget, ...cell }) =>
+    cell.task === task && cell.setting === setting &&
+    "ratio" in budget && [ratio, 1].includes(budget.ratio)
+  );
+  assert(cell, `${setting} at ${ratio}`);
+  const { score: { value, low, high }, tokens, items } = cell;
+  const interval = `[${percent(low)}, ${percent(high)}]`;
+  return { text: `${percent(value)} % ${interval}, ${tokens.toFixed(0)}`, items };
+}
 
-for (const [title, task] of Object.entries(TASKS)) {
-  Deno.test(`${DOCUMENT}: scores of ${title} are those of the committed answers`, () => {
-    const heading = new RegExp(`^\\| (${title}, (\\d+) items) `, "m")
-      .exec(Deno.readTextFileSync(new URL(`../${DOCUMENT}`, import.meta.url)));
-    assert(heading, `${DOCUMENT} has no table of ${title}`);
-    const [headings, , ...rows] = tableRows({ document: DOCUMENT, heading: heading[1]! });
-    assertEquals(rows.length, Object.keys(SETTINGS).length);
-    for (const [name, ...cells] of rows) {
-      const setting = SETTINGS[name!];
-      assert(setting, `${name} is no row of scores`);
-      for (const [index, shown] of cells.entries()) {
-        const ratio = Number(/^\d+/.exec(headings![index + 1]!)![0]) / 100;
-        const cell = summary.cells.find((cell) =>
-          cell.task === task && cell.setting === setting &&
-          ("ratio" in cell.budget && (cell.budget.ratio === ratio || cell.budget.ratio === 1))
-        );
-        assert(cell, `${name} at ${ratio}`);
-        assert(cell.items >= Number(heading[2]), `${name} at ${ratio} has ${cell.items} items`);
-        const { value, low, high } = cell.score;
-        const length = cell.tokens.toFixed(0);
-        assertEquals(
-          shown,
-          `${percent(value)} % [${percent(low)}, ${percent(high)}], ${length}`,
-          `${name} at ${ratio}`,
-        );
+for (const [document, count] of [["docs/results.md", 2], ["README.md", 1]] as const) {
+  Deno.test(`${document}: graded scores are those of the committed answers`, () => {
+    const tables = scoreTables(document);
+    assertEquals(tables.length, count);
+    for (const { task, items, ratios, rows } of tables) {
+      for (const [name, ...cells] of rows) {
+        const setting = SETTINGS[name!];
+        assert(setting, `${name} is no row of scores`);
+        cells.forEach((cell, index) => {
+          const expected = shown(task, setting, ratios[index]!);
+          assertEquals(cell, expected.text, `${name} at ${ratios[index]}`);
+          assert(expected.items >= items, `${name} has ${expected.items} items`);
+        });
       }
     }
   });
 }
+
+Deno.test("docs/results.md: tables of graded scores have a row for each policy and control", () => {
+  for (const { rows } of scoreTables("docs/results.md")) {
+    assertEquals(rows.map(([name]) => name).sort(), Object.keys(SETTINGS).sort());
+  }
+});
