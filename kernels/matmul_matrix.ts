@@ -16,15 +16,9 @@ import {
   MATRIX_STRIDE,
   range,
   subgroupGrid,
-} from "./matmul_tile.ts";
-import {
-  fetchedInput,
-  fetchedWeights,
-  partRows,
-  stepsOf,
-  type Store,
   type TilePart,
-} from "./matmul_tiled.ts";
+} from "./matmul_tile.ts";
+import { fetchedInput, fetchedWeights, partRows, stepsOf, type Store } from "./matmul_tiled.ts";
 import { BLOCK_COLUMNS } from "./weights/format.ts";
 
 /** Matrices are loaded from arrays of scalars. */

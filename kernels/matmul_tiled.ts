@@ -9,7 +9,13 @@
  * @module
  */
 
-import { groupWeightRows, type MatmulTile, range, stepColumns } from "./matmul_tile.ts";
+import {
+  groupWeightRows,
+  type MatmulTile,
+  range,
+  stepColumns,
+  type TilePart,
+} from "./matmul_tile.ts";
 import { bytePart, byteScalePart, multiplyBytes } from "./matmul_tiled_int8.ts";
 import {
   BLOCK_COLUMNS,
@@ -18,27 +24,6 @@ import {
   quadWeights,
   type WeightFormat,
 } from "./weights/format.ts";
-
-/** What the threads of a workgroup load together in a step. */
-export interface TilePart {
-  /** Variable in workgroup memory. */
-  readonly name: string;
-  /** Type of its elements. */
-  readonly type: string;
-  /** Prefix of the names of registers. */
-  readonly prefix: string;
-  /** Whether rows are those of activations; else of weights. */
-  readonly isInput: boolean;
-  /** How many a row has in a step. */
-  readonly elements: number;
-  /**
-   * Expression for an element.
-   *
-   * @param from Name of a number: the row times its blocks, of weights the row panel times its blocks.
-   * @param place Expressions for the block, and for the element in it.
-   */
-  fetched(from: string, place: { readonly block: string; readonly element: string }): string;
-}
 
 /** A register that goes into one of the two buffers. */
 export interface Stored {

@@ -7,8 +7,7 @@
  * @module
  */
 
-import { groupWeightRows, type MatmulTile, range } from "./matmul_tile.ts";
-import type { TilePart } from "./matmul_tiled.ts";
+import { groupWeightRows, type MatmulTile, range, type TilePart } from "./matmul_tile.ts";
 import { blockScale, quadVector, type WeightFormat } from "./weights/format.ts";
 
 /** Integers of half a block. */

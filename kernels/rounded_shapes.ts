@@ -60,6 +60,9 @@ export const MATRIX_SHARE = 2;
 /** Subgroups of a workgroup. */
 const MATRIX_SUBGROUPS = 4;
 
+/** Most matrices of outputs that a subgroup holds: more take registers, and their products are written out one by one. */
+const MOST_MATRICES = 16;
+
 /** Outputs of a workgroup of matrices: activation rows and weight rows. */
 const MATRIX_OUTPUTS = [[128, 64], [64, 64], [64, 32], [64, 16]] as const;
 
@@ -100,15 +103,16 @@ export function matrixTiles(
   return shapes.flatMap(({ M, N, K }) =>
     MATRIX_OUTPUTS.filter(([most]) => most <= 64 || rows > 64)
       .map((size) => matrixTile({ M, N, K, lanes }, size))
-      .filter(isDivisible)
+      .filter(isShared)
   );
 }
 
-/** Whether subgroups share the outputs of a tile without a rest. */
-function isDivisible(tile: MatmulTile): boolean {
+/** Whether subgroups share the outputs of a tile without a rest, and hold what each of them computes. */
+function isShared(tile: MatmulTile): boolean {
   const { M, N, K, lanes } = tile.matrix!;
   const { across, along } = subgroupGrid(tile);
-  return lanes > 0 && tile.rows % (M * along) === 0 &&
+  const matrices = tile.rows * groupWeightRows(tile) / (MATRIX_SUBGROUPS * M * N);
+  return lanes > 0 && matrices <= MOST_MATRICES && tile.rows % (M * along) === 0 &&
     groupWeightRows(tile) % (N * across) === 0 && BLOCK_COLUMNS % K === 0;
 }
 
@@ -119,5 +123,5 @@ export const MATRIX_SAMPLES: readonly MatmulTile[] = ([
   [8, 16, 16, 16],
   [16, 16, 16, 32],
 ] as const).flatMap(([M, N, K, lanes]) =>
-  MATRIX_OUTPUTS.map((size) => matrixTile({ M, N, K, lanes }, size))
+  MATRIX_OUTPUTS.map((size) => matrixTile({ M, N, K, lanes }, size)).filter(isShared)
 );
