@@ -11,7 +11,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 apt-get download -qq chromium-common libvulkan1 2>/dev/null
-for package in *.deb; do dpkg -x "$package" root; done
+for package in *.deb; do dpkg -x "$package" unpacked; done
 npm install --silent --no-audit --no-fund webgpu@0.6.2
 cat > run.mjs <<'JS'
 import { performance } from "node:perf_hooks";
@@ -57,7 +57,7 @@ await device.queue.onSubmittedWorkDone();
 await tell("mapAsync", () => result.mapAsync(GPUMapMode.READ));
 process.exit(0);
 JS
-export LD_LIBRARY_PATH=$PWD/root/usr/lib/x86_64-linux-gnu VK_ICD_FILENAMES=$PWD/root/usr/lib/chromium/vk_swiftshader_icd.json
+export LD_LIBRARY_PATH=$PWD/unpacked/usr/lib/x86_64-linux-gnu VK_ICD_FILENAMES=$PWD/unpacked/usr/lib/chromium/vk_swiftshader_icd.json
 node run.mjs 2> log.txt | tee seen.txt
 diff seen.txt - <<'TXT'
 onSubmittedWorkDone: utilisation 1.0
