@@ -6,8 +6,8 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { cheaperSmall } from "../../experiments/cheaper_small.ts";
-import type { ExperimentContext, ExperimentText } from "../../experiments/experiment.ts";
-import { fakeContext, fakeModel } from "./fake_models.ts";
+import type { ExperimentContext } from "../../experiments/experiment.ts";
+import { fakeContext, fakeModel, withManyTexts } from "./fake_models.ts";
 import { runAll } from "./fake_runs.ts";
 
 function context(isDefaultPair: boolean): ExperimentContext {
@@ -15,20 +15,7 @@ function context(isDefaultPair: boolean): ExperimentContext {
   const small = fakeModel("Small", { layers: 6, queryHeads: 2, kvHeads: 1, seed: 2 });
   const other = fakeModel("Other", { layers: 3, queryHeads: 2, kvHeads: 1, seed: 3 });
   const base = fakeContext({ large, small }, { isDefaultPair, words: 420 });
-  return {
-    ...base,
-    ...(!isDefaultPair && { other }),
-    async texts(name, limit) {
-      const known = await base.texts(name, 300);
-      return Array.from({ length: Math.min(limit, 900) }, (_, index): ExperimentText => ({
-        ...known[index % known.length]!,
-        id: `${name}/${index}`,
-        group: name === "microworld" ? `task ${index % 7}` : name,
-        text: `number ${index} ${known[index % known.length]!.text}`,
-        ...(name === "microworld" && { answer: " sun moon river stone." }),
-      }));
-    },
-  };
+  return withManyTexts({ ...base, ...(!isDefaultPair && { other }) });
 }
 
 for (const isDefaultPair of [true, false]) {

@@ -3,8 +3,8 @@ import { RequirementError } from "../../core/check.ts";
 import { memorySettings, type MemoryText } from "../../experiments/decoded/memory_cells.ts";
 import { MemorySummary, shareOf } from "../../experiments/decoded/memory_summary.ts";
 import { equalMemory } from "../../experiments/equal_memory.ts";
-import type { ExperimentContext, ExperimentText } from "../../experiments/experiment.ts";
-import { fakeContext, fakeModel } from "./fake_models.ts";
+import type { ExperimentContext } from "../../experiments/experiment.ts";
+import { fakeContext, fakeModel, withManyTexts } from "./fake_models.ts";
 import { runAll } from "./fake_runs.ts";
 
 /** A small model with a quarter of the large one's cache and weights that exceed all of it; texts are long enough for the prompts that are wanted. */
@@ -13,20 +13,7 @@ function context(isDefaultPair: boolean, settings?: readonly string[]): Experime
   const sizes = { layers: 2, queryHeads: 2, kvHeads: 1, seed: 2 };
   const small = { ...fakeModel("Small", sizes), fileTensorBytes: 1e6 };
   const base = fakeContext({ large, small }, { isDefaultPair, words: 420 });
-  return {
-    ...base,
-    ...(settings && { settings }),
-    async texts(name, limit) {
-      const known = await base.texts(name, 300);
-      return Array.from({ length: Math.min(limit, 900) }, (_, index): ExperimentText => ({
-        ...known[index % known.length]!,
-        id: `${name}/${index}`,
-        group: name === "microworld" ? `task ${index % 7}` : name,
-        text: `number ${index} ${known[index % known.length]!.text}`,
-        ...(name === "microworld" && { answer: " sun moon river stone." }),
-      }));
-    },
-  };
+  return withManyTexts({ ...base, ...(settings && { settings }) });
 }
 
 for (const isDefaultPair of [true, false]) {

@@ -228,3 +228,20 @@ function fakeDrop(
   }
   return sums;
 }
+
+/** A context with at most 900 texts of a name, all different, long enough for prompts and of several groups. */
+export function withManyTexts(context: ExperimentContext): ExperimentContext {
+  return {
+    ...context,
+    async texts(name, limit) {
+      const known = await context.texts(name, 300);
+      return Array.from({ length: Math.min(limit, 900) }, (_, index): ExperimentText => ({
+        ...known[index % known.length]!,
+        id: `${name}/${index}`,
+        group: name === "microworld" ? `task ${index % 7}` : name,
+        text: `number ${index} ${known[index % known.length]!.text}`,
+        ...(name === "microworld" && { answer: " sun moon river stone." }),
+      }));
+    },
+  };
+}

@@ -7,6 +7,7 @@
 import { createPolicy, type PolicyOptions } from "../../../cache/policy_options.ts";
 import type { Selection } from "../../../cache/policy.ts";
 import type { SmallModelCut } from "../../../decoding/scoring/small_model.ts";
+import type { PairMatchOptions } from "../../../decoding/scoring/head_matching.ts";
 import type { ModelPair, PolicyMemory } from "../../../decoding/engine/types.ts";
 import { PolicySession } from "../../../decoding/engine/policy_session.ts";
 import { someTokens } from "../../support/embedded_model.ts";
@@ -29,8 +30,8 @@ export interface SmallModelRun {
   readonly score?: PolicyOptions["score"];
   /** Where tokens are kept. */
   readonly store?: "resident" | "tiered";
-  /** Small heads that may be matched. */
-  readonly allowedHeads?: readonly number[];
+  /** How heads are matched. */
+  readonly match?: PairMatchOptions;
 }
 
 /** Logits and selections of each step, and bytes at the end. */
@@ -51,14 +52,14 @@ export interface SmallModelOutcome {
  * @returns Logits, selections, bytes.
  */
 export async function decode(pair: ModelPair, run: SmallModelRun): Promise<SmallModelOutcome> {
-  const { tokens, steps, cut = {}, score = "accumulated", store = "resident", allowedHeads } = run;
+  const { tokens, steps, cut = {}, score = "accumulated", store = "resident", match } = run;
   const prompt = tokens.slice(0, tokens.length - steps);
   using session = new PolicySession(pair, {
     policy: createPolicy("smallkv", { score }),
     budget: { ratio: 0.2 },
     capacity: tokens.length + 1,
     store,
-    ...(allowedHeads && { match: { allowedHeads } }),
+    ...(match && { match }),
     ...cut,
   });
   await session.prefill(prompt);

@@ -5,7 +5,7 @@
  */
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { createPolicy, type PolicyOptions } from "../../../cache/policy_options.ts";
+import { createPolicy } from "../../../cache/policy_options.ts";
 import { RequirementError } from "../../../core/check.ts";
 import { seededRandom } from "../../../core/random.ts";
 import type { PairMatchOptions } from "../../../decoding/scoring/head_matching.ts";
@@ -14,7 +14,6 @@ import type { PolicySetting } from "../../../decoding/engine/settings.ts";
 import { teacherForceSettings } from "../../../decoding/forced/teacher_force_settings.ts";
 import { PolicySession } from "../../../decoding/engine/policy_session.ts";
 import { SpeculativeSession } from "../../../decoding/engine/speculative_session.ts";
-import type { ModelPair, SharedOptions } from "../../../decoding/engine/types.ts";
 import type { MapBlock } from "../../../decoding/session/maps.ts";
 import { Session } from "../../../decoding/session/session.ts";
 import type { Backend } from "../../../gpu/device.ts";
@@ -23,6 +22,7 @@ import type { Model } from "../../../models/load.ts";
 import { alignTokens } from "../../../models/tokenizer/token_alignment.ts";
 import { createTokenizer } from "../../../models/tokenizer/tokenizer.ts";
 import embeddedJson from "../../../data/embedded/small/tokenizer.json" with { type: "json" };
+import { decode, type SmallModelRun } from "../engine/small_runs.ts";
 import { assertClose } from "../../support/assert_close.ts";
 import { embeddedModels } from "../../support/embedded_model.ts";
 import { gpuBackend, hasGpu, testBackends } from "../../support/gpu.ts";
@@ -62,44 +62,16 @@ async function ownPair(backend: Backend, isBytewise: boolean) {
   return { large, small: withOwnTokens(own, large), plain: small };
 }
 
-interface Run {
-  readonly tokens: readonly number[];
-  readonly steps: number;
-  readonly score?: PolicyOptions["score"];
-  readonly match?: PairMatchOptions;
-  readonly more?: Partial<SharedOptions>;
-}
-
-async function decode(pair: ModelPair, { tokens, steps, score = "row", match, more }: Run) {
-  const prompt = tokens.slice(0, tokens.length - steps);
-  using session = new PolicySession(pair, {
-    policy: createPolicy("smallkv", { score }),
-    budget: { ratio: 0.2 },
-    capacity: tokens.length + 1,
-    ...(match && { match }),
-    ...more,
-  });
-  await session.prefill(prompt);
-  const logits: Float32Array[] = [];
-  const selections = [];
-  for (const token of tokens.slice(prompt.length)) {
-    const report = await session.step({ tokens: [token], logits: true });
-    logits.push(report.logits!);
-    selections.push(report.selections[0]!);
-  }
-  return { logits, selections, memory: await session.memory() };
-}
-
 for (const backend of testBackends) {
   Deno.test(`a small model whose own tokens are the large one's decodes as one that is given these on ${backend}`, async () => {
     const { large, small, plain } = await ownPair(backend, false);
     // Tokens that hold a part of a character would cover each other.
     const tokens = large.tokenizer!.encode(textOf(150).replaceAll(/[é😀]/gu, ""));
-    const runs: Omit<Run, "tokens" | "steps">[] = [
+    const runs: Omit<SmallModelRun, "tokens" | "steps">[] = [
       { score: "row" },
       { score: "accumulated", match: { by: "fitted" } },
-      { score: "decayed", more: { store: "tiered" } },
-      { more: { smallLayers: 1 } },
+      { score: "decayed", store: "tiered" },
+      { score: "row", cut: { smallLayers: 1 } },
     ];
     for (const more of backend === "reference" ? runs.slice(0, 1) : runs) {
       const run = { tokens, steps: 4, ...more };

@@ -68,7 +68,7 @@ for (const backend of testBackends) {
       const allowedHeads = Array.from({ length: smallLayers * queryHeads }, (_, head) => head);
       const run = { tokens: someTokens(131), steps: 4 };
       const early = await decode(pair, { ...run, cut: { smallLayers } });
-      const whole = await decode(pair, { ...run, allowedHeads });
+      const whole = await decode(pair, { ...run, match: { allowedHeads } });
       assertEquals(early.logits, whole.logits);
       assertEquals(early.selections, whole.selections);
       // The last layer that runs holds keys alone.
