@@ -30,12 +30,12 @@ import {
   kindsOf,
   type PromptSequence,
   type PromptStart,
-  queryTap,
   runLargeModel,
   runSmallModel,
   type SmallModelState,
   withSums,
 } from "./prompt.ts";
+import { queryTap } from "./prompt_parts.ts";
 import type { AttentionRows } from "../../analysis/fitted_map.ts";
 import { runPrunedPrompt } from "./pruned_prompt.ts";
 import { PolicySequence } from "./sequence.ts";

@@ -23,7 +23,8 @@ import {
 } from "../../models/forward/transformer.ts";
 import { checkTokens, readLogits } from "../session/step_io.ts";
 import { type MapBlock, MapReader } from "../session/maps.ts";
-import { addRows, type PromptEvents, type PromptSequence } from "./prompt.ts";
+import type { PromptEvents, PromptSequence } from "./prompt.ts";
+import { addRows } from "./prompt_parts.ts";
 import type { Session } from "../session/session.ts";
 import { writeVisibleLayer } from "../session/taps.ts";
 
