@@ -9,11 +9,11 @@ import { checkInteger, GpuError, RequirementError } from "../../core/check.ts";
 import type { DeviceBuffer } from "../../gpu/device.ts";
 import { layerWindows } from "../../models/layer_windows.ts";
 import type { Model } from "../../models/load.ts";
-import { createKeyCenters } from "../../models/forward/key_centers.ts";
-import { rotationTable } from "../../models/forward/rotation.ts";
+import { rotationTable } from "../../models/rotation.ts";
 import { createTaps } from "../../models/forward/taps.ts";
 import type { ForwardState } from "../../models/forward/forward.ts";
 import { createWorkspace } from "../../models/forward/workspace.ts";
+import type { ActivationPool } from "./activation_pool.ts";
 import { Calls } from "./calls.ts";
 import type { ExactSums } from "./exact_sums.ts";
 import { checkTokens, readLogits } from "./step_io.ts";
@@ -85,21 +85,27 @@ export class Session implements Disposable {
     const sizes = { ...config, capacity, sequences, isLastKeysOnly };
     const shape = { ...sizes, ...formats, ...(rings && { rings }) };
     this.#held = new HeldTokens(shape, config);
+    const workspace = {
+      rows: Math.max(this.#chunk, sequences),
+      logitRows: Math.max(LOGIT_ROWS, sequences),
+      sequences,
+      capacity,
+    };
     this.#state = {
       device,
       config,
       weights: model.weights,
       cache: stack.use(createFullCache(device, shape)),
-      workspace: stack.use(createWorkspace(device, config, {
-        rows: Math.max(this.#chunk, sequences),
-        logitRows: Math.max(LOGIT_ROWS, sequences),
-        sequences,
-        capacity,
-      })),
+      workspace: stack.use(createWorkspace(
+        device,
+        config,
+        workspace,
+        options.activations?.take(device, config, workspace),
+      )),
       taps: stack.use(createTaps(device, config, { capacity, sequences, accumulate, masked })),
       rotation: stack.use(device.createBuffer("rotation table", table.byteLength)),
       ...(!options.isExact && {
-        keyCenters: stack.use(createKeyCenters(device, config, model.weights.layers)),
+        keyCenters: model.weights.layers.map(({ keyCenter }) => keyCenter),
       }),
     };
     device.write(this.#state.rotation, 0, table);
@@ -623,6 +629,12 @@ export interface SessionOptions {
    * False if left out.
    */
   readonly isAttentionOnly?: boolean;
+  /**
+   * Activations that it shares with sessions that never run at the same time; its own if left out.
+   *
+   * @internal
+   */
+  readonly activations?: ActivationPool | undefined;
 }
 
 /** A sequence as it was; disposing it frees what was copied. */
