@@ -232,7 +232,7 @@ export type {
 export type { TierSizes } from "./decoding/selection/tiers.ts";
 export type { HeadSelection, MapBlock } from "./decoding/session/maps.ts";
 export { Session } from "./decoding/session/session.ts";
-export type { PrefillOptions, SessionOptions } from "./decoding/session/session.ts";
+export type { PrefillOptions, SessionOptions } from "./decoding/session/session_options.ts";
 export { answerAll } from "./decoding/text/answers.ts";
 export type {
   Answer,

@@ -14,6 +14,7 @@ import {
 import { copyCommand } from "../decoding/session/commands.ts";
 import type { ModelConfig } from "../models/config.ts";
 import type { Model } from "../models/load.ts";
+import { createKeyCenter, type KeyCenter } from "../models/weights/key_centers.ts";
 import { type PackedWeight, rowBlocks } from "../models/weights/packed_weight.ts";
 import type { LayerWeights, Projection } from "../models/weights/weights.ts";
 
@@ -85,6 +86,13 @@ class MatrixMaker {
     using recording = await this.#device.record("random weights", commands);
     this.#device.submit(recording);
     return { ...shape, format, blocks, byteLength, [Symbol.dispose]: () => {} };
+  }
+
+  /** Makes a center of keys of zeros. */
+  keyCenter(length: number): KeyCenter {
+    const center = createKeyCenter(this.#device, new Float32Array(length));
+    this.#owner.use(center.buffer);
+    return center;
   }
 
   /** Makes a vector of one value. */
@@ -166,7 +174,7 @@ async function randomLayer(maker: MatrixMaker, config: ModelConfig): Promise<Lay
       ...queryKeyValue!,
       ...(hasQkvBias && { bias: maker.vector(outputs, 0) }),
     }],
-    ...(hasQkvBias && { keyBias: new Float64Array(kvHeads * headDim) }),
+    ...(hasQkvBias && { keyCenter: maker.keyCenter(kvHeads * headDim) }),
     output: await map(hidden, heads),
     mlpNorm: maker.vector(hidden, 1),
     gateUp: await map(2 * mlp, hidden),

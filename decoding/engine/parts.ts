@@ -20,7 +20,7 @@ import { Session } from "../session/session.ts";
 import { PolicySequences } from "./batch.ts";
 import { mapSizes } from "../scoring/map_fitting.ts";
 import { openSmallModel } from "./small_cache.ts";
-import type { ModelPair, SharedOptions } from "./types.ts";
+import type { ActivationOptions, ModelPair, SharedOptions } from "./types.ts";
 
 /** Everything on the device, and the state of the sequences. Disposing it frees all of it. */
 export interface EngineParts extends Disposable {
@@ -56,9 +56,9 @@ export function wholeCapacity(tokens: number): number {
 export function createEngineParts(
   pair: ModelPair,
   batch: SequenceSettings,
-  options: SharedOptions,
+  options: SharedOptions & ActivationOptions,
 ): EngineParts {
-  const { capacity, chunk = defaultChunk(pair.large.device.info) } = options;
+  const { capacity, chunk = defaultChunk(pair.large.device.info), activations } = options;
   const all = batch.settings.map(({ policy }) => policy);
   const sizes = { capacity, chunk };
   const holdsAll = all.some((policy) => readsAllTokens(policy, "large"));
@@ -68,13 +68,16 @@ export function createEngineParts(
   );
   using stack = new DisposableStack();
   const large = stack.use(
-    new Session(pair.large, { ...sizes, sequences: all.length, accumulate, masked, holdsAll }),
+    new Session(pair.large, {
+      ...{ ...sizes, sequences: all.length, accumulate, masked, holdsAll },
+      ...(activations && { activations: activations.large }),
+    }),
   );
   if (masked) large.setVisible(() => true);
   const readers = batch.firstReaders.map((setting) => batch.settings[setting]!);
   const smallModel = readers.length > 0
     ? stack.use(openSmallModel(pair.small!, {
-      ...{ ...options, ...sizes, settings: readers },
+      ...{ ...options, ...sizes, settings: readers, activations: activations?.small },
       holdsAll: all.some((policy) => readsAllTokens(policy, "small")),
       readsVectors: readers.some(({ policy: { score } }) =>
         score !== undefined && readsVectors(score)

@@ -113,6 +113,7 @@ export class PolicySession implements Disposable {
    */
   async prefill(tokens: readonly number[], options: PromptOptions = {}): Promise<void> {
     using _call = this.#calls.begin("run a prompt");
+    using _activations = this.#options.activations?.begin("run a prompt");
     const { sequence = 0, ...events } = options;
     const indices = typeof sequence === "number" ? [sequence] : sequence;
     this.#checkSequences(indices);
@@ -149,6 +150,7 @@ export class PolicySession implements Disposable {
    */
   async step(options: StepOptions = {}): Promise<StepReport> {
     using _call = this.#calls.begin("decode");
+    using _activations = this.#options.activations?.begin("decode");
     try {
       return await this.#step(options);
     } catch (error) {

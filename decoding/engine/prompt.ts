@@ -35,7 +35,8 @@ import {
 import { runPrunedPrompt } from "./pruned_prompt.ts";
 import { type Observer, promptParts, readersOf, runParts } from "./prompt_parts.ts";
 import { ExactSums } from "../session/exact_sums.ts";
-import type { PrefillOptions, Session } from "../session/session.ts";
+import type { Session } from "../session/session.ts";
+import type { PrefillOptions } from "../session/session_options.ts";
 import { readVectors } from "../session/vectors.ts";
 import type { HostScores } from "../scoring/host_scores.ts";
 import type { PolicySequence } from "./sequence.ts";

@@ -9,7 +9,8 @@
 import { GpuError } from "../../core/check.ts";
 import type { DeviceBuffer, Recording } from "../../gpu/device.ts";
 import { copyCommand } from "../session/commands.ts";
-import { checkChosen, DRAFT_ROWS } from "../session/session.ts";
+import { DRAFT_ROWS } from "../session/session.ts";
+import { checkChosen } from "../session/step_io.ts";
 import type { EngineParts } from "./parts.ts";
 import type { DecodeState } from "./step.ts";
 

@@ -208,12 +208,12 @@ export function openSmallModel(
   model: Model,
   options: CompressedSmallCacheOptions & Omit<SmallModelSizes, "sequences">,
 ): SmallModelStep {
-  const { settings, smallLayers, capacity, chunk, holdsAll, readsVectors } = options;
+  const { settings, smallLayers, capacity, chunk, holdsAll, readsVectors, activations } = options;
   const layers = smallLayers !== undefined && { smallLayers };
   const holds = holdsAll !== undefined && { holdsAll };
   const reads = readsVectors !== undefined && { readsVectors };
   const common = { capacity, chunk, sequences: settings.length };
-  const sizes = { ...layers, ...holds, ...reads, ...common };
+  const sizes = { ...layers, ...holds, ...reads, ...common, activations };
   const isCompressed = settings.some(({ smallBudget }) => smallBudget);
   return new SmallModelStep(
     model,

@@ -14,7 +14,7 @@ import { copyCommand, layersStep } from "../session/commands.ts";
 import { scoreCommands, smallModelStep, smallRowsCommand } from "../scoring/small_model.ts";
 import type { PolicyShape, PolicyStep } from "../selection/buffers.ts";
 import type { BlockPlace, BlockSelection } from "./speculative_types.ts";
-import { checkChosen } from "../session/session.ts";
+import { checkChosen } from "../session/step_io.ts";
 import { readLogits } from "../session/step_io.ts";
 
 /** Buffers that blocks add to those of a policy. */

@@ -16,7 +16,7 @@ import { unpackFloat16 } from "../../core/float16.ts";
 import { NO_TAPS } from "../session/commands.ts";
 import { readVectors } from "../session/vectors.ts";
 import type { ForwardState } from "../../models/forward/forward.ts";
-import { addKeyCenters } from "../../models/forward/key_centers.ts";
+import { addKeyCenters } from "../../models/weights/key_centers.ts";
 import type { PolicyBuffers, PolicyShape } from "../selection/buffers.ts";
 import type { SequenceSettings } from "../selection/sequence_settings.ts";
 import { type ListSource, packLists, perGroup, residentRows } from "../selection/lists.ts";

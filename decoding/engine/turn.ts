@@ -6,7 +6,7 @@
  */
 
 import { mapSums } from "../../analysis/fitted_map.ts";
-import type { SequenceMark } from "../session/session.ts";
+import type { SequenceMark } from "../session/sequence_mark.ts";
 import type { SmallSession } from "../scoring/own_tokens.ts";
 import { readVectors } from "../session/vectors.ts";
 import { readsRows } from "../../cache/scores/score.ts";

@@ -9,6 +9,7 @@ import type { Selection } from "../../cache/policy.ts";
 import type { Model } from "../../models/load.ts";
 import type { SequenceSettingOptions } from "../selection/sequence_settings.ts";
 import type { PairMatchOptions } from "../scoring/head_matching.ts";
+import type { SharedActivations } from "./shared_activations.ts";
 
 /** A model to compress, and its small model. */
 export interface ModelPair {
@@ -41,7 +42,17 @@ export interface SharedOptions {
 }
 
 /** How a pair decodes: policy and budget of all sequences, or of each (`settings`). */
-export type PolicySessionOptions = SharedOptions & SequenceSettingOptions;
+export type PolicySessionOptions = SharedOptions & SequenceSettingOptions & ActivationOptions;
+
+/** Where a session computes. */
+export interface ActivationOptions {
+  /**
+   * Activations that it shares with sessions whose prompts and steps come before or after its own; its own if left out.
+   *
+   * @internal
+   */
+  readonly activations?: SharedActivations;
+}
 
 /** How a step is run. */
 export interface StepOptions {

@@ -14,7 +14,7 @@ import {
 import { QueryMoments } from "../../cache/scores/query_moments.ts";
 import type { ModelConfig } from "../../models/config.ts";
 import { attentionScale } from "../../models/forward/forward.ts";
-import { inverseFrequencies, queryScale } from "../../models/forward/rotation.ts";
+import { inverseFrequencies, queryScale } from "../../models/rotation.ts";
 import { type HeadGroups, joinHeads } from "../selection/head_groups.ts";
 import type { MapBlock } from "../session/maps.ts";
 

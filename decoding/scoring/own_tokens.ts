@@ -12,12 +12,9 @@ import type { Model } from "../../models/load.ts";
 import { alignTokens, type TokenAlignment } from "../../models/tokenizer/token_alignment.ts";
 import type { MapBlock } from "../session/maps.ts";
 import type { SavedSequence } from "../session/saved_sequence.ts";
-import {
-  type PrefillOptions,
-  type SequenceMark,
-  Session,
-  type SessionOptions,
-} from "../session/session.ts";
+import type { SequenceMark } from "../session/sequence_mark.ts";
+import { Session } from "../session/session.ts";
+import type { PrefillOptions, SessionOptions } from "../session/session_options.ts";
 import { checkTokens } from "../session/step_io.ts";
 
 /** A small model's session as prompts and turns use it: given, counted and asked in tokens of the large model. */

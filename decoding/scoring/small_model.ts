@@ -18,6 +18,7 @@ import { layerWindows } from "../../models/layer_windows.ts";
 import { firstLayers } from "../../models/forward/first_layers.ts";
 import type { Model } from "../../models/load.ts";
 import { type PolicyStep, rankedHeads } from "../selection/buffers.ts";
+import type { ActivationPool } from "../session/activation_pool.ts";
 import { copyCommand, layersStep } from "../session/commands.ts";
 import type { SavedSequence } from "../session/saved_sequence.ts";
 import type { Session } from "../session/session.ts";
@@ -53,6 +54,8 @@ export interface SmallModelSizes extends Pick<SmallModelCut, "smallLayers"> {
   readonly holdsAll?: boolean;
   /** Whether a score reads its keys and values; false if left out. */
   readonly readsVectors?: boolean;
+  /** Activations that it shares with small models that never run at the same time; its own if left out. */
+  readonly activations?: ActivationPool | undefined;
 }
 
 /** A compressed cache of the small model, whose sequences advance with those of its session. */

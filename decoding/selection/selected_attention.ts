@@ -11,7 +11,7 @@ import { selectedAttentionCommands } from "../../kernels/selected_attention.ts";
 import { attentionShape } from "../../models/forward/forward.ts";
 import { type PolicyStep, rankedHeads } from "./buffers.ts";
 import { rerotateKeysCommand } from "../../kernels/rerotate_keys.ts";
-import { hasScaledQueries, layerRotation } from "../../models/forward/rotation.ts";
+import { hasScaledQueries, layerRotation } from "../../models/rotation.ts";
 
 /** Rows of one sequence that share its lists, and buffers for their attention. */
 export interface SharedRows {
@@ -183,7 +183,7 @@ function rerotateStep(
 ): Command[] {
   const { workspace: { state }, cache, config: { headDim } } = forward;
   const { groups, listWords, sequences } = shape;
-  const center = forward.keyCenters?.layers[layer]?.buffer;
+  const center = forward.keyCenters?.[layer]?.buffer;
   return [rerotateKeysCommand({
     state,
     counted: rerotated.counted,

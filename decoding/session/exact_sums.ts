@@ -14,7 +14,7 @@ import {
   type StepShape,
   usedShare,
 } from "../../models/forward/forward.ts";
-import { layerRotation } from "../../models/forward/rotation.ts";
+import { layerRotation } from "../../models/rotation.ts";
 import { createTaps, type LayerArrays } from "../../models/forward/taps.ts";
 import { checkFinite } from "./step_io.ts";
 

@@ -4,30 +4,24 @@
  * @module
  */
 
-import { createFullCache, type FullCache, ringsOf } from "../../cache/full_cache.ts";
-import { checkInteger, GpuError, RequirementError } from "../../core/check.ts";
-import type { DeviceBuffer } from "../../gpu/device.ts";
-import { layerWindows } from "../../models/layer_windows.ts";
+import type { FullCache } from "../../cache/full_cache.ts";
+import { checkInteger, RequirementError } from "../../core/check.ts";
 import type { Model } from "../../models/load.ts";
-import { createKeyCenters } from "../../models/forward/key_centers.ts";
-import { rotationTable } from "../../models/forward/rotation.ts";
-import { createTaps } from "../../models/forward/taps.ts";
 import type { ForwardState } from "../../models/forward/forward.ts";
-import { createWorkspace } from "../../models/forward/workspace.ts";
 import { Calls } from "./calls.ts";
-import type { ExactSums } from "./exact_sums.ts";
-import { checkTokens, readLogits } from "./step_io.ts";
 import { forkCache } from "./fork_cache.ts";
+import { createForwardState } from "./forward_state.ts";
 import { HeldTokens } from "./held_tokens.ts";
-import { type HeadSelection, type MapBlock, MapReader } from "./maps.ts";
+import { MapReader } from "./maps.ts";
 import { defaultChunk, Pace, waitIsCheap } from "./pace.ts";
+import { type Chunk, runChunk } from "./prompt_chunk.ts";
 import { SavedSequence } from "./saved_sequence.ts";
-import { SavedTokens } from "./saved_tokens.ts";
+import { keepWindows, type SequenceMark } from "./sequence_mark.ts";
+import type { PrefillOptions, SessionOptions } from "./session_options.ts";
+import { checkChosen, checkTokens } from "./step_io.ts";
 import { StepRunner } from "./step_runner.ts";
 import { clearSums, readSums, writeSums, writeVisible } from "./taps.ts";
 
-/** Rows whose logits are computed and read at once. */
-const LOGIT_ROWS = 16;
 /** Decode steps per submission: enough to hide a readback, few enough to stay interruptible. */
 const STEPS_PER_SUBMIT = 16;
 /** Most rows that steps of callers write after the tokens that they keep: a block of drafts, or steps that run ahead. */
@@ -67,7 +61,7 @@ export class Session implements Disposable {
    */
   constructor(model: Model, options: SessionOptions) {
     const { config, device } = model;
-    const { capacity, sequences = 1, accumulate = false, masked = false } = options;
+    const { capacity, sequences = 1 } = options;
     const tokens = { value: capacity, min: 1, max: config.contextLength };
     checkInteger("start a session", "capacity in tokens", tokens);
     using stack = new DisposableStack();
@@ -75,34 +69,8 @@ export class Session implements Disposable {
     this.#chunk = Math.min(options.chunk ?? defaultChunk(device.info), capacity);
     this.#lengths = new Array<number>(sequences).fill(0);
     this.#hasNext = new Array<boolean>(sequences).fill(false);
-    const table = rotationTable(config, capacity);
-    const format = options.isExact ? "f32" : "f16";
-    const formats = { keyFormat: format, valueFormat: format } as const;
-    const rings = options.holdsAll
-      ? undefined
-      : ringsOf(layerWindows(config), { capacity, rows: this.#chunk });
-    const isLastKeysOnly = options.isAttentionOnly ?? false;
-    const sizes = { ...config, capacity, sequences, isLastKeysOnly };
-    const shape = { ...sizes, ...formats, ...(rings && { rings }) };
-    this.#held = new HeldTokens(shape, config);
-    this.#state = {
-      device,
-      config,
-      weights: model.weights,
-      cache: stack.use(createFullCache(device, shape)),
-      workspace: stack.use(createWorkspace(device, config, {
-        rows: Math.max(this.#chunk, sequences),
-        logitRows: Math.max(LOGIT_ROWS, sequences),
-        sequences,
-        capacity,
-      })),
-      taps: stack.use(createTaps(device, config, { capacity, sequences, accumulate, masked })),
-      rotation: stack.use(device.createBuffer("rotation table", table.byteLength)),
-      ...(!options.isExact && {
-        keyCenters: stack.use(createKeyCenters(device, config, model.weights.layers)),
-      }),
-    };
-    device.write(this.#state.rotation, 0, table);
+    this.#state = createForwardState(model, { ...options, chunk: this.#chunk }, stack);
+    this.#held = new HeldTokens(this.#state.cache.shape, config);
     this.#runner = new StepRunner(this.#state, this.#chunk);
     this.#maps = stack.use(new MapReader(device));
     this.#owned = stack.move();
@@ -209,25 +177,6 @@ export class Session implements Disposable {
         windows?.undo();
       },
       [Symbol.dispose]: () => windows?.[Symbol.dispose](),
-    };
-  }
-
-  /** Copies what further tokens overwrite of layers that hold only the newest; undefined if that is nothing of use. */
-  async #keepWindows(sequence: number, further: number): Promise<SequenceMark | undefined> {
-    const { device, cache } = this.#state;
-    const ranges = this.#held.endangered(sequence, this.#lengths[sequence]!, further);
-    if (ranges.every(({ from, to }) => from === to)) return undefined;
-    using stack = new DisposableStack();
-    const saved = stack.use(await SavedTokens.save(this.#state, sequence, ranges));
-    const { commands } = saved.restoring(cache, sequence);
-    const back = stack.use(await device.record("tokens back into a cache", commands));
-    const owned = stack.move();
-    return {
-      undo: () => {
-        device.submit(back);
-        this.#held.putBack(sequence, ranges);
-      },
-      [Symbol.dispose]: () => owned.dispose(),
     };
   }
 
@@ -500,179 +449,16 @@ export class Session implements Disposable {
   }
 
   async #runChunk(chunk: Chunk, options: PrefillOptions): Promise<void> {
-    const { sequence, start, rows, isLast } = chunk;
-    const { logits = "last" } = options;
-    const { device, workspace: { state } } = this.#state;
-    device.write(state, 0, Uint32Array.of(sequence));
-    device.write(state, 4 * (1 + sequence), Uint32Array.of(start));
-    this.#held.write(sequence, start + rows);
-    await this.#runLayers(chunk, options);
-    if (logits === "all") await this.#computeLogits({ first: 0, rows }, options);
-    if (isLast && logits === "last") {
-      await this.#computeLogits({ first: rows - 1, rows: 1 }, options);
-    }
-    const isChosen = isLast && logits !== "none";
-    if (isChosen) await this.#runner.choose({ sequences: 1, rowsPerSequence: rows });
-    this.#setLength(sequence, start + rows, isChosen);
+    const { sequence, start, rows } = chunk;
+    const length = start + rows;
+    this.#held.write(sequence, length);
+    const parts = { state: this.#state, runner: this.#runner, maps: this.#maps };
+    this.#setLength(sequence, length, await runChunk(parts, chunk, options));
   }
 
-  async #runLayers(chunk: Chunk, options: PrefillOptions): Promise<void> {
-    const { heads, onMap, onQueries, onHidden, rowDecay = 1, isSummed = true } = options;
-    const { logits = "last" } = options;
-    const { layers } = this.model.config;
-    const step = { sequences: 1, rowsPerSequence: chunk.rows };
-    const observe = options.exactSums?.observe(chunk.start, step);
-    const hasLogits = logits === "all" || logits === "last" && chunk.isLast;
-    if (!heads && !onQueries && !onHidden) {
-      const pass = { rowDecay, isSummed, hasOutput: hasLogits, ...(observe && { observe }) };
-      return await this.#runner.layers(step, pass);
-    }
-    const rows = { firstQuery: chunk.start, queries: chunk.rows };
-    await this.#runner.embedding(step);
-    if (onHidden) onHidden(0, chunk.start, await this.#readHidden(chunk.rows));
-    for (let layer = 0; layer < layers; layer++) {
-      const size = { rows: chunk.rows, keys: chunk.start + chunk.rows };
-      const maps = this.#maps.target(heads?.(layer) ?? [], size);
-      await this.#runner.layer(step, {
-        layer,
-        isSummed,
-        hasOutput: hasLogits || onHidden !== undefined || layer < layers - 1,
-        ...(observe && { observe: observe(layer) }),
-        ...(maps && { maps }),
-      });
-      if (onQueries) onQueries(layer, chunk.start, await this.#readQueries(chunk.rows));
-      if (onHidden) onHidden(layer + 1, chunk.start, await this.#readHidden(chunk.rows));
-      if (!maps) continue;
-      const blocks = await this.#maps.read(maps, { layer, ...rows });
-      for (const block of blocks) onMap?.(block);
-    }
+  /** Copies what further tokens overwrite of layers that hold only the newest; undefined if that is nothing of use. */
+  #keepWindows(sequence: number, further: number): Promise<SequenceMark | undefined> {
+    const length = this.#lengths[sequence]!;
+    return keepWindows(this.#state, this.#held, { sequence, length, further });
   }
-
-  /** Rotated queries of the newest layer run, [rows][queryHeads * headDim]. */
-  async #readQueries(rows: number): Promise<Float32Array[]> {
-    const { config: { queryHeads, headDim }, workspace: { queryKeyValue, strides } } = this.#state;
-    const stride = strides.queryKeyValue;
-    return await this.#readRows(queryKeyValue, { rows, stride, width: queryHeads * headDim });
-  }
-
-  /** The residual stream, [rows][hidden]. */
-  async #readHidden(rows: number): Promise<Float32Array[]> {
-    const { config, workspace: { hidden, strides } } = this.#state;
-    return await this.#readRows(hidden, { rows, stride: strides.hidden, width: config.hidden });
-  }
-
-  async #readRows(
-    buffer: DeviceBuffer,
-    { rows, stride, width }: {
-      readonly rows: number;
-      readonly stride: number;
-      readonly width: number;
-    },
-  ): Promise<Float32Array[]> {
-    const all = new Float32Array(await this.#state.device.read(buffer, 0, 4 * rows * stride));
-    return Array.from(
-      { length: rows },
-      (_, row) => all.subarray(row * stride, row * stride + width),
-    );
-  }
-
-  /** Computes logits of some rows of the last chunk; the final one stays on the device for `choose`. */
-  async #computeLogits(
-    { first, rows }: { readonly first: number; readonly rows: number },
-    { onLogits }: PrefillOptions,
-  ): Promise<void> {
-    let done = 0;
-    while (done < rows) {
-      // The last row comes alone, as row 0, where `choose` reads it.
-      const count = Math.min(LOGIT_ROWS, Math.max(1, rows - 1 - done));
-      await this.#runner.logits({ rows: count, rowStep: 1, rowOffset: first + done });
-      done += count;
-      if (onLogits) onLogits(await readLogits(this.#state, count));
-    }
-  }
-}
-
-interface Chunk {
-  readonly sequence: number;
-  readonly start: number;
-  readonly rows: number;
-  readonly isLast: boolean;
-}
-
-/** Sizes and extras of a session. */
-export interface SessionOptions {
-  /** Tokens that fit per sequence; at most the model's context length. */
-  readonly capacity: number;
-  /** Sequences held side by side; 1 if left out. */
-  readonly sequences?: number;
-  /** Rows of one prefill step; if left out, 512 on GPUs and 128 elsewhere. */
-  readonly chunk?: number;
-  /** Whether attention that tokens receive is summed; costs one more product of queries and keys. */
-  readonly accumulate?: boolean;
-  /** Whether each head sees only what `setVisible` names. */
-  readonly masked?: boolean;
-  /** Whether keys and values are cached in 32 bits, which makes attention exact; in 16 if left out. */
-  readonly isExact?: boolean;
-  /**
-   * Whether layers with a window hold all tokens, as rewinding by more than a chunk and reading all keys take; false if left
-   * out: then they hold their window, a chunk, and what rounds it up.
-   */
-  readonly holdsAll?: boolean;
-  /**
-   * Whether nothing but attention is read, so that the last layer computes and holds no values; logits then mean nothing.
-   * False if left out.
-   */
-  readonly isAttentionOnly?: boolean;
-}
-
-/** A sequence as it was; disposing it frees what was copied. */
-export interface SequenceMark extends Disposable {
-  /** Puts the sequence back, as often as needed. */
-  undo(): void;
-}
-
-/** How a prefill is run, and what it captures. */
-export interface PrefillOptions {
-  /** Which sequence grows; 0 if left out. */
-  readonly sequence?: number;
-  /** Rows whose logits are computed; all but `none` also choose the next token. `last` if left out. */
-  readonly logits?: "none" | "last" | "all";
-  /** Receives logits, [rows, vocabulary], in order. */
-  readonly onLogits?: (logits: Float32Array) => void;
-  /** Heads whose attention maps are captured. */
-  readonly heads?: HeadSelection;
-  /** Receives each captured map, some rows at a time. */
-  readonly onMap?: (block: MapBlock) => void;
-  /** Receives the rotated queries of each layer, [rows][queryHeads * headDim], and the position of the first row. */
-  readonly onQueries?: (layer: number, firstQuery: number, rows: readonly Float32Array[]) => void;
-  /** Receives the residual stream after the embedding (0) and each layer (from 1), [rows][hidden], and the first row's position. */
-  readonly onHidden?: (place: number, firstRow: number, rows: readonly Float32Array[]) => void;
-  /** Factor on the attention of each row relative to the next one's where it is summed; 1 if left out. */
-  readonly rowDecay?: number;
-  /** Whether received attention is summed, in a session that accumulates it; true if left out. */
-  readonly isSummed?: boolean;
-  /**
-   * Takes sums from keys in 32 bits beside the pass; made for this session, whose sequence must be empty.
-   *
-   * @internal
-   */
-  readonly exactSums?: ExactSums;
-  /** Called after each chunk with the tokens run so far; a GPU may be a quarter of a second behind. */
-  readonly onProgress?: (tokens: number) => void;
-  /** Stops between chunks with the signal's reason. */
-  readonly signal?: AbortSignal;
-}
-
-/**
- * Throws if the device marked a chosen token as invalid.
- *
- * @param tokens Chosen tokens.
- * @returns The token ids.
- * @throws {GpuError} If the logits of a choice were not finite.
- */
-export function checkChosen(tokens: Uint32Array): number[] {
-  if (!tokens.includes(0xffffffff)) return [...tokens];
-  throw new GpuError(
-    "Cannot choose a token: logits must be finite: current logits hold NaN, damaged weights or a faulty driver can cause it",
-  );
 }

@@ -72,3 +72,17 @@ export function checkFinite(what: string, values: Float32Array): void {
     }`,
   );
 }
+
+/**
+ * Throws if the device marked a chosen token as invalid.
+ *
+ * @param tokens Chosen tokens.
+ * @returns The token ids.
+ * @throws {GpuError} If the logits of a choice were not finite.
+ */
+export function checkChosen(tokens: Uint32Array): number[] {
+  if (!tokens.includes(0xffffffff)) return [...tokens];
+  throw new GpuError(
+    "Cannot choose a token: logits must be finite: current logits hold NaN, damaged weights or a faulty driver can cause it",
+  );
+}

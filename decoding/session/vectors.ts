@@ -8,7 +8,7 @@ import { formatBytes, layerSlots } from "../../cache/full_cache.ts";
 import { checkInteger } from "../../core/check.ts";
 import { unpackFloat16 } from "../../core/float16.ts";
 import type { ForwardState } from "../../models/forward/forward.ts";
-import { addKeyCenters } from "../../models/forward/key_centers.ts";
+import { addKeyCenters } from "../../models/weights/key_centers.ts";
 import { copyCommand } from "./commands.ts";
 import { slotRanges, type TokenRange } from "./saved_tokens.ts";
 

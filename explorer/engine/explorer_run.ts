@@ -7,6 +7,7 @@
 import { RequirementError } from "../../core/check.ts";
 import { createPolicy, type ResolvedPolicy } from "../../cache/policy_options.ts";
 import { endTokensOf } from "../../decoding/text/loop.ts";
+import { SharedActivations } from "../../decoding/engine/shared_activations.ts";
 import type { ModelPair } from "../../decoding/engine/types.ts";
 import { tokenTexts } from "../../models/tokenizer/token_texts.ts";
 import {
@@ -36,6 +37,7 @@ export class ExplorerRun implements Disposable {
   readonly #request: RunRequest;
   readonly #policies: readonly ResolvedPolicy[];
   readonly #tracks: Track[] = [];
+  readonly #activations = new SharedActivations();
   /** Texts that are read once more, by the first track that reads them. */
   readonly #watched = new Map<number, ReceivedAttention>();
 
@@ -86,6 +88,7 @@ export class ExplorerRun implements Disposable {
         store,
         prompt: this.prompt,
         newTokens,
+        activations: this.#activations,
         endTokens: new Set(endTokensOf(this.#pair.large)),
       });
       this.#tracks.push(track);
@@ -154,7 +157,11 @@ export class ExplorerRun implements Disposable {
 
   #watch(track: number): ReceivedAttention {
     const found = this.#watched.get(track) ??
-      new ReceivedAttention(this.#pair.large, this.prompt, this.#request.newTokens);
+      new ReceivedAttention(this.#pair.large, {
+        prompt: this.prompt,
+        newTokens: this.#request.newTokens,
+        activations: this.#activations,
+      });
     this.#watched.set(track, found);
     return found;
   }

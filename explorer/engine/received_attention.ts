@@ -4,28 +4,39 @@
  * @module
  */
 
+import type { SharedActivations } from "../../decoding/engine/shared_activations.ts";
 import { Session } from "../../decoding/session/session.ts";
 import type { Model } from "../../models/load.ts";
+
+/** What is read once more. */
+export interface ReceivedOptions {
+  /** Token ids. */
+  readonly prompt: readonly number[];
+  /** Most tokens after them. */
+  readonly newTokens: number;
+  /** Activations that it shares with the text's own tracks. */
+  readonly activations: SharedActivations;
+}
 
 /** A text that is read once more, by the full cache. */
 export class ReceivedAttention implements Disposable {
   readonly #session: Session;
   readonly #model: Model;
-  readonly #prompt: readonly number[];
+  readonly #options: ReceivedOptions;
   readonly #steps: Float32Array<ArrayBuffer>[] = [];
 
   /**
    * Reads nothing yet.
    *
    * @param model The model.
-   * @param prompt Token ids.
-   * @param newTokens Most tokens after them.
+   * @param options What it reads, and where it computes.
    */
-  constructor(model: Model, prompt: readonly number[], newTokens: number) {
+  constructor(model: Model, options: ReceivedOptions) {
     this.#model = model;
-    this.#prompt = prompt;
+    this.#options = options;
+    const { prompt, newTokens, activations: { large: activations } } = options;
     const capacity = prompt.length + newTokens;
-    this.#session = new Session(model, { capacity, accumulate: true });
+    this.#session = new Session(model, { capacity, accumulate: true, activations });
   }
 
   /**
@@ -40,9 +51,10 @@ export class ReceivedAttention implements Disposable {
     written: readonly number[],
     signal?: AbortSignal,
   ): Promise<readonly Float32Array<ArrayBuffer>[]> {
+    using _activations = this.#options.activations.begin("read a text once more");
     while (this.#steps.length <= written.length) {
       const { length } = this.#steps;
-      const tokens = length === 0 ? this.#prompt : [written[length - 1]!];
+      const tokens = length === 0 ? this.#options.prompt : [written[length - 1]!];
       await this.#session.prefill(tokens, { logits: "none", ...(signal && { signal }) });
       this.#steps.push(this.#meanOfGroups(await this.#session.accumulated()));
     }

@@ -9,6 +9,7 @@ import type { CacheBudget } from "../../cache/budget.ts";
 import type { Migration, StoreKind } from "../../cache/kv_store.ts";
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import { PolicySession } from "../../decoding/engine/policy_session.ts";
+import type { SharedActivations } from "../../decoding/engine/shared_activations.ts";
 import type { ModelPair } from "../../decoding/engine/types.ts";
 import {
   createTextStream,
@@ -37,6 +38,8 @@ export interface TrackOptions {
   readonly newTokens: number;
   /** Tokens that end a text. */
   readonly endTokens: ReadonlySet<number>;
+  /** Activations of all tracks, which step one after another. */
+  readonly activations: SharedActivations;
 }
 
 /** Logits and choice of the full cache at the same step. */
@@ -69,6 +72,7 @@ export class Track implements Disposable {
       budget: options.budget,
       capacity: prompt.length + newTokens + 1,
       store: storeOf(policy, options.store),
+      activations: options.activations,
     });
     this.#stream = createTextStream(options.tokenizer);
     for (const id of prompt) this.#stream.push(id);

@@ -24,7 +24,7 @@ import {
   usedShare,
 } from "./forward.ts";
 import { canGate, canNorm, embeddingCommands, type LinearStep, productCommands } from "./linear.ts";
-import { layerRotation, queryRotation } from "./rotation.ts";
+import { layerRotation, queryRotation } from "../rotation.ts";
 import { roundingCommands } from "./rounding.ts";
 import type { Projection } from "../weights/weights.ts";
 import { upOffset } from "./workspace.ts";
@@ -206,7 +206,7 @@ function ropeStep(state: ForwardState, step: StepShape, layer: number): Command 
   const { keys, values, write } = state.cache.layers[layer]!;
   const hasValues = keys !== values;
   const hasHeadNorms = config.hasQkNorm && !config.isQkNormJoint;
-  const center = state.keyCenters?.layers[layer]?.buffer;
+  const center = state.keyCenters?.[layer]?.buffer;
   return ropeCacheCommand({
     state: workspace.state,
     rotation: layerRotation(state, layer),

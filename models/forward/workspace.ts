@@ -1,5 +1,5 @@
 /**
- * Activations of a forward pass, allocated once for the largest step.
+ * Activations of a forward pass, allocated once for the largest step, and the tokens that it reads.
  *
  * @module
  */
@@ -38,16 +38,10 @@ export interface Strides {
   readonly logits: number;
 }
 
-/** Buffers that every step reuses. */
-export interface Workspace extends Disposable {
-  /** Its sizes. */
-  readonly shape: WorkspaceShape;
-  /** Row lengths of the activations. */
+/** What a step writes before it reads it, so that nothing of it is of use to the next step. */
+export interface Activations extends Disposable {
+  /** Row lengths. */
   readonly strides: Strides;
-  /** First sequence of the step, then the tokens each sequence has in the cache, u32 [1 + sequences]. */
-  readonly state: DeviceBuffer;
-  /** Token ids, u32 [sequences, capacity]. */
-  readonly tokens: DeviceBuffer;
   /** Residual stream, f32 [rows, hidden]. */
   readonly hidden: DeviceBuffer;
   /** Residual stream after a norm. */
@@ -72,6 +66,16 @@ export interface Workspace extends Disposable {
   readonly partial?: DeviceBuffer;
   /** Activations as products read them; absent where the device does not round them. */
   readonly rounded?: RoundedRows;
+}
+
+/** Buffers that every step of a session reuses. */
+export interface Workspace extends Activations {
+  /** Its sizes. */
+  readonly shape: WorkspaceShape;
+  /** First sequence of the step, then the tokens each sequence has in the cache, u32 [1 + sequences]. */
+  readonly state: DeviceBuffer;
+  /** Token ids, u32 [sequences, capacity]. */
+  readonly tokens: DeviceBuffer;
 }
 
 const padded = (columns: number) => 32 * Math.ceil(columns / 32);
@@ -99,15 +103,37 @@ export function stridesOf(config: ModelConfig): Strides {
 }
 
 /**
- * Allocates the activations.
+ * Allocates a workspace.
  *
- * @returns Buffers of zeros.
+ * @param activations Those of its sizes, freed with it; its own if left out.
+ * @returns Buffers of zeros, apart from the activations.
  */
 export function createWorkspace(
   device: Device,
   config: ModelConfig,
   shape: WorkspaceShape,
+  activations: Activations = createActivations(device, config, shape),
 ): Workspace {
+  using stack = new DisposableStack();
+  stack.use(activations);
+  const words = (label: string, count: number) =>
+    stack.use(device.createBuffer(`${label} of the workspace`, 4 * count));
+  const state = words("state", 1 + shape.sequences);
+  const tokens = words("tokens", shape.sequences * shape.capacity);
+  const owned = stack.move();
+  return { ...activations, shape, state, tokens, [Symbol.dispose]: () => owned.dispose() };
+}
+
+/**
+ * Allocates the activations of a workspace.
+ *
+ * @returns Buffers of zeros.
+ */
+export function createActivations(
+  device: Device,
+  config: ModelConfig,
+  shape: WorkspaceShape,
+): Activations {
   using stack = new DisposableStack();
   const strides = stridesOf(config);
   const words = (label: string, count: number) =>
@@ -128,8 +154,6 @@ export function createWorkspace(
     stack,
   );
   const buffers = {
-    state: words("state", 1 + shape.sequences),
-    tokens: words("tokens", shape.sequences * shape.capacity),
     hidden: words("hidden states", rows * strides.hidden),
     normed: words("normed states", rows * strides.hidden),
     queryKeyValue: words("queries, keys and values", rows * strides.queryKeyValue),
@@ -144,5 +168,5 @@ export function createWorkspace(
     ...(rounded && { rounded }),
   };
   const owned = stack.move();
-  return { shape, strides, ...buffers, [Symbol.dispose]: () => owned.dispose() };
+  return { strides, ...buffers, [Symbol.dispose]: () => owned.dispose() };
 }

@@ -7,6 +7,7 @@
 import type { Device, DeviceBuffer } from "../../gpu/device.ts";
 import type { ModelConfig } from "../config.ts";
 import { blockNormNames } from "./block_norms.ts";
+import { createKeyCenter, type KeyCenter, keyCenter } from "./key_centers.ts";
 import { loadVector, loadWeight, type PackedWeight, readVector } from "./packed_weight.ts";
 import type { TensorSource } from "./tensor_source.ts";
 
@@ -26,8 +27,8 @@ export interface LayerWeights {
   readonly attentionNorm?: DeviceBuffer;
   /** Projections to queries, keys and values; their outputs lie side by side in that order. */
   readonly queryKeyValue: readonly Projection[];
-  /** What the projection to keys adds, [kvHeads * headDim]; absent where it adds nothing. */
-  readonly keyBias?: Float64Array;
+  /** What is subtracted from keys before they are rounded to 16 bits; absent where they are stored as they are. */
+  readonly keyCenter?: KeyCenter;
   /** Scale of the norm of each query head, [headDim], or of all of them, [queryHeads * headDim]; absent where there is none. */
   readonly queryNorm?: DeviceBuffer;
   /** Scale of the norm of each key head, [headDim], or of all of them, [kvHeads * headDim]; absent where there is none. */
@@ -118,13 +119,11 @@ async function loadLayer(loader: Loader, layer: number): Promise<LayerWeights> {
   const prefix = `model.layers.${layer}`;
   const attention = `${prefix}.self_attn`;
   const heads = ["q_proj", "k_proj", "v_proj"].map((name) => `${attention}.${name}`);
-  const keyBias = `${attention}.k_proj.bias`;
   const norms = await loadNorms(loader, prefix);
   return {
     ...norms,
     queryKeyValue: await projections(loader, heads),
-    ...(loader.source.tensors.has(keyBias) &&
-      { keyBias: await readVector(loader.source, [keyBias]) }),
+    ...await loadKeyCenter(loader, layer, `${attention}.k_proj.bias`),
     ...(loader.config.hasQkNorm && {
       queryNorm: await norm(loader, `${attention}.q_norm.weight`),
       keyNorm: await norm(loader, `${attention}.k_norm.weight`),
@@ -136,6 +135,20 @@ async function loadLayer(loader: Loader, layer: number): Promise<LayerWeights> {
     gateUp: await projections(loader, [`${prefix}.mlp.gate_proj`, `${prefix}.mlp.up_proj`]),
     down: await projections(loader, [`${prefix}.mlp.down_proj`]),
   };
+}
+
+/** The center of a layer's keys, which follows from their bias. */
+async function loadKeyCenter(
+  { device, source, config, stack }: Loader,
+  layer: number,
+  name: string,
+): Promise<Pick<LayerWeights, "keyCenter">> {
+  if (!source.tensors.has(name)) return {};
+  const values = keyCenter(config, layer, await readVector(source, [name]));
+  if (values === undefined) return {};
+  const center = createKeyCenter(device, values);
+  stack.use(center.buffer);
+  return { keyCenter: center };
 }
 
 async function loadNorms(

@@ -47,7 +47,7 @@ function shifted(
     readonly sign: 1 | -1;
   },
 ): Float32Array {
-  const center = keyCenters!.layers[layer]?.values;
+  const center = keyCenters![layer]?.values;
   if (!center) return keys;
   const at = (i: number) => Math.floor(i / (capacity * headDim)) * headDim + i % headDim;
   return keys.map((value, i) => value + sign * center[at(i)]!);

@@ -42,7 +42,7 @@ async function cachedKeys(session: Session): Promise<number[][][][]> {
   const { device, config: { kvHeads, headDim }, cache, keyCenters } = session.forward;
   const tokens = session.lengths[0]!;
   return await Promise.all(cache.layers.map(async ({ keys }, layer) => {
-    const center = keyCenters!.layers[layer]!.values;
+    const center = keyCenters![layer]!.values;
     const all = unpackFloat16(new Uint32Array(await device.read(keys)));
     return Array.from(
       { length: kvHeads },

@@ -10,7 +10,7 @@ import { ExactSums } from "../../../decoding/session/exact_sums.ts";
 import { Session } from "../../../decoding/session/session.ts";
 import type { Backend } from "../../../gpu/device.ts";
 import type { LayerAttention, ModelConfig } from "../../../models/config.ts";
-import { queryRotation, rotationTable } from "../../../models/forward/rotation.ts";
+import { queryRotation, rotationTable } from "../../../models/rotation.ts";
 import type { Model } from "../../../models/load.ts";
 import { openSafetensors } from "../../../models/safetensors/safetensors.ts";
 import { weightShapes } from "../../../models/weights/tensor_check.ts";

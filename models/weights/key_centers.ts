@@ -7,8 +7,7 @@
 
 import type { Device, DeviceBuffer } from "../../gpu/device.ts";
 import type { ModelConfig } from "../config.ts";
-import type { LayerWeights } from "../weights/weights.ts";
-import { inverseFrequencies } from "./rotation.ts";
+import { inverseFrequencies } from "../rotation.ts";
 
 /** Positions over which the rotated bias is averaged. */
 export const CENTER_POSITIONS = 4096;
@@ -21,34 +20,20 @@ export interface KeyCenter {
   readonly buffer: DeviceBuffer;
 }
 
-/** Centers of all layers. Disposing them frees them. */
-export interface KeyCenters extends Disposable {
-  /** Center of each layer; undefined where keys are stored as they are. */
-  readonly layers: readonly (KeyCenter | undefined)[];
-}
+/** Centers of each layer; undefined where keys are stored as they are. */
+export type KeyCenters = readonly (KeyCenter | undefined)[];
 
 /**
- * Puts the centers of a model on the device.
+ * Puts the center of a layer's keys on the device.
  *
+ * @param device Where it goes; whoever calls this disposes of its buffer.
+ * @param values As `keyCenter` returns them.
  * @throws {GpuError} If the device has too little memory.
  */
-export function createKeyCenters(
-  device: Device,
-  config: ModelConfig,
-  layers: readonly Pick<LayerWeights, "keyBias">[],
-): KeyCenters {
-  using stack = new DisposableStack();
-  const centers = layers.map(({ keyBias }, layer) => {
-    const values = keyCenter(config, layer, keyBias);
-    if (values === undefined) return undefined;
-    const buffer = stack.use(
-      device.createBuffer(`center of keys of layer ${layer}`, values.byteLength),
-    );
-    device.write(buffer, 0, values);
-    return { values, buffer };
-  });
-  const owned = stack.move();
-  return { layers: centers, [Symbol.dispose]: () => owned.dispose() };
+export function createKeyCenter(device: Device, values: Float32Array<ArrayBuffer>): KeyCenter {
+  const buffer = device.createBuffer("center of keys", values.byteLength);
+  device.write(buffer, 0, values);
+  return { values, buffer };
 }
 
 /**
@@ -59,18 +44,16 @@ export function createKeyCenters(
  *
  * @param config Model.
  * @param layer Layer.
- * @param keyBias What its projection to keys adds, [kvHeads * headDim]; none if left out.
- * @returns Center, [kvHeads, headDim]; undefined if keys have no bias, are normed after it, or the layer has softcap or sinks.
+ * @param keyBias What its projection to keys adds, [kvHeads * headDim].
+ * @returns Center, [kvHeads, headDim]; undefined if keys are normed after the bias, or the layer has softcap or sinks.
  */
 export function keyCenter(
   config: ModelConfig,
   layer: number,
-  keyBias: Float64Array | undefined,
+  keyBias: Float64Array,
 ): Float32Array<ArrayBuffer> | undefined {
   const { softcap, hasSinks } = config.layerAttention?.[layer] ?? {};
-  if (keyBias === undefined || config.hasQkNorm || softcap !== undefined || hasSinks) {
-    return undefined;
-  }
+  if (config.hasQkNorm || softcap !== undefined || hasSinks) return undefined;
   const half = config.headDim / 2;
   const center = new Float32Array(keyBias.length);
   const frequencies = inverseFrequencies(config, layer, CENTER_POSITIONS);
@@ -99,7 +82,7 @@ export function addKeyCenters(
   vectors: Float32Array,
 ): void {
   const tokens = vectors.length / (2 * layers * kvHeads * headDim);
-  keyCenters?.layers.forEach((center, layer) => {
+  keyCenters?.forEach((center, layer) => {
     if (center === undefined) return;
     for (let kvHead = 0; kvHead < kvHeads; kvHead++) {
       const first = (2 * layer * kvHeads + kvHead) * tokens * headDim;

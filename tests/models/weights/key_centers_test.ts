@@ -1,5 +1,5 @@
 /**
- * Tests of `models/forward/key_centers.ts`.
+ * Tests of `models/weights/key_centers.ts`.
  *
  * @module
  */
@@ -7,8 +7,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { seededRandom } from "../../../core/random.ts";
 import type { ModelConfig } from "../../../models/config.ts";
-import { CENTER_POSITIONS, keyCenter } from "../../../models/forward/key_centers.ts";
-import { rotationTable } from "../../../models/forward/rotation.ts";
+import { CENTER_POSITIONS, keyCenter } from "../../../models/weights/key_centers.ts";
+import { rotationTable } from "../../../models/rotation.ts";
 import { TINY } from "../../support/model_writer.ts";
 
 const CONFIG: ModelConfig = { ...TINY, kvHeads: 3, headDim: 24, ropeBase: 1e6 };
@@ -58,7 +58,6 @@ Deno.test("keyCenter() leaves out padding of heads", () => {
 Deno.test("keyCenter() is none where a constant would change attention or is not known", () => {
   const bias = randomBias(CONFIG);
   const layer = (rule: object) => ({ ...CONFIG, layerAttention: [{ ...rule }, {}] });
-  assertEquals(keyCenter(CONFIG, 0, undefined), undefined);
   assertEquals(keyCenter({ ...CONFIG, hasQkNorm: true }, 0, bias), undefined);
   for (const config of [layer({ softcap: 50 }), layer({ hasSinks: true })]) {
     assertEquals(keyCenter(config, 0, bias), undefined);

@@ -4,8 +4,8 @@
  * @module
  */
 
-import type { BufferWindow, DeviceBuffer } from "../../gpu/device.ts";
-import type { ModelConfig, RopeScaling } from "../config.ts";
+import type { BufferWindow, DeviceBuffer } from "../gpu/device.ts";
+import type { ModelConfig, RopeScaling } from "./config.ts";
 
 /** What decides the angles of a layer. */
 type Rotation = Pick<ModelConfig, "ropeBase" | "ropeScaling" | "ropeFactors">;
