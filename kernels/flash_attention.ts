@@ -172,7 +172,7 @@ export function flashAttention(variant: FlashVariant): Kernel<FlashContract> {
 function attendWhole(run: KernelRun<FlashContract>, variant: FlashVariant): void {
   const { buffers, params } = run;
   const { headDim, ring } = variant;
-  const values = unpackStored(buffers.values, variant.valueFormat);
+  const values = unpackStored(buffers.values, variant.valueFormat, headDim);
   for (let row = 0; row < params.rows; row++) {
     const { sequence } = rowPlace(run, row);
     for (let head = 0; head < params.query_heads; head++) {
@@ -222,7 +222,7 @@ interface SplitSizes extends AttentionVariant {
 function attendSplits(run: KernelRun<DecodeContract>, sizes: SplitSizes): void {
   const { buffers, params } = run;
   const { headDim, ring } = sizes;
-  const values = unpackStored(buffers.values, sizes.valueFormat);
+  const values = unpackStored(buffers.values, sizes.valueFormat, headDim);
   for (let row = 0; row < params.rows; row++) {
     const { sequence } = rowPlace(run, row);
     for (let head = 0; head < params.query_heads; head++) {

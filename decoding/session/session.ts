@@ -4,7 +4,13 @@
  * @module
  */
 
-import { createFullCache, type FullCache, ringsOf } from "../../cache/full_cache.ts";
+import {
+  type CacheBits,
+  createFullCache,
+  formatOf,
+  type FullCache,
+  ringsOf,
+} from "../../cache/full_cache.ts";
 import { checkInteger, GpuError, RequirementError } from "../../core/check.ts";
 import type { DeviceBuffer } from "../../gpu/device.ts";
 import { layerWindows } from "../../models/layer_windows.ts";
@@ -76,7 +82,7 @@ export class Session implements Disposable {
     this.#lengths = new Array<number>(sequences).fill(0);
     this.#hasNext = new Array<boolean>(sequences).fill(false);
     const table = rotationTable(config, capacity);
-    const format = options.isExact ? "f32" : "f16";
+    const format = options.isExact ? "f32" : formatOf(options.cacheBits);
     const formats = { keyFormat: format, valueFormat: format } as const;
     const rings = options.holdsAll
       ? undefined
@@ -611,8 +617,10 @@ export interface SessionOptions {
   readonly accumulate?: boolean;
   /** Whether each head sees only what `setVisible` names. */
   readonly masked?: boolean;
-  /** Whether keys and values are cached in 32 bits, which makes attention exact; in 16 if left out. */
+  /** Whether keys and values are cached in 32 bits, which makes attention exact; in `cacheBits` if left out. */
   readonly isExact?: boolean;
+  /** Bits of a cached number; 16 if left out. */
+  readonly cacheBits?: CacheBits;
   /**
    * Whether layers with a window hold all tokens, as rewinding by more than a chunk and reading all keys take; false if left
    * out: then they hold their window, a chunk, and what rounds it up.
