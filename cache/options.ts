@@ -448,7 +448,8 @@ export const RUN_CHOICES = {
   },
   smallCacheBits: {
     decision: "D-36",
-    help: "bits of a number in the small model's cache; 8 and 4 round groups of numbers that share a scale",
+    help:
+      "bits of a number in the small model's cache; 8 and 4 round groups of numbers that share a scale",
     values: [16, 8, 4],
     usual: 16,
     flag: "small-cache-bits",

@@ -43,10 +43,13 @@ import type { PromptSnapshot } from "./snapshots.ts";
 import type { ModelPair } from "./types.ts";
 
 /** A setting that prompts are run for. */
-export type PromptSetting = SequenceSetting & Pick<SmallModelCut, "smallLayers" | "smallCacheBits"> & {
-  /** What heads are matched by, or whether a map is fitted in place of a match; the usual if left out. */
-  readonly match?: Pick<PairMatchOptions, "by">;
-};
+export type PromptSetting =
+  & SequenceSetting
+  & Pick<SmallModelCut, "smallLayers" | "smallCacheBits">
+  & {
+    /** What heads are matched by, or whether a map is fitted in place of a match; the usual if left out. */
+    readonly match?: Pick<PairMatchOptions, "by">;
+  };
 
 /** Sizes of a runner. */
 interface RunnerOptions {
@@ -299,9 +302,7 @@ export class PromptRunner implements Disposable {
     if (this.#isSummed) sums.set(PLAIN_KEY, await this.#large.accumulated(SHARED));
     const small = new Map<string, SmallPrefix>();
     for (const [key, session] of this.#small) {
-      const readers = all.filter(({ setting }) =>
-        this.#smallKey(this.#settings[setting]!) === key
-      );
+      const readers = all.filter(({ setting }) => this.#smallKey(this.#settings[setting]!) === key);
       const options = { session, largeSums, ...events };
       small.set(key, await this.#runSmallPrefix(tokens, readers, options));
     }

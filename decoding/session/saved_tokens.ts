@@ -4,11 +4,7 @@
  * @module
  */
 
-import {
-  type CacheShape,
-  type LayerCache,
-  layerSlots,
-} from "../../cache/full_cache.ts";
+import { type CacheShape, type LayerCache, layerSlots } from "../../cache/full_cache.ts";
 import type { BufferCopy, Command, Device, DeviceBuffer } from "../../gpu/device.ts";
 import { vectorBytes } from "../../kernels/quantized_rows.ts";
 import type { ForwardState } from "../../models/forward/forward.ts";

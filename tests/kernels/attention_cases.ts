@@ -227,9 +227,7 @@ export function attentionArrays(sizes: AttentionCase, seed = 1): AttentionArrays
       }).flat(),
     );
   const stored = (format: KvFormat | undefined) =>
-    kvBits(format) < 16
-      ? coded(kvBits(format))
-      : format === "f32"
+    kvBits(format) < 16 ? coded(kvBits(format)) : format === "f32"
       ? new Uint32Array(
         Float32Array.from({ length: cacheLength }, () => 2 * random() - 1).buffer,
       )

@@ -25,7 +25,10 @@ for (const backend of testBackends) {
   Deno.test(`a small model's cache of 16 bits changes no bit on ${backend}`, async () => {
     const pair = await embeddedModels(backend);
     const run = { tokens: TOKENS, steps: 4 };
-    assertEquals(await decode(pair, { ...run, cut: { smallCacheBits: 16 } }), await decode(pair, run));
+    assertEquals(
+      await decode(pair, { ...run, cut: { smallCacheBits: 16 } }),
+      await decode(pair, run),
+    );
   });
 
   Deno.test(`a small model's cache of fewer bits takes the bytes of its rows on ${backend}`, async () => {
@@ -75,7 +78,10 @@ for (const backend of testBackends) {
         const rounding = 2 ** -10 * Math.max(-least, most);
         group.forEach((value, i) => {
           const error = Math.abs(rounded[first + i]! - value);
-          assert(error <= half + rounding, `${error} of ${half} at ${first + i}, ${cacheBits} bits`);
+          assert(
+            error <= half + rounding,
+            `${error} of ${half} at ${first + i}, ${cacheBits} bits`,
+          );
         });
       }
     }
@@ -115,14 +121,15 @@ for (const backend of testBackends) {
 
 Deno.test("fewer bits do not go with a budget for the small model, nor with a policy that has none", async () => {
   const pair = await embeddedModels("reference");
-  const open = (policy: string, more: { readonly smallBudget?: { readonly ratio: number } }) => () =>
-    new PolicySession(pair, {
-      policy: createPolicy(policy),
-      budget: { ratio: 0.2 },
-      capacity: 8,
-      smallCacheBits: 4,
-      ...more,
-    });
+  const open =
+    (policy: string, more: { readonly smallBudget?: { readonly ratio: number } }) => () =>
+      new PolicySession(pair, {
+        policy: createPolicy(policy),
+        budget: { ratio: 0.2 },
+        capacity: 8,
+        smallCacheBits: 4,
+        ...more,
+      });
   assertThrows(
     open("smallkv", { smallBudget: { ratio: 0.5 } }),
     RequirementError,
