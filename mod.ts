@@ -224,6 +224,7 @@ export type {
 } from "./decoding/forced/teacher_force_settings.ts";
 export { MATCH_SIDES } from "./decoding/scoring/head_matching.ts";
 export type { MatchSide, PairMatchOptions } from "./decoding/scoring/head_matching.ts";
+export type { CacheBits } from "./cache/full_cache.ts";
 export type { SmallModelCut } from "./decoding/scoring/small_model.ts";
 export type {
   SequenceSetting,

@@ -8,9 +8,22 @@ import { checkInteger } from "../core/check.ts";
 import type { Device, DeviceBuffer } from "../gpu/device.ts";
 import type { WritePlace } from "../kernels/rope_cache.ts";
 import { type KvFormat, RING_TILE } from "../kernels/attention_shape.ts";
+import { vectorBytes } from "../kernels/quantized_rows.ts";
 
 /** Rows of the largest block of drafts. */
 const LEAST_ROWS = 16;
+
+/** Bits that a session may cache a number in: halves, or codes that share scales. */
+export type CacheBits = 16 | 8 | 4;
+
+/**
+ * Names the format of a cache.
+ *
+ * @param bits Bits of a number; 16 if left out.
+ */
+export function formatOf(bits: CacheBits = 16): KvFormat {
+  return ({ 16: "f16", 8: "q8", 4: "q4" } as const)[bits];
+}
 
 /** Sizes of a cache. */
 export interface CacheShape {
@@ -37,7 +50,7 @@ export interface CacheShape {
   readonly isLastKeysOnly?: boolean;
 }
 
-/** Keys and values of one layer, [sequences, kvHeads, slots, headDim]; halves are packed in pairs. */
+/** Keys and values of one layer, [sequences, kvHeads, slots, headDim]; halves are packed in pairs, see `quantized_rows.ts` for codes. */
 export interface LayerCache {
   /** Keys, after RoPE. */
   readonly keys: DeviceBuffer;
@@ -105,8 +118,8 @@ export function ringsOf(
 }
 
 /**
- * Bytes of a complete cache: kvHeads * headDim * slots * sequences, summed over layers, times 2 or 4 each for keys and
- * values. Slots are the capacity, or the ring of a layer that holds only the newest tokens.
+ * Bytes of a complete cache: kvHeads * slots * sequences, summed over layers, times `vectorBytes` each for keys and values.
+ * Slots are the capacity, or the ring of a layer that holds only the newest tokens.
  *
  * @param shape Sizes of the cache.
  * @returns Bytes, keys and values together.
@@ -118,8 +131,9 @@ export function fullCacheBytes(shape: CacheShape): number {
 
 /** Bytes of a layer's keys and values. */
 export function layerBytes(shape: CacheShape, layer: number): number {
-  const values = hasValues(shape, layer) ? formatBytes(shape.valueFormat) : 0;
-  return layerElements(shape, layer) * (formatBytes(shape.keyFormat) + values);
+  const { headDim, keyFormat, valueFormat } = shape;
+  const values = hasValues(shape, layer) ? vectorBytes(valueFormat, headDim) : 0;
+  return layerVectors(shape, layer) * (vectorBytes(keyFormat, headDim) + values);
 }
 
 /**
@@ -131,15 +145,16 @@ export function layerBytes(shape: CacheShape, layer: number): number {
  * @throws {RequirementError} If a layer does not fit one binding of the device.
  */
 export function createFullCache(device: Device, shape: CacheShape): FullCache {
-  const elements = Array.from({ length: shape.layers }, (_, layer) => layerElements(shape, layer));
-  const [keyBytes, valueBytes] = [formatBytes(shape.keyFormat), formatBytes(shape.valueFormat)];
+  const vectors = Array.from({ length: shape.layers }, (_, layer) => layerVectors(shape, layer));
+  const keyBytes = vectorBytes(shape.keyFormat, shape.headDim);
+  const valueBytes = vectorBytes(shape.valueFormat, shape.headDim);
   checkInteger("create a KV cache", "bytes of one layer's keys or values", {
-    value: Math.max(...elements) * Math.max(keyBytes, valueBytes),
+    value: Math.max(...vectors) * Math.max(keyBytes, valueBytes),
     min: 4,
     max: device.info.maxBindingBytes,
   });
   using stack = new DisposableStack();
-  const layers = elements.map((count, layer) => {
+  const layers = vectors.map((count, layer) => {
     const keys = stack.use(device.createBuffer(`keys of layer ${layer}`, count * keyBytes));
     if (!hasValues(shape, layer)) return { keys, values: keys };
     return {
@@ -172,15 +187,7 @@ function hasValues({ layers, isLastKeysOnly = false }: CacheShape, layer: number
   return !isLastKeysOnly || layer < layers - 1;
 }
 
-function layerElements(shape: CacheShape, layer: number): number {
-  return shape.kvHeads * shape.headDim * layerSlots(shape, layer) * shape.sequences;
-}
-
-/**
- * Bytes of an element.
- *
- * @param format How keys or values are stored; in 16 bits if left out.
- */
-export function formatBytes(format: KvFormat | undefined): number {
-  return format === "f32" ? 4 : 2;
+/** Head vectors of a layer's keys, or values. */
+function layerVectors(shape: CacheShape, layer: number): number {
+  return shape.kvHeads * layerSlots(shape, layer) * shape.sequences;
 }

@@ -446,6 +446,14 @@ export const RUN_CHOICES = {
     flag: "small-layers",
     aliases: ["helper-layers"],
   },
+  smallCacheBits: {
+    decision: "D-36",
+    help:
+      "bits of a number in the small model's cache; 8 and 4 round groups of numbers that share a scale",
+    values: [16, 8, 4],
+    usual: 16,
+    flag: "small-cache-bits",
+  },
   smallTokens: {
     decision: "D-35",
     help: "tokens in which the small model reads the text: the large model's, or its own",

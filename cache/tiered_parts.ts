@@ -139,9 +139,10 @@ function checkOptions(device: Device, options: TieredStoreOptions): PoolSize[] {
   for (const length of lengths) {
     checkInteger(action, "length of a sequence", { value: length, min: 0, max: shape.capacity });
   }
-  if (shape.keyFormat === "f32" || shape.valueFormat === "f32") {
+  const other = [shape.keyFormat, shape.valueFormat].find((one) => one && one !== "f16");
+  if (other) {
     const requirement = "keys and values must be stored as f16";
-    throw new RequirementError({ action, requirement, current: "f32" });
+    throw new RequirementError({ action, requirement, current: other });
   }
   return Array.from({ length: shape.layers }, (_, layer) => {
     const { full, valueOnly } = pools(layer);

@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { CacheBits } from "../cache/full_cache.ts";
 import type { CacheBudget } from "../cache/budget.ts";
 import type { StoreKind } from "../cache/kv_store.ts";
 import {
@@ -79,14 +80,14 @@ export const SAMPLING_FLAGS: Readonly<Record<string, OptionSpec>> = {
 /** Names of all policies. */
 export const POLICY_NAMES: readonly string[] = POLICIES.map(({ name }) => name);
 
-const { matchMap, rematch, smallBudget, smallLayers, smallTokens } = RUN_CHOICES;
+const { matchMap, rematch, smallBudget, smallLayers, smallCacheBits, smallTokens } = RUN_CHOICES;
 
 /** Flags that only change policies with a small model. */
 const SMALL_FLAGS = [
   ...Object.entries<Choice>(MATCH_CHOICES).map(([name, choice]) => `match-${flagOf(name, choice)}`),
   ...Object.entries<Choice>({
     ...FIT_CHOICES,
-    ...{ matchMap, rematch, smallBudget, smallLayers, smallTokens },
+    ...{ matchMap, rematch, smallBudget, smallLayers, smallCacheBits, smallTokens },
   })
     .map(([name, choice]) => flagOf(name, choice)),
 ];
@@ -122,6 +123,7 @@ export interface GenerateRequest extends
 interface RunChoices extends FitChoices {
   readonly rematch?: number;
   readonly smallLayers?: number;
+  readonly smallCacheBits?: CacheBits;
   readonly smallTokens?: "large" | "own";
   readonly store?: StoreKind;
   readonly speculate?: number;
@@ -145,15 +147,16 @@ export function readRequest(call: CommandCall): GenerateRequest {
   const hasSmall = policies.some(({ saliencySource }) => saliencySource === "small");
   checkModels(call, hasSmall);
   if (!hasSmall) refuseSmallFlags(call, names);
-  const { rematch, smallLayers, smallTokens, store = "resident", ...made }: RunChoices =
-    readChoices(
-      call,
-      RUN_CHOICES,
-    );
+  const { rematch, smallLayers, smallCacheBits, smallTokens, ...made }: RunChoices = readChoices(
+    call,
+    RUN_CHOICES,
+  );
+  const { store = "resident" } = made;
   const fit: FitChoices = readChoices(call, FIT_CHOICES);
   const cut = {
     ...(call.has("small-budget") && { smallBudget: readBudget(call, "small-budget") }),
     ...(smallLayers !== undefined && { smallLayers }),
+    ...(smallCacheBits !== undefined && { smallCacheBits }),
   };
   const matching = SMALL_FLAGS.find((flag) =>
     /^(match|fit)-/.test(flag) && flag !== "match-map" && call.has(flag)

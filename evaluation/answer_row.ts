@@ -87,13 +87,15 @@ export type AnswerIdentity =
  * @returns 64 hexadecimal digits.
  */
 export function answerKey(answer: AnswerIdentity): string {
-  const { task, item, prompt, models, policy, options, budget, smallBudget, smallLayers } = answer;
+  const { task, item, prompt, models, policy, options, budget } = answer;
+  const { smallBudget, smallLayers, smallCacheBits } = answer;
   const { pairing: _, ...setting } = settingJson({
     policy,
     options,
     budget,
     ...(smallBudget && { smallBudget }),
     ...(smallLayers !== undefined && { smallLayers }),
+    ...(smallCacheBits !== undefined && { smallCacheBits }),
     pairing: "given",
   });
   return contentHash({ task, item, prompt, models: { ...models }, ...setting });

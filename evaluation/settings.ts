@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { CacheBits } from "../cache/full_cache.ts";
 import { budgetText, type CacheBudget, checkBudget, parseBudget } from "../cache/budget.ts";
 import {
   acceptedOptions,
@@ -113,15 +114,17 @@ export function parsePolicy(text: string): ParsedPolicy {
   const [name = "", ...parts] = text.trim().split(":");
   const variant: Variant | undefined = (VARIANTS as Readonly<Record<string, Variant>>)[name];
   const policy = findPolicy(variant?.policy ?? name).name;
-  const { smallBudget, smallLayers, matchBy, ...made } = Object.fromEntries(parts.map(parseOption));
+  const { smallBudget, smallLayers, smallCacheBits, matchBy, ...made } = Object.fromEntries(
+    parts.map(parseOption),
+  );
   const options: PolicyOptions = { ...variant?.options, ...made };
   const { saliencySource } = createPolicy(policy, options);
-  const isSmallOnly = smallBudget ?? smallLayers ?? matchBy;
+  const isSmallOnly = smallBudget ?? smallLayers ?? smallCacheBits ?? matchBy;
   if (parts.length > 0 && saliencySource !== "small" && isSmallOnly !== undefined) {
     throw new RequirementError({
       action,
       requirement:
-        "small-budget, small-layers and match-by must go with a policy that asks the small model",
+        "small-budget, small-layers, small-cache-bits and match-by must go with a policy that asks the small model",
       current: text,
     });
   }
@@ -130,16 +133,17 @@ export function parsePolicy(text: string): ParsedPolicy {
     options,
     ...(smallBudget !== undefined && { smallBudget: parseBudget(String(smallBudget)) }),
     ...(smallLayers !== undefined && { smallLayers: Number(smallLayers) }),
+    ...(smallCacheBits !== undefined && { smallCacheBits: smallCacheBits as CacheBits }),
     ...(matchBy !== undefined && { matchBy: matchBy as NonNullable<ParsedPolicy["matchBy"]> }),
   };
 }
 
 const action = "set up a cache policy";
-const { smallBudget, smallLayers } = RUN_CHOICES;
+const { smallBudget, smallLayers, smallCacheBits } = RUN_CHOICES;
 const matchBy = { ...MATCH_CHOICES.by, flag: "match-by" };
 const CHOICES: Readonly<Record<string, Choice>> = {
   ...POLICY_CHOICES,
-  ...{ smallBudget, smallLayers, matchBy },
+  ...{ smallBudget, smallLayers, smallCacheBits, matchBy },
 };
 
 function parseOption(part: string): [string, string | number | boolean] {
@@ -170,7 +174,7 @@ type Named = Omit<EvaluationSetting, "budget">;
  * @returns The policy as it is written on the command line, options sorted; `small model alone` for that control.
  */
 export function settingName(
-  { policy, options, smallBudget, smallLayers, matchBy, pairing }: Named,
+  { policy, options, smallBudget, smallLayers, smallCacheBits, matchBy, pairing }: Named,
 ): string {
   if (pairing === "small_alone") return SMALL_ALONE;
   const { seed: _, ...others } = options;
@@ -178,6 +182,7 @@ export function settingName(
     ...others,
     ...(smallBudget && { smallBudget: budgetText(smallBudget) }),
     ...(smallLayers !== undefined && { smallLayers }),
+    ...(smallCacheBits !== undefined && { smallCacheBits }),
     ...(matchBy && { matchBy }),
   };
   const words = Object.entries(made).map(([name, value]) =>

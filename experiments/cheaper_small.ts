@@ -1,9 +1,11 @@
 /**
- * Small models that are made cheaper: maps fitted over the first layers alone, and a model with a tokenizer of its own.
+ * Small models that are made cheaper: maps fitted over the first layers alone, caches of 8 and 4 bits, and a model with a
+ * tokenizer of its own.
  *
  * @module
  */
 
+import type { CacheBits } from "../cache/full_cache.ts";
 import { bootstrapInterval } from "../core/bootstrap.ts";
 import { mean } from "../core/stats.ts";
 import { ownClaim } from "./claims.ts";
@@ -34,6 +36,10 @@ const RATIOS = [0.05, 0.1];
 const SHARES = [1 / 6, 1 / 3, 1 / 2, 1];
 /** The same of a small model with tokens of its own. */
 const OWN_SHARES = [1 / 3, 1];
+/** Bits of a number in the small model's cache beside 16, with all of its layers (D-36). */
+const FEWER_BITS = [8, 4] as const;
+/** Those that claims are about. */
+const CLAIMED_BITS = 4;
 /** Share of the layers that claims are about. */
 const CLAIMED_SHARE = 1 / 3;
 
@@ -59,6 +65,8 @@ type Guide = {
   readonly role: "small" | "other";
   /** Layers that run. */
   readonly layers: number;
+  /** Bits of a number in its cache. */
+  readonly bits: CacheBits;
   readonly isFitted: boolean;
 };
 
@@ -84,6 +92,7 @@ const CLAIMS: Readonly<Record<string, Claim>> = {
     return [
       [`third${100 * ratio}`, ownClaim("O08", { at: part, expected: { below: 1.25 } })],
       [`own${100 * ratio}`, ownClaim("O09", { at: own, expected: { below: 1.25 } })],
+      [`bits${100 * ratio}`, ownClaim("O10", { at, expected: { below: 1.25 } })],
     ];
   })),
 };
@@ -94,7 +103,7 @@ export const cheaperSmall: Experiment = {
   module: import.meta.url,
   title: "Cheaper small models",
   question:
-    "What does a small model save that stops early or has another tokenizer, and what is lost?",
+    "What does a small model save that stops early, rounds its cache or has another tokenizer, and what is lost?",
   source: "no counterpart",
   usesPolicies: true,
   inputs: ["large", "small", "other", "gsm8k", "bbh", "wikitext2", "microworld"],
@@ -121,21 +130,33 @@ function guidesOf({ small, other }: Pick<ExperimentContext, "small" | "other">):
       name: `fitted map, ${role === "other" ? "own tokens, " : ""}${count} of ${layers} layers`,
       role,
       layers: count,
+      bits: 16 as const,
       isFitted: true,
     }));
+  const matched = { name: MATCHED, role: "small", layers: small.layers, bits: 16 } as const;
+  const maps = fitted("small", small, SHARES);
+  const rounded = (guide: Guide, bits: CacheBits) => ({
+    ...guide,
+    name: `${guide.name}, ${bits}-bit cache`,
+    bits,
+  });
+  const plain: Guide = { ...matched, isFitted: false };
   return [
-    { name: MATCHED, role: "small", layers: small.layers, isFitted: false },
-    ...fitted("small", small, SHARES),
+    plain,
+    ...FEWER_BITS.map((bits) => rounded(plain, bits)),
+    ...maps,
+    rounded(maps.at(-1)!, CLAIMED_BITS),
     ...other ? fitted("other", other, OWN_SHARES) : [],
   ];
 }
 
-function settingOf({ isFitted, layers }: Guide, ratio: number): PolicySetting {
+function settingOf({ isFitted, layers, bits }: Guide, ratio: number): PolicySetting {
   return {
     policy: "smallkv_query_aware",
     options: { score: "row" },
     budget: { ratio },
     ...(isFitted && { matchBy: "fitted", smallLayers: layers }),
+    ...(bits < 16 && { smallCacheBits: bits }),
   };
 }
 
@@ -221,7 +242,7 @@ function summarise(input: SummaryInput): ExperimentResult {
     tables: [guideTable(texts, input)],
     figures: [guideFigure(texts, input)],
     notes: [
-      "Bytes are shares of the large model's full cache at the end of the text, in 16 bits: keys and values that a step sees at most, and the small model's cache.",
+      "Bytes are shares of the large model's full cache at the end of the text, in 16 bits: keys and values that a step sees at most, and the small model's cache, in 16 bits unless another number is named.",
       "Weights: bytes of the small model's file; a step reads those of the layers that run, of the last one only the projections to queries, keys and values, and an embedding row.",
       "Attention is the full cache's own, on tokens kept with key and value, mean over heads and steps. Marginal tokens get the small model's attention.",
       "A small model with tokens of its own reads the same text; its attention is mapped by bytes (D-35).",
@@ -251,7 +272,8 @@ function valuesOf(
     return bootstrapInterval(first.length, statistic, seeded({ seed }));
   };
   const fitted = (role: Guide["role"], layers: number) => (cell: GuideCell) =>
-    cell.isFitted && cell.role === role && cell.layers === layers;
+    cell.isFitted && cell.role === role && cell.layers === layers && cell.bits === 16;
+  const matched = (bits: CacheBits) => (cell: GuideCell) => !cell.isFitted && cell.bits === bits;
   const third = Math.max(1, Math.round(CLAIMED_SHARE * small.layers));
   return defined(Object.fromEntries(RATIOS.flatMap((ratio) => {
     const of = (isWanted: (cell: GuideCell) => boolean) => cellsOf(texts, isWanted, ratio);
@@ -261,7 +283,8 @@ function valuesOf(
         `third${100 * ratio}`,
         quotient(of(fitted("small", third)), of(fitted("small", small.layers))),
       ],
-      [`own${100 * ratio}`, quotient(own, of(({ isFitted }) => !isFitted))],
+      [`own${100 * ratio}`, quotient(own, of(matched(16)))],
+      [`bits${100 * ratio}`, quotient(of(matched(CLAIMED_BITS)), of(matched(16)))],
     ];
   })));
 }
@@ -305,10 +328,15 @@ function stepProducts(
 }
 
 function guideFigure(texts: readonly GuideText[], input: SummaryInput): Figure {
+  const kinds: readonly (readonly [string, (cell: GuideCell) => boolean])[] = [
+    ["fitted maps", ({ isFitted, role, bits }) => isFitted && role === "small" && bits === 16],
+    ["fitted maps, own tokens", ({ role }) => role === "other"],
+    ["matched rows, 16 to 4 bits", ({ isFitted }) => !isFitted],
+  ];
   const series = RATIOS.flatMap((ratio) =>
-    (["small", "other"] as const).flatMap((role) => {
+    kinds.flatMap(([kind, isWanted]) => {
       const guides = namesOf(texts).map((name) =>
-        cellsOf(texts, (cell) => cell.name === name && cell.role === role && cell.isFitted, ratio)
+        cellsOf(texts, (cell) => cell.name === name && isWanted(cell), ratio)
       ).filter(({ length }) => length > 0);
       if (guides.length === 0) return [];
       const x = guides.map((cells) =>
@@ -317,14 +345,12 @@ function guideFigure(texts: readonly GuideText[], input: SummaryInput): Figure {
       const y = guides.map((cells) =>
         measuredMean(cells.map(({ kl }) => mean(kl)), { seed: input.seed })!
       );
-      return [
-        lineOf(`${role === "other" ? "own tokens" : "one tokenizer"}, ${100 * ratio} %`, x, y),
-      ];
+      return [lineOf(`${kind}, ${100 * ratio} %`, x, y)];
     })
   );
   return {
     name: "kl_by_small_cache",
-    title: "Divergence by the small model's cache, fitted maps",
+    title: "Divergence by the small model's cache",
     kind: "line",
     xTitle: "small model's cache (% of the large one's)",
     yTitle: "divergence from the full cache (nats a token)",

@@ -134,6 +134,7 @@ const OWN_ROWS: readonly (readonly [string, string, string])[] = [
   ["O07", "divergence of H2O minus that of the policy chosen on other prompts", "nats"],
   ["O08", "divergence of maps fitted over a part of the small model's layers over that of all", ""],
   ["O09", "divergence with a small model that has tokens of its own over that of matched rows", ""],
+  ["O10", "divergence with 4 bits a number in the small model's cache over that with 16", ""],
 ];
 
 /** What an experiment adds to the paper's words, or replaces. */
@@ -199,7 +200,7 @@ export function absoluteOf(id: string, detail: Omit<ClaimDetail, "kind"> = {}): 
 /**
  * Makes a claim of this project, which holds if the whole interval lies in a range.
  *
- * @param id "O01" to "O09".
+ * @param id "O01" to "O10".
  * @param detail What is added to its words, and the range.
  * @throws {RequirementError} If the list has no such claim.
  */

@@ -4,7 +4,17 @@
 // the softmax goes through tiles and chunks of keys that begin at fixed positions. Keys that a row does not see add
 // exact zeros.
 
-import { exp2_4, exp2_of, first_halves4, float_sums4, last_halves4, sum4, tanh4 } from "./simd";
+import {
+  exp2_4,
+  exp2_of,
+  first_halves4,
+  float_sums4,
+  halves4,
+  last_halves4,
+  sum4,
+  tanh4,
+  upper_halves4,
+} from "./simd";
 
 /** Keys that are converted, scored and weighted together. */
 export const TILE: usize = 64;
@@ -27,7 +37,7 @@ export class Attention {
   kv_heads: u32;
   scale: f32;
   head_dim: u32;
-  f32_keys: u32;
+  key_bits: u32; // 32 for floats, 16 for halves, 8 or 4 for rows of codes as in quantized_rows.ts
   window: u32; // newest keys that a row sees; all if 0
   ring: u32; // head vectors of a KV head, where a key is at its position modulo this; as many as positions if 0
   softcap: f32; // none if 0
@@ -73,10 +83,68 @@ export function copy_vectors(source: usize, is_f32: u32, elements: usize, target
   v128.store(target + 4 * whole, first_halves4(v128.load64_zero(source + 2 * whole)));
 }
 
+/** Bytes of a stored head vector of numbers of 32, 16, 8 or 4 bits. */
+// @ts-ignore: decorator
+@inline
+function vector_bytes(bits: u32, head_dim: usize): usize {
+  const bytes = head_dim * bits / 8;
+  return bits < 16 ? bytes + 4 * ((head_dim + 31) / 32) : bytes;
+}
+
+/** Four codes of a byte each, in the low 32 bits, times the step and plus the least number of their group. */
+// @ts-ignore: decorator
+@inline
+function numbers4(codes: v128, step: v128, least: v128): v128 {
+  const wide = i32x4.extend_low_i16x8_u(i16x8.extend_low_i8x16_u(codes));
+  return f32x4.add(f32x4.mul(f32x4.convert_i32x4_u(wide), step), least);
+}
+
+/** Converts a row of codes to floats: of every eight, the last four lie `apart` bytes behind the first. */
+function spread_row(
+  row: usize,
+  bits: u32,
+  head_dim: usize,
+  target: usize,
+  apart: usize,
+): void {
+  const groups = row + head_dim * bits / 8;
+  const low = i8x16.splat(15);
+  for (let i: usize = 0; i < head_dim; i += 8) {
+    const group = v128.load32_splat(groups + i / 32 * 4);
+    const step = halves4(group);
+    const least = upper_halves4(group);
+    if (bits == 4) {
+      const codes = v128.load32_zero(row + i / 2);
+      v128.store(target, numbers4(v128.and(codes, low), step, least));
+      v128.store(target + apart, numbers4(i8x16.shr_u(codes, 4), step, least));
+    } else {
+      v128.store(target, numbers4(v128.load32_zero(row + i), step, least));
+      v128.store(target + apart, numbers4(v128.load32_zero(row + i, 4), step, least));
+    }
+    target += 2 * apart;
+  }
+}
+
+/** Converts head vectors that follow each other to floats. */
+function copy_rows(source: usize, bits: u32, head_dim: usize, rows: usize, target: usize): void {
+  if (bits >= 16) {
+    copy_vectors(source, bits == 32 ? 1 : 0, rows * head_dim, target);
+    return;
+  }
+  const bytes = vector_bytes(bits, head_dim);
+  for (let row: usize = 0; row < rows; row++) {
+    spread_row(source + row * bytes, bits, head_dim, target + 4 * row * head_dim, 16);
+  }
+}
+
 /** Converts a key to floats in a tile of keys, in which the vectors of four keys take turns. */
-function place_key(source: usize, is_f32: u32, head_dim: usize, tile: usize, key: usize): void {
+function place_key(source: usize, bits: u32, head_dim: usize, tile: usize, key: usize): void {
   let target = tile + (key >> 2) * head_dim * 16 + (key & 3) * 16;
-  if (is_f32 != 0) {
+  if (bits < 16) {
+    spread_row(source, bits, head_dim, target, 64);
+    return;
+  }
+  if (bits == 32) {
     for (let i: usize = 0; i < head_dim * 4; i += 32) {
       v128.store(target, v128.load(source + i));
       v128.store(target, v128.load(source + i, 16), 64);
@@ -102,33 +170,33 @@ function head_slots(args: Attention): usize {
 /** Makes a tile of the keys of a KV head from a position on; `head` counts the KV heads of all sequences. */
 export function load_keys(args: Attention, head: usize, from: u32, count: usize, tile: usize): void {
   const head_dim = <usize>args.head_dim;
-  const bytes = head_dim * (args.f32_keys != 0 ? 4 : 2);
+  const bytes = vector_bytes(args.key_bits, head_dim);
   const slots = head_slots(args);
   const slot = <usize>from % slots;
   const first = args.keys + head * slots * bytes;
   const before = min(count, slots - slot); // the others are at the start of the ring
   for (let key: usize = 0; key < before; key++) {
-    place_key(first + (slot + key) * bytes, args.f32_keys, head_dim, tile, key);
+    place_key(first + (slot + key) * bytes, args.key_bits, head_dim, tile, key);
   }
   for (let key = before; key < count; key++) {
-    place_key(first + (key - before) * bytes, args.f32_keys, head_dim, tile, key);
+    place_key(first + (key - before) * bytes, args.key_bits, head_dim, tile, key);
   }
 }
 
 /** Makes a tile of the keys of a list; `entries` are pairs of words, the second one a head vector. */
 export function gather_keys(
   stored: usize,
-  is_f32: u32,
+  bits: u32,
   entries: usize,
   first: u32,
   count: usize,
   head_dim: usize,
   tile: usize,
 ): void {
-  const bytes = head_dim * (is_f32 != 0 ? 4 : 2);
+  const bytes = vector_bytes(bits, head_dim);
   for (let key: usize = 0; key < count; key++) {
     const source = stored + <usize>(first + load<u32>(entries + 8 * key, 4)) * bytes;
-    place_key(source, is_f32, head_dim, tile, key);
+    place_key(source, bits, head_dim, tile, key);
   }
 }
 
@@ -140,38 +208,38 @@ export function gather_keys(
 export function load_values(
   args: Attention,
   stored: usize,
-  is_f32: u32,
+  bits: u32,
   head: usize,
   from: u32,
   count: usize,
   tile: usize,
 ): usize {
   const head_dim = <usize>args.head_dim;
-  const bytes = head_dim * (is_f32 != 0 ? 4 : 2);
+  const bytes = vector_bytes(bits, head_dim);
   const slots = head_slots(args);
   const slot = <usize>from % slots;
   const source = stored + head * slots * bytes;
   const before = min(count, slots - slot); // the others are at the start of the ring
-  if (is_f32 != 0 && before == count) return source + slot * bytes;
-  copy_vectors(source + slot * bytes, is_f32, before * head_dim, tile);
-  copy_vectors(source, is_f32, (count - before) * head_dim, tile + 4 * before * head_dim);
+  if (bits == 32 && before == count) return source + slot * bytes;
+  copy_rows(source + slot * bytes, bits, head_dim, before, tile);
+  copy_rows(source, bits, head_dim, count - before, tile + 4 * before * head_dim);
   return tile;
 }
 
 /** Makes a tile of the values of a list. */
 export function gather_values(
   stored: usize,
-  is_f32: u32,
+  bits: u32,
   entries: usize,
   first: u32,
   count: usize,
   head_dim: usize,
   tile: usize,
 ): void {
-  const bytes = head_dim * (is_f32 != 0 ? 4 : 2);
+  const bytes = vector_bytes(bits, head_dim);
   for (let entry: usize = 0; entry < count; entry++) {
     const source = stored + <usize>(first + load<u32>(entries + 8 * entry, 4)) * bytes;
-    copy_vectors(source, is_f32, head_dim, tile + 4 * entry * head_dim);
+    copy_rows(source, bits, head_dim, 1, tile + 4 * entry * head_dim);
   }
 }
 

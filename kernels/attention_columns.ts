@@ -372,6 +372,8 @@ export function attentionColumnsSamples(): Kernel[] {
     make(wide),
     make({ ...narrow, keyFormat: "f32" }),
     make({ ...wide, keyFormat: "f32" }),
+    make({ ...narrow, keyFormat: "q4" }),
+    make({ ...wide, keyFormat: "q8", layout: "shared" }),
     make({ ...narrow, ...rule }),
     make({ ...wide, ...rule }),
     make({ ...wide, ...rule, layout: "shared" }),

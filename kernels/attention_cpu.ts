@@ -7,6 +7,7 @@
 import type { CpuModule, CpuPass } from "../gpu/cpu_module.ts";
 import type { AttentionParams, AttentionVariant } from "./attention_shape.ts";
 import { CPU_MODULE } from "./cpu_module.ts";
+import { kvBits } from "./quantized_rows.ts";
 
 /** Rows that share the conversion of keys and values; even. */
 const BLOCK_ROWS = 32;
@@ -56,8 +57,8 @@ export interface StepCode<Params extends StepParams> {
 export function attentionExtras(variant: AttentionVariant): Record<string, number> {
   return {
     head_dim: variant.headDim,
-    f32_keys: variant.keyFormat === "f32" ? 1 : 0,
-    f32_values: variant.valueFormat === "f32" ? 1 : 0,
+    key_bits: kvBits(variant.keyFormat),
+    value_bits: kvBits(variant.valueFormat),
     window: variant.window ?? 0,
     ring: variant.ring ?? 0,
     softcap: variant.softcap ?? 0,

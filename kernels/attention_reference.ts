@@ -10,6 +10,7 @@ import type {
   AttentionVariant,
   KvFormat,
 } from "./attention_shape.ts";
+import { dequantizeRows, kvBits, vectorBytes } from "./quantized_rows.ts";
 
 /** What a twin reads in an attention step. */
 export interface AttentionRun {
@@ -25,14 +26,21 @@ export interface AttentionRun {
 }
 
 /**
- * Views stored keys or values as numbers.
+ * Views stored keys or values as numbers; those of 8 and 4 bits are copied.
  *
  * @param words Contents of the buffer.
  * @param format How they are stored; `f16` if left out: two halves in each word, the low one first.
+ * @param headDim Elements of a head, which rows of 8 and 4 bits depend on.
  * @returns The elements.
  */
-export function unpackStored(words: Uint32Array, format?: KvFormat): Float16Array | Float32Array {
+export function unpackStored(
+  words: Uint32Array,
+  format?: KvFormat,
+  headDim = 0,
+): Float16Array | Float32Array {
   const { buffer, byteOffset, length } = words as Uint32Array<ArrayBuffer>;
+  const bits = kvBits(format);
+  if (bits < 16) return dequantizeRows(words, bits, headDim);
   return format === "f32"
     ? new Float32Array(buffer, byteOffset, length)
     : new Float16Array(buffer, byteOffset, 2 * length);
@@ -124,19 +132,29 @@ export function rowScores(run: AttentionRun, at: AttentionRow): Float64Array {
   const { buffers: { qkv, visible }, params } = run;
   const { row, head, headDim, ring } = at;
   const { sequence, position } = rowPlace(run, row);
-  const keys = unpackStored(run.buffers.keys, at.keyFormat);
-  const first = headStart(run, { sequence, head, headDim, ring });
+  const keys = headKeys(run, { ...at, sequence });
   const query = qkv.subarray(row * params.stride + head * headDim);
   const scores = new Float64Array(position + 1);
   for (let key = 0; key <= position; key++) {
     const word = visible?.[head * params.visible_words + (key >>> 5)] ?? 0;
     const isHidden = params.is_masked === 1 && ((word >>> (key & 31)) & 1) === 0;
-    const start = first + slotOf(key, ring) * headDim;
+    const start = slotOf(key, ring) * headDim;
     let sum = 0;
     for (let i = 0; i < headDim; i++) sum += query[i]! * keys[start + i]!;
     scores[key] = isHidden ? -Infinity : scoreOf(sum, params.scale, { ...at, position, key });
   }
   return scores;
+}
+
+/** Keys of a KV head of a sequence, [slots, headDim]. */
+function headKeys(
+  run: AttentionRun,
+  at: Pick<AttentionRow, "head" | "headDim" | "ring" | "keyFormat"> & { readonly sequence: number },
+): Float16Array | Float32Array {
+  const { keyFormat: format, headDim, ring = run.params.capacity } = at;
+  const rowWords = vectorBytes(format, headDim) / 4;
+  const first = headStart(run, at) / headDim * rowWords;
+  return unpackStored(run.buffers.keys.subarray(first, first + ring * rowWords), format, headDim);
 }
 
 /**

@@ -11,6 +11,7 @@ import {
   type AttentionShape,
   type AttentionVariant,
   checkVariant,
+  type KvFormat,
 } from "./attention_shape.ts";
 import {
   type AttentionPhase,
@@ -19,6 +20,7 @@ import {
   layoutOf,
   SHARED_LANES,
 } from "./attention_tile.ts";
+import { kvBits, vectorBytes } from "./quantized_rows.ts";
 import type { AdapterFeatures } from "./shapes.ts";
 import { type VariantConstants, writeOut } from "./write_out.ts";
 
@@ -74,8 +76,8 @@ function writeText(
   const isShared = variant.layout === "shared";
   const marks = [
     stem,
-    ...(keyFormat === "f32" ? ["f32_keys"] : []),
-    ...(valueFormat === "f32" ? ["f32_values"] : []),
+    ...(keyFormat && keyFormat !== "f16" ? [`${keyFormat}_keys`] : []),
+    ...(valueFormat && valueFormat !== "f16" ? [`${valueFormat}_values`] : []),
     ...(window > 0 ? [`window${window}`] : []),
     ...(ring > 0 ? [`ring${ring}`] : []),
     ...(softcap > 0 ? [`softcap${String(softcap).replace(/\W/g, "_")}`] : []),
@@ -94,8 +96,9 @@ function writeText(
     PIECES: pieces,
     IS_EVEN: pieces % lanes === 0 ? 1 : 0,
     ROUNDS: Math.ceil(pieces * tileVectors / lanes),
-    F32_KEYS: keyFormat === "f32" ? 1 : 0,
-    F32_VALUES: valueFormat === "f32" ? 1 : 0,
+    CODED: Math.min(kvBits(keyFormat), kvBits(valueFormat)) < 16 ? 1 : 0,
+    ...formatConstants("KEY", keyFormat, headDim),
+    ...formatConstants("VALUE", valueFormat, headDim),
     WINDOW: window,
     RING: ring,
     SOFTCAP: softcap,
@@ -106,6 +109,22 @@ function writeText(
     name,
     wgsl: written.replace(`fn ${entry}(`, `fn ${name}(`).replace(/^\/\/ \w+:/, `// ${name}:`),
     ...(isSubgroup && { subgroupSize: lanes }),
+  };
+}
+
+/** What the text says of a format: which one it is, and words of a row where these are codes. */
+function formatConstants(
+  kind: "KEY" | "VALUE",
+  format: KvFormat | undefined,
+  headDim: number,
+): VariantConstants {
+  const bits = kvBits(format);
+  return {
+    [`F32_${kind}S`]: bits === 32 ? 1 : 0,
+    [`CODED_${kind}S`]: bits < 16 ? 1 : 0,
+    [`FOUR_BIT_${kind}S`]: bits === 4 ? 1 : 0,
+    [`${kind}_WORDS`]: vectorBytes(format, headDim) / 4,
+    [`${kind}_CODE_WORDS`]: headDim * bits / 32,
   };
 }
 

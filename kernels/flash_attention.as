@@ -29,7 +29,7 @@ class BlockAttention extends Attention {
   is_masked: u32;
   visible_words: u32;
   sinks: usize;
-  f32_values: u32;
+  value_bits: u32;
   block_rows: u32; // a multiple of 2
 }
 
@@ -173,7 +173,7 @@ function attend(args: BlockAttention, block: Block, begin: u32, end: u32): void 
       hide_unseen(row, args.window, key, seen);
       softmax_tile(row, seen);
     }
-    const values = load_values(args, args.values, args.f32_values, head, key, count, tile);
+    const values = load_values(args, args.values, args.value_bits, head, key, count, tile);
     for (let index: u32 = 0; index < block.rows; index += 2) {
       const a = row_at(block, index);
       const b = row_at(block, min(index + 1, block.rows - 1));

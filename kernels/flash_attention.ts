@@ -172,7 +172,7 @@ export function flashAttention(variant: FlashVariant): Kernel<FlashContract> {
 function attendWhole(run: KernelRun<FlashContract>, variant: FlashVariant): void {
   const { buffers, params } = run;
   const { headDim, ring } = variant;
-  const values = unpackStored(buffers.values, variant.valueFormat);
+  const values = unpackStored(buffers.values, variant.valueFormat, headDim);
   for (let row = 0; row < params.rows; row++) {
     const { sequence } = rowPlace(run, row);
     for (let head = 0; head < params.query_heads; head++) {
@@ -222,7 +222,7 @@ interface SplitSizes extends AttentionVariant {
 function attendSplits(run: KernelRun<DecodeContract>, sizes: SplitSizes): void {
   const { buffers, params } = run;
   const { headDim, ring } = sizes;
-  const values = unpackStored(buffers.values, sizes.valueFormat);
+  const values = unpackStored(buffers.values, sizes.valueFormat, headDim);
   for (let row = 0; row < params.rows; row++) {
     const { sequence } = rowPlace(run, row);
     for (let head = 0; head < params.query_heads; head++) {
@@ -450,6 +450,8 @@ export function flashAttentionSamples(): Kernel[] {
     flashAttention({ ...wide, keyFormat: "f32" }),
     flashAttention({ ...wide, valueFormat: "f32" }),
     flashAttention({ ...narrow, keyFormat: "f32", valueFormat: "f32" }),
+    flashAttention({ ...narrow, keyFormat: "q4", valueFormat: "q4" }),
+    flashAttention({ ...wide, keyFormat: "q8", valueFormat: "q8" }),
     flashAttention({ ...narrow, ...rule }),
     flashAttention({ ...wide, ...rule }),
     flashAttention({ ...narrow, ...ringed }),
@@ -464,6 +466,7 @@ export function flashAttentionSamples(): Kernel[] {
       flashAttention({ ...shared, ...ringed, keyFormat: "f32", valueFormat: "f32", rows }),
     ]),
     decodeAttention({ ...shared, headDim: 128 }),
+    decodeAttention({ ...shared, keyFormat: "q4", valueFormat: "q4" }),
     decodeAttention({ ...shared, ...rule, headDim: 256 }),
   ] as unknown as Kernel[];
 }

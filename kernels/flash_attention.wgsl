@@ -9,7 +9,8 @@
 //# end
 // reads   state    u32: first sequence of the step, then the cached tokens of each sequence
 //         qkv      f32[rows, stride], query heads first, after RoPE
-//         keys     f16x2[sequences, kv_heads, capacity or RING, HEAD_DIM / 2], after RoPE, or the bits of as many f32
+//         keys     f16x2[sequences, kv_heads, capacity or RING, HEAD_DIM / 2], after RoPE, or the bits of as many f32,
+//                  or codes, see quantized_rows.ts
 //         values   the same, without RoPE
 //         visible  bits[query_heads, visible_words], one per position; read if is_masked is 1
 //# if SINKS
@@ -54,8 +55,16 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read> state: array<u32>;
 @group(0) @binding(1) var<storage, read> qkv: array<vec4f>;
+//# if CODED_KEYS
+@group(0) @binding(2) var<storage, read> keys: array<u32>;
+//# else
 @group(0) @binding(2) var<storage, read> keys: array<vec4u>;
+//# end
+//# if CODED_VALUES
+@group(0) @binding(3) var<storage, read> values: array<u32>;
+//# else
 @group(0) @binding(3) var<storage, read> values: array<vec4u>;
+//# end
 @group(0) @binding(4) var<storage, read> visible: array<u32>;
 //# if SPLIT
 @group(0) @binding(5) var<storage, read_write> partial: array<vec4f>;

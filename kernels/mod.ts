@@ -43,6 +43,7 @@ export * from "./page_bounds.ts";
 export * from "./page_scores.ts";
 export * from "./plan_by_saliency.ts";
 export * from "./plan_reference.ts";
+export * from "./quantized_rows.ts";
 export * from "./rerotate_keys.ts";
 export * from "./rest_values.ts";
 export * from "./rms_norm.ts";

@@ -1,6 +1,6 @@
 // Rotation of queries and keys, and the write to the cache; items are heads of rows. See rope_cache.ts.
 
-import { sum4, to_halves4 } from "./simd";
+import { halves4, sum4, to_halves4 } from "./simd";
 
 @unmanaged
 class RopeCache {
@@ -26,8 +26,8 @@ class RopeCache {
   query_rotation: u32;
   has_center: u32;
   HEAD_DIM: u32;
-  HAS_F32_KEYS: u32;
-  HAS_F32_VALUES: u32;
+  KEY_BITS: u32;
+  VALUE_BITS: u32;
   thread_scratch: usize;
   thread_bytes: u32;
 }
@@ -103,6 +103,75 @@ export function store_head(
   }
 }
 
+/** The smallest and the largest of some numbers, in the first two elements. */
+function bounds(numbers: usize, count: usize): v128 {
+  let least = v128.load(numbers);
+  let most = least;
+  for (let i: usize = 4; i < count; i += 4) {
+    const x = v128.load(numbers + 4 * i);
+    least = f32x4.pmin(least, x);
+    most = f32x4.pmax(most, x);
+  }
+  least = f32x4.pmin(least, v128.shuffle<f32>(least, least, 2, 3, 0, 1));
+  most = f32x4.pmax(most, v128.shuffle<f32>(most, most, 2, 3, 0, 1));
+  least = f32x4.pmin(least, v128.shuffle<f32>(least, least, 1, 0, 3, 2));
+  most = f32x4.pmax(most, v128.shuffle<f32>(most, most, 1, 0, 3, 2));
+  return v128.shuffle<f32>(least, most, 0, 4, 1, 5);
+}
+
+/** Codes of four numbers, in 32 bits each. */
+// @ts-ignore: decorator
+@inline
+function codes4(numbers: usize, least: v128, factor: f32, most: u32): v128 {
+  const steps = f32x4.mul(f32x4.sub(v128.load(numbers), least), f32x4.splat(factor));
+  const nearest = i32x4.trunc_sat_f32x4_s(f32x4.floor(f32x4.add(steps, f32x4.splat(0.5))));
+  return i32x4.min_s(i32x4.max_s(nearest, i32x4.splat(0)), i32x4.splat(most));
+}
+
+/** Four codes as bytes of a word. */
+// @ts-ignore: decorator
+@inline
+function bytes4(codes: v128): u32 {
+  const halves = i16x8.narrow_i32x4_u(codes, codes);
+  return i32x4.extract_lane(i8x16.narrow_i16x8_u(halves, halves), 0);
+}
+
+/** Rounds a head to a row of codes, as head vector `slot`; see quantized_rows.ts. */
+function round_head(head: usize, head_dim: usize, bits: u32, stored: usize, slot: usize): void {
+  const code_bytes = head_dim * bits / 8;
+  const row = stored + slot * (code_bytes + 4 * ((head_dim + 31) / 32));
+  const most: u32 = (1 << bits) - 1;
+  for (let first: usize = 0; first < head_dim; first += 32) {
+    const last = min(head_dim, first + 32);
+    const ends = bounds(head + 4 * first, last - first);
+    const low = i32x4.extract_lane(to_halves4(ends), 0);
+    const least = halves4(i32x4.splat(low));
+    const range = f32x4.sub(f32x4.splat(f32x4.extract_lane(ends, 1)), least);
+    const step = i32x4.extract_lane(to_halves4(f32x4.div(range, f32x4.splat(<f32>most))), 0);
+    store<u32>(row + code_bytes + first / 8, step | (low << 16));
+    const size = f32x4.extract_lane(halves4(i32x4.splat(step)), 0);
+    const factor: f32 = size > 0 ? 1 / size : 0;
+    for (let i = first; i < last; i += 8) {
+      const near = bytes4(codes4(head + 4 * i, least, factor, most));
+      const far = bytes4(codes4(head + 4 * i + 16, least, factor, most));
+      if (bits == 4) {
+        store<u32>(row + i / 2, near | (far << 4));
+      } else {
+        store<u32>(row + i, near);
+        store<u32>(row + i, far, 4);
+      }
+    }
+  }
+}
+
+/** Stores a head in any format. */
+// @ts-ignore: decorator
+@inline
+function keep_head(head: usize, head_dim: usize, bits: u32, stored: usize, slot: usize): void {
+  if (bits < 16) round_head(head, head_dim, bits, stored, slot);
+  else store_head(head, head_dim, bits == 32 ? 1 : 0, stored, slot);
+}
+
 export function rope_cache(args: RopeCache, first: u32, last: u32, thread: u32): void {
   const head_dim = <usize>args.HEAD_DIM;
   const scratch = args.thread_scratch + <usize>thread * args.thread_bytes;
@@ -120,7 +189,7 @@ export function rope_cache(args: RopeCache, first: u32, last: u32, thread: u32):
       : args.write_slot;
     const slot = <usize>(sequence * args.kv_heads + kv_head) * args.write_capacity + own_slot;
     if (head >= args.query_heads + args.kv_heads) {
-      store_head(own, head_dim, args.HAS_F32_VALUES, args.values, slot);
+      keep_head(own, head_dim, args.VALUE_BITS, args.values, slot);
       continue;
     }
     const is_query = head < args.query_heads;
@@ -138,6 +207,6 @@ export function rope_cache(args: RopeCache, first: u32, last: u32, thread: u32):
     if (args.has_center == 1) {
       subtract_vector(target, args.center + 4 * <usize>kv_head * head_dim, head_dim);
     }
-    store_head(target, head_dim, args.HAS_F32_KEYS, args.keys, slot);
+    keep_head(target, head_dim, args.KEY_BITS, args.keys, slot);
   }
 }

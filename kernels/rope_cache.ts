@@ -11,9 +11,12 @@ import { defineKernel, type Kernel, type KernelRun } from "../gpu/kernel.ts";
 import { rowPlace, unpackStored } from "./attention_reference.ts";
 import type { AttentionShape } from "./attention_shape.ts";
 import { CPU_MODULE } from "./cpu_module.ts";
+import { kvBits, quantizeRow } from "./quantized_rows.ts";
 import wgsl from "./rope_cache.wgsl" with { type: "text" };
 
 const WORKGROUP_SIZE = 64;
+/** Elements of the heads of a workgroup, where they are rounded together. */
+const TILE = 4 * WORKGROUP_SIZE;
 /** Stands for the slot of each token's position, modulo the slots that there are. */
 const NOT_FIXED = 0xffffffff;
 
@@ -31,7 +34,7 @@ export const ROPE_CACHE_CONTRACT = {
     keys: "write u32",
     values: "write u32",
   },
-  constants: { WORKGROUP_SIZE, HEAD_DIM: 64, HAS_F32_KEYS: 0, HAS_F32_VALUES: 0 },
+  constants: { WORKGROUP_SIZE, HEAD_DIM: 64, KEY_BITS: 16, VALUE_BITS: 16, TILE: 1 },
   params: {
     rows: "u32",
     rows_per_sequence: "u32",
@@ -48,7 +51,7 @@ export const ROPE_CACHE_CONTRACT = {
     query_rotation: "u32",
     has_center: "u32",
   },
-  workgroupBytes: 4 * WORKGROUP_SIZE,
+  workgroupBytes: 4 * (WORKGROUP_SIZE + TILE),
 } as const;
 
 /** Contract and twin of `rope_cache.wgsl`. */
@@ -70,8 +73,8 @@ function rotateAndStore(run: KernelRun<typeof ROPE_CACHE_CONTRACT>): void {
   const { buffers, constants, params } = run;
   const { query_heads, kv_heads, capacity, write_capacity, write_slot, first_head, heads } = params;
   const { HEAD_DIM: headDim } = constants;
-  const keys = unpackStored(buffers.keys, constants.HAS_F32_KEYS === 1 ? "f32" : "f16");
-  const values = unpackStored(buffers.values, constants.HAS_F32_VALUES === 1 ? "f32" : "f16");
+  const keys = rowWriter(buffers.keys, constants.KEY_BITS);
+  const values = rowWriter(buffers.values, constants.VALUE_BITS);
   for (let row = 0; row < params.rows; row++) {
     const { sequence, position } = rowPlace({ buffers, params }, row);
     if (position >= capacity) continue;
@@ -91,18 +94,33 @@ function rotateAndStore(run: KernelRun<typeof ROPE_CACHE_CONTRACT>): void {
       }
       const kvHead = (head - query_heads) % kv_heads;
       const own = write_slot === NOT_FIXED ? position % write_capacity : write_slot;
-      const slot = ((sequence * kv_heads + kvHead) * write_capacity + own) * headDim;
-      if (head >= query_heads + kv_heads) values.set(input, slot);
+      const slot = (sequence * kv_heads + kvHead) * write_capacity + own;
+      if (head >= query_heads + kv_heads) values(input, slot);
       else {
         const normal = normalizeHead(input, buffers.k_norm, params);
         const rotated = rotateHead(normal, position, buffers.rotation);
         const center = params.has_center === 1
           ? buffers.center.subarray(kvHead * headDim, (kvHead + 1) * headDim)
           : [];
-        keys.set(rotated.map((value, i) => value - (center[i] ?? 0)), slot);
+        keys(rotated.map((value, i) => value - (center[i] ?? 0)), slot);
       }
     }
   }
+}
+
+/** Writes head vectors in the format of a cache. */
+function rowWriter(
+  words: Uint32Array,
+  bits: number,
+): (vector: Float32Array | Float64Array, slot: number) => void {
+  if (bits < 16) {
+    return (vector, slot) => {
+      const row = quantizeRow(vector, bits);
+      words.set(row, slot * row.length);
+    };
+  }
+  const stored = unpackStored(words, bits === 32 ? "f32" : "f16");
+  return (vector, slot) => stored.set(vector, slot * vector.length);
 }
 
 function normalizeHead(
@@ -210,6 +228,8 @@ export function ropeCacheCommand(buffers: RopeCacheBuffers, shape: RopeCacheShap
   const heads = queryHeads + 2 * kvHeads;
   const { state, rotation, q_norm, k_norm, center, qkv, keys, values } = buffers;
   checkInteger(action, "headDim / 4", { value: headDim / 4, min: 1, max: WORKGROUP_SIZE });
+  const isRounded = Math.min(kvBits(shape.keyFormat), kvBits(shape.valueFormat)) < 16;
+  if (isRounded) checkInteger(action, "headDim / 8", { value: headDim / 8, min: 1 });
   checkInteger(action, "stride / 2", { value: stride / 2, min: heads * headDim / 2 });
   if ((q_norm === undefined) !== (k_norm === undefined)) {
     throw new RequirementError({
@@ -232,8 +252,9 @@ export function ropeCacheCommand(buffers: RopeCacheBuffers, shape: RopeCacheShap
     },
     constants: {
       HEAD_DIM: headDim,
-      HAS_F32_KEYS: shape.keyFormat === "f32" ? 1 : 0,
-      HAS_F32_VALUES: shape.valueFormat === "f32" ? 1 : 0,
+      KEY_BITS: kvBits(shape.keyFormat),
+      VALUE_BITS: kvBits(shape.valueFormat),
+      TILE: isRounded ? TILE : 1,
     },
     params: {
       rows: sequences * rowsPerSequence,

@@ -29,7 +29,7 @@ class ListAttention extends Attention {
   small_attention: usize;
   attention: usize;
   sinks: usize;
-  f32_values: u32;
+  value_bits: u32;
   rows: u32;
   groups_per_layer: u32;
   group_offset: u32;
@@ -266,7 +266,7 @@ function attend_full(args: ListAttention, block: ListBlock, begin: u32, end: u32
     const count = min(<u32>TILE, end - first);
     const entries = block.entries + 8 * <usize>first;
     load_tokens(entries, count, tokens);
-    gather_keys(args.keys, args.f32_keys, entries, block.first_row, count, head_dim, tile);
+    gather_keys(args.keys, args.key_bits, entries, block.first_row, count, head_dim, tile);
     for (let index: u32 = 0; index < block.rows; index += 2) {
       const a = row_at(block, index);
       const b = row_at(block, min(index + 1, block.rows - 1));
@@ -282,7 +282,7 @@ function attend_full(args: ListAttention, block: ListBlock, begin: u32, end: u32
       add_others(row, total, first, count, block.full_sinks);
       if (block.is_weighed != 0) add_masses(row, block, args.window, tokens, first, count);
     }
-    gather_values(args.values, args.f32_values, entries, block.first_row, count, head_dim, tile);
+    gather_values(args.values, args.value_bits, entries, block.first_row, count, head_dim, tile);
     for (let index: u32 = 0; index < block.rows; index += 2) {
       const a = row_at(block, index);
       const b = row_at(block, min(index + 1, block.rows - 1));
@@ -308,7 +308,7 @@ function attend_value_only(args: ListAttention, block: ListBlock, begin: u32, en
       }
       row.value_only_mass += total;
     }
-    gather_values(args.values, args.f32_values, entries, block.first_row, count, head_dim, tile);
+    gather_values(args.values, args.value_bits, entries, block.first_row, count, head_dim, tile);
     for (let index: u32 = 0; index < block.rows; index += 2) {
       const a = row_at(block, index);
       const b = row_at(block, min(index + 1, block.rows - 1));

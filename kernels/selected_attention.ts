@@ -28,6 +28,7 @@ import {
   attentionParams,
   type AttentionShape,
   type AttentionVariant,
+  type KvFormat,
   type LaneUse,
 } from "./attention_shape.ts";
 import { attentionText, sinkBinding, variantOf } from "./attention_text.ts";
@@ -44,6 +45,7 @@ import {
   SPLIT_BINDINGS,
   SPLIT_PARAMS,
 } from "./selected_reference.ts";
+import { kvBits } from "./quantized_rows.ts";
 import type { AdapterFeatures } from "./shapes.ts";
 import { LIST_HEADER_WORDS, listRoom, WEIGHED_REST } from "./selection_list.ts";
 
@@ -60,6 +62,11 @@ function tileOf(variant: LaneUse & Pick<AttentionVariant, "headDim">) {
 
 /** A variant's contract without bindings and parameters. */
 function selectedText(variant: AttentionVariant, isSplit: boolean) {
+  const coded = [variant.keyFormat, variant.valueFormat].find((format) => kvBits(format) < 16);
+  if (coded) {
+    const requirement = "keys and values must be stored as f16 or f32";
+    throw new RequirementError({ action: "attend to listed tokens", requirement, current: coded });
+  }
   return variant.layout === "shared" ? sharedText(variant, isSplit) : rowsText(variant, isSplit);
 }
 
@@ -97,7 +104,7 @@ function sharedText(variant: AttentionVariant, isSplit: boolean) {
 function rowsText(variant: AttentionVariant, isSplit: boolean) {
   const { lanes, isSubgroup } = broadcastOf(variant.subgroupSize);
   const { keys, tileKeys } = tileOf(variant);
-  const vectors = (format?: "f16" | "f32") => variant.headDim / (format === "f32" ? 4 : 8);
+  const vectors = (format?: KvFormat) => variant.headDim * kvBits(format) / 128;
   const keyVectors = vectors(variant.keyFormat);
   const valueVectors = vectors(variant.valueFormat);
   const text = attentionText({ ...variant, ring: undefined }, { // lists hold rows

@@ -3,7 +3,8 @@
 // grid    (blocks of BLOCK_ROWS rows, query_heads, 1)
 // reads   state  u32: sequence of the step, then the cached tokens of each sequence
 //         qkv    f32[rows, stride], query heads first, after RoPE
-//         keys   f16x2[sequences, kv_heads, capacity, HEAD_DIM / 2], after RoPE, or the bits of as many f32
+//         keys   f16x2[sequences, kv_heads, capacity, HEAD_DIM / 2], after RoPE, or the bits of as many f32,
+//                or codes, see quantized_rows.ts
 //# if SINKS
 //         sinks  f32[query_heads], logit of each head's sink
 //# end
@@ -33,7 +34,11 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read> state: array<u32>;
 @group(0) @binding(1) var<storage, read> qkv: array<vec4f>;
+//# if CODED_KEYS
+@group(0) @binding(2) var<storage, read> keys: array<u32>;
+//# else
 @group(0) @binding(2) var<storage, read> keys: array<vec4u>;
+//# end
 @group(0) @binding(3) var<storage, read_write> sums: array<f32>;
 //# if SINKS
 @group(0) @binding(4) var<storage, read> sinks: array<f32>;

@@ -36,7 +36,7 @@ interface SequencesOptions {
   /** The small model's side, if a policy uses one. */
   readonly smallModel: SmallModelStep | undefined;
   /** How heads are matched, and how many tokens fit. */
-  readonly options: Pick<PolicySessionOptions, "match" | "capacity">;
+  readonly options: Pick<PolicySessionOptions, "match" | "capacity" | "smallCacheBits">;
   /** What each is decoded under. */
   readonly batch: SequenceSettings;
   /** Sizes of the buffers. */
@@ -196,7 +196,8 @@ export class PolicySequences {
 
   /** Matches sequences that become long enough with the next token, for the first time or again (D-22). */
   async matchIfNeeded(): Promise<void> {
-    const { smallModel, options: { match = {}, capacity }, batch, large } = this.#options;
+    const { smallModel, options: { match = {}, capacity, smallCacheBits }, batch, large } =
+      this.#options;
     if (!smallModel) return;
     const { session: { model: small }, needsSums } = smallModel;
     for (const [index, length] of large.lengths.entries()) {
@@ -207,7 +208,11 @@ export class PolicySequences {
       const tokens = [...all.subarray(index * capacity, index * capacity + length + 1)];
       const models = { large: large.model, small, match, policies: [policy], needsSums };
       if (isReady) this.#takeMatch(index, await this.#matchAgain(models, tokens), length + 1);
-      else this.#takeSmallModel(index, await matchWhileDecoding(models, tokens), length);
+      else {
+        const format = smallCacheBits !== undefined && { smallCacheBits };
+        const found = await matchWhileDecoding({ ...models, ...format }, tokens);
+        this.#takeSmallModel(index, found, length);
+      }
     }
   }
 

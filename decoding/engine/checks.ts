@@ -86,7 +86,7 @@ function checkOwnTokens(
  */
 export function checkCut(
   sequences: readonly Pick<SequenceSetting, "policy" | "smallBudget">[],
-  { smallLayers }: Pick<SmallModelCut, "smallLayers">,
+  { smallLayers, smallCacheBits }: Pick<SmallModelCut, "smallLayers" | "smallCacheBits">,
   small?: Pick<Model, "givenTokenizer">,
 ): void {
   for (const { smallBudget } of sequences) if (smallBudget) checkBudget(smallBudget);
@@ -108,8 +108,16 @@ export function checkCut(
       state: "it has tokens of its own and a budget",
     });
   }
+  if ((smallCacheBits ?? 16) < 16 && sequences.some(({ smallBudget }) => smallBudget)) {
+    throw new RequirementError({
+      action: "make the small model cheaper",
+      requirement: "it must keep its whole cache where numbers have fewer than 16 bits",
+      state: `it has a budget and ${smallCacheBits} bits`,
+    });
+  }
   const bare = sequences.filter(({ policy }) => policy.saliencySource !== "small");
-  const isAll = smallLayers !== undefined && bare.length === sequences.length;
+  const isAsked = smallLayers !== undefined || smallCacheBits !== undefined;
+  const isAll = isAsked && bare.length === sequences.length;
   const misused = bare.find(({ smallBudget }) => isAll || smallBudget);
   if (!misused) return;
   throw new RequirementError({

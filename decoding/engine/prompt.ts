@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { CacheBits } from "../../cache/full_cache.ts";
 import type { FittedMap } from "../../analysis/fitted_map.ts";
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import {
@@ -248,7 +249,8 @@ export async function runSmallModel(
 /**
  * Matches two models when a text becomes long enough while it is being decoded.
  *
- * @param pair Models, how their heads are matched, the policies that use the match, whether plain sums are needed too.
+ * @param pair Models, how their heads are matched, the policies that use the match, whether plain sums are needed too, bits
+ *   of the small model's cache.
  * @param tokens The text including its newest token, whose row is not in the scores yet.
  * @returns Match over all tokens, scores of the rows before the newest.
  */
@@ -256,6 +258,7 @@ export async function matchWhileDecoding(
   pair: MatchedModels & {
     readonly policies: readonly ResolvedPolicy[];
     readonly needsSums: boolean;
+    readonly smallCacheBits?: CacheBits;
   },
   tokens: readonly number[],
 ): Promise<SmallModelState> {
@@ -263,7 +266,9 @@ export async function matchWhileDecoding(
   const found = isFitted(pair.match)
     ? followMap(pair.large.config, await fitText(pair, tokens))
     : { matches: await matchText(pair, tokens, { policies }) };
-  using again = openSmallSession(small, { capacity: tokens.length, accumulate: true });
+  const { smallCacheBits: cacheBits } = pair;
+  const format = cacheBits !== undefined && { cacheBits };
+  using again = openSmallSession(small, { capacity: tokens.length, accumulate: true, ...format });
   const earlier = tokens.slice(0, -1);
   await again.prefill(earlier, { logits: "none" });
   const kinds = kindsOf(policies, needsSums);

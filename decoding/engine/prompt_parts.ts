@@ -7,7 +7,8 @@
 import type { HostScores } from "../scoring/host_scores.ts";
 import type { RowCapture } from "../scoring/map_fitting.ts";
 import type { MapBlock } from "../session/maps.ts";
-import type { PrefillOptions, Session } from "../session/session.ts";
+import type { Session } from "../session/session.ts";
+import type { PrefillOptions } from "../session/session_options.ts";
 import { repeatPrompt } from "./repetition.ts";
 
 /** Scores that read a prompt's attention while a model runs it. */

@@ -43,10 +43,13 @@ import type { PromptSnapshot } from "./snapshots.ts";
 import type { ModelPair } from "./types.ts";
 
 /** A setting that prompts are run for. */
-export type PromptSetting = SequenceSetting & Pick<SmallModelCut, "smallLayers"> & {
-  /** What heads are matched by, or whether a map is fitted in place of a match; the usual if left out. */
-  readonly match?: Pick<PairMatchOptions, "by">;
-};
+export type PromptSetting =
+  & SequenceSetting
+  & Pick<SmallModelCut, "smallLayers" | "smallCacheBits">
+  & {
+    /** What heads are matched by, or whether a map is fitted in place of a match; the usual if left out. */
+    readonly match?: Pick<PairMatchOptions, "by">;
+  };
 
 /** Sizes of a runner. */
 interface RunnerOptions {
@@ -105,8 +108,8 @@ const SHARED = 0, WHOLE = 1;
 interface KnownPrefix {
   readonly tokens: readonly number[];
   readonly large: PromptStart;
-  /** By the number of layers that run. */
-  readonly small: ReadonlyMap<number, SmallPrefix>;
+  /** By what runs of the small model. */
+  readonly small: ReadonlyMap<string, SmallPrefix>;
   /** Sequences whose scores have read its queries, by setting. */
   readonly readers: ReadonlyMap<number, PolicySequence>;
 }
@@ -130,8 +133,8 @@ export class PromptRunner implements Disposable {
   readonly #large: Session;
   /** Whether a policy ranks by sums of the large model's attention. */
   readonly #isSummed: boolean;
-  /** Sessions of the small model, by the number of layers that run. */
-  readonly #small = new Map<number, SmallSession>();
+  /** Sessions of the small model, by what runs of it. */
+  readonly #small = new Map<string, SmallSession>();
   readonly #owned: DisposableStack;
   #known: KnownPrefix | undefined;
 
@@ -155,10 +158,14 @@ export class PromptRunner implements Disposable {
       new Session(pair.large, { ...sizes, accumulate: this.#isSummed, masked }),
     );
     if (masked) this.#large.setVisible(() => true);
-    for (const layers of new Set(settings.map((setting) => this.#layers(setting)))) {
-      if (layers === 0) continue;
-      const model = firstLayers(pair.small!, layers);
-      this.#small.set(layers, stack.use(openSmallSession(model, { ...sizes, accumulate: true })));
+    for (const setting of settings) {
+      const key = this.#smallKey(setting);
+      if (key === undefined || this.#small.has(key)) continue;
+      const { smallLayers, smallCacheBits: cacheBits } = setting;
+      const model = firstLayers(pair.small!, smallLayers ?? pair.small!.config.layers);
+      const format = cacheBits !== undefined && { cacheBits };
+      const options = { ...sizes, ...format, accumulate: true };
+      this.#small.set(key, stack.use(openSmallSession(model, options)));
     }
     this.#owned = stack.move();
   }
@@ -218,16 +225,22 @@ export class PromptRunner implements Disposable {
     this.#owned.dispose();
   }
 
-  /** Layers of the small model that a setting runs; 0 if it uses none. */
-  #layers({ policy, smallLayers }: PromptSetting): number {
-    if (policy.saliencySource !== "small") return 0;
-    return smallLayers ?? this.#pair.small!.config.layers;
+  /** What a setting runs of the small model: its layers, and the bits of its cache; undefined if it uses none. */
+  #smallKey({ policy, smallLayers, smallCacheBits = 16 }: PromptSetting): string | undefined {
+    if (policy.saliencySource !== "small") return undefined;
+    return `${smallLayers ?? this.#pair.small!.config.layers} layers, ${smallCacheBits} bits`;
+  }
+
+  /** The session that a setting runs the small model in, if it uses one. */
+  #smallOf(setting: PromptSetting): SmallSession | undefined {
+    const key = this.#smallKey(setting);
+    return key === undefined ? undefined : this.#small.get(key);
   }
 
   /** The state with which a sequence begins a prompt. */
   #beginning(setting: number, promptTokens: number): Beginning {
     const { policy, budget } = this.#settings[setting]!;
-    const small = this.#small.get(this.#layers(this.#settings[setting]!));
+    const small = this.#smallOf(this.#settings[setting]!);
     const sequence = new PolicySequence({
       ...{ policy, budget, promptTokens, capacity: this.#capacity },
       config: this.#pair.large.config,
@@ -287,13 +300,11 @@ export class PromptRunner implements Disposable {
     );
     const sums = new Map<string, Float32Array>();
     if (this.#isSummed) sums.set(PLAIN_KEY, await this.#large.accumulated(SHARED));
-    const small = new Map<number, SmallPrefix>();
-    for (const layers of this.#small.keys()) {
-      const readers = all.filter(({ setting }) =>
-        this.#layers(this.#settings[setting]!) === layers
-      );
-      const options = { layers, largeSums, ...events };
-      small.set(layers, await this.#runSmallPrefix(tokens, readers, options));
+    const small = new Map<string, SmallPrefix>();
+    for (const [key, session] of this.#small) {
+      const readers = all.filter(({ setting }) => this.#smallKey(this.#settings[setting]!) === key);
+      const options = { session, largeSums, ...events };
+      small.set(key, await this.#runSmallPrefix(tokens, readers, options));
     }
     return {
       tokens,
@@ -306,13 +317,12 @@ export class PromptRunner implements Disposable {
   async #runSmallPrefix(
     tokens: readonly number[],
     readers: readonly Beginning[],
-    { layers, largeSums, ...events }: {
-      readonly layers: number;
+    { session, largeSums, ...events }: {
+      readonly session: SmallSession;
       readonly largeSums: Float32Array | undefined;
       readonly signal?: AbortSignal;
     },
   ): Promise<SmallPrefix> {
-    const session = this.#small.get(layers)!;
     const policies = readers.map(({ sequence }) => sequence.policy);
     const scores = readers.flatMap(({ sequence }) => sequence.small ?? []);
     const sums = new Map<string, Float32Array>();
@@ -360,11 +370,11 @@ export class PromptRunner implements Disposable {
       ...(capture && { capture }),
     });
     const large = stack.use(await this.#large.save(place));
-    const readers = Map.groupBy(group, ({ setting }) => this.#layers(this.#settings[setting]!));
+    const readers = Map.groupBy(group, ({ setting }) => this.#smallKey(this.#settings[setting]!));
     const snapshots = new Map<number, PromptSnapshot>();
-    for (const [layers, members] of readers) {
-      const small = layers === 0 ? () => ({}) : await this.#runSmall(tokens, members, {
-        ...{ ...options, layers, largeSums },
+    for (const [key, members] of readers) {
+      const small = key === undefined ? () => ({}) : await this.#runSmall(tokens, members, {
+        ...{ ...options, key, largeSums },
         ...(capture && { largeRows: capture.rows }),
       });
       for (const member of members) {
@@ -409,15 +419,15 @@ export class PromptRunner implements Disposable {
   async #runSmall(
     tokens: readonly number[],
     members: readonly Beginning[],
-    { place, layers, known, largeSums, largeRows, stack, signal }: GroupPlace & {
-      readonly layers: number;
+    { place, key, known, largeSums, largeRows, stack, signal }: GroupPlace & {
+      readonly key: string;
       readonly largeSums: Float32Array | undefined;
       readonly largeRows?: AttentionRows;
     },
   ): Promise<(member: Beginning) => Pick<PromptSnapshot, "small" | "state">> {
     const events = signal ? { signal } : {};
-    const session = this.#small.get(layers)!;
-    const prefix = known?.small.get(layers);
+    const session = this.#small.get(key)!;
+    const prefix = known?.small.get(key);
     const policies = members.map(({ sequence }) => sequence.policy)
       .filter(({ minimumTokens }) => tokens.length >= minimumTokens);
     const isCompressed = members.some(({ setting }) => this.#settings[setting]!.smallBudget);

@@ -91,12 +91,12 @@ export function openSettings(
  */
 export function settingBatches(settings: readonly PolicySetting[], most: number): number[][] {
   const families = Map.groupBy(settings.keys(), (index) => {
-    const { policy, options, smallBudget, smallLayers, matchBy } = settings[index]!;
+    const { policy, options, smallBudget, smallLayers, smallCacheBits, matchBy } = settings[index]!;
     const resolved = createPolicy(policy, options);
     const { reduction, weights } = resolved;
     const isCompressed = smallBudget !== undefined;
     const family = [listGranularity(resolved), reduction, weights, indexKey(resolved.index)];
-    return JSON.stringify([...family, isCompressed, smallLayers, matchBy]);
+    return JSON.stringify([...family, isCompressed, smallLayers, smallCacheBits, matchBy]);
   });
   return [...families.values()].flatMap((indices) => {
     const count = Math.ceil(indices.length / most);
@@ -131,10 +131,11 @@ export function promptSetting(setting: PolicySetting): PromptSetting {
 
 /** What sequences of a batch share. */
 function sharedOptions(
-  { smallLayers, matchBy }: PolicySetting,
-): Pick<SharedOptions, "smallLayers" | "match"> {
+  { smallLayers, smallCacheBits, matchBy }: PolicySetting,
+): Pick<SharedOptions, "smallLayers" | "smallCacheBits" | "match"> {
   return {
     ...(smallLayers !== undefined && { smallLayers }),
+    ...(smallCacheBits !== undefined && { smallCacheBits }),
     ...(matchBy && { match: { by: matchBy } }),
   };
 }

@@ -208,12 +208,14 @@ export function openSmallModel(
   model: Model,
   options: CompressedSmallCacheOptions & Omit<SmallModelSizes, "sequences">,
 ): SmallModelStep {
-  const { settings, smallLayers, capacity, chunk, holdsAll, readsVectors, activations } = options;
+  const { settings, smallLayers, smallCacheBits, holdsAll, readsVectors } = options;
+  const { capacity, chunk, activations } = options;
   const layers = smallLayers !== undefined && { smallLayers };
+  const bits = smallCacheBits !== undefined && { smallCacheBits };
   const holds = holdsAll !== undefined && { holdsAll };
   const reads = readsVectors !== undefined && { readsVectors };
   const common = { capacity, chunk, sequences: settings.length };
-  const sizes = { ...layers, ...holds, ...reads, ...common, activations };
+  const sizes = { ...layers, ...bits, ...holds, ...reads, ...common, activations };
   const isCompressed = settings.some(({ smallBudget }) => smallBudget);
   return new SmallModelStep(
     model,

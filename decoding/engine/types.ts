@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { CacheBits } from "../../cache/full_cache.ts";
 import type { Migration, StoreKind } from "../../cache/kv_store.ts";
 import type { Selection } from "../../cache/policy.ts";
 import type { Model } from "../../models/load.ts";
@@ -27,6 +28,8 @@ export interface SharedOptions {
   readonly chunk?: number;
   /** First layers of the small model that run; all of them if left out. */
   readonly smallLayers?: number;
+  /** Bits of a number in the small model's cache (D-36); 16 if left out. */
+  readonly smallCacheBits?: CacheBits;
   /** How heads are matched (D-3 to D-8). */
   readonly match?: PairMatchOptions;
   /** Where tokens are kept; `resident` if left out. */
@@ -106,8 +109,8 @@ export interface PolicyMemory {
   /** Of the small model, in the buffers that exist on the device. */
   readonly smallCacheBytes: number;
   /**
-   * Of the small model, by counting the tokens that its cache keeps: 4 * headDim each, over its KV heads; half of that in the
-   * last layer where it stops early and keeps its whole cache.
+   * Of the small model, by counting the tokens that its cache keeps: 4 * headDim each, or what a key and a value take in fewer
+   * bits, over its KV heads; half of that in the last layer where it stops early and keeps its whole cache.
    */
   readonly smallCacheBytesIdeal: number;
   /** On the host. */

@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { CacheBits } from "../../cache/full_cache.ts";
 import type { CacheBudget } from "../../cache/budget.ts";
 import { RequirementError } from "../../core/check.ts";
 import type { Command, DeviceBuffer, Recording } from "../../gpu/device.ts";
@@ -31,19 +32,22 @@ import {
 import { type Reduction, REDUCTIONS } from "../../cache/policy_options.ts";
 import { mapRowsCommand } from "../../kernels/map_rows.ts";
 import { matchedSaliencyCommand } from "../../kernels/matched_saliency.ts";
+import { vectorBytes } from "../../kernels/quantized_rows.ts";
 import { updateScoresCommand } from "../../kernels/update_scores.ts";
 import type { Selection } from "../../cache/policy.ts";
 
-/** How a small model is made cheaper (Tables 5 and 6 of the paper). */
+/** How a small model is made cheaper (Tables 5 and 6 of the paper, and beyond it). */
 export interface SmallModelCut {
   /** What is kept of the small model's own cache; all of it if left out. */
   readonly smallBudget?: CacheBudget;
   /** Layers of the small model that run; all of them if left out. */
   readonly smallLayers?: number;
+  /** Bits of a number in the small model's cache (D-36); 16 if left out. */
+  readonly smallCacheBits?: CacheBits;
 }
 
 /** Sizes of the small model's side. */
-export interface SmallModelSizes extends Pick<SmallModelCut, "smallLayers"> {
+export interface SmallModelSizes extends Pick<SmallModelCut, "smallLayers" | "smallCacheBits"> {
   /** Sequences that it reads. */
   readonly sequences: number;
   /** Tokens that fit per sequence. */
@@ -84,7 +88,7 @@ export interface SmallCache extends Disposable, Omit<SmallModelMemory, "idealByt
 interface SmallModelMemory {
   /** In the buffers that exist on the device. */
   readonly deviceBytes: number;
-  /** Of the tokens kept now, by counting: 4 * headDim each, over the KV heads of the layers that run. */
+  /** Of the tokens kept now, by counting: a key and a value each, over the KV heads of the layers that run. */
   readonly idealBytes: number;
   /** On the host. */
   readonly hostBytes: number;
@@ -110,12 +114,14 @@ export class SmallModelStep implements Disposable {
    * @throws {RequirementError} If the model does not have the layers that should run.
    */
   constructor(model: Model, sizes: SmallModelSizes, compress?: (session: Session) => SmallCache) {
-    const { smallLayers = model.config.layers, readsVectors = false, ...session } = sizes;
+    const { smallLayers = model.config.layers, smallCacheBits: cacheBits, ...others } = sizes;
+    const { readsVectors = false, ...session } = others;
     using stack = new DisposableStack();
     const small = firstLayers(model, smallLayers);
     // A model that stops early never runs on from its last layer.
     const isAttentionOnly = small !== model && !compress && !readsVectors;
-    const options = { ...session, accumulate: true, isAttentionOnly };
+    const format = cacheBits !== undefined && { cacheBits };
+    const options = { ...session, ...format, accumulate: true, isAttentionOnly };
     this.session = stack.use(openSmallSession(small, options));
     this.#own = this.session instanceof OwnTokenSession
       ? this.session.own
@@ -182,7 +188,7 @@ export class SmallModelStep implements Disposable {
   }
 
   /**
-   * Bytes of the tokens that are kept of a sequence now: 4 * headDim each, over the KV heads of the layers that run. Where
+   * Bytes of the tokens that are kept of a sequence now: a key and a value each, over the KV heads of the layers that run. Where
    * nothing is dropped, a layer keeps what its window reaches, and the last layer of a model that stops early no values.
    */
   idealBytes(sequence: number): number {
@@ -197,7 +203,7 @@ export class SmallModelStep implements Disposable {
       const tokens = Math.min(lengths[sequence]!, windows[layer] ?? Infinity);
       vectors += (isKeysOnly ? 1 : 2) * tokens;
     }
-    return 2 * headDim * kvHeads * vectors;
+    return vectorBytes(cache.shape.keyFormat, headDim) * kvHeads * vectors;
   }
 
   /** Starts a sequence with a prompt, of which nothing is dropped yet. */

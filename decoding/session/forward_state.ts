@@ -4,7 +4,7 @@
  * @module
  */
 
-import { createFullCache, ringsOf } from "../../cache/full_cache.ts";
+import { createFullCache, formatOf, ringsOf } from "../../cache/full_cache.ts";
 import type { ForwardState } from "../../models/forward/forward.ts";
 import { createTaps } from "../../models/forward/taps.ts";
 import { createWorkspace } from "../../models/forward/workspace.ts";
@@ -29,7 +29,7 @@ export function createForwardState(
 ): ForwardState {
   const { capacity, chunk, sequences = 1, accumulate = false, masked = false } = options;
   const table = rotationTable(config, capacity);
-  const format = options.isExact ? "f32" : "f16";
+  const format = options.isExact ? "f32" : formatOf(options.cacheBits);
   const formats = { keyFormat: format, valueFormat: format } as const;
   const rings = options.holdsAll
     ? undefined

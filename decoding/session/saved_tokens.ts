@@ -4,13 +4,9 @@
  * @module
  */
 
-import {
-  type CacheShape,
-  formatBytes,
-  type LayerCache,
-  layerSlots,
-} from "../../cache/full_cache.ts";
+import { type CacheShape, type LayerCache, layerSlots } from "../../cache/full_cache.ts";
 import type { BufferCopy, Command, Device, DeviceBuffer } from "../../gpu/device.ts";
+import { vectorBytes } from "../../kernels/quantized_rows.ts";
 import type { ForwardState } from "../../models/forward/forward.ts";
 import { copyCommand } from "./commands.ts";
 
@@ -70,7 +66,7 @@ export class SavedTokens implements Disposable {
     ranges: readonly TokenRange[],
   ): Promise<SavedTokens> {
     using stack = new DisposableStack();
-    const { keys, values } = vectorBytes(cache.shape);
+    const { keys, values } = kindBytes(cache.shape);
     const layers = ranges.map(({ from, to }, layer) => {
       const bytes = cache.shape.kvHeads * (to - from) * (keys + values);
       if (bytes === 0) return undefined;
@@ -119,7 +115,7 @@ export class SavedTokens implements Disposable {
       readonly isSaved: boolean;
     },
   ): BufferCopy[] {
-    const bytes = vectorBytes(shape);
+    const bytes = kindBytes(shape);
     return ranges.flatMap((range, layer) => {
       const far = this.#layers[layer]!;
       const { from, to } = this.ranges[layer]!;
@@ -150,8 +146,8 @@ function kindsOf({ keys, values }: LayerCache): readonly ("keys" | "values")[] {
 }
 
 /** Bytes of a key and of a value of one KV head. */
-function vectorBytes({ headDim, keyFormat, valueFormat }: CacheShape) {
-  return { keys: headDim * formatBytes(keyFormat), values: headDim * formatBytes(valueFormat) };
+function kindBytes({ headDim, keyFormat, valueFormat }: CacheShape) {
+  return { keys: vectorBytes(keyFormat, headDim), values: vectorBytes(valueFormat, headDim) };
 }
 
 async function run(device: Device, commands: readonly Command[]): Promise<void> {

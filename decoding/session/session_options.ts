@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { CacheBits } from "../../cache/full_cache.ts";
 import type { ActivationPool } from "./activation_pool.ts";
 import type { ExactSums } from "./exact_sums.ts";
 import type { HeadSelection, MapBlock } from "./maps.ts";
@@ -20,8 +21,10 @@ export interface SessionOptions {
   readonly accumulate?: boolean;
   /** Whether each head sees only what `setVisible` names. */
   readonly masked?: boolean;
-  /** Whether keys and values are cached in 32 bits, which makes attention exact; in 16 if left out. */
+  /** Whether keys and values are cached in 32 bits, which makes attention exact; in `cacheBits` if left out. */
   readonly isExact?: boolean;
+  /** Bits of a cached number; 16 if left out. */
+  readonly cacheBits?: CacheBits;
   /**
    * Whether layers with a window hold all tokens, as rewinding by more than a chunk and reading all keys take; false if left
    * out: then they hold their window, a chunk, and what rounds it up.

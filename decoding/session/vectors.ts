@@ -4,9 +4,10 @@
  * @module
  */
 
-import { formatBytes, layerSlots } from "../../cache/full_cache.ts";
+import { layerSlots } from "../../cache/full_cache.ts";
 import { checkInteger } from "../../core/check.ts";
-import { unpackFloat16 } from "../../core/float16.ts";
+import { unpackStored } from "../../kernels/attention_reference.ts";
+import { vectorBytes } from "../../kernels/quantized_rows.ts";
 import type { ForwardState } from "../../models/forward/forward.ts";
 import { addKeyCenters } from "../../models/weights/key_centers.ts";
 import { copyCommand } from "./commands.ts";
@@ -31,7 +32,8 @@ export async function readVectors(
 ): Promise<Float32Array> {
   const { device, config, cache } = state;
   const { layers, kvHeads, headDim } = config;
-  const rowBytes = headDim * formatBytes(cache.shape.keyFormat);
+  const { keyFormat: format } = cache.shape;
+  const rowBytes = vectorBytes(format, headDim);
   const byteLength = rowBytes * (to - from);
   const vectors = new Float32Array(2 * layers * kvHeads * headDim * (to - from));
   if (byteLength === 0) return vectors;
@@ -60,9 +62,7 @@ export async function readVectors(
     using recording = await device.record("keys and values", copies);
     device.submit(recording);
     const bytes = await device.read(target);
-    const elements = cache.shape.keyFormat === "f32"
-      ? new Float32Array(bytes)
-      : unpackFloat16(new Uint32Array(bytes));
+    const elements = unpackStored(new Uint32Array(bytes), format, headDim);
     vectors.set(elements, 2 * first * kvHeads * headDim * (to - from));
   }
   addKeyCenters(state, vectors);

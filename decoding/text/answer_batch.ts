@@ -220,11 +220,12 @@ export class AnswerBatch implements Disposable {
 
   #open(slots: readonly Slot[]): PolicySession {
     const { settings, capacity, chunk } = this.#options;
-    const { smallLayers, match } = settings[slots[0]!.setting]!;
+    const { smallLayers, smallCacheBits, match } = settings[slots[0]!.setting]!;
     return new PolicySession(this.#pair, {
       settings: slots.map(({ setting }) => settings[setting]!),
       ...{ capacity, chunk },
       ...(smallLayers !== undefined && { smallLayers }),
+      ...(smallCacheBits !== undefined && { smallCacheBits }),
       ...(match && { match }),
     });
   }

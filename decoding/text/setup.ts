@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { CacheBits } from "../../cache/full_cache.ts";
 import { type CacheBudget, checkBudget } from "../../cache/budget.ts";
 import {
   createPolicy,
@@ -34,6 +35,8 @@ export interface CompressionOptions {
   readonly smallBudget?: number | CacheBudget;
   /** First layers of the small model that run; all if left out. */
   readonly smallLayers?: number;
+  /** Bits of a number in the small model's cache (D-36); 16 if left out. */
+  readonly smallCacheBits?: CacheBits;
   /** How heads are matched. */
   readonly match?: PairMatchOptions;
   /** Whether the device holds every token, or only the chosen ones and the host all; `resident` if left out. */
@@ -173,10 +176,13 @@ function cacheBudget(budget: number | CacheBudget): CacheBudget {
   return checkBudget(typeof budget === "number" ? { ratio: budget } : budget);
 }
 
-function smallModelCut({ smallBudget, smallLayers }: CompressionOptions): SmallModelCut {
+function smallModelCut(
+  { smallBudget, smallLayers, smallCacheBits }: CompressionOptions,
+): SmallModelCut {
   return {
     ...(smallBudget !== undefined && { smallBudget: cacheBudget(smallBudget) }),
     ...(smallLayers !== undefined && { smallLayers }),
+    ...(smallCacheBits !== undefined && { smallCacheBits }),
   };
 }
 

@@ -1,7 +1,7 @@
 /**
  * All the bytes that a policy needs for one text, by phase and by what they are for.
  *
- * They are counted by the tokens that attention saw and by what the session keeps, in 16 bits; measurements themselves run
+ * They are counted by the tokens that attention saw and by what the session keeps, in 16 bits or those of the small cache; measurements themselves run
  * on resident stores, which hold every token. Not counted are the large model's weights and activations, which all policies
  * need; what scores remember is counted apart and is in no total.
  *
@@ -78,7 +78,7 @@ export function textMemory(
     readonly small: MemoryShape;
   },
 ): TextMemory {
-  const { policy: name, options, budget, smallLayers = small.layers } = setting;
+  const { policy: name, options, budget, smallLayers = small.layers, smallCacheBits } = setting;
   const policy = createPolicy(name, options);
   const { saliencySource, candidates, score } = policy;
   const { layers, kvHeads, headDim } = large;
@@ -88,7 +88,7 @@ export function textMemory(
   // A small model that stops early holds no values in its last layer, unless its own cache is compressed.
   const isCut = smallLayers < small.layers && setting.smallBudget === undefined;
   const smallEntries = isCut ? smallLayers - 0.5 : smallLayers;
-  const smallToken = asksSmall ? entryBytes({ ...small, layers: smallEntries }) : 0;
+  const smallToken = asksSmall ? entryBytes({ ...small, layers: smallEntries }, smallCacheBits) : 0;
   const kept = run.cost.slice(1).map((share, step) => share * (promptTokens + step + 1) * token);
   const full = (promptTokens + kept.length) * token;
   // What the session counts beyond the tokens that its last step saw; where tokens are dropped after a step it is less.

@@ -35,15 +35,21 @@ Deno.test("parsePolicy() reads options as flags spell them, and names of variant
   const rows = { policy: "smallkv", options: { normalise: "rows" } };
   assertEquals(parsePolicy("smallkv:normalize=rows"), rows as ReturnType<typeof parsePolicy>);
   assertEquals(parsePolicy("smallkvRows"), rows as ReturnType<typeof parsePolicy>);
-  const cut = parsePolicy(" smallkv:sink=4:marginal=false:small-budget=40%:small-layers=2");
+  const cut = parsePolicy(
+    " smallkv:sink=4:marginal=false:small-budget=40%:small-layers=2:small-cache-bits=4",
+  );
   assertEquals(cut, {
     policy: "smallkv",
     options: { sink: 4, marginal: false },
     smallBudget: { ratio: 0.4 },
     smallLayers: 2,
+    smallCacheBits: 4,
   });
   const name = settingName({ ...cut, pairing: "given" });
-  assertEquals(name, "smallkv:marginal=false:sink=4:small-budget=0.4:small-layers=2");
+  assertEquals(
+    name,
+    "smallkv:marginal=false:sink=4:small-budget=0.4:small-cache-bits=4:small-layers=2",
+  );
   assertEquals(parsePolicy(name), cut);
   const fitted = "smallkv_query_aware:match-by=fitted:score=row";
   assertEquals(parsePolicy(fitted).matchBy, "fitted");
@@ -58,6 +64,8 @@ Deno.test("evaluationSettings() refuses what is not known or changes nothing", (
     ["h2o:sink=x", "sink must be an integer"],
     ["h2o:combine=joint", "options must be some of"],
     ["h2o:small-budget=0.4", "must go with a policy that asks the small model"],
+    ["h2o:small-cache-bits=4", "must go with a policy that asks the small model"],
+    ["smallkv:small-cache-bits=5", "smallCacheBits must be one of 16, 8, 4"],
     ["key_sketch:match-by=fitted", "must go with a policy that asks the small model"],
     ["smallkv:match-by=best", "matchBy must be one of"],
     ["smallkv:normalize=columns", "normalise must be one of"],

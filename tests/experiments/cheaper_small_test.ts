@@ -27,7 +27,9 @@ for (const isDefaultPair of [true, false]) {
     const names = table!.rows.map((row) => row[table!.columns.indexOf("small model")]);
     const expected = [
       "matched row, all layers",
+      ...[8, 4].map((bits) => `matched row, all layers, ${bits}-bit cache`),
       ...[1, 2, 3, 6].map((layers) => `fitted map, ${layers} of 6 layers`),
+      "fitted map, 6 of 6 layers, 4-bit cache",
       ...(isDefaultPair
         ? []
         : [1, 3].map((layers) => `fitted map, own tokens, ${layers} of 3 layers`)),
@@ -36,7 +38,9 @@ for (const isDefaultPair of [true, false]) {
     for (const row of table!.rows) for (const cell of row) assert(cell !== null);
     assertEquals(
       Object.keys(result.values),
-      isDefaultPair ? ["third5", "third10"] : ["third5", "own5", "third10", "own10"],
+      [5, 10].flatMap((percent) =>
+        ["third", ...(isDefaultPair ? [] : ["own"]), "bits"].map((name) => `${name}${percent}`)
+      ),
     );
     for (const measured of Object.values(result.values)) {
       assert(measured!.low <= measured!.value && measured!.value <= measured!.high);

@@ -5,6 +5,7 @@
  */
 
 import type { CacheBudget } from "../../cache/budget.ts";
+import type { CacheBits } from "../../cache/full_cache.ts";
 import { POLICIES } from "../../cache/policies/mod.ts";
 import type { Selection } from "../../cache/policy.ts";
 import { createPolicy, type PolicyOptions } from "../../cache/policy_options.ts";
@@ -31,6 +32,8 @@ export interface RunRequest {
   readonly chunk?: number;
   /** How heads are matched. */
   readonly match?: PolicySessionOptions["match"];
+  /** Bits of a number in the small model's cache. */
+  readonly smallCacheBits?: CacheBits;
 }
 
 /** Results of a run. */
@@ -65,6 +68,7 @@ export async function decodeUnder(pair: ModelPair, request: RunRequest): Promise
     isPlannedOnHost: request.isPlannedOnHost ?? false,
     ...(request.chunk !== undefined && { chunk: request.chunk }),
     ...(request.match && { match: request.match }),
+    ...(request.smallCacheBits && { smallCacheBits: request.smallCacheBits }),
   });
   const logits: Float32Array[] = [];
   const selections: (readonly Selection[])[] = [];
@@ -86,6 +90,7 @@ export async function decodeUnder(pair: ModelPair, request: RunRequest): Promise
 export interface Variant {
   readonly policy: string;
   readonly options?: PolicyOptions;
+  readonly smallCacheBits?: CacheBits;
 }
 
 /** Policies that keep the whole prompt's layers and less than the full cache. */
@@ -105,6 +110,8 @@ export const VARIANTS: readonly Variant[] = [
   { policy: "smallkv", options: { rest: "mean" } },
   { policy: "streaming", options: { positions: "slot" } },
   { policy: "smallkv", options: { positions: "slot" } },
+  { policy: "smallkv", smallCacheBits: 8 },
+  { policy: "smallkv_query_aware", options: { score: "row" }, smallCacheBits: 4 },
 ];
 
 /** Tokens of a selection with key and value, and with value only, as plain lists. */

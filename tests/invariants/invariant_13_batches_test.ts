@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { assert, assertEquals } from "@std/assert";
-import { createPolicy, type PolicyOptions } from "../../cache/policy_options.ts";
+import { createPolicy } from "../../cache/policy_options.ts";
 import type { ModelPair } from "../../decoding/engine/types.ts";
 import { PolicySession } from "../../decoding/engine/policy_session.ts";
 import { Session } from "../../decoding/session/session.ts";
@@ -21,26 +21,27 @@ const WAYS: readonly Variant[] = [
   { policy: "smallkv_query_aware", options: { granularity: "query_head" } },
   { policy: "smallkv", options: { weights: "group", ties: "later" } }, // on the host
   { policy: "smallkv", options: { score: "row", stale: true } }, // after the step
+  { policy: "smallkv", options: { score: "row" }, smallCacheBits: 4 }, // from rounded keys
   { policy: "h2o" }, // sums of its own
   { policy: "tova" }, // its newest row
   { policy: "pyramid_budget" }, // its newest rows
   { policy: "without_small_model", options: { granularity: "layer" } },
 ];
 
-interface BatchRequest {
-  readonly policy: string;
-  readonly options?: PolicyOptions;
+interface BatchRequest extends Variant {
   readonly prompts: readonly (readonly number[])[];
 }
 
 /** Tokens, logits and selections of each sequence of a batch. */
-async function decodeBatch(pair: ModelPair, { policy, options, prompts }: BatchRequest) {
+async function decodeBatch(pair: ModelPair, { prompts, ...variant }: BatchRequest) {
+  const { policy, options, ...cut } = variant;
   const capacity = Math.max(...prompts.map(({ length }) => length)) + STEPS + 1;
   using session = new PolicySession(pair, {
     policy: createPolicy(policy, options),
     budget: { ratio: 0.25 },
     sequences: prompts.length,
     capacity,
+    ...cut,
   });
   for (const [sequence, prompt] of prompts.entries()) await session.prefill(prompt, { sequence });
   const first = await session.nextTokens();

@@ -15,6 +15,7 @@ import {
   type KvFormat,
   type LaneUse,
 } from "../../kernels/attention_shape.ts";
+import { kvBits, quantizeRow } from "../../kernels/quantized_rows.ts";
 import type { AdapterFeatures } from "../../kernels/shapes.ts";
 import type { Kernel, KernelArrays, KernelContract } from "../../gpu/kernel.ts";
 import { gpuBackend, hasGpu, testDevice } from "../support/gpu.ts";
@@ -45,6 +46,36 @@ export interface AttentionCase extends AttentionRule {
   /** Head vectors of a KV head where tokens are at their positions modulo this; as many as positions if left out. */
   readonly ring?: number;
 }
+
+const Q4 = { keyFormat: "q4", valueFormat: "q4" } as const;
+const Q8 = { keyFormat: "q8", valueFormat: "q8" } as const;
+
+/** Shapes with keys and values of codes. */
+const CODED_CASES: readonly AttentionCase[] = [
+  { queryHeads: 1, kvHeads: 1, headDim: 8, rowsPerSequence: 1, cached: [0], spare: 0, ...Q4 },
+  { queryHeads: 3, kvHeads: 1, headDim: 24, rowsPerSequence: 7, cached: [70, 2], ...Q4 },
+  { queryHeads: 14, kvHeads: 2, headDim: 64, rowsPerSequence: 33, cached: [95], ...Q4 },
+  { queryHeads: 14, kvHeads: 2, headDim: 64, rowsPerSequence: 1, cached: [127, 0], ...Q4 },
+  { queryHeads: 12, kvHeads: 2, headDim: 128, rowsPerSequence: 5, cached: [300], ...Q4 },
+  { queryHeads: 14, kvHeads: 2, headDim: 64, rowsPerSequence: 33, cached: [95], ...Q8 },
+  { queryHeads: 4, kvHeads: 1, headDim: 80, rowsPerSequence: 1, cached: [150], ...Q8 },
+  { queryHeads: 4, kvHeads: 1, headDim: 64, rowsPerSequence: 3, cached: [40], keyFormat: "q4" },
+  { queryHeads: 4, kvHeads: 1, headDim: 64, rowsPerSequence: 3, cached: [40], valueFormat: "q8" },
+  {
+    queryHeads: 6,
+    kvHeads: 2,
+    headDim: 80,
+    rowsPerSequence: 17,
+    cached: [15, 160],
+    firstSequence: 1,
+    isMasked: true,
+    window: 110,
+    ring: 128,
+    softcap: 1.5,
+    hasSinks: true,
+    ...Q4,
+  },
+];
 
 /** Shapes that every attention kernel is tested with: 1, primes, around a workgroup, real models. */
 export const ATTENTION_CASES: readonly AttentionCase[] = [
@@ -130,6 +161,7 @@ export const ATTENTION_CASES: readonly AttentionCase[] = [
     keyFormat: "f32",
     valueFormat: "f32",
   } as const)),
+  ...CODED_CASES,
 ];
 
 /** Arrays of a case. */
@@ -186,8 +218,16 @@ export function attentionArrays(sizes: AttentionCase, seed = 1): AttentionArrays
   const sequences = firstSequence + cached.length;
   const cacheLength = sequences * sizes.kvHeads * (sizes.ring ?? shape.capacity) *
     sizes.headDim;
+  const coded = (bits: number) =>
+    Uint32Array.from(
+      Array.from({ length: cacheLength / sizes.headDim }, () => {
+        const [middle, size] = [random() - 0.5, 0.1 + random()];
+        const vector = Array.from({ length: sizes.headDim }, () => middle + size * random());
+        return [...quantizeRow(vector, bits)];
+      }).flat(),
+    );
   const stored = (format: KvFormat | undefined) =>
-    format === "f32"
+    kvBits(format) < 16 ? coded(kvBits(format)) : format === "f32"
       ? new Uint32Array(
         Float32Array.from({ length: cacheLength }, () => 2 * random() - 1).buffer,
       )

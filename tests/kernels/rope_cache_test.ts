@@ -4,7 +4,7 @@
  * @module
  */
 
-import { assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { RequirementError } from "../../core/check.ts";
 import { unpackFloat16 } from "../../core/float16.ts";
 import { seededRandom } from "../../core/random.ts";
@@ -14,6 +14,8 @@ import {
   ropeCacheGrid,
   type WritePlace,
 } from "../../kernels/rope_cache.ts";
+import type { KvFormat } from "../../kernels/attention_shape.ts";
+import { kvBits, vectorBytes } from "../../kernels/quantized_rows.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { kernelTest } from "../support/gpu.ts";
 import { type ArrayRun, runKernel, runReference } from "../support/run_kernel.ts";
@@ -32,9 +34,14 @@ interface Case {
   readonly isKeysOnly?: boolean;
   /** Whether queries have a part of the rotation of their own, as where they are scaled by position. */
   readonly isScaled?: boolean;
+  /** Formats of keys and values, if any is of codes. */
+  readonly formats?: { readonly keys: KvFormat; readonly values: KvFormat };
   /** Whether something is subtracted from keys. */
   readonly hasCenter?: boolean;
 }
+
+const FOUR = { keys: "q4", values: "q4" } as const;
+const EIGHT = { keys: "q8", values: "q8" } as const;
 
 const KEYS_ONLY: Case = {
   queryHeads: 14,
@@ -46,6 +53,36 @@ const KEYS_ONLY: Case = {
   isKeysOnly: true,
   hasNorm: true,
 };
+
+/** Rows of codes: heads of one group, of groups that are not whole, of a whole workgroup. */
+const ROUNDED: readonly Case[] = [
+  { queryHeads: 1, kvHeads: 1, headDim: 8, rowsPerSequence: 1, cached: [0], formats: FOUR },
+  { queryHeads: 4, kvHeads: 2, headDim: 24, rowsPerSequence: 3, cached: [6, 0], formats: FOUR },
+  { queryHeads: 14, kvHeads: 2, headDim: 64, rowsPerSequence: 7, cached: [11], formats: FOUR },
+  { queryHeads: 14, kvHeads: 2, headDim: 64, rowsPerSequence: 7, cached: [11], formats: EIGHT },
+  { queryHeads: 5, kvHeads: 5, headDim: 80, rowsPerSequence: 3, cached: [4], formats: EIGHT },
+  { queryHeads: 2, kvHeads: 1, headDim: 256, rowsPerSequence: 2, cached: [4], formats: FOUR },
+  {
+    queryHeads: 12,
+    kvHeads: 2,
+    headDim: 128,
+    rowsPerSequence: 5,
+    cached: [61, 130],
+    ring: 64,
+    hasCenter: true,
+    hasNorm: true,
+    formats: { keys: "q4", values: "q8" },
+  },
+  {
+    queryHeads: 14,
+    kvHeads: 2,
+    headDim: 64,
+    rowsPerSequence: 1,
+    cached: [40, 3],
+    write: { capacity: 5, slot: 3 },
+    formats: { keys: "q8", values: "f16" },
+  },
+];
 
 const cases: Case[] = [
   { queryHeads: 1, kvHeads: 1, headDim: 4, rowsPerSequence: 1, cached: [0] },
@@ -90,6 +127,7 @@ const cases: Case[] = [
     hasCenter: true,
   },
   { ...KEYS_ONLY, hasCenter: true },
+  ...ROUNDED,
 ];
 
 /** Cosines and sines of the usual frequencies. */
@@ -119,8 +157,10 @@ function ropeRun(sizes: Case): RopeRun {
   const rows = cached.length * rowsPerSequence;
   const capacity = Math.max(...cached) + rowsPerSequence + 2;
   const stride = (queryHeads + 2 * kvHeads) * headDim + 32;
-  const words = sequences * kvHeads * (sizes.write?.capacity ?? sizes.ring ?? capacity) * headDim /
-    2;
+  const vectors = sequences * kvHeads * (sizes.write?.capacity ?? sizes.ring ?? capacity);
+  const stored = (format: KvFormat) =>
+    new Uint32Array(vectors * vectorBytes(format, headDim) / 4).fill(0x7bff7bff);
+  const formats = formatsOf(sizes);
   return {
     buffers: {
       state: Uint32Array.of(firstSequence, ...new Array(firstSequence).fill(0), ...cached),
@@ -129,13 +169,14 @@ function ropeRun(sizes: Case): RopeRun {
       k_norm: Float32Array.from({ length: headDim }, uniform),
       center: Float32Array.from({ length: kvHeads * headDim }, uniform),
       qkv: Float32Array.from({ length: rows * stride }, uniform),
-      keys: new Uint32Array(sizes.isExact ? 2 * words : words).fill(0x7bff7bff),
-      values: new Uint32Array(sizes.isExact ? 2 * words : words).fill(0x7bff7bff),
+      keys: stored(formats.keys),
+      values: stored(formats.values),
     },
     constants: {
       HEAD_DIM: headDim,
-      HAS_F32_KEYS: sizes.isExact ? 1 : 0,
-      HAS_F32_VALUES: sizes.isExact ? 1 : 0,
+      KEY_BITS: kvBits(formats.keys),
+      VALUE_BITS: kvBits(formats.values),
+      TILE: sizes.formats ? 256 : 1,
     },
     params: {
       rows,
@@ -157,6 +198,10 @@ function ropeRun(sizes: Case): RopeRun {
   };
 }
 
+function formatsOf({ isExact, formats }: Case): NonNullable<Case["formats"]> {
+  return formats ?? (isExact ? { keys: "f32", values: "f32" } : { keys: "f16", values: "f16" });
+}
+
 /** Views words as f32; the filling of what is not written becomes one large number. */
 function floatsOf(words: Uint32Array): Float32Array {
   return new Float32Array(words.buffer as ArrayBuffer, words.byteOffset, words.length);
@@ -171,6 +216,34 @@ function assertHalvesClose(actual: Uint32Array, expected: Uint32Array): void {
   assertEquals(differences.every((difference) => difference <= 2 ** -10), true);
 }
 
+/**
+ * Steps and least numbers differ as halves do, codes by at most one, and only where a number lies between two of them; what
+ * is not written stays.
+ */
+function assertRowsClose(
+  actual: Uint32Array,
+  expected: Uint32Array,
+  { format, headDim }: { readonly format: KvFormat; readonly headDim: number },
+): void {
+  const bits = kvBits(format);
+  const [codeWords, rowWords] = [headDim * bits / 32, vectorBytes(format, headDim) / 4];
+  const isGroup = (word: number) => word % rowWords >= codeWords;
+  const groups = (words: Uint32Array) => words.filter((_, word) => isGroup(word));
+  assertHalvesClose(groups(actual), groups(expected));
+  let [off, all] = [0, 0];
+  expected.forEach((word, index) => {
+    if (isGroup(index)) return;
+    for (let shift = 0; shift < 32; shift += bits) {
+      const codes = [word, actual[index]!].map((one) => (one >>> shift) & (2 ** bits - 1));
+      const difference = Math.abs(codes[0]! - codes[1]!);
+      assert(difference <= 1, `codes ${codes} in word ${index}`);
+      off += difference;
+      all++;
+    }
+  });
+  assert(off <= 0.01 * all, `${off} of ${all} codes differ`);
+}
+
 for (const sizes of cases) {
   kernelTest({
     name: `ropeCache matches its twin for ${JSON.stringify(sizes)}`,
@@ -180,7 +253,10 @@ for (const sizes of cases) {
       const expected = await runReference(ropeCache, run);
       assertClose(actual.qkv, expected.qkv, { terms: sizes.headDim + 4, magnitude: 2 });
       for (const name of ["keys", "values"] as const) {
-        if (!sizes.isExact) assertHalvesClose(actual[name], expected[name]);
+        const format = formatsOf(sizes)[name];
+        if (kvBits(format) < 16) {
+          assertRowsClose(actual[name], expected[name], { format, headDim: sizes.headDim });
+        } else if (!sizes.isExact) assertHalvesClose(actual[name], expected[name]);
         else {
           const allowance = { terms: sizes.headDim + 4, magnitude: 2 };
           assertClose(floatsOf(actual[name]), floatsOf(expected[name]), allowance);
@@ -334,7 +410,7 @@ kernelTest({
         await runReference(ropeCache, {
           ...run,
           buffers: { ...run.buffers, keys: new Uint32Array(2 * run.buffers.keys.length) },
-          constants: { ...run.constants, HAS_F32_KEYS: 1 },
+          constants: { ...run.constants, KEY_BITS: 32 },
           params,
         }),
       ];

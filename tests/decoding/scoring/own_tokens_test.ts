@@ -72,6 +72,7 @@ for (const backend of testBackends) {
       { score: "accumulated", match: { by: "fitted" } },
       { score: "decayed", store: "tiered" },
       { score: "row", cut: { smallLayers: 1 } },
+      { score: "row", cut: { smallCacheBits: 8 } },
     ];
     for (const more of backend === "reference" ? runs.slice(0, 1) : runs) {
       const run = { tokens, steps: 4, ...more };
