@@ -36,7 +36,7 @@ interface SequencesOptions {
   /** The small model's side, if a policy uses one. */
   readonly smallModel: SmallModelStep | undefined;
   /** How heads are matched, and how many tokens fit. */
-  readonly options: Pick<PolicySessionOptions, "match" | "capacity">;
+  readonly options: Pick<PolicySessionOptions, "match" | "capacity" | "smallCacheBits">;
   /** What each is decoded under. */
   readonly batch: SequenceSettings;
   /** Sizes of the buffers. */
