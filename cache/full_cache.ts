@@ -4,7 +4,7 @@
  * @module
  */
 
-import { checkInteger } from "../core/check.ts";
+import { checkInteger, RequirementError } from "../core/check.ts";
 import type { Device, DeviceBuffer } from "../gpu/device.ts";
 import type { WritePlace } from "../kernels/rope_cache.ts";
 import { type KvFormat, RING_TILE } from "../kernels/attention_shape.ts";
@@ -16,13 +16,19 @@ const LEAST_ROWS = 16;
 /** Bits that a session may cache a number in: halves, or codes that share scales. */
 export type CacheBits = 16 | 8 | 4;
 
+const FORMATS: Readonly<Record<CacheBits, KvFormat>> = { 16: "f16", 8: "q8", 4: "q4" };
+
 /**
  * Names the format of a cache.
  *
  * @param bits Bits of a number; 16 if left out.
+ * @throws {RequirementError} If there is no such format.
  */
 export function formatOf(bits: CacheBits = 16): KvFormat {
-  return ({ 16: "f16", 8: "q8", 4: "q4" } as const)[bits];
+  const format: KvFormat | undefined = FORMATS[bits];
+  if (format) return format;
+  const requirement = "bits of a number must be 16, 8 or 4";
+  throw new RequirementError({ action: "create a KV cache", requirement, current: bits });
 }
 
 /** Sizes of a cache. */
@@ -50,7 +56,10 @@ export interface CacheShape {
   readonly isLastKeysOnly?: boolean;
 }
 
-/** Keys and values of one layer, [sequences, kvHeads, slots, headDim]; halves are packed in pairs, see `quantized_rows.ts` for codes. */
+/**
+ * Keys and values of one layer, [sequences, kvHeads, slots, headDim]; halves are packed in pairs, and `quantized_rows.ts`
+ * says how numbers of fewer bits are.
+ */
 export interface LayerCache {
   /** Keys, after RoPE. */
   readonly keys: DeviceBuffer;

@@ -15,7 +15,7 @@
 import type { KvFormat } from "./attention_shape.ts";
 
 /** Numbers of a group; the last one of a head vector may have fewer. */
-export const GROUP = 32;
+export const QUANTIZED_GROUP = 32;
 
 const BITS: Readonly<Record<KvFormat, number>> = { f32: 32, f16: 16, q8: 8, q4: 4 };
 
@@ -36,7 +36,7 @@ export function kvBits(format: KvFormat = "f16"): number {
  */
 export function vectorBytes(format: KvFormat | undefined, headDim: number): number {
   const bits = kvBits(format);
-  return headDim * bits / 8 + (bits < 16 ? 4 * Math.ceil(headDim / GROUP) : 0);
+  return headDim * bits / 8 + (bits < 16 ? 4 * Math.ceil(headDim / QUANTIZED_GROUP) : 0);
 }
 
 /**
@@ -46,7 +46,7 @@ export function vectorBytes(format: KvFormat | undefined, headDim: number): numb
  * @param element Number of the head vector, from 0.
  * @returns Its word in the row, and the lowest bit there.
  */
-export function rowPlaceOf(
+export function rowCodePlace(
   bits: number,
   element: number,
 ): { readonly word: number; readonly shift: number } {
@@ -64,17 +64,20 @@ export function rowPlaceOf(
 export function quantizeRow(vector: ArrayLike<number>, bits: number): Uint32Array<ArrayBuffer> {
   const most = 2 ** bits - 1;
   const codeWords = vector.length * bits / 32;
-  const row = new Uint32Array(codeWords + Math.ceil(vector.length / GROUP));
+  const row = new Uint32Array(codeWords + Math.ceil(vector.length / QUANTIZED_GROUP));
   const halves = new Float16Array(row.buffer);
-  for (let group = 0; group * GROUP < vector.length; group++) {
-    const numbers = Array.from(vector).slice(group * GROUP, (group + 1) * GROUP);
+  for (let group = 0; group * QUANTIZED_GROUP < vector.length; group++) {
+    const numbers = Array.from(vector).slice(
+      group * QUANTIZED_GROUP,
+      (group + 1) * QUANTIZED_GROUP,
+    );
     const [step, least] = [2 * (codeWords + group), 2 * (codeWords + group) + 1];
     halves[least] = Math.min(...numbers);
     halves[step] = (Math.max(...numbers) - halves[least]!) / most;
     numbers.forEach((number, index) => {
       // Codes are relative to what is stored, so that its rounding is no error of theirs.
       const steps = halves[step]! > 0 ? (number - halves[least]!) / halves[step]! : 0;
-      const { word, shift } = rowPlaceOf(bits, group * GROUP + index);
+      const { word, shift } = rowCodePlace(bits, group * QUANTIZED_GROUP + index);
       row[word]! |= Math.min(most, Math.max(0, Math.round(steps))) << shift;
     });
   }
@@ -95,15 +98,15 @@ export function dequantizeRows(
   headDim: number,
 ): Float32Array<ArrayBuffer> {
   const codeWords = headDim * bits / 32;
-  const rowWords = codeWords + Math.ceil(headDim / GROUP);
+  const rowWords = codeWords + Math.ceil(headDim / QUANTIZED_GROUP);
   const rows = Math.floor(words.length / rowWords);
   const halves = new Float16Array(words.buffer, words.byteOffset, 2 * words.length);
-  const places = Array.from({ length: headDim }, (_, element) => rowPlaceOf(bits, element));
+  const places = Array.from({ length: headDim }, (_, element) => rowCodePlace(bits, element));
   const numbers = new Float32Array(rows * headDim);
   for (let row = 0; row < rows; row++) {
     places.forEach(({ word, shift }, element) => {
       const code = (words[row * rowWords + word]! >>> shift) & (2 ** bits - 1);
-      const group = 2 * (row * rowWords + codeWords + Math.floor(element / GROUP));
+      const group = 2 * (row * rowWords + codeWords + Math.floor(element / QUANTIZED_GROUP));
       numbers[row * headDim + element] = halves[group + 1]! + halves[group]! * code;
     });
   }

@@ -5,6 +5,7 @@
  */
 
 import { checkBudget } from "../../cache/budget.ts";
+import { formatOf } from "../../cache/full_cache.ts";
 import { POLICIES } from "../../cache/policies/mod.ts";
 import type { StoreKind } from "../../cache/kv_store.ts";
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
@@ -81,8 +82,8 @@ function checkOwnTokens(
 /**
  * Throws unless the small model can be made cheaper as asked.
  *
- * @throws {RequirementError} If no policy has one, a score needs its whole cache, or it reads in tokens of its own, whose cache
- *   must stay complete so that it can go back.
+ * @throws {RequirementError} If no policy has one, its cache has other bits than there are or too few for a budget, a score
+ *   needs its whole cache, or it reads in tokens of its own, whose cache must stay complete so that it can go back.
  */
 export function checkCut(
   sequences: readonly Pick<SequenceSetting, "policy" | "smallBudget">[],
@@ -108,6 +109,7 @@ export function checkCut(
       state: "it has tokens of its own and a budget",
     });
   }
+  formatOf(smallCacheBits); // throws if there is none
   if ((smallCacheBits ?? 16) < 16 && sequences.some(({ smallBudget }) => smallBudget)) {
     throw new RequirementError({
       action: "make the small model cheaper",

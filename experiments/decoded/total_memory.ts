@@ -1,8 +1,8 @@
 /**
  * All the bytes that a policy needs for one text, by phase and by what they are for.
  *
- * They are counted by the tokens that attention saw and by what the session keeps, in 16 bits or those of the small cache; measurements themselves run
- * on resident stores, which hold every token. Not counted are the large model's weights and activations, which all policies
+ * They are counted by the tokens that attention saw and by what the session keeps, in 16 bits or those of the small model's
+ * cache; measurements themselves run on resident stores, which hold every token. Not counted are the large model's weights and activations, which all policies
  * need; what scores remember is counted apart and is in no total.
  *
  * @see docs/method.md, "Equal total memory"

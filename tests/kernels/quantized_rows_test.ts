@@ -6,7 +6,12 @@
 
 import fc from "fast-check";
 import { assert, assertEquals } from "@std/assert";
-import { dequantizeRows, GROUP, quantizeRow, vectorBytes } from "../../kernels/quantized_rows.ts";
+import {
+  dequantizeRows,
+  QUANTIZED_GROUP,
+  quantizeRow,
+  vectorBytes,
+} from "../../kernels/quantized_rows.ts";
 
 Deno.test("quantizeRow() lays out codes, then a step and a least number for each group", () => {
   // From -1 to 14 in steps of 1, twice, then eight numbers of one value.
@@ -49,8 +54,8 @@ Deno.test("rounding moves a number by at most half a step and what halves round"
       const vector = shares.slice(0, 8 * Math.floor(shares.length / 8))
         .map((share) => middle + size * share);
       const read = dequantizeRows(quantizeRow(vector, bits), bits, vector.length);
-      for (let first = 0; first < vector.length; first += GROUP) {
-        const group = vector.slice(first, first + GROUP);
+      for (let first = 0; first < vector.length; first += QUANTIZED_GROUP) {
+        const group = vector.slice(first, first + QUANTIZED_GROUP);
         const step = (Math.max(...group) - Math.min(...group)) / (2 ** bits - 1);
         const rounding = 2 ** -10 * Math.max(...group.map(Math.abs)) + 2 ** -14;
         group.forEach((number, i) => {

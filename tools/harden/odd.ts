@@ -6,6 +6,7 @@
  * @module
  */
 
+import type { CacheBits } from "../../cache/full_cache.ts";
 import { assert, assertEquals } from "@std/assert";
 import type { CacheBudget } from "../../cache/budget.ts";
 import type { StoreKind } from "../../cache/kv_store.ts";
@@ -109,6 +110,7 @@ function drawSetting(random: Random): OddSetting {
     isPlannedOnHost: maybe(0.5),
     ...(maybe(0.1) && { smallBudget: drawBudget(random) }),
     ...(maybe(0.1) && { smallLayers: randomInteger(random, 4) }),
+    ...(maybe(0.1) && { smallCacheBits: pick<CacheBits>(random, [16, 8, 4]) }),
     ...(maybe(0.1) && { turnBlock: randomInteger(random, 20) }),
     ...(maybe(0.15) && { draftTokens: randomInteger(random, 6) }),
     ...(maybe(0.1) && { rematch: 1 + randomInteger(random, 20) }),
@@ -120,7 +122,7 @@ function drawSetting(random: Random): OddSetting {
 
 /** Opens a session as a setting says. */
 function open(pair: ModelPair, setting: OddSetting): PolicySession | SpeculativeSession {
-  const { smallBudget, smallLayers, turnBlock, draftTokens, rematch } = setting;
+  const { smallBudget, smallLayers, smallCacheBits, turnBlock, draftTokens, rematch } = setting;
   const options = {
     policy: createPolicy(setting.policy, setting.options),
     budget: setting.budget,
@@ -129,6 +131,7 @@ function open(pair: ModelPair, setting: OddSetting): PolicySession | Speculative
     capacity: setting.promptTokens + setting.turnTokens + 2 * setting.steps + 2,
     ...(smallBudget && { smallBudget }),
     ...(smallLayers !== undefined && { smallLayers }),
+    ...(smallCacheBits !== undefined && { smallCacheBits }),
     ...(turnBlock !== undefined && { turnBlock }),
     ...(rematch !== undefined && { match: { rematch } }),
   };

@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { CacheBits } from "../../cache/full_cache.ts";
 import { assert, assertEquals } from "@std/assert";
 import { type CacheBudget, halfEntries } from "../../cache/budget.ts";
 import { indexBytes } from "../../cache/key_index.ts";
@@ -22,6 +23,7 @@ export interface OddSetting {
   readonly isPlannedOnHost: boolean;
   readonly smallBudget?: CacheBudget;
   readonly smallLayers?: number;
+  readonly smallCacheBits?: CacheBits;
   readonly turnBlock?: number;
   readonly draftTokens?: number;
   readonly rematch?: number;

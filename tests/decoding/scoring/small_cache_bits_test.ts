@@ -13,7 +13,7 @@ import { settingBatches } from "../../../decoding/engine/settings.ts";
 import { Session } from "../../../decoding/session/session.ts";
 import { readVectors } from "../../../decoding/session/vectors.ts";
 import { generateAll } from "../../../decoding/text/generate.ts";
-import { GROUP, vectorBytes } from "../../../kernels/quantized_rows.ts";
+import { QUANTIZED_GROUP, vectorBytes } from "../../../kernels/quantized_rows.ts";
 import { embeddedModels, someTokens } from "../../support/embedded_model.ts";
 import { testBackends } from "../../support/gpu.ts";
 import { decode } from "../engine/small_runs.ts";
@@ -54,7 +54,7 @@ for (const backend of testBackends) {
       assertEquals([held, kept], [160 * token, (TOKENS.length + 1) * token], `${bits} bits`);
       assertEquals(halves.live - live, halves.held - held, `${bits} bits`);
       // Groups of 32 numbers take four bytes beside their codes.
-      if (headDim % GROUP === 0) assertEquals(held / halves.held, bits / 16 + 4 / 64);
+      if (headDim % QUANTIZED_GROUP === 0) assertEquals(held / halves.held, bits / 16 + 4 / 64);
     }
   });
 
@@ -70,7 +70,7 @@ for (const backend of testBackends) {
     const exact = await firstValues({ isExact: true });
     for (const cacheBits of FEWER) {
       const rounded = await firstValues({ cacheBits });
-      const width = Math.min(GROUP, headDim);
+      const width = Math.min(QUANTIZED_GROUP, headDim);
       for (let first = 0; first < exact.length; first += width) {
         const group = exact.subarray(first, first + width);
         const [least, most] = [Math.min(...group), Math.max(...group)];
@@ -135,6 +135,11 @@ Deno.test("fewer bits do not go with a budget for the small model, nor with a po
     RequirementError,
     "Cannot make the small model cheaper: it must keep its whole cache where numbers have fewer " +
       "than 16 bits: current it has a budget and 4 bits",
+  );
+  assertThrows(
+    () => new Session(pair.small, { capacity: 8, cacheBits: 5 as CacheBits }),
+    RequirementError,
+    "bits of a number must be 16, 8 or 4: current value is 5",
   );
   assertThrows(open("h2o", {}), RequirementError, "the policy must have one, as smallkv has");
   const setting = { policy: "smallkv", budget: { ratio: 0.2 } };
