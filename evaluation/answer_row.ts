@@ -61,6 +61,8 @@ export interface AnswerRow extends RowPlace, EvaluationSetting {
   readonly reference: JsonValue;
   /** What else is known of the item. */
   readonly facts?: Readonly<Record<string, JsonValue>>;
+  /** Tokens of prompts, turns and answers that a full cache would hold at the end; absent in older lines. */
+  readonly cachedTokens?: number;
   /** Bytes of keys and values at the end, by counting the tokens kept. */
   readonly bytes: { readonly large: number; readonly small: number; readonly host: number };
   /** Its share of the time that passed. */

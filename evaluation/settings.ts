@@ -16,8 +16,10 @@ import {
   MATCH_CHOICES,
   POLICY_CHOICES,
   type PolicyOptions,
+  type ResolvedPolicy,
   RUN_CHOICES,
 } from "../cache/policy_options.ts";
+import { POLICIES } from "../cache/policies/mod.ts";
 import { checkInteger, RequirementError } from "../core/check.ts";
 import { canonicalJson, type JsonValue } from "../core/json.ts";
 import type { PolicySetting } from "../decoding/engine/settings.ts";
@@ -184,11 +186,28 @@ export function settingName(
     `${flagOf(name, CHOICES[name]!)}=${value}`
   );
   const written = [policy, ...words.sort()].join(":");
-  return pairing === "own_small" ? `${written} (large model as small)` : written;
+  return pairing === "own_small" ? written + OWN_SMALL : written;
 }
 
 /** Name of the control that is the small model alone. */
 export const SMALL_ALONE = "small model alone";
+/** End of the names of settings whose small model is the large one. */
+const OWN_SMALL = " (large model as small)";
+
+/**
+ * Resolves the policy of a setting.
+ *
+ * @param name Name of the setting; see {@link settingName}.
+ * @returns The policy, that of the full cache for the small model alone; undefined if it is not among those of this code.
+ */
+export function policyOf(name: string): ResolvedPolicy | undefined {
+  if (name === SMALL_ALONE) return createPolicy("full");
+  const text = name.endsWith(OWN_SMALL) ? name.slice(0, -OWN_SMALL.length) : name;
+  const [own = ""] = text.split(":");
+  if (!POLICIES.some((policy) => policy.name === own)) return undefined;
+  const { policy, options } = parsePolicy(text);
+  return createPolicy(policy, options);
+}
 
 /** Whether a setting of this name keeps everything and is run once, so that every budget is compared with that. */
 export function isRunOnce(name: string): boolean {

@@ -237,6 +237,7 @@ function answerRow(
     grade: gradeAnswers(task, { ...item, answers }, fullAnswers?.(task.name, item.id)),
     reference: item.reference,
     ...(item.facts && { facts: item.facts }),
+    cachedTokens: answer.cachedTokens,
     bytes: answer.bytes,
     seconds: answer.seconds,
   };
