@@ -318,7 +318,7 @@ export type {
   TaskTotals,
 } from "./evaluation/equal_totals.ts";
 export { paidMemory, totalShares } from "./evaluation/memory.ts";
-export type { PaidMemory, TotalShares } from "./evaluation/memory.ts";
+export type { PaidMemory, SizedCell, TotalShares } from "./evaluation/memory.ts";
 export type { DataPlaceOptions, Question, QuestionOptions } from "./evaluation/questions.ts";
 export { evaluationSettings } from "./evaluation/settings.ts";
 export type { EvaluationSetting, Pairing, SettingsRequest } from "./evaluation/settings.ts";

@@ -73,7 +73,7 @@ export function paidMemory(
 }
 
 /** What bytes follow from: means over items, or one item. */
-type SizedCell = Pick<
+export type SizedCell = Pick<
   SummaryCell | ItemScore,
   "models" | "bytes" | "promptTokens" | "setting" | "cachedTokens"
 >;
