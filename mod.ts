@@ -309,8 +309,17 @@ export type {
   EvaluationSummary,
   FolderOptions,
 } from "./evaluation/folder.ts";
-export { bestByBytes, paidMemory } from "./evaluation/memory.ts";
-export type { BestSetting, PaidMemory } from "./evaluation/memory.ts";
+export { equalTotals, TOTALS } from "./evaluation/equal_totals.ts";
+export type {
+  BestComparison,
+  BestOfTotal,
+  EqualTotals,
+  ItemShare,
+  SettingTotal,
+  TaskTotals,
+} from "./evaluation/equal_totals.ts";
+export { paidMemory, totalShares } from "./evaluation/memory.ts";
+export type { PaidMemory, SizedCell, TotalShares } from "./evaluation/memory.ts";
 export type { DataPlaceOptions, Question, QuestionOptions } from "./evaluation/questions.ts";
 export { evaluationSettings } from "./evaluation/settings.ts";
 export type { EvaluationSetting, Pairing, SettingsRequest } from "./evaluation/settings.ts";

@@ -6,6 +6,7 @@
 
 import { budgetText } from "../cache/budget.ts";
 import type { SettingComparison } from "../evaluation/comparisons.ts";
+import { paidMemory } from "../evaluation/memory.ts";
 import {
   type ComparedEvaluation,
   evaluationNotes,
@@ -23,7 +24,7 @@ export function evaluationText(found: ComparedEvaluation): string {
   const { summary, family } = found;
   const tables = summary.tasks.filter(({ items }) => items > 0).map(({ name, title, metric }) => {
     const rows = summary.cells.filter(({ task }) => task === name).map((cell) => {
-      const { setting, budget, score, items, tokens, cut, bytes } = cell;
+      const { setting, budget, score, items, tokens, cut } = cell;
       const percent = (value: number) => (100 * value).toFixed(1);
       return [
         setting,
@@ -33,7 +34,7 @@ export function evaluationText(found: ComparedEvaluation): string {
         String(items),
         tokens.toFixed(1),
         percent(cut),
-        ((bytes.large + bytes.small + bytes.host) / 2 ** 20).toFixed(2),
+        (paidMemory(cell, summary.models).cache / 2 ** 20).toFixed(2),
       ];
     });
     return [`${title}: ${metric}`, ...alignedRows([["policy", ...HEADINGS], ...rows])].join("\n");

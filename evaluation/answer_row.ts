@@ -8,7 +8,7 @@ import { contentHash } from "../core/hash.ts";
 import type { JsonValue } from "../core/json.ts";
 import type { TaskGrade } from "../data/task.ts";
 import type { AnswerEnd } from "../decoding/text/answers.ts";
-import { type EvaluationSetting, settingJson } from "./settings.ts";
+import { type EvaluationSetting, rowSetting } from "./settings.ts";
 
 /** Version of the lines. */
 export const ROW_SCHEMA = 1;
@@ -61,6 +61,8 @@ export interface AnswerRow extends RowPlace, EvaluationSetting {
   readonly reference: JsonValue;
   /** What else is known of the item. */
   readonly facts?: Readonly<Record<string, JsonValue>>;
+  /** Tokens of prompts, turns and answers that a full cache would hold at the end; absent in older lines. */
+  readonly cachedTokens?: number;
   /** Bytes of keys and values at the end, by counting the tokens kept. */
   readonly bytes: { readonly large: number; readonly small: number; readonly host: number };
   /** Its share of the time that passed. */
@@ -87,17 +89,8 @@ export type AnswerIdentity =
  * @returns 64 hexadecimal digits.
  */
 export function answerKey(answer: AnswerIdentity): string {
-  const { task, item, prompt, models, policy, options, budget } = answer;
-  const { smallBudget, smallLayers, smallCacheBits } = answer;
-  const { pairing: _, ...setting } = settingJson({
-    policy,
-    options,
-    budget,
-    ...(smallBudget && { smallBudget }),
-    ...(smallLayers !== undefined && { smallLayers }),
-    ...(smallCacheBits !== undefined && { smallCacheBits }),
-    pairing: "given",
-  });
+  const { task, item, prompt, models } = answer;
+  const { pairing: _, ...setting } = rowSetting(answer); // models say who takes part
   return contentHash({ task, item, prompt, models: { ...models }, ...setting });
 }
 

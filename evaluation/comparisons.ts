@@ -57,7 +57,7 @@ export interface ComparisonFamily {
 }
 
 /** Chance of any false finding in a family. */
-const LEVEL = 0.05;
+export const LEVEL = 0.05;
 
 /** Whether a budget keeps everything. */
 function isWhole(budget: CacheBudget): boolean {

@@ -28,7 +28,12 @@ import {
   type QuestionOptions,
   taskQuestions,
 } from "./questions.ts";
-import { type EvaluationSetting, evaluationSettings, type SettingsRequest } from "./settings.ts";
+import {
+  checkSmallAlone,
+  type EvaluationSetting,
+  evaluationSettings,
+  type SettingsRequest,
+} from "./settings.ts";
 import { type AcceptedCode, countedAnswers, regradedRows } from "./summary.ts";
 import {
   answerQuestions,
@@ -121,6 +126,7 @@ export async function planEvaluation(
     policies: request.policies ?? DEFAULT_POLICIES,
     budgets: request.budgets ?? DEFAULT_BUDGETS,
   });
+  checkSmallAlone(pair, settings);
   const asked: Question[] = [];
   const leftOut: SkippedRow[] = [];
   const context = contextOf(pair, request.context);

@@ -16,6 +16,7 @@ import type { ModelConfig } from "../models/config.ts";
 import { layerWindows } from "../models/layer_windows.ts";
 import { type AnswerRow, isAnswer, type Row, ROW_SCHEMA } from "./answer_row.ts";
 import { openRows, readRows, type RowWriter, writeRows } from "./answers_file.ts";
+import { type EqualTotals, equalTotals } from "./equal_totals.ts";
 import { answeringModel } from "./model_identity.ts";
 import {
   type AcceptedCode,
@@ -82,6 +83,8 @@ export interface EvaluationSummary extends Omit<CountedAnswers, "answers"> {
   readonly tasks: readonly EvaluatedTask[];
   /** Means of each task, setting and budget. */
   readonly cells: readonly SummaryCell[];
+  /** Scores by total bytes, and which setting is best for how many. */
+  readonly totals: EqualTotals;
 }
 
 /** A model, loaded or not, with the numbers that decide its bytes. */
@@ -147,6 +150,7 @@ export function summarizeEvaluation(
       devices: devicesOf(answers),
       tasks,
       cells: summaryCells(scores, options.tasks),
+      totals: equalTotals(scores, tasks, options.models),
     },
   };
 }

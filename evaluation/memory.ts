@@ -6,11 +6,15 @@
 
 import { layerSlots, ringsOf } from "../cache/full_cache.ts";
 import type { EvaluatedModel, EvaluatedModels } from "./folder.ts";
+import { policyOf } from "./settings.ts";
 import type { ItemScore, SummaryCell } from "./summary.ts";
 
 /** Bytes that a setting needs for one answer at a time; means over items. */
 export interface PaidMemory {
-  /** Keys and values at the end of an answer, both models, device and host: where a cache is largest while decoding. */
+  /**
+   * On the device at the end of an answer, where a cache is largest while decoding: keys and values of both models, sketches
+   * of keys, and sums of values where the rest of the tokens counts.
+   */
   readonly cache: number;
   /** The same without the small model. */
   readonly cacheWithoutSmall: number;
@@ -22,8 +26,11 @@ export interface PaidMemory {
   readonly decode: number;
   /** The same without the small model. */
   readonly decodeWithoutSmall: number;
-  /** On the host at the end of an answer. */
-  readonly host: number;
+  /**
+   * On the host at the end of an answer, where the large model's whole cache waits for dropped tokens to return; null where
+   * the policy, or the length of the text, is not known.
+   */
+  readonly host: number | null;
   /** Weights that are there for the small model alone; 0 if no small model takes part, or the large one takes its part. */
   readonly smallWeights: number;
 }
@@ -38,26 +45,67 @@ export interface PaidMemory {
  * @param models Sizes of the models, found by their hashes.
  */
 export function paidMemory(
-  cell: Pick<SummaryCell | ItemScore, "models" | "bytes" | "promptTokens">,
+  cell: SizedCell,
   models: EvaluatedModels,
 ): PaidMemory {
-  const { bytes, promptTokens } = cell;
+  const { bytes, promptTokens, cachedTokens } = cell;
+  const policy = policyOf(cell.setting);
   const large = modelOf(cell.models.large, models);
   const small = cell.models.small === undefined ? undefined : modelOf(cell.models.small, models);
   const smallWeights = small === undefined || small.hash === large.hash ? 0 : small.fileTensorBytes;
   const largePrompt = large.fileTensorBytes + promptBytes(large, promptTokens);
   const smallPrompt = small ? smallWeights + promptBytes(small, promptTokens) : 0;
-  const largeDecode = large.fileTensorBytes + bytes.large;
+  // A 32-bit sum for each KV head and element: as large as a token's keys and values in 16 bits (D-31).
+  const kept = bytes.large + (policy?.rest === "mean" ? large.tokenBytes : 0);
+  const largeDecode = large.fileTensorBytes + kept;
+  const isReturning = policy?.candidates === "all" && policy.name !== "full";
+  const whole = cachedTokens === undefined ? null : promptBytes(large, cachedTokens);
   return {
-    cache: bytes.large + bytes.small + bytes.host,
-    cacheWithoutSmall: bytes.large + bytes.host,
+    cache: kept + bytes.small,
+    cacheWithoutSmall: kept,
     prefill: largePrompt + smallPrompt,
     prefillWithoutSmall: largePrompt,
     decode: largeDecode + smallWeights + bytes.small,
     decodeWithoutSmall: largeDecode,
-    host: bytes.host,
+    host: policy === undefined ? null : isReturning ? whole : 0,
     smallWeights,
   };
+}
+
+/** What bytes follow from: means over items, or one item. */
+export type SizedCell = Pick<
+  SummaryCell | ItemScore,
+  "models" | "bytes" | "promptTokens" | "setting" | "cachedTokens"
+>;
+
+/** Bytes of one answer as shares of the bytes of the large model's full cache of the same text. */
+export interface TotalShares {
+  /** What is on the device beside weights; see {@link PaidMemory}. */
+  readonly cache: number;
+  /** The same and the small model's weights, which answers at the same time share. */
+  readonly withWeights: number;
+}
+
+/**
+ * Computes what an answer needs in shares of the large model's full cache.
+ *
+ * @param score The answer.
+ * @param models Sizes of the models.
+ * @returns Shares; undefined if the length of the text is not known.
+ */
+export function totalShares(score: SizedCell, models: EvaluatedModels): TotalShares | undefined {
+  const full = fullBytes(score, models);
+  if (full === undefined) return undefined;
+  const { cache, smallWeights } = paidMemory(score, models);
+  return { cache: cache / full, withWeights: (cache + smallWeights) / full };
+}
+
+/** Bytes of the large model's full cache of an answer's text; undefined if its length is not known. */
+export function fullBytes(
+  { cachedTokens }: Pick<SizedCell, "cachedTokens">,
+  { large }: EvaluatedModels,
+): number | undefined {
+  return cachedTokens === undefined ? undefined : promptBytes(large, cachedTokens);
 }
 
 /** Bytes of a prompt's keys and values; layers with a window hold no more than their ring. */
@@ -71,33 +119,4 @@ function promptBytes({ tokenBytes, windows }: EvaluatedModel, tokens: number): n
 
 function modelOf(hash: string, { large, small }: EvaluatedModels): EvaluatedModel {
   return small !== undefined && hash === small.hash ? small : large;
-}
-
-/** A setting that is the best of all that need no more bytes than it does. */
-export interface BestSetting<T> {
-  /** The setting. */
-  readonly cell: T;
-  /** Bytes from which on it is the best, until the next one. */
-  readonly bytes: number;
-}
-
-/**
- * Finds at which total of bytes which setting scores best; of equal scores the one with fewer bytes.
- *
- * @param cells Settings of one task.
- * @param bytesOf Bytes that count.
- * @returns Best settings by ascending bytes and scores.
- */
-export function bestByBytes<T extends Pick<SummaryCell, "score">>(
-  cells: readonly T[],
-  bytesOf: (cell: T) => number,
-): BestSetting<T>[] {
-  const sorted = cells.map((cell) => ({ cell, bytes: bytesOf(cell) }))
-    .sort((a, b) => a.bytes - b.bytes || b.cell.score.value - a.cell.score.value);
-  let best = -Infinity;
-  return sorted.filter(({ cell: { score } }) => {
-    const isBetter = score.value > best;
-    best = Math.max(best, score.value);
-    return isBetter;
-  });
 }

@@ -17,12 +17,16 @@ import {
   MATCH_CHOICES,
   POLICY_CHOICES,
   type PolicyOptions,
+  type ResolvedPolicy,
   RUN_CHOICES,
 } from "../cache/policy_options.ts";
-import { checkInteger, RequirementError } from "../core/check.ts";
+import { POLICIES } from "../cache/policies/mod.ts";
+import { checkInteger, DataError, RequirementError } from "../core/check.ts";
 import { canonicalJson, type JsonValue } from "../core/json.ts";
 import type { PolicySetting } from "../decoding/engine/settings.ts";
 import type { ModelPair } from "../decoding/engine/types.ts";
+import { withOwnTokens } from "../models/forward/own_tokens.ts";
+import { sameVocabulary } from "../models/tokenizer/tokenizer.ts";
 import { type Variant, VARIANTS } from "./policy_variants.ts";
 
 /**
@@ -37,6 +41,8 @@ export interface EvaluationSetting extends PolicySetting {
   readonly options: PolicyOptions;
   /** Which models take part. */
   readonly pairing: Pairing;
+  /** Present if the small model reads the text in tokens of its own (D-35). */
+  readonly smallTokens?: "own";
 }
 
 /** What an evaluation compares. */
@@ -72,7 +78,7 @@ export function evaluationSettings(request: SettingsRequest): EvaluationSetting[
     checkBudget(typeof budget === "number" ? { ratio: budget } : budget)
   );
   const settings = policies.flatMap((text) => {
-    const { policy, options, ...cut } = parsePolicy(text);
+    const { policy, options, smallTokens, ...cut } = parsePolicy(text);
     const isDrawn = acceptedOptions(findPolicy(policy)).includes("seed") && !("seed" in options);
     const drawn = isDrawn
       ? Array.from({ length: seeds }, (_, index) => ({ ...options, seed: index + 1 }))
@@ -84,8 +90,9 @@ export function evaluationSettings(request: SettingsRequest): EvaluationSetting[
         const resolved = createPolicy(policy, options);
         checkBase(resolved, budget);
         const setting = { policy, options, budget, ...cut, pairing: "given" } as const;
+        const given = { ...setting, ...(smallTokens && { smallTokens }) };
         const hasOwn = ownSmall && resolved.saliencySource === "small";
-        return hasOwn ? [setting, { ...setting, pairing: "own_small" }] : [setting];
+        return hasOwn ? [given, { ...setting, pairing: "own_small" }] : [given];
       })
     );
   });
@@ -95,6 +102,25 @@ export function evaluationSettings(request: SettingsRequest): EvaluationSetting[
   const unique = new Map(settings.map((setting) => [canonicalJson(settingJson(setting)), setting]));
   checkInteger("evaluate", "settings", { value: unique.size, min: 1 });
   return [...unique.values()];
+}
+
+/** Fields of a setting, of which a row of answers has more. */
+const FIELDS: Readonly<Record<keyof EvaluationSetting, true>> = {
+  policy: true,
+  options: true,
+  budget: true,
+  smallBudget: true,
+  smallLayers: true,
+  smallTokens: true,
+  smallCacheBits: true,
+  matchBy: true,
+  pairing: true,
+};
+
+/** The setting of a row of answers, as plain data. */
+export function rowSetting(row: EvaluationSetting): Readonly<Record<string, JsonValue>> {
+  const fields = Object.entries(row).filter(([name]) => name in FIELDS);
+  return JSON.parse(JSON.stringify(Object.fromEntries(fields)));
 }
 
 /** A setting as plain data. */
@@ -114,17 +140,24 @@ export function parsePolicy(text: string): ParsedPolicy {
   const [name = "", ...parts] = text.trim().split(":");
   const variant: Variant | undefined = (VARIANTS as Readonly<Record<string, Variant>>)[name];
   const policy = findPolicy(variant?.policy ?? name).name;
-  const { smallBudget, smallLayers, smallCacheBits, matchBy, ...made } = Object.fromEntries(
-    parts.map(parseOption),
-  );
+  const chosen = Object.fromEntries(parts.map(parseOption));
+  const { smallBudget, smallLayers, smallTokens, smallCacheBits, matchBy, ...made } = chosen;
   const options: PolicyOptions = { ...variant?.options, ...made };
   const { saliencySource } = createPolicy(policy, options);
-  const isSmallOnly = smallBudget ?? smallLayers ?? smallCacheBits ?? matchBy;
+  const isSmallOnly = smallBudget ?? smallLayers ?? smallTokens ?? smallCacheBits ?? matchBy;
   if (parts.length > 0 && saliencySource !== "small" && isSmallOnly !== undefined) {
     throw new RequirementError({
       action,
       requirement:
-        "small-budget, small-layers, small-cache-bits and match-by must go with a policy that asks the small model",
+        "small-budget, small-layers, small-tokens, small-cache-bits and match-by must go with a policy that asks the small model",
+      current: text,
+    });
+  }
+  const hasOwnTokens = smallTokens === "own";
+  if (hasOwnTokens && smallBudget !== undefined) {
+    throw new RequirementError({
+      action,
+      requirement: "small-tokens=own must go without small-budget",
       current: text,
     });
   }
@@ -134,16 +167,17 @@ export function parsePolicy(text: string): ParsedPolicy {
     ...(smallBudget !== undefined && { smallBudget: parseBudget(String(smallBudget)) }),
     ...(smallLayers !== undefined && { smallLayers: Number(smallLayers) }),
     ...(smallCacheBits !== undefined && { smallCacheBits: smallCacheBits as CacheBits }),
+    ...(hasOwnTokens && { smallTokens: "own" }),
     ...(matchBy !== undefined && { matchBy: matchBy as NonNullable<ParsedPolicy["matchBy"]> }),
   };
 }
 
 const action = "set up a cache policy";
-const { smallBudget, smallLayers, smallCacheBits } = RUN_CHOICES;
+const { smallBudget, smallLayers, smallTokens, smallCacheBits } = RUN_CHOICES;
 const matchBy = { ...MATCH_CHOICES.by, flag: "match-by" };
 const CHOICES: Readonly<Record<string, Choice>> = {
   ...POLICY_CHOICES,
-  ...{ smallBudget, smallLayers, smallCacheBits, matchBy },
+  ...{ smallBudget, smallLayers, smallTokens, smallCacheBits, matchBy },
 };
 
 function parseOption(part: string): [string, string | number | boolean] {
@@ -174,7 +208,8 @@ type Named = Omit<EvaluationSetting, "budget">;
  * @returns The policy as it is written on the command line, options sorted; `small model alone` for that control.
  */
 export function settingName(
-  { policy, options, smallBudget, smallLayers, smallCacheBits, matchBy, pairing }: Named,
+  { policy, options, smallBudget, smallLayers, smallTokens, smallCacheBits, matchBy, pairing }:
+    Named,
 ): string {
   if (pairing === "small_alone") return SMALL_ALONE;
   const { seed: _, ...others } = options;
@@ -183,17 +218,35 @@ export function settingName(
     ...(smallBudget && { smallBudget: budgetText(smallBudget) }),
     ...(smallLayers !== undefined && { smallLayers }),
     ...(smallCacheBits !== undefined && { smallCacheBits }),
+    ...(smallTokens && { smallTokens }),
     ...(matchBy && { matchBy }),
   };
   const words = Object.entries(made).map(([name, value]) =>
     `${flagOf(name, CHOICES[name]!)}=${value}`
   );
   const written = [policy, ...words.sort()].join(":");
-  return pairing === "own_small" ? `${written} (large model as small)` : written;
+  return pairing === "own_small" ? written + OWN_SMALL : written;
 }
 
 /** Name of the control that is the small model alone. */
 export const SMALL_ALONE = "small model alone";
+/** End of the names of settings whose small model is the large one. */
+const OWN_SMALL = " (large model as small)";
+
+/**
+ * Resolves the policy of a setting.
+ *
+ * @param name Name of the setting; see {@link settingName}.
+ * @returns The policy, that of the full cache for the small model alone; undefined if it is not among those of this code.
+ */
+export function policyOf(name: string): ResolvedPolicy | undefined {
+  if (name === SMALL_ALONE) return createPolicy("full");
+  const text = name.endsWith(OWN_SMALL) ? name.slice(0, -OWN_SMALL.length) : name;
+  const [own = ""] = text.split(":");
+  if (!POLICIES.some((policy) => policy.name === own)) return undefined;
+  const { policy, options } = parsePolicy(text);
+  return createPolicy(policy, options);
+}
 
 /** Whether a setting of this name keeps everything and is run once, so that every budget is compared with that. */
 export function isRunOnce(name: string): boolean {
@@ -208,7 +261,10 @@ export function asksSmall(
   return createPolicy(policy, options).saliencySource === "small";
 }
 
-/** Models of a setting: the large one, and the small one if its policy asks it. */
+/**
+ * Models of a setting: the large one, and the small one if its policy asks it. One with tokens of its own is still the same
+ * model: see {@link answeringPair}.
+ */
 export function pairOf(
   pair: ModelPair,
   { policy, options, pairing }: Pick<EvaluationSetting, "policy" | "options" | "pairing">,
@@ -217,6 +273,39 @@ export function pairOf(
   if (pairing === "small_alone") return { large: needSmall(pair) };
   if (createPolicy(policy, options).saliencySource !== "small") return { large };
   return { large, small: pairing === "own_small" ? large : small ?? needSmall(pair) };
+}
+
+/**
+ * Models of a setting as they answer.
+ *
+ * @throws {RequirementError} If the small model is missing, or has no tokenizer where it reads in tokens of its own.
+ */
+export function answeringPair(
+  pair: ModelPair,
+  setting: Omit<EvaluationSetting, "budget">,
+): ModelPair {
+  const { large, small } = pairOf(pair, setting);
+  return {
+    large,
+    ...(small && { small: setting.smallTokens === "own" ? withOwnTokens(small, large) : small }),
+  };
+}
+
+/**
+ * Throws if the small model is to answer alone, in the large one's tokens, which mean something else to it.
+ *
+ * @throws {DataError} If so.
+ */
+export function checkSmallAlone(
+  { large, small }: ModelPair,
+  settings: readonly Pick<EvaluationSetting, "pairing">[],
+): void {
+  if (!small?.tokenizer || !large.tokenizer) return;
+  const isAsked = settings.some(({ pairing }) => pairing === "small_alone");
+  if (!isAsked || sameVocabulary(large.tokenizer, small.tokenizer)) return;
+  throw new DataError(
+    `Cannot evaluate the small model alone: both models must have one vocabulary, since prompts are the same tokens: current models are ${large.name} and ${small.name}`,
+  );
 }
 
 function needSmall({ small }: ModelPair) {

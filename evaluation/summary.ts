@@ -93,6 +93,8 @@ export interface ItemScore {
   readonly ended: number;
   /** Tokens of the first turn. */
   readonly promptTokens: number;
+  /** Tokens that a full cache would hold at the end, mean over seeds; absent if not known. */
+  readonly cachedTokens?: number;
   /** Bytes of keys and values at the end, mean over seeds. */
   readonly bytes: AnswerRow["bytes"];
   /** Seconds of prompts and steps together, mean over seeds. */
@@ -121,6 +123,7 @@ export function itemScores(answers: readonly AnswerRow[]): ItemScore[] {
       AnswerRow,
     ];
     const over = (value: (row: AnswerRow) => number) => mean(seeds.map(value));
+    const lengths = knownLengths(seeds.map(cachedTokens));
     return {
       task,
       item,
@@ -136,6 +139,7 @@ export function itemScores(answers: readonly AnswerRow[]): ItemScore[] {
       cut: over((row) => Number(row.answers.some(({ end }) => end === "limit"))),
       ended: over((row) => Number(row.answers.every(({ end }) => end === "end token"))),
       promptTokens,
+      ...(lengths && { cachedTokens: mean(lengths) }),
       bytes: {
         large: over(({ bytes }) => bytes.large),
         small: over(({ bytes }) => bytes.small),
@@ -146,6 +150,17 @@ export function itemScores(answers: readonly AnswerRow[]): ItemScore[] {
     };
   });
   return scores.sort(byPlace);
+}
+
+/** Tokens of the whole text that have been in the cache; older lines lack what their later turns asked. */
+function cachedTokens({ cachedTokens, promptTokens, answers }: AnswerRow): number | undefined {
+  const [first, ...later] = answers;
+  // The newest token is not in the cache.
+  return cachedTokens ?? (later.length > 0 ? undefined : promptTokens + first!.tokens - 1);
+}
+
+function knownLengths(lengths: readonly (number | undefined)[]): readonly number[] | undefined {
+  return lengths.every((length) => length !== undefined) ? lengths : undefined;
 }
 
 const ORDER = ["full", "small model alone", ...POLICIES.map(({ name }) => name)];
@@ -193,10 +208,21 @@ export interface SummaryCell {
   readonly models: AnswerRow["models"];
   /** Tokens of a prompt, mean. */
   readonly promptTokens: number;
+  /** Tokens that a full cache would hold at the end, mean; absent if not known of an item. */
+  readonly cachedTokens?: number;
   /** Bytes of keys and values at the end, mean. */
   readonly bytes: AnswerRow["bytes"];
   /** Seconds of an item, mean. */
   readonly seconds: number;
+}
+
+/** Groups scores by task, setting and budget, in their order. */
+export function scoresBySetting(scores: readonly ItemScore[]): ItemScore[][] {
+  const groups = Map.groupBy(
+    scores,
+    ({ task, setting, budget }) => `${task}\n${setting}\n${budgetSize(budget)}`,
+  );
+  return [...groups.values()];
 }
 
 /**
@@ -209,15 +235,12 @@ export function summaryCells(
   scores: readonly ItemScore[],
   tasks: readonly Pick<Task, "name" | "average">[],
 ): SummaryCell[] {
-  const cells = Map.groupBy(
-    scores,
-    ({ task, setting, budget }) => `${task}\n${setting}\n${budgetSize(budget)}`,
-  );
-  return [...cells.values()].map((items) => {
+  return scoresBySetting(scores).map((items) => {
     const [{ task, setting, budget }] = items as [ItemScore];
     const { average = "items" } = tasks.find(({ name }) => name === task) ?? {};
     const over = (value: (score: ItemScore) => number) => mean(items.map(value));
     const groups = Map.groupBy(items, ({ group }) => group);
+    const lengths = knownLengths(items.map(({ cachedTokens }) => cachedTokens));
     return {
       task,
       setting,
@@ -240,6 +263,7 @@ export function summaryCells(
       ended: over(({ ended }) => ended),
       models: items[0]!.models,
       promptTokens: over(({ promptTokens }) => promptTokens),
+      ...(lengths && { cachedTokens: mean(lengths) }),
       bytes: {
         large: over(({ bytes }) => bytes.large),
         small: over(({ bytes }) => bytes.small),

@@ -7,6 +7,7 @@
 import { wilsonInterval } from "../analysis/score_intervals.ts";
 import { bootstrapInterval } from "../core/bootstrap.ts";
 import { RequirementError } from "../core/check.ts";
+import { equalTotals, TOTALS } from "../evaluation/equal_totals.ts";
 import type { EvaluatedModels } from "../evaluation/folder.ts";
 import { summaryCells } from "../evaluation/summary.ts";
 import { ownClaim } from "./claims.ts";
@@ -25,7 +26,14 @@ import type {
   SummaryInput,
 } from "./experiment.ts";
 import { scoreFigures } from "./report/evaluation_figures.ts";
-import { bestTable, memoryTable } from "./report/evaluation_tables.ts";
+import { memoryTable } from "./report/evaluation_tables.ts";
+import {
+  bestComparisonTables,
+  totalFigures,
+  totalledTasks,
+  totalNotes,
+  totalTables,
+} from "./report/evaluation_totals.ts";
 import { exactly, percent } from "./result.ts";
 import { defined, seeded } from "./similarity.ts";
 
@@ -55,8 +63,6 @@ export const EQUAL_MEMORY_SETTINGS: readonly string[] = [
 /** Listed budgets; what else a policy needs comes on top. */
 const RATIOS = [0.05, 0.1, 0.2, 0.4];
 const QUICK_RATIOS = [0.05, 0.2];
-/** Totals at which the best policy is looked for, as shares of the full cache's bytes. */
-const TARGETS = [0.08, 0.12, 0.2, 0.5];
 /** Prompts of another pair than the embedded one. */
 const LENGTHS = { least: 360, most: 822 };
 
@@ -111,7 +117,7 @@ const CLAIMS: Readonly<Record<string, Claim>> = {
     note: `${ON_POINT}: 0.8.`,
   }),
   ...Object.fromEntries(
-    TARGETS.map((target) => [
+    TOTALS.map((target) => [
       keyOf(target),
       ownClaim("O07", { at: `${100 * target} % in all`, expected: { above: 0 } }),
     ]),
@@ -140,7 +146,7 @@ export const equalMemory: Experiment = {
         ratios: scale === "smoke" ? QUICK_RATIOS : RATIOS,
         seeds,
       }),
-      targets: TARGETS,
+      targets: TOTALS,
     };
     const own = await batchesOf(context, reported, false);
     const others = await batchesOf(context, choice, true);
@@ -179,7 +185,7 @@ function checkDisjoint(
 
 function summarise(input: SummaryInput) {
   const summary = new MemorySummary(memoryTexts(input.units), input.seed);
-  const best = summary.best(TARGETS);
+  const best = summary.best(TOTALS);
   const againstH2o = best.totals.filter(({ hasWeights }) => !hasWeights).map((total) => {
     const h2o = total.comparisons.find(({ other }) => other === "h2o");
     const itself = total.chosen === "h2o" ? exactly(0, summary.prompts) : undefined;
@@ -193,8 +199,8 @@ function summarise(input: SummaryInput) {
     }),
     tables: [
       ...bestTables(summary, best),
-      ...memoryTables(summary, TARGETS),
-      ...promptTable(summary, TARGETS),
+      ...memoryTables(summary, TOTALS),
+      ...promptTable(summary, TOTALS),
     ],
     figures: memoryFigures(summary, best.totals),
     notes: NOTES,
@@ -260,19 +266,21 @@ function gradedPart(): GradedPart {
         }),
       };
       const cells = summaryCells(scores, tasks);
-      const own = tasks.flatMap((task) => {
-        const mine = cells.filter((cell) => cell.task === task.name);
-        return mine.length === 0 ? [] : [{ task, cells: mine }];
-      });
+      const totals = equalTotals(scores, tasks, sized);
+      const own = totalledTasks(tasks, { totals, cells });
       return {
         values: {},
-        tables: own.flatMap(({ task, cells }) => [
-          bestTable(task, cells, sized),
-          memoryTable(task, cells, sized),
-        ]),
-        figures: own.flatMap(({ task, cells }) => scoreFigures(task, cells, sized)),
+        tables: [
+          ...own.flatMap((one) => [
+            ...totalTables(one, sized),
+            memoryTable(one.task, one.cells, sized),
+          ]),
+          ...bestComparisonTables(own, totals.family),
+        ],
+        figures: own.flatMap((one) => [...scoreFigures(one.task, one.cells), ...totalFigures(one)]),
         notes: [
           "Bytes at the end of an answer, by counting the tokens kept; the small model's weights count in the totals that say so.",
+          ...totalNotes(own),
         ],
       };
     },

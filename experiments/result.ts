@@ -112,6 +112,8 @@ export interface Figure {
   readonly zTitle?: string;
   /** Whether the vertical axis is logarithmic. */
   readonly isLog?: boolean;
+  /** Whether the horizontal axis is. */
+  readonly isXLog?: boolean;
   /** What is drawn. */
   readonly series: readonly Series[];
   /** The paper's values. */

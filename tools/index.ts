@@ -2,15 +2,20 @@
  * Writes the `mod.ts` of every folder that has one from the files that lie in it, and in some cases below it.
  *
  * A topic's index re-exports all of its files; the index of a plug-in folder also lists the plug-ins. `docs/choices.md`
- * is written along with them, from the table of choices, and the table of verified models in `docs/models-and-data.md`.
+ * is written along with them, from the table of choices, the table of verified models in `docs/models-and-data.md`, and
+ * tables of graded answers in the documents of `SCORED`.
  *
  * @module
  */
 
+import { fileURLToPath } from "node:url";
 import { EXIT } from "../cli/command_line.ts";
+import { DataError } from "../core/check.ts";
+import { readSummary } from "../evaluation/folder.ts";
 import { choicesText } from "./choices.ts";
 import { runTool } from "./run_tool.ts";
 import { cpuModuleTexts } from "./cpu_kernels.ts";
+import { withScoreTables } from "./score_tables.ts";
 import { withVerifiedTable } from "./verify/table.ts";
 
 /** A folder whose index is generated. */
@@ -186,6 +191,27 @@ export async function staleIndexes(root: URL): Promise<Map<string, string | unde
 /** Has the table of verified models among what is written by hand. */
 const MODELS = "docs/models-and-data.md";
 
+/** Have tables of graded answers among what is written by hand. */
+const SCORED = ["README.md", "docs/results.md"];
+
+/** Documents with their tables of graded answers; those that are not there are left out. */
+async function scoredDocuments(root: URL): Promise<Record<string, string>> {
+  const read = async (name: string) => {
+    const summary = await readSummary(fileURLToPath(new URL(`results/evaluation/${name}/`, root)));
+    if (summary) return summary;
+    throw new DataError(
+      `Cannot write a table of scores: results/evaluation/${name} must hold an evaluation: current value holds none`,
+    );
+  };
+  const texts: Record<string, string> = {};
+  for (const path of SCORED) {
+    const text = await Deno.readTextFile(new URL(path, root)).catch(() => undefined);
+    if (text === undefined) continue;
+    texts[path] = await format(await withScoreTables(text, read), "md");
+  }
+  return texts;
+}
+
 /**
  * Finds the other generated files that differ from what they are written from.
  *
@@ -197,6 +223,7 @@ export async function staleDocuments(root: URL): Promise<Map<string, string>> {
   const wanted: Record<string, string> = {
     "docs/choices.md": await format(choicesText(), "md"),
     ...(models !== undefined && { [MODELS]: await format(withVerifiedTable(models), "md") }),
+    ...await scoredDocuments(root),
   };
   for (const [path, text] of modules) wanted[path] = await format(text);
   const stale = new Map<string, string>();

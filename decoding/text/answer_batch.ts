@@ -268,6 +268,7 @@ export class AnswerBatch implements Disposable {
     return {
       ...{ key, setting, turns, seconds },
       promptTokens: prefix.length + first!.length,
+      cachedTokens: this.#session!.lengths[index]!,
       bytes: { ...bytes, host: 0 },
     };
   }

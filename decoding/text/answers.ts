@@ -80,6 +80,8 @@ export interface Answer {
    * and of every step, which is divided among the sequences that ran in it.
    */
   readonly seconds: { readonly prompt: number; readonly decode: number };
+  /** Tokens of prompts, turns and answers that have been in the cache; the newest one has not. */
+  readonly cachedTokens: number;
   /** Bytes of keys and values at the end, by counting the tokens kept; see `PolicyMemory`. */
   readonly bytes: { readonly large: number; readonly small: number; readonly host: number };
 }
@@ -239,7 +241,7 @@ function checkedSetting(pair: ModelPair, setting: PolicySetting): PromptSetting 
   const resolved = promptSetting(setting);
   checkFit(resolved.match ?? {}, [resolved.policy]);
   checkPair(pair, resolved.policy);
-  checkCut([resolved], resolved);
+  checkCut([resolved], resolved, pair.small);
   sequenceSettings({ settings: [resolved] });
   return resolved;
 }

@@ -76,17 +76,20 @@ export function figureLayout(figure: Figure, options: LayoutOptions): Trace {
     },
     showlegend: hasLegend,
     ...(hasLegend ? { legend: LEGEND } : {}),
-    xaxis: { ...axis(figure.xTitle), ...categoryAxis(figure, slant) },
-    yaxis: {
-      ...axis(figure.yTitle),
-      ...(figure.isLog === true ? { type: "log", dtick: "D2", tickformat: "~g" } : {}),
+    xaxis: {
+      ...axis(figure.xTitle),
+      ...categoryAxis(figure, slant),
+      ...(figure.isXLog === true ? LOG_AXIS : {}),
     },
+    yaxis: { ...axis(figure.yTitle), ...(figure.isLog === true ? LOG_AXIS : {}) },
     ...(figure.kind === "histogram" ? { bargap: 0, barmode: "overlay" } : {}),
     ...(figure.kind === "bar" ? { barmode: "group" } : {}),
     shapes: paperShapes(figure),
     annotations: caption.length === 0 ? [] : [captionOf(caption, { slant, left })],
   };
 }
+
+const LOG_AXIS = { type: "log", dtick: "D2", tickformat: "~g" };
 
 function legendLabels(figure: Figure): string[] {
   const series = figure.kind === "heatmap" ? [] : figure.series.map(({ label }) => label);

@@ -73,11 +73,14 @@ function escapeTick<T extends number | string>(tick: T): T {
 /** Distance between neighbors that would lie on each other, as a share of the axis. */
 const DODGE = 0.008;
 
-/** Moves lines with whiskers a little to the side, so that whiskers of one place do not cover each other. */
-function dodged({ kind, series }: Figure): readonly Series[] {
+/**
+ * Moves lines with whiskers a little to the side, so that whiskers of one place do not cover each other. On a logarithmic axis
+ * no distance is small everywhere.
+ */
+function dodged({ kind, series, isXLog }: Figure): readonly Series[] {
   const hasWhiskers = ({ low, y }: Series) => low !== undefined && y.length <= MOST_ERROR_BARS;
   const isNumeric = series.every(({ x }) => x.every((place) => typeof place === "number"));
-  if (kind !== "line" || series.length < 2 || !isNumeric || !series.every(hasWhiskers)) {
+  if (kind !== "line" || isXLog || series.length < 2 || !isNumeric || !series.every(hasWhiskers)) {
     return series;
   }
   const places = series.flatMap(({ x }) => x as readonly number[]);

@@ -1,5 +1,5 @@
 /**
- * Figures of an evaluation: score against budget and bytes, and a map of needles by depth and length.
+ * Figures of an evaluation: score against budget, and a map of needles by depth and length.
  *
  * @module
  */
@@ -7,17 +7,15 @@
 import { budgetText } from "../../cache/budget.ts";
 import { mean } from "../../core/stats.ts";
 import { isRunOnce } from "../../evaluation/settings.ts";
-import type { EvaluatedModels, EvaluatedTask } from "../../evaluation/folder.ts";
+import type { EvaluatedTask } from "../../evaluation/folder.ts";
 import type { ItemScore, SummaryCell } from "../../evaluation/summary.ts";
 import type { Figure, Series } from "../experiment.ts";
 import { lineOf } from "../result.ts";
-import { MIB, totalBytes, TOTALS } from "./evaluation_tables.ts";
 
-/** Score against budget, and against each total of bytes; none if nothing is compressed. */
+/** Score against budget; none if nothing is compressed. */
 export function scoreFigures(
   { name, title }: EvaluatedTask,
   own: readonly SummaryCell[],
-  models: EvaluatedModels,
 ): Figure[] {
   const compressed = own.filter(({ setting, budget }) => "ratio" in budget && !isRunOnce(setting));
   const whole = own.filter(({ setting }) => isRunOnce(setting));
@@ -30,18 +28,15 @@ export function scoreFigures(
     y: shares.map(() => 100 * score.value),
   }));
   const scoresOf = (points: readonly SummaryCell[]) => points.map(({ score }) => score);
-  const common = {
-    kind: "line" as const,
-    yTitle: "score (%)",
-    paper: [],
-    contexts: Math.max(...own.map(({ items }) => items)),
-  };
   return [
     {
-      ...common,
       name: `${name}_budget`,
       title: `${title} by budget`,
+      kind: "line",
       xTitle: "budget (% of the full cache)",
+      yTitle: "score (%)",
+      paper: [],
+      contexts: Math.max(...own.map(({ items }) => items)),
       series: [
         ...flat,
         ...curves.map(([label, points]) =>
@@ -49,18 +44,6 @@ export function scoreFigures(
         ),
       ],
     },
-    ...TOTALS.map(({ key, label, hasWeights }): Figure => ({
-      ...common,
-      name: `${name}_${key}`,
-      title: `${title} by total bytes: ${label}`,
-      xTitle: `${label} (MiB)`,
-      series: [...whole.map((cell) => [cell.setting, [cell]] as const), ...curves].map(
-        ([setting, points]) => {
-          const sizes = points.map((cell) => totalBytes(cell, models, hasWeights) / MIB);
-          return lineOf(setting, sizes, scoresOf(points), 100);
-        },
-      ),
-    })),
   ];
 }
 

@@ -13,7 +13,14 @@ import type { ItemScore } from "../../evaluation/summary.ts";
 import { POLICY_COMPARISONS } from "../claims.ts";
 import type { Environment, ReportedResult } from "../runner/record.ts";
 import { depthFigures, scoreFigures } from "./evaluation_figures.ts";
-import { bestTable, comparisonTables, memoryTable, scoreTable } from "./evaluation_tables.ts";
+import { comparisonTables, memoryTable, scoreTable } from "./evaluation_tables.ts";
+import {
+  bestComparisonTables,
+  totalFigures,
+  totalledTasks,
+  totalNotes,
+  totalTables,
+} from "./evaluation_totals.ts";
 import { writeOutputs } from "./outputs.ts";
 
 /** What the outputs say besides the scores. */
@@ -61,16 +68,22 @@ export function evaluationResult(
   const { summary, scores, family } = found;
   const { models, tasks, cells, counted } = summary;
   const { large, small } = models;
+  const totalled = totalledTasks(tasks, summary);
   const parts = tasks.filter(({ items }) => items > 0).map((task) => {
     const own = cells.filter((cell) => cell.task === task.name);
     const items = scores.filter((score) => score.task === task.name);
+    const known = totalled.filter((one) => one.task === task);
     return {
       tables: [
         scoreTable(task, own, { scores: items, models }),
-        bestTable(task, own, models),
+        ...known.flatMap((one) => totalTables(one, models)),
         memoryTable(task, own, models),
       ],
-      figures: [...scoreFigures(task, own, models), ...depthFigures(task, items)],
+      figures: [
+        ...scoreFigures(task, own),
+        ...known.flatMap(totalFigures),
+        ...depthFigures(task, items),
+      ],
     };
   });
   return {
@@ -85,7 +98,11 @@ export function evaluationResult(
     units: Object.values(counted).reduce((sum, count) => sum + count, 0),
     command,
     claims: [],
-    tables: [...parts.flatMap(({ tables }) => tables), ...comparisonTables(family, tasks)],
+    tables: [
+      ...parts.flatMap(({ tables }) => tables),
+      ...comparisonTables(family, tasks),
+      ...bestComparisonTables(totalled, summary.totals.family),
+    ],
     figures: parts.flatMap(({ figures }) => figures),
     notes: evaluationNotes(found),
   };
@@ -122,6 +139,7 @@ export function evaluationNotes({ summary, family }: ComparedEvaluation): string
       ? [`Computed on ${devices.map((place) => Object.values(place).join(", ")).join("; ")}.`]
       : [],
     ...familyNotes(family),
+    ...totalsNotes(summary),
   ];
 }
 
@@ -133,6 +151,19 @@ function familyNotes({ size, comparisons }: ComparisonFamily): string[] {
     `Comparisons: a family of ${size} was declared for these tasks and budgets, ${comparisons.length} have answers; ` +
     `after Holm's correction at 5 %, ${count("as declared")} are as declared, ` +
     `${count("opposite")} the opposite, and ${count("cannot tell")} cannot be told.`,
+  ];
+}
+
+/** Which setting is best for which total, and what a total is. */
+function totalsNotes(summary: EvaluationSummary): string[] {
+  const sentences = totalNotes(totalledTasks(summary.tasks, summary));
+  if (sentences.length === 0) return [];
+  return [
+    "Totals are bytes on the device at the end of an answer, of the large model's full cache of the same text: kept keys and " +
+    "values, sketches of keys, sums of values where the rest counts, and the small model's cache. A setting fits if it does " +
+    "on every item, and takes part with its largest budget that fits. The host's copy, from where dropped tokens return, is " +
+    "in no total; the small model alone needs none of the large model's weights, and no total has those.",
+    ...sentences,
   ];
 }
 

@@ -1,5 +1,5 @@
 /**
- * Tables of an evaluation: scores, comparisons, memory, and which setting is best for how many bytes.
+ * Tables of an evaluation: scores, comparisons and memory.
  *
  * @module
  */
@@ -12,33 +12,13 @@ import {
   scoreDifference,
 } from "../../evaluation/comparisons.ts";
 import type { EvaluatedModels, EvaluatedTask } from "../../evaluation/folder.ts";
-import { bestByBytes, paidMemory } from "../../evaluation/memory.ts";
+import { paidMemory } from "../../evaluation/memory.ts";
 import type { ItemScore, SummaryCell } from "../../evaluation/summary.ts";
 import type { Measured, ResultTable } from "../experiment.ts";
 import { percent, tableOf } from "../result.ts";
 
 /** Bytes of a mebibyte. */
 export const MIB = 2 ** 20;
-
-/** Which bytes a total counts. */
-export const TOTALS = [
-  { key: "cache", label: "keys and values of both models", hasWeights: false },
-  { key: "total", label: "the same and the small model's weights", hasWeights: true },
-] as const;
-
-/**
- * Counts the bytes that a setting needs beyond the large model's weights.
- *
- * @param hasWeights Whether the small model's weights count.
- */
-export function totalBytes(
-  cell: SummaryCell,
-  models: EvaluatedModels,
-  hasWeights: boolean,
-): number {
-  const { cache, smallWeights } = paidMemory(cell, models);
-  return cache + (hasWeights ? smallWeights : 0);
-}
 
 /**
  * Scores of a task, each with its paired difference to the full cache, the length of its answers and how they ended.
@@ -95,7 +75,7 @@ export function memoryTable(
       "without small model, prompt (MiB)": memory.prefillWithoutSmall / MIB,
       "device, decoding (MiB)": memory.decode / MIB,
       "without small model, decoding (MiB)": memory.decodeWithoutSmall / MIB,
-      "host (MiB)": memory.host / MIB,
+      "host (MiB)": memory.host === null ? null : memory.host / MIB,
       "answers at a time that pay for the small model": memory.smallWeights === 0
         ? "0"
         : isPaid
@@ -106,24 +86,6 @@ export function memoryTable(
   const heading =
     "bytes for one answer, weights included where a device is named; means over items";
   return tableOf(`${name}_memory`, `${title}: ${heading}`, rows);
-}
-
-/** From which total on each policy scores best. */
-export function bestTable(
-  { name, title }: EvaluatedTask,
-  own: readonly SummaryCell[],
-  models: EvaluatedModels,
-): ResultTable {
-  const rows = TOTALS.flatMap(({ label, hasWeights }) =>
-    bestByBytes(own, (cell) => totalBytes(cell, models, hasWeights)).map(({ cell, bytes }) => ({
-      "counted": label,
-      "from (MiB)": bytes / MIB,
-      "best": cell.setting,
-      "budget": budgetText(cell.budget),
-      "score (%)": percent(cell.score),
-    }))
-  );
-  return tableOf(`${name}_best`, `${title}: best score by total bytes of one answer`, rows);
 }
 
 /** Declared comparisons; no table if none could be made. */

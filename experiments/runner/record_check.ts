@@ -118,6 +118,7 @@ const figure = object<Figure>({
   yTitle: text,
   zTitle: optional(text),
   isLog: optional(flag),
+  isXLog: optional(flag),
   series: list(series),
   paper: list(object<PaperMark>({
     label: text,

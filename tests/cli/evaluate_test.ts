@@ -14,8 +14,8 @@ const openEngine: OpenEngine = () =>
   Promise.resolve({
     environment: {},
     openModel: async (role: "large" | "small") => {
-      const { name, hash, fileTensorBytes } = await embeddedModel(role, "cpu");
-      return { name, hash, fileTensorBytes, load: () => embeddedModel(role, "cpu") };
+      const { name, hash, fileTensorBytes, config } = await embeddedModel(role, "cpu");
+      return { ...config, name, hash, fileTensorBytes, load: () => embeddedModel(role, "cpu") };
     },
     [Symbol.asyncDispose]: () => Promise.resolve(),
   } as unknown as Engine);
@@ -68,6 +68,10 @@ Deno.test("evaluate writes answers, scores and figures, and continues, regrades 
   assertEquals(summary.cells.map(({ setting }: { setting: string }) => setting), ["full", "h2o"]);
   const regraded = await run(["--regrade", place("a"), "--json"]);
   assertEquals([regraded.code, JSON.parse(regraded.out)], [0, summary]);
+  const { settings: [least] } = summary.totals.tasks[0];
+  assertEquals(least.setting, "h2o");
+  assert(least.cache.most <= 0.3);
+  assertStringIncludes(first.out, "Micro-world at 50 % of the full cache in all: only h2o");
   const shards = await Promise.all(["1/2", "2/2"].map(async (shard, index) => {
     const out = place(`shard${index}`);
     assertEquals((await run([...FEW, "--shard", shard, "--out", out])).code, 0);

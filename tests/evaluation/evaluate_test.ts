@@ -43,7 +43,7 @@ Deno.test("evaluate() yields what generate() writes, graded, for each item and s
   const items = await TASK.items({ folder: "" });
   assertEquals(rows.length, 12);
   assertEquals(new Set(rows.map(({ id }) => id)).size, 12);
-  for (const { item, policy, budget, answers, grade, bytes, promptTokens } of rows) {
+  for (const { item, policy, budget, answers, grade, bytes, promptTokens, cachedTokens } of rows) {
     const { turns: [prompt], reference, maxTokens } = items.find(({ id }) => id === item)!;
     const written = await generateAll(await pair(), prompt!, {
       policy,
@@ -56,6 +56,7 @@ Deno.test("evaluate() yields what generate() writes, graded, for each item and s
     assertEquals(grade!.score, Number(text === reference));
     assertEquals(promptTokens, written.statistics.promptTokens[0]);
     assertEquals(bytes.large, written.statistics.memory.large.cacheBytesIdeal);
+    assertEquals(cachedTokens, promptTokens + tokens.length - 1);
   }
 });
 

@@ -16,6 +16,7 @@ export function itemScore(parts: Partial<ItemScore>): ItemScore {
     cut: 0,
     ended: 1,
     promptTokens: 100,
+    cachedTokens: 110,
     bytes: { large: 1000, small: 0, host: 0 },
     seconds: 1,
     decodeSeconds: 0.5,

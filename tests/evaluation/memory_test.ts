@@ -1,25 +1,50 @@
 import { assertEquals } from "@std/assert";
-import { bestByBytes, paidMemory } from "../../evaluation/memory.ts";
+import { paidMemory, totalShares } from "../../evaluation/memory.ts";
 import { itemScore } from "./item_scores.ts";
 
 const MODELS = {
   large: { name: "large", hash: "L", fileTensorBytes: 5000, tokenBytes: 10 },
   small: { name: "small", hash: "S", fileTensorBytes: 700, tokenBytes: 3 },
 };
-const BYTES = { large: 200, small: 330, host: 40 };
+const BYTES = { large: 200, small: 330, host: 0 };
 
 Deno.test("paidMemory() counts weights and caches of both models by phase", () => {
-  const cell = itemScore({ models: { large: "L", small: "S" }, bytes: BYTES, promptTokens: 100 });
+  const models = { large: "L", small: "S" };
+  const cell = itemScore({ setting: "smallkv", models, bytes: BYTES, promptTokens: 100 });
   assertEquals(paidMemory(cell, MODELS), {
-    cache: 570,
-    cacheWithoutSmall: 240,
+    cache: 530,
+    cacheWithoutSmall: 200,
     prefill: 5000 + 1000 + 700 + 300,
     prefillWithoutSmall: 6000,
     decode: 5000 + 200 + 700 + 330,
     decodeWithoutSmall: 5200,
-    host: 40,
+    host: 110 * 10,
     smallWeights: 700,
   });
+});
+
+Deno.test("paidMemory() counts the host's copy where dropped tokens return, and sums where the rest counts", () => {
+  const of = (setting: string) => {
+    const score = itemScore({ setting, bytes: { ...BYTES, small: 0 } });
+    const { cache, host } = paidMemory(score, MODELS);
+    return [cache, host];
+  };
+  assertEquals(of("full"), [200, 0]);
+  assertEquals(of("small model alone"), [200, 0]);
+  assertEquals(of("h2o:normalize=rows"), [200, 0]);
+  assertEquals(of("key_sketch"), [200, 1100]);
+  assertEquals(of("key_sketch:rest=mean"), [210, 1100]);
+  assertEquals(of("smallkv:sink=4 (large model as small)"), [200, 1100]);
+  assertEquals(of("of_another_version:option=1"), [200, null]);
+});
+
+Deno.test("totalShares() are of the full cache of the same text", () => {
+  const models = { large: "L", small: "S" };
+  const cell = itemScore({ setting: "smallkv", models, bytes: BYTES, cachedTokens: 200 });
+  assertEquals(totalShares(cell, MODELS), { cache: 530 / 2000, withWeights: 1230 / 2000 });
+  const { cachedTokens: _, ...unknown } = cell;
+  assertEquals(totalShares(unknown, MODELS), undefined);
+  assertEquals(paidMemory(unknown, MODELS).host, null);
 });
 
 Deno.test("paidMemory() counts the weights of the large model once where it takes both parts", () => {
@@ -40,17 +65,4 @@ Deno.test("paidMemory() counts what layers with a window hold of a prompt", () =
   assertEquals(prefillOf(100), 5000 + 1000);
   assertEquals(prefillOf(2000), 5000 + (640 + 3 * 2000) * 10 / 4);
   assertEquals(prefillOf(8000), 5000 + (640 + 4224 + 2 * 8000) * 10 / 4);
-});
-
-Deno.test("bestByBytes() lists what no cheaper setting reaches", () => {
-  const cell = (name: string, bytes: number, value: number) => {
-    return { name, bytes, score: { value, low: 0, high: 1, n: 9 } };
-  };
-  const cells = [cell("full", 90, 0.8), cell("b", 20, 0.3), cell("c", 30, 0.3), cell("d", 20, 0.4)];
-  const best = bestByBytes([...cells, cell("e", 50, 0.7)], ({ bytes }) => bytes);
-  assertEquals(best.map(({ cell, bytes }) => [cell.name, bytes]), [
-    ["d", 20],
-    ["e", 50],
-    ["full", 90],
-  ]);
 });

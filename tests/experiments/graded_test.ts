@@ -1,9 +1,10 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { DataError } from "../../core/check.ts";
 import type { ItemScore } from "../../evaluation/summary.ts";
 import { EXPERIMENTS } from "../../experiments/mod.ts";
 import type { ExperimentContext, GradedAnswers } from "../../experiments/experiment.ts";
 import { Graded, shareAhead, variantSetting } from "../../experiments/graded/graded.ts";
+import { entryBytes } from "../../experiments/decoded/policy_stats.ts";
 import { gradedExperiments } from "../../experiments/graded/graded_experiment.ts";
 import { GROUP_TASKS, TABLE1_ROWS } from "../../experiments/graded/table1_printed.ts";
 import { LONGBENCH_TASKS } from "../../data/longbench.ts";
@@ -151,14 +152,16 @@ Deno.test("the groups of Table 1 are the paper's tasks, as many as it prints", (
 Deno.test("equal_memory draws scores of graded answers by all their bytes", () => {
   const small = fakeModel("Small", { layers: 1, queryHeads: 1, seed: 2 });
   const guided = { models: { large: model.hash, small: small.hash } };
+  const full = 3 * entryBytes(model);
+  const bytes = (large: number, small = 0) => ({
+    cachedTokens: 3,
+    bytes: { large: large * full, small: small * full, host: 0 },
+  });
   const answers = {
     ...answersOf("gsm8k", [
-      ...settingScores("full", 1, [1, 1, 1, 1], { bytes: { large: 900, small: 0, host: 0 } }),
-      ...settingScores("h2o", 0.2, [1, 0, 0, 0], { bytes: { large: 180, small: 0, host: 0 } }),
-      ...settingScores("smallkv", 0.2, [1, 1, 1, 0], {
-        ...guided,
-        bytes: { large: 180, small: 300, host: 0 },
-      }),
+      ...settingScores("full", 1, [1, 1, 1, 1], bytes(1)),
+      ...settingScores("h2o", 0.2, [1, 0, 0, 0], bytes(0.2)),
+      ...settingScores("smallkv", 0.2, [1, 1, 1, 0], { ...guided, ...bytes(0.2, 0.25) }),
     ]),
     ...guided,
   };
@@ -169,15 +172,21 @@ Deno.test("equal_memory draws scores of graded answers by all their bytes", () =
     small,
     units: [{ key: "answers", value: JSON.parse(JSON.stringify(answers)) }],
   });
-  const best = tables.find(({ name }) => name === "gsm8k_best")!.rows
-    .map(([counted, bytes, setting]) => [counted, Number(bytes) * 2 ** 20, setting]);
-  const [without, withWeights] = [...Map.groupBy(best, ([counted]) => counted).values()];
-  const weights = small.fileTensorBytes;
-  assertEquals(without!.map((row) => row.slice(1)), [[180, "h2o"], [480, "smallkv"], [
-    900,
-    "full",
-  ]]);
-  assert(480 + weights > 900, "with its weights the small model is no help");
-  assertEquals(withWeights!.map((row) => row.slice(1)), [[180, "h2o"], [900, "full"]]);
-  assertEquals(figures.map(({ name }) => name), ["gsm8k_budget", "gsm8k_cache", "gsm8k_total"]);
+  const table = (name: string) => tables.find((one) => one.name === name)!.rows;
+  const weights = 100 * small.fileTensorBytes / full;
+  const sizes = [["h2o", 20, 20], ["smallkv", 45, 45 + weights], ["full", 100, 100]] as const;
+  for (const [index, row] of table("gsm8k_totals").entries()) {
+    const [setting, inAll, weighted] = sizes[index]!;
+    assertEquals(row[0], setting);
+    assertAlmostEquals(Number(row[2]), inAll);
+    assertAlmostEquals(Number(row[4]), weighted);
+  }
+  assert(45 + weights > 100, "with its weights the small model is no help");
+  assertEquals(table("gsm8k_best_of_total").slice(2).map((row) => [row[0], row[2]]), [
+    ["20 %", "h2o"],
+    ["50 %", "smallkv"],
+    ["50 %", "h2o"],
+  ]);
+  const names = ["gsm8k_budget", "gsm8k_total", "gsm8k_total_with_weights"];
+  assertEquals(figures.map(({ name }) => name), names);
 });

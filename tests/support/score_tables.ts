@@ -1,13 +1,12 @@
 /**
- * Tables of graded answers in documents: `| TASK, N items | 5 % | 10 % | 20 % |`, a row for each policy.
+ * Tables of graded answers in documents, a row for each policy: `| TASK, N items | 5 % | 10 % |` by budget, and
+ * `| TASK, N items, by all bytes | 8 % in all | 12 % in all |` by total bytes.
  *
  * @module
  */
 
+import { TASKS } from "../../data/tasks/mod.ts";
 import { read, tableRows } from "./stored_numbers.ts";
-
-/** Tasks by their names in tables. */
-const TASKS: Readonly<Record<string, string>> = { RULER: "ruler", GSM8K: "gsm8k" };
 
 /** A table of scores of one task. */
 export interface ScoreTable {
@@ -15,18 +14,21 @@ export interface ScoreTable {
   readonly task: string;
   /** Items that every cell has at least. */
   readonly items: number;
-  /** Shares of the cache, a column each. */
+  /** Whether columns are totals and not budgets. */
+  readonly isByTotal: boolean;
+  /** Shares of the full cache, a column each. */
   readonly ratios: readonly number[];
-  /** Name of a policy, then its cells. */
+  /** Name of a policy, then its cells; by total bytes, the last row says which is best. */
   readonly rows: readonly (readonly string[])[];
 }
 
 /** Finds them in a document. */
 export function scoreTables(document: string): ScoreTable[] {
-  const found = read(document).matchAll(/^\| ((\w+), (\d+) items) +\|/gm);
-  return [...found].map(([, heading, title, items]) => {
+  const found = read(document).matchAll(/^\| (([\w-]+), (\d+) items(, by all bytes)?) +\|/gm);
+  return [...found].map(([, heading, title, items, isByTotal]) => {
     const [headings, , ...rows] = tableRows({ document, heading: heading! });
     const ratios = headings!.slice(1).map((text) => Number(/^\d+/.exec(text)![0]) / 100);
-    return { task: TASKS[title!]!, items: Number(items), ratios, rows };
+    const { name } = TASKS.find((task) => task.title === title)!;
+    return { task: name, items: Number(items), isByTotal: Boolean(isByTotal), ratios, rows };
   });
 }

@@ -9,12 +9,12 @@ import type { ModelPair } from "../../../decoding/engine/types.ts";
 import type { AnswerRequest } from "../../../decoding/text/answers.ts";
 import { endTokensOf } from "../../../decoding/text/loop.ts";
 
-/** Tokens of each turn's answer, and the bytes that are kept at the end. */
+/** Tokens of each turn's answer, and at the end the tokens of the whole text and the bytes that are kept. */
 export async function answerAlone(
   pair: ModelPair,
   request: AnswerRequest,
   setting: PolicySetting,
-): Promise<{ turns: number[][]; bytes: { large: number; small: number } }> {
+): Promise<{ turns: number[][]; cachedTokens: number; bytes: { large: number; small: number } }> {
   const { prefix, turns: [first, ...others], maxTokens, compressAfter } = request;
   const given = prefix.length + [first!, ...others].flat().length;
   const capacity = given + maxTokens * request.turns.length;
@@ -34,5 +34,5 @@ export async function answerAlone(
     turns.push(tokens);
   }
   const { largeCacheBytesIdeal: large, smallCacheBytesIdeal: small } = await session.memory();
-  return { turns, bytes: { large, small } };
+  return { turns, cachedTokens: session.lengths[0]!, bytes: { large, small } };
 }

@@ -66,7 +66,7 @@ Deno.test("answerAll() gives what each prompt gives alone under every policy, wh
             settings.map((setting) => `${key} under ${setting}`)
           ),
         );
-        for await (const { key, setting, turns, bytes } of answers) {
+        for await (const { key, setting, turns, cachedTokens, bytes } of answers) {
           const name = `${key} under ${setting}`;
           assert(left.delete(name), `${name} is wanted once`);
           const request = requests.find((other) => other.key === key)!;
@@ -74,6 +74,7 @@ Deno.test("answerAll() gives what each prompt gives alone under every policy, wh
           const where = `${name}: ${JSON.stringify(SETTINGS[setting])}`;
           assertEquals(turns.map(({ tokens }) => tokens), alone.turns, where);
           assertEquals({ large: bytes.large, small: bytes.small }, alone.bytes, where);
+          assertEquals(cachedTokens, alone.cachedTokens, where);
         }
         assertEquals([...left], []);
         assert(promptTokens > 0);
@@ -97,11 +98,12 @@ Deno.test("answerAll() gives further turns to every policy as a session of its o
       }));
       const answers = answerAll(pair, { settings: SETTINGS, requests, capacity: 180, slots: 20 });
       let count = 0;
-      for await (const { key, setting, turns, bytes } of answers) {
+      for await (const { key, setting, turns, cachedTokens, bytes } of answers) {
         const alone = await answerAlone(pair, requests[Number(key)]!, SETTINGS[setting]!);
         const where = `${key} under ${JSON.stringify(SETTINGS[setting])}`;
         assertEquals(turns.map(({ tokens }) => tokens), alone.turns, where);
         assertEquals({ large: bytes.large, small: bytes.small }, alone.bytes, where);
+        assertEquals(cachedTokens, alone.cachedTokens, where);
         count++;
       }
       assertEquals(count, 3 * SETTINGS.length);

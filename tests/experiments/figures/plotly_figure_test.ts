@@ -75,6 +75,14 @@ Deno.test("plotlyFigure() moves whiskers of lines apart, by less than can be mis
   for (const place of first) assert(Math.abs(place - 10) < 1);
 });
 
+Deno.test("plotlyFigure() leaves points of a logarithmic axis where they are", async () => {
+  const sample = SAMPLE_FIGURES[0]!;
+  const figure = plotlyFigure({ ...sample, isXLog: true });
+  assertEquals((figure.layout["xaxis"] as { type: string }).type, "log");
+  for (const trace of figure.data.slice(0, 3)) assertEquals(trace["x"], sample.series[0]!.x);
+  assertEquals((await plotlyValidator())(figure), []);
+});
+
 Deno.test("figureCaption() says how an example was chosen", () => {
   const figure = { ...SAMPLE_FIGURES[2]!, contexts: 1, choice: "The first context." };
   assertMatch(figureCaption(figure, SAMPLE_RECORDS[0]!), /n = 1 context\. The first context\. Wh/);

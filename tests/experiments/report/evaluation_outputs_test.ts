@@ -9,14 +9,17 @@ import { resultMarkdown } from "../../../experiments/report/markdown.ts";
 import { buildReport } from "../../../experiments/report/report.ts";
 
 const MIB = 2 ** 20;
+const LARGE = { name: "m", hash: "l", fileTensorBytes: 1, tokenBytes: MIB };
+const SMALL = { name: "s", hash: "s", fileTensorBytes: 20 * MIB, tokenBytes: MIB / 4 };
 
 /** An answer to item `at`, whose needle is at a tenth of the document for each. */
 function row(at: number, policy: string, [score, large, small]: readonly number[]): AnswerRow {
   const budget = { ratio: policy === "full" ? 1 : 0.2 };
   return {
     ...{ schema: 1, id: `${policy}${at}`, task: "needles", item: `${at}`, group: "one" },
-    ...{ prompt: `p${at}`, promptTokens: 10, policy, options: {}, budget, pairing: "given" },
-    ...{ models: { large: "l" }, code: "0123456789abcdef", device: "cpu", adapter: "WebAssembly" },
+    ...{ prompt: `p${at}`, promptTokens: 9, policy, options: {}, budget, pairing: "given" },
+    models: { large: "l", ...(policy === "smallkv" && { small: "s" }) },
+    ...{ code: "0123456789abcdef", device: "cpu", adapter: "WebAssembly" },
     answers: [{ text: "x", tokens: 2, end: "limit" }],
     grade: { score: score!, extracted: null },
     reference: null,
@@ -32,9 +35,8 @@ Deno.test("evaluationResult() shows scores by budget, memory and depth, and whic
     row(at, "h2o", [Number(at === 9), 2, 0]),
     row(at, "smallkv", [Number(at > 0), 2, 3]),
   ]);
-  const model = { name: "m", hash: "l", fileTensorBytes: 1, tokenBytes: 1 };
   const found = summarizeEvaluation(rows, {
-    models: { large: model },
+    models: { large: LARGE, small: SMALL },
     tasks: [],
     code: "0123456789abcdef",
   });
@@ -44,36 +46,69 @@ Deno.test("evaluationResult() shows scores by budget, memory and depth, and whic
     seed: 3,
   });
   assertEquals(result.figures.map(({ name }) => name), [
-    ...["needles_budget", "needles_cache", "needles_total"],
+    ...["needles_budget", "needles_total", "needles_total_with_weights"],
     ...["needles_depth_full", "needles_depth_h2o", "needles_depth_smallkv"],
   ]);
-  const [budget, memory, , , depth] = result.figures;
+  const [budget, total, weighted, , depth] = result.figures;
   assertEquals(budget!.series.map(({ label, x, y }) => [label, x, y]), [
     ["full", [20], [100]],
     ["h2o", [20], [25]],
     ["smallkv", [20], [75]],
   ]);
-  assertEquals(memory!.series.map(({ label, x }) => [label, x]), [
-    ["full", [10]],
-    ["h2o", [2]],
-    ["smallkv", [5]],
+  assertEquals(total!.series.map(({ label, x }) => [label, x]), [
+    ["full", [100]],
+    ["h2o", [20]],
+    ["smallkv", [50]],
   ]);
+  assertEquals(weighted!.series.map(({ x }) => x), [[100], [20], [250]]);
   const [map] = depth!.series;
   assertEquals([map!.x, map!.y, map!.z], [
     ["any length at 0.2"],
     ["0 to 50", "50 to 100"],
     [[0], [50]],
   ]);
-  const best = result.tables.find(({ name }) => name === "needles_best")!;
-  const caches = best.rows.slice(0, 3).map((row) => row.slice(1, 5));
-  assertEquals(caches, [[2, "h2o", "0.2", 25], [5, "smallkv", "0.2", 75], [10, "full", "1", 100]]);
-  const scores = result.tables.find(({ name }) => name === "needles")!;
+  const table = (name: string) => result.tables.find((one) => one.name === name)!;
+  const caches = table("needles_totals");
+  assertStringIncludes(caches.title, "10.0 MiB, the small model's weights as much as 2.0 of them");
+  const host = caches.columns.indexOf("on the host (MiB)");
+  assertEquals(caches.rows.map((row) => [row[0], row[2], row[host]]), [
+    ["h2o", 20, 0],
+    ["smallkv", 50, 10],
+    ["full", 100, 0],
+  ]);
+  const both = "caches and sketches, with or without weights";
+  const [plain, counted] = [
+    "caches and sketches",
+    "caches, sketches and the small model's weights",
+  ];
+  const best = table("needles_best_of_total").rows.map((
+    row,
+  ) => [...row.slice(0, 5), ...row.slice(7)]);
+  assertEquals(best, [
+    ["8 %", both, "none fits", null, null, "–", "–", "h2o, smallkv"],
+    ["12 %", both, "none fits", null, null, "–", "–", "h2o, smallkv"],
+    ["20 %", both, "h2o", "0.2", 25, "–", "–", "smallkv"],
+    ["50 %", plain, "smallkv", "0.2", 75, "–", "h2o", "–"],
+    ["50 %", counted, "h2o", "0.2", 25, "–", "–", "smallkv"],
+  ]);
+  assertEquals(table("best_of_totals").rows.map((row) => [row[1], row[3]]), [
+    ["50 %", "smallkv minus h2o"],
+  ]);
+  assertStringIncludes(table("best_of_totals").title, "all 1 pairs");
+  const scores = table("needles");
   const gain = scores.columns.indexOf("minus full (%)");
   const gains = scores.rows.map((row) => [row[0], row[gain]]);
   assertEquals(gains, [["full", null], ["h2o", -75], ["smallkv", -25]]); // full has none to itself
   const markdown = resultMarkdown(result);
   assertStringIncludes(markdown, "0123456789ab (12)");
   assertStringIncludes(markdown, "a family of 7 was declared");
+  for (
+    const told of [
+      "needles at 8 % of the full cache in all: nothing fits.",
+      "needles at 20 % of the full cache in all: only h2o (budget 0.2) fits.",
+      "needles at 50 % of the full cache in all: no best policy can be told; smallkv (budget 0.2) scores",
+    ]
+  ) assertStringIncludes(markdown, told);
   const heading = { title: "Tasks", text: "Scores." };
   const page = await buildReport([result], { heading });
   assertStringIncludes(page, "<h1>Tasks</h1>");
@@ -88,7 +123,7 @@ Deno.test("evaluationResult() draws a policy that was also run with all of the c
     { ...whole, budget: { ratio: 1 } },
   ];
   const found = summarizeEvaluation(rows, {
-    models: { large: { name: "m", hash: "l", fileTensorBytes: 1, tokenBytes: 1 } },
+    models: { large: LARGE },
     tasks: [],
     code: "0123456789abcdef",
   });
@@ -106,7 +141,7 @@ Deno.test("evaluationResult() draws a policy that was also run with all of the c
 Deno.test("summarizeEvaluation() tells items of one name apart by their prompts, as another seed makes them", () => {
   const one = row(0, "full", [1, 10, 0]);
   const { summary } = summarizeEvaluation([one, { ...one, id: "other", prompt: "other" }], {
-    models: { large: { name: "m", hash: "l", fileTensorBytes: 1, tokenBytes: 1 } },
+    models: { large: LARGE },
     tasks: [],
     code: "0123456789abcdef",
   });
