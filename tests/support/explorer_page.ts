@@ -48,7 +48,7 @@ export interface SiteVisit extends AsyncDisposable {
   readonly said: string[];
   /** Addresses that were asked for. */
   readonly asked: Set<string>;
-  /** Opens the page anew on the CPU device, and waits for its models. */
+  /** Opens the page again, on the CPU device, and waits for its models. */
   readonly open: (hash: string) => Promise<void>;
   /** Ends the server, for what works without it. */
   readonly stopServer: () => Promise<void>;
