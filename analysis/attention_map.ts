@@ -6,12 +6,16 @@
 
 import { checkInteger, checkLength, RequirementError } from "../core/check.ts";
 
-/** Attention of one head: row = query, column = key; every row sums to one over the keys it may see. */
-export interface AttentionMap {
+/** A layer and one of its heads: a query head, or a KV head where it says what a cache holds. */
+export interface HeadPlace {
   /** Layer, from 0. */
   readonly layer: number;
-  /** Query head within the layer, from 0. */
+  /** Head within the layer, from 0. */
   readonly head: number;
+}
+
+/** Attention of one query head: row = query, column = key; every row sums to one over the keys it may see. */
+export interface AttentionMap extends HeadPlace {
   /** Rows. */
   readonly queries: number;
   /** Columns; the last row belongs to the last key, so row q sees keys 0 to keys - queries + q. */

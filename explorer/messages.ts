@@ -6,7 +6,11 @@
 
 import type { StoreKind } from "../cache/kv_store.ts";
 import type { OptionName, PolicyOptions } from "../cache/options.ts";
+import type { HeadComparison } from "../decoding/scoring/compare_heads.ts";
 import type { Backend } from "../gpu/device.ts";
+import type { MapView } from "../views/attention_map.tsx";
+import type { HeadPlace } from "../analysis/attention_map.ts";
+import type { TokenView } from "../views/token_text.tsx";
 
 /**
  * Which models to open: the pair that comes with the page, models of the hub that are in the browser's storage, or files that
@@ -54,14 +58,6 @@ export interface RunRequest {
   readonly reads: ReadText;
   /** Most new tokens. */
   readonly newTokens: number;
-}
-
-/** A layer and one of its heads: a KV head where tokens are kept, a query head where attention is compared. */
-export interface HeadPlace {
-  /** Layer, from 0. */
-  readonly layer: number;
-  /** Head within the layer, from 0. */
-  readonly head: number;
 }
 
 /** What the page asks for; `run` tells runs apart, and what belongs to an earlier one is ignored. */
@@ -143,27 +139,7 @@ export interface PairFacts {
 }
 
 /** A token as it is shown. */
-export interface ShownToken {
-  /** Its id. */
-  readonly id: number;
-  /** Its text; null for a marker such as the beginning of a text. */
-  readonly text: string | null;
-}
-
-/** Treatment of a token: its place in this list is its number in `TrackStep.tiers`. */
-export const TIER_NAMES = ["dropped", "host", "marginal", "critical", "recent"] as const;
-
-/** One of `TIER_NAMES`. */
-export type TierName = typeof TIER_NAMES[number];
-
-/** Numbers of the tiers. */
-export const TIER: Readonly<Record<TierName, number>> = {
-  dropped: 0,
-  host: 1,
-  marginal: 2,
-  critical: 3,
-  recent: 4,
-};
+export type ShownToken = Pick<TokenView, "id" | "text">;
 
 /** What one policy did in one step; step 0 is the prompt, after which nothing has been dropped yet. */
 export interface TrackStep {
@@ -175,7 +151,7 @@ export interface TrackStep {
   readonly kl?: number;
   /** Tokens that the step's attention could have seen. */
   readonly seen: number;
-  /** Tier of each of these tokens, [layers * KV heads, seen]; absent at step 0. */
+  /** Tier of each of these tokens as a number of `TIER`, [layers * KV heads, seen]; absent at step 0. */
   readonly tiers?: Uint8Array<ArrayBuffer>;
   /** Duration. */
   readonly milliseconds: number;
@@ -187,42 +163,6 @@ export interface TrackStep {
   readonly hostBytes: number;
   /** Bytes that the step brought from the host to the device. */
   readonly movedBytes: number;
-}
-
-/** What a head received in comparison with small heads; all arrays but sums are [heads of the large model]. */
-export interface HeadComparison {
-  /** First tokens of the prompt on which heads were compared. */
-  readonly tokens: number;
-  /** Attention that tokens receive in heads of the large model, [heads, tokens]. */
-  readonly large: Float32Array;
-  /** The same of the small model. */
-  readonly small: Float32Array;
-  /** Small head of each large head. */
-  readonly match: Uint32Array;
-  /** Similarity to the matched head. */
-  readonly matched: Similarities;
-  /** Similarity to a small head drawn at random. */
-  readonly random: Similarities;
-  /** Similarity to the mean of all small heads. */
-  readonly mean: Similarities;
-}
-
-/** Two similarities of each large head. */
-export interface Similarities {
-  /** Jaccard similarity of the sets of salient tokens. */
-  readonly jaccard: Float64Array;
-  /** Cosine of the attention that tokens receive. */
-  readonly cosine: Float64Array;
-}
-
-/** Attention of one head, row by row, [tokens, tokens]. */
-export interface ShownMap {
-  /** Which head of the large model. */
-  readonly head: HeadPlace;
-  /** Tokens. */
-  readonly tokens: number;
-  /** Attention; 0 above the diagonal. */
-  readonly values: Float32Array;
 }
 
 /** What the engine tells. */
@@ -246,7 +186,7 @@ export type FromEngine =
   }
   | { readonly kind: "matched"; readonly run: number; readonly comparison: HeadComparison }
   | { readonly kind: "attended"; readonly run: number; readonly received: readonly ReceivedSteps[] }
-  | { readonly kind: "mapped"; readonly run: number; readonly map: ShownMap }
+  | { readonly kind: "mapped"; readonly run: number; readonly map: MapView }
   | {
     readonly kind: "extracted";
     readonly run: number;

@@ -122,7 +122,9 @@ async function assetFiles(): Promise<SiteFile[]> {
     ["page/main.tsx", "engine/worker.ts", "engine/store_worker.ts"].map(folderOf),
   );
   const files = [...scripts];
-  files.push({ path: "page.css", bytes: await Deno.readFile(folderOf("page/page.css")) });
+  const sheets = ["../views/views.css", "page/page.css"];
+  const styles = await Promise.all(sheets.map((path) => Deno.readTextFile(folderOf(path))));
+  files.push(textFile("page.css", styles.join("\n")));
   for (const model of MODELS) {
     for (const name of MODEL_FILES) {
       const bytes = await Deno.readFile(join(EMBEDDED, model, name));

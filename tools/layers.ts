@@ -16,6 +16,7 @@ export const LAYERS: readonly string[] = [
   "models",
   "decoding",
   "evaluation",
+  "views",
   "experiments",
   "cli",
 ];

@@ -4,9 +4,10 @@
  * @module
  */
 
+import { compareHeads } from "../../decoding/scoring/compare_heads.ts";
 import { LabError } from "../../core/check.ts";
 import type { FromEngine, ToEngine } from "../messages.ts";
-import { compareHeads, headMap } from "./compare_heads.ts";
+import { headMap } from "./head_map.ts";
 import { extractAttention } from "./extract_attention.ts";
 import { ExplorerRun } from "./explorer_run.ts";
 import { type OpenPair, openPair } from "./open_pair.ts";

@@ -8,7 +8,7 @@ import { safetensorsBytes, type TensorContent } from "../../core/safetensors_byt
 import { traceAttention } from "../../decoding/session/trace.ts";
 import type { Model } from "../../models/load.ts";
 import { tokenTexts } from "../../models/tokenizer/token_texts.ts";
-import type { HeadPlace } from "../messages.ts";
+import type { HeadPlace } from "../../analysis/attention_map.ts";
 
 /**
  * Writes the file that `deno task extract --accumulated --attention LAYER:HEAD` writes.

@@ -11,6 +11,7 @@ import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import { PolicySession } from "../../decoding/engine/policy_session.ts";
 import type { SharedActivations } from "../../decoding/engine/shared_activations.ts";
 import type { ModelPair } from "../../decoding/engine/types.ts";
+import { tokenTiers } from "../../decoding/selection/token_tiers.ts";
 import {
   createTextStream,
   type TextStream,
@@ -18,7 +19,6 @@ import {
 } from "../../models/tokenizer/tokenizer.ts";
 import type { TrackStep } from "../messages.ts";
 import { storeOf } from "../state/store.ts";
-import { tokenTiers } from "./token_tiers.ts";
 
 /** What a track needs. */
 export interface TrackOptions {

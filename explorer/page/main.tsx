@@ -13,11 +13,11 @@ import { exportData } from "../state/export_data.ts";
 import { reduce } from "../state/reducer.ts";
 import { requests, storeRequest } from "../state/requests.ts";
 import { type ExplorerState, initialState } from "../state/state.ts";
+import { svgText } from "../../views/svg_text.ts";
 import { App } from "../views/app.tsx";
 import type { PageTools } from "../views/view_props.ts";
 import { chosenFiles, droppedFiles } from "./dropped_entries.ts";
 import { copyText, pngOf, saveFile } from "./leave_page.ts";
-import { svgText } from "./svg_text.ts";
 
 /** Time between two steps while they play, in milliseconds: slow enough to follow. */
 const PLAY_MS = 140;

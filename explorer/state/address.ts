@@ -4,13 +4,8 @@
  * @module
  */
 
-import {
-  type BackendChoice,
-  type HeadPlace,
-  MAX_POLICIES,
-  PAGE_BACKENDS,
-  type PairSource,
-} from "../messages.ts";
+import type { HeadPlace } from "../../analysis/attention_map.ts";
+import { type BackendChoice, MAX_POLICIES, PAGE_BACKENDS, type PairSource } from "../messages.ts";
 import { optionsOf, optionsText, readOptions } from "./options.ts";
 import type { ExplorerState, Setup, View, Wanted } from "./state.ts";
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { TIER_NAMES } from "../messages.ts";
+import { TIER_NAMES } from "../../cache/token_tier.ts";
 import type { ExplorerState, RunState } from "./state.ts";
 
 /**

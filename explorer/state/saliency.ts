@@ -4,7 +4,7 @@
  * @module
  */
 
-import { TIER } from "../messages.ts";
+import { TIER } from "../../cache/token_tier.ts";
 
 /** What a token is to a step: its place in this list is its number. */
 export const NEED_NAMES = ["rest", "missed", "borrowed", "spare", "needed", "recent"] as const;
@@ -16,18 +16,6 @@ export type NeedName = typeof NEED_NAMES[number];
 const NEED = Object.fromEntries(NEED_NAMES.map((name, number) => [name, number])) as Readonly<
   Record<NeedName, number>
 >;
-
-/**
- * Ranks of numbers as shares.
- *
- * @returns 0 for the smallest and 1 for the largest; equal ones in their order.
- */
-export function rankShares(values: Float32Array): Float32Array {
-  const order = [...values.keys()].sort((a, b) => values[a]! - values[b]!);
-  const shares = new Float32Array(values.length);
-  order.forEach((place, rank) => shares[place] = rank / Math.max(1, values.length - 1));
-  return shares;
-}
 
 /**
  * Compares what a policy held at a step with what ranks highest where nothing is dropped.

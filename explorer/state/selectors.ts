@@ -4,71 +4,18 @@
  * @module
  */
 
-import { visibleText } from "../../experiments/figures/token_views.ts";
-import { type ShownToken, TIER_NAMES, type TierName, type TrackStep } from "../messages.ts";
-import { missedOf, type MissedView, NEED_NAMES, needsOf, rankShares } from "./saliency.ts";
+import { TIER_NAMES } from "../../cache/token_tier.ts";
+import type { FilmView } from "../../views/film.tsx";
+import { tokenLabel } from "../../views/labels.ts";
+import type { TrackView } from "../../views/policy_card.tsx";
+import { rankShares } from "../../views/rank_shares.ts";
+import type { TokenView } from "../../views/token_text.tsx";
+import type { TrackStep } from "../messages.ts";
+import { missedOf, type MissedView, NEED_NAMES, needsOf } from "./saliency.ts";
 import type { ExplorerState, RunState, TrackState } from "./state.ts";
 
-/** A token of a text at a step. */
-export interface TokenView extends ShownToken {
-  /** Position in the text. */
-  readonly position: number;
-  /** What the cache holds of it; absent before anything is dropped, and for a token that has not been read. */
-  readonly tier?: TierName;
-  /** Rank of the attention that it has received with everything kept, from 0 to 1, if texts are tinted by it. */
-  readonly rank?: number;
-  /** Whether it was written, not given. */
-  readonly isNew: boolean;
-  /** Whether it is where a text departs from the full cache's; where all read one text, any other choice. */
-  readonly isDifferent: boolean;
-}
-
-/** Bytes of a policy, in parts. */
-export interface BytesView {
-  /** Keys and values of the large model on the device. */
-  readonly device: number;
-  /** Those of the small model, where the policy reads it. */
-  readonly small: number;
-  /** On the host. */
-  readonly host: number;
-}
-
-/** A policy at a step. */
-export interface TrackView {
-  /** Its place. */
-  readonly place: number;
-  /** Name of the policy. */
-  readonly policy: string;
-  /** Prompt and what was written. */
-  readonly tokens: readonly TokenView[];
-  /** Number of the first written token that differs from the full cache's, from 1, if any does. */
-  readonly departure?: number;
-  /** Divergence of this step, in nats. */
-  readonly kl?: number;
-  /** Mean divergence of all steps so far that have one. */
-  readonly meanKl?: number;
-  /** Bytes at this step. */
-  readonly bytes: BytesView;
-  /** Duration of this step. */
-  readonly milliseconds: number;
-  /** Bytes that this step brought to the device. */
-  readonly movedBytes: number;
-  /** Whether the text ended before this step. */
-  readonly isEnded: boolean;
-}
-
-/** What the cache holds at each step: the film of one track and KV head. */
-export interface FilmView {
-  /** Name of the policy. */
-  readonly policy: string;
-  /** Tokens of the whole run, as far as it is known. */
-  readonly tokens: number;
-  /** Steps of the whole run, as far as they are known. */
-  readonly steps: number;
-  /** What numbers in `rows` mean. */
-  readonly kinds: readonly string[];
-  /** Numbers of the tokens that each step could have seen, from step 1. */
-  readonly rows: readonly Uint8Array[];
+/** The film of a track, and what it says of a step. */
+export interface TrackFilm extends FilmView {
   /** What was missed until the step that is shown, where the film shows needs. */
   readonly missed?: MissedView;
 }
@@ -157,7 +104,7 @@ function ranksAt(state: ExplorerState, track: TrackState, step: number): Float32
 }
 
 /** The film of the chosen track; absent before the first step. */
-export function filmView(state: ExplorerState): FilmView | undefined {
+export function filmView(state: ExplorerState): TrackFilm | undefined {
   const track = state.run?.tracks[state.view.track];
   if (!track || track.steps.length < 2) return undefined;
   const { isDone, prompt, request } = state.run!;
@@ -195,13 +142,6 @@ function needRows(state: ExplorerState, track: TrackState): Uint8Array[] {
 
 /** Needs of steps by layer and head, which do not change: a film grows by one row at a time. */
 const knownNeeds = new WeakMap<TrackStep, Map<string, Uint8Array>>();
-
-/** What a token is called: its position and its text, with line breaks made visible. */
-export function tokenLabel(text: string | null, position: number): string {
-  if (text === null) return `${position} (marker)`;
-  if (text === "") return `${position} (part of a character)`;
-  return `${position} “${visibleText(text)}”`;
-}
 
 /** The token that is linked, and what each policy's cache holds of it. */
 export function linkedToken(

@@ -4,15 +4,16 @@
  * @module
  */
 
+import type { HeadComparison } from "../../decoding/scoring/compare_heads.ts";
+import type { MapView } from "../../views/attention_map.tsx";
+import type { HeadPlace } from "../../analysis/attention_map.ts";
+import type { SimilarityMeasure } from "../../views/head_grid.tsx";
 import {
   type BackendChoice,
-  type HeadComparison,
-  type HeadPlace,
   MAX_POLICIES,
   type PairFacts,
   type PairSource,
   type RunRequest,
-  type ShownMap,
   type ShownToken,
   type TrackStep,
   type WantedSteps,
@@ -53,7 +54,7 @@ export interface RunState {
   /** Why they cannot be compared. */
   readonly comparisonFault?: string;
   /** The map that was computed last. */
-  readonly map?: ShownMap;
+  readonly map?: MapView;
 }
 
 /** What is looked at. */
@@ -71,7 +72,7 @@ export interface View {
   /** Position of the token that is linked in all views. */
   readonly token?: number;
   /** Similarity that colors the grid of heads. */
-  readonly measure: "jaccard" | "cosine";
+  readonly measure: SimilarityMeasure;
   /** Query head of the large model that is compared. */
   readonly head?: HeadPlace;
 }

@@ -6,19 +6,20 @@
 
 import type { JSX } from "preact";
 import type { BackendChoice } from "../messages.ts";
-import { filmView, type TrackView, trackViews as computeTrackViews } from "../state/selectors.ts";
+import { FilmFigure } from "../../views/film.tsx";
+import { bytesText, natsText } from "../../views/format.ts";
+import { type Line, LineChart, LineLegend } from "../../views/line_chart.tsx";
+import { memo } from "../../views/memo.ts";
+import { lineStyle } from "../../views/palette.ts";
+import { PolicyCards, type TrackView } from "../../views/policy_card.tsx";
+import { filmView, trackViews as computeTrackViews } from "../state/selectors.ts";
 import type { ExplorerState } from "../state/state.ts";
 import { FigureView } from "./figure_view.tsx";
-import { bytesText, natsText } from "./format.ts";
-import { FilmFigure, FilmNeeds } from "./film_view.tsx";
+import { FilmNeeds } from "./film_needs.tsx";
 import { HeadsView } from "./heads_view.tsx";
 import { HubView } from "./hub_view.tsx";
-import { type Line, LineChart, LineLegend } from "./line_chart.tsx";
-import { memo } from "./memo.ts";
-import { LINE_COLORS, LINE_DASHES } from "./palette.ts";
 import { PlaceFields } from "./place_fields.tsx";
 import { SetupView } from "./setup_view.tsx";
-import { TrackCard } from "./track_view.tsx";
 import { Still } from "./still.ts";
 import { TransportView } from "./transport_view.tsx";
 import type { ViewProps } from "./view_props.ts";
@@ -68,18 +69,12 @@ function Tracks(
   },
 ): JSX.Element {
   return (
-    <section class="tracks" data-count={tracks.length} aria-label="Texts side by side">
-      {tracks.map((track) => (
-        <TrackCard
-          key={track.place}
-          track={track}
-          full={tracks[0]!}
-          mostBytes={mostBytes(tracks)}
-          linked={linked}
-          dispatch={dispatch}
-        />
-      ))}
-    </section>
+    <PolicyCards
+      tracks={tracks}
+      linked={linked}
+      onLink={(position) => dispatch({ kind: "look", change: { token: position } })}
+      onUnlink={() => dispatch({ kind: "unlink" })}
+    />
   );
 }
 
@@ -106,10 +101,6 @@ const trackViewsOf = memo((
   _facts: unknown,
   state: ExplorerState,
 ) => computeTrackViews(state));
-
-function mostBytes(tracks: readonly TrackView[]): number {
-  return Math.max(1, ...tracks.map(({ bytes }) => bytes.device + bytes.small + bytes.host));
-}
 
 /** Devices to choose. */
 const DEVICES: Readonly<Record<BackendChoice, string>> = {
@@ -233,12 +224,15 @@ function Film({ state, dispatch, tools, width }: AppProps): JSX.Element {
       {film
         ? (
           <FilmFigure
+            id="film"
             film={film}
             width={width}
             step={state.view.step}
             promptTokens={prompt.length}
             linked={state.view.token}
-            dispatch={dispatch}
+            onLink={(position) => dispatch({ kind: "look", change: { token: position } })}
+            onUnlink={() => dispatch({ kind: "unlink" })}
+            onStep={(step) => dispatch({ kind: "show", step })}
           />
         )
         : <p class="note">Nothing is dropped before the first step.</p>}
@@ -256,10 +250,9 @@ const filmOf = memo((
 ) => filmView(state));
 
 function Divergence({ state, tools, width, dispatch }: AppProps): JSX.Element {
-  const lines: Line[] = state.run!.tracks.slice(1).map(({ policy, steps }, index) => ({
+  const lines: Line[] = state.run!.tracks.slice(1).map(({ policy, steps }, place) => ({
     label: policy,
-    color: LINE_COLORS[index]!,
-    ...LINE_DASHES[index] && { dash: LINE_DASHES[index] },
+    ...lineStyle(place),
     values: steps.map(({ kl }) => kl),
   }));
   const isOwn = state.run!.request.reads === "own";

@@ -7,7 +7,7 @@
 import type { JSX } from "preact";
 import type { FetchProgress, StoredModel } from "../messages.ts";
 import { type HubState, isStored, referenceOf } from "../state/hub.ts";
-import { bytesText } from "./format.ts";
+import { bytesText } from "../../views/format.ts";
 import type { ViewProps } from "./view_props.ts";
 
 /** The form and the list, folded away until somebody wants them. */

@@ -5,9 +5,9 @@
  */
 
 import type { JSX } from "preact";
+import { SaliencyLegend, TierLegend } from "../../views/token_text.tsx";
 import { linkedToken } from "../state/selectors.ts";
 import type { View } from "../state/state.ts";
-import { SaliencyLegend, TierLegend } from "./token_text.tsx";
 import type { ViewProps } from "./view_props.ts";
 
 /** Fields of layer, KV head and token. */

@@ -6,8 +6,10 @@ import { teacherForceSettings } from "../../decoding/forced/teacher_force_settin
 import { generateAll } from "../../decoding/text/generate.ts";
 import { endTokensOf } from "../../decoding/text/loop.ts";
 import { ExplorerRun } from "../../explorer/engine/explorer_run.ts";
-import { compareHeads, headMap } from "../../explorer/engine/compare_heads.ts";
-import { type RunRequest, TIER, type TrackStep } from "../../explorer/messages.ts";
+import { TIER } from "../../cache/token_tier.ts";
+import { compareHeads } from "../../decoding/scoring/compare_heads.ts";
+import { headMap } from "../../explorer/engine/head_map.ts";
+import type { RunRequest, TrackStep } from "../../explorer/messages.ts";
 import { openDevice } from "../../gpu/open_device.ts";
 import { loadModel } from "../../models/load.ts";
 import { RequirementError } from "../../core/check.ts";

@@ -6,10 +6,15 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { Page } from "playwright-core";
-import { findChromium, startChromium } from "../../experiments/figures/chromium.ts";
-import { serveSite } from "../../explorer/serve_site.ts";
-import { buildSite } from "../../explorer/site.ts";
-import { axeFaults, tinyGguf, visit, waitForStep } from "../support/explorer_page.ts";
+import { findChromium } from "../../experiments/figures/chromium.ts";
+import {
+  checkAccess,
+  checkNarrowPage,
+  strangers,
+  tinyGguf,
+  visitSite,
+  waitForStep,
+} from "../support/explorer_page.ts";
 import { startHub } from "../support/hub_server.ts";
 import { COMMIT } from "../support/tiny_hub.ts";
 
@@ -61,18 +66,10 @@ Deno.test({
   sanitizeOps: false, // Playwright's connection ends after the test has
   sanitizeResources: false,
   async fn(test) {
-    const folder = await Deno.makeTempDir({ prefix: "smallkv-" });
-    await buildSite(folder);
-    const server = serveSite(folder, { port: 0 });
+    await using site = await visitSite(chromium!);
+    const { page, said, asked } = site;
     const hub = await startTinyHub();
-    await using browser = await startChromium(chromium!);
-    const { page, said, asked } = visit(await browser.newPage());
-    const fetched = () => [...asked].filter((url) => url.startsWith(hub.endpoint));
-    const start = async (hash: string) => {
-      await page.goto("about:blank");
-      await page.goto(`${server.address}#device=cpu&policies=h2o&new=4&prompt=ABC&${hash}`);
-      await page.locator('[data-state="open"]').waitFor({ timeout: 60_000 });
-    };
+    const start = (hash: string) => site.open(`policies=h2o&new=4&prompt=ABC&${hash}`);
     await start("");
 
     await test.step("asks the hub for nothing before somebody does", async () => {
@@ -90,9 +87,7 @@ Deno.test({
       const shown = page.locator('[data-value="fetched"]', { hasText: /\/s$/ });
       await shown.waitFor({ timeout: 30_000 });
       assertMatch((await shown.textContent())!, /^[\d.]+ KiB of 51\.1 KiB \(\d+ %\), .+\/s$/);
-      for (const scheme of ["light", "dark"] as const) {
-        assertEquals(await axeFaults(page, scheme), [], scheme);
-      }
+      await checkAccess(page);
       await page.getByRole("button", { name: /^Stop/ }).click();
       await row(page, TINY_NAME).getByText(/not whole/).waitFor();
       assertEquals(await page.locator("p.pair strong").textContent(), "The embedded pair");
@@ -163,24 +158,16 @@ Deno.test({
       assertEquals(await page.locator(".hub tbody tr").count(), 2);
     });
 
-    await test.step("can be read at 380 pixels, without scrolling sideways", async () => {
-      await page.setViewportSize({ width: 380, height: 800 });
-      await page.waitForTimeout(200);
-      assertEquals(await page.evaluate("document.documentElement.scrollWidth"), 380);
-      assertEquals(await axeFaults(page, "light"), []);
-      await page.setViewportSize({ width: 1280, height: 900 });
-    });
+    await test.step("can be read at 380 pixels, without scrolling sideways", () =>
+      checkNarrowPage(page));
 
     await test.step("says nothing in the console but what broke off, and asks its host and the hub alone", () => {
       // Chromium itself reports answers that are errors.
       assertEquals(said.filter((text) => !text.includes("Failed to load resource")), []);
       const { port } = new URL(hub.endpoint);
-      const others = [...asked].filter((url) =>
-        !/^(blob|data|about):/.test(url) && !url.startsWith(server.address) &&
-        new URL(url).port !== port
-      );
-      assertEquals(others, []);
-      assert(fetched().length > 0);
+      const others = strangers(asked, site.address);
+      assertEquals(others.filter((url) => new URL(url).port !== port), []);
+      assert(others.some((url) => url.startsWith(hub.endpoint)));
     });
 
     await test.step("says that the hub cannot be reached, and opens what is stored without it", async () => {
@@ -190,11 +177,10 @@ Deno.test({
       await ask(page, hub.endpoint, TINY_NAME);
       await opened(page, "tiny, without a small model");
       await page.waitForFunction(`location.hash.includes("tiny.gguf")`);
-      await server[Symbol.asyncDispose]();
+      await site.stopServer();
       await page.reload();
       await opened(page, "tiny, without a small model");
       await waitForStep(page, 1);
     });
-    await Deno.remove(folder, { recursive: true });
   },
 });

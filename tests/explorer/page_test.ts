@@ -8,12 +8,17 @@ import { assert, assertEquals } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import type { Page } from "playwright-core";
 import { embeddedPair } from "../../data/embedded.ts";
-import { findChromium, startChromium } from "../../experiments/figures/chromium.ts";
+import { findChromium } from "../../experiments/figures/chromium.ts";
 import { ExplorerRun } from "../../explorer/engine/explorer_run.ts";
 import type { RunRequest, TrackStep } from "../../explorer/messages.ts";
-import { serveSite } from "../../explorer/serve_site.ts";
-import { buildSite } from "../../explorer/site.ts";
-import { axeFaults, TOKENIZER, visit, waitForStep } from "../support/explorer_page.ts";
+import {
+  checkAccess,
+  checkNarrowPage,
+  strangers,
+  TOKENIZER,
+  visitSite,
+  waitForStep,
+} from "../support/explorer_page.ts";
 import {
   encodeGguf,
   ggufMetadata,
@@ -143,18 +148,10 @@ Deno.test({
   sanitizeOps: false, // Playwright's connection ends after the test has
   sanitizeResources: false,
   async fn(test) {
-    const folder = await Deno.makeTempDir({ prefix: "smallkv-" });
-    await buildSite(folder);
     const sent: number[] = [];
     const onFile = (_: string, bytes: number) => sent.push(bytes);
-    const server = serveSite(folder, { port: 0, base: BASE, isIsolated: false, onFile });
-    await using browser = await startChromium(chromium!);
-    const { page, said, asked } = visit(await browser.newPage());
-    const open = async (hash: string) => {
-      await page.goto("about:blank");
-      await page.goto(`${server.address}#device=cpu&${hash}`);
-      await page.locator('[data-state="open"]').waitFor({ timeout: 60_000 });
-    };
+    await using site = await visitSite(chromium!, { base: BASE, isIsolated: false, onFile });
+    const { browser, page, said, asked, open } = site;
 
     await test.step("transfers little on a first visit", async () => {
       await open("policies=h2o,smallkv");
@@ -209,9 +206,7 @@ Deno.test({
 
     await test.step("is accessible in light and dark, with a head chosen", async () => {
       await page.locator("svg#map").waitFor({ timeout: 60_000 });
-      for (const scheme of ["light", "dark"] as const) {
-        assertEquals(await axeFaults(page, scheme), [], scheme);
-      }
+      await checkAccess(page);
     });
 
     await test.step("tints by saliency, and shows what was dropped and needed", async () => {
@@ -219,21 +214,13 @@ Deno.test({
       await page.getByRole("combobox", { name: /^Show/ }).selectOption("needs");
       await page.locator("p.needs").waitFor({ timeout: 30_000 });
       await page.locator('article[data-policy="full"] span[style*="background"]').first().waitFor();
-      for (const scheme of ["light", "dark"] as const) {
-        assertEquals(await axeFaults(page, scheme), [], scheme);
-      }
+      await checkAccess(page);
       await page.getByRole("button", { name: "Forward one step" }).click();
       await page.locator("path.fill-missed").waitFor({ timeout: 30_000 });
     });
 
-    await test.step("can be read at 380 pixels, without scrolling sideways", async () => {
-      await page.setViewportSize({ width: 380, height: 800 });
-      await page.waitForTimeout(200);
-      const width = await page.evaluate("document.documentElement.scrollWidth");
-      assertEquals(width, 380);
-      assertEquals(await axeFaults(page, "light"), []);
-      await page.setViewportSize({ width: 1280, height: 900 });
-    });
+    await test.step("can be read at 380 pixels, without scrolling sideways", () =>
+      checkNarrowPage(page));
 
     await test.step("can be used by keyboard", async () => {
       await page.getByRole("slider", { name: "Token" }).focus();
@@ -367,19 +354,13 @@ Deno.test({
 
     await test.step("says nothing in the console, and asks for its own files alone", () => {
       assertEquals(said, []);
-      const others = [...asked].filter((url) =>
-        !url.startsWith(server.address) && !url.startsWith("blob:") && !url.startsWith("data:")
-      );
-      assertEquals(others.filter((url) => url !== "about:blank"), []);
+      assertEquals(strangers(asked, site.address), []);
     });
 
     await test.step("works offline after a visit", async () => {
-      await server[Symbol.asyncDispose]();
-      await page.goto("about:blank");
-      await page.goto(`${server.address}#device=cpu&policies=h2o&step=1`);
-      await page.locator('[data-state="open"]').waitFor({ timeout: 60_000 });
+      await site.stopServer();
+      await open("policies=h2o&step=1");
       await comparePage(page, 1);
     });
-    await Deno.remove(folder, { recursive: true });
   },
 });

@@ -1,14 +1,9 @@
 import { assertEquals } from "@std/assert";
-import { TIER } from "../../explorer/messages.ts";
-import { missedOf, NEED_NAMES, needsOf, rankShares } from "../../explorer/state/saliency.ts";
+import { TIER } from "../../cache/token_tier.ts";
+import { missedOf, NEED_NAMES, needsOf } from "../../explorer/state/saliency.ts";
 
 const { dropped, host, marginal, critical, recent } = TIER;
 const names = (row: Uint8Array) => [...row].map((number) => NEED_NAMES[number]);
-
-Deno.test("rankShares() ranks from 0 to 1", () => {
-  assertEquals([...rankShares(Float32Array.of(3, 9, 1, 4, 9))], [0.25, 0.75, 0, 0.5, 1]);
-  assertEquals([...rankShares(Float32Array.of(7))], [0]);
-});
 
 Deno.test("needsOf() takes as many tokens as were held with key and value, those that received most", () => {
   const tiers = Uint8Array.of(recent, critical, dropped, critical, host, marginal, dropped, recent);

@@ -1,13 +1,12 @@
 import { assert, assertEquals } from "@std/assert";
-import { TIER_NAMES } from "../../explorer/messages.ts";
+import { TIER_NAMES } from "../../cache/token_tier.ts";
 import { exportData } from "../../explorer/state/export_data.ts";
 import { filmView, linkedToken, trackViews } from "../../explorer/state/selectors.ts";
 import type { ExplorerState } from "../../explorer/state/state.ts";
 import type { Action } from "../../explorer/state/actions.ts";
 import { App } from "../../explorer/views/app.tsx";
-import { similarityColor } from "../../explorer/views/palette.ts";
+import { similarityColor } from "../../views/palette.ts";
 import { after, openState, steppedState, told } from "../support/explorer_states.ts";
-import { HELD_COLORS } from "../../experiments/figures/token_views.ts";
 import { found, rendered } from "../support/rendered.ts";
 
 const NOTHING = () => {};
@@ -216,25 +215,10 @@ Deno.test("every head can be chosen, and is compared with null models", () => {
   );
 });
 
-Deno.test("similarityColor() keeps its text readable", () => {
-  assertEquals(similarityColor(0), { fill: "#440154", ink: "#ffffff" });
-  assertEquals(similarityColor(1).ink, "#000000");
-  assertEquals(similarityColor(0.4), { fill: "#26828e", ink: "#000000" });
-});
-
 Deno.test("exportData() has every step with its tiers as digits", () => {
   const data = JSON.parse(JSON.stringify(exportData(steppedState())));
   assertEquals(data.tracks[1].steps[1].tiers, ["0000", "0000", "0000", "4034"]);
   assertEquals(data.tierNames[data.tracks[2].steps[1].tiers[3][2]], "marginal");
   assertEquals(data.request.policies, ["h2o", "smallkv"]);
   assertEquals(data.prompt.length, 3);
-});
-
-Deno.test("the style sheet tints tokens as notebooks do", async () => {
-  const sheet = await Deno.readTextFile(new URL("../../explorer/page/page.css", import.meta.url));
-  const color = (tier: string) => new RegExp(`--tier-${tier}: (#\\w+);`).exec(sheet)![1];
-  const { dropped, valueOnly, full, newest } = HELD_COLORS;
-  assertEquals(["dropped", "marginal", "critical", "recent"].map(color), [
-    ...[dropped, valueOnly, full, newest],
-  ]);
 });

@@ -4,7 +4,11 @@
  * @module
  */
 
-import type { Page } from "playwright-core";
+import { assertEquals } from "@std/assert";
+import type { Browser, Page } from "playwright-core";
+import { startChromium } from "../../experiments/figures/chromium.ts";
+import { type ServeOptions, serveSite } from "../../explorer/serve_site.ts";
+import { buildSite } from "../../explorer/site.ts";
 import {
   encodeGguf,
   ggufMetadata,
@@ -34,21 +38,78 @@ export function tinyGguf(): Uint8Array<ArrayBuffer> {
   });
 }
 
-/** What a visit has seen. */
-export interface Visit {
+/** A built site, its server and a page that visits it. */
+export interface SiteVisit extends AsyncDisposable {
+  readonly browser: Browser;
   readonly page: Page;
+  /** Address of the page. */
+  readonly address: string;
   /** Console messages and errors. */
   readonly said: string[];
   /** Addresses that were asked for. */
   readonly asked: Set<string>;
+  /** Opens the page again, on the CPU device, and waits for its models. */
+  readonly open: (hash: string) => Promise<void>;
+  /** Ends the server, for what works without it. */
+  readonly stopServer: () => Promise<void>;
 }
 
-export function visit(page: Page): Visit {
+/**
+ * Builds the explorer, serves it and starts a browser.
+ *
+ * @param chromium Path of a Chromium.
+ * @param options How it is served.
+ */
+export async function visitSite(
+  chromium: string,
+  options: Omit<ServeOptions, "port"> = {},
+): Promise<SiteVisit> {
+  await using parts = new AsyncDisposableStack();
+  const folder = await Deno.makeTempDir({ prefix: "smallkv-" });
+  parts.defer(() => Deno.remove(folder, { recursive: true }));
+  await buildSite(folder);
+  const server = serveSite(folder, { ...options, port: 0 });
+  const serving = parts.use(new AsyncDisposableStack());
+  serving.use(server);
+  const browser = parts.use(await startChromium(chromium));
+  const page = await browser.newPage();
   const [said, asked] = [[] as string[], new Set<string>()];
   page.on("console", (message) => said.push(`${message.type()}: ${message.text()}`));
   page.on("pageerror", (error) => said.push(error.message));
   page.context().on("request", (request) => asked.add(request.url()));
-  return { page, said, asked };
+  const held = parts.move();
+  return {
+    ...{ browser, page, said, asked, address: server.address },
+    async open(hash) {
+      await page.goto("about:blank");
+      await page.goto(`${server.address}#device=cpu&${hash}`);
+      await page.locator('[data-state="open"]').waitFor({ timeout: 60_000 });
+    },
+    stopServer: () => serving.disposeAsync(),
+    [Symbol.asyncDispose]: () => held.disposeAsync(),
+  };
+}
+
+/** Addresses that were asked for outside of the page itself and of what some prefixes name. */
+export function strangers(asked: Iterable<string>, ...prefixes: readonly string[]): string[] {
+  const own = ["blob:", "data:", "about:", ...prefixes];
+  return [...asked].filter((url) => !own.some((prefix) => url.startsWith(prefix)));
+}
+
+/** Checks that a narrow page need not be scrolled sideways and is accessible. */
+export async function checkNarrowPage(page: Page): Promise<void> {
+  await page.setViewportSize({ width: 380, height: 800 });
+  await page.waitForTimeout(200);
+  assertEquals(await page.evaluate("document.documentElement.scrollWidth"), 380);
+  assertEquals(await axeFaults(page, "light"), []);
+  await page.setViewportSize({ width: 1280, height: 900 });
+}
+
+/** Checks that a page is accessible in light and in dark. */
+export async function checkAccess(page: Page): Promise<void> {
+  for (const scheme of ["light", "dark"] as const) {
+    assertEquals(await axeFaults(page, scheme), [], scheme);
+  }
 }
 
 /** Waits for a step, or for the end of the texts. */
@@ -58,7 +119,7 @@ export async function waitForStep(page: Page, step: number, timeout = 120_000): 
 }
 
 /** Faults that axe finds, in light or dark, with their places. */
-export async function axeFaults(page: Page, colorScheme: "light" | "dark"): Promise<unknown[]> {
+async function axeFaults(page: Page, colorScheme: "light" | "dark"): Promise<unknown[]> {
   await page.emulateMedia({ colorScheme });
   const source = (await import("axe-core")).default.source;
   await page.evaluate(source);

@@ -7,16 +7,34 @@
 import { type HeadMatch, matchHeads, matchingWindow } from "../../analysis/head_match.ts";
 import { meanHeadMatch, randomHeadMatch } from "../../analysis/null_match.ts";
 import { RequirementError } from "../../core/check.ts";
-import { traceAttention } from "../../decoding/session/trace.ts";
-import type { ModelPair } from "../../decoding/engine/types.ts";
 import type { Model } from "../../models/load.ts";
-import {
-  type HeadComparison,
-  type HeadPlace,
-  MAX_MAP_TOKENS,
-  type ShownMap,
-  type Similarities,
-} from "../messages.ts";
+import { traceAttention } from "../session/trace.ts";
+
+/** What heads receive in comparison with small heads; all arrays but sums are [heads of the large model]. */
+export interface HeadComparison {
+  /** First tokens of the prompt on which heads were compared. */
+  readonly tokens: number;
+  /** Attention that tokens receive in heads of the large model, [heads, tokens]. */
+  readonly large: Float32Array;
+  /** The same of the small model. */
+  readonly small: Float32Array;
+  /** Small head of each large head. */
+  readonly match: Uint32Array;
+  /** Similarity to the matched head. */
+  readonly matched: Similarities;
+  /** Similarity to a small head drawn at random. */
+  readonly random: Similarities;
+  /** Similarity to the mean of all small heads. */
+  readonly mean: Similarities;
+}
+
+/** Two similarities of each large head. */
+export interface Similarities {
+  /** Jaccard similarity of the sets of salient tokens. */
+  readonly jaccard: Float64Array;
+  /** Cosine of the attention that tokens receive. */
+  readonly cosine: Float64Array;
+}
 
 /** Seed of the random small heads. */
 const SEED = 1;
@@ -31,7 +49,7 @@ const SEED = 1;
  * @throws {RequirementError} If there is no small model or the prompt is too short.
  */
 export async function compareHeads(
-  pair: ModelPair,
+  pair: { readonly large: Model; readonly small?: Model },
   prompt: readonly number[],
   signal?: AbortSignal,
 ): Promise<HeadComparison> {
@@ -53,27 +71,6 @@ export async function compareHeads(
     random: similarities(randomHeadMatch(large, small, { seed: SEED })),
     mean: similarities(meanHeadMatch(large, small)),
   };
-}
-
-/**
- * Computes the attention map of a head on the first tokens of a prompt.
- *
- * @param model The model.
- * @param prompt Token ids.
- * @param head Which head.
- * @returns The map of at most `MAX_MAP_TOKENS` tokens.
- */
-export async function headMap(
-  model: Model,
-  prompt: readonly number[],
-  head: HeadPlace,
-): Promise<ShownMap> {
-  const tokens = prompt.slice(0, MAX_MAP_TOKENS);
-  const { maps: [map] } = await traceAttention(model, tokens, {
-    heads: [[head.layer, head.head]],
-    accumulated: false,
-  });
-  return { head, tokens: tokens.length, values: map!.values };
 }
 
 function similarities({ similarity, cosine }: HeadMatch): Similarities {

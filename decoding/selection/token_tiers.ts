@@ -4,11 +4,11 @@
  * @module
  */
 
+import { TIER } from "../../cache/token_tier.ts";
 import type { CacheBudget } from "../../cache/budget.ts";
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import type { Selection } from "../../cache/policy.ts";
 import type { ModelConfig } from "../../models/config.ts";
-import { TIER } from "../messages.ts";
 
 /** What decides the tier of a token that is kept. */
 export interface TierRule {
@@ -42,24 +42,39 @@ export function tokenTiers(
 ): Uint8Array<ArrayBuffer> {
   const { layers, kvHeads, headDim } = config;
   const request = { budget, tokens: seen, promptTokens, layers, headDim };
-  const rest = policy.candidates === "all" ? TIER.host : TIER.dropped;
-  const tiers = new Uint8Array(layers * kvHeads * seen).fill(rest);
+  const tiers = new Uint8Array(layers * kvHeads * seen).fill(restTier(policy));
   const headsPerGroup = layers * kvHeads / selections.length;
-  selections.forEach(({ full, valueOnly }, group) => {
+  selections.forEach((selection, group) => {
     const first = Math.floor(group * headsPerGroup);
     const counts = policy.counts({ ...request, layer: Math.floor(first / kvHeads) });
-    const newest = full.length - counts.recent;
     for (let head = first; head < Math.ceil((group + 1) * headsPerGroup); head++) {
-      const row = tiers.subarray(head * seen, (head + 1) * seen);
-      // Numbers of tiers grow with what is held.
-      const hold = (position: number, tier: number) =>
-        row[position] = Math.max(row[position]!, tier);
-      full.forEach((position, rank) => {
-        const isPlaced = position < counts.sink || rank >= newest;
-        hold(position, isPlaced ? TIER.recent : TIER.critical);
-      });
-      for (const position of valueOnly) hold(position, TIER.marginal);
+      holdTokens(tiers.subarray(head * seen, (head + 1) * seen), selection, counts);
     }
   });
   return tiers;
+}
+
+/** Tier of tokens that the device does not hold. */
+export function restTier({ candidates }: Pick<ResolvedPolicy, "candidates">): number {
+  return candidates === "all" ? TIER.host : TIER.dropped;
+}
+
+/**
+ * Numbers the tokens that a selection holds.
+ *
+ * @param row Numbers so far, [seen]; a token that has more already keeps it.
+ * @param counts How many of the first and of the newest tokens are set aside.
+ */
+export function holdTokens(
+  row: Uint8Array,
+  { full, valueOnly }: Selection,
+  { sink, recent }: { readonly sink: number; readonly recent: number },
+): void {
+  const newest = full.length - recent;
+  // Numbers of tiers grow with what is held.
+  const hold = (position: number, tier: number) => row[position] = Math.max(row[position]!, tier);
+  full.forEach((position, rank) =>
+    hold(position, position < sink || rank >= newest ? TIER.recent : TIER.critical)
+  );
+  for (const position of valueOnly) hold(position, TIER.marginal);
 }

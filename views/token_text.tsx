@@ -1,14 +1,32 @@
 /**
- * A text whose tokens are tinted by what the cache holds of them.
+ * A text whose tokens are tinted by what the cache holds of them, or by what they have received.
  *
  * @module
  */
 
 import { Component, type JSX } from "preact";
-import type { Action } from "../state/actions.ts";
-import type { TokenView } from "../state/selectors.ts";
-import { TIER_NAMES, type TierName } from "../messages.ts";
+import { TIER_NAMES, type TierName } from "../cache/token_tier.ts";
+import { tokenLabel } from "./labels.ts";
 import { similarityColor } from "./palette.ts";
+import { ScaleLegend } from "./scale_legend.tsx";
+
+/** A token of a text at a step. */
+export interface TokenView {
+  /** Its id. */
+  readonly id: number;
+  /** Its text; null for a marker such as the beginning of a text. */
+  readonly text: string | null;
+  /** Position in the text. */
+  readonly position: number;
+  /** What the cache holds of it; absent before anything is dropped, and for a token that has not been read. */
+  readonly tier?: TierName;
+  /** Rank of the attention that it has received with everything kept, from 0 to 1, if texts are tinted by it. */
+  readonly rank?: number;
+  /** Whether it was written, not given. */
+  readonly isNew: boolean;
+  /** Whether it is where a text departs from the full cache's; where all read one text, any other choice. */
+  readonly isDifferent: boolean;
+}
 
 /** What a text is made of. */
 export interface TokenTextProps {
@@ -16,20 +34,26 @@ export interface TokenTextProps {
   readonly tokens: readonly TokenView[];
   /** Whether tiers tint nothing, since everything is kept. */
   readonly isPlain: boolean;
-  /** Position of the linked token. */
-  readonly linked: number | undefined;
-  /** Takes an action. */
-  readonly dispatch: (action: Action) => void;
+  /** Whether pointing at a token names it, where nothing listens; no if left out. */
+  readonly hasTitles?: boolean;
+  /** Position of the linked token, if there is one. */
+  readonly linked?: number | undefined;
+  /** Told of the token that is pointed at. */
+  readonly onLink?: (token: number) => void;
+  /** Told when no token is pointed at any more. */
+  readonly onUnlink?: () => void;
 }
 
 /** Tokens that are drawn again together. */
 const CHUNK = 24;
 
-/** The text; hovering a token links it in all views. */
-export function TokenText({ tokens, isPlain, linked, dispatch }: TokenTextProps): JSX.Element {
+/** The text. */
+export function TokenText(
+  { tokens, isPlain, hasTitles, linked, onLink, onUnlink }: TokenTextProps,
+): JSX.Element {
   const link = (event: Event) => {
     const place = (event.target as HTMLElement).dataset["token"];
-    if (place !== undefined) dispatch({ kind: "look", change: { token: Number(place) } });
+    if (place !== undefined) onLink?.(Number(place));
   };
   const chunks = Array.from({ length: Math.ceil(tokens.length / CHUNK) }, (_, chunk) => {
     const first = chunk * CHUNK;
@@ -39,21 +63,33 @@ export function TokenText({ tokens, isPlain, linked, dispatch }: TokenTextProps)
         key={chunk}
         tokens={tokens.slice(first, first + CHUNK)}
         isPlain={isPlain}
+        hasTitles={hasTitles === true}
         linked={isLinked ? linked : undefined}
       />
     );
   });
   return (
-    <p class="text" onPointerOver={link} onPointerLeave={() => dispatch({ kind: "unlink" })}>
+    <p
+      class="text"
+      {...onLink && { onPointerOver: link }}
+      {...onUnlink && { onPointerLeave: onUnlink }}
+    >
       {chunks}
     </p>
   );
 }
 
+interface ChunkProps {
+  readonly tokens: readonly TokenView[];
+  readonly isPlain: boolean;
+  readonly hasTitles: boolean;
+  readonly linked: number | undefined;
+}
+
 /** A piece of a text. It is a class since only those can refuse to be drawn again: a page has thousands of tokens. */
-class TokenChunk extends Component<Omit<TokenTextProps, "dispatch">> {
+class TokenChunk extends Component<ChunkProps> {
   /** Few tokens change their tier at a step. */
-  override shouldComponentUpdate(next: Omit<TokenTextProps, "dispatch">): boolean {
+  override shouldComponentUpdate(next: ChunkProps): boolean {
     const { tokens, linked, isPlain } = this.props;
     return next.linked !== linked || next.isPlain !== isPlain ||
       next.tokens.length !== tokens.length ||
@@ -62,7 +98,7 @@ class TokenChunk extends Component<Omit<TokenTextProps, "dispatch">> {
 
   /** Draws it. */
   override render(): JSX.Element {
-    const { tokens, isPlain, linked } = this.props;
+    const { tokens, isPlain, hasTitles, linked } = this.props;
     return (
       <>
         {tokens.map((token) => (
@@ -70,6 +106,7 @@ class TokenChunk extends Component<Omit<TokenTextProps, "dispatch">> {
             key={token.position}
             data-token={token.position}
             class={classOf(token, { isPlain, isLinked: token.position === linked })}
+            {...hasTitles && { title: titleOf(token) }}
             {...token.rank !== undefined && { style: rankStyle(token.rank) }}
           >
             {token.text ?? "▪"}
@@ -83,6 +120,15 @@ class TokenChunk extends Component<Omit<TokenTextProps, "dispatch">> {
 function isOther(a: TokenView, b: TokenView): boolean {
   return a.id !== b.id || a.tier !== b.tier || a.isDifferent !== b.isDifferent ||
     a.isNew !== b.isNew || shadeOf(a.rank) !== shadeOf(b.rank);
+}
+
+function titleOf({ text, position, tier, rank, isDifferent }: TokenView): string {
+  return [
+    tokenLabel(text, position),
+    ...tier ? [tier] : [],
+    ...rank === undefined ? [] : [`received more than ${Math.round(100 * rank)} % of the tokens`],
+    ...isDifferent ? ["not what the full cache chooses"] : [],
+  ].join(", ");
 }
 
 /** Shades of ranks; few enough that most tokens keep theirs from step to step. */
@@ -120,9 +166,15 @@ const MEANINGS: Readonly<Record<TierName, string>> = {
   dropped: "gone for good",
 };
 
-/** What the colors mean. */
-export function TierLegend(): JSX.Element {
-  const order = [...TIER_NAMES].reverse().sort((a, b) =>
+/**
+ * What the colors of tiers mean.
+ *
+ * @param props Which tiers are explained; all if left out.
+ */
+export function TierLegend({ tiers = TIER_NAMES }: {
+  readonly tiers?: readonly TierName[];
+}): JSX.Element {
+  const order = [...tiers].reverse().sort((a, b) =>
     Number(b === "critical") - Number(a === "critical")
   );
   return (
@@ -139,14 +191,11 @@ export function TierLegend(): JSX.Element {
 
 /** What shades of saliency mean. */
 export function SaliencyLegend(): JSX.Element {
-  const shares = [0, 0.25, 0.5, 0.75, 1];
   return (
-    <ul class="legend" aria-label="What the colors mean">
-      <li>
-        least
-        {shares.map((share) => <span key={share} class="t" style={rankStyle(share)}>&emsp;</span>)}
-        most attention received so far, by rank, if everything had been kept
-      </li>
-    </ul>
+    <ScaleLegend
+      ticks={[0, 0.25, 0.5, 0.75, 1].map((level) => ({ level }))}
+      before="least "
+      after=" most attention received so far, by rank, if everything had been kept"
+    />
   );
 }

@@ -36,8 +36,10 @@ export interface LineChartProps {
   readonly xTitle: string;
   /** Name of the vertical axis. */
   readonly yTitle: string;
-  /** Place that is marked. */
-  readonly mark: number | undefined;
+  /** Place that is marked, if one is. */
+  readonly mark?: number | undefined;
+  /** Labels of the places: pointing at one names it and its values, where nothing listens. */
+  readonly labels?: readonly string[];
   /** Told of the place that is pointed at. */
   readonly onPoint?: (place: number) => void;
   /** Told when nothing is pointed at any more. */
@@ -48,7 +50,7 @@ const MARGIN = { left: 60, right: 10, top: 8, bottom: 34 };
 
 /** The chart; its vertical axis grows with the square root, so that small values can be told from none. */
 export function LineChart(props: LineChartProps): JSX.Element {
-  const { id, label, width, height, lines, first, mark, onPoint, onLeave } = props;
+  const { id, label, width, height, lines, first, mark, labels, onPoint, onLeave } = props;
   const count = Math.max(1, ...lines.map(({ values }) => values.length));
   const most = Math.max(1e-9, ...lines.flatMap(({ values }) => [...largest(values)]));
   const inner = {
@@ -87,8 +89,41 @@ export function LineChart(props: LineChartProps): JSX.Element {
         />
       )}
       {lines.map((line) => <LinePath key={line.label} line={line} x={x} y={y} />)}
+      {labels && <LineTitles lines={lines} labels={labels} x={x} bottom={height - MARGIN.bottom} />}
     </svg>
   );
+}
+
+/** A column over each place, which names it and its values. */
+function LineTitles(
+  { lines, labels, x, bottom }: {
+    readonly lines: readonly Line[];
+    readonly labels: readonly string[];
+    readonly x: (place: number) => number;
+    readonly bottom: number;
+  },
+): JSX.Element {
+  const half = labels.length < 2 ? 4 : (x(1) - x(0)) / 2;
+  return (
+    <g class="titles">
+      {labels.map((name, place) => (
+        <rect
+          key={place}
+          x={(x(place) - half).toFixed(2)}
+          y={MARGIN.top}
+          width={(2 * half).toFixed(2)}
+          height={bottom - MARGIN.top}
+        >
+          <title>{[name, ...lines.map((line) => valueText(line, place))].join("\n")}</title>
+        </rect>
+      ))}
+    </g>
+  );
+}
+
+function valueText({ label, values }: Line, place: number): string {
+  const value = values[place];
+  return `${label}: ${value === undefined ? "none" : value.toPrecision(3)}`;
 }
 
 function LinePath(

@@ -4,26 +4,45 @@
  * @module
  */
 
-import type { JSX } from "preact";
-import type { Action } from "../state/actions.ts";
-import type { MissedView, NeedName } from "../state/saliency.ts";
-import type { FilmView as Film } from "../state/selectors.ts";
+import type { JSX, SVGAttributes } from "preact";
 import { memo } from "./memo.ts";
+
+/** What the cache holds at each step: the film of one policy and KV head. */
+export interface FilmView {
+  /** Name of the policy. */
+  readonly policy: string;
+  /** Tokens of the whole run, as far as it is known. */
+  readonly tokens: number;
+  /** Steps of the whole run, as far as they are known. */
+  readonly steps: number;
+  /** What numbers in `rows` mean; each is a color of the style sheet. */
+  readonly kinds: readonly string[];
+  /** Numbers of the tokens that each step could have seen, from step 1. */
+  readonly rows: readonly Uint8Array[];
+}
 
 /** What a film is drawn from. */
 export interface FilmProps {
+  /** Id of the SVG element. */
+  readonly id: string;
   /** The film. */
-  readonly film: Film;
+  readonly film: FilmView;
   /** Width in pixels. */
   readonly width: number;
-  /** Step that is shown. */
-  readonly step: number;
   /** Tokens of the prompt. */
   readonly promptTokens: number;
-  /** Position of the linked token. */
-  readonly linked: number | undefined;
-  /** Takes an action. */
-  readonly dispatch: (action: Action) => void;
+  /** Step that is shown, if one is. */
+  readonly step?: number;
+  /** Position of the linked token, if there is one. */
+  readonly linked?: number | undefined;
+  /** Labels of the tokens: pointing at a column names its token and says what was held of it, where nothing listens. */
+  readonly labels?: readonly string[];
+  /** Told of the token that is pointed at. */
+  readonly onLink?: (token: number) => void;
+  /** Told when nothing is pointed at any more. */
+  readonly onUnlink?: () => void;
+  /** Told of the step whose row is clicked. */
+  readonly onStep?: (step: number) => void;
 }
 
 const MARGIN = { left: 46, right: 10, top: 6, bottom: 34 };
@@ -62,8 +81,33 @@ function gridOf({ film, width }: FilmProps): FilmGrid {
 
 /** The film: one row per step, one column per token. */
 export function FilmFigure(props: FilmProps): JSX.Element {
-  const { film, width, dispatch } = props;
+  const { id, film, width, labels } = props;
   const grid = gridOf(props);
+  return (
+    <svg
+      id={id}
+      class={props.onStep ? "film choice" : "film"}
+      role="img"
+      aria-label={`What ${film.policy} held of ${film.tokens} tokens at ${film.rows.length} steps`}
+      width={width}
+      height={grid.height}
+      viewBox={`0 0 ${width} ${grid.height}`}
+      {...listeners(props, grid)}
+    >
+      {tierPaths(film, grid.cell, grid.row).map((path, tier) =>
+        path && <path key={tier} class={`fill-${film.kinds[tier]}`} d={path} />
+      )}
+      <FilmMarks {...props} grid={grid} />
+      <FilmAxes film={film} grid={grid} />
+      {labels && <FilmTitles film={film} grid={grid} labels={labels} />}
+    </svg>
+  );
+}
+
+function listeners(
+  { film, onLink, onUnlink, onStep }: FilmProps,
+  grid: FilmGrid,
+): SVGAttributes<SVGSVGElement> {
   const at = ({ currentTarget, clientX, clientY }: MouseEvent) => {
     const box = (currentTarget as Element).getBoundingClientRect();
     const token = Math.floor((clientX - box.left - MARGIN.left) / grid.cell);
@@ -71,32 +115,57 @@ export function FilmFigure(props: FilmProps): JSX.Element {
   };
   const point = (event: PointerEvent) => {
     const { token } = at(event);
-    if (token >= 0 && token < film.tokens) dispatch({ kind: "look", change: { token } });
+    if (token >= 0 && token < film.tokens) onLink?.(token);
   };
   const show = (event: MouseEvent) => {
     const { step } = at(event);
-    if (step >= 1 && step <= film.rows.length) dispatch({ kind: "show", step });
+    if (step >= 1 && step <= film.rows.length) onStep?.(step);
   };
+  return {
+    ...onLink && { onPointerMove: point },
+    ...onUnlink && { onPointerLeave: onUnlink },
+    ...onStep && { onClick: show },
+  };
+}
+
+/** A column over each token, which says what was held of it. */
+function FilmTitles(
+  { film, grid, labels }: {
+    readonly film: FilmView;
+    readonly grid: FilmGrid;
+    readonly labels: readonly string[];
+  },
+): JSX.Element {
   return (
-    <svg
-      id="film"
-      class="film"
-      role="img"
-      aria-label={`What ${film.policy} held of ${film.tokens} tokens at ${film.rows.length} steps`}
-      width={width}
-      height={grid.height}
-      viewBox={`0 0 ${width} ${grid.height}`}
-      onPointerMove={point}
-      onPointerLeave={() => dispatch({ kind: "unlink" })}
-      onClick={show}
-    >
-      {tierPaths(film, grid.cell, grid.row).map((path, tier) =>
-        path && <path key={tier} class={`fill-${film.kinds[tier]}`} d={path} />
-      )}
-      <FilmMarks {...props} grid={grid} />
-      <FilmAxes film={film} grid={grid} />
-    </svg>
+    <g class="titles">
+      {Array.from({ length: film.tokens }, (_, token) => (
+        <rect
+          key={token}
+          x={(MARGIN.left + grid.cell * token).toFixed(2)}
+          y={MARGIN.top}
+          width={grid.cell.toFixed(2)}
+          height={grid.bottom - MARGIN.top}
+        >
+          <title>{`${labels[token]}: ${tokenHistory(film, token)}`}</title>
+        </rect>
+      ))}
+    </g>
   );
+}
+
+/** What was held of a token, by runs of steps. */
+export function tokenHistory({ rows, kinds }: FilmView, token: number): string {
+  const runs: { readonly kind: number; readonly first: number; last: number }[] = [];
+  rows.forEach((row, index) => {
+    const kind = row[token];
+    if (kind === undefined) return;
+    const newest = runs.at(-1);
+    if (newest?.kind === kind) newest.last = index + 1;
+    else runs.push({ kind, first: index + 1, last: index + 1 });
+  });
+  return runs.map(({ kind, first, last }) =>
+    `${kinds[kind]} ${first === last ? first : `${first}–${last}`}`
+  ).join(", ") || "not read yet";
 }
 
 /** End of the prompt, linked token, step that is shown. */
@@ -117,7 +186,7 @@ function FilmMarks(
           height={bottom - MARGIN.top}
         />
       )}
-      {step >= 1 && step <= film.rows.length && (
+      {step !== undefined && step >= 1 && step <= film.rows.length && (
         <rect
           class="frame"
           x={MARGIN.left - 1}
@@ -131,7 +200,7 @@ function FilmMarks(
 }
 
 function FilmAxes(
-  { film, grid }: { readonly film: Film; readonly grid: FilmGrid },
+  { film, grid }: { readonly film: FilmView; readonly grid: FilmGrid },
 ): JSX.Element {
   const { cell, row, right, bottom, height } = grid;
   const { steps } = film;
@@ -173,7 +242,7 @@ function FilmAxes(
 }
 
 /** One path for each tier: a few elements are drawn faster than thousands of cells. */
-const tierPaths = memo((film: Film, cell: number, row: number): string[] => {
+const tierPaths = memo((film: FilmView, cell: number, row: number): string[] => {
   const rows = film.rows.map((tiers, step) => rowPaths(tiers, { cell, row, step }));
   return film.kinds.map((_, kind) => rows.map((paths) => paths[kind] ?? "").join(""));
 });
@@ -203,39 +272,4 @@ function rowPaths(
   }
   known.set(key, paths);
   return paths;
-}
-
-/** What the colors of needs mean. */
-const NEED_TEXTS: Readonly<Record<NeedName, string>> = {
-  needed: "held, and among those that received most",
-  spare: "held in the place of one of those",
-  missed: "among those, and not there",
-  borrowed: "among those, with its value only",
-  recent: "newest tokens and sinks, held for their place",
-  rest: "neither held nor needed",
-};
-
-/** How what was held compares with what was needed. */
-export function FilmNeeds(
-  { missed: { missed, needed, ever }, policy }: {
-    readonly missed: MissedView;
-    readonly policy: string;
-  },
-): JSX.Element {
-  return (
-    <>
-      <p class="needs">
-        Of the {needed} older tokens that have received most by this step, had nothing been dropped,
-        {" "}
-        {policy} lacks {missed}. So far it has lacked {ever} different ones.
-      </p>
-      <ul class="legend" aria-label="What the colors of the film mean">
-        {Object.entries(NEED_TEXTS).map(([kind, text]) => (
-          <li key={kind}>
-            <span class={`t ${kind}`}>{kind}</span> {text}
-          </li>
-        ))}
-      </ul>
-    </>
-  );
 }
