@@ -137,12 +137,12 @@ function bundleDifference(
 }
 
 /**
- * Of HTML that frames a view, the view without its curves: what they show is also in its words, and neither the picture's
- * height, which depends on fonts, nor its presence says anything of the view.
+ * Of HTML that frames a view, its elements and words: what its curves show is also in words, its style sheet shows nothing,
+ * and the picture's height depends on fonts.
  */
 function viewWords(html: string): string {
   const [, page] = /srcdoc="([^"]*)"/.exec(html) ?? [];
-  return page?.replace(/ d=&quot;.*?&quot;/g, "") ?? html;
+  return page?.replace(/&lt;style.*?&lt;\/style&gt;| d=&quot;.*?&quot;/gs, "") ?? html;
 }
 
 function withoutNumbers(text: string): string {

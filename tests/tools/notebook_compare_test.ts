@@ -47,15 +47,15 @@ Deno.test("compareNotebooks() finds nothing where only noise differs", () => {
 });
 
 /** A view as notebooks store it. */
-function frame(words: string, curve: string, png = ""): CellOutput {
-  const page = `&lt;svg d=&quot;${curve}&quot;&gt;${words}`;
+function frame(words: string, curve: string, png = "", style = ""): CellOutput {
+  const page = `&lt;style&gt;${style}\n&lt;/style&gt;&lt;svg d=&quot;${curve}&quot;&gt;${words}`;
   const image = png && `<img src="data:image/png;base64,${png}">`;
   return display({ "text/html": `<div>${image}<iframe srcdoc="${page}"></iframe></div>` });
 }
 
 Deno.test("compareNotebooks() compares the words of views", () => {
   const stored = [frame("17 harp: 0.41234", "M1 2", picture(720, 400))];
-  assertEquals(faults(stored, [frame("17 harp: 0.41235", "M1 3", picture(720, 410))]), []);
+  assertEquals(faults(stored, [frame("17 harp: 0.41235", "M1 3", picture(720, 410), ".t {}")]), []);
   assertEquals(faults(stored, [frame("17 harp: 0.41234", "M1 2")], false), []);
   assertMatch(faults(stored, [frame("17 harp: 0.5", "M1 2")])[0]!, /text\/html.*became/);
 });
