@@ -4,19 +4,18 @@
  * @module
  */
 
-import { RequirementError } from "../core/check.ts";
+import type { HeadPlace } from "../analysis/attention_map.ts";
+import { checkInteger, RequirementError } from "../core/check.ts";
 import { mean } from "../core/stats.ts";
-import type { Selection } from "../cache/policy.ts";
 import { createPolicy, type ResolvedPolicy } from "../cache/policy_options.ts";
 import type { GenerationStep } from "../decoding/text/loop.ts";
 import { generateAll } from "../decoding/text/generate.ts";
+import { tokenTiers } from "../decoding/selection/token_tiers.ts";
 import { modelBytes } from "./cost.ts";
 import type { Lab } from "./lab.ts";
 import { withProgress } from "./progress_bar.ts";
 import { showTable, type Table } from "./table.ts";
 import { tokenLabels } from "./views/labels.ts";
-import type { TierStep } from "./views/tier_view.ts";
-import { tiersOf } from "./views/tiers.ts";
 
 /** How prompts are continued. */
 export interface ComparePoliciesOptions {
@@ -44,8 +43,8 @@ export interface PolicyRun {
   readonly cost: readonly number[];
   /** Tokens of the first prompt at each step. */
   readonly length: readonly number[];
-  /** Selections of the first prompt at each step, by head group. */
-  readonly selections: readonly (readonly Selection[])[];
+  /** Tiers of the first prompt's tokens at each step, [layers * KV heads, length]. */
+  readonly tiers: readonly Uint8Array[];
   /** Whether it asks the small model, whose whole cache then has to be held too. */
   readonly hasSmallModel: boolean;
 }
@@ -99,21 +98,19 @@ function nameOf(policy: string | ResolvedPolicy): string {
   return typeof policy === "string" ? policy : policy.name;
 }
 
-function asksSmallModel(policy: string | ResolvedPolicy): boolean {
-  return (typeof policy === "string" ? createPolicy(policy) : policy).saliencySource === "small";
-}
-
 async function runPolicy(
   lab: Lab,
   policy: string | ResolvedPolicy,
   options: ComparePoliciesOptions & { readonly reference: PolicyRun["tokens"] | undefined },
 ): Promise<PolicyRun> {
-  const { budget = 0.3, maxNewTokens = 40, signal } = options;
+  const { maxNewTokens = 40, signal } = options;
+  const resolved = typeof policy === "string" ? createPolicy(policy) : policy;
+  const budget = policy === "full" ? 1 : options.budget ?? 0.3;
   const steps: GenerationStep[] = [];
   const pair = { large: lab.large, small: lab.small };
   const { sequences, statistics } = await generateAll(pair, lab.prompts, {
     policy,
-    budget: policy === "full" ? 1 : budget,
+    budget,
     maxNewTokens,
     onStep: (step) => steps.push(step),
     ...(signal && { signal }),
@@ -121,6 +118,12 @@ async function runPolicy(
   if (statistics.isAborted) signal?.throwIfAborted();
   const tokens = sequences.map((sequence) => sequence.tokens);
   const own = steps.slice(0, (tokens[0]?.length ?? 1) - 1);
+  const rule = {
+    policy: resolved,
+    budget: { ratio: budget },
+    config: lab.large.config,
+    promptTokens: statistics.promptTokens[0]!,
+  };
   return {
     policy: nameOf(policy),
     texts: sequences.map(({ text }) => text.trim()),
@@ -128,8 +131,8 @@ async function runPolicy(
     agreement: mean(tokens.map((list, index) => agreementOf(list, options.reference?.[index]))),
     cost: own.map(({ tiers: [first] }) => first!.critical + first!.recent + first!.marginal / 2),
     length: own.map((step) => step.tokens[0]!),
-    selections: own.map((step) => step.selections[0]!),
-    hasSmallModel: asksSmallModel(policy),
+    tiers: own.map((step) => tokenTiers(step.selections[0]!, step.tokens[0]!, rule)),
+    hasSmallModel: resolved.saliencySource === "small",
   };
 }
 
@@ -160,53 +163,43 @@ function textTable({ runs, prompts, budget }: PolicyComparison): Table {
 
 /** What a tier view needs of a run. */
 export interface RunTiers {
-  /** Rows. */
-  readonly steps: readonly TierStep[];
+  /** Tiers of the tokens that each step could have seen. */
+  readonly steps: readonly Uint8Array[];
   /** Label of each token. */
   readonly labels: readonly string[];
 }
 
 /**
- * Gathers which tokens one head group held while the first prompt was continued.
+ * Gathers what one KV head held of the first prompt and its continuation.
  *
  * @param lab The pair.
  * @param comparison The comparison.
- * @param choice Policy, and the head group whose selection is shown: for most policies a flat KV head, layer * KV heads + head.
+ * @param choice Policy, and a layer with one of its KV heads.
  * @returns Steps and labels, for `tierView`.
+ * @throws {RequirementError} If there is no such policy or head.
  */
 export function runTiers(
   lab: Lab,
   comparison: PolicyComparison,
-  choice: { readonly policy: string; readonly headGroup: number },
+  choice: HeadPlace & { readonly policy: string },
 ): RunTiers {
-  const run = comparison.runs.find(({ policy }) => policy === choice.policy);
-  const selection = (step: readonly Selection[]) => step[choice.headGroup];
-  if (run === undefined || run.selections.some((step) => selection(step) === undefined)) {
-    throw new RequirementError({
-      action: "show a selection",
-      requirement: `policy must be one of ${
-        comparison.runs.map(({ policy }) => policy).join(", ")
-      } and headGroup one of its head groups`,
-      state: `value is ${choice.policy}, ${choice.headGroup}`,
-    });
+  const { layer, head, policy } = choice;
+  const { layers, kvHeads } = lab.large.config;
+  const run = comparison.runs.find((run) => run.policy === policy);
+  const action = "show what was held";
+  if (run === undefined) {
+    const names = comparison.runs.map(({ policy }) => policy).join(", ");
+    const requirement = `policy must be one of ${names}`;
+    throw new RequirementError({ action, requirement, current: policy });
   }
+  checkInteger(action, "layer", { value: layer, min: 0, max: layers - 1 });
+  checkInteger(action, "head", { value: head, min: 0, max: kvHeads - 1 });
   const prompt = lab.tokenizer.encode(comparison.prompts[0]!);
-  const tokens = [...prompt, ...run.tokens[0]!];
-  const labels = tokenLabels(lab.models.large, tokens);
-  const steps = run.selections.map((step, index): TierStep => ({
-    label: labels[prompt.length + index]!,
-    tiers: tiersOf(selection(step)!, {
-      tokens: run.length[index]!,
-      recent: newest(selection(step)!, run.length[index]!),
-      length: labels.length,
-    }),
-  }));
-  return { steps, labels };
-}
-
-/** How many of the newest tokens are kept without a gap. */
-function newest({ full }: Selection, tokens: number): number {
-  let count = 0;
-  while (count < full.length && full[full.length - 1 - count] === tokens - 1 - count) count++;
-  return count;
+  const row = layer * kvHeads + head;
+  const steps = run.tiers.map((tiers, step) => {
+    const length = run.length[step]!;
+    return tiers.subarray(row * length, (row + 1) * length);
+  });
+  const tokens = [...prompt, ...run.tokens[0]!].slice(0, steps.at(-1)?.length ?? prompt.length);
+  return { steps, labels: tokenLabels(lab.models.large, tokens) };
 }

@@ -10,7 +10,8 @@
 import type { AttentionMap } from "../analysis/attention_map.ts";
 import { checkInteger, checkLength } from "../core/check.ts";
 import { planBySaliency, type Policy } from "../cache/policy.ts";
-import { TIER, tiersOf } from "./views/tiers.ts";
+import { TIER } from "../cache/token_tier.ts";
+import { holdTokens, restTier } from "../decoding/selection/token_tiers.ts";
 
 /** How tokens are dropped. */
 export interface DropTimelineOptions {
@@ -32,9 +33,9 @@ export interface DropStep {
   readonly position: number;
   /** Attention of the full cache at this step, [tokens]. */
   readonly row: Float32Array;
-  /** Tier of every token while this step's row is computed, [tokens]. */
+  /** Tier of every token that the step could see while its row is computed, [position + 1]. */
   readonly tiers: Uint8Array;
-  /** Share of the row that lies on dropped tokens. */
+  /** Share of the row that lies on tokens of which nothing is held. */
   readonly missed: number;
 }
 
@@ -66,7 +67,7 @@ export function dropTimeline(map: AttentionMap, options: DropTimelineOptions): D
     const tiers = choose({ ...ranking, tokens: position + 1 }, options);
     const row = rowOf(map, position).slice();
     const missed = row.reduce(
-      (sum, value, key) => tiers[key] === TIER.dropped ? sum + value : sum,
+      (sum, value, key) => isGone(tiers[key]) ? sum + value : sum,
       0,
     );
     steps.push({ position, row, tiers, missed });
@@ -80,9 +81,16 @@ function rowOf({ values, keys }: AttentionMap, query: number): Float32Array {
   return values.subarray(query * keys, (query + 1) * keys);
 }
 
+/** Whether nothing is held of a token; tokens that do not exist yet have no tier. */
+function isGone(tier: number | undefined): boolean {
+  return tier === TIER.dropped || tier === TIER.host;
+}
+
 /** What was dropped does not return. */
 function close(isOpen: Uint8Array, tiers: Uint8Array): void {
-  for (let key = 0; key < tiers.length; key++) if (tiers[key] === TIER.dropped) isOpen[key] = 0;
+  tiers.forEach((tier, key) => {
+    if (isGone(tier)) isOpen[key] = 0;
+  });
 }
 
 interface Ranking {
@@ -109,7 +117,9 @@ function choose(
     isOpen: (token: number) => isOpen[token] === 1,
   };
   const selection = planBySaliency({ ...view, ties: policy.ties }, counts);
-  return tiersOf(selection, { tokens, recent: counts.recent, length: isOpen.length });
+  const tiers = new Uint8Array(tokens).fill(restTier(policy));
+  holdTokens(tiers, selection, counts);
+  return tiers;
 }
 
 /** Adds what is left of a row when it is normalized again over the tokens that can be seen. */

@@ -7,14 +7,18 @@
 import { writeFileAtomic } from "../core/atomic_file.ts";
 import type { Figure } from "../experiments/result.ts";
 import { figureCaption } from "../experiments/figures/caption.ts";
+import { escapeHtml } from "../experiments/report/html.ts";
+import { FIGURE_WIDTH } from "../experiments/figures/layout.ts";
 import { figureHeight, type PlotlyFigure } from "../experiments/figures/plotly_figure.ts";
 import { findChromium, startChromium } from "../experiments/figures/chromium.ts";
 import { drawFigures, type FigureImages } from "../experiments/figures/static_images.ts";
 import type { ReportedResult } from "../experiments/runner/record.ts";
 import { type Bundle, flush, publish } from "./output.ts";
+import { drawView, type ViewImages } from "./draw_view.ts";
 import { type NamedPlot, namedPlot } from "./views/named_plot.ts";
+import type { NamedView } from "./views/named_view.ts";
 
-export type { NamedPlot };
+export type { NamedPlot, NamedView };
 
 /** How a figure is shown. */
 export interface ShowOptions {
@@ -23,14 +27,55 @@ export interface ShowOptions {
 }
 
 /**
- * Shows a figure: interactive where the front end has Plotly. Where a Chromium is found, its picture is shown
- * to other front ends, and an SVG of it goes to `figures/` of the working folder.
+ * Shows a figure. Those of experiments are interactive where the front end has Plotly; views are pages of their own, as in the
+ * explorer. Where a Chromium is found, a picture of either is shown to other front ends, and SVG files go to `figures/` of
+ * the working folder.
  *
  * @param figure A figure of an experiment, or one of the views.
- * @param options Caption.
+ * @param options Caption of an experiment's figure.
  */
-export async function show(figure: Figure | NamedPlot, options: ShowOptions = {}): Promise<void> {
-  await showAll(["plot" in figure ? figure : namedPlot(figure, options.caption)]);
+export async function show(
+  figure: Figure | NamedPlot | NamedView,
+  options: ShowOptions = {},
+): Promise<void> {
+  if ("page" in figure) await showView(figure);
+  else await showAll(["plot" in figure ? figure : namedPlot(figure, options.caption)]);
+}
+
+async function showView(view: NamedView): Promise<void> {
+  const images = await picturesOf(view);
+  await publish(viewBundle(view, images));
+  for (const [index, svg] of (images?.svgs ?? []).entries()) {
+    await writeFileAtomic(fileOf(index === 0 ? view.name : `${view.name}_${index + 1}`), svg);
+  }
+  await flush();
+}
+
+async function picturesOf(view: NamedView): Promise<ViewImages | undefined> {
+  const path = await findChromium();
+  if (path === undefined) return undefined;
+  await using browser = await startChromium(path);
+  return await drawView(browser, view.page);
+}
+
+/**
+ * Puts a view into the forms that front ends draw: a page in a frame over its picture. Front ends that do not trust a notebook,
+ * and GitHub, take the frame away and leave the picture; without one, only the text is left there.
+ *
+ * @param view The view.
+ * @param images Its picture, if one was drawn.
+ * @returns HTML and a line of text.
+ */
+export function viewBundle(view: NamedView, images?: { readonly png: Uint8Array }): Bundle {
+  const [text, page] = [escapeHtml(view.text), escapeHtml(view.page)];
+  const frame = (style: string) =>
+    `<iframe title="${text}" sandbox="" srcdoc="${page}" style="border:0;width:100%;${style}"></iframe>`;
+  const html = images
+    ? `<div style="position:relative;max-width:${FIGURE_WIDTH}px">` +
+      `<img alt="${text}" src="data:image/png;base64,${images.png.toBase64()}" ` +
+      `style="display:block;width:100%">${frame("height:100%;position:absolute;inset:0")}</div>`
+    : frame("height:30em;resize:vertical");
+  return { "text/html": html, "text/plain": view.text };
 }
 
 /**
@@ -54,9 +99,13 @@ async function showAll(plots: readonly NamedPlot[]): Promise<void> {
     const picture = pictures[index];
     await publish(figureBundle(plot, picture));
     if (picture === undefined) continue;
-    await writeFileAtomic(`figures/${plot.name.replaceAll(/[^\w.-]+/g, "_")}.svg`, picture.svg);
+    await writeFileAtomic(fileOf(plot.name), picture.svg);
   }
   await flush();
+}
+
+function fileOf(name: string): string {
+  return `figures/${name.replaceAll(/[^\w.-]+/g, "_")}.svg`;
 }
 
 /** Pictures of natural size; none where no Chromium is found. */

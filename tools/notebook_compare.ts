@@ -31,10 +31,18 @@ export interface CompareOptions {
 /** Metadata by which an output says that its numbers are measured times or sizes of this machine. */
 export const VOLATILE = "smallkv_volatile";
 
+/** Pages and pictures inside of HTML: they hold no times, and what looks like one is part of a text or of base 64. */
+const INNER_PARTS = /(srcdoc="[^"]*"|src="data:image\/png;base64,[^"]*")/;
+
 /** Strips all outputs of times and machine names, in place. */
 export function stripNotebook(notebook: Notebook, root: string): void {
   const names = machineNames(root);
-  const strip = (text: NotebookText) => textLines(stripText(wholeText(text), names));
+  const strip = (text: NotebookText) =>
+    textLines(
+      wholeText(text).split(INNER_PARTS).map((part) =>
+        part.match(INNER_PARTS) ? part : stripText(part, names)
+      ).join(""),
+    );
   for (const { cell } of codeCells(notebook)) {
     for (const output of cell.outputs) {
       if (output.output_type === "stream") output.text = strip(output.text);
@@ -116,7 +124,7 @@ function bundleDifference(
     if (isPicture) {
       if (pictureSize(before) !== pictureSize(after)) return `${type} has another size`;
     } else if (type.startsWith("text/")) {
-      const words = (text: unknown) => wholeText(text as NotebookText);
+      const words = (text: unknown) => viewWords(wholeText(text as NotebookText));
       const shape = (text: unknown) => isVolatile ? withoutNumbers(words(text)) : words(text);
       const fault = textDifference(shape(before), shape(after));
       if (fault !== undefined) return `${type}: ${fault}`;
@@ -126,6 +134,15 @@ function bundleDifference(
     }
   }
   return undefined;
+}
+
+/**
+ * Of HTML that frames a view, its elements and words: what its curves show is also in words, its style sheet shows nothing,
+ * and the picture's height depends on fonts.
+ */
+function viewWords(html: string): string {
+  const [, page] = /srcdoc="([^"]*)"/.exec(html) ?? [];
+  return page?.replace(/&lt;style.*?&lt;\/style&gt;| d=&quot;.*?&quot;/gs, "") ?? html;
 }
 
 function withoutNumbers(text: string): string {

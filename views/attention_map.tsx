@@ -38,7 +38,7 @@ export interface MapProps {
 const LEVELS = 24;
 const MARGIN = { left: 46, top: 6, bottom: 34, right: 10 };
 /** Width of a letter of a label, and least height of one, in pixels. */
-const LETTER = { width: 6.2, height: 9 };
+const LETTER = { width: 5.2, height: 9 };
 /** Keys that a row names. */
 const NAMED_KEYS = 5;
 

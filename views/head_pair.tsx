@@ -23,7 +23,11 @@ export interface ComparedPair {
   readonly head: HeadPlace;
 }
 
-/** Name of the small head that a head follows. */
+/** Says which small head a head follows. */
+export function pairTitle(pair: ComparedPair): string {
+  return `Layer ${pair.head.layer}, head ${pair.head.head} follows ${matchName(pair)}`;
+}
+
 function matchName({ comparison, queryHeads, smallHeads, head }: ComparedPair): string {
   const small = comparison.match[head.layer * queryHeads + head.head]!;
   return `small layer ${Math.floor(small / smallHeads)}, head ${small % smallHeads}`;
@@ -65,7 +69,6 @@ export function HeadPair(
   const lines = pairLines(pair);
   return (
     <>
-      <h3>Layer {layer}, head {head} follows {matchName(pair)}</h3>
       <PairNumbers comparison={pair.comparison} flat={layer * pair.queryHeads + head} />
       <LineLegend lines={lines} />
       <LineChart

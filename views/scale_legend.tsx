@@ -31,7 +31,7 @@ export function ScaleLegend(
           const { fill, ink } = similarityColor(level);
           return (
             <span key={level} class="t swatch" style={{ background: fill, color: ink }}>
-              {text ?? " "}
+              {text ?? "\u00a0"}
             </span>
           );
         })}

@@ -21,8 +21,12 @@ export function svgText(figure: SVGSVGElement): string {
   copy.querySelectorAll("*").forEach((element, place) => {
     const style = getComputedStyle(shown[place]!);
     for (const name of styles) element.setAttribute(name, style.getPropertyValue(name));
-    for (const name of ["class", "tabindex", "role", "aria-pressed"]) element.removeAttribute(name);
   });
+  // What only names things where they are pointed at.
+  copy.querySelector(":scope > .titles")?.remove();
+  for (const element of copy.querySelectorAll("*")) {
+    for (const name of ["class", "tabindex", "role", "aria-pressed"]) element.removeAttribute(name);
+  }
   const paper = document.createElementNS("http://www.w3.org/2000/svg", "rect");
   paper.setAttribute("width", "100%");
   paper.setAttribute("height", "100%");

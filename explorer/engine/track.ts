@@ -18,7 +18,7 @@ import {
   type Tokenizer,
 } from "../../models/tokenizer/tokenizer.ts";
 import type { TrackStep } from "../messages.ts";
-import { storeOf } from "../state/store.ts";
+import { storeOf } from "../../cache/wanted_store.ts";
 
 /** What a track needs. */
 export interface TrackOptions {

@@ -7,7 +7,7 @@
 import { createPolicy } from "../../cache/policy_options.ts";
 import type { PairState } from "./state.ts";
 import type { RunRequest } from "../messages.ts";
-import { storeOf } from "./store.ts";
+import { storeOf } from "../../cache/wanted_store.ts";
 
 /**
  * Writes a program that does what a run does.

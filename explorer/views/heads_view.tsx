@@ -9,7 +9,7 @@ import type { HeadComparison } from "../../decoding/scoring/compare_heads.ts";
 import { MapFigure } from "../../views/attention_map.tsx";
 import type { HeadPlace } from "../../analysis/attention_map.ts";
 import { HeadGrid } from "../../views/head_grid.tsx";
-import { HeadPair, SimilarityMeans } from "../../views/head_pair.tsx";
+import { HeadPair, pairTitle, SimilarityMeans } from "../../views/head_pair.tsx";
 import { tokenLabel } from "../../views/labels.ts";
 import type { PairFacts } from "../messages.ts";
 import type { RunState } from "../state/state.ts";
@@ -108,6 +108,7 @@ function HeadDetail(
   const isThere = token !== undefined && token < comparison.tokens;
   return (
     <div class="detail">
+      <h3>{pairTitle(pair)}</h3>
       <HeadPair
         id="head-attention"
         pair={pair}

@@ -7,9 +7,9 @@
 import { completingTokens } from "../../analysis/words.ts";
 import { DataError } from "../../core/check.ts";
 import type { ExperimentModel } from "../../experiments/experiment.ts";
-import { visibleText } from "../../experiments/figures/token_views.ts";
 import type { Model } from "../../models/load.ts";
 import { tokenTexts } from "../../models/tokenizer/token_texts.ts";
+import { visibleText } from "../../views/labels.ts";
 
 /** Longest text of a label; longer tokens are cut. */
 const LONGEST = 14;

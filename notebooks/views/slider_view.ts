@@ -4,11 +4,12 @@
  * @module
  */
 
+import { TIER, TIER_NAMES, type TierName } from "../../cache/token_tier.ts";
 import type { JsonValue } from "../../core/json.ts";
 import { figureLayout, type Trace } from "../../experiments/figures/layout.ts";
+import { TIER_COLORS } from "../../views/palette.ts";
 import type { DropStep } from "../drop_timeline.ts";
 import type { NamedPlot } from "./named_plot.ts";
-import { TIER, TIER_COLORS, TIERS } from "./tiers.ts";
 
 /** What a slider view needs besides the steps. */
 export interface SliderViewOptions {
@@ -22,13 +23,15 @@ export interface SliderViewOptions {
   readonly caption?: string;
 }
 
-/** Tiers that bars can have; later tokens have no attention. */
-const SHOWN = [0, 1, 2, 3] as const;
 /** Room for the slider below the axis, in pixels. */
 const SLIDER_HEIGHT = 84;
 
 /** Colors of bars: what is missed must stand out here, not fade as in the tier view. */
-const BAR_COLORS = ["#d55e00", ...TIER_COLORS.slice(1)];
+const BAR_COLORS: Readonly<Record<TierName, string>> = {
+  ...TIER_COLORS,
+  dropped: "#d55e00",
+  host: "#cc79a7",
+};
 
 /**
  * Draws the attention of each step by token, colored by what the cache held of it. The first step shown
@@ -44,13 +47,14 @@ export function sliderView(steps: readonly DropStep[], options: SliderViewOption
     (best, { missed }, step) => missed > steps[best]!.missed ? step : best,
     0,
   );
+  const shown = { labels, tiers: tiersOf(steps) };
   const layout = figureLayout({
     name,
     title,
     kind: "bar",
     xTitle: "token position",
     yTitle: "attention of the full cache",
-    series: SHOWN.map((tier) => ({ label: TIERS[tier], x: [], y: [] })),
+    series: shown.tiers.map((label) => ({ label, x: [], y: [] })),
     paper: [],
   }, { caption });
   const label = ({ position, missed }: DropStep) =>
@@ -66,7 +70,7 @@ export function sliderView(steps: readonly DropStep[], options: SliderViewOption
     steps: steps.map((step) => ({
       label: label(step),
       method: "restyle",
-      args: [changes(step, labels)],
+      args: [changes(step, shown)],
     })),
   };
   const margin = layout["margin"] as { readonly b: number };
@@ -76,7 +80,7 @@ export function sliderView(steps: readonly DropStep[], options: SliderViewOption
     name,
     text: `Figure with a slider: ${[title, caption].filter(Boolean).join(". ")}`,
     plot: {
-      data: traces(steps[worst]!, labels),
+      data: traces(steps[worst]!, shown),
       layout: {
         ...layout,
         barmode: "overlay",
@@ -91,30 +95,41 @@ export function sliderView(steps: readonly DropStep[], options: SliderViewOption
   };
 }
 
+/** What all steps show. */
+interface Shown {
+  readonly labels: readonly string[];
+  readonly tiers: readonly TierName[];
+}
+
+/** Tiers that some token has at some step. */
+function tiersOf(steps: readonly DropStep[]): TierName[] {
+  const used = new Set(steps.flatMap(({ tiers }) => [...tiers]));
+  return TIER_NAMES.filter((name) => used.has(TIER[name]));
+}
+
 /** What a step changes in all traces; frames would do too, but not all front ends pass them to Plotly. */
-function changes(step: DropStep, labels: readonly string[]): Trace {
-  const all = traces(step, labels);
+function changes(step: DropStep, shown: Shown): Trace {
+  const all = traces(step, shown);
   const of = (key: string) => all.map((trace) => trace[key]!);
   return { x: of("x"), y: of("y"), text: of("text"), customdata: of("customdata") };
 }
 
-/** One trace per tier, with its tokens only; the dropped tokens that are needed most are labeled. */
-function traces({ row, tiers }: DropStep, labels: readonly string[]): Trace[] {
+/** One trace per tier, with its tokens only; tokens that are needed most and not there are labeled. */
+function traces({ row, tiers }: DropStep, { labels, tiers: names }: Shown): Trace[] {
   const tall = 0.2 * Math.max(...row);
-  return SHOWN.map((tier) => {
+  return names.map((name) => {
     const positions = labels.map((_, position) => position)
-      .filter((position) => tiers[position] === tier && row[position]! > 1e-4);
+      .filter((position) => tiers[position] === TIER[name] && row[position]! > 1e-4);
+    const isGone = name === "dropped" || name === "host";
     return {
       type: "bar",
-      name: TIERS[tier],
+      name,
       // A bar outside of the picture, since tiers without bars would be missing from the legend.
       x: [-10, ...positions],
       y: [0, ...positions.map((position) => rounded(row[position]!))],
       text: [
         "",
-        ...positions.map((position) =>
-          tier === TIER.dropped && row[position]! > tall ? labels[position]! : ""
-        ),
+        ...positions.map((position) => isGone && row[position]! > tall ? labels[position]! : ""),
       ],
       textposition: "outside",
       textangle: 0,
@@ -123,7 +138,7 @@ function traces({ row, tiers }: DropStep, labels: readonly string[]): Trace[] {
       customdata: ["", ...positions.map((position) => labels[position]!)],
       hovertemplate: "%{customdata}<br>attention %{y:.3f}",
       width: 1.6,
-      marker: { color: BAR_COLORS[tier]! },
+      marker: { color: BAR_COLORS[name] },
     };
   });
 }

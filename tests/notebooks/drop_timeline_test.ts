@@ -4,7 +4,7 @@ import { h2o } from "../../cache/policies/h2o.ts";
 import { RequirementError } from "../../core/check.ts";
 import { seededRandom } from "../../core/random.ts";
 import { dropTimeline } from "../../notebooks/drop_timeline.ts";
-import { TIER } from "../../notebooks/views/tiers.ts";
+import { TIER } from "../../cache/token_tier.ts";
 
 function mapOf(rows: readonly (readonly number[])[]): AttentionMap {
   const keys = rows.length;
@@ -37,8 +37,8 @@ Deno.test("dropTimeline() finds what a policy dropped and a later step needed", 
   assertEquals(steps.map(({ position }) => position), [4, 5]);
   const last = steps[1]!;
   assertStrictEquals(last.tiers[2], TIER.dropped);
-  assertStrictEquals(last.tiers[0], TIER.full);
-  assertStrictEquals(last.tiers[5], TIER.newest);
+  assertStrictEquals(last.tiers[0], TIER.critical);
+  assertStrictEquals(last.tiers[5], TIER.recent);
   assert(last.missed >= 0.8 - 1e-6);
 });
 
@@ -46,7 +46,7 @@ Deno.test("dropTimeline() with a guide that is right immediately misses less", (
   const options = { budgetRatio: 0.5, promptTokens: 4, guide: SHIFTED, memory: "last" } as const;
   const guided = { ...h2o, candidates: "all", timing: "before" } as const;
   const last = dropTimeline(SHIFTED, { policy: guided, ...options }).at(-1)!;
-  assertStrictEquals(last.tiers[2], TIER.full);
+  assertStrictEquals(last.tiers[2], TIER.critical);
   assert(last.missed < 0.11);
 });
 
@@ -55,7 +55,7 @@ Deno.test("dropTimeline() never brings a dropped token back under H2O, and keeps
     const map = randomMap(40, seed);
     const steps = dropTimeline(map, { policy: h2o, budgetRatio: 0.3, promptTokens: 20 });
     for (const [index, { position, tiers, row, missed }] of steps.entries()) {
-      const held = tiers.filter((tier) => tier === TIER.full || tier === TIER.newest).length;
+      const held = tiers.filter((tier) => tier === TIER.critical || tier === TIER.recent).length;
       assert(held <= 0.3 * (position + 1) + 1, `seed ${seed}`);
       const before = steps[index - 1]?.tiers;
       before?.forEach((tier, token) => {

@@ -1,13 +1,17 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { TIER } from "../../cache/token_tier.ts";
 import { UsageError } from "../../core/check.ts";
 import { fig9 } from "../../experiments/fig9.ts";
 import { cacheFigure } from "../../notebooks/cache_figure.ts";
 import { comparePolicies, runTiers } from "../../notebooks/compare_policies.ts";
 import { decodeShifts } from "../../notebooks/decode_shift.ts";
 import { openLab, pairName } from "../../notebooks/lab.ts";
+import { compareLabHeads } from "../../notebooks/lab_heads.ts";
 import { showMatch } from "../../notebooks/match_table.ts";
 import { measure, measured } from "../../notebooks/measure.ts";
 import { meanMissed, missedFigure, missedGain } from "../../notebooks/missed.ts";
+import { sideBySide } from "../../notebooks/side_by_side.ts";
+import { policiesView } from "../../notebooks/views/policies_view.tsx";
 import { hasGpu, testDevice } from "../support/gpu.ts";
 
 const ignore = !hasGpu;
@@ -30,11 +34,12 @@ Deno.test({
     assertEquals(written.runs.map(({ hasSmallModel }) => hasSmallModel), [false, false]);
     assertEquals(cacheFigure(written).series.length, 2);
     assertEquals(pairName(lab), "micro-world large / micro-world small");
-    const { steps, labels } = runTiers(lab, written, { policy: "h2o", headGroup: 0 });
+    const { steps, labels } = runTiers(lab, written, { policy: "h2o", layer: 0, head: 0 });
     assertEquals(steps.length, 3);
-    assert(steps.every(({ tiers }) => tiers.length === labels.length));
+    assertEquals(steps.map(({ length }) => length), h2o!.length);
+    assertEquals(labels.length, steps.at(-1)!.length);
     assertThrows(
-      () => runTiers(lab, written, { policy: "tova", headGroup: 0 }),
+      () => runTiers(lab, written, { policy: "tova", layer: 0, head: 0 }),
       Error,
       "one of full, h2o",
     );
@@ -44,6 +49,35 @@ Deno.test({
       Error,
       "stopped",
     );
+  },
+});
+
+Deno.test({
+  name: "sideBySide() has every policy read what the full cache writes",
+  ignore,
+  async fn() {
+    await using lab = await openLab({ device: await testDevice() });
+    const policies = ["h2o", "smallkv"];
+    const side = await sideBySide(lab, { policies, budget: 0.3, maxNewTokens: 5 });
+    const [full, h2o, smallkv] = side.runs;
+    assertEquals(side.runs.map(({ policy }) => policy), ["full", ...policies]);
+    assertEquals([full!.chosen, full!.kl], [side.written, [0, 0, 0, 0]]);
+    const { layers, kvHeads } = lab.large.config;
+    const length = side.prompt.length + side.written.length - 1;
+    for (const { tiers, chosen, kl } of side.runs) {
+      assertEquals([tiers.length, chosen.length, kl.length], [layers * kvHeads * length, 5, 4]);
+    }
+    assert(full!.tiers.every((tier) => tier >= TIER.critical));
+    const held = h2o!.tiers.filter((tier) => tier >= TIER.critical).length;
+    assert(held <= 0.3 * h2o!.tiers.length + layers * kvHeads && !h2o!.tiers.includes(TIER.host));
+    assert(smallkv!.tiers.includes(TIER.marginal) && smallkv!.tiers.includes(TIER.host));
+    assertEquals([h2o, smallkv].map((run) => run!.bytes.host > 0), [false, true]);
+    assert([h2o, smallkv].every((run) => run!.bytes.device < 0.4 * full!.bytes.device));
+    assert(h2o!.kl.some((kl) => kl > 0) && h2o!.bytes.small === 0 && smallkv!.bytes.small > 0);
+    const view = policiesView(lab, side, { name: "n", title: "T", place: { layer: 2, head: 0 } });
+    assertEquals(view.page.split("<article").length, 4);
+    const heads = await compareLabHeads(lab);
+    assertEquals(heads.labels.length, heads.comparison.tokens);
   },
 });
 

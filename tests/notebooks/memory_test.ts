@@ -13,7 +13,7 @@ function runOf(policy: string, hasSmallModel: boolean, cost: number[]): PolicyRu
     texts: [],
     tokens: [],
     agreement: 1,
-    selections: [],
+    tiers: [],
   };
 }
 

@@ -10,7 +10,7 @@ import {
 import { conclude } from "../../notebooks/conclude.ts";
 import { isNotebook } from "../../notebooks/output.ts";
 import { progressBundle, withProgress } from "../../notebooks/progress_bar.ts";
-import { figureBundle, type NamedPlot } from "../../notebooks/show.ts";
+import { figureBundle, type NamedPlot, viewBundle } from "../../notebooks/show.ts";
 import { stopAfter } from "../../notebooks/stop_after.ts";
 import { showClaims, showTable, tableBundle } from "../../notebooks/table.ts";
 import type { ProgressState } from "../../core/progress.ts";
@@ -120,6 +120,17 @@ Deno.test("figureBundle() has Plotly's JSON, a PNG if one was drawn, and one lin
     "application/vnd.plotly.v1+json",
     "text/plain",
   ]);
+});
+
+Deno.test("viewBundle() frames a page over its picture, which stays where the frame is not allowed", () => {
+  const view = { name: "a", text: 'Figure: "a" < b', page: '<p title="c">30 %</p>' };
+  const bundle = viewBundle(view, { png: Uint8Array.of(1, 2, 3) });
+  assertEquals(Object.keys(bundle), ["text/html", "text/plain"]);
+  const html = String(bundle["text/html"]);
+  assertMatch(html, /<img alt="Figure: &quot;a&quot; &lt; b" src="data:image\/png;base64,AQID"/);
+  assertMatch(html, /<iframe [^>]*sandbox="" srcdoc="&lt;p title=&quot;c&quot;&gt;/);
+  const alone = String(viewBundle(view)["text/html"]);
+  assert(alone.startsWith("<iframe") && alone.includes("resize:vertical"));
 });
 
 Deno.test("stopAfter() aborts with a reason that names the limit", async () => {

@@ -9,6 +9,7 @@ import type { Browser, Page } from "playwright-core";
 import { startChromium } from "../../experiments/figures/chromium.ts";
 import { type ServeOptions, serveSite } from "../../explorer/serve_site.ts";
 import { buildSite } from "../../explorer/site.ts";
+import { axeFaults } from "./axe.ts";
 import {
   encodeGguf,
   ggufMetadata,
@@ -116,18 +117,4 @@ export async function checkAccess(page: Page): Promise<void> {
 export async function waitForStep(page: Page, step: number, timeout = 120_000): Promise<void> {
   const shown = page.locator("output.step", { hasText: new RegExp(`^step ${step} |the end`) });
   await shown.waitFor({ timeout });
-}
-
-/** Faults that axe finds, in light or dark, with their places. */
-async function axeFaults(page: Page, colorScheme: "light" | "dark"): Promise<unknown[]> {
-  await page.emulateMedia({ colorScheme });
-  const source = (await import("axe-core")).default.source;
-  await page.evaluate(source);
-  const { violations } = await page.evaluate("axe.run()") as {
-    violations: { id: string; nodes: { html: string; failureSummary: string }[] }[];
-  };
-  return violations.map(({ id, nodes }) => ({
-    id,
-    places: nodes.slice(0, 3).map(({ html, failureSummary }) => `${html} ${failureSummary}`),
-  }));
 }

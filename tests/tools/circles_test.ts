@@ -8,12 +8,12 @@ import { assertEquals } from "@std/assert";
 import { LAYERS } from "../../tools/layers.ts";
 
 const ROOT = new URL("../../", import.meta.url);
-const IMPORT = /\bfrom\s+"(\.{1,2}\/[^"]+\.ts)"/g;
+const IMPORT = /\bfrom\s+"(\.{1,2}\/[^"]+\.tsx?)"/g;
 
 function* modules(folder: string): Generator<string> {
   for (const { name, isDirectory } of Deno.readDirSync(new URL(`${folder}/`, ROOT))) {
     if (isDirectory) yield* modules(`${folder}/${name}`);
-    else if (name.endsWith(".ts") && name !== "mod.ts") yield `${folder}/${name}`;
+    else if (/\.tsx?$/.test(name) && name !== "mod.ts") yield `${folder}/${name}`;
   }
 }
 

@@ -46,6 +46,29 @@ Deno.test("compareNotebooks() finds nothing where only noise differs", () => {
   assertEquals(faults(a, b), []);
 });
 
+/** A view as notebooks store it. */
+function frame(words: string, curve: string, png = "", style = ""): CellOutput {
+  const page = `&lt;style&gt;${style}\n&lt;/style&gt;&lt;svg d=&quot;${curve}&quot;&gt;${words}`;
+  const image = png && `<img src="data:image/png;base64,${png}">`;
+  return display({ "text/html": `<div>${image}<iframe srcdoc="${page}"></iframe></div>` });
+}
+
+Deno.test("compareNotebooks() compares the words of views", () => {
+  const stored = [frame("17 harp: 0.41234", "M1 2", picture(720, 400))];
+  assertEquals(faults(stored, [frame("17 harp: 0.41235", "M1 3", picture(720, 410), ".t {}")]), []);
+  assertEquals(faults(stored, [frame("17 harp: 0.41234", "M1 2")], false), []);
+  assertMatch(faults(stored, [frame("17 harp: 0.5", "M1 2")])[0]!, /text\/html.*became/);
+});
+
+Deno.test("stripNotebook() leaves views and their pictures as they are", () => {
+  const stored = [frame("token 17 s, 5 min", "M1 2", "a+5s/5h+")];
+  const notebook = notebookOf(...structuredClone(stored));
+  stripNotebook(notebook, "/some/where");
+  const [{ cell_type, ...cell }] = notebook.cells as [Notebook["cells"][number]];
+  assertEquals(cell_type, "code");
+  assertEquals("outputs" in cell && JSON.stringify(cell.outputs).includes("…"), false);
+});
+
 Deno.test("compareNotebooks() names what differs", () => {
   const cases: [CellOutput[], CellOutput[], RegExp][] = [
     [[], [display({ "text/plain": "a" })], /0 outputs are stored, the run gave 1/],

@@ -4,8 +4,8 @@
  * @module
  */
 
-import type { StoreKind } from "../../cache/kv_store.ts";
-import type { ResolvedPolicy } from "../../cache/policy_options.ts";
+import type { StoreKind } from "./kv_store.ts";
+import type { ResolvedPolicy } from "./policy_options.ts";
 
 /** A full cache leaves nothing to the host, and lists of query heads only simulate a cache. */
 export function storeOf({ name, granularity }: ResolvedPolicy, wanted: StoreKind): StoreKind {
